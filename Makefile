@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+# The one build file; each folder adds its own build.mk. `make help` lists the targets.
+# B: output folder. CC: gcc or clang. SAN=1: AddressSanitizer + UBSan for everything hosted.
+
+B ?= build
+CC = gcc
+SAN ?=
+Q = @
+
+WARN = -Wall -Wextra -Werror
+CFLAGS = -std=gnu17 -O2 -g $(WARN) -D_GNU_SOURCE -fstack-protector-strong -fPIE -I. -MMD -MP
+LDFLAGS = -pie -Wl,-z,relro,-z,now
+ifneq ($(SAN),)
+CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+LDFLAGS += -fsanitize=address,undefined
+endif
+
+BINS =
+TEST_BINS =
+UNIT_TESTS =
+COFFER_OBJS =
+COFFER_LIBS =
+
+all: bins
+
+include $(sort $(wildcard *.mk */build.mk */*/build.mk))
+
+bins: $(BINS)
+test-bins: $(TEST_BINS)
+
+# Every hosted object: $(B)/obj/path/file.o from path/file.c
+$(B)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  CC   $<"
+	$(Q)$(CC) $(CFLAGS) $(CFLAGS_$(subst /,_,$(dir $*))) -c $< -o $@
+
+# The library that cli, tests and services share.
+$(B)/lib/libcoffer.a: $(COFFER_OBJS)
+	@mkdir -p $(@D)
+	@echo "  AR   $@"
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+check: bins test-bins
+	$(Q)tests/run-unit $(UNIT_TESTS)
+
+clean:
+	rm -rf $(B)
+
+help:
+	@echo "make            build everything into $(B)/"
+	@echo "make check      unit tests (SAN=1 B=build/san: with sanitizers)"
+	@echo "make lint       static checks (sparse, formatting)"
+	@echo "make bench      benchmarks against native Linux"
+	@echo "make install    PREFIX=/usr/local"
+	@echo "make clean"
+
+.PHONY: all bins test-bins check clean help lint bench install
+.DELETE_ON_ERROR:
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Kernel memory: pages of the enclave's shared memory (kernel/mm/page.c) and objects in them
+// (kernel/mm/kmalloc.c). All of it is visible at the same address in every enclave process.
+#pragma once
+#include "kernel/include/types.h"
+
+typedef u32 pfn_t; // page number in the enclave's memory; 0 is never a valid page
+#define PFN_NONE 0u
+
+// Allocates n contiguous pages (any n >= 1), not zeroed unless `zero`. Returns the first page's
+// number or PFN_NONE when the enclave's limit is reached. page_free returns them (any sub-range).
+pfn_t page_alloc(u32 n, bool zero);
+// As many as n pages, contiguous, at least one: for page-cache runs. *got is set.
+pfn_t page_alloc_upto(u32 n, u32 *got, bool zero);
+void page_free(pfn_t pfn, u32 n);
+void *page_addr(pfn_t pfn);	     // kernel address of a page
+pfn_t page_of(const void *kaddr);    // inverse
+u64 page_count_free(void), page_count_total(void); // in pages
+
+// Objects: 16-byte aligned; NULL when out of memory. kfree(NULL) is allowed. Sizes above 32 KiB are
+// whole pages.
+void *kmalloc(size_t n) __must_check;
+void *kzalloc(size_t n) __must_check;
+void *krealloc(void *p, size_t n) __must_check;
+void kfree(const void *p);
+char *kstrdup(const char *s) __must_check;
+char *kstrndup(const char *s, size_t n) __must_check;
+#define knew(T) ((T *)kzalloc(sizeof(T)))

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernel's one door to the host, as checked functions. Buffers here are kernel memory:
+// hostcall.c moves them through the shared pool, checks every value that comes back
+// (lengths, counts, errno against a white list) and never hands out a host pointer.
+// All return >= 0 or negative errno. A handle (hfd) is the host's name for a stream or a socket.
+// None may be called with a lock held unless marked "fast".
+#pragma once
+#include "kernel/include/types.h"
+
+#define HC_MAX_IO (256u << 10)	// largest single transfer; bigger ones are split by the wrappers
+
+// streams 0, 1, 2 (console) and sockets; non-blocking: -EAGAIN
+long hc_read(int hfd, void *buf, size_t n);
+long hc_write(int hfd, const void *buf, size_t n);
+struct hc_console {
+	bool tty[3];		// what host streams 0..2 are
+	bool open[3];
+	u16 rows, cols;		// of the terminal
+};
+int hc_console_info(struct hc_console *c);
+int hc_console_raw(bool on);	// host terminal to raw mode; the kernel's line discipline takes over
+
+// image (index -1) and sealed volumes (0..); whole transfers or an error (-EIO when short)
+int hc_block_read(int vol, u64 off, void *buf, size_t n);
+int hc_block_write(int vol, u64 off, const void *buf, size_t n);
+int hc_block_flush(int vol);
+long hc_block_size(int vol);	// bytes
+int hc_block_resize(int vol, u64 bytes);
+int hc_block_punch(int vol, u64 off, u64 n);
+
+// sockets: AF_INET/AF_INET6 SOCK_STREAM/SOCK_DGRAM only; addresses are struct sockaddr_in/in6 (16/28 bytes)
+int hc_socket(int family, int type);
+int hc_bind(int hfd, const void *addr, u32 len);
+int hc_listen(int hfd, int backlog);
+int hc_accept(int hfd, void *addr, u32 *len);
+int hc_connect(int hfd, const void *addr, u32 len);	// -EINPROGRESS
+long hc_send(int hfd, const void *buf, size_t n, int flags, const void *addr, u32 alen);
+long hc_recv(int hfd, void *buf, size_t n, int flags, void *addr, u32 *alen);
+int hc_shutdown(int hfd, int how);
+int hc_getsockopt(int hfd, int level, int opt, void *val, u32 *len);
+int hc_setsockopt(int hfd, int level, int opt, const void *val, u32 len);
+int hc_getname(int hfd, bool peer, void *addr, u32 *len);
+int hc_close(int hfd);
+
+// Readiness. hc_watch registers an hfd (edge-triggered EPOLLIN|EPOLLOUT|EPOLLRDHUP) with a cookie; events come to
+// hostio_event(cookie, events) (kernel/net/hostio.c) on whichever thread polls. hc_poll: events ready now, without waiting.
+int hc_watch(int hfd, u32 cookie);
+int hc_unwatch(int hfd);
+u32 hc_poll_now(int hfd);
+// Waits for host events or until woken (pf-internal wake word) or deadline; delivers up to n events. Used by task_sleep only.
+struct hc_event {
+	u32 cookie, events;
+};
+int hc_wait_events(struct hc_event *ev, u32 n, u64 deadline_ns);
+
+// Evidence of the platform: report over 64 bytes of report data; chain is PEM text.
+int hc_evidence(const u8 report_data[64], u8 *report, u32 *report_len, char *chain, u32 *chain_len);
+u64 hc_time(int clockid);	// ns; only CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME; untrusted

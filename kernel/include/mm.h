@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// Address spaces: a sorted array of mappings per process (mm/mm.c, mm/mmap.c), the page cache
+// (mm/pagecache.c) and text views (mm/text.c).
+// Locks: mm->lock, then an inode's pagecache lock. Neither is held over a hostcall that may block,
+// except that page reading fills pages under the pagecache's fill protocol.
+#pragma once
+#include "kernel/include/alloc.h"
+#include "kernel/include/list.h"
+#include "kernel/include/lock.h"
+#include "kernel/include/uapi.h"
+#include "kernel/include/usercopy.h"
+
+struct file;
+struct inode;
+struct pagecache;
+struct textview;
+
+#define VMA_SHARED 1u
+#define VMA_STACK 2u
+#define VMA_TRAMP 4u	// trampolines beside a text view; hidden from the program
+#define VMA_VIEW 8u	// text view of an executable file segment
+#define VMA_VDSO 16u
+#define VMA_HEAP 32u
+#define VMA_LOCKED 64u
+#define VMA_GUARD 128u	// address space kept free for trampolines
+#define VMA_DONTFORK 256u
+#define VMA_NORESERVE 512u
+#define VMA_MAYWRITE 1024u // a shared mapping may become writable (file opened for writing)
+
+struct vma {
+	uptr start, end;
+	u32 prot;		// PROT_*
+	u32 flags;
+	struct file *file;	// reference, or NULL
+	struct pagecache *pc;	// reference: what is mapped (file or shared anonymous); NULL: private anonymous
+	u64 pgoff;		// page offset in pc
+	u64 valid;		// bytes from start that are backed (rest: beyond the end of file)
+	struct textview *view;
+};
+
+struct mm {
+	struct ref ref;
+	struct mutex lock;
+	struct vma *vmas;	// sorted by start
+	u32 n, cap;
+	uptr brk_start, brk, mmap_base, brk_limit;
+	u64 total_pages, locked_pages, commit_pages;
+	struct proc *owner;
+	u32 users_host;		// host threads inside
+};
+
+struct mm *mm_new(void);
+struct mm *mm_fork(struct mm *from);	// copies the mappings (the platform copies the memory)
+void mm_put(struct mm *mm);		// last reference: drops references held by mappings; host memory goes with the host process
+void mm_clear(struct mm *mm);		// exec in place: forget and unmap everything
+
+// The loader's and mmap(2)'s entry. addr is a hint unless MAP_FIXED(_NOREPLACE). Result: address or -errno.
+long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct file *f, u64 pgoff, u32 vma_flags);
+int mm_unmap(struct mm *mm, uptr addr, size_t len);
+int mm_protect(struct mm *mm, uptr addr, size_t len, int prot);
+// Finds the mapping that holds addr; mm->lock held. NULL if none.
+struct vma *mm_find(struct mm *mm, uptr addr);
+// A fault of the current address space at addr that mapping lazily could cure. 0: retry. -EFAULT: SIGSEGV. -EIO/-ENXIO: SIGBUS.
+int mm_fault(uptr addr, bool write);
+// Futex and lock key of a user address: (mm, addr) if private, (pagecache, offset) if shared. Reference held by *obj only while mapped.
+int mm_key(const void __user *p, bool private_hint, void **obj, u64 *off);
+
+// --- page cache: the data of one inode (or shared anonymous memory), page by page
+struct pc_ops {
+	// Fills n contiguous cache pages starting at index from storage; kaddr has room. Called without locks of the cache.
+	int (*read)(struct pagecache *pc, u64 index, u32 n, void *kaddr);
+	// Writes n contiguous dirty pages. NULL: memory is the storage (tmpfs).
+	int (*write)(struct pagecache *pc, u64 index, u32 n, const void *kaddr);
+	u64 (*size)(struct pagecache *pc);	// bytes of data now
+};
+struct pagecache {
+	struct ref ref;
+	struct mutex lock;
+	const struct pc_ops *ops;
+	void *owner;		// inode, guarded by the inode's own reference rules (NULL after it went)
+	u32 **leaf;		// leaf[i >> 10][i & 1023] = page entry (pfn | flags)
+	u64 nleaf;
+	u64 npages;		// resident
+	u32 mapcount;		// mappings; truncated pages wait in `limbo` until it is 0
+	u32 wmapcount;		// shared writable mappings
+	struct list limbo;
+	bool anon;
+	u64 ndirty;
+};
+struct pagecache *pc_new(const struct pc_ops *ops, void *owner);
+void pc_get(struct pagecache *pc);
+void pc_put(struct pagecache *pc);
+// Copies between the cache and it. Reading stops at `size`. Missing pages are read from storage or zero.
+// pc_write makes pages and marks them dirty; the caller sets the inode's size. Bytes done or -errno.
+ssize_t pc_read(struct pagecache *pc, struct iter *it, u64 pos, u64 size);
+ssize_t pc_write(struct pagecache *pc, struct iter *it, u64 pos, u64 size);
+// A run of up to max present contiguous pages from index (created/read when missing if `create`): *pfn, *n.
+// 0 with *pfn == PFN_NONE: a hole (create false).
+int pc_run(struct pagecache *pc, u64 index, u64 max, bool create, pfn_t *pfn, u32 *n);
+void pc_truncate(struct pagecache *pc, u64 newsize, u64 oldsize);	// drops pages beyond, zeroes the tail of the last
+void pc_punch(struct pagecache *pc, u64 start, u64 end);		// byte range becomes zeroes
+int pc_sync(struct pagecache *pc);					// writes dirty pages
+u64 pc_next_data(struct pagecache *pc, u64 pos), pc_next_hole(struct pagecache *pc, u64 pos); // tmpfs SEEK_DATA/HOLE
+// Drops clean unmapped pages; returns how many (memory pressure).
+u64 pc_shrink(struct pagecache *pc, u64 want);
+
+// --- text views (mm/text.c)
+struct textview *text_view(struct inode *ino, struct pagecache *pc, u64 pgoff, u64 npages);
+// The program trapped at a syscall instruction that ends at rip: patch the site if it can be. Sets regs->rcx.
+struct regs;
+void text_trap(struct regs *regs);
+extern uptr text_kentry;	// address that trampolines jump to
+void text_drop_inode(struct inode *ino);

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a platform must give the kernel (the hardware abstraction layer). All functions act on the
+// current host thread and address space unless they name another.
+#pragma once
+#include "kernel/include/types.h"
+
+struct task;
+struct proc;
+struct mm;
+struct regs;
+
+// Layout of user address space (bytes). The kernel's own region lies above USER_KERNEL_START.
+extern const uptr pf_user_min, pf_user_max;	// usable [min, max) in addition to the hole below
+extern const uptr pf_kernel_start, pf_kernel_end; // the hole in it
+
+// Window of a host thread, GS base. Offsets 0..47 are known to assembly and to current_task().
+struct hthread {
+	struct hthread *self;	// 0
+	u64 scratch;		// 8
+	u64 user_rsp;		// 16
+	u64 kstack_top;		// 24
+	struct task *cur;	// 32
+	u64 canary;		// 40 stack protector
+	s32 locks_held;		// 48
+	u32 host_tid;		// 52 cleared by the host when the thread is gone
+	u32 host_pid;
+	u32 sleep_state;	// 0 running, 1 futex, 2 host poll
+	u8 platform[];		// private part
+};
+static inline struct hthread *hthread_self(void)
+{
+	struct hthread *h;
+	__asm__ volatile("mov %%gs:0, %0" : "=r"(h));
+	return h;
+}
+
+#define PF_R 1
+#define PF_W 2
+#define PF_X 4
+enum pf_cap { PF_HAS_FORK = 1, PF_HAS_COW = 2, PF_HAS_SHARED_TEXT = 4, PF_HAS_FIXED_ADDR = 8, PF_HAS_KERNEL_ISOLATION = 16, PF_HAS_MEM_ENCRYPTION = 32,
+	      PF_HOST_FAULTS = 64, PF_OWN_MMU = 128 };
+u32 pf_caps(void);
+
+// --- memory of the current address space; addresses and lengths page-aligned, checked by the core.
+int pf_map_anon(uptr addr, size_t len, int prot);			// fresh zero pages, copy-on-write over fork
+int pf_map_pages(uptr addr, u32 pfn, u32 n, int prot, bool shared);	// page-cache run; private = copy-on-write
+int pf_unmap(uptr addr, size_t len);
+int pf_protect(uptr addr, size_t len, int prot);
+int pf_move(uptr old, size_t len, uptr to, size_t newlen);		// mremap of a private mapping
+int pf_dontneed(uptr addr, size_t len);					// private anonymous pages become zero again
+int pf_populate(uptr addr, size_t len, bool write);			// a hint
+int pf_hugepage(uptr addr, size_t len, bool on);			// a hint
+void pf_reset_address_space(void);					// unmaps everything of the program's
+void pf_pages_released(u32 pfn, u32 n);					// give memory back: reads as zero afterwards
+
+// --- tasks
+int pf_fork(struct task *child, const struct regs *regs);	// new address space, copy of this; child resumes at `regs` with its rax
+int pf_thread_create(struct task *t, const struct regs *regs);	// same address space
+void pf_thread_exit(void) __noreturn;				// only this host thread; frees its window
+void pf_proc_exit(void) __noreturn;				// last thread of a host process
+// vfork: the current host thread carries `child` from now on / carries `parent` again.
+void pf_switch_identity(struct task *to);
+// Hands task t (vfork child past exec's point of no return) to a blank host process, which calls exec_commit_on_blank(t).
+int pf_blank_handoff(struct task *t);
+void pf_kick(struct task *t);		// make it look at task->work soon if it is in user mode
+bool pf_on_cpu(struct task *t);
+int pf_kthread(void (*fn)(void *), void *arg, const char *name);
+void pf_set_fs(u64 base);
+u64 pf_get_fs(void);
+void pf_enter_user(struct regs *regs) __noreturn;	// first entry of a program (exec): all registers from regs
+
+// --- waiting: sleeps while *word == val. 0, -EAGAIN, -EINTR, -ETIMEDOUT. deadline CLOCK_MONOTONIC ns.
+int pf_wait(u32 *word, u32 val, u64 deadline_ns);
+void pf_wake(u32 *word, u32 n);
+
+// --- extended (vector) state. The kernel is built without vector instructions.
+size_t pf_xstate_size(void);		// bytes of an XSAVE area in a signal frame
+u64 pf_xstate_mask(void);
+void pf_xsave(void *area64);		// 64-byte aligned kernel buffer
+int pf_xrstor(const void *area64);	// validated; -EINVAL
+void pf_fpu_begin(void), pf_fpu_end(void); // around kernel crypto: saves and restores the program's vector state; may nest
+
+// --- text: see mm/text.c
+void pf_text_sync(void);
+
+// --- the rest
+u64 pf_tsc(void);
+void pf_random(void *buf, size_t n);	// RDRAND/RDSEED based, host entropy only mixed in
+void pf_log(const char *s, size_t n);
+void pf_stop(int wait_status) __noreturn;	// stops the whole enclave
+u32 pf_ncpus(void);
+void pf_relax(void);
+long pf_cpu_times(struct task *t, u64 *utime_ns, u64 *stime_ns);
+int pf_getcpu(void);

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// Processes and threads. `struct proc` is a Linux thread group (process), `struct task` a thread.
+// A task is carried by a host thread window (struct hthread, platform.h); vfork moves a host thread
+// from one task to another ("identity switch"), so nothing may be keyed by the host thread.
+//
+// Locks: tasklist (one mutex) guards parent/child/thread/pgrp/session links, proc->state, exit
+// codes and stop states. proc->sig_lock guards signal actions, pending sets and masks. Order: tasklist -> sig_lock -> waitq.
+#pragma once
+#include "kernel/include/ktime.h"
+#include "kernel/include/list.h"
+#include "kernel/include/lock.h"
+#include "kernel/include/uapi.h"
+#include "kernel/include/wait.h"
+#include <asm/signal.h>
+#include <asm/siginfo.h>
+
+struct file;
+struct fdtable;
+struct mm;
+struct path_ctx;
+struct hthread;
+
+// User registers as saved at kernel entry, on top of the kernel stack. The assembly in
+// platform/process/entry.S knows this layout.
+struct regs {
+	u64 r15, r14, r13, r12, rbp, rbx;	// callee-saved
+	u64 r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi;
+	u64 orig_rax;		// system call number, -1 when the kernel was not entered by a call
+	u64 rip, cs, flags, rsp, ss;
+};
+
+// task->work bits: what to do before going back to the program
+#define WORK_SIGNAL 1u		// a deliverable signal may be pending
+#define WORK_EXIT 2u		// the task must exit (exit_group, exec by a sibling, SIGKILL)
+#define WORK_STOP 4u		// job-control stop
+#define WORK_FULL_RESTORE 8u	// return with every register from struct regs (sigreturn)
+
+#define NSIG 64
+typedef u64 sigset;		// bit n-1 = signal n
+#define SIGBIT(n) (1ul << ((n) - 1))
+
+struct sigqueue {		// one queued signal
+	struct list link;
+	siginfo_t info;
+};
+struct sigpending {
+	sigset set;
+	struct list queue;
+};
+struct ksigaction {
+	void __user *handler;	// SIG_DFL, SIG_IGN or a user address
+	u64 flags;
+	void __user *restorer;
+	sigset mask;
+};
+
+struct task {
+	u32 work;		// offset 0: tested by the exit path
+	u32 wake_seq;		// offset 4: the word that it sleeps on
+	struct hthread *host;	// window that carries it; NULL before start and after exit
+	struct regs *regs;	// user registers (on the kernel stack of `host`, or &saved)
+	struct regs saved;	// registers of a vfork parent while its host thread is the child
+	struct proc *proc;
+	int tid;
+	struct ref ref;
+	struct list thread_link;	// proc->threads
+	struct list hash_link;
+	sigset blocked, saved_blocked;
+	bool restore_blocked;	// sigsuspend, ppoll...: put saved_blocked back after delivery
+	struct sigpending pending;
+	u64 altstack_sp, altstack_size;
+	int altstack_flags;
+	u64 fs_base;		// as far as known while not running
+	int __user *clear_child_tid, *set_child_tid;
+	void __user *robust_list;
+	long (*restart_fn)(struct task *);	// ERESTART_RESTARTBLOCK
+	u64 restart_arg[4];
+	bool dead, exiting, sleeping, in_vfork_child;
+	int exit_code;
+	struct task *vfork_parent;	// this task runs on its vfork parent's host thread
+	bool vfork_done;		// set for the parent when the child has exec'ed or exited
+	char comm[16];
+	u64 start_ns, utime_ns, stime_ns;
+	struct list futex_link;
+	void *futex_state;		// kernel/task/futex.c
+	u64 nvcsw;
+	u32 pdeathsig;
+	void *poller;			// net/host event loop state while sleeping there
+	u64 trap_fault_addr;
+};
+
+enum proc_state { PROC_RUNNING, PROC_STOPPED, PROC_ZOMBIE, PROC_DEAD };
+
+struct session {
+	struct ref ref;
+	int sid;
+	struct tty *tty;	// controlling terminal, a reference; guarded by tasklist
+};
+
+struct cred {			// one set per process; ids are what programs see, there is one real user
+	u32 uid, euid, suid, fsuid, gid, egid, sgid, fsgid;
+	u32 ngroups, groups[32];
+	u64 cap_eff, cap_perm, cap_inh, cap_bset, cap_amb;
+	bool no_new_privs, keepcaps;
+};
+
+struct proc {
+	int pid;			// == tid of its first task (leader)
+	enum proc_state state;
+	struct ref ref;
+	struct proc *parent;		// never NULL but for pid 1
+	struct list children, sibling;
+	struct list threads;		// live tasks
+	u32 nthreads;
+	int pgid;
+	struct session *session;
+	struct list hash_link, pgrp_link;
+	int exit_code;			// wait(2) status
+	int stop_sig;
+	bool stop_reported, cont_reported, group_exit, execed, was_exec_killed;
+	int exit_signal;		// sent to the parent, SIGCHLD for fork
+	struct waitq wait_child;	// parents sleep here in wait4/waitid
+	struct waitq exit_wq;		// woken when the process becomes a zombie (pidfd, vfork)
+	struct waitq threads_wq;	// woken when a sibling has left
+
+	struct mm *mm;			// NULL once exited
+	struct fdtable *files;
+	struct fs_ctx *fs;		// cwd, root, umask
+	struct file *exe;		// /proc/self/exe
+	struct cred cred;
+	struct mutex sig_lock;
+	struct ksigaction action[NSIG + 1];
+	struct sigpending pending;	// process-wide
+	struct list signalfd_wqs;	// waitq woken on each new signal: see signalfd
+	struct waitq signal_wq;
+	struct __kernel_rlimit { u64 cur, max; } rlim[RLIM_NLIMITS];
+	char *cmdline;			// argv as one block with NULs, copied at exec
+	u32 cmdline_len;
+	char *environ;
+	u32 environ_len;
+	uptr auxv_copy[64];
+	u64 arg_start, arg_end, env_start, env_end, stack_top;
+
+	u64 start_ns;			// CLOCK_BOOTTIME
+	u64 utime_ns, stime_ns;		// of exited threads
+	u64 cutime_ns, cstime_ns;	// of waited-for children
+	struct ktimer itimer_real;
+	u64 itimer_interval;
+	struct list posix_timers;
+	int next_timer_id;
+	u32 nice;
+	bool dumpable, child_subreaper;
+	u32 personality;
+	void *mm_host;			// platform's record of the host process
+};
+
+extern struct mutex tasklist;
+extern struct proc *init_proc;
+
+struct hthread;
+static inline struct task *current_task(void)
+{
+	struct task *t;
+	__asm__ volatile("mov %%gs:32, %0" : "=r"(t));
+	return t;
+}
+#define current (current_task())
+#define curproc (current->proc)
+
+// kernel/task/pid.c: both return a new reference or NULL
+struct proc *proc_find(int pid);
+struct task *task_find(int tid);
+void proc_put(struct proc *p);
+void task_put(struct task *t);
+// Calls fn for each process under tasklist until it returns non-zero, which is then returned.
+int proc_for_each(int (*fn)(struct proc *, void *), void *arg);
+int pid_alloc(void);
+void pid_free(int pid);
+
+// kernel/task/signal.c. All may be called with tasklist held, none with sig_lock.
+int signal_send_proc(struct proc *p, int sig, const siginfo_t *info);	// info NULL: from the kernel (SI_KERNEL)
+int signal_send_task(struct task *t, int sig, const siginfo_t *info);
+int signal_send_pgrp(int pgid, int sig, const siginfo_t *info);		// 0 or -ESRCH
+// A fault of the current task: sent even if blocked or ignored (then it kills), as Linux forces it.
+void signal_force(int sig, int code, u64 addr);
+void signal_recalc(struct task *t);		// recomputes WORK_SIGNAL; sig_lock held
+// Takes the next pending signal in `set` (signalfd, sigtimedwait): signal number or 0.
+int signal_dequeue(sigset set, siginfo_t *info);
+// Exit path: delivers signals, stops, exits. Called with interrupts of any kind harmless.
+void task_work(struct regs *regs);
+// ppoll, pselect, epoll_pwait: install a temporary mask; the old one comes back on return to user mode
+// (or by sigmask_restore when no signal interrupted).
+int sigmask_swap(const void __user *set, size_t size);
+void sigmask_restore(bool interrupted);
+
+// kernel/task/exit.c
+void task_exit(int code) __noreturn;			// this thread (exit(2))
+void proc_exit(int wait_status) __noreturn;		// exit_group(2) and death by signal
+// The host process that carried these tasks is gone (killed by the host): finish in its place.
+void proc_host_died(struct proc *p);
+
+// kernel/task/exec.c: first program. argv/envp NULL-terminated kernel arrays. Runs on a fresh task.
+int exec_init(const char *path, char *const argv[], char *const envp[]);
+// Second half of exec, in the address space that will run the program (blank hand-off calls it).
+void exec_commit_on_blank(struct task *t) __noreturn;
+
+// ids as seen by programs, with fsuid checks for the VFS
+static inline struct cred *cred(void) { return &curproc->cred; }
+bool capable(int cap);
+#define RLIMIT(r) (curproc->rlim[r].cur)

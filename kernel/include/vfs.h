@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files as programs see them: super blocks, inodes, names (dentries), open files, descriptor tables.
+// Modelled on Linux's VFS; every word means there what it means here.
+//
+// Locks, in order: s_rename (per super block, directory renames) -> inode->lock (parent before child; two
+// directories by address) -> dcache (one mutex, leaf: name hash, children lists, dentry counts) ; fdtable->lock and file->pos_lock are leaves
+// that are never held together. No lock is held while copying to or from user memory except with iter_* / _nofault helpers.
+#pragma once
+#include "kernel/include/alloc.h"
+#include "kernel/include/list.h"
+#include "kernel/include/lock.h"
+#include "kernel/include/mm.h"
+#include "kernel/include/uapi.h"
+#include "kernel/include/usercopy.h"
+#include "kernel/include/wait.h"
+
+#define NAME_MAX_ 255
+
+struct inode;
+struct dentry;
+struct file;
+struct super;
+struct mount;
+struct poll_table;
+
+struct fstime {
+	s64 sec;
+	u32 nsec;
+};
+
+struct iattr {			// setattr: which fields are meant
+	u32 valid;		// ATTR_*
+	u32 mode, uid, gid;
+	u64 size;
+	struct fstime atime, mtime;
+};
+#define ATTR_MODE 1u
+#define ATTR_UID 2u
+#define ATTR_GID 4u
+#define ATTR_SIZE 8u
+#define ATTR_ATIME 16u
+#define ATTR_MTIME 32u
+
+struct dir_ctx {		// readdir: emit returns false when the caller's buffer is full
+	u64 pos;		// cookie of the next entry; 0 and 1 are "." and ".." (the VFS emits them)
+	bool (*emit)(struct dir_ctx *c, const char *name, u32 len, u64 ino, u32 dtype, u64 next_pos);
+};
+
+struct inode_ops {		// NULL = -EPERM / -ENOTDIR / -EINVAL, as Linux has it. Called with the directory's lock held.
+	// Finds `name`: a new inode reference in *out, or -ENOENT. (The dcache caches both.)
+	int (*lookup)(struct inode *dir, const char *name, u32 len, struct inode **out);
+	int (*create)(struct inode *dir, const char *name, u32 len, u32 mode, u64 rdev, struct inode **out); // files, FIFOs, sockets, devices by S_IFMT
+	int (*mkdir)(struct inode *dir, const char *name, u32 len, u32 mode, struct inode **out);
+	int (*symlink)(struct inode *dir, const char *name, u32 len, const char *target, struct inode **out);
+	int (*link)(struct inode *dir, const char *name, u32 len, struct inode *ino);
+	int (*unlink)(struct inode *dir, const char *name, u32 len, struct inode *ino);
+	int (*rmdir)(struct inode *dir, const char *name, u32 len, struct inode *ino);
+	int (*rename)(struct inode *od, const char *on, u32 olen, struct inode *ino, struct inode *nd, const char *nn, u32 nlen, struct inode *victim, u32 flags);
+	int (*readlink)(struct inode *ino, char *buf, u32 n);	// length; not terminated
+	struct file *(*follow)(struct inode *ino, struct dentry **d, struct mount **m); // /proc magic links; NULL for most
+	int (*setattr)(struct inode *ino, const struct iattr *a);
+	int (*getattr)(struct inode *ino);			// refresh before stat; NULL = inode is current
+	ssize_t (*getxattr)(struct inode *ino, const char *name, void *buf, size_t n);
+	int (*setxattr)(struct inode *ino, const char *name, const void *buf, size_t n, int flags);
+	ssize_t (*listxattr)(struct inode *ino, char *buf, size_t n);
+	int (*removexattr)(struct inode *ino, const char *name);
+	bool no_cache;			// names below must be looked up anew each time (/proc)
+};
+
+struct file_ops {		// NULL read/write = -EINVAL; poll NULL = always ready; see man 2 of each
+	int (*open)(struct inode *ino, struct file *f);
+	ssize_t (*read)(struct file *f, struct iter *it, u64 *pos);
+	ssize_t (*write)(struct file *f, struct iter *it, u64 *pos);	// O_APPEND: *pos already handled by the op itself under its lock
+	s64 (*llseek)(struct file *f, s64 off, int whence);		// NULL: default by inode size; &no_llseek: -ESPIPE
+	int (*readdir)(struct file *f, struct dir_ctx *c);
+	long (*ioctl)(struct file *f, u32 cmd, u64 arg);
+	u32 (*poll)(struct file *f, struct poll_table *pt);
+	int (*fsync)(struct file *f, bool data_only);
+	int (*fallocate)(struct file *f, int mode, u64 off, u64 len);
+	// What mmap of this file maps: *pc gets a reference; NULL op: -ENODEV. *pc NULL: plain anonymous (/dev/zero).
+	int (*mmap)(struct file *f, u64 pgoff, size_t len, int prot, int flags, struct pagecache **pc);
+	void (*flush)(struct file *f);				// each close of a descriptor
+	void (*release)(struct file *f);			// last reference
+	int (*set_flags)(struct file *f, u32 flags);		// fcntl(F_SETFL) notification; NULL ok
+	bool stream;						// no file position: pread/pwrite/lseek give ESPIPE
+};
+s64 no_llseek(struct file *f, s64 off, int whence);
+
+struct super_ops {
+	void (*evict)(struct inode *ino);	// last reference gone: free fs_private (and data when nlink is 0)
+	int (*statfs)(struct super *s, struct statfs *st);
+	int (*sync)(struct super *s);
+	void (*put)(struct super *s);		// unmounted
+};
+
+struct super {
+	const struct super_ops *ops;
+	const char *fstype;		// "tmpfs", "erofs", "proc"...
+	u64 dev;			// st_dev
+	u32 magic;			// statfs f_type
+	u32 blocksize;
+	bool read_only;
+	struct mutex rename_lock;
+	void *priv;
+	struct ref ref;
+	u64 next_ino;
+	struct inode *root;
+};
+
+struct inode {
+	struct ref ref;
+	struct mutex lock;
+	struct super *sb;
+	u64 ino;
+	u32 mode, uid, gid, nlink;
+	u64 rdev, size, blocks;		// blocks of 512 bytes
+	struct fstime atime, mtime, ctime, btime;
+	const struct inode_ops *iops;
+	const struct file_ops *fops;	// default for files opened on it
+	struct pagecache *pc;		// regular files
+	void *priv;			// of the file system
+	void *ipc;			// pipe state of a FIFO, bound unix socket...
+	struct file_locks *locks;	// record locks, flock (fs/locks.c)
+	void *watches;			// inotify
+	struct textview *views;		// mm/text.c
+	u32 writers, deny_write;	// ETXTBSY
+	u64 generation;
+};
+
+struct dentry {
+	struct ref ref;
+	struct dentry *parent;		// reference; itself at the root of a file system
+	struct inode *inode;		// reference; NULL = negative
+	struct list hash, sibling, children, lru;
+	u32 hashval, len;
+	bool hashed;			// false once unlinked
+	bool mountpoint;		// something is mounted here
+	char name[];
+};
+
+struct mount {
+	struct ref ref;
+	struct super *sb;
+	struct mount *parent;		// NULL for the root
+	struct dentry *mountpoint;	// in parent
+	struct dentry *root;
+	u32 flags;			// MS_RDONLY, MS_NOSUID...
+	struct list link;		// all mounts
+	char source[64];
+	int id;
+};
+
+struct path {			// a place in the tree: holds both references
+	struct mount *mnt;
+	struct dentry *dentry;
+};
+
+struct fs_ctx {			// CLONE_FS
+	struct ref ref;
+	struct mutex lock;
+	struct path cwd, root;
+	u32 umask;
+};
+
+struct file {
+	struct ref ref;
+	u32 flags;			// O_*
+	const struct file_ops *ops;
+	struct inode *inode;		// never NULL (anonymous files have one of the anon super block)
+	struct path path;		// may be empty for pipes and sockets
+	u64 pos;
+	struct mutex pos_lock;
+	void *priv;
+	u32 fasync_owner;		// F_SETOWN
+	struct list epoll_links;	// epitems watching it (fs/epoll.c)
+	struct mutex epoll_lock;
+	u64 dir_version;
+	bool has_posix_locks;
+};
+
+struct fdtable {
+	struct ref ref;
+	struct mutex lock;
+	struct file **file;
+	u64 *cloexec;			// bitmap
+	u64 *open;			// bitmap
+	u32 size, next_free;
+};
+
+// --- paths (fs/namei.c)
+#define LOOKUP_FOLLOW 1u	// follow a final symlink
+#define LOOKUP_DIRECTORY 2u	// must be a directory
+#define LOOKUP_PARENT 4u	// stop at the parent; last component in nd->last
+#define LOOKUP_EMPTY 8u		// AT_EMPTY_PATH
+#define LOOKUP_BENEATH 16u
+#define LOOKUP_IN_ROOT 32u
+#define LOOKUP_NO_SYMLINKS 64u
+#define LOOKUP_NO_XDEV 128u
+int path_lookup(int dfd, const char *name, u32 flags, struct path *out);	// *out gets references
+int path_lookup_user(int dfd, const void __user *name, u32 flags, struct path *out);
+void path_get(struct path *p);
+void path_put(struct path *p);
+// Absolute name of a path below the process's root; "(unreachable)" prefix as Linux. Returns a pointer into buf or ERR_PTR.
+char *path_name(const struct path *p, char *buf, size_t n);
+int inode_permission(struct inode *ino, int mask);	// MAY_READ 4, MAY_WRITE 2, MAY_EXEC 1
+
+// --- open files (fs/file.c, fs/open.c)
+struct file *file_alloc(const struct file_ops *ops, struct inode *ino, u32 flags, void *priv); // own reference on ino taken
+struct file *anon_file(const char *name, const struct file_ops *ops, u32 flags, void *priv);	// "[eventfd]" etc.
+struct file *file_open(int dfd, const char *name, int flags, u32 mode);		// ERR_PTR
+struct file *file_open_path(const struct path *p, int flags);
+void file_get(struct file *f);
+void file_put(struct file *f);
+ssize_t file_read_kernel(struct file *f, void *buf, size_t n, u64 pos);		// for exec
+ssize_t file_write_kernel(struct file *f, const void *buf, size_t n, u64 pos);
+
+// --- descriptors (fs/fdtable.c)
+struct file *fd_get(int fd);			// new reference or NULL (-EBADF)
+int fd_alloc(struct file *f, u32 min, bool cloexec);	// consumes the reference on success; -EMFILE
+int fd_install(int fd, struct file *f, bool cloexec);	// dup2-like: closes what was there
+int fd_close(int fd);
+bool fd_cloexec(int fd);
+struct fdtable *fdtable_new(void);
+struct fdtable *fdtable_copy(struct fdtable *t);	// fork
+void fdtable_put(struct fdtable *t);
+void fdtable_close_exec(struct fdtable *t);
+struct fs_ctx *fs_ctx_copy(struct fs_ctx *fs);
+void fs_ctx_put(struct fs_ctx *fs);
+
+// --- inodes (fs/inode.c)
+struct inode *inode_new(struct super *sb, u32 mode);	// ref 1, times now, owner from cred, ino from sb->next_ino
+void inode_get(struct inode *i);
+void inode_put(struct inode *i);
+void inode_touch(struct inode *i, u32 which);	// ATTR_ATIME|ATTR_MTIME; ctime with mtime
+struct fstime fstime_now(void);
+void dcache_drop_super(struct super *sb);
+void dcache_invalidate(struct inode *dir, const char *name, u32 len);
+
+// --- mounts
+struct super *super_new(const char *fstype, const struct super_ops *ops, u32 magic);
+typedef int (*mount_fn)(const char *source, u32 flags, const void *data, size_t len, struct super **out);
+int fs_register(const char *fstype, mount_fn fn);	// at boot
+int mount_at(const char *fstype, const char *source, const char *target, u32 flags, const void *data, size_t len);
+int vfs_init(void);		// boot: root from the image, /proc, /dev, /tmp, ... mounted
+int vfs_sync_all(void);		// sync(2) and shutdown
+
+// --- readiness (fs/poll.c)
+// A file's poll op calls poll_wait for each waitq whose wake-up can change the answer, then returns the EPOLL* mask of now.
+struct poll_table {
+	void (*add)(struct poll_table *pt, struct waitq *q);	// NULL: just asking
+};
+static inline void poll_wait(struct poll_table *pt, struct waitq *q)
+{
+	if (pt && pt->add)
+		pt->add(pt, q);
+}
+static inline u32 file_poll(struct file *f, struct poll_table *pt)
+{
+	return f->ops->poll ? f->ops->poll(f, pt) : (EPOLLIN | EPOLLOUT | EPOLLRDNORM | EPOLLWRNORM);
+}
+void epoll_file_closing(struct file *f);	// called by file_put at the end: leaves all epolls
+
+// --- who else
+void locks_release_proc(struct file *f, struct fdtable *t);	// close: POSIX record locks of the process
+void locks_release_file(struct file *f);			// last close: flock, OFD locks
+void fsnotify(struct inode *dir, struct inode *ino, const char *name, u32 mask);	// inotify events; cheap when unwatched
+void fsnotify_name(struct dentry *d, u32 mask);
