@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// coffer.yaml -> struct config -> the canonical JSON that becomes /.coffer/config.json in the measured image.
+//
+// The JSON always has every key, sorted, without white space:
+//   {"broker":{"ca":"<PEM text or empty>"},"command":["/bin/echo"],"debug_enclave":false,"environment":{"K":"V"},
+//    "host_arguments":false,"host_environment":["TERM"],"memory":8589934592,"name":"hello",
+//    "network":{"connect":"none","listen":[8080]},"version":1,
+//    "volumes":{"/data":{"mode":"ro","name":"<32 hex digits or empty>"}},"working_directory":"/app"}
+#ifndef COFFER_IMAGE_CONFIG_H
+#define COFFER_IMAGE_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "image/problem.h"
+#include "image/text.h"
+
+#define CONFIG_FILE "coffer.yaml"
+#define CONFIG_DEFAULT_MEMORY (8ull << 30)
+#define CONFIG_MAX_PORTS 64
+
+struct config {
+	char *project;				// the folder that coffer.yaml was read from, absolute
+	char *name;
+	struct string_list command;		// what runs; its first item is the program
+	bool host_arguments;			// may the host choose the program and its arguments?
+	struct config_pair {
+		char *name;
+		char *value;
+	} *environment;				// fixed and measured, sorted by name
+	size_t environment_count;
+	struct string_list host_environment;	// names that the host may set
+	char *working_directory;		// absolute; "/" when not given
+	struct config_volume {
+		char *path;			// mount point in the enclave
+		bool read_only;
+		char *name;			// the one volume id accepted there, 32 hex digits; "" for any
+	} *volumes;				// sorted by path
+	size_t volume_count;
+	struct config_copy {
+		char *from;
+		char *to;			// NULL: where copy.h says
+	} *copy;
+	size_t copy_count;
+	uint64_t memory_bytes;
+	uint16_t listen[CONFIG_MAX_PORTS];	// ascending
+	size_t listen_count;
+	bool connect_any;
+	char *broker_ca;			// PEM text, "" when none
+	bool debug_enclave;			// logs and traces may leave the enclave
+};
+
+// Reads `folder`/coffer.yaml. Errors carry the file's name and line: -ENOENT no such file, -EINVAL bad content (unknown
+// key with the nearest known one, wrong type, duplicate, out of range), -EFBIG past 1 MiB.
+int config_load(struct config *c, const char *folder, struct problem *p);
+
+// The same from text; `folder` is where `broker: ca:` is looked up, `file` names the text in messages.
+int config_parse(struct config *c, const char *folder, const char *file, const char *yaml, size_t len, struct problem *p);
+
+void config_free(struct config *c);
+
+// Canonical JSON (see the top of this file).
+void config_json(const struct config *c, struct text *out);
+
+// May the host publish this port?
+bool config_listens(const struct config *c, unsigned int port);
+
+// "8G", "512M", "64K" or plain bytes. -EINVAL, -ERANGE.
+int config_parse_size(const char *s, uint64_t *bytes);
+
+#endif
