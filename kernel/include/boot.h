@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the kernel knows at boot: the measured block (the manifest, covered by the enclave's
+// measurement) and the unmeasured one (the host block, hostile text that only init reads).
+#pragma once
+#include "kernel/include/types.h"
+
+#define BOOT_MAX_MANIFEST 4096u
+#define BOOT_MAX_HOST_JSON 65536u
+#define BOOT_MAX_PORTS 64u
+
+struct boot_info {
+	// measured
+	char manifest[BOOT_MAX_MANIFEST];	// NUL-terminated text
+	u32 manifest_len;
+	u8 measurement[48];
+	char measurement_hex[97];
+	u8 image_root[32];	// root digest of the image's hash tree
+	u64 image_blocks;	// 4096-byte data blocks before the hash area
+	u64 memory_bytes;	// the enclave's limit
+	bool debug;		// `debug=1` among the measured options
+	bool strace;		// debug only
+	// network: `listen=80+443` and `connect=any|none` among the measured options
+	u16 listen_ports[BOOT_MAX_PORTS];
+	u32 nlisten;
+	bool allow_connect;
+	// unmeasured
+	char host_json[BOOT_MAX_HOST_JSON];
+	u32 host_json_len;
+	u32 nvolumes;
+};
+extern struct boot_info boot_info;
+// Parses the manifest into the fields above; 0 or -EINVAL with a message (kernel/boot.c).
+int boot_parse(void);
