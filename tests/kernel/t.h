@@ -130,7 +130,6 @@ __attribute__((noreturn, unused)) static void t_skip(const char *why)
 
 #define EQ(a, b)                                                                                   \
 	do {                                                                                       \
-		errno = 0;                                                                         \
 		long a_ = (long)(a);                                                               \
 		int e_ = errno;                                                                    \
 		long b_ = (long)(b);                                                               \

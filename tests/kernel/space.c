@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+// Size and space of files: truncate, holes, fallocate, copying inside the kernel.
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+
+#include "tests/kernel/t.h"
+
+static off_t size(int fd)
+{
+	struct stat st;
+	if (fstat(fd, &st))
+		t_fail(__LINE__, "fstat: errno %d", errno);
+	return st.st_size;
+}
+
+static bool zeroes(int fd, off_t from, size_t n)
+{
+	char *b = malloc(n);
+	ssize_t got = pread(fd, b, n, from);
+	for (size_t i = 0; i < n; i++)
+		if (got != (ssize_t)n || b[i]) {
+			free(b);
+			return false;
+		}
+	free(b);
+	return true;
+}
+
+TEST_DIR(truncate_shorter)
+{
+	t_put("f", "0123456789");
+	OK(truncate("f", 4));
+	STREQ(t_get("f"), "0123");
+	ERR(truncate("f", -1), EINVAL);
+	ERR(truncate("no", 0), ENOENT);
+	ERR(truncate(".", 0), EISDIR);
+}
+
+TEST_DIR(truncate_longer_gives_zeroes)
+{
+	int fd = OK(open("f", O_RDWR | O_CREAT, 0644));
+	EQ(write(fd, "abc", 3), 3);
+	OK(ftruncate(fd, 10000));
+	EQ(size(fd), 10000);
+	CHECK(zeroes(fd, 3, 9997));
+	EQ(lseek(fd, 0, SEEK_CUR), 3);
+}
+
+TEST_DIR(truncate_forgets_old_bytes)
+{
+	// Bytes cut off must not come back when the file grows again.
+	char buf[9000];
+	memset(buf, 'x', sizeof(buf));
+	int fd = OK(open("f", O_RDWR | O_CREAT, 0644));
+	EQ(write(fd, buf, sizeof(buf)), sizeof(buf));
+	OK(ftruncate(fd, 100));
+	OK(ftruncate(fd, 9000));
+	CHECK(zeroes(fd, 100, 8900));
+	OK(ftruncate(fd, 50));
+	EQ(pwrite(fd, "y", 1, 8000), 1);
+	CHECK(zeroes(fd, 50, 7950));
+}
+
+TEST_DIR(ftruncate_needs_write)
+{
+	t_put("f", "abc");
+	int fd = OK(open("f", O_RDONLY)), p[2];
+	ERR(ftruncate(fd, 0), EINVAL);
+	OK(pipe(p));
+	ERR(ftruncate(p[1], 0), EINVAL);
+}
+
+TEST_DIR(sparse_file)
+{
+	struct stat st;
+	int fd = OK(open("f", O_RDWR | O_CREAT, 0644));
+	EQ(pwrite(fd, "end", 3, 1l << 30), 3);
+	OK(fstat(fd, &st));
+	EQ(st.st_size, (1l << 30) + 3);
+	CHECK(st.st_blocks < 100000);
+	CHECK(zeroes(fd, 12345, 100000));
+	char b[4] = "";
+	EQ(pread(fd, b, 3, 1l << 30), 3);
+	STREQ(b, "end");
+}
+
+TEST_DIR(seek_data_and_hole)
+{
+	int fd = OK(open("f", O_RDWR | O_CREAT, 0644));
+	EQ(pwrite(fd, "x", 1, 1 << 20), 1);
+	off_t d = lseek(fd, 0, SEEK_DATA);
+	CHECK(d >= 0 && d <= 1 << 20);
+	EQ(lseek(fd, 1 << 20, SEEK_DATA), 1 << 20);
+	CHECK(lseek(fd, 1 << 20, SEEK_HOLE) == (1 << 20) + 1);
+	ERR(lseek(fd, (1 << 20) + 1, SEEK_DATA), ENXIO);
+}
+
+TEST_DIR(fallocate_grows)
+{
+	int fd = OK(open("f", O_RDWR | O_CREAT, 0644));
+	OK(fallocate(fd, 0, 0, 10000));
+	EQ(size(fd), 10000);
+	CHECK(zeroes(fd, 0, 10000));
+	OK(fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, 50000));
+	EQ(size(fd), 10000);
+	ERR(fallocate(fd, 0, -1, 10), EINVAL);
+	ERR(fallocate(fd, 0, 0, 0), EINVAL);
+	ZERO(posix_fallocate(fd, 0, 20000));
+	EQ(size(fd), 20000);
+}
+
+TEST_DIR(fallocate_punch_hole)
+{
+	char buf[16384];
+	memset(buf, 'x', sizeof(buf));
+	int fd = OK(open("f", O_RDWR | O_CREAT, 0644));
+	EQ(write(fd, buf, sizeof(buf)), sizeof(buf));
+	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, 4096) < 0 && errno == EOPNOTSUPP)
+		SKIP("no hole punching here");
+	CHECK(zeroes(fd, 4096, 4096));
+	EQ(size(fd), 16384);
+	EQ(pread(fd, buf, 2, 4095), 2);
+	CHECK(buf[0] == 'x' && buf[1] == 0);
+}
+
+TEST_DIR(offset_overflow)
+{
+	int fd = OK(open("f", O_RDWR | O_CREAT, 0644));
+	ERR(pwrite(fd, "x", 1, INT64_MAX), EINVAL);
+	EQ(size(fd), 0);
+}
+
+TEST_DIR(sendfile_to_pipe_and_file)
+{
+	char buf[8] = "";
+	int p[2];
+	t_put("f", "0123456789");
+	int in = OK(open("f", O_RDONLY)), out = OK(open("g", O_RDWR | O_CREAT, 0644));
+	OK(pipe(p));
+	EQ(sendfile(p[1], in, NULL, 4), 4);
+	EQ(read(p[0], buf, 8), 4);
+	CHECK(!memcmp(buf, "0123", 4));
+	EQ(lseek(in, 0, SEEK_CUR), 4);
+	off_t off = 2;
+	EQ(sendfile(out, in, &off, 3), 3);
+	EQ(off, 5);
+	EQ(lseek(in, 0, SEEK_CUR), 4);
+	EQ(sendfile(out, in, NULL, 100), 6);
+	STREQ(t_get("g"), "234456789");
+	EQ(sendfile(out, in, NULL, 100), 0);
+	ERR(sendfile(in, out, NULL, 1), EBADF);
+}
+
+TEST_DIR(copy_file_range_copies)
+{
+	t_put("f", "0123456789");
+	int in = OK(open("f", O_RDONLY)), out = OK(open("g", O_RDWR | O_CREAT, 0644));
+	loff_t from = 3, to = 2;
+	ssize_t n = copy_file_range(in, &from, out, &to, 4, 0);
+	if (n < 0 && (errno == ENOSYS || errno == EXDEV || errno == EOPNOTSUPP))
+		SKIP("no copy_file_range here");
+	EQ(n, 4);
+	EQ(from, 7);
+	EQ(to, 6);
+	EQ(lseek(in, 0, SEEK_CUR), 0);
+	char b[8] = "";
+	EQ(pread(out, b, 8, 0), 6);
+	CHECK(!memcmp(b, "\0\0003456", 6));
+}
+
+TEST_DIR(splice_file_to_pipe_to_file)
+{
+	int p[2];
+	t_put("f", "spliced");
+	int in = OK(open("f", O_RDONLY)), out = OK(open("g", O_RDWR | O_CREAT, 0644));
+	OK(pipe(p));
+	ssize_t n = splice(in, NULL, p[1], NULL, 100, 0);
+	if (n < 0 && errno == ENOSYS)
+		SKIP("no splice here");
+	EQ(n, 7);
+	EQ(splice(p[0], NULL, out, NULL, 100, 0), 7);
+	STREQ(t_get("g"), "spliced");
+	ERR(splice(in, NULL, out, NULL, 1, 0), EINVAL);
+}
+
+TEST(memfd_basics)
+{
+	char b[8] = "";
+	int fd = OK(memfd_create("name", MFD_CLOEXEC));
+	EQ(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	EQ(write(fd, "hello", 5), 5);
+	EQ(pread(fd, b, 8, 0), 5);
+	STREQ(b, "hello");
+	char *m = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(m != MAP_FAILED);
+	m[0] = 'H';
+	EQ(pread(fd, b, 1, 0), 1);
+	EQ(b[0], 'H');
+	ERR(memfd_create("x", 0x4000), EINVAL);
+}
+
+TEST(memfd_seals)
+{
+	int fd = OK(memfd_create("name", MFD_ALLOW_SEALING));
+	OK(ftruncate(fd, 4096));
+	OK(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_WRITE));
+	EQ(fcntl(fd, F_GET_SEALS), F_SEAL_SHRINK | F_SEAL_WRITE);
+	ERR(write(fd, "x", 1), EPERM);
+	ERR(ftruncate(fd, 0), EPERM);
+	OK(ftruncate(fd, 8192));
+	int g = OK(memfd_create("name", 0));
+	ERR(fcntl(g, F_ADD_SEALS, F_SEAL_WRITE), EPERM);
+}
+
+TEST_DIR(fadvise_and_readahead)
+{
+	t_put("f", "x");
+	int fd = OK(open("f", O_RDONLY)), p[2];
+	ZERO(posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL));
+	ZERO(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED));
+	EQ(posix_fadvise(fd, 0, 0, 99), EINVAL);
+	OK(pipe(p));
+	EQ(posix_fadvise(p[0], 0, 0, POSIX_FADV_NORMAL), ESPIPE);
+}
