@@ -16,15 +16,17 @@ void ktime_tick(void);		// re-synchronises with the host; called about once a se
 uptr vdso_map(void);
 
 // One-shot timer; fn runs on the timer kernel thread (may take locks, must not sleep long).
-// Zero-initialise before first use. timer_start on a pending timer moves it.
+// Zero-initialise before first use. ktimer_start on a pending timer moves it.
+// fn may free the timer or start it again.
 struct ktimer {
 	struct list link;
 	u64 expires;		// CLOCK_MONOTONIC ns
 	void (*fn)(struct ktimer *);
-	bool pending, running;
+	bool pending;
 };
 void ktimer_start(struct ktimer *t, u64 expires_mono_ns, void (*fn)(struct ktimer *));
-bool ktimer_cancel(struct ktimer *t);		// true if it was pending; waits until a running fn has returned
+// True if it was pending. Waits until a running fn has returned: hold no lock that fn takes, and never call it from fn.
+bool ktimer_cancel(struct ktimer *t);
 void ktimer_thread(void *);			// body of the timer kernel thread
 
 static inline u64 ts_ns(const struct __kernel_timespec *t) { return (u64)t->tv_sec * NSEC_PER_SEC + (u64)t->tv_nsec; }
@@ -33,3 +35,9 @@ int user_timespec(const void __user *p, u64 *ns);
 int put_timespec(void __user *p, u64 ns);
 // now + delta, saturating at NO_DEADLINE
 u64 ktime_deadline(u64 delta_ns);
+
+// alarm, setitimer and timer_create (kernel/time/itimer.c, posix_timer.c). exec drops the POSIX timers and keeps the
+// interval timers; exit drops both. Neither may be called with tasklist or sig_lock held.
+struct proc;
+void posix_timers_drop(struct proc *p);
+void itimers_drop(struct proc *p);
