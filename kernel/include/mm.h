@@ -56,6 +56,8 @@ void mm_clear(struct mm *mm);		// exec in place: forget and unmap everything
 
 // The loader's and mmap(2)'s entry. addr is a hint unless MAP_FIXED(_NOREPLACE). Result: address or -errno.
 long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct file *f, u64 pgoff, u32 vma_flags);
+// Maps n pages of kernel memory, shared, outside the page cache (the vDSO); the pages stay for ever. hint as in mm_map.
+long mm_map_pages(struct mm *mm, uptr hint, pfn_t pfn, u32 n, int prot, u32 vma_flags);
 int mm_unmap(struct mm *mm, uptr addr, size_t len);
 int mm_protect(struct mm *mm, uptr addr, size_t len, int prot);
 // Finds the mapping that holds addr; mm->lock held. NULL if none.

@@ -35,6 +35,7 @@ struct regs {
 #define WORK_STOP 4u		// job-control stop
 #define WORK_FULL_RESTORE 8u	// return with every register from struct regs (sigreturn)
 
+#undef NSIG
 #define NSIG 64
 typedef u64 sigset;		// bit n-1 = signal n
 #define SIGBIT(n) (1ul << ((n) - 1))
@@ -146,6 +147,7 @@ struct proc {
 	u64 cutime_ns, cstime_ns;	// of waited-for children
 	struct ktimer itimer_real;
 	u64 itimer_interval;
+	struct cpu_itimers *cpu_itimers; // ITIMER_VIRTUAL and _PROF, NULL until used (time/itimer.c)
 	struct list posix_timers;
 	int next_timer_id;
 	u32 nice;
