@@ -57,7 +57,9 @@ struct inode_ops {		// NULL = -EPERM / -ENOTDIR / -EINVAL, as Linux has it. Call
 	int (*rmdir)(struct inode *dir, const char *name, u32 len, struct inode *ino);
 	int (*rename)(struct inode *od, const char *on, u32 olen, struct inode *ino, struct inode *nd, const char *nn, u32 nlen, struct inode *victim, u32 flags);
 	int (*readlink)(struct inode *ino, char *buf, u32 n);	// length; not terminated
-	struct file *(*follow)(struct inode *ino, struct dentry **d, struct mount **m); // /proc magic links; NULL for most
+	// /proc magic links; NULL for most. Either NULL with references in *d and *m, or an open file (reference)
+	// that stands for an object without a name (pipe, socket), or ERR_PTR.
+	struct file *(*follow)(struct inode *ino, struct dentry **d, struct mount **m);
 	int (*setattr)(struct inode *ino, const struct iattr *a);
 	int (*getattr)(struct inode *ino);			// refresh before stat; NULL = inode is current
 	ssize_t (*getxattr)(struct inode *ino, const char *name, void *buf, size_t n);
@@ -104,7 +106,8 @@ struct super {
 	void *priv;
 	struct ref ref;
 	u64 next_ino;
-	struct inode *root;
+	struct inode *root;		// reference
+	struct dentry *droot;		// reference; made from `root` by the first mount
 };
 
 struct inode {
@@ -125,18 +128,23 @@ struct inode {
 	struct textview *views;		// mm/text.c
 	u32 writers, deny_write;	// ETXTBSY
 	u64 generation;
+	struct list hash;		// inode cache (inode_find), empty when not in it
 };
 
 struct dentry {
-	struct ref ref;
+	struct ref ref;			// one of them is the name cache's own while `hashed`
 	struct dentry *parent;		// reference; itself at the root of a file system
 	struct inode *inode;		// reference; NULL = negative
 	struct list hash, sibling, children, lru;
 	u32 hashval, len;
 	bool hashed;			// false once unlinked
 	bool mountpoint;		// something is mounted here
-	char name[];
+	bool referenced;		// looked up since the trimmer last passed
+	char *name;			// iname or kmalloc'ed; a rename changes it: read it under dcache_lock or dentry_name()
+	char iname[];
 };
+extern struct mutex dcache_lock;
+void dentry_name(struct dentry *d, char buf[NAME_MAX_ + 1]);	// copy of the current name
 
 struct mount {
 	struct ref ref;
@@ -196,6 +204,7 @@ struct fdtable {
 #define LOOKUP_IN_ROOT 32u
 #define LOOKUP_NO_SYMLINKS 64u
 #define LOOKUP_NO_XDEV 128u
+#define LOOKUP_NO_MAGIC 256u	// RESOLVE_NO_MAGICLINKS
 int path_lookup(int dfd, const char *name, u32 flags, struct path *out);	// *out gets references
 int path_lookup_user(int dfd, const void __user *name, u32 flags, struct path *out);
 void path_get(struct path *p);
@@ -224,6 +233,7 @@ struct fdtable *fdtable_new(void);
 struct fdtable *fdtable_copy(struct fdtable *t);	// fork
 void fdtable_put(struct fdtable *t);
 void fdtable_close_exec(struct fdtable *t);
+struct fs_ctx *fs_ctx_new(void);			// cwd and root = the root mount (first process)
 struct fs_ctx *fs_ctx_copy(struct fs_ctx *fs);
 void fs_ctx_put(struct fs_ctx *fs);
 
@@ -233,11 +243,26 @@ void inode_get(struct inode *i);
 void inode_put(struct inode *i);
 void inode_touch(struct inode *i, u32 which);	// ATTR_ATIME|ATTR_MTIME; ctime with mtime
 struct fstime fstime_now(void);
+// Cache of inodes by number, for file systems whose objects can be reached by several names.
+struct inode *inode_find(struct super *sb, u64 ino);	// new reference or NULL
+struct inode *inode_insert(struct inode *i);		// consumes i; returns it or the one that was there first
 void dcache_drop_super(struct super *sb);
 void dcache_invalidate(struct inode *dir, const char *name, u32 len);
 
+// --- regular files in the page cache (fs/filemap.c): ready-made file_ops members
+ssize_t generic_file_read(struct file *f, struct iter *it, u64 *pos);
+s64 generic_llseek(struct file *f, s64 off, int whence);
+int generic_mmap(struct file *f, u64 pgoff, size_t len, int prot, int flags, struct pagecache **pc);
+
+// --- devices (fs/devfs.c). Registers a character device; the node /dev/`name` appears (name NULL: none).
+int dev_register(u32 major, u32 minor, const char *name, u32 mode, const struct file_ops *fops);
+
 // --- mounts
 struct super *super_new(const char *fstype, const struct super_ops *ops, u32 magic);
+void super_get(struct super *sb);
+void super_put(struct super *sb);	// last reference: root is dropped, ops->put, freed
+// Next line of /proc/self/mounts (or mountinfo) for the mount with the smallest id > *id; its length, 0 at the end.
+int mounts_line(int *id, char *buf, size_t n, bool mountinfo);
 typedef int (*mount_fn)(const char *source, u32 flags, const void *data, size_t len, struct super **out);
 int fs_register(const char *fstype, mount_fn fn);	// at boot
 int mount_at(const char *fstype, const char *source, const char *target, u32 flags, const void *data, size_t len);
