@@ -324,8 +324,8 @@ TEST(subreaper_adopts)
 		SKIP("no subreaper here");
 	pid_t p = OK(fork());
 	if (!p) {
+		pid_t mid = getpid();
 		if (fork() == 0) {
-			pid_t mid = getppid();
 			while (getppid() == mid)
 				t_sleep_ms(2);
 			_exit(66);
