@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// The owner's side of the broker: admin calls over TLS with the admin token. Used by `coffer seal`, `coffer policy`...
+// One connection per call; no locks. Every call returns 0 or a negative errno with a message in `f`:
+// -ECONNREFUSED etc. not reachable, -EPROTO not understood, -EACCES token refused, -EKEYREJECTED certificate not
+// trusted, -EEXIST the key is there already, -ENOENT no such entry, -EINVAL bad argument.
+#ifndef COFFER_BROKER_CLIENT_H
+#define COFFER_BROKER_CLIENT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/fault.h"
+
+#define BROKER_VOLUME_ID_BYTES 16
+#define BROKER_VOLUME_KEY_BYTES 32
+
+struct broker_client;
+
+// Each NULL member is filled from `dir`, the broker's state folder (NULL: broker_default_dir()): url from its file
+// `address`, ca (PEM file) from cert.pem, token (file) from admin.token.
+struct broker_client_options {
+	const char *dir;
+	const char *url;	// https://host:port
+	const char *ca_file;
+	const char *token_file;
+};
+
+int broker_client_open(struct broker_client **out, const struct broker_client_options *o, struct fault *f);
+void broker_client_close(struct broker_client *c);
+// The broker's URL that this client uses.
+const char *broker_client_url(const struct broker_client *c);
+
+// "default/volume/<32 hex digits>" into out[48].
+void broker_volume_resource(char out[48], const uint8_t id[BROKER_VOLUME_ID_BYTES]);
+
+// Stores a volume's key. An existing key is refused (-EEXIST) unless `replace`: losing a key loses the data.
+int broker_client_put_volume_key(struct broker_client *c, const uint8_t id[BROKER_VOLUME_ID_BYTES],
+				 const uint8_t key[BROKER_VOLUME_KEY_BYTES], bool replace, struct fault *f);
+// Reads it back for its owner (`coffer open` without a key file). The caller wipes it.
+int broker_client_get_volume_key(struct broker_client *c, const uint8_t id[BROKER_VOLUME_ID_BYTES],
+				 uint8_t key[BROKER_VOLUME_KEY_BYTES], struct fault *f);
+int broker_client_delete_volume_key(struct broker_client *c, const uint8_t id[BROKER_VOLUME_ID_BYTES], struct fault *f);
+
+// Lets the enclave with this measurement (96 hex digits) have the resource. `note` (may be NULL) is shown by list.
+int broker_client_policy_allow(struct broker_client *c, const char *resource, const char *measurement,
+			       const char *note, struct fault *f);
+// Takes that back; measurement NULL: for every measurement. -ENOENT when nothing was allowed.
+int broker_client_policy_deny(struct broker_client *c, const char *resource, const char *measurement, struct fault *f);
+// *out: {"policies":[{"resource":..,"measurement":..,"note":..,"created":"2026-01-01T00:00:00Z"}]}, sorted by resource.
+int broker_client_policy_list(struct broker_client *c, json_t **out, struct fault *f);
+
+// *out: {"version","resources","policies","sessions","decisions","log_head","log_intact","simulated_accepted"}.
+int broker_client_status(struct broker_client *c, json_t **out, struct fault *f);
+// Decisions with a number above `after`, oldest first, at most 1000: {"decisions":[...]}.
+int broker_client_decisions(struct broker_client *c, long long after, json_t **out, struct fault *f);
+
+#endif
