@@ -44,6 +44,7 @@ struct mm {
 	struct vma *vmas;	// sorted by start
 	u32 n, cap;
 	uptr brk_start, brk, mmap_base, brk_limit;
+	uptr hint;		// where the search for a free place starts
 	u64 total_pages, locked_pages, commit_pages;
 	struct proc *owner;
 	u32 users_host;		// host threads inside
@@ -86,8 +87,11 @@ struct pagecache {
 	u32 mapcount;		// mappings; truncated pages wait in `limbo` until it is 0
 	u32 wmapcount;		// shared writable mappings
 	struct list limbo;
-	bool anon;
+	bool anon, was_wmapped;
 	u64 ndirty;
+	u32 leaf0_cap;		// entries of leaf[0], which starts small
+	struct list views;	// text views of this file (mm/text.c)
+	struct list all;	// all caches that storage can refill
 };
 struct pagecache *pc_new(const struct pc_ops *ops, void *owner);
 void pc_get(struct pagecache *pc);
@@ -105,11 +109,30 @@ int pc_sync(struct pagecache *pc);					// writes dirty pages
 u64 pc_next_data(struct pagecache *pc, u64 pos), pc_next_hole(struct pagecache *pc, u64 pos); // tmpfs SEEK_DATA/HOLE
 // Drops clean unmapped pages; returns how many (memory pressure).
 u64 pc_shrink(struct pagecache *pc, u64 want);
+u64 pc_reclaim(u64 want);	// the same over all caches
+void pc_mapped(struct pagecache *pc, int delta, bool shared_writable);	// a mapping comes (1) or goes (-1)
 
 // --- text views (mm/text.c)
-struct textview *text_view(struct inode *ino, struct pagecache *pc, u64 pgoff, u64 npages);
+// The view of pages [pgoff, pgoff+npages) of a file, made on first use; a new reference. NULL: map the file itself (each call traps).
+struct textview *text_view(struct pagecache *pc, u64 pgoff, u64 npages);
+void text_get(struct textview *v);
+void text_put(struct textview *v);
+// Where its pages and its trampolines are, and how far the trampolines lie behind the view's start (0: not fixed yet).
+struct textview {
+	struct ref ref;
+	struct mutex lock;		// trampolines; leaf
+	struct list link;		// pc->views
+	struct pagecache *pc;		// the file; cleared when it goes
+	u64 pgoff, npages;
+	pfn_t pfn, tramp_pfn;
+	s64 delta;
+	u32 tramp_used;
+};
+#define TRAMP_BYTES 0x10000ul
+// Maps kernel pages (vDSO) into the program at a free place; address or -errno.
+long mm_map_pages(struct mm *mm, uptr hint, pfn_t pfn, u32 n, int prot, u32 vma_flags);
 // The program trapped at a syscall instruction that ends at rip: patch the site if it can be. Sets regs->rcx.
 struct regs;
 void text_trap(struct regs *regs);
-extern uptr text_kentry;	// address that trampolines jump to
-void text_drop_inode(struct inode *ino);
+bool text_breakpoint(u64 rip); // SIGTRAP at rip comes from patching: run it again
+void text_drop_cache(struct pagecache *pc);	// the file's cache goes away

@@ -104,7 +104,8 @@ struct super {
 	bool read_only;
 	struct mutex rename_lock;
 	void *priv;
-	struct ref ref;
+	struct ref ref;			// mounts, inodes
+	struct ref active;		// mounts
 	u64 next_ino;
 	struct inode *root;		// reference
 	struct dentry *droot;		// reference; made from `root` by the first mount
@@ -136,7 +137,7 @@ struct dentry {
 	struct dentry *parent;		// reference; itself at the root of a file system
 	struct inode *inode;		// reference; NULL = negative
 	struct list hash, sibling, children, lru;
-	u32 hashval, len;
+	u32 hashval, len, room;		// room: bytes of iname
 	bool hashed;			// false once unlinked
 	bool mountpoint;		// something is mounted here
 	bool referenced;		// looked up since the trimmer last passed

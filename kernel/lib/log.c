@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Kernel messages. One line is one write, so lines of several processes do not mix.
+#include "kernel/include/log.h"
+#include "kernel/include/kstring.h"
+#include "kernel/include/platform.h"
+
+int log_level = LOG_WARN;
+
+static void vlog(const char *prefix, const char *fmt, va_list ap) __printf(2, 0);
+
+static void vlog(const char *prefix, const char *fmt, va_list ap)
+{
+	char buf[512];
+	int n = scnprintf(buf, sizeof(buf), "%s", prefix);
+
+	n += vsnprintf(buf + n, sizeof(buf) - (size_t)n, fmt, ap);
+	if ((size_t)n >= sizeof(buf))
+		n = sizeof(buf) - 1;
+	pf_log(buf, (size_t)n);
+}
+
+void klog(int level, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (level > log_level)
+		return;
+	va_start(ap, fmt);
+	vlog("coffer: ", fmt, ap);
+	va_end(ap);
+}
+
+void panic(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vlog("coffer: enclave stopped: ", fmt, ap);
+	va_end(ap);
+	pf_log("\n", 1);
+	pf_stop(125 << 8);
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// Kernel objects: size classes cut from 16 KiB slabs, larger ones as whole pages. Locks: one per class, leaves.
+#include "kernel/include/alloc.h"
+#include "kernel/include/kstring.h"
+#include "kernel/include/lock.h"
+#include "kernel/include/log.h"
+#include "kernel/mm/page.h"
+
+#define SLAB_PAGES 4
+static const u16 size_of[] = { 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192 };
+#define NCLASS ARRAY_SIZE(size_of)
+static u8 class_of[8192 / 16 + 1];	// by 16-byte units
+
+struct object {
+	struct object *next;
+};
+static struct {
+	struct mutex lock;
+	struct object *free;
+} __aligned(64) cls[NCLASS];
+
+void kmalloc_init(void)
+{
+	u32 c = 0;
+	for (u32 i = 0; i < ARRAY_SIZE(class_of); i++) {
+		while (size_of[c] < i * 16)
+			c++;
+		class_of[i] = (u8)c;
+	}
+}
+
+static bool refill(u32 c)
+{
+	pfn_t p = page_alloc(SLAB_PAGES, false);
+	u8 *a = page_addr(p);
+
+	if (!p)
+		return false;
+	for (u32 i = 0; i < SLAB_PAGES; i++) {
+		pmeta(p + i)->state = PM_SLAB;
+		pmeta(p + i)->cls = (u8)c;
+	}
+	// last object first, so that the list runs upwards through the slab
+	u32 n = SLAB_PAGES * PAGE_SIZE / size_of[c];
+	for (u32 i = n; i-- > 0;) {
+		struct object *o = (struct object *)(a + (size_t)i * size_of[c]);
+		o->next = cls[c].free;
+		cls[c].free = o;
+	}
+	return true;
+}
+
+void *kmalloc(size_t n)
+{
+	struct object *o;
+	u32 c;
+
+	if (n > 8192) {
+		u64 pages = DIV_ROUND_UP(n, PAGE_SIZE);
+		pfn_t p = pages > (1u << 20) ? PFN_NONE : page_alloc((u32)pages, false);
+		if (!p)
+			return NULL;
+		pmeta(p)->state = PM_LARGE;
+		pmeta(p)->next = (u32)pages;
+		return page_addr(p);
+	}
+	c = class_of[(n + 15) / 16];
+	mutex_lock(&cls[c].lock);
+	if (unlikely(!cls[c].free) && !refill(c)) {
+		mutex_unlock(&cls[c].lock);
+		return NULL;
+	}
+	o = cls[c].free;
+	cls[c].free = o->next;
+	mutex_unlock(&cls[c].lock);
+	return o;
+}
+
+void kfree(const void *ptr)
+{
+	struct object *o = (struct object *)(uptr)ptr;
+	struct pmeta *m;
+	pfn_t p;
+
+	if (!o)
+		return;
+	p = page_of(o);
+	m = pmeta(p);
+	if (m->state == PM_LARGE) {
+		m->state = PM_USED;
+		page_free(p, m->next);
+		return;
+	}
+	BUG_ON(m->state != PM_SLAB);
+	mutex_lock(&cls[m->cls].lock);
+	o->next = cls[m->cls].free;
+	cls[m->cls].free = o;
+	mutex_unlock(&cls[m->cls].lock);
+}
+
+static size_t usable(const void *p)
+{
+	struct pmeta *m = pmeta(page_of(p));
+	return m->state == PM_LARGE ? (size_t)m->next << PAGE_SHIFT : size_of[m->cls];
+}
+
+void *kzalloc(size_t n)
+{
+	void *p = kmalloc(n);
+	if (p)
+		memset(p, 0, n);
+	return p;
+}
+
+void *krealloc(void *p, size_t n)
+{
+	void *q;
+	size_t u;
+
+	if (!p)
+		return kmalloc(n);
+	u = usable(p);
+	if (n <= u && n * 2 >= u)
+		return p;
+	q = kmalloc(n);
+	if (!q)
+		return n <= u ? p : NULL;
+	memcpy(q, p, min(u, n));
+	kfree(p);
+	return q;
+}
+
+char *kstrndup(const char *s, size_t n)
+{
+	size_t l = strnlen(s, n);
+	char *d = kmalloc(l + 1);
+
+	if (d) {
+		memcpy(d, s, l);
+		d[l] = 0;
+	}
+	return d;
+}
+
+char *kstrdup(const char *s) { return kstrndup(s, (size_t)-1 >> 1); }

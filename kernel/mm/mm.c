@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// Life of an address space: new, copy for fork, clear for exec, gone. See vma.c for the array.
+#include "kernel/include/kstring.h"
+#include "kernel/include/platform.h"
+#include "kernel/include/task.h"
+#include "kernel/include/vfs.h"
+#include "kernel/mm/vma.h"
+
+static void set_base(struct mm *mm)
+{
+	u64 r;
+
+	// below the stack's 8 MiB and its random offset, as Linux has it
+	pf_random(&r, 8);
+	mm->mmap_base = mm->hint = (pf_user_max - (64ul << 20) - ((r & 0xffffff) << PAGE_SHIFT)) & PAGE_MASK;
+}
+
+struct mm *mm_new(void)
+{
+	struct mm *mm = knew(struct mm);
+
+	if (!mm)
+		return NULL;
+	ref_init(&mm->ref, 1);
+	set_base(mm);
+	return mm;
+}
+
+struct mm *mm_fork(struct mm *from)
+{
+	struct mm *mm = knew(struct mm);
+
+	if (!mm)
+		return NULL;
+	mutex_lock(&from->lock);
+	*mm = *from;
+	ref_init(&mm->ref, 1);
+	mutex_init(&mm->lock);
+	mm->cap = from->n + 16;
+	mm->vmas = kmalloc(mm->cap * sizeof(struct vma));
+	if (!mm->vmas) {
+		mutex_unlock(&from->lock);
+		kfree(mm);
+		return NULL;
+	}
+	memcpy(mm->vmas, from->vmas, from->n * sizeof(struct vma));
+	for (u32 i = 0; i < mm->n; i++)
+		vma_get(&mm->vmas[i]);
+	mutex_unlock(&from->lock);
+	return mm;
+}
+
+static void drop_all(struct mm *mm)
+{
+	for (u32 i = 0; i < mm->n; i++)
+		vma_put(&mm->vmas[i]);
+	mm->n = 0;
+	mm->total_pages = 0;
+}
+
+void mm_put(struct mm *mm)
+{
+	if (!mm || !ref_put(&mm->ref))
+		return;
+	drop_all(mm);
+	kfree(mm->vmas);
+	kfree(mm);
+}
+
+void mm_clear(struct mm *mm)
+{
+	mutex_lock(&mm->lock);
+	pf_reset_address_space();
+	drop_all(mm);
+	mm->brk_start = mm->brk = 0;
+	set_base(mm);
+	mutex_unlock(&mm->lock);
+}

@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: Apache-2.0
+// mmap, munmap, mprotect, mremap, brk: the array of mappings (vma.c) and the program's real mappings (platform)
+// are changed together under mm->lock. File pages are read before the lock is taken.
+#include "kernel/include/kstring.h"
+#include "kernel/include/log.h"
+#include "kernel/include/platform.h"
+#include "kernel/include/task.h"
+#include "kernel/include/vfs.h"
+#include "kernel/mm/vma.h"
+
+#define GUARD_BYTES TRAMP_BYTES
+
+// Bytes of v that can be backed now.
+static u64 backed(const struct vma *v)
+{
+	u64 size = v->pc->ops && v->pc->ops->size ? v->pc->ops->size(v->pc) : U64_MAX;
+	u64 off = v->pgoff << PAGE_SHIFT, len = v->end - v->start;
+
+	return size <= off ? 0 : min(len, size == U64_MAX ? len : PAGE_ALIGN(size) - off);
+}
+
+static int host_prot(const struct vma *v) { return (int)(v->prot & (PROT_READ | PROT_WRITE | PROT_EXEC)); }
+
+// Maps page-cache pages of v from byte offset `from` to `to`.
+static int map_pages(struct vma *v, u64 from, u64 to)
+{
+	while (from < to) {
+		pfn_t pfn;
+		u32 n;
+		int r = pc_run(v->pc, v->pgoff + (from >> PAGE_SHIFT), (to - from) >> PAGE_SHIFT, true, &pfn, &n);
+		if (!r)
+			r = pf_map_pages(v->start + from, pfn, n, host_prot(v), v->flags & VMA_SHARED);
+		if (r)
+			return r;
+		from += (u64)n << PAGE_SHIFT;
+	}
+	return 0;
+}
+
+// Reads what a mapping will need, without mm->lock.
+static int prefill(struct pagecache *pc, u64 pgoff, size_t len)
+{
+	u64 size = pc->ops && pc->ops->size ? pc->ops->size(pc) : U64_MAX, n = len >> PAGE_SHIFT, i = 0;
+
+	if (size != U64_MAX) {
+		u64 pages = DIV_ROUND_UP(size, PAGE_SIZE);
+		n = pages > pgoff ? min(n, pages - pgoff) : 0;
+	}
+	while (i < n) {
+		pfn_t p;
+		u32 k;
+		int r = pc_run(pc, pgoff + i, n - i, true, &p, &k);
+		if (r)
+			return r;
+		i += k;
+	}
+	return 0;
+}
+
+// Where the trampolines of a view mapped at `addr` can be: the guard gap behind the file's mappings, or a free
+// place just before them. 0: nowhere.
+static uptr tramp_place(struct mm *mm, uptr addr, size_t len, s64 delta)
+{
+	if (delta) {
+		uptr at = addr + (uptr)delta;
+		struct vma *g = mm_find(mm, at);
+		if (g && (g->flags & VMA_GUARD) && g->start == at)
+			return at;
+		return vma_free(mm, at, TRAMP_BYTES) ? at : 0;
+	}
+	u32 i = vma_above(mm, addr);
+	uptr end = i < mm->n && mm->vmas[i].start <= addr ? mm->vmas[i].end : addr + len;
+	for (; i < mm->n && end - addr < (1ul << 30); i++) {
+		if (mm->vmas[i].start > end)
+			break;
+		if (mm->vmas[i].flags & VMA_GUARD)
+			return mm->vmas[i].start;
+		end = mm->vmas[i].end;
+	}
+	uptr start = addr;
+	i = vma_above(mm, addr - 1);
+	while (i < mm->n && mm->vmas[i].end >= start && mm->vmas[i].start < start) {
+		start = mm->vmas[i].start;
+		if (!i)
+			break;
+		i--;
+	}
+	return start > pf_user_min + TRAMP_BYTES && vma_free(mm, start - TRAMP_BYTES, TRAMP_BYTES) ? start - TRAMP_BYTES : 0;
+}
+
+// An executable private file mapping becomes a text view with trampolines beside it. False: map the file itself.
+static bool map_view(struct mm *mm, struct vma *v)
+{
+	struct textview *tv = text_view(v->pc, v->pgoff, (v->end - v->start) >> PAGE_SHIFT);
+	uptr place;
+
+	if (!tv)
+		return false;
+	mutex_lock(&tv->lock);
+	place = tramp_place(mm, v->start, v->end - v->start, tv->delta);
+	if (place && !tv->delta)
+		tv->delta = (s64)(place - v->start);
+	mutex_unlock(&tv->lock);
+	if (!place)
+		goto no;
+	struct vma t = { .start = place, .end = place + TRAMP_BYTES, .prot = PROT_READ | PROT_EXEC, .flags = VMA_TRAMP | VMA_GUARD };
+	if (vma_remove(mm, t.start, t.end) || vma_insert(mm, &t) < 0)
+		goto no;
+	if (pf_map_pages(place, tv->tramp_pfn, TRAMP_BYTES >> PAGE_SHIFT, PROT_READ | PROT_EXEC, true) ||
+	    pf_map_pages(v->start, tv->pfn, (u32)tv->npages, host_prot(v), true)) {
+		vma_remove(mm, t.start, t.end);
+		goto no;
+	}
+	v->view = tv;
+	v->flags |= VMA_VIEW;
+	return true;
+no:
+	text_put(tv);
+	return false;
+}
+
+static bool is_elf(struct pagecache *pc)
+{
+	pfn_t p;
+	u32 n;
+
+	return !pc_run(pc, 0, 1, false, &p, &n) && p && !memcmp(page_addr(p), "\177ELF", 4);
+}
+
+long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct file *f, u64 pgoff, u32 vma_flags)
+{
+	struct vma v = { 0 };
+	bool shared = (flags & MAP_TYPE) != MAP_PRIVATE, fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE), guard = false;
+	size_t place_len;
+	int r, i;
+
+	if (!len)
+		return -EINVAL;
+	len = PAGE_ALIGN(len);
+	if (!len || len > pf_user_max)
+		return -ENOMEM;
+	if (fixed && (addr & (PAGE_SIZE - 1)))
+		return -EINVAL;
+	v.prot = (u32)prot & (PROT_READ | PROT_WRITE | PROT_EXEC);
+	v.flags = vma_flags | (shared ? VMA_SHARED : 0) | (flags & MAP_NORESERVE ? VMA_NORESERVE : 0) | VMA_MAYWRITE;
+	v.pgoff = pgoff;
+	v.valid = len;
+	if (f) {
+		u32 acc = f->flags & O_ACCMODE;
+		if (acc == O_WRONLY || f->flags & O_PATH)
+			return -EACCES;
+		if (shared && acc == O_RDONLY) {
+			if (prot & PROT_WRITE)
+				return -EACCES;
+			v.flags &= ~VMA_MAYWRITE;
+		}
+		if (!f->ops->mmap)
+			return -ENODEV;
+		r = f->ops->mmap(f, pgoff, len, prot, flags, &v.pc);
+		if (r)
+			return r;
+		file_get(f);
+		v.file = f;
+		if (v.pc && !shared && !fixed && !pgoff)
+			guard = is_elf(v.pc);
+	} else if (shared) {
+		v.pgoff = 0;
+	}
+	if (shared && !v.pc) {
+		v.pc = pc_new(NULL, NULL);
+		if (!v.pc) {
+			r = -ENOMEM;
+			goto out;
+		}
+		v.pc->anon = true;
+	}
+	if (v.pc) {
+		pc_mapped(v.pc, 1, shared && (prot & PROT_WRITE));
+		r = prefill(v.pc, v.pgoff, len);
+		if (r) {
+			pc_mapped(v.pc, -1, shared && (prot & PROT_WRITE));
+			pc_put(v.pc);
+			v.pc = NULL;
+			goto out;
+		}
+	}
+
+	mutex_lock(&mm->lock);
+	r = -ENOMEM;
+	if ((mm->total_pages << PAGE_SHIFT) + len > curproc->rlim[RLIMIT_AS].cur)
+		goto unlock;
+	place_len = len + (guard ? GUARD_BYTES : 0);
+	if (fixed) {
+		if (!range_ok(addr, len)) {
+			r = addr < pf_user_min && addr + len >= addr ? -EPERM : -ENOMEM;
+			goto unlock;
+		}
+		if (flags & MAP_FIXED_NOREPLACE && !vma_free(mm, addr, len)) {
+			r = -EEXIST;
+			goto unlock;
+		}
+		r = vma_remove(mm, addr, addr + len);
+		if (r)
+			goto unlock;
+	} else {
+		size_t align = v.pc ? PAGE_SIZE : len >= (2ul << 20) ? 2ul << 20 : PAGE_SIZE;
+		addr &= PAGE_MASK;
+		if (!addr || !vma_free(mm, addr, place_len)) {
+			uptr low = flags & MAP_32BIT ? 0x80000000ul : 0;
+			if (low) {
+				uptr hint = mm->hint, base = mm->mmap_base;
+				mm->hint = mm->mmap_base = low;
+				addr = 0;
+				for (uptr a = low - place_len; a > (1ul << 30); a -= PAGE_SIZE * 16)
+					if (vma_free(mm, a & PAGE_MASK, place_len)) {
+						addr = a & PAGE_MASK;
+						break;
+					}
+				mm->hint = hint;
+				mm->mmap_base = base;
+			} else {
+				addr = vma_find_free(mm, place_len, align);
+			}
+		}
+		if (!addr)
+			goto unlock;
+	}
+	v.start = addr;
+	v.end = addr + len;
+	if (v.pc) {
+		v.valid = backed(&v);
+		if (!shared && (prot & PROT_EXEC) && !(prot & PROT_WRITE) && v.valid == len && map_view(mm, &v))
+			r = 0;
+		else
+			r = map_pages(&v, 0, v.valid);
+		if (!r && fixed && v.valid < len)
+			pf_unmap(addr + v.valid, len - v.valid); // what was there before
+	} else {
+		r = pf_map_anon(addr, len, host_prot(&v));
+	}
+	if (r) {
+		pf_unmap(addr, len);
+		goto unlock;
+	}
+	i = vma_insert(mm, &v);
+	if (i < 0) {
+		pf_unmap(addr, len);
+		r = i;
+		goto unlock;
+	}
+	vma_merge(mm, (u32)i);
+	if (guard) {
+		struct vma g = { .start = addr + len, .end = addr + len + GUARD_BYTES, .flags = VMA_GUARD };
+		vma_insert(mm, &g);
+	}
+	mutex_unlock(&mm->lock);
+	if (flags & MAP_POPULATE && !v.pc)
+		pf_populate(addr, len, prot & PROT_WRITE);
+	return (long)addr;
+unlock:
+	mutex_unlock(&mm->lock);
+out:
+	if (v.pc)
+		vma_put(&v);
+	else if (v.file)
+		file_put(v.file);
+	return r;
+}
+
+// Kernel pages in the program's address space (vDSO).
+long mm_map_pages(struct mm *mm, uptr hint, pfn_t pfn, u32 n, int prot, u32 vma_flags)
+{
+	struct vma v = { .prot = (u32)prot, .flags = vma_flags, .valid = (u64)n << PAGE_SHIFT };
+	size_t len = (size_t)n << PAGE_SHIFT;
+	int r = -ENOMEM;
+
+	mutex_lock(&mm->lock);
+	v.start = hint && vma_free(mm, hint, len) ? hint : vma_find_free(mm, len, PAGE_SIZE);
+	v.end = v.start + len;
+	if (v.start) {
+		r = pf_map_pages(v.start, pfn, n, prot, true);
+		if (!r)
+			r = vma_insert(mm, &v);
+	}
+	mutex_unlock(&mm->lock);
+	return r < 0 ? r : (long)v.start;
+}
+
+int mm_unmap(struct mm *mm, uptr addr, size_t len)
+{
+	uptr end;
+	u32 i;
+	int r;
+
+	len = PAGE_ALIGN(len);
+	if (addr & (PAGE_SIZE - 1) || !len || !range_ok(addr, len))
+		return -EINVAL;
+	end = addr + len;
+	mutex_lock(&mm->lock);
+	// the guard gap behind a file's mappings goes with the last of them
+	i = vma_above(mm, end);
+	if (i < mm->n && mm->vmas[i].start == end && mm->vmas[i].flags & VMA_GUARD) {
+		u32 k = vma_above(mm, addr);
+		if (k < mm->n && mm->vmas[k].start >= addr)
+			end = mm->vmas[i].end;
+	}
+	i = vma_above(mm, addr);
+	if (i >= mm->n || mm->vmas[i].start >= end) {
+		mutex_unlock(&mm->lock);
+		return 0;
+	}
+	r = vma_remove(mm, addr, end);
+	if (!r)
+		r = pf_unmap(addr, end - addr);
+	mutex_unlock(&mm->lock);
+	return r;
+}
+
+// A text view that is to become writable turns into a private copy of the file's pages; its calls then trap.
+static int view_to_private(struct vma *v)
+{
+	struct textview *tv = v->view;
+	int r;
+
+	v->view = NULL;
+	v->flags &= ~VMA_VIEW;
+	r = map_pages(v, 0, v->valid);
+	text_put(tv);
+	return r;
+}
+
+int mm_protect(struct mm *mm, uptr addr, size_t len, int prot)
+{
+	uptr end, at;
+	u32 i;
+	int r = 0;
+
+	len = PAGE_ALIGN(len);
+	end = addr + len;
+	if (addr & (PAGE_SIZE - 1) || end < addr || prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_GROWSDOWN | PROT_GROWSUP | PROT_SEM))
+		return -EINVAL;
+	if (!len)
+		return 0;
+	if (!range_ok(addr, len))
+		return -ENOMEM;
+	mutex_lock(&mm->lock);
+	r = vma_split(mm, addr);
+	if (!r)
+		r = vma_split(mm, end);
+	i = vma_above(mm, addr);
+	for (at = addr; !r && at < end; i++) {
+		struct vma *v = &mm->vmas[i];
+		u32 p = (u32)prot & (PROT_READ | PROT_WRITE | PROT_EXEC);
+
+		if (i >= mm->n || v->start != at || v->flags & VMA_GUARD) {
+			r = -ENOMEM;
+			break;
+		}
+		if (v->flags & VMA_SHARED && p & PROT_WRITE && !(v->flags & VMA_MAYWRITE)) {
+			r = -EACCES;
+			break;
+		}
+		if (v->prot != p) {
+			bool was = v->flags & VMA_SHARED && v->prot & PROT_WRITE, now = v->flags & VMA_SHARED && p & PROT_WRITE;
+			if (v->view && p & PROT_WRITE)
+				r = view_to_private(v);
+			if (!r && min(v->valid, v->end - v->start))
+				r = pf_protect(v->start, min(v->valid, v->end - v->start), (int)p);
+			if (r)
+				break;
+			if (was != now && v->pc) {
+				pc_mapped(v->pc, 1, now);
+				pc_mapped(v->pc, -1, was);
+			}
+			v->prot = p;
+		}
+		at = v->end;
+	}
+	// join what has become alike
+	for (i = vma_above(mm, addr ? addr - 1 : 0); i < mm->n && mm->vmas[i].start <= end;) {
+		u32 n = mm->n;
+		vma_merge(mm, i);
+		if (mm->n == n)
+			i++;
+	}
+	mutex_unlock(&mm->lock);
+	return r;
+}
+
+// A file mapping beyond the end of the file faults; the file may have grown since.
+int mm_fault(uptr addr, bool write)
+{
+	struct mm *mm = curproc->mm;
+	struct vma *v;
+	int r = -EFAULT;
+
+	mutex_lock(&mm->lock);
+	v = mm_find(mm, addr);
+	if (v && v->pc && !v->view && addr - v->start >= v->valid) {
+		u64 now = backed(v);
+		if (addr - v->start < now && now > v->valid) {
+			u64 from = v->valid;
+			r = map_pages(v, from, now);
+			if (!r)
+				v->valid = now;
+		} else {
+			r = -ENXIO;
+		}
+		if (!r && !(v->prot & (write ? PROT_WRITE : PROT_READ)))
+			r = -EFAULT;
+	}
+	mutex_unlock(&mm->lock);
+	return r;
+}
+
+int mm_key(const void __user *p, bool private_hint, void **obj, u64 *off)
+{
+	struct mm *mm = curproc->mm;
+	uptr a = (__force uptr)p;
+	struct vma *v;
+
+	*obj = mm;
+	*off = a;
+	if (private_hint)
+		return 0;
+	mutex_lock(&mm->lock);
+	v = mm_find(mm, a);
+	if (v && v->pc && v->flags & VMA_SHARED) {
+		*obj = v->pc;
+		*off = (v->pgoff << PAGE_SHIFT) + (a - v->start);
+	}
+	mutex_unlock(&mm->lock);
+	return v ? 0 : -EFAULT;
+}

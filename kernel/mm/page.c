@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+// Page allocator: buddy lists over 2 MiB blocks of the enclave's memory. Blocks are taken from the host on first use and given back
+// when whole and plenty. Lock: page_lock, a leaf; the host is asked to take memory back without it.
+#include "kernel/include/alloc.h"
+#include "kernel/include/kstring.h"
+#include "kernel/include/lock.h"
+#include "kernel/include/log.h"
+#include "kernel/include/platform.h"
+#include "kernel/mm/page.h"
+
+#define MAX_ORDER 9		// 2 MiB
+#define KEEP_BLOCKS 16		// free whole blocks kept instead of given back
+
+static struct mutex page_lock;
+static u32 free_head[MAX_ORDER + 1];	// pfn or 0
+static u32 nfree_blocks;		// order-9 blocks on the list that hold memory
+static u32 first_pfn, top_pfn, limit_pfn; // [top, limit) never used yet: reads as zero
+static u64 free_pages;
+
+void page_init(u64 first_off, u64 end_off)
+{
+	first_pfn = top_pfn = (u32)(first_off >> PAGE_SHIFT);
+	limit_pfn = (u32)(end_off >> PAGE_SHIFT);
+	free_pages = limit_pfn - first_pfn;
+}
+
+void *page_addr(pfn_t pfn) { return (void *)(page_base + ((u64)pfn << PAGE_SHIFT)); }
+pfn_t page_of(const void *p) { return (pfn_t)(((uptr)p - page_base) >> PAGE_SHIFT); }
+u64 page_count_free(void) { return free_pages; }
+u64 page_count_total(void) { return limit_pfn - first_pfn; }
+
+static void list_push(u32 pfn, u32 order, u8 zero)
+{
+	struct pmeta *m = pmeta(pfn);
+
+	m->state = PM_FREE;
+	m->order = (u8)order;
+	m->zero = zero;
+	m->prev = 0;
+	m->next = free_head[order];
+	if (m->next)
+		pmeta(m->next)->prev = pfn;
+	free_head[order] = pfn;
+	if (order == MAX_ORDER && !zero)
+		nfree_blocks++;
+}
+
+static void list_remove(u32 pfn, u32 order)
+{
+	struct pmeta *m = pmeta(pfn);
+
+	if (m->prev)
+		pmeta(m->prev)->next = m->next;
+	else
+		free_head[order] = m->next;
+	if (m->next)
+		pmeta(m->next)->prev = m->prev;
+	m->state = PM_USED;
+	if (order == MAX_ORDER && !m->zero)
+		nfree_blocks--;
+}
+
+// Frees one aligned power-of-two run, merging with its buddies. Returns a block to give back to the host, or 0.
+static u32 free_order(u32 pfn, u32 order, u8 zero)
+{
+	while (order < MAX_ORDER) {
+		u32 buddy = pfn ^ (1u << order);
+		struct pmeta *b = pmeta(buddy);
+		if (buddy < first_pfn || buddy >= top_pfn || b->state != PM_FREE || b->order != order)
+			break;
+		zero &= b->zero;
+		list_remove(buddy, order);
+		pfn &= ~(1u << order);
+		order++;
+	}
+	if (order == MAX_ORDER && !zero && nfree_blocks >= KEEP_BLOCKS)
+		return pfn;
+	list_push(pfn, order, zero);
+	return 0;
+}
+
+// Frees [pfn, pfn+n) in aligned pieces; page_lock held, dropped around giving memory back.
+static void free_run(u32 pfn, u32 n, u8 zero)
+{
+	while (n) {
+		u32 order = pfn ? (u32)__builtin_ctz(pfn) : MAX_ORDER;
+		u32 back;
+		if (order > MAX_ORDER)
+			order = MAX_ORDER;
+		while ((1u << order) > n)
+			order--;
+		back = free_order(pfn, order, zero);
+		if (back) {
+			mutex_unlock(&page_lock);
+			pf_pages_released(back, 1u << MAX_ORDER);
+			mutex_lock(&page_lock);
+			list_push(back, MAX_ORDER, 1);
+		}
+		pfn += 1u << order;
+		n -= 1u << order;
+	}
+}
+
+// One block of the order; splits bigger ones; fresh memory last. 0 when there is none.
+static u32 take(u32 order, u8 *zero)
+{
+	u32 o, pfn;
+
+	for (o = order; o <= MAX_ORDER; o++)
+		if (free_head[o])
+			break;
+	if (o <= MAX_ORDER) {
+		pfn = free_head[o];
+		list_remove(pfn, o);
+		*zero = pmeta(pfn)->zero;
+	} else {
+		o = MAX_ORDER;
+		pfn = (top_pfn + 511) & ~511u;
+		if (pfn + 512 > limit_pfn || pfn + 512 < pfn)
+			return 0;
+		top_pfn = pfn + 512;
+		*zero = 1;
+	}
+	while (o > order) {
+		o--;
+		list_push(pfn + (1u << o), o, *zero);
+	}
+	pmeta(pfn)->state = PM_USED;
+	return pfn;
+}
+
+pfn_t page_alloc(u32 n, bool zero)
+{
+	u32 order = n <= 1 ? 0 : 32 - (u32)__builtin_clz(n - 1), pfn;
+	u8 z = 0;
+
+	if (!n)
+		return PFN_NONE;
+	mutex_lock(&page_lock);
+	if (order <= MAX_ORDER) {
+		pfn = take(order, &z);
+		if (pfn && (1u << order) > n)
+			free_run(pfn + n, (1u << order) - n, z);
+	} else {
+		// more than a block: contiguous only from memory never used
+		u32 blocks = DIV_ROUND_UP(n, 512u);
+		pfn = (top_pfn + 511) & ~511u;
+		z = 1;
+		if ((u64)pfn + (u64)blocks * 512 > limit_pfn) {
+			pfn = 0;
+		} else {
+			top_pfn = pfn + blocks * 512;
+			pmeta(pfn)->state = PM_USED;
+			free_run(pfn + n, blocks * 512 - n, 1);
+		}
+	}
+	if (pfn)
+		free_pages -= n;
+	mutex_unlock(&page_lock);
+	if (pfn && zero && !z)
+		memset(page_addr(pfn), 0, (u64)n << PAGE_SHIFT);
+	return pfn;
+}
+
+pfn_t page_alloc_upto(u32 n, u32 *got, bool zero)
+{
+	if (n > 512)
+		n = 512;
+	for (; n; n /= 2) {
+		pfn_t p = page_alloc(n, zero);
+		if (p) {
+			*got = n;
+			return p;
+		}
+	}
+	return PFN_NONE;
+}
+
+void page_free(pfn_t pfn, u32 n)
+{
+	if (!pfn || !n)
+		return;
+	mutex_lock(&page_lock);
+	free_pages += n;
+	free_run(pfn, n, 0);
+	mutex_unlock(&page_lock);
+}

@@ -1,0 +1,591 @@
+// SPDX-License-Identifier: Apache-2.0
+// Page cache: which page of the enclave's memory holds which page of a file. Two levels of tables; the first
+// one starts small, because most files are. Lock: pc->lock, over lookups and copies (nofault) but never over storage
+// reads or writes: pages being read are marked busy and others wait for them. caches_lock (leaf) guards the list for reclaim.
+#include "kernel/include/kstring.h"
+#include "kernel/include/log.h"
+#include "kernel/include/mm.h"
+#include "kernel/include/wait.h"
+
+#define PE_PFN 0x0fffffffu
+#define PE_DIRTY 0x80000000u
+#define PE_BUSY 0x40000000u
+#define LEAF 1024u
+#define MAX_INDEX (1ul << 36)	// 256 TiB files
+
+static struct waitq busy_wq = { MUTEX_INIT, LIST_INIT(busy_wq.waiters) };
+static struct mutex caches_lock;
+static struct list caches = LIST_INIT(caches);	// those that storage can refill
+
+struct limbo {		// truncated while mapped
+	struct list link;
+	pfn_t pfn;
+};
+
+struct pagecache *pc_new(const struct pc_ops *ops, void *owner)
+{
+	struct pagecache *pc = knew(struct pagecache);
+
+	if (!pc)
+		return NULL;
+	ref_init(&pc->ref, 1);
+	pc->ops = ops;
+	pc->owner = owner;
+	list_init(&pc->limbo);
+	list_init(&pc->all);
+	list_init(&pc->views);
+	if (ops && ops->read) {
+		mutex_lock(&caches_lock);
+		list_add_tail(&pc->all, &caches);
+		mutex_unlock(&caches_lock);
+	}
+	return pc;
+}
+
+void pc_get(struct pagecache *pc) { ref_get(&pc->ref); }
+
+// The entry of a page, or NULL when its table is not there. Lock held.
+static u32 *entry(struct pagecache *pc, u64 i)
+{
+	u64 l = i / LEAF;
+
+	if (l >= pc->nleaf || !pc->leaf[l] || (l == 0 && i >= pc->leaf0_cap))
+		return NULL;
+	return &pc->leaf[l][i % LEAF];
+}
+
+// The same, making tables. NULL: out of memory.
+static u32 *entry_make(struct pagecache *pc, u64 i)
+{
+	u64 l = i / LEAF;
+
+	if (i >= MAX_INDEX)
+		return NULL;
+	if (l >= pc->nleaf) {
+		u64 n = l + 1 > 4 ? max(l + 1, pc->nleaf * 2) : l + 1;
+		u32 **t = krealloc(pc->leaf, n * sizeof(*t));
+		if (!t)
+			return NULL;
+		memset(t + pc->nleaf, 0, (n - pc->nleaf) * sizeof(*t));
+		pc->leaf = t;
+		pc->nleaf = n;
+	}
+	if (l == 0 && i >= pc->leaf0_cap) {
+		u32 cap = i < 16 ? 16 : i < 128 ? 128 : LEAF;
+		u32 *t = krealloc(pc->leaf[0], cap * sizeof(u32));
+		if (!t)
+			return NULL;
+		memset(t + pc->leaf0_cap, 0, (cap - pc->leaf0_cap) * sizeof(u32));
+		pc->leaf[0] = t;
+		pc->leaf0_cap = cap;
+	} else if (!pc->leaf[l]) {
+		pc->leaf[l] = kzalloc(LEAF * sizeof(u32));
+		if (!pc->leaf[l])
+			return NULL;
+	}
+	return &pc->leaf[l][i % LEAF];
+}
+
+static u64 end_index(struct pagecache *pc) { return pc->nleaf * LEAF; }
+
+static void release_page(struct pagecache *pc, u32 pe)
+{
+	struct limbo *l;
+
+	pc->npages--;
+	if (pe & PE_DIRTY)
+		pc->ndirty--;
+	if (pc->mapcount && (l = knew(struct limbo))) {
+		l->pfn = pe & PE_PFN;
+		list_add_tail(&l->link, &pc->limbo);
+	} else if (!pc->mapcount) {
+		page_free(pe & PE_PFN, 1);
+	} // else: no memory to remember a page that others map: it is lost until the enclave ends
+}
+
+static void drain_limbo(struct pagecache *pc)
+{
+	struct limbo *l, *t;
+
+	list_for_each_safe(l, t, &pc->limbo, link) {
+		list_del(&l->link);
+		page_free(l->pfn, 1);
+		kfree(l);
+	}
+}
+
+void pc_mapped(struct pagecache *pc, int delta, bool writable)
+{
+	mutex_lock(&pc->lock);
+	pc->mapcount += (u32)delta;
+	if (writable) {
+		pc->wmapcount += (u32)delta;
+		pc->was_wmapped = true;
+	}
+	if (!pc->mapcount)
+		drain_limbo(pc);
+	mutex_unlock(&pc->lock);
+}
+
+static void wait_busy(struct pagecache *pc, u64 index)
+{
+	mutex_unlock(&pc->lock);
+	WAIT_EVENT(&busy_wq, NO_DEADLINE, ({
+			   mutex_lock(&pc->lock);
+			   u32 *_e = entry(pc, index);
+			   bool _b = _e && (*_e & PE_BUSY);
+			   mutex_unlock(&pc->lock);
+			   !_b;
+		   }));
+	mutex_lock(&pc->lock);
+}
+
+// Frees pages [from, to) under the lock. Busy ones are waited for.
+static void drop_range(struct pagecache *pc, u64 from, u64 to)
+{
+	u32 run = 0;
+	pfn_t first = 0;
+
+	to = min(to, end_index(pc));
+	for (u64 i = from; i < to; i++) {
+		u32 *e = entry(pc, i);
+		if (!e) {
+			i |= LEAF - 1;
+			continue;
+		}
+		if (!*e)
+			continue;
+		while (*e & PE_BUSY) {
+			wait_busy(pc, i);
+			e = entry(pc, i);
+		}
+		u32 pe = *e;
+		*e = 0;
+		if (!pe)
+			continue;
+		if (pc->mapcount) {
+			release_page(pc, pe);
+			continue;
+		}
+		pc->npages--;
+		if (pe & PE_DIRTY)
+			pc->ndirty--;
+		pe &= PE_PFN;
+		if (run && first + run == pe) {
+			run++;
+		} else {
+			page_free(first, run);
+			first = pe;
+			run = 1;
+		}
+	}
+	page_free(first, run);
+}
+
+void pc_put(struct pagecache *pc)
+{
+	if (!pc || !ref_put(&pc->ref))
+		return;
+	if (!list_empty(&pc->all)) {
+		mutex_lock(&caches_lock);
+		list_del(&pc->all);
+		mutex_unlock(&caches_lock);
+	}
+	text_drop_cache(pc);
+	mutex_lock(&pc->lock);
+	pc->mapcount = 0;
+	drop_range(pc, 0, U64_MAX);
+	drain_limbo(pc);
+	mutex_unlock(&pc->lock);
+	for (u64 l = 0; l < pc->nleaf; l++)
+		kfree(pc->leaf[l]);
+	kfree(pc->leaf);
+	kfree(pc);
+}
+
+static pfn_t alloc_run(u32 want, u32 *got, bool zero)
+{
+	pfn_t p = page_alloc_upto(want, got, zero);
+
+	if (!p && pc_reclaim(want + 64))
+		p = page_alloc_upto(want, got, zero);
+	return p;
+}
+
+static u64 data_pages(struct pagecache *pc)
+{
+	return pc->ops && pc->ops->size ? DIV_ROUND_UP(pc->ops->size(pc), PAGE_SIZE) : U64_MAX;
+}
+
+// Makes up to max consecutive missing pages from index present. `fill`: their content matters (read or zero). Lock held on entry and
+// exit; dropped while storage is read. *n pages are then present from index. 0 or -errno.
+static int make_pages(struct pagecache *pc, u64 index, u64 max, bool fill, u32 *n)
+{
+	bool from_storage = fill && pc->ops && pc->ops->read && index < data_pages(pc);
+	u32 want = 0, got;
+	pfn_t p;
+
+	max = min(max, 512ul);
+	if (from_storage)
+		max = min(max, data_pages(pc) - index);
+	for (; want < max; want++) {
+		u32 *e = entry_make(pc, index + want);
+		if (!e)
+			break;
+		if (*e)
+			break;
+	}
+	if (!want)
+		return -ENOMEM;
+	p = alloc_run(want, &got, fill && !from_storage);
+	if (!p)
+		return -ENOMEM;
+	for (u32 i = 0; i < got; i++)
+		*entry(pc, index + i) = (p + i) | (from_storage ? PE_BUSY : 0);
+	pc->npages += got;
+	*n = got;
+	if (!from_storage)
+		return 0;
+	mutex_unlock(&pc->lock);
+	int r = pc->ops->read(pc, index, got, page_addr(p));
+	mutex_lock(&pc->lock);
+	for (u32 i = 0; i < got; i++)
+		*entry(pc, index + i) = r ? 0 : p + i;
+	if (r) {
+		pc->npages -= got;
+		page_free(p, got);
+	}
+	waitq_wake(&busy_wq, 0);
+	return r;
+}
+
+// A run of present pages (contiguous in memory) from index, at most max; makes the first if create. Lock held.
+static int run_locked(struct pagecache *pc, u64 index, u64 max, bool create, pfn_t *pfn, u32 *n)
+{
+	for (;;) {
+		u32 *e = entry(pc, index);
+		if (e && (*e & PE_BUSY)) {
+			wait_busy(pc, index);
+			continue;
+		}
+		if (e && *e) {
+			u32 k = 1;
+			*pfn = *e & PE_PFN;
+			max = min(max, LEAF - index % LEAF);
+			if (index < LEAF)
+				max = min(max, pc->leaf0_cap - index);
+			while (k < max && (e[k] & ~PE_DIRTY) == *pfn + k)
+				k++;
+			*n = k;
+			return 0;
+		}
+		// read-ahead: storage is read in larger pieces than asked for
+		u64 ahead = pc->ops && pc->ops->read && max < 32 && create ? 32 : max;
+		u32 got;
+		int r;
+		if (!create && !(pc->ops && pc->ops->read && index < data_pages(pc))) {
+			*pfn = PFN_NONE;
+			*n = 1;
+			return 0;
+		}
+		r = make_pages(pc, index, max(ahead, 1ul), true, &got);
+		if (r)
+			return r;
+	}
+}
+
+int pc_run(struct pagecache *pc, u64 index, u64 max, bool create, pfn_t *pfn, u32 *n)
+{
+	int r;
+
+	mutex_lock(&pc->lock);
+	r = run_locked(pc, index, max, create, pfn, n);
+	mutex_unlock(&pc->lock);
+	return r;
+}
+
+ssize_t pc_read(struct pagecache *pc, struct iter *it, u64 pos, u64 size)
+{
+	size_t done = 0;
+	int r = 0;
+
+	if (pos >= size)
+		return 0;
+	u64 left = min(size - pos, (u64)it->left);
+	mutex_lock(&pc->lock);
+	while (left) {
+		u64 index = pos >> PAGE_SHIFT;
+		u32 off = (u32)(pos & (PAGE_SIZE - 1)), n;
+		pfn_t pfn;
+		size_t k, c;
+
+		r = run_locked(pc, index, DIV_ROUND_UP(off + left, PAGE_SIZE), false, &pfn, &n);
+		if (r)
+			break;
+		k = min((size_t)left, (size_t)n * PAGE_SIZE - off);
+		c = pfn ? iter_put(it, (u8 *)page_addr(pfn) + off, k) : iter_zero(it, k);
+		pos += c;
+		left -= c;
+		done += c;
+		if (c < k) {
+			mutex_unlock(&pc->lock);
+			r = iter_fault_in(it, true);
+			mutex_lock(&pc->lock);
+			if (r)
+				break;
+		}
+	}
+	mutex_unlock(&pc->lock);
+	return done ? (ssize_t)done : r;
+}
+
+ssize_t pc_write(struct pagecache *pc, struct iter *it, u64 pos, u64 size)
+{
+	size_t done = 0;
+	int r = 0;
+
+	(void)size;
+	mutex_lock(&pc->lock);
+	while (it->left) {
+		u64 index = pos >> PAGE_SHIFT;
+		u32 off = (u32)(pos & (PAGE_SIZE - 1)), n = 0;
+		u32 *e = entry(pc, index);
+		size_t k, c;
+		pfn_t pfn;
+
+		if (!e || !*e || *e & PE_BUSY) {
+			// whole new pages need no content of before
+			u64 whole = off ? 0 : it->left >> PAGE_SHIFT;
+			bool busy = e && *e;
+			if (busy)
+				wait_busy(pc, index);
+			else if (whole)
+				r = make_pages(pc, index, whole, false, &n);
+			else
+				r = make_pages(pc, index, 1, true, &n);
+			if (r)
+				break;
+			if (busy)
+				continue;
+			// pages made without content are all overwritten below, or given back when the copy faults
+			if (whole) {
+				pfn = *entry(pc, index) & PE_PFN;
+				k = (size_t)n << PAGE_SHIFT;
+				c = iter_get(it, page_addr(pfn), k);
+				if (c < k)
+					memset((u8 *)page_addr(pfn) + c, 0, k - c);
+				goto copied;
+			}
+		}
+		r = run_locked(pc, index, DIV_ROUND_UP(off + it->left, PAGE_SIZE), true, &pfn, &n);
+		if (r)
+			break;
+		k = min(it->left, (size_t)n * PAGE_SIZE - off);
+		c = iter_get(it, (u8 *)page_addr(pfn) + off, k);
+	copied:
+		if (pc->ops && pc->ops->write)
+			for (u64 i = index; i <= (pos + max(c, (size_t)1) - 1) >> PAGE_SHIFT; i++) {
+				u32 *d = entry(pc, i);
+				if (!(*d & PE_DIRTY)) {
+					*d |= PE_DIRTY;
+					pc->ndirty++;
+				}
+			}
+		pos += c;
+		done += c;
+		if (c < k) {
+			mutex_unlock(&pc->lock);
+			r = iter_fault_in(it, false);
+			mutex_lock(&pc->lock);
+			if (r)
+				break;
+		}
+	}
+	mutex_unlock(&pc->lock);
+	return done ? (ssize_t)done : r;
+}
+
+static void zero_part(struct pagecache *pc, u64 start, u64 end)
+{
+	u32 *e = entry(pc, start >> PAGE_SHIFT);
+
+	while (e && *e & PE_BUSY) {
+		wait_busy(pc, start >> PAGE_SHIFT);
+		e = entry(pc, start >> PAGE_SHIFT);
+	}
+	if (!e || !*e)
+		return;
+	memset((u8 *)page_addr(*e & PE_PFN) + (start & (PAGE_SIZE - 1)), 0, end - start);
+	if (pc->ops && pc->ops->write && !(*e & PE_DIRTY)) {
+		*e |= PE_DIRTY;
+		pc->ndirty++;
+	}
+}
+
+void pc_truncate(struct pagecache *pc, u64 newsize, u64 oldsize)
+{
+	mutex_lock(&pc->lock);
+	drop_range(pc, DIV_ROUND_UP(newsize, PAGE_SIZE), U64_MAX);
+	if (newsize & (PAGE_SIZE - 1) && newsize < oldsize)
+		zero_part(pc, newsize, PAGE_ALIGN(newsize));
+	mutex_unlock(&pc->lock);
+}
+
+void pc_punch(struct pagecache *pc, u64 start, u64 end)
+{
+	u64 s = PAGE_ALIGN(start), e = end & PAGE_MASK;
+
+	mutex_lock(&pc->lock);
+	if (s > e) {
+		zero_part(pc, start, end);
+	} else {
+		if (start < s)
+			zero_part(pc, start, s);
+		if (pc->mapcount) // mapped pages stay, as zeroes
+			for (u64 p = s; p < e; p += PAGE_SIZE)
+				zero_part(pc, p, p + PAGE_SIZE);
+		else
+			drop_range(pc, s >> PAGE_SHIFT, e >> PAGE_SHIFT);
+		if (e < end)
+			zero_part(pc, e, end);
+	}
+	mutex_unlock(&pc->lock);
+}
+
+int pc_sync(struct pagecache *pc)
+{
+	int r = 0;
+
+	if (!pc->ops || !pc->ops->write)
+		return 0;
+	mutex_lock(&pc->lock);
+	// shared writable mappings leave no trace of a write: all their pages count as dirty
+	bool all = pc->wmapcount || pc->was_wmapped;
+	u64 limit = min(end_index(pc), data_pages(pc));
+
+	if (!pc->wmapcount)
+		pc->was_wmapped = false;
+	for (u64 i = 0; i < limit && !r && (pc->ndirty || all);) {
+		u32 *e = entry(pc, i);
+		u32 n = 0;
+		pfn_t p;
+
+		if (!e) {
+			i = (i | (LEAF - 1)) + 1;
+			continue;
+		}
+		if (!*e || *e & PE_BUSY || !(*e & PE_DIRTY || all)) {
+			i++;
+			continue;
+		}
+		p = *e & PE_PFN;
+		while (i + n < limit && n < 64) {
+			u32 *d = entry(pc, i + n);
+			if (!d || (*d & PE_PFN) != p + n || *d & PE_BUSY || !(*d & PE_DIRTY || all))
+				break;
+			if (*d & PE_DIRTY)
+				pc->ndirty--;
+			*d = (*d & ~PE_DIRTY) | PE_BUSY;
+			n++;
+		}
+		mutex_unlock(&pc->lock);
+		r = pc->ops->write(pc, i, n, page_addr(p));
+		mutex_lock(&pc->lock);
+		for (u32 k = 0; k < n; k++) {
+			u32 *d = entry(pc, i + k);
+			*d &= ~PE_BUSY;
+			if (r) {
+				*d |= PE_DIRTY;
+				pc->ndirty++;
+			}
+		}
+		waitq_wake(&busy_wq, 0);
+		i += n;
+	}
+	mutex_unlock(&pc->lock);
+	return r;
+}
+
+u64 pc_next_data(struct pagecache *pc, u64 pos)
+{
+	u64 i = pos >> PAGE_SHIFT, r = U64_MAX;
+
+	mutex_lock(&pc->lock);
+	for (u64 end = end_index(pc); i < end; i++) {
+		u32 *e = entry(pc, i);
+		if (!e) {
+			i |= LEAF - 1;
+			continue;
+		}
+		if (*e) {
+			r = max(pos, i << PAGE_SHIFT);
+			break;
+		}
+	}
+	mutex_unlock(&pc->lock);
+	return r;
+}
+
+u64 pc_next_hole(struct pagecache *pc, u64 pos)
+{
+	u64 i = pos >> PAGE_SHIFT;
+
+	mutex_lock(&pc->lock);
+	for (;; i++) {
+		u32 *e = entry(pc, i);
+		if (!e || !*e)
+			break;
+	}
+	mutex_unlock(&pc->lock);
+	return max(pos, i << PAGE_SHIFT);
+}
+
+// Drops clean pages that nobody maps. Called under another cache's lock, so it only tries.
+static u64 shrink_locked(struct pagecache *pc, u64 want)
+{
+	u64 n = 0;
+
+	if (pc->mapcount)
+		return 0;
+	for (u64 i = 0; i < end_index(pc) && n < want; i++) {
+		u32 *e = entry(pc, i);
+		if (!e) {
+			i |= LEAF - 1;
+			continue;
+		}
+		if (*e && !(*e & (PE_BUSY | PE_DIRTY))) {
+			page_free(*e & PE_PFN, 1);
+			*e = 0;
+			pc->npages--;
+			n++;
+		}
+	}
+	return n;
+}
+
+u64 pc_shrink(struct pagecache *pc, u64 want)
+{
+	u64 n = 0;
+
+	if (mutex_trylock(&pc->lock)) {
+		n = shrink_locked(pc, want);
+		mutex_unlock(&pc->lock);
+	}
+	return n;
+}
+
+u64 pc_reclaim(u64 want)
+{
+	struct pagecache *pc;
+	u64 n = 0;
+
+	if (!mutex_trylock(&caches_lock))
+		return 0;
+	list_for_each(pc, &caches, all) {
+		n += pc_shrink(pc, want - n);
+		if (n >= want)
+			break;
+	}
+	mutex_unlock(&caches_lock);
+	return n;
+}

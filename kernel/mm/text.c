@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+// Text views: executable file segments as all processes share them, with system call sites patched into
+// jumps to trampolines. A view is a copy of the file's pages (reads of the file see the original bytes); its trampolines
+// lie in pages mapped beside it at a fixed distance, so one patch is right for everyone. Patching happens when
+// a site first traps, in the trapping thread.
+//
+// Two forms are patched (everything else keeps trapping):
+//   A  b8 imm32 0f 05            mov $nr,%eax; syscall      -> jmp over the mov; the syscall bytes stay
+//   B  0f 05 48 3d imm32         syscall; cmp $imm,%rax     -> jmp over both; the trampoline replays the cmp
+// RCX carries the return address, R11 is dead after a system call; so the user stack is not touched.
+// In every form a `syscall` instruction lies just before the return address: a restart is rip -= 2.
+//
+// Other threads may be executing the bytes that change. Five bytes within one cache line are replaced by one store; a site that
+// crosses lines gets int3 first, with a barrier on all CPUs before and after the other bytes.
+// Locks: tv->lock (leaf) over trampolines and patches; pc->lock over the list of views.
+#include "kernel/include/kstring.h"
+#include "kernel/include/log.h"
+#include "kernel/include/mm.h"
+#include "kernel/include/platform.h"
+#include "kernel/include/task.h"
+
+#define VIEW_MAX_PAGES 32768ul	// 128 MiB
+#define SLOT 32u
+#define TRAMP_FIRST 32u		// the kernel's entry address lies at 0
+
+extern char kentry[];
+
+void text_get(struct textview *v) { ref_get(&v->ref); }
+
+void text_put(struct textview *v)
+{
+	if (!v || !ref_put(&v->ref))
+		return;
+	if (v->pfn) {
+		page_free(v->pfn, (u32)v->npages);
+		page_free(v->tramp_pfn, TRAMP_BYTES >> PAGE_SHIFT);
+	}
+	kfree(v);
+}
+
+void text_drop_cache(struct pagecache *pc)
+{
+	struct textview *v, *t;
+
+	list_for_each_safe(v, t, &pc->views, link) {
+		list_del(&v->link);
+		v->pc = NULL;
+		text_put(v);
+	}
+}
+
+static bool has_syscall(const u8 *p, size_t n)
+{
+	const u64 ones = 0x0101010101010101ul, high = 0x8080808080808080ul;
+
+	for (size_t i = 0; i + 8 <= n; i += 8) {
+		u64 w, x;
+		memcpy(&w, p + i, 8);
+		x = w ^ ones * 0x0f;
+		if (!((x - ones) & ~x & high))
+			continue;
+		for (size_t k = i; k < i + 8; k++)
+			if (p[k] == 0x0f && k + 1 < n && p[k + 1] == 0x05)
+				return true;
+	}
+	return false;
+}
+
+// Fills a new view; views without any system call stay empty (pfn 0).
+static int build(struct textview *v, struct pagecache *pc)
+{
+	bool any = false;
+	u32 n;
+	pfn_t p;
+	int r;
+
+	for (u64 i = 0; i < v->npages && !any; i += n) {
+		r = pc_run(pc, v->pgoff + i, v->npages - i, true, &p, &n);
+		if (r)
+			return r;
+		any = has_syscall(page_addr(p), (size_t)n << PAGE_SHIFT);
+		if (!any && i + n < v->npages) { // across the border of two runs
+			pfn_t q;
+			u32 m;
+			r = pc_run(pc, v->pgoff + i + n, 1, true, &q, &m);
+			if (r)
+				return r;
+			any = *((u8 *)page_addr(p + n) - 1) == 0x0f && *(u8 *)page_addr(q) == 0x05;
+		}
+	}
+	if (!any)
+		return 0;
+	v->pfn = page_alloc((u32)v->npages, false);
+	v->tramp_pfn = page_alloc(TRAMP_BYTES >> PAGE_SHIFT, false);
+	if (!v->pfn || !v->tramp_pfn)
+		goto nomem;
+	for (u64 i = 0; i < v->npages; i += n) {
+		r = pc_run(pc, v->pgoff + i, v->npages - i, true, &p, &n);
+		if (r)
+			goto nomem;
+		memcpy(page_addr(v->pfn + (u32)i), page_addr(p), (size_t)n << PAGE_SHIFT);
+	}
+	u64 entry = (u64)kentry;
+	memcpy(page_addr(v->tramp_pfn), &entry, 8);
+	v->tramp_used = TRAMP_FIRST;
+	return 0;
+nomem:
+	page_free(v->pfn, v->pfn ? (u32)v->npages : 0);
+	page_free(v->tramp_pfn, v->tramp_pfn ? TRAMP_BYTES >> PAGE_SHIFT : 0);
+	v->pfn = v->tramp_pfn = 0;
+	return -ENOMEM;
+}
+
+static struct textview *find(struct pagecache *pc, u64 pgoff, u64 npages)
+{
+	struct textview *v;
+
+	list_for_each(v, &pc->views, link)
+		if (v->pgoff == pgoff && v->npages == npages)
+			return v;
+	return NULL;
+}
+
+struct textview *text_view(struct pagecache *pc, u64 pgoff, u64 npages)
+{
+	struct textview *v, *old;
+
+	if (npages > VIEW_MAX_PAGES)
+		return NULL;
+	mutex_lock(&pc->lock);
+	v = find(pc, pgoff, npages);
+	if (v)
+		text_get(v);
+	mutex_unlock(&pc->lock);
+	if (!v) {
+		v = knew(struct textview);
+		if (!v)
+			return NULL;
+		ref_init(&v->ref, 2); // the list's and the caller's
+		v->pc = pc;
+		v->pgoff = pgoff;
+		v->npages = npages;
+		if (build(v, pc)) {
+			kfree(v);
+			return NULL;
+		}
+		mutex_lock(&pc->lock);
+		old = find(pc, pgoff, npages);
+		if (old)
+			text_get(old);
+		else
+			list_add(&v->link, &pc->views);
+		mutex_unlock(&pc->lock);
+		if (old) {
+			ref_put(&v->ref);
+			text_put(v);
+			v = old;
+		}
+	}
+	if (!v->pfn) {
+		text_put(v);
+		return NULL;
+	}
+	return v;
+}
+
+static void put32(u8 *p, s64 v)
+{
+	s32 x = (s32)v;
+	memcpy(p, &x, 4);
+}
+
+// Replaces the 5 bytes at `at` (a kernel address of the view) by a jump, while other threads run there.
+static void patch5(u8 *at, const u8 jmp[5])
+{
+	uptr a = (uptr)at, line = a & 63;
+	u64 w;
+
+	if (line <= 59) {
+		uptr s = line <= 56 ? a : (a & ~63ul) + 56;
+		memcpy(&w, (void *)s, 8);
+		memcpy((u8 *)&w + (a - s), jmp, 5);
+		__asm__ volatile("movq %1, (%0)" ::"r"(s), "r"(w) : "memory");
+		return;
+	}
+	__atomic_store_n(at, 0xcc, __ATOMIC_SEQ_CST);
+	pf_text_sync();
+	for (int i = 1; i < 5; i++)
+		__atomic_store_n(at + i, jmp[i], __ATOMIC_SEQ_CST);
+	pf_text_sync();
+	__atomic_store_n(at, jmp[0], __ATOMIC_SEQ_CST);
+	pf_text_sync();
+}
+
+// Offset of a fresh trampoline slot, 0 when there is no room. tv->lock held.
+static u32 slot(struct textview *v)
+{
+	if (v->tramp_used + SLOT > TRAMP_BYTES)
+		return 0;
+	v->tramp_used += SLOT;
+	return v->tramp_used - SLOT;
+}
+
+// Jump from `from` (offset in the view) to trampoline slot t, both relative to the view's start.
+static void make_jmp(u8 jmp[5], struct textview *v, u64 from, u32 t)
+{
+	jmp[0] = 0xe9;
+	put32(jmp + 1, v->delta + t - (s64)(from + 5));
+}
+
+static void form_a(struct textview *v, u8 *text, u64 off)
+{
+	u8 *tr, jmp[5];
+	u32 t = slot(v);
+	s64 at;
+
+	if (!t)
+		return;
+	tr = (u8 *)page_addr(v->tramp_pfn) + t;
+	at = v->delta + t;
+	memcpy(tr, text + off - 5, 5);			// mov $nr,%eax
+	memcpy(tr + 5, "\x48\x8d\x0d", 3);		// lea behind_the_syscall(%rip),%rcx
+	put32(tr + 8, (s64)off + 2 - (at + 12));
+	memcpy(tr + 12, "\xff\x25", 2);			// jmp *entry(%rip)
+	put32(tr + 14, -(s64)t - 18);
+	make_jmp(jmp, v, off - 5, t);
+	patch5(text + off - 5, jmp);
+}
+
+// Returns the offset (from the view's start) of the code behind the call in the trampoline.
+static s64 form_b(struct textview *v, u8 *text, u64 off)
+{
+	u8 *tr, jmp[5];
+	u32 t = slot(v);
+	s64 at;
+
+	if (!t)
+		return -1;
+	tr = (u8 *)page_addr(v->tramp_pfn) + t;
+	at = v->delta + t;
+	memcpy(tr, "\x48\x8d\x0d\x08\x00\x00\x00", 7);	// lea post(%rip),%rcx
+	memcpy(tr + 7, "\xff\x25", 2);			// jmp *entry(%rip)
+	put32(tr + 9, -(s64)t - 13);
+	memcpy(tr + 13, "\x0f\x05", 2);			// syscall: only a restart comes here
+	memcpy(tr + 15, text + off + 2, 6);		// post: cmp $imm,%rax
+	tr[21] = 0xe9;					// jmp behind the cmp
+	put32(tr + 22, (s64)off + 8 - (at + 26));
+	make_jmp(jmp, v, off, t);
+	patch5(text + off, jmp);
+	return at + 15;
+}
+
+void text_trap(struct regs *r)
+{
+	struct mm *mm = curproc->mm;
+	struct textview *tv = NULL;
+	u64 off = 0, len;
+	uptr base = 0;
+	struct vma *v;
+	u8 *text;
+
+	mutex_lock(&mm->lock);
+	v = mm_find(mm, r->rip - 2);
+	if (v && v->view) {
+		tv = v->view;
+		text_get(tv);
+		base = v->start - ((v->pgoff - tv->pgoff) << PAGE_SHIFT);
+		off = r->rip - 2 - base;
+	}
+	mutex_unlock(&mm->lock);
+	if (!tv)
+		return;
+	text = page_addr(tv->pfn);
+	len = tv->npages << PAGE_SHIFT;
+	mutex_lock(&tv->lock);
+	if (off + 8 <= len && text[off] == 0xe9) {
+		// another thread patched form B here after we had trapped: go on behind the call in the trampoline
+		s32 rel;
+		memcpy(&rel, text + off + 1, 4);
+		r->rip = base + off + 5 + (u64)(s64)rel + 15;
+	} else if (off >= 6 && text[off - 5] == 0xb8 && (text[off - 6] & 0xf0) != 0x40 &&
+		   !memcmp(text + off - 4, &r->orig_rax, 4) && r->orig_rax < U32_MAX) {
+		form_a(tv, text, off);
+	} else if (off + 8 <= len && text[off + 2] == 0x48 && text[off + 3] == 0x3d) {
+		s64 post = form_b(tv, text, off);
+		if (post != -1)
+			r->rip = base + (u64)post;
+	}
+	mutex_unlock(&tv->lock);
+	text_put(tv);
+}
+
+// A breakpoint inside a view that no program set: a site being patched. True: run the instruction again.
+bool text_breakpoint(u64 rip)
+{
+	struct mm *mm = curproc->mm;
+	bool ours = false;
+	struct vma *v;
+
+	mutex_lock(&mm->lock);
+	v = mm_find(mm, rip);
+	if (v && v->view) {
+		u64 off = rip - (v->start - ((v->pgoff - v->view->pgoff) << PAGE_SHIFT));
+		u64 size = v->pc->ops && v->pc->ops->size ? v->pc->ops->size(v->pc) : 0;
+		pfn_t p;
+		u32 n;
+		u64 at = (v->view->pgoff << PAGE_SHIFT) + off;
+		ours = at < size && !pc_run(v->pc, at >> PAGE_SHIFT, 1, false, &p, &n) && p &&
+		       ((u8 *)page_addr(p))[at & (PAGE_SIZE - 1)] != 0xcc;
+	}
+	mutex_unlock(&mm->lock);
+	return ours;
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// Within mm/: the array of mappings. mm->lock is held for all of these; see vma.c.
+#pragma once
+#include "kernel/include/mm.h"
+
+u32 vma_above(struct mm *mm, uptr addr);
+void vma_get(struct vma *v);
+void vma_put(struct vma *v);
+void vma_merge(struct mm *mm, u32 i);
+int vma_insert(struct mm *mm, const struct vma *v);
+int vma_split(struct mm *mm, uptr addr);
+int vma_remove(struct mm *mm, uptr start, uptr end);
+bool range_ok(uptr addr, size_t len);
+bool vma_free(struct mm *mm, uptr addr, size_t len);
+uptr vma_find_free(struct mm *mm, size_t len, size_t align);

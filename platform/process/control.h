@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// The control block that the launcher and the enclave share (offset OFF_CTL of the memfd). The launcher fills
+// the top half before the first instruction of the kernel; afterwards each side treats what the other writes as hostile.
+#pragma once
+#ifdef COFFER_KERNEL
+#include "kernel/include/types.h"
+#endif
+#include "hostcall/hostcall.h"
+#include "platform/process/layout.h"
+
+#define CTL_MAGIC 0x434f464652303031ul
+#define CTL_MAX_VOL 16
+#define CTL_RING 256
+#define CTL_DEAD 256
+
+struct control {
+	u64 magic;
+	u64 image_size;		// bytes of the kernel image in the memfd
+	u64 memory_bytes;	// end of the memfd
+	s64 memfd, image_fd, wake_fd, epoll_fd;
+	s64 vol_fd[CTL_MAX_VOL];
+	u32 nvol;
+	u32 ring_mode;		// 1: every hostcall goes through the ring
+	u32 log_level, debug_strace;
+	u32 console_tty[3];
+	u64 xstate_size, xstate_mask;
+	u32 seed[16];		// host entropy, only mixed in
+	u32 manifest_len, host_json_len;
+	char manifest[4096];
+	char host_json[65536];
+
+	// host -> enclave events
+	u32 event_seq __attribute__((aligned(64)));	// futex: bumped after dead[], signals, winch change
+	u32 dead_head, dead_tail;	// pids of host processes that the launcher reaped
+	struct {
+		u32 pid, status;
+	} dead[CTL_DEAD];
+	u32 host_signals;	// bit n: host wants signal n delivered to the first program (TERM, INT, HUP, QUIT)
+	u32 winch;
+
+	// enclave -> host
+	u32 stop_requested __attribute__((aligned(64)));	// futex
+	u32 stop_status;
+	u32 ring_seq __attribute__((aligned(64)));	// futex: bumped after ring[] changes
+	u32 ring_head, ring_tail;
+	u32 ring[CTL_RING];	// window numbers whose descriptor is asked
+	u32 ring_lock;
+	u32 live_windows;
+};

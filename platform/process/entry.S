@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+// Entry into the kernel from a program's call site (by a trampoline's jump) and the way back.
+// struct regs (task.h) lies at %gs:24, on top of the kernel stack. RCX carries the return address, so the
+// user stack is never touched. The way back between kexit and kexit_end only reads struct regs, so a
+// host signal that lands in it restarts it at kexit (trap.c): no wake-up is lost.
+
+#define R_R15 0
+#define R_R14 8
+#define R_R13 16
+#define R_R12 24
+#define R_RBP 32
+#define R_RBX 40
+#define R_R11 48
+#define R_R10 56
+#define R_R9 64
+#define R_R8 72
+#define R_RAX 80
+#define R_RCX 88
+#define R_RDX 96
+#define R_RSI 104
+#define R_RDI 112
+#define R_ORIG 120
+#define R_RIP 128
+#define R_CS 136
+#define R_FLAGS 144
+#define R_RSP 152
+#define R_SS 160
+
+#define NR_MAX 512
+
+	.section .text.entry, "ax"
+
+// rax = call number, rcx = where to return, other registers = the program's; r11 is dead after a system call
+	.globl kentry
+kentry:
+	mov %rsp, %r11
+	mov %gs:24, %rsp
+	mov %r11, R_RSP(%rsp)
+	mov %rax, R_ORIG(%rsp)
+	movq $0, R_SS(%rsp)		// marks the short form of struct regs: flags are in the r11 slot
+	mov %rcx, R_RIP(%rsp)
+	mov %rcx, R_RCX(%rsp)
+	lahf
+	seto %al
+	mov %rax, R_R11(%rsp)
+	mov R_ORIG(%rsp), %rax
+	cld
+	mov %rdi, R_RDI(%rsp)
+	mov %rsi, R_RSI(%rsp)
+	mov %rdx, R_RDX(%rsp)
+	mov %r10, R_R10(%rsp)
+	mov %r8, R_R8(%rsp)
+	mov %r9, R_R9(%rsp)
+	mov %rbx, R_RBX(%rsp)
+	mov %rbp, R_RBP(%rsp)
+	mov %r12, R_R12(%rsp)
+	mov %r13, R_R13(%rsp)
+	mov %r14, R_R14(%rsp)
+	mov %r15, R_R15(%rsp)
+	mov %rax, R_RAX(%rsp)
+	cmp $NR_MAX, %rax
+	jae 1f
+	lea syscall_table(%rip), %r11
+	mov %r10, %rcx
+	xor %ebp, %ebp
+	call *(%r11,%rax,8)
+2:	mov %rax, R_RAX(%rsp)
+	// an ERESTART code never reaches the program
+	add $516, %rax
+	cmp $4, %rax
+	jbe 3f
+	.globl kexit
+kexit:
+	mov %gs:32, %rax
+	cmpl $0, (%rax)
+	jne kexit_work
+	cmpq $0, R_SS(%rsp)
+	jne kexit_full
+	mov R_R11(%rsp), %rax
+	add $127, %al
+	sahf
+	mov R_RAX(%rsp), %rax
+	mov R_RIP(%rsp), %rcx
+	mov R_RDI(%rsp), %rdi
+	mov R_RSI(%rsp), %rsi
+	mov R_RDX(%rsp), %rdx
+	mov R_R10(%rsp), %r10
+	mov R_R8(%rsp), %r8
+	mov R_R9(%rsp), %r9
+	mov R_RBX(%rsp), %rbx
+	mov R_RBP(%rsp), %rbp
+	mov R_R12(%rsp), %r12
+	mov R_R13(%rsp), %r13
+	mov R_R14(%rsp), %r14
+	mov R_R15(%rsp), %r15
+	mov R_R11(%rsp), %r11
+	mov R_RSP(%rsp), %rsp
+	.globl kexit_jmp
+kexit_jmp:
+	jmp *%rcx
+
+// every register from struct regs, by iretq (it works within ring 3 and touches no user stack)
+kexit_full:
+	mov R_R15(%rsp), %r15
+	mov R_R14(%rsp), %r14
+	mov R_R13(%rsp), %r13
+	mov R_R12(%rsp), %r12
+	mov R_RBP(%rsp), %rbp
+	mov R_RBX(%rsp), %rbx
+	mov R_R11(%rsp), %r11
+	mov R_R10(%rsp), %r10
+	mov R_R9(%rsp), %r9
+	mov R_R8(%rsp), %r8
+	mov R_RAX(%rsp), %rax
+	mov R_RCX(%rsp), %rcx
+	mov R_RDX(%rsp), %rdx
+	mov R_RSI(%rsp), %rsi
+	mov R_RDI(%rsp), %rdi
+	lea R_RIP(%rsp), %rsp
+	iretq
+	.globl kexit_end
+kexit_end:
+
+1:	mov %rsp, %rdi
+	call sys_out_of_range
+	jmp 2b
+3:	mov %rsp, %rdi
+	call exit_restart
+	jmp kexit
+
+kexit_work:
+	mov %rsp, %rdi
+	call exit_work
+	jmp kexit
+
+// trap.c points an interrupted program here: rsp = rdi = struct regs, already filled
+	.globl ktrap
+ktrap:
+	cld
+	xor %ebp, %ebp
+	call kernel_trap
+	jmp kexit
+
+	.globl kresume
+kresume:
+	mov %rdi, %rsp
+	jmp kexit
+
+// First instruction of the enclave, in a fresh host process: rdi = address of the first window
+	.globl kernel_entry
+kernel_entry:
+	cld
+	wrgsbase %rdi
+	lea 0x14e00(%rdi), %rsp
+	xor %ebp, %ebp
+	call kernel_start
+	ud2
+
+// long host_clone(flags, stack, ptid, ctid, window, fn)
+	.globl host_clone
+host_clone:
+	mov $56, %eax
+	mov %rcx, %r10
+	syscall
+	test %rax, %rax
+	jz 1f
+	ret
+1:	wrgsbase %r8
+	xor %ebp, %ebp
+	call *%r9
+	ud2
+
+// void win_exit_thread(u8 *used_flag, u32 *hproc_used): frees both, then the host's exit(0)
+	.globl win_exit_thread
+win_exit_thread:
+	test %rsi, %rsi
+	jz 1f
+	movl $0, (%rsi)
+1:	movb $0, (%rdi)
+	mov $60, %eax
+	xor %edi, %edi
+	syscall
+	ud2
+
+// size_t raw_copy(dst, src, n): bytes left when a fault stopped it (usercopy.c)
+	.globl raw_copy
+raw_copy:
+	mov %rdx, %rcx
+	cmp $8, %rdx
+	je 4f
+copy_insn:
+	rep movsb
+copy_out:
+	mov %rcx, %rax
+	ret
+4:	mov (%rsi), %rax
+5:	mov %rax, (%rdi)
+	xor %eax, %eax
+	ret
+6:	mov $8, %eax
+	ret
+
+// size_t raw_clear(dst, n)
+	.globl raw_clear
+raw_clear:
+	mov %rsi, %rcx
+	xor %eax, %eax
+7:	rep stosb
+8:	mov %rcx, %rax
+	ret
+
+// long raw_load8(src): byte or -1
+	.globl raw_load8
+raw_load8:
+9:	movzbl (%rdi), %eax
+	ret
+10:	mov $-1, %rax
+	ret
+
+// int raw_cmpxchg32(p, expect, val, u32 *old): 0, or 1 on a fault
+	.globl raw_cmpxchg32
+raw_cmpxchg32:
+	mov %esi, %eax
+11:	lock cmpxchg %edx, (%rdi)
+	mov %eax, (%rcx)
+	xor %eax, %eax
+	ret
+12:	mov $1, %eax
+	ret
+
+// int raw_load32(p, u32 *val)
+	.globl raw_load32
+raw_load32:
+13:	mov (%rdi), %eax
+	mov %eax, (%rsi)
+	xor %eax, %eax
+	ret
+14:	mov $1, %eax
+	ret
+
+	.section .extable, "a"
+	.quad copy_insn, copy_out
+	.quad 4b, 6b
+	.quad 5b, 6b
+	.quad 7b, 8b
+	.quad 9b, 10b
+	.quad 11b, 12b
+	.quad 13b, 14b
+	.section .note.GNU-stack, "", @progbits

@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernel's side of the hostcall door: builds a descriptor, lets the host perform it, copies the answer in once
+// and checks it: errno against a white list, lengths against what was asked. Each thread has its own descriptor
+// and pool, so no lock is needed; the request ring of the launcher is guarded by a spin word.
+#include "kernel/include/hostcall.h"
+#include "hostcall/serve.h"
+#include "kernel/include/kstring.h"
+#include "kernel/include/log.h"
+#include "kernel/include/boot.h"
+#include "kernel/include/uapi.h"
+#include "platform/process/window.h"
+
+// errno values that a host may answer; anything else is a host that lies: -EIO
+static bool errno_allowed(s64 e)
+{
+	switch (-e) {
+	case EAGAIN: case EINTR: case EPIPE: case ECONNRESET: case ECONNREFUSED: case ECONNABORTED: case ENOTCONN:
+	case EISCONN: case EINPROGRESS: case EALREADY: case ETIMEDOUT: case EHOSTUNREACH: case ENETUNREACH: case EADDRINUSE:
+	case EADDRNOTAVAIL: case EACCES: case EPERM: case EINVAL: case ENOSPC: case EDQUOT: case EFBIG: case EIO: case EBADF: case ENOMEM:
+	case ENFILE: case EMFILE: case ENOBUFS: case EMSGSIZE: case EAFNOSUPPORT: case EPROTONOSUPPORT: case EOPNOTSUPP: case ENOPROTOOPT:
+	case EROFS: case EDESTADDRREQ: case ENOTTY: case EEXIST: case ENOENT: case ENETDOWN: case EHOSTDOWN: case EDOM:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void ring_ask(struct window *w, struct hc_desc *slot)
+{
+	struct control *c = CTL;
+	u32 z = 0;
+
+	while (!__atomic_compare_exchange_n(&c->ring_lock, &z, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+		z = 0;
+		S0(__NR_sched_yield);
+	}
+	u32 head = c->ring_head;
+	c->ring[head % CTL_RING] = w->index;
+	__atomic_store_n(&c->ring_head, head + 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&c->ring_lock, 0, __ATOMIC_RELEASE);
+	__atomic_fetch_add(&c->ring_seq, 1, __ATOMIC_SEQ_CST);
+	pf_wake(&c->ring_seq, 1);
+	while (__atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) != 2)
+		pf_wait(&slot->state, 1, NO_DEADLINE);
+}
+
+// Performs d (kernel-private memory) and replaces it by the host's answer, fetched once.
+static s64 call(struct hc_desc *d)
+{
+	struct window *w = win_self();
+	bool ring = CTL->ring_mode || d->op == HC_EVIDENCE;
+
+	d->gen = ++w->gen;
+	if (ring) {
+		struct hc_desc *slot = &w->desc, ans;
+		*slot = *d;
+		__atomic_store_n(&slot->state, 1, __ATOMIC_RELEASE);
+		ring_ask(w, slot);
+		memcpy(&ans, slot, sizeof(ans));
+		__atomic_store_n(&slot->state, 0, __ATOMIC_RELEASE);
+		if (ans.gen != d->gen || ans.op != d->op)
+			panic("hostcall %u: the host answered another request", d->op);
+		*d = ans;
+	} else {
+		hc_serve(CTL, d, win_pool(w));
+	}
+	if (d->ret < 0 && !errno_allowed(d->ret)) {
+		pr_debug("hostcall %u: host error %ld is not allowed, EIO instead\n", d->op, d->ret);
+		return -EIO;
+	}
+	return d->ret;
+}
+
+static void lie(const char *what)
+{
+	panic("the host lied: %s", what);
+}
+
+static s64 handle_result(s64 r)
+{
+	if (r > 0x7fffffff)
+		lie("handle out of range");
+	return r;
+}
+
+long hc_read(int hfd, void *buf, size_t n)
+{
+	struct hc_desc d = { .op = HC_READ, .a = { (u64)hfd, 0, min(n, (size_t)HC_MAX_IO) } };
+	u64 asked = d.a[2];
+	s64 r = call(&d);
+
+	if (r > 0) {
+		if ((u64)r > asked)
+			lie("more bytes read than asked for");
+		memcpy(buf, win_pool(win_self()), (size_t)r);
+	}
+	return r;
+}
+
+long hc_write(int hfd, const void *buf, size_t n)
+{
+	struct hc_desc d = { .op = HC_WRITE, .a = { (u64)hfd, 0, min(n, (size_t)HC_MAX_IO) } };
+	u64 asked = d.a[2];
+	s64 r;
+
+	memcpy(win_pool(win_self()), buf, asked);
+	r = call(&d);
+	if (r > 0 && (u64)r > asked)
+		lie("more bytes written than given");
+	return r;
+}
+
+int hc_console_info(struct hc_console *out)
+{
+	struct hc_desc d = { .op = HC_CONSOLE_INFO, .a = { 0, HC_POOL_ADDR } };
+	struct hc_console_info i;
+	s64 r = call(&d);
+
+	if (r < 0)
+		return (int)r;
+	memcpy(&i, win_pool(win_self()) + HC_POOL_ADDR, sizeof(i));
+	for (int n = 0; n < 3; n++) {
+		out->tty[n] = i.tty[n] != 0;
+		out->open[n] = i.open[n] != 0;
+	}
+	out->rows = i.rows ? i.rows : 24;
+	out->cols = i.cols ? i.cols : 80;
+	return 0;
+}
+
+int hc_console_raw(bool on)
+{
+	struct hc_desc d = { .op = HC_CONSOLE_RAW, .a = { on } };
+	return (int)call(&d);
+}
+
+int hc_block_read(int vol, u64 off, void *buf, size_t n)
+{
+	while (n) {
+		size_t k = min(n, (size_t)HC_MAX_IO);
+		struct hc_desc d = { .op = HC_BLOCK_READ, .a = { (u64)(s64)vol, 0, k, off } };
+		s64 r = call(&d);
+		if (r < 0)
+			return (int)r;
+		memcpy(buf, win_pool(win_self()), k);
+		buf = (u8 *)buf + k;
+		off += k;
+		n -= k;
+	}
+	return 0;
+}
+
+int hc_block_write(int vol, u64 off, const void *buf, size_t n)
+{
+	while (n) {
+		size_t k = min(n, (size_t)HC_MAX_IO);
+		struct hc_desc d = { .op = HC_BLOCK_WRITE, .a = { (u64)(s64)vol, 0, k, off } };
+		memcpy(win_pool(win_self()), buf, k);
+		s64 r = call(&d);
+		if (r < 0)
+			return (int)r;
+		buf = (const u8 *)buf + k;
+		off += k;
+		n -= k;
+	}
+	return 0;
+}
+
+int hc_block_flush(int vol)
+{
+	struct hc_desc d = { .op = HC_BLOCK_FLUSH, .a = { (u64)(s64)vol } };
+	return (int)call(&d);
+}
+
+long hc_block_size(int vol)
+{
+	struct hc_desc d = { .op = HC_BLOCK_SIZE, .a = { (u64)(s64)vol } };
+	return call(&d);
+}
+
+int hc_block_resize(int vol, u64 bytes)
+{
+	struct hc_desc d = { .op = HC_BLOCK_RESIZE, .a = { (u64)(s64)vol, 0, 0, bytes } };
+	return (int)call(&d);
+}
+
+int hc_block_punch(int vol, u64 off, u64 n)
+{
+	struct hc_desc d = { .op = HC_BLOCK_PUNCH, .a = { (u64)(s64)vol, 0, n, off } };
+	return (int)call(&d);
+}
+
+int hc_socket(int family, int type)
+{
+	struct hc_desc d = { .op = HC_SOCKET, .a = { (u64)family, (u64)type } };
+	return (int)handle_result(call(&d));
+}
+
+static int addr_call(u16 op, int hfd, const void *addr, u32 len)
+{
+	struct hc_desc d = { .op = op, .a = { (u64)hfd, HC_POOL_ADDR, len } };
+
+	if (len > 28)
+		return -EINVAL;
+	memcpy(win_pool(win_self()) + HC_POOL_ADDR, addr, len);
+	return (int)call(&d);
+}
+
+int hc_bind(int hfd, const void *addr, u32 len) { return addr_call(HC_BIND, hfd, addr, len); }
+int hc_connect(int hfd, const void *addr, u32 len) { return addr_call(HC_CONNECT, hfd, addr, len); }
+
+int hc_listen(int hfd, int backlog)
+{
+	struct hc_desc d = { .op = HC_LISTEN, .a = { (u64)hfd, (u64)backlog } };
+	return (int)call(&d);
+}
+
+// Copies an address of at most 28 bytes out of the pool.
+static void take_addr(void *addr, u32 *len, u64 claimed)
+{
+	u32 n = claimed > 28 ? 28 : (u32)claimed;
+
+	if (!addr)
+		return;
+	memcpy(addr, win_pool(win_self()) + HC_POOL_ADDR, n);
+	*len = n;
+}
+
+int hc_accept(int hfd, void *addr, u32 *len)
+{
+	struct hc_desc d = { .op = HC_ACCEPT, .a = { (u64)hfd, HC_POOL_ADDR } };
+	s64 r = handle_result(call(&d));
+
+	if (r >= 0)
+		take_addr(addr, len, d.a[2]);
+	return (int)r;
+}
+
+long hc_send(int hfd, const void *buf, size_t n, int flags, const void *addr, u32 alen)
+{
+	struct hc_desc d = { .op = HC_SEND, .a = { (u64)hfd, 0, min(n, (size_t)HC_MAX_IO), (u64)flags, HC_POOL_ADDR, addr ? alen : 0 } };
+	u64 asked = d.a[2];
+	s64 r;
+
+	if (addr && alen > 28)
+		return -EINVAL;
+	memcpy(win_pool(win_self()), buf, asked);
+	if (addr)
+		memcpy(win_pool(win_self()) + HC_POOL_ADDR, addr, alen);
+	r = call(&d);
+	if (r > 0 && (u64)r > asked)
+		lie("more bytes sent than given");
+	return r;
+}
+
+long hc_recv(int hfd, void *buf, size_t n, int flags, void *addr, u32 *alen)
+{
+	struct hc_desc d = { .op = HC_RECV, .a = { (u64)hfd, 0, min(n, (size_t)HC_MAX_IO), (u64)flags, addr ? HC_POOL_ADDR : 0 } };
+	u64 asked = d.a[2];
+	s64 r = call(&d);
+
+	if (r > 0) {
+		// MSG_TRUNC reports a datagram's real length
+		if ((u64)r > asked && !(flags & 0x20))
+			lie("more bytes received than asked for");
+		memcpy(buf, win_pool(win_self()), min((u64)r, asked));
+	}
+	if (r >= 0 && addr)
+		take_addr(addr, alen, d.a[5]);
+	return r;
+}
+
+int hc_shutdown(int hfd, int how)
+{
+	struct hc_desc d = { .op = HC_SHUTDOWN, .a = { (u64)hfd, (u64)how } };
+	return (int)call(&d);
+}
+
+int hc_getsockopt(int hfd, int level, int opt, void *val, u32 *len)
+{
+	u32 n = min(*len, 256u);
+	struct hc_desc d = { .op = HC_GETSOCKOPT, .a = { (u64)hfd, HC_POOL_ADDR, n, (u64)level, (u64)opt } };
+	s64 r = call(&d);
+
+	if (r >= 0) {
+		if (d.a[2] > n)
+			lie("socket option longer than asked for");
+		*len = (u32)d.a[2];
+		memcpy(val, win_pool(win_self()) + HC_POOL_ADDR, *len);
+	}
+	return (int)r;
+}
+
+int hc_setsockopt(int hfd, int level, int opt, const void *val, u32 len)
+{
+	struct hc_desc d = { .op = HC_SETSOCKOPT, .a = { (u64)hfd, HC_POOL_ADDR, len, (u64)level, (u64)opt } };
+
+	if (len > 256)
+		return -EINVAL;
+	memcpy(win_pool(win_self()) + HC_POOL_ADDR, val, len);
+	return (int)call(&d);
+}
+
+int hc_getname(int hfd, bool peer, void *addr, u32 *len)
+{
+	struct hc_desc d = { .op = HC_GETNAME, .a = { (u64)hfd, HC_POOL_ADDR, 0, peer } };
+	s64 r = call(&d);
+
+	if (r >= 0)
+		take_addr(addr, len, d.a[2]);
+	return (int)r;
+}
+
+int hc_close(int hfd)
+{
+	struct hc_desc d = { .op = HC_CLOSE, .a = { (u64)hfd } };
+
+	if (hfd <= 2)
+		return 0; // the console streams stay
+	return (int)call(&d);
+}
+
+int hc_watch(int hfd, u32 cookie)
+{
+	struct hc_desc d = { .op = HC_WATCH, .a = { (u64)hfd, cookie } };
+	return (int)call(&d);
+}
+
+int hc_unwatch(int hfd)
+{
+	struct hc_desc d = { .op = HC_UNWATCH, .a = { (u64)hfd } };
+	return (int)call(&d);
+}
+
+u32 hc_poll_now(int hfd)
+{
+	struct hc_desc d = { .op = HC_POLL, .a = { (u64)hfd } };
+	s64 r = call(&d);
+	return r < 0 ? 0 : (u32)r & 0x203f;
+}
+
+// Readiness is a platform primitive like pf_wait: the thread sleeps in the host's epoll itself.
+int hc_wait_events(struct hc_event *ev, u32 n, u64 deadline_ns)
+{
+	struct {
+		u32 ev;
+		u64 data;
+	} __packed he[32];
+	s64 ts[2] = { 0, 0 };
+	long r;
+	u64 one;
+
+	if (n > ARRAY_SIZE(he))
+		n = ARRAY_SIZE(he);
+	if (deadline_ns != NO_DEADLINE && deadline_ns) {
+		u64 now = ktime_mono(), d = deadline_ns > now ? deadline_ns - now : 0;
+		ts[0] = (s64)(d / NSEC_PER_SEC);
+		ts[1] = (s64)(d % NSEC_PER_SEC);
+	}
+	r = S6(__NR_epoll_pwait2, CTL->epoll_fd, he, n, deadline_ns == NO_DEADLINE ? NULL : ts, 0, 8);
+	if (r < 0)
+		return (int)r;
+	u32 k = 0;
+	for (long i = 0; i < r && i < (long)n; i++) {
+		if (he[i].data == U64_MAX) {
+			S3(__NR_read, CTL->wake_fd, &one, 8);
+			continue;
+		}
+		ev[k].cookie = (u32)he[i].data;
+		ev[k].events = he[i].ev & 0x203f;
+		k++;
+	}
+	return (int)k;
+}
+
+// Ends another thread's hc_wait_events.
+void hc_wait_interrupt(void)
+{
+	u64 one = 1;
+	S3(__NR_write, CTL->wake_fd, &one, 8);
+}
+
+int hc_evidence(const u8 report_data[64], u8 *report, u32 *report_len, char *chain, u32 *chain_len)
+{
+	struct hc_desc d = { .op = HC_EVIDENCE, .a = { 0, 0 } };
+	u8 *pool = win_pool(win_self());
+	s64 r;
+
+	if (*report_len < HC_EVIDENCE_REPORT)
+		return -EINVAL;
+	memcpy(pool, report_data, 64);
+	memcpy(pool + 64, boot_info.measurement, 48);
+	r = call(&d);
+	if (r < 0)
+		return (int)r;
+	u64 n = d.a[2];
+	if (n > HC_EVIDENCE_CHAIN || n >= *chain_len)
+		lie("certificate chain too long");
+	memcpy(report, pool, HC_EVIDENCE_REPORT);
+	*report_len = HC_EVIDENCE_REPORT;
+	memcpy(chain, pool + HC_EVIDENCE_REPORT, n);
+	chain[n] = 0;
+	*chain_len = (u32)n;
+	return 0;
+}
+
+u64 hc_time(int clockid)
+{
+	s64 ts[2] = { 0, 0 };
+
+	S2(__NR_clock_gettime, clockid, ts);
+	if (ts[0] < 0 || ts[0] > 0x1fffffffffl || ts[1] < 0 || ts[1] >= (s64)NSEC_PER_SEC)
+		lie("time out of range");
+	return (u64)ts[0] * NSEC_PER_SEC + (u64)ts[1];
+}

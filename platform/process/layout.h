@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where things lie in every host process of an enclave. One memfd backs all of it: the kernel image first, then
+// (through the linear map) thread windows, the boot block and all allocatable pages. Image and linear
+// map share one GiB, so that a process needs few page-table pages for the kernel.
+#pragma once
+
+#define K_BASE 0x600000000000	// kernel image (kernel.lds)
+#define K_IMAGE_MAX 0x10000000	// 256 MiB of addresses for it
+#define K_LIN (K_BASE + K_IMAGE_MAX) // linear map of the memfd
+#define K_LIN_MAX 0x4000000000	// 256 GiB
+#define K_END (K_LIN + K_LIN_MAX)
+
+#define USER_MIN 0x10000
+#define USER_MAX 0x7ffffffff000
+
+// offsets in the memfd = offsets in the linear map
+#define OFF_IMAGE 0x0		// kernel image, page for page
+#define OFF_CTL 0x4000000	// 64 MiB: control block shared with the launcher (struct control)
+#define OFF_WIN 0x8000000	// 128 MiB: thread windows
+#define WIN_STRIDE 0x80000	// 512 KiB a window: hthread page, signal stack, kernel stack, hostcall pool
+#define WIN_MAX 4096
+#define OFF_META (OFF_WIN + WIN_STRIDE * WIN_MAX) // page metadata, 16 bytes a page
+#define OFF_META_LEN (K_LIN_MAX / 4096 * 16)
+#define OFF_PAGES (OFF_META + OFF_META_LEN)	// allocatable pages
+
+#define WIN_ALTSTACK 0x1000	// 32 KiB
+#define WIN_ALTSTACK_LEN 0x8000
+#define WIN_KSTACK 0x9000	// 48 KiB, grows down from WIN_KSTACK_TOP
+#define WIN_KSTACK_TOP 0x15000
+#define WIN_FPU 0x15000	// 44 KiB: vector state while the kernel computes with it
+#define WIN_POOL 0x20000
+
+#define KICK_SIGNAL 63

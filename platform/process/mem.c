@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program's memory as host mappings: anonymous memory is the host's private pages, page-cache runs
+// are mapped from the enclave's memfd. No locks.
+#include "kernel/include/platform.h"
+#include "kernel/include/alloc.h"
+#include "kernel/include/uapi.h"
+#include "platform/process/window.h"
+
+const uptr pf_user_min = USER_MIN, pf_user_max = USER_MAX, pf_kernel_start = K_BASE, pf_kernel_end = K_END;
+
+#define MAP_BASE (MAP_FIXED | MAP_NORESERVE)
+
+u32 pf_caps(void)
+{
+	return PF_HAS_FORK | PF_HAS_COW | PF_HAS_SHARED_TEXT | PF_HAS_FIXED_ADDR | PF_HOST_FAULTS;
+}
+
+static int map_result(long r) { return r < 0 ? (int)r : 0; }
+
+int pf_map_anon(uptr addr, size_t len, int prot)
+{
+	return map_result(S6(__NR_mmap, addr, len, prot, MAP_BASE | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+}
+
+int pf_map_pages(uptr addr, u32 pfn, u32 n, int prot, bool shared)
+{
+	return map_result(S6(__NR_mmap, addr, (u64)n << PAGE_SHIFT, prot, MAP_BASE | (shared ? MAP_SHARED : MAP_PRIVATE), CTL->memfd,
+			     (u64)pfn << PAGE_SHIFT));
+}
+
+int pf_unmap(uptr addr, size_t len) { return (int)S2(__NR_munmap, addr, len); }
+int pf_protect(uptr addr, size_t len, int prot) { return (int)S3(__NR_mprotect, addr, len, prot); }
+
+int pf_move(uptr old, size_t len, uptr to, size_t newlen)
+{
+	return map_result(S5(__NR_mremap, old, len, newlen, 3 /* MAYMOVE | FIXED */, to));
+}
+
+int pf_dontneed(uptr addr, size_t len) { return (int)S3(__NR_madvise, addr, len, MADV_DONTNEED); }
+
+int pf_populate(uptr addr, size_t len, bool write)
+{
+	return (int)S3(__NR_madvise, addr, len, write ? 23 /* POPULATE_WRITE */ : 22 /* POPULATE_READ */);
+}
+
+int pf_hugepage(uptr addr, size_t len, bool on) { return (int)S3(__NR_madvise, addr, len, on ? MADV_HUGEPAGE : MADV_NOHUGEPAGE); }
+
+void pf_reset_address_space(void)
+{
+	S2(__NR_munmap, 0, K_BASE);
+	S2(__NR_munmap, K_END, USER_MAX - K_END);
+}
+
+void pf_pages_released(u32 pfn, u32 n)
+{
+	S3(__NR_madvise, K_LIN + ((u64)pfn << PAGE_SHIFT), (u64)n << PAGE_SHIFT, MADV_REMOVE);
+}

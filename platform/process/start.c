@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// First C code of the enclave, in the kernel's own host process: lock down, copy the boot blocks in once, start
+// the kernel; afterwards this host process carries the kernel threads.
+#include "kernel/include/alloc.h"
+#include "kernel/include/boot.h"
+#include "kernel/include/kstring.h"
+#include "kernel/include/log.h"
+#include "platform/process/window.h"
+
+void xstate_init(void);
+void page_init(u64 first_off, u64 end_off);
+void kernel_main(void) __noreturn;
+void hproc_reclaim(struct hproc *hp);
+struct hproc *hproc_of_pid(u32 pid);
+bool hproc_held_locks(struct hproc *hp);
+
+void kernel_start(struct window *w0)
+{
+	struct control *c = CTL;
+	struct window *w = win_alloc(); // window 0, where we stand
+	struct hproc *hp = hproc_alloc();
+	struct task *t;
+
+	if (w != w0 || c->magic != CTL_MAGIC)
+		S1(__NR_exit_group, 127);
+	win_setup(w, NULL, hp);
+	log_level = (int)c->log_level;
+	trap_init();
+	S2(__NR_prctl, 1, 9);
+	pf_reset_address_space(); // the launcher's leftovers
+	host_thread_init();
+	xstate_init();
+	S2(__NR_membarrier, 4 /* REGISTER_GLOBAL_EXPEDITED */, 0);
+	if (seccomp_init())
+		panic("the host refuses the seccomp filter");
+
+	// copy once, then check
+	u32 ml = c->manifest_len, hl = c->host_json_len;
+	if (ml >= BOOT_MAX_MANIFEST || hl >= BOOT_MAX_HOST_JSON || c->nvol > CTL_MAX_VOL)
+		panic("boot block too large");
+	memcpy(boot_info.manifest, c->manifest, ml);
+	boot_info.manifest_len = ml;
+	memcpy(boot_info.host_json, c->host_json, hl);
+	boot_info.host_json_len = hl;
+	boot_info.nvolumes = c->nvol;
+	boot_info.strace = c->debug_strace != 0;
+	u64 mem = c->memory_bytes;
+	if (mem < (64ul << 20) || mem > K_LIN_MAX - OFF_PAGES || mem & (PAGE_SIZE - 1))
+		panic("memory size from the launcher is out of range");
+	page_init(OFF_PAGES, OFF_PAGES + mem);
+	t = knew(struct task);
+	if (!t)
+		panic("no memory at boot");
+	strlcpy(t->comm, "kernel", sizeof(t->comm));
+	t->host = &w->h;
+	w->h.cur = t;
+	kernel_main();
+}
+
+// Kernel thread: what the launcher reports. Deaths of host processes that did not leave by themselves, signals for the
+// first program, window size changes.
+void console_winch(void) __weak;
+
+static int kill_if_on(struct proc *p, void *arg)
+{
+	return p->mm_host == arg && p->state != PROC_ZOMBIE && p->state != PROC_DEAD ? p->pid : 0;
+}
+
+void host_events_thread(void *unused)
+{
+	struct control *c = CTL;
+	u32 tail = 0;
+
+	(void)unused;
+	for (;;) {
+		u32 s = __atomic_load_n(&c->event_seq, __ATOMIC_SEQ_CST);
+
+		while (tail != __atomic_load_n(&c->dead_head, __ATOMIC_ACQUIRE)) {
+			u32 pid = c->dead[tail % CTL_DEAD].pid, st = c->dead[tail % CTL_DEAD].status;
+			struct hproc *hp = hproc_of_pid(pid);
+			tail++;
+			__atomic_store_n(&c->dead_tail, tail, __ATOMIC_RELEASE);
+			if (!hp || hp->exiting)
+				continue;
+			if (hproc_held_locks(hp))
+				panic("the host killed process %u (status %x) inside the kernel: the enclave cannot go on", pid, st);
+			pr_warn("the host killed process %u of the enclave (status %x)\n", pid, st);
+			int pidnr;
+			while ((pidnr = proc_for_each(kill_if_on, hp)) > 0) {
+				struct proc *p = proc_find(pidnr);
+				if (p) {
+					proc_host_died(p);
+					proc_put(p);
+				}
+			}
+			hproc_reclaim(hp);
+		}
+		u32 sigs = __atomic_exchange_n(&c->host_signals, 0, __ATOMIC_SEQ_CST);
+		for (int n = 1; n < 32; n++)
+			if (sigs & 1u << n) {
+				struct proc *p = proc_find(2);
+				if (!p)
+					p = proc_find(1);
+				if (p) {
+					signal_send_proc(p, n, NULL);
+					proc_put(p);
+				}
+			}
+		if (__atomic_exchange_n(&c->winch, 0, __ATOMIC_SEQ_CST) && console_winch)
+			console_winch();
+		pf_wait(&c->event_seq, s, NO_DEADLINE);
+	}
+}

@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: Apache-2.0
+// Host threads and processes under the kernel's tasks: windows, fork, threads, exit, identity switch for vfork,
+// blank processes for exec. Windows and process slots are taken by compare-and-swap on `win_used` / hproc->used; the only
+// lock is blank_lock (leaf).
+#include "kernel/include/kstring.h"
+#include "kernel/include/alloc.h"
+#include "kernel/include/log.h"
+#include "platform/process/window.h"
+#include <linux/sched.h>
+
+static u8 win_used[WIN_MAX];
+static struct hproc hprocs[HPROC_MAX];
+static u64 boot_canary;
+
+struct window *win_alloc(void)
+{
+	for (u32 i = 0; i < WIN_MAX; i++) {
+		u8 z = 0;
+		if (!__atomic_load_n(&win_used[i], __ATOMIC_RELAXED) &&
+		    __atomic_compare_exchange_n(&win_used[i], &z, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+			WIN(i)->index = i;
+			return WIN(i);
+		}
+	}
+	return NULL;
+}
+
+void win_free(struct window *w) { __atomic_store_n(&win_used[w->index], 0, __ATOMIC_RELEASE); }
+
+struct hproc *hproc_alloc(void)
+{
+	for (u32 i = 0; i < HPROC_MAX; i++) {
+		u32 z = 0;
+		if (!__atomic_load_n(&hprocs[i].used, __ATOMIC_RELAXED) &&
+		    __atomic_compare_exchange_n(&hprocs[i].used, &z, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+			hprocs[i].nthreads = 1;
+			hprocs[i].exiting = 0;
+			hprocs[i].pid = 0;
+			return &hprocs[i];
+		}
+	}
+	return NULL;
+}
+
+struct hproc *hproc_of_pid(u32 pid)
+{
+	for (u32 i = 0; i < HPROC_MAX; i++)
+		if (hprocs[i].used && hprocs[i].pid == pid)
+			return &hprocs[i];
+	return NULL;
+}
+
+// True when a thread of that host process held a kernel lock.
+bool hproc_held_locks(struct hproc *hp)
+{
+	for (u32 i = 0; i < WIN_MAX; i++)
+		if (win_used[i] && WIN(i)->hproc == hp && WIN(i)->h.locks_held)
+			return true;
+	return false;
+}
+
+void hproc_reclaim(struct hproc *hp)
+{
+	for (u32 i = 0; i < WIN_MAX; i++)
+		if (win_used[i] && WIN(i)->hproc == hp)
+			win_free(WIN(i));
+	__atomic_store_n(&hp->used, 0, __ATOMIC_RELEASE);
+}
+
+void win_setup(struct window *w, struct task *t, struct hproc *hp)
+{
+	if (!boot_canary)
+		pf_random(&boot_canary, 8);
+	w->h.self = &w->h;
+	w->h.kstack_top = (u64)win_regs(w);
+	w->h.cur = t;
+	w->h.canary = boot_canary & ~0xfful;
+	w->h.locks_held = 0;
+	w->h.sleep_state = 0;
+	w->hproc = hp;
+	w->fpu_depth = 0;
+	w->blank_word = 0;
+	if (t) {
+		t->host = &w->h;
+		t->regs = win_regs(w);
+	}
+}
+
+void host_thread_init(void)
+{
+	struct window *w = win_self();
+	struct {
+		void *sp;
+		int flags, pad;
+		u64 size;
+	} ss = { (u8 *)w + WIN_ALTSTACK, 0, 0, WIN_ALTSTACK_LEN };
+
+	if (S2(__NR_sigaltstack, &ss, 0) ||
+	    S5(__NR_prctl, 59 /* PR_SET_SYSCALL_USER_DISPATCH */, 1, kernel_text_start, kernel_text_end - kernel_text_start, 0))
+		panic("the host refuses Syscall User Dispatch");
+}
+
+static void host_process_init(void)
+{
+	S2(__NR_prctl, 1 /* PR_SET_PDEATHSIG */, 9);
+	host_thread_init();
+}
+
+#define PROC_FLAGS (CLONE_FILES | CLONE_FS | CLONE_PARENT | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID | 17 /* SIGCHLD */)
+#define THREAD_FLAGS (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID)
+
+static void *clone_stack(struct window *w) { return (void *)(((u64)win_regs(w) - 512) & ~15ul); }
+
+static void kernel_process_start(void)
+{
+	host_process_init();
+	((void (*)(void))win_self()->kfn)();
+	panic("the first process returned");
+}
+
+// A host process of its own for the first program: fn runs there on the kernel stack of task t.
+int pf_start_process(struct task *t, void (*fn)(void))
+{
+	struct window *w = win_alloc();
+	struct hproc *hp = w ? hproc_alloc() : NULL;
+	long r;
+
+	if (!hp)
+		return -EAGAIN;
+	win_setup(w, t, hp);
+	t->proc->mm_host = hp;
+	w->kfn = (void (*)(void *))(void *)fn;
+	r = host_clone(PROC_FLAGS, clone_stack(w), &w->h.host_pid, &w->h.host_tid, w, kernel_process_start);
+	if (r > 0)
+		hp->pid = (u32)r;
+	return r < 0 ? (int)r : 0;
+}
+
+static void thread_start(void)
+{
+	host_thread_init();
+	pf_set_fs(current->fs_base);
+	kresume(win_regs(win_self()));
+}
+
+static void process_start(void)
+{
+	host_process_init();
+	pf_set_fs(current->fs_base);
+	kresume(win_regs(win_self()));
+}
+
+int pf_fork(struct task *child, const struct regs *regs)
+{
+	struct window *w = win_alloc();
+	struct hproc *hp = w ? hproc_alloc() : NULL;
+	long r;
+
+	if (!hp) {
+		if (w)
+			win_free(w);
+		return -EAGAIN;
+	}
+	win_setup(w, child, hp);
+	*child->regs = *regs;
+	child->regs->rax = 0;
+	child->proc->mm_host = hp;
+	r = host_clone(PROC_FLAGS, clone_stack(w), &w->h.host_pid, &w->h.host_tid, w, process_start);
+	if (r < 0) {
+		child->host = NULL;
+		win_free(w);
+		hp->used = 0;
+		return (int)r;
+	}
+	hp->pid = (u32)r;
+	return 0;
+}
+
+int pf_thread_create(struct task *t, const struct regs *regs)
+{
+	struct window *w = win_alloc(), *me = win_self();
+	long r;
+
+	if (!w)
+		return -EAGAIN;
+	win_setup(w, t, me->hproc);
+	*t->regs = *regs;
+	t->regs->rax = 0;
+	__atomic_fetch_add(&me->hproc->nthreads, 1, __ATOMIC_SEQ_CST);
+	w->h.host_pid = me->h.host_pid;
+	r = host_clone(THREAD_FLAGS, clone_stack(w), &w->h.host_tid, &w->h.host_tid, w, thread_start);
+	if (r < 0) {
+		t->host = NULL;
+		__atomic_fetch_sub(&me->hproc->nthreads, 1, __ATOMIC_SEQ_CST);
+		win_free(w);
+		return (int)r;
+	}
+	return 0;
+}
+
+void pf_thread_exit(void)
+{
+	struct window *w = win_self();
+	struct hproc *hp = w->hproc;
+	u64 all = ~0ul;
+	bool last;
+
+	S4(__NR_rt_sigprocmask, 2, &all, 0, 8);
+	last = __atomic_sub_fetch(&hp->nthreads, 1, __ATOMIC_SEQ_CST) == 0;
+	if (last)
+		hp->exiting = 1;
+	w->h.cur = NULL;
+	w->hproc = NULL;
+	w->h.host_tid = 0;
+	// exit(0) of the last thread ends the host process; the host's own teardown is off our critical path
+	win_exit_thread(&win_used[w->index], last ? &hp->used : NULL);
+}
+
+void pf_proc_exit(void) { pf_thread_exit(); }
+
+void pf_switch_identity(struct task *to)
+{
+	struct window *w = win_self();
+
+	w->h.cur = to;
+	to->host = &w->h;
+	to->regs = win_regs(w);
+	if (!to->proc->mm_host)
+		to->proc->mm_host = w->hproc;
+}
+
+// --- blank processes: host processes without a program, made ahead by the kernel's own host process
+#define BLANKS 4
+static struct mutex blank_lock;
+static struct window *blank_pool[BLANKS];
+static u32 nblank, blank_seq;
+
+static void blank_start(void)
+{
+	struct window *w = win_self();
+
+	host_process_init();
+	while (!__atomic_load_n(&w->blank_word, __ATOMIC_ACQUIRE))
+		pf_wait(&w->blank_word, 0, NO_DEADLINE);
+	exec_commit_on_blank(w->h.cur);
+}
+
+static struct window *blank_make(void)
+{
+	struct window *w = win_alloc();
+	struct hproc *hp = w ? hproc_alloc() : NULL;
+	long r;
+
+	if (!hp) {
+		if (w)
+			win_free(w);
+		return NULL;
+	}
+	win_setup(w, NULL, hp);
+	r = host_clone(PROC_FLAGS, clone_stack(w), &w->h.host_pid, &w->h.host_tid, w, blank_start);
+	if (r < 0) {
+		win_free(w);
+		hp->used = 0;
+		return NULL;
+	}
+	hp->pid = (u32)r;
+	return w;
+}
+
+void blank_refill(void)
+{
+	for (;;) {
+		struct window *w;
+
+		if (__atomic_load_n(&nblank, __ATOMIC_SEQ_CST) >= 2)
+			return;
+		w = blank_make();
+		if (!w)
+			return;
+		mutex_lock(&blank_lock);
+		blank_pool[nblank++] = w;
+		mutex_unlock(&blank_lock);
+		pf_wake(&nblank, 64);
+	}
+}
+
+void blank_main(void *unused)
+{
+	(void)unused;
+	for (;;) {
+		u32 s = __atomic_load_n(&blank_seq, __ATOMIC_SEQ_CST);
+		blank_refill();
+		pf_wait(&blank_seq, s, NO_DEADLINE);
+	}
+}
+
+int pf_blank_handoff(struct task *t)
+{
+	struct window *w = NULL;
+
+	for (int tries = 0; !w; tries++) {
+		mutex_lock(&blank_lock);
+		if (nblank)
+			w = blank_pool[--nblank];
+		mutex_unlock(&blank_lock);
+		__atomic_fetch_add(&blank_seq, 1, __ATOMIC_SEQ_CST);
+		pf_wake(&blank_seq, 1);
+		if (w)
+			break;
+		if (tries == 50)
+			return -EAGAIN; // the host gives no more processes
+		pf_wait(&nblank, 0, ktime_deadline(100000000));
+	}
+	w->h.cur = t;
+	t->proc->mm_host = w->hproc;
+	t->host = &w->h;
+	t->regs = win_regs(w);
+	__atomic_store_n(&w->blank_word, 1, __ATOMIC_RELEASE);
+	pf_wake(&w->blank_word, 1);
+	return 0;
+}
+
+static void kthread_start(void)
+{
+	struct window *w = win_self();
+
+	host_thread_init();
+	w->kfn(w->karg);
+	panic("a kernel thread returned");
+}
+
+int pf_kthread(void (*fn)(void *), void *arg, const char *name)
+{
+	struct window *w = win_alloc(), *me = win_self();
+	struct task *t = knew(struct task);
+	long r;
+
+	if (!w || !t)
+		return -ENOMEM;
+	strlcpy(t->comm, name, sizeof(t->comm));
+	win_setup(w, t, me->hproc);
+	w->kfn = fn;
+	w->karg = arg;
+	__atomic_fetch_add(&me->hproc->nthreads, 1, __ATOMIC_SEQ_CST);
+	r = host_clone(THREAD_FLAGS, clone_stack(w), &w->h.host_tid, &w->h.host_tid, w, kthread_start);
+	return r < 0 ? (int)r : 0;
+}
+
+// Makes a task that runs in user mode look at its work. Only to threads of this enclave that still hold their
+// window; a kick that arrives late is harmless.
+void pf_kick(struct task *t)
+{
+	struct hthread *h = t->host;
+
+	if (!h || h == hthread_self() || __atomic_load_n(&t->sleeping, __ATOMIC_SEQ_CST))
+		return;
+	u32 pid = h->host_pid, tid = h->host_tid;
+	if (pid && tid)
+		S3(__NR_tgkill, pid, tid, KICK_SIGNAL);
+}
+
+void pf_enter_user(struct regs *regs)
+{
+	struct regs *r = win_regs(win_self());
+
+	if (r != regs)
+		*r = *regs;
+	kresume(r);
+}
+
+void pf_set_fs(u64 base) { __asm__ volatile("wrfsbase %0" ::"r"(base)); }
+
+u64 pf_get_fs(void)
+{
+	u64 v;
+	__asm__ volatile("rdfsbase %0" : "=r"(v));
+	return v;
+}

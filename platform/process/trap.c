@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+// Host signals: system calls that no trampoline caught (SIGSYS of Syscall User Dispatch), faults, and kicks. The
+// handlers do no kernel work: they move the interrupted registers into struct regs on the (empty)
+// kernel stack and point the host frame at ktrap, so that the kernel runs in ordinary thread context, with the
+// program's vector state live. Takes no locks.
+#include "kernel/include/kstring.h"
+#include "kernel/include/log.h"
+#include "kernel/include/mm.h"
+#include "platform/process/window.h"
+#include <asm/sigcontext.h>
+#include <asm/ucontext.h>
+
+#define SA_RESTORER_ 0x04000000ul
+#define AUDIT_ARCH_X86_64_ 0xc000003eu
+
+struct host_sigaction {
+	void *handler;
+	u64 flags;
+	void *restorer;
+	u64 mask;
+};
+
+extern u64 extable_start[], extable_end[];
+extern char ktrap[];
+void kernel_trap(struct regs *r);
+void exit_work(struct regs *r);
+void exit_restart(struct regs *r);
+long sys_out_of_range(struct regs *r);
+void kernel_fault(struct regs *regs, int sig, int code, u64 addr, u64 err, u64 trapno);
+long syscall_dispatch(struct regs *r);
+
+enum trap_kind { TRAP_SYSCALL, TRAP_FAULT, TRAP_KICK };
+
+static void *trap_restorer(void);
+
+static void regs_from_host(struct regs *r, const struct sigcontext *c)
+{
+	r->r15 = c->r15, r->r14 = c->r14, r->r13 = c->r13, r->r12 = c->r12;
+	r->rbp = c->rbp, r->rbx = c->rbx, r->r11 = c->r11, r->r10 = c->r10;
+	r->r9 = c->r9, r->r8 = c->r8, r->rax = c->rax, r->rcx = c->rcx;
+	r->rdx = c->rdx, r->rsi = c->rsi, r->rdi = c->rdi;
+	r->rip = c->rip, r->flags = c->eflags, r->rsp = c->rsp;
+	r->cs = c->cs, r->ss = c->ss ? c->ss : 0x2b;
+	r->orig_rax = U64_MAX;
+}
+
+static void redirect(struct ucontext *uc, struct window *w)
+{
+	struct sigcontext *c = (struct sigcontext *)&uc->uc_mcontext;
+
+	c->rip = (u64)ktrap;
+	c->rdi = c->rsp = (u64)win_regs(w);
+	c->eflags &= ~0x40500ul; // no trap flag, direction flag or alignment check inside the kernel
+}
+
+static void kernel_died(int sig, const siginfo_t *info, const struct sigcontext *c)
+{
+	struct task *t = current;
+
+	klog(LOG_ERR, "kernel fault: signal %d at %lx, address %lx, rsp %lx, rax %lx rdi %lx rsi %lx, task %d (%s), call %ld\n", sig,
+	     (u64)c->rip, (u64)info->si_addr, (u64)c->rsp, (u64)c->rax, (u64)c->rdi, (u64)c->rsi, t ? t->tid : -1, t ? t->comm : "-",
+	     t && t->regs ? (s64)t->regs->orig_rax : -1);
+	// frame pointers: the kernel is built with them
+	u64 *bp = (u64 *)c->rbp;
+	for (int i = 0; i < 16 && (u64)bp > K_BASE && (u64)bp < K_END - 16 && !((u64)bp & 7); i++) {
+		klog(LOG_ERR, "  called from %lx\n", bp[1]);
+		bp = (u64 *)bp[0];
+	}
+	panic("fault inside the kernel");
+}
+
+// All three kinds; on the window's host signal stack, further host signals blocked.
+static void on_signal(int sig, siginfo_t *info, void *ctx)
+{
+	struct ucontext *uc = ctx;
+	struct sigcontext *c = (struct sigcontext *)&uc->uc_mcontext;
+	struct window *w = (struct window *)hthread_self();
+	struct regs *r = win_regs(w);
+	u64 ip = c->rip;
+	bool in_kernel = ip >= (u64)kernel_text_start && ip < (u64)kernel_text_end;
+
+	if (in_kernel && ip == (u64)kexit_jmp) {
+		c->rip = ip = c->rcx; // the last instruction of the way out: all else is the program's already
+		in_kernel = false;
+	}
+	if (sig == KICK_SIGNAL) {
+		if (in_kernel) {
+			if (ip >= (u64)kexit && ip < (u64)kexit_end) {
+				c->rip = (u64)kexit;
+				c->rsp = (u64)r;
+			}
+			return;
+		}
+		if (!w->h.cur)
+			return;
+		regs_from_host(r, c);
+		w->trap_kind = TRAP_KICK;
+		redirect(uc, w);
+		return;
+	}
+	if (in_kernel) {
+		for (u64 *e = extable_start; e < extable_end; e += 2)
+			if (e[0] == ip) {
+				c->rip = e[1];
+				return;
+			}
+		kernel_died(sig, info, c);
+	}
+	regs_from_host(r, c);
+	if (sig == SIGSYS) {
+		w->trap_kind = info->si_arch == AUDIT_ARCH_X86_64_ ? TRAP_SYSCALL : TRAP_KICK;
+		r->orig_rax = w->trap_kind == TRAP_SYSCALL ? c->rax : U64_MAX;
+		if (w->trap_kind == TRAP_KICK)
+			r->rax = (u64)-ENOSYS; // int $0x80: there are no 32-bit calls
+	} else {
+		w->trap_kind = TRAP_FAULT;
+		w->trap_sig = sig;
+		w->trap_code = info->si_code;
+		w->trap_addr = (u64)info->si_addr;
+		w->trap_err = c->err;
+		w->trap_no = c->trapno;
+	}
+	redirect(uc, w);
+}
+
+__asm__(".pushsection .text.entry,\"ax\"\n"
+	"host_restorer: mov $15, %eax\n syscall\n"
+	".popsection\n");
+extern char host_restorer[];
+static void *trap_restorer(void) { return host_restorer; }
+
+void trap_init(void)
+{
+	static const int sigs[] = { SIGSYS, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, KICK_SIGNAL };
+	u64 mask = ~0ul;
+
+	for (u32 i = 0; i < ARRAY_SIZE(sigs); i++) {
+		struct host_sigaction sa = { (void *)on_signal, SA_SIGINFO | SA_ONSTACK | SA_RESTORER_, trap_restorer(), ~0ul };
+		if (S4(__NR_rt_sigaction, sigs[i], &sa, 0, 8))
+			panic("cannot install a host signal handler");
+		mask &= ~SIGBIT(sigs[i]);
+	}
+	S4(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, 0, 8);
+}
+
+// C side of ktrap: ordinary context, on the kernel stack.
+void kernel_trap(struct regs *r)
+{
+	struct window *w = win_self();
+
+	switch (w->trap_kind) {
+	case TRAP_SYSCALL:
+		text_trap(r);
+		r->rcx = r->rip;
+		r->r11 = r->flags;
+		r->rax = (u64)syscall_dispatch(r);
+		if (r->rax + 516 <= 4)
+			exit_restart(r);
+		break;
+	case TRAP_FAULT:
+		if (w->trap_sig == SIGTRAP && text_breakpoint(r->rip - 1)) {
+			r->rip--;
+			break;
+		}
+		kernel_fault(r, w->trap_sig, w->trap_code, w->trap_addr, w->trap_err, w->trap_no);
+		break;
+	default:
+		break;
+	}
+}
+
+// Turns the short form of struct regs (entry.S) into the complete one.
+void regs_complete(struct regs *r)
+{
+	if (r->ss)
+		return;
+	u64 ax = r->r11; // lahf in AH, overflow in AL
+	u64 fl = 0x202 | ((ax >> 8) & 0xd5) | ((ax & 1) << 11);
+	r->flags = fl;
+	r->r11 = fl;
+	r->rcx = r->rip;
+	r->cs = 0x33;
+	r->ss = 0x2b;
+}
+
+void exit_work(struct regs *r)
+{
+	struct task *t = current;
+
+	regs_complete(r);
+	while (__atomic_load_n(&t->work, __ATOMIC_SEQ_CST)) {
+		u32 w = __atomic_and_fetch(&t->work, ~WORK_FULL_RESTORE, __ATOMIC_SEQ_CST);
+		if (w)
+			task_work(r);
+		t = current;
+	}
+}
+
+// A handler answered with an ERESTART code. With work pending task_work decides (it sees the code in rax); without, the
+// wake-up was spurious and the call is simply made again.
+void exit_restart(struct regs *r)
+{
+	regs_complete(r);
+	if (__atomic_load_n(&current->work, __ATOMIC_SEQ_CST) & ~WORK_FULL_RESTORE)
+		return;
+	r->rax = r->orig_rax;
+	r->rip -= 2;
+}
+
+long sys_out_of_range(struct regs *r)
+{
+	pr_once("system call %ld does not exist (task %s): ENOSYS\n", (s64)r->orig_rax, current->comm);
+	return -ENOSYS;
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// The process platform's part of a thread window (struct hthread and what follows it in the same 512 KiB).
+#pragma once
+#include "kernel/include/platform.h"
+#include "kernel/include/task.h"
+#include "platform/process/control.h"
+#include "platform/process/sys.h"
+
+struct window {
+	struct hthread h;
+	struct hproc *hproc;
+	u32 index;
+	u32 used;		// allocation state
+	u32 next_free;
+	struct task *start_task; // what a new host thread begins with
+	void (*kfn)(void *);	// kernel thread body
+	void *karg;
+	u32 blank_word;		// futex: a blank waits here for a task
+	u32 fpu_depth;
+	u32 trap_kind;		// what the host signal handler saw (trap.c)
+	int trap_sig, trap_code;
+	u64 trap_addr, trap_err, trap_no;
+	struct hc_desc desc;	// hostcall slot
+	u16 gen;
+};
+
+struct hproc {			// one host process
+	u32 used, pid, nthreads;
+	u32 exiting;		// leaves by itself: not "killed by the host"
+};
+#define HPROC_MAX WIN_MAX
+
+#define CTL ((struct control *)(K_LIN + OFF_CTL))
+#define WIN(i) ((struct window *)(K_LIN + OFF_WIN + (u64)(i) * WIN_STRIDE))
+
+static inline struct window *win_self(void) { return (struct window *)hthread_self(); }
+static inline u8 *win_pool(struct window *w) { return (u8 *)w + WIN_POOL; }
+static inline struct regs *win_regs(struct window *w) { return (struct regs *)(((uptr)w + WIN_KSTACK_TOP - sizeof(struct regs) - 64) & ~15ul); }
+static inline void *win_fpu(struct window *w) { return (u8 *)w + WIN_FPU; }
+
+struct window *win_alloc(void);
+void win_free(struct window *w);	// of a thread that never ran
+struct hproc *hproc_alloc(void);
+void win_setup(struct window *w, struct task *t, struct hproc *hp);
+void host_thread_init(void);		// altstack, Syscall User Dispatch: each new host task
+void trap_init(void);			// signal handlers: once
+int seccomp_init(void);
+void blank_main(void *unused);
+void blank_refill(void);
+void host_events_thread(void *unused);
+
+// entry.S
+extern char kernel_text_start[], kernel_text_end[], kernel_image_end[];
+extern char kentry[], kexit[], kexit_end[], kexit_jmp[], kentry_fault[];
+void kresume(struct regs *regs) __noreturn;	// rsp = regs, leave through the exit path
+void win_exit_thread(u8 *used, u32 *hproc_used) __noreturn; // marks window (and process slot, or NULL) free, then the host's exit: touches no stack
+long host_clone(u64 flags, void *stack, u32 *ptid, u32 *ctid, struct window *w, void (*fn)(void));
