@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: Apache-2.0
+// The host's streams 0, 1, 2 as files. When input and output are the host's terminal, they are one tty with our
+// own line discipline and the host's terminal is put into raw mode; otherwise a stream is a plain byte stream.
+// A kernel thread brings terminal input in (so that Ctrl-C works while every program computes), sends delayed output and
+// notices a new window size.
+// Locks: see tty.h. No lock is held over a hostcall; `flushing` keeps one sender at the output ring.
+#include "kernel/fs/tty.h"
+#include "kernel/include/hostcall.h"
+#include "kernel/include/kstring.h"
+#include "kernel/include/log.h"
+#include "kernel/include/platform.h"
+#include "kernel/net/hostio.h"
+#include <linux/magic.h>
+#include <linux/major.h>
+
+#define STREAM_CHUNK (64u << 10)
+#define WINSIZE_POLL_NS 500000000ul
+#define INPUT_CHUNK 256u
+
+struct stream {
+	int hfd;
+	bool watched, always_ready;	// set once, under watch_lock
+	struct waitq q;
+};
+
+static struct hc_console info;
+static struct super *sb;
+static struct stream streams[3];
+static struct tty *tty;			// NULL: no terminal
+static int tty_out_hfd;
+static bool raw;			// the host's terminal is ours to edit on
+static bool flushing, flush_again;	// tty->lock
+static struct mutex init_lock, watch_lock;
+static u32 pump_word;			// the pump thread sleeps on it
+
+static int stream_watch(struct stream *s)
+{
+	int r = 0;
+
+	if (__atomic_load_n(&s->watched, __ATOMIC_ACQUIRE))
+		return 0;
+	mutex_lock(&watch_lock);
+	if (!s->watched) {
+		r = hostio_watch(s->hfd, &s->q);
+		if (r == -EPERM) { // a regular file of the host
+			s->always_ready = true;
+			r = 0;
+		}
+		if (!r)
+			__atomic_store_n(&s->watched, true, __ATOMIC_RELEASE);
+	}
+	mutex_unlock(&watch_lock);
+	return r;
+}
+
+// --- plain streams
+
+static long stream_try(struct stream *s, void *buf, size_t n, bool write)
+{
+	return write ? hc_write(s->hfd, buf, n) : hc_read(s->hfd, buf, n);
+}
+
+// Moves up to n bytes, waiting for at least one unless nonblock. Bytes, 0 at the end of file, or -errno.
+static long stream_io(struct stream *s, void *buf, size_t n, bool write, bool nonblock)
+{
+	struct waiter w;
+	long r = stream_try(s, buf, n, write);
+	int e;
+
+	if (r != -EAGAIN || nonblock)
+		return r;
+	e = stream_watch(s);
+	if (e)
+		return e;
+	waiter_init(&w);
+	w.events = (write ? EPOLLOUT : EPOLLIN) | EPOLLHUP | EPOLLERR;
+	waitq_add(&s->q, &w);
+	for (;;) {
+		u32 seq = task_seq();
+
+		r = stream_try(s, buf, n, write);
+		if (r != -EAGAIN)
+			break;
+		e = task_sleep(seq, NO_DEADLINE);
+		if (e) {
+			r = -ERESTARTSYS;
+			break;
+		}
+	}
+	waitq_del(&s->q, &w);
+	return r;
+}
+
+static ssize_t stream_read(struct file *f, struct iter *it, u64 *pos)
+{
+	struct stream *s = f->priv;
+	size_t n = min(it->left, (size_t)STREAM_CHUNK);
+	char *buf;
+	long got, put = 0;
+
+	(void)pos;
+	if (!n)
+		return 0;
+	buf = kmalloc(n);
+	if (!buf)
+		return -ENOMEM;
+	got = stream_io(s, buf, n, false, f->flags & O_NONBLOCK);
+	while (got > 0 && put < got) {
+		put += iter_put(it, buf + put, got - put);
+		if (put < got && iter_fault_in(it, true)) {
+			got = put ? put : -EFAULT;
+			break;
+		}
+	}
+	explicit_bzero(buf, n);
+	kfree(buf);
+	return got;
+}
+
+static ssize_t stream_write(struct file *f, struct iter *it, u64 *pos)
+{
+	struct stream *s = f->priv;
+	char small[512], *buf = small;
+	size_t chunk = min(it->left, (size_t)STREAM_CHUNK);
+	ssize_t done = 0;
+	long r = 0;
+
+	(void)pos;
+	if (chunk > sizeof(small) && !(buf = kmalloc(chunk)))
+		return -ENOMEM;
+	while (it->left && r >= 0) {
+		size_t n = iter_get(it, buf, min(chunk, it->left)), sent = 0;
+
+		if (!n) {
+			r = iter_fault_in(it, false) ? -EFAULT : 0;
+			continue;
+		}
+		while (sent < n) {
+			r = stream_io(s, buf + sent, n - sent, true, f->flags & O_NONBLOCK);
+			if (r <= 0)
+				break;
+			sent += r;
+		}
+		done += sent;
+		if (r == 0)
+			r = -EIO;
+	}
+	if (buf != small)
+		kfree(buf);
+	if (r == -EPIPE) {
+		siginfo_t si = { .si_signo = SIGPIPE, .si_code = SI_USER };
+
+		si.si_pid = curproc->pid;
+		signal_send_task(current, SIGPIPE, &si);
+	}
+	return done ? done : r;
+}
+
+static u32 stream_poll(struct file *f, struct poll_table *pt)
+{
+	struct stream *s = f->priv;
+
+	if (stream_watch(s))
+		return EPOLLERR;
+	if (s->always_ready)
+		return EPOLLIN | EPOLLOUT | EPOLLRDNORM | EPOLLWRNORM;
+	poll_wait(pt, &s->q);
+	return hostio_events(s->hfd);
+}
+
+static long stream_ioctl(struct file *f, u32 cmd, u64 arg)
+{
+	(void)f;
+	(void)cmd;
+	(void)arg;
+	return -ENOTTY;
+}
+
+static const struct file_ops stream_fops = {
+	.read = stream_read,
+	.write = stream_write,
+	.llseek = no_llseek,
+	.poll = stream_poll,
+	.ioctl = stream_ioctl,
+	.stream = true,
+};
+
+// --- the terminal
+
+static void console_flush(struct tty *t)
+{
+	mutex_lock(&t->lock);
+	if (flushing || t->stopped) {
+		flush_again = true;
+		mutex_unlock(&t->lock);
+		return;
+	}
+	flushing = true;
+	flush_again = false;
+	while (t->out_len && !t->stopped) {
+		u32 n = min(t->out_len, TTY_OUT - t->out_head);
+		u8 *from = t->out + t->out_head;
+		bool writable;
+		long r;
+
+		mutex_unlock(&t->lock);
+		r = hc_write(tty_out_hfd, from, n); // only we consume: the bytes stay where they are
+		mutex_lock(&t->lock);
+		if (r == -EAGAIN) {
+			if (flush_again) { // the host said "writable" in between
+				flush_again = false;
+				continue;
+			}
+			break;
+		}
+		if (r <= 0) // the terminal is gone: output has nowhere to go
+			r = n;
+		// A flush of the queue (Ctrl-C, tcflush) may have emptied it meanwhile.
+		r = min((u32)r, t->out_len);
+		t->out_head = (t->out_head + r) & (TTY_OUT - 1);
+		t->out_len -= r;
+		writable = !list_empty(&t->q.waiters);
+		if (writable) {
+			mutex_unlock(&t->lock);
+			waitq_wake(&t->q, EPOLLOUT | EPOLLWRNORM);
+			mutex_lock(&t->lock);
+		}
+	}
+	flushing = false;
+	mutex_unlock(&t->lock);
+}
+
+static void pump_kick(void)
+{
+	__atomic_fetch_add(&pump_word, 1, __ATOMIC_SEQ_CST);
+	pf_wake(&pump_word, 1);
+}
+
+static void console_unthrottle(struct tty *t)
+{
+	// The pump stopped reading only when the buffer was nearly full.
+	if (t->head - t->tail + INPUT_CHUNK * 2 >= TTY_IN / 2)
+		pump_kick();
+}
+
+static void console_winsize(struct tty *t)
+{
+	struct hc_console c;
+	struct winsize ws = t->ws;
+
+	if (hc_console_info(&c) || !c.rows || !c.cols || (c.rows == info.rows && c.cols == info.cols))
+		return;
+	info = c;
+	ws.ws_row = c.rows;
+	ws.ws_col = c.cols;
+	tty_resized(t, &ws);
+}
+
+static void console_free(struct tty *t)
+{
+	(void)t; // `tty` holds a reference for ever
+}
+
+static const struct tty_driver console_driver = {
+	.flush = console_flush,
+	.unthrottle = console_unthrottle,
+	.winsize = console_winsize,
+	.free = console_free,
+	.drains = true,
+	.keeps_files = true,
+};
+
+static void host_ready(struct waiter *w, u32 events)
+{
+	(void)w;
+	(void)events;
+	pump_kick();
+}
+
+// Reads what the host has and the input buffer can take.
+static void pump_input(void)
+{
+	u8 buf[INPUT_CHUNK];
+
+	for (;;) {
+		u32 room;
+		long n;
+
+		mutex_lock(&tty->lock);
+		room = tty_room(tty);
+		mutex_unlock(&tty->lock);
+		if (!room)
+			return;
+		n = hc_read(0, buf, min(room, INPUT_CHUNK));
+		if (n == 0 && !raw) { // end of file from a host terminal in cooked mode
+			u8 eof = tty->t.c_cc[VEOF];
+
+			tty_receive(tty, &eof, 1);
+			return;
+		}
+		if (n <= 0)
+			return;
+		tty_receive(tty, buf, n);
+	}
+}
+
+static void pump(void *arg)
+{
+	static struct waiter in, out;
+
+	(void)arg;
+	list_init(&in.link);
+	list_init(&out.link);
+	in.fn = out.fn = host_ready;
+	waitq_add(&streams[0].q, &in);
+	if (tty_out_hfd)
+		waitq_add(&streams[tty_out_hfd].q, &out);
+	if (stream_watch(&streams[0]) || stream_watch(&streams[tty_out_hfd]))
+		pr_warn("console: the host's terminal cannot be watched; input comes with a delay\n");
+	for (;;) {
+		u32 seq = __atomic_load_n(&pump_word, __ATOMIC_SEQ_CST);
+
+		pump_input();
+		if (tty->out_len)
+			console_flush(tty);
+		console_winsize(tty);
+		pf_wait(&pump_word, seq, ktime_mono() + WINSIZE_POLL_NS);
+	}
+}
+
+static int make_tty(void)
+{
+	struct tty *t = tty_new(&console_driver, TTYAUX_MAJOR << 8 | 1);
+
+	if (!t)
+		return -ENOMEM;
+	t->ws.ws_row = info.rows;
+	t->ws.ws_col = info.cols;
+	tty_out_hfd = info.tty[1] ? 1 : info.tty[2] ? 2 : 0;
+	tty = t;
+	if (!info.tty[0])
+		return 0;
+	raw = tty_out_hfd && hc_console_raw(true) == 0;
+	if (!raw) { // the host's line discipline edits and echoes
+		t->t.c_lflag &= ~(ECHO | ECHOE | ECHOK | ECHOCTL | ECHOKE);
+		t->t.c_oflag &= ~OPOST;
+	}
+	return pf_kthread(pump, NULL, "console");
+}
+
+static int console_init(void)
+{
+	static bool done;
+	int r = 0;
+
+	mutex_lock(&init_lock);
+	if (!done) {
+		r = hc_console_info(&info);
+		sb = r ? NULL : super_new("hostio", NULL, PIPEFS_MAGIC);
+		if (!r && !sb)
+			r = -ENOMEM;
+		for (int i = 0; i < 3; i++) {
+			streams[i].hfd = i;
+			waitq_init(&streams[i].q);
+		}
+		if (!r && (info.tty[0] || info.tty[1] || info.tty[2]))
+			r = make_tty();
+		done = !r;
+	}
+	mutex_unlock(&init_lock);
+	return r;
+}
+
+struct tty *console_tty(void)
+{
+	if (tty)
+		tty_get(tty);
+	return tty;
+}
+
+struct file *console_open(int n)
+{
+	struct inode *ino;
+	struct file *f;
+	int r = console_init();
+
+	if (r)
+		return ERR_PTR(r);
+	if (n < 0 || n > 2)
+		return ERR_PTR(-EINVAL);
+	if (!info.open[n])
+		return file_open(AT_FDCWD, "/dev/null", O_RDWR, 0);
+	if (info.tty[n])
+		return file_open(AT_FDCWD, "/dev/console", O_RDWR, 0);
+	ino = inode_new(sb, S_IFIFO | 0600);
+	if (!ino)
+		return ERR_PTR(-ENOMEM);
+	f = file_alloc(&stream_fops, ino, n ? O_WRONLY : O_RDONLY, &streams[n]);
+	inode_put(ino);
+	return f ? f : ERR_PTR(-ENOMEM);
+}
+
+// --- /dev/console and /dev/tty
+
+// Without a terminal /dev/console is the host's output.
+static int console_dev_open(struct inode *ino, struct file *f)
+{
+	int r = console_init();
+
+	(void)ino;
+	if (r)
+		return r;
+	if (tty) {
+		tty_get(tty);
+		return tty_open_file(tty, f);
+	}
+	f->ops = &stream_fops;
+	f->priv = &streams[(f->flags & O_ACCMODE) == O_RDONLY ? 0 : 1];
+	return 0;
+}
+
+static int tty_dev_open(struct inode *ino, struct file *f)
+{
+	struct tty *t = NULL;
+
+	(void)ino;
+	mutex_lock(&tasklist);
+	if (curproc->session && curproc->session->tty) {
+		t = curproc->session->tty;
+		tty_get(t);
+	}
+	mutex_unlock(&tasklist);
+	return t ? tty_open_file(t, f) : -ENXIO;
+}
+
+const struct file_ops console_fops = { .open = console_dev_open, .llseek = no_llseek, .stream = true };
+const struct file_ops dev_tty_fops = { .open = tty_dev_open, .llseek = no_llseek, .stream = true };
