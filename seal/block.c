@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ciphertext: encrypting, decrypting, reading and writing blocks; the session keys.
+//
+// A nonce is never used twice with a key: each mount that writes starts a session with a key of its own, derived from
+// the volume's key and 256 random bits, and within it nonces are a counter in memory. So neither a crash nor a host
+// that puts an old state of the file back can make a (key, nonce) pair come again.
+// Called with the volume's lock held; ciphertext is decrypted only from v->buf, a private copy.
+#include "seal/sha256.h"
+#include "seal/vol.h"
+
+struct aad {
+	u8 id[16];
+	u64 addr;
+	u32 cls, level;
+};
+
+static const char *what_is(const struct tree *t, u32 level)
+{
+	if (!t)
+		return "root";
+	if (t->cls == CLASS_ITAB)
+		return level ? "inode table pointers" : "inode table";
+	if (t->cls == CLASS_BMAP)
+		return level ? "free space pointers" : "free space map";
+	if (level == LEVEL_XATTR)
+		return "extended attributes";
+	return level ? "file pointers" : "file contents";
+}
+
+int vol_fault(struct seal_vol *v, int err, int kind, const struct tree *t, u32 level, u64 index, u64 block)
+{
+	static const char *const why[] = {
+		[SEAL_FAULT_CONTENT] = "does not match the tag in its parent: changed, swapped or replayed",
+		[SEAL_FAULT_CUT] = "lies beyond the end of the volume file: cut short",
+		[SEAL_FAULT_POINTER] = "is named by an impossible pointer",
+		[SEAL_FAULT_IO] = "could not be transferred: the host reported an error",
+		[SEAL_FAULT_FORMAT] = "is authentic but makes no sense",
+	};
+	struct seal_fault *f = &v->fault;
+	f->kind = kind;
+	f->block = block;
+	f->ino = t && t->inode ? t->inode->ino : 0;
+	f->level = level;
+	f->index = index;
+	if (f->ino)
+		snprintf(f->text, sizeof f->text, "block %lu (%s of inode %lu, position %lu) %s", block,
+			 what_is(t, level), f->ino, index, why[kind]);
+	else
+		snprintf(f->text, sizeof f->text, "block %lu (%s, position %lu) %s", block, what_is(t, level), index,
+			 why[kind]);
+	if (v->env.log)
+		v->env.log(v->env.ctx, f->text);
+	return err;
+}
+
+int vol_io_error(struct seal_vol *v, int err, u64 block, bool writing)
+{
+	if (!writing && err == -ENODATA)
+		return err;
+	if (err == -ENOSPC || err == -EDQUOT || err == -EFBIG)
+		return -ENOSPC;
+	v->fault.kind = SEAL_FAULT_IO;
+	v->fault.block = block;
+	snprintf(v->fault.text, sizeof v->fault.text, "%s block %lu failed: the host reported error %d",
+		 writing ? "writing" : "reading", block, -err);
+	if (v->env.log)
+		v->env.log(v->env.ctx, v->fault.text);
+	return -EIO;
+}
+
+int vol_check_ptr(struct seal_vol *v, const struct d_ptr *p)
+{
+	u64 a = ptr_addr(p);
+	if (a < FIRST_BLOCK || a >= v->max_blocks || p->session >= v->nsessions || !v->sessions[p->session].used)
+		return SEAL_ECORRUPT;
+	return 0;
+}
+
+// --- sessions
+
+void session_forget_keys(struct seal_vol *v)
+{
+	if (v->keys)
+		explicit_bzero(v->keys, NKEYS * sizeof *v->keys);
+}
+
+const struct gcm_key *session_key(struct seal_vol *v, u32 session)
+{
+	struct keyslot *k = &v->keys[session % NKEYS];
+	if (!k->valid || k->session != session) {
+		u8 key[32];
+		seal_hkdf_expand(v->prk, "coffer session key", v->sessions[session].salt, 32, key, 32);
+		fpu_begin(v);
+		gcm_key_set(&k->key, key);
+		fpu_end(v);
+		explicit_bzero(key, sizeof key);
+		k->session = session;
+		k->valid = true;
+	}
+	return &k->key;
+}
+
+static int sessions_reserve(struct seal_vol *v, u32 n)
+{
+	if (n <= v->cap_sessions)
+		return 0;
+	u32 cap = SEAL_MAX(n, v->cap_sessions * 2);
+	cap = (u32)SEAL_MIN((u64)cap, MAX_SESSIONS);
+	if (n > cap)
+		return -EMLINK;
+	struct session *s = vol_alloc(v, cap * sizeof *s);
+	if (!s)
+		return -ENOMEM;
+	memset(s, 0, cap * sizeof *s);
+	if (v->nsessions)
+		memcpy(s, v->sessions, v->nsessions * sizeof *s);
+	if (v->sessions)
+		explicit_bzero(v->sessions, v->cap_sessions * sizeof *s);
+	vol_free(v, v->sessions, v->cap_sessions * sizeof *s);
+	v->sessions = s;
+	v->cap_sessions = cap;
+	return 0;
+}
+
+int session_begin(struct seal_vol *v)
+{
+	u8 salt[32];
+	u32 s = 0;
+	if (v->cur != NO_SESSION)
+		return 0;
+	while (s < v->nsessions && v->sessions[s].used)
+		s++;
+	int r = sessions_reserve(v, s + 1);
+	if (r)
+		return r;
+	u32 tables = (u32)(s / SESSIONS_PER_BLOCK) + 1;
+	if (tables > v->cap_tables) {
+		struct table *t = vol_alloc(v, tables * 2 * sizeof *t);
+		if (!t)
+			return -ENOMEM;
+		memset(t, 0, tables * 2 * sizeof *t);
+		if (v->ntables)
+			memcpy(t, v->tables, v->ntables * sizeof *t);
+		vol_free(v, v->tables, v->cap_tables * sizeof *t);
+		v->tables = t;
+		v->cap_tables = tables * 2;
+	}
+	r = v->env.random(v->env.ctx, salt, sizeof salt);
+	if (r)
+		return r;
+	memcpy(v->sessions[s].salt, salt, sizeof salt);
+	v->sessions[s].live = 0;
+	v->sessions[s].used = true;
+	v->nsessions = SEAL_MAX(v->nsessions, s + 1);
+	v->ntables = SEAL_MAX(v->ntables, tables);
+	v->tables[s / SESSIONS_PER_BLOCK].dirty = true;
+	v->keys[s % NKEYS].valid = false;
+	v->cur = s;
+	v->ctr = v->txn_ctr = 1;
+	return 0;
+}
+
+// The number of live blocks under a session changes; without any, the salt is forgotten and the place reused.
+void session_ref(struct seal_vol *v, u32 session, s64 d)
+{
+	struct session *s = &v->sessions[session];
+	s->live += (u64)d;
+	if (session == v->cur)
+		return;
+	v->tables[session / SESSIONS_PER_BLOCK].dirty = true;
+	if (!s->live) {
+		explicit_bzero(s, sizeof *s);
+		v->keys[session % NKEYS].valid = false;
+	}
+}
+
+// --- blocks
+
+static void block_aad(const struct seal_vol *v, u32 cls, u32 level, u64 addr, struct aad *a)
+{
+	memcpy(a->id, v->id, sizeof a->id);
+	a->addr = addr;
+	a->cls = cls;
+	a->level = level;
+}
+
+static void block_nonce(const struct d_ptr *p, u8 nonce[12])
+{
+	u64 ctr = ptr_ctr(p);
+	memcpy(nonce, &ctr, 8);
+	memset(nonce + 8, 0, 4);
+}
+
+int block_read_run(struct seal_vol *v, const struct tree *t, u64 index, const struct d_ptr *p, u32 n, void *const *out)
+{
+	u64 addr = ptr_addr(p);
+	int r = v->io.read(v->io.ctx, addr * SEAL_BLOCK, v->buf, (size_t)n * SEAL_BLOCK);
+	if (r && n > 1) { // find out which one it is
+		for (u32 k = 0; k < n; k++) {
+			r = block_read_run(v, t, index + k, p + k, 1, out + k);
+			if (r)
+				return r;
+		}
+		return 0;
+	}
+	if (r == -ENODATA)
+		return vol_fault(v, SEAL_ETAMPER, SEAL_FAULT_CUT, t, 0, index, addr);
+	if (r)
+		return vol_io_error(v, r, addr, false);
+	for (u32 k = 0; k < n; k++) {
+		struct aad a;
+		u8 nonce[12];
+		const struct gcm_key *key = session_key(v, p[k].session);
+		block_aad(v, t->cls, 0, addr + k, &a);
+		block_nonce(&p[k], nonce);
+		fpu_begin(v);
+		r = gcm_decrypt(key, v->gcm, out[k], v->buf + (size_t)k * SEAL_BLOCK, SEAL_BLOCK, nonce, &a, sizeof a, p[k].tag);
+		fpu_end(v);
+		if (r)
+			return vol_fault(v, SEAL_ETAMPER, SEAL_FAULT_CONTENT, t, 0, index + k, addr + k);
+	}
+	return 0;
+}
+
+int block_read(struct seal_vol *v, const struct tree *t, u32 level, u64 index, const struct d_ptr *p, void *out)
+{
+	struct aad a;
+	u8 nonce[12];
+	u64 addr = ptr_addr(p);
+	int r = vol_check_ptr(v, p);
+	if (r)
+		return vol_fault(v, r, SEAL_FAULT_POINTER, t, level, index, addr);
+	r = v->io.read(v->io.ctx, addr * SEAL_BLOCK, v->buf, SEAL_BLOCK);
+	if (r == -ENODATA)
+		return vol_fault(v, SEAL_ETAMPER, SEAL_FAULT_CUT, t, level, index, addr);
+	if (r)
+		return vol_io_error(v, r, addr, false);
+	const struct gcm_key *key = session_key(v, p->session);
+	block_aad(v, t->cls, level, addr, &a);
+	block_nonce(p, nonce);
+	fpu_begin(v);
+	r = gcm_decrypt(key, v->gcm, out, v->buf, SEAL_BLOCK, nonce, &a, sizeof a, p->tag);
+	fpu_end(v);
+	return r ? vol_fault(v, SEAL_ETAMPER, SEAL_FAULT_CONTENT, t, level, index, addr) : 0;
+}
+
+int block_write(struct seal_vol *v, u32 cls, u32 level, struct d_ptr *p, const void *const *in, u32 n)
+{
+	int r = session_begin(v);
+	if (r)
+		return r;
+	const struct gcm_key *key = session_key(v, v->cur);
+	fpu_begin(v);
+	for (u32 k = 0; k < n; k++) {
+		struct aad a;
+		u8 nonce[12];
+		u64 addr = ptr_addr(&p[k]);
+		ptr_set(&p[k], addr, v->ctr++, v->cur);
+		block_aad(v, cls, level, addr, &a);
+		block_nonce(&p[k], nonce);
+		gcm_encrypt(key, v->gcm, v->buf + (size_t)k * SEAL_BLOCK, in[k], SEAL_BLOCK, nonce, &a, sizeof a, p[k].tag);
+	}
+	fpu_end(v);
+	for (u32 k = 0, m; k < n; k += m) {
+		u64 addr = ptr_addr(&p[k]);
+		for (m = 1; k + m < n && ptr_addr(&p[k + m]) == addr + m;)
+			m++;
+		r = v->io.write(v->io.ctx, addr * SEAL_BLOCK, v->buf + (size_t)k * SEAL_BLOCK, (size_t)m * SEAL_BLOCK);
+		if (r)
+			return vol_io_error(v, r, addr, true);
+		v->end = SEAL_MAX(v->end, addr + m);
+	}
+	return 0;
+}

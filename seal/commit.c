@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// Commit: everything that changed goes to places the committed root does not refer to; then a flush; then the new root
+// into the older of the two slots; then a flush. A crash at any point leaves the old root or the new one.
+#include "seal/root.h"
+
+int vol_abort(struct seal_vol *v, int err)
+{
+	if (!v->failed) {
+		v->failed = -EIO;
+		if (v->env.log)
+			v->env.log(v->env.ctx, "volume closed for changes after a failure; its last committed state is intact");
+	}
+	return err;
+}
+
+// Gives every dirty bitmap block and session table block its new place. Placing one may dirty another, until none is left.
+static int place_all(struct seal_vol *v)
+{
+	for (bool more = true; more;) {
+		more = false;
+		for (u32 level = 0; level <= MAX_HEIGHT; level++) {
+			struct list *l = &v->dirty[CLASS_BMAP][level];
+			for (struct list *e = l->next; e != l; e = e->next) {
+				struct node *n = LIST_ENTRY(e, struct node, lru), *holder;
+				struct d_ptr *slot;
+				u64 got;
+				if (n->new_addr)
+					continue;
+				int r = space_alloc(v, 1, &n->new_addr, &got);
+				if (!r)
+					r = tree_slot(v, &v->bmap, level, n->index, NODE_READ, &slot, &holder);
+				if (r)
+					return r;
+				node_put(v, holder);
+				if (ptr_addr(slot))
+					r = space_free(v, slot);
+				if (r)
+					return r;
+				memset(slot, 0, sizeof *slot);
+				more = true;
+			}
+		}
+		for (u32 k = 0; k < v->ntables; k++) {
+			struct table *t = &v->tables[k];
+			u64 got;
+			if (!t->dirty || t->new_addr)
+				continue;
+			int r = space_alloc(v, 1, &t->new_addr, &got);
+			if (!r && t->ptr.addr)
+				r = space_free_addr(v, t->ptr.addr);
+			if (r)
+				return r;
+			more = true;
+		}
+	}
+	return 0;
+}
+
+static int commit_tables(struct seal_vol *v)
+{
+	int r = 0;
+	for (u32 k = 0; k < v->ntables && !r; k++) {
+		struct table *t = &v->tables[k];
+		if (!t->dirty)
+			continue;
+		t->ptr.addr = t->new_addr;
+		r = table_write(v, k);
+		t->dirty = false;
+		t->new_addr = 0;
+	}
+	return r;
+}
+
+static int root_store(struct seal_vol *v, bool clean)
+{
+	int r = slot_write(v, v->generation + 1, clean);
+	if (!r)
+		r = v->io.flush(v->io.ctx);
+	if (!r)
+		v->generation++;
+	return r;
+}
+
+int vol_commit(struct seal_vol *v, bool clean)
+{
+	if (v->read_only)
+		return 0;
+	if (v->failed)
+		return v->failed;
+	if (!v->changed && (!clean || v->clean))
+		return 0;
+	int r = session_begin(v);
+	if (!r)
+		r = orphans_store(v);
+	if (!r)
+		r = nodes_writeback(v, CLASS_FILE);
+	if (!r)
+		r = inodes_writeback(v);
+	if (!r)
+		r = nodes_writeback(v, CLASS_ITAB);
+	if (r)
+		return r; // nothing is lost: all of it is still dirty and can be tried again
+	r = place_all(v);
+	if (!r)
+		r = nodes_writeback(v, CLASS_BMAP);
+	if (!r)
+		r = commit_tables(v);
+	if (!r)
+		r = v->io.flush(v->io.ctx);
+	if (!r)
+		r = root_store(v, clean);
+	if (!r && clean) // both slots hold it, so that damage to one costs nothing
+		r = root_store(v, clean);
+	if (r)
+		return vol_abort(v, r == -ENOSPC ? r : vol_io_error(v, r, 0, true));
+	space_committed(v);
+	v->changed = false;
+	v->clean = clean;
+	v->txn_ctr = v->ctr;
+	if (v->ctr >> 32) { // far below what AES-GCM bears under one key
+		v->tables[v->cur / SESSIONS_PER_BLOCK].dirty = true;
+		v->cur = NO_SESSION;
+	}
+	return 0;
+}
+
+int seal_sync(struct seal_vol *v)
+{
+	vol_lock(v);
+	int r = v->failed ? v->failed : vol_commit(v, false);
+	vol_unlock(v);
+	return r;
+}

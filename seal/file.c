@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: Apache-2.0
+// Contents of files: whole pages go straight between the caller and ciphertext; parts of pages are collected in cached
+// nodes until the next commit. Up to INLINE_MAX bytes live in the inode. Bytes behind the end of a file in its last page are zero.
+#include "seal/vol.h"
+
+static u8 *inline_bytes(struct seal_inode *i) { return (u8 *)i->tree.root; }
+static u64 pages_of(u64 bytes) { return bytes / SEAL_BLOCK + (bytes % SEAL_BLOCK != 0); }
+
+// How many pointers follow in the same holder as the one for page idx.
+static u32 slots_from(const struct seal_inode *i, u64 idx)
+{
+	return (u32)(i->tree.height ? FANOUT - idx % FANOUT : idx < NROOT ? NROOT - idx : 1);
+}
+
+static int pages_read(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, void *const *out)
+{
+	for (u32 k = 0; k < n;) {
+		struct d_ptr *slot;
+		struct node *holder, *c;
+		u32 chunk = SEAL_MIN(n - k, slots_from(i, first + k));
+		int r = tree_slot(v, &i->tree, 0, first + k, NODE_READ, &slot, &holder);
+		for (u32 j = 0, m; j < chunk && !r; j += m) {
+			u64 idx = first + k + j;
+			m = 1;
+			c = node_find(v, &i->tree, 0, idx);
+			if (c) {
+				memcpy(out[k + j], c->data, SEAL_BLOCK);
+				continue;
+			}
+			if (!slot || !ptr_addr(&slot[j])) {
+				memset(out[k + j], 0, SEAL_BLOCK);
+				continue;
+			}
+			while (j + m < chunk && m < IO_BLOCKS && ptr_addr(&slot[j + m]) == ptr_addr(&slot[j]) + m &&
+			       !node_find(v, &i->tree, 0, idx + m))
+				m++;
+			for (u32 l = 0; l < m && !r; l++)
+				if (vol_check_ptr(v, &slot[j + l]))
+					r = vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_POINTER, &i->tree, 0, idx + l,
+						      ptr_addr(&slot[j + l]));
+			if (!r)
+				r = block_read_run(v, &i->tree, idx, &slot[j], m, out + k + j);
+		}
+		node_put(v, holder);
+		if (r)
+			return r;
+		k += chunk;
+	}
+	return 0;
+}
+
+// Addresses for the pages of a chunk: what is not yet committed is overwritten in place. *kept: some are.
+static int chunk_place(struct seal_vol *v, const struct d_ptr *slot, u32 n, bool *kept, u32 *placed)
+{
+	for (u32 k = 0; k < n;) {
+		u32 want = 0;
+		u64 addr, got;
+		if (ptr_uncommitted(v, &slot[k])) {
+			v->ptrs[k] = slot[k];
+			*kept = true;
+			*placed = ++k;
+			continue;
+		}
+		while (k + want < n && !ptr_uncommitted(v, &slot[k + want]))
+			want++;
+		int r = space_alloc(v, want, &addr, &got);
+		if (r)
+			return r;
+		for (u64 j = 0; j < got; j++)
+			ptr_set(&v->ptrs[k++], addr + j, 0, NO_SESSION);
+		*placed = k;
+	}
+	return 0;
+}
+
+static int chunk_store(struct seal_vol *v, struct seal_inode *i, u64 first, struct d_ptr *slot, u32 n)
+{
+	for (u32 k = 0; k < n; k++) {
+		struct node *c = node_find(v, &i->tree, 0, first + k);
+		bool had = c || ptr_addr(&slot[k]);
+		if (ptr_uncommitted(v, &slot[k]))
+			session_ref(v, slot[k].session, -1);
+		else if (ptr_addr(&slot[k])) {
+			int r = space_free(v, &slot[k]);
+			if (r)
+				return vol_abort(v, r);
+		}
+		session_ref(v, v->cur, 1);
+		slot[k] = v->ptrs[k];
+		if (!had)
+			inode_count_blocks(i, 1);
+		if (c)
+			node_drop(v, c);
+	}
+	return 0;
+}
+
+static int pages_write_chunk(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, const void *const *in, u32 *done)
+{
+	struct d_ptr *slot;
+	struct node *holder = NULL;
+	u32 placed;
+	bool kept, fresh[IO_BLOCKS];
+	int r = op_begin(v, n + 8, false);
+	if (!r)
+		r = tree_grow(v, &i->tree, first + n - 1);
+	if (!r)
+		r = inode_dirty(v, i);
+	if (r)
+		return r;
+	n = SEAL_MIN(n, slots_from(i, first));
+	r = tree_slot(v, &i->tree, 0, first, NODE_WRITE, &slot, &holder);
+	if (r)
+		return r;
+again:
+	kept = false;
+	placed = 0;
+	r = chunk_place(v, slot, n, &kept, &placed);
+	for (u32 k = 0; k < placed; k++)
+		fresh[k] = v->ptrs[k].session == NO_SESSION;
+	if (!r)
+		r = block_write(v, CLASS_FILE, 0, v->ptrs, in, n);
+	if (!r)
+		r = chunk_store(v, i, first, slot, n);
+	else {
+		for (u32 k = 0; k < placed; k++)
+			if (fresh[k] && space_release(v, ptr_addr(&v->ptrs[k]), 1)) {
+				vol_abort(v, r);
+				break;
+			}
+		if (kept && r != -ENOSPC)
+			vol_abort(v, r); // earlier contents of this transaction may be damaged
+		if (r == -ENOSPC && !v->host_full && !v->failed) {
+			space_host_full(v);
+			goto again;
+		}
+	}
+	node_put(v, holder);
+	*done = n;
+	return r;
+}
+
+static int pages_write(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, const void *const *in, u32 *done)
+{
+	for (*done = 0; *done < n;) {
+		u32 m = 0;
+		int r = pages_write_chunk(v, i, first + *done, SEAL_MIN(n - *done, IO_BLOCKS), in + *done, &m);
+		if (r)
+			return r;
+		*done += m;
+	}
+	return 0;
+}
+
+// Moves inline contents to a block. The caller has made the inode dirty.
+static int file_uninline(struct seal_vol *v, struct seal_inode *i)
+{
+	u8 copy[INLINE_MAX];
+	struct node *n;
+	if (!i->is_inline)
+		return 0;
+	memcpy(copy, inline_bytes(i), INLINE_MAX);
+	memset(i->tree.root, 0, sizeof i->tree.root);
+	i->is_inline = false;
+	if (!i->size)
+		return 0;
+	int r = node_get(v, &i->tree, 0, 0, NODE_WRITE, &n);
+	if (r) {
+		memcpy(inline_bytes(i), copy, INLINE_MAX);
+		i->is_inline = true;
+		return r;
+	}
+	memcpy(n->data, copy, INLINE_MAX);
+	node_put(v, n);
+	return 0;
+}
+
+s64 file_read(struct seal_vol *v, struct seal_inode *i, u64 off, void *buf, size_t n)
+{
+	u8 *p = buf;
+	if (off >= i->size)
+		return 0;
+	n = SEAL_MIN(n, i->size - off);
+	if (i->is_inline) {
+		memcpy(p, inline_bytes(i) + off, n);
+		return (s64)n;
+	}
+	for (size_t done = 0, m; done < n; done += m) {
+		u64 idx = (off + done) / SEAL_BLOCK, at = (off + done) % SEAL_BLOCK;
+		int r;
+		if (at || n - done < SEAL_BLOCK) {
+			struct node *c;
+			m = SEAL_MIN(SEAL_BLOCK - at, n - done);
+			r = node_get(v, &i->tree, 0, idx, NODE_READ, &c);
+			if (!r && c)
+				memcpy(p + done, c->data + at, m);
+			else if (!r)
+				memset(p + done, 0, m);
+			node_put(v, c);
+		} else {
+			void *pages[IO_BLOCKS];
+			u32 k = (u32)SEAL_MIN((n - done) / SEAL_BLOCK, (u64)IO_BLOCKS);
+			for (u32 j = 0; j < k; j++)
+				pages[j] = p + done + (u64)j * SEAL_BLOCK;
+			m = (size_t)k * SEAL_BLOCK;
+			r = pages_read(v, i, idx, k, pages);
+		}
+		if (r)
+			return done ? (s64)done : r;
+	}
+	return (s64)n;
+}
+
+s64 file_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *buf, size_t n)
+{
+	const u8 *p = buf;
+	size_t done = 0;
+	int r = 0;
+	if (off > S64_LIMIT || n > S64_LIMIT - off)
+		return -EFBIG;
+	while (done < n && !r) {
+		u64 at = (off + done) % SEAL_BLOCK, idx = (off + done) / SEAL_BLOCK;
+		size_t m = SEAL_MIN(SEAL_BLOCK - at, n - done);
+		r = op_begin(v, 12, false);
+		if (!r)
+			r = inode_dirty(v, i);
+		if (r)
+			break;
+		if (i->is_inline && off + n <= INLINE_MAX) {
+			m = n;
+			memcpy(inline_bytes(i) + off, p, n);
+		} else if ((r = file_uninline(v, i))) {
+			break;
+		} else if (m < SEAL_BLOCK) {
+			struct node *c;
+			r = tree_grow(v, &i->tree, idx);
+			if (!r)
+				r = node_get(v, &i->tree, 0, idx, NODE_WRITE, &c);
+			if (r)
+				break;
+			memcpy(c->data + at, p + done, m);
+			node_put(v, c);
+		} else {
+			const void *pages[IO_BLOCKS];
+			u32 k = (u32)SEAL_MIN((n - done) / SEAL_BLOCK, (u64)IO_BLOCKS), got;
+			for (u32 j = 0; j < k; j++)
+				pages[j] = p + done + (u64)j * SEAL_BLOCK;
+			r = pages_write(v, i, idx, k, pages, &got);
+			m = (size_t)got * SEAL_BLOCK;
+		}
+		done += m;
+		i->size = SEAL_MAX(i->size, off + done);
+	}
+	if (done)
+		inode_touch(v, i, true);
+	return done ? (s64)done : r;
+}
+
+// Zeros part of one page; holes stay holes.
+static int page_zero(struct seal_vol *v, struct seal_inode *i, u64 idx, u64 from, u64 to)
+{
+	struct node *c;
+	int r = node_get(v, &i->tree, 0, idx, NODE_READ, &c);
+	if (r || !c)
+		return r;
+	node_put(v, c);
+	r = node_get(v, &i->tree, 0, idx, NODE_WRITE, &c);
+	if (r)
+		return r;
+	memset(c->data + from, 0, to - from);
+	node_put(v, c);
+	return 0;
+}
+
+int file_truncate(struct seal_vol *v, struct seal_inode *i, u64 size)
+{
+	int r = 0;
+	if (size > S64_LIMIT)
+		return -EFBIG;
+	if (i->is_inline) {
+		if (size < i->size)
+			memset(inline_bytes(i) + size, 0, INLINE_MAX - size);
+		else if (size > INLINE_MAX)
+			r = file_uninline(v, i);
+	} else if (size < i->size) {
+		if (size % SEAL_BLOCK)
+			r = page_zero(v, i, size / SEAL_BLOCK, size % SEAL_BLOCK, SEAL_BLOCK);
+		if (!r && (r = tree_free_range(v, &i->tree, pages_of(size), ~0ul)))
+			vol_abort(v, r);
+		if (!r && !size)
+			i->is_inline = true; // an empty tree is an empty inline file
+	}
+	if (!r)
+		i->size = size;
+	return r;
+}
+
+s64 seal_read(struct seal_vol *v, struct seal_inode *i, u64 off, void *buf, size_t n)
+{
+	vol_lock(v);
+	s64 r = inode_is(i, T_REG) ? file_read(v, i, off, buf, n) : inode_is(i, T_DIR) ? -EISDIR : -EINVAL;
+	vol_unlock(v);
+	return r;
+}
+
+s64 seal_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *buf, size_t n)
+{
+	vol_lock(v);
+	s64 r = inode_is(i, T_REG) ? file_write(v, i, off, buf, n) : -EINVAL;
+	vol_unlock(v);
+	return r;
+}
+
+int seal_read_pages(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, void *const *pages)
+{
+	vol_lock(v);
+	int r = 0;
+	if (!inode_is(i, T_REG))
+		r = -EINVAL;
+	else if (i->is_inline)
+		for (u32 k = 0; k < n; k++) {
+			memset(pages[k], 0, SEAL_BLOCK);
+			if (first + k == 0)
+				memcpy(pages[k], inline_bytes(i), i->size);
+		}
+	else
+		r = pages_read(v, i, first, n, pages);
+	vol_unlock(v);
+	return r;
+}
+
+int seal_write_pages(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, const void *const *pages, u64 new_size)
+{
+	u32 done;
+	vol_lock(v);
+	int r = inode_is(i, T_REG) ? op_begin(v, 12, false) : -EINVAL;
+	if (!r)
+		r = inode_dirty(v, i);
+	if (r || !n)
+		goto out;
+	if (first > S64_LIMIT / SEAL_BLOCK - n || new_size > S64_LIMIT) {
+		r = -EFBIG;
+		goto out;
+	}
+	if (i->is_inline && new_size <= INLINE_MAX && i->size <= INLINE_MAX && !first && n == 1) {
+		memcpy(inline_bytes(i), pages[0], INLINE_MAX);
+	} else {
+		r = file_uninline(v, i);
+		if (!r)
+			r = pages_write(v, i, first, n, pages, &done);
+	}
+	if (!r)
+		i->size = SEAL_MAX(i->size, new_size);
+out:
+	vol_unlock(v);
+	return r;
+}
+
+int seal_truncate(struct seal_vol *v, struct seal_inode *i, u64 size)
+{
+	return seal_setattr(v, i, SEAL_SET_SIZE, &(struct seal_attr){ .size = size });
+}
+
+int seal_punch(struct seal_vol *v, struct seal_inode *i, u64 off, u64 len)
+{
+	vol_lock(v);
+	int r = inode_is(i, T_REG) ? op_begin(v, 16, true) : -EINVAL;
+	if (!r)
+		r = inode_dirty(v, i);
+	u64 end = len > i->size || off > i->size - len ? i->size : off + len;
+	if (r || off >= end)
+		goto out;
+	u64 p0 = pages_of(off), p1 = end == i->size ? pages_of(end) : end / SEAL_BLOCK;
+	if (i->is_inline) {
+		memset(inline_bytes(i) + off, 0, end - off);
+	} else if (off / SEAL_BLOCK == (end - 1) / SEAL_BLOCK && p0 >= p1) {
+		r = page_zero(v, i, off / SEAL_BLOCK, off % SEAL_BLOCK, (end - 1) % SEAL_BLOCK + 1);
+	} else {
+		if (off % SEAL_BLOCK)
+			r = page_zero(v, i, off / SEAL_BLOCK, off % SEAL_BLOCK, SEAL_BLOCK);
+		if (!r && end != i->size && end % SEAL_BLOCK)
+			r = page_zero(v, i, end / SEAL_BLOCK, 0, end % SEAL_BLOCK);
+		if (!r && p0 < p1 && (r = tree_free_range(v, &i->tree, p0, p1)))
+			vol_abort(v, r);
+	}
+	if (!r)
+		inode_touch(v, i, true);
+out:
+	vol_unlock(v);
+	return r;
+}
+
+int seal_fsync(struct seal_vol *v, struct seal_inode *i)
+{
+	(void)i;
+	return seal_sync(v);
+}
+
+s64 seal_seek(struct seal_vol *v, struct seal_inode *i, u64 off, bool hole)
+{
+	vol_lock(v);
+	s64 r = -ENXIO;
+	if (off >= i->size)
+		goto out;
+	r = (s64)(hole ? i->size : off);
+	if (i->is_inline)
+		goto out;
+	for (u64 idx = off / SEAL_BLOCK, m; idx < pages_of(i->size); idx += m) {
+		struct d_ptr *slot;
+		struct node *holder;
+		int e = tree_slot(v, &i->tree, 0, idx, NODE_READ, &slot, &holder);
+		bool data = !e && ((slot && ptr_addr(slot)) || node_find(v, &i->tree, 0, idx));
+		m = slot || e ? 1 : slots_from(i, idx);
+		node_put(v, holder);
+		if (e) {
+			r = e;
+			goto out;
+		}
+		if (data != hole) {
+			r = (s64)SEAL_MAX(off, idx * SEAL_BLOCK);
+			goto out;
+		}
+	}
+	r = hole ? (s64)i->size : -ENXIO;
+out:
+	vol_unlock(v);
+	return r;
+}

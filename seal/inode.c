@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inodes: the table (a tree of blocks with eight inodes each), the cache of decoded ones, and files that have no name
+// any more but are still open. A dirty inode's block in the table is dirty too, so writing it back cannot fail for space.
+#include "seal/vol.h"
+
+
+
+static struct seal_inode **ihash_slot(struct seal_vol *v, u64 ino)
+{
+	struct seal_inode **p = &v->ihash[ino % NIHASH];
+	while (*p && (*p)->ino != ino)
+		p = &(*p)->hash_next;
+	return p;
+}
+
+void inode_count_blocks(struct seal_inode *i, s64 d) { i->blocks += (u64)d; }
+
+// What the rest of the code relies on, whoever wrote the volume.
+static bool inode_valid(const struct seal_vol *v, const struct d_inode *d)
+{
+	u32 type = d->mode & 0170000;
+	bool known = type == T_REG || type == T_DIR || type == T_LNK || type == T_CHR || type == T_BLK ||
+		     type == T_FIFO || type == T_SOCK;
+	if (!known || d->height > MAX_HEIGHT || d->is_inline > 1 || d->size > S64_LIMIT)
+		return false;
+	if (d->is_inline && (d->size > INLINE_MAX || d->height || type == T_DIR))
+		return false;
+	if (type == T_LNK && (!d->size || d->size > SEAL_SYMLINK_MAX))
+		return false;
+	return d->blocks <= v->max_blocks && d->dir_height < 16 && (!d->dir_height || d->dir_root < d->dir_blocks);
+}
+
+static void inode_decode(struct seal_inode *i, const struct d_inode *d)
+{
+	i->mode = d->mode;
+	i->nlink = d->nlink;
+	i->uid = d->uid;
+	i->gid = d->gid;
+	i->generation = d->generation;
+	i->size = d->size;
+	i->blocks = d->blocks;
+	i->rdev = d->rdev;
+	i->parent = d->parent;
+	i->atime = d->atime;
+	i->mtime = d->mtime;
+	i->ctime = d->ctime;
+	i->btime = d->btime;
+	i->dir_root = d->dir_root;
+	i->dir_height = d->dir_height;
+	i->dir_blocks = d->dir_blocks;
+	i->dir_free = d->dir_free;
+	i->dir_count = d->dir_count;
+	i->xattr = d->xattr;
+	i->is_inline = d->is_inline;
+	i->tree.height = d->height;
+	memcpy(i->tree.root, d->body, sizeof d->body);
+}
+
+static void inode_encode(const struct seal_inode *i, struct d_inode *d)
+{
+	*d = (struct d_inode){
+		.mode = i->mode, .nlink = i->nlink, .uid = i->uid, .gid = i->gid, .size = i->size,
+		.blocks = i->blocks, .atime = i->atime, .mtime = i->mtime, .ctime = i->ctime, .btime = i->btime,
+		.generation = i->generation, .is_inline = i->is_inline, .height = i->tree.height, .rdev = i->rdev,
+		.parent = i->parent, .dir_root = i->dir_root, .dir_height = i->dir_height,
+		.dir_blocks = i->dir_blocks, .dir_free = i->dir_free, .dir_count = i->dir_count, .xattr = i->xattr,
+	};
+	memcpy(d->body, i->tree.root, sizeof d->body);
+}
+
+static int itab_get(struct seal_vol *v, u64 ino, u32 mode, struct node **b, struct d_inode **d)
+{
+	*d = NULL;
+	int r = mode == NODE_WRITE ? tree_grow(v, &v->itab, ino / INODES_PER_BLOCK) : 0;
+	if (!r)
+		r = node_get(v, &v->itab, 0, ino / INODES_PER_BLOCK, mode, b);
+	if (!r && *b)
+		*d = (struct d_inode *)(*b)->data + ino % INODES_PER_BLOCK;
+	return r;
+}
+
+static void inode_forget(struct seal_vol *v, struct seal_inode *i)
+{
+	*ihash_slot(v, i->ino) = i->hash_next;
+	list_del(&i->lru);
+	list_del(&i->dirty_link);
+	list_del(&i->orphan_link);
+	tree_drop(v, &i->tree);
+	v->ninodes--;
+	explicit_bzero(i, sizeof *i);
+	vol_free(v, i, sizeof *i);
+}
+
+// Keeps the number of unused cached inodes bounded. Dirty ones wait for the next writing out.
+static void inodes_trim(struct seal_vol *v)
+{
+	struct list *e = v->inode_lru.next;
+	while (v->ninodes > v->max_nodes / 4 + 64 && e != &v->inode_lru) {
+		struct seal_inode *i = LIST_ENTRY(e, struct seal_inode, lru);
+		bool busy = i->dirty || !list_empty(&i->orphan_link);
+		e = e->next;
+		for (struct list *n = i->tree.nodes.next; n != &i->tree.nodes && !busy; n = n->next)
+			busy = LIST_ENTRY(n, struct node, in_tree)->dirty || LIST_ENTRY(n, struct node, in_tree)->pins;
+		if (!busy)
+			inode_forget(v, i);
+	}
+}
+
+static int inode_new(struct seal_vol *v, u64 ino, struct seal_inode **out)
+{
+	inodes_trim(v);
+	struct seal_inode *i = vol_alloc(v, sizeof *i);
+	if (!i)
+		return -ENOMEM;
+	memset(i, 0, sizeof *i);
+	i->ino = ino;
+	i->refs = 1;
+	list_init(&i->lru);
+	list_init(&i->dirty_link);
+	list_init(&i->orphan_link);
+	tree_init(&i->tree, CLASS_FILE, i);
+	*ihash_slot(v, ino) = i;
+	v->ninodes++;
+	*out = i;
+	return 0;
+}
+
+int inode_get(struct seal_vol *v, u64 ino, struct seal_inode **out)
+{
+	struct seal_inode *i = *ihash_slot(v, ino);
+	struct node *b = NULL;
+	struct d_inode *d;
+	*out = NULL;
+	if (i) {
+		if (!i->refs++)
+			list_del(&i->lru);
+		*out = i;
+		return 0;
+	}
+	if (!ino || ino >= v->next_ino)
+		return -ESTALE;
+	int r = itab_get(v, ino, NODE_READ, &b, &d);
+	if (r)
+		return r;
+	if (!d || !d->mode)
+		r = -ESTALE;
+	else if (!inode_valid(v, d))
+		r = vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, &v->itab, 0, ino / INODES_PER_BLOCK, 0);
+	else
+		r = inode_new(v, ino, out);
+	if (!r)
+		inode_decode(*out, d);
+	node_put(v, b);
+	return r;
+}
+
+int inode_dirty(struct seal_vol *v, struct seal_inode *i)
+{
+	struct node *b;
+	struct d_inode *d;
+	if (i->dirty)
+		return 0;
+	int r = itab_get(v, i->ino, NODE_WRITE, &b, &d);
+	if (r)
+		return r;
+	node_put(v, b);
+	i->dirty = true;
+	list_add_tail(&v->dirty_inodes, &i->dirty_link);
+	return 0;
+}
+
+int inodes_writeback(struct seal_vol *v)
+{
+	while (!list_empty(&v->dirty_inodes)) {
+		struct seal_inode *i = LIST_ENTRY(v->dirty_inodes.next, struct seal_inode, dirty_link);
+		struct node *b;
+		struct d_inode *d;
+		int r = itab_get(v, i->ino, NODE_WRITE, &b, &d);
+		if (r)
+			return r;
+		inode_encode(i, d);
+		node_put(v, b);
+		i->dirty = false;
+		list_del(&i->dirty_link);
+	}
+	return 0;
+}
+
+int inode_alloc(struct seal_vol *v, u32 mode, u32 uid, u32 gid, struct seal_inode **out)
+{
+	struct node *b;
+	struct d_inode *d;
+	u64 ino = v->free_ino ? v->free_ino : v->next_ino;
+	int r = itab_get(v, ino, NODE_WRITE, &b, &d);
+	if (r)
+		return r;
+	u64 next = v->free_ino ? d->parent : 0;
+	if (d->mode || next >= v->next_ino)
+		r = vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, &v->itab, 0, ino / INODES_PER_BLOCK, 0);
+	if (!r)
+		r = inode_new(v, ino, out);
+	if (r) {
+		node_put(v, b);
+		return r;
+	}
+	struct seal_inode *i = *out;
+	i->generation = d->generation + 1;
+	i->mode = mode;
+	i->uid = uid;
+	i->gid = gid;
+	i->nlink = 1;
+	i->is_inline = inode_is(i, T_REG) || inode_is(i, T_LNK);
+	inode_touch(v, i, true);
+	i->atime = i->btime = i->mtime;
+	d->mode = mode; // never free in the table while it is cached
+	node_put(v, b);
+	r = inode_dirty(v, i); // its block is dirty already: only marks
+	if (r)
+		return vol_abort(v, r);
+	if (v->free_ino)
+		v->free_ino = next;
+	else
+		v->next_ino++;
+	v->inodes++;
+	return 0;
+}
+
+// The last name and the last reference are gone: contents, attributes and the number become free.
+static int inode_free(struct seal_vol *v, struct seal_inode *i)
+{
+	struct node *b;
+	struct d_inode *d;
+	int r = inode_dirty(v, i);
+	if (!r && !i->is_inline)
+		r = tree_free_range(v, &i->tree, 0, ~0ul);
+	if (!r && ptr_addr(&i->xattr))
+		r = space_free(v, &i->xattr);
+	if (!r)
+		r = itab_get(v, i->ino, NODE_WRITE, &b, &d);
+	if (r)
+		return vol_abort(v, r);
+	*d = (struct d_inode){ .generation = i->generation, .parent = v->free_ino };
+	v->free_ino = i->ino;
+	v->inodes--;
+	node_put(v, b);
+	inode_forget(v, i);
+	return 0;
+}
+
+static u32 orphan_name(u64 ino, char name[20])
+{
+	return (u32)snprintf(name, 20, "%lu", ino);
+}
+
+static int orphan_unstore(struct seal_vol *v, struct seal_inode *i)
+{
+	struct seal_inode *dir;
+	struct dirent e;
+	char name[20];
+	if (!i->orphan_stored)
+		return 0;
+	int r = inode_get(v, ORPHAN_INO, &dir);
+	if (r)
+		return r;
+	r = dir_find(v, dir, name, orphan_name(i->ino, name), &e);
+	if (!r)
+		r = dir_remove(v, dir, e.key);
+	inode_put(v, dir);
+	if (!r)
+		i->orphan_stored = false;
+	return r;
+}
+
+void inode_unlinked(struct seal_vol *v, struct seal_inode *i)
+{
+	if (list_empty(&i->orphan_link)) {
+		list_add_tail(&v->orphans, &i->orphan_link);
+		v->norphans++;
+	}
+}
+
+void inode_relinked(struct seal_vol *v, struct seal_inode *i)
+{
+	if (list_empty(&i->orphan_link))
+		return;
+	list_del(&i->orphan_link);
+	v->norphans--;
+	int r = orphan_unstore(v, i);
+	if (r)
+		vol_abort(v, r);
+}
+
+int orphans_store(struct seal_vol *v)
+{
+	struct seal_inode *dir = NULL;
+	int r = 0;
+	for (struct list *e = v->orphans.next; e != &v->orphans && !r; e = e->next) {
+		struct seal_inode *i = LIST_ENTRY(e, struct seal_inode, orphan_link);
+		char name[20];
+		if (i->orphan_stored)
+			continue;
+		if (!dir)
+			r = inode_get(v, ORPHAN_INO, &dir);
+		if (!r)
+			r = dir_insert(v, dir, name, orphan_name(i->ino, name), i->ino, T_REG);
+		if (!r)
+			i->orphan_stored = true;
+	}
+	if (dir)
+		inode_put(v, dir);
+	return r;
+}
+
+void inode_put(struct seal_vol *v, struct seal_inode *i)
+{
+	if (--i->refs)
+		return;
+	list_add_tail(&v->inode_lru, &i->lru);
+	if (i->nlink || i->ino == ORPHAN_INO || v->read_only || v->failed)
+		return;
+	i->refs = 1; // keeps it in place while its last traces go
+	list_del(&i->lru);
+	int r = op_begin(v, 16, true);
+	if (!r && !list_empty(&i->orphan_link)) {
+		r = orphan_unstore(v, i);
+		if (r)
+			vol_abort(v, r);
+		list_del(&i->orphan_link);
+		v->norphans--;
+	}
+	if (!r)
+		r = inode_free(v, i);
+	if (r) { // stays in the hidden directory, or the volume has failed: the next mount frees it
+		i->refs = 0;
+		list_add_tail(&v->inode_lru, &i->lru);
+	}
+}
+
+struct reap {
+	u64 ino[64], key[64];
+	u32 n;
+};
+
+static bool reap_emit(void *ctx, const char *name, u32 len, u64 ino, u32 type, u64 cookie)
+{
+	struct reap *r = ctx;
+	(void)name, (void)len, (void)type;
+	if (r->n == 64)
+		return false;
+	r->ino[r->n] = ino;
+	r->key[r->n++] = cookie;
+	return true;
+}
+
+int orphans_reap(struct seal_vol *v)
+{
+	struct seal_inode *dir, *i;
+	struct reap list;
+	int r = inode_get(v, ORPHAN_INO, &dir);
+	if (r)
+		return r;
+	for (;;) {
+		list.n = 0;
+		r = dir_iterate(v, dir, 0, reap_emit, &list);
+		if (r || !list.n)
+			break;
+		for (u32 k = 0; k < list.n && !r; k++) {
+			r = op_begin(v, 32, true);
+			if (!r)
+				r = inode_get(v, list.ino[k], &i);
+			if (!r && i->nlink)
+				r = SEAL_ECORRUPT;
+			if (!r)
+				r = dir_remove(v, dir, list.key[k]);
+			if (!r)
+				r = inode_free(v, i);
+		}
+		if (r)
+			break;
+	}
+	inode_put(v, dir);
+	return r;
+}
+
+void inodes_drop_all(struct seal_vol *v)
+{
+	for (u32 k = 0; k < NIHASH; k++)
+		while (v->ihash[k])
+			inode_forget(v, v->ihash[k]);
+}
+
+// --- handles
+
+int seal_iget(struct seal_vol *v, u64 ino, struct seal_inode **out)
+{
+	vol_lock(v);
+	int r = ino == ORPHAN_INO ? -ESTALE : inode_get(v, ino, out);
+	vol_unlock(v);
+	return r;
+}
+
+void seal_iput(struct seal_vol *v, struct seal_inode *i)
+{
+	vol_lock(v);
+	inode_put(v, i);
+	vol_unlock(v);
+}
+
+void seal_getattr(struct seal_vol *v, struct seal_inode *i, struct seal_attr *out)
+{
+	vol_lock(v);
+	*out = (struct seal_attr){
+		.ino = i->ino, .mode = i->mode, .nlink = i->nlink, .uid = i->uid, .gid = i->gid, .rdev = i->rdev,
+		.size = i->size, .blocks = i->blocks * 8, .atime_ns = i->atime, .mtime_ns = i->mtime,
+		.ctime_ns = i->ctime, .btime_ns = i->btime, .generation = i->generation, .parent = i->parent,
+	};
+	vol_unlock(v);
+}
+
+int seal_setattr(struct seal_vol *v, struct seal_inode *i, u32 which, const struct seal_attr *a)
+{
+	vol_lock(v);
+	int r = op_begin(v, 4, which & SEAL_SET_SIZE);
+	if (!r)
+		r = inode_dirty(v, i);
+	if (!r && which & SEAL_SET_SIZE)
+		r = inode_is(i, T_REG) ? file_truncate(v, i, a->size) : inode_is(i, T_DIR) ? -EISDIR : -EINVAL;
+	if (r)
+		goto out;
+	if (which & ~SEAL_SET_ATIME)
+		inode_touch(v, i, which & SEAL_SET_SIZE);
+	if (which & SEAL_SET_MODE)
+		i->mode = (i->mode & 0170000) | (a->mode & 07777);
+	if (which & SEAL_SET_UID)
+		i->uid = a->uid;
+	if (which & SEAL_SET_GID)
+		i->gid = a->gid;
+	if (which & SEAL_SET_ATIME)
+		i->atime = a->atime_ns;
+	if (which & SEAL_SET_MTIME)
+		i->mtime = a->mtime_ns;
+	if (which & SEAL_SET_CTIME)
+		i->ctime = a->ctime_ns;
+out:
+	vol_unlock(v);
+	return r;
+}

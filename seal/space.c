@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+// Free space. The bitmap (one bit a block) is itself a tree in the volume and always describes the state being built; a
+// block that the committed root still refers to is only *pending* when freed, and cannot be taken before the next commit.
+// Addresses below `hiwater` have been used at some time; the rest of the volume is free and needs no bitmap.
+#include "seal/vol.h"
+
+#define WORDS (BITS_PER_BLOCK / 64)
+
+u64 space_available(const struct seal_vol *v)
+{
+	u64 gone = v->used + v->pending_count;
+	u64 top = v->host_full ? v->hiwater : v->max_blocks;
+	return top > gone ? top - gone : 0;
+}
+
+static u64 leaf_taken(const u64 *bits, const u64 *pend, u64 w)
+{
+	return (bits ? bits[w] : 0) | (pend ? pend[w] : 0);
+}
+
+// First run of free bits in [from, to) of one bitmap block, at most want long. Returns its length, 0: none.
+static u64 leaf_scan(const u64 *bits, const u64 *pend, u64 from, u64 to, u64 want, u64 *at)
+{
+	u64 b = from;
+	while (b < to) {
+		u64 free = ~leaf_taken(bits, pend, b / 64) >> (b % 64);
+		if (free) {
+			b += (u64)__builtin_ctzl(free);
+			break;
+		}
+		b = (b / 64 + 1) * 64;
+	}
+	if (b >= to)
+		return 0;
+	*at = b;
+	u64 n = 0;
+	while (n < want && b + n < to) {
+		u64 w = (b + n) / 64, s = (b + n) % 64;
+		u64 taken = leaf_taken(bits, pend, w) >> s;
+		u64 run = taken ? (u64)__builtin_ctzl(taken) : 64 - s;
+		n += run;
+		if (run < 64 - s)
+			break;
+	}
+	return SEAL_MIN(SEAL_MIN(n, want), to - b);
+}
+
+static void bits_set(u64 *bits, u64 at, u64 n)
+{
+	for (; n; at++, n--)
+		bits[at / 64] |= 1ul << (at % 64);
+}
+
+static int space_take(struct seal_vol *v, u64 leaf, u64 bit, u64 n)
+{
+	struct node *b;
+	int r = node_get(v, &v->bmap, 0, leaf, NODE_WRITE, &b);
+	if (r)
+		return r;
+	bits_set((u64 *)b->data, bit, n);
+	node_put(v, b);
+	v->used += n;
+	u64 top = leaf * BITS_PER_BLOCK + bit + n;
+	v->hiwater = SEAL_MAX(v->hiwater, top);
+	v->cursor = top;
+	return 0;
+}
+
+// Searches [from, to) bitmap block by bitmap block.
+static int space_search(struct seal_vol *v, u64 from, u64 to, u64 want, u64 *addr, u64 *got)
+{
+	for (u64 a = from; a < to;) {
+		u64 leaf = a / BITS_PER_BLOCK, base = leaf * BITS_PER_BLOCK;
+		u64 last = SEAL_MIN(base + BITS_PER_BLOCK, to), at, n;
+		struct node *b;
+		int r = node_get(v, &v->bmap, 0, leaf, NODE_READ, &b);
+		if (r)
+			return r;
+		n = leaf_scan(b ? (u64 *)b->data : NULL, leaf < v->npending_leaves ? v->pending[leaf] : NULL, a - base,
+			      last - base, want, &at);
+		node_put(v, b);
+		if (n) {
+			r = space_take(v, leaf, at, n);
+			if (r)
+				return r;
+			*addr = base + at;
+			*got = n;
+			return 0;
+		}
+		a = last;
+	}
+	return -ENOSPC;
+}
+
+int space_alloc(struct seal_vol *v, u64 want, u64 *addr, u64 *got)
+{
+	u64 holes = v->hiwater - SEAL_MIN(v->hiwater, v->used + v->pending_count);
+	int r = -ENOSPC;
+	// Grow the file while it is well filled; once an eighth of it is free, fill that first.
+	bool grow = v->hiwater < v->max_blocks && !v->host_full && holes < v->hiwater / 8 + 64;
+	if (grow)
+		return space_search(v, v->hiwater, v->max_blocks, want, addr, got);
+	if (v->cursor < v->hiwater)
+		r = space_search(v, v->cursor, v->hiwater, want, addr, got);
+	if (r == -ENOSPC)
+		r = space_search(v, FIRST_BLOCK, v->hiwater, want, addr, got);
+	if (r == -ENOSPC && !v->host_full && v->hiwater < v->max_blocks)
+		r = space_search(v, v->hiwater, v->max_blocks, want, addr, got);
+	return r;
+}
+
+static int pending_add(struct seal_vol *v, u64 leaf, u64 bit)
+{
+	if (leaf >= v->npending_leaves) {
+		u64 n = SEAL_MAX(leaf + 1, v->npending_leaves * 2);
+		u64 **p = vol_alloc(v, n * sizeof *p);
+		if (!p)
+			return -ENOMEM;
+		memset(p, 0, n * sizeof *p);
+		if (v->npending_leaves)
+			memcpy(p, v->pending, v->npending_leaves * sizeof *p);
+		vol_free(v, v->pending, v->npending_leaves * sizeof *p);
+		v->pending = p;
+		v->npending_leaves = n;
+	}
+	if (!v->pending[leaf]) {
+		u64 *b = vol_alloc(v, SEAL_BLOCK);
+		if (!b)
+			return -ENOMEM;
+		memset(b, 0, SEAL_BLOCK);
+		v->pending[leaf] = b;
+	}
+	v->pending[leaf][bit / 64] |= 1ul << (bit % 64);
+	v->pending_count++;
+	return 0;
+}
+
+// Clears one bit. pending: the committed state still has the block.
+static int space_clear(struct seal_vol *v, u64 addr, bool pending)
+{
+	struct node *b;
+	u64 leaf = addr / BITS_PER_BLOCK, bit = addr % BITS_PER_BLOCK, m = 1ul << (bit % 64);
+	int r = node_get(v, &v->bmap, 0, leaf, NODE_WRITE, &b);
+	if (r)
+		return r;
+	u64 *w = (u64 *)b->data + bit / 64;
+	if (!(*w & m))
+		r = vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, &v->bmap, 0, leaf, addr);
+	else if (pending)
+		r = pending_add(v, leaf, bit);
+	if (!r) {
+		*w &= ~m;
+		v->used--;
+	}
+	node_put(v, b);
+	return r;
+}
+
+int space_free(struct seal_vol *v, const struct d_ptr *p)
+{
+	int r = vol_check_ptr(v, p);
+	if (r)
+		return vol_fault(v, r, SEAL_FAULT_POINTER, &v->bmap, 0, 0, ptr_addr(p));
+	r = space_clear(v, ptr_addr(p), !ptr_uncommitted(v, p));
+	if (!r)
+		session_ref(v, p->session, -1);
+	return r;
+}
+
+int space_free_addr(struct seal_vol *v, u64 addr)
+{
+	return space_clear(v, addr, true);
+}
+
+void space_host_full(struct seal_vol *v)
+{
+	v->host_full = true;
+	v->hiwater = SEAL_MAX(v->end, FIRST_BLOCK);
+	v->cursor = FIRST_BLOCK;
+}
+
+int space_release(struct seal_vol *v, u64 addr, u64 n)
+{
+	int r = 0;
+	for (u64 k = 0; k < n && !r; k++)
+		r = space_clear(v, addr + k, false);
+	return r;
+}
+
+void space_committed(struct seal_vol *v)
+{
+	for (u64 k = 0; k < v->npending_leaves; k++) {
+		vol_free(v, v->pending[k], SEAL_BLOCK);
+		v->pending[k] = NULL;
+	}
+	v->pending_count = 0;
+	v->host_full = false;
+}
+
+void vol_changed(struct seal_vol *v)
+{
+	v->changed = true;
+	v->clean = false;
+}
+
+int op_begin(struct seal_vol *v, u64 blocks, bool privileged)
+{
+	if (v->read_only)
+		return -EROFS;
+	if (v->failed)
+		return v->failed;
+	int r = session_begin(v);
+	if (r)
+		return r;
+	for (int again = 0;; again++) {
+		u64 need = blocks + v->ndirty + v->norphans * 4 + v->ntables;
+		if (!privileged || !v->host_full)
+			need += v->reserve;
+		if (!privileged) // what deleting needs when the volume is full
+			need += 64 + SEAL_MIN(v->max_blocks / 64, 4096ul);
+		if (space_available(v) >= need)
+			break;
+		if (again || !v->changed)
+			return -ENOSPC;
+		r = vol_commit(v, false);
+		if (r)
+			return r;
+	}
+	r = cache_shrink(v);
+	if (r)
+		return r;
+	vol_changed(v);
+	return 0;
+}

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+// A volume's life: format, probe, mount, unmount, information. Takes the volume's lock in the calls on a mounted volume.
+#include "seal/root.h"
+
+static int vol_new(const struct seal_io *io, const struct seal_env *env, struct seal_vol **out)
+{
+	int r = gcm_init();
+	if (r)
+		return r;
+	struct seal_vol *v = env->alloc(env->ctx, sizeof *v);
+	if (!v)
+		return -ENOMEM;
+	memset(v, 0, sizeof *v);
+	v->io = *io;
+	v->env = *env;
+	v->cur = NO_SESSION;
+	v->cursor = FIRST_BLOCK;
+	v->max_nodes = SEAL_MAX((env->cache_bytes ? env->cache_bytes : 16u << 20) / SEAL_BLOCK, 64ul);
+	list_init(&v->lru);
+	list_init(&v->inode_lru);
+	list_init(&v->dirty_inodes);
+	list_init(&v->orphans);
+	for (u32 c = 0; c < NCLASS; c++)
+		for (u32 l = 0; l < NLEVEL; l++)
+			list_init(&v->dirty[c][l]);
+	tree_init(&v->itab, CLASS_ITAB, NULL);
+	tree_init(&v->bmap, CLASS_BMAP, NULL);
+	v->keys = vol_alloc(v, NKEYS * sizeof *v->keys);
+	v->gcm = vol_alloc(v, SEAL_BLOCK);
+	v->hash = vol_alloc(v, NHASH * sizeof *v->hash);
+	v->ihash = vol_alloc(v, NIHASH * sizeof *v->ihash);
+	v->buf = vol_alloc(v, SEAL_BUF_BYTES);
+	if (v->keys)
+		memset(v->keys, 0, NKEYS * sizeof *v->keys);
+	if (v->hash)
+		memset(v->hash, 0, NHASH * sizeof *v->hash);
+	if (v->ihash)
+		memset(v->ihash, 0, NIHASH * sizeof *v->ihash);
+	*out = v;
+	return v->keys && v->gcm && v->hash && v->ihash && v->buf ? 0 : -ENOMEM;
+}
+
+// Wipes and frees everything.
+static void vol_destroy(struct seal_vol *v)
+{
+	if (v->ihash)
+		inodes_drop_all(v);
+	tree_drop(v, &v->itab);
+	tree_drop(v, &v->bmap);
+	space_committed(v);
+	vol_free(v, v->pending, v->npending_leaves * sizeof *v->pending);
+	if (v->sessions)
+		explicit_bzero(v->sessions, v->cap_sessions * sizeof *v->sessions);
+	vol_free(v, v->sessions, v->cap_sessions * sizeof *v->sessions);
+	vol_free(v, v->tables, v->cap_tables * sizeof *v->tables);
+	session_forget_keys(v);
+	vol_free(v, v->keys, NKEYS * sizeof *v->keys);
+	if (v->gcm)
+		explicit_bzero(v->gcm, SEAL_BLOCK);
+	vol_free(v, v->gcm, SEAL_BLOCK);
+	vol_free(v, v->hash, NHASH * sizeof *v->hash);
+	vol_free(v, v->ihash, NIHASH * sizeof *v->ihash);
+	vol_free(v, v->buf, SEAL_BUF_BYTES);
+	struct seal_env env = v->env;
+	explicit_bzero(v, sizeof *v);
+	env.free(env.ctx, v, sizeof *v);
+}
+
+static void set_reserve(struct seal_vol *v)
+{
+	u64 leaves = v->max_blocks / BITS_PER_BLOCK + 1;
+	v->reserve = leaves + leaves / 64 + 32; // a commit may have to move every bitmap block
+}
+
+static int make_dir(struct seal_vol *v, u32 mode, u64 want)
+{
+	struct seal_inode *i;
+	int r = inode_alloc(v, T_DIR | mode, 0, 0, &i);
+	if (r)
+		return r;
+	i->nlink = 2;
+	i->parent = SEAL_ROOT_INO;
+	r = i->ino == want ? 0 : SEAL_ECORRUPT;
+	inode_put(v, i);
+	return r;
+}
+
+int seal_format(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES],
+		const u8 *id, u64 size_bytes)
+{
+	struct seal_vol *v = NULL;
+	struct node *b;
+	u8 fresh[SEAL_ID_BYTES];
+	u64 blocks = size_bytes ? size_bytes / SEAL_BLOCK : 1ul << 28;
+	if (blocks < 256 || blocks > MAX_BLOCKS)
+		return -EINVAL;
+	int r = vol_new(io, env, &v);
+	if (r)
+		goto out;
+	if (!id) {
+		r = env->random(env->ctx, fresh, sizeof fresh);
+		id = fresh;
+	}
+	if (r)
+		goto out;
+	root_keys(v, key, id);
+	v->max_blocks = blocks;
+	v->hiwater = v->used = v->end = FIRST_BLOCK;
+	v->next_ino = SEAL_ROOT_INO;
+	set_reserve(v);
+	r = session_begin(v);
+	if (!r)
+		r = tree_grow(v, &v->bmap, (blocks - 1) / BITS_PER_BLOCK);
+	if (!r)
+		r = node_get(v, &v->bmap, 0, 0, NODE_WRITE, &b);
+	if (r)
+		goto out;
+	*(u64 *)b->data |= (1ul << FIRST_BLOCK) - 1;
+	node_put(v, b);
+	r = make_dir(v, 0755, SEAL_ROOT_INO);
+	if (!r)
+		r = make_dir(v, 0700, ORPHAN_INO);
+	if (!r) {
+		vol_changed(v);
+		r = vol_commit(v, true);
+	}
+out:
+	if (v)
+		vol_destroy(v);
+	return r;
+}
+
+int seal_probe(const struct seal_io *io, const struct seal_env *env, u8 id[SEAL_ID_BYTES], u32 *version)
+{
+	struct d_slot head;
+	void *block = env->alloc(env->ctx, SEAL_BLOCK);
+	int r = SEAL_ENOTVOLUME;
+	if (!block)
+		return -ENOMEM;
+	for (u32 k = 0; k < 2 && r; k++) {
+		enum slot_state st = slot_probe(io, k, block, &head);
+		if (st == SLOT_OK || st == SLOT_BAD) {
+			memcpy(id, head.id, SEAL_ID_BYTES);
+			*version = head.version;
+			r = 0;
+		} else if (st == SLOT_VERSION && r == SEAL_ENOTVOLUME)
+			r = SEAL_EVERSION;
+		else if (st == SLOT_IO && r == SEAL_ENOTVOLUME)
+			r = -EIO;
+	}
+	env->free(env->ctx, block, SEAL_BLOCK);
+	return r;
+}
+
+static int refuse(struct seal_vol *v, int err, int kind, const char *text)
+{
+	v->fault.kind = kind;
+	snprintf(v->fault.text, sizeof v->fault.text, "%s", text);
+	if (v->env.log)
+		v->env.log(v->env.ctx, text);
+	return err;
+}
+
+// Picks the newest root that authenticates and loads it.
+static int mount_root(struct seal_vol *v, const u8 *key, const u8 *expect_id, struct d_slot *a, struct d_slot *b)
+{
+	enum slot_state st[2];
+	bool seen[4] = { false };
+	st[0] = slot_read(v, 0, key, a);
+	st[1] = slot_read(v, 1, key, b);
+	for (int k = 0; k < 2; k++) {
+		if (st[k] == SLOT_IO)
+			return refuse(v, -EIO, SEAL_FAULT_IO, "the host could not read the volume's root");
+		if (st[k] < 4)
+			seen[st[k]] = true;
+	}
+	if (st[0] != SLOT_OK && st[1] != SLOT_OK) {
+		if (seen[SLOT_KEY])
+			return refuse(v, SEAL_EKEY, SEAL_FAULT_KEY,
+				      "the key does not fit this volume (or the volume's header was altered)");
+		if (seen[SLOT_BAD])
+			return refuse(v, SEAL_ETAMPER, SEAL_FAULT_ROOT,
+				      "the volume's root does not authenticate: changed, replaced or cut short");
+		if (seen[SLOT_VERSION])
+			return refuse(v, SEAL_EVERSION, SEAL_FAULT_NONE, "the volume has a format this program does not know");
+		return refuse(v, SEAL_ENOTVOLUME, SEAL_FAULT_NONE, "not a sealed volume");
+	}
+	struct d_slot *s = st[0] != SLOT_OK ? b : st[1] != SLOT_OK || a->generation > b->generation ? a : b;
+	if (expect_id && memcmp(s->id, expect_id, SEAL_ID_BYTES))
+		return refuse(v, SEAL_EIDENTITY, SEAL_FAULT_NONE, "this is another volume than the one asked for");
+	root_keys(v, key, s->id);
+	v->fell_back = st[0] != SLOT_OK || st[1] != SLOT_OK;
+	if (v->fell_back && v->env.log)
+		v->env.log(v->env.ctx, "one of the volume's two roots does not authenticate (an interrupted commit, or tampering): using the other");
+	int r = root_load(v, s);
+	if (r)
+		return r;
+	s64 size = v->io.size(v->io.ctx);
+	if (size < 0)
+		return vol_io_error(v, (int)size, 0, false);
+	if ((u64)size / SEAL_BLOCK < v->end) {
+		v->fault.kind = SEAL_FAULT_CUT;
+		v->fault.block = (u64)size / SEAL_BLOCK;
+		snprintf(v->fault.text, sizeof v->fault.text,
+			 "the volume file is cut short: it has %ld bytes, its root needs %lu", size, v->end * SEAL_BLOCK);
+		return SEAL_ETAMPER;
+	}
+	return 0;
+}
+
+int seal_mount(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES],
+	       const u8 *expect_id, u32 flags, struct seal_vol **out, struct seal_fault *fault)
+{
+	const size_t slot_bytes = SLOT_BLOCKS * SEAL_BLOCK;
+	struct seal_vol *v = NULL;
+	void *a = NULL, *b = NULL;
+	*out = NULL;
+	if (fault)
+		memset(fault, 0, sizeof *fault);
+	int r = vol_new(io, env, &v);
+	if (r)
+		goto out;
+	a = vol_alloc(v, slot_bytes);
+	b = vol_alloc(v, slot_bytes);
+	r = a && b ? mount_root(v, key, expect_id, a, b) : -ENOMEM;
+	if (r)
+		goto out;
+	set_reserve(v);
+	r = inode_get(v, SEAL_ROOT_INO, &v->root);
+	if (!r && !inode_is(v->root, T_DIR))
+		r = vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, &v->itab, 0, 0, 0);
+	v->read_only = flags & SEAL_RDONLY;
+	if (!r && !v->read_only)
+		r = orphans_reap(v);
+out:
+	if (v && a) {
+		explicit_bzero(a, slot_bytes);
+		vol_free(v, a, slot_bytes);
+	}
+	if (v && b) {
+		explicit_bzero(b, slot_bytes);
+		vol_free(v, b, slot_bytes);
+	}
+	if (r && v) {
+		if (fault)
+			*fault = v->fault;
+		vol_destroy(v);
+		v = NULL;
+	}
+	*out = v;
+	return r;
+}
+
+int seal_unmount(struct seal_vol *v)
+{
+	vol_lock(v);
+	inode_put(v, v->root);
+	int r = v->failed ? v->failed : vol_commit(v, true);
+	vol_unlock(v);
+	vol_destroy(v);
+	return r;
+}
+
+void seal_get_info(struct seal_vol *v, struct seal_info *out)
+{
+	vol_lock(v);
+	memset(out, 0, sizeof *out);
+	memcpy(out->id, v->id, SEAL_ID_BYTES);
+	out->version = FORMAT;
+	out->generation = v->generation;
+	out->size_blocks = v->max_blocks;
+	out->used_blocks = v->used;
+	out->free_blocks = v->max_blocks - v->used;
+	out->inodes = v->inodes;
+	for (u32 k = 0; k < v->nsessions; k++)
+		out->sessions += v->sessions[k].used;
+	out->read_only = v->read_only;
+	out->fell_back = v->fell_back;
+	vol_unlock(v);
+}
+
+void seal_get_fault(struct seal_vol *v, struct seal_fault *out)
+{
+	vol_lock(v);
+	*out = v->fault;
+	vol_unlock(v);
+}
+
+void seal_statfs(struct seal_vol *v, struct seal_statfs *out)
+{
+	vol_lock(v);
+	u64 kept = v->reserve + 64 + SEAL_MIN(v->max_blocks / 64, 4096ul);
+	u64 gone = v->used + v->ndirty;
+	out->blocks = v->max_blocks - FIRST_BLOCK;
+	out->bfree = v->max_blocks > gone ? v->max_blocks - gone : 0;
+	out->bavail = out->bfree > kept ? out->bfree - kept : 0;
+	out->ffree = out->bavail * INODES_PER_BLOCK;
+	out->files = v->inodes + out->ffree;
+	vol_unlock(v);
+}

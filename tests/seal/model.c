@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0
+// Random operations on a volume and on a plain model of a Linux file system; results and contents must agree, also after
+// syncs, remounts, and with the smallest cache.
+#include "tests/seal/mem.h"
+
+#define NAMES 40	// names in a directory
+#define DIRS 6		// fixed directories: 0 is the root
+#define FILES 200
+#define MAX_SIZE (700u << 10)
+
+struct mfile {
+	bool used;
+	u32 type, links, mode;
+	u64 size;
+	u8 *data;	// MAX_SIZE
+};
+struct mname {
+	int file;	// index + 1; 0: none
+};
+static struct mfile files[FILES];
+static struct mname names[DIRS][NAMES];
+static struct seal_inode *dirs[DIRS];
+static struct seal_vol *vol;
+static struct mem store;
+
+static u32 name_of(u32 k, char *buf)
+{
+	return (u32)sprintf(buf, k % 7 == 0 ? "a-rather-long-name-so-that-splits-happen-in-the-middle-of-things-%u" : "n%u", k);
+}
+
+static int file_new(void)
+{
+	for (int k = 0; k < FILES; k++)
+		if (!files[k].used) {
+			u8 *data = files[k].data ? files[k].data : malloc(MAX_SIZE);
+			files[k] = (struct mfile){ .used = true, .links = 1, .data = data };
+			memset(data, 0, MAX_SIZE);
+			return k;
+		}
+	return -1;
+}
+
+static void file_unref(int k)
+{
+	if (!--files[k].links)
+		files[k].used = false;
+}
+
+static int open_name(u32 d, u32 n, struct seal_inode **out)
+{
+	char buf[100];
+	u32 len = name_of(n, buf);
+	return seal_lookup(vol, dirs[d], buf, len, out);
+}
+
+static void op_create(u32 d, u32 n)
+{
+	char buf[100];
+	u32 len = name_of(n, buf);
+	struct seal_inode *i = NULL;
+	int r = seal_create(vol, dirs[d], buf, len, 0100644, 5, 6, 0, &i);
+	if (names[d][n].file) {
+		CHECK_EQ(r, -EEXIST);
+		return;
+	}
+	CHECK_EQ(r, 0);
+	int f = file_new();
+	if (f < 0) {
+		CHECK_EQ(seal_unlink(vol, dirs[d], buf, len), 0);
+	} else {
+		files[f].type = 0100000;
+		files[f].mode = 0644;
+		names[d][n].file = f + 1;
+	}
+	seal_iput(vol, i);
+}
+
+static void op_write(u32 d, u32 n)
+{
+	struct seal_inode *i;
+	if (!names[d][n].file)
+		return;
+	struct mfile *f = &files[names[d][n].file - 1];
+	CHECK_EQ(open_name(d, n, &i), 0);
+	u32 kind = (u32)(rnd() % 4);
+	u64 off = kind == 0 ? rnd() % 400 : kind == 1 ? rnd() % 60000 : f->size < MAX_SIZE / 2 ? f->size : rnd() % (MAX_SIZE / 2);
+	u64 len = kind == 0 ? rnd() % 200 : kind == 1 ? rnd() % 20000 : rnd() % (MAX_SIZE / 3);
+	if (rnd() % 3 == 0)
+		off &= ~4095ul;
+	u8 *buf = malloc(len + 1);
+	for (u64 k = 0; k < len; k++)
+		buf[k] = (u8)(rnd() >> 3);
+	CHECK_EQ(seal_write(vol, i, off, buf, len), len);
+	memcpy(f->data + off, buf, len);
+	if (len && off + len > f->size)
+		f->size = off + len;
+	free(buf);
+	seal_iput(vol, i);
+}
+
+static void op_pages(u32 d, u32 n)
+{
+	struct seal_inode *i;
+	if (!names[d][n].file)
+		return;
+	struct mfile *f = &files[names[d][n].file - 1];
+	CHECK_EQ(open_name(d, n, &i), 0);
+	u64 first = rnd() % 100;
+	u32 count = (u32)(1 + rnd() % 40);
+	u64 end = (first + count) * 4096;
+	const void *pages[40];
+	u64 size = rnd() % 2 ? end : end - rnd() % 4096;
+	if (f->size > size)
+		size = f->size;
+	for (u32 k = 0; k < count; k++) {
+		u8 *p = f->data + (first + k) * 4096;
+		for (u32 j = 0; j < 4096; j += 64)
+			if ((first + k) * 4096 + j < size)
+				p[j] = (u8)rnd();
+		pages[k] = p;
+	}
+	CHECK_EQ(seal_write_pages(vol, i, first, count, pages, size), 0);
+	f->size = size;
+	seal_iput(vol, i);
+}
+
+static void op_truncate(u32 d, u32 n, bool punch)
+{
+	struct seal_inode *i;
+	if (!names[d][n].file)
+		return;
+	struct mfile *f = &files[names[d][n].file - 1];
+	CHECK_EQ(open_name(d, n, &i), 0);
+	if (punch) {
+		u64 off = rnd() % (f->size + 1), len = rnd() % 100000;
+		CHECK_EQ(seal_punch(vol, i, off, len), 0);
+		if (off + len > f->size)
+			len = f->size - off;
+		memset(f->data + off, 0, len);
+	} else {
+		u64 size = rnd() % 3 == 0 ? rnd() % 500 : rnd() % 5 == 0 ? 0 : rnd() % MAX_SIZE;
+		CHECK_EQ(seal_truncate(vol, i, size), 0);
+		if (size < f->size)
+			memset(f->data + size, 0, f->size - size);
+		f->size = size;
+	}
+	seal_iput(vol, i);
+}
+
+static void op_unlink(u32 d, u32 n)
+{
+	char buf[100];
+	u32 len = name_of(n, buf);
+	int r = seal_unlink(vol, dirs[d], buf, len);
+	CHECK_EQ(r, names[d][n].file ? 0 : -ENOENT);
+	if (!r) {
+		file_unref(names[d][n].file - 1);
+		names[d][n].file = 0;
+	}
+}
+
+static void op_link(u32 d, u32 n, u32 d2, u32 n2)
+{
+	char buf[100];
+	struct seal_inode *i;
+	if (!names[d][n].file)
+		return;
+	CHECK_EQ(open_name(d, n, &i), 0);
+	u32 len = name_of(n2, buf);
+	int r = seal_link(vol, dirs[d2], buf, len, i);
+	CHECK_EQ(r, names[d2][n2].file ? -EEXIST : 0);
+	if (!r) {
+		names[d2][n2].file = names[d][n].file;
+		files[names[d][n].file - 1].links++;
+	}
+	seal_iput(vol, i);
+}
+
+static void op_rename(u32 d, u32 n, u32 d2, u32 n2)
+{
+	char a[100], b[100];
+	u32 la = name_of(n, a), lb = name_of(n2, b), flags = (u32)(rnd() % 6);
+	if (flags > 2)
+		flags = 0;
+	int s = names[d][n].file, t = names[d2][n2].file;
+	int r = seal_rename(vol, dirs[d], a, la, dirs[d2], b, lb, flags);
+	int want = !s ? -ENOENT : flags == 1 && t ? -EEXIST : flags == 2 && !t ? -ENOENT : 0;
+	CHECK_EQ(r, want);
+	if (r || (s == t && flags != 1))
+		return;
+	if (flags == 2) {
+		names[d][n].file = t;
+		names[d2][n2].file = s;
+		return;
+	}
+	if (t)
+		file_unref(t - 1);
+	names[d2][n2].file = s;
+	names[d][n].file = 0;
+}
+
+static void verify_file(struct seal_inode *i, struct mfile *f)
+{
+	static u8 buf[MAX_SIZE + 4096];
+	struct seal_attr a;
+	seal_getattr(vol, i, &a);
+	CHECK_EQ(a.size, f->size);
+	CHECK_EQ(a.nlink, f->links);
+	CHECK_EQ(seal_read(vol, i, 0, buf, sizeof buf), f->size);
+	CHECK(!memcmp(buf, f->data, f->size));
+	if (f->size) {
+		u64 off = rnd() % f->size, n = rnd() % 9000;
+		s64 want = (s64)(off + n > f->size ? f->size - off : n);
+		CHECK_EQ(seal_read(vol, i, off, buf, n), want);
+		CHECK(!memcmp(buf, f->data + off, (size_t)want));
+	}
+	void *pages[3] = { buf, buf + 4096, buf + 8192 };
+	u64 first = rnd() % (f->size / 4096 + 1);
+	CHECK_EQ(seal_read_pages(vol, i, first, 3, pages), 0);
+	for (u64 k = 0; k < 3 * 4096; k++)
+		CHECK(buf[k] == (first * 4096 + k < f->size ? f->data[first * 4096 + k] : 0));
+}
+
+static bool count_entry(void *ctx, const char *name, u32 len, u64 ino, u32 type, u64 cookie)
+{
+	(void)name, (void)len, (void)ino, (void)type, (void)cookie;
+	++*(u32 *)ctx;
+	return true;
+}
+
+static void verify_all(void)
+{
+	for (u32 d = 0; d < DIRS; d++) {
+		u32 want = d ? 0 : DIRS - 1, got = 0;
+		for (u32 n = 0; n < NAMES; n++) {
+			struct seal_inode *i;
+			int r = open_name(d, n, &i);
+			CHECK_EQ(r, names[d][n].file ? 0 : -ENOENT);
+			if (r)
+				continue;
+			want++;
+			verify_file(i, &files[names[d][n].file - 1]);
+			seal_iput(vol, i);
+		}
+		CHECK_EQ(seal_readdir(vol, dirs[d], 0, count_entry, &got), 0);
+		CHECK_EQ(got, want);
+	}
+}
+
+static void dirs_open(bool create)
+{
+	dirs[0] = root_of(vol);
+	for (u32 d = 1; d < DIRS; d++) {
+		char b[20];
+		u32 len = (u32)sprintf(b, "dir%u", d);
+		if (create)
+			CHECK_EQ(seal_create(vol, dirs[0], b, len, 0040755, 0, 0, 0, &dirs[d]), 0);
+		else
+			CHECK_EQ(seal_lookup(vol, dirs[0], b, len, &dirs[d]), 0);
+	}
+}
+
+static void dirs_close(void)
+{
+	for (u32 d = 0; d < DIRS; d++)
+		seal_iput(vol, dirs[d]);
+}
+
+static void run(u64 seed, u32 steps, size_t cache)
+{
+	struct seal_env env = test_env;
+	env.cache_bytes = cache;
+	rnd_seed(seed);
+	for (int k = 0; k < FILES; k++)
+		files[k].used = false;
+	memset(names, 0, sizeof names);
+	mem_init(&store);
+	CHECK_EQ(seal_format(&store.io, &env, test_key, NULL, 1ul << 30), 0);
+	CHECK_EQ(seal_mount(&store.io, &env, test_key, NULL, 0, &vol, NULL), 0);
+	dirs_open(true);
+	for (u32 s = 0; s < steps && !test_failures; s++) {
+		u32 d = (u32)(rnd() % DIRS), n = (u32)(rnd() % NAMES), d2 = (u32)(rnd() % DIRS), n2 = (u32)(rnd() % NAMES);
+		switch (rnd() % 14) {
+		case 0: case 1: case 2: op_create(d, n); break;
+		case 3: case 4: case 5: op_write(d, n); break;
+		case 6: op_pages(d, n); break;
+		case 7: op_truncate(d, n, false); break;
+		case 8: op_truncate(d, n, true); break;
+		case 9: op_unlink(d, n); break;
+		case 10: op_link(d, n, d2, n2); break;
+		case 11: op_rename(d, n, d2, n2); break;
+		case 12:
+			if (rnd() % 4 == 0)
+				CHECK_EQ(seal_sync(vol), 0);
+			break;
+		case 13:
+			if (rnd() % 12)
+				break;
+			dirs_close();
+			CHECK_EQ(seal_unmount(vol), 0);
+			CHECK_EQ(seal_mount(&store.io, &env, test_key, NULL, 0, &vol, NULL), 0);
+			dirs_open(false);
+			if (rnd() % 3 == 0)
+				CHECK_EQ(fsck_quiet(vol), 0);
+			break;
+		}
+		if (s % 300 == 299)
+			verify_all();
+	}
+	verify_all();
+	CHECK_EQ(fsck_quiet(vol), 0);
+	dirs_close();
+	CHECK_EQ(seal_unmount(vol), 0);
+	CHECK_EQ(test_allocs_left, 0);
+	mem_free(&store);
+}
+
+static void random_operations(void) { run(1, 3000, 4u << 20); }
+static void random_operations_small_cache(void) { run(2, 3000, 0x40000); }
+static void random_operations_more(void)
+{
+	for (u64 s = 3; s < 8 && !test_failures; s++)
+		run(s, 1000, s << 18);
+}
+
+int main(void)
+{
+	RUN(random_operations);
+	RUN(random_operations_small_cache);
+	RUN(random_operations_more);
+	for (int k = 0; k < FILES; k++)
+		free(files[k].data);
+	return test_failures != 0;
+}
