@@ -16,6 +16,9 @@
 struct control {
 	u64 magic;
 	u64 image_size;		// bytes of the kernel image in the memfd
+	u64 entry;		// its first instruction
+	u32 kernel_pid;		// the kernel's own host process
+	u32 desc_offset;	// of struct hc_desc within a window; the kernel sets it at boot
 	u64 memory_bytes;	// end of the memfd
 	s64 memfd, image_fd, wake_fd, epoll_fd;
 	s64 vol_fd[CTL_MAX_VOL];

@@ -34,6 +34,7 @@ void kernel_start(struct window *w0)
 	if (seccomp_init())
 		panic("the host refuses the seccomp filter");
 
+	c->desc_offset = offsetof(struct window, desc);
 	// copy once, then check
 	u32 ml = c->manifest_len, hl = c->host_json_len;
 	if (ml >= BOOT_MAX_MANIFEST || hl >= BOOT_MAX_HOST_JSON || c->nvol > CTL_MAX_VOL)

@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: Apache-2.0
+// The launcher of the process platform: builds the enclave's memory (a memfd), loads the kernel into it, starts the first host
+// process and supervises. One thread waits for children (this one), one serves the request ring, one waits for the
+// enclave's wish to stop. Nothing here is trusted by the enclave.
+#include "host/launch.h"
+#include "attest/simtee.h"
+#include "hostcall/serve.h"
+#include "platform/process/control.h"
+
+#include <dirent.h>
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <linux/rseq.h>
+#include <openssl/evp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/rseq.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+static struct control *ctl;
+static uint8_t measurement[48];
+static struct termios saved_tty;
+static int saved_tty_fd = -1;
+static pid_t launcher_pid;
+
+static int fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static int fail(int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("coffer: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	if (err)
+		fprintf(stderr, ": %s", strerror(err));
+	fputc('\n', stderr);
+	return -(err ? err : EINVAL);
+}
+
+static void restore_tty(void)
+{
+	if (saved_tty_fd >= 0 && getpid() == launcher_pid)
+		tcsetattr(saved_tty_fd, TCSADRAIN, &saved_tty);
+}
+
+static void futex_wake(uint32_t *w) { syscall(SYS_futex, w, FUTEX_WAKE, 64, NULL, NULL, 0); }
+static void futex_wait(uint32_t *w, uint32_t v) { syscall(SYS_futex, w, FUTEX_WAIT, v, NULL, NULL, 0); }
+
+static void enclave_event(void)
+{
+	__atomic_fetch_add(&ctl->event_seq, 1, __ATOMIC_SEQ_CST);
+	futex_wake(&ctl->event_seq);
+}
+
+// SIGWINCH and the signals that a person or a service manager sends: handed to the enclave.
+static void on_signal(int sig)
+{
+	int e = errno;
+
+	if (sig == SIGWINCH)
+		__atomic_store_n(&ctl->winch, 1, __ATOMIC_SEQ_CST);
+	else
+		__atomic_fetch_or(&ctl->host_signals, 1u << sig, __ATOMIC_SEQ_CST);
+	enclave_event();
+	errno = e;
+}
+
+// --- the kernel image
+static int load_kernel(const char *lib_dir, const char *manifest, int memfd)
+{
+	char path[4096], hex[97], line[128];
+	unsigned char md[48];
+	struct stat st;
+	Elf64_Ehdr *eh;
+	int r = 0, fd;
+
+	snprintf(path, sizeof(path), "%s/kernel.elf", lib_dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st))
+		return fail(errno, "cannot open the enclave kernel %s", path);
+	uint8_t *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	close(fd);
+	if (p == MAP_FAILED)
+		return fail(errno, "cannot read %s", path);
+	// what a TEE measures at load time: these bytes are the ones that the manifest names, or the measurement would differ
+	EVP_Digest(p, (size_t)st.st_size, md, NULL, EVP_sha384(), NULL);
+	for (int i = 0; i < 48; i++)
+		snprintf(hex + 2 * i, 3, "%02x", md[i]);
+	snprintf(line, sizeof(line), "\nkernel: %s\n", hex);
+	if (!strstr(manifest, line)) {
+		const char *k = strstr(manifest, "\nkernel: ");
+		r = fail(0, "the enclave kernel %s is not the one that this enclave was built with\n  expected %.16s...\n  found    %.16s...\n  Run `coffer build` again, or restore the kernel.",
+			 path, k ? k + 9 : "?", hex);
+		goto out;
+	}
+	eh = (Elf64_Ehdr *)p;
+	if ((size_t)st.st_size < sizeof(*eh) || memcmp(eh->e_ident, ELFMAG, SELFMAG) || eh->e_machine != EM_X86_64) {
+		r = fail(0, "%s is not an x86-64 ELF file", path);
+		goto out;
+	}
+	ctl->entry = eh->e_entry;
+	for (int i = 0; i < eh->e_phnum; i++) {
+		Elf64_Phdr *ph = (Elf64_Phdr *)(p + eh->e_phoff) + i;
+		if (ph->p_type != PT_LOAD)
+			continue;
+		uint64_t off = ph->p_vaddr - K_BASE, len = (ph->p_memsz + 4095) & ~4095ul;
+		int prot = (ph->p_flags & PF_R ? PROT_READ : 0) | (ph->p_flags & PF_W ? PROT_WRITE : 0) | (ph->p_flags & PF_X ? PROT_EXEC : 0);
+		if (off + len > OFF_CTL || ph->p_offset + ph->p_filesz > (uint64_t)st.st_size) {
+			r = fail(0, "%s: bad segment", path);
+			goto out;
+		}
+		if (pwrite(memfd, p + ph->p_offset, ph->p_filesz, (off_t)off) != (ssize_t)ph->p_filesz ||
+		    mmap((void *)ph->p_vaddr, len, prot, MAP_SHARED | MAP_FIXED_NOREPLACE, memfd, (off_t)off) != (void *)ph->p_vaddr) {
+			r = fail(errno, "cannot map the enclave kernel");
+			goto out;
+		}
+		if (off + len > ctl->image_size)
+			ctl->image_size = off + len;
+	}
+out:
+	munmap(p, (size_t)st.st_size);
+	return r ? r : 0;
+}
+
+// --- the request ring: everything in ring mode, otherwise only what needs libraries (evidence)
+static void evidence(struct hc_desc *d, uint8_t *pool)
+{
+	uint8_t data[64], report[HC_EVIDENCE_REPORT];
+	char *chain = NULL;
+	size_t n;
+	int r;
+
+	memcpy(data, pool, 64);
+	r = simtee_report(NULL, measurement, data, report, &chain);
+	d->ret = r;
+	if (r)
+		return;
+	n = strlen(chain);
+	if (n > HC_EVIDENCE_CHAIN - 1) {
+		d->ret = -E2BIG;
+	} else {
+		memcpy(pool, report, sizeof(report));
+		memcpy(pool + sizeof(report), chain, n);
+		d->a[2] = n;
+	}
+	free(chain);
+}
+
+static void *ring_thread(void *unused)
+{
+	uint32_t tail = 0;
+
+	(void)unused;
+	for (;;) {
+		uint32_t s = __atomic_load_n(&ctl->ring_seq, __ATOMIC_SEQ_CST);
+		while (tail != __atomic_load_n(&ctl->ring_head, __ATOMIC_ACQUIRE)) {
+			uint32_t w = ctl->ring[tail++ % CTL_RING];
+			if (w >= WIN_MAX || ctl->desc_offset > 4096 - sizeof(struct hc_desc))
+				continue;
+			uint8_t *win = (uint8_t *)(K_LIN + OFF_WIN + (uint64_t)w * WIN_STRIDE);
+			struct hc_desc *slot = (struct hc_desc *)(win + ctl->desc_offset), d = *slot;
+			if (d.op == HC_EVIDENCE)
+				evidence(&d, win + WIN_POOL);
+			else
+				hc_serve(ctl, &d, win + WIN_POOL);
+			d.state = 1;
+			*slot = d;
+			__atomic_store_n(&slot->state, 2, __ATOMIC_RELEASE);
+			futex_wake(&slot->state);
+		}
+		futex_wait(&ctl->ring_seq, s);
+	}
+	return NULL;
+}
+
+static void kill_children(void)
+{
+	char path[64];
+	FILE *f;
+	int pid;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
+	f = fopen(path, "re");
+	if (!f)
+		return;
+	while (fscanf(f, "%d", &pid) == 1)
+		kill(pid, SIGKILL);
+	fclose(f);
+}
+
+static void *stop_thread(void *unused)
+{
+	(void)unused;
+	while (!__atomic_load_n(&ctl->stop_requested, __ATOMIC_SEQ_CST))
+		futex_wait(&ctl->stop_requested, 0);
+	// a process that forks while we read the list survives one round, not the next
+	for (;;) {
+		kill_children();
+		usleep(500);
+	}
+	return NULL;
+}
+
+// Host processes of the enclave are our children (CLONE_PARENT). Clean exits are theirs; anything else is reported.
+static int supervise(void)
+{
+	for (;;) {
+		int st;
+		pid_t pid = waitpid(-1, &st, __WALL);
+		if (pid < 0 && errno == EINTR)
+			continue;
+		if (pid < 0)
+			break;
+		if (WIFEXITED(st) && WEXITSTATUS(st) == 0)
+			continue;
+		if (__atomic_load_n(&ctl->stop_requested, __ATOMIC_SEQ_CST))
+			continue;
+		if (pid == (pid_t)ctl->kernel_pid) {
+			__atomic_store_n(&ctl->stop_status, 125u << 8, __ATOMIC_SEQ_CST);
+			fail(0, "the enclave's kernel process was killed (wait status 0x%x)", st);
+			__atomic_store_n(&ctl->stop_requested, 1, __ATOMIC_SEQ_CST);
+			futex_wake(&ctl->stop_requested);
+			continue;
+		}
+		uint32_t h = ctl->dead_head;
+		ctl->dead[h % CTL_DEAD].pid = (uint32_t)pid;
+		ctl->dead[h % CTL_DEAD].status = (uint32_t)st;
+		__atomic_store_n(&ctl->dead_head, h + 1, __ATOMIC_RELEASE);
+		enclave_event();
+	}
+	return (int)ctl->stop_status;
+}
+
+static char *read_all(const char *path, size_t max, size_t *len)
+{
+	FILE *f = fopen(path, "re");
+	char *b = f ? malloc(max + 1) : NULL;
+
+	if (b) {
+		*len = fread(b, 1, max, f);
+		b[*len] = 0;
+		if (ferror(f) || fgetc(f) != EOF) {
+			free(b);
+			b = NULL;
+			errno = EFBIG;
+		}
+	}
+	if (f)
+		fclose(f);
+	return b;
+}
+
+static int open_volumes(const struct launch_options *o)
+{
+	for (int i = 0; i < o->nvolumes; i++) {
+		const struct launch_volume *v = &o->volumes[i];
+		int fd = open(v->path, (v->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+		if (fd < 0)
+			return fail(errno, "cannot open volume %s", v->path);
+		if (flock(fd, (v->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB))
+			return fail(EBUSY, "volume %s is in use by another enclave", v->path);
+		ctl->vol_fd[i] = fd;
+	}
+	ctl->nvol = (u32)o->nvolumes;
+	return 0;
+}
+
+static void console_setup(void)
+{
+	for (int i = 0; i < 3; i++) {
+		ctl->console_tty[i] = isatty(i) == 1;
+		if (ctl->console_tty[i] && saved_tty_fd < 0 && !tcgetattr(i, &saved_tty))
+			saved_tty_fd = i;
+	}
+	launcher_pid = getpid();
+	atexit(restore_tty);
+}
+
+static void signals_setup(void)
+{
+	static const int sigs[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH };
+	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+
+	for (size_t i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++)
+		sigaction(sigs[i], &sa, NULL);
+}
+
+// In the new host process: drop what glibc registered with the host and enter the kernel. Never returns.
+static void child_enter(uint64_t entry)
+{
+	struct rseq *rs = (struct rseq *)((char *)__builtin_thread_pointer() + __rseq_offset);
+	uint64_t win0 = K_LIN + OFF_WIN;
+
+	if (__rseq_size)
+		syscall(SYS_rseq, rs, 32, RSEQ_FLAG_UNREGISTER, RSEQ_SIG);
+	__asm__ volatile("jmp *%1" ::"D"(win0), "r"(entry) : "memory");
+	__builtin_unreachable();
+}
+
+static uint64_t manifest_memory(const char *m)
+{
+	const char *o = strstr(m, "\noptions: "), *k = o ? strstr(o, "memory=") : NULL;
+
+	return k ? strtoull(k + 7, NULL, 10) : 0;
+}
+
+int launch_run(const struct launch_options *o)
+{
+	size_t ml = 0;
+	char *manifest = read_all(o->manifest_path, 4095, &ml);
+	uint64_t mem, size;
+	pthread_t t;
+	int r, memfd = -1;
+	pid_t pid;
+
+	if (!manifest)
+		return fail(errno, "cannot read %s (run `coffer build` first)", o->manifest_path);
+	mem = manifest_memory(manifest) & ~4095ull;
+	if (o->nvolumes > CTL_MAX_VOL || o->host_json_len >= sizeof(ctl->host_json)) {
+		r = fail(0, "too many volumes or too much environment");
+		goto out;
+	}
+	if (mem < (64ull << 20) || mem > K_LIN_MAX - OFF_PAGES) {
+		r = fail(0, "the manifest's memory size is out of range (64M to 200G)");
+		goto out;
+	}
+	size = OFF_PAGES + mem;
+	memfd = memfd_create("enclave", MFD_CLOEXEC);
+	if (memfd < 0 || ftruncate(memfd, (off_t)size)) {
+		r = fail(errno, "cannot make the enclave's memory");
+		goto out;
+	}
+	if (mmap((void *)K_LIN, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, memfd, 0) != (void *)K_LIN) {
+		r = fail(errno, "cannot map the enclave's memory at its address");
+		goto out;
+	}
+	ctl = (struct control *)(K_LIN + OFF_CTL);
+	EVP_Digest(manifest, ml, measurement, NULL, EVP_sha384(), NULL);
+	r = load_kernel(o->lib_dir, manifest, memfd);
+	if (r)
+		goto out;
+	ctl->memfd = memfd;
+	ctl->memory_bytes = mem;
+	ctl->image_fd = open(o->image, O_RDONLY | O_CLOEXEC);
+	if (ctl->image_fd < 0) {
+		r = fail(errno, "cannot open the image %s (run `coffer build` first)", o->image);
+		goto out;
+	}
+	r = open_volumes(o);
+	if (r)
+		goto out;
+	ctl->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	ctl->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = UINT64_MAX };
+	if (ctl->wake_fd < 0 || ctl->epoll_fd < 0 || epoll_ctl((int)ctl->epoll_fd, EPOLL_CTL_ADD, (int)ctl->wake_fd, &ev)) {
+		r = fail(errno, "cannot make event descriptors");
+		goto out;
+	}
+	if (getrandom(ctl->seed, sizeof(ctl->seed), 0) != sizeof(ctl->seed))
+		memset(ctl->seed, 0, sizeof(ctl->seed));
+	memcpy(ctl->manifest, manifest, ml);
+	ctl->manifest_len = (u32)ml;
+	memcpy(ctl->host_json, o->host_json, o->host_json_len);
+	ctl->host_json_len = (u32)o->host_json_len;
+	ctl->ring_mode = o->hostcall_ring;
+	ctl->log_level = (u32)o->log_level;
+	ctl->debug_strace = o->debug_strace;
+	ctl->magic = CTL_MAGIC;
+	console_setup();
+	signals_setup();
+	fflush(NULL);
+	pid = (pid_t)syscall(SYS_clone, CLONE_FILES | CLONE_FS | SIGCHLD, NULL, NULL, NULL, 0);
+	if (pid == 0)
+		child_enter(ctl->entry);
+	if (pid < 0) {
+		r = fail(errno, "cannot start the enclave's first process");
+		goto out;
+	}
+	ctl->kernel_pid = (u32)pid;
+	if (pthread_create(&t, NULL, ring_thread, NULL) || pthread_create(&t, NULL, stop_thread, NULL)) {
+		r = fail(errno, "cannot start threads");
+		kill(pid, SIGKILL);
+		goto out;
+	}
+	r = supervise();
+	restore_tty();
+out:
+	free(manifest);
+	return r;
+}

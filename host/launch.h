@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// Starts an enclave on this host (process platform) and stays until it has ended. The launcher is part of the untrusted host:
+// it feeds the enclave, serves its hostcalls and simulates the TEE's evidence; it holds no secret.
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+
+struct launch_volume {
+	const char *path;
+	bool read_only;
+};
+
+struct launch_options {
+	const char *lib_dir;		// holds kernel.elf
+	const char *image;		// enclave.img
+	const char *manifest_path;	// enclave.manifest
+	const char *host_json;		// the host block, see docs
+	size_t host_json_len;
+	const struct launch_volume *volumes;
+	int nvolumes;			// at most 16
+	bool hostcall_ring;		// answer every hostcall from a thread of the launcher
+	int log_level;			// kernel messages: 0 errors, 1 warnings, 2 info, 3 debug
+	bool debug_strace;		// system calls to stderr; only honoured by an enclave measured with debug=1
+};
+
+// Returns the wait(2) status of the enclave's init, or a negative errno after a message on stderr.
+int launch_run(const struct launch_options *o);
