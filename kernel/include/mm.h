@@ -134,5 +134,6 @@ long mm_map_pages(struct mm *mm, uptr hint, pfn_t pfn, u32 n, int prot, u32 vma_
 // The program trapped at a syscall instruction that ends at rip: patch the site if it can be. Sets regs->rcx.
 struct regs;
 void text_trap(struct regs *regs);
+extern uptr text_kentry;	// address that trampolines (and the vDSO) jump to
 bool text_breakpoint(u64 rip); // SIGTRAP at rip comes from patching: run it again
 void text_drop_cache(struct pagecache *pc);	// the file's cache goes away
