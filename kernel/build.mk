@@ -7,6 +7,7 @@ KCFLAGS = -std=gnu17 -O2 -g $(WARN) -I. -MMD -MP -ffreestanding -fno-builtin-pri
 	-fstack-protector-strong -mstack-protector-guard=tls -mstack-protector-guard-reg=gs \
 	-mstack-protector-guard-offset=40 -nostdinc -isystem $(shell $(CC) -print-file-name=include) \
 	-idirafter /usr/include -idirafter /usr/include/x86_64-linux-gnu -DCOFFER_KERNEL
+include seal/kernel.mk
 KSRC = $(wildcard kernel/*.c kernel/*/*.c platform/process/*.c hostcall/*.c) $(KSEAL)
 KASM = $(wildcard platform/process/*.S kernel/*/*.S)
 KOBJS = $(KSRC:%.c=$(B)/kobj/%.o) $(KASM:%.S=$(B)/kobj/%.S.o)

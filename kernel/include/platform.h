@@ -25,7 +25,6 @@ struct hthread {
 	u32 host_tid;		// 52 cleared by the host when the thread is gone
 	u32 host_pid;
 	u32 sleep_state;	// 0 running, 1 futex, 2 host poll
-	u8 platform[];		// private part
 };
 static inline struct hthread *hthread_self(void)
 {

@@ -3,8 +3,10 @@
 // A task is carried by a host thread window (struct hthread, platform.h); vfork moves a host thread
 // from one task to another ("identity switch"), so nothing may be keyed by the host thread.
 //
-// Locks: tasklist (one mutex) guards parent/child/thread/pgrp/session links, proc->state, exit
-// codes and stop states. proc->sig_lock guards signal actions, pending sets and masks. Order: tasklist -> sig_lock -> waitq.
+// Locks: tasklist (one mutex) guards the pid tables, parent/child/session links and exit codes. proc->sig_lock guards
+// signal actions, pending sets and masks, group exit and stop states. The list of threads and proc->state change
+// with both held, so either is enough to read them. pgrp_lock (kernel/task/pid.c) guards the process groups.
+// Order: tasklist -> pgrp_lock -> sig_lock -> waitq.
 #pragma once
 #include "kernel/include/ktime.h"
 #include "kernel/include/list.h"
@@ -34,6 +36,7 @@ struct regs {
 #define WORK_EXIT 2u		// the task must exit (exit_group, exec by a sibling, SIGKILL)
 #define WORK_STOP 4u		// job-control stop
 #define WORK_FULL_RESTORE 8u	// return with every register from struct regs (sigreturn)
+#define WORK_START 16u		// first return of a forked child: store its tid at set_child_tid
 
 #undef NSIG
 #define NSIG 64
@@ -65,9 +68,12 @@ struct task {
 	int tid;
 	struct ref ref;
 	struct list thread_link;	// proc->threads
-	struct list hash_link;
 	sigset blocked, saved_blocked;
+	sigset sigwait;		// signals that sigtimedwait waits for
 	bool restore_blocked;	// sigsuspend, ppoll...: put saved_blocked back after delivery
+	bool mask_swapped;	// between sigmask_swap and sigmask_restore
+	bool stopped;		// stands still in a job-control stop
+	int force_sig;		// fault that must be acted upon, even by pid 1
 	struct sigpending pending;
 	u64 altstack_sp, altstack_size;
 	int altstack_flags;
@@ -87,7 +93,9 @@ struct task {
 	u64 nvcsw;
 	u32 pdeathsig;
 	void *poller;			// net/host event loop state while sleeping there
-	u64 trap_fault_addr;
+	u64 trap_fault_addr, trap_err, trap_no;	// of the last fault, for signal frames
+	u64 cpu_mask;		// sched_setaffinity
+	void *exec;		// prepared exec on its way to a blank host process
 };
 
 enum proc_state { PROC_RUNNING, PROC_STOPPED, PROC_ZOMBIE, PROC_DEAD };
@@ -115,10 +123,15 @@ struct proc {
 	u32 nthreads;
 	int pgid;
 	struct session *session;
-	struct list hash_link, pgrp_link;
+	struct list pgrp_link;
 	int exit_code;			// wait(2) status
 	int stop_sig;
-	bool stop_reported, cont_reported, group_exit, execed, was_exec_killed;
+	bool group_stop;		// a job-control stop is under way or complete
+	bool stop_pending, cont_pending; // not yet reported by wait
+	bool cont_notify;		// the parent has to be told of SIGCONT
+	bool group_exit, execed;
+	bool borrows_mm;		// vfork child before exec: mm is the parent's
+	struct task *exec_task;		// this thread is getting rid of its siblings
 	int exit_signal;		// sent to the parent, SIGCHLD for fork
 	struct waitq wait_child;	// parents sleep here in wait4/waitid
 	struct waitq exit_wq;		// woken when the process becomes a zombie (pidfd, vfork)

@@ -66,6 +66,7 @@ struct inode_ops {		// NULL = -EPERM / -ENOTDIR / -EINVAL, as Linux has it. Call
 	int (*setxattr)(struct inode *ino, const char *name, const void *buf, size_t n, int flags);
 	ssize_t (*listxattr)(struct inode *ino, char *buf, size_t n);
 	int (*removexattr)(struct inode *ino, const char *name);
+	int (*tmpfile)(struct inode *dir, u32 mode, struct inode **out);	// O_TMPFILE: nlink 0; NULL: -EOPNOTSUPP
 	bool no_cache;			// names below must be looked up anew each time (/proc)
 };
 
@@ -128,6 +129,7 @@ struct inode {
 	void *watches;			// inotify
 	struct textview *views;		// mm/text.c
 	u32 writers, deny_write;	// ETXTBSY
+	bool linkable;			// nlink 0, but linkat may give it a name (O_TMPFILE)
 	u64 generation;
 	struct list hash;		// inode cache (inode_find), empty when not in it
 };

@@ -40,3 +40,7 @@ void panic(const char *fmt, ...)
 	pf_log("\n", 1);
 	pf_stop(125 << 8);
 }
+
+// The compiler's name for a smashed stack canary.
+void __stack_chk_fail(void);
+void __stack_chk_fail(void) { panic("kernel stack overrun"); }

@@ -35,7 +35,8 @@ u32 pf_ncpus(void)
 	u32 n = 0;
 
 	for (long i = 0; i < r / 8; i++)
-		n += (u32)__builtin_popcountl(mask[i]);
+		for (u64 m = mask[i]; m; m &= m - 1)
+			n++;
 	return n ? n : 1;
 }
 
