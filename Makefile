@@ -57,3 +57,6 @@ help:
 .PHONY: all bins test-bins check clean help lint bench install
 .DELETE_ON_ERROR:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
+
+lint:
+	$(Q)tests/lint
