@@ -7,6 +7,19 @@
 struct waitq;
 
 extern u32 hostio_active;	// number of watched handles; 0: nobody needs to poll the host
+// What is known of a handle's readiness. `maybe` bits must be asked for; others hold until the next event.
+struct hostio_state {
+	u32 events, maybe;
+	u32 gen;		// bumped by each event
+};
+// Watches hfd; readiness changes update *st, wake q and call nobody. The state belongs to the caller until hostio_unwatch.
+int hostio_watch_state(int hfd, struct waitq *q, struct hostio_state *st);
+// EPOLL* bits now, asking the host only for what is not known.
+u32 hostio_ready(int hfd, struct hostio_state *st);
+// An operation that began when st->gen was `gen` found `bits` used up (would block).
+void hostio_used_up(struct hostio_state *st, u32 bits, u32 gen);
+// An operation succeeded: whether more is possible is not known.
+void hostio_unsure(struct hostio_state *st, u32 bits);
 // Watches hfd; readiness changes wake q with EPOLL* bits. 0 or -errno (-EPERM: a regular file, always ready).
 int hostio_watch(int hfd, struct waitq *q);
 void hostio_unwatch(int hfd);

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the socket calls know of the families, and what the calls share.
+#pragma once
+#include "kernel/net/sock.h"
+
+#define SOCK_STREAM 1
+#define SOCK_DGRAM 2
+#define SOCK_RAW 3
+#define SOCK_RDM 4
+#define SOCK_SEQPACKET 5
+#define SOCK_PACKET 10
+#define SOCK_CLOEXEC O_CLOEXEC
+#define SOCK_NONBLOCK O_NONBLOCK
+
+// Each: a new sock with one reference, or NULL and *err.
+struct sock *unix_create(int type, int protocol, int *err);
+struct sock *inet_create(int family, int type, int protocol, int *err);
+struct sock *netlink_create(int type, int protocol, int *err);
+int unix_pair(struct sock *a, struct sock *b);
+
+// msg.c
+ssize_t sock_send(struct sock *s, struct sock_msg *m, int flags);	// raises SIGPIPE
+ssize_t sock_recv(struct sock *s, struct sock_msg *m, int flags);
+struct file *sock_from_fd(int fd, struct sock **s);	// a reference, or ERR_PTR
+int addr_in(u8 *dst, const void __user *p, int len);
+int addr_out(void __user *p, int __user *ulen, const u8 *addr, u32 len);
+
+// Control messages of AF_INET (inet_opt.c): calls put for each.
+struct cmsg_out {
+	char __user *at;
+	size_t left, used;
+	u32 flags; // MSG_CTRUNC
+};
+int cmsg_put(struct cmsg_out *c, int level, int type, const void *data, size_t len);
+void inet_cmsg(struct sock *s, struct sock_msg *m, struct cmsg_out *c);
+
+// netdev.c: ioctls about the one interface, lo. -ENOTTY: none of them
+long netdev_ioctl(u32 cmd, u64 arg);
+// proc_net.c
+int proc_net_init(void);

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// TCP and UDP. Inside the enclave there is one interface, lo (127.0.0.0/8, ::1): connections over it never leave, they are
+// streams and packets between two socks. Other addresses are reached through the host (hostinet.c), as far as the measured
+// configuration lets them.
+#pragma once
+#include "kernel/net/families.h"
+#include "kernel/net/hostio.h"
+
+struct iaddr { // IPv4 as ::ffff:a.b.c.d
+	u8 ip[16];
+	u16 port; // host byte order
+	u32 scope;
+};
+
+struct inet_opts { // values of integer options that were set, plus one (0: default); allocated when needed
+	int ip[64], ip6[96], tcp[48];
+};
+
+struct inet_sock {
+	struct sock s;
+	struct iaddr local, remote;
+	bool bound;	   // local.port is ours: in the port table
+	bool shares_port;  // accepted from a listener
+	bool v6only;
+	bool told;	   // a non-blocking connect has succeeded and the next connect(2) says so
+	bool refused;	   // a non-blocking connect has failed and the next connect(2) says so
+	struct list hash;  // port table
+	struct inet_opts *opts;
+	int hfd;	   // host's socket beside or instead of the inner one; -1: none
+	bool host_only;	   // TCP: the stream itself is the host's
+	struct hostio_state host;
+	struct mutex host_lock; // creation of hfd (UDP)
+};
+static inline struct inet_sock *inet_of(struct sock *s) { return container_of(s, struct inet_sock, s); }
+
+// inet.c
+bool ip_is_v4(const u8 *ip), ip_is_any(const u8 *ip), ip_is_loopback(const u8 *ip), ip_is_multicast(const u8 *ip);
+int inet_parse(struct sock *s, const u8 *addr, u32 len, struct iaddr *out);
+u32 inet_put_addr(u16 family, const struct iaddr *a, u8 *addr);
+void inet_fix_destination(struct iaddr *a);		// 0.0.0.0 and :: mean this machine
+struct inet_sock *inet_new(u16 family, u16 type, const struct sock_ops *ops);
+void inet_free(struct sock *s);
+int inet_bind(struct sock *s, const u8 *addr, u32 len);
+int inet_autobind(struct inet_sock *i);
+void inet_share_port(struct inet_sock *child, struct inet_sock *listener);
+void inet_unbind(struct inet_sock *i);
+int inet_getname(struct sock *s, bool peer, u8 *addr);
+int inet_begin_listen(struct inet_sock *i, int backlog); // -EADDRINUSE; state becomes ST_LISTEN
+// The best receiver for a packet from src to dst: a reference or NULL.
+struct inet_sock *inet_find(u16 type, const struct iaddr *dst, const struct iaddr *src);
+void inet_source_for(const struct iaddr *dst, struct iaddr *local); // fills in an unspecified local address
+int inet_for_each(int (*fn)(struct inet_sock *i, void *arg), void *arg); // under inet_lock
+
+// inet_opt.c
+int inet_getopt(struct sock *s, int level, int opt, void *val, u32 *len);
+int inet_setopt(struct sock *s, int level, int opt, const void *val, u32 len);
+
+// tcp.c, udp.c
+extern const struct sock_ops tcp_ops, udp_ops;
+int tcp_state(const struct sock *s);	// as in /proc/net/tcp and TCP_INFO
+
+// hostinet.c
+extern const struct sock_ops host_tcp_ops;
+bool host_may_listen(u16 port);
+int host_connect(struct sock *s, const struct iaddr *to, int flags);
+int host_continue_connect(struct sock *s, int flags);
+int host_listen(struct inet_sock *i, int backlog);
+int host_accept(struct inet_sock *l, struct sock **out);	// -EAGAIN
+void host_close(struct inet_sock *i);
+bool host_acceptable(struct inet_sock *l);
+int host_udp_open(struct inet_sock *i, bool bind);
+ssize_t host_udp_send(struct inet_sock *i, struct sock_msg *m, const struct iaddr *to, int flags);
+ssize_t host_udp_recv(struct inet_sock *i, struct sock_msg *m, int flags);	// -EAGAIN
+int host_setopt(struct inet_sock *i, int level, int opt, const void *val, u32 len);

@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: Apache-2.0
+// Byte streams between two sockets of this kernel: AF_UNIX SOCK_STREAM and TCP over the inner loopback. The sender copies
+// into the receiver's ring under the receiver's lock. Descriptors and credentials (AF_UNIX) hang on marks at places in
+// the stream.
+// Locks: one sock's lock at a time; see sock.h.
+#include "kernel/net/ring.h"
+#include <asm/ioctls.h>
+
+// Room is announced when a quarter is free: not for each byte that a reader takes.
+static inline bool writable(const struct sock *p) { return p->rx.len + p->rx_cap / 4 <= p->rx_cap; }
+
+static void kick_readers(struct sock *p)
+{
+	sock_wake(&p->rq);
+	sock_wake_poll(p, EPOLLIN | EPOLLRDNORM);
+}
+
+// The peer's senders sleep on s->wq; its pollers on the peer's own queue.
+static void kick_writers(struct sock *s)
+{
+	sock_wake(&s->wq);
+	if (s->peer)
+		sock_wake_poll(s->peer, EPOLLOUT | EPOLLWRNORM);
+}
+
+static u32 capacity(const struct sock *from, const struct sock *to)
+{
+	if (likely(!from->sndbuf_set && !to->rcvbuf_set))
+		return RING_CAP_DEFAULT;
+	u64 cap = to->family == AF_UNIX ? from->sndbuf : (u64)from->sndbuf + to->rcvbuf;
+	return (u32)max(min(cap, (u64)(1u << 20)), (u64)PAGE_SIZE);
+}
+
+// Hangs m's scm on the bytes from `start` to the current end. p->lock held; `mk` was allocated before.
+static void add_mark(struct sock *p, struct mark *mk, struct sock_msg *m, u64 start)
+{
+	mk->start = start;
+	mk->end = p->rx_in;
+	mk->scm = m->scm;
+	m->scm = NULL;
+	list_add_tail(&mk->link, &p->marks);
+}
+
+// The other side has closed, as TCP sees it: the first bytes after its FIN are answered by a reset.
+static void tcp_reset_by_dead(struct sock *s)
+{
+	sock_set_err(s, EPIPE, SHUT_RCV | SHUT_SND);
+}
+
+static int send_error(struct sock *s)
+{
+	int e = s->family == AF_UNIX ? 0 : sock_take_err(s);
+	return e ? e : -EPIPE;
+}
+
+ssize_t stream_send(struct sock *s, struct sock_msg *m, int flags)
+{
+	struct iter *it = m->it;
+	struct sock *p = s->peer;
+	struct mark *mk = NULL;
+	u64 deadline = 0;
+	ssize_t done = 0;
+	int r = 0;
+
+	if (unlikely(s->state != ST_CONNECTED || !p)) {
+		r = sock_take_err(s);
+		return r ? r : s->family != AF_UNIX || (s->shut & SHUT_SND) ? -EPIPE : -ENOTCONN;
+	}
+	if (unlikely(m->scm) && it->left && !(mk = kmalloc(sizeof(*mk))))
+		return -ENOMEM;
+	mutex_lock(&p->lock);
+	for (;;) {
+		if (unlikely(s->shut & SHUT_SND || (s->err && s->family != AF_UNIX))) {
+			mutex_unlock(&p->lock);
+			r = done ? 0 : send_error(s);
+			goto out;
+		}
+		if (unlikely(p->dead)) {
+			mutex_unlock(&p->lock);
+			if (s->family == AF_UNIX) {
+				r = done ? 0 : -EPIPE;
+				goto out;
+			}
+			tcp_reset_by_dead(s);
+			done += (ssize_t)it->left;
+			iter_advance(it, it->left);
+			goto out;
+		}
+		if (unlikely(!it->left))
+			break;
+		p->rx_cap = capacity(s, p);
+		u32 room = ring_room(&p->rx, it->left, p->rx_cap);
+		if (likely(room)) {
+			u32 want = (u32)min((u64)room, it->left);
+			u64 start = p->rx_in;
+			u32 got = ring_in(&p->rx, it, want);
+			p->rx_in += got;
+			done += got;
+			if (unlikely(mk) && got) {
+				add_mark(p, mk, m, start);
+				mk = NULL;
+			}
+			if (likely(!it->left))
+				break;
+			if (got < want) {
+				mutex_unlock(&p->lock);
+				if (got)
+					kick_readers(p);
+				if (iter_fault_in(it, false)) {
+					r = done ? 0 : -EFAULT;
+					goto out;
+				}
+				mutex_lock(&p->lock);
+			}
+			continue;
+		}
+		if (flags & MSG_DONTWAIT) {
+			r = p->rx.size ? -EAGAIN : -ENOBUFS;
+			break;
+		}
+		if (!p->rx.size) { // not one page to be had
+			r = -ENOBUFS;
+			break;
+		}
+		if (!deadline)
+			deadline = sock_deadline(s->sndtimeo);
+		struct waiter w;
+		u32 seq = task_seq();
+		waiter_init(&w);
+		waitq_add(&p->wq, &w);
+		mutex_unlock(&p->lock);
+		kick_readers(p);
+		r = task_sleep(seq, deadline);
+		waitq_del(&p->wq, &w);
+		mutex_lock(&p->lock);
+		if (r) {
+			r = r == -ETIMEDOUT ? -EAGAIN : deadline == NO_DEADLINE ? -ERESTARTSYS : -EINTR;
+			break;
+		}
+	}
+	mutex_unlock(&p->lock);
+	if (likely(done))
+		kick_readers(p);
+out:
+	if (unlikely(mk))
+		kfree(mk);
+	return done ? done : r;
+}
+
+// How far a read may go from here, and the scm that belongs to it. s->lock held. *stop: end there. Descriptors come with
+// the first byte of their message and end the read with its last; ids only keep messages of different senders apart.
+static u32 until_mark(struct sock *s, struct sock_msg *m, u32 want, ssize_t done, int flags, bool *stop)
+{
+	if (likely(list_empty(&s->marks)))
+		return want;
+	struct mark *mk = list_first(&s->marks, struct mark, link);
+	if (mk->start > s->rx_out)
+		return (u32)min((u64)want, mk->start - s->rx_out);
+	want = (u32)min((u64)want, mk->end - s->rx_out);
+	struct scm *c = mk->scm;
+	if (c && !c->nfiles) {
+		if (!m->wants_scm)
+			return want;
+		if (!done && !m->scm)
+			m->scm = scm_dup(c);
+		if (!m->scm || memcmp(&m->scm->cred, &c->cred, sizeof(c->cred)) == 0)
+			return want;
+	}
+	*stop = true;
+	if (done) // what was read so far goes without
+		return 0;
+	if (c && !m->scm) {
+		m->scm = flags & MSG_PEEK ? scm_dup(c) : c;
+		if (m->scm == c)
+			mk->scm = NULL;
+	}
+	return want;
+}
+
+static void drop_marks(struct sock *s, struct list *gone)
+{
+	while (!list_empty(&s->marks)) {
+		struct mark *mk = list_first(&s->marks, struct mark, link);
+		if (mk->end > s->rx_out)
+			return;
+		list_del(&mk->link);
+		list_add_tail(&mk->link, gone);
+	}
+}
+
+static void free_marks(struct list *gone)
+{
+	while (!list_empty(gone)) {
+		struct mark *mk = list_first(gone, struct mark, link);
+		list_del(&mk->link);
+		if (mk->scm)
+			scm_free(mk->scm);
+		kfree(mk);
+	}
+}
+
+ssize_t stream_recv(struct sock *s, struct sock_msg *m, int flags)
+{
+	struct iter *it = m->it;
+	struct list gone;
+	u64 deadline = 0;
+	ssize_t done = 0;
+	int r = 0;
+	bool stop = false, freed = false;
+	size_t target = flags & MSG_WAITALL ? it->left : min((size_t)s->rcvlowat, it->left);
+
+	m->alen = 0;
+	list_init(&gone);
+	mutex_lock(&s->lock);
+	for (;;) {
+		if (likely(s->rx.len && it->left)) {
+			u32 want = (u32)min((u64)s->rx.len, it->left);
+			want = until_mark(s, m, want, done, flags, &stop);
+			if (unlikely(stop && !want))
+				break;
+			bool was_full = !writable(s);
+			u32 got = want;
+			if (unlikely((flags & MSG_TRUNC) && s->family != AF_UNIX))
+				iter_advance(it, want); // TCP: throw away
+			else
+				got = ring_peek(&s->rx, it, 0, want);
+			done += got;
+			if (likely(!(flags & MSG_PEEK))) {
+				ring_skip(&s->rx, got);
+				s->rx_out += got;
+				if (unlikely(!list_empty(&s->marks)))
+					drop_marks(s, &gone);
+				freed |= was_full && writable(s);
+			}
+			if (unlikely(got < want)) {
+				mutex_unlock(&s->lock);
+				if (iter_fault_in(it, true)) {
+					r = -EFAULT;
+					goto out;
+				}
+				mutex_lock(&s->lock);
+				continue;
+			}
+			if (stop || (flags & MSG_PEEK))
+				break;
+			continue;
+		}
+		if (done >= (ssize_t)target && (done || !it->left))
+			break;
+		if ((r = sock_take_err(s)))
+			break;
+		if (s->shut & SHUT_RCV)
+			break;
+		if (unlikely(s->state != ST_CONNECTED)) {
+			r = s->state == ST_CLOSED ? 0 : s->family == AF_UNIX ? -EINVAL : -ENOTCONN;
+			break;
+		}
+		if (!it->left)
+			break;
+		if (flags & MSG_DONTWAIT) {
+			r = -EAGAIN;
+			break;
+		}
+		if (!deadline)
+			deadline = sock_deadline(s->rcvtimeo);
+		if (freed) { // a partial read made room: the sender must know before we sleep
+			freed = false;
+			mutex_unlock(&s->lock);
+			kick_writers(s);
+			mutex_lock(&s->lock);
+			continue;
+		}
+		r = sock_sleep(&s->lock, &s->rq, deadline);
+		if (r)
+			break;
+	}
+	if (unlikely(s->rx.size > RING_KEEP && !s->rx.len))
+		ring_free(&s->rx);
+	mutex_unlock(&s->lock);
+out:
+	if (freed)
+		kick_writers(s);
+	free_marks(&gone);
+	return done ? done : r;
+}
+
+int stream_shutdown(struct sock *s, u32 bits)
+{
+	struct sock *p = s->peer;
+	mutex_lock(&s->lock);
+	if (s->state != ST_CONNECTED || !p) {
+		mutex_unlock(&s->lock);
+		return -ENOTCONN;
+	}
+	s->shut |= bits;
+	mutex_unlock(&s->lock);
+
+	// AF_UNIX tells the other side of both directions; TCP has a word for "I send no more" only.
+	u32 other = bits & SHUT_SND ? SHUT_RCV : 0;
+	if (s->family == AF_UNIX && (bits & SHUT_RCV))
+		other |= SHUT_SND;
+	mutex_lock(&p->lock);
+	p->shut |= other;
+	mutex_unlock(&p->lock);
+	sock_wake(&s->rq);
+	sock_wake(&s->wq);
+	sock_wake(&p->rq);
+	sock_wake(&p->wq);
+	sock_wake_poll(s, 0);
+	sock_wake_poll(p, 0);
+	return 0;
+}
+
+void stream_drop_rx(struct sock *s)
+{
+	struct list gone;
+	list_init(&gone);
+	mutex_lock(&s->lock);
+	list_splice_tail(&s->marks, &gone);
+	s->rx_out = s->rx_in;
+	ring_free(&s->rx);
+	mutex_unlock(&s->lock);
+	free_marks(&gone);
+}
+
+void stream_close(struct sock *s)
+{
+	struct sock *p = s->peer;
+	mutex_lock(&s->lock);
+	bool unread = s->rx.len, was = s->state == ST_CONNECTED;
+	bool finished = (s->shut & (SHUT_RCV | SHUT_SND)) == (SHUT_RCV | SHUT_SND);
+	s->dead = true;
+	s->state = ST_CLOSED;
+	s->shut = SHUT_RCV | SHUT_SND;
+	mutex_unlock(&s->lock);
+	stream_drop_rx(s);
+	sock_wake(&s->wq);
+	if (!p || !was)
+		return;
+	bool abort = unread || (s->linger && !s->linger_sec && s->family != AF_UNIX && !finished);
+	mutex_lock(&p->lock);
+	if (!p->dead) {
+		p->shut |= SHUT_RCV;
+		if (abort || s->family == AF_UNIX)
+			p->shut |= SHUT_SND;
+		if (abort)
+			__atomic_store_n(&p->err, ECONNRESET, __ATOMIC_RELAXED);
+	}
+	mutex_unlock(&p->lock);
+	sock_wake(&p->rq);
+	sock_wake_poll(p, 0);
+}
+
+u32 stream_poll(struct sock *s, struct poll_table *pt)
+{
+	u32 ev = 0;
+	bool room = true;
+	poll_wait(pt, &s->pollq);
+	struct sock *p = s->peer;
+	if (p && s->state == ST_CONNECTED) {
+		mutex_lock(&p->lock);
+		room = p->dead || writable(p);
+		mutex_unlock(&p->lock);
+	}
+	mutex_lock(&s->lock);
+	if (__atomic_load_n(&s->err, __ATOMIC_RELAXED))
+		ev |= EPOLLERR;
+	if (s->state == ST_LISTEN) {
+		if (!list_empty(&s->accept_q))
+			ev |= EPOLLIN | EPOLLRDNORM;
+	} else {
+		if (s->shut == (SHUT_RCV | SHUT_SND) || s->state == ST_IDLE || s->state == ST_CLOSED)
+			ev |= EPOLLHUP;
+		if (s->shut & SHUT_RCV)
+			ev |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
+		if (s->rx.len)
+			ev |= EPOLLIN | EPOLLRDNORM;
+		if (s->state != ST_CONNECTING && (room || (s->shut & SHUT_SND)))
+			ev |= EPOLLOUT | EPOLLWRNORM;
+	}
+	mutex_unlock(&s->lock);
+	return ev;
+}
+
+long stream_ioctl(struct sock *s, u32 cmd, u64 arg)
+{
+	struct sock *of = cmd == FIONREAD ? s : s->peer;
+	u32 n = 0;
+	if (cmd != FIONREAD && cmd != TIOCOUTQ)
+		return -ENOTTY;
+	if (s->state == ST_LISTEN)
+		return -EINVAL;
+	if (of) {
+		mutex_lock(&of->lock);
+		n = of->rx.len;
+		mutex_unlock(&of->lock);
+	}
+	return put_user((int)n, U(arg));
+}
