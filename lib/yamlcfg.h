@@ -30,7 +30,6 @@ struct yamlcfg_type {
 	enum yamlcfg_kind kind;
 	const struct yamlcfg_type *item;
 	const struct yamlcfg_key *keys;	// ends with a NULL name
-	const char *const *choices;	// TEXT: the only values allowed, NULL-terminated; NULL for any
 	long long min, max;		// INT
 };
 

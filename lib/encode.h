@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bytes as text: lower-case hexadecimal and base64 (RFC 4648 sections 4 and 5). Decoders are strict: no white space,
+// no foreign characters, no bits left over, so that one value has one text. Pure; no locks.
+#ifndef COFFER_LIB_ENCODE_H
+#define COFFER_LIB_ENCODE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+// `out` has room for 2 * len + 1. Returns out.
+char *hex_encode(char *out, const void *bytes, size_t len);
+// Decodes exactly 2 * len hex digits (either case) that end the string. 0 or -EINVAL.
+int hex_decode(void *out, size_t len, const char *text);
+
+enum base64_kind {
+	BASE64_STD,	// + / with padding
+	BASE64_URL,	// - _ without padding (RFC 7515)
+};
+
+#define BASE64_SIZE(n) (((n) + 2) / 3 * 4 + 1)
+
+// `out` has room for BASE64_SIZE(len). Returns the length of the text.
+size_t base64_encode(char *out, const void *bytes, size_t len, enum base64_kind kind);
+// Decodes `len` characters into at most `size` bytes. Padding may be missing in BASE64_STD and present in BASE64_URL.
+// Returns the number of bytes, -EINVAL, or -ENOSPC.
+ssize_t base64_decode(void *out, size_t size, const char *text, size_t len, enum base64_kind kind);
+
+#endif

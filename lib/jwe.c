@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+// See jwe.h. The steps of RFC 7516 sections 5.1 and 5.2 over OpenSSL's primitives.
+#include "lib/jwe.h"
+
+#include <errno.h>
+#include <openssl/core_names.h>
+#include <openssl/crypto.h>
+#include <openssl/ec.h>
+#include <openssl/rand.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/encode.h"
+#include "lib/file.h"
+
+#define KEY_BYTES 32
+#define WRAPPED_BYTES (KEY_BYTES + 8)
+#define IV_BYTES 12
+#define TAG_BYTES 16
+#define MAX_FIELD 66	// of P-521
+#define ALG "ECDH-ES+A256KW"
+#define ENC "A256GCM"
+
+static const struct curve {
+	const char *jose;
+	const char *openssl;
+	size_t field;	// bytes of a coordinate
+} curves[] = {
+	{"P-256", "prime256v1", 32},
+	{"P-384", "secp384r1", 48},
+	{"P-521", "secp521r1", 66},
+};
+
+static const struct curve *curve_by_name(const char *name)
+{
+	for (size_t i = 0; name && i < sizeof curves / sizeof *curves; i++) {
+		if (!strcmp(curves[i].jose, name) || !strcmp(curves[i].openssl, name))
+			return &curves[i];
+	}
+	return NULL;
+}
+
+static const struct curve *curve_of(EVP_PKEY *key)
+{
+	char group[64];
+	if (!EVP_PKEY_is_a(key, "EC") || !EVP_PKEY_get_group_name(key, group, sizeof group, NULL))
+		return NULL;
+	return curve_by_name(group);
+}
+
+EVP_PKEY *jwk_new_key(const char *curve)
+{
+	const struct curve *c = curve_by_name(curve);
+	return c ? EVP_EC_gen(c->openssl) : NULL;
+}
+
+json_t *jwk_from_key(EVP_PKEY *key)
+{
+	const struct curve *c = curve_of(key);
+	uint8_t point[1 + 2 * MAX_FIELD];
+	char x[BASE64_SIZE(MAX_FIELD)], y[BASE64_SIZE(MAX_FIELD)];
+	size_t len;
+	if (!c || !EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof point, &len) ||
+	    len != 1 + 2 * c->field || point[0] != POINT_CONVERSION_UNCOMPRESSED)
+		return NULL;
+	base64_encode(x, point + 1, c->field, BASE64_URL);
+	base64_encode(y, point + 1 + c->field, c->field, BASE64_URL);
+	return json_pack("{s:s, s:s, s:s, s:s, s:s}", "alg", ALG, "crv", c->jose, "kty", "EC", "x", x, "y", y);
+}
+
+// A coordinate; some clients drop leading zeros or pad, so that shorter ones are accepted.
+static int coordinate(const json_t *jwk, const char *name, uint8_t *out, size_t field)
+{
+	const char *s = json_string_value(json_object_get(jwk, name));
+	uint8_t raw[MAX_FIELD];
+	if (!s)
+		return -EINVAL;
+	ssize_t n = base64_decode(raw, sizeof raw, s, strlen(s), BASE64_URL);
+	if (n < 1 || (size_t)n > field)
+		return -EINVAL;
+	memset(out, 0, field - (size_t)n);
+	memcpy(out + field - (size_t)n, raw, (size_t)n);
+	return 0;
+}
+
+int jwk_to_key(const json_t *jwk, EVP_PKEY **out, struct fault *f)
+{
+	const char *kty = json_string_value(json_object_get(jwk, "kty"));
+	const char *crv = json_string_value(json_object_get(jwk, "crv"));
+	const char *alg = json_string_value(json_object_get(jwk, "alg"));
+	uint8_t point[1 + 2 * MAX_FIELD];
+
+	if (!kty || strcmp(kty, "EC"))
+		return fault_set(f, -EINVAL, "tee-pubkey: kty must be \"EC\" (RSA keys are not accepted)");
+	const struct curve *c = curve_by_name(crv);
+	if (!c || strcmp(c->jose, crv))
+		return fault_set(f, -EINVAL, "tee-pubkey: crv must be P-256, P-384 or P-521");
+	if (alg && strcmp(alg, ALG))
+		return fault_set(f, -EINVAL, "tee-pubkey: alg must be " ALG);
+	point[0] = POINT_CONVERSION_UNCOMPRESSED;
+	if (coordinate(jwk, "x", point + 1, c->field) || coordinate(jwk, "y", point + 1 + c->field, c->field))
+		return fault_set(f, -EINVAL, "tee-pubkey: x and y must be base64url coordinates of %s", crv);
+
+	OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, (char *)c->openssl, 0),
+		OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, point, 1 + 2 * c->field),
+		OSSL_PARAM_construct_end(),
+	};
+	EVP_PKEY *key = NULL;
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL), *check = NULL;
+	int err = 0;
+	if (!ctx || EVP_PKEY_fromdata_init(ctx) != 1 ||
+	    EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params) != 1 ||
+	    !(check = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL)) || EVP_PKEY_public_check(check) != 1)
+		err = fault_set(f, -EINVAL, "tee-pubkey: not a point of %s", crv);
+	EVP_PKEY_CTX_free(check);
+	EVP_PKEY_CTX_free(ctx);
+	if (err)
+		EVP_PKEY_free(key);
+	else
+		*out = key;
+	return err;
+}
+
+static void put_be32(uint8_t *p, uint32_t v)
+{
+	p[0] = (uint8_t)(v >> 24);
+	p[1] = (uint8_t)(v >> 16);
+	p[2] = (uint8_t)(v >> 8);
+	p[3] = (uint8_t)v;
+}
+
+// Z by ECDH, then the Concat KDF of RFC 7518 section 4.6.2 with empty apu and apv: one block of SHA-256.
+static int agree(EVP_PKEY *mine, EVP_PKEY *theirs, uint8_t kek[KEY_BYTES])
+{
+	uint8_t z[MAX_FIELD], info[4 + sizeof ALG - 1 + 4 + 4 + 4], counter[4];
+	size_t zlen = sizeof z;
+	int err = -EINVAL;
+	EVP_MD_CTX *md = EVP_MD_CTX_new();
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, mine, NULL);
+
+	put_be32(counter, 1);
+	put_be32(info, sizeof ALG - 1);
+	memcpy(info + 4, ALG, sizeof ALG - 1);
+	put_be32(info + 4 + sizeof ALG - 1, 0);
+	put_be32(info + 8 + sizeof ALG - 1, 0);
+	put_be32(info + 12 + sizeof ALG - 1, 8 * KEY_BYTES);
+	if (ctx && md && EVP_PKEY_derive_init(ctx) == 1 && EVP_PKEY_derive_set_peer_ex(ctx, theirs, 1) == 1 &&
+	    EVP_PKEY_derive(ctx, z, &zlen) == 1 && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 &&
+	    EVP_DigestUpdate(md, counter, 4) == 1 && EVP_DigestUpdate(md, z, zlen) == 1 &&
+	    EVP_DigestUpdate(md, info, sizeof info) == 1 && EVP_DigestFinal_ex(md, kek, NULL) == 1)
+		err = 0;
+	explicit_bzero(z, sizeof z);
+	EVP_PKEY_CTX_free(ctx);
+	EVP_MD_CTX_free(md);
+	return err;
+}
+
+// AES key wrap (RFC 3394) of a 32-byte key; `wrap` chooses the direction.
+static int key_wrap(const uint8_t kek[KEY_BYTES], const uint8_t *in, int in_len, uint8_t *out, int out_len, bool wrap)
+{
+	EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
+	int n = 0, last = 0, err = -EBADMSG;
+	if (!c)
+		return -ENOMEM;
+	EVP_CIPHER_CTX_set_flags(c, EVP_CIPHER_CTX_FLAG_WRAP_ALLOW);
+	if (EVP_CipherInit_ex(c, EVP_aes_256_wrap(), NULL, kek, NULL, wrap) == 1 &&
+	    EVP_CipherUpdate(c, out, &n, in, in_len) == 1 && EVP_CipherFinal_ex(c, out + n, &last) == 1 &&
+	    n + last == out_len)
+		err = 0;
+	EVP_CIPHER_CTX_free(c);
+	return err;
+}
+
+static int gcm(bool encrypt, const uint8_t key[KEY_BYTES], const uint8_t iv[IV_BYTES], const char *aad, const uint8_t *in,
+	       size_t len, uint8_t *out, uint8_t tag[TAG_BYTES])
+{
+	EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
+	int n = 0, last = 0, err = -EBADMSG;
+	if (!c)
+		return -ENOMEM;
+	if (EVP_CipherInit_ex(c, EVP_aes_256_gcm(), NULL, key, iv, encrypt) != 1 ||
+	    EVP_CipherUpdate(c, NULL, &n, (const uint8_t *)aad, (int)strlen(aad)) != 1 ||
+	    EVP_CipherUpdate(c, out, &n, in, (int)len) != 1)
+		goto out;
+	if (!encrypt && EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_SET_TAG, TAG_BYTES, tag) != 1)
+		goto out;
+	if (EVP_CipherFinal_ex(c, out + n, &last) != 1 || (size_t)(n + last) != len)
+		goto out;
+	if (encrypt && EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_GET_TAG, TAG_BYTES, tag) != 1)
+		goto out;
+	err = 0;
+out:
+	EVP_CIPHER_CTX_free(c);
+	return err;
+}
+
+// The protected header's base64url text, for the ephemeral key; malloc.
+static char *protected_header(EVP_PKEY *ephemeral)
+{
+	json_t *epk = jwk_from_key(ephemeral);
+	if (!epk)
+		return NULL;
+	json_object_del(epk, "alg");
+	json_t *header = json_pack("{s:s, s:s, s:o}", "alg", ALG, "enc", ENC, "epk", epk);
+	char *text = header ? json_dumps(header, JSON_COMPACT | JSON_SORT_KEYS) : NULL, *out = NULL;
+	json_decref(header);
+	if (text && (out = malloc(BASE64_SIZE(strlen(text)))))
+		base64_encode(out, text, strlen(text), BASE64_URL);
+	free(text);
+	return out;
+}
+
+int jwe_encrypt(EVP_PKEY *to, const void *plain, size_t len, json_t **out, struct fault *f)
+{
+	uint8_t kek[KEY_BYTES], cek[KEY_BYTES], wrapped[WRAPPED_BYTES], iv[IV_BYTES], tag[TAG_BYTES];
+	char wrapped64[BASE64_SIZE(WRAPPED_BYTES)], iv64[BASE64_SIZE(IV_BYTES)], tag64[BASE64_SIZE(TAG_BYTES)];
+	const struct curve *c = curve_of(to);
+	EVP_PKEY *ephemeral = NULL;
+	char *header = NULL, *text64 = NULL;
+	uint8_t *sealed = NULL;
+	int err = -ENOMEM;
+
+	if (!c || len > JWE_MAX_PLAINTEXT)
+		return fault_set(f, -EINVAL, "the secret cannot be encrypted: unknown curve or too long");
+	sealed = malloc(len + 1);
+	text64 = malloc(BASE64_SIZE(len));
+	ephemeral = EVP_EC_gen(c->openssl);
+	if (!sealed || !text64 || !ephemeral || !(header = protected_header(ephemeral)))
+		goto out;
+	if (RAND_priv_bytes(cek, sizeof cek) != 1 || RAND_bytes(iv, sizeof iv) != 1 || agree(ephemeral, to, kek) ||
+	    key_wrap(kek, cek, sizeof cek, wrapped, sizeof wrapped, true) ||
+	    gcm(true, cek, iv, header, plain, len, sealed, tag)) {
+		err = -EIO;
+		goto out;
+	}
+	base64_encode(wrapped64, wrapped, sizeof wrapped, BASE64_URL);
+	base64_encode(iv64, iv, sizeof iv, BASE64_URL);
+	base64_encode(tag64, tag, sizeof tag, BASE64_URL);
+	base64_encode(text64, sealed, len, BASE64_URL);
+	*out = json_pack("{s:s, s:s, s:s, s:s, s:s}", "protected", header, "encrypted_key", wrapped64, "iv", iv64,
+			 "ciphertext", text64, "tag", tag64);
+	err = *out ? 0 : -ENOMEM;
+out:
+	if (err)
+		fault_set(f, err, "the secret cannot be encrypted: %s", strerror(-err));
+	explicit_bzero(kek, sizeof kek);
+	explicit_bzero(cek, sizeof cek);
+	EVP_PKEY_free(ephemeral);
+	free(header);
+	free(text64);
+	free(sealed);
+	return err;
+}
+
+static ssize_t field(const json_t *jwe, const char *name, void *out, size_t size)
+{
+	const char *s = json_string_value(json_object_get(jwe, name));
+	return s ? base64_decode(out, size, s, strlen(s), BASE64_URL) : -EINVAL;
+}
+
+// Checks the protected header and gets the sender's ephemeral key from it.
+static int read_header(const char *header64, EVP_PKEY **epk, struct fault *f)
+{
+	char text[2048];
+	ssize_t n = base64_decode(text, sizeof text, header64, strlen(header64), BASE64_URL);
+	json_t *h = n > 0 ? json_loadb(text, (size_t)n, JSON_REJECT_DUPLICATES, NULL) : NULL;
+	const char *alg = json_string_value(json_object_get(h, "alg"));
+	const char *enc = json_string_value(json_object_get(h, "enc"));
+	int err;
+	if (!alg || !enc || strcmp(alg, ALG) || strcmp(enc, ENC) || json_object_get(h, "crit") || json_object_get(h, "zip"))
+		err = fault_set(f, -EINVAL, "the encrypted answer's header does not say " ALG " with " ENC);
+	else
+		err = jwk_to_key(json_object_get(h, "epk"), epk, f);
+	json_decref(h);
+	return err;
+}
+
+int jwe_decrypt(EVP_PKEY *key, const json_t *jwe, void *plain, size_t size, size_t *len, struct fault *f)
+{
+	uint8_t kek[KEY_BYTES], cek[KEY_BYTES], wrapped[WRAPPED_BYTES], iv[IV_BYTES], tag[TAG_BYTES];
+	const char *header = json_string_value(json_object_get(jwe, "protected"));
+	const char *text = json_string_value(json_object_get(jwe, "ciphertext"));
+	EVP_PKEY *epk = NULL;
+	uint8_t *sealed = NULL;
+	if (!header || !text || field(jwe, "encrypted_key", wrapped, sizeof wrapped) != sizeof wrapped ||
+	    field(jwe, "iv", iv, sizeof iv) != sizeof iv || field(jwe, "tag", tag, sizeof tag) != sizeof tag)
+		return fault_set(f, -EINVAL, "the encrypted answer is malformed");
+	int err = read_header(header, &epk, f);
+	if (err)
+		return err;
+	sealed = malloc(size + 1);
+	if (!sealed) {
+		err = fault_set(f, -ENOMEM, "out of memory");
+		goto out;
+	}
+	ssize_t n = base64_decode(sealed, size, text, strlen(text), BASE64_URL);
+	if (n < 0) {
+		err = fault_set(f, (int)n, "the encrypted answer has an unexpected length");
+		goto out;
+	}
+	err = agree(key, epk, kek);
+	if (!err)
+		err = key_wrap(kek, wrapped, sizeof wrapped, cek, sizeof cek, false);
+	if (!err)
+		err = gcm(false, cek, iv, header, sealed, (size_t)n, plain, tag);
+	if (err) {
+		explicit_bzero(plain, (size_t)n);
+		err = fault_set(f, -EBADMSG, "the encrypted answer is not meant for this key or was changed on the way");
+		goto out;
+	}
+	*len = (size_t)n;
+out:
+	explicit_bzero(kek, sizeof kek);
+	explicit_bzero(cek, sizeof cek);
+	EVP_PKEY_free(epk);
+	free(sealed);
+	return err;
+}
