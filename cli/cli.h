@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the subcommands of `coffer` share. One file a subcommand; the work is done by libraries.
+#ifndef COFFER_CLI_CLI_H
+#define COFFER_CLI_CLI_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "image/problem.h"
+
+// Exit codes beside a program's own.
+enum {
+	EXIT_OK = 0,
+	EXIT_ERROR = 1,		// the command failed: a message was printed
+	EXIT_USAGE = 2,		// the command line was wrong
+	EXIT_CANNOT_RUN = 125,	// `run`: the enclave could not be started, or was refused
+};
+
+struct command {
+	const char *name;
+	const char *summary;			// one line, for `coffer help`
+	const char *usage;			// the whole --help text
+	int (*run)(int argc, char **argv);	// argv[0] is the subcommand's name
+};
+
+extern const struct command command_init, command_new, command_copy, command_build, command_run, command_measure,
+	command_seal, command_open, command_volume, command_broker, command_policy, command_doctor, command_version, command_help;
+extern const struct command *const commands[];
+
+// The folder given by `coffer -C`, or ".".
+extern const char *cli_project;
+
+// The folder with kernel.elf, init and init-attest: beside this program's folder, or $COFFER_LIB_DIR.
+const char *cli_lib_dir(void);
+
+// Prints "coffer: error: ..." to stderr; returns EXIT_ERROR.
+int cli_fail(const struct problem *p);
+// A wrong command line: the message and where to find help; returns EXIT_USAGE.
+__attribute__((format(printf, 2, 3))) int cli_usage(const struct command *c, const char *format, ...);
+
+// Escape sequences when the stream is a terminal and NO_COLOR is not set, "" otherwise.
+const char *cli_red(FILE *f);
+const char *cli_green(FILE *f);
+const char *cli_yellow(FILE *f);
+const char *cli_bold(FILE *f);
+const char *cli_plain(FILE *f);
+
+#define COFFER_VERSION "0.1.0"
+
+#endif

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// The root file system that is being assembled in a project's image/ folder. Paths are absolute *in the image*; a link
+// met on the way is followed inside the image (openat2, RESOLVE_IN_ROOT), so nothing is ever written outside it.
+// Modes are made regular whatever the umask: 0755 for folders and programs, 0644 for other files.
+#ifndef COFFER_IMAGE_TREE_H
+#define COFFER_IMAGE_TREE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "image/problem.h"
+#include "image/text.h"
+
+struct tree {
+	int fd;
+	char *path;			// of the image/ folder on this machine
+	struct string_set folders;	// known to be there
+};
+
+// Opens the folder, making it when it is missing.
+int tree_open(struct tree *t, const char *path, struct problem *p);
+void tree_close(struct tree *t);
+
+// Each of these returns 0 or -errno with a message.
+int tree_mkdirs(struct tree *t, const char *folder, struct problem *p);
+// An existing link is replaced; an existing file or folder is an error.
+int tree_symlink(struct tree *t, const char *path, const char *target, struct problem *p);
+// Copies a regular file with its modification time; leaves it alone when size and time are the same already.
+// A Python .pyc gets the recorded time of its source set to 0, which is the time of every file in an image.
+int tree_copy_file(struct tree *t, const char *host_path, const char *path, struct problem *p);
+int tree_write_file(struct tree *t, const char *path, const void *bytes, size_t len, bool program, struct problem *p);
+// Removes a file or an empty folder; no error when there is none.
+int tree_remove(struct tree *t, const char *path, struct problem *p);
+// lstat in the image. False when there is no such thing.
+bool tree_stat(struct tree *t, const char *path, struct stat *st);
+// Opens for reading, following links inside the image. Returns a descriptor or -errno (no message).
+int tree_open_file(struct tree *t, const char *path);
+
+#endif
