@@ -89,5 +89,6 @@ void pf_log(const char *s, size_t n);
 void pf_stop(int wait_status) __noreturn;	// stops the whole enclave
 u32 pf_ncpus(void);
 void pf_relax(void);
+void pf_yield(void);
 long pf_cpu_times(struct task *t, u64 *utime_ns, u64 *stime_ns);
 int pf_getcpu(void);

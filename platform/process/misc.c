@@ -210,3 +210,5 @@ long pf_cpu_times(struct task *t, u64 *utime_ns, u64 *stime_ns)
 	*utime_ns = (u64)ts[0] * 1000000000 + (u64)ts[1];
 	return 0;
 }
+
+void pf_yield(void) { S0(__NR_sched_yield); }
