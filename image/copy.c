@@ -64,8 +64,8 @@ bool copy_left_out(const char *relative, const char *base, int flags)
 {
 	static const char *const always[] = {".git", ".svn", ".hg", "*.pyo", ".coffer-copy.*", ".coffer-write.*", NULL};
 	static const char *const runtime[] = {
-		"tests", "test", "idlelib", "turtledemo", "tkinter", "_tkinter.*.so", "ensurepip", "config-3.*", "*.a",
-		"__pycache__/*.opt-?.pyc", "*.whl", "src.zip", "demo", "man", "CORE", NULL,
+		"tests", "test", "idlelib", "turtledemo", "tkinter", "_tkinter.*.so", "nis.*.so", "ensurepip", "config-3.*", "*.a",
+		"*.opt-[0-9].pyc", "dist-packages", "*.whl", "src.zip", "demo", "man", "CORE", NULL,
 	};
 
 	for (int i = 0; always[i]; i++)
@@ -289,8 +289,9 @@ static int place_file(struct copier *c, const struct copy_work *w, const char *h
 
 static int place_link(struct copier *c, const struct copy_work *w, const char *host, const char *image, struct problem *p)
 {
-	char target[PATH_MAX], *inner, *real;
+	char target[PATH_MAX], *inner;
 	ssize_t n = readlink(host, target, sizeof(target) - 1);
+	struct stat st;
 	int err;
 
 	if (n < 0)
@@ -302,8 +303,8 @@ static int place_link(struct copier *c, const struct copy_work *w, const char *h
 	err = tree_symlink(&c->tree, image, target, p);
 	if (err)
 		return err;
-	real = realpath(host, NULL);
-	if (!real)
+	// A runtime's link to a folder stays a link: what it needs of other folders is named by its pack.
+	if (stat(host, &st) < 0 || (S_ISDIR(st.st_mode) && w->flags & COPY_RUNTIME))
 		return 0;
 	// A link that stays inside what is being copied finds its target there; others bring theirs along.
 	if (target[0] == '/' || !w->to) {
@@ -314,7 +315,6 @@ static int place_link(struct copier *c, const struct copy_work *w, const char *h
 		free(folder);
 		free(inner);
 	}
-	free(real);
 	return 0;
 }
 

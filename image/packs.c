@@ -139,7 +139,7 @@ int copy_debian_package(struct copier *c, const char *package, int flags, const 
 	for (line = strtok_r(list.data, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		struct stat st;
 
-		if (line[0] != '/' || !line[1] || line[1] == '.' || is_documentation(line) || lstat(line, &st) < 0 || S_ISDIR(st.st_mode))
+		if (line[0] != '/' || !line[1] || line[1] == '.' || is_documentation(line) || stat(line, &st) < 0 || S_ISDIR(st.st_mode))
 			continue;
 		copy_queue(c, line, NULL, flags | COPY_QUIET | COPY_OPTIONAL, "file of the Debian package %s", package);
 	}
