@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// Volume files and surroundings on an ordinary host (hosted tools and tests).
+#pragma once
+#include "seal/seal.h"
+#include <pthread.h>
+
+struct hostio {
+	int fd;
+	bool locked;
+	pthread_mutex_t mutex;
+	struct seal_io io;
+	struct seal_env env;
+	char last_log[256];	// the last line the library had to say
+};
+
+enum hostio_mode { HOSTIO_READ, HOSTIO_WRITE, HOSTIO_CREATE };
+// Opens a volume file and locks it (one writer or many readers; -EBUSY). CREATE: a new file, -EEXIST if there is one.
+// h->io and h->env are ready to use until hostio_close.
+int hostio_open(struct hostio *h, const char *path, enum hostio_mode mode);
+int hostio_close(struct hostio *h); // 0 or the error that close reported

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Shared by the tool_*.c files: opening a volume with messages, hard-link table, progress.
+#pragma once
+#include "seal/hostio.h"
+#include "seal/tool.h"
+
+struct tool_vol {
+	struct hostio host;
+	struct seal_vol *vol;
+	const char *path;
+};
+// Fills err->text ("what: why") and returns e.
+int tool_err(struct seal_tool_err *err, int e, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+const char *tool_why(int e);
+// An error of the library on an open volume: its fault's sentence where there is one.
+int tool_vol_err(struct seal_tool_err *err, struct tool_vol *t, int e, const char *what);
+int tool_mount(struct tool_vol *t, const char *path, const u8 *key, u32 flags, struct seal_tool_err *err);
+int tool_unmount(struct tool_vol *t, int r, struct seal_tool_err *err); // r: error so far; the first one wins
+int tool_sync_parent(const char *path); // makes a new name durable
+
+// Hard links met so far: (a, b) -> value. seen() returns it or 0.
+struct links {
+	struct link {
+		u64 a, b;
+		u64 value;
+		char *path;
+	} *v;
+	size_t n, cap;
+};
+struct link *links_find(struct links *l, u64 a, u64 b);
+int links_add(struct links *l, u64 a, u64 b, u64 value, const char *path);
+void links_free(struct links *l);
+
+struct names;
+int tool_list_dir(struct seal_vol *v, struct seal_inode *d, struct names *out); // sorted
+struct names {		// directory entries, sorted
+	char **v;
+	size_t n, cap;
+};
+int names_add(struct names *l, const char *name, size_t len);
+void names_sort(struct names *l);
+void names_free(struct names *l);
+
+#define TOOL_CHUNK (1u << 20)
+#define TOOL_DEPTH 256	// nesting of directories

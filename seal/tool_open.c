@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decrypting a volume into a folder. What lands on the host is made with openat and mkdirat relative to folders that were
+// opened without following symlinks, so nothing in the volume can lead outside. Hosted only.
+#include "seal/tool_impl.h"
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct opening {
+	struct tool_vol t;
+	const struct seal_tool_progress *progress;
+	struct seal_tool_stats *st;
+	struct seal_tool_err *err;
+	bool force;
+	int rootfd;
+	struct links links;
+	u8 *buf;
+	u64 shown;
+	char path[8192];	// in hand, relative to the target folder
+};
+
+static void show(struct opening *o, bool now)
+{
+	if (o->progress && o->progress->fn && (now || o->st->bytes - o->shown >= 8u << 20)) {
+		o->shown = o->st->bytes;
+		o->progress->fn(o->progress->ctx, o->st->files, o->st->bytes, o->path);
+	}
+}
+
+static int host_err(struct opening *o, int e)
+{
+	return tool_err(o->err, e, "%s: %s", o->path, e == -EEXIST ? "exists already; it is not overwritten unless forced" :
+								     strerror(-e));
+}
+
+static int vol_err(struct opening *o, int e) { return tool_vol_err(o->err, &o->t, e, o->path); }
+
+static struct timespec to_ts(s64 ns)
+{
+	struct timespec t = { .tv_sec = ns / 1000000000l, .tv_nsec = ns % 1000000000l };
+	if (t.tv_nsec < 0) {
+		t.tv_nsec += 1000000000l;
+		t.tv_sec--;
+	}
+	return t;
+}
+
+// Makes room for a name: with force, what is there goes, unless it is a folder.
+static int clear_name(struct opening *o, int dfd, const char *name)
+{
+	struct stat st;
+	if (fstatat(dfd, name, &st, AT_SYMLINK_NOFOLLOW))
+		return errno == ENOENT ? 0 : -errno;
+	if (!o->force)
+		return -EEXIST;
+	return unlinkat(dfd, name, 0) ? -errno : 0;
+}
+
+static int write_all(int fd, const u8 *p, size_t n, u64 off)
+{
+	while (n) {
+		ssize_t k = pwrite(fd, p, n, (off_t)off);
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k <= 0)
+			return k ? -errno : -EIO;
+		p += k;
+		n -= (size_t)k;
+		off += (u64)k;
+	}
+	return 0;
+}
+
+static int copy_contents(struct opening *o, struct seal_inode *i, const struct seal_attr *a, int fd)
+{
+	u64 off = 0;
+	while (off < a->size) {
+		s64 data = seal_seek(o->t.vol, i, off, false);
+		if (data == -ENXIO)
+			break; // only a hole is left
+		if (data < 0)
+			return vol_err(o, (int)data);
+		off = (u64)data;
+		s64 n = seal_read(o->t.vol, i, off, o->buf, TOOL_CHUNK - off % SEAL_BLOCK);
+		if (n <= 0)
+			return n ? vol_err(o, (int)n) : 0;
+		int r = write_all(fd, o->buf, (size_t)n, off);
+		if (r)
+			return host_err(o, r);
+		off += (u64)n;
+		o->st->bytes += (u64)n;
+		show(o, false);
+	}
+	return ftruncate(fd, (off_t)a->size) ? host_err(o, -errno) : 0;
+}
+
+static int open_regular(struct opening *o, struct seal_inode *i, const struct seal_attr *a, int dfd, const char *name)
+{
+	struct link *l = a->nlink > 1 ? links_find(&o->links, a->ino, 0) : NULL;
+	int r = clear_name(o, dfd, name);
+	if (r)
+		return host_err(o, r);
+	if (l)
+		return linkat(o->rootfd, l->path, dfd, name, 0) ? host_err(o, -errno) : 0;
+	int fd = openat(dfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return host_err(o, -errno);
+	r = copy_contents(o, i, a, fd);
+	struct timespec ts[2] = { to_ts(a->atime_ns), to_ts(a->mtime_ns) };
+	if (!r && (fchmod(fd, a->mode & 0777) || futimens(fd, ts)))
+		r = host_err(o, -errno);
+	if (close(fd) && !r)
+		r = host_err(o, -errno);
+	if (!r && a->nlink > 1)
+		r = links_add(&o->links, a->ino, 0, 0, o->path);
+	if (r)
+		unlinkat(dfd, name, 0);
+	else
+		o->st->files++;
+	return r;
+}
+
+static int open_symlink(struct opening *o, struct seal_inode *i, const struct seal_attr *a, int dfd, const char *name)
+{
+	char target[SEAL_SYMLINK_MAX + 1];
+	int n = seal_readlink(o->t.vol, i, target, SEAL_SYMLINK_MAX);
+	if (n < 0)
+		return vol_err(o, n);
+	target[n] = 0;
+	int r = clear_name(o, dfd, name);
+	if (!r && symlinkat(target, dfd, name))
+		r = -errno;
+	struct timespec ts[2] = { to_ts(a->atime_ns), to_ts(a->mtime_ns) };
+	if (!r && utimensat(dfd, name, ts, AT_SYMLINK_NOFOLLOW))
+		r = -errno;
+	o->st->symlinks++;
+	return r ? host_err(o, r) : 0;
+}
+
+static int open_dir(struct opening *o, struct seal_inode *dir, int fd, size_t at, int depth);
+
+static int open_subdir(struct opening *o, struct seal_inode *i, const struct seal_attr *a, int dfd, const char *name,
+		       size_t at, int depth)
+{
+	if (mkdirat(dfd, name, 0700) && !(errno == EEXIST && o->force))
+		return host_err(o, -errno);
+	int fd = openat(dfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return host_err(o, -errno);
+	int r = open_dir(o, i, fd, at, depth + 1);
+	struct timespec ts[2] = { to_ts(a->atime_ns), to_ts(a->mtime_ns) };
+	if (!r && (fchmod(fd, a->mode & 0777) || futimens(fd, ts)))
+		r = host_err(o, -errno);
+	close(fd);
+	return r;
+}
+
+static int open_one(struct opening *o, struct seal_inode *dir, int dfd, const char *name, size_t at, int depth)
+{
+	struct seal_inode *i;
+	struct seal_attr a;
+	int r = seal_lookup(o->t.vol, dir, name, (u32)strlen(name), &i);
+	if (r)
+		return vol_err(o, r);
+	show(o, true);
+	seal_getattr(o->t.vol, i, &a);
+	if (S_ISREG(a.mode))
+		r = open_regular(o, i, &a, dfd, name);
+	else if (S_ISDIR(a.mode))
+		r = open_subdir(o, i, &a, dfd, name, at, depth);
+	else if (S_ISLNK(a.mode))
+		r = open_symlink(o, i, &a, dfd, name);
+	else if (S_ISFIFO(a.mode)) {
+		r = clear_name(o, dfd, name);
+		if (!r && mkfifoat(dfd, name, a.mode & 0777))
+			r = -errno;
+		r = r ? host_err(o, r) : 0;
+	} else
+		o->st->others_skipped++;
+	seal_iput(o->t.vol, i);
+	return r;
+}
+
+static int open_dir(struct opening *o, struct seal_inode *dir, int fd, size_t at, int depth)
+{
+	struct names names = { 0 };
+	int r = depth > TOOL_DEPTH ? -ELOOP : tool_list_dir(o->t.vol, dir, &names);
+	if (r)
+		r = vol_err(o, r);
+	o->st->dirs++;
+	for (size_t k = 0; k < names.n && !r; k++) {
+		int n = snprintf(o->path + at, sizeof o->path - at, "%s%s", at ? "/" : "", names.v[k]);
+		r = (size_t)n >= sizeof o->path - at ? host_err(o, -ENAMETOOLONG) :
+						       open_one(o, dir, fd, names.v[k], at + (size_t)n, depth);
+	}
+	if (!r)
+		o->path[at] = 0;
+	names_free(&names);
+	return r;
+}
+
+// The target folder: made, or there already and empty (unless forced).
+static int target_open(struct opening *o, const char *dir, bool *made)
+{
+	struct dirent *e;
+	*made = !mkdir(dir, 0700);
+	if (!*made && errno != EEXIST)
+		return tool_err(o->err, -errno, "%s: %s", dir, strerror(errno));
+	o->rootfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = o->rootfd < 0 ? NULL : opendir(dir);
+	if (!d)
+		return tool_err(o->err, -errno, "%s: %s", dir, strerror(errno));
+	bool empty = true;
+	while ((e = readdir(d)))
+		empty = empty && (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."));
+	closedir(d);
+	if (!empty && !o->force)
+		return tool_err(o->err, -ENOTEMPTY, "%s is not empty; nothing in it is touched unless forced", dir);
+	return 0;
+}
+
+int seal_tool_open(const char *path, const u8 key[SEAL_KEY_BYTES], const char *dir, bool force,
+		   const struct seal_tool_progress *p, struct seal_tool_stats *st, struct seal_tool_err *err)
+{
+	struct opening o = { .progress = p, .st = st, .err = err, .force = force, .rootfd = -1 };
+	struct seal_inode *root = NULL;
+	bool made = false;
+	memset(st, 0, sizeof *st);
+	int r = tool_mount(&o.t, path, key, SEAL_RDONLY, err);
+	if (r)
+		return r;
+	o.buf = malloc(TOOL_CHUNK);
+	r = o.buf ? seal_iget(o.t.vol, SEAL_ROOT_INO, &root) : -ENOMEM;
+	if (r)
+		r = tool_vol_err(err, &o.t, r, "opening");
+	if (!r)
+		r = target_open(&o, dir, &made);
+	if (!r) {
+		r = open_dir(&o, root, o.rootfd, 0, 0);
+		if (r && made && !o.st->files && !rmdir(dir))
+			made = false;
+		else if (r) {
+			size_t n = strlen(err->text);
+			snprintf(err->text + n, sizeof err->text - n, " (%lu files decrypted before that are left in %s)",
+				 o.st->files, dir);
+		}
+	}
+	if (!r)
+		show(&o, true);
+	if (root)
+		seal_iput(o.t.vol, root);
+	if (o.rootfd >= 0)
+		close(o.rootfd);
+	if (o.buf)
+		explicit_bzero(o.buf, TOOL_CHUNK);
+	free(o.buf);
+	links_free(&o.links);
+	return tool_unmount(&o.t, r, err);
+}
