@@ -20,7 +20,7 @@ static const struct pack packs[] = {
 	{"/usr/bin/python3.*", "standard library of python3", {"/usr/lib/%s", "/etc/%s/sitecustomize.py"}},
 	{"*/perl", "modules of perl", {"debian:perl-base", "debian:perl-modules-5.*", "debian:libperl5.*", "debian:perl"}},
 	{"*/bin/git", "parts of git", {"debian:git"}},
-	{"*/jvm/*/bin/java", "Java runtime", {"@/../lib", "@/../conf", "@/../release", "@/../bin", "@/../jmods", "/etc/java-*-openjdk",
+	{"*/jvm/*/bin/*", "Java runtime", {"@/../lib", "@/../conf", "@/../release", "@/../bin", "/etc/java-*-openjdk",
 		"@/../legal/java.base"}},
 	{"*/bin/node", "files of node", {"/usr/share/nodejs", "/usr/lib/x86_64-linux-gnu/nodejs"}},
 	{"*/bin/x86_64-linux-gnu-gcc-*", "C compiler", {"debian:gcc-[0-9][0-9]", "debian:cpp-[0-9][0-9]", "debian:libgcc-[0-9][0-9]-dev",

@@ -135,7 +135,7 @@ static int follow_package(struct copier *c, const char *folder, struct problem *
 
 		if (entry->d_name[0] == '.' || copy_left_out(entry->d_name, entry->d_name, COPY_RUNTIME) ||
 		    starts_with(entry->d_name, "conftest") || !strcmp(entry->d_name, "distutils") ||
-		    !strcmp(entry->d_name, "setup.py") || strstr(entry->d_name, "testutils"))
+		    !strcmp(entry->d_name, "setup.py") || starts_with(entry->d_name, "_build") || strstr(entry->d_name, "testutils"))
 			;
 		else if (is_folder(path))
 			err = follow_package(c, path, p);
