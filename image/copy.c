@@ -465,6 +465,8 @@ static int place(struct copier *c, const struct copy_work *w, struct problem *p)
 	if (S_ISREG(st.st_mode)) {
 		report(c, w, w->to ? w->to : w->from, "");
 		err = place_file(c, w, canonical, image, p);
+	} else if (S_ISDIR(st.st_mode) && w->flags & COPY_LINKS) {
+		return 0;
 	} else if (S_ISDIR(st.st_mode)) {
 		string_set_add(&c->done, image, NULL);
 		err = place_folder(c, w, canonical, image, "", p);

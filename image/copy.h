@@ -22,6 +22,7 @@ enum copy_flags {
 	COPY_OPTIONAL = 1,	// what is missing, or cannot be used, is left out
 	COPY_RUNTIME = 2,	// part of a runtime: scripts in it do not bring their interpreters
 	COPY_QUIET = 4,		// not a line of its own in the report
+	COPY_LINKS = 8,		// a link to a folder is made, without what the folder holds
 };
 
 struct copy_work {

@@ -17,9 +17,9 @@ struct pack {
 };
 
 static const struct pack packs[] = {
-	{"/usr/bin/python3.*", "standard library of python3", {"/usr/lib/%s", "/etc/%s/sitecustomize.py"}},
-	{"*/perl", "modules of perl", {"debian:perl-base", "debian:perl-modules-5.*", "debian:libperl5.*", "debian:perl"}},
-	{"*/bin/git", "parts of git", {"debian:git"}},
+	{"/usr/bin/python3.*", "standard library of python3", {"/usr/lib/%s", "/etc/%s/sitecustomize.py", "/bin/sh"}},
+	{"*/perl", "modules of perl", {"debian:perl-base", "debian:perl-modules-5.*", "debian:libperl5.*", "debian:perl", "/bin/sh"}},
+	{"*/bin/git", "parts of git", {"debian:git", "/bin/sh"}},
 	{"*/jvm/*/bin/*", "Java runtime", {"@/../lib", "@/../conf", "@/../release", "@/../bin", "/etc/java-*-openjdk",
 		"@/../legal/java.base"}},
 	{"*/bin/node", "files of node", {"/usr/share/nodejs", "/usr/lib/x86_64-linux-gnu/nodejs"}},
@@ -139,9 +139,9 @@ int copy_debian_package(struct copier *c, const char *package, int flags, const 
 	for (line = strtok_r(list.data, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		struct stat st;
 
-		if (line[0] != '/' || !line[1] || line[1] == '.' || is_documentation(line) || stat(line, &st) < 0 || S_ISDIR(st.st_mode))
+		if (line[0] != '/' || !line[1] || line[1] == '.' || is_documentation(line) || lstat(line, &st) < 0 || S_ISDIR(st.st_mode))
 			continue;
-		copy_queue(c, line, NULL, flags | COPY_QUIET | COPY_OPTIONAL, "file of the Debian package %s", package);
+		copy_queue(c, line, NULL, flags | COPY_QUIET | COPY_OPTIONAL | COPY_LINKS, "file of the Debian package %s", package);
 	}
 out:
 	text_free(&list);
