@@ -176,7 +176,14 @@ static long stream_ioctl(struct file *f, u32 cmd, u64 arg)
 	return -ENOTTY;
 }
 
+static int stream_open(struct inode *ino, struct file *f)
+{
+	f->priv = ino->priv;
+	return 0;
+}
+
 static const struct file_ops stream_fops = {
+	.open = stream_open,
 	.read = stream_read,
 	.write = stream_write,
 	.llseek = no_llseek,
@@ -395,6 +402,8 @@ struct file *console_open(int n)
 	ino = inode_new(sb, S_IFIFO | 0600);
 	if (!ino)
 		return ERR_PTR(-ENOMEM);
+	ino->fops = &stream_fops;
+	ino->priv = &streams[n];
 	f = file_alloc(&stream_fops, ino, n ? O_WRONLY : O_RDONLY, &streams[n]);
 	inode_put(ino);
 	return f ? f : ERR_PTR(-ENOMEM);

@@ -492,6 +492,7 @@ long sys_pipe2(int __user *fds, int flags)
 		goto out;
 	}
 	ino->ipc = p;
+	ino->fops = &fifo_fops; // opened again through /proc/self/fd
 	p->readers = p->writers = 1;
 	p->files = 2;
 	p->r_opens = p->w_opens = 1;

@@ -164,6 +164,7 @@ struct proc {
 	struct list posix_timers;
 	int next_timer_id;
 	u32 nice;
+	int oom_score_adj;		// /proc/PID/oom_score_adj
 	bool dumpable, child_subreaper;
 	u32 personality;
 	void *mm_host;			// platform's record of the host process

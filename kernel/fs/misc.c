@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calls about the system as a whole: names, sizes, randomness, memory locking, I/O priorities.
+// Locks: uts_lock (leaf).
+#include "kernel/fs/procfs.h"
+#include "kernel/include/platform.h"
+#include <linux/capability.h>
+#include <linux/ioprio.h>
+#include <linux/random.h>
+#include <linux/sysinfo.h>
+
+static struct mutex uts_lock;
+static struct new_utsname uts = {
+	.sysname = "Linux",
+	.nodename = "coffer",
+	.release = "6.1.0-coffer",
+	.version = "#1 SMP Coffer enclave kernel",
+	.machine = "x86_64",
+	.domainname = "(none)",
+};
+
+void uts_get(struct new_utsname *u)
+{
+	mutex_lock(&uts_lock);
+	*u = uts;
+	mutex_unlock(&uts_lock);
+}
+
+int uts_set_name(bool domain, const char *name, size_t n)
+{
+	char *to = domain ? uts.domainname : uts.nodename;
+
+	if (n > __NEW_UTS_LEN)
+		return -EINVAL;
+	mutex_lock(&uts_lock);
+	memset(to, 0, __NEW_UTS_LEN + 1);
+	memcpy(to, name, n);
+	mutex_unlock(&uts_lock);
+	return 0;
+}
+
+long sys_uname(void __user *buf)
+{
+	struct new_utsname u;
+
+	uts_get(&u);
+	return copy_to_user(buf, &u, sizeof(u));
+}
+
+static long set_name(bool domain, const void __user *name, int len)
+{
+	char buf[__NEW_UTS_LEN];
+
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	if (len < 0 || len > __NEW_UTS_LEN)
+		return -EINVAL;
+	if (copy_from_user(buf, name, len))
+		return -EFAULT;
+	return uts_set_name(domain, buf, len);
+}
+
+long sys_sethostname(const void __user *name, int len)
+{
+	return set_name(false, name, len);
+}
+
+long sys_setdomainname(const void __user *name, int len)
+{
+	return set_name(true, name, len);
+}
+
+static int count_procs(struct proc *p, void *arg)
+{
+	*(u32 *)arg += p->nthreads;
+	return 0;
+}
+
+long sys_sysinfo(void __user *buf)
+{
+	struct sysinfo s = { 0 };
+	u32 n = 0;
+
+	proc_for_each(count_procs, &n);
+	s.uptime = ktime_mono() / NSEC_PER_SEC;
+	s.totalram = page_count_total() * PAGE_SIZE;
+	s.freeram = page_count_free() * PAGE_SIZE;
+	s.procs = min(n, 65535u);
+	s.mem_unit = 1;
+	return copy_to_user(buf, &s, sizeof(s));
+}
+
+long sys_getrandom(void __user *buf, size_t n, u32 flags)
+{
+	u8 tmp[256];
+	size_t done = 0;
+
+	if (flags & ~(GRND_NONBLOCK | GRND_RANDOM | GRND_INSECURE) || (flags & (GRND_INSECURE | GRND_RANDOM)) == (GRND_INSECURE | GRND_RANDOM))
+		return -EINVAL;
+	n = min(n, (size_t)(32u << 20) - 1);
+	while (done < n) {
+		size_t part = min(n - done, sizeof(tmp));
+
+		pf_random(tmp, part);
+		if (copy_to_user((char __user *)buf + done, tmp, part))
+			break;
+		done += part;
+		if (done >= 256 && signal_pending())
+			break;
+	}
+	explicit_bzero(tmp, sizeof(tmp));
+	return done || !n ? (long)done : -EFAULT;
+}
+
+// The kernel log belongs to the host, which is not trusted with reading requests from inside.
+long sys_syslog(int type, void __user *buf, int len)
+{
+	(void)type;
+	(void)buf;
+	(void)len;
+	return -EPERM;
+}
+
+// --- memory locking: enclave memory is never swapped by this kernel, so locking is true already; limits are kept.
+
+static long lock_range(uptr start, size_t len)
+{
+	uptr from = start & PAGE_MASK, to = PAGE_ALIGN(start + len);
+
+	if (to < from || !access_ok(U(from), to - from))
+		return -ENOMEM;
+	if (to - from > RLIMIT(RLIMIT_MEMLOCK) && !capable(CAP_IPC_LOCK))
+		return RLIMIT(RLIMIT_MEMLOCK) ? -ENOMEM : -EPERM;
+	if (from == to)
+		return 0;
+	return pf_populate(from, to - from, false);
+}
+
+// Every page of the range must be mapped (man 2 mlock: ENOMEM).
+static bool all_mapped(uptr start, size_t len)
+{
+	struct mm *mm = curproc->mm;
+	uptr at = start & PAGE_MASK, end = PAGE_ALIGN(start + len);
+	bool ok = true;
+
+	mutex_lock(&mm->lock);
+	while (at < end && ok) {
+		struct vma *v = mm_find(mm, at);
+
+		ok = v != NULL;
+		if (v)
+			at = v->end;
+	}
+	mutex_unlock(&mm->lock);
+	return ok;
+}
+
+long sys_mlock2(uptr start, size_t len, int flags)
+{
+	if (flags & ~MLOCK_ONFAULT)
+		return -EINVAL;
+	if (start + len < start)
+		return -EINVAL;
+	if (!all_mapped(start, len))
+		return -ENOMEM;
+	return flags ? 0 : lock_range(start, len);
+}
+
+long sys_mlock(uptr start, size_t len)
+{
+	return sys_mlock2(start, len, 0);
+}
+
+long sys_munlock(uptr start, size_t len)
+{
+	if (start + len < start)
+		return -EINVAL;
+	return all_mapped(start, len) ? 0 : -ENOMEM;
+}
+
+long sys_mlockall(int flags)
+{
+	if (!flags || (flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)) || flags == MCL_ONFAULT)
+		return -EINVAL;
+	if (!capable(CAP_IPC_LOCK) && !RLIMIT(RLIMIT_MEMLOCK))
+		return -EPERM;
+	return 0;
+}
+
+long sys_munlockall(void)
+{
+	return 0;
+}
+
+// --- I/O priorities: the host orders I/O; everything has the default priority.
+
+long sys_ioprio_get(int which, int who)
+{
+	(void)who;
+	if (which < IOPRIO_WHO_PROCESS || which > IOPRIO_WHO_USER)
+		return -EINVAL;
+	return IOPRIO_PRIO_VALUE(IOPRIO_CLASS_NONE, 0);
+}
+
+long sys_ioprio_set(int which, int who, int prio)
+{
+	(void)who;
+	if (which < IOPRIO_WHO_PROCESS || which > IOPRIO_WHO_USER || IOPRIO_PRIO_CLASS(prio) > IOPRIO_CLASS_IDLE)
+		return -EINVAL;
+	return IOPRIO_PRIO_CLASS(prio) == IOPRIO_CLASS_RT && !capable(CAP_SYS_ADMIN) ? -EPERM : 0;
+}

@@ -1,0 +1,529 @@
+// SPDX-License-Identifier: Apache-2.0
+// /proc/PID and /proc/PID/task/TID: stat, status, links and the rest of what describes a process.
+// Locks: tasklist while fields of another process are read.
+#include "kernel/fs/procfs.h"
+#include "kernel/include/platform.h"
+#include <linux/capability.h>
+
+// The task that an entry is about: the named thread, or the leader, or any thread that is left. Reference or NULL.
+static struct task *node_task(struct pnode *n)
+{
+	struct task *t = task_find(n->tid ? n->tid : n->proc->pid);
+
+	if (t && t->proc != n->proc) {
+		task_put(t);
+		t = NULL;
+	}
+	if (!t && !n->tid) {
+		mutex_lock(&tasklist);
+		if (!list_empty(&n->proc->threads)) {
+			t = list_first(&n->proc->threads, struct task, thread_link);
+			ref_get(&t->ref);
+		}
+		mutex_unlock(&tasklist);
+	}
+	return t;
+}
+
+static void name_of(struct pnode *n, char comm[16])
+{
+	struct task *t = node_task(n);
+
+	strlcpy(comm, t ? t->comm : "-", 16);
+	if (t)
+		task_put(t);
+}
+
+static char state_of(struct pnode *n)
+{
+	struct proc *p = n->proc;
+	struct task *t;
+	char c = 'S';
+
+	if (p->state >= PROC_ZOMBIE)
+		return p->state == PROC_ZOMBIE ? 'Z' : 'X';
+	if (p->state == PROC_STOPPED)
+		return 'T';
+	t = node_task(n);
+	if (t) {
+		c = t->sleeping ? 'S' : 'R';
+		task_put(t);
+	}
+	return c;
+}
+
+struct sizes {			// pages
+	u64 total, resident, shared, text, data, stack, exe, lib;
+	uptr start_code, end_code, start_data, end_data, brk_start, stack_top;
+};
+
+static void sizes_of(struct proc *p, struct sizes *s)
+{
+	struct mm *mm;
+
+	memset(s, 0, sizeof(*s));
+	if (proc_mm_get(p, &mm))
+		return;
+	mutex_lock(&mm->lock);
+	for (u32 i = 0; i < mm->n; i++) {
+		struct vma *v = &mm->vmas[i];
+		u64 pages = (v->end - v->start) >> PAGE_SHIFT;
+
+		if (v->flags & (VMA_TRAMP | VMA_GUARD))
+			continue;
+		s->total += pages;
+		if (v->prot & (PROT_READ | PROT_WRITE | PROT_EXEC))
+			s->resident += pages;
+		if (v->flags & VMA_SHARED)
+			s->shared += pages;
+		else if (v->prot & PROT_WRITE)
+			s->data += pages;
+		if (v->flags & VMA_STACK)
+			s->stack += pages;
+		if (v->prot & PROT_EXEC)
+			s->text += pages;
+	}
+	s->brk_start = mm->brk_start;
+	mutex_unlock(&mm->lock);
+	mm_put(mm);
+	s->stack_top = p->stack_top;
+}
+
+static void sigsets_of(struct proc *p, sigset *ignored, sigset *caught)
+{
+	*ignored = *caught = 0;
+	for (int s = 1; s <= NSIG; s++) {
+		void __user *h = p->action[s].handler;
+
+		if (h == (void __user *)SIG_IGN)
+			*ignored |= SIGBIT(s);
+		else if (h != (void __user *)SIG_DFL)
+			*caught |= SIGBIT(s);
+	}
+}
+
+static int pid_stat(struct pout *o, struct pnode *n)
+{
+	struct proc *p = n->proc;
+	struct task *t = node_task(n);
+	u64 utime = 0, stime = 0, blocked = t ? t->blocked : 0, pending;
+	sigset ignored, caught;
+	struct sizes s;
+	int tpgid = -1, ppid, sid;
+	u32 tty = 0;
+	char comm[16];
+
+	name_of(n, comm);
+	sizes_of(p, &s);
+	sigsets_of(p, &ignored, &caught);
+	pending = p->pending.set | (t ? t->pending.set : 0);
+	if (n->tid && t)
+		pf_cpu_times(t, &utime, &stime);
+	mutex_lock(&tasklist);
+	if (!n->tid)
+		proc_cpu_ns(p, &utime, &stime);
+	ppid = p->parent ? p->parent->pid : 0;
+	sid = p->session ? p->session->sid : 0;
+	if (p->session && p->session->tty)
+		tty_stat_of(p->session->tty, &tty, &tpgid);
+	mutex_unlock(&tasklist);
+
+	pout(o, "%d (%s) %c %d %d %d %d %d 4194304 0 0 0 0 ", n->tid ? n->tid : p->pid, comm, state_of(n), ppid, p->pgid, sid, tty, tpgid);
+	pout(o, "%lu %lu %lu %lu %d %d %u 0 %lu ", utime / USER_HZ_NS, stime / USER_HZ_NS, p->cutime_ns / USER_HZ_NS,
+	     p->cstime_ns / USER_HZ_NS, 20 + (int)p->nice, (int)p->nice, p->nthreads, (t && n->tid ? t->start_ns : p->start_ns) / USER_HZ_NS);
+	pout(o, "%lu %lu %lu %lu %lu %lu 0 0 ", s.total << PAGE_SHIFT, s.resident, p->rlim[RLIMIT_RSS].cur, s.start_code, s.end_code, s.stack_top);
+	pout(o, "%lu %lu %lu %lu 0 0 0 %d %d 0 0 0 0 0 ", pending, blocked, ignored, caught, p->exit_signal, 0);
+	pout(o, "%lu %lu %lu %lu %lu %lu %lu %d\n", s.start_data, s.end_data, s.brk_start, p->arg_start, p->arg_end, p->env_start, p->env_end,
+	     p->state == PROC_ZOMBIE ? p->exit_code : 0);
+	if (t)
+		task_put(t);
+	return 0;
+}
+
+static int pid_statm(struct pout *o, struct pnode *n)
+{
+	struct sizes s;
+
+	sizes_of(n->proc, &s);
+	pout(o, "%lu %lu %lu %lu 0 %lu 0\n", s.total, s.resident, s.shared, s.text, s.data + s.stack);
+	return 0;
+}
+
+static const char *state_word(char c)
+{
+	return c == 'R' ? "R (running)" : c == 'S' ? "S (sleeping)" : c == 'T' ? "T (stopped)" : c == 'Z' ? "Z (zombie)" : "X (dead)";
+}
+
+// "0-3", and the mask as /proc prints it.
+static void cpus(struct pout *o, u64 mask)
+{
+	u32 n = pf_ncpus();
+	bool first = true;
+
+	mask &= n >= 64 ? U64_MAX : (1ul << n) - 1;
+	pout(o, "Cpus_allowed:\t%lx\nCpus_allowed_list:\t", mask);
+	for (u32 i = 0; i < 64; i++) {
+		u32 from = i;
+
+		if (!(mask >> i & 1))
+			continue;
+		while (i + 1 < 64 && (mask >> (i + 1) & 1))
+			i++;
+		pout(o, from == i ? "%s%u" : "%s%u-%u", first ? "" : ",", from, i);
+		first = false;
+	}
+	pout(o, "\n");
+}
+
+static int pid_status(struct pout *o, struct pnode *n)
+{
+	struct proc *p = n->proc;
+	struct cred *c = &p->cred;
+	struct task *t = node_task(n);
+	sigset ignored, caught;
+	struct sizes s;
+	char comm[16];
+	int ppid;
+
+	name_of(n, comm);
+	mutex_lock(&tasklist);
+	ppid = p->parent ? p->parent->pid : 0;
+	mutex_unlock(&tasklist);
+	pout(o, "Name:\t%s\n", comm);
+	if (p->fs)
+		pout(o, "Umask:\t%04o\n", p->fs->umask);
+	pout(o, "State:\t%s\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t0\n", state_word(state_of(n)), p->pid,
+	     n->tid ? n->tid : p->pid, ppid);
+	pout(o, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", c->uid, c->euid, c->suid, c->fsuid, c->gid, c->egid, c->sgid, c->fsgid);
+	mutex_lock(&tasklist);
+	pout(o, "FDSize:\t%u\nGroups:\t", p->files ? p->files->size : 0);
+	mutex_unlock(&tasklist);
+	for (u32 i = 0; i < c->ngroups; i++)
+		pout(o, "%u ", c->groups[i]);
+	pout(o, "\nNStgid:\t%d\nNSpid:\t%d\nNSpgid:\t%d\nNSsid:\t%d\n", p->pid, n->tid ? n->tid : p->pid, p->pgid,
+	     p->session ? p->session->sid : 0);
+	sizes_of(p, &s);
+	if (s.total) {
+		pout(o, "VmPeak:\t%8lu kB\nVmSize:\t%8lu kB\nVmLck:\t%8d kB\nVmPin:\t%8d kB\n", s.total * 4, s.total * 4, 0, 0);
+		pout(o, "VmHWM:\t%8lu kB\nVmRSS:\t%8lu kB\n", s.resident * 4, s.resident * 4);
+		pout(o, "VmData:\t%8lu kB\nVmStk:\t%8lu kB\nVmExe:\t%8lu kB\nVmLib:\t%8d kB\nVmSwap:\t%8d kB\n", s.data * 4, s.stack * 4,
+		     s.text * 4, 0, 0);
+	}
+	sigsets_of(p, &ignored, &caught);
+	pout(o, "Threads:\t%u\nSigQ:\t0/%lu\nSigPnd:\t%016lx\nShdPnd:\t%016lx\nSigBlk:\t%016lx\nSigIgn:\t%016lx\nSigCgt:\t%016lx\n",
+	     p->nthreads, p->rlim[RLIMIT_SIGPENDING].cur, t ? t->pending.set : 0, p->pending.set, t ? t->blocked : 0, ignored, caught);
+	pout(o, "CapInh:\t%016lx\nCapPrm:\t%016lx\nCapEff:\t%016lx\nCapBnd:\t%016lx\nCapAmb:\t%016lx\n", c->cap_inh, c->cap_perm, c->cap_eff,
+	     c->cap_bset, c->cap_amb);
+	pout(o, "NoNewPrivs:\t%d\nSeccomp:\t0\n", c->no_new_privs);
+	cpus(o, t ? t->cpu_mask : U64_MAX);
+	pout(o, "Mems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t%lu\nnonvoluntary_ctxt_switches:\t0\n", t ? t->nvcsw : 0);
+	if (t)
+		task_put(t);
+	return 0;
+}
+
+static int pid_comm(struct pout *o, struct pnode *n)
+{
+	char comm[16];
+
+	name_of(n, comm);
+	pout(o, "%s\n", comm);
+	return 0;
+}
+
+static ssize_t pid_comm_write(struct pnode *n, char *buf, size_t len)
+{
+	struct task *t;
+
+	if (n->proc != curproc)
+		return -EINVAL;
+	t = node_task(n);
+	if (!t)
+		return -ESRCH;
+	buf[min(len, 15ul)] = 0;
+	if (strchr(buf, '\n'))
+		*strchr(buf, '\n') = 0;
+	strlcpy(t->comm, buf, sizeof(t->comm));
+	task_put(t);
+	return len;
+}
+
+static bool may_inspect(struct proc *p)
+{
+	return p == curproc || cred()->fsuid == p->cred.euid || capable(CAP_SYS_PTRACE);
+}
+
+static int pid_cmdline(struct pout *o, struct pnode *n)
+{
+	mutex_lock(&tasklist);
+	if (n->proc->cmdline && n->proc->state < PROC_ZOMBIE)
+		pout_raw(o, n->proc->cmdline, n->proc->cmdline_len);
+	mutex_unlock(&tasklist);
+	return 0;
+}
+
+static int pid_environ(struct pout *o, struct pnode *n)
+{
+	if (!may_inspect(n->proc))
+		return -EACCES;
+	mutex_lock(&tasklist);
+	if (n->proc->environ && n->proc->state < PROC_ZOMBIE)
+		pout_raw(o, n->proc->environ, n->proc->environ_len);
+	mutex_unlock(&tasklist);
+	return 0;
+}
+
+static int pid_auxv(struct pout *o, struct pnode *n)
+{
+	u32 i = 0;
+
+	if (!may_inspect(n->proc))
+		return -EACCES;
+	while (i + 2 < ARRAY_SIZE(n->proc->auxv_copy) && n->proc->auxv_copy[i])
+		i += 2;
+	pout_raw(o, n->proc->auxv_copy, (i + 2) * sizeof(uptr));
+	return 0;
+}
+
+static void limit_value(struct pout *o, u64 v)
+{
+	if (v == RLIM64_INFINITY)
+		pout(o, "%-20s ", "unlimited");
+	else
+		pout(o, "%-20lu ", v);
+}
+
+static int pid_limits(struct pout *o, struct pnode *n)
+{
+	static const struct {
+		const char *name, *unit;
+	} l[RLIM_NLIMITS] = {
+		[RLIMIT_CPU] = { "Max cpu time", "seconds" },
+		[RLIMIT_FSIZE] = { "Max file size", "bytes" },
+		[RLIMIT_DATA] = { "Max data size", "bytes" },
+		[RLIMIT_STACK] = { "Max stack size", "bytes" },
+		[RLIMIT_CORE] = { "Max core file size", "bytes" },
+		[RLIMIT_RSS] = { "Max resident set", "bytes" },
+		[RLIMIT_NPROC] = { "Max processes", "processes" },
+		[RLIMIT_NOFILE] = { "Max open files", "files" },
+		[RLIMIT_MEMLOCK] = { "Max locked memory", "bytes" },
+		[RLIMIT_AS] = { "Max address space", "bytes" },
+		[RLIMIT_LOCKS] = { "Max file locks", "locks" },
+		[RLIMIT_SIGPENDING] = { "Max pending signals", "signals" },
+		[RLIMIT_MSGQUEUE] = { "Max msgqueue size", "bytes" },
+		[RLIMIT_NICE] = { "Max nice priority", "" },
+		[RLIMIT_RTPRIO] = { "Max realtime priority", "" },
+		[RLIMIT_RTTIME] = { "Max realtime timeout", "us" },
+	};
+
+	pout(o, "%-25s %-20s %-20s %-10s\n", "Limit", "Soft Limit", "Hard Limit", "Units");
+	for (u32 i = 0; i < RLIM_NLIMITS; i++) {
+		pout(o, "%-25s ", l[i].name);
+		limit_value(o, n->proc->rlim[i].cur);
+		limit_value(o, n->proc->rlim[i].max);
+		pout(o, "%-10s\n", l[i].unit);
+	}
+	return 0;
+}
+
+static int mounts_text(struct pout *o, bool info)
+{
+	char *line = kmalloc(PAGE_SIZE * 2);
+	int id = 0, len;
+
+	if (!line)
+		return -ENOMEM;
+	while ((len = mounts_line(&id, line, PAGE_SIZE * 2, info)) > 0)
+		pout_raw(o, line, len);
+	kfree(line);
+	return 0;
+}
+
+static int pid_mounts(struct pout *o, struct pnode *n)
+{
+	(void)n;
+	return mounts_text(o, false);
+}
+
+static int pid_mountinfo(struct pout *o, struct pnode *n)
+{
+	(void)n;
+	return mounts_text(o, true);
+}
+
+static int oom_adj(struct pout *o, struct pnode *n)
+{
+	pout(o, "%d\n", n->proc->oom_score_adj);
+	return 0;
+}
+
+static ssize_t oom_adj_write(struct pnode *n, char *buf, size_t len)
+{
+	bool neg = buf[0] == '-';
+	const char *end;
+	u64 v;
+
+	if (kstrtou64(buf + neg, &end, &v) || (*end && *end != '\n') || v > 1000)
+		return -EINVAL;
+	if (neg && -(int)v < n->proc->oom_score_adj && !capable(CAP_SYS_RESOURCE))
+		return -EACCES;
+	n->proc->oom_score_adj = neg ? -(int)v : (int)v;
+	return len;
+}
+
+// --- links
+
+enum { LINK_EXE, LINK_CWD, LINK_ROOT };
+
+static int link_path(struct pnode *n, int which, struct path *out)
+{
+	struct proc *p = n->proc;
+	int r = -ENOENT;
+
+	mutex_lock(&tasklist);
+	if (which == LINK_EXE && p->exe) {
+		*out = p->exe->path;
+		path_get(out);
+		r = 0;
+	} else if (which != LINK_EXE && p->fs) {
+		mutex_lock(&p->fs->lock);
+		*out = which == LINK_CWD ? p->fs->cwd : p->fs->root;
+		path_get(out);
+		mutex_unlock(&p->fs->lock);
+		r = 0;
+	}
+	mutex_unlock(&tasklist);
+	return r;
+}
+
+static int read_link(struct inode *ino, char *buf, u32 n, int which)
+{
+	char *tmp, *name;
+	struct path p;
+	int r;
+
+	if (!may_inspect(pnode_of(ino)->proc))
+		return -EACCES;
+	tmp = kmalloc(PATH_MAX);
+	if (!tmp)
+		return -ENOMEM;
+	r = link_path(pnode_of(ino), which, &p);
+	if (!r) {
+		name = path_name(&p, tmp, PATH_MAX);
+		r = IS_ERR(name) ? (int)PTR_ERR(name) : (int)min((size_t)n, strlen(name));
+		if (r > 0)
+			memcpy(buf, name, r);
+		path_put(&p);
+	}
+	kfree(tmp);
+	return r;
+}
+
+static struct file *follow(struct inode *ino, struct dentry **d, struct mount **m, int which)
+{
+	struct path p;
+	int r;
+
+	if (!may_inspect(pnode_of(ino)->proc))
+		return ERR_PTR(-EACCES);
+	r = link_path(pnode_of(ino), which, &p);
+	if (r)
+		return ERR_PTR(r);
+	*d = p.dentry;
+	*m = p.mnt;
+	return NULL;
+}
+
+#define LINK(name, which)                                                                                              \
+	static int name##_readlink(struct inode *i, char *b, u32 n) { return read_link(i, b, n, which); }              \
+	static struct file *name##_follow(struct inode *i, struct dentry **d, struct mount **m) { return follow(i, d, m, which); } \
+	static const struct inode_ops name##_iops = { .readlink = name##_readlink, .follow = name##_follow }
+LINK(exe, LINK_EXE);
+LINK(cwd, LINK_CWD);
+LINK(root, LINK_ROOT);
+
+// --- the directories
+
+#define TXT(n, m, f) { .name = n, .mode = S_IFREG | m, .text = f }
+#define FIX(n, m, s) { .name = n, .mode = S_IFREG | m, .fixed = s }
+#define COMMON                                                                                                         \
+	TXT("stat", 0444, pid_stat), TXT("statm", 0444, pid_statm), TXT("status", 0444, pid_status), TXT("maps", 0444, proc_maps), \
+	TXT("smaps", 0444, proc_smaps), TXT("smaps_rollup", 0444, proc_smaps_rollup), TXT("cmdline", 0444, pid_cmdline),       \
+	{ .name = "comm", .mode = S_IFREG | 0644, .text = pid_comm, .write = pid_comm_write },                          \
+	TXT("environ", 0400, pid_environ), TXT("auxv", 0400, pid_auxv), TXT("limits", 0444, pid_limits),                \
+	TXT("mounts", 0444, pid_mounts), TXT("mountinfo", 0444, pid_mountinfo),                                         \
+	{ .name = "exe", .mode = S_IFLNK | 0777, .iops = &exe_iops }, { .name = "cwd", .mode = S_IFLNK | 0777, .iops = &cwd_iops }, \
+	{ .name = "root", .mode = S_IFLNK | 0777, .iops = &root_iops },                                                 \
+	{ .name = "fd", .mode = S_IFDIR | 0500, .iops = &proc_fd_iops, .fops = &proc_fd_fops },                         \
+	{ .name = "fdinfo", .mode = S_IFDIR | 0555, .iops = &proc_fdinfo_iops, .fops = &proc_fdinfo_fops },             \
+	{ .name = "net", .mode = S_IFDIR | 0555, .iops = &proc_net_iops, .fops = &proc_net_fops },                      \
+	{ .name = "oom_score_adj", .mode = S_IFREG | 0644, .text = oom_adj, .write = oom_adj_write },                   \
+	FIX("oom_score", 0444, "0"), FIX("loginuid", 0444, "4294967295"), FIX("sessionid", 0444, "4294967295"),         \
+	FIX("cgroup", 0444, "0::/"), FIX("personality", 0444, "00000000"), TXT("wchan", 0444, pid_wchan),               \
+	FIX("uid_map", 0444, "         0          0 4294967295"), FIX("gid_map", 0444, "         0          0 4294967295"), \
+	FIX("setgroups", 0444, "allow")
+
+static int pid_wchan(struct pout *o, struct pnode *n)
+{
+	(void)n;
+	pout(o, "0");
+	return 0;
+}
+
+static const struct pent tid_table[] = { COMMON, { 0 } };
+static const struct pent tid_dir = { .name = "tid", .mode = S_IFDIR | 0555, .dir = tid_table };
+
+static int task_lookup(struct inode *dir, const char *name, u32 len, struct inode **out)
+{
+	struct pnode *n = pnode_of(dir);
+	int tid = proc_number(name, len);
+	struct task *t = tid > 0 ? task_find(tid) : NULL;
+	bool mine = t && t->proc == n->proc;
+
+	if (t)
+		task_put(t);
+	if (!mine)
+		return -ENOENT;
+	*out = proc_inode(dir->sb, &tid_dir, n->proc, tid, -1);
+	return *out ? 0 : -ENOMEM;
+}
+
+// Smallest tid >= from of a live thread, or -1.
+static int next_tid(struct proc *p, int from)
+{
+	struct task *t;
+	int best = -1;
+
+	mutex_lock(&tasklist);
+	mutex_lock(&p->sig_lock);
+	list_for_each(t, &p->threads, thread_link)
+		if (t->tid >= from && (best < 0 || t->tid < best))
+			best = t->tid;
+	mutex_unlock(&p->sig_lock);
+	mutex_unlock(&tasklist);
+	return best;
+}
+
+static int task_readdir(struct file *f, struct dir_ctx *c)
+{
+	struct proc *p = pnode_of(f->inode)->proc;
+	char name[12];
+	int tid;
+
+	for (int from = c->pos > 2 ? (int)c->pos - 2 : 1; (tid = next_tid(p, from)) >= 0; from = tid + 1) {
+		int len = snprintf(name, sizeof(name), "%d", tid);
+
+		if (!c->emit(c, name, len, f->inode->ino + tid, S_IFDIR >> 12, tid + 3))
+			break;
+	}
+	return 0;
+}
+
+static const struct inode_ops task_iops = { .lookup = task_lookup, .no_cache = true };
+static const struct file_ops task_fops = { .readdir = task_readdir };
+static const struct pent pid_table[] = {
+	COMMON,
+	{ .name = "task", .mode = S_IFDIR | 0555, .iops = &task_iops, .fops = &task_fops },
+	{ 0 },
+};
+const struct pent proc_pid_dir = { .name = "pid", .mode = S_IFDIR | 0555, .dir = pid_table };

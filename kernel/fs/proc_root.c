@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+// The root of /proc: processes by number, self, and what describes the whole system and the enclave.
+// Locks: tasklist while processes are counted.
+#include "kernel/fs/proc_cpu.h"
+#include "kernel/fs/procfs.h"
+#include "kernel/include/boot.h"
+#include "kernel/include/platform.h"
+#include <linux/magic.h>
+
+extern const struct super_ops proc_sops;
+
+#define FIRST_PID_POS 256	// readdir: static entries come before, pid p is at FIRST_PID_POS + p
+#define KB(pages) ((pages) * (PAGE_SIZE >> 10))
+
+static int text_meminfo(struct pout *o, struct pnode *n)
+{
+	u64 total = page_count_total(), free = page_count_free();
+
+	(void)n;
+	pout(o, "MemTotal:       %8lu kB\nMemFree:        %8lu kB\nMemAvailable:   %8lu kB\n", KB(total), KB(free), KB(free));
+	pout(o, "Buffers:        %8d kB\nCached:         %8d kB\nSwapCached:     %8d kB\n", 0, 0, 0);
+	pout(o, "Active:         %8lu kB\nInactive:       %8d kB\n", KB(total - free), 0);
+	pout(o, "SwapTotal:      %8d kB\nSwapFree:       %8d kB\nDirty:          %8d kB\nWriteback:      %8d kB\n", 0, 0, 0, 0);
+	pout(o, "AnonPages:      %8lu kB\nMapped:         %8d kB\nShmem:          %8d kB\n", KB(total - free), 0, 0);
+	pout(o, "CommitLimit:    %8lu kB\nCommitted_AS:   %8lu kB\n", KB(total), KB(total - free));
+	pout(o, "VmallocTotal:   34359738367 kB\nVmallocUsed:    %8d kB\nVmallocChunk:   %8d kB\n", 0, 0);
+	pout(o, "HugePages_Total:   %5d\nHugePages_Free:    %5d\nHugePages_Rsvd:    %5d\nHugePages_Surp:    %5d\nHugepagesize:       2048 kB\n", 0,
+	     0, 0, 0);
+	return 0;
+}
+
+struct census {
+	u32 procs, tasks, running;
+	int last;
+	u64 utime, stime;
+};
+
+static int count(struct proc *p, void *arg)
+{
+	struct census *c = arg;
+	struct task *t;
+	u64 u = 0, s = 0;
+
+	c->procs++;
+	c->tasks += p->nthreads;
+	c->last = max(c->last, p->pid);
+	if (p->state < PROC_ZOMBIE)
+		list_for_each(t, &p->threads, thread_link)
+			c->running += !t->sleeping;
+	proc_cpu_ns(p, &u, &s);
+	c->utime += u;
+	c->stime += s;
+	return 0;
+}
+
+static int text_stat(struct pout *o, struct pnode *n)
+{
+	u32 cpus = pf_ncpus();
+	struct census c = { 0 };
+	u64 up = ktime_mono(), busy, idle;
+
+	(void)n;
+	proc_for_each(count, &c);
+	busy = c.utime + c.stime;
+	idle = up * cpus > busy ? up * cpus - busy : 0;
+	pout(o, "cpu  %lu 0 %lu %lu 0 0 0 0 0 0\n", c.utime / USER_HZ_NS, c.stime / USER_HZ_NS, idle / USER_HZ_NS);
+	// The host schedules: which CPU did what is not known here.
+	for (u32 i = 0; i < cpus; i++)
+		pout(o, "cpu%u %lu 0 %lu %lu 0 0 0 0 0 0\n", i, c.utime / cpus / USER_HZ_NS, c.stime / cpus / USER_HZ_NS,
+		     idle / cpus / USER_HZ_NS);
+	pout(o, "intr 0\nctxt 0\nbtime %lu\nprocesses %d\nprocs_running %u\nprocs_blocked 0\nsoftirq 0\n",
+	     (ktime_real() - up) / NSEC_PER_SEC, c.last, max(c.running, 1u));
+	return 0;
+}
+
+static int text_loadavg(struct pout *o, struct pnode *n)
+{
+	struct census c = { 0 };
+
+	(void)n;
+	proc_for_each(count, &c);
+	pout(o, "%u.00 %u.00 %u.00 %u/%u %d\n", c.running, c.running, c.running, c.running, c.tasks, c.last);
+	return 0;
+}
+
+static int text_uptime(struct pout *o, struct pnode *n)
+{
+	struct census c = { 0 };
+	u64 up = ktime_mono() / USER_HZ_NS, busy, idle;
+
+	(void)n;
+	proc_for_each(count, &c);
+	busy = (c.utime + c.stime) / USER_HZ_NS;
+	idle = up * pf_ncpus() > busy ? up * pf_ncpus() - busy : 0;
+	pout(o, "%lu.%02lu %lu.%02lu\n", up / 100, up % 100, idle / 100, idle % 100);
+	return 0;
+}
+
+static int text_version(struct pout *o, struct pnode *n)
+{
+	struct new_utsname u;
+
+	(void)n;
+	uts_get(&u);
+	pout(o, "Linux version %s (coffer) (%s) %s\n", u.release, __VERSION__, u.version);
+	return 0;
+}
+
+static int text_filesystems(struct pout *o, struct pnode *n)
+{
+	(void)n;
+	pout(o, "nodev\tproc\nnodev\tsysfs\nnodev\ttmpfs\nnodev\tdevtmpfs\nnodev\tdevpts\nnodev\tconfigfs\nnodev\tcgroup2\nnodev\toverlay\n"
+		"\terofs\n\tsealed\n");
+	return 0;
+}
+
+static int text_devices(struct pout *o, struct pnode *n)
+{
+	(void)n;
+	pout(o, "Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n 10 misc\n136 pts\n\nBlock devices:\n");
+	return 0;
+}
+
+// --- /proc/coffer
+
+static int text_host(struct pout *o, struct pnode *n)
+{
+	(void)n;
+	pout_raw(o, boot_info.host_json, boot_info.host_json_len);
+	return 0;
+}
+
+static int text_manifest(struct pout *o, struct pnode *n)
+{
+	(void)n;
+	pout_raw(o, boot_info.manifest, boot_info.manifest_len);
+	return 0;
+}
+
+static int text_measurement(struct pout *o, struct pnode *n)
+{
+	(void)n;
+	pout(o, "%s\n", boot_info.measurement_hex);
+	return 0;
+}
+
+// --- self, thread-self, links to files of self
+
+static int self_readlink(struct inode *i, char *buf, u32 n)
+{
+	(void)i;
+	return min((u32)scnprintf(buf, n, "%d", curproc->pid), n);
+}
+
+static int thread_self_readlink(struct inode *i, char *buf, u32 n)
+{
+	(void)i;
+	return min((u32)scnprintf(buf, n, "%d/task/%d", curproc->pid, current->tid), n);
+}
+
+static int to_self_readlink(struct inode *i, char *buf, u32 n)
+{
+	return scnprintf(buf, n, "self/%s", pnode_of(i)->e->name);
+}
+
+static const struct inode_ops self_iops = { .readlink = self_readlink };
+static const struct inode_ops thread_self_iops = { .readlink = thread_self_readlink };
+static const struct inode_ops to_self_iops = { .readlink = to_self_readlink };
+
+#define TXT(n, m, f) { .name = n, .mode = S_IFREG | m, .text = f }
+#define FIX(n, m, s) { .name = n, .mode = S_IFREG | m, .fixed = s }
+#define LNK(n, ops) { .name = n, .mode = S_IFLNK | 0777, .iops = ops }
+
+static const struct pent coffer_table[] = {
+	TXT("host", 0400, text_host),
+	TXT("manifest", 0444, text_manifest),
+	TXT("measurement", 0444, text_measurement),
+	{ 0 },
+};
+
+static const struct pent root_table[] = {
+	LNK("self", &self_iops),
+	LNK("thread-self", &thread_self_iops),
+	LNK("mounts", &to_self_iops),
+	LNK("net", &to_self_iops),
+	TXT("cpuinfo", 0444, proc_cpuinfo),
+	TXT("meminfo", 0444, text_meminfo),
+	TXT("stat", 0444, text_stat),
+	TXT("loadavg", 0444, text_loadavg),
+	TXT("uptime", 0444, text_uptime),
+	TXT("version", 0444, text_version),
+	TXT("filesystems", 0444, text_filesystems),
+	TXT("devices", 0444, text_devices),
+	FIX("cmdline", 0444, "coffer"),
+	FIX("swaps", 0444, "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority"),
+	{ .name = "coffer", .mode = S_IFDIR | 0555, .dir = coffer_table },
+	{ .name = "sys", .mode = S_IFDIR | 0555, .dir = proc_sys_table },
+	{ 0 },
+};
+
+static int root_lookup(struct inode *dir, const char *name, u32 len, struct inode **out)
+{
+	int pid = proc_number(name, len);
+	struct proc *p;
+
+	if (pid < 0)
+		return proc_lookup_table(dir, root_table, name, len, out);
+	p = proc_find(pid);
+	if (!p)
+		return -ENOENT;
+	*out = proc_inode(dir->sb, &proc_pid_dir, p, 0, -1);
+	proc_put(p);
+	return *out ? 0 : -ENOMEM;
+}
+
+struct next_pid {
+	int from, found;
+};
+
+static int at_least(struct proc *p, void *arg)
+{
+	struct next_pid *q = arg;
+
+	if (p->pid >= q->from && (!q->found || p->pid < q->found))
+		q->found = p->pid;
+	return 0;
+}
+
+static int root_readdir(struct file *f, struct dir_ctx *c)
+{
+	struct next_pid q;
+	char name[12];
+
+	if (c->pos < FIRST_PID_POS && !proc_emit_table(c, root_table, 2, f->inode->ino))
+		return 0;
+	q.from = c->pos > FIRST_PID_POS ? (int)(c->pos - FIRST_PID_POS) : 1;
+	for (;;) {
+		int len;
+
+		q.found = 0;
+		proc_for_each(at_least, &q);
+		if (!q.found)
+			return 0;
+		len = snprintf(name, sizeof(name), "%d", q.found);
+		if (!c->emit(c, name, len, (u64)q.found << 40, S_IFDIR >> 12, FIRST_PID_POS + q.found + 1))
+			return 0;
+		q.from = q.found + 1;
+	}
+}
+
+static const struct inode_ops root_iops = { .lookup = root_lookup, .no_cache = true };
+static const struct file_ops root_fops = { .readdir = root_readdir };
+static const struct pent root_dir = { .name = "/", .mode = S_IFDIR | 0555, .iops = &root_iops, .fops = &root_fops };
+
+static int proc_mount(const char *source, u32 flags, const void *data, size_t len, struct super **out)
+{
+	struct super *sb = super_new("proc", &proc_sops, PROC_SUPER_MAGIC);
+
+	(void)source;
+	(void)flags;
+	(void)data;
+	(void)len;
+	if (!sb)
+		return -ENOMEM;
+	sb->root = proc_inode(sb, &root_dir, NULL, 0, -1);
+	if (!sb->root) {
+		super_put(sb);
+		return -ENOMEM;
+	}
+	sb->root->ino = 1;
+	*out = sb;
+	return 0;
+}
+
+int proc_init(void)
+{
+	return fs_register("proc", proc_mount);
+}

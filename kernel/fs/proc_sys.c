@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+// /proc/sys. Most values are what this kernel does and cannot be changed: they are read-only, so that a write
+// fails instead of being ignored. Locks: none.
+#include "kernel/fs/procfs.h"
+#include "kernel/include/platform.h"
+#include <linux/capability.h>
+
+#define TXT(n, f) { .name = n, .mode = S_IFREG | 0444, .text = f }
+#define FIX(n, s) { .name = n, .mode = S_IFREG | 0444, .fixed = s }
+#define DIR(n, t) { .name = n, .mode = S_IFDIR | 0555, .dir = t }
+
+#define UTS(fn, field)                                                                                                 \
+	static int fn(struct pout *o, struct pnode *n)                                                                 \
+	{                                                                                                              \
+		struct new_utsname u;                                                                                  \
+		(void)n;                                                                                               \
+		uts_get(&u);                                                                                           \
+		pout(o, "%s\n", u.field);                                                                              \
+		return 0;                                                                                              \
+	}
+UTS(ostype, sysname)
+UTS(osrelease, release)
+UTS(version, version)
+UTS(hostname, nodename)
+UTS(domainname, domainname)
+
+static ssize_t set_name(bool domain, char *buf, size_t len)
+{
+	size_t n = len && buf[len - 1] == '\n' ? len - 1 : len;
+	int r = capable(CAP_SYS_ADMIN) ? uts_set_name(domain, buf, n) : -EPERM;
+
+	return r ? r : (ssize_t)len;
+}
+
+static ssize_t hostname_write(struct pnode *n, char *buf, size_t len)
+{
+	(void)n;
+	return set_name(false, buf, len);
+}
+
+static ssize_t domainname_write(struct pnode *n, char *buf, size_t len)
+{
+	(void)n;
+	return set_name(true, buf, len);
+}
+
+static void put_uuid(struct pout *o, u8 b[16])
+{
+	b[6] = (b[6] & 0x0f) | 0x40;
+	b[8] = (b[8] & 0x3f) | 0x80;
+	for (int i = 0; i < 16; i++)
+		pout(o, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", b[i]);
+	pout(o, "\n");
+}
+
+static int uuid(struct pout *o, struct pnode *n)
+{
+	u8 b[16];
+
+	(void)n;
+	pf_random(b, sizeof(b));
+	put_uuid(o, b);
+	return 0;
+}
+
+static int boot_id(struct pout *o, struct pnode *n)
+{
+	static struct mutex lock;
+	static bool made;
+	static u8 id[16];
+	u8 b[16];
+
+	(void)n;
+	mutex_lock(&lock);
+	if (!made)
+		pf_random(id, sizeof(id));
+	made = true;
+	memcpy(b, id, sizeof(b));
+	mutex_unlock(&lock);
+	put_uuid(o, b);
+	return 0;
+}
+
+static int threads_max(struct pout *o, struct pnode *n)
+{
+	(void)n;
+	pout(o, "%d\n", 32768);
+	return 0;
+}
+
+static int file_nr(struct pout *o, struct pnode *n)
+{
+	(void)n;
+	pout(o, "1024\t0\t9223372036854775807\n");
+	return 0;
+}
+
+static const struct pent random_table[] = {
+	TXT("uuid", uuid), TXT("boot_id", boot_id), FIX("entropy_avail", "256"), FIX("poolsize", "256"), { 0 },
+};
+
+static const struct pent kernel_table[] = {
+	TXT("ostype", ostype),
+	TXT("osrelease", osrelease),
+	TXT("version", version),
+	{ .name = "hostname", .mode = S_IFREG | 0644, .text = hostname, .write = hostname_write },
+	{ .name = "domainname", .mode = S_IFREG | 0644, .text = domainname, .write = domainname_write },
+	FIX("pid_max", "32768"),
+	TXT("threads-max", threads_max),
+	FIX("cap_last_cap", "40"),
+	FIX("ngroups_max", "32"),
+	FIX("randomize_va_space", "2"),
+	FIX("overflowuid", "65534"),
+	FIX("overflowgid", "65534"),
+	FIX("core_pattern", ""),
+	FIX("core_uses_pid", "0"),
+	FIX("dmesg_restrict", "1"),
+	FIX("kptr_restrict", "2"),
+	FIX("perf_event_paranoid", "4"),
+	FIX("sem", "32000\t1024000000\t500\t32000"),
+	FIX("shmmax", "18446744073692774399"),
+	FIX("shmall", "18446744073692774399"),
+	FIX("shmmni", "4096"),
+	FIX("msgmax", "8192"),
+	FIX("msgmnb", "16384"),
+	FIX("msgmni", "32000"),
+	FIX("numa_balancing", "0"),
+	FIX("sched_child_runs_first", "0"),
+	FIX("tainted", "0"),
+	DIR("random", random_table),
+	{ 0 },
+};
+
+static const struct pent vm_table[] = {
+	FIX("overcommit_memory", "1"),
+	FIX("overcommit_ratio", "50"),
+	FIX("max_map_count", "65530"),
+	FIX("mmap_min_addr", "65536"),
+	FIX("swappiness", "0"),
+	FIX("nr_hugepages", "0"),
+	FIX("dirty_ratio", "20"),
+	FIX("dirty_background_ratio", "10"),
+	{ 0 },
+};
+
+static const struct pent inotify_table[] = {
+	FIX("max_user_watches", "65536"), FIX("max_user_instances", "1024"), FIX("max_queued_events", "16384"), { 0 },
+};
+
+static const struct pent epoll_table[] = { FIX("max_user_watches", "1048576"), { 0 } };
+
+static const struct pent fs_table[] = {
+	FIX("file-max", "9223372036854775807"),
+	TXT("file-nr", file_nr),
+	FIX("nr_open", "1048576"),
+	FIX("pipe-max-size", "1048576"),
+	FIX("pipe-user-pages-soft", "0"),
+	FIX("protected_symlinks", "0"),
+	FIX("protected_hardlinks", "0"),
+	DIR("inotify", inotify_table),
+	DIR("epoll", epoll_table),
+	{ 0 },
+};
+
+static const struct pent net_core_table[] = {
+	FIX("somaxconn", "4096"), FIX("rmem_max", "212992"), FIX("wmem_max", "212992"), FIX("rmem_default", "212992"),
+	FIX("wmem_default", "212992"), FIX("netdev_max_backlog", "1000"), { 0 },
+};
+
+static const struct pent ipv4_table[] = {
+	FIX("ip_local_port_range", "32768\t60999"), FIX("ip_unprivileged_port_start", "1024"), FIX("tcp_fin_timeout", "60"),
+	FIX("tcp_keepalive_time", "7200"), FIX("tcp_keepalive_intvl", "75"), FIX("tcp_keepalive_probes", "9"),
+	FIX("tcp_max_syn_backlog", "512"), FIX("tcp_rmem", "4096\t131072\t6291456"), FIX("tcp_wmem", "4096\t16384\t4194304"), { 0 },
+};
+
+static const struct pent net_unix_table[] = { FIX("max_dgram_qlen", "512"), { 0 } };
+static const struct pent net_table[] = { DIR("core", net_core_table), DIR("ipv4", ipv4_table), DIR("unix", net_unix_table), { 0 } };
+
+const struct pent proc_sys_table[] = {
+	DIR("kernel", kernel_table), DIR("vm", vm_table), DIR("fs", fs_table), DIR("net", net_table), { 0 },
+};

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the files of /proc share. Private to kernel/fs/.
+#pragma once
+#include "kernel/include/ipc.h"
+#include "kernel/include/kstring.h"
+#include "kernel/include/task.h"
+
+struct pout {			// growing text
+	char *p;
+	size_t len, cap;
+	bool failed;		// out of memory
+};
+void pout(struct pout *o, const char *fmt, ...) __printf(2, 3);
+void pout_raw(struct pout *o, const void *data, size_t n);
+
+struct pnode;
+struct pent {			// one kind of entry; tables end with name NULL
+	const char *name;
+	u32 mode;
+	const char *fixed;	// the whole text (a newline is added), or
+	int (*text)(struct pout *o, struct pnode *n);	// 0 or -errno
+	ssize_t (*write)(struct pnode *n, char *buf, size_t len); // buf is NUL-terminated; bytes or -errno
+	const struct pent *dir;	// static directory
+	const struct inode_ops *iops;	// links and directories that are not static
+	const struct file_ops *fops;
+};
+
+struct pnode {			// inode->priv
+	const struct pent *e;
+	struct proc *proc;	// reference or NULL
+	int tid;		// 0: the whole process
+	int fd;
+};
+
+// A new inode; proc (may be NULL) is given a reference. NULL: no memory.
+struct inode *proc_inode(struct super *sb, const struct pent *e, struct proc *p, int tid, int fd);
+static inline struct pnode *pnode_of(struct inode *i) { return i->priv; }
+// Finds `name` in a table and makes its inode with the parent's process.
+int proc_lookup_table(struct inode *dir, const struct pent *t, const char *name, u32 len, struct inode **out);
+// Emits a table's entries at positions first... ; false: the buffer is full.
+bool proc_emit_table(struct dir_ctx *c, const struct pent *t, u64 first, u64 ino_base);
+int proc_number(const char *name, u32 len);	// decimal without leading zeros, or -1
+extern const struct inode_ops proc_dir_iops;	// static directories
+extern const struct file_ops proc_dir_fops, proc_text_fops;
+
+// proc_pid.c
+extern const struct pent proc_pid_dir;		// a process
+int proc_mm_get(struct proc *p, struct mm **mm);	// new reference; -ESRCH when it has exited
+// proc_maps.c
+int proc_maps(struct pout *o, struct pnode *n), proc_smaps(struct pout *o, struct pnode *n);
+int proc_smaps_rollup(struct pout *o, struct pnode *n);
+// proc_fd.c
+extern const struct inode_ops proc_fd_iops, proc_fdinfo_iops;
+extern const struct file_ops proc_fd_fops, proc_fdinfo_fops;
+// Name of an open file as /proc/PID/fd/N shows it; a pointer into buf or ERR_PTR.
+char *proc_file_name(struct file *f, char *buf, size_t n);
+// proc_sys.c
+extern const struct pent proc_sys_table[];
+// proc_net.c
+extern const struct inode_ops proc_net_iops;
+extern const struct file_ops proc_net_fops;
+// misc.c
+#include <linux/utsname.h>
+void uts_get(struct new_utsname *u);
+int uts_set_name(bool domain, const char *name, size_t n);
+// fork.c, usage.c
+void proc_cpu_ns(struct proc *p, u64 *utime, u64 *stime);
+// epoll.c, signalfd.c, inotify.c
+size_t epoll_fdinfo(struct file *f, char *buf, size_t n);
+u64 signalfd_set(struct file *f);
+size_t inotify_fdinfo(struct file *f, char *buf, size_t n);
+
+#define USER_HZ_NS 10000000ul	// a clock tick of /proc: 1/100 s
