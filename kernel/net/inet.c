@@ -3,6 +3,7 @@
 // Locks: inet_lock guards the table and bound addresses; sock locks are taken below it only to read a state.
 #include "kernel/net/inet.h"
 #include "kernel/include/platform.h"
+#include "kernel/net/netdev.h"
 
 #define BUCKETS 256u
 #define EPHEMERAL_LOW 32768u
@@ -22,6 +23,8 @@ bool ip_is_loopback(const u8 *ip)
 	return ip_is_v4(ip) ? ip[12] == 127 : !memcmp(ip, zero, 15) && ip[15] == 1;
 }
 bool ip_is_multicast(const u8 *ip) { return ip_is_v4(ip) ? (ip[12] & 0xf0) == 0xe0 : ip[0] == 0xff; }
+
+bool ip_is_local(const u8 *ip) { return ip_is_loopback(ip) || netdev_owns(ip); }
 
 static struct list *bucket(u16 port)
 {
@@ -239,7 +242,7 @@ int inet_bind(struct sock *s, const u8 *addr, u32 len)
 		return -EINVAL;
 	if (ip_is_multicast(a.ip) && s->type == SOCK_DGRAM)
 		r = 0; // receives nothing, as nobody can join
-	else if (!ip_is_any(a.ip) && !ip_is_loopback(a.ip) && !host_may_listen(a.port))
+	else if (!ip_is_any(a.ip) && !ip_is_local(a.ip) && !host_may_listen(a.port))
 		return -EADDRNOTAVAIL;
 	if (a.port && a.port < 1024 && !capable(10)) // CAP_NET_BIND_SERVICE
 		return -EACCES;
@@ -259,7 +262,7 @@ int inet_autobind(struct inet_sock *i)
 	if (i->s.family == AF_INET)
 		memcpy(i->local.ip, v4_prefix, 12);
 	int r = take_port(i, 0);
-	return r == -EADDRINUSE ? -EAGAIN : i->bound ? 0 : r;
+	return r == -EADDRINUSE ? -EADDRNOTAVAIL : i->bound ? 0 : r;
 }
 
 void inet_share_port(struct inet_sock *child, struct inet_sock *listener)

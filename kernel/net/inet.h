@@ -35,6 +35,7 @@ static inline struct inet_sock *inet_of(struct sock *s) { return container_of(s,
 
 // inet.c
 bool ip_is_v4(const u8 *ip), ip_is_any(const u8 *ip), ip_is_loopback(const u8 *ip), ip_is_multicast(const u8 *ip);
+bool ip_is_local(const u8 *ip);	// of this enclave: loopback or coffer0's
 int inet_parse(struct sock *s, const u8 *addr, u32 len, struct iaddr *out);
 u32 inet_put_addr(u16 family, const struct iaddr *a, u8 *addr);
 void inet_fix_destination(struct iaddr *a);		// 0.0.0.0 and :: mean this machine
@@ -63,12 +64,12 @@ int tcp_state(const struct sock *s);	// as in /proc/net/tcp and TCP_INFO
 extern const struct sock_ops host_tcp_ops;
 bool host_may_listen(u16 port);
 int host_connect(struct sock *s, const struct iaddr *to, int flags);
-int host_continue_connect(struct sock *s, int flags);
 int host_listen(struct inet_sock *i, int backlog);
 int host_accept(struct inet_sock *l, struct sock **out);	// -EAGAIN
 void host_close(struct inet_sock *i);
 bool host_acceptable(struct inet_sock *l);
 int host_udp_open(struct inet_sock *i, bool bind);
+int host_udp_connect(struct inet_sock *i, const struct iaddr *to, struct iaddr *local);
 ssize_t host_udp_send(struct inet_sock *i, struct sock_msg *m, const struct iaddr *to, int flags);
 ssize_t host_udp_recv(struct inet_sock *i, struct sock_msg *m, int flags);	// -EAGAIN
-int host_setopt(struct inet_sock *i, int level, int opt, const void *val, u32 len);
+void host_setopt(struct inet_sock *i, int level, int opt, const void *val, u32 len); // told to the host's socket, too

@@ -120,6 +120,8 @@ again:
 		m->alen = p->alen;
 	}
 	m->stamp_ns = p->stamp_ns;
+	memcpy(m->dst, p->dst, sizeof(m->dst));
+	m->has_dst = true;
 	if (p->len > n)
 		m->flags |= MSG_TRUNC;
 	size_t full = p->len;

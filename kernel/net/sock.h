@@ -69,6 +69,7 @@ struct packet {
 	u64 stamp_ns;	    // CLOCK_REALTIME
 	u32 len, off;	    // off: what a stream-like reader has taken
 	u32 alen;
+	u8 dst[16];	    // UDP: the address it was sent to, as IPv6
 	u8 addr[ADDR_MAX];  // the sender's name
 	char data[];
 };

@@ -1,0 +1,597 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sockets of the host behind our own: connections to the world, and listeners on published ports. The measured
+// configuration decides what is let through (boot_info.listen_ports, boot_info.allow_connect); what the host's network
+// carries is as untrusted as any network. Host calls are made without locks.
+// Locks: i->host_lock (making the host socket of a datagram socket), sock lock (states).
+#include "kernel/net/inet.h"
+#include "kernel/include/boot.h"
+#include "kernel/include/hostcall.h"
+#include "kernel/include/log.h"
+
+#define CHUNK (64u << 10) // bounce buffer of one transfer
+#define STACK_CHUNK 2048u
+
+bool host_may_listen(u16 port)
+{
+	for (u32 k = 0; k < boot_info.nlisten; k++)
+		if (boot_info.listen_ports[k] == port)
+			return port != 0;
+	return false;
+}
+
+static int may_connect(void)
+{
+	if (boot_info.allow_connect)
+		return 0;
+	pr_once("a connection out of the enclave was refused: set network.connect to any in coffer.yaml to allow them\n");
+	return -ENETUNREACH;
+}
+
+// A host socket that reaches `to`: IPv4 for mapped addresses, so that the host needs no dual stack.
+static u16 family_for(const struct iaddr *to) { return ip_is_v4(to->ip) ? AF_INET : AF_INET6; }
+
+static int open_socket(struct inet_sock *i, u16 family, u16 type)
+{
+	int h = hc_socket(family, type);
+	if (h < 0)
+		return h;
+	int r = hostio_watch_state(h, &i->s.pollq, &i->host);
+	if (r < 0) {
+		hc_close(h);
+		return r;
+	}
+	return h;
+}
+
+void host_close(struct inet_sock *i)
+{
+	int h = __atomic_exchange_n(&i->hfd, -1, __ATOMIC_ACQ_REL);
+	if (h < 0)
+		return;
+	hostio_unwatch(h);
+	hc_close(h);
+}
+
+// An address as the host reports it; nonsense becomes 0.0.0.0:0.
+static void parse_host_addr(const u8 *a, u32 len, struct iaddr *out)
+{
+	u16 family = 0;
+	memset(out, 0, sizeof(*out));
+	if (len >= sizeof(family))
+		memcpy(&family, a, sizeof(family));
+	struct sock as = { .family = family };
+	if (family == AF_INET || family == AF_INET6)
+		(void)inet_parse(&as, a, len, out);
+}
+
+static void learn_name(struct inet_sock *i, bool peer, struct iaddr *out)
+{
+	u8 a[ADDR_MAX];
+	u32 len = sizeof(struct sockaddr_in6);
+	struct iaddr got;
+	if (hc_getname(i->hfd, peer, a, &len) < 0)
+		return;
+	parse_host_addr(a, len, &got);
+	if (!peer && i->bound && out == &i->local)
+		got.port = got.port ? got.port : out->port;
+	*out = got;
+}
+
+static int errno_of(struct inet_sock *i)
+{
+	int err = 0;
+	u32 len = sizeof(err);
+	if (hc_getsockopt(i->hfd, SOL_SOCKET, SO_ERROR, &err, &len) < 0 || len != sizeof(err))
+		return -EIO;
+	return err > 0 && err < 134 ? -err : err ? -EIO : 0;
+}
+
+// Options that were set before the host's socket existed.
+static void push_options(struct inet_sock *i, int h)
+{
+	int one = 1;
+	if (i->s.keepalive)
+		(void)hc_setsockopt(h, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	if (i->opts && i->opts->tcp[1] > 1) // TCP_NODELAY
+		(void)hc_setsockopt(h, IPPROTO_TCP, 1, &one, sizeof(one));
+}
+
+void host_setopt(struct inet_sock *i, int level, int opt, const void *val, u32 len)
+{
+	if (i->hfd >= 0)
+		(void)hc_setsockopt(i->hfd, level, opt, val, len);
+}
+
+// Waits until `bits` may be possible: 0, -EAGAIN, -ERESTARTSYS / -EINTR. gen: of before the attempt.
+static int wait_host(struct inet_sock *i, u32 bits, u32 gen, u64 timeo, u64 *deadline)
+{
+	struct waiter w;
+	int r = 0;
+	hostio_used_up(&i->host, bits, gen);
+	if (!*deadline)
+		*deadline = sock_deadline(timeo);
+	waiter_init(&w);
+	waitq_add(&i->s.pollq, &w);
+	u32 seq = task_seq();
+	if (!(__atomic_load_n(&i->host.events, __ATOMIC_ACQUIRE) & (bits | EPOLLERR | EPOLLHUP)))
+		r = task_sleep(seq, *deadline);
+	waitq_del(&i->s.pollq, &w);
+	if (r)
+		r = r == -ETIMEDOUT ? -EAGAIN : *deadline == NO_DEADLINE ? -ERESTARTSYS : -EINTR;
+	return r;
+}
+
+// --- streams
+
+// Looks whether a connect that is under way has ended. The error stays in s->err for SO_ERROR.
+static void check_connected(struct sock *s)
+{
+	struct inet_sock *i = inet_of(s);
+	if (s->state != ST_CONNECTING)
+		return;
+	u32 ev = hostio_ready(i->hfd, &i->host);
+	if (!(ev & (EPOLLOUT | EPOLLERR | EPOLLHUP)))
+		return;
+	int r = errno_of(i);
+	if (!r && (ev & EPOLLHUP) && !(ev & EPOLLIN))
+		r = -ECONNREFUSED;
+	mutex_lock(&s->lock);
+	bool mine = s->state == ST_CONNECTING;
+	if (mine)
+		s->state = r ? ST_CLOSED : ST_CONNECTED;
+	if (mine && r)
+		__atomic_store_n(&s->err, -r, __ATOMIC_RELAXED);
+	mutex_unlock(&s->lock);
+	if (mine && !r)
+		learn_name(i, false, &i->local);
+}
+
+static int host_tcp_connect(struct sock *s, const u8 *addr, u32 len, int flags)
+{
+	struct inet_sock *i = inet_of(s);
+	(void)addr;
+	(void)len;
+	bool was = s->state == ST_CONNECTING;
+	u64 deadline = 0;
+	for (;;) {
+		u32 gen = i->host.gen;
+		check_connected(s);
+		if (s->state != ST_CONNECTING)
+			break;
+		if (flags & MSG_DONTWAIT)
+			return -EALREADY;
+		int r = wait_host(i, EPOLLOUT, gen, s->sndtimeo, &deadline);
+		if (r)
+			return r == -EAGAIN ? -EINPROGRESS : r;
+	}
+	if (s->state == ST_CONNECTED)
+		return was || __atomic_exchange_n(&i->told, false, __ATOMIC_RELAXED) ? 0 : -EISCONN;
+	int r = sock_take_err(s);
+	return r ? r : -ECONNABORTED;
+}
+
+// The socket is ST_CONNECTING and from here on the host's.
+int host_connect(struct sock *s, const struct iaddr *to, int flags)
+{
+	struct inet_sock *i = inet_of(s);
+	u8 a[ADDR_MAX];
+	int h = -1, r = may_connect();
+	if (r)
+		goto out;
+	u16 family = family_for(to);
+	h = open_socket(i, family, SOCK_STREAM);
+	if (h < 0) {
+		r = h;
+		goto out;
+	}
+	push_options(i, h);
+	i->hfd = h;
+	i->remote = *to;
+	r = hc_connect(h, a, inet_put_addr(family, to, a));
+	if (r && r != -EINPROGRESS) {
+		host_close(i);
+		goto out;
+	}
+	i->host_only = true;
+	i->told = r && (flags & MSG_DONTWAIT);
+	__atomic_store_n(&s->ops, &host_tcp_ops, __ATOMIC_RELEASE);
+	if (!r) {
+		mutex_lock(&s->lock);
+		s->state = ST_CONNECTED;
+		mutex_unlock(&s->lock);
+		learn_name(i, false, &i->local);
+		sock_wake_poll(s, EPOLLOUT);
+		return 0;
+	}
+	if (flags & MSG_DONTWAIT)
+		return -EINPROGRESS;
+	return host_tcp_connect(s, NULL, 0, flags);
+out:
+	mutex_lock(&s->lock);
+	s->state = ST_IDLE;
+	mutex_unlock(&s->lock);
+	return r;
+}
+
+static void *bounce(char *stack, size_t n) { return n <= STACK_CHUNK ? stack : kmalloc(n); }
+static void bounce_free(void *p, char *stack)
+{
+	if (p != stack)
+		kfree(p);
+}
+
+static int not_connected(struct sock *s, bool sending)
+{
+	check_connected(s);
+	int r = sock_take_err(s);
+	if (r)
+		return r;
+	if (s->state == ST_CONNECTING)
+		return -EAGAIN;
+	if (s->state == ST_CONNECTED)
+		return 0;
+	return sending ? -EPIPE : -ENOTCONN;
+}
+
+static ssize_t host_tcp_send(struct sock *s, struct sock_msg *m, int flags)
+{
+	struct inet_sock *i = inet_of(s);
+	char stack[STACK_CHUNK];
+	u64 deadline = 0;
+	ssize_t done = 0;
+	long r = not_connected(s, true);
+	if (r)
+		return r;
+	if (s->shut & SHUT_SND)
+		return -EPIPE;
+	size_t size = min(m->it->left, (size_t)CHUNK);
+	char *buf = bounce(stack, size);
+	if (!buf)
+		return -ENOBUFS;
+	while (m->it->left && !r) {
+		struct iter saved = *m->it;
+		size_t n = iter_get(m->it, buf, min(size, m->it->left)), sent = 0;
+		if (!n) {
+			r = iter_fault_in(m->it, false);
+			continue;
+		}
+		while (sent < n && !r) {
+			u32 gen = i->host.gen;
+			long k = hc_send(i->hfd, buf + sent, n - sent, MSG_NOSIGNAL | (flags & MSG_MORE), NULL, 0);
+			if (k > 0) {
+				sent += (size_t)k;
+				if (sent < n)
+					hostio_used_up(&i->host, EPOLLOUT, gen);
+			} else if (k != -EAGAIN) {
+				r = k ? k : -EPIPE;
+			} else if (flags & MSG_DONTWAIT) {
+				hostio_used_up(&i->host, EPOLLOUT, gen);
+				r = -EAGAIN;
+			} else {
+				r = wait_host(i, EPOLLOUT, gen, s->sndtimeo, &deadline);
+			}
+		}
+		done += (ssize_t)sent;
+		if (sent < n) {
+			iter_revert(m->it, &saved);
+			iter_advance(m->it, sent);
+		}
+	}
+	hostio_unsure(&i->host, EPOLLOUT);
+	bounce_free(buf, stack);
+	return done ? done : r;
+}
+
+static ssize_t host_tcp_recv(struct sock *s, struct sock_msg *m, int flags)
+{
+	struct inet_sock *i = inet_of(s);
+	char stack[STACK_CHUNK];
+	u64 deadline = 0;
+	ssize_t done = 0;
+	long r = not_connected(s, false);
+	m->alen = 0;
+	if (r)
+		return r;
+	if (s->shut & SHUT_RCV)
+		return 0;
+	size_t target = flags & MSG_WAITALL ? m->it->left : min((size_t)s->rcvlowat, m->it->left);
+	size_t size = max(min(m->it->left, (size_t)CHUNK), (size_t)1);
+	char *buf = bounce(stack, size);
+	if (!buf)
+		return -ENOBUFS;
+	while (m->it->left && !r) {
+		u32 gen = i->host.gen;
+		size_t want = min(size, m->it->left);
+		long k = hc_recv(i->hfd, buf, want, flags & MSG_PEEK, NULL, NULL);
+		if (k > 0) {
+			size_t put = 0;
+			while (put < (size_t)k && !r) {
+				put += flags & MSG_TRUNC ? (size_t)k : iter_put(m->it, buf + put, (size_t)k - put);
+				if (put < (size_t)k)
+					r = iter_fault_in(m->it, true);
+			}
+			if (flags & MSG_TRUNC)
+				iter_advance(m->it, (size_t)k);
+			done += (ssize_t)put;
+			if ((size_t)k < want)
+				hostio_used_up(&i->host, EPOLLIN, gen);
+			if ((size_t)done >= target || (flags & MSG_PEEK))
+				break;
+		} else if (k == 0) {
+			break;
+		} else if (k != -EAGAIN) {
+			r = k;
+		} else if (done && (size_t)done >= target) {
+			break;
+		} else if (flags & MSG_DONTWAIT) {
+			hostio_used_up(&i->host, EPOLLIN, gen);
+			r = -EAGAIN;
+		} else {
+			r = wait_host(i, EPOLLIN | EPOLLRDHUP, gen, s->rcvtimeo, &deadline);
+		}
+	}
+	if (done)
+		hostio_unsure(&i->host, i->host.events & EPOLLIN);
+	bounce_free(buf, stack);
+	return done ? done : r;
+}
+
+static u32 host_tcp_poll(struct sock *s, struct poll_table *pt)
+{
+	struct inet_sock *i = inet_of(s);
+	poll_wait(pt, &s->pollq);
+	check_connected(s);
+	if (s->state == ST_CLOSED)
+		return EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM | EPOLLHUP | EPOLLRDHUP | (s->err ? EPOLLERR : 0);
+	if (s->state == ST_CONNECTING)
+		return 0;
+	u32 h = hostio_ready(i->hfd, &i->host), ev = h & (EPOLLERR | EPOLLHUP | EPOLLRDHUP);
+	if (h & (EPOLLIN | EPOLLRDHUP | EPOLLHUP) || (s->shut & SHUT_RCV))
+		ev |= EPOLLIN | EPOLLRDNORM;
+	if (h & EPOLLOUT || (s->shut & SHUT_SND))
+		ev |= EPOLLOUT | EPOLLWRNORM;
+	if (s->err)
+		ev |= EPOLLERR;
+	return ev;
+}
+
+static int host_tcp_shutdown(struct sock *s, u32 bits)
+{
+	struct inet_sock *i = inet_of(s);
+	check_connected(s);
+	if (s->state != ST_CONNECTED)
+		return -ENOTCONN;
+	int r = hc_shutdown(i->hfd, (int)bits - 1);
+	if (r == -ENOTCONN && s->shut)
+		r = 0;
+	mutex_lock(&s->lock);
+	s->shut |= (u8)bits;
+	mutex_unlock(&s->lock);
+	sock_wake_poll(s, 0);
+	return r;
+}
+
+static void host_tcp_release(struct sock *s)
+{
+	struct inet_sock *i = inet_of(s);
+	mutex_lock(&s->lock);
+	s->dead = true;
+	s->state = ST_CLOSED;
+	mutex_unlock(&s->lock);
+	if (s->linger && i->hfd >= 0) {
+		int l[2] = { 1, (int)s->linger_sec };
+		(void)hc_setsockopt(i->hfd, SOL_SOCKET, SO_LINGER, l, sizeof(l));
+	}
+	host_close(i);
+	inet_unbind(i);
+}
+
+static int host_getopt(struct sock *s, int level, int opt, void *val, u32 *len)
+{
+	struct inet_sock *i = inet_of(s);
+	check_connected(s);
+	if (level == SOL_SOCKET && opt == SO_ERROR && !s->err && i->hfd >= 0)
+		return opt_put_int(-errno_of(i), val, len);
+	return inet_getopt(s, level, opt, val, len);
+}
+
+const struct sock_ops host_tcp_ops = {
+	.connect = host_tcp_connect,
+	.getname = inet_getname,
+	.send = host_tcp_send,
+	.recv = host_tcp_recv,
+	.shutdown = host_tcp_shutdown,
+	.poll = host_tcp_poll,
+	.getopt = host_getopt,
+	.setopt = inet_setopt,
+	.release = host_tcp_release,
+	.free = inet_free,
+};
+
+// --- listeners
+
+int host_listen(struct inet_sock *i, int backlog)
+{
+	u8 a[ADDR_MAX];
+	int one = 1, zero = 0, r;
+	if (i->hfd >= 0)
+		return hc_listen(i->hfd, backlog);
+	u16 family = family_for(&i->local);
+	int h = open_socket(i, family, SOCK_STREAM);
+	if (h == -EAFNOSUPPORT && ip_is_any(i->local.ip)) { // a host without IPv6
+		family = AF_INET;
+		h = open_socket(i, family, SOCK_STREAM);
+	}
+	if (h < 0)
+		return h;
+	i->hfd = h;
+	(void)hc_setsockopt(h, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (family == AF_INET6)
+		(void)hc_setsockopt(h, IPPROTO_IPV6, 26 /* IPV6_V6ONLY */, i->v6only ? &one : &zero, sizeof(one));
+	push_options(i, h);
+	struct iaddr at = i->local;
+	r = hc_bind(h, a, inet_put_addr(family, &at, a));
+	if (!r)
+		r = hc_listen(h, backlog);
+	if (r) {
+		pr_warn("the host does not let us listen on port %u: error %d\n", i->local.port, -r);
+		host_close(i);
+	}
+	return r;
+}
+
+bool host_acceptable(struct inet_sock *l) { return hostio_ready(l->hfd, &l->host) & EPOLLIN; }
+
+int host_accept(struct inet_sock *l, struct sock **out)
+{
+	u8 a[ADDR_MAX];
+	u32 len = sizeof(struct sockaddr_in6), gen = l->host.gen;
+	int h = hc_accept(l->hfd, a, &len);
+	if (h < 0) {
+		if (h == -EAGAIN)
+			hostio_used_up(&l->host, EPOLLIN, gen);
+		return h;
+	}
+	hostio_unsure(&l->host, EPOLLIN);
+	struct inet_sock *c = inet_new(l->s.family, SOCK_STREAM, &host_tcp_ops);
+	int r = c ? hostio_watch_state(h, &c->s.pollq, &c->host) : -ENOMEM;
+	if (r < 0) {
+		kfree(c);
+		hc_close(h);
+		return r;
+	}
+	c->hfd = h;
+	c->host_only = true;
+	c->s.state = ST_CONNECTED;
+	parse_host_addr(a, len, &c->remote);
+	c->local = l->local;
+	learn_name(c, false, &c->local);
+	c->s.keepalive = l->s.keepalive;
+	if (l->opts && (c->opts = kmalloc(sizeof(*c->opts))))
+		memcpy(c->opts, l->opts, sizeof(*c->opts));
+	push_options(c, h);
+	*out = &c->s;
+	return 0;
+}
+
+// --- datagrams
+
+int host_udp_open(struct inet_sock *i, bool bind)
+{
+	u8 a[ADDR_MAX];
+	int r = 0;
+	if (i->hfd >= 0)
+		return 0;
+	mutex_lock(&i->host_lock);
+	bool have = i->hfd >= 0;
+	mutex_unlock(&i->host_lock);
+	if (have)
+		return 0;
+	u16 family = i->s.family == AF_INET6 && !ip_is_v4(i->remote.ip) && bind ? family_for(&i->local) : AF_INET;
+	int h = open_socket(i, family, SOCK_DGRAM);
+	if (h < 0)
+		return h;
+	if (bind)
+		r = hc_bind(h, a, inet_put_addr(family, &i->local, a));
+	mutex_lock(&i->host_lock);
+	have = i->hfd >= 0;
+	if (!r && !have)
+		i->hfd = h;
+	mutex_unlock(&i->host_lock);
+	if (r || have) {
+		hostio_unwatch(h);
+		hc_close(h);
+	}
+	return r;
+}
+
+int host_udp_connect(struct inet_sock *i, const struct iaddr *to, struct iaddr *local)
+{
+	u8 a[ADDR_MAX];
+	int r = may_connect();
+	if (r)
+		return r;
+	if (i->hfd < 0) {
+		u16 family = family_for(to);
+		int h = open_socket(i, family, SOCK_DGRAM);
+		if (h < 0)
+			return h;
+		i->hfd = h;
+	}
+	r = hc_connect(i->hfd, a, inet_put_addr(family_for(to), to, a));
+	if (!r) {
+		u16 port = local->port;
+		learn_name(i, false, local);
+		local->port = port;
+	}
+	return r;
+}
+
+ssize_t host_udp_send(struct inet_sock *i, struct sock_msg *m, const struct iaddr *to, int flags)
+{
+	u8 a[ADDR_MAX];
+	char stack[STACK_CHUNK];
+	size_t n = m->it->left, got = 0;
+	u64 deadline = 0;
+	long r = i->hfd >= 0 && host_may_listen(i->local.port) ? 0 : may_connect(); // a published port may answer
+	if (!r && i->hfd < 0) {
+		int h = open_socket(i, family_for(to), SOCK_DGRAM);
+		if (h < 0)
+			return h;
+		i->hfd = h;
+	}
+	if (r)
+		return r;
+	char *buf = bounce(stack, n);
+	if (!buf)
+		return -ENOBUFS;
+	while ((got += iter_get(m->it, buf + got, n - got)) < n)
+		if ((r = iter_fault_in(m->it, false)))
+			goto out;
+	do {
+		u32 gen = i->host.gen;
+		bool connected = i->s.state == ST_CONNECTED && !m->alen;
+		r = hc_send(i->hfd, buf, n, MSG_NOSIGNAL, connected ? NULL : a, connected ? 0 : inet_put_addr(family_for(to), to, a));
+		if (r != -EAGAIN || (flags & MSG_DONTWAIT))
+			break;
+		r = wait_host(i, EPOLLOUT, gen, i->s.sndtimeo, &deadline);
+	} while (!r);
+out:
+	bounce_free(buf, stack);
+	return r;
+}
+
+ssize_t host_udp_recv(struct inet_sock *i, struct sock_msg *m, int flags)
+{
+	u8 a[ADDR_MAX];
+	char stack[STACK_CHUNK];
+	u32 alen = sizeof(struct sockaddr_in6), gen = i->host.gen;
+	size_t left = m->it->left, want = min(left + 1, (size_t)CHUNK), got = 0; // one more byte shows truncation
+	char *buf = bounce(stack, want);
+	if (!buf)
+		return -ENOBUFS;
+	long n = hc_recv(i->hfd, buf, want, flags & MSG_PEEK, a, &alen);
+	if (n < 0) {
+		if (n == -EAGAIN)
+			hostio_used_up(&i->host, EPOLLIN, gen);
+		goto out;
+	}
+	hostio_unsure(&i->host, EPOLLIN);
+	if ((size_t)n > left) {
+		m->flags |= MSG_TRUNC;
+		n = (long)left;
+	}
+	while ((got += iter_put(m->it, buf + got, (size_t)n - got)) < (size_t)n)
+		if (iter_fault_in(m->it, true)) {
+			n = -EFAULT;
+			goto out;
+		}
+	if (m->addr) {
+		struct iaddr from;
+		parse_host_addr(a, alen, &from);
+		m->alen = inet_put_addr(i->s.family, &from, m->addr);
+	}
+out:
+	bounce_free(buf, stack);
+	return n;
+}

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+// Options of levels IP, IPv6, TCP and UDP; ip(7), ipv6(7), tcp(7). Most are integers without an effect on a loopback: they
+// are kept and given back. Takes no locks: each is one word.
+#include "kernel/net/inet.h"
+#include "kernel/include/log.h"
+#include <linux/tcp.h>
+
+struct int_opt {
+	u8 opt;
+	int def, low, high;
+};
+
+static const struct int_opt ip_opts[] = {
+	{ IP_TOS, 0, 0, 255 }, { IP_TTL, 64, -1, 255 }, { IP_HDRINCL, 0, 0, 0 }, { IP_RECVOPTS, 0, 0, 1 }, { IP_RETOPTS, 0, 0, 1 },
+	{ IP_PKTINFO, 0, 0, 1 }, { IP_MTU_DISCOVER, 1, 0, 5 }, { IP_RECVERR, 0, 0, 1 }, { IP_RECVTTL, 0, 0, 1 },
+	{ IP_RECVTOS, 0, 0, 1 }, { IP_FREEBIND, 0, 0, 1 }, { IP_BIND_ADDRESS_NO_PORT, 0, 0, 1 }, { IP_RECVORIGDSTADDR, 0, 0, 1 },
+	{ IP_MULTICAST_TTL, 1, -1, 255 }, { IP_MULTICAST_LOOP, 1, 0, 1 }, { IP_MULTICAST_ALL, 1, 0, 1 }, { IP_MINTTL, 0, 0, 255 },
+};
+static const struct int_opt ip6_opts[] = {
+	{ IPV6_UNICAST_HOPS, 64, -1, 255 }, { IPV6_MULTICAST_HOPS, 1, -1, 255 }, { IPV6_MULTICAST_LOOP, 1, 0, 1 },
+	{ IPV6_MULTICAST_IF, 0, 0, 1 }, { IPV6_RECVPKTINFO, 0, 0, 1 }, { IPV6_2292PKTINFO, 0, 0, 1 }, { IPV6_RECVHOPLIMIT, 0, 0, 1 },
+	{ IPV6_TCLASS, 0, -1, 255 }, { IPV6_RECVTCLASS, 0, 0, 1 }, { IPV6_RECVERR, 0, 0, 1 }, { IPV6_MTU_DISCOVER, 1, 0, 5 },
+	{ IPV6_DONTFRAG, 0, 0, 1 }, { IPV6_AUTOFLOWLABEL, 1, 0, 1 }, { IPV6_ADDR_PREFERENCES, 0, 0, 0xffff },
+};
+static const struct int_opt tcp_opts[] = {
+	{ TCP_NODELAY, 0, 0, 1 }, { TCP_MAXSEG, 65483, 88, 65535 }, { TCP_CORK, 0, 0, 1 }, { TCP_KEEPIDLE, 7200, 1, 32767 },
+	{ TCP_KEEPINTVL, 75, 1, 32767 }, { TCP_KEEPCNT, 9, 1, 127 }, { TCP_SYNCNT, 6, 1, 127 }, { TCP_LINGER2, 60, -1, 120 },
+	{ TCP_DEFER_ACCEPT, 0, 0, 0x7fffffff }, { TCP_WINDOW_CLAMP, 0, 0, 0x7fffffff }, { TCP_QUICKACK, 1, 0, 0x7fffffff },
+	{ TCP_USER_TIMEOUT, 0, 0, 0x7fffffff }, { TCP_FASTOPEN, 0, 0, 0x7fffffff }, { TCP_FASTOPEN_CONNECT, 0, 0, 1 },
+	{ TCP_NOTSENT_LOWAT, 0, 0, 0x7fffffff }, { TCP_THIN_LINEAR_TIMEOUTS, 0, 0, 1 },
+};
+
+static const struct int_opt *find(const struct int_opt *t, size_t n, int opt)
+{
+	for (size_t k = 0; k < n; k++)
+		if (t[k].opt == opt)
+			return &t[k];
+	return NULL;
+}
+
+// The table's row and the place of the value of one option; NULL: unknown.
+static const struct int_opt *lookup(struct inet_opts *o, int level, int opt, int **slot)
+{
+	const struct int_opt *t = NULL;
+	*slot = NULL;
+	if (level == IPPROTO_IP && (t = find(ip_opts, ARRAY_SIZE(ip_opts), opt)))
+		*slot = o ? &o->ip[opt % 64] : NULL;
+	else if (level == IPPROTO_IPV6 && (t = find(ip6_opts, ARRAY_SIZE(ip6_opts), opt)))
+		*slot = o ? &o->ip6[opt % 96] : NULL;
+	else if (level == IPPROTO_TCP && (t = find(tcp_opts, ARRAY_SIZE(tcp_opts), opt)))
+		*slot = o ? &o->tcp[opt % 48] : NULL;
+	return t;
+}
+
+static int value_of(struct inet_sock *i, int level, int opt)
+{
+	int *slot;
+	const struct int_opt *t = lookup(i->opts, level, opt, &slot);
+	return !t ? 0 : slot && *slot ? *slot - 1 : t->def;
+}
+
+static bool level_ok(struct sock *s, int level)
+{
+	return level == IPPROTO_IP || (level == IPPROTO_IPV6 && s->family == AF_INET6) ||
+	       (level == IPPROTO_TCP && s->type == SOCK_STREAM) || (level == IPPROTO_UDP && s->type == SOCK_DGRAM);
+}
+
+static int set_special(struct inet_sock *i, int level, int opt, const void *val, u32 len)
+{
+	int v = 0;
+	if (level == IPPROTO_IPV6 && opt == IPV6_V6ONLY) {
+		if (opt_int(val, len, &v) || i->bound)
+			return -EINVAL;
+		i->v6only = v;
+		return 0;
+	}
+	if (level == IPPROTO_TCP && opt == TCP_CONGESTION) {
+		bool known = (len >= 5 && !strncmp(val, "cubic", 5)) || (len >= 4 && !strncmp(val, "reno", 4));
+		return known ? 0 : -ENOENT;
+	}
+	if (level == IPPROTO_IP) {
+		switch (opt) {
+		case IP_ADD_MEMBERSHIP:
+		case IP_ADD_SOURCE_MEMBERSHIP:
+		case MCAST_JOIN_GROUP:
+			pr_once("multicast groups cannot be joined inside the enclave\n");
+			return -ENODEV;
+		case IP_DROP_MEMBERSHIP:
+		case MCAST_LEAVE_GROUP: return -EADDRNOTAVAIL;
+		case IP_MULTICAST_IF: return 0;
+		}
+	}
+	if (level == IPPROTO_IPV6 && (opt == IPV6_ADD_MEMBERSHIP || opt == MCAST_JOIN_GROUP)) {
+		pr_once("multicast groups cannot be joined inside the enclave\n");
+		return -ENODEV;
+	}
+	if (level == IPPROTO_UDP)
+		return opt == 1 /* UDP_CORK */ && !opt_int(val, len, &v) && !v ? 0 : -ENOPROTOOPT;
+	pr_debug("setsockopt(%d, %d): not supported\n", level, opt);
+	return -ENOPROTOOPT;
+}
+
+int inet_setopt(struct sock *s, int level, int opt, const void *val, u32 len)
+{
+	struct inet_sock *i = inet_of(s);
+	int v, *slot;
+	if (!level_ok(s, level))
+		return -ENOPROTOOPT;
+	const struct int_opt *t = lookup(NULL, level, opt, &slot);
+	if (!t)
+		return set_special(i, level, opt, val, len);
+	if (len >= sizeof(int))
+		memcpy(&v, val, sizeof(v));
+	else if (len >= 1 && level == IPPROTO_IP) // ip(7): a byte will do
+		v = *(const u8 *)val;
+	else
+		return -EINVAL;
+	if (t->low == 0 && t->high == 1)
+		v = !!v;
+	if (v < t->low || v > t->high)
+		return -EINVAL;
+	if (!i->opts) {
+		struct inet_opts *o = knew(struct inet_opts), *none = NULL;
+		if (!o)
+			return -ENOMEM;
+		if (!__atomic_compare_exchange_n(&i->opts, &none, o, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+			kfree(o);
+	}
+	if (v == -1 && t->low == -1)
+		v = t->def; // the system's default again
+	lookup(i->opts, level, opt, &slot);
+	*slot = v + 1;
+	if (level == IPPROTO_TCP)
+		host_setopt(i, level, opt, val, len);
+	return 0;
+}
+
+static int get_info(struct sock *s, void *val, u32 *len)
+{
+	struct tcp_info ti;
+	memset(&ti, 0, sizeof(ti));
+	ti.tcpi_state = (u8)tcp_state(s);
+	ti.tcpi_rto = 200000;
+	ti.tcpi_ato = 40000;
+	ti.tcpi_snd_mss = ti.tcpi_rcv_mss = ti.tcpi_advmss = 65483;
+	ti.tcpi_pmtu = 65535;
+	ti.tcpi_rtt = ti.tcpi_rcv_rtt = 10;
+	ti.tcpi_rttvar = 5;
+	ti.tcpi_snd_cwnd = 10;
+	ti.tcpi_snd_ssthresh = 0x7fffffff;
+	ti.tcpi_rcv_space = 65483;
+	if (s->state == ST_LISTEN) {
+		ti.tcpi_unacked = s->accept_n;
+		ti.tcpi_sacked = s->backlog;
+	}
+	*len = min(*len, (u32)sizeof(ti));
+	memcpy(val, &ti, *len);
+	return 0;
+}
+
+int inet_getopt(struct sock *s, int level, int opt, void *val, u32 *len)
+{
+	struct inet_sock *i = inet_of(s);
+	int *slot;
+	if (level == SOL_SOCKET || !level_ok(s, level))
+		return level == SOL_SOCKET || level == IPPROTO_TCP || level == IPPROTO_UDP ? -ENOPROTOOPT : -EOPNOTSUPP;
+	if (lookup(NULL, level, opt, &slot)) {
+		int v = value_of(i, level, opt);
+		if (level == IPPROTO_IP && *len >= 1 && *len < sizeof(int)) { // ip(7): a small buffer gets a byte
+			*(u8 *)val = (u8)v;
+			*len = 1;
+			return 0;
+		}
+		return opt_put_int(v, val, len);
+	}
+	if (level == IPPROTO_IPV6 && opt == IPV6_V6ONLY)
+		return opt_put_int(i->v6only, val, len);
+	if ((level == IPPROTO_IP && opt == IP_MTU) || (level == IPPROTO_IPV6 && opt == IPV6_MTU))
+		return s->state == ST_CONNECTED ? opt_put_int(65536, val, len) : -ENOTCONN;
+	if (level == IPPROTO_IP && opt == IP_OPTIONS) {
+		*len = 0;
+		return 0;
+	}
+	if (level == IPPROTO_TCP && opt == TCP_INFO)
+		return get_info(s, val, len);
+	if (level == IPPROTO_TCP && opt == TCP_CONGESTION) {
+		char name[16] = "cubic";
+		*len = min(*len, (u32)sizeof(name));
+		memcpy(val, name, *len);
+		return 0;
+	}
+	if (level == IPPROTO_UDP && opt == 1 /* UDP_CORK */)
+		return opt_put_int(0, val, len);
+	return -ENOPROTOOPT;
+}
+
+void inet_cmsg(struct sock *s, struct sock_msg *m, struct cmsg_out *c)
+{
+	struct inet_sock *i = inet_of(s);
+	if (likely(!i->opts) || s->type != SOCK_DGRAM)
+		return;
+	if (m->has_dst && value_of(i, IPPROTO_IP, IP_PKTINFO) && ip_is_v4(m->dst)) {
+		struct in_pktinfo pi = { .ipi_ifindex = 1 };
+		memcpy(&pi.ipi_addr, m->dst + 12, 4);
+		memcpy(&pi.ipi_spec_dst, m->dst + 12, 4);
+		(void)cmsg_put(c, IPPROTO_IP, IP_PKTINFO, &pi, sizeof(pi));
+	}
+	if (m->has_dst && s->family == AF_INET6 && value_of(i, IPPROTO_IPV6, IPV6_RECVPKTINFO)) {
+		struct in6_pktinfo_ {
+			u8 addr[16];
+			int ifindex;
+		} pi = { .ifindex = 1 };
+		memcpy(pi.addr, m->dst, 16);
+		(void)cmsg_put(c, IPPROTO_IPV6, IPV6_PKTINFO, &pi, sizeof(pi));
+	}
+	if (value_of(i, IPPROTO_IP, IP_RECVTTL) && s->family == AF_INET)
+		(void)cmsg_put(c, IPPROTO_IP, IP_TTL, &(int){ 64 }, sizeof(int));
+	if (value_of(i, IPPROTO_IP, IP_RECVTOS) && s->family == AF_INET)
+		(void)cmsg_put(c, IPPROTO_IP, IP_TOS, &(u8){ 0 }, 1);
+}

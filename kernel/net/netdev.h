@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// The network interfaces that programs see: lo, and coffer0 when the configuration lets connections out. coffer0 stands
+// for "the world through the host": it has an address of the shared range (RFC 6598), so that programs that ask whether
+// there is a network (AI_ADDRCONFIG) get the right answer.
+#pragma once
+#include "kernel/include/types.h"
+
+struct netdev {
+	const char *name;
+	int index;
+	u32 flags; // IFF_*
+	u32 mtu, hwtype;
+	u8 ip4[4];
+	u32 prefix4;
+	bool ip6_loopback; // has ::1/128
+};
+// Row n, or NULL behind the last.
+const struct netdev *netdev_row(u32 n);
+const struct netdev *netdev_by_name(const char *name);
+const struct netdev *netdev_by_index(int index);
+bool netdev_owns(const u8 *ip); // an address of ours that is not loopback

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+// NETLINK_ROUTE, as far as it answers questions: links, addresses, routes (rtnetlink(7)). glibc's getifaddrs and
+// getaddrinfo ask so. Nothing can be changed, and nothing ever changes. Locks: the socket's lock, inside packet.c.
+#include "kernel/net/families.h"
+#include "kernel/net/netdev.h"
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+
+#define MAX_REQUEST 8192u
+#define REPLY_MAX 2048u
+
+static u32 next_port = 0x80000000u;
+
+struct netlink_sock {
+	struct sock s;
+	u32 port, groups;
+};
+static inline struct netlink_sock *nl_of(struct sock *s) { return container_of(s, struct netlink_sock, s); }
+
+struct reply {
+	u8 data[REPLY_MAX];
+	u32 len, msg; // msg: where the open message begins
+};
+
+static void *put(struct reply *r, const void *v, u32 n)
+{
+	u32 room = ALIGN_UP(n, 4u);
+	if (r->len + room > REPLY_MAX)
+		return NULL;
+	void *at = r->data + r->len;
+	memset(at, 0, room);
+	memcpy(at, v, n);
+	r->len += room;
+	return at;
+}
+
+static void begin(struct reply *r, const struct nlmsghdr *q, u16 type, u16 flags, u32 port)
+{
+	struct nlmsghdr h = { .nlmsg_type = type, .nlmsg_flags = flags, .nlmsg_seq = q->nlmsg_seq, .nlmsg_pid = port };
+	r->msg = r->len;
+	put(r, &h, sizeof(h));
+}
+
+static void attr(struct reply *r, u16 type, const void *v, u32 n)
+{
+	struct rtattr a = { .rta_len = (u16)(sizeof(a) + n), .rta_type = type };
+	put(r, &a, sizeof(a));
+	put(r, v, n);
+}
+
+static void end(struct reply *r)
+{
+	u32 len = r->len - r->msg;
+	memcpy(r->data + r->msg, &len, sizeof(len));
+}
+
+static void put_link(struct reply *r, const struct nlmsghdr *q, u16 flags, u32 port, const struct netdev *d)
+{
+	static const u8 no_addr[6];
+	u32 txq = 1000;
+	u8 oper = 0; // unknown, as lo has it
+	struct ifinfomsg m = { .ifi_type = (u16)d->hwtype, .ifi_index = d->index, .ifi_flags = d->flags | 0x10000 };
+	begin(r, q, RTM_NEWLINK, flags, port);
+	put(r, &m, sizeof(m));
+	attr(r, IFLA_IFNAME, d->name, (u32)strlen(d->name) + 1);
+	attr(r, IFLA_TXQLEN, &txq, sizeof(txq));
+	attr(r, IFLA_OPERSTATE, &oper, sizeof(oper));
+	attr(r, IFLA_MTU, &d->mtu, sizeof(d->mtu));
+	if (d->index == 1) {
+		attr(r, IFLA_ADDRESS, no_addr, sizeof(no_addr));
+		attr(r, IFLA_BROADCAST, no_addr, sizeof(no_addr));
+	}
+	end(r);
+}
+
+static void put_addrs(struct reply *r, const struct nlmsghdr *q, u32 port, const struct netdev *d, u8 family)
+{
+	if (family == AF_UNSPEC || family == AF_INET) {
+		struct ifaddrmsg m = { AF_INET, (u8)d->prefix4, IFA_F_PERMANENT, d->index == 1 ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE, (u32)d->index };
+		begin(r, q, RTM_NEWADDR, NLM_F_MULTI, port);
+		put(r, &m, sizeof(m));
+		attr(r, IFA_ADDRESS, d->ip4, 4);
+		attr(r, IFA_LOCAL, d->ip4, 4);
+		attr(r, IFA_LABEL, d->name, (u32)strlen(d->name) + 1);
+		end(r);
+	}
+	if (d->ip6_loopback && (family == AF_UNSPEC || family == AF_INET6)) {
+		u8 one[16] = { [15] = 1 };
+		struct ifaddrmsg m = { AF_INET6, 128, IFA_F_PERMANENT, RT_SCOPE_HOST, (u32)d->index };
+		begin(r, q, RTM_NEWADDR, NLM_F_MULTI, port);
+		put(r, &m, sizeof(m));
+		attr(r, IFA_ADDRESS, one, 16);
+		end(r);
+	}
+}
+
+static void put_route(struct reply *r, const struct nlmsghdr *q, u32 port, u8 family)
+{
+	const struct netdev *d = netdev_row(1);
+	if (!d || (family != AF_UNSPEC && family != AF_INET))
+		return;
+	struct rtmsg m = { .rtm_family = AF_INET, .rtm_table = RT_TABLE_MAIN, .rtm_protocol = RTPROT_BOOT, .rtm_scope = RT_SCOPE_LINK, .rtm_type = RTN_UNICAST };
+	u32 table = RT_TABLE_MAIN;
+	begin(r, q, RTM_NEWROUTE, NLM_F_MULTI, port);
+	put(r, &m, sizeof(m));
+	attr(r, RTA_TABLE, &table, sizeof(table));
+	attr(r, RTA_OIF, &d->index, sizeof(d->index));
+	end(r);
+}
+
+static void put_error(struct reply *r, const struct nlmsghdr *q, u32 port, int err)
+{
+	struct nlmsgerr e = { .error = err, .msg = *q };
+	begin(r, q, NLMSG_ERROR, 0, port);
+	put(r, &e, sizeof(e));
+	end(r);
+}
+
+static int queue(struct netlink_sock *n, struct reply *r)
+{
+	struct iter it;
+	struct sockaddr_nl from = { .nl_family = AF_NETLINK };
+	struct sock_msg m = { .it = &it, .scm = NULL };
+	int err = 0;
+	if (!r->len)
+		return 0;
+	iter_kernel(&it, r->data, r->len);
+	struct packet *p = packet_new(&m, &err);
+	if (!p)
+		return err;
+	memcpy(p->addr, &from, sizeof(from));
+	p->alen = sizeof(from);
+	if (packet_put(&n->s, p, false))
+		return 0;
+	packet_free(p);
+	return -ENOBUFS;
+}
+
+// Answers one request; body: what follows its header.
+static int answer(struct netlink_sock *n, const struct nlmsghdr *q, const u8 *body, u32 len)
+{
+	struct reply *r = kzalloc(sizeof(*r));
+	const struct netdev *d;
+	int err = 0;
+	u8 family = len ? body[0] : AF_UNSPEC;
+	bool dump = (q->nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
+	if (!r)
+		return -ENOMEM;
+	if (!(q->nlmsg_flags & NLM_F_REQUEST) || q->nlmsg_type < NLMSG_MIN_TYPE)
+		goto out;
+	if (dump && (q->nlmsg_type == RTM_GETLINK || q->nlmsg_type == RTM_GETADDR || q->nlmsg_type == RTM_GETROUTE)) {
+		for (u32 k = 0; (d = netdev_row(k)); k++) {
+			if (q->nlmsg_type == RTM_GETLINK)
+				put_link(r, q, NLM_F_MULTI, n->port, d);
+			else if (q->nlmsg_type == RTM_GETADDR)
+				put_addrs(r, q, n->port, d, family);
+		}
+		if (q->nlmsg_type == RTM_GETROUTE)
+			put_route(r, q, n->port, family);
+		if ((err = queue(n, r)))
+			goto out;
+		r->len = 0;
+		int zero = 0;
+		begin(r, q, NLMSG_DONE, NLM_F_MULTI, n->port);
+		put(r, &zero, sizeof(zero));
+		end(r);
+	} else if (q->nlmsg_type == RTM_GETLINK && len >= sizeof(struct ifinfomsg)) {
+		struct ifinfomsg m;
+		memcpy(&m, body, sizeof(m));
+		d = netdev_by_index(m.ifi_index);
+		if (!m.ifi_index && len >= sizeof(m) + sizeof(struct rtattr)) { // asked by name
+			struct rtattr a;
+			char name[16] = "";
+			memcpy(&a, body + sizeof(m), sizeof(a));
+			if (a.rta_type == IFLA_IFNAME && a.rta_len > sizeof(a) && a.rta_len <= len - sizeof(m))
+				memcpy(name, body + sizeof(m) + sizeof(a), min((size_t)a.rta_len - sizeof(a), sizeof(name) - 1));
+			d = netdev_by_name(name);
+		}
+		if (d)
+			put_link(r, q, 0, n->port, d);
+		else
+			put_error(r, q, n->port, -ENODEV);
+	} else {
+		bool get = (q->nlmsg_type & 3) == 2;
+		put_error(r, q, n->port, get ? -EOPNOTSUPP : -EPERM);
+	}
+	if (!err)
+		err = queue(n, r);
+out:
+	kfree(r);
+	return err;
+}
+
+static ssize_t nl_send(struct sock *s, struct sock_msg *m, int flags)
+{
+	size_t n = m->it->left;
+	int err = 0;
+	(void)flags;
+	if (n > MAX_REQUEST)
+		return -EMSGSIZE;
+	struct packet *p = packet_new(m, &err);
+	if (!p)
+		return err;
+	u32 at = 0;
+	while (!err && n - at >= sizeof(struct nlmsghdr)) {
+		struct nlmsghdr h;
+		memcpy(&h, p->data + at, sizeof(h));
+		if (h.nlmsg_len < sizeof(h) || h.nlmsg_len > n - at)
+			break;
+		err = answer(nl_of(s), &h, (u8 *)p->data + at + sizeof(h), h.nlmsg_len - (u32)sizeof(h));
+		at += min(ALIGN_UP(h.nlmsg_len, 4u), (u32)(n - at));
+	}
+	packet_free(p);
+	return err ? err : (ssize_t)n;
+}
+
+static int nl_bind(struct sock *s, const u8 *addr, u32 len)
+{
+	struct sockaddr_nl a;
+	if (len < sizeof(a))
+		return -EINVAL;
+	memcpy(&a, addr, sizeof(a));
+	if (a.nl_family != AF_NETLINK)
+		return -EINVAL;
+	if (a.nl_pid)
+		nl_of(s)->port = a.nl_pid;
+	nl_of(s)->groups = a.nl_groups;
+	return 0;
+}
+
+static int nl_connect(struct sock *s, const u8 *addr, u32 len, int flags)
+{
+	struct sockaddr_nl a;
+	(void)s;
+	(void)flags;
+	if (len < sizeof(a))
+		return -EINVAL;
+	memcpy(&a, addr, sizeof(a));
+	return a.nl_family == AF_NETLINK && !a.nl_pid ? 0 : -EPERM;
+}
+
+static int nl_getname(struct sock *s, bool peer, u8 *addr)
+{
+	struct sockaddr_nl a = { .nl_family = AF_NETLINK };
+	if (!peer) {
+		a.nl_pid = nl_of(s)->port;
+		a.nl_groups = nl_of(s)->groups;
+	}
+	memcpy(addr, &a, sizeof(a));
+	return sizeof(a);
+}
+
+static u32 nl_poll(struct sock *s, struct poll_table *pt)
+{
+	poll_wait(pt, &s->pollq);
+	mutex_lock(&s->lock);
+	u32 ev = EPOLLOUT | EPOLLWRNORM | (list_empty(&s->pkts) ? 0 : EPOLLIN | EPOLLRDNORM);
+	mutex_unlock(&s->lock);
+	return ev;
+}
+
+static int nl_setopt(struct sock *s, int level, int opt, const void *val, u32 len)
+{
+	(void)s;
+	(void)val;
+	(void)len;
+	if (level != 270) // SOL_NETLINK
+		return -ENOPROTOOPT;
+	switch (opt) { // what only concerns events or the form of errors has no effect here
+	case NETLINK_ADD_MEMBERSHIP:
+	case NETLINK_DROP_MEMBERSHIP:
+	case NETLINK_PKTINFO:
+	case NETLINK_NO_ENOBUFS:
+	case NETLINK_EXT_ACK:
+	case NETLINK_GET_STRICT_CHK: return 0;
+	}
+	return -ENOPROTOOPT;
+}
+
+static void nl_release(struct sock *s)
+{
+	mutex_lock(&s->lock);
+	s->dead = true;
+	mutex_unlock(&s->lock);
+	packet_drop_all(s);
+}
+
+static void nl_free(struct sock *s) { kfree(nl_of(s)); }
+
+static const struct sock_ops netlink_ops = {
+	.bind = nl_bind,
+	.connect = nl_connect,
+	.getname = nl_getname,
+	.send = nl_send,
+	.recv = packet_recv,
+	.poll = nl_poll,
+	.setopt = nl_setopt,
+	.release = nl_release,
+	.free = nl_free,
+};
+
+struct sock *netlink_create(int type, int protocol, int *err)
+{
+	*err = type == SOCK_RAW || type == SOCK_DGRAM ? -EPROTONOSUPPORT : -ESOCKTNOSUPPORT;
+	if (*err == -ESOCKTNOSUPPORT || protocol != NETLINK_ROUTE)
+		return NULL;
+	struct netlink_sock *n = knew(struct netlink_sock);
+	*err = n ? 0 : -ENOMEM;
+	if (!n)
+		return NULL;
+	sock_init(&n->s, &netlink_ops, AF_NETLINK, (u16)type, (u16)protocol);
+	n->port = __atomic_fetch_add(&next_port, 1, __ATOMIC_RELAXED);
+	return &n->s;
+}
