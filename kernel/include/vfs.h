@@ -293,3 +293,5 @@ void locks_release_proc(struct file *f, struct fdtable *t);	// close: POSIX reco
 void locks_release_file(struct file *f);			// last close: flock, OFD locks
 void fsnotify(struct inode *dir, struct inode *ino, const char *name, u32 mask);	// inotify events; cheap when unwatched
 void fsnotify_name(struct dentry *d, u32 mask);
+// IN_MOVED_FROM and IN_MOVED_TO with one cookie, and IN_MOVE_SELF. Names are NUL-terminated.
+void fsnotify_move(struct inode *from, const char *from_name, struct inode *to, const char *to_name, struct inode *ino);

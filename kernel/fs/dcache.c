@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: Apache-2.0
+// The name cache. A dentry is one name in one directory, with its inode or (negative) the knowledge
+// that there is none. The cache itself holds one reference on each dentry in it, so that a dentry's last reference goes only after
+// it has left the cache, and dropping a reference is one atomic operation.
+// Locks: dcache_lock, a leaf: it guards hash chains, children lists, names, parents and inode pointers of
+// dentries, the mount table, and every process's cwd and root. Nothing is freed or called under it.
+#include "kernel/fs/fs.h"
+
+#define BUCKETS 16384u
+#define CACHE_MAX 65536u	// names kept before unused ones are trimmed
+#define TRIM_BATCH 128u
+#define INLINE_MIN 32u		// room for the name in the dentry, so that most renames fit in place
+
+struct mutex dcache_lock;
+static struct list table[BUCKETS];
+static struct list lru = LIST_INIT(lru);
+static u32 ncached;
+
+void dcache_init(void)
+{
+	for (u32 i = 0; i < BUCKETS; i++)
+		list_init(&table[i]);
+}
+
+struct dentry *d_find_locked(struct dentry *parent, const char *name, u32 len, u32 hash)
+{
+	struct list *head = &table[hash % BUCKETS];
+	for (struct list *l = head->next; l != head; l = l->next) {
+		struct dentry *d = list_entry(l, struct dentry, hash);
+		if (d->hashval == hash && d->parent == parent && d->len == len && !memcmp(d->name, name, len)) {
+			if (!d->referenced)
+				d->referenced = true;
+			return d;
+		}
+	}
+	return NULL;
+}
+
+struct dentry *d_new(struct dentry *parent, const char *name, u32 len, struct inode *inode)
+{
+	u32 room = max(len + 1, INLINE_MIN);
+	struct dentry *d = kmalloc(sizeof(*d) + room);
+	if (!d) {
+		inode_put(inode);
+		return NULL;
+	}
+	memset(d, 0, sizeof(*d));
+	ref_init(&d->ref, 1);
+	list_init(&d->hash);
+	list_init(&d->sibling);
+	list_init(&d->children);
+	list_init(&d->lru);
+	d->room = room;
+	d->name = d->iname;
+	memcpy(d->iname, name, len);
+	d->iname[len] = 0;
+	d->len = len;
+	d->inode = inode;
+	d->parent = parent ? parent : d;
+	if (parent) {
+		ref_get(&parent->ref);
+		d->hashval = name_hash(parent, name, len);
+	}
+	return d;
+}
+
+struct dentry *d_new_root(struct inode *inode) { return d_new(NULL, "/", 1, inode); }
+
+struct dentry *d_anon(struct inode *inode, const char *name)
+{
+	inode_get(inode);
+	return d_new(NULL, name, (u32)strlen(name), inode);
+}
+
+void d_get(struct dentry *d) { ref_get(&d->ref); }
+
+void d_put(struct dentry *d)
+{
+	while (d && ref_put(&d->ref)) {
+		struct dentry *parent = d->parent != d ? d->parent : NULL;
+		struct inode *ino = d->inode;
+		if (ino) {
+			if (!ino->nlink)
+				fs_event(NULL, ino, NULL, IN_DELETE_SELF);
+			inode_put(ino);
+		}
+		if (d->name != d->iname)
+			kfree(d->name);
+		kfree(d);
+		d = parent;
+	}
+}
+
+static void enter_locked(struct dentry *d)
+{
+	list_add(&d->hash, &table[d->hashval % BUCKETS]);
+	list_add(&d->sibling, &d->parent->children);
+	list_add(&d->lru, &lru);
+	d->hashed = true;
+	ref_get(&d->ref);
+	ncached++;
+}
+
+// Takes d out; its cache reference goes to the caller.
+static void leave_locked(struct dentry *d)
+{
+	list_del(&d->hash);
+	list_del(&d->sibling);
+	list_del(&d->lru);
+	d->hashed = false;
+	ncached--;
+}
+
+// Frees names that nobody uses, from the cold end, with a second chance for those looked up lately.
+static void trim(void)
+{
+	struct list victims = LIST_INIT(victims);
+	struct dentry *d;
+	mutex_lock(&dcache_lock);
+	for (u32 i = 0, n = 0; i < 8 * TRIM_BATCH && n < TRIM_BATCH && !list_empty(&lru); i++) {
+		d = list_entry(lru.prev, struct dentry, lru);
+		if (d->ref.n > 1 || d->referenced || d->mountpoint) {
+			d->referenced = false;
+			list_del(&d->lru);
+			list_add(&d->lru, &lru);
+			continue;
+		}
+		leave_locked(d);
+		list_add(&d->lru, &victims);
+		n++;
+	}
+	mutex_unlock(&dcache_lock);
+	while (!list_empty(&victims)) {
+		d = list_first(&victims, struct dentry, lru);
+		list_del(&d->lru);
+		d_put(d);
+	}
+}
+
+struct dentry *d_add(struct dentry *d)
+{
+	mutex_lock(&dcache_lock);
+	struct dentry *old = d_find_locked(d->parent, d->name, d->len, d->hashval);
+	if (old)
+		ref_get(&old->ref);
+	else
+		enter_locked(d);
+	bool full = ncached > CACHE_MAX;
+	mutex_unlock(&dcache_lock);
+	if (old) {
+		d_put(d);
+		return old;
+	}
+	if (unlikely(full))
+		trim();
+	return d;
+}
+
+void d_instantiate(struct dentry *d, struct inode *inode)
+{
+	mutex_lock(&dcache_lock);
+	d->inode = inode;
+	mutex_unlock(&dcache_lock);
+}
+
+void d_drop(struct dentry *d)
+{
+	mutex_lock(&dcache_lock);
+	bool was = d->hashed;
+	if (was)
+		leave_locked(d);
+	mutex_unlock(&dcache_lock);
+	if (was)
+		d_put(d);
+}
+
+// Memory for a name of `len` bytes that d cannot hold itself. False: out of memory.
+static bool name_room(struct dentry *d, u32 len, char **mem)
+{
+	*mem = len < d->room ? NULL : kmalloc(len + 1);
+	return *mem || len < d->room;
+}
+
+// Gives d a place in the tree. The old external name goes to *mem, the old parent is returned: the caller drops both.
+static struct dentry *place_locked(struct dentry *d, struct dentry *parent, const char *name, u32 len, char **mem)
+{
+	char *old = d->name != d->iname ? d->name : NULL;
+	struct dentry *was = d->parent;
+	char *to = *mem ? *mem : d->iname;
+	memmove(to, name, len);
+	to[len] = 0;
+	d->name = to;
+	d->len = len;
+	*mem = old;
+	d->parent = parent;
+	d->hashval = name_hash(parent, to, len);
+	return was;
+}
+
+int d_move(struct dentry *d, struct dentry *to)
+{
+	char *mem;
+	if (!name_room(d, to->len, &mem))
+		return -ENOMEM;
+	mutex_lock(&dcache_lock);
+	bool d_was = d->hashed, to_was = to->hashed;
+	if (d_was)
+		leave_locked(d);
+	if (to_was)
+		leave_locked(to);
+	ref_get(&to->parent->ref);
+	struct dentry *parent = place_locked(d, to->parent, to->name, to->len, &mem);
+	enter_locked(d);
+	mutex_unlock(&dcache_lock);
+	kfree(mem);
+	if (d_was)
+		d_put(d);
+	if (to_was)
+		d_put(to);
+	d_put(parent);
+	return 0;
+}
+
+int d_exchange(struct dentry *a, struct dentry *b)
+{
+	char *ma, *mb = NULL, *na = kstrndup(a->name, a->len);
+	if (!na)
+		return -ENOMEM;
+	if (!name_room(a, b->len, &ma) || !name_room(b, a->len, &mb)) {
+		kfree(na);
+		kfree(ma);
+		return -ENOMEM;
+	}
+	u32 la = a->len;
+	mutex_lock(&dcache_lock);
+	bool wa = a->hashed, wb = b->hashed;
+	if (wa)
+		leave_locked(a);
+	if (wb)
+		leave_locked(b);
+	// The two references on the parents change owners.
+	struct dentry *pa = a->parent;
+	place_locked(a, b->parent, b->name, b->len, &ma);
+	place_locked(b, pa, na, la, &mb);
+	enter_locked(a);
+	enter_locked(b);
+	mutex_unlock(&dcache_lock);
+	kfree(na);
+	kfree(ma);
+	kfree(mb);
+	if (wa)
+		d_put(a);
+	if (wb)
+		d_put(b);
+	return 0;
+}
+
+bool d_ancestor(struct dentry *a, struct dentry *d)
+{
+	bool yes = false;
+	mutex_lock(&dcache_lock);
+	for (;; d = d->parent) {
+		if (d == a)
+			yes = true;
+		if (yes || d->parent == d)
+			break;
+	}
+	mutex_unlock(&dcache_lock);
+	return yes;
+}
+
+struct dentry *d_lookup(struct dentry *dir, const char *name, u32 len)
+{
+	struct inode *di = dir->inode, *ino = NULL;
+	if (!di->iops || !di->iops->lookup)
+		return ERR_PTR(-ENOTDIR);
+	bool cached = !di->iops->no_cache;
+	if (cached) {
+		mutex_lock(&dcache_lock);
+		struct dentry *d = d_find_locked(dir, name, len, name_hash(dir, name, len));
+		if (d)
+			ref_get(&d->ref);
+		mutex_unlock(&dcache_lock);
+		if (d)
+			return d;
+	}
+	int r = di->iops->lookup(di, name, len, &ino);
+	if (r && r != -ENOENT)
+		return ERR_PTR(r);
+	struct dentry *d = d_new(dir, name, len, r ? NULL : ino);
+	if (!d)
+		return ERR_PTR(-ENOMEM);
+	// Names of a removed directory must not come back to life in the cache.
+	return cached && di->nlink ? d_add(d) : d;
+}
+
+void dentry_name(struct dentry *d, char buf[NAME_MAX_ + 1])
+{
+	mutex_lock(&dcache_lock);
+	memcpy(buf, d->name, d->len);
+	buf[d->len] = 0;
+	mutex_unlock(&dcache_lock);
+}
+
+void dcache_invalidate(struct inode *dir, const char *name, u32 len)
+{
+	struct dentry *d, *found = NULL;
+	mutex_lock(&dcache_lock);
+	for (struct list *l = lru.next; l != &lru && !found; l = l->next) {
+		d = list_entry(l, struct dentry, lru);
+		if (d->parent->inode == dir && d->len == len && !memcmp(d->name, name, len))
+			found = d;
+	}
+	if (found)
+		leave_locked(found);
+	mutex_unlock(&dcache_lock);
+	d_put(found);
+}
+
+void dcache_drop_super(struct super *sb)
+{
+	struct dentry *d;
+	for (bool more = true; more;) {
+		struct list victims = LIST_INIT(victims);
+		more = false;
+		mutex_lock(&dcache_lock);
+		for (struct list *l = lru.next, *next; l != &lru; l = next) {
+			next = l->next;
+			d = list_entry(l, struct dentry, lru);
+			struct inode *i = d->inode ? d->inode : d->parent->inode;
+			// Leaves first; their parents become leaves for the next round.
+			if (i->sb != sb || d->ref.n > 1)
+				continue;
+			leave_locked(d);
+			list_add(&d->lru, &victims);
+			more = true;
+		}
+		mutex_unlock(&dcache_lock);
+		while (!list_empty(&victims)) {
+			d = list_first(&victims, struct dentry, lru);
+			list_del(&d->lru);
+			d_put(d);
+		}
+	}
+}

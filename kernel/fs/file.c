@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// Open file objects: memory, references, nameless files. The memory of a struct file is only ever
+// reused for another struct file, so that fd_get may take a reference without a lock and look afterwards whether it got the right one.
+// Locks: pool_lock (leaf).
+#include "kernel/fs/fs.h"
+
+#define CHUNK 64u	// files made at a time
+
+static struct mutex pool_lock;
+static struct file *pool;	// free ones, linked through priv
+static struct inode *anon_inode;
+static struct super *anon_super;
+
+static bool pool_grow(void)
+{
+	struct file *f = kzalloc(sizeof(*f) * CHUNK);
+	if (!f)
+		return false;
+	mutex_lock(&pool_lock);
+	for (u32 i = 0; i < CHUNK; i++) {
+		f[i].priv = pool;
+		pool = &f[i];
+	}
+	mutex_unlock(&pool_lock);
+	return true;
+}
+
+struct file *file_new(u32 flags)
+{
+	struct file *f;
+	for (;;) {
+		mutex_lock(&pool_lock);
+		if ((f = pool))
+			pool = f->priv;
+		mutex_unlock(&pool_lock);
+		if (likely(f))
+			break;
+		if (!pool_grow())
+			return NULL;
+	}
+	f->flags = flags;
+	f->ops = NULL;
+	f->inode = NULL;
+	f->path = (struct path){0};
+	f->pos = 0;
+	mutex_init(&f->pos_lock);
+	f->priv = NULL;
+	f->fasync_owner = 0;
+	list_init(&f->epoll_links);
+	mutex_init(&f->epoll_lock);
+	f->dir_version = 0;
+	f->has_posix_locks = false;
+	__atomic_store_n(&f->ref.n, 1, __ATOMIC_RELEASE);
+	return f;
+}
+
+struct file *file_alloc(const struct file_ops *ops, struct inode *ino, u32 flags, void *priv)
+{
+	struct file *f = file_new(flags);
+	if (!f)
+		return ERR_PTR(-ENOMEM);
+	f->ops = ops;
+	f->inode = ino;
+	inode_get(ino);
+	f->priv = priv;
+	return f;
+}
+
+void file_get(struct file *f) { ref_get(&f->ref); }
+
+static void file_last(struct file *f)
+{
+	struct inode *ino = f->inode;
+	if (f->flags & O_PATH)
+		goto free;
+	if (f->path.dentry)
+		fsnotify_name(f->path.dentry, can_write(f) ? IN_CLOSE_WRITE : IN_CLOSE_NOWRITE);
+	if (unlikely(!list_empty(&f->epoll_links)))
+		epoll_file_closing(f);
+	if (ino && unlikely(ino->locks))
+		locks_release_file(f);
+	if (f->ops && f->ops->release)
+		f->ops->release(f);
+	if (ino && is_reg(ino) && can_write(f))
+		__atomic_fetch_sub(&ino->writers, 1, __ATOMIC_RELEASE);
+free:
+	path_put(&f->path);
+	inode_put(ino);
+	mutex_lock(&pool_lock);
+	f->priv = pool;
+	pool = f;
+	mutex_unlock(&pool_lock);
+}
+
+void file_put(struct file *f)
+{
+	if (f && ref_put(&f->ref))
+		file_last(f);
+}
+
+struct file *anon_file(const char *name, const struct file_ops *ops, u32 flags, void *priv)
+{
+	char full[64];
+	snprintf(full, sizeof(full), "anon_inode:%s", name);
+	struct file *f = file_alloc(ops, anon_inode, flags, priv);
+	if (IS_ERR(f))
+		return f;
+	f->path.dentry = d_anon(anon_inode, full);
+	if (!f->path.dentry) {
+		f->ops = NULL; // the caller keeps what priv stands for
+		file_put(f);
+		return ERR_PTR(-ENOMEM);
+	}
+	f->path.mnt = anon_mnt;
+	mount_get(anon_mnt);
+	return f;
+}
+
+ssize_t file_read_kernel(struct file *f, void *buf, size_t n, u64 pos)
+{
+	size_t done = 0;
+	if (!f->ops->read)
+		return -EINVAL;
+	while (done < n) {
+		struct iter it;
+		u64 at = pos + done;
+		iter_kernel(&it, (char *)buf + done, n - done);
+		ssize_t r = f->ops->read(f, &it, &at);
+		if (r < 0)
+			return done ? (ssize_t)done : r;
+		if (!r)
+			break;
+		done += (size_t)r;
+	}
+	return (ssize_t)done;
+}
+
+ssize_t file_write_kernel(struct file *f, const void *buf, size_t n, u64 pos)
+{
+	struct iter it;
+	if (!f->ops->write)
+		return -EINVAL;
+	iter_kernel(&it, (void *)buf, n);
+	return f->ops->write(f, &it, &pos);
+}
+
+int anon_init(void)
+{
+	anon_super = super_new("anon_inodefs", NULL, 0x09041934);
+	if (!anon_super)
+		return -ENOMEM;
+	anon_inode = inode_new(anon_super, 0600);
+	struct inode *root = inode_new(anon_super, S_IFDIR | 0555);
+	if (!anon_inode || !root)
+		return -ENOMEM;
+	anon_super->root = root;
+	super_get(anon_super);
+	anon_mnt = mount_new(anon_super, NULL, "anon_inodefs", 0);
+	return anon_mnt ? 0 : -ENOMEM;
+}

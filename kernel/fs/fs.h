@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the files of the VFS core share with each other and nobody else needs.
+#pragma once
+#include "kernel/include/ipc.h"
+#include "kernel/include/kstring.h"
+#include "kernel/include/log.h"
+#include "kernel/include/task.h"
+#include "kernel/include/vfs.h"
+#include <linux/capability.h>
+#include <linux/inotify.h>
+#include <linux/mount.h>
+
+// lseek(2); linux/fs.h would bring in too much else
+#ifndef SEEK_SET
+#define SEEK_SET 0
+#define SEEK_CUR 1
+#define SEEK_END 2
+#define SEEK_DATA 3
+#define SEEK_HOLE 4
+#endif
+
+#define MAY_EXEC 1
+#define MAY_WRITE 2
+#define MAY_READ 4
+
+static inline bool is_dir(const struct inode *i) { return (i->mode & S_IFMT) == S_IFDIR; }
+static inline bool is_reg(const struct inode *i) { return (i->mode & S_IFMT) == S_IFREG; }
+static inline bool is_lnk(const struct inode *i) { return (i->mode & S_IFMT) == S_IFLNK; }
+
+static inline bool can_read(const struct file *f)
+{
+	return !(f->flags & (O_PATH | O_WRONLY));
+}
+static inline bool can_write(const struct file *f)
+{
+	u32 acc = f->flags & (O_PATH | O_ACCMODE);
+	return acc == O_WRONLY || acc == O_RDWR;
+}
+
+// --- dcache.c. Functions with _locked want dcache_lock.
+#define HASH_INIT 0x2545F4914F6CDD1Dul
+static inline u64 hash_step(u64 h, u8 c) { return ((h << 7) | (h >> 57)) ^ c; }
+static inline u32 hash_end(const struct dentry *parent, u64 h)
+{
+	return (u32)(((h ^ ((uptr)parent >> 5)) * 0x9E3779B97F4A7C15ul) >> 32);
+}
+static inline u32 name_hash(const struct dentry *parent, const char *name, u32 len)
+{
+	u64 h = HASH_INIT;
+	for (u32 i = 0; i < len; i++)
+		h = hash_step(h, (u8)name[i]);
+	return hash_end(parent, h);
+}
+void dcache_init(void);
+struct dentry *d_find_locked(struct dentry *parent, const char *name, u32 len, u32 hash);
+// New dentry, one reference, not in the cache. Consumes the reference on inode (also on failure). NULL: no memory.
+struct dentry *d_new(struct dentry *parent, const char *name, u32 len, struct inode *inode);
+struct dentry *d_new_root(struct inode *inode);		// its own parent; consumes inode
+// Enters d into the cache unless somebody was quicker: consumes d, returns the one to use.
+struct dentry *d_add(struct dentry *d);
+void d_get(struct dentry *d);
+void d_put(struct dentry *d);
+void d_instantiate(struct dentry *d, struct inode *inode); // negative -> positive; consumes inode
+void d_drop(struct dentry *d);				// out of the cache; caller has a reference
+int d_move(struct dentry *d, struct dentry *to);	// d takes the place and name of `to`, which leaves the cache; -ENOMEM
+int d_exchange(struct dentry *a, struct dentry *b);
+bool d_ancestor(struct dentry *a, struct dentry *d);	// a is d or above it; rename_lock held
+// Finds or makes the dentry of a name; dir's inode lock held. ERR_PTR.
+struct dentry *d_lookup(struct dentry *dir, const char *name, u32 len);
+extern struct mount *anon_mnt;				// pseudo mount of nameless objects
+struct dentry *d_anon(struct inode *inode, const char *name);
+
+// --- namei.c
+struct last {				// final component of a path
+	const char *name;		// within the path's buffer
+	u32 len;
+	u32 kind;			// LAST_*
+	bool slash;			// followed by a slash
+};
+enum { LAST_NORM, LAST_DOT, LAST_DOTDOT, LAST_ROOT };
+#define PATH_BUF 4096
+// Walks to the parent. `name` must stay valid while *last is used, *link too (kfree it: last->name may point there).
+int path_parent(int dfd, const char *name, u32 flags, struct path *out, struct last *last, char **link);
+int user_path_name(char buf[PATH_BUF], const void __user *name, bool empty_ok);
+int path_child(struct path *p, struct dentry *child);	// p's dentry replaced by child (reference consumed), mounts crossed
+// A path that must not be walked: symlink depth is counted across the final link in open(O_CREAT).
+int path_follow_last(struct path *dir, struct dentry *link, u32 flags, u32 *depth, struct path *out, struct last *last, char **buf);
+
+// --- mount.c
+extern struct mount *root_mnt;
+int mount_write(const struct mount *m);			// 0 or -EROFS
+struct mount *mount_at_locked(struct mount *parent, struct dentry *d);	// what is mounted there (topmost), no reference
+struct mount *mount_new(struct super *sb, struct dentry *root, const char *source, u32 flags); // consumes sb's reference
+int mount_attach(struct mount *m, struct path *where);	// consumes m's reference on success; where stays the caller's
+void mount_get(struct mount *m);
+void mount_put(struct mount *m);
+int mounts_read(const char *what, char *buf, size_t n);
+struct super *fs_make(const char *fstype, const char *source, u32 flags, const void *data, size_t len);
+
+// --- file.c, fdtable.c
+struct file *file_new(u32 flags);			// blank file, one reference
+// Like fd_get, but without a reference while this task is the only user of its table.
+static inline struct file *fd_light(int fd, bool *put)
+{
+	struct task *t = current;
+	struct fdtable *ft = t->proc->files;
+	if (likely(t->proc->nthreads == 1 && ft->ref.n == 1)) {
+		*put = false;
+		return likely((u32)fd < ft->size) ? ft->file[(u32)fd] : NULL;
+	}
+	*put = true;
+	return fd_get(fd);
+}
+static inline void fd_light_put(struct file *f, bool put)
+{
+	if (put)
+		file_put(f);
+}
+
+// --- open.c
+struct open_how_k {
+	u32 flags, mode, lookup;
+};
+struct file *open_path_flags(int dfd, const char *name, const struct open_how_k *how);
+
+// --- checks shared by stat.c, dir.c, xattr.c
+int setattr_checked(struct inode *ino, struct iattr *a);	// asks the file system; inode lock held
+bool inode_owner(const struct inode *ino);		// owner or CAP_FOWNER
+struct file *fd_path(int fd);				// any descriptor, O_PATH too: fd_get
+
+// --- devfs.c
+const struct file_ops *dev_fops(u64 rdev);		// NULL: no such device
+int devfs_init(void);
+
+// --- tmpfs.c, overlay.c, erofs.c
+int tmpfs_init(void);
+struct super *tmpfs_new(const char *fstype, u64 max_bytes, u32 mode);
+int erofs_mount(struct super **out);			// the measured image
+int overlay_mount(struct super *lower, struct super **out);
+void tmpfs_add_node(struct inode *dir, const char *name, u32 mode, u64 rdev, const char *target);
+
+// --- locks.c
+void locks_free(struct inode *ino);
+
+// --- inotify, cheap when nobody watches
+static inline void fs_event(struct inode *dir, struct inode *ino, const char *name, u32 mask)
+{
+	if (unlikely((dir && dir->watches) || (ino && ino->watches)))
+		fsnotify(dir, ino, name, mask);
+}
+static inline void file_event(struct file *f, u32 mask)
+{
+	if (f->path.dentry)
+		fsnotify_name(f->path.dentry, mask);
+}

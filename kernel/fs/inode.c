@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inodes: creation, references, times, and the cache by number for file systems whose objects have
+// several names. Locks: icache_lock (leaf).
+#include "kernel/fs/fs.h"
+
+#define ICACHE_BUCKETS 4096u
+static struct list icache[ICACHE_BUCKETS];
+static struct mutex icache_lock;
+
+static struct list *icache_bucket(struct super *sb, u64 ino)
+{
+	struct list *l = &icache[((ino ^ ((uptr)sb >> 6)) * 0x9E3779B97F4A7C15ul) >> 52];
+	if (!l->next)
+		list_init(l);
+	return l;
+}
+
+struct fstime fstime_now(void)
+{
+	u64 ns = ktime_real();
+	return (struct fstime){(s64)(ns / NSEC_PER_SEC), (u32)(ns % NSEC_PER_SEC)};
+}
+
+struct inode *inode_new(struct super *sb, u32 mode)
+{
+	struct inode *i = knew(struct inode);
+	if (!i)
+		return NULL;
+	ref_init(&i->ref, 1);
+	mutex_init(&i->lock);
+	list_init(&i->hash);
+	i->sb = sb;
+	super_get(sb);
+	i->ino = __atomic_fetch_add(&sb->next_ino, 1, __ATOMIC_RELAXED);
+	i->mode = mode;
+	i->nlink = 1;
+	struct task *t = current;
+	if (t && t->proc) {
+		i->uid = t->proc->cred.fsuid;
+		i->gid = t->proc->cred.fsgid;
+	}
+	i->atime = i->mtime = i->ctime = i->btime = fstime_now();
+	return i;
+}
+
+void inode_get(struct inode *i) { ref_get(&i->ref); }
+
+void inode_put(struct inode *i)
+{
+	if (!i || !ref_put(&i->ref))
+		return;
+	if (!list_empty(&i->hash)) {
+		mutex_lock(&icache_lock);
+		list_del(&i->hash);
+		mutex_unlock(&icache_lock);
+	}
+	locks_free(i);
+	struct super *sb = i->sb;
+	if (sb->ops && sb->ops->evict)
+		sb->ops->evict(i);
+	if (i->pc) {
+		if (i->pc->owner == i)
+			i->pc->owner = NULL;
+		pc_put(i->pc);
+	}
+	kfree(i);
+	super_put(sb);
+}
+
+struct inode *inode_find(struct super *sb, u64 ino)
+{
+	struct inode *i, *found = NULL;
+	mutex_lock(&icache_lock);
+	struct list *b = icache_bucket(sb, ino);
+	list_for_each(i, b, hash)
+		if (i->ino == ino && i->sb == sb && ref_get_unless_zero(&i->ref)) {
+			found = i;
+			break;
+		}
+	mutex_unlock(&icache_lock);
+	return found;
+}
+
+struct inode *inode_insert(struct inode *n)
+{
+	struct inode *i, *found = NULL;
+	mutex_lock(&icache_lock);
+	struct list *b = icache_bucket(n->sb, n->ino);
+	list_for_each(i, b, hash)
+		if (i->ino == n->ino && i->sb == n->sb && ref_get_unless_zero(&i->ref)) {
+			found = i;
+			break;
+		}
+	if (!found)
+		list_add(&n->hash, b);
+	mutex_unlock(&icache_lock);
+	if (!found)
+		return n;
+	inode_put(n);
+	return found;
+}
+
+void inode_touch(struct inode *i, u32 which)
+{
+	struct fstime now = fstime_now();
+	if (which & ATTR_ATIME)
+		i->atime = now;
+	if (which & ATTR_MTIME)
+		i->mtime = i->ctime = now;
+}
+
+bool inode_owner(const struct inode *ino)
+{
+	return cred()->fsuid == ino->uid || capable(CAP_FOWNER);
+}
+
+int inode_permission(struct inode *ino, int mask)
+{
+	const struct cred *c = cred();
+	u32 mode = ino->mode;
+	if (c->cap_eff & (1ul << CAP_DAC_OVERRIDE))
+		return (mask & MAY_EXEC) && !is_dir(ino) && !(mode & 0111) ? -EACCES : 0;
+	if (c->fsuid == ino->uid) {
+		mode >>= 6;
+	} else {
+		bool in_group = c->fsgid == ino->gid;
+		for (u32 k = 0; k < c->ngroups && !in_group; k++)
+			in_group = c->groups[k] == ino->gid;
+		if (in_group)
+			mode >>= 3;
+	}
+	if (((u32)mask & ~mode & 7) == 0)
+		return 0;
+	if ((c->cap_eff & (1ul << CAP_DAC_READ_SEARCH)) && !(mask & MAY_WRITE) && (is_dir(ino) || !(mask & MAY_EXEC)))
+		return 0;
+	return -EACCES;
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+// Moving data: read, write and their vector and positioned forms, lseek.
+// Locks: file->pos_lock around transfers that use the file's position, when someone else could use it too.
+#include "kernel/fs/fs.h"
+
+#define IO_MAX 0x7ffff000ul	// longest single transfer, as Linux
+#define FAST_IOV 8u
+#define RWF_KNOWN (0x1f)	// HIPRI DSYNC SYNC NOWAIT APPEND
+#define RWF_NOWAIT_ 8
+#define RWF_APPEND_ 16
+
+static ssize_t do_read(struct file *f, struct iter *it, u64 *pos)
+{
+	if (unlikely(!can_read(f)))
+		return -EBADF;
+	if (unlikely(!f->ops->read))
+		return is_dir(f->inode) ? -EISDIR : -EINVAL;
+	if (it->left > IO_MAX)
+		it->left = IO_MAX;
+	ssize_t r = f->ops->read(f, it, pos);
+	if (r > 0)
+		file_event(f, IN_ACCESS);
+	return r;
+}
+
+static ssize_t do_write(struct file *f, struct iter *it, u64 *pos)
+{
+	if (unlikely(!can_write(f)))
+		return -EBADF;
+	if (unlikely(!f->ops->write))
+		return -EINVAL;
+	if (it->left > IO_MAX)
+		it->left = IO_MAX;
+	ssize_t r = f->ops->write(f, it, pos);
+	if (r > 0) {
+		file_event(f, IN_MODIFY);
+		if (unlikely(f->flags & O_DSYNC) && f->ops->fsync) {
+			int e = f->ops->fsync(f, !(f->flags & __O_SYNC));
+			if (e)
+				return e;
+		}
+	}
+	return r;
+}
+
+// The file's position is shared with other threads or descriptors? Then transfers are one after another.
+static bool pos_lock(struct file *f, bool put)
+{
+	if (f->ops->stream || (!put && f->ref.n == 1))
+		return false;
+	mutex_lock(&f->pos_lock);
+	return true;
+}
+
+static ssize_t rw_pos(struct file *f, bool put, struct iter *it, bool write)
+{
+	bool locked = pos_lock(f, put);
+	u64 pos = f->pos;
+	ssize_t r = write ? do_write(f, it, &pos) : do_read(f, it, &pos);
+	if (r > 0 && !f->ops->stream)
+		f->pos = pos;
+	if (locked)
+		mutex_unlock(&f->pos_lock);
+	return r;
+}
+
+long sys_read(int fd, void __user *buf, size_t n)
+{
+	bool put;
+	struct file *f = fd_light(fd, &put);
+	if (unlikely(!f))
+		return -EBADF;
+	struct iovec one;
+	struct iter it;
+	ssize_t r = -EFAULT;
+	if ((ssize_t)n < 0)
+		r = -EINVAL;
+	else if (access_ok(buf, n)) {
+		iter_user(&it, &one, buf, n);
+		r = rw_pos(f, put, &it, false);
+	}
+	fd_light_put(f, put);
+	return r;
+}
+
+long sys_write(int fd, const void __user *buf, size_t n)
+{
+	bool put;
+	struct file *f = fd_light(fd, &put);
+	if (unlikely(!f))
+		return -EBADF;
+	struct iovec one;
+	struct iter it;
+	ssize_t r = -EFAULT;
+	if ((ssize_t)n < 0)
+		r = -EINVAL;
+	else if (access_ok(buf, n)) {
+		iter_user(&it, &one, (void __user *)buf, n);
+		r = rw_pos(f, put, &it, true);
+	}
+	fd_light_put(f, put);
+	return r;
+}
+
+static ssize_t prw(struct file *f, struct iter *it, s64 off, bool write)
+{
+	if (off < 0)
+		return -EINVAL;
+	if (f->ops->stream)
+		return -ESPIPE;
+	u64 pos = (u64)off;
+	return write ? do_write(f, it, &pos) : do_read(f, it, &pos);
+}
+
+long sys_pread64(int fd, void __user *buf, size_t n, s64 off)
+{
+	bool put;
+	if (off < 0)
+		return -EINVAL;
+	struct file *f = fd_light(fd, &put);
+	if (unlikely(!f))
+		return -EBADF;
+	struct iovec one;
+	struct iter it;
+	ssize_t r = -EFAULT;
+	if ((ssize_t)n < 0)
+		r = -EINVAL;
+	else if (access_ok(buf, n)) {
+		iter_user(&it, &one, buf, n);
+		r = prw(f, &it, off, false);
+	}
+	fd_light_put(f, put);
+	return r;
+}
+
+long sys_pwrite64(int fd, const void __user *buf, size_t n, s64 off)
+{
+	bool put;
+	if (off < 0)
+		return -EINVAL;
+	struct file *f = fd_light(fd, &put);
+	if (unlikely(!f))
+		return -EBADF;
+	struct iovec one;
+	struct iter it;
+	ssize_t r = -EFAULT;
+	if ((ssize_t)n < 0)
+		r = -EINVAL;
+	else if (access_ok(buf, n)) {
+		iter_user(&it, &one, (void __user *)buf, n);
+		r = prw(f, &it, off, true);
+	}
+	fd_light_put(f, put);
+	return r;
+}
+
+// All vector forms. off == -1 with use_pos: the file's position.
+static long vector(int fd, const void __user *uiov, u64 n, s64 off, bool use_pos, int rwf, bool write)
+{
+	struct iovec fast[FAST_IOV], *iov = fast;
+	struct iter it;
+	bool put;
+	if (rwf & ~RWF_KNOWN)
+		return -EOPNOTSUPP;
+	if (!use_pos && off < 0)
+		return -EINVAL;
+	struct file *f = fd_light(fd, &put);
+	if (!f)
+		return -EBADF;
+	ssize_t r = -EBADF;
+	if (!(write ? can_write(f) : can_read(f)))
+		goto out;
+	r = iter_iovec(&it, uiov, n, fast, FAST_IOV, &iov);
+	if (r < 0)
+		goto out;
+	u32 saved = f->flags;
+	if (rwf & RWF_NOWAIT_)
+		f->flags |= f->ops->stream ? O_NONBLOCK : 0;
+	if (rwf & RWF_APPEND_)
+		f->flags |= O_APPEND;
+	r = use_pos ? rw_pos(f, put, &it, write) : prw(f, &it, off, write);
+	if (rwf & (RWF_NOWAIT_ | RWF_APPEND_))
+		f->flags = saved;
+	if (r > 0 && (rwf & 6) && write && f->ops->fsync) {
+		int e = f->ops->fsync(f, !(rwf & 4));
+		r = e ? e : r;
+	}
+	iter_free(iov, fast);
+out:
+	fd_light_put(f, put);
+	return r;
+}
+
+long sys_readv(int fd, const void __user *iov, u64 n) { return vector(fd, iov, n, -1, true, 0, false); }
+long sys_writev(int fd, const void __user *iov, u64 n) { return vector(fd, iov, n, -1, true, 0, true); }
+// The offset comes in two halves of which a 64-bit system uses the first only.
+long sys_preadv(int fd, const void __user *iov, u64 n, s64 off) { return vector(fd, iov, n, off, false, 0, false); }
+long sys_pwritev(int fd, const void __user *iov, u64 n, s64 off) { return vector(fd, iov, n, off, false, 0, true); }
+long sys_preadv2(int fd, const void __user *iov, u64 n, s64 off, u64 high, int flags)
+{
+	(void)high;
+	return vector(fd, iov, n, off, off == -1, flags, false);
+}
+long sys_pwritev2(int fd, const void __user *iov, u64 n, s64 off, u64 high, int flags)
+{
+	(void)high;
+	return vector(fd, iov, n, off, off == -1, flags, true);
+}
+
+long sys_lseek(int fd, s64 off, u32 whence)
+{
+	bool put;
+	struct file *f = fd_light(fd, &put);
+	if (!f)
+		return -EBADF;
+	s64 r;
+	if (f->flags & O_PATH) {
+		r = -EBADF;
+	} else if (f->ops->stream) {
+		r = -ESPIPE;
+	} else {
+		bool locked = pos_lock(f, put);
+		r = (f->ops->llseek ? f->ops->llseek : generic_llseek)(f, off, (int)whence);
+		if (locked)
+			mutex_unlock(&f->pos_lock);
+	}
+	fd_light_put(f, put);
+	return r;
+}

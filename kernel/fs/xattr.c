@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+// Extended attributes: the calls. Storage is the file system's (iops->getxattr...). Locks: inode->lock around a change.
+#include "kernel/fs/fs.h"
+#include <linux/xattr.h>
+
+#define XNAME_MAX 255u
+#define XVALUE_MAX 65536u
+
+static bool starts(const char *s, const char *prefix) { return !strncmp(s, prefix, strlen(prefix)); }
+
+// Name space rules of man 7 xattr.
+static int check(struct inode *ino, const char *name, bool write)
+{
+	int r;
+	if (starts(name, "system.posix_acl_") || starts(name, "system."))
+		return -EOPNOTSUPP;
+	if (starts(name, "trusted."))
+		return capable(CAP_SYS_ADMIN) ? 0 : write ? -EPERM : -ENODATA;
+	if (starts(name, "user.")) {
+		if (!is_reg(ino) && !is_dir(ino))
+			return write ? -EPERM : -ENODATA;
+		return inode_permission(ino, write ? MAY_WRITE : MAY_READ);
+	}
+	if (!starts(name, "security."))
+		return -EOPNOTSUPP;
+	r = write && !capable(CAP_SYS_ADMIN) ? -EPERM : 0;
+	return r;
+}
+
+static int get_name(char name[XNAME_MAX + 1], const void __user *uname)
+{
+	ssize_t n = user_str(name, uname, XNAME_MAX + 1);
+	return n == -ENAMETOOLONG || n == 0 ? -ERANGE : n < 0 ? (int)n : 0;
+}
+
+static long do_set(struct inode *ino, const struct mount *m, const void __user *uname, const void __user *uval, size_t n, int flags)
+{
+	char name[XNAME_MAX + 1];
+	void *val = NULL;
+	if (flags & ~(XATTR_CREATE | XATTR_REPLACE))
+		return -EINVAL;
+	int r = get_name(name, uname);
+	if (r)
+		return r;
+	if (n > XVALUE_MAX)
+		return -E2BIG;
+	if ((r = m ? mount_write(m) : 0) || (r = check(ino, name, true)))
+		return r;
+	if (!ino->iops || !ino->iops->setxattr)
+		return -EOPNOTSUPP;
+	if (n && !(val = kmalloc(n)))
+		return -ENOMEM;
+	r = n && copy_from_user(val, uval, n) ? -EFAULT : 0;
+	if (!r) {
+		mutex_lock(&ino->lock);
+		r = ino->iops->setxattr(ino, name, val, n, flags);
+		mutex_unlock(&ino->lock);
+	}
+	if (!r)
+		fs_event(NULL, ino, NULL, IN_ATTRIB);
+	kfree(val);
+	return r;
+}
+
+static long do_get(struct inode *ino, const void __user *uname, void __user *uval, size_t n)
+{
+	char name[XNAME_MAX + 1];
+	void *val = NULL;
+	ssize_t r = get_name(name, uname);
+	if (r || (r = check(ino, name, false)))
+		return r;
+	if (!ino->iops || !ino->iops->getxattr)
+		return -EOPNOTSUPP;
+	n = min(n, (size_t)XVALUE_MAX);
+	if (n && !(val = kmalloc(n)))
+		return -ENOMEM;
+	mutex_lock(&ino->lock);
+	r = ino->iops->getxattr(ino, name, val, n);
+	mutex_unlock(&ino->lock);
+	if (r > 0 && n && copy_to_user(uval, val, (size_t)r))
+		r = -EFAULT;
+	kfree(val);
+	return r;
+}
+
+static long do_list(struct inode *ino, void __user *ubuf, size_t n)
+{
+	char *buf = NULL;
+	if (!ino->iops || !ino->iops->listxattr)
+		return 0;
+	n = min(n, (size_t)XVALUE_MAX);
+	if (n && !(buf = kmalloc(n)))
+		return -ENOMEM;
+	mutex_lock(&ino->lock);
+	ssize_t r = ino->iops->listxattr(ino, buf, n);
+	mutex_unlock(&ino->lock);
+	if (r > 0 && n && copy_to_user(ubuf, buf, (size_t)r))
+		r = -EFAULT;
+	kfree(buf);
+	return r;
+}
+
+static long do_remove(struct inode *ino, const struct mount *m, const void __user *uname)
+{
+	char name[XNAME_MAX + 1];
+	int r = get_name(name, uname);
+	if (r || (r = m ? mount_write(m) : 0) || (r = check(ino, name, true)))
+		return r;
+	if (!ino->iops || !ino->iops->removexattr)
+		return -EOPNOTSUPP;
+	mutex_lock(&ino->lock);
+	r = ino->iops->removexattr(ino, name);
+	mutex_unlock(&ino->lock);
+	if (!r)
+		fs_event(NULL, ino, NULL, IN_ATTRIB);
+	return r;
+}
+
+// Each call in three forms: by path, by path without following, by descriptor.
+#define BY_PATH(follow, call)                                                                      \
+	struct path p;                                                                             \
+	int r = path_lookup_user(AT_FDCWD, path, follow, &p);                                      \
+	if (r)                                                                                     \
+		return r;                                                                          \
+	struct inode *ino = p.dentry->inode;                                                       \
+	const struct mount *m = p.mnt;                                                             \
+	(void)m;                                                                                   \
+	long e = call;                                                                             \
+	path_put(&p);                                                                              \
+	return e
+
+#define BY_FD(call)                                                                                \
+	struct file *f = fd_get(fd);                                                               \
+	if (!f || (f->flags & O_PATH)) {                                                           \
+		file_put(f);                                                                       \
+		return -EBADF;                                                                     \
+	}                                                                                          \
+	struct inode *ino = f->inode;                                                              \
+	const struct mount *m = f->path.mnt;                                                       \
+	(void)m;                                                                                   \
+	long e = call;                                                                             \
+	file_put(f);                                                                               \
+	return e
+
+long sys_setxattr(const void __user *path, const void __user *name, const void __user *val, size_t n, int flags)
+{
+	BY_PATH(LOOKUP_FOLLOW, do_set(ino, m, name, val, n, flags));
+}
+long sys_lsetxattr(const void __user *path, const void __user *name, const void __user *val, size_t n, int flags)
+{
+	BY_PATH(0, do_set(ino, m, name, val, n, flags));
+}
+long sys_fsetxattr(int fd, const void __user *name, const void __user *val, size_t n, int flags)
+{
+	BY_FD(do_set(ino, m, name, val, n, flags));
+}
+long sys_getxattr(const void __user *path, const void __user *name, void __user *val, size_t n) { BY_PATH(LOOKUP_FOLLOW, do_get(ino, name, val, n)); }
+long sys_lgetxattr(const void __user *path, const void __user *name, void __user *val, size_t n) { BY_PATH(0, do_get(ino, name, val, n)); }
+long sys_fgetxattr(int fd, const void __user *name, void __user *val, size_t n) { BY_FD(do_get(ino, name, val, n)); }
+long sys_listxattr(const void __user *path, void __user *buf, size_t n) { BY_PATH(LOOKUP_FOLLOW, do_list(ino, buf, n)); }
+long sys_llistxattr(const void __user *path, void __user *buf, size_t n) { BY_PATH(0, do_list(ino, buf, n)); }
+long sys_flistxattr(int fd, void __user *buf, size_t n) { BY_FD(do_list(ino, buf, n)); }
+long sys_removexattr(const void __user *path, const void __user *name) { BY_PATH(LOOKUP_FOLLOW, do_remove(ino, m, name)); }
+long sys_lremovexattr(const void __user *path, const void __user *name) { BY_PATH(0, do_remove(ino, m, name)); }
+long sys_fremovexattr(int fd, const void __user *name) { BY_FD(do_remove(ino, m, name)); }
