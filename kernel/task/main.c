@@ -14,6 +14,7 @@
 struct file *console_open(int n);
 void kmalloc_init(void);
 void blank_main(void *);
+int net_init(void);
 void host_events_thread(void *);
 struct task *task_create_init(void);
 int pf_start_process(struct task *t, void (*fn)(void));
@@ -53,6 +54,9 @@ void kernel_main(void)
 	r = vfs_init();
 	if (r)
 		panic("the root file system cannot be mounted: error %d", -r);
+	r = net_init();
+	if (r)
+		panic("no memory for sockets: error %d", -r);
 	if (pf_kthread(ktimer_thread, NULL, "timer") || pf_kthread(host_events_thread, NULL, "host-events"))
 		panic("kernel threads cannot be started");
 	r = pf_start_process(t, init_start);
