@@ -193,7 +193,8 @@ static int read_reply(struct http_client *c, struct http_reply *reply, int64_t d
 			got += (size_t)n;
 	}
 	reply->body[got] = '\0';
-	snprintf(reply->cookie, sizeof reply->cookie, "%s", strlen(head->cookie) < sizeof reply->cookie ? head->cookie : "");
+	if (strlen(head->cookie) < sizeof reply->cookie)
+		strcpy(reply->cookie, head->cookie);
 	if (!err && !head->keep_alive) {
 		tls_close(&c->stream);
 		c->connected = false;

@@ -8,6 +8,7 @@
 #include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +36,7 @@ struct http_server {
 	pthread_cond_t freed;	// a connection left the list
 	struct connection *connections;
 	unsigned int count;
-	bool stopping;
+	atomic_bool stopping;
 };
 
 static const char *reason(int status)

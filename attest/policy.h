@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Appraisal of claims: named conditions, each of which becomes a check, so that a refusal names the claim, the value
+// expected and the value found. A zeroed policy is the strictest: real hardware, no debug, no measurement allowed.
+#ifndef COFFER_ATTEST_POLICY_H
+#define COFFER_ATTEST_POLICY_H
+
+#include "attest/result.h"
+
+#define ATTEST_MEASUREMENT_HEX 97	// 96 digits and the terminator
+
+struct attest_policy {
+	bool insecure_accept_simulated;	// `tee` may be "simulated"
+	bool debug_accept;		// `dbgstat` may be "enabled"
+	const char (*measurements)[ATTEST_MEASUREMENT_HEX];	// lower case; any one of them
+	unsigned int measurement_count;
+};
+
+// Conditions on the platform: tee, dbgstat, vmpl, migration. Appends checks to r, whose claims are read.
+void attest_appraise_platform(const struct attest_policy *p, struct attest_result *r);
+
+// The condition on what runs there: measurement.
+void attest_appraise_measurement(const struct attest_policy *p, struct attest_result *r);
+
+#endif

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// See result.h.
+#include "attest/result.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int attest_result_init(struct attest_result *r)
+{
+	memset(r, 0, sizeof *r);
+	r->claims = json_object();
+	return r->claims ? 0 : -ENOMEM;
+}
+
+void attest_result_free(struct attest_result *r)
+{
+	json_decref(r->claims);
+	r->claims = NULL;
+	r->count = 0;
+}
+
+struct attest_check *attest_check_add(struct attest_result *r, const char *id, bool passed)
+{
+	// The number of checks is fixed by the code, not by the evidence; losing one would be losing a refusal.
+	if (r->count == ATTEST_MAX_CHECKS)
+		abort();
+	struct attest_check *c = &r->checks[r->count++];
+	memset(c, 0, sizeof *c);
+	c->id = id;
+	c->outcome = passed ? ATTEST_PASSED : ATTEST_FAILED;
+	return c;
+}
+
+void attest_expected(struct attest_check *c, const char *format, ...)
+{
+	va_list ap;
+	va_start(ap, format);
+	vsnprintf(c->expected, sizeof c->expected, format, ap);
+	va_end(ap);
+}
+
+void attest_found(struct attest_check *c, const char *format, ...)
+{
+	va_list ap;
+	va_start(ap, format);
+	vsnprintf(c->found, sizeof c->found, format, ap);
+	va_end(ap);
+}
+
+bool attest_passed(const struct attest_result *r)
+{
+	for (unsigned int i = 0; i < r->count; i++) {
+		if (r->checks[i].outcome == ATTEST_FAILED)
+			return false;
+	}
+	return r->count > 0;
+}
+
+// Text from certificates may not be UTF-8, which JSON text must be.
+static json_t *text(const char *s)
+{
+	json_t *j = json_string(s);
+	if (j)
+		return j;
+	char ascii[sizeof((struct attest_check *)0)->expected];
+	snprintf(ascii, sizeof ascii, "%s", s);
+	for (char *p = ascii; *p; p++) {
+		if ((unsigned char)*p >= 0x7f)
+			*p = '?';
+	}
+	return json_string(ascii);
+}
+
+static json_t *checks_json(const struct attest_result *r, bool all)
+{
+	static const char *const outcomes[] = {"passed", "failed", "skipped"};
+	json_t *list = json_array();
+	for (unsigned int i = 0; list && i < r->count; i++) {
+		const struct attest_check *c = &r->checks[i];
+		if (!all && c->outcome != ATTEST_FAILED)
+			continue;
+		json_t *o = json_pack("{s:s, s:o, s:o}", "claim", c->id, "expected", text(c->expected), "found", text(c->found));
+		if (all)
+			json_object_set_new(o, "outcome", json_string(outcomes[c->outcome]));
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
+json_t *attest_failures_json(const struct attest_result *r)
+{
+	return checks_json(r, false);
+}
+
+json_t *attest_checks_json(const struct attest_result *r)
+{
+	return checks_json(r, true);
+}

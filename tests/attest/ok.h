@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Lines of a test program: `ok NAME`, `not ok NAME: why`, `skip NAME: why`. Single-threaded.
+#ifndef COFFER_TESTS_ATTEST_OK_H
+#define COFFER_TESTS_ATTEST_OK_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+static int ok_failed;
+
+__attribute__((format(printf, 3, 4))) static inline bool ok(const char *name, bool passed, const char *why, ...)
+{
+	if (passed) {
+		printf("ok %s\n", name);
+	} else {
+		va_list ap;
+		va_start(ap, why);
+		printf("not ok %s: ", name);
+		vprintf(why, ap);
+		printf("\n");
+		va_end(ap);
+		ok_failed++;
+	}
+	fflush(stdout);
+	return passed;
+}
+
+static inline void skip(const char *name, const char *why)
+{
+	printf("skip %s: %s\n", name, why);
+	fflush(stdout);
+}
+
+#endif
