@@ -20,7 +20,7 @@ static int build(int argc, char **argv)
 	struct timespec start, end;
 	struct build_result r;
 	struct config config;
-	struct problem p;
+	struct fault p;
 	bool json = false;
 	int option, err;
 
@@ -92,7 +92,7 @@ static int measure(int argc, char **argv)
 	char *path = xasprintf("%s/build/enclave.manifest", cli_project), measurement[MEASUREMENT_HEX], hex[97];
 	bool json = false, words = false;
 	struct manifest m;
-	struct problem p;
+	struct fault p;
 
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--json"))

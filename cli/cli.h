@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "image/problem.h"
+#include "lib/fault.h"
 
 // Exit codes beside a program's own.
 enum {
@@ -34,7 +34,7 @@ extern const char *cli_project;
 const char *cli_lib_dir(void);
 
 // Prints "coffer: error: ..." to stderr; returns EXIT_ERROR.
-int cli_fail(const struct problem *p);
+int cli_fail(const struct fault *p);
 // A wrong command line: the message and where to find help; returns EXIT_USAGE.
 __attribute__((format(printf, 2, 3))) int cli_usage(const struct command *c, const char *format, ...);
 

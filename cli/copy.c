@@ -15,7 +15,7 @@ static int copy(int argc, char **argv)
 	const char *to = NULL;
 	struct config config;
 	struct copier copier;
-	struct problem p;
+	struct fault p;
 	char size[32];
 	int option, err;
 

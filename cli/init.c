@@ -76,7 +76,7 @@ static void write_yaml(struct text *t, const char *name, char *const *program, i
 		"#debug_enclave: false\n");
 }
 
-static int make_project(const char *folder, char *const *program, int words, bool host_arguments, struct problem *p)
+static int make_project(const char *folder, char *const *program, int words, bool host_arguments, struct fault *p)
 {
 	char *yaml_path = xasprintf("%s/%s", folder, CONFIG_FILE), *image = xasprintf("%s/image", folder);
 	char *ignore = xasprintf("%s/.gitignore", folder), *absolute = NULL, *name;
@@ -85,16 +85,16 @@ static int make_project(const char *folder, char *const *program, int words, boo
 	int err = 0;
 
 	if (!access(yaml_path, F_OK)) {
-		err = problem_set(p, -EEXIST, "%s exists: this is a project already", yaml_path);
+		err = fault_set(p, -EEXIST, "%s exists: this is a project already", yaml_path);
 		goto out;
 	}
 	if ((mkdir(folder, 0755) < 0 && errno != EEXIST) || (mkdir(image, 0755) < 0 && errno != EEXIST)) {
-		err = problem_errno(p, errno, "cannot make %s", folder);
+		err = fault_errno(p, errno, "cannot make %s", folder);
 		goto out;
 	}
 	absolute = realpath(folder, NULL);
 	if (!absolute) {
-		err = problem_errno(p, errno, "cannot open %s", folder);
+		err = fault_errno(p, errno, "cannot open %s", folder);
 		goto out;
 	}
 	name = strrchr(absolute, '/') + 1;
@@ -123,7 +123,7 @@ static int init(int argc, char **argv)
 	static const struct option options[] = {{"host-arguments", required_argument, NULL, 'a'}, {0}};
 	const struct command *me = strcmp(argv[0], "new") ? &command_init : &command_new;
 	bool host_arguments = true;
-	struct problem p;
+	struct fault p;
 	char *folder;
 	int option, words;
 

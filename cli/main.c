@@ -52,7 +52,7 @@ const char *cli_yellow(FILE *f) { return colour(f) ? "\033[33m" : ""; }
 const char *cli_bold(FILE *f) { return colour(f) ? "\033[1m" : ""; }
 const char *cli_plain(FILE *f) { return colour(f) ? "\033[0m" : ""; }
 
-int cli_fail(const struct problem *p)
+int cli_fail(const struct fault *p)
 {
 	fflush(stdout);
 	fprintf(stderr, "%scoffer: error:%s %s\n", cli_red(stderr), cli_plain(stderr), p->text);

@@ -37,7 +37,7 @@ static int compare_entries(const FTSENT **a, const FTSENT **b)
 	return strcmp((*a)->fts_name, (*b)->fts_name);
 }
 
-static int apply_copy(const struct config *c, const struct build_options *o, struct problem *p)
+static int apply_copy(const struct config *c, const struct build_options *o, struct fault *p)
 {
 	struct copier copier;
 	char size[32];
@@ -58,7 +58,7 @@ static int apply_copy(const struct config *c, const struct build_options *o, str
 }
 
 // /.coffer: exactly our three files.
-static int add_coffer_files(const struct config *c, const struct build_options *o, struct tree *t, struct problem *p)
+static int add_coffer_files(const struct config *c, const struct build_options *o, struct tree *t, struct fault *p)
 {
 	char *folder = xasprintf("%s/.coffer", t->path);
 	char *paths[] = {folder, NULL};
@@ -71,7 +71,7 @@ static int add_coffer_files(const struct config *c, const struct build_options *
 		char *from = xasprintf("%s/%s", o->lib_dir, coffer_files[i]), *to = xasprintf("/.coffer/%s", coffer_files[i]);
 
 		if (access(from, R_OK) < 0)
-			err = problem_set(p, -ENOENT, "%s is missing: Coffer is not completely installed here (run make)", from);
+			err = fault_set(p, -ENOENT, "%s is missing: Coffer is not completely installed here (run make)", from);
 		else
 			err = tree_copy_file(t, from, to, p);
 		free(from);
@@ -87,7 +87,7 @@ static int add_coffer_files(const struct config *c, const struct build_options *
 			continue;
 		if (entry->fts_level > 1 || (strcmp(entry->fts_name, "init") != 0 && strcmp(entry->fts_name, "init-attest") != 0 &&
 					     strcmp(entry->fts_name, "config.json") != 0))
-			err = problem_set(p, -EEXIST, "%s should not be there: /.coffer of an image is Coffer's own", entry->fts_path);
+			err = fault_set(p, -EEXIST, "%s should not be there: /.coffer of an image is Coffer's own", entry->fts_path);
 	}
 	if (fts)
 		fts_close(fts);
@@ -108,7 +108,7 @@ static void digest_stat(EVP_MD_CTX *digest, const char *name, const struct stat 
 
 // Gives each file the mode that an image has, refuses what cannot be in one, and sums up what there is, so that a second
 // build can see that nothing changed (ctime cannot be set back).
-static int settle_tree(const char *root, EVP_MD_CTX *digest, uint64_t *files, struct problem *p)
+static int settle_tree(const char *root, EVP_MD_CTX *digest, uint64_t *files, struct fault *p)
 {
 	char *paths[] = {(char *)root, NULL};
 	FTS *fts = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, compare_entries);
@@ -116,7 +116,7 @@ static int settle_tree(const char *root, EVP_MD_CTX *digest, uint64_t *files, st
 	int err = 0;
 
 	if (!fts)
-		return problem_errno(p, errno, "cannot read %s", root);
+		return fault_errno(p, errno, "cannot read %s", root);
 	while (!err && (errno = 0, entry = fts_read(fts))) {
 		struct stat *st = entry->fts_statp;
 		mode_t mode;
@@ -136,16 +136,16 @@ static int settle_tree(const char *root, EVP_MD_CTX *digest, uint64_t *files, st
 			++*files;
 			continue;
 		case FTS_DEFAULT:
-			err = problem_set(p, -EINVAL, "%s is a socket, pipe or device: an image has files, folders and links only",
+			err = fault_set(p, -EINVAL, "%s is a socket, pipe or device: an image has files, folders and links only",
 					  entry->fts_path);
 			continue;
 		default:
-			err = problem_errno(p, entry->fts_errno, "cannot read %s", entry->fts_path);
+			err = fault_errno(p, entry->fts_errno, "cannot read %s", entry->fts_path);
 			continue;
 		}
 		if ((st->st_mode & 07777) != mode) {
 			if (chmod(entry->fts_path, mode) < 0 || lstat(entry->fts_path, st) < 0) {
-				err = problem_errno(p, errno, "cannot set the mode of %s", entry->fts_path);
+				err = fault_errno(p, errno, "cannot set the mode of %s", entry->fts_path);
 				continue;
 			}
 		}
@@ -153,13 +153,13 @@ static int settle_tree(const char *root, EVP_MD_CTX *digest, uint64_t *files, st
 		digest_stat(digest, entry->fts_path, st);
 	}
 	if (!err && errno)
-		err = problem_errno(p, errno, "cannot read %s", root);
+		err = fault_errno(p, errno, "cannot read %s", root);
 	fts_close(fts);
 	return err;
 }
 
 // The first word of `command` is a path or a name in PATH; say now that it is not in the image, rather than at start.
-static int check_command(const struct config *c, struct tree *t, struct problem *p)
+static int check_command(const struct config *c, struct tree *t, struct fault *p)
 {
 	const char *program, *path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 	char *copy, *save = NULL;
@@ -185,27 +185,27 @@ static int check_command(const struct config *c, struct tree *t, struct problem 
 	}
 	free(copy);
 	if (!found)
-		return problem_set(p, -ENOENT, "the program of 'command' (%s) is not in the image: add it to 'copy' in %s", program,
+		return fault_set(p, -ENOENT, "the program of 'command' (%s) is not in the image: add it to 'copy' in %s", program,
 				   CONFIG_FILE);
 	return 0;
 }
 
-static int pad_file(int fd, const char *path, uint64_t *blocks, struct problem *p)
+static int pad_file(int fd, const char *path, uint64_t *blocks, struct fault *p)
 {
 	struct stat st;
 	uint64_t size;
 
 	if (fstat(fd, &st) < 0)
-		return problem_errno(p, errno, "cannot look at %s", path);
+		return fault_errno(p, errno, "cannot look at %s", path);
 	size = ((uint64_t)st.st_size + HASHTREE_BLOCK - 1) / HASHTREE_BLOCK * HASHTREE_BLOCK;
 	if (ftruncate(fd, (off_t)size) < 0)
-		return problem_errno(p, errno, "cannot write %s", path);
+		return fault_errno(p, errno, "cannot write %s", path);
 	*blocks = size / HASHTREE_BLOCK;
 	return 0;
 }
 
 static int make_image(const struct config *c, const char *root, const char *image, const struct build_options *o,
-		      struct manifest *m, struct build_result *r, struct problem *p)
+		      struct manifest *m, struct build_result *r, struct fault *p)
 {
 	char *temporary = xasprintf("%s.tmp", image), size[32];
 	int fd = -1, err;
@@ -217,16 +217,16 @@ static int make_image(const struct config *c, const char *root, const char *imag
 		goto out;
 	fd = open(temporary, O_RDWR | O_CLOEXEC);
 	if (fd < 0) {
-		err = problem_errno(p, errno, "cannot open %s", temporary);
+		err = fault_errno(p, errno, "cannot open %s", temporary);
 		goto out;
 	}
 	err = pad_file(fd, temporary, &m->image_blocks, p);
 	if (!err)
 		err = hashtree_write(fd, temporary, m->image_blocks, m->image_root, p);
 	if (!err && fchmod(fd, 0644) < 0)
-		err = problem_errno(p, errno, "cannot set the mode of %s", temporary);
+		err = fault_errno(p, errno, "cannot set the mode of %s", temporary);
 	if (!err && rename(temporary, image) < 0)
-		err = problem_errno(p, errno, "cannot rename %s", temporary);
+		err = fault_errno(p, errno, "cannot rename %s", temporary);
 	r->image_bytes = (m->image_blocks + hashtree_blocks(m->image_blocks)) * HASHTREE_BLOCK;
 	if (!err)
 		say(o, "  image   %" PRIu64 " files, %s with its hash tree\n", r->files, human_size(size, r->image_bytes));
@@ -243,7 +243,7 @@ out:
 static bool is_unchanged(const char *stamp_path, const char *inputs, const char *image, const char *manifest)
 {
 	char expected[512];
-	struct problem ignored;
+	struct fault ignored;
 	struct text stamp = {0};
 	struct stat a, b;
 	bool same = false;
@@ -258,19 +258,32 @@ static bool is_unchanged(const char *stamp_path, const char *inputs, const char 
 	return same;
 }
 
-static int write_stamp(const char *stamp_path, const char *inputs, const char *image, const char *manifest, struct problem *p)
+static int write_stamp(const char *stamp_path, const char *inputs, const char *image, const char *manifest, struct fault *p)
 {
 	char line[512];
 	struct stat a, b;
 
 	if (stat(image, &a) < 0 || stat(manifest, &b) < 0)
-		return problem_errno(p, errno, "cannot look at %s", image);
+		return fault_errno(p, errno, "cannot look at %s", image);
 	snprintf(line, sizeof(line), "%s %" PRIu64 " %" PRId64 ".%09ld %" PRId64 ".%09ld\n", inputs, (uint64_t)a.st_size,
 		 (int64_t)a.st_ctim.tv_sec, a.st_ctim.tv_nsec, (int64_t)b.st_ctim.tv_sec, b.st_ctim.tv_nsec);
 	return text_write_file(stamp_path, line, strlen(line), p);
 }
 
-int image_build(const struct config *c, const struct build_options *o, struct build_result *r, struct problem *p)
+// What the kernel itself must know, and the owner should see at a glance. Boot parses the same words.
+static void measured_options(const struct config *c, struct manifest *m)
+{
+	struct text options = {0};
+
+	text_printf(&options, "memory=%" PRIu64 ",debug=%d,connect=%s", c->memory_bytes, c->debug_enclave,
+		    c->connect_any ? "any" : "none");
+	for (size_t i = 0; i < c->listen_count; i++)
+		text_printf(&options, "%s%u", i ? "+" : ",listen=", c->listen[i]);
+	snprintf(m->options, sizeof(m->options), "%s", options.data);
+	text_free(&options);
+}
+
+int image_build(const struct config *c, const struct build_options *o, struct build_result *r, struct fault *p)
 {
 	char *root = xasprintf("%s/image", c->project), *out = xasprintf("%s/build", c->project);
 	char *image = xasprintf("%s/enclave.img", out), *manifest_path = xasprintf("%s/enclave.manifest", out);
@@ -287,11 +300,11 @@ int image_build(const struct config *c, const struct build_options *o, struct bu
 	*r = (struct build_result){0};
 	EVP_DigestInit_ex(digest, EVP_sha256(), NULL);
 	err = stat(kernel, &st) < 0
-		      ? problem_set(p, -ENOENT, "%s is missing: Coffer is not completely installed here (run make)", kernel)
+		      ? fault_set(p, -ENOENT, "%s is missing: Coffer is not completely installed here (run make)", kernel)
 		      : 0;
 	digest_stat(digest, kernel, &st);
 	if (!err && mkdir(out, 0755) < 0 && errno != EEXIST)
-		err = problem_errno(p, errno, "cannot make %s", out);
+		err = fault_errno(p, errno, "cannot make %s", out);
 	if (!err)
 		err = apply_copy(c, o, p);
 	if (!err)
@@ -326,7 +339,7 @@ int image_build(const struct config *c, const struct build_options *o, struct bu
 		goto out;
 	config_json(c, &json);
 	manifest_measure(json.data, json.len, m.config);
-	snprintf(m.options, sizeof(m.options), "memory=%" PRIu64 ",debug=%d", c->memory_bytes, c->debug_enclave);
+	measured_options(c, &m);
 	manifest_write(&m, &text);
 	manifest_measure(text.data, text.len, measurement);
 	hex_text(r->measurement, measurement, sizeof(measurement));

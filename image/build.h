@@ -30,28 +30,28 @@ struct build_result {
 
 // Applies `copy:`, completes image/ (mount points, /etc/passwd and the like where missing, /.coffer), makes the EROFS image,
 // its hash tree and the manifest. Errors: -errno with a message; nothing of the last build is lost on error.
-int image_build(const struct config *c, const struct build_options *o, struct build_result *r, struct problem *p);
+int image_build(const struct config *c, const struct build_options *o, struct build_result *r, struct fault *p);
 
 // skeleton.c: what each root file system has. Never overwrites what is there.
 struct tree;
-int image_skeleton(const struct config *c, struct tree *t, struct problem *p);
+int image_skeleton(const struct config *c, struct tree *t, struct fault *p);
 
 // erofs.c: runs mkfs.erofs. The output is the same for the same tree (1.5 and later sort folders themselves).
-int image_mkfs(const char *root, const char *output, struct problem *p);
+int image_mkfs(const char *root, const char *output, struct fault *p);
 
 // ldcache.c: writes /etc/ld.so.cache for the libraries of the image (glibc 2.2+ format), so that they are found where
 // /etc/ld.so.conf puts them, and in one step.
-int image_ldcache(struct tree *t, struct problem *p);
+int image_ldcache(struct tree *t, struct fault *p);
 
 // verify.c: reads manifest and image of a project as the enclave will: all hashes. 0, or -errno with a message that
 // says what does not match. `lib_dir` may be NULL: kernel and init are then not compared.
 int image_verify(const char *manifest_path, const char *image_path, const char *lib_dir, struct manifest *m,
-		 char measurement[MEASUREMENT_HEX], struct problem *p);
+		 char measurement[MEASUREMENT_HEX], struct fault *p);
 
 // verify.c: SHA-384 of a whole file.
-int image_hash_file(const char *path, uint8_t digest[48], struct problem *p);
+int image_hash_file(const char *path, uint8_t digest[48], struct fault *p);
 
 // verify.c: reads and parses a manifest and measures it.
-int image_manifest(const char *manifest_path, struct manifest *m, char measurement[MEASUREMENT_HEX], struct problem *p);
+int image_manifest(const char *manifest_path, struct manifest *m, char measurement[MEASUREMENT_HEX], struct fault *p);
 
 #endif

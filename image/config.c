@@ -17,7 +17,7 @@ struct reader {
 	const char *file;
 	const char *folder;
 	struct config *config;
-	struct problem *problem;
+	struct fault *problem;
 };
 
 struct key {
@@ -34,7 +34,7 @@ static int bad(struct reader *r, const yaml_node_t *node, const char *format, ..
 	va_start(args, format);
 	vsnprintf(message, sizeof(message), format, args);
 	va_end(args);
-	return problem_set(r->problem, -EINVAL, "%s:%zu: %s", r->file, node->start_mark.line + 1, message);
+	return fault_set(r->problem, -EINVAL, "%s:%zu: %s", r->file, node->start_mark.line + 1, message);
 }
 
 static const char *type_name(const yaml_node_t *node)
@@ -443,9 +443,9 @@ static int read_memory(struct reader *r, yaml_node_t *value, const char *key)
 	err = config_parse_size(s, &r->config->memory_bytes);
 	if (err)
 		return bad(r, value, "'%s' is a size such as 512M or 8G, not '%s'", key, s);
-	if (r->config->memory_bytes < 16 << 20 || r->config->memory_bytes > 1ull << 42 ||
+	if (r->config->memory_bytes < 64 << 20 || r->config->memory_bytes > 200ull << 30 ||
 	    r->config->memory_bytes % (2 << 20))
-		return bad(r, value, "'%s' is between 16M and 4T and a multiple of 2M", key);
+		return bad(r, value, "'%s' is between 64M and 200G and a multiple of 2M", key);
 	return 0;
 }
 
@@ -505,7 +505,7 @@ static int read_network(struct reader *r, yaml_node_t *value, const char *key)
 
 static int read_broker_ca(struct reader *r, yaml_node_t *value, const char *key)
 {
-	struct problem why;
+	struct fault why;
 	struct text pem = {0};
 	const char *s;
 	char *path;
@@ -588,12 +588,12 @@ static int parse_document(struct reader *r, yaml_parser_t *parser)
 	int err;
 
 	if (!yaml_parser_load(parser, &doc))
-		return problem_set(r->problem, -EINVAL, "%s:%zu: not valid YAML: %s", r->file, parser->problem_mark.line + 1,
+		return fault_set(r->problem, -EINVAL, "%s:%zu: not valid YAML: %s", r->file, parser->problem_mark.line + 1,
 				   parser->problem ? parser->problem : "out of memory");
 	r->doc = &doc;
 	root = yaml_document_get_root_node(&doc);
 	if (!root)
-		err = problem_set(r->problem, -EINVAL, "%s:1: the file is empty; `coffer init` writes a commented one", r->file);
+		err = fault_set(r->problem, -EINVAL, "%s:1: the file is empty; `coffer init` writes a commented one", r->file);
 	else
 		err = read_map(r, root, "", top_keys);
 	if (!err)
@@ -602,7 +602,7 @@ static int parse_document(struct reader *r, yaml_parser_t *parser)
 	return err;
 }
 
-int config_parse(struct config *c, const char *folder, const char *file, const char *yaml, size_t len, struct problem *p)
+int config_parse(struct config *c, const char *folder, const char *file, const char *yaml, size_t len, struct fault *p)
 {
 	struct reader r = {.file = file, .folder = folder, .config = c, .problem = p};
 	yaml_parser_t parser;
@@ -616,7 +616,7 @@ int config_parse(struct config *c, const char *folder, const char *file, const c
 		.broker_ca = xstrdup(""),
 	};
 	if (!yaml_parser_initialize(&parser))
-		return problem_set(p, -ENOMEM, "out of memory");
+		return fault_set(p, -ENOMEM, "out of memory");
 	yaml_parser_set_input_string(&parser, (const unsigned char *)yaml, len);
 	err = parse_document(&r, &parser);
 	yaml_parser_delete(&parser);
@@ -625,18 +625,18 @@ int config_parse(struct config *c, const char *folder, const char *file, const c
 	return err;
 }
 
-int config_load(struct config *c, const char *folder, struct problem *p)
+int config_load(struct config *c, const char *folder, struct fault *p)
 {
 	char *absolute = realpath(folder, NULL), *path;
 	struct text yaml = {0};
 	int err;
 
 	if (!absolute)
-		return problem_errno(p, errno, "cannot open the project folder %s", folder);
+		return fault_errno(p, errno, "cannot open the project folder %s", folder);
 	path = xasprintf("%s/%s", absolute, CONFIG_FILE);
 	err = text_read_file(&yaml, path, CONFIG_MAX_BYTES, p);
 	if (err == -ENOENT)
-		problem_set(p, err, "%s is not a Coffer project: it has no %s (make one with `coffer init DIR`)", folder,
+		fault_set(p, err, "%s is not a Coffer project: it has no %s (make one with `coffer init DIR`)", folder,
 			    CONFIG_FILE);
 	if (!err)
 		err = config_parse(c, absolute, CONFIG_FILE, yaml.data, yaml.len, p);

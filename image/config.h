@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "image/problem.h"
+#include "lib/fault.h"
 #include "image/text.h"
 
 #define CONFIG_FILE "coffer.yaml"
@@ -52,10 +52,10 @@ struct config {
 
 // Reads `folder`/coffer.yaml. Errors carry the file's name and line: -ENOENT no such file, -EINVAL bad content (unknown
 // key with the nearest known one, wrong type, duplicate, out of range), -EFBIG past 1 MiB.
-int config_load(struct config *c, const char *folder, struct problem *p);
+int config_load(struct config *c, const char *folder, struct fault *p);
 
 // The same from text; `folder` is where `broker: ca:` is looked up, `file` names the text in messages.
-int config_parse(struct config *c, const char *folder, const char *file, const char *yaml, size_t len, struct problem *p);
+int config_parse(struct config *c, const char *folder, const char *file, const char *yaml, size_t len, struct fault *p);
 
 void config_free(struct config *c);
 

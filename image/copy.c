@@ -135,9 +135,9 @@ out:
 }
 
 static int look_at_elf(struct copier *c, const struct copy_work *w, const char *host, const char *image,
-		       const void *bytes, size_t len, struct problem *p)
+		       const void *bytes, size_t len, struct fault *p)
 {
-	struct problem why;
+	struct fault why;
 	struct elf_file e;
 	char *origin, *own_rpath;
 	bool musl;
@@ -148,12 +148,12 @@ static int look_at_elf(struct copier *c, const struct copy_work *w, const char *
 			copy_note(c, "%s: %s; copied as data", host, why.text);
 			return 0;
 		}
-		return problem_set(p, err, "%s: %s", host, why.text);
+		return fault_set(p, err, "%s: %s", host, why.text);
 	}
 	musl = w->musl || (e.interpreter && strstr(e.interpreter, "ld-musl"));
 	if (e.interpreter) {
 		if (access(e.interpreter, R_OK) < 0 && !(w->flags & COPY_OPTIONAL)) {
-			err = problem_set(p, -ENOENT, "%s wants the dynamic linker %s, which is not on this machine%s", host,
+			err = fault_set(p, -ENOENT, "%s wants the dynamic linker %s, which is not on this machine%s", host,
 					  e.interpreter, musl ? ": apt-get install musl" : "");
 			goto out;
 		}
@@ -186,7 +186,7 @@ char *copy_find_program(const char *name)
 
 // The first line of a script: "#!interpreter [argument]"; behind env, the first word that is a program.
 static int look_at_script(struct copier *c, const struct copy_work *w, const char *host, const char *image, const char *bytes,
-			  size_t len, struct problem *p)
+			  size_t len, struct fault *p)
 {
 	int flags = w->flags & (COPY_OPTIONAL | COPY_QUIET);
 	char *line = xstrndup(bytes + 2, len - 2 > 255 ? 255 : len - 2), *save = NULL, *word, *path;
@@ -199,7 +199,7 @@ static int look_at_script(struct copier *c, const struct copy_work *w, const cha
 		goto out;
 	if (access(word, X_OK) < 0) {
 		if (!flags)
-			err = problem_set(p, -ENOENT, "%s is a script for %s, which is not on this machine", host, word);
+			err = fault_set(p, -ENOENT, "%s is a script for %s, which is not on this machine", host, word);
 		else
 			copy_note(c, "%s is a script for %s, which is not on this machine", host, word);
 		goto out;
@@ -213,7 +213,7 @@ static int look_at_script(struct copier *c, const struct copy_work *w, const cha
 		if (path)
 			copy_queue(c, path, NULL, flags, "runs the script %s", image);
 		else if (!flags)
-			err = problem_set(p, -ENOENT, "%s is a script for %s, which is not on this machine", host, word);
+			err = fault_set(p, -ENOENT, "%s is a script for %s, which is not on this machine", host, word);
 		free(path);
 		break;
 	}
@@ -231,7 +231,7 @@ static bool is_python_script(const char *host, const char *bytes, size_t len)
 	return len > 2 && bytes[0] == '#' && bytes[1] == '!' && end && memmem(bytes, (size_t)(end - bytes), "python", 6);
 }
 
-static int look_at(struct copier *c, const struct copy_work *w, const char *host, const char *image, struct problem *p)
+static int look_at(struct copier *c, const struct copy_work *w, const char *host, const char *image, struct fault *p)
 {
 	const char *bytes = NULL;
 	struct stat st;
@@ -239,7 +239,7 @@ static int look_at(struct copier *c, const struct copy_work *w, const char *host
 
 	fd = open(host, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0) {
-		err = problem_errno(p, errno, "cannot read %s", host);
+		err = fault_errno(p, errno, "cannot read %s", host);
 		goto out;
 	}
 	if (st.st_size < 4)
@@ -247,7 +247,7 @@ static int look_at(struct copier *c, const struct copy_work *w, const char *host
 	bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (bytes == MAP_FAILED) {
 		bytes = NULL;
-		err = problem_errno(p, errno, "cannot map %s", host);
+		err = fault_errno(p, errno, "cannot map %s", host);
 		goto out;
 	}
 	if (elf_is(bytes, (size_t)st.st_size)) {
@@ -270,7 +270,7 @@ out:
 
 // ---- placing ----
 
-static int place_file(struct copier *c, const struct copy_work *w, const char *host, const char *image, struct problem *p)
+static int place_file(struct copier *c, const struct copy_work *w, const char *host, const char *image, struct fault *p)
 {
 	struct stat st;
 	int err;
@@ -287,7 +287,7 @@ static int place_file(struct copier *c, const struct copy_work *w, const char *h
 	return look_at(c, w, host, image, p);
 }
 
-static int place_link(struct copier *c, const struct copy_work *w, const char *host, const char *image, struct problem *p)
+static int place_link(struct copier *c, const struct copy_work *w, const char *host, const char *image, struct fault *p)
 {
 	char target[PATH_MAX], *inner;
 	ssize_t n = readlink(host, target, sizeof(target) - 1);
@@ -295,7 +295,7 @@ static int place_link(struct copier *c, const struct copy_work *w, const char *h
 	int err;
 
 	if (n < 0)
-		return problem_errno(p, errno, "cannot read the link %s", host);
+		return fault_errno(p, errno, "cannot read the link %s", host);
 	target[n] = '\0';
 	if (!string_set_add(&c->done, image, NULL))
 		return 0;
@@ -323,13 +323,13 @@ static int compare_names(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static int list_folder(const char *host, struct string_list *names, struct problem *p)
+static int list_folder(const char *host, struct string_list *names, struct fault *p)
 {
 	struct dirent *entry;
 	DIR *d = opendir(host);
 
 	if (!d)
-		return problem_errno(p, errno, "cannot list %s", host);
+		return fault_errno(p, errno, "cannot list %s", host);
 	while ((entry = readdir(d)))
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
 			string_list_add(names, entry->d_name);
@@ -340,7 +340,7 @@ static int list_folder(const char *host, struct string_list *names, struct probl
 }
 
 static int place_folder(struct copier *c, const struct copy_work *w, const char *host, const char *image, const char *relative,
-			struct problem *p)
+			struct fault *p)
 {
 	struct string_list names = {0};
 	int err;
@@ -357,7 +357,7 @@ static int place_folder(struct copier *c, const struct copy_work *w, const char 
 		if (copy_left_out(inner_relative, names.items[i], w->flags))
 			;
 		else if (lstat(inner_host, &st) < 0)
-			err = problem_errno(p, errno, "cannot look at %s", inner_host);
+			err = fault_errno(p, errno, "cannot look at %s", inner_host);
 		else if (S_ISDIR(st.st_mode))
 			err = place_folder(c, w, inner_host, inner_image, inner_relative, p);
 		else if (S_ISLNK(st.st_mode))
@@ -376,7 +376,7 @@ static int place_folder(struct copier *c, const struct copy_work *w, const char 
 
 // Walks an absolute path part by part; each link on the way is made in the image too, and followed. What remains in
 // `canonical` has no links.
-static int walk_links(struct copier *c, const char *path, char canonical[PATH_MAX], struct problem *p)
+static int walk_links(struct copier *c, const char *path, char canonical[PATH_MAX], struct fault *p)
 {
 	char *rest = xstrdup(path), *next;
 	int links = 0, err = 0;
@@ -403,7 +403,7 @@ static int walk_links(struct copier *c, const char *path, char canonical[PATH_MA
 			continue;
 		}
 		if (have + 1 + n >= PATH_MAX) {
-			err = problem_set(p, -ENAMETOOLONG, "%s is too long a path", path);
+			err = fault_set(p, -ENAMETOOLONG, "%s is too long a path", path);
 			break;
 		}
 		canonical[have] = '/';
@@ -411,14 +411,14 @@ static int walk_links(struct copier *c, const char *path, char canonical[PATH_MA
 		canonical[have + 1 + n] = '\0';
 		memmove(rest, rest + skip + n, strlen(rest + skip + n) + 1);
 		if (lstat(canonical, &st) < 0) {
-			err = problem_errno(p, errno, "%s", path);
+			err = fault_errno(p, errno, "%s", path);
 			break;
 		}
 		if (!S_ISLNK(st.st_mode))
 			continue;
 		len = readlink(canonical, target, sizeof(target) - 1);
 		if (len < 0 || ++links > MOST_LINKS) {
-			err = problem_set(p, -ELOOP, "%s has too many links on its way", path);
+			err = fault_set(p, -ELOOP, "%s has too many links on its way", path);
 			break;
 		}
 		target[len] = '\0';
@@ -437,7 +437,7 @@ static int walk_links(struct copier *c, const char *path, char canonical[PATH_MA
 	return err;
 }
 
-static int place(struct copier *c, const struct copy_work *w, struct problem *p)
+static int place(struct copier *c, const struct copy_work *w, struct fault *p)
 {
 	char canonical[PATH_MAX], extra[64], size[32];
 	uint64_t files = c->files, bytes = c->bytes;
@@ -447,7 +447,7 @@ static int place(struct copier *c, const struct copy_work *w, struct problem *p)
 
 	if (w->to) {
 		if (!realpath(w->from, canonical))
-			err = problem_errno(p, errno, "%s", w->from);
+			err = fault_errno(p, errno, "%s", w->from);
 	} else {
 		err = walk_links(c, w->from, canonical, p);
 	}
@@ -461,7 +461,7 @@ static int place(struct copier *c, const struct copy_work *w, struct problem *p)
 	if (string_set_has(&c->done, image))
 		return 0;
 	if (stat(canonical, &st) < 0)
-		return problem_errno(p, errno, "%s", canonical);
+		return fault_errno(p, errno, "%s", canonical);
 	if (S_ISREG(st.st_mode)) {
 		report(c, w, w->to ? w->to : w->from, "");
 		err = place_file(c, w, canonical, image, p);
@@ -475,14 +475,14 @@ static int place(struct copier *c, const struct copy_work *w, struct problem *p)
 		if (!err && c->files > files)
 			report(c, w, image, extra);
 	} else {
-		err = problem_set(p, -EINVAL, "%s is neither a file nor a folder: it cannot be copied", w->from);
+		err = fault_set(p, -EINVAL, "%s is neither a file nor a folder: it cannot be copied", w->from);
 	}
 	return err;
 }
 
 // ---- the whole ----
 
-int copy_begin(struct copier *c, const struct config *config, FILE *report_to, struct problem *p)
+int copy_begin(struct copier *c, const struct config *config, FILE *report_to, struct fault *p)
 {
 	char *path = xasprintf("%s/image", config->project);
 	int err;
@@ -495,7 +495,7 @@ int copy_begin(struct copier *c, const struct config *config, FILE *report_to, s
 	return err;
 }
 
-int copy_item(struct copier *c, const char *from, const char *to, struct problem *p)
+int copy_item(struct copier *c, const char *from, const char *to, struct fault *p)
 {
 	const char *working = strcmp(c->config->working_directory, "/") ? c->config->working_directory : "";
 	char *in_project = NULL, *place_in_image = NULL, *found = NULL;
@@ -513,12 +513,12 @@ int copy_item(struct copier *c, const char *from, const char *to, struct problem
 		if (!err)
 			err = copy_python_module(c, from + 7, "you asked for it", p);
 		if (!err && before == c->queue_count && !string_set_has(&c->python_seen, from + 7))
-			err = problem_set(p, -ENOENT, "there is no Python module %s in /usr/lib/python3/dist-packages", from + 7);
+			err = fault_set(p, -ENOENT, "there is no Python module %s in /usr/lib/python3/dist-packages", from + 7);
 		return err;
 	}
 	if (from[0] == '/') {
 		if (access(from, F_OK) < 0)
-			return problem_errno(p, errno, "cannot copy %s", from);
+			return fault_errno(p, errno, "cannot copy %s", from);
 		copy_queue(c, from, to, 0, "you asked for it");
 		return 0;
 	}
@@ -541,7 +541,7 @@ int copy_item(struct copier *c, const char *from, const char *to, struct problem
 	} else if (!strchr(from, '/') && (found = copy_find_program(from))) {
 		copy_queue(c, found, to, 0, "you asked for it");
 	} else {
-		err = problem_set(p, -ENOENT, "cannot copy %s: there is no such file in the project%s", from,
+		err = fault_set(p, -ENOENT, "cannot copy %s: there is no such file in the project%s", from,
 				  strchr(from, '/') ? "" : ", and no program of that name in /usr/bin or the like");
 	}
 	free(found);
@@ -550,7 +550,7 @@ int copy_item(struct copier *c, const char *from, const char *to, struct problem
 	return err;
 }
 
-static int check_missing(struct copier *c, struct problem *p)
+static int check_missing(struct copier *c, struct fault *p)
 {
 	for (size_t i = 0; i < c->missing_count; i++) {
 		struct copy_missing *m = &c->missing[i];
@@ -565,10 +565,10 @@ static int check_missing(struct copier *c, struct problem *p)
 		}
 		libpath_debian_hint(m->name, &hint);
 		if (m->passed_over)
-			problem_set(p, -ENOENT, "%s needs the library %s; %s is for another machine (not x86-64), and there is no "
+			fault_set(p, -ENOENT, "%s needs the library %s; %s is for another machine (not x86-64), and there is no "
 				    "other\n  hint: %s", m->needed_by, m->name, m->passed_over, hint.data);
 		else
-			problem_set(p, -ENOENT, "%s needs the library %s, which is not on this machine\n  hint: %s", m->needed_by,
+			fault_set(p, -ENOENT, "%s needs the library %s, which is not on this machine\n  hint: %s", m->needed_by,
 				    m->name, hint.data);
 		text_free(&hint);
 		return -ENOENT;
@@ -576,7 +576,7 @@ static int check_missing(struct copier *c, struct problem *p)
 	return 0;
 }
 
-int copy_finish(struct copier *c, struct problem *p)
+int copy_finish(struct copier *c, struct fault *p)
 {
 	int err = 0;
 

@@ -61,11 +61,11 @@ struct copier {
 	uint64_t notes;				// optional things left out
 };
 
-int copy_begin(struct copier *c, const struct config *config, FILE *report, struct problem *p);
+int copy_begin(struct copier *c, const struct config *config, FILE *report, struct fault *p);
 // Queues one thing (see the top of this file). `to` may be NULL.
-int copy_item(struct copier *c, const char *from, const char *to, struct problem *p);
+int copy_item(struct copier *c, const char *from, const char *to, struct fault *p);
 // Copies all that is queued, and what that needs.
-int copy_finish(struct copier *c, struct problem *p);
+int copy_finish(struct copier *c, struct fault *p);
 void copy_end(struct copier *c);
 
 // A program of the usual folders (/usr/bin, ...) by its name, or NULL; to be freed.
@@ -79,11 +79,11 @@ __attribute__((format(printf, 2, 3))) void copy_note(struct copier *c, const cha
 bool copy_left_out(const char *relative, const char *base, int flags);
 
 // packs.c: called once for each regular file that was copied; queues the data of the runtime that it belongs to.
-int copy_pack(struct copier *c, const char *image_path, struct problem *p);
-int copy_debian_package(struct copier *c, const char *package, int flags, const char *reason, struct problem *p);
+int copy_pack(struct copier *c, const char *image_path, struct fault *p);
+int copy_debian_package(struct copier *c, const char *package, int flags, const char *reason, struct fault *p);
 
 // python.c: what a Python file or module imports.
-int copy_python_file(struct copier *c, const char *host, const char *image, bool whole, struct problem *p);
-int copy_python_module(struct copier *c, const char *module, const char *why, struct problem *p);
+int copy_python_file(struct copier *c, const char *host, const char *image, bool whole, struct fault *p);
+int copy_python_module(struct copier *c, const char *module, const char *why, struct fault *p);
 
 #endif

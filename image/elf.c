@@ -77,13 +77,13 @@ static bool file_offset(const struct view *v, const Elf64_Ehdr *h, uint64_t addr
 }
 
 static int read_dynamic(struct elf_file *e, const struct view *v, const Elf64_Ehdr *h, const Elf64_Phdr *dynamic,
-			struct problem *p)
+			struct fault *p)
 {
 	uint64_t count = dynamic->p_filesz / sizeof(Elf64_Dyn), table = 0, table_size = 0, offset, room;
 	Elf64_Dyn d;
 
 	if (dynamic->p_offset > v->len || dynamic->p_filesz > v->len - dynamic->p_offset || count > MOST_DYNAMIC)
-		return problem_set(p, -EINVAL, "its dynamic section lies outside the file (cut short?)");
+		return fault_set(p, -EINVAL, "its dynamic section lies outside the file (cut short?)");
 	for (uint64_t i = 0; i < count; i++) {
 		fetch(v, dynamic->p_offset + i * sizeof(d), &d, sizeof(d));
 		if (d.d_tag == DT_NULL)
@@ -96,7 +96,7 @@ static int read_dynamic(struct elf_file *e, const struct view *v, const Elf64_Eh
 	if (!table)
 		return 0;
 	if (!file_offset(v, h, table, &offset, &room) || table_size > room || table_size > v->len - offset)
-		return problem_set(p, -EINVAL, "its dynamic string table lies outside the file (cut short?)");
+		return fault_set(p, -EINVAL, "its dynamic string table lies outside the file (cut short?)");
 	for (uint64_t i = 0; i < count; i++) {
 		char **path = NULL, *s;
 
@@ -111,7 +111,7 @@ static int read_dynamic(struct elf_file *e, const struct view *v, const Elf64_Eh
 			continue;
 		s = table_string(v, offset, table_size, d.d_un.d_val);
 		if (!s)
-			return problem_set(p, -EINVAL, "a name in its dynamic section lies outside its string table");
+			return fault_set(p, -EINVAL, "a name in its dynamic section lies outside its string table");
 		if (path) {
 			free(*path);
 			*path = s;
@@ -123,7 +123,7 @@ static int read_dynamic(struct elf_file *e, const struct view *v, const Elf64_Eh
 	return 0;
 }
 
-static int read_segments(struct elf_file *e, const struct view *v, const Elf64_Ehdr *h, struct problem *p)
+static int read_segments(struct elf_file *e, const struct view *v, const Elf64_Ehdr *h, struct fault *p)
 {
 	for (unsigned int i = 0; i < h->e_phnum; i++) {
 		Elf64_Phdr ph;
@@ -132,11 +132,11 @@ static int read_segments(struct elf_file *e, const struct view *v, const Elf64_E
 		fetch(v, h->e_phoff + i * sizeof(ph), &ph, sizeof(ph));
 		if ((ph.p_type == PT_LOAD || ph.p_type == PT_INTERP) &&
 		    (ph.p_offset > v->len || ph.p_filesz > v->len - ph.p_offset))
-			return problem_set(p, -EINVAL, "a segment lies outside the file: the file is cut short");
+			return fault_set(p, -EINVAL, "a segment lies outside the file: the file is cut short");
 		if (ph.p_type == PT_INTERP && !e->interpreter) {
 			e->interpreter = table_string(v, ph.p_offset, ph.p_filesz, 0);
 			if (!e->interpreter || e->interpreter[0] != '/')
-				return problem_set(p, -EINVAL, "the name of its interpreter is damaged");
+				return fault_set(p, -EINVAL, "the name of its interpreter is damaged");
 		}
 		if (ph.p_type == PT_DYNAMIC && !e->needed.count)
 			err = read_dynamic(e, v, h, &ph, p);
@@ -146,7 +146,7 @@ static int read_segments(struct elf_file *e, const struct view *v, const Elf64_E
 	return 0;
 }
 
-int elf_read(struct elf_file *e, const void *bytes, size_t len, struct problem *p)
+int elf_read(struct elf_file *e, const void *bytes, size_t len, struct fault *p)
 {
 	struct view v = {bytes, len};
 	Elf64_Ehdr h;
@@ -154,29 +154,29 @@ int elf_read(struct elf_file *e, const void *bytes, size_t len, struct problem *
 
 	*e = (struct elf_file){0};
 	if (!elf_is(bytes, len))
-		return problem_set(p, -EINVAL, "not an ELF file");
+		return fault_set(p, -EINVAL, "not an ELF file");
 	if (!fetch(&v, 0, &h, sizeof(h)))
-		return problem_set(p, -EINVAL, "corrupt ELF file: its header is cut short");
+		return fault_set(p, -EINVAL, "corrupt ELF file: its header is cut short");
 	e->class = h.e_ident[EI_CLASS];
 	e->machine = h.e_machine;
 	e->type = h.e_type;
 	if (h.e_ident[EI_DATA] != ELFDATA2LSB)
-		return problem_set(p, -ENOEXEC, "built for a big-endian machine; this enclave runs x86-64 programs");
+		return fault_set(p, -ENOEXEC, "built for a big-endian machine; this enclave runs x86-64 programs");
 	if (e->class != ELFCLASS64 || e->machine != EM_X86_64)
-		return problem_set(p, -ENOEXEC, "built for %s; this enclave runs x86-64 programs",
+		return fault_set(p, -ENOEXEC, "built for %s; this enclave runs x86-64 programs",
 				   elf_machine_name(e->machine, e->class));
 	if (h.e_ident[EI_OSABI] != ELFOSABI_SYSV && h.e_ident[EI_OSABI] != ELFOSABI_GNU)
-		return problem_set(p, -ENOEXEC, "not built for Linux (its OS ABI is %u)", h.e_ident[EI_OSABI]);
+		return fault_set(p, -ENOEXEC, "not built for Linux (its OS ABI is %u)", h.e_ident[EI_OSABI]);
 	if (h.e_type != ET_EXEC && h.e_type != ET_DYN)
 		return 0;
 	if (h.e_phentsize != sizeof(Elf64_Phdr) || !h.e_phnum || h.e_phnum > MOST_HEADERS || h.e_phoff > len ||
 	    h.e_phnum * sizeof(Elf64_Phdr) > len - h.e_phoff)
-		return problem_set(p, -EINVAL, "corrupt ELF file: its program headers lie outside the file");
+		return fault_set(p, -EINVAL, "corrupt ELF file: its program headers lie outside the file");
 	err = read_segments(e, &v, &h, p);
 	if (err) {
 		char *why = xstrdup(p->text);
 
-		problem_set(p, err, "corrupt ELF file: %s", why);
+		fault_set(p, err, "corrupt ELF file: %s", why);
 		free(why);
 		elf_free(e);
 	}

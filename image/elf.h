@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "image/problem.h"
+#include "lib/fault.h"
 #include "image/text.h"
 
 struct elf_file {
@@ -26,7 +26,7 @@ struct elf_file {
 bool elf_is(const void *bytes, size_t len);
 
 // Fills `e`; elf_free() it when 0 was returned. -EINVAL: corrupt (the message says what), -ENOEXEC: not for x86-64 Linux.
-int elf_read(struct elf_file *e, const void *bytes, size_t len, struct problem *p);
+int elf_read(struct elf_file *e, const void *bytes, size_t len, struct fault *p);
 
 void elf_free(struct elf_file *e);
 

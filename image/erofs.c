@@ -22,7 +22,7 @@ static const char *find_mkfs(void)
 	return NULL;
 }
 
-int image_mkfs(const char *root, const char *output, struct problem *p)
+int image_mkfs(const char *root, const char *output, struct fault *p)
 {
 	static char *environment[] = {"PATH=/usr/bin:/bin", "LC_ALL=C", "TZ=UTC", NULL};
 	const char *program = find_mkfs();
@@ -34,9 +34,9 @@ int image_mkfs(const char *root, const char *output, struct problem *p)
 	ssize_t n;
 
 	if (!program)
-		return problem_set(p, -ENOENT, "mkfs.erofs is not on this machine: apt-get install erofs-utils");
+		return fault_set(p, -ENOENT, "mkfs.erofs is not on this machine: apt-get install erofs-utils");
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
-		return problem_errno(p, errno, "cannot make a pipe");
+		return fault_errno(p, errno, "cannot make a pipe");
 	// No times, no owners, no extended attributes, no UUID of its own: none of them may reach the digest.
 	char *arguments[] = {(char *)program, "--quiet", "-T0", "--all-root", "-x-1", "-U", "00000000-0000-0000-0000-000000000000",
 			     (char *)output, (char *)root, NULL};
@@ -50,7 +50,7 @@ int image_mkfs(const char *root, const char *output, struct problem *p)
 	close(pipe_fds[1]);
 	if (err) {
 		close(pipe_fds[0]);
-		return problem_errno(p, err, "cannot start %s", program);
+		return fault_errno(p, err, "cannot start %s", program);
 	}
 	while ((n = read(pipe_fds[0], said + used, sizeof(said) - 1 - used)) > 0 || (n < 0 && errno == EINTR)) {
 		used += n > 0 ? (size_t)n : 0;
@@ -64,8 +64,8 @@ int image_mkfs(const char *root, const char *output, struct problem *p)
 	close(pipe_fds[0]);
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
-			return problem_errno(p, errno, "cannot wait for mkfs.erofs");
+			return fault_errno(p, errno, "cannot wait for mkfs.erofs");
 	if (!WIFEXITED(status) || WEXITSTATUS(status))
-		return problem_set(p, -EIO, "mkfs.erofs failed (is the disk full?): %s", said);
+		return fault_set(p, -EIO, "mkfs.erofs failed (is the disk full?): %s", said);
 	return 0;
 }

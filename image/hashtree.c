@@ -102,7 +102,7 @@ static int hash_blocks(int fd, uint64_t first, uint64_t count, uint8_t *digests)
 	return err;
 }
 
-static int tree(int fd, const char *path, uint64_t data_blocks, uint8_t root[HASHTREE_DIGEST], bool check, struct problem *p)
+static int tree(int fd, const char *path, uint64_t data_blocks, uint8_t root[HASHTREE_DIGEST], bool check, struct fault *p)
 {
 	uint64_t first = 0, count = data_blocks;
 	uint8_t *digests = NULL, *have = NULL;
@@ -110,10 +110,10 @@ static int tree(int fd, const char *path, uint64_t data_blocks, uint8_t root[HAS
 	int err;
 
 	if (!data_blocks)
-		return problem_set(p, -EINVAL, "%s is empty", path);
+		return fault_set(p, -EINVAL, "%s is empty", path);
 	err = plan(&l, data_blocks);
 	if (err)
-		return problem_set(p, err, "%s is too large", path);
+		return fault_set(p, err, "%s is too large", path);
 	for (unsigned int i = 0; i < l.count; i++) {
 		size_t size = l.blocks[i] * HASHTREE_BLOCK;
 
@@ -122,7 +122,7 @@ static int tree(int fd, const char *path, uint64_t data_blocks, uint8_t root[HAS
 		memset(digests, 0, size);
 		err = hash_blocks(fd, first, count, digests);
 		if (err) {
-			problem_errno(p, -err, "cannot read %s", path);
+			fault_errno(p, -err, "cannot read %s", path);
 			goto out;
 		}
 		if (check) {
@@ -131,15 +131,15 @@ static int tree(int fd, const char *path, uint64_t data_blocks, uint8_t root[HAS
 			err = read_exactly(fd, have, size, l.start[i] * HASHTREE_BLOCK);
 			for (uint64_t k = 0; k < count && !err; k++)
 				if (memcmp(have + k * HASHTREE_DIGEST, digests + k * HASHTREE_DIGEST, HASHTREE_DIGEST) != 0)
-					err = problem_set(p, -EBADMSG, "%s: block %llu (byte %llu) does not match its hash: the image was "
+					err = fault_set(p, -EBADMSG, "%s: block %llu (byte %llu) does not match its hash: the image was "
 							  "changed after `coffer build`", path, (unsigned long long)(first + k),
 							  (unsigned long long)((first + k) * HASHTREE_BLOCK));
 			if (err == -ENODATA)
-				problem_set(p, err, "%s is cut short", path);
+				fault_set(p, err, "%s is cut short", path);
 		} else {
 			err = write_exactly(fd, digests, size, l.start[i] * HASHTREE_BLOCK);
 			if (err)
-				problem_errno(p, -err, "cannot write %s", path);
+				fault_errno(p, -err, "cannot write %s", path);
 		}
 		if (err)
 			goto out;
@@ -153,12 +153,12 @@ out:
 	return err;
 }
 
-int hashtree_write(int fd, const char *path, uint64_t data_blocks, uint8_t root[HASHTREE_DIGEST], struct problem *p)
+int hashtree_write(int fd, const char *path, uint64_t data_blocks, uint8_t root[HASHTREE_DIGEST], struct fault *p)
 {
 	return tree(fd, path, data_blocks, root, false, p);
 }
 
-int hashtree_check(int fd, const char *path, uint64_t data_blocks, const uint8_t root[HASHTREE_DIGEST], struct problem *p)
+int hashtree_check(int fd, const char *path, uint64_t data_blocks, const uint8_t root[HASHTREE_DIGEST], struct fault *p)
 {
 	uint8_t found[HASHTREE_DIGEST];
 	char found_hex[65], root_hex[65];
@@ -167,7 +167,7 @@ int hashtree_check(int fd, const char *path, uint64_t data_blocks, const uint8_t
 	if (err)
 		return err;
 	if (memcmp(found, root, HASHTREE_DIGEST) != 0)
-		return problem_set(p, -EBADMSG, "%s: the root of its hash tree is %s, and the manifest says %s", path,
+		return fault_set(p, -EBADMSG, "%s: the root of its hash tree is %s, and the manifest says %s", path,
 				   hex_text(found_hex, found, HASHTREE_DIGEST), hex_text(root_hex, root, HASHTREE_DIGEST));
 	return 0;
 }

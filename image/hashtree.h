@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#include "image/problem.h"
+#include "lib/fault.h"
 
 #define HASHTREE_BLOCK 4096
 #define HASHTREE_DIGEST 32
@@ -18,9 +18,9 @@ uint64_t hashtree_blocks(uint64_t data_blocks);
 
 // Hashes the file's first `data_blocks` blocks and writes the tree behind them. Data blocks at least 1.
 // root: SHA-256 of the top-level block. Errors: -EIO, -ENOSPC, ... with a message that names `path`.
-int hashtree_write(int fd, const char *path, uint64_t data_blocks, uint8_t root[HASHTREE_DIGEST], struct problem *p);
+int hashtree_write(int fd, const char *path, uint64_t data_blocks, uint8_t root[HASHTREE_DIGEST], struct fault *p);
 
 // Hashes data and tree again and compares with `root`; the message says which block differs. -EBADMSG: it does not match.
-int hashtree_check(int fd, const char *path, uint64_t data_blocks, const uint8_t root[HASHTREE_DIGEST], struct problem *p);
+int hashtree_check(int fd, const char *path, uint64_t data_blocks, const uint8_t root[HASHTREE_DIGEST], struct fault *p);
 
 #endif

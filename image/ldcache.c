@@ -116,7 +116,7 @@ static void add_folder(struct tree *t, const char *folder, struct library **libr
 	closedir(d);
 }
 
-int image_ldcache(struct tree *t, struct problem *p)
+int image_ldcache(struct tree *t, struct fault *p)
 {
 	struct cache_header header = {.magic = "glibc-ld.so.cache1.", .flags = 2};
 	struct text out = {0}, strings = {0};

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "image/problem.h"
+#include "lib/fault.h"
 
 enum { CONF_MAX_BYTES = 1 << 20, MOST_INCLUDES = 16 };
 
@@ -22,7 +22,7 @@ const char *const libpath_defaults[] = {
 static void read_conf(struct libpath *l, const char *root, const char *path, int depth)
 {
 	char *full = xasprintf("%s%s", root, path), *line, *save = NULL;
-	struct problem ignored;
+	struct fault ignored;
 	struct text text = {0};
 
 	if (depth > MOST_INCLUDES || text_read_file(&text, full, CONF_MAX_BYTES, &ignored))
@@ -54,7 +54,7 @@ out:
 void libpath_init(struct libpath *l, const char *root)
 {
 	char *musl_conf = xasprintf("%s/etc/ld-musl-x86_64.path", root), *part, *save = NULL;
-	struct problem ignored;
+	struct fault ignored;
 	struct text text = {0};
 
 	*l = (struct libpath){0};
@@ -213,7 +213,7 @@ static bool apt_knows(const char *package)
 
 	if (!glob("/var/lib/apt/lists/*_Packages", 0, NULL, &lists)) {
 		for (size_t i = 0; i < lists.gl_pathc && !found; i++) {
-			struct problem ignored;
+			struct fault ignored;
 			struct text text = {0};
 
 			if (!text_read_file(&text, lists.gl_pathv[i], 256u << 20, &ignored))
@@ -235,7 +235,7 @@ static bool installed_elsewhere(const char *library, struct text *out)
 
 	while (d && !found && (entry = readdir(d))) {
 		char *path, *hit, *needle;
-		struct problem ignored;
+		struct fault ignored;
 		struct text text = {0};
 
 		if (!ends_with(entry->d_name, ".list"))

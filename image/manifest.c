@@ -50,7 +50,7 @@ static bool hex_value(const char *s, uint8_t *out, size_t len)
 	return true;
 }
 
-int manifest_parse(struct manifest *m, const char *text, size_t len, struct problem *p)
+int manifest_parse(struct manifest *m, const char *text, size_t len, struct fault *p)
 {
 	static const char *const keys[] = {"coffer-manifest", "platform", "kernel", "image-root", "image-blocks", "config", "init",
 					   "options"};
@@ -63,7 +63,7 @@ int manifest_parse(struct manifest *m, const char *text, size_t len, struct prob
 		bool good = false;
 
 		if (!value)
-			return problem_set(p, -EINVAL, "the manifest is damaged: expected the line '%s: ...'", keys[i]);
+			return fault_set(p, -EINVAL, "the manifest is damaged: expected the line '%s: ...'", keys[i]);
 		switch (i) {
 		case 0: good = !strcmp(value, "1"); break;
 		case 1: good = (size_t)snprintf(m->platform, sizeof(m->platform), "%s", value) < sizeof(m->platform); break;
@@ -78,11 +78,11 @@ int manifest_parse(struct manifest *m, const char *text, size_t len, struct prob
 		case 7: good = (size_t)snprintf(m->options, sizeof(m->options), "%s", value) < sizeof(m->options); break;
 		}
 		if (!good)
-			err = problem_set(p, -EINVAL, "the manifest is damaged: '%s: %.80s' cannot be right", keys[i], value);
+			err = fault_set(p, -EINVAL, "the manifest is damaged: '%s: %.80s' cannot be right", keys[i], value);
 		free(value);
 	}
 	if (!err && at != end)
-		err = problem_set(p, -EINVAL, "the manifest is damaged: something follows its last line");
+		err = fault_set(p, -EINVAL, "the manifest is damaged: something follows its last line");
 	return err;
 }
 

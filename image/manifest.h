@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#include "image/problem.h"
+#include "lib/fault.h"
 #include "image/text.h"
 
 #define MEASUREMENT_BYTES 48
@@ -18,12 +18,12 @@ struct manifest {
 	uint64_t image_blocks;		// data blocks of 4096 bytes
 	uint8_t config[48];		// SHA-384 of /.coffer/config.json
 	uint8_t init[48];		// SHA-384 of /.coffer/init
-	char options[256];		// "memory=8589934592,debug=0"
+	char options[512];		// "memory=8589934592,debug=0,connect=none,listen=80+443"
 };
 
 void manifest_write(const struct manifest *m, struct text *out);
 // Strict: exactly what manifest_write gives. -EINVAL with a message.
-int manifest_parse(struct manifest *m, const char *text, size_t len, struct problem *p);
+int manifest_parse(struct manifest *m, const char *text, size_t len, struct fault *p);
 // SHA-384 of the manifest's bytes.
 void manifest_measure(const char *text, size_t len, uint8_t measurement[MEASUREMENT_BYTES]);
 

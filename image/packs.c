@@ -37,7 +37,7 @@ static const struct pack packs[] = {
 	{"*/lib/x86_64-linux-musl/libc.so", "search path of musl", {"/etc/ld-musl-x86_64.path"}},
 };
 
-static int add_need(struct copier *c, const struct pack *pack, const char *image_path, const char *need, struct problem *p)
+static int add_need(struct copier *c, const struct pack *pack, const char *image_path, const char *need, struct fault *p)
 {
 	const char *base = strrchr(image_path, '/') + 1;
 	struct text path = {0};
@@ -79,7 +79,7 @@ static int add_need(struct copier *c, const struct pack *pack, const char *image
 	return err;
 }
 
-int copy_pack(struct copier *c, const char *image_path, struct problem *p)
+int copy_pack(struct copier *c, const char *image_path, struct fault *p)
 {
 	const char *base = strrchr(image_path, '/') + 1;
 	int err = 0;
@@ -112,15 +112,15 @@ static bool is_documentation(const char *path)
 	return false;
 }
 
-int copy_debian_package(struct copier *c, const char *package, int flags, const char *reason, struct problem *p)
+int copy_debian_package(struct copier *c, const char *package, int flags, const char *reason, struct fault *p)
 {
 	char *path = xasprintf("/var/lib/dpkg/info/%s.list", package), *line, *save = NULL;
-	struct problem ignored;
+	struct fault ignored;
 	struct text list = {0};
 	int err = 0;
 
 	if (strchr(package, '/') || !*package) {
-		err = problem_set(p, -EINVAL, "'%s' is not the name of a Debian package", package);
+		err = fault_set(p, -EINVAL, "'%s' is not the name of a Debian package", package);
 		goto out;
 	}
 	if (!string_set_add(&c->packs_done, path, NULL))
@@ -130,7 +130,7 @@ int copy_debian_package(struct copier *c, const char *package, int flags, const 
 		path = xasprintf("/var/lib/dpkg/info/%s:amd64.list", package);
 		if (text_read_file(&list, path, 64 << 20, &ignored)) {
 			if (!(flags & COPY_OPTIONAL))
-				err = problem_set(p, -ENOENT, "the Debian package %s is not installed: apt-get install %s", package, package);
+				err = fault_set(p, -ENOENT, "the Debian package %s is not installed: apt-get install %s", package, package);
 			goto out;
 		}
 	}

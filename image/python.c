@@ -78,10 +78,10 @@ static char *module_in(const char *folder, const char *module)
 }
 
 static int follow_imports(struct copier *c, const char *file, bool whole, const char *beside_host, const char *beside_image,
-			  struct problem *p)
+			  struct fault *p)
 {
 	struct string_list modules = {0};
-	struct problem ignored;
+	struct fault ignored;
 	struct text source = {0};
 	int err = 0;
 
@@ -107,7 +107,7 @@ out:
 	return err;
 }
 
-int copy_python_file(struct copier *c, const char *host, const char *image, bool whole, struct problem *p)
+int copy_python_file(struct copier *c, const char *host, const char *image, bool whole, struct fault *p)
 {
 	char *beside_host, *beside_image;
 	int err;
@@ -124,7 +124,7 @@ int copy_python_file(struct copier *c, const char *host, const char *image, bool
 }
 
 // The unindented imports of every file of a package.
-static int follow_package(struct copier *c, const char *folder, struct problem *p)
+static int follow_package(struct copier *c, const char *folder, struct fault *p)
 {
 	struct dirent *entry;
 	DIR *d = opendir(folder);
@@ -163,7 +163,7 @@ static bool same_distribution(const char *a, size_t len, const char *b)
 static bool lists_module(const char *metadata, const char *module)
 {
 	char *path = xasprintf("%s/top_level.txt", metadata), *line, *save = NULL;
-	struct problem ignored;
+	struct fault ignored;
 	struct text text = {0};
 	bool found = false;
 
@@ -176,17 +176,17 @@ static bool lists_module(const char *metadata, const char *module)
 }
 
 static int require_distribution(struct copier *c, const char *folder, const char *name, size_t len, const char *why,
-				struct problem *p);
+				struct fault *p);
 
 // "Requires-Dist: scipy (>=1.3)" of METADATA or PKG-INFO, or a line of requires.txt before its first [section].
-static int follow_requirements(struct copier *c, const char *folder, const char *metadata, struct problem *p)
+static int follow_requirements(struct copier *c, const char *folder, const char *metadata, struct fault *p)
 {
 	static const char *const files[] = {"METADATA", "PKG-INFO", "requires.txt"};
 	int err = 0;
 
 	for (int i = 0; i < 3 && !err; i++) {
 		char *path = xasprintf("%s/%s", metadata, files[i]), *line, *save = NULL;
-		struct problem ignored;
+		struct fault ignored;
 		struct text text = {0};
 
 		if (!text_read_file(&text, path, 4 << 20, &ignored)) {
@@ -212,7 +212,7 @@ static int follow_requirements(struct copier *c, const char *folder, const char 
 }
 
 // Copies the metadata of the distribution that holds `module`, and what it requires.
-static int copy_metadata(struct copier *c, const char *folder, const char *module, struct problem *p)
+static int copy_metadata(struct copier *c, const char *folder, const char *module, struct fault *p)
 {
 	struct dirent *entry;
 	DIR *d = opendir(folder);
@@ -237,7 +237,7 @@ static int copy_metadata(struct copier *c, const char *folder, const char *modul
 }
 
 static int require_distribution(struct copier *c, const char *folder, const char *name, size_t len, const char *why,
-				struct problem *p)
+				struct fault *p)
 {
 	struct dirent *entry;
 	DIR *d = opendir(folder);
@@ -245,7 +245,7 @@ static int require_distribution(struct copier *c, const char *folder, const char
 
 	while (d && !err && (entry = readdir(d))) {
 		char *path, *line, *save = NULL;
-		struct problem ignored;
+		struct fault ignored;
 		struct text text = {0};
 
 		if (!len || (!ends_with(entry->d_name, ".dist-info") && !ends_with(entry->d_name, ".egg-info")) ||
@@ -288,7 +288,7 @@ static bool in_standard_library(struct copier *c, const char *module)
 	return found;
 }
 
-int copy_python_module(struct copier *c, const char *module, const char *why, struct problem *p)
+int copy_python_module(struct copier *c, const char *module, const char *why, struct fault *p)
 {
 	char *folders[3], *path = NULL;
 	int err = 0;

@@ -25,7 +25,7 @@ static const char *const files[][2] = {
 	{"/etc/hostname", "coffer\n"},
 };
 
-int image_skeleton(const struct config *c, struct tree *t, struct problem *p)
+int image_skeleton(const struct config *c, struct tree *t, struct fault *p)
 {
 	struct stat st;
 	int err = 0;

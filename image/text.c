@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "image/problem.h"
+#include "lib/fault.h"
 
 static void out_of_memory(void)
 {
@@ -294,7 +294,7 @@ unsigned int edit_distance(const char *a, const char *b)
 	return cost[n][m];
 }
 
-int text_read_file(struct text *out, const char *path, size_t limit, struct problem *p)
+int text_read_file(struct text *out, const char *path, size_t limit, struct fault *p)
 {
 	char buffer[65536];
 	ssize_t n;
@@ -302,16 +302,16 @@ int text_read_file(struct text *out, const char *path, size_t limit, struct prob
 
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return problem_errno(p, errno, "cannot open %s", path);
+		return fault_errno(p, errno, "cannot open %s", path);
 	while ((n = read(fd, buffer, sizeof(buffer))) != 0) {
 		if (n < 0) {
 			if (errno == EINTR)
 				continue;
-			err = problem_errno(p, errno, "cannot read %s", path);
+			err = fault_errno(p, errno, "cannot read %s", path);
 			goto out;
 		}
 		if (out->len + (size_t)n > limit) {
-			err = problem_set(p, -EFBIG, "%s is larger than %zu bytes", path, limit);
+			err = fault_set(p, -EFBIG, "%s is larger than %zu bytes", path, limit);
 			goto out;
 		}
 		text_add(out, buffer, (size_t)n);
@@ -322,7 +322,7 @@ out:
 	return err;
 }
 
-int text_write_file(const char *path, const void *bytes, size_t len, struct problem *p)
+int text_write_file(const char *path, const void *bytes, size_t len, struct fault *p)
 {
 	char *temporary = xasprintf("%s.tmp.%d", path, (int)getpid());
 	const char *at = bytes;
@@ -330,7 +330,7 @@ int text_write_file(const char *path, const void *bytes, size_t len, struct prob
 
 	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	if (fd < 0) {
-		err = problem_errno(p, errno, "cannot create %s", path);
+		err = fault_errno(p, errno, "cannot create %s", path);
 		free(temporary);
 		return err;
 	}
@@ -340,18 +340,18 @@ int text_write_file(const char *path, const void *bytes, size_t len, struct prob
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0) {
-			err = problem_errno(p, errno, "cannot write %s", path);
+			err = fault_errno(p, errno, "cannot write %s", path);
 			break;
 		}
 		at += n;
 		len -= (size_t)n;
 	}
 	if (!err && fchmod(fd, 0644) < 0)
-		err = problem_errno(p, errno, "cannot set the mode of %s", path);
+		err = fault_errno(p, errno, "cannot set the mode of %s", path);
 	if (close(fd) < 0 && !err)
-		err = problem_errno(p, errno, "cannot write %s", path);
+		err = fault_errno(p, errno, "cannot write %s", path);
 	if (!err && rename(temporary, path) < 0)
-		err = problem_errno(p, errno, "cannot rename %s", path);
+		err = fault_errno(p, errno, "cannot rename %s", path);
 	if (err)
 		unlink(temporary);
 	free(temporary);

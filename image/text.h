@@ -68,10 +68,10 @@ char *hex_text(char *out, const uint8_t *bytes, size_t len);
 // The number of edits (insert, delete, replace, swap neighbours) between two short words.
 unsigned int edit_distance(const char *a, const char *b);
 
-struct problem;
+struct fault;
 // Reads a whole file into `out`. Errors: -errno with a message; -EFBIG past `limit` bytes.
-int text_read_file(struct text *out, const char *path, size_t limit, struct problem *p);
+int text_read_file(struct text *out, const char *path, size_t limit, struct fault *p);
 // Writes a file in one step (temporary name, then rename), mode 0644 whatever the umask.
-int text_write_file(const char *path, const void *bytes, size_t len, struct problem *p);
+int text_write_file(const char *path, const void *bytes, size_t len, struct fault *p);
 
 #endif

@@ -21,14 +21,14 @@ static int open_in(int root, const char *path, int flags)
 	return fd < 0 ? -errno : (int)fd;
 }
 
-int tree_open(struct tree *t, const char *path, struct problem *p)
+int tree_open(struct tree *t, const char *path, struct fault *p)
 {
 	*t = (struct tree){.fd = -1};
 	if (mkdir(path, 0755) < 0 && errno != EEXIST)
-		return problem_errno(p, errno, "cannot make %s", path);
+		return fault_errno(p, errno, "cannot make %s", path);
 	t->fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (t->fd < 0)
-		return problem_errno(p, errno, "cannot open %s", path);
+		return fault_errno(p, errno, "cannot open %s", path);
 	t->path = xstrdup(path);
 	return 0;
 }
@@ -43,7 +43,7 @@ void tree_close(struct tree *t)
 }
 
 // Opens the folder that holds `path`; *name is set to the last part.
-static int open_parent(struct tree *t, const char *path, const char **name, struct problem *p)
+static int open_parent(struct tree *t, const char *path, const char **name, struct fault *p)
 {
 	const char *slash = strrchr(path, '/');
 	char *folder;
@@ -53,14 +53,14 @@ static int open_parent(struct tree *t, const char *path, const char **name, stru
 	folder = xstrndup(path, slash ? (size_t)(slash - path) : 0);
 	fd = open_in(t->fd, folder, O_PATH | O_DIRECTORY);
 	if (fd < 0)
-		problem_errno(p, -fd, "cannot open the folder %s of %s", *folder ? folder : "/", t->path);
+		fault_errno(p, -fd, "cannot open the folder %s of %s", *folder ? folder : "/", t->path);
 	free(folder);
 	return fd;
 }
 
-static int make_one(struct tree *t, const char *folder, int depth, struct problem *p);
+static int make_one(struct tree *t, const char *folder, int depth, struct fault *p);
 
-static int mkdirs(struct tree *t, const char *folder, int depth, struct problem *p)
+static int mkdirs(struct tree *t, const char *folder, int depth, struct fault *p)
 {
 	char *prefix;
 	int err = 0;
@@ -84,7 +84,7 @@ static int mkdirs(struct tree *t, const char *folder, int depth, struct problem 
 }
 
 // Makes one folder whose parents exist; where a dangling link stands, makes what it points to.
-static int make_one(struct tree *t, const char *folder, int depth, struct problem *p)
+static int make_one(struct tree *t, const char *folder, int depth, struct fault *p)
 {
 	char target[4096], *inner;
 	const char *name;
@@ -100,22 +100,22 @@ static int make_one(struct tree *t, const char *folder, int depth, struct proble
 		return 0;
 	}
 	if (fd != -ENOENT)
-		return problem_errno(p, -fd, "cannot make the folder %s%s", t->path, folder);
+		return fault_errno(p, -fd, "cannot make the folder %s%s", t->path, folder);
 	parent = open_parent(t, folder, &name, p);
 	if (parent < 0)
 		return parent;
 	if (!mkdirat(parent, name, 0755)) {
 		if (fchmodat(parent, name, 0755, 0) < 0)
-			err = problem_errno(p, errno, "cannot set the mode of %s%s", t->path, folder);
+			err = fault_errno(p, errno, "cannot set the mode of %s%s", t->path, folder);
 		goto out;
 	}
 	if (errno != EEXIST || depth > MOST_LINKS) {
-		err = problem_errno(p, errno, "cannot make the folder %s%s", t->path, folder);
+		err = fault_errno(p, errno, "cannot make the folder %s%s", t->path, folder);
 		goto out;
 	}
 	n = readlinkat(parent, name, target, sizeof(target) - 1);
 	if (n < 0) {
-		err = problem_errno(p, errno, "cannot make the folder %s%s", t->path, folder);
+		err = fault_errno(p, errno, "cannot make the folder %s%s", t->path, folder);
 		goto out;
 	}
 	target[n] = '\0';
@@ -127,12 +127,12 @@ out:
 	return err;
 }
 
-int tree_mkdirs(struct tree *t, const char *folder, struct problem *p)
+int tree_mkdirs(struct tree *t, const char *folder, struct fault *p)
 {
 	return mkdirs(t, folder, 0, p);
 }
 
-static int make_parents(struct tree *t, const char *path, struct problem *p)
+static int make_parents(struct tree *t, const char *path, struct fault *p)
 {
 	char *folder = xstrdup(path), *slash = strrchr(folder, '/');
 	int err = 0;
@@ -145,7 +145,7 @@ static int make_parents(struct tree *t, const char *path, struct problem *p)
 	return err;
 }
 
-int tree_symlink(struct tree *t, const char *path, const char *target, struct problem *p)
+int tree_symlink(struct tree *t, const char *path, const char *target, struct fault *p)
 {
 	char old[4096];
 	const char *name;
@@ -163,12 +163,12 @@ int tree_symlink(struct tree *t, const char *path, const char *target, struct pr
 	if (n >= 0)
 		unlinkat(parent, name, 0);
 	else if (errno == EINVAL) {
-		err = problem_set(p, -EEXIST, "%s%s is in the way: on this machine it is a link to %s; move it there",
+		err = fault_set(p, -EEXIST, "%s%s is in the way: on this machine it is a link to %s; move it there",
 				  t->path, path, target);
 		goto out;
 	}
 	if (symlinkat(target, parent, name) < 0)
-		err = problem_errno(p, errno, "cannot make the link %s%s", t->path, path);
+		err = fault_errno(p, errno, "cannot make the link %s%s", t->path, path);
 out:
 	close(parent);
 	return err;
@@ -206,7 +206,7 @@ static int copy_bytes(int from, int to, bool pyc)
 	return 0;
 }
 
-int tree_copy_file(struct tree *t, const char *host_path, const char *path, struct problem *p)
+int tree_copy_file(struct tree *t, const char *host_path, const char *path, struct fault *p)
 {
 	int from, parent = -1, to = -1, err;
 	struct stat st, have;
@@ -216,9 +216,9 @@ int tree_copy_file(struct tree *t, const char *host_path, const char *path, stru
 
 	from = open(host_path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (from < 0)
-		return problem_errno(p, errno, "cannot read %s", host_path);
+		return fault_errno(p, errno, "cannot read %s", host_path);
 	if (fstat(from, &st) < 0 || !S_ISREG(st.st_mode)) {
-		err = problem_set(p, -EINVAL, "%s is not a regular file", host_path);
+		err = fault_set(p, -EINVAL, "%s is not a regular file", host_path);
 		goto out;
 	}
 	mode = st.st_mode & 0111 ? 0755 : 0644;
@@ -235,7 +235,7 @@ int tree_copy_file(struct tree *t, const char *host_path, const char *path, stru
 		    have.st_mtim.tv_sec == st.st_mtim.tv_sec && have.st_mtim.tv_nsec == st.st_mtim.tv_nsec)
 			goto out;
 		if (S_ISDIR(have.st_mode)) {
-			err = problem_set(p, -EISDIR, "%s%s is a folder, and %s is a file", t->path, path, host_path);
+			err = fault_set(p, -EISDIR, "%s%s is a folder, and %s is a file", t->path, path, host_path);
 			goto out;
 		}
 	}
@@ -256,7 +256,7 @@ int tree_copy_file(struct tree *t, const char *host_path, const char *path, stru
 	if (!err && renameat(parent, temporary, parent, name) < 0)
 		err = -errno;
 	if (err) {
-		problem_errno(p, -err, "cannot copy %s to %s%s", host_path, t->path, path);
+		fault_errno(p, -err, "cannot copy %s to %s%s", host_path, t->path, path);
 		unlinkat(parent, temporary, 0);
 	}
 out:
@@ -268,7 +268,7 @@ out:
 	return err;
 }
 
-int tree_write_file(struct tree *t, const char *path, const void *bytes, size_t len, bool program, struct problem *p)
+int tree_write_file(struct tree *t, const char *path, const void *bytes, size_t len, bool program, struct fault *p)
 {
 	mode_t mode = program ? 0755 : 0644;
 	int parent, fd, err;
@@ -303,7 +303,7 @@ int tree_write_file(struct tree *t, const char *path, const void *bytes, size_t 
 	unlinkat(parent, temporary, 0);
 	fd = openat(parent, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
 	if (fd < 0) {
-		err = problem_errno(p, errno, "cannot write %s%s", t->path, path);
+		err = fault_errno(p, errno, "cannot write %s%s", t->path, path);
 		goto out;
 	}
 	for (size_t done = 0; !err && done < len;) {
@@ -320,7 +320,7 @@ int tree_write_file(struct tree *t, const char *path, const void *bytes, size_t 
 	if (!err && renameat(parent, temporary, parent, name) < 0)
 		err = -errno;
 	if (err) {
-		problem_errno(p, -err, "cannot write %s%s", t->path, path);
+		fault_errno(p, -err, "cannot write %s%s", t->path, path);
 		unlinkat(parent, temporary, 0);
 	}
 out:
@@ -328,7 +328,7 @@ out:
 	return err;
 }
 
-int tree_remove(struct tree *t, const char *path, struct problem *p)
+int tree_remove(struct tree *t, const char *path, struct fault *p)
 {
 	const char *name;
 	int parent = open_parent(t, path, &name, p), err = 0;
@@ -337,14 +337,14 @@ int tree_remove(struct tree *t, const char *path, struct problem *p)
 		return parent == -ENOENT ? 0 : parent;
 	if (unlinkat(parent, name, 0) < 0 && errno != ENOENT)
 		if ((errno != EISDIR && errno != EPERM) || unlinkat(parent, name, AT_REMOVEDIR) < 0)
-			err = problem_errno(p, errno, "cannot remove %s%s", t->path, path);
+			err = fault_errno(p, errno, "cannot remove %s%s", t->path, path);
 	close(parent);
 	return err;
 }
 
 bool tree_stat(struct tree *t, const char *path, struct stat *st)
 {
-	struct problem ignored;
+	struct fault ignored;
 	const char *name;
 	int parent = open_parent(t, path, &name, &ignored);
 	bool found;

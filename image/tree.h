@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
-#include "image/problem.h"
+#include "lib/fault.h"
 #include "image/text.h"
 
 struct tree {
@@ -19,19 +19,19 @@ struct tree {
 };
 
 // Opens the folder, making it when it is missing.
-int tree_open(struct tree *t, const char *path, struct problem *p);
+int tree_open(struct tree *t, const char *path, struct fault *p);
 void tree_close(struct tree *t);
 
 // Each of these returns 0 or -errno with a message.
-int tree_mkdirs(struct tree *t, const char *folder, struct problem *p);
+int tree_mkdirs(struct tree *t, const char *folder, struct fault *p);
 // An existing link is replaced; an existing file or folder is an error.
-int tree_symlink(struct tree *t, const char *path, const char *target, struct problem *p);
+int tree_symlink(struct tree *t, const char *path, const char *target, struct fault *p);
 // Copies a regular file with its modification time; leaves it alone when size and time are the same already.
 // A Python .pyc gets the recorded time of its source set to 0, which is the time of every file in an image.
-int tree_copy_file(struct tree *t, const char *host_path, const char *path, struct problem *p);
-int tree_write_file(struct tree *t, const char *path, const void *bytes, size_t len, bool program, struct problem *p);
+int tree_copy_file(struct tree *t, const char *host_path, const char *path, struct fault *p);
+int tree_write_file(struct tree *t, const char *path, const void *bytes, size_t len, bool program, struct fault *p);
 // Removes a file or an empty folder; no error when there is none.
-int tree_remove(struct tree *t, const char *path, struct problem *p);
+int tree_remove(struct tree *t, const char *path, struct fault *p);
 // lstat in the image. False when there is no such thing.
 bool tree_stat(struct tree *t, const char *path, struct stat *st);
 // Opens for reading, following links inside the image. Returns a descriptor or -errno (no message).

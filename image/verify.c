@@ -12,7 +12,7 @@
 #include "image/build.h"
 #include "image/hashtree.h"
 
-int image_hash_file(const char *path, uint8_t digest[48], struct problem *p)
+int image_hash_file(const char *path, uint8_t digest[48], struct fault *p)
 {
 	EVP_MD_CTX *context;
 	uint8_t buffer[65536];
@@ -20,14 +20,14 @@ int image_hash_file(const char *path, uint8_t digest[48], struct problem *p)
 	ssize_t n;
 
 	if (fd < 0)
-		return problem_errno(p, errno, "cannot open %s", path);
+		return fault_errno(p, errno, "cannot open %s", path);
 	context = EVP_MD_CTX_new();
 	EVP_DigestInit_ex(context, EVP_sha384(), NULL);
 	while (!err && (n = read(fd, buffer, sizeof(buffer))) != 0) {
 		if (n > 0)
 			EVP_DigestUpdate(context, buffer, (size_t)n);
 		else if (errno != EINTR)
-			err = problem_errno(p, errno, "cannot read %s", path);
+			err = fault_errno(p, errno, "cannot read %s", path);
 	}
 	EVP_DigestFinal_ex(context, digest, NULL);
 	EVP_MD_CTX_free(context);
@@ -35,14 +35,14 @@ int image_hash_file(const char *path, uint8_t digest[48], struct problem *p)
 	return err;
 }
 
-int image_manifest(const char *manifest_path, struct manifest *m, char measurement[MEASUREMENT_HEX], struct problem *p)
+int image_manifest(const char *manifest_path, struct manifest *m, char measurement[MEASUREMENT_HEX], struct fault *p)
 {
 	uint8_t digest[MEASUREMENT_BYTES];
 	struct text text = {0};
 	int err = text_read_file(&text, manifest_path, 65536, p);
 
 	if (err == -ENOENT)
-		problem_set(p, err, "%s is missing: run `coffer build` first", manifest_path);
+		fault_set(p, err, "%s is missing: run `coffer build` first", manifest_path);
 	if (!err)
 		err = manifest_parse(m, text.data, text.len, p);
 	if (!err) {
@@ -53,14 +53,14 @@ int image_manifest(const char *manifest_path, struct manifest *m, char measureme
 	return err;
 }
 
-static int check_file(const char *lib_dir, const char *name, const uint8_t expected[48], struct problem *p)
+static int check_file(const char *lib_dir, const char *name, const uint8_t expected[48], struct fault *p)
 {
 	char *path = xasprintf("%s/%s", lib_dir, name), found_hex[97], expected_hex[97];
 	uint8_t found[48];
 	int err = image_hash_file(path, found, p);
 
 	if (!err && memcmp(found, expected, sizeof(found)) != 0)
-		err = problem_set(p, -EBADMSG, "%s is not the one that this enclave was built with (SHA-384 %.16s..., the manifest says "
+		err = fault_set(p, -EBADMSG, "%s is not the one that this enclave was built with (SHA-384 %.16s..., the manifest says "
 				  "%.16s...): run `coffer build` again", path, hex_text(found_hex, found, 48),
 				  hex_text(expected_hex, expected, 48));
 	free(path);
@@ -68,7 +68,7 @@ static int check_file(const char *lib_dir, const char *name, const uint8_t expec
 }
 
 int image_verify(const char *manifest_path, const char *image_path, const char *lib_dir, struct manifest *m,
-		 char measurement[MEASUREMENT_HEX], struct problem *p)
+		 char measurement[MEASUREMENT_HEX], struct fault *p)
 {
 	int fd, err = image_manifest(manifest_path, m, measurement, p);
 	uint64_t expected;
@@ -83,13 +83,13 @@ int image_verify(const char *manifest_path, const char *image_path, const char *
 	}
 	fd = open(image_path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return errno == ENOENT ? problem_set(p, -ENOENT, "%s is missing: run `coffer build` first", image_path)
-				       : problem_errno(p, errno, "cannot open %s", image_path);
+		return errno == ENOENT ? fault_set(p, -ENOENT, "%s is missing: run `coffer build` first", image_path)
+				       : fault_errno(p, errno, "cannot open %s", image_path);
 	expected = (m->image_blocks + hashtree_blocks(m->image_blocks)) * HASHTREE_BLOCK;
 	if (fstat(fd, &st) < 0)
-		err = problem_errno(p, errno, "cannot look at %s", image_path);
+		err = fault_errno(p, errno, "cannot look at %s", image_path);
 	else if ((uint64_t)st.st_size != expected)
-		err = problem_set(p, -EBADMSG, "%s has %llu bytes, the manifest says %llu: it was %s after `coffer build`", image_path,
+		err = fault_set(p, -EBADMSG, "%s has %llu bytes, the manifest says %llu: it was %s after `coffer build`", image_path,
 				  (unsigned long long)st.st_size, (unsigned long long)expected,
 				  (uint64_t)st.st_size < expected ? "cut short" : "changed");
 	else
