@@ -3,11 +3,12 @@
 #include "kernel/net/netdev.h"
 #include "kernel/include/boot.h"
 #include "kernel/net/inet.h"
-#include <linux/if_arp.h>
 #include <linux/sockios.h>
 
+// linux/if_arp.h drags libc headers in
+#define ARPHRD_LOOPBACK 772
+#define ARPHRD_NONE 0xFFFE
 #define UP_RUNNING (0x1u | 0x40u)	// IFF_UP | IFF_RUNNING
-#define LOWER_UP 0x10000u
 #define LOOPBACK_FLAG 0x8u
 #define POINTOPOINT_NOARP (0x10u | 0x80u)
 
