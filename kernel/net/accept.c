@@ -92,10 +92,17 @@ void accept_drop(struct sock *l)
 		list_del(&c->accept_link);
 		c->linger = true; // never accepted: the other side sees a reset
 		c->linger_sec = 0;
-		struct sock *peer = c->peer;
+		struct sock *peer = c->peer ? sock_get(c->peer) : NULL;
 		c->ops->release(c);
-		if (peer)
-			sock_set_err(peer, ECONNRESET, SHUT_RCV | SHUT_SND);
+		if (peer) {
+			mutex_lock(&peer->lock);
+			__atomic_store_n(&peer->err, ECONNRESET, __ATOMIC_RELAXED);
+			peer->shut = SHUT_RCV | SHUT_SND;
+			mutex_unlock(&peer->lock);
+			sock_wake(&peer->rq);
+			sock_wake_poll(peer, 0);
+			sock_put(peer);
+		}
 		sock_put(c);
 	}
 }

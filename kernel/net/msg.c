@@ -57,7 +57,7 @@ long sys_sendto(int fd, const void __user *buf, size_t n, int flags, const void 
 	struct sock_msg m = { .it = &it, .addr = a, .scm = NULL };
 	long r = 0;
 
-	if (!access_ok(buf, n))
+	if (n && !access_ok(buf, n))
 		return -EFAULT;
 	struct file *f = sock_from_fd(fd, &s);
 	if (IS_ERR(f))
@@ -80,7 +80,7 @@ long sys_recvfrom(int fd, void __user *buf, size_t n, int flags, void __user *ad
 	struct iovec iov;
 	struct sock_msg m = { .it = &it, .addr = addr ? a : NULL, .wants_scm = false };
 
-	if (!access_ok(buf, n))
+	if (n && !access_ok(buf, n))
 		return -EFAULT;
 	struct file *f = sock_from_fd(fd, &s);
 	if (IS_ERR(f))

@@ -98,7 +98,10 @@ again:
 	if (!(flags & MSG_PEEK)) { // off the queue: it is ours, the copy needs no lock
 		list_del(&p->link);
 		s->pkt_bytes -= p->len + PKT_OVERHEAD;
+		bool more = !list_empty(&s->pkts);
 		mutex_unlock(&s->lock);
+		if (more && !list_empty(&s->rq.waiters)) // several packets may have woken the same receiver
+			waitq_wake_one(&s->rq, 0);
 	}
 	size_t got = iter_put(m->it, p->data, n);
 	if (unlikely(got < n && (flags & MSG_PEEK))) { // a fault under the lock: make the page present and look again

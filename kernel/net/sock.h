@@ -150,8 +150,8 @@ struct sock {
 	bool linger;
 	u32 linger_sec, rcvlowat, priority, mark;
 	u64 rcvtimeo, sndtimeo; // ns, 0 = for ever
-	struct inode *inode;	// of its file: its number shows in /proc/net; not a reference
-	u64 stats_in, stats_out;
+	u64 ino;		// of its file, for /proc/net
+	u32 uid;
 };
 
 #define RING_CAP_DEFAULT (256u << 10)

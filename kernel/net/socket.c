@@ -89,7 +89,6 @@ static long sock_ioctl(struct file *f, u32 cmd, u64 arg)
 static void sock_release(struct file *f)
 {
 	struct sock *s = f->priv;
-	s->inode = NULL;
 	s->ops->release(s);
 	sock_put(s);
 }
@@ -134,8 +133,10 @@ static struct file *sock_file(struct sock *s, int flags)
 	inode_put(ino);
 	if (!f)
 		return ERR_PTR(-ENOMEM);
-	if (!IS_ERR(f))
-		s->inode = f->inode;
+	if (!IS_ERR(f)) {
+		s->ino = f->inode->ino;
+		s->uid = f->inode->uid;
+	}
 	return f;
 }
 

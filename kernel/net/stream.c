@@ -230,7 +230,7 @@ ssize_t stream_recv(struct sock *s, struct sock_msg *m, int flags)
 				s->rx_out += got;
 				if (unlikely(!list_empty(&s->marks)))
 					drop_marks(s, &gone);
-				freed |= was_full && writable(s);
+				freed |= writable(s) && (was_full || !list_empty(&s->wq.waiters));
 			}
 			if (unlikely(got < want)) {
 				mutex_unlock(&s->lock);

@@ -267,12 +267,11 @@ size_t unix_proc(char *buf, size_t n)
 	struct unix_sock *u;
 	mutex_lock(&unix_lock);
 	list_for_each(u, &all, all) {
-		struct inode *ino = u->s.inode;
 		char *to = at < n ? buf + at : NULL;
 		size_t room = at < n ? n - at : 0;
 		at += (size_t)snprintf(to, room, "%016x: %08x 00000000 %08x %04x %02x %5lu", 0, u->s.ref.n,
 				       u->s.state == ST_LISTEN ? 0x10000 : 0, u->s.type,
-				       u->s.state == ST_CONNECTED ? 3 : 1, ino ? ino->ino : 0ul);
+				       u->s.state == ST_CONNECTED ? 3 : 1, u->s.ino);
 		if (u->name_len > MIN_LEN) {
 			to = at < n ? buf + at : NULL;
 			room = at < n ? n - at : 0;
