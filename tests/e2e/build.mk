@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+# Small programs of the end-to-end tests that Debian does not ship: other C libraries, link modes, languages.
+
+E2E_CFLAGS := -std=gnu17 -O2 -g -Wall -Wextra -Werror -D_GNU_SOURCE
+E2E_DIR = $(B)/test/e2e
+E2E_PROGRAMS = $(addprefix $(E2E_DIR)/,hello.dynamic hello.static hello.nopie hello.musl hello.go omp)
+
+$(E2E_DIR)/hello.dynamic: tests/e2e/src/hello.c
+	@mkdir -p $(@D)
+	$(CC) $(E2E_CFLAGS) -o $@ $<
+
+$(E2E_DIR)/hello.static: tests/e2e/src/hello.c
+	@mkdir -p $(@D)
+	$(CC) $(E2E_CFLAGS) -static -o $@ $<
+
+$(E2E_DIR)/hello.nopie: tests/e2e/src/hello.c
+	@mkdir -p $(@D)
+	$(CC) $(E2E_CFLAGS) -fno-pie -no-pie -o $@ $<
+
+# Dynamic, so that musl's own loader is used.
+$(E2E_DIR)/hello.musl: tests/e2e/src/hello.c
+	@mkdir -p $(@D)
+	musl-gcc $(E2E_CFLAGS) -o $@ $<
+
+$(E2E_DIR)/hello.go: tests/e2e/src/hello.go
+	@mkdir -p $(@D)
+	HOME=$${HOME:-/tmp} GOFLAGS=-mod=mod GO111MODULE=off go build -o $@ $<
+
+$(E2E_DIR)/omp: tests/e2e/src/omp.c
+	@mkdir -p $(@D)
+	gcc $(E2E_CFLAGS) -fopenmp -o $@ $<
+
+.PHONY: e2e-programs
+e2e-programs: $(E2E_PROGRAMS)

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+# Drives an interactive program on a pseudo-terminal as a person would: line editing, Ctrl-C, Ctrl-D, window size.
+#
+#	terminal.py bash|python native          the program itself
+#	terminal.py bash|python COMMAND...      COMMAND in front of it, such as `coffer run --`
+#
+# Exit code 0 when each step went as expected; else the last line says which did not.
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import sys
+import termios
+import time
+
+LIMIT_S = 30
+
+
+class Terminal:
+	def __init__(self, argv):
+		self.seen = ""
+		self.all = ""
+		self.pid, self.fd = pty.fork()
+		if self.pid == 0:
+			os.environ["TERM"] = "xterm"
+			os.environ["PS1"] = "ready> "
+			os.execvp(argv[0], argv)
+		fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 101, 0, 0))
+
+	def expect(self, pattern, step):
+		end = time.monotonic() + LIMIT_S
+		while True:
+			m = re.search(pattern, self.seen)
+			if m:
+				self.seen = self.seen[m.end():]
+				return
+			left = end - time.monotonic()
+			if left <= 0 or not select.select([self.fd], [], [], left)[0]:
+				self.fail(step, pattern)
+			try:
+				data = os.read(self.fd, 4096)
+			except OSError:
+				data = b""
+			if not data:
+				self.fail(step + " (terminal closed)", pattern)
+			self.seen += data.decode(errors="replace")
+			self.all += data.decode(errors="replace")
+
+	def type(self, text):
+		os.write(self.fd, text.encode())
+
+	def fail(self, step, pattern):
+		print(self.all)
+		print(f"{step}: no {pattern!r} in {self.seen[-200:]!r}")
+		os.kill(self.pid, 9)
+		sys.exit(1)
+
+	def end(self, code):
+		while True:
+			try:
+				if not os.read(self.fd, 4096):
+					break
+			except OSError:
+				break
+		got = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+		if got != code:
+			print(f"exit code {got}, not {code}")
+			sys.exit(1)
+
+
+def bash(prefix):
+	t = Terminal(prefix + ["/bin/bash", "--norc", "--noprofile", "-i"])
+	t.expect("[$#>] $", "prompt")
+	t.type("PS1='ready''> '; bind 'set enable-bracketed-paste off'\r")
+	t.expect("ready> $", "own prompt")
+	t.type("test -t 0 && test -t 1 && echo terminal-$((6 * 7))\r")
+	t.expect("terminal-42\r\n", "isatty")
+	t.expect("ready> $", "prompt")
+	t.type("echo abxd\x1b[D\x7fc\r")  # left, backspace, c: abcd
+	t.expect("\nabcd\r\n", "line editing")
+	t.expect("ready> $", "prompt")
+	t.type("echo first-$((1 + 1))\r")
+	t.expect("first-2\r\n", "history line")
+	t.expect("ready> $", "prompt")
+	t.type("\x1b[A\r")  # the line again
+	t.expect("first-2\r\n", "history")
+	t.expect("ready> $", "prompt")
+	t.type("stty size\r")
+	t.expect("33 101\r\n", "window size")
+	t.expect("ready> $", "prompt")
+	t.type("echo going; sleep 1000\r")
+	t.expect("\ngoing\r\n", "start of sleep")
+	time.sleep(0.3)
+	t.type("\x03")
+	t.expect("ready> $", "Ctrl-C")
+	t.type("echo code-$?\r")
+	t.expect("code-130\r\n", "status after Ctrl-C")
+	t.expect("ready> $", "prompt")
+	t.type("half a line\x03")
+	t.expect("ready> $", "Ctrl-C at the prompt")
+	t.type("echo going; sleep 1000\r")
+	t.expect("\ngoing\r\n", "start of second sleep")
+	time.sleep(0.3)
+	t.type("\x1a")
+	t.expect("Stopped", "Ctrl-Z")
+	t.expect("ready> $", "prompt")
+	t.type("bg; jobs; kill %1; wait; echo job-$?\r")
+	t.expect("job-[0-9]+\r\n", "job control")
+	t.expect("ready> $", "prompt")
+	t.type("cat\r")
+	t.expect("cat\r\n", "cat")
+	t.type("one line\r")
+	t.expect("one line\r\none line\r\n", "echo and cat")
+	t.type("\x04")
+	t.expect("ready> $", "Ctrl-D in cat")
+	t.type("read -r -s -p 'secret? ' x; echo; echo got-$x\r")
+	t.expect("secret\\? ", "silent read")
+	t.type("hidden\r")
+	t.expect("got-hidden\r\n", "after silent read")
+	t.expect("ready> $", "prompt")
+	t.type("exit 7\r")
+	t.end(7)
+
+
+def python(prefix):
+	t = Terminal(prefix + ["/usr/bin/python3", "-q"])
+	t.expect(">>> $", "prompt")
+	t.type("import sys, os; print('tty', sys.stdin.isatty(), os.get_terminal_size())\r")
+	t.expect("tty True os.terminal_size\\(columns=101, lines=33\\)", "isatty")
+	t.expect(">>> $", "prompt")
+	t.type("print(6 * 8)\x1b[D\x7f7\r")
+	t.expect("\n42\r\n", "line editing")
+	t.expect(">>> $", "prompt")
+	t.type("import time; print('go' + 'ing'); time.sleep(1000)\r")
+	t.expect("going\r\n", "sleep")
+	time.sleep(0.3)
+	t.type("\x03")
+	t.expect("KeyboardInterrupt", "Ctrl-C")
+	t.expect(">>> $", "prompt")
+	t.type("while True: pass\r\r")
+	t.expect("\\.\\.\\. \r\n", "loop")
+	time.sleep(0.3)
+	t.type("\x03")
+	t.expect("KeyboardInterrupt", "Ctrl-C in a loop")
+	t.expect(">>> $", "prompt")
+	t.type("\x1b[A\x1b[A\x1b[A\x01#\r")  # history, start of line
+	t.expect(">>> $", "history")
+	t.type("x = input('name? '); print('hello', x)\r")
+	t.expect("name\\? $", "input")
+	t.type("coffer\r")
+	t.expect("hello coffer", "input answered")
+	t.expect(">>> $", "prompt")
+	t.type("\x04")
+	t.end(0)
+
+
+if __name__ == "__main__":
+	prefix = [] if sys.argv[2] == "native" else sys.argv[2:]
+	{"bash": bash, "python": python}[sys.argv[1]](prefix)
