@@ -455,7 +455,15 @@ static int devpts_mount(const char *source, u32 flags, const void *data, size_t 
 	(void)flags;
 	(void)data;
 	(void)len;
-	ref_get(&devpts_sb->ref);
+	if (!devpts_sb->root) { // an unmount drops it
+		devpts_sb->root = inode_new(devpts_sb, S_IFDIR | 0755);
+		if (!devpts_sb->root)
+			return -ENOMEM;
+		devpts_sb->root->nlink = 2;
+		devpts_sb->root->iops = &pts_root_iops;
+		devpts_sb->root->fops = &pts_root_fops;
+	}
+	super_get(devpts_sb);
 	*out = devpts_sb;
 	return 0;
 }
@@ -465,11 +473,5 @@ int pty_init(void)
 	devpts_sb = super_new("devpts", &pts_sops, DEVPTS_SUPER_MAGIC);
 	if (!devpts_sb)
 		return -ENOMEM;
-	devpts_sb->root = inode_new(devpts_sb, S_IFDIR | 0755);
-	if (!devpts_sb->root)
-		return -ENOMEM;
-	devpts_sb->root->nlink = 2;
-	devpts_sb->root->iops = &pts_root_iops;
-	devpts_sb->root->fops = &pts_root_fops;
 	return fs_register("devpts", devpts_mount);
 }

@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: Apache-2.0
+// inotify(7). A watch holds a reference on its inode, which lists its watches; the VFS calls fsnotify only when that
+// list, or the parent directory's, is not empty.
+// Locks: inotify_lock (all watches, lists and queues; leaf but for waitq). fsnotify may be called with inode locks held, so
+// inodes are released after the lock.
+#include "kernel/fs/fs.h"
+#include <linux/magic.h>
+
+#define MAX_EVENTS 16384u
+#define SELF_ONLY (IN_DELETE_SELF | IN_MOVE_SELF)
+#define DIR_ONLY (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO)
+
+struct group;
+
+struct watch {
+	struct watch *next_on_inode;
+	struct list link;	// group->watches, then a local list of the dying
+	struct group *group;
+	struct inode *inode;	// reference
+	int wd;
+	u32 mask;
+};
+
+struct event {
+	struct list link;
+	int wd;
+	u32 mask, cookie, len;	// len: of name with its NUL, padded; 0 without a name
+	char name[];
+};
+
+struct group {
+	struct list watches, events;
+	u32 nevents, last_wd;
+	struct waitq q;
+};
+
+static struct mutex inotify_lock;
+static const struct file_ops inotify_fops;
+static u32 next_cookie;		// ties the two halves of a rename together
+
+// --- queue (inotify_lock held)
+
+static bool same_as_last(struct group *g, int wd, u32 mask, u32 cookie, const char *name)
+{
+	struct event *e;
+
+	if (list_empty(&g->events))
+		return false;
+	e = list_entry(g->events.prev, struct event, link);
+	if (e->wd != wd || e->mask != mask || e->cookie != cookie || !e->len != !name)
+		return false;
+	return !name || !strcmp(e->name, name);
+}
+
+static void queue(struct group *g, int wd, u32 mask, u32 cookie, const char *name)
+{
+	u32 n = name ? strlen(name) + 1 : 0, len = ALIGN_UP(n, (u32)sizeof(struct inotify_event));
+	struct event *e;
+
+	if (same_as_last(g, wd, mask, cookie, name))
+		return;
+	if (g->nevents == MAX_EVENTS) {
+		if (same_as_last(g, -1, IN_Q_OVERFLOW, 0, NULL))
+			return;
+		wd = -1;
+		mask = IN_Q_OVERFLOW;
+		cookie = len = n = 0;
+	}
+	e = kzalloc(sizeof(*e) + len);
+	if (!e)
+		return;
+	e->wd = wd;
+	e->mask = mask;
+	e->cookie = cookie;
+	e->len = len;
+	if (n)
+		memcpy(e->name, name, n);
+	list_add_tail(&e->link, &g->events);
+	g->nevents++;
+	waitq_wake(&g->q, EPOLLIN | EPOLLRDNORM);
+}
+
+// Takes a watch off its inode and group; it goes to `dead`, to be freed without the lock.
+static void watch_remove(struct watch *w, struct list *dead)
+{
+	struct watch **pp = (struct watch **)&w->inode->watches;
+
+	while (*pp != w)
+		pp = &(*pp)->next_on_inode;
+	*pp = w->next_on_inode;
+	list_del(&w->link);
+	list_add_tail(&w->link, dead);
+}
+
+static void bury(struct list *dead)
+{
+	struct watch *w, *tmp;
+
+	list_for_each_safe(w, tmp, dead, link) {
+		inode_put(w->inode);
+		kfree(w);
+	}
+}
+
+static void tell(struct inode *ino, u32 mask, u32 flags, u32 cookie, const char *name, struct list *dead)
+{
+	struct watch *w, *next;
+
+	for (w = ino->watches; w; w = next) {
+		next = w->next_on_inode;
+		if (w->mask & mask) {
+			queue(w->group, w->wd, mask | flags, cookie, name);
+			if (w->mask & IN_ONESHOT) {
+				queue(w->group, w->wd, IN_IGNORED, 0, NULL);
+				watch_remove(w, dead);
+				continue;
+			}
+		}
+		if (mask & IN_DELETE_SELF) {
+			queue(w->group, w->wd, IN_IGNORED, 0, NULL);
+			watch_remove(w, dead);
+		}
+	}
+}
+
+void fsnotify(struct inode *dir, struct inode *ino, const char *name, u32 mask)
+{
+	u32 flags = mask & IN_ISDIR || (ino && is_dir(ino)) ? IN_ISDIR : 0;
+	struct list dead;
+
+	mask &= ~IN_ISDIR;
+	list_init(&dead);
+	mutex_lock(&inotify_lock);
+	if (dir && dir->watches && !(mask & SELF_ONLY))
+		tell(dir, mask, flags, 0, name, &dead);
+	if (ino && ino->watches && !(mask & DIR_ONLY))
+		tell(ino, mask, mask & SELF_ONLY ? 0 : flags, 0, NULL, &dead);
+	mutex_unlock(&inotify_lock);
+	bury(&dead);
+}
+
+void fsnotify_move(struct inode *from, const char *from_name, struct inode *to, const char *to_name, struct inode *ino)
+{
+	u32 flags = is_dir(ino) ? IN_ISDIR : 0, cookie;
+	struct list dead;
+
+	if (likely(!from->watches && !to->watches && !ino->watches))
+		return;
+	list_init(&dead);
+	mutex_lock(&inotify_lock);
+	cookie = ++next_cookie;
+	tell(from, IN_MOVED_FROM, flags, cookie, from_name, &dead);
+	tell(to, IN_MOVED_TO, flags, cookie, to_name, &dead);
+	tell(ino, IN_MOVE_SELF, 0, 0, NULL, &dead);
+	mutex_unlock(&inotify_lock);
+	bury(&dead);
+}
+
+void fsnotify_name(struct dentry *d, u32 mask)
+{
+	struct inode *dir = d->parent && d->parent != d ? d->parent->inode : NULL;
+	char name[NAME_MAX_ + 1];
+
+	if (likely(!(dir && dir->watches) && !(d->inode && d->inode->watches)))
+		return;
+	dentry_name(d, name);
+	fsnotify(dir, d->inode, name, mask);
+}
+
+// --- the descriptor
+
+static ssize_t inotify_read(struct file *f, struct iter *it, u64 *pos)
+{
+	struct group *g = f->priv;
+	ssize_t done = 0;
+	int r = 0;
+
+	(void)pos;
+	for (;;) {
+		struct event *e = NULL;
+		struct inotify_event head;
+		struct iter saved = *it;
+
+		mutex_lock(&inotify_lock);
+		if (!list_empty(&g->events)) {
+			e = list_first(&g->events, struct event, link);
+			if (sizeof(head) + e->len > it->left) {
+				r = done ? 0 : -EINVAL;
+				mutex_unlock(&inotify_lock);
+				break;
+			}
+			list_del(&e->link);
+			g->nevents--;
+		}
+		mutex_unlock(&inotify_lock);
+		if (!e) {
+			if (done || r)
+				break;
+			if (f->flags & O_NONBLOCK)
+				return -EAGAIN;
+			r = WAIT_EVENT(&g->q, NO_DEADLINE, __atomic_load_n(&g->nevents, __ATOMIC_ACQUIRE)) ? -ERESTARTSYS : 0;
+			if (r)
+				return r;
+			continue;
+		}
+		head = (struct inotify_event){ .wd = e->wd, .mask = e->mask, .cookie = e->cookie, .len = e->len };
+		while (!r && (iter_put(it, &head, sizeof(head)) != sizeof(head) || iter_put(it, e->name, e->len) != e->len)) {
+			r = iter_fault_in(it, true);
+			iter_revert(it, &saved);
+		}
+		if (!r)
+			done += sizeof(head) + e->len;
+		kfree(e);
+		if (r)
+			break;
+	}
+	return done ? done : r;
+}
+
+static u32 inotify_poll(struct file *f, struct poll_table *pt)
+{
+	struct group *g = f->priv;
+	u32 n;
+
+	poll_wait(pt, &g->q);
+	mutex_lock(&inotify_lock);
+	n = g->nevents;
+	mutex_unlock(&inotify_lock);
+	return n ? EPOLLIN | EPOLLRDNORM : 0;
+}
+
+static long inotify_ioctl(struct file *f, u32 cmd, u64 arg)
+{
+	struct group *g = f->priv;
+	struct event *e;
+	int n = 0;
+
+	if (cmd != 0x541B /* FIONREAD */)
+		return -ENOTTY;
+	mutex_lock(&inotify_lock);
+	list_for_each(e, &g->events, link)
+		n += sizeof(struct inotify_event) + e->len;
+	mutex_unlock(&inotify_lock);
+	return put_user(n, U(arg));
+}
+
+static void inotify_release(struct file *f)
+{
+	struct group *g = f->priv;
+	struct event *e, *tmp;
+	struct list dead;
+
+	list_init(&dead);
+	mutex_lock(&inotify_lock);
+	while (!list_empty(&g->watches))
+		watch_remove(list_first(&g->watches, struct watch, link), &dead);
+	mutex_unlock(&inotify_lock);
+	bury(&dead);
+	list_for_each_safe(e, tmp, &g->events, link)
+		kfree(e);
+	kfree(g);
+}
+
+static const struct file_ops inotify_fops = {
+	.read = inotify_read,
+	.llseek = no_llseek,
+	.poll = inotify_poll,
+	.ioctl = inotify_ioctl,
+	.release = inotify_release,
+	.stream = true,
+};
+
+// For /proc/PID/fdinfo: one line a watch. Returns the length needed.
+size_t inotify_fdinfo(struct file *f, char *buf, size_t n)
+{
+	struct group *g = f->priv;
+	struct watch *w;
+	size_t len = 0;
+
+	if (f->ops != &inotify_fops)
+		return 0;
+	mutex_lock(&inotify_lock);
+	list_for_each(w, &g->watches, link)
+		len += snprintf(len < n ? buf + len : NULL, len < n ? n - len : 0, "inotify wd:%x ino:%lx sdev:%lx mask:%x ignored_mask:0\n",
+				w->wd, w->inode->ino, w->inode->sb->dev, w->mask);
+	mutex_unlock(&inotify_lock);
+	return len;
+}
+
+long sys_inotify_init1(int flags)
+{
+	struct group *g;
+	struct file *f;
+	long fd;
+
+	if (flags & ~(IN_CLOEXEC | IN_NONBLOCK))
+		return -EINVAL;
+	g = knew(struct group);
+	if (!g)
+		return -ENOMEM;
+	list_init(&g->watches);
+	list_init(&g->events);
+	waitq_init(&g->q);
+	f = anon_file("inotify", &inotify_fops, O_RDONLY | (flags & O_NONBLOCK), g);
+	if (IS_ERR_OR_NULL(f)) {
+		kfree(g);
+		return f ? PTR_ERR(f) : -ENOMEM;
+	}
+	fd = fd_alloc(f, 0, flags & O_CLOEXEC);
+	if (fd < 0)
+		file_put(f);
+	return fd;
+}
+
+long sys_inotify_init(void)
+{
+	return sys_inotify_init1(0);
+}
+
+static struct group *group_get(int fd, struct file **f, long *r)
+{
+	*f = fd_get(fd);
+	*r = -EBADF;
+	if (!*f)
+		return NULL;
+	if ((*f)->ops == &inotify_fops)
+		return (*f)->priv;
+	file_put(*f);
+	*r = -EINVAL;
+	return NULL;
+}
+
+// inotify_lock held. `w`: ready-made, used when the inode has none of this group; returns what remains unused.
+static struct watch *set_watch(struct group *g, struct inode *ino, u32 mask, struct watch *w, long *wd)
+{
+	struct watch *o;
+
+	for (o = ino->watches; o; o = o->next_on_inode)
+		if (o->group == g)
+			break;
+	if (o) {
+		*wd = mask & IN_MASK_CREATE ? -EEXIST : o->wd;
+		if (*wd >= 0)
+			o->mask = (mask & IN_MASK_ADD ? o->mask : 0) | (mask & ~(IN_MASK_ADD | IN_MASK_CREATE));
+		return w;
+	}
+	w->group = g;
+	w->inode = ino;
+	inode_get(ino);
+	w->mask = mask & ~(IN_MASK_ADD | IN_MASK_CREATE);
+	*wd = w->wd = ++g->last_wd;
+	w->next_on_inode = ino->watches;
+	ino->watches = w;
+	list_add_tail(&w->link, &g->watches);
+	return NULL;
+}
+
+long sys_inotify_add_watch(int fd, const void __user *name, u32 mask)
+{
+	struct watch *w = NULL;
+	struct group *g;
+	struct path p;
+	struct file *f;
+	long r;
+
+	if (!(mask & IN_ALL_EVENTS) || (mask & (IN_MASK_ADD | IN_MASK_CREATE)) == (IN_MASK_ADD | IN_MASK_CREATE))
+		return -EINVAL;
+	g = group_get(fd, &f, &r);
+	if (!g)
+		return r;
+	r = path_lookup_user(AT_FDCWD, name, (mask & IN_DONT_FOLLOW ? 0 : LOOKUP_FOLLOW) | (mask & IN_ONLYDIR ? LOOKUP_DIRECTORY : 0), &p);
+	if (r)
+		goto out;
+	r = inode_permission(p.dentry->inode, MAY_READ);
+	if (!r && !(w = knew(struct watch)))
+		r = -ENOMEM;
+	if (!r) {
+		mutex_lock(&inotify_lock);
+		w = set_watch(g, p.dentry->inode, mask & (IN_ALL_EVENTS | IN_ONESHOT | IN_EXCL_UNLINK | IN_MASK_ADD | IN_MASK_CREATE), w, &r);
+		mutex_unlock(&inotify_lock);
+		kfree(w);
+	}
+	path_put(&p);
+out:
+	file_put(f);
+	return r;
+}
+
+long sys_inotify_rm_watch(int fd, int wd)
+{
+	struct watch *w, *found = NULL;
+	struct group *g;
+	struct list dead;
+	struct file *f;
+	long r;
+
+	g = group_get(fd, &f, &r);
+	if (!g)
+		return r;
+	list_init(&dead);
+	mutex_lock(&inotify_lock);
+	list_for_each(w, &g->watches, link)
+		if (w->wd == wd)
+			found = w;
+	if (found) {
+		queue(g, wd, IN_IGNORED, 0, NULL);
+		watch_remove(found, &dead);
+	}
+	mutex_unlock(&inotify_lock);
+	bury(&dead);
+	file_put(f);
+	return found ? 0 : -EINVAL;
+}
