@@ -75,8 +75,7 @@ static void file_last(struct file *f)
 		goto free;
 	if (f->path.dentry)
 		fsnotify_name(f->path.dentry, can_write(f) ? IN_CLOSE_WRITE : IN_CLOSE_NOWRITE);
-	if (unlikely(!list_empty(&f->epoll_links)))
-		epoll_file_closing(f);
+	epoll_file_closing(f);
 	if (ino && unlikely(ino->locks))
 		locks_release_file(f);
 	if (f->ops && f->ops->release)

@@ -49,7 +49,8 @@ static int ops_of(struct inode *ino, const struct mount *m, const struct file_op
 			*ops = dev_fops(ino->rdev);
 		break;
 	case S_IFIFO:
-		*ops = &fifo_fops;
+		if (!*ops || !(*ops)->stream) // else a host stream, opened again through /proc/self/fd
+			*ops = &fifo_fops;
 		break;
 	case S_IFSOCK:
 	case S_IFBLK:
