@@ -175,7 +175,7 @@ static int file_uninline(struct seal_vol *v, struct seal_inode *i)
 	return 0;
 }
 
-s64 file_read(struct seal_vol *v, struct seal_inode *i, u64 off, void *buf, size_t n)
+s64 data_read(struct seal_vol *v, struct seal_inode *i, u64 off, void *buf, size_t n)
 {
 	u8 *p = buf;
 	if (off >= i->size)
@@ -211,7 +211,7 @@ s64 file_read(struct seal_vol *v, struct seal_inode *i, u64 off, void *buf, size
 	return (s64)n;
 }
 
-s64 file_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *buf, size_t n)
+s64 data_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *buf, size_t n)
 {
 	const u8 *p = buf;
 	size_t done = 0;
@@ -298,7 +298,7 @@ int file_truncate(struct seal_vol *v, struct seal_inode *i, u64 size)
 s64 seal_read(struct seal_vol *v, struct seal_inode *i, u64 off, void *buf, size_t n)
 {
 	vol_lock(v);
-	s64 r = inode_is(i, T_REG) ? file_read(v, i, off, buf, n) : inode_is(i, T_DIR) ? -EISDIR : -EINVAL;
+	s64 r = inode_is(i, T_REG) ? data_read(v, i, off, buf, n) : inode_is(i, T_DIR) ? -EISDIR : -EINVAL;
 	vol_unlock(v);
 	return r;
 }
@@ -306,7 +306,7 @@ s64 seal_read(struct seal_vol *v, struct seal_inode *i, u64 off, void *buf, size
 s64 seal_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *buf, size_t n)
 {
 	vol_lock(v);
-	s64 r = inode_is(i, T_REG) ? file_write(v, i, off, buf, n) : -EINVAL;
+	s64 r = inode_is(i, T_REG) ? data_write(v, i, off, buf, n) : -EINVAL;
 	vol_unlock(v);
 	return r;
 }

@@ -132,7 +132,7 @@ int seal_symlink(struct seal_vol *v, struct seal_inode *dir, const char *name, u
 	if (!r) {
 		i->nlink = 0; // nameless while it is filled: a commit in between would not lose it
 		inode_unlinked(v, i);
-		s64 n = file_write(v, i, 0, target, tlen);
+		s64 n = data_write(v, i, 0, target, tlen);
 		if (n == tlen) {
 			i->nlink = 1;
 			inode_relinked(v, i);
@@ -150,7 +150,7 @@ int seal_symlink(struct seal_vol *v, struct seal_inode *dir, const char *name, u
 int seal_readlink(struct seal_vol *v, struct seal_inode *i, char *buf, u32 n)
 {
 	vol_lock(v);
-	int r = inode_is(i, T_LNK) ? (int)file_read(v, i, 0, buf, n) : -EINVAL;
+	int r = inode_is(i, T_LNK) ? (int)data_read(v, i, 0, buf, n) : -EINVAL;
 	vol_unlock(v);
 	return r;
 }

@@ -260,8 +260,8 @@ int dir_iterate(struct seal_vol *v, struct seal_inode *d, u64 cookie, seal_emit 
 
 // --- file.c
 int file_truncate(struct seal_vol *v, struct seal_inode *i, u64 size);
-s64 file_read(struct seal_vol *v, struct seal_inode *i, u64 off, void *buf, size_t n);
-s64 file_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *buf, size_t n);
+s64 data_read(struct seal_vol *v, struct seal_inode *i, u64 off, void *buf, size_t n);
+s64 data_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *buf, size_t n);
 
 // --- commit.c
 int vol_commit(struct seal_vol *v, bool clean);
