@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// `coffer broker`: the attestation and key broker in the owner's trusted place.
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/broker.h"
+#include "cli/cli.h"
+#include "cli/owner.h"
+
+static int status(int argc, char **argv)
+{
+	static const struct option options[] = {OWNER_OPTIONS, {"json", no_argument, NULL, 'j'}, {0}};
+	struct broker_client *client;
+	struct owner o = {0};
+	struct fault f = {0};
+	json_t *answer = NULL, *value;
+	bool json = false;
+	const char *key;
+	char *text;
+	int option, err;
+
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (option == 'j')
+			json = true;
+		else if (!owner_option(&o, option, optarg) || o.key_file)
+			return cli_usage(&command_broker, "wrong option");
+	}
+	err = broker_client_open(&client, &o.broker, &f);
+	if (err)
+		return cli_fail(&f);
+	err = broker_client_status(client, &answer, &f);
+	if (!err && json) {
+		text = json_dumps(answer, JSON_COMPACT | JSON_SORT_KEYS);
+		printf("%s\n", text ? text : "{}");
+		free(text);
+	} else if (!err) {
+		printf("%s\n", broker_client_url(client));
+		json_object_foreach(answer, key, value) {
+			text = json_dumps(value, JSON_ENCODE_ANY);
+			printf("  %-20s %s\n", key, text ? text : "");
+			free(text);
+		}
+		if (json_is_true(json_object_get(answer, "simulated_accepted")))
+			printf("%s  INSECURE: this broker accepts the simulated TEE, which protects nothing%s\n", cli_red(stdout),
+			       cli_plain(stdout));
+	}
+	json_decref(answer);
+	broker_client_close(client);
+	return err ? cli_fail(&f) : EXIT_OK;
+}
+
+static int prepare(int argc, char **argv)
+{
+	const char *dir = argc == 3 && !strcmp(argv[1], "--dir") ? argv[2] : NULL;
+	char folder[4096];
+	struct fault f = {0};
+
+	if (argc != 1 && !dir)
+		return cli_usage(&command_broker, "prepare takes --dir DIR only");
+	if (broker_prepare(dir, &f))
+		return cli_fail(&f);
+	if (!dir && !broker_default_dir(folder, sizeof(folder)))
+		dir = folder;
+	printf("%s/cert.pem\n", dir);
+	return EXIT_OK;
+}
+
+static int broker(int argc, char **argv)
+{
+	char name[] = "coffer broker serve";
+
+	if (argc < 2)
+		return cli_usage(&command_broker, "say what to do: serve, prepare or status");
+	if (!strcmp(argv[1], "serve")) {
+		argv[1] = name;
+		return broker_main(argc - 1, argv + 1);
+	}
+	if (!strcmp(argv[1], "prepare"))
+		return prepare(argc - 1, argv + 1);
+	if (!strcmp(argv[1], "status"))
+		return status(argc - 1, argv + 1);
+	return cli_usage(&command_broker, "there is no 'broker %s': serve, prepare or status", argv[1]);
+}
+
+const struct command command_broker = {
+	"broker", "serve keys to enclaves that prove what they are",
+	"usage: coffer broker serve [--dir DIR] [--listen ADDRESS:PORT]   runs until it is stopped\n"
+	"       coffer broker prepare [--dir DIR]                         makes its keys; prints the certificate's file\n"
+	"       coffer broker status [--json]                             asks a running broker\n\n"
+	"The broker holds the keys of the owner's volumes, checks the evidence of enclaves, and gives a key to those that the\n"
+	"policy allows. Run it where the owner trusts the machine. Its certificate belongs into coffer.yaml (broker: ca:).\n\n"
+	"      --dir DIR                              state folder (COFFER_BROKER_DIR or ~/.local/share/coffer/broker)\n"
+	"      --listen ADDRESS:PORT                  default " BROKER_DEFAULT_LISTEN "\n"
+	"      --insecure-accept-simulated ROOT.pem   believe the simulated TEE that this root certifies: protects nothing\n\n"
+	"status:\n" OWNER_HELP,
+	broker,
+};

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the owner's commands (seal, open, volume, policy, broker) share: how to reach the broker, and a volume's key.
+#ifndef COFFER_CLI_OWNER_H
+#define COFFER_CLI_OWNER_H
+
+#include <stdbool.h>
+
+#include "broker/client.h"
+#include "lib/fault.h"
+#include "seal/tool.h"
+
+struct owner {
+	struct broker_client_options broker;
+	const char *key_file;	// instead of the broker
+};
+
+#define OWNER_HELP										\
+	"      --broker URL         the broker (default: the one of --broker-dir)\n"		\
+	"      --broker-ca FILE     its certificate\n"						\
+	"      --broker-token FILE  the owner's token\n"					\
+	"      --broker-dir DIR     its state folder (default: COFFER_BROKER_DIR or ~/.local/share/coffer/broker)\n"
+
+// Rows for getopt_long; their values begin at 512.
+#define OWNER_OPTIONS									\
+	{"broker", required_argument, NULL, 512}, {"broker-ca", required_argument, NULL, 513},	\
+	{"broker-token", required_argument, NULL, 514}, {"broker-dir", required_argument, NULL, 515}, \
+	{"key-file", required_argument, NULL, 516}
+
+// Takes one of OWNER_OPTIONS; false when the option is another.
+bool owner_option(struct owner *o, int option, const char *value);
+
+// The key of an existing volume, from the key file or the broker. The caller wipes it.
+int owner_volume_key(const struct owner *o, const char *volume, u8 key[SEAL_KEY_BYTES], struct fault *f);
+
+// Makes a new volume, empty or from a folder, and puts its key where the owner wants it (key file or broker). Prints what
+// it does. On failure no volume is left behind.
+struct owner_new_volume {
+	const char *source;	// folder or file to seal; NULL: an empty volume
+	const char *volume;
+	u64 size_bytes;		// limit of an empty volume; 0: the default
+	bool force;		// replace an existing volume
+	bool keep_owner;
+	bool quiet;
+};
+
+int owner_make_volume(const struct owner *o, const struct owner_new_volume *v, struct fault *f);
+
+#endif

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// `coffer policy`: which enclave may have which key.
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/owner.h"
+#include "image/text.h"
+
+// A volume's file, its id, or a resource path -> "default/volume/<id>".
+static int find_resource(const char *what, char out[256], struct fault *f)
+{
+	struct seal_tool_err e = {0};
+	u8 id[SEAL_ID_BYTES];
+	u32 version;
+	int err;
+
+	if (!access(what, F_OK)) {
+		err = seal_tool_id(what, id, &version, &e);
+		if (err)
+			return fault_set(f, err, "%s", e.text);
+		broker_volume_resource(out, id);
+		return 0;
+	}
+	if (strlen(what) == 32 && strspn(what, "0123456789abcdef") == 32)
+		snprintf(out, 256, "default/volume/%s", what);
+	else if (strchr(what, '/') && !ends_with(what, ".vol") && strlen(what) < 200 && what[0] != '/' && what[0] != '.')
+		snprintf(out, 256, "%s", what);
+	else
+		return fault_set(f, -ENOENT, "there is no volume %s here (name a volume's file, its id, or a resource such as "
+				 "default/volume/ID)", what);
+	return 0;
+}
+
+static int list(struct broker_client *client, bool json, struct fault *f)
+{
+	json_t *answer = NULL, *row;
+	char *text;
+	size_t i;
+	int err = broker_client_policy_list(client, &answer, f);
+
+	if (err)
+		return err;
+	if (json) {
+		text = json_dumps(answer, JSON_COMPACT | JSON_SORT_KEYS);
+		printf("%s\n", text ? text : "{}");
+		free(text);
+		goto out;
+	}
+	if (!json_array_size(json_object_get(answer, "policies")))
+		printf("No enclave may have any key yet (coffer policy allow FILE.vol --measurement DIGEST).\n");
+	json_array_foreach(json_object_get(answer, "policies"), i, row) {
+		const char *note = json_string_value(json_object_get(row, "note"));
+
+		printf("%s\n  to       %s\n  since    %s\n", json_string_value(json_object_get(row, "resource")),
+		       json_string_value(json_object_get(row, "measurement")), json_string_value(json_object_get(row, "created")));
+		if (note && *note)
+			printf("  note     %s\n", note);
+	}
+out:
+	json_decref(answer);
+	return 0;
+}
+
+static int decisions(struct broker_client *client, bool json, struct fault *f)
+{
+	json_t *answer = NULL, *row;
+	char *text;
+	size_t i;
+	int err = broker_client_decisions(client, 0, &answer, f);
+
+	if (err)
+		return err;
+	json_array_foreach(json_object_get(answer, "decisions"), i, row) {
+		text = json_dumps(row, JSON_COMPACT | JSON_SORT_KEYS);
+		printf("%s\n", text ? text : "");
+		free(text);
+	}
+	(void)json;
+	json_decref(answer);
+	return 0;
+}
+
+static bool is_measurement(const char *s)
+{
+	return s && strlen(s) == 96 && strspn(s, "0123456789abcdef") == 96;
+}
+
+static int policy(int argc, char **argv)
+{
+	static const struct option options[] = {
+		OWNER_OPTIONS, {"measurement", required_argument, NULL, 'm'}, {"note", required_argument, NULL, 'n'},
+		{"json", no_argument, NULL, 'j'}, {0},
+	};
+	const char *measurement = NULL, *note = NULL, *what;
+	struct broker_client *client;
+	struct owner o = {0};
+	struct fault f = {0};
+	char resource[256];
+	bool json = false;
+	int option, err, words;
+
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "m:n:", options, NULL)) != -1) {
+		if (option == 'm')
+			measurement = optarg;
+		else if (option == 'n')
+			note = optarg;
+		else if (option == 'j')
+			json = true;
+		else if (!owner_option(&o, option, optarg) || o.key_file)
+			return cli_usage(&command_policy, "wrong option");
+	}
+	if (optind == argc)
+		return cli_usage(&command_policy, "say what to do: allow, deny, list or log");
+	what = argv[optind];
+	words = argc - optind - 1;
+	if (strcmp(what, "allow") && strcmp(what, "deny") && strcmp(what, "list") && strcmp(what, "log"))
+		return cli_usage(&command_policy, "there is no 'policy %s': allow, deny, list or log", what);
+	if (words != (*what == 'l' ? 0 : 1))
+		return cli_usage(&command_policy, "wrong number of arguments for '%s'", what);
+	if (measurement && !is_measurement(measurement))
+		return cli_usage(&command_policy, "a measurement is 96 hex digits, as `coffer measure` prints it");
+	if (!strcmp(what, "allow") && !measurement)
+		return cli_usage(&command_policy, "which enclave? --measurement $(coffer measure)");
+	if (words && find_resource(argv[optind + 1], resource, &f))
+		return cli_fail(&f);
+	if (broker_client_open(&client, &o.broker, &f))
+		return cli_fail(&f);
+	if (!strcmp(what, "list"))
+		err = list(client, json, &f);
+	else if (!strcmp(what, "log"))
+		err = decisions(client, json, &f);
+	else if (!strcmp(what, "allow"))
+		err = broker_client_policy_allow(client, resource, measurement, note, &f);
+	else
+		err = broker_client_policy_deny(client, resource, measurement, &f);
+	broker_client_close(client);
+	if (err)
+		return cli_fail(&f);
+	if (!strcmp(what, "allow"))
+		printf("The enclave %.16s... may have the key of %s\n", measurement, argv[optind + 1]);
+	else if (!strcmp(what, "deny"))
+		printf("%s%.16s%s may no longer have the key of %s\n", measurement ? "The enclave " : "No enclave",
+		       measurement ? measurement : "", measurement ? "..." : "", argv[optind + 1]);
+	return EXIT_OK;
+}
+
+const struct command command_policy = {
+	"policy", "say which enclave may have which key",
+	"usage: coffer policy allow VOLUME --measurement DIGEST [--note TEXT]\n"
+	"       coffer policy deny VOLUME [--measurement DIGEST]      without a digest: for every enclave\n"
+	"       coffer policy list [--json]\n"
+	"       coffer policy log                                     the broker's decisions, a JSON line each\n\n"
+	"VOLUME is a volume's file, its id (32 hex digits), or a resource of the broker (default/volume/ID). DIGEST is what\n"
+	"`coffer measure` prints.\n\n" OWNER_HELP,
+	policy,
+};

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+// `coffer run`: starts the enclave of a project. What it checks early is for clear messages; what protects the owner is
+// checked inside the enclave, which trusts nothing that is said here.
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "broker/broker.h"
+#include "cli/cli.h"
+#include "host/launch.h"
+#include "image/build.h"
+#include "image/hashtree.h"
+
+enum { MOST_VOLUMES = 16, HOST_BLOCK_MAX = 65536 };
+
+struct run {
+	struct config config;		// only for defaults and hints: what is measured is in the image
+	bool have_config;
+	struct string_list environment;	// "NAME=value"
+	struct run_volume {
+		char *file;
+		char *path;
+		bool read_only;
+	} volumes[MOST_VOLUMES];
+	int volume_count;
+	const char *working_directory;
+	char *broker;
+	struct launch_options launch;
+};
+
+enum { OPT_BROKER = 256, OPT_LOG, OPT_STRACE, OPT_RING };
+
+// FILE:/path[:ro|:rw]
+static int add_volume(struct run *r, const char *text)
+{
+	struct run_volume *v = &r->volumes[r->volume_count];
+	const char *mode = "", *colon;
+	char *copy = xstrdup(text), *last = strrchr(copy, ':');
+
+	if (last && (!strcmp(last, ":ro") || !strcmp(last, ":rw"))) {
+		mode = last + 1;
+		*last = '\0';
+		last = strrchr(copy, ':');
+	}
+	colon = last;
+	if (!colon || colon == copy || colon[1] != '/' || !colon[2])
+		return cli_usage(&command_run, "-v takes FILE:/path, FILE:/path:ro or FILE:/path:rw, not '%s'", text);
+	if (r->volume_count == MOST_VOLUMES)
+		return cli_usage(&command_run, "at most %d volumes", MOST_VOLUMES);
+	*last = '\0';
+	v->file = copy;
+	v->path = last + 1;
+	v->read_only = !strcmp(mode, "ro");
+	for (size_t i = 0; !*mode && r->have_config && i < r->config.volume_count; i++)
+		if (!strcmp(r->config.volumes[i].path, v->path))
+			v->read_only = r->config.volumes[i].read_only;
+	r->volume_count++;
+	return 0;
+}
+
+// NAME=value, or NAME for the value that it has here
+static int add_environment(struct run *r, const char *text)
+{
+	const char *value = getenv(text);
+	char *pair;
+
+	if (text[0] == '=' || !text[0])
+		return cli_usage(&command_run, "-e takes NAME=value, or NAME for this shell's value");
+	if (strchr(text, '=')) {
+		string_list_add(&r->environment, text);
+		return 0;
+	}
+	if (!value)
+		return cli_usage(&command_run, "the variable %s is not set here", text);
+	pair = xasprintf("%s=%s", text, value);
+	string_list_add(&r->environment, pair);
+	free(pair);
+	return 0;
+}
+
+static int check_ports(struct run *r, const char *text)
+{
+	char *copy = xstrdup(text), *save = NULL;
+	int err = 0;
+
+	for (char *part = strtok_r(copy, ",", &save); part && !err; part = strtok_r(NULL, ",", &save)) {
+		char *end;
+		unsigned long port = strtoul(part, &end, 10);
+
+		if (*end || port < 1 || port > 65535)
+			err = cli_usage(&command_run, "-p takes ports such as 8080 or 80,443 (the same inside and outside), not '%s'", part);
+		else if (r->have_config && !config_listens(&r->config, (unsigned int)port))
+			err = cli_usage(&command_run, "port %lu is not among 'network: listen:' of coffer.yaml, so the enclave will not open "
+					"it", port);
+	}
+	free(copy);
+	return err;
+}
+
+static int parse_options(struct run *r, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"volume", required_argument, NULL, 'v'}, {"env", required_argument, NULL, 'e'},
+		{"publish", required_argument, NULL, 'p'}, {"workdir", required_argument, NULL, 'w'},
+		{"interactive", no_argument, NULL, 'i'}, {"tty", no_argument, NULL, 't'},
+		{"broker", required_argument, NULL, OPT_BROKER}, {"debug-log", required_argument, NULL, OPT_LOG},
+		{"debug-strace", no_argument, NULL, OPT_STRACE}, {"debug-ring", no_argument, NULL, OPT_RING}, {0},
+	};
+	int option, err = 0;
+
+	optind = 1;
+	while (!err && (option = getopt_long(argc, argv, "+v:e:p:w:it", options, NULL)) != -1) {
+		switch (option) {
+		case 'v': err = add_volume(r, optarg); break;
+		case 'e': err = add_environment(r, optarg); break;
+		case 'p': err = check_ports(r, optarg); break;
+		case 'w': r->working_directory = optarg; break;
+		case 'i':
+		case 't': break;	// the console is interactive when it is a terminal
+		case OPT_BROKER: r->broker = xstrdup(optarg); break;
+		case OPT_LOG:
+			if (strlen(optarg) != 1 || !strchr("0123", *optarg))
+				err = cli_usage(&command_run, "--debug-log takes 0 (errors), 1 (warnings), 2 (information) or 3 (all)");
+			r->launch.log_level = *optarg - '0';
+			break;
+		case OPT_STRACE: r->launch.debug_strace = true; break;
+		case OPT_RING: r->launch.hostcall_ring = true; break;
+		default: err = cli_usage(&command_run, "wrong option");
+		}
+	}
+	return err;
+}
+
+// --broker, $COFFER_BROKER, or the broker that runs from this user's state folder.
+static void find_broker(struct run *r)
+{
+	const char *given = getenv("COFFER_BROKER");
+	char dir[4096], *path;
+	struct text address = {0};
+	struct fault ignored;
+
+	if (r->broker || !r->volume_count)
+		return;
+	if (given && *given) {
+		r->broker = xstrdup(given);
+		return;
+	}
+#ifdef COFFER_WITHOUT_BROKER
+	return;
+#else
+	if (broker_default_dir(dir, sizeof(dir)))
+		return;
+#endif
+	path = xasprintf("%s/address", dir);
+	if (!text_read_file(&address, path, 1024, &ignored)) {
+		address.data[strcspn(address.data, "\r\n")] = '\0';
+		r->broker = xstrdup(address.data);
+	}
+	text_free(&address);
+	free(path);
+}
+
+static void write_host_block(const struct run *r, char *const *args, int count, struct text *t)
+{
+	text_puts(t, "{\"args\":[");
+	for (int i = 0; i < count; i++) {
+		if (i)
+			text_puts(t, ",");
+		text_json(t, args[i]);
+	}
+	text_puts(t, "],\"env\":{");
+	for (size_t i = 0; i < r->environment.count; i++) {
+		const char *pair = r->environment.items[i], *equals = strchr(pair, '=');
+		char *name = xstrndup(pair, (size_t)(equals - pair));
+
+		if (i)
+			text_puts(t, ",");
+		text_json(t, name);
+		text_puts(t, ":");
+		text_json(t, equals + 1);
+		free(name);
+	}
+	text_puts(t, "}");
+	if (r->working_directory) {
+		text_puts(t, ",\"cwd\":");
+		text_json(t, r->working_directory);
+	}
+	text_puts(t, ",\"volumes\":[");
+	for (int i = 0; i < r->volume_count; i++) {
+		const char *slash = strrchr(r->volumes[i].file, '/');
+
+		text_puts(t, i ? ",{\"name\":" : "{\"name\":");
+		text_json(t, slash ? slash + 1 : r->volumes[i].file);
+		text_puts(t, ",\"path\":");
+		text_json(t, r->volumes[i].path);
+		text_printf(t, ",\"mode\":\"%s\"}", r->volumes[i].read_only ? "ro" : "rw");
+	}
+	text_puts(t, "]");
+	if (r->broker) {
+		text_puts(t, ",\"broker\":");
+		text_json(t, r->broker);
+	}
+	text_puts(t, "}");
+}
+
+// Early, clear messages for what would fail later.
+static int check_files(struct run *r, const char *image, const char *manifest_path, struct fault *f)
+{
+	char measurement[MEASUREMENT_HEX];
+	uint8_t digest[MEASUREMENT_BYTES];
+	struct text json = {0};
+	struct manifest m;
+	struct stat st;
+	int err;
+
+	if (access(manifest_path, F_OK) < 0 || access(image, F_OK) < 0) {
+		if (!r->have_config)
+			return f->text[0] ? -ENOENT : fault_set(f, -ENOENT, "this folder is not a project");
+		return fault_set(f, -ENOENT, "this project has no image yet: run `coffer build` first");
+	}
+	err = image_manifest(manifest_path, &m, measurement, f);
+	if (err)
+		return err;
+	if (stat(image, &st) < 0)
+		return fault_errno(f, errno, "cannot look at %s", image);
+	if ((uint64_t)st.st_size < (m.image_blocks + hashtree_blocks(m.image_blocks)) * HASHTREE_BLOCK)
+		return fault_set(f, -EBADMSG, "the image %s is cut short: it has %llu bytes, the manifest says %llu", image,
+				 (unsigned long long)st.st_size,
+				 (unsigned long long)(m.image_blocks + hashtree_blocks(m.image_blocks)) * HASHTREE_BLOCK);
+	for (int i = 0; i < r->volume_count; i++)
+		if (access(r->volumes[i].file, r->volumes[i].read_only ? R_OK : R_OK | W_OK) < 0)
+			return fault_errno(f, errno, "cannot open the volume %s (`coffer volume create` makes an empty one)",
+					   r->volumes[i].file);
+	if (r->volume_count && !r->broker)
+		return fault_set(f, -EINVAL, "volumes get their keys from the owner's broker: say where it is with --broker "
+				 "https://HOST:PORT or COFFER_BROKER");
+	if (r->have_config) {
+		config_json(&r->config, &json);
+		manifest_measure(json.data, json.len, digest);
+		if (memcmp(digest, m.config, sizeof(digest)) != 0)
+			fprintf(stderr, "%scoffer: warning:%s coffer.yaml was changed after the last build; what runs is what was built\n",
+				cli_yellow(stderr), cli_plain(stderr));
+		text_free(&json);
+	}
+	return 0;
+}
+
+static int run(int argc, char **argv)
+{
+	char *image = xasprintf("%s/build/enclave.img", cli_project), *manifest = xasprintf("%s/build/enclave.manifest", cli_project);
+	struct launch_volume volumes[MOST_VOLUMES];
+	struct run r = {.launch = {.log_level = 1}};
+	struct text block = {0};
+	struct fault f = {0};
+	int status;
+
+	r.have_config = !config_load(&r.config, cli_project, &f);
+	status = parse_options(&r, argc, argv);
+	if (status)
+		return status;
+	for (size_t i = 0; r.have_config && i < r.config.host_environment.count; i++)
+		if (!strcmp(r.config.host_environment.items[i], "TERM") && getenv("TERM") && isatty(0))
+			add_environment(&r, "TERM");
+	find_broker(&r);
+	if (check_files(&r, image, manifest, &f)) {
+		cli_fail(&f);
+		return EXIT_CANNOT_RUN;
+	}
+	write_host_block(&r, argv + optind, argc - optind, &block);
+	if (block.len > HOST_BLOCK_MAX - 1) {
+		fault_set(&f, -E2BIG, "arguments and environment are larger than %d bytes", HOST_BLOCK_MAX);
+		cli_fail(&f);
+		return EXIT_CANNOT_RUN;
+	}
+	for (int i = 0; i < r.volume_count; i++)
+		volumes[i] = (struct launch_volume){r.volumes[i].file, r.volumes[i].read_only};
+	r.launch.lib_dir = cli_lib_dir();
+	r.launch.image = image;
+	r.launch.manifest_path = manifest;
+	r.launch.host_json = block.data;
+	r.launch.host_json_len = block.len;
+	r.launch.volumes = volumes;
+	r.launch.nvolumes = r.volume_count;
+	status = launch_run(&r.launch);
+	if (status < 0)
+		return EXIT_CANNOT_RUN;
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+const struct command command_run = {
+	"run", "run the enclave",
+	"usage: coffer run [OPTION...] [--] [PROGRAM [ARGUMENT...]]\n\n"
+	"Starts the enclave of the last build, and the program in it: `command` of coffer.yaml, or PROGRAM where\n"
+	"host_arguments is true. Standard input, output and error are the program's, and so is the exit code (128 + n when\n"
+	"signal n ended it; 125 when the enclave could not start).\n\n"
+	"  -v, --volume FILE:/path[:ro|:rw]   a sealed volume and where it is mounted; its key comes from the broker\n"
+	"  -e, --env NAME=value | NAME        a variable, where host_environment of coffer.yaml lets it in\n"
+	"  -p, --publish PORT[,PORT...]       says that the program serves these ports; they must be in `network: listen:`\n"
+	"  -w, --workdir DIR                  the folder in which the program starts\n"
+	"  -i, -t                             nothing: the console is interactive when it is a terminal\n"
+	"      --broker URL                   the owner's broker (or COFFER_BROKER, or this user's own broker)\n"
+	"      --debug-log 0..3               how much the kernel says: errors, warnings (1), information, all\n"
+	"      --debug-strace                 system calls to standard error; only with debug_enclave: true\n"
+	"      --debug-ring                   answer each call to the host from a thread of its own\n",
+	run,
+};

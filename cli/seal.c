@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// `coffer seal` and `coffer open`: the owner's data into a sealed volume, and out of one.
+#include <getopt.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/owner.h"
+#include "image/text.h"
+
+static int seal(int argc, char **argv)
+{
+	static const struct option options[] = {
+		OWNER_OPTIONS, {"force", no_argument, NULL, 'f'}, {"keep-owner", no_argument, NULL, 'o'}, {"quiet", no_argument, NULL, 'q'},
+		{0},
+	};
+	struct owner_new_volume v = {0};
+	struct owner o = {0};
+	struct fault f = {0};
+	int option;
+
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "fq", options, NULL)) != -1) {
+		if (option == 'f')
+			v.force = true;
+		else if (option == 'o')
+			v.keep_owner = true;
+		else if (option == 'q')
+			v.quiet = true;
+		else if (!owner_option(&o, option, optarg))
+			return cli_usage(&command_seal, "wrong option");
+	}
+	if (argc - optind != 2)
+		return cli_usage(&command_seal, "say what to seal and the volume to make: coffer seal DIR FILE.vol");
+	v.source = argv[optind];
+	v.volume = argv[optind + 1];
+	return owner_make_volume(&o, &v, &f) ? cli_fail(&f) : EXIT_OK;
+}
+
+const struct command command_seal = {
+	"seal", "encrypt a folder into a sealed volume; its key goes to the broker",
+	"usage: coffer seal [OPTION...] DIR FILE.vol\n\n"
+	"Encrypts a folder (or one file) into the new volume FILE.vol, with a key made for it. The key goes to the owner's\n"
+	"broker, or into a file. Nobody else can read the volume, or change a byte of it unseen.\n\n"
+	"  -f, --force              replace an existing volume\n"
+	"      --keep-owner         keep user and group numbers (else all files belong to root in the enclave)\n"
+	"      --key-file FILE      put the key into this new file, not to the broker\n" OWNER_HELP
+	"  -q, --quiet              no report\n",
+	seal,
+};
+
+static int open_volume(int argc, char **argv)
+{
+	static const struct option options[] = {
+		OWNER_OPTIONS, {"force", no_argument, NULL, 'f'}, {"quiet", no_argument, NULL, 'q'}, {0},
+	};
+	struct seal_tool_stats stats = {0};
+	struct seal_tool_err e = {0};
+	struct owner o = {0};
+	struct fault f = {0};
+	bool force = false, quiet = false;
+	u8 key[SEAL_KEY_BYTES];
+	char size[32];
+	int option, err;
+
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "fq", options, NULL)) != -1) {
+		if (option == 'f')
+			force = true;
+		else if (option == 'q')
+			quiet = true;
+		else if (!owner_option(&o, option, optarg))
+			return cli_usage(&command_open, "wrong option");
+	}
+	if (argc - optind != 2)
+		return cli_usage(&command_open, "say which volume, and the folder for its files: coffer open FILE.vol DIR");
+	if (owner_volume_key(&o, argv[optind], key, &f))
+		return cli_fail(&f);
+	err = seal_tool_open(argv[optind], key, argv[optind + 1], force, NULL, &stats, &e);
+	explicit_bzero(key, sizeof(key));
+	if (err) {
+		fault_set(&f, err, "%s", e.text);
+		return cli_fail(&f);
+	}
+	if (!quiet)
+		printf("Opened %s: %" PRIu64 " files, %" PRIu64 " folders, %s in %s\n", argv[optind], (uint64_t)stats.files,
+		       (uint64_t)stats.dirs, human_size(size, stats.bytes), argv[optind + 1]);
+	return EXIT_OK;
+}
+
+const struct command command_open = {
+	"open", "decrypt a sealed volume into a folder",
+	"usage: coffer open [OPTION...] FILE.vol DIR\n\n"
+	"Decrypts all files of a volume into the folder DIR, which must be empty or new. The key comes from the owner's broker\n"
+	"or from a file. Whatever does not authenticate is not written.\n\n"
+	"  -f, --force              replace files of DIR\n"
+	"      --key-file FILE      the key is in this file\n" OWNER_HELP
+	"  -q, --quiet              no report\n",
+	open_volume,
+};
