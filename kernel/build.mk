@@ -22,6 +22,9 @@ $(B)/kobj/%.S.o: %.S
 	@echo "  KAS  $<"
 	$(Q)$(CC) $(KCFLAGS) -c $< -o $@
 
+# The one file with vector instructions of its own (see its head).
+$(B)/kobj/kernel/lib/sha256_ni.o: KCFLAGS := $(filter-out -mgeneral-regs-only,$(KCFLAGS)) -msha -msse4.1 -mno-avx -mstackrealign
+
 $(B)/lib/coffer/kernel.elf: $(KOBJS) platform/process/kernel.lds
 	@mkdir -p $(@D)
 	@echo "  LD   $@"

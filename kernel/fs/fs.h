@@ -92,9 +92,9 @@ int mount_write(const struct mount *m);			// 0 or -EROFS
 struct mount *mount_at_locked(struct mount *parent, struct dentry *d);	// what is mounted there (topmost), no reference
 struct mount *mount_new(struct super *sb, struct dentry *root, const char *source, u32 flags); // consumes sb's reference
 int mount_attach(struct mount *m, struct path *where);	// consumes m's reference on success; where stays the caller's
+void mount_attach_root(struct mount *m);
 void mount_get(struct mount *m);
 void mount_put(struct mount *m);
-int mounts_read(const char *what, char *buf, size_t n);
 struct super *fs_make(const char *fstype, const char *source, u32 flags, const void *data, size_t len);
 
 // --- file.c, fdtable.c

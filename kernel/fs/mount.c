@@ -122,6 +122,13 @@ int mount_attach(struct mount *m, struct path *where)
 	return 0;
 }
 
+void mount_attach_root(struct mount *m)
+{
+	mutex_lock(&dcache_lock);
+	list_add(&m->link, &mounts);
+	mutex_unlock(&dcache_lock);
+}
+
 static int mount_super(struct super *sb, const char *source, u32 flags, struct path *where)
 {
 	struct mount *m = mount_new(sb, NULL, source, flags);
