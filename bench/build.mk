@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+# Benchmarks: `make bench` writes bench/RESULTS.md, `make bench-quick` takes a tenth of the time and writes nothing.
+
+BENCH_CFLAGS := -std=gnu17 -O2 -g -Wall -Wextra -Werror -D_GNU_SOURCE -pthread
+
+$(B)/bench/micro: bench/micro.c
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_CFLAGS) -o $@ $<
+
+$(B)/bench/micro.static: bench/micro.c
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_CFLAGS) -static -o $@ $<
+
+.PHONY: bench bench-quick bench-programs
+bench-programs: $(B)/bench/micro $(B)/bench/micro.static
+
+bench: bins bench-programs
+	bench/run -o bench/RESULTS.md
+
+bench-quick: bins bench-programs
+	bench/run -q
