@@ -91,7 +91,7 @@ static bool entry(void *ctx, const char *name, u32 len, u64 ino, u32 type, u64 c
 	struct seal_inode *i;
 	(void)cookie;
 	l->count++;
-	int r = inode_get(l->c->v, ino, &i);
+	int r = vol_inode_get(l->c->v, ino, &i);
 	if (r) {
 		finding(l->c, "directory %lu: the entry %.*s names inode %lu, which cannot be read (error %d)", l->dir,
 			(int)SEAL_MIN(len, 60u), name, ino, -r);
@@ -103,7 +103,7 @@ static bool entry(void *ctx, const char *name, u32 len, u64 ino, u32 type, u64 c
 		finding(l->c, "directory %lu has the wrong parent", ino);
 	if (l->dir != ORPHAN_INO)
 		l->c->names[ino]++;
-	inode_put(l->c->v, i);
+	vol_inode_put(l->c->v, i);
 	return true;
 }
 
@@ -111,7 +111,7 @@ static int check_inode(struct check *c, u64 ino)
 {
 	struct seal_inode *i;
 	u64 blocks = 0, extra = 0;
-	int r = inode_get(c->v, ino, &i);
+	int r = vol_inode_get(c->v, ino, &i);
 	if (r == -ESTALE)
 		return 0;
 	if (r) {
@@ -137,7 +137,7 @@ static int check_inode(struct check *c, u64 ino)
 		c->st->files++;
 		c->st->bytes += inode_is(i, T_REG) ? i->size : 0;
 	}
-	inode_put(c->v, i);
+	vol_inode_put(c->v, i);
 	return r;
 }
 
@@ -151,7 +151,7 @@ static int check_links(struct check *c, u64 *inodes)
 	memset(subdirs, 0, c->v->next_ino * sizeof *subdirs);
 	for (int pass = 0; pass < 2; pass++)
 		for (u64 ino = SEAL_ROOT_INO; ino < c->v->next_ino; ino++) {
-			if (inode_get(c->v, ino, &i))
+			if (vol_inode_get(c->v, ino, &i))
 				continue;
 			u32 want = c->names[ino] + (inode_is(i, T_DIR) ? 1 + subdirs[ino] : 0);
 			if (ino == SEAL_ROOT_INO || ino == ORPHAN_INO)
@@ -163,7 +163,7 @@ static int check_links(struct check *c, u64 *inodes)
 				if (i->nlink != want)
 					finding(c, "inode %lu has %u links but %u names", ino, i->nlink, want);
 			}
-			inode_put(c->v, i);
+			vol_inode_put(c->v, i);
 		}
 	vol_free(c->v, subdirs, c->v->next_ino * sizeof *subdirs);
 	return 0;

@@ -125,7 +125,7 @@ static int inode_new(struct seal_vol *v, u64 ino, struct seal_inode **out)
 	return 0;
 }
 
-int inode_get(struct seal_vol *v, u64 ino, struct seal_inode **out)
+int vol_inode_get(struct seal_vol *v, u64 ino, struct seal_inode **out)
 {
 	struct seal_inode *i = *ihash_slot(v, ino);
 	struct node *b = NULL;
@@ -259,13 +259,13 @@ static int orphan_unstore(struct seal_vol *v, struct seal_inode *i)
 	char name[20];
 	if (!i->orphan_stored)
 		return 0;
-	int r = inode_get(v, ORPHAN_INO, &dir);
+	int r = vol_inode_get(v, ORPHAN_INO, &dir);
 	if (r)
 		return r;
 	r = dir_find(v, dir, name, orphan_name(i->ino, name), &e);
 	if (!r)
 		r = dir_remove(v, dir, e.key);
-	inode_put(v, dir);
+	vol_inode_put(v, dir);
 	if (!r)
 		i->orphan_stored = false;
 	return r;
@@ -300,18 +300,18 @@ int orphans_store(struct seal_vol *v)
 		if (i->orphan_stored)
 			continue;
 		if (!dir)
-			r = inode_get(v, ORPHAN_INO, &dir);
+			r = vol_inode_get(v, ORPHAN_INO, &dir);
 		if (!r)
 			r = dir_insert(v, dir, name, orphan_name(i->ino, name), i->ino, T_REG);
 		if (!r)
 			i->orphan_stored = true;
 	}
 	if (dir)
-		inode_put(v, dir);
+		vol_inode_put(v, dir);
 	return r;
 }
 
-void inode_put(struct seal_vol *v, struct seal_inode *i)
+void vol_inode_put(struct seal_vol *v, struct seal_inode *i)
 {
 	if (--i->refs)
 		return;
@@ -356,7 +356,7 @@ int orphans_reap(struct seal_vol *v)
 {
 	struct seal_inode *dir, *i;
 	struct reap list;
-	int r = inode_get(v, ORPHAN_INO, &dir);
+	int r = vol_inode_get(v, ORPHAN_INO, &dir);
 	if (r)
 		return r;
 	for (;;) {
@@ -367,7 +367,7 @@ int orphans_reap(struct seal_vol *v)
 		for (u32 k = 0; k < list.n && !r; k++) {
 			r = op_begin(v, 32, true);
 			if (!r)
-				r = inode_get(v, list.ino[k], &i);
+				r = vol_inode_get(v, list.ino[k], &i);
 			if (!r && i->nlink)
 				r = SEAL_ECORRUPT;
 			if (!r)
@@ -378,7 +378,7 @@ int orphans_reap(struct seal_vol *v)
 		if (r)
 			break;
 	}
-	inode_put(v, dir);
+	vol_inode_put(v, dir);
 	return r;
 }
 
@@ -394,7 +394,7 @@ void inodes_drop_all(struct seal_vol *v)
 int seal_iget(struct seal_vol *v, u64 ino, struct seal_inode **out)
 {
 	vol_lock(v);
-	int r = ino == ORPHAN_INO ? -ESTALE : inode_get(v, ino, out);
+	int r = ino == ORPHAN_INO ? -ESTALE : vol_inode_get(v, ino, out);
 	vol_unlock(v);
 	return r;
 }
@@ -402,7 +402,7 @@ int seal_iget(struct seal_vol *v, u64 ino, struct seal_inode **out)
 void seal_iput(struct seal_vol *v, struct seal_inode *i)
 {
 	vol_lock(v);
-	inode_put(v, i);
+	vol_inode_put(v, i);
 	vol_unlock(v);
 }
 

@@ -35,7 +35,7 @@ int seal_lookup(struct seal_vol *v, struct seal_inode *dir, const char *name, u3
 	if (!r)
 		r = dir_find(v, dir, name, len, &e);
 	if (!r)
-		r = inode_get(v, e.ino, out);
+		r = vol_inode_get(v, e.ino, out);
 	vol_unlock(v);
 	return r;
 }
@@ -58,7 +58,7 @@ static int enter(struct seal_vol *v, struct seal_inode *dir, const char *name, u
 	if (r) {
 		i->nlink = 0;
 		inode_unlinked(v, i);
-		inode_put(v, i);
+		vol_inode_put(v, i);
 		return r;
 	}
 	inode_touch(v, dir, true);
@@ -70,7 +70,7 @@ static int enter(struct seal_vol *v, struct seal_inode *dir, const char *name, u
 	if (out)
 		*out = i;
 	else
-		inode_put(v, i);
+		vol_inode_put(v, i);
 	return 0;
 }
 
@@ -138,7 +138,7 @@ int seal_symlink(struct seal_vol *v, struct seal_inode *dir, const char *name, u
 			inode_relinked(v, i);
 		} else {
 			r = n < 0 ? (int)n : -ENOSPC;
-			inode_put(v, i);
+			vol_inode_put(v, i);
 		}
 	}
 	if (!r)
@@ -200,7 +200,7 @@ static int remove_name(struct seal_vol *v, struct seal_inode *dir, const char *n
 	if (!r && is_dir != (e.type == T_DIR))
 		r = is_dir ? -ENOTDIR : -EISDIR;
 	if (!r)
-		r = inode_get(v, e.ino, &i);
+		r = vol_inode_get(v, e.ino, &i);
 	if (!r && is_dir && i->dir_count)
 		r = -ENOTEMPTY;
 	if (!r)
@@ -218,7 +218,7 @@ static int remove_name(struct seal_vol *v, struct seal_inode *dir, const char *n
 		dir->nlink--;
 out:
 	if (i)
-		inode_put(v, i);
+		vol_inode_put(v, i);
 	vol_unlock(v);
 	return r;
 }
@@ -243,11 +243,11 @@ static int is_below(struct seal_vol *v, struct seal_inode *dir, u64 top)
 			return 1;
 		if (ino == SEAL_ROOT_INO)
 			return 0;
-		int r = inode_get(v, ino, &d);
+		int r = vol_inode_get(v, ino, &d);
 		if (r)
 			return r;
 		ino = d->parent;
-		inode_put(v, d);
+		vol_inode_put(v, d);
 	}
 	return SEAL_ECORRUPT;
 }
@@ -349,12 +349,12 @@ int seal_rename(struct seal_vol *v, struct seal_inode *odir, const char *oname, 
 	if (!r)
 		r = dir_find(v, odir, oname, olen, &n.se);
 	if (!r)
-		r = inode_get(v, n.se.ino, &n.src);
+		r = vol_inode_get(v, n.se.ino, &n.src);
 	if (r)
 		goto out;
 	r = dir_find(v, ndir, nname, nlen, &n.de);
 	if (!r)
-		r = inode_get(v, n.de.ino, &n.dst);
+		r = vol_inode_get(v, n.de.ino, &n.dst);
 	else if (r == -ENOENT)
 		r = 0;
 	if (r)
@@ -377,9 +377,9 @@ int seal_rename(struct seal_vol *v, struct seal_inode *odir, const char *oname, 
 	}
 out:
 	if (n.dst)
-		inode_put(v, n.dst);
+		vol_inode_put(v, n.dst);
 	if (n.src)
-		inode_put(v, n.src);
+		vol_inode_put(v, n.src);
 	vol_unlock(v);
 	return r;
 }

@@ -221,8 +221,8 @@ int nodes_writeback(struct seal_vol *v, u32 cls);	// all dirty nodes of a class,
 int cache_shrink(struct seal_vol *v);			// at a safe point: write out and drop when over the limit
 
 // --- inode.c
-int inode_get(struct seal_vol *v, u64 ino, struct seal_inode **out);
-void inode_put(struct seal_vol *v, struct seal_inode *i);
+int vol_inode_get(struct seal_vol *v, u64 ino, struct seal_inode **out);
+void vol_inode_put(struct seal_vol *v, struct seal_inode *i);
 int inode_dirty(struct seal_vol *v, struct seal_inode *i); // makes its place in the inode table writable
 int inode_alloc(struct seal_vol *v, u32 mode, u32 uid, u32 gid, struct seal_inode **out);
 int inodes_writeback(struct seal_vol *v);

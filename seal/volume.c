@@ -81,7 +81,7 @@ static int make_dir(struct seal_vol *v, u32 mode, u64 want)
 	i->nlink = 2;
 	i->parent = SEAL_ROOT_INO;
 	r = i->ino == want ? 0 : SEAL_ECORRUPT;
-	inode_put(v, i);
+	vol_inode_put(v, i);
 	return r;
 }
 
@@ -226,7 +226,7 @@ int seal_mount(const struct seal_io *io, const struct seal_env *env, const u8 ke
 	if (r)
 		goto out;
 	set_reserve(v);
-	r = inode_get(v, SEAL_ROOT_INO, &v->root);
+	r = vol_inode_get(v, SEAL_ROOT_INO, &v->root);
 	if (!r && !inode_is(v->root, T_DIR))
 		r = vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, &v->itab, 0, 0, 0);
 	v->read_only = flags & SEAL_RDONLY;
@@ -254,7 +254,7 @@ out:
 int seal_unmount(struct seal_vol *v)
 {
 	vol_lock(v);
-	inode_put(v, v->root);
+	vol_inode_put(v, v->root);
 	int r = v->failed ? v->failed : vol_commit(v, true);
 	vol_unlock(v);
 	vol_destroy(v);
