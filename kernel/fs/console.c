@@ -378,13 +378,6 @@ static int console_init(void)
 	return r;
 }
 
-struct tty *console_tty(void)
-{
-	if (tty)
-		tty_get(tty);
-	return tty;
-}
-
 struct file *console_open(int n)
 {
 	struct inode *ino;

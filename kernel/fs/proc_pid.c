@@ -183,25 +183,26 @@ static int pid_status(struct pout *o, struct pnode *n)
 	sigset ignored, caught;
 	struct sizes s;
 	char comm[16];
-	int ppid;
+	int ppid, sid, umask;
+	u32 fds;
 
 	name_of(n, comm);
 	mutex_lock(&tasklist);
 	ppid = p->parent ? p->parent->pid : 0;
+	sid = p->session ? p->session->sid : 0;
+	umask = p->fs ? (int)p->fs->umask : -1;
+	fds = p->files ? p->files->size : 0;
 	mutex_unlock(&tasklist);
 	pout(o, "Name:\t%s\n", comm);
-	if (p->fs)
-		pout(o, "Umask:\t%04o\n", p->fs->umask);
+	if (umask >= 0)
+		pout(o, "Umask:\t%04o\n", umask);
 	pout(o, "State:\t%s\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t0\n", state_word(state_of(n)), p->pid,
 	     n->tid ? n->tid : p->pid, ppid);
 	pout(o, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", c->uid, c->euid, c->suid, c->fsuid, c->gid, c->egid, c->sgid, c->fsgid);
-	mutex_lock(&tasklist);
-	pout(o, "FDSize:\t%u\nGroups:\t", p->files ? p->files->size : 0);
-	mutex_unlock(&tasklist);
+	pout(o, "FDSize:\t%u\nGroups:\t", fds);
 	for (u32 i = 0; i < c->ngroups; i++)
 		pout(o, "%u ", c->groups[i]);
-	pout(o, "\nNStgid:\t%d\nNSpid:\t%d\nNSpgid:\t%d\nNSsid:\t%d\n", p->pid, n->tid ? n->tid : p->pid, p->pgid,
-	     p->session ? p->session->sid : 0);
+	pout(o, "\nNStgid:\t%d\nNSpid:\t%d\nNSpgid:\t%d\nNSsid:\t%d\n", p->pid, n->tid ? n->tid : p->pid, p->pgid, sid);
 	sizes_of(p, &s);
 	if (s.total) {
 		pout(o, "VmPeak:\t%8lu kB\nVmSize:\t%8lu kB\nVmLck:\t%8d kB\nVmPin:\t%8d kB\n", s.total * 4, s.total * 4, 0, 0);

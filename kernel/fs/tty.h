@@ -80,7 +80,5 @@ u32 ldisc_count(struct tty *t);				// FIONREAD
 u32 ldisc_write(struct tty *t, const u8 *buf, u32 n);	// output processing; bytes of buf taken
 static inline u32 out_room(struct tty *t) { return TTY_OUT - t->out_len; }
 
-// --- console.c
-struct tty *console_tty(void);		// new reference, or NULL when no host stream is a terminal
 // --- pty.c
 int pty_init(void);
