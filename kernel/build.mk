@@ -29,6 +29,6 @@ $(B)/lib/coffer/kernel.elf: $(KOBJS) platform/process/kernel.lds
 	@mkdir -p $(@D)
 	@echo "  LD   $@"
 	$(Q)$(CC) -static -nostdlib -no-pie -Wl,--build-id=none -Wl,-T,platform/process/kernel.lds -Wl,-z,max-page-size=4096 \
-		-Wl,--no-warn-rwx-segments -o $@ $(KOBJS) $(KLIBS)
+		-Wl,--no-warn-rwx-segments -Wl,--no-relax -o $@ $(KOBJS) $(KLIBS)
 
 BINS += $(B)/lib/coffer/kernel.elf
