@@ -165,11 +165,23 @@ void d_instantiate(struct dentry *d, struct inode *inode)
 
 void d_drop(struct dentry *d)
 {
+	struct list victims = LIST_INIT(victims);
+	struct dentry *c, *tmp;
 	mutex_lock(&dcache_lock);
 	bool was = d->hashed;
 	if (was)
 		leave_locked(d);
+	if (d->inode && !d->inode->nlink) // a removed directory: what is known of its names is no use
+		list_for_each_safe(c, tmp, &d->children, sibling) {
+			leave_locked(c);
+			list_add(&c->lru, &victims);
+		}
 	mutex_unlock(&dcache_lock);
+	while (!list_empty(&victims)) {
+		c = list_first(&victims, struct dentry, lru);
+		list_del(&c->lru);
+		d_put(c);
+	}
 	if (was)
 		d_put(d);
 }

@@ -350,6 +350,8 @@ int path_follow_last(struct path *dir, struct dentry *d, u32 flags, u32 *depth, 
 	struct inode *ino = d->inode;
 	if ((flags & LOOKUP_NO_SYMLINKS) || ++*depth > LINKS_MAX)
 		return -ELOOP;
+	if (flags & (LOOKUP_BENEATH | LOOKUP_IN_ROOT))
+		return -EXDEV; // creating through a dangling link could leave the fence
 	char *text = kmalloc(PATH_BUF), *inner = NULL;
 	if (!text)
 		return -ENOMEM;
@@ -358,10 +360,7 @@ int path_follow_last(struct path *dir, struct dentry *d, u32 flags, u32 *depth, 
 		r = -ENOENT;
 	if (r > 0) {
 		text[r] = 0;
-		if (text[0] == '/' && (flags & LOOKUP_BENEATH))
-			r = -EXDEV;
-		else
-			r = walk_path(dir, AT_FDCWD, text, (flags & ~(LOOKUP_DIRECTORY | LOOKUP_BENEATH | LOOKUP_IN_ROOT)) | LOOKUP_PARENT, *depth, out, last, &inner);
+		r = walk_path(dir, AT_FDCWD, text, (flags & ~LOOKUP_DIRECTORY) | LOOKUP_PARENT, *depth, out, last, &inner);
 	}
 	if (r || inner) {
 		kfree(text);

@@ -177,7 +177,7 @@ out:
 
 static struct file *open_create(int dfd, const char *name, const struct open_how_k *how)
 {
-	struct path p, next;
+	struct path p = {0}, next;
 	struct last last;
 	char *buf = NULL, *nbuf;
 	struct dentry *d;
@@ -223,8 +223,7 @@ static struct file *open_create(int dfd, const char *name, const struct open_how
 		p = next;
 	}
 	kfree(buf);
-	if (p.dentry && r != 0)
-		path_put(&p);
+	path_put(&p);
 	return ERR_PTR(r);
 }
 
