@@ -491,6 +491,8 @@ u32 ldisc_copy(struct tty *t, struct iter *it, bool *eof, bool *fault)
 
 		got = iter_put(it, t->in + IDX(t->tail), part);
 		t->tail += got;
+		if (!canon)
+			t->canon_head = t->tail;
 		done += got;
 		if (got < part) {
 			*fault = true;
