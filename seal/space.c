@@ -203,6 +203,34 @@ void vol_changed(struct seal_vol *v)
 	v->clean = false;
 }
 
+// Free blocks for which the host has already given room, so that what is dirty now can be committed, and something deleted,
+// even when the host's disk fills up. The file is extended with blank blocks where needed. -ENOSPC: not to be had.
+static int ballast(struct seal_vol *v, u64 blocks)
+{
+	u64 want = blocks + v->ndirty + v->norphans * 4 + v->ntables + 16;
+	u64 top = SEAL_MIN(v->end, v->hiwater), gone = v->used + v->pending_count;
+	u64 have = top > gone ? top - gone : 0;
+	if (have >= want || v->end >= v->max_blocks)
+		return 0;
+	if (v->host_full)
+		return -ENOSPC;
+	memset(v->buf, 0, SEAL_BUF_BYTES);
+	for (want = SEAL_MAX(want - have, 32ul); want && v->end < v->max_blocks;) {
+		u64 n = SEAL_MIN(SEAL_MIN(want, (u64)IO_BLOCKS), v->max_blocks - v->end);
+		int r = v->io.write(v->io.ctx, v->end * SEAL_BLOCK, v->buf, n * SEAL_BLOCK);
+		if (r) {
+			r = vol_io_error(v, r, v->end, true);
+			if (r == -ENOSPC)
+				space_host_full(v);
+			return r;
+		}
+		v->end += n;
+		v->hiwater = SEAL_MAX(v->hiwater, v->end);
+		want -= n;
+	}
+	return 0;
+}
+
 int op_begin(struct seal_vol *v, u64 blocks, bool privileged)
 {
 	if (v->read_only)
@@ -218,7 +246,10 @@ int op_begin(struct seal_vol *v, u64 blocks, bool privileged)
 			need += v->reserve;
 		if (!privileged) // what deleting needs when the volume is full
 			need += 64 + SEAL_MIN(v->max_blocks / 64, 4096ul);
-		if (space_available(v) >= need)
+		r = ballast(v, blocks);
+		if (r && r != -ENOSPC)
+			return r;
+		if (space_available(v) >= need && (!r || privileged))
 			break;
 		if (again || !v->changed)
 			return -ENOSPC;

@@ -83,7 +83,10 @@ static int copy_contents(struct opening *o, struct seal_inode *i, const struct s
 		if (data < 0)
 			return vol_err(o, (int)data);
 		off = (u64)data;
-		s64 n = seal_read(o->t.vol, i, off, o->buf, TOOL_CHUNK - off % SEAL_BLOCK);
+		s64 hole = seal_seek(o->t.vol, i, off, true);
+		if (hole < 0)
+			return vol_err(o, (int)hole);
+		s64 n = seal_read(o->t.vol, i, off, o->buf, SEAL_MIN(TOOL_CHUNK - off % SEAL_BLOCK, (u64)hole - off));
 		if (n <= 0)
 			return n ? vol_err(o, (int)n) : 0;
 		int r = write_all(fd, o->buf, (size_t)n, off);
@@ -174,7 +177,8 @@ static int open_one(struct opening *o, struct seal_inode *dir, int dfd, const ch
 		r = open_symlink(o, i, &a, dfd, name);
 	else if (S_ISFIFO(a.mode)) {
 		r = clear_name(o, dfd, name);
-		if (!r && mkfifoat(dfd, name, a.mode & 0777))
+		struct timespec ts[2] = { to_ts(a.atime_ns), to_ts(a.mtime_ns) };
+		if (!r && (mkfifoat(dfd, name, a.mode & 0777) || utimensat(dfd, name, ts, AT_SYMLINK_NOFOLLOW)))
 			r = -errno;
 		r = r ? host_err(o, r) : 0;
 	} else
