@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The host's streams 0, 1, 2 as files. When input and output are the host's terminal, they are one tty with our
 // own line discipline and the host's terminal is put into raw mode; otherwise a stream is a plain byte stream.
-// A kernel thread brings terminal input in (so that Ctrl-C works while every program computes), sends delayed output and
-// notices a new window size.
+// A kernel thread brings terminal input in (so that Ctrl-C works while every program computes) and sends delayed output.
 // Locks: see tty.h. No lock is held over a hostcall; `flushing` keeps one sender at the output ring.
 #include "kernel/fs/tty.h"
 #include "kernel/include/hostcall.h"
@@ -14,7 +13,6 @@
 #include <linux/major.h>
 
 #define STREAM_CHUNK (64u << 10)
-#define WINSIZE_POLL_NS 500000000ul
 #define INPUT_CHUNK 256u
 
 struct stream {
@@ -263,6 +261,13 @@ static void console_winsize(struct tty *t)
 	tty_resized(t, &ws);
 }
 
+// The host says that the window's size has changed.
+void console_winch(void)
+{
+	if (tty)
+		console_winsize(tty);
+}
+
 static void console_free(struct tty *t)
 {
 	(void)t; // `tty` holds a reference for ever
@@ -323,15 +328,14 @@ static void pump(void *arg)
 	if (tty_out_hfd)
 		waitq_add(&streams[tty_out_hfd].q, &out);
 	if (stream_watch(&streams[0]) || stream_watch(&streams[tty_out_hfd]))
-		pr_warn("console: the host's terminal cannot be watched; input comes with a delay\n");
+		pr_warn("console: the host's terminal cannot be watched for input");
 	for (;;) {
 		u32 seq = __atomic_load_n(&pump_word, __ATOMIC_SEQ_CST);
 
 		pump_input();
 		if (tty->out_len)
 			console_flush(tty);
-		console_winsize(tty);
-		pf_wait(&pump_word, seq, ktime_mono() + WINSIZE_POLL_NS);
+		pf_wait(&pump_word, seq, NO_DEADLINE);
 	}
 }
 

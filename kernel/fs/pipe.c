@@ -471,7 +471,7 @@ long sys_pipe2(int __user *fds, int flags)
 	long r = -ENOMEM;
 
 	if (flags & O_DIRECT)
-		pr_once("pipe2: O_DIRECT (packet mode) is not supported; use a SOCK_SEQPACKET socketpair\n");
+		pr_once("pipe2: O_DIRECT (packet mode) is not supported; use a SOCK_SEQPACKET socketpair");
 	if (flags & ~(O_CLOEXEC | O_NONBLOCK))
 		return -EINVAL;
 	if (!sb)

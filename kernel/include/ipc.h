@@ -26,6 +26,7 @@ int pipe_wait_room(struct pipe *p, bool nonblock);	// 0, -EPIPE, -EAGAIN, -EREST
 
 // --- console (fs/console.c): host stream n (0, 1, 2) as a file with its own reference, or ERR_PTR.
 struct file *console_open(int n);
+void console_winch(void);	// the host's terminal has another size
 
 // --- terminals (fs/tty.c)
 void tty_hangup_session(struct session *s);	// the session leader exits: SIGHUP + SIGCONT to the foreground group
