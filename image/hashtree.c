@@ -109,8 +109,8 @@ static int tree(int fd, const char *path, uint64_t data_blocks, uint8_t root[HAS
 	struct levels l;
 	int err;
 
-	if (!data_blocks)
-		return fault_set(p, -EINVAL, "%s is empty", path);
+	if (data_blocks < 2)
+		return fault_set(p, -EINVAL, "%s is too small to be an image", path);
 	err = plan(&l, data_blocks);
 	if (err)
 		return fault_set(p, err, "%s is too large", path);
@@ -134,6 +134,8 @@ static int tree(int fd, const char *path, uint64_t data_blocks, uint8_t root[HAS
 					err = fault_set(p, -EBADMSG, "%s: block %llu (byte %llu) does not match its hash: the image was "
 							  "changed after `coffer build`", path, (unsigned long long)(first + k),
 							  (unsigned long long)((first + k) * HASHTREE_BLOCK));
+			if (!err && memcmp(have, digests, size) != 0)
+				err = fault_set(p, -EBADMSG, "%s: the hash tree was changed after `coffer build`", path);
 			if (err == -ENODATA)
 				fault_set(p, err, "%s is cut short", path);
 		} else {

@@ -16,7 +16,8 @@
 // The number of 4096-byte blocks that the tree over `data_blocks` blocks takes.
 uint64_t hashtree_blocks(uint64_t data_blocks);
 
-// Hashes the file's first `data_blocks` blocks and writes the tree behind them. Data blocks at least 1.
+// Hashes the file's first `data_blocks` blocks and writes the tree behind them. At least 2 data blocks:
+// of a single one dm-verity makes no tree.
 // root: SHA-256 of the top-level block. Errors: -EIO, -ENOSPC, ... with a message that names `path`.
 int hashtree_write(int fd, const char *path, uint64_t data_blocks, uint8_t root[HASHTREE_DIGEST], struct fault *p);
 

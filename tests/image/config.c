@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// coffer.yaml: what is accepted, the canonical JSON, and each refusal with its line.
+#include <string.h>
+
+#include "image/config.h"
+#include "tests/image/unit.h"
+
+static void accepts(const char *name, const char *yaml, const char *json)
+{
+	struct text out = {0};
+	struct config c;
+	struct fault f = {0};
+
+	if (config_parse(&c, "/tmp", "coffer.yaml", yaml, strlen(yaml), &f)) {
+		unit_check(false, name, f.text);
+		return;
+	}
+	config_json(&c, &out);
+	unit_check(!strcmp(out.data, json), name, out.data);
+	text_free(&out);
+	config_free(&c);
+}
+
+// The message must contain every part of `says`, which are separated by |.
+static void refuses(const char *name, const char *yaml, const char *says)
+{
+	char parts[512], *save = NULL;
+	struct fault f = {0};
+	struct config c;
+	bool good = config_parse(&c, "/tmp", "coffer.yaml", yaml, strlen(yaml), &f) < 0;
+
+	snprintf(parts, sizeof(parts), "%s", says);
+	for (char *part = strtok_r(parts, "|", &save); part && good; part = strtok_r(NULL, "|", &save))
+		good = strstr(f.text, part);
+	unit_check(good, name, f.text[0] ? f.text : "it was accepted");
+}
+
+int main(void)
+{
+	struct fault f = {0};
+	struct config c;
+	uint64_t size;
+
+	accepts("config_least", "command: [/bin/echo]\n",
+		"{\"broker\":{\"ca\":\"\"},\"command\":[\"/bin/echo\"],\"debug_enclave\":false,\"environment\":{},"
+		"\"host_arguments\":false,\"host_environment\":[],\"memory\":8589934592,\"name\":\"enclave\","
+		"\"network\":{\"connect\":\"none\",\"listen\":[]},\"version\":1,\"volumes\":{},\"working_directory\":\"/\"}");
+	accepts("config_all",
+		"name: scoring\ncommand: [python3, \"a b\\n.py\"]\nhost_arguments: true\nenvironment: {B: 'x\"y', A: 1}\n"
+		"host_environment: [TERM, LC_ALL]\nworking_directory: /app\nvolumes:\n  /out: {mode: rw}\n"
+		"  /data: {mode: ro, name: 00112233445566778899aabbccddeeff}\n  /x:\ncopy: [a, {from: b, to: /c}]\nmemory: 64M\n"
+		"network: {listen: [443, 80], connect: any}\nbroker:\ndebug_enclave: true\n",
+		"{\"broker\":{\"ca\":\"\"},\"command\":[\"python3\",\"a b\\n.py\"],\"debug_enclave\":true,\"environment\":{\"A\":\"1\","
+		"\"B\":\"x\\\"y\"},\"host_arguments\":true,\"host_environment\":[\"LC_ALL\",\"TERM\"],\"memory\":67108864,"
+		"\"name\":\"scoring\",\"network\":{\"connect\":\"any\",\"listen\":[80,443]},\"version\":1,\"volumes\":{\"/data\":{"
+		"\"mode\":\"ro\",\"name\":\"00112233445566778899aabbccddeeff\"},\"/out\":{\"mode\":\"rw\",\"name\":\"\"},"
+		"\"/x\":{\"mode\":\"ro\",\"name\":\"\"}},\"working_directory\":\"/app\"}");
+	refuses("config_unknown_key_named", "command: [a]\n\nmemroy: 1G\n", "coffer.yaml:3:|unknown key 'memroy'|did you mean 'memory'");
+	refuses("config_unknown_key_far", "command: [a]\nxyzzyplugh: 1\n", "coffer.yaml:2:|known keys: name, command");
+	refuses("config_unknown_inner_key", "command: [a]\nnetwork:\n  lsiten: [1]\n", "coffer.yaml:3:|did you mean 'listen'");
+	refuses("config_unknown_volume_key", "command: [a]\nvolumes:\n  /d: {mdoe: ro}\n", "coffer.yaml:3:|did you mean 'mode'");
+	refuses("config_duplicate_key", "command: [a]\nname: a\nname: b\n", "coffer.yaml:3:|given twice");
+	refuses("config_wrong_type_list", "command: /bin/echo\n", "coffer.yaml:1:|'command' is a list");
+	refuses("config_wrong_type_scalar", "command: [a]\nname: [a]\n", "coffer.yaml:2:|one value");
+	refuses("config_bad_bool", "command: [a]\nhost_arguments: yes\n", "coffer.yaml:2:|true or false");
+	refuses("config_no_command", "name: a\n", "'command' is missing");
+	refuses("config_empty", "", "empty");
+	refuses("config_not_yaml", "command: [a\n", "not valid YAML");
+	refuses("config_memory_word", "command: [a]\nmemory: lots\n", "coffer.yaml:2:|such as 512M");
+	refuses("config_memory_small", "command: [a]\nmemory: 1M\n", "coffer.yaml:2:|between");
+	refuses("config_memory_overflow", "command: [a]\nmemory: 99999999999999999999G\n", "coffer.yaml:2:");
+	refuses("config_relative_path", "command: [a]\nworking_directory: app\n", "coffer.yaml:2:|absolute path");
+	refuses("config_dotted_path", "command: [a]\nvolumes: {/a/../b: {}}\n", "coffer.yaml:2:|absolute path");
+	refuses("config_volume_over_coffer", "command: [a]\nvolumes: {/.coffer: {}}\n", "belongs to Coffer");
+	refuses("config_volume_id", "command: [a]\nvolumes: {/a: {name: xyz}}\n", "32 hex digits");
+	refuses("config_port", "command: [a]\nnetwork: {listen: [70000]}\n", "not a port");
+	refuses("config_port_twice", "command: [a]\nnetwork: {listen: [80, 80]}\n", "given twice");
+	refuses("config_connect", "command: [a]\nnetwork: {connect: some}\n", "any or none");
+	refuses("config_environment_name", "command: [a]\nenvironment: {1A: x}\n", "cannot be the name");
+	refuses("config_environment_conflict", "command: [a]\nenvironment: {A: x}\nhost_environment: [A]\n", "fixed by 'environment'");
+	refuses("config_ca_missing", "command: [a]\nbroker: {ca: no-such-file.pem}\n", "coffer.yaml:2:|no-such-file.pem");
+	refuses("config_host_mounts", "command: [a]\ninsecure_host_mounts: [/x]\n", "coffer.yaml:2:|cannot mount host folders");
+	refuses("config_copy_without_from", "command: [a]\ncopy: [{to: /x}]\n", "coffer.yaml:2:|what to copy");
+	unit_check(config_load(&c, "/no/such/folder", &f) < 0 && strstr(f.text, "/no/such/folder"), "config_no_folder", f.text);
+	unit_check(config_load(&c, "/tmp", &f) < 0 && strstr(f.text, "coffer init"), "config_no_project", f.text);
+	unit_check(!config_parse_size("3K", &size) && size == 3072 && config_parse_size("3X", &size) < 0 &&
+			   config_parse_size("", &size) < 0 && config_parse_size("18446744073709551616", &size) < 0,
+		   "config_sizes", "a size was read wrongly");
+	return unit_failed;
+}
