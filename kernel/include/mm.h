@@ -51,7 +51,10 @@ struct mm {
 };
 
 struct mm *mm_new(void);
-struct mm *mm_fork(struct mm *from);	// copies the mappings (the platform copies the memory)
+// Copies the mappings (the platform copies the memory). On success from->lock stays held, so that nobody changes them until
+// the memory has been copied too; then call mm_fork_end. -ENOMEM.
+int mm_fork_begin(struct mm *from, struct mm **out);
+void mm_fork_end(struct mm *from);
 void mm_put(struct mm *mm);		// last reference: drops references held by mappings; host memory goes with the host process
 void mm_clear(struct mm *mm);		// exec in place: forget and unmap everything
 

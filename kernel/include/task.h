@@ -95,6 +95,8 @@ struct task {
 	void *poller;			// net/host event loop state while sleeping there
 	u64 trap_fault_addr, trap_err, trap_no;	// of the last fault, for signal frames
 	u64 cpu_mask;		// sched_setaffinity
+	int policy;		// SCHED_*, as set
+	u64 timer_slack_ns;
 	void *exec;		// prepared exec on its way to a blank host process
 };
 

@@ -26,12 +26,12 @@ struct mm *mm_new(void)
 	return mm;
 }
 
-struct mm *mm_fork(struct mm *from)
+int mm_fork_begin(struct mm *from, struct mm **out)
 {
 	struct mm *mm = knew(struct mm);
 
 	if (!mm)
-		return NULL;
+		return -ENOMEM;
 	mutex_lock(&from->lock);
 	*mm = *from;
 	ref_init(&mm->ref, 1);
@@ -41,14 +41,16 @@ struct mm *mm_fork(struct mm *from)
 	if (!mm->vmas) {
 		mutex_unlock(&from->lock);
 		kfree(mm);
-		return NULL;
+		return -ENOMEM;
 	}
 	memcpy(mm->vmas, from->vmas, from->n * sizeof(struct vma));
 	for (u32 i = 0; i < mm->n; i++)
 		vma_get(&mm->vmas[i]);
-	mutex_unlock(&from->lock);
-	return mm;
+	*out = mm;
+	return 0;
 }
+
+void mm_fork_end(struct mm *from) { mutex_unlock(&from->lock); }
 
 static void drop_all(struct mm *mm)
 {

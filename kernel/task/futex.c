@@ -1,202 +1,57 @@
 // SPDX-License-Identifier: Apache-2.0
-// Futexes (man 2 futex): waiters hang in hash buckets under a key that is (address space, address) for private words and
-// (page cache, offset) for shared ones. Waking touches only kernel memory. Priority-inheritance operations are
-// correct but inherit no priority. Locks: bucket->lock (two by address for requeue); mm->lock is taken before it, for the key.
-#include "kernel/include/alloc.h"
+// Futexes (man 2 futex). Waiters hang in hash buckets under their key: (address space, address) or (page cache, offset).
+// A waker takes the waiter off its list, takes a reference on its task, sets q.woken and then wakes it; from that moment
+// the waiter's record, which lies on its stack, is not touched any more. A bucket's count lets a wake without
+// waiters go by with one fence and one load. futex_pi.c: priority-inheritance locks and robust lists.
+// Locks: bucket->lock; two of them in order of address. bucket -> mm->lock (a fault on the futex word).
+#include "kernel/include/ktime.h"
 #include "kernel/include/log.h"
 #include "kernel/include/mm.h"
-#include "kernel/include/platform.h"
 #include "kernel/include/usercopy.h"
-#include "kernel/task/internal.h"
-#include <linux/futex.h>
+#include "kernel/task/futex.h"
 
-#define BUCKETS 256u
-
-struct key {
-	void *obj;
-	u64 off;
-};
-
-struct bucket {
-	struct mutex lock;
-	struct list waiters;
-} __aligned(64);
-
-struct futex_waiter {		// on the waiting task's kernel stack
-	struct list link;
-	struct task *task;
-	struct key key;
-	struct bucket *b;	// changes when requeued, under both locks
-	u32 bitset;
-	bool woken, pi;
-};
+#define BUCKETS 1024
+#define BATCH 32
 
 static struct bucket buckets[BUCKETS];
-static bool ready;
-static struct mutex ready_lock;
 
-static struct bucket *bucket_of(const struct key *k)
+int futex_key(const void __user *uaddr, bool private, struct key *k)
 {
-	if (unlikely(!__atomic_load_n(&ready, __ATOMIC_ACQUIRE))) {
-		mutex_lock(&ready_lock);
-		if (!ready)
-			for (u32 i = 0; i < BUCKETS; i++)
-				list_init(&buckets[i].waiters);
-		__atomic_store_n(&ready, true, __ATOMIC_RELEASE);
-		mutex_unlock(&ready_lock);
-	}
-	u64 h = ((u64)k->obj >> 4) * 0x9e3779b97f4a7c15ul ^ (k->off >> 2) * 0xbf58476d1ce4e5b9ul;
-	return &buckets[h >> 40 & (BUCKETS - 1)];
-}
-
-static int get_key(const u32 __user *p, bool priv, struct key *k)
-{
-	if ((uptr)p & 3)
+	if ((__force uptr)uaddr & 3)
 		return -EINVAL;
-	if (!access_ok(p, 4))
+	if (!access_ok(uaddr, 4))
 		return -EFAULT;
-	return mm_key(p, priv, &k->obj, &k->off);
+	if (!private)
+		return mm_key(uaddr, false, &k->obj, &k->off);
+	k->obj = curproc->mm;
+	k->off = (__force uptr)uaddr;
+	return 0;
 }
 
-static bool same(const struct key *a, const struct key *b) { return a->obj == b->obj && a->off == b->off; }
-
-// Locks the bucket and reads the word under it; a fault is resolved without the lock.
-static int lock_and_load(struct bucket *b, const u32 __user *p, u32 *val)
+struct bucket *futex_bucket(const struct key *k)
 {
-	for (;;) {
-		mutex_lock(&b->lock);
-		if (!copy_from_user_nofault(val, p, 4))
-			return 0;
-		mutex_unlock(&b->lock);
-		if (fault_in(p, 4, false))
-			return -EFAULT;
-	}
+	u64 h = ((u64)k->obj >> 4) ^ (k->off >> 2);
+
+	return &buckets[h * 0x9e3779b97f4a7c15ul >> 54];
 }
 
-// Bucket locked. The waiter may go away as soon as it sees `woken`, but not before it has taken the lock once more.
-static void wake_waiter(struct futex_waiter *w)
+void futex_lock_bucket(struct bucket *b)
 {
-	list_del(&w->link);
-	__atomic_store_n(&w->woken, true, __ATOMIC_RELEASE);
-	task_wake(w->task);
-}
-
-static struct bucket *lock_waiter(struct futex_waiter *w)
-{
-	for (;;) {
-		struct bucket *b = __atomic_load_n(&w->b, __ATOMIC_ACQUIRE);
-		mutex_lock(&b->lock);
-		if (b == w->b)
-			return b;
-		mutex_unlock(&b->lock);
-	}
-}
-
-// Sleeps until woken: 0, -EINTR or -ETIMEDOUT. The waiter is queued on entry, off the queue on return.
-static int wait_queued(struct futex_waiter *w, u64 deadline)
-{
-	struct bucket *b;
-	int r = 0;
-
-	for (;;) {
-		u32 seq = task_seq();
-		if (__atomic_load_n(&w->woken, __ATOMIC_ACQUIRE) || r)
-			break;
-		r = task_sleep(seq, deadline);
-	}
-	b = lock_waiter(w);
-	if (w->woken)
-		r = 0;
-	else
-		list_del(&w->link);
-	mutex_unlock(&b->lock);
-	return r;
-}
-
-static long wait_restart(struct task *t);
-
-static long futex_wait(u32 __user *p, bool priv, u32 val, u64 deadline, u32 bitset, bool restartable)
-{
-	struct futex_waiter w = { .task = current, .bitset = bitset };
-	u32 now;
-	int r;
-
-	if (!bitset)
-		return -EINVAL;
-	r = get_key(p, priv, &w.key);
-	if (r)
-		return r;
-	w.b = bucket_of(&w.key);
-	r = lock_and_load(w.b, p, &now);
-	if (r)
-		return r;
-	if (now != val) {
-		mutex_unlock(&w.b->lock);
-		return -EAGAIN;
-	}
-	list_add_tail(&w.link, &w.b->waiters);
-	mutex_unlock(&w.b->lock);
-	r = wait_queued(&w, deadline);
-	if (r != -EINTR)
-		return r;
-	if (deadline == NO_DEADLINE)
-		return -ERESTARTSYS;
-	if (!restartable)
-		return -ERESTARTSYS;
-	struct task *t = current;
-	t->restart_fn = wait_restart;
-	t->restart_arg[0] = (u64)p;
-	t->restart_arg[1] = val | (u64)priv << 32;
-	t->restart_arg[2] = deadline;
-	t->restart_arg[3] = bitset;
-	return -ERESTART_RESTARTBLOCK;
-}
-
-static long wait_restart(struct task *t)
-{
-	return futex_wait((u32 __user *)t->restart_arg[0], t->restart_arg[1] >> 32, (u32)t->restart_arg[1], t->restart_arg[2],
-			  (u32)t->restart_arg[3], true);
-}
-
-static long futex_wake(u32 __user *p, bool priv, u32 n, u32 bitset)
-{
-	struct futex_waiter *w, *tmp;
-	struct bucket *b;
-	struct key k;
-	long done = 0;
-	int r;
-
-	if (!bitset)
-		return -EINVAL;
-	r = get_key(p, priv, &k);
-	if (r)
-		return r;
-	b = bucket_of(&k);
-	// the program changed the word before; a waiter queues under the lock before it tests the word
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&b->waiters.next, __ATOMIC_RELAXED) == &b->waiters)
-		return 0;
 	mutex_lock(&b->lock);
-	list_for_each_safe(w, tmp, &b->waiters, link) {
-		if (!same(&w->key, &k) || !(w->bitset & bitset))
-			continue;
-		if (w->pi) {
-			done = -EINVAL;
-			break;
-		}
-		wake_waiter(w);
-		if (++done >= (long)n)
-			break;
-	}
-	mutex_unlock(&b->lock);
-	return done;
+	if (unlikely(!b->waiters.next))
+		list_init(&b->waiters);
 }
 
 static void lock_two(struct bucket *a, struct bucket *b)
 {
-	mutex_lock(a < b ? &a->lock : &b->lock);
+	if (a > b) {
+		struct bucket *t = a;
+		a = b;
+		b = t;
+	}
+	futex_lock_bucket(a);
 	if (a != b)
-		mutex_lock(a < b ? &b->lock : &a->lock);
+		futex_lock_bucket(b);
 }
 
 static void unlock_two(struct bucket *a, struct bucket *b)
@@ -206,70 +61,243 @@ static void unlock_two(struct bucket *a, struct bucket *b)
 		mutex_unlock(&b->lock);
 }
 
-static long futex_requeue(u32 __user *p, u32 __user *p2, bool priv, u32 nwake, u32 nmove, bool cmp, u32 expect)
-{
-	struct futex_waiter *w, *tmp;
-	struct bucket *a, *b;
-	struct key k, k2;
-	u32 now = 0, moved = 0;
-	long woken = 0;
-	int r;
+// --- waking
 
-	if ((int)nwake < 0 || (int)nmove < 0)
-		return -EINVAL;
-	r = get_key(p, priv, &k);
-	if (!r)
-		r = get_key(p2, priv, &k2);
-	if (r)
-		return r;
-	a = bucket_of(&k);
-	b = bucket_of(&k2);
-	for (;;) {
-		lock_two(a, b);
-		if (!cmp || !copy_from_user_nofault(&now, p, 4))
-			break;
-		unlock_two(a, b);
-		if (fault_in(p, 4, false))
-			return -EFAULT;
-	}
-	if (cmp && now != expect) {
-		unlock_two(a, b);
-		return -EAGAIN;
-	}
-	list_for_each_safe(w, tmp, &a->waiters, link) {
-		if (!same(&w->key, &k))
-			continue;
-		if (woken < (long)nwake) {
-			wake_waiter(w);
-			woken++;
-		} else if (moved < nmove) {
-			list_del(&w->link);
-			w->key = k2;
-			list_add_tail(&w->link, &b->waiters);
-			__atomic_store_n(&w->b, b, __ATOMIC_RELEASE);
-			moved++;
-		} else {
-			break;
-		}
-	}
-	unlock_two(a, b);
-	return woken + (cmp ? moved : moved);
+// Takes q off its bucket; the task returned carries a reference. The bucket is locked.
+struct task *futex_take(struct futex_q *q)
+{
+	struct task *t = q->task;
+
+	list_del(&q->link);
+	__atomic_fetch_sub(&q->bucket->count, 1, __ATOMIC_RELAXED);
+	ref_get(&t->ref);
+	__atomic_store_n(&q->woken, 1, __ATOMIC_RELEASE);
+	return t;
 }
 
-// FUTEX_WAKE_OP: changes the second word atomically, wakes on the first and, if a comparison held, on the second.
-static long futex_wake_op(u32 __user *p, u32 __user *p2, bool priv, u32 n, u32 n2, u32 op)
+static u32 take_some(struct bucket *b, const struct key *k, u32 bitset, struct task **list, u32 n)
 {
-	u32 cmd = op >> 28 & 7, cmp = op >> 24 & 15, old, new, got;
-	s32 oparg = (s32)(op << 8) >> 20, cmparg = (s32)(op << 20) >> 20;
-	bool hit;
-	long r, r2 = 0;
+	struct futex_q *q, *tmp;
+	u32 got = 0;
 
-	if (op >> 31)
-		oparg = 1 << (oparg & 31);
-	if (user_load32(p2, &old))
-		return -EFAULT;
+	list_for_each_safe(q, tmp, &b->waiters, link) {
+		if (got == n)
+			break;
+		if (q->key.obj == k->obj && q->key.off == k->off && !q->pi && q->bitset & bitset)
+			list[got++] = futex_take(q);
+	}
+	return got;
+}
+
+static void wake_list(struct task **list, u32 n)
+{
+	for (u32 i = 0; i < n; i++) {
+		task_wake(list[i]);
+		task_put(list[i]);
+	}
+}
+
+static u32 wake_key(const struct key *k, u32 n, u32 bitset)
+{
+	struct bucket *b = futex_bucket(k);
+	struct task *list[BATCH];
+	u32 done = 0, got;
+
+	// The program stored its word before; a waiter counts itself before it reads the word.
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!__atomic_load_n(&b->count, __ATOMIC_RELAXED))
+		return 0;
+	do {
+		u32 want = min(n - done, (u32)BATCH);
+		futex_lock_bucket(b);
+		got = take_some(b, k, bitset, list, want);
+		mutex_unlock(&b->lock);
+		wake_list(list, got);
+		done += got;
+	} while (got == BATCH && done < n);
+	return done;
+}
+
+long futex_wake(void __user *uaddr, u32 n, u32 bitset, bool private)
+{
+	struct key k;
+	int r;
+
+	if (!bitset)
+		return -EINVAL;
+	r = futex_key(uaddr, private, &k);
+	if (r)
+		return r;
+	return n ? wake_key(&k, n, bitset) : 0;
+}
+
+// --- waiting
+
+// Leaves the bucket unless a waker was faster.
+void futex_unqueue(struct futex_q *q)
+{
+	struct bucket *b;
+
+	for (;;) { // a requeue may move us
+		b = __atomic_load_n(&q->bucket, __ATOMIC_ACQUIRE);
+		mutex_lock(&b->lock);
+		if (b == q->bucket)
+			break;
+		mutex_unlock(&b->lock);
+	}
+	if (!list_empty(&q->link)) {
+		list_del(&q->link);
+		__atomic_fetch_sub(&b->count, 1, __ATOMIC_RELAXED);
+	}
+	mutex_unlock(&b->lock);
+}
+
+void futex_enqueue(struct futex_q *q, struct bucket *b)
+{
+	q->bucket = b;
+	q->task = current;
+	q->woken = 0;
+	list_add_tail(&q->link, &b->waiters);
+}
+
+// Until a waker took q off: 0; else -EINTR or -ETIMEDOUT.
+int futex_sleep(struct futex_q *q, u64 deadline)
+{
+	int r = 0;
+
 	for (;;) {
-		switch (cmd) {
+		u32 seq = task_seq();
+		if (__atomic_load_n(&q->woken, __ATOMIC_ACQUIRE))
+			return 0;
+		if (r)
+			break;
+		r = task_sleep(seq, deadline);
+	}
+	futex_unqueue(q);
+	return __atomic_load_n(&q->woken, __ATOMIC_ACQUIRE) ? 0 : r;
+}
+
+static int wait_once(u32 __user *uaddr, u32 val, u64 deadline, u32 bitset, bool private)
+{
+	struct futex_q q = { .bitset = bitset };
+	struct bucket *b;
+	u32 cur;
+	int r = futex_key(uaddr, private, &q.key);
+
+	if (r)
+		return r;
+	b = futex_bucket(&q.key);
+	__atomic_fetch_add(&b->count, 1, __ATOMIC_SEQ_CST);
+	futex_lock_bucket(b);
+	r = user_load32(uaddr, &cur);
+	if (!r && cur != val)
+		r = -EAGAIN;
+	if (r) {
+		__atomic_fetch_sub(&b->count, 1, __ATOMIC_RELAXED);
+		mutex_unlock(&b->lock);
+		return r;
+	}
+	futex_enqueue(&q, b);
+	mutex_unlock(&b->lock);
+	return futex_sleep(&q, deadline);
+}
+
+static long wait_restart(struct task *t);
+
+static long futex_wait(u32 __user *uaddr, u32 val, u64 deadline, u32 bitset, bool private)
+{
+	struct task *t = current;
+	int r;
+
+	if (!bitset)
+		return -EINVAL;
+	r = wait_once(uaddr, val, deadline, bitset, private);
+	if (r != -EINTR)
+		return r;
+	if (deadline == NO_DEADLINE)
+		return -ERESTARTSYS;
+	t->restart_fn = wait_restart;
+	t->restart_arg[0] = (u64)(__force uptr)uaddr;
+	t->restart_arg[1] = val;
+	t->restart_arg[2] = deadline;
+	t->restart_arg[3] = (u64)bitset << 1 | private;
+	return -ERESTART_RESTARTBLOCK;
+}
+
+static long wait_restart(struct task *t)
+{
+	return futex_wait(U(t->restart_arg[0]), (u32)t->restart_arg[1], t->restart_arg[2], (u32)(t->restart_arg[3] >> 1),
+			  t->restart_arg[3] & 1);
+}
+
+// --- requeue and wake-op
+
+static long futex_requeue(u32 __user *uaddr, u32 __user *uaddr2, bool private, u32 nwake, u32 nmove, const u32 *expect)
+{
+	struct key k1, k2;
+	struct bucket *b1, *b2;
+	struct task *list[BATCH];
+	struct futex_q *q, *tmp;
+	u32 woken = 0, moved = 0, cur;
+	int r;
+
+	if ((s32)nwake < 0 || (s32)nmove < 0)
+		return -EINVAL;
+	r = futex_key(uaddr, private, &k1);
+	if (!r)
+		r = futex_key(uaddr2, private, &k2);
+	if (r)
+		return r;
+	b1 = futex_bucket(&k1);
+	b2 = futex_bucket(&k2);
+	lock_two(b1, b2);
+	if (expect) {
+		r = user_load32(uaddr, &cur);
+		if (!r && cur != *expect)
+			r = -EAGAIN;
+		if (r) {
+			unlock_two(b1, b2);
+			return r;
+		}
+	}
+	u32 now = min(nwake, (u32)BATCH);
+	woken = take_some(b1, &k1, U32_MAX, list, now);
+	// beyond a batch the rest is woken below; only then may others be moved
+	if (woken < now || nwake <= BATCH) {
+		list_for_each_safe(q, tmp, &b1->waiters, link) {
+			if (moved == nmove)
+				break;
+			if (q->key.obj != k1.obj || q->key.off != k1.off || q->pi)
+				continue;
+			moved++;
+			q->key = k2;
+			if (b1 == b2)
+				continue;
+			list_del(&q->link);
+			list_add_tail(&q->link, &b2->waiters);
+			__atomic_fetch_sub(&b1->count, 1, __ATOMIC_RELAXED);
+			__atomic_fetch_add(&b2->count, 1, __ATOMIC_SEQ_CST);
+			__atomic_store_n(&q->bucket, b2, __ATOMIC_RELEASE);
+		}
+	}
+	unlock_two(b1, b2);
+	wake_list(list, woken);
+	if (woken == BATCH && nwake > BATCH)
+		woken += wake_key(&k1, nwake - BATCH, U32_MAX);
+	return woken + moved;
+}
+
+static int wake_op(u32 __user *uaddr, u32 code, bool *also)
+{
+	u32 op = code >> 28 & 7, cmp = code >> 24 & 15, old, new, seen;
+	s32 oparg = (s32)(code << 8) >> 20, cmparg = (s32)(code << 20) >> 20;
+	int r;
+
+	if (code >> 31)
+		oparg = (s32)(1u << (oparg & 31));
+	r = user_load32(uaddr, &old);
+	for (; !r; old = seen) {
+		switch (op) {
 		case FUTEX_OP_SET: new = (u32)oparg; break;
 		case FUTEX_OP_ADD: new = old + (u32)oparg; break;
 		case FUTEX_OP_OR: new = old | (u32)oparg; break;
@@ -277,251 +305,102 @@ static long futex_wake_op(u32 __user *p, u32 __user *p2, bool priv, u32 n, u32 n
 		case FUTEX_OP_XOR: new = old ^ (u32)oparg; break;
 		default: return -ENOSYS;
 		}
-		r = user_cmpxchg32(p2, old, new, &got);
-		if (r)
-			return r;
-		if (got == old)
+		r = user_cmpxchg32(uaddr, old, new, &seen);
+		if (!r && seen == old)
 			break;
-		old = got;
 	}
+	if (r)
+		return r;
 	switch (cmp) {
-	case FUTEX_OP_CMP_EQ: hit = (s32)old == cmparg; break;
-	case FUTEX_OP_CMP_NE: hit = (s32)old != cmparg; break;
-	case FUTEX_OP_CMP_LT: hit = (s32)old < cmparg; break;
-	case FUTEX_OP_CMP_LE: hit = (s32)old <= cmparg; break;
-	case FUTEX_OP_CMP_GT: hit = (s32)old > cmparg; break;
-	case FUTEX_OP_CMP_GE: hit = (s32)old >= cmparg; break;
+	case FUTEX_OP_CMP_EQ: *also = (s32)old == cmparg; break;
+	case FUTEX_OP_CMP_NE: *also = (s32)old != cmparg; break;
+	case FUTEX_OP_CMP_LT: *also = (s32)old < cmparg; break;
+	case FUTEX_OP_CMP_GE: *also = (s32)old >= cmparg; break;
+	case FUTEX_OP_CMP_LE: *also = (s32)old <= cmparg; break;
+	case FUTEX_OP_CMP_GT: *also = (s32)old > cmparg; break;
 	default: return -ENOSYS;
 	}
-	r = futex_wake(p, priv, n, FUTEX_BITSET_MATCH_ANY);
-	if (r >= 0 && hit) {
-		r2 = futex_wake(p2, priv, n2, FUTEX_BITSET_MATCH_ANY);
-		if (r2 < 0)
-			return r2;
-	}
-	return r < 0 ? r : r + r2;
-}
-
-// --- priority-inheritance locks: the word holds the owner's tid
-static long lock_pi(u32 __user *p, bool priv, u64 deadline, bool try)
-{
-	struct futex_waiter w = { .task = current, .bitset = ~0u, .pi = true };
-	u32 tid = (u32)current->tid, old = 0, got;
-	struct task *owner;
-	int r;
-
-	r = get_key(p, priv, &w.key);
-	if (r)
-		return r;
-	w.b = bucket_of(&w.key);
-	for (;;) {
-		r = user_load32(p, &old);
-		if (r)
-			return r;
-		if ((old & FUTEX_TID_MASK) == tid)
-			return -EDEADLK;
-		if (!(old & FUTEX_TID_MASK)) { // free, or its owner died
-			r = user_cmpxchg32(p, old, tid | (old & FUTEX_WAITERS), &got);
-			if (r)
-				return r;
-			if (got == old)
-				return 0;
-			continue;
-		}
-		if (try)
-			return -EAGAIN;
-		owner = task_find((int)(old & FUTEX_TID_MASK));
-		if (!owner)
-			return -ESRCH;
-		task_put(owner);
-		r = user_cmpxchg32(p, old, old | FUTEX_WAITERS, &got);
-		if (r)
-			return r;
-		if (got != old)
-			continue;
-		r = lock_and_load(w.b, p, &got);
-		if (r)
-			return r;
-		if (got != (old | FUTEX_WAITERS)) {
-			mutex_unlock(&w.b->lock);
-			continue;
-		}
-		w.woken = false;
-		list_add_tail(&w.link, &w.b->waiters);
-		mutex_unlock(&w.b->lock);
-		r = wait_queued(&w, deadline);
-		if (r == -EINTR)
-			return -ERESTARTNOINTR;
-		if (r)
-			return r;
-		r = user_load32(p, &old);
-		if (r)
-			return r;
-		if ((old & FUTEX_TID_MASK) == tid) // handed over by unlock_pi
-			return 0;
-	}
-}
-
-static long unlock_pi(u32 __user *p, bool priv)
-{
-	u32 tid = (u32)current->tid, old, got;
-	struct futex_waiter *w, *first = NULL;
-	struct bucket *b;
-	struct key k;
-	bool more = false;
-	int r = get_key(p, priv, &k);
-
-	if (r)
-		return r;
-	if (user_load32(p, &old))
-		return -EFAULT;
-	if ((old & FUTEX_TID_MASK) != tid)
-		return -EPERM;
-	b = bucket_of(&k);
-	r = lock_and_load(b, p, &old);
-	if (r)
-		return r;
-	list_for_each(w, &b->waiters, link)
-		if (w->pi && same(&w->key, &k)) {
-			if (first) {
-				more = true;
-				break;
-			}
-			first = w;
-		}
-	// the page is present: lock_and_load has just read it, and only its owner may write now
-	r = user_cmpxchg32(p, old, first ? (u32)first->task->tid | (more ? FUTEX_WAITERS : 0) : 0, &got);
-	if (!r && got == old && first)
-		wake_waiter(first);
-	mutex_unlock(&b->lock);
-	return r ? r : got == old ? 0 : -EAGAIN;
-}
-
-static u64 deadline_of(u32 op, u64 ts, int *err)
-{
-	u64 ns;
-	int cmd = (int)(op & (u32)FUTEX_CMD_MASK);
-
-	*err = 0;
-	if (!ts)
-		return NO_DEADLINE;
-	*err = user_timespec((void __user *)ts, &ns);
-	if (*err)
-		return 0;
-	if (cmd == FUTEX_WAIT)
-		return ktime_deadline(ns);
-	if (op & FUTEX_CLOCK_REALTIME || cmd == FUTEX_LOCK_PI) {
-		u64 now = ktime_real();
-		return ktime_deadline(ns > now ? ns - now : 0);
-	}
-	return ns;
-}
-
-long sys_futex(u32 __user *p, int op, u32 val, u64 ts, u32 __user *p2, u32 val3)
-{
-	bool priv = op & FUTEX_PRIVATE_FLAG;
-	int cmd = op & FUTEX_CMD_MASK, err;
-	u64 deadline;
-
-	switch (cmd) {
-	case FUTEX_WAKE:
-		return futex_wake(p, priv, val, FUTEX_BITSET_MATCH_ANY);
-	case FUTEX_WAKE_BITSET:
-		return futex_wake(p, priv, val, val3);
-	case FUTEX_WAIT:
-		val3 = FUTEX_BITSET_MATCH_ANY;
-		fallthrough;
-	case FUTEX_WAIT_BITSET:
-		deadline = deadline_of((u32)op, ts, &err);
-		return err ? err : futex_wait(p, priv, val, deadline, val3, true);
-	case FUTEX_REQUEUE:
-		return futex_requeue(p, p2, priv, val, (u32)ts, false, 0);
-	case FUTEX_CMP_REQUEUE:
-		return futex_requeue(p, p2, priv, val, (u32)ts, true, val3);
-	case FUTEX_WAKE_OP:
-		return futex_wake_op(p, p2, priv, val, (u32)ts, val3);
-	case FUTEX_LOCK_PI:
-	case FUTEX_LOCK_PI2:
-		deadline = deadline_of((u32)op, ts, &err);
-		return err ? err : lock_pi(p, priv, deadline, false);
-	case FUTEX_TRYLOCK_PI:
-		return lock_pi(p, priv, NO_DEADLINE, true);
-	case FUTEX_UNLOCK_PI:
-		return unlock_pi(p, priv);
-	default:
-		pr_once("futex: operation %d is not supported\n", cmd);
-		return -ENOSYS;
-	}
-}
-
-// --- robust lists (man 2 get_robust_list)
-static void robust_dead(u32 __user *p, bool pending)
-{
-	u32 old, got, tid = (u32)current->tid;
-
-	if ((uptr)p & 3 || user_load32(p, &old))
-		return;
-	if (pending && !old) { // died between unlock and wake-up
-		futex_wake(p, false, 1, FUTEX_BITSET_MATCH_ANY);
-		return;
-	}
-	while ((old & FUTEX_TID_MASK) == tid) {
-		if (user_cmpxchg32(p, old, (old & FUTEX_WAITERS) | FUTEX_OWNER_DIED, &got))
-			return;
-		if (got == old) {
-			if (old & FUTEX_WAITERS)
-				futex_wake(p, false, 1, FUTEX_BITSET_MATCH_ANY);
-			return;
-		}
-		old = got;
-	}
-}
-
-void futex_exit(struct task *t)
-{
-	struct robust_list_head head;
-	struct robust_list __user *at;
-
-	if (t->robust_list && !copy_from_user(&head, t->robust_list, sizeof(head))) {
-		at = (struct robust_list __user *)head.list.next;
-		for (int n = 0; n < 2048 && (void __user *)at != t->robust_list; n++) {
-			uptr next;
-			if (copy_from_user(&next, at, 8))
-				break;
-			if ((uptr)at != (uptr)head.list_op_pending)
-				robust_dead((u32 __user *)(((uptr)at & ~1ul) + (uptr)head.futex_offset), false);
-			at = (struct robust_list __user *)(next & ~1ul);
-		}
-		if (head.list_op_pending)
-			robust_dead((u32 __user *)(((uptr)head.list_op_pending & ~1ul) + (uptr)head.futex_offset), true);
-	}
-	t->robust_list = NULL;
-	if (t->clear_child_tid) {
-		u32 zero = 0;
-		u32 __user *c = (u32 __user *)t->clear_child_tid;
-		t->clear_child_tid = NULL;
-		if (!copy_to_user(c, &zero, 4))
-			futex_wake(c, false, 1, FUTEX_BITSET_MATCH_ANY);
-	}
-}
-
-long sys_set_robust_list(void __user *head, size_t len)
-{
-	if (len != sizeof(struct robust_list_head))
-		return -EINVAL;
-	current->robust_list = head;
 	return 0;
 }
 
-long sys_get_robust_list(int tid, u64 __user *head, size_t __user *len)
+static long futex_wake_op(u32 __user *uaddr, u32 __user *uaddr2, bool private, u32 n1, u32 n2, u32 code)
 {
-	struct task *t = tid ? task_find(tid) : NULL;
-	u64 h = (u64)(tid && t ? t->robust_list : current->robust_list);
-	size_t n = sizeof(struct robust_list_head);
+	struct key k1, k2;
+	bool also = false;
+	long done;
+	int r = futex_key(uaddr, private, &k1);
 
-	if (tid && !t)
-		return -ESRCH;
-	if (t)
-		task_put(t);
-	return put_user(h, head) || put_user(n, len) ? -EFAULT : 0;
+	if (!r)
+		r = futex_key(uaddr2, private, &k2);
+	if (!r)
+		r = wake_op(uaddr2, code, &also);
+	if (r)
+		return r;
+	done = n1 ? wake_key(&k1, n1, U32_MAX) : 0;
+	if (also && n2)
+		done += wake_key(&k2, n2, U32_MAX);
+	return done;
+}
+
+// --- the call
+
+static int read_deadline(const void __user *uts, bool absolute, bool realtime, u64 *deadline)
+{
+	u64 ns, now;
+	int r;
+
+	*deadline = NO_DEADLINE;
+	if (!uts)
+		return 0;
+	r = user_timespec(uts, &ns);
+	if (r)
+		return r;
+	if (absolute && realtime) {
+		now = ktime_real();
+		*deadline = ktime_deadline(ns > now ? ns - now : 0);
+	} else {
+		*deadline = absolute ? ns : ktime_deadline(ns);
+	}
+	return 0;
+}
+
+long sys_futex(u32 __user *uaddr, int op, u32 val, void __user *uts, u32 __user *uaddr2, u32 val3)
+{
+	bool private = op & FUTEX_PRIVATE_FLAG, realtime = op & FUTEX_CLOCK_REALTIME;
+	u32 val2 = (u32)(__force uptr)uts;
+	int cmd = op & FUTEX_CMD_MASK, r;
+	u64 deadline;
+
+	if (realtime && cmd != FUTEX_WAIT && cmd != FUTEX_WAIT_BITSET && cmd != FUTEX_LOCK_PI2)
+		return -ENOSYS;
+	switch (cmd) {
+	case FUTEX_WAKE:
+		return futex_wake(uaddr, val, FUTEX_BITSET_MATCH_ANY, private);
+	case FUTEX_WAKE_BITSET:
+		return futex_wake(uaddr, val, val3, private);
+	case FUTEX_WAIT:
+	case FUTEX_WAIT_BITSET:
+		r = read_deadline(uts, cmd == FUTEX_WAIT_BITSET, realtime, &deadline);
+		return r ? r : futex_wait(uaddr, val, deadline, cmd == FUTEX_WAIT ? FUTEX_BITSET_MATCH_ANY : val3, private);
+	case FUTEX_REQUEUE:
+		return futex_requeue(uaddr, uaddr2, private, val, val2, NULL);
+	case FUTEX_CMP_REQUEUE:
+		return futex_requeue(uaddr, uaddr2, private, val, val2, &val3);
+	case FUTEX_WAKE_OP:
+		return futex_wake_op(uaddr, uaddr2, private, val, val2, val3);
+	case FUTEX_LOCK_PI:
+	case FUTEX_LOCK_PI2:
+		r = read_deadline(uts, true, cmd == FUTEX_LOCK_PI || realtime, &deadline);
+		return r ? r : futex_lock_pi(uaddr, private, deadline, false);
+	case FUTEX_TRYLOCK_PI:
+		return futex_lock_pi(uaddr, private, NO_DEADLINE, true);
+	case FUTEX_UNLOCK_PI:
+		return futex_unlock_pi(uaddr, private);
+	case FUTEX_WAIT_REQUEUE_PI:
+	case FUTEX_CMP_REQUEUE_PI:
+		pr_once("futex: requeueing to priority-inheritance locks is not supported\n");
+		return -ENOSYS;
+	default:
+		return -ENOSYS;
+	}
 }

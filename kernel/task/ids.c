@@ -1,26 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who a process is: user and group ids, groups, capabilities (man 7 credentials, capabilities), process groups and sessions. There is
-// one real user, the enclave; ids have Linux's semantics so that programs that drop privileges work. Credentials belong to the
-// process and change under sig_lock; groups and sessions under tasklist.
+// Who a process is: user and group ids, capabilities. Programs run as uid 0 with all
+// capabilities, as in a container, and may drop both. Credentials belong to the process (Linux keeps them per thread and
+// libc sets them in all threads at once; here the first call does and the others find it done).
+// Locks: none; credentials are changed by their own process only.
 #include "kernel/include/kstring.h"
-#include "kernel/include/log.h"
-#include "kernel/include/usercopy.h"
 #include "kernel/include/vfs.h"
 #include "kernel/task/internal.h"
 #include <linux/capability.h>
 
-#define ALL_CAPS ((1ul << (CAP_LAST_CAP + 1)) - 1)
+#define CAP_ALL ((1ul << (CAP_LAST_CAP + 1)) - 1)
+#define KEEP U32_MAX		// -1: leave this id alone
 
 void cred_init_root(struct cred *c)
 {
 	memset(c, 0, sizeof(*c));
-	c->cap_eff = c->cap_perm = c->cap_bset = ALL_CAPS;
+	c->cap_eff = c->cap_perm = c->cap_bset = CAP_ALL;
 }
 
-bool capable(int cap) { return curproc->cred.cap_eff >> cap & 1; }
+bool capable(int cap)
+{
+	struct task *t = current;
 
-// Capabilities follow the ids when they move between root and others (capabilities(7), "Effect of user ID changes").
-static void ids_changed(struct cred *c, const struct cred *old)
+	return !t->proc || t->proc->cred.cap_eff >> cap & 1;
+}
+
+// What leaving or gaining uid 0 does to capabilities (man 7 capabilities, "Effect of user ID changes").
+static void fix_caps(struct cred *c, const struct cred *old)
 {
 	bool was = !old->uid || !old->euid || !old->suid, is = !c->uid || !c->euid || !c->suid;
 
@@ -28,33 +33,37 @@ static void ids_changed(struct cred *c, const struct cred *old)
 		c->cap_perm = c->cap_eff = c->cap_amb = 0;
 	if (!old->euid && c->euid)
 		c->cap_eff = 0;
-	else if (old->euid && !c->euid)
+	if (old->euid && !c->euid)
 		c->cap_eff = c->cap_perm;
-	c->fsuid = c->euid;
-	c->fsgid = c->egid;
+}
+
+static long commit_uid(struct cred *c, const struct cred *new)
+{
+	struct cred old = *c;
+
+	*c = *new;
+	fix_caps(c, &old);
+	if (old.euid != c->euid)
+		curproc->dumpable = false;
+	return 0;
 }
 
 bool cred_exec(struct inode *ino, bool nosuid)
 {
-	struct cred *c = &curproc->cred;
-	struct cred old = *c;
+	struct cred *c = cred(), old = *c;
+	bool root;
 
-	if (!nosuid && !c->no_new_privs) {
-		if (ino->mode & S_ISUID)
-			c->euid = ino->uid;
-		if ((ino->mode & (S_ISGID | 0010)) == (S_ISGID | 0010))
-			c->egid = ino->gid;
-	}
+	if (!nosuid && !c->no_new_privs && ino->mode & S_ISUID)
+		c->euid = ino->uid;
+	if (!nosuid && !c->no_new_privs && (ino->mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
+		c->egid = ino->gid;
 	c->suid = c->fsuid = c->euid;
 	c->sgid = c->fsgid = c->egid;
 	c->keepcaps = false;
-	if (!c->euid || !c->uid) {
-		c->cap_perm = c->cap_bset | c->cap_inh;
-		c->cap_eff = c->euid ? 0 : c->cap_perm;
-	} else {
-		c->cap_perm = c->cap_eff = c->cap_amb;
-	}
-	return old.euid != c->euid || old.egid != c->egid;
+	root = !c->uid || !c->euid;
+	c->cap_perm = root ? (c->cap_inh | CAP_ALL) & c->cap_bset : c->cap_amb;
+	c->cap_eff = root && !c->euid ? c->cap_perm : c->cap_amb;
+	return c->euid != old.uid || c->egid != old.gid;
 }
 
 long sys_getuid(void) { return cred()->uid; }
@@ -62,198 +71,250 @@ long sys_geteuid(void) { return cred()->euid; }
 long sys_getgid(void) { return cred()->gid; }
 long sys_getegid(void) { return cred()->egid; }
 
-long sys_getresuid(u32 __user *r, u32 __user *e, u32 __user *s)
+long sys_setuid(u32 uid)
 {
-	struct cred *c = cred();
-	return put_user(c->uid, r) || put_user(c->euid, e) || put_user(c->suid, s) ? -EFAULT : 0;
+	struct cred *c = cred(), n = *c;
+
+	if (uid == KEEP)
+		return -EINVAL;
+	if (capable(CAP_SETUID))
+		n.uid = n.suid = uid;
+	else if (uid != c->uid && uid != c->suid)
+		return -EPERM;
+	n.euid = n.fsuid = uid;
+	return commit_uid(c, &n);
 }
 
-long sys_getresgid(u32 __user *r, u32 __user *e, u32 __user *s)
+long sys_setgid(u32 gid)
 {
 	struct cred *c = cred();
-	return put_user(c->gid, r) || put_user(c->egid, e) || put_user(c->sgid, s) ? -EFAULT : 0;
+
+	if (gid == KEEP)
+		return -EINVAL;
+	if (capable(CAP_SETGID))
+		c->gid = c->sgid = gid;
+	else if (gid != c->gid && gid != c->sgid)
+		return -EPERM;
+	c->egid = c->fsgid = gid;
+	return 0;
 }
 
-static bool one_of(u32 v, u32 a, u32 b, u32 c) { return v == a || v == b || v == c; }
+static bool one_of3(u32 id, u32 a, u32 b, u32 c) { return id == KEEP || id == a || id == b || id == c; }
+
+long sys_setreuid(u32 r, u32 e)
+{
+	struct cred *c = cred(), n = *c;
+
+	if (!capable(CAP_SETUID) && (!one_of3(r, c->uid, c->euid, c->euid) || !one_of3(e, c->uid, c->euid, c->suid)))
+		return -EPERM;
+	if (r != KEEP)
+		n.uid = r;
+	if (e != KEEP)
+		n.euid = e;
+	if (r != KEEP || (e != KEEP && e != c->uid))
+		n.suid = n.euid;
+	n.fsuid = n.euid;
+	return commit_uid(c, &n);
+}
+
+long sys_setregid(u32 r, u32 e)
+{
+	struct cred *c = cred(), n = *c;
+
+	if (!capable(CAP_SETGID) && (!one_of3(r, c->gid, c->egid, c->egid) || !one_of3(e, c->gid, c->egid, c->sgid)))
+		return -EPERM;
+	if (r != KEEP)
+		n.gid = r;
+	if (e != KEEP)
+		n.egid = e;
+	if (r != KEEP || (e != KEEP && e != c->gid))
+		n.sgid = n.egid;
+	n.fsgid = n.egid;
+	*c = n;
+	return 0;
+}
 
 long sys_setresuid(u32 r, u32 e, u32 s)
 {
-	struct cred *c = cred(), old = *c;
-	bool priv = capable(CAP_SETUID);
+	struct cred *c = cred(), n = *c;
 
-	if (!priv && ((r != ~0u && !one_of(r, c->uid, c->euid, c->suid)) || (e != ~0u && !one_of(e, c->uid, c->euid, c->suid)) ||
-		      (s != ~0u && !one_of(s, c->uid, c->euid, c->suid))))
+	if (!capable(CAP_SETUID) && (!one_of3(r, c->uid, c->euid, c->suid) || !one_of3(e, c->uid, c->euid, c->suid) ||
+				     !one_of3(s, c->uid, c->euid, c->suid)))
 		return -EPERM;
-	if (r != ~0u)
-		c->uid = r;
-	if (e != ~0u)
-		c->euid = e;
-	if (s != ~0u)
-		c->suid = s;
-	ids_changed(c, &old);
-	return 0;
+	if (r != KEEP)
+		n.uid = r;
+	if (e != KEEP)
+		n.euid = e;
+	if (s != KEEP)
+		n.suid = s;
+	n.fsuid = n.euid;
+	return commit_uid(c, &n);
 }
 
 long sys_setresgid(u32 r, u32 e, u32 s)
 {
 	struct cred *c = cred();
 
-	if (!capable(CAP_SETGID) && ((r != ~0u && !one_of(r, c->gid, c->egid, c->sgid)) || (e != ~0u && !one_of(e, c->gid, c->egid, c->sgid)) ||
-				     (s != ~0u && !one_of(s, c->gid, c->egid, c->sgid))))
+	if (!capable(CAP_SETGID) && (!one_of3(r, c->gid, c->egid, c->sgid) || !one_of3(e, c->gid, c->egid, c->sgid) ||
+				     !one_of3(s, c->gid, c->egid, c->sgid)))
 		return -EPERM;
-	if (r != ~0u)
+	if (r != KEEP)
 		c->gid = r;
-	if (e != ~0u)
-		c->egid = c->fsgid = e;
-	if (s != ~0u)
+	if (e != KEEP)
+		c->egid = e;
+	if (s != KEEP)
 		c->sgid = s;
+	c->fsgid = c->egid;
 	return 0;
 }
 
-long sys_setreuid(u32 r, u32 e)
+static long put3(u32 a, u32 b, u32 c, u32 __user *pa, u32 __user *pb, u32 __user *pc)
 {
-	struct cred *c = cred();
-	u32 s = r != ~0u || (e != ~0u && e != c->uid) ? (e != ~0u ? e : c->euid) : ~0u;
-
-	return sys_setresuid(r, e, s);
+	return put_user(a, pa) || put_user(b, pb) || put_user(c, pc) ? -EFAULT : 0;
 }
 
-long sys_setregid(u32 r, u32 e)
+long sys_getresuid(u32 __user *r, u32 __user *e, u32 __user *s)
 {
-	struct cred *c = cred();
-	u32 s = r != ~0u || (e != ~0u && e != c->gid) ? (e != ~0u ? e : c->egid) : ~0u;
-
-	return sys_setresgid(r, e, s);
+	return put3(cred()->uid, cred()->euid, cred()->suid, r, e, s);
 }
 
-long sys_setuid(u32 id)
+long sys_getresgid(u32 __user *r, u32 __user *e, u32 __user *s)
 {
-	struct cred *c = cred();
-
-	if (id == ~0u)
-		return -EINVAL;
-	if (capable(CAP_SETUID))
-		return sys_setresuid(id, id, id);
-	return id == c->uid || id == c->suid ? sys_setresuid(~0u, id, ~0u) : -EPERM;
+	return put3(cred()->gid, cred()->egid, cred()->sgid, r, e, s);
 }
 
-long sys_setgid(u32 id)
-{
-	struct cred *c = cred();
-
-	if (id == ~0u)
-		return -EINVAL;
-	if (capable(CAP_SETGID))
-		return sys_setresgid(id, id, id);
-	return id == c->gid || id == c->sgid ? sys_setresgid(~0u, id, ~0u) : -EPERM;
-}
-
-long sys_setfsuid(u32 id)
+long sys_setfsuid(u32 uid)
 {
 	struct cred *c = cred();
 	u32 old = c->fsuid;
 
-	if (id != ~0u && (capable(CAP_SETUID) || one_of(id, c->uid, c->euid, c->suid)))
-		c->fsuid = id;
+	if (uid != KEEP && (capable(CAP_SETUID) || one_of3(uid, c->uid, c->euid, c->suid) || uid == old))
+		c->fsuid = uid;
 	return old;
 }
 
-long sys_setfsgid(u32 id)
+long sys_setfsgid(u32 gid)
 {
 	struct cred *c = cred();
 	u32 old = c->fsgid;
 
-	if (id != ~0u && (capable(CAP_SETGID) || one_of(id, c->gid, c->egid, c->sgid)))
-		c->fsgid = id;
+	if (gid != KEEP && (capable(CAP_SETGID) || one_of3(gid, c->gid, c->egid, c->sgid) || gid == old))
+		c->fsgid = gid;
 	return old;
 }
 
-long sys_getgroups(int n, u32 __user *out)
+long sys_getgroups(int n, u32 __user *list)
 {
 	struct cred *c = cred();
 
-	if (n < 0 || (n && (u32)n < c->ngroups))
+	if (n < 0)
 		return -EINVAL;
-	if (n && copy_to_user(out, c->groups, c->ngroups * 4))
-		return -EFAULT;
-	return c->ngroups;
+	if (!n)
+		return c->ngroups;
+	if ((u32)n < c->ngroups)
+		return -EINVAL;
+	return copy_to_user(list, c->groups, c->ngroups * sizeof(u32)) ? -EFAULT : (long)c->ngroups;
 }
 
-long sys_setgroups(u32 n, const u32 __user *in)
+long sys_setgroups(int n, const u32 __user *list)
 {
 	struct cred *c = cred();
-	u32 g[ARRAY_SIZE(c->groups)];
+	u32 groups[ARRAY_SIZE(c->groups)];
 
 	if (!capable(CAP_SETGID))
 		return -EPERM;
-	if (n > ARRAY_SIZE(g))
+	if (n < 0 || (u32)n > ARRAY_SIZE(groups))
 		return -EINVAL;
-	if (copy_from_user(g, in, n * 4))
+	if (copy_from_user(groups, list, (u32)n * sizeof(u32)))
 		return -EFAULT;
-	memcpy(c->groups, g, n * 4);
-	c->ngroups = n;
+	memcpy(c->groups, groups, (u32)n * sizeof(u32));
+	c->ngroups = (u32)n;
 	return 0;
 }
 
-static int cap_head(void __user *uh, struct __user_cap_header_struct *h, u32 *words)
-{
-	u32 want = _LINUX_CAPABILITY_VERSION_3;
+// --- capabilities
 
-	if (copy_from_user(h, uh, sizeof(*h)))
+struct cap_words {
+	u32 eff, perm, inh;
+};
+
+static int cap_version(struct __user_cap_header_struct *h, void __user *uhead, u32 *words)
+{
+	if (copy_from_user(h, uhead, sizeof(*h)))
 		return -EFAULT;
-	switch (h->version) {
-	case _LINUX_CAPABILITY_VERSION_1: *words = 1; return 0;
-	case _LINUX_CAPABILITY_VERSION_2: case _LINUX_CAPABILITY_VERSION_3: *words = 2; return 0;
-	default: return put_user(want, (u32 __user *)uh) ? -EFAULT : -EINVAL;
-	}
+	*words = h->version == _LINUX_CAPABILITY_VERSION_1 ? 1 : 2;
+	if (h->version == _LINUX_CAPABILITY_VERSION_1 || h->version == _LINUX_CAPABILITY_VERSION_2 ||
+	    h->version == _LINUX_CAPABILITY_VERSION_3)
+		return 0;
+	h->version = _LINUX_CAPABILITY_VERSION_3;
+	return copy_to_user(uhead, h, sizeof(*h)) ? -EFAULT : -EINVAL;
 }
 
-long sys_capget(void __user *uh, void __user *data)
+long sys_capget(void __user *uhead, void __user *udata)
 {
-	struct __user_cap_data_struct d[2] = { 0 };
 	struct __user_cap_header_struct h;
-	struct proc *p;
+	struct cap_words w[2];
+	struct cred *c = cred();
+	struct proc *p = NULL;
 	u32 words;
-	int r = cap_head(uh, &h, &words);
+	int r = cap_version(&h, uhead, &words);
 
 	if (r)
-		return !data && r == -EINVAL ? 0 : r;
+		return r == -EINVAL && !udata ? 0 : r;
 	if (h.pid < 0)
 		return -EINVAL;
-	p = proc_find(h.pid ? h.pid : curproc->pid);
-	if (!p)
-		return -ESRCH;
-	for (u32 i = 0; i < words; i++) {
-		d[i].effective = (u32)(p->cred.cap_eff >> 32 * i);
-		d[i].permitted = (u32)(p->cred.cap_perm >> 32 * i);
-		d[i].inheritable = (u32)(p->cred.cap_inh >> 32 * i);
+	if (h.pid) {
+		struct task *t = task_find(h.pid);
+		if (!t)
+			return -ESRCH;
+		p = t->proc;
+		ref_get(&p->ref);
+		task_put(t);
+		c = &p->cred;
 	}
-	proc_put(p);
-	return data && copy_to_user(data, d, words * sizeof(d[0])) ? -EFAULT : 0;
+	for (u32 i = 0; i < 2; i++)
+		w[i] = (struct cap_words){ (u32)(c->cap_eff >> 32 * i), (u32)(c->cap_perm >> 32 * i), (u32)(c->cap_inh >> 32 * i) };
+	if (p)
+		proc_put(p);
+	return udata && copy_to_user(udata, w, words * sizeof(w[0])) ? -EFAULT : 0;
 }
 
-long sys_capset(void __user *uh, const void __user *data)
+long sys_capset(void __user *uhead, const void __user *udata)
 {
-	struct __user_cap_data_struct d[2] = { 0 };
 	struct __user_cap_header_struct h;
+	struct cap_words w[2] = { 0 };
 	struct cred *c = cred();
-	u64 e, p, i;
 	u32 words;
-	int r = cap_head(uh, &h, &words);
+	int r = cap_version(&h, uhead, &words);
 
 	if (r)
 		return r;
-	if (h.pid && h.pid != curproc->pid && h.pid != current->tid)
+	if (h.pid && h.pid != current->tid && h.pid != curproc->pid)
 		return -EPERM;
-	if (copy_from_user(d, data, words * sizeof(d[0])))
+	if (copy_from_user(w, udata, words * sizeof(w[0])))
 		return -EFAULT;
-	e = d[0].effective | (u64)d[1].effective << 32;
-	p = d[0].permitted | (u64)d[1].permitted << 32;
-	i = d[0].inheritable | (u64)d[1].inheritable << 32;
-	if (p & ~c->cap_perm || e & ~p || (i & ~(c->cap_inh | c->cap_perm) && !capable(CAP_SETPCAP)) || i & ~(c->cap_inh | c->cap_bset))
+	u64 eff = w[0].eff | (u64)w[1].eff << 32, perm = w[0].perm | (u64)w[1].perm << 32, inh = w[0].inh | (u64)w[1].inh << 32;
+	eff &= CAP_ALL;
+	perm &= CAP_ALL;
+	inh &= CAP_ALL;
+	if (perm & ~c->cap_perm || eff & ~perm || inh & ~(c->cap_inh | c->cap_perm | (capable(CAP_SETPCAP) ? c->cap_bset : 0)))
 		return -EPERM;
-	c->cap_eff = e & ALL_CAPS;
-	c->cap_perm = p & ALL_CAPS;
-	c->cap_inh = i & ALL_CAPS;
+	c->cap_eff = eff;
+	c->cap_perm = perm;
+	c->cap_inh = inh;
+	c->cap_amb &= perm & inh;
 	return 0;
+}
+
+// --- process and thread (groups and sessions: jobctl.c)
+
+long sys_getpid(void) { return curproc->pid; }
+long sys_gettid(void) { return current->tid; }
+
+long sys_getppid(void)
+{
+	struct proc *parent = __atomic_load_n(&curproc->parent, __ATOMIC_RELAXED);
+
+	// The parent cannot be freed under us: it gives its children away before.
+	return parent ? parent->pid : 0;
 }

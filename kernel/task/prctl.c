@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small per-task settings: prctl, arch_prctl, set_tid_address, personality, and who am I. They concern the calling thread or
-// its process alone and take no locks.
+// prctl, arch_prctl, personality and their kind: small settings of a thread or process. Locks: none, each setting is one
+// word that its own process writes.
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
 #include "kernel/include/platform.h"
@@ -8,59 +8,22 @@
 #include "kernel/task/internal.h"
 #include <asm/prctl.h>
 #include <linux/capability.h>
+#include <linux/membarrier.h>
 #include <linux/prctl.h>
 
-long sys_getpid(void) { return curproc->pid; }
-long sys_gettid(void) { return current->tid; }
-
-long sys_getppid(void)
+static long bounding_set(int op, u64 cap)
 {
-	struct proc *parent = curproc->parent;
-	return parent ? parent->pid : 0;
-}
-
-long sys_set_tid_address(int __user *p)
-{
-	current->clear_child_tid = p;
-	return current->tid;
-}
-
-long sys_arch_prctl(int code, u64 addr)
-{
-	u64 v;
-
-	switch (code) {
-	case ARCH_SET_FS:
-		if (!access_ok((void __user *)addr, 1))
-			return -EPERM;
-		current->fs_base = addr;
-		pf_set_fs(addr);
-		return 0;
-	case ARCH_GET_FS:
-		v = pf_get_fs();
-		return put_user(v, (u64 __user *)addr);
-	case ARCH_SET_GS:
-		pr_once("arch_prctl: GS belongs to the enclave kernel; programs that need their own GS base do not run\n");
+	if (cap > CAP_LAST_CAP)
 		return -EINVAL;
-	case ARCH_GET_GS:
-		v = 0;
-		return put_user(v, (u64 __user *)addr);
-	default:
-		return -EINVAL;
-	}
+	if (op == PR_CAPBSET_READ)
+		return cred()->cap_bset >> cap & 1;
+	if (!capable(CAP_SETPCAP))
+		return -EPERM;
+	cred()->cap_bset &= ~(1ul << cap);
+	return 0;
 }
 
-long sys_personality(u32 v)
-{
-	struct proc *p = curproc;
-	u32 old = p->personality;
-
-	if (v != ~0u)
-		p->personality = v;
-	return old;
-}
-
-static long cap_ambient(u64 op, u64 cap)
+static long ambient(u64 op, u64 cap)
 {
 	struct cred *c = cred();
 
@@ -86,87 +49,164 @@ static long cap_ambient(u64 op, u64 cap)
 	}
 }
 
-long sys_prctl(int op, u64 a, u64 b, u64 c, u64 d)
+static long set_name(const void __user *uname)
+{
+	struct task *t = current;
+	char name[sizeof(t->comm)];
+	ssize_t n;
+
+	memset(name, 0, sizeof(name));
+	n = user_str(name, uname, sizeof(name));
+	if (n < 0 && n != -ENAMETOOLONG)
+		return n;
+	name[sizeof(name) - 1] = 0;
+	memcpy(t->comm, name, sizeof(name));
+	return 0;
+}
+
+static long bool_arg(u64 v, bool *to)
+{
+	if (v > 1)
+		return -EINVAL;
+	*to = v;
+	return 0;
+}
+
+long sys_prctl(int op, u64 a2, u64 a3, u64 a4, u64 a5)
 {
 	struct task *t = current;
 	struct proc *p = t->proc;
-	char name[16] = { 0 };
-	int v;
 
 	switch (op) {
 	case PR_SET_NAME:
-		if (user_str(name, (void __user *)a, sizeof(name)) == -EFAULT)
-			return -EFAULT;
-		name[15] = 0;
-		memcpy(t->comm, name, 16);
-		return 0;
+		return set_name(U(a2));
 	case PR_GET_NAME:
-		return copy_to_user((void __user *)a, t->comm, 16);
+		return copy_to_user(U(a2), t->comm, sizeof(t->comm));
 	case PR_SET_PDEATHSIG:
-		if (a > NSIG)
+		if (a2 > NSIG)
 			return -EINVAL;
-		t->pdeathsig = (u32)a;
+		t->pdeathsig = (u32)a2;
 		return 0;
 	case PR_GET_PDEATHSIG:
-		v = (int)t->pdeathsig;
-		return put_user(v, (int __user *)a);
+		return put_user((int)t->pdeathsig, (int __user *)U(a2));
 	case PR_SET_DUMPABLE:
-		if (a > 1)
-			return -EINVAL;
-		p->dumpable = a;
-		return 0;
+		return bool_arg(a2, &p->dumpable);
 	case PR_GET_DUMPABLE:
 		return p->dumpable;
+	case PR_SET_KEEPCAPS:
+		return bool_arg(a2, &p->cred.keepcaps);
+	case PR_GET_KEEPCAPS:
+		return p->cred.keepcaps;
 	case PR_SET_NO_NEW_PRIVS:
-		if (a != 1 || b || c || d)
+		if (a2 != 1 || a3 || a4 || a5)
 			return -EINVAL;
 		p->cred.no_new_privs = true;
 		return 0;
 	case PR_GET_NO_NEW_PRIVS:
-		return a || b || c || d ? -EINVAL : p->cred.no_new_privs;
-	case PR_SET_KEEPCAPS:
-		if (a > 1)
-			return -EINVAL;
-		p->cred.keepcaps = a;
-		return 0;
-	case PR_GET_KEEPCAPS:
-		return p->cred.keepcaps;
+		return a2 || a3 || a4 || a5 ? -EINVAL : p->cred.no_new_privs;
 	case PR_SET_CHILD_SUBREAPER:
-		p->child_subreaper = a != 0;
+		p->child_subreaper = a2;
 		return 0;
 	case PR_GET_CHILD_SUBREAPER:
-		v = p->child_subreaper;
-		return put_user(v, (int __user *)a);
-	case PR_CAPBSET_READ:
-		return a > CAP_LAST_CAP ? -EINVAL : (long)(p->cred.cap_bset >> a & 1);
-	case PR_CAPBSET_DROP:
-		if (a > CAP_LAST_CAP)
-			return -EINVAL;
-		if (!capable(CAP_SETPCAP))
-			return -EPERM;
-		p->cred.cap_bset &= ~(1ul << a);
-		return 0;
-	case PR_CAP_AMBIENT:
-		return cap_ambient(a, b);
-	case PR_GET_SECUREBITS:
-		return 0;
-	case PR_SET_TIMERSLACK: // the host's timers decide
+		return put_user((int)p->child_subreaper, (int __user *)U(a2));
+	case PR_SET_TIMERSLACK: // timers here are as exact as the host's; the value is only remembered
+		t->timer_slack_ns = a2;
 		return 0;
 	case PR_GET_TIMERSLACK:
-		return 50000;
+		return (long)(t->timer_slack_ns ? t->timer_slack_ns : 50000);
+	case PR_CAPBSET_READ:
+	case PR_CAPBSET_DROP:
+		return bounding_set(op, a2);
+	case PR_CAP_AMBIENT:
+		return ambient(a2, a3);
+	case PR_GET_SECUREBITS:
+		return 0;
 	case PR_GET_SECCOMP:
 		return 0;
-	case PR_SET_THP_DISABLE: case PR_SET_VMA: case PR_MCE_KILL: case PR_SET_PTRACER: case PR_SET_IO_FLUSHER:
-		return op == PR_SET_VMA || op == PR_SET_IO_FLUSHER ? -EINVAL : 0;
-	case PR_GET_THP_DISABLE:
-		return 0;
 	case PR_GET_TSC:
-		v = PR_TSC_ENABLE;
-		return put_user(v, (int __user *)a);
+		return put_user((int)PR_TSC_ENABLE, (int __user *)U(a2));
 	case PR_SET_TSC:
-		return a == PR_TSC_ENABLE ? 0 : -EINVAL;
+		return a2 == PR_TSC_ENABLE ? 0 : -EINVAL;
+	case PR_MCE_KILL_GET:
+		return PR_MCE_KILL_DEFAULT;
+	case PR_GET_TID_ADDRESS:
+		return put_user(t->clear_child_tid, (int __user *__user *)U(a2));
+	case PR_SET_THP_DISABLE:
+	case PR_GET_THP_DISABLE:
+	case PR_SET_PTRACER: // nobody traces
+		return 0; // huge pages are the host's choice
+	case PR_GET_SPECULATION_CTRL:
+		return -ENODEV;
 	default:
-		pr_once("prctl: option %d is not supported\n", op);
+		pr_once("prctl %d is not supported (task %s): EINVAL\n", op, t->comm);
 		return -EINVAL;
 	}
+}
+
+long sys_arch_prctl(int op, u64 addr)
+{
+	switch (op) {
+	case ARCH_SET_FS:
+		if (!access_ok(U(addr), 1))
+			return -EPERM;
+		current->fs_base = addr;
+		pf_set_fs(addr);
+		return 0;
+	case ARCH_GET_FS:
+		return put_user(pf_get_fs(), (u64 __user *)U(addr));
+	case ARCH_SET_GS:
+		pr_once("arch_prctl(ARCH_SET_GS): the GS base belongs to the enclave kernel\n");
+		return -EPERM;
+	case ARCH_GET_GS:
+		return put_user(0ul, (u64 __user *)U(addr));
+	default: // CPUID faulting, shadow stacks, AMX permission: not offered
+		return -EINVAL;
+	}
+}
+
+long sys_personality(u64 persona)
+{
+	struct proc *p = curproc;
+	u32 old = p->personality;
+
+	if (persona != 0xffffffff)
+		p->personality = (u32)persona;
+	return old;
+}
+
+// glibc does without restartable sequences when they are refused.
+long sys_rseq(void) { return -ENOSYS; }
+
+// Threads of an enclave are ordinary host threads; the barrier is the host's, over all CPUs that run one.
+long sys_membarrier(int cmd, u32 flags, int cpu)
+{
+	(void)cpu;
+	if (flags)
+		return -EINVAL;
+	switch (cmd) {
+	case MEMBARRIER_CMD_QUERY:
+		return MEMBARRIER_CMD_GLOBAL | MEMBARRIER_CMD_GLOBAL_EXPEDITED | MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED |
+		       MEMBARRIER_CMD_PRIVATE_EXPEDITED | MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED;
+	case MEMBARRIER_CMD_GLOBAL:
+	case MEMBARRIER_CMD_GLOBAL_EXPEDITED:
+	case MEMBARRIER_CMD_PRIVATE_EXPEDITED:
+		pf_text_sync();
+		return 0;
+	case MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED:
+	case MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED:
+		return 0; // every host process is registered from its start
+	default:
+		return -EINVAL;
+	}
+}
+
+static long no_namespaces(u64 flags)
+{
+	pr_once("unshare/setns: namespaces (flags %lx) do not exist in the enclave\n", flags);
+	return -EPERM;
+}
+long sys_setns(int fd, int type)
+{
+	(void)fd;
+	return no_namespaces((u64)type);
 }

@@ -1,26 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// Resource limits (man 2 getrlimit). Those that bite: AS, DATA, STACK, NOFILE, FSIZE, SIGPENDING, CPU by the host. sig_lock guards a pair.
-#include "kernel/include/log.h"
+// Resource limits (man 2 getrlimit). The array is guarded by the process's sig_lock.
 #include "kernel/include/usercopy.h"
 #include "kernel/task/internal.h"
 #include <linux/capability.h>
 
-static long change(struct proc *p, u32 res, const struct rlimit64 *new, struct rlimit64 *old)
+static int do_prlimit(struct proc *p, u32 res, const struct __kernel_rlimit *new, struct __kernel_rlimit *old)
 {
-	long r = 0;
+	int r = 0;
 
-	if (new && new->rlim_cur > new->rlim_max)
+	if (res >= RLIM_NLIMITS)
 		return -EINVAL;
-	if (new && res == RLIMIT_NOFILE && new->rlim_max > 1048576)
-		return -EPERM;
+	if (new && (new->cur > new->max || (res == RLIMIT_NOFILE && new->max > 1048576)))
+		return new->cur > new->max ? -EINVAL : -EPERM;
 	mutex_lock(&p->sig_lock);
-	old->rlim_cur = p->rlim[res].cur;
-	old->rlim_max = p->rlim[res].max;
-	if (new && new->rlim_max > p->rlim[res].max && !capable(CAP_SYS_RESOURCE)) {
-		r = -EPERM;
-	} else if (new) {
-		p->rlim[res].cur = new->rlim_cur;
-		p->rlim[res].max = new->rlim_max;
+	if (old)
+		*old = p->rlim[res];
+	if (new) {
+		if (new->max > p->rlim[res].max && !capable(CAP_SYS_RESOURCE))
+			r = -EPERM;
+		else
+			p->rlim[res] = *new;
 	}
 	mutex_unlock(&p->sig_lock);
 	return r;
@@ -28,21 +27,27 @@ static long change(struct proc *p, u32 res, const struct rlimit64 *new, struct r
 
 long sys_prlimit64(int pid, u32 res, const void __user *unew, void __user *uold)
 {
-	struct rlimit64 new, old;
-	struct proc *p;
-	long r;
+	struct __kernel_rlimit new, old;
+	struct proc *p = curproc;
+	int r;
 
-	if (res >= RLIM_NLIMITS)
-		return -EINVAL;
 	if (unew && copy_from_user(&new, unew, sizeof(new)))
 		return -EFAULT;
-	p = proc_find(pid ? pid : curproc->pid);
-	if (!p)
-		return -ESRCH;
-	r = change(p, res, unew ? &new : NULL, &old);
-	proc_put(p);
+	if (pid) {
+		p = proc_find(pid);
+		if (!p)
+			return -ESRCH;
+		struct cred *c = cred();
+		if (p != curproc && !capable(CAP_SYS_RESOURCE) && (c->uid != p->cred.euid || c->uid != p->cred.uid || c->uid != p->cred.suid)) {
+			proc_put(p);
+			return -EPERM;
+		}
+	}
+	r = do_prlimit(p, res, unew ? &new : NULL, &old);
+	if (pid)
+		proc_put(p);
 	if (!r && uold && copy_to_user(uold, &old, sizeof(old)))
-		r = -EFAULT;
+		return -EFAULT;
 	return r;
 }
 

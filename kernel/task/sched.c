@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scheduling calls. The host schedules; programs see one fair class over the enclave's CPUs. Affinity and
-// priorities are recorded so that what is set can be read back. tasklist guards what belongs to other tasks.
+// Scheduling calls. The host schedules: policies, priorities and affinities that the kernel cannot enforce are
+// remembered and reported, as they are hints to most programs; real-time policies are refused. No locks.
 #include "kernel/include/kstring.h"
-#include "kernel/include/log.h"
 #include "kernel/include/platform.h"
 #include "kernel/include/usercopy.h"
 #include "kernel/task/internal.h"
+#include <linux/capability.h>
 #include <linux/sched/types.h>
 
+#define CPUS_SHOWN 64u
+
+void pf_yield(void);
 
 long sys_sched_yield(void)
 {
@@ -15,194 +18,230 @@ long sys_sched_yield(void)
 	return 0;
 }
 
-static bool exists(int tid)
+static u64 all_cpus(void)
 {
-	struct task *t = tid ? task_find(tid) : NULL;
+	u32 n = min(pf_ncpus(), CPUS_SHOWN);
 
-	if (t)
-		task_put(t);
-	return !tid || t;
+	return n == 64 ? U64_MAX : (1ul << n) - 1;
 }
 
-long sys_sched_getaffinity(int tid, u32 len, void __user *out)
+// The task that a pid argument names, with a reference; NULL: -ESRCH.
+static struct task *task_arg(int pid)
 {
-	u64 mask[16] = { 0 };
-	u32 n = pf_ncpus();
+	if (pid)
+		return pid > 0 ? task_find(pid) : NULL;
+	ref_get(&current->ref);
+	return current;
+}
 
-	if (len & 7 || len * 8 < n)
+long sys_sched_getaffinity(int pid, u32 len, void __user *umask)
+{
+	struct task *t;
+	u64 mask;
+
+	if (len < sizeof(mask) || len % sizeof(mask))
 		return -EINVAL;
-	if (!exists(tid))
+	t = task_arg(pid);
+	if (!t)
 		return -ESRCH;
-	for (u32 i = 0; i < n && i < 1024; i++)
-		mask[i / 64] |= 1ul << (i % 64);
-	len = min(len, (u32)DIV_ROUND_UP(n, 64) * 8);
-	return copy_to_user(out, mask, len) ? -EFAULT : (long)len;
+	mask = t->cpu_mask & all_cpus();
+	task_put(t);
+	return copy_to_user(umask, &mask, sizeof(mask)) ? -EFAULT : (long)sizeof(mask);
 }
 
-long sys_sched_setaffinity(int tid, u32 len, const void __user *in)
+long sys_sched_setaffinity(int pid, u32 len, const void __user *umask)
 {
+	struct task *t;
 	u64 mask = 0;
-	u32 n = pf_ncpus();
+	long r = 0;
 
-	if (!exists(tid))
-		return -ESRCH;
-	if (copy_from_user(&mask, in, min(len, 8u)))
+	if (copy_from_user(&mask, umask, min((size_t)len, sizeof(mask))))
 		return -EFAULT;
-	// accepted when it names a CPU of the enclave; the host decides where threads run
-	return mask & (n >= 64 ? ~0ul : (1ul << n) - 1) ? 0 : -EINVAL;
-}
-
-long sys_sched_getscheduler(int tid) { return tid < 0 ? -EINVAL : exists(tid) ? 0 : -ESRCH; }
-
-long sys_sched_getparam(int tid, void __user *out)
-{
-	int zero = 0;
-
-	if (tid < 0 || !out)
-		return -EINVAL;
-	return exists(tid) ? put_user(zero, out) : -ESRCH;
-}
-
-static long set_policy(int tid, int policy, int prio)
-{
-	if (tid < 0 || policy < 0)
-		return -EINVAL;
-	if (!exists(tid))
+	t = task_arg(pid);
+	if (!t)
 		return -ESRCH;
-	policy &= ~SCHED_RESET_ON_FORK;
-	if (policy == SCHED_FIFO || policy == SCHED_RR) {
-		pr_once("sched: real-time policies are not available in an enclave\n");
-		return -EPERM;
-	}
-	if (policy != SCHED_NORMAL && policy != SCHED_BATCH && policy != SCHED_IDLE)
-		return -EINVAL;
-	return prio ? -EINVAL : 0;
+	if (!(mask & all_cpus()))
+		r = -EINVAL;
+	else
+		t->cpu_mask = mask & all_cpus();
+	task_put(t);
+	return r;
 }
 
-long sys_sched_setscheduler(int tid, int policy, const void __user *param)
+static bool normal(int policy)
+{
+	policy &= ~SCHED_RESET_ON_FORK;
+	return policy == SCHED_NORMAL || policy == SCHED_BATCH || policy == SCHED_IDLE;
+}
+
+static bool known(int policy)
+{
+	policy &= ~SCHED_RESET_ON_FORK;
+	return normal(policy) || policy == SCHED_FIFO || policy == SCHED_RR || policy == SCHED_DEADLINE;
+}
+
+static long set_policy(int pid, int policy, int priority)
+{
+	struct task *t;
+
+	if (pid < 0 || !known(policy))
+		return -EINVAL;
+	if (!normal(policy))
+		return priority < 1 || priority > 99 ? -EINVAL : -EPERM; // no real time on an untrusted scheduler
+	if (priority)
+		return -EINVAL;
+	t = task_arg(pid);
+	if (!t)
+		return -ESRCH;
+	t->policy = policy;
+	task_put(t);
+	return 0;
+}
+
+long sys_sched_setscheduler(int pid, int policy, const void __user *uparam)
 {
 	int prio;
 
-	if (!param)
-		return -EINVAL;
-	if (copy_from_user(&prio, param, 4))
-		return -EFAULT;
-	return set_policy(tid, policy, prio);
+	return get_user(prio, (const int __user *)uparam) ? -EFAULT : set_policy(pid, policy, prio);
 }
 
-long sys_sched_setparam(int tid, const void __user *param) { return sys_sched_setscheduler(tid, SCHED_NORMAL, param); }
-
-long sys_sched_getattr(int tid, void __user *out, u32 size, u32 flags)
+long sys_sched_getscheduler(int pid)
 {
-	struct sched_attr a = { .size = SCHED_ATTR_SIZE_VER0 };
+	struct task *t = task_arg(pid);
+	int policy;
 
-	if (tid < 0 || flags || size < SCHED_ATTR_SIZE_VER0)
+	if (!t)
+		return pid < 0 ? -EINVAL : -ESRCH;
+	policy = t->policy;
+	task_put(t);
+	return policy;
+}
+
+long sys_sched_setparam(int pid, const void __user *uparam)
+{
+	struct task *t;
+	int prio;
+
+	if (get_user(prio, (const int __user *)uparam))
+		return -EFAULT;
+	t = task_arg(pid);
+	if (!t)
+		return pid < 0 ? -EINVAL : -ESRCH;
+	task_put(t);
+	return prio ? -EINVAL : 0;
+}
+
+long sys_sched_getparam(int pid, void __user *uparam)
+{
+	struct task *t = task_arg(pid);
+
+	if (!t)
+		return pid < 0 ? -EINVAL : -ESRCH;
+	task_put(t);
+	return put_user(0, (int __user *)uparam);
+}
+
+long sys_sched_getattr(int pid, void __user *uattr, u32 size, u32 flags)
+{
+	struct sched_attr a;
+	struct task *t;
+
+	if (flags || size < SCHED_ATTR_SIZE_VER0 || size > PAGE_SIZE)
 		return -EINVAL;
-	if (!exists(tid))
+	t = task_arg(pid);
+	if (!t)
 		return -ESRCH;
-	a.sched_nice = (s32)curproc->nice;
-	return copy_to_user(out, &a, SCHED_ATTR_SIZE_VER0);
+	memset(&a, 0, sizeof(a));
+	a.size = (u32)min((size_t)size, sizeof(a));
+	a.sched_policy = (u32)(t->policy & ~SCHED_RESET_ON_FORK);
+	a.sched_nice = (int)t->proc->nice;
+	task_put(t);
+	return copy_to_user(uattr, &a, a.size);
 }
 
-long sys_sched_setattr(int tid, const void __user *in, u32 flags)
+long sys_sched_setattr(int pid, const void __user *uattr, u32 flags)
 {
-	struct sched_attr a = { 0 };
+	struct sched_attr a;
 
-	if (flags || tid < 0)
+	if (flags)
 		return -EINVAL;
-	if (copy_from_user(&a, in, SCHED_ATTR_SIZE_VER0))
+	memset(&a, 0, sizeof(a));
+	if (copy_from_user(&a, uattr, SCHED_ATTR_SIZE_VER0))
 		return -EFAULT;
-	return set_policy(tid, (int)a.sched_policy, (int)a.sched_priority);
+	return set_policy(pid, (int)a.sched_policy, (int)a.sched_priority);
 }
 
-long sys_sched_get_priority_max(int policy) { return policy == SCHED_FIFO || policy == SCHED_RR ? 99 : policy >= 0 && policy <= 6 ? 0 : -EINVAL; }
-long sys_sched_get_priority_min(int policy) { return policy == SCHED_FIFO || policy == SCHED_RR ? 1 : policy >= 0 && policy <= 6 ? 0 : -EINVAL; }
+long sys_sched_get_priority_max(int policy) { return !known(policy) ? -EINVAL : policy == SCHED_FIFO || policy == SCHED_RR ? 99 : 0; }
+long sys_sched_get_priority_min(int policy) { return !known(policy) ? -EINVAL : policy == SCHED_FIFO || policy == SCHED_RR ? 1 : 0; }
 
-long sys_sched_rr_get_interval(int tid, void __user *out)
+long sys_sched_rr_get_interval(int pid, void __user *uts)
 {
-	if (tid < 0)
-		return -EINVAL;
-	return exists(tid) ? put_timespec(out, 4000000) : -ESRCH;
+	struct task *t = task_arg(pid);
+
+	if (!t)
+		return pid < 0 ? -EINVAL : -ESRCH;
+	task_put(t);
+	return put_timespec(uts, 4000000); // the slice that Linux shows for SCHED_NORMAL
 }
+
+long sys_getcpu(u32 __user *ucpu, u32 __user *unode)
+{
+	if (ucpu && put_user((u32)pf_getcpu(), ucpu))
+		return -EFAULT;
+	return unode && put_user(0u, unode) ? -EFAULT : 0;
+}
+
+// --- nice values: per process, seen by programs only
 
 struct nice_arg {
-	int which, who, value;
-	bool set, found;
+	int which, who;
+	bool set;
+	int value;		// to set, or the best found
+	long r;
 };
 
 static int nice_one(struct proc *p, void *arg)
 {
-	struct nice_arg *a = arg;
+	struct nice_arg *n = arg;
+	bool hit = n->which == PRIO_PROCESS ? p->pid == n->who :
+		   n->which == PRIO_PGRP ? p->pgid == n->who : p->cred.uid == (u32)n->who;
 
-	if (a->which == PRIO_PROCESS && p->pid != a->who)
+	if (!hit || p->state >= PROC_ZOMBIE)
 		return 0;
-	if (a->which == PRIO_PGRP && p->pgid != a->who)
+	if (!n->set) {
+		n->r = max(n->r, (long)(20 - (int)p->nice));
 		return 0;
-	if (a->set)
-		p->nice = (u32)a->value;
-	else if (!a->found || (s32)p->nice < a->value)
-		a->value = (s32)p->nice;
-	a->found = true;
+	}
+	if (n->value < (int)p->nice && !capable(CAP_SYS_NICE)) {
+		n->r = -EACCES;
+	} else {
+		p->nice = (u32)n->value;
+		if (n->r == -ESRCH)
+			n->r = 0;
+	}
 	return 0;
 }
 
-static long nice_call(struct nice_arg *a)
+static long do_nice(struct nice_arg *n)
 {
-	if (a->which < PRIO_PROCESS || a->which > PRIO_USER)
+	struct task *t;
+
+	if (n->which < PRIO_PROCESS || n->which > PRIO_USER)
 		return -EINVAL;
-	if (!a->who)
-		a->who = a->which == PRIO_PGRP ? curproc->pgid : curproc->pid;
-	if (a->which == PRIO_PROCESS && a->who != curproc->pid) { // a thread counts as its process
-		struct task *t = task_find(a->who);
-		if (t) {
-			a->who = t->proc->pid;
-			task_put(t);
-		}
+	if (!n->who)
+		n->who = n->which == PRIO_PROCESS ? curproc->pid : n->which == PRIO_PGRP ? curproc->pgid : (int)cred()->uid;
+	if (n->which == PRIO_PROCESS && (t = task_find(n->who))) {
+		n->who = t->proc->pid; // a thread stands for its process
+		task_put(t);
 	}
-	proc_for_each(nice_one, a);
-	return a->found ? 0 : -ESRCH;
+	n->r = -ESRCH;
+	proc_for_each(nice_one, n);
+	return n->r;
 }
 
-long sys_getpriority(int which, int who)
-{
-	struct nice_arg a = { .which = which, .who = who };
-	long r = nice_call(&a);
-
-	return r ? r : 20 - a.value;
-}
+long sys_getpriority(int which, int who) { return do_nice(&(struct nice_arg){ .which = which, .who = who }); }
 
 long sys_setpriority(int which, int who, int value)
 {
-	struct nice_arg a = { .which = which, .who = who, .value = max(-20, min(19, value)), .set = true };
-
-	return nice_call(&a);
-}
-
-long sys_getcpu(u32 __user *cpu, u32 __user *node, void __user *unused)
-{
-	u32 c = (u32)pf_getcpu(), n = 0;
-
-	(void)unused;
-	if ((cpu && put_user(c, cpu)) || (node && put_user(n, node)))
-		return -EFAULT;
-	return 0;
-}
-
-// Threads of an enclave are ordinary host threads; the barrier is the host's, over all CPUs that run one.
-long sys_membarrier(int cmd, u32 flags, int cpu)
-{
-	(void)cpu;
-	if (flags)
-		return -EINVAL;
-	switch (cmd) {
-	case 0: // QUERY
-		return 1 | 2 | 4 | 8 | 16;
-	case 1: case 2: case 8: // GLOBAL, GLOBAL_EXPEDITED, PRIVATE_EXPEDITED
-		pf_text_sync();
-		return 0;
-	case 4: case 16:
-		return 0;
-	default:
-		return -EINVAL;
-	}
+	return do_nice(&(struct nice_arg){ .which = which, .who = who, .set = true, .value = max(-20, min(value, 19)) });
 }

@@ -1,51 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
-// CPU time and resource usage: getrusage, times. Times of live threads come from the host (it schedules them), of threads
-// and children that are gone from sums. tasklist guards the sums.
+// CPU time and resource usage: getrusage, times. Only the host knows CPU time. Locks: tasklist for the sums of children.
 #include "kernel/include/kstring.h"
 #include "kernel/include/mm.h"
 #include "kernel/include/platform.h"
-#include "kernel/include/usercopy.h"
 #include "kernel/task/internal.h"
+#include "kernel/time/clock.h"
 #include <linux/times.h>
 
-void usage_add_task(struct proc *p, struct task *t)
-{
-	u64 u, s;
+#define TICK_NS 10000000ul
 
-	if (pf_cpu_times(t, &u, &s))
-		return;
-	p->utime_ns += u - min(u, t->utime_ns);
-	p->stime_ns += s - min(s, t->stime_ns);
+static void to_timeval(struct __kernel_old_timeval *tv, u64 ns)
+{
+	tv->tv_sec = (long)(ns / NSEC_PER_SEC);
+	tv->tv_usec = (long)(ns % NSEC_PER_SEC / 1000);
 }
 
-// utime_ns/stime_ns of a task hold what its host thread had used before it became this task (vfork, blank processes).
-void proc_cpu_ns(struct proc *p, u64 *utime, u64 *stime)
+void rusage_of(struct rusage *ru, u64 utime_ns, u64 stime_ns)
 {
-	struct task *t;
+	struct __kernel_old_timeval tv;
 
-	*utime = p->utime_ns;
-	*stime = p->stime_ns;
-	mutex_lock(&p->sig_lock);
-	list_for_each(t, &p->threads, thread_link) {
-		u64 u, s;
-		if (pf_cpu_times(t, &u, &s))
-			continue;
-		*utime += u - min(u, t->utime_ns);
-		*stime += s - min(s, t->stime_ns);
-	}
-	mutex_unlock(&p->sig_lock);
-}
-
-void rusage_from_ns(struct rusage *ru, u64 u, u64 s)
-{
 	memset(ru, 0, sizeof(*ru));
-	ru->ru_utime.tv_sec = (s64)(u / NSEC_PER_SEC);
-	ru->ru_utime.tv_usec = (s64)(u % NSEC_PER_SEC / 1000);
-	ru->ru_stime.tv_sec = (s64)(s / NSEC_PER_SEC);
-	ru->ru_stime.tv_usec = (s64)(s % NSEC_PER_SEC / 1000);
+	to_timeval(&tv, utime_ns);
+	memcpy(&ru->ru_utime, &tv, sizeof(tv));
+	to_timeval(&tv, stime_ns);
+	memcpy(&ru->ru_stime, &tv, sizeof(tv));
 }
 
-long sys_getrusage(int who, void __user *out)
+long sys_getrusage(int who, void __user *uru)
 {
 	struct proc *p = curproc;
 	struct rusage ru;
@@ -55,39 +36,39 @@ long sys_getrusage(int who, void __user *out)
 	case RUSAGE_SELF:
 		proc_cpu_ns(p, &u, &s);
 		break;
-	case RUSAGE_THREAD:
-		pf_cpu_times(current, &u, &s);
-		break;
 	case RUSAGE_CHILDREN:
 		mutex_lock(&tasklist);
 		u = p->cutime_ns;
 		s = p->cstime_ns;
 		mutex_unlock(&tasklist);
 		break;
+	case RUSAGE_THREAD:
+		if (pf_cpu_times(current, &u, &s))
+			return -EINVAL;
+		break;
 	default:
 		return -EINVAL;
 	}
-	rusage_from_ns(&ru, u, s);
-	if (who != RUSAGE_CHILDREN && p->mm)
-		ru.ru_maxrss = (s64)(p->mm->total_pages * 4);
-	return copy_to_user(out, &ru, sizeof(ru));
+	rusage_of(&ru, u, s);
+	if (who != RUSAGE_CHILDREN)
+		ru.ru_maxrss = (long)(p->mm->total_pages << PAGE_SHIFT >> 10); // mapped, which bounds what was resident
+	return copy_to_user(uru, &ru, sizeof(ru));
 }
 
-long sys_times(void __user *out)
+long sys_times(void __user *ubuf)
 {
 	struct proc *p = curproc;
-	const u64 tick = NSEC_PER_SEC / 100;
 	struct tms t;
 	u64 u, s;
 
 	proc_cpu_ns(p, &u, &s);
-	t.tms_utime = (s64)(u / tick);
-	t.tms_stime = (s64)(s / tick);
+	t.tms_utime = (long)(u / TICK_NS);
+	t.tms_stime = (long)(s / TICK_NS);
 	mutex_lock(&tasklist);
-	t.tms_cutime = (s64)(p->cutime_ns / tick);
-	t.tms_cstime = (s64)(p->cstime_ns / tick);
+	t.tms_cutime = (long)(p->cutime_ns / TICK_NS);
+	t.tms_cstime = (long)(p->cstime_ns / TICK_NS);
 	mutex_unlock(&tasklist);
-	if (out && copy_to_user(out, &t, sizeof(t)))
+	if (ubuf && copy_to_user(ubuf, &t, sizeof(t)))
 		return -EFAULT;
-	return (s64)(ktime_mono() / tick);
+	return (long)(ktime_mono() / TICK_NS);
 }

@@ -1,137 +1,159 @@
 // SPDX-License-Identifier: Apache-2.0
-// wait4, waitid (man 2 wait): finds a child that changed state, reports it, reaps zombies. Locks: tasklist.
+// wait4 and waitid: a parent learns of children that ended, stopped or went on (man 2 wait).
+// Locks: tasklist around each look at the children.
 #include "kernel/include/kstring.h"
-#include "kernel/include/log.h"
 #include "kernel/include/usercopy.h"
 #include "kernel/include/vfs.h"
 #include "kernel/task/internal.h"
+#include <linux/signal.h>
 #include <linux/wait.h>
 
 struct wait_req {
-	int which, id;		// P_ALL, P_PID, P_PGID
+	int type;		// P_ALL, P_PID, P_PGID
+	int id;
 	int options;
-	// result
+	// what was found
 	int pid, uid, status, code;
-	u64 utime, stime;
+	u64 utime_ns, stime_ns;
 };
 
-static bool eligible(const struct proc *c, const struct wait_req *w)
+struct proc *pidfd_proc(struct file *f);	// pidfd.c: no reference
+
+static bool matches(const struct wait_req *w, const struct proc *c)
 {
 	bool clone_child = c->exit_signal != SIGCHLD;
 
-	if (w->which == P_PID && c->pid != w->id)
+	if (w->type == P_PID && c->pid != w->id)
 		return false;
-	if (w->which == P_PGID && c->pgid != w->id)
+	if (w->type == P_PGID && c->pgid != w->id)
 		return false;
 	return w->options & __WALL || clone_child == !!(w->options & __WCLONE);
 }
 
-// Looks for something to report among the caller's children; tasklist held. 1: found, 0: none yet, -ECHILD: no child could ever.
-static int look(struct proc *me, struct wait_req *w)
+static void found(struct wait_req *w, const struct proc *c, int status, int code)
 {
-	bool any = false;
-	struct proc *c;
-
-	list_for_each(c, &me->children, sibling) {
-		if (!eligible(c, w))
-			continue;
-		any = true;
-		if (c->state == PROC_ZOMBIE && w->options & WEXITED) {
-			w->pid = c->pid;
-			w->uid = (int)c->cred.uid;
-			w->status = c->exit_code;
-			w->code = c->exit_code & 0x7f ? (c->exit_code & 0x80 ? CLD_DUMPED : CLD_KILLED) : CLD_EXITED;
-			w->utime = c->utime_ns + c->cutime_ns;
-			w->stime = c->stime_ns + c->cstime_ns;
-			if (!(w->options & WNOWAIT)) {
-				me->cutime_ns += w->utime;
-				me->cstime_ns += w->stime;
-				proc_reap(c);
-			}
-			return 1;
-		}
-		if (c->state == PROC_STOPPED && w->options & WUNTRACED && c->stop_pending) {
-			w->pid = c->pid;
-			w->uid = (int)c->cred.uid;
-			w->status = c->stop_sig << 8 | 0x7f;
-			w->code = CLD_STOPPED;
-			if (!(w->options & WNOWAIT))
-				c->stop_pending = false;
-			return 1;
-		}
-		if (c->cont_pending && w->options & WCONTINUED) {
-			w->pid = c->pid;
-			w->uid = (int)c->cred.uid;
-			w->status = 0xffff;
-			w->code = CLD_CONTINUED;
-			if (!(w->options & WNOWAIT))
-				c->cont_pending = false;
-			return 1;
-		}
-	}
-	return any ? 0 : -ECHILD;
+	w->pid = c->pid;
+	w->uid = (int)c->cred.uid;
+	w->status = status;
+	w->code = code;
+	w->utime_ns = c->utime_ns + c->cutime_ns;
+	w->stime_ns = c->stime_ns + c->cstime_ns;
 }
 
-static long do_wait(struct wait_req *w)
+// Looks at one child; true when it has news. tasklist held.
+static bool consume(struct wait_req *w, struct proc *me, struct proc *c)
+{
+	bool keep = w->options & WNOWAIT, got = false;
+
+	if (c->state == PROC_ZOMBIE) {
+		if (!(w->options & WEXITED))
+			return false;
+		found(w, c, c->exit_code, c->exit_code & 0x7f ? CLD_KILLED : CLD_EXITED);
+		if (!keep) {
+			me->cutime_ns += w->utime_ns;
+			me->cstime_ns += w->stime_ns;
+			proc_reap(c);
+		}
+		return true;
+	}
+	mutex_lock(&c->sig_lock);
+	if (w->options & WSTOPPED && c->state == PROC_STOPPED && c->stop_pending) {
+		found(w, c, c->stop_sig << 8 | 0x7f, CLD_STOPPED);
+		c->stop_pending = c->stop_pending && keep;
+		got = true;
+	} else if (w->options & WCONTINUED && c->cont_pending) {
+		found(w, c, 0xffff, CLD_CONTINUED);
+		c->cont_pending = c->cont_pending && keep;
+		got = true;
+	}
+	mutex_unlock(&c->sig_lock);
+	return got;
+}
+
+// 1: found, 0: nothing yet, -ECHILD
+static int scan(struct wait_req *w)
+{
+	struct proc *me = curproc, *c, *tmp;
+	int r = -ECHILD;
+
+	mutex_lock(&tasklist);
+	list_for_each_safe(c, tmp, &me->children, sibling) {
+		if (!matches(w, c))
+			continue;
+		r = 0;
+		if (consume(w, me, c)) {
+			r = 1;
+			break;
+		}
+	}
+	mutex_unlock(&tasklist);
+	return r;
+}
+
+// 1: found, 0: WNOHANG and nothing, or an error
+static int do_wait(struct wait_req *w)
 {
 	struct proc *me = curproc;
-	struct waiter wt;
-	long r;
+	struct waiter me_waits;
+	int r = scan(w);
 
-	waiter_init(&wt);
-	waitq_add(&me->wait_child, &wt);
+	if (r || w->options & WNOHANG)
+		return r;
+	waiter_init(&me_waits);
+	waitq_add(&me->wait_child, &me_waits);
 	for (;;) {
 		u32 seq = task_seq();
-		mutex_lock(&tasklist);
-		r = look(me, w);
-		mutex_unlock(&tasklist);
-		if (r || w->options & WNOHANG)
+		r = scan(w);
+		if (r)
 			break;
-		r = task_sleep(seq, NO_DEADLINE);
-		if (r) {
+		if (task_sleep(seq, NO_DEADLINE) == -EINTR) {
 			r = -ERESTARTSYS;
 			break;
 		}
 	}
-	waitq_del(&me->wait_child, &wt);
+	waitq_del(&me->wait_child, &me_waits);
 	return r;
 }
 
-static long put_rusage(void __user *out, const struct wait_req *w)
+static int put_rusage(const struct wait_req *w, void __user *uru)
 {
 	struct rusage ru;
 
-	rusage_from_ns(&ru, w->utime, w->stime);
-	return out && copy_to_user(out, &ru, sizeof(ru)) ? -EFAULT : 0;
+	if (!uru)
+		return 0;
+	rusage_of(&ru, w->utime_ns, w->stime_ns);
+	return copy_to_user(uru, &ru, sizeof(ru));
 }
 
-long sys_wait4(int pid, int __user *status, int options, void __user *ru)
+long sys_wait4(int pid, int __user *ustatus, int options, void __user *uru)
 {
-	struct wait_req w = { .options = options | WEXITED };
-	long r;
+	struct wait_req w = { 0 };
+	int r;
 
 	if (options & ~(WNOHANG | WUNTRACED | WCONTINUED | __WNOTHREAD | __WCLONE | __WALL))
 		return -EINVAL;
 	if (pid == (int)0x80000000)
 		return -ESRCH;
-	w.which = pid == -1 ? P_ALL : pid > 0 ? P_PID : P_PGID;
+	w.options = options | WEXITED;
+	w.type = pid == -1 ? P_ALL : pid > 0 ? P_PID : P_PGID;
 	w.id = pid > 0 ? pid : pid == 0 ? curproc->pgid : -pid;
 	r = do_wait(&w);
-	if (r <= 0)
+	if (r != 1)
 		return r;
-	if ((status && put_user(w.status, status)) || put_rusage(ru, &w))
+	if (ustatus && put_user(w.status, ustatus))
 		return -EFAULT;
-	return w.pid;
+	return put_rusage(&w, uru) ? -EFAULT : w.pid;
 }
 
-long sys_waitid(int which, int id, void __user *info, int options, void __user *ru)
+long sys_waitid(int which, int id, void __user *uinfo, int options, void __user *uru)
 {
-	struct wait_req w = { .which = which, .id = id, .options = options };
-	siginfo_t si;
-	long r;
+	struct wait_req w = { .type = which, .id = id, .options = options };
+	siginfo_t info;
+	int r;
 
-	if (options & ~(WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | __WNOTHREAD | __WCLONE | __WALL) ||
-	    !(options & (WEXITED | WSTOPPED | WCONTINUED)))
+	if (options & ~(WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | __WNOTHREAD | __WCLONE | __WALL))
+		return -EINVAL;
+	if (!(options & (WEXITED | WSTOPPED | WCONTINUED)))
 		return -EINVAL;
 	switch (which) {
 	case P_ALL:
@@ -143,25 +165,46 @@ long sys_waitid(int which, int id, void __user *info, int options, void __user *
 	case P_PGID:
 		if (id < 0)
 			return -EINVAL;
-		if (!id)
-			w.id = curproc->pgid;
+		w.id = id ? id : curproc->pgid;
 		break;
+	case P_PIDFD: {
+		struct file *f = id < 0 ? NULL : fd_get(id);
+		if (!f)
+			return id < 0 ? -EINVAL : -EBADF;
+		struct proc *p = pidfd_proc(f);
+		w.type = P_PID;
+		w.id = p ? p->pid : 0;
+		if (p && f->flags & O_NONBLOCK)
+			w.options |= WNOHANG;
+		bool nonblock = w.options & WNOHANG && !(options & WNOHANG);
+		file_put(f);
+		if (!p)
+			return -EBADF;
+		r = do_wait(&w);
+		if (!r && nonblock)
+			return -EAGAIN;
+		goto waited;
+	}
 	default:
 		return -EINVAL;
 	}
 	r = do_wait(&w);
+waited:
 	if (r < 0)
 		return r;
-	memset(&si, 0, sizeof(si));
-	if (r) {
-		si.si_signo = SIGCHLD;
-		si.si_code = w.code;
-		si.si_pid = w.pid;
-		si.si_uid = (u32)w.uid;
-		si.si_status = w.code == CLD_EXITED ? w.status >> 8 & 0xff :
-			       w.code == CLD_STOPPED ? w.status >> 8 & 0xff : w.code == CLD_CONTINUED ? SIGCONT : w.status & 0x7f;
-		if (put_rusage(ru, &w))
-			return -EFAULT;
+	if (r == 1 && put_rusage(&w, uru))
+		return -EFAULT;
+	if (!uinfo)
+		return 0;
+	memset(&info, 0, sizeof(info));
+	if (r == 1) {
+		info.si_signo = SIGCHLD;
+		info.si_code = w.code;
+		info.si_pid = w.pid;
+		info.si_uid = (u32)w.uid;
+		info.si_status = w.code == CLD_EXITED ? w.status >> 8 & 0xff :
+				 w.code == CLD_KILLED ? w.status & 0x7f :
+				 w.code == CLD_CONTINUED ? SIGCONT : w.status >> 8 & 0xff;
 	}
-	return info && copy_to_user(info, &si, sizeof(si)) ? -EFAULT : 0;
+	return copy_to_user(uinfo, &info, sizeof(info));
 }

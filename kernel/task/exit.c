@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: Apache-2.0
+// The end of threads and processes. Each thread leaves by itself: it gives back what it owns in user memory, then its
+// place among the threads. The last one closes the process: files, memory, children, and becomes a zombie.
+// Locks: tasklist and sig_lock for the links and states; everything that may sleep happens before.
+#include "kernel/include/alloc.h"
+#include "kernel/include/ipc.h"
+#include "kernel/include/kstring.h"
+#include "kernel/include/log.h"
+#include "kernel/include/platform.h"
+#include "kernel/include/vfs.h"
+#include "kernel/task/internal.h"
+
+// What a parent hears of a child that ended, stopped or went on. tasklist held.
+static void child_info(siginfo_t *info, struct proc *p, int code)
+{
+	u64 u = p->utime_ns, s = p->stime_ns;
+
+	memset(info, 0, sizeof(*info));
+	info->si_signo = SIGCHLD;
+	info->si_code = code;
+	info->si_pid = p->pid;
+	info->si_uid = p->cred.uid;
+	info->si_utime = (long)(u / 10000000);
+	info->si_stime = (long)(s / 10000000);
+	if (code == CLD_STOPPED)
+		info->si_status = p->stop_sig;
+	else if (code == CLD_CONTINUED)
+		info->si_status = SIGCONT;
+	else
+		info->si_status = p->exit_code & 0x7f ? p->exit_code & 0x7f : p->exit_code >> 8 & 0xff;
+}
+
+void proc_notify_stop(struct proc *p, int code)
+{
+	struct proc *parent = p->parent;
+	struct ksigaction *ka;
+	siginfo_t info;
+
+	if (!parent)
+		return;
+	ka = &parent->action[SIGCHLD];
+	if (ka->handler != (void __user *)SIG_IGN && !(ka->flags & SA_NOCLDSTOP)) {
+		child_info(&info, p, code);
+		signal_send_proc(parent, SIGCHLD, &info);
+	}
+	waitq_wake(&parent->wait_child, 0);
+}
+
+void proc_reap(struct proc *p)
+{
+	mutex_lock(&p->sig_lock);
+	p->state = PROC_DEAD;
+	mutex_unlock(&p->sig_lock);
+	proc_unlink(p);
+	proc_put(p);
+}
+
+// Tells the parent of a fresh zombie; true: nobody will wait for it. tasklist held.
+static bool notify_exit(struct proc *p)
+{
+	struct proc *parent = p->parent;
+	struct ksigaction *ka = &parent->action[SIGCHLD];
+	bool reap = false;
+	siginfo_t info;
+
+	mutex_lock(&parent->sig_lock);
+	if (p->exit_signal == SIGCHLD)
+		reap = ka->handler == (void __user *)SIG_IGN || ka->flags & SA_NOCLDWAIT;
+	bool tell = p->exit_signal && !(reap && ka->handler == (void __user *)SIG_IGN);
+	mutex_unlock(&parent->sig_lock);
+	if (tell) {
+		child_info(&info, p, p->exit_code & 0x7f ? (p->exit_code & 0x80 ? CLD_DUMPED : CLD_KILLED) : CLD_EXITED);
+		info.si_signo = p->exit_signal;
+		signal_send_proc(parent, p->exit_signal, &info);
+	}
+	waitq_wake(&parent->wait_child, 0);
+	return reap;
+}
+
+static struct proc *find_reaper(struct proc *p)
+{
+	for (struct proc *q = p->parent; q; q = q->parent)
+		if (q->child_subreaper && q->state < PROC_ZOMBIE)
+			return q;
+	return init_proc;
+}
+
+static int is_stopped(struct proc *p, void *arg)
+{
+	(void)arg;
+	return p->state == PROC_STOPPED;
+}
+static bool has_stopped(int pgid) { return pgrp_for_each(pgid, is_stopped, NULL) == 1; }
+
+// A stopped group that nobody can continue any more gets SIGHUP and SIGCONT. `p` is the member that leaves, or whose
+// parent does. tasklist held.
+static void check_orphaned(struct proc *p, struct proc *parent, struct proc *ignore)
+{
+	if (!parent || parent->pgid == p->pgid || parent->session != p->session)
+		return; // it was no anchor
+	if (!proc_orphaned_pgrp(p->pgid, ignore) || !has_stopped(p->pgid))
+		return;
+	signal_send_pgrp(p->pgid, SIGHUP, NULL);
+	signal_send_pgrp(p->pgid, SIGCONT, NULL);
+}
+
+static void tell_parent_died(struct proc *child)
+{
+	struct task *t;
+	int sig = 0;
+
+	mutex_lock(&child->sig_lock);
+	list_for_each(t, &child->threads, thread_link)
+		if (t->pdeathsig)
+			sig = (int)t->pdeathsig;
+	mutex_unlock(&child->sig_lock);
+	if (sig)
+		signal_send_proc(child, sig, NULL);
+}
+
+// Children go to the nearest subreaper. tasklist held.
+static void reparent(struct proc *p)
+{
+	struct proc *to = find_reaper(p), *c, *tmp;
+
+	list_for_each_safe(c, tmp, &p->children, sibling) {
+		struct proc *old = c->parent;
+		list_del(&c->sibling);
+		c->parent = to;
+		list_add_tail(&c->sibling, &to->children);
+		c->exit_signal = SIGCHLD;
+		tell_parent_died(c);
+		if (c->state == PROC_ZOMBIE) {
+			if (notify_exit(c))
+				proc_reap(c);
+		} else {
+			check_orphaned(c, old, NULL);
+		}
+	}
+	if (to != p)
+		waitq_wake(&to->wait_child, 0);
+}
+
+static int kill_others(struct proc *p, void *arg)
+{
+	(void)arg;
+	if (p != init_proc)
+		signal_send_proc(p, SIGKILL, NULL);
+	return 0;
+}
+
+static void __noreturn stop_enclave(int wait_status)
+{
+	proc_for_each(kill_others, NULL);
+	vfs_sync_all();
+	pf_stop(wait_status);
+}
+
+// What the last thread does for its process; also called for a process whose host process is gone.
+static void release_resources(struct proc *p)
+{
+	struct session *s = p->session;
+	struct file *exe;
+	struct mm *mm;
+
+	itimers_drop(p);
+	posix_timers_drop(p);
+	if (p->files) {
+		struct fdtable *files;
+		mutex_lock(&tasklist); // /proc takes a reference under it
+		files = p->files;
+		p->files = NULL;
+		mutex_unlock(&tasklist);
+		fdtable_put(files);
+	}
+	if (p->pid == s->sid)
+		tty_hangup_session(s);
+	mutex_lock(&tasklist);
+	struct fs_ctx *fs = p->fs;
+	p->fs = NULL;
+	exe = p->exe;
+	p->exe = NULL;
+	mm = p->mm;
+	p->mm = NULL;
+	mutex_unlock(&tasklist);
+	if (fs)
+		fs_ctx_put(fs);
+	if (exe)
+		exe_put(exe);
+	mm_put(mm);
+}
+
+// The process has no thread any more that could act. tasklist held.
+static void become_zombie(struct proc *p)
+{
+	reparent(p);
+	check_orphaned(p, p->parent, p);
+	mutex_lock(&p->sig_lock);
+	p->state = PROC_ZOMBIE;
+	sigpending_flush(&p->pending, ~0ul);
+	mutex_unlock(&p->sig_lock);
+	waitq_wake(&p->exit_wq, 0);
+	if (notify_exit(p))
+		proc_reap(p);
+}
+
+static void leave_threads(struct proc *p, struct task *t)
+{
+	bool tell;
+
+	mutex_lock(&p->sig_lock);
+	list_del(&t->thread_link);
+	t->dead = true;
+	t->host = NULL;
+	if (p->pending.set)
+		signal_retarget(p);
+	tell = signal_stop_complete(p);
+	mutex_unlock(&p->sig_lock);
+	task_unpublish(t);
+	pid_free(t->tid);
+	if (tell)
+		proc_notify_stop(p, CLD_STOPPED);
+}
+
+static void __noreturn leave(struct task *t)
+{
+	struct proc *p = t->proc;
+	u64 utime = 0, stime = 0;
+	bool last;
+
+	t->exiting = true;
+	futex_exit(t);
+	if (!t->in_vfork_child && pf_cpu_times(t, &utime, &stime)) // what a vfork child used counts as its parent's
+		utime = stime = 0;
+	mutex_lock(&tasklist);
+	p->utime_ns += utime;
+	p->stime_ns += stime;
+	mutex_lock(&p->sig_lock);
+	last = --p->nthreads == 0;
+	if (t->tid == p->pid && !p->group_exit)
+		p->exit_code = t->exit_code;
+	mutex_unlock(&p->sig_lock);
+	if (last) {
+		mutex_unlock(&tasklist);
+		if (p == init_proc)
+			stop_enclave(p->exit_code);
+		release_resources(p);
+		mutex_lock(&tasklist);
+	}
+	leave_threads(p, t);
+	waitq_wake(&p->threads_wq, 0);
+	if (last)
+		become_zombie(p);
+	mutex_unlock(&tasklist);
+
+	if (t->in_vfork_child)
+		vfork_return(t->vfork_parent, t);
+	// `current` is not used below; the window is the platform's
+	hthread_self()->cur = NULL;
+	task_put(t);
+	pf_thread_exit();
+}
+
+void task_exit(int code)
+{
+	struct task *t = current;
+
+	t->exit_code = code;
+	leave(t);
+}
+
+void proc_exit(int wait_status)
+{
+	struct task *t = current;
+
+	mutex_lock(&t->proc->sig_lock);
+	proc_kill_threads(t->proc, wait_status);
+	mutex_unlock(&t->proc->sig_lock);
+	t->exit_code = wait_status;
+	leave(t);
+}
+
+long sys_exit(int code) { task_exit((code & 0xff) << 8); }
+long sys_exit_group(int code) { proc_exit((code & 0xff) << 8); }
+
+int exec_kill_siblings(void)
+{
+	struct task *me = current, *t;
+	struct proc *p = me->proc;
+	struct waiter w;
+	int r = 0;
+
+	mutex_lock(&p->sig_lock);
+	if (p->group_exit || p->exec_task) {
+		mutex_unlock(&p->sig_lock);
+		return -EAGAIN;
+	}
+	if (p->nthreads == 1 && list_first(&p->threads, struct task, thread_link) == me && p->threads.prev == &me->thread_link) {
+		p->exec_task = me;
+		mutex_unlock(&p->sig_lock);
+		return 0;
+	}
+	p->exec_task = me;
+	p->group_stop = false;
+	list_for_each(t, &p->threads, thread_link)
+		if (t != me) {
+			__atomic_fetch_and(&t->work, ~WORK_STOP, __ATOMIC_SEQ_CST);
+			signal_wake(t, WORK_EXIT);
+		}
+	__atomic_fetch_and(&me->work, ~WORK_STOP, __ATOMIC_SEQ_CST);
+	mutex_unlock(&p->sig_lock);
+
+	waiter_init(&w);
+	waitq_add(&p->threads_wq, &w);
+	for (;;) {
+		u32 seq = task_seq();
+		mutex_lock(&p->sig_lock);
+		bool alone = p->threads.next == &me->thread_link && p->threads.prev == &me->thread_link;
+		if (p->group_exit)
+			r = -EINTR;
+		mutex_unlock(&p->sig_lock);
+		if (alone || r)
+			break;
+		task_sleep_uninterruptible(seq, NO_DEADLINE);
+	}
+	waitq_del(&p->threads_wq, &w);
+	if (r) {
+		p->exec_task = NULL;
+		return r;
+	}
+	if (me->tid != p->pid) { // the one that execs becomes the leader
+		mutex_lock(&tasklist);
+		task_unpublish(me);
+		pid_free(me->tid);
+		me->tid = p->pid;
+		pid_hold(me->tid);
+		task_publish(me);
+		mutex_unlock(&tasklist);
+	}
+	return 0;
+}
+
+void proc_host_died(struct proc *p)
+{
+	struct task *t, *tmp;
+
+	mutex_lock(&tasklist);
+	if (p->state >= PROC_ZOMBIE) {
+		mutex_unlock(&tasklist);
+		return;
+	}
+	mutex_lock(&p->sig_lock);
+	if (!p->group_exit) {
+		p->group_exit = true;
+		p->exit_code = SIGKILL;
+	}
+	p->nthreads = 0;
+	mutex_unlock(&p->sig_lock);
+	mutex_unlock(&tasklist);
+	pr_err("the host killed process %d; it ends as if by SIGKILL\n", p->pid);
+	if (p == init_proc)
+		stop_enclave(SIGKILL);
+	release_resources(p);
+	mutex_lock(&tasklist);
+	list_for_each_safe(t, tmp, &p->threads, thread_link) {
+		leave_threads(p, t);
+		task_put(t);
+	}
+	become_zombie(p);
+	mutex_unlock(&tasklist);
+}

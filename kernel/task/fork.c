@@ -1,0 +1,456 @@
+// SPDX-License-Identifier: Apache-2.0
+// fork, vfork, clone, clone3. Three kinds of children:
+//  - a thread: new host thread in the same host process (pf_thread_create);
+//  - a process: new host process with a copy of the memory (pf_fork);
+//  - a vfork child (CLONE_VM|CLONE_VFORK): the host thread itself becomes the child and stays it until the child
+//    execs (a blank host process takes it over) or exits; then it is the parent again (vfork_return).
+// A child is prepared completely and made visible before it runs; until then any failure undoes all.
+// Locks: tasklist and sig_lock while a child is linked in.
+#include "kernel/include/alloc.h"
+#include "kernel/include/kstring.h"
+#include "kernel/include/log.h"
+#include "kernel/include/platform.h"
+#include "kernel/include/vfs.h"
+#include "kernel/task/internal.h"
+#include <linux/signal.h>
+
+struct clone_req {
+	u64 flags;
+	int exit_signal;
+	u64 stack;		// new stack pointer; 0: the caller's
+	u64 tls;
+	int __user *ptid, __user *ctid, __user *pidfd;
+};
+
+int pidfd_new(struct proc *p);	// pidfd.c
+
+#define NAMESPACES (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWTIME)
+
+static int check_flags(const struct clone_req *c)
+{
+	u64 f = c->flags;
+
+	if (f & NAMESPACES) {
+		pr_once("clone: namespaces (flags %lx) do not exist in the enclave\n", f & NAMESPACES);
+		return -EPERM;
+	}
+	if (f & CLONE_INTO_CGROUP)
+		return -EOPNOTSUPP;
+	if ((f & CLONE_THREAD && !(f & CLONE_SIGHAND)) || (f & CLONE_SIGHAND && !(f & CLONE_VM)))
+		return -EINVAL;
+	if (f & CLONE_SIGHAND && f & CLONE_CLEAR_SIGHAND)
+		return -EINVAL;
+	if (f & CLONE_PARENT && curproc == init_proc)
+		return -EINVAL;
+	if (f & CLONE_PIDFD && f & (CLONE_THREAD | CLONE_DETACHED))
+		return -EINVAL;
+	if (f & CLONE_THREAD) {
+		if ((f & (CLONE_FILES | CLONE_FS)) == (CLONE_FILES | CLONE_FS) && !(f & CLONE_VFORK))
+			return 0;
+		pr_once("clone: a thread must share files and working directory (CLONE_FILES, CLONE_FS) and be no vfork child\n");
+		return -EINVAL;
+	}
+	if (f & CLONE_SIGHAND) {
+		pr_once("clone: CLONE_SIGHAND between processes is not supported\n");
+		return -EINVAL;
+	}
+	if (f & CLONE_VM && !(f & CLONE_VFORK)) {
+		pr_once("clone: CLONE_VM without CLONE_THREAD or CLONE_VFORK is not supported\n");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static void inherit_task(struct task *t, const struct task *from, const struct clone_req *c)
+{
+	t->blocked = from->blocked;
+	memcpy(t->comm, from->comm, sizeof(t->comm));
+	t->cpu_mask = from->cpu_mask;
+	t->fs_base = c->flags & CLONE_SETTLS ? c->tls : pf_get_fs();
+	if (c->flags & CLONE_CHILD_CLEARTID)
+		t->clear_child_tid = c->ctid;
+}
+
+static void *dup_block(const void *p, size_t n)
+{
+	void *d = p ? kmalloc(n) : NULL;
+
+	if (d)
+		memcpy(d, p, n);
+	return d;
+}
+
+static void free_proc_parts(struct proc *p)
+{
+	if (p->mm)
+		mm_put(p->mm);
+	if (p->files)
+		fdtable_put(p->files);
+	if (p->fs)
+		fs_ctx_put(p->fs);
+	if (p->exe)
+		exe_put(p->exe);
+	p->mm = NULL;
+	p->files = NULL;
+	p->fs = NULL;
+	p->exe = NULL;
+}
+
+// Everything a process inherits but its place in the tables.
+static int inherit_proc(struct proc *p, struct proc *from, const struct clone_req *c)
+{
+	p->cred = from->cred;
+	p->nice = from->nice;
+	p->dumpable = from->dumpable;
+	p->personality = from->personality;
+	p->exit_signal = c->flags & CLONE_PARENT ? from->exit_signal : c->exit_signal;
+	p->arg_start = from->arg_start;
+	p->arg_end = from->arg_end;
+	p->env_start = from->env_start;
+	p->env_end = from->env_end;
+	p->stack_top = from->stack_top;
+	memcpy(p->auxv_copy, from->auxv_copy, sizeof(p->auxv_copy));
+
+	mutex_lock(&from->sig_lock);
+	memcpy(p->action, from->action, sizeof(p->action));
+	memcpy(p->rlim, from->rlim, sizeof(p->rlim));
+	mutex_unlock(&from->sig_lock);
+	if (c->flags & CLONE_CLEAR_SIGHAND)
+		for (int i = 1; i <= NSIG; i++)
+			if (p->action[i].handler != (void __user *)SIG_IGN)
+				memset(&p->action[i], 0, sizeof(p->action[i]));
+
+	mutex_lock(&tasklist); // /proc/self/cmdline and exe change under it
+	p->cmdline = dup_block(from->cmdline, from->cmdline_len);
+	p->cmdline_len = p->cmdline ? from->cmdline_len : 0;
+	p->environ = dup_block(from->environ, from->environ_len);
+	p->environ_len = p->environ ? from->environ_len : 0;
+	p->exe = exe_get(from->exe);
+	mutex_unlock(&tasklist);
+
+	if (c->flags & CLONE_FILES) {
+		p->files = from->files;
+		ref_get(&p->files->ref);
+	} else {
+		p->files = fdtable_copy(from->files);
+	}
+	if (c->flags & CLONE_FS) {
+		p->fs = from->fs;
+		ref_get(&p->fs->ref);
+	} else {
+		p->fs = fs_ctx_copy(from->fs);
+	}
+	if (IS_ERR(p->files))
+		p->files = NULL;
+	if (IS_ERR(p->fs))
+		p->fs = NULL;
+	return p->files && p->fs ? 0 : -ENOMEM;
+}
+
+// A signal, an exit or an exec under way must be seen before a child is made (else it could miss it).
+static bool must_wait(struct task *t)
+{
+	return __atomic_load_n(&t->work, __ATOMIC_SEQ_CST) & (WORK_SIGNAL | WORK_EXIT | WORK_STOP);
+}
+
+static int link_proc(struct proc *p, struct task *t, struct proc *from, const struct clone_req *c)
+{
+	int r = 0;
+
+	mutex_lock(&tasklist);
+	mutex_lock(&from->sig_lock);
+	if (must_wait(current))
+		r = -ERESTARTNOINTR;
+	mutex_unlock(&from->sig_lock);
+	if (!r) {
+		p->session = from->session;
+		session_get(p->session);
+		proc_set_pgrp(p, from->pgid);
+		proc_link(p, t, c->flags & CLONE_PARENT ? from->parent : from);
+	}
+	mutex_unlock(&tasklist);
+	return r;
+}
+
+// The child never ran: as if it had not been made.
+static void unlink_proc(struct proc *p, struct task *t)
+{
+	mutex_lock(&tasklist);
+	mutex_lock(&p->sig_lock);
+	list_del(&t->thread_link);
+	p->nthreads = 0;
+	p->state = PROC_DEAD;
+	mutex_unlock(&p->sig_lock);
+	task_unpublish(t);
+	struct proc *parent = p->parent;
+	proc_unlink(p);
+	waitq_wake(&parent->wait_child, 0);
+	mutex_unlock(&tasklist);
+}
+
+static long clone_thread(const struct clone_req *c)
+{
+	struct task *me = current, *t;
+	struct proc *p = me->proc;
+	struct regs regs = *me->regs;
+	int tid, r = 0;
+
+	tid = pid_alloc();
+	if (tid < 0)
+		return tid;
+	t = task_new(p, tid);
+	if (!t) {
+		pid_free(tid);
+		return -ENOMEM;
+	}
+	inherit_task(t, me, c);
+	if ((c->flags & CLONE_PARENT_SETTID && put_user(tid, c->ptid)) || (c->flags & CLONE_CHILD_SETTID && put_user(tid, c->ctid)))
+		pr_debug("clone: the thread id could not be stored\n"); // as Linux: not an error
+	if (c->stack)
+		regs.rsp = c->stack;
+
+	mutex_lock(&tasklist);
+	mutex_lock(&p->sig_lock);
+	if (must_wait(me) || p->group_exit || p->exec_task) {
+		r = -ERESTARTNOINTR;
+	} else {
+		list_add_tail(&t->thread_link, &p->threads);
+		p->nthreads++;
+		task_publish(t);
+	}
+	mutex_unlock(&p->sig_lock);
+	mutex_unlock(&tasklist);
+	if (r)
+		goto fail;
+
+	ref_get(&t->ref); // the thread may be gone before pf_thread_create returns
+	r = pf_thread_create(t, &regs);
+	if (!r) {
+		task_put(t);
+		return tid;
+	}
+	mutex_lock(&tasklist);
+	mutex_lock(&p->sig_lock);
+	list_del(&t->thread_link);
+	p->nthreads--;
+	signal_retarget(p);
+	mutex_unlock(&p->sig_lock);
+	task_unpublish(t);
+	waitq_wake(&p->threads_wq, 0);
+	mutex_unlock(&tasklist);
+	task_put(t);
+fail:
+	pid_free(tid);
+	task_put(t);
+	return r;
+}
+
+// The host thread goes on as the child, on the parent's stack or the one given.
+static void vfork_enter(struct task *parent, struct task *child, const struct clone_req *c)
+{
+	parent->saved = *parent->regs;
+	parent->saved.rax = (u64)child->tid;
+	parent->fs_base = pf_get_fs();
+	parent->regs = &parent->saved;
+	child->vfork_parent = parent;
+	child->in_vfork_child = true;
+	pf_switch_identity(child);
+	if (c->stack)
+		child->regs->rsp = c->stack;
+	if (c->flags & CLONE_SETTLS)
+		pf_set_fs(c->tls);
+}
+
+void vfork_return(struct task *parent, struct task *exited)
+{
+	pf_switch_identity(parent);
+	*parent->regs = parent->saved;
+	pf_set_fs(parent->fs_base);
+	if (exited)
+		task_put(exited);
+	pf_enter_user(parent->regs);
+}
+
+// CLONE_VFORK without CLONE_VM: an ordinary fork whose parent waits.
+static void wait_vfork_done(struct proc *p)
+{
+	struct waiter w;
+
+	waiter_init(&w);
+	waitq_add(&p->exit_wq, &w);
+	for (;;) {
+		u32 seq = task_seq();
+		if (__atomic_load_n(&p->execed, __ATOMIC_ACQUIRE) || p->state >= PROC_ZOMBIE ||
+		    __atomic_load_n(&current->work, __ATOMIC_SEQ_CST) & WORK_EXIT)
+			break;
+		task_sleep_uninterruptible(seq, NO_DEADLINE);
+	}
+	waitq_del(&p->exit_wq, &w);
+}
+
+static int fork_host(struct task *t, struct proc *from, const struct clone_req *c)
+{
+	struct regs regs = *current->regs;
+	int r;
+
+	if (c->stack)
+		regs.rsp = c->stack;
+	if (c->flags & CLONE_CHILD_SETTID) {
+		t->set_child_tid = c->ctid;
+		__atomic_fetch_or(&t->work, WORK_START, __ATOMIC_SEQ_CST);
+	}
+	// No other thread may change the mappings between the copy of the list and the copy of the memory.
+	r = mm_fork_begin(from->mm, &t->proc->mm);
+	if (r)
+		return r;
+	t->proc->mm->owner = t->proc;
+	r = pf_fork(t, &regs);
+	mm_fork_end(from->mm);
+	return r;
+}
+
+static long clone_proc(const struct clone_req *c)
+{
+	struct task *me = current, *t;
+	struct proc *from = me->proc, *p = NULL;
+	bool share = c->flags & CLONE_VM;
+	int pid, r, pidfd = -1;
+
+	pid = pid_alloc();
+	if (pid < 0)
+		return pid;
+	r = -ENOMEM;
+	p = proc_new(pid);
+	t = p ? task_new(p, pid) : NULL;
+	if (!t)
+		goto out_parts;
+	inherit_task(t, me, c);
+	t->altstack_sp = me->altstack_sp;
+	t->altstack_size = me->altstack_size;
+	t->altstack_flags = me->altstack_flags;
+	r = inherit_proc(p, from, c);
+	if (r)
+		goto out_parts;
+	if (c->flags & CLONE_PIDFD) {
+		r = pidfd = pidfd_new(p);
+		if (r >= 0)
+			r = put_user(pidfd, c->pidfd);
+		if (r)
+			goto out_pidfd;
+	}
+	if (share) {
+		p->mm = from->mm;
+		ref_get(&p->mm->ref);
+		p->borrows_mm = true;
+	}
+	r = link_proc(p, t, from, c);
+	if (r)
+		goto out_pidfd;
+	if (share) {
+		if ((c->flags & CLONE_PARENT_SETTID && put_user(pid, c->ptid)) ||
+		    (c->flags & CLONE_CHILD_SETTID && put_user(pid, c->ctid)))
+			pr_debug("clone: the process id could not be stored\n");
+		vfork_enter(me, t, c);
+		return 0;
+	}
+	if (c->flags & CLONE_VFORK)
+		ref_get(&p->ref);
+	r = fork_host(t, from, c);
+	if (r) {
+		if (c->flags & CLONE_VFORK)
+			proc_put(p);
+		goto out_unlink;
+	}
+	if (c->flags & CLONE_PARENT_SETTID && put_user(pid, c->ptid))
+		pr_debug("clone: the process id could not be stored\n");
+	if (c->flags & CLONE_VFORK) {
+		wait_vfork_done(p);
+		proc_put(p);
+	}
+	return pid;
+
+out_unlink:
+	unlink_proc(p, t);
+	pid_free(pid);
+	free_proc_parts(p);
+	if (pidfd >= 0)
+		fd_close(pidfd);
+	task_put(t);
+	proc_put(p);
+	return r;
+out_pidfd:
+	if (pidfd >= 0)
+		fd_close(pidfd);
+out_parts:
+	if (p) {
+		free_proc_parts(p);
+		pid_free(pid);
+	}
+	if (t)
+		task_put(t);
+	if (p)
+		proc_put(p);
+	pid_free(pid);
+	return r;
+}
+
+static long do_clone(const struct clone_req *c)
+{
+	int r = check_flags(c);
+
+	if (r)
+		return r;
+	return c->flags & CLONE_THREAD ? clone_thread(c) : clone_proc(c);
+}
+
+long sys_fork(void) { return do_clone(&(struct clone_req){ .exit_signal = SIGCHLD }); }
+long sys_vfork(void) { return do_clone(&(struct clone_req){ .flags = CLONE_VFORK | CLONE_VM, .exit_signal = SIGCHLD }); }
+
+long sys_clone(u64 flags, u64 stack, int __user *ptid, int __user *ctid, u64 tls)
+{
+	struct clone_req c = { .flags = flags & 0xffffff00ul, .exit_signal = (int)(flags & 0xff), .stack = stack, .tls = tls,
+			       .ptid = ptid, .ctid = ctid, .pidfd = ptid };
+
+	if (c.exit_signal > NSIG)
+		return -EINVAL;
+	if (c.flags & CLONE_PIDFD && c.flags & CLONE_PARENT_SETTID)
+		return -EINVAL; // both want the same pointer
+	return do_clone(&c);
+}
+
+long sys_clone3(const void __user *uargs, size_t size)
+{
+	struct clone_args a;
+	u8 rest[64];
+
+	memset(&a, 0, sizeof(a));
+	if (size < CLONE_ARGS_SIZE_VER0)
+		return -EINVAL;
+	if (size > PAGE_SIZE)
+		return -E2BIG;
+	if (copy_from_user(&a, uargs, min(size, sizeof(a))))
+		return -EFAULT;
+	for (size_t off = sizeof(a); off < size; off += sizeof(rest)) {
+		size_t n = min(size - off, sizeof(rest));
+		if (copy_from_user(rest, (const char __user *)uargs + off, n))
+			return -EFAULT;
+		for (size_t i = 0; i < n; i++)
+			if (rest[i])
+				return -E2BIG;
+	}
+	if (a.set_tid_size || a.exit_signal > NSIG || a.flags & (CLONE_DETACHED | 0xff))
+		return -EINVAL;
+	if (a.flags & (CLONE_THREAD | CLONE_PARENT) && a.exit_signal)
+		return -EINVAL;
+	if (!a.stack != !a.stack_size)
+		return -EINVAL;
+	struct clone_req c = { .flags = a.flags, .exit_signal = (int)a.exit_signal, .stack = a.stack ? a.stack + a.stack_size : 0,
+			       .tls = a.tls, .ptid = U(a.parent_tid), .ctid = U(a.child_tid), .pidfd = U(a.pidfd) };
+	return do_clone(&c);
+}
+
+long sys_set_tid_address(int __user *tidptr)
+{
+	current->clear_child_tid = tidptr;
+	return current->tid;
+}

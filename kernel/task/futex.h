@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Within futexes: keys, waiters, buckets (futex.c, futex_pi.c).
+#pragma once
+#include "kernel/task/internal.h"
+#include <linux/futex.h>
+
+struct key {
+	void *obj;
+	u64 off;
+};
+
+struct bucket {
+	struct mutex lock;
+	u32 count;		// waiters that are in the list or about to enter it
+	struct list waiters;
+} __aligned(64);
+
+struct futex_q {		// a waiter, on its own kernel stack
+	struct list link;
+	struct task *task;
+	struct bucket *bucket;
+	struct key key;
+	u32 bitset;
+	u32 woken;
+	bool pi;
+};
+
+int futex_key(const void __user *uaddr, bool private, struct key *k);
+struct bucket *futex_bucket(const struct key *k);
+void futex_lock_bucket(struct bucket *b);
+void futex_enqueue(struct futex_q *q, struct bucket *b);	// bucket locked; the caller has counted itself
+void futex_unqueue(struct futex_q *q);
+struct task *futex_take(struct futex_q *q);
+int futex_sleep(struct futex_q *q, u64 deadline);
+long futex_wake(void __user *uaddr, u32 n, u32 bitset, bool private);
+long futex_lock_pi(u32 __user *uaddr, bool private, u64 deadline, bool try);
+long futex_unlock_pi(u32 __user *uaddr, bool private);

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+// Numbers of tasks, processes, groups and sessions, and the tables that find them.
+// Locks: tasklist guards the tables; pgrp_lock the groups' lists (changed with tasklist held too); pid_lock the
+// counts of uses (leaf).
+#include "kernel/include/alloc.h"
+#include "kernel/include/ipc.h"
+#include "kernel/task/internal.h"
+
+#define PID_RESERVED 300	// first number after a wrap, as in Linux
+#define PGRP_BUCKETS 256
+
+struct mutex tasklist;
+struct proc *init_proc;
+
+static struct mutex pid_lock, pgrp_lock;
+static u16 pid_uses[PID_MAX];
+static int pid_last;
+static struct task *tasks[PID_MAX];
+static struct proc *procs[PID_MAX];
+static struct list pgrps[PGRP_BUCKETS];
+
+int pid_alloc(void)
+{
+	int pid = -EAGAIN;
+
+	mutex_lock(&pid_lock);
+	for (int i = 0, n = pid_last; i < PID_MAX; i++) {
+		if (++n >= PID_MAX)
+			n = PID_RESERVED;
+		if (!pid_uses[n]) {
+			pid_uses[n] = 1;
+			pid = pid_last = n;
+			break;
+		}
+	}
+	mutex_unlock(&pid_lock);
+	return pid;
+}
+
+void pid_hold(int pid)
+{
+	mutex_lock(&pid_lock);
+	pid_uses[pid]++;
+	mutex_unlock(&pid_lock);
+}
+
+void pid_free(int pid)
+{
+	mutex_lock(&pid_lock);
+	pid_uses[pid]--;
+	mutex_unlock(&pid_lock);
+}
+
+static bool valid(int pid) { return pid > 0 && pid < PID_MAX; }
+
+void task_publish(struct task *t) { tasks[t->tid] = t; }
+void task_unpublish(struct task *t)
+{
+	if (tasks[t->tid] == t)
+		tasks[t->tid] = NULL;
+}
+void proc_publish(struct proc *p) { procs[p->pid] = p; }
+void proc_unpublish(struct proc *p)
+{
+	if (procs[p->pid] == p)
+		procs[p->pid] = NULL;
+}
+struct proc *proc_of(int pid) { return valid(pid) ? procs[pid] : NULL; }
+
+struct proc *proc_find(int pid)
+{
+	struct proc *p;
+
+	mutex_lock(&tasklist);
+	p = proc_of(pid);
+	if (p)
+		ref_get(&p->ref);
+	mutex_unlock(&tasklist);
+	return p;
+}
+
+struct task *task_find(int tid)
+{
+	struct task *t;
+
+	mutex_lock(&tasklist);
+	t = valid(tid) ? tasks[tid] : NULL;
+	if (t)
+		ref_get(&t->ref);
+	mutex_unlock(&tasklist);
+	return t;
+}
+
+int proc_for_each(int (*fn)(struct proc *, void *), void *arg)
+{
+	int r = 0;
+
+	mutex_lock(&tasklist);
+	for (int i = 1; i < PID_MAX && !r; i++)
+		if (procs[i])
+			r = fn(procs[i], arg);
+	mutex_unlock(&tasklist);
+	return r;
+}
+
+static struct list *bucket(int pgid)
+{
+	struct list *b = &pgrps[(u32)pgid % PGRP_BUCKETS];
+
+	if (!b->next)
+		list_init(b);
+	return b;
+}
+
+void proc_set_pgrp(struct proc *p, int pgid)
+{
+	int old = p->pgid;
+
+	if (pgid)
+		pid_hold(pgid);
+	mutex_lock(&pgrp_lock);
+	list_del(&p->pgrp_link);
+	p->pgid = pgid;
+	if (pgid)
+		list_add_tail(&p->pgrp_link, bucket(pgid));
+	mutex_unlock(&pgrp_lock);
+	if (old)
+		pid_free(old);
+}
+
+int pgrp_for_each(int pgid, int (*fn)(struct proc *, void *), void *arg)
+{
+	struct proc *p;
+	int r = -ESRCH;
+
+	mutex_lock(&pgrp_lock);
+	list_for_each(p, bucket(pgid), pgrp_link) {
+		if (p->pgid != pgid)
+			continue;
+		r = fn(p, arg);
+		if (r)
+			break;
+	}
+	mutex_unlock(&pgrp_lock);
+	return r;
+}
+
+struct session *session_new(int sid)
+{
+	struct session *s = knew(struct session);
+
+	if (!s)
+		return NULL;
+	ref_init(&s->ref, 1);
+	s->sid = sid;
+	pid_hold(sid);
+	return s;
+}
+
+void session_get(struct session *s) { ref_get(&s->ref); }
+
+void session_put(struct session *s)
+{
+	if (!s || !ref_put(&s->ref))
+		return;
+	if (s->tty)
+		tty_put(s->tty);
+	pid_free(s->sid);
+	kfree(s);
+}
