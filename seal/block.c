@@ -78,13 +78,13 @@ int vol_check_ptr(struct seal_vol *v, const struct d_ptr *p)
 
 // --- sessions
 
-void session_forget_keys(struct seal_vol *v)
+void sv_session_forget_keys(struct seal_vol *v)
 {
 	if (v->keys)
 		explicit_bzero(v->keys, NKEYS * sizeof *v->keys);
 }
 
-const struct gcm_key *session_key(struct seal_vol *v, u32 session)
+const struct gcm_key *sv_session_key(struct seal_vol *v, u32 session)
 {
 	struct keyslot *k = &v->keys[session % NKEYS];
 	if (!k->valid || k->session != session) {
@@ -122,7 +122,7 @@ static int sessions_reserve(struct seal_vol *v, u32 n)
 	return 0;
 }
 
-int session_begin(struct seal_vol *v)
+int sv_session_begin(struct seal_vol *v)
 {
 	u8 salt[32];
 	u32 s = 0;
@@ -161,7 +161,7 @@ int session_begin(struct seal_vol *v)
 }
 
 // The number of live blocks under a session changes; without any, the salt is forgotten and the place reused.
-void session_ref(struct seal_vol *v, u32 session, s64 d)
+void sv_session_ref(struct seal_vol *v, u32 session, s64 d)
 {
 	struct session *s = &v->sessions[session];
 	s->live += (u64)d;
@@ -191,13 +191,13 @@ static void block_nonce(const struct d_ptr *p, u8 nonce[12])
 	memset(nonce + 8, 0, 4);
 }
 
-int block_read_run(struct seal_vol *v, const struct tree *t, u64 index, const struct d_ptr *p, u32 n, void *const *out)
+int sv_block_read_run(struct seal_vol *v, const struct tree *t, u64 index, const struct d_ptr *p, u32 n, void *const *out)
 {
 	u64 addr = ptr_addr(p);
 	int r = v->io.read(v->io.ctx, addr * SEAL_BLOCK, v->buf, (size_t)n * SEAL_BLOCK);
 	if (r && n > 1) { // find out which one it is
 		for (u32 k = 0; k < n; k++) {
-			r = block_read_run(v, t, index + k, p + k, 1, out + k);
+			r = sv_block_read_run(v, t, index + k, p + k, 1, out + k);
 			if (r)
 				return r;
 		}
@@ -210,7 +210,7 @@ int block_read_run(struct seal_vol *v, const struct tree *t, u64 index, const st
 	for (u32 k = 0; k < n; k++) {
 		struct aad a;
 		u8 nonce[12];
-		const struct gcm_key *key = session_key(v, p[k].session);
+		const struct gcm_key *key = sv_session_key(v, p[k].session);
 		block_aad(v, t->cls, 0, addr + k, &a);
 		block_nonce(&p[k], nonce);
 		fpu_begin(v);
@@ -222,7 +222,7 @@ int block_read_run(struct seal_vol *v, const struct tree *t, u64 index, const st
 	return 0;
 }
 
-int block_read(struct seal_vol *v, const struct tree *t, u32 level, u64 index, const struct d_ptr *p, void *out)
+int sv_block_read(struct seal_vol *v, const struct tree *t, u32 level, u64 index, const struct d_ptr *p, void *out)
 {
 	struct aad a;
 	u8 nonce[12];
@@ -235,7 +235,7 @@ int block_read(struct seal_vol *v, const struct tree *t, u32 level, u64 index, c
 		return vol_fault(v, SEAL_ETAMPER, SEAL_FAULT_CUT, t, level, index, addr);
 	if (r)
 		return vol_io_error(v, r, addr, false);
-	const struct gcm_key *key = session_key(v, p->session);
+	const struct gcm_key *key = sv_session_key(v, p->session);
 	block_aad(v, t->cls, level, addr, &a);
 	block_nonce(p, nonce);
 	fpu_begin(v);
@@ -244,12 +244,12 @@ int block_read(struct seal_vol *v, const struct tree *t, u32 level, u64 index, c
 	return r ? vol_fault(v, SEAL_ETAMPER, SEAL_FAULT_CONTENT, t, level, index, addr) : 0;
 }
 
-int block_write(struct seal_vol *v, u32 cls, u32 level, struct d_ptr *p, const void *const *in, u32 n)
+int sv_block_write(struct seal_vol *v, u32 cls, u32 level, struct d_ptr *p, const void *const *in, u32 n)
 {
-	int r = session_begin(v);
+	int r = sv_session_begin(v);
 	if (r)
 		return r;
-	const struct gcm_key *key = session_key(v, v->cur);
+	const struct gcm_key *key = sv_session_key(v, v->cur);
 	fpu_begin(v);
 	for (u32 k = 0; k < n; k++) {
 		struct aad a;

@@ -26,14 +26,14 @@ static int place_all(struct seal_vol *v)
 				u64 got;
 				if (n->new_addr)
 					continue;
-				int r = space_alloc(v, 1, &n->new_addr, &got);
+				int r = sv_space_alloc(v, 1, &n->new_addr, &got);
 				if (!r)
-					r = tree_slot(v, &v->bmap, level, n->index, NODE_READ, &slot, &holder);
+					r = sv_tree_slot(v, &v->bmap, level, n->index, NODE_READ, &slot, &holder);
 				if (r)
 					return r;
-				node_put(v, holder);
+				sv_node_put(v, holder);
 				if (ptr_addr(slot))
-					r = space_free(v, slot);
+					r = sv_space_free(v, slot);
 				if (r)
 					return r;
 				memset(slot, 0, sizeof *slot);
@@ -45,9 +45,9 @@ static int place_all(struct seal_vol *v)
 			u64 got;
 			if (!t->dirty || t->new_addr)
 				continue;
-			int r = space_alloc(v, 1, &t->new_addr, &got);
+			int r = sv_space_alloc(v, 1, &t->new_addr, &got);
 			if (!r && t->ptr.addr)
-				r = space_free_addr(v, t->ptr.addr);
+				r = sv_space_free_addr(v, t->ptr.addr);
 			if (r)
 				return r;
 			more = true;
@@ -89,20 +89,20 @@ int vol_commit(struct seal_vol *v, bool clean)
 		return v->failed;
 	if (!v->changed && (!clean || v->clean))
 		return 0;
-	int r = session_begin(v);
+	int r = sv_session_begin(v);
 	if (!r)
-		r = orphans_store(v);
+		r = sv_orphans_store(v);
 	if (!r)
-		r = nodes_writeback(v, CLASS_FILE);
+		r = sv_nodes_writeback(v, CLASS_FILE);
 	if (!r)
-		r = inodes_writeback(v);
+		r = sv_inodes_writeback(v);
 	if (!r)
-		r = nodes_writeback(v, CLASS_ITAB);
+		r = sv_nodes_writeback(v, CLASS_ITAB);
 	if (r)
 		return r; // nothing is lost: all of it is still dirty and can be tried again
 	r = place_all(v);
 	if (!r)
-		r = nodes_writeback(v, CLASS_BMAP);
+		r = sv_nodes_writeback(v, CLASS_BMAP);
 	if (!r)
 		r = commit_tables(v);
 	if (!r)
@@ -113,7 +113,7 @@ int vol_commit(struct seal_vol *v, bool clean)
 		r = root_store(v, clean);
 	if (r)
 		return vol_abort(v, r == -ENOSPC ? r : vol_io_error(v, r, 0, true));
-	space_committed(v);
+	sv_space_committed(v);
 	v->changed = false;
 	v->clean = clean;
 	v->txn_ctr = v->ctr;

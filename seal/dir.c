@@ -88,14 +88,14 @@ static bool block_valid(const struct seal_inode *d, const struct node *n, u32 ki
 
 static int block_get(struct seal_vol *v, struct seal_inode *d, u32 blk, u32 kind, u32 mode, struct node **out)
 {
-	int r = node_get(v, &d->tree, 0, blk, mode, out);
+	int r = sv_node_get(v, &d->tree, 0, blk, mode, out);
 	if (r)
 		return r;
 	if (*out && ((*out)->checked ? head(*out)->kind == kind : block_valid(d, *out, kind))) {
 		(*out)->checked = true;
 		return 0;
 	}
-	node_put(v, *out);
+	sv_node_put(v, *out);
 	*out = NULL;
 	return vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, &d->tree, 0, blk, 0);
 }
@@ -110,9 +110,9 @@ static int block_new(struct seal_vol *v, struct seal_inode *d, u32 kind, u32 *bl
 		if (!r)
 			next = head(*out)->next_free;
 	} else {
-		r = tree_grow(v, &d->tree, b);
+		r = sv_tree_grow(v, &d->tree, b);
 		if (!r)
-			r = node_get(v, &d->tree, 0, b, NODE_WRITE, out);
+			r = sv_node_get(v, &d->tree, 0, b, NODE_WRITE, out);
 	}
 	if (r)
 		return r;
@@ -179,7 +179,7 @@ static int leaf_get(struct seal_vol *v, struct seal_inode *d, u64 key, u32 mode,
 		if (k + 1 < head(n)->count)
 			*bound = seps(n)[k + 1].key;
 		blk = seps(n)[k].child;
-		node_put(v, n);
+		sv_node_put(v, n);
 	}
 	return d->dir_height ? block_get(v, d, blk, DIR_LEAF, mode, out) : 0;
 }
@@ -202,13 +202,13 @@ static int name_find(struct seal_vol *v, struct seal_inode *d, const char *name,
 			}
 			if (s->len == len && !memcmp(n->data + s->off, name, len)) {
 				*out = (struct dirent){ s->key, s->ino, s->type };
-				node_put(v, n);
+				sv_node_put(v, n);
 				return 0;
 			}
 			if (s->key == want)
 				want++;
 		}
-		node_put(v, n);
+		sv_node_put(v, n);
 		if (bound >> 8 > hash >> 8)
 			break;
 		at = bound;
@@ -217,7 +217,7 @@ static int name_find(struct seal_vol *v, struct seal_inode *d, const char *name,
 	return -ENOENT;
 }
 
-int dir_find(struct seal_vol *v, struct seal_inode *d, const char *name, u32 len, struct dirent *out)
+int sv_dir_find(struct seal_vol *v, struct seal_inode *d, const char *name, u32 len, struct dirent *out)
 {
 	u64 key;
 	return name_find(v, d, name, len, out, &key);
@@ -294,7 +294,7 @@ static int block_split(struct seal_vol *v, struct seal_inode *d, struct node *pa
 	memmove(s + 1, s, (head(parent)->count - at - 1) * sizeof *s);
 	*s = (struct d_dirsep){ .key = key, .child = blk };
 	head(parent)->count++;
-	node_put(v, right);
+	sv_node_put(v, right);
 	return 0;
 }
 
@@ -323,13 +323,13 @@ static int leaf_for_insert(struct seal_vol *v, struct seal_inode *d, u64 key, u3
 		return r;
 	if (block_full(n, len)) {
 		if (level >= 15) {
-			node_put(v, n);
+			sv_node_put(v, n);
 			return -ENOSPC;
 		}
 		r = root_raise(v, d, &c);
 		if (!r)
 			r = block_split(v, d, c, 0, n);
-		node_put(v, n);
+		sv_node_put(v, n);
 		if (r)
 			return r;
 		n = c;
@@ -340,13 +340,13 @@ static int leaf_for_insert(struct seal_vol *v, struct seal_inode *d, u64 key, u3
 		r = block_get(v, d, seps(n)[k].child, kind, NODE_WRITE, &c);
 		if (!r && block_full(c, len)) {
 			r = block_split(v, d, n, k, c);
-			node_put(v, c);
+			sv_node_put(v, c);
 			c = NULL;
 			k = sep_find(n, key);
 			if (!r)
 				r = block_get(v, d, seps(n)[k].child, kind, NODE_WRITE, &c);
 		}
-		node_put(v, n);
+		sv_node_put(v, n);
 		if (r)
 			return r;
 		n = c;
@@ -355,7 +355,7 @@ static int leaf_for_insert(struct seal_vol *v, struct seal_inode *d, u64 key, u3
 	return 0;
 }
 
-int dir_insert(struct seal_vol *v, struct seal_inode *d, const char *name, u32 len, u64 ino, u32 type)
+int sv_dir_insert(struct seal_vol *v, struct seal_inode *d, const char *name, u32 len, u64 ino, u32 type)
 {
 	struct dirent e;
 	struct node *n;
@@ -365,7 +365,7 @@ int dir_insert(struct seal_vol *v, struct seal_inode *d, const char *name, u32 l
 		return r ? r : -EEXIST;
 	if (!key)
 		return -ENOSPC;
-	r = inode_dirty(v, d);
+	r = sv_inode_dirty(v, d);
 	if (r)
 		return r;
 	if (!d->dir_height) {
@@ -390,7 +390,7 @@ int dir_insert(struct seal_vol *v, struct seal_inode *d, const char *name, u32 l
 	slots(n)[k] = (struct d_dirslot){ .key = key, .ino = ino, .off = h->heap, .len = (u16)len, .type = type };
 	h->count++;
 	d->dir_count++;
-	node_put(v, n);
+	sv_node_put(v, n);
 	return 0;
 }
 
@@ -403,11 +403,11 @@ static int slot_of(struct seal_vol *v, struct seal_inode *d, u64 key, u32 mode, 
 	*k = *n ? slot_find(*n, key) : 0;
 	if (*n && *k < head(*n)->count && slots(*n)[*k].key == key)
 		return 0;
-	node_put(v, *n);
+	sv_node_put(v, *n);
 	return -ENOENT;
 }
 
-int dir_replace(struct seal_vol *v, struct seal_inode *d, u64 key, u64 ino, u32 type)
+int sv_dir_replace(struct seal_vol *v, struct seal_inode *d, u64 key, u64 ino, u32 type)
 {
 	struct node *n;
 	u32 k;
@@ -416,7 +416,7 @@ int dir_replace(struct seal_vol *v, struct seal_inode *d, u64 key, u64 ino, u32 
 		return r;
 	slots(n)[k].ino = ino;
 	slots(n)[k].type = type;
-	node_put(v, n);
+	sv_node_put(v, n);
 	return 0;
 }
 
@@ -454,15 +454,15 @@ static int prune(struct seal_vol *v, struct seal_inode *d, u64 key)
 	}
 out:
 	while (depth--)
-		node_put(v, path[depth]);
+		sv_node_put(v, path[depth]);
 	return r;
 }
 
-int dir_remove(struct seal_vol *v, struct seal_inode *d, u64 key)
+int sv_dir_remove(struct seal_vol *v, struct seal_inode *d, u64 key)
 {
 	struct node *n;
 	u32 k;
-	int r = inode_dirty(v, d);
+	int r = sv_inode_dirty(v, d);
 	if (!r)
 		r = slot_of(v, d, key, NODE_WRITE, &n, &k);
 	if (r)
@@ -475,18 +475,18 @@ int dir_remove(struct seal_vol *v, struct seal_inode *d, u64 key)
 	memset(slots(n) + h->count, 0, sizeof(struct d_dirslot));
 	d->dir_count--;
 	bool empty = !h->count;
-	node_put(v, n);
+	sv_node_put(v, n);
 	if (empty && d->dir_count)
 		return prune(v, d, key);
 	if (!empty)
 		return 0;
-	r = tree_free_range(v, &d->tree, 0, ~0ul);
+	r = sv_tree_free_range(v, &d->tree, 0, ~0ul);
 	d->dir_root = d->dir_height = d->dir_blocks = d->dir_free = 0;
 	d->size = 0;
 	return r;
 }
 
-int dir_iterate(struct seal_vol *v, struct seal_inode *d, u64 cookie, seal_emit emit, void *ctx)
+int sv_dir_iterate(struct seal_vol *v, struct seal_inode *d, u64 cookie, seal_emit emit, void *ctx)
 {
 	for (u64 at = cookie + 1, bound;; at = bound) {
 		struct node *n;
@@ -496,11 +496,11 @@ int dir_iterate(struct seal_vol *v, struct seal_inode *d, u64 cookie, seal_emit 
 		for (u32 k = slot_find(n, at); k < head(n)->count; k++) {
 			const struct d_dirslot *s = &slots(n)[k];
 			if (!emit(ctx, (char *)n->data + s->off, s->len, s->ino, s->type, s->key)) {
-				node_put(v, n);
+				sv_node_put(v, n);
 				return 0;
 			}
 		}
-		node_put(v, n);
+		sv_node_put(v, n);
 		if (bound == ~0ul)
 			return 0;
 	}

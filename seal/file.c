@@ -18,11 +18,11 @@ static int pages_read(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n
 		struct d_ptr *slot;
 		struct node *holder, *c;
 		u32 chunk = SEAL_MIN(n - k, slots_from(i, first + k));
-		int r = tree_slot(v, &i->tree, 0, first + k, NODE_READ, &slot, &holder);
+		int r = sv_tree_slot(v, &i->tree, 0, first + k, NODE_READ, &slot, &holder);
 		for (u32 j = 0, m; j < chunk && !r; j += m) {
 			u64 idx = first + k + j;
 			m = 1;
-			c = node_find(v, &i->tree, 0, idx);
+			c = sv_node_find(v, &i->tree, 0, idx);
 			if (c) {
 				memcpy(out[k + j], c->data, SEAL_BLOCK);
 				continue;
@@ -32,16 +32,16 @@ static int pages_read(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n
 				continue;
 			}
 			while (j + m < chunk && m < IO_BLOCKS && ptr_addr(&slot[j + m]) == ptr_addr(&slot[j]) + m &&
-			       !node_find(v, &i->tree, 0, idx + m))
+			       !sv_node_find(v, &i->tree, 0, idx + m))
 				m++;
 			for (u32 l = 0; l < m && !r; l++)
 				if (vol_check_ptr(v, &slot[j + l]))
 					r = vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_POINTER, &i->tree, 0, idx + l,
 						      ptr_addr(&slot[j + l]));
 			if (!r)
-				r = block_read_run(v, &i->tree, idx, &slot[j], m, out + k + j);
+				r = sv_block_read_run(v, &i->tree, idx, &slot[j], m, out + k + j);
 		}
-		node_put(v, holder);
+		sv_node_put(v, holder);
 		if (r)
 			return r;
 		k += chunk;
@@ -63,7 +63,7 @@ static int chunk_place(struct seal_vol *v, const struct d_ptr *slot, u32 n, bool
 		}
 		while (k + want < n && !ptr_uncommitted(v, &slot[k + want]))
 			want++;
-		int r = space_alloc(v, want, &addr, &got);
+		int r = sv_space_alloc(v, want, &addr, &got);
 		if (r)
 			return r;
 		for (u64 j = 0; j < got; j++)
@@ -76,21 +76,21 @@ static int chunk_place(struct seal_vol *v, const struct d_ptr *slot, u32 n, bool
 static int chunk_store(struct seal_vol *v, struct seal_inode *i, u64 first, struct d_ptr *slot, u32 n)
 {
 	for (u32 k = 0; k < n; k++) {
-		struct node *c = node_find(v, &i->tree, 0, first + k);
+		struct node *c = sv_node_find(v, &i->tree, 0, first + k);
 		bool had = c || ptr_addr(&slot[k]);
 		if (ptr_uncommitted(v, &slot[k]))
-			session_ref(v, slot[k].session, -1);
+			sv_session_ref(v, slot[k].session, -1);
 		else if (ptr_addr(&slot[k])) {
-			int r = space_free(v, &slot[k]);
+			int r = sv_space_free(v, &slot[k]);
 			if (r)
 				return vol_abort(v, r);
 		}
-		session_ref(v, v->cur, 1);
+		sv_session_ref(v, v->cur, 1);
 		slot[k] = v->ptrs[k];
 		if (!had)
-			inode_count_blocks(i, 1);
+			sv_inode_count_blocks(i, 1);
 		if (c)
-			node_drop(v, c);
+			sv_node_drop(v, c);
 	}
 	return 0;
 }
@@ -101,15 +101,15 @@ static int pages_write_chunk(struct seal_vol *v, struct seal_inode *i, u64 first
 	struct node *holder = NULL;
 	u32 placed;
 	bool kept, fresh[IO_BLOCKS];
-	int r = op_begin(v, n + 8, false);
+	int r = sv_op_begin(v, n + 8, false);
 	if (!r)
-		r = tree_grow(v, &i->tree, first + n - 1);
+		r = sv_tree_grow(v, &i->tree, first + n - 1);
 	if (!r)
-		r = inode_dirty(v, i);
+		r = sv_inode_dirty(v, i);
 	if (r)
 		return r;
 	n = SEAL_MIN(n, slots_from(i, first));
-	r = tree_slot(v, &i->tree, 0, first, NODE_WRITE, &slot, &holder);
+	r = sv_tree_slot(v, &i->tree, 0, first, NODE_WRITE, &slot, &holder);
 	if (r)
 		return r;
 again:
@@ -119,23 +119,23 @@ again:
 	for (u32 k = 0; k < placed; k++)
 		fresh[k] = v->ptrs[k].session == NO_SESSION;
 	if (!r)
-		r = block_write(v, CLASS_FILE, 0, v->ptrs, in, n);
+		r = sv_block_write(v, CLASS_FILE, 0, v->ptrs, in, n);
 	if (!r)
 		r = chunk_store(v, i, first, slot, n);
 	else {
 		for (u32 k = 0; k < placed; k++)
-			if (fresh[k] && space_release(v, ptr_addr(&v->ptrs[k]), 1)) {
+			if (fresh[k] && sv_space_release(v, ptr_addr(&v->ptrs[k]), 1)) {
 				vol_abort(v, r);
 				break;
 			}
 		if (kept && r != -ENOSPC)
 			vol_abort(v, r); // earlier contents of this transaction may be damaged
 		if (r == -ENOSPC && !v->host_full && !v->failed) {
-			space_host_full(v);
+			sv_space_host_full(v);
 			goto again;
 		}
 	}
-	node_put(v, holder);
+	sv_node_put(v, holder);
 	*done = n;
 	return r;
 }
@@ -164,14 +164,14 @@ static int file_uninline(struct seal_vol *v, struct seal_inode *i)
 	i->is_inline = false;
 	if (!i->size)
 		return 0;
-	int r = node_get(v, &i->tree, 0, 0, NODE_WRITE, &n);
+	int r = sv_node_get(v, &i->tree, 0, 0, NODE_WRITE, &n);
 	if (r) {
 		memcpy(inline_bytes(i), copy, INLINE_MAX);
 		i->is_inline = true;
 		return r;
 	}
 	memcpy(n->data, copy, INLINE_MAX);
-	node_put(v, n);
+	sv_node_put(v, n);
 	return 0;
 }
 
@@ -191,12 +191,12 @@ s64 data_read(struct seal_vol *v, struct seal_inode *i, u64 off, void *buf, size
 		if (at || n - done < SEAL_BLOCK) {
 			struct node *c;
 			m = SEAL_MIN(SEAL_BLOCK - at, n - done);
-			r = node_get(v, &i->tree, 0, idx, NODE_READ, &c);
+			r = sv_node_get(v, &i->tree, 0, idx, NODE_READ, &c);
 			if (!r && c)
 				memcpy(p + done, c->data + at, m);
 			else if (!r)
 				memset(p + done, 0, m);
-			node_put(v, c);
+			sv_node_put(v, c);
 		} else {
 			void *pages[IO_BLOCKS];
 			u32 k = (u32)SEAL_MIN((n - done) / SEAL_BLOCK, (u64)IO_BLOCKS);
@@ -221,9 +221,9 @@ s64 data_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *bu
 	while (done < n && !r) {
 		u64 at = (off + done) % SEAL_BLOCK, idx = (off + done) / SEAL_BLOCK;
 		size_t m = SEAL_MIN(SEAL_BLOCK - at, n - done);
-		r = op_begin(v, 12, false);
+		r = sv_op_begin(v, 12, false);
 		if (!r)
-			r = inode_dirty(v, i);
+			r = sv_inode_dirty(v, i);
 		if (r)
 			break;
 		if (i->is_inline && off + n <= INLINE_MAX) {
@@ -233,13 +233,13 @@ s64 data_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *bu
 			break;
 		} else if (m < SEAL_BLOCK) {
 			struct node *c;
-			r = tree_grow(v, &i->tree, idx);
+			r = sv_tree_grow(v, &i->tree, idx);
 			if (!r)
-				r = node_get(v, &i->tree, 0, idx, NODE_WRITE, &c);
+				r = sv_node_get(v, &i->tree, 0, idx, NODE_WRITE, &c);
 			if (r)
 				break;
 			memcpy(c->data + at, p + done, m);
-			node_put(v, c);
+			sv_node_put(v, c);
 		} else {
 			const void *pages[IO_BLOCKS];
 			u32 k = (u32)SEAL_MIN((n - done) / SEAL_BLOCK, (u64)IO_BLOCKS), got;
@@ -252,7 +252,7 @@ s64 data_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *bu
 		i->size = SEAL_MAX(i->size, off + done);
 	}
 	if (done)
-		inode_touch(v, i, true);
+		sv_inode_touch(v, i, true);
 	return done ? (s64)done : r;
 }
 
@@ -260,19 +260,19 @@ s64 data_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *bu
 static int page_zero(struct seal_vol *v, struct seal_inode *i, u64 idx, u64 from, u64 to)
 {
 	struct node *c;
-	int r = node_get(v, &i->tree, 0, idx, NODE_READ, &c);
+	int r = sv_node_get(v, &i->tree, 0, idx, NODE_READ, &c);
 	if (r || !c)
 		return r;
-	node_put(v, c);
-	r = node_get(v, &i->tree, 0, idx, NODE_WRITE, &c);
+	sv_node_put(v, c);
+	r = sv_node_get(v, &i->tree, 0, idx, NODE_WRITE, &c);
 	if (r)
 		return r;
 	memset(c->data + from, 0, to - from);
-	node_put(v, c);
+	sv_node_put(v, c);
 	return 0;
 }
 
-int file_truncate(struct seal_vol *v, struct seal_inode *i, u64 size)
+int sv_file_truncate(struct seal_vol *v, struct seal_inode *i, u64 size)
 {
 	int r = 0;
 	if (size > S64_LIMIT)
@@ -285,7 +285,7 @@ int file_truncate(struct seal_vol *v, struct seal_inode *i, u64 size)
 	} else if (size < i->size) {
 		if (size % SEAL_BLOCK)
 			r = page_zero(v, i, size / SEAL_BLOCK, size % SEAL_BLOCK, SEAL_BLOCK);
-		if (!r && (r = tree_free_range(v, &i->tree, pages_of(size), ~0ul)))
+		if (!r && (r = sv_tree_free_range(v, &i->tree, pages_of(size), ~0ul)))
 			vol_abort(v, r);
 		if (!r && !size)
 			i->is_inline = true; // an empty tree is an empty inline file
@@ -298,7 +298,7 @@ int file_truncate(struct seal_vol *v, struct seal_inode *i, u64 size)
 s64 seal_read(struct seal_vol *v, struct seal_inode *i, u64 off, void *buf, size_t n)
 {
 	vol_lock(v);
-	s64 r = inode_is(i, T_REG) ? data_read(v, i, off, buf, n) : inode_is(i, T_DIR) ? -EISDIR : -EINVAL;
+	s64 r = sv_inode_is(i, T_REG) ? data_read(v, i, off, buf, n) : sv_inode_is(i, T_DIR) ? -EISDIR : -EINVAL;
 	vol_unlock(v);
 	return r;
 }
@@ -306,7 +306,7 @@ s64 seal_read(struct seal_vol *v, struct seal_inode *i, u64 off, void *buf, size
 s64 seal_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *buf, size_t n)
 {
 	vol_lock(v);
-	s64 r = inode_is(i, T_REG) ? data_write(v, i, off, buf, n) : -EINVAL;
+	s64 r = sv_inode_is(i, T_REG) ? data_write(v, i, off, buf, n) : -EINVAL;
 	vol_unlock(v);
 	return r;
 }
@@ -315,7 +315,7 @@ int seal_read_pages(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, 
 {
 	vol_lock(v);
 	int r = 0;
-	if (!inode_is(i, T_REG))
+	if (!sv_inode_is(i, T_REG))
 		r = -EINVAL;
 	else if (i->is_inline)
 		for (u32 k = 0; k < n; k++) {
@@ -333,9 +333,9 @@ int seal_write_pages(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n,
 {
 	u32 done;
 	vol_lock(v);
-	int r = inode_is(i, T_REG) ? op_begin(v, 12, false) : -EINVAL;
+	int r = sv_inode_is(i, T_REG) ? sv_op_begin(v, 12, false) : -EINVAL;
 	if (!r)
-		r = inode_dirty(v, i);
+		r = sv_inode_dirty(v, i);
 	if (r || !n)
 		goto out;
 	if (first > S64_LIMIT / SEAL_BLOCK - n || new_size > S64_LIMIT) {
@@ -364,9 +364,9 @@ int seal_truncate(struct seal_vol *v, struct seal_inode *i, u64 size)
 int seal_punch(struct seal_vol *v, struct seal_inode *i, u64 off, u64 len)
 {
 	vol_lock(v);
-	int r = inode_is(i, T_REG) ? op_begin(v, 16, true) : -EINVAL;
+	int r = sv_inode_is(i, T_REG) ? sv_op_begin(v, 16, true) : -EINVAL;
 	if (!r)
-		r = inode_dirty(v, i);
+		r = sv_inode_dirty(v, i);
 	u64 end = len > i->size || off > i->size - len ? i->size : off + len;
 	if (r || off >= end)
 		goto out;
@@ -380,11 +380,11 @@ int seal_punch(struct seal_vol *v, struct seal_inode *i, u64 off, u64 len)
 			r = page_zero(v, i, off / SEAL_BLOCK, off % SEAL_BLOCK, SEAL_BLOCK);
 		if (!r && end != i->size && end % SEAL_BLOCK)
 			r = page_zero(v, i, end / SEAL_BLOCK, 0, end % SEAL_BLOCK);
-		if (!r && p0 < p1 && (r = tree_free_range(v, &i->tree, p0, p1)))
+		if (!r && p0 < p1 && (r = sv_tree_free_range(v, &i->tree, p0, p1)))
 			vol_abort(v, r);
 	}
 	if (!r)
-		inode_touch(v, i, true);
+		sv_inode_touch(v, i, true);
 out:
 	vol_unlock(v);
 	return r;
@@ -408,10 +408,10 @@ s64 seal_seek(struct seal_vol *v, struct seal_inode *i, u64 off, bool hole)
 	for (u64 idx = off / SEAL_BLOCK, m; idx < pages_of(i->size); idx += m) {
 		struct d_ptr *slot;
 		struct node *holder;
-		int e = tree_slot(v, &i->tree, 0, idx, NODE_READ, &slot, &holder);
-		bool data = !e && ((slot && ptr_addr(slot)) || node_find(v, &i->tree, 0, idx));
+		int e = sv_tree_slot(v, &i->tree, 0, idx, NODE_READ, &slot, &holder);
+		bool data = !e && ((slot && ptr_addr(slot)) || sv_node_find(v, &i->tree, 0, idx));
 		m = slot || e ? 1 : slots_from(i, idx);
-		node_put(v, holder);
+		sv_node_put(v, holder);
 		if (e) {
 			r = e;
 			goto out;

@@ -46,7 +46,7 @@ static int walk(struct check *c, struct tree *t, u32 level, u64 index, const str
 	struct d_ptr *kids;
 	if (!ptr_addr(p))
 		return 0;
-	int r = block_read(c->v, t, level, index, p, c->page);
+	int r = sv_block_read(c->v, t, level, index, p, c->page);
 	if (r == -ENOMEM)
 		return r;
 	if (r) {
@@ -91,19 +91,19 @@ static bool entry(void *ctx, const char *name, u32 len, u64 ino, u32 type, u64 c
 	struct seal_inode *i;
 	(void)cookie;
 	l->count++;
-	int r = vol_inode_get(l->c->v, ino, &i);
+	int r = sv_inode_get(l->c->v, ino, &i);
 	if (r) {
 		finding(l->c, "directory %lu: the entry %.*s names inode %lu, which cannot be read (error %d)", l->dir,
 			(int)SEAL_MIN(len, 60u), name, ino, -r);
 		return true;
 	}
-	if (!inode_is(i, type) && l->dir != ORPHAN_INO)
+	if (!sv_inode_is(i, type) && l->dir != ORPHAN_INO)
 		finding(l->c, "directory %lu: the entry %.*s has the wrong type", l->dir, (int)SEAL_MIN(len, 60u), name);
-	if (inode_is(i, T_DIR) && i->parent != l->dir)
+	if (sv_inode_is(i, T_DIR) && i->parent != l->dir)
 		finding(l->c, "directory %lu has the wrong parent", ino);
 	if (l->dir != ORPHAN_INO)
 		l->c->names[ino]++;
-	vol_inode_put(l->c->v, i);
+	sv_inode_put(l->c->v, i);
 	return true;
 }
 
@@ -111,7 +111,7 @@ static int check_inode(struct check *c, u64 ino)
 {
 	struct seal_inode *i;
 	u64 blocks = 0, extra = 0;
-	int r = vol_inode_get(c->v, ino, &i);
+	int r = sv_inode_get(c->v, ino, &i);
 	if (r == -ESTALE)
 		return 0;
 	if (r) {
@@ -125,9 +125,9 @@ static int check_inode(struct check *c, u64 ino)
 		r = walk(c, &i->tree, LEVEL_XATTR, 0, &i->xattr, &extra);
 	if (!r && blocks + extra != i->blocks)
 		finding(c, "inode %lu counts %lu blocks but has %lu", ino, i->blocks, blocks + extra);
-	if (!r && inode_is(i, T_DIR)) {
+	if (!r && sv_inode_is(i, T_DIR)) {
 		struct listing l = { c, ino, 0 };
-		int e = dir_iterate(c->v, i, 0, entry, &l);
+		int e = sv_dir_iterate(c->v, i, 0, entry, &l);
 		if (e)
 			finding(c, "directory %lu cannot be listed: %s", ino, c->v->fault.text);
 		else if (l.count != i->dir_count)
@@ -135,9 +135,9 @@ static int check_inode(struct check *c, u64 ino)
 		c->st->dirs++;
 	} else if (!r) {
 		c->st->files++;
-		c->st->bytes += inode_is(i, T_REG) ? i->size : 0;
+		c->st->bytes += sv_inode_is(i, T_REG) ? i->size : 0;
 	}
-	vol_inode_put(c->v, i);
+	sv_inode_put(c->v, i);
 	return r;
 }
 
@@ -151,19 +151,19 @@ static int check_links(struct check *c, u64 *inodes)
 	memset(subdirs, 0, c->v->next_ino * sizeof *subdirs);
 	for (int pass = 0; pass < 2; pass++)
 		for (u64 ino = SEAL_ROOT_INO; ino < c->v->next_ino; ino++) {
-			if (vol_inode_get(c->v, ino, &i))
+			if (sv_inode_get(c->v, ino, &i))
 				continue;
-			u32 want = c->names[ino] + (inode_is(i, T_DIR) ? 1 + subdirs[ino] : 0);
+			u32 want = c->names[ino] + (sv_inode_is(i, T_DIR) ? 1 + subdirs[ino] : 0);
 			if (ino == SEAL_ROOT_INO || ino == ORPHAN_INO)
 				want++;
-			if (!pass && inode_is(i, T_DIR) && ino != SEAL_ROOT_INO && ino != ORPHAN_INO && i->parent < c->v->next_ino)
+			if (!pass && sv_inode_is(i, T_DIR) && ino != SEAL_ROOT_INO && ino != ORPHAN_INO && i->parent < c->v->next_ino)
 				subdirs[i->parent]++;
 			if (pass) {
 				++*inodes;
 				if (i->nlink != want)
 					finding(c, "inode %lu has %u links but %u names", ino, i->nlink, want);
 			}
-			vol_inode_put(c->v, i);
+			sv_inode_put(c->v, i);
 		}
 	vol_free(c->v, subdirs, c->v->next_ino * sizeof *subdirs);
 	return 0;
@@ -174,7 +174,7 @@ static int check_space(struct check *c)
 	u64 wrong = 0;
 	for (u64 leaf = 0; leaf * BITS_PER_BLOCK < c->v->hiwater; leaf++) {
 		struct node *b;
-		int r = node_get(c->v, &c->v->bmap, 0, leaf, NODE_READ, &b);
+		int r = sv_node_get(c->v, &c->v->bmap, 0, leaf, NODE_READ, &b);
 		if (r) {
 			finding(c, "the free space map cannot be read: %s", c->v->fault.text);
 			return r == -ENOMEM ? r : 0;
@@ -190,7 +190,7 @@ static int check_space(struct check *c)
 				finding(c, "block %lu is %s but the free space map says %s", addr, used ? "in use" : "unused",
 					said ? "in use" : "free");
 		}
-		node_put(c->v, b);
+		sv_node_put(c->v, b);
 	}
 	if (wrong > 8)
 		finding(c, "%lu blocks are wrong in the free space map", wrong);

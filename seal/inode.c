@@ -13,7 +13,7 @@ static struct seal_inode **ihash_slot(struct seal_vol *v, u64 ino)
 	return p;
 }
 
-void inode_count_blocks(struct seal_inode *i, s64 d) { i->blocks += (u64)d; }
+void sv_inode_count_blocks(struct seal_inode *i, s64 d) { i->blocks += (u64)d; }
 
 // What the rest of the code relies on, whoever wrote the volume.
 static bool inode_valid(const struct seal_vol *v, const struct d_inode *d)
@@ -71,9 +71,9 @@ static void inode_encode(const struct seal_inode *i, struct d_inode *d)
 static int itab_get(struct seal_vol *v, u64 ino, u32 mode, struct node **b, struct d_inode **d)
 {
 	*d = NULL;
-	int r = mode == NODE_WRITE ? tree_grow(v, &v->itab, ino / INODES_PER_BLOCK) : 0;
+	int r = mode == NODE_WRITE ? sv_tree_grow(v, &v->itab, ino / INODES_PER_BLOCK) : 0;
 	if (!r)
-		r = node_get(v, &v->itab, 0, ino / INODES_PER_BLOCK, mode, b);
+		r = sv_node_get(v, &v->itab, 0, ino / INODES_PER_BLOCK, mode, b);
 	if (!r && *b)
 		*d = (struct d_inode *)(*b)->data + ino % INODES_PER_BLOCK;
 	return r;
@@ -85,7 +85,7 @@ static void inode_forget(struct seal_vol *v, struct seal_inode *i)
 	list_del(&i->lru);
 	list_del(&i->dirty_link);
 	list_del(&i->orphan_link);
-	tree_drop(v, &i->tree);
+	sv_tree_drop(v, &i->tree);
 	v->ninodes--;
 	explicit_bzero(i, sizeof *i);
 	vol_free(v, i, sizeof *i);
@@ -118,14 +118,14 @@ static int inode_new(struct seal_vol *v, u64 ino, struct seal_inode **out)
 	list_init(&i->lru);
 	list_init(&i->dirty_link);
 	list_init(&i->orphan_link);
-	tree_init(&i->tree, CLASS_FILE, i);
+	sv_tree_init(&i->tree, CLASS_FILE, i);
 	*ihash_slot(v, ino) = i;
 	v->ninodes++;
 	*out = i;
 	return 0;
 }
 
-int vol_inode_get(struct seal_vol *v, u64 ino, struct seal_inode **out)
+int sv_inode_get(struct seal_vol *v, u64 ino, struct seal_inode **out)
 {
 	struct seal_inode *i = *ihash_slot(v, ino);
 	struct node *b = NULL;
@@ -150,11 +150,11 @@ int vol_inode_get(struct seal_vol *v, u64 ino, struct seal_inode **out)
 		r = inode_new(v, ino, out);
 	if (!r)
 		inode_decode(*out, d);
-	node_put(v, b);
+	sv_node_put(v, b);
 	return r;
 }
 
-int inode_dirty(struct seal_vol *v, struct seal_inode *i)
+int sv_inode_dirty(struct seal_vol *v, struct seal_inode *i)
 {
 	struct node *b;
 	struct d_inode *d;
@@ -163,13 +163,13 @@ int inode_dirty(struct seal_vol *v, struct seal_inode *i)
 	int r = itab_get(v, i->ino, NODE_WRITE, &b, &d);
 	if (r)
 		return r;
-	node_put(v, b);
+	sv_node_put(v, b);
 	i->dirty = true;
 	list_add_tail(&v->dirty_inodes, &i->dirty_link);
 	return 0;
 }
 
-int inodes_writeback(struct seal_vol *v)
+int sv_inodes_writeback(struct seal_vol *v)
 {
 	while (!list_empty(&v->dirty_inodes)) {
 		struct seal_inode *i = LIST_ENTRY(v->dirty_inodes.next, struct seal_inode, dirty_link);
@@ -179,14 +179,14 @@ int inodes_writeback(struct seal_vol *v)
 		if (r)
 			return r;
 		inode_encode(i, d);
-		node_put(v, b);
+		sv_node_put(v, b);
 		i->dirty = false;
 		list_del(&i->dirty_link);
 	}
 	return 0;
 }
 
-int inode_alloc(struct seal_vol *v, u32 mode, u32 uid, u32 gid, struct seal_inode **out)
+int sv_inode_alloc(struct seal_vol *v, u32 mode, u32 uid, u32 gid, struct seal_inode **out)
 {
 	struct node *b;
 	struct d_inode *d;
@@ -200,7 +200,7 @@ int inode_alloc(struct seal_vol *v, u32 mode, u32 uid, u32 gid, struct seal_inod
 	if (!r)
 		r = inode_new(v, ino, out);
 	if (r) {
-		node_put(v, b);
+		sv_node_put(v, b);
 		return r;
 	}
 	struct seal_inode *i = *out;
@@ -209,12 +209,12 @@ int inode_alloc(struct seal_vol *v, u32 mode, u32 uid, u32 gid, struct seal_inod
 	i->uid = uid;
 	i->gid = gid;
 	i->nlink = 1;
-	i->is_inline = inode_is(i, T_REG) || inode_is(i, T_LNK);
-	inode_touch(v, i, true);
+	i->is_inline = sv_inode_is(i, T_REG) || sv_inode_is(i, T_LNK);
+	sv_inode_touch(v, i, true);
 	i->atime = i->btime = i->mtime;
 	d->mode = mode; // never free in the table while it is cached
-	node_put(v, b);
-	r = inode_dirty(v, i); // its block is dirty already: only marks
+	sv_node_put(v, b);
+	r = sv_inode_dirty(v, i); // its block is dirty already: only marks
 	if (r)
 		return vol_abort(v, r);
 	if (v->free_ino)
@@ -230,11 +230,11 @@ static int inode_free(struct seal_vol *v, struct seal_inode *i)
 {
 	struct node *b;
 	struct d_inode *d;
-	int r = inode_dirty(v, i);
+	int r = sv_inode_dirty(v, i);
 	if (!r && !i->is_inline)
-		r = tree_free_range(v, &i->tree, 0, ~0ul);
+		r = sv_tree_free_range(v, &i->tree, 0, ~0ul);
 	if (!r && ptr_addr(&i->xattr))
-		r = space_free(v, &i->xattr);
+		r = sv_space_free(v, &i->xattr);
 	if (!r)
 		r = itab_get(v, i->ino, NODE_WRITE, &b, &d);
 	if (r)
@@ -242,7 +242,7 @@ static int inode_free(struct seal_vol *v, struct seal_inode *i)
 	*d = (struct d_inode){ .generation = i->generation, .parent = v->free_ino };
 	v->free_ino = i->ino;
 	v->inodes--;
-	node_put(v, b);
+	sv_node_put(v, b);
 	inode_forget(v, i);
 	return 0;
 }
@@ -259,19 +259,19 @@ static int orphan_unstore(struct seal_vol *v, struct seal_inode *i)
 	char name[20];
 	if (!i->orphan_stored)
 		return 0;
-	int r = vol_inode_get(v, ORPHAN_INO, &dir);
+	int r = sv_inode_get(v, ORPHAN_INO, &dir);
 	if (r)
 		return r;
-	r = dir_find(v, dir, name, orphan_name(i->ino, name), &e);
+	r = sv_dir_find(v, dir, name, orphan_name(i->ino, name), &e);
 	if (!r)
-		r = dir_remove(v, dir, e.key);
-	vol_inode_put(v, dir);
+		r = sv_dir_remove(v, dir, e.key);
+	sv_inode_put(v, dir);
 	if (!r)
 		i->orphan_stored = false;
 	return r;
 }
 
-void inode_unlinked(struct seal_vol *v, struct seal_inode *i)
+void sv_inode_unlinked(struct seal_vol *v, struct seal_inode *i)
 {
 	if (list_empty(&i->orphan_link)) {
 		list_add_tail(&v->orphans, &i->orphan_link);
@@ -279,7 +279,7 @@ void inode_unlinked(struct seal_vol *v, struct seal_inode *i)
 	}
 }
 
-void inode_relinked(struct seal_vol *v, struct seal_inode *i)
+void sv_inode_relinked(struct seal_vol *v, struct seal_inode *i)
 {
 	if (list_empty(&i->orphan_link))
 		return;
@@ -290,7 +290,7 @@ void inode_relinked(struct seal_vol *v, struct seal_inode *i)
 		vol_abort(v, r);
 }
 
-int orphans_store(struct seal_vol *v)
+int sv_orphans_store(struct seal_vol *v)
 {
 	struct seal_inode *dir = NULL;
 	int r = 0;
@@ -300,18 +300,18 @@ int orphans_store(struct seal_vol *v)
 		if (i->orphan_stored)
 			continue;
 		if (!dir)
-			r = vol_inode_get(v, ORPHAN_INO, &dir);
+			r = sv_inode_get(v, ORPHAN_INO, &dir);
 		if (!r)
-			r = dir_insert(v, dir, name, orphan_name(i->ino, name), i->ino, T_REG);
+			r = sv_dir_insert(v, dir, name, orphan_name(i->ino, name), i->ino, T_REG);
 		if (!r)
 			i->orphan_stored = true;
 	}
 	if (dir)
-		vol_inode_put(v, dir);
+		sv_inode_put(v, dir);
 	return r;
 }
 
-void vol_inode_put(struct seal_vol *v, struct seal_inode *i)
+void sv_inode_put(struct seal_vol *v, struct seal_inode *i)
 {
 	if (--i->refs)
 		return;
@@ -320,7 +320,7 @@ void vol_inode_put(struct seal_vol *v, struct seal_inode *i)
 		return;
 	i->refs = 1; // keeps it in place while its last traces go
 	list_del(&i->lru);
-	int r = op_begin(v, 16, true);
+	int r = sv_op_begin(v, 16, true);
 	if (!r && !list_empty(&i->orphan_link)) {
 		r = orphan_unstore(v, i);
 		if (r)
@@ -352,37 +352,37 @@ static bool reap_emit(void *ctx, const char *name, u32 len, u64 ino, u32 type, u
 	return true;
 }
 
-int orphans_reap(struct seal_vol *v)
+int sv_orphans_reap(struct seal_vol *v)
 {
 	struct seal_inode *dir, *i;
 	struct reap list;
-	int r = vol_inode_get(v, ORPHAN_INO, &dir);
+	int r = sv_inode_get(v, ORPHAN_INO, &dir);
 	if (r)
 		return r;
 	for (;;) {
 		list.n = 0;
-		r = dir_iterate(v, dir, 0, reap_emit, &list);
+		r = sv_dir_iterate(v, dir, 0, reap_emit, &list);
 		if (r || !list.n)
 			break;
 		for (u32 k = 0; k < list.n && !r; k++) {
-			r = op_begin(v, 32, true);
+			r = sv_op_begin(v, 32, true);
 			if (!r)
-				r = vol_inode_get(v, list.ino[k], &i);
+				r = sv_inode_get(v, list.ino[k], &i);
 			if (!r && i->nlink)
 				r = SEAL_ECORRUPT;
 			if (!r)
-				r = dir_remove(v, dir, list.key[k]);
+				r = sv_dir_remove(v, dir, list.key[k]);
 			if (!r)
 				r = inode_free(v, i);
 		}
 		if (r)
 			break;
 	}
-	vol_inode_put(v, dir);
+	sv_inode_put(v, dir);
 	return r;
 }
 
-void inodes_drop_all(struct seal_vol *v)
+void sv_inodes_drop_all(struct seal_vol *v)
 {
 	for (u32 k = 0; k < NIHASH; k++)
 		while (v->ihash[k])
@@ -394,7 +394,7 @@ void inodes_drop_all(struct seal_vol *v)
 int seal_iget(struct seal_vol *v, u64 ino, struct seal_inode **out)
 {
 	vol_lock(v);
-	int r = ino == ORPHAN_INO ? -ESTALE : vol_inode_get(v, ino, out);
+	int r = ino == ORPHAN_INO ? -ESTALE : sv_inode_get(v, ino, out);
 	vol_unlock(v);
 	return r;
 }
@@ -402,7 +402,7 @@ int seal_iget(struct seal_vol *v, u64 ino, struct seal_inode **out)
 void seal_iput(struct seal_vol *v, struct seal_inode *i)
 {
 	vol_lock(v);
-	vol_inode_put(v, i);
+	sv_inode_put(v, i);
 	vol_unlock(v);
 }
 
@@ -420,15 +420,15 @@ void seal_getattr(struct seal_vol *v, struct seal_inode *i, struct seal_attr *ou
 int seal_setattr(struct seal_vol *v, struct seal_inode *i, u32 which, const struct seal_attr *a)
 {
 	vol_lock(v);
-	int r = op_begin(v, 4, which & SEAL_SET_SIZE);
+	int r = sv_op_begin(v, 4, which & SEAL_SET_SIZE);
 	if (!r)
-		r = inode_dirty(v, i);
+		r = sv_inode_dirty(v, i);
 	if (!r && which & SEAL_SET_SIZE)
-		r = inode_is(i, T_REG) ? file_truncate(v, i, a->size) : inode_is(i, T_DIR) ? -EISDIR : -EINVAL;
+		r = sv_inode_is(i, T_REG) ? sv_file_truncate(v, i, a->size) : sv_inode_is(i, T_DIR) ? -EISDIR : -EINVAL;
 	if (r)
 		goto out;
 	if (which & ~SEAL_SET_ATIME)
-		inode_touch(v, i, which & SEAL_SET_SIZE);
+		sv_inode_touch(v, i, which & SEAL_SET_SIZE);
 	if (which & SEAL_SET_MODE)
 		i->mode = (i->mode & 0170000) | (a->mode & 07777);
 	if (which & SEAL_SET_UID)

@@ -5,7 +5,7 @@
 
 static int name_check(const struct seal_inode *dir, const char *name, u32 len)
 {
-	if (!inode_is(dir, T_DIR))
+	if (!sv_inode_is(dir, T_DIR))
 		return -ENOTDIR;
 	if (!len)
 		return -ENOENT;
@@ -22,8 +22,8 @@ static int change_begin(struct seal_vol *v, struct seal_inode *dir, const char *
 {
 	int r = name_check(dir, name, len);
 	if (!r)
-		r = op_begin(v, 24, privileged);
-	return r ? r : inode_dirty(v, dir);
+		r = sv_op_begin(v, 24, privileged);
+	return r ? r : sv_inode_dirty(v, dir);
 }
 
 int seal_lookup(struct seal_vol *v, struct seal_inode *dir, const char *name, u32 len, struct seal_inode **out)
@@ -33,9 +33,9 @@ int seal_lookup(struct seal_vol *v, struct seal_inode *dir, const char *name, u3
 	vol_lock(v);
 	int r = name_check(dir, name, len);
 	if (!r)
-		r = dir_find(v, dir, name, len, &e);
+		r = sv_dir_find(v, dir, name, len, &e);
 	if (!r)
-		r = vol_inode_get(v, e.ino, out);
+		r = sv_inode_get(v, e.ino, out);
 	vol_unlock(v);
 	return r;
 }
@@ -45,24 +45,24 @@ static int make(struct seal_vol *v, struct seal_inode *dir, u32 mode, u32 uid, u
 {
 	if (!dir->nlink)
 		return -ENOENT; // removed, though still open
-	if (inode_is(&(struct seal_inode){ .mode = mode }, T_DIR) && dir->nlink >= SEAL_LINK_MAX)
+	if (sv_inode_is(&(struct seal_inode){ .mode = mode }, T_DIR) && dir->nlink >= SEAL_LINK_MAX)
 		return -EMLINK;
-	return inode_alloc(v, mode, uid, gid, out);
+	return sv_inode_alloc(v, mode, uid, gid, out);
 }
 
 // Gives a fresh inode its name, or takes it back.
 static int enter(struct seal_vol *v, struct seal_inode *dir, const char *name, u32 len, struct seal_inode *i,
 		 struct seal_inode **out)
 {
-	int r = dir_insert(v, dir, name, len, i->ino, i->mode & 0170000);
+	int r = sv_dir_insert(v, dir, name, len, i->ino, i->mode & 0170000);
 	if (r) {
 		i->nlink = 0;
-		inode_unlinked(v, i);
-		vol_inode_put(v, i);
+		sv_inode_unlinked(v, i);
+		sv_inode_put(v, i);
 		return r;
 	}
-	inode_touch(v, dir, true);
-	if (inode_is(i, T_DIR)) {
+	sv_inode_touch(v, dir, true);
+	if (sv_inode_is(i, T_DIR)) {
 		i->nlink = 2;
 		i->parent = dir->ino;
 		dir->nlink++;
@@ -70,7 +70,7 @@ static int enter(struct seal_vol *v, struct seal_inode *dir, const char *name, u
 	if (out)
 		*out = i;
 	else
-		vol_inode_put(v, i);
+		sv_inode_put(v, i);
 	return 0;
 }
 
@@ -85,7 +85,7 @@ int seal_create(struct seal_vol *v, struct seal_inode *dir, const char *name, u3
 	vol_lock(v);
 	int r = change_begin(v, dir, name, len, false);
 	if (!r) {
-		r = dir_find(v, dir, name, len, &e);
+		r = sv_dir_find(v, dir, name, len, &e);
 		r = r == -ENOENT ? 0 : r ? r : -EEXIST;
 	}
 	if (!r)
@@ -101,12 +101,12 @@ int seal_create(struct seal_vol *v, struct seal_inode *dir, const char *name, u3
 int seal_tmpfile(struct seal_vol *v, u32 mode, u32 uid, u32 gid, struct seal_inode **out)
 {
 	vol_lock(v);
-	int r = op_begin(v, 24, false);
+	int r = sv_op_begin(v, 24, false);
 	if (!r)
-		r = inode_alloc(v, T_REG | (mode & 07777), uid, gid, out);
+		r = sv_inode_alloc(v, T_REG | (mode & 07777), uid, gid, out);
 	if (!r) {
 		(*out)->nlink = 0;
-		inode_unlinked(v, *out);
+		sv_inode_unlinked(v, *out);
 	}
 	vol_unlock(v);
 	return r;
@@ -124,21 +124,21 @@ int seal_symlink(struct seal_vol *v, struct seal_inode *dir, const char *name, u
 	vol_lock(v);
 	int r = change_begin(v, dir, name, len, false);
 	if (!r) {
-		r = dir_find(v, dir, name, len, &e);
+		r = sv_dir_find(v, dir, name, len, &e);
 		r = r == -ENOENT ? 0 : r ? r : -EEXIST;
 	}
 	if (!r)
 		r = make(v, dir, T_LNK | 0777, uid, gid, &i);
 	if (!r) {
 		i->nlink = 0; // nameless while it is filled: a commit in between would not lose it
-		inode_unlinked(v, i);
+		sv_inode_unlinked(v, i);
 		s64 n = data_write(v, i, 0, target, tlen);
 		if (n == tlen) {
 			i->nlink = 1;
-			inode_relinked(v, i);
+			sv_inode_relinked(v, i);
 		} else {
 			r = n < 0 ? (int)n : -ENOSPC;
-			vol_inode_put(v, i);
+			sv_inode_put(v, i);
 		}
 	}
 	if (!r)
@@ -150,7 +150,7 @@ int seal_symlink(struct seal_vol *v, struct seal_inode *dir, const char *name, u
 int seal_readlink(struct seal_vol *v, struct seal_inode *i, char *buf, u32 n)
 {
 	vol_lock(v);
-	int r = inode_is(i, T_LNK) ? (int)data_read(v, i, 0, buf, n) : -EINVAL;
+	int r = sv_inode_is(i, T_LNK) ? (int)data_read(v, i, 0, buf, n) : -EINVAL;
 	vol_unlock(v);
 	return r;
 }
@@ -159,21 +159,21 @@ int seal_link(struct seal_vol *v, struct seal_inode *dir, const char *name, u32 
 {
 	vol_lock(v);
 	int r = change_begin(v, dir, name, len, false);
-	if (!r && inode_is(i, T_DIR))
+	if (!r && sv_inode_is(i, T_DIR))
 		r = -EPERM;
 	if (!r && i->nlink >= SEAL_LINK_MAX)
 		r = -EMLINK;
 	if (!r && !dir->nlink)
 		r = -ENOENT;
 	if (!r)
-		r = inode_dirty(v, i);
+		r = sv_inode_dirty(v, i);
 	if (!r)
-		r = dir_insert(v, dir, name, len, i->ino, i->mode & 0170000);
+		r = sv_dir_insert(v, dir, name, len, i->ino, i->mode & 0170000);
 	if (!r) {
 		i->nlink++;
-		inode_relinked(v, i);
-		inode_touch(v, i, false);
-		inode_touch(v, dir, true);
+		sv_inode_relinked(v, i);
+		sv_inode_touch(v, i, false);
+		sv_inode_touch(v, dir, true);
 	}
 	vol_unlock(v);
 	return r;
@@ -182,9 +182,9 @@ int seal_link(struct seal_vol *v, struct seal_inode *dir, const char *name, u32 
 static void unlinked(struct seal_vol *v, struct seal_inode *i, u32 links)
 {
 	i->nlink -= SEAL_MIN(links, i->nlink);
-	inode_touch(v, i, false);
+	sv_inode_touch(v, i, false);
 	if (!i->nlink)
-		inode_unlinked(v, i);
+		sv_inode_unlinked(v, i);
 }
 
 static int remove_name(struct seal_vol *v, struct seal_inode *dir, const char *name, u32 len, bool is_dir)
@@ -196,29 +196,29 @@ static int remove_name(struct seal_vol *v, struct seal_inode *dir, const char *n
 	if (r == -EEXIST) // "." and ".."
 		r = is_dir ? (len == 1 ? -EINVAL : -ENOTEMPTY) : -EISDIR;
 	if (!r)
-		r = dir_find(v, dir, name, len, &e);
+		r = sv_dir_find(v, dir, name, len, &e);
 	if (!r && is_dir != (e.type == T_DIR))
 		r = is_dir ? -ENOTDIR : -EISDIR;
 	if (!r)
-		r = vol_inode_get(v, e.ino, &i);
+		r = sv_inode_get(v, e.ino, &i);
 	if (!r && is_dir && i->dir_count)
 		r = -ENOTEMPTY;
 	if (!r)
-		r = inode_dirty(v, i);
+		r = sv_inode_dirty(v, i);
 	if (r)
 		goto out;
-	r = dir_remove(v, dir, e.key);
+	r = sv_dir_remove(v, dir, e.key);
 	if (r) {
 		vol_abort(v, r);
 		goto out;
 	}
-	inode_touch(v, dir, true);
+	sv_inode_touch(v, dir, true);
 	unlinked(v, i, is_dir ? 2 : 1);
 	if (is_dir)
 		dir->nlink--;
 out:
 	if (i)
-		vol_inode_put(v, i);
+		sv_inode_put(v, i);
 	vol_unlock(v);
 	return r;
 }
@@ -243,11 +243,11 @@ static int is_below(struct seal_vol *v, struct seal_inode *dir, u64 top)
 			return 1;
 		if (ino == SEAL_ROOT_INO)
 			return 0;
-		int r = vol_inode_get(v, ino, &d);
+		int r = sv_inode_get(v, ino, &d);
 		if (r)
 			return r;
 		ino = d->parent;
-		vol_inode_put(v, d);
+		sv_inode_put(v, d);
 	}
 	return SEAL_ECORRUPT;
 }
@@ -288,7 +288,7 @@ static int rename_check(struct seal_vol *v, struct renaming *n)
 
 static void moved_dir(struct seal_inode *d, struct seal_inode *from, struct seal_inode *to)
 {
-	if (!inode_is(d, T_DIR) || from == to)
+	if (!sv_inode_is(d, T_DIR) || from == to)
 		return;
 	d->parent = to->ino;
 	from->nlink--;
@@ -300,27 +300,27 @@ static int rename_do(struct seal_vol *v, struct renaming *n)
 {
 	int r;
 	if (n->flags & SEAL_RENAME_EXCHANGE) {
-		r = dir_replace(v, n->nd, n->de.key, n->src->ino, n->se.type);
-		if (!r && (r = dir_replace(v, n->od, n->se.key, n->dst->ino, n->de.type)))
+		r = sv_dir_replace(v, n->nd, n->de.key, n->src->ino, n->se.type);
+		if (!r && (r = sv_dir_replace(v, n->od, n->se.key, n->dst->ino, n->de.type)))
 			return vol_abort(v, r);
 		if (r)
 			return r;
 		moved_dir(n->src, n->od, n->nd);
 		moved_dir(n->dst, n->nd, n->od);
-		inode_touch(v, n->dst, false);
+		sv_inode_touch(v, n->dst, false);
 		return 0;
 	}
 	if (n->dst)
-		r = dir_replace(v, n->nd, n->de.key, n->src->ino, n->se.type);
+		r = sv_dir_replace(v, n->nd, n->de.key, n->src->ino, n->se.type);
 	else
-		r = dir_insert(v, n->nd, n->nname, n->nlen, n->src->ino, n->se.type);
-	if (!r && (r = dir_remove(v, n->od, n->se.key)))
+		r = sv_dir_insert(v, n->nd, n->nname, n->nlen, n->src->ino, n->se.type);
+	if (!r && (r = sv_dir_remove(v, n->od, n->se.key)))
 		return vol_abort(v, r);
 	if (r)
 		return r;
 	moved_dir(n->src, n->od, n->nd);
 	if (n->dst) {
-		bool dir = inode_is(n->dst, T_DIR);
+		bool dir = sv_inode_is(n->dst, T_DIR);
 		unlinked(v, n->dst, dir ? 2 : 1);
 		if (dir)
 			n->nd->nlink--;
@@ -341,20 +341,20 @@ int seal_rename(struct seal_vol *v, struct seal_inode *odir, const char *oname, 
 	if (r == -EEXIST)
 		r = -EBUSY; // "." and ".."
 	if (!r)
-		r = op_begin(v, 32, true);
+		r = sv_op_begin(v, 32, true);
 	if (!r)
-		r = inode_dirty(v, odir);
+		r = sv_inode_dirty(v, odir);
 	if (!r)
-		r = inode_dirty(v, ndir);
+		r = sv_inode_dirty(v, ndir);
 	if (!r)
-		r = dir_find(v, odir, oname, olen, &n.se);
+		r = sv_dir_find(v, odir, oname, olen, &n.se);
 	if (!r)
-		r = vol_inode_get(v, n.se.ino, &n.src);
+		r = sv_inode_get(v, n.se.ino, &n.src);
 	if (r)
 		goto out;
-	r = dir_find(v, ndir, nname, nlen, &n.de);
+	r = sv_dir_find(v, ndir, nname, nlen, &n.de);
 	if (!r)
-		r = vol_inode_get(v, n.de.ino, &n.dst);
+		r = sv_inode_get(v, n.de.ino, &n.dst);
 	else if (r == -ENOENT)
 		r = 0;
 	if (r)
@@ -365,21 +365,21 @@ int seal_rename(struct seal_vol *v, struct seal_inode *odir, const char *oname, 
 	}
 	r = rename_check(v, &n);
 	if (!r)
-		r = inode_dirty(v, n.src);
+		r = sv_inode_dirty(v, n.src);
 	if (!r && n.dst)
-		r = inode_dirty(v, n.dst);
+		r = sv_inode_dirty(v, n.dst);
 	if (!r)
 		r = rename_do(v, &n);
 	if (!r) {
-		inode_touch(v, n.src, false);
-		inode_touch(v, odir, true);
-		inode_touch(v, ndir, true);
+		sv_inode_touch(v, n.src, false);
+		sv_inode_touch(v, odir, true);
+		sv_inode_touch(v, ndir, true);
 	}
 out:
 	if (n.dst)
-		vol_inode_put(v, n.dst);
+		sv_inode_put(v, n.dst);
 	if (n.src)
-		vol_inode_put(v, n.src);
+		sv_inode_put(v, n.src);
 	vol_unlock(v);
 	return r;
 }
@@ -387,7 +387,7 @@ out:
 int seal_readdir(struct seal_vol *v, struct seal_inode *dir, u64 cookie, seal_emit emit, void *ctx)
 {
 	vol_lock(v);
-	int r = !inode_is(dir, T_DIR) ? -ENOTDIR : cookie >> 63 ? 0 : dir_iterate(v, dir, cookie, emit, ctx);
+	int r = !sv_inode_is(dir, T_DIR) ? -ENOTDIR : cookie >> 63 ? 0 : sv_dir_iterate(v, dir, cookie, emit, ctx);
 	vol_unlock(v);
 	return r;
 }

@@ -12,7 +12,7 @@ static u32 hash_of(const struct tree *t, u32 level, u64 index)
 	return (u32)(h >> 40) % NHASH;
 }
 
-void tree_init(struct tree *t, u32 cls, struct seal_inode *i)
+void sv_tree_init(struct tree *t, u32 cls, struct seal_inode *i)
 {
 	memset(t, 0, sizeof *t);
 	t->cls = (u8)cls;
@@ -20,9 +20,9 @@ void tree_init(struct tree *t, u32 cls, struct seal_inode *i)
 	list_init(&t->nodes);
 }
 
-u64 tree_limit(u32 height) { return NROOT * (1ul << (7 * height)); }
+u64 sv_tree_limit(u32 height) { return NROOT * (1ul << (7 * height)); }
 
-struct node *node_find(struct seal_vol *v, struct tree *t, u32 level, u64 index)
+struct node *sv_node_find(struct seal_vol *v, struct tree *t, u32 level, u64 index)
 {
 	if (!t->nnodes)
 		return NULL;
@@ -32,7 +32,7 @@ struct node *node_find(struct seal_vol *v, struct tree *t, u32 level, u64 index)
 	return n;
 }
 
-void node_drop(struct seal_vol *v, struct node *n)
+void sv_node_drop(struct seal_vol *v, struct node *n)
 {
 	struct node **p = &v->hash[hash_of(n->tree, n->level, n->index)];
 	while (*p != n)
@@ -49,16 +49,16 @@ void node_drop(struct seal_vol *v, struct node *n)
 	vol_free(v, n, sizeof *n);
 }
 
-void tree_drop(struct seal_vol *v, struct tree *t)
+void sv_tree_drop(struct seal_vol *v, struct tree *t)
 {
 	while (!list_empty(&t->nodes))
-		node_drop(v, LIST_ENTRY(t->nodes.next, struct node, in_tree));
+		sv_node_drop(v, LIST_ENTRY(t->nodes.next, struct node, in_tree));
 }
 
 static int node_make(struct seal_vol *v, struct tree *t, u32 level, u64 index, struct node **out)
 {
 	while (v->nnodes >= v->max_nodes && !list_empty(&v->lru))
-		node_drop(v, LIST_ENTRY(v->lru.next, struct node, lru));
+		sv_node_drop(v, LIST_ENTRY(v->lru.next, struct node, lru));
 	struct node *n = vol_alloc(v, sizeof *n);
 	u8 *data = n ? vol_alloc(v, SEAL_BLOCK) : NULL;
 	if (!data) {
@@ -88,7 +88,7 @@ static void node_pin(struct node *n)
 		list_del(&n->lru);
 }
 
-void node_put(struct seal_vol *v, struct node *n)
+void sv_node_put(struct seal_vol *v, struct node *n)
 {
 	if (n && !--n->pins && !n->dirty)
 		list_add_tail(&v->lru, &n->lru);
@@ -104,13 +104,13 @@ static void node_mark(struct seal_vol *v, struct node *n) // pinned
 	list_add_tail(&v->dirty[n->tree->cls][n->level], &n->lru);
 }
 
-int tree_slot(struct seal_vol *v, struct tree *t, u32 level, u64 index, u32 mode, struct d_ptr **slot, struct node **holder)
+int sv_tree_slot(struct seal_vol *v, struct tree *t, u32 level, u64 index, u32 mode, struct d_ptr **slot, struct node **holder)
 {
 	*slot = NULL;
 	*holder = NULL;
 	if (level >= t->height) {
 		if (mode == NODE_WRITE && t->inode) {
-			int r = inode_dirty(v, t->inode);
+			int r = sv_inode_dirty(v, t->inode);
 			if (r)
 				return r;
 		}
@@ -120,15 +120,15 @@ int tree_slot(struct seal_vol *v, struct tree *t, u32 level, u64 index, u32 mode
 			*slot = &t->root[index];
 		return 0;
 	}
-	int r = node_get(v, t, level + 1, index / FANOUT, mode, holder);
+	int r = sv_node_get(v, t, level + 1, index / FANOUT, mode, holder);
 	if (!r && *holder)
 		*slot = (struct d_ptr *)(*holder)->data + index % FANOUT;
 	return r;
 }
 
-int node_get(struct seal_vol *v, struct tree *t, u32 level, u64 index, u32 mode, struct node **out)
+int sv_node_get(struct seal_vol *v, struct tree *t, u32 level, u64 index, u32 mode, struct node **out)
 {
-	struct node *n = node_find(v, t, level, index), *holder;
+	struct node *n = sv_node_find(v, t, level, index), *holder;
 	struct d_ptr *slot;
 	*out = NULL;
 	if (n && (mode == NODE_READ || n->dirty)) {
@@ -138,7 +138,7 @@ int node_get(struct seal_vol *v, struct tree *t, u32 level, u64 index, u32 mode,
 	}
 	if (n)
 		node_pin(n);
-	int r = tree_slot(v, t, level, index, mode, &slot, &holder);
+	int r = sv_tree_slot(v, t, level, index, mode, &slot, &holder);
 	if (r)
 		goto out;
 	if (!n) {
@@ -149,35 +149,35 @@ int node_get(struct seal_vol *v, struct tree *t, u32 level, u64 index, u32 mode,
 		if (r)
 			goto out;
 		if (addr)
-			r = block_read(v, t, level, index, slot, n->data);
+			r = sv_block_read(v, t, level, index, slot, n->data);
 		else
 			memset(n->data, 0, SEAL_BLOCK);
 		if (r) {
 			n->pins = 0;
-			node_drop(v, n);
+			sv_node_drop(v, n);
 			n = NULL;
 			goto out;
 		}
 		if (!addr && t->inode)
-			inode_count_blocks(t->inode, 1);
+			sv_inode_count_blocks(t->inode, 1);
 	}
 	if (mode == NODE_WRITE)
 		node_mark(v, n);
 	*out = n;
 	n = NULL;
 out:
-	node_put(v, holder);
-	node_put(v, n);
+	sv_node_put(v, holder);
+	sv_node_put(v, n);
 	return r;
 }
 
-int tree_grow(struct seal_vol *v, struct tree *t, u64 index)
+int sv_tree_grow(struct seal_vol *v, struct tree *t, u64 index)
 {
-	while (index >= tree_limit(t->height)) {
+	while (index >= sv_tree_limit(t->height)) {
 		if (t->height >= MAX_HEIGHT)
 			return -EFBIG;
 		if (t->inode) {
-			int r = inode_dirty(v, t->inode);
+			int r = sv_inode_dirty(v, t->inode);
 			if (r)
 				return r;
 		}
@@ -197,9 +197,9 @@ int tree_grow(struct seal_vol *v, struct tree *t, u64 index)
 		memset(t->root, 0, sizeof t->root);
 		t->height++;
 		if (t->inode)
-			inode_count_blocks(t->inode, 1);
+			sv_inode_count_blocks(t->inode, 1);
 		node_mark(v, n);
-		node_put(v, n);
+		sv_node_put(v, n);
 	}
 	return 0;
 }
@@ -223,7 +223,7 @@ static int free_children(struct freeing *f, struct node *n, bool *left)
 		int r = free_slot(f, n->level - 1u, n->index * FANOUT + k, s);
 		if (r)
 			return r;
-		*left = *left || ptr_addr(s) || node_find(f->v, f->t, n->level - 1u, n->index * FANOUT + k);
+		*left = *left || ptr_addr(s) || sv_node_find(f->v, f->t, n->level - 1u, n->index * FANOUT + k);
 	}
 	return 0;
 }
@@ -233,41 +233,41 @@ static int free_slot(struct freeing *f, u32 level, u64 index, struct d_ptr *slot
 {
 	struct seal_vol *v = f->v;
 	u64 first = index << (7 * level), n = 1ul << (7 * level);
-	struct node *c = node_find(v, f->t, level, index);
+	struct node *c = sv_node_find(v, f->t, level, index);
 	if (first >= f->to || first + n <= f->from || (!ptr_addr(slot) && !c))
 		return 0;
 	bool left = false;
 	if (level) {
 		bool whole = first >= f->from && first + n <= f->to;
-		int r = node_get(v, f->t, level, index, whole ? NODE_READ : NODE_WRITE, &c);
+		int r = sv_node_get(v, f->t, level, index, whole ? NODE_READ : NODE_WRITE, &c);
 		if (r)
 			return r;
 		r = free_children(f, c, &left);
-		node_put(v, c);
+		sv_node_put(v, c);
 		if (r)
 			return r;
 	}
 	if (left)
 		return 0;
-	c = node_find(v, f->t, level, index);
+	c = sv_node_find(v, f->t, level, index);
 	if (ptr_addr(slot)) {
-		int r = space_free(v, slot);
+		int r = sv_space_free(v, slot);
 		if (r)
 			return r;
 		memset(slot, 0, sizeof *slot);
 	}
 	if (c)
-		node_drop(v, c);
+		sv_node_drop(v, c);
 	if (f->t->inode)
-		inode_count_blocks(f->t->inode, -1);
+		sv_inode_count_blocks(f->t->inode, -1);
 	return 0;
 }
 
-int tree_free_range(struct seal_vol *v, struct tree *t, u64 from, u64 to)
+int sv_tree_free_range(struct seal_vol *v, struct tree *t, u64 from, u64 to)
 {
 	struct freeing f = { v, t, from, to };
 	if (t->inode) {
-		int r = inode_dirty(v, t->inode);
+		int r = sv_inode_dirty(v, t->inode);
 		if (r)
 			return r;
 	}
@@ -276,7 +276,7 @@ int tree_free_range(struct seal_vol *v, struct tree *t, u64 from, u64 to)
 		int r = free_slot(&f, t->height, k, &t->root[k]);
 		if (r)
 			return r;
-		any = any || ptr_addr(&t->root[k]) || node_find(v, t, t->height, k);
+		any = any || ptr_addr(&t->root[k]) || sv_node_find(v, t, t->height, k);
 	}
 	if (!any)
 		t->height = 0;
@@ -297,8 +297,8 @@ static int batch_place(struct seal_vol *v, u32 n, u32 *placed)
 			*placed = ++k;
 			continue;
 		}
-		r = tree_slot(v, c->tree, c->level, c->index, NODE_READ, &slot, &holder);
-		node_put(v, holder);
+		r = sv_tree_slot(v, c->tree, c->level, c->index, NODE_READ, &slot, &holder);
+		sv_node_put(v, holder);
 		if (r || !slot)
 			return r ? r : SEAL_ECORRUPT;
 		if (ptr_uncommitted(v, slot)) {
@@ -307,7 +307,7 @@ static int batch_place(struct seal_vol *v, u32 n, u32 *placed)
 			continue;
 		}
 		u64 addr, got;
-		r = space_alloc(v, 1, &addr, &got);
+		r = sv_space_alloc(v, 1, &addr, &got);
 		if (r)
 			return r;
 		ptr_set(&v->ptrs[k], addr, 0, NO_SESSION); // the session tells a new address from a kept one
@@ -321,17 +321,17 @@ static int batch_store(struct seal_vol *v, u32 n)
 	for (u32 k = 0; k < n; k++) {
 		struct node *c = v->batch[k], *holder;
 		struct d_ptr *slot;
-		int r = tree_slot(v, c->tree, c->level, c->index, NODE_READ, &slot, &holder);
-		node_put(v, holder);
+		int r = sv_tree_slot(v, c->tree, c->level, c->index, NODE_READ, &slot, &holder);
+		sv_node_put(v, holder);
 		if (r || !slot)
 			return vol_abort(v, r ? r : SEAL_ECORRUPT);
 		if (c->tree->cls != CLASS_BMAP) { // the bitmap's old blocks were freed when the new ones were given
 			if (ptr_uncommitted(v, slot))
-				session_ref(v, slot->session, -1);
-			else if (ptr_addr(slot) && (r = space_free(v, slot)))
+				sv_session_ref(v, slot->session, -1);
+			else if (ptr_addr(slot) && (r = sv_space_free(v, slot)))
 				return vol_abort(v, r);
 		}
-		session_ref(v, v->cur, 1);
+		sv_session_ref(v, v->cur, 1);
 		*slot = v->ptrs[k];
 		c->dirty = false;
 		v->ndirty--;
@@ -358,15 +358,15 @@ static int level_writeback(struct seal_vol *v, u32 cls, u32 level)
 		for (u32 k = 0; k < placed; k++)
 			fresh[k] = v->ptrs[k].session == NO_SESSION;
 		if (!r)
-			r = block_write(v, cls, level, v->ptrs, in, n);
+			r = sv_block_write(v, cls, level, v->ptrs, in, n);
 		if (r) {
 			if (cls == CLASS_BMAP)
 				return vol_abort(v, r);
 			for (u32 k = 0; k < placed; k++)
-				if (fresh[k] && space_release(v, ptr_addr(&v->ptrs[k]), 1))
+				if (fresh[k] && sv_space_release(v, ptr_addr(&v->ptrs[k]), 1))
 					return vol_abort(v, r);
 			if (r == -ENOSPC && !v->host_full) {
-				space_host_full(v);
+				sv_space_host_full(v);
 				continue;
 			}
 			return r;
@@ -378,7 +378,7 @@ static int level_writeback(struct seal_vol *v, u32 cls, u32 level)
 	return 0;
 }
 
-int nodes_writeback(struct seal_vol *v, u32 cls)
+int sv_nodes_writeback(struct seal_vol *v, u32 cls)
 {
 	int r = 0;
 	if (cls == CLASS_FILE)
@@ -388,18 +388,18 @@ int nodes_writeback(struct seal_vol *v, u32 cls)
 	return r;
 }
 
-int cache_shrink(struct seal_vol *v)
+int sv_cache_shrink(struct seal_vol *v)
 {
 	if (v->ndirty > v->max_nodes / 2) {
-		int r = nodes_writeback(v, CLASS_FILE);
+		int r = sv_nodes_writeback(v, CLASS_FILE);
 		if (!r)
-			r = inodes_writeback(v);
+			r = sv_inodes_writeback(v);
 		if (!r)
-			r = nodes_writeback(v, CLASS_ITAB);
+			r = sv_nodes_writeback(v, CLASS_ITAB);
 		if (r)
 			return r;
 	}
 	while (v->nnodes > v->max_nodes && !list_empty(&v->lru))
-		node_drop(v, LIST_ENTRY(v->lru.next, struct node, lru));
+		sv_node_drop(v, LIST_ENTRY(v->lru.next, struct node, lru));
 	return 0;
 }

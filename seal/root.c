@@ -11,7 +11,7 @@ void root_keys(struct seal_vol *v, const u8 key[SEAL_KEY_BYTES], const u8 id[SEA
 	seal_hkdf_extract(id, SEAL_ID_BYTES, key, SEAL_KEY_BYTES, v->prk);
 	seal_hkdf_expand(v->prk, "coffer key check", NULL, 0, v->key_check, sizeof v->key_check);
 	seal_hkdf_expand(v->prk, "coffer directory hash", NULL, 0, v->dir_key, sizeof v->dir_key);
-	session_forget_keys(v);
+	sv_session_forget_keys(v);
 }
 
 // A key used once: for a slot (read), or a block of the session table. The caller passes keyslot 0's place.
@@ -75,7 +75,7 @@ int slot_write(struct seal_vol *v, u64 generation, bool clean)
 	for (u32 k = 0; k < v->ntables; k++)
 		s->table[k] = v->tables[k].ptr;
 	slot_nonce(s, nonce);
-	const struct gcm_key *key = session_key(v, v->cur);
+	const struct gcm_key *key = sv_session_key(v, v->cur);
 	memcpy(v->buf, s, SLOT_PLAIN);
 	fpu_begin(v);
 	gcm_encrypt(key, v->gcm, v->buf + SLOT_PLAIN, (u8 *)s + SLOT_PLAIN, length - SLOT_PLAIN, nonce, s,
@@ -204,7 +204,7 @@ out:
 
 static int tree_load(struct tree *t, u32 cls, const struct d_tree *d)
 {
-	tree_init(t, cls, NULL);
+	sv_tree_init(t, cls, NULL);
 	if (d->height > MAX_HEIGHT)
 		return SEAL_ECORRUPT;
 	t->height = (u8)d->height;

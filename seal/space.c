@@ -6,7 +6,7 @@
 
 #define WORDS (BITS_PER_BLOCK / 64)
 
-u64 space_available(const struct seal_vol *v)
+u64 sv_space_available(const struct seal_vol *v)
 {
 	u64 gone = v->used + v->pending_count;
 	u64 top = v->host_full ? v->hiwater : v->max_blocks;
@@ -54,11 +54,11 @@ static void bits_set(u64 *bits, u64 at, u64 n)
 static int space_take(struct seal_vol *v, u64 leaf, u64 bit, u64 n)
 {
 	struct node *b;
-	int r = node_get(v, &v->bmap, 0, leaf, NODE_WRITE, &b);
+	int r = sv_node_get(v, &v->bmap, 0, leaf, NODE_WRITE, &b);
 	if (r)
 		return r;
 	bits_set((u64 *)b->data, bit, n);
-	node_put(v, b);
+	sv_node_put(v, b);
 	v->used += n;
 	u64 top = leaf * BITS_PER_BLOCK + bit + n;
 	v->hiwater = SEAL_MAX(v->hiwater, top);
@@ -73,12 +73,12 @@ static int space_search(struct seal_vol *v, u64 from, u64 to, u64 want, u64 *add
 		u64 leaf = a / BITS_PER_BLOCK, base = leaf * BITS_PER_BLOCK;
 		u64 last = SEAL_MIN(base + BITS_PER_BLOCK, to), at, n;
 		struct node *b;
-		int r = node_get(v, &v->bmap, 0, leaf, NODE_READ, &b);
+		int r = sv_node_get(v, &v->bmap, 0, leaf, NODE_READ, &b);
 		if (r)
 			return r;
 		n = leaf_scan(b ? (u64 *)b->data : NULL, leaf < v->npending_leaves ? v->pending[leaf] : NULL, a - base,
 			      last - base, want, &at);
-		node_put(v, b);
+		sv_node_put(v, b);
 		if (n) {
 			r = space_take(v, leaf, at, n);
 			if (r)
@@ -92,7 +92,7 @@ static int space_search(struct seal_vol *v, u64 from, u64 to, u64 want, u64 *add
 	return -ENOSPC;
 }
 
-int space_alloc(struct seal_vol *v, u64 want, u64 *addr, u64 *got)
+int sv_space_alloc(struct seal_vol *v, u64 want, u64 *addr, u64 *got)
 {
 	u64 holes = v->hiwater - SEAL_MIN(v->hiwater, v->used + v->pending_count);
 	int r = -ENOSPC;
@@ -140,7 +140,7 @@ static int space_clear(struct seal_vol *v, u64 addr, bool pending)
 {
 	struct node *b;
 	u64 leaf = addr / BITS_PER_BLOCK, bit = addr % BITS_PER_BLOCK, m = 1ul << (bit % 64);
-	int r = node_get(v, &v->bmap, 0, leaf, NODE_WRITE, &b);
+	int r = sv_node_get(v, &v->bmap, 0, leaf, NODE_WRITE, &b);
 	if (r)
 		return r;
 	u64 *w = (u64 *)b->data + bit / 64;
@@ -152,34 +152,34 @@ static int space_clear(struct seal_vol *v, u64 addr, bool pending)
 		*w &= ~m;
 		v->used--;
 	}
-	node_put(v, b);
+	sv_node_put(v, b);
 	return r;
 }
 
-int space_free(struct seal_vol *v, const struct d_ptr *p)
+int sv_space_free(struct seal_vol *v, const struct d_ptr *p)
 {
 	int r = vol_check_ptr(v, p);
 	if (r)
 		return vol_fault(v, r, SEAL_FAULT_POINTER, &v->bmap, 0, 0, ptr_addr(p));
 	r = space_clear(v, ptr_addr(p), !ptr_uncommitted(v, p));
 	if (!r)
-		session_ref(v, p->session, -1);
+		sv_session_ref(v, p->session, -1);
 	return r;
 }
 
-int space_free_addr(struct seal_vol *v, u64 addr)
+int sv_space_free_addr(struct seal_vol *v, u64 addr)
 {
 	return space_clear(v, addr, true);
 }
 
-void space_host_full(struct seal_vol *v)
+void sv_space_host_full(struct seal_vol *v)
 {
 	v->host_full = true;
 	v->hiwater = SEAL_MAX(v->end, FIRST_BLOCK);
 	v->cursor = FIRST_BLOCK;
 }
 
-int space_release(struct seal_vol *v, u64 addr, u64 n)
+int sv_space_release(struct seal_vol *v, u64 addr, u64 n)
 {
 	int r = 0;
 	for (u64 k = 0; k < n && !r; k++)
@@ -187,7 +187,7 @@ int space_release(struct seal_vol *v, u64 addr, u64 n)
 	return r;
 }
 
-void space_committed(struct seal_vol *v)
+void sv_space_committed(struct seal_vol *v)
 {
 	for (u64 k = 0; k < v->npending_leaves; k++) {
 		vol_free(v, v->pending[k], SEAL_BLOCK);
@@ -221,7 +221,7 @@ static int ballast(struct seal_vol *v, u64 blocks)
 		if (r) {
 			r = vol_io_error(v, r, v->end, true);
 			if (r == -ENOSPC)
-				space_host_full(v);
+				sv_space_host_full(v);
 			return r;
 		}
 		v->end += n;
@@ -231,13 +231,13 @@ static int ballast(struct seal_vol *v, u64 blocks)
 	return 0;
 }
 
-int op_begin(struct seal_vol *v, u64 blocks, bool privileged)
+int sv_op_begin(struct seal_vol *v, u64 blocks, bool privileged)
 {
 	if (v->read_only)
 		return -EROFS;
 	if (v->failed)
 		return v->failed;
-	int r = session_begin(v);
+	int r = sv_session_begin(v);
 	if (r)
 		return r;
 	for (int again = 0;; again++) {
@@ -249,7 +249,7 @@ int op_begin(struct seal_vol *v, u64 blocks, bool privileged)
 		r = ballast(v, blocks);
 		if (r && r != -ENOSPC)
 			return r;
-		if (space_available(v) >= need && (!r || privileged))
+		if (sv_space_available(v) >= need && (!r || privileged))
 			break;
 		if (again || !v->changed)
 			return -ENOSPC;
@@ -257,7 +257,7 @@ int op_begin(struct seal_vol *v, u64 blocks, bool privileged)
 		if (r)
 			return r;
 	}
-	r = cache_shrink(v);
+	r = sv_cache_shrink(v);
 	if (r)
 		return r;
 	vol_changed(v);

@@ -173,15 +173,15 @@ static inline void fpu_end(struct seal_vol *v)
 // Records (and logs) what does not match; returns `err`.
 int vol_fault(struct seal_vol *v, int err, int kind, const struct tree *t, u32 level, u64 index, u64 block);
 int vol_check_ptr(struct seal_vol *v, const struct d_ptr *p); // range of address and session; 0 or SEAL_ECORRUPT
-int block_read(struct seal_vol *v, const struct tree *t, u32 level, u64 index, const struct d_ptr *p, void *out);
+int sv_block_read(struct seal_vol *v, const struct tree *t, u32 level, u64 index, const struct d_ptr *p, void *out);
 // n blocks of level 0 with adjacent addresses (n <= IO_BLOCKS), block k into out[k].
-int block_read_run(struct seal_vol *v, const struct tree *t, u64 index, const struct d_ptr *p, u32 n, void *const *out);
+int sv_block_read_run(struct seal_vol *v, const struct tree *t, u64 index, const struct d_ptr *p, u32 n, void *const *out);
 // Encrypts in[k] for the address already in p[k] and completes p[k]; writes runs of adjacent addresses. n <= IO_BLOCKS.
-int block_write(struct seal_vol *v, u32 cls, u32 level, struct d_ptr *p, const void *const *in, u32 n);
-int session_begin(struct seal_vol *v); // makes sure that there is a current session
-void session_ref(struct seal_vol *v, u32 session, s64 d);
-const struct gcm_key *session_key(struct seal_vol *v, u32 session);
-void session_forget_keys(struct seal_vol *v);
+int sv_block_write(struct seal_vol *v, u32 cls, u32 level, struct d_ptr *p, const void *const *in, u32 n);
+int sv_session_begin(struct seal_vol *v); // makes sure that there is a current session
+void sv_session_ref(struct seal_vol *v, u32 session, s64 d);
+const struct gcm_key *sv_session_key(struct seal_vol *v, u32 session);
+void sv_session_forget_keys(struct seal_vol *v);
 int vol_io_error(struct seal_vol *v, int err, u64 block, bool writing);
 static inline bool ptr_uncommitted(const struct seal_vol *v, const struct d_ptr *p)
 {
@@ -189,50 +189,50 @@ static inline bool ptr_uncommitted(const struct seal_vol *v, const struct d_ptr 
 }
 
 // --- space.c: allocation
-int space_alloc(struct seal_vol *v, u64 want, u64 *addr, u64 *got); // a run of at least one block
-int space_free(struct seal_vol *v, const struct d_ptr *p);	     // the block behind p is no longer referred to
-int space_release(struct seal_vol *v, u64 addr, u64 n);	     // allocated but never referred to
-int space_free_addr(struct seal_vol *v, u64 addr);		     // a committed block outside the trees (session table)
-void space_host_full(struct seal_vol *v);	// a write found the host's disk full, and its blocks were released
-u64 space_available(const struct seal_vol *v);
-void space_committed(struct seal_vol *v);
+int sv_space_alloc(struct seal_vol *v, u64 want, u64 *addr, u64 *got); // a run of at least one block
+int sv_space_free(struct seal_vol *v, const struct d_ptr *p);	     // the block behind p is no longer referred to
+int sv_space_release(struct seal_vol *v, u64 addr, u64 n);	     // allocated but never referred to
+int sv_space_free_addr(struct seal_vol *v, u64 addr);		     // a committed block outside the trees (session table)
+void sv_space_host_full(struct seal_vol *v);	// a write found the host's disk full, and its blocks were released
+u64 sv_space_available(const struct seal_vol *v);
+void sv_space_committed(struct seal_vol *v);
 // Before a change: refuses on read-only or failed volumes; makes sure that `blocks` new blocks and the commit after
 // them will find room (committing first if that frees some). privileged: may use the part kept for deleting.
-int op_begin(struct seal_vol *v, u64 blocks, bool privileged);
+int sv_op_begin(struct seal_vol *v, u64 blocks, bool privileged);
 void vol_changed(struct seal_vol *v);
 
 // --- node.c: the cache
 #define NODE_READ 0u
 #define NODE_WRITE 1u	// the node and its ancestors become dirty; missing ones are made
 // The node at (level, index), pinned; *out NULL: a hole (NODE_READ only).
-int node_get(struct seal_vol *v, struct tree *t, u32 level, u64 index, u32 mode, struct node **out);
-void node_put(struct seal_vol *v, struct node *n);
-struct node *node_find(struct seal_vol *v, struct tree *t, u32 level, u64 index); // cached or NULL; not pinned
-void node_drop(struct seal_vol *v, struct node *n);	// forget, dirty or not
-void tree_drop(struct seal_vol *v, struct tree *t);	// forget all of a tree's nodes
-void tree_init(struct tree *t, u32 cls, struct seal_inode *i);
-u64 tree_limit(u32 height);				// blocks a tree of that height can hold
-int tree_grow(struct seal_vol *v, struct tree *t, u64 index);	// make `index` addressable
+int sv_node_get(struct seal_vol *v, struct tree *t, u32 level, u64 index, u32 mode, struct node **out);
+void sv_node_put(struct seal_vol *v, struct node *n);
+struct node *sv_node_find(struct seal_vol *v, struct tree *t, u32 level, u64 index); // cached or NULL; not pinned
+void sv_node_drop(struct seal_vol *v, struct node *n);	// forget, dirty or not
+void sv_tree_drop(struct seal_vol *v, struct tree *t);	// forget all of a tree's nodes
+void sv_tree_init(struct tree *t, u32 cls, struct seal_inode *i);
+u64 sv_tree_limit(u32 height);				// blocks a tree of that height can hold
+int sv_tree_grow(struct seal_vol *v, struct tree *t, u64 index);	// make `index` addressable
 // The slot that holds the pointer to (level, index): its holder is pinned in *holder (NULL: the root). Slot NULL: hole.
-int tree_slot(struct seal_vol *v, struct tree *t, u32 level, u64 index, u32 mode, struct d_ptr **slot, struct node **holder);
+int sv_tree_slot(struct seal_vol *v, struct tree *t, u32 level, u64 index, u32 mode, struct d_ptr **slot, struct node **holder);
 // Frees the blocks from..to-1 of the contents; pointer blocks that become empty too.
-int tree_free_range(struct seal_vol *v, struct tree *t, u64 from, u64 to);
-int nodes_writeback(struct seal_vol *v, u32 cls);	// all dirty nodes of a class, bottom up
-int cache_shrink(struct seal_vol *v);			// at a safe point: write out and drop when over the limit
+int sv_tree_free_range(struct seal_vol *v, struct tree *t, u64 from, u64 to);
+int sv_nodes_writeback(struct seal_vol *v, u32 cls);	// all dirty nodes of a class, bottom up
+int sv_cache_shrink(struct seal_vol *v);			// at a safe point: write out and drop when over the limit
 
 // --- inode.c
-int vol_inode_get(struct seal_vol *v, u64 ino, struct seal_inode **out);
-void vol_inode_put(struct seal_vol *v, struct seal_inode *i);
-int inode_dirty(struct seal_vol *v, struct seal_inode *i); // makes its place in the inode table writable
-int inode_alloc(struct seal_vol *v, u32 mode, u32 uid, u32 gid, struct seal_inode **out);
-int inodes_writeback(struct seal_vol *v);
-void inode_count_blocks(struct seal_inode *i, s64 d);
-void inode_unlinked(struct seal_vol *v, struct seal_inode *i); // nlink became 0 while a reference is held
-void inode_relinked(struct seal_vol *v, struct seal_inode *i);
-int orphans_store(struct seal_vol *v);		// at commit: nameless open files go to the hidden directory
-int orphans_reap(struct seal_vol *v);		// at mount
-void inodes_drop_all(struct seal_vol *v);
-static inline bool inode_is(const struct seal_inode *i, u32 type) { return (i->mode & 0170000) == type; }
+int sv_inode_get(struct seal_vol *v, u64 ino, struct seal_inode **out);
+void sv_inode_put(struct seal_vol *v, struct seal_inode *i);
+int sv_inode_dirty(struct seal_vol *v, struct seal_inode *i); // makes its place in the inode table writable
+int sv_inode_alloc(struct seal_vol *v, u32 mode, u32 uid, u32 gid, struct seal_inode **out);
+int sv_inodes_writeback(struct seal_vol *v);
+void sv_inode_count_blocks(struct seal_inode *i, s64 d);
+void sv_inode_unlinked(struct seal_vol *v, struct seal_inode *i); // nlink became 0 while a reference is held
+void sv_inode_relinked(struct seal_vol *v, struct seal_inode *i);
+int sv_orphans_store(struct seal_vol *v);		// at commit: nameless open files go to the hidden directory
+int sv_orphans_reap(struct seal_vol *v);		// at mount
+void sv_inodes_drop_all(struct seal_vol *v);
+static inline bool sv_inode_is(const struct seal_inode *i, u32 type) { return (i->mode & 0170000) == type; }
 #define T_FIFO 0010000u
 #define T_CHR 0020000u
 #define T_DIR 0040000u
@@ -240,7 +240,7 @@ static inline bool inode_is(const struct seal_inode *i, u32 type) { return (i->m
 #define T_REG 0100000u
 #define T_LNK 0120000u
 #define T_SOCK 0140000u
-static inline void inode_touch(struct seal_vol *v, struct seal_inode *i, bool contents)
+static inline void sv_inode_touch(struct seal_vol *v, struct seal_inode *i, bool contents)
 {
 	i->ctime = (s64)v->env.now_ns(v->env.ctx);
 	if (contents)
@@ -252,14 +252,14 @@ struct dirent {
 	u64 key, ino;
 	u32 type;
 };
-int dir_find(struct seal_vol *v, struct seal_inode *d, const char *name, u32 len, struct dirent *out);
-int dir_insert(struct seal_vol *v, struct seal_inode *d, const char *name, u32 len, u64 ino, u32 type);
-int dir_remove(struct seal_vol *v, struct seal_inode *d, u64 key);
-int dir_replace(struct seal_vol *v, struct seal_inode *d, u64 key, u64 ino, u32 type);
-int dir_iterate(struct seal_vol *v, struct seal_inode *d, u64 cookie, seal_emit emit, void *ctx);
+int sv_dir_find(struct seal_vol *v, struct seal_inode *d, const char *name, u32 len, struct dirent *out);
+int sv_dir_insert(struct seal_vol *v, struct seal_inode *d, const char *name, u32 len, u64 ino, u32 type);
+int sv_dir_remove(struct seal_vol *v, struct seal_inode *d, u64 key);
+int sv_dir_replace(struct seal_vol *v, struct seal_inode *d, u64 key, u64 ino, u32 type);
+int sv_dir_iterate(struct seal_vol *v, struct seal_inode *d, u64 cookie, seal_emit emit, void *ctx);
 
 // --- file.c
-int file_truncate(struct seal_vol *v, struct seal_inode *i, u64 size);
+int sv_file_truncate(struct seal_vol *v, struct seal_inode *i, u64 size);
 s64 data_read(struct seal_vol *v, struct seal_inode *i, u64 off, void *buf, size_t n);
 s64 data_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *buf, size_t n);
 

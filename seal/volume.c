@@ -23,8 +23,8 @@ static int vol_new(const struct seal_io *io, const struct seal_env *env, struct 
 	for (u32 c = 0; c < NCLASS; c++)
 		for (u32 l = 0; l < NLEVEL; l++)
 			list_init(&v->dirty[c][l]);
-	tree_init(&v->itab, CLASS_ITAB, NULL);
-	tree_init(&v->bmap, CLASS_BMAP, NULL);
+	sv_tree_init(&v->itab, CLASS_ITAB, NULL);
+	sv_tree_init(&v->bmap, CLASS_BMAP, NULL);
 	v->keys = vol_alloc(v, NKEYS * sizeof *v->keys);
 	v->gcm = vol_alloc(v, SEAL_BLOCK);
 	v->hash = vol_alloc(v, NHASH * sizeof *v->hash);
@@ -44,16 +44,16 @@ static int vol_new(const struct seal_io *io, const struct seal_env *env, struct 
 static void vol_destroy(struct seal_vol *v)
 {
 	if (v->ihash)
-		inodes_drop_all(v);
-	tree_drop(v, &v->itab);
-	tree_drop(v, &v->bmap);
-	space_committed(v);
+		sv_inodes_drop_all(v);
+	sv_tree_drop(v, &v->itab);
+	sv_tree_drop(v, &v->bmap);
+	sv_space_committed(v);
 	vol_free(v, v->pending, v->npending_leaves * sizeof *v->pending);
 	if (v->sessions)
 		explicit_bzero(v->sessions, v->cap_sessions * sizeof *v->sessions);
 	vol_free(v, v->sessions, v->cap_sessions * sizeof *v->sessions);
 	vol_free(v, v->tables, v->cap_tables * sizeof *v->tables);
-	session_forget_keys(v);
+	sv_session_forget_keys(v);
 	vol_free(v, v->keys, NKEYS * sizeof *v->keys);
 	if (v->gcm)
 		explicit_bzero(v->gcm, SEAL_BLOCK);
@@ -75,13 +75,13 @@ static void set_reserve(struct seal_vol *v)
 static int make_dir(struct seal_vol *v, u32 mode, u64 want)
 {
 	struct seal_inode *i;
-	int r = inode_alloc(v, T_DIR | mode, 0, 0, &i);
+	int r = sv_inode_alloc(v, T_DIR | mode, 0, 0, &i);
 	if (r)
 		return r;
 	i->nlink = 2;
 	i->parent = SEAL_ROOT_INO;
 	r = i->ino == want ? 0 : SEAL_ECORRUPT;
-	vol_inode_put(v, i);
+	sv_inode_put(v, i);
 	return r;
 }
 
@@ -108,15 +108,15 @@ int seal_format(const struct seal_io *io, const struct seal_env *env, const u8 k
 	v->hiwater = v->used = v->end = FIRST_BLOCK;
 	v->next_ino = SEAL_ROOT_INO;
 	set_reserve(v);
-	r = session_begin(v);
+	r = sv_session_begin(v);
 	if (!r)
-		r = tree_grow(v, &v->bmap, (blocks - 1) / BITS_PER_BLOCK);
+		r = sv_tree_grow(v, &v->bmap, (blocks - 1) / BITS_PER_BLOCK);
 	if (!r)
-		r = node_get(v, &v->bmap, 0, 0, NODE_WRITE, &b);
+		r = sv_node_get(v, &v->bmap, 0, 0, NODE_WRITE, &b);
 	if (r)
 		goto out;
 	*(u64 *)b->data |= (1ul << FIRST_BLOCK) - 1;
-	node_put(v, b);
+	sv_node_put(v, b);
 	r = make_dir(v, 0755, SEAL_ROOT_INO);
 	if (!r)
 		r = make_dir(v, 0700, ORPHAN_INO);
@@ -226,12 +226,12 @@ int seal_mount(const struct seal_io *io, const struct seal_env *env, const u8 ke
 	if (r)
 		goto out;
 	set_reserve(v);
-	r = vol_inode_get(v, SEAL_ROOT_INO, &v->root);
-	if (!r && !inode_is(v->root, T_DIR))
+	r = sv_inode_get(v, SEAL_ROOT_INO, &v->root);
+	if (!r && !sv_inode_is(v->root, T_DIR))
 		r = vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, &v->itab, 0, 0, 0);
 	v->read_only = flags & SEAL_RDONLY;
 	if (!r && !v->read_only)
-		r = orphans_reap(v);
+		r = sv_orphans_reap(v);
 out:
 	if (v && a) {
 		explicit_bzero(a, slot_bytes);
@@ -254,7 +254,7 @@ out:
 int seal_unmount(struct seal_vol *v)
 {
 	vol_lock(v);
-	vol_inode_put(v, v->root);
+	sv_inode_put(v, v->root);
 	int r = v->failed ? v->failed : vol_commit(v, true);
 	vol_unlock(v);
 	vol_destroy(v);

@@ -28,7 +28,7 @@ static struct d_xattr *entry_find(const u8 *data, const char *name, u32 len, u32
 
 static int xattr_node(struct seal_vol *v, struct seal_inode *i, u32 mode, struct node **n)
 {
-	return node_get(v, &i->tree, LEVEL_XATTR, 0, mode, n);
+	return sv_node_get(v, &i->tree, LEVEL_XATTR, 0, mode, n);
 }
 
 s64 seal_getxattr(struct seal_vol *v, struct seal_inode *i, const char *name, u32 len, void *buf, size_t n)
@@ -42,7 +42,7 @@ s64 seal_getxattr(struct seal_vol *v, struct seal_inode *i, const char *name, u3
 		r = !x ? -ENODATA : n && n < x->vlen ? -ERANGE : x->vlen;
 		if (r > 0 && n)
 			memcpy(buf, x->bytes + x->len, x->vlen);
-		node_put(v, b);
+		sv_node_put(v, b);
 	}
 	vol_unlock(v);
 	return r;
@@ -63,7 +63,7 @@ s64 seal_listxattr(struct seal_vol *v, struct seal_inode *i, char *buf, size_t n
 			buf[sum + x->len] = 0;
 		}
 	}
-	node_put(v, b);
+	sv_node_put(v, b);
 	vol_unlock(v);
 	return r ? r : (s64)sum;
 }
@@ -77,7 +77,7 @@ static int xattr_set(struct seal_vol *v, struct seal_inode *i, const char *name,
 		return -ERANGE;
 	if (n > SEAL_BLOCK)
 		return -E2BIG;
-	int r = op_begin(v, 12, !val);
+	int r = sv_op_begin(v, 12, !val);
 	if (!r)
 		r = xattr_node(v, i, NODE_READ, &b);
 	if (r)
@@ -90,9 +90,9 @@ static int xattr_set(struct seal_vol *v, struct seal_inode *i, const char *name,
 		r = -EEXIST;
 	else if (val && end - old + entry_size(len, (u32)n) > SEAL_BLOCK)
 		r = -ENOSPC;
-	node_put(v, b);
+	sv_node_put(v, b);
 	if (!r)
-		r = inode_dirty(v, i);
+		r = sv_inode_dirty(v, i);
 	if (!r)
 		r = xattr_node(v, i, NODE_WRITE, &b);
 	if (r)
@@ -112,8 +112,8 @@ static int xattr_set(struct seal_vol *v, struct seal_inode *i, const char *name,
 		if (n)
 			memcpy(x->bytes + len, val, n);
 	}
-	node_put(v, b);
-	inode_touch(v, i, false);
+	sv_node_put(v, b);
+	sv_inode_touch(v, i, false);
 	return 0;
 }
 
