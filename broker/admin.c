@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+// The owner's requests, behind the admin token: keys, policies, log, status. Each change is a record of the decision log.
+// Runs in connection threads; takes no lock of its own.
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/api.h"
+#include "broker/kbs.h"
+#include "lib/file.h"
+#include "lib/log.h"
+
+#define MAX_NOTE 200
+
+// Answers a store's failure. True when there was none.
+static bool fine(int err, const struct fault *f, struct http_response *r)
+{
+	if (!err)
+		return true;
+	int status = err == -ENOENT ? 404 : err == -EEXIST ? 409 : err == -EFBIG ? 413 : 500;
+	if (status == 500)
+		log_warning("broker: %s", f->text);
+	broker_problem(r, status, err == -ENOENT ? "NotFound" : err == -EEXIST ? "Exists" : err == -EFBIG ? "TooLarge" :
+		       "Internal", f->text, NULL);
+	return false;
+}
+
+// Written before the change, so that no change goes unrecorded.
+static bool record(struct broker *b, const char *event, const char *resource, const char *measurement,
+		   struct http_response *r)
+{
+	struct fault f = {""};
+	json_t *o = json_pack("{s:s, s:s}", "event", event, "resource", resource);
+	if (measurement)
+		json_object_set_new(o, "measurement", json_string(measurement));
+	return fine(store_log(b->store, o, &f), &f, r);
+}
+
+static void done(struct http_response *r)
+{
+	broker_reply(r, 200, json_pack("{s:b}", "ok", 1));
+}
+
+void admin_put(struct broker *b, const char *resource, const struct http_request *q, struct http_response *r)
+{
+	struct fault f = {""};
+	bool replace = !strcmp(q->head->query, "replace=true");
+	if (q->body_len == 0)
+		broker_problem(r, 400, "BadRequest", "the secret is empty", NULL);
+	else if (record(b, replace ? "replace-key" : "put-key", resource, NULL, r) &&
+		 fine(store_put_secret(b->store, resource, q->body, q->body_len, replace, &f), &f, r))
+		done(r);
+}
+
+void admin_delete(struct broker *b, const char *resource, struct http_response *r)
+{
+	struct fault f = {""};
+	if (record(b, "delete-key", resource, NULL, r) && fine(store_delete_secret(b->store, resource, &f), &f, r))
+		done(r);
+}
+
+static void read_key(struct broker *b, const char *resource, struct http_response *r)
+{
+	struct fault f = {""};
+	void *secret = NULL;
+	size_t len;
+	if (!kbs_resource_valid(resource)) {
+		broker_problem(r, 404, "NotFound", "a resource is named repository/type/tag", NULL);
+		return;
+	}
+	if (!record(b, "owner-reads-key", resource, NULL, r) || !fine(store_get_secret(b->store, resource, &secret, &len, &f),
+								       &f, r))
+		return;
+	r->status = 200;
+	r->content_type = "application/octet-stream";
+	r->body = secret;
+	r->body_len = len;
+}
+
+static bool measurement_valid(const char *m)
+{
+	size_t n = strspn(m, "0123456789abcdef");
+	return n == ATTEST_MEASUREMENT_HEX - 1 && !m[n];
+}
+
+static bool note_valid(const char *note)
+{
+	size_t n = strlen(note);
+	for (size_t i = 0; i < n; i++) {
+		if ((unsigned char)note[i] < ' ' || note[i] == 0x7f)
+			return false;
+	}
+	return n <= MAX_NOTE;
+}
+
+static void change_policy(struct broker *b, const struct http_request *q, struct http_response *r)
+{
+	struct fault f = {""};
+	json_error_t e;
+	json_t *o = json_loadb(q->body, q->body_len, JSON_REJECT_DUPLICATES, &e);
+	const char *action = json_string_value(json_object_get(o, "action"));
+	const char *resource = json_string_value(json_object_get(o, "resource"));
+	const char *measurement = json_string_value(json_object_get(o, "measurement"));
+	const char *note = json_string_value(json_object_get(o, "note"));
+	bool allow = action && !strcmp(action, "allow");
+	if (!action || (!allow && strcmp(action, "deny")))
+		broker_problem(r, 400, "BadRequest", "action must be \"allow\" or \"deny\"", NULL);
+	else if (!resource || !kbs_resource_valid(resource))
+		broker_problem(r, 400, "BadRequest", "resource must be repository/type/tag", NULL);
+	else if (measurement ? !measurement_valid(measurement) : allow)
+		broker_problem(r, 400, "BadRequest", "measurement must be 96 lower-case hex digits", NULL);
+	else if (note && !note_valid(note))
+		broker_problem(r, 400, "BadRequest", "note must be one line of at most 200 bytes", NULL);
+	else if (record(b, action, resource, measurement, r) &&
+		 fine(allow ? store_allow(b->store, resource, measurement, note ? note : "", &f)
+			    : store_deny(b->store, resource, measurement, &f), &f, r))
+		done(r);
+	json_decref(o);
+}
+
+static void list_policies(struct broker *b, struct http_response *r)
+{
+	struct fault f = {""};
+	json_t *list = NULL;
+	if (fine(store_policies(b->store, &list, &f), &f, r))
+		broker_reply(r, 200, json_pack("{s:o}", "policies", list));
+}
+
+static void list_decisions(struct broker *b, const struct http_request *q, struct http_response *r)
+{
+	struct fault f = {""};
+	json_t *list = NULL;
+	long long after = 0;
+	if (!strncmp(q->head->query, "after=", 6))
+		after = strtoll(q->head->query + 6, NULL, 10);
+	if (fine(store_decisions(b->store, after, &list, &f), &f, r))
+		broker_reply(r, 200, json_pack("{s:o}", "decisions", list));
+}
+
+static void status(struct broker *b, struct http_response *r)
+{
+	struct fault f = {""};
+	long long resources = 0, policies = 0, decisions = 0;
+	bool intact = false;
+	char head[65];
+	if (fine(store_counts(b->store, &resources, &policies, &f), &f, r) &&
+	    fine(store_check_log(b->store, &intact, &decisions, head, &f), &f, r))
+		broker_reply(r, 200, json_pack("{s:s, s:I, s:I, s:I, s:I, s:s, s:b, s:b}", "version", KBS_VERSION, "resources",
+					       (json_int_t)resources, "policies", (json_int_t)policies, "sessions",
+					       (json_int_t)session_count(b->sessions), "decisions", (json_int_t)decisions,
+					       "log_head", head, "log_intact", intact, "simulated_accepted",
+					       b->simulated_root != NULL));
+}
+
+void admin_handle(struct broker *b, const char *path, const struct http_request *q, struct http_response *r)
+{
+	bool get = !strcmp(q->head->method, "GET");
+	if (!strcmp(path, "policy") && get)
+		list_policies(b, r);
+	else if (!strcmp(path, "policy") && !strcmp(q->head->method, "POST"))
+		change_policy(b, q, r);
+	else if (!strcmp(path, "decisions") && get)
+		list_decisions(b, q, r);
+	else if (!strcmp(path, "status") && get)
+		status(b, r);
+	else if (!strncmp(path, "key/", 4) && get)
+		read_key(b, path + 4, r);
+	else
+		broker_problem(r, 404, "NotFound", "there is nothing here", NULL);
+}

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+// The broker's HTTP interface: the KBS protocol for enclaves; the way in to admin.c for the owner. Runs in connection
+// threads; takes no lock of its own.
+#include "broker/api.h"
+
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "attest/binding.h"
+#include "attest/policy.h"
+#include "broker/ear.h"
+#include "broker/kbs.h"
+#include "lib/file.h"
+#include "lib/jwe.h"
+#include "lib/log.h"
+
+#define SESSION_COOKIE "kbs-session-id"
+#define RESOURCE_PREFIX "/kbs/v0/resource/"
+#define ADMIN_PREFIX "/coffer/v0/"
+
+void broker_reply(struct http_response *r, int status, json_t *o)
+{
+	r->status = status;
+	r->body = o ? json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+	r->body_len = r->body ? strlen(r->body) : 0;
+	if (!r->body)
+		r->status = 500;
+	json_decref(o);
+}
+
+void broker_problem(struct http_response *r, int status, const char *name, const char *detail, json_t *refusals)
+{
+	char type[96];
+	snprintf(type, sizeof type, "urn:coffer:kbs:error:%s", name);
+	json_t *text = json_string(detail);
+	json_t *o = json_pack("{s:s, s:s, s:i, s:o}", "type", type, "title", name, "status", status, "detail",
+			      text ? text : json_string("(the reason is not valid text)"));
+	if (refusals)
+		json_object_set_new(o, "refusals", refusals);
+	broker_reply(r, status, o);
+}
+
+static void server_fault(struct http_response *r, const struct fault *f)
+{
+	log_warning("broker: %s", f->text);
+	broker_problem(r, 500, "Internal", "the broker could not do this; its own log says why", NULL);
+}
+
+// "measurement: expected X, found Y; ..."
+static void refusal_text(const struct attest_result *result, char *out, size_t size)
+{
+	size_t n = 0;
+	out[0] = '\0';
+	for (unsigned int i = 0; i < result->count && n < size; i++) {
+		const struct attest_check *c = &result->checks[i];
+		if (c->outcome == ATTEST_FAILED)
+			n += (size_t)snprintf(out + n, size - n, "%s%s: expected %s, found %s", n ? "; " : "", c->id, c->expected,
+					      c->found);
+	}
+}
+
+static json_t *decision(const char *event, const struct attest_result *result, const char *resource)
+{
+	json_t *tee = json_object_get(result->claims, "tee"), *m = json_object_get(result->claims, "measurement");
+	json_t *o = json_pack("{s:s, s:s, s:o}", "event", event, "outcome", attest_passed(result) ? "accepted" : "refused",
+			      "refusals", attest_failures_json(result));
+	if (tee)
+		json_object_set(o, "tee", tee);
+	if (m)
+		json_object_set(o, "measurement", m);
+	if (resource)
+		json_object_set_new(o, "resource", json_string(resource));
+	return o;
+}
+
+// Logs the decision; a refusal is answered here. 0 when the request may go on: nothing is granted that is not logged.
+static int decide(struct broker *b, const char *event, const struct attest_result *result, const char *resource,
+		  struct http_response *r)
+{
+	struct fault f = {""};
+	int err = store_log(b->store, decision(event, result, resource), &f);
+	if (err) {
+		server_fault(r, &f);
+		return err;
+	}
+	if (attest_passed(result))
+		return 0;
+	char text[4096];
+	refusal_text(result, text, sizeof text);
+	log_warning("broker: refused (%s%s%s): %.1500s", event, resource ? " " : "", resource ? resource : "", text);
+	broker_problem(r, 403, "PolicyDeny", text, attest_failures_json(result));
+	return -EACCES;
+}
+
+static void auth(struct broker *b, const struct http_request *q, struct http_response *r)
+{
+	struct fault f = {""};
+	char id[SESSION_ID_TEXT], nonce[SESSION_NONCE_TEXT];
+	int err = kbs_parse_auth(q->body, q->body_len, &f);
+	if (err) {
+		broker_problem(r, 400, err == -EPROTONOSUPPORT ? "NotSupported" : "BadRequest", f.text, NULL);
+		return;
+	}
+	if (session_begin(b->sessions, id, nonce)) {
+		broker_problem(r, 503, "Internal", "no session can be started", NULL);
+		return;
+	}
+	snprintf(r->set_cookie, sizeof r->set_cookie, SESSION_COOKIE "=%s; Path=/kbs; Max-Age=%d; Secure; HttpOnly; "
+		 "SameSite=Strict", id, SESSION_SECONDS);
+	broker_reply(r, 200, json_pack("{s:s, s:{s:s}}", "nonce", nonce, "extra-params", "selected-hash-algorithm",
+				       "sha384"));
+}
+
+static bool session_id(const struct http_request *q, struct http_response *r, char id[SESSION_ID_TEXT])
+{
+	if (http_cookie(q->head->cookie, SESSION_COOKIE, id, SESSION_ID_TEXT))
+		return true;
+	broker_problem(r, 401, "SessionMissing", "no session: begin with POST /kbs/v0/auth and send its cookie back", NULL);
+	return false;
+}
+
+static void check_nonce(const struct kbs_attest *a, const char *nonce, struct attest_result *result)
+{
+	if (!a->nonce[0])
+		return;
+	struct attest_check *c = attest_check_add(result, "nonce", !strcmp(a->nonce, nonce));
+	attest_expected(c, "%s", nonce);
+	attest_found(c, "%s", a->nonce);
+}
+
+static void verify(struct broker *b, const struct kbs_attest *a, const char *nonce, struct attest_result *result)
+{
+	uint8_t report_data[SNP_REPORT_DATA_BYTES];
+	const struct attest_policy policy = {.insecure_accept_simulated = b->simulated_root != NULL};
+	check_nonce(a, nonce, result);
+	if (attest_report_data(nonce, a->tee_pubkey, a->additional, report_data)) {
+		struct attest_check *c = attest_check_add(result, "report-data", false);
+		attest_expected(c, "a tee-pubkey of plain text members");
+		attest_found(c, "something else");
+		return;
+	}
+	struct snp_input in = {
+		.report = a->report,
+		.report_len = a->report_len,
+		.chain = &a->chain,
+		.report_data = report_data,
+		.simulated_roots = &b->simulated_root,
+		.simulated_root_count = b->simulated_root != NULL,
+		.now = time(NULL),
+	};
+	snp_verify(&in, result);
+	attest_appraise_platform(&policy, result);
+}
+
+static void attest(struct broker *b, const struct http_request *q, struct http_response *r)
+{
+	struct fault f = {""};
+	char id[SESSION_ID_TEXT], nonce[SESSION_NONCE_TEXT], *token = NULL;
+	struct kbs_attest a;
+	struct attest_result result;
+	if (!session_id(q, r, id))
+		return;
+	// The nonce is spent here, before anything is looked at: each one gets one try.
+	int err = session_take_nonce(b->sessions, id, nonce);
+	if (err) {
+		broker_problem(r, 401, err == -EALREADY ? "NonceUsed" : "SessionUnknown",
+			       err == -EALREADY ? "this session's nonce was used already: each nonce serves one attestation"
+						: "the session is unknown or has expired: begin anew with POST /kbs/v0/auth", NULL);
+		return;
+	}
+	if (kbs_parse_attest(q->body, q->body_len, &a, &f)) {
+		broker_problem(r, 400, "BadRequest", f.text, NULL);
+		return;
+	}
+	if (attest_result_init(&result)) {
+		kbs_attest_free(&a);
+		broker_problem(r, 503, "Internal", "out of memory", NULL);
+		return;
+	}
+	verify(b, &a, nonce, &result);
+	if (decide(b, "attest", &result, NULL, r))
+		goto out;
+	token = ear_token(b->token_key, &result, a.tee_pubkey, time(NULL));
+	err = token ? session_attested(b->sessions, id, result.claims, a.key) : -ENOMEM;
+	if (err) {
+		broker_problem(r, 503, "Internal", "the session ended meanwhile or memory is short", NULL);
+		goto out;
+	}
+	a.key = NULL;	// the session's now
+	broker_reply(r, 200, json_pack("{s:s}", "token", token));
+out:
+	free(token);
+	attest_result_free(&result);
+	kbs_attest_free(&a);
+}
+
+// What the measurement's policy says about this resource; the platform was appraised when the session attested, but
+// the policy there may have become stricter since, so both are looked at.
+static int appraise(struct broker *b, const char *resource, json_t *claims, struct http_response *r)
+{
+	struct fault f = {""};
+	struct attest_result result = {.claims = claims};
+	char(*list)[ATTEST_MEASUREMENT_HEX];
+	struct attest_policy policy = {.insecure_accept_simulated = b->simulated_root != NULL};
+	int err = store_allowed(b->store, resource, &list, &policy.measurement_count, &f);
+	if (err) {
+		server_fault(r, &f);
+		return err;
+	}
+	policy.measurements = (const char (*)[ATTEST_MEASUREMENT_HEX])list;
+	attest_appraise_platform(&policy, &result);
+	attest_appraise_measurement(&policy, &result);
+	free(list);
+	return decide(b, "resource", &result, resource, r);
+}
+
+static void get_resource(struct broker *b, const char *resource, const struct http_request *q, struct http_response *r)
+{
+	struct fault f = {""};
+	char id[SESSION_ID_TEXT];
+	json_t *claims = NULL, *jwe = NULL;
+	EVP_PKEY *key = NULL;
+	void *secret = NULL;
+	size_t len = 0;
+	if (!session_id(q, r, id))
+		return;
+	int err = session_get(b->sessions, id, &claims, &key);
+	if (err) {
+		broker_problem(r, 401, err == -EACCES ? "NotAttested" : "SessionUnknown",
+			       err == -EACCES ? "this session has not attested: POST /kbs/v0/attest first"
+					      : "the session is unknown or has expired: begin anew with POST /kbs/v0/auth", NULL);
+		return;
+	}
+	if (appraise(b, resource, claims, r))
+		goto out;
+	err = store_get_secret(b->store, resource, &secret, &len, &f);
+	if (err == -ENOENT) {
+		broker_problem(r, 404, "ResourceNotFound", f.text, NULL);
+		goto out;
+	}
+	if (err || jwe_encrypt(key, secret, len, &jwe, &f)) {
+		server_fault(r, &f);
+		goto out;
+	}
+	broker_reply(r, 200, jwe);
+out:
+	free_wiped(secret, len);
+	json_decref(claims);
+	EVP_PKEY_free(key);
+}
+
+static bool is_admin(const struct broker *b, const struct http_request *q, struct http_response *r)
+{
+	const char *a = q->head->authorization;
+	if (!strncmp(a, "Bearer ", 7) && strlen(a + 7) == BROKER_TOKEN_TEXT - 1 &&
+	    !CRYPTO_memcmp(a + 7, b->admin_token, BROKER_TOKEN_TEXT - 1))
+		return true;
+	broker_problem(r, 401, "TokenRefused", "this needs the admin token (Authorization: Bearer ...)", NULL);
+	return false;
+}
+
+static void resource(struct broker *b, const char *name, const struct http_request *q, struct http_response *r)
+{
+	const char *method = q->head->method;
+	if (!kbs_resource_valid(name))
+		broker_problem(r, 404, "ResourceNotFound", "a resource is named repository/type/tag", NULL);
+	else if (!strcmp(method, "GET"))
+		get_resource(b, name, q, r);
+	else if (strcmp(method, "POST") && strcmp(method, "DELETE"))
+		broker_problem(r, 405, "MethodNotAllowed", "GET, or with the admin token POST and DELETE", NULL);
+	else if (is_admin(b, q, r)) {
+		if (!strcmp(method, "POST"))
+			admin_put(b, name, q, r);
+		else
+			admin_delete(b, name, r);
+	}
+}
+
+void broker_handle(void *ctx, const struct http_request *q, struct http_response *r)
+{
+	struct broker *b = ctx;
+	const char *path = q->head->path;
+	bool post = !strcmp(q->head->method, "POST");
+	if (!strcmp(path, "/kbs/v0/auth") && post)
+		auth(b, q, r);
+	else if (!strcmp(path, "/kbs/v0/attest") && post)
+		attest(b, q, r);
+	else if (!strncmp(path, RESOURCE_PREFIX, sizeof RESOURCE_PREFIX - 1))
+		resource(b, path + sizeof RESOURCE_PREFIX - 1, q, r);
+	else if (!strcmp(path, "/healthz"))
+		broker_reply(r, 200, json_pack("{s:s}", "status", "ok"));
+	else if (!strncmp(path, ADMIN_PREFIX, sizeof ADMIN_PREFIX - 1)) {
+		if (is_admin(b, q, r))
+			admin_handle(b, path + sizeof ADMIN_PREFIX - 1, q, r);
+	} else
+		broker_problem(r, 404, "NotFound", "there is nothing here", NULL);
+}

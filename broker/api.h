@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside broker/: what the HTTP handlers work on. Filled once at the start, then read-only; store and sessions have
+// their own locks.
+#ifndef COFFER_BROKER_API_H
+#define COFFER_BROKER_API_H
+
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+
+#include "broker/session.h"
+#include "broker/store.h"
+#include "lib/http_server.h"
+
+#define BROKER_TOKEN_TEXT 65	// 64 hex digits and the terminator
+
+struct broker {
+	struct store *store;
+	struct session_table *sessions;
+	char admin_token[BROKER_TOKEN_TEXT];
+	EVP_PKEY *token_key;		// signs EAR tokens
+	X509 *simulated_root;		// `insecure_accept_simulated`; NULL: refused
+};
+
+// Serves one request (struct broker *ctx).
+void broker_handle(void *ctx, const struct http_request *request, struct http_response *response);
+
+// Inside the handlers: an error as problem JSON (RFC 9457); `refusals` is taken over, may be NULL.
+void broker_problem(struct http_response *r, int status, const char *name, const char *detail, json_t *refusals);
+// `o` as the body; taken over.
+void broker_reply(struct http_response *r, int status, json_t *o);
+
+// admin.c: /coffer/v0/... and writing resources. The token has been checked.
+void admin_put(struct broker *b, const char *resource, const struct http_request *q, struct http_response *r);
+void admin_delete(struct broker *b, const char *resource, struct http_response *r);
+void admin_handle(struct broker *b, const char *path, const struct http_request *q, struct http_response *r);
+
+#endif

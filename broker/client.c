@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+// See client.h.
+#include "broker/client.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/broker.h"
+#include "lib/encode.h"
+#include "lib/file.h"
+#include "lib/http.h"
+#include "lib/http_client.h"
+
+#define TIMEOUT_MS 10000
+
+struct broker_client {
+	struct http_client *http;
+	char url[600];
+	char headers[128];	// the bearer token
+};
+
+static int read_text(const char *dir, const char *name, const char *given, bool private, char **text, size_t *len,
+		     struct fault *f)
+{
+	char path[PATH_MAX];
+	if (!given && snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path)
+		return fault_set(f, -ENAMETOOLONG, "the broker's folder has too long a name");
+	int err = private ? file_read_private(given ? given : path, 64 << 10, text, len, f)
+			  : file_read(given ? given : path, 64 << 10, text, len, f);
+	return err;
+}
+
+static int read_url(struct broker_client *c, const char *dir, const char *given, struct fault *f)
+{
+	char *text = NULL;
+	size_t len;
+	if (!given) {
+		struct fault why;
+		int err = read_text(dir, "address", NULL, false, &text, &len, &why);
+		if (err)
+			return fault_set(f, err, "no broker has been started on this machine (%s); start one with `coffer broker "
+					 "serve`, or name one by its URL", why.text);
+		text[strcspn(text, "\r\n")] = '\0';
+		given = text;
+	}
+	int err = strlen(given) < sizeof c->url ? 0 : fault_set(f, -EINVAL, "the broker's URL is too long");
+	if (!err)
+		strcpy(c->url, given);
+	free(text);
+	return err;
+}
+
+static int read_token(struct broker_client *c, const char *dir, const char *given, struct fault *f)
+{
+	char *token;
+	size_t len;
+	int err = read_text(dir, "admin.token", given, true, &token, &len, f);
+	if (err)
+		return err;
+	token[strcspn(token, "\r\n")] = '\0';
+	if (strlen(token) > 100 || strspn(token, "0123456789abcdefABCDEF") != strlen(token))
+		err = fault_set(f, -EINVAL, "the admin token is not hexadecimal");
+	else
+		snprintf(c->headers, sizeof c->headers, "Authorization: Bearer %s\r\n", token);
+	free_wiped(token, len);
+	return err;
+}
+
+int broker_client_open(struct broker_client **out, const struct broker_client_options *o, struct fault *f)
+{
+	char dir[PATH_MAX] = "", *ca = NULL;
+	size_t len;
+	struct http_url parts;
+	struct broker_client *c = calloc(1, sizeof *c);
+	if (!c)
+		return fault_set(f, -ENOMEM, "out of memory");
+	int err = 0;
+	if (o->dir && strlen(o->dir) < sizeof dir)
+		strcpy(dir, o->dir);
+	else if (!o->dir && (!o->url || !o->ca_file || !o->token_file))
+		err = broker_default_dir(dir, sizeof dir) ? fault_set(f, -ENOENT, "where is the broker? Set HOME or "
+								      "COFFER_BROKER_DIR, or name its URL") : 0;
+	if (!err)
+		err = read_url(c, dir, o->url, f);
+	if (!err)
+		err = read_text(dir, "cert.pem", o->ca_file, false, &ca, &len, f);
+	if (!err)
+		err = read_token(c, dir, o->token_file, f);
+	if (!err && http_parse_url(&parts, c->url))
+		err = fault_set(f, -EINVAL, "'%.200s' is not a URL of the form https://host:port", c->url);
+	if (!err) {
+		// The owner chose the URL, so that the certificate may also be recognised by the name in it.
+		struct http_client_options h = {.url = c->url, .ca_pem = ca, .name = parts.host,
+						.resolve = http_resolve_system, .timeout_ms = TIMEOUT_MS};
+		signal(SIGPIPE, SIG_IGN);
+		err = http_client_open(&c->http, &h, f);
+	}
+	free(ca);
+	if (err)
+		broker_client_close(c);
+	else
+		*out = c;
+	return err;
+}
+
+void broker_client_close(struct broker_client *c)
+{
+	if (!c)
+		return;
+	http_client_close(c->http);
+	free_wiped(c, sizeof *c);
+}
+
+const char *broker_client_url(const struct broker_client *c)
+{
+	return c->url;
+}
+
+void broker_volume_resource(char out[48], const uint8_t id[BROKER_VOLUME_ID_BYTES])
+{
+	strcpy(out, "default/volume/");
+	hex_encode(out + strlen(out), id, BROKER_VOLUME_ID_BYTES);
+}
+
+// The broker's own words for a refusal, cut to one line.
+static int refused(const struct http_reply *reply, struct fault *f)
+{
+	json_t *o = json_loadb(reply->body, reply->body_len, 0, NULL);
+	const char *detail = json_string_value(json_object_get(o, "detail"));
+	int err = reply->status == 401 || reply->status == 403 ? -EACCES : reply->status == 404 ? -ENOENT :
+		  reply->status == 409 ? -EEXIST : reply->status == 400 || reply->status == 413 ? -EINVAL : -EPROTO;
+	fault_set(f, err, "the broker answers (%d): %s", reply->status, detail ? detail : "no reason given");
+	for (char *p = f ? f->text : ""; *p; p++) {
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = '?';
+	}
+	json_decref(o);
+	return err;
+}
+
+// A request whose answer is JSON; *out (may be NULL) gets it.
+static int call(struct broker_client *c, const char *method, const char *path, const void *body, size_t len, json_t **out,
+		struct fault *f)
+{
+	struct http_reply reply;
+	int err = http_client_request(c->http, method, path, c->headers, body, len, &reply, f);
+	if (err)
+		return err;
+	if (reply.status != 200) {
+		err = refused(&reply, f);
+	} else if (out) {
+		*out = json_loadb(reply.body, reply.body_len, JSON_REJECT_DUPLICATES, NULL);
+		if (!json_is_object(*out)) {
+			json_decref(*out);
+			err = fault_set(f, -EPROTO, "the broker's answer is not a JSON object");
+		}
+	}
+	http_reply_free(&reply);
+	return err;
+}
+
+int broker_client_put_volume_key(struct broker_client *c, const uint8_t id[BROKER_VOLUME_ID_BYTES],
+				 const uint8_t key[BROKER_VOLUME_KEY_BYTES], bool replace, struct fault *f)
+{
+	char resource[48], path[96];
+	broker_volume_resource(resource, id);
+	snprintf(path, sizeof path, "/kbs/v0/resource/%s%s", resource, replace ? "?replace=true" : "");
+	return call(c, "POST", path, key, BROKER_VOLUME_KEY_BYTES, NULL, f);
+}
+
+int broker_client_get_volume_key(struct broker_client *c, const uint8_t id[BROKER_VOLUME_ID_BYTES],
+				 uint8_t key[BROKER_VOLUME_KEY_BYTES], struct fault *f)
+{
+	char resource[48], path[96];
+	struct http_reply reply;
+	broker_volume_resource(resource, id);
+	snprintf(path, sizeof path, "/coffer/v0/key/%s", resource);
+	int err = http_client_request(c->http, "GET", path, c->headers, NULL, 0, &reply, f);
+	if (err)
+		return err;
+	if (reply.status != 200)
+		err = refused(&reply, f);
+	else if (reply.body_len != BROKER_VOLUME_KEY_BYTES)
+		err = fault_set(f, -EPROTO, "the broker's key for this volume does not have %d bytes", BROKER_VOLUME_KEY_BYTES);
+	else
+		memcpy(key, reply.body, BROKER_VOLUME_KEY_BYTES);
+	http_reply_free(&reply);
+	return err;
+}
+
+int broker_client_delete_volume_key(struct broker_client *c, const uint8_t id[BROKER_VOLUME_ID_BYTES], struct fault *f)
+{
+	char resource[48], path[96];
+	broker_volume_resource(resource, id);
+	snprintf(path, sizeof path, "/kbs/v0/resource/%s", resource);
+	return call(c, "DELETE", path, NULL, 0, NULL, f);
+}
+
+static int policy(struct broker_client *c, const char *action, const char *resource, const char *measurement,
+		  const char *note, struct fault *f)
+{
+	json_t *o = json_pack("{s:s, s:s}", "action", action, "resource", resource);
+	if (o && measurement)
+		json_object_set_new(o, "measurement", json_string(measurement));
+	if (o && note)
+		json_object_set_new(o, "note", json_string(note));
+	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+	json_decref(o);
+	if (!text)
+		return fault_set(f, -EINVAL, "the resource, measurement or note is not valid text");
+	int err = call(c, "POST", "/coffer/v0/policy", text, strlen(text), NULL, f);
+	free(text);
+	return err;
+}
+
+int broker_client_policy_allow(struct broker_client *c, const char *resource, const char *measurement,
+			       const char *note, struct fault *f)
+{
+	return policy(c, "allow", resource, measurement, note, f);
+}
+
+int broker_client_policy_deny(struct broker_client *c, const char *resource, const char *measurement, struct fault *f)
+{
+	return policy(c, "deny", resource, measurement, NULL, f);
+}
+
+int broker_client_policy_list(struct broker_client *c, json_t **out, struct fault *f)
+{
+	return call(c, "GET", "/coffer/v0/policy", NULL, 0, out, f);
+}
+
+int broker_client_status(struct broker_client *c, json_t **out, struct fault *f)
+{
+	return call(c, "GET", "/coffer/v0/status", NULL, 0, out, f);
+}
+
+int broker_client_decisions(struct broker_client *c, long long after, json_t **out, struct fault *f)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/coffer/v0/decisions?after=%lld", after);
+	return call(c, "GET", path, NULL, 0, out, f);
+}

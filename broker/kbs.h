@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// The KBS protocol's messages, read strictly from untrusted bytes. Pure; fuzz_kbs_request drives it.
+#ifndef COFFER_BROKER_KBS_H
+#define COFFER_BROKER_KBS_H
+
+#include <openssl/evp.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "attest/snp.h"
+#include "lib/fault.h"
+
+#define KBS_VERSION "0.4.0"
+#define KBS_MAX_RESOURCE 200
+
+// Body of POST /kbs/v0/auth: a version this broker speaks and a TEE that it can verify. -EINVAL, -EPROTONOSUPPORT.
+int kbs_parse_auth(const char *body, size_t len, struct fault *f);
+
+struct kbs_attest {
+	char nonce[64];			// as the client repeats it; "" when it does not
+	json_t *tee_pubkey;		// as sent: what report data covers
+	EVP_PKEY *key;			// the same, checked
+	char *additional;		// additional evidence, "" for none
+	uint8_t report[SNP_REPORT_BYTES];
+	size_t report_len;
+	struct snp_chain chain;
+};
+
+// Body of POST /kbs/v0/attest. -EINVAL with a message that names the field; *a needs kbs_attest_free only after 0.
+int kbs_parse_attest(const char *body, size_t len, struct kbs_attest *a, struct fault *f);
+void kbs_attest_free(struct kbs_attest *a);
+
+// "repository/type/tag": three parts of letters, digits and . _ -
+bool kbs_resource_valid(const char *resource);
+
+#endif

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// `coffer broker serve`: starts the server, waits for a signal, stops it. See broker.h.
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "broker/broker.h"
+#include "broker/state.h"
+#include "lib/file.h"
+#include "lib/log.h"
+
+static const char usage[] =
+	"usage: %s [--dir DIR] [--listen ADDRESS:PORT] [--config FILE]\n"
+	"                    [--insecure-accept-simulated ROOT.pem]\n"
+	"\n"
+	"Runs the attestation and key broker: it gives a sealed volume's key to an enclave that proves to be one that\n"
+	"`coffer policy allow` names. Stop it with Ctrl-C or SIGTERM.\n"
+	"\n"
+	"  --dir DIR              its files (default: $COFFER_BROKER_DIR, or ~/.local/share/coffer/broker)\n"
+	"  --listen ADDRESS:PORT  default " BROKER_DEFAULT_LISTEN "; port 0 takes any free one\n"
+	"  --config FILE          default: broker.yaml in DIR (keys: listen, insecure_accept_simulated)\n"
+	"  --insecure-accept-simulated ROOT.pem\n"
+	"                         also accept evidence of simulated hardware under this root; proves nothing\n";
+
+// Only one broker works on a folder at a time. The descriptor holds the lock; -errno.
+static int lock_dir(const char *dir, struct fault *f)
+{
+	char path[PATH_MAX + 16];
+	snprintf(path, sizeof path, "%s/serving.lock", dir);
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return fault_errno(f, errno, "cannot open %s", path);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		close(fd);
+		return fault_set(f, -EBUSY, "another broker is serving from %s", dir);
+	}
+	return fd;
+}
+
+static int check_log(struct broker *b, struct fault *f)
+{
+	bool intact;
+	long long count;
+	char head[65];
+	int err = store_check_log(b->store, &intact, &count, head, f);
+	if (!err && !intact)
+		log_alarm("broker: THE DECISION LOG WAS CHANGED: its hash chain does not match");
+	return err;
+}
+
+// The URL that clients on this machine use; they find it in the file `address`.
+static int announce(const struct broker_settings *s, const char *address, unsigned int port, struct fault *f)
+{
+	char path[PATH_MAX + 16], url[128];
+	const char *host = !strcmp(address, "0.0.0.0") ? "127.0.0.1" : !strcmp(address, "::") ? "::1" : address;
+	bool v6 = strchr(host, ':') != NULL;
+	int n = snprintf(url, sizeof url, "https://%s%s%s:%u\n", v6 ? "[" : "", host, v6 ? "]" : "", port);
+	snprintf(path, sizeof path, "%s/address", s->dir);
+	int err = file_write(path, url, (size_t)n, 0644, false, f);
+	if (!err) {
+		printf("listening on %s", url);
+		fflush(stdout);
+	}
+	return err;
+}
+
+static int serve(const struct broker_settings *s, struct fault *f)
+{
+	struct broker b;
+	SSL_CTX *tls = NULL;
+	struct http_server *server = NULL;
+	char address[64];
+	unsigned int port;
+	sigset_t signals, before;
+	int sig, lock = -1;
+
+	if (broker_split_listen(s->listen, address, &port))
+		return fault_set(f, -EINVAL, "cannot listen on '%s': it must be ADDRESS:PORT", s->listen);
+	int err = broker_state_open(&b, &tls, s, f);
+	if (err)
+		goto out;
+	lock = lock_dir(s->dir, f);
+	if (lock < 0) {
+		err = lock;
+		goto out;
+	}
+	err = check_log(&b, f);
+	if (err)
+		goto out;
+	if (b.simulated_root)
+		log_alarm("INSECURE: this broker accepts evidence of SIMULATED hardware (%s). Whoever holds that simulation's "
+			  "key gets every key that a policy allows. For development only.", s->simulated_root);
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	pthread_sigmask(SIG_BLOCK, &signals, &before);
+	struct http_server_options o = {.address = address, .port = port, .tls = tls, .handle = broker_handle, .ctx = &b};
+	err = http_server_start(&server, &o, f);
+	if (!err)
+		err = announce(s, address, http_server_port(server), f);
+	if (!err) {
+		while (sigwait(&signals, &sig))
+			;
+		log_info("broker: stopping");
+	}
+	if (server)
+		http_server_stop(server);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+out:
+	broker_state_close(&b, tls);
+	if (lock >= 0)
+		close(lock);
+	return err;
+}
+
+int broker_main(int argc, char **argv)
+{
+	struct broker_settings s;
+	struct fault f = {""};
+	const char *name = argc > 0 ? argv[0] : "coffer broker serve";
+	int err = broker_settings_read(&s, argc, argv, &f);
+	if (err == 1) {
+		printf(usage, name);
+		return 0;
+	}
+	if (err) {
+		fprintf(stderr, "%s: %s\n", name, f.text);
+		if (err == -EINVAL)
+			fprintf(stderr, usage, name);
+		return err == -EINVAL ? 2 : 1;
+	}
+	err = serve(&s, &f);
+	if (err)
+		fprintf(stderr, "%s: %s\n", name, f.text);
+	return err ? 1 : 0;
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sessions of the KBS protocol: a random id (cookie) and a nonce that serves one attestation, then, if it succeeded,
+// the claims and the TEE's public key. In memory, bounded in number and age. One lock inside.
+#ifndef COFFER_BROKER_SESSION_H
+#define COFFER_BROKER_SESSION_H
+
+#include <jansson.h>
+#include <openssl/evp.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SESSION_ID_TEXT 37		// UUID and terminator
+#define SESSION_NONCE_BYTES 32
+#define SESSION_NONCE_TEXT 45		// base64 and terminator
+#define SESSION_SECONDS 300
+
+struct session_table;
+
+struct session_table *session_table_new(unsigned int capacity, unsigned int seconds);
+void session_table_free(struct session_table *t);
+
+// A new session. When the table is full, the oldest one that has not attested makes room; if all have, the oldest.
+int session_begin(struct session_table *t, char id[SESSION_ID_TEXT], char nonce[SESSION_NONCE_TEXT]);
+
+// Takes the nonce: it can be taken once. -ENOENT no such session (or expired), -EALREADY taken before.
+int session_take_nonce(struct session_table *t, const char *id, char nonce[SESSION_NONCE_TEXT]);
+
+// The attestation succeeded: stores claims (a new reference is taken) and key (taken over on success).
+int session_attested(struct session_table *t, const char *id, json_t *claims, EVP_PKEY *key);
+
+// Of an attested session: a deep copy of the claims and a reference to the key. -ENOENT, -EACCES not attested.
+int session_get(struct session_table *t, const char *id, json_t **claims, EVP_PKEY **key);
+
+unsigned int session_count(struct session_table *t);
+
+#endif

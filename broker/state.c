@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+// See state.h and broker.h. Files: cert.pem (public), tls.key, token.key, master.key, admin.token (0600), broker.db.
+#include "broker/state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "broker/broker.h"
+#include "lib/encode.h"
+#include "lib/file.h"
+#include "lib/jwe.h"
+#include "lib/tls.h"
+#include "lib/yamlcfg.h"
+
+static const struct yamlcfg_key setting_keys[] = {
+	{.name = "listen", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "insecure_accept_simulated", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = NULL},
+};
+static const struct yamlcfg_type settings_type = {.kind = YAMLCFG_RECORD, .keys = setting_keys};
+
+int broker_default_dir(char *out, unsigned long size)
+{
+	return file_data_dir(out, size, "COFFER_BROKER_DIR", "broker");
+}
+
+static int set(char *out, size_t size, const char *value, const char *what, struct fault *f)
+{
+	if (strlen(value) >= size || !*value)
+		return fault_set(f, -EINVAL, "%s: empty or too long", what);
+	strcpy(out, value);
+	return 0;
+}
+
+static int read_yaml(struct broker_settings *s, const char *config, struct fault *f)
+{
+	char path[PATH_MAX + 16];
+	json_t *o;
+	snprintf(path, sizeof path, "%s/broker.yaml", s->dir);
+	int err = yamlcfg_load(config ? config : path, &settings_type, &o, f);
+	if (err == -ENOENT && !config)
+		return 0;
+	if (err)
+		return err;
+	const char *listen = json_string_value(json_object_get(o, "listen"));
+	const char *root = json_string_value(json_object_get(o, "insecure_accept_simulated"));
+	if (listen)
+		err = set(s->listen, sizeof s->listen, listen, "listen", f);
+	if (!err && root)
+		err = set(s->simulated_root, sizeof s->simulated_root, root, "insecure_accept_simulated", f);
+	json_decref(o);
+	return err;
+}
+
+int broker_settings_read(struct broker_settings *s, int argc, char **argv, struct fault *f)
+{
+	static const char *const names[] = {"--dir", "--listen", "--config", "--insecure-accept-simulated"};
+	const char *values[4] = {NULL};
+	memset(s, 0, sizeof *s);
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
+			return 1;
+		int k = 0;
+		size_t n = 0;
+		for (; k < 4; k++) {
+			n = strlen(names[k]);
+			if (!strncmp(argv[i], names[k], n) && (!argv[i][n] || argv[i][n] == '='))
+				break;
+		}
+		if (k == 4)
+			return fault_set(f, -EINVAL, "unknown option '%.100s'", argv[i]);
+		if (argv[i][n] == '=')
+			values[k] = argv[i] + n + 1;
+		else if (++i < argc)
+			values[k] = argv[i];
+		else
+			return fault_set(f, -EINVAL, "%s needs a value", names[k]);
+	}
+	int err = 0;
+	if (values[0])
+		err = set(s->dir, sizeof s->dir, values[0], "--dir", f);
+	else if (broker_default_dir(s->dir, sizeof s->dir))
+		err = fault_set(f, -ENOENT, "no place for the broker's files: set HOME or COFFER_BROKER_DIR, or give --dir");
+	strcpy(s->listen, BROKER_DEFAULT_LISTEN);
+	if (!err)
+		err = read_yaml(s, values[2], f);
+	if (!err && values[1])
+		err = set(s->listen, sizeof s->listen, values[1], "--listen", f);
+	if (!err && values[3])
+		err = set(s->simulated_root, sizeof s->simulated_root, values[3], "--insecure-accept-simulated", f);
+	return err;
+}
+
+int broker_split_listen(const char *listen, char address[64], unsigned int *port)
+{
+	const char *colon = strrchr(listen, ':');
+	char *end;
+	if (!colon || colon == listen || !colon[1])
+		return -EINVAL;
+	unsigned long p = strtoul(colon + 1, &end, 10);
+	const char *from = listen;
+	size_t n = (size_t)(colon - listen);
+	if (*from == '[') {
+		if (n < 3 || colon[-1] != ']')
+			return -EINVAL;
+		from++;
+		n -= 2;
+	}
+	if (*end || p > 65535 || n >= 64)
+		return -EINVAL;
+	memcpy(address, from, n);
+	address[n] = '\0';
+	*port = (unsigned int)p;
+	return 0;
+}
+
+static bool exists(const char *dir, const char *name, char path[PATH_MAX + 32])
+{
+	snprintf(path, PATH_MAX + 32, "%s/%s", dir, name);
+	return access(path, F_OK) == 0;
+}
+
+static int make_random_file(const char *dir, const char *name, struct fault *f)
+{
+	char path[PATH_MAX + 32], hex[66];
+	uint8_t bytes[32];
+	if (exists(dir, name, path))
+		return 0;
+	if (RAND_priv_bytes(bytes, sizeof bytes) != 1)
+		return fault_set(f, -EIO, "no random numbers");
+	hex_encode(hex, bytes, sizeof bytes);
+	hex[64] = '\n';
+	int err = file_write(path, hex, 65, 0600, true, f);
+	explicit_bzero(bytes, sizeof bytes);
+	explicit_bzero(hex, sizeof hex);
+	return err;
+}
+
+static int make_tls(const char *dir, struct fault *f)
+{
+	char key_path[PATH_MAX + 32], cert_path[PATH_MAX + 32], names[512] = "localhost,127.0.0.1,::1", host[256];
+	char *cert, *key;
+	if (exists(dir, "cert.pem", cert_path))
+		return 0;
+	if (!gethostname(host, sizeof host - 1) && strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.") ==
+	    strlen(host) && *host && strcmp(host, "localhost")) {
+		strcat(names, ",");
+		strcat(names, host);
+	}
+	int err = tls_make_certificate("Coffer broker", names, &cert, &key, f);
+	if (err)
+		return err;
+	exists(dir, "tls.key", key_path);
+	err = file_write(key_path, key, strlen(key), 0600, false, f);
+	if (!err)
+		err = file_write(cert_path, cert, strlen(cert), 0644, true, f);
+	free_wiped(key, strlen(key));
+	free(cert);
+	return err;
+}
+
+static int make_token_key(const char *dir, struct fault *f)
+{
+	char path[PATH_MAX + 32], *pem;
+	if (exists(dir, "token.key", path))
+		return 0;
+	EVP_PKEY *key = jwk_new_key("P-256");
+	BIO *bio = BIO_new(BIO_s_secmem());
+	long len = 0;
+	if (key && bio && PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL))
+		len = BIO_get_mem_data(bio, &pem);
+	int err = len > 0 ? file_write(path, pem, (size_t)len, 0600, true, f) : fault_set(f, -EIO, "cannot make a key");
+	BIO_free(bio);
+	EVP_PKEY_free(key);
+	return err;
+}
+
+int broker_prepare(const char *dir, struct fault *f)
+{
+	char own[PATH_MAX], path[PATH_MAX + 32];
+	if (!dir && broker_default_dir(own, sizeof own))
+		return fault_set(f, -ENOENT, "no place for the broker's files: set HOME or COFFER_BROKER_DIR");
+	if (!dir)
+		dir = own;
+	int err = file_make_private_dir(dir, f);
+	if (err)
+		return err;
+	exists(dir, "lock", path);
+	int lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (lock < 0 || flock(lock, LOCK_EX) < 0) {
+		err = fault_errno(f, errno, "cannot lock %s", path);
+		goto out;
+	}
+	err = make_random_file(dir, "master.key", f);
+	if (!err)
+		err = make_random_file(dir, "admin.token", f);
+	if (!err)
+		err = make_token_key(dir, f);
+	if (!err)
+		err = make_tls(dir, f);
+out:
+	if (lock >= 0)
+		close(lock);
+	return err;
+}
+
+// A private file; its text in malloc'ed memory.
+static int read_state(const char *dir, const char *name, bool private, char **text, size_t *len, struct fault *f)
+{
+	char path[PATH_MAX + 32];
+	exists(dir, name, path);
+	return private ? file_read_private(path, 64 << 10, text, len, f) : file_read(path, 64 << 10, text, len, f);
+}
+
+// 64 hex digits and perhaps a newline.
+static int read_hex_file(const char *dir, const char *name, char hex[BROKER_TOKEN_TEXT], struct fault *f)
+{
+	char *text;
+	size_t len;
+	uint8_t bytes[32];
+	int err = read_state(dir, name, true, &text, &len, f);
+	if (err)
+		return err;
+	text[strcspn(text, "\r\n")] = '\0';
+	if (hex_decode(bytes, sizeof bytes, text))
+		err = fault_set(f, -EINVAL, "%s/%s does not hold 64 hex digits", dir, name);
+	else
+		hex_encode(hex, bytes, sizeof bytes);
+	explicit_bzero(bytes, sizeof bytes);
+	free_wiped(text, len);
+	return err;
+}
+
+static int open_store(struct broker *b, const char *dir, struct fault *f)
+{
+	char path[PATH_MAX + 32], hex[BROKER_TOKEN_TEXT];
+	uint8_t master[STORE_MASTER_KEY_BYTES];
+	int err = read_hex_file(dir, "master.key", hex, f);
+	if (err)
+		return err;
+	err = hex_decode(master, sizeof master, hex);
+	exists(dir, "broker.db", path);
+	if (!err)
+		err = store_open(&b->store, path, master, f);
+	explicit_bzero(master, sizeof master);
+	explicit_bzero(hex, sizeof hex);
+	return err;
+}
+
+static int open_tls(SSL_CTX **tls, const char *dir, struct fault *f)
+{
+	char *cert = NULL, *key = NULL;
+	size_t cert_len, key_len = 0;
+	int err = read_state(dir, "cert.pem", false, &cert, &cert_len, f);
+	if (!err)
+		err = read_state(dir, "tls.key", true, &key, &key_len, f);
+	if (!err && !(*tls = tls_server_context(cert, key, f)))
+		err = -EINVAL;
+	free(cert);
+	free_wiped(key, key_len);
+	return err;
+}
+
+static int open_token_key(struct broker *b, const char *dir, struct fault *f)
+{
+	char *pem;
+	size_t len;
+	int err = read_state(dir, "token.key", true, &pem, &len, f);
+	if (err)
+		return err;
+	BIO *bio = BIO_new_mem_buf(pem, (int)len);
+	b->token_key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
+	if (!b->token_key)
+		err = fault_set(f, -EINVAL, "%s/token.key does not hold a key", dir);
+	BIO_free(bio);
+	free_wiped(pem, len);
+	return err;
+}
+
+static int open_simulated_root(struct broker *b, const char *path, struct fault *f)
+{
+	char *pem;
+	size_t len;
+	int err = file_read(path, 64 << 10, &pem, &len, f);
+	if (err)
+		return err;
+	BIO *bio = BIO_new_mem_buf(pem, (int)len);
+	b->simulated_root = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+	if (!b->simulated_root)
+		err = fault_set(f, -EINVAL, "insecure_accept_simulated: %s holds no certificate (PEM)", path);
+	BIO_free(bio);
+	free(pem);
+	return err;
+}
+
+int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_settings *s, struct fault *f)
+{
+	memset(b, 0, sizeof *b);
+	*tls = NULL;
+	int err = broker_prepare(s->dir, f);
+	if (!err)
+		err = open_store(b, s->dir, f);
+	if (!err)
+		err = read_hex_file(s->dir, "admin.token", b->admin_token, f);
+	if (!err)
+		err = open_token_key(b, s->dir, f);
+	if (!err)
+		err = open_tls(tls, s->dir, f);
+	if (!err && s->simulated_root[0])
+		err = open_simulated_root(b, s->simulated_root, f);
+	if (!err && !(b->sessions = session_table_new(4096, SESSION_SECONDS)))
+		err = fault_set(f, -ENOMEM, "out of memory");
+	return err;
+}
+
+void broker_state_close(struct broker *b, SSL_CTX *tls)
+{
+	session_table_free(b->sessions);
+	store_close(b->store);
+	EVP_PKEY_free(b->token_key);
+	X509_free(b->simulated_root);
+	SSL_CTX_free(tls);
+	explicit_bzero(b, sizeof *b);
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside broker/: the state folder and the settings. Not thread-safe; used before the server starts.
+#ifndef COFFER_BROKER_STATE_H
+#define COFFER_BROKER_STATE_H
+
+#include <limits.h>
+#include <stdint.h>
+
+#include "broker/api.h"
+
+struct broker_settings {
+	char dir[PATH_MAX];
+	char listen[128];		// ADDRESS:PORT
+	char simulated_root[PATH_MAX];	// `insecure_accept_simulated`, "" for none
+};
+
+// Options of the command line over broker.yaml (in the state folder, or --config) over defaults.
+// 1: help was asked for; 0; -EINVAL wrong usage and -errno with a message.
+int broker_settings_read(struct broker_settings *s, int argc, char **argv, struct fault *f);
+
+// "127.0.0.1:8443" or "[::1]:8443". -EINVAL.
+int broker_split_listen(const char *listen, char address[64], unsigned int *port);
+
+// Reads what broker_prepare made: fills store, admin_token, token_key, simulated_root of *b, and the server's TLS.
+// Call broker_state_close in any case.
+int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_settings *s, struct fault *f);
+void broker_state_close(struct broker *b, SSL_CTX *tls);
+
+#endif

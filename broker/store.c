@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: Apache-2.0
+// See store.h. `lock` is held for each whole operation: SQLite serialises writers anyway, and each is short.
+#include "broker/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <openssl/kdf.h>
+#include <openssl/rand.h>
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/encode.h"
+#include "lib/file.h"
+
+#define IV_BYTES 12
+#define TAG_BYTES 16
+#define HASH_BYTES 32
+
+struct store {
+	sqlite3 *db;
+	pthread_mutex_t lock;
+	uint8_t key[32];	// for secrets, derived from the master key
+};
+
+// The triggers make "append-only" hold for whoever uses SQL; the chain shows what an editor of the file did.
+static const char schema[] =
+	"CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;"
+	"CREATE TABLE IF NOT EXISTS secret(resource TEXT PRIMARY KEY, sealed BLOB NOT NULL, changed TEXT NOT NULL) STRICT;"
+	"CREATE TABLE IF NOT EXISTS policy(resource TEXT NOT NULL, measurement TEXT NOT NULL, note TEXT NOT NULL,"
+	" created TEXT NOT NULL, PRIMARY KEY(resource, measurement)) STRICT;"
+	"CREATE TABLE IF NOT EXISTS decision(number INTEGER PRIMARY KEY, record TEXT NOT NULL, hash BLOB NOT NULL) STRICT;"
+	"CREATE TRIGGER IF NOT EXISTS decision_no_update BEFORE UPDATE ON decision"
+	" BEGIN SELECT RAISE(ABORT, 'the decision log is append-only'); END;"
+	"CREATE TRIGGER IF NOT EXISTS decision_no_delete BEFORE DELETE ON decision"
+	" BEGIN SELECT RAISE(ABORT, 'the decision log is append-only'); END;";
+
+static int db_fault(struct store *s, struct fault *f)
+{
+	int code = sqlite3_errcode(s->db) & 0xff;
+	int err = code == SQLITE_FULL ? -ENOSPC : code == SQLITE_NOMEM ? -ENOMEM : code == SQLITE_BUSY ? -EBUSY : -EIO;
+	return fault_set(f, err, "the broker's database: %s", sqlite3_errmsg(s->db));
+}
+
+// Prepares and binds: each letter of `types` is t (const char *), b (const void *, int) or i (long long).
+// NULL on failure, with the message.
+static sqlite3_stmt *query(struct store *s, struct fault *f, const char *sql, const char *types, ...)
+{
+	sqlite3_stmt *st = NULL;
+	va_list ap;
+	if (sqlite3_prepare_v2(s->db, sql, -1, &st, NULL) != SQLITE_OK) {
+		db_fault(s, f);
+		return NULL;
+	}
+	int rc = SQLITE_OK;
+	va_start(ap, types);
+	for (int i = 0; types[i] && rc == SQLITE_OK; i++) {
+		if (types[i] == 't') {
+			rc = sqlite3_bind_text(st, i + 1, va_arg(ap, const char *), -1, SQLITE_TRANSIENT);
+		} else if (types[i] == 'b') {
+			const void *p = va_arg(ap, const void *);
+			rc = sqlite3_bind_blob(st, i + 1, p, va_arg(ap, int), SQLITE_TRANSIENT);
+		} else {
+			rc = sqlite3_bind_int64(st, i + 1, va_arg(ap, long long));
+		}
+	}
+	va_end(ap);
+	if (rc != SQLITE_OK) {
+		db_fault(s, f);
+		sqlite3_finalize(st);
+		return NULL;
+	}
+	return st;
+}
+
+// Runs a statement that gives no rows; the number of rows it changed, or -errno.
+static int run(struct store *s, sqlite3_stmt *st, struct fault *f)
+{
+	if (!st)
+		return -EIO;
+	int rc = sqlite3_step(st);
+	int err = rc == SQLITE_DONE ? sqlite3_changes(s->db) : db_fault(s, f);
+	sqlite3_finalize(st);
+	return err;
+}
+
+static void now_text(char out[32])
+{
+	time_t now = time(NULL);
+	struct tm tm;
+	strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
+}
+
+static int derive(const uint8_t master[STORE_MASTER_KEY_BYTES], const char *info, uint8_t out[32])
+{
+	EVP_PKEY_CTX *c = EVP_PKEY_CTX_new_id(EVP_PKEY_HKDF, NULL);
+	size_t len = 32;
+	int ok = c && EVP_PKEY_derive_init(c) == 1 && EVP_PKEY_CTX_set_hkdf_md(c, EVP_sha256()) == 1 &&
+		 EVP_PKEY_CTX_set1_hkdf_key(c, master, STORE_MASTER_KEY_BYTES) == 1 &&
+		 EVP_PKEY_CTX_add1_hkdf_info(c, (const uint8_t *)info, (int)strlen(info)) == 1 &&
+		 EVP_PKEY_derive(c, out, &len) == 1 && len == 32;
+	EVP_PKEY_CTX_free(c);
+	return ok ? 0 : -EIO;
+}
+
+// iv | ciphertext | tag, with the resource's name as associated data: a sealed secret opens under its own name only.
+static int seal_secret(const struct store *s, const char *resource, const void *secret, size_t len, uint8_t *out)
+{
+	EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
+	int n = 0, last = 0, aad;
+	int ok = c && RAND_bytes(out, IV_BYTES) == 1 &&
+		 EVP_EncryptInit_ex(c, EVP_aes_256_gcm(), NULL, s->key, out) == 1 &&
+		 EVP_EncryptUpdate(c, NULL, &aad, (const uint8_t *)resource, (int)strlen(resource)) == 1 &&
+		 EVP_EncryptUpdate(c, out + IV_BYTES, &n, secret, (int)len) == 1 &&
+		 EVP_EncryptFinal_ex(c, out + IV_BYTES + n, &last) == 1 &&
+		 EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_GET_TAG, TAG_BYTES, out + IV_BYTES + len) == 1;
+	EVP_CIPHER_CTX_free(c);
+	return ok ? 0 : -EIO;
+}
+
+static int open_secret(const struct store *s, const char *resource, const uint8_t *sealed, size_t len, uint8_t *out)
+{
+	if (len < IV_BYTES + TAG_BYTES)
+		return -EBADMSG;
+	size_t body = len - IV_BYTES - TAG_BYTES;
+	uint8_t tag[TAG_BYTES];
+	memcpy(tag, sealed + len - TAG_BYTES, TAG_BYTES);
+	EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
+	int n = 0, last = 0, aad;
+	int ok = c && EVP_DecryptInit_ex(c, EVP_aes_256_gcm(), NULL, s->key, sealed) == 1 &&
+		 EVP_DecryptUpdate(c, NULL, &aad, (const uint8_t *)resource, (int)strlen(resource)) == 1 &&
+		 EVP_DecryptUpdate(c, out, &n, sealed + IV_BYTES, (int)body) == 1 &&
+		 EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_SET_TAG, TAG_BYTES, tag) == 1 &&
+		 EVP_DecryptFinal_ex(c, out + n, &last) == 1;
+	EVP_CIPHER_CTX_free(c);
+	return ok ? 0 : -EBADMSG;
+}
+
+// A value that only the right master key can have written tells a foreign database or key apart from a damaged one.
+static int check_master(struct store *s, const uint8_t master[STORE_MASTER_KEY_BYTES], struct fault *f)
+{
+	uint8_t mark[32];
+	if (derive(master, "coffer broker master key check v1", mark))
+		return fault_set(f, -EIO, "cannot derive keys");
+	int err = run(s, query(s, f, "INSERT OR IGNORE INTO meta VALUES('master', ?)", "b", mark, (int)sizeof mark), f);
+	if (err < 0)
+		return err;
+	sqlite3_stmt *st = query(s, f, "SELECT value FROM meta WHERE name = 'master'", "");
+	if (!st)
+		return -EIO;
+	err = sqlite3_step(st) == SQLITE_ROW && sqlite3_column_bytes(st, 0) == sizeof mark &&
+	      !memcmp(sqlite3_column_blob(st, 0), mark, sizeof mark) ? 0 : fault_set(f, -EKEYREJECTED,
+	      "the broker's database was made with another master key");
+	sqlite3_finalize(st);
+	return err;
+}
+
+int store_open(struct store **out, const char *path, const uint8_t master_key[STORE_MASTER_KEY_BYTES], struct fault *f)
+{
+	struct store *s = calloc(1, sizeof *s);
+	if (!s)
+		return fault_set(f, -ENOMEM, "out of memory");
+	pthread_mutex_init(&s->lock, NULL);
+	// SQLite would make it with the umask's mode.
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), err = 0;
+	if (fd < 0) {
+		err = fault_errno(f, errno, "cannot open %s", path);
+		goto out;
+	}
+	close(fd);
+	if (derive(master_key, "coffer broker secrets v1", s->key)) {
+		err = fault_set(f, -EIO, "cannot derive keys");
+		goto out;
+	}
+	if (sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK ||
+	    sqlite3_busy_timeout(s->db, 5000) != SQLITE_OK ||
+	    sqlite3_exec(s->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;"
+			 "PRAGMA trusted_schema = OFF;", NULL, NULL, NULL) != SQLITE_OK ||
+	    sqlite3_exec(s->db, schema, NULL, NULL, NULL) != SQLITE_OK) {
+		err = db_fault(s, f);
+		goto out;
+	}
+	err = check_master(s, master_key, f);
+out:
+	if (err)
+		store_close(s);
+	else
+		*out = s;
+	return err;
+}
+
+void store_close(struct store *s)
+{
+	if (!s)
+		return;
+	sqlite3_close(s->db);
+	pthread_mutex_destroy(&s->lock);
+	free_wiped(s, sizeof *s);
+}
+
+int store_put_secret(struct store *s, const char *resource, const void *secret, size_t len, bool replace, struct fault *f)
+{
+	uint8_t *sealed = NULL;
+	char now[32];
+	int err;
+	if (len > STORE_MAX_SECRET)
+		return fault_set(f, -EFBIG, "a secret may have %u bytes at most", STORE_MAX_SECRET);
+	sealed = malloc(len + IV_BYTES + TAG_BYTES);
+	if (!sealed)
+		return fault_set(f, -ENOMEM, "out of memory");
+	err = seal_secret(s, resource, secret, len, sealed);
+	if (err) {
+		fault_set(f, err, "cannot encrypt the secret");
+		goto out;
+	}
+	now_text(now);
+	pthread_mutex_lock(&s->lock);
+	err = run(s, query(s, f, replace ? "INSERT OR REPLACE INTO secret VALUES(?, ?, ?)"
+				 : "INSERT OR IGNORE INTO secret VALUES(?, ?, ?)", "tbt", resource, sealed,
+			   (int)(len + IV_BYTES + TAG_BYTES), now), f);
+	pthread_mutex_unlock(&s->lock);
+	if (err == 0)
+		err = fault_set(f, -EEXIST, "%s has a key already; replacing it makes data sealed with the old one unreadable",
+				resource);
+	else if (err > 0)
+		err = 0;
+out:
+	free(sealed);
+	return err;
+}
+
+int store_get_secret(struct store *s, const char *resource, void **secret, size_t *len, struct fault *f)
+{
+	int err = 0;
+	pthread_mutex_lock(&s->lock);
+	sqlite3_stmt *st = query(s, f, "SELECT sealed FROM secret WHERE resource = ?", "t", resource);
+	int rc = st ? sqlite3_step(st) : SQLITE_ERROR;
+	if (!st) {
+		err = -EIO;
+	} else if (rc == SQLITE_DONE) {
+		err = fault_set(f, -ENOENT, "there is no key for %s", resource);
+	} else if (rc != SQLITE_ROW) {
+		err = db_fault(s, f);
+	} else {
+		size_t n = (size_t)sqlite3_column_bytes(st, 0);
+		*secret = malloc(n + 1);
+		if (!*secret)
+			err = fault_set(f, -ENOMEM, "out of memory");
+		else if ((err = open_secret(s, resource, sqlite3_column_blob(st, 0), n, *secret)))
+			fault_set(f, err, "the stored key of %s is damaged: it was changed outside the broker", resource);
+		if (err) {
+			free_wiped(*secret, *secret ? n : 0);
+			*secret = NULL;
+		} else {
+			*len = n - IV_BYTES - TAG_BYTES;
+		}
+	}
+	sqlite3_finalize(st);
+	pthread_mutex_unlock(&s->lock);
+	return err;
+}
+
+// Runs a change; nothing changed is -ENOENT.
+static int change(struct store *s, sqlite3_stmt *st, const char *resource, struct fault *f)
+{
+	int err = run(s, st, f);
+	if (err == 0)
+		return fault_set(f, -ENOENT, "there is no such entry for %s", resource);
+	return err > 0 ? 0 : err;
+}
+
+int store_delete_secret(struct store *s, const char *resource, struct fault *f)
+{
+	pthread_mutex_lock(&s->lock);
+	int err = change(s, query(s, f, "DELETE FROM secret WHERE resource = ?", "t", resource), resource, f);
+	pthread_mutex_unlock(&s->lock);
+	return err;
+}
+
+int store_allow(struct store *s, const char *resource, const char *measurement, const char *note, struct fault *f)
+{
+	char now[32];
+	now_text(now);
+	pthread_mutex_lock(&s->lock);
+	int err = change(s, query(s, f, "INSERT OR REPLACE INTO policy VALUES(?, ?, ?, ?)", "tttt", resource, measurement,
+				  note, now), resource, f);
+	pthread_mutex_unlock(&s->lock);
+	return err;
+}
+
+int store_deny(struct store *s, const char *resource, const char *measurement, struct fault *f)
+{
+	pthread_mutex_lock(&s->lock);
+	int err = change(s, measurement ? query(s, f, "DELETE FROM policy WHERE resource = ? AND measurement = ?", "tt",
+						resource, measurement)
+					: query(s, f, "DELETE FROM policy WHERE resource = ?", "t", resource), resource, f);
+	pthread_mutex_unlock(&s->lock);
+	return err;
+}
+
+int store_allowed(struct store *s, const char *resource, char (**list)[ATTEST_MEASUREMENT_HEX], unsigned int *count,
+		  struct fault *f)
+{
+	int err = 0, rc = SQLITE_ERROR;
+	*list = NULL;
+	*count = 0;
+	pthread_mutex_lock(&s->lock);
+	sqlite3_stmt *st = query(s, f, "SELECT measurement FROM policy WHERE resource = ? ORDER BY created, measurement", "t",
+				 resource);
+	if (!st)
+		err = -EIO;
+	while (!err && (rc = sqlite3_step(st)) == SQLITE_ROW) {
+		void *bigger = realloc(*list, (*count + 1) * sizeof **list);
+		if (!bigger) {
+			err = fault_set(f, -ENOMEM, "out of memory");
+			break;
+		}
+		*list = bigger;
+		strncpy((*list)[*count], (const char *)sqlite3_column_text(st, 0), ATTEST_MEASUREMENT_HEX - 1);
+		(*list)[(*count)++][ATTEST_MEASUREMENT_HEX - 1] = '\0';
+	}
+	if (!err && rc != SQLITE_DONE)
+		err = db_fault(s, f);
+	sqlite3_finalize(st);
+	pthread_mutex_unlock(&s->lock);
+	if (err) {
+		free(*list);
+		*list = NULL;
+		*count = 0;
+	}
+	return err;
+}
+
+int store_policies(struct store *s, json_t **out, struct fault *f)
+{
+	int err = 0, rc = SQLITE_ERROR;
+	json_t *list = json_array();
+	pthread_mutex_lock(&s->lock);
+	sqlite3_stmt *st = query(s, f, "SELECT resource, measurement, note, created FROM policy ORDER BY resource, created,"
+				 " measurement", "");
+	if (!st)
+		err = -EIO;
+	while (!err && (rc = sqlite3_step(st)) == SQLITE_ROW) {
+		json_t *o = json_pack("{s:s, s:s, s:s, s:s}", "resource", sqlite3_column_text(st, 0), "measurement",
+				      sqlite3_column_text(st, 1), "note", sqlite3_column_text(st, 2), "created",
+				      sqlite3_column_text(st, 3));
+		if (json_array_append_new(list, o))
+			err = fault_set(f, -ENOMEM, "out of memory");
+	}
+	if (!err && rc != SQLITE_DONE)
+		err = db_fault(s, f);
+	sqlite3_finalize(st);
+	pthread_mutex_unlock(&s->lock);
+	if (err)
+		json_decref(list);
+	else
+		*out = list;
+	return err;
+}
+
+// hash(n) = SHA-256(hash(n-1) | record(n)); hash(0) is zero.
+static int chain_hash(const uint8_t prev[HASH_BYTES], const char *record, uint8_t out[HASH_BYTES])
+{
+	EVP_MD_CTX *md = EVP_MD_CTX_new();
+	int ok = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 && EVP_DigestUpdate(md, prev, HASH_BYTES) == 1 &&
+		 EVP_DigestUpdate(md, record, strlen(record)) == 1 && EVP_DigestFinal_ex(md, out, NULL) == 1;
+	EVP_MD_CTX_free(md);
+	return ok ? 0 : -EIO;
+}
+
+int store_log(struct store *s, json_t *record, struct fault *f)
+{
+	uint8_t prev[HASH_BYTES] = {0}, hash[HASH_BYTES];
+	long long number = 1;
+	char now[32], *text = NULL;
+	int err = 0;
+
+	now_text(now);
+	pthread_mutex_lock(&s->lock);
+	sqlite3_stmt *st = query(s, f, "SELECT number, hash FROM decision ORDER BY number DESC LIMIT 1", "");
+	if (!st) {
+		err = -EIO;
+		goto out;
+	}
+	int rc = sqlite3_step(st);
+	if (rc == SQLITE_ROW) {
+		number = sqlite3_column_int64(st, 0) + 1;
+		if (sqlite3_column_bytes(st, 1) == HASH_BYTES)
+			memcpy(prev, sqlite3_column_blob(st, 1), HASH_BYTES);
+	} else if (rc != SQLITE_DONE) {
+		err = db_fault(s, f);
+	}
+	sqlite3_finalize(st);
+	if (err)
+		goto out;
+	json_object_set_new(record, "number", json_integer(number));
+	json_object_set_new(record, "time", json_string(now));
+	text = json_dumps(record, JSON_COMPACT | JSON_SORT_KEYS);
+	if (!text || chain_hash(prev, text, hash)) {
+		err = fault_set(f, -ENOMEM, "cannot write the decision log");
+		goto out;
+	}
+	err = run(s, query(s, f, "INSERT INTO decision VALUES(?, ?, ?)", "itb", number, text, hash, HASH_BYTES), f);
+	err = err < 0 ? err : 0;
+out:
+	pthread_mutex_unlock(&s->lock);
+	free(text);
+	json_decref(record);
+	return err;
+}
+
+int store_decisions(struct store *s, long long after, json_t **out, struct fault *f)
+{
+	int err = 0, rc = SQLITE_ERROR;
+	json_t *list = json_array();
+	pthread_mutex_lock(&s->lock);
+	sqlite3_stmt *st = query(s, f, "SELECT record FROM decision WHERE number > ? ORDER BY number LIMIT 1000", "i", after);
+	if (!st)
+		err = -EIO;
+	while (!err && (rc = sqlite3_step(st)) == SQLITE_ROW) {
+		json_t *o = json_loads((const char *)sqlite3_column_text(st, 0), 0, NULL);
+		if (!o || json_array_append_new(list, o))
+			err = fault_set(f, -EIO, "the decision log is damaged");
+	}
+	if (!err && rc != SQLITE_DONE)
+		err = db_fault(s, f);
+	sqlite3_finalize(st);
+	pthread_mutex_unlock(&s->lock);
+	if (err)
+		json_decref(list);
+	else
+		*out = list;
+	return err;
+}
+
+int store_check_log(struct store *s, bool *intact, long long *count, char head[65], struct fault *f)
+{
+	uint8_t prev[HASH_BYTES] = {0}, hash[HASH_BYTES];
+	int err = 0, rc = SQLITE_ERROR;
+	*intact = true;
+	*count = 0;
+	pthread_mutex_lock(&s->lock);
+	sqlite3_stmt *st = query(s, f, "SELECT number, record, hash FROM decision ORDER BY number", "");
+	if (!st)
+		err = -EIO;
+	while (!err && (rc = sqlite3_step(st)) == SQLITE_ROW) {
+		const char *record = (const char *)sqlite3_column_text(st, 1);
+		++*count;
+		if (chain_hash(prev, record ? record : "", hash))
+			err = fault_set(f, -ENOMEM, "out of memory");
+		else if (sqlite3_column_int64(st, 0) != *count || sqlite3_column_bytes(st, 2) != HASH_BYTES ||
+			 memcmp(sqlite3_column_blob(st, 2), hash, HASH_BYTES))
+			*intact = false;
+		memcpy(prev, hash, HASH_BYTES);
+	}
+	if (!err && rc != SQLITE_DONE)
+		err = db_fault(s, f);
+	sqlite3_finalize(st);
+	pthread_mutex_unlock(&s->lock);
+	hex_encode(head, prev, HASH_BYTES);
+	return err;
+}
+
+int store_counts(struct store *s, long long *resources, long long *policies, struct fault *f)
+{
+	int err = 0;
+	pthread_mutex_lock(&s->lock);
+	sqlite3_stmt *st = query(s, f, "SELECT (SELECT count(*) FROM secret), (SELECT count(*) FROM policy)", "");
+	if (!st || sqlite3_step(st) != SQLITE_ROW) {
+		err = db_fault(s, f);
+	} else {
+		*resources = sqlite3_column_int64(st, 0);
+		*policies = sqlite3_column_int64(st, 1);
+	}
+	sqlite3_finalize(st);
+	pthread_mutex_unlock(&s->lock);
+	return err;
+}

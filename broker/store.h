@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the broker keeps, in SQLite: secrets (encrypted and authenticated at rest, bound to their resource's name),
+// policies (resource -> allowed measurement), and the append-only, hash-chained log of decisions.
+// One lock inside; every function may be called from any thread.
+#ifndef COFFER_BROKER_STORE_H
+#define COFFER_BROKER_STORE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "attest/policy.h"
+#include "lib/fault.h"
+
+#define STORE_MAX_SECRET (64u << 10)
+#define STORE_MASTER_KEY_BYTES 32
+
+struct store;
+
+// Opens or makes `path`, 0600. The master key (copied) encrypts the secrets; -EKEYREJECTED when the database was made
+// with another one.
+int store_open(struct store **out, const char *path, const uint8_t master_key[STORE_MASTER_KEY_BYTES], struct fault *f);
+void store_close(struct store *s);
+
+// -EEXIST when there is one already and `replace` is not set.
+int store_put_secret(struct store *s, const char *resource, const void *secret, size_t len, bool replace, struct fault *f);
+// *secret is malloc'ed; wipe and free it. -ENOENT; -EBADMSG when the row was changed behind the broker's back.
+int store_get_secret(struct store *s, const char *resource, void **secret, size_t *len, struct fault *f);
+int store_delete_secret(struct store *s, const char *resource, struct fault *f);
+
+// measurement: 96 lower-case hex digits. Allowing twice is fine (the note is replaced).
+int store_allow(struct store *s, const char *resource, const char *measurement, const char *note, struct fault *f);
+// measurement NULL: all of the resource. -ENOENT when there was none.
+int store_deny(struct store *s, const char *resource, const char *measurement, struct fault *f);
+// The measurements that may have the resource; *list is malloc'ed.
+int store_allowed(struct store *s, const char *resource, char (**list)[ATTEST_MEASUREMENT_HEX], unsigned int *count,
+		  struct fault *f);
+// [{"resource","measurement","note","created"}]; a new reference.
+int store_policies(struct store *s, json_t **out, struct fault *f);
+
+// Appends a decision; steals `record` (an object, to which number and time are added).
+int store_log(struct store *s, json_t *record, struct fault *f);
+int store_decisions(struct store *s, long long after, json_t **out, struct fault *f);
+// Recomputes the whole chain: *intact, number of records, and the newest hash as 64 hex digits.
+int store_check_log(struct store *s, bool *intact, long long *count, char head[65], struct fault *f);
+
+// {"resources": n, "policies": n}
+int store_counts(struct store *s, long long *resources, long long *policies, struct fault *f);
+
+#endif
