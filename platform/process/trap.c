@@ -196,15 +196,12 @@ void exit_work(struct regs *r)
 	}
 }
 
-// A handler answered with an ERESTART code. With work pending task_work decides (it sees the code in rax); without, the
-// wake-up was spurious and the call is simply made again.
+// A handler answered with an ERESTART code. task_work decides even when no work is pending any more (another thread may
+// have taken the signal): the code must never reach the program.
 void exit_restart(struct regs *r)
 {
 	regs_complete(r);
-	if (__atomic_load_n(&current->work, __ATOMIC_SEQ_CST) & ~WORK_FULL_RESTORE)
-		return;
-	r->rax = r->orig_rax;
-	r->rip -= 2;
+	task_work(r);
 }
 
 long sys_out_of_range(struct regs *r)
