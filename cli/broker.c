@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attest/simtee.h"
 #include "broker/broker.h"
 #include "cli/cli.h"
 #include "cli/owner.h"
@@ -67,6 +68,23 @@ static int prepare(int argc, char **argv)
 	return EXIT_OK;
 }
 
+static int simulated_root(int argc, char **argv)
+{
+	char path[4096];
+	struct fault f = {0};
+	int err;
+
+	if (argc != 1)
+		return cli_usage(&command_broker, "unexpected argument '%s'", argv[1]);
+	err = simtee_root_path(NULL, path, sizeof(path));
+	if (err) {
+		fault_errno(&f, -err, "cannot make the simulated TEE of this machine");
+		return cli_fail(&f);
+	}
+	printf("%s\n", path);
+	return EXIT_OK;
+}
+
 static int broker(int argc, char **argv)
 {
 	char name[] = "coffer broker serve";
@@ -81,14 +99,17 @@ static int broker(int argc, char **argv)
 		return prepare(argc - 1, argv + 1);
 	if (!strcmp(argv[1], "status"))
 		return status(argc - 1, argv + 1);
-	return cli_usage(&command_broker, "there is no 'broker %s': serve, prepare or status", argv[1]);
+	if (!strcmp(argv[1], "simulated-root"))
+		return simulated_root(argc - 1, argv + 1);
+	return cli_usage(&command_broker, "there is no 'broker %s': serve, prepare, status or simulated-root", argv[1]);
 }
 
 const struct command command_broker = {
 	"broker", "serve keys to enclaves that prove what they are",
 	"usage: coffer broker serve [--dir DIR] [--listen ADDRESS:PORT]   runs until it is stopped\n"
 	"       coffer broker prepare [--dir DIR]                         makes its keys; prints the certificate's file\n"
-	"       coffer broker status [--json]                             asks a running broker\n\n"
+	"       coffer broker status [--json]                             asks a running broker\n"
+	"       coffer broker simulated-root                              the root certificate of this machine's simulated TEE\n\n"
 	"The broker holds the keys of the owner's volumes, checks the evidence of enclaves, and gives a key to those that the\n"
 	"policy allows. Run it where the owner trusts the machine. Its certificate belongs into coffer.yaml (broker: ca:).\n\n"
 	"      --dir DIR                              state folder (COFFER_BROKER_DIR or ~/.local/share/coffer/broker)\n"
