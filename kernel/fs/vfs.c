@@ -64,7 +64,7 @@ int vfs_init(void)
 	struct task *before = h->cur;
 	int r;
 	dcache_init();
-	if (!before)
+	if (!before || !before->proc)
 		h->cur = list_first(&init_proc->threads, struct task, thread_link);
 	if (!(r = anon_init()) && !(r = tmpfs_init()) && !(r = devfs_init()) && !(r = ipc_init()))
 		r = mount_all();
