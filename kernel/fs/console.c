@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The host's streams 0, 1, 2 as files. When input and output are the host's terminal, they are one tty with our
 // own line discipline and the host's terminal is put into raw mode; otherwise a stream is a plain byte stream.
-// A kernel thread brings terminal input in (so that Ctrl-C works while every program computes) and sends delayed output.
+// One kernel thread brings terminal input in, so that Ctrl-C works while every program computes; another sends output that
+// the terminal did not take at once.
 // Locks: see tty.h. No lock is held over a hostcall; `flushing` keeps one sender at the output ring.
 #include "kernel/fs/tty.h"
 #include "kernel/include/hostcall.h"
@@ -27,9 +28,10 @@ static struct stream streams[3];
 static struct tty *tty;			// NULL: no terminal
 static int tty_out_hfd;
 static bool raw;			// the host's terminal is ours to edit on
-static bool flushing, flush_again;	// tty->lock
+static bool flushing;			// tty->lock
 static struct mutex init_lock, watch_lock;
-static u32 pump_word;			// the pump thread sleeps on it
+static u32 input_word, output_word;	// the console's threads sleep on them
+static bool input_ended;
 
 static int stream_watch(struct stream *s)
 {
@@ -192,16 +194,20 @@ static const struct file_ops stream_fops = {
 
 // --- the terminal
 
+static void kick(u32 *word)
+{
+	__atomic_fetch_add(word, 1, __ATOMIC_SEQ_CST);
+	pf_wake(word, 1);
+}
+
 static void console_flush(struct tty *t)
 {
 	mutex_lock(&t->lock);
-	if (flushing || t->stopped) {
-		flush_again = true;
+	if (flushing) { // who is at it sees what was added
 		mutex_unlock(&t->lock);
 		return;
 	}
 	flushing = true;
-	flush_again = false;
 	while (t->out_len && !t->stopped) {
 		u32 n = min(t->out_len, TTY_OUT - t->out_head);
 		u8 *from = t->out + t->out_head;
@@ -212,10 +218,7 @@ static void console_flush(struct tty *t)
 		r = hc_write(tty_out_hfd, from, n); // only we consume: the bytes stay where they are
 		mutex_lock(&t->lock);
 		if (r == -EAGAIN) {
-			if (flush_again) { // the host said "writable" in between
-				flush_again = false;
-				continue;
-			}
+			kick(&output_word);
 			break;
 		}
 		if (r <= 0) // the terminal is gone: output has nowhere to go
@@ -235,17 +238,11 @@ static void console_flush(struct tty *t)
 	mutex_unlock(&t->lock);
 }
 
-static void pump_kick(void)
-{
-	__atomic_fetch_add(&pump_word, 1, __ATOMIC_SEQ_CST);
-	pf_wake(&pump_word, 1);
-}
-
 static void console_unthrottle(struct tty *t)
 {
-	// The pump stopped reading only when the buffer was nearly full.
-	if (t->head - t->tail + INPUT_CHUNK * 2 >= TTY_IN / 2)
-		pump_kick();
+	(void)t;
+	if (info.tty[0])
+		kick(&input_word);
 }
 
 static void console_winsize(struct tty *t)
@@ -282,66 +279,65 @@ static const struct tty_driver console_driver = {
 	.keeps_files = true,
 };
 
-static void host_ready(struct waiter *w, u32 events)
-{
-	(void)w;
-	(void)events;
-	pump_kick();
-}
-
-// Reads what the host has and the input buffer can take.
-static void pump_input(void)
+// Reads what the host has and the input buffer can take. False when the buffer is full.
+static bool pump_input(void)
 {
 	u8 buf[INPUT_CHUNK];
+	u32 room;
+	long n;
 
-	for (;;) {
-		u32 room;
-		long n;
-
-		mutex_lock(&tty->lock);
-		room = tty_room(tty);
-		mutex_unlock(&tty->lock);
-		if (!room)
-			return;
-		n = hc_read(0, buf, min(room, INPUT_CHUNK));
-		if (n == 0 && !raw) { // end of file from a host terminal in cooked mode
-			u8 eof = tty->t.c_cc[VEOF];
-
-			tty_receive(tty, &eof, 1);
-			return;
-		}
-		if (n <= 0)
-			return;
-		tty_receive(tty, buf, n);
+	mutex_lock(&tty->lock);
+	room = tty_room(tty);
+	mutex_unlock(&tty->lock);
+	if (!room)
+		return false;
+	n = hc_read(0, buf, min(room, INPUT_CHUNK));
+	if (n == 0) { // the terminal is gone, or end of file from one in cooked mode
+		buf[0] = tty->t.c_cc[VEOF];
+		n = 1;
+		input_ended = true;
 	}
+	if (n > 0)
+		tty_receive(tty, buf, n);
+	return true;
 }
 
-static void pump(void *arg)
+static void input_thread(void *arg)
 {
-	static struct waiter in, out;
-
 	(void)arg;
-	list_init(&in.link);
-	list_init(&out.link);
-	in.fn = out.fn = host_ready;
-	waitq_add(&streams[0].q, &in);
-	if (tty_out_hfd)
-		waitq_add(&streams[tty_out_hfd].q, &out);
-	if (stream_watch(&streams[0]) || stream_watch(&streams[tty_out_hfd]))
-		pr_warn("console: the host's terminal cannot be watched for input");
-	for (;;) {
-		u32 seq = __atomic_load_n(&pump_word, __ATOMIC_SEQ_CST);
+	while (!input_ended) {
+		u32 seq = __atomic_load_n(&input_word, __ATOMIC_SEQ_CST);
+		int r = hc_wait_stream(0, EPOLLIN);
 
-		pump_input();
-		if (tty->out_len)
+		if (r < 0 && r != -EINTR)
+			input_ended = true;
+		else if (r > 0 && !pump_input())
+			pf_wait(&input_word, seq, NO_DEADLINE);
+	}
+	if (raw)
+		tty_hangup(tty, true); // as when a terminal's line drops
+	for (;;)
+		pf_wait(&input_word, __atomic_load_n(&input_word, __ATOMIC_SEQ_CST), NO_DEADLINE);
+}
+
+// Sends what the terminal would not take at once.
+static void output_thread(void *arg)
+{
+	(void)arg;
+	for (;;) {
+		u32 seq = __atomic_load_n(&output_word, __ATOMIC_SEQ_CST);
+
+		if (tty->out_len && !tty->stopped && hc_wait_stream(tty_out_hfd, EPOLLOUT) > 0)
 			console_flush(tty);
-		pf_wait(&pump_word, seq, NO_DEADLINE);
+		else
+			pf_wait(&output_word, seq, NO_DEADLINE);
 	}
 }
 
 static int make_tty(void)
 {
 	struct tty *t = tty_new(&console_driver, TTYAUX_MAJOR << 8 | 1);
+	int r;
 
 	if (!t)
 		return -ENOMEM;
@@ -349,14 +345,15 @@ static int make_tty(void)
 	t->ws.ws_col = info.cols;
 	tty_out_hfd = info.tty[1] ? 1 : info.tty[2] ? 2 : 0;
 	tty = t;
-	if (!info.tty[0])
-		return 0;
-	raw = tty_out_hfd && hc_console_raw(true) == 0;
-	if (!raw) { // the host's line discipline edits and echoes
+	raw = info.tty[0] && tty_out_hfd && hc_console_raw(true) == 0;
+	if (!raw) { // the host's line discipline edits, echoes and makes signals
 		t->t.c_lflag &= ~(ECHO | ECHOE | ECHOK | ECHOCTL | ECHOKE);
 		t->t.c_oflag &= ~OPOST;
 	}
-	return pf_kthread(pump, NULL, "console");
+	r = pf_kthread(output_thread, NULL, "console-output");
+	if (!r && info.tty[0])
+		r = pf_kthread(input_thread, NULL, "console-input");
+	return r;
 }
 
 static int console_init(void)

@@ -18,6 +18,9 @@ struct hc_console {
 	u16 rows, cols;		// of the terminal
 };
 int hc_console_info(struct hc_console *c);
+// Sleeps until host stream 0..2 has one of `events` (EPOLLIN, EPOLLOUT), an error or a hang-up: the events, or -errno (-EINTR).
+// For the console's kernel threads only: it cannot be ended from inside.
+int hc_wait_stream(int hfd, u32 events);
 int hc_console_raw(bool on);	// host terminal to raw mode; the kernel's line discipline takes over
 
 // image (index -1) and sealed volumes (0..); whole transfers or an error (-EIO when short)

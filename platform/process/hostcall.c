@@ -373,6 +373,18 @@ int hc_wait_events(struct hc_event *ev, u32 n, u64 deadline_ns)
 	return (int)k;
 }
 
+// Also a primitive of the platform: the console's threads sleep until host stream hfd is ready, and nothing wakes them.
+int hc_wait_stream(int hfd, u32 events)
+{
+	struct {
+		s32 fd;
+		u16 ev, rev;
+	} pf = { hfd, (u16)events, 0 };
+	long r = S3(__NR_poll, &pf, 1, -1);
+
+	return r < 0 ? (int)r : pf.rev & 0x3f;
+}
+
 // Ends another thread's hc_wait_events.
 void hc_wait_interrupt(void)
 {
