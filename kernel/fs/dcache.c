@@ -101,6 +101,12 @@ static void enter_locked(struct dentry *d)
 	ncached++;
 }
 
+void d_pin_locked(struct dentry *d)
+{
+	for (; !d->hashed && d->parent != d && d->parent->inode->iops->no_cache; d = d->parent)
+		enter_locked(d);
+}
+
 // Takes d out; its cache reference goes to the caller.
 static void leave_locked(struct dentry *d)
 {
@@ -287,19 +293,17 @@ struct dentry *d_lookup(struct dentry *dir, const char *name, u32 len)
 	if (!di->iops || !di->iops->lookup)
 		return ERR_PTR(-ENOTDIR);
 	bool cached = !di->iops->no_cache;
-	if (cached) {
-		mutex_lock(&dcache_lock);
-		struct dentry *d = d_find_locked(dir, name, len, name_hash(dir, name, len));
-		if (d)
-			ref_get(&d->ref);
-		mutex_unlock(&dcache_lock);
-		if (d)
-			return d;
-	}
+	mutex_lock(&dcache_lock);
+	struct dentry *d = d_find_locked(dir, name, len, name_hash(dir, name, len));
+	if (d)
+		ref_get(&d->ref);
+	mutex_unlock(&dcache_lock);
+	if (d)
+		return d;
 	int r = di->iops->lookup(di, name, len, &ino);
 	if (r && r != -ENOENT)
 		return ERR_PTR(r);
-	struct dentry *d = d_new(dir, name, len, r ? NULL : ino);
+	d = d_new(dir, name, len, r ? NULL : ino);
 	if (!d)
 		return ERR_PTR(-ENOMEM);
 	// Names of a removed directory must not come back to life in the cache.

@@ -58,6 +58,8 @@ struct dentry *d_new(struct dentry *parent, const char *name, u32 len, struct in
 struct dentry *d_new_root(struct inode *inode);		// its own parent; consumes inode
 // Enters d into the cache unless somebody was quicker: consumes d, returns the one to use.
 struct dentry *d_add(struct dentry *d);
+// A mount point in a file system whose names are not cached (/sys/kernel/config): enters it and its parents all the same.
+void d_pin_locked(struct dentry *d);
 void d_get(struct dentry *d);
 void d_put(struct dentry *d);
 void d_instantiate(struct dentry *d, struct inode *inode); // negative -> positive; consumes inode

@@ -109,6 +109,7 @@ int mount_attach(struct mount *m, struct path *where)
 	if (is_dir(m->root->inode) != is_dir(where->dentry->inode))
 		return -ENOTDIR;
 	mutex_lock(&dcache_lock);
+	d_pin_locked(where->dentry);
 	if (!where->dentry->hashed && where->dentry->parent != where->dentry) {
 		mutex_unlock(&dcache_lock);
 		return -ENOENT;

@@ -238,7 +238,7 @@ static int walk(struct walk *w, const char *p)
 				return r;
 			continue;
 		}
-		struct dentry *child = unlikely(!dir->iops) || dir->iops->no_cache ? NULL : d_find_locked(w->d, s, (u32)len, hash_end(w->d, h));
+		struct dentry *child = d_find_locked(w->d, s, (u32)len, hash_end(w->d, h));
 		if (unlikely(!child) && (r = look_up(w, s, (u32)len, &child)))
 			return r;
 		if (!child->inode)

@@ -26,7 +26,7 @@ static int mount_one(u32 k)
 	const char *t = table[k].target;
 	size_t len = table[k].data ? strlen(table[k].data) + 1 : 0;
 	int r = mount_at(table[k].fstype, table[k].fstype, t, table[k].flags, table[k].data, len);
-	if (r != -ENOENT)
+	if (r != -ENOENT || strchr(t + 1, '/'))
 		return r;
 	struct path root = {root_mnt, root_mnt->root};
 	tmpfs_add_node(root.dentry->inode, t + 1, S_IFDIR | 0755, 0, NULL);
