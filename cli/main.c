@@ -12,9 +12,7 @@
 
 const struct command *const commands[] = {
 	&command_init, &command_new, &command_copy, &command_build, &command_run, &command_measure,
-#ifndef COFFER_WITHOUT_BROKER
 	&command_seal, &command_open, &command_volume, &command_broker, &command_policy,
-#endif
 	&command_doctor, &command_version, &command_help, NULL,
 };
 

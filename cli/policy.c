@@ -143,9 +143,10 @@ static int policy(int argc, char **argv)
 		return cli_fail(&f);
 	if (!strcmp(what, "allow"))
 		printf("The enclave %.16s... may have the key of %s\n", measurement, argv[optind + 1]);
+	else if (!strcmp(what, "deny") && measurement)
+		printf("The enclave %.16s... may no longer have the key of %s\n", measurement, argv[optind + 1]);
 	else if (!strcmp(what, "deny"))
-		printf("%s%.16s%s may no longer have the key of %s\n", measurement ? "The enclave " : "No enclave",
-		       measurement ? measurement : "", measurement ? "..." : "", argv[optind + 1]);
+		printf("No enclave may have the key of %s any longer\n", argv[optind + 1]);
 	return EXIT_OK;
 }
 

@@ -149,12 +149,8 @@ static void find_broker(struct run *r)
 		r->broker = xstrdup(given);
 		return;
 	}
-#ifdef COFFER_WITHOUT_BROKER
-	return;
-#else
 	if (broker_default_dir(dir, sizeof(dir)))
 		return;
-#endif
 	path = xasprintf("%s/address", dir);
 	if (!text_read_file(&address, path, 1024, &ignored)) {
 		address.data[strcspn(address.data, "\r\n")] = '\0';
