@@ -72,17 +72,6 @@ static long sock_ioctl(struct file *f, u32 cmd, u64 arg)
 	long r = s->ops->ioctl ? s->ops->ioctl(s, cmd, arg) : -ENOTTY;
 	if (r != -ENOTTY)
 		return r;
-	if (cmd == FIONBIO) {
-		int on;
-		if (get_user(on, U(arg)))
-			return -EFAULT;
-		f->flags = on ? f->flags | O_NONBLOCK : f->flags & ~(u32)O_NONBLOCK;
-		return 0;
-	}
-	if (cmd == FIOASYNC) {
-		pr_once("ioctl FIOASYNC: sockets send no SIGIO; use poll or epoll");
-		return -EOPNOTSUPP;
-	}
 	return netdev_ioctl(cmd, arg);
 }
 
