@@ -251,6 +251,18 @@ static s64 form_b(struct textview *v, u8 *text, u64 off)
 	return at + 15;
 }
 
+// A call that form A patched traps again when it is restarted: its trampoline returns behind the `syscall`, which must stay.
+static bool is_form_a(struct textview *v, const u8 *text, u64 off)
+{
+	s32 rel;
+
+	if (off < 5 || text[off - 5] != 0xe9)
+		return false;
+	memcpy(&rel, text + off - 4, 4);
+	s64 to = (s64)off + rel - v->delta;
+	return to >= 0 && to < (s64)TRAMP_BYTES;
+}
+
 void text_trap(struct regs *r)
 {
 	struct mm *mm = curproc->mm;
@@ -282,7 +294,7 @@ void text_trap(struct regs *r)
 	} else if (off >= 6 && text[off - 5] == 0xb8 && (text[off - 6] & 0xf0) != 0x40 &&
 		   !memcmp(text + off - 4, &r->orig_rax, 4) && r->orig_rax < U32_MAX) {
 		form_a(tv, text, off);
-	} else if (off + 8 <= len && text[off + 2] == 0x48 && text[off + 3] == 0x3d) {
+	} else if (off + 8 <= len && text[off + 2] == 0x48 && text[off + 3] == 0x3d && !is_form_a(tv, text, off)) {
 		s64 post = form_b(tv, text, off);
 		if (post != -1)
 			r->rip = base + (u64)post;
