@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside init/: the enclave's side of the KBS protocol, from nonce to mounted volume, apart from the two things that
+// only an enclave has: evidence and mount(2).
+#ifndef COFFER_INIT_ATTEST_H
+#define COFFER_INIT_ATTEST_H
+
+#include <stdint.h>
+
+#include "attest/snp.h"
+#include "hostcall/mountkey.h"
+#include "init/settings.h"
+
+struct evidence {
+	uint8_t report[SNP_REPORT_BYTES];
+	struct snp_chain chain;		// VCEK, ASK, ARK
+};
+
+struct attest_ops {
+	// Fills *out with evidence over report_data. snp_chain_free by the caller.
+	int (*evidence)(const uint8_t report_data[64], struct evidence *out, struct fault *f);
+	// Mounts volume `index` with its key.
+	int (*mount)(unsigned int index, const struct settings_volume *v, const struct coffer_mount_key *key,
+		     struct fault *f);
+	// One line for the user: that the broker is tried again.
+	void (*say)(const char *line);
+};
+
+// Proves the enclave to the broker, gets each volume's key and mounts it. Tries again while the broker cannot be
+// reached, for s->broker_timeout_s. -errno; f->text says what failed and, for a refusal, each claim with the value
+// expected and the value found (a line each).
+int attest_run(const struct settings *s, const struct attest_ops *ops, struct fault *f);
+
+// The real ones (enclave.c).
+extern const struct attest_ops enclave_ops;
+
+#endif

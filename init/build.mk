@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+# The enclave's first programs. They run inside the enclave, so they are static and never built with sanitizers.
+# Stripped, so that the build folder is not part of the measurement. -Wl,-w: glibc and OpenSSL warn that name look-ups need shared libraries; none is made.
+ICFLAGS = -std=gnu17 -O2 -g $(WARN) -D_GNU_SOURCE -fstack-protector-strong -fPIE -ffunction-sections -I. -MMD -MP
+ILDFLAGS = -static-pie -s -Wl,--build-id=none -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-w
+
+$(B)/iobj/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  ICC  $<"
+	$(Q)$(CC) $(ICFLAGS) -c $< -o $@
+
+INIT_OBJS = $(addprefix $(B)/iobj/,init/init.o init/settings.o lib/fault.o lib/file.o)
+INIT_ATTEST_OBJS = $(addprefix $(B)/iobj/,init/attest_main.o init/attest.o init/enclave.o init/settings.o \
+	attest/binding.o attest/snp_chain.o lib/fault.o lib/file.o lib/encode.o lib/jwe.o lib/tls.o lib/http.o \
+	lib/http_client.o)
+
+$(B)/lib/coffer/init: $(INIT_OBJS)
+	@mkdir -p $(@D)
+	@echo "  LD   $@"
+	$(Q)$(CC) $(ILDFLAGS) -o $@ $^ -ljansson
+
+$(B)/lib/coffer/init-attest: $(INIT_ATTEST_OBJS)
+	@mkdir -p $(@D)
+	@echo "  LD   $@"
+	$(Q)$(CC) $(ILDFLAGS) -o $@ $^ -lssl -lcrypto -ljansson
+
+BINS += $(B)/lib/coffer/init $(B)/lib/coffer/init-attest
+COFFER_OBJS += $(B)/obj/init/settings.o $(B)/obj/init/attest.o

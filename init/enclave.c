@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// What only an enclave has: evidence through Linux's configfs-tsm (Documentation/ABI/testing/configfs-tsm), and the
+// sealed file system behind mount(2). No locks.
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "init/attest.h"
+#include "lib/file.h"
+
+#define TSM "/sys/kernel/config/tsm/report"
+#define MAX_CHAIN (64u << 10)
+
+static int write_blob(const char *path, const void *bytes, size_t len)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), err = 0;
+	if (fd < 0)
+		return -errno;
+	ssize_t n = write(fd, bytes, len);
+	if (n != (ssize_t)len)
+		err = n < 0 ? -errno : -EIO;
+	close(fd);
+	return err;
+}
+
+static int read_report(const char *dir, const uint8_t report_data[64], struct evidence *out, struct fault *f)
+{
+	char path[160], *blob = NULL;
+	size_t len;
+	snprintf(path, sizeof path, "%s/inblob", dir);
+	int err = write_blob(path, report_data, 64);
+	if (err)
+		return fault_errno(f, -err, "cannot write %s", path);
+	snprintf(path, sizeof path, "%s/outblob", dir);
+	err = file_read(path, 64 << 10, &blob, &len, f);
+	if (err)
+		return err;
+	if (len != sizeof out->report)
+		err = fault_set(f, -EPROTO, "the evidence is not an SNP report: %zu bytes", len);
+	else
+		memcpy(out->report, blob, len);
+	free(blob);
+	if (err)
+		return err;
+	snprintf(path, sizeof path, "%s/auxblob", dir);
+	err = file_read(path, MAX_CHAIN, &blob, &len, f);
+	if (err)
+		return err;
+	err = snp_chain_add_pem(&out->chain, blob, len, f);
+	free(blob);
+	return err;
+}
+
+static int tsm_evidence(const uint8_t report_data[64], struct evidence *out, struct fault *f)
+{
+	char dir[128];
+	snprintf(dir, sizeof dir, TSM "/coffer-%d", (int)getpid());
+	if (mkdir(dir, 0700) < 0)
+		return fault_errno(f, errno, "this enclave offers no evidence (%s)", dir);
+	int err = read_report(dir, report_data, out, f);
+	rmdir(dir);
+	return err;
+}
+
+static int mount_sealed(unsigned int index, const struct settings_volume *v, const struct coffer_mount_key *key,
+			struct fault *f)
+{
+	char device[16];
+	snprintf(device, sizeof device, "vol%u", index);
+	if (mount(device, v->path, "sealed", v->read_only ? MS_RDONLY : 0, key) == 0)
+		return 0;
+	int err = errno;
+	if (err == ENOENT || err == ENOTDIR)
+		return fault_set(f, -err, "cannot mount %.200s: the image has no folder %.200s", v->name, v->path);
+	if (err == EKEYREJECTED || err == EBADMSG || err == EUCLEAN || err == EINVAL)
+		return fault_errno(f, err, "the volume %.200s (for %.200s) does not open with its key: it is damaged, was "
+				   "changed, or is another volume", v->name, v->path);
+	return fault_errno(f, err, "cannot mount the volume %.200s at %.200s", v->name, v->path);
+}
+
+static void say(const char *line)
+{
+	fprintf(stderr, "coffer: %s\n", line);
+}
+
+const struct attest_ops enclave_ops = {tsm_evidence, mount_sealed, say};

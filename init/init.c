@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// /.coffer/init, the enclave's first program (pid 1, static): checks what the host asks for against the measured
+// configuration, has init-attest fetch keys and mount volumes, starts the program, reaps orphans, and ends with the
+// program's exit status. Single-threaded.
+//
+// Exit codes: the program's own; 128 + N when signal N killed it; 125 when Coffer refused or failed before it could
+// start; 126 when the program cannot be executed; 127 when it was not found. Every refusal is one line on stderr that
+// begins with "coffer: ".
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "init/settings.h"
+
+#define INIT_ATTEST "/.coffer/init-attest"
+
+enum { EXIT_REFUSED = 125, EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
+
+static volatile sig_atomic_t program;	// its pid, for the signal handler
+
+static int refuse(const char *text)
+{
+	fprintf(stderr, "coffer: %s\n", text);
+	return EXIT_REFUSED;
+}
+
+// Waits for one child and reaps every other that ends meanwhile. Its wait status, or -1.
+static int wait_for(pid_t pid)
+{
+	for (;;) {
+		int status;
+		pid_t got = waitpid(-1, &status, 0);
+		if (got == pid)
+			return status;
+		if (got < 0 && errno != EINTR)
+			return -1;
+	}
+}
+
+// init-attest has said by itself what went wrong.
+static int attest(void)
+{
+	char *argv[] = {INIT_ATTEST, NULL}, *envp[] = {NULL};
+	pid_t pid = fork();
+	if (pid == 0) {
+		execve(INIT_ATTEST, argv, envp);
+		fprintf(stderr, "coffer: cannot run %s: %s\n", INIT_ATTEST, strerror(errno));
+		_exit(EXIT_REFUSED);
+	}
+	int status = pid < 0 ? -1 : wait_for(pid);
+	if (status < 0)
+		return refuse("cannot start init-attest");
+	if (WIFSIGNALED(status))
+		fprintf(stderr, "coffer: init-attest was killed by signal %d\n", WTERMSIG(status));
+	return status == 0 ? 0 : EXIT_REFUSED;
+}
+
+static void forward(int sig)
+{
+	if (program > 0)
+		kill(program, sig);
+}
+
+static const int forwarded[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGCONT, SIGWINCH};
+
+static void set_signals(void (*handler)(int))
+{
+	struct sigaction sa = {.sa_handler = handler, .sa_flags = SA_RESTART};
+	for (size_t i = 0; i < sizeof forwarded / sizeof *forwarded; i++)
+		sigaction(forwarded[i], &sa, NULL);
+	sa.sa_handler = handler == SIG_DFL ? SIG_DFL : SIG_IGN;
+	// pid 1 stays in the background of the program's terminal.
+	sigaction(SIGTTOU, &sa, NULL);
+	sigaction(SIGTTIN, &sa, NULL);
+}
+
+_Noreturn static void become(const struct settings *s)
+{
+	set_signals(SIG_DFL);
+	// A session of its own, with the console as its controlling terminal, so that shells get job control and Ctrl-C.
+	setsid();
+	if (isatty(STDIN_FILENO))
+		ioctl(STDIN_FILENO, TIOCSCTTY, 0);
+	for (char **e = s->envp; *e; e++)
+		putenv(*e);
+	execvp(s->argv[0], s->argv);
+	int err = errno;
+	fprintf(stderr, "coffer: cannot run '%s': %s\n", s->argv[0],
+		err == ENOENT ? "not found in the image (add it with `coffer copy`)" : strerror(err));
+	_exit(err == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE);
+}
+
+static int run(const struct settings *s)
+{
+	pid_t pid = fork();
+	if (pid == 0)
+		become(s);
+	if (pid < 0) {
+		fprintf(stderr, "coffer: cannot start a process: %s\n", strerror(errno));
+		return EXIT_REFUSED;
+	}
+	program = pid;
+	set_signals(forward);
+	int status = wait_for(pid);
+	program = 0;
+	// What the program wrote to its volumes must be there after the enclave is gone.
+	sync();
+	if (status < 0)
+		return refuse("lost the program");
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+int main(void)
+{
+	struct settings s;
+	struct fault f = {""};
+	if (settings_load(&s, &f))
+		return refuse(f.text);
+	clearenv();
+	if (s.volume_count > 0) {
+		int code = attest();
+		if (code)
+			return code;
+	}
+	if (chdir(s.cwd) < 0) {
+		fprintf(stderr, "coffer: cannot enter the working directory %s: %s\n", s.cwd, strerror(errno));
+		return EXIT_REFUSED;
+	}
+	return run(&s);
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// What to run and what to mount: the measured /.coffer/config.json (written by image/config.c) and the host block,
+// which is hostile and may only choose where config.json leaves a choice. Pure; fuzz_host_block drives it.
+//
+// Host block: {"args":[...],"env":{...},"cwd":"/","volumes":[{"name","path","mode","id"}],"broker":"https://..."}; every key
+// may be missing, others are refused. `id` is the volume's id from its header, 32 hex digits: a false one gets a key that
+// does not open the volume.
+#ifndef COFFER_INIT_SETTINGS_H
+#define COFFER_INIT_SETTINGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "lib/fault.h"
+
+#define CONFIG_PATH "/.coffer/config.json"
+#define HOST_BLOCK_PATH "/proc/coffer/host"
+#define CONFIG_MAX_BYTES (1u << 20)
+#define HOST_BLOCK_MAX_BYTES (64u << 10)
+
+#define SETTINGS_MAX_ARGS 4096
+#define SETTINGS_MAX_ENV 4096
+#define SETTINGS_MAX_VOLUMES 16
+#define SETTINGS_DEFAULT_TIMEOUT_S 10
+
+struct settings {
+	char **argv;		// NULL-terminated, at least one item
+	char **envp;		// "NAME=value", NULL-terminated
+	char *cwd;
+	unsigned int volume_count;
+	struct settings_volume {	// in the host block's order: index i is the device "vol<i>"
+		char *name;	// the host's name for it, for messages
+		char *path;	// mount point, absolute
+		char id[33];
+		bool read_only;
+	} volumes[SETTINGS_MAX_VOLUMES];
+	char *broker_url;	// the host's; NULL when not given
+	char *broker_ca;	// measured; "" when none
+	char *broker_name;	// measured; NULL: only a pinned certificate will do
+	unsigned int broker_timeout_s;
+};
+
+// -EINVAL config.json is damaged, -EPERM the host asks for what config.json does not allow (f->text says what and how to
+// allow it), -ENOMEM. settings_free in any case.
+int settings_read(struct settings *s, const char *config, size_t config_len, const char *host, size_t host_len,
+		  struct fault *f);
+
+// The same from the two files of the enclave.
+int settings_load(struct settings *s, struct fault *f);
+
+void settings_free(struct settings *s);
+
+#endif
