@@ -14,6 +14,7 @@
 #include "host/launch.h"
 #include "image/build.h"
 #include "image/hashtree.h"
+#include "seal/tool.h"
 
 enum { MOST_VOLUMES = 16, HOST_BLOCK_MAX = 65536 };
 
@@ -25,6 +26,7 @@ struct run {
 		char *file;
 		char *path;
 		bool read_only;
+		u8 id[SEAL_ID_BYTES];	// from the volume's header: names its key in the broker
 	} volumes[MOST_VOLUMES];
 	int volume_count;
 	const char *working_directory;
@@ -188,12 +190,14 @@ static void write_host_block(const struct run *r, char *const *args, int count, 
 	text_puts(t, ",\"volumes\":[");
 	for (int i = 0; i < r->volume_count; i++) {
 		const char *slash = strrchr(r->volumes[i].file, '/');
+		char id[2 * SEAL_ID_BYTES + 1];
 
 		text_puts(t, i ? ",{\"name\":" : "{\"name\":");
 		text_json(t, slash ? slash + 1 : r->volumes[i].file);
 		text_puts(t, ",\"path\":");
 		text_json(t, r->volumes[i].path);
-		text_printf(t, ",\"mode\":\"%s\"}", r->volumes[i].read_only ? "ro" : "rw");
+		seal_tool_id_hex(r->volumes[i].id, id);
+		text_printf(t, ",\"mode\":\"%s\",\"id\":\"%s\"}", r->volumes[i].read_only ? "ro" : "rw", id);
 	}
 	text_puts(t, "]");
 	if (r->broker) {
@@ -227,10 +231,17 @@ static int check_files(struct run *r, const char *image, const char *manifest_pa
 		return fault_set(f, -EBADMSG, "the image %s is cut short: it has %llu bytes, the manifest says %llu", image,
 				 (unsigned long long)st.st_size,
 				 (unsigned long long)(m.image_blocks + hashtree_blocks(m.image_blocks)) * HASHTREE_BLOCK);
-	for (int i = 0; i < r->volume_count; i++)
+	for (int i = 0; i < r->volume_count; i++) {
+		struct seal_tool_err e = {0};
+		u32 version;
+
 		if (access(r->volumes[i].file, r->volumes[i].read_only ? R_OK : R_OK | W_OK) < 0)
 			return fault_errno(f, errno, "cannot open the volume %s (`coffer volume create` makes an empty one)",
 					   r->volumes[i].file);
+		err = seal_tool_id(r->volumes[i].file, r->volumes[i].id, &version, &e);
+		if (err)
+			return fault_set(f, err, "%s", e.text);
+	}
 	if (r->volume_count && !r->broker)
 		return fault_set(f, -EINVAL, "volumes get their keys from the owner's broker: say where it is with --broker "
 				 "https://HOST:PORT or COFFER_BROKER");
