@@ -207,19 +207,18 @@ int sv_block_read_run(struct seal_vol *v, const struct tree *t, u64 index, const
 		return vol_fault(v, SEAL_ETAMPER, SEAL_FAULT_CUT, t, 0, index, addr);
 	if (r)
 		return vol_io_error(v, r, addr, false);
-	for (u32 k = 0; k < n; k++) {
+	u32 k;
+	fpu_begin(v);
+	for (k = 0; k < n && !r; k++) {
 		struct aad a;
 		u8 nonce[12];
 		const struct gcm_key *key = sv_session_key(v, p[k].session);
 		block_aad(v, t->cls, 0, addr + k, &a);
 		block_nonce(&p[k], nonce);
-		fpu_begin(v);
 		r = gcm_decrypt(key, v->gcm, out[k], v->buf + (size_t)k * SEAL_BLOCK, SEAL_BLOCK, nonce, &a, sizeof a, p[k].tag);
-		fpu_end(v);
-		if (r)
-			return vol_fault(v, SEAL_ETAMPER, SEAL_FAULT_CONTENT, t, 0, index + k, addr + k);
 	}
-	return 0;
+	fpu_end(v);
+	return r ? vol_fault(v, SEAL_ETAMPER, SEAL_FAULT_CONTENT, t, 0, index + k - 1, addr + k - 1) : 0;
 }
 
 int sv_block_read(struct seal_vol *v, const struct tree *t, u32 level, u64 index, const struct d_ptr *p, void *out)

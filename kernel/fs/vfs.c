@@ -5,6 +5,7 @@
 #include "kernel/include/platform.h"
 
 int anon_init(void);
+int sealed_init(void);
 
 static const struct {
 	const char *fstype, *target, *data;
@@ -66,7 +67,7 @@ int vfs_init(void)
 	dcache_init();
 	if (!before || !before->proc)
 		h->cur = list_first(&init_proc->threads, struct task, thread_link);
-	if (!(r = anon_init()) && !(r = tmpfs_init()) && !(r = devfs_init()) && !(r = ipc_init()))
+	if (!(r = anon_init()) && !(r = tmpfs_init()) && !(r = sealed_init()) && !(r = devfs_init()) && !(r = ipc_init()))
 		r = mount_all();
 	h->cur = before;
 	verity_boot_done();

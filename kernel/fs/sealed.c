@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sealed volumes: mount type "sealed", source "volN", data a struct coffer_mount_key. The library in seal/ does the work;
+// this file gives it memory, time, randomness and the host's block calls, and keeps the list of what is dirty.
+// Locks: mounted_lock (mount and unmount only); inode->lock, then the library's lock (svol->io_lock), which is held over
+// block hostcalls; svol->dirty_lock is a leaf. The flusher thread takes the same ones in the same order.
+#include "kernel/fs/sealed.h"
+#include "hostcall/mountkey.h"
+#include "kernel/include/hostcall.h"
+#include "kernel/include/ktime.h"
+#include "kernel/include/platform.h"
+
+#define FLUSH_NS (5 * NSEC_PER_SEC)	// dirty data is committed at the latest after this time
+
+static struct svol *mounted[SEALED_MAX];
+static struct mutex mounted_lock;
+static bool flusher_runs;
+static u32 flusher_word;
+
+// --- what the library asks of its surroundings
+static int io_read(void *ctx, u64 off, void *buf, size_t n)
+{
+	struct svol *sv = ctx;
+	int r = hc_block_read(sv->index, off, buf, n);
+	if (r) {
+		long size = hc_block_size(sv->index);
+		if (size >= 0 && ((u64)size < n || off > (u64)size - n))
+			r = -ENODATA;
+	}
+	return r;
+}
+
+static int io_write(void *ctx, u64 off, const void *buf, size_t n) { return hc_block_write(((struct svol *)ctx)->index, off, buf, n); }
+static int io_flush(void *ctx) { return hc_block_flush(((struct svol *)ctx)->index); }
+static s64 io_size(void *ctx) { return hc_block_size(((struct svol *)ctx)->index); }
+static int io_punch(void *ctx, u64 off, u64 n) { return hc_block_punch(((struct svol *)ctx)->index, off, n); }
+
+static void *env_alloc(void *ctx, size_t n)
+{
+	(void)ctx;
+	if (n < PAGE_SIZE)
+		return kmalloc(n);
+	pfn_t p = page_alloc((u32)(PAGE_ALIGN(n) >> PAGE_SHIFT), false);
+	return p ? page_addr(p) : NULL;
+}
+
+static void env_free(void *ctx, void *p, size_t n)
+{
+	(void)ctx;
+	if (n < PAGE_SIZE)
+		kfree(p);
+	else
+		page_free(page_of(p), (u32)(PAGE_ALIGN(n) >> PAGE_SHIFT));
+}
+
+static int env_random(void *ctx, void *buf, size_t n)
+{
+	(void)ctx;
+	pf_random(buf, n);
+	return 0;
+}
+
+static u64 env_now(void *ctx)
+{
+	(void)ctx;
+	return ktime_real();
+}
+
+static void env_lock(void *ctx) { mutex_lock(&((struct svol *)ctx)->io_lock); }
+static void env_unlock(void *ctx) { mutex_unlock(&((struct svol *)ctx)->io_lock); }
+
+static void env_fpu_begin(void *ctx)
+{
+	(void)ctx;
+	pf_fpu_begin();
+}
+
+static void env_fpu_end(void *ctx)
+{
+	(void)ctx;
+	pf_fpu_end();
+}
+
+static void env_log(void *ctx, const char *text) { pr_err("sealed volume %s: %s", ((struct svol *)ctx)->name, text); }
+
+// --- what is dirty
+void sealed_mark_dirty(struct inode *i)
+{
+	struct svol *sv = svol_of(i);
+	struct snode *n = snode_of(i);
+	mutex_lock(&sv->dirty_lock);
+	if (list_empty(&n->dirty)) {
+		inode_get(i);
+		list_add_tail(&n->dirty, &sv->dirty);
+	}
+	mutex_unlock(&sv->dirty_lock);
+}
+
+// The next dirty inode, with the list's reference; those behind `stop` entries are not looked at.
+static struct inode *dirty_next(struct svol *sv)
+{
+	struct inode *i = NULL;
+	mutex_lock(&sv->dirty_lock);
+	if (!list_empty(&sv->dirty)) {
+		struct snode *n = list_first(&sv->dirty, struct snode, dirty);
+		list_del(&n->dirty);
+		list_init(&n->dirty);
+		i = n->inode;
+	}
+	mutex_unlock(&sv->dirty_lock);
+	return i;
+}
+
+static u64 dirty_count(struct svol *sv)
+{
+	u64 n = 0;
+	mutex_lock(&sv->dirty_lock);
+	for (struct list *l = sv->dirty.next; l != &sv->dirty; l = l->next)
+		n++;
+	mutex_unlock(&sv->dirty_lock);
+	return n;
+}
+
+int sealed_sync(struct svol *sv)
+{
+	int r = 0;
+	for (u64 n = dirty_count(sv); n; n--) {
+		struct inode *i = dirty_next(sv);
+		if (!i)
+			break;
+		mutex_lock(&i->lock);
+		int e = sealed_flush(i);
+		// A file mapped shared and writable changes without a trace: it stays on the list.
+		bool again = e || (i->pc && i->pc->wmapcount);
+		mutex_unlock(&i->lock);
+		if (again && i->nlink)
+			sealed_mark_dirty(i);
+		r = r ? r : e;
+		inode_put(i);
+	}
+	int e = seal_sync(sv->v);
+	return sealed_err(r ? r : e);
+}
+
+static void flusher(void *arg)
+{
+	(void)arg;
+	for (;;) {
+		pf_wait(&flusher_word, 0, ktime_deadline(FLUSH_NS));
+		for (u32 k = 0; k < SEALED_MAX; k++) {
+			mutex_lock(&mounted_lock);
+			struct svol *sv = mounted[k];
+			if (sv && !ref_get_unless_zero(&sv->sb->ref)) // being unmounted
+				sv = NULL;
+			mutex_unlock(&mounted_lock);
+			if (!sv)
+				continue;
+			struct super *sb = sv->sb;
+			if (!sb->read_only && sealed_sync(sv))
+				pr_once("sealed volume %s: its data cannot be stored (see above)", sv->name);
+			super_put(sb);
+		}
+	}
+}
+
+// --- the super block
+static int sync(struct super *sb) { return sb->read_only ? 0 : sealed_sync(sb->priv); }
+
+static int statfs(struct super *sb, struct statfs *st)
+{
+	struct svol *sv = sb->priv;
+	struct seal_statfs s;
+	seal_statfs(sv->v, &s);
+	st->f_blocks = (s64)s.blocks;
+	st->f_bfree = (s64)s.bfree;
+	st->f_bavail = (s64)s.bavail;
+	st->f_files = (s64)s.files;
+	st->f_ffree = (s64)s.ffree;
+	return 0;
+}
+
+static void put(struct super *sb)
+{
+	struct svol *sv = sb->priv;
+	mutex_lock(&mounted_lock);
+	int r = sv->v ? seal_unmount(sv->v) : 0;
+	if (r)
+		pr_err("sealed volume %s: closing it: error %d; its last committed state is intact", sv->name, -r);
+	mounted[sv->index] = NULL;
+	mutex_unlock(&mounted_lock);
+	kfree(sv);
+}
+
+static const struct super_ops sealed_sops = {.evict = sealed_forget, .statfs = statfs, .sync = sync, .put = put};
+
+static int volume_index(const char *source)
+{
+	u64 n;
+	if (strncmp(source, "vol", 3) || kstrtou64(source + 3, NULL, &n) || n >= SEALED_MAX)
+		return -ENODEV;
+	return (int)n;
+}
+
+static int open_volume(struct svol *sv, const u8 *key, u32 flags)
+{
+	struct seal_fault fault;
+	const struct seal_io io = {.ctx = sv, .read = io_read, .write = io_write, .flush = io_flush, .size = io_size, .punch = io_punch};
+	const struct seal_env env = {
+		.ctx = sv, .alloc = env_alloc, .free = env_free, .random = env_random, .now_ns = env_now, .lock = env_lock,
+		.unlock = env_unlock, .fpu_begin = env_fpu_begin, .fpu_end = env_fpu_end, .log = env_log,
+	};
+	int r = seal_mount(&io, &env, key, NULL, flags & MS_RDONLY ? SEAL_RDONLY : 0, &sv->v, &fault);
+	if (r)
+		pr_err("sealed volume %s cannot be opened: %s (error %d)", sv->name, fault.text[0] ? fault.text : "no storage", -r);
+	return r;
+}
+
+static int sealed_mount(const char *source, u32 flags, const void *data, size_t len, struct super **out)
+{
+	struct coffer_mount_key key;
+	struct seal_inode *root;
+	struct svol *sv = NULL;
+	struct super *sb = NULL;
+	int index = volume_index(source), r = index < 0 ? index : -EINVAL;
+	if (index < 0 || len < sizeof(key))
+		return r;
+	memcpy(&key, data, sizeof(key));
+	mutex_lock(&mounted_lock);
+	if (key.magic != COFFER_MOUNT_KEY_MAGIC || key.version != COFFER_MOUNT_KEY_VERSION)
+		goto out;
+	r = -EBUSY;
+	if (mounted[index])
+		goto out;
+	r = -ENOMEM;
+	if (!(sv = knew(struct svol)) || !(sb = super_new("sealed", &sealed_sops, SEALED_MAGIC)))
+		goto out;
+	sv->index = index;
+	sv->sb = sb;
+	snprintf(sv->name, sizeof(sv->name), "vol%d", index);
+	list_init(&sv->dirty);
+	if ((r = open_volume(sv, key.key, flags)))
+		goto out;
+	sb->priv = sv;
+	sb->read_only = flags & MS_RDONLY;
+	r = seal_iget(sv->v, SEAL_ROOT_INO, &root);
+	if (!r) {
+		sb->root = sealed_inode(sb, root);
+		r = IS_ERR(sb->root) ? (int)PTR_ERR(sb->root) : 0;
+	}
+	if (r) {
+		sb->root = NULL;
+		seal_unmount(sv->v);
+		goto out;
+	}
+	mounted[index] = sv;
+	if (!sb->read_only && !flusher_runs)
+		flusher_runs = !pf_kthread(flusher, NULL, "sealed-flush");
+out:
+	mutex_unlock(&mounted_lock);
+	explicit_bzero(&key, sizeof(key));
+	if (r) {
+		if (sb) {
+			sb->ops = NULL; // nothing to unmount
+			super_put(sb);
+		}
+		kfree(sv);
+		return r;
+	}
+	*out = sb;
+	return 0;
+}
+
+int sealed_init(void) { return fs_register("sealed", sealed_mount); }
