@@ -55,7 +55,7 @@ void proc_reap(struct proc *p)
 	proc_put(p);
 }
 
-// Tells the parent of a fresh zombie; true: nobody will wait for it. tasklist held.
+// Signals the parent of a fresh zombie; the caller wakes its waits. True: nobody will wait for it. tasklist held.
 static bool notify_exit(struct proc *p)
 {
 	struct proc *parent = p->parent;
@@ -73,7 +73,6 @@ static bool notify_exit(struct proc *p)
 		info.si_signo = p->exit_signal;
 		signal_send_proc(parent, p->exit_signal, &info);
 	}
-	waitq_wake(&parent->wait_child, 0);
 	return reap;
 }
 
@@ -133,12 +132,11 @@ static void reparent(struct proc *p)
 		if (c->state == PROC_ZOMBIE) {
 			if (notify_exit(c))
 				proc_reap(c);
+			waitq_wake(&to->wait_child, 0);
 		} else {
 			check_orphaned(c, old, NULL);
 		}
 	}
-	if (to != p)
-		waitq_wake(&to->wait_child, 0);
 }
 
 static int kill_others(struct proc *p, void *arg)
@@ -190,9 +188,13 @@ static void release_resources(struct proc *p)
 	mm_put(mm);
 }
 
-// The process has no thread any more that could act. tasklist held.
-static void become_zombie(struct proc *p)
+// The process has no thread any more that could act. tasklist held. Returns the parent with a reference: its waits are
+// to be woken without tasklist, which they take first.
+static struct proc *become_zombie(struct proc *p)
 {
+	struct proc *parent = p->parent;
+
+	ref_get(&parent->ref);
 	reparent(p);
 	check_orphaned(p, p->parent, p);
 	mutex_lock(&p->sig_lock);
@@ -202,6 +204,13 @@ static void become_zombie(struct proc *p)
 	waitq_wake(&p->exit_wq, 0);
 	if (notify_exit(p))
 		proc_reap(p);
+	return parent;
+}
+
+static void wake_parent(struct proc *parent)
+{
+	waitq_wake(&parent->wait_child, 0);
+	proc_put(parent);
 }
 
 static void leave_threads(struct proc *p, struct task *t)
@@ -224,7 +233,7 @@ static void leave_threads(struct proc *p, struct task *t)
 
 static void __noreturn leave(struct task *t)
 {
-	struct proc *p = t->proc;
+	struct proc *p = t->proc, *parent = NULL;
 	u64 utime = 0, stime = 0;
 	bool last;
 
@@ -250,8 +259,10 @@ static void __noreturn leave(struct task *t)
 	leave_threads(p, t);
 	waitq_wake(&p->threads_wq, 0);
 	if (last)
-		become_zombie(p);
+		parent = become_zombie(p);
 	mutex_unlock(&tasklist);
+	if (parent)
+		wake_parent(parent);
 
 	if (t->in_vfork_child)
 		vfork_return(t->vfork_parent, t);
@@ -366,6 +377,7 @@ void proc_host_died(struct proc *p)
 		leave_threads(p, t);
 		task_put(t);
 	}
-	become_zombie(p);
+	struct proc *parent = become_zombie(p);
 	mutex_unlock(&tasklist);
+	wake_parent(parent);
 }
