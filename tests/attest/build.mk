@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-ATTEST_TESTS = $(B)/test/attest-snp
+ATTEST_TESTS = $(B)/test/attest-snp $(B)/test/attest-lib
 UNIT_TESTS += $(ATTEST_TESTS)
 TEST_BINS += $(ATTEST_TESTS)
 

@@ -1,0 +1,668 @@
+// SPDX-License-Identifier: Apache-2.0
+// The broker, whole: a real server on a loopback port, the owner's client, and the enclave's own code (init/attest.c)
+// with evidence from the simulated hardware in place of configfs. Every refusal is asserted by its words.
+#include "broker/broker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <openssl/rand.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "attest/binding.h"
+#include "attest/simtee_sign.h"
+#include "broker/client.h"
+#include "init/attest.h"
+#include "lib/encode.h"
+#include "lib/file.h"
+#include "lib/http_client.h"
+#include "lib/jwe.h"
+#include "lib/tls.h"
+#include "tests/attest/ok.h"
+
+static char work[64], broker_dir[96], tee_dir[96], other_tee_dir[96], root_pem[128], log_file[96];
+static char *ca;
+static uint8_t measurement[48];
+static const uint8_t volume_id[16] = {0xab, 0xcd, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+static const uint8_t volume_key[32] = "the thirty-two bytes of the key";
+#define VOLUME_HEX "abcd030405060708090a0b0c0d0e0f10"
+#define RESOURCE "default/volume/" VOLUME_HEX
+
+struct running {
+	pid_t pid;
+	char url[128];
+};
+
+// Starts the broker in a process of its own; its URL comes from its first line.
+static bool start(struct running *b, const char *listen, bool accept_simulated)
+{
+	int out[2];
+	if (pipe2(out, O_CLOEXEC) < 0)
+		return false;
+	fflush(stdout);
+	b->pid = fork();
+	if (b->pid == 0) {
+		char *argv[] = {"broker", "--dir", broker_dir, "--listen", (char *)listen, NULL, NULL, NULL};
+		int argc = 5, log = open(log_file, O_WRONLY | O_CREAT | O_APPEND, 0600);
+		if (accept_simulated) {
+			argv[argc++] = "--insecure-accept-simulated";
+			argv[argc++] = root_pem;
+		}
+		dup2(out[1], 1);
+		dup2(log, 2);
+		exit(broker_main(argc, argv));	// not _exit: the leak checker runs
+	}
+	close(out[1]);
+	char line[256];
+	size_t n = 0;
+	struct pollfd p = {.fd = out[0], .events = POLLIN};
+	while (n < sizeof line - 1 && !memchr(line, '\n', n) && poll(&p, 1, 20000) == 1) {
+		ssize_t got = read(out[0], line + n, sizeof line - 1 - n);
+		if (got <= 0)
+			break;
+		n += (size_t)got;
+	}
+	line[n] = '\0';
+	close(out[0]);
+	return sscanf(line, "listening on %127s", b->url) == 1;
+}
+
+static int stop(struct running *b)
+{
+	int status = -1;
+	kill(b->pid, SIGTERM);
+	for (int i = 0; i < 100; i++) {
+		if (waitpid(b->pid, &status, WNOHANG) == b->pid)
+			return status;
+		usleep(50000);
+	}
+	kill(b->pid, SIGKILL);
+	waitpid(b->pid, &status, 0);
+	return -1;
+}
+
+// ---- evidence, right and wrong ----
+
+static const char *evidence_dir;
+static unsigned int change_at;		// 0: nothing is changed
+static uint8_t change_to;
+static bool change_after_signing, other_report_data;
+
+static int simulated_evidence(const uint8_t report_data[64], struct evidence *out, struct fault *f)
+{
+	uint8_t data[64];
+	char *pem;
+	memcpy(data, report_data, 64);
+	data[0] ^= other_report_data;
+	int err = simtee_report(evidence_dir, measurement, data, out->report, &pem);
+	if (err)
+		return fault_set(f, err, "no evidence");
+	err = snp_chain_add_pem(&out->chain, pem, strlen(pem), f);
+	free(pem);
+	if (change_at && !change_after_signing) {
+		out->report[change_at] = change_to;
+		simtee_sign(evidence_dir, out->report);
+	} else if (change_at) {
+		out->report[change_at] ^= change_to;
+	}
+	return err;
+}
+
+static struct coffer_mount_key mounted;
+static unsigned int mount_count;
+static char said[1024];
+
+static int remember_mount(unsigned int index, const struct settings_volume *v, const struct coffer_mount_key *key,
+			  struct fault *f)
+{
+	(void)index;
+	(void)v;
+	(void)f;
+	mounted = *key;
+	mount_count++;
+	return 0;
+}
+
+static void remember_line(const char *line)
+{
+	snprintf(said, sizeof said, "%s", line);
+}
+
+static const struct attest_ops ops = {simulated_evidence, remember_mount, remember_line};
+
+// What init-attest does, for one volume.
+static int attest_as(const char *url, const char *trusted, const char *name, unsigned int timeout, struct fault *f)
+{
+	struct settings s = {.volume_count = 1, .broker_url = (char *)url, .broker_ca = (char *)trusted,
+			     .broker_name = (char *)name, .broker_timeout_s = timeout};
+	s.volumes[0].name = "customers.vol";
+	s.volumes[0].path = "/data";
+	strcpy(s.volumes[0].id, VOLUME_HEX);
+	mount_count = 0;
+	said[0] = '\0';
+	f->text[0] = '\0';
+	memset(&mounted, 0, sizeof mounted);
+	return attest_run(&s, &ops, f);
+}
+
+static void refused(const char *name, const char *url, const char *text1, const char *text2)
+{
+	struct fault f;
+	int err = attest_as(url, ca, NULL, 2, &f);
+	ok(name, err == -EACCES && mount_count == 0 && strstr(f.text, text1) && strstr(f.text, text2), "%d: %s", err, f.text);
+	change_at = 0;
+	change_after_signing = other_report_data = false;
+}
+
+// ---- the protocol by hand ----
+
+static int request(const char *url, const char *method, const char *path, const char *headers, const char *body,
+		   struct http_reply *reply)
+{
+	struct http_client *c;
+	struct fault f = {""};
+	struct http_client_options o = {.url = url, .ca_pem = ca, .resolve = http_resolve_static, .timeout_ms = 5000};
+	int err = http_client_open(&c, &o, &f);
+	if (err)
+		return err;
+	err = http_client_request(c, method, path, headers, body, body ? strlen(body) : 0, reply, &f);
+	http_client_close(c);
+	return err;
+}
+
+static void expect(const char *name, const char *url, const char *method, const char *path, const char *headers,
+		   const char *body, int status, const char *text)
+{
+	struct http_reply r;
+	int err = request(url, method, path, headers, body, &r);
+	ok(name, !err && r.status == status && strstr(r.body, text), "%d, status %d: %s", err, r.status,
+	   err ? "" : r.body);
+	if (!err)
+		http_reply_free(&r);
+}
+
+static bool begin(const char *url, char cookie[128], char nonce[64])
+{
+	struct http_reply r;
+	if (request(url, "POST", "/kbs/v0/auth", "", "{\"version\":\"0.4.0\",\"tee\":\"snp\",\"extra-params\":\"\"}", &r))
+		return false;
+	json_t *o = json_loads(r.body, 0, NULL);
+	const char *n = json_string_value(json_object_get(o, "nonce"));
+	r.cookie[strcspn(r.cookie, ";")] = '\0';
+	bool good = r.status == 200 && n && strlen(n) < 64;
+	if (good) {
+		strcpy(nonce, n);
+		snprintf(cookie, 128, "Cookie: %.100s\r\n", r.cookie);
+	}
+	json_decref(o);
+	http_reply_free(&r);
+	return good;
+}
+
+// A body for /attest: evidence over `bound_key` and `bound_nonce`, sent along with `sent_key` and `sent_nonce`.
+static char *body_of(EVP_PKEY *bound_key, const char *bound_nonce, EVP_PKEY *sent_key, const char *sent_nonce)
+{
+	struct evidence e = {.chain = {.count = 0}};
+	uint8_t data[64];
+	char report[BASE64_SIZE(1184)];
+	json_t *bound = jwk_from_key(bound_key), *sent = jwk_from_key(sent_key), *chain = json_array();
+	attest_report_data(bound_nonce, bound, "", data);
+	simulated_evidence(data, &e, NULL);
+	base64_encode(report, e.report, sizeof e.report, BASE64_STD);
+	static const char *const types[] = {"VCEK", "ASK", "ARK"};
+	for (unsigned int i = 0; i < 3; i++) {
+		uint8_t *der = NULL;
+		int len = i2d_X509(e.chain.certs[i], &der);
+		char text[BASE64_SIZE(4096)];
+		base64_encode(text, der, (size_t)len, BASE64_STD);
+		json_array_append_new(chain, json_pack("{s:s, s:s}", "cert_type", types[i], "data", text));
+		OPENSSL_free(der);
+	}
+	json_t *o = json_pack("{s:{s:s, s:o}, s:{s:{s:s, s:o}, s:s}}", "runtime-data", "nonce", sent_nonce, "tee-pubkey", sent,
+			      "tee-evidence", "primary_evidence", "attestation_report", report, "cert_chain", chain,
+			      "additional_evidence", "");
+	char *text = json_dumps(o, JSON_COMPACT);
+	json_decref(o);
+	json_decref(bound);
+	snp_chain_free(&e.chain);
+	return text;
+}
+
+static void test_protocol(const char *url)
+{
+	char cookie[128], nonce[64], cookie2[128], nonce2[64];
+	EVP_PKEY *key = jwk_new_key("P-256"), *thief = jwk_new_key("P-256"), *p521 = jwk_new_key("P-521");
+	struct http_reply r;
+
+	expect("another protocol version is refused with the supported ones", url, "POST", "/kbs/v0/auth", "",
+	       "{\"version\":\"0.1.1\",\"tee\":\"snp\"}", 400, "supported: 0.4.x");
+	expect("another TEE is refused with the supported ones", url, "POST", "/kbs/v0/auth", "",
+	       "{\"version\":\"0.4.0\",\"tee\":\"sample\"}", 400, "supported: snp");
+	expect("a resource without a session", url, "GET", "/kbs/v0/resource/" RESOURCE, "", NULL, 401, "no session");
+	expect("an unknown session", url, "GET", "/kbs/v0/resource/" RESOURCE,
+	       "Cookie: kbs-session-id=00000000-0000-4000-8000-000000000000\r\n", NULL, 401, "unknown or has expired");
+
+	if (!ok("a session begins", begin(url, cookie, nonce) && begin(url, cookie2, nonce2), "no"))
+		return;
+	ok("nonces differ", strcmp(nonce, nonce2) && strlen(nonce) == 44, "%s %s", nonce, nonce2);
+	expect("a session that has not attested gets nothing", url, "GET", "/kbs/v0/resource/" RESOURCE, cookie, NULL, 401,
+	       "has not attested");
+
+	char *body = body_of(key, nonce, key, nonce);
+	expect("evidence is accepted once", url, "POST", "/kbs/v0/attest", cookie, body, 200, "\"token\"");
+	expect("the same evidence again: the nonce is spent", url, "POST", "/kbs/v0/attest", cookie, body, 401,
+	       "nonce was used already");
+	expect("the same evidence in another session: replay", url, "POST", "/kbs/v0/attest", cookie2, body, 403,
+	       "report-data: expected");
+	free(body);
+	expect("a refused attempt spends the nonce too", url, "POST", "/kbs/v0/attest", cookie2, "{}", 401, "used already");
+
+	int err = request(url, "GET", "/kbs/v0/resource/" RESOURCE, cookie, NULL, &r);
+	json_t *jwe = err ? NULL : json_loads(r.body, 0, NULL);
+	uint8_t plain[64];
+	size_t len = 0;
+	struct fault f = {""};
+	ok("the secret comes as a JWE for the TEE's key", jwe && !jwe_decrypt(key, jwe, plain, sizeof plain, &len, &f) &&
+	   len == 32 && !memcmp(plain, volume_key, 32), "%d %s", err, f.text);
+	ok("no other key opens it", jwe && jwe_decrypt(thief, jwe, plain, sizeof plain, &len, &f) == -EBADMSG, "%s", f.text);
+	ok("the secret is not in the answer", !err && !memmem(r.body, r.body_len, volume_key, 16), "it is");
+	json_decref(jwe);
+	if (!err)
+		http_reply_free(&r);
+
+	begin(url, cookie, nonce);
+	body = body_of(key, nonce, thief, nonce);
+	expect("evidence bound to another key is refused", url, "POST", "/kbs/v0/attest", cookie, body, 403,
+	       "report-data: expected");
+	free(body);
+	begin(url, cookie, nonce);
+	body = body_of(key, nonce2, key, nonce2);
+	expect("a nonce of one's own is refused by name", url, "POST", "/kbs/v0/attest", cookie, body, 403, "nonce: expected");
+	free(body);
+	begin(url, cookie, nonce);
+	body = body_of(p521, nonce, p521, nonce);
+	expect("a P-521 key serves as well", url, "POST", "/kbs/v0/attest", cookie, body, 200, "token");
+	free(body);
+	begin(url, cookie, nonce);
+	expect("an RSA key is refused", url, "POST", "/kbs/v0/attest", cookie,
+	       "{\"runtime-data\":{\"tee-pubkey\":{\"kty\":\"RSA\"}},\"tee-evidence\":{}}", 400, "tee-pubkey");
+	begin(url, cookie, nonce);
+	expect("what is not JSON is refused", url, "POST", "/kbs/v0/attest", cookie, "{\"runtime", 400, "not JSON");
+	expect("unknown paths", url, "GET", "/kbs/v0/nothing", "", NULL, 404, "nothing here");
+	expect("odd resource names", url, "GET", "/kbs/v0/resource/../../etc", "", NULL, 404, "repository/type/tag");
+	expect("health", url, "GET", "/healthz", "", NULL, 200, "ok");
+
+	expect("writing needs the admin token", url, "POST", "/kbs/v0/resource/" RESOURCE, "", "x", 401, "admin token");
+	expect("deleting needs the admin token", url, "DELETE", "/kbs/v0/resource/" RESOURCE, "", NULL, 401, "admin token");
+	expect("policies need the admin token", url, "GET", "/coffer/v0/policy", "Authorization: Bearer 00\r\n", NULL, 401,
+	       "admin token");
+	EVP_PKEY_free(key);
+	EVP_PKEY_free(thief);
+	EVP_PKEY_free(p521);
+}
+
+static void test_token(const char *url)
+{
+	char cookie[128], nonce[64];
+	EVP_PKEY *key = jwk_new_key("P-256");
+	struct http_reply r;
+	begin(url, cookie, nonce);
+	char *body = body_of(key, nonce, key, nonce);
+	int err = request(url, "POST", "/kbs/v0/attest", cookie, body, &r);
+	json_t *o = err ? NULL : json_loads(r.body, 0, NULL);
+	const char *token = json_string_value(json_object_get(o, "token"));
+	char claims[16384] = "";
+	const char *dot = token ? strchr(token, '.') : NULL, *dot2 = dot ? strchr(dot + 1, '.') : NULL;
+	ssize_t n = dot2 ? base64_decode(claims, sizeof claims - 1, dot + 1, (size_t)(dot2 - dot - 1), BASE64_URL) : -1;
+	json_t *c = n > 0 ? json_loadb(claims, (size_t)n, 0, NULL) : NULL;
+	const json_t *cpu = json_object_get(json_object_get(c, "submods"), "cpu0");
+	const char *status = json_string_value(json_object_get(cpu, "ear.status"));
+	ok("the token is an EAR that does not affirm simulated hardware", status && !strcmp(status, "contraindicated"), "%s",
+	   status ? status : "none");
+	const json_t *annotated = json_object_get(cpu, "ear.veraison.annotated-evidence");
+	const char *tee = json_string_value(json_object_get(annotated, "tee"));
+	ok("the token says simulated", tee && !strcmp(tee, "simulated"), "%s", tee ? tee : "none");
+	json_decref(c);
+	json_decref(o);
+	if (!err)
+		http_reply_free(&r);
+	free(body);
+	EVP_PKEY_free(key);
+}
+
+// ---- owner ----
+
+static struct broker_client *owner(void)
+{
+	struct broker_client *c = NULL;
+	struct broker_client_options o = {.dir = broker_dir};
+	struct fault f = {""};
+	if (broker_client_open(&c, &o, &f))
+		ok("the owner's client opens", false, "%s", f.text);
+	return c;
+}
+
+static void test_owner(void)
+{
+	struct broker_client *c = owner();
+	struct fault f = {""};
+	uint8_t key[32];
+	char hex[97];
+	json_t *list = NULL;
+	if (!c)
+		return;
+	hex_encode(hex, measurement, 48);
+	int err = broker_client_put_volume_key(c, volume_id, volume_key, false, &f);
+	ok("a key is stored", !err, "%s", f.text);
+	err = broker_client_put_volume_key(c, volume_id, volume_key, false, &f);
+	ok("an existing key is not replaced by accident", err == -EEXIST && strstr(f.text, "unreadable"), "%s", f.text);
+	err = broker_client_put_volume_key(c, volume_id, volume_key, true, &f);
+	ok("and is on purpose", !err, "%s", f.text);
+	err = broker_client_get_volume_key(c, volume_id, key, &f);
+	ok("its owner reads it back", !err && !memcmp(key, volume_key, 32), "%s", f.text);
+	uint8_t unknown[16] = {1};
+	ok("an unknown key", broker_client_get_volume_key(c, unknown, key, &f) == -ENOENT, "%s", f.text);
+	err = broker_client_policy_allow(c, RESOURCE, "ABC", NULL, &f);
+	ok("a malformed measurement is refused", err == -EINVAL && strstr(f.text, "96"), "%s", f.text);
+	err = broker_client_policy_allow(c, "a/b", hex, NULL, &f);
+	ok("a malformed resource is refused", err == -EINVAL && strstr(f.text, "repository/type/tag"), "%s", f.text);
+	err = broker_client_policy_allow(c, RESOURCE, hex, "loan 1.0", &f);
+	ok("a policy is stored", !err, "%s", f.text);
+	err = broker_client_policy_list(c, &list, &f);
+	const char *note = json_string_value(json_object_get(json_array_get(json_object_get(list, "policies"), 0), "note"));
+	ok("policies are listed", !err && note && !strcmp(note, "loan 1.0"), "%s", f.text);
+	json_decref(list);
+	broker_client_close(c);
+}
+
+static void set_policy(bool allow, const uint8_t m[48])
+{
+	struct broker_client *c = owner();
+	struct fault f = {""};
+	char hex[97];
+	hex_encode(hex, m, 48);
+	int err = !c ? -1 : allow ? broker_client_policy_allow(c, RESOURCE, hex, NULL, &f)
+				  : broker_client_policy_deny(c, RESOURCE, NULL, &f);
+	if (err)
+		ok("a policy is changed", false, "%s", f.text);
+	broker_client_close(c);
+}
+
+// ---- through the enclave's code ----
+
+static void test_release(const char *url)
+{
+	struct fault f;
+	char hex[97], other_hex[97];
+	uint8_t other[48];
+	int err = attest_as(url, ca, NULL, 2, &f);
+	ok("the right enclave gets its key", !err && mount_count == 1 && !memcmp(mounted.key, volume_key, 32) &&
+	   mounted.magic == COFFER_MOUNT_KEY_MAGIC, "%d: %s", err, f.text);
+
+	memset(other, 0x77, sizeof other);
+	hex_encode(hex, measurement, 48);
+	hex_encode(other_hex, other, 48);
+	set_policy(false, measurement);
+	refused("without a policy nobody gets it", url, "no policy allows any", hex);
+	set_policy(true, other);
+	refused("another measurement: the one expected is named", url, "measurement: expected 7777", other_hex);
+	refused("another measurement: the one found is named", url, "found", hex);
+	set_policy(true, measurement);
+	err = attest_as(url, ca, NULL, 2, &f);
+	ok("two measurements may be allowed", !err && mount_count == 1, "%d: %s", err, f.text);
+
+	change_at = 0x0a, change_to = 0x0b;
+	refused("debug is refused", url, "dbgstat: expected disabled-since-boot", "found enabled");
+	change_at = 0x90, change_to = 1, change_after_signing = true;
+	refused("a changed report is refused", url, "signature: expected", "changed or signed by another key");
+	other_report_data = true;
+	refused("a report bound to something else is refused", url, "report-data: expected", "found");
+	evidence_dir = other_tee_dir;
+	refused("another machine's simulated hardware is refused", url, "root: expected AMD's root", SIMTEE_ROOT_NAME);
+	evidence_dir = tee_dir;
+}
+
+static void test_connection(const char *url)
+{
+	struct fault f;
+	char *cert, *key;
+	tls_make_certificate("Somebody else", "localhost,127.0.0.1", &cert, &key, &f);
+	int err = attest_as(url, cert, NULL, 2, &f);
+	ok("a broker with another certificate is not trusted", err == -EKEYREJECTED && strstr(f.text, "not trusted"), "%d: %s",
+	   err, f.text);
+	free(cert);
+	free(key);
+	err = attest_as("https://127.0.0.1:1", ca, NULL, 1, &f);
+	ok("an unreachable broker is tried again, then given up", err == -ECONNREFUSED && strstr(f.text, "within 1 s") &&
+	   strstr(said, "trying again"), "%d: %s (%s)", err, f.text, said);
+	err = attest_as("https://no-such-host.invalid:8443", ca, NULL, 0, &f);
+	ok("an unknown name says what can be done", err && strstr(f.text, "numeric address"), "%d: %s", err, f.text);
+	err = attest_as("http://127.0.0.1:8443", ca, NULL, 1, &f);
+	ok("plain HTTP is refused", err == -EINVAL && strstr(f.text, "https://"), "%d: %s", err, f.text);
+	err = attest_as(url, "", NULL, 1, &f);
+	ok("no pinned certificate, no trust", err == -EINVAL && strstr(f.text, "broker: ca:"), "%d: %s", err, f.text);
+}
+
+static void *many(void *url)
+{
+	long failed = 0;
+	for (int i = 0; i < 10; i++) {
+		struct http_reply r;
+		char cookie[128], nonce[64];
+		EVP_PKEY *key = jwk_new_key("P-256");
+		bool good = begin(url, cookie, nonce);
+		char *body = body_of(key, nonce, key, nonce);
+		good = good && !request(url, "POST", "/kbs/v0/attest", cookie, body, &r);
+		if (good) {
+			good = r.status == 200;
+			http_reply_free(&r);
+		}
+		free(body);
+		good = good && !request(url, "GET", "/kbs/v0/resource/" RESOURCE, cookie, NULL, &r);
+		if (good) {
+			good = r.status == 200;
+			http_reply_free(&r);
+		}
+		EVP_PKEY_free(key);
+		failed += !good;
+	}
+	return (void *)failed;
+}
+
+// Connections that say nothing (more than the server has places for) do not keep others out.
+static void test_slow_clients(const char *url)
+{
+	union http_address a;
+	int idle[160];
+	struct fault f;
+	char port[8];
+	snprintf(port, sizeof port, "%s", strrchr(url, ':') + 1);
+	http_resolve_static("127.0.0.1", port, &a, 1, &f);
+	for (size_t i = 0; i < sizeof idle / sizeof *idle; i++) {
+		idle[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (connect(idle[i], &a.sa, sizeof a.in) < 0)
+			ok("a silent connection", false, "%s", strerror(errno));
+	}
+	int64_t before = clock_ms();
+	int err = attest_as(url, ca, NULL, 2, &f);
+	ok("silent connections do not keep others waiting", !err && clock_ms() - before < 3000, "%d: %s after %lld ms", err,
+	   f.text, (long long)(clock_ms() - before));
+	for (size_t i = 0; i < sizeof idle / sizeof *idle; i++)
+		close(idle[i]);
+}
+
+static void test_concurrent(char *url)
+{
+	pthread_t t[8];
+	long failed = 0;
+	for (int i = 0; i < 8; i++)
+		pthread_create(&t[i], NULL, many, url);
+	for (int i = 0; i < 8; i++) {
+		void *n;
+		pthread_join(t[i], &n);
+		failed += (long)n;
+	}
+	ok("80 exchanges from 8 clients at a time", failed == 0, "%ld failed", failed);
+}
+
+static void test_log(void)
+{
+	struct broker_client *c = owner();
+	struct fault f = {""};
+	json_t *o = NULL;
+	if (!c)
+		return;
+	int err = broker_client_status(c, &o, &f);
+	ok("the decision log's chain is intact", !err && json_is_true(json_object_get(o, "log_intact")) &&
+	   json_integer_value(json_object_get(o, "decisions")) > 20, "%s", f.text);
+	json_decref(o);
+	err = broker_client_decisions(c, 0, &o, &f);
+	bool found = false;
+	size_t i;
+	json_t *d;
+	json_array_foreach(json_object_get(o, "decisions"), i, d) {
+		const char *outcome = json_string_value(json_object_get(d, "outcome"));
+		const json_t *first = json_array_get(json_object_get(d, "refusals"), 0);
+		const char *claim = json_string_value(json_object_get(first, "claim"));
+		found |= outcome && claim && !strcmp(outcome, "refused") && !strcmp(claim, "measurement");
+	}
+	ok("a refusal is in the log with its reason", !err && found, "%s", f.text);
+	json_decref(o);
+	broker_client_close(c);
+}
+
+// What lies on the disk: private modes, no plain key, and rows that cannot be exchanged or edited unnoticed.
+static void test_at_rest(void)
+{
+	char path[160], *bytes;
+	size_t len;
+	struct stat st;
+	static const char *const secrets[] = {"master.key", "admin.token", "tls.key", "token.key", "broker.db"};
+	for (size_t i = 0; i < 5; i++) {
+		snprintf(path, sizeof path, "%s/%s", broker_dir, secrets[i]);
+		char name[64];
+		snprintf(name, sizeof name, "%s is private", secrets[i]);
+		ok(name, !stat(path, &st) && (st.st_mode & 0777) == 0600, "mode %o", st.st_mode);
+	}
+	snprintf(path, sizeof path, "%s/broker.db", broker_dir);
+	int err = file_read(path, 64 << 20, &bytes, &len, NULL);
+	ok("the key is not in the database in the clear", !err && !memmem(bytes, len, volume_key, 16), "it is");
+	free(bytes);
+
+	sqlite3 *db;
+	sqlite3_open(path, &db);
+	ok("a record of the log cannot be deleted", sqlite3_exec(db, "DELETE FROM decision WHERE number = 1", NULL, NULL, NULL) ==
+	   SQLITE_CONSTRAINT, "it can");
+	ok("a record of the log cannot be changed", sqlite3_exec(db, "UPDATE decision SET record = '{}'", NULL, NULL, NULL) ==
+	   SQLITE_CONSTRAINT, "it can");
+	// Behind the triggers' back, and a key under another's name.
+	sqlite3_exec(db, "DROP TRIGGER decision_no_update; UPDATE decision SET record = '{}' WHERE number = 3;"
+		     "INSERT INTO secret SELECT 'default/volume/other', sealed, changed FROM secret LIMIT 1", NULL, NULL, NULL);
+	sqlite3_close(db);
+}
+
+static void test_after_tampering(const char *url)
+{
+	struct broker_client *c = owner();
+	struct fault f = {""};
+	json_t *o = NULL;
+	char *log, token[128], headers[256];
+	size_t len;
+	if (!c)
+		return;
+	int err = broker_client_status(c, &o, &f);
+	ok("an edited log is noticed", !err && json_is_false(json_object_get(o, "log_intact")), "%s", f.text);
+	json_decref(o);
+	broker_client_close(c);
+	err = file_read(log_file, 1 << 20, &log, &len, NULL);
+	ok("and the broker says so when it starts", !err && strstr(log, "DECISION LOG WAS CHANGED"), "%s", log);
+	ok("the broker's log shows no key", !err && !strstr(log, (const char *)volume_key), "it does");
+	free(log);
+	snprintf(token, sizeof token, "%s/admin.token", broker_dir);
+	file_read(token, 100, &log, &len, NULL);
+	log[64] = '\0';
+	snprintf(headers, sizeof headers, "Authorization: Bearer %s\r\n", log);
+	free(log);
+	expect("a key moved to another name does not open", url, "GET", "/coffer/v0/key/default/volume/other", headers, NULL, 500,
+	       "outside the broker");
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+int main(void)
+{
+	struct running b;
+	struct fault f = {""};
+	char cert[160];
+	size_t len;
+
+	setenv("NO_COLOR", "1", 1);
+	signal(SIGPIPE, SIG_IGN);
+	strcpy(work, "/tmp/coffer-broker-XXXXXX");
+	if (!mkdtemp(work)) {
+		printf("not ok broker: no temporary folder\n");
+		return 1;
+	}
+	snprintf(broker_dir, sizeof broker_dir, "%s/state", work);
+	snprintf(tee_dir, sizeof tee_dir, "%s/tee", work);
+	snprintf(other_tee_dir, sizeof other_tee_dir, "%s/other-tee", work);
+	snprintf(log_file, sizeof log_file, "%s/log", work);
+	evidence_dir = tee_dir;
+	RAND_bytes(measurement, sizeof measurement);
+	simtee_root_path(tee_dir, root_pem, sizeof root_pem);
+
+	int err = broker_prepare(broker_dir, &f);
+	ok("the state folder is prepared", !err, "%s", f.text);
+	snprintf(cert, sizeof cert, "%s/cert.pem", broker_dir);
+	err = file_read(cert, 65536, &ca, &len, &f);
+	if (!ok("the certificate is there before the first start", !err, "%s", f.text) ||
+	    !ok("the broker starts", start(&b, "127.0.0.1:0", true), "no"))
+		return 1;
+	test_owner();
+	test_release(b.url);
+	test_protocol(b.url);
+	test_token(b.url);
+	test_connection(b.url);
+	test_slow_clients(b.url);
+	test_concurrent(b.url);
+	test_log();
+	char first_url[128];
+	strcpy(first_url, b.url + 8);
+	struct running twice;
+	ok("two brokers do not share a folder", !start(&twice, "127.0.0.1:0", true), "they do");
+	waitpid(twice.pid, NULL, 0);
+	ok("SIGTERM ends it cleanly", stop(&b) == 0, "no");
+
+	ok("it starts again", start(&b, first_url, false), "no");
+	refused("simulated hardware is refused by default", b.url, "root: expected AMD's root (Milan, Genoa, Turin), found",
+		SIMTEE_ROOT_NAME);
+	refused("and the claim is named", b.url, "tee: expected snp", "found unknown");
+	ok("SIGTERM ends it cleanly again", stop(&b) == 0, "no");
+
+	test_at_rest();
+	ok("it starts a third time", start(&b, "127.0.0.1:0", true), "no");
+	err = attest_as(b.url, ca, NULL, 2, &f);
+	ok("keys and policies outlive the process", !err && !memcmp(mounted.key, volume_key, 32), "%d: %s", err, f.text);
+	test_after_tampering(b.url);
+	set_policy(false, measurement);
+	refused("a policy that is taken back refuses at once", b.url, "measurement: expected", "no policy allows any");
+	stop(&b);
+
+	free(ca);
+	nftw(work, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	return ok_failed != 0;
+}

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+BROKER_TESTS = $(B)/test/broker-broker $(B)/test/broker-settings
+UNIT_TESTS += $(BROKER_TESTS)
+TEST_BINS += $(BROKER_TESTS)
+
+$(B)/test/broker-%: $(B)/obj/tests/broker/%.o $(B)/lib/libcoffer.a
+	@mkdir -p $(@D)
+	@echo "  LD   $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(COFFER_LIBS)
