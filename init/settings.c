@@ -88,6 +88,8 @@ static int read_args(struct settings *s, const json_t *config, const json_t *hos
 		return fault_set(f, -EPERM, "the host asks for '%s', but this enclave runs only '%s' (coffer.yaml: host_arguments "
 				 "is false)", join(args, asked, sizeof asked), join(command, measured, sizeof measured));
 	int err = copy_list(chosen ? args : command, SETTINGS_MAX_ARGS, &s->argv, chosen ? "the host block's args" : "command", f);
+	if (err == -EINVAL && chosen)
+		err = -EPERM;
 	if (!err && (!s->argv[0] || !*s->argv[0]))
 		err = fault_set(f, -EPERM, "there is nothing to run: give coffer.yaml a command, or name a program after --");
 	return err;

@@ -260,8 +260,9 @@ static ssize_t field(const json_t *jwe, const char *name, void *out, size_t size
 	return s ? base64_decode(out, size, s, strlen(s), BASE64_URL) : -EINVAL;
 }
 
-// Checks the protected header and gets the sender's ephemeral key from it.
-static int read_header(const char *header64, EVP_PKEY **epk, struct fault *f)
+// Checks the protected header and gets the sender's ephemeral key from it, or from the unprotected one, where some
+// implementations put it: a changed key gives another agreement, which does not open.
+static int read_header(const char *header64, const json_t *unprotected, EVP_PKEY **epk, struct fault *f)
 {
 	char text[2048];
 	ssize_t n = base64_decode(text, sizeof text, header64, strlen(header64), BASE64_URL);
@@ -272,7 +273,7 @@ static int read_header(const char *header64, EVP_PKEY **epk, struct fault *f)
 	if (!alg || !enc || strcmp(alg, ALG) || strcmp(enc, ENC) || json_object_get(h, "crit") || json_object_get(h, "zip"))
 		err = fault_set(f, -EINVAL, "the encrypted answer's header does not say " ALG " with " ENC);
 	else
-		err = jwk_to_key(json_object_get(h, "epk"), epk, f);
+		err = jwk_to_key(json_object_get(json_object_get(h, "epk") ? h : unprotected, "epk"), epk, f);
 	json_decref(h);
 	return err;
 }
@@ -287,7 +288,7 @@ int jwe_decrypt(EVP_PKEY *key, const json_t *jwe, void *plain, size_t size, size
 	if (!header || !text || field(jwe, "encrypted_key", wrapped, sizeof wrapped) != sizeof wrapped ||
 	    field(jwe, "iv", iv, sizeof iv) != sizeof iv || field(jwe, "tag", tag, sizeof tag) != sizeof tag)
 		return fault_set(f, -EINVAL, "the encrypted answer is malformed");
-	int err = read_header(header, &epk, f);
+	int err = read_header(header, json_object_get(jwe, "header"), &epk, f);
 	if (err)
 		return err;
 	sealed = malloc(size + 1);
