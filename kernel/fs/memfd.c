@@ -53,9 +53,11 @@ static ssize_t memfd_write(struct file *f, struct iter *it, u64 *pos)
 			inode_touch(i, ATTR_MTIME);
 		}
 		mutex_unlock(&i->lock);
+		if (r == -EFAULT && iter_fault_in(it, false))
+			break;
 		if (r == -EFAULT)
 			iter_revert(it, &saved);
-	} while (r == -EFAULT && !iter_fault_in(it, false) && it->left);
+	} while (r == -EFAULT && it->left);
 	return r;
 }
 

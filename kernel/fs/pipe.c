@@ -252,11 +252,12 @@ static ssize_t pipe_write(struct file *f, struct iter *it, u64 *pos)
 			break;
 		}
 		if (likely(atomic ? room >= it->left : room > 0)) {
-			struct iter saved = *it;
+			struct iter saved = *it, stuck;
 			size_t got;
 
 			want = min((size_t)room, it->left);
 			got = ring_in(p, it, want);
+			stuck = *it;
 			if (likely(got == want) || !atomic) {
 				was_empty |= !p->len && got;
 				p->len += got;
@@ -266,7 +267,7 @@ static ssize_t pipe_write(struct file *f, struct iter *it, u64 *pos)
 			}
 			if (unlikely(got != want)) {
 				mutex_unlock(&p->lock);
-				err = iter_fault_in(it, false) ? -EFAULT : 0;
+				err = iter_fault_in(&stuck, false) ? -EFAULT : 0;
 				mutex_lock(&p->lock);
 				if (err)
 					break;

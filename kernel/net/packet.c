@@ -18,12 +18,12 @@ struct packet *packet_new(struct sock_msg *m, int *err)
 	p->off = p->alen = 0;
 	struct iter saved = *m->it;
 	while (iter_get(m->it, p->data, n) < n) {
-		iter_revert(m->it, &saved);
-		if (iter_fault_in(m->it, false)) {
+		if (iter_fault_in(m->it, false)) { // where it stopped, hence before going back
 			kfree(p);
 			*err = -EFAULT;
 			return NULL;
 		}
+		iter_revert(m->it, &saved);
 	}
 	p->scm = m->scm;
 	m->scm = NULL;
@@ -106,9 +106,9 @@ again:
 	size_t got = iter_put(m->it, p->data, n);
 	if (unlikely(got < n && (flags & MSG_PEEK))) { // a fault under the lock: make the page present and look again
 		mutex_unlock(&s->lock);
-		iter_revert(m->it, &saved);
 		if (iter_fault_in(m->it, true))
 			return -EFAULT;
+		iter_revert(m->it, &saved);
 		goto again;
 	}
 	while (unlikely(got < n)) {

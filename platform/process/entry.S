@@ -33,6 +33,7 @@
 // rax = call number, rcx = where to return, other registers = the program's; r11 is dead after a system call
 	.globl kentry
 kentry:
+	mov %eax, %eax			// the number is 32 bits wide; what is above does not count
 	mov %rsp, %r11
 	mov %gs:24, %rsp
 	mov %r11, R_RSP(%rsp)
