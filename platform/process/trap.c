@@ -109,7 +109,7 @@ static void on_signal(int sig, siginfo_t *info, void *ctx)
 	regs_from_host(r, c);
 	if (sig == SIGSYS) {
 		w->trap_kind = info->si_arch == AUDIT_ARCH_X86_64_ ? TRAP_SYSCALL : TRAP_KICK;
-		r->orig_rax = w->trap_kind == TRAP_SYSCALL ? c->rax : U64_MAX;
+		r->orig_rax = w->trap_kind == TRAP_SYSCALL ? (u32)c->rax : U64_MAX;
 		if (w->trap_kind == TRAP_KICK)
 			r->rax = (u64)-ENOSYS; // int $0x80: there are no 32-bit calls
 	} else {
