@@ -16,3 +16,13 @@ $(B)/test/seal-%: $(B)/obj/tests/seal/%.o $(B)/obj/tests/seal/mem.o $(B)/lib/lib
 	@mkdir -p $(@D)
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(IPSEC_MB) -lpthread
+
+# Fuzzing: make fuzz-seal, then build/fuzz/fuzz_seal_volume CORPUS. The cipher is replaced (fuzz/seal/plain_gcm.c).
+FUZZ_CC = clang
+$(B)/fuzz/fuzz_seal_volume: fuzz/fuzz_seal_volume.c fuzz/seal/plain_gcm.c tests/seal/mem.c $(SEAL_LIB_SRC)
+	@mkdir -p $(@D)
+	@echo "  FUZZ $@"
+	$(Q)$(FUZZ_CC) -std=gnu17 -O1 -g $(WARN) -D_GNU_SOURCE -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+		-o $@ $(filter-out seal/gcm.c,$(filter %.c,$^))
+fuzz-seal: $(B)/fuzz/fuzz_seal_volume
+.PHONY: fuzz-seal
