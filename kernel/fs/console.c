@@ -392,7 +392,7 @@ struct file *console_open(int n)
 	if (!info.open[n])
 		return file_open(AT_FDCWD, "/dev/null", O_RDWR, 0);
 	if (info.tty[n])
-		return file_open(AT_FDCWD, "/dev/console", O_RDWR, 0);
+		return file_open(AT_FDCWD, "/dev/console", O_RDWR | O_NOCTTY, 0);
 	ino = inode_new(sb, S_IFIFO | 0600);
 	if (!ino)
 		return ERR_PTR(-ENOMEM);
@@ -414,6 +414,7 @@ static int console_dev_open(struct inode *ino, struct file *f)
 	if (r)
 		return r;
 	if (tty) {
+		f->flags |= O_NOCTTY; // as in Linux: only TIOCSCTTY makes the console a controlling terminal
 		tty_get(tty);
 		return tty_open_file(tty, f);
 	}

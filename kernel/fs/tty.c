@@ -55,6 +55,8 @@ void tty_unlock(struct tty *t, u32 events)
 	t->pending_signals = 0;
 	t->pending_flush = false;
 	mutex_unlock(&t->lock);
+	if (unlikely(signals) && !pgrp && t->drv->keeps_files)
+		pgrp = tty_boot_pgrp(); // the console before anyone made it his: Ctrl-C must not be lost
 	for (int sig = 1; signals && sig < 32; sig++)
 		if (signals & SIGBIT(sig)) {
 			signals &= ~SIGBIT(sig);

@@ -9,6 +9,20 @@ void tty_signal_pgrp(int pgrp, int sig)
 		signal_send_pgrp(pgrp, sig, NULL);
 }
 
+int tty_boot_pgrp(void)
+{
+	struct proc *p = proc_find(2);
+	int pgid;
+
+	if (!p)
+		p = proc_find(1);
+	if (!p)
+		return 0;
+	pgid = p->pgid;
+	proc_put(p);
+	return pgid;
+}
+
 struct orphan_query {
 	int pgid;
 	struct session *session;
