@@ -80,7 +80,12 @@ static void env_fpu_end(void *ctx)
 	pf_fpu_end();
 }
 
-static void env_log(void *ctx, const char *text) { pr_err("sealed volume %s: %s", ((struct svol *)ctx)->name, text); }
+static void env_log(void *ctx, const char *text)
+{
+	struct svol *sv = ctx;
+	if (sv->v) // while it is being opened, open_volume has the word
+		pr_err("sealed volume %s: %s", sv->name, text);
+}
 
 // --- what is dirty
 void sealed_mark_dirty(struct inode *i)
@@ -200,6 +205,15 @@ static int volume_index(const char *source)
 	return (int)n;
 }
 
+static void warn_fallback(struct svol *sv)
+{
+	struct seal_info info;
+	seal_get_info(sv->v, &info);
+	if (info.fell_back)
+		pr_warn("sealed volume %s: one of its two roots does not authenticate (an interrupted commit, or tampering); the other is used, commit %lu",
+			sv->name, info.generation);
+}
+
 static int open_volume(struct svol *sv, const u8 *key, u32 flags)
 {
 	struct seal_fault fault;
@@ -211,6 +225,8 @@ static int open_volume(struct svol *sv, const u8 *key, u32 flags)
 	int r = seal_mount(&io, &env, key, NULL, flags & MS_RDONLY ? SEAL_RDONLY : 0, &sv->v, &fault);
 	if (r)
 		pr_err("sealed volume %s cannot be opened: %s (error %d)", sv->name, fault.text[0] ? fault.text : "no storage", -r);
+	else
+		warn_fallback(sv);
 	return r;
 }
 

@@ -14,8 +14,10 @@ static void vlog(const char *prefix, const char *fmt, va_list ap)
 	int n = scnprintf(buf, sizeof(buf), "%s", prefix);
 
 	n += vsnprintf(buf + n, sizeof(buf) - (size_t)n, fmt, ap);
-	if ((size_t)n >= sizeof(buf))
-		n = sizeof(buf) - 1;
+	if ((size_t)n >= sizeof(buf) - 1)
+		n = sizeof(buf) - 2;
+	if (buf[n - 1] != '\n')
+		buf[n++] = '\n';
 	pf_log(buf, (size_t)n);
 }
 
@@ -37,7 +39,6 @@ void panic(const char *fmt, ...)
 	va_start(ap, fmt);
 	vlog("coffer: enclave stopped: ", fmt, ap);
 	va_end(ap);
-	pf_log("\n", 1);
 	pf_stop(125 << 8);
 }
 
