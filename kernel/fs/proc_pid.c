@@ -121,7 +121,7 @@ static int pid_stat(struct pout *o, struct pnode *n)
 		pf_cpu_times(t, &utime, &stime);
 	mutex_lock(&tasklist);
 	if (!n->tid)
-		proc_cpu_ns(p, &utime, &stime);
+		proc_cpu_ns_locked(p, &utime, &stime);
 	ppid = p->parent ? p->parent->pid : 0;
 	sid = p->session ? p->session->sid : 0;
 	if (p->session && p->session->tty)

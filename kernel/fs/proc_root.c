@@ -47,7 +47,7 @@ static int count(struct proc *p, void *arg)
 	if (p->state < PROC_ZOMBIE)
 		list_for_each(t, &p->threads, thread_link)
 			c->running += !t->sleeping;
-	proc_cpu_ns(p, &u, &s);
+	proc_cpu_ns_locked(p, &u, &s);
 	c->utime += u;
 	c->stime += s;
 	return 0;

@@ -63,8 +63,8 @@ extern const struct file_ops proc_net_fops;
 #include <linux/utsname.h>
 void uts_get(struct new_utsname *u);
 int uts_set_name(bool domain, const char *name, size_t n);
-// fork.c, usage.c
-void proc_cpu_ns(struct proc *p, u64 *utime, u64 *stime);
+// time/clock.c; tasklist held
+void proc_cpu_ns_locked(struct proc *p, u64 *utime, u64 *stime);
 // epoll.c, signalfd.c, inotify.c
 size_t epoll_fdinfo(struct file *f, char *buf, size_t n);
 u64 signalfd_set(struct file *f);

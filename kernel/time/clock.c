@@ -162,10 +162,9 @@ void clock_publish(struct vdso_data *page)
 	mutex_unlock(&clock_lock);
 }
 
-void proc_cpu_ns(struct proc *p, u64 *utime, u64 *stime)
+void proc_cpu_ns_locked(struct proc *p, u64 *utime, u64 *stime)
 {
 	u64 u, s;
-	mutex_lock(&tasklist);
 	*utime = p->utime_ns;
 	*stime = p->stime_ns;
 	struct task *t;
@@ -174,6 +173,12 @@ void proc_cpu_ns(struct proc *p, u64 *utime, u64 *stime)
 			*utime += u;
 			*stime += s;
 		}
+}
+
+void proc_cpu_ns(struct proc *p, u64 *utime, u64 *stime)
+{
+	mutex_lock(&tasklist);
+	proc_cpu_ns_locked(p, utime, stime);
 	mutex_unlock(&tasklist);
 }
 

@@ -8,8 +8,9 @@ struct vdso_data;
 
 // Moves the clocks' parameters into a page that programs can read.
 void clock_publish(struct vdso_data *page);
-// CPU time that all threads of a process have used, in ns. Takes tasklist.
+// CPU time that all threads of a process have used, in ns. Takes tasklist; _locked: it is held.
 void proc_cpu_ns(struct proc *p, u64 *utime, u64 *stime);
+void proc_cpu_ns_locked(struct proc *p, u64 *utime, u64 *stime);
 // True for the clocks that timers and sleeps run on; the others' errors differ by call.
 static inline bool clock_is_real(int id) { return id == CLOCK_REALTIME || id == CLOCK_REALTIME_ALARM || id == CLOCK_TAI; }
 static inline bool clock_is_mono(int id) { return id == CLOCK_MONOTONIC || id == CLOCK_BOOTTIME || id == CLOCK_BOOTTIME_ALARM; }
