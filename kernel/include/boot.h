@@ -31,3 +31,9 @@ struct boot_info {
 extern struct boot_info boot_info;
 // Parses the manifest into the fields above; 0 or -EINVAL with a message (kernel/boot.c).
 int boot_parse(void);
+
+// Until the first program starts, only init and init-attest of the measured image have run. Their TCP connections go to
+// the host, 127.0.0.1 too and whatever network.connect says: the owner's broker, which they authenticate, may be anywhere.
+bool boot_before_program(void);
+// Each successful exec says what it starts; any other name than those two ends this phase for good.
+void boot_exec(const char *name);

@@ -139,3 +139,13 @@ int boot_parse(void)
 	}
 	return *s ? -EINVAL : 0;
 }
+
+static bool program_started;
+
+bool boot_before_program(void) { return !__atomic_load_n(&program_started, __ATOMIC_ACQUIRE); }
+
+void boot_exec(const char *name)
+{
+	if (strcmp(name, "/.coffer/init") && strcmp(name, "/.coffer/init-attest"))
+		__atomic_store_n(&program_started, true, __ATOMIC_RELEASE);
+}

@@ -5,6 +5,7 @@
 // blank host process (exec_commit_on_blank), while its host thread goes back to the parent.
 // stack.c lays out the new stack. Locks: tasklist for what /proc shows.
 #include "kernel/include/alloc.h"
+#include "kernel/include/boot.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
 #include "kernel/include/mm.h"
@@ -363,6 +364,7 @@ static void set_names(struct proc *p, struct exec *e)
 	struct file *old_exe;
 	char *old_cmd, *old_env;
 
+	boot_exec(e->name);
 	mutex_lock(&tasklist);
 	strlcpy(t->comm, slash ? slash + 1 : e->name, sizeof(t->comm));
 	old_cmd = p->cmdline;
