@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+# libFuzzer targets (clang). `make fuzz` builds each and runs it for FUZZ_SECONDS from its seeds; what it finds besides goes
+# to $(B)/fuzz/corpus. A target is a line FUZZ_SRC_name and its name in FUZZERS.
+FUZZ_SECONDS ?= 10
+FUZZ_CFLAGS = -std=gnu17 -O1 -g $(WARN) -D_GNU_SOURCE -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
+FUZZERS += snp_report kbs_request host_block
+FUZZ_SRC_snp_report = attest/snp.c attest/snp_report.c attest/snp_chain.c attest/policy.c attest/result.c lib/encode.c lib/fault.c
+FUZZ_SRC_kbs_request = broker/kbs.c attest/snp_chain.c lib/http.c lib/jwe.c lib/encode.c lib/fault.c lib/file.c
+FUZZ_SRC_host_block = init/settings.c lib/file.c lib/fault.c
+FUZZ_BINS = $(FUZZERS:%=$(B)/fuzz/%)
+
+define FUZZ_RULE
+$(B)/fuzz/$(1): fuzz/fuzz_$(1).c $(FUZZ_SRC_$(1))
+	@mkdir -p $$(@D)
+	@echo "  FUZZ $$@"
+	$$(Q)clang $$(FUZZ_CFLAGS) -o $$@ $$^ -lssl -lcrypto -ljansson
+endef
+$(foreach f,$(FUZZERS),$(eval $(call FUZZ_RULE,$(f))))
+
+fuzz: $(FUZZ_BINS)
+	$(Q)for t in $(FUZZERS); do \
+		mkdir -p $(B)/fuzz/corpus/$$t && set -- $$(ls -d fuzz/seeds/$$t 2>/dev/null); \
+		echo "fuzz $$t for $(FUZZ_SECONDS) s"; \
+		$(B)/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -verbosity=0 -artifact_prefix=$(B)/fuzz/ \
+			$(B)/fuzz/corpus/$$t "$$@" || exit 1; \
+	done
+.PHONY: fuzz

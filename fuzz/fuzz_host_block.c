@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fuzzes the host block against a strict and a permissive configuration: whatever the host writes, a strict enclave runs
+// its own command in its own folder with no variable that is not let in.
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "init/settings.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const char strict[] =
+	"{\"broker\":{\"ca\":\"PEM\"},\"command\":[\"/bin/echo\",\"hi\"],\"environment\":{\"MODE\":\"prod\"},"
+	"\"host_arguments\":false,\"host_environment\":[\"TERM\"],\"volumes\":{},\"working_directory\":\"/app\"}";
+static const char lax[] =
+	"{\"broker\":{\"ca\":\"PEM\"},\"command\":[],\"environment\":{},\"host_arguments\":true,\"host_environment\":[\"A\"],"
+	"\"volumes\":{\"/data\":{\"mode\":\"ro\",\"name\":\"\"}},\"working_directory\":\"/\"}";
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct settings s;
+	struct fault f;
+	if (!settings_read(&s, strict, sizeof strict - 1, (const char *)data, size, &f)) {
+		if (strcmp(s.argv[0], "/bin/echo") || strcmp(s.argv[1], "hi") || s.argv[2] || strcmp(s.cwd, "/app") ||
+		    s.volume_count)
+			abort();
+		for (char **e = s.envp; *e; e++) {
+			if (strncmp(*e, "MODE=prod", 9) && strncmp(*e, "TERM=", 5) && strncmp(*e, "PATH=/usr", 9) &&
+			    strcmp(*e, "HOME=/root"))
+				abort();
+		}
+	}
+	settings_free(&s);
+	settings_read(&s, lax, sizeof lax - 1, (const char *)data, size, &f);
+	settings_free(&s);
+	return 0;
+}
