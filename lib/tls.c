@@ -4,6 +4,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
@@ -13,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -207,6 +210,8 @@ static int wait_ready(struct tls_stream *s, int ret, int64_t deadline_ms)
 
 static int new_stream(struct tls_stream *s, SSL_CTX *ctx, int fd)
 {
+	// Messages go out whole: waiting for more to send costs 40 ms a turn. Not every descriptor is TCP, so that it may fail.
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
 	s->fd = fd;
 	s->ssl = SSL_new(ctx);
 	if (s->ssl && SSL_set_fd(s->ssl, fd) == 1)

@@ -124,7 +124,7 @@ static void test_http(void)
 
 static void test_files(void)
 {
-	char dir[] = "/tmp/coffer-lib-XXXXXX", path[64], *text;
+	char dir[] = "/tmp/coffer-lib-XXXXXX", path[64], *text = NULL;
 	size_t len;
 	struct fault f;
 	if (!mkdtemp(dir))
@@ -192,7 +192,7 @@ static void test_jose(void)
 		skip("jwe against jose", "the tool jose is not installed");
 		return;
 	}
-	char dir[] = "/tmp/coffer-jose-XXXXXX", command[512], path[64], *text;
+	char dir[] = "/tmp/coffer-jose-XXXXXX", command[512], path[64], *text = NULL;
 	struct fault f = {""};
 	size_t len, n = 0;
 	if (!mkdtemp(dir))
