@@ -306,13 +306,15 @@ long sys_close_range(u32 first, u32 last, u32 flags)
 	return 0;
 }
 
-static void set_cloexec(int fd, bool on)
+int fd_set_cloexec(int fd, bool on)
 {
 	struct fdtable *t = curproc->files;
 	mutex_lock(&t->lock);
-	if ((u32)fd < t->size && bit(t->open, (u32)fd))
+	bool open = (u32)fd < t->size && bit(t->open, (u32)fd);
+	if (open)
 		set_bit(t->cloexec, (u32)fd, on);
 	mutex_unlock(&t->lock);
+	return open ? 0 : -EBADF;
 }
 
 #define SETFL_MASK (O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME | FASYNC)
@@ -417,8 +419,7 @@ long sys_fcntl(int fd, u32 cmd, u64 arg)
 		r = fd_cloexec(fd);
 		break;
 	case F_SETFD:
-		set_cloexec(fd, arg & FD_CLOEXEC);
-		r = 0;
+		r = fd_set_cloexec(fd, arg & FD_CLOEXEC);
 		break;
 	case F_GETFL:
 		r = f->flags & ~(u32)(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC);

@@ -119,6 +119,8 @@ static inline void fd_light_put(struct file *f, bool put)
 		file_put(f);
 }
 
+int fd_set_cloexec(int fd, bool on);
+
 // --- open.c
 struct open_how_k {
 	u32 flags, mode, lookup;

@@ -1,63 +1,64 @@
 // SPDX-License-Identifier: Apache-2.0
-// ioctl(2): what every file answers (descriptor flags, readable bytes of a regular file); the rest is the file's own.
-// Takes no locks.
+// ioctl(2): requests that every descriptor understands; the rest goes to the object. Locks: none.
 #include "kernel/fs/fs.h"
 #include <asm/ioctls.h>
-#include <linux/fs.h>
 
-long sys_fcntl(int fd, u32 cmd, u64 arg);
+#define FIGETBSZ_ 2u
+#define FIOQSIZE_ 0x5460u
 
-static long set_status_flag(int fd, struct file *f, u32 flag, u64 arg)
+static long set_flag(struct file *f, u32 flag, u64 arg)
 {
 	int on;
 	if (get_user(on, U(arg)))
 		return -EFAULT;
-	return sys_fcntl(fd, F_SETFL, on ? f->flags | flag : f->flags & ~flag);
+	u32 flags = on ? f->flags | flag : f->flags & ~flag;
+	int r = f->ops->set_flags ? f->ops->set_flags(f, flags) : 0;
+	if (!r)
+		f->flags = flags;
+	return r;
 }
 
-static long regular_file(struct file *f, u32 cmd, u64 arg)
+static long of_file(struct file *f, u32 cmd, u64 arg)
 {
-	s64 left;
+	struct inode *ino = f->inode;
+	int n;
 	switch (cmd) {
 	case FIONREAD:
-		left = (s64)(f->inode->size - f->pos);
-		return put_user((int)left, U(arg));
-	case FIGETBSZ:
-		return put_user((int)f->inode->sb->blocksize, U(arg));
+		n = (int)min(ino->size > f->pos ? ino->size - f->pos : 0, 0x7ffffffful);
+		return put_user(n, U(arg));
+	case FIGETBSZ_:
+		n = (int)ino->sb->blocksize;
+		return put_user(n, U(arg));
 	}
 	return -ENOTTY;
 }
 
 long sys_ioctl(int fd, u32 cmd, u64 arg)
 {
-	bool put;
-	struct file *f = fd_light(fd, &put);
-	long r;
-	if (!f)
-		return -EBADF;
-	if (f->flags & O_PATH) {
-		r = -EBADF;
+	struct file *f = fd_get(fd);
+	long r = -EBADF;
+	if (!f || (f->flags & O_PATH))
 		goto out;
-	}
 	switch (cmd) {
 	case FIOCLEX:
-		r = sys_fcntl(fd, F_SETFD, FD_CLOEXEC);
-		break;
 	case FIONCLEX:
-		r = sys_fcntl(fd, F_SETFD, 0);
+		r = fd_set_cloexec(fd, cmd == FIOCLEX);
 		break;
 	case FIONBIO:
-		r = set_status_flag(fd, f, O_NONBLOCK, arg);
+		r = set_flag(f, O_NONBLOCK, arg);
 		break;
 	case FIOASYNC:
-		r = set_status_flag(fd, f, FASYNC, arg);
+		r = set_flag(f, FASYNC, arg);
+		break;
+	case FIOQSIZE_:
+		r = is_reg(f->inode) || is_dir(f->inode) || is_lnk(f->inode) ? put_user(f->inode->size, U(arg)) : -ENOTTY;
 		break;
 	default:
 		r = f->ops->ioctl ? f->ops->ioctl(f, cmd, arg) : -ENOTTY;
 		if (r == -ENOTTY && is_reg(f->inode))
-			r = regular_file(f, cmd, arg);
+			r = of_file(f, cmd, arg);
 	}
 out:
-	fd_light_put(f, put);
+	file_put(f);
 	return r;
 }

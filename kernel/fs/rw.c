@@ -9,12 +9,19 @@
 #define RWF_NOWAIT_ 8
 #define RWF_APPEND_ 16
 
+static bool overflows(const struct file *f, const struct iter *it, u64 pos)
+{
+	return unlikely((s64)(pos + it->left) < 0) && !f->ops->stream;
+}
+
 static ssize_t do_read(struct file *f, struct iter *it, u64 *pos)
 {
 	if (unlikely(!can_read(f)))
 		return -EBADF;
 	if (unlikely(!f->ops->read))
 		return is_dir(f->inode) ? -EISDIR : -EINVAL;
+	if (overflows(f, it, *pos))
+		return -EINVAL;
 	if (it->left > IO_MAX)
 		it->left = IO_MAX;
 	ssize_t r = f->ops->read(f, it, pos);
@@ -27,7 +34,7 @@ static ssize_t do_write(struct file *f, struct iter *it, u64 *pos)
 {
 	if (unlikely(!can_write(f)))
 		return -EBADF;
-	if (unlikely(!f->ops->write))
+	if (unlikely(!f->ops->write) || overflows(f, it, *pos))
 		return -EINVAL;
 	if (it->left > IO_MAX)
 		it->left = IO_MAX;
