@@ -367,6 +367,7 @@ static void pipe_release(struct file *f)
 static int fifo_open(struct inode *ino, struct file *f)
 {
 	u32 mode = f->flags & O_ACCMODE, seen;
+	bool anonymous = ino->sb == pipe_sb; // opened again through /proc/self/fd: never waits for the other end
 	struct pipe *p, *fresh;
 	int r = 0;
 
@@ -389,7 +390,7 @@ static int fifo_open(struct inode *ino, struct file *f)
 
 	f->priv = p;
 	mutex_lock(&p->lock);
-	if (mode == O_WRONLY && (f->flags & O_NONBLOCK) && !p->readers) {
+	if (mode == O_WRONLY && (f->flags & O_NONBLOCK) && !p->readers && !anonymous) {
 		mutex_unlock(&p->lock);
 		r = -ENXIO;
 		goto undo;
@@ -398,7 +399,7 @@ static int fifo_open(struct inode *ino, struct file *f)
 	if (mode != O_WRONLY) {
 		p->readers++;
 		p->r_opens++;
-		if (!p->writers && (f->flags & O_NONBLOCK))
+		if (!p->writers && (f->flags & O_NONBLOCK) && !anonymous)
 			f->pos = p->w_opens;
 	}
 	if (mode != O_RDONLY) {
@@ -410,7 +411,7 @@ static int fifo_open(struct inode *ino, struct file *f)
 	mutex_unlock(&p->lock);
 	waitq_wake(&p->openq, 0);
 	waitq_wake(&p->pollq, EPOLLIN | EPOLLOUT);
-	if (r || (f->flags & O_NONBLOCK))
+	if (r || anonymous || (f->flags & O_NONBLOCK))
 		return 0;
 	r = WAIT_EVENT(&p->openq, NO_DEADLINE,
 		       __atomic_load_n(mode == O_RDONLY ? &p->w_opens : &p->r_opens, __ATOMIC_ACQUIRE) != seen);

@@ -353,6 +353,19 @@ TEST(reopen_through_proc)
 	EQ(c, 'x');
 }
 
+TEST(reopen_through_proc_after_writer_is_gone)
+{
+	char path[64], c;
+	int p[2];
+	OK(pipe(p));
+	EQ(write(p[1], "x", 1), 1);
+	close(p[1]);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", p[0]);
+	int fd = OK(open(path, O_RDONLY)); // a FIFO would wait for a writer here
+	EQ(read(fd, &c, 1), 1);
+	EQ(read(fd, &c, 1), 0);
+}
+
 TEST(pipe_through_exec)
 {
 	int p[2];
