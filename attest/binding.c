@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// See binding.h. Sorted keys, no white space and ASCII text are what RFC 8785 asks of objects of strings; numbers, whose
-// canonical form is intricate, are refused.
+// See binding.h. Sorted keys, no white space and ASCII text are what RFC 8785 asks of objects of strings; numbers,
+// whose canonical form is intricate, are refused.
 #include "attest/binding.h"
 
 #include <errno.h>
@@ -36,7 +36,8 @@ int attest_report_data(const char *nonce, const json_t *tee_pubkey, const char *
 {
 	if (!plain(nonce) || !plain(additional) || !flat_object_of_text(tee_pubkey))
 		return -EINVAL;
-	json_t *o = json_pack("{s:s, s:s, s:O}", "additional-evidence", additional, "nonce", nonce, "tee-pubkey", tee_pubkey);
+	json_t *o = json_pack("{s:s, s:s, s:O}", "additional-evidence", additional, "nonce", nonce, "tee-pubkey",
+			      tee_pubkey);
 	char *text = o ? json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
 	json_decref(o);
 	memset(out, 0, 64);

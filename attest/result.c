@@ -82,7 +82,8 @@ static json_t *checks_json(const struct attest_result *r, bool all)
 		const struct attest_check *c = &r->checks[i];
 		if (!all && c->outcome != ATTEST_FAILED)
 			continue;
-		json_t *o = json_pack("{s:s, s:o, s:o}", "claim", c->id, "expected", text(c->expected), "found", text(c->found));
+		json_t *o = json_pack("{s:s, s:o, s:o}", "claim", c->id, "expected", text(c->expected), "found",
+				      text(c->found));
 		if (all)
 			json_object_set_new(o, "outcome", json_string(outcomes[c->outcome]));
 		json_array_append_new(list, o);

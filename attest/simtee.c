@@ -74,7 +74,8 @@ static int add_leaf_extensions(X509 *cert)
 	};
 	uint8_t chip[SNP_CHIP_ID_BYTES];
 	int ok = RAND_bytes(chip, sizeof chip) == 1 && add_amd_extension(cert, "1", version, sizeof version) &&
-		 add_amd_extension(cert, "2", product, sizeof product - 1) && add_amd_extension(cert, "4", chip, sizeof chip);
+		 add_amd_extension(cert, "2", product, sizeof product - 1) &&
+		 add_amd_extension(cert, "4", chip, sizeof chip);
 	for (size_t i = 0; ok && i < sizeof parts / sizeof *parts; i++) {
 		uint8_t der[] = {0x02, 1, parts[i].svn};
 		ok = add_amd_extension(cert, parts[i].suffix, der, sizeof der);

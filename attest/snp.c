@@ -33,8 +33,8 @@ static struct tcb tcb_of(uint64_t word, bool turin)
 static void tcb_text(char *out, size_t size, const struct tcb *t)
 {
 	int n = t->fmc >= 0 ? snprintf(out, size, "fmc %d, ", t->fmc) : 0;
-	snprintf(out + n, size - (size_t)n, "bootloader %d, tee %d, snp %d, microcode %d", t->bootloader, t->tee, t->snp,
-		 t->microcode);
+	snprintf(out + n, size - (size_t)n, "bootloader %d, tee %d, snp %d, microcode %d", t->bootloader, t->tee,
+		 t->snp, t->microcode);
 }
 
 static json_t *tcb_json(const struct tcb *t)
@@ -141,7 +141,8 @@ static void check_signature(const struct snp_input *in, const struct snp_report 
 static void check_leaf(const struct snp_report *r, const struct snp_leaf *leaf, struct attest_result *out)
 {
 	struct tcb reported = tcb_of(r->reported_tcb, leaf->has_fmc);
-	struct tcb certified = {leaf->has_fmc ? leaf->fmc : -1, leaf->bootloader, leaf->tee, leaf->snp, leaf->microcode};
+	struct tcb certified = {leaf->has_fmc ? leaf->fmc : -1, leaf->bootloader, leaf->tee, leaf->snp,
+				leaf->microcode};
 	char text[128];
 	struct attest_check *c = attest_check_add(out, "tcb", !memcmp(&reported, &certified, sizeof reported));
 	tcb_text(text, sizeof text, &certified);
@@ -161,7 +162,8 @@ static void check_leaf(const struct snp_report *r, const struct snp_leaf *leaf, 
 	c = attest_check_add(out, "chip-id", ok);
 	if (leaf->is_vlek || masked) {
 		c->outcome = ATTEST_SKIPPED;
-		attest_found(c, masked ? "masked by the platform" : "a VLEK, which belongs to a provider, not to a chip");
+		attest_found(c,
+			     masked ? "masked by the platform" : "a VLEK, which belongs to a provider, not to a chip");
 		return;
 	}
 	attest_expected(c, "%s", leaf->has_hwid ? hex_encode(hex, leaf->hwid, sizeof leaf->hwid)
@@ -184,8 +186,10 @@ static bool check_chain(const struct snp_input *in, struct attest_result *out, s
 		enum snp_root root = snp_root_of(ordered[2], in->simulated_roots, in->simulated_root_count, &product);
 		tee = root == SNP_ROOT_AMD ? "snp" : root == SNP_ROOT_SIMULATED ? "simulated" : "unknown";
 		c = attest_check_add(out, "root", root != SNP_ROOT_UNKNOWN);
-		attest_expected(c, in->simulated_root_count ? "AMD's root (Milan, Genoa, Turin) or the simulated root that is "
-				"accepted here" : "AMD's root (Milan, Genoa, Turin)");
+		attest_expected(c, in->simulated_root_count
+					   ? "AMD's root (Milan, Genoa, Turin) or the simulated root that is "
+					     "accepted here"
+					   : "AMD's root (Milan, Genoa, Turin)");
 		attest_found(c, "'%s'", snp_subject(ordered[2], name, sizeof name));
 
 		err = snp_chain_dates(ordered, in->now, &why);
@@ -209,7 +213,8 @@ static bool check_chain(const struct snp_input *in, struct attest_result *out, s
 	}
 	// A root vouches for its own product only.
 	if (*product) {
-		c = attest_check_add(out, "product", !strncmp(leaf->product, product, strlen(product)) || leaf->is_vlek);
+		c = attest_check_add(out, "product",
+				     !strncmp(leaf->product, product, strlen(product)) || leaf->is_vlek);
 		attest_expected(c, "%s", product);
 		attest_found(c, "%s", leaf->product);
 	}

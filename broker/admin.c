@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The owner's requests, behind the admin token: keys, policies, log, status. Each change is a record of the decision log.
-// Runs in connection threads; takes no lock of its own.
+// The owner's requests, behind the admin token: keys, policies, log, status. Each change is a record of the decision
+// log. Runs in connection threads; takes no lock of its own.
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -69,8 +69,8 @@ static void read_key(struct broker *b, const char *resource, struct http_respons
 		broker_problem(r, 404, "NotFound", "a resource is named repository/type/tag", NULL);
 		return;
 	}
-	if (!record(b, "owner-reads-key", resource, NULL, r) || !fine(store_get_secret(b->store, resource, &secret, &len, &f),
-								       &f, r))
+	if (!record(b, "owner-reads-key", resource, NULL, r) ||
+	    !fine(store_get_secret(b->store, resource, &secret, &len, &f), &f, r))
 		return;
 	r->status = 200;
 	r->content_type = "application/octet-stream";
@@ -146,11 +146,12 @@ static void status(struct broker *b, struct http_response *r)
 	char head[65];
 	if (fine(store_counts(b->store, &resources, &policies, &f), &f, r) &&
 	    fine(store_check_log(b->store, &intact, &decisions, head, &f), &f, r))
-		broker_reply(r, 200, json_pack("{s:s, s:I, s:I, s:I, s:I, s:s, s:b, s:b}", "version", KBS_VERSION, "resources",
-					       (json_int_t)resources, "policies", (json_int_t)policies, "sessions",
-					       (json_int_t)session_count(b->sessions), "decisions", (json_int_t)decisions,
-					       "log_head", head, "log_intact", intact, "simulated_accepted",
-					       b->simulated_root != NULL));
+		broker_reply(r, 200,
+			     json_pack("{s:s, s:I, s:I, s:I, s:I, s:s, s:b, s:b}", "version", KBS_VERSION, "resources",
+				       (json_int_t)resources, "policies", (json_int_t)policies, "sessions",
+				       (json_int_t)session_count(b->sessions), "decisions", (json_int_t)decisions,
+				       "log_head", head, "log_intact", intact, "simulated_accepted",
+				       b->simulated_root != NULL));
 }
 
 void admin_handle(struct broker *b, const char *path, const struct http_request *q, struct http_response *r)

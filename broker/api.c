@@ -58,16 +58,16 @@ static void refusal_text(const struct attest_result *result, char *out, size_t s
 	for (unsigned int i = 0; i < result->count && n < size; i++) {
 		const struct attest_check *c = &result->checks[i];
 		if (c->outcome == ATTEST_FAILED)
-			n += (size_t)snprintf(out + n, size - n, "%s%s: expected %s, found %s", n ? "; " : "", c->id, c->expected,
-					      c->found);
+			n += (size_t)snprintf(out + n, size - n, "%s%s: expected %s, found %s", n ? "; " : "", c->id,
+					      c->expected, c->found);
 	}
 }
 
 static json_t *decision(const char *event, const struct attest_result *result, const char *resource)
 {
 	json_t *tee = json_object_get(result->claims, "tee"), *m = json_object_get(result->claims, "measurement");
-	json_t *o = json_pack("{s:s, s:s, s:o}", "event", event, "outcome", attest_passed(result) ? "accepted" : "refused",
-			      "refusals", attest_failures_json(result));
+	json_t *o = json_pack("{s:s, s:s, s:o}", "event", event, "outcome",
+			      attest_passed(result) ? "accepted" : "refused", "refusals", attest_failures_json(result));
 	if (tee)
 		json_object_set(o, "tee", tee);
 	if (m)
@@ -119,7 +119,8 @@ static bool session_id(const struct http_request *q, struct http_response *r, ch
 {
 	if (http_cookie(q->head->cookie, SESSION_COOKIE, id, SESSION_ID_TEXT))
 		return true;
-	broker_problem(r, 401, "SessionMissing", "no session: begin with POST /kbs/v0/auth and send its cookie back", NULL);
+	broker_problem(r, 401, "SessionMissing", "no session: begin with POST /kbs/v0/auth and send its cookie back",
+		       NULL);
 	return false;
 }
 
@@ -168,8 +169,10 @@ static void attest(struct broker *b, const struct http_request *q, struct http_r
 	int err = session_take_nonce(b->sessions, id, nonce);
 	if (err) {
 		broker_problem(r, 401, err == -EALREADY ? "NonceUsed" : "SessionUnknown",
-			       err == -EALREADY ? "this session's nonce was used already: each nonce serves one attestation"
-						: "the session is unknown or has expired: begin anew with POST /kbs/v0/auth", NULL);
+			       err == -EALREADY
+				       ? "this session's nonce was used already: each nonce serves one attestation"
+				       : "the session is unknown or has expired: begin anew with POST /kbs/v0/auth",
+			       NULL);
 		return;
 	}
 	if (kbs_parse_attest(q->body, q->body_len, &a, &f)) {
@@ -231,8 +234,10 @@ static void get_resource(struct broker *b, const char *resource, const struct ht
 	int err = session_get(b->sessions, id, &claims, &key);
 	if (err) {
 		broker_problem(r, 401, err == -EACCES ? "NotAttested" : "SessionUnknown",
-			       err == -EACCES ? "this session has not attested: POST /kbs/v0/attest first"
-					      : "the session is unknown or has expired: begin anew with POST /kbs/v0/auth", NULL);
+			       err == -EACCES
+				       ? "this session has not attested: POST /kbs/v0/attest first"
+				       : "the session is unknown or has expired: begin anew with POST /kbs/v0/auth",
+			       NULL);
 		return;
 	}
 	if (appraise(b, resource, claims, r))

@@ -19,8 +19,8 @@ int broker_main(int argc, char **argv);
 int broker_default_dir(char *out, unsigned long size);
 
 // Makes the state folder with what is missing in it: cert.pem (what coffer.yaml's `broker: ca:` points to), tls.key,
-// master.key, admin.token, token.key, all 0600 but cert.pem. dir NULL: the default. Lets `coffer` hand out the certificate before
-// the first start. 0 or a negative errno.
+// master.key, admin.token, token.key, all 0600 but cert.pem. dir NULL: the default. Lets `coffer` hand out the
+// certificate before the first start. 0 or a negative errno.
 int broker_prepare(const char *dir, struct fault *f);
 
 #endif

@@ -42,8 +42,11 @@ static int read_url(struct broker_client *c, const char *dir, const char *given,
 		struct fault why;
 		int err = read_text(dir, "address", NULL, false, &text, &len, &why);
 		if (err)
-			return fault_set(f, err, "no broker has been started on this machine (%s); start one with `coffer broker "
-					 "serve`, or name one by its URL", why.text);
+			return fault_set(
+				f, err,
+				"no broker has been started on this machine (%s); start one with `coffer broker "
+				"serve`, or name one by its URL",
+				why.text);
 		text[strcspn(text, "\r\n")] = '\0';
 		given = text;
 	}
@@ -143,8 +146,8 @@ static int refused(const struct http_reply *reply, struct fault *f)
 }
 
 // A request whose answer is JSON; *out (may be NULL) gets it.
-static int call(struct broker_client *c, const char *method, const char *path, const void *body, size_t len, json_t **out,
-		struct fault *f)
+static int call(struct broker_client *c, const char *method, const char *path, const void *body, size_t len,
+		json_t **out, struct fault *f)
 {
 	struct http_reply reply;
 	int err = http_client_request(c->http, method, path, c->headers, body, len, &reply, f);
@@ -185,7 +188,8 @@ int broker_client_get_volume_key(struct broker_client *c, const uint8_t id[BROKE
 	if (reply.status != 200)
 		err = refused(&reply, f);
 	else if (reply.body_len != BROKER_VOLUME_KEY_BYTES)
-		err = fault_set(f, -EPROTO, "the broker's key for this volume does not have %d bytes", BROKER_VOLUME_KEY_BYTES);
+		err = fault_set(f, -EPROTO, "the broker's key for this volume does not have %d bytes",
+				BROKER_VOLUME_KEY_BYTES);
 	else
 		memcpy(key, reply.body, BROKER_VOLUME_KEY_BYTES);
 	http_reply_free(&reply);

@@ -47,10 +47,10 @@ static json_t *body(const struct attest_result *r, const json_t *tee_pubkey, tim
 				"coffer.checks", attest_checks_json(r));
 	if (!cpu)
 		return NULL;
-	return json_pack("{s:s, s:I, s:I, s:{s:s, s:s}, s:O, s:{s:o}}", "eat_profile", "tag:github.com,2023:veraison/ear",
-			 "iat", (json_int_t)now, "exp", (json_int_t)now + EAR_SECONDS,
-			 "ear.verifier-id", "developer", "Coffer", "build", "coffer-broker", "tee-pubkey", tee_pubkey,
-			 "submods", "cpu0", cpu);
+	return json_pack("{s:s, s:I, s:I, s:{s:s, s:s}, s:O, s:{s:o}}", "eat_profile",
+			 "tag:github.com,2023:veraison/ear", "iat", (json_int_t)now, "exp",
+			 (json_int_t)now + EAR_SECONDS, "ear.verifier-id", "developer", "Coffer", "build",
+			 "coffer-broker", "tee-pubkey", tee_pubkey, "submods", "cpu0", cpu);
 }
 
 static json_t *header(EVP_PKEY *signer)

@@ -37,9 +37,11 @@ int kbs_parse_auth(const char *body, size_t len, struct fault *f)
 	if (!version || !tee)
 		err = fault_set(f, -EINVAL, "the request lacks \"version\" or \"tee\"");
 	else if (strncmp(version, "0.4.", 4))
-		err = fault_set(f, -EPROTONOSUPPORT, "KBS protocol version '%.16s' is not spoken here; supported: 0.4.x", version);
+		err = fault_set(f, -EPROTONOSUPPORT,
+				"KBS protocol version '%.16s' is not spoken here; supported: 0.4.x", version);
 	else if (strcmp(tee, "snp"))
-		err = fault_set(f, -EPROTONOSUPPORT, "evidence of TEE '%.32s' cannot be verified here; supported: snp", tee);
+		err = fault_set(f, -EPROTONOSUPPORT, "evidence of TEE '%.32s' cannot be verified here; supported: snp",
+				tee);
 	json_decref(o);
 	return err;
 }
@@ -71,8 +73,10 @@ static int read_chain(const json_t *list, struct snp_chain *chain, struct fault 
 {
 	uint8_t der[MAX_CERT_BYTES];
 	if (!json_is_array(list) || !json_array_size(list) || json_array_size(list) > SNP_MAX_CERTS)
-		return fault_set(f, -EINVAL, "primary_evidence: cert_chain must be a list of 1 to %d certificates (VCEK or VLEK, "
-				 "ASK, ARK)", SNP_MAX_CERTS);
+		return fault_set(f, -EINVAL,
+				 "primary_evidence: cert_chain must be a list of 1 to %d certificates (VCEK or VLEK, "
+				 "ASK, ARK)",
+				 SNP_MAX_CERTS);
 	// The report's signer goes first, wherever it stands in the list.
 	for (int pass = 0; pass < 2; pass++) {
 		for (size_t i = 0; i < json_array_size(list); i++) {
@@ -81,7 +85,8 @@ static int read_chain(const json_t *list, struct snp_chain *chain, struct fault 
 				continue;
 			ssize_t n = cert_bytes(json_object_get(entry, "data"), der, sizeof der);
 			if (n < 0)
-				return fault_set(f, -EINVAL, "primary_evidence: cert_chain[%zu]: data must be base64 of DER", i);
+				return fault_set(f, -EINVAL,
+						 "primary_evidence: cert_chain[%zu]: data must be base64 of DER", i);
 			int err = snp_chain_add_der(chain, der, (size_t)n, f);
 			if (err)
 				return err;
@@ -107,11 +112,13 @@ static int read_evidence(const json_t *evidence, struct kbs_attest *a, struct fa
 	if (!a->additional)
 		return fault_set(f, -ENOMEM, "out of memory");
 	if (!json_is_string(report))
-		return fault_set(f, -EINVAL, "primary_evidence: attestation_report must be the report's bytes in base64");
+		return fault_set(f, -EINVAL,
+				 "primary_evidence: attestation_report must be the report's bytes in base64");
 	ssize_t n = base64_decode(a->report, sizeof a->report, json_string_value(report), json_string_length(report),
 				  BASE64_STD);
 	if (n < 0)
-		return fault_set(f, -EINVAL, "primary_evidence: attestation_report is not base64 of %d bytes", SNP_REPORT_BYTES);
+		return fault_set(f, -EINVAL, "primary_evidence: attestation_report is not base64 of %d bytes",
+				 SNP_REPORT_BYTES);
 	a->report_len = (size_t)n;
 	return read_chain(json_object_get(primary, "cert_chain"), &a->chain, f);
 }

@@ -93,15 +93,18 @@ static int serve(const struct broker_settings *s, struct fault *f)
 	if (err)
 		goto out;
 	if (b.simulated_root)
-		log_alarm("INSECURE: this broker accepts evidence of SIMULATED hardware (%s). Whoever holds that simulation's "
-			  "key gets every key that a policy allows. For development only.", s->simulated_root);
+		log_alarm("INSECURE: this broker accepts evidence of SIMULATED hardware (%s). Whoever holds that "
+			  "simulation's "
+			  "key gets every key that a policy allows. For development only.",
+			  s->simulated_root);
 
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
 	pthread_sigmask(SIG_BLOCK, &signals, &before);
-	struct http_server_options o = {.address = address, .port = port, .tls = tls, .handle = broker_handle, .ctx = &b};
+	struct http_server_options o = {
+		.address = address, .port = port, .tls = tls, .handle = broker_handle, .ctx = &b};
 	err = http_server_start(&server, &o, f);
 	if (!err)
 		err = announce(s, address, http_server_port(server), f);

@@ -87,7 +87,8 @@ int broker_settings_read(struct broker_settings *s, int argc, char **argv, struc
 	if (values[0])
 		err = set(s->dir, sizeof s->dir, values[0], "--dir", f);
 	else if (broker_default_dir(s->dir, sizeof s->dir))
-		err = fault_set(f, -ENOENT, "no place for the broker's files: set HOME or COFFER_BROKER_DIR, or give --dir");
+		err = fault_set(f, -ENOENT,
+				"no place for the broker's files: set HOME or COFFER_BROKER_DIR, or give --dir");
 	strcpy(s->listen, BROKER_DEFAULT_LISTEN);
 	if (!err)
 		err = read_yaml(s, values[2], f);
@@ -149,8 +150,9 @@ static int make_tls(const char *dir, struct fault *f)
 	char *cert, *key;
 	if (exists(dir, "cert.pem", cert_path))
 		return 0;
-	if (!gethostname(host, sizeof host - 1) && strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.") ==
-	    strlen(host) && *host && strcmp(host, "localhost")) {
+	if (!gethostname(host, sizeof host - 1) &&
+	    strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.") == strlen(host) && *host &&
+	    strcmp(host, "localhost")) {
 		strcat(names, ",");
 		strcat(names, host);
 	}

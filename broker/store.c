@@ -31,10 +31,12 @@ struct store {
 // The triggers make "append-only" hold for whoever uses SQL; the chain shows what an editor of the file did.
 static const char schema[] =
 	"CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;"
-	"CREATE TABLE IF NOT EXISTS secret(resource TEXT PRIMARY KEY, sealed BLOB NOT NULL, changed TEXT NOT NULL) STRICT;"
+	"CREATE TABLE IF NOT EXISTS secret(resource TEXT PRIMARY KEY, sealed BLOB NOT NULL, changed TEXT NOT NULL) "
+	"STRICT;"
 	"CREATE TABLE IF NOT EXISTS policy(resource TEXT NOT NULL, measurement TEXT NOT NULL, note TEXT NOT NULL,"
 	" created TEXT NOT NULL, PRIMARY KEY(resource, measurement)) STRICT;"
-	"CREATE TABLE IF NOT EXISTS decision(number INTEGER PRIMARY KEY, record TEXT NOT NULL, hash BLOB NOT NULL) STRICT;"
+	"CREATE TABLE IF NOT EXISTS decision(number INTEGER PRIMARY KEY, record TEXT NOT NULL, hash BLOB NOT NULL) "
+	"STRICT;"
 	"CREATE TRIGGER IF NOT EXISTS decision_no_update BEFORE UPDATE ON decision"
 	" BEGIN SELECT RAISE(ABORT, 'the decision log is append-only'); END;"
 	"CREATE TRIGGER IF NOT EXISTS decision_no_delete BEFORE DELETE ON decision"
@@ -203,7 +205,8 @@ void store_close(struct store *s)
 	free_wiped(s, sizeof *s);
 }
 
-int store_put_secret(struct store *s, const char *resource, const void *secret, size_t len, bool replace, struct fault *f)
+int store_put_secret(struct store *s, const char *resource, const void *secret, size_t len, bool replace,
+		     struct fault *f)
 {
 	uint8_t *sealed = NULL;
 	char now[32];
@@ -225,7 +228,8 @@ int store_put_secret(struct store *s, const char *resource, const void *secret, 
 			   (int)(len + IV_BYTES + TAG_BYTES), now), f);
 	pthread_mutex_unlock(&s->lock);
 	if (err == 0)
-		err = fault_set(f, -EEXIST, "%s has a key already; replacing it makes data sealed with the old one unreadable",
+		err = fault_set(f, -EEXIST,
+				"%s has a key already; replacing it makes data sealed with the old one unreadable",
 				resource);
 	else if (err > 0)
 		err = 0;
@@ -252,7 +256,8 @@ int store_get_secret(struct store *s, const char *resource, void **secret, size_
 		if (!*secret)
 			err = fault_set(f, -ENOMEM, "out of memory");
 		else if ((err = open_secret(s, resource, sqlite3_column_blob(st, 0), n, *secret)))
-			fault_set(f, err, "the stored key of %s is damaged: it was changed outside the broker", resource);
+			fault_set(f, err, "the stored key of %s is damaged: it was changed outside the broker",
+				  resource);
 		if (err) {
 			free_wiped(*secret, *secret ? n : 0);
 			*secret = NULL;
@@ -287,8 +292,10 @@ int store_allow(struct store *s, const char *resource, const char *measurement, 
 	char now[32];
 	now_text(now);
 	pthread_mutex_lock(&s->lock);
-	int err = change(s, query(s, f, "INSERT OR REPLACE INTO policy VALUES(?, ?, ?, ?)", "tttt", resource, measurement,
-				  note, now), resource, f);
+	int err = change(s,
+			 query(s, f, "INSERT OR REPLACE INTO policy VALUES(?, ?, ?, ?)", "tttt", resource, measurement,
+			       note, now),
+			 resource, f);
 	pthread_mutex_unlock(&s->lock);
 	return err;
 }
@@ -296,9 +303,11 @@ int store_allow(struct store *s, const char *resource, const char *measurement, 
 int store_deny(struct store *s, const char *resource, const char *measurement, struct fault *f)
 {
 	pthread_mutex_lock(&s->lock);
-	int err = change(s, measurement ? query(s, f, "DELETE FROM policy WHERE resource = ? AND measurement = ?", "tt",
-						resource, measurement)
-					: query(s, f, "DELETE FROM policy WHERE resource = ?", "t", resource), resource, f);
+	int err = change(s,
+			 measurement ? query(s, f, "DELETE FROM policy WHERE resource = ? AND measurement = ?", "tt",
+					     resource, measurement)
+				     : query(s, f, "DELETE FROM policy WHERE resource = ?", "t", resource),
+			 resource, f);
 	pthread_mutex_unlock(&s->lock);
 	return err;
 }
@@ -310,8 +319,8 @@ int store_allowed(struct store *s, const char *resource, char (**list)[ATTEST_ME
 	*list = NULL;
 	*count = 0;
 	pthread_mutex_lock(&s->lock);
-	sqlite3_stmt *st = query(s, f, "SELECT measurement FROM policy WHERE resource = ? ORDER BY created, measurement", "t",
-				 resource);
+	sqlite3_stmt *st = query(
+		s, f, "SELECT measurement FROM policy WHERE resource = ? ORDER BY created, measurement", "t", resource);
 	if (!st)
 		err = -EIO;
 	while (!err && (rc = sqlite3_step(st)) == SQLITE_ROW) {
@@ -341,8 +350,10 @@ int store_policies(struct store *s, json_t **out, struct fault *f)
 	int err = 0, rc = SQLITE_ERROR;
 	json_t *list = json_array();
 	pthread_mutex_lock(&s->lock);
-	sqlite3_stmt *st = query(s, f, "SELECT resource, measurement, note, created FROM policy ORDER BY resource, created,"
-				 " measurement", "");
+	sqlite3_stmt *st = query(s, f,
+				 "SELECT resource, measurement, note, created FROM policy ORDER BY resource, created,"
+				 " measurement",
+				 "");
 	if (!st)
 		err = -EIO;
 	while (!err && (rc = sqlite3_step(st)) == SQLITE_ROW) {
@@ -419,7 +430,8 @@ int store_decisions(struct store *s, long long after, json_t **out, struct fault
 	int err = 0, rc = SQLITE_ERROR;
 	json_t *list = json_array();
 	pthread_mutex_lock(&s->lock);
-	sqlite3_stmt *st = query(s, f, "SELECT record FROM decision WHERE number > ? ORDER BY number LIMIT 1000", "i", after);
+	sqlite3_stmt *st =
+		query(s, f, "SELECT record FROM decision WHERE number > ? ORDER BY number LIMIT 1000", "i", after);
 	if (!st)
 		err = -EIO;
 	while (!err && (rc = sqlite3_step(st)) == SQLITE_ROW) {

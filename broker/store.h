@@ -23,7 +23,8 @@ int store_open(struct store **out, const char *path, const uint8_t master_key[ST
 void store_close(struct store *s);
 
 // -EEXIST when there is one already and `replace` is not set.
-int store_put_secret(struct store *s, const char *resource, const void *secret, size_t len, bool replace, struct fault *f);
+int store_put_secret(struct store *s, const char *resource, const void *secret, size_t len, bool replace,
+		     struct fault *f);
 // *secret is malloc'ed; wipe and free it. -ENOENT; -EBADMSG when the row was changed behind the broker's back.
 int store_get_secret(struct store *s, const char *resource, void **secret, size_t *len, struct fault *f);
 int store_delete_secret(struct store *s, const char *resource, struct fault *f);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fuzzes the host block against a strict and a permissive configuration: whatever the host writes, a strict enclave runs
-// its own command in its own folder with no variable that is not let in.
+// Fuzzes the host block against a strict and a permissive configuration: whatever the host writes, a strict enclave
+// runs its own command in its own folder with no variable that is not let in.
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,9 +12,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static const char strict[] =
 	"{\"broker\":{\"ca\":\"PEM\"},\"command\":[\"/bin/echo\",\"hi\"],\"environment\":{\"MODE\":\"prod\"},"
 	"\"host_arguments\":false,\"host_environment\":[\"TERM\"],\"volumes\":{},\"working_directory\":\"/app\"}";
-static const char lax[] =
-	"{\"broker\":{\"ca\":\"PEM\"},\"command\":[],\"environment\":{},\"host_arguments\":true,\"host_environment\":[\"A\"],"
-	"\"volumes\":{\"/data\":{\"mode\":\"ro\",\"name\":\"\"}},\"working_directory\":\"/\"}";
+static const char lax[] = "{\"broker\":{\"ca\":\"PEM\"},\"command\":[],\"environment\":{},\"host_arguments\":true,"
+			  "\"host_environment\":[\"A\"],"
+			  "\"volumes\":{\"/data\":{\"mode\":\"ro\",\"name\":\"\"}},\"working_directory\":\"/\"}";
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fuzzes the verification of SNP evidence: the input's first 1184 bytes are the report, what follows is a certificate in
-// DER or PEM text. Nothing that is not signed by a known root may pass.
+// Fuzzes the verification of SNP evidence: the input's first 1184 bytes are the report, what follows is a certificate
+// in DER or PEM text. Nothing that is not signed by a known root may pass.
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -19,7 +19,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size > n && snp_chain_add_der(&chain, data + n, size - n, NULL))
 		snp_chain_add_pem(&chain, (const char *)data + n, size - n, NULL);
-	struct snp_input in = {.report = data, .report_len = n, .chain = &chain, .report_data = report_data, .now = 1734652800};
+	struct snp_input in = {
+		.report = data, .report_len = n, .chain = &chain, .report_data = report_data, .now = 1734652800};
 	if (attest_result_init(&r))
 		abort();
 	snp_verify(&in, &r);

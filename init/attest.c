@@ -51,8 +51,8 @@ static int refused(const struct exchange *x, const char *what, const struct http
 			const char *claim = json_string_value(json_object_get(c, "claim"));
 			const char *expected = json_string_value(json_object_get(c, "expected"));
 			const char *found = json_string_value(json_object_get(c, "found"));
-			n += (size_t)snprintf(text + n, sizeof text - n, "\001  %s: expected %s, found %s", claim ? claim : "?",
-					      expected ? expected : "?", found ? found : "?");
+			n += (size_t)snprintf(text + n, sizeof text - n, "\001  %s: expected %s, found %s",
+					      claim ? claim : "?", expected ? expected : "?", found ? found : "?");
 		}
 	} else {
 		snprintf(text, sizeof text, "the broker %s refuses %s: %s (HTTP %d)", x->s->broker_url, what,
@@ -113,11 +113,12 @@ static int find_broker(struct exchange *x, struct fault *f)
 		printable(f->text);
 		if (left <= 0) {
 			snprintf(line, sizeof line, "%s", f->text);
-			return fault_set(f, err, "the broker %.300s could not be reached within %u s: %.600s", x->s->broker_url,
-					 x->s->broker_timeout_s, line);
+			return fault_set(f, err, "the broker %.300s could not be reached within %u s: %.600s",
+					 x->s->broker_url, x->s->broker_timeout_s, line);
 		}
 		if (!said) {
-			snprintf(line, sizeof line, "%s; trying again for %lld s", f->text, (long long)(left + 999) / 1000);
+			snprintf(line, sizeof line, "%s; trying again for %lld s", f->text,
+				 (long long)(left + 999) / 1000);
 			x->ops->say(line);
 		}
 		if (pause_ms > left)
@@ -160,9 +161,9 @@ static char *attest_body(const struct exchange *x, const struct evidence *e)
 	char *report = base64(e->report, sizeof e->report), *text = NULL;
 	json_t *chain = chain_json(&e->chain);
 	if (report && chain) {
-		json_t *o = json_pack("{s:{s:s, s:O}, s:{s:{s:s, s:O}, s:s}}", "runtime-data", "nonce", x->nonce, "tee-pubkey",
-				      x->jwk, "tee-evidence", "primary_evidence", "attestation_report", report, "cert_chain",
-				      chain, "additional_evidence", "");
+		json_t *o = json_pack("{s:{s:s, s:O}, s:{s:{s:s, s:O}, s:s}}", "runtime-data", "nonce", x->nonce,
+				      "tee-pubkey", x->jwk, "tee-evidence", "primary_evidence", "attestation_report",
+				      report, "cert_chain", chain, "additional_evidence", "");
 		text = o ? json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
 		json_decref(o);
 	}
@@ -239,9 +240,12 @@ int attest_run(const struct settings *s, const struct attest_ops *ops, struct fa
 	struct exchange x = {.s = s, .ops = ops};
 	int err;
 	if (!s->broker_url)
-		return fault_set(f, -EINVAL, "a sealed volume needs a broker for its key: give its address (coffer run --broker URL)");
+		return fault_set(
+			f, -EINVAL,
+			"a sealed volume needs a broker for its key: give its address (coffer run --broker URL)");
 	if (!s->broker_ca[0])
-		return fault_set(f, -EINVAL, "this enclave trusts no broker: coffer.yaml must name its certificate (broker: ca:)");
+		return fault_set(f, -EINVAL,
+				 "this enclave trusts no broker: coffer.yaml must name its certificate (broker: ca:)");
 	struct http_client_options o = {.url = s->broker_url, .ca_pem = s->broker_ca, .name = s->broker_name,
 					.resolve = http_resolve_static, .timeout_ms = REQUEST_MS};
 	err = http_client_open(&x.http, &o, f);

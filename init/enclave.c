@@ -78,8 +78,10 @@ static int mount_sealed(unsigned int index, const struct settings_volume *v, con
 	if (err == ENOENT || err == ENOTDIR)
 		return fault_set(f, -err, "cannot mount %.200s: the image has no folder %.200s", v->name, v->path);
 	if (err == EKEYREJECTED || err == EBADMSG || err == EUCLEAN || err == EINVAL)
-		return fault_errno(f, err, "the volume %.200s (for %.200s) does not open with its key: it is damaged, was "
-				   "changed, or is another volume", v->name, v->path);
+		return fault_errno(f, err,
+				   "the volume %.200s (for %.200s) does not open with its key: it is damaged, was "
+				   "changed, or is another volume",
+				   v->name, v->path);
 	return fault_errno(f, err, "cannot mount the volume %.200s at %.200s", v->name, v->path);
 }
 

@@ -82,7 +82,8 @@ static void set_signals(void (*handler)(int))
 _Noreturn static void become(const struct settings *s)
 {
 	set_signals(SIG_DFL);
-	// A session of its own, with the console as its controlling terminal, so that shells get job control and Ctrl-C.
+	// A session of its own, with the console as its controlling terminal, so that shells get job control and
+	// Ctrl-C.
 	setsid();
 	if (isatty(STDIN_FILENO))
 		ioctl(STDIN_FILENO, TIOCSCTTY, 0);

@@ -85,13 +85,17 @@ static int read_args(struct settings *s, const json_t *config, const json_t *hos
 		return fault_set(f, -EPERM, "the host block's args is not a list");
 	bool chosen = json_array_size(args) > 0 && !json_equal(args, command);
 	if (chosen && !json_is_true(json_object_get(config, "host_arguments")))
-		return fault_set(f, -EPERM, "the host asks for '%s', but this enclave runs only '%s' (coffer.yaml: host_arguments "
-				 "is false)", join(args, asked, sizeof asked), join(command, measured, sizeof measured));
-	int err = copy_list(chosen ? args : command, SETTINGS_MAX_ARGS, &s->argv, chosen ? "the host block's args" : "command", f);
+		return fault_set(f, -EPERM,
+				 "the host asks for '%s', but this enclave runs only '%s' (coffer.yaml: host_arguments "
+				 "is false)",
+				 join(args, asked, sizeof asked), join(command, measured, sizeof measured));
+	int err = copy_list(chosen ? args : command, SETTINGS_MAX_ARGS, &s->argv,
+			    chosen ? "the host block's args" : "command", f);
 	if (err == -EINVAL && chosen)
 		err = -EPERM;
 	if (!err && (!s->argv[0] || !*s->argv[0]))
-		err = fault_set(f, -EPERM, "there is nothing to run: give coffer.yaml a command, or name a program after --");
+		err = fault_set(f, -EPERM,
+				"there is nothing to run: give coffer.yaml a command, or name a program after --");
 	return err;
 }
 
@@ -146,11 +150,15 @@ static int read_env(struct settings *s, const json_t *config, const json_t *host
 		if (err)
 			break;
 		if (json_object_get(fixed, name))
-			err = fault_set(f, -EPERM, "the host sets the environment variable '%.64s', which coffer.yaml fixes "
-					"(environment)", name);
+			err = fault_set(f, -EPERM,
+					"the host sets the environment variable '%.64s', which coffer.yaml fixes "
+					"(environment)",
+					name);
 		else if (!list_has(allowed, name))
-			err = fault_set(f, -EPERM, "the host sets the environment variable '%.64s', which coffer.yaml does not "
-					"let in (host_environment)", name);
+			err = fault_set(f, -EPERM,
+					"the host sets the environment variable '%.64s', which coffer.yaml does not "
+					"let in (host_environment)",
+					name);
 		else
 			err = add_env(s->envp, &n, name, value, f);
 	}
@@ -177,8 +185,10 @@ static int read_cwd(struct settings *s, const json_t *config, const json_t *host
 	if (*cwd != '/')
 		return fault_set(f, -EPERM, "the working directory must be an absolute path");
 	if (strcmp(cwd, measured) && !json_is_true(json_object_get(config, "host_arguments")))
-		return fault_set(f, -EPERM, "the host asks for the working directory '%.200s', but this enclave works in '%.200s' "
-				 "(coffer.yaml: host_arguments is false)", cwd, measured);
+		return fault_set(f, -EPERM,
+				 "the host asks for the working directory '%.200s', but this enclave works in '%.200s' "
+				 "(coffer.yaml: host_arguments is false)",
+				 cwd, measured);
 	s->cwd = strdup(cwd);
 	return s->cwd ? 0 : no_memory(f);
 }
@@ -197,7 +207,9 @@ static int read_volume(struct settings *s, const json_t *volumes, const json_t *
 		return fault_set(f, -EPERM, "the host block's volume id is not 32 hex digits");
 	const json_t *measured = json_object_get(volumes, path);
 	if (!measured)
-		return fault_set(f, -EPERM, "the host mounts a volume at '%.200s', which coffer.yaml does not list (volumes)", path);
+		return fault_set(f, -EPERM,
+				 "the host mounts a volume at '%.200s', which coffer.yaml does not list (volumes)",
+				 path);
 	const char *want_mode = json_string_value(json_object_get(measured, "mode"));
 	const char *want_id = json_string_value(json_object_get(measured, "name"));
 	if (!want_mode || !want_id || *path != '/')
@@ -205,11 +217,11 @@ static int read_volume(struct settings *s, const json_t *volumes, const json_t *
 	if (strcmp(mode, "ro") && strcmp(mode, "rw"))
 		return fault_set(f, -EPERM, "a volume's mode must be ro or rw");
 	if (strcmp(mode, want_mode))
-		return fault_set(f, -EPERM, "the host mounts the volume at %.200s as '%s', but coffer.yaml says '%.8s'", path, mode,
-				 want_mode);
+		return fault_set(f, -EPERM, "the host mounts the volume at %.200s as '%s', but coffer.yaml says '%.8s'",
+				 path, mode, want_mode);
 	if (*want_id && strcmp(want_id, id))
-		return fault_set(f, -EPERM, "the volume at %.200s must be %.32s (coffer.yaml), but the host gives %s", path, want_id,
-				 id);
+		return fault_set(f, -EPERM, "the volume at %.200s must be %.32s (coffer.yaml), but the host gives %s",
+				 path, want_id, id);
 	for (unsigned int i = 0; i < s->volume_count; i++) {
 		if (!strcmp(s->volumes[i].path, path))
 			return fault_set(f, -EPERM, "the host mounts two volumes at %.200s", path);
@@ -229,7 +241,8 @@ static int read_volumes(struct settings *s, const json_t *config, const json_t *
 	const char *path;
 	json_t *v;
 	if (asked && (!json_is_array(asked) || json_array_size(asked) > SETTINGS_MAX_VOLUMES))
-		return fault_set(f, -EPERM, "the host block's volumes is not a list of at most %d", SETTINGS_MAX_VOLUMES);
+		return fault_set(f, -EPERM, "the host block's volumes is not a list of at most %d",
+				 SETTINGS_MAX_VOLUMES);
 	for (size_t i = 0; i < json_array_size(asked); i++) {
 		int err = read_volume(s, measured, json_array_get(asked, i), f);
 		if (err)
@@ -241,7 +254,8 @@ static int read_volumes(struct settings *s, const json_t *config, const json_t *
 		for (unsigned int i = 0; i < s->volume_count; i++)
 			found |= !strcmp(s->volumes[i].path, path);
 		if (!found)
-			return fault_set(f, -EPERM, "there is no volume for %.200s: give one with -v FILE.vol:%.200s", path, path);
+			return fault_set(f, -EPERM, "there is no volume for %.200s: give one with -v FILE.vol:%.200s",
+					 path, path);
 	}
 	return 0;
 }
@@ -261,7 +275,8 @@ static int read_broker(struct settings *s, const json_t *config, const json_t *h
 	const json_t *timeout = json_object_get(broker, "timeout");
 	if (url && !json_is_string(url))
 		return fault_set(f, -EPERM, "the host block's broker is not text");
-	if (timeout && (!json_is_integer(timeout) || json_integer_value(timeout) < 0 || json_integer_value(timeout) > 3600))
+	if (timeout &&
+	    (!json_is_integer(timeout) || json_integer_value(timeout) < 0 || json_integer_value(timeout) > 3600))
 		return fault_set(f, -EINVAL, "config.json's broker timeout must be from 0 to 3600 seconds");
 	s->broker_timeout_s = timeout ? (unsigned int)json_integer_value(timeout) : SETTINGS_DEFAULT_TIMEOUT_S;
 	int err = json_string_length(url) ? copy_text(&s->broker_url, url, f) : 0;
@@ -289,8 +304,8 @@ static int refuse_unknown(json_t *host, struct fault *f)
 	return 0;
 }
 
-int settings_read(struct settings *s, const char *config_text, size_t config_len, const char *host_text, size_t host_len,
-		  struct fault *f)
+int settings_read(struct settings *s, const char *config_text, size_t config_len, const char *host_text,
+		  size_t host_len, struct fault *f)
 {
 	json_t *config = NULL, *host = NULL;
 	int err = 0;

@@ -2,9 +2,9 @@
 // What to run and what to mount: the measured /.coffer/config.json (written by image/config.c) and the host block,
 // which is hostile and may only choose where config.json leaves a choice. Pure; fuzz_host_block drives it.
 //
-// Host block: {"args":[...],"env":{...},"cwd":"/","volumes":[{"name","path","mode","id"}],"broker":"https://..."}; every key
-// may be missing, others are refused. `id` is the volume's id from its header, 32 hex digits: a false one gets a key that
-// does not open the volume.
+// Host block: {"args":[...],"env":{...},"cwd":"/","volumes":[{"name","path","mode","id"}],"broker":"https://..."};
+// every key may be missing, others are refused. `id` is the volume's id from its header, 32 hex digits: a false one
+// gets a key that does not open the volume.
 #ifndef COFFER_INIT_SETTINGS_H
 #define COFFER_INIT_SETTINGS_H
 
@@ -40,8 +40,8 @@ struct settings {
 	unsigned int broker_timeout_s;
 };
 
-// -EINVAL config.json is damaged, -EPERM the host asks for what config.json does not allow (f->text says what and how to
-// allow it), -ENOMEM. settings_free in any case.
+// -EINVAL config.json is damaged, -EPERM the host asks for what config.json does not allow (f->text says what and how
+// to allow it), -ENOMEM. settings_free in any case.
 int settings_read(struct settings *s, const char *config, size_t config_len, const char *host, size_t host_len,
 		  struct fault *f);
 

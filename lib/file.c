@@ -144,7 +144,8 @@ int file_make_private_dir(const char *path, struct fault *f)
 	if (!S_ISDIR(st.st_mode))
 		return fault_errno(f, ENOTDIR, "cannot use %s", path);
 	if (st.st_mode & 022)
-		return fault_set(f, -EPERM, "the folder %s holds secrets, but others may write to it: chmod 700 it", path);
+		return fault_set(f, -EPERM, "the folder %s holds secrets, but others may write to it: chmod 700 it",
+				 path);
 	return 0;
 }
 

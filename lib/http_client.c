@@ -59,7 +59,8 @@ int http_resolve_static(const char *host, const char *port, union http_address *
 		return 1;
 	}
 	if (!file_read("/etc/hosts", 1 << 20, &text, &len, NULL)) {
-		for (char *line = strtok_r(text, "\n", &save); line && count < max; line = strtok_r(NULL, "\n", &save)) {
+		for (char *line = strtok_r(text, "\n", &save); line && count < max;
+		     line = strtok_r(NULL, "\n", &save)) {
 			line[strcspn(line, "#")] = '\0';
 			char *address = strtok_r(line, " \t\r", &save2), *name;
 			while (address && count < max && (name = strtok_r(NULL, " \t\r", &save2))) {
@@ -72,8 +73,10 @@ int http_resolve_static(const char *host, const char *port, union http_address *
 		free(text);
 	}
 	if (!count)
-		return fault_set(f, -EHOSTUNREACH, "no address is known for '%s': use a numeric address, or list the name "
-				 "in /etc/hosts (DNS is not used here)", host);
+		return fault_set(f, -EHOSTUNREACH,
+				 "no address is known for '%s': use a numeric address, or list the name "
+				 "in /etc/hosts (DNS is not used here)",
+				 host);
 	return count;
 }
 
@@ -215,10 +218,11 @@ int http_client_request(struct http_client *c, const char *method, const char *p
 	if (err)
 		return err;
 	const char *open = c->url.ipv6 ? "[" : "", *shut = c->url.ipv6 ? "]" : "";
-	int n = snprintf(head, sizeof head,
-			 "%s %s%s HTTP/1.1\r\nHost: %s%s%s:%s\r\nContent-Length: %zu\r\nAccept: application/json\r\n%s%s\r\n",
-			 method, c->url.prefix, path, open, c->url.host, shut, c->url.port, body ? body_len : 0,
-			 body ? "Content-Type: application/json\r\n" : "", headers);
+	int n = snprintf(
+		head, sizeof head,
+		"%s %s%s HTTP/1.1\r\nHost: %s%s%s:%s\r\nContent-Length: %zu\r\nAccept: application/json\r\n%s%s\r\n",
+		method, c->url.prefix, path, open, c->url.host, shut, c->url.port, body ? body_len : 0,
+		body ? "Content-Type: application/json\r\n" : "", headers);
 	if (n < 0 || (size_t)n >= sizeof head)
 		return fault_set(f, -E2BIG, "the request is too long");
 	err = tls_write(&c->stream, head, (size_t)n, deadline);

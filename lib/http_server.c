@@ -61,8 +61,9 @@ static int send_response(struct tls_stream *s, const struct http_response *r, bo
 	int n = snprintf(head, sizeof head,
 			 "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n"
 			 "%s%s%sConnection: %s\r\n\r\n",
-			 r->status, reason(r->status), r->content_type, r->body_len, r->set_cookie[0] ? "Set-Cookie: " : "",
-			 r->set_cookie, r->set_cookie[0] ? "\r\n" : "", keep_alive ? "keep-alive" : "close");
+			 r->status, reason(r->status), r->content_type, r->body_len,
+			 r->set_cookie[0] ? "Set-Cookie: " : "", r->set_cookie, r->set_cookie[0] ? "\r\n" : "",
+			 keep_alive ? "keep-alive" : "close");
 	if (n < 0 || (size_t)n >= sizeof head)
 		return -E2BIG;
 	int err = tls_write(s, head, (size_t)n, deadline);
@@ -73,7 +74,8 @@ static void refuse(struct tls_stream *s, int status, const char *detail, int64_t
 {
 	char body[256];
 	struct http_response r = {.status = status, .content_type = "application/json", .body = body};
-	r.body_len = (size_t)snprintf(body, sizeof body, "{\"title\":\"%s\",\"detail\":\"%s\"}", reason(status), detail);
+	r.body_len =
+		(size_t)snprintf(body, sizeof body, "{\"title\":\"%s\",\"detail\":\"%s\"}", reason(status), detail);
 	send_response(s, &r, false, deadline);
 }
 

@@ -173,8 +173,8 @@ static int key_wrap(const uint8_t kek[KEY_BYTES], const uint8_t *in, int in_len,
 	return err;
 }
 
-static int gcm(bool encrypt, const uint8_t key[KEY_BYTES], const uint8_t iv[IV_BYTES], const char *aad, const uint8_t *in,
-	       size_t len, uint8_t *out, uint8_t tag[TAG_BYTES])
+static int gcm(bool encrypt, const uint8_t key[KEY_BYTES], const uint8_t iv[IV_BYTES], const char *aad,
+	       const uint8_t *in, size_t len, uint8_t *out, uint8_t tag[TAG_BYTES])
 {
 	EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
 	int n = 0, last = 0, err = -EBADMSG;
@@ -270,7 +270,8 @@ static int read_header(const char *header64, const json_t *unprotected, EVP_PKEY
 	const char *alg = json_string_value(json_object_get(h, "alg"));
 	const char *enc = json_string_value(json_object_get(h, "enc"));
 	int err;
-	if (!alg || !enc || strcmp(alg, ALG) || strcmp(enc, ENC) || json_object_get(h, "crit") || json_object_get(h, "zip"))
+	if (!alg || !enc || strcmp(alg, ALG) || strcmp(enc, ENC) || json_object_get(h, "crit") ||
+	    json_object_get(h, "zip"))
 		err = fault_set(f, -EINVAL, "the encrypted answer's header does not say " ALG " with " ENC);
 	else
 		err = jwk_to_key(json_object_get(json_object_get(h, "epk") ? h : unprotected, "epk"), epk, f);
@@ -308,7 +309,8 @@ int jwe_decrypt(EVP_PKEY *key, const json_t *jwe, void *plain, size_t size, size
 		err = gcm(false, cek, iv, header, sealed, (size_t)n, plain, tag);
 	if (err) {
 		explicit_bzero(plain, (size_t)n);
-		err = fault_set(f, -EBADMSG, "the encrypted answer is not meant for this key or was changed on the way");
+		err = fault_set(f, -EBADMSG,
+				"the encrypted answer is not meant for this key or was changed on the way");
 		goto out;
 	}
 	*len = (size_t)n;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // JSON Web Encryption, as far as the KBS protocol uses it: flattened JSON (RFC 7516 section 7.2.2), key agreement
 // ECDH-ES+A256KW on P-256, P-384 or P-521 (RFC 7518 section 4.6), content encryption A256GCM; and the JWK form of the
-// public key it encrypts to (RFC 7517, RFC 7518 section 6.2). Secrets that pass through are wiped. No locks, no globals.
+// public key it encrypts to (RFC 7517, RFC 7518 section 6.2). Secrets that pass through are wiped. No locks, no
+// globals.
 #ifndef COFFER_LIB_JWE_H
 #define COFFER_LIB_JWE_H
 

@@ -210,7 +210,8 @@ static int wait_ready(struct tls_stream *s, int ret, int64_t deadline_ms)
 
 static int new_stream(struct tls_stream *s, SSL_CTX *ctx, int fd)
 {
-	// Messages go out whole: waiting for more to send costs 40 ms a turn. Not every descriptor is TCP, so that it may fail.
+	// Messages go out whole: waiting for more to send costs 40 ms a turn. Not every descriptor is TCP, so that it
+	// may fail.
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
 	s->fd = fd;
 	s->ssl = SSL_new(ctx);
@@ -252,7 +253,8 @@ static int check_peer(struct tls_stream *s, const char *name, struct fault *f)
 	if (is_pinned(s->ssl, peer))
 		return 0;
 	if (!name)
-		return fault_set(f, -EKEYREJECTED, "the broker's certificate is issued by a trusted one, but is not pinned "
+		return fault_set(f, -EKEYREJECTED,
+				 "the broker's certificate is issued by a trusted one, but is not pinned "
 				 "itself: `broker: name:` must say which name it carries");
 	if (X509_check_host(peer, name, 0, 0, NULL) != 1 && X509_check_ip_asc(peer, name, 0) != 1)
 		return fault_set(f, -EKEYREJECTED, "the broker's certificate does not carry the name %s", name);
@@ -282,7 +284,8 @@ int tls_connect(struct tls_stream *s, SSL_CTX *ctx, int fd, const char *name, in
 		err = fault_set(f, -EKEYREJECTED, "the broker's certificate is not trusted: %s",
 				X509_verify_cert_error_string(verdict));
 	else if (err)
-		err = fault_set(f, -EPROTO, "the TLS handshake failed (does the broker speak TLS 1.3 at this address?)");
+		err = fault_set(f, -EPROTO,
+				"the TLS handshake failed (does the broker speak TLS 1.3 at this address?)");
 	else
 		err = check_peer(s, name, f);
 	if (err)

@@ -140,7 +140,8 @@ static int convert_map(struct walk *w, yaml_node_t *n, const struct yamlcfg_type
 	if (n->type != YAML_MAPPING_NODE)
 		return bad(w, n, "%s must be a map (key: value)", what);
 	for (yaml_node_pair_t *p = n->data.mapping.pairs.start; p < n->data.mapping.pairs.top; p++) {
-		yaml_node_t *kn = yaml_document_get_node(w->doc, p->key), *vn = yaml_document_get_node(w->doc, p->value);
+		yaml_node_t *kn = yaml_document_get_node(w->doc, p->key),
+			    *vn = yaml_document_get_node(w->doc, p->value);
 		const char *key = NULL;
 		char label[160];
 		int err = scalar(w, kn, "a key", &key);
@@ -217,7 +218,8 @@ static int refuse_indirection(const char *text, size_t len, const char *name, st
 		else if (e.type == YAML_MAPPING_START_EVENT)
 			odd = e.data.mapping_start.anchor || e.data.mapping_start.tag;
 		if (odd)
-			err = fault_set(f, -EINVAL, "%s:%zu: anchors, aliases and tags are not accepted here", name, line);
+			err = fault_set(f, -EINVAL, "%s:%zu: anchors, aliases and tags are not accepted here", name,
+					line);
 		else if (e.type == YAML_DOCUMENT_START_EVENT && ++documents > 1)
 			err = fault_set(f, -EINVAL, "%s:%zu: a second document; there must be one", name, line);
 		end = e.type == YAML_STREAM_END_EVENT;

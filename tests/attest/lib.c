@@ -15,9 +15,17 @@
 
 static void test_encode(void)
 {
-	static const struct { const char *plain, *std, *url; } vectors[] = {	// RFC 4648 section 10, and two of - and _
-		{"", "", ""}, {"f", "Zg==", "Zg"}, {"fo", "Zm8=", "Zm8"}, {"foo", "Zm9v", "Zm9v"},
-		{"foob", "Zm9vYg==", "Zm9vYg"}, {"fooba", "Zm9vYmE=", "Zm9vYmE"}, {"foobar", "Zm9vYmFy", "Zm9vYmFy"},
+	static const struct {
+		const char *plain, *std, *url;
+	} vectors[] = {
+		// RFC 4648 section 10, and two of - and _
+		{"", "", ""},
+		{"f", "Zg==", "Zg"},
+		{"fo", "Zm8=", "Zm8"},
+		{"foo", "Zm9v", "Zm9v"},
+		{"foob", "Zm9vYg==", "Zm9vYg"},
+		{"fooba", "Zm9vYmE=", "Zm9vYmE"},
+		{"foobar", "Zm9vYmFy", "Zm9vYmFy"},
 		{"\xff\xef\xbe", "/+++", "_---"},
 	};
 	bool good = true;
@@ -34,10 +42,14 @@ static void test_encode(void)
 	}
 	ok("base64 vectors", good, "differ");
 	char out[8];
-	ok("base64 is strict", base64_decode(out, 8, "Zh==", 4, BASE64_STD) == -EINVAL &&
-	   base64_decode(out, 8, "Z", 1, BASE64_STD) == -EINVAL && base64_decode(out, 8, "Zg=a", 4, BASE64_STD) == -EINVAL &&
-	   base64_decode(out, 8, "Zm 9", 4, BASE64_STD) == -EINVAL && base64_decode(out, 8, "_---", 4, BASE64_STD) == -EINVAL &&
-	   base64_decode(out, 2, "Zm9v", 4, BASE64_STD) == -ENOSPC, "it is not");
+	ok("base64 is strict",
+	   base64_decode(out, 8, "Zh==", 4, BASE64_STD) == -EINVAL &&
+		   base64_decode(out, 8, "Z", 1, BASE64_STD) == -EINVAL &&
+		   base64_decode(out, 8, "Zg=a", 4, BASE64_STD) == -EINVAL &&
+		   base64_decode(out, 8, "Zm 9", 4, BASE64_STD) == -EINVAL &&
+		   base64_decode(out, 8, "_---", 4, BASE64_STD) == -EINVAL &&
+		   base64_decode(out, 2, "Zm9v", 4, BASE64_STD) == -ENOSPC,
+	   "it is not");
 	ok("hex is strict", !hex_decode(out, 2, "aBcD") && hex_decode(out, 2, "aBc") == -EINVAL &&
 	   hex_decode(out, 2, "aBcg") == -EINVAL && hex_decode(out, 2, "aBcDe") == -EINVAL, "it is not");
 }
@@ -70,11 +82,14 @@ static void test_yaml(void)
 	struct fault f = {""};
 	int err = yamlcfg_parse(good, strlen(good), "x.yaml", &record, &o, &f);
 	char *text = err ? NULL : json_dumps(o, JSON_SORT_KEYS | JSON_COMPACT);
-	ok("yaml becomes typed JSON", text && !strcmp(text, "{\"command\":[\"a\",\"b c\"],\"debug\":true,\"environment\":"
-	   "{\"A\":\"1\"},\"name\":\"no\",\"port\":8443}"), "%s%s", f.text, text ? text : "");
+	ok("yaml becomes typed JSON",
+	   text && !strcmp(text, "{\"command\":[\"a\",\"b c\"],\"debug\":true,\"environment\":"
+				 "{\"A\":\"1\"},\"name\":\"no\",\"port\":8443}"),
+	   "%s%s", f.text, text ? text : "");
 	free(text);
 	json_decref(o);
-	yaml_refused("yaml: an unknown key names the nearest", "name: x\ncomand: [a]\n", "x.yaml:2: unknown key 'comand'; the "
+	yaml_refused("yaml: an unknown key names the nearest", "name: x\ncomand: [a]\n",
+		     "x.yaml:2: unknown key 'comand'; the "
 		     "nearest known key is 'command'");
 	yaml_refused("yaml: duplicates", "name: x\nname: y\n", "given twice");
 	yaml_refused("yaml: a missing key", "port: 1\n", "lacks the key 'name'");
@@ -95,31 +110,47 @@ static int head(struct http_head *h, const char *text)
 static void test_http(void)
 {
 	struct http_head h;
-	ok("http: a request", !head(&h, "POST /a/b?c=d HTTP/1.1\r\nHost: x\r\ncontent-length:  12 \r\nCookie: a=1; sid=xyz\r\n\r\n")
-	   && !strcmp(h.method, "POST") && !strcmp(h.path, "/a/b") && !strcmp(h.query, "c=d") && h.content_length == 12 &&
-	   h.keep_alive, "no");
+	ok("http: a request",
+	   !head(&h, "POST /a/b?c=d HTTP/1.1\r\nHost: x\r\ncontent-length:  12 \r\nCookie: a=1; sid=xyz\r\n\r\n") &&
+		   !strcmp(h.method, "POST") && !strcmp(h.path, "/a/b") && !strcmp(h.query, "c=d") &&
+		   h.content_length == 12 && h.keep_alive,
+	   "no");
 	char v[8];
-	ok("http: cookies", http_cookie(h.cookie, "sid", v, sizeof v) && !strcmp(v, "xyz") && !http_cookie(h.cookie, "id", v,
-	   sizeof v), "no");
+	ok("http: cookies",
+	   http_cookie(h.cookie, "sid", v, sizeof v) && !strcmp(v, "xyz") && !http_cookie(h.cookie, "id", v, sizeof v),
+	   "no");
 	static const char *const bad[] = {
-		"GET /\r\n\r\n", "GET / HTTP/2.0\r\n\r\n", "GET x HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\nHost: x\r\n\r\n",
-		"GET / HTTP/1.1\r\n folded: x\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n", "GET / HTTP/1.1\r\n: x\r\n\r\n",
-		"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", "GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-		"GET / HTTP/1.1\r\nContent-Length: 9999999999999999999\r\n\r\n", "GET /a b HTTP/1.1\r\n\r\n",
-		"G\001T / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nA: b\001\r\n\r\n", "GET / HTTP/1.1\r\nContent-Length: 1 2\r\n\r\n",
+		"GET /\r\n\r\n",
+		"GET / HTTP/2.0\r\n\r\n",
+		"GET x HTTP/1.1\r\n\r\n",
+		"GET / HTTP/1.1\nHost: x\r\n\r\n",
+		"GET / HTTP/1.1\r\n folded: x\r\n\r\n",
+		"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+		"GET / HTTP/1.1\r\n: x\r\n\r\n",
+		"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+		"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+		"GET / HTTP/1.1\r\nContent-Length: 9999999999999999999\r\n\r\n",
+		"GET /a b HTTP/1.1\r\n\r\n",
+		"G\001T / HTTP/1.1\r\n\r\n",
+		"GET / HTTP/1.1\r\nA: b\001\r\n\r\n",
+		"GET / HTTP/1.1\r\nContent-Length: 1 2\r\n\r\n",
 	};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		char name[64];
 		snprintf(name, sizeof name, "http: malformed head %zu", i);
 		ok(name, head(&h, bad[i]) == -EINVAL, "accepted");
 	}
-	ok("http: chunked bodies are refused as such", head(&h, "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n") ==
-	   -EOPNOTSUPP, "no");
+	ok("http: chunked bodies are refused as such",
+	   head(&h, "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n") == -EOPNOTSUPP, "no");
 	struct http_url u;
-	ok("urls", !http_parse_url(&u, "https://[::1]:8443/kbs/") && !strcmp(u.host, "::1") && !strcmp(u.port, "8443") &&
-	   !strcmp(u.prefix, "/kbs") && !http_parse_url(&u, "https://example.org") && !strcmp(u.port, "443"), "no");
-	ok("bad urls", http_parse_url(&u, "http://x") && http_parse_url(&u, "https://") && http_parse_url(&u, "https://x:99999") &&
-	   http_parse_url(&u, "https://x:1y") && http_parse_url(&u, "https://x\r\nEvil: 1/"), "accepted");
+	ok("urls",
+	   !http_parse_url(&u, "https://[::1]:8443/kbs/") && !strcmp(u.host, "::1") && !strcmp(u.port, "8443") &&
+		   !strcmp(u.prefix, "/kbs") && !http_parse_url(&u, "https://example.org") && !strcmp(u.port, "443"),
+	   "no");
+	ok("bad urls",
+	   http_parse_url(&u, "http://x") && http_parse_url(&u, "https://") && http_parse_url(&u, "https://x:99999") &&
+		   http_parse_url(&u, "https://x:1y") && http_parse_url(&u, "https://x\r\nEvil: 1/"),
+	   "accepted");
 }
 
 static void test_files(void)
@@ -180,7 +211,8 @@ static void test_jwe(void)
 	}
 	EVP_PKEY *key = NULL;
 	json_t *off = json_pack("{s:s, s:s, s:s, s:s}", "kty", "EC", "crv", "P-256", "x",
-				"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "y", "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyN");
+				"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "y",
+				"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyN");
 	ok("a point off the curve is refused", jwk_to_key(off, &key, &f) == -EINVAL, "accepted");
 	json_decref(off);
 }
@@ -197,7 +229,8 @@ static void test_jose(void)
 	size_t len, n = 0;
 	if (!mkdtemp(dir))
 		return;
-	snprintf(command, sizeof command, "cd %s && jose jwk gen -i '{\"kty\":\"EC\",\"crv\":\"P-256\"}' -o key.jwk", dir);
+	snprintf(command, sizeof command, "cd %s && jose jwk gen -i '{\"kty\":\"EC\",\"crv\":\"P-256\"}' -o key.jwk",
+		 dir);
 	int rc = system(command);
 	snprintf(path, sizeof path, "%s/key.jwk", dir);
 	json_t *jwk = rc ? NULL : json_load_file(path, 0, NULL), *jwe = NULL;
@@ -212,8 +245,8 @@ static void test_jose(void)
 	snprintf(command, sizeof command, "cd %s && jose jwe dec -i ours.jwe -k key.jwk -O plain", dir);
 	rc = err ? -1 : system(command);
 	snprintf(path, sizeof path, "%s/plain", dir);
-	ok("jose opens what we encrypt", rc == 0 && !file_read(path, 100, &text, &len, &f) && !strcmp(text, "secret bytes"), "%d %s",
-	   err, f.text);
+	ok("jose opens what we encrypt",
+	   rc == 0 && !file_read(path, 100, &text, &len, &f) && !strcmp(text, "secret bytes"), "%d %s", err, f.text);
 	if (rc == 0)
 		free(text);
 	json_decref(jwe);

@@ -35,8 +35,8 @@ static const char *failures(const struct attest_result *r)
 	text[0] = '\0';
 	for (unsigned int i = 0; i < r->count && n < sizeof text; i++) {
 		if (r->checks[i].outcome == ATTEST_FAILED)
-			n += (size_t)snprintf(text + n, sizeof text - n, "%s (expected %s, found %s); ", r->checks[i].id,
-					      r->checks[i].expected, r->checks[i].found);
+			n += (size_t)snprintf(text + n, sizeof text - n, "%s (expected %s, found %s); ",
+					      r->checks[i].id, r->checks[i].expected, r->checks[i].found);
 	}
 	return text;
 }
@@ -64,7 +64,8 @@ static bool add_file(struct snp_chain *chain, const char *path)
 	if (file_read(path, 1 << 20, &bytes, &len, NULL))
 		return false;
 	bool pem = len > 10 && !memcmp(bytes, "-----BEGIN", 10);
-	int err = pem ? snp_chain_add_pem(chain, bytes, len, NULL) : snp_chain_add_der(chain, (uint8_t *)bytes, len, NULL);
+	int err = pem ? snp_chain_add_pem(chain, bytes, len, NULL)
+		      : snp_chain_add_der(chain, (uint8_t *)bytes, len, NULL);
 	free(bytes);
 	return !err;
 }
@@ -109,8 +110,8 @@ static void test_vector(const char *name, const char *report_file, const char *l
 	snp_verify(&in, &r);
 	if (must_fail) {
 		const struct attest_check *c = find(&r, must_fail);
-		ok(label, !attest_passed(&r) && c && c->outcome == ATTEST_FAILED, "not refused for %s but: %s", must_fail,
-		   failures(&r));
+		ok(label, !attest_passed(&r) && c && c->outcome == ATTEST_FAILED, "not refused for %s but: %s",
+		   must_fail, failures(&r));
 	} else {
 		ok(label, attest_passed(&r) && !strcmp(claim(&r, "tee"), "snp"), "%s", failures(&r));
 		// Any changed byte under the signature must be noticed.
@@ -137,16 +138,17 @@ static void test_vectors(void)
 		    VECTORS "trustee/milan_ask_ark_asvk.pem", NULL);
 	test_vector("trustee v3 VLEK", VECTORS "trustee/test-vlek-report.bin", VECTORS "trustee/test-vlek.der",
 		    VECTORS "trustee/milan_ask_ark_asvk.pem", NULL);
-	test_vector("go-sev-guest v2 Milan", VECTORS "go-sev-guest/attestation.bin", VECTORS "go-sev-guest/vcek.testcer",
-		    VECTORS "go-sev-guest/milan.testcer", NULL);
+	test_vector("go-sev-guest v2 Milan", VECTORS "go-sev-guest/attestation.bin",
+		    VECTORS "go-sev-guest/vcek.testcer", VECTORS "go-sev-guest/milan.testcer", NULL);
 	test_vector("virtee Milan", VECTORS "virtee/report_milan.hex", VECTORS "virtee/vcek_milan.der",
 		    VECTORS "virtee/cert_chain_milan", NULL);
 	test_vector("other machine's VCEK", VECTORS "trustee/test-report.bin", VECTORS "virtee/vcek_milan.der",
 		    VECTORS "trustee/milan_ask_ark_asvk.pem", "signature");
 	test_vector("invalid VCEK", VECTORS "trustee/test-report.bin", VECTORS "trustee/test-vcek-invalid-new.der",
 		    VECTORS "trustee/milan_ask_ark_asvk.pem", "certificate-chain");
-	test_vector("invalid VCEK, old", VECTORS "trustee/test-report.bin", VECTORS "trustee/test-vcek-invalid-legacy.der",
-		    VECTORS "trustee/milan_ask_ark_asvk.pem", "certificate-chain");
+	test_vector("invalid VCEK, old", VECTORS "trustee/test-report.bin",
+		    VECTORS "trustee/test-vcek-invalid-legacy.der", VECTORS "trustee/milan_ask_ark_asvk.pem",
+		    "certificate-chain");
 	test_vector("wrong product's authorities", VECTORS "trustee/test-report.bin", VECTORS "trustee/test-vcek.der",
 		    VECTORS "trustee/genoa_ask_ark_asvk.pem", "certificate-chain");
 }
@@ -211,8 +213,8 @@ static void test_simulated(void)
 	if (!ok("simulated report is made", !err, "error %d", err))
 		return;
 	root = read_root(dir);
-	ok("simulated chain is three certificates", !snp_chain_add_pem(&chain, pem, strlen(pem), NULL) && chain.count == 3,
-	   "%u", chain.count);
+	ok("simulated chain is three certificates",
+	   !snp_chain_add_pem(&chain, pem, strlen(pem), NULL) && chain.count == 3, "%u", chain.count);
 	char name[128] = "";
 	X509_NAME_get_text_by_NID(X509_get_subject_name(root), NID_commonName, name, sizeof name);
 	ok("the simulated root says what it is", !strcmp(name, SIMTEE_ROOT_NAME), "%s", name);
@@ -226,14 +228,15 @@ static void test_simulated(void)
 	attest_appraise_platform(&strict, &r);
 	ok("the default policy refuses simulated hardware", only_failed(&r, "tee"), "%s", failures(&r));
 	const struct attest_check *c = find(&r, "tee");
-	ok("the refusal names expected and found", c && !strcmp(c->expected, "snp") && !strcmp(c->found, "simulated"), "%s",
-	   failures(&r));
+	ok("the refusal names expected and found", c && !strcmp(c->expected, "snp") && !strcmp(c->found, "simulated"),
+	   "%s", failures(&r));
 	attest_result_free(&r);
 
 	verify(report, sizeof report, &chain, false, report_data, &r);
 	ok("without its root it is refused", only_failed(&r, "root"), "%s", failures(&r));
 	ok("and not claimed as anything", !strcmp(claim(&r, "tee"), "unknown"), "%s", claim(&r, "tee"));
-	ok("the rest of the report still comes out", !strcmp(claim(&r, "measurement"), hex), "%s", claim(&r, "measurement"));
+	ok("the rest of the report still comes out", !strcmp(claim(&r, "measurement"), hex), "%s",
+	   claim(&r, "measurement"));
 	attest_result_free(&r);
 
 	unsigned int missed = 0;
@@ -267,8 +270,13 @@ static void test_simulated(void)
 	ok("a chain with a hole is refused", only_failed(&r, "certificate-chain"), "%s", failures(&r));
 	attest_result_free(&r);
 
-	struct snp_input late = {.report = report, .report_len = sizeof report, .chain = &chain, .report_data = report_data,
-				 .simulated_roots = &root, .simulated_root_count = 1, .now = time(NULL) + 40ll * 365 * 86400};
+	struct snp_input late = {.report = report,
+				 .report_len = sizeof report,
+				 .chain = &chain,
+				 .report_data = report_data,
+				 .simulated_roots = &root,
+				 .simulated_root_count = 1,
+				 .now = time(NULL) + 40ll * 365 * 86400};
 	attest_result_init(&r);
 	snp_verify(&late, &r);
 	ok("expired certificates are refused", only_failed(&r, "certificate-dates"), "%s", failures(&r));
@@ -308,10 +316,10 @@ static void test_simulated(void)
 	allowed[0][0] ^= 1;
 	attest_appraise_measurement(&lax, &r);
 	c = &r.checks[r.count - 1];
-	ok("a wrong measurement is refused by name", only_failed(&r, "measurement") || c->outcome == ATTEST_FAILED, "%s",
-	   failures(&r));
-	ok("with the value expected and the value found", !strcmp(c->expected, allowed[0]) && !strcmp(c->found, hex), "%s",
-	   failures(&r));
+	ok("a wrong measurement is refused by name", only_failed(&r, "measurement") || c->outcome == ATTEST_FAILED,
+	   "%s", failures(&r));
+	ok("with the value expected and the value found", !strcmp(c->expected, allowed[0]) && !strcmp(c->found, hex),
+	   "%s", failures(&r));
 	attest_result_free(&r);
 	free(pem);
 }

@@ -157,7 +157,8 @@ static void refused(const char *name, const char *url, const char *text1, const 
 {
 	struct fault f;
 	int err = attest_as(url, ca, NULL, 2, &f);
-	ok(name, err == -EACCES && mount_count == 0 && strstr(f.text, text1) && strstr(f.text, text2), "%d: %s", err, f.text);
+	ok(name, err == -EACCES && mount_count == 0 && strstr(f.text, text1) && strstr(f.text, text2), "%d: %s", err,
+	   f.text);
 	change_at = 0;
 	change_after_signing = other_report_data = false;
 }
@@ -192,7 +193,8 @@ static void expect(const char *name, const char *url, const char *method, const 
 static bool begin(const char *url, char cookie[128], char nonce[64])
 {
 	struct http_reply r;
-	if (request(url, "POST", "/kbs/v0/auth", "", "{\"version\":\"0.4.0\",\"tee\":\"snp\",\"extra-params\":\"\"}", &r))
+	if (request(url, "POST", "/kbs/v0/auth", "", "{\"version\":\"0.4.0\",\"tee\":\"snp\",\"extra-params\":\"\"}",
+		    &r))
 		return false;
 	json_t *o = json_loads(r.body, 0, NULL);
 	const char *n = json_string_value(json_object_get(o, "nonce"));
@@ -226,9 +228,9 @@ static char *body_of(EVP_PKEY *bound_key, const char *bound_nonce, EVP_PKEY *sen
 		json_array_append_new(chain, json_pack("{s:s, s:s}", "cert_type", types[i], "data", text));
 		OPENSSL_free(der);
 	}
-	json_t *o = json_pack("{s:{s:s, s:o}, s:{s:{s:s, s:o}, s:s}}", "runtime-data", "nonce", sent_nonce, "tee-pubkey", sent,
-			      "tee-evidence", "primary_evidence", "attestation_report", report, "cert_chain", chain,
-			      "additional_evidence", "");
+	json_t *o = json_pack("{s:{s:s, s:o}, s:{s:{s:s, s:o}, s:s}}", "runtime-data", "nonce", sent_nonce,
+			      "tee-pubkey", sent, "tee-evidence", "primary_evidence", "attestation_report", report,
+			      "cert_chain", chain, "additional_evidence", "");
 	char *text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	json_decref(bound);
@@ -253,8 +255,8 @@ static void test_protocol(const char *url)
 	if (!ok("a session begins", begin(url, cookie, nonce) && begin(url, cookie2, nonce2), "no"))
 		return;
 	ok("nonces differ", strcmp(nonce, nonce2) && strlen(nonce) == 44, "%s %s", nonce, nonce2);
-	expect("a session that has not attested gets nothing", url, "GET", "/kbs/v0/resource/" RESOURCE, cookie, NULL, 401,
-	       "has not attested");
+	expect("a session that has not attested gets nothing", url, "GET", "/kbs/v0/resource/" RESOURCE, cookie, NULL,
+	       401, "has not attested");
 
 	char *body = body_of(key, nonce, key, nonce);
 	expect("evidence is accepted once", url, "POST", "/kbs/v0/attest", cookie, body, 200, "\"token\"");
@@ -263,16 +265,19 @@ static void test_protocol(const char *url)
 	expect("the same evidence in another session: replay", url, "POST", "/kbs/v0/attest", cookie2, body, 403,
 	       "report-data: expected");
 	free(body);
-	expect("a refused attempt spends the nonce too", url, "POST", "/kbs/v0/attest", cookie2, "{}", 401, "used already");
+	expect("a refused attempt spends the nonce too", url, "POST", "/kbs/v0/attest", cookie2, "{}", 401,
+	       "used already");
 
 	int err = request(url, "GET", "/kbs/v0/resource/" RESOURCE, cookie, NULL, &r);
 	json_t *jwe = err ? NULL : json_loads(r.body, 0, NULL);
 	uint8_t plain[64];
 	size_t len = 0;
 	struct fault f = {""};
-	ok("the secret comes as a JWE for the TEE's key", jwe && !jwe_decrypt(key, jwe, plain, sizeof plain, &len, &f) &&
-	   len == 32 && !memcmp(plain, volume_key, 32), "%d %s", err, f.text);
-	ok("no other key opens it", jwe && jwe_decrypt(thief, jwe, plain, sizeof plain, &len, &f) == -EBADMSG, "%s", f.text);
+	ok("the secret comes as a JWE for the TEE's key",
+	   jwe && !jwe_decrypt(key, jwe, plain, sizeof plain, &len, &f) && len == 32 && !memcmp(plain, volume_key, 32),
+	   "%d %s", err, f.text);
+	ok("no other key opens it", jwe && jwe_decrypt(thief, jwe, plain, sizeof plain, &len, &f) == -EBADMSG, "%s",
+	   f.text);
 	ok("the secret is not in the answer", !err && !memmem(r.body, r.body_len, volume_key, 16), "it is");
 	json_decref(jwe);
 	if (!err)
@@ -285,7 +290,8 @@ static void test_protocol(const char *url)
 	free(body);
 	begin(url, cookie, nonce);
 	body = body_of(key, nonce2, key, nonce2);
-	expect("a nonce of one's own is refused by name", url, "POST", "/kbs/v0/attest", cookie, body, 403, "nonce: expected");
+	expect("a nonce of one's own is refused by name", url, "POST", "/kbs/v0/attest", cookie, body, 403,
+	       "nonce: expected");
 	free(body);
 	begin(url, cookie, nonce);
 	body = body_of(p521, nonce, p521, nonce);
@@ -301,9 +307,10 @@ static void test_protocol(const char *url)
 	expect("health", url, "GET", "/healthz", "", NULL, 200, "ok");
 
 	expect("writing needs the admin token", url, "POST", "/kbs/v0/resource/" RESOURCE, "", "x", 401, "admin token");
-	expect("deleting needs the admin token", url, "DELETE", "/kbs/v0/resource/" RESOURCE, "", NULL, 401, "admin token");
-	expect("policies need the admin token", url, "GET", "/coffer/v0/policy", "Authorization: Bearer 00\r\n", NULL, 401,
+	expect("deleting needs the admin token", url, "DELETE", "/kbs/v0/resource/" RESOURCE, "", NULL, 401,
 	       "admin token");
+	expect("policies need the admin token", url, "GET", "/coffer/v0/policy", "Authorization: Bearer 00\r\n", NULL,
+	       401, "admin token");
 	EVP_PKEY_free(key);
 	EVP_PKEY_free(thief);
 	EVP_PKEY_free(p521);
@@ -325,8 +332,8 @@ static void test_token(const char *url)
 	json_t *c = n > 0 ? json_loadb(claims, (size_t)n, 0, NULL) : NULL;
 	const json_t *cpu = json_object_get(json_object_get(c, "submods"), "cpu0");
 	const char *status = json_string_value(json_object_get(cpu, "ear.status"));
-	ok("the token is an EAR that does not affirm simulated hardware", status && !strcmp(status, "contraindicated"), "%s",
-	   status ? status : "none");
+	ok("the token is an EAR that does not affirm simulated hardware", status && !strcmp(status, "contraindicated"),
+	   "%s", status ? status : "none");
 	const json_t *annotated = json_object_get(cpu, "ear.veraison.annotated-evidence");
 	const char *tee = json_string_value(json_object_get(annotated, "tee"));
 	ok("the token says simulated", tee && !strcmp(tee, "simulated"), "%s", tee ? tee : "none");
@@ -377,7 +384,8 @@ static void test_owner(void)
 	err = broker_client_policy_allow(c, RESOURCE, hex, "loan 1.0", &f);
 	ok("a policy is stored", !err, "%s", f.text);
 	err = broker_client_policy_list(c, &list, &f);
-	const char *note = json_string_value(json_object_get(json_array_get(json_object_get(list, "policies"), 0), "note"));
+	const char *note =
+		json_string_value(json_object_get(json_array_get(json_object_get(list, "policies"), 0), "note"));
 	ok("policies are listed", !err && note && !strcmp(note, "loan 1.0"), "%s", f.text);
 	json_decref(list);
 	broker_client_close(c);
@@ -436,13 +444,14 @@ static void test_connection(const char *url)
 	char *cert, *key;
 	tls_make_certificate("Somebody else", "localhost,127.0.0.1", &cert, &key, &f);
 	int err = attest_as(url, cert, NULL, 2, &f);
-	ok("a broker with another certificate is not trusted", err == -EKEYREJECTED && strstr(f.text, "not trusted"), "%d: %s",
-	   err, f.text);
+	ok("a broker with another certificate is not trusted", err == -EKEYREJECTED && strstr(f.text, "not trusted"),
+	   "%d: %s", err, f.text);
 	free(cert);
 	free(key);
 	err = attest_as("https://127.0.0.1:1", ca, NULL, 1, &f);
-	ok("an unreachable broker is tried again, then given up", err == -ECONNREFUSED && strstr(f.text, "within 1 s") &&
-	   strstr(said, "trying again"), "%d: %s (%s)", err, f.text, said);
+	ok("an unreachable broker is tried again, then given up",
+	   err == -ECONNREFUSED && strstr(f.text, "within 1 s") && strstr(said, "trying again"), "%d: %s (%s)", err,
+	   f.text, said);
 	err = attest_as("https://no-such-host.invalid:8443", ca, NULL, 0, &f);
 	ok("an unknown name says what can be done", err && strstr(f.text, "numeric address"), "%d: %s", err, f.text);
 	err = attest_as("http://127.0.0.1:8443", ca, NULL, 1, &f);
@@ -493,8 +502,8 @@ static void test_slow_clients(const char *url)
 	}
 	int64_t before = clock_ms();
 	int err = attest_as(url, ca, NULL, 2, &f);
-	ok("silent connections do not keep others waiting", !err && clock_ms() - before < 3000, "%d: %s after %lld ms", err,
-	   f.text, (long long)(clock_ms() - before));
+	ok("silent connections do not keep others waiting", !err && clock_ms() - before < 3000, "%d: %s after %lld ms",
+	   err, f.text, (long long)(clock_ms() - before));
 	for (size_t i = 0; i < sizeof idle / sizeof *idle; i++)
 		close(idle[i]);
 }
@@ -559,13 +568,15 @@ static void test_at_rest(void)
 
 	sqlite3 *db;
 	sqlite3_open(path, &db);
-	ok("a record of the log cannot be deleted", sqlite3_exec(db, "DELETE FROM decision WHERE number = 1", NULL, NULL, NULL) ==
-	   SQLITE_CONSTRAINT, "it can");
-	ok("a record of the log cannot be changed", sqlite3_exec(db, "UPDATE decision SET record = '{}'", NULL, NULL, NULL) ==
-	   SQLITE_CONSTRAINT, "it can");
+	ok("a record of the log cannot be deleted",
+	   sqlite3_exec(db, "DELETE FROM decision WHERE number = 1", NULL, NULL, NULL) == SQLITE_CONSTRAINT, "it can");
+	ok("a record of the log cannot be changed",
+	   sqlite3_exec(db, "UPDATE decision SET record = '{}'", NULL, NULL, NULL) == SQLITE_CONSTRAINT, "it can");
 	// Behind the triggers' back, and a key under another's name.
-	sqlite3_exec(db, "DROP TRIGGER decision_no_update; UPDATE decision SET record = '{}' WHERE number = 3;"
-		     "INSERT INTO secret SELECT 'default/volume/other', sealed, changed FROM secret LIMIT 1", NULL, NULL, NULL);
+	sqlite3_exec(db,
+		     "DROP TRIGGER decision_no_update; UPDATE decision SET record = '{}' WHERE number = 3;"
+		     "INSERT INTO secret SELECT 'default/volume/other', sealed, changed FROM secret LIMIT 1",
+		     NULL, NULL, NULL);
 	sqlite3_close(db);
 }
 
@@ -591,8 +602,8 @@ static void test_after_tampering(const char *url)
 	log[64] = '\0';
 	snprintf(headers, sizeof headers, "Authorization: Bearer %s\r\n", log);
 	free(log);
-	expect("a key moved to another name does not open", url, "GET", "/coffer/v0/key/default/volume/other", headers, NULL, 500,
-	       "outside the broker");
+	expect("a key moved to another name does not open", url, "GET", "/coffer/v0/key/default/volume/other", headers,
+	       NULL, 500, "outside the broker");
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -648,15 +659,16 @@ int main(void)
 	ok("SIGTERM ends it cleanly", stop(&b) == 0, "no");
 
 	ok("it starts again", start(&b, first_url, false), "no");
-	refused("simulated hardware is refused by default", b.url, "root: expected AMD's root (Milan, Genoa, Turin), found",
-		SIMTEE_ROOT_NAME);
+	refused("simulated hardware is refused by default", b.url,
+		"root: expected AMD's root (Milan, Genoa, Turin), found", SIMTEE_ROOT_NAME);
 	refused("and the claim is named", b.url, "tee: expected snp", "found unknown");
 	ok("SIGTERM ends it cleanly again", stop(&b) == 0, "no");
 
 	test_at_rest();
 	ok("it starts a third time", start(&b, "127.0.0.1:0", true), "no");
 	err = attest_as(b.url, ca, NULL, 2, &f);
-	ok("keys and policies outlive the process", !err && !memcmp(mounted.key, volume_key, 32), "%d: %s", err, f.text);
+	ok("keys and policies outlive the process", !err && !memcmp(mounted.key, volume_key, 32), "%d: %s", err,
+	   f.text);
 	test_after_tampering(b.url);
 	set_policy(false, measurement);
 	refused("a policy that is taken back refuses at once", b.url, "measurement: expected", "no policy allows any");

@@ -14,7 +14,8 @@ static const char strict[] =
 	"{\"broker\":{\"ca\":\"PEM\"},\"command\":[\"/bin/echo\",\"hi\"],\"environment\":{\"MODE\":\"prod\"},"
 	"\"host_arguments\":false,\"host_environment\":[\"TERM\"],\"volumes\":{},\"working_directory\":\"/app\"}";
 static const char lax[] =
-	"{\"broker\":{\"ca\":\"PEM\",\"name\":\"broker.example\",\"timeout\":3},\"command\":[\"/bin/echo\"],\"environment\":{},"
+	"{\"broker\":{\"ca\":\"PEM\",\"name\":\"broker.example\",\"timeout\":3},\"command\":[\"/bin/"
+	"echo\"],\"environment\":{},"
 	"\"host_arguments\":true,\"host_environment\":[],\"working_directory\":\"/\","
 	"\"volumes\":{\"/data\":{\"mode\":\"ro\",\"name\":\"" ID "\"},\"/out\":{\"mode\":\"rw\",\"name\":\"\"}}}";
 
@@ -51,17 +52,21 @@ static void test_accepted(void)
 	struct settings s;
 	struct fault f;
 	int err = read_both(&s, strict, "{}", &f);
-	ok("an empty host block runs the command", !err && !strcmp(s.argv[0], "/bin/echo") && !strcmp(s.argv[1], "hi") &&
-	   !s.argv[2] && !strcmp(s.cwd, "/app") && s.volume_count == 0, "%d: %s", err, f.text);
+	ok("an empty host block runs the command",
+	   !err && !strcmp(s.argv[0], "/bin/echo") && !strcmp(s.argv[1], "hi") && !s.argv[2] &&
+		   !strcmp(s.cwd, "/app") && s.volume_count == 0,
+	   "%d: %s", err, f.text);
 	ok("fixed and default environment", !err && env_is(&s, "MODE=prod") && env_is(&s, "HOME=/root"), "no");
 	settings_free(&s);
-	err = read_both(&s, strict, "{\"args\":[\"/bin/echo\",\"hi\"],\"env\":{\"TERM\":\"xterm\"},\"cwd\":\"/app\",\"volumes\":[],"
-			"\"broker\":\"https://127.0.0.1:1\"}", &f);
+	err = read_both(&s, strict,
+			"{\"args\":[\"/bin/echo\",\"hi\"],\"env\":{\"TERM\":\"xterm\"},\"cwd\":\"/app\",\"volumes\":[],"
+			"\"broker\":\"https://127.0.0.1:1\"}",
+			&f);
 	ok("the host may repeat the command", !err && env_is(&s, "TERM=xterm"), "%d: %s", err, f.text);
 	settings_free(&s);
 	err = read_both(&s, lax, "{\"args\":[\"ls\",\"-l\"],\"cwd\":\"/tmp\"," BOTH "}", &f);
-	ok("host_arguments lets the host choose", !err && !strcmp(s.argv[0], "ls") && !strcmp(s.cwd, "/tmp"), "%d: %s", err,
-	   f.text);
+	ok("host_arguments lets the host choose", !err && !strcmp(s.argv[0], "ls") && !strcmp(s.cwd, "/tmp"), "%d: %s",
+	   err, f.text);
 	ok("volumes keep the host's order", !err && s.volume_count == 2 && !strcmp(s.volumes[0].path, "/data") &&
 	   s.volumes[0].read_only && !s.volumes[1].read_only && !strcmp(s.volumes[0].id, ID), "no");
 	ok("the broker's name and patience are measured", !err && !strcmp(s.broker_name, "broker.example") &&
@@ -71,14 +76,16 @@ static void test_accepted(void)
 
 static void test_refused(void)
 {
-	refused("other arguments", strict, "{\"args\":[\"/bin/sh\"]}", "the host asks for '/bin/sh', but this enclave runs only "
+	refused("other arguments", strict, "{\"args\":[\"/bin/sh\"]}",
+		"the host asks for '/bin/sh', but this enclave runs only "
 		"'/bin/echo hi'");
 	refused("more arguments", strict, "{\"args\":[\"/bin/echo\",\"hi\",\"x\"]}", "host_arguments is false");
 	refused("control characters do not reach the terminal", strict, "{\"args\":[\"\\u001b[2J\"]}", "'?[2J'");
 	refused("arguments that are no list", strict, "{\"args\":\"x\"}", "not a list");
 	refused("arguments that are no text", lax, "{\"args\":[1]," BOTH "}", "texts only");
 	refused("an empty program", lax, "{\"args\":[\"\"]," BOTH "}", "nothing to run");
-	refused("a variable that is not let in", strict, "{\"env\":{\"LD_PRELOAD\":\"x\"}}", "'LD_PRELOAD', which coffer.yaml "
+	refused("a variable that is not let in", strict, "{\"env\":{\"LD_PRELOAD\":\"x\"}}",
+		"'LD_PRELOAD', which coffer.yaml "
 		"does not let in");
 	refused("a variable that is fixed", strict, "{\"env\":{\"MODE\":\"test\"}}", "'MODE', which coffer.yaml fixes");
 	refused("a variable that is no text", strict, "{\"env\":{\"TERM\":1}}", "malformed");
@@ -92,14 +99,18 @@ static void test_refused(void)
 	refused("a missing volume", lax, "{\"volumes\":[" DATA "]}", "no volume for /out");
 	refused("two volumes at one place", lax, "{\"volumes\":[" DATA "," DATA "]}", "two volumes at /data");
 	refused("another volume than the one required", lax,
-		"{\"volumes\":[{\"name\":\"a\",\"path\":\"/data\",\"mode\":\"ro\",\"id\":\"ffffffffffffffffffffffffffffffff\"}]}",
+		"{\"volumes\":[{\"name\":\"a\",\"path\":\"/"
+		"data\",\"mode\":\"ro\",\"id\":\"ffffffffffffffffffffffffffffffff\"}]}",
 		"must be " ID);
-	refused("another mode", lax, "{\"volumes\":[{\"name\":\"a\",\"path\":\"/data\",\"mode\":\"rw\",\"id\":\"" ID "\"}]}",
+	refused("another mode", lax,
+		"{\"volumes\":[{\"name\":\"a\",\"path\":\"/data\",\"mode\":\"rw\",\"id\":\"" ID "\"}]}",
 		"but coffer.yaml says 'ro'");
-	refused("an odd volume id", lax, "{\"volumes\":[{\"name\":\"a\",\"path\":\"/data\",\"mode\":\"ro\",\"id\":\"../../x\"}]}",
+	refused("an odd volume id", lax,
+		"{\"volumes\":[{\"name\":\"a\",\"path\":\"/data\",\"mode\":\"ro\",\"id\":\"../../x\"}]}",
 		"32 hex digits");
-	refused("a volume with more to it", lax, "{\"volumes\":[{\"name\":\"a\",\"path\":\"/data\",\"mode\":\"ro\",\"id\":\"" ID
-		"\",\"key\":\"x\"}]}", "must have name, path, mode and id");
+	refused("a volume with more to it", lax,
+		"{\"volumes\":[{\"name\":\"a\",\"path\":\"/data\",\"mode\":\"ro\",\"id\":\"" ID "\",\"key\":\"x\"}]}",
+		"must have name, path, mode and id");
 
 	char *large = malloc(HOST_BLOCK_MAX_BYTES + 16);
 	memset(large, ' ', HOST_BLOCK_MAX_BYTES + 16);
