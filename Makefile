@@ -56,7 +56,7 @@ help:
 
 .PHONY: all bins test-bins check clean help lint bench install
 .DELETE_ON_ERROR:
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B) -type f -name '*.d' 2>/dev/null)
 
 lint:
 	$(Q)tests/lint
