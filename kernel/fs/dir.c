@@ -152,6 +152,8 @@ static int create_begin(struct place *p, int dfd, const void __user *name, bool 
 		r = -ENOENT;
 	if (!r && !(r = mount_write(p->dir.mnt)))
 		r = inode_permission(di, MAY_WRITE | MAY_EXEC);
+	if (!r && di->iops->no_cache && !di->iops->mkdir && !di->iops->create)
+		r = -ENOENT; // /proc knows no negative names
 	if (!r)
 		return 0;
 	mutex_unlock(&di->lock);

@@ -153,7 +153,7 @@ static int create_in(struct path *dir, const struct last *last, u32 mode, bool e
 		goto put;
 	if ((r = mount_write(dir->mnt)) || (r = inode_permission(di, MAY_WRITE | MAY_EXEC)))
 		goto put;
-	r = -EACCES;
+	r = di->iops->no_cache ? -ENOENT : -EACCES; // /proc knows no negative names
 	if (!di->iops->create)
 		goto put;
 	r = di->iops->create(di, last->name, last->len, S_IFREG | mode, 0, &ino);
