@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "broker/broker.h"
@@ -98,6 +99,8 @@ static int serve(const struct broker_settings *s, struct fault *f)
 			  "key gets every key that a policy allows. For development only.",
 			  s->simulated_root);
 
+	// A core file would hold keys.
+	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
