@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+# bash completion of `coffer`; installed as share/bash-completion/completions/coffer, or: . cli/completion.bash
+
+_coffer() {
+	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command= i=1
+	local commands="init new copy build run measure seal open volume broker policy doctor version help"
+	local owner="--broker --broker-ca --broker-token --broker-dir"
+
+	while ((i < COMP_CWORD)); do
+		case ${COMP_WORDS[i]} in
+		-C) ((i++)) ;;
+		-*) ;;
+		*) command=${COMP_WORDS[i]}; break ;;
+		esac
+		((i++))
+	done
+	COMPREPLY=()
+	case $previous in
+	-C | --broker-dir | --dir) mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+	--key-file | --broker-ca | --broker-token | --insecure-accept-simulated) mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+	--debug-log) mapfile -t COMPREPLY < <(compgen -W "0 1 2 3" -- "$current"); return ;;
+	--host-arguments) mapfile -t COMPREPLY < <(compgen -W "true false" -- "$current"); return ;;
+	--measurement) mapfile -t COMPREPLY < <(compgen -W "$(coffer measure 2>/dev/null)" -- "$current"); return ;;
+	esac
+	local words= files=1
+	case $command in
+	'') words="$commands -C --help --version" files=0 ;;
+	help) words=$commands files=0 ;;
+	init | new) words="--host-arguments" ;;
+	copy) words="--to --verbose --quiet" ;;
+	build) words="--verbose --quiet --force --json" files=0 ;;
+	measure) words="--json --explain" files=0 ;;
+	doctor | version) words="--json" files=0 ;;
+	run) words="--volume --env --publish --workdir --interactive --tty --broker --debug-log --debug-strace --debug-ring" ;;
+	seal) words="--force --keep-owner --key-file --quiet $owner" ;;
+	open) words="--force --key-file --quiet $owner" ;;
+	volume) words="create show list check cat --size --force --json --key-file $owner" ;;
+	policy) words="allow deny list log --measurement --note --json $owner" ;;
+	broker)
+		case " ${COMP_WORDS[*]} " in
+		*" serve "*) words="--dir --listen --insecure-accept-simulated" ;;
+		*" prepare "*) words="--dir" ;;
+		*" status "*) words="--json $owner" ;;
+		*) words="serve prepare status simulated-root" ;;
+		esac
+		files=0
+		;;
+	esac
+	[[ -z $command ]] || words+=" --help"
+	if [[ $current == -* || $files == 0 ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+	else
+		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current"; compgen -f -- "$current")
+	fi
+}
+complete -o filenames -F _coffer coffer
