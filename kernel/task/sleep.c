@@ -48,10 +48,34 @@ void waitq_del(struct waitq *q, struct waiter *w)
 	mutex_unlock(&q->lock);
 }
 
+// Sleepers whose host thread is still to be woken: done after the queue's lock was dropped, because a woken thread that
+// gets the CPU at once would run into it. Their words stay readable even if the task has gone: it is kernel memory.
+struct late_wakes {
+	u32 *word[8];
+	u32 n;
+	bool host;
+};
+
+static void note_wake(struct late_wakes *k, struct task *t)
+{
+	__atomic_fetch_add(&t->wake_seq, 1, __ATOMIC_SEQ_CST);
+	if (!__atomic_load_n(&t->sleeping, __ATOMIC_SEQ_CST))
+		return;
+	if (__atomic_load_n(&poller, __ATOMIC_SEQ_CST) == t)
+		k->host = true;
+	else if (k->n < ARRAY_SIZE(k->word))
+		k->word[k->n++] = &t->wake_seq;
+	else
+		pf_wake(&t->wake_seq, 1);
+}
+
 static void wake(struct waitq *q, u32 events, bool one)
 {
+	struct late_wakes late;
 	struct waiter *w, *tmp;
 
+	late.n = 0;
+	late.host = false;
 	// The caller changed the condition before; a waiter enqueues before it tests. Order the two.
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&q->waiters.next, __ATOMIC_RELAXED) == &q->waiters)
@@ -64,11 +88,15 @@ static void wake(struct waitq *q, u32 events, bool one)
 			w->fn(w, events);
 			continue;
 		}
-		task_wake(w->task);
+		note_wake(&late, w->task);
 		if (one)
 			break;
 	}
 	mutex_unlock(&q->lock);
+	for (u32 i = 0; i < late.n; i++)
+		pf_wake(late.word[i], 1);
+	if (late.host)
+		hc_wait_interrupt();
 }
 
 void waitq_wake(struct waitq *q, u32 events) { wake(q, events, false); }
