@@ -42,7 +42,7 @@ int main(void)
 	uint64_t size;
 
 	accepts("config_least", "command: [/bin/echo]\n",
-		"{\"broker\":{\"ca\":\"\"},\"command\":[\"/bin/echo\"],\"debug_enclave\":false,\"environment\":{},"
+		"{\"broker\":{\"ca\":\"\",\"name\":\"\",\"timeout\":10},\"command\":[\"/bin/echo\"],\"debug_enclave\":false,\"environment\":{},"
 		"\"host_arguments\":false,\"host_environment\":[],\"memory\":8589934592,\"name\":\"enclave\","
 		"\"network\":{\"connect\":\"none\",\"listen\":[]},\"version\":1,\"volumes\":{},\"working_directory\":\"/\"}");
 	accepts("config_all",
@@ -50,11 +50,13 @@ int main(void)
 		"host_environment: [TERM, LC_ALL]\nworking_directory: /app\nvolumes:\n  /out: {mode: rw}\n"
 		"  /data: {mode: ro, name: 00112233445566778899aabbccddeeff}\n  /x:\ncopy: [a, {from: b, to: /c}]\nmemory: 64M\n"
 		"network: {listen: [443, 80], connect: any}\nbroker:\ndebug_enclave: true\n",
-		"{\"broker\":{\"ca\":\"\"},\"command\":[\"python3\",\"a b\\n.py\"],\"debug_enclave\":true,\"environment\":{\"A\":\"1\","
+		"{\"broker\":{\"ca\":\"\",\"name\":\"\",\"timeout\":10},\"command\":[\"python3\",\"a b\\n.py\"],\"debug_enclave\":true,\"environment\":{\"A\":\"1\","
 		"\"B\":\"x\\\"y\"},\"host_arguments\":true,\"host_environment\":[\"LC_ALL\",\"TERM\"],\"memory\":67108864,"
 		"\"name\":\"scoring\",\"network\":{\"connect\":\"any\",\"listen\":[80,443]},\"version\":1,\"volumes\":{\"/data\":{"
 		"\"mode\":\"ro\",\"name\":\"00112233445566778899aabbccddeeff\"},\"/out\":{\"mode\":\"rw\",\"name\":\"\"},"
 		"\"/x\":{\"mode\":\"ro\",\"name\":\"\"}},\"working_directory\":\"/app\"}");
+	refuses("config_broker_timeout", "command: [a]\nbroker: {timeout: soon}\n", "coffer.yaml:2:|number of seconds");
+	refuses("config_broker_name", "command: [a]\nbroker: {name: 'a b'}\n", "coffer.yaml:2:|certificate carries");
 	refuses("config_unknown_key_named", "command: [a]\n\nmemroy: 1G\n", "coffer.yaml:3:|unknown key 'memroy'|did you mean 'memory'");
 	refuses("config_unknown_key_far", "command: [a]\nxyzzyplugh: 1\n", "coffer.yaml:2:|known keys: name, command");
 	refuses("config_unknown_inner_key", "command: [a]\nnetwork:\n  lsiten: [1]\n", "coffer.yaml:3:|did you mean 'listen'");
