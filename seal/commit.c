@@ -124,10 +124,13 @@ int vol_commit(struct seal_vol *v, bool clean)
 	return 0;
 }
 
-int seal_sync(struct seal_vol *v)
+static int commit_locked(struct seal_vol *v, bool clean)
 {
 	vol_lock(v);
-	int r = v->failed ? v->failed : vol_commit(v, false);
+	int r = v->failed ? v->failed : vol_commit(v, clean);
 	vol_unlock(v);
 	return r;
 }
+
+int seal_sync(struct seal_vol *v) { return commit_locked(v, false); }
+int seal_checkpoint(struct seal_vol *v) { return commit_locked(v, true); }

@@ -110,6 +110,8 @@ int seal_mount(const struct seal_io *io, const struct seal_env *env, const u8 ke
 int seal_unmount(struct seal_vol *v);
 // Makes everything done so far durable, atomically.
 int seal_sync(struct seal_vol *v);
+// The same, and both root slots then hold this state: as safe as after seal_unmount. For shutting down.
+int seal_checkpoint(struct seal_vol *v);
 void seal_get_info(struct seal_vol *v, struct seal_info *out);
 // The last fault seen by any call on this volume.
 void seal_get_fault(struct seal_vol *v, struct seal_fault *out);

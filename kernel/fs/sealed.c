@@ -170,6 +170,21 @@ static void flusher(void *arg)
 // --- the super block
 static int sync(struct super *sb) { return sb->read_only ? 0 : sealed_sync(sb->priv); }
 
+// The enclave ends: every volume is left as if it had been unmounted.
+void sealed_shutdown(void)
+{
+	for (u32 k = 0; k < SEALED_MAX; k++) {
+		struct svol *sv = mounted[k];
+		if (!sv || sv->sb->read_only)
+			continue;
+		int r = sealed_sync(sv);
+		int e = seal_checkpoint(sv->v);
+		if (r || e)
+			pr_err("sealed volume %s: what was written last could not be stored (error %d); its last committed state is intact",
+			       sv->name, -(r ? r : e));
+	}
+}
+
 static int statfs(struct super *sb, struct statfs *st)
 {
 	struct svol *sv = sb->priv;

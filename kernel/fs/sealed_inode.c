@@ -438,11 +438,15 @@ static ssize_t write(struct file *f, struct iter *it, u64 *pos)
 	it->left = want;
 	r = pc_write(i->pc, it, at, i->size);
 	it->left += rest;
-	if (r == -ENOMEM) { // the cache is full of what could be stored
-		store_pages(i);
-		it->left = want;
+	if (r == -ENOMEM) { // perhaps the cache is full of what could be stored: next round has room, or there is none
+		mutex_unlock(&i->lock);
+		sealed_sync(svol_of(i));
+		mutex_lock(&i->lock);
+		it->left = min(want, (u64)PAGE_SIZE);
+		want -= it->left;
+		at = f->flags & O_APPEND ? i->size : at;
 		r = pc_write(i->pc, it, at, i->size);
-		it->left += rest;
+		it->left += want + rest;
 	}
 	if (r > 0) {
 		u64 pages = ((u64)r >> PAGE_SHIFT) + 1;

@@ -271,6 +271,7 @@ int fs_register(const char *fstype, mount_fn fn);	// at boot
 int mount_at(const char *fstype, const char *source, const char *target, u32 flags, const void *data, size_t len);
 int vfs_init(void);		// boot: root from the image, /proc, /dev, /tmp, ... mounted
 int vfs_sync_all(void);		// sync(2) and shutdown
+void sealed_shutdown(void);	// closes the sealed volumes (fs/sealed.c)
 
 // --- readiness (fs/poll.c)
 // A file's poll op calls poll_wait for each waitq whose wake-up can change the answer, then returns the EPOLL* mask of now.

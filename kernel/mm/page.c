@@ -9,6 +9,7 @@
 #include "kernel/mm/page.h"
 
 #define MAX_ORDER 9		// 2 MiB
+#define POPULATE_PAGES 16	// fresh runs from here on are faulted in by one call, not page by page
 #define KEEP_BLOCKS 16		// free whole blocks kept instead of given back
 
 static struct mutex page_lock;
@@ -157,6 +158,8 @@ pfn_t page_alloc(u32 n, bool zero)
 	if (pfn)
 		free_pages -= n;
 	mutex_unlock(&page_lock);
+	if (pfn && z && n >= POPULATE_PAGES)
+		pf_populate((uptr)page_addr(pfn), (u64)n << PAGE_SHIFT, true);
 	if (pfn && zero && !z)
 		memset(page_addr(pfn), 0, (u64)n << PAGE_SHIFT);
 	return pfn;

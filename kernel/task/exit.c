@@ -151,6 +151,7 @@ static void __noreturn stop_enclave(int wait_status)
 {
 	proc_for_each(kill_others, NULL);
 	vfs_sync_all();
+	sealed_shutdown();
 	pf_stop(wait_status);
 }
 
