@@ -7,13 +7,18 @@ FUZZERS += snp_report kbs_request host_block
 FUZZ_SRC_snp_report = attest/snp.c attest/snp_report.c attest/snp_chain.c attest/policy.c attest/result.c lib/encode.c lib/fault.c
 FUZZ_SRC_kbs_request = broker/kbs.c attest/snp_chain.c lib/http.c lib/jwe.c lib/encode.c lib/fault.c lib/file.c
 FUZZ_SRC_host_block = init/settings.c lib/file.c lib/fault.c
+FUZZERS += elf coffer_yaml python_imports manifest
+FUZZ_SRC_elf = image/elf.c image/text.c lib/fault.c
+FUZZ_SRC_coffer_yaml = image/config.c image/text.c lib/fault.c
+FUZZ_SRC_python_imports = image/pyimports.c image/text.c lib/fault.c
+FUZZ_SRC_manifest = image/manifest.c image/text.c lib/fault.c
 FUZZ_BINS = $(FUZZERS:%=$(B)/fuzz/%)
 
 define FUZZ_RULE
 $(B)/fuzz/$(1): fuzz/fuzz_$(1).c $(FUZZ_SRC_$(1))
 	@mkdir -p $$(@D)
 	@echo "  FUZZ $$@"
-	$$(Q)clang $$(FUZZ_CFLAGS) -o $$@ $$^ -lssl -lcrypto -ljansson
+	$$(Q)clang $$(FUZZ_CFLAGS) -o $$@ $$^ -lssl -lcrypto -ljansson -lyaml
 endef
 $(foreach f,$(FUZZERS),$(eval $(call FUZZ_RULE,$(f))))
 

@@ -556,8 +556,37 @@ static int read_broker_timeout(struct reader *r, yaml_node_t *value, const char 
 	return 0;
 }
 
+static int read_broker_name(struct reader *r, yaml_node_t *value, const char *key)
+{
+	const char *s;
+	int err = read_scalar(r, value, key, &s);
+
+	if (!err && (!*s || strlen(s) > 253 || strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:") != strlen(s)))
+		err = bad(r, value, "broker: name: '%s' is not the name or address of a host", s);
+	if (!err) {
+		free(r->config->broker_name);
+		r->config->broker_name = xstrdup(s);
+	}
+	return err;
+}
+
+static int read_broker_timeout(struct reader *r, yaml_node_t *value, const char *key)
+{
+	const char *s;
+	char *end;
+	int err = read_scalar(r, value, key, &s);
+	unsigned long seconds = strtoul(s, &end, 10);
+
+	if (!err && (!isdigit((unsigned char)*s) || *end || seconds > 3600))
+		err = bad(r, value, "broker: timeout: takes seconds, from 0 to 3600, not '%s'", s);
+	r->config->broker_timeout = (int)seconds;
+	return err;
+}
+
 static const struct key broker_keys[] = {
 	{"ca", read_broker_ca},
+	{"name", read_broker_name},
+	{"timeout", read_broker_timeout},
 	{"name", read_broker_name},
 	{"timeout", read_broker_timeout},
 	{0},
@@ -646,6 +675,8 @@ int config_parse(struct config *c, const char *folder, const char *file, const c
 		.memory_bytes = CONFIG_DEFAULT_MEMORY,
 		.broker_ca = xstrdup(""),
 		.broker_name = xstrdup(""),
+		.broker_timeout = CONFIG_DEFAULT_BROKER_TIMEOUT,
+		.broker_name = xstrdup(""),
 		.broker_timeout_s = CONFIG_DEFAULT_BROKER_TIMEOUT_S,
 	};
 	if (!yaml_parser_initialize(&parser))
@@ -702,6 +733,7 @@ void config_free(struct config *c)
 	}
 	free(c->copy);
 	free(c->broker_ca);
+	free(c->broker_name);
 	free(c->broker_name);
 	*c = (struct config){0};
 }

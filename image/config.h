@@ -18,6 +18,7 @@
 #define CONFIG_FILE "coffer.yaml"
 #define CONFIG_DEFAULT_MEMORY (8ull << 30)
 #define CONFIG_MAX_PORTS 64
+#define CONFIG_DEFAULT_BROKER_TIMEOUT 30
 #define CONFIG_DEFAULT_BROKER_TIMEOUT_S 10
 
 struct config {
@@ -48,6 +49,8 @@ struct config {
 	size_t listen_count;
 	bool connect_any;
 	char *broker_ca;			// PEM text, "" when none
+	char *broker_name;			// the host that the broker's certificate must name; "": the one of its URL
+	int broker_timeout;			// seconds to wait for a broker that does not answer
 	char *broker_name;			// that a certificate which is not in broker_ca itself must carry, "" when none
 	unsigned int broker_timeout_s;		// how long an unreachable broker is tried
 	bool debug_enclave;			// logs and traces may leave the enclave
