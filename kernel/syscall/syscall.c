@@ -37,7 +37,7 @@ static long sys_ni(u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 
 	(void)a, (void)b, (void)c, (void)d, (void)e, (void)f;
 	if (nr < NR_TABLE && !(__atomic_fetch_or(&logged[nr / 64], 1ul << (nr % 64), __ATOMIC_RELAXED) & 1ul << (nr % 64)))
-		pr_info("system call %s (%lu) is not supported (task %s): ENOSYS\n", names[nr].name ? names[nr].name : "?", nr, current->comm);
+		pr_warn("system call %s (%lu) is not supported (task %s): ENOSYS\n", names[nr].name ? names[nr].name : "?", nr, current->comm);
 	return -ENOSYS;
 }
 
