@@ -532,35 +532,6 @@ static int read_broker_name(struct reader *r, yaml_node_t *value, const char *ke
 	const char *s;
 	int err = read_scalar(r, value, key, &s);
 
-	if (err)
-		return err;
-	if (!*s || strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.:") != strlen(s) || strlen(s) > 253)
-		return bad(r, value, "'%s' is not the name or address that a certificate carries", s);
-	free(r->config->broker_name);
-	r->config->broker_name = xstrdup(s);
-	return 0;
-}
-
-static int read_broker_timeout(struct reader *r, yaml_node_t *value, const char *key)
-{
-	const char *s;
-	char *end;
-	int err = read_scalar(r, value, key, &s);
-
-	if (err)
-		return err;
-	unsigned long seconds = strtoul(s, &end, 10);
-	if (!isdigit((unsigned char)s[0]) || *end || seconds > 3600)
-		return bad(r, value, "'%s' is a number of seconds (0 to 3600), not '%s'", key, s);
-	r->config->broker_timeout_s = (unsigned int)seconds;
-	return 0;
-}
-
-static int read_broker_name(struct reader *r, yaml_node_t *value, const char *key)
-{
-	const char *s;
-	int err = read_scalar(r, value, key, &s);
-
 	if (!err && (!*s || strlen(s) > 253 || strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:") != strlen(s)))
 		err = bad(r, value, "broker: name: '%s' is not the name or address of a host", s);
 	if (!err) {
@@ -575,18 +546,18 @@ static int read_broker_timeout(struct reader *r, yaml_node_t *value, const char 
 	const char *s;
 	char *end;
 	int err = read_scalar(r, value, key, &s);
-	unsigned long seconds = strtoul(s, &end, 10);
 
-	if (!err && (!isdigit((unsigned char)*s) || *end || seconds > 3600))
-		err = bad(r, value, "broker: timeout: takes seconds, from 0 to 3600, not '%s'", s);
+	if (err)
+		return err;
+	unsigned long seconds = strtoul(s, &end, 10);
+	if (!isdigit((unsigned char)*s) || *end || seconds > 3600)
+		return bad(r, value, "broker: timeout: takes a number of seconds, from 0 to 3600, not '%s'", s);
 	r->config->broker_timeout = (int)seconds;
-	return err;
+	return 0;
 }
 
 static const struct key broker_keys[] = {
 	{"ca", read_broker_ca},
-	{"name", read_broker_name},
-	{"timeout", read_broker_timeout},
 	{"name", read_broker_name},
 	{"timeout", read_broker_timeout},
 	{0},
@@ -676,8 +647,6 @@ int config_parse(struct config *c, const char *folder, const char *file, const c
 		.broker_ca = xstrdup(""),
 		.broker_name = xstrdup(""),
 		.broker_timeout = CONFIG_DEFAULT_BROKER_TIMEOUT,
-		.broker_name = xstrdup(""),
-		.broker_timeout_s = CONFIG_DEFAULT_BROKER_TIMEOUT_S,
 	};
 	if (!yaml_parser_initialize(&parser))
 		return fault_set(p, -ENOMEM, "out of memory");
@@ -734,7 +703,6 @@ void config_free(struct config *c)
 	free(c->copy);
 	free(c->broker_ca);
 	free(c->broker_name);
-	free(c->broker_name);
 	*c = (struct config){0};
 }
 
@@ -752,7 +720,7 @@ void config_json(const struct config *c, struct text *out)
 	text_json(out, c->broker_ca);
 	text_puts(out, ",\"name\":");
 	text_json(out, c->broker_name);
-	text_printf(out, ",\"timeout\":%u", c->broker_timeout_s);
+	text_printf(out, ",\"timeout\":%d", c->broker_timeout);
 	text_puts(out, "},\"command\":");
 	text_json_list(out, &c->command);
 	text_printf(out, ",\"debug_enclave\":%s,\"environment\":{", c->debug_enclave ? "true" : "false");

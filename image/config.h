@@ -3,8 +3,8 @@
 //
 // The JSON always has every key, sorted, without white space:
 //   {"broker":{"ca":"<PEM text or empty>","name":"<or empty>","timeout":10},"command":["/bin/echo"],
-//    "debug_enclave":false,"environment":{"K":"V"},"host_arguments":false,"host_environment":["TERM"],"memory":8589934592,"name":"hello",
-//    "network":{"connect":"none","listen":[8080]},"version":1,
+//    "debug_enclave":false,"environment":{"K":"V"},"host_arguments":false,"host_environment":["TERM"],
+//    "memory":8589934592,"name":"hello","network":{"connect":"none","listen":[8080]},"version":1,
 //    "volumes":{"/data":{"mode":"ro","name":"<32 hex digits or empty>"}},"working_directory":"/app"}
 #ifndef COFFER_IMAGE_CONFIG_H
 #define COFFER_IMAGE_CONFIG_H
@@ -18,8 +18,7 @@
 #define CONFIG_FILE "coffer.yaml"
 #define CONFIG_DEFAULT_MEMORY (8ull << 30)
 #define CONFIG_MAX_PORTS 64
-#define CONFIG_DEFAULT_BROKER_TIMEOUT 30
-#define CONFIG_DEFAULT_BROKER_TIMEOUT_S 10
+#define CONFIG_DEFAULT_BROKER_TIMEOUT 10
 
 struct config {
 	char *project;				// the folder that coffer.yaml was read from, absolute
@@ -49,10 +48,8 @@ struct config {
 	size_t listen_count;
 	bool connect_any;
 	char *broker_ca;			// PEM text, "" when none
-	char *broker_name;			// the host that the broker's certificate must name; "": the one of its URL
+	char *broker_name;			// that a broker certificate which is not in broker_ca itself must carry, or ""
 	int broker_timeout;			// seconds to wait for a broker that does not answer
-	char *broker_name;			// that a certificate which is not in broker_ca itself must carry, "" when none
-	unsigned int broker_timeout_s;		// how long an unreachable broker is tried
 	bool debug_enclave;			// logs and traces may leave the enclave
 };
 

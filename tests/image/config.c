@@ -56,7 +56,7 @@ int main(void)
 		"\"mode\":\"ro\",\"name\":\"00112233445566778899aabbccddeeff\"},\"/out\":{\"mode\":\"rw\",\"name\":\"\"},"
 		"\"/x\":{\"mode\":\"ro\",\"name\":\"\"}},\"working_directory\":\"/app\"}");
 	refuses("config_broker_timeout", "command: [a]\nbroker: {timeout: soon}\n", "coffer.yaml:2:|number of seconds");
-	refuses("config_broker_name", "command: [a]\nbroker: {name: 'a b'}\n", "coffer.yaml:2:|certificate carries");
+	refuses("config_broker_name", "command: [a]\nbroker: {name: 'a b'}\n", "coffer.yaml:2:|name or address");
 	refuses("config_unknown_key_named", "command: [a]\n\nmemroy: 1G\n", "coffer.yaml:3:|unknown key 'memroy'|did you mean 'memory'");
 	refuses("config_unknown_key_far", "command: [a]\nxyzzyplugh: 1\n", "coffer.yaml:2:|known keys: name, command");
 	refuses("config_unknown_inner_key", "command: [a]\nnetwork:\n  lsiten: [1]\n", "coffer.yaml:3:|did you mean 'listen'");
