@@ -71,7 +71,7 @@ static int parse(struct unix_name *n, const u8 *addr, u32 *len)
 }
 
 // A path may fill all of sun_path without a NUL.
-static void path_of(const struct unix_name *n, char out[sizeof(n->path) + 1])
+static void path_of(const struct unix_name *n, char out[sizeof(((struct unix_name *)0)->path) + 1])
 {
 	memcpy(out, n->path, sizeof(n->path));
 	out[sizeof(n->path)] = 0;
