@@ -7,3 +7,4 @@ $(B)/test/attest-%: $(B)/obj/tests/attest/%.o $(B)/lib/libcoffer.a
 	@mkdir -p $(@D)
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(COFFER_LIBS)
+.SECONDARY: $(ATTEST_TESTS:$(B)/test/attest-%=$(B)/obj/tests/attest/%.o)

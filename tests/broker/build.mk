@@ -7,3 +7,4 @@ $(B)/test/broker-%: $(B)/obj/tests/broker/%.o $(B)/lib/libcoffer.a
 	@mkdir -p $(@D)
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(COFFER_LIBS)
+.SECONDARY: $(BROKER_TESTS:$(B)/test/broker-%=$(B)/obj/tests/broker/%.o)
