@@ -92,7 +92,9 @@ long sys_fchownat(int dfd, const void __user *name, u32 uid, u32 gid, u32 flags)
 	struct path p;
 	if (flags & ~(u32)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH))
 		return -EINVAL;
-	int r = path_lookup_user(dfd, name, (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0), &p);
+	int r = path_lookup_user(
+		dfd, name,
+		(flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0), &p);
 	if (r)
 		return r;
 	long e = change_owner(p.dentry->inode, p.mnt, uid, gid);
@@ -101,7 +103,10 @@ long sys_fchownat(int dfd, const void __user *name, u32 uid, u32 gid, u32 flags)
 }
 
 long sys_chown(const void __user *name, u32 uid, u32 gid) { return sys_fchownat(AT_FDCWD, name, uid, gid, 0); }
-long sys_lchown(const void __user *name, u32 uid, u32 gid) { return sys_fchownat(AT_FDCWD, name, uid, gid, AT_SYMLINK_NOFOLLOW); }
+long sys_lchown(const void __user *name, u32 uid, u32 gid)
+{
+	return sys_fchownat(AT_FDCWD, name, uid, gid, AT_SYMLINK_NOFOLLOW);
+}
 
 long sys_fchown(int fd, u32 uid, u32 gid)
 {
@@ -155,7 +160,9 @@ static long times_at(int dfd, const void __user *name, const struct __kernel_tim
 		return r;
 	}
 	struct path p;
-	int r = path_lookup_user(dfd, name, (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0), &p);
+	int r = path_lookup_user(
+		dfd, name,
+		(flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0), &p);
 	if (r)
 		return r;
 	long e = change_times(p.dentry->inode, p.mnt, ts);
@@ -240,7 +247,9 @@ long sys_ftruncate(int fd, s64 size)
 	struct file *f = fd_get(fd);
 	if (!f)
 		return -EBADF;
-	long r = f->flags & O_PATH ? -EBADF : !is_reg(f->inode) || !can_write(f) ? -EINVAL : change_size(f->inode, f->path.mnt, size);
+	long r = f->flags & O_PATH		      ? -EBADF
+		 : !is_reg(f->inode) || !can_write(f) ? -EINVAL
+						      : change_size(f->inode, f->path.mnt, size);
 	file_put(f);
 	return r;
 }
@@ -295,7 +304,9 @@ long sys_sync_file_range(int fd, s64 off, s64 len, u32 flags)
 	struct file *f = fd_get(fd);
 	long r = -EBADF;
 	if (f && !(f->flags & O_PATH))
-		r = off < 0 || len < 0 || (flags & ~7u) ? -EINVAL : !is_reg(f->inode) && !is_dir(f->inode) ? -ESPIPE : 0;
+		r = off < 0 || len < 0 || (flags & ~7u)	     ? -EINVAL
+		    : !is_reg(f->inode) && !is_dir(f->inode) ? -ESPIPE
+							     : 0;
 	if (!r && f->ops->fsync)
 		r = f->ops->fsync(f, true);
 	file_put(f);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The name cache. A dentry is one name in one directory, with its inode or (negative) the knowledge
-// that there is none. The cache itself holds one reference on each dentry in it, so that a dentry's last reference goes only after
-// it has left the cache, and dropping a reference is one atomic operation.
-// Locks: dcache_lock, a leaf: it guards hash chains, children lists, names, parents and inode pointers of
-// dentries, the mount table, and every process's cwd and root. Nothing is freed or called under it.
+// that there is none. The cache itself holds one reference on each dentry in it, so that a dentry's last reference goes
+// only after it has left the cache, and dropping a reference is one atomic operation. Locks: dcache_lock, a leaf: it
+// guards hash chains, children lists, names, parents and inode pointers of dentries, the mount table, and every
+// process's cwd and root. Nothing is freed or called under it.
 #include "kernel/fs/fs.h"
 
 #define BUCKETS 16384u

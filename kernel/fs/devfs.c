@@ -20,7 +20,8 @@ static struct inode *dev_root;		// root of /dev once it is mounted
 static void add_node(u32 i)
 {
 	if (devs[i].name && !strchr(devs[i].name, '/'))
-		tmpfs_add_node(dev_root, devs[i].name, S_IFCHR | devs[i].mode, MKDEV(devs[i].major, devs[i].minor), NULL);
+		tmpfs_add_node(dev_root, devs[i].name, S_IFCHR | devs[i].mode, MKDEV(devs[i].major, devs[i].minor),
+			       NULL);
 }
 
 int dev_register(u32 major, u32 minor, const char *name, u32 mode, const struct file_ops *fops)
@@ -140,10 +141,12 @@ static long random_ioctl(struct file *f, u32 cmd, u64 arg)
 }
 
 static const struct file_ops null_fops = {.read = null_read, .write = null_write, .llseek = null_llseek};
-static const struct file_ops zero_fops = {.read = zero_read, .write = null_write, .llseek = null_llseek, .mmap = zero_mmap};
+static const struct file_ops zero_fops = {
+	.read = zero_read, .write = null_write, .llseek = null_llseek, .mmap = zero_mmap};
 static const struct file_ops full_fops = {.read = zero_read, .write = full_write, .llseek = null_llseek};
 // What programs write into the random devices is accepted and ignored: entropy comes from the CPU.
-static const struct file_ops random_fops = {.read = random_read, .write = null_write, .llseek = null_llseek, .ioctl = random_ioctl};
+static const struct file_ops random_fops = {
+	.read = random_read, .write = null_write, .llseek = null_llseek, .ioctl = random_ioctl};
 
 static int dev_mount(const char *source, u32 flags, const void *data, size_t len, struct super **out)
 {

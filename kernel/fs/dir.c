@@ -182,7 +182,9 @@ long sys_mkdirat(int dfd, const void __user *name, u32 mode)
 	if (r)
 		return r;
 	struct inode *di = p.dir.dentry->inode;
-	r = di->iops->mkdir ? di->iops->mkdir(di, p.last.name, p.last.len, S_IFDIR | (mode & 01777 & ~curproc->fs->umask), &ino) : -EPERM;
+	r = di->iops->mkdir
+		    ? di->iops->mkdir(di, p.last.name, p.last.len, S_IFDIR | (mode & 01777 & ~curproc->fs->umask), &ino)
+		    : -EPERM;
 	return create_end(&p, r, ino);
 }
 
@@ -205,8 +207,10 @@ long sys_mknodat(int dfd, const void __user *name, u32 mode, u32 dev)
 	if (r)
 		return r;
 	struct inode *di = p.dir.dentry->inode;
-	r = di->iops->create ? di->iops->create(di, p.last.name, p.last.len, type | (mode & 07777 & ~curproc->fs->umask), type == S_IFCHR || type == S_IFBLK ? dev : 0, &ino)
-			     : -EPERM;
+	r = di->iops->create
+		    ? di->iops->create(di, p.last.name, p.last.len, type | (mode & 07777 & ~curproc->fs->umask),
+				       type == S_IFCHR || type == S_IFBLK ? dev : 0, &ino)
+		    : -EPERM;
 	return create_end(&p, r, ino);
 }
 
@@ -239,7 +243,9 @@ long sys_linkat(int odfd, const void __user *oname, int ndfd, const void __user 
 		return -EINVAL;
 	if ((flags & AT_EMPTY_PATH) && !capable(CAP_DAC_READ_SEARCH))
 		return -ENOENT;
-	int r = path_lookup_user(odfd, oname, (flags & AT_SYMLINK_FOLLOW ? LOOKUP_FOLLOW : 0) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0), &old);
+	int r = path_lookup_user(
+		odfd, oname,
+		(flags & AT_SYMLINK_FOLLOW ? LOOKUP_FOLLOW : 0) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0), &old);
 	if (r)
 		return r;
 	struct inode *ino = old.dentry->inode;
@@ -263,7 +269,10 @@ long sys_linkat(int odfd, const void __user *oname, int ndfd, const void __user 
 	return r;
 }
 
-long sys_link(const void __user *oname, const void __user *nname) { return sys_linkat(AT_FDCWD, oname, AT_FDCWD, nname, 0); }
+long sys_link(const void __user *oname, const void __user *nname)
+{
+	return sys_linkat(AT_FDCWD, oname, AT_FDCWD, nname, 0);
+}
 
 // May `d` be taken out of (or replaced in) directory di?
 static int may_remove(struct inode *di, struct dentry *d)

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// EROFS, read-only and uncompressed, as mkfs.erofs writes the image's root (Linux fs/erofs/erofs_fs.h): compact and extended
-// inodes, flat data with or without an inline tail. Every byte has passed the hash tree (verity.c); positions and
-// lengths are checked all the same.
-// Locks: none; what it reads goes through page caches.
+// EROFS, read-only and uncompressed, as mkfs.erofs writes the image's root (Linux fs/erofs/erofs_fs.h): compact and
+// extended inodes, flat data with or without an inline tail. Every byte has passed the hash tree (verity.c); positions
+// and lengths are checked all the same. Locks: none; what it reads goes through page caches.
 #include "kernel/fs/verity.h"
 
 #define EROFS_MAGIC 0xE0F5E1E2u
@@ -130,7 +129,10 @@ struct block {			// one directory block, checked
 	u32 len, count;
 };
 
-static const struct disk_dirent *entry(const struct block *b, u32 k) { return (const struct disk_dirent *)(const void *)(b->raw + k * sizeof(struct disk_dirent)); }
+static const struct disk_dirent *entry(const struct block *b, u32 k)
+{
+	return (const struct disk_dirent *)(const void *)(b->raw + k * sizeof(struct disk_dirent));
+}
 
 // Loads block number blk of a directory and checks that all its names lie within it.
 static int load(struct inode *dir, u64 blk, struct block *b)
@@ -273,7 +275,8 @@ static int fill(struct inode *i, struct node *nd)
 	int r = read_at(e, at, &d, sizeof(d.c));
 	if (r)
 		return r;
-	u32 layout = d.format >> 1 & 7, head = sizeof(d.c), xattrs = d.c.xattr_icount ? 12 + (d.c.xattr_icount - 1u) * 4 : 0, u;
+	u32 layout = d.format >> 1 & 7, head = sizeof(d.c),
+	    xattrs = d.c.xattr_icount ? 12 + (d.c.xattr_icount - 1u) * 4 : 0, u;
 	if (d.format & 1) {
 		head = sizeof(d.x);
 		if (at + head > limit || (r = read_at(e, at, &d, head)))
@@ -394,8 +397,10 @@ int erofs_mount(struct super **out)
 	if ((r = read_at(e, 1024, &ds, sizeof(ds))))
 		goto fail;
 	r = -EINVAL;
-	if (ds.magic != EROFS_MAGIC || ds.blkszbits != 12 || (ds.feature_incompat & ~INCOMPAT_ZERO_PADDING) || ds.meta_blkaddr >= verity_blocks()) {
-		pr_err("image: not an uncompressed EROFS of 4096-byte blocks (magic %x, block bits %u, features %x)", ds.magic, ds.blkszbits, ds.feature_incompat);
+	if (ds.magic != EROFS_MAGIC || ds.blkszbits != 12 || (ds.feature_incompat & ~INCOMPAT_ZERO_PADDING) ||
+	    ds.meta_blkaddr >= verity_blocks()) {
+		pr_err("image: not an uncompressed EROFS of 4096-byte blocks (magic %x, block bits %u, features %x)",
+		       ds.magic, ds.blkszbits, ds.feature_incompat);
 		goto fail;
 	}
 	e->meta_start = (u64)ds.meta_blkaddr * BLOCK;

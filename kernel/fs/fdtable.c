@@ -400,7 +400,8 @@ long sys_fcntl(int fd, u32 cmd, u64 arg)
 	long r;
 	if (!f)
 		return -EBADF;
-	if ((f->flags & O_PATH) && cmd != F_DUPFD && cmd != F_DUPFD_CLOEXEC && cmd != F_GETFD && cmd != F_SETFD && cmd != F_GETFL) {
+	if ((f->flags & O_PATH) && cmd != F_DUPFD && cmd != F_DUPFD_CLOEXEC && cmd != F_GETFD && cmd != F_SETFD &&
+	    cmd != F_GETFL) {
 		fd_light_put(f, put);
 		return -EBADF;
 	}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Open file objects: memory, references, nameless files. The memory of a struct file is only ever
-// reused for another struct file, so that fd_get may take a reference without a lock and look afterwards whether it got the right one.
-// Locks: pool_lock (leaf).
+// reused for another struct file, so that fd_get may take a reference without a lock and look afterwards whether it got
+// the right one. Locks: pool_lock (leaf).
 #include "kernel/fs/fs.h"
 
 #define CHUNK 64u	// files made at a time

@@ -10,7 +10,8 @@ ssize_t generic_file_read(struct file *f, struct iter *it, u64 *pos)
 		return r;
 	*pos += (u64)r;
 	// relatime, without its daily refresh: the first read after a change counts
-	if (unlikely(ino->atime.sec <= ino->mtime.sec || ino->atime.sec <= ino->ctime.sec) && !(f->flags & O_NOATIME) && !ino->sb->read_only)
+	if (unlikely(ino->atime.sec <= ino->mtime.sec || ino->atime.sec <= ino->ctime.sec) && !(f->flags & O_NOATIME) &&
+	    !ino->sb->read_only)
 		inode_touch(ino, ATTR_ATIME);
 	return r;
 }
@@ -45,7 +46,8 @@ s64 generic_llseek(struct file *f, s64 off, int whence)
 		if (off < 0 || (u64)off >= size)
 			return -ENXIO;
 		if (ino->pc && !ino->pc->ops) { // memory is the storage: it knows its holes
-			u64 at = whence == SEEK_DATA ? pc_next_data(ino->pc, (u64)off) : pc_next_hole(ino->pc, (u64)off);
+			u64 at =
+				whence == SEEK_DATA ? pc_next_data(ino->pc, (u64)off) : pc_next_hole(ino->pc, (u64)off);
 			if (at >= size && whence == SEEK_DATA)
 				return -ENXIO;
 			off = (s64)min(at, size);
@@ -70,7 +72,8 @@ int generic_mmap(struct file *f, u64 pgoff, size_t len, int prot, int flags, str
 	(void)prot;
 	(void)flags;
 	struct inode *ino = f->inode;
-	// A copy-up may replace it at any time; the old one lives as long as the inode. No inode lock: the caller has mm->lock.
+	// A copy-up may replace it at any time; the old one lives as long as the inode. No inode lock: the caller has
+	// mm->lock.
 	*pc = __atomic_load_n(&ino->pc, __ATOMIC_ACQUIRE);
 	pc_get(*pc);
 	return 0;

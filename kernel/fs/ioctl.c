@@ -51,7 +51,8 @@ long sys_ioctl(int fd, u32 cmd, u64 arg)
 		r = set_flag(f, FASYNC, arg);
 		break;
 	case FIOQSIZE_:
-		r = is_reg(f->inode) || is_dir(f->inode) || is_lnk(f->inode) ? put_user(f->inode->size, U(arg)) : -ENOTTY;
+		r = is_reg(f->inode) || is_dir(f->inode) || is_lnk(f->inode) ? put_user(f->inode->size, U(arg))
+									     : -ENOTTY;
 		break;
 	default:
 		r = f->ops->ioctl ? f->ops->ioctl(f, cmd, arg) : -ENOTTY;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Advisory locks: POSIX record locks (owner: the descriptor table), open file description locks and
 // flock(2) (owner: the open file). One sorted list per inode for ranges, one for flock.
-// Locks: locks_lock, one mutex (leaf but for waitq locks): locking is rare and a wait-for graph must be looked at whole.
+// Locks: locks_lock, one mutex (leaf but for waitq locks): locking is rare and a wait-for graph must be looked at
+// whole.
 #include "kernel/fs/fs.h"
 
 struct lock {
@@ -226,14 +227,18 @@ out:
 long fcntl_lock(struct file *f, u32 cmd, u64 arg)
 {
 	struct flock fl;
-	bool ofd = cmd == F_OFD_GETLK || cmd == F_OFD_SETLK || cmd == F_OFD_SETLKW, get = cmd == F_GETLK || cmd == F_OFD_GETLK;
+	bool ofd = cmd == F_OFD_GETLK || cmd == F_OFD_SETLK || cmd == F_OFD_SETLKW,
+	     get = cmd == F_GETLK || cmd == F_OFD_GETLK;
 	if (copy_from_user(&fl, U(arg), sizeof(fl)))
 		return -EFAULT;
 	if (fl.l_type != F_RDLCK && fl.l_type != F_WRLCK && (get || fl.l_type != F_UNLCK))
 		return -EINVAL;
 	if (ofd && fl.l_pid)
 		return -EINVAL;
-	struct lock want = {.owner = ofd ? (void *)f : (void *)curproc->files, .posix = !ofd, .write = fl.l_type == F_WRLCK, .pid = ofd ? -1 : curproc->pid};
+	struct lock want = {.owner = ofd ? (void *)f : (void *)curproc->files,
+			    .posix = !ofd,
+			    .write = fl.l_type == F_WRLCK,
+			    .pid = ofd ? -1 : curproc->pid};
 	int r = flock_range(f, &fl, &want.start, &want.end);
 	if (r)
 		return r;

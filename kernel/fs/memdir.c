@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Name tables of directories in memory: an array in order of creation, so that readdir positions stay valid whatever comes
-// and goes, and a hash table once it is worth one. Locks: the directory's inode lock, taken by the caller.
+// Name tables of directories in memory: an array in order of creation, so that readdir positions stay valid whatever
+// comes and goes, and a hash table once it is worth one. Locks: the directory's inode lock, taken by the caller.
 #include "kernel/fs/memdir.h"
 
 #define HASH_FROM 16u
@@ -74,7 +74,8 @@ int memdir_add(struct memdir *d, const char *name, u32 len, struct inode *ino)
 		kfree(e);
 		return -ENOMEM;
 	}
-	if (d->used >= HASH_FROM && d->used >= d->nbuckets && !rehash(d, max(d->nbuckets * 2, 4 * HASH_FROM)) && !d->bucket) {
+	if (d->used >= HASH_FROM && d->used >= d->nbuckets && !rehash(d, max(d->nbuckets * 2, 4 * HASH_FROM)) &&
+	    !d->bucket) {
 		kfree(e);
 		return -ENOMEM;
 	}

@@ -251,7 +251,10 @@ static int move(const char *source, struct path *where)
 	bool loop = false;
 	for (struct mount *p = where->mnt; p; p = p->parent)
 		loop |= p == m;
-	r = from.dentry != m->root || !m->parent ? -EINVAL : loop ? -ELOOP : is_dir(m->root->inode) != is_dir(where->dentry->inode) ? -ENOTDIR : 0;
+	r = from.dentry != m->root || !m->parent		     ? -EINVAL
+	    : loop						     ? -ELOOP
+	    : is_dir(m->root->inode) != is_dir(where->dentry->inode) ? -ENOTDIR
+								     : 0;
 	if (!r)
 		detach_locked(m, &old);
 	mutex_unlock(&dcache_lock);
@@ -265,7 +268,8 @@ static int move(const char *source, struct path *where)
 	return r;
 }
 
-long sys_mount(const void __user *source, const void __user *target, const void __user *type, u64 flags, const void __user *data)
+long sys_mount(const void __user *source, const void __user *target, const void __user *type, u64 flags,
+	       const void __user *data)
 {
 	struct path where = {0};
 	struct super *sb;
@@ -292,7 +296,8 @@ long sys_mount(const void __user *source, const void __user *target, const void 
 		r = copy_from_user(opts, data, first);
 		if (r)
 			goto out;
-		if (first < PAGE_SIZE && copy_from_user(opts + first, (const char __user *)data + first, PAGE_SIZE - first))
+		if (first < PAGE_SIZE &&
+		    copy_from_user(opts + first, (const char __user *)data + first, PAGE_SIZE - first))
 			memset(opts + first, 0, PAGE_SIZE - first);
 	}
 	mutex_lock(&mount_lock);
@@ -387,8 +392,9 @@ int vfs_sync_all(void)
 
 static void opts_text(char *buf, size_t n, u32 flags, bool ro)
 {
-	snprintf(buf, n, "%s%s%s%s%s", ro || (flags & MS_RDONLY) ? "ro" : "rw", flags & MS_NOSUID ? ",nosuid" : "", flags & MS_NODEV ? ",nodev" : "",
-		 flags & MS_NOEXEC ? ",noexec" : "", flags & MS_NOATIME ? ",noatime" : ",relatime");
+	snprintf(buf, n, "%s%s%s%s%s", ro || (flags & MS_RDONLY) ? "ro" : "rw", flags & MS_NOSUID ? ",nosuid" : "",
+		 flags & MS_NODEV ? ",nodev" : "", flags & MS_NOEXEC ? ",noexec" : "",
+		 flags & MS_NOATIME ? ",noatime" : ",relatime");
 }
 
 int mounts_line(int *id, char *buf, size_t n, bool mountinfo)
@@ -415,8 +421,9 @@ int mounts_line(int *id, char *buf, size_t n, bool mountinfo)
 	const char *at = IS_ERR(name) ? "/" : name;
 	opts_text(opts, sizeof(opts), next->flags, next->sb->read_only);
 	if (mountinfo)
-		len = scnprintf(buf, n, "%d %d %lu:%lu / %s %s - %s %s %s\n", next->id, next->parent ? next->parent->id : 1, next->sb->dev >> 8,
-				next->sb->dev & 255, at, opts, next->sb->fstype, next->source, next->sb->read_only ? "ro" : "rw");
+		len = scnprintf(buf, n, "%d %d %lu:%lu / %s %s - %s %s %s\n", next->id,
+				next->parent ? next->parent->id : 1, next->sb->dev >> 8, next->sb->dev & 255, at, opts,
+				next->sb->fstype, next->source, next->sb->read_only ? "ro" : "rw");
 	else
 		len = scnprintf(buf, n, "%s %s %s %s 0 0\n", next->source, at, next->sb->fstype, opts);
 	kfree(tmp);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Path walk. What the name cache knows is walked under one hold of dcache_lock without touching a single reference count;
-// only a missing name or a symlink lets go of the lock, holding references meanwhile.
-// Locks: dcache_lock; a directory's inode lock around a lookup in its file system (dcache_lock not held).
+// Path walk. What the name cache knows is walked under one hold of dcache_lock without touching a single reference
+// count; only a missing name or a symlink lets go of the lock, holding references meanwhile. Locks: dcache_lock; a
+// directory's inode lock around a lookup in its file system (dcache_lock not held).
 #include "kernel/fs/fs.h"
 
 #define LINKS_MAX 40
@@ -151,7 +151,8 @@ static int jump(struct walk *w, struct inode *ino)
 	return 0;
 }
 
-// Follows `link`, a child of the present place; `rest` is what comes after it in the path. Lock dropped and taken again.
+// Follows `link`, a child of the present place; `rest` is what comes after it in the path. Lock dropped and taken
+// again.
 static int follow_link(struct walk *w, struct dentry *link, bool slash, const char *rest, const char **next)
 {
 	int r;
@@ -228,7 +229,10 @@ static int walk(struct walk *w, const char *p)
 			return -ENAMETOOLONG;
 		if (unlikely(!w->override) && (r = inode_permission(dir, MAY_EXEC)))
 			return r;
-		u32 kind = s[0] != '.' || len > 2 ? LAST_NORM : len == 1 ? LAST_DOT : s[1] == '.' ? LAST_DOTDOT : LAST_NORM;
+		u32 kind = s[0] != '.' || len > 2 ? LAST_NORM
+			   : len == 1		  ? LAST_DOT
+			   : s[1] == '.'	  ? LAST_DOTDOT
+						  : LAST_NORM;
 		if (final && (w->flags & LOOKUP_PARENT)) {
 			w->last = (struct last){s, (u32)len, kind, slash};
 			return 0;
@@ -274,7 +278,8 @@ static void walk_end(struct walk *w)
 }
 
 // One walk from `base` (or from dfd when NULL). On success *out has references; *link is the symlink's text if any.
-static int walk_path(const struct path *base, int dfd, const char *name, u32 flags, u32 depth, struct path *out, struct last *last, char **link)
+static int walk_path(const struct path *base, int dfd, const char *name, u32 flags, u32 depth, struct path *out,
+		     struct last *last, char **link)
 {
 	struct walk w = {.flags = flags, .depth = depth, .override = cred()->cap_eff & (1ul << CAP_DAC_OVERRIDE)};
 	struct file *f = NULL;
@@ -300,7 +305,9 @@ static int walk_path(const struct path *base, int dfd, const char *name, u32 fla
 	}
 	mutex_lock(&dcache_lock);
 	struct fs_ctx *fs = curproc->fs;
-	const struct path *start = base ? base : *name == '/' && !(flags & (LOOKUP_BENEATH | LOOKUP_IN_ROOT)) ? &fs->root : &fs->cwd;
+	const struct path *start = base								  ? base
+				   : *name == '/' && !(flags & (LOOKUP_BENEATH | LOOKUP_IN_ROOT)) ? &fs->root
+												  : &fs->cwd;
 	w.mnt = start->mnt;
 	w.d = start->dentry;
 	if (unlikely(flags & (LOOKUP_BENEATH | LOOKUP_IN_ROOT))) {
@@ -345,7 +352,8 @@ int path_parent(int dfd, const char *name, u32 flags, struct path *out, struct l
 	return r;
 }
 
-int path_follow_last(struct path *dir, struct dentry *d, u32 flags, u32 *depth, struct path *out, struct last *last, char **buf)
+int path_follow_last(struct path *dir, struct dentry *d, u32 flags, u32 *depth, struct path *out, struct last *last,
+		     char **buf)
 {
 	struct inode *ino = d->inode;
 	if ((flags & LOOKUP_NO_SYMLINKS) || ++*depth > LINKS_MAX)
@@ -360,7 +368,8 @@ int path_follow_last(struct path *dir, struct dentry *d, u32 flags, u32 *depth, 
 		r = -ENOENT;
 	if (r > 0) {
 		text[r] = 0;
-		r = walk_path(dir, AT_FDCWD, text, (flags & ~LOOKUP_DIRECTORY) | LOOKUP_PARENT, *depth, out, last, &inner);
+		r = walk_path(dir, AT_FDCWD, text, (flags & ~LOOKUP_DIRECTORY) | LOOKUP_PARENT, *depth, out, last,
+			      &inner);
 	}
 	if (r || inner) {
 		kfree(text);
@@ -412,7 +421,8 @@ int path_lookup_user(int dfd, const void __user *name, u32 flags, struct path *o
 // True for a name that was removed; names of uncached file systems are never in the cache.
 static bool deleted(struct dentry *d)
 {
-	return !d->hashed && d->parent != d && !(d->parent->inode && d->parent->inode->iops && d->parent->inode->iops->no_cache);
+	return !d->hashed && d->parent != d &&
+	       !(d->parent->inode && d->parent->inode->iops && d->parent->inode->iops->no_cache);
 }
 
 char *path_name(const struct path *p, char *buf, size_t n)

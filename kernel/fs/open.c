@@ -4,8 +4,9 @@
 #include "kernel/fs/fs.h"
 #include <linux/openat2.h>
 
-#define OPEN_FLAGS (O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK | O_SYNC | FASYNC | O_DIRECT | O_LARGEFILE | \
-		    O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC | O_PATH | __O_TMPFILE)
+#define OPEN_FLAGS \
+	(O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK | O_SYNC | FASYNC | O_DIRECT | \
+	 O_LARGEFILE | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC | O_PATH | __O_TMPFILE)
 
 static const struct file_ops path_fops; // O_PATH: nothing can be done with it
 
@@ -276,7 +277,10 @@ struct file *open_path_flags(int dfd, const char *name, const struct open_how_k 
 	}
 	if (flags & O_CREAT)
 		return open_create(dfd, name, how);
-	int r = path_lookup(dfd, name, how->lookup | (flags & O_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (flags & O_DIRECTORY ? LOOKUP_DIRECTORY : 0), &p);
+	int r = path_lookup(dfd, name,
+			    how->lookup | (flags & O_NOFOLLOW ? 0 : LOOKUP_FOLLOW) |
+				    (flags & O_DIRECTORY ? LOOKUP_DIRECTORY : 0),
+			    &p);
 	return r ? ERR_PTR(r) : open_place(&p, flags, false);
 }
 
@@ -316,7 +320,10 @@ long sys_openat(int dfd, const void __user *name, int flags, u32 mode)
 
 long sys_open(const void __user *name, int flags, u32 mode) { return sys_openat(AT_FDCWD, name, flags, mode); }
 
-long sys_creat(const void __user *name, u32 mode) { return sys_openat(AT_FDCWD, name, O_CREAT | O_WRONLY | O_TRUNC, mode); }
+long sys_creat(const void __user *name, u32 mode)
+{
+	return sys_openat(AT_FDCWD, name, O_CREAT | O_WRONLY | O_TRUNC, mode);
+}
 
 long sys_openat2(int dfd, const void __user *name, const void __user *uhow, size_t size)
 {
@@ -339,7 +346,8 @@ long sys_openat2(int dfd, const void __user *name, const void __user *uhow, size
 	}
 	if (how.flags & ~(u64)OPEN_FLAGS)
 		return -EINVAL;
-	if (how.resolve & ~(u64)(RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH | RESOLVE_IN_ROOT | RESOLVE_CACHED))
+	if (how.resolve & ~(u64)(RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH |
+				 RESOLVE_IN_ROOT | RESOLVE_CACHED))
 		return -EINVAL;
 	if ((how.resolve & RESOLVE_BENEATH) && (how.resolve & RESOLVE_IN_ROOT))
 		return -EINVAL;
@@ -349,8 +357,10 @@ long sys_openat2(int dfd, const void __user *name, const void __user *uhow, size
 		return -EINVAL;
 	k.flags = (u32)how.flags | O_LARGEFILE;
 	k.mode = (u32)how.mode;
-	k.lookup = (how.resolve & RESOLVE_NO_XDEV ? LOOKUP_NO_XDEV : 0) | (how.resolve & RESOLVE_NO_MAGICLINKS ? LOOKUP_NO_MAGIC : 0) |
-		   (how.resolve & RESOLVE_NO_SYMLINKS ? LOOKUP_NO_SYMLINKS | LOOKUP_NO_MAGIC : 0) | (how.resolve & RESOLVE_BENEATH ? LOOKUP_BENEATH : 0) |
+	k.lookup = (how.resolve & RESOLVE_NO_XDEV ? LOOKUP_NO_XDEV : 0) |
+		   (how.resolve & RESOLVE_NO_MAGICLINKS ? LOOKUP_NO_MAGIC : 0) |
+		   (how.resolve & RESOLVE_NO_SYMLINKS ? LOOKUP_NO_SYMLINKS | LOOKUP_NO_MAGIC : 0) |
+		   (how.resolve & RESOLVE_BENEATH ? LOOKUP_BENEATH : 0) |
 		   (how.resolve & RESOLVE_IN_ROOT ? LOOKUP_IN_ROOT : 0);
 	return do_open(dfd, name, &k);
 }

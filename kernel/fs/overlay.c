@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The root file system: a tmpfs whose names and objects come from a read-only file system below until they change.
 // Each object below is wrapped in an inode of the memory file system that starts with its attributes and
-// shares its page cache. While nothing has changed the wrapper can be forgotten and made again; the first change pins it. Names
-// that are removed or moved leave whiteouts. File data is copied when a file is first opened for writing; attributes, links and
-// renames never copy data.
-// Locks: as tmpfs.c. The file system below takes none of ours.
+// shares its page cache. While nothing has changed the wrapper can be forgotten and made again; the first change pins
+// it. Names that are removed or moved leave whiteouts. File data is copied when a file is first opened for writing;
+// attributes, links and renames never copy data. Locks: as tmpfs.c. The file system below takes none of ours.
 #include "kernel/fs/memdir.h"
 
 #define OVERLAYFS_MAGIC 0x794c7630u
@@ -91,7 +90,10 @@ int overlay_readdir(struct inode *dir, struct dir_ctx *c)
 	if (!n->lower)
 		return 0;
 	struct file below = {.inode = n->lower};
-	struct merge m = {.ctx = {.pos = c->pos >= WHITEOUT_COOKIES ? c->pos - WHITEOUT_COOKIES : 2, .emit = merge_emit}, .out = c, .upper = &n->dir};
+	struct merge m = {
+		.ctx = {.pos = c->pos >= WHITEOUT_COOKIES ? c->pos - WHITEOUT_COOKIES : 2, .emit = merge_emit},
+		.out = c,
+		.upper = &n->dir};
 	return n->lower->fops->readdir(&below, &m.ctx);
 }
 

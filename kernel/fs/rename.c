@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // rename(2) and renameat2(2): NOREPLACE and EXCHANGE.
-// Locks: the file system's rename_lock when directories differ, then both directories: the one above first, strangers by
-// address. The shape of the tree below a super block changes only under its rename_lock.
+// Locks: the file system's rename_lock when directories differ, then both directories: the one above first, strangers
+// by address. The shape of the tree below a super block changes only under its rename_lock.
 #include "kernel/fs/fs.h"
 #include <linux/fs.h>
 
@@ -131,7 +131,8 @@ long sys_renameat2(int odfd, const void __user *oname, int ndfd, const void __us
 	n.name = bufs + PATH_BUF;
 	if ((r = user_path_name(o.name, oname, false)) || (r = user_path_name(n.name, nname, false)))
 		goto out;
-	if ((r = path_parent(odfd, o.name, 0, &o.dir, &o.last, &o.link)) || (r = path_parent(ndfd, n.name, 0, &n.dir, &n.last, &n.link)))
+	if ((r = path_parent(odfd, o.name, 0, &o.dir, &o.last, &o.link)) ||
+	    (r = path_parent(ndfd, n.name, 0, &n.dir, &n.last, &n.link)))
 		goto out;
 	r = -EXDEV;
 	if (o.dir.mnt != n.dir.mnt)
@@ -157,5 +158,11 @@ out:
 	return r;
 }
 
-long sys_renameat(int odfd, const void __user *oname, int ndfd, const void __user *nname) { return sys_renameat2(odfd, oname, ndfd, nname, 0); }
-long sys_rename(const void __user *oname, const void __user *nname) { return sys_renameat2(AT_FDCWD, oname, AT_FDCWD, nname, 0); }
+long sys_renameat(int odfd, const void __user *oname, int ndfd, const void __user *nname)
+{
+	return sys_renameat2(odfd, oname, ndfd, nname, 0);
+}
+long sys_rename(const void __user *oname, const void __user *nname)
+{
+	return sys_renameat2(AT_FDCWD, oname, AT_FDCWD, nname, 0);
+}

@@ -250,7 +250,8 @@ long sys_tee(int ifd, int ofd, size_t n, u32 flags)
 	r = -EINVAL;
 	if (!pi || !po || pi == po)
 		goto out;
-	r = n ? pipe_to_pipe(pi, po, n, (flags & SPLICE_NONBLOCK) || ((in->flags | out->flags) & O_NONBLOCK), false) : 0;
+	r = n ? pipe_to_pipe(pi, po, n, (flags & SPLICE_NONBLOCK) || ((in->flags | out->flags) & O_NONBLOCK), false)
+	      : 0;
 out:
 	file_put(in);
 	file_put(out);

@@ -86,10 +86,15 @@ long sys_newfstatat(int dfd, const void __user *name, void __user *ubuf, u32 fla
 		return r;
 	if (!r && (flags & AT_EMPTY_PATH) && dfd != AT_FDCWD)
 		return sys_fstat(dfd, ubuf);
-	return stat_at(dfd, buf, (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0), ubuf);
+	return stat_at(dfd, buf,
+		       (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0),
+		       ubuf);
 }
 
-static struct statx_timestamp stx_time(struct fstime t) { return (struct statx_timestamp){.tv_sec = t.sec, .tv_nsec = t.nsec}; }
+static struct statx_timestamp stx_time(struct fstime t)
+{
+	return (struct statx_timestamp){.tv_sec = t.sec, .tv_nsec = t.nsec};
+}
 static u32 dev_major(u64 d) { return (u32)(d >> 8 & 0xfff); }
 static u32 dev_minor(u64 d) { return (u32)((d & 0xff) | (d >> 12 & 0xffffff00)); }
 
@@ -114,7 +119,10 @@ long sys_statx(int dfd, const void __user *name, u32 flags, u32 mask, void __use
 		p.mnt = f->path.mnt;
 		p.dentry = f->path.dentry;
 	} else {
-		r = path_lookup(dfd, buf, (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0), &p);
+		r = path_lookup(dfd, buf,
+				(flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) |
+					(flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0),
+				&p);
 		if (r)
 			return r;
 		i = p.dentry->inode;
@@ -174,7 +182,9 @@ static long access_at(int dfd, const void __user *name, int mode, u32 flags)
 		c->fsgid = c->gid;
 		c->cap_eff = c->uid ? 0 : c->cap_perm;
 	}
-	long r = path_lookup_user(dfd, name, (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0), &p);
+	long r = path_lookup_user(
+		dfd, name,
+		(flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0), &p);
 	if (!r)
 		r = access_path(&p, mode);
 	if (swap) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// tmpfs: files in enclave memory. Regular files live in the page cache, which has no storage behind it; the same code is
-// the upper layer of the root file system (overlay.c).
-// Locks: the directory's inode lock (taken by the VFS), then the inode lock of the object it names.
+// tmpfs: files in enclave memory. Regular files live in the page cache, which has no storage behind it; the same code
+// is the upper layer of the root file system (overlay.c). Locks: the directory's inode lock (taken by the VFS), then
+// the inode lock of the object it names.
 #include "kernel/fs/memdir.h"
 
 #define TMPFS_MAGIC_ 0x01021994u
@@ -94,7 +94,8 @@ static u64 fits(struct inode *i, u64 pos, u64 n)
 	while (at < end) { // over present pages and holes in turn
 		u64 data = pc_next_data(i->pc, at), page = ALIGN_DOWN(at, PAGE_SIZE);
 		if (data > at) {
-			u64 hole_end = min(ALIGN_UP(min(data, end), PAGE_SIZE), ALIGN_UP(end, PAGE_SIZE)), pages = (hole_end - page) >> PAGE_SHIFT;
+			u64 hole_end = min(ALIGN_UP(min(data, end), PAGE_SIZE), ALIGN_UP(end, PAGE_SIZE)),
+			    pages = (hole_end - page) >> PAGE_SHIFT;
 			if (pages > left)
 				return max(page + left * PAGE_SIZE, pos) - pos;
 			left -= pages;
@@ -257,7 +258,8 @@ static void dir_links(struct inode *od, struct inode *nd, struct inode *moved)
 	}
 }
 
-static int rename(struct inode *od, const char *on, u32 olen, struct inode *ino, struct inode *nd, const char *nn, u32 nlen, struct inode *victim, u32 flags)
+static int rename(struct inode *od, const char *on, u32 olen, struct inode *ino, struct inode *nd, const char *nn,
+		  u32 nlen, struct inode *victim, u32 flags)
 {
 	bool exchange = flags & 2;
 	int r = 0;
@@ -308,7 +310,8 @@ static int readdir(struct file *f, struct dir_ctx *c)
 	if (c->pos < WHITEOUT_COOKIES)
 		for (u32 k = memdir_from(d, c->pos); k < d->nslots; k++) {
 			struct mement *e = d->slot[k];
-			if (e && e->inode && !c->emit(c, e->name, e->len, e->inode->ino, e->inode->mode >> 12 & 15, e->cookie + 1))
+			if (e && e->inode &&
+			    !c->emit(c, e->name, e->len, e->inode->ino, e->inode->mode >> 12 & 15, e->cookie + 1))
 				return 0;
 		}
 	return overlay_readdir(dir, c);
@@ -576,13 +579,39 @@ static void put(struct super *sb)
 	kfree(fs);
 }
 
-const struct inode_ops memdir_iops = {.lookup = lookup, .create = create, .mkdir = make_dir, .symlink = make_symlink, .link = make_link, .unlink = unlink,
-	.rmdir = rmdir, .rename = rename, .tmpfile = make_tmpfile, .setattr = setattr, .getattr = getattr,
-	.getxattr = getxattr, .setxattr = setxattr, .listxattr = listxattr, .removexattr = removexattr};
-const struct inode_ops memfile_iops = {.setattr = setattr, .getattr = getattr, .getxattr = getxattr, .setxattr = setxattr, .listxattr = listxattr, .removexattr = removexattr};
-const struct inode_ops memlink_iops = {.setattr = setattr, .readlink = readlink, .getxattr = getxattr, .setxattr = setxattr, .listxattr = listxattr, .removexattr = removexattr};
+const struct inode_ops memdir_iops = {.lookup = lookup,
+				      .create = create,
+				      .mkdir = make_dir,
+				      .symlink = make_symlink,
+				      .link = make_link,
+				      .unlink = unlink,
+				      .rmdir = rmdir,
+				      .rename = rename,
+				      .tmpfile = make_tmpfile,
+				      .setattr = setattr,
+				      .getattr = getattr,
+				      .getxattr = getxattr,
+				      .setxattr = setxattr,
+				      .listxattr = listxattr,
+				      .removexattr = removexattr};
+const struct inode_ops memfile_iops = {.setattr = setattr,
+				       .getattr = getattr,
+				       .getxattr = getxattr,
+				       .setxattr = setxattr,
+				       .listxattr = listxattr,
+				       .removexattr = removexattr};
+const struct inode_ops memlink_iops = {.setattr = setattr,
+				       .readlink = readlink,
+				       .getxattr = getxattr,
+				       .setxattr = setxattr,
+				       .listxattr = listxattr,
+				       .removexattr = removexattr};
 const struct file_ops memdir_fops = {.readdir = readdir};
-const struct file_ops memfile_fops = {.open = file_opened, .read = generic_file_read, .write = file_write, .fallocate = file_fallocate, .mmap = generic_mmap};
+const struct file_ops memfile_fops = {.open = file_opened,
+				      .read = generic_file_read,
+				      .write = file_write,
+				      .fallocate = file_fallocate,
+				      .mmap = generic_mmap};
 const struct super_ops memfs_sops = {.evict = evict, .statfs = statfs, .put = put};
 
 struct super *tmpfs_new(const char *fstype, u64 max_bytes, u32 mode)
@@ -607,7 +636,9 @@ void tmpfs_add_node(struct inode *dir, const char *name, u32 mode, u64 rdev, con
 	struct inode *i = NULL;
 	u32 len = (u32)strlen(name);
 	mutex_lock(&dir->lock);
-	int r = memdir_find(&node_of(dir)->dir, name, len) ? -EEXIST : target ? make_symlink(dir, name, len, target, &i) : create(dir, name, len, mode, rdev, &i);
+	int r = memdir_find(&node_of(dir)->dir, name, len) ? -EEXIST
+		: target				   ? make_symlink(dir, name, len, target, &i)
+							   : create(dir, name, len, mode, rdev, &i);
 	mutex_unlock(&dir->lock);
 	if (!r)
 		inode_put(i);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The image's hash tree (dm-verity version 1, SHA-256, no salt, no superblock; Linux
-// Documentation/admin-guide/device-mapper/verity.rst): every block that comes from the host is hashed and compared before
-// anyone sees it. Blocks of the tree are verified once, from the top down, and kept.
-// Locks: none; a verified tree block is published with one atomic store.
+// Documentation/admin-guide/device-mapper/verity.rst): every block that comes from the host is hashed and compared
+// before anyone sees it. Blocks of the tree are verified once, from the top down, and kept. Locks: none; a verified
+// tree block is published with one atomic store.
 #include "kernel/fs/verity.h"
 #include "kernel/include/boot.h"
 #include "kernel/include/hostcall.h"
@@ -33,8 +33,10 @@ static int mismatch(const char *what, u64 block, const u8 *want, const u8 *got)
 		snprintf(b + 2 * i, 3, "%02x", got[i]);
 	}
 	if (!tree.booted)
-		panic("image does not match its measurement: %s %lu has digest %s..., expected %s...", what, block, b, a);
-	pr_err("image does not match its measurement: %s %lu has digest %s..., expected %s...: read refused", what, block, b, a);
+		panic("image does not match its measurement: %s %lu has digest %s..., expected %s...", what, block, b,
+		      a);
+	pr_err("image does not match its measurement: %s %lu has digest %s..., expected %s...: read refused", what,
+	       block, b, a);
 	return -EIO;
 }
 
@@ -144,6 +146,7 @@ int verity_init(void)
 	}
 	long size = hc_block_size(-1);
 	if (size >= 0 && (u64)size < at * BLOCK)
-		panic("image does not match its measurement: it is cut short (%ld bytes, expected %lu)", size, at * BLOCK);
+		panic("image does not match its measurement: it is cut short (%ld bytes, expected %lu)", size,
+		      at * BLOCK);
 	return tree_block(tree.levels - 1, 0, &top);
 }

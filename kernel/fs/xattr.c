@@ -33,7 +33,8 @@ static int get_name(char name[XNAME_MAX + 1], const void __user *uname)
 	return n == -ENAMETOOLONG || n == 0 ? -ERANGE : n < 0 ? (int)n : 0;
 }
 
-static long do_set(struct inode *ino, const struct mount *m, const void __user *uname, const void __user *uval, size_t n, int flags)
+static long do_set(struct inode *ino, const struct mount *m, const void __user *uname, const void __user *uval,
+		   size_t n, int flags)
 {
 	char name[XNAME_MAX + 1];
 	void *val = NULL;
@@ -154,12 +155,24 @@ long sys_fsetxattr(int fd, const void __user *name, const void __user *val, size
 {
 	BY_FD(do_set(ino, m, name, val, n, flags));
 }
-long sys_getxattr(const void __user *path, const void __user *name, void __user *val, size_t n) { BY_PATH(LOOKUP_FOLLOW, do_get(ino, name, val, n)); }
-long sys_lgetxattr(const void __user *path, const void __user *name, void __user *val, size_t n) { BY_PATH(0, do_get(ino, name, val, n)); }
+long sys_getxattr(const void __user *path, const void __user *name, void __user *val, size_t n)
+{
+	BY_PATH(LOOKUP_FOLLOW, do_get(ino, name, val, n));
+}
+long sys_lgetxattr(const void __user *path, const void __user *name, void __user *val, size_t n)
+{
+	BY_PATH(0, do_get(ino, name, val, n));
+}
 long sys_fgetxattr(int fd, const void __user *name, void __user *val, size_t n) { BY_FD(do_get(ino, name, val, n)); }
-long sys_listxattr(const void __user *path, void __user *buf, size_t n) { BY_PATH(LOOKUP_FOLLOW, do_list(ino, buf, n)); }
+long sys_listxattr(const void __user *path, void __user *buf, size_t n)
+{
+	BY_PATH(LOOKUP_FOLLOW, do_list(ino, buf, n));
+}
 long sys_llistxattr(const void __user *path, void __user *buf, size_t n) { BY_PATH(0, do_list(ino, buf, n)); }
 long sys_flistxattr(int fd, void __user *buf, size_t n) { BY_FD(do_list(ino, buf, n)); }
-long sys_removexattr(const void __user *path, const void __user *name) { BY_PATH(LOOKUP_FOLLOW, do_remove(ino, m, name)); }
+long sys_removexattr(const void __user *path, const void __user *name)
+{
+	BY_PATH(LOOKUP_FOLLOW, do_remove(ino, m, name));
+}
 long sys_lremovexattr(const void __user *path, const void __user *name) { BY_PATH(0, do_remove(ino, m, name)); }
 long sys_fremovexattr(int fd, const void __user *name) { BY_FD(do_remove(ino, m, name)); }
