@@ -7,7 +7,6 @@
 // Locks: inode->lock (FIFO open and release) -> pipe->lock -> waitq.
 #include "kernel/include/ipc.h"
 #include "kernel/include/kstring.h"
-#include "kernel/include/log.h"
 #include "kernel/include/task.h"
 #include <asm/ioctls.h>
 #include <linux/magic.h>
@@ -25,6 +24,8 @@ struct pipe {
 	u32 readers, writers;	// open files
 	u32 r_opens, w_opens;	// counters of opens: a FIFO's open waits for the other to change
 	u32 files;		// open files of a FIFO, guarded by inode->lock
+	bool packets;		// O_DIRECT: each write of up to PIPE_BUF bytes stays one; a u32 length goes before it
+	u32 npackets;
 	struct waitq rq, wq;	// blocked readers, writers
 	struct waitq pollq, openq;
 };
@@ -165,6 +166,124 @@ static int pipe_sleep(struct pipe *p, struct waitq *q, bool wake_readers)
 	return r ? -ERESTARTSYS : 0;
 }
 
+// --- packet mode (man 2 pipe, O_DIRECT)
+
+#define PACKET_HEAD sizeof(u32)
+
+static void ring_skip(struct pipe *p, u32 n)
+{
+	p->len -= n;
+	p->head = p->len ? (p->head + n) & (p->size - 1) : 0;
+}
+
+// One packet; what the reader has no room for is lost. p->lock held. Bytes, or -EFAULT with the packet still there.
+static ssize_t packet_out(struct pipe *p, struct iter *it)
+{
+	u32 n, take, head = p->head, len = p->len;
+	struct iter h;
+
+	iter_kernel(&h, &n, sizeof(n));
+	ring_out(p, &h, sizeof(n));
+	take = min((size_t)n, it->left);
+	if (ring_out(p, it, take) != take) {
+		p->head = head;
+		p->len = len;
+		return -EFAULT;
+	}
+	ring_skip(p, n - take);
+	p->npackets--;
+	return take;
+}
+
+static ssize_t packet_in(struct pipe *p, struct iter *it, u32 n)
+{
+	u32 len = p->len, got;
+	struct iter h;
+
+	iter_kernel(&h, &n, sizeof(n));
+	p->len += ring_in(p, &h, sizeof(n));
+	got = ring_in(p, it, n);
+	if (got != n) {
+		p->len = len;
+		return -EFAULT;
+	}
+	p->len += n;
+	p->npackets++;
+	return n;
+}
+
+static ssize_t packet_read(struct file *f, struct iter *it)
+{
+	struct pipe *p = f->priv;
+	struct iter saved = *it;
+	ssize_t r = 0;
+	bool more;
+
+	mutex_lock(&p->lock);
+	while (!r) {
+		if (p->len) {
+			r = packet_out(p, it);
+			if (r != -EFAULT)
+				break;
+			mutex_unlock(&p->lock);
+			iter_revert(it, &saved);
+			r = iter_fault_in(it, true);
+			mutex_lock(&p->lock);
+		} else if (!p->writers) {
+			break;
+		} else {
+			r = f->flags & O_NONBLOCK ? -EAGAIN : pipe_sleep(p, &p->rq, false);
+		}
+	}
+	more = p->len;
+	mutex_unlock(&p->lock);
+	if (r > 0)
+		kick_writers(p);
+	if (more)
+		kick(&p->rq);
+	return r;
+}
+
+static void send_sigpipe(void);
+
+static ssize_t packet_write(struct file *f, struct iter *it)
+{
+	struct pipe *p = f->priv;
+	ssize_t done = 0, r = 0;
+
+	mutex_lock(&p->lock);
+	while (it->left && !r) {
+		u32 n = min(it->left, (size_t)PIPE_BUF);
+		struct iter saved = *it;
+
+		if (!p->readers) {
+			r = -EPIPE;
+		} else if (ring_room(p, n + PACKET_HEAD) >= n + PACKET_HEAD) {
+			r = packet_in(p, it, n);
+			if (r > 0) {
+				done += r;
+				r = 0;
+				continue;
+			}
+			mutex_unlock(&p->lock);
+			iter_revert(it, &saved);
+			r = iter_fault_in(it, false);
+			mutex_lock(&p->lock);
+		} else {
+			r = f->flags & O_NONBLOCK ? -EAGAIN : pipe_sleep(p, &p->wq, done != 0);
+		}
+	}
+	mutex_unlock(&p->lock);
+	if (done)
+		kick_readers(p, true);
+	kick(&p->wq);
+	if (r == -EPIPE)
+		send_sigpipe();
+	return done ? done : r;
+}
+
+// --- bytes
+
 static ssize_t pipe_read(struct file *f, struct iter *it, u64 *pos)
 {
 	struct pipe *p = f->priv;
@@ -174,6 +293,8 @@ static ssize_t pipe_read(struct file *f, struct iter *it, u64 *pos)
 	(void)pos;
 	if (unlikely(!it->left))
 		return 0;
+	if (unlikely(p->packets))
+		return packet_read(f, it);
 	mutex_lock(&p->lock);
 	for (;;) {
 		if (likely(p->len)) {
@@ -238,6 +359,8 @@ static ssize_t pipe_write(struct file *f, struct iter *it, u64 *pos)
 	(void)pos;
 	if (unlikely(!it->left))
 		return 0;
+	if (unlikely(p->packets))
+		return packet_write(f, it);
 	mutex_lock(&p->lock);
 	while (it->left) {
 		u32 room, want;
@@ -326,7 +449,7 @@ static long pipe_ioctl(struct file *f, u32 cmd, u64 arg)
 	if (cmd != FIONREAD)
 		return -ENOTTY;
 	mutex_lock(&p->lock);
-	n = p->len;
+	n = p->len - p->npackets * PACKET_HEAD;
 	mutex_unlock(&p->lock);
 	return put_user(n, U(arg));
 }
@@ -432,6 +555,14 @@ undo:
 	return r;
 }
 
+// Packet mode is chosen when the pipe is made.
+static int pipe_set_flags(struct file *f, u32 flags)
+{
+	struct pipe *p = f->priv;
+
+	return (flags & O_DIRECT) && !p->packets ? -EINVAL : 0;
+}
+
 const struct file_ops fifo_fops = {
 	.open = fifo_open,
 	.read = pipe_read,
@@ -440,12 +571,15 @@ const struct file_ops fifo_fops = {
 	.ioctl = pipe_ioctl,
 	.poll = pipe_poll,
 	.release = pipe_release,
+	.set_flags = pipe_set_flags,
 	.stream = true,
 };
 
 struct pipe *pipe_of(struct file *f)
 {
-	return f->ops == &fifo_fops ? f->priv : NULL;
+	struct pipe *p = f->ops == &fifo_fops ? f->priv : NULL;
+
+	return p && !p->packets ? p : NULL; // packets are not spliced
 }
 
 static const struct super_ops pipe_sops = { 0 };
@@ -472,9 +606,7 @@ long sys_pipe2(int __user *fds, int flags)
 	int fd[2] = { -1, -1 };
 	long r = -ENOMEM;
 
-	if (flags & O_DIRECT)
-		pr_once("pipe2: O_DIRECT (packet mode) is not supported; use a SOCK_SEQPACKET socketpair");
-	if (flags & ~(O_CLOEXEC | O_NONBLOCK))
+	if (flags & ~(O_CLOEXEC | O_NONBLOCK | O_DIRECT))
 		return -EINVAL;
 	if (!sb)
 		return -ENOMEM;
@@ -483,7 +615,7 @@ long sys_pipe2(int __user *fds, int flags)
 	if (!p)
 		goto out;
 	rd = file_alloc(&fifo_fops, ino, O_RDONLY | (flags & O_NONBLOCK), p);
-	wr = rd && !IS_ERR(rd) ? file_alloc(&fifo_fops, ino, O_WRONLY | (flags & O_NONBLOCK), p) : NULL;
+	wr = rd && !IS_ERR(rd) ? file_alloc(&fifo_fops, ino, O_WRONLY | (flags & (O_NONBLOCK | O_DIRECT)), p) : NULL;
 	if (IS_ERR_OR_NULL(rd) || IS_ERR_OR_NULL(wr)) {
 		if (!IS_ERR_OR_NULL(rd)) {
 			rd->priv = NULL;
@@ -495,6 +627,7 @@ long sys_pipe2(int __user *fds, int flags)
 	}
 	ino->ipc = p;
 	ino->fops = &fifo_fops; // opened again through /proc/self/fd
+	p->packets = flags & O_DIRECT;
 	p->readers = p->writers = 1;
 	p->files = 2;
 	p->r_opens = p->w_opens = 1;
@@ -555,9 +688,9 @@ static long pipe_set_size(struct pipe *p, u64 arg)
 
 long pipe_fcntl(struct file *f, u32 cmd, u64 arg)
 {
-	struct pipe *p = pipe_of(f);
+	struct pipe *p = f->priv;
 
-	if (!p)
+	if (f->ops != &fifo_fops)
 		return -EBADF;
 	return cmd == F_SETPIPE_SZ ? pipe_set_size(p, arg) : (long)p->cap;
 }
