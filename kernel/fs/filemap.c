@@ -45,7 +45,7 @@ s64 generic_llseek(struct file *f, s64 off, int whence)
 	case SEEK_HOLE:
 		if (off < 0 || (u64)off >= size)
 			return -ENXIO;
-		if (ino->pc && !ino->pc->ops) { // memory is the storage: it knows its holes
+		if (ino->pc && (!ino->pc->ops || !ino->pc->ops->read)) { // memory is the storage: it knows its holes
 			u64 at =
 				whence == SEEK_DATA ? pc_next_data(ino->pc, (u64)off) : pc_next_hole(ino->pc, (u64)off);
 			if (at >= size && whence == SEEK_DATA)

@@ -61,6 +61,7 @@ extern const struct inode_ops memdir_iops, memfile_iops, memlink_iops;
 extern const struct file_ops memfile_fops, memdir_fops;
 extern const struct super_ops memfs_sops;
 struct inode *mem_inode(struct super *sb, u32 mode);	// with its memnode and operations; pc for regular files
+struct pagecache *mem_pc(struct inode *i);		// page cache of a regular file in memory
 
 // overlay.c; all are nops on inodes without a lower object
 int overlay_lookup(struct inode *dir, const char *name, u32 len, struct inode **out);

@@ -130,7 +130,7 @@ int overlay_copy_up(struct inode *i, u64 keep)
 	int r = 0;
 	if (!n->lower_data)
 		return 0;
-	if (!(pc = pc_new(NULL, i)) || (size && !(buf = kmalloc(COPY_BYTES)))) {
+	if (!(pc = mem_pc(i)) || (size && !(buf = kmalloc(COPY_BYTES)))) {
 		r = -ENOMEM;
 		goto out;
 	}

@@ -48,6 +48,17 @@ struct inode *mem_inode(struct super *sb, u32 mode)
 	return i;
 }
 
+static u64 data_size(struct pagecache *pc)
+{
+	struct inode *i = pc->owner;
+	return i ? i->size : 0;
+}
+
+// Memory is the storage: nothing to read or write, but a mapping must know where the file ends.
+static const struct pc_ops mem_pc_ops = {.size = data_size};
+
+struct pagecache *mem_pc(struct inode *i) { return pc_new(&mem_pc_ops, i); }
+
 // A new object in dir; regular files get their page cache.
 static struct inode *new_object(struct inode *dir, u32 mode)
 {
@@ -59,7 +70,7 @@ static struct inode *new_object(struct inode *dir, u32 mode)
 		if (is_dir(i))
 			i->mode |= S_ISGID;
 	}
-	if (is_reg(i) && !(i->pc = pc_new(NULL, i))) {
+	if (is_reg(i) && !(i->pc = mem_pc(i))) {
 		inode_put(i);
 		return NULL;
 	}
