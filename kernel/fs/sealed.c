@@ -125,7 +125,7 @@ static u64 dirty_count(struct svol *sv)
 	return n;
 }
 
-int sealed_sync(struct svol *sv)
+int sealed_store(struct svol *sv)
 {
 	int r = 0;
 	for (u64 n = dirty_count(sv); n; n--) {
@@ -142,8 +142,13 @@ int sealed_sync(struct svol *sv)
 		r = r ? r : e;
 		inode_put(i);
 	}
-	int e = seal_sync(sv->v);
-	return sealed_err(r ? r : e);
+	return r;
+}
+
+int sealed_sync(struct svol *sv)
+{
+	int r = sealed_store(sv), e = seal_sync(sv->v);
+	return r ? r : sealed_err(e);
 }
 
 static void flusher(void *arg)

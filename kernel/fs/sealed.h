@@ -38,5 +38,7 @@ void sealed_mark_dirty(struct inode *i);
 void sealed_forget(struct inode *i);	// evict
 // Stores one inode's contents and times; inode->lock held.
 int sealed_flush(struct inode *i);
-// Stores everything and commits. No inode lock held.
+// Stores everything dirty, without a commit. No inode lock held.
+int sealed_store(struct svol *sv);
+// The same, and commits. No inode lock held.
 int sealed_sync(struct svol *sv);

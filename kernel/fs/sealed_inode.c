@@ -6,6 +6,7 @@
 #include "kernel/fs/sealed.h"
 
 #define DIRTY_MAX 2048u		// pages of one file that may wait in the cache
+#define DIRTY_ALL 16384ul	// of all files of a volume
 #define PAGES 64u		// pages in one call of the library
 #define FALLOC_KEEP_SIZE 1
 #define FALLOC_PUNCH_HOLE 2
@@ -440,7 +441,7 @@ static ssize_t write(struct file *f, struct iter *it, u64 *pos)
 	it->left += rest;
 	if (r == -ENOMEM) { // perhaps the cache is full of what could be stored: next round has room, or there is none
 		mutex_unlock(&i->lock);
-		sealed_sync(svol_of(i));
+		sealed_store(svol_of(i));
 		mutex_lock(&i->lock);
 		it->left = min(want, (u64)PAGE_SIZE);
 		want -= it->left;
@@ -481,6 +482,9 @@ static ssize_t write_all(struct file *f, struct iter *it, u64 *pos)
 		if (r <= 0)
 			return done ? done : r;
 		done += r;
+		struct svol *sv = svol_of(f->inode);
+		if (sv->unflushed > min(DIRTY_ALL, page_count_total() / 8) && sealed_store(sv))
+			pr_once("sealed volume %s: its data cannot be stored", sv->name); // fsync will say so to whom it concerns
 		if (signal_pending())
 			break;
 	}

@@ -5,11 +5,13 @@
 #include "kernel/include/kstring.h"
 #include "kernel/include/lock.h"
 #include "kernel/include/log.h"
+#include "kernel/include/mm.h"
 #include "kernel/include/platform.h"
 #include "kernel/mm/page.h"
 
 #define MAX_ORDER 9		// 2 MiB
 #define POPULATE_PAGES 16	// fresh runs from here on are faulted in by one call, not page by page
+#define RECLAIM_PAGES 1024	// given back by file caches at a time
 #define KEEP_BLOCKS 16		// free whole blocks kept instead of given back
 
 static struct mutex page_lock;
@@ -130,7 +132,7 @@ static u32 take(u32 order, u8 *zero)
 	return pfn;
 }
 
-pfn_t page_alloc(u32 n, bool zero)
+static pfn_t alloc_pages(u32 n, bool zero)
 {
 	u32 order = n <= 1 ? 0 : 32 - (u32)__builtin_clz(n - 1), pfn;
 	u8 z = 0;
@@ -165,12 +167,22 @@ pfn_t page_alloc(u32 n, bool zero)
 	return pfn;
 }
 
+// File pages that can be read again make room for whatever is needed. pc_reclaim only tries locks, so any caller may come here.
+pfn_t page_alloc(u32 n, bool zero)
+{
+	pfn_t p = alloc_pages(n, zero);
+
+	if (unlikely(!p) && n && pc_reclaim(n + RECLAIM_PAGES))
+		p = alloc_pages(n, zero);
+	return p;
+}
+
 pfn_t page_alloc_upto(u32 n, u32 *got, bool zero)
 {
 	if (n > 512)
 		n = 512;
 	for (; n; n /= 2) {
-		pfn_t p = page_alloc(n, zero);
+		pfn_t p = n > 1 ? alloc_pages(n, zero) : page_alloc(n, zero);
 		if (p) {
 			*got = n;
 			return p;

@@ -203,11 +203,14 @@ void pc_put(struct pagecache *pc)
 	kfree(pc);
 }
 
-static pfn_t alloc_run(u32 want, u32 *got, bool zero)
+static u64 shrink_locked(struct pagecache *pc, u64 want);
+
+// Pages for pc, whose lock is held: when other files have nothing to give, its own clean ones go.
+static pfn_t alloc_run(struct pagecache *pc, u32 want, u32 *got, bool zero)
 {
 	pfn_t p = page_alloc_upto(want, got, zero);
 
-	if (!p && pc_reclaim(want + 64))
+	if (!p && pc->ops && pc->ops->read && shrink_locked(pc, want + 1024)) // page_alloc cannot take from pc: its lock is ours
 		p = page_alloc_upto(want, got, zero);
 	return p;
 }
@@ -237,7 +240,7 @@ static int make_pages(struct pagecache *pc, u64 index, u64 max, bool fill, u32 *
 	}
 	if (!want)
 		return -ENOMEM;
-	p = alloc_run(want, &got, fill && !from_storage);
+	p = alloc_run(pc, want, &got, fill && !from_storage);
 	if (!p)
 		return -ENOMEM;
 	for (u32 i = 0; i < got; i++)
