@@ -143,7 +143,9 @@ static long remap(struct mm *mm, uptr old, size_t len, size_t newlen, int flags,
 	n.end = to + newlen;
 	if (n.pc) {
 		// page cache: map the pages anew. Private changes move with the old mapping.
-		u64 size = n.pc->ops && n.pc->ops->size ? PAGE_ALIGN(n.pc->ops->size(n.pc)) : U64_MAX, off = n.pgoff << PAGE_SHIFT;
+		u64 size = mm_object_size(n.pc, n.file), off = n.pgoff << PAGE_SHIFT;
+		if (size != U64_MAX)
+			size = PAGE_ALIGN(size);
 		n.valid = size <= off ? 0 : min(newlen, size - off);
 		for (u64 at = 0; at < n.valid;) {
 			pfn_t pfn;
@@ -196,6 +198,7 @@ long sys_madvise(u64 addr, u64 len, int advice)
 {
 	struct mm *mm = curproc->mm;
 	uptr end, at;
+	bool hole = false;
 	long r = 0;
 
 	len = PAGE_ALIGN(len);
@@ -222,7 +225,7 @@ long sys_madvise(u64 addr, u64 len, int advice)
 			break;
 		}
 		if (v->start > at) {
-			r = -ENOMEM; // reported, but the rest is advised all the same
+			hole = true; // reported, but the rest is advised all the same
 			at = v->start;
 		}
 		e = min(end, v->end);
@@ -256,12 +259,10 @@ long sys_madvise(u64 addr, u64 len, int advice)
 		default:
 			break;
 		}
-		if (r == -ENOMEM && at < e)
-			r = 0;
 		at = e;
 	}
 	mutex_unlock(&mm->lock);
-	return r;
+	return !r && hole ? -ENOMEM : r;
 }
 
 long sys_msync(u64 addr, u64 len, int flags)

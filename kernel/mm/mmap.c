@@ -10,10 +10,18 @@
 
 #define GUARD_BYTES TRAMP_BYTES
 
+// The size of what a mapping shows: beyond it there is nothing to map. Files in memory keep it in their inode.
+u64 mm_object_size(const struct pagecache *pc, const struct file *f)
+{
+	if (pc->ops && pc->ops->size)
+		return pc->ops->size((struct pagecache *)pc);
+	return f && f->inode && S_ISREG(f->inode->mode) ? __atomic_load_n(&f->inode->size, __ATOMIC_RELAXED) : U64_MAX;
+}
+
 // Bytes of v that can be backed now.
 static u64 backed(const struct vma *v)
 {
-	u64 size = v->pc->ops && v->pc->ops->size ? v->pc->ops->size(v->pc) : U64_MAX;
+	u64 size = mm_object_size(v->pc, v->file);
 	u64 off = v->pgoff << PAGE_SHIFT, len = v->end - v->start;
 
 	return size <= off ? 0 : min(len, size == U64_MAX ? len : PAGE_ALIGN(size) - off);
@@ -38,9 +46,9 @@ static int map_pages(struct vma *v, u64 from, u64 to)
 }
 
 // Reads what a mapping will need, without mm->lock.
-static int prefill(struct pagecache *pc, u64 pgoff, size_t len)
+static int prefill(struct pagecache *pc, const struct file *f, u64 pgoff, size_t len)
 {
-	u64 size = pc->ops && pc->ops->size ? pc->ops->size(pc) : U64_MAX, n = len >> PAGE_SHIFT, i = 0;
+	u64 size = mm_object_size(pc, f), n = len >> PAGE_SHIFT, i = 0;
 
 	if (size != U64_MAX) {
 		u64 pages = DIV_ROUND_UP(size, PAGE_SIZE);
@@ -176,7 +184,7 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 	}
 	if (v.pc) {
 		pc_mapped(v.pc, 1, shared && (prot & PROT_WRITE));
-		r = prefill(v.pc, v.pgoff, len);
+		r = prefill(v.pc, v.file, v.pgoff, len);
 		if (r) {
 			pc_mapped(v.pc, -1, shared && (prot & PROT_WRITE));
 			pc_put(v.pc);

@@ -13,3 +13,4 @@ int vma_remove(struct mm *mm, uptr start, uptr end);
 bool range_ok(uptr addr, size_t len);
 bool vma_free(struct mm *mm, uptr addr, size_t len);
 uptr vma_find_free(struct mm *mm, size_t len, size_t align);
+u64 mm_object_size(const struct pagecache *pc, const struct file *f);
