@@ -22,8 +22,8 @@ void attest_appraise_platform(const struct attest_policy *p, struct attest_resul
 	attest_found(c, "%s", tee);
 
 	c = attest_check_add(r, "dbgstat", !strcmp(debug, "disabled-since-boot") ||
-			     (!strcmp(debug, "enabled") && p->debug_accept));
-	attest_expected(c, p->debug_accept ? "disabled-since-boot or enabled" : "disabled-since-boot");
+			     (!strcmp(debug, "enabled") && p->insecure_accept_debug));
+	attest_expected(c, p->insecure_accept_debug ? "disabled-since-boot or enabled" : "disabled-since-boot");
 	attest_found(c, "%s", debug);
 
 	const json_t *snp = json_object_get(r->claims, "snp"), *vmpl = json_object_get(snp, "vmpl");

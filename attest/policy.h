@@ -10,7 +10,7 @@
 
 struct attest_policy {
 	bool insecure_accept_simulated;	// `tee` may be "simulated"
-	bool debug_accept;		// `dbgstat` may be "enabled"
+	bool insecure_accept_debug;	// `dbgstat` may be "enabled"
 	const char (*measurements)[ATTEST_MEASUREMENT_HEX];	// lower case; any one of them
 	unsigned int measurement_count;
 };

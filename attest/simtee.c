@@ -230,7 +230,7 @@ static int read_chain(const char *path, char **pem, struct snp_chain *chain)
 	return 0;
 }
 
-static int fill(const char *path, const uint8_t measurement[48], const uint8_t report_data[64],
+static int fill(const char *path, const uint8_t measurement[48], const uint8_t report_data[64], bool debug,
 		uint8_t report[SIMTEE_REPORT_BYTES], char **chain_pem)
 {
 	struct snp_chain chain = {.count = 0};
@@ -245,7 +245,8 @@ static int fill(const char *path, const uint8_t measurement[48], const uint8_t r
 	}
 	memset(report, 0, SIMTEE_REPORT_BYTES);
 	put_le32(report, 2);
-	put_le32(report + 0x08, 1 << 8 | 55 | SNP_POLICY_SMT | SNP_POLICY_RESERVED_ONE);
+	put_le32(report + 0x08,
+		 1 << 8 | 55 | SNP_POLICY_SMT | SNP_POLICY_RESERVED_ONE | (debug ? SNP_POLICY_DEBUG : 0));
 	put_le32(report + 0x34, 1);
 	put_tcb(report + 0x38);
 	put_le32(report + 0x40, 1);
@@ -272,12 +273,12 @@ out:
 	return err;
 }
 
-int simtee_fill(const char *dir, const uint8_t measurement[48], const uint8_t report_data[64],
+int simtee_fill(const char *dir, const uint8_t measurement[48], const uint8_t report_data[64], bool debug,
 		uint8_t report[SIMTEE_REPORT_BYTES])
 {
 	char path[PATH_MAX];
 	int err = prepare(dir, path);
-	return err ? err : fill(path, measurement, report_data, report, NULL);
+	return err ? err : fill(path, measurement, report_data, debug, report, NULL);
 }
 
 static int sign(const char *path, uint8_t report[SIMTEE_REPORT_BYTES])
@@ -320,13 +321,13 @@ int simtee_sign(const char *dir, uint8_t report[SIMTEE_REPORT_BYTES])
 	return err ? err : sign(path, report);
 }
 
-int simtee_report(const char *dir, const uint8_t measurement[48], const uint8_t report_data[64],
+int simtee_report(const char *dir, const uint8_t measurement[48], const uint8_t report_data[64], bool debug,
 		  uint8_t report[SIMTEE_REPORT_BYTES], char **cert_chain_pem)
 {
 	char path[PATH_MAX];
 	int err = prepare(dir, path);
 	if (!err)
-		err = fill(path, measurement, report_data, report, cert_chain_pem);
+		err = fill(path, measurement, report_data, debug, report, cert_chain_pem);
 	if (err)
 		return err;
 	err = sign(path, report);

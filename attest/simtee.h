@@ -7,6 +7,7 @@
 #ifndef COFFER_ATTEST_SIMTEE_H
 #define COFFER_ATTEST_SIMTEE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define SIMTEE_REPORT_BYTES 1184
@@ -20,9 +21,10 @@ int simtee_default_dir(char *out, unsigned long size);
 // dir NULL: the default one. Returns 0 or a negative errno (-EACCES, -ENOSPC, -EIO...; -EBADMSG: files damaged).
 int simtee_root_path(const char *dir, char *out, unsigned long size);
 
-// One signed report over `measurement` and `report_data`. *cert_chain_pem: three PEM certificates, VCEK-like leaf,
-// intermediate, root; NUL-terminated, free() it; NULL when the caller does not want it. Errors as above, -ENOMEM.
-int simtee_report(const char *dir, const uint8_t measurement[48], const uint8_t report_data[64],
+// One signed report over `measurement` and `report_data`. `debug`: the report's policy says that the host may look
+// inside, as it must for an enclave whose measured options let it. *cert_chain_pem: three PEM certificates, VCEK-like
+// leaf, intermediate, root; NUL-terminated, free() it; NULL when the caller does not want it. Errors as above, -ENOMEM.
+int simtee_report(const char *dir, const uint8_t measurement[48], const uint8_t report_data[64], bool debug,
 		  uint8_t report[SIMTEE_REPORT_BYTES], char **cert_chain_pem);
 
 #endif

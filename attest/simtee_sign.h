@@ -9,7 +9,7 @@
 #include "attest/simtee.h"
 
 // Fills a report as the hardware would, unsigned.
-int simtee_fill(const char *dir, const uint8_t measurement[48], const uint8_t report_data[64],
+int simtee_fill(const char *dir, const uint8_t measurement[48], const uint8_t report_data[64], bool debug,
 		uint8_t report[SIMTEE_REPORT_BYTES]);
 
 // Signs bytes 0 to 0x29f and writes the signature behind them.

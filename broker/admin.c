@@ -147,11 +147,11 @@ static void status(struct broker *b, struct http_response *r)
 	if (fine(store_counts(b->store, &resources, &policies, &f), &f, r) &&
 	    fine(store_check_log(b->store, &intact, &decisions, head, &f), &f, r))
 		broker_reply(r, 200,
-			     json_pack("{s:s, s:I, s:I, s:I, s:I, s:s, s:b, s:b}", "version", KBS_VERSION, "resources",
-				       (json_int_t)resources, "policies", (json_int_t)policies, "sessions",
+			     json_pack("{s:s, s:I, s:I, s:I, s:I, s:s, s:b, s:b, s:b}", "version", KBS_VERSION,
+				       "resources", (json_int_t)resources, "policies", (json_int_t)policies, "sessions",
 				       (json_int_t)session_count(b->sessions), "decisions", (json_int_t)decisions,
 				       "log_head", head, "log_intact", intact, "simulated_accepted",
-				       b->simulated_root != NULL));
+				       b->simulated_root != NULL, "debug_accepted", b->accept_debug));
 }
 
 void admin_handle(struct broker *b, const char *path, const struct http_request *q, struct http_response *r)

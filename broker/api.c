@@ -136,7 +136,8 @@ static void check_nonce(const struct kbs_attest *a, const char *nonce, struct at
 static void verify(struct broker *b, const struct kbs_attest *a, const char *nonce, struct attest_result *result)
 {
 	uint8_t report_data[SNP_REPORT_DATA_BYTES];
-	const struct attest_policy policy = {.insecure_accept_simulated = b->simulated_root != NULL};
+	const struct attest_policy policy = {.insecure_accept_simulated = b->simulated_root != NULL,
+					     .insecure_accept_debug = b->accept_debug};
 	check_nonce(a, nonce, result);
 	if (attest_report_data(nonce, a->tee_pubkey, a->additional, report_data)) {
 		struct attest_check *c = attest_check_add(result, "report-data", false);
@@ -208,7 +209,8 @@ static int appraise(struct broker *b, const char *resource, json_t *claims, stru
 	struct fault f = {""};
 	struct attest_result result = {.claims = claims};
 	char(*list)[ATTEST_MEASUREMENT_HEX];
-	struct attest_policy policy = {.insecure_accept_simulated = b->simulated_root != NULL};
+	struct attest_policy policy = {.insecure_accept_simulated = b->simulated_root != NULL,
+				       .insecure_accept_debug = b->accept_debug};
 	int err = store_allowed(b->store, resource, &list, &policy.measurement_count, &f);
 	if (err) {
 		server_fault(r, &f);

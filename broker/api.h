@@ -20,6 +20,7 @@ struct broker {
 	char admin_token[BROKER_TOKEN_TEXT];
 	EVP_PKEY *token_key;		// signs EAR tokens
 	X509 *simulated_root;		// `insecure_accept_simulated`; NULL: refused
+	bool accept_debug;		// `insecure_accept_debug`
 };
 
 // Serves one request (struct broker *ctx).

@@ -50,7 +50,8 @@ int broker_client_policy_deny(struct broker_client *c, const char *resource, con
 // *out: {"policies":[{"resource":..,"measurement":..,"note":..,"created":"2026-01-01T00:00:00Z"}]}, sorted by resource.
 int broker_client_policy_list(struct broker_client *c, json_t **out, struct fault *f);
 
-// *out: {"version","resources","policies","sessions","decisions","log_head","log_intact","simulated_accepted"}.
+// *out: {"version","resources","policies","sessions","decisions","log_head","log_intact","simulated_accepted",
+// "debug_accepted"}.
 int broker_client_status(struct broker_client *c, json_t **out, struct fault *f);
 // Decisions with a number above `after`, oldest first, at most 1000: {"decisions":[...]}.
 int broker_client_decisions(struct broker_client *c, long long after, json_t **out, struct fault *f);

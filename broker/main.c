@@ -17,16 +17,18 @@
 
 static const char usage[] =
 	"usage: %s [--dir DIR] [--listen ADDRESS:PORT] [--config FILE]\n"
-	"                    [--insecure-accept-simulated ROOT.pem]\n"
+	"                    [--insecure-accept-simulated ROOT.pem] [--insecure-accept-debug]\n"
 	"\n"
 	"Runs the attestation and key broker: it gives a sealed volume's key to an enclave that proves to be one that\n"
 	"`coffer policy allow` names. Stop it with Ctrl-C or SIGTERM.\n"
 	"\n"
 	"  --dir DIR              its files (default: $COFFER_BROKER_DIR, or ~/.local/share/coffer/broker)\n"
 	"  --listen ADDRESS:PORT  default " BROKER_DEFAULT_LISTEN "; port 0 takes any free one\n"
-	"  --config FILE          default: broker.yaml in DIR (keys: listen, insecure_accept_simulated)\n"
+	"  --config FILE          default: broker.yaml in DIR (keys: listen, insecure_accept_...)\n"
 	"  --insecure-accept-simulated ROOT.pem\n"
-	"                         also accept evidence of simulated hardware under this root; proves nothing\n";
+	"                         also accept evidence of simulated hardware under this root; proves nothing\n"
+	"  --insecure-accept-debug\n"
+	"                         also accept enclaves whose host may look inside (debug_enclave: true)\n";
 
 // Only one broker works on a folder at a time. The descriptor holds the lock; -errno.
 static int lock_dir(const char *dir, struct fault *f)
@@ -98,6 +100,9 @@ static int serve(const struct broker_settings *s, struct fault *f)
 			  "simulation's "
 			  "key gets every key that a policy allows. For development only.",
 			  s->simulated_root);
+	if (b.accept_debug)
+		log_alarm("INSECURE: this broker accepts debug enclaves, which show their host what they do. For "
+			  "development only.");
 
 	// A core file would hold keys.
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});

@@ -22,6 +22,7 @@
 static const struct yamlcfg_key setting_keys[] = {
 	{.name = "listen", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "insecure_accept_simulated", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "insecure_accept_debug", .type = {.kind = YAMLCFG_BOOL}},
 	{.name = NULL},
 };
 static const struct yamlcfg_type settings_type = {.kind = YAMLCFG_RECORD, .keys = setting_keys};
@@ -55,6 +56,7 @@ static int read_yaml(struct broker_settings *s, const char *config, struct fault
 		err = set(s->listen, sizeof s->listen, listen, "listen", f);
 	if (!err && root)
 		err = set(s->simulated_root, sizeof s->simulated_root, root, "insecure_accept_simulated", f);
+	s->accept_debug = json_is_true(json_object_get(o, "insecure_accept_debug"));
 	json_decref(o);
 	return err;
 }
@@ -63,10 +65,15 @@ int broker_settings_read(struct broker_settings *s, int argc, char **argv, struc
 {
 	static const char *const names[] = {"--dir", "--listen", "--config", "--insecure-accept-simulated"};
 	const char *values[4] = {NULL};
+	bool accept_debug = false;
 	memset(s, 0, sizeof *s);
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
 			return 1;
+		if (!strcmp(argv[i], "--insecure-accept-debug")) {
+			accept_debug = true;
+			continue;
+		}
 		int k = 0;
 		size_t n = 0;
 		for (; k < 4; k++) {
@@ -94,6 +101,7 @@ int broker_settings_read(struct broker_settings *s, int argc, char **argv, struc
 		err = read_yaml(s, values[2], f);
 	if (!err && values[1])
 		err = set(s->listen, sizeof s->listen, values[1], "--listen", f);
+	s->accept_debug |= accept_debug;
 	if (!err && values[3])
 		err = set(s->simulated_root, sizeof s->simulated_root, values[3], "--insecure-accept-simulated", f);
 	return err;
@@ -305,6 +313,7 @@ static int open_simulated_root(struct broker *b, const char *path, struct fault 
 int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_settings *s, struct fault *f)
 {
 	memset(b, 0, sizeof *b);
+	b->accept_debug = s->accept_debug;
 	*tls = NULL;
 	int err = broker_prepare(s->dir, f);
 	if (!err)

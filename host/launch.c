@@ -35,6 +35,7 @@
 
 static struct control *ctl;
 static uint8_t measurement[48];
+static bool debug_enclave;	// the measured options say so, and so does the evidence
 static struct termios saved_tty;
 static int saved_tty_fd = -1;
 static pid_t launcher_pid;
@@ -148,7 +149,7 @@ static void evidence(struct hc_desc *d, uint8_t *pool)
 	int r;
 
 	memcpy(data, pool, 64);
-	r = simtee_report(NULL, measurement, data, report, &chain);
+	r = simtee_report(NULL, measurement, data, debug_enclave, report, &chain);
 	d->ret = r;
 	if (r)
 		return;
@@ -353,6 +354,8 @@ int launch_run(const struct launch_options *o)
 	}
 	ctl = (struct control *)(K_LIN + OFF_CTL);
 	EVP_Digest(manifest, ml, measurement, NULL, EVP_sha384(), NULL);
+	const char *options = strstr(manifest, "\noptions: ");
+	debug_enclave = options && strstr(options, "debug=1");
 	r = load_kernel(o->lib_dir, manifest, memfd);
 	if (r)
 		goto out;

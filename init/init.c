@@ -55,8 +55,11 @@ static int attest(void)
 	int status = pid < 0 ? -1 : wait_for(pid);
 	if (status < 0)
 		return refuse("cannot start init-attest");
-	if (WIFSIGNALED(status))
-		fprintf(stderr, "coffer: init-attest was killed by signal %d\n", WTERMSIG(status));
+	int sig = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+	if (sig == SIGINT || sig == SIGTERM || sig == SIGHUP)	// the user's wish
+		return 128 + sig;
+	if (sig)
+		fprintf(stderr, "coffer: init-attest was killed by signal %d\n", sig);
 	return status == 0 ? 0 : EXIT_REFUSED;
 }
 

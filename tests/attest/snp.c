@@ -185,7 +185,7 @@ static void test_signed_change(const char *name, unsigned int at, uint8_t value,
 {
 	uint8_t report[SNP_REPORT_BYTES];
 	struct attest_result r;
-	if (simtee_fill(dir, measurement, report_data, report)) {
+	if (simtee_fill(dir, measurement, report_data, false, report)) {
 		ok(name, false, "cannot make a report");
 		return;
 	}
@@ -209,7 +209,7 @@ static void test_simulated(void)
 		measurement[i] = (uint8_t)i;
 	for (size_t i = 0; i < sizeof report_data; i++)
 		report_data[i] = (uint8_t)(0x80 + i);
-	int err = simtee_report(dir, measurement, report_data, report, &pem);
+	int err = simtee_report(dir, measurement, report_data, false, report, &pem);
 	if (!ok("simulated report is made", !err, "error %d", err))
 		return;
 	root = read_root(dir);
@@ -286,7 +286,7 @@ static void test_simulated(void)
 	uint8_t foreign[SNP_REPORT_BYTES];
 	char *foreign_pem = NULL;
 	struct snp_chain foreign_chain = {.count = 0};
-	simtee_report(other, measurement, report_data, foreign, &foreign_pem);
+	simtee_report(other, measurement, report_data, false, foreign, &foreign_pem);
 	snp_chain_add_pem(&foreign_chain, foreign_pem, strlen(foreign_pem), NULL);
 	verify(foreign, sizeof foreign, &foreign_chain, true, report_data, &r);
 	ok("another machine's simulated root is refused", only_failed(&r, "root"), "%s", failures(&r));
