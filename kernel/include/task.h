@@ -122,6 +122,7 @@ struct proc {
 	struct proc *parent;		// never NULL but for pid 1
 	struct list children, sibling;
 	struct list threads;		// live tasks
+	struct task *leader;		// reference, kept until the process is reaped; the task named pid
 	u32 nthreads;
 	int pgid;
 	struct session *session;

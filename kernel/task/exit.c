@@ -226,8 +226,10 @@ static void leave_threads(struct proc *p, struct task *t)
 		signal_retarget(p);
 	tell = signal_stop_complete(p);
 	mutex_unlock(&p->sig_lock);
-	task_unpublish(t);
-	pid_free(t->tid);
+	if (t != p->leader) { // the leader's number and name live as long as the process
+		task_unpublish(t);
+		pid_free(t->tid);
+	}
 	if (tell)
 		proc_notify_stop(p, CLD_STOPPED);
 }
@@ -247,7 +249,7 @@ static void __noreturn leave(struct task *t)
 	p->stime_ns += stime;
 	mutex_lock(&p->sig_lock);
 	last = --p->nthreads == 0;
-	if (t->tid == p->pid && !p->group_exit)
+	if (t == p->leader && !p->group_exit)
 		p->exit_code = t->exit_code;
 	mutex_unlock(&p->sig_lock);
 	if (last) {
@@ -340,13 +342,16 @@ int exec_kill_siblings(void)
 		p->exec_task = NULL;
 		return r;
 	}
-	if (me->tid != p->pid) { // the one that execs becomes the leader
+	if (me != p->leader) { // the one that execs becomes the leader
 		mutex_lock(&tasklist);
+		struct task *old = p->leader;
 		task_unpublish(me);
 		pid_free(me->tid);
 		me->tid = p->pid;
-		pid_hold(me->tid);
+		ref_get(&me->ref);
+		p->leader = me;
 		task_publish(me);
+		task_put(old);
 		mutex_unlock(&tasklist);
 	}
 	return 0;

@@ -181,7 +181,6 @@ static void unlink_proc(struct proc *p, struct task *t)
 	p->nthreads = 0;
 	p->state = PROC_DEAD;
 	mutex_unlock(&p->sig_lock);
-	task_unpublish(t);
 	struct proc *parent = p->parent;
 	proc_unlink(p);
 	waitq_wake(&parent->wait_child, 0);
@@ -371,7 +370,6 @@ static long clone_proc(const struct clone_req *c)
 
 out_unlink:
 	unlink_proc(p, t);
-	pid_free(pid);
 	free_proc_parts(p);
 	if (pidfd >= 0)
 		fd_close(pidfd);
@@ -382,10 +380,8 @@ out_pidfd:
 	if (pidfd >= 0)
 		fd_close(pidfd);
 out_parts:
-	if (p) {
+	if (p)
 		free_proc_parts(p);
-		pid_free(pid);
-	}
 	if (t)
 		task_put(t);
 	if (p)

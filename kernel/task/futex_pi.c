@@ -2,6 +2,7 @@
 // Futexes that know their owner: PI locks (handed to the first waiter; the host schedules, so no priority is
 // inherited) and robust lists, through which the locks of a dying thread are released.
 // Locks: the bucket of the futex; bucket -> tasklist to look for the owner.
+#include "kernel/include/mm.h"
 #include "kernel/include/usercopy.h"
 #include "kernel/task/futex.h"
 
@@ -221,6 +222,10 @@ void futex_exit(struct task *t)
 	if (t->clear_child_tid) {
 		int __user *p = t->clear_child_tid;
 		t->clear_child_tid = NULL;
+		// As in Linux: when nobody else uses this memory, nobody is told.
+		struct mm *mm = t->proc->mm;
+		if (t->proc->nthreads == 1 && __atomic_load_n(&mm->ref.n, __ATOMIC_RELAXED) == 1)
+			return;
 		if (!copy_to_user(p, &zero, sizeof(zero)))
 			futex_wake(p, 1, FUTEX_BITSET_MATCH_ANY, false);
 	}

@@ -5,7 +5,8 @@
 
 #define PID_MAX 32768
 
-// --- pid.c. A pid number stays taken while anything uses it: a task as tid, a process as pid, pgid or sid.
+// --- pid.c. A pid number stays taken while anything uses it: a thread as tid (the leader's is its process's), a process as
+// pid, pgid or sid.
 void pid_hold(int pid);
 // The tables behind task_find and proc_find; tasklist held.
 void task_publish(struct task *t);
@@ -21,7 +22,7 @@ void session_get(struct session *s);
 void session_put(struct session *s);
 
 // --- proc.c
-struct proc *proc_new(int pid);		// one reference: the tables'
+struct proc *proc_new(int pid);		// one reference: the tables'. Once linked, it owns the number pid
 struct task *task_new(struct proc *p, int tid);	// one reference: the running task's
 void proc_link(struct proc *p, struct task *leader, struct proc *parent); // makes both visible; tasklist held
 void proc_unlink(struct proc *p);	// out of tables, parent's list, group and session; tasklist held

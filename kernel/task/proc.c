@@ -16,7 +16,6 @@ struct proc *proc_new(int pid)
 	if (!p)
 		return NULL;
 	p->pid = pid;
-	pid_hold(pid);
 	ref_init(&p->ref, 1);
 	list_init(&p->children);
 	list_init(&p->sibling);
@@ -82,18 +81,25 @@ void proc_link(struct proc *p, struct task *leader, struct proc *parent)
 	list_add_tail(&leader->thread_link, &p->threads);
 	p->nthreads = 1;
 	mutex_unlock(&p->sig_lock);
+	ref_get(&leader->ref);
+	p->leader = leader;
 	task_publish(leader);
 	proc_publish(p);
 }
 
 void proc_unlink(struct proc *p)
 {
+	struct task *leader = p->leader;
+
 	proc_unpublish(p);
+	task_unpublish(leader);
 	list_del(&p->sibling);
 	proc_set_pgrp(p, 0);
 	session_put(p->session);
 	p->session = NULL;
 	pid_free(p->pid);
+	p->leader = NULL;
+	task_put(leader);
 }
 
 struct orphan_check {

@@ -182,7 +182,7 @@ static int send(struct proc *p, struct task *t, int sig, const siginfo_t *info)
 		return -EINVAL;
 	q = kmalloc(sizeof(*q));
 	mutex_lock(&p->sig_lock);
-	if (p->state >= PROC_ZOMBIE || list_empty(&p->threads) || p->group_exit)
+	if (p->state >= PROC_ZOMBIE || list_empty(&p->threads) || p->group_exit || (t && t->dead))
 		goto out;
 	prepare(p, sig);
 	struct task *who = t ? t : list_first(&p->threads, struct task, thread_link);
