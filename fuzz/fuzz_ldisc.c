@@ -22,7 +22,8 @@ size_t iter_put(struct iter *it, const void *src, size_t n)
 
 static void check(void)
 {
-	if (t.head - t.tail > TTY_IN || t.canon_head - t.tail > t.head - t.tail || t.out_len > TTY_OUT || t.out_head >= TTY_OUT)
+	if (t.head - t.tail > TTY_IN || t.canon_head - t.tail > t.head - t.tail || t.out_len > TTY_OUT ||
+	    t.out_head >= TTY_OUT)
 		abort();
 }
 
@@ -30,8 +31,8 @@ static void change_modes(u8 v)
 {
 	struct ktermios old = t.t;
 
-	t.t.c_lflag = (v & 1 ? ICANON : 0) | (v & 2 ? ECHO | ECHOE | ECHOK | ECHOKE : 0) | (v & 4 ? ISIG : 0) | (v & 8 ? IEXTEN : 0) |
-		      (v & 16 ? ECHOCTL : 0) | (v & 32 ? ECHOPRT : 0);
+	t.t.c_lflag = (v & 1 ? ICANON : 0) | (v & 2 ? ECHO | ECHOE | ECHOK | ECHOKE : 0) | (v & 4 ? ISIG : 0) |
+		      (v & 8 ? IEXTEN : 0) | (v & 16 ? ECHOCTL : 0) | (v & 32 ? ECHOPRT : 0);
 	t.t.c_iflag = (v & 64 ? ICRNL | IXON | IXANY | IUTF8 : INLCR | PARMRK | IMAXBEL);
 	t.t.c_oflag = v & 128 ? OPOST | ONLCR | TABDLY : 0;
 	ldisc_termios_changed(&t, &old);
@@ -45,15 +46,11 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t n)
 	t.out = out;
 	ldisc_init(&t);
 	for (size_t i = 0; i + 1 < n; i += 2) {
-		struct iter it = { .left = data[i + 1] * 16u };
+		struct iter it = {.left = data[i + 1] * 16u};
 
 		switch (data[i] & 7) {
-		case 0:
-			change_modes(data[i + 1]);
-			break;
-		case 1:
-			ldisc_copy(&t, &it, &eof, &fault);
-			break;
+		case 0: change_modes(data[i + 1]); break;
+		case 1: ldisc_copy(&t, &it, &eof, &fault); break;
 		case 2: // a long line
 			for (u32 k = 0; k < data[i + 1] * 32u; k++)
 				ldisc_input(&t, 'x');
@@ -62,11 +59,8 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t n)
 			t.out_head = (t.out_head + t.out_len) & (TTY_OUT - 1);
 			t.out_len = 0;
 			break;
-		case 4:
-			ldisc_write(&t, data, n > 512 ? 512 : n);
-			break;
-		default:
-			ldisc_input(&t, data[i + 1]);
+		case 4: ldisc_write(&t, data, n > 512 ? 512 : n); break;
+		default: ldisc_input(&t, data[i + 1]);
 		}
 		check();
 		if (ldisc_count(&t) > TTY_IN)

@@ -1,51 +1,55 @@
 // SPDX-License-Identifier: Apache-2.0
 // configfs with the one subsystem that an enclave has: tsm/report, Linux's interface for evidence of a TEE
-// (Documentation/ABI/testing/configfs-tsm). mkdir of tsm/report/NAME makes a request; writing `inblob` and reading `outblob`
-// gets evidence over it, as does reading `auxblob` (the certificates). `generation` counts writes of inputs; an input that
-// changes while evidence is being made gives EWOULDBLOCK.
-// Locks: inode->lock of a directory -> requests_lock (the list of requests); request->lock. The hostcall runs without them.
+// (Documentation/ABI/testing/configfs-tsm). mkdir of tsm/report/NAME makes a request; writing `inblob` and reading
+// `outblob` gets evidence over it, as does reading `auxblob` (the certificates). `generation` counts writes of inputs;
+// an input that changes while evidence is being made gives EWOULDBLOCK. Locks: inode->lock of a directory ->
+// requests_lock (the list of requests); request->lock. The hostcall runs without them.
 #include "kernel/fs/fs.h"
 #include "kernel/include/hostcall.h"
 
 #define CONFIGFS_MAGIC 0x62656570
-#define INBLOB_MAX 64u
-#define REPORT_ROOM 4096u
-#define CHAIN_ROOM 32768u
-#define NAME_ROOM 64u
+#define INBLOB_MAX     64u
+#define REPORT_ROOM    4096u
+#define CHAIN_ROOM     32768u
+#define NAME_ROOM      64u
 
 enum attr { INBLOB, OUTBLOB, AUXBLOB, PROVIDER, GENERATION, PRIVLEVEL, PRIVLEVEL_FLOOR, NATTRS };
 static const struct {
 	const char *name;
 	u32 mode;
 } attrs[NATTRS] = {
-	[INBLOB] = { "inblob", 0200 },	     [OUTBLOB] = { "outblob", 0400 },	  [AUXBLOB] = { "auxblob", 0400 },
-	[PROVIDER] = { "provider", 0400 },   [GENERATION] = { "generation", 0400 }, [PRIVLEVEL] = { "privlevel", 0200 },
-	[PRIVLEVEL_FLOOR] = { "privlevel_floor", 0400 },
+	[INBLOB] = {"inblob", 0200},
+	[OUTBLOB] = {"outblob", 0400},
+	[AUXBLOB] = {"auxblob", 0400},
+	[PROVIDER] = {"provider", 0400},
+	[GENERATION] = {"generation", 0400},
+	[PRIVLEVEL] = {"privlevel", 0200},
+	[PRIVLEVEL_FLOOR] = {"privlevel_floor", 0400},
 };
 
 struct request {
-	struct ref ref;			// the directory's list, inodes
+	struct ref ref; // the directory's list, inodes
 	struct list link;
 	char name[NAME_ROOM];
-	u64 ino;			// of the directory; attributes follow
+	u64 ino; // of the directory; attributes follow
 	struct mutex lock;
 	u8 in[INBLOB_MAX];
 	u32 in_len;
-	u64 write_generation, read_generation;	// inputs set; the ones that the outputs are about
+	u64 write_generation, read_generation; // inputs set; the ones that the outputs are about
 	u8 *out;
 	u32 out_len;
 	char *chain;
 	u32 chain_len;
 };
 
-struct node {			// inode->priv
+struct node { // inode->priv
 	enum { ROOT, TSM, REPORT, REQUEST, ATTR } kind;
 	enum attr attr;
-	struct request *r;	// reference
+	struct request *r; // reference
 };
 
 static struct super *sb;
-static struct list requests = LIST_INIT(requests);	// requests_lock
+static struct list requests = LIST_INIT(requests); // requests_lock
 static struct mutex requests_lock;
 static u64 next_ino = 16;
 
@@ -78,7 +82,10 @@ static struct inode *make_inode(u32 mode, u32 kind, struct request *r, enum attr
 	i->priv = n;
 	i->uid = i->gid = 0;
 	i->ino = r ? r->ino + (kind == ATTR ? 1 + attr : 0) : 1 + kind;
-	i->iops = kind == ATTR ? &attr_iops : kind == REQUEST ? &request_iops : kind == REPORT ? &report_iops : &dir_iops;
+	i->iops = kind == ATTR	    ? &attr_iops
+		  : kind == REQUEST ? &request_iops
+		  : kind == REPORT  ? &report_iops
+				    : &dir_iops;
 	i->fops = kind == ATTR ? &attr_fops : &dir_fops;
 	if (kind != ATTR)
 		i->nlink = 2;
@@ -94,14 +101,11 @@ static void evict(struct inode *i)
 	kfree(n);
 }
 
-static const struct super_ops sops = { .evict = evict };
+static const struct super_ops sops = {.evict = evict};
 
 // --- directories
 
-static bool is(const char *name, u32 len, const char *what)
-{
-	return strlen(what) == len && !memcmp(name, what, len);
-}
+static bool is(const char *name, u32 len, const char *what) { return strlen(what) == len && !memcmp(name, what, len); }
 
 static int dir_lookup(struct inode *dir, const char *name, u32 len, struct inode **out)
 {
@@ -117,7 +121,7 @@ static struct request *find(const char *name, u32 len)
 {
 	struct request *r;
 
-	list_for_each(r, &requests, link)
+	list_for_each (r, &requests, link)
 		if (is(name, len, r->name))
 			return r;
 	return NULL;
@@ -202,7 +206,7 @@ static int report_readdir(struct dir_ctx *c)
 	u64 pos = 2;
 
 	mutex_lock(&requests_lock);
-	list_for_each(r, &requests, link) {
+	list_for_each (r, &requests, link) {
 		if (pos++ < c->pos)
 			continue;
 		if (!c->emit(c, r->name, strlen(r->name), r->ino, S_IFDIR >> 12, pos))
@@ -236,18 +240,19 @@ static int attr_setattr(struct inode *i, const struct iattr *a)
 	return a->valid & ~(ATTR_SIZE | ATTR_ATIME | ATTR_MTIME) ? -EPERM : 0; // O_TRUNC does nothing
 }
 
-static const struct inode_ops dir_iops = { .lookup = dir_lookup, .no_cache = true };
-static const struct inode_ops report_iops = { .lookup = report_lookup, .mkdir = report_mkdir, .rmdir = report_rmdir, .no_cache = true };
-static const struct inode_ops request_iops = { .lookup = request_lookup, .no_cache = true };
-static const struct inode_ops attr_iops = { .setattr = attr_setattr };
-static const struct file_ops dir_fops = { .readdir = dir_readdir };
+static const struct inode_ops dir_iops = {.lookup = dir_lookup, .no_cache = true};
+static const struct inode_ops report_iops = {
+	.lookup = report_lookup, .mkdir = report_mkdir, .rmdir = report_rmdir, .no_cache = true};
+static const struct inode_ops request_iops = {.lookup = request_lookup, .no_cache = true};
+static const struct inode_ops attr_iops = {.setattr = attr_setattr};
+static const struct file_ops dir_fops = {.readdir = dir_readdir};
 
 // --- attributes
 
 // Asks the platform for evidence over the present inputs, unless the outputs are about them already.
 static int refresh(struct request *r)
 {
-	u8 in[INBLOB_MAX] = { 0 }, *out = NULL;
+	u8 in[INBLOB_MAX] = {0}, *out = NULL;
 	char *chain = NULL;
 	u32 out_len = REPORT_ROOM, chain_len = CHAIN_ROOM;
 	u64 generation;
@@ -314,14 +319,9 @@ static ssize_t value(struct request *r, enum attr a, char **buf)
 		from = "coffer_simulated\n";
 		n = strlen(from);
 		break;
-	case GENERATION:
-		n = scnprintf(small, sizeof(small), "%lu\n", r->write_generation);
-		break;
-	case PRIVLEVEL_FLOOR:
-		n = scnprintf(small, sizeof(small), "0\n");
-		break;
-	default:
-		e = -EACCES;
+	case GENERATION: n = scnprintf(small, sizeof(small), "%lu\n", r->write_generation); break;
+	case PRIVLEVEL_FLOOR: n = scnprintf(small, sizeof(small), "0\n"); break;
+	default: e = -EACCES;
 	}
 	if (!e && n && !(*buf = kmalloc(n)))
 		e = -ENOMEM;
@@ -369,7 +369,7 @@ static int set_privlevel(struct request *r, const char *text)
 static ssize_t attr_write(struct file *f, struct iter *it, u64 *pos)
 {
 	struct node *n = f->inode->priv;
-	u8 buf[INBLOB_MAX + 1] = { 0 };
+	u8 buf[INBLOB_MAX + 1] = {0};
 	struct iter saved = *it;
 	size_t len = it->left;
 	int e = 0;
@@ -412,7 +412,7 @@ static s64 attr_llseek(struct file *f, s64 off, int whence)
 	return off;
 }
 
-static const struct file_ops attr_fops = { .read = attr_read, .write = attr_write, .llseek = attr_llseek };
+static const struct file_ops attr_fops = {.read = attr_read, .write = attr_write, .llseek = attr_llseek};
 
 static int configfs_mount(const char *source, u32 flags, const void *data, size_t len, struct super **out)
 {

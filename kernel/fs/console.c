@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The host's streams 0, 1, 2 as files. When input and output are the host's terminal, they are one tty with our
 // own line discipline and the host's terminal is put into raw mode; otherwise a stream is a plain byte stream.
-// One kernel thread brings terminal input in, so that Ctrl-C works while every program computes; another sends output that
-// the terminal did not take at once.
-// Locks: see tty.h. No lock is held over a hostcall; `flushing` keeps one sender at the output ring.
+// One kernel thread brings terminal input in, so that Ctrl-C works while every program computes; another sends output
+// that the terminal did not take at once. Locks: see tty.h. No lock is held over a hostcall; `flushing` keeps one
+// sender at the output ring.
 #include "kernel/fs/tty.h"
 #include "kernel/include/hostcall.h"
 #include "kernel/include/kstring.h"
@@ -14,23 +14,23 @@
 #include <linux/major.h>
 
 #define STREAM_CHUNK (64u << 10)
-#define INPUT_CHUNK 256u
+#define INPUT_CHUNK  256u
 
 struct stream {
 	int hfd;
-	bool watched, always_ready;	// set once, under watch_lock
+	bool watched, always_ready; // set once, under watch_lock
 	struct waitq q;
 };
 
 static struct hc_console info;
 static struct super *sb;
 static struct stream streams[3];
-static struct tty *tty;			// NULL: no terminal
+static struct tty *tty; // NULL: no terminal
 static int tty_out_hfd;
-static bool raw;			// the host's terminal is ours to edit on
-static bool flushing;			// tty->lock
+static bool raw;      // the host's terminal is ours to edit on
+static bool flushing; // tty->lock
 static struct mutex init_lock, watch_lock;
-static u32 input_word, output_word;	// the console's threads sleep on them
+static u32 input_word, output_word; // the console's threads sleep on them
 static bool input_ended;
 
 static int stream_watch(struct stream *s)
@@ -148,7 +148,7 @@ static ssize_t stream_write(struct file *f, struct iter *it, u64 *pos)
 	if (buf != small)
 		kfree(buf);
 	if (r == -EPIPE) {
-		siginfo_t si = { .si_signo = SIGPIPE, .si_code = SI_USER };
+		siginfo_t si = {.si_signo = SIGPIPE, .si_code = SI_USER};
 
 		si.si_pid = curproc->pid;
 		signal_send_task(current, SIGPIPE, &si);
@@ -437,5 +437,5 @@ static int tty_dev_open(struct inode *ino, struct file *f)
 	return t ? tty_open_file(t, f) : -ENXIO;
 }
 
-const struct file_ops console_fops = { .open = console_dev_open, .llseek = no_llseek, .stream = true };
-const struct file_ops dev_tty_fops = { .open = tty_dev_open, .llseek = no_llseek, .stream = true };
+const struct file_ops console_fops = {.open = console_dev_open, .llseek = no_llseek, .stream = true};
+const struct file_ops dev_tty_fops = {.open = tty_dev_open, .llseek = no_llseek, .stream = true};

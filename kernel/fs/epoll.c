@@ -5,43 +5,44 @@
 // takes items off that list one at a time and then asks the file, so an event that comes after the question puts the
 // item back, and none is lost.
 // Locks: lifetime (global: closing files and epolls, nesting checks) -> ep->lock (parent before nested child) ->
-// the files' own locks -> file->epoll_lock | waitq -> ep->ready_lock -> ep->wq, ep->pollq (-> the same of a parent epoll).
+// the files' own locks -> file->epoll_lock | waitq -> ep->ready_lock -> ep->wq, ep->pollq (-> the same of a parent
+// epoll).
 #include "kernel/include/kstring.h"
 #include "kernel/include/task.h"
 #include "kernel/include/vfs.h"
 
-#define PRIVATE_BITS (EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE)
-#define EXCLUSIVE_OK (EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE)
-#define MAX_NESTS 5
-#define MAX_EVENTS (0x7fffffff / sizeof(struct epoll_event))
+#define PRIVATE_BITS  (EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE)
+#define EXCLUSIVE_OK  (EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE)
+#define MAX_NESTS     5
+#define MAX_EVENTS    (0x7fffffff / sizeof(struct epoll_event))
 #define FIRST_BUCKETS 8u
 
 struct epitem;
 
-struct epwait {			// one registration in a queue of the file
+struct epwait { // one registration in a queue of the file
 	struct waiter w;
-	struct waitq *q;	// NULL: unused
+	struct waitq *q; // NULL: unused
 	struct epitem *item;
 	struct epwait *more;
 };
 
 struct epitem {
 	struct list file_link;	// file->epoll_links
-	struct list ready_link;	// ep->ready or a local list of epoll_wait; ready_lock
+	struct list ready_link; // ep->ready or a local list of epoll_wait; ready_lock
 	struct epitem *next;	// hash chain
 	struct epoll *ep;
 	struct file *file;
 	int fd;
-	struct epoll_event ev;	// ev.events without EPOLLERR|HUP when disabled by ONESHOT: 0 interest bits
-	struct epwait wait;	// most files have one queue
+	struct epoll_event ev; // ev.events without EPOLLERR|HUP when disabled by ONESHOT: 0 interest bits
+	struct epwait wait;    // most files have one queue
 };
 
 struct epoll {
-	struct mutex lock;	// items, hash
+	struct mutex lock; // items, hash
 	struct mutex ready_lock;
 	struct list ready;
-	struct waitq wq;	// in epoll_wait: one is woken, and hands on
-	struct waitq pollq;	// pollers and outer epolls
+	struct waitq wq;    // in epoll_wait: one is woken, and hands on
+	struct waitq pollq; // pollers and outer epolls
 	struct epitem **bucket;
 	u32 nbuckets, nitems;
 	struct file *file;
@@ -50,10 +51,7 @@ struct epoll {
 static struct mutex lifetime;
 static const struct file_ops epoll_fops;
 
-static struct epoll *ep_of(struct file *f)
-{
-	return f->ops == &epoll_fops ? f->priv : NULL;
-}
+static struct epoll *ep_of(struct file *f) { return f->ops == &epoll_fops ? f->priv : NULL; }
 
 // --- items
 
@@ -121,7 +119,8 @@ static void ready_del(struct epoll *ep, struct epitem *i)
 	mutex_unlock(&ep->ready_lock);
 }
 
-// Any waiter of either kind: enqueues before it looks at the ready list under ready_lock, so an unlocked look is enough.
+// Any waiter of either kind: enqueues before it looks at the ready list under ready_lock, so an unlocked look is
+// enough.
 static void ep_wake(struct epoll *ep)
 {
 	if (!list_empty(&ep->wq.waiters))
@@ -221,7 +220,8 @@ void epoll_file_closing(struct file *f)
 		struct epitem *i = NULL;
 		struct epoll *ep = NULL;
 
-		// EPOLL_CTL_DEL needs a reference on f, so only epoll_release removes items now, and it needs `lifetime`.
+		// EPOLL_CTL_DEL needs a reference on f, so only epoll_release removes items now, and it needs
+		// `lifetime`.
 		mutex_lock(&f->epoll_lock);
 		if (!list_empty(&f->epoll_links)) {
 			i = list_first(&f->epoll_links, struct epitem, file_link);
@@ -285,7 +285,7 @@ static int depth_above(struct epoll *ep, int level)
 	if (level > MAX_NESTS)
 		return MAX_NESTS + 1;
 	mutex_lock(&ep->file->epoll_lock);
-	list_for_each(i, &ep->file->epoll_links, file_link)
+	list_for_each (i, &ep->file->epoll_links, file_link)
 		deepest = max(deepest, 1 + depth_above(i->ep, level + 1));
 	mutex_unlock(&ep->file->epoll_lock);
 	return deepest;
@@ -304,7 +304,7 @@ static int nest_check(struct epoll *ep, struct epoll *inner)
 
 static int ctl_add(struct epoll *ep, struct file *f, int fd, const struct epoll_event *ev)
 {
-	struct registrar rg = { .pt.add = item_register };
+	struct registrar rg = {.pt.add = item_register};
 	struct epitem *i;
 	u32 found;
 	int r;
@@ -358,22 +358,20 @@ static int epoll_ctl_locked(struct epoll *ep, int op, struct file *f, int fd, st
 	struct epitem *i = item_find(ep, f, fd);
 
 	switch (op) {
-	case EPOLL_CTL_ADD:
-		return i ? -EEXIST : ctl_add(ep, f, fd, ev);
+	case EPOLL_CTL_ADD: return i ? -EEXIST : ctl_add(ep, f, fd, ev);
 	case EPOLL_CTL_DEL:
 		if (!i)
 			return -ENOENT;
 		item_remove(ep, i);
 		return 0;
-	case EPOLL_CTL_MOD:
-		return i ? ctl_mod(ep, i, ev) : -ENOENT;
+	case EPOLL_CTL_MOD: return i ? ctl_mod(ep, i, ev) : -ENOENT;
 	}
 	return -EINVAL;
 }
 
 long sys_epoll_ctl(int epfd, int op, int fd, const struct epoll_event __user *uev)
 {
-	struct epoll_event ev = { 0 };
+	struct epoll_event ev = {0};
 	struct file *epf, *f = NULL;
 	struct epoll *ep, *inner;
 	bool nested;
@@ -541,10 +539,7 @@ static long do_epoll_wait(int epfd, struct epoll_event __user *out, int max, u64
 	return r;
 }
 
-static u64 ms_deadline(int ms)
-{
-	return ms < 0 ? NO_DEADLINE : ms ? ktime_deadline((u64)ms * 1000000) : 0;
-}
+static u64 ms_deadline(int ms) { return ms < 0 ? NO_DEADLINE : ms ? ktime_deadline((u64)ms * 1000000) : 0; }
 
 long sys_epoll_wait(int epfd, struct epoll_event __user *out, int max, int timeout_ms)
 {
@@ -635,8 +630,9 @@ size_t epoll_fdinfo(struct file *f, char *buf, size_t n)
 	for (u32 b = 0; b < ep->nbuckets; b++)
 		for (struct epitem *i = ep->bucket[b]; i; i = i->next)
 			len += snprintf(len < n ? buf + len : NULL, len < n ? n - len : 0,
-					"tfd: %8d events: %8x data: %16lx  pos:%ld ino:%lx sdev:%lx\n", i->fd, i->ev.events,
-					(u64)i->ev.data, (s64)i->file->pos, i->file->inode->ino, i->file->inode->sb->dev);
+					"tfd: %8d events: %8x data: %16lx  pos:%ld ino:%lx sdev:%lx\n", i->fd,
+					i->ev.events, (u64)i->ev.data, (s64)i->file->pos, i->file->inode->ino,
+					i->file->inode->sb->dev);
 	mutex_unlock(&ep->lock);
 	return len;
 }
@@ -667,7 +663,4 @@ long sys_epoll_create1(int flags)
 	return fd;
 }
 
-long sys_epoll_create(int size)
-{
-	return size <= 0 ? -EINVAL : sys_epoll_create1(0);
-}
+long sys_epoll_create(int size) { return size <= 0 ? -EINVAL : sys_epoll_create1(0); }

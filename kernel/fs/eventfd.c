@@ -6,7 +6,7 @@
 #include "kernel/include/task.h"
 #include "kernel/include/vfs.h"
 
-#define EFD_SEM 1	// EFD_SEMAPHORE: no UAPI header has it
+#define EFD_SEM 1 // EFD_SEMAPHORE: no UAPI header has it
 
 struct eventfd {
 	struct mutex lock;
@@ -105,10 +105,7 @@ static u32 eventfd_poll(struct file *f, struct poll_table *pt)
 	return (n ? EPOLLIN : 0) | (n < U64_MAX - 1 ? EPOLLOUT : 0) | (n == U64_MAX ? EPOLLERR : 0);
 }
 
-static void eventfd_release(struct file *f)
-{
-	kfree(f->priv);
-}
+static void eventfd_release(struct file *f) { kfree(f->priv); }
 
 static const struct file_ops eventfd_fops = {
 	.read = eventfd_read,
@@ -144,7 +141,4 @@ long sys_eventfd2(u32 count, int flags)
 	return fd;
 }
 
-long sys_eventfd(u32 count)
-{
-	return sys_eventfd2(count, 0);
-}
+long sys_eventfd(u32 count) { return sys_eventfd2(count, 0); }

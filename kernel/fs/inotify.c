@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // inotify(7). A watch holds a reference on its inode, which lists its watches; the VFS calls fsnotify only when that
 // list, or the parent directory's, is not empty.
-// Locks: inotify_lock (all watches, lists and queues; leaf but for waitq). fsnotify may be called with inode locks held, so
-// inodes are released after the lock.
+// Locks: inotify_lock (all watches, lists and queues; leaf but for waitq). fsnotify may be called with inode locks
+// held, so inodes are released after the lock.
 #include "kernel/fs/fs.h"
 #include <linux/magic.h>
 
 #define MAX_EVENTS 16384u
-#define SELF_ONLY (IN_DELETE_SELF | IN_MOVE_SELF)
-#define DIR_ONLY (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO)
+#define SELF_ONLY  (IN_DELETE_SELF | IN_MOVE_SELF)
+#define DIR_ONLY   (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO)
 
 struct group;
 
 struct watch {
 	struct watch *next_on_inode;
-	struct list link;	// group->watches, then a local list of the dying
+	struct list link; // group->watches, then a local list of the dying
 	struct group *group;
-	struct inode *inode;	// reference
+	struct inode *inode; // reference
 	int wd;
 	u32 mask;
 };
@@ -24,7 +24,7 @@ struct watch {
 struct event {
 	struct list link;
 	int wd;
-	u32 mask, cookie, len;	// len: of name with its NUL, padded; 0 without a name
+	u32 mask, cookie, len; // len: of name with its NUL, padded; 0 without a name
 	char name[];
 };
 
@@ -36,7 +36,7 @@ struct group {
 
 static struct mutex inotify_lock;
 static const struct file_ops inotify_fops;
-static u32 next_cookie;		// ties the two halves of a rename together
+static u32 next_cookie; // ties the two halves of a rename together
 
 // --- queue (inotify_lock held)
 
@@ -96,7 +96,7 @@ static void bury(struct list *dead)
 {
 	struct watch *w, *tmp;
 
-	list_for_each_safe(w, tmp, dead, link) {
+	list_for_each_safe (w, tmp, dead, link) {
 		inode_put(w->inode);
 		kfree(w);
 	}
@@ -198,13 +198,16 @@ static ssize_t inotify_read(struct file *f, struct iter *it, u64 *pos)
 				break;
 			if (f->flags & O_NONBLOCK)
 				return -EAGAIN;
-			r = WAIT_EVENT(&g->q, NO_DEADLINE, __atomic_load_n(&g->nevents, __ATOMIC_ACQUIRE)) ? -ERESTARTSYS : 0;
+			r = WAIT_EVENT(&g->q, NO_DEADLINE, __atomic_load_n(&g->nevents, __ATOMIC_ACQUIRE))
+				    ? -ERESTARTSYS
+				    : 0;
 			if (r)
 				return r;
 			continue;
 		}
-		head = (struct inotify_event){ .wd = e->wd, .mask = e->mask, .cookie = e->cookie, .len = e->len };
-		while (!r && (iter_put(it, &head, sizeof(head)) != sizeof(head) || iter_put(it, e->name, e->len) != e->len)) {
+		head = (struct inotify_event){.wd = e->wd, .mask = e->mask, .cookie = e->cookie, .len = e->len};
+		while (!r &&
+		       (iter_put(it, &head, sizeof(head)) != sizeof(head) || iter_put(it, e->name, e->len) != e->len)) {
 			r = iter_fault_in(it, true);
 			iter_revert(it, &saved);
 		}
@@ -238,7 +241,7 @@ static long inotify_ioctl(struct file *f, u32 cmd, u64 arg)
 	if (cmd != 0x541B /* FIONREAD */)
 		return -ENOTTY;
 	mutex_lock(&inotify_lock);
-	list_for_each(e, &g->events, link)
+	list_for_each (e, &g->events, link)
 		n += sizeof(struct inotify_event) + e->len;
 	mutex_unlock(&inotify_lock);
 	return put_user(n, U(arg));
@@ -256,7 +259,7 @@ static void inotify_release(struct file *f)
 		watch_remove(list_first(&g->watches, struct watch, link), &dead);
 	mutex_unlock(&inotify_lock);
 	bury(&dead);
-	list_for_each_safe(e, tmp, &g->events, link)
+	list_for_each_safe (e, tmp, &g->events, link)
 		kfree(e);
 	kfree(g);
 }
@@ -280,9 +283,10 @@ size_t inotify_fdinfo(struct file *f, char *buf, size_t n)
 	if (f->ops != &inotify_fops)
 		return 0;
 	mutex_lock(&inotify_lock);
-	list_for_each(w, &g->watches, link)
-		len += snprintf(len < n ? buf + len : NULL, len < n ? n - len : 0, "inotify wd:%x ino:%lx sdev:%lx mask:%x ignored_mask:0\n",
-				w->wd, w->inode->ino, w->inode->sb->dev, w->mask);
+	list_for_each (w, &g->watches, link)
+		len += snprintf(len < n ? buf + len : NULL, len < n ? n - len : 0,
+				"inotify wd:%x ino:%lx sdev:%lx mask:%x ignored_mask:0\n", w->wd, w->inode->ino,
+				w->inode->sb->dev, w->mask);
 	mutex_unlock(&inotify_lock);
 	return len;
 }
@@ -312,10 +316,7 @@ long sys_inotify_init1(int flags)
 	return fd;
 }
 
-long sys_inotify_init(void)
-{
-	return sys_inotify_init1(0);
-}
+long sys_inotify_init(void) { return sys_inotify_init1(0); }
 
 static struct group *group_get(int fd, struct file **f, long *r)
 {
@@ -368,7 +369,9 @@ long sys_inotify_add_watch(int fd, const void __user *name, u32 mask)
 	g = group_get(fd, &f, &r);
 	if (!g)
 		return r;
-	r = path_lookup_user(AT_FDCWD, name, (mask & IN_DONT_FOLLOW ? 0 : LOOKUP_FOLLOW) | (mask & IN_ONLYDIR ? LOOKUP_DIRECTORY : 0), &p);
+	r = path_lookup_user(AT_FDCWD, name,
+			     (mask & IN_DONT_FOLLOW ? 0 : LOOKUP_FOLLOW) | (mask & IN_ONLYDIR ? LOOKUP_DIRECTORY : 0),
+			     &p);
 	if (r)
 		goto out;
 	r = inode_permission(p.dentry->inode, MAY_READ);
@@ -376,7 +379,9 @@ long sys_inotify_add_watch(int fd, const void __user *name, u32 mask)
 		r = -ENOMEM;
 	if (!r) {
 		mutex_lock(&inotify_lock);
-		w = set_watch(g, p.dentry->inode, mask & (IN_ALL_EVENTS | IN_ONESHOT | IN_EXCL_UNLINK | IN_MASK_ADD | IN_MASK_CREATE), w, &r);
+		w = set_watch(g, p.dentry->inode,
+			      mask & (IN_ALL_EVENTS | IN_ONESHOT | IN_EXCL_UNLINK | IN_MASK_ADD | IN_MASK_CREATE), w,
+			      &r);
 		mutex_unlock(&inotify_lock);
 		kfree(w);
 	}
@@ -399,7 +404,7 @@ long sys_inotify_rm_watch(int fd, int wd)
 		return r;
 	list_init(&dead);
 	mutex_lock(&inotify_lock);
-	list_for_each(w, &g->watches, link)
+	list_for_each (w, &g->watches, link)
 		if (w->wd == wd)
 			found = w;
 	if (found) {

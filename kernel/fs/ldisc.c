@@ -4,22 +4,16 @@
 #include "kernel/fs/tty.h"
 #include "kernel/include/kstring.h"
 
-#define I(t, f) ((t)->t.c_iflag & (f))
-#define O(t, f) ((t)->t.c_oflag & (f))
-#define L(t, f) ((t)->t.c_lflag & (f))
+#define I(t, f)	 ((t)->t.c_iflag & (f))
+#define O(t, f)	 ((t)->t.c_oflag & (f))
+#define L(t, f)	 ((t)->t.c_lflag & (f))
 #define CC(t, i) ((t)->t.c_cc[i])
-#define IDX(p) ((p) & (TTY_IN - 1))
+#define IDX(p)	 ((p) & (TTY_IN - 1))
 #define DISABLED 0
 
-static bool is_cc(struct tty *t, int i, u8 c)
-{
-	return c == CC(t, i) && CC(t, i) != DISABLED;
-}
+static bool is_cc(struct tty *t, int i, u8 c) { return c == CC(t, i) && CC(t, i) != DISABLED; }
 
-static bool marked(struct tty *t, u32 p)
-{
-	return t->mark[IDX(p) / 64] >> (IDX(p) % 64) & 1;
-}
+static bool marked(struct tty *t, u32 p) { return t->mark[IDX(p) / 64] >> (IDX(p) % 64) & 1; }
 
 static void set_mark(struct tty *t, u32 p, bool on)
 {
@@ -53,10 +47,7 @@ static void out_put(struct tty *t, u8 c)
 	t->pending_flush = true;
 }
 
-static bool continuation(struct tty *t, u8 c)
-{
-	return I(t, IUTF8) && (c & 0xc0) == 0x80;
-}
+static bool continuation(struct tty *t, u8 c) { return I(t, IUTF8) && (c & 0xc0) == 0x80; }
 
 // One character with post-processing; false when the ring lacks room.
 static bool output_char(struct tty *t, u8 c)
@@ -434,7 +425,7 @@ void ldisc_termios_changed(struct tty *t, const struct ktermios *old)
 	if ((old->c_lflag ^ t->t.c_lflag) & ICANON) {
 		memset(t->mark, 0, sizeof(t->mark));
 		if (L(t, ICANON) && t->head != t->tail) {
-			set_mark(t, t->head - 1, true);	// what was typed before counts as one line
+			set_mark(t, t->head - 1, true); // what was typed before counts as one line
 			t->canon_head = t->head;
 		} else {
 			t->canon_head = t->tail;
@@ -484,7 +475,8 @@ u32 ldisc_copy(struct tty *t, struct iter *it, bool *eof, bool *fault)
 		n++;
 	}
 	// A full read that stops right before an end-of-file mark takes the mark too, or the next read would give 0.
-	if (canon && !drop && n && n == it->left && t->tail + n != end && marked(t, t->tail + n) && !marked(t, t->tail + n - 1))
+	if (canon && !drop && n && n == it->left && t->tail + n != end && marked(t, t->tail + n) &&
+	    !marked(t, t->tail + n - 1))
 		drop = t->in[IDX(t->tail + n)] == DISABLED;
 	while (done < n) {
 		u32 part = min(n - done, TTY_IN - IDX(t->tail)), got;

@@ -8,16 +8,13 @@
 
 #define NAME_PREFIX "/memfd:"
 #define NAME_SUFFIX " (deleted)"
-#define NAME_LIMIT 249
-#define ALL_SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)
+#define NAME_LIMIT  249
+#define ALL_SEALS   (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)
 
 static const struct file_ops memfd_fops;
 static struct super *sb;
 
-static u32 seals(struct inode *i)
-{
-	return (u32)(uptr)__atomic_load_n(&i->priv, __ATOMIC_ACQUIRE);
-}
+static u32 seals(struct inode *i) { return (u32)(uptr)__atomic_load_n(&i->priv, __ATOMIC_ACQUIRE); }
 
 static ssize_t memfd_write(struct file *f, struct iter *it, u64 *pos)
 {
@@ -142,7 +139,7 @@ static int memfd_fsync(struct file *f, bool data_only)
 	return 0; // memory is the storage
 }
 
-static const struct inode_ops memfd_iops = { .setattr = memfd_setattr, .getattr = memfd_getattr };
+static const struct inode_ops memfd_iops = {.setattr = memfd_setattr, .getattr = memfd_getattr};
 static const struct file_ops memfd_fops = {
 	.read = generic_file_read,
 	.write = memfd_write,
@@ -180,7 +177,7 @@ long memfd_fcntl(struct file *f, u32 cmd, u64 arg)
 	return add_seals(f->inode, arg);
 }
 
-static const struct super_ops memfd_sops = { 0 };
+static const struct super_ops memfd_sops = {0};
 
 int memfd_init(void)
 {

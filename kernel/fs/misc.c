@@ -59,15 +59,9 @@ static long set_name(bool domain, const void __user *name, int len)
 	return uts_set_name(domain, buf, len);
 }
 
-long sys_sethostname(const void __user *name, int len)
-{
-	return set_name(false, name, len);
-}
+long sys_sethostname(const void __user *name, int len) { return set_name(false, name, len); }
 
-long sys_setdomainname(const void __user *name, int len)
-{
-	return set_name(true, name, len);
-}
+long sys_setdomainname(const void __user *name, int len) { return set_name(true, name, len); }
 
 static int count_procs(struct proc *p, void *arg)
 {
@@ -77,7 +71,7 @@ static int count_procs(struct proc *p, void *arg)
 
 long sys_sysinfo(void __user *buf)
 {
-	struct sysinfo s = { 0 };
+	struct sysinfo s = {0};
 	u32 n = 0;
 
 	proc_for_each(count_procs, &n);
@@ -94,7 +88,8 @@ long sys_getrandom(void __user *buf, size_t n, u32 flags)
 	u8 tmp[256];
 	size_t done = 0;
 
-	if (flags & ~(GRND_NONBLOCK | GRND_RANDOM | GRND_INSECURE) || (flags & (GRND_INSECURE | GRND_RANDOM)) == (GRND_INSECURE | GRND_RANDOM))
+	if (flags & ~(GRND_NONBLOCK | GRND_RANDOM | GRND_INSECURE) ||
+	    (flags & (GRND_INSECURE | GRND_RANDOM)) == (GRND_INSECURE | GRND_RANDOM))
 		return -EINVAL;
 	n = min(n, (size_t)(32u << 20) - 1);
 	while (done < n) {
@@ -165,10 +160,7 @@ long sys_mlock2(uptr start, size_t len, int flags)
 	return flags ? 0 : lock_range(start, len);
 }
 
-long sys_mlock(uptr start, size_t len)
-{
-	return sys_mlock2(start, len, 0);
-}
+long sys_mlock(uptr start, size_t len) { return sys_mlock2(start, len, 0); }
 
 long sys_munlock(uptr start, size_t len)
 {
@@ -186,10 +178,7 @@ long sys_mlockall(int flags)
 	return 0;
 }
 
-long sys_munlockall(void)
-{
-	return 0;
-}
+long sys_munlockall(void) { return 0; }
 
 // --- I/O priorities: the host orders I/O; everything has the default priority.
 

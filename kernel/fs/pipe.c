@@ -12,21 +12,21 @@
 #include <linux/magic.h>
 
 #define PIPE_DEFAULT (64u << 10)
-#define PIPE_MAX (1u << 20)	// /proc/sys/fs/pipe-max-size
+#define PIPE_MAX     (1u << 20) // /proc/sys/fs/pipe-max-size
 
 struct pipe {
 	struct mutex lock;
-	u32 head;		// offset of the first byte
-	u32 len;		// bytes in the ring
-	u32 size;		// bytes of buf, 0 or a power of two pages
-	u32 cap;		// as F_GETPIPE_SZ says
+	u32 head; // offset of the first byte
+	u32 len;  // bytes in the ring
+	u32 size; // bytes of buf, 0 or a power of two pages
+	u32 cap;  // as F_GETPIPE_SZ says
 	char *buf;
-	u32 readers, writers;	// open files
-	u32 r_opens, w_opens;	// counters of opens: a FIFO's open waits for the other to change
-	u32 files;		// open files of a FIFO, guarded by inode->lock
-	bool packets;		// O_DIRECT: each write of up to PIPE_BUF bytes stays one; a u32 length goes before it
+	u32 readers, writers; // open files
+	u32 r_opens, w_opens; // counters of opens: a FIFO's open waits for the other to change
+	u32 files;	      // open files of a FIFO, guarded by inode->lock
+	bool packets;	      // O_DIRECT: each write of up to PIPE_BUF bytes stays one; a u32 length goes before it
 	u32 npackets;
-	struct waitq rq, wq;	// blocked readers, writers
+	struct waitq rq, wq; // blocked readers, writers
 	struct waitq pollq, openq;
 };
 
@@ -143,10 +143,7 @@ static inline void kick_writers(struct pipe *p)
 	kick_polls(p, EPOLLOUT | EPOLLWRNORM);
 }
 
-static inline bool writable(struct pipe *p)
-{
-	return p->len + PIPE_BUF <= p->cap;
-}
+static inline bool writable(struct pipe *p) { return p->len + PIPE_BUF <= p->cap; }
 
 // Sleeps once. p->lock is held, and held again on return; `wake_readers`: bytes were added before.
 static int pipe_sleep(struct pipe *p, struct waitq *q, bool wake_readers)
@@ -342,7 +339,7 @@ static ssize_t pipe_read(struct file *f, struct iter *it, u64 *pos)
 
 static void send_sigpipe(void)
 {
-	siginfo_t si = { .si_signo = SIGPIPE, .si_code = SI_USER };
+	siginfo_t si = {.si_signo = SIGPIPE, .si_code = SI_USER};
 
 	si.si_pid = curproc->pid;
 	si.si_uid = cred()->uid;
@@ -582,7 +579,7 @@ struct pipe *pipe_of(struct file *f)
 	return p && !p->packets ? p : NULL; // packets are not spliced
 }
 
-static const struct super_ops pipe_sops = { 0 };
+static const struct super_ops pipe_sops = {0};
 
 static struct super *pipe_super(void)
 {
@@ -603,7 +600,7 @@ long sys_pipe2(int __user *fds, int flags)
 	struct super *sb = pipe_super();
 	struct inode *ino;
 	struct pipe *p;
-	int fd[2] = { -1, -1 };
+	int fd[2] = {-1, -1};
 	long r = -ENOMEM;
 
 	if (flags & ~(O_CLOEXEC | O_NONBLOCK | O_DIRECT))
@@ -656,10 +653,7 @@ out:
 	return r;
 }
 
-long sys_pipe(int __user *fds)
-{
-	return sys_pipe2(fds, 0);
-}
+long sys_pipe(int __user *fds) { return sys_pipe2(fds, 0); }
 
 // F_SETPIPE_SZ rounds up to a power of two pages (man 2 fcntl).
 static long pipe_set_size(struct pipe *p, u64 arg)

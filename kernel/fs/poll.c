@@ -5,14 +5,14 @@
 #include "kernel/include/task.h"
 #include "kernel/include/vfs.h"
 
-#define POLL_INLINE 12		// registrations on the stack
-#define FDS_INLINE 24		// struct pollfd on the stack
-#define CHUNK 62
+#define POLL_INLINE 12 // registrations on the stack
+#define FDS_INLINE  24 // struct pollfd on the stack
+#define CHUNK	    62
 
 struct entry {
 	struct waiter w;
 	struct waitq *q;
-	struct file *f;		// reference that keeps q alive
+	struct file *f; // reference that keeps q alive
 };
 
 struct chunk {
@@ -23,10 +23,10 @@ struct chunk {
 
 struct registrar {
 	struct poll_table pt;
-	struct file *f;		// being polled now
+	struct file *f; // being polled now
 	u32 events;
 	u32 n;
-	bool failed;		// out of memory
+	bool failed; // out of memory
 	struct entry e[POLL_INLINE];
 	struct chunk *more;
 };
@@ -212,7 +212,7 @@ static int user_deadline(const void __user *ts, u64 *deadline)
 // Linux writes back the time that was left (ppoll, select, pselect6); failure to do so is no error.
 static void put_time_left(void __user *ts, u64 deadline, bool timeval)
 {
-	struct __kernel_timespec v = { 0 };
+	struct __kernel_timespec v = {0};
 	u64 now, left;
 
 	if (!ts || deadline == NO_DEADLINE)
@@ -243,14 +243,14 @@ long sys_ppoll(struct pollfd __user *fds, u32 n, void __user *ts, const void __u
 
 // --- select
 
-#define SEL_IN (EPOLLIN | EPOLLRDNORM | EPOLLRDBAND | EPOLLHUP | EPOLLERR)
-#define SEL_OUT (EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND | EPOLLERR)
-#define SEL_EX EPOLLPRI
-#define SEL_WORDS_INLINE (6 * 4)	// 256 descriptors
+#define SEL_IN		 (EPOLLIN | EPOLLRDNORM | EPOLLRDBAND | EPOLLHUP | EPOLLERR)
+#define SEL_OUT		 (EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND | EPOLLERR)
+#define SEL_EX		 EPOLLPRI
+#define SEL_WORDS_INLINE (6 * 4) // 256 descriptors
 
 struct fdsets {
-	u64 *in, *out, *ex;		// asked for
-	u64 *rin, *rout, *rex;		// found
+	u64 *in, *out, *ex;    // asked for
+	u64 *rin, *rout, *rex; // found
 	u32 n;
 };
 
@@ -273,7 +273,8 @@ static int select_scan(struct fdsets *s, struct registrar *rg, bool want)
 			f = fd_get(i * 64 + b);
 			if (!f)
 				return -EBADF;
-			filter = (s->in[i] & bit ? SEL_IN : 0) | (s->out[i] & bit ? SEL_OUT : 0) | (s->ex[i] & bit ? SEL_EX : 0);
+			filter = (s->in[i] & bit ? SEL_IN : 0) | (s->out[i] & bit ? SEL_OUT : 0) |
+				 (s->ex[i] & bit ? SEL_EX : 0);
 			if (want && !ready) {
 				rg->f = f;
 				rg->events = filter | EPOLLERR | EPOLLHUP;
@@ -328,10 +329,7 @@ static int get_set(u64 *set, const void __user *u, size_t bytes)
 	return copy_from_user(set, u, bytes);
 }
 
-static int put_set(void __user *u, const u64 *set, size_t bytes)
-{
-	return u ? copy_to_user(u, set, bytes) : 0;
-}
+static int put_set(void __user *u, const u64 *set, size_t bytes) { return u ? copy_to_user(u, set, bytes) : 0; }
 
 static long do_select(int n, void __user *in, void __user *out, void __user *ex, u64 deadline)
 {
@@ -349,7 +347,7 @@ static long do_select(int n, void __user *in, void __user *out, void __user *ex,
 	bytes = words * 8;
 	if (words * 6 > SEL_WORDS_INLINE && !(buf = kmalloc(bytes * 6)))
 		return -ENOMEM;
-	s = (struct fdsets){ buf, buf + words, buf + 2 * words, buf + 3 * words, buf + 4 * words, buf + 5 * words, n };
+	s = (struct fdsets){buf, buf + words, buf + 2 * words, buf + 3 * words, buf + 4 * words, buf + 5 * words, n};
 	r = -EFAULT;
 	if (get_set(s.in, in, bytes) || get_set(s.out, out, bytes) || get_set(s.ex, ex, bytes))
 		goto free;
@@ -378,7 +376,8 @@ long sys_select(int n, void __user *in, void __user *out, void __user *ex, void 
 			v.tv_sec = 1000000000;
 		v.tv_sec += v.tv_usec / 1000000;
 		v.tv_usec %= 1000000;
-		deadline = v.tv_sec || v.tv_usec ? ktime_deadline((u64)v.tv_sec * NSEC_PER_SEC + (u64)v.tv_usec * 1000) : 0;
+		deadline = v.tv_sec || v.tv_usec ? ktime_deadline((u64)v.tv_sec * NSEC_PER_SEC + (u64)v.tv_usec * 1000)
+						 : 0;
 	}
 	r = do_select(n, in, out, ex, deadline);
 	put_time_left(tv, deadline, true);
@@ -390,7 +389,7 @@ long sys_pselect6(int n, void __user *in, void __user *out, void __user *ex, voi
 	struct {
 		u64 mask;
 		u64 size;
-	} a = { 0, 0 };
+	} a = {0, 0};
 	u64 deadline;
 	long r;
 

@@ -53,7 +53,10 @@ char *proc_file_name(struct file *f, char *buf, size_t n)
 
 	if (f->path.dentry)
 		return path_name(&f->path, buf, n);
-	snprintf(buf, n, type == S_IFIFO ? "pipe:[%lu]" : type == S_IFSOCK ? "socket:[%lu]" : "anon_inode:[%lu]",
+	snprintf(buf, n,
+		 type == S_IFIFO    ? "pipe:[%lu]"
+		 : type == S_IFSOCK ? "socket:[%lu]"
+				    : "anon_inode:[%lu]",
 		 f->inode ? f->inode->ino : 0);
 	return buf;
 }
@@ -98,13 +101,13 @@ static struct file *fd_follow(struct inode *ino, struct dentry **d, struct mount
 	return NULL;
 }
 
-static const struct inode_ops fd_link_iops = { .readlink = fd_readlink, .follow = fd_follow };
+static const struct inode_ops fd_link_iops = {.readlink = fd_readlink, .follow = fd_follow};
 // The mode of a link says how the file was opened.
 static const struct pent fd_links[4] = {
-	[O_RDONLY] = { "fd", S_IFLNK | 0500, .iops = &fd_link_iops },
-	[O_WRONLY] = { "fd", S_IFLNK | 0300, .iops = &fd_link_iops },
-	[O_RDWR] = { "fd", S_IFLNK | 0700, .iops = &fd_link_iops },
-	[3] = { "fd", S_IFLNK | 0, .iops = &fd_link_iops },
+	[O_RDONLY] = {"fd", S_IFLNK | 0500, .iops = &fd_link_iops},
+	[O_WRONLY] = {"fd", S_IFLNK | 0300, .iops = &fd_link_iops},
+	[O_RDWR] = {"fd", S_IFLNK | 0700, .iops = &fd_link_iops},
+	[3] = {"fd", S_IFLNK | 0, .iops = &fd_link_iops},
 };
 
 static int fdinfo_text(struct pout *o, struct pnode *n)
@@ -134,7 +137,7 @@ static int fdinfo_text(struct pout *o, struct pnode *n)
 	return 0;
 }
 
-static const struct pent fdinfo_file = { "fdinfo", S_IFREG | 0400, .text = fdinfo_text };
+static const struct pent fdinfo_file = {"fdinfo", S_IFREG | 0400, .text = fdinfo_text};
 
 static int lookup_fd(struct inode *dir, const char *name, u32 len, struct inode **out, bool info)
 {
@@ -181,17 +184,11 @@ static int fd_readdir_type(struct file *f, struct dir_ctx *c, u32 type)
 	return 0;
 }
 
-static int fd_readdir(struct file *f, struct dir_ctx *c)
-{
-	return fd_readdir_type(f, c, S_IFLNK >> 12);
-}
+static int fd_readdir(struct file *f, struct dir_ctx *c) { return fd_readdir_type(f, c, S_IFLNK >> 12); }
 
-static int fdinfo_readdir(struct file *f, struct dir_ctx *c)
-{
-	return fd_readdir_type(f, c, S_IFREG >> 12);
-}
+static int fdinfo_readdir(struct file *f, struct dir_ctx *c) { return fd_readdir_type(f, c, S_IFREG >> 12); }
 
-const struct inode_ops proc_fd_iops = { .lookup = fd_lookup, .no_cache = true };
-const struct inode_ops proc_fdinfo_iops = { .lookup = fdinfo_lookup, .no_cache = true };
-const struct file_ops proc_fd_fops = { .readdir = fd_readdir };
-const struct file_ops proc_fdinfo_fops = { .readdir = fdinfo_readdir };
+const struct inode_ops proc_fd_iops = {.lookup = fd_lookup, .no_cache = true};
+const struct inode_ops proc_fdinfo_iops = {.lookup = fdinfo_lookup, .no_cache = true};
+const struct file_ops proc_fd_fops = {.readdir = fd_readdir};
+const struct file_ops proc_fdinfo_fops = {.readdir = fdinfo_readdir};

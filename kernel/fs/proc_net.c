@@ -32,7 +32,7 @@ int proc_net_register(const char *name, size_t (*gen)(char *buf, size_t n))
 {
 	if (nfiles == MAX_FILES)
 		return -ENOSPC;
-	table[nfiles] = (struct pent){ .name = name, .mode = S_IFREG | 0444, .text = net_text };
+	table[nfiles] = (struct pent){.name = name, .mode = S_IFREG | 0444, .text = net_text};
 	generator[nfiles++] = gen;
 	return 0;
 }
@@ -48,5 +48,5 @@ static int net_readdir(struct file *f, struct dir_ctx *c)
 	return 0;
 }
 
-const struct inode_ops proc_net_iops = { .lookup = net_lookup, .no_cache = true };
-const struct file_ops proc_net_fops = { .readdir = net_readdir };
+const struct inode_ops proc_net_iops = {.lookup = net_lookup, .no_cache = true};
+const struct file_ops proc_net_fops = {.readdir = net_readdir};

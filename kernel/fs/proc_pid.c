@@ -52,7 +52,7 @@ static char state_of(struct pnode *n)
 	return c;
 }
 
-struct sizes {			// pages
+struct sizes { // pages
 	u64 total, resident, shared, text, data, stack, exe, lib;
 	uptr start_code, end_code, start_data, end_data, brk_start, stack_top;
 };
@@ -128,13 +128,16 @@ static int pid_stat(struct pout *o, struct pnode *n)
 		tty_stat_of(p->session->tty, &tty, &tpgid);
 	mutex_unlock(&tasklist);
 
-	pout(o, "%d (%s) %c %d %d %d %d %d 4194304 0 0 0 0 ", n->tid ? n->tid : p->pid, comm, state_of(n), ppid, p->pgid, sid, tty, tpgid);
+	pout(o, "%d (%s) %c %d %d %d %d %d 4194304 0 0 0 0 ", n->tid ? n->tid : p->pid, comm, state_of(n), ppid,
+	     p->pgid, sid, tty, tpgid);
 	pout(o, "%lu %lu %lu %lu %d %d %u 0 %lu ", utime / USER_HZ_NS, stime / USER_HZ_NS, p->cutime_ns / USER_HZ_NS,
-	     p->cstime_ns / USER_HZ_NS, 20 + (int)p->nice, (int)p->nice, p->nthreads, (t && n->tid ? t->start_ns : p->start_ns) / USER_HZ_NS);
-	pout(o, "%lu %lu %lu %lu %lu %lu 0 0 ", s.total << PAGE_SHIFT, s.resident, p->rlim[RLIMIT_RSS].cur, s.start_code, s.end_code, s.stack_top);
+	     p->cstime_ns / USER_HZ_NS, 20 + (int)p->nice, (int)p->nice, p->nthreads,
+	     (t && n->tid ? t->start_ns : p->start_ns) / USER_HZ_NS);
+	pout(o, "%lu %lu %lu %lu %lu %lu 0 0 ", s.total << PAGE_SHIFT, s.resident, p->rlim[RLIMIT_RSS].cur,
+	     s.start_code, s.end_code, s.stack_top);
 	pout(o, "%lu %lu %lu %lu 0 0 0 %d %d 0 0 0 0 0 ", pending, blocked, ignored, caught, p->exit_signal, 0);
-	pout(o, "%lu %lu %lu %lu %lu %lu %lu %d\n", s.start_data, s.end_data, s.brk_start, p->arg_start, p->arg_end, p->env_start, p->env_end,
-	     p->state == PROC_ZOMBIE ? p->exit_code : 0);
+	pout(o, "%lu %lu %lu %lu %lu %lu %lu %d\n", s.start_data, s.end_data, s.brk_start, p->arg_start, p->arg_end,
+	     p->env_start, p->env_end, p->state == PROC_ZOMBIE ? p->exit_code : 0);
 	if (t)
 		task_put(t);
 	return 0;
@@ -151,7 +154,11 @@ static int pid_statm(struct pout *o, struct pnode *n)
 
 static const char *state_word(char c)
 {
-	return c == 'R' ? "R (running)" : c == 'S' ? "S (sleeping)" : c == 'T' ? "T (stopped)" : c == 'Z' ? "Z (zombie)" : "X (dead)";
+	return c == 'R'	  ? "R (running)"
+	       : c == 'S' ? "S (sleeping)"
+	       : c == 'T' ? "T (stopped)"
+	       : c == 'Z' ? "Z (zombie)"
+			  : "X (dead)";
 }
 
 // "0-3", and the mask as /proc prints it.
@@ -196,28 +203,35 @@ static int pid_status(struct pout *o, struct pnode *n)
 	pout(o, "Name:\t%s\n", comm);
 	if (umask >= 0)
 		pout(o, "Umask:\t%04o\n", umask);
-	pout(o, "State:\t%s\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t0\n", state_word(state_of(n)), p->pid,
-	     n->tid ? n->tid : p->pid, ppid);
-	pout(o, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", c->uid, c->euid, c->suid, c->fsuid, c->gid, c->egid, c->sgid, c->fsgid);
+	pout(o, "State:\t%s\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t0\n", state_word(state_of(n)),
+	     p->pid, n->tid ? n->tid : p->pid, ppid);
+	pout(o, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", c->uid, c->euid, c->suid, c->fsuid, c->gid, c->egid,
+	     c->sgid, c->fsgid);
 	pout(o, "FDSize:\t%u\nGroups:\t", fds);
 	for (u32 i = 0; i < c->ngroups; i++)
 		pout(o, "%u ", c->groups[i]);
 	pout(o, "\nNStgid:\t%d\nNSpid:\t%d\nNSpgid:\t%d\nNSsid:\t%d\n", p->pid, n->tid ? n->tid : p->pid, p->pgid, sid);
 	sizes_of(p, &s);
 	if (s.total) {
-		pout(o, "VmPeak:\t%8lu kB\nVmSize:\t%8lu kB\nVmLck:\t%8d kB\nVmPin:\t%8d kB\n", s.total * 4, s.total * 4, 0, 0);
+		pout(o, "VmPeak:\t%8lu kB\nVmSize:\t%8lu kB\nVmLck:\t%8d kB\nVmPin:\t%8d kB\n", s.total * 4,
+		     s.total * 4, 0, 0);
 		pout(o, "VmHWM:\t%8lu kB\nVmRSS:\t%8lu kB\n", s.resident * 4, s.resident * 4);
-		pout(o, "VmData:\t%8lu kB\nVmStk:\t%8lu kB\nVmExe:\t%8lu kB\nVmLib:\t%8d kB\nVmSwap:\t%8d kB\n", s.data * 4, s.stack * 4,
-		     s.text * 4, 0, 0);
+		pout(o, "VmData:\t%8lu kB\nVmStk:\t%8lu kB\nVmExe:\t%8lu kB\nVmLib:\t%8d kB\nVmSwap:\t%8d kB\n",
+		     s.data * 4, s.stack * 4, s.text * 4, 0, 0);
 	}
 	sigsets_of(p, &ignored, &caught);
-	pout(o, "Threads:\t%u\nSigQ:\t0/%lu\nSigPnd:\t%016lx\nShdPnd:\t%016lx\nSigBlk:\t%016lx\nSigIgn:\t%016lx\nSigCgt:\t%016lx\n",
-	     p->nthreads, p->rlim[RLIMIT_SIGPENDING].cur, t ? t->pending.set : 0, p->pending.set, t ? t->blocked : 0, ignored, caught);
-	pout(o, "CapInh:\t%016lx\nCapPrm:\t%016lx\nCapEff:\t%016lx\nCapBnd:\t%016lx\nCapAmb:\t%016lx\n", c->cap_inh, c->cap_perm, c->cap_eff,
-	     c->cap_bset, c->cap_amb);
+	pout(o,
+	     "Threads:\t%u\nSigQ:\t0/"
+	     "%lu\nSigPnd:\t%016lx\nShdPnd:\t%016lx\nSigBlk:\t%016lx\nSigIgn:\t%016lx\nSigCgt:\t%016lx\n",
+	     p->nthreads, p->rlim[RLIMIT_SIGPENDING].cur, t ? t->pending.set : 0, p->pending.set, t ? t->blocked : 0,
+	     ignored, caught);
+	pout(o, "CapInh:\t%016lx\nCapPrm:\t%016lx\nCapEff:\t%016lx\nCapBnd:\t%016lx\nCapAmb:\t%016lx\n", c->cap_inh,
+	     c->cap_perm, c->cap_eff, c->cap_bset, c->cap_amb);
 	pout(o, "NoNewPrivs:\t%d\nSeccomp:\t0\n", c->no_new_privs);
 	cpus(o, t ? t->cpu_mask : U64_MAX);
-	pout(o, "Mems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t%lu\nnonvoluntary_ctxt_switches:\t0\n", t ? t->nvcsw : 0);
+	pout(o,
+	     "Mems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t%lu\nnonvoluntary_ctxt_switches:\t0\n",
+	     t ? t->nvcsw : 0);
 	if (t)
 		task_put(t);
 	return 0;
@@ -299,22 +313,22 @@ static int pid_limits(struct pout *o, struct pnode *n)
 	static const struct {
 		const char *name, *unit;
 	} l[RLIM_NLIMITS] = {
-		[RLIMIT_CPU] = { "Max cpu time", "seconds" },
-		[RLIMIT_FSIZE] = { "Max file size", "bytes" },
-		[RLIMIT_DATA] = { "Max data size", "bytes" },
-		[RLIMIT_STACK] = { "Max stack size", "bytes" },
-		[RLIMIT_CORE] = { "Max core file size", "bytes" },
-		[RLIMIT_RSS] = { "Max resident set", "bytes" },
-		[RLIMIT_NPROC] = { "Max processes", "processes" },
-		[RLIMIT_NOFILE] = { "Max open files", "files" },
-		[RLIMIT_MEMLOCK] = { "Max locked memory", "bytes" },
-		[RLIMIT_AS] = { "Max address space", "bytes" },
-		[RLIMIT_LOCKS] = { "Max file locks", "locks" },
-		[RLIMIT_SIGPENDING] = { "Max pending signals", "signals" },
-		[RLIMIT_MSGQUEUE] = { "Max msgqueue size", "bytes" },
-		[RLIMIT_NICE] = { "Max nice priority", "" },
-		[RLIMIT_RTPRIO] = { "Max realtime priority", "" },
-		[RLIMIT_RTTIME] = { "Max realtime timeout", "us" },
+		[RLIMIT_CPU] = {"Max cpu time", "seconds"},
+		[RLIMIT_FSIZE] = {"Max file size", "bytes"},
+		[RLIMIT_DATA] = {"Max data size", "bytes"},
+		[RLIMIT_STACK] = {"Max stack size", "bytes"},
+		[RLIMIT_CORE] = {"Max core file size", "bytes"},
+		[RLIMIT_RSS] = {"Max resident set", "bytes"},
+		[RLIMIT_NPROC] = {"Max processes", "processes"},
+		[RLIMIT_NOFILE] = {"Max open files", "files"},
+		[RLIMIT_MEMLOCK] = {"Max locked memory", "bytes"},
+		[RLIMIT_AS] = {"Max address space", "bytes"},
+		[RLIMIT_LOCKS] = {"Max file locks", "locks"},
+		[RLIMIT_SIGPENDING] = {"Max pending signals", "signals"},
+		[RLIMIT_MSGQUEUE] = {"Max msgqueue size", "bytes"},
+		[RLIMIT_NICE] = {"Max nice priority", ""},
+		[RLIMIT_RTPRIO] = {"Max realtime priority", ""},
+		[RLIMIT_RTTIME] = {"Max realtime timeout", "us"},
 	};
 
 	pout(o, "%-25s %-20s %-20s %-10s\n", "Limit", "Soft Limit", "Hard Limit", "Units");
@@ -435,34 +449,46 @@ static struct file *follow(struct inode *ino, struct dentry **d, struct mount **
 	return NULL;
 }
 
-#define LINK(name, which)                                                                                              \
-	static int name##_readlink(struct inode *i, char *b, u32 n) { return read_link(i, b, n, which); }              \
-	static struct file *name##_follow(struct inode *i, struct dentry **d, struct mount **m) { return follow(i, d, m, which); } \
-	static const struct inode_ops name##_iops = { .readlink = name##_readlink, .follow = name##_follow }
+#define LINK(name, which) \
+	static int name##_readlink(struct inode *i, char *b, u32 n) { return read_link(i, b, n, which); } \
+	static struct file *name##_follow(struct inode *i, struct dentry **d, struct mount **m) \
+	{ \
+		return follow(i, d, m, which); \
+	} \
+	static const struct inode_ops name##_iops = {.readlink = name##_readlink, .follow = name##_follow}
 LINK(exe, LINK_EXE);
 LINK(cwd, LINK_CWD);
 LINK(root, LINK_ROOT);
 
 // --- the directories
 
-#define TXT(n, m, f) { .name = n, .mode = S_IFREG | m, .text = f }
-#define FIX(n, m, s) { .name = n, .mode = S_IFREG | m, .fixed = s }
-#define COMMON                                                                                                         \
-	TXT("stat", 0444, pid_stat), TXT("statm", 0444, pid_statm), TXT("status", 0444, pid_status), TXT("maps", 0444, proc_maps), \
-	TXT("smaps", 0444, proc_smaps), TXT("smaps_rollup", 0444, proc_smaps_rollup), TXT("cmdline", 0444, pid_cmdline),       \
-	{ .name = "comm", .mode = S_IFREG | 0644, .text = pid_comm, .write = pid_comm_write },                          \
-	TXT("environ", 0400, pid_environ), TXT("auxv", 0400, pid_auxv), TXT("limits", 0444, pid_limits),                \
-	TXT("mounts", 0444, pid_mounts), TXT("mountinfo", 0444, pid_mountinfo),                                         \
-	{ .name = "exe", .mode = S_IFLNK | 0777, .iops = &exe_iops }, { .name = "cwd", .mode = S_IFLNK | 0777, .iops = &cwd_iops }, \
-	{ .name = "root", .mode = S_IFLNK | 0777, .iops = &root_iops },                                                 \
-	{ .name = "fd", .mode = S_IFDIR | 0500, .iops = &proc_fd_iops, .fops = &proc_fd_fops },                         \
-	{ .name = "fdinfo", .mode = S_IFDIR | 0555, .iops = &proc_fdinfo_iops, .fops = &proc_fdinfo_fops },             \
-	{ .name = "net", .mode = S_IFDIR | 0555, .iops = &proc_net_iops, .fops = &proc_net_fops },                      \
-	{ .name = "oom_score_adj", .mode = S_IFREG | 0644, .text = oom_adj, .write = oom_adj_write },                   \
-	FIX("oom_score", 0444, "0"), FIX("loginuid", 0444, "4294967295"), FIX("sessionid", 0444, "4294967295"),         \
-	FIX("cgroup", 0444, "0::/"), FIX("personality", 0444, "00000000"), TXT("wchan", 0444, pid_wchan),               \
-	FIX("uid_map", 0444, "         0          0 4294967295"), FIX("gid_map", 0444, "         0          0 4294967295"), \
-	FIX("setgroups", 0444, "allow")
+#define TXT(n, m, f) \
+	{ \
+		.name = n, .mode = S_IFREG | m, .text = f \
+	}
+#define FIX(n, m, s) \
+	{ \
+		.name = n, .mode = S_IFREG | m, .fixed = s \
+	}
+#define COMMON \
+	TXT("stat", 0444, pid_stat), TXT("statm", 0444, pid_statm), TXT("status", 0444, pid_status), \
+		TXT("maps", 0444, proc_maps), TXT("smaps", 0444, proc_smaps), \
+		TXT("smaps_rollup", 0444, proc_smaps_rollup), TXT("cmdline", 0444, pid_cmdline), \
+		{.name = "comm", .mode = S_IFREG | 0644, .text = pid_comm, .write = pid_comm_write}, \
+		TXT("environ", 0400, pid_environ), TXT("auxv", 0400, pid_auxv), TXT("limits", 0444, pid_limits), \
+		TXT("mounts", 0444, pid_mounts), TXT("mountinfo", 0444, pid_mountinfo), \
+		{.name = "exe", .mode = S_IFLNK | 0777, .iops = &exe_iops}, \
+		{.name = "cwd", .mode = S_IFLNK | 0777, .iops = &cwd_iops}, \
+		{.name = "root", .mode = S_IFLNK | 0777, .iops = &root_iops}, \
+		{.name = "fd", .mode = S_IFDIR | 0500, .iops = &proc_fd_iops, .fops = &proc_fd_fops}, \
+		{.name = "fdinfo", .mode = S_IFDIR | 0555, .iops = &proc_fdinfo_iops, .fops = &proc_fdinfo_fops}, \
+		{.name = "net", .mode = S_IFDIR | 0555, .iops = &proc_net_iops, .fops = &proc_net_fops}, \
+		{.name = "oom_score_adj", .mode = S_IFREG | 0644, .text = oom_adj, .write = oom_adj_write}, \
+		FIX("oom_score", 0444, "0"), FIX("loginuid", 0444, "4294967295"), \
+		FIX("sessionid", 0444, "4294967295"), FIX("cgroup", 0444, "0::/"), \
+		FIX("personality", 0444, "00000000"), TXT("wchan", 0444, pid_wchan), \
+		FIX("uid_map", 0444, "         0          0 4294967295"), \
+		FIX("gid_map", 0444, "         0          0 4294967295"), FIX("setgroups", 0444, "allow")
 
 static int pid_wchan(struct pout *o, struct pnode *n)
 {
@@ -471,8 +497,8 @@ static int pid_wchan(struct pout *o, struct pnode *n)
 	return 0;
 }
 
-static const struct pent tid_table[] = { COMMON, { 0 } };
-static const struct pent tid_dir = { .name = "tid", .mode = S_IFDIR | 0555, .dir = tid_table };
+static const struct pent tid_table[] = {COMMON, {0}};
+static const struct pent tid_dir = {.name = "tid", .mode = S_IFDIR | 0555, .dir = tid_table};
 
 static int task_lookup(struct inode *dir, const char *name, u32 len, struct inode **out)
 {
@@ -497,7 +523,7 @@ static int next_tid(struct proc *p, int from)
 
 	mutex_lock(&tasklist);
 	mutex_lock(&p->sig_lock);
-	list_for_each(t, &p->threads, thread_link)
+	list_for_each (t, &p->threads, thread_link)
 		if (t->tid >= from && (best < 0 || t->tid < best))
 			best = t->tid;
 	mutex_unlock(&p->sig_lock);
@@ -520,11 +546,11 @@ static int task_readdir(struct file *f, struct dir_ctx *c)
 	return 0;
 }
 
-static const struct inode_ops task_iops = { .lookup = task_lookup, .no_cache = true };
-static const struct file_ops task_fops = { .readdir = task_readdir };
+static const struct inode_ops task_iops = {.lookup = task_lookup, .no_cache = true};
+static const struct file_ops task_fops = {.readdir = task_readdir};
 static const struct pent pid_table[] = {
 	COMMON,
-	{ .name = "task", .mode = S_IFDIR | 0555, .iops = &task_iops, .fops = &task_fops },
-	{ 0 },
+	{.name = "task", .mode = S_IFDIR | 0555, .iops = &task_iops, .fops = &task_fops},
+	{0},
 };
-const struct pent proc_pid_dir = { .name = "pid", .mode = S_IFDIR | 0555, .dir = pid_table };
+const struct pent proc_pid_dir = {.name = "pid", .mode = S_IFDIR | 0555, .dir = pid_table};

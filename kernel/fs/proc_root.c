@@ -9,23 +9,27 @@
 
 extern const struct super_ops proc_sops;
 
-#define FIRST_PID_POS 256	// readdir: static entries come before, pid p is at FIRST_PID_POS + p
-#define KB(pages) ((pages) * (PAGE_SIZE >> 10))
+#define FIRST_PID_POS 256 // readdir: static entries come before, pid p is at FIRST_PID_POS + p
+#define KB(pages)     ((pages) * (PAGE_SIZE >> 10))
 
 static int text_meminfo(struct pout *o, struct pnode *n)
 {
 	u64 total = page_count_total(), free = page_count_free();
 
 	(void)n;
-	pout(o, "MemTotal:       %8lu kB\nMemFree:        %8lu kB\nMemAvailable:   %8lu kB\n", KB(total), KB(free), KB(free));
+	pout(o, "MemTotal:       %8lu kB\nMemFree:        %8lu kB\nMemAvailable:   %8lu kB\n", KB(total), KB(free),
+	     KB(free));
 	pout(o, "Buffers:        %8d kB\nCached:         %8d kB\nSwapCached:     %8d kB\n", 0, 0, 0);
 	pout(o, "Active:         %8lu kB\nInactive:       %8d kB\n", KB(total - free), 0);
-	pout(o, "SwapTotal:      %8d kB\nSwapFree:       %8d kB\nDirty:          %8d kB\nWriteback:      %8d kB\n", 0, 0, 0, 0);
+	pout(o, "SwapTotal:      %8d kB\nSwapFree:       %8d kB\nDirty:          %8d kB\nWriteback:      %8d kB\n", 0,
+	     0, 0, 0);
 	pout(o, "AnonPages:      %8lu kB\nMapped:         %8d kB\nShmem:          %8d kB\n", KB(total - free), 0, 0);
 	pout(o, "CommitLimit:    %8lu kB\nCommitted_AS:   %8lu kB\n", KB(total), KB(total - free));
 	pout(o, "VmallocTotal:   34359738367 kB\nVmallocUsed:    %8d kB\nVmallocChunk:   %8d kB\n", 0, 0);
-	pout(o, "HugePages_Total:   %5d\nHugePages_Free:    %5d\nHugePages_Rsvd:    %5d\nHugePages_Surp:    %5d\nHugepagesize:       2048 kB\n", 0,
-	     0, 0, 0);
+	pout(o,
+	     "HugePages_Total:   %5d\nHugePages_Free:    %5d\nHugePages_Rsvd:    %5d\nHugePages_Surp:    "
+	     "%5d\nHugepagesize:       2048 kB\n",
+	     0, 0, 0, 0);
 	return 0;
 }
 
@@ -45,7 +49,7 @@ static int count(struct proc *p, void *arg)
 	c->tasks += p->nthreads;
 	c->last = max(c->last, p->pid);
 	if (p->state < PROC_ZOMBIE)
-		list_for_each(t, &p->threads, thread_link)
+		list_for_each (t, &p->threads, thread_link)
 			c->running += !t->sleeping;
 	proc_cpu_ns_locked(p, &u, &s);
 	c->utime += u;
@@ -56,7 +60,7 @@ static int count(struct proc *p, void *arg)
 static int text_stat(struct pout *o, struct pnode *n)
 {
 	u32 cpus = pf_ncpus();
-	struct census c = { 0 };
+	struct census c = {0};
 	u64 up = ktime_mono(), busy, idle;
 
 	(void)n;
@@ -66,8 +70,8 @@ static int text_stat(struct pout *o, struct pnode *n)
 	pout(o, "cpu  %lu 0 %lu %lu 0 0 0 0 0 0\n", c.utime / USER_HZ_NS, c.stime / USER_HZ_NS, idle / USER_HZ_NS);
 	// The host schedules: which CPU did what is not known here.
 	for (u32 i = 0; i < cpus; i++)
-		pout(o, "cpu%u %lu 0 %lu %lu 0 0 0 0 0 0\n", i, c.utime / cpus / USER_HZ_NS, c.stime / cpus / USER_HZ_NS,
-		     idle / cpus / USER_HZ_NS);
+		pout(o, "cpu%u %lu 0 %lu %lu 0 0 0 0 0 0\n", i, c.utime / cpus / USER_HZ_NS,
+		     c.stime / cpus / USER_HZ_NS, idle / cpus / USER_HZ_NS);
 	pout(o, "intr 0\nctxt 0\nbtime %lu\nprocesses %d\nprocs_running %u\nprocs_blocked 0\nsoftirq 0\n",
 	     (ktime_real() - up) / NSEC_PER_SEC, c.last, max(c.running, 1u));
 	return 0;
@@ -75,7 +79,7 @@ static int text_stat(struct pout *o, struct pnode *n)
 
 static int text_loadavg(struct pout *o, struct pnode *n)
 {
-	struct census c = { 0 };
+	struct census c = {0};
 
 	(void)n;
 	proc_for_each(count, &c);
@@ -85,7 +89,7 @@ static int text_loadavg(struct pout *o, struct pnode *n)
 
 static int text_uptime(struct pout *o, struct pnode *n)
 {
-	struct census c = { 0 };
+	struct census c = {0};
 	u64 up = ktime_mono() / USER_HZ_NS, busy, idle;
 
 	(void)n;
@@ -102,14 +106,15 @@ static int text_version(struct pout *o, struct pnode *n)
 
 	(void)n;
 	uts_get(&u);
-	pout(o, "Linux version %s (coffer) (%s) %s\n", u.release, __VERSION__, u.version);
+	pout(o, "Linux version %s (coffer@enclave) %s\n", u.release, u.version);
 	return 0;
 }
 
 static int text_filesystems(struct pout *o, struct pnode *n)
 {
 	(void)n;
-	pout(o, "nodev\tproc\nnodev\tsysfs\nnodev\ttmpfs\nnodev\tdevtmpfs\nnodev\tdevpts\nnodev\tconfigfs\nnodev\tcgroup2\nnodev\toverlay\n"
+	pout(o, "nodev\tproc\nnodev\tsysfs\nnodev\ttmpfs\nnodev\tdevtmpfs\nnodev\tdevpts\nnodev\tconfigfs\nnodev\tcgrou"
+		"p2\nnodev\toverlay\n"
 		"\terofs\n\tsealed\n");
 	return 0;
 }
@@ -117,7 +122,8 @@ static int text_filesystems(struct pout *o, struct pnode *n)
 static int text_devices(struct pout *o, struct pnode *n)
 {
 	(void)n;
-	pout(o, "Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n 10 misc\n136 pts\n\nBlock devices:\n");
+	pout(o, "Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n 10 misc\n136 "
+		"pts\n\nBlock devices:\n");
 	return 0;
 }
 
@@ -163,19 +169,28 @@ static int to_self_readlink(struct inode *i, char *buf, u32 n)
 	return scnprintf(buf, n, "self/%s", pnode_of(i)->e->name);
 }
 
-static const struct inode_ops self_iops = { .readlink = self_readlink };
-static const struct inode_ops thread_self_iops = { .readlink = thread_self_readlink };
-static const struct inode_ops to_self_iops = { .readlink = to_self_readlink };
+static const struct inode_ops self_iops = {.readlink = self_readlink};
+static const struct inode_ops thread_self_iops = {.readlink = thread_self_readlink};
+static const struct inode_ops to_self_iops = {.readlink = to_self_readlink};
 
-#define TXT(n, m, f) { .name = n, .mode = S_IFREG | m, .text = f }
-#define FIX(n, m, s) { .name = n, .mode = S_IFREG | m, .fixed = s }
-#define LNK(n, ops) { .name = n, .mode = S_IFLNK | 0777, .iops = ops }
+#define TXT(n, m, f) \
+	{ \
+		.name = n, .mode = S_IFREG | m, .text = f \
+	}
+#define FIX(n, m, s) \
+	{ \
+		.name = n, .mode = S_IFREG | m, .fixed = s \
+	}
+#define LNK(n, ops) \
+	{ \
+		.name = n, .mode = S_IFLNK | 0777, .iops = ops \
+	}
 
 static const struct pent coffer_table[] = {
 	TXT("host", 0400, text_host),
 	TXT("manifest", 0444, text_manifest),
 	TXT("measurement", 0444, text_measurement),
-	{ 0 },
+	{0},
 };
 
 static const struct pent root_table[] = {
@@ -193,9 +208,9 @@ static const struct pent root_table[] = {
 	TXT("devices", 0444, text_devices),
 	FIX("cmdline", 0444, "coffer"),
 	FIX("swaps", 0444, "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority"),
-	{ .name = "coffer", .mode = S_IFDIR | 0555, .dir = coffer_table },
-	{ .name = "sys", .mode = S_IFDIR | 0555, .dir = proc_sys_table },
-	{ 0 },
+	{.name = "coffer", .mode = S_IFDIR | 0555, .dir = coffer_table},
+	{.name = "sys", .mode = S_IFDIR | 0555, .dir = proc_sys_table},
+	{0},
 };
 
 static int root_lookup(struct inode *dir, const char *name, u32 len, struct inode **out)
@@ -248,9 +263,9 @@ static int root_readdir(struct file *f, struct dir_ctx *c)
 	}
 }
 
-static const struct inode_ops root_iops = { .lookup = root_lookup, .no_cache = true };
-static const struct file_ops root_fops = { .readdir = root_readdir };
-static const struct pent root_dir = { .name = "/", .mode = S_IFDIR | 0555, .iops = &root_iops, .fops = &root_fops };
+static const struct inode_ops root_iops = {.lookup = root_lookup, .no_cache = true};
+static const struct file_ops root_fops = {.readdir = root_readdir};
+static const struct pent root_dir = {.name = "/", .mode = S_IFDIR | 0555, .iops = &root_iops, .fops = &root_fops};
 
 static int proc_mount(const char *source, u32 flags, const void *data, size_t len, struct super **out)
 {
@@ -272,7 +287,4 @@ static int proc_mount(const char *source, u32 flags, const void *data, size_t le
 	return 0;
 }
 
-int proc_init(void)
-{
-	return fs_register("proc", proc_mount);
-}
+int proc_init(void) { return fs_register("proc", proc_mount); }

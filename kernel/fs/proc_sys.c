@@ -5,18 +5,27 @@
 #include "kernel/include/platform.h"
 #include <linux/capability.h>
 
-#define TXT(n, f) { .name = n, .mode = S_IFREG | 0444, .text = f }
-#define FIX(n, s) { .name = n, .mode = S_IFREG | 0444, .fixed = s }
-#define DIR(n, t) { .name = n, .mode = S_IFDIR | 0555, .dir = t }
+#define TXT(n, f) \
+	{ \
+		.name = n, .mode = S_IFREG | 0444, .text = f \
+	}
+#define FIX(n, s) \
+	{ \
+		.name = n, .mode = S_IFREG | 0444, .fixed = s \
+	}
+#define DIR(n, t) \
+	{ \
+		.name = n, .mode = S_IFDIR | 0555, .dir = t \
+	}
 
-#define UTS(fn, field)                                                                                                 \
-	static int fn(struct pout *o, struct pnode *n)                                                                 \
-	{                                                                                                              \
-		struct new_utsname u;                                                                                  \
-		(void)n;                                                                                               \
-		uts_get(&u);                                                                                           \
-		pout(o, "%s\n", u.field);                                                                              \
-		return 0;                                                                                              \
+#define UTS(fn, field) \
+	static int fn(struct pout *o, struct pnode *n) \
+	{ \
+		struct new_utsname u; \
+		(void)n; \
+		uts_get(&u); \
+		pout(o, "%s\n", u.field); \
+		return 0; \
 	}
 UTS(ostype, sysname)
 UTS(osrelease, release)
@@ -96,15 +105,15 @@ static int file_nr(struct pout *o, struct pnode *n)
 }
 
 static const struct pent random_table[] = {
-	TXT("uuid", uuid), TXT("boot_id", boot_id), FIX("entropy_avail", "256"), FIX("poolsize", "256"), { 0 },
+	TXT("uuid", uuid), TXT("boot_id", boot_id), FIX("entropy_avail", "256"), FIX("poolsize", "256"), {0},
 };
 
 static const struct pent kernel_table[] = {
 	TXT("ostype", ostype),
 	TXT("osrelease", osrelease),
 	TXT("version", version),
-	{ .name = "hostname", .mode = S_IFREG | 0644, .text = hostname, .write = hostname_write },
-	{ .name = "domainname", .mode = S_IFREG | 0644, .text = domainname, .write = domainname_write },
+	{.name = "hostname", .mode = S_IFREG | 0644, .text = hostname, .write = hostname_write},
+	{.name = "domainname", .mode = S_IFREG | 0644, .text = domainname, .write = domainname_write},
 	FIX("pid_max", "32768"),
 	TXT("threads-max", threads_max),
 	FIX("cap_last_cap", "40"),
@@ -128,7 +137,7 @@ static const struct pent kernel_table[] = {
 	FIX("sched_child_runs_first", "0"),
 	FIX("tainted", "0"),
 	DIR("random", random_table),
-	{ 0 },
+	{0},
 };
 
 static const struct pent vm_table[] = {
@@ -140,14 +149,17 @@ static const struct pent vm_table[] = {
 	FIX("nr_hugepages", "0"),
 	FIX("dirty_ratio", "20"),
 	FIX("dirty_background_ratio", "10"),
-	{ 0 },
+	{0},
 };
 
 static const struct pent inotify_table[] = {
-	FIX("max_user_watches", "65536"), FIX("max_user_instances", "1024"), FIX("max_queued_events", "16384"), { 0 },
+	FIX("max_user_watches", "65536"),
+	FIX("max_user_instances", "1024"),
+	FIX("max_queued_events", "16384"),
+	{0},
 };
 
-static const struct pent epoll_table[] = { FIX("max_user_watches", "1048576"), { 0 } };
+static const struct pent epoll_table[] = {FIX("max_user_watches", "1048576"), {0}};
 
 static const struct pent fs_table[] = {
 	FIX("file-max", "9223372036854775807"),
@@ -159,23 +171,36 @@ static const struct pent fs_table[] = {
 	FIX("protected_hardlinks", "0"),
 	DIR("inotify", inotify_table),
 	DIR("epoll", epoll_table),
-	{ 0 },
+	{0},
 };
 
 static const struct pent net_core_table[] = {
-	FIX("somaxconn", "4096"), FIX("rmem_max", "212992"), FIX("wmem_max", "212992"), FIX("rmem_default", "212992"),
-	FIX("wmem_default", "212992"), FIX("netdev_max_backlog", "1000"), { 0 },
+	FIX("somaxconn", "4096"),
+	FIX("rmem_max", "212992"),
+	FIX("wmem_max", "212992"),
+	FIX("rmem_default", "212992"),
+	FIX("wmem_default", "212992"),
+	FIX("netdev_max_backlog", "1000"),
+	{0},
 };
 
 static const struct pent ipv4_table[] = {
-	FIX("ip_local_port_range", "32768\t60999"), FIX("ip_unprivileged_port_start", "1024"), FIX("tcp_fin_timeout", "60"),
-	FIX("tcp_keepalive_time", "7200"), FIX("tcp_keepalive_intvl", "75"), FIX("tcp_keepalive_probes", "9"),
-	FIX("tcp_max_syn_backlog", "512"), FIX("tcp_rmem", "4096\t131072\t6291456"), FIX("tcp_wmem", "4096\t16384\t4194304"), { 0 },
+	FIX("ip_local_port_range", "32768\t60999"),
+	FIX("ip_unprivileged_port_start", "1024"),
+	FIX("tcp_fin_timeout", "60"),
+	FIX("tcp_keepalive_time", "7200"),
+	FIX("tcp_keepalive_intvl", "75"),
+	FIX("tcp_keepalive_probes", "9"),
+	FIX("tcp_max_syn_backlog", "512"),
+	FIX("tcp_rmem", "4096\t131072\t6291456"),
+	FIX("tcp_wmem", "4096\t16384\t4194304"),
+	{0},
 };
 
-static const struct pent net_unix_table[] = { FIX("max_dgram_qlen", "512"), { 0 } };
-static const struct pent net_table[] = { DIR("core", net_core_table), DIR("ipv4", ipv4_table), DIR("unix", net_unix_table), { 0 } };
+static const struct pent net_unix_table[] = {FIX("max_dgram_qlen", "512"), {0}};
+static const struct pent net_table[] = {
+	DIR("core", net_core_table), DIR("ipv4", ipv4_table), DIR("unix", net_unix_table), {0}};
 
 const struct pent proc_sys_table[] = {
-	DIR("kernel", kernel_table), DIR("vm", vm_table), DIR("fs", fs_table), DIR("net", net_table), { 0 },
+	DIR("kernel", kernel_table), DIR("vm", vm_table), DIR("fs", fs_table), DIR("net", net_table), {0},
 };

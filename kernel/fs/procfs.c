@@ -93,7 +93,7 @@ static void proc_evict(struct inode *i)
 	kfree(n);
 }
 
-const struct super_ops proc_sops = { .evict = proc_evict };
+const struct super_ops proc_sops = {.evict = proc_evict};
 
 int proc_number(const char *name, u32 len)
 {
@@ -126,8 +126,8 @@ bool proc_emit_table(struct dir_ctx *c, const struct pent *t, u64 first, u64 ino
 	for (u64 i = 0; t[i].name; i++) {
 		if (c->pos > first + i)
 			continue;
-		if (!c->emit(c, t[i].name, strlen(t[i].name), ino_base + ((uptr)&t[i] >> 3 & 0xfffff), (t[i].mode & S_IFMT) >> 12,
-			     first + i + 1))
+		if (!c->emit(c, t[i].name, strlen(t[i].name), ino_base + ((uptr)&t[i] >> 3 & 0xfffff),
+			     (t[i].mode & S_IFMT) >> 12, first + i + 1))
 			return false;
 		c->pos = first + i + 1;
 	}
@@ -151,9 +151,9 @@ static int proc_setattr(struct inode *ino, const struct iattr *a)
 	return a->valid & (ATTR_MODE | ATTR_UID | ATTR_GID) ? -EPERM : 0; // O_TRUNC is harmless
 }
 
-static const struct inode_ops text_iops = { .setattr = proc_setattr };
-const struct inode_ops proc_dir_iops = { .lookup = dir_lookup, .setattr = proc_setattr, .no_cache = true };
-const struct file_ops proc_dir_fops = { .readdir = dir_readdir };
+static const struct inode_ops text_iops = {.setattr = proc_setattr};
+const struct inode_ops proc_dir_iops = {.lookup = dir_lookup, .setattr = proc_setattr, .no_cache = true};
+const struct file_ops proc_dir_fops = {.readdir = dir_readdir};
 
 // --- text files
 

@@ -5,30 +5,30 @@
 #include "kernel/include/kstring.h"
 #include "kernel/include/task.h"
 
-struct pout {			// growing text
+struct pout { // growing text
 	char *p;
 	size_t len, cap;
-	bool failed;		// out of memory
+	bool failed; // out of memory
 };
 void pout(struct pout *o, const char *fmt, ...) __printf(2, 3);
 void pout_raw(struct pout *o, const void *data, size_t n);
 
 struct pnode;
-struct pent {			// one kind of entry; tables end with name NULL
+struct pent { // one kind of entry; tables end with name NULL
 	const char *name;
 	u32 mode;
-	const char *fixed;	// the whole text (a newline is added), or
-	int (*text)(struct pout *o, struct pnode *n);	// 0 or -errno
+	const char *fixed;					  // the whole text (a newline is added), or
+	int (*text)(struct pout *o, struct pnode *n);		  // 0 or -errno
 	ssize_t (*write)(struct pnode *n, char *buf, size_t len); // buf is NUL-terminated; bytes or -errno
-	const struct pent *dir;	// static directory
-	const struct inode_ops *iops;	// links and directories that are not static
+	const struct pent *dir;					  // static directory
+	const struct inode_ops *iops;				  // links and directories that are not static
 	const struct file_ops *fops;
 };
 
-struct pnode {			// inode->priv
+struct pnode { // inode->priv
 	const struct pent *e;
-	struct proc *proc;	// reference or NULL
-	int tid;		// 0: the whole process
+	struct proc *proc; // reference or NULL
+	int tid;	   // 0: the whole process
 	int fd;
 };
 
@@ -39,13 +39,13 @@ static inline struct pnode *pnode_of(struct inode *i) { return i->priv; }
 int proc_lookup_table(struct inode *dir, const struct pent *t, const char *name, u32 len, struct inode **out);
 // Emits a table's entries at positions first... ; false: the buffer is full.
 bool proc_emit_table(struct dir_ctx *c, const struct pent *t, u64 first, u64 ino_base);
-int proc_number(const char *name, u32 len);	// decimal without leading zeros, or -1
-extern const struct inode_ops proc_dir_iops;	// static directories
+int proc_number(const char *name, u32 len);  // decimal without leading zeros, or -1
+extern const struct inode_ops proc_dir_iops; // static directories
 extern const struct file_ops proc_dir_fops, proc_text_fops;
 
 // proc_pid.c
-extern const struct pent proc_pid_dir;		// a process
-int proc_mm_get(struct proc *p, struct mm **mm);	// new reference; -ESRCH when it has exited
+extern const struct pent proc_pid_dir;		 // a process
+int proc_mm_get(struct proc *p, struct mm **mm); // new reference; -ESRCH when it has exited
 // proc_maps.c
 int proc_maps(struct pout *o, struct pnode *n), proc_smaps(struct pout *o, struct pnode *n);
 int proc_smaps_rollup(struct pout *o, struct pnode *n);
@@ -70,4 +70,4 @@ size_t epoll_fdinfo(struct file *f, char *buf, size_t n);
 u64 signalfd_set(struct file *f);
 size_t inotify_fdinfo(struct file *f, char *buf, size_t n);
 
-#define USER_HZ_NS 10000000ul	// a clock tick of /proc: 1/100 s
+#define USER_HZ_NS 10000000ul // a clock tick of /proc: 1/100 s

@@ -8,26 +8,23 @@
 #include <linux/major.h>
 
 #define PTY_MAX 256
-#define CHUNK 512
+#define CHUNK	512
 
 struct pty {
-	struct tty *slave;	// the pair's life is the slave's
+	struct tty *slave; // the pair's life is the slave's
 	u32 index;
 	u32 uid, gid;
-	bool locked;		// TIOCSPTLCK
-	bool slave_opened;	// at least once: only then is "no slave" an end of file
-	bool packet;		// TIOCPKT
+	bool locked;	   // TIOCSPTLCK
+	bool slave_opened; // at least once: only then is "no slave" an end of file
+	bool packet;	   // TIOCPKT
 	struct waitq masterq;
 };
 
 static struct mutex pty_lock;
-static struct tty *slaves[PTY_MAX];	// no reference: the master's file has it
+static struct tty *slaves[PTY_MAX]; // no reference: the master's file has it
 static struct super *devpts_sb;
 
-static struct pty *pair(struct tty *t)
-{
-	return t->priv;
-}
+static struct pty *pair(struct tty *t) { return t->priv; }
 
 static void pty_flush(struct tty *t)
 {
@@ -41,15 +38,9 @@ static void pty_unthrottle(struct tty *t)
 		waitq_wake(&pair(t)->masterq, EPOLLOUT | EPOLLWRNORM);
 }
 
-static void pty_last_close(struct tty *t)
-{
-	waitq_wake(&pair(t)->masterq, 0);
-}
+static void pty_last_close(struct tty *t) { waitq_wake(&pair(t)->masterq, 0); }
 
-static void pty_free(struct tty *t)
-{
-	kfree(t->priv);
-}
+static void pty_free(struct tty *t) { kfree(t->priv); }
 
 static const struct tty_driver pty_driver = {
 	.flush = pty_flush,
@@ -60,10 +51,7 @@ static const struct tty_driver pty_driver = {
 
 // --- the master
 
-static bool no_slave(struct tty *t)
-{
-	return pair(t)->slave_opened && !t->opens;
-}
+static bool no_slave(struct tty *t) { return pair(t)->slave_opened && !t->opens; }
 
 // Sleeps once on the master's queue; t->lock is held, and held again on return.
 static int master_sleep(struct tty *t, u32 events)
@@ -223,26 +211,20 @@ static long master_ioctl(struct file *f, u32 cmd, u64 arg)
 	int n;
 
 	switch (cmd) {
-	case TIOCGPTN:
-		return put_user(p->index, U(arg));
+	case TIOCGPTN: return put_user(p->index, U(arg));
 	case TIOCSPTLCK:
 		if (get_user(n, U(arg)))
 			return -EFAULT;
 		__atomic_store_n(&p->locked, n != 0, __ATOMIC_RELAXED);
 		return 0;
-	case TIOCGPTLCK:
-		n = p->locked;
-		return put_user(n, U(arg));
-	case TIOCGPTPEER:
-		return open_peer(t, arg);
+	case TIOCGPTLCK: n = p->locked; return put_user(n, U(arg));
+	case TIOCGPTPEER: return open_peer(t, arg);
 	case TIOCPKT:
 		if (get_user(n, U(arg)))
 			return -EFAULT;
 		p->packet = n;
 		return 0;
-	case TIOCGPKT:
-		n = p->packet;
-		return put_user(n, U(arg));
+	case TIOCGPKT: n = p->packet; return put_user(n, U(arg));
 	case TIOCSIG:
 		if (arg < 1 || arg > NSIG || (arg != SIGINT && arg != SIGQUIT && arg != SIGTSTP))
 			return -EINVAL;
@@ -255,8 +237,7 @@ static long master_ioctl(struct file *f, u32 cmd, u64 arg)
 		mutex_unlock(&t->lock);
 		return put_user(n, U(arg));
 	case TCSBRK:
-	case TCSBRKP:
-		return 0;
+	case TCSBRKP: return 0;
 	}
 	r = tty_modes_ioctl(t, cmd, arg);
 	if (r != -ENOTTY)
@@ -329,7 +310,7 @@ static int ptmx_open(struct inode *ino, struct file *f)
 	return 0;
 }
 
-const struct file_ops ptmx_fops = { .open = ptmx_open, .llseek = no_llseek, .stream = true };
+const struct file_ops ptmx_fops = {.open = ptmx_open, .llseek = no_llseek, .stream = true};
 
 // --- devpts: the root directory holds the slaves by number, and ptmx
 
@@ -353,7 +334,7 @@ static int pts_open(struct inode *ino, struct file *f)
 	return t ? slave_open(t, f) : -EIO;
 }
 
-const struct file_ops pts_fops = { .open = pts_open, .llseek = no_llseek, .stream = true };
+const struct file_ops pts_fops = {.open = pts_open, .llseek = no_llseek, .stream = true};
 
 static int pts_setattr(struct inode *ino, const struct iattr *a)
 {
@@ -373,7 +354,7 @@ static int pts_setattr(struct inode *ino, const struct iattr *a)
 	return 0;
 }
 
-static const struct inode_ops pts_iops = { .setattr = pts_setattr };
+static const struct inode_ops pts_iops = {.setattr = pts_setattr};
 
 static struct inode *pts_inode(struct tty *t)
 {
@@ -444,9 +425,9 @@ static int pts_readdir(struct file *f, struct dir_ctx *c)
 	return 0;
 }
 
-static const struct inode_ops pts_root_iops = { .lookup = pts_lookup, .no_cache = true };
-static const struct file_ops pts_root_fops = { .readdir = pts_readdir };
-static const struct super_ops pts_sops = { 0 };
+static const struct inode_ops pts_root_iops = {.lookup = pts_lookup, .no_cache = true};
+static const struct file_ops pts_root_fops = {.readdir = pts_readdir};
+static const struct super_ops pts_sops = {0};
 
 // One instance, however often it is mounted.
 static int devpts_mount(const char *source, u32 flags, const void *data, size_t len, struct super **out)

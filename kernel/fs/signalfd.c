@@ -12,7 +12,7 @@ struct signalfd;
 
 struct forwarder {
 	struct waiter w;
-	struct proc *proc;	// reference
+	struct proc *proc; // reference
 	struct signalfd *s;
 	struct forwarder *next;
 };
@@ -101,9 +101,7 @@ static void fill(struct signalfd_siginfo *o, const siginfo_t *i)
 	case SIGBUS:
 	case SIGFPE:
 	case SIGSEGV:
-	case SIGTRAP:
-		o->ssi_addr = (u64)i->si_addr;
-		break;
+	case SIGTRAP: o->ssi_addr = (u64)i->si_addr; break;
 	case SIGIO:
 		o->ssi_band = i->si_band;
 		o->ssi_fd = i->si_fd;
@@ -181,10 +179,7 @@ static const struct file_ops signalfd_fops = {
 };
 
 // For /proc/PID/fdinfo: the set, or 0 for another kind of file.
-u64 signalfd_set(struct file *f)
-{
-	return f->ops == &signalfd_fops ? ((struct signalfd *)f->priv)->set : 0;
-}
+u64 signalfd_set(struct file *f) { return f->ops == &signalfd_fops ? ((struct signalfd *)f->priv)->set : 0; }
 
 long sys_signalfd4(int fd, const void __user *uset, size_t size, int flags)
 {
@@ -228,7 +223,4 @@ long sys_signalfd4(int fd, const void __user *uset, size_t size, int flags)
 	return r;
 }
 
-long sys_signalfd(int fd, const void __user *uset, size_t size)
-{
-	return sys_signalfd4(fd, uset, size, 0);
-}
+long sys_signalfd(int fd, const void __user *uset, size_t size) { return sys_signalfd4(fd, uset, size, 0); }

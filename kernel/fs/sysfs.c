@@ -7,9 +7,18 @@
 
 extern const struct super_ops proc_sops;
 
-#define TXT(n, f) { .name = n, .mode = S_IFREG | 0444, .text = f }
-#define FIX(n, s) { .name = n, .mode = S_IFREG | 0444, .fixed = s }
-#define DIR(n, t) { .name = n, .mode = S_IFDIR | 0555, .dir = t }
+#define TXT(n, f) \
+	{ \
+		.name = n, .mode = S_IFREG | 0444, .text = f \
+	}
+#define FIX(n, s) \
+	{ \
+		.name = n, .mode = S_IFREG | 0444, .fixed = s \
+	}
+#define DIR(n, t) \
+	{ \
+		.name = n, .mode = S_IFDIR | 0555, .dir = t \
+	}
 
 static int cpu_range(struct pout *o, struct pnode *n)
 {
@@ -46,21 +55,31 @@ static int node_meminfo(struct pout *o, struct pnode *n)
 	u64 total = page_count_total() * 4, free = page_count_free() * 4;
 
 	(void)n;
-	pout(o, "Node 0 MemTotal:       %8lu kB\nNode 0 MemFree:        %8lu kB\nNode 0 MemUsed:        %8lu kB\n", total, free, total - free);
+	pout(o, "Node 0 MemTotal:       %8lu kB\nNode 0 MemFree:        %8lu kB\nNode 0 MemUsed:        %8lu kB\n",
+	     total, free, total - free);
 	return 0;
 }
 
 // One directory a CPU; pnode.tid is its number.
 static const struct pent topology[] = {
-	FIX("physical_package_id", "0"), TXT("core_id", own_number), TXT("core_cpus_list", own_number), TXT("core_cpus", own_mask),
-	TXT("thread_siblings_list", own_number), TXT("thread_siblings", own_mask), TXT("core_siblings_list", cpu_range),
-	TXT("core_siblings", cpu_mask), TXT("package_cpus_list", cpu_range), FIX("die_id", "0"), { 0 },
+	FIX("physical_package_id", "0"),
+	TXT("core_id", own_number),
+	TXT("core_cpus_list", own_number),
+	TXT("core_cpus", own_mask),
+	TXT("thread_siblings_list", own_number),
+	TXT("thread_siblings", own_mask),
+	TXT("core_siblings_list", cpu_range),
+	TXT("core_siblings", cpu_mask),
+	TXT("package_cpus_list", cpu_range),
+	FIX("die_id", "0"),
+	{0},
 };
-static const struct pent cpu_n[] = { FIX("online", "1"), DIR("topology", topology), { 0 } };
+static const struct pent cpu_n[] = {FIX("online", "1"), DIR("topology", topology), {0}};
 static const struct pent cpu_n_dir = DIR("cpu", cpu_n);
 
 static const struct pent cpu_files[] = {
-	TXT("online", cpu_range), TXT("possible", cpu_range), TXT("present", cpu_range), FIX("offline", ""), FIX("kernel_max", "63"), { 0 },
+	TXT("online", cpu_range), TXT("possible", cpu_range), TXT("present", cpu_range),
+	FIX("offline", ""),	  FIX("kernel_max", "63"),    {0},
 };
 
 static int cpu_lookup(struct inode *dir, const char *name, u32 len, struct inode **out)
@@ -89,32 +108,44 @@ static int cpu_readdir(struct file *f, struct dir_ctx *c)
 	return 0;
 }
 
-static const struct inode_ops cpu_iops = { .lookup = cpu_lookup, .no_cache = true };
-static const struct file_ops cpu_fops = { .readdir = cpu_readdir };
+static const struct inode_ops cpu_iops = {.lookup = cpu_lookup, .no_cache = true};
+static const struct file_ops cpu_fops = {.readdir = cpu_readdir};
 
-static const struct pent empty[] = { { 0 } };
+static const struct pent empty[] = {{0}};
 static const struct pent node0[] = {
-	TXT("cpulist", cpu_range), TXT("cpumap", cpu_mask), TXT("meminfo", node_meminfo), FIX("distance", "10"), { 0 },
+	TXT("cpulist", cpu_range), TXT("cpumap", cpu_mask), TXT("meminfo", node_meminfo), FIX("distance", "10"), {0},
 };
 static const struct pent node[] = {
-	FIX("online", "0"), FIX("possible", "0"), FIX("has_cpu", "0"), FIX("has_memory", "0"), FIX("has_normal_memory", "0"),
-	DIR("node0", node0), { 0 },
+	FIX("online", "0"),
+	FIX("possible", "0"),
+	FIX("has_cpu", "0"),
+	FIX("has_memory", "0"),
+	FIX("has_normal_memory", "0"),
+	DIR("node0", node0),
+	{0},
 };
 static const struct pent system[] = {
-	{ .name = "cpu", .mode = S_IFDIR | 0555, .iops = &cpu_iops, .fops = &cpu_fops }, DIR("node", node), { 0 },
+	{.name = "cpu", .mode = S_IFDIR | 0555, .iops = &cpu_iops, .fops = &cpu_fops},
+	DIR("node", node),
+	{0},
 };
-static const struct pent devices[] = { DIR("system", system), { 0 } };
+static const struct pent devices[] = {DIR("system", system), {0}};
 static const struct pent thp[] = {
-	FIX("enabled", "always [madvise] never"), FIX("shmem_enabled", "always within_size advise [never] deny force"),
-	FIX("defrag", "always defer defer+madvise [madvise] never"), FIX("hpage_pmd_size", "2097152"), { 0 },
+	FIX("enabled", "always [madvise] never"),
+	FIX("shmem_enabled", "always within_size advise [never] deny force"),
+	FIX("defrag", "always defer defer+madvise [madvise] never"),
+	FIX("hpage_pmd_size", "2097152"),
+	{0},
 };
-static const struct pent mm[] = { DIR("transparent_hugepage", thp), DIR("hugepages", empty), { 0 } };
-static const struct pent kernel[] = { DIR("mm", mm), DIR("config", empty), DIR("debug", empty), DIR("security", empty), { 0 } };
-static const struct pent fs[] = { DIR("cgroup", empty), { 0 } };
-static const struct pent class[] = { DIR("net", empty), DIR("block", empty), DIR("tty", empty), { 0 } };
+static const struct pent mm[] = {DIR("transparent_hugepage", thp), DIR("hugepages", empty), {0}};
+static const struct pent kernel[] = {
+	DIR("mm", mm), DIR("config", empty), DIR("debug", empty), DIR("security", empty), {0}};
+static const struct pent fs[] = {DIR("cgroup", empty), {0}};
+static const struct pent class[] = {DIR("net", empty), DIR("block", empty), DIR("tty", empty), {0}};
 static const struct pent root[] = {
-	DIR("devices", devices), DIR("kernel", kernel), DIR("fs", fs), DIR("class", class), DIR("block", empty), DIR("bus", empty),
-	DIR("dev", empty), DIR("module", empty), { 0 },
+	DIR("devices", devices), DIR("kernel", kernel), DIR("fs", fs),
+	DIR("class", class),	 DIR("block", empty),	DIR("bus", empty),
+	DIR("dev", empty),	 DIR("module", empty),	{0},
 };
 static const struct pent root_dir = DIR("/", root);
 
@@ -137,7 +168,4 @@ static int sysfs_mount(const char *source, u32 flags, const void *data, size_t l
 	return 0;
 }
 
-int sysfs_init(void)
-{
-	return fs_register("sysfs", sysfs_mount);
-}
+int sysfs_init(void) { return fs_register("sysfs", sysfs_mount); }

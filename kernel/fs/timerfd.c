@@ -12,10 +12,10 @@ struct timerfd {
 	struct mutex lock, set_lock;
 	struct ktimer timer;
 	int clock;
-	u64 interval;		// ns, 0 = one shot
-	u64 expires;		// CLOCK_MONOTONIC ns of the next (or the last, when expired) expiration; 0 = disarmed
-	u64 ticks;		// not yet read
-	bool expired;		// has fired and not been started again
+	u64 interval; // ns, 0 = one shot
+	u64 expires;  // CLOCK_MONOTONIC ns of the next (or the last, when expired) expiration; 0 = disarmed
+	u64 ticks;    // not yet read
+	bool expired; // has fired and not been started again
 	struct waitq q;
 };
 
@@ -177,7 +177,7 @@ static struct timerfd *timerfd_get(int fd, struct file **f, long *r)
 
 static struct __kernel_timespec to_ts(u64 ns)
 {
-	return (struct __kernel_timespec){ .tv_sec = ns / NSEC_PER_SEC, .tv_nsec = ns % NSEC_PER_SEC };
+	return (struct __kernel_timespec){.tv_sec = ns / NSEC_PER_SEC, .tv_nsec = ns % NSEC_PER_SEC};
 }
 
 // t->lock held
@@ -187,7 +187,7 @@ static struct __kernel_itimerspec timerfd_now(struct timerfd *t)
 
 	if (t->expires && !t->expired)
 		left = t->expires > now ? t->expires - now : 1;
-	return (struct __kernel_itimerspec){ .it_interval = to_ts(t->interval), .it_value = to_ts(left) };
+	return (struct __kernel_itimerspec){.it_interval = to_ts(t->interval), .it_value = to_ts(left)};
 }
 
 // CLOCK_MONOTONIC time of an absolute time of the timer's clock; never 0.

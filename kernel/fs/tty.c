@@ -7,9 +7,9 @@
 #include "kernel/include/kstring.h"
 #include <linux/tty.h>
 
-#define READ_EVENTS (EPOLLIN | EPOLLRDNORM)
+#define READ_EVENTS  (EPOLLIN | EPOLLRDNORM)
 #define WRITE_EVENTS (EPOLLOUT | EPOLLWRNORM)
-#define CHUNK 512
+#define CHUNK	     512
 
 struct tty *tty_new(const struct tty_driver *drv, u32 dev)
 {
@@ -245,7 +245,7 @@ static void flush_output(struct tty *t)
 }
 
 // The size of the user's structure: struct termios is the front of struct termios2 (ktermios has its layout).
-#define TERMIOS_SIZE sizeof(struct termios)
+#define TERMIOS_SIZE  sizeof(struct termios)
 #define TERMIOS2_SIZE sizeof(struct termios2)
 
 static long get_termios(struct tty *t, void __user *arg, size_t size)
@@ -311,18 +311,14 @@ static long flow(struct tty *t, u64 what)
 		return r;
 	mutex_lock(&t->lock);
 	switch (what) {
-	case TCOOFF:
-		t->stopped = true;
-		break;
+	case TCOOFF: t->stopped = true; break;
 	case TCOON:
 		t->stopped = false;
 		t->pending_flush = true;
 		break;
 	case TCIOFF:
-	case TCION:
-		break; // would send STOP/START to a sender that has no need of them
-	default:
-		r = -EINVAL;
+	case TCION: break; // would send STOP/START to a sender that has no need of them
+	default: r = -EINVAL;
 	}
 	tty_unlock(t, WRITE_EVENTS);
 	return r;
@@ -343,18 +339,14 @@ long tty_modes_ioctl(struct tty *t, u32 cmd, u64 arg)
 	struct winsize ws;
 
 	switch (cmd) {
-	case TCGETS:
-		return get_termios(t, U(arg), TERMIOS_SIZE);
-	case TCGETS2:
-		return get_termios(t, U(arg), TERMIOS2_SIZE);
+	case TCGETS: return get_termios(t, U(arg), TERMIOS_SIZE);
+	case TCGETS2: return get_termios(t, U(arg), TERMIOS2_SIZE);
 	case TCSETS:
 	case TCSETSW:
-	case TCSETSF:
-		return set_termios(t, U(arg), TERMIOS_SIZE, cmd != TCSETS, cmd == TCSETSF);
+	case TCSETSF: return set_termios(t, U(arg), TERMIOS_SIZE, cmd != TCSETS, cmd == TCSETSF);
 	case TCSETS2:
 	case TCSETSW2:
-	case TCSETSF2:
-		return set_termios(t, U(arg), TERMIOS2_SIZE, cmd != TCSETS2, cmd == TCSETSF2);
+	case TCSETSF2: return set_termios(t, U(arg), TERMIOS2_SIZE, cmd != TCSETS2, cmd == TCSETSF2);
 	case TIOCGWINSZ:
 		if (t->drv->winsize)
 			t->drv->winsize(t);
@@ -367,10 +359,8 @@ long tty_modes_ioctl(struct tty *t, u32 cmd, u64 arg)
 			return -EFAULT;
 		tty_resized(t, &ws);
 		return 0;
-	case TCFLSH:
-		return flush_queues(t, arg);
-	case TCXONC:
-		return flow(t, arg);
+	case TCFLSH: return flush_queues(t, arg);
+	case TCXONC: return flow(t, arg);
 	}
 	return -ENOTTY;
 }
@@ -397,25 +387,16 @@ static long tty_ioctl(struct file *f, u32 cmd, u64 arg)
 		mutex_unlock(&t->lock);
 		return put_user(n, U(arg));
 	case TCSBRK:
-	case TCSBRKP:
-		r = tty_job_check(t, SIGTTOU);
-		return r ? r : tty_drain(t);
+	case TCSBRKP: r = tty_job_check(t, SIGTTOU); return r ? r : tty_drain(t);
 	case TIOCEXCL:
-	case TIOCNXCL:
-		t->exclusive = cmd == TIOCEXCL;
-		return 0;
-	case TIOCGEXCL:
-		n = t->exclusive;
-		return put_user(n, U(arg));
-	case TIOCGETD:
-		n = N_TTY;
-		return put_user(n, U(arg));
+	case TIOCNXCL: t->exclusive = cmd == TIOCEXCL; return 0;
+	case TIOCGEXCL: n = t->exclusive; return put_user(n, U(arg));
+	case TIOCGETD: n = N_TTY; return put_user(n, U(arg));
 	case TIOCSETD:
 		if (get_user(n, U(arg)))
 			return -EFAULT;
 		return n == N_TTY ? 0 : -EINVAL;
-	case TIOCGDEV:
-		return put_user(t->dev, U(arg));
+	case TIOCGDEV: return put_user(t->dev, U(arg));
 	case TIOCVHANGUP:
 		if (!capable(21 /* CAP_SYS_ADMIN */))
 			return -EPERM;

@@ -33,13 +33,13 @@ static int keeps_alive(struct proc *p, void *arg)
 {
 	struct orphan_query *q = arg;
 
-	return p->pgid == q->pgid && p->state != PROC_ZOMBIE && p->state != PROC_DEAD && p->parent && p->parent != init_proc &&
-	       p->parent->pgid != q->pgid && p->parent->session == p->session;
+	return p->pgid == q->pgid && p->state != PROC_ZOMBIE && p->state != PROC_DEAD && p->parent &&
+	       p->parent != init_proc && p->parent->pgid != q->pgid && p->parent->session == p->session;
 }
 
 static bool own_group_orphaned(void)
 {
-	struct orphan_query q = { curproc->pgid, curproc->session };
+	struct orphan_query q = {curproc->pgid, curproc->session};
 
 	return !proc_for_each(keeps_alive, &q);
 }
@@ -73,10 +73,7 @@ static void take_ctty(struct tty *t, struct proc *p)
 	t->pgrp = p->pgid;
 }
 
-static bool leader_without_tty(struct proc *p)
-{
-	return p->session && p->session->sid == p->pid && !p->session->tty;
-}
+static bool leader_without_tty(struct proc *p) { return p->session && p->session->sid == p->pid && !p->session->tty; }
 
 void tty_try_ctty(struct tty *t)
 {
@@ -199,7 +196,7 @@ static int session_of(struct proc *p, void *arg)
 
 static long set_foreground(struct tty *t, int __user *arg)
 {
-	struct orphan_query q = { 0 };
+	struct orphan_query q = {0};
 	int r = tty_job_check(t, SIGTTOU);
 
 	if (r == -EIO)
@@ -251,8 +248,7 @@ long tty_job_ioctl(struct tty *t, u32 cmd, u64 arg, bool master)
 			return -ENOTTY;
 		n = t->pgrp;
 		return put_user(n, U(arg));
-	case TIOCSPGRP:
-		return set_foreground(t, U(arg));
+	case TIOCSPGRP: return set_foreground(t, U(arg));
 	case TIOCGSID:
 		if (!master && !mine)
 			return -ENOTTY;
@@ -260,10 +256,8 @@ long tty_job_ioctl(struct tty *t, u32 cmd, u64 arg, bool master)
 		n = t->session ? t->session->sid : 0;
 		mutex_unlock(&tasklist);
 		return n ? put_user(n, U(arg)) : -ENOTTY;
-	case TIOCSCTTY:
-		return set_ctty(t, arg == 1);
-	case TIOCNOTTY:
-		return release_ctty(t);
+	case TIOCSCTTY: return set_ctty(t, arg == 1);
+	case TIOCNOTTY: return release_ctty(t);
 	}
 	return -ENOIOCTL;
 }
