@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The on-disk parsers of sealed volumes, with the cipher taken away (fuzz/seal/plain_gcm.c): the input is a list of changes,
-// each 3 bytes of position, 1 byte of length and kind, then the bytes, made to a small valid volume. Mounting, reading,
-// checking and changing it must not crash, hang or run out of bounds, whatever an authentic block says.
+// The on-disk parsers of sealed volumes, with the cipher taken away (fuzz/seal/plain_gcm.c): the input is a list of
+// changes, each 3 bytes of position, 1 byte of length and kind, then the bytes, made to a small valid volume. Mounting,
+// reading, checking and changing it must not crash, hang or run out of bounds, whatever an authentic block says.
 #include "tests/seal/mem.h"
 
 static struct mem image;
@@ -53,7 +53,7 @@ static bool entry(void *ctx, const char *name, u32 len, u64 ino, u32 type, u64 c
 static void use(struct seal_vol *v, bool write)
 {
 	static u8 buf[400000];
-	static const char *const names[] = { "dir", "big", "link", "a file with a longer name 17" };
+	static const char *const names[] = {"dir", "big", "link", "a file with a longer name 17"};
 	struct seal_fsck_stats st;
 	u64 sum = 0;
 	struct seal_inode *root = root_of(v), *dir = root, *i;

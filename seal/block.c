@@ -191,7 +191,8 @@ static void block_nonce(const struct d_ptr *p, u8 nonce[12])
 	memset(nonce + 8, 0, 4);
 }
 
-int sv_block_read_run(struct seal_vol *v, const struct tree *t, u64 index, const struct d_ptr *p, u32 n, void *const *out)
+int sv_block_read_run(struct seal_vol *v, const struct tree *t, u64 index, const struct d_ptr *p, u32 n,
+		      void *const *out)
 {
 	u64 addr = ptr_addr(p);
 	int r = v->io.read(v->io.ctx, addr * SEAL_BLOCK, v->buf, (size_t)n * SEAL_BLOCK);
@@ -215,7 +216,8 @@ int sv_block_read_run(struct seal_vol *v, const struct tree *t, u64 index, const
 		const struct gcm_key *key = sv_session_key(v, p[k].session);
 		block_aad(v, t->cls, 0, addr + k, &a);
 		block_nonce(&p[k], nonce);
-		r = gcm_decrypt(key, v->gcm, out[k], v->buf + (size_t)k * SEAL_BLOCK, SEAL_BLOCK, nonce, &a, sizeof a, p[k].tag);
+		r = gcm_decrypt(key, v->gcm, out[k], v->buf + (size_t)k * SEAL_BLOCK, SEAL_BLOCK, nonce, &a, sizeof a,
+				p[k].tag);
 	}
 	fpu_end(v);
 	return r ? vol_fault(v, SEAL_ETAMPER, SEAL_FAULT_CONTENT, t, 0, index + k - 1, addr + k - 1) : 0;
@@ -257,7 +259,8 @@ int sv_block_write(struct seal_vol *v, u32 cls, u32 level, struct d_ptr *p, cons
 		ptr_set(&p[k], addr, v->ctr++, v->cur);
 		block_aad(v, cls, level, addr, &a);
 		block_nonce(&p[k], nonce);
-		gcm_encrypt(key, v->gcm, v->buf + (size_t)k * SEAL_BLOCK, in[k], SEAL_BLOCK, nonce, &a, sizeof a, p[k].tag);
+		gcm_encrypt(key, v->gcm, v->buf + (size_t)k * SEAL_BLOCK, in[k], SEAL_BLOCK, nonce, &a, sizeof a,
+			    p[k].tag);
 	}
 	fpu_end(v);
 	for (u32 k = 0, m; k < n; k += m) {

@@ -8,12 +8,14 @@ int vol_abort(struct seal_vol *v, int err)
 	if (!v->failed) {
 		v->failed = -EIO;
 		if (v->env.log)
-			v->env.log(v->env.ctx, "volume closed for changes after a failure; its last committed state is intact");
+			v->env.log(v->env.ctx,
+				   "volume closed for changes after a failure; its last committed state is intact");
 	}
 	return err;
 }
 
-// Gives every dirty bitmap block and session table block its new place. Placing one may dirty another, until none is left.
+// Gives every dirty bitmap block and session table block its new place. Placing one may dirty another, until none is
+// left.
 static int place_all(struct seal_vol *v)
 {
 	for (bool more = true; more;) {

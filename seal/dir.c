@@ -8,11 +8,15 @@ static u64 rol(u64 x, int b) { return x << b | x >> (64 - b); }
 
 static void sip_round(u64 s[4])
 {
-	s[0] += s[1]; s[2] += s[3];
-	s[1] = rol(s[1], 13) ^ s[0]; s[3] = rol(s[3], 16) ^ s[2];
+	s[0] += s[1];
+	s[2] += s[3];
+	s[1] = rol(s[1], 13) ^ s[0];
+	s[3] = rol(s[3], 16) ^ s[2];
 	s[0] = rol(s[0], 32);
-	s[2] += s[1]; s[0] += s[3];
-	s[1] = rol(s[1], 17) ^ s[2]; s[3] = rol(s[3], 21) ^ s[0];
+	s[2] += s[1];
+	s[0] += s[3];
+	s[1] = rol(s[1], 17) ^ s[2];
+	s[3] = rol(s[3], 21) ^ s[0];
 	s[2] = rol(s[2], 32);
 }
 
@@ -21,8 +25,8 @@ static u64 siphash(const u8 key[16], const char *name, u32 len)
 {
 	u64 k[2], m;
 	memcpy(k, key, 16);
-	u64 s[4] = { k[0] ^ 0x736f6d6570736575ul, k[1] ^ 0x646f72616e646f6dul, k[0] ^ 0x6c7967656e657261ul,
-		     k[1] ^ 0x7465646279746573ul };
+	u64 s[4] = {k[0] ^ 0x736f6d6570736575ul, k[1] ^ 0x646f72616e646f6dul, k[0] ^ 0x6c7967656e657261ul,
+		    k[1] ^ 0x7465646279746573ul};
 	for (u32 i = 0; i <= len; i += 8) {
 		u32 n = SEAL_MIN(8u, len - i);
 		m = n < 8 ? (u64)len << 56 : 0;
@@ -45,7 +49,10 @@ static u64 name_hash(struct seal_vol *v, const char *name, u32 len)
 }
 
 static struct d_dirhead *head(const struct node *n) { return (struct d_dirhead *)n->data; }
-static struct d_dirslot *slots(const struct node *n) { return (struct d_dirslot *)(n->data + sizeof(struct d_dirhead)); }
+static struct d_dirslot *slots(const struct node *n)
+{
+	return (struct d_dirslot *)(n->data + sizeof(struct d_dirhead));
+}
 static struct d_dirsep *seps(const struct node *n) { return (struct d_dirsep *)(n->data + sizeof(struct d_dirhead)); }
 
 static bool name_ok(const char *s, u32 len)
@@ -185,7 +192,8 @@ static int leaf_get(struct seal_vol *v, struct seal_inode *d, u64 key, u32 mode,
 }
 
 // Looks for the name among the entries of its hash. -ENOENT: *free_key is a key that it could get (0: none left).
-static int name_find(struct seal_vol *v, struct seal_inode *d, const char *name, u32 len, struct dirent *out, u64 *free_key)
+static int name_find(struct seal_vol *v, struct seal_inode *d, const char *name, u32 len, struct dirent *out,
+		     u64 *free_key)
 {
 	u64 hash = name_hash(v, name, len), at = hash, want = hash, bound;
 	*free_key = 0;
@@ -201,7 +209,7 @@ static int name_find(struct seal_vol *v, struct seal_inode *d, const char *name,
 				break;
 			}
 			if (s->len == len && !memcmp(n->data + s->off, name, len)) {
-				*out = (struct dirent){ s->key, s->ino, s->type };
+				*out = (struct dirent){s->key, s->ino, s->type};
 				sv_node_put(v, n);
 				return 0;
 			}
@@ -292,7 +300,7 @@ static int block_split(struct seal_vol *v, struct seal_inode *d, struct node *pa
 		memset(seps(child) + half, 0, (n - half) * sizeof(struct d_dirsep));
 	struct d_dirsep *s = seps(parent) + at + 1;
 	memmove(s + 1, s, (head(parent)->count - at - 1) * sizeof *s);
-	*s = (struct d_dirsep){ .key = key, .child = blk };
+	*s = (struct d_dirsep){.key = key, .child = blk};
 	head(parent)->count++;
 	sv_node_put(v, right);
 	return 0;
@@ -305,7 +313,7 @@ static int root_raise(struct seal_vol *v, struct seal_inode *d, struct node **ro
 	int r = block_new(v, d, DIR_INNER, &blk, root);
 	if (r)
 		return r;
-	seps(*root)[0] = (struct d_dirsep){ .child = d->dir_root };
+	seps(*root)[0] = (struct d_dirsep){.child = d->dir_root};
 	head(*root)->count = 1;
 	d->dir_root = blk;
 	d->dir_height++;
@@ -387,7 +395,7 @@ int sv_dir_insert(struct seal_vol *v, struct seal_inode *d, const char *name, u3
 	h->heap = (u16)(h->heap - len);
 	memcpy(n->data + h->heap, name, len);
 	memmove(slots(n) + k + 1, slots(n) + k, (h->count - k) * sizeof(struct d_dirslot));
-	slots(n)[k] = (struct d_dirslot){ .key = key, .ino = ino, .off = h->heap, .len = (u16)len, .type = type };
+	slots(n)[k] = (struct d_dirslot){.key = key, .ino = ino, .off = h->heap, .len = (u16)len, .type = type};
 	h->count++;
 	d->dir_count++;
 	sv_node_put(v, n);

@@ -4,47 +4,47 @@
 #pragma once
 #include "seal/seal.h"
 
-#define MAGIC "COFFERV1"
-#define FORMAT 1u
-#define SLOT_BLOCKS 16ul	// each of the two root slots: up to 64 KiB, of which only what is needed is written
-#define FIRST_BLOCK 32ul	// blocks 0..31 are the two slots
-#define MAX_BLOCKS (1ul << 40)	// 4 PiB
-#define FANOUT 128ul		// pointers a block
-#define NROOT 11u		// pointers in an inode
-#define MAX_HEIGHT 5u		// 11 * 128^5 blocks
-#define INLINE_MAX (NROOT * 32u) // bytes of a small file or symlink kept in its inode
-#define INODE_BYTES 512u
+#define MAGIC		 "COFFERV1"
+#define FORMAT		 1u
+#define SLOT_BLOCKS	 16ul // each of the two root slots: up to 64 KiB, of which only what is needed is written
+#define FIRST_BLOCK	 32ul // blocks 0..31 are the two slots
+#define MAX_BLOCKS	 (1ul << 40)   // 4 PiB
+#define FANOUT		 128ul	       // pointers a block
+#define NROOT		 11u	       // pointers in an inode
+#define MAX_HEIGHT	 5u	       // 11 * 128^5 blocks
+#define INLINE_MAX	 (NROOT * 32u) // bytes of a small file or symlink kept in its inode
+#define INODE_BYTES	 512u
 #define INODES_PER_BLOCK 8ul
-#define BITS_PER_BLOCK 32768ul	// bitmap block: 128 MiB of volume
-#define ORPHAN_INO 2ul		// hidden directory of files that have no name but are still open
-#define FIRST_INO 3ul
+#define BITS_PER_BLOCK	 32768ul // bitmap block: 128 MiB of volume
+#define ORPHAN_INO	 2ul	 // hidden directory of files that have no name but are still open
+#define FIRST_INO	 3ul
 
 // A pointer is what authenticates the block behind it. addr 0: a hole.
 struct d_ptr {
 	u32 addr_lo;
 	u16 addr_hi;
-	u16 ctr_hi;	// ctr: the nonce, unique within the session's key
+	u16 ctr_hi; // ctr: the nonce, unique within the session's key
 	u32 ctr_lo;
-	u32 session;	// index into the session table: which key
+	u32 session; // index into the session table: which key
 	u8 tag[16];
 };
 _Static_assert(sizeof(struct d_ptr) == 32, "pointer");
 
 struct d_inode {
-	u32 mode, nlink, uid, gid;	// mode 0: free
+	u32 mode, nlink, uid, gid; // mode 0: free
 	u64 size;
 	u64 blocks;			// blocks of 4096 in use, pointer blocks included
-	s64 atime, mtime, ctime, btime;	// ns
+	s64 atime, mtime, ctime, btime; // ns
 	u32 generation;
 	u8 is_inline, height;
 	u16 zero;
 	u64 rdev;
-	u64 parent;			// directory: ".."; free inode: the next free one
-	u32 dir_root, dir_height;	// directory: B+tree in the file's own blocks (seal/dir.c)
-	u32 dir_blocks, dir_free;	// dir_free: number + 1 of the first free block, 0: none
+	u64 parent;		  // directory: ".."; free inode: the next free one
+	u32 dir_root, dir_height; // directory: B+tree in the file's own blocks (seal/dir.c)
+	u32 dir_blocks, dir_free; // dir_free: number + 1 of the first free block, 0: none
 	u64 dir_count;
 	u64 spare[2];
-	u8 body[INLINE_MAX];		// contents, or NROOT pointers
+	u8 body[INLINE_MAX]; // contents, or NROOT pointers
 	struct d_ptr xattr;
 };
 _Static_assert(sizeof(struct d_inode) == INODE_BYTES, "inode");
@@ -56,8 +56,8 @@ struct d_tree {
 
 // A block of the session table: own random key each time it is written.
 struct d_session {
-	u8 salt[32];	// all zero: unused
-	u64 live;	// blocks in the tree encrypted under it
+	u8 salt[32]; // all zero: unused
+	u64 live;    // blocks in the tree encrypted under it
 };
 #define SESSIONS_PER_BLOCK 102ul
 struct d_table_ptr {
@@ -69,59 +69,59 @@ struct d_table_ptr {
 // A root slot. The plaintext part, but for the tag, is additional authenticated data.
 struct d_slot {
 	u8 magic[8];
-	u32 version, length;	// bytes of the slot in use, a multiple of 4096
+	u32 version, length; // bytes of the slot in use, a multiple of 4096
 	u8 id[16];
 	u8 key_check[16];
-	u8 salt[32];		// of the session this root was written in
+	u8 salt[32]; // of the session this root was written in
 	u64 ctr;
-	u32 slot;		// 0 or 1
+	u32 slot; // 0 or 1
 	u8 zero[20];
 	u8 tag[16];
 	// --- encrypted from here
 	u64 generation;
 	u64 max_blocks, hiwater, used, end; // end: blocks the file must have
 	u64 next_ino, free_ino, inodes;
-	u32 clean;		// both slots hold this state
-	u32 session;		// index of the session this root was written in
-	u64 session_live;	// its count, which the table's entry does not have yet
-	u32 sessions;		// entries in the table
-	u32 tables;		// blocks of the table
+	u32 clean;	  // both slots hold this state
+	u32 session;	  // index of the session this root was written in
+	u64 session_live; // its count, which the table's entry does not have yet
+	u32 sessions;	  // entries in the table
+	u32 tables;	  // blocks of the table
 	struct d_tree itab, bmap;
 	struct d_table_ptr table[];
 };
 #define SLOT_PLAIN 128u
 _Static_assert(offsetof(struct d_slot, generation) == SLOT_PLAIN, "slot");
-#define MAX_TABLES ((SLOT_BLOCKS * SEAL_BLOCK - sizeof(struct d_slot)) / sizeof(struct d_table_ptr))
+#define MAX_TABLES   ((SLOT_BLOCKS * SEAL_BLOCK - sizeof(struct d_slot)) / sizeof(struct d_table_ptr))
 #define MAX_SESSIONS (MAX_TABLES * SESSIONS_PER_BLOCK)
 
 // Directory blocks (B+tree in the directory's own file; numbers are the file's block numbers).
 struct d_dirhead {
-	u16 kind;	// 1 leaf, 2 inner, 3 free
+	u16 kind; // 1 leaf, 2 inner, 3 free
 	u16 count;
-	u16 heap;	// leaf: start of the names, which grow down from the end of the block
-	u16 dead;	// leaf: bytes of deleted names
-	u32 next_free;	// free: number + 1 of the next free block of this directory, 0: none
+	u16 heap;      // leaf: start of the names, which grow down from the end of the block
+	u16 dead;      // leaf: bytes of deleted names
+	u32 next_free; // free: number + 1 of the next free block of this directory, 0: none
 	u32 zero;
 };
-struct d_dirslot {	// leaf, sorted by key
-	u64 key;	// 55 bits of hash, 8 bits to tell equals apart; never below 256
+struct d_dirslot { // leaf, sorted by key
+	u64 key;   // 55 bits of hash, 8 bits to tell equals apart; never below 256
 	u64 ino;
-	u16 off, len;	// of the name, in the block
-	u32 type;	// mode & S_IFMT
+	u16 off, len; // of the name, in the block
+	u32 type;     // mode & S_IFMT
 };
-struct d_dirsep {	// inner: child holds keys >= key (the first one: any)
+struct d_dirsep { // inner: child holds keys >= key (the first one: any)
 	u64 key;
 	u32 child, zero;
 };
-#define DIR_LEAF 1
-#define DIR_INNER 2
-#define DIR_FREE 3
+#define DIR_LEAF      1
+#define DIR_INNER     2
+#define DIR_FREE      3
 #define DIR_MAX_INNER ((SEAL_BLOCK - sizeof(struct d_dirhead)) / sizeof(struct d_dirsep))
 
-struct d_xattr {	// entries one after another, ended by len 0
-	u16 len;	// of the name
+struct d_xattr { // entries one after another, ended by len 0
+	u16 len; // of the name
 	u16 vlen;
-	u8 bytes[];	// name, value; the next entry is 4-byte aligned
+	u8 bytes[]; // name, value; the next entry is 4-byte aligned
 };
 
 static inline u64 ptr_addr(const struct d_ptr *p) { return p->addr_lo | (u64)p->addr_hi << 32; }

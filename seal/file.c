@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Contents of files: whole pages go straight between the caller and ciphertext; parts of pages are collected in cached
-// nodes until the next commit. Up to INLINE_MAX bytes live in the inode. Bytes behind the end of a file in its last page are zero.
+// nodes until the next commit. Up to INLINE_MAX bytes live in the inode. Bytes behind the end of a file in its last
+// page are zero.
 #include "seal/vol.h"
 
 static u8 *inline_bytes(struct seal_inode *i) { return (u8 *)i->tree.root; }
@@ -95,7 +96,8 @@ static int chunk_store(struct seal_vol *v, struct seal_inode *i, u64 first, stru
 	return 0;
 }
 
-static int pages_write_chunk(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, const void *const *in, u32 *done)
+static int pages_write_chunk(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, const void *const *in,
+			     u32 *done)
 {
 	struct d_ptr *slot;
 	struct node *holder = NULL;
@@ -358,7 +360,7 @@ out:
 
 int seal_truncate(struct seal_vol *v, struct seal_inode *i, u64 size)
 {
-	return seal_setattr(v, i, SEAL_SET_SIZE, &(struct seal_attr){ .size = size });
+	return seal_setattr(v, i, SEAL_SET_SIZE, &(struct seal_attr){.size = size});
 }
 
 int seal_punch(struct seal_vol *v, struct seal_inode *i, u64 off, u64 len)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checks a mounted volume: authenticates every block of the committed state, and compares what the trees refer to with the
-// free space map, directory entries with inodes, and link counts with names. Takes the volume's lock for the whole run.
+// Checks a mounted volume: authenticates every block of the committed state, and compares what the trees refer to with
+// the free space map, directory entries with inodes, and link counts with names. Takes the volume's lock for the whole
+// run.
 #include "seal/vol.h"
 
 struct check {
@@ -8,10 +9,10 @@ struct check {
 	void (*report)(void *ctx, const char *text);
 	void *ctx;
 	struct seal_fsck_stats *st;
-	u8 *seen;		// one bit a block of the volume, up to hiwater
+	u8 *seen; // one bit a block of the volume, up to hiwater
 	u64 seen_bytes, marked;
-	u32 *names;		// by inode: directory entries that name it
-	u64 *live;		// by session: blocks found
+	u32 *names; // by inode: directory entries that name it
+	u64 *live;  // by session: blocks found
 	u8 *page;
 };
 
@@ -98,7 +99,8 @@ static bool entry(void *ctx, const char *name, u32 len, u64 ino, u32 type, u64 c
 		return true;
 	}
 	if (!sv_inode_is(i, type) && l->dir != ORPHAN_INO)
-		finding(l->c, "directory %lu: the entry %.*s has the wrong type", l->dir, (int)SEAL_MIN(len, 60u), name);
+		finding(l->c, "directory %lu: the entry %.*s has the wrong type", l->dir, (int)SEAL_MIN(len, 60u),
+			name);
 	if (sv_inode_is(i, T_DIR) && i->parent != l->dir)
 		finding(l->c, "directory %lu has the wrong parent", ino);
 	if (l->dir != ORPHAN_INO)
@@ -126,7 +128,7 @@ static int check_inode(struct check *c, u64 ino)
 	if (!r && blocks + extra != i->blocks)
 		finding(c, "inode %lu counts %lu blocks but has %lu", ino, i->blocks, blocks + extra);
 	if (!r && sv_inode_is(i, T_DIR)) {
-		struct listing l = { c, ino, 0 };
+		struct listing l = {c, ino, 0};
 		int e = sv_dir_iterate(c->v, i, 0, entry, &l);
 		if (e)
 			finding(c, "directory %lu cannot be listed: %s", ino, c->v->fault.text);
@@ -156,7 +158,8 @@ static int check_links(struct check *c, u64 *inodes)
 			u32 want = c->names[ino] + (sv_inode_is(i, T_DIR) ? 1 + subdirs[ino] : 0);
 			if (ino == SEAL_ROOT_INO || ino == ORPHAN_INO)
 				want++;
-			if (!pass && sv_inode_is(i, T_DIR) && ino != SEAL_ROOT_INO && ino != ORPHAN_INO && i->parent < c->v->next_ino)
+			if (!pass && sv_inode_is(i, T_DIR) && ino != SEAL_ROOT_INO && ino != ORPHAN_INO &&
+			    i->parent < c->v->next_ino)
 				subdirs[i->parent]++;
 			if (pass) {
 				++*inodes;
@@ -187,8 +190,8 @@ static int check_space(struct check *c)
 			if (used == said)
 				continue;
 			if (++wrong <= 8)
-				finding(c, "block %lu is %s but the free space map says %s", addr, used ? "in use" : "unused",
-					said ? "in use" : "free");
+				finding(c, "block %lu is %s but the free space map says %s", addr,
+					used ? "in use" : "unused", said ? "in use" : "free");
 		}
 		sv_node_put(c->v, b);
 	}
@@ -228,7 +231,7 @@ static int check_all(struct check *c)
 
 s64 seal_fsck(struct seal_vol *v, void (*report)(void *ctx, const char *text), void *ctx, struct seal_fsck_stats *st)
 {
-	struct check c = { .v = v, .report = report, .ctx = ctx, .st = st };
+	struct check c = {.v = v, .report = report, .ctx = ctx, .st = st};
 	memset(st, 0, sizeof *st);
 	vol_lock(v);
 	int r = v->failed ? v->failed : vol_commit(v, false);

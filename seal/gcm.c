@@ -25,11 +25,11 @@ static const struct impl {
 	pre_fn *pre;
 	crypt_fn *enc, *dec;
 } impls[] = {
-	{ "vaes-avx512", aes_keyexp_256_enc_avx512, aes_gcm_precomp_256_vaes_avx512, aes_gcm_enc_256_vaes_avx512,
-	  aes_gcm_dec_256_vaes_avx512 },
-	{ "avx2", aes_keyexp_256_enc_avx2, aes_gcm_precomp_256_avx_gen4, aes_gcm_enc_256_avx_gen4,
-	  aes_gcm_dec_256_avx_gen4 },
-	{ "sse", aes_keyexp_256_enc_sse, aes_gcm_precomp_256_sse, aes_gcm_enc_256_sse, aes_gcm_dec_256_sse },
+	{"vaes-avx512", aes_keyexp_256_enc_avx512, aes_gcm_precomp_256_vaes_avx512, aes_gcm_enc_256_vaes_avx512,
+	 aes_gcm_dec_256_vaes_avx512},
+	{"avx2", aes_keyexp_256_enc_avx2, aes_gcm_precomp_256_avx_gen4, aes_gcm_enc_256_avx_gen4,
+	 aes_gcm_dec_256_avx_gen4},
+	{"sse", aes_keyexp_256_enc_sse, aes_gcm_precomp_256_sse, aes_gcm_enc_256_sse, aes_gcm_dec_256_sse},
 };
 static const struct impl *impl;
 
@@ -57,7 +57,8 @@ int gcm_init(void)
 	if (max >= 7) {
 		cpuid(7, r);
 		bool avx2 = (xcr & 6) == 6 && r[1] & 1u << 5 && feat1 & 1u << 28 && r[1] & 1u << 8; // with BMI2
-		u32 need512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31, need_v = 1u << 9 | 1u << 10; // F DQ BW VL, VAES VPCLMUL
+		u32 need512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31,
+		    need_v = 1u << 9 | 1u << 10; // F DQ BW VL, VAES VPCLMUL
 		if (avx2)
 			best = &impls[1];
 		if (avx2 && (xcr & 0xe6) == 0xe6 && (r[1] & need512) == need512 && (r[2] & need_v) == need_v)

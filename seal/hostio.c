@@ -50,12 +50,6 @@ static s64 io_size(void *ctx)
 	return fstat(((struct hostio *)ctx)->fd, &st) ? -errno : st.st_size;
 }
 
-static int io_punch(void *ctx, u64 off, u64 len)
-{
-	int r = fallocate(((struct hostio *)ctx)->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len);
-	return r ? -errno : 0;
-}
-
 static void *env_alloc(void *ctx, size_t n)
 {
 	(void)ctx;
@@ -102,7 +96,7 @@ static void env_log(void *ctx, const char *text)
 
 int hostio_open(struct hostio *h, const char *path, enum hostio_mode mode)
 {
-	static const int flags[] = { O_RDONLY, O_RDWR, O_RDWR | O_CREAT | O_EXCL };
+	static const int flags[] = {O_RDONLY, O_RDWR, O_RDWR | O_CREAT | O_EXCL};
 	struct stat st;
 	memset(h, 0, sizeof *h);
 	h->fd = open(path, flags[mode] | O_CLOEXEC | O_NOCTTY, 0600);
@@ -118,10 +112,16 @@ int hostio_open(struct hostio *h, const char *path, enum hostio_mode mode)
 	}
 	pthread_mutex_init(&h->mutex, NULL);
 	h->locked = true;
-	h->io = (struct seal_io){ .ctx = h, .read = io_read, .write = io_write, .flush = io_flush, .size = io_size,
-				  .punch = io_punch };
-	h->env = (struct seal_env){ .ctx = h, .alloc = env_alloc, .free = env_free, .random = env_random,
-				    .now_ns = env_now, .lock = env_lock, .unlock = env_unlock, .log = env_log };
+	h->io = (struct seal_io){
+		.ctx = h, .read = io_read, .write = io_write, .flush = io_flush, .size = io_size};
+	h->env = (struct seal_env){.ctx = h,
+				   .alloc = env_alloc,
+				   .free = env_free,
+				   .random = env_random,
+				   .now_ns = env_now,
+				   .lock = env_lock,
+				   .unlock = env_unlock,
+				   .log = env_log};
 	return 0;
 }
 

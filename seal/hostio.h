@@ -10,7 +10,7 @@ struct hostio {
 	pthread_mutex_t mutex;
 	struct seal_io io;
 	struct seal_env env;
-	char last_log[256];	// the last line the library had to say
+	char last_log[256]; // the last line the library had to say
 };
 
 enum hostio_mode { HOSTIO_READ, HOSTIO_WRITE, HOSTIO_CREATE };

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Inodes: the table (a tree of blocks with eight inodes each), the cache of decoded ones, and files that have no name
-// any more but are still open. A dirty inode's block in the table is dirty too, so writing it back cannot fail for space.
+// any more but are still open. A dirty inode's block in the table is dirty too, so writing it back cannot fail for
+// space.
 #include "seal/vol.h"
-
-
 
 static struct seal_inode **ihash_slot(struct seal_vol *v, u64 ino)
 {
@@ -59,11 +58,27 @@ static void inode_decode(struct seal_inode *i, const struct d_inode *d)
 static void inode_encode(const struct seal_inode *i, struct d_inode *d)
 {
 	*d = (struct d_inode){
-		.mode = i->mode, .nlink = i->nlink, .uid = i->uid, .gid = i->gid, .size = i->size,
-		.blocks = i->blocks, .atime = i->atime, .mtime = i->mtime, .ctime = i->ctime, .btime = i->btime,
-		.generation = i->generation, .is_inline = i->is_inline, .height = i->tree.height, .rdev = i->rdev,
-		.parent = i->parent, .dir_root = i->dir_root, .dir_height = i->dir_height,
-		.dir_blocks = i->dir_blocks, .dir_free = i->dir_free, .dir_count = i->dir_count, .xattr = i->xattr,
+		.mode = i->mode,
+		.nlink = i->nlink,
+		.uid = i->uid,
+		.gid = i->gid,
+		.size = i->size,
+		.blocks = i->blocks,
+		.atime = i->atime,
+		.mtime = i->mtime,
+		.ctime = i->ctime,
+		.btime = i->btime,
+		.generation = i->generation,
+		.is_inline = i->is_inline,
+		.height = i->tree.height,
+		.rdev = i->rdev,
+		.parent = i->parent,
+		.dir_root = i->dir_root,
+		.dir_height = i->dir_height,
+		.dir_blocks = i->dir_blocks,
+		.dir_free = i->dir_free,
+		.dir_count = i->dir_count,
+		.xattr = i->xattr,
 	};
 	memcpy(d->body, i->tree.root, sizeof d->body);
 }
@@ -239,7 +254,7 @@ static int inode_free(struct seal_vol *v, struct seal_inode *i)
 		r = itab_get(v, i->ino, NODE_WRITE, &b, &d);
 	if (r)
 		return vol_abort(v, r);
-	*d = (struct d_inode){ .generation = i->generation, .parent = v->free_ino };
+	*d = (struct d_inode){.generation = i->generation, .parent = v->free_ino};
 	v->free_ino = i->ino;
 	v->inodes--;
 	sv_node_put(v, b);
@@ -247,10 +262,7 @@ static int inode_free(struct seal_vol *v, struct seal_inode *i)
 	return 0;
 }
 
-static u32 orphan_name(u64 ino, char name[20])
-{
-	return (u32)snprintf(name, 20, "%lu", ino);
-}
+static u32 orphan_name(u64 ino, char name[20]) { return (u32)snprintf(name, 20, "%lu", ino); }
 
 static int orphan_unstore(struct seal_vol *v, struct seal_inode *i)
 {
@@ -410,9 +422,20 @@ void seal_getattr(struct seal_vol *v, struct seal_inode *i, struct seal_attr *ou
 {
 	vol_lock(v);
 	*out = (struct seal_attr){
-		.ino = i->ino, .mode = i->mode, .nlink = i->nlink, .uid = i->uid, .gid = i->gid, .rdev = i->rdev,
-		.size = i->size, .blocks = i->blocks * 8, .atime_ns = i->atime, .mtime_ns = i->mtime,
-		.ctime_ns = i->ctime, .btime_ns = i->btime, .generation = i->generation, .parent = i->parent,
+		.ino = i->ino,
+		.mode = i->mode,
+		.nlink = i->nlink,
+		.uid = i->uid,
+		.gid = i->gid,
+		.rdev = i->rdev,
+		.size = i->size,
+		.blocks = i->blocks * 8,
+		.atime_ns = i->atime,
+		.mtime_ns = i->mtime,
+		.ctime_ns = i->ctime,
+		.btime_ns = i->btime,
+		.generation = i->generation,
+		.parent = i->parent,
 	};
 	vol_unlock(v);
 }

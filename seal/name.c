@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names: creating, linking, removing and renaming. Each operation checks everything first; when it still fails after its
-// first change (memory, a block that does not authenticate), the volume is closed for changes, so half of it is never committed.
+// Names: creating, linking, removing and renaming. Each operation checks everything first; when it still fails after
+// its first change (memory, a block that does not authenticate), the volume is closed for changes, so half of it is
+// never committed.
 #include "seal/vol.h"
 
 static int name_check(const struct seal_inode *dir, const char *name, u32 len)
@@ -45,7 +46,7 @@ static int make(struct seal_vol *v, struct seal_inode *dir, u32 mode, u32 uid, u
 {
 	if (!dir->nlink)
 		return -ENOENT; // removed, though still open
-	if (sv_inode_is(&(struct seal_inode){ .mode = mode }, T_DIR) && dir->nlink >= SEAL_LINK_MAX)
+	if (sv_inode_is(&(struct seal_inode){.mode = mode}, T_DIR) && dir->nlink >= SEAL_LINK_MAX)
 		return -EMLINK;
 	return sv_inode_alloc(v, mode, uid, gid, out);
 }
@@ -331,8 +332,9 @@ static int rename_do(struct seal_vol *v, struct renaming *n)
 int seal_rename(struct seal_vol *v, struct seal_inode *odir, const char *oname, u32 olen, struct seal_inode *ndir,
 		const char *nname, u32 nlen, u32 flags)
 {
-	struct renaming n = { .od = odir, .nd = ndir, .nname = nname, .nlen = nlen, .flags = flags };
-	if (flags & ~(SEAL_RENAME_NOREPLACE | SEAL_RENAME_EXCHANGE) || flags == (SEAL_RENAME_NOREPLACE | SEAL_RENAME_EXCHANGE))
+	struct renaming n = {.od = odir, .nd = ndir, .nname = nname, .nlen = nlen, .flags = flags};
+	if (flags & ~(SEAL_RENAME_NOREPLACE | SEAL_RENAME_EXCHANGE) ||
+	    flags == (SEAL_RENAME_NOREPLACE | SEAL_RENAME_EXCHANGE))
 		return -EINVAL;
 	vol_lock(v);
 	int r = name_check(odir, oname, olen);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The cache of decrypted blocks and the radix trees made of them. Leaves (level 0) are contents; a pointer block at level
-// n holds the 128 pointers of level n-1. Nodes are found by (tree, level, index), so a tree can grow a level without moving any.
+// The cache of decrypted blocks and the radix trees made of them. Leaves (level 0) are contents; a pointer block at
+// level n holds the 128 pointers of level n-1. Nodes are found by (tree, level, index), so a tree can grow a level
+// without moving any.
 //
 // Rules: a dirty node's ancestors are cached and dirty, so that writing a node can always store its new pointer; a node
 // becomes clean only level by level from the bottom (nodes_writeback). Pinned nodes are never evicted.
@@ -104,7 +105,8 @@ static void node_mark(struct seal_vol *v, struct node *n) // pinned
 	list_add_tail(&v->dirty[n->tree->cls][n->level], &n->lru);
 }
 
-int sv_tree_slot(struct seal_vol *v, struct tree *t, u32 level, u64 index, u32 mode, struct d_ptr **slot, struct node **holder)
+int sv_tree_slot(struct seal_vol *v, struct tree *t, u32 level, u64 index, u32 mode, struct d_ptr **slot,
+		 struct node **holder)
 {
 	*slot = NULL;
 	*holder = NULL;
@@ -265,7 +267,7 @@ static int free_slot(struct freeing *f, u32 level, u64 index, struct d_ptr *slot
 
 int sv_tree_free_range(struct seal_vol *v, struct tree *t, u64 from, u64 to)
 {
-	struct freeing f = { v, t, from, to };
+	struct freeing f = {v, t, from, to};
 	if (t->inode) {
 		int r = sv_inode_dirty(v, t->inode);
 		if (r)
@@ -353,7 +355,7 @@ static int level_writeback(struct seal_vol *v, u32 cls, u32 level)
 			in[n] = v->batch[n]->data;
 			n++;
 		}
-		bool fresh[IO_BLOCKS] = { false };
+		bool fresh[IO_BLOCKS] = {false};
 		int r = batch_place(v, n, &placed);
 		for (u32 k = 0; k < placed; k++)
 			fresh[k] = v->ptrs[k].session == NO_SESSION;

@@ -23,5 +23,5 @@ typedef long s64;
 #endif
 
 #define SEAL_MIN(a, b) ((a) < (b) ? (a) : (b))
-#define S64_LIMIT 0x7ffffffffffffffful
+#define S64_LIMIT      0x7ffffffffffffffful
 #define SEAL_MAX(a, b) ((a) > (b) ? (a) : (b))

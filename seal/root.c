@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two root slots and the session table. A slot says in plaintext which volume it is, whether a key fits, and the salt of
-// the session that wrote it; all of that is authenticated with the encrypted rest. The salts of older sessions are in table
-// blocks, each under a random key of its own that the root holds the salt of.
+// The two root slots and the session table. A slot says in plaintext which volume it is, whether a key fits, and the
+// salt of the session that wrote it; all of that is authenticated with the encrypted rest. The salts of older sessions
+// are in table blocks, each under a random key of its own that the root holds the salt of.
 #include "seal/root.h"
 #include "seal/sha256.h"
 
@@ -43,7 +43,8 @@ static void tree_store(const struct tree *t, struct d_tree *d)
 int slot_write(struct seal_vol *v, u64 generation, bool clean)
 {
 	u32 slot = generation & 1;
-	u32 length = (u32)((sizeof(struct d_slot) + v->ntables * sizeof(struct d_table_ptr) + SEAL_BLOCK - 1) & ~(SEAL_BLOCK - 1ul));
+	u32 length = (u32)((sizeof(struct d_slot) + v->ntables * sizeof(struct d_table_ptr) + SEAL_BLOCK - 1) &
+			   ~(SEAL_BLOCK - 1ul));
 	struct d_slot *s = vol_alloc(v, length);
 	u8 nonce[12];
 	if (!s)
@@ -96,7 +97,8 @@ enum slot_state slot_probe(const struct seal_io *io, u32 k, void *block, struct 
 		return SLOT_BLANK;
 	if (head->version != FORMAT)
 		return SLOT_VERSION;
-	if (head->length < sizeof(struct d_slot) || head->length % SEAL_BLOCK || head->length > SLOT_BLOCKS * SEAL_BLOCK)
+	if (head->length < sizeof(struct d_slot) || head->length % SEAL_BLOCK ||
+	    head->length > SLOT_BLOCKS * SEAL_BLOCK)
 		return SLOT_BAD;
 	return SLOT_OK;
 }
@@ -134,7 +136,7 @@ struct table_aad {
 int table_write(struct seal_vol *v, u32 k)
 {
 	struct table *t = &v->tables[k];
-	struct table_aad a = { .addr = t->ptr.addr, .cls = CLASS_TABLE, .index = k };
+	struct table_aad a = {.addr = t->ptr.addr, .cls = CLASS_TABLE, .index = k};
 	static const u8 nonce[12]; // the key is used once
 	struct d_session *d = vol_alloc(v, SEAL_BLOCK);
 	if (!d)
@@ -166,7 +168,7 @@ out:
 static int table_read(struct seal_vol *v, u32 k)
 {
 	struct table *t = &v->tables[k];
-	struct table_aad a = { .addr = t->ptr.addr, .cls = CLASS_TABLE, .index = k };
+	struct table_aad a = {.addr = t->ptr.addr, .cls = CLASS_TABLE, .index = k};
 	static const u8 nonce[12];
 	if (t->ptr.addr < FIRST_BLOCK || t->ptr.addr >= v->max_blocks)
 		return vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_POINTER, NULL, 0, k, t->ptr.addr);

@@ -8,22 +8,22 @@
 #pragma once
 #include "seal/port.h"
 
-#define SEAL_BLOCK 4096u
-#define SEAL_KEY_BYTES 32u
-#define SEAL_ID_BYTES 16u
-#define SEAL_NAME_MAX 255u
-#define SEAL_LINK_MAX 65000u
+#define SEAL_BLOCK	 4096u
+#define SEAL_KEY_BYTES	 32u
+#define SEAL_ID_BYTES	 16u
+#define SEAL_NAME_MAX	 255u
+#define SEAL_LINK_MAX	 65000u
 #define SEAL_SYMLINK_MAX 4095u
-#define SEAL_ROOT_INO 1ul
-#define SEAL_BUF_BYTES (256u << 10) // largest single transfer asked of seal_io
+#define SEAL_ROOT_INO	 1ul
+#define SEAL_BUF_BYTES	 (256u << 10) // largest single transfer asked of seal_io
 
 // Errors with a meaning of their own; seal_fault() tells the details.
-#define SEAL_ETAMPER (-EBADMSG)	      // a block is not the one that was written: changed, swapped, replayed or cut off
-#define SEAL_EKEY (-EKEYREJECTED)     // the key is not this volume's (or the header was altered)
-#define SEAL_ENOTVOLUME (-EMEDIUMTYPE) // not a sealed volume at all
-#define SEAL_EVERSION (-EPROTONOSUPPORT) // a newer format
-#define SEAL_EIDENTITY (-EXDEV)	      // a sealed volume, but not the one asked for
-#define SEAL_ECORRUPT (-EUCLEAN)      // authentic but inconsistent: a defect of the writer
+#define SEAL_ETAMPER	(-EBADMSG) // a block is not the one that was written: changed, swapped, replayed or cut off
+#define SEAL_EKEY	(-EKEYREJECTED)	   // the key is not this volume's (or the header was altered)
+#define SEAL_ENOTVOLUME (-EMEDIUMTYPE)	   // not a sealed volume at all
+#define SEAL_EVERSION	(-EPROTONOSUPPORT) // a newer format
+#define SEAL_EIDENTITY	(-EXDEV)	   // a sealed volume, but not the one asked for
+#define SEAL_ECORRUPT	(-EUCLEAN)	   // authentic but inconsistent: a defect of the writer
 
 struct seal_vol;
 struct seal_inode;
@@ -31,12 +31,12 @@ struct seal_inode;
 // Where the ciphertext lives. The other side is hostile: nothing it returns is trusted.
 struct seal_io {
 	void *ctx;
-	// Whole transfers or an error; reading past the end is -ENODATA. len is a multiple of 4096, at most SEAL_BUF_BYTES.
+	// Whole transfers or an error; reading past the end is -ENODATA. len is a multiple of 4096, at most
+	// SEAL_BUF_BYTES.
 	int (*read)(void *ctx, u64 off, void *buf, size_t len);
 	int (*write)(void *ctx, u64 off, const void *buf, size_t len); // grows the file as needed
 	int (*flush)(void *ctx);				       // everything written before is durable after
 	s64 (*size)(void *ctx);					       // bytes
-	int (*punch)(void *ctx, u64 off, u64 len);		       // give space back; NULL: not supported
 };
 
 // What the surroundings provide. One env may serve several volumes when lock/unlock are given per volume.
@@ -44,9 +44,9 @@ struct seal_env {
 	void *ctx;
 	void *(*alloc)(void *ctx, size_t n); // 16-byte aligned (64 for n >= 4096), not zeroed; NULL when out of memory
 	void (*free)(void *ctx, void *p, size_t n);
-	int (*random)(void *ctx, void *buf, size_t n); // cryptographic; 0 or -errno
-	u64 (*now_ns)(void *ctx);		       // CLOCK_REALTIME
-	void (*lock)(void *ctx), (*unlock)(void *ctx); // one mutex for the volume; NULL: single-threaded
+	int (*random)(void *ctx, void *buf, size_t n);	     // cryptographic; 0 or -errno
+	u64 (*now_ns)(void *ctx);			     // CLOCK_REALTIME
+	void (*lock)(void *ctx), (*unlock)(void *ctx);	     // one mutex for the volume; NULL: single-threaded
 	void (*fpu_begin)(void *ctx), (*fpu_end)(void *ctx); // around vector code; NULL: not needed
 	void (*log)(void *ctx, const char *text);	     // one line, no newline; NULL: silent
 	size_t cache_bytes;				     // metadata cache; 0: 16 MiB
@@ -59,38 +59,38 @@ enum seal_fault_kind {
 	SEAL_FAULT_POINTER, // an authentic pointer makes no sense
 	SEAL_FAULT_ROOT,    // no root slot authenticates
 	SEAL_FAULT_KEY,
-	SEAL_FAULT_IO,	    // the host reported an error
-	SEAL_FAULT_FORMAT,  // an authentic structure makes no sense
+	SEAL_FAULT_IO,	   // the host reported an error
+	SEAL_FAULT_FORMAT, // an authentic structure makes no sense
 };
 struct seal_fault {
 	int kind;
-	u64 block;  // number of the 4096-byte block in the volume file
-	u64 ino;    // inode whose tree holds it; 0: the volume's own structures
-	u32 level;  // 0: contents, above: pointer blocks
-	u64 index;  // position in that level
+	u64 block;	// number of the 4096-byte block in the volume file
+	u64 ino;	// inode whose tree holds it; 0: the volume's own structures
+	u32 level;	// 0: contents, above: pointer blocks
+	u64 index;	// position in that level
 	char text[224]; // one sentence for a human
 };
 
 struct seal_info {
 	u8 id[SEAL_ID_BYTES];
 	u32 version;
-	u64 generation;	 // of the root: counts commits. Whole-volume rollback is visible only to who remembers it.
+	u64 generation;	 // of the root: counts commits; who remembers it can see a rollback
 	u64 size_blocks; // limit of the volume
 	u64 used_blocks, free_blocks;
-	u64 inodes;	 // files, directories, links in use
-	u32 sessions;	 // keys that live blocks are encrypted with
+	u64 inodes;		   // files, directories, links in use
+	u32 sessions;		   // keys that live blocks are encrypted with
 	bool read_only, fell_back; // fell_back: one root slot did not authenticate (interrupted commit, or tampering)
 };
 
 struct seal_attr {
 	u64 ino;
-	u32 mode;	// S_IFMT | permissions
+	u32 mode; // S_IFMT | permissions
 	u32 nlink, uid, gid;
 	u64 rdev, size;
-	u64 blocks;	// 512-byte units in use
+	u64 blocks;				    // 512-byte units in use
 	s64 atime_ns, mtime_ns, ctime_ns, btime_ns; // since 1970
 	u32 generation;
-	u64 parent;	// directories: inode of ".."
+	u64 parent; // directories: inode of ".."
 };
 
 // --- volumes (seal/volume.c)
@@ -98,15 +98,16 @@ struct seal_attr {
 #define SEAL_RDONLY 1u
 
 // Makes an empty volume over whatever io held. `id` NULL: a random one. size_bytes: limit (0: 1 TiB), at least 1 MiB.
-int seal_format(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES],
-		const u8 *id, u64 size_bytes);
+int seal_format(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES], const u8 *id,
+		u64 size_bytes);
 // What can be known without the key: id and version. SEAL_ENOTVOLUME, SEAL_EVERSION, -EIO.
 int seal_probe(const struct seal_io *io, const struct seal_env *env, u8 id[SEAL_ID_BYTES], u32 *version);
 // Opens a volume. expect_id NULL: any. On failure *fault (may be NULL) says what does not match. The key is
 // copied in derived form; the caller wipes its own copy.
-int seal_mount(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES],
-	       const u8 *expect_id, u32 flags, struct seal_vol **out, struct seal_fault *fault);
-// Commits, wipes the keys, frees everything, also when the commit failed (whose error it returns). No handles may be left.
+int seal_mount(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES], const u8 *expect_id,
+	       u32 flags, struct seal_vol **out, struct seal_fault *fault);
+// Commits, wipes the keys, frees everything, also when the commit failed (whose error it returns). No handles may be
+// left.
 int seal_unmount(struct seal_vol *v);
 // Makes everything done so far durable, atomically.
 int seal_sync(struct seal_vol *v);
@@ -122,12 +123,12 @@ void seal_statfs(struct seal_vol *v, struct seal_statfs *out);
 
 // --- inodes: handles are counted references (seal/inode.c)
 int seal_iget(struct seal_vol *v, u64 ino, struct seal_inode **out); // -ESTALE when free
-void seal_iput(struct seal_vol *v, struct seal_inode *i); // last reference to an unlinked file frees it
+void seal_iput(struct seal_vol *v, struct seal_inode *i);	     // last reference to an unlinked file frees it
 void seal_getattr(struct seal_vol *v, struct seal_inode *i, struct seal_attr *out);
-#define SEAL_SET_MODE 1u
-#define SEAL_SET_UID 2u
-#define SEAL_SET_GID 4u
-#define SEAL_SET_SIZE 8u
+#define SEAL_SET_MODE  1u
+#define SEAL_SET_UID   2u
+#define SEAL_SET_GID   4u
+#define SEAL_SET_SIZE  8u
 #define SEAL_SET_ATIME 16u
 #define SEAL_SET_MTIME 32u
 #define SEAL_SET_CTIME 64u // else: now, on any change but ATIME alone
@@ -138,15 +139,16 @@ int seal_lookup(struct seal_vol *v, struct seal_inode *dir, const char *name, u3
 // Any type but symlink: mode with S_IFMT (S_IFDIR makes a directory). -EEXIST, -ENOSPC, -ENAMETOOLONG.
 int seal_create(struct seal_vol *v, struct seal_inode *dir, const char *name, u32 len, u32 mode, u32 uid, u32 gid,
 		u64 rdev, struct seal_inode **out);
-int seal_tmpfile(struct seal_vol *v, u32 mode, u32 uid, u32 gid, struct seal_inode **out); // no name yet; seal_link gives one
-int seal_symlink(struct seal_vol *v, struct seal_inode *dir, const char *name, u32 len, const char *target,
-		 u32 tlen, u32 uid, u32 gid, struct seal_inode **out);
+int seal_tmpfile(struct seal_vol *v, u32 mode, u32 uid, u32 gid,
+		 struct seal_inode **out); // no name yet; seal_link gives one
+int seal_symlink(struct seal_vol *v, struct seal_inode *dir, const char *name, u32 len, const char *target, u32 tlen,
+		 u32 uid, u32 gid, struct seal_inode **out);
 int seal_readlink(struct seal_vol *v, struct seal_inode *i, char *buf, u32 n); // length, not terminated
 int seal_link(struct seal_vol *v, struct seal_inode *dir, const char *name, u32 len, struct seal_inode *i);
 int seal_unlink(struct seal_vol *v, struct seal_inode *dir, const char *name, u32 len); // not directories
 int seal_rmdir(struct seal_vol *v, struct seal_inode *dir, const char *name, u32 len);
 #define SEAL_RENAME_NOREPLACE 1u
-#define SEAL_RENAME_EXCHANGE 2u
+#define SEAL_RENAME_EXCHANGE  2u
 int seal_rename(struct seal_vol *v, struct seal_inode *odir, const char *oname, u32 olen, struct seal_inode *ndir,
 		const char *nname, u32 nlen, u32 flags);
 // Calls emit for each entry after cookie (0: from the start) until it returns false (that entry is not consumed).
@@ -162,18 +164,20 @@ s64 seal_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *bu
 int seal_read_pages(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, void *const *pages);
 // Stores whole pages; bytes beyond new_size in the last page must be zero. Size becomes max(size, new_size);
 // times are not touched. Pages are encrypted and written out, not yet committed.
-int seal_write_pages(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, const void *const *pages, u64 new_size);
+int seal_write_pages(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, const void *const *pages,
+		     u64 new_size);
 int seal_truncate(struct seal_vol *v, struct seal_inode *i, u64 size);
 int seal_punch(struct seal_vol *v, struct seal_inode *i, u64 off, u64 len); // zeros, space freed; size stays
-int seal_fsync(struct seal_vol *v, struct seal_inode *i); // a commit of the volume
+int seal_fsync(struct seal_vol *v, struct seal_inode *i);		    // a commit of the volume
 // SEEK_DATA / SEEK_HOLE: offset, or -ENXIO.
 s64 seal_seek(struct seal_vol *v, struct seal_inode *i, u64 off, bool hole);
 
 // --- extended attributes: 4 KiB for all of a file's (seal/xattr.c), as man 2 getxattr
 s64 seal_getxattr(struct seal_vol *v, struct seal_inode *i, const char *name, u32 len, void *buf, size_t n);
-#define SEAL_XATTR_CREATE 1
+#define SEAL_XATTR_CREATE  1
 #define SEAL_XATTR_REPLACE 2
-int seal_setxattr(struct seal_vol *v, struct seal_inode *i, const char *name, u32 len, const void *val, size_t n, int flags);
+int seal_setxattr(struct seal_vol *v, struct seal_inode *i, const char *name, u32 len, const void *val, size_t n,
+		  int flags);
 int seal_removexattr(struct seal_vol *v, struct seal_inode *i, const char *name, u32 len);
 s64 seal_listxattr(struct seal_vol *v, struct seal_inode *i, char *buf, size_t n);
 

@@ -44,7 +44,8 @@ static void sha_block(struct sha *s, const u8 *p)
 	for (int i = 0; i < 64; i++) {
 		u32 t1 = v[7] + (ror(v[4], 6) ^ ror(v[4], 11) ^ ror(v[4], 25)) + ((v[4] & v[5]) ^ (~v[4] & v[6])) +
 			 round_k[i] + w[i];
-		u32 t2 = (ror(v[0], 2) ^ ror(v[0], 13) ^ ror(v[0], 22)) + ((v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]));
+		u32 t2 = (ror(v[0], 2) ^ ror(v[0], 13) ^ ror(v[0], 22)) +
+			 ((v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]));
 		memmove(v + 1, v, 7 * sizeof v[0]);
 		v[4] += t1;
 		v[0] = t1 + t2;
@@ -57,8 +58,8 @@ static void sha_block(struct sha *s, const u8 *p)
 
 static void sha_init(struct sha *s)
 {
-	static const u32 h0[8] = { 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-				   0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19 };
+	static const u32 h0[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+				  0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
 	memcpy(s->h, h0, sizeof h0);
 	s->len = 0;
 }
@@ -103,10 +104,10 @@ void seal_sha256(const struct seal_bytes *in, u32 n, u8 out[32])
 
 void seal_hmac256(const u8 *key, size_t key_len, const struct seal_bytes *in, u32 n, u8 out[32])
 {
-	u8 pad[64] = { 0 };
+	u8 pad[64] = {0};
 	struct sha s;
 	if (key_len > 64)
-		seal_sha256(&(struct seal_bytes){ key, key_len }, 1, pad);
+		seal_sha256(&(struct seal_bytes){key, key_len}, 1, pad);
 	else if (key_len)
 		memcpy(pad, key, key_len);
 	for (int i = 0; i < 64; i++)
@@ -127,13 +128,13 @@ void seal_hmac256(const u8 *key, size_t key_len, const struct seal_bytes *in, u3
 
 void seal_hkdf_extract(const void *salt, size_t salt_len, const void *ikm, size_t ikm_len, u8 prk[32])
 {
-	seal_hmac256(salt, salt_len, &(struct seal_bytes){ ikm, ikm_len }, 1, prk);
+	seal_hmac256(salt, salt_len, &(struct seal_bytes){ikm, ikm_len}, 1, prk);
 }
 
 void seal_hkdf_expand(const u8 prk[32], const char *purpose, const void *context, size_t context_len, u8 *out, size_t n)
 {
 	u8 t[32], one = 1;
-	struct seal_bytes in[] = { { purpose, strlen(purpose) + 1 }, { context, context_len }, { &one, 1 } };
+	struct seal_bytes in[] = {{purpose, strlen(purpose) + 1}, {context, context_len}, {&one, 1}};
 	seal_hmac256(prk, 32, in, 3, t);
 	memcpy(out, t, SEAL_MIN(n, sizeof t));
 	explicit_bzero(t, sizeof t);

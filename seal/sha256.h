@@ -16,4 +16,5 @@ void seal_hmac256(const u8 *key, size_t key_len, const struct seal_bytes *in, u3
 // HKDF-Extract: salt and input key material.
 void seal_hkdf_extract(const void *salt, size_t salt_len, const void *ikm, size_t ikm_len, u8 prk[32]);
 // HKDF-Expand for at most 32 bytes: the purpose's name and an optional context.
-void seal_hkdf_expand(const u8 prk[32], const char *purpose, const void *context, size_t context_len, u8 *out, size_t n);
+void seal_hkdf_expand(const u8 prk[32], const char *purpose, const void *context, size_t context_len, u8 *out,
+		      size_t n);

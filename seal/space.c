@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Free space. The bitmap (one bit a block) is itself a tree in the volume and always describes the state being built; a
-// block that the committed root still refers to is only *pending* when freed, and cannot be taken before the next commit.
-// Addresses below `hiwater` have been used at some time; the rest of the volume is free and needs no bitmap.
+// block that the committed root still refers to is only *pending* when freed, and cannot be taken before the next
+// commit. Addresses below `hiwater` have been used at some time; the rest of the volume is free and needs no bitmap.
 #include "seal/vol.h"
 
 #define WORDS (BITS_PER_BLOCK / 64)
@@ -13,10 +13,7 @@ u64 sv_space_available(const struct seal_vol *v)
 	return top > gone ? top - gone : 0;
 }
 
-static u64 leaf_taken(const u64 *bits, const u64 *pend, u64 w)
-{
-	return (bits ? bits[w] : 0) | (pend ? pend[w] : 0);
-}
+static u64 leaf_taken(const u64 *bits, const u64 *pend, u64 w) { return (bits ? bits[w] : 0) | (pend ? pend[w] : 0); }
 
 // First run of free bits in [from, to) of one bitmap block, at most want long. Returns its length, 0: none.
 static u64 leaf_scan(const u64 *bits, const u64 *pend, u64 from, u64 to, u64 want, u64 *at)
@@ -167,10 +164,7 @@ int sv_space_free(struct seal_vol *v, const struct d_ptr *p)
 	return r;
 }
 
-int sv_space_free_addr(struct seal_vol *v, u64 addr)
-{
-	return space_clear(v, addr, true);
-}
+int sv_space_free_addr(struct seal_vol *v, u64 addr) { return space_clear(v, addr, true); }
 
 void sv_space_host_full(struct seal_vol *v)
 {
@@ -203,8 +197,9 @@ void vol_changed(struct seal_vol *v)
 	v->clean = false;
 }
 
-// Free blocks for which the host has already given room, so that what is dirty now can be committed, and something deleted,
-// even when the host's disk fills up. The file is extended with blank blocks where needed. -ENOSPC: not to be had.
+// Free blocks for which the host has already given room, so that what is dirty now can be committed, and something
+// deleted, even when the host's disk fills up. The file is extended with blank blocks where needed. -ENOSPC: not to be
+// had.
 static int ballast(struct seal_vol *v, u64 blocks)
 {
 	u64 want = blocks + v->ndirty + v->norphans * 4 + v->ntables + 16;

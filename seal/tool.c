@@ -20,28 +20,20 @@ int tool_err(struct seal_tool_err *err, int e, const char *fmt, ...)
 const char *tool_why(int e)
 {
 	switch (e) {
-	case SEAL_ETAMPER:
-		return "the volume was changed behind our back";
-	case SEAL_EKEY:
-		return "the key does not fit this volume (or the volume's header was altered)";
-	case SEAL_ENOTVOLUME:
-		return "not a sealed volume";
-	case SEAL_EVERSION:
-		return "made by a newer version: unknown format";
-	case SEAL_EIDENTITY:
-		return "another volume than the one asked for";
-	case SEAL_ECORRUPT:
-		return "the volume is authentic but inconsistent";
-	case -EBUSY:
-		return "in use by another process";
-	default:
-		return strerror(-e);
+	case SEAL_ETAMPER: return "the volume was changed behind our back";
+	case SEAL_EKEY: return "the key does not fit this volume (or the volume's header was altered)";
+	case SEAL_ENOTVOLUME: return "not a sealed volume";
+	case SEAL_EVERSION: return "made by a newer version: unknown format";
+	case SEAL_EIDENTITY: return "another volume than the one asked for";
+	case SEAL_ECORRUPT: return "the volume is authentic but inconsistent";
+	case -EBUSY: return "in use by another process";
+	default: return strerror(-e);
 	}
 }
 
 int tool_vol_err(struct seal_tool_err *err, struct tool_vol *t, int e, const char *what)
 {
-	struct seal_fault f = { 0 };
+	struct seal_fault f = {0};
 	if (t->vol)
 		seal_get_fault(t->vol, &f);
 	if (f.text[0] && (e == SEAL_ETAMPER || e == SEAL_ECORRUPT || e == -EIO))
@@ -126,7 +118,7 @@ int links_add(struct links *l, u64 a, u64 b, u64 value, const char *path)
 	while (at && (l->v[at - 1].a > a || (l->v[at - 1].a == a && l->v[at - 1].b > b)))
 		at--;
 	memmove(l->v + at + 1, l->v + at, (l->n - at) * sizeof *l->v);
-	l->v[at] = (struct link){ a, b, value, copy };
+	l->v[at] = (struct link){a, b, value, copy};
 	l->n++;
 	return 0;
 }
@@ -214,7 +206,8 @@ int seal_tool_load_key(const char *path, u8 key[SEAL_KEY_BYTES], struct seal_too
 	if (fstat(fd, &st) || n < 0)
 		r = tool_err(err, -errno, "key file %s: %s", path, strerror(errno));
 	else if (S_ISREG(st.st_mode) && st.st_mode & 077)
-		r = tool_err(err, -EACCES, "key file %s can be read by others (mode %03o): chmod 600 it", path, st.st_mode & 0777);
+		r = tool_err(err, -EACCES, "key file %s can be read by others (mode %03o): chmod 600 it", path,
+			     st.st_mode & 0777);
 	close(fd);
 	while (n > 0 && (hex[n - 1] == '\n' || hex[n - 1] == '\r'))
 		n--;
@@ -223,8 +216,9 @@ int seal_tool_load_key(const char *path, u8 key[SEAL_KEY_BYTES], struct seal_too
 	for (u32 k = 0; k < SEAL_KEY_BYTES && !r; k++) {
 		int hi = digit((char)tolower(hex[2 * k])), lo = digit((char)tolower(hex[2 * k + 1]));
 		if (hi < 0 || lo < 0)
-			r = tool_err(err, -EINVAL, "key file %s does not hold a key: character %u is not a hexadecimal digit",
-				     path, 2 * k + (hi < 0 ? 1 : 2));
+			r = tool_err(err, -EINVAL,
+				     "key file %s does not hold a key: character %u is not a hexadecimal digit", path,
+				     2 * k + (hi < 0 ? 1 : 2));
 		else
 			key[k] = (u8)(hi << 4 | lo);
 	}
@@ -255,8 +249,8 @@ int seal_tool_info(const char *path, const u8 key[SEAL_KEY_BYTES], struct seal_i
 	return tool_unmount(&t, 0, err);
 }
 
-int seal_tool_fsck(const char *path, const u8 key[SEAL_KEY_BYTES], void (*report)(void *ctx, const char *text), void *ctx,
-		   struct seal_fsck_stats *st, struct seal_tool_err *err)
+int seal_tool_fsck(const char *path, const u8 key[SEAL_KEY_BYTES], void (*report)(void *ctx, const char *text),
+		   void *ctx, struct seal_fsck_stats *st, struct seal_tool_err *err)
 {
 	struct tool_vol t;
 	memset(st, 0, sizeof *st);
@@ -288,7 +282,7 @@ static bool gather_emit(void *ctx, const char *name, u32 len, u64 ino, u32 type,
 
 int tool_list_dir(struct seal_vol *v, struct seal_inode *d, struct names *out)
 {
-	struct gather g = { out, 0 };
+	struct gather g = {out, 0};
 	int r = seal_readdir(v, d, 0, gather_emit, &g);
 	names_sort(out);
 	return r ? r : g.r;
@@ -304,7 +298,7 @@ struct lister {
 
 static int list_below(struct lister *l, struct seal_inode *dir, size_t at, int depth)
 {
-	struct names names = { 0 };
+	struct names names = {0};
 	int r = depth > TOOL_DEPTH ? -ELOOP : tool_list_dir(l->t->vol, dir, &names);
 	for (size_t k = 0; k < names.n && !r; k++) {
 		struct seal_inode *i;
@@ -329,11 +323,12 @@ static int list_below(struct lister *l, struct seal_inode *dir, size_t at, int d
 }
 
 int seal_tool_list(const char *path, const u8 key[SEAL_KEY_BYTES],
-		   void (*fn)(void *ctx, const char *path, const struct seal_attr *a), void *ctx, struct seal_tool_err *err)
+		   void (*fn)(void *ctx, const char *path, const struct seal_attr *a), void *ctx,
+		   struct seal_tool_err *err)
 {
 	struct tool_vol t;
 	struct seal_inode *root = NULL;
-	struct lister l = { .t = &t, .fn = fn, .ctx = ctx, .err = err };
+	struct lister l = {.t = &t, .fn = fn, .ctx = ctx, .err = err};
 	int r = tool_mount(&t, path, key, SEAL_RDONLY, err);
 	if (r)
 		return r;

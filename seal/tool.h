@@ -43,10 +43,11 @@ int seal_tool_open(const char *path, const u8 key[SEAL_KEY_BYTES], const char *d
 int seal_tool_cat(const char *path, const u8 key[SEAL_KEY_BYTES], const char *inner, int fd, struct seal_tool_err *err);
 // Lists the volume: fn is called for each path, depth first, sorted by name.
 int seal_tool_list(const char *path, const u8 key[SEAL_KEY_BYTES],
-		   void (*fn)(void *ctx, const char *path, const struct seal_attr *a), void *ctx, struct seal_tool_err *err);
+		   void (*fn)(void *ctx, const char *path, const struct seal_attr *a), void *ctx,
+		   struct seal_tool_err *err);
 // Without a key: id and version. With it: everything.
 int seal_tool_id(const char *path, u8 id[SEAL_ID_BYTES], u32 *version, struct seal_tool_err *err);
 int seal_tool_info(const char *path, const u8 key[SEAL_KEY_BYTES], struct seal_info *info, struct seal_tool_err *err);
 // Reads and checks everything; report gets one line a finding. 0 when clean, -EUCLEAN when there are findings.
-int seal_tool_fsck(const char *path, const u8 key[SEAL_KEY_BYTES], void (*report)(void *ctx, const char *text), void *ctx,
-		   struct seal_fsck_stats *st, struct seal_tool_err *err);
+int seal_tool_fsck(const char *path, const u8 key[SEAL_KEY_BYTES], void (*report)(void *ctx, const char *text),
+		   void *ctx, struct seal_fsck_stats *st, struct seal_tool_err *err);

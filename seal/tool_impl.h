@@ -16,7 +16,7 @@ const char *tool_why(int e);
 int tool_vol_err(struct seal_tool_err *err, struct tool_vol *t, int e, const char *what);
 int tool_mount(struct tool_vol *t, const char *path, const u8 *key, u32 flags, struct seal_tool_err *err);
 int tool_unmount(struct tool_vol *t, int r, struct seal_tool_err *err); // r: error so far; the first one wins
-int tool_sync_parent(const char *path); // makes a new name durable
+int tool_sync_parent(const char *path);					// makes a new name durable
 
 // Hard links met so far: (a, b) -> value. seen() returns it or 0.
 struct links {
@@ -24,7 +24,7 @@ struct links {
 		u64 a, b;
 		u64 value;
 		char *path;
-	} *v;
+	} * v;
 	size_t n, cap;
 };
 struct link *links_find(struct links *l, u64 a, u64 b);
@@ -33,7 +33,7 @@ void links_free(struct links *l);
 
 struct names;
 int tool_list_dir(struct seal_vol *v, struct seal_inode *d, struct names *out); // sorted
-struct names {		// directory entries, sorted
+struct names {									// directory entries, sorted
 	char **v;
 	size_t n, cap;
 };
@@ -42,4 +42,4 @@ void names_sort(struct names *l);
 void names_free(struct names *l);
 
 #define TOOL_CHUNK (1u << 20)
-#define TOOL_DEPTH 256	// nesting of directories
+#define TOOL_DEPTH 256 // nesting of directories

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decrypting a volume into a folder. What lands on the host is made with openat and mkdirat relative to folders that were
-// opened without following symlinks, so nothing in the volume can lead outside. Hosted only.
+// Decrypting a volume into a folder. What lands on the host is made with openat and mkdirat relative to folders that
+// were opened without following symlinks, so nothing in the volume can lead outside. Hosted only.
 #include "seal/tool_impl.h"
 #include <dirent.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@ struct opening {
 	struct links links;
 	u8 *buf;
 	u64 shown;
-	char path[8192];	// in hand, relative to the target folder
+	char path[8192]; // in hand, relative to the target folder
 };
 
 static void show(struct opening *o, bool now)
@@ -31,15 +31,15 @@ static void show(struct opening *o, bool now)
 
 static int host_err(struct opening *o, int e)
 {
-	return tool_err(o->err, e, "%s: %s", o->path, e == -EEXIST ? "exists already; it is not overwritten unless forced" :
-								     strerror(-e));
+	return tool_err(o->err, e, "%s: %s", o->path,
+			e == -EEXIST ? "exists already; it is not overwritten unless forced" : strerror(-e));
 }
 
 static int vol_err(struct opening *o, int e) { return tool_vol_err(o->err, &o->t, e, o->path); }
 
 static struct timespec to_ts(s64 ns)
 {
-	struct timespec t = { .tv_sec = ns / 1000000000l, .tv_nsec = ns % 1000000000l };
+	struct timespec t = {.tv_sec = ns / 1000000000l, .tv_nsec = ns % 1000000000l};
 	if (t.tv_nsec < 0) {
 		t.tv_nsec += 1000000000l;
 		t.tv_sec--;
@@ -111,7 +111,7 @@ static int open_regular(struct opening *o, struct seal_inode *i, const struct se
 	if (fd < 0)
 		return host_err(o, -errno);
 	r = copy_contents(o, i, a, fd);
-	struct timespec ts[2] = { to_ts(a->atime_ns), to_ts(a->mtime_ns) };
+	struct timespec ts[2] = {to_ts(a->atime_ns), to_ts(a->mtime_ns)};
 	if (!r && (fchmod(fd, a->mode & 0777) || futimens(fd, ts)))
 		r = host_err(o, -errno);
 	if (close(fd) && !r)
@@ -135,7 +135,7 @@ static int open_symlink(struct opening *o, struct seal_inode *i, const struct se
 	int r = clear_name(o, dfd, name);
 	if (!r && symlinkat(target, dfd, name))
 		r = -errno;
-	struct timespec ts[2] = { to_ts(a->atime_ns), to_ts(a->mtime_ns) };
+	struct timespec ts[2] = {to_ts(a->atime_ns), to_ts(a->mtime_ns)};
 	if (!r && utimensat(dfd, name, ts, AT_SYMLINK_NOFOLLOW))
 		r = -errno;
 	o->st->symlinks++;
@@ -153,7 +153,7 @@ static int open_subdir(struct opening *o, struct seal_inode *i, const struct sea
 	if (fd < 0)
 		return host_err(o, -errno);
 	int r = open_dir(o, i, fd, at, depth + 1);
-	struct timespec ts[2] = { to_ts(a->atime_ns), to_ts(a->mtime_ns) };
+	struct timespec ts[2] = {to_ts(a->atime_ns), to_ts(a->mtime_ns)};
 	if (!r && (fchmod(fd, a->mode & 0777) || futimens(fd, ts)))
 		r = host_err(o, -errno);
 	close(fd);
@@ -177,7 +177,7 @@ static int open_one(struct opening *o, struct seal_inode *dir, int dfd, const ch
 		r = open_symlink(o, i, &a, dfd, name);
 	else if (S_ISFIFO(a.mode)) {
 		r = clear_name(o, dfd, name);
-		struct timespec ts[2] = { to_ts(a.atime_ns), to_ts(a.mtime_ns) };
+		struct timespec ts[2] = {to_ts(a.atime_ns), to_ts(a.mtime_ns)};
 		if (!r && (mkfifoat(dfd, name, a.mode & 0777) || utimensat(dfd, name, ts, AT_SYMLINK_NOFOLLOW)))
 			r = -errno;
 		r = r ? host_err(o, r) : 0;
@@ -189,15 +189,15 @@ static int open_one(struct opening *o, struct seal_inode *dir, int dfd, const ch
 
 static int open_dir(struct opening *o, struct seal_inode *dir, int fd, size_t at, int depth)
 {
-	struct names names = { 0 };
+	struct names names = {0};
 	int r = depth > TOOL_DEPTH ? -ELOOP : tool_list_dir(o->t.vol, dir, &names);
 	if (r)
 		r = vol_err(o, r);
 	o->st->dirs++;
 	for (size_t k = 0; k < names.n && !r; k++) {
 		int n = snprintf(o->path + at, sizeof o->path - at, "%s%s", at ? "/" : "", names.v[k]);
-		r = (size_t)n >= sizeof o->path - at ? host_err(o, -ENAMETOOLONG) :
-						       open_one(o, dir, fd, names.v[k], at + (size_t)n, depth);
+		r = (size_t)n >= sizeof o->path - at ? host_err(o, -ENAMETOOLONG)
+						     : open_one(o, dir, fd, names.v[k], at + (size_t)n, depth);
 	}
 	if (!r)
 		o->path[at] = 0;
@@ -228,7 +228,7 @@ static int target_open(struct opening *o, const char *dir, bool *made)
 int seal_tool_open(const char *path, const u8 key[SEAL_KEY_BYTES], const char *dir, bool force,
 		   const struct seal_tool_progress *p, struct seal_tool_stats *st, struct seal_tool_err *err)
 {
-	struct opening o = { .progress = p, .st = st, .err = err, .force = force, .rootfd = -1 };
+	struct opening o = {.progress = p, .st = st, .err = err, .force = force, .rootfd = -1};
 	struct seal_inode *root = NULL;
 	bool made = false;
 	memset(st, 0, sizeof *st);
@@ -247,8 +247,8 @@ int seal_tool_open(const char *path, const u8 key[SEAL_KEY_BYTES], const char *d
 			made = false;
 		else if (r) {
 			size_t n = strlen(err->text);
-			snprintf(err->text + n, sizeof err->text - n, " (%lu files decrypted before that are left in %s)",
-				 o.st->files, dir);
+			snprintf(err->text + n, sizeof err->text - n,
+				 " (%lu files decrypted before that are left in %s)", o.st->files, dir);
 		}
 	}
 	if (!r)

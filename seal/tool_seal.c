@@ -14,12 +14,12 @@ struct sealing {
 	struct seal_tool_stats *st;
 	struct seal_tool_err *err;
 	bool keep_owner;
-	dev_t out_dev;		// the volume being written: never sealed into itself
+	dev_t out_dev; // the volume being written: never sealed into itself
 	ino_t out_ino;
 	struct links links;
 	u8 *buf;
 	u64 shown;
-	char path[8192];	// in hand, relative to the folder; for messages
+	char path[8192]; // in hand, relative to the folder; for messages
 };
 
 static void show(struct sealing *s, bool now)
@@ -30,10 +30,7 @@ static void show(struct sealing *s, bool now)
 	}
 }
 
-static int host_err(struct sealing *s, int e)
-{
-	return tool_err(s->err, e, "%s: %s", s->path, strerror(-e));
-}
+static int host_err(struct sealing *s, int e) { return tool_err(s->err, e, "%s: %s", s->path, strerror(-e)); }
 
 static int vol_err(struct sealing *s, int e)
 {
@@ -51,14 +48,12 @@ static int copy_attr(struct sealing *s, struct seal_inode *i, const struct stat 
 		.atime_ns = st->st_atim.tv_sec * 1000000000l + st->st_atim.tv_nsec,
 		.mtime_ns = st->st_mtim.tv_sec * 1000000000l + st->st_mtim.tv_nsec,
 	};
-	int r = seal_setattr(s->t.vol, i, SEAL_SET_MODE | SEAL_SET_UID | SEAL_SET_GID | SEAL_SET_ATIME | SEAL_SET_MTIME, &a);
+	int r = seal_setattr(s->t.vol, i, SEAL_SET_MODE | SEAL_SET_UID | SEAL_SET_GID | SEAL_SET_ATIME | SEAL_SET_MTIME,
+			     &a);
 	return r ? vol_err(s, r) : 0;
 }
 
-static bool all_zero(const u8 *p, size_t n)
-{
-	return !n || (!p[0] && !memcmp(p, p + 1, n - 1));
-}
+static bool all_zero(const u8 *p, size_t n) { return !n || (!p[0] && !memcmp(p, p + 1, n - 1)); }
 
 // Contents, leaving holes where a whole page is zero.
 static int copy_contents(struct sealing *s, struct seal_inode *i, int fd)
@@ -81,7 +76,8 @@ static int copy_contents(struct sealing *s, struct seal_inode *i, int fd)
 		for (size_t at = 0, m; at < n; at += m) {
 			bool hole = all_zero(s->buf + at, SEAL_MIN((size_t)SEAL_BLOCK, n - at));
 			m = SEAL_MIN((size_t)SEAL_BLOCK, n - at);
-			while (at + m < n && all_zero(s->buf + at + m, SEAL_MIN((size_t)SEAL_BLOCK, n - at - m)) == hole)
+			while (at + m < n &&
+			       all_zero(s->buf + at + m, SEAL_MIN((size_t)SEAL_BLOCK, n - at - m)) == hole)
 				m += SEAL_MIN((size_t)SEAL_BLOCK, n - at - m);
 			if (hole)
 				continue;
@@ -207,7 +203,7 @@ static int seal_one(struct sealing *s, struct seal_inode *dir, int dfd, const ch
 // Everything in the folder open as fd, which is consumed.
 static int seal_dir(struct sealing *s, struct seal_inode *dir, int fd, size_t at, int depth)
 {
-	struct names names = { 0 };
+	struct names names = {0};
 	struct dirent *e;
 	int r = depth > TOOL_DEPTH ? -ELOOP : 0;
 	DIR *d = fdopendir(fd);
@@ -226,8 +222,8 @@ static int seal_dir(struct sealing *s, struct seal_inode *dir, int fd, size_t at
 	names_sort(&names);
 	for (size_t k = 0; k < names.n && !r; k++) {
 		int n = snprintf(s->path + at, sizeof s->path - at, "/%s", names.v[k]);
-		r = (size_t)n >= sizeof s->path - at ? host_err(s, -ENAMETOOLONG) :
-						       seal_one(s, dir, dirfd(d), names.v[k], at + (size_t)n, depth);
+		r = (size_t)n >= sizeof s->path - at ? host_err(s, -ENAMETOOLONG)
+						     : seal_one(s, dir, dirfd(d), names.v[k], at + (size_t)n, depth);
 	}
 	if (!r)
 		s->path[at] = 0;
@@ -318,7 +314,7 @@ static int build(struct sealing *s, const char *path, const u8 *key, u64 size, b
 int seal_tool_create(const char *path, const u8 key[SEAL_KEY_BYTES], u64 size_bytes, bool force,
 		     u8 id_out[SEAL_ID_BYTES], struct seal_tool_err *err)
 {
-	struct sealing s = { .err = err };
+	struct sealing s = {.err = err};
 	if (size_bytes && size_bytes < 1u << 20)
 		return tool_err(err, -EINVAL, "%s: a volume has at least 1 MiB", path);
 	return build(&s, path, key, size_bytes, force, NULL, id_out);
@@ -328,7 +324,7 @@ int seal_tool_seal(const char *dir, const char *path, const u8 key[SEAL_KEY_BYTE
 		   const struct seal_tool_progress *p, struct seal_tool_stats *st, u8 id_out[SEAL_ID_BYTES],
 		   struct seal_tool_err *err)
 {
-	struct sealing s = { .progress = p, .st = st, .err = err, .keep_owner = keep_owner, .buf = malloc(TOOL_CHUNK) };
+	struct sealing s = {.progress = p, .st = st, .err = err, .keep_owner = keep_owner, .buf = malloc(TOOL_CHUNK)};
 	memset(st, 0, sizeof *st);
 	int r = s.buf ? build(&s, path, key, 0, force, dir, id_out) : tool_err(err, -ENOMEM, "out of memory");
 	if (s.buf)

@@ -26,17 +26,17 @@ static inline void list_add_tail(struct list *l, struct list *e)
 	l->prev->next = e;
 	l->prev = e;
 }
-#define LIST_ENTRY(p, t, m) ((t *)((char *)(p) - offsetof(t, m)))
+#define LIST_ENTRY(p, t, m) ((t *)((char *)(p)-offsetof(t, m)))
 
 enum tree_class { CLASS_FILE, CLASS_ITAB, CLASS_BMAP, NCLASS };
-#define LEVEL_XATTR 6u		// the pseudo level of an inode's xattr block
-#define NLEVEL 7u
+#define LEVEL_XATTR 6u // the pseudo level of an inode's xattr block
+#define NLEVEL	    7u
 
 // A radix tree of blocks: a file's contents, the inode table, the allocation bitmap.
 struct tree {
 	u8 cls;
-	u8 height;		// level of the blocks that root[] points to
-	u32 nnodes;		// of it in the cache
+	u8 height;  // level of the blocks that root[] points to
+	u32 nnodes; // of it in the cache
 	struct list nodes;
 	struct seal_inode *inode; // CLASS_FILE: whose
 	struct d_ptr root[NROOT];
@@ -45,21 +45,21 @@ struct tree {
 // A cached, decrypted block. Invariant: the ancestors of a dirty node are in the cache and dirty.
 struct node {
 	struct node *hash_next;
-	struct list lru;	// clean and unpinned: v->lru; dirty: v->dirty[class][level]
+	struct list lru; // clean and unpinned: v->lru; dirty: v->dirty[class][level]
 	struct list in_tree;
 	struct tree *tree;
 	u64 index;
 	u8 level;
-	bool dirty, checked;	// checked: structure validated (directory blocks)
+	bool dirty, checked; // checked: structure validated (directory blocks)
 	u32 pins;
-	u64 new_addr;		// bitmap blocks: address given in this commit, 0: not yet
+	u64 new_addr; // bitmap blocks: address given in this commit, 0: not yet
 	u8 *data;
 };
 
 struct seal_inode {
 	struct seal_inode *hash_next;
 	struct list lru;	// v->inode_lru while refs == 0
-	struct list dirty_link;	// v->dirty_inodes
+	struct list dirty_link; // v->dirty_inodes
 	struct list orphan_link;
 	u64 ino;
 	u32 refs;
@@ -71,7 +71,7 @@ struct seal_inode {
 	u32 dir_root, dir_height, dir_blocks, dir_free;
 	u64 dir_count;
 	struct d_ptr xattr;
-	struct tree tree;	// root[] doubles as the inline contents
+	struct tree tree; // root[] doubles as the inline contents
 };
 
 struct session {
@@ -79,7 +79,7 @@ struct session {
 	u64 live;
 	bool used;
 };
-struct table {			// one block of the session table
+struct table { // one block of the session table
 	struct d_table_ptr ptr;
 	bool dirty;
 	u64 new_addr;
@@ -92,35 +92,35 @@ struct keyslot {
 	bool valid;
 };
 
-#define NHASH 4096u
-#define NIHASH 1024u
-#define IO_BLOCKS (SEAL_BUF_BYTES / SEAL_BLOCK)
+#define NHASH	   4096u
+#define NIHASH	   1024u
+#define IO_BLOCKS  (SEAL_BUF_BYTES / SEAL_BLOCK)
 #define NO_SESSION 0xffffffffu
 
 struct seal_vol {
 	struct seal_io io;
 	struct seal_env env;
 	bool read_only, fell_back;
-	int failed;		// set once committing is no longer safe; every change then gets this error
+	int failed; // set once committing is no longer safe; every change then gets this error
 	u8 id[16], key_check[16];
-	u8 prk[32];		// all keys derive from it
+	u8 prk[32]; // all keys derive from it
 	u8 dir_key[16];
 	struct seal_fault fault;
 
 	// root state
 	u64 generation, max_blocks, hiwater, used, end, next_ino, free_ino, inodes;
-	bool changed;		// since the last commit
-	bool clean;		// both slots hold the committed state
+	bool changed; // since the last commit
+	bool clean;   // both slots hold the committed state
 	struct tree itab, bmap;
 	struct seal_inode *root;
 
 	// keys
 	struct session *sessions;
 	u32 nsessions, cap_sessions, cur; // cur: session of this mount or NO_SESSION
-	u64 ctr, txn_ctr;	// next nonce; first one of this transaction
+	u64 ctr, txn_ctr;		  // next nonce; first one of this transaction
 	struct table *tables;
 	u32 ntables, cap_tables;
-	struct keyslot *keys;	// NKEYS, direct mapped by session
+	struct keyslot *keys; // NKEYS, direct mapped by session
 	struct gcm_ctx *gcm;
 
 	// cache
@@ -132,14 +132,13 @@ struct seal_vol {
 	u32 ninodes, norphans;
 
 	// space
-	u64 **pending;		// by bitmap block: freed, but the committed root still refers to it
+	u64 **pending; // by bitmap block: freed, but the committed root still refers to it
 	u64 npending_leaves, pending_count, cursor;
-	u64 reserve;		// blocks that keep a commit possible, whatever happens
-	bool host_full;		// the host refused to grow the file: stay below hiwater
-	u8 *buf;		// SEAL_BUF_BYTES: ciphertext of one transfer
+	u64 reserve;	// blocks that keep a commit possible, whatever happens
+	bool host_full; // the host refused to grow the file: stay below hiwater
+	u8 *buf;	// SEAL_BUF_BYTES: ciphertext of one transfer
 	struct node *batch[IO_BLOCKS];
 	struct d_ptr ptrs[IO_BLOCKS];
-	u8 *wipe;
 };
 
 static inline void *vol_alloc(struct seal_vol *v, size_t n) { return v->env.alloc(v->env.ctx, n); }
@@ -175,7 +174,8 @@ int vol_fault(struct seal_vol *v, int err, int kind, const struct tree *t, u32 l
 int vol_check_ptr(struct seal_vol *v, const struct d_ptr *p); // range of address and session; 0 or SEAL_ECORRUPT
 int sv_block_read(struct seal_vol *v, const struct tree *t, u32 level, u64 index, const struct d_ptr *p, void *out);
 // n blocks of level 0 with adjacent addresses (n <= IO_BLOCKS), block k into out[k].
-int sv_block_read_run(struct seal_vol *v, const struct tree *t, u64 index, const struct d_ptr *p, u32 n, void *const *out);
+int sv_block_read_run(struct seal_vol *v, const struct tree *t, u64 index, const struct d_ptr *p, u32 n,
+		      void *const *out);
 // Encrypts in[k] for the address already in p[k] and completes p[k]; writes runs of adjacent addresses. n <= IO_BLOCKS.
 int sv_block_write(struct seal_vol *v, u32 cls, u32 level, struct d_ptr *p, const void *const *in, u32 n);
 int sv_session_begin(struct seal_vol *v); // makes sure that there is a current session
@@ -190,10 +190,10 @@ static inline bool ptr_uncommitted(const struct seal_vol *v, const struct d_ptr 
 
 // --- space.c: allocation
 int sv_space_alloc(struct seal_vol *v, u64 want, u64 *addr, u64 *got); // a run of at least one block
-int sv_space_free(struct seal_vol *v, const struct d_ptr *p);	     // the block behind p is no longer referred to
-int sv_space_release(struct seal_vol *v, u64 addr, u64 n);	     // allocated but never referred to
-int sv_space_free_addr(struct seal_vol *v, u64 addr);		     // a committed block outside the trees (session table)
-void sv_space_host_full(struct seal_vol *v);	// a write found the host's disk full, and its blocks were released
+int sv_space_free(struct seal_vol *v, const struct d_ptr *p);	       // no pointer to the block remains
+int sv_space_release(struct seal_vol *v, u64 addr, u64 n);	       // allocated but never referred to
+int sv_space_free_addr(struct seal_vol *v, u64 addr); // a committed block outside the trees (session table)
+void sv_space_host_full(struct seal_vol *v); // a write found the host's disk full, and its blocks were released
 u64 sv_space_available(const struct seal_vol *v);
 void sv_space_committed(struct seal_vol *v);
 // Before a change: refuses on read-only or failed volumes; makes sure that `blocks` new blocks and the commit after
@@ -202,23 +202,24 @@ int sv_op_begin(struct seal_vol *v, u64 blocks, bool privileged);
 void vol_changed(struct seal_vol *v);
 
 // --- node.c: the cache
-#define NODE_READ 0u
-#define NODE_WRITE 1u	// the node and its ancestors become dirty; missing ones are made
+#define NODE_READ  0u
+#define NODE_WRITE 1u // the node and its ancestors become dirty; missing ones are made
 // The node at (level, index), pinned; *out NULL: a hole (NODE_READ only).
 int sv_node_get(struct seal_vol *v, struct tree *t, u32 level, u64 index, u32 mode, struct node **out);
 void sv_node_put(struct seal_vol *v, struct node *n);
 struct node *sv_node_find(struct seal_vol *v, struct tree *t, u32 level, u64 index); // cached or NULL; not pinned
-void sv_node_drop(struct seal_vol *v, struct node *n);	// forget, dirty or not
-void sv_tree_drop(struct seal_vol *v, struct tree *t);	// forget all of a tree's nodes
+void sv_node_drop(struct seal_vol *v, struct node *n);				     // forget, dirty or not
+void sv_tree_drop(struct seal_vol *v, struct tree *t);				     // forget all its nodes
 void sv_tree_init(struct tree *t, u32 cls, struct seal_inode *i);
-u64 sv_tree_limit(u32 height);				// blocks a tree of that height can hold
-int sv_tree_grow(struct seal_vol *v, struct tree *t, u64 index);	// make `index` addressable
+u64 sv_tree_limit(u32 height);					 // blocks a tree of that height can hold
+int sv_tree_grow(struct seal_vol *v, struct tree *t, u64 index); // make `index` addressable
 // The slot that holds the pointer to (level, index): its holder is pinned in *holder (NULL: the root). Slot NULL: hole.
-int sv_tree_slot(struct seal_vol *v, struct tree *t, u32 level, u64 index, u32 mode, struct d_ptr **slot, struct node **holder);
+int sv_tree_slot(struct seal_vol *v, struct tree *t, u32 level, u64 index, u32 mode, struct d_ptr **slot,
+		 struct node **holder);
 // Frees the blocks from..to-1 of the contents; pointer blocks that become empty too.
 int sv_tree_free_range(struct seal_vol *v, struct tree *t, u64 from, u64 to);
-int sv_nodes_writeback(struct seal_vol *v, u32 cls);	// all dirty nodes of a class, bottom up
-int sv_cache_shrink(struct seal_vol *v);			// at a safe point: write out and drop when over the limit
+int sv_nodes_writeback(struct seal_vol *v, u32 cls); // all dirty nodes of a class, bottom up
+int sv_cache_shrink(struct seal_vol *v);	     // at a safe point: write out and drop when over the limit
 
 // --- inode.c
 int sv_inode_get(struct seal_vol *v, u64 ino, struct seal_inode **out);
@@ -229,16 +230,16 @@ int sv_inodes_writeback(struct seal_vol *v);
 void sv_inode_count_blocks(struct seal_inode *i, s64 d);
 void sv_inode_unlinked(struct seal_vol *v, struct seal_inode *i); // nlink became 0 while a reference is held
 void sv_inode_relinked(struct seal_vol *v, struct seal_inode *i);
-int sv_orphans_store(struct seal_vol *v);		// at commit: nameless open files go to the hidden directory
-int sv_orphans_reap(struct seal_vol *v);		// at mount
+int sv_orphans_store(struct seal_vol *v); // at commit: nameless open files go to the hidden directory
+int sv_orphans_reap(struct seal_vol *v);  // at mount
 void sv_inodes_drop_all(struct seal_vol *v);
 static inline bool sv_inode_is(const struct seal_inode *i, u32 type) { return (i->mode & 0170000) == type; }
 #define T_FIFO 0010000u
-#define T_CHR 0020000u
-#define T_DIR 0040000u
-#define T_BLK 0060000u
-#define T_REG 0100000u
-#define T_LNK 0120000u
+#define T_CHR  0020000u
+#define T_DIR  0040000u
+#define T_BLK  0060000u
+#define T_REG  0100000u
+#define T_LNK  0120000u
 #define T_SOCK 0140000u
 static inline void sv_inode_touch(struct seal_vol *v, struct seal_inode *i, bool contents)
 {

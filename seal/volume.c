@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A volume's life: format, probe, mount, unmount, information. Takes the volume's lock in the calls on a mounted volume.
+// A volume's life: format, probe, mount, unmount, information. Takes the volume's lock in the calls on a mounted
+// volume.
 #include "seal/root.h"
 
 static int vol_new(const struct seal_io *io, const struct seal_env *env, struct seal_vol **out)
@@ -85,8 +86,8 @@ static int make_dir(struct seal_vol *v, u32 mode, u64 want)
 	return r;
 }
 
-int seal_format(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES],
-		const u8 *id, u64 size_bytes)
+int seal_format(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES], const u8 *id,
+		u64 size_bytes)
 {
 	struct seal_vol *v = NULL;
 	struct node *b;
@@ -165,7 +166,7 @@ static int refuse(struct seal_vol *v, int err, int kind, const char *text)
 static int mount_root(struct seal_vol *v, const u8 *key, const u8 *expect_id, struct d_slot *a, struct d_slot *b)
 {
 	enum slot_state st[2];
-	bool seen[4] = { false };
+	bool seen[4] = {false};
 	st[0] = slot_read(v, 0, key, a);
 	st[1] = slot_read(v, 1, key, b);
 	for (int k = 0; k < 2; k++) {
@@ -182,7 +183,8 @@ static int mount_root(struct seal_vol *v, const u8 *key, const u8 *expect_id, st
 			return refuse(v, SEAL_ETAMPER, SEAL_FAULT_ROOT,
 				      "the volume's root does not authenticate: changed, replaced or cut short");
 		if (seen[SLOT_VERSION])
-			return refuse(v, SEAL_EVERSION, SEAL_FAULT_NONE, "the volume has a format this program does not know");
+			return refuse(v, SEAL_EVERSION, SEAL_FAULT_NONE,
+				      "the volume has a format this program does not know");
 		return refuse(v, SEAL_ENOTVOLUME, SEAL_FAULT_NONE, "not a sealed volume");
 	}
 	struct d_slot *s = st[0] != SLOT_OK ? b : st[1] != SLOT_OK || a->generation > b->generation ? a : b;
@@ -191,7 +193,8 @@ static int mount_root(struct seal_vol *v, const u8 *key, const u8 *expect_id, st
 	root_keys(v, key, s->id);
 	v->fell_back = st[0] != SLOT_OK || st[1] != SLOT_OK;
 	if (v->fell_back && v->env.log)
-		v->env.log(v->env.ctx, "one of the volume's two roots does not authenticate (an interrupted commit, or tampering): using the other");
+		v->env.log(v->env.ctx, "one of the volume's two roots does not authenticate (an interrupted commit, or "
+				       "tampering): using the other");
 	int r = root_load(v, s);
 	if (r)
 		return r;
@@ -202,14 +205,15 @@ static int mount_root(struct seal_vol *v, const u8 *key, const u8 *expect_id, st
 		v->fault.kind = SEAL_FAULT_CUT;
 		v->fault.block = (u64)size / SEAL_BLOCK;
 		snprintf(v->fault.text, sizeof v->fault.text,
-			 "the volume file is cut short: it has %ld bytes, its root needs %lu", size, v->end * SEAL_BLOCK);
+			 "the volume file is cut short: it has %ld bytes, its root needs %lu", size,
+			 v->end * SEAL_BLOCK);
 		return SEAL_ETAMPER;
 	}
 	return 0;
 }
 
-int seal_mount(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES],
-	       const u8 *expect_id, u32 flags, struct seal_vol **out, struct seal_fault *fault)
+int seal_mount(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES], const u8 *expect_id,
+	       u32 flags, struct seal_vol **out, struct seal_fault *fault)
 {
 	const size_t slot_bytes = SLOT_BLOCKS * SEAL_BLOCK;
 	struct seal_vol *v = NULL;

@@ -69,7 +69,8 @@ s64 seal_listxattr(struct seal_vol *v, struct seal_inode *i, char *buf, size_t n
 }
 
 // The new value, or none (val NULL: remove).
-static int xattr_set(struct seal_vol *v, struct seal_inode *i, const char *name, u32 len, const void *val, size_t n, int flags)
+static int xattr_set(struct seal_vol *v, struct seal_inode *i, const char *name, u32 len, const void *val, size_t n,
+		     int flags)
 {
 	struct node *b;
 	u32 end = 0;
@@ -117,7 +118,8 @@ static int xattr_set(struct seal_vol *v, struct seal_inode *i, const char *name,
 	return 0;
 }
 
-int seal_setxattr(struct seal_vol *v, struct seal_inode *i, const char *name, u32 len, const void *val, size_t n, int flags)
+int seal_setxattr(struct seal_vol *v, struct seal_inode *i, const char *name, u32 len, const void *val, size_t n,
+		  int flags)
 {
 	vol_lock(v);
 	int r = xattr_set(v, i, name, len, val ? val : "", n, flags);

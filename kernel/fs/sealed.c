@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sealed volumes: mount type "sealed", source "volN", data a struct coffer_mount_key. The library in seal/ does the work;
-// this file gives it memory, time, randomness and the host's block calls, and keeps the list of what is dirty.
-// Locks: mounted_lock (mount and unmount only); inode->lock, then the library's lock (svol->io_lock), which is held over
-// block hostcalls; svol->dirty_lock is a leaf. The flusher thread takes the same ones in the same order.
+// Sealed volumes: mount type "sealed", source "volN", data a struct coffer_mount_key. The library in seal/ does the
+// work; this file gives it memory, time, randomness and the host's block calls, and keeps the list of what is dirty.
+// Locks: mounted_lock (mount and unmount only); inode->lock, then the library's lock (svol->io_lock), which is held
+// over block hostcalls; svol->dirty_lock is a leaf. The flusher thread takes the same ones in the same order.
 #include "kernel/fs/sealed.h"
 #include "hostcall/mountkey.h"
 #include "kernel/include/hostcall.h"
 #include "kernel/include/ktime.h"
 #include "kernel/include/platform.h"
 
-#define FLUSH_NS (5 * NSEC_PER_SEC)	// dirty data is committed at the latest after this time
+#define FLUSH_NS (5 * NSEC_PER_SEC) // dirty data is committed at the latest after this time
 
 static struct svol *mounted[SEALED_MAX];
 static struct mutex mounted_lock;
@@ -29,11 +29,12 @@ static int io_read(void *ctx, u64 off, void *buf, size_t n)
 	return r;
 }
 
-static int io_write(void *ctx, u64 off, const void *buf, size_t n) { return hc_block_write(((struct svol *)ctx)->index, off, buf, n); }
+static int io_write(void *ctx, u64 off, const void *buf, size_t n)
+{
+	return hc_block_write(((struct svol *)ctx)->index, off, buf, n);
+}
 static int io_flush(void *ctx) { return hc_block_flush(((struct svol *)ctx)->index); }
 static s64 io_size(void *ctx) { return hc_block_size(((struct svol *)ctx)->index); }
-static int io_punch(void *ctx, u64 off, u64 n) { return hc_block_punch(((struct svol *)ctx)->index, off, n); }
-
 static void *env_alloc(void *ctx, size_t n)
 {
 	(void)ctx;
@@ -185,7 +186,8 @@ void sealed_shutdown(void)
 		int r = sealed_sync(sv);
 		int e = seal_checkpoint(sv->v);
 		if (r || e)
-			pr_err("sealed volume %s: what was written last could not be stored (error %d); its last committed state is intact",
+			pr_err("sealed volume %s: what was written last could not be stored (error %d); its last "
+			       "committed state is intact",
 			       sv->name, -(r ? r : e));
 	}
 }
@@ -230,21 +232,32 @@ static void warn_fallback(struct svol *sv)
 	struct seal_info info;
 	seal_get_info(sv->v, &info);
 	if (info.fell_back)
-		pr_warn("sealed volume %s: one of its two roots does not authenticate (an interrupted commit, or tampering); the other is used, commit %lu",
+		pr_warn("sealed volume %s: one of its two roots does not authenticate (an interrupted commit, or "
+			"tampering); the other is used, commit %lu",
 			sv->name, info.generation);
 }
 
 static int open_volume(struct svol *sv, const u8 *key, u32 flags)
 {
 	struct seal_fault fault;
-	const struct seal_io io = {.ctx = sv, .read = io_read, .write = io_write, .flush = io_flush, .size = io_size, .punch = io_punch};
+	const struct seal_io io = {
+		.ctx = sv, .read = io_read, .write = io_write, .flush = io_flush, .size = io_size};
 	const struct seal_env env = {
-		.ctx = sv, .alloc = env_alloc, .free = env_free, .random = env_random, .now_ns = env_now, .lock = env_lock,
-		.unlock = env_unlock, .fpu_begin = env_fpu_begin, .fpu_end = env_fpu_end, .log = env_log,
+		.ctx = sv,
+		.alloc = env_alloc,
+		.free = env_free,
+		.random = env_random,
+		.now_ns = env_now,
+		.lock = env_lock,
+		.unlock = env_unlock,
+		.fpu_begin = env_fpu_begin,
+		.fpu_end = env_fpu_end,
+		.log = env_log,
 	};
 	int r = seal_mount(&io, &env, key, NULL, flags & MS_RDONLY ? SEAL_RDONLY : 0, &sv->v, &fault);
 	if (r)
-		pr_err("sealed volume %s cannot be opened: %s (error %d)", sv->name, fault.text[0] ? fault.text : "no storage", -r);
+		pr_err("sealed volume %s cannot be opened: %s (error %d)", sv->name,
+		       fault.text[0] ? fault.text : "no storage", -r);
 	else
 		warn_fallback(sv);
 	return r;

@@ -4,25 +4,25 @@
 #include "kernel/fs/fs.h"
 #include "seal/seal.h"
 
-#define SEALED_MAX 16u		// volumes mounted at the same time
+#define SEALED_MAX   16u	 // volumes mounted at the same time
 #define SEALED_MAGIC 0x52464643u // f_type: "CFFR"
 
-struct svol {			// a mounted volume: super->priv
+struct svol { // a mounted volume: super->priv
 	struct seal_vol *v;
-	int index;		// the host's number of it
-	char name[16];		// "vol0"
-	struct mutex io_lock;	// the library's one lock; leaf but for block hostcalls
+	int index;		 // the host's number of it
+	char name[16];		 // "vol0"
+	struct mutex io_lock;	 // the library's one lock; leaf but for block hostcalls
 	struct mutex dirty_lock; // leaf: the list below
-	struct list dirty;	// inodes (each a reference) with contents or times that the volume does not have yet
-	u64 unflushed;		// pages written to the cache since they were last stored; an upper bound
+	struct list dirty;	 // inodes (each a reference) with contents or times that the volume does not have yet
+	u64 unflushed;		 // pages written to the cache since they were last stored; an upper bound
 	struct super *sb;
 };
 
-struct snode {			// inode->priv
-	struct seal_inode *si;	// reference
+struct snode {		       // inode->priv
+	struct seal_inode *si; // reference
 	struct inode *inode;
-	struct list dirty;	// svol->dirty, guarded by dirty_lock
-	u64 unflushed;		// its part of svol->unflushed; inode->lock
+	struct list dirty; // svol->dirty, guarded by dirty_lock
+	u64 unflushed;	   // its part of svol->unflushed; inode->lock
 };
 
 static inline struct svol *svol_of(const struct inode *i) { return i->sb->priv; }
@@ -33,9 +33,9 @@ static inline int sealed_err(int r) { return r == -EBADMSG || r == -EUCLEAN ? -E
 
 // The VFS inode of si, whose reference is consumed in any case. ERR_PTR.
 struct inode *sealed_inode(struct super *sb, struct seal_inode *si);
-void sealed_refresh(struct inode *i);	// links, times, size of directories: from the volume
+void sealed_refresh(struct inode *i); // links, times, size of directories: from the volume
 void sealed_mark_dirty(struct inode *i);
-void sealed_forget(struct inode *i);	// evict
+void sealed_forget(struct inode *i); // evict
 // Stores one inode's contents and times; inode->lock held.
 int sealed_flush(struct inode *i);
 // Stores everything dirty, without a commit. No inode lock held.

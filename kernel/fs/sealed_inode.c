@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files and directories of sealed volumes. The volume's own library keeps names and attributes; contents of regular files
-// pass through the page cache and are stored at fsync, sync, when much is dirty, and by the flusher. A dirty inode is
-// held in memory, so an inode that is looked up again is always the one that knows what is newest.
-// Locks: as in sealed.c. The VFS holds the directory's lock around name operations and inode->lock around setattr.
+// Files and directories of sealed volumes. The volume's own library keeps names and attributes; contents of regular
+// files pass through the page cache and are stored at fsync, sync, when much is dirty, and by the flusher. A dirty
+// inode is held in memory, so an inode that is looked up again is always the one that knows what is newest. Locks: as
+// in sealed.c. The VFS holds the directory's lock around name operations and inode->lock around setattr.
 #include "kernel/fs/sealed.h"
 
-#define DIRTY_MAX 2048u		// pages of one file that may wait in the cache
-#define DIRTY_ALL 16384ul	// of all files of a volume
-#define PAGES 64u		// pages in one call of the library
-#define FALLOC_KEEP_SIZE 1
+#define DIRTY_MAX	  2048u	  // pages of one file that may wait in the cache
+#define DIRTY_ALL	  16384ul // of all files of a volume
+#define PAGES		  64u	  // pages in one call of the library
+#define FALLOC_KEEP_SIZE  1
 #define FALLOC_PUNCH_HOLE 2
 #define FALLOC_ZERO_RANGE 16
 
@@ -194,8 +194,10 @@ int sealed_flush(struct inode *i)
 	int r = store_pages(i);
 	if (r)
 		return r;
-	struct seal_attr a = {.atime_ns = ns_of(i->atime), .mtime_ns = ns_of(i->mtime), .ctime_ns = ns_of(i->ctime), .mode = i->mode};
-	return sealed_err(seal_setattr(vol_of(i), snode_of(i)->si, SEAL_SET_ATIME | SEAL_SET_MTIME | SEAL_SET_CTIME | SEAL_SET_MODE, &a));
+	struct seal_attr a = {
+		.atime_ns = ns_of(i->atime), .mtime_ns = ns_of(i->mtime), .ctime_ns = ns_of(i->ctime), .mode = i->mode};
+	return sealed_err(seal_setattr(vol_of(i), snode_of(i)->si,
+				       SEAL_SET_ATIME | SEAL_SET_MTIME | SEAL_SET_CTIME | SEAL_SET_MODE, &a));
 }
 
 // --- names
@@ -244,7 +246,8 @@ static int make_symlink(struct inode *dir, const char *name, u32 len, const char
 {
 	struct seal_inode *si;
 	u32 mode = S_IFLNK | 0777, gid = owner_group(dir, &mode);
-	int r = seal_symlink(vol_of(dir), snode_of(dir)->si, name, len, target, (u32)strlen(target), cred()->fsuid, gid, &si);
+	int r = seal_symlink(vol_of(dir), snode_of(dir)->si, name, len, target, (u32)strlen(target), cred()->fsuid, gid,
+			     &si);
 	if (r)
 		return sealed_err(r);
 	sealed_refresh(dir);
@@ -297,7 +300,8 @@ static int rmdir(struct inode *dir, const char *name, u32 len, struct inode *ino
 }
 
 // The way programs replace a file is write, rename: the new contents are stored together with the new name.
-static int rename(struct inode *od, const char *on, u32 olen, struct inode *ino, struct inode *nd, const char *nn, u32 nlen, struct inode *victim, u32 flags)
+static int rename(struct inode *od, const char *on, u32 olen, struct inode *ino, struct inode *nd, const char *nn,
+		  u32 nlen, struct inode *victim, u32 flags)
 {
 	int r = 0;
 	if (victim && is_reg(ino) && ino->pc->ndirty) {
@@ -337,9 +341,15 @@ static int readlink(struct inode *i, char *buf, u32 n)
 // --- attributes
 static int setattr(struct inode *i, const struct iattr *a)
 {
-	struct seal_attr s = {.mode = a->mode, .uid = a->uid, .gid = a->gid, .size = a->size, .atime_ns = ns_of(a->atime), .mtime_ns = ns_of(a->mtime)};
-	u32 which = (a->valid & ATTR_MODE ? SEAL_SET_MODE : 0) | (a->valid & ATTR_UID ? SEAL_SET_UID : 0) | (a->valid & ATTR_GID ? SEAL_SET_GID : 0) |
-		    (a->valid & ATTR_SIZE ? SEAL_SET_SIZE : 0) | (a->valid & ATTR_ATIME ? SEAL_SET_ATIME : 0) | (a->valid & ATTR_MTIME ? SEAL_SET_MTIME : 0);
+	struct seal_attr s = {.mode = a->mode,
+			      .uid = a->uid,
+			      .gid = a->gid,
+			      .size = a->size,
+			      .atime_ns = ns_of(a->atime),
+			      .mtime_ns = ns_of(a->mtime)};
+	u32 which = (a->valid & ATTR_MODE ? SEAL_SET_MODE : 0) | (a->valid & ATTR_UID ? SEAL_SET_UID : 0) |
+		    (a->valid & ATTR_GID ? SEAL_SET_GID : 0) | (a->valid & ATTR_SIZE ? SEAL_SET_SIZE : 0) |
+		    (a->valid & ATTR_ATIME ? SEAL_SET_ATIME : 0) | (a->valid & ATTR_MTIME ? SEAL_SET_MTIME : 0);
 	int r = seal_setattr(vol_of(i), snode_of(i)->si, which, &s);
 	if (r)
 		return sealed_err(r);
@@ -484,7 +494,8 @@ static ssize_t write_all(struct file *f, struct iter *it, u64 *pos)
 		done += r;
 		struct svol *sv = svol_of(f->inode);
 		if (sv->unflushed > min(DIRTY_ALL, page_count_total() / 8) && sealed_store(sv))
-			pr_once("sealed volume %s: its data cannot be stored", sv->name); // fsync will say so to whom it concerns
+			pr_once("sealed volume %s: its data cannot be stored",
+				sv->name); // fsync will say so to whom it concerns
 		if (signal_pending())
 			break;
 	}
@@ -560,15 +571,37 @@ static s64 llseek(struct file *f, s64 off, int whence)
 }
 
 static const struct inode_ops dir_iops = {
-	.lookup = lookup, .create = create, .mkdir = make_dir, .symlink = make_symlink, .link = make_link, .unlink = unlink, .rmdir = rmdir,
-	.rename = rename, .tmpfile = make_tmpfile, .setattr = setattr, .getattr = getattr, .getxattr = getxattr, .setxattr = setxattr,
-	.listxattr = listxattr, .removexattr = removexattr,
+	.lookup = lookup,
+	.create = create,
+	.mkdir = make_dir,
+	.symlink = make_symlink,
+	.link = make_link,
+	.unlink = unlink,
+	.rmdir = rmdir,
+	.rename = rename,
+	.tmpfile = make_tmpfile,
+	.setattr = setattr,
+	.getattr = getattr,
+	.getxattr = getxattr,
+	.setxattr = setxattr,
+	.listxattr = listxattr,
+	.removexattr = removexattr,
 };
 static const struct inode_ops link_iops = {.readlink = readlink, .setattr = setattr, .getattr = getattr};
 static const struct inode_ops file_iops = {
-	.setattr = setattr, .getattr = getattr, .getxattr = getxattr, .setxattr = setxattr, .listxattr = listxattr, .removexattr = removexattr,
+	.setattr = setattr,
+	.getattr = getattr,
+	.getxattr = getxattr,
+	.setxattr = setxattr,
+	.listxattr = listxattr,
+	.removexattr = removexattr,
 };
 static const struct file_ops dir_fops = {.readdir = readdir, .fsync = fsync};
 static const struct file_ops file_fops = {
-	.read = generic_file_read, .write = write_all, .llseek = llseek, .fsync = fsync, .fallocate = fallocate, .mmap = mmap,
+	.read = generic_file_read,
+	.write = write_all,
+	.llseek = llseek,
+	.fsync = fsync,
+	.fallocate = fallocate,
+	.mmap = mmap,
 };

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Crash enumerator: records every write and flush that a workload makes, then rebuilds the storage as a crash could have left
-// it: every prefix, and random subsets of the 4 KiB pieces written since the last completed flush. Each must open at the last
-// completed sync or at the one in flight, pass fsck, and be usable.
+// Crash enumerator: records every write and flush that a workload makes, then rebuilds the storage as a crash could
+// have left it: every prefix, and random subsets of the 4 KiB pieces written since the last completed flush. Each must
+// open at the last completed sync or at the one in flight, pass fsck, and be usable.
 #include "tests/seal/mem.h"
 
 #define MAXSYNC 200
 struct point {
-	u32 begin, end;		// recorded operations before the sync started, after it completed
+	u32 begin, end; // recorded operations before the sync started, after it completed
 	u64 digest;
 };
 static struct point points[MAXSYNC];
@@ -91,7 +91,7 @@ static void sync_point(struct seal_vol *v)
 static void workload(u64 seed, u32 syncs, size_t cache)
 {
 	struct seal_vol *v;
-	struct seal_inode *root, *i, *open_files[4] = { 0 };
+	struct seal_inode *root, *i, *open_files[4] = {0};
 	static u8 data[200000];
 	rnd_seed(seed);
 	env = test_env;
@@ -102,14 +102,16 @@ static void workload(u64 seed, u32 syncs, size_t cache)
 	mem_copy(&base, &store);
 	store.record = true;
 	CHECK_EQ(seal_mount(&store.io, &env, test_key, NULL, 0, &v, NULL), 0);
-	points[npoints++] = (struct point){ 0, 0, state_of(v) };
+	points[npoints++] = (struct point){0, 0, state_of(v)};
 	root = root_of(v);
 	while (npoints < syncs) {
 		for (u32 k = (u32)(rnd() % 12); k; k--) {
 			char name[20], to[20];
 			u32 len = (u32)sprintf(name, "f%lu", rnd() % 24), tlen = (u32)sprintf(to, "f%lu", rnd() % 24);
 			switch (rnd() % 7) {
-			case 0: case 1: case 2:
+			case 0:
+			case 1:
+			case 2:
 				if (seal_lookup(v, root, name, len, &i) &&
 				    seal_create(v, root, name, len, 0100600, 0, 0, 0, &i))
 					break;
@@ -118,12 +120,8 @@ static void workload(u64 seed, u32 syncs, size_t cache)
 					   rnd() % 4 ? rnd() % 9000 : 4096 * (rnd() % 40));
 				seal_iput(v, i);
 				break;
-			case 3:
-				seal_unlink(v, root, name, len);
-				break;
-			case 4:
-				seal_rename(v, root, name, len, root, to, tlen, 0);
-				break;
+			case 3: seal_unlink(v, root, name, len); break;
+			case 4: seal_rename(v, root, name, len, root, to, tlen, 0); break;
 			case 5: { // keep one open, then unlink it
 				struct seal_inode **o = &open_files[rnd() % 4];
 				if (*o)
@@ -188,7 +186,8 @@ static bool judge(struct mem *m, u32 done, u32 reached, bool thorough)
 	seal_unmount(v);
 	ok = h && (h == last || h == next);
 	if (!ok)
-		printf("# crash after %u operations (sync %u): state %lx is neither %lx nor %lx\n", done, k, h, last, next);
+		printf("# crash after %u operations (sync %u): state %lx is neither %lx nor %lx\n", done, k, h, last,
+		       next);
 	at_last += h == last;
 	at_next += h == next && next != last;
 	if (!ok || !thorough)
@@ -225,7 +224,8 @@ static void every_prefix(void)
 		if (k < store.nops)
 			mem_apply(&m, &store.ops[k]);
 	}
-	printf("# %u prefixes of %u syncs: %u at the last sync, %u at the one in flight\n", tried, npoints, at_last, at_next);
+	printf("# %u prefixes of %u syncs: %u at the last sync, %u at the one in flight\n", tried, npoints, at_last,
+	       at_next);
 	mem_free(&m);
 }
 
@@ -235,7 +235,7 @@ static void apply_some(struct mem *m, u32 from, u32 to, u32 percent, u32 piece)
 	for (u32 k = from; k < to; k++) {
 		const struct mem_op *op = &store.ops[rnd() % 2 ? k : to - 1 - (k - from)];
 		for (u64 at = 0; at < op->n; at += piece) {
-			struct mem_op part = { op->off + at, piece, op->data + at };
+			struct mem_op part = {op->off + at, piece, op->data + at};
 			if (rnd() % 100 < percent)
 				mem_apply(m, &part);
 		}
@@ -252,7 +252,7 @@ static void reordered_within_epochs(void)
 		while (end < store.nops && store.ops[end].n)
 			end++;
 		for (u32 t = 0; t < 12 && end > k; t++) {
-			static const u32 percents[] = { 50, 90, 10, 98 };
+			static const u32 percents[] = {50, 90, 10, 98};
 			mem_copy(&copy, &m);
 			apply_some(&copy, k, end, percents[t % 4], t % 3 ? 4096 : 512);
 			bool ok = judge(&copy, k, end, t == 0);

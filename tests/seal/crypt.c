@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Published test vectors for the primitives: SHA-256 (FIPS 180-4), HMAC (RFC 4231), HKDF (RFC 5869), AES-256-GCM (the GCM
-// submission's test cases 13-16).
+// Published test vectors for the primitives: SHA-256 (FIPS 180-4), HMAC (RFC 4231), HKDF (RFC 5869), AES-256-GCM (the
+// GCM submission's test cases 13-16).
 #include "seal/gcm.h"
 #include "seal/sha256.h"
 #include "tests/seal/mem.h"
@@ -24,16 +24,16 @@ static bool same(const u8 *got, const char *want)
 static void sha256_vectors(void)
 {
 	u8 d[32], a[1000];
-	seal_sha256(&(struct seal_bytes){ "abc", 3 }, 1, d);
+	seal_sha256(&(struct seal_bytes){"abc", 3}, 1, d);
 	CHECK(same(d, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"));
-	seal_sha256(&(struct seal_bytes){ "", 0 }, 1, d);
+	seal_sha256(&(struct seal_bytes){"", 0}, 1, d);
 	CHECK(same(d, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"));
-	seal_sha256(&(struct seal_bytes){ "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 56 }, 1, d);
+	seal_sha256(&(struct seal_bytes){"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 56}, 1, d);
 	CHECK(same(d, "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"));
 	struct seal_bytes million[1000];
 	memset(a, 'a', sizeof a);
 	for (int i = 0; i < 1000; i++)
-		million[i] = (struct seal_bytes){ a, 1000 };
+		million[i] = (struct seal_bytes){a, 1000};
 	seal_sha256(million, 1000, d);
 	CHECK(same(d, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"));
 }
@@ -41,10 +41,11 @@ static void sha256_vectors(void)
 static void hmac_vectors(void)
 {
 	u8 d[32], key[131];
-	seal_hmac256((const u8 *)"Jefe", 4, &(struct seal_bytes){ "what do ya want for nothing?", 28 }, 1, d);
+	seal_hmac256((const u8 *)"Jefe", 4, &(struct seal_bytes){"what do ya want for nothing?", 28}, 1, d);
 	CHECK(same(d, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"));
 	memset(key, 0xaa, sizeof key);
-	seal_hmac256(key, 131, &(struct seal_bytes){ "Test Using Larger Than Block-Size Key - Hash Key First", 54 }, 1, d);
+	seal_hmac256(key, 131, &(struct seal_bytes){"Test Using Larger Than Block-Size Key - Hash Key First", 54}, 1,
+		     d);
 	CHECK(same(d, "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"));
 }
 
@@ -61,7 +62,7 @@ static void gcm_vectors(void)
 {
 	static struct gcm_key k;
 	static struct gcm_ctx c;
-	u8 key[32] = { 0 }, iv[12] = { 0 }, in[64] = { 0 }, out[64], back[64], tag[16], aad[20];
+	u8 key[32] = {0}, iv[12] = {0}, in[64] = {0}, out[64], back[64], tag[16], aad[20];
 	CHECK_EQ(gcm_init(), 0);
 	printf("# implementation: %s\n", gcm_impl());
 	gcm_key_set(&k, key);
@@ -71,13 +72,15 @@ static void gcm_vectors(void)
 	CHECK(same(out, "cea7403d4d606b6e074ec5d3baf39d18") && same(tag, "d0d1c8a799996bf0265b98b5d48ab919"));
 	unhex("feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308", key);
 	unhex("d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449a6b525"
-	      "b16aedf5aa0de657ba637b391aafd255", in);
+	      "b16aedf5aa0de657ba637b391aafd255",
+	      in);
 	unhex("cafebabefacedbaddecaf888", iv);
 	unhex("feedfacedeadbeeffeedfacedeadbeefabaddad2", aad);
 	gcm_key_set(&k, key);
 	gcm_encrypt(&k, &c, out, in, 60, iv, aad, 20, tag);
-	CHECK(same(out, "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056828838"
-			"c5f61e6393ba7a0abcc9f662"));
+	CHECK(same(out,
+		   "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056828838"
+		   "c5f61e6393ba7a0abcc9f662"));
 	CHECK(same(tag, "76fc6ece0f4e1768cddf8853bb2d551b"));
 	CHECK_EQ(gcm_decrypt(&k, &c, back, out, 60, iv, aad, 20, tag), 0);
 	CHECK(!memcmp(back, in, 60));

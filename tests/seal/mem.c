@@ -57,7 +57,7 @@ static void record(struct mem *m, u64 off, const void *buf, size_t n)
 		m->ops = realloc(m->ops, m->cap_ops * sizeof *m->ops);
 	}
 	struct mem_op *op = &m->ops[m->nops++];
-	*op = (struct mem_op){ off, n, n ? malloc(n) : NULL };
+	*op = (struct mem_op){off, n, n ? malloc(n) : NULL};
 	if (n)
 		memcpy(op->data, buf, n);
 }
@@ -91,7 +91,7 @@ void mem_init(struct mem *m)
 {
 	memset(m, 0, sizeof *m);
 	m->fail_after = -1;
-	m->io = (struct seal_io){ .ctx = m, .read = mem_read, .write = mem_write, .flush = mem_flush, .size = mem_size };
+	m->io = (struct seal_io){.ctx = m, .read = mem_read, .write = mem_write, .flush = mem_flush, .size = mem_size};
 }
 
 void mem_forget_ops(struct mem *m)
@@ -156,8 +156,12 @@ static void env_log(void *ctx, const char *text)
 	snprintf(test_log, sizeof test_log, "%s", text);
 }
 
-const struct seal_env test_env = { .alloc = env_alloc, .free = env_free, .random = env_random, .now_ns = env_now,
-				   .log = env_log, .cache_bytes = 1u << 20 };
+const struct seal_env test_env = {.alloc = env_alloc,
+				  .free = env_free,
+				  .random = env_random,
+				  .now_ns = env_now,
+				  .log = env_log,
+				  .cache_bytes = 1u << 20};
 
 void test_result(const char *name, bool ok, const char *fmt, ...)
 {

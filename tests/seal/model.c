@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random operations on a volume and on a plain model of a Linux file system; results and contents must agree, also after
-// syncs, remounts, and with the smallest cache.
+// Random operations on a volume and on a plain model of a Linux file system; results and contents must agree, also
+// after syncs, remounts, and with the smallest cache.
 #include "tests/seal/mem.h"
 
-#define NAMES 40	// names in a directory
-#define DIRS 6		// fixed directories: 0 is the root
-#define FILES 200
+#define NAMES	 40 // names in a directory
+#define DIRS	 6  // fixed directories: 0 is the root
+#define FILES	 200
 #define MAX_SIZE (700u << 10)
 
 struct mfile {
 	bool used;
 	u32 type, links, mode;
 	u64 size;
-	u8 *data;	// MAX_SIZE
+	u8 *data; // MAX_SIZE
 };
 struct mname {
-	int file;	// index + 1; 0: none
+	int file; // index + 1; 0: none
 };
 static struct mfile files[FILES];
 static struct mname names[DIRS][NAMES];
@@ -25,7 +25,8 @@ static struct mem store;
 
 static u32 name_of(u32 k, char *buf)
 {
-	return (u32)sprintf(buf, k % 7 == 0 ? "a-rather-long-name-so-that-splits-happen-in-the-middle-of-things-%u" : "n%u", k);
+	return (u32)sprintf(
+		buf, k % 7 == 0 ? "a-rather-long-name-so-that-splits-happen-in-the-middle-of-things-%u" : "n%u", k);
 }
 
 static int file_new(void)
@@ -33,7 +34,7 @@ static int file_new(void)
 	for (int k = 0; k < FILES; k++)
 		if (!files[k].used) {
 			u8 *data = files[k].data ? files[k].data : malloc(MAX_SIZE);
-			files[k] = (struct mfile){ .used = true, .links = 1, .data = data };
+			files[k] = (struct mfile){.used = true, .links = 1, .data = data};
 			memset(data, 0, MAX_SIZE);
 			return k;
 		}
@@ -83,7 +84,10 @@ static void op_write(u32 d, u32 n)
 	struct mfile *f = &files[names[d][n].file - 1];
 	CHECK_EQ(open_name(d, n, &i), 0);
 	u32 kind = (u32)(rnd() % 4);
-	u64 off = kind == 0 ? rnd() % 400 : kind == 1 ? rnd() % 60000 : f->size < MAX_SIZE / 2 ? f->size : rnd() % (MAX_SIZE / 2);
+	u64 off = kind == 0		   ? rnd() % 400
+		  : kind == 1		   ? rnd() % 60000
+		  : f->size < MAX_SIZE / 2 ? f->size
+					   : rnd() % (MAX_SIZE / 2);
 	u64 len = kind == 0 ? rnd() % 200 : kind == 1 ? rnd() % 20000 : rnd() % (MAX_SIZE / 3);
 	if (rnd() % 3 == 0)
 		off &= ~4095ul;
@@ -214,7 +218,7 @@ static void verify_file(struct seal_inode *i, struct mfile *f)
 		CHECK_EQ(seal_read(vol, i, off, buf, n), want);
 		CHECK(!memcmp(buf, f->data + off, (size_t)want));
 	}
-	void *pages[3] = { buf, buf + 4096, buf + 8192 };
+	void *pages[3] = {buf, buf + 4096, buf + 8192};
 	u64 first = rnd() % (f->size / 4096 + 1);
 	CHECK_EQ(seal_read_pages(vol, i, first, 3, pages), 0);
 	for (u64 k = 0; k < 3 * 4096; k++)
@@ -279,10 +283,15 @@ static void run(u64 seed, u32 steps, size_t cache)
 	CHECK_EQ(seal_mount(&store.io, &env, test_key, NULL, 0, &vol, NULL), 0);
 	dirs_open(true);
 	for (u32 s = 0; s < steps && !test_failures; s++) {
-		u32 d = (u32)(rnd() % DIRS), n = (u32)(rnd() % NAMES), d2 = (u32)(rnd() % DIRS), n2 = (u32)(rnd() % NAMES);
+		u32 d = (u32)(rnd() % DIRS), n = (u32)(rnd() % NAMES), d2 = (u32)(rnd() % DIRS),
+		    n2 = (u32)(rnd() % NAMES);
 		switch (rnd() % 14) {
-		case 0: case 1: case 2: op_create(d, n); break;
-		case 3: case 4: case 5: op_write(d, n); break;
+		case 0:
+		case 1:
+		case 2: op_create(d, n); break;
+		case 3:
+		case 4:
+		case 5: op_write(d, n); break;
 		case 6: op_pages(d, n); break;
 		case 7: op_truncate(d, n, false); break;
 		case 8: op_truncate(d, n, true); break;

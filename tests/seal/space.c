@@ -128,7 +128,7 @@ static void host_disk_full(void)
 
 struct page {
 	u64 n, last;
-	u32 room;	// entries that still fit into this call's buffer
+	u32 room; // entries that still fit into this call's buffer
 	bool ordered;
 };
 
@@ -157,7 +157,7 @@ static void big_directory(void)
 		CHECK_EQ(seal_create(v, root, name, len, 0100600, 0, 0, 0, NULL), 0);
 	}
 	CHECK_EQ(seal_sync(v), 0);
-	struct page p = { .ordered = true };
+	struct page p = {.ordered = true};
 	for (u64 before = 1; before != p.n;) {
 		before = p.n;
 		p.room = 100;
@@ -212,7 +212,7 @@ static void sparse_and_huge(void)
 	CHECK_EQ(seal_seek(v, i, 0, true), 4096);
 	CHECK_EQ(seal_seek(v, i, (1ul << 30) + 8192, true), (1ul << 30) + 8192);
 	CHECK_EQ(seal_sync(v), 0);
-	char b[8] = { 0 };
+	char b[8] = {0};
 	CHECK_EQ(seal_read(v, i, far, b, 8), 3);
 	CHECK(!memcmp(b, "end", 3));
 	CHECK_EQ(seal_read(v, i, far / 2, b, 8), 8);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A hostile host: every block of a volume is damaged, swapped, replayed, cut off or taken from another volume. Reading must
-// give either exactly what was written or a typed error; never anything else.
+// A hostile host: every block of a volume is damaged, swapped, replayed, cut off or taken from another volume. Reading
+// must give either exactly what was written or a typed error; never anything else.
 #include "tests/seal/mem.h"
 
 #define MAXPATH 300
-struct entry {			// what the volume held when it was intact
+struct entry { // what the volume held when it was intact
 	char path[64];
 	struct seal_attr a;
 	u64 digest;
@@ -27,9 +27,9 @@ static u64 digest(const u8 *p, size_t n)
 
 struct visit {
 	struct seal_vol *v;
-	struct entry *out;	// recording
+	struct entry *out; // recording
 	u32 n;
-	int error;		// first error met
+	int error; // first error met
 	bool differs;
 };
 struct kids {
@@ -49,7 +49,7 @@ static bool kid(void *ctx, const char *name, u32 len, u64 ino, u32 type, u64 coo
 static void visit(struct visit *w, struct seal_inode *i, const char *path)
 {
 	static u8 buf[1 << 20];
-	struct entry e = { 0 };
+	struct entry e = {0};
 	snprintf(e.path, sizeof e.path, "%s", path);
 	seal_getattr(w->v, i, &e.a);
 	s64 n = 0;
@@ -109,7 +109,7 @@ static int outcome(struct mem *m, const u8 *key)
 	int r = seal_mount(&m->io, &test_env, key, NULL, SEAL_RDONLY, &v, &f);
 	if (r)
 		return f.text[0] || r == -ENOMEM ? r : -1;
-	struct visit w = { .v = v };
+	struct visit w = {.v = v};
 	struct seal_inode *root;
 	r = seal_iget(v, SEAL_ROOT_INO, &root);
 	if (!r) {
@@ -181,7 +181,7 @@ static void prepare(void)
 	CHECK_EQ(seal_unmount(v), 0);
 	CHECK_EQ(seal_mount(&good.io, &test_env, test_key, NULL, SEAL_RDONLY, &v, NULL), 0);
 	CHECK_EQ(fsck_quiet(v), 0);
-	struct visit w = { .v = v, .out = want };
+	struct visit w = {.v = v, .out = want};
 	struct seal_inode *root = root_of(v);
 	visit(&w, root, "");
 	nwant = w.n;
@@ -339,7 +339,7 @@ static void wrong_key_is_told_from_damage(void)
 	}
 	struct seal_vol *v;
 	struct seal_fault f;
-	u8 id[16] = { 9 };
+	u8 id[16] = {9};
 	CHECK_EQ(seal_mount(&good.io, &test_env, test_key, id, SEAL_RDONLY, &v, &f), SEAL_EIDENTITY);
 	CHECK(strstr(f.text, "another volume"));
 }
@@ -379,8 +379,8 @@ static void nothing_is_encrypted_twice_alike(void)
 {
 	struct mem a, b;
 	struct seal_vol *v;
-	u8 id[16] = { 1, 2, 3 };
-	struct mem *ms[2] = { &a, &b };
+	u8 id[16] = {1, 2, 3};
+	struct mem *ms[2] = {&a, &b};
 	for (int k = 0; k < 2; k++) {
 		mem_init(ms[k]);
 		CHECK_EQ(seal_format(&ms[k]->io, &test_env, test_key, id, 64u << 20), 0);

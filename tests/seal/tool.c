@@ -39,16 +39,19 @@ static void round_trip(void)
 	CHECK_EQ(sh("mkdir -p src/a/b/c src/empty && printf hello >src/a/hello && : >src/nothing && "
 		    "head -c 3000000 /dev/urandom >src/a/b/big && truncate -s 50M src/sparse && "
 		    "printf x | dd of=src/sparse bs=1 seek=30000000 conv=notrunc && ln -s ../hello src/a/b/link && "
-		    "ln -s /etc/passwd src/abs && ln src/a/hello src/a/b/c/hard && mkfifo src/fifo && chmod 750 src/a && "
+		    "ln -s /etc/passwd src/abs && ln src/a/hello src/a/b/c/hard && mkfifo src/fifo && chmod 750 src/a "
+		    "&& "
 		    "chmod 400 src/a/b/big && touch -d '2001-02-03 04:05:06.789' src/a/hello && "
-		    "for i in $(seq 500); do echo $i >src/empty/file-$i; done && touch -d '1999-01-01' src/empty"), 0);
+		    "for i in $(seq 500); do echo $i >src/empty/file-$i; done && touch -d '1999-01-01' src/empty"),
+		 0);
 	CHECK_EQ(seal_tool_seal(in("src"), in("v.vol"), test_key, false, false, NULL, &st, id, &err), 0);
 	CHECK_EQ(st.files, 504);
 	CHECK_EQ(seal_tool_open(in("v.vol"), test_key, in("out"), false, NULL, &st, &err), 0);
 	CHECK_EQ(sh("diff -r --no-dereference -x fifo src out"), 0);
 	CHECK_EQ(sh("(cd src && find . ! -type l -printf '%%p %%m %%T@ %%n %%y\\n' | sort) >l1; "
 		    "(cd out && find . ! -type l ! -name . -printf '%%p %%m %%T@ %%n %%y\\n' | sort) >l2; "
-		    "grep -v '^\\. ' l1 >l1b; cmp l1b l2"), 0);
+		    "grep -v '^\\. ' l1 >l1b; cmp l1b l2"),
+		 0);
 	CHECK_EQ(sh("test $(du -k out/sparse | cut -f1) -lt 1000 && test $(du -k v.vol | cut -f1) -lt 8000"), 0);
 	struct seal_fsck_stats f;
 	CHECK_EQ(seal_tool_fsck(in("v.vol"), test_key, NULL, NULL, &f, &err), 0);
@@ -85,7 +88,7 @@ static void single_file(void)
 
 static void wrong_key_and_other_files(void)
 {
-	u8 other[32] = { 1 };
+	u8 other[32] = {1};
 	u32 version;
 	CHECK_EQ(seal_tool_open(in("v.vol"), other, in("out2"), false, NULL, &st, &err), SEAL_EKEY);
 	CHECK(strstr(err.text, "key does not fit"));
@@ -99,7 +102,8 @@ static void wrong_key_and_other_files(void)
 static void tampered_volume_is_refused(void)
 {
 	CHECK_EQ(sh("cp v.vol bad.vol && s=$(stat -c %%s bad.vol) && for o in $(seq 300000 40000 $s); do "
-		    "printf '\\377\\000' | dd of=bad.vol bs=1 seek=$o conv=notrunc; done"), 0);
+		    "printf '\\377\\000' | dd of=bad.vol bs=1 seek=$o conv=notrunc; done"),
+		 0);
 	CHECK_EQ(seal_tool_open(in("bad.vol"), test_key, in("out3"), false, NULL, &st, &err), SEAL_ETAMPER);
 	CHECK(strstr(err.text, "does not match the tag"));
 	CHECK_EQ(sh("cp v.vol cut.vol && truncate -s -4096 cut.vol"), 0);
