@@ -252,6 +252,8 @@ int inet_bind(struct sock *s, const u8 *addr, u32 len)
 		inet_unbind(i);
 	if (r)
 		i->local = old;
+	else
+		i->own_address = !ip_is_any(a.ip);
 	return r;
 }
 

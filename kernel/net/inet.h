@@ -21,6 +21,7 @@ struct inet_sock {
 	struct iaddr local, remote;
 	bool bound;	   // local.port is ours: in the port table
 	bool shares_port;  // accepted from a listener
+	bool own_address;  // bind(2) named the local address, so it outlives a disconnect
 	bool v6only;
 	bool told;	   // a non-blocking connect has succeeded and the next connect(2) says so
 	bool refused;	   // a non-blocking connect has failed and the next connect(2) says so

@@ -17,6 +17,11 @@ static int udp_connect(struct sock *s, const u8 *addr, u32 len, int flags)
 		mutex_lock(&s->lock);
 		s->state = ST_IDLE;
 		memset(&i->remote, 0, sizeof(i->remote));
+		if (!i->own_address) {
+			memset(i->local.ip, 0, sizeof(i->local.ip));
+			if (s->family == AF_INET)
+				i->local.ip[10] = i->local.ip[11] = 0xff;
+		}
 		mutex_unlock(&s->lock);
 		host_close(i); // the host's socket goes; the next one is made when it is needed
 		return 0;
