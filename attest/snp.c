@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "attest/simtee.h"
 #include "attest/snp_chain.h"
 #include "lib/encode.h"
 
@@ -190,7 +191,9 @@ static bool check_chain(const struct snp_input *in, struct attest_result *out, s
 					   ? "AMD's root (Milan, Genoa, Turin) or the simulated root that is "
 					     "accepted here"
 					   : "AMD's root (Milan, Genoa, Turin)");
-		attest_found(c, "'%s'", snp_subject(ordered[2], name, sizeof name));
+		snp_subject(ordered[2], name, sizeof name);
+		bool simulated = root == SNP_ROOT_UNKNOWN && !strcmp(name, SIMTEE_ROOT_NAME);
+		attest_found(c, "'%s'%s", name, simulated ? ", simulated hardware that is not accepted here" : "");
 
 		err = snp_chain_dates(ordered, in->now, &why);
 		c = attest_check_add(out, "certificate-dates", !err);

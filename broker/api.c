@@ -223,28 +223,43 @@ static int appraise(struct broker *b, const char *resource, json_t *claims, stru
 	return decide(b, "resource", &result, resource, r);
 }
 
-static void get_resource(struct broker *b, const char *resource, const struct http_request *q, struct http_response *r)
+// Who asks: an attested session (cookie), or the bearer of a token that this broker gave. Answers when it is neither.
+static int asker(struct broker *b, const struct http_request *q, struct http_response *r, json_t **claims,
+		 EVP_PKEY **key)
 {
-	struct fault f = {""};
 	char id[SESSION_ID_TEXT];
-	json_t *claims = NULL, *jwe = NULL;
-	EVP_PKEY *key = NULL;
-	void *secret = NULL;
-	size_t len = 0;
+	int err;
+	if (!strncmp(q->head->authorization, "Bearer ", 7)) {
+		err = ear_open(b->token_key, q->head->authorization + 7, time(NULL), claims, key);
+		if (err)
+			broker_problem(r, 401, "TokenRefused", err == -ESTALE ? "the token has expired: attest anew" :
+				       "this broker did not give this token", NULL);
+		return err;
+	}
 	if (!session_id(q, r, id))
-		return;
-	int err = session_get(b->sessions, id, &claims, &key);
-	if (err) {
+		return -EACCES;
+	err = session_get(b->sessions, id, claims, key);
+	if (err)
 		broker_problem(r, 401, err == -EACCES ? "NotAttested" : "SessionUnknown",
 			       err == -EACCES
 				       ? "this session has not attested: POST /kbs/v0/attest first"
 				       : "the session is unknown or has expired: begin anew with POST /kbs/v0/auth",
 			       NULL);
+	return err;
+}
+
+static void get_resource(struct broker *b, const char *resource, const struct http_request *q, struct http_response *r)
+{
+	struct fault f = {""};
+	json_t *claims = NULL, *jwe = NULL;
+	EVP_PKEY *key = NULL;
+	void *secret = NULL;
+	size_t len = 0;
+	if (asker(b, q, r, &claims, &key))
 		return;
-	}
 	if (appraise(b, resource, claims, r))
 		goto out;
-	err = store_get_secret(b->store, resource, &secret, &len, &f);
+	int err = store_get_secret(b->store, resource, &secret, &len, &f);
 	if (err == -ENOENT) {
 		broker_problem(r, 404, "ResourceNotFound", f.text, NULL);
 		goto out;

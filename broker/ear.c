@@ -3,7 +3,11 @@
 // nothing. What runs (executables) is appraised for each resource, so that the token says nothing about it.
 #include "broker/ear.h"
 
+#include <errno.h>
+#include <openssl/crypto.h>
 #include <openssl/ec.h>
+#include <openssl/err.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,4 +102,60 @@ char *ear_token(EVP_PKEY *signer, const struct attest_result *result, const json
 	free(h);
 	free(b);
 	return token;
+}
+
+static bool signature_ok(EVP_PKEY *key, const char *text, size_t len, const uint8_t sig[ES256_BYTES])
+{
+	uint8_t *der = NULL;
+	ECDSA_SIG *s = ECDSA_SIG_new();
+	BIGNUM *r = BN_bin2bn(sig, 32, NULL), *v = BN_bin2bn(sig + 32, 32, NULL);
+	EVP_MD_CTX *md = EVP_MD_CTX_new();
+	int n = -1;
+	if (s && r && v && ECDSA_SIG_set0(s, r, v) == 1) {
+		r = v = NULL;
+		n = i2d_ECDSA_SIG(s, &der);
+	}
+	bool ok = n > 0 && md && EVP_DigestVerifyInit(md, NULL, EVP_sha256(), NULL, key) == 1 &&
+		  EVP_DigestVerify(md, der, (size_t)n, (const uint8_t *)text, len) == 1;
+	BN_free(r);
+	BN_free(v);
+	ECDSA_SIG_free(s);
+	EVP_MD_CTX_free(md);
+	OPENSSL_free(der);
+	ERR_clear_error();
+	return ok;
+}
+
+// The body of a token whose signature is good; a new reference.
+static json_t *open_body(EVP_PKEY *signer, const char *token)
+{
+	const char *dot = strchr(token, '.'), *dot2 = dot ? strchr(dot + 1, '.') : NULL;
+	uint8_t sig[ES256_BYTES];
+	if (!dot2 || base64_decode(sig, sizeof sig, dot2 + 1, strlen(dot2 + 1), BASE64_URL) != ES256_BYTES ||
+	    !signature_ok(signer, token, (size_t)(dot2 - token), sig))
+		return NULL;
+	size_t len = (size_t)(dot2 - dot - 1);
+	char *text = malloc(len + 1);
+	ssize_t n = text ? base64_decode(text, len, dot + 1, len, BASE64_URL) : -1;
+	json_t *o = n > 0 ? json_loadb(text, (size_t)n, JSON_REJECT_DUPLICATES, NULL) : NULL;
+	free(text);
+	return o;
+}
+
+int ear_open(EVP_PKEY *signer, const char *token, time_t now, json_t **claims, EVP_PKEY **key)
+{
+	json_t *o = open_body(signer, token);
+	const json_t *cpu = json_object_get(json_object_get(o, "submods"), "cpu0");
+	json_t *evidence = json_object_get(cpu, "ear.veraison.annotated-evidence");
+	int err = 0;
+	if (!json_is_object(evidence))
+		err = -EBADMSG;
+	else if (json_integer_value(json_object_get(o, "exp")) <= (json_int_t)now)
+		err = -ESTALE;
+	else if (jwk_to_key(json_object_get(o, "tee-pubkey"), key, NULL))
+		err = -EBADMSG;
+	else
+		*claims = json_incref(evidence);
+	json_decref(o);
+	return err;
 }

@@ -13,4 +13,8 @@
 // The token for a verified result and the TEE's public key (JWK); malloc'ed text, NULL on failure.
 char *ear_token(EVP_PKEY *signer, const struct attest_result *result, const json_t *tee_pubkey, time_t now);
 
+// A token that this signer made and that has not expired: its claims (new reference) and the TEE's key. Nothing in it
+// is looked at before the signature is found good. -EBADMSG, -ESTALE expired, -ENOMEM.
+int ear_open(EVP_PKEY *signer, const char *token, time_t now, json_t **claims, EVP_PKEY **key);
+
 #endif

@@ -9,7 +9,7 @@
 
 #define HTTP_MAX_HEAD (16u << 10)
 #define HTTP_MAX_TARGET 1024
-#define HTTP_MAX_VALUE 4096
+#define HTTP_MAX_VALUE 12288	// attestation result tokens are long
 
 struct http_head {
 	char method[16];		// request: "GET"

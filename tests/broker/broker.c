@@ -340,6 +340,25 @@ static void test_token(const char *url)
 	const char *tee = json_string_value(json_object_get(annotated, "tee"));
 	ok("the token says simulated", tee && !strcmp(tee, "simulated"), "%s", tee ? tee : "none");
 	json_decref(c);
+
+	// The token is worth as much as the cookie, and a changed one is worth nothing.
+	char headers[16384];
+	struct http_reply answer;
+	uint8_t plain[64];
+	size_t len = 0;
+	struct fault f = {""};
+	snprintf(headers, sizeof headers, "Authorization: Bearer %s\r\n", token ? token : "");
+	int err2 = request(url, "GET", "/kbs/v0/resource/" RESOURCE, headers, NULL, &answer);
+	json_t *jwe = err2 ? NULL : json_loads(answer.body, 0, NULL);
+	ok("the bearer of a token gets the secret for the token's key", jwe &&
+	   !jwe_decrypt(key, jwe, plain, sizeof plain, &len, &f) && len == 32, "%d %s", err2, f.text);
+	json_decref(jwe);
+	if (!err2)
+		http_reply_free(&answer);
+	char *middle = strchr(headers, '.') + 9;
+	*middle = *middle == 'A' ? 'B' : 'A';
+	expect("a changed token is refused", url, "GET", "/kbs/v0/resource/" RESOURCE, headers, NULL, 401,
+	       "did not give");
 	json_decref(o);
 	if (!err)
 		http_reply_free(&r);
