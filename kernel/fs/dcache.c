@@ -12,7 +12,7 @@
 #define INLINE_MIN 32u		// room for the name in the dentry, so that most renames fit in place
 
 struct mutex dcache_lock;
-static struct list table[BUCKETS];
+static struct list table[BUCKETS] __large;
 static struct list lru = LIST_INIT(lru);
 static u32 ncached;
 

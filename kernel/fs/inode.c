@@ -4,7 +4,7 @@
 #include "kernel/fs/fs.h"
 
 #define ICACHE_BUCKETS 4096u
-static struct list icache[ICACHE_BUCKETS];
+static struct list icache[ICACHE_BUCKETS] __large;
 static struct mutex icache_lock;
 
 static struct list *icache_bucket(struct super *sb, u64 ino)

@@ -55,6 +55,8 @@ typedef _Bool bool;
 #define __noreturn __attribute__((noreturn))
 #define __must_check __attribute__((warn_unused_result))
 #define __weak __attribute__((weak))
+// For large tables: they lie apart, so that the small variables, which every new process touches, share few pages.
+#define __large __attribute__((section(".bss.large")))
 #define fallthrough __attribute__((fallthrough))
 #define static_assert _Static_assert
 

@@ -13,10 +13,10 @@ struct mutex tasklist;
 struct proc *init_proc;
 
 static struct mutex pid_lock, pgrp_lock;
-static u16 pid_uses[PID_MAX];
+static u16 pid_uses[PID_MAX] __large;
 static int pid_last;
-static struct task *tasks[PID_MAX];
-static struct proc *procs[PID_MAX];
+static struct task *tasks[PID_MAX] __large;
+static struct proc *procs[PID_MAX] __large;
 static struct list pgrps[PGRP_BUCKETS];
 
 int pid_alloc(void)

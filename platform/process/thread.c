@@ -9,7 +9,7 @@
 #include <linux/sched.h>
 
 static u8 win_used[WIN_MAX];
-static struct hproc hprocs[HPROC_MAX];
+static struct hproc hprocs[HPROC_MAX] __large;
 static u64 boot_canary;
 
 struct window *win_alloc(void)
@@ -143,8 +143,17 @@ static void thread_start(void)
 	kresume(win_regs(win_self()));
 }
 
+// A fresh process has no page of the kernel mapped. Reading a byte lets the host map the 64 KiB around it at once, also for
+// writing; a write would map one page.
+static void touch_kernel(void)
+{
+	for (const char *p = kernel_hot_start; p < kernel_hot_end; p += 65536)
+		(void)*(const volatile char *)p;
+}
+
 static void process_start(void)
 {
+	touch_kernel();
 	host_process_init();
 	pf_set_fs(current->fs_base);
 	kresume(win_regs(win_self()));

@@ -50,6 +50,7 @@ void blank_refill(void);
 void host_events_thread(void *unused);
 
 // entry.S
+extern char kernel_hot_start[], kernel_hot_end[];	// small variables
 extern char kernel_text_start[], kernel_text_end[], kernel_image_end[];
 extern char kentry[], kexit[], kexit_end[], kexit_jmp[], kentry_fault[];
 void kresume(struct regs *regs) __noreturn;	// rsp = regs, leave through the exit path
