@@ -5,30 +5,12 @@
 // left); pollers share `pollq`. A waker looks at a queue without locking it: a sleeper enqueues under pipe->lock
 // after it saw that it must wait, and the waker changed the state under the same lock.
 // Locks: inode->lock (FIFO open and release) -> pipe->lock -> waitq.
-#include "kernel/include/ipc.h"
-#include "kernel/include/kstring.h"
-#include "kernel/include/task.h"
+#include "kernel/fs/pipe.h"
 #include <asm/ioctls.h>
 #include <linux/magic.h>
 
 #define PIPE_DEFAULT (64u << 10)
 #define PIPE_MAX     (1u << 20) // /proc/sys/fs/pipe-max-size
-
-struct pipe {
-	struct mutex lock;
-	u32 head; // offset of the first byte
-	u32 len;  // bytes in the ring
-	u32 size; // bytes of buf, 0 or a power of two pages
-	u32 cap;  // as F_GETPIPE_SZ says
-	char *buf;
-	u32 readers, writers; // open files
-	u32 r_opens, w_opens; // counters of opens: a FIFO's open waits for the other to change
-	u32 files;	      // open files of a FIFO, guarded by inode->lock
-	bool packets;	      // O_DIRECT: each write of up to PIPE_BUF bytes stays one; a u32 length goes before it
-	u32 npackets;
-	struct waitq rq, wq; // blocked readers, writers
-	struct waitq pollq, openq;
-};
 
 static struct super *pipe_sb;
 
@@ -58,8 +40,7 @@ static void pipe_free(struct pipe *p)
 	kfree(p);
 }
 
-// Moves the content to a ring of `size` bytes (a power of two pages, >= len).
-static int ring_resize(struct pipe *p, u32 size)
+int ring_resize(struct pipe *p, u32 size)
 {
 	pfn_t pfn = page_alloc(size >> PAGE_SHIFT, false);
 	char *nbuf;
@@ -80,8 +61,7 @@ static int ring_resize(struct pipe *p, u32 size)
 	return 0;
 }
 
-// Makes the ring hold n more bytes if memory allows; returns the room there is.
-static u32 ring_room(struct pipe *p, u64 n)
+u32 ring_room(struct pipe *p, u64 n)
 {
 	u64 need = p->len + n;
 
@@ -94,59 +74,7 @@ static u32 ring_room(struct pipe *p, u64 n)
 	return min(p->size, p->cap) > p->len ? min(p->size, p->cap) - p->len : 0;
 }
 
-static size_t ring_out(struct pipe *p, struct iter *it, u32 n)
-{
-	u32 first = min(n, p->size - p->head);
-	size_t got = iter_put(it, p->buf + p->head, first);
-
-	if (got == first && n > first)
-		got += iter_put(it, p->buf, n - first);
-	p->len -= got;
-	p->head = p->len ? (p->head + got) & (p->size - 1) : 0; // an empty ring starts over: warm in the cache
-	return got;
-}
-
-// Copies behind the end; the caller adds what it accepts to p->len.
-static size_t ring_in(struct pipe *p, struct iter *it, u32 n)
-{
-	u32 tail = (p->head + p->len) & (p->size - 1);
-	u32 first = min(n, p->size - tail);
-	size_t got = iter_get(it, p->buf + tail, first);
-
-	if (got == first && n > first)
-		got += iter_get(it, p->buf, n - first);
-	return got;
-}
-
-static inline void kick(struct waitq *sleepers)
-{
-	if (!list_empty(&sleepers->waiters))
-		waitq_wake_one(sleepers, 0);
-}
-
-static inline void kick_polls(struct pipe *p, u32 events)
-{
-	if (!list_empty(&p->pollq.waiters))
-		waitq_wake(&p->pollq, events);
-}
-
-static inline void kick_readers(struct pipe *p, bool was_empty)
-{
-	if (was_empty)
-		kick(&p->rq);
-	kick_polls(p, EPOLLIN | EPOLLRDNORM);
-}
-
-static inline void kick_writers(struct pipe *p)
-{
-	kick(&p->wq);
-	kick_polls(p, EPOLLOUT | EPOLLWRNORM);
-}
-
-static inline bool writable(struct pipe *p) { return p->len + PIPE_BUF <= p->cap; }
-
-// Sleeps once. p->lock is held, and held again on return; `wake_readers`: bytes were added before.
-static int pipe_sleep(struct pipe *p, struct waitq *q, bool wake_readers)
+int pipe_sleep(struct pipe *p, struct waitq *q, bool wake_readers)
 {
 	struct waiter w;
 	u32 seq = task_seq();
@@ -162,124 +90,6 @@ static int pipe_sleep(struct pipe *p, struct waitq *q, bool wake_readers)
 	mutex_lock(&p->lock);
 	return r ? -ERESTARTSYS : 0;
 }
-
-// --- packet mode (man 2 pipe, O_DIRECT)
-
-#define PACKET_HEAD sizeof(u32)
-
-static void ring_skip(struct pipe *p, u32 n)
-{
-	p->len -= n;
-	p->head = p->len ? (p->head + n) & (p->size - 1) : 0;
-}
-
-// One packet; what the reader has no room for is lost. p->lock held. Bytes, or -EFAULT with the packet still there.
-static ssize_t packet_out(struct pipe *p, struct iter *it)
-{
-	u32 n, take, head = p->head, len = p->len;
-	struct iter h;
-
-	iter_kernel(&h, &n, sizeof(n));
-	ring_out(p, &h, sizeof(n));
-	take = min((size_t)n, it->left);
-	if (ring_out(p, it, take) != take) {
-		p->head = head;
-		p->len = len;
-		return -EFAULT;
-	}
-	ring_skip(p, n - take);
-	p->npackets--;
-	return take;
-}
-
-static ssize_t packet_in(struct pipe *p, struct iter *it, u32 n)
-{
-	u32 len = p->len, got;
-	struct iter h;
-
-	iter_kernel(&h, &n, sizeof(n));
-	p->len += ring_in(p, &h, sizeof(n));
-	got = ring_in(p, it, n);
-	if (got != n) {
-		p->len = len;
-		return -EFAULT;
-	}
-	p->len += n;
-	p->npackets++;
-	return n;
-}
-
-static ssize_t packet_read(struct file *f, struct iter *it)
-{
-	struct pipe *p = f->priv;
-	struct iter saved = *it;
-	ssize_t r = 0;
-	bool more;
-
-	mutex_lock(&p->lock);
-	while (!r) {
-		if (p->len) {
-			r = packet_out(p, it);
-			if (r != -EFAULT)
-				break;
-			mutex_unlock(&p->lock);
-			iter_revert(it, &saved);
-			r = iter_fault_in(it, true);
-			mutex_lock(&p->lock);
-		} else if (!p->writers) {
-			break;
-		} else {
-			r = f->flags & O_NONBLOCK ? -EAGAIN : pipe_sleep(p, &p->rq, false);
-		}
-	}
-	more = p->len;
-	mutex_unlock(&p->lock);
-	if (r > 0)
-		kick_writers(p);
-	if (more)
-		kick(&p->rq);
-	return r;
-}
-
-static void send_sigpipe(void);
-
-static ssize_t packet_write(struct file *f, struct iter *it)
-{
-	struct pipe *p = f->priv;
-	ssize_t done = 0, r = 0;
-
-	mutex_lock(&p->lock);
-	while (it->left && !r) {
-		u32 n = min(it->left, (size_t)PIPE_BUF);
-		struct iter saved = *it;
-
-		if (!p->readers) {
-			r = -EPIPE;
-		} else if (ring_room(p, n + PACKET_HEAD) >= n + PACKET_HEAD) {
-			r = packet_in(p, it, n);
-			if (r > 0) {
-				done += r;
-				r = 0;
-				continue;
-			}
-			mutex_unlock(&p->lock);
-			iter_revert(it, &saved);
-			r = iter_fault_in(it, false);
-			mutex_lock(&p->lock);
-		} else {
-			r = f->flags & O_NONBLOCK ? -EAGAIN : pipe_sleep(p, &p->wq, done != 0);
-		}
-	}
-	mutex_unlock(&p->lock);
-	if (done)
-		kick_readers(p, true);
-	kick(&p->wq);
-	if (r == -EPIPE)
-		send_sigpipe();
-	return done ? done : r;
-}
-
-// --- bytes
 
 static ssize_t pipe_read(struct file *f, struct iter *it, u64 *pos)
 {
@@ -337,7 +147,7 @@ static ssize_t pipe_read(struct file *f, struct iter *it, u64 *pos)
 	return done;
 }
 
-static void send_sigpipe(void)
+void pipe_sigpipe(void)
 {
 	siginfo_t si = {.si_signo = SIGPIPE, .si_code = SI_USER};
 
@@ -410,7 +220,7 @@ static ssize_t pipe_write(struct file *f, struct iter *it, u64 *pos)
 	if (more)
 		kick(&p->wq); // another blocked writer may go on, or the wake-up was ours alone
 	if (err == -EPIPE)
-		send_sigpipe();
+		pipe_sigpipe();
 	return done ? done : err;
 }
 
@@ -687,128 +497,4 @@ long pipe_fcntl(struct file *f, u32 cmd, u64 arg)
 	if (f->ops != &fifo_fops)
 		return -EBADF;
 	return cmd == F_SETPIPE_SZ ? pipe_set_size(p, arg) : (long)p->cap;
-}
-
-// --- for splice
-
-size_t pipe_peek(struct pipe *p, void *buf, size_t n)
-{
-	u32 head, len;
-	size_t got;
-	struct iter it;
-
-	iter_kernel(&it, buf, n);
-	mutex_lock(&p->lock);
-	head = p->head;
-	len = p->len;
-	got = p->len ? ring_out(p, &it, min((size_t)p->len, n)) : 0;
-	p->head = head;
-	p->len = len;
-	mutex_unlock(&p->lock);
-	return got;
-}
-
-size_t pipe_take(struct pipe *p, void *buf, size_t n)
-{
-	bool freed = false;
-	struct iter it;
-	size_t got = 0;
-
-	iter_kernel(&it, buf, n);
-	mutex_lock(&p->lock);
-	if (p->len) {
-		bool was_full = !writable(p);
-
-		got = ring_out(p, &it, min((size_t)p->len, n));
-		freed = was_full && writable(p);
-	}
-	mutex_unlock(&p->lock);
-	if (freed)
-		kick_writers(p);
-	return got;
-}
-
-// Room for n more bytes whatever the capacity says.
-static int ring_force(struct pipe *p, size_t n)
-{
-	u32 size = max(p->size, (u32)PAGE_SIZE);
-
-	while (size < p->len + n)
-		size <<= 1;
-	return p->buf && size == p->size ? 0 : ring_resize(p, size);
-}
-
-void pipe_unread(struct pipe *p, const void *buf, size_t n)
-{
-	struct iter it;
-	u32 head;
-
-	if (!n)
-		return;
-	iter_kernel(&it, (void *)buf, n);
-	mutex_lock(&p->lock);
-	if (!ring_force(p, n)) {
-		u32 len = p->len;
-
-		head = (p->head - n) & (p->size - 1);
-		p->head = head;
-		p->len = 0;
-		p->len = len + ring_in(p, &it, n);
-	}
-	mutex_unlock(&p->lock);
-	kick_readers(p, true);
-}
-
-int pipe_push(struct pipe *p, const void *buf, size_t n)
-{
-	struct iter it;
-	int r;
-
-	iter_kernel(&it, (void *)buf, n);
-	mutex_lock(&p->lock);
-	r = p->readers ? ring_force(p, n) : -EPIPE;
-	if (!r)
-		p->len += ring_in(p, &it, n);
-	mutex_unlock(&p->lock);
-	if (!r)
-		kick_readers(p, true);
-	return r;
-}
-
-size_t pipe_room(struct pipe *p)
-{
-	size_t n;
-
-	mutex_lock(&p->lock);
-	n = p->cap > p->len ? p->cap - p->len : 0;
-	mutex_unlock(&p->lock);
-	return n;
-}
-
-int pipe_wait_data(struct pipe *p, bool nonblock)
-{
-	int r = 0;
-
-	mutex_lock(&p->lock);
-	while (!p->len && p->writers && !r)
-		r = nonblock ? -EAGAIN : pipe_sleep(p, &p->rq, false);
-	if (!r)
-		r = p->len ? 1 : 0;
-	mutex_unlock(&p->lock);
-	return r;
-}
-
-int pipe_wait_room(struct pipe *p, bool nonblock)
-{
-	int r = 0;
-
-	mutex_lock(&p->lock);
-	while (p->readers && p->len >= p->cap && !r)
-		r = nonblock ? -EAGAIN : pipe_sleep(p, &p->wq, false);
-	if (!r && !p->readers)
-		r = -EPIPE;
-	mutex_unlock(&p->lock);
-	if (r == -EPIPE)
-		send_sigpipe();
-	return r;
 }
