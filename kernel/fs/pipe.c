@@ -40,7 +40,7 @@ static void pipe_free(struct pipe *p)
 	kfree(p);
 }
 
-int ring_resize(struct pipe *p, u32 size)
+int pipe_ring_resize(struct pipe *p, u32 size)
 {
 	pfn_t pfn = page_alloc(size >> PAGE_SHIFT, false);
 	char *nbuf;
@@ -61,15 +61,15 @@ int ring_resize(struct pipe *p, u32 size)
 	return 0;
 }
 
-u32 ring_room(struct pipe *p, u64 n)
+u32 pipe_ring_room(struct pipe *p, u64 n)
 {
 	u64 need = p->len + n;
 
 	if (unlikely(need > p->size && p->size < p->cap)) {
 		u32 size = need <= PAGE_SIZE ? PAGE_SIZE : p->cap;
 
-		if (ring_resize(p, size) && !p->buf)
-			(void)ring_resize(p, PAGE_SIZE);
+		if (pipe_ring_resize(p, size) && !p->buf)
+			(void)pipe_ring_resize(p, PAGE_SIZE);
 	}
 	return min(p->size, p->cap) > p->len ? min(p->size, p->cap) - p->len : 0;
 }
@@ -176,7 +176,7 @@ static ssize_t pipe_write(struct file *f, struct iter *it, u64 *pos)
 			err = -EPIPE;
 			break;
 		}
-		room = ring_room(p, it->left);
+		room = pipe_ring_room(p, it->left);
 		if (unlikely(!p->buf)) {
 			err = -ENOMEM;
 			break;
@@ -481,7 +481,7 @@ static long pipe_set_size(struct pipe *p, u64 arg)
 	else if (size < p->len)
 		r = -EBUSY;
 	else
-		r = p->buf && size < p->size ? ring_resize(p, size) : 0;
+		r = p->buf && size < p->size ? pipe_ring_resize(p, size) : 0;
 	if (!r)
 		r = p->cap = size;
 	mutex_unlock(&p->lock);

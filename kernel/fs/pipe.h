@@ -22,9 +22,9 @@ struct pipe {
 };
 
 // Room for n more bytes if the capacity and memory allow; returns the room there is (pipe.c). p->lock held.
-u32 ring_room(struct pipe *p, u64 n);
+u32 pipe_ring_room(struct pipe *p, u64 n);
 // Moves the content to a ring of `size` bytes (a power of two pages, >= len). 0 or -ENOMEM.
-int ring_resize(struct pipe *p, u32 size);
+int pipe_ring_resize(struct pipe *p, u32 size);
 // Sleeps once. p->lock is held, and held again on return; `wake_readers`: bytes were added before. 0 or -ERESTARTSYS.
 int pipe_sleep(struct pipe *p, struct waitq *q, bool wake_readers);
 void pipe_sigpipe(void); // to the current task

@@ -89,7 +89,7 @@ ssize_t packet_write(struct file *f, struct iter *it)
 
 		if (!p->readers) {
 			r = -EPIPE;
-		} else if (ring_room(p, n + PACKET_HEAD) >= n + PACKET_HEAD) {
+		} else if (pipe_ring_room(p, n + PACKET_HEAD) >= n + PACKET_HEAD) {
 			r = packet_in(p, it, n);
 			if (r > 0) {
 				done += r;

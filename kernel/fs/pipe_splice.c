@@ -47,7 +47,7 @@ static int ring_force(struct pipe *p, size_t n)
 
 	while (size < p->len + n)
 		size <<= 1;
-	return p->buf && size == p->size ? 0 : ring_resize(p, size);
+	return p->buf && size == p->size ? 0 : pipe_ring_resize(p, size);
 }
 
 void pipe_unread(struct pipe *p, const void *buf, size_t n)
