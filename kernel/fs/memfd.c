@@ -185,7 +185,12 @@ int memfd_init(void)
 	return sb ? 0 : -ENOMEM;
 }
 
-static struct file *memfd_new(const char *name, bool sealing)
+struct super *memfd_super(void)
+{
+	return sb;
+}
+
+struct file *memfd_new(const char *name, bool sealing)
 {
 	struct inode *i = inode_new(sb, S_IFREG | 0777);
 	struct file *f = NULL;

@@ -537,3 +537,45 @@ TEST(exec_only_text_of_program)
 	// Writing to the program's own text is a fault.
 	CHECK(faults((volatile char *)(uintptr_t)anon, true));
 }
+
+TEST(sysv_shared_memory_keys)
+{
+	key_t key = 0x10000000 + getpid();
+	int id = shmget(key, 2 * P, IPC_CREAT | IPC_EXCL | 0600);
+	if (id < 0 && errno == ENOSYS)
+		SKIP("no System V shared memory here");
+	CHECK(id >= 0);
+	ERR(shmget(key, P, IPC_CREAT | IPC_EXCL | 0600), EEXIST);
+	EQ(shmget(key, 0, 0), id);
+	ERR(shmget(key, 3 * P, 0), EINVAL);
+	ERR(shmget(key + 1, P, 0), ENOENT);
+	ERR(shmget(IPC_PRIVATE, 0, 0600), EINVAL);
+	char *m = shmat(id, NULL, 0), *r = shmat(id, NULL, SHM_RDONLY);
+	CHECK(m != (void *)-1 && r != (void *)-1 && m != r);
+	m[P] = 'k';
+	EQ(r[P], 'k');
+	CHECK(faults(r, true));
+	struct shmid_ds ds;
+	OK(shmctl(id, IPC_STAT, &ds));
+	EQ(ds.shm_segsz, 2 * P);
+	EQ(ds.shm_nattch, 2);
+	EQ(ds.shm_cpid, getpid());
+	EQ(ds.shm_perm.mode & 0777, 0600);
+	pid_t p = OK(fork());
+	if (!p) {
+		struct shmid_ds c;
+		OK(shmctl(id, IPC_STAT, &c));
+		EQ(c.shm_nattch, 4); // the child has them too
+		_exit(m[P] == 'k' ? 0 : 1);
+	}
+	EQ(t_wait(p), 0);
+	ERR(shmdt(m + P), EINVAL);
+	OK(shmdt(r));
+	ERR(shmdt(r), EINVAL);
+	OK(shmctl(id, IPC_RMID, NULL));
+	ERR(shmget(key, 0, 0), ENOENT);
+	m[0] = 'x'; // still there for those who have it
+	EQ(m[P], 'k');
+	OK(shmdt(m));
+	CHECK(faults(m, false));
+}
