@@ -162,17 +162,24 @@ void clock_publish(struct vdso_data *page)
 	mutex_unlock(&clock_lock);
 }
 
+// Another process's threads cannot be told apart from outside: what the host says of one is the time of all of them.
 void proc_cpu_ns_locked(struct proc *p, u64 *utime, u64 *stime)
 {
+	bool own = current && curproc == p;
+	struct task *t;
 	u64 u, s;
 	*utime = p->utime_ns;
 	*stime = p->stime_ns;
-	struct task *t;
-	list_for_each(t, &p->threads, thread_link)
-		if (pf_cpu_times(t, &u, &s) == 0) {
-			*utime += u;
-			*stime += s;
+	list_for_each(t, &p->threads, thread_link) {
+		if (pf_cpu_times(t, &u, &s))
+			continue;
+		if (!own) {
+			*utime = max(*utime, u + s > *stime ? u + s - *stime : 0);
+			return;
 		}
+		*utime += u;
+		*stime += s;
+	}
 }
 
 void proc_cpu_ns(struct proc *p, u64 *utime, u64 *stime)

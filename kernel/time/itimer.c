@@ -106,8 +106,10 @@ static void cpu_check(struct ktimer *t)
 	mutex_lock(&itimer_lock);
 	for (int i = 0; i < 2; i++) {
 		due[i] = c->t[i].at && cpu[i] >= c->t[i].at;
-		if (due[i])
-			c->t[i].at = c->t[i].interval ? cpu[i] + c->t[i].interval : 0;
+		if (!due[i])
+			continue;
+		u64 next = c->t[i].at + c->t[i].interval;
+		c->t[i].at = !c->t[i].interval ? 0 : next > cpu[i] ? next : cpu[i] + c->t[i].interval;
 	}
 	cpu_arm(c, cpu);
 	mutex_unlock(&itimer_lock);

@@ -39,6 +39,8 @@ struct posix_timer {
 
 static struct mutex posix_lock;
 
+// A thread's CPU clock read by the timer thread is that of its whole process (pf_cpu_times): with several threads such a
+// timer may expire early.
 static u64 now_of(struct posix_timer *t)
 {
 	u64 u = 0, s = 0, ns = 0;
