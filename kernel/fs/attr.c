@@ -4,20 +4,20 @@
 
 int setattr_checked(struct inode *ino, struct iattr *a)
 {
-	int r = ino->iops && ino->iops->setattr ? ino->iops->setattr(ino, a) : -EPERM;
-	if (!r)
-		fs_event(NULL, ino, NULL, a->valid & ATTR_SIZE ? IN_MODIFY : IN_ATTRIB);
-	return r;
+	return ino->iops && ino->iops->setattr ? ino->iops->setattr(ino, a) : -EPERM;
 }
 
-static int set(struct inode *ino, const struct mount *m, struct iattr *a)
+// at: how ino was reached; empty for objects without a name.
+static int set(struct inode *ino, const struct path *at, struct iattr *a)
 {
-	int r = m ? mount_write(m) : 0;
+	int r = at->mnt ? mount_write(at->mnt) : 0;
 	if (r)
 		return r;
 	mutex_lock(&ino->lock);
 	r = setattr_checked(ino, a);
 	mutex_unlock(&ino->lock);
+	if (!r && at->dentry)
+		fsnotify_name(at->dentry, a->valid & ATTR_SIZE ? IN_MODIFY : IN_ATTRIB);
 	return r;
 }
 
@@ -31,7 +31,7 @@ static bool in_group(u32 gid)
 }
 
 // --- mode
-static long change_mode(struct inode *ino, const struct mount *m, u32 mode)
+static long change_mode(struct inode *ino, const struct path *at, u32 mode)
 {
 	struct iattr a = {.valid = ATTR_MODE, .mode = (ino->mode & S_IFMT) | (mode & 07777)};
 	if (!inode_owner(ino))
@@ -40,7 +40,7 @@ static long change_mode(struct inode *ino, const struct mount *m, u32 mode)
 		return -EOPNOTSUPP;
 	if ((mode & S_ISGID) && !in_group(ino->gid) && !capable(CAP_FSETID))
 		a.mode &= ~(u32)S_ISGID;
-	return set(ino, m, &a);
+	return set(ino, at, &a);
 }
 
 long sys_fchmodat(int dfd, const void __user *name, u32 mode)
@@ -49,7 +49,7 @@ long sys_fchmodat(int dfd, const void __user *name, u32 mode)
 	int r = path_lookup_user(dfd, name, LOOKUP_FOLLOW, &p);
 	if (r)
 		return r;
-	long e = change_mode(p.dentry->inode, p.mnt, mode);
+	long e = change_mode(p.dentry->inode, &p, mode);
 	path_put(&p);
 	return e;
 }
@@ -59,13 +59,13 @@ long sys_chmod(const void __user *name, u32 mode) { return sys_fchmodat(AT_FDCWD
 long sys_fchmod(int fd, u32 mode)
 {
 	struct file *f = fd_get(fd);
-	long r = !f || (f->flags & O_PATH) ? -EBADF : change_mode(f->inode, f->path.mnt, mode);
+	long r = !f || (f->flags & O_PATH) ? -EBADF : change_mode(f->inode, &f->path, mode);
 	file_put(f);
 	return r;
 }
 
 // --- owner
-static long change_owner(struct inode *ino, const struct mount *m, u32 uid, u32 gid)
+static long change_owner(struct inode *ino, const struct path *at, u32 uid, u32 gid)
 {
 	struct iattr a = {.uid = uid, .gid = gid, .mode = ino->mode};
 	bool may = capable(CAP_CHOWN), mine = cred()->fsuid == ino->uid;
@@ -84,7 +84,7 @@ static long change_owner(struct inode *ino, const struct mount *m, u32 uid, u32 
 		if (a.mode != ino->mode)
 			a.valid |= ATTR_MODE;
 	}
-	return set(ino, m, &a);
+	return set(ino, at, &a);
 }
 
 long sys_fchownat(int dfd, const void __user *name, u32 uid, u32 gid, u32 flags)
@@ -97,7 +97,7 @@ long sys_fchownat(int dfd, const void __user *name, u32 uid, u32 gid, u32 flags)
 		(flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0), &p);
 	if (r)
 		return r;
-	long e = change_owner(p.dentry->inode, p.mnt, uid, gid);
+	long e = change_owner(p.dentry->inode, &p, uid, gid);
 	path_put(&p);
 	return e;
 }
@@ -111,7 +111,7 @@ long sys_lchown(const void __user *name, u32 uid, u32 gid)
 long sys_fchown(int fd, u32 uid, u32 gid)
 {
 	struct file *f = fd_get(fd);
-	long r = !f || (f->flags & O_PATH) ? -EBADF : change_owner(f->inode, f->path.mnt, uid, gid);
+	long r = !f || (f->flags & O_PATH) ? -EBADF : change_owner(f->inode, &f->path, uid, gid);
 	file_put(f);
 	return r;
 }
@@ -120,7 +120,7 @@ long sys_fchown(int fd, u32 uid, u32 gid)
 #define UTIME_NOW_ 0x3fffffffl
 #define UTIME_OMIT_ 0x3ffffffel
 
-static long change_times(struct inode *ino, const struct mount *m, const struct __kernel_timespec *ts)
+static long change_times(struct inode *ino, const struct path *at, const struct __kernel_timespec *ts)
 {
 	struct iattr a = {0};
 	struct fstime now = fstime_now();
@@ -146,7 +146,7 @@ static long change_times(struct inode *ino, const struct mount *m, const struct 
 		if (r)
 			return r;
 	}
-	return set(ino, m, &a);
+	return set(ino, at, &a);
 }
 
 static long times_at(int dfd, const void __user *name, const struct __kernel_timespec *ts, u32 flags)
@@ -155,7 +155,7 @@ static long times_at(int dfd, const void __user *name, const struct __kernel_tim
 		return -EINVAL;
 	if (!name && dfd != AT_FDCWD) {
 		struct file *f = fd_get(dfd);
-		long r = !f || (f->flags & O_PATH) ? -EBADF : change_times(f->inode, f->path.mnt, ts);
+		long r = !f || (f->flags & O_PATH) ? -EBADF : change_times(f->inode, &f->path, ts);
 		file_put(f);
 		return r;
 	}
@@ -165,7 +165,7 @@ static long times_at(int dfd, const void __user *name, const struct __kernel_tim
 		(flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0), &p);
 	if (r)
 		return r;
-	long e = change_times(p.dentry->inode, p.mnt, ts);
+	long e = change_times(p.dentry->inode, &p, ts);
 	path_put(&p);
 	return e;
 }
@@ -211,14 +211,14 @@ long sys_utime(const void __user *name, const void __user *ut)
 }
 
 // --- size
-static long change_size(struct inode *ino, const struct mount *m, s64 size)
+static long change_size(struct inode *ino, const struct path *at, s64 size)
 {
 	struct iattr a = {.valid = ATTR_SIZE, .size = (u64)size};
 	if ((u64)size > ino->size && (u64)size > RLIMIT(RLIMIT_FSIZE)) {
 		signal_send_task(current, SIGXFSZ, NULL);
 		return -EFBIG;
 	}
-	return set(ino, m, &a);
+	return set(ino, at, &a);
 }
 
 long sys_truncate(const void __user *name, s64 size)
@@ -233,7 +233,7 @@ long sys_truncate(const void __user *name, s64 size)
 	r = is_dir(ino) ? -EISDIR : !is_reg(ino) ? -EINVAL : inode_permission(ino, MAY_WRITE);
 	if (!r) {
 		__atomic_fetch_add(&ino->writers, 1, __ATOMIC_SEQ_CST);
-		r = __atomic_load_n(&ino->deny_write, __ATOMIC_SEQ_CST) ? -ETXTBSY : change_size(ino, p.mnt, size);
+		r = __atomic_load_n(&ino->deny_write, __ATOMIC_SEQ_CST) ? -ETXTBSY : change_size(ino, &p, size);
 		__atomic_fetch_sub(&ino->writers, 1, __ATOMIC_SEQ_CST);
 	}
 	path_put(&p);
@@ -249,7 +249,7 @@ long sys_ftruncate(int fd, s64 size)
 		return -EBADF;
 	long r = f->flags & O_PATH		      ? -EBADF
 		 : !is_reg(f->inode) || !can_write(f) ? -EINVAL
-						      : change_size(f->inode, f->path.mnt, size);
+						      : change_size(f->inode, &f->path, size);
 	file_put(f);
 	return r;
 }

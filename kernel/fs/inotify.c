@@ -36,6 +36,7 @@ struct group {
 
 static struct mutex inotify_lock;
 static const struct file_ops inotify_fops;
+static u32 nwatches;	// of all groups: none is the common case
 static u32 next_cookie; // ties the two halves of a rename together
 
 // --- queue (inotify_lock held)
@@ -88,6 +89,7 @@ static void watch_remove(struct watch *w, struct list *dead)
 	while (*pp != w)
 		pp = &(*pp)->next_on_inode;
 	*pp = w->next_on_inode;
+	nwatches--;
 	list_del(&w->link);
 	list_add_tail(&w->link, dead);
 }
@@ -158,13 +160,27 @@ void fsnotify_move(struct inode *from, const char *from_name, struct inode *to, 
 
 void fsnotify_name(struct dentry *d, u32 mask)
 {
-	struct inode *dir = d->parent && d->parent != d ? d->parent->inode : NULL;
 	char name[NAME_MAX_ + 1];
+	struct inode *dir = NULL;
+	bool watched;
 
-	if (likely(!(dir && dir->watches) && !(d->inode && d->inode->watches)))
+	if (likely(!__atomic_load_n(&nwatches, __ATOMIC_RELAXED)))
 		return;
-	dentry_name(d, name);
-	fsnotify(dir, d->inode, name, mask);
+	mutex_lock(&dcache_lock); // a rename may take the parent away at any time
+	if (d->parent != d)
+		dir = d->parent->inode;
+	watched = (dir && dir->watches) || (d->inode && d->inode->watches);
+	if (watched) {
+		memcpy(name, d->name, d->len);
+		name[d->len] = 0;
+		if (dir)
+			inode_get(dir);
+	}
+	mutex_unlock(&dcache_lock);
+	if (watched) {
+		fsnotify(dir, d->inode, name, mask);
+		inode_put(dir);
+	}
 }
 
 // --- the descriptor
@@ -352,6 +368,7 @@ static struct watch *set_watch(struct group *g, struct inode *ino, u32 mask, str
 	*wd = w->wd = ++g->last_wd;
 	w->next_on_inode = ino->watches;
 	ino->watches = w;
+	nwatches++;
 	list_add_tail(&w->link, &g->watches);
 	return NULL;
 }

@@ -60,12 +60,15 @@ static int ops_of(struct inode *ino, const struct mount *m, const struct file_op
 	return *ops ? 0 : -ENXIO;
 }
 
-static int truncate_at_open(struct inode *ino)
+static int truncate_at_open(struct dentry *d)
 {
+	struct inode *ino = d->inode;
 	struct iattr a = {.valid = ATTR_SIZE};
 	mutex_lock(&ino->lock);
 	int r = setattr_checked(ino, &a);
 	mutex_unlock(&ino->lock);
+	if (!r)
+		fsnotify_name(d, IN_MODIFY);
 	return r;
 }
 
@@ -107,7 +110,7 @@ static struct file *open_place(struct path *p, u32 flags, bool created)
 		if (__atomic_load_n(&ino->deny_write, __ATOMIC_SEQ_CST))
 			goto fail;
 	}
-	if ((flags & O_TRUNC) && is_reg(ino) && !created && (r = truncate_at_open(ino)))
+	if ((flags & O_TRUNC) && is_reg(ino) && !created && (r = truncate_at_open(f->path.dentry)))
 		goto fail;
 	// What open() may want to know: O_NOCTTY; it is not kept.
 	f->flags |= flags & O_NOCTTY;

@@ -80,9 +80,7 @@ long sys_read(int fd, void __user *buf, size_t n)
 	struct iovec one;
 	struct iter it;
 	ssize_t r = -EFAULT;
-	if ((ssize_t)n < 0)
-		r = -EINVAL;
-	else if (access_ok(buf, n)) {
+	if (access_ok(buf, n)) {
 		iter_user(&it, &one, buf, n);
 		r = rw_pos(f, put, &it, false);
 	}
@@ -99,9 +97,7 @@ long sys_write(int fd, const void __user *buf, size_t n)
 	struct iovec one;
 	struct iter it;
 	ssize_t r = -EFAULT;
-	if ((ssize_t)n < 0)
-		r = -EINVAL;
-	else if (access_ok(buf, n)) {
+	if (access_ok(buf, n)) {
 		iter_user(&it, &one, (void __user *)buf, n);
 		r = rw_pos(f, put, &it, true);
 	}
@@ -130,9 +126,7 @@ long sys_pread64(int fd, void __user *buf, size_t n, s64 off)
 	struct iovec one;
 	struct iter it;
 	ssize_t r = -EFAULT;
-	if ((ssize_t)n < 0)
-		r = -EINVAL;
-	else if (access_ok(buf, n)) {
+	if (access_ok(buf, n)) {
 		iter_user(&it, &one, buf, n);
 		r = prw(f, &it, off, false);
 	}
@@ -151,9 +145,7 @@ long sys_pwrite64(int fd, const void __user *buf, size_t n, s64 off)
 	struct iovec one;
 	struct iter it;
 	ssize_t r = -EFAULT;
-	if ((ssize_t)n < 0)
-		r = -EINVAL;
-	else if (access_ok(buf, n)) {
+	if (access_ok(buf, n)) {
 		iter_user(&it, &one, (void __user *)buf, n);
 		r = prw(f, &it, off, true);
 	}
