@@ -6,6 +6,7 @@
 //
 // Two forms are patched (everything else keeps trapping):
 //   A  b8 imm32 0f 05            mov $nr,%eax; syscall      -> jmp over the mov; the syscall bytes stay
+//      48 c7 c0 imm32 0f 05      mov $nr,%rax; syscall      -> likewise (signal restorers; unwinders know them by CFI)
 //   B  0f 05 48 3d imm32         syscall; cmp $imm,%rax     -> jmp over both; the trampoline replays the cmp
 // RCX carries the return address, R11 is dead after a system call; so the user stack is not touched.
 // In every form a `syscall` instruction lies just before the return address: a restart is rip -= 2.
@@ -209,7 +210,8 @@ static void make_jmp(u8 jmp[5], struct textview *v, u64 from, u32 t)
 	put32(jmp + 1, v->delta + t - (s64)(from + 5));
 }
 
-static void form_a(struct textview *v, u8 *text, u64 off)
+// `mov` is the length of the instruction that loads the number: 5 or 7 bytes; the number is its last 4.
+static void form_a(struct textview *v, u8 *text, u64 off, u32 mov)
 {
 	u8 *tr, jmp[5];
 	u32 t = slot(v);
@@ -219,13 +221,14 @@ static void form_a(struct textview *v, u8 *text, u64 off)
 		return;
 	tr = (u8 *)page_addr(v->tramp_pfn) + t;
 	at = v->delta + t;
-	memcpy(tr, text + off - 5, 5);			// mov $nr,%eax
+	tr[0] = 0xb8;					// mov $nr,%eax
+	memcpy(tr + 1, text + off - 4, 4);
 	memcpy(tr + 5, "\x48\x8d\x0d", 3);		// lea behind_the_syscall(%rip),%rcx
 	put32(tr + 8, (s64)off + 2 - (at + 12));
 	memcpy(tr + 12, "\xff\x25", 2);			// jmp *entry(%rip)
 	put32(tr + 14, -(s64)t - 18);
-	make_jmp(jmp, v, off - 5, t);
-	patch5(text + off - 5, jmp);
+	make_jmp(jmp, v, off - mov, t);
+	patch5(text + off - mov, jmp);
 }
 
 // Returns the offset (from the view's start) of the code behind the call in the trampoline.
@@ -252,15 +255,20 @@ static s64 form_b(struct textview *v, u8 *text, u64 off)
 }
 
 // A call that form A patched traps again when it is restarted: its trampoline returns behind the `syscall`, which must stay.
-static bool is_form_a(struct textview *v, const u8 *text, u64 off)
+static bool jumps_to_trampoline(struct textview *v, const u8 *text, u64 at)
 {
 	s32 rel;
 
-	if (off < 5 || text[off - 5] != 0xe9)
+	if (text[at] != 0xe9)
 		return false;
-	memcpy(&rel, text + off - 4, 4);
-	s64 to = (s64)off + rel - v->delta;
+	memcpy(&rel, text + at + 1, 4);
+	s64 to = (s64)at + 5 + rel - v->delta;
 	return to >= 0 && to < (s64)TRAMP_BYTES;
+}
+
+static bool is_form_a(struct textview *v, const u8 *text, u64 off)
+{
+	return (off >= 5 && jumps_to_trampoline(v, text, off - 5)) || (off >= 7 && jumps_to_trampoline(v, text, off - 7));
 }
 
 void text_trap(struct regs *r)
@@ -293,7 +301,10 @@ void text_trap(struct regs *r)
 		r->rip = base + off + 5 + (u64)(s64)rel + 15;
 	} else if (off >= 6 && text[off - 5] == 0xb8 && (text[off - 6] & 0xf0) != 0x40 &&
 		   !memcmp(text + off - 4, &r->orig_rax, 4) && r->orig_rax < U32_MAX) {
-		form_a(tv, text, off);
+		form_a(tv, text, off, 5);
+	} else if (off >= 7 && !memcmp(text + off - 7, "\x48\xc7\xc0", 3) && !memcmp(text + off - 4, &r->orig_rax, 4) &&
+		   r->orig_rax <= U32_MAX / 2) {
+		form_a(tv, text, off, 7);
 	} else if (off + 8 <= len && text[off + 2] == 0x48 && text[off + 3] == 0x3d && !is_form_a(tv, text, off)) {
 		s64 post = form_b(tv, text, off);
 		if (post != -1)

@@ -89,8 +89,11 @@ static void wake(struct waitq *q, u32 events, bool one)
 			continue;
 		}
 		note_wake(&late, w->task);
-		if (one)
+		if (one) { // to the end: the next event is for somebody else, who may still sleep
+			list_del(&w->link);
+			list_add_tail(&w->link, &q->waiters);
 			break;
+		}
 	}
 	mutex_unlock(&q->lock);
 	for (u32 i = 0; i < late.n; i++)
