@@ -245,6 +245,36 @@ int sv_block_read(struct seal_vol *v, const struct tree *t, u32 level, u64 index
 	return r ? vol_fault(v, SEAL_ETAMPER, SEAL_FAULT_CONTENT, t, level, index, addr) : 0;
 }
 
+// --- what the next root would have to vouch for
+
+void sv_recent_forget(struct seal_vol *v, u64 addr)
+{
+	for (u32 k = 0; k < v->nrecent; k++)
+		if (ptr_addr(&v->recent[k].ptr) == addr) {
+			v->recent[k] = v->recent[--v->nrecent];
+			return;
+		}
+}
+
+static void recent_add(struct seal_vol *v, const struct d_ptr *p, u32 cls, u32 level)
+{
+	sv_recent_forget(v, ptr_addr(p)); // written again before the flush
+	if (v->nrecent == RECENT_MAX)
+		v->recent_full = true;
+	else
+		v->recent[v->nrecent++] = (struct d_recent){*p, cls, level};
+}
+
+int sv_flush(struct seal_vol *v)
+{
+	int r = v->io.flush(v->io.ctx);
+	if (r)
+		return r;
+	v->nrecent = 0;
+	v->recent_full = false;
+	return 0;
+}
+
 int sv_block_write(struct seal_vol *v, u32 cls, u32 level, struct d_ptr *p, const void *const *in, u32 n)
 {
 	int r = sv_session_begin(v);
@@ -272,5 +302,7 @@ int sv_block_write(struct seal_vol *v, u32 cls, u32 level, struct d_ptr *p, cons
 			return vol_io_error(v, r, addr, true);
 		v->end = SEAL_MAX(v->end, addr + m);
 	}
+	for (u32 k = 0; k < n && !v->recent_full; k++)
+		recent_add(v, &p[k], cls, level);
 	return 0;
 }

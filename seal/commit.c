@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Commit: everything that changed goes to places the committed root does not refer to; then a flush; then the new root
 // into the older of the two slots; then a flush. A crash at any point leaves the old root or the new one.
+// A small commit saves the first flush: its root lists the blocks that go with it, and counts only if they are all
+// there.
 #include "seal/root.h"
 
 int vol_abort(struct seal_vol *v, int err)
@@ -77,7 +79,7 @@ static int root_store(struct seal_vol *v, bool clean)
 {
 	int r = slot_write(v, v->generation + 1, clean);
 	if (!r)
-		r = v->io.flush(v->io.ctx);
+		r = sv_flush(v);
 	if (!r)
 		v->generation++;
 	return r;
@@ -107,8 +109,8 @@ int vol_commit(struct seal_vol *v, bool clean)
 		r = sv_nodes_writeback(v, CLASS_BMAP);
 	if (!r)
 		r = commit_tables(v);
-	if (!r)
-		r = v->io.flush(v->io.ctx);
+	if (!r && (clean || v->recent_full))
+		r = sv_flush(v);
 	if (!r)
 		r = root_store(v, clean);
 	if (!r && clean) // both slots hold it, so that damage to one costs nothing

@@ -66,6 +66,14 @@ struct d_table_ptr {
 	u8 tag[16];
 };
 
+// A block that a root refers to and that was written in the same flush as the root: after a crash it may be missing, so
+// it is checked when the volume is opened.
+struct d_recent {
+	struct d_ptr ptr;
+	u32 cls, level;
+};
+#define RECENT_MAX 64u
+
 // A root slot. The plaintext part, but for the tag, is additional authenticated data.
 struct d_slot {
 	u8 magic[8];
@@ -86,12 +94,16 @@ struct d_slot {
 	u64 session_live; // its count, which the table's entry does not have yet
 	u32 sessions;	  // entries in the table
 	u32 tables;	  // blocks of the table
+	u32 together;	  // written in one flush with what it refers to: `recents` entries follow the table
+	u32 recents;
 	struct d_tree itab, bmap;
 	struct d_table_ptr table[];
 };
 #define SLOT_PLAIN 128u
 _Static_assert(offsetof(struct d_slot, generation) == SLOT_PLAIN, "slot");
-#define MAX_TABLES   ((SLOT_BLOCKS * SEAL_BLOCK - sizeof(struct d_slot)) / sizeof(struct d_table_ptr))
+#define MAX_TABLES \
+	((SLOT_BLOCKS * SEAL_BLOCK - sizeof(struct d_slot) - RECENT_MAX * sizeof(struct d_recent)) / \
+	 sizeof(struct d_table_ptr))
 #define MAX_SESSIONS (MAX_TABLES * SESSIONS_PER_BLOCK)
 
 // Directory blocks (B+tree in the directory's own file; numbers are the file's block numbers).

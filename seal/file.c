@@ -102,7 +102,7 @@ static int pages_write_chunk(struct seal_vol *v, struct seal_inode *i, u64 first
 	struct d_ptr *slot;
 	struct node *holder = NULL;
 	u32 placed;
-	bool kept, fresh[IO_BLOCKS];
+	bool kept, wrote, fresh[IO_BLOCKS];
 	int r = sv_op_begin(v, n + 8, false);
 	if (!r)
 		r = sv_tree_grow(v, &i->tree, first + n - 1);
@@ -115,13 +115,15 @@ static int pages_write_chunk(struct seal_vol *v, struct seal_inode *i, u64 first
 	if (r)
 		return r;
 again:
-	kept = false;
+	kept = wrote = false;
 	placed = 0;
 	r = chunk_place(v, slot, n, &kept, &placed);
 	for (u32 k = 0; k < placed; k++)
 		fresh[k] = v->ptrs[k].session == NO_SESSION;
-	if (!r)
+	if (!r) {
+		wrote = true;
 		r = sv_block_write(v, CLASS_FILE, 0, v->ptrs, in, n);
+	}
 	if (!r)
 		r = chunk_store(v, i, first, slot, n);
 	else {
@@ -130,12 +132,12 @@ again:
 				vol_abort(v, r);
 				break;
 			}
-		if (kept && r != -ENOSPC)
-			vol_abort(v, r); // earlier contents of this transaction may be damaged
 		if (r == -ENOSPC && !v->host_full && !v->failed) {
 			sv_space_host_full(v);
 			goto again;
 		}
+		if (kept && wrote)
+			vol_abort(v, r); // earlier contents of this transaction may be damaged
 	}
 	sv_node_put(v, holder);
 	*done = n;

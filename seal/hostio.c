@@ -112,8 +112,7 @@ int hostio_open(struct hostio *h, const char *path, enum hostio_mode mode)
 	}
 	pthread_mutex_init(&h->mutex, NULL);
 	h->locked = true;
-	h->io = (struct seal_io){
-		.ctx = h, .read = io_read, .write = io_write, .flush = io_flush, .size = io_size};
+	h->io = (struct seal_io){.ctx = h, .read = io_read, .write = io_write, .flush = io_flush, .size = io_size};
 	h->env = (struct seal_env){.ctx = h,
 				   .alloc = env_alloc,
 				   .free = env_free,

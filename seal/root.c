@@ -43,8 +43,8 @@ static void tree_store(const struct tree *t, struct d_tree *d)
 int slot_write(struct seal_vol *v, u64 generation, bool clean)
 {
 	u32 slot = generation & 1;
-	u32 length = (u32)((sizeof(struct d_slot) + v->ntables * sizeof(struct d_table_ptr) + SEAL_BLOCK - 1) &
-			   ~(SEAL_BLOCK - 1ul));
+	size_t tables = v->ntables * sizeof(struct d_table_ptr), recents = v->nrecent * sizeof(struct d_recent);
+	u32 length = (u32)((sizeof(struct d_slot) + tables + recents + SEAL_BLOCK - 1) & ~(SEAL_BLOCK - 1ul));
 	struct d_slot *s = vol_alloc(v, length);
 	u8 nonce[12];
 	if (!s)
@@ -75,6 +75,9 @@ int slot_write(struct seal_vol *v, u64 generation, bool clean)
 	tree_store(&v->bmap, &s->bmap);
 	for (u32 k = 0; k < v->ntables; k++)
 		s->table[k] = v->tables[k].ptr;
+	s->together = v->nrecent != 0;
+	s->recents = v->nrecent;
+	memcpy(&s->table[v->ntables], v->recent, recents);
 	slot_nonce(s, nonce);
 	const struct gcm_key *key = sv_session_key(v, v->cur);
 	memcpy(v->buf, s, SLOT_PLAIN);
@@ -220,7 +223,8 @@ int root_load(struct seal_vol *v, const struct d_slot *s)
 	bool sane = s->max_blocks >= FIRST_BLOCK && s->max_blocks <= MAX_BLOCKS && s->hiwater <= s->max_blocks &&
 		    s->used <= s->hiwater && s->end <= s->max_blocks && s->sessions && s->sessions <= MAX_SESSIONS &&
 		    s->session < s->sessions && s->tables == tables && s->free_ino < s->next_ino &&
-		    sizeof *s + s->tables * sizeof s->table[0] <= s->length;
+		    s->recents <= RECENT_MAX &&
+		    sizeof *s + s->tables * sizeof s->table[0] + s->recents * sizeof(struct d_recent) <= s->length;
 	if (!sane || tree_load(&v->itab, CLASS_ITAB, &s->itab) || tree_load(&v->bmap, CLASS_BMAP, &s->bmap))
 		return vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, NULL, 0, 0, 0);
 	v->generation = s->generation;
@@ -252,4 +256,35 @@ int root_load(struct seal_vol *v, const struct d_slot *s)
 	last->live = s->session_live;
 	v->tables[s->session / SESSIONS_PER_BLOCK].dirty = true; // its entry does not have the count yet
 	return 0;
+}
+
+int root_complete(struct seal_vol *v, const struct d_slot *s)
+{
+	const struct d_recent *list = (const struct d_recent *)&s->table[s->tables];
+	u8 *page = vol_alloc(v, SEAL_BLOCK);
+	int r = page ? 0 : -ENOMEM;
+	for (u32 k = 0; k < s->recents && !r; k++) {
+		struct tree t;
+		if (list[k].cls >= NCLASS)
+			r = SEAL_ECORRUPT;
+		sv_tree_init(&t, list[k].cls, NULL);
+		if (!r)
+			r = sv_block_read(v, &t, list[k].level, 0, &list[k].ptr, page);
+	}
+	if (page)
+		explicit_bzero(page, SEAL_BLOCK);
+	vol_free(v, page, SEAL_BLOCK);
+	return r;
+}
+
+void root_unload(struct seal_vol *v)
+{
+	if (v->sessions)
+		explicit_bzero(v->sessions, v->cap_sessions * sizeof *v->sessions);
+	vol_free(v, v->sessions, v->cap_sessions * sizeof *v->sessions);
+	vol_free(v, v->tables, v->cap_tables * sizeof *v->tables);
+	v->sessions = NULL;
+	v->tables = NULL;
+	v->nsessions = v->cap_sessions = v->ntables = v->cap_tables = 0;
+	sv_session_forget_keys(v);
 }

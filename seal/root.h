@@ -15,4 +15,7 @@ enum slot_state slot_probe(const struct seal_io *io, u32 k, void *block, struct 
 enum slot_state slot_read(struct seal_vol *v, u32 k, const u8 key[SEAL_KEY_BYTES], void *buf);
 // Takes over the state of an authenticated slot, session table included.
 int root_load(struct seal_vol *v, const struct d_slot *s);
+// Are the blocks that were written in one flush with this root all there? After root_load. SEAL_ETAMPER: not.
+int root_complete(struct seal_vol *v, const struct d_slot *s);
+void root_unload(struct seal_vol *v);
 int table_write(struct seal_vol *v, u32 k);

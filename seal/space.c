@@ -158,7 +158,10 @@ int sv_space_free(struct seal_vol *v, const struct d_ptr *p)
 	int r = vol_check_ptr(v, p);
 	if (r)
 		return vol_fault(v, r, SEAL_FAULT_POINTER, &v->bmap, 0, 0, ptr_addr(p));
-	r = space_clear(v, ptr_addr(p), !ptr_uncommitted(v, p));
+	bool uncommitted = ptr_uncommitted(v, p);
+	if (uncommitted)
+		sv_recent_forget(v, ptr_addr(p));
+	r = space_clear(v, ptr_addr(p), !uncommitted);
 	if (!r)
 		sv_session_ref(v, p->session, -1);
 	return r;

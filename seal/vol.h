@@ -123,6 +123,11 @@ struct seal_vol {
 	struct keyslot *keys; // NKEYS, direct mapped by session
 	struct gcm_ctx *gcm;
 
+	// what was written since the last flush
+	struct d_recent recent[RECENT_MAX];
+	u32 nrecent;
+	bool recent_full; // more than fits
+
 	// cache
 	struct node **hash;
 	struct list lru, dirty[NCLASS][NLEVEL];
@@ -178,6 +183,8 @@ int sv_block_read_run(struct seal_vol *v, const struct tree *t, u64 index, const
 		      void *const *out);
 // Encrypts in[k] for the address already in p[k] and completes p[k]; writes runs of adjacent addresses. n <= IO_BLOCKS.
 int sv_block_write(struct seal_vol *v, u32 cls, u32 level, struct d_ptr *p, const void *const *in, u32 n);
+void sv_recent_forget(struct seal_vol *v, u64 addr); // a block written since the last flush is not referred to any more
+int sv_flush(struct seal_vol *v);
 int sv_session_begin(struct seal_vol *v); // makes sure that there is a current session
 void sv_session_ref(struct seal_vol *v, u32 session, s64 d);
 const struct gcm_key *sv_session_key(struct seal_vol *v, u32 session);

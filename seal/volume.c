@@ -50,11 +50,8 @@ static void vol_destroy(struct seal_vol *v)
 	sv_tree_drop(v, &v->bmap);
 	sv_space_committed(v);
 	vol_free(v, v->pending, v->npending_leaves * sizeof *v->pending);
-	if (v->sessions)
-		explicit_bzero(v->sessions, v->cap_sessions * sizeof *v->sessions);
-	vol_free(v, v->sessions, v->cap_sessions * sizeof *v->sessions);
-	vol_free(v, v->tables, v->cap_tables * sizeof *v->tables);
-	sv_session_forget_keys(v);
+	if (v->keys)
+		root_unload(v);
 	vol_free(v, v->keys, NKEYS * sizeof *v->keys);
 	if (v->gcm)
 		explicit_bzero(v->gcm, SEAL_BLOCK);
@@ -162,6 +159,26 @@ static int refuse(struct seal_vol *v, int err, int kind, const char *text)
 	return err;
 }
 
+// Loads a root whose slot authenticates, and checks what may be missing after a crash.
+static int root_try(struct seal_vol *v, const struct d_slot *s)
+{
+	int r = root_load(v, s);
+	if (r)
+		return r;
+	s64 size = v->io.size(v->io.ctx);
+	if (size < 0)
+		return vol_io_error(v, (int)size, 0, false);
+	if ((u64)size / SEAL_BLOCK < v->end) {
+		v->fault.kind = SEAL_FAULT_CUT;
+		v->fault.block = (u64)size / SEAL_BLOCK;
+		snprintf(v->fault.text, sizeof v->fault.text,
+			 "the volume file is cut short: it has %ld bytes, its root needs %lu", size,
+			 v->end * SEAL_BLOCK);
+		return SEAL_ETAMPER;
+	}
+	return root_complete(v, s);
+}
+
 // Picks the newest root that authenticates and loads it.
 static int mount_root(struct seal_vol *v, const u8 *key, const u8 *expect_id, struct d_slot *a, struct d_slot *b)
 {
@@ -190,26 +207,26 @@ static int mount_root(struct seal_vol *v, const u8 *key, const u8 *expect_id, st
 	struct d_slot *s = st[0] != SLOT_OK ? b : st[1] != SLOT_OK || a->generation > b->generation ? a : b;
 	if (expect_id && memcmp(s->id, expect_id, SEAL_ID_BYTES))
 		return refuse(v, SEAL_EIDENTITY, SEAL_FAULT_NONE, "this is another volume than the one asked for");
+	struct d_slot *other = st[0] != SLOT_OK || st[1] != SLOT_OK ? NULL : s == a ? b : a;
+	v->fell_back = !other;
 	root_keys(v, key, s->id);
-	v->fell_back = st[0] != SLOT_OK || st[1] != SLOT_OK;
-	if (v->fell_back && v->env.log)
-		v->env.log(v->env.ctx, "one of the volume's two roots does not authenticate (an interrupted commit, or "
-				       "tampering): using the other");
-	int r = root_load(v, s);
-	if (r)
-		return r;
-	s64 size = v->io.size(v->io.ctx);
-	if (size < 0)
-		return vol_io_error(v, (int)size, 0, false);
-	if ((u64)size / SEAL_BLOCK < v->end) {
-		v->fault.kind = SEAL_FAULT_CUT;
-		v->fault.block = (u64)size / SEAL_BLOCK;
-		snprintf(v->fault.text, sizeof v->fault.text,
-			 "the volume file is cut short: it has %ld bytes, its root needs %lu", size,
-			 v->end * SEAL_BLOCK);
-		return SEAL_ETAMPER;
+	int r = root_try(v, s);
+	// A commit that was interrupted: its root has landed, but not all that belongs to it. The one before is whole.
+	if (r == SEAL_ETAMPER && s->together && other && !memcmp(other->id, s->id, SEAL_ID_BYTES)) {
+		struct seal_fault first = v->fault;
+		root_unload(v);
+		r = root_try(v, other);
+		if (r)
+			v->fault = first;
+		v->fell_back = true;
 	}
-	return 0;
+	if (!r && v->fell_back && v->env.log)
+		v->env.log(v->env.ctx,
+			   "one of the volume's two roots is not whole (an interrupted commit, or tampering): "
+			   "using the other");
+	if (!r)
+		memset(&v->fault, 0, sizeof v->fault);
+	return r;
 }
 
 int seal_mount(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES], const u8 *expect_id,

@@ -251,7 +251,7 @@ static void reordered_within_epochs(void)
 		u32 end = k;
 		while (end < store.nops && store.ops[end].n)
 			end++;
-		for (u32 t = 0; t < 12 && end > k; t++) {
+		for (u32 t = 0; t < 24 && end > k; t++) {
 			static const u32 percents[] = {50, 90, 10, 98};
 			mem_copy(&copy, &m);
 			apply_some(&copy, k, end, percents[t % 4], t % 3 ? 4096 : 512);
