@@ -395,6 +395,19 @@ static int host_getopt(struct sock *s, int level, int opt, void *val, u32 *len)
 	return inet_getopt(s, level, opt, val, len);
 }
 
+// Socket options that the host's TCP must know of.
+static void host_changed(struct sock *s, int opt)
+{
+	int v;
+	switch (opt) {
+	case SO_KEEPALIVE: v = s->keepalive; break;
+	case SO_SNDBUF: v = (int)s->sndbuf / 2; break; // it doubles what it is told, as we did
+	case SO_RCVBUF: v = (int)s->rcvbuf / 2; break;
+	default: return;
+	}
+	host_setopt(inet_of(s), SOL_SOCKET, opt, &v, sizeof(v));
+}
+
 const struct sock_ops host_tcp_ops = {
 	.connect = host_tcp_connect,
 	.getname = inet_getname,
@@ -404,6 +417,7 @@ const struct sock_ops host_tcp_ops = {
 	.poll = host_tcp_poll,
 	.getopt = host_getopt,
 	.setopt = inet_setopt,
+	.changed = host_changed,
 	.release = host_tcp_release,
 	.free = inet_free,
 };
