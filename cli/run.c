@@ -64,6 +64,30 @@ static int add_volume(struct run *r, const char *text)
 	return 0;
 }
 
+// Sets a variable; the last -e of a name counts, as the host block may name each only once.
+static void set_variable(struct string_list *l, const char *pair)
+{
+	size_t name = strcspn(pair, "=");
+
+	for (size_t i = 0; i < l->count; i++)
+		if (!strncmp(l->items[i], pair, name + 1)) {
+			free(l->items[i]);
+			l->items[i] = xstrdup(pair);
+			return;
+		}
+	string_list_add(l, pair);
+}
+
+static bool has_variable(const struct string_list *l, const char *name)
+{
+	size_t n = strlen(name);
+
+	for (size_t i = 0; i < l->count; i++)
+		if (!strncmp(l->items[i], name, n) && l->items[i][n] == '=')
+			return true;
+	return false;
+}
+
 // NAME=value, or NAME for the value that it has here
 static int add_environment(struct run *r, const char *text)
 {
@@ -73,13 +97,13 @@ static int add_environment(struct run *r, const char *text)
 	if (text[0] == '=' || !text[0])
 		return cli_usage(&command_run, "-e takes NAME=value, or NAME for this shell's value");
 	if (strchr(text, '=')) {
-		string_list_add(&r->environment, text);
+		set_variable(&r->environment, text);
 		return 0;
 	}
 	if (!value)
 		return cli_usage(&command_run, "the variable %s is not set here", text);
 	pair = xasprintf("%s=%s", text, value);
-	string_list_add(&r->environment, pair);
+	set_variable(&r->environment, pair);
 	free(pair);
 	return 0;
 }
@@ -270,7 +294,8 @@ static int run(int argc, char **argv)
 	if (status)
 		return status;
 	for (size_t i = 0; r.have_config && i < r.config.host_environment.count; i++)
-		if (!strcmp(r.config.host_environment.items[i], "TERM") && getenv("TERM") && isatty(0))
+		if (!strcmp(r.config.host_environment.items[i], "TERM") && getenv("TERM") && isatty(0) &&
+		    !has_variable(&r.environment, "TERM"))
 			add_environment(&r, "TERM");
 	find_broker(&r);
 	if (check_files(&r, image, manifest, &f)) {
