@@ -409,11 +409,18 @@ int erofs_mount(struct super **out)
 	sb->root = get_inode(sb, ds.root_nid, &r);
 	if (!sb->root)
 		goto fail;
-	r = -EINVAL;
-	if (!is_dir(sb->root))
+	if (!is_dir(sb->root)) {
+		inode_put(sb->root);
+		r = -EINVAL;
 		goto fail;
+	}
 	*out = sb;
 	return 0;
-fail: // the boot stops here
+fail:
+	if (e && e->meta)
+		pc_put(e->meta);
+	kfree(e);
+	if (sb)
+		super_put(sb);
 	return r;
 }
