@@ -141,14 +141,14 @@ static void changes(const char *project)
 static void refusals(const char *project)
 {
 	char m[MEASUREMENT_HEX], *fifo = xasprintf("%s/image/fifo", project), *inside = xasprintf("%s/image/.coffer/extra", project);
-	char *escape = xasprintf("%s/image/escape", project);
+	char *escape = xasprintf("%s/image/escape", project), *extra = xasprintf("%s/extra", top);
 	struct fault f = {0};
 
 	mkfifo(fifo, 0644);
 	unit_check(!build(project, m, NULL, &f) && strstr(f.text, "fifo"), "build_refuses_fifo", f.text);
 	unlink(fifo);
 	put(top, "extra", "x", 0644);
-	if (link(xasprintf("%s/extra", top), inside) == 0)
+	if (link(extra, inside) == 0)
 		unit_check(!build(project, m, NULL, &f) && strstr(f.text, "Coffer's own"), "build_refuses_foreign_coffer_file", f.text);
 	unlink(inside);
 	put(project, CONFIG_FILE, "command: [/no/such]\n", 0644);
@@ -165,6 +165,7 @@ static void refusals(const char *project)
 	}
 	unlink(escape);
 	put(project, CONFIG_FILE, "command: [/program]\n", 0644);
+	free(extra);
 	free(escape);
 	free(inside);
 	free(fifo);
