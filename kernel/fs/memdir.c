@@ -147,14 +147,49 @@ void memdir_set(struct memdir *d, struct mement *e, struct inode *ino)
 	inode_put(old);
 }
 
-void memdir_free(struct memdir *d)
+// A directory that only the dying one names dies with it: its table is taken over here, not by recursion,
+// however deep the tree is.
+struct dead {
+	struct dead *next;
+	struct memdir dir;
+};
+
+static void take_over(struct inode *i, struct dead **todo)
 {
-	for (u32 i = 0; i < d->nslots; i++)
-		if (d->slot[i]) {
-			inode_put(d->slot[i]->inode);
-			kfree(d->slot[i]);
-		}
-	kfree(d->slot);
-	kfree(d->bucket);
+	struct memdir *d = &node_of(i)->dir;
+	if (!is_dir(i) || !d->used || __atomic_load_n(&i->ref.n, __ATOMIC_ACQUIRE) != 1)
+		return;
+	struct dead *t = kmalloc(sizeof(*t));
+	if (!t)
+		return;
+	t->dir = *d;
 	memset(d, 0, sizeof(*d));
+	t->next = *todo;
+	*todo = t;
+}
+
+void memdir_free(struct memdir *dir)
+{
+	struct dead *todo = NULL;
+	struct memdir d = *dir;
+	memset(dir, 0, sizeof(*dir));
+	for (;;) {
+		for (u32 i = 0; i < d.nslots; i++) {
+			struct mement *e = d.slot[i];
+			if (!e)
+				continue;
+			if (e->inode)
+				take_over(e->inode, &todo);
+			inode_put(e->inode);
+			kfree(e);
+		}
+		kfree(d.slot);
+		kfree(d.bucket);
+		struct dead *t = todo;
+		if (!t)
+			return;
+		todo = t->next;
+		d = t->dir;
+		kfree(t);
+	}
 }
