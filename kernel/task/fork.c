@@ -19,7 +19,9 @@ struct clone_req {
 	int exit_signal;
 	u64 stack;		// new stack pointer; 0: the caller's
 	u64 tls;
-	int __user *ptid, __user *ctid, __user *pidfd;
+	int __user *ptid;
+	int __user *ctid;
+	int __user *pidfd;
 };
 
 int pidfd_new(struct proc *p);	// pidfd.c

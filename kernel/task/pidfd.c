@@ -10,12 +10,15 @@ int signal_send_user(struct proc *p, int sig, const siginfo_t *info);
 int pidfd_new(struct proc *p);
 struct proc *pidfd_proc(struct file *f);
 
+// A look without a lock: the state only moves on, and a poller is woken after each step.
+static enum proc_state proc_state(const struct proc *p) { return *(const volatile enum proc_state *)&p->state; }
+
 static u32 pidfd_poll(struct file *f, struct poll_table *pt)
 {
 	struct proc *p = f->priv;
 
 	poll_wait(pt, &p->exit_wq);
-	return __atomic_load_n(&p->state, __ATOMIC_ACQUIRE) >= PROC_ZOMBIE ? EPOLLIN | EPOLLRDNORM : 0;
+	return proc_state(p) >= PROC_ZOMBIE ? EPOLLIN | EPOLLRDNORM : 0;
 }
 
 static void pidfd_release(struct file *f) { proc_put(f->priv); }
@@ -86,7 +89,7 @@ long sys_pidfd_send_signal(int fd, int sig, const void __user *uinfo, u32 flags)
 			r = -EPERM;
 	}
 	if (!r)
-		r = __atomic_load_n(&p->state, __ATOMIC_ACQUIRE) == PROC_DEAD ? -ESRCH : signal_send_user(p, sig, uinfo ? &info : NULL);
+		r = proc_state(p) == PROC_DEAD ? -ESRCH : signal_send_user(p, sig, uinfo ? &info : NULL);
 	file_put(f);
 	return r;
 }
