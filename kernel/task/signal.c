@@ -258,7 +258,7 @@ void signal_force(int sig, int code, u64 addr)
 		memset(&q->info, 0, sizeof(q->info));
 		q->info.si_signo = sig;
 		q->info.si_code = code;
-		q->info.si_addr = (__force void *)(__force void *)U(addr);
+		q->info.si_addr = (__force void *)U(addr);
 		list_add_tail(&q->link, &t->pending.queue);
 	}
 	t->force_sig = sig;
