@@ -104,7 +104,9 @@ int vol_commit(struct seal_vol *v, bool clean)
 		r = sv_nodes_writeback(v, CLASS_ITAB);
 	if (r)
 		return r; // nothing is lost: all of it is still dirty and can be tried again
+	v->placing = true;
 	r = place_all(v);
+	v->placing = false;
 	if (!r)
 		r = sv_nodes_writeback(v, CLASS_BMAP);
 	if (!r)

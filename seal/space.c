@@ -94,7 +94,7 @@ int sv_space_alloc(struct seal_vol *v, u64 want, u64 *addr, u64 *got)
 	u64 holes = v->hiwater - SEAL_MIN(v->hiwater, v->used + v->pending_count);
 	int r = -ENOSPC;
 	// Grow the file while it is well filled; once an eighth of it is free, fill that first.
-	bool grow = v->hiwater < v->max_blocks && !v->host_full && holes < v->hiwater / 8 + 64;
+	bool grow = v->hiwater < v->max_blocks && !v->host_full && !v->placing && holes < v->hiwater / 8 + 64;
 	if (grow)
 		return space_search(v, v->hiwater, v->max_blocks, want, addr, got);
 	if (v->cursor < v->hiwater)
@@ -205,7 +205,7 @@ void vol_changed(struct seal_vol *v)
 // had.
 static int ballast(struct seal_vol *v, u64 blocks)
 {
-	u64 want = blocks + v->ndirty + v->norphans * 4 + v->ntables + 16;
+	u64 want = blocks + v->ndirty + v->norphans * 4 + v->ntables + 40;
 	u64 top = SEAL_MIN(v->end, v->hiwater), gone = v->used + v->pending_count;
 	u64 have = top > gone ? top - gone : 0;
 	if (have >= want || v->end >= v->max_blocks)
@@ -239,9 +239,9 @@ int sv_op_begin(struct seal_vol *v, u64 blocks, bool privileged)
 	if (r)
 		return r;
 	for (int again = 0;; again++) {
-		u64 need = blocks + v->ndirty + v->norphans * 4 + v->ntables;
-		if (!privileged || !v->host_full)
-			need += v->reserve;
+		u64 need = v->ndirty + v->norphans * 4 + v->ntables;
+		// the estimates of `blocks` are generous; what deleting really takes is a path of blocks
+		need += privileged && v->host_full ? SEAL_MIN(blocks, 12ul) : blocks + v->reserve;
 		if (!privileged) // what deleting needs when the volume is full
 			need += 64 + SEAL_MIN(v->max_blocks / 64, 4096ul);
 		r = ballast(v, blocks);

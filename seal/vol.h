@@ -140,6 +140,7 @@ struct seal_vol {
 	u64 **pending; // by bitmap block: freed, but the committed root still refers to it
 	u64 npending_leaves, pending_count, cursor;
 	u64 reserve;	// blocks that keep a commit possible, whatever happens
+	bool placing;	// past the point where a commit can be tried again: no growing if it can be helped
 	bool host_full; // the host refused to grow the file: stay below hiwater
 	u8 *buf;	// SEAL_BUF_BYTES: ciphertext of one transfer
 	struct node *batch[IO_BLOCKS];

@@ -118,6 +118,18 @@ static void host_disk_full(void)
 	CHECK_EQ(seal_sync(v), 0);
 	CHECK_EQ(fsck_quiet(v), 0);
 	CHECK(m.size <= m.limit);
+	while ((w = seal_write(v, c, done, data, 65536)) > 0)
+		done += (u64)w;
+	seal_iput(v, b);
+	seal_iput(v, c);
+	CHECK_EQ(seal_unmount(v), 0);
+	CHECK_EQ(seal_mount(&m.io, &test_env, test_key, NULL, 0, &v, NULL), 0); // on the full disk
+	CHECK_EQ(drop(v, "b"), 0);
+	CHECK_EQ(seal_unmount(v), 0);
+	CHECK_EQ(seal_mount(&m.io, &test_env, test_key, NULL, 0, &v, NULL), 0);
+	b = make(v, "b");
+	c = make(v, "d");
+	CHECK_EQ(fsck_quiet(v), 0);
 	m.limit = 0;
 	CHECK_EQ(seal_write(v, c, 0, data, 1 << 20), 1 << 20);
 	seal_iput(v, b);
