@@ -145,15 +145,15 @@ static void thread_start(void)
 
 // A fresh process has no page of the kernel mapped. Reading a byte lets the host map the 64 KiB around it at once, also for
 // writing; a write would map one page.
-static void touch_kernel(void)
+static void touch(const char *p, const char *end)
 {
-	for (const char *p = kernel_hot_start; p < kernel_hot_end; p += 65536)
+	for (; p < end; p += 65536)
 		(void)*(const volatile char *)p;
 }
 
 static void process_start(void)
 {
-	touch_kernel();
+	touch(kernel_hot_start, kernel_hot_end);
 	host_process_init();
 	pf_set_fs(current->fs_base);
 	kresume(win_regs(win_self()));
@@ -244,11 +244,16 @@ static struct mutex blank_lock;
 static struct window *blank_pool[BLANKS];
 static u32 nblank, blank_seq;
 
+#define EXEC_TEXT (512u << 10) // the first part of the text (kernel.lds) and the file system
+
 static void blank_start(void)
 {
 	struct window *w = win_self();
 
 	host_process_init();
+	// off the critical path: what an exec will run
+	touch(kernel_hot_start, kernel_hot_end);
+	touch(kernel_text_start, kernel_text_start + EXEC_TEXT);
 	while (!__atomic_load_n(&w->blank_word, __ATOMIC_ACQUIRE))
 		pf_wait(&w->blank_word, 0, NO_DEADLINE);
 	exec_commit_on_blank(w->h.cur);
