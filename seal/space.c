@@ -239,14 +239,14 @@ int sv_op_begin(struct seal_vol *v, u64 blocks, bool privileged)
 	if (r)
 		return r;
 	for (int again = 0;; again++) {
+		r = ballast(v, blocks);
+		if (r && r != -ENOSPC)
+			return r;
 		u64 need = v->ndirty + v->norphans * 4 + v->ntables;
 		// the estimates of `blocks` are generous; what deleting really takes is a path of blocks
 		need += privileged && v->host_full ? SEAL_MIN(blocks, 12ul) : blocks + v->reserve;
 		if (!privileged) // what deleting needs when the volume is full
 			need += 64 + SEAL_MIN(v->max_blocks / 64, 4096ul);
-		r = ballast(v, blocks);
-		if (r && r != -ENOSPC)
-			return r;
 		if (sv_space_available(v) >= need && (!r || privileged))
 			break;
 		if (again || !v->changed)
