@@ -7,6 +7,7 @@
 // Two forms are patched (everything else keeps trapping):
 //   A  b8 imm32 0f 05            mov $nr,%eax; syscall      -> jmp over the mov; the syscall bytes stay
 //      48 c7 c0 imm32 0f 05      mov $nr,%rax; syscall      -> likewise (signal restorers; unwinders know them by CFI)
+//      b8 imm32 <lea> 0f 05      the same with an lea between -> the trampoline has a copy of the lea (thread start in glibc)
 //   B  0f 05 48 3d imm32         syscall; cmp $imm,%rax     -> jmp over both; the trampoline replays the cmp
 // RCX carries the return address, R11 is dead after a system call; so the user stack is not touched.
 // In every form a `syscall` instruction lies just before the return address: a restart is rip -= 2.
@@ -210,6 +211,15 @@ static void make_jmp(u8 jmp[5], struct textview *v, u64 from, u32 t)
 	put32(jmp + 1, v->delta + t - (s64)(from + 5));
 }
 
+// lea behind_the_syscall(%rip),%rcx; jmp *entry(%rip): the end of a trampoline of form A, at offset `at` from the view.
+static void finish_a(struct textview *v, u64 off, u8 *p, s64 at)
+{
+	memcpy(p, "\x48\x8d\x0d", 3);
+	put32(p + 3, (s64)off + 2 - (at + 7));
+	memcpy(p + 7, "\xff\x25", 2);
+	put32(p + 9, -(at - v->delta) - 13);
+}
+
 // `mov` is the length of the instruction that loads the number: 5 or 7 bytes; the number is its last 4.
 static void form_a(struct textview *v, u8 *text, u64 off, u32 mov)
 {
@@ -223,12 +233,50 @@ static void form_a(struct textview *v, u8 *text, u64 off, u32 mov)
 	at = v->delta + t;
 	tr[0] = 0xb8;					// mov $nr,%eax
 	memcpy(tr + 1, text + off - 4, 4);
-	memcpy(tr + 5, "\x48\x8d\x0d", 3);		// lea behind_the_syscall(%rip),%rcx
-	put32(tr + 8, (s64)off + 2 - (at + 12));
-	memcpy(tr + 12, "\xff\x25", 2);			// jmp *entry(%rip)
-	put32(tr + 14, -(s64)t - 18);
+	finish_a(v, off, tr + 5, at + 5);
 	make_jmp(jmp, v, off - mov, t);
 	patch5(text + off - mov, jmp);
+}
+
+// Length of an lea just before `off` that neither reads nor writes rax, with mov $nr,%eax before it; else 0. Code that jumps to
+// the lea still finds it and the syscall behind it as they were.
+static u32 lea_before(const u8 *text, u64 off, u64 nr)
+{
+	static const u8 lens[] = { 4, 7 };
+
+	for (u32 i = 0; i < ARRAY_SIZE(lens); i++) {
+		u32 n = lens[i], num = (u32)nr;
+		const u8 *x = text + off - n;
+		if (off < n + 6u || x[-5] != 0xb8 || memcmp(x - 4, &num, 4) || (x[-6] & 0xf0) == 0x40)
+			continue;
+		u8 mod = x[2] >> 6, reg = (x[2] >> 3 & 7) | (x[0] & 4) << 1, rm = x[2] & 7;
+		bool rip = n == 7 && mod == 0 && rm == 5;
+		if ((x[0] & 0xf8) == 0x48 && x[1] == 0x8d && reg && rm != 4 && (rip || (mod == (n == 4 ? 1 : 2) && (rm || x[0] & 1))))
+			return n;
+	}
+	return 0;
+}
+
+static void form_a_lea(struct textview *v, u8 *text, u64 off, u32 n)
+{
+	u8 *tr, jmp[5], *x = text + off - n;
+	u32 t = slot(v);
+	s64 at;
+	s32 disp;
+
+	if (!t)
+		return;
+	tr = (u8 *)page_addr(v->tramp_pfn) + t;
+	at = v->delta + t;
+	memcpy(tr, x, n);
+	if (n == 7 && x[2] >> 6 == 0) { // relative to rip: same address from the new place
+		memcpy(&disp, x + 3, 4);
+		put32(tr + 3, disp + ((s64)off - n) - at);
+	}
+	memcpy(tr + n, x - 5, 5); // mov $nr,%eax
+	finish_a(v, off, tr + n + 5, at + n + 5);
+	make_jmp(jmp, v, off - n - 5, t);
+	patch5(x - 5, jmp);
 }
 
 // Returns the offset (from the view's start) of the code behind the call in the trampoline.
@@ -268,7 +316,12 @@ static bool jumps_to_trampoline(struct textview *v, const u8 *text, u64 at)
 
 static bool is_form_a(struct textview *v, const u8 *text, u64 off)
 {
-	return (off >= 5 && jumps_to_trampoline(v, text, off - 5)) || (off >= 7 && jumps_to_trampoline(v, text, off - 7));
+	static const u8 back[] = { 5, 7, 9, 12 }; // where the jump begins in each variant
+
+	for (u32 i = 0; i < ARRAY_SIZE(back); i++)
+		if (off >= back[i] && jumps_to_trampoline(v, text, off - back[i]))
+			return true;
+	return false;
 }
 
 void text_trap(struct regs *r)
@@ -277,6 +330,7 @@ void text_trap(struct regs *r)
 	struct textview *tv = NULL;
 	u64 off = 0, len;
 	uptr base = 0;
+	u32 n;
 	struct vma *v;
 	u8 *text;
 
@@ -305,6 +359,8 @@ void text_trap(struct regs *r)
 	} else if (off >= 7 && !memcmp(text + off - 7, "\x48\xc7\xc0", 3) && !memcmp(text + off - 4, &r->orig_rax, 4) &&
 		   r->orig_rax <= U32_MAX / 2) {
 		form_a(tv, text, off, 7);
+	} else if (r->orig_rax <= U32_MAX / 2 && (n = lea_before(text, off, r->orig_rax))) {
+		form_a_lea(tv, text, off, n);
 	} else if (off + 8 <= len && text[off + 2] == 0x48 && text[off + 3] == 0x3d && !is_form_a(tv, text, off)) {
 		s64 post = form_b(tv, text, off);
 		if (post != -1)
