@@ -33,6 +33,7 @@ struct cmsg_out {
 };
 int cmsg_put(struct cmsg_out *c, int level, int type, const void *data, size_t len);
 void inet_cmsg(struct sock *s, struct sock_msg *m, struct cmsg_out *c);
+int inet_take_cmsg(struct sock_msg *m, const void *ctl, size_t len); // of a message to be sent
 
 // netdev.c: ioctls about the one interface, lo. -ENOTTY: none of them
 long netdev_ioctl(u32 cmd, u64 arg);

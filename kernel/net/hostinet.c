@@ -522,7 +522,7 @@ int host_udp_open(struct inet_sock *i, bool bind)
 int host_udp_connect(struct inet_sock *i, const struct iaddr *to, struct iaddr *local)
 {
 	u8 a[ADDR_MAX];
-	int r = may_connect();
+	int r = i->s.protocol == IPPROTO_UDP ? may_connect() : -ENETUNREACH;
 	if (r)
 		return r;
 	if (i->hfd < 0) {
@@ -547,6 +547,8 @@ ssize_t host_udp_send(struct inet_sock *i, struct sock_msg *m, const struct iadd
 	char stack[STACK_CHUNK];
 	size_t n = m->it->left, got = 0;
 	u64 deadline = 0;
+	if (i->s.protocol != IPPROTO_UDP)
+		return -ENETUNREACH;
 	long r = i->hfd >= 0 && host_may_listen(i->local.port) ? 0 : may_connect(); // a published port may answer
 	if (!r && i->hfd < 0) {
 		int h = open_socket(i, family_for(to), SOCK_DGRAM);

@@ -135,9 +135,11 @@ struct sock *inet_create(int family, int type, int protocol, int *err)
 	*err = -EPROTONOSUPPORT;
 	if (type == SOCK_STREAM && (!protocol || protocol == IPPROTO_TCP))
 		i = inet_new((u16)family, SOCK_STREAM, &tcp_ops);
-	else if (type == SOCK_DGRAM && (!protocol || protocol == IPPROTO_UDP))
+	else if (type == SOCK_DGRAM && (!protocol || protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE)) {
 		i = inet_new((u16)family, SOCK_DGRAM, &udp_ops);
-	else {
+		if (i && protocol)
+			i->s.protocol = (u16)protocol; // UDP-Lite: UDP with ports of its own; over the inner loopback only
+	} else {
 		if (type == SOCK_RAW)
 			*err = capable(13) ? -EPROTONOSUPPORT : -EPERM; // CAP_NET_RAW: there is no raw network here
 		else if (type != SOCK_STREAM && type != SOCK_DGRAM)
@@ -168,7 +170,7 @@ static bool conflict(const struct inet_sock *a, u16 port, bool listening)
 {
 	struct inet_sock *b;
 	list_for_each(b, bucket(port), hash) {
-		if (b == a || b->local.port != port || b->s.type != a->s.type || !overlap(a, b))
+		if (b == a || b->local.port != port || b->s.protocol != a->s.protocol || !overlap(a, b))
 			continue;
 		if (a->s.reuseport && b->s.reuseport)
 			continue;
@@ -188,7 +190,7 @@ static bool in_use(const struct inet_sock *a, u16 port)
 {
 	struct inet_sock *b;
 	list_for_each(b, bucket(port), hash)
-		if (b->local.port == port && b->s.type == a->s.type)
+		if (b->local.port == port && b->s.protocol == a->s.protocol)
 			return true;
 	return false;
 }
@@ -248,7 +250,7 @@ int inet_bind(struct sock *s, const u8 *addr, u32 len)
 		return -EACCES;
 	i->local = a;
 	r = take_port(i, a.port);
-	if (!r && s->type == SOCK_DGRAM && host_may_listen(a.port) && (r = host_udp_open(i, true)))
+	if (!r && s->protocol == IPPROTO_UDP && host_may_listen(a.port) && (r = host_udp_open(i, true)))
 		inet_unbind(i);
 	if (r)
 		i->local = old;
@@ -328,14 +330,14 @@ static int score(const struct inet_sock *i, const struct iaddr *dst, const struc
 	return n;
 }
 
-struct inet_sock *inet_find(u16 type, const struct iaddr *dst, const struct iaddr *src)
+struct inet_sock *inet_find(u16 protocol, const struct iaddr *dst, const struct iaddr *src)
 {
 	struct inet_sock *i, *best = NULL;
 	int top = 0;
 	mutex_lock(&inet_lock);
 	struct list *b = bucket(dst->port);
 	list_for_each(i, b, hash) {
-		if (i->s.type != type || i->local.port != dst->port)
+		if (i->s.protocol != protocol || i->local.port != dst->port)
 			continue;
 		int n = score(i, dst, src);
 		if (n > top) {

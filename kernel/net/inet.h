@@ -49,11 +49,12 @@ void inet_unbind(struct inet_sock *i);
 int inet_getname(struct sock *s, bool peer, u8 *addr);
 int inet_begin_listen(struct inet_sock *i, int backlog); // -EADDRINUSE; state becomes ST_LISTEN
 // The best receiver for a packet from src to dst: a reference or NULL.
-struct inet_sock *inet_find(u16 type, const struct iaddr *dst, const struct iaddr *src);
+struct inet_sock *inet_find(u16 protocol, const struct iaddr *dst, const struct iaddr *src);
 void inet_source_for(const struct iaddr *dst, struct iaddr *local); // fills in an unspecified local address
 int inet_for_each(int (*fn)(struct inet_sock *i, void *arg), void *arg); // under inet_lock
 
 // inet_opt.c
+void inet_packet_fields(struct inet_sock *i, struct sock_msg *m, const struct iaddr *to, struct packet *p);
 int inet_getopt(struct sock *s, int level, int opt, void *val, u32 *len);
 int inet_setopt(struct sock *s, int level, int opt, const void *val, u32 len);
 

@@ -62,7 +62,8 @@ static int value_of(struct inet_sock *i, int level, int opt)
 static bool level_ok(struct sock *s, int level)
 {
 	return level == IPPROTO_IP || (level == IPPROTO_IPV6 && s->family == AF_INET6) ||
-	       (level == IPPROTO_TCP && s->type == SOCK_STREAM) || (level == IPPROTO_UDP && s->type == SOCK_DGRAM);
+	       (level == IPPROTO_TCP && s->type == SOCK_STREAM) || (level == IPPROTO_UDP && s->type == SOCK_DGRAM) ||
+	       (level == IPPROTO_UDPLITE && s->protocol == IPPROTO_UDPLITE);
 }
 
 static int set_special(struct inet_sock *i, int level, int opt, const void *val, u32 len)
@@ -94,6 +95,8 @@ static int set_special(struct inet_sock *i, int level, int opt, const void *val,
 		pr_once("multicast groups cannot be joined inside the enclave\n");
 		return -ENODEV;
 	}
+	if (level == IPPROTO_UDPLITE) // checksum coverage: there are no checksums here
+		return (opt == 10 || opt == 11) && !opt_int(val, len, &v) ? 0 : -ENOPROTOOPT;
 	if (level == IPPROTO_UDP)
 		return opt == 1 /* UDP_CORK */ && !opt_int(val, len, &v) && !v ? 0 : -ENOPROTOOPT;
 	pr_debug("setsockopt(%d, %d): not supported\n", level, opt);
@@ -189,7 +192,7 @@ int inet_getopt(struct sock *s, int level, int opt, void *val, u32 *len)
 		memcpy(val, name, *len);
 		return 0;
 	}
-	if (level == IPPROTO_UDP && opt == 1 /* UDP_CORK */)
+	if ((level == IPPROTO_UDP && opt == 1 /* UDP_CORK */) || (level == IPPROTO_UDPLITE && (opt == 10 || opt == 11)))
 		return opt_put_int(0, val, len);
 	return -ENOPROTOOPT;
 }
@@ -213,8 +216,53 @@ void inet_cmsg(struct sock *s, struct sock_msg *m, struct cmsg_out *c)
 		memcpy(pi.addr, m->dst, 16);
 		(void)cmsg_put(c, IPPROTO_IPV6, IPV6_PKTINFO, &pi, sizeof(pi));
 	}
+	if (!m->has_dst)
+		return;
 	if (value_of(i, IPPROTO_IP, IP_RECVTTL) && s->family == AF_INET)
-		(void)cmsg_put(c, IPPROTO_IP, IP_TTL, &(int){ 64 }, sizeof(int));
+		(void)cmsg_put(c, IPPROTO_IP, IP_TTL, &(int){ m->hops }, sizeof(int));
 	if (value_of(i, IPPROTO_IP, IP_RECVTOS) && s->family == AF_INET)
-		(void)cmsg_put(c, IPPROTO_IP, IP_TOS, &(u8){ 0 }, 1);
+		(void)cmsg_put(c, IPPROTO_IP, IP_TOS, &(u8){ (u8)m->tclass }, 1);
+	if (value_of(i, IPPROTO_IPV6, IPV6_RECVHOPLIMIT) && s->family == AF_INET6)
+		(void)cmsg_put(c, IPPROTO_IPV6, IPV6_HOPLIMIT, &(int){ m->hops }, sizeof(int));
+	if (value_of(i, IPPROTO_IPV6, IPV6_RECVTCLASS) && s->family == AF_INET6)
+		(void)cmsg_put(c, IPPROTO_IPV6, IPV6_TCLASS, &(int){ m->tclass }, sizeof(int));
+}
+
+// Time to live and traffic class of a packet: the message's own or the socket's.
+void inet_packet_fields(struct inet_sock *i, struct sock_msg *m, const struct iaddr *to, struct packet *p)
+{
+	bool v4 = ip_is_v4(to->ip);
+	p->hops = m->hops >= 0 ? m->hops : (s16)value_of(i, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_TTL : IPV6_UNICAST_HOPS);
+	p->tclass = m->tclass >= 0 ? m->tclass : (s16)value_of(i, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_TOS : IPV6_TCLASS);
+}
+
+// The control messages that concern a datagram's header; others of these levels have no meaning on a loopback.
+int inet_take_cmsg(struct sock_msg *m, const void *ctl, size_t len)
+{
+	struct {
+		u64 len;
+		int level, type;
+	} h;
+	size_t at = 0;
+	while (len - at >= sizeof(h)) {
+		memcpy(&h, (const char *)ctl + at, sizeof(h));
+		if (h.len < sizeof(h) || h.len > len - at)
+			return -EINVAL;
+		bool hops = (h.level == IPPROTO_IPV6 && h.type == IPV6_HOPLIMIT) || (h.level == IPPROTO_IP && h.type == IP_TTL);
+		bool tclass = (h.level == IPPROTO_IPV6 && h.type == IPV6_TCLASS) || (h.level == IPPROTO_IP && h.type == IP_TOS);
+		if (hops || tclass) {
+			int v = 0;
+			if (h.len - sizeof(h) < (h.type == IP_TOS && tclass && h.level == IPPROTO_IP ? 1 : sizeof(v)))
+				return -EINVAL;
+			memcpy(&v, (const char *)ctl + at + sizeof(h), min(h.len - sizeof(h), sizeof(v)));
+			if (v < -1 || v > 255)
+				return -EINVAL;
+			*(hops ? &m->hops : &m->tclass) = (s16)v;
+		}
+		size_t step = ALIGN_UP(h.len, sizeof(u64));
+		if (step > len - at)
+			break;
+		at += step;
+	}
+	return 0;
 }

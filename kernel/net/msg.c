@@ -54,7 +54,7 @@ long sys_sendto(int fd, const void __user *buf, size_t n, int flags, const void 
 	struct sock *s;
 	struct iter it;
 	struct iovec iov;
-	struct sock_msg m = { .it = &it, .addr = a, .scm = NULL };
+	struct sock_msg m = { .it = &it, .addr = a, .scm = NULL, .hops = -1, .tclass = -1 };
 	long r = 0;
 
 	if (n && !access_ok(buf, n))
@@ -105,7 +105,7 @@ static long send_one(struct file *f, struct sock *s, const struct msghdr_ *h, in
 	u8 a[ADDR_MAX];
 	struct iovec fast[FAST_IOV], *iov = fast;
 	struct iter it;
-	struct sock_msg m = { .it = &it, .addr = a, .scm = NULL };
+	struct sock_msg m = { .it = &it, .addr = a, .scm = NULL, .hops = -1, .tclass = -1 };
 	void *ctl = NULL;
 	m.alen = 0;
 	long r = iter_iovec(&it, h->iov, h->niov, fast, FAST_IOV, &iov);
@@ -123,7 +123,7 @@ static long send_one(struct file *f, struct sock *s, const struct msghdr_ *h, in
 			goto out;
 		r = copy_from_user(ctl, h->control, h->controllen);
 		if (!r)
-			r = scm_send(s, ctl, h->controllen, &m.scm);
+			r = s->family == AF_UNIX ? scm_send(s, ctl, h->controllen, &m.scm) : inet_take_cmsg(&m, ctl, h->controllen);
 		if (r)
 			goto out;
 	}

@@ -124,6 +124,8 @@ again:
 	}
 	m->stamp_ns = p->stamp_ns;
 	memcpy(m->dst, p->dst, sizeof(m->dst));
+	m->hops = p->hops;
+	m->tclass = p->tclass;
 	m->has_dst = true;
 	if (p->len > n)
 		m->flags |= MSG_TRUNC;

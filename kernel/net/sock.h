@@ -70,6 +70,7 @@ struct packet {
 	u32 len, off;	    // off: what a stream-like reader has taken
 	u32 alen;
 	u8 dst[16];	    // UDP: the address it was sent to, as IPv6
+	s16 hops, tclass;   // UDP: time to live and traffic class
 	u8 addr[ADDR_MAX];  // the sender's name
 	char data[];
 };
@@ -94,6 +95,7 @@ struct sock_msg {
 	u64 stamp_ns;	 // recv: arrival, 0 = unknown
 	u8 dst[16];	 // recv: address it was sent to (IP_PKTINFO), as IPv6
 	bool has_dst;
+	s16 hops, tclass; // datagrams: time to live and traffic class; send: -1 = the socket's own
 	bool wants_scm;	 // recv: control data is wanted
 };
 

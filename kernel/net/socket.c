@@ -55,7 +55,7 @@ static ssize_t sock_read(struct file *f, struct iter *it, u64 *pos)
 
 static ssize_t sock_write(struct file *f, struct iter *it, u64 *pos)
 {
-	struct sock_msg m = { .it = it, .addr = NULL, .scm = NULL };
+	struct sock_msg m = { .it = it, .addr = NULL, .scm = NULL, .hops = -1, .tclass = -1 };
 	(void)pos;
 	return sock_send(f->priv, &m, f->flags & O_NONBLOCK ? MSG_DONTWAIT : 0);
 }

@@ -89,7 +89,7 @@ static struct inet_sock *make_child(struct inet_sock *l, struct inet_sock *clien
 
 static int connect_inner(struct inet_sock *i, const struct iaddr *to, int flags)
 {
-	struct inet_sock *l = inet_find(SOCK_STREAM, to, &i->local);
+	struct inet_sock *l = inet_find(IPPROTO_TCP, to, &i->local);
 	if (!l)
 		return -ECONNREFUSED;
 	int r = -ENOMEM;

@@ -76,7 +76,7 @@ static int send_inner(struct inet_sock *i, struct sock_msg *m, const struct iadd
 	struct packet *p = packet_new(m, &r);
 	if (!p)
 		return r;
-	struct inet_sock *dst = inet_find(SOCK_DGRAM, to, &from);
+	struct inet_sock *dst = inet_find(i->s.protocol, to, &from);
 	if (!dst) { // where a network would answer with an ICMP message
 		if (i->s.state == ST_CONNECTED)
 			sock_set_err(&i->s, ECONNREFUSED, 0);
@@ -86,6 +86,7 @@ static int send_inner(struct inet_sock *i, struct sock_msg *m, const struct iadd
 	p->alen = inet_put_addr(dst->s.family, &from, p->addr);
 	p->stamp_ns = dst->s.timestamp || dst->s.timestampns ? ktime_real() : 0;
 	memcpy(p->dst, to->ip, sizeof(p->dst));
+	inet_packet_fields(i, m, to, p);
 	if ((dst->s.shut & SHUT_RCV) || !packet_put(&dst->s, p, false))
 		packet_free(p); // no room: lost, as datagrams may be
 	sock_put(&dst->s);
