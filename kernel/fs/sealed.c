@@ -126,7 +126,7 @@ static u64 dirty_count(struct svol *sv)
 	return n;
 }
 
-int sealed_store(struct svol *sv)
+int sealed_store(struct svol *sv, bool mapped)
 {
 	int r = 0;
 	for (u64 n = dirty_count(sv); n; n--) {
@@ -134,9 +134,11 @@ int sealed_store(struct svol *sv)
 		if (!i)
 			break;
 		mutex_lock(&i->lock);
-		int e = sealed_flush(i);
-		// A file mapped shared and writable changes without a trace: it stays on the list.
-		bool again = e || (i->pc && i->pc->wmapcount);
+		// A file mapped shared and writable changes without a trace: all of it counts as dirty, so it is stored
+		// only when somebody asks, and stays on the list.
+		bool traceless = i->pc && i->pc->wmapcount;
+		int e = traceless && !mapped ? 0 : sealed_flush(i);
+		bool again = e || traceless;
 		mutex_unlock(&i->lock);
 		if (again && i->nlink)
 			sealed_mark_dirty(i);
@@ -148,7 +150,7 @@ int sealed_store(struct svol *sv)
 
 int sealed_sync(struct svol *sv)
 {
-	int r = sealed_store(sv), e = seal_sync(sv->v);
+	int r = sealed_store(sv, true), e = seal_sync(sv->v);
 	return r ? r : sealed_err(e);
 }
 
@@ -166,7 +168,7 @@ static void flusher(void *arg)
 			if (!sv)
 				continue;
 			struct super *sb = sv->sb;
-			if (!sb->read_only && sealed_sync(sv))
+			if (!sb->read_only && (sealed_store(sv, false) || seal_sync(sv->v)))
 				pr_once("sealed volume %s: its data cannot be stored (see above)", sv->name);
 			super_put(sb);
 		}
@@ -240,8 +242,7 @@ static void warn_fallback(struct svol *sv)
 static int open_volume(struct svol *sv, const u8 *key, u32 flags)
 {
 	struct seal_fault fault;
-	const struct seal_io io = {
-		.ctx = sv, .read = io_read, .write = io_write, .flush = io_flush, .size = io_size};
+	const struct seal_io io = {.ctx = sv, .read = io_read, .write = io_write, .flush = io_flush, .size = io_size};
 	const struct seal_env env = {
 		.ctx = sv,
 		.alloc = env_alloc,

@@ -38,7 +38,8 @@ void sealed_mark_dirty(struct inode *i);
 void sealed_forget(struct inode *i); // evict
 // Stores one inode's contents and times; inode->lock held.
 int sealed_flush(struct inode *i);
-// Stores everything dirty, without a commit. No inode lock held.
-int sealed_store(struct svol *sv);
-// The same, and commits. No inode lock held.
+// Stores everything dirty, without a commit; of files with shared writable mappings only if `mapped`. No inode lock
+// held.
+int sealed_store(struct svol *sv, bool mapped);
+// The same with mapped files, and commits. No inode lock held.
 int sealed_sync(struct svol *sv);

@@ -451,7 +451,7 @@ static ssize_t write(struct file *f, struct iter *it, u64 *pos)
 	it->left += rest;
 	if (r == -ENOMEM) { // perhaps the cache is full of what could be stored: next round has room, or there is none
 		mutex_unlock(&i->lock);
-		sealed_store(svol_of(i));
+		sealed_store(svol_of(i), false);
 		mutex_lock(&i->lock);
 		it->left = min(want, (u64)PAGE_SIZE);
 		want -= it->left;
@@ -493,7 +493,7 @@ static ssize_t write_all(struct file *f, struct iter *it, u64 *pos)
 			return done ? done : r;
 		done += r;
 		struct svol *sv = svol_of(f->inode);
-		if (sv->unflushed > min(DIRTY_ALL, page_count_total() / 8) && sealed_store(sv))
+		if (sv->unflushed > min(DIRTY_ALL, page_count_total() / 8) && sealed_store(sv, false))
 			pr_once("sealed volume %s: its data cannot be stored",
 				sv->name); // fsync will say so to whom it concerns
 		if (signal_pending())
