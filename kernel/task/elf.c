@@ -8,7 +8,7 @@
 #include "kernel/include/platform.h"
 #include "kernel/include/vfs.h"
 
-#define PH_MAX 65536u	// bytes of program headers
+#define PH_MAX 65536u // bytes of program headers
 
 static int read_exact(struct file *f, void *buf, size_t n, u64 pos)
 {
@@ -21,7 +21,8 @@ static int check_load(struct elf_image *im, const Elf64_Phdr *p)
 {
 	u64 end = p->p_vaddr + p->p_memsz;
 
-	if (p->p_filesz > p->p_memsz || end < p->p_vaddr || end > pf_user_max || p->p_offset + p->p_filesz < p->p_offset)
+	if (p->p_filesz > p->p_memsz || end < p->p_vaddr || end > pf_user_max ||
+	    p->p_offset + p->p_filesz < p->p_offset)
 		return -EINVAL;
 	if ((p->p_vaddr ^ p->p_offset) & (PAGE_SIZE - 1))
 		return -EINVAL;
@@ -60,8 +61,9 @@ int elf_open(struct file *f, struct elf_image *im)
 	r = read_exact(f, eh, sizeof(*eh), 0);
 	if (r)
 		return r;
-	if (memcmp(eh->e_ident, ELFMAG, SELFMAG) || eh->e_ident[EI_CLASS] != ELFCLASS64 || eh->e_ident[EI_DATA] != ELFDATA2LSB ||
-	    eh->e_machine != EM_X86_64 || (eh->e_type != ET_EXEC && eh->e_type != ET_DYN) || eh->e_phentsize != sizeof(Elf64_Phdr))
+	if (memcmp(eh->e_ident, ELFMAG, SELFMAG) || eh->e_ident[EI_CLASS] != ELFCLASS64 ||
+	    eh->e_ident[EI_DATA] != ELFDATA2LSB || eh->e_machine != EM_X86_64 ||
+	    (eh->e_type != ET_EXEC && eh->e_type != ET_DYN) || eh->e_phentsize != sizeof(Elf64_Phdr))
 		return -ENOEXEC;
 	u32 size = (u32)eh->e_phnum * (u32)sizeof(Elf64_Phdr);
 	if (!size || size > PH_MAX)
@@ -99,11 +101,12 @@ void elf_close(struct elf_image *im)
 
 static int segment_prot(const Elf64_Phdr *p)
 {
-	return (p->p_flags & SEG_R ? PROT_READ : 0) | (p->p_flags & SEG_W ? PROT_WRITE : 0) | (p->p_flags & SEG_X ? PROT_EXEC : 0);
+	return (p->p_flags & SEG_R ? PROT_READ : 0) | (p->p_flags & SEG_W ? PROT_WRITE : 0) |
+	       (p->p_flags & SEG_X ? PROT_EXEC : 0);
 }
 
-// Finds the place of a position-independent image and maps its first segment there, so that the whole span and the gap for
-// trampolines behind it are free. The other segments are then mapped over the rest of the span.
+// Finds the place of a position-independent image and maps its first segment there, so that the whole span and the gap
+// for trampolines behind it are free. The other segments are then mapped over the rest of the span.
 static int place(struct mm *mm, struct elf_image *im, const Elf64_Phdr *first, uptr at)
 {
 	size_t span = im->high - im->low;
@@ -111,9 +114,10 @@ static int place(struct mm *mm, struct elf_image *im, const Elf64_Phdr *first, u
 	int r;
 
 	if (!first->p_filesz || ALIGN_DOWN(first->p_vaddr, PAGE_SIZE) != im->low)
-		return -ENOEXEC; // segments are not in ascending order
+		return -ENOEXEC;	    // segments are not in ascending order
 	if (!at && im->align > PAGE_SIZE) { // mm_map aligns to pages only: find room for any alignment first
-		got = mm_map(mm, 0, span + im->align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, NULL, 0, 0);
+		got = mm_map(mm, 0, span + im->align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, NULL, 0,
+			     0);
 		if (got < 0)
 			return (int)got;
 		r = mm_unmap(mm, (uptr)got, span + im->align);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // execve in two halves. exec_prepare works in the caller's context and may fail without a trace: it opens and checks
-// the files, copies the strings. exec_commit cannot fail any more (an error there kills the process): it empties the address
-// space, maps the program and enters it. A vfork child borrows its parent's memory, so its second half runs on a
-// blank host process (exec_commit_on_blank), while its host thread goes back to the parent.
-// stack.c lays out the new stack. Locks: tasklist for what /proc shows.
+// the files, copies the strings. exec_commit cannot fail any more (an error there kills the process): it empties the
+// address space, maps the program and enters it. A vfork child borrows its parent's memory, so its second half runs on
+// a blank host process (exec_commit_on_blank), while its host thread goes back to the parent. stack.c lays out the new
+// stack. Locks: tasklist for what /proc shows.
 #include "kernel/include/alloc.h"
 #include "kernel/include/boot.h"
 #include "kernel/include/kstring.h"
@@ -15,9 +15,9 @@
 #include <linux/mount.h>
 #include <linux/signal.h>
 
-#define SCRIPT_HEAD 256		// bytes of a #! line that count
-#define SCRIPT_DEPTH 5
-#define PIE_BASE 0x555555554000ul // as in Linux: two thirds of the address space
+#define SCRIPT_HEAD	 256 // bytes of a #! line that count
+#define SCRIPT_DEPTH	 5
+#define PIE_BASE	 0x555555554000ul // as in Linux: two thirds of the address space
 #define PIE_RANDOM_PAGES (1ul << 28)
 #define BRK_RANDOM_PAGES (1ul << 13)
 
@@ -135,7 +135,8 @@ static int parse_script(char *head, size_t n, char **interp, char **arg)
 static int script_args(struct exec *e, const char *interp, const char *arg, const char *script)
 {
 	struct strings *a = &e->args;
-	size_t skip = a->n ? strlen(a->buf) + 1 : 0, li = strlen(interp) + 1, la = arg ? strlen(arg) + 1 : 0, ls = strlen(script) + 1;
+	size_t skip = a->n ? strlen(a->buf) + 1 : 0, li = strlen(interp) + 1, la = arg ? strlen(arg) + 1 : 0,
+	       ls = strlen(script) + 1;
 	size_t len = a->len - skip + li + la + ls;
 	char *buf = kmalloc(len);
 
@@ -278,8 +279,8 @@ static size_t arg_limit(void)
 }
 
 // Everything that can fail without consequences. argv and envp: user vectors, or kernel ones.
-static int exec_prepare(struct exec *e, int dfd, const char *name, int flags, const void __user *argv, const void __user *envp,
-			char *const *kargv, char *const *kenvp)
+static int exec_prepare(struct exec *e, int dfd, const char *name, int flags, const void __user *argv,
+			const void __user *envp, char *const *kargv, char *const *kenvp)
 {
 	size_t limit = arg_limit();
 	struct proc *p = curproc;
@@ -304,7 +305,7 @@ static int exec_prepare(struct exec *e, int dfd, const char *name, int flags, co
 	if (!r)
 		r = kenvp ? copy_kernel_strings(&e->envs, kenvp) : copy_user_strings(&e->envs, envp, limit);
 	if (!r && !e->args.n) { // a program always finds an argv[0]
-		char *const empty[] = { "", NULL };
+		char *const empty[] = {"", NULL};
 		r = copy_kernel_strings(&e->args, empty);
 	}
 	if (r)
@@ -489,8 +490,8 @@ static int hand_off(struct exec *e)
 	pf_thread_exit();
 }
 
-static int do_exec(int dfd, const char *name, int flags, const void __user *argv, const void __user *envp, char *const *kargv,
-		   char *const *kenvp)
+static int do_exec(int dfd, const char *name, int flags, const void __user *argv, const void __user *envp,
+		   char *const *kargv, char *const *kenvp)
 {
 	struct exec *e = knew(struct exec);
 	struct proc *p = curproc;

@@ -69,7 +69,8 @@ static bool notify_exit(struct proc *p)
 	bool tell = p->exit_signal && !(reap && ka->handler == (void __user *)SIG_IGN);
 	mutex_unlock(&parent->sig_lock);
 	if (tell) {
-		child_info(&info, p, p->exit_code & 0x7f ? (p->exit_code & 0x80 ? CLD_DUMPED : CLD_KILLED) : CLD_EXITED);
+		child_info(&info, p,
+			   p->exit_code & 0x7f ? (p->exit_code & 0x80 ? CLD_DUMPED : CLD_KILLED) : CLD_EXITED);
 		info.si_signo = p->exit_signal;
 		signal_send_proc(parent, p->exit_signal, &info);
 	}
@@ -109,7 +110,7 @@ static void tell_parent_died(struct proc *child)
 	int sig = 0;
 
 	mutex_lock(&child->sig_lock);
-	list_for_each(t, &child->threads, thread_link)
+	list_for_each (t, &child->threads, thread_link)
 		if (t->pdeathsig)
 			sig = (int)t->pdeathsig;
 	mutex_unlock(&child->sig_lock);
@@ -122,7 +123,7 @@ static void reparent(struct proc *p)
 {
 	struct proc *to = find_reaper(p), *c, *tmp;
 
-	list_for_each_safe(c, tmp, &p->children, sibling) {
+	list_for_each_safe (c, tmp, &p->children, sibling) {
 		struct proc *old = c->parent;
 		list_del(&c->sibling);
 		c->parent = to;
@@ -309,14 +310,15 @@ int exec_kill_siblings(void)
 		mutex_unlock(&p->sig_lock);
 		return -EAGAIN;
 	}
-	if (p->nthreads == 1 && list_first(&p->threads, struct task, thread_link) == me && p->threads.prev == &me->thread_link) {
+	if (p->nthreads == 1 && list_first(&p->threads, struct task, thread_link) == me &&
+	    p->threads.prev == &me->thread_link) {
 		p->exec_task = me;
 		mutex_unlock(&p->sig_lock);
 		return 0;
 	}
 	p->exec_task = me;
 	p->group_stop = false;
-	list_for_each(t, &p->threads, thread_link)
+	list_for_each (t, &p->threads, thread_link)
 		if (t != me) {
 			__atomic_fetch_and(&t->work, ~WORK_STOP, __ATOMIC_SEQ_CST);
 			signal_wake(t, WORK_EXIT);
@@ -379,7 +381,7 @@ void proc_host_died(struct proc *p)
 		stop_enclave(SIGKILL);
 	release_resources(p);
 	mutex_lock(&tasklist);
-	list_for_each_safe(t, tmp, &p->threads, thread_link) {
+	list_for_each_safe (t, tmp, &p->threads, thread_link) {
 		leave_threads(p, t);
 		task_put(t);
 	}

@@ -17,16 +17,18 @@
 struct clone_req {
 	u64 flags;
 	int exit_signal;
-	u64 stack;		// new stack pointer; 0: the caller's
+	u64 stack; // new stack pointer; 0: the caller's
 	u64 tls;
 	int __user *ptid;
 	int __user *ctid;
 	int __user *pidfd;
 };
 
-int pidfd_new(struct proc *p);	// pidfd.c
+int pidfd_new(struct proc *p); // pidfd.c
 
-#define NAMESPACES (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWTIME)
+#define NAMESPACES \
+	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | \
+	 CLONE_NEWTIME)
 
 static int check_flags(const struct clone_req *c)
 {
@@ -49,7 +51,8 @@ static int check_flags(const struct clone_req *c)
 	if (f & CLONE_THREAD) {
 		if ((f & (CLONE_FILES | CLONE_FS)) == (CLONE_FILES | CLONE_FS) && !(f & CLONE_VFORK))
 			return 0;
-		pr_once("clone: a thread must share files and working directory (CLONE_FILES, CLONE_FS) and be no vfork child\n");
+		pr_once("clone: a thread must share files and working directory (CLONE_FILES, CLONE_FS) and be no "
+			"vfork child\n");
 		return -EINVAL;
 	}
 	if (f & CLONE_SIGHAND) {
@@ -205,7 +208,8 @@ static long clone_thread(const struct clone_req *c)
 		return -ENOMEM;
 	}
 	inherit_task(t, me, c);
-	if ((c->flags & CLONE_PARENT_SETTID && put_user(tid, c->ptid)) || (c->flags & CLONE_CHILD_SETTID && put_user(tid, c->ctid)))
+	if ((c->flags & CLONE_PARENT_SETTID && put_user(tid, c->ptid)) ||
+	    (c->flags & CLONE_CHILD_SETTID && put_user(tid, c->ctid)))
 		pr_debug("clone: the thread id could not be stored\n"); // as Linux: not an error
 	if (c->stack)
 		regs.rsp = c->stack;
@@ -401,13 +405,18 @@ static long do_clone(const struct clone_req *c)
 	return c->flags & CLONE_THREAD ? clone_thread(c) : clone_proc(c);
 }
 
-long sys_fork(void) { return do_clone(&(struct clone_req){ .exit_signal = SIGCHLD }); }
-long sys_vfork(void) { return do_clone(&(struct clone_req){ .flags = CLONE_VFORK | CLONE_VM, .exit_signal = SIGCHLD }); }
+long sys_fork(void) { return do_clone(&(struct clone_req){.exit_signal = SIGCHLD}); }
+long sys_vfork(void) { return do_clone(&(struct clone_req){.flags = CLONE_VFORK | CLONE_VM, .exit_signal = SIGCHLD}); }
 
 long sys_clone(u64 flags, u64 stack, int __user *ptid, int __user *ctid, u64 tls)
 {
-	struct clone_req c = { .flags = flags & 0xffffff00ul, .exit_signal = (int)(flags & 0xff), .stack = stack, .tls = tls,
-			       .ptid = ptid, .ctid = ctid, .pidfd = ptid };
+	struct clone_req c = {.flags = flags & 0xffffff00ul,
+			      .exit_signal = (int)(flags & 0xff),
+			      .stack = stack,
+			      .tls = tls,
+			      .ptid = ptid,
+			      .ctid = ctid,
+			      .pidfd = ptid};
 
 	if (c.exit_signal > NSIG)
 		return -EINVAL;
@@ -442,8 +451,13 @@ long sys_clone3(const void __user *uargs, size_t size)
 		return -EINVAL;
 	if (!a.stack != !a.stack_size)
 		return -EINVAL;
-	struct clone_req c = { .flags = a.flags, .exit_signal = (int)a.exit_signal, .stack = a.stack ? a.stack + a.stack_size : 0,
-			       .tls = a.tls, .ptid = U(a.parent_tid), .ctid = U(a.child_tid), .pidfd = U(a.pidfd) };
+	struct clone_req c = {.flags = a.flags,
+			      .exit_signal = (int)a.exit_signal,
+			      .stack = a.stack ? a.stack + a.stack_size : 0,
+			      .tls = a.tls,
+			      .ptid = U(a.parent_tid),
+			      .ctid = U(a.child_tid),
+			      .pidfd = U(a.pidfd)};
 	return do_clone(&c);
 }
 

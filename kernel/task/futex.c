@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Futexes (man 2 futex). Waiters hang in hash buckets under their key: (address space, address) or (page cache, offset).
-// A waker takes the waiter off its list, takes a reference on its task, sets q.woken and then wakes it; from that moment
-// the waiter's record, which lies on its stack, is not touched any more. A bucket's count lets a wake without
-// waiters go by with one fence and one load. futex_pi.c: priority-inheritance locks and robust lists.
-// Locks: bucket->lock; two of them in order of address. bucket -> mm->lock (a fault on the futex word).
+// Futexes (man 2 futex). Waiters hang in hash buckets under their key: (address space, address) or (page cache,
+// offset). A waker takes the waiter off its list, takes a reference on its task, sets q.woken and then wakes it; from
+// that moment the waiter's record, which lies on its stack, is not touched any more. A bucket's count lets a wake
+// without waiters go by with one fence and one load. futex_pi.c: priority-inheritance locks and robust lists. Locks:
+// bucket->lock; two of them in order of address. bucket -> mm->lock (a fault on the futex word).
 #include "kernel/include/ktime.h"
 #include "kernel/include/log.h"
 #include "kernel/include/mm.h"
@@ -11,7 +11,7 @@
 #include "kernel/task/futex.h"
 
 #define BUCKETS 1024
-#define BATCH 32
+#define BATCH	32
 
 static struct bucket buckets[BUCKETS] __large;
 
@@ -80,7 +80,7 @@ static u32 take_some(struct bucket *b, const struct key *k, u32 bitset, struct t
 	struct futex_q *q, *tmp;
 	u32 got = 0;
 
-	list_for_each_safe(q, tmp, &b->waiters, link) {
+	list_for_each_safe (q, tmp, &b->waiters, link) {
 		if (got == n)
 			break;
 		if (q->key.obj == k->obj && q->key.off == k->off && !q->pi && q->bitset & bitset)
@@ -179,7 +179,7 @@ int futex_sleep(struct futex_q *q, u64 deadline)
 
 static int wait_once(u32 __user *uaddr, u32 val, u64 deadline, u32 bitset, bool private)
 {
-	struct futex_q q = { .bitset = bitset };
+	struct futex_q q = {.bitset = bitset};
 	struct bucket *b;
 	u32 cur;
 	int r = futex_key(uaddr, private, &q.key);
@@ -226,8 +226,8 @@ static long futex_wait(u32 __user *uaddr, u32 val, u64 deadline, u32 bitset, boo
 
 static long wait_restart(struct task *t)
 {
-	return futex_wait(U(t->restart_arg[0]), (u32)t->restart_arg[1], t->restart_arg[2], (u32)(t->restart_arg[3] >> 1),
-			  t->restart_arg[3] & 1);
+	return futex_wait(U(t->restart_arg[0]), (u32)t->restart_arg[1], t->restart_arg[2],
+			  (u32)(t->restart_arg[3] >> 1), t->restart_arg[3] & 1);
 }
 
 // --- requeue and wake-op
@@ -264,7 +264,7 @@ static long futex_requeue(u32 __user *uaddr, u32 __user *uaddr2, bool private, u
 	woken = take_some(b1, &k1, U32_MAX, list, now);
 	// beyond a batch the rest is woken below; only then may others be moved
 	if (woken < now || nwake <= BATCH) {
-		list_for_each_safe(q, tmp, &b1->waiters, link) {
+		list_for_each_safe (q, tmp, &b1->waiters, link) {
 			if (moved == nmove)
 				break;
 			if (q->key.obj != k1.obj || q->key.off != k1.off || q->pi)
@@ -374,33 +374,26 @@ long sys_futex(u32 __user *uaddr, int op, u32 val, void __user *uts, u32 __user 
 	if (realtime && cmd != FUTEX_WAIT && cmd != FUTEX_WAIT_BITSET && cmd != FUTEX_LOCK_PI2)
 		return -ENOSYS;
 	switch (cmd) {
-	case FUTEX_WAKE:
-		return futex_wake(uaddr, val, FUTEX_BITSET_MATCH_ANY, private);
-	case FUTEX_WAKE_BITSET:
-		return futex_wake(uaddr, val, val3, private);
+	case FUTEX_WAKE: return futex_wake(uaddr, val, FUTEX_BITSET_MATCH_ANY, private);
+	case FUTEX_WAKE_BITSET: return futex_wake(uaddr, val, val3, private);
 	case FUTEX_WAIT:
 	case FUTEX_WAIT_BITSET:
 		r = read_deadline(uts, cmd == FUTEX_WAIT_BITSET, realtime, &deadline);
-		return r ? r : futex_wait(uaddr, val, deadline, cmd == FUTEX_WAIT ? FUTEX_BITSET_MATCH_ANY : val3, private);
-	case FUTEX_REQUEUE:
-		return futex_requeue(uaddr, uaddr2, private, val, val2, NULL);
-	case FUTEX_CMP_REQUEUE:
-		return futex_requeue(uaddr, uaddr2, private, val, val2, &val3);
-	case FUTEX_WAKE_OP:
-		return futex_wake_op(uaddr, uaddr2, private, val, val2, val3);
+		return r ? r
+			 : futex_wait(uaddr, val, deadline, cmd == FUTEX_WAIT ? FUTEX_BITSET_MATCH_ANY : val3, private);
+	case FUTEX_REQUEUE: return futex_requeue(uaddr, uaddr2, private, val, val2, NULL);
+	case FUTEX_CMP_REQUEUE: return futex_requeue(uaddr, uaddr2, private, val, val2, &val3);
+	case FUTEX_WAKE_OP: return futex_wake_op(uaddr, uaddr2, private, val, val2, val3);
 	case FUTEX_LOCK_PI:
 	case FUTEX_LOCK_PI2:
 		r = read_deadline(uts, true, cmd == FUTEX_LOCK_PI || realtime, &deadline);
 		return r ? r : futex_lock_pi(uaddr, private, deadline, false);
-	case FUTEX_TRYLOCK_PI:
-		return futex_lock_pi(uaddr, private, NO_DEADLINE, true);
-	case FUTEX_UNLOCK_PI:
-		return futex_unlock_pi(uaddr, private);
+	case FUTEX_TRYLOCK_PI: return futex_lock_pi(uaddr, private, NO_DEADLINE, true);
+	case FUTEX_UNLOCK_PI: return futex_unlock_pi(uaddr, private);
 	case FUTEX_WAIT_REQUEUE_PI:
 	case FUTEX_CMP_REQUEUE_PI:
 		pr_once("futex: requeueing to priority-inheritance locks is not supported\n");
 		return -ENOSYS;
-	default:
-		return -ENOSYS;
+	default: return -ENOSYS;
 	}
 }

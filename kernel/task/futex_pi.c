@@ -6,7 +6,7 @@
 #include "kernel/include/usercopy.h"
 #include "kernel/task/futex.h"
 
-#define ROBUST_LIMIT 2048	// entries, as in Linux
+#define ROBUST_LIMIT 2048 // entries, as in Linux
 
 static bool owner_exists(u32 tid)
 {
@@ -23,7 +23,7 @@ static struct futex_q *first_pi(struct bucket *b, const struct key *k, bool *mor
 	struct futex_q *q, *first = NULL;
 
 	*more = false;
-	list_for_each(q, &b->waiters, link) {
+	list_for_each (q, &b->waiters, link) {
 		if (!q->pi || q->key.obj != k->obj || q->key.off != k->off)
 			continue;
 		if (first) {
@@ -63,7 +63,7 @@ static int try_lock(u32 __user *uaddr, struct bucket *b, const struct key *k, bo
 
 long futex_lock_pi(u32 __user *uaddr, bool private, u64 deadline, bool try)
 {
-	struct futex_q q = { .bitset = U32_MAX, .pi = true };
+	struct futex_q q = {.bitset = U32_MAX, .pi = true};
 	struct bucket *b;
 	int r = futex_key(uaddr, private, &q.key);
 

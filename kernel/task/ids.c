@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who a process is: user and group ids, capabilities. Programs run as uid 0 with all
-// capabilities, as in a container, and may drop both. Credentials belong to the process (Linux keeps them per thread and
-// libc sets them in all threads at once; here the first call does and the others find it done).
-// Locks: none; credentials are changed by their own process only.
+// capabilities, as in a container, and may drop both. Credentials belong to the process (Linux keeps them per thread
+// and libc sets them in all threads at once; here the first call does and the others find it done). Locks: none;
+// credentials are changed by their own process only.
 #include "kernel/include/kstring.h"
 #include "kernel/include/vfs.h"
 #include "kernel/task/internal.h"
 #include <linux/capability.h>
 
 #define CAP_ALL ((1ul << (CAP_LAST_CAP + 1)) - 1)
-#define KEEP U32_MAX		// -1: leave this id alone
+#define KEEP	U32_MAX // -1: leave this id alone
 
 void cred_init_root(struct cred *c)
 {
@@ -273,7 +273,8 @@ long sys_capget(void __user *uhead, void __user *udata)
 		c = &p->cred;
 	}
 	for (u32 i = 0; i < 2; i++)
-		w[i] = (struct cap_words){ (u32)(c->cap_eff >> 32 * i), (u32)(c->cap_perm >> 32 * i), (u32)(c->cap_inh >> 32 * i) };
+		w[i] = (struct cap_words){(u32)(c->cap_eff >> 32 * i), (u32)(c->cap_perm >> 32 * i),
+					  (u32)(c->cap_inh >> 32 * i)};
 	if (p)
 		proc_put(p);
 	return udata && copy_to_user(udata, w, words * sizeof(w[0])) ? -EFAULT : 0;
@@ -282,7 +283,7 @@ long sys_capget(void __user *uhead, void __user *udata)
 long sys_capset(void __user *uhead, const void __user *udata)
 {
 	struct __user_cap_header_struct h;
-	struct cap_words w[2] = { 0 };
+	struct cap_words w[2] = {0};
 	struct cred *c = cred();
 	u32 words;
 	int r = cap_version(&h, uhead, &words);
@@ -293,11 +294,13 @@ long sys_capset(void __user *uhead, const void __user *udata)
 		return -EPERM;
 	if (copy_from_user(w, udata, words * sizeof(w[0])))
 		return -EFAULT;
-	u64 eff = w[0].eff | (u64)w[1].eff << 32, perm = w[0].perm | (u64)w[1].perm << 32, inh = w[0].inh | (u64)w[1].inh << 32;
+	u64 eff = w[0].eff | (u64)w[1].eff << 32, perm = w[0].perm | (u64)w[1].perm << 32,
+	    inh = w[0].inh | (u64)w[1].inh << 32;
 	eff &= CAP_ALL;
 	perm &= CAP_ALL;
 	inh &= CAP_ALL;
-	if (perm & ~c->cap_perm || eff & ~perm || inh & ~(c->cap_inh | c->cap_perm | (capable(CAP_SETPCAP) ? c->cap_bset : 0)))
+	if (perm & ~c->cap_perm || eff & ~perm ||
+	    inh & ~(c->cap_inh | c->cap_perm | (capable(CAP_SETPCAP) ? c->cap_bset : 0)))
 		return -EPERM;
 	c->cap_eff = eff;
 	c->cap_perm = perm;

@@ -6,7 +6,7 @@
 #include "kernel/include/ipc.h"
 #include "kernel/task/internal.h"
 
-#define PID_RESERVED 300	// first number after a wrap, as in Linux
+#define PID_RESERVED 300 // first number after a wrap, as in Linux
 #define PGRP_BUCKETS 256
 
 struct mutex tasklist;
@@ -134,7 +134,7 @@ int pgrp_for_each(int pgid, int (*fn)(struct proc *, void *), void *arg)
 	int r = -ESRCH;
 
 	mutex_lock(&pgrp_lock);
-	list_for_each(p, bucket(pgid), pgrp_link) {
+	list_for_each (p, bucket(pgid), pgrp_link) {
 		if (p->pgid != pgid)
 			continue;
 		r = fn(p, arg);

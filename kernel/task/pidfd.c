@@ -23,7 +23,8 @@ static u32 pidfd_poll(struct file *f, struct poll_table *pt)
 
 static void pidfd_release(struct file *f) { proc_put(f->priv); }
 
-static const struct file_ops pidfd_fops = { .poll = pidfd_poll, .release = pidfd_release, .llseek = no_llseek, .stream = true };
+static const struct file_ops pidfd_fops = {
+	.poll = pidfd_poll, .release = pidfd_release, .llseek = no_llseek, .stream = true};
 
 static int open_with(struct proc *p, u32 flags)
 {

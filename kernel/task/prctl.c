@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// prctl, arch_prctl, personality and their kind: small settings of a thread or process. Locks: none, each setting is one
-// word that its own process writes.
+// prctl, arch_prctl, personality and their kind: small settings of a thread or process. Locks: none, each setting is
+// one word that its own process writes.
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
 #include "kernel/include/platform.h"
@@ -34,18 +34,14 @@ static long ambient(u64 op, u64 cap)
 	if (cap > CAP_LAST_CAP)
 		return -EINVAL;
 	switch (op) {
-	case PR_CAP_AMBIENT_IS_SET:
-		return c->cap_amb >> cap & 1;
+	case PR_CAP_AMBIENT_IS_SET: return c->cap_amb >> cap & 1;
 	case PR_CAP_AMBIENT_RAISE:
 		if (!(c->cap_perm & c->cap_inh & 1ul << cap))
 			return -EPERM;
 		c->cap_amb |= 1ul << cap;
 		return 0;
-	case PR_CAP_AMBIENT_LOWER:
-		c->cap_amb &= ~(1ul << cap);
-		return 0;
-	default:
-		return -EINVAL;
+	case PR_CAP_AMBIENT_LOWER: c->cap_amb &= ~(1ul << cap); return 0;
+	default: return -EINVAL;
 	}
 }
 
@@ -78,68 +74,45 @@ long sys_prctl(int op, u64 a2, u64 a3, u64 a4, u64 a5)
 	struct proc *p = t->proc;
 
 	switch (op) {
-	case PR_SET_NAME:
-		return set_name(U(a2));
-	case PR_GET_NAME:
-		return copy_to_user(U(a2), t->comm, sizeof(t->comm));
+	case PR_SET_NAME: return set_name(U(a2));
+	case PR_GET_NAME: return copy_to_user(U(a2), t->comm, sizeof(t->comm));
 	case PR_SET_PDEATHSIG:
 		if (a2 > NSIG)
 			return -EINVAL;
 		t->pdeathsig = (u32)a2;
 		return 0;
-	case PR_GET_PDEATHSIG:
-		return put_user((int)t->pdeathsig, (int __user *)U(a2));
-	case PR_SET_DUMPABLE:
-		return bool_arg(a2, &p->dumpable);
-	case PR_GET_DUMPABLE:
-		return p->dumpable;
-	case PR_SET_KEEPCAPS:
-		return bool_arg(a2, &p->cred.keepcaps);
-	case PR_GET_KEEPCAPS:
-		return p->cred.keepcaps;
+	case PR_GET_PDEATHSIG: return put_user((int)t->pdeathsig, (int __user *)U(a2));
+	case PR_SET_DUMPABLE: return bool_arg(a2, &p->dumpable);
+	case PR_GET_DUMPABLE: return p->dumpable;
+	case PR_SET_KEEPCAPS: return bool_arg(a2, &p->cred.keepcaps);
+	case PR_GET_KEEPCAPS: return p->cred.keepcaps;
 	case PR_SET_NO_NEW_PRIVS:
 		if (a2 != 1 || a3 || a4 || a5)
 			return -EINVAL;
 		p->cred.no_new_privs = true;
 		return 0;
-	case PR_GET_NO_NEW_PRIVS:
-		return a2 || a3 || a4 || a5 ? -EINVAL : p->cred.no_new_privs;
-	case PR_SET_CHILD_SUBREAPER:
-		p->child_subreaper = a2;
-		return 0;
-	case PR_GET_CHILD_SUBREAPER:
-		return put_user((int)p->child_subreaper, (int __user *)U(a2));
+	case PR_GET_NO_NEW_PRIVS: return a2 || a3 || a4 || a5 ? -EINVAL : p->cred.no_new_privs;
+	case PR_SET_CHILD_SUBREAPER: p->child_subreaper = a2; return 0;
+	case PR_GET_CHILD_SUBREAPER: return put_user((int)p->child_subreaper, (int __user *)U(a2));
 	case PR_SET_TIMERSLACK: // timers here are as exact as the host's; the value is only remembered
 		t->timer_slack_ns = a2;
 		return 0;
-	case PR_GET_TIMERSLACK:
-		return (long)(t->timer_slack_ns ? t->timer_slack_ns : 50000);
+	case PR_GET_TIMERSLACK: return (long)(t->timer_slack_ns ? t->timer_slack_ns : 50000);
 	case PR_CAPBSET_READ:
-	case PR_CAPBSET_DROP:
-		return bounding_set(op, a2);
-	case PR_CAP_AMBIENT:
-		return ambient(a2, a3);
-	case PR_GET_SECUREBITS:
-		return 0;
-	case PR_GET_SECCOMP:
-		return 0;
-	case PR_GET_TSC:
-		return put_user((int)PR_TSC_ENABLE, (int __user *)U(a2));
-	case PR_SET_TSC:
-		return a2 == PR_TSC_ENABLE ? 0 : -EINVAL;
-	case PR_MCE_KILL_GET:
-		return PR_MCE_KILL_DEFAULT;
-	case PR_GET_TID_ADDRESS:
-		return put_user(t->clear_child_tid, (int __user *__user *)U(a2));
+	case PR_CAPBSET_DROP: return bounding_set(op, a2);
+	case PR_CAP_AMBIENT: return ambient(a2, a3);
+	case PR_GET_SECUREBITS: return 0;
+	case PR_GET_SECCOMP: return 0;
+	case PR_GET_TSC: return put_user((int)PR_TSC_ENABLE, (int __user *)U(a2));
+	case PR_SET_TSC: return a2 == PR_TSC_ENABLE ? 0 : -EINVAL;
+	case PR_MCE_KILL_GET: return PR_MCE_KILL_DEFAULT;
+	case PR_GET_TID_ADDRESS: return put_user(t->clear_child_tid, (int __user *__user *)U(a2));
 	case PR_SET_THP_DISABLE:
 	case PR_GET_THP_DISABLE:
 	case PR_SET_PTRACER: // nobody traces
-		return 0; // huge pages are the host's choice
-	case PR_GET_SPECULATION_CTRL:
-		return -ENODEV;
-	default:
-		pr_once("prctl %d is not supported (task %s): EINVAL\n", op, t->comm);
-		return -EINVAL;
+		return 0;    // huge pages are the host's choice
+	case PR_GET_SPECULATION_CTRL: return -ENODEV;
+	default: pr_once("prctl %d is not supported (task %s): EINVAL\n", op, t->comm); return -EINVAL;
 	}
 }
 
@@ -152,13 +125,11 @@ long sys_arch_prctl(int op, u64 addr)
 		current->fs_base = addr;
 		pf_set_fs(addr);
 		return 0;
-	case ARCH_GET_FS:
-		return put_user(pf_get_fs(), (u64 __user *)U(addr));
+	case ARCH_GET_FS: return put_user(pf_get_fs(), (u64 __user *)U(addr));
 	case ARCH_SET_GS:
 		pr_once("arch_prctl(ARCH_SET_GS): the GS base belongs to the enclave kernel\n");
 		return -EPERM;
-	case ARCH_GET_GS:
-		return put_user(0ul, (u64 __user *)U(addr));
+	case ARCH_GET_GS: return put_user(0ul, (u64 __user *)U(addr));
 	default: // CPUID faulting, shadow stacks, AMX permission: not offered
 		return -EINVAL;
 	}
@@ -185,18 +156,15 @@ long sys_membarrier(int cmd, u32 flags, int cpu)
 		return -EINVAL;
 	switch (cmd) {
 	case MEMBARRIER_CMD_QUERY:
-		return MEMBARRIER_CMD_GLOBAL | MEMBARRIER_CMD_GLOBAL_EXPEDITED | MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED |
-		       MEMBARRIER_CMD_PRIVATE_EXPEDITED | MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED;
+		return MEMBARRIER_CMD_GLOBAL | MEMBARRIER_CMD_GLOBAL_EXPEDITED |
+		       MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED | MEMBARRIER_CMD_PRIVATE_EXPEDITED |
+		       MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED;
 	case MEMBARRIER_CMD_GLOBAL:
 	case MEMBARRIER_CMD_GLOBAL_EXPEDITED:
-	case MEMBARRIER_CMD_PRIVATE_EXPEDITED:
-		pf_text_sync();
-		return 0;
+	case MEMBARRIER_CMD_PRIVATE_EXPEDITED: pf_text_sync(); return 0;
 	case MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED:
-	case MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED:
-		return 0; // every host process is registered from its start
-	default:
-		return -EINVAL;
+	case MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED: return 0; // every host process is registered from its start
+	default: return -EINVAL;
 	}
 }
 

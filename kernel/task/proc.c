@@ -118,7 +118,7 @@ static int has_anchor(struct proc *p, void *arg)
 
 bool proc_orphaned_pgrp(int pgid, struct proc *ignore)
 {
-	struct orphan_check c = { ignore, pgid };
+	struct orphan_check c = {ignore, pgid};
 
 	return pgrp_for_each(pgid, has_anchor, &c) <= 0;
 }
@@ -127,19 +127,19 @@ bool proc_orphaned_pgrp(int pgid, struct proc *ignore)
 struct task *task_create_init(void)
 {
 	static const struct __kernel_rlimit limits[] = {
-		[RLIMIT_STACK] = { 8ul << 20, RLIM64_INFINITY },
-		[RLIMIT_CORE] = { 0, RLIM64_INFINITY },
-		[RLIMIT_NOFILE] = { 1024, 1048576 },
-		[RLIMIT_NPROC] = { 4096, 4096 },
-		[RLIMIT_MEMLOCK] = { 8ul << 20, 8ul << 20 },
-		[RLIMIT_SIGPENDING] = { 4096, 4096 },
-		[RLIMIT_MSGQUEUE] = { 819200, 819200 },
-		[RLIMIT_NICE] = { 0, 0 },
-		[RLIMIT_RTPRIO] = { 0, 0 },
-		[RLIM_NLIMITS - 1] = { RLIM64_INFINITY, RLIM64_INFINITY },
+		[RLIMIT_STACK] = {8ul << 20, RLIM64_INFINITY},
+		[RLIMIT_CORE] = {0, RLIM64_INFINITY},
+		[RLIMIT_NOFILE] = {1024, 1048576},
+		[RLIMIT_NPROC] = {4096, 4096},
+		[RLIMIT_MEMLOCK] = {8ul << 20, 8ul << 20},
+		[RLIMIT_SIGPENDING] = {4096, 4096},
+		[RLIMIT_MSGQUEUE] = {819200, 819200},
+		[RLIMIT_NICE] = {0, 0},
+		[RLIMIT_RTPRIO] = {0, 0},
+		[RLIM_NLIMITS - 1] = {RLIM64_INFINITY, RLIM64_INFINITY},
 	};
-	static const u32 unlimited = 1u << RLIMIT_CPU | 1u << RLIMIT_FSIZE | 1u << RLIMIT_DATA | 1u << RLIMIT_RSS | 1u << RLIMIT_AS |
-				     1u << RLIMIT_LOCKS;
+	static const u32 unlimited = 1u << RLIMIT_CPU | 1u << RLIMIT_FSIZE | 1u << RLIMIT_DATA | 1u << RLIMIT_RSS |
+				     1u << RLIMIT_AS | 1u << RLIMIT_LOCKS;
 	int pid = pid_alloc();
 	struct proc *p = pid == 1 ? proc_new(pid) : NULL;
 	struct task *t = p ? task_new(p, pid) : NULL;

@@ -38,7 +38,8 @@ long sys_prlimit64(int pid, u32 res, const void __user *unew, void __user *uold)
 		if (!p)
 			return -ESRCH;
 		struct cred *c = cred();
-		if (p != curproc && !capable(CAP_SYS_RESOURCE) && (c->uid != p->cred.euid || c->uid != p->cred.uid || c->uid != p->cred.suid)) {
+		if (p != curproc && !capable(CAP_SYS_RESOURCE) &&
+		    (c->uid != p->cred.euid || c->uid != p->cred.uid || c->uid != p->cred.suid)) {
 			proc_put(p);
 			return -EPERM;
 		}

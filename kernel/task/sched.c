@@ -171,8 +171,14 @@ long sys_sched_setattr(int pid, const void __user *uattr, u32 flags)
 	return set_policy(pid, (int)a.sched_policy, (int)a.sched_priority);
 }
 
-long sys_sched_get_priority_max(int policy) { return !known(policy) ? -EINVAL : policy == SCHED_FIFO || policy == SCHED_RR ? 99 : 0; }
-long sys_sched_get_priority_min(int policy) { return !known(policy) ? -EINVAL : policy == SCHED_FIFO || policy == SCHED_RR ? 1 : 0; }
+long sys_sched_get_priority_max(int policy)
+{
+	return !known(policy) ? -EINVAL : policy == SCHED_FIFO || policy == SCHED_RR ? 99 : 0;
+}
+long sys_sched_get_priority_min(int policy)
+{
+	return !known(policy) ? -EINVAL : policy == SCHED_FIFO || policy == SCHED_RR ? 1 : 0;
+}
 
 long sys_sched_rr_get_interval(int pid, void __user *uts)
 {
@@ -196,15 +202,16 @@ long sys_getcpu(u32 __user *ucpu, u32 __user *unode)
 struct nice_arg {
 	int which, who;
 	bool set;
-	int value;		// to set, or the best found
+	int value; // to set, or the best found
 	long r;
 };
 
 static int nice_one(struct proc *p, void *arg)
 {
 	struct nice_arg *n = arg;
-	bool hit = n->which == PRIO_PROCESS ? p->pid == n->who :
-		   n->which == PRIO_PGRP ? p->pgid == n->who : p->cred.uid == (u32)n->who;
+	bool hit = n->which == PRIO_PROCESS ? p->pid == n->who
+		   : n->which == PRIO_PGRP  ? p->pgid == n->who
+					    : p->cred.uid == (u32)n->who;
 
 	if (!hit || p->state >= PROC_ZOMBIE)
 		return 0;
@@ -229,7 +236,9 @@ static long do_nice(struct nice_arg *n)
 	if (n->which < PRIO_PROCESS || n->which > PRIO_USER)
 		return -EINVAL;
 	if (!n->who)
-		n->who = n->which == PRIO_PROCESS ? curproc->pid : n->which == PRIO_PGRP ? curproc->pgid : (int)cred()->uid;
+		n->who = n->which == PRIO_PROCESS ? curproc->pid
+			 : n->which == PRIO_PGRP  ? curproc->pgid
+						  : (int)cred()->uid;
 	if (n->which == PRIO_PROCESS && (t = task_find(n->who))) {
 		n->who = t->proc->pid; // a thread stands for its process
 		task_put(t);
@@ -239,9 +248,9 @@ static long do_nice(struct nice_arg *n)
 	return n->r;
 }
 
-long sys_getpriority(int which, int who) { return do_nice(&(struct nice_arg){ .which = which, .who = who }); }
+long sys_getpriority(int which, int who) { return do_nice(&(struct nice_arg){.which = which, .who = who}); }
 
 long sys_setpriority(int which, int who, int value)
 {
-	return do_nice(&(struct nice_arg){ .which = which, .who = who, .set = true, .value = max(-20, min(value, 19)) });
+	return do_nice(&(struct nice_arg){.which = which, .who = who, .set = true, .value = max(-20, min(value, 19))});
 }

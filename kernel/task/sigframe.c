@@ -12,20 +12,20 @@
 #include <asm/ucontext.h>
 #include <linux/signal.h>
 
-#define RED_ZONE 128
-#define XSTATE_SMALL 4096	// larger areas come from the heap
-#define FXSAVE_LEN 512
-#define SW_RESERVED 464		// offset of struct _fpx_sw_bytes
-#define MXCSR 24
-#define FCW 0
-#define XHEADER 512
-#define USER_CS 0x33
-#define USER_SS 0x2b
-#define FLAGS_USER 0x240dd5ul	// AC OF DF TF SF ZF AF PF CF, as FIX_EFLAGS of Linux; and ID
-#define FLAG_TF 0x100ul
-#define FLAG_DF 0x400ul
-#define FLAG_RF 0x10000ul
-#define AUTODISARM (1u << 31)	// SS_AUTODISARM
+#define RED_ZONE     128
+#define XSTATE_SMALL 4096 // larger areas come from the heap
+#define FXSAVE_LEN   512
+#define SW_RESERVED  464 // offset of struct _fpx_sw_bytes
+#define MXCSR	     24
+#define FCW	     0
+#define XHEADER	     512
+#define USER_CS	     0x33
+#define USER_SS	     0x2b
+#define FLAGS_USER   0x240dd5ul // AC OF DF TF SF ZF AF PF CF, as FIX_EFLAGS of Linux; and ID
+#define FLAG_TF	     0x100ul
+#define FLAG_DF	     0x400ul
+#define FLAG_RF	     0x10000ul
+#define AUTODISARM   (1u << 31) // SS_AUTODISARM
 #define MINSIGSTKSZ_ 2048
 
 struct rt_sigframe {
@@ -79,8 +79,10 @@ static int put_xstate(u64 to)
 	area = xarea_align(mem);
 	memset(area, 0, size);
 	pf_xsave(area);
-	struct _fpx_sw_bytes sw = { .magic1 = FP_XSTATE_MAGIC1, .extended_size = (u32)(size + sizeof(magic2)),
-				    .xfeatures = pf_xstate_mask(), .xstate_size = (u32)size };
+	struct _fpx_sw_bytes sw = {.magic1 = FP_XSTATE_MAGIC1,
+				   .extended_size = (u32)(size + sizeof(magic2)),
+				   .xfeatures = pf_xstate_mask(),
+				   .xstate_size = (u32)size};
 	memcpy(area + SW_RESERVED, &sw, sizeof(sw));
 	memcpy(area + size, &magic2, sizeof(magic2));
 	r = copy_to_user(U(to), area, size + sizeof(magic2));
@@ -237,7 +239,8 @@ long sys_sigaltstack(const void __user *uss, void __user *uold)
 	memset(&old, 0, sizeof(old));
 	old.ss_sp = (void *)t->altstack_sp;
 	old.ss_size = t->altstack_size;
-	old.ss_flags = (t->altstack_size ? (on_altstack(t, sp) ? SS_ONSTACK : 0) : SS_DISABLE) | (t->altstack_flags & (int)AUTODISARM);
+	old.ss_flags = (t->altstack_size ? (on_altstack(t, sp) ? SS_ONSTACK : 0) : SS_DISABLE) |
+		       (t->altstack_flags & (int)AUTODISARM);
 	if (uss) {
 		if (copy_from_user(&ss, uss, sizeof(ss)))
 			return -EFAULT;

@@ -11,11 +11,12 @@
 #include "kernel/task/internal.h"
 #include <linux/signal.h>
 
-#define STOP_SIGNALS (SIGBIT(SIGSTOP) | SIGBIT(SIGTSTP) | SIGBIT(SIGTTIN) | SIGBIT(SIGTTOU))
+#define STOP_SIGNALS   (SIGBIT(SIGSTOP) | SIGBIT(SIGTSTP) | SIGBIT(SIGTTIN) | SIGBIT(SIGTTOU))
 #define IGNORE_SIGNALS (SIGBIT(SIGCONT) | SIGBIT(SIGCHLD) | SIGBIT(SIGWINCH) | SIGBIT(SIGURG))
-#define FAULT_SIGNALS (SIGBIT(SIGSEGV) | SIGBIT(SIGBUS) | SIGBIT(SIGILL) | SIGBIT(SIGTRAP) | SIGBIT(SIGFPE) | SIGBIT(SIGSYS))
+#define FAULT_SIGNALS \
+	(SIGBIT(SIGSEGV) | SIGBIT(SIGBUS) | SIGBIT(SIGILL) | SIGBIT(SIGTRAP) | SIGBIT(SIGFPE) | SIGBIT(SIGSYS))
 #define UNBLOCKABLE (SIGBIT(SIGKILL) | SIGBIT(SIGSTOP))
-#define QUEUE_MAX 4096		// signals that wait for one task or process
+#define QUEUE_MAX   4096 // signals that wait for one task or process
 
 static bool is_default(struct proc *p, int sig) { return p->action[sig].handler == (void __user *)SIG_DFL; }
 
@@ -36,7 +37,7 @@ void sigpending_flush(struct sigpending *s, sigset which)
 	if (!(s->set & which))
 		return;
 	s->set &= ~which;
-	list_for_each_safe(q, tmp, &s->queue, link) {
+	list_for_each_safe (q, tmp, &s->queue, link) {
 		if (!(SIGBIT(q->info.si_signo) & which))
 			continue;
 		list_del(&q->link);
@@ -69,7 +70,7 @@ void signal_retarget(struct proc *p)
 {
 	struct task *t;
 
-	list_for_each(t, &p->threads, thread_link) {
+	list_for_each (t, &p->threads, thread_link) {
 		if (__atomic_load_n(&t->work, __ATOMIC_RELAXED) & WORK_SIGNAL)
 			continue;
 		signal_recalc(t);
@@ -89,7 +90,7 @@ static void prepare(struct proc *p, int sig)
 	if (!flush)
 		return;
 	sigpending_flush(&p->pending, flush);
-	list_for_each(t, &p->threads, thread_link)
+	list_for_each (t, &p->threads, thread_link)
 		sigpending_flush(&t->pending, flush);
 	if (sig != SIGCONT || !p->group_stop)
 		return;
@@ -99,7 +100,7 @@ static void prepare(struct proc *p, int sig)
 		p->stop_pending = false;
 		p->cont_pending = p->cont_notify = true;
 	}
-	list_for_each(t, &p->threads, thread_link) {
+	list_for_each (t, &p->threads, thread_link) {
 		__atomic_fetch_and(&t->work, ~WORK_STOP, __ATOMIC_SEQ_CST);
 		task_wake(t);
 	}
@@ -116,7 +117,7 @@ void proc_kill_threads(struct proc *p, int wait_status)
 	p->group_stop = false;
 	if (p->state == PROC_STOPPED)
 		p->state = PROC_RUNNING;
-	list_for_each(t, &p->threads, thread_link) {
+	list_for_each (t, &p->threads, thread_link) {
 		__atomic_fetch_and(&t->work, ~WORK_STOP, __ATOMIC_SEQ_CST);
 		signal_wake(t, WORK_EXIT);
 	}
@@ -141,7 +142,7 @@ static void wake_one(struct proc *p, int sig)
 		wake_for(me, sig);
 		return;
 	}
-	list_for_each(t, &p->threads, thread_link)
+	list_for_each (t, &p->threads, thread_link)
 		if (!t->exiting && wants(t, sig)) {
 			wake_for(t, sig);
 			return;
@@ -164,7 +165,7 @@ static u32 queue_length(const struct sigpending *s)
 	struct sigqueue *q;
 	u32 n = 0;
 
-	list_for_each(q, &s->queue, link)
+	list_for_each (q, &s->queue, link)
 		n++;
 	return n;
 }
@@ -236,7 +237,7 @@ static int send_member(struct proc *p, void *arg)
 
 int signal_send_pgrp(int pgid, int sig, const siginfo_t *info)
 {
-	struct pgrp_send s = { sig, info };
+	struct pgrp_send s = {sig, info};
 
 	return pgrp_for_each(pgid, send_member, &s);
 }
@@ -279,7 +280,7 @@ static int take(struct sigpending *s, sigset set, siginfo_t *info)
 	if (!have)
 		return 0;
 	sig = __builtin_ctzl(have & FAULT_SIGNALS ? have & FAULT_SIGNALS : have) + 1;
-	list_for_each(q, &s->queue, link) {
+	list_for_each (q, &s->queue, link) {
 		if (q->info.si_signo != sig)
 			continue;
 		if (found) {
@@ -375,7 +376,7 @@ bool signal_stop_complete(struct proc *p)
 
 	if (!p->group_stop || p->state != PROC_RUNNING || list_empty(&p->threads))
 		return false;
-	list_for_each(t, &p->threads, thread_link)
+	list_for_each (t, &p->threads, thread_link)
 		if (!t->stopped)
 			return false;
 	p->state = PROC_STOPPED;
@@ -439,7 +440,7 @@ static void stop_process(struct proc *p, int sig)
 	if (!p->group_exit && !p->exec_task && !(p->pending.set & SIGBIT(SIGCONT))) {
 		p->group_stop = true;
 		p->stop_sig = sig;
-		list_for_each(t, &p->threads, thread_link)
+		list_for_each (t, &p->threads, thread_link)
 			signal_wake(t, WORK_STOP);
 	}
 	mutex_unlock(&p->sig_lock);
@@ -452,7 +453,9 @@ void sigrestart_none(struct regs *regs)
 	if (regs->orig_rax == U64_MAX)
 		return;
 	switch ((s64)regs->rax) {
-	case -ERESTARTSYS: case -ERESTARTNOINTR: case -ERESTARTNOHAND:
+	case -ERESTARTSYS:
+	case -ERESTARTNOINTR:
+	case -ERESTARTNOHAND:
 		regs->rax = regs->orig_rax;
 		regs->rip -= 2;
 		break;
@@ -460,8 +463,7 @@ void sigrestart_none(struct regs *regs)
 		regs->rax = __NR_restart_syscall;
 		regs->rip -= 2;
 		break;
-	default:
-		return;
+	default: return;
 	}
 	regs->orig_rax = U64_MAX;
 }
@@ -471,9 +473,8 @@ static void restart_handler(struct regs *regs, u64 sa_flags)
 	if (regs->orig_rax == U64_MAX)
 		return;
 	switch ((s64)regs->rax) {
-	case -ERESTART_RESTARTBLOCK: case -ERESTARTNOHAND:
-		regs->rax = (u64)-EINTR;
-		break;
+	case -ERESTART_RESTARTBLOCK:
+	case -ERESTARTNOHAND: regs->rax = (u64)-EINTR; break;
 	case -ERESTARTSYS:
 		if (!(sa_flags & SA_RESTART)) {
 			regs->rax = (u64)-EINTR;
@@ -484,8 +485,7 @@ static void restart_handler(struct regs *regs, u64 sa_flags)
 		regs->rax = regs->orig_rax;
 		regs->rip -= 2;
 		break;
-	default:
-		break;
+	default: break;
 	}
 	regs->orig_rax = U64_MAX;
 }

@@ -9,7 +9,8 @@
 #include <linux/signal.h>
 
 #define UNBLOCKABLE (SIGBIT(SIGKILL) | SIGBIT(SIGSTOP))
-#define SA_KNOWN (SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | SA_ONSTACK | SA_RESTART | SA_NODEFER | SA_RESETHAND | SA_RESTORER)
+#define SA_KNOWN \
+	(SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | SA_ONSTACK | SA_RESTART | SA_NODEFER | SA_RESETHAND | SA_RESTORER)
 
 long sys_rt_sigaction(int sig, const void __user *uact, void __user *uold, size_t size)
 {
@@ -29,7 +30,7 @@ long sys_rt_sigaction(int sig, const void __user *uact, void __user *uold, size_
 		p->action[sig] = act;
 		if (sig_ignored_by(p, sig)) {
 			sigpending_flush(&p->pending, SIGBIT(sig));
-			list_for_each(t, &p->threads, thread_link)
+			list_for_each (t, &p->threads, thread_link)
 				sigpending_flush(&t->pending, SIGBIT(sig));
 		}
 	}
@@ -49,16 +50,10 @@ long sys_rt_sigprocmask(int how, const void __user *uset, void __user *uold, siz
 		if (get_user(set, (const sigset __user *)uset))
 			return -EFAULT;
 		switch (how) {
-		case SIG_BLOCK:
-			set |= old;
-			break;
-		case SIG_UNBLOCK:
-			set = old & ~set;
-			break;
-		case SIG_SETMASK:
-			break;
-		default:
-			return -EINVAL;
+		case SIG_BLOCK: set |= old; break;
+		case SIG_UNBLOCK: set = old & ~set; break;
+		case SIG_SETMASK: break;
+		default: return -EINVAL;
 		}
 		signal_set_mask(set);
 	}
@@ -145,7 +140,8 @@ static bool may_signal(struct proc *p, int sig)
 {
 	struct cred *c = cred();
 
-	if (c->euid == p->cred.suid || c->euid == p->cred.uid || c->uid == p->cred.suid || c->uid == p->cred.uid || capable(CAP_KILL))
+	if (c->euid == p->cred.suid || c->euid == p->cred.uid || c->uid == p->cred.suid || c->uid == p->cred.uid ||
+	    capable(CAP_KILL))
 		return true;
 	return sig == SIGCONT && p->session == curproc->session;
 }
@@ -161,7 +157,7 @@ static void user_info(siginfo_t *info, int sig, int code)
 
 struct kill_all {
 	int sig, sent, seen;
-	bool others_only;	// kill(-1): neither pid 1 nor the caller
+	bool others_only; // kill(-1): neither pid 1 nor the caller
 	const siginfo_t *info;
 };
 
@@ -197,7 +193,7 @@ int signal_send_user(struct proc *p, int sig, const siginfo_t *info)
 
 long sys_kill(int pid, int sig)
 {
-	struct kill_all k = { .sig = sig };
+	struct kill_all k = {.sig = sig};
 	struct proc *p;
 	siginfo_t info;
 	int r;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The first stack of a program, as the System V ABI (x86-64, "Process Initialization") and Linux's fs/binfmt_elf.c lay it
-// out: from the top the strings, then the auxiliary vector, environment and argument pointers, argc. No locks.
+// The first stack of a program, as the System V ABI (x86-64, "Process Initialization") and Linux's fs/binfmt_elf.c lay
+// it out: from the top the strings, then the auxiliary vector, environment and argument pointers, argc. No locks.
 #include "kernel/include/alloc.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
@@ -9,26 +9,28 @@
 #include "kernel/task/exec.h"
 #include <linux/auxvec.h>
 
-#define STACK_MIN (256ul << 10)
-#define STACK_UNLIMITED (256ul << 20)	// what an unlimited stack gets; it is mapped at once
-#define STACK_MAX (1ul << 30)
+#define STACK_MIN	   (256ul << 10)
+#define STACK_UNLIMITED	   (256ul << 20) // what an unlimited stack gets; it is mapped at once
+#define STACK_MAX	   (1ul << 30)
 #define STACK_RANDOM_PAGES (1ul << 22)
-#define MMAP_RANDOM_PAGES (1ul << 24)
-#define MMAP_GAP (1ul << 20)		// below the stack, always free
-#define HWCAP2_FSGSBASE_ 2ul
-#define AT_MINSIGSTKSZ_ 51
-#define FRAME_OVERHEAD 1024		// of a signal frame beyond the vector state, rounded up
-#define AUX_MAX 24
+#define MMAP_RANDOM_PAGES  (1ul << 24)
+#define MMAP_GAP	   (1ul << 20) // below the stack, always free
+#define HWCAP2_FSGSBASE_   2ul
+#define AT_MINSIGSTKSZ_	   51
+#define FRAME_OVERHEAD	   1024 // of a signal frame beyond the vector state, rounded up
+#define AUX_MAX		   24
 
 int stack_reserve(struct mm *mm, bool executable)
 {
 	u64 limit = RLIMIT(RLIMIT_STACK), r[2];
-	size_t size = limit == RLIM64_INFINITY ? STACK_UNLIMITED : max(min((u64)PAGE_ALIGN(limit), STACK_MAX), STACK_MIN);
+	size_t size =
+		limit == RLIM64_INFINITY ? STACK_UNLIMITED : max(min((u64)PAGE_ALIGN(limit), STACK_MAX), STACK_MIN);
 	int prot = PROT_READ | PROT_WRITE | (executable ? PROT_EXEC : 0);
 
 	pf_random(r, sizeof(r));
 	uptr top = (pf_user_max - PAGE_SIZE - (r[0] % STACK_RANDOM_PAGES << PAGE_SHIFT)) & PAGE_MASK;
-	long at = mm_map(mm, top - size, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, NULL, 0, VMA_STACK);
+	long at = mm_map(mm, top - size, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, NULL, 0,
+			 VMA_STACK);
 	if (at < 0)
 		return (int)at;
 	mm->mmap_base = mm->hint = top - size - MMAP_GAP - (r[1] % MMAP_RANDOM_PAGES << PAGE_SHIFT);
@@ -104,7 +106,7 @@ int stack_build(struct exec *e, struct proc *p)
 {
 	static const char platform[] = "x86_64";
 	size_t name_len = strlen(e->name) + 1, words;
-	struct aux aux = { .n = 0 };
+	struct aux aux = {.n = 0};
 	u64 seed[2], *block, *w;
 	int r = -EFAULT;
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// CPU time and resource usage: getrusage, times. Only the host knows CPU time. Locks: tasklist for the sums of children.
+// CPU time and resource usage: getrusage, times. Only the host knows CPU time. Locks: tasklist for the sums of
+// children.
 #include "kernel/include/kstring.h"
 #include "kernel/include/mm.h"
 #include "kernel/include/platform.h"
@@ -33,9 +34,7 @@ long sys_getrusage(int who, void __user *uru)
 	u64 u = 0, s = 0;
 
 	switch (who) {
-	case RUSAGE_SELF:
-		proc_cpu_ns(p, &u, &s);
-		break;
+	case RUSAGE_SELF: proc_cpu_ns(p, &u, &s); break;
 	case RUSAGE_CHILDREN:
 		mutex_lock(&tasklist);
 		u = p->cutime_ns;
@@ -46,8 +45,7 @@ long sys_getrusage(int who, void __user *uru)
 		if (pf_cpu_times(current, &u, &s))
 			return -EINVAL;
 		break;
-	default:
-		return -EINVAL;
+	default: return -EINVAL;
 	}
 	rusage_of(&ru, u, s);
 	if (who != RUSAGE_CHILDREN)

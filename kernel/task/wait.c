@@ -9,7 +9,7 @@
 #include <linux/wait.h>
 
 struct wait_req {
-	int type;		// P_ALL, P_PID, P_PGID
+	int type; // P_ALL, P_PID, P_PGID
 	int id;
 	int options;
 	// what was found
@@ -17,7 +17,7 @@ struct wait_req {
 	u64 utime_ns, stime_ns;
 };
 
-struct proc *pidfd_proc(struct file *f);	// pidfd.c: no reference
+struct proc *pidfd_proc(struct file *f); // pidfd.c: no reference
 
 static bool matches(const struct wait_req *w, const struct proc *c)
 {
@@ -77,7 +77,7 @@ static int scan(struct wait_req *w)
 	int r = -ECHILD;
 
 	mutex_lock(&tasklist);
-	list_for_each_safe(c, tmp, &me->children, sibling) {
+	list_for_each_safe (c, tmp, &me->children, sibling) {
 		if (!matches(w, c))
 			continue;
 		r = 0;
@@ -127,7 +127,7 @@ static int put_rusage(const struct wait_req *w, void __user *uru)
 
 long sys_wait4(int pid, int __user *ustatus, int options, void __user *uru)
 {
-	struct wait_req w = { 0 };
+	struct wait_req w = {0};
 	int r;
 
 	if (options & ~(WNOHANG | WUNTRACED | WCONTINUED | __WNOTHREAD | __WCLONE | __WALL))
@@ -147,7 +147,7 @@ long sys_wait4(int pid, int __user *ustatus, int options, void __user *uru)
 
 long sys_waitid(int which, int id, void __user *uinfo, int options, void __user *uru)
 {
-	struct wait_req w = { .type = which, .id = id, .options = options };
+	struct wait_req w = {.type = which, .id = id, .options = options};
 	siginfo_t info;
 	int r;
 
@@ -156,8 +156,7 @@ long sys_waitid(int which, int id, void __user *uinfo, int options, void __user 
 	if (!(options & (WEXITED | WSTOPPED | WCONTINUED)))
 		return -EINVAL;
 	switch (which) {
-	case P_ALL:
-		break;
+	case P_ALL: break;
 	case P_PID:
 		if (id <= 0)
 			return -EINVAL;
@@ -185,8 +184,7 @@ long sys_waitid(int which, int id, void __user *uinfo, int options, void __user 
 			return -EAGAIN;
 		goto waited;
 	}
-	default:
-		return -EINVAL;
+	default: return -EINVAL;
 	}
 	r = do_wait(&w);
 waited:
@@ -202,9 +200,10 @@ waited:
 		info.si_code = w.code;
 		info.si_pid = w.pid;
 		info.si_uid = (u32)w.uid;
-		info.si_status = w.code == CLD_EXITED ? w.status >> 8 & 0xff :
-				 w.code == CLD_KILLED ? w.status & 0x7f :
-				 w.code == CLD_CONTINUED ? SIGCONT : w.status >> 8 & 0xff;
+		info.si_status = w.code == CLD_EXITED	   ? w.status >> 8 & 0xff
+				 : w.code == CLD_KILLED	   ? w.status & 0x7f
+				 : w.code == CLD_CONTINUED ? SIGCONT
+							   : w.status >> 8 & 0xff;
 	}
 	return copy_to_user(uinfo, &info, sizeof(info));
 }
