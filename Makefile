@@ -8,7 +8,7 @@ SAN ?=
 Q = @
 
 WARN = -Wall -Wextra -Werror
-CFLAGS = -std=gnu17 -O2 -g $(WARN) -D_GNU_SOURCE -fstack-protector-strong -fPIE -I. -MMD -MP
+CFLAGS = -std=gnu17 -ffile-prefix-map=$(CURDIR)=. -O2 -g $(WARN) -D_GNU_SOURCE -fstack-protector-strong -fPIE -I. -MMD -MP
 LDFLAGS = -pie -Wl,-z,relro,-z,now
 ifneq ($(SAN),)
 CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer

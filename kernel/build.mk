@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The enclave kernel: freestanding, no vector registers, linked at a fixed high address.
 # -mstack-protector-guard: the canary is reached through GS; FS is the program's.
-KCFLAGS = -std=gnu17 -O2 -g $(WARN) -I. -MMD -MP -ffreestanding -fno-builtin-printf -fPIE -fvisibility=hidden \
+KCFLAGS = -std=gnu17 -ffile-prefix-map=$(CURDIR)=. -O2 -g $(WARN) -I. -MMD -MP -ffreestanding -fno-builtin-printf -fPIE -fvisibility=hidden \
 	-mgeneral-regs-only -mno-red-zone -fno-strict-aliasing -fno-delete-null-pointer-checks \
 	-fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fno-common -fwrapv \
 	-fstack-protector-strong -mstack-protector-guard=tls -mstack-protector-guard-reg=gs \
