@@ -257,7 +257,7 @@ static ssize_t host_tcp_send(struct sock *s, struct sock_msg *m, int flags)
 		}
 		while (sent < n && !r) {
 			u32 gen = i->host.gen;
-			long k = hc_send(i->hfd, buf + sent, n - sent, MSG_NOSIGNAL | (flags & MSG_MORE), NULL, 0);
+			long k = hc_send(i->hfd, buf + sent, n - sent, MSG_NOSIGNAL | (flags & (MSG_MORE | MSG_OOB)), NULL, 0);
 			if (k > 0) {
 				sent += (size_t)k;
 				if (sent < n)
@@ -302,7 +302,7 @@ static ssize_t host_tcp_recv(struct sock *s, struct sock_msg *m, int flags)
 	while (m->it->left && !r) {
 		u32 gen = i->host.gen;
 		size_t want = min(size, m->it->left);
-		long k = hc_recv(i->hfd, buf, want, flags & MSG_PEEK, NULL, NULL);
+		long k = hc_recv(i->hfd, buf, want, flags & (MSG_PEEK | MSG_OOB), NULL, NULL);
 		if (k > 0) {
 			size_t put = 0;
 			while (put < (size_t)k && !r) {

@@ -373,7 +373,7 @@ int inet_for_each(int (*fn)(struct inet_sock *, void *), void *arg)
 int inet_getname(struct sock *s, bool peer, u8 *addr)
 {
 	struct inet_sock *i = inet_of(s);
-	if (peer && (s->state != ST_CONNECTED || (s->type == SOCK_STREAM && !i->remote.port)))
+	if (peer && (s->state != ST_CONNECTED || (s->type == SOCK_STREAM && (!i->remote.port || stream_over(s)))))
 		return -ENOTCONN;
 	return (int)inet_put_addr(s->family, peer ? &i->remote : &i->local, addr);
 }

@@ -127,6 +127,11 @@ struct sock {
 	u16 family, type, protocol;
 	u8 state;		// (L) enum sock_state; ST_CONNECTED never changes back but to ST_CLOSED
 	u8 shut;		// (L) SHUT_RCV | SHUT_SND; senders read it without
+	bool peer_done;		// (L) the peer has closed or shut down its sending side
+	bool reset;		// (L) the connection was aborted
+	bool urgent;		// (L) TCP: urgent_byte waits for MSG_OOB
+	u8 urgent_byte;
+	u64 urgent_at;		// (L) its place among rx_in (SIOCATMARK)
 	bool dead;		// (L) last descriptor closed: nothing may be put into it
 	int err;		// positive errno for SO_ERROR; taken by atomic exchange
 	struct sock *peer;
@@ -206,6 +211,9 @@ void accept_drop(struct sock *listener);	// the listener goes: its children are 
 ssize_t stream_send(struct sock *s, struct sock_msg *m, int flags);
 ssize_t stream_recv(struct sock *s, struct sock_msg *m, int flags);
 int stream_shutdown(struct sock *s, u32 bits);
+bool stream_over(const struct sock *s);	// both directions have ended: TCP's CLOSE
+ssize_t stream_send_urgent(struct sock *s, struct sock_msg *m, int flags);
+ssize_t stream_recv_urgent(struct sock *s, struct sock_msg *m, int flags);
 void stream_close(struct sock *s);	// tells the peer; frees the ring
 void stream_drop_rx(struct sock *s);
 u32 stream_poll(struct sock *s, struct poll_table *pt);

@@ -5,6 +5,7 @@
 // Locks: one sock's lock at a time; see sock.h.
 #include "kernel/net/ring.h"
 #include <asm/ioctls.h>
+#include <linux/sockios.h>
 
 // Room is announced when a quarter is free: not for each byte that a reader takes.
 static inline bool writable(const struct sock *p) { return p->rx.len + p->rx_cap / 4 <= p->rx_cap; }
@@ -44,6 +45,7 @@ static void add_mark(struct sock *p, struct mark *mk, struct sock_msg *m, u64 st
 // The other side has closed, as TCP sees it: the first bytes after its FIN are answered by a reset.
 static void tcp_reset_by_dead(struct sock *s)
 {
+	s->reset = true;
 	sock_set_err(s, EPIPE, SHUT_RCV | SHUT_SND);
 }
 
@@ -284,11 +286,13 @@ out:
 	return done ? done : r;
 }
 
+bool stream_over(const struct sock *s) { return s->reset || (s->peer_done && (s->shut & SHUT_SND)); }
+
 int stream_shutdown(struct sock *s, u32 bits)
 {
 	struct sock *p = s->peer;
 	mutex_lock(&s->lock);
-	if (s->state != ST_CONNECTED || !p) {
+	if (s->state != ST_CONNECTED || !p || (s->family != AF_UNIX && stream_over(s))) {
 		mutex_unlock(&s->lock);
 		return -ENOTCONN;
 	}
@@ -301,6 +305,7 @@ int stream_shutdown(struct sock *s, u32 bits)
 		other |= SHUT_SND;
 	mutex_lock(&p->lock);
 	p->shut |= other;
+	p->peer_done |= (bits & SHUT_SND) != 0;
 	mutex_unlock(&p->lock);
 	sock_wake(&s->rq);
 	sock_wake(&s->wq);
@@ -341,6 +346,8 @@ void stream_close(struct sock *s)
 	mutex_lock(&p->lock);
 	if (!p->dead) {
 		p->shut |= SHUT_RCV;
+		p->peer_done = true;
+		p->reset |= abort;
 		if (abort || s->family == AF_UNIX)
 			p->shut |= SHUT_SND;
 		if (abort)
@@ -349,6 +356,65 @@ void stream_close(struct sock *s)
 	mutex_unlock(&p->lock);
 	sock_wake(&p->rq);
 	sock_wake_poll(p, 0);
+}
+
+// TCP's urgent data: the last byte of a message, beside the stream or (SO_OOBINLINE) in it, its place remembered.
+ssize_t stream_send_urgent(struct sock *s, struct sock_msg *m, int flags)
+{
+	struct iter *it = m->it;
+	size_t n = it->left;
+	u8 byte;
+	if (!n)
+		return 0;
+	it->left = n - 1;
+	ssize_t done = n > 1 ? stream_send(s, m, flags) : 0;
+	if (done < 0 || (size_t)done < n - 1)
+		return done;
+	it->left = 1;
+	struct sock *p = s->peer;
+	if (s->state != ST_CONNECTED || !p || (s->shut & SHUT_SND))
+		return done ? done : -EPIPE;
+	while (!iter_get(it, &byte, 1))
+		if (iter_fault_in(it, false))
+			return done ? done : -EFAULT;
+	mutex_lock(&p->lock);
+	p->urgent_at = p->rx_in;
+	p->urgent_byte = byte;
+	p->urgent = !p->oobinline && !p->dead;
+	bool in_line = p->oobinline;
+	mutex_unlock(&p->lock);
+	if (in_line) {
+		struct iter one;
+		iter_kernel(&one, &byte, 1);
+		m->it = &one;
+		ssize_t r = stream_send(s, m, flags);
+		m->it = it;
+		if (r < 0)
+			return done ? done : r;
+	}
+	sock_wake_poll(p, EPOLLPRI);
+	return done + 1;
+}
+
+ssize_t stream_recv_urgent(struct sock *s, struct sock_msg *m, int flags)
+{
+	u8 byte = 0;
+	mutex_lock(&s->lock);
+	bool have = s->urgent && !s->oobinline;
+	if (have) {
+		byte = s->urgent_byte;
+		if (!(flags & MSG_PEEK))
+			s->urgent = false;
+	}
+	mutex_unlock(&s->lock);
+	if (!have)
+		return -EINVAL;
+	if (!m->it->left)
+		return 0;
+	while (!iter_put(m->it, &byte, 1))
+		if (iter_fault_in(m->it, true))
+			return -EFAULT;
+	return 1;
 }
 
 u32 stream_poll(struct sock *s, struct poll_table *pt)
@@ -375,6 +441,8 @@ u32 stream_poll(struct sock *s, struct poll_table *pt)
 			ev |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
 		if (s->rx.len)
 			ev |= EPOLLIN | EPOLLRDNORM;
+		if (s->urgent)
+			ev |= EPOLLPRI;
 		if (s->state != ST_CONNECTING && (room || (s->shut & SHUT_SND)))
 			ev |= EPOLLOUT | EPOLLWRNORM;
 	}
@@ -386,6 +454,12 @@ long stream_ioctl(struct sock *s, u32 cmd, u64 arg)
 {
 	struct sock *of = cmd == FIONREAD ? s : s->peer;
 	u32 n = 0;
+	if (cmd == SIOCATMARK && s->family != AF_UNIX) {
+		mutex_lock(&s->lock);
+		int at_mark = s->urgent_at && s->rx_out == s->urgent_at;
+		mutex_unlock(&s->lock);
+		return put_user(at_mark, U(arg));
+	}
 	if (cmd != FIONREAD && cmd != TIOCOUTQ)
 		return -ENOTTY;
 	if (s->state == ST_LISTEN)

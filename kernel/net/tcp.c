@@ -192,17 +192,15 @@ static int tcp_connect(struct sock *s, const u8 *addr, u32 len, int flags)
 
 static ssize_t tcp_send(struct sock *s, struct sock_msg *m, int flags)
 {
-	if (unlikely(flags & MSG_OOB)) {
-		pr_once("MSG_OOB: urgent data is not supported over the enclave's loopback\n");
-		return -EOPNOTSUPP;
-	}
+	if (unlikely(flags & MSG_OOB))
+		return stream_send_urgent(s, m, flags);
 	return stream_send(s, m, flags);
 }
 
 static ssize_t tcp_recv(struct sock *s, struct sock_msg *m, int flags)
 {
 	if (unlikely(flags & MSG_OOB))
-		return -EINVAL; // none has come
+		return stream_recv_urgent(s, m, flags);
 	return stream_recv(s, m, flags);
 }
 
@@ -252,11 +250,12 @@ int tcp_state(const struct sock *s)
 	case ST_CONNECTED: break;
 	default: return CLOSE;
 	}
+	if (stream_over(s))
+		return CLOSE;
 	switch (s->shut) {
 	case 0: return ESTABLISHED;
-	case SHUT_RCV: return CLOSE_WAIT;
-	case SHUT_SND: return FIN_WAIT2;
-	default: return CLOSE;
+	case SHUT_RCV: return s->peer_done ? CLOSE_WAIT : ESTABLISHED;
+	default: return s->peer_done ? CLOSE_WAIT : FIN_WAIT2;
 	}
 }
 
