@@ -94,21 +94,21 @@ static char *folder_of(const char *path)
 	return slash == path ? xstrdup("/") : xstrndup(path, (size_t)(slash - path));
 }
 
-static void queue_library(struct copier *c, const struct copy_work *w, const struct elf_file *e, const char *host,
-			  const char *image, const char *rpath, bool musl, const char *name)
+static void queue_library(struct copier *c, const struct copy_work *w, const struct elf_file *e, const char *origin,
+			  const char *host, const char *image, const char *rpath, bool musl, const char *name)
 {
-	char *origin = folder_of(host), *path, *passed_over, *to = NULL;
+	char *path, *passed_over, *to = NULL;
 	struct library_search search = {.elf = e, .origin = origin, .inherited_rpath = rpath, .musl = musl};
 	enum library_place place;
 	struct copy_work *queued;
 
 	// musl's one library is its dynamic linker, whatever name it is asked for by.
 	if (musl && (!strcmp(name, "libc.so") || starts_with(name, "libc.musl-") || starts_with(name, "ld-musl-")))
-		goto out;
+		return;
 	place = libpath_find(&c->libpath, &search, name, &path, &passed_over);
 	if (place == LIBRARY_MISSING) {
 		add_missing(c, name, host, passed_over, w->flags & COPY_OPTIONAL || w->flags & COPY_RUNTIME);
-		goto out;
+		return;
 	}
 	free(passed_over);
 	// The linker will look in that folder only when it is told to.
@@ -130,8 +130,6 @@ static void queue_library(struct copier *c, const struct copy_work *w, const str
 	queued->musl = musl;
 	free(path);
 	free(to);
-out:
-	free(origin);
 }
 
 static int look_at_elf(struct copier *c, const struct copy_work *w, const char *host, const char *image,
@@ -161,10 +159,11 @@ static int look_at_elf(struct copier *c, const struct copy_work *w, const char *
 		if (!musl)
 			c->glibc_seen = true;
 	}
-	origin = folder_of(host);
+	// $ORIGIN of a program is where it really lies; that of a library, where the linker found it, links and all.
+	origin = folder_of(w->to || e.interpreter ? host : w->from);
 	own_rpath = e.rpath && !e.runpath ? libpath_expand(e.rpath, origin) : NULL;
 	for (size_t i = 0; i < e.needed.count; i++)
-		queue_library(c, w, &e, host, image, own_rpath ? own_rpath : w->rpath, musl, e.needed.items[i]);
+		queue_library(c, w, &e, origin, host, image, own_rpath ? own_rpath : w->rpath, musl, e.needed.items[i]);
 	free(own_rpath);
 	free(origin);
 out:
@@ -352,8 +351,10 @@ static int place_folder(struct copier *c, const struct copy_work *w, const char 
 		char *inner_host = xasprintf("%s/%s", strcmp(host, "/") ? host : "", names.items[i]);
 		char *inner_image = xasprintf("%s/%s", strcmp(image, "/") ? image : "", names.items[i]);
 		char *inner_relative = xasprintf("%s%s%s", relative, *relative ? "/" : "", names.items[i]);
+		struct copy_work inner = *w;
 		struct stat st;
 
+		inner.from = inner_host;
 		if (copy_left_out(inner_relative, names.items[i], w->flags))
 			;
 		else if (lstat(inner_host, &st) < 0)
@@ -361,9 +362,9 @@ static int place_folder(struct copier *c, const struct copy_work *w, const char 
 		else if (S_ISDIR(st.st_mode))
 			err = place_folder(c, w, inner_host, inner_image, inner_relative, p);
 		else if (S_ISLNK(st.st_mode))
-			err = place_link(c, w, inner_host, inner_image, p);
+			err = place_link(c, &inner, inner_host, inner_image, p);
 		else if (S_ISREG(st.st_mode))
-			err = place_file(c, w, inner_host, inner_image, p);
+			err = place_file(c, &inner, inner_host, inner_image, p);
 		else
 			copy_note(c, "%s is neither file, folder nor link: left out", inner_host);
 		free(inner_host);
@@ -458,10 +459,17 @@ static int place(struct copier *c, const struct copy_work *w, struct fault *p)
 	if (err)
 		return err;
 	image = w->to ? w->to : canonical;
-	if (string_set_has(&c->done, image))
-		return 0;
 	if (stat(canonical, &st) < 0)
 		return fault_errno(p, errno, "%s", canonical);
+	if (string_set_has(&c->done, image)) {
+		char *again = xasprintf("by the name of %s", w->from);
+
+		// Here already; but by another name a library may find others.
+		if (S_ISREG(st.st_mode) && !w->to && strcmp(w->from, canonical) != 0 && string_set_add(&c->done, again, NULL))
+			err = look_at(c, w, canonical, image, p);
+		free(again);
+		return err;
+	}
 	if (S_ISREG(st.st_mode)) {
 		report(c, w, w->to ? w->to : w->from, "");
 		err = place_file(c, w, canonical, image, p);
