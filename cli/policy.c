@@ -65,7 +65,7 @@ out:
 	return 0;
 }
 
-static int decisions(struct broker_client *client, bool json, struct fault *f)
+static int decisions(struct broker_client *client, struct fault *f)
 {
 	json_t *answer = NULL, *row;
 	char *text;
@@ -79,7 +79,6 @@ static int decisions(struct broker_client *client, bool json, struct fault *f)
 		printf("%s\n", text ? text : "");
 		free(text);
 	}
-	(void)json;
 	json_decref(answer);
 	return 0;
 }
@@ -133,7 +132,7 @@ static int policy(int argc, char **argv)
 	if (!strcmp(what, "list"))
 		err = list(client, json, &f);
 	else if (!strcmp(what, "log"))
-		err = decisions(client, json, &f);
+		err = decisions(client, &f);
 	else if (!strcmp(what, "allow"))
 		err = broker_client_policy_allow(client, resource, measurement, note, &f);
 	else

@@ -204,13 +204,12 @@ static int pad_file(int fd, const char *path, uint64_t *blocks, struct fault *p)
 	return 0;
 }
 
-static int make_image(const struct config *c, const char *root, const char *image, const struct build_options *o,
+static int make_image(const char *root, const char *image, const struct build_options *o,
 		      struct manifest *m, struct build_result *r, struct fault *p)
 {
 	char *temporary = xasprintf("%s.tmp", image), size[32];
 	int fd = -1, err;
 
-	(void)c;
 	unlink(temporary);
 	err = image_mkfs(root, temporary, p);
 	if (err)
@@ -330,7 +329,7 @@ int image_build(const struct config *c, const struct build_options *o, struct bu
 		r->image_bytes = (m.image_blocks + hashtree_blocks(m.image_blocks)) * HASHTREE_BLOCK;
 		goto out;
 	}
-	err = make_image(c, root, image, o, &m, r, p);
+	err = make_image(root, image, o, &m, r, p);
 	if (!err)
 		err = image_hash_file(kernel, m.kernel, p);
 	if (!err)
