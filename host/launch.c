@@ -220,31 +220,36 @@ static void *stop_thread(void *unused)
 }
 
 // Host processes of the enclave are our children (CLONE_PARENT). Clean exits are theirs; anything else is reported.
+static void reaped(pid_t pid, int st)
+{
+	if ((WIFEXITED(st) && WEXITSTATUS(st) == 0) || __atomic_load_n(&ctl->stop_requested, __ATOMIC_SEQ_CST))
+		return;
+	if (pid == (pid_t)ctl->kernel_pid) {
+		__atomic_store_n(&ctl->stop_status, 125u << 8, __ATOMIC_SEQ_CST);
+		fail(0, "the enclave's kernel process was killed (wait status 0x%x)", st);
+		__atomic_store_n(&ctl->stop_requested, 1, __ATOMIC_SEQ_CST);
+		futex_wake(&ctl->stop_requested);
+		return;
+	}
+	uint32_t h = ctl->dead_head;
+	while (h - __atomic_load_n(&ctl->dead_tail, __ATOMIC_ACQUIRE) >= CTL_DEAD &&
+	       !__atomic_load_n(&ctl->stop_requested, __ATOMIC_SEQ_CST))
+		usleep(1000);
+	ctl->dead[h % CTL_DEAD].pid = (uint32_t)pid;
+	ctl->dead[h % CTL_DEAD].status = (uint32_t)st;
+	__atomic_store_n(&ctl->dead_head, h + 1, __ATOMIC_RELEASE);
+	enclave_event();
+}
+
 static int supervise(void)
 {
 	for (;;) {
 		int st;
 		pid_t pid = waitpid(-1, &st, __WALL);
-		if (pid < 0 && errno == EINTR)
-			continue;
-		if (pid < 0)
+		if (pid < 0 && errno != EINTR)
 			break;
-		if (WIFEXITED(st) && WEXITSTATUS(st) == 0)
-			continue;
-		if (__atomic_load_n(&ctl->stop_requested, __ATOMIC_SEQ_CST))
-			continue;
-		if (pid == (pid_t)ctl->kernel_pid) {
-			__atomic_store_n(&ctl->stop_status, 125u << 8, __ATOMIC_SEQ_CST);
-			fail(0, "the enclave's kernel process was killed (wait status 0x%x)", st);
-			__atomic_store_n(&ctl->stop_requested, 1, __ATOMIC_SEQ_CST);
-			futex_wake(&ctl->stop_requested);
-			continue;
-		}
-		uint32_t h = ctl->dead_head;
-		ctl->dead[h % CTL_DEAD].pid = (uint32_t)pid;
-		ctl->dead[h % CTL_DEAD].status = (uint32_t)st;
-		__atomic_store_n(&ctl->dead_head, h + 1, __ATOMIC_RELEASE);
-		enclave_event();
+		if (pid > 0)
+			reaped(pid, st);
 	}
 	return (int)ctl->stop_status;
 }

@@ -151,9 +151,13 @@ static void touch(const char *p, const char *end)
 		(void)*(const volatile char *)p;
 }
 
+// The kernel objects that every process uses lie in the first pages of the heap.
+#define HOT_HEAP 0x50000
+
 static void process_start(void)
 {
 	touch(kernel_hot_start, kernel_hot_end);
+	touch((char *)(K_LIN + OFF_PAGES), (char *)(K_LIN + OFF_PAGES + HOT_HEAP));
 	host_process_init();
 	pf_set_fs(current->fs_base);
 	kresume(win_regs(win_self()));
