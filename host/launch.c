@@ -3,6 +3,7 @@
 // process and supervises. One thread waits for children (this one), one serves the request ring, one waits for the
 // enclave's wish to stop. Nothing here is trusted by the enclave.
 #include "host/launch.h"
+#include "host/trim.h"
 #include "attest/simtee.h"
 #include "hostcall/serve.h"
 #include "platform/process/control.h"
@@ -166,6 +167,8 @@ static void evidence(struct hc_desc *d, uint8_t *pool)
 
 static void *ring_thread(void *unused)
 {
+	const struct timespec quiet = { .tv_nsec = 300000000 };
+	bool trimmed = false;
 	uint32_t tail = 0;
 
 	(void)unused;
@@ -177,16 +180,22 @@ static void *ring_thread(void *unused)
 				continue;
 			uint8_t *win = (uint8_t *)(K_LIN + OFF_WIN + (uint64_t)w * WIN_STRIDE);
 			struct hc_desc *slot = (struct hc_desc *)(win + ctl->desc_offset), d = *slot;
-			if (d.op == HC_EVIDENCE)
+			if (d.op == HC_EVIDENCE) {
 				evidence(&d, win + WIN_POOL);
-			else
+				trimmed = false;
+			} else {
 				hc_serve(ctl, &d, win + WIN_POOL);
+			}
 			d.state = 1;
 			*slot = d;
 			__atomic_store_n(&slot->state, 2, __ATOMIC_RELEASE);
 			futex_wake(&slot->state);
 		}
-		futex_wait(&ctl->ring_seq, s);
+		// quiet since the start, or since the libraries worked: nothing keeps their pages here
+		if (syscall(SYS_futex, &ctl->ring_seq, FUTEX_WAIT, s, trimmed ? NULL : &quiet, NULL, 0) && errno == ETIMEDOUT) {
+			trim_clean_pages();
+			trimmed = true;
+		}
 	}
 	return NULL;
 }
