@@ -48,6 +48,8 @@ struct mm {
 	u64 total_pages, locked_pages, commit_pages;
 	struct proc *owner;
 	u32 users_host;		// host threads inside
+	struct mutex remote_lock;	// requests of other processes (mm/remote.c)
+	struct list remote;
 };
 
 struct mm *mm_new(void);

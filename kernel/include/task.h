@@ -36,6 +36,7 @@ struct regs {
 #define WORK_EXIT 2u		// the task must exit (exit_group, exec by a sibling, SIGKILL)
 #define WORK_STOP 4u		// job-control stop
 #define WORK_FULL_RESTORE 8u	// return with every register from struct regs (sigreturn)
+#define WORK_REMOTE 32u		// somebody asks something of this address space (mm/remote.c)
 #define WORK_START 16u		// first return of a forked child: store its tid at set_child_tid
 
 #undef NSIG

@@ -22,6 +22,7 @@ struct mm *mm_new(void)
 	if (!mm)
 		return NULL;
 	ref_init(&mm->ref, 1);
+	list_init(&mm->remote);
 	set_base(mm);
 	return mm;
 }
@@ -36,6 +37,8 @@ int mm_fork_begin(struct mm *from, struct mm **out)
 	*mm = *from;
 	ref_init(&mm->ref, 1);
 	mutex_init(&mm->lock);
+	mutex_init(&mm->remote_lock);
+	list_init(&mm->remote);
 	mm->cap = from->n + 16;
 	mm->vmas = kmalloc(mm->cap * sizeof(struct vma));
 	if (!mm->vmas) {

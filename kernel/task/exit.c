@@ -7,6 +7,7 @@
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
 #include "kernel/include/platform.h"
+#include "kernel/include/remote.h"
 #include "kernel/include/vfs.h"
 #include "kernel/task/internal.h"
 
@@ -183,6 +184,8 @@ static void release_resources(struct proc *p)
 	mm = p->mm;
 	p->mm = NULL;
 	mutex_unlock(&tasklist);
+	if (mm && !p->borrows_mm)
+		remote_close(mm);
 	if (fs)
 		fs_ctx_put(fs);
 	if (exe)
@@ -241,7 +244,9 @@ static void __noreturn leave(struct task *t)
 	u64 utime = 0, stime = 0;
 	bool last;
 
-	t->exiting = true;
+	__atomic_store_n(&t->exiting, true, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&t->work, __ATOMIC_SEQ_CST) & WORK_REMOTE)
+		remote_serve();
 	futex_exit(t);
 	if (!t->in_vfork_child && pf_cpu_times(t, &utime, &stime)) // what a vfork child used counts as its parent's
 		utime = stime = 0;

@@ -10,6 +10,7 @@
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
 #include "kernel/include/platform.h"
+#include "kernel/include/remote.h"
 #include "kernel/include/vfs.h"
 #include "kernel/task/internal.h"
 #include <linux/signal.h>
@@ -260,6 +261,7 @@ static void vfork_enter(struct task *parent, struct task *child, const struct cl
 	child->vfork_parent = parent;
 	child->in_vfork_child = true;
 	pf_switch_identity(child);
+	remote_pass(parent, child);
 	if (c->stack)
 		child->regs->rsp = c->stack;
 	if (c->flags & CLONE_SETTLS)

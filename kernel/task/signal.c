@@ -7,6 +7,7 @@
 #include "kernel/include/alloc.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/platform.h"
+#include "kernel/include/remote.h"
 #include "kernel/include/usercopy.h"
 #include "kernel/task/internal.h"
 #include <linux/signal.h>
@@ -556,6 +557,8 @@ void task_work(struct regs *regs)
 			__atomic_fetch_and(&t->work, ~WORK_START, __ATOMIC_SEQ_CST);
 			if (t->set_child_tid && put_user(t->tid, t->set_child_tid))
 				t->set_child_tid = NULL;
+		} else if (work & WORK_REMOTE) {
+			remote_serve();
 		} else if (work & WORK_STOP) {
 			stand_still(t);
 		} else if (!(work & WORK_SIGNAL) || !deliver(regs)) {

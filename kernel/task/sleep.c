@@ -5,6 +5,7 @@
 #include "kernel/include/hostcall.h"
 #include "kernel/include/log.h"
 #include "kernel/include/platform.h"
+#include "kernel/include/remote.h"
 #include "kernel/include/task.h"
 #include "kernel/net/hostio.h"
 
@@ -229,5 +230,22 @@ static int sleep(u32 seq, u64 deadline, bool interruptible)
 	return r == -ETIMEDOUT && __atomic_load_n(&t->wake_seq, __ATOMIC_SEQ_CST) != seq ? 0 : r;
 }
 
-int task_sleep(u32 seq, u64 deadline_ns) { return sleep(seq, deadline_ns, true); }
-int task_sleep_uninterruptible(u32 seq, u64 deadline_ns) { return sleep(seq, deadline_ns, false); }
+// Before the sleep and after it: whoever asks sets the bit first and then moves the word.
+static inline void serve_others(void)
+{
+	if (unlikely(__atomic_load_n(&current->work, __ATOMIC_SEQ_CST) & WORK_REMOTE))
+		remote_serve();
+}
+
+static int sleep_and_serve(u32 seq, u64 deadline_ns, bool interruptible)
+{
+	int r;
+
+	serve_others();
+	r = sleep(seq, deadline_ns, interruptible);
+	serve_others();
+	return r;
+}
+
+int task_sleep(u32 seq, u64 deadline_ns) { return sleep_and_serve(seq, deadline_ns, true); }
+int task_sleep_uninterruptible(u32 seq, u64 deadline_ns) { return sleep_and_serve(seq, deadline_ns, false); }
