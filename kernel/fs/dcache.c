@@ -5,6 +5,7 @@
 // guards hash chains, children lists, names, parents and inode pointers of dentries, the mount table, and every
 // process's cwd and root. Nothing is freed or called under it.
 #include "kernel/fs/fs.h"
+#include "kernel/include/count.h"
 
 #define BUCKETS 16384u
 #define CACHE_MAX 65536u	// names kept before unused ones are trimmed
@@ -45,6 +46,7 @@ struct dentry *d_new(struct dentry *parent, const char *name, u32 len, struct in
 		return NULL;
 	}
 	memset(d, 0, sizeof(*d));
+	COUNT(dentries, 1);
 	ref_init(&d->ref, 1);
 	list_init(&d->hash);
 	list_init(&d->sibling);
@@ -86,6 +88,7 @@ void d_put(struct dentry *d)
 		}
 		if (d->name != d->iname)
 			kfree(d->name);
+		COUNT(dentries, -1);
 		kfree(d);
 		d = parent;
 	}

@@ -2,6 +2,7 @@
 // Directories: listing, making and removing names, the working directory and root.
 // Locks: the directory's inode lock; fs_ctx->lock then dcache_lock for cwd and root.
 #include "kernel/fs/fs.h"
+#include "kernel/include/count.h"
 
 // --- getdents
 #define GETDENTS_MAX 32768u
@@ -429,6 +430,7 @@ struct fs_ctx *fs_ctx_new(void)
 	struct fs_ctx *fs = knew(struct fs_ctx);
 	if (!fs)
 		return NULL;
+	COUNT(fs_contexts, 1);
 	ref_init(&fs->ref, 1);
 	mutex_init(&fs->lock);
 	fs->umask = 022;
@@ -443,6 +445,7 @@ struct fs_ctx *fs_ctx_copy(struct fs_ctx *from)
 	struct fs_ctx *fs = knew(struct fs_ctx);
 	if (!fs)
 		return NULL;
+	COUNT(fs_contexts, 1);
 	ref_init(&fs->ref, 1);
 	mutex_init(&fs->lock);
 	mutex_lock(&from->lock);
@@ -461,5 +464,6 @@ void fs_ctx_put(struct fs_ctx *fs)
 		return;
 	path_put(&fs->cwd);
 	path_put(&fs->root);
+	COUNT(fs_contexts, -1);
 	kfree(fs);
 }

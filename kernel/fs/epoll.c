@@ -7,6 +7,7 @@
 // Locks: lifetime (global: closing files and epolls, nesting checks) -> ep->lock (parent before nested child) ->
 // the files' own locks -> file->epoll_lock | waitq -> ep->ready_lock -> ep->wq, ep->pollq (-> the same of a parent
 // epoll).
+#include "kernel/include/count.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/task.h"
 #include "kernel/include/vfs.h"
@@ -200,6 +201,7 @@ static void item_remove(struct epoll *ep, struct epitem *i)
 	mutex_lock(&i->file->epoll_lock);
 	list_del(&i->file_link);
 	mutex_unlock(&i->file->epoll_lock);
+	COUNT(epoll_items, -1);
 	kfree(i);
 }
 
@@ -249,6 +251,7 @@ static void epoll_release(struct file *file)
 	mutex_unlock(&ep->lock);
 	mutex_unlock(&lifetime);
 	kfree(ep->bucket);
+	COUNT(epolls, -1);
 	kfree(ep);
 }
 
@@ -315,6 +318,7 @@ static int ctl_add(struct epoll *ep, struct file *f, int fd, const struct epoll_
 	i = knew(struct epitem);
 	if (!i)
 		return -ENOMEM;
+	COUNT(epoll_items, 1);
 	list_init(&i->ready_link);
 	i->ep = ep;
 	i->file = f;
@@ -656,6 +660,7 @@ long sys_epoll_create1(int flags)
 		kfree(ep);
 		return f ? PTR_ERR(f) : -ENOMEM;
 	}
+	COUNT(epolls, 1);
 	ep->file = f;
 	fd = fd_alloc(f, 0, flags & EPOLL_CLOEXEC);
 	if (fd < 0)

@@ -2,6 +2,7 @@
 // eventfd(2): a counter with readiness.
 // Locks: e->lock -> waitq. A waker may look at the queue unlocked: sleepers enqueue under e->lock, pollers enqueue
 // before they take it.
+#include "kernel/include/count.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/task.h"
 #include "kernel/include/vfs.h"
@@ -105,7 +106,11 @@ static u32 eventfd_poll(struct file *f, struct poll_table *pt)
 	return (n ? EPOLLIN : 0) | (n < U64_MAX - 1 ? EPOLLOUT : 0) | (n == U64_MAX ? EPOLLERR : 0);
 }
 
-static void eventfd_release(struct file *f) { kfree(f->priv); }
+static void eventfd_release(struct file *f)
+{
+	COUNT(eventfds, -1);
+	kfree(f->priv);
+}
 
 static const struct file_ops eventfd_fops = {
 	.read = eventfd_read,
@@ -135,6 +140,7 @@ long sys_eventfd2(u32 count, int flags)
 		kfree(e);
 		return f ? PTR_ERR(f) : -ENOMEM;
 	}
+	COUNT(eventfds, 1);
 	fd = fd_alloc(f, 0, flags & O_CLOEXEC);
 	if (fd < 0)
 		file_put(f);

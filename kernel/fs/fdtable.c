@@ -3,6 +3,7 @@
 // arrays only grow and old ones live as long as the table (arrays are chained through their slot -1).
 // Locks: fdtable->lock; files are put after it is released.
 #include "kernel/fs/fs.h"
+#include "kernel/include/count.h"
 
 #define FD_FIRST 64u
 #define FD_MAX (1u << 20)
@@ -57,6 +58,7 @@ struct fdtable *fdtable_new(void)
 		kfree(t);
 		return NULL;
 	}
+	COUNT(fd_tables, 1);
 	return t;
 }
 
@@ -114,6 +116,7 @@ void fdtable_put(struct fdtable *t)
 		a = older;
 	}
 	kfree(t->open);
+	COUNT(fd_tables, -1);
 	kfree(t);
 }
 

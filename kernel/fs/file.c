@@ -3,6 +3,7 @@
 // reused for another struct file, so that fd_get may take a reference without a lock and look afterwards whether it got
 // the right one. Locks: pool_lock (leaf).
 #include "kernel/fs/fs.h"
+#include "kernel/include/count.h"
 
 #define CHUNK 64u	// files made at a time
 
@@ -38,6 +39,7 @@ struct file *file_new(u32 flags)
 		if (!pool_grow())
 			return NULL;
 	}
+	COUNT(files, 1);
 	f->flags = flags;
 	f->ops = NULL;
 	f->inode = NULL;
@@ -85,6 +87,7 @@ static void file_last(struct file *f)
 free:
 	path_put(&f->path);
 	inode_put(ino);
+	COUNT(files, -1);
 	mutex_lock(&pool_lock);
 	f->priv = pool;
 	pool = f;

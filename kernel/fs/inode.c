@@ -2,6 +2,7 @@
 // Inodes: creation, references, times, and the cache by number for file systems whose objects have
 // several names. Locks: icache_lock (leaf).
 #include "kernel/fs/fs.h"
+#include "kernel/include/count.h"
 
 #define ICACHE_BUCKETS 4096u
 static struct list icache[ICACHE_BUCKETS] __large;
@@ -26,6 +27,7 @@ struct inode *inode_new(struct super *sb, u32 mode)
 	struct inode *i = knew(struct inode);
 	if (!i)
 		return NULL;
+	COUNT(inodes, 1);
 	ref_init(&i->ref, 1);
 	mutex_init(&i->lock);
 	list_init(&i->hash);
@@ -63,6 +65,7 @@ void inode_put(struct inode *i)
 			i->pc->owner = NULL;
 		pc_put(i->pc);
 	}
+	COUNT(inodes, -1);
 	kfree(i);
 	super_put(sb);
 }

@@ -4,6 +4,7 @@
 // Locks: inotify_lock (all watches, lists and queues; leaf but for waitq). fsnotify may be called with inode locks
 // held, so inodes are released after the lock.
 #include "kernel/fs/fs.h"
+#include "kernel/include/count.h"
 #include <linux/magic.h>
 
 #define MAX_EVENTS 16384u
@@ -277,6 +278,7 @@ static void inotify_release(struct file *f)
 	bury(&dead);
 	list_for_each_safe (e, tmp, &g->events, link)
 		kfree(e);
+	COUNT(inotifies, -1);
 	kfree(g);
 }
 
@@ -326,6 +328,7 @@ long sys_inotify_init1(int flags)
 		kfree(g);
 		return f ? PTR_ERR(f) : -ENOMEM;
 	}
+	COUNT(inotifies, 1);
 	fd = fd_alloc(f, 0, flags & O_CLOEXEC);
 	if (fd < 0)
 		file_put(f);

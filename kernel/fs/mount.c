@@ -2,6 +2,7 @@
 // The mount table: file system types, mounts, mount(2) and umount2(2).
 // Locks: mount_lock (a whole mount or unmount), then dcache_lock, which guards the table and each mount's links.
 #include "kernel/fs/fs.h"
+#include "kernel/include/count.h"
 
 // umount2(2); in no UAPI header
 #define MNT_FORCE 1
@@ -50,6 +51,7 @@ void mount_put(struct mount *m)
 		return;
 	struct super *sb = m->sb;
 	d_put(m->root);
+	COUNT(mounts, -1);
 	kfree(m);
 	if (ref_put(&sb->active)) {
 		if (sb->ops && sb->ops->sync)
@@ -92,6 +94,7 @@ struct mount *mount_new(struct super *sb, struct dentry *root, const char *sourc
 		super_put(sb);
 		return NULL;
 	}
+	COUNT(mounts, 1);
 	ref_init(&m->ref, 1);
 	list_init(&m->link);
 	m->sb = sb;

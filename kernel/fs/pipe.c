@@ -6,6 +6,7 @@
 // after it saw that it must wait, and the waker changed the state under the same lock.
 // Locks: inode->lock (FIFO open and release) -> pipe->lock -> waitq.
 #include "kernel/fs/pipe.h"
+#include "kernel/include/count.h"
 #include <asm/ioctls.h>
 #include <linux/magic.h>
 
@@ -20,6 +21,7 @@ static struct pipe *pipe_new(void)
 
 	if (!p)
 		return NULL;
+	COUNT(pipes, 1);
 	p->cap = PIPE_DEFAULT;
 	waitq_init(&p->rq);
 	waitq_init(&p->wq);
@@ -37,6 +39,7 @@ static void ring_free(char *buf, u32 size)
 static void pipe_free(struct pipe *p)
 {
 	ring_free(p->buf, p->size);
+	COUNT(pipes, -1);
 	kfree(p);
 }
 

@@ -3,7 +3,6 @@
 // Locks: tasklist while processes are counted.
 #include "kernel/fs/proc_cpu.h"
 #include "kernel/fs/procfs.h"
-#include "kernel/include/boot.h"
 #include "kernel/include/platform.h"
 #include <linux/magic.h>
 
@@ -127,29 +126,6 @@ static int text_devices(struct pout *o, struct pnode *n)
 	return 0;
 }
 
-// --- /proc/coffer
-
-static int text_host(struct pout *o, struct pnode *n)
-{
-	(void)n;
-	pout_raw(o, boot_info.host_json, boot_info.host_json_len);
-	return 0;
-}
-
-static int text_manifest(struct pout *o, struct pnode *n)
-{
-	(void)n;
-	pout_raw(o, boot_info.manifest, boot_info.manifest_len);
-	return 0;
-}
-
-static int text_measurement(struct pout *o, struct pnode *n)
-{
-	(void)n;
-	pout(o, "%s\n", boot_info.measurement_hex);
-	return 0;
-}
-
 // --- self, thread-self, links to files of self
 
 static int self_readlink(struct inode *i, char *buf, u32 n)
@@ -186,13 +162,6 @@ static const struct inode_ops to_self_iops = {.readlink = to_self_readlink};
 		.name = n, .mode = S_IFLNK | 0777, .iops = ops \
 	}
 
-static const struct pent coffer_table[] = {
-	TXT("host", 0400, text_host),
-	TXT("manifest", 0444, text_manifest),
-	TXT("measurement", 0444, text_measurement),
-	{0},
-};
-
 static const struct pent root_table[] = {
 	LNK("self", &self_iops),
 	LNK("thread-self", &thread_self_iops),
@@ -208,7 +177,7 @@ static const struct pent root_table[] = {
 	TXT("devices", 0444, text_devices),
 	FIX("cmdline", 0444, "coffer"),
 	FIX("swaps", 0444, "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority"),
-	{.name = "coffer", .mode = S_IFDIR | 0555, .dir = coffer_table},
+	{.name = "coffer", .mode = S_IFDIR | 0555, .dir = proc_coffer_table},
 	{.name = "sys", .mode = S_IFDIR | 0555, .dir = proc_sys_table},
 	{0},
 };

@@ -56,6 +56,8 @@ extern const struct file_ops proc_fd_fops, proc_fdinfo_fops;
 char *proc_file_name(struct file *f, char *buf, size_t n);
 // proc_sys.c
 extern const struct pent proc_sys_table[];
+// proc_coffer.c
+extern const struct pent proc_coffer_table[];
 // proc_net.c
 extern const struct inode_ops proc_net_iops;
 extern const struct file_ops proc_net_fops;

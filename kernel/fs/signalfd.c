@@ -3,6 +3,7 @@
 // or polls it. Each process that did so gets a forwarder in its signal queue, which holds a reference on it, so that
 // an epoll may keep waiting on the file's own queue after the process has gone.
 // Locks: s->lock -> waitq of the process -> waitq of the file.
+#include "kernel/include/count.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/task.h"
 #include "kernel/include/vfs.h"
@@ -167,6 +168,7 @@ static void signalfd_release(struct file *f)
 		proc_put(fw->proc);
 		kfree(fw);
 	}
+	COUNT(signalfds, -1);
 	kfree(s);
 }
 
@@ -217,6 +219,7 @@ long sys_signalfd4(int fd, const void __user *uset, size_t size, int flags)
 		kfree(s);
 		return f ? PTR_ERR(f) : -ENOMEM;
 	}
+	COUNT(signalfds, 1);
 	r = fd_alloc(f, 0, flags & O_CLOEXEC);
 	if (r < 0)
 		file_put(f);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Super blocks: one mounted file system each. References are held by mounts and inodes. Locks: none.
 #include "kernel/fs/fs.h"
+#include "kernel/include/count.h"
 
 static u64 next_dev;
 
@@ -9,6 +10,7 @@ struct super *super_new(const char *fstype, const struct super_ops *ops, u32 mag
 	struct super *sb = knew(struct super);
 	if (!sb)
 		return NULL;
+	COUNT(supers, 1);
 	ref_init(&sb->ref, 1);
 	mutex_init(&sb->rename_lock);
 	sb->ops = ops;
@@ -29,5 +31,6 @@ void super_put(struct super *sb)
 		return;
 	if (sb->ops && sb->ops->put)
 		sb->ops->put(sb);
+	COUNT(supers, -1);
 	kfree(sb);
 }

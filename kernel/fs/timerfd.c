@@ -3,6 +3,7 @@
 // once and is started again, with the ticks that it missed, by the next read or gettime.
 // Inside, the wall clock never steps, so TFD_TIMER_CANCEL_ON_SET is accepted and never cancels.
 // Locks: t->set_lock (settime calls) -> t->lock (also taken by the timer thread) -> waitq.
+#include "kernel/include/count.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/task.h"
 #include "kernel/include/vfs.h"
@@ -121,6 +122,7 @@ static void timerfd_release(struct file *f)
 	struct timerfd *t = f->priv;
 
 	ktimer_cancel(&t->timer);
+	COUNT(timerfds, -1);
 	kfree(t);
 }
 
@@ -156,6 +158,7 @@ long sys_timerfd_create(int clock, int flags)
 		kfree(t);
 		return f ? PTR_ERR(f) : -ENOMEM;
 	}
+	COUNT(timerfds, 1);
 	fd = fd_alloc(f, 0, flags & O_CLOEXEC);
 	if (fd < 0)
 		file_put(f);

@@ -4,6 +4,7 @@
 // Locks: see tty.h.
 #include "kernel/fs/tty.h"
 #include "kernel/fs/tty_job.h"
+#include "kernel/include/count.h"
 #include "kernel/include/kstring.h"
 #include <linux/tty.h>
 
@@ -23,6 +24,7 @@ struct tty *tty_new(const struct tty_driver *drv, u32 dev)
 		kfree(t);
 		return NULL;
 	}
+	COUNT(ttys, 1);
 	t->out = page_addr(pfn);
 	ref_init(&t->ref, 1);
 	t->drv = drv;
@@ -38,6 +40,7 @@ void tty_put(struct tty *t)
 		return;
 	t->drv->free(t);
 	page_free(page_of(t->out), TTY_OUT >> PAGE_SHIFT);
+	COUNT(ttys, -1);
 	kfree(t);
 }
 

@@ -88,6 +88,7 @@ void pf_random(void *buf, size_t n);	// RDRAND/RDSEED based, host entropy only m
 void pf_log(const char *s, size_t n);
 void pf_stop(int wait_status) __noreturn;	// stops the whole enclave
 u32 pf_ncpus(void);
+void pf_host_counts(u32 *threads, u32 *processes);		// host threads and processes that exist for the enclave
 void pf_relax(void);
 void pf_yield(void);
 long pf_cpu_times(struct task *t, u64 *utime_ns, u64 *stime_ns);

@@ -17,7 +17,9 @@ struct object {
 static struct {
 	struct mutex lock;
 	struct object *free;
+	u64 used;
 } __aligned(64) cls[NCLASS];
+static s64 large_pages;
 
 void kmalloc_init(void)
 {
@@ -62,6 +64,7 @@ void *kmalloc(size_t n)
 			return NULL;
 		pmeta(p)->state = PM_LARGE;
 		pmeta(p)->next = (u32)pages;
+		__atomic_fetch_add(&large_pages, (s64)pages, __ATOMIC_RELAXED);
 		return page_addr(p);
 	}
 	c = class_of[(n + 15) / 16];
@@ -72,6 +75,7 @@ void *kmalloc(size_t n)
 	}
 	o = cls[c].free;
 	cls[c].free = o->next;
+	cls[c].used++;
 	mutex_unlock(&cls[c].lock);
 	return o;
 }
@@ -88,6 +92,7 @@ void kfree(const void *ptr)
 	m = pmeta(p);
 	if (m->state == PM_LARGE) {
 		m->state = PM_USED;
+		__atomic_fetch_sub(&large_pages, (s64)m->next, __ATOMIC_RELAXED);
 		page_free(p, m->next);
 		return;
 	}
@@ -95,6 +100,7 @@ void kfree(const void *ptr)
 	mutex_lock(&cls[m->cls].lock);
 	o->next = cls[m->cls].free;
 	cls[m->cls].free = o;
+	cls[m->cls].used--;
 	mutex_unlock(&cls[m->cls].lock);
 }
 
@@ -102,6 +108,16 @@ static size_t usable(const void *p)
 {
 	struct pmeta *m = pmeta(page_of(p));
 	return m->state == PM_LARGE ? (size_t)m->next << PAGE_SHIFT : size_of[m->cls];
+}
+
+u64 kmalloc_usage(u32 i, u64 *bytes)
+{
+	if (i < NCLASS) {
+		*bytes = size_of[i];
+		return __atomic_load_n(&cls[i].used, __ATOMIC_RELAXED);
+	}
+	*bytes = 0;
+	return (u64)__atomic_load_n(&large_pages, __ATOMIC_RELAXED);
 }
 
 void *kzalloc(size_t n)

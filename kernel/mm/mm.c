@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Life of an address space: new, copy for fork, clear for exec, gone. See vma.c for the array.
+#include "kernel/include/count.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/platform.h"
 #include "kernel/include/task.h"
@@ -21,6 +22,7 @@ struct mm *mm_new(void)
 
 	if (!mm)
 		return NULL;
+	COUNT(mms, 1);
 	ref_init(&mm->ref, 1);
 	list_init(&mm->remote);
 	set_base(mm);
@@ -46,6 +48,8 @@ int mm_fork_begin(struct mm *from, struct mm **out)
 		kfree(mm);
 		return -ENOMEM;
 	}
+	COUNT(mms, 1);
+	COUNT(vmas, mm->n);
 	memcpy(mm->vmas, from->vmas, from->n * sizeof(struct vma));
 	for (u32 i = 0; i < mm->n; i++)
 		vma_get(&mm->vmas[i]);
@@ -59,6 +63,7 @@ static void drop_all(struct mm *mm)
 {
 	for (u32 i = 0; i < mm->n; i++)
 		vma_put(&mm->vmas[i]);
+	COUNT(vmas, -(s64)mm->n);
 	mm->n = 0;
 	mm->total_pages = 0;
 }
@@ -69,6 +74,7 @@ void mm_put(struct mm *mm)
 		return;
 	drop_all(mm);
 	kfree(mm->vmas);
+	COUNT(mms, -1);
 	kfree(mm);
 }
 

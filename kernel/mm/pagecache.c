@@ -2,6 +2,7 @@
 // Page cache: which page of the enclave's memory holds which page of a file. Two levels of tables; the first
 // one starts small, because most files are. Lock: pc->lock, over lookups and copies (nofault) but never over storage
 // reads or writes: pages being read are marked busy and others wait for them. caches_lock (leaf) guards the list for reclaim.
+#include "kernel/include/count.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
 #include "kernel/include/mm.h"
@@ -28,6 +29,7 @@ struct pagecache *pc_new(const struct pc_ops *ops, void *owner)
 
 	if (!pc)
 		return NULL;
+	COUNT(page_caches, 1);
 	ref_init(&pc->ref, 1);
 	pc->ops = ops;
 	pc->owner = owner;
@@ -43,6 +45,12 @@ struct pagecache *pc_new(const struct pc_ops *ops, void *owner)
 }
 
 void pc_get(struct pagecache *pc) { ref_get(&pc->ref); }
+
+static void resident(struct pagecache *pc, s64 by)
+{
+	pc->npages += (u64)by;
+	COUNT(cached_pages, by);
+}
 
 // The entry of a page, or NULL when its table is not there. Lock held.
 static u32 *entry(struct pagecache *pc, u64 i)
@@ -92,7 +100,7 @@ static void release_page(struct pagecache *pc, u32 pe)
 {
 	struct limbo *l;
 
-	pc->npages--;
+	resident(pc, -1);
 	if (pe & PE_DIRTY)
 		pc->ndirty--;
 	if (pc->mapcount && (l = knew(struct limbo))) {
@@ -167,7 +175,7 @@ static void drop_range(struct pagecache *pc, u64 from, u64 to)
 			release_page(pc, pe);
 			continue;
 		}
-		pc->npages--;
+		resident(pc, -1);
 		if (pe & PE_DIRTY)
 			pc->ndirty--;
 		pe &= PE_PFN;
@@ -200,6 +208,7 @@ void pc_put(struct pagecache *pc)
 	for (u64 l = 0; l < pc->nleaf; l++)
 		kfree(pc->leaf[l]);
 	kfree(pc->leaf);
+	COUNT(page_caches, -1);
 	kfree(pc);
 }
 
@@ -245,7 +254,7 @@ static int make_pages(struct pagecache *pc, u64 index, u64 max, bool fill, u32 *
 		return -ENOMEM;
 	for (u32 i = 0; i < got; i++)
 		*entry(pc, index + i) = (p + i) | (from_storage ? PE_BUSY : 0);
-	pc->npages += got;
+	resident(pc, got);
 	*n = got;
 	if (!from_storage)
 		return 0;
@@ -255,7 +264,7 @@ static int make_pages(struct pagecache *pc, u64 index, u64 max, bool fill, u32 *
 	for (u32 i = 0; i < got; i++)
 		*entry(pc, index + i) = r ? 0 : p + i;
 	if (r) {
-		pc->npages -= got;
+		resident(pc, -(s64)got);
 		page_free(p, got);
 	}
 	waitq_wake(&busy_wq, 0);
@@ -559,7 +568,7 @@ static u64 shrink_locked(struct pagecache *pc, u64 want)
 		if (*e && !(*e & (PE_BUSY | PE_DIRTY))) {
 			page_free(*e & PE_PFN, 1);
 			*e = 0;
-			pc->npages--;
+			resident(pc, -1);
 			n++;
 		}
 	}

@@ -15,6 +15,7 @@
 // Other threads may be executing the bytes that change. Five bytes within one cache line are replaced by one store; a site that
 // crosses lines gets int3 first, with a barrier on all CPUs before and after the other bytes.
 // Locks: tv->lock (leaf) over trampolines and patches; pc->lock over the list of views.
+#include "kernel/include/count.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
 #include "kernel/include/mm.h"
@@ -38,6 +39,7 @@ void text_put(struct textview *v)
 		page_free(v->pfn, (u32)v->npages);
 		page_free(v->tramp_pfn, TRAMP_BYTES >> PAGE_SHIFT);
 	}
+	COUNT(text_views, -1);
 	kfree(v);
 }
 
@@ -139,11 +141,13 @@ struct textview *text_view(struct pagecache *pc, u64 pgoff, u64 npages)
 		v = knew(struct textview);
 		if (!v)
 			return NULL;
+		COUNT(text_views, 1);
 		ref_init(&v->ref, 2); // the list's and the caller's
 		v->pc = pc;
 		v->pgoff = pgoff;
 		v->npages = npages;
 		if (build(v, pc)) {
+			COUNT(text_views, -1);
 			kfree(v);
 			return NULL;
 		}

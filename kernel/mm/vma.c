@@ -2,6 +2,7 @@
 // The sorted array of mappings: find, split, merge, remove, free places. mm->lock is held throughout; only memory of the
 // kernel is touched here, the program's mappings are changed by mmap.c.
 #include "kernel/mm/vma.h"
+#include "kernel/include/count.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
 #include "kernel/include/platform.h"
@@ -86,6 +87,7 @@ static void remove_at(struct mm *mm, u32 i, u32 n)
 {
 	memmove(&mm->vmas[i], &mm->vmas[i + n], (mm->n - i - n) * sizeof(struct vma));
 	mm->n -= n;
+	COUNT(vmas, -(s64)n);
 }
 
 // Merges the mapping at index i with its neighbours where they are one.
@@ -117,6 +119,7 @@ int vma_insert(struct mm *mm, const struct vma *v)
 	memmove(&mm->vmas[i + 1], &mm->vmas[i], (mm->n - i) * sizeof(struct vma));
 	mm->vmas[i] = *v;
 	mm->n++;
+	COUNT(vmas, 1);
 	mm->total_pages += (v->end - v->start) >> PAGE_SHIFT;
 	return (int)i;
 }
@@ -133,6 +136,7 @@ int vma_split(struct mm *mm, uptr addr)
 		return -ENOMEM;
 	memmove(&mm->vmas[i + 1], &mm->vmas[i], (mm->n - i) * sizeof(struct vma));
 	mm->n++;
+	COUNT(vmas, 1);
 	a = &mm->vmas[i];
 	b = &mm->vmas[i + 1];
 	a->end = b->start = addr;

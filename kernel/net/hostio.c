@@ -5,6 +5,7 @@
 // handle can touch its queue or state any more.
 #include "kernel/net/hostio.h"
 #include "kernel/include/alloc.h"
+#include "kernel/include/count.h"
 #include "kernel/include/hostcall.h"
 #include "kernel/include/uapi.h"
 #include "kernel/include/wait.h"
@@ -38,6 +39,7 @@ int hostio_watch_state(int hfd, struct waitq *q, struct hostio_state *st)
 	struct watch *w = knew(struct watch);
 	if (!w)
 		return -ENOMEM;
+	COUNT(host_watches, 1);
 	w->hfd = hfd;
 	w->q = q;
 	w->st = st;
@@ -56,6 +58,7 @@ int hostio_watch_state(int hfd, struct waitq *q, struct hostio_state *st)
 		list_del(&w->link);
 		mutex_unlock(&io_lock);
 		__atomic_fetch_sub(&hostio_active, 1, __ATOMIC_SEQ_CST);
+		COUNT(host_watches, -1);
 		kfree(w);
 	}
 	return r;
@@ -82,6 +85,7 @@ void hostio_unwatch(int hfd)
 		return;
 	hc_unwatch(hfd);
 	__atomic_fetch_sub(&hostio_active, 1, __ATOMIC_SEQ_CST);
+	COUNT(host_watches, -1);
 	kfree(w);
 }
 

@@ -2,6 +2,7 @@
 // Sockets as files, and the calls that make, name and connect them. Messages: msg.c. Options: sockopt.c.
 // Locks: none of its own; the families' operations take theirs.
 #include "kernel/net/families.h"
+#include "kernel/include/count.h"
 #include "kernel/include/log.h"
 #include <asm/ioctls.h>
 #include <linux/magic.h>
@@ -12,6 +13,7 @@ static const struct super_ops sock_super_ops;
 
 void sock_init(struct sock *s, const struct sock_ops *ops, u16 family, u16 type, u16 protocol)
 {
+	COUNT(sockets, 1);
 	s->ops = ops;
 	ref_init(&s->ref, 1);
 	s->family = family;
@@ -34,6 +36,7 @@ void sock_put(struct sock *s)
 	if (ref_put(&s->ref)) {
 		packet_drop_all(s);
 		stream_drop_rx(s);
+		COUNT(sockets, -1);
 		s->ops->free(s);
 	}
 }

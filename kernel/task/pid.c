@@ -3,6 +3,7 @@
 // Locks: tasklist guards the tables; pgrp_lock the groups' lists (changed with tasklist held too); pid_lock the
 // counts of uses (leaf).
 #include "kernel/include/alloc.h"
+#include "kernel/include/count.h"
 #include "kernel/include/ipc.h"
 #include "kernel/task/internal.h"
 
@@ -153,6 +154,7 @@ struct session *session_new(int sid)
 		return NULL;
 	ref_init(&s->ref, 1);
 	s->sid = sid;
+	COUNT(sessions, 1);
 	pid_hold(sid);
 	return s;
 }
@@ -166,5 +168,6 @@ void session_put(struct session *s)
 	if (s->tty)
 		tty_put(s->tty);
 	pid_free(s->sid);
+	COUNT(sessions, -1);
 	kfree(s);
 }

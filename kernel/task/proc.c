@@ -3,6 +3,7 @@
 // itself until it has left; finders add references of their own.
 // Locks: tasklist (callers), sig_lock for the list of threads.
 #include "kernel/include/alloc.h"
+#include "kernel/include/count.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/platform.h"
 #include "kernel/include/vfs.h"
@@ -15,6 +16,7 @@ struct proc *proc_new(int pid)
 
 	if (!p)
 		return NULL;
+	COUNT(processes, 1);
 	p->pid = pid;
 	ref_init(&p->ref, 1);
 	list_init(&p->children);
@@ -41,6 +43,7 @@ void proc_put(struct proc *p)
 	sigpending_flush(&p->pending, ~0ul);
 	kfree(p->cmdline);
 	kfree(p->environ);
+	COUNT(processes, -1);
 	kfree(p);
 }
 
@@ -50,6 +53,7 @@ struct task *task_new(struct proc *p, int tid)
 
 	if (!t)
 		return NULL;
+	COUNT(tasks, 1);
 	t->tid = tid;
 	t->proc = p;
 	ref_get(&p->ref);
@@ -69,6 +73,7 @@ void task_put(struct task *t)
 		return;
 	sigpending_flush(&t->pending, ~0ul);
 	proc_put(t->proc);
+	COUNT(tasks, -1);
 	kfree(t);
 }
 

@@ -5,6 +5,7 @@
 // Locks: proc->sig_lock for actions, pending sets, masks, stop and exit flags, and to walk the threads;
 // tasklist around it where a parent is told. Two processes' sig_locks are never held together.
 #include "kernel/include/alloc.h"
+#include "kernel/include/count.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/platform.h"
 #include "kernel/include/remote.h"
@@ -42,6 +43,7 @@ void sigpending_flush(struct sigpending *s, sigset which)
 		if (!(SIGBIT(q->info.si_signo) & which))
 			continue;
 		list_del(&q->link);
+		COUNT(signals, -1);
 		kfree(q);
 	}
 }
@@ -204,6 +206,7 @@ static int send(struct proc *p, struct task *t, int sig, const siginfo_t *info)
 	if (q) {
 		fill_info(&q->info, sig, info);
 		list_add_tail(&q->link, &pend->queue);
+		COUNT(signals, 1);
 		q = NULL;
 	}
 	if (!t)
@@ -262,6 +265,7 @@ void signal_force(int sig, int code, u64 addr)
 		q->info.si_code = code;
 		q->info.si_addr = (__force void *)U(addr);
 		list_add_tail(&q->link, &t->pending.queue);
+		COUNT(signals, 1);
 	}
 	t->force_sig = sig;
 	signal_recalc(t);
@@ -293,6 +297,7 @@ static int take(struct sigpending *s, sigset set, siginfo_t *info)
 	if (found) {
 		list_del(&found->link);
 		*info = found->info;
+		COUNT(signals, -1);
 		kfree(found);
 	} else {
 		memset(info, 0, sizeof(*info));

@@ -4,6 +4,7 @@
 // Locks: posix_lock guards the lists and timers of all processes. Order: posix_lock -> sig_lock, posix_lock -> tasklist,
 // posix_lock -> timer_lock. A kernel timer is cancelled without it.
 #include "kernel/include/alloc.h"
+#include "kernel/include/count.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/lock.h"
 #include "kernel/include/platform.h"
@@ -151,6 +152,7 @@ static void destroy(struct posix_timer *t)
 		task_put(t->target);
 	if (t->cpu_task)
 		task_put(t->cpu_task);
+	COUNT(posix_timers, -1);
 	kfree(t);
 }
 
@@ -205,6 +207,7 @@ long sys_timer_create(int clock, const void __user *uev, int __user *uid)
 	struct posix_timer *t = knew(struct posix_timer);
 	if (!t)
 		return -EAGAIN;
+	COUNT(posix_timers, 1);
 	t->proc = p;
 	list_init(&t->link);
 	mutex_lock(&posix_lock);

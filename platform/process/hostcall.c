@@ -2,6 +2,7 @@
 // The kernel's side of the hostcall door: builds a descriptor, lets the host perform it, copies the answer in once
 // and checks it: errno against a white list, lengths against what was asked. Each thread has its own descriptor
 // and pool, so no lock is needed; the request ring of the launcher is guarded by a spin word.
+#include "kernel/include/count.h"
 #include "kernel/include/hostcall.h"
 #include "hostcall/serve.h"
 #include "kernel/include/kstring.h"
@@ -193,7 +194,11 @@ int hc_block_punch(int vol, u64 off, u64 n)
 int hc_socket(int family, int type)
 {
 	struct hc_desc d = { .op = HC_SOCKET, .a = { (u64)family, (u64)type } };
-	return (int)handle_result(call(&d));
+	int h = (int)handle_result(call(&d));
+
+	if (h >= 0)
+		COUNT(host_fds, 1);
+	return h;
 }
 
 static int addr_call(u16 op, int hfd, const void *addr, u32 len)
@@ -231,8 +236,10 @@ int hc_accept(int hfd, void *addr, u32 *len)
 	struct hc_desc d = { .op = HC_ACCEPT, .a = { (u64)hfd, HC_POOL_ADDR } };
 	s64 r = handle_result(call(&d));
 
-	if (r >= 0)
+	if (r >= 0) {
+		COUNT(host_fds, 1);
 		take_addr(addr, len, d.a[2]);
+	}
 	return (int)r;
 }
 
@@ -317,6 +324,7 @@ int hc_close(int hfd)
 
 	if (hfd <= 2)
 		return 0; // the console streams stay
+	COUNT(host_fds, -1);
 	return (int)call(&d);
 }
 

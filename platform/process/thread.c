@@ -42,6 +42,15 @@ struct hproc *hproc_alloc(void)
 	return NULL;
 }
 
+void pf_host_counts(u32 *threads, u32 *processes)
+{
+	*threads = *processes = 0;
+	for (u32 i = 0; i < WIN_MAX; i++)
+		*threads += win_used[i] != 0;
+	for (u32 i = 0; i < HPROC_MAX; i++)
+		*processes += hprocs[i].used != 0;
+}
+
 struct hproc *hproc_of_pid(u32 pid)
 {
 	for (u32 i = 0; i < HPROC_MAX; i++)

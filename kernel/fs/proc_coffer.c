@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// /proc/coffer: what describes the enclave itself. `objects` counts what the kernel holds, so that a leak can be seen.
+// Locks: none.
+#include "kernel/fs/procfs.h"
+#include "kernel/include/boot.h"
+#include "kernel/include/count.h"
+#include "kernel/include/platform.h"
+
+s64 object_count[N_COUNTED];
+
+static int text_host(struct pout *o, struct pnode *n)
+{
+	(void)n;
+	pout_raw(o, boot_info.host_json, boot_info.host_json_len);
+	return 0;
+}
+
+static int text_manifest(struct pout *o, struct pnode *n)
+{
+	(void)n;
+	pout_raw(o, boot_info.manifest, boot_info.manifest_len);
+	return 0;
+}
+
+static int text_measurement(struct pout *o, struct pnode *n)
+{
+	(void)n;
+	pout(o, "%s\n", boot_info.measurement_hex);
+	return 0;
+}
+
+// One "name number" a line.
+static int text_objects(struct pout *o, struct pnode *n)
+{
+	static const char *const names[] = {
+#define X(name) #name,
+		COUNTED(X)
+#undef X
+	};
+	u32 threads, processes;
+	u64 used, bytes;
+
+	(void)n;
+	for (u32 i = 0; i < N_COUNTED; i++)
+		pout(o, "%s %ld\n", names[i], __atomic_load_n(&object_count[i], __ATOMIC_RELAXED));
+	pf_host_counts(&threads, &processes);
+	pout(o, "host_threads %u\nhost_processes %u\n", threads, processes);
+	pout(o, "pages_used %lu\n", page_count_total() - page_count_free());
+	for (u32 i = 0; used = kmalloc_usage(i, &bytes), bytes; i++)
+		pout(o, "kmalloc_%lu %lu\n", bytes, used);
+	pout(o, "kmalloc_pages %lu\n", used);
+	return 0;
+}
+
+#define TXT(n, m, f) \
+	{ \
+		.name = n, .mode = S_IFREG | m, .text = f \
+	}
+
+const struct pent proc_coffer_table[] = {
+	TXT("host", 0400, text_host),
+	TXT("manifest", 0444, text_manifest),
+	TXT("measurement", 0444, text_measurement),
+	TXT("objects", 0444, text_objects),
+	{0},
+};
