@@ -34,7 +34,7 @@ struct run {
 	struct launch_options launch;
 };
 
-enum { OPT_BROKER = 256, OPT_LOG, OPT_STRACE, OPT_RING };
+enum { OPT_BROKER = 256, OPT_LOG, OPT_STRACE, OPT_RING, OPT_STOP };
 
 // FILE:/path[:ro|:rw]
 static int add_volume(struct run *r, const char *text)
@@ -127,6 +127,17 @@ static int check_ports(struct run *r, const char *text)
 	return err;
 }
 
+static int set_stop_timeout(struct run *r, const char *text)
+{
+	char *end;
+	unsigned long seconds = strtoul(text, &end, 10);
+
+	if (*end || text[0] < '0' || text[0] > '9' || seconds > 86400)
+		return cli_usage(&command_run, "--stop-timeout takes seconds, at most 86400, not '%s'", text);
+	r->launch.stop_timeout = (unsigned int)seconds;
+	return 0;
+}
+
 static int parse_options(struct run *r, int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -134,7 +145,8 @@ static int parse_options(struct run *r, int argc, char **argv)
 		{"publish", required_argument, NULL, 'p'}, {"workdir", required_argument, NULL, 'w'},
 		{"interactive", no_argument, NULL, 'i'}, {"tty", no_argument, NULL, 't'},
 		{"broker", required_argument, NULL, OPT_BROKER}, {"debug-log", required_argument, NULL, OPT_LOG},
-		{"debug-strace", no_argument, NULL, OPT_STRACE}, {"debug-ring", no_argument, NULL, OPT_RING}, {0},
+		{"debug-strace", no_argument, NULL, OPT_STRACE}, {"debug-ring", no_argument, NULL, OPT_RING},
+		{"stop-timeout", required_argument, NULL, OPT_STOP}, {0},
 	};
 	int option, err = 0;
 
@@ -154,6 +166,7 @@ static int parse_options(struct run *r, int argc, char **argv)
 			r->launch.log_level = *optarg - '0';
 			break;
 		case OPT_STRACE: r->launch.debug_strace = true; break;
+		case OPT_STOP: err = set_stop_timeout(r, optarg); break;
 		case OPT_RING: r->launch.hostcall_ring = true; break;
 		default: err = cli_usage(&command_run, "wrong option");
 		}
@@ -335,6 +348,7 @@ const struct command command_run = {
 	"  -w, --workdir DIR                  the folder in which the program starts\n"
 	"  -i, -t                             nothing: the console is interactive when it is a terminal\n"
 	"      --broker URL                   the owner's broker (or COFFER_BROKER, or this user's own broker)\n"
+	"      --stop-timeout SECONDS         after SIGTERM the program has this long; then the enclave is killed\n"
 	"      --debug-log 0..3               how much the kernel says: errors, warnings (1), information, all\n"
 	"      --debug-strace                 system calls to standard error; only with debug_enclave: true\n"
 	"      --debug-ring                   answer each call to the host from a thread of its own\n",

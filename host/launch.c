@@ -40,6 +40,7 @@ static bool debug_enclave;	// the measured options say so, and so does the evide
 static struct termios saved_tty;
 static int saved_tty_fd = -1;
 static pid_t launcher_pid;
+static unsigned int stop_timeout;	// seconds from SIGTERM to the end; 0: as long as the program likes
 
 static int fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static int fail(int err, const char *fmt, ...)
@@ -71,6 +72,45 @@ static void enclave_event(void)
 	futex_wake(&ctl->event_seq);
 }
 
+// Ends the enclave as `kill -9` would: nobody in it is asked. Called in signal handlers.
+static void end_now(const char *why, size_t len)
+{
+	if (__atomic_load_n(&ctl->stop_requested, __ATOMIC_SEQ_CST))
+		return;
+	if (write(2, why, len) < 0)
+		errno = 0; // nobody listens
+	__atomic_store_n(&ctl->stop_status, SIGKILL, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&ctl->stop_requested, 1, __ATOMIC_SEQ_CST);
+	futex_wake(&ctl->stop_requested);
+}
+#define END_NOW(why) end_now(why, sizeof(why) - 1)
+
+static void on_stop_timeout(int sig)
+{
+	int e = errno;
+
+	(void)sig;
+	END_NOW("coffer: the program did not end in time after SIGTERM: the enclave is killed\n");
+	errno = e;
+}
+
+// SIGTERM asks the program to end (it gets the signal as well). Asked twice, or when the time is up, the enclave ends.
+static void ask_to_end(void)
+{
+	static sig_atomic_t asked;
+
+	if (asked++)
+		END_NOW("coffer: second SIGTERM: the enclave is killed\n");
+	else if (stop_timeout)
+		alarm(stop_timeout);
+}
+
+static void dump_tasks(void)
+{
+	__atomic_fetch_add(&ctl->dump_seq, 1, __ATOMIC_SEQ_CST);
+	futex_wake(&ctl->dump_seq);
+}
+
 // SIGWINCH and the signals that a person or a service manager sends: handed to the enclave.
 static void on_signal(int sig)
 {
@@ -78,8 +118,12 @@ static void on_signal(int sig)
 
 	if (sig == SIGWINCH)
 		__atomic_store_n(&ctl->winch, 1, __ATOMIC_SEQ_CST);
+	else if (sig == SIGQUIT && debug_enclave)
+		dump_tasks();
 	else
 		__atomic_fetch_or(&ctl->host_signals, 1u << sig, __ATOMIC_SEQ_CST);
+	if (sig == SIGTERM)
+		ask_to_end();
 	enclave_event();
 	errno = e;
 }
@@ -315,6 +359,8 @@ static void signals_setup(void)
 
 	for (size_t i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++)
 		sigaction(sigs[i], &sa, NULL);
+	sa.sa_handler = on_stop_timeout;
+	sigaction(SIGALRM, &sa, NULL);
 }
 
 // In the new host process: drop what glibc registered with the host and enter the kernel. Never returns.
@@ -400,6 +446,7 @@ int launch_run(const struct launch_options *o)
 	ctl->log_level = (u32)o->log_level;
 	ctl->debug_strace = o->debug_strace;
 	ctl->magic = CTL_MAGIC;
+	stop_timeout = o->stop_timeout;
 	console_setup();
 	signals_setup();
 	fflush(NULL);

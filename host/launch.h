@@ -20,6 +20,7 @@ struct launch_options {
 	int nvolumes;			// at most 16
 	bool hostcall_ring;		// answer every hostcall from a thread of the launcher
 	int log_level;			// kernel messages: 0 errors, 1 warnings, 2 info, 3 debug
+	unsigned int stop_timeout;	// seconds after SIGTERM until the enclave is killed; 0: only a second SIGTERM does
 	bool debug_strace;		// system calls to stderr; only honoured by an enclave measured with debug=1
 };
 

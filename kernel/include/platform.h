@@ -25,6 +25,8 @@ struct hthread {
 	u32 host_tid;		// 52 cleared by the host when the thread is gone
 	u32 host_pid;
 	u32 sleep_state;	// 0 running, 1 futex, 2 host poll
+	const u64 *wait_frame;	// in pf_wait: its stack frame and word, for task_dump_window
+	u32 *wait_word;
 };
 static inline struct hthread *hthread_self(void)
 {

@@ -16,6 +16,7 @@ void kmalloc_init(void);
 void blank_main(void *);
 int net_init(void);
 void host_events_thread(void *);
+void dump_thread(void *);
 struct task *task_create_init(void);
 int pf_start_process(struct task *t, void (*fn)(void));
 void syscall_init(void);
@@ -58,6 +59,8 @@ void kernel_main(void)
 	if (r)
 		panic("no memory for sockets: error %d", -r);
 	if (pf_kthread(ktimer_thread, NULL, "timer") || pf_kthread(host_events_thread, NULL, "host-events"))
+		panic("kernel threads cannot be started");
+	if (boot_info.debug && pf_kthread(dump_thread, NULL, "dump"))
 		panic("kernel threads cannot be started");
 	r = pf_start_process(t, init_start);
 	if (r)

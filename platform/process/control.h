@@ -40,6 +40,7 @@ struct control {
 	} dead[CTL_DEAD];
 	u32 host_signals;	// bit n: host wants signal n delivered to the first program (TERM, INT, HUP, QUIT)
 	u32 winch;
+	u32 dump_seq;		// futex: bumped when the tasks are to be listed (debug enclaves)
 
 	// enclave -> host
 	u32 stop_requested __attribute__((aligned(64)));	// futex

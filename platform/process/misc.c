@@ -14,7 +14,14 @@ int pf_wait(u32 *word, u32 val, u64 deadline)
 		s64 s, n;
 	} ts = { (s64)(deadline / 1000000000), (s64)(deadline % 1000000000) };
 
-	return (int)S6(__NR_futex, word, FUTEX_WAIT_BITSET_, val, deadline == U64_MAX ? NULL : &ts, 0, -1);
+	struct hthread *h = hthread_self();
+	int r;
+
+	h->wait_word = word;
+	h->wait_frame = __builtin_frame_address(0);
+	r = (int)S6(__NR_futex, word, FUTEX_WAIT_BITSET_, val, deadline == U64_MAX ? NULL : &ts, 0, -1);
+	h->wait_frame = NULL;
+	return r;
 }
 
 void pf_wake(u32 *word, u32 n) { S3(__NR_futex, word, FUTEX_WAKE_, n); }

@@ -59,6 +59,24 @@ struct hproc *hproc_of_pid(u32 pid)
 	return NULL;
 }
 
+void task_dump_window(u32 index, const struct hthread *h);
+
+void dump_thread(void *unused)
+{
+	(void)unused;
+	for (u32 seq = 0;;) {
+		u32 now = __atomic_load_n(&CTL->dump_seq, __ATOMIC_SEQ_CST);
+		if (now == seq) {
+			pf_wait(&CTL->dump_seq, seq, NO_DEADLINE);
+			continue;
+		}
+		seq = now;
+		for (u32 i = 0; i < WIN_MAX; i++)
+			if (win_used[i] && WIN(i) != win_self())
+				task_dump_window(i, &WIN(i)->h);
+	}
+}
+
 // True when a thread of that host process held a kernel lock.
 bool hproc_held_locks(struct hproc *hp)
 {
