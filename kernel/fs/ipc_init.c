@@ -2,6 +2,7 @@
 // Boot of the IPC-like files and pseudo file systems. Locks: none (before the first program).
 #include "kernel/include/ipc.h"
 
+void shm_init(void);
 int proc_init(void), sysfs_init(void), configfs_init(void), pty_init(void), memfd_init(void);
 extern const struct file_ops dev_tty_fops, console_fops, ptmx_fops;
 
@@ -17,6 +18,7 @@ int ipc_init(void)
 		r = pty_init();
 	if (!r)
 		r = memfd_init();
+	shm_init();
 	if (!r)
 		r = dev_register(5, 0, "tty", 0666, &dev_tty_fops);
 	if (!r)

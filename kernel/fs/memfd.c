@@ -11,7 +11,6 @@
 #define NAME_LIMIT  249
 #define ALL_SEALS   (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)
 
-static const struct file_ops memfd_fops;
 static struct super *sb;
 
 static u32 seals(struct inode *i) { return (u32)(uptr)__atomic_load_n(&i->priv, __ATOMIC_ACQUIRE); }
@@ -140,7 +139,7 @@ static int memfd_fsync(struct file *f, bool data_only)
 }
 
 static const struct inode_ops memfd_iops = {.setattr = memfd_setattr, .getattr = memfd_getattr};
-static const struct file_ops memfd_fops = {
+const struct file_ops memfd_fops = {
 	.read = generic_file_read,
 	.write = memfd_write,
 	.llseek = generic_llseek,
@@ -183,11 +182,6 @@ int memfd_init(void)
 {
 	sb = super_new("tmpfs", &memfd_sops, TMPFS_MAGIC);
 	return sb ? 0 : -ENOMEM;
-}
-
-struct super *memfd_super(void)
-{
-	return sb;
 }
 
 struct file *memfd_new(const char *name, bool sealing)

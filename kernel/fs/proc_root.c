@@ -179,6 +179,7 @@ static const struct pent root_table[] = {
 	FIX("swaps", 0444, "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority"),
 	{.name = "coffer", .mode = S_IFDIR | 0555, .dir = proc_coffer_table},
 	{.name = "sys", .mode = S_IFDIR | 0555, .dir = proc_sys_table},
+	{.name = "sysvipc", .mode = S_IFDIR | 0555, .dir = proc_sysvipc_table},
 	{0},
 };
 

@@ -58,6 +58,8 @@ char *proc_file_name(struct file *f, char *buf, size_t n);
 extern const struct pent proc_sys_table[];
 // proc_coffer.c
 extern const struct pent proc_coffer_table[];
+// ipc/proc.c
+extern const struct pent proc_sysvipc_table[];
 // proc_net.c
 extern const struct inode_ops proc_net_iops;
 extern const struct file_ops proc_net_fops;

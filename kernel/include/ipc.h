@@ -37,7 +37,7 @@ void tty_stat_of(struct tty *t, u32 *dev, int *fg_pgid);
 // --- memfd (fs/memfd.c): fcntl F_ADD_SEALS / F_GET_SEALS
 long memfd_fcntl(struct file *f, u32 cmd, u64 arg);
 struct file *memfd_new(const char *name, bool sealing);	// a nameless file in memory, shown as `name`; ERR_PTR
-struct super *memfd_super(void);	// of all such files
+extern const struct file_ops memfd_fops;
 
 // --- /proc/net (hook for kernel/net): one text file each, made by a generator that fills buf and returns the length
 // that it would need (as snprintf). Registered at boot; name is kept by reference.

@@ -144,6 +144,8 @@ struct proc {
 	struct mm *mm;			// NULL once exited
 	struct fdtable *files;
 	struct fs_ctx *fs;		// cwd, root, umask
+	struct ipc_ns *ipc_ns;		// include/ns.h; NULL once exited
+	struct sem_undos *sem_undos;	// kernel/ipc/sem.c; NULL until used
 	struct file *exe;		// /proc/self/exe
 	struct cred cred;
 	struct mutex sig_lock;

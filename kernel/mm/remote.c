@@ -6,6 +6,7 @@
 // Locks: tasklist -> mm->remote_lock (leaf; queue and states). fn runs without locks.
 #include "kernel/include/remote.h"
 #include "kernel/include/alloc.h"
+#include "kernel/include/count.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/mm.h"
 #include "kernel/include/platform.h"
@@ -28,6 +29,7 @@ struct remote *remote_new(size_t size, long (*fn)(struct remote *r))
 
 	if (!r)
 		return NULL;
+	COUNT(remote_requests, 1);
 	list_init(&r->link);
 	ref_init(&r->ref, 1);
 	r->fn = fn;
@@ -41,6 +43,7 @@ void remote_put(struct remote *r)
 	if (!ref_put(&r->ref))
 		return;
 	task_put(r->caller);
+	COUNT(remote_requests, -1);
 	kfree(r);
 }
 

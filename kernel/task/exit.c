@@ -6,6 +6,7 @@
 #include "kernel/include/ipc.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
+#include "kernel/include/ns.h"
 #include "kernel/include/platform.h"
 #include "kernel/include/remote.h"
 #include "kernel/include/vfs.h"
@@ -166,6 +167,7 @@ static void release_resources(struct proc *p)
 
 	itimers_drop(p);
 	posix_timers_drop(p);
+	sem_exit(p);
 	if (p->files) {
 		struct fdtable *files;
 		mutex_lock(&tasklist); // /proc takes a reference under it
@@ -183,7 +185,10 @@ static void release_resources(struct proc *p)
 	p->exe = NULL;
 	mm = p->mm;
 	p->mm = NULL;
+	struct ipc_ns *ipc = p->ipc_ns;
+	p->ipc_ns = NULL;
 	mutex_unlock(&tasklist);
+	ipc_ns_put(ipc);
 	if (mm && !p->borrows_mm)
 		remote_close(mm);
 	if (fs)

@@ -9,6 +9,7 @@
 #include "kernel/include/alloc.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
+#include "kernel/include/ns.h"
 #include "kernel/include/platform.h"
 #include "kernel/include/remote.h"
 #include "kernel/include/vfs.h"
@@ -96,6 +97,8 @@ static void free_proc_parts(struct proc *p)
 		fs_ctx_put(p->fs);
 	if (p->exe)
 		exe_put(p->exe);
+	ipc_ns_put(p->ipc_ns);
+	p->ipc_ns = NULL;
 	p->mm = NULL;
 	p->files = NULL;
 	p->fs = NULL;
@@ -134,6 +137,8 @@ static int inherit_proc(struct proc *p, struct proc *from, const struct clone_re
 	p->exe = exe_get(from->exe);
 	mutex_unlock(&tasklist);
 
+	p->ipc_ns = from->ipc_ns;
+	ipc_ns_get(p->ipc_ns);
 	if (c->flags & CLONE_FILES) {
 		p->files = from->files;
 		ref_get(&p->files->ref);

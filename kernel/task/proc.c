@@ -5,6 +5,7 @@
 #include "kernel/include/alloc.h"
 #include "kernel/include/count.h"
 #include "kernel/include/kstring.h"
+#include "kernel/include/ns.h"
 #include "kernel/include/platform.h"
 #include "kernel/include/vfs.h"
 #include "kernel/task/internal.h"
@@ -159,6 +160,7 @@ struct task *task_create_init(void)
 	for (u32 i = 0; i < RLIM_NLIMITS; i++)
 		p->rlim[i] = unlimited & 1u << i ? limits[RLIM_NLIMITS - 1] : limits[i];
 	cred_init_root(&p->cred);
+	p->ipc_ns = &init_ipc_ns;
 	strlcpy(t->comm, "init", sizeof(t->comm));
 	p->child_subreaper = true;
 	mutex_lock(&tasklist);
