@@ -159,6 +159,15 @@ static const struct pent inotify_table[] = {
 	{0},
 };
 
+static const struct pent mqueue_table[] = {
+	FIX("queues_max", "256"),
+	FIX("msg_max", "10"),
+	FIX("msgsize_max", "8192"),
+	FIX("msg_default", "10"),
+	FIX("msgsize_default", "8192"),
+	{0},
+};
+
 static const struct pent epoll_table[] = {FIX("max_user_watches", "1048576"), {0}};
 
 static const struct pent fs_table[] = {
@@ -171,6 +180,7 @@ static const struct pent fs_table[] = {
 	FIX("protected_hardlinks", "0"),
 	DIR("inotify", inotify_table),
 	DIR("epoll", epoll_table),
+	DIR("mqueue", mqueue_table),
 	{0},
 };
 
