@@ -25,10 +25,11 @@ $(B)/kobj/%.S.o: %.S
 # The one file with vector instructions of its own (see its head).
 $(B)/kobj/kernel/lib/sha256_ni.o: KCFLAGS := $(filter-out -mgeneral-regs-only,$(KCFLAGS)) -msha -msse4.1 -mno-avx -mstackrealign
 
-$(B)/lib/coffer/kernel.elf: $(KOBJS) platform/process/kernel.lds
+$(B)/lib/coffer/kernel.elf: $(KOBJS) platform/process/kernel.lds kernel/syscall/check
 	@mkdir -p $(@D)
 	@echo "  LD   $@"
 	$(Q)$(CC) -static -nostdlib -no-pie -Wl,--build-id=none -Wl,-T,platform/process/kernel.lds -Wl,-z,max-page-size=4096 \
 		-Wl,--no-warn-rwx-segments -Wl,--no-relax -o $@ $(KOBJS) $(KLIBS)
+	$(Q)kernel/syscall/check $@
 
 BINS += $(B)/lib/coffer/kernel.elf

@@ -9,20 +9,20 @@
 typedef long (*handler)(u64, u64, u64, u64, u64, u64);
 #define NR_TABLE 512
 
-#define SYS(nr, name, fmt) long sys_##name(void) __weak;
+#define SYS(nr, name, cls, state, args, note) long sys_##name(void) __weak;
 #include "kernel/syscall/table.h"
 #undef SYS
 
 static const struct {
 	const char *name, *fmt;
 } names[NR_TABLE] = {
-#define SYS(nr, name, fmt) [nr] = { #name, fmt },
+#define SYS(nr, name, cls, state, args, note) [nr] = { #name, args },
 #include "kernel/syscall/table.h"
 #undef SYS
 };
 
 static const handler handlers[NR_TABLE] = {
-#define SYS(nr, name, fmt) [nr] = (handler)(void *)sys_##name,
+#define SYS(nr, name, cls, state, args, note) [nr] = (handler)(void *)sys_##name,
 #include "kernel/syscall/table.h"
 #undef SYS
 };
@@ -41,14 +41,14 @@ static long sys_ni(u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 	return -ENOSYS;
 }
 
-static int print_arg(char *p, int room, char f, u64 v)
+static int print_arg(char *p, int room, const char *type, u64 v)
 {
 	char s[48];
 
-	switch (f) {
+	switch (*type == 'p' && type[1] == 'a' ? 's' : *type) {
 	case 'd': case 'f':
 		return scnprintf(p, (size_t)room, "%d", (int)v);
-	case 'u':
+	case 'u': case 'n':
 		return scnprintf(p, (size_t)room, "%lu", v);
 	case 'o':
 		return scnprintf(p, (size_t)room, "0%o", (u32)v);
@@ -69,15 +69,19 @@ static long traced(u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 	char line[320];
 	int n = 0, tid = current->tid;
 	handler h = handlers[nr] ? handlers[nr] : sys_ni;
-	const char *fmt = names[nr].fmt ? names[nr].fmt : "xxxxxx";
+	const char *fmt = names[nr].fmt ? names[nr].fmt : "";
 	bool noreturn = nr == __NR_exit || nr == __NR_exit_group || nr == __NR_execve || nr == __NR_rt_sigreturn;
 	long r = 0;
 
 	n = scnprintf(line, sizeof(line), "[%d] %s(", tid, names[nr].name ? names[nr].name : "?");
-	for (int i = 0; fmt[i] && i < 6; i++) {
+	for (int i = 0; i < 6; i++) {	// "name:type name:type =result"
+		while (*fmt && *fmt != ':')
+			fmt++;
+		if (!*fmt)
+			break;
 		if (i)
 			n += scnprintf(line + n, sizeof(line) - (size_t)n, ", ");
-		n += print_arg(line + n, (int)sizeof(line) - n, fmt[i], v[i]);
+		n += print_arg(line + n, (int)sizeof(line) - n, ++fmt, v[i]);
 	}
 	if (noreturn)
 		klog(LOG_ERR, "%s)\n", line);
