@@ -94,15 +94,21 @@ static void on_stop_timeout(int sig)
 	errno = e;
 }
 
-// SIGTERM asks the program to end (it gets the signal as well). Asked twice, or when the time is up, the enclave ends.
+// SIGTERM asks the program to end (it gets the signal as well). Asked again a second later, or when the time is up, the enclave
+// ends. What comes within a second is one wish: timeout(1) sends two, to the process and to its group.
 static void ask_to_end(void)
 {
-	static sig_atomic_t asked;
+	static struct timespec first;
+	struct timespec now;
 
-	if (asked++)
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (!first.tv_sec) {
+		first = now;
+		if (stop_timeout)
+			alarm(stop_timeout);
+	} else if ((now.tv_sec - first.tv_sec) * 1000000000L + now.tv_nsec - first.tv_nsec >= 1000000000L) {
 		END_NOW("coffer: second SIGTERM: the enclave is killed\n");
-	else if (stop_timeout)
-		alarm(stop_timeout);
+	}
 }
 
 static void dump_tasks(void)

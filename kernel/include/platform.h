@@ -47,7 +47,7 @@ int pf_map_anon(uptr addr, size_t len, int prot);			// fresh zero pages, copy-on
 int pf_map_pages(uptr addr, u32 pfn, u32 n, int prot, bool shared);	// page-cache run; private = copy-on-write
 int pf_unmap(uptr addr, size_t len);
 int pf_protect(uptr addr, size_t len, int prot);
-int pf_move(uptr old, size_t len, uptr to, size_t newlen);		// mremap of a private mapping
+int pf_move(uptr old, size_t len, uptr to, size_t newlen);		// mremap of a private mapping; grows in place when to is old
 int pf_dontneed(uptr addr, size_t len);					// private anonymous pages become zero again
 int pf_populate(uptr addr, size_t len, bool write);			// a hint
 int pf_hugepage(uptr addr, size_t len, bool on);			// a hint

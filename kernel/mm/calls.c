@@ -106,7 +106,8 @@ static long remap(struct mm *mm, uptr old, size_t len, size_t newlen, int flags,
 		g.end = g.start + (newlen - len);
 		g.valid = newlen - len;
 		g.pgoff = 0;
-		r = pf_map_anon(g.start, newlen - len, (int)(v->prot & 7));
+		// one mapping of the host too: it moves only as a whole
+		r = pf_move(old, len, old, newlen);
 		if (r)
 			goto out;
 		vma_get(&g);

@@ -118,6 +118,8 @@ kexit_full:
 	mov R_RSI(%rsp), %rsi
 	mov R_RDI(%rsp), %rdi
 	lea R_RIP(%rsp), %rsp
+	.globl kexit_iret
+kexit_iret:
 	iretq
 	.globl kexit_end
 kexit_end:

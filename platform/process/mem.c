@@ -33,6 +33,8 @@ int pf_protect(uptr addr, size_t len, int prot) { return (int)S3(__NR_mprotect, 
 
 int pf_move(uptr old, size_t len, uptr to, size_t newlen)
 {
+	if (to == old)
+		return map_result(S5(__NR_mremap, old, len, newlen, 0, 0));
 	return map_result(S5(__NR_mremap, old, len, newlen, 3 /* MAYMOVE | FIXED */, to));
 }
 

@@ -20,6 +20,8 @@ struct host_sigaction {
 	u64 mask;
 };
 
+enum { FLAG_TF = 0x100, FLAG_DF = 0x400, FLAG_NT = 0x4000, FLAG_AC = 0x40000 };
+
 extern u64 extable_start[], extable_end[];
 extern char ktrap[];
 void kernel_trap(struct regs *r);
@@ -44,13 +46,49 @@ static void regs_from_host(struct regs *r, const struct sigcontext *c)
 	r->orig_rax = U64_MAX;
 }
 
-static void redirect(struct ucontext *uc, struct window *w)
-{
-	struct sigcontext *c = (struct sigcontext *)&uc->uc_mcontext;
+// The host's sigreturn leaves this flag as it is now, whatever the context says.
+static void clear_nt(void) { __asm__ volatile("pushfq\n\tandq $~0x4000, (%%rsp)\n\tpopfq" ::: "memory", "cc"); }
 
+static void redirect(struct sigcontext *c, struct window *w)
+{
 	c->rip = (u64)ktrap;
 	c->rdi = c->rsp = (u64)win_regs(w);
-	c->eflags &= ~0x40500ul; // no trap flag, direction flag or alignment check inside the kernel
+	c->cs = 0x33, c->ss = 0x2b; // the program may have gone to 32-bit code
+	c->eflags &= ~(FLAG_TF | FLAG_DF | FLAG_AC);
+	clear_nt();
+}
+
+// A program can enter the kernel with flags and a GS base that Linux would have changed on the way in; the kernel meets them at its
+// first step that minds. True: put right, the instruction is run again (or the program gets SIGSEGV for registers that
+// iretq refuses).
+static bool program_state(int sig, bool gs_lost, struct sigcontext *c, struct window *w)
+{
+	if (gs_lost)
+		return true;
+	if (sig == SIGTRAP && c->eflags & FLAG_TF) {
+		c->eflags &= ~FLAG_TF;
+		return true;
+	}
+	if (sig == SIGBUS && c->eflags & FLAG_AC) {
+		c->eflags &= ~FLAG_AC;
+		return true;
+	}
+	if (c->rip != (u64)kexit_iret)
+		return false;
+	if (c->eflags & FLAG_NT) {
+		clear_nt();
+		return true;
+	}
+	w->trap_kind = TRAP_FAULT;
+	w->trap_sig = SIGSEGV;
+	w->trap_code = 0x80; // SI_KERNEL
+	w->trap_addr = 0;
+	w->trap_err = 0;
+	w->trap_no = 13; // general protection
+	struct regs *r = win_regs(w);
+	r->cs = 0x33, r->ss = 0x2b;
+	redirect(c, w);
+	return true;
 }
 
 static void kernel_died(int sig, const siginfo_t *info, const struct sigcontext *c)
@@ -70,11 +108,10 @@ static void kernel_died(int sig, const siginfo_t *info, const struct sigcontext 
 }
 
 // All three kinds; on the window's host signal stack, further host signals blocked.
-static void on_signal(int sig, siginfo_t *info, void *ctx)
+static void handle(int sig, siginfo_t *info, void *ctx, struct window *w, bool gs_lost)
 {
 	struct ucontext *uc = ctx;
 	struct sigcontext *c = (struct sigcontext *)&uc->uc_mcontext;
-	struct window *w = (struct window *)hthread_self();
 	struct regs *r = win_regs(w);
 	u64 ip = c->rip;
 	bool in_kernel = ip >= (u64)kernel_text_start && ip < (u64)kernel_text_end;
@@ -95,7 +132,7 @@ static void on_signal(int sig, siginfo_t *info, void *ctx)
 			return;
 		regs_from_host(r, c);
 		w->trap_kind = TRAP_KICK;
-		redirect(uc, w);
+		redirect(c, w);
 		return;
 	}
 	if (in_kernel) {
@@ -104,6 +141,8 @@ static void on_signal(int sig, siginfo_t *info, void *ctx)
 				c->rip = e[1];
 				return;
 			}
+		if (program_state(sig, gs_lost, c, w))
+			return;
 		kernel_died(sig, info, c);
 	}
 	regs_from_host(r, c);
@@ -120,7 +159,19 @@ static void on_signal(int sig, siginfo_t *info, void *ctx)
 		w->trap_err = c->err;
 		w->trap_no = c->trapno;
 	}
-	redirect(uc, w);
+	redirect(c, w);
+}
+
+// The window is found by the signal stack, which lies in it: GS may be what the program made of it. No canary before GS is right.
+__attribute__((no_stack_protector)) static void on_signal(int sig, siginfo_t *info, void *ctx)
+{
+	u64 at = (u64)__builtin_frame_address(0) - (K_LIN + OFF_WIN), gs;
+	struct window *w = WIN(at / WIN_STRIDE);
+
+	__asm__ volatile("rdgsbase %0" : "=r"(gs));
+	if (gs != (u64)w)
+		__asm__ volatile("wrgsbase %0" ::"r"(w) : "memory");
+	handle(sig, info, ctx, w, gs != (u64)w);
 }
 
 __asm__(".pushsection .text.entry,\"ax\"\n"
@@ -158,7 +209,7 @@ void kernel_trap(struct regs *r)
 			exit_restart(r);
 		break;
 	case TRAP_FAULT:
-		if (w->trap_sig == SIGTRAP && text_breakpoint(r->rip - 1)) {
+		if (w->trap_no == 3 && text_breakpoint(r->rip - 1)) { // int3; a single step is 1
 			r->rip--;
 			break;
 		}

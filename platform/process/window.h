@@ -52,7 +52,7 @@ void host_events_thread(void *unused);
 // entry.S
 extern char kernel_hot_start[], kernel_hot_end[];	// small variables
 extern char kernel_text_start[], kernel_text_end[], kernel_image_end[];
-extern char kentry[], kexit[], kexit_end[], kexit_jmp[], kentry_fault[];
+extern char kentry[], kexit[], kexit_end[], kexit_jmp[], kexit_iret[];
 void kresume(struct regs *regs) __noreturn;	// rsp = regs, leave through the exit path
 void win_exit_thread(u8 *used, u32 *hproc_used) __noreturn; // marks window (and process slot, or NULL) free, then the host's exit: touches no stack
 long host_clone(u64 flags, void *stack, u32 *ptid, u32 *ctid, struct window *w, void (*fn)(void));

@@ -382,3 +382,106 @@ TEST(floating_point_exception_when_unmasked)
 	EQ(sig_no, SIGFPE);
 	EQ(sig_code, FPE_FLTDIV);
 }
+
+// What a program does to its own flags and segments must not trouble the kernel, which Linux enters with its own.
+static long call_with_flags(long flags, long nr, long a, long b)
+{
+	long r;
+	for (int i = 0; i < 2; i++)
+		__asm__ volatile("pushfq\n\torq %2, (%%rsp)\n\tpopfq\n\tsyscall\n\tpushfq\n\tandq %3, (%%rsp)\n\tpopfq"
+				 : "=a"(r)
+				 : "0"(nr), "r"(flags), "r"(~flags), "D"(a), "S"(b)
+				 : "rcx", "r11", "memory", "cc");
+	return r;
+}
+
+TEST(nested_task_flag)
+{
+	EQ(call_with_flags(0x4000, SYS_getpid, 0, 0), getpid());
+	t_on(SIGUSR1, SIG_IGN, 0);
+	EQ(call_with_flags(0x4000, SYS_kill, getpid(), SIGUSR1), 0);
+	watch(SIGUSR1);
+	if (sigsetjmp(back, 1) == 0)
+		call_with_flags(0x4000, SYS_kill, getpid(), SIGUSR1);
+	EQ(sig_no, SIGUSR1);
+	EQ(getppid() > 0, 1);
+}
+
+TEST(alignment_check_flag)
+{
+	char buf[4096];
+	EQ(call_with_flags(0x40000, SYS_getpid, 0, 0), getpid());
+	EQ(call_with_flags(0x40000, SYS_uname, (long)(buf + 1), 0), 0);
+	EQ(call_with_flags(0x40000, SYS_clock_gettime, CLOCK_REALTIME, (long)(buf + 3)), 0);
+	EQ(call_with_flags(0x40000, SYS_open, (long)"/proc/self/status", O_RDONLY) >= 0, 1);
+	EQ(call_with_flags(0x40000, SYS_getcwd, (long)(buf + 5), 4000) > 0, 1);
+}
+
+static volatile int traps;
+static void count_trap(int sig)
+{
+	(void)sig;
+	traps++;
+}
+
+TEST(trap_flag_in_a_call)
+{
+	t_on(SIGTRAP, count_trap, 0);
+	EQ(call_with_flags(0x100, SYS_getpid, 0, 0), getpid());
+	CHECK(traps > 0);
+}
+
+TEST(data_segment_in_gs)
+{
+	unsigned short old;
+	__asm__ volatile("mov %%gs, %0" : "=r"(old));
+	for (int i = 0; i < 3; i++) {
+		__asm__ volatile("mov %0, %%gs" ::"r"(0x2b));
+		EQ(syscall(SYS_getpid), getpid());
+		__asm__ volatile("mov %0, %%gs" ::"r"(old));
+		CHECK(getppid() > 0);
+	}
+	__asm__ volatile("mov %0, %%gs" ::"r"(0x2b));
+	FAULTS(SIGSEGV, *(volatile char *)nowhere = 1);
+}
+
+TEST(fault_in_32_bit_code)
+{
+	unsigned char *m = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	CHECK(m != MAP_FAILED);
+	m[0] = 0x90;
+	m[1] = 0xf4; // hlt
+	stack_t ss = {.ss_size = 65536};
+	ss.ss_sp = mmap(NULL, ss.ss_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	OK(sigaltstack(&ss, NULL)); // the upper half of the stack pointer is gone
+	for (int i = 0; i < 3; i++) {
+		FAULTS(SIGSEGV, __asm__ volatile("pushq $0x23\n\tpushq %0\n\tlretq" ::"r"((long)m) : "memory"));
+		CHECK(getppid() > 0);
+	}
+}
+
+// Random bytes run as code: whatever they do to the process, nobody else notices. System calls are left out.
+TEST(random_code)
+{
+	unsigned long seed = 88172645463325252ul;
+	for (int i = 0; i < 400; i++) {
+		unsigned char *m = mmap(NULL, 8192, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		CHECK(m != MAP_FAILED);
+		for (int k = 0; k < 4096; k++) {
+			seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+			m[k] = (unsigned char)(seed >> 24);
+			if (k && ((m[k - 1] == 0x0f && (m[k] == 0x05 || m[k] == 0x34)) || m[k - 1] == 0xcd))
+				m[k] = 0x90;
+		}
+		pid_t p = OK(fork());
+		if (p == 0) {
+			alarm(1);
+			for (int s = 1; s < 32; s++)
+				signal(s, SIG_DFL);
+			((void (*)(void))(m + (seed & 63)))();
+			_exit(0);
+		}
+		t_wait(p);
+		munmap(m, 8192);
+	}
+}

@@ -237,6 +237,28 @@ TEST(mremap_fixed)
 	ERR((long)mremap(a, P, 2 * P, 0), EFAULT);
 }
 
+// What grew in place is one mapping: it moves as a whole.
+TEST(mremap_moves_what_grew)
+{
+	char *room = anon(64), *a = anon(2);
+	OK(munmap(room, 64 * P));
+	char *m = mremap(a, 2 * P, 2 * P, MREMAP_MAYMOVE | MREMAP_FIXED, room);
+	CHECK(m == room);
+	for (int n = 2; n < 32; n *= 2) {
+		memset(m, 'a' + n, (size_t)n * P);
+		m = mremap(m, (size_t)n * P, 2 * (size_t)n * P, 0);
+		CHECK(m == room);
+		CHECK(m[n * P] == 0);
+	}
+	memset(m, 'z', 32 * P);
+	char *to = anon(40);
+	m = mremap(m, 32 * P, 40 * P, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+	CHECK(m == to);
+	EQ(m[0], 'z');
+	EQ(m[32 * P - 1], 'z');
+	EQ(m[32 * P], 0);
+}
+
 TEST(mremap_cannot_grow_in_place)
 {
 	char *m = anon(3);
