@@ -3,6 +3,7 @@
 // Locks: tasklist while fields of another process are read.
 #include "kernel/fs/procfs.h"
 #include "kernel/include/platform.h"
+#include "kernel/task/ptrace.h"
 #include <linux/capability.h>
 
 // The task that an entry is about: the named thread, or the leader, or any thread that is left. Reference or NULL.
@@ -42,11 +43,9 @@ static char state_of(struct pnode *n)
 
 	if (p->state >= PROC_ZOMBIE)
 		return p->state == PROC_ZOMBIE ? 'Z' : 'X';
-	if (p->state == PROC_STOPPED)
-		return 'T';
 	t = node_task(n);
 	if (t) {
-		c = t->sleeping ? 'S' : 'R';
+		c = ptraced(t) && t->pt->stopped ? 't' : p->state == PROC_STOPPED ? 'T' : t->sleeping ? 'S' : 'R';
 		task_put(t);
 	}
 	return c;
@@ -157,6 +156,7 @@ static const char *state_word(char c)
 	return c == 'R'	  ? "R (running)"
 	       : c == 'S' ? "S (sleeping)"
 	       : c == 'T' ? "T (stopped)"
+	       : c == 't' ? "t (tracing stop)"
 	       : c == 'Z' ? "Z (zombie)"
 			  : "X (dead)";
 }
@@ -190,7 +190,7 @@ static int pid_status(struct pout *o, struct pnode *n)
 	sigset ignored, caught;
 	struct sizes s;
 	char comm[16];
-	int ppid, sid, umask;
+	int ppid, sid, umask, tracer;
 	u32 fds;
 
 	name_of(n, comm);
@@ -199,12 +199,13 @@ static int pid_status(struct pout *o, struct pnode *n)
 	sid = p->session ? p->session->sid : 0;
 	umask = p->fs ? (int)p->fs->umask : -1;
 	fds = p->files ? p->files->size : 0;
+	tracer = t && ptraced(t) ? t->pt->tracer->tid : 0;
 	mutex_unlock(&tasklist);
 	pout(o, "Name:\t%s\n", comm);
 	if (umask >= 0)
 		pout(o, "Umask:\t%04o\n", umask);
-	pout(o, "State:\t%s\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t0\n", state_word(state_of(n)),
-	     p->pid, n->tid ? n->tid : p->pid, ppid);
+	pout(o, "State:\t%s\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t%d\n", state_word(state_of(n)),
+	     p->pid, n->tid ? n->tid : p->pid, ppid, tracer);
 	pout(o, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", c->uid, c->euid, c->suid, c->fsuid, c->gid, c->egid,
 	     c->sgid, c->fsgid);
 	pout(o, "FDSize:\t%u\nGroups:\t", fds);
@@ -477,6 +478,7 @@ LINK(root, LINK_ROOT);
 		{.name = "comm", .mode = S_IFREG | 0644, .text = pid_comm, .write = pid_comm_write}, \
 		TXT("environ", 0400, pid_environ), TXT("auxv", 0400, pid_auxv), TXT("limits", 0444, pid_limits), \
 		TXT("mounts", 0444, pid_mounts), TXT("mountinfo", 0444, pid_mountinfo), \
+		{.name = "mem", .mode = S_IFREG | 0600, .fops = &proc_mem_fops}, \
 		{.name = "exe", .mode = S_IFLNK | 0777, .iops = &exe_iops}, \
 		{.name = "cwd", .mode = S_IFLNK | 0777, .iops = &cwd_iops}, \
 		{.name = "root", .mode = S_IFLNK | 0777, .iops = &root_iops}, \

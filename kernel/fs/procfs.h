@@ -49,6 +49,7 @@ int proc_mm_get(struct proc *p, struct mm **mm); // new reference; -ESRCH when i
 // proc_maps.c
 int proc_maps(struct pout *o, struct pnode *n), proc_smaps(struct pout *o, struct pnode *n);
 int proc_smaps_rollup(struct pout *o, struct pnode *n);
+extern const struct file_ops proc_mem_fops;	 // proc_mem.c
 // proc_fd.c
 extern const struct inode_ops proc_fd_iops, proc_fdinfo_iops;
 extern const struct file_ops proc_fd_fops, proc_fdinfo_fops;

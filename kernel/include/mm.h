@@ -48,6 +48,7 @@ struct mm {
 	u64 total_pages, locked_pages, commit_pages;
 	struct proc *owner;
 	u32 users_host;		// host threads inside
+	bool unpatched;		// traced: text is the process's own (mm/text_trace.c)
 	struct mutex remote_lock;	// requests of other processes (mm/remote.c)
 	struct list remote;
 };
@@ -141,4 +142,10 @@ struct regs;
 void text_trap(struct regs *regs);
 extern uptr text_kentry;	// address that trampolines (and the vDSO) jump to
 bool text_breakpoint(u64 rip); // SIGTRAP at rip comes from patching: run it again
+// For a tracer (mm/text_trace.c), all of the current address space. The text becomes unpatched and private, and an instruction
+// pointer in a trampoline the program's own:
+void text_expose(struct regs *regs);
+uptr text_call_address(uptr rip);	// where the program thinks that it is, for an address behind a system call
+// Copies within one page with a debugger's rights: -EFAULT where nothing is mapped, or a shared page may not be written.
+int mm_debug_copy(uptr addr, void *buf, size_t n, bool write);
 void text_drop_cache(struct pagecache *pc);	// the file's cache goes away

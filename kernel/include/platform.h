@@ -17,7 +17,7 @@ extern const uptr pf_kernel_start, pf_kernel_end; // the hole in it
 struct hthread {
 	struct hthread *self;	// 0
 	u64 scratch;		// 8
-	u64 user_rsp;		// 16
+	const void *calls;	// 16 table of system calls of the task that it carries (syscall_calls)
 	u64 kstack_top;		// 24
 	struct task *cur;	// 32
 	u64 canary;		// 40 stack protector
@@ -34,6 +34,8 @@ static inline struct hthread *hthread_self(void)
 	__asm__ volatile("mov %%gs:0, %0" : "=r"(h));
 	return h;
 }
+// A system call that jumped in leaves struct regs in a short form (ss 0); this makes it complete.
+void regs_complete(struct regs *r);
 
 #define PF_R 1
 #define PF_W 2
@@ -79,6 +81,7 @@ size_t pf_xstate_size(void);		// bytes of an XSAVE area in a signal frame
 u64 pf_xstate_mask(void);
 void pf_xsave(void *area64);		// 64-byte aligned kernel buffer
 int pf_xrstor(const void *area64);	// validated; -EINVAL
+int pf_xcheck(const void *area64);	// would pf_xrstor take it?
 void pf_fpu_begin(void), pf_fpu_end(void); // around kernel crypto: saves and restores the program's vector state; may nest
 
 // --- text: see mm/text.c

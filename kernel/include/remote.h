@@ -40,6 +40,9 @@ void remote_put(struct remote *r);
 // Bytes moved: short where the target's memory ends or forbids it, -EFAULT when nothing moved.
 ssize_t remote_read(struct task *t, void *dst, uptr addr, size_t n);
 ssize_t remote_write(struct task *t, const void *src, uptr addr, size_t n);
+// The same with a debugger's rights: text shows its original bytes and is copied before it is written.
+ssize_t remote_peek(struct task *t, void *dst, uptr addr, size_t n);
+ssize_t remote_poke(struct task *t, const void *src, uptr addr, size_t n);
 
 // May the caller look into p as a debugger would (ptrace_may_access with the real ids)?
 bool remote_allowed(struct proc *p);

@@ -37,6 +37,9 @@ struct regs {
 #define WORK_STOP 4u		// job-control stop
 #define WORK_FULL_RESTORE 8u	// return with every register from struct regs (sigreturn)
 #define WORK_REMOTE 32u		// somebody asks something of this address space (mm/remote.c)
+#define WORK_TRAP 64u		// the tracer wants a stop (task/ptrace_stop.c)
+#define WORK_SYSEXIT 128u	// the tracer watches the end of this system call
+#define WORK_VFORK 256u		// a traced vfork parent has its host thread back
 #define WORK_START 16u		// first return of a forked child: store its tid at set_child_tid
 
 #undef NSIG
@@ -99,6 +102,8 @@ struct task {
 	int policy;		// SCHED_*, as set
 	u64 timer_slack_ns;
 	void *exec;		// prepared exec on its way to a blank host process
+	u32 divert;		// DIVERT_*: its system calls go through syscall/divert.c
+	struct ptrace *pt;	// kernel/task/ptrace.h; NULL: never was traced
 };
 
 enum proc_state { PROC_RUNNING, PROC_STOPPED, PROC_ZOMBIE, PROC_DEAD };
@@ -115,6 +120,13 @@ struct cred {			// one set per process; ids are what programs see, there is one 
 	u64 cap_eff, cap_perm, cap_inh, cap_bset, cap_amb;
 	bool no_new_privs, keepcaps;
 };
+
+// task->divert: who looks at the system calls of a task
+#define DIVERT_PTRACE 1u
+#define DIVERT_SECCOMP 2u
+// The table for the task that a host thread carries (kernel/syscall/divert.c); t may be NULL.
+const void *syscall_calls(const struct task *t);
+void syscall_divert_update(void);	// the current task's divert has changed
 
 struct proc {
 	int pid;			// == tid of its first task (leader)
@@ -137,6 +149,9 @@ struct proc {
 	bool borrows_mm;		// vfork child before exec: mm is the parent's
 	struct task *exec_task;		// this thread is getting rid of its siblings
 	int exit_signal;		// sent to the parent, SIGCHLD for fork
+	int forker;			// tid of the thread that made it
+	struct list tracees;		// struct ptrace of what our threads trace; tasklist
+	u32 ntraced;			// our threads that are traced; tasklist
 	struct waitq wait_child;	// parents sleep here in wait4/waitid
 	struct waitq exit_wq;		// woken when the process becomes a zombie (pidfd, vfork)
 	struct waitq threads_wq;	// woken when a sibling has left

@@ -99,7 +99,7 @@ static uptr tramp_place(struct mm *mm, uptr addr, size_t len, s64 delta)
 // An executable private file mapping becomes a text view with trampolines beside it. False: map the file itself.
 static bool map_view(struct mm *mm, struct vma *v)
 {
-	struct textview *tv = text_view(v->pc, v->pgoff, (v->end - v->start) >> PAGE_SHIFT);
+	struct textview *tv = mm->unpatched ? NULL : text_view(v->pc, v->pgoff, (v->end - v->start) >> PAGE_SHIFT);
 	uptr place;
 
 	if (!tv)
@@ -325,7 +325,7 @@ int mm_unmap(struct mm *mm, uptr addr, size_t len)
 }
 
 // A text view that is to become writable turns into a private copy of the file's pages; its calls then trap.
-static int view_to_private(struct vma *v)
+int view_to_private(struct vma *v)
 {
 	struct textview *tv = v->view;
 	int r;

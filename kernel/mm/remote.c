@@ -19,7 +19,7 @@ struct copy {
 	struct remote r;
 	uptr addr;
 	size_t n;
-	bool write;
+	bool write, debug;
 	u8 data[];
 };
 
@@ -221,7 +221,8 @@ static long copy_fn(struct remote *r)
 
 	while (done < c->n) {
 		size_t k = min(c->n - done, PAGE_SIZE - ((c->addr + done) & (PAGE_SIZE - 1)));
-		int e = c->write ? copy_to_user(U(c->addr + done), c->data + done, k) : copy_from_user(c->data + done, U(c->addr + done), k);
+		int e = c->debug   ? mm_debug_copy(c->addr + done, c->data + done, k, c->write)
+			: c->write ? copy_to_user(U(c->addr + done), c->data + done, k) : copy_from_user(c->data + done, U(c->addr + done), k);
 		if (e)
 			break;
 		done += k;
@@ -229,7 +230,7 @@ static long copy_fn(struct remote *r)
 	return done ? (long)done : -EFAULT;
 }
 
-static ssize_t move(struct task *t, void *buf, uptr addr, size_t n, bool write)
+static ssize_t move(struct task *t, void *buf, uptr addr, size_t n, bool write, bool debug)
 {
 	size_t done = 0;
 	long r = 0;
@@ -244,6 +245,7 @@ static ssize_t move(struct task *t, void *buf, uptr addr, size_t n, bool write)
 		c->addr = addr + done;
 		c->n = k;
 		c->write = write;
+		c->debug = debug;
 		if (write)
 			memcpy(c->data, (u8 *)buf + done, k);
 		r = remote_run(t, q);
@@ -258,8 +260,10 @@ static ssize_t move(struct task *t, void *buf, uptr addr, size_t n, bool write)
 	return done ? (ssize_t)done : r < 0 ? r : 0;
 }
 
-ssize_t remote_read(struct task *t, void *dst, uptr addr, size_t n) { return move(t, dst, addr, n, false); }
-ssize_t remote_write(struct task *t, const void *src, uptr addr, size_t n) { return move(t, (void *)(uptr)src, addr, n, true); }
+ssize_t remote_read(struct task *t, void *dst, uptr addr, size_t n) { return move(t, dst, addr, n, false, false); }
+ssize_t remote_write(struct task *t, const void *src, uptr addr, size_t n) { return move(t, (void *)(uptr)src, addr, n, true, false); }
+ssize_t remote_peek(struct task *t, void *dst, uptr addr, size_t n) { return move(t, dst, addr, n, false, true); }
+ssize_t remote_poke(struct task *t, const void *src, uptr addr, size_t n) { return move(t, (void *)(uptr)src, addr, n, true, true); }
 
 bool remote_allowed(struct proc *p)
 {

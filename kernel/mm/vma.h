@@ -13,4 +13,5 @@ int vma_remove(struct mm *mm, uptr start, uptr end);
 bool range_ok(uptr addr, size_t len);
 bool vma_free(struct mm *mm, uptr addr, size_t len);
 uptr vma_find_free(struct mm *mm, size_t len, size_t align);
+int view_to_private(struct vma *v);	// a text view becomes a private copy of the file (mmap.c)
 u64 mm_object_size(const struct pagecache *pc, const struct file *f);

@@ -3,6 +3,7 @@
 #include "kernel/include/boot.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
+#include "kernel/include/platform.h"
 #include "kernel/include/task.h"
 #include "kernel/include/usercopy.h"
 
@@ -27,7 +28,7 @@ static const handler handlers[NR_TABLE] = {
 #undef SYS
 };
 
-handler syscall_table[NR_TABLE];	// what entry.S calls
+handler syscall_table[NR_TABLE];	// what entry.S calls, for most tasks (divert.c)
 
 // A call that is not there: ENOSYS, its name logged once.
 static long sys_ni(u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
@@ -103,5 +104,5 @@ long syscall_dispatch(struct regs *r)
 {
 	if (r->orig_rax >= NR_TABLE)
 		return sys_out_of_range(r);
-	return syscall_table[r->orig_rax](r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9);
+	return ((const handler *)hthread_self()->calls)[r->orig_rax](r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9);
 }

@@ -12,6 +12,7 @@
 #include "kernel/include/platform.h"
 #include "kernel/include/vfs.h"
 #include "kernel/task/exec.h"
+#include "kernel/task/ptrace.h"
 #include <linux/mount.h>
 #include <linux/signal.h>
 
@@ -415,7 +416,7 @@ static void __noreturn exec_commit(struct exec *e)
 	struct proc *p = t->proc;
 	struct mm *old = NULL;
 	struct regs regs;
-	int r;
+	int r, old_tid = e->old_tid;
 
 	if (e->mm) {
 		mutex_lock(&tasklist);
@@ -429,6 +430,7 @@ static void __noreturn exec_commit(struct exec *e)
 		mm_clear(p->mm);
 	}
 	p->mm->owner = p;
+	p->mm->unpatched = ptraced(t);
 	posix_timers_drop(p);
 	if (e->files) {
 		struct fdtable *shared = p->files;
@@ -463,6 +465,12 @@ static void __noreturn exec_commit(struct exec *e)
 	t->fs_base = 0;
 	pf_set_fs(0);
 	xstate_reset();
+	if (ptraced(t)) {
+		regs.orig_rax = __NR_execve;
+		*t->regs = regs;
+		ptrace_exec(t->regs, old_tid);
+		pf_enter_user(t->regs);
+	}
 	pf_enter_user(&regs);
 }
 
@@ -499,6 +507,7 @@ static int do_exec(int dfd, const char *name, int flags, const void __user *argv
 
 	if (!e)
 		return -ENOMEM;
+	e->old_tid = current->tid;
 	r = exec_prepare(e, dfd, name, flags, argv, envp, kargv, kenvp);
 	if (!r)
 		r = exec_kill_siblings();

@@ -20,6 +20,7 @@ struct exec {
 	struct mm *mm;		// new address space of a vfork child
 	struct fdtable *files;	// own copy of a shared descriptor table
 	bool secure;		// AT_SECURE
+	int old_tid;		// of the thread that called
 	u64 sp;			// set by stack_build
 };
 

@@ -11,6 +11,7 @@
 #include "kernel/include/remote.h"
 #include "kernel/include/vfs.h"
 #include "kernel/task/internal.h"
+#include "kernel/task/ptrace.h"
 
 // What a parent hears of a child that ended, stopped or went on. tasklist held.
 static void child_info(siginfo_t *info, struct proc *p, int code)
@@ -133,7 +134,7 @@ static void reparent(struct proc *p)
 		c->exit_signal = SIGCHLD;
 		tell_parent_died(c);
 		if (c->state == PROC_ZOMBIE) {
-			if (notify_exit(c))
+			if (!ptrace_holds(c) && notify_exit(c))
 				proc_reap(c);
 			waitq_wake(&to->wait_child, 0);
 		} else {
@@ -212,9 +213,20 @@ static struct proc *become_zombie(struct proc *p)
 	sigpending_flush(&p->pending, ~0ul);
 	mutex_unlock(&p->sig_lock);
 	waitq_wake(&p->exit_wq, 0);
-	if (notify_exit(p))
+	if (!ptrace_holds(p) && notify_exit(p))
 		proc_reap(p);
 	return parent;
+}
+
+// Its tracer has seen the end of p: now it is its parent's turn.
+void proc_zombie_seen(struct proc *p)
+{
+	struct proc *parent = p->parent;
+
+	ptrace_unlink(p->leader);
+	if (notify_exit(p))
+		proc_reap(p);
+	waitq_wake(&parent->wait_child, 0);
 }
 
 static void wake_parent(struct proc *parent)
@@ -235,7 +247,7 @@ static void leave_threads(struct proc *p, struct task *t)
 		signal_retarget(p);
 	tell = signal_stop_complete(p);
 	mutex_unlock(&p->sig_lock);
-	if (t != p->leader) { // the leader's number and name live as long as the process
+	if (t != p->leader && !ptrace_left(t)) { // the leader's number and name live as long as the process
 		task_unpublish(t);
 		pid_free(t->tid);
 	}
@@ -249,6 +261,8 @@ static void __noreturn leave(struct task *t)
 	u64 utime = 0, stime = 0;
 	bool last;
 
+	ptrace_exit(p->group_exit ? p->exit_code : t->exit_code);
+	ptrace_tracer_exit(t);
 	__atomic_store_n(&t->exiting, true, __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&t->work, __ATOMIC_SEQ_CST) & WORK_REMOTE)
 		remote_serve();
@@ -361,6 +375,7 @@ int exec_kill_siblings(void)
 		pid_free(me->tid);
 		me->tid = p->pid;
 		ref_get(&me->ref);
+		ptrace_unlink(old);
 		p->leader = me;
 		task_publish(me);
 		task_put(old);
@@ -390,6 +405,10 @@ void proc_host_died(struct proc *p)
 	if (p == init_proc)
 		stop_enclave(SIGKILL);
 	release_resources(p);
+	mutex_lock(&tasklist);
+	mutex_unlock(&tasklist);
+	list_for_each (t, &p->threads, thread_link)
+		ptrace_tracer_exit(t);
 	mutex_lock(&tasklist);
 	list_for_each_safe (t, tmp, &p->threads, thread_link) {
 		leave_threads(p, t);

@@ -14,6 +14,8 @@
 #include "kernel/include/remote.h"
 #include "kernel/include/vfs.h"
 #include "kernel/task/internal.h"
+#include "kernel/task/ptrace.h"
+#include <linux/ptrace.h>
 #include <linux/signal.h>
 
 struct clone_req {
@@ -161,10 +163,17 @@ static int inherit_proc(struct proc *p, struct proc *from, const struct clone_re
 // A signal, an exit or an exec under way must be seen before a child is made (else it could miss it).
 static bool must_wait(struct task *t)
 {
-	return __atomic_load_n(&t->work, __ATOMIC_SEQ_CST) & (WORK_SIGNAL | WORK_EXIT | WORK_STOP);
+	return __atomic_load_n(&t->work, __ATOMIC_SEQ_CST) & (WORK_SIGNAL | WORK_EXIT | WORK_STOP | WORK_TRAP);
 }
 
-static int link_proc(struct proc *p, struct task *t, struct proc *from, const struct clone_req *c)
+// A tracer's single step is not for the child.
+static void drop_step(struct regs *regs)
+{
+	if (current->pt && current->pt->forced_tf)
+		regs->flags &= ~0x100ul;
+}
+
+static int link_proc(struct proc *p, struct task *t, struct proc *from, const struct clone_req *c, u32 event)
 {
 	int r = 0;
 
@@ -178,6 +187,7 @@ static int link_proc(struct proc *p, struct task *t, struct proc *from, const st
 		session_get(p->session);
 		proc_set_pgrp(p, from->pgid);
 		proc_link(p, t, c->flags & CLONE_PARENT ? from->parent : from);
+		ptrace_inherit(t, event, c->flags);
 	}
 	mutex_unlock(&tasklist);
 	return r;
@@ -203,7 +213,9 @@ static long clone_thread(const struct clone_req *c)
 	struct task *me = current, *t;
 	struct proc *p = me->proc;
 	struct regs regs = *me->regs;
+	u32 event = ptrace_fork_event(c->flags, c->exit_signal);
 	int tid, r = 0;
+	bool traced = false;
 
 	tid = pid_alloc();
 	if (tid < 0)
@@ -219,6 +231,7 @@ static long clone_thread(const struct clone_req *c)
 		pr_debug("clone: the thread id could not be stored\n"); // as Linux: not an error
 	if (c->stack)
 		regs.rsp = c->stack;
+	drop_step(&regs);
 
 	mutex_lock(&tasklist);
 	mutex_lock(&p->sig_lock);
@@ -228,8 +241,11 @@ static long clone_thread(const struct clone_req *c)
 		list_add_tail(&t->thread_link, &p->threads);
 		p->nthreads++;
 		task_publish(t);
+		traced = true;
 	}
 	mutex_unlock(&p->sig_lock);
+	if (traced)
+		ptrace_inherit(t, event, c->flags);
 	mutex_unlock(&tasklist);
 	if (r)
 		goto fail;
@@ -238,9 +254,12 @@ static long clone_thread(const struct clone_req *c)
 	r = pf_thread_create(t, &regs);
 	if (!r) {
 		task_put(t);
+		if (event)
+			ptrace_event(event, (u64)tid);
 		return tid;
 	}
 	mutex_lock(&tasklist);
+	ptrace_unlink(t);
 	mutex_lock(&p->sig_lock);
 	list_del(&t->thread_link);
 	p->nthreads--;
@@ -259,10 +278,14 @@ fail:
 // The host thread goes on as the child, on the parent's stack or the one given.
 static void vfork_enter(struct task *parent, struct task *child, const struct clone_req *c)
 {
-	parent->saved = *parent->regs;
+	struct regs *regs = parent->regs;
+
+	parent->saved = *regs;
 	parent->saved.rax = (u64)child->tid;
+	drop_step(regs);
 	parent->fs_base = pf_get_fs();
 	parent->regs = &parent->saved;
+	ptrace_vfork_enter(parent, child->tid);
 	child->vfork_parent = parent;
 	child->in_vfork_child = true;
 	pf_switch_identity(child);
@@ -275,8 +298,14 @@ static void vfork_enter(struct task *parent, struct task *child, const struct cl
 
 void vfork_return(struct task *parent, struct task *exited)
 {
+	bool traced = parent->pt;
+
+	if (traced) // its tracer may be at its registers
+		mutex_lock(&tasklist);
 	pf_switch_identity(parent);
 	*parent->regs = parent->saved;
+	if (traced)
+		mutex_unlock(&tasklist);
 	pf_set_fs(parent->fs_base);
 	if (exited)
 		task_put(exited);
@@ -307,6 +336,7 @@ static int fork_host(struct task *t, struct proc *from, const struct clone_req *
 
 	if (c->stack)
 		regs.rsp = c->stack;
+	drop_step(&regs);
 	if (c->flags & CLONE_CHILD_SETTID) {
 		t->set_child_tid = c->ctid;
 		__atomic_fetch_or(&t->work, WORK_START, __ATOMIC_SEQ_CST);
@@ -326,6 +356,7 @@ static long clone_proc(const struct clone_req *c)
 	struct task *me = current, *t;
 	struct proc *from = me->proc, *p = NULL;
 	bool share = c->flags & CLONE_VM;
+	u32 event = ptrace_fork_event(c->flags, c->exit_signal);
 	int pid, r, pidfd = -1;
 
 	pid = pid_alloc();
@@ -355,7 +386,7 @@ static long clone_proc(const struct clone_req *c)
 		ref_get(&p->mm->ref);
 		p->borrows_mm = true;
 	}
-	r = link_proc(p, t, from, c);
+	r = link_proc(p, t, from, c, event);
 	if (r)
 		goto out_pidfd;
 	if (share) {
@@ -375,9 +406,12 @@ static long clone_proc(const struct clone_req *c)
 	}
 	if (c->flags & CLONE_PARENT_SETTID && put_user(pid, c->ptid))
 		pr_debug("clone: the process id could not be stored\n");
+	if (event)
+		ptrace_event(event, (u64)pid);
 	if (c->flags & CLONE_VFORK) {
 		wait_vfork_done(p);
 		proc_put(p);
+		ptrace_event(PTRACE_EVENT_VFORK_DONE, (u64)pid);
 	}
 	return pid;
 

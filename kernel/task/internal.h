@@ -36,6 +36,7 @@ void vfork_return(struct task *parent, struct task *exited) __noreturn;
 void proc_kill_threads(struct proc *p, int wait_status);	// exit_group: flags every thread; sig_lock held
 int exec_kill_siblings(void);		// 0 when the current task is alone, -EINTR when it must die itself
 void proc_reap(struct proc *p);		// a zombie that was waited for; tasklist held, drops the tables' reference
+void proc_zombie_seen(struct proc *p);	// a zombie's tracer lets go: the parent hears of it; tasklist held
 void proc_notify_stop(struct proc *p, int code);	// CLD_STOPPED, CLD_CONTINUED to the parent; tasklist held
 
 // --- signal.c

@@ -9,6 +9,7 @@
 #include "kernel/include/platform.h"
 #include "kernel/include/vfs.h"
 #include "kernel/task/internal.h"
+#include "kernel/task/ptrace.h"
 #include <linux/signal.h>
 
 struct proc *proc_new(int pid)
@@ -23,6 +24,7 @@ struct proc *proc_new(int pid)
 	list_init(&p->children);
 	list_init(&p->sibling);
 	list_init(&p->threads);
+	list_init(&p->tracees);
 	list_init(&p->pgrp_link);
 	list_init(&p->pending.queue);
 	list_init(&p->signalfd_wqs);
@@ -73,6 +75,7 @@ void task_put(struct task *t)
 	if (!ref_put(&t->ref))
 		return;
 	sigpending_flush(&t->pending, ~0ul);
+	ptrace_free(t);
 	proc_put(t->proc);
 	COUNT(tasks, -1);
 	kfree(t);
@@ -81,6 +84,7 @@ void task_put(struct task *t)
 void proc_link(struct proc *p, struct task *leader, struct proc *parent)
 {
 	p->parent = parent;
+	p->forker = current ? current->tid : 0;
 	if (parent)
 		list_add_tail(&p->sibling, &parent->children);
 	mutex_lock(&p->sig_lock);
@@ -97,6 +101,7 @@ void proc_unlink(struct proc *p)
 {
 	struct task *leader = p->leader;
 
+	ptrace_unlink(leader);
 	proc_unpublish(p);
 	task_unpublish(leader);
 	list_del(&p->sibling);

@@ -8,6 +8,7 @@
 #include "kernel/include/platform.h"
 #include "kernel/include/usercopy.h"
 #include "kernel/task/internal.h"
+#include "kernel/task/ptrace.h"
 #include <asm/sigcontext.h>
 #include <asm/ucontext.h>
 #include <linux/signal.h>
@@ -151,6 +152,8 @@ int sigframe_build(struct regs *regs, int sig, const siginfo_t *info, const stru
 	u64 sp = regs->rsp, fp, at;
 	bool nested = on_altstack(t, sp);
 
+	if (t->pt && t->pt->forced_tf) // the program did not set it: not for its frame
+		regs->flags &= ~FLAG_TF, t->pt->forced_tf = false;
 	if (!(ka->flags & SA_RESTORER) || !access_ok(ka->handler, 1))
 		return -EFAULT;
 	if (ka->flags & SA_ONSTACK && t->altstack_size && !nested)
@@ -284,7 +287,11 @@ void kernel_fault(struct regs *regs, int sig, int code, u64 addr, u64 err, u64 t
 	enum { PAGE_FAULT = 14, ERR_WRITE = 2 };
 	struct task *t = current;
 
-	(void)regs;
+	if (sig == SIGTRAP && code == TRAP_TRACE && t->pt && t->pt->forced_tf && !ptraced(t)) {
+		t->pt->forced_tf = false; // the tracer asked for the step and left
+		regs->flags &= ~FLAG_TF;
+		return;
+	}
 	if (trapno == PAGE_FAULT && (sig == SIGSEGV || sig == SIGBUS)) {
 		int r = mm_fault(addr, err & ERR_WRITE);
 		if (!r)

@@ -11,6 +11,7 @@
 #include "kernel/include/remote.h"
 #include "kernel/include/usercopy.h"
 #include "kernel/task/internal.h"
+#include "kernel/task/ptrace.h"
 #include <linux/signal.h>
 
 #define STOP_SIGNALS   (SIGBIT(SIGSTOP) | SIGBIT(SIGTSTP) | SIGBIT(SIGTTIN) | SIGBIT(SIGTTOU))
@@ -95,6 +96,8 @@ static void prepare(struct proc *p, int sig)
 	sigpending_flush(&p->pending, flush);
 	list_for_each (t, &p->threads, thread_link)
 		sigpending_flush(&t->pending, flush);
+	if (sig == SIGCONT && p->ntraced)
+		ptrace_cont(p);
 	if (sig != SIGCONT || !p->group_stop)
 		return;
 	p->group_stop = false;
@@ -186,11 +189,13 @@ static int send(struct proc *p, struct task *t, int sig, const siginfo_t *info)
 		return -EINVAL;
 	q = kmalloc(sizeof(*q));
 	mutex_lock(&p->sig_lock);
+	if (sig == SIGKILL && p->ntraced)
+		ptrace_kill(p);
 	if (p->state >= PROC_ZOMBIE || list_empty(&p->threads) || p->group_exit || (t && t->dead))
 		goto out;
 	prepare(p, sig);
 	struct task *who = t ? t : list_first(&p->threads, struct task, thread_link);
-	if (sig_ignored_by(p, sig) && !((who->blocked | who->sigwait) & SIGBIT(sig) & ~UNBLOCKABLE))
+	if (sig_ignored_by(p, sig) && !(p->ntraced && sig != SIGKILL) && !((who->blocked | who->sigwait) & SIGBIT(sig) & ~UNBLOCKABLE))
 		goto out;
 	if (sig == SIGKILL) {
 		proc_kill_threads(p, SIGKILL);
@@ -391,10 +396,11 @@ bool signal_stop_complete(struct proc *p)
 	return true;
 }
 
-static void stand_still(struct task *t)
+static void stand_still(struct task *t, struct regs *regs)
 {
 	struct proc *p = t->proc;
-	bool tell;
+	bool tell, traced;
+	int sig;
 
 	mutex_lock(&tasklist);
 	mutex_lock(&p->sig_lock);
@@ -405,15 +411,21 @@ static void stand_still(struct task *t)
 		return;
 	}
 	t->stopped = true;
+	traced = ptraced(t);
+	sig = p->stop_sig;
+	if (traced)
+		__atomic_fetch_and(&t->work, ~WORK_STOP, __ATOMIC_SEQ_CST);
 	tell = signal_stop_complete(p);
 	mutex_unlock(&p->sig_lock);
-	if (tell)
+	if (tell && !(traced && t->pt->tracer->proc == p->parent))
 		proc_notify_stop(p, CLD_STOPPED);
 	mutex_unlock(&tasklist);
 
-	for (;;) {
+	if (traced)
+		ptrace_group_stop(regs, sig);
+	while (!traced) {
 		u32 seq = task_seq(), work = __atomic_load_n(&t->work, __ATOMIC_SEQ_CST);
-		if (!(work & WORK_STOP) || work & WORK_EXIT)
+		if (!(work & WORK_STOP) || work & WORK_EXIT || ptraced(t))
 			break;
 		task_sleep_uninterruptible(seq, NO_DEADLINE);
 	}
@@ -518,6 +530,24 @@ static bool deliver(struct regs *regs)
 	forced = t->force_sig == sig;
 	if (forced)
 		t->force_sig = 0;
+	if (ptraced(t)) {
+		signal_recalc(t);
+		mutex_unlock(&p->sig_lock);
+		int now = ptrace_signal(regs, sig, &info);
+		if (!now)
+			return true;
+		forced = forced && now == sig;
+		sig = now;
+		if (t->blocked & SIGBIT(sig)) {
+			signal_send_task(t, sig, &info);
+			return true;
+		}
+		mutex_lock(&p->sig_lock);
+	}
+	if (sig == SIGKILL) { // the tracer's wish
+		mutex_unlock(&p->sig_lock);
+		proc_exit(SIGKILL);
+	}
 	ka = p->action[sig];
 	if (ka.handler != (void __user *)SIG_DFL && ka.handler != (void __user *)SIG_IGN && ka.flags & SA_RESETHAND)
 		p->action[sig].handler = (void __user *)SIG_DFL;
@@ -546,6 +576,8 @@ static bool deliver(struct regs *regs)
 	}
 	t->restore_blocked = false;
 	signal_set_mask(t->blocked | ka.mask | (ka.flags & SA_NODEFER ? 0 : SIGBIT(sig)));
+	if (ptraced(t))
+		ptrace_handler_step(regs);
 	return true;
 }
 
@@ -564,8 +596,14 @@ void task_work(struct regs *regs)
 				t->set_child_tid = NULL;
 		} else if (work & WORK_REMOTE) {
 			remote_serve();
+		} else if (work & WORK_VFORK) {
+			ptrace_vfork_back(regs);
+		} else if (work & WORK_SYSEXIT) {
+			ptrace_syscall_exit(regs);
 		} else if (work & WORK_STOP) {
-			stand_still(t);
+			stand_still(t, regs);
+		} else if (work & WORK_TRAP) {
+			ptrace_trap(regs);
 		} else if (!(work & WORK_SIGNAL) || !deliver(regs)) {
 			break;
 		}

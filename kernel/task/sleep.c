@@ -126,7 +126,7 @@ void task_wake(struct task *t)
 
 bool signal_pending(void)
 {
-	return __atomic_load_n(&current->work, __ATOMIC_SEQ_CST) & (WORK_SIGNAL | WORK_EXIT | WORK_STOP);
+	return __atomic_load_n(&current->work, __ATOMIC_SEQ_CST) & (WORK_SIGNAL | WORK_EXIT | WORK_STOP | WORK_TRAP);
 }
 
 // Calls whose sleep never depends on the host: not worth a turn as poller.

@@ -5,6 +5,7 @@
 #include "kernel/include/usercopy.h"
 #include "kernel/include/vfs.h"
 #include "kernel/task/internal.h"
+#include "kernel/task/ptrace.h"
 #include <linux/signal.h>
 #include <linux/wait.h>
 
@@ -70,22 +71,91 @@ static bool consume(struct wait_req *w, struct proc *me, struct proc *c)
 	return got;
 }
 
+// A zombie's tracer sees threads that ended before the process that they were part of.
+static bool has_zombie_thread(struct proc *me, struct proc *p)
+{
+	struct ptrace *pt;
+
+	list_for_each (pt, &me->tracees, link)
+		if (pt->zombie && pt->task->proc == p)
+			return true;
+	return false;
+}
+
+// The same for a thread that one of ours traces. tasklist held.
+static bool consume_traced(struct wait_req *w, struct proc *me, struct ptrace *pt)
+{
+	struct task *t = pt->task;
+	struct proc *p = t->proc;
+	bool keep = w->options & WNOWAIT;
+
+	if (pt->zombie) {
+		if (!(w->options & WEXITED))
+			return false;
+		found(w, p, t->exit_code, t->exit_code & 0x7f ? CLD_KILLED : CLD_EXITED);
+		w->pid = t->tid;
+		return keep || ptrace_consume_thread(pt);
+	}
+	if (p->state == PROC_ZOMBIE) {
+		if (t != p->leader || has_zombie_thread(me, p))
+			return false;
+		if (p->parent == me)
+			return consume(w, me, p);
+		if (!(w->options & WEXITED))
+			return false;
+		found(w, p, p->exit_code, p->exit_code & 0x7f ? CLD_KILLED : CLD_EXITED);
+		if (!keep)
+			proc_zombie_seen(p);
+		return true;
+	}
+	if (pt->stopped && !pt->listening && pt->code) {
+		found(w, p, (int)(pt->code << 8 | 0x7f), CLD_TRAPPED);
+		w->pid = t->tid;
+		if (!keep)
+			pt->code = 0;
+		return true;
+	}
+	return t == p->leader && consume(w, me, p);
+}
+
+static bool matches_traced(const struct wait_req *w, const struct ptrace *pt)
+{
+	if (w->type == P_PID)
+		return pt->task->tid == w->id;
+	return w->type != P_PGID || pt->task->proc->pgid == w->id;
+}
+
 // 1: found, 0: nothing yet, -ECHILD
 static int scan(struct wait_req *w)
 {
 	struct proc *me = curproc, *c, *tmp;
+	struct ptrace *pt, *next;
 	int r = -ECHILD;
 
 	mutex_lock(&tasklist);
-	list_for_each_safe (c, tmp, &me->children, sibling) {
-		if (!matches(w, c))
+	list_for_each_safe (pt, next, &me->tracees, link) {
+		if (!matches_traced(w, pt))
 			continue;
 		r = 0;
+		if (consume_traced(w, me, pt)) {
+			r = 1;
+			goto out;
+		}
+	}
+	list_for_each_safe (c, tmp, &me->children, sibling) {
+		bool traced = c->leader && ptraced(c->leader);
+
+		if (!matches(w, c) || (traced && c->leader->pt->tracer->proc == me))
+			continue;
+		r = 0;
+		if (traced && c->state == PROC_ZOMBIE)
+			continue; // its tracer's first
 		if (consume(w, me, c)) {
 			r = 1;
 			break;
 		}
 	}
+out:
 	mutex_unlock(&tasklist);
 	return r;
 }
@@ -200,7 +270,8 @@ waited:
 		info.si_code = w.code;
 		info.si_pid = w.pid;
 		info.si_uid = (u32)w.uid;
-		info.si_status = w.code == CLD_EXITED	   ? w.status >> 8 & 0xff
+		info.si_status = w.code == CLD_TRAPPED	   ? w.status >> 8
+				 : w.code == CLD_EXITED	   ? w.status >> 8 & 0xff
 				 : w.code == CLD_KILLED	   ? w.status & 0x7f
 				 : w.code == CLD_CONTINUED ? SIGCONT
 							   : w.status >> 8 & 0xff;

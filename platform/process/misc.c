@@ -127,7 +127,7 @@ static void xrstor(const void *area)
 }
 
 // XRSTOR faults on a bad header or reserved MXCSR bits: check what can be wrong first.
-int pf_xrstor(const void *area)
+int pf_xcheck(const void *area)
 {
 	const u8 *p = area;
 	const u64 *hdr = (const u64 *)(p + 512);
@@ -144,8 +144,16 @@ int pf_xrstor(const void *area)
 	for (int i = 1; i < 8; i++)
 		if (hdr[i])
 			return -EINVAL;
-	xrstor(area);
 	return 0;
+}
+
+int pf_xrstor(const void *area)
+{
+	int r = pf_xcheck(area);
+
+	if (!r)
+		xrstor(area);
+	return r;
 }
 
 void pf_fpu_begin(void)

@@ -101,6 +101,7 @@ void win_setup(struct window *w, struct task *t, struct hproc *hp)
 	w->h.self = &w->h;
 	w->h.kstack_top = (u64)win_regs(w);
 	w->h.cur = t;
+	w->h.calls = syscall_calls(t);
 	w->h.canary = boot_canary & ~0xfful;
 	w->h.locks_held = 0;
 	w->h.sleep_state = 0;
@@ -263,6 +264,7 @@ void pf_switch_identity(struct task *to)
 	struct window *w = win_self();
 
 	w->h.cur = to;
+	w->h.calls = syscall_calls(to);
 	to->host = &w->h;
 	to->regs = win_regs(w);
 	if (!to->proc->mm_host)
@@ -357,6 +359,7 @@ int pf_blank_handoff(struct task *t)
 		pf_wait(&nblank, 0, ktime_deadline(100000000));
 	}
 	w->h.cur = t;
+	w->h.calls = syscall_calls(t);
 	t->proc->mm_host = w->hproc;
 	t->host = &w->h;
 	t->regs = win_regs(w);

@@ -27,7 +27,6 @@ extern char ktrap[];
 void kernel_trap(struct regs *r);
 void exit_work(struct regs *r);
 void exit_restart(struct regs *r);
-long sys_out_of_range(struct regs *r);
 void kernel_fault(struct regs *regs, int sig, int code, u64 addr, u64 err, u64 trapno);
 long syscall_dispatch(struct regs *r);
 
@@ -133,6 +132,10 @@ static void handle(int sig, siginfo_t *info, void *ctx, struct window *w, bool g
 		regs_from_host(r, c);
 		w->trap_kind = TRAP_KICK;
 		redirect(c, w);
+		return;
+	}
+	if (in_kernel && sig == SIGTRAP && info->si_code == TRAP_TRACE) {
+		c->eflags &= ~0x100ul; // a program that steps jumped in here: the step ends with the call (task/ptrace_stop.c)
 		return;
 	}
 	if (in_kernel) {
@@ -253,10 +256,4 @@ void exit_restart(struct regs *r)
 {
 	regs_complete(r);
 	task_work(r);
-}
-
-long sys_out_of_range(struct regs *r)
-{
-	pr_once("system call %ld does not exist (task %s): ENOSYS\n", (s64)r->orig_rax, current->comm);
-	return -ENOSYS;
 }

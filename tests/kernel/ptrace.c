@@ -1,0 +1,1102 @@
+// SPDX-License-Identifier: Apache-2.0
+// ptrace: stops of each kind and what a tracer reads and changes in them; children, threads, exec and exit of a tracee.
+#include <elf.h>
+#include <linux/ptrace.h>
+#include <pthread.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+
+#include "tests/kernel/t.h"
+
+// glibc's own sys/ptrace.h and the kernel's header do not go together: the call itself.
+static long pt(long req, pid_t pid, void *addr, void *data) { return syscall(SYS_ptrace, req, pid, addr, data); }
+static long ptl(long req, pid_t pid, long data) { return pt(req, pid, NULL, (void *)data); }
+
+#define STOPPED(sig, event) ((event) << 16 | (sig) << 8 | 0x7f)
+#define REQ_GETREGS 12
+#define REQ_SETREGS 13
+#define REQ_GETFPREGS 14
+#define REQ_SETFPREGS 15
+
+static int waits(pid_t pid)
+{
+	int st = 0;
+	EQ(OK(waitpid(pid, &st, __WALL)), pid);
+	return st;
+}
+
+static struct user_regs_struct regs_of(pid_t pid)
+{
+	struct user_regs_struct r;
+	OK(pt(REQ_GETREGS, pid, NULL, &r));
+	return r;
+}
+
+static void set_regs(pid_t pid, struct user_regs_struct *r) { OK(pt(REQ_SETREGS, pid, NULL, r)); }
+
+static long peek(pid_t pid, const volatile void *addr)
+{
+	long v = 0;
+	OK(pt(PTRACE_PEEKDATA, pid, (void *)(uintptr_t)addr, &v));
+	return v;
+}
+
+static void poke(pid_t pid, const volatile void *addr, long v) { OK(pt(PTRACE_POKEDATA, pid, (void *)(uintptr_t)addr, (void *)v)); }
+
+static void traceme(void)
+{
+	if (ptl(PTRACE_TRACEME, 0, 0)) {
+		if (errno == EPERM || errno == ENOSYS)
+			_exit(T_SKIPPED);
+		_exit(90);
+	}
+	raise(SIGSTOP);
+}
+
+// A child that runs fn after its first stop, in which it is returned.
+static pid_t tracee(void (*fn)(void), long options)
+{
+	pid_t p = OK(fork());
+	if (!p) {
+		traceme();
+		fn();
+		_exit(0);
+	}
+	int st = waits(p);
+	if (WIFEXITED(st) && WEXITSTATUS(st) == T_SKIPPED)
+		SKIP("ptrace is not permitted");
+	EQ(st, STOPPED(SIGSTOP, 0));
+	OK(ptl(PTRACE_SETOPTIONS, p, options));
+	return p;
+}
+
+static void cont(pid_t p, long sig) { OK(ptl(PTRACE_CONT, p, sig)); }
+
+static void end(pid_t p)
+{
+	kill(p, SIGKILL);
+	for (;;) {
+		int st, r = waitpid(p, &st, __WALL);
+		if (r < 0 || WIFSIGNALED(st) || WIFEXITED(st))
+			return;
+		ptl(PTRACE_CONT, p, 0);
+	}
+}
+
+static void exits_7(void) { _exit(7); }
+
+TEST(traceme_stop_and_exit)
+{
+	pid_t p = tracee(exits_7, 0);
+	ERR(ptl(PTRACE_CONT, p, 1000), EIO);
+	cont(p, 0);
+	EQ(waits(p), 7 << 8);
+	ERR(ptl(PTRACE_CONT, p, 0), ESRCH);
+}
+
+TEST(requests_want_a_stopped_tracee_of_ours)
+{
+	pid_t p = OK(fork());
+	if (!p) {
+		for (;;)
+			pause();
+	}
+	ERR(ptl(PTRACE_CONT, p, 0), ESRCH);
+	ERR(ptl(PTRACE_CONT, 999999, 0), ESRCH);
+	ERR(ptl(PTRACE_ATTACH, getpid(), 0), EPERM);
+	end(p);
+}
+
+static volatile long word = 0x1122334455667788, other[2] = {1, 2};
+static const long constant = 0x0102030405060708;
+
+static void exits_with_word(void) { _exit(word == 42 && other[0] == 1 && other[1] == 2 ? 5 : 6); }
+
+TEST(peek_and_poke_data)
+{
+	pid_t p = tracee(exits_with_word, 0);
+	EQ(peek(p, &word), 0x1122334455667788);
+	EQ(peek(p, (char *)&word + 4), 0x11223344 | (long)((unsigned long)peek(p, &word + 1) << 32));
+	poke(p, &word, 42);
+	EQ(peek(p, &word), 42);
+	EQ(word, 0x1122334455667788);
+	ERR(pt(PTRACE_PEEKDATA, p, (void *)16, &(long){0}), EIO);
+	ERR(pt(PTRACE_POKEDATA, p, (void *)16, NULL), EIO);
+	poke(p, &constant, 9); // read-only, private: a debugger may
+	EQ(peek(p, &constant), 9);
+	EQ(*(volatile const long *)&constant, 0x0102030405060708);
+	cont(p, 0);
+	EQ(waits(p), 5 << 8);
+}
+
+__attribute__((noinline)) static long doubled(long x)
+{
+	__asm__ volatile("" : "+r"(x));
+	return x * 2;
+}
+
+static void calls_doubled(void) { _exit(doubled(21) == 42 ? 3 : 4); }
+
+TEST(breakpoint_by_poketext)
+{
+	pid_t p = tracee(calls_doubled, 0);
+	long code = peek(p, (void *)doubled);
+	EQ(memcmp(&code, (void *)doubled, 8), 0); // the original bytes
+	poke(p, (void *)doubled, (code & ~0xffl) | 0xcc);
+	cont(p, 0);
+	EQ(waits(p), STOPPED(SIGTRAP, 0));
+	struct user_regs_struct r = regs_of(p);
+	EQ(r.rip, (long)doubled + 1);
+	EQ(r.rdi, 21);
+	EQ(r.orig_rax, -1);
+	siginfo_t si;
+	OK(pt(PTRACE_GETSIGINFO, p, NULL, &si));
+	EQ(si.si_signo, SIGTRAP);
+	EQ(si.si_code, SI_KERNEL);
+	EQ(doubled(4), 8); // ours is as it was
+	poke(p, (void *)doubled, code);
+	r.rip--;
+	set_regs(p, &r);
+	cont(p, 0);
+	EQ(waits(p), 3 << 8);
+}
+
+// The C library's own text: calls of it go through patched sites.
+static void calls_getppid(void) { _exit(getppid() > 0 && getppid() > 0 ? 3 : 4); }
+
+TEST(breakpoint_in_library)
+{
+	getppid();
+	pid_t p = tracee(calls_getppid, 0);
+	long code = peek(p, (void *)getppid);
+	poke(p, (void *)getppid, (code & ~0xffl) | 0xcc);
+	for (int i = 0; i < 2; i++) {
+		cont(p, 0);
+		EQ(waits(p), STOPPED(SIGTRAP, 0));
+		struct user_regs_struct r = regs_of(p);
+		EQ(r.rip, (long)getppid + 1);
+		r.rip--;
+		set_regs(p, &r);
+		poke(p, (void *)getppid, code);
+		OK(ptl(PTRACE_SINGLESTEP, p, 0));
+		EQ(waits(p), STOPPED(SIGTRAP, 0));
+		poke(p, (void *)getppid, (code & ~0xffl) | 0xcc);
+	}
+	poke(p, (void *)getppid, code);
+	cont(p, 0);
+	EQ(waits(p), 3 << 8);
+	EQ(getppid() > 0, 1);
+}
+
+static void writes(void)
+{
+	long r;
+	__asm__ volatile("syscall" : "=a"(r) : "0"((long)SYS_getpriority), "D"(0l), "S"(0l), "d"(33l) : "rcx", "r11", "memory");
+	_exit(r == 77 ? 8 : 9);
+}
+
+TEST(syscall_stops_arguments_and_result)
+{
+	pid_t p = tracee(writes, PTRACE_O_TRACESYSGOOD);
+	struct ptrace_syscall_info i;
+
+	OK(ptl(PTRACE_SYSCALL, p, 0));
+	EQ(waits(p), STOPPED(SIGTRAP | 0x80, 0)); // the entry
+	for (;;) {
+		struct user_regs_struct r = regs_of(p);
+		OK(pt(PTRACE_GET_SYSCALL_INFO, p, (void *)sizeof(i), &i));
+		if (i.op == PTRACE_SYSCALL_INFO_ENTRY && r.orig_rax == SYS_getpriority)
+			break;
+		OK(ptl(PTRACE_SYSCALL, p, 0));
+		EQ(waits(p), STOPPED(SIGTRAP | 0x80, 0));
+	}
+	struct user_regs_struct r = regs_of(p);
+	EQ(r.rax, -ENOSYS);
+	EQ(r.rdx, 33);
+	unsigned long msg = 0;
+	OK(pt(PTRACE_GETEVENTMSG, p, NULL, &msg));
+	EQ(msg, PTRACE_EVENTMSG_SYSCALL_ENTRY);
+	EQ(OK(pt(PTRACE_GET_SYSCALL_INFO, p, (void *)sizeof(i), &i)), offsetof(struct ptrace_syscall_info, entry.args[6]));
+	EQ(i.entry.nr, SYS_getpriority);
+	EQ(i.entry.args[2], 33);
+	EQ(i.instruction_pointer, r.rip);
+	OK(ptl(PTRACE_SYSCALL, p, 0));
+	EQ(waits(p), STOPPED(SIGTRAP | 0x80, 0));
+	EQ(OK(pt(PTRACE_GET_SYSCALL_INFO, p, (void *)sizeof(i), &i)), offsetof(struct ptrace_syscall_info, exit.is_error) + 1);
+	EQ(i.op, PTRACE_SYSCALL_INFO_EXIT);
+	EQ(i.exit.rval, 20);
+	EQ(i.exit.is_error, 0);
+	r = regs_of(p);
+	EQ(r.rax, 20);
+	EQ(r.orig_rax, SYS_getpriority);
+	r.rax = 77;
+	set_regs(p, &r);
+	cont(p, 0);
+	EQ(waits(p), 8 << 8);
+}
+
+static void closes_nothing(void)
+{
+	errno = 0;
+	long r = syscall(SYS_close, 1000);
+	_exit(r == -1 && errno == ENOSYS ? 1 : r == getpid() ? 2 : 3);
+}
+
+static pid_t to_close_entry(void)
+{
+	pid_t p = tracee(closes_nothing, PTRACE_O_TRACESYSGOOD);
+	do {
+		OK(ptl(PTRACE_SYSCALL, p, 0));
+		EQ(waits(p), STOPPED(SIGTRAP | 0x80, 0));
+	} while (regs_of(p).orig_rax != SYS_close);
+	return p;
+}
+
+TEST(syscall_skipped)
+{
+	pid_t p = to_close_entry();
+	struct user_regs_struct r = regs_of(p);
+	r.orig_rax = -1ul;
+	set_regs(p, &r);
+	cont(p, 0);
+	EQ(waits(p), 1 << 8);
+}
+
+TEST(syscall_number_changed)
+{
+	pid_t p = to_close_entry();
+	struct user_regs_struct r = regs_of(p);
+	r.orig_rax = SYS_getpid;
+	set_regs(p, &r);
+	cont(p, 0);
+	EQ(waits(p), 2 << 8);
+}
+
+static void out_of_range_call(void)
+{
+	errno = 0;
+	_exit(syscall(600) == -1 && errno == ENOSYS ? 11 : 12);
+}
+
+TEST(syscall_unknown_number_is_seen)
+{
+	pid_t p = tracee(out_of_range_call, PTRACE_O_TRACESYSGOOD);
+	do {
+		OK(ptl(PTRACE_SYSCALL, p, 0));
+		EQ(waits(p), STOPPED(SIGTRAP | 0x80, 0));
+	} while (regs_of(p).orig_rax != 600);
+	cont(p, 0);
+	EQ(waits(p), 11 << 8);
+}
+
+TEST(sysemu_skips_the_call)
+{
+	pid_t p = tracee(closes_nothing, PTRACE_O_TRACESYSGOOD);
+	for (;;) {
+		OK(pt(31 /* PTRACE_SYSEMU */, p, NULL, NULL));
+		EQ(waits(p), STOPPED(SIGTRAP | 0x80, 0));
+		struct user_regs_struct r = regs_of(p);
+		if (r.orig_rax == SYS_close)
+			break;
+	}
+	struct user_regs_struct r = regs_of(p);
+	r.rax = (unsigned long)-ENOSYS;
+	set_regs(p, &r);
+	cont(p, 0);
+	EQ(waits(p), 1 << 8);
+}
+
+__asm__(".pushsection .text\n"
+	".globl steps_begin, steps_syscall, steps_end\n"
+	"steps: \n"
+	"steps_begin: mov $1,%rbx\n"
+	" inc %rbx\n"
+	" mov $39,%eax\n"
+	"steps_syscall: syscall\n"
+	" cmp $-4095,%rax\n"
+	" inc %rbx\n"
+	"steps_end: ret\n"
+	".popsection\n");
+extern char steps_begin[], steps_syscall[], steps_end[];
+
+static void runs_steps(void)
+{
+	__asm__ volatile("int3\n call steps_begin" ::: "rax", "rbx", "rcx", "r11", "memory", "cc");
+	_exit(13);
+}
+
+TEST(single_steps_over_a_system_call)
+{
+	__asm__ volatile("call steps_begin" ::: "rax", "rbx", "rcx", "r11", "memory", "cc"); // patched by now, if anything is
+	__asm__ volatile("call steps_begin" ::: "rax", "rbx", "rcx", "r11", "memory", "cc");
+	pid_t p = tracee(runs_steps, 0);
+	cont(p, 0);
+	EQ(waits(p), STOPPED(SIGTRAP, 0));
+	static const int at[] = {0, 7, 10, 15, 17, 23, 26};
+	for (int i = -1; i < 7; i++) {
+		OK(ptl(PTRACE_SINGLESTEP, p, 0));
+		EQ(waits(p), STOPPED(SIGTRAP, 0));
+		struct user_regs_struct r = regs_of(p);
+		if (i + 1 < 7)
+			EQ(r.rip - (unsigned long)steps_begin, at[i + 1]);
+		EQ(r.eflags & 0x100, 0);
+		siginfo_t si;
+		OK(pt(PTRACE_GETSIGINFO, p, NULL, &si));
+		EQ(si.si_code, i + 1 == 4 ? TRAP_BRKPT : TRAP_TRACE);
+		if (i + 1 == 4)
+			EQ(r.rax, p);
+	}
+	cont(p, 0);
+	EQ(waits(p), 13 << 8);
+}
+
+static void calls_library(void)
+{
+	__asm__ volatile("int3");
+	_exit(getppid() > 0 && write(1, "", 0) == 0 ? 14 : 15);
+}
+
+// From one breakpoint into the C library and to the end: every instruction lies in the program.
+TEST(single_steps_through_library_calls)
+{
+	getppid();
+	OK(write(1, "", 0));
+	OK(write(1, "", 0));
+	pid_t p = tracee(calls_library, 0);
+	cont(p, 0);
+	EQ(waits(p), STOPPED(SIGTRAP, 0));
+	int st, n = 0, calls = 0;
+	unsigned long before = 0;
+	for (;; n++) {
+		struct user_regs_struct r = regs_of(p);
+		unsigned char b[8];
+		long w = peek(p, (void *)r.rip);
+		memcpy(b, &w, 8);
+		if (before && r.rip == before + 2)
+			calls++;
+		before = b[0] == 0x0f && b[1] == 0x05 ? r.rip : 0;
+		OK(ptl(PTRACE_SINGLESTEP, p, 0));
+		st = waits(p);
+		if (WIFEXITED(st))
+			break;
+		EQ(st, STOPPED(SIGTRAP, 0));
+		CHECK(n < 100000);
+	}
+	EQ(st, 14 << 8);
+	EQ(calls, 2);
+}
+
+TEST(regset_prstatus_and_user_area)
+{
+	pid_t p = tracee(exits_7, 0);
+	struct user_regs_struct a = regs_of(p), b;
+	struct iovec v = {&b, sizeof(b)};
+	memset(&b, 0, sizeof(b));
+	OK(pt(PTRACE_GETREGSET, p, (void *)NT_PRSTATUS, &v));
+	EQ(v.iov_len, sizeof(b));
+	EQ(memcmp(&a, &b, sizeof(a)), 0);
+	EQ(a.cs, 0x33);
+	EQ(a.ss, 0x2b);
+	CHECK(a.fs_base != 0);
+	v.iov_len = 16;
+	OK(pt(PTRACE_GETREGSET, p, (void *)NT_PRSTATUS, &v));
+	EQ(v.iov_len, 16);
+	v.iov_len = 9;
+	ERR(pt(PTRACE_GETREGSET, p, (void *)NT_PRSTATUS, &v), EINVAL);
+	v.iov_len = 8;
+	ERR(pt(PTRACE_GETREGSET, p, (void *)0x7777, &v), EINVAL);
+	long rip = 0, w = 0;
+	OK(pt(PTRACE_PEEKUSR, p, (void *)offsetof(struct user, regs.rip), &rip));
+	EQ(rip, a.rip);
+	OK(pt(PTRACE_POKEUSR, p, (void *)offsetof(struct user, regs.rbx), (void *)0x1234));
+	OK(pt(PTRACE_PEEKUSR, p, (void *)offsetof(struct user, regs.rbx), &w));
+	EQ(w, 0x1234);
+	ERR(pt(PTRACE_PEEKUSR, p, (void *)3, &w), EIO);
+	ERR(pt(PTRACE_PEEKUSR, p, (void *)4096, &w), EIO);
+	OK(pt(PTRACE_PEEKUSR, p, (void *)offsetof(struct user, u_debugreg[7]), &w));
+	ERR(pt(0x7000, p, NULL, NULL), EIO);
+	end(p);
+}
+
+static volatile double seen;
+static void adds(void)
+{
+	register double x __asm__("xmm3") = 1.5;
+	__asm__ volatile("int3" : "+x"(x));
+	seen = x;
+	_exit(seen == 2.5 ? 21 : 22);
+}
+
+static pid_t at_adds(void)
+{
+	pid_t p = tracee(adds, 0);
+	cont(p, 0);
+	EQ(waits(p), STOPPED(SIGTRAP, 0));
+	return p;
+}
+
+TEST(fpregs_read_and_changed)
+{
+	pid_t p = at_adds();
+	struct user_fpregs_struct f;
+	double d;
+	OK(pt(REQ_GETFPREGS, p, NULL, &f));
+	memcpy(&d, (char *)f.xmm_space + 3 * 16, 8);
+	CHECK(d == 1.5);
+	EQ(f.cwd, 0x37f);
+	EQ(f.mxcsr & 0x1f80, 0x1f80);
+	d = 2.5;
+	memcpy((char *)f.xmm_space + 3 * 16, &d, 8);
+	OK(pt(REQ_SETFPREGS, p, NULL, &f));
+	memset(&f, 0, sizeof(f));
+	OK(pt(REQ_GETFPREGS, p, NULL, &f));
+	memcpy(&d, (char *)f.xmm_space + 3 * 16, 8);
+	CHECK(d == 2.5);
+	cont(p, 0);
+	EQ(waits(p), 21 << 8);
+}
+
+TEST(regset_xstate)
+{
+	static char area[16384] __attribute__((aligned(64)));
+	pid_t p = at_adds();
+	struct iovec v = {area, sizeof(area)};
+	unsigned long xcr0;
+	double d = 2.5;
+	OK(pt(PTRACE_GETREGSET, p, (void *)NT_X86_XSTATE, &v));
+	CHECK(v.iov_len >= 576 && v.iov_len < sizeof(area));
+	memcpy(&xcr0, area + 464, 8);
+	EQ(xcr0 & 3, 3);
+	memcpy(area + 160 + 3 * 16, &d, 8);
+	OK(pt(PTRACE_SETREGSET, p, (void *)NT_X86_XSTATE, &v));
+	cont(p, 0);
+	EQ(waits(p), 21 << 8);
+}
+
+static volatile int handled, handled_code, handled_value;
+static void handler(int s, siginfo_t *si, void *u)
+{
+	(void)u;
+	handled = s;
+	handled_code = si->si_code;
+	handled_value = si->si_value.sival_int;
+}
+
+static void raises_usr1(void)
+{
+	struct sigaction sa = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO};
+	sigaction(SIGUSR1, &sa, NULL);
+	sigaction(SIGUSR2, &sa, NULL);
+	raise(SIGUSR1);
+	_exit(handled == SIGUSR1 ? handled_code == SI_QUEUE && handled_value == 99 ? 33 : 31 : handled == SIGUSR2 ? 32 : 30);
+}
+
+static pid_t at_usr1(void)
+{
+	pid_t p = tracee(raises_usr1, 0);
+	cont(p, 0);
+	EQ(waits(p), STOPPED(SIGUSR1, 0));
+	return p;
+}
+
+TEST(signal_passed_on)
+{
+	pid_t p = at_usr1();
+	siginfo_t si;
+	OK(pt(PTRACE_GETSIGINFO, p, NULL, &si));
+	EQ(si.si_signo, SIGUSR1);
+	EQ(si.si_code, SI_TKILL);
+	EQ(si.si_pid, p);
+	cont(p, SIGUSR1);
+	EQ(waits(p), 31 << 8);
+}
+
+TEST(signal_swallowed)
+{
+	pid_t p = at_usr1();
+	cont(p, 0);
+	EQ(waits(p), 30 << 8);
+}
+
+TEST(signal_replaced)
+{
+	pid_t p = at_usr1();
+	cont(p, SIGUSR2);
+	EQ(waits(p), 32 << 8);
+}
+
+TEST(siginfo_changed)
+{
+	pid_t p = at_usr1();
+	siginfo_t si;
+	OK(pt(PTRACE_GETSIGINFO, p, NULL, &si));
+	si.si_code = SI_QUEUE;
+	si.si_value.sival_int = 99;
+	OK(pt(PTRACE_SETSIGINFO, p, NULL, &si));
+	cont(p, SIGUSR1);
+	EQ(waits(p), 33 << 8);
+}
+
+static void ignores_and_raises(void)
+{
+	signal(SIGUSR1, SIG_IGN);
+	raise(SIGUSR1);
+	raise(SIGCHLD);
+	_exit(34);
+}
+
+TEST(ignored_signals_stop_too)
+{
+	pid_t p = tracee(ignores_and_raises, 0);
+	cont(p, 0);
+	EQ(waits(p), STOPPED(SIGUSR1, 0));
+	cont(p, SIGUSR1);
+	EQ(waits(p), STOPPED(SIGCHLD, 0));
+	cont(p, SIGCHLD);
+	EQ(waits(p), 34 << 8);
+}
+
+static void blocked_pending(void)
+{
+	sigset_t s;
+	sigemptyset(&s);
+	sigaddset(&s, SIGUSR1);
+	sigaddset(&s, SIGUSR2);
+	sigprocmask(SIG_BLOCK, &s, NULL);
+	raise(SIGUSR1);
+	kill(getpid(), SIGUSR2);
+	raise(SIGSTOP);
+	_exit(35);
+}
+
+TEST(sigmask_and_pending_signals)
+{
+	pid_t p = tracee(blocked_pending, 0);
+	cont(p, 0);
+	EQ(waits(p), STOPPED(SIGSTOP, 0));
+	unsigned long m = 0, want = 1ul << (SIGUSR1 - 1) | 1ul << (SIGUSR2 - 1);
+	OK(pt(PTRACE_GETSIGMASK, p, (void *)8, &m));
+	EQ(m, want);
+	ERR(pt(PTRACE_GETSIGMASK, p, (void *)4, &m), EINVAL);
+	struct __ptrace_peeksiginfo_args {
+		unsigned long off;
+		unsigned flags;
+		int nr;
+	} a = {0, 0, 4};
+	siginfo_t si[4];
+	EQ(OK(pt(PTRACE_PEEKSIGINFO, p, &a, si)), 1);
+	EQ(si[0].si_signo, SIGUSR1);
+	a.flags = PTRACE_PEEKSIGINFO_SHARED;
+	EQ(OK(pt(PTRACE_PEEKSIGINFO, p, &a, si)), 1);
+	EQ(si[0].si_signo, SIGUSR2);
+	m = 1ul << (SIGUSR1 - 1);
+	OK(pt(PTRACE_SETSIGMASK, p, (void *)8, &m));
+	cont(p, 0);
+	EQ(waits(p), STOPPED(SIGUSR2, 0));
+	cont(p, 0);
+	EQ(waits(p), 35 << 8);
+}
+
+// --- children
+
+static void forks(void)
+{
+	pid_t p = fork();
+	if (!p)
+		_exit(3);
+	_exit(t_wait(p));
+}
+
+static unsigned long event_msg(pid_t p)
+{
+	unsigned long m = 0;
+	OK(pt(PTRACE_GETEVENTMSG, p, NULL, &m));
+	return m;
+}
+
+// Lets both run to their ends, passing on what comes; each has to end as said (wb -1: anyhow).
+static void both_end(pid_t a, int wa, pid_t b, int wb)
+{
+	int left = 2;
+	while (left) {
+		int st;
+		pid_t p = OK(waitpid(-1, &st, __WALL));
+		CHECK(p == a || p == b);
+		if (WIFSTOPPED(st)) {
+			cont(p, st >> 16 || WSTOPSIG(st) == SIGSTOP || WSTOPSIG(st) == SIGTRAP ? 0 : WSTOPSIG(st));
+			continue;
+		}
+		if (p == a || wb >= 0)
+			EQ(st, p == a ? wa : wb);
+		left--;
+	}
+}
+
+TEST(fork_event)
+{
+	pid_t p = tracee(forks, PTRACE_O_TRACEFORK), c;
+	cont(p, 0);
+	EQ(waits(p), STOPPED(SIGTRAP, PTRACE_EVENT_FORK));
+	c = (pid_t)event_msg(p);
+	EQ(waits(c), STOPPED(SIGSTOP, 0));
+	siginfo_t si;
+	OK(pt(PTRACE_GETSIGINFO, p, NULL, &si));
+	EQ(si.si_code, SIGTRAP | PTRACE_EVENT_FORK << 8);
+	EQ(regs_of(c).rax, 0);
+	cont(p, 0);
+	cont(c, 0);
+	both_end(p, 3 << 8, c, 3 << 8);
+}
+
+TEST(fork_without_option_is_not_followed)
+{
+	pid_t p = tracee(forks, 0);
+	int st;
+	for (cont(p, 0); WIFSTOPPED(st = waits(p)); cont(p, WSTOPSIG(st)))
+		EQ(WSTOPSIG(st), SIGCHLD);
+	EQ(st, 3 << 8);
+}
+
+static void vforks(void)
+{
+	pid_t p = vfork();
+	if (!p)
+		_exit(4);
+	_exit(t_wait(p));
+}
+
+TEST(vfork_events)
+{
+	pid_t p = tracee(vforks, PTRACE_O_TRACEVFORK | PTRACE_O_TRACEVFORKDONE), c;
+	cont(p, 0);
+	EQ(waits(p), STOPPED(SIGTRAP, PTRACE_EVENT_VFORK));
+	c = (pid_t)event_msg(p);
+	EQ(waits(c), STOPPED(SIGSTOP, 0)); // both stand still now
+	EQ(peek(c, &constant), constant);
+	EQ(peek(p, &constant), constant);
+	EQ(regs_of(c).rsp, regs_of(p).rsp);
+	cont(p, 0);
+	cont(c, 0);
+	EQ(waits(c), 4 << 8);
+	EQ(waits(p), STOPPED(SIGTRAP, PTRACE_EVENT_VFORK_DONE));
+	EQ(event_msg(p), c);
+	cont(p, 0);
+	int st;
+	for (; WIFSTOPPED(st = waits(p)); cont(p, WSTOPSIG(st)))
+		EQ(WSTOPSIG(st), SIGCHLD);
+	EQ(st, 4 << 8);
+}
+
+TEST(vfork_parent_continued_late)
+{
+	pid_t p = tracee(vforks, PTRACE_O_TRACEVFORK), c;
+	cont(p, 0);
+	EQ(waits(p), STOPPED(SIGTRAP, PTRACE_EVENT_VFORK));
+	c = (pid_t)event_msg(p);
+	EQ(waits(c), STOPPED(SIGSTOP, 0));
+	cont(c, 0);
+	EQ(waits(c), 4 << 8);
+	EQ(waitpid(p, &(int){0}, WNOHANG | __WALL), 0);
+	cont(p, 0);
+	int st;
+	for (; WIFSTOPPED(st = waits(p)); cont(p, WSTOPSIG(st)))
+		EQ(WSTOPSIG(st), SIGCHLD);
+	EQ(st, 4 << 8);
+}
+
+static void spawns(void)
+{
+	pid_t p;
+	char *argv[] = {t_self, "--helper", "nothing", NULL};
+	if (posix_spawn(&p, t_self, NULL, NULL, argv, environ))
+		_exit(99);
+	_exit(t_wait(p));
+}
+
+HELPER(nothing) { return 6; }
+
+TEST(spawn_followed_into_exec)
+{
+	pid_t p = tracee(spawns, PTRACE_O_TRACEVFORK | PTRACE_O_TRACEEXEC | PTRACE_O_TRACESYSGOOD), c;
+	cont(p, 0);
+	EQ(waits(p), STOPPED(SIGTRAP, PTRACE_EVENT_VFORK));
+	c = (pid_t)event_msg(p);
+	EQ(waits(c), STOPPED(SIGSTOP, 0));
+	cont(p, 0);
+	cont(c, 0);
+	EQ(waits(c), STOPPED(SIGTRAP, PTRACE_EVENT_EXEC));
+	EQ(event_msg(c), c);
+	cont(c, 0);
+	both_end(p, 6 << 8, c, 6 << 8);
+}
+
+static void execs(void)
+{
+	execl(t_self, t_self, "--helper", "nothing", NULL);
+	_exit(99);
+}
+
+TEST(exec_without_option_is_a_sigtrap)
+{
+	pid_t p = tracee(execs, 0);
+	cont(p, 0);
+	EQ(waits(p), STOPPED(SIGTRAP, 0));
+	siginfo_t si;
+	OK(pt(PTRACE_GETSIGINFO, p, NULL, &si));
+	EQ(si.si_code, SI_USER);
+	cont(p, 0);
+	EQ(waits(p), 6 << 8);
+}
+
+TEST(exec_event_and_its_system_call)
+{
+	pid_t p = tracee(execs, PTRACE_O_TRACEEXEC | PTRACE_O_TRACESYSGOOD);
+	do {
+		OK(ptl(PTRACE_SYSCALL, p, 0));
+		EQ(waits(p), STOPPED(SIGTRAP | 0x80, 0));
+	} while (regs_of(p).orig_rax != SYS_execve);
+	OK(ptl(PTRACE_SYSCALL, p, 0));
+	EQ(waits(p), STOPPED(SIGTRAP, PTRACE_EVENT_EXEC));
+	OK(ptl(PTRACE_SYSCALL, p, 0));
+	EQ(waits(p), STOPPED(SIGTRAP | 0x80, 0));
+	EQ(regs_of(p).rax, 0);
+	EQ(regs_of(p).orig_rax, SYS_execve);
+	OK(ptl(PTRACE_SYSCALL, p, 0));
+	EQ(waits(p), STOPPED(SIGTRAP | 0x80, 0)); // the first call of the new program
+	cont(p, 0);
+	EQ(waits(p), 6 << 8);
+}
+
+TEST(exit_event)
+{
+	pid_t p = tracee(exits_7, PTRACE_O_TRACEEXIT);
+	cont(p, 0);
+	EQ(waits(p), STOPPED(SIGTRAP, PTRACE_EVENT_EXIT));
+	EQ(event_msg(p), 7 << 8);
+	EQ(peek(p, &constant), constant); // its memory is still there
+	cont(p, 0);
+	EQ(waits(p), 7 << 8);
+}
+
+// --- threads
+
+static void *thread_exits(void *arg) { return arg; }
+
+static void starts_thread(void)
+{
+	pthread_t t;
+	pthread_create(&t, NULL, thread_exits, NULL);
+	pthread_join(t, NULL);
+	_exit(8);
+}
+
+TEST(thread_event_and_end)
+{
+	pid_t p = tracee(starts_thread, PTRACE_O_TRACECLONE), t;
+	cont(p, 0);
+	EQ(waits(p), STOPPED(SIGTRAP, PTRACE_EVENT_CLONE));
+	t = (pid_t)event_msg(p);
+	CHECK(t != p);
+	EQ(waits(t), STOPPED(SIGSTOP, 0));
+	cont(p, 0);
+	cont(t, 0);
+	both_end(p, 8 << 8, t, -1); // the end of the process may overtake that of the thread
+}
+
+// --- attach
+
+static pid_t sleeper(void)
+{
+	pid_t p = OK(fork());
+	if (!p) {
+		for (volatile int i = 0;; i++)
+			pause();
+	}
+	return p;
+}
+
+static void may_attach(long r)
+{
+	if (r && errno == EPERM)
+		SKIP("ptrace is not permitted");
+	EQ(r, 0);
+}
+
+TEST(attach_and_detach)
+{
+	pid_t p = sleeper();
+	char path[64];
+	may_attach(ptl(PTRACE_ATTACH, p, 0));
+	EQ(waits(p), STOPPED(SIGSTOP, 0));
+	ERR(ptl(PTRACE_ATTACH, p, 0), EPERM);
+	snprintf(path, sizeof(path), "/proc/%d/status", p);
+	char want[64];
+	snprintf(want, sizeof(want), "TracerPid:\t%d\n", getpid());
+	CHECK(strstr(t_get(path), want));
+	CHECK(strstr(t_get(path), "State:\tt (tracing stop)"));
+	OK(ptl(PTRACE_DETACH, p, 0));
+	ERR(ptl(PTRACE_CONT, p, 0), ESRCH);
+	CHECK(strstr(t_get(path), "TracerPid:\t0\n"));
+	end(p);
+}
+
+static volatile long counter;
+static pid_t spinner(void)
+{
+	pid_t p = OK(fork());
+	if (!p) {
+		for (;;)
+			counter++;
+	}
+	return p;
+}
+
+TEST(attach_to_running_code)
+{
+	pid_t p = spinner();
+	may_attach(ptl(PTRACE_ATTACH, p, 0));
+	EQ(waits(p), STOPPED(SIGSTOP, 0));
+	long a = peek(p, &counter), b;
+	EQ(peek(p, &counter), a);
+	cont(p, 0);
+	for (b = a; b == a;) {
+		t_sleep_ms(1);
+		EQ(kill(p, SIGSTOP), 0);
+		EQ(waits(p), STOPPED(SIGSTOP, 0));
+		b = peek(p, &counter);
+		cont(p, 0);
+	}
+	end(p);
+}
+
+TEST(attach_interrupts_a_call_that_goes_on)
+{
+	int fd[2], back[2];
+	char c;
+	OK(pipe(fd));
+	OK(pipe(back));
+	pid_t p = OK(fork());
+	if (!p) {
+		t_writen(back[1], "r", 1);
+		_exit(read(fd[0], &c, 1) == 1 && c == 'x' ? 41 : 42);
+	}
+	EQ(t_readn(back[0], &c, 1), 1);
+	for (;;) { // until it sleeps in read
+		may_attach(ptl(PTRACE_ATTACH, p, 0));
+		EQ(waits(p), STOPPED(SIGSTOP, 0));
+		struct user_regs_struct r = regs_of(p);
+		if (r.orig_rax == SYS_read && (long)r.rax == -512) {
+			unsigned char b[8];
+			long w = peek(p, (void *)(r.rip - 2));
+			memcpy(b, &w, 8);
+			EQ(b[0] << 8 | b[1], 0x0f05);
+			break;
+		}
+		OK(ptl(PTRACE_DETACH, p, 0));
+		t_sleep_ms(1);
+	}
+	OK(ptl(PTRACE_SYSCALL, p, 0));
+	EQ(waits(p), STOPPED(SIGTRAP, 0)); // it calls again
+	EQ(regs_of(p).orig_rax, SYS_read);
+	cont(p, 0);
+	t_writen(fd[1], "x", 1);
+	EQ(waits(p), 41 << 8);
+}
+
+TEST(seize_interrupt_listen)
+{
+	pid_t p = sleeper();
+	may_attach(ptl(PTRACE_SEIZE, p, PTRACE_O_TRACESYSGOOD));
+	EQ(waitpid(p, &(int){0}, WNOHANG | __WALL), 0); // goes on
+	ERR(ptl(PTRACE_CONT, p, 0), ESRCH);
+	OK(ptl(PTRACE_INTERRUPT, p, 0));
+	EQ(waits(p), STOPPED(SIGTRAP, PTRACE_EVENT_STOP));
+	cont(p, 0);
+	kill(p, SIGSTOP);
+	EQ(waits(p), STOPPED(SIGSTOP, 0)); // delivery
+	cont(p, SIGSTOP);
+	EQ(waits(p), STOPPED(SIGSTOP, PTRACE_EVENT_STOP)); // the group stops
+	OK(ptl(PTRACE_LISTEN, p, 0));
+	ERR(ptl(PTRACE_CONT, p, 0), ESRCH);
+	kill(p, SIGCONT);
+	EQ(waits(p), STOPPED(SIGTRAP, PTRACE_EVENT_STOP));
+	cont(p, 0);
+	EQ(waits(p), STOPPED(SIGCONT, 0));
+	cont(p, SIGCONT);
+	OK(ptl(PTRACE_INTERRUPT, p, 0));
+	EQ(waits(p), STOPPED(SIGTRAP, PTRACE_EVENT_STOP));
+	OK(ptl(PTRACE_DETACH, p, 0));
+	end(p);
+}
+
+TEST(interrupt_wants_seize)
+{
+	pid_t p = tracee(exits_7, 0);
+	ERR(ptl(PTRACE_INTERRUPT, p, 0), EIO);
+	ERR(ptl(PTRACE_LISTEN, p, 0), EIO);
+	ERR(ptl(PTRACE_SETOPTIONS, p, 1l << 15), EINVAL);
+	end(p);
+	p = sleeper();
+	ERR(ptl(PTRACE_SEIZE, p, 1l << 15), EIO);
+	ERR(pt(PTRACE_SEIZE, p, (void *)1, NULL), EIO);
+	end(p);
+}
+
+TEST(group_stop_of_an_attached_process)
+{
+	pid_t p = sleeper();
+	may_attach(ptl(PTRACE_ATTACH, p, 0));
+	EQ(waits(p), STOPPED(SIGSTOP, 0));
+	cont(p, 0);
+	kill(p, SIGSTOP);
+	EQ(waits(p), STOPPED(SIGSTOP, 0));
+	siginfo_t si;
+	OK(pt(PTRACE_GETSIGINFO, p, NULL, &si));
+	cont(p, SIGSTOP);
+	EQ(waits(p), STOPPED(SIGSTOP, 0)); // now the group's
+	ERR(pt(PTRACE_GETSIGINFO, p, NULL, &si), EINVAL);
+	OK(ptl(PTRACE_DETACH, p, 0));
+	int st;
+	EQ(waitpid(p, &st, WUNTRACED), p); // still stopped, for its parent now
+	EQ(st, STOPPED(SIGSTOP, 0));
+	end(p);
+}
+
+TEST(kill_ends_a_stopped_tracee)
+{
+	pid_t p = tracee(exits_7, 0);
+	kill(p, SIGKILL);
+	EQ(waits(p), SIGKILL);
+	p = tracee(exits_7, 0);
+	OK(ptl(PTRACE_KILL, p, 0));
+	EQ(waits(p), SIGKILL);
+}
+
+// The case's own child traces the grandchild's sleeper.
+static pid_t tracer_of(pid_t p, long options)
+{
+	int fd[2];
+	char c;
+	OK(pipe(fd));
+	pid_t t = OK(fork());
+	if (!t) {
+		int st;
+		if (ptl(PTRACE_SEIZE, p, options) || ptl(PTRACE_INTERRUPT, p, 0) || waitpid(p, &st, __WALL) != p)
+			_exit(errno == EPERM ? T_SKIPPED : 1);
+		t_writen(fd[1], "x", 1);
+		for (;;)
+			pause();
+	}
+	close(fd[1]);
+	if (t_readn(fd[0], &c, 1) != 1)
+		SKIP("ptrace is not permitted");
+	close(fd[0]);
+	return t;
+}
+
+TEST(exitkill)
+{
+	pid_t p = sleeper(), t = tracer_of(p, PTRACE_O_EXITKILL);
+	EQ(waitpid(p, &(int){0}, WNOHANG), 0);
+	t_end(t);
+	EQ(waits(p), SIGKILL);
+}
+
+TEST(death_of_the_tracer_lets_go)
+{
+	pid_t p = sleeper(), t = tracer_of(p, 0);
+	char path[64];
+	t_end(t);
+	snprintf(path, sizeof(path), "/proc/%d/status", p);
+	while (!strstr(t_get(path), "State:\tS"))
+		t_sleep_ms(1);
+	CHECK(strstr(t_get(path), "TracerPid:\t0\n"));
+	end(p);
+}
+
+TEST(parent_waits_until_the_tracer_has)
+{
+	pid_t p = sleeper(), t = tracer_of(p, 0);
+	kill(p, SIGKILL);
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%d/status", p);
+	while (!strstr(t_get(path), "State:\tZ"))
+		t_sleep_ms(1);
+	EQ(waitpid(p, &(int){0}, WNOHANG), 0);
+	t_end(t);
+	EQ(waits(p), SIGKILL);
+}
+
+TEST(waitid_tells_trapped)
+{
+	pid_t p = tracee(exits_7, PTRACE_O_TRACEEXIT);
+	cont(p, 0);
+	siginfo_t si;
+	OK(waitid(P_PID, (id_t)p, &si, WEXITED | WSTOPPED | WNOWAIT));
+	EQ(si.si_code, CLD_TRAPPED);
+	EQ(si.si_status, SIGTRAP | PTRACE_EVENT_EXIT << 8);
+	EQ(si.si_pid, p);
+	EQ(waits(p), STOPPED(SIGTRAP, PTRACE_EVENT_EXIT));
+	cont(p, 0);
+	EQ(waits(p), 7 << 8);
+}
+
+// --- memory by file
+
+TEST(proc_mem)
+{
+	pid_t p = tracee(exits_with_word, 0);
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%d/mem", p);
+	int fd = OK(open(path, O_RDWR));
+	long v = 0;
+	EQ(OK(pread(fd, &v, 8, (off_t)(uintptr_t)&word)), 8);
+	EQ(v, 0x1122334455667788);
+	v = 42;
+	EQ(OK(pwrite(fd, &v, 8, (off_t)(uintptr_t)&word)), 8);
+	EQ(peek(p, &word), 42);
+	char text[64];
+	EQ(OK(pread(fd, text, 64, (off_t)(uintptr_t)getppid)), 64);
+	CHECK(memmem(text, 16, "\xb8\x6e\0\0\0\x0f\x05", 7)); // mov $110,%eax; syscall: as the file has it
+	ERR(pread(fd, &v, 8, 16), EIO);
+	EQ(OK(pwrite(fd, text, 16, (off_t)(uintptr_t)getppid)), 16); // text, with a debugger's right
+	EQ(OK(lseek(fd, (off_t)(uintptr_t)&word, SEEK_SET)), (off_t)(uintptr_t)&word);
+	EQ(OK(read(fd, &v, 8)), 8);
+	EQ(v, 42);
+	cont(p, 0);
+	EQ(waits(p), 5 << 8);
+	EQ(pread(fd, &v, 8, (off_t)(uintptr_t)&word), 0); // gone
+}
+
+TEST(proc_self_mem)
+{
+	int fd = OK(open("/proc/self/mem", O_RDWR));
+	long v = 5;
+	EQ(OK(pwrite(fd, &v, 8, (off_t)(uintptr_t)&other[0])), 8);
+	EQ(other[0], 5);
+	v = 0;
+	EQ(OK(pread(fd, &v, 8, (off_t)(uintptr_t)&other[0])), 8);
+	EQ(v, 5);
+}
+
+// Inferior calls of a debugger: registers set to run a function, and everything put back.
+TEST(inferior_call)
+{
+	pid_t p = tracee(calls_doubled, 0);
+	struct user_regs_struct saved = regs_of(p), r = saved;
+	r.rip = (unsigned long)doubled;
+	r.rdi = 100;
+	r.rsp = ((r.rsp - 256) & ~15ul) - 8;
+	r.orig_rax = -1ul;
+	poke(p, (void *)r.rsp, 0); // returns to nowhere
+	set_regs(p, &r);
+	cont(p, 0);
+	EQ(waits(p), STOPPED(SIGSEGV, 0));
+	EQ(regs_of(p).rax, 200);
+	EQ(regs_of(p).rip, 0);
+	set_regs(p, &saved);
+	cont(p, 0);
+	EQ(waits(p), 3 << 8);
+}
