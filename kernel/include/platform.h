@@ -27,6 +27,7 @@ struct hthread {
 	u32 sleep_state;	// 0 running, 1 futex, 2 host poll
 	const u64 *wait_frame;	// in pf_wait: its stack frame and word, for task_dump_window
 	u32 *wait_word;
+	u32 ready;		// its host signal stack is its own: it may be kicked
 };
 static inline struct hthread *hthread_self(void)
 {

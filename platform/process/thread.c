@@ -105,6 +105,7 @@ void win_setup(struct window *w, struct task *t, struct hproc *hp)
 	w->h.canary = boot_canary & ~0xfful;
 	w->h.locks_held = 0;
 	w->h.sleep_state = 0;
+	w->h.ready = 0;
 	w->hproc = hp;
 	w->fpu_depth = 0;
 	w->blank_word = 0;
@@ -126,6 +127,9 @@ void host_thread_init(void)
 	if (S2(__NR_sigaltstack, &ss, 0) ||
 	    S5(__NR_prctl, 59 /* PR_SET_SYSCALL_USER_DISPATCH */, 1, kernel_text_start, kernel_text_end - kernel_text_start, 0))
 		panic("the host refuses Syscall User Dispatch");
+	// Until now host signals would have run on the stack of the process that made this one. Who wanted to kick it before
+	// this has set task->work, which is looked at on the way out.
+	__atomic_exchange_n(&w->h.ready, 1, __ATOMIC_SEQ_CST);
 }
 
 static void host_process_init(void)
@@ -400,7 +404,7 @@ void pf_kick(struct task *t)
 {
 	struct hthread *h = t->host;
 
-	if (!h || h == hthread_self() || __atomic_load_n(&t->sleeping, __ATOMIC_SEQ_CST))
+	if (!h || h == hthread_self() || __atomic_load_n(&t->sleeping, __ATOMIC_SEQ_CST) || !__atomic_load_n(&h->ready, __ATOMIC_SEQ_CST))
 		return;
 	u32 pid = h->host_pid, tid = h->host_tid;
 	if (pid && tid)

@@ -165,16 +165,21 @@ static void handle(int sig, siginfo_t *info, void *ctx, struct window *w, bool g
 	redirect(c, w);
 }
 
-// The window is found by the signal stack, which lies in it: GS may be what the program made of it. No canary before GS is right.
+static bool is_window(u64 gs) { return gs - (u64)WIN(0) < (u64)WIN_MAX * WIN_STRIDE && !((gs - (u64)WIN(0)) % WIN_STRIDE); }
+
+// When the program has changed GS, the window is found by the signal stack, which lies in it. No canary before GS is right.
 __attribute__((no_stack_protector)) static void on_signal(int sig, siginfo_t *info, void *ctx)
 {
-	u64 at = (u64)__builtin_frame_address(0) - (K_LIN + OFF_WIN), gs;
-	struct window *w = WIN(at / WIN_STRIDE);
+	u64 gs;
+	bool lost;
 
 	__asm__ volatile("rdgsbase %0" : "=r"(gs));
-	if (gs != (u64)w)
-		__asm__ volatile("wrgsbase %0" ::"r"(w) : "memory");
-	handle(sig, info, ctx, w, gs != (u64)w);
+	lost = !is_window(gs);
+	if (lost) {
+		gs = (u64)WIN(((u64)__builtin_frame_address(0) - (u64)WIN(0)) / WIN_STRIDE);
+		__asm__ volatile("wrgsbase %0" ::"r"(gs) : "memory");
+	}
+	handle(sig, info, ctx, (struct window *)gs, lost);
 }
 
 __asm__(".pushsection .text.entry,\"ax\"\n"
