@@ -556,3 +556,10 @@ static const struct pent pid_table[] = {
 	{0},
 };
 const struct pent proc_pid_dir = {.name = "pid", .mode = S_IFDIR | 0555, .dir = pid_table};
+
+struct proc *proc_dir_process(const struct file *f)
+{
+	if (f->flags & O_PATH || f->inode->iops != &proc_dir_iops || pnode_of(f->inode)->e != &proc_pid_dir)
+		return NULL;
+	return pnode_of(f->inode)->proc;
+}

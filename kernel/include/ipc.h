@@ -39,6 +39,9 @@ long memfd_fcntl(struct file *f, u32 cmd, u64 arg);
 struct file *memfd_new(const char *name, bool sealing);	// a nameless file in memory, shown as `name`; ERR_PTR
 extern const struct file_ops memfd_fops;
 
+// --- /proc (fs/proc_pid.c): the process whose directory /proc/PID an open file is, no reference; NULL for any other file.
+struct proc *proc_dir_process(const struct file *f);
+
 // --- /proc/net (hook for kernel/net): one text file each, made by a generator that fills buf and returns the length
 // that it would need (as snprintf). Registered at boot; name is kept by reference.
 int proc_net_register(const char *name, size_t (*gen)(char *buf, size_t n));

@@ -2,6 +2,7 @@
 // Process descriptors: pidfd_open, pidfd_send_signal, CLONE_PIDFD, and their poll (readable once the process ended).
 // A pidfd holds a reference on its process, which therefore keeps its identity after it was reaped. No locks.
 #include "kernel/include/alloc.h"
+#include "kernel/include/ipc.h"
 #include "kernel/include/log.h"
 #include "kernel/include/vfs.h"
 #include "kernel/task/internal.h"
@@ -79,6 +80,8 @@ long sys_pidfd_send_signal(int fd, int sig, const void __user *uinfo, u32 flags)
 	if (!f)
 		return -EBADF;
 	p = pidfd_proc(f);
+	if (!p)
+		p = proc_dir_process(f);
 	if (!p) {
 		r = -EBADF;
 	} else if (uinfo) {

@@ -373,3 +373,22 @@ TEST(pidfd_open_and_poll)
 	OK(waitid((idtype_t)3 /* P_PIDFD */, (id_t)fd, &si, WEXITED));
 	EQ(si.si_pid, p);
 }
+
+// An open /proc/PID names its process too, as it did before there were pidfds.
+TEST(pidfd_send_signal_to_proc_directory)
+{
+	char name[64];
+	pid_t p = sleeper();
+	snprintf(name, sizeof(name), "/proc/%d", p);
+	int fd = OK(open(name, O_RDONLY | O_DIRECTORY));
+	int path = OK(open(name, O_PATH | O_DIRECTORY));
+	strcat(name, "/task");
+	int task = OK(open(name, O_RDONLY | O_DIRECTORY)), null = OK(open("/dev/null", O_RDONLY));
+	ERR(syscall(424, path, SIGKILL, NULL, 0), EBADF);
+	ERR(syscall(424, task, SIGKILL, NULL, 0), EBADF);
+	ERR(syscall(424, null, SIGKILL, NULL, 0), EBADF);
+	OK(syscall(424, fd, 0, NULL, 0));
+	OK(syscall(424, fd, SIGKILL, NULL, 0));
+	EQ(t_wait(p), 128 + SIGKILL);
+	ERR(syscall(424, fd, SIGKILL, NULL, 0), ESRCH);
+}
