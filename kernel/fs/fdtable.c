@@ -3,6 +3,7 @@
 // arrays only grow and old ones live as long as the table (arrays are chained through their slot -1).
 // Locks: fdtable->lock; files are put after it is released.
 #include "kernel/fs/fs.h"
+#include "kernel/fs/sigio.h"
 #include "kernel/include/count.h"
 
 #define FD_FIRST 64u
@@ -97,6 +98,8 @@ static void close_file(struct file *f, struct fdtable *t)
 		f->ops->flush(f);
 	if (unlikely(f->inode->locks))
 		locks_release_proc(f, t);
+	if (unlikely(f->dnotify))
+		dnotify_close(f, t);
 	file_put(f);
 }
 
@@ -321,17 +324,20 @@ int fd_set_cloexec(int fd, bool on)
 }
 
 #define SETFL_MASK (O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME | FASYNC)
-static long set_flags(struct file *f, u32 arg)
+static long set_flags(struct file *f, int fd, u32 arg)
 {
 	u32 flags = (f->flags & ~(u32)SETFL_MASK) | (arg & SETFL_MASK);
 	if ((flags & O_NOATIME) && !(f->flags & O_NOATIME) && !inode_owner(f->inode))
 		return -EPERM;
 	int r = f->ops->set_flags ? f->ops->set_flags(f, flags) : 0;
+	if (!r && (f->flags ^ flags) & FASYNC)
+		r = sigio_async(f, fd, flags & FASYNC);
 	if (!r)
 		f->flags = flags;
 	return r;
 }
 
+long dnotify_set(struct file *f, int fd, u32 arg);	// inotify.c
 long fcntl_lock(struct file *f, u32 cmd, u64 arg);	// locks.c
 
 // F_SETPIPE_SZ.. and seals are answered by the object itself, if it is of that kind.
@@ -348,43 +354,23 @@ static long special(struct file *f, u32 cmd, u64 arg)
 	return -EINVAL;
 }
 
-struct f_owner {
-	int type, pid;
-};
-
-static long fcntl_rest(struct file *f, u32 cmd, u64 arg)
+static long fcntl_rest(int fd, struct file *f, u32 cmd, u64 arg)
 {
-	struct f_owner ow;
 	u64 hint;
-	int sig;
 	switch (cmd) {
 	case F_GETOWN:
-		return (int)f->fasync_owner;
 	case F_SETOWN:
-		f->fasync_owner = (u32)arg;
-		return 0;
 	case F_GETOWN_EX:
-		sig = (int)f->fasync_owner;
-		ow = (struct f_owner){sig < 0 ? 2 : 1, sig < 0 ? -sig : sig};
-		return copy_to_user(U(arg), &ow, sizeof(ow));
 	case F_SETOWN_EX:
-		if (copy_from_user(&ow, U(arg), sizeof(ow)))
-			return -EFAULT;
-		if (ow.type < 0 || ow.type > 2)
-			return -EINVAL;
-		f->fasync_owner = (u32)(ow.type == 2 ? -ow.pid : ow.pid);
-		return 0;
 	case F_GETSIG:
-		return 0;
 	case F_SETSIG:
-		return arg == 0 || arg == 29 ? 0 : -EINVAL; // SIGIO is the signal
+		return sigio_fcntl(f, cmd, arg);
 	case F_GETLEASE:
 		return F_UNLCK;
 	case F_SETLEASE:
 		return arg == F_UNLCK ? 0 : -EAGAIN;
 	case F_NOTIFY:
-		pr_once("fcntl(F_NOTIFY) is not supported: use inotify");
-		return -EINVAL;
+		return dnotify_set(f, fd, (u32)arg);
 	case F_GET_RW_HINT:
 	case F_GET_FILE_RW_HINT:
 		hint = 0;
@@ -429,7 +415,7 @@ long sys_fcntl(int fd, u32 cmd, u64 arg)
 		r = f->flags & ~(u32)(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC);
 		break;
 	case F_SETFL:
-		r = set_flags(f, (u32)arg);
+		r = set_flags(f, fd, (u32)arg);
 		break;
 	case F_GETLK:
 	case F_SETLK:
@@ -440,7 +426,7 @@ long sys_fcntl(int fd, u32 cmd, u64 arg)
 		r = fcntl_lock(f, cmd, arg);
 		break;
 	default:
-		r = fcntl_rest(f, cmd, arg);
+		r = fcntl_rest(fd, f, cmd, arg);
 	}
 	fd_light_put(f, put);
 	return r;

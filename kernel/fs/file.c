@@ -3,6 +3,7 @@
 // reused for another struct file, so that fd_get may take a reference without a lock and look afterwards whether it got
 // the right one. Locks: pool_lock (leaf).
 #include "kernel/fs/fs.h"
+#include "kernel/fs/sigio.h"
 #include "kernel/include/count.h"
 
 #define CHUNK 64u	// files made at a time
@@ -47,7 +48,8 @@ struct file *file_new(u32 flags)
 	f->pos = 0;
 	mutex_init(&f->pos_lock);
 	f->priv = NULL;
-	f->fasync_owner = 0;
+	f->sigio = NULL;
+	f->dnotify = false;
 	list_init(&f->epoll_links);
 	mutex_init(&f->epoll_lock);
 	f->dir_version = 0;
@@ -78,6 +80,8 @@ static void file_last(struct file *f)
 	if (f->path.dentry)
 		fsnotify_name(f->path.dentry, can_write(f) ? IN_CLOSE_WRITE : IN_CLOSE_NOWRITE);
 	epoll_file_closing(f);
+	if (unlikely(f->sigio))
+		sigio_free(f);
 	if (ino && unlikely(ino->locks))
 		locks_release_file(f);
 	if (f->ops && f->ops->release)

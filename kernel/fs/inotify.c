@@ -1,25 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
-// inotify(7). A watch holds a reference on its inode, which lists its watches; the VFS calls fsnotify only when that
+// inotify(7), and dnotify, the older fcntl(F_NOTIFY). A watch holds a reference on its inode, which lists its watches; the VFS calls fsnotify only when that
 // list, or the parent directory's, is not empty.
 // Locks: inotify_lock (all watches, lists and queues; leaf but for waitq). fsnotify may be called with inode locks
 // held, so inodes are released after the lock.
 #include "kernel/fs/fs.h"
 #include "kernel/include/count.h"
+#include "kernel/fs/sigio.h"
 #include <linux/magic.h>
 
 #define MAX_EVENTS 16384u
 #define SELF_ONLY  (IN_DELETE_SELF | IN_MOVE_SELF)
 #define DIR_ONLY   (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO)
 
+#define DN_RENAMED 0x10000000u // a rename within one directory, for dnotify alone
+
 struct group;
 
 struct watch {
 	struct watch *next_on_inode;
 	struct list link; // group->watches, then a local list of the dying
-	struct group *group;
+	struct group *group; // NULL: dnotify
 	struct inode *inode; // reference
 	int wd;
 	u32 mask;
+	struct file *file;      // dnotify: no reference, the entry goes when the descriptor is closed
+	struct fdtable *files;  // the table that it lies in
+};
+
+struct note { // a dnotify signal that is to be sent
+	struct list link;
+	struct sigio_target to;
+};
+
+struct aftermath { // what is done without inotify_lock
+	struct list dead, notes;
 };
 
 struct event {
@@ -83,7 +97,7 @@ static void queue(struct group *g, int wd, u32 mask, u32 cookie, const char *nam
 }
 
 // Takes a watch off its inode and group; it goes to `dead`, to be freed without the lock.
-static void watch_remove(struct watch *w, struct list *dead)
+static void watch_remove(struct watch *w, struct aftermath *a)
 {
 	struct watch **pp = (struct watch **)&w->inode->watches;
 
@@ -92,36 +106,66 @@ static void watch_remove(struct watch *w, struct list *dead)
 	*pp = w->next_on_inode;
 	nwatches--;
 	list_del(&w->link);
-	list_add_tail(&w->link, dead);
+	list_add_tail(&w->link, &a->dead);
 }
 
-static void bury(struct list *dead)
+static void aftermath_init(struct aftermath *a)
+{
+	list_init(&a->dead);
+	list_init(&a->notes);
+}
+
+static void finish(struct aftermath *a)
 {
 	struct watch *w, *tmp;
+	struct note *n, *next;
 
-	list_for_each_safe (w, tmp, dead, link) {
+	list_for_each_safe (w, tmp, &a->dead, link) {
 		inode_put(w->inode);
 		kfree(w);
 	}
+	list_for_each_safe (n, next, &a->notes, link) {
+		sigio_send(&n->to, SIGIO, POLL_MSG, EPOLLIN | EPOLLRDNORM | EPOLLMSG);
+		kfree(n);
+	}
 }
 
-static void tell(struct inode *ino, u32 mask, u32 flags, u32 cookie, const char *name, struct list *dead)
+// dnotify tells about what lies in a directory, by a signal, once unless DN_MULTISHOT was asked for.
+static void dnotify_tell(struct watch *w, struct aftermath *a)
+{
+	struct note *n = knew(struct note);
+
+	if (n) {
+		n->to = sigio_target(w->file);
+		n->to.fd = w->wd;
+		list_add_tail(&n->link, &a->notes);
+	}
+	if (w->mask & IN_ONESHOT)
+		watch_remove(w, a);
+}
+
+static void tell(struct inode *ino, u32 mask, u32 flags, u32 cookie, const char *name, struct aftermath *a)
 {
 	struct watch *w, *next;
 
 	for (w = ino->watches; w; w = next) {
 		next = w->next_on_inode;
+		if (!w->group) {
+			if (name && w->mask & mask)
+				dnotify_tell(w, a);
+			continue;
+		}
 		if (w->mask & mask) {
-			queue(w->group, w->wd, mask | flags, cookie, name);
+			queue(w->group, w->wd, (mask & ~DN_RENAMED) | flags, cookie, name);
 			if (w->mask & IN_ONESHOT) {
 				queue(w->group, w->wd, IN_IGNORED, 0, NULL);
-				watch_remove(w, dead);
+				watch_remove(w, a);
 				continue;
 			}
 		}
 		if (mask & IN_DELETE_SELF) {
 			queue(w->group, w->wd, IN_IGNORED, 0, NULL);
-			watch_remove(w, dead);
+			watch_remove(w, a);
 		}
 	}
 }
@@ -129,34 +173,34 @@ static void tell(struct inode *ino, u32 mask, u32 flags, u32 cookie, const char 
 void fsnotify(struct inode *dir, struct inode *ino, const char *name, u32 mask)
 {
 	u32 flags = mask & IN_ISDIR || (ino && is_dir(ino)) ? IN_ISDIR : 0;
-	struct list dead;
+	struct aftermath a;
 
 	mask &= ~IN_ISDIR;
-	list_init(&dead);
+	aftermath_init(&a);
 	mutex_lock(&inotify_lock);
 	if (dir && dir->watches && !(mask & SELF_ONLY))
-		tell(dir, mask, flags, 0, name, &dead);
+		tell(dir, mask, flags, 0, name, &a);
 	if (ino && ino->watches && !(mask & DIR_ONLY))
-		tell(ino, mask, mask & SELF_ONLY ? 0 : flags, 0, NULL, &dead);
+		tell(ino, mask, mask & SELF_ONLY ? 0 : flags, 0, NULL, &a);
 	mutex_unlock(&inotify_lock);
-	bury(&dead);
+	finish(&a);
 }
 
 void fsnotify_move(struct inode *from, const char *from_name, struct inode *to, const char *to_name, struct inode *ino)
 {
 	u32 flags = is_dir(ino) ? IN_ISDIR : 0, cookie;
-	struct list dead;
+	struct aftermath a;
 
 	if (likely(!from->watches && !to->watches && !ino->watches))
 		return;
-	list_init(&dead);
+	aftermath_init(&a);
 	mutex_lock(&inotify_lock);
 	cookie = ++next_cookie;
-	tell(from, IN_MOVED_FROM, flags, cookie, from_name, &dead);
-	tell(to, IN_MOVED_TO, flags, cookie, to_name, &dead);
-	tell(ino, IN_MOVE_SELF, 0, 0, NULL, &dead);
+	tell(from, IN_MOVED_FROM | (from == to ? DN_RENAMED : 0), flags, cookie, from_name, &a);
+	tell(to, IN_MOVED_TO, flags, cookie, to_name, &a);
+	tell(ino, IN_MOVE_SELF, 0, 0, NULL, &a);
 	mutex_unlock(&inotify_lock);
-	bury(&dead);
+	finish(&a);
 }
 
 void fsnotify_name(struct dentry *d, u32 mask)
@@ -268,14 +312,14 @@ static void inotify_release(struct file *f)
 {
 	struct group *g = f->priv;
 	struct event *e, *tmp;
-	struct list dead;
+	struct aftermath a;
 
-	list_init(&dead);
+	aftermath_init(&a);
 	mutex_lock(&inotify_lock);
 	while (!list_empty(&g->watches))
-		watch_remove(list_first(&g->watches, struct watch, link), &dead);
+		watch_remove(list_first(&g->watches, struct watch, link), &a);
 	mutex_unlock(&inotify_lock);
-	bury(&dead);
+	finish(&a);
 	list_for_each_safe (e, tmp, &g->events, link)
 		kfree(e);
 	COUNT(inotifies, -1);
@@ -415,24 +459,97 @@ long sys_inotify_rm_watch(int fd, int wd)
 {
 	struct watch *w, *found = NULL;
 	struct group *g;
-	struct list dead;
+	struct aftermath a;
 	struct file *f;
 	long r;
 
 	g = group_get(fd, &f, &r);
 	if (!g)
 		return r;
-	list_init(&dead);
+	aftermath_init(&a);
 	mutex_lock(&inotify_lock);
 	list_for_each (w, &g->watches, link)
 		if (w->wd == wd)
 			found = w;
 	if (found) {
 		queue(g, wd, IN_IGNORED, 0, NULL);
-		watch_remove(found, &dead);
+		watch_remove(found, &a);
 	}
 	mutex_unlock(&inotify_lock);
-	bury(&dead);
+	finish(&a);
 	file_put(f);
 	return found ? 0 : -EINVAL;
+}
+
+// --- dnotify
+
+static u32 dnotify_mask(u32 arg)
+{
+	return (arg & DN_ACCESS ? IN_ACCESS : 0) | (arg & DN_MODIFY ? IN_MODIFY : 0) | (arg & DN_ATTRIB ? IN_ATTRIB : 0) |
+	       (arg & DN_CREATE ? IN_CREATE | IN_MOVED_TO : 0) | (arg & DN_DELETE ? IN_DELETE | IN_MOVED_FROM : 0) |
+	       (arg & DN_RENAME ? DN_RENAMED : 0) | (arg & DN_MULTISHOT ? 0 : IN_ONESHOT);
+}
+
+static struct watch *dnotify_find(struct file *f, struct fdtable *t)
+{
+	struct watch *w;
+
+	for (w = f->inode->watches; w; w = w->next_on_inode)
+		if (!w->group && w->file == f && w->files == t)
+			return w;
+	return NULL;
+}
+
+void dnotify_close(struct file *f, struct fdtable *t)
+{
+	struct aftermath a;
+	struct watch *w;
+
+	aftermath_init(&a);
+	mutex_lock(&inotify_lock);
+	w = dnotify_find(f, t);
+	if (w)
+		watch_remove(w, &a);
+	mutex_unlock(&inotify_lock);
+	finish(&a);
+}
+
+long dnotify_set(struct file *f, int fd, u32 arg);
+long dnotify_set(struct file *f, int fd, u32 arg)
+{
+	struct watch *w, *o;
+
+	if (!(arg & ~DN_MULTISHOT)) {
+		dnotify_close(f, curproc->files);
+		return 0;
+	}
+	if (!is_dir(f->inode))
+		return -ENOTDIR;
+	w = knew(struct watch);
+	if (!w)
+		return -ENOMEM;
+	sigio_default_owner(f, fd, curproc->pid);
+	mutex_lock(&inotify_lock);
+	o = dnotify_find(f, curproc->files);
+	if (o) { // asked again: the events add up
+		u32 more = dnotify_mask(arg);
+
+		o->mask = (o->mask | more) & ~(more & IN_ONESHOT && o->mask & IN_ONESHOT ? 0 : IN_ONESHOT);
+	} else {
+		w->inode = f->inode;
+		inode_get(w->inode);
+		w->wd = fd;
+		w->mask = dnotify_mask(arg);
+		w->file = f;
+		w->files = curproc->files;
+		w->next_on_inode = f->inode->watches;
+		f->inode->watches = w;
+		list_init(&w->link);
+		nwatches++;
+		f->dnotify = true;
+		w = NULL;
+	}
+	mutex_unlock(&inotify_lock);
+	kfree(w);
+	return 0;
 }

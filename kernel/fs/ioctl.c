@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // ioctl(2): requests that every descriptor understands; the rest goes to the object. Locks: none.
 #include "kernel/fs/fs.h"
+#include "kernel/fs/sigio.h"
 #include <asm/ioctls.h>
 
 #define FIGETBSZ_ 2u
 #define FIOQSIZE_ 0x5460u
 
-static long set_flag(struct file *f, u32 flag, u64 arg)
+static long set_flag(struct file *f, int fd, u32 flag, u64 arg)
 {
 	int on;
 	if (get_user(on, U(arg)))
 		return -EFAULT;
 	u32 flags = on ? f->flags | flag : f->flags & ~flag;
 	int r = f->ops->set_flags ? f->ops->set_flags(f, flags) : 0;
+	if (!r && (f->flags ^ flags) & FASYNC)
+		r = sigio_async(f, fd, flags & FASYNC);
 	if (!r)
 		f->flags = flags;
 	return r;
@@ -45,10 +48,10 @@ long sys_ioctl(int fd, u32 cmd, u64 arg)
 		r = fd_set_cloexec(fd, cmd == FIOCLEX);
 		break;
 	case FIONBIO:
-		r = set_flag(f, O_NONBLOCK, arg);
+		r = set_flag(f, fd, O_NONBLOCK, arg);
 		break;
 	case FIOASYNC:
-		r = set_flag(f, FASYNC, arg);
+		r = set_flag(f, fd, FASYNC, arg);
 		break;
 	case FIOQSIZE_:
 		r = is_reg(f->inode) || is_dir(f->inode) || is_lnk(f->inode) ? put_user(f->inode->size, U(arg))

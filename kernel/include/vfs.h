@@ -182,7 +182,8 @@ struct file {
 	u64 pos;
 	struct mutex pos_lock;
 	void *priv;
-	u32 fasync_owner;		// F_SETOWN
+	struct sigio *sigio;		// F_SETOWN, F_SETSIG, O_ASYNC (fs/sigio.c); NULL: never asked for
+	bool dnotify;			// fcntl(F_NOTIFY) was called on it
 	struct list epoll_links;	// epitems watching it (fs/epoll.c)
 	struct mutex epoll_lock;
 	u64 dir_version;
@@ -290,6 +291,7 @@ static inline u32 file_poll(struct file *f, struct poll_table *pt)
 void epoll_file_closing(struct file *f);	// called by file_put at the end: leaves all epolls
 
 // --- who else
+void dnotify_close(struct file *f, struct fdtable *t);		// close: F_NOTIFY ends with the descriptor
 void locks_release_proc(struct file *f, struct fdtable *t);	// close: POSIX record locks of the process
 void locks_release_file(struct file *f);			// last close: flock, OFD locks
 void fsnotify(struct inode *dir, struct inode *ino, const char *name, u32 mask);	// inotify events; cheap when unwatched

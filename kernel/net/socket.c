@@ -85,14 +85,6 @@ static void sock_release(struct file *f)
 	sock_put(s);
 }
 
-static int sock_set_flags(struct file *f, u32 flags)
-{
-	(void)f;
-	if (flags & FASYNC)
-		pr_once("fcntl O_ASYNC: sockets send no SIGIO; use poll or epoll");
-	return 0;
-}
-
 static const struct file_ops sock_fops = {
 	.read = sock_read,
 	.write = sock_write,
@@ -100,7 +92,6 @@ static const struct file_ops sock_fops = {
 	.ioctl = sock_ioctl,
 	.poll = sock_poll,
 	.release = sock_release,
-	.set_flags = sock_set_flags,
 	.stream = true,
 };
 
