@@ -21,7 +21,7 @@ static const char *const files[][2] = {
 	{"/etc/group", "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n"},
 	{"/etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\n"
 			       "protocols: files\nservices: files\n"},
-	{"/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"},
+	{"/etc/hosts", "127.0.0.1 localhost\n127.0.1.1 coffer\n::1 localhost\n"},
 	{"/etc/hostname", "coffer\n"},
 };
 
