@@ -120,7 +120,7 @@ static ssize_t stream_read(struct file *f, struct iter *it, u64 *pos)
 static ssize_t stream_write(struct file *f, struct iter *it, u64 *pos)
 {
 	struct stream *s = f->priv;
-	char small[512], *buf = small;
+	__uninit char small[512], *buf = small;
 	size_t chunk = min(it->left, (size_t)STREAM_CHUNK);
 	ssize_t done = 0;
 	long r = 0;
@@ -282,7 +282,7 @@ static const struct tty_driver console_driver = {
 // Reads what the host has and the input buffer can take. False when the buffer is full.
 static bool pump_input(void)
 {
-	u8 buf[INPUT_CHUNK];
+	__uninit u8 buf[INPUT_CHUNK];
 	u32 room;
 	long n;
 

@@ -276,7 +276,7 @@ long sys_mount(const void __user *source, const void __user *target, const void 
 {
 	struct path where = {0};
 	struct super *sb;
-	char src[PATH_BUF], fstype[32] = "";
+	__uninit char src[PATH_BUF], fstype[32] = "";
 	char *opts = NULL;
 	long r;
 

@@ -413,7 +413,7 @@ int user_path_name(char buf[PATH_BUF], const void __user *name, bool empty_ok)
 
 int path_lookup_user(int dfd, const void __user *name, u32 flags, struct path *out)
 {
-	char buf[PATH_BUF];
+	__uninit char buf[PATH_BUF];
 	int r = user_path_name(buf, name, flags & LOOKUP_EMPTY);
 	return r ? r : path_lookup(dfd, buf, flags, out);
 }

@@ -302,7 +302,7 @@ struct file *file_open_path(const struct path *p, int flags)
 
 static long do_open(int dfd, const void __user *name, const struct open_how_k *how)
 {
-	char buf[PATH_BUF];
+	__uninit char buf[PATH_BUF];
 	ssize_t r = user_str(buf, name, sizeof(buf));
 	if (r < 0)
 		return r;

@@ -149,7 +149,7 @@ static int poll_wait_fds(struct pollfd *fds, u32 n, u64 deadline)
 // deadline: 0 = do not wait, NO_DEADLINE, or CLOCK_MONOTONIC ns. -EINTR when a signal came.
 static long do_poll(struct pollfd __user *ufds, u32 n, u64 deadline)
 {
-	struct pollfd small[FDS_INLINE], *fds = small;
+	__uninit struct pollfd small[FDS_INLINE], *fds = small;
 	long r;
 
 	if (n > RLIMIT(RLIMIT_NOFILE))
@@ -333,7 +333,7 @@ static int put_set(void __user *u, const u64 *set, size_t bytes) { return u ? co
 
 static long do_select(int n, void __user *in, void __user *out, void __user *ex, u64 deadline)
 {
-	u64 small[SEL_WORDS_INLINE], *buf = small;
+	__uninit u64 small[SEL_WORDS_INLINE], *buf = small;
 	u32 words, size;
 	struct fdsets s;
 	size_t bytes;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// /proc/coffer: what describes the enclave itself. `objects` counts what the kernel holds, so that a leak can be seen.
+// /proc/coffer: what describes the enclave itself. `objects` counts what the kernel holds, so that a leak can be seen;
+// `isolation` says which protections hold in this run (docs/isolation.md).
 // Locks: none.
 #include "kernel/fs/procfs.h"
 #include "kernel/include/boot.h"
@@ -52,6 +53,21 @@ static int text_objects(struct pout *o, struct pnode *n)
 	return 0;
 }
 
+static int text_isolation(struct pout *o, struct pnode *n)
+{
+	struct pf_protection p[PF_PROTECTIONS];
+	u32 count = pf_protections(p);
+
+	(void)n;
+	for (u32 i = 0; i < count; i++) {
+		pout(o, "%-28s %-4s %s", p[i].name, p[i].holds ? "yes" : "no", p[i].how);
+		if (p[i].end)
+			pout(o, " (%lx-%lx)", p[i].start, p[i].end);
+		pout(o, "\n");
+	}
+	return 0;
+}
+
 #define TXT(n, m, f) \
 	{ \
 		.name = n, .mode = S_IFREG | m, .text = f \
@@ -61,6 +77,7 @@ const struct pent proc_coffer_table[] = {
 	TXT("host", 0400, text_host),
 	TXT("manifest", 0444, text_manifest),
 	TXT("measurement", 0444, text_measurement),
+	TXT("isolation", 0444, text_isolation),
 	TXT("objects", 0444, text_objects),
 	{0},
 };

@@ -156,7 +156,7 @@ long sys_pwrite64(int fd, const void __user *buf, size_t n, s64 off)
 // All vector forms. off == -1 with use_pos: the file's position.
 static long vector(int fd, const void __user *uiov, u64 n, s64 off, bool use_pos, int rwf, bool write)
 {
-	struct iovec fast[FAST_IOV], *iov = fast;
+	__uninit struct iovec fast[FAST_IOV], *iov = fast;
 	struct iter it;
 	bool put;
 	if (rwf & ~RWF_KNOWN)

@@ -260,7 +260,7 @@ out:
 
 long sys_vmsplice(int fd, const void __user *uiov, u64 n, u32 flags)
 {
-	struct iovec fast[VECS], *iov = fast;
+	__uninit struct iovec fast[VECS], *iov = fast;
 	struct iter it;
 	u64 pos = 0;
 	if (flags & ~SPLICE_ALL)

@@ -34,7 +34,7 @@ static int fill(struct inode *i, struct stat *s)
 
 static long stat_inode(struct inode *i, void __user *ubuf)
 {
-	struct stat s;
+	__uninit struct stat s;
 	int r = fill(i, &s);
 	return r ? r : copy_to_user(ubuf, &s, sizeof(s));
 }
@@ -45,7 +45,7 @@ static long stat_at(int dfd, const char *name, u32 lookup, void __user *ubuf)
 	int r = path_lookup(dfd, name, lookup, &p);
 	if (r)
 		return r;
-	struct stat s;
+	__uninit struct stat s;
 	r = fill(p.dentry->inode, &s);
 	path_put(&p);
 	return r ? r : copy_to_user(ubuf, &s, sizeof(s));
@@ -64,21 +64,21 @@ long sys_fstat(int fd, void __user *ubuf)
 
 long sys_stat(const void __user *name, void __user *ubuf)
 {
-	char buf[PATH_BUF];
+	__uninit char buf[PATH_BUF];
 	ssize_t r = user_str(buf, name, sizeof(buf));
 	return r < 0 ? r : stat_at(AT_FDCWD, buf, LOOKUP_FOLLOW, ubuf);
 }
 
 long sys_lstat(const void __user *name, void __user *ubuf)
 {
-	char buf[PATH_BUF];
+	__uninit char buf[PATH_BUF];
 	ssize_t r = user_str(buf, name, sizeof(buf));
 	return r < 0 ? r : stat_at(AT_FDCWD, buf, 0, ubuf);
 }
 
 long sys_newfstatat(int dfd, const void __user *name, void __user *ubuf, u32 flags)
 {
-	char buf[PATH_BUF];
+	__uninit char buf[PATH_BUF];
 	if (flags & ~(u32)(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH))
 		return -EINVAL;
 	ssize_t r = user_str(buf, name, sizeof(buf));
@@ -100,7 +100,7 @@ static u32 dev_minor(u64 d) { return (u32)((d & 0xff) | (d >> 12 & 0xffffff00));
 
 long sys_statx(int dfd, const void __user *name, u32 flags, u32 mask, void __user *ubuf)
 {
-	char buf[PATH_BUF];
+	__uninit char buf[PATH_BUF];
 	struct path p = {0};
 	struct file *f = NULL;
 	struct inode *i;

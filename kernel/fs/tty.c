@@ -169,7 +169,7 @@ static ssize_t tty_write(struct file *f, struct iter *it, u64 *pos)
 {
 	struct tty *t = f->priv;
 	ssize_t done = 0;
-	u8 buf[CHUNK];
+	__uninit u8 buf[CHUNK];
 	int r = 0;
 
 	(void)pos;

@@ -57,6 +57,17 @@ int pf_hugepage(uptr addr, size_t len, bool on);			// a hint
 void pf_reset_address_space(void);					// unmaps everything of the program's
 void pf_pages_released(u32 pfn, u32 n);					// give memory back: reads as zero afterwards
 
+// --- protection of the kernel itself
+void pf_seal(void);	// boot, before any other process exists: __sealed variables become read-only, here and in all that follow
+struct pf_protection {
+	const char *name;
+	bool holds;
+	const char *how;
+	uptr start, end;	// of the memory, where it is about some
+};
+#define PF_PROTECTIONS 12
+u32 pf_protections(struct pf_protection *out);	// what holds in this process now, tried out where that can be; at most PF_PROTECTIONS
+
 // --- tasks
 int pf_fork(struct task *child, const struct regs *regs);	// new address space, copy of this; child resumes at `regs` with its rax
 int pf_thread_create(struct task *t, const struct regs *regs);	// same address space

@@ -10,7 +10,7 @@ static void vlog(const char *prefix, const char *fmt, va_list ap) __printf(2, 0)
 
 static void vlog(const char *prefix, const char *fmt, va_list ap)
 {
-	char buf[512];
+	__uninit char buf[512];
 	int n = scnprintf(buf, sizeof(buf), "%s", prefix);
 
 	n += vsnprintf(buf + n, sizeof(buf) - (size_t)n, fmt, ap);

@@ -9,7 +9,7 @@
 #define SLAB_PAGES 4
 static const u16 size_of[] = { 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192 };
 #define NCLASS ARRAY_SIZE(size_of)
-static u8 class_of[8192 / 16 + 1];	// by 16-byte units
+static u8 class_of[8192 / 16 + 1] __sealed;	// by 16-byte units
 
 struct object {
 	struct object *next;

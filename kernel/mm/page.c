@@ -17,7 +17,8 @@
 static struct mutex page_lock;
 static u32 free_head[MAX_ORDER + 1];	// pfn or 0
 static u32 nfree_blocks;		// order-9 blocks on the list that hold memory
-static u32 first_pfn, top_pfn, limit_pfn; // [top, limit) never used yet: reads as zero
+static u32 first_pfn __sealed, limit_pfn __sealed;
+static u32 top_pfn;			// [top, limit) never used yet: reads as zero
 static u64 free_pages;
 
 void page_init(u64 first_off, u64 end_off)

@@ -27,7 +27,7 @@
 #define TRAMP_FIRST 32u		// the kernel's entry address lies at 0
 
 extern char kentry[];
-uptr text_kentry = (uptr)kentry;
+uptr text_kentry __sealed = (uptr)kentry;
 
 void text_get(struct textview *v) { ref_get(&v->ref); }
 

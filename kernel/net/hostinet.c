@@ -236,7 +236,7 @@ static int not_connected(struct sock *s, bool sending)
 static ssize_t host_tcp_send(struct sock *s, struct sock_msg *m, int flags)
 {
 	struct inet_sock *i = inet_of(s);
-	char stack[STACK_CHUNK];
+	__uninit char stack[STACK_CHUNK];
 	u64 deadline = 0;
 	ssize_t done = 0;
 	long r = not_connected(s, true);
@@ -285,7 +285,7 @@ static ssize_t host_tcp_send(struct sock *s, struct sock_msg *m, int flags)
 static ssize_t host_tcp_recv(struct sock *s, struct sock_msg *m, int flags)
 {
 	struct inet_sock *i = inet_of(s);
-	char stack[STACK_CHUNK];
+	__uninit char stack[STACK_CHUNK];
 	u64 deadline = 0;
 	ssize_t done = 0;
 	long r = not_connected(s, false);
@@ -544,7 +544,7 @@ int host_udp_connect(struct inet_sock *i, const struct iaddr *to, struct iaddr *
 ssize_t host_udp_send(struct inet_sock *i, struct sock_msg *m, const struct iaddr *to, int flags)
 {
 	u8 a[ADDR_MAX];
-	char stack[STACK_CHUNK];
+	__uninit char stack[STACK_CHUNK];
 	size_t n = m->it->left, got = 0;
 	u64 deadline = 0;
 	if (i->s.protocol != IPPROTO_UDP)
@@ -580,7 +580,7 @@ out:
 ssize_t host_udp_recv(struct inet_sock *i, struct sock_msg *m, int flags)
 {
 	u8 a[ADDR_MAX];
-	char stack[STACK_CHUNK];
+	__uninit char stack[STACK_CHUNK];
 	u32 alen = sizeof(struct sockaddr_in6), gen = i->host.gen;
 	size_t left = m->it->left, want = min(left + 1, (size_t)CHUNK), got = 0; // one more byte shows truncation
 	char *buf = bounce(stack, want);

@@ -103,7 +103,7 @@ long sys_recvfrom(int fd, void __user *buf, size_t n, int flags, void __user *ad
 static long send_one(struct file *f, struct sock *s, const struct msghdr_ *h, int flags)
 {
 	u8 a[ADDR_MAX];
-	struct iovec fast[FAST_IOV], *iov = fast;
+	__uninit struct iovec fast[FAST_IOV], *iov = fast;
 	struct iter it;
 	struct sock_msg m = { .it = &it, .addr = a, .scm = NULL, .hops = -1, .tclass = -1 };
 	void *ctl = NULL;
@@ -249,7 +249,7 @@ static long recv_one(struct file *f, struct sock *s, struct msghdr_ __user *um, 
 {
 	u8 a[ADDR_MAX];
 	struct msghdr_ h;
-	struct iovec fast[FAST_IOV], *iov = fast;
+	__uninit struct iovec fast[FAST_IOV], *iov = fast;
 	struct iter it;
 	if (copy_from_user(&h, um, sizeof(h)))
 		return -EFAULT;

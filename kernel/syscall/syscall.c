@@ -28,7 +28,7 @@ static const handler handlers[NR_TABLE] = {
 #undef SYS
 };
 
-handler syscall_table[NR_TABLE];	// what entry.S calls, for most tasks (divert.c)
+handler syscall_table[NR_TABLE] __sealed; // what entry.S calls, for most tasks (divert.c)
 
 // A call that is not there: ENOSYS, its name logged once.
 static long sys_ni(u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)

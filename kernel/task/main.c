@@ -58,6 +58,7 @@ void kernel_main(void)
 	r = net_init();
 	if (r)
 		panic("no memory for sockets: error %d", -r);
+	pf_seal();
 	if (pf_kthread(ktimer_thread, NULL, "timer") || pf_kthread(host_events_thread, NULL, "host-events"))
 		panic("kernel threads cannot be started");
 	if (boot_info.debug && pf_kthread(dump_thread, NULL, "dump"))

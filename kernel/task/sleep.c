@@ -145,7 +145,7 @@ static bool never_polls(struct task *t)
 
 static int deliver(u64 deadline)
 {
-	struct hc_event ev[32];
+	__uninit struct hc_event ev[32];
 	int n = hc_wait_events(ev, ARRAY_SIZE(ev), deadline);
 
 	for (int i = 0; i < n; i++)

@@ -23,8 +23,9 @@
 #define OFF_META_LEN (K_LIN_MAX / 4096 * 16)
 #define OFF_PAGES (OFF_META + OFF_META_LEN)	// allocatable pages
 
-#define WIN_ALTSTACK 0x1000	// 32 KiB
-#define WIN_ALTSTACK_LEN 0x8000
+#define WIN_ALTSTACK 0x1000	// 28 KiB
+#define WIN_ALTSTACK_LEN 0x7000
+#define WIN_GUARD 0x8000	// no access in the process whose thread stands on the stack above (harden.c)
 #define WIN_KSTACK 0x9000	// 48 KiB, grows down from WIN_KSTACK_TOP
 #define WIN_KSTACK_TOP 0x15000
 #define WIN_FPU 0x15000	// 44 KiB: vector state while the kernel computes with it

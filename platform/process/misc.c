@@ -87,7 +87,7 @@ void pf_random(void *buf, size_t n)
 }
 
 // --- vector state. The area sizes come from the CPU at boot (xstate_init).
-static u64 xstate_size, xstate_mask;
+static u64 xstate_size __sealed, xstate_mask __sealed;
 
 static void cpuid(u32 leaf, u32 sub, u32 *a, u32 *b, u32 *c, u32 *d)
 {

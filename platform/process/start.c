@@ -28,6 +28,7 @@ void kernel_start(struct window *w0)
 	trap_init();
 	S2(__NR_prctl, 1, 9);
 	pf_reset_address_space(); // the launcher's leftovers
+	image_alias_drop();
 	host_thread_init();
 	xstate_init();
 	S2(__NR_membarrier, 4 /* REGISTER_GLOBAL_EXPEDITED */, 0);

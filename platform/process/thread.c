@@ -10,7 +10,7 @@
 
 static u8 win_used[WIN_MAX];
 static struct hproc hprocs[HPROC_MAX] __large;
-static u64 boot_canary;
+static u64 boot_canary __sealed;
 
 struct window *win_alloc(void)
 {
@@ -127,6 +127,7 @@ void host_thread_init(void)
 	if (S2(__NR_sigaltstack, &ss, 0) ||
 	    S5(__NR_prctl, 59 /* PR_SET_SYSCALL_USER_DISPATCH */, 1, kernel_text_start, kernel_text_end - kernel_text_start, 0))
 		panic("the host refuses Syscall User Dispatch");
+	window_guard(w);
 	// Until now host signals would have run on the stack of the process that made this one. Who wanted to kick it before
 	// this has set task->work, which is looked at on the way out.
 	__atomic_exchange_n(&w->h.ready, 1, __ATOMIC_SEQ_CST);

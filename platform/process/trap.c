@@ -94,6 +94,8 @@ static void kernel_died(int sig, const siginfo_t *info, const struct sigcontext 
 {
 	struct task *t = current;
 
+	if (((u64)info->si_addr & ~(PAGE_SIZE - 1)) == (u64)win_self() + WIN_GUARD)
+		klog(LOG_ERR, "kernel stack overflow\n");
 	klog(LOG_ERR, "kernel fault: signal %d at %lx, address %lx, rsp %lx, rax %lx rdi %lx rsi %lx, task %d (%s), call %ld\n", sig,
 	     (u64)c->rip, (u64)info->si_addr, (u64)c->rsp, (u64)c->rax, (u64)c->rdi, (u64)c->rsi, t ? t->tid : -1, t ? t->comm : "-",
 	     t && t->regs ? (s64)t->regs->orig_rax : -1);

@@ -43,6 +43,8 @@ void win_free(struct window *w);	// of a thread that never ran
 struct hproc *hproc_alloc(void);
 void win_setup(struct window *w, struct task *t, struct hproc *hp);
 void host_thread_init(void);		// altstack, Syscall User Dispatch: each new host task
+void window_guard(struct window *w);	// in the process that will stand on w's kernel stack
+void image_alias_drop(void);		// boot: the linear map shows no kernel image
 void trap_init(void);			// signal handlers: once
 int seccomp_init(void);
 void blank_main(void *unused);
@@ -51,7 +53,7 @@ void host_events_thread(void *unused);
 
 // entry.S
 extern char kernel_hot_start[], kernel_hot_end[];	// small variables
-extern char kernel_text_start[], kernel_text_end[], kernel_image_end[];
+extern char kernel_text_start[], kernel_text_end[], kernel_rodata_end[], kernel_sealed_end[], kernel_image_end[];
 extern char kentry[], kexit[], kexit_end[], kexit_jmp[], kexit_iret[];
 void kresume(struct regs *regs) __noreturn;	// rsp = regs, leave through the exit path
 void win_exit_thread(u8 *used, u32 *hproc_used) __noreturn; // marks window (and process slot, or NULL) free, then the host's exit: touches no stack

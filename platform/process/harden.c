@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// What keeps the kernel's own memory as it should be, against mistakes of the kernel and stray writes of programs: one mapping of
+// its image, none of it writable and executable, tables that are read-only after boot, a guard page under each kernel stack;
+// and the report on it, which tries instead of promising (docs/isolation.md). Every enclave process descends from the
+// first one by the host's fork, so what is done there before the first fork holds in all. No locks.
+#include "kernel/include/log.h"
+#include "kernel/include/platform.h"
+#include "platform/process/window.h"
+
+// usercopy's raw accessors survive a fault: they say whether memory can be read or written (entry.S)
+size_t raw_copy(void *dst, const void *src, size_t n);
+long raw_load8(const void *src);
+
+static bool sealed __sealed = false;
+
+// The linear map covers the whole memfd, the kernel image at its start too: there text and tables would be writable.
+void image_alias_drop(void)
+{
+	if (S2(__NR_munmap, K_LIN + OFF_IMAGE, OFF_CTL - OFF_IMAGE))
+		panic("the host keeps a second mapping of the kernel image");
+}
+
+void pf_seal(void)
+{
+	sealed = true;
+	if (S3(__NR_mprotect, kernel_rodata_end, kernel_sealed_end - kernel_rodata_end, PF_R))
+		panic("the host refuses to make the kernel's tables read-only");
+}
+
+// A page without access below the kernel stack. Other processes leave it alone too, so a child may inherit it: then this changes
+// nothing. The stack for host signals needs none: one handler at a time runs there, and it calls little.
+void window_guard(struct window *w)
+{
+	if (S3(__NR_mprotect, (u8 *)w + WIN_GUARD, PAGE_SIZE, 0))
+		panic("the host refuses a guard page");
+}
+
+static bool readable(const void *p) { return raw_load8(p) >= 0; }
+
+// Writes the byte that is there.
+static bool writable(const void *p)
+{
+	u8 b;
+
+	return readable(p) && !raw_copy(&b, p, 1) && !raw_copy((void *)(uptr)p, &b, 1);
+}
+
+static bool any_writable(uptr from, uptr to)
+{
+	for (; from < to; from += PAGE_SIZE)
+		if (writable((void *)from))
+			return true;
+	return false;
+}
+
+// One page in 64 of long ranges: each try costs a fault.
+static bool any_readable(uptr from, uptr to)
+{
+	uptr step = to - from > 1ul << 20 ? 64 * PAGE_SIZE : PAGE_SIZE;
+
+	for (; from < to; from += step)
+		if (readable((void *)from))
+			return true;
+	return false;
+}
+
+static bool cpu_has_pku(void)
+{
+	u32 a = 7, b, c = 0, d;
+
+	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+	return c & 8;
+}
+
+u32 pf_protections(struct pf_protection *out)
+{
+	struct window *w = win_self();
+	struct pf_protection *p = out;
+
+#define TEXT (uptr)kernel_text_start, (uptr)kernel_text_end
+#define CONSTANTS (uptr)kernel_text_end, (uptr)kernel_rodata_end
+#define SEALED (uptr)kernel_rodata_end, (uptr)kernel_sealed_end
+#define ALIAS K_LIN + OFF_IMAGE, K_LIN + OFF_CTL
+#define GUARD (uptr)w + WIN_GUARD, (uptr)w + WIN_GUARD + PAGE_SIZE
+#define REPORT(...) *p++ = (struct pf_protection){ __VA_ARGS__ }
+	REPORT("kernel-text-read-only", !any_writable(TEXT), "tried: a write to any page faults", TEXT);
+	REPORT("kernel-constants-read-only", !any_writable(CONSTANTS), "tried: a write to any page faults", CONSTANTS);
+	REPORT("kernel-tables-sealed", sealed && !any_writable(SEALED), "tried: a write to any page faults", SEALED);
+	REPORT("kernel-image-mapped-once", !any_readable(ALIAS), "tried: the linear map does not show it", ALIAS);
+	REPORT("kernel-stack-guard", !any_readable(GUARD), "tried: a read faults", GUARD);
+	REPORT("kernel-stack-canary", w->h.canary != 0, "random, one a boot", 0, 0);
+	REPORT("kernel-from-programs", false, "programs share the address space; wild writes can reach kernel data", 0, 0);
+	REPORT("protection-keys", false, cpu_has_pku() ? "the CPU has them; not used by this kernel" : "the CPU has none", 0, 0);
+	REPORT("kernel-address-random", false, "fixed at link time", 0, 0);
+	REPORT("indirect-branch-tracking", false, "the kernel is built for it; Linux does not switch it on for processes", 0, 0);
+	REPORT("from-host", false, "ordinary memory of this machine", 0, 0);
+#undef REPORT
+	return (u32)(p - out);
+}
