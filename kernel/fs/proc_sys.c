@@ -2,6 +2,7 @@
 // /proc/sys. Most values are what this kernel does and cannot be changed: they are read-only, so that a write
 // fails instead of being ignored. Locks: none.
 #include "kernel/fs/procfs.h"
+#include "kernel/include/mm.h"
 #include "kernel/include/platform.h"
 #include <linux/capability.h>
 
@@ -90,6 +91,28 @@ static int boot_id(struct pout *o, struct pnode *n)
 	return 0;
 }
 
+static int aslr(struct pout *o, struct pnode *n)
+{
+	(void)n;
+	pout(o, "%d\n", __atomic_load_n(&randomize_va_space, __ATOMIC_RELAXED));
+	return 0;
+}
+
+static ssize_t aslr_write(struct pnode *n, char *buf, size_t len)
+{
+	u64 v;
+
+	(void)n;
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	if (len && buf[len - 1] == '\n')
+		buf[len - 1] = 0;
+	if (kstrtou64(buf, NULL, &v) || v > 2)
+		return -EINVAL;
+	__atomic_store_n(&randomize_va_space, (int)v, __ATOMIC_RELAXED);
+	return (ssize_t)len;
+}
+
 static int threads_max(struct pout *o, struct pnode *n)
 {
 	(void)n;
@@ -118,7 +141,7 @@ static const struct pent kernel_table[] = {
 	TXT("threads-max", threads_max),
 	FIX("cap_last_cap", "40"),
 	FIX("ngroups_max", "32"),
-	FIX("randomize_va_space", "2"),
+	{.name = "randomize_va_space", .mode = S_IFREG | 0644, .text = aslr, .write = aslr_write},
 	FIX("overflowuid", "65534"),
 	FIX("overflowgid", "65534"),
 	FIX("core_pattern", ""),

@@ -53,6 +53,10 @@ struct mm {
 	struct list remote;
 };
 
+// Address space layout: 0 fixed, 1 random but for the heap, 2 all random (/proc/sys/kernel/randomize_va_space).
+extern int randomize_va_space;
+u64 mm_random(u64 bits);		// for the next program of the current process; 0 when its layout is fixed (0, or by personality)
+
 struct mm *mm_new(void);
 // Copies the mappings (the platform copies the memory). On success from->lock stays held, so that nobody changes them until
 // the memory has been copied too; then call mm_fork_end. -ENOMEM.

@@ -188,6 +188,8 @@ struct proc {
 	int oom_score_adj;		// /proc/PID/oom_score_adj
 	bool dumpable, child_subreaper;
 	u32 personality;
+#define PER_NO_RANDOMIZE 0x40000u	// ADDR_NO_RANDOMIZE
+#define PER_CLEAR_SETID 0x740000u	// what a set-user-id program does not inherit, as Linux: layout, READ_IMPLIES_EXEC, MMAP_PAGE_ZERO
 	void *mm_host;			// platform's record of the host process
 };
 

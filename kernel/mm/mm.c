@@ -7,14 +7,20 @@
 #include "kernel/include/vfs.h"
 #include "kernel/mm/vma.h"
 
-static void set_base(struct mm *mm)
+int randomize_va_space = 2;
+
+u64 mm_random(u64 bits)
 {
 	u64 r;
 
-	// below the stack's 8 MiB and its random offset, as Linux has it
+	if (!__atomic_load_n(&randomize_va_space, __ATOMIC_RELAXED) || curproc->personality & PER_NO_RANDOMIZE)
+		return 0;
 	pf_random(&r, 8);
-	mm->mmap_base = mm->hint = (pf_user_max - (64ul << 20) - ((r & 0xffffff) << PAGE_SHIFT)) & PAGE_MASK;
+	return r & ((1ul << bits) - 1);
 }
+
+// Until exec has placed the stack (stack_reserve).
+static void set_base(struct mm *mm) { mm->mmap_base = mm->hint = pf_user_max - (64ul << 20); }
 
 struct mm *mm_new(void)
 {

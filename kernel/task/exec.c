@@ -19,8 +19,8 @@
 #define SCRIPT_HEAD	 256 // bytes of a #! line that count
 #define SCRIPT_DEPTH	 5
 #define PIE_BASE	 0x555555554000ul // as in Linux: two thirds of the address space
-#define PIE_RANDOM_PAGES (1ul << 28)
-#define BRK_RANDOM_PAGES (1ul << 13)
+#define PIE_RANDOM_BITS	 28  // pages
+#define BRK_RANDOM_BITS	 18
 
 struct file *exe_get(struct file *f)
 {
@@ -386,18 +386,10 @@ static void set_names(struct proc *p, struct exec *e)
 		exe_put(old_exe);
 }
 
-static u64 random_below(u64 n)
-{
-	u64 v;
-
-	pf_random(&v, sizeof(v));
-	return v % n;
-}
-
 static int load(struct exec *e, struct proc *p)
 {
 	struct mm *mm = p->mm;
-	uptr at = e->prog.eh.e_type == ET_DYN ? PIE_BASE + (random_below(PIE_RANDOM_PAGES) << PAGE_SHIFT) : 0;
+	uptr at = e->prog.eh.e_type == ET_DYN ? PIE_BASE + (mm_random(PIE_RANDOM_BITS) << PAGE_SHIFT) : 0;
 	int r = stack_reserve(mm, e->prog.exec_stack);
 
 	if (!r)
@@ -406,7 +398,9 @@ static int load(struct exec *e, struct proc *p)
 		r = elf_map(mm, &e->ld, 0);
 	if (r)
 		return r;
-	mm->brk_start = mm->brk = PAGE_ALIGN(e->prog.end) + (random_below(BRK_RANDOM_PAGES) << PAGE_SHIFT);
+	mm->brk_start = mm->brk = PAGE_ALIGN(e->prog.end);
+	if (randomize_va_space > 1)
+		mm->brk_start = mm->brk += mm_random(BRK_RANDOM_BITS) << PAGE_SHIFT;
 	return stack_build(e, p);
 }
 
@@ -443,6 +437,8 @@ static void __noreturn exec_commit(struct exec *e)
 	fdtable_close_exec(p->files);
 	e->secure = cred_exec(e->prog.file->inode, e->prog.file->path.mnt && e->prog.file->path.mnt->flags & MS_NOSUID);
 	p->dumpable = !e->secure;
+	if (e->secure)
+		p->personality &= ~PER_CLEAR_SETID;
 	p->exit_signal = SIGCHLD;
 	r = load(e, p);
 	if (r) {
@@ -526,7 +522,7 @@ static int do_exec(int dfd, const char *name, int flags, const void __user *argv
 
 static long exec_user(int dfd, const void __user *uname, const void __user *argv, const void __user *envp, int flags)
 {
-	char name[PATH_MAX]; // on the stack: exec does not come back to free anything
+	__uninit char name[PATH_MAX]; // on the stack: exec does not come back to free anything
 	ssize_t n = user_str(name, uname, sizeof(name));
 
 	if (n < 0)

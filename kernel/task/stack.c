@@ -12,8 +12,9 @@
 #define STACK_MIN	   (256ul << 10)
 #define STACK_UNLIMITED	   (256ul << 20) // what an unlimited stack gets; it is mapped at once
 #define STACK_MAX	   (1ul << 30)
-#define STACK_RANDOM_PAGES (1ul << 22)
-#define MMAP_RANDOM_PAGES  (1ul << 24)
+#define STACK_RANDOM_BITS  22 // pages; these and the next as Linux has them
+#define STACK_WITHIN_BITS  13 // bytes, of which 4 are lost to alignment
+#define MMAP_RANDOM_BITS   28
 #define MMAP_GAP	   (1ul << 20) // below the stack, always free
 #define HWCAP2_FSGSBASE_   2ul
 #define AT_MINSIGSTKSZ_	   51
@@ -22,18 +23,17 @@
 
 int stack_reserve(struct mm *mm, bool executable)
 {
-	u64 limit = RLIMIT(RLIMIT_STACK), r[2];
+	u64 limit = RLIMIT(RLIMIT_STACK);
 	size_t size =
 		limit == RLIM64_INFINITY ? STACK_UNLIMITED : max(min((u64)PAGE_ALIGN(limit), STACK_MAX), STACK_MIN);
 	int prot = PROT_READ | PROT_WRITE | (executable ? PROT_EXEC : 0);
 
-	pf_random(r, sizeof(r));
-	uptr top = (pf_user_max - PAGE_SIZE - (r[0] % STACK_RANDOM_PAGES << PAGE_SHIFT)) & PAGE_MASK;
+	uptr top = (pf_user_max - (mm_random(STACK_RANDOM_BITS) << PAGE_SHIFT)) & PAGE_MASK;
 	long at = mm_map(mm, top - size, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, NULL, 0,
 			 VMA_STACK);
 	if (at < 0)
 		return (int)at;
-	mm->mmap_base = mm->hint = top - size - MMAP_GAP - (r[1] % MMAP_RANDOM_PAGES << PAGE_SHIFT);
+	mm->mmap_base = mm->hint = top - size - MMAP_GAP - (mm_random(MMAP_RANDOM_BITS) << PAGE_SHIFT);
 	curproc->stack_top = top;
 	return 0;
 }
@@ -114,6 +114,7 @@ int stack_build(struct exec *e, struct proc *p)
 	u64 envs = name - e->envs.len;
 	u64 args = envs - e->args.len;
 	u64 plat = args - sizeof(platform);
+	plat -= mm_random(STACK_WITHIN_BITS);
 	u64 random = ALIGN_DOWN(plat - sizeof(seed), 16ul);
 	fill_aux(&aux, e, p, random, name, plat);
 	words = 1 + e->args.n + 1 + e->envs.n + 1 + aux.n;

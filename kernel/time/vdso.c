@@ -13,6 +13,8 @@
 extern const char vdso_image_start[] __attribute__((visibility("hidden")));
 extern const char vdso_image_end[] __attribute__((visibility("hidden")));
 
+#define VDSO_RANDOM_BITS 9 // pages
+
 static struct mutex vdso_lock;
 static pfn_t vdso_pfn;	// the data page; the image follows
 static u32 vdso_npages;	// both
@@ -57,7 +59,9 @@ uptr vdso_map(void)
 	if (r)
 		return 0;
 	struct mm *mm = curproc->mm;
-	long at = mm_map_pages(mm, 0, vdso_pfn, vdso_npages, PROT_READ, VMA_VDSO);
+	// above the stack, as in Linux, if there is room
+	uptr hint = curproc->stack_top + (mm_random(VDSO_RANDOM_BITS) << PAGE_SHIFT);
+	long at = mm_map_pages(mm, hint, vdso_pfn, vdso_npages, PROT_READ, VMA_VDSO);
 	if (at < 0)
 		return 0;
 	uptr text = (uptr)at + PAGE_SIZE;
