@@ -50,6 +50,7 @@ help:
 	@echo "make            build everything into $(B)/"
 	@echo "make check      unit tests (SAN=1 B=build/san: with sanitizers)"
 	@echo "make lint       static checks (sparse, formatting)"
+	@echo "make soak       stress and robustness, for as long as it takes"
 	@echo "make bench      benchmarks against native Linux"
 	@echo "make install    PREFIX=/usr/local"
 	@echo "make clean"

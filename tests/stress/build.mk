@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+# Stress and robustness: `./test stress robust` takes a minute and a half, `make soak` as long as it takes.
+
+$(B)/test/stress/robust: tests/stress/robust.c tests/kernel/t.h
+	@mkdir -p $(@D)
+	$(CC) $(KT_CFLAGS) -o $@ $<
+
+.PHONY: stress-programs soak soak-stress soak-robust
+stress-programs: $(B)/test/stress/robust
+
+soak: soak-stress soak-robust
+soak-stress: bins
+	$(Q)B=$(B) tests/stress/stress-ng
+soak-robust: bins stress-programs
+	$(Q)B=$(B) tests/stress/robust -f
