@@ -12,7 +12,7 @@ FUZZ_SRC_elf = image/elf.c image/text.c lib/fault.c
 FUZZ_SRC_coffer_yaml = image/config.c image/text.c lib/fault.c
 FUZZ_SRC_python_imports = image/pyimports.c image/text.c lib/fault.c
 FUZZ_SRC_manifest = image/manifest.c image/text.c lib/fault.c
-FUZZERS += erofs exec
+FUZZERS += erofs exec bpf
 FUZZ_BINS = $(FUZZERS:%=$(B)/fuzz/%)
 
 define FUZZ_RULE

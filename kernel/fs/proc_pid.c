@@ -4,6 +4,7 @@
 #include "kernel/fs/procfs.h"
 #include "kernel/include/platform.h"
 #include "kernel/task/ptrace.h"
+#include "kernel/task/seccomp.h"
 #include <linux/capability.h>
 
 // The task that an entry is about: the named thread, or the leader, or any thread that is left. Reference or NULL.
@@ -228,7 +229,8 @@ static int pid_status(struct pout *o, struct pnode *n)
 	     ignored, caught);
 	pout(o, "CapInh:\t%016lx\nCapPrm:\t%016lx\nCapEff:\t%016lx\nCapBnd:\t%016lx\nCapAmb:\t%016lx\n", c->cap_inh,
 	     c->cap_perm, c->cap_eff, c->cap_bset, c->cap_amb);
-	pout(o, "NoNewPrivs:\t%d\nSeccomp:\t0\n", c->no_new_privs);
+	pout(o, "NoNewPrivs:\t%d\nSeccomp:\t%u\nSeccomp_filters:\t%u\n", c->no_new_privs, t ? t->seccomp_mode : 0,
+	     t ? seccomp_filters(t) : 0);
 	cpus(o, t ? t->cpu_mask : U64_MAX);
 	pout(o,
 	     "Mems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t%lu\nnonvoluntary_ctxt_switches:\t0\n",

@@ -103,6 +103,8 @@ struct task {
 	u64 timer_slack_ns;
 	void *exec;		// prepared exec on its way to a blank host process
 	u32 divert;		// DIVERT_*: its system calls go through syscall/divert.c
+	u32 seccomp_mode;	// SECCOMP_MODE_*
+	struct seccomp_filter *seccomp;	// newest filter (task/seccomp.h)
 	struct ptrace *pt;	// kernel/task/ptrace.h; NULL: never was traced
 };
 
@@ -222,6 +224,7 @@ int signal_send_task(struct task *t, int sig, const siginfo_t *info);
 int signal_send_pgrp(int pgid, int sig, const siginfo_t *info);		// 0 or -ESRCH
 // A fault of the current task: sent even if blocked or ignored (then it kills), as Linux forces it.
 void signal_force(int sig, int code, u64 addr);
+void signal_force_info(const siginfo_t *info);
 void signal_recalc(struct task *t);		// recomputes WORK_SIGNAL; sig_lock held
 // Takes the next pending signal in `set` (signalfd, sigtimedwait): signal number or 0.
 int signal_dequeue(sigset set, siginfo_t *info);

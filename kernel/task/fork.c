@@ -15,6 +15,7 @@
 #include "kernel/include/vfs.h"
 #include "kernel/task/internal.h"
 #include "kernel/task/ptrace.h"
+#include "kernel/task/seccomp.h"
 #include <linux/ptrace.h>
 #include <linux/signal.h>
 
@@ -181,6 +182,8 @@ static int link_proc(struct proc *p, struct task *t, struct proc *from, const st
 	mutex_lock(&from->sig_lock);
 	if (must_wait(current))
 		r = -ERESTARTNOINTR;
+	else
+		seccomp_inherit(t);
 	mutex_unlock(&from->sig_lock);
 	if (!r) {
 		p->session = from->session;
@@ -241,6 +244,7 @@ static long clone_thread(const struct clone_req *c)
 		list_add_tail(&t->thread_link, &p->threads);
 		p->nthreads++;
 		task_publish(t);
+		seccomp_inherit(t);
 		traced = true;
 	}
 	mutex_unlock(&p->sig_lock);

@@ -6,6 +6,7 @@
 #include "kernel/include/platform.h"
 #include "kernel/include/usercopy.h"
 #include "kernel/task/internal.h"
+#include "kernel/task/seccomp.h"
 #include <asm/prctl.h>
 #include <linux/capability.h>
 #include <linux/membarrier.h>
@@ -102,7 +103,8 @@ long sys_prctl(int op, u64 a2, u64 a3, u64 a4, u64 a5)
 	case PR_CAPBSET_DROP: return bounding_set(op, a2);
 	case PR_CAP_AMBIENT: return ambient(a2, a3);
 	case PR_GET_SECUREBITS: return 0;
-	case PR_GET_SECCOMP: return 0;
+	case PR_GET_SECCOMP: return t->seccomp_mode;
+	case PR_SET_SECCOMP: return seccomp_prctl(a2, U(a3));
 	case PR_GET_TSC: return put_user((int)PR_TSC_ENABLE, (int __user *)U(a2));
 	case PR_SET_TSC: return a2 == PR_TSC_ENABLE ? 0 : -EINVAL;
 	case PR_MCE_KILL_GET: return PR_MCE_KILL_DEFAULT;

@@ -10,6 +10,7 @@
 #include "kernel/include/vfs.h"
 #include "kernel/task/internal.h"
 #include "kernel/task/ptrace.h"
+#include "kernel/task/seccomp.h"
 #include <linux/signal.h>
 
 struct proc *proc_new(int pid)
@@ -76,6 +77,7 @@ void task_put(struct task *t)
 		return;
 	sigpending_flush(&t->pending, ~0ul);
 	ptrace_free(t);
+	seccomp_drop(t);
 	proc_put(t->proc);
 	COUNT(tasks, -1);
 	kfree(t);

@@ -13,6 +13,9 @@
 #include <linux/signal.h>
 
 #define FLAG_TF 0x100ul
+// events that stop a task in the middle of a system call: how it is resumed decides about the stop at the call's end
+#define IN_CALL \
+	(PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC | PTRACE_O_TRACEVFORKDONE | PTRACE_O_TRACESECCOMP)
 #define CODE(event) ((u32)SIGTRAP | (event) << 8)
 
 // --- links
@@ -233,6 +236,12 @@ static int go_on(struct task *t, struct regs *r, siginfo_t *info)
 
 	mutex_lock(&tasklist);
 	pt->stopped = pt->listening = false;
+	if (pt->kind == PT_EVENT && IN_CALL & 1u << (pt->what >> 8 & 31)) {
+		if (pt->syscall || pt->step)
+			__atomic_fetch_or(&t->work, WORK_SYSEXIT, __ATOMIC_SEQ_CST);
+		else
+			__atomic_fetch_and(&t->work, ~WORK_SYSEXIT, __ATOMIC_SEQ_CST);
+	}
 	pt->kind = PT_RUNNING;
 	pt->code = 0;
 	sig = pt->data;

@@ -253,6 +253,18 @@ int signal_send_pgrp(int pgid, int sig, const siginfo_t *info)
 
 void signal_force(int sig, int code, u64 addr)
 {
+	siginfo_t info;
+
+	memset(&info, 0, sizeof(info));
+	info.si_signo = sig;
+	info.si_code = code;
+	info.si_addr = (__force void *)U(addr);
+	signal_force_info(&info);
+}
+
+void signal_force_info(const siginfo_t *info)
+{
+	int sig = info->si_signo;
 	struct task *t = current;
 	struct proc *p = t->proc;
 	struct sigqueue *q = kmalloc(sizeof(*q));
@@ -265,10 +277,7 @@ void signal_force(int sig, int code, u64 addr)
 	sigpending_flush(&t->pending, SIGBIT(sig));
 	t->pending.set |= SIGBIT(sig);
 	if (q) {
-		memset(&q->info, 0, sizeof(q->info));
-		q->info.si_signo = sig;
-		q->info.si_code = code;
-		q->info.si_addr = (__force void *)U(addr);
+		q->info = *info;
 		list_add_tail(&q->link, &t->pending.queue);
 		COUNT(signals, 1);
 	}
