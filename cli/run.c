@@ -138,6 +138,28 @@ static int set_stop_timeout(struct run *r, const char *text)
 	return 0;
 }
 
+// Words of --debug-strace=: names of system calls, or the classes of the table.
+static int check_filter(const char *words)
+{
+	static const char *const known[] = {
+		"all", "desc", "file", "memory", "process", "signal", "ipc", "network", "time", "system",
+#define SYS(nr, name, cls, state, args, note) #name,
+#include "kernel/syscall/table.h"
+#undef SYS
+	};
+	int err = strlen(words) > 255 ? cli_usage(&command_run, "--debug-strace takes at most 255 characters") : 0;
+
+	while (!err && *words) {
+		size_t n = strcspn(words, ","), i = 0;
+		while (i < sizeof(known) / sizeof(*known) && (strlen(known[i]) != n || memcmp(known[i], words, n)))
+			i++;
+		if (i == sizeof(known) / sizeof(*known))
+			err = cli_usage(&command_run, "--debug-strace: there is no system call or class '%.*s'", (int)n, words);
+		words += n + (words[n] == ',');
+	}
+	return err;
+}
+
 static int parse_options(struct run *r, int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -145,7 +167,7 @@ static int parse_options(struct run *r, int argc, char **argv)
 		{"publish", required_argument, NULL, 'p'}, {"workdir", required_argument, NULL, 'w'},
 		{"interactive", no_argument, NULL, 'i'}, {"tty", no_argument, NULL, 't'},
 		{"broker", required_argument, NULL, OPT_BROKER}, {"debug-log", required_argument, NULL, OPT_LOG},
-		{"debug-strace", no_argument, NULL, OPT_STRACE}, {"debug-ring", no_argument, NULL, OPT_RING},
+		{"debug-strace", optional_argument, NULL, OPT_STRACE}, {"debug-ring", no_argument, NULL, OPT_RING},
 		{"stop-timeout", required_argument, NULL, OPT_STOP}, {0},
 	};
 	int option, err = 0;
@@ -165,7 +187,12 @@ static int parse_options(struct run *r, int argc, char **argv)
 				err = cli_usage(&command_run, "--debug-log takes 0 (errors), 1 (warnings), 2 (information) or 3 (all)");
 			r->launch.log_level = *optarg - '0';
 			break;
-		case OPT_STRACE: r->launch.debug_strace = true; break;
+		case OPT_STRACE:
+			r->launch.debug_strace = true;
+			r->launch.strace_filter = optarg;
+			if (optarg)
+				err = check_filter(optarg);
+			break;
 		case OPT_STOP: err = set_stop_timeout(r, optarg); break;
 		case OPT_RING: r->launch.hostcall_ring = true; break;
 		default: err = cli_usage(&command_run, "wrong option");
@@ -350,7 +377,8 @@ const struct command command_run = {
 	"      --broker URL                   the owner's broker (or COFFER_BROKER, or this user's own broker)\n"
 	"      --stop-timeout SECONDS         after SIGTERM the program has this long; then the enclave is killed\n"
 	"      --debug-log 0..3               how much the kernel says: errors, warnings (1), information, all\n"
-	"      --debug-strace                 system calls to standard error; only with debug_enclave: true\n"
+	"      --debug-strace[=NAME,...]      system calls to standard error, or only those named: open,read, classes such as\n"
+	"                                     file,network; only with debug_enclave: true\n"
 	"      --debug-ring                   answer each call to the host from a thread of its own\n",
 	run,
 };

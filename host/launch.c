@@ -451,6 +451,7 @@ int launch_run(const struct launch_options *o)
 	ctl->ring_mode = o->hostcall_ring;
 	ctl->log_level = (u32)o->log_level;
 	ctl->debug_strace = o->debug_strace;
+	snprintf(ctl->strace_filter, sizeof(ctl->strace_filter), "%s", o->strace_filter ? o->strace_filter : "");
 	ctl->magic = CTL_MAGIC;
 	stop_timeout = o->stop_timeout;
 	console_setup();

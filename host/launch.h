@@ -22,6 +22,7 @@ struct launch_options {
 	int log_level;			// kernel messages: 0 errors, 1 warnings, 2 info, 3 debug
 	unsigned int stop_timeout;	// seconds after SIGTERM until the enclave is killed; 0: only a second SIGTERM does
 	bool debug_strace;		// system calls to stderr; only honoured by an enclave measured with debug=1
+	const char *strace_filter;	// names and classes of calls, comma-separated; NULL: all
 };
 
 // Returns the wait(2) status of the enclave's init, or a negative errno after a message on stderr.

@@ -19,6 +19,7 @@ struct boot_info {
 	u64 memory_bytes;	// the enclave's limit
 	bool debug;		// `debug=1` among the measured options
 	bool strace;		// debug only
+	char strace_filter[256]; // unmeasured: names and classes of calls, comma-separated; empty: all
 	// network: `listen=80+443` and `connect=any|none` among the measured options
 	u16 listen_ports[BOOT_MAX_PORTS];
 	u32 nlisten;

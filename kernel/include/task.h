@@ -101,6 +101,7 @@ struct task {
 	u64 cpu_mask;		// sched_setaffinity
 	int policy;		// SCHED_*, as set
 	u64 timer_slack_ns;
+	struct strace_line *strace; // the call that --debug-strace is printing
 	void *exec;		// prepared exec on its way to a blank host process
 	u32 divert;		// DIVERT_*: its system calls go through syscall/divert.c
 	u32 seccomp_mode;	// SECCOMP_MODE_*

@@ -4,12 +4,11 @@
 // nobody else pays. Locks: none; a task's divert word is its own.
 #include "kernel/include/log.h"
 #include "kernel/include/platform.h"
+#include "kernel/syscall/syscall.h"
 #include "kernel/task/ptrace.h"
 #include "kernel/task/seccomp.h"
 
-typedef long (*handler)(u64, u64, u64, u64, u64, u64);
-#define NR_TABLE 512
-extern handler syscall_table[NR_TABLE];
+extern syscall_fn syscall_table[NR_TABLE];
 long sys_out_of_range(struct regs *r);
 
 static long watched(struct regs *r)
@@ -33,7 +32,7 @@ static long diverted(u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 	return watched(current->regs);
 }
 
-static const handler diverted_table[NR_TABLE] = {[0 ... NR_TABLE - 1] = diverted};
+static const syscall_fn diverted_table[NR_TABLE] = {[0 ... NR_TABLE - 1] = diverted};
 
 const void *syscall_calls(const struct task *t) { return t && t->divert ? diverted_table : syscall_table; }
 void syscall_divert_update(void) { hthread_self()->calls = syscall_calls(current); }

@@ -308,7 +308,7 @@ SYS(289, signalfd4, SIGNAL, FULL, "fd:fd mask:*sigset sigsetsize:n flags:|cloexe
 SYS(290, eventfd2, DESC, FULL, "initval:u flags:|eventfd =fd", "")
 SYS(291, epoll_create1, DESC, FULL, "flags:|cloexec =fd", "")
 SYS(292, dup3, DESC, FULL, "oldfd:fd newfd:fd flags:|cloexec =fd", "")
-SYS(293, pipe2, DESC, FULL, "fds:>fdpair flags:|open", "")
+SYS(293, pipe2, DESC, FULL, "fds:>fdpair flags:|cloexec", "")
 SYS(294, inotify_init1, DESC, FULL, "flags:|cloexec =fd", "")
 SYS(295, preadv, DESC, FULL, "fd:fd iov:>iov iovcnt:n poslow:off poshigh:x =n", "")
 SYS(296, pwritev, DESC, FULL, "fd:fd iov:*iov iovcnt:n poslow:off poshigh:x =n", "")

@@ -10,6 +10,7 @@
 #include "kernel/include/log.h"
 #include "kernel/include/mm.h"
 #include "kernel/include/platform.h"
+#include "kernel/include/strace.h"
 #include "kernel/include/vfs.h"
 #include "kernel/task/exec.h"
 #include "kernel/task/ptrace.h"
@@ -456,6 +457,8 @@ static void __noreturn exec_commit(struct exec *e)
 	set_names(p, e);
 	signal_reset_exec(p);
 	exec_free(e);
+	if (unlikely(t->strace))
+		strace_exec();
 	__atomic_store_n(&p->execed, true, __ATOMIC_RELEASE);
 	waitq_wake(&p->exit_wq, 0);
 	t->fs_base = 0;

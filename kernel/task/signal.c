@@ -9,6 +9,7 @@
 #include "kernel/include/kstring.h"
 #include "kernel/include/platform.h"
 #include "kernel/include/remote.h"
+#include "kernel/include/strace.h"
 #include "kernel/include/usercopy.h"
 #include "kernel/task/internal.h"
 #include "kernel/task/ptrace.h"
@@ -567,6 +568,8 @@ static bool deliver(struct regs *regs)
 
 	if (ka.handler == (void __user *)SIG_IGN || (ka.handler == (void __user *)SIG_DFL && discard))
 		return true;
+	if (unlikely(strace_on))
+		strace_signal(sig, info.si_code);
 	if (ka.handler == (void __user *)SIG_DFL) {
 		if (!(SIGBIT(sig) & STOP_SIGNALS))
 			proc_exit(sig);

@@ -6,6 +6,7 @@
 #include "kernel/include/log.h"
 #include "kernel/include/platform.h"
 #include "kernel/include/remote.h"
+#include "kernel/include/strace.h"
 #include "kernel/include/task.h"
 #include "kernel/net/hostio.h"
 
@@ -187,6 +188,8 @@ static int sleep(u32 seq, u64 deadline, bool interruptible)
 	while (__atomic_load_n(&t->wake_seq, __ATOMIC_SEQ_CST) == seq) {
 		struct task *none = NULL;
 
+		if (unlikely(t->strace))
+			strace_sleeps();
 		if (interruptible && signal_pending()) {
 			r = -EINTR;
 			break;

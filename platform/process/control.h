@@ -25,6 +25,7 @@ struct control {
 	u32 nvol;
 	u32 ring_mode;		// 1: every hostcall goes through the ring
 	u32 log_level, debug_strace;
+	char strace_filter[256];
 	u32 console_tty[3];
 	u64 xstate_size, xstate_mask;
 	u32 seed[16];		// host entropy, only mixed in

@@ -46,6 +46,7 @@ void kernel_start(struct window *w0)
 	boot_info.host_json_len = hl;
 	boot_info.nvolumes = c->nvol;
 	boot_info.strace = c->debug_strace != 0;
+	memcpy(boot_info.strace_filter, c->strace_filter, sizeof(boot_info.strace_filter) - 1);
 	u64 mem = c->memory_bytes;
 	if (mem < (64ul << 20) || mem > K_LIN_MAX - OFF_PAGES || mem & (PAGE_SIZE - 1))
 		panic("memory size from the launcher is out of range");

@@ -3,7 +3,7 @@
 
 E2E_CFLAGS := -std=gnu17 -O2 -g -Wall -Wextra -Werror -D_GNU_SOURCE
 E2E_DIR = $(B)/test/e2e
-E2E_PROGRAMS = $(addprefix $(E2E_DIR)/,hello.dynamic hello.static hello.nopie hello.musl hello.go omp)
+E2E_PROGRAMS = $(addprefix $(E2E_DIR)/,hello.dynamic hello.static hello.nopie hello.musl hello.go omp calls)
 
 $(E2E_DIR)/hello.dynamic: tests/e2e/src/hello.c
 	@mkdir -p $(@D)
@@ -29,6 +29,10 @@ $(E2E_DIR)/hello.go: tests/e2e/src/hello.go
 $(E2E_DIR)/omp: tests/e2e/src/omp.c
 	@mkdir -p $(@D)
 	gcc $(E2E_CFLAGS) -fopenmp -o $@ $<
+
+$(E2E_DIR)/calls: tests/e2e/src/calls.c
+	@mkdir -p $(@D)
+	gcc $(E2E_CFLAGS) -pthread -o $@ $<
 
 .PHONY: e2e-programs
 e2e-programs: $(E2E_PROGRAMS)
