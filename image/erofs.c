@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "image/build.h"
+#include "image/tree.h"
 
 static const char *find_mkfs(void)
 {
@@ -38,7 +39,9 @@ int image_mkfs(const char *root, const char *output, struct fault *p)
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
 		return fault_errno(p, errno, "cannot make a pipe");
 	// No times, no owners, no extended attributes, no UUID of its own: none of them may reach the digest.
-	char *arguments[] = {(char *)program, "--quiet", "-T0", "--all-root", "-x-1", "-U", "00000000-0000-0000-0000-000000000000",
+	char time[16];
+	snprintf(time, sizeof(time), "-T%u", IMAGE_TIME);
+	char *arguments[] = {(char *)program, "--quiet", time, "--all-root", "-x-1", "-U", "00000000-0000-0000-0000-000000000000",
 			     (char *)output, (char *)root, NULL};
 
 	posix_spawn_file_actions_init(&actions);

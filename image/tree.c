@@ -175,10 +175,12 @@ out:
 }
 
 // The recorded time of the source in a .pyc's header (PEP 552): 4 bytes at 8, unless its flags (at 4) say "by hash".
-static void clear_pyc_time(uint8_t *bytes, size_t len)
+static void set_pyc_time(uint8_t *bytes, size_t len)
 {
+	const uint32_t time = IMAGE_TIME; // little-endian, as the machine
+
 	if (len >= 16 && !bytes[4] && !bytes[5] && !bytes[6] && !bytes[7])
-		memset(bytes + 8, 0, 4);
+		memcpy(bytes + 8, &time, sizeof(time));
 }
 
 static int copy_bytes(int from, int to, bool pyc)
@@ -193,7 +195,7 @@ static int copy_bytes(int from, int to, bool pyc)
 		if (n < 0)
 			return -errno;
 		if (first && pyc)
-			clear_pyc_time(buffer, (size_t)n);
+			set_pyc_time(buffer, (size_t)n);
 		first = false;
 		for (ssize_t done = 0; done < n;) {
 			ssize_t w = write(to, buffer + done, (size_t)(n - done));

@@ -12,6 +12,9 @@
 #include "lib/fault.h"
 #include "image/text.h"
 
+// The time of every file in an image: 2 January 1980, because zip archives know none before 1980, in any time zone.
+#define IMAGE_TIME 315619200u
+
 struct tree {
 	int fd;
 	char *path;			// of the image/ folder on this machine
@@ -27,7 +30,7 @@ int tree_mkdirs(struct tree *t, const char *folder, struct fault *p);
 // An existing link is replaced; an existing file or folder is an error.
 int tree_symlink(struct tree *t, const char *path, const char *target, struct fault *p);
 // Copies a regular file with its modification time; leaves it alone when size and time are the same already.
-// A Python .pyc gets the recorded time of its source set to 0, which is the time of every file in an image.
+// A Python .pyc gets the recorded time of its source set to IMAGE_TIME.
 int tree_copy_file(struct tree *t, const char *host_path, const char *path, struct fault *p);
 int tree_write_file(struct tree *t, const char *path, const void *bytes, size_t len, bool program, struct fault *p);
 // Removes a file or an empty folder; no error when there is none.
