@@ -3,6 +3,7 @@
 // Locks: e->lock -> waitq. A waker may look at the queue unlocked: sleepers enqueue under e->lock, pollers enqueue
 // before they take it.
 #include "kernel/include/count.h"
+#include "kernel/include/ipc.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/task.h"
 #include "kernel/include/vfs.h"
@@ -120,6 +121,19 @@ static const struct file_ops eventfd_fops = {
 	.release = eventfd_release,
 	.stream = true,
 };
+
+bool file_is_eventfd(struct file *f) { return f->ops == &eventfd_fops; }
+
+void eventfd_signal(struct file *f)
+{
+	struct eventfd *e = f->priv;
+
+	mutex_lock(&e->lock);
+	e->count += e->count < U64_MAX;
+	mutex_unlock(&e->lock);
+	if (!list_empty(&e->q.waiters))
+		waitq_wake(&e->q, EPOLLIN | EPOLLRDNORM);
+}
 
 long sys_eventfd2(u32 count, int flags)
 {

@@ -5,6 +5,7 @@
 #include "kernel/fs/fs.h"
 #include "kernel/fs/sigio.h"
 #include "kernel/include/count.h"
+#include "kernel/include/uring.h"
 
 #define FD_FIRST 64u
 #define FD_MAX (1u << 20)
@@ -153,7 +154,7 @@ struct file *fd_get(int fd)
 	struct fdtable *t = curproc->files;
 	u32 i = (u32)fd;
 	if (unlikely(i >= __atomic_load_n(&t->size, __ATOMIC_ACQUIRE)))
-		return NULL;
+		return i >= IO_FD ? uring_current_file(i) : NULL;
 	for (;;) {
 		struct file *f = __atomic_load_n(&__atomic_load_n(&t->file, __ATOMIC_ACQUIRE)[i], __ATOMIC_ACQUIRE);
 		if (!f)

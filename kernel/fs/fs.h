@@ -106,9 +106,9 @@ static inline struct file *fd_light(int fd, bool *put)
 {
 	struct task *t = current;
 	struct fdtable *ft = t->proc->files;
-	if (likely(t->proc->nthreads == 1 && ft->ref.n == 1)) {
+	if (likely(t->proc->nthreads == 1 && ft->ref.n == 1 && (u32)fd < ft->size)) {
 		*put = false;
-		return likely((u32)fd < ft->size) ? ft->file[(u32)fd] : NULL;
+		return ft->file[(u32)fd];
 	}
 	*put = true;
 	return fd_get(fd);

@@ -2,6 +2,7 @@
 // /proc/PID/fd and /proc/PID/fdinfo: the open files of a process.
 // Locks: tasklist (to get at the table), then fdtable->lock, never together.
 #include "kernel/fs/procfs.h"
+#include "kernel/include/uring.h"
 
 static struct fdtable *files_get(struct proc *p)
 {
@@ -130,6 +131,8 @@ static int fdinfo_text(struct pout *o, struct pnode *n)
 
 		if (!len)
 			len = inotify_fdinfo(f, buf, PAGE_SIZE);
+		if (!len)
+			len = uring_fdinfo(f, buf, PAGE_SIZE);
 		pout_raw(o, buf, min(len, PAGE_SIZE - 1));
 		kfree(buf);
 	}

@@ -153,6 +153,32 @@ long sys_pwrite64(int fd, const void __user *buf, size_t n, s64 off)
 	return r;
 }
 
+static ssize_t with_flags(struct file *f, bool put, struct iter *it, s64 off, bool use_pos, int rwf, bool write)
+{
+	u32 saved = f->flags;
+	ssize_t r;
+
+	if (rwf & RWF_NOWAIT_)
+		f->flags |= f->ops->stream ? O_NONBLOCK : 0;
+	if (rwf & RWF_APPEND_)
+		f->flags |= O_APPEND;
+	r = use_pos ? rw_pos(f, put, it, write) : prw(f, it, off, write);
+	if (rwf & (RWF_NOWAIT_ | RWF_APPEND_))
+		f->flags = saved;
+	if (r > 0 && (rwf & 6) && write && f->ops->fsync) {
+		int e = f->ops->fsync(f, !(rwf & 4));
+		r = e ? e : r;
+	}
+	return r;
+}
+
+ssize_t file_rw(struct file *f, struct iter *it, s64 off, int rwf, bool write)
+{
+	if (rwf & ~RWF_KNOWN)
+		return -EOPNOTSUPP;
+	return with_flags(f, true, it, off, off == -1, rwf, write);
+}
+
 // All vector forms. off == -1 with use_pos: the file's position.
 static long vector(int fd, const void __user *uiov, u64 n, s64 off, bool use_pos, int rwf, bool write)
 {
@@ -172,18 +198,7 @@ static long vector(int fd, const void __user *uiov, u64 n, s64 off, bool use_pos
 	r = iter_iovec(&it, uiov, n, fast, FAST_IOV, &iov);
 	if (r < 0)
 		goto out;
-	u32 saved = f->flags;
-	if (rwf & RWF_NOWAIT_)
-		f->flags |= f->ops->stream ? O_NONBLOCK : 0;
-	if (rwf & RWF_APPEND_)
-		f->flags |= O_APPEND;
-	r = use_pos ? rw_pos(f, put, &it, write) : prw(f, &it, off, write);
-	if (rwf & (RWF_NOWAIT_ | RWF_APPEND_))
-		f->flags = saved;
-	if (r > 0 && (rwf & 6) && write && f->ops->fsync) {
-		int e = f->ops->fsync(f, !(rwf & 4));
-		r = e ? e : r;
-	}
+	r = with_flags(f, put, &it, off, use_pos, rwf, write);
 	iter_free(iov, fast);
 out:
 	fd_light_put(f, put);

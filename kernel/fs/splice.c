@@ -6,8 +6,6 @@
 #include <linux/fs.h>
 
 #define CHUNK 65536u
-#define SPLICE_NONBLOCK 2u
-#define SPLICE_ALL 15u
 #define VECS 8u
 
 static ssize_t read_at(struct file *f, void *buf, size_t n, u64 *pos)
@@ -192,20 +190,51 @@ static ssize_t pipe_to_pipe(struct pipe *from, struct pipe *to, size_t n, bool n
 	return r < 0 ? r : (ssize_t)got;
 }
 
+ssize_t splice_files(struct file *in, s64 *ioff, struct file *out, s64 *ooff, size_t n, u32 flags)
+{
+	bool nonblock = flags & SPLICE_F_NONBLOCK_;
+	struct pipe *pi, *po;
+	ssize_t r;
+
+	if (flags & ~SPLICE_F_ALL_)
+		return -EINVAL;
+	r = check_pair(in, out);
+	if (r || !n)
+		return r;
+	pi = pipe_of(in);
+	po = pipe_of(out);
+	if (!pi && !po)
+		return -EINVAL;
+	if ((ioff && in->ops->stream) || (ooff && out->ops->stream))
+		return -ESPIPE;
+	if ((ioff && *ioff < 0) || (ooff && *ooff < 0) || pi == po)
+		return -EINVAL;
+	u64 ipos = ioff ? (u64)*ioff : in->pos, opos = ooff ? (u64)*ooff : out->pos;
+	if (pi && po)
+		return pipe_to_pipe(pi, po, n, nonblock || ((in->flags | out->flags) & O_NONBLOCK), true);
+	if (pi) {
+		r = out->flags & O_APPEND ? -EINVAL : pipe_to(pi, out, &opos, n, nonblock || (in->flags & O_NONBLOCK));
+		if (r > 0 && ooff)
+			*ooff = (s64)opos;
+		else if (r > 0 && !out->ops->stream)
+			out->pos = opos;
+		return r;
+	}
+	r = to_pipe(in, &ipos, po, n, nonblock || (out->flags & O_NONBLOCK));
+	if (r > 0 && ioff)
+		*ioff = (s64)ipos;
+	else if (r > 0 && !in->ops->stream)
+		in->pos = ipos;
+	return r;
+}
+
 long sys_splice(int ifd, s64 __user *uioff, int ofd, s64 __user *uooff, size_t n, u32 flags)
 {
 	struct file *in = fd_get(ifd), *out = fd_get(ofd);
 	s64 ioff = 0, ooff = 0;
-	ssize_t r = -EINVAL;
-	bool nonblock = flags & SPLICE_NONBLOCK;
-	if ((flags & ~SPLICE_ALL) || (r = check_pair(in, out)))
-		goto out;
-	r = 0;
-	if (!n)
-		goto out;
-	struct pipe *pi = pipe_of(in), *po = pipe_of(out);
-	r = -EINVAL;
-	if (!pi && !po)
+	ssize_t r = -EBADF;
+
+	if (!in || !out)
 		goto out;
 	r = -ESPIPE;
 	if ((uioff && in->ops->stream) || (uooff && out->ops->stream))
@@ -213,27 +242,9 @@ long sys_splice(int ifd, s64 __user *uioff, int ofd, s64 __user *uooff, size_t n
 	r = -EFAULT;
 	if ((uioff && get_user(ioff, uioff)) || (uooff && get_user(ooff, uooff)))
 		goto out;
-	r = -EINVAL;
-	if (ioff < 0 || ooff < 0 || pi == po)
-		goto out;
-	u64 ipos = uioff ? (u64)ioff : in->pos, opos = uooff ? (u64)ooff : out->pos;
-	if (pi && po) {
-		r = pipe_to_pipe(pi, po, n, nonblock || ((in->flags | out->flags) & O_NONBLOCK), true);
-	} else if (pi) {
-		r = out->flags & O_APPEND ? -EINVAL : pipe_to(pi, out, &opos, n, nonblock || (in->flags & O_NONBLOCK));
-		ooff = (s64)opos;
-		if (r > 0 && uooff && put_user(ooff, uooff))
-			r = -EFAULT;
-		else if (r > 0 && !uooff && !out->ops->stream)
-			out->pos = opos;
-	} else {
-		r = to_pipe(in, &ipos, po, n, nonblock || (out->flags & O_NONBLOCK));
-		ioff = (s64)ipos;
-		if (r > 0 && uioff && put_user(ioff, uioff))
-			r = -EFAULT;
-		else if (r > 0 && !uioff && !in->ops->stream)
-			in->pos = ipos;
-	}
+	r = splice_files(in, uioff ? &ioff : NULL, out, uooff ? &ooff : NULL, n, flags);
+	if (r > 0 && ((uioff && put_user(ioff, uioff)) || (uooff && put_user(ooff, uooff))))
+		r = -EFAULT;
 out:
 	file_put(in);
 	file_put(out);
@@ -244,13 +255,13 @@ long sys_tee(int ifd, int ofd, size_t n, u32 flags)
 {
 	struct file *in = fd_get(ifd), *out = fd_get(ofd);
 	ssize_t r = -EINVAL;
-	if ((flags & ~SPLICE_ALL) || (r = check_pair(in, out)))
+	if ((flags & ~SPLICE_F_ALL_) || (r = check_pair(in, out)))
 		goto out;
 	struct pipe *pi = pipe_of(in), *po = pipe_of(out);
 	r = -EINVAL;
 	if (!pi || !po || pi == po)
 		goto out;
-	r = n ? pipe_to_pipe(pi, po, n, (flags & SPLICE_NONBLOCK) || ((in->flags | out->flags) & O_NONBLOCK), false)
+	r = n ? pipe_to_pipe(pi, po, n, (flags & SPLICE_F_NONBLOCK_) || ((in->flags | out->flags) & O_NONBLOCK), false)
 	      : 0;
 out:
 	file_put(in);
@@ -263,7 +274,7 @@ long sys_vmsplice(int fd, const void __user *uiov, u64 n, u32 flags)
 	__uninit struct iovec fast[VECS], *iov = fast;
 	struct iter it;
 	u64 pos = 0;
-	if (flags & ~SPLICE_ALL)
+	if (flags & ~SPLICE_F_ALL_)
 		return -EINVAL;
 	struct file *f = fd_get(fd);
 	ssize_t r = -EBADF;

@@ -24,6 +24,15 @@ size_t pipe_room(struct pipe *p);			// bytes that fit
 int pipe_wait_data(struct pipe *p, bool nonblock);	// 1 data, 0 end of file, -EAGAIN, -ERESTARTSYS
 int pipe_wait_room(struct pipe *p, bool nonblock);	// 0, -EPIPE, -EAGAIN, -ERESTARTSYS
 
+// splice(2) on open files (fs/splice.c). Offsets: NULL = the file's own position or none.
+#define SPLICE_F_NONBLOCK_ 2u
+#define SPLICE_F_ALL_ 15u
+ssize_t splice_files(struct file *in, s64 *ioff, struct file *out, s64 *ooff, size_t n, u32 flags);
+
+// --- eventfd (fs/eventfd.c)
+bool file_is_eventfd(struct file *f);
+void eventfd_signal(struct file *f);	// adds one; never blocks
+
 // --- console (fs/console.c): host stream n (0, 1, 2) as a file with its own reference, or ERR_PTR.
 struct file *console_open(int n);
 void console_winch(void);	// the host's terminal has another size

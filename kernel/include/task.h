@@ -21,6 +21,7 @@ struct fdtable;
 struct mm;
 struct path_ctx;
 struct hthread;
+struct utask;
 
 // User registers as saved at kernel entry, on top of the kernel stack. The assembly in
 // platform/process/entry.S knows this layout.
@@ -40,6 +41,7 @@ struct regs {
 #define WORK_TRAP 64u		// the tracer wants a stop (task/ptrace_stop.c)
 #define WORK_SYSEXIT 128u	// the tracer watches the end of this system call
 #define WORK_VFORK 256u		// a traced vfork parent has its host thread back
+#define WORK_URING 512u		// io_uring requests of this task can go on
 #define WORK_START 16u		// first return of a forked child: store its tid at set_child_tid
 
 #undef NSIG
@@ -102,6 +104,8 @@ struct task {
 	int policy;		// SCHED_*, as set
 	u64 timer_slack_ns;
 	struct strace_line *strace; // the call that --debug-strace is printing
+	struct utask *uring;	// kernel/uring/, NULL until it uses a ring
+	bool nowait;		// sleeps for an event end at once with -EINTR
 	void *exec;		// prepared exec on its way to a blank host process
 	u32 divert;		// DIVERT_*: its system calls go through syscall/divert.c
 	u32 seccomp_mode;	// SECCOMP_MODE_*

@@ -82,6 +82,7 @@ struct file_ops {		// NULL read/write = -EINVAL; poll NULL = always ready; see m
 	int (*fallocate)(struct file *f, int mode, u64 off, u64 len);
 	// What mmap of this file maps: *pc gets a reference; NULL op: -ENODEV. *pc NULL: plain anonymous (/dev/zero).
 	int (*mmap)(struct file *f, u64 pgoff, size_t len, int prot, int flags, struct pagecache **pc);
+	u64 (*mmap_page)(struct file *f, u64 pgoff);		// which page of *pc that is; NULL: pgoff
 	void (*flush)(struct file *f);				// each close of a descriptor
 	void (*release)(struct file *f);			// last reference
 	int (*set_flags)(struct file *f, u32 flags);		// fcntl(F_SETFL) notification; NULL ok
@@ -226,6 +227,7 @@ void file_get(struct file *f);
 void file_put(struct file *f);
 ssize_t file_read_kernel(struct file *f, void *buf, size_t n, u64 pos);		// for exec
 ssize_t file_write_kernel(struct file *f, const void *buf, size_t n, u64 pos);
+ssize_t file_rw(struct file *f, struct iter *it, s64 off, int rwf, bool write);	// fs/rw.c; off -1: the file's position; rwf: RWF_*
 
 // --- descriptors (fs/fdtable.c)
 struct file *fd_get(int fd);			// new reference or NULL (-EBADF)

@@ -169,6 +169,8 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 			return r;
 		file_get(f);
 		v.file = f;
+		if (f->ops->mmap_page)
+			v.pgoff = f->ops->mmap_page(f, pgoff);
 		if (v.pc && !shared && !fixed && !pgoff)
 			guard = is_elf(v.pc);
 	} else if (shared) {

@@ -6,7 +6,9 @@
 #include "kernel/include/kstring.h"
 #include "kernel/include/mm.h"
 #include "kernel/include/platform.h"
+#include "kernel/include/task.h"
 #include "kernel/include/uapi.h"
+#include "kernel/include/uring.h"
 
 size_t raw_copy(void *d, const void *s, size_t n);
 size_t raw_clear(void *d, size_t n);
@@ -97,6 +99,14 @@ ssize_t user_str(char *dst, const void __user *src, size_t n)
 	uptr a = (__force uptr)src;
 	size_t done = 0;
 
+	if (unlikely(current->uring)) {
+		const char *name = uring_current_name(src);
+
+		if (name) {
+			done = strlcpy(dst, name, n);
+			return done < n ? (ssize_t)done : -ENAMETOOLONG;
+		}
+	}
 	// page by page: one copy, then look for the end in kernel memory
 	while (done < n) {
 		size_t k = min(n - done, PAGE_SIZE - ((a + done) & (PAGE_SIZE - 1)));

@@ -25,6 +25,42 @@ struct file *sock_from_fd(int fd, struct sock **s);	// a reference, or ERR_PTR
 int addr_in(u8 *dst, const void __user *p, int len);
 int addr_out(void __user *p, int __user *ulen, const u8 *addr, u32 len);
 
+#define MSG_FAST_IOV 8
+struct msghdr_ {
+	void __user *name;
+	int namelen, pad0;
+	void __user *iov;
+	u64 niov;
+	void __user *control;
+	u64 controllen;
+	u32 flags, pad1;
+};
+struct msg_out {	// a message to be sent, read from the program's memory but for its data
+	struct iovec fast[MSG_FAST_IOV], *iov;
+	struct iter it;
+	u8 addr[ADDR_MAX];
+	u32 alen;
+	void *ctl;
+	size_t ctllen;
+};
+struct msg_in {		// where a message is to be received
+	struct msghdr_ h;
+	struct iovec fast[MSG_FAST_IOV], *iov;
+	struct iter it;
+};
+// The _get functions leave something that _free accepts also when they fail. Neither structure may be copied.
+int msg_out_get(struct msg_out *m, const struct msghdr_ *h);
+ssize_t msg_out_send(struct file *f, struct sock *s, struct msg_out *m, int flags);
+void msg_out_free(struct msg_out *m);
+int msg_in_get(struct msg_in *m, const struct msghdr_ __user *um);
+ssize_t msg_recv_parts(struct file *f, struct sock *s, struct msg_in *in, struct iter *it, int flags, u32 *namelen, u32 *controllen, u32 *mflags);
+ssize_t msg_in_recv(struct file *f, struct sock *s, struct msghdr_ __user *um, struct msg_in *in, int flags);
+void msg_in_free(struct msg_in *m);
+
+// socket.c: new files, or ERR_PTR. type with SOCK_NONBLOCK; addr may be NULL.
+struct file *socket_file(int family, int type, int protocol);
+struct file *accept_file(struct sock *s, int mflags, int flags, void __user *addr, int __user *len);
+
 // Control messages of AF_INET (inet_opt.c): calls put for each.
 struct cmsg_out {
 	char __user *at;

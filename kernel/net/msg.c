@@ -2,18 +2,8 @@
 // The calls that send and receive: sendto, recvfrom, sendmsg, recvmsg, sendmmsg, recvmmsg. Takes no locks.
 #include "kernel/net/families.h"
 
-#define FAST_IOV 8
 #define CONTROL_MAX 20480u // net.core.optmem_max
 
-struct msghdr_ {
-	void __user *name;
-	int namelen, pad0;
-	void __user *iov;
-	u64 niov;
-	void __user *control;
-	u64 controllen;
-	u32 flags, pad1;
-};
 struct mmsghdr_ {
 	struct msghdr_ hdr;
 	u32 len, pad;
@@ -100,37 +90,61 @@ long sys_recvfrom(int fd, void __user *buf, size_t n, int flags, void __user *ad
 
 // --- sendmsg
 
-static long send_one(struct file *f, struct sock *s, const struct msghdr_ *h, int flags)
+int msg_out_get(struct msg_out *m, const struct msghdr_ *h)
 {
-	u8 a[ADDR_MAX];
-	__uninit struct iovec fast[FAST_IOV], *iov = fast;
-	struct iter it;
-	struct sock_msg m = { .it = &it, .addr = a, .scm = NULL, .hops = -1, .tclass = -1 };
-	void *ctl = NULL;
-	m.alen = 0;
-	long r = iter_iovec(&it, h->iov, h->niov, fast, FAST_IOV, &iov);
-	if (r < 0)
+	int r = iter_iovec(&m->it, h->iov, h->niov, m->fast, MSG_FAST_IOV, &m->iov);
+	m->ctl = NULL;
+	m->ctllen = 0;
+	m->alen = 0;
+	if (r < 0) {
+		m->iov = m->fast;
 		return r;
+	}
 	if (h->name && h->namelen) {
-		r = addr_in(a, h->name, h->namelen);
+		r = addr_in(m->addr, h->name, h->namelen);
 		if (r)
 			goto out;
-		m.alen = (u32)h->namelen;
+		m->alen = (u32)h->namelen;
 	}
 	if (h->control && h->controllen) {
 		r = -ENOBUFS;
-		if (h->controllen > CONTROL_MAX || !(ctl = kmalloc(h->controllen)))
+		if (h->controllen > CONTROL_MAX || !(m->ctl = kmalloc(h->controllen)))
 			goto out;
-		r = copy_from_user(ctl, h->control, h->controllen);
-		if (!r)
-			r = s->family == AF_UNIX ? scm_send(s, ctl, h->controllen, &m.scm) : inet_take_cmsg(&m, ctl, h->controllen);
-		if (r)
-			goto out;
+		m->ctllen = h->controllen;
+		r = copy_from_user(m->ctl, h->control, h->controllen);
 	}
-	r = sock_send(s, &m, call_flags(f, flags));
 out:
-	kfree(ctl);
-	iter_free(iov, fast);
+	if (r)
+		msg_out_free(m);
+	return r;
+}
+
+void msg_out_free(struct msg_out *m)
+{
+	kfree(m->ctl);
+	m->ctl = NULL;
+	iter_free(m->iov, m->fast);
+	m->iov = m->fast;
+}
+
+// Sends what is left of m; may be called again after -EAGAIN.
+ssize_t msg_out_send(struct file *f, struct sock *s, struct msg_out *m, int flags)
+{
+	struct sock_msg sm = { .it = &m->it, .addr = m->addr, .alen = m->alen, .scm = NULL, .hops = -1, .tclass = -1 };
+	int r = 0;
+	if (m->ctl)
+		r = s->family == AF_UNIX ? scm_send(s, m->ctl, m->ctllen, &sm.scm) : inet_take_cmsg(&sm, m->ctl, m->ctllen);
+	return r ? r : sock_send(s, &sm, call_flags(f, flags));
+}
+
+static long send_one(struct file *f, struct sock *s, const struct msghdr_ *h, int flags)
+{
+	__uninit struct msg_out m;
+	long r = msg_out_get(&m, h);
+	if (r < 0)
+		return r;
+	r = msg_out_send(f, s, &m, flags);
+	msg_out_free(&m);
 	return r;
 }
 
@@ -245,38 +259,67 @@ static int put_control(struct sock *s, struct sock_msg *m, struct cmsg_out *c, i
 	return r == -EFAULT ? r : 0;
 }
 
-static long recv_one(struct file *f, struct sock *s, struct msghdr_ __user *um, int flags)
+int msg_in_get(struct msg_in *m, const struct msghdr_ __user *um)
+{
+	m->iov = m->fast;
+	if (copy_from_user(&m->h, um, sizeof(m->h)))
+		return -EFAULT;
+	if (m->h.namelen < 0)
+		return -EINVAL;
+	int r = iter_iovec(&m->it, m->h.iov, m->h.niov, m->fast, MSG_FAST_IOV, &m->iov);
+	if (r < 0)
+		m->iov = m->fast;
+	return r < 0 ? r : 0;
+}
+
+void msg_in_free(struct msg_in *m)
+{
+	iter_free(m->iov, m->fast);
+	m->iov = m->fast;
+}
+
+// Receives into `it`, name and control data to where in->h says; their lengths and the flags come back.
+ssize_t msg_recv_parts(struct file *f, struct sock *s, struct msg_in *in, struct iter *it, int flags, u32 *namelen, u32 *controllen, u32 *mflags)
 {
 	u8 a[ADDR_MAX];
-	struct msghdr_ h;
-	__uninit struct iovec fast[FAST_IOV], *iov = fast;
-	struct iter it;
-	if (copy_from_user(&h, um, sizeof(h)))
-		return -EFAULT;
-	if (h.namelen < 0)
-		return -EINVAL;
-	long r = iter_iovec(&it, h.iov, h.niov, fast, FAST_IOV, &iov);
-	if (r < 0)
-		return r;
-	struct sock_msg m = { .it = &it, .addr = h.name ? a : NULL, .wants_scm = h.control && h.controllen };
-	struct cmsg_out c = { .at = h.control, .left = h.control ? h.controllen : 0 };
-	r = sock_recv(s, &m, call_flags(f, flags));
+	struct msghdr_ *h = &in->h;
+	struct sock_msg m = { .it = it, .addr = h->name ? a : NULL, .wants_scm = h->control && h->controllen };
+	struct cmsg_out c = { .at = h->control, .left = h->control ? h->controllen : 0 };
+	long r = sock_recv(s, &m, call_flags(f, flags));
 	if (r >= 0) {
 		int e = put_control(s, &m, &c, flags);
-		if (!e && h.name)
-			e = copy_to_user(h.name, a, min((u32)h.namelen, m.alen));
-		if (!e && h.name)
-			e = put_user((int)m.alen, &um->namelen);
-		if (!e)
-			e = put_user((u64)c.used, &um->controllen);
-		if (!e)
-			e = put_user(m.flags | c.flags | ((u32)flags & MSG_CMSG_CLOEXEC), &um->flags);
+		if (!e && h->name)
+			e = copy_to_user(h->name, a, min((u32)h->namelen, m.alen));
 		if (e)
 			r = e;
+		*namelen = m.alen;
+		*controllen = (u32)c.used;
+		*mflags = m.flags | c.flags | ((u32)flags & MSG_CMSG_CLOEXEC);
 	}
 	if (m.scm)
 		scm_free(m.scm);
-	iter_free(iov, fast);
+	return r;
+}
+
+// The same as recvmsg(2) tells it, in *um.
+ssize_t msg_in_recv(struct file *f, struct sock *s, struct msghdr_ __user *um, struct msg_in *in, int flags)
+{
+	u32 namelen, controllen, mflags;
+	long r = msg_recv_parts(f, s, in, &in->it, flags, &namelen, &controllen, &mflags);
+	if (r < 0)
+		return r;
+	if ((in->h.name && put_user((int)namelen, &um->namelen)) || put_user((u64)controllen, &um->controllen) || put_user(mflags, &um->flags))
+		return -EFAULT;
+	return r;
+}
+
+static long recv_one(struct file *f, struct sock *s, struct msghdr_ __user *um, int flags)
+{
+	__uninit struct msg_in m;
+	long r = msg_in_get(&m, um);
+	if (!r)
+		r = msg_in_recv(f, s, um, &m, flags);
+	msg_in_free(&m);
 	return r;
 }
 

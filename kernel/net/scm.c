@@ -3,6 +3,7 @@
 // References are taken when a message is sent. Sockets that are sent through themselves keep each other alive; that is
 // bounded by a limit of descriptors in flight, as Linux bounds it.
 // Locks: free_lock (leaf; files are put without it).
+#include "kernel/include/uring.h"
 #include "kernel/net/sock.h"
 
 #define MAX_IN_FLIGHT 16384u
@@ -96,6 +97,11 @@ static int add_files(struct scm *c, const char *data, size_t len)
 		struct file *f = fd_get(fd);
 		if (!f) {
 			r = -EBADF;
+			goto out;
+		}
+		if (file_is_uring(f)) { // its registered files would make cycles that nobody sees
+			file_put(f);
+			r = -EINVAL;
 			goto out;
 		}
 		c->files[c->nfiles++] = f;

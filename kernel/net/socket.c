@@ -179,21 +179,28 @@ static struct sock *sock_create(int family, int type, int protocol, int *err)
 
 #define TYPE_MASK 0xf
 
-long sys_socket(int family, int type, int protocol)
+struct file *socket_file(int family, int type, int protocol)
 {
 	int err, flags = type & ~TYPE_MASK;
 	if (flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK))
-		return -EINVAL;
+		return ERR_PTR(-EINVAL);
 	struct sock *s = sock_create(family, type & TYPE_MASK, protocol, &err);
 	if (!s)
-		return err;
+		return ERR_PTR(err);
 	struct file *f = sock_file(s, flags);
 	if (IS_ERR(f)) {
 		s->ops->release(s);
 		sock_put(s);
-		return PTR_ERR(f);
 	}
-	int fd = fd_alloc(f, 0, flags & SOCK_CLOEXEC);
+	return f;
+}
+
+long sys_socket(int family, int type, int protocol)
+{
+	struct file *f = socket_file(family, type, protocol);
+	if (IS_ERR(f))
+		return PTR_ERR(f);
+	int fd = fd_alloc(f, 0, type & SOCK_CLOEXEC);
 	if (fd < 0)
 		file_put(f);
 	return fd;
@@ -275,40 +282,46 @@ long sys_listen(int fd, int backlog)
 	return r;
 }
 
-long sys_accept4(int fd, void __user *addr, int __user *len, int flags)
+struct file *accept_file(struct sock *s, int mflags, int flags, void __user *addr, int __user *len)
 {
-	struct sock *s, *child = NULL;
-	struct file *cf = NULL;
-	int r;
-	if (flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK))
-		return -EINVAL;
-	struct file *f = get_sock(fd, &s);
-	if (IS_ERR(f))
-		return PTR_ERR(f);
-	r = s->ops->accept ? s->ops->accept(s, &child, f->flags & O_NONBLOCK ? MSG_DONTWAIT : 0) : -EOPNOTSUPP;
+	struct sock *child = NULL;
+	int r = s->ops->accept ? s->ops->accept(s, &child, mflags) : -EOPNOTSUPP;
 	if (r)
-		goto out;
-	cf = sock_file(child, flags);
+		return ERR_PTR(r);
+	struct file *cf = sock_file(child, flags);
 	if (IS_ERR(cf)) {
-		r = (int)PTR_ERR(cf);
-		cf = NULL;
 		child->ops->release(child);
 		sock_put(child);
-		goto out;
+		return cf;
 	}
 	if (addr) {
 		u8 a[ADDR_MAX];
 		int alen = child->ops->getname(child, true, a);
 		r = alen < 0 ? -ECONNABORTED : addr_out(addr, len, a, (u32)alen);
-		if (r)
-			goto out;
+		if (r) {
+			file_put(cf);
+			return ERR_PTR(r);
+		}
 	}
-	r = fd_alloc(cf, 0, flags & SOCK_CLOEXEC);
-	if (r >= 0)
-		cf = NULL;
-out:
-	if (cf)
-		file_put(cf);
+	return cf;
+}
+
+long sys_accept4(int fd, void __user *addr, int __user *len, int flags)
+{
+	struct sock *s;
+	long r;
+	if (flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK))
+		return -EINVAL;
+	struct file *f = get_sock(fd, &s);
+	if (IS_ERR(f))
+		return PTR_ERR(f);
+	struct file *cf = accept_file(s, f->flags & O_NONBLOCK ? MSG_DONTWAIT : 0, flags, addr, len);
+	r = PTR_ERR(cf);
+	if (!IS_ERR(cf)) {
+		r = fd_alloc(cf, 0, flags & SOCK_CLOEXEC);
+		if (r < 0)
+			file_put(cf);
+	}
 	file_put(f);
 	return r;
 }

@@ -11,6 +11,7 @@
 #include "kernel/include/mm.h"
 #include "kernel/include/platform.h"
 #include "kernel/include/strace.h"
+#include "kernel/include/uring.h"
 #include "kernel/include/vfs.h"
 #include "kernel/task/exec.h"
 #include "kernel/task/ptrace.h"
@@ -435,6 +436,7 @@ static void __noreturn exec_commit(struct exec *e)
 		e->files = NULL;
 		fdtable_put(shared);
 	}
+	uring_task_gone(current);
 	fdtable_close_exec(p->files);
 	e->secure = cred_exec(e->prog.file->inode, e->prog.file->path.mnt && e->prog.file->path.mnt->flags & MS_NOSUID);
 	p->dumpable = !e->secure;

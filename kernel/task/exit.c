@@ -9,6 +9,7 @@
 #include "kernel/include/ns.h"
 #include "kernel/include/platform.h"
 #include "kernel/include/remote.h"
+#include "kernel/include/uring.h"
 #include "kernel/include/vfs.h"
 #include "kernel/task/internal.h"
 #include "kernel/task/ptrace.h"
@@ -263,6 +264,7 @@ static void __noreturn leave(struct task *t)
 
 	ptrace_exit(p->group_exit ? p->exit_code : t->exit_code);
 	ptrace_tracer_exit(t);
+	uring_task_gone(t);
 	__atomic_store_n(&t->exiting, true, __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&t->work, __ATOMIC_SEQ_CST) & WORK_REMOTE)
 		remote_serve();
@@ -404,6 +406,8 @@ void proc_host_died(struct proc *p)
 	pr_err("the host killed process %d; it ends as if by SIGKILL\n", p->pid);
 	if (p == init_proc)
 		stop_enclave(SIGKILL);
+	list_for_each (t, &p->threads, thread_link)
+		uring_task_gone(t);
 	release_resources(p);
 	mutex_lock(&tasklist);
 	mutex_unlock(&tasklist);

@@ -11,6 +11,7 @@
 #include "kernel/include/remote.h"
 #include "kernel/include/strace.h"
 #include "kernel/include/usercopy.h"
+#include "kernel/include/uring.h"
 #include "kernel/task/internal.h"
 #include "kernel/task/ptrace.h"
 #include <linux/signal.h>
@@ -602,7 +603,9 @@ void task_work(struct regs *regs)
 		work = __atomic_load_n(&t->work, __ATOMIC_SEQ_CST);
 		if (work & WORK_EXIT)
 			task_exit(0);
-		if (work & WORK_START) {
+		if (work & WORK_URING) {
+			uring_work_run();
+		} else if (work & WORK_START) {
 			__atomic_fetch_and(&t->work, ~WORK_START, __ATOMIC_SEQ_CST);
 			if (t->set_child_tid && put_user(t->tid, t->set_child_tid))
 				t->set_child_tid = NULL;
