@@ -54,6 +54,20 @@ long sys_fchmodat(int dfd, const void __user *name, u32 mode)
 	return e;
 }
 
+long sys_fchmodat2(int dfd, const void __user *name, u32 mode, u32 flags)
+{
+	struct path p;
+	int r;
+	if (flags & ~(u32)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH))
+		return -EINVAL;
+	r = path_lookup_user(dfd, name, (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0), &p);
+	if (r)
+		return r;
+	long e = is_lnk(p.dentry->inode) ? -EOPNOTSUPP : change_mode(p.dentry->inode, &p, mode);
+	path_put(&p);
+	return e;
+}
+
 long sys_chmod(const void __user *name, u32 mode) { return sys_fchmodat(AT_FDCWD, name, mode); }
 
 long sys_fchmod(int fd, u32 mode)

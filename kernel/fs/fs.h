@@ -97,6 +97,8 @@ int mount_attach(struct mount *m, struct path *where);	// consumes m's reference
 void mount_attach_root(struct mount *m);
 void mount_get(struct mount *m);
 void mount_put(struct mount *m);
+struct super *super_by_dev(u64 dev);			// of a mounted file system, with a reference; NULL
+const char *fs_type_name(u32 i);			// the i-th registered type, NULL past the last
 struct super *fs_make(const char *fstype, const char *source, u32 flags, const void *data, size_t len);
 
 // --- file.c, fdtable.c

@@ -32,6 +32,23 @@ int fs_register(const char *fstype, mount_fn fn)
 	return 0;
 }
 
+const char *fs_type_name(u32 i) { return i < ntypes ? types[i].name : NULL; }
+
+struct super *super_by_dev(u64 dev)
+{
+	struct super *sb = NULL;
+	struct mount *m;
+
+	mutex_lock(&dcache_lock);
+	list_for_each(m, &mounts, link)
+		if (m->sb->dev == dev && !sb)
+			sb = m->sb;
+	if (sb)
+		super_get(sb);
+	mutex_unlock(&dcache_lock);
+	return sb;
+}
+
 struct super *fs_make(const char *fstype, const char *source, u32 flags, const void *data, size_t len)
 {
 	struct super *sb = NULL;

@@ -106,6 +106,8 @@ struct task {
 	struct strace_line *strace; // the call that --debug-strace is printing
 	struct utask *uring;	// kernel/uring/, NULL until it uses a ring
 	bool nowait;		// sleeps for an event end at once with -EINTR
+	int mempolicy;		// set_mempolicy: MPOL_* and flags
+	u64 mempolicy_nodes;
 	void *exec;		// prepared exec on its way to a blank host process
 	u32 divert;		// DIVERT_*: its system calls go through syscall/divert.c
 	u32 seccomp_mode;	// SECCOMP_MODE_*

@@ -316,6 +316,22 @@ int pc_run(struct pagecache *pc, u64 index, u64 max, bool create, pfn_t *pfn, u3
 	return r;
 }
 
+u64 pc_resident(struct pagecache *pc, u64 first, u64 end)
+{
+	u64 n = 0;
+
+	mutex_lock(&pc->lock);
+	for (end = min(end, end_index(pc)); first < end; first++) {
+		u32 *e = entry(pc, first);
+		if (!e)
+			first |= LEAF - 1;
+		else
+			n += *e != 0;
+	}
+	mutex_unlock(&pc->lock);
+	return n;
+}
+
 ssize_t pc_read(struct pagecache *pc, struct iter *it, u64 pos, u64 size)
 {
 	size_t done = 0;

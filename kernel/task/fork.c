@@ -76,6 +76,8 @@ static void inherit_task(struct task *t, const struct task *from, const struct c
 	t->blocked = from->blocked;
 	memcpy(t->comm, from->comm, sizeof(t->comm));
 	t->cpu_mask = from->cpu_mask;
+	t->mempolicy = from->mempolicy;
+	t->mempolicy_nodes = from->mempolicy_nodes;
 	t->fs_base = c->flags & CLONE_SETTLS ? c->tls : pf_get_fs();
 	if (c->flags & CLONE_CHILD_CLEARTID)
 		t->clear_child_tid = c->ctid;

@@ -204,7 +204,7 @@ static int wait_once(u32 __user *uaddr, u32 val, u64 deadline, u32 bitset, bool 
 
 static long wait_restart(struct task *t);
 
-static long futex_wait(u32 __user *uaddr, u32 val, u64 deadline, u32 bitset, bool private)
+long futex_wait(u32 __user *uaddr, u32 val, u64 deadline, u32 bitset, bool private)
 {
 	struct task *t = current;
 	int r;
@@ -232,7 +232,7 @@ static long wait_restart(struct task *t)
 
 // --- requeue and wake-op
 
-static long futex_requeue(u32 __user *uaddr, u32 __user *uaddr2, bool private, u32 nwake, u32 nmove, const u32 *expect)
+long futex_requeue(u32 __user *uaddr, u32 __user *uaddr2, bool private, u32 nwake, u32 nmove, const u32 *expect)
 {
 	struct key k1, k2;
 	struct bucket *b1, *b2;
@@ -344,7 +344,7 @@ static long futex_wake_op(u32 __user *uaddr, u32 __user *uaddr2, bool private, u
 
 // --- the call
 
-static int read_deadline(const void __user *uts, bool absolute, bool realtime, u64 *deadline)
+int futex_deadline(const void __user *uts, bool absolute, bool realtime, u64 *deadline)
 {
 	u64 ns, now;
 	int r;
@@ -378,7 +378,7 @@ long sys_futex(u32 __user *uaddr, int op, u32 val, void __user *uts, u32 __user 
 	case FUTEX_WAKE_BITSET: return futex_wake(uaddr, val, val3, private);
 	case FUTEX_WAIT:
 	case FUTEX_WAIT_BITSET:
-		r = read_deadline(uts, cmd == FUTEX_WAIT_BITSET, realtime, &deadline);
+		r = futex_deadline(uts, cmd == FUTEX_WAIT_BITSET, realtime, &deadline);
 		return r ? r
 			 : futex_wait(uaddr, val, deadline, cmd == FUTEX_WAIT ? FUTEX_BITSET_MATCH_ANY : val3, private);
 	case FUTEX_REQUEUE: return futex_requeue(uaddr, uaddr2, private, val, val2, NULL);
@@ -386,7 +386,7 @@ long sys_futex(u32 __user *uaddr, int op, u32 val, void __user *uts, u32 __user 
 	case FUTEX_WAKE_OP: return futex_wake_op(uaddr, uaddr2, private, val, val2, val3);
 	case FUTEX_LOCK_PI:
 	case FUTEX_LOCK_PI2:
-		r = read_deadline(uts, true, cmd == FUTEX_LOCK_PI || realtime, &deadline);
+		r = futex_deadline(uts, true, cmd == FUTEX_LOCK_PI || realtime, &deadline);
 		return r ? r : futex_lock_pi(uaddr, private, deadline, false);
 	case FUTEX_TRYLOCK_PI: return futex_lock_pi(uaddr, private, NO_DEADLINE, true);
 	case FUTEX_UNLOCK_PI: return futex_unlock_pi(uaddr, private);

@@ -33,5 +33,8 @@ void futex_unqueue(struct futex_q *q);
 struct task *futex_take(struct futex_q *q);
 int futex_sleep(struct futex_q *q, u64 deadline);
 long futex_wake(void __user *uaddr, u32 n, u32 bitset, bool private);
+long futex_wait(u32 __user *uaddr, u32 val, u64 deadline, u32 bitset, bool private);
+long futex_requeue(u32 __user *uaddr, u32 __user *uaddr2, bool private, u32 nwake, u32 nmove, const u32 *expect);
+int futex_deadline(const void __user *uts, bool absolute, bool realtime, u64 *deadline); // uts NULL: none
 long futex_lock_pi(u32 __user *uaddr, bool private, u64 deadline, bool try);
 long futex_unlock_pi(u32 __user *uaddr, bool private);

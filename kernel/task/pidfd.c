@@ -3,7 +3,6 @@
 // A pidfd holds a reference on its process, which therefore keeps its identity after it was reaped. No locks.
 #include "kernel/include/alloc.h"
 #include "kernel/include/ipc.h"
-#include "kernel/include/log.h"
 #include "kernel/include/vfs.h"
 #include "kernel/task/internal.h"
 
@@ -96,11 +95,4 @@ long sys_pidfd_send_signal(int fd, int sig, const void __user *uinfo, u32 flags)
 		r = proc_state(p) == PROC_DEAD ? -ESRCH : signal_send_user(p, sig, uinfo ? &info : NULL);
 	file_put(f);
 	return r;
-}
-
-long sys_pidfd_getfd(int fd, int target, u32 flags)
-{
-	(void)fd, (void)target, (void)flags;
-	pr_once("pidfd_getfd: taking another process's descriptor is not supported; pass it over a Unix socket\n");
-	return -EPERM;
 }
