@@ -4,6 +4,7 @@
 // enclave's wish to stop. Nothing here is trusted by the enclave.
 #include "host/launch.h"
 #include "host/trim.h"
+#include "host/usage.h"
 #include "attest/simtee.h"
 #include "hostcall/serve.h"
 #include "platform/process/control.h"
@@ -191,7 +192,7 @@ out:
 	return r ? r : 0;
 }
 
-// --- the request ring: everything in ring mode, otherwise only what needs libraries (evidence)
+// --- the request ring: everything in ring mode, otherwise only what needs libraries (evidence) or the host's files (usage)
 static void evidence(struct hc_desc *d, uint8_t *pool)
 {
 	uint8_t data[64], report[HC_EVIDENCE_REPORT];
@@ -233,6 +234,8 @@ static void *ring_thread(void *unused)
 			if (d.op == HC_EVIDENCE) {
 				evidence(&d, win + WIN_POOL);
 				trimmed = false;
+			} else if (d.op >= HC_USAGE && d.op < HC_NOPS) {
+				usage_serve(&d, win + WIN_POOL);
 			} else {
 				hc_serve(ctl, &d, win + WIN_POOL);
 			}

@@ -48,6 +48,10 @@ enum hc_op {
 	HC_UNWATCH,
 	HC_POLL,	// a0: events ready now
 	HC_EVIDENCE,	// a1 pool offset: in 64 bytes report data + 48 measurement; out report[1184] then chain; a2 = chain length
+	// answered by the launcher, also without the ring: what the host knows of the enclave's own host processes
+	HC_USAGE,	// a0 process, a1 pool offset of struct hc_usage, a2 thread or 0
+	HC_RESIDENT,	// a0 process, a1 pool offset of {start, end} addresses, a2 how many: become pages {private, shared}
+	HC_PRIVATE,	// a1 pool offset of process ids (u32), a2 how many, a3 exact: pages that are their own
 	HC_NOPS
 };
 
@@ -62,6 +66,11 @@ struct hc_desc {
 struct hc_console_info {
 	u8 tty[3], open[3];
 	u16 rows, cols;
+};
+
+struct hc_usage {
+	u64 utime_ns, stime_ns, minflt, majflt, nvcsw, nivcsw;
+	u64 anon, file, peak; // pages
 };
 
 struct hc_epoll_event {	// what the host reports of readiness

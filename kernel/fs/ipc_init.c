@@ -4,7 +4,7 @@
 
 void shm_init(void);
 int mqueue_init(void);
-int proc_init(void), sysfs_init(void), configfs_init(void), pty_init(void), memfd_init(void);
+int proc_init(void), sysfs_init(void), cgroupfs_init(void), configfs_init(void), pty_init(void), memfd_init(void);
 extern const struct file_ops dev_tty_fops, console_fops, ptmx_fops;
 
 int ipc_init(void)
@@ -13,6 +13,8 @@ int ipc_init(void)
 
 	if (!r)
 		r = sysfs_init();
+	if (!r)
+		r = cgroupfs_init();
 	if (!r)
 		r = configfs_init();
 	if (!r)

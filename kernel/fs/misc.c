@@ -2,7 +2,9 @@
 // Calls about the system as a whole: names, sizes, randomness, memory locking, I/O priorities.
 // Locks: uts_lock (leaf).
 #include "kernel/fs/procfs.h"
+#include "kernel/fs/procfs.h"
 #include "kernel/include/platform.h"
+#include "kernel/task/load.h"
 #include <linux/capability.h>
 #include <linux/ioprio.h>
 #include <linux/random.h>
@@ -72,12 +74,17 @@ static int count_procs(struct proc *p, void *arg)
 long sys_sysinfo(void __user *buf)
 {
 	struct sysinfo s = {0};
+	struct memory m;
 	u32 n = 0;
 
 	proc_for_each(count_procs, &n);
 	s.uptime = ktime_mono() / NSEC_PER_SEC;
-	s.totalram = page_count_total() * PAGE_SIZE;
-	s.freeram = page_count_free() * PAGE_SIZE;
+	memory_now(&m);
+	s.totalram = m.total * PAGE_SIZE;
+	s.freeram = m.free * PAGE_SIZE;
+	s.sharedram = m.shared * PAGE_SIZE;
+	for (u32 i = 0; i < 3; i++)
+		s.loads[i] = load_average(i) << (SI_LOAD_SHIFT - LOAD_SHIFT);
 	s.procs = min(n, 65535u);
 	s.mem_unit = 1;
 	return copy_to_user(buf, &s, sizeof(s));
@@ -114,71 +121,6 @@ long sys_syslog(int type, void __user *buf, int len)
 	(void)len;
 	return -EPERM;
 }
-
-// --- memory locking: enclave memory is never swapped by this kernel, so locking is true already; limits are kept.
-
-static long lock_range(uptr start, size_t len)
-{
-	uptr from = start & PAGE_MASK, to = PAGE_ALIGN(start + len);
-
-	if (to < from || !access_ok(U(from), to - from))
-		return -ENOMEM;
-	if (to - from > RLIMIT(RLIMIT_MEMLOCK) && !capable(CAP_IPC_LOCK))
-		return RLIMIT(RLIMIT_MEMLOCK) ? -ENOMEM : -EPERM;
-	if (from == to)
-		return 0;
-	return pf_populate(from, to - from, false);
-}
-
-// Every page of the range must be mapped (man 2 mlock: ENOMEM).
-static bool all_mapped(uptr start, size_t len)
-{
-	struct mm *mm = curproc->mm;
-	uptr at = start & PAGE_MASK, end = PAGE_ALIGN(start + len);
-	bool ok = true;
-
-	mutex_lock(&mm->lock);
-	while (at < end && ok) {
-		struct vma *v = mm_find(mm, at);
-
-		ok = v != NULL;
-		if (v)
-			at = v->end;
-	}
-	mutex_unlock(&mm->lock);
-	return ok;
-}
-
-long sys_mlock2(uptr start, size_t len, int flags)
-{
-	if (flags & ~MLOCK_ONFAULT)
-		return -EINVAL;
-	if (start + len < start)
-		return -EINVAL;
-	if (!all_mapped(start, len))
-		return -ENOMEM;
-	return flags ? 0 : lock_range(start, len);
-}
-
-long sys_mlock(uptr start, size_t len) { return sys_mlock2(start, len, 0); }
-
-long sys_munlock(uptr start, size_t len)
-{
-	if (start + len < start)
-		return -EINVAL;
-	return all_mapped(start, len) ? 0 : -ENOMEM;
-}
-
-long sys_mlockall(int flags)
-{
-	if (!flags || (flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)) || flags == MCL_ONFAULT)
-		return -EINVAL;
-	if (!capable(CAP_IPC_LOCK) && !RLIMIT(RLIMIT_MEMLOCK))
-		return -EPERM;
-	return 0;
-}
-
-long sys_munlockall(void) { return 0; }
 
 // --- I/O priorities: the host orders I/O; everything has the default priority.
 

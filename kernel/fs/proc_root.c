@@ -4,66 +4,21 @@
 #include "kernel/fs/proc_cpu.h"
 #include "kernel/fs/procfs.h"
 #include "kernel/include/platform.h"
+#include "kernel/task/load.h"
 #include <linux/magic.h>
 
 extern const struct super_ops proc_sops;
 
 #define FIRST_PID_POS 256 // readdir: static entries come before, pid p is at FIRST_PID_POS + p
-#define KB(pages)     ((pages) * (PAGE_SIZE >> 10))
-
-static int text_meminfo(struct pout *o, struct pnode *n)
-{
-	u64 total = page_count_total(), free = page_count_free();
-
-	(void)n;
-	pout(o, "MemTotal:       %8lu kB\nMemFree:        %8lu kB\nMemAvailable:   %8lu kB\n", KB(total), KB(free),
-	     KB(free));
-	pout(o, "Buffers:        %8d kB\nCached:         %8d kB\nSwapCached:     %8d kB\n", 0, 0, 0);
-	pout(o, "Active:         %8lu kB\nInactive:       %8d kB\n", KB(total - free), 0);
-	pout(o, "SwapTotal:      %8d kB\nSwapFree:       %8d kB\nDirty:          %8d kB\nWriteback:      %8d kB\n", 0,
-	     0, 0, 0);
-	pout(o, "AnonPages:      %8lu kB\nMapped:         %8d kB\nShmem:          %8d kB\n", KB(total - free), 0, 0);
-	pout(o, "CommitLimit:    %8lu kB\nCommitted_AS:   %8lu kB\n", KB(total), KB(total - free));
-	pout(o, "VmallocTotal:   34359738367 kB\nVmallocUsed:    %8d kB\nVmallocChunk:   %8d kB\n", 0, 0);
-	pout(o,
-	     "HugePages_Total:   %5d\nHugePages_Free:    %5d\nHugePages_Rsvd:    %5d\nHugePages_Surp:    "
-	     "%5d\nHugepagesize:       2048 kB\n",
-	     0, 0, 0, 0);
-	return 0;
-}
-
-struct census {
-	u32 procs, tasks, running;
-	int last;
-	u64 utime, stime;
-};
-
-static int count(struct proc *p, void *arg)
-{
-	struct census *c = arg;
-	struct task *t;
-	u64 u = 0, s = 0;
-
-	c->procs++;
-	c->tasks += p->nthreads;
-	c->last = max(c->last, p->pid);
-	if (p->state < PROC_ZOMBIE)
-		list_for_each (t, &p->threads, thread_link)
-			c->running += !t->sleeping;
-	proc_cpu_ns_locked(p, &u, &s);
-	c->utime += u;
-	c->stime += s;
-	return 0;
-}
 
 static int text_stat(struct pout *o, struct pnode *n)
 {
 	u32 cpus = pf_ncpus();
-	struct census c = {0};
-	u64 up = ktime_mono(), busy, idle;
+	struct census c;
+	u64 up = ktime_mono() - enclave_start(), busy, idle;
 
 	(void)n;
-	proc_for_each(count, &c);
+	census_take(&c, true);
 	busy = c.utime + c.stime;
 	idle = up * cpus > busy ? up * cpus - busy : 0;
 	pout(o, "cpu  %lu 0 %lu %lu 0 0 0 0 0 0\n", c.utime / USER_HZ_NS, c.stime / USER_HZ_NS, idle / USER_HZ_NS);
@@ -71,30 +26,36 @@ static int text_stat(struct pout *o, struct pnode *n)
 	for (u32 i = 0; i < cpus; i++)
 		pout(o, "cpu%u %lu 0 %lu %lu 0 0 0 0 0 0\n", i, c.utime / cpus / USER_HZ_NS,
 		     c.stime / cpus / USER_HZ_NS, idle / cpus / USER_HZ_NS);
-	pout(o, "intr 0\nctxt 0\nbtime %lu\nprocesses %d\nprocs_running %u\nprocs_blocked 0\nsoftirq 0\n",
-	     (ktime_real() - up) / NSEC_PER_SEC, c.last, max(c.running, 1u));
+	pout(o, "intr 0\nctxt 0\nbtime %lu\nprocesses %lu\nprocs_running %u\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",
+	     (ktime_real() - ktime_mono()) / NSEC_PER_SEC, pid_count_made(), max(c.running, 1u));
 	return 0;
 }
 
 static int text_loadavg(struct pout *o, struct pnode *n)
 {
-	struct census c = {0};
+	struct census c;
 
 	(void)n;
-	proc_for_each(count, &c);
-	pout(o, "%u.00 %u.00 %u.00 %u/%u %d\n", c.running, c.running, c.running, c.running, c.tasks, c.last);
+	census_take(&c, false);
+	for (u32 i = 0; i < 3; i++) { // rounded to hundredths, as Linux does
+		u64 l = load_average(i) + (1 << LOAD_SHIFT) / 200;
+
+		pout(o, "%lu.%02lu ", l >> LOAD_SHIFT, (l & ((1 << LOAD_SHIFT) - 1)) * 100 >> LOAD_SHIFT);
+	}
+	pout(o, "%u/%u %d\n", c.running, c.tasks, pid_last_made());
 	return 0;
 }
 
 static int text_uptime(struct pout *o, struct pnode *n)
 {
-	struct census c = {0};
-	u64 up = ktime_mono() / USER_HZ_NS, busy, idle;
+	u64 up = ktime_mono(), span = up - enclave_start(), busy, idle;
+	struct census c;
 
 	(void)n;
-	proc_for_each(count, &c);
-	busy = (c.utime + c.stime) / USER_HZ_NS;
-	idle = up * pf_ncpus() > busy ? up * pf_ncpus() - busy : 0;
+	census_take(&c, true);
+	busy = c.utime + c.stime;
+	idle = span * pf_ncpus() > busy ? (span * pf_ncpus() - busy) / USER_HZ_NS : 0;
+	up /= USER_HZ_NS;
 	pout(o, "%lu.%02lu %lu.%02lu\n", up / 100, up % 100, idle / 100, idle % 100);
 	return 0;
 }
@@ -168,7 +129,11 @@ static const struct pent root_table[] = {
 	LNK("mounts", &to_self_iops),
 	LNK("net", &to_self_iops),
 	TXT("cpuinfo", 0444, proc_cpuinfo),
-	TXT("meminfo", 0444, text_meminfo),
+	TXT("meminfo", 0444, proc_meminfo),
+	TXT("vmstat", 0444, proc_vmstat),
+	TXT("zoneinfo", 0444, proc_zoneinfo),
+	TXT("buddyinfo", 0444, proc_buddyinfo),
+	TXT("slabinfo", 0400, proc_slabinfo),
 	TXT("stat", 0444, text_stat),
 	TXT("loadavg", 0444, text_loadavg),
 	TXT("uptime", 0444, text_uptime),

@@ -57,6 +57,17 @@ extern const struct file_ops proc_fd_fops, proc_fdinfo_fops;
 char *proc_file_name(struct file *f, char *buf, size_t n);
 // proc_sys.c
 extern const struct pent proc_sys_table[];
+// proc_memory.c
+int proc_meminfo(struct pout *o, struct pnode *n), proc_vmstat(struct pout *o, struct pnode *n);
+int proc_zoneinfo(struct pout *o, struct pnode *n), proc_buddyinfo(struct pout *o, struct pnode *n), proc_slabinfo(struct pout *o, struct pnode *n);
+struct memory { // pages
+	u64 total, free, anon, shared, file, clean, dirty, slab, kernel;
+};
+void memory_now(struct memory *m); // may ask the host: not under locks
+// sysfs.c
+void proc_cpu_range(struct pout *o); // "0-3" and a newline
+// task/load.c
+void proc_total_cpu(u64 *utime, u64 *stime);
 // proc_coffer.c
 extern const struct pent proc_coffer_table[];
 // ipc/proc.c

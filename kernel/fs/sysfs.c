@@ -20,12 +20,17 @@ extern const struct super_ops proc_sops;
 		.name = n, .mode = S_IFDIR | 0555, .dir = t \
 	}
 
-static int cpu_range(struct pout *o, struct pnode *n)
+void proc_cpu_range(struct pout *o)
 {
 	u32 c = pf_ncpus();
 
-	(void)n;
 	pout(o, c > 1 ? "0-%u\n" : "%u\n", c - 1);
+}
+
+static int cpu_range(struct pout *o, struct pnode *n)
+{
+	(void)n;
+	proc_cpu_range(o);
 	return 0;
 }
 

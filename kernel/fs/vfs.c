@@ -13,6 +13,7 @@ static const struct {
 } table[] = {
 	{"proc", "/proc", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC},
 	{"sysfs", "/sys", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC},
+	{"cgroup2", "/sys/fs/cgroup", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC},
 	{"configfs", "/sys/kernel/config", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC},
 	{"devtmpfs", "/dev", NULL, MS_NOSUID},
 	{"devpts", "/dev/pts", NULL, MS_NOSUID | MS_NOEXEC},

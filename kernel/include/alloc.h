@@ -10,12 +10,18 @@ typedef u32 pfn_t; // page number in the enclave's memory; 0 is never a valid pa
 // Allocates n contiguous pages (any n >= 1), not zeroed unless `zero`. Returns the first page's
 // number or PFN_NONE when the enclave's limit is reached. page_free returns them (any sub-range).
 pfn_t page_alloc(u32 n, bool zero);
-// As many as n pages, contiguous, at least one: for page-cache runs. *got is set.
+// As many as n pages, contiguous, at least one: for page-cache runs, which leave a reserve for the kernel's objects. *got is set.
 pfn_t page_alloc_upto(u32 n, u32 *got, bool zero);
 void page_free(pfn_t pfn, u32 n);
 void *page_addr(pfn_t pfn);	     // kernel address of a page
 pfn_t page_of(const void *kaddr);    // inverse
 u64 page_count_free(void), page_count_total(void); // in pages
+u32 page_free_blocks(u32 order);	// free runs of 1 << order pages, for /proc/buddyinfo
+// Programs' private memory is not taken from here, but counts against the same limit (mm/oom.c).
+u64 page_count_outside(void), page_count_held(void); // theirs; and what was allocated here
+void page_set_outside(u64 pages);
+extern u64 page_reserve;
+extern bool page_emergency;
 
 // Objects: 16-byte aligned; NULL when out of memory. kfree(NULL) is allowed. Sizes above 32 KiB are
 // whole pages.
@@ -26,5 +32,6 @@ void kfree(const void *p);
 char *kstrdup(const char *s) __must_check;
 char *kstrndup(const char *s, size_t n) __must_check;
 // Objects in use of size class i = 0, 1, ..., *bytes each; behind the last class *bytes is 0 and the result is the pages of large objects.
+u64 kmalloc_slab_pages(void);
 u64 kmalloc_usage(u32 i, u64 *bytes);
 #define knew(T) ((T *)kzalloc(sizeof(T)))

@@ -9,8 +9,8 @@
 	X(files) X(fd_tables) X(fs_contexts) X(inodes) X(dentries) X(mounts) X(supers) \
 	X(pipes) X(epolls) X(epoll_items) X(eventfds) X(timerfds) X(signalfds) X(inotifies) X(ttys) \
 	X(sockets) X(host_watches) X(host_fds) \
-	X(sem_sets) X(sem_undos) X(msg_queues) X(messages) X(shm_segments) X(mqueues) X(remote_requests) \
-	X(page_caches) X(cached_pages) X(text_views)
+	X(page_caches) X(cached_pages) X(file_pages) X(dirty_pages) X(text_views) \
+	X(sem_sets) X(sem_undos) X(msg_queues) X(messages) X(shm_segments) X(mqueues) X(remote_requests)
 
 enum counted {
 #define X(name) N_##name,

@@ -58,4 +58,9 @@ int hc_wait_events(struct hc_event *ev, u32 n, u64 deadline_ns);
 
 // Evidence of the platform: report over 64 bytes of report data; chain is PEM text.
 int hc_evidence(const u8 report_data[64], u8 *report, u32 *report_len, char *chain, u32 *chain_len);
+// What the host says of the enclave's host processes. It may lie, and then only limits and figures are wrong. These wait for the launcher.
+struct hc_usage;	// hostcall/hostcall.h
+int hc_usage(u32 pid, u32 tid, struct hc_usage *out);			// tid 0: the whole process; -ENOENT: it is gone
+int hc_resident(u32 pid, u64 (*range)[2], u32 n);			// {start, end} becomes pages {private, shared}
+long hc_private(const u32 *pids, u32 n, bool exact);			// pages of memory that is the processes' own
 u64 hc_time(int clockid);	// ns; only CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME; untrusted

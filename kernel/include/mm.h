@@ -45,7 +45,9 @@ struct mm {
 	u32 n, cap;
 	uptr brk_start, brk, mmap_base, brk_limit;
 	uptr hint;		// where the search for a free place starts
-	u64 total_pages, locked_pages, commit_pages;
+	u64 total_pages, locked_pages, data_pages;	// mapped, VMA_LOCKED, private and writable but for the stack
+	u64 peak_pages;		// most of total_pages
+	bool lock_future;	// mlockall(MCL_FUTURE)
 	struct proc *owner;
 	u32 users_host;		// host threads inside
 	bool unpatched;		// traced: text is the process's own (mm/text_trace.c)
@@ -71,6 +73,13 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 long mm_map_pages(struct mm *mm, uptr hint, pfn_t pfn, u32 n, int prot, u32 vma_flags);
 int mm_unmap(struct mm *mm, uptr addr, size_t len);
 int mm_protect(struct mm *mm, uptr addr, size_t len, int prot);
+// Whether limits let `pages` more be mapped with such flags and protection (RLIMIT_AS, RLIMIT_DATA): 0 or -ENOMEM. mm->lock held.
+int mm_may_grow(const struct mm *mm, u64 pages, u32 prot, u32 vma_flags);
+// Private writable memory of this size can never exist within the enclave's limit (vm.overcommit_memory 0).
+bool mm_hopeless(u64 pages, u32 prot, u32 vma_flags);
+extern u32 overcommit_memory;	// 0 or 1, /proc/sys/vm/overcommit_memory
+// Whether RLIMIT_MEMLOCK lets `pages` more be locked.
+bool mm_may_lock(const struct mm *mm, u64 pages);
 // Finds the mapping that holds addr; mm->lock held. NULL if none.
 struct vma *mm_find(struct mm *mm, uptr addr);
 // A fault of the current address space at addr that mapping lazily could cure. 0: retry. -EFAULT: SIGSEGV. -EIO/-ENXIO: SIGBUS.

@@ -105,6 +105,14 @@ void pf_random(void *buf, size_t n);	// RDRAND/RDSEED based, host entropy only m
 void pf_log(const char *s, size_t n);
 void pf_stop(int wait_status) __noreturn;	// stops the whole enclave
 u32 pf_ncpus(void);
+// What the host says of a process (task NULL) or of one of its threads. It may lie: figures only. Not under locks. -ENOENT: not known.
+struct pf_usage {
+	u64 utime_ns, stime_ns, minflt, majflt, nvcsw, nivcsw;
+	u64 anon, shared, peak;	// resident pages: private, others (the kernel's too), the most at any time
+};
+int pf_usage(struct proc *p, struct task *t, struct pf_usage *u);
+int pf_resident(struct proc *p, u64 (*range)[2], u32 n);	// {start, end} becomes pages {private, shared}
+long pf_private_pages(bool exact);				// of all processes; exact: what a fork shares counts once, and it takes long
 void pf_host_counts(u32 *threads, u32 *processes);		// host threads and processes that exist for the enclave
 void pf_relax(void);
 void pf_yield(void);

@@ -223,6 +223,9 @@ void task_put(struct task *t);
 // Calls fn for each process under tasklist until it returns non-zero, which is then returned.
 int proc_for_each(int (*fn)(struct proc *, void *), void *arg);
 int pid_alloc(void);
+int pid_last_made(void);
+u64 pid_count_made(void);	// how many ever
+static inline u64 enclave_start(void) { return init_proc->start_ns; }	// CLOCK_MONOTONIC, as ktime_mono()
 void pid_free(int pid);
 
 // kernel/task/signal.c. All may be called with tasklist held, none with sig_lock.

@@ -51,7 +51,13 @@ long sys_brk(u64 addr)
 		goto out;
 	if (new > old) {
 		struct vma v = { .start = old, .end = new, .prot = PROT_READ | PROT_WRITE, .flags = VMA_HEAP | VMA_MAYWRITE, .valid = new - old };
+		u64 pages = (new - old) >> PAGE_SHIFT;
 		int i;
+		if (mm->lock_future)
+			v.flags |= VMA_LOCKED;
+		if (mm_may_grow(mm, pages, v.prot, v.flags) || mm_hopeless(pages, v.prot, v.flags) ||
+		    (mm->lock_future && !mm_may_lock(mm, pages)))
+			goto out;
 		if (!vma_free(mm, old, new - old + PAGE_SIZE) || pf_map_anon(old, new - old, PROT_READ | PROT_WRITE))
 			goto out;
 		i = vma_insert(mm, &v);
@@ -98,6 +104,15 @@ static long remap(struct mm *mm, uptr old, size_t len, size_t newlen, int flags,
 	if (v->view) {
 		r = -EINVAL;
 		goto out;
+	}
+	if (newlen > len) {
+		u64 more = (newlen - len) >> PAGE_SHIFT;
+		r = -ENOMEM;
+		if (mm_may_grow(mm, more, v->prot, v->flags) || mm_hopeless(more, v->prot, v->flags))
+			goto out;
+		r = -EAGAIN;
+		if (v->flags & VMA_LOCKED && !mm_may_lock(mm, more))
+			goto out;
 	}
 	// in place, when the room behind is free
 	if (!(flags & MREMAP_FIXED) && old + len == v->end && vma_free(mm, v->end, newlen - len) && !v->pc) {

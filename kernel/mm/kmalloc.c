@@ -20,6 +20,7 @@ static struct {
 	u64 used;
 } __aligned(64) cls[NCLASS];
 static s64 large_pages;
+static u64 slab_pages;
 
 void kmalloc_init(void)
 {
@@ -38,6 +39,7 @@ static bool refill(u32 c)
 
 	if (!p)
 		return false;
+	__atomic_fetch_add(&slab_pages, SLAB_PAGES, __ATOMIC_RELAXED);
 	for (u32 i = 0; i < SLAB_PAGES; i++) {
 		pmeta(p + i)->state = PM_SLAB;
 		pmeta(p + i)->cls = (u8)c;
@@ -109,6 +111,8 @@ static size_t usable(const void *p)
 	struct pmeta *m = pmeta(page_of(p));
 	return m->state == PM_LARGE ? (size_t)m->next << PAGE_SHIFT : size_of[m->cls];
 }
+
+u64 kmalloc_slab_pages(void) { return __atomic_load_n(&slab_pages, __ATOMIC_RELAXED); }
 
 u64 kmalloc_usage(u32 i, u64 *bytes)
 {

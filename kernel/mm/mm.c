@@ -57,8 +57,12 @@ int mm_fork_begin(struct mm *from, struct mm **out)
 	COUNT(mms, 1);
 	COUNT(vmas, mm->n);
 	memcpy(mm->vmas, from->vmas, from->n * sizeof(struct vma));
-	for (u32 i = 0; i < mm->n; i++)
+	for (u32 i = 0; i < mm->n; i++) {
 		vma_get(&mm->vmas[i]);
+		mm->vmas[i].flags &= ~VMA_LOCKED; // locks are not inherited
+	}
+	mm->locked_pages = 0;
+	mm->lock_future = false;
 	*out = mm;
 	return 0;
 }
@@ -71,7 +75,8 @@ static void drop_all(struct mm *mm)
 		vma_put(&mm->vmas[i]);
 	COUNT(vmas, -(s64)mm->n);
 	mm->n = 0;
-	mm->total_pages = 0;
+	mm->total_pages = mm->data_pages = mm->locked_pages = mm->peak_pages = 0;
+	mm->lock_future = false;
 }
 
 void mm_put(struct mm *mm)

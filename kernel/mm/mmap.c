@@ -7,6 +7,7 @@
 #include "kernel/include/task.h"
 #include "kernel/include/vfs.h"
 #include "kernel/mm/vma.h"
+#include <linux/capability.h>
 
 #define GUARD_BYTES TRAMP_BYTES
 
@@ -135,6 +136,39 @@ static bool is_elf(struct pagecache *pc)
 	return !pc_run(pc, 0, 1, false, &p, &n) && p && !memcmp(page_addr(p), "\177ELF", 4);
 }
 
+u32 overcommit_memory;
+
+int mm_may_grow(const struct mm *mm, u64 pages, u32 prot, u32 vma_flags)
+{
+	const struct proc *p = curproc;
+	bool data = prot & PROT_WRITE && !(vma_flags & (VMA_SHARED | VMA_STACK));
+
+	if (mm->total_pages + pages > p->rlim[RLIMIT_AS].cur >> PAGE_SHIFT)
+		return -ENOMEM;
+	return data && mm->data_pages + pages > p->rlim[RLIMIT_DATA].cur >> PAGE_SHIFT ? -ENOMEM : 0;
+}
+
+bool mm_hopeless(u64 pages, u32 prot, u32 vma_flags)
+{
+	return prot & PROT_WRITE && !(vma_flags & (VMA_SHARED | VMA_NORESERVE)) && !overcommit_memory && pages > page_count_total();
+}
+
+bool mm_may_lock(const struct mm *mm, u64 pages)
+{
+	return mm->locked_pages + pages <= RLIMIT(RLIMIT_MEMLOCK) >> PAGE_SHIFT || capable(CAP_IPC_LOCK);
+}
+
+// Bytes of [start, end) that are mapped, and so do not count twice when they are mapped over.
+static u64 covered(struct mm *mm, uptr start, uptr end)
+{
+	u64 n = 0;
+
+	for (u32 i = vma_above(mm, start); i < mm->n && mm->vmas[i].start < end; i++)
+		if (!(mm->vmas[i].flags & (VMA_GUARD | VMA_TRAMP)))
+			n += min(end, mm->vmas[i].end) - max(start, mm->vmas[i].start);
+	return n;
+}
+
 long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct file *f, u64 pgoff, u32 vma_flags)
 {
 	struct vma v = { 0 };
@@ -197,8 +231,15 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 
 	mutex_lock(&mm->lock);
 	r = -ENOMEM;
-	if ((mm->total_pages << PAGE_SHIFT) + len > curproc->rlim[RLIMIT_AS].cur)
+	if (mm->lock_future || flags & MAP_LOCKED)
+		v.flags |= VMA_LOCKED;
+	if (mm_may_grow(mm, (len - (fixed ? covered(mm, addr, addr + len) : 0)) >> PAGE_SHIFT, v.prot, v.flags) ||
+	    mm_hopeless(len >> PAGE_SHIFT, v.prot, v.flags))
 		goto unlock;
+	if (v.flags & VMA_LOCKED && !mm_may_lock(mm, len >> PAGE_SHIFT)) {
+		r = -EAGAIN;
+		goto unlock;
+	}
 	place_len = len + (guard ? GUARD_BYTES : 0);
 	if (fixed) {
 		if (!range_ok(addr, len)) {
@@ -264,7 +305,7 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 		vma_insert(mm, &g);
 	}
 	mutex_unlock(&mm->lock);
-	if (flags & MAP_POPULATE && !v.pc)
+	if ((flags & MAP_POPULATE || v.flags & VMA_LOCKED) && !v.pc && v.prot)
 		pf_populate(addr, len, prot & PROT_WRITE);
 	return (long)addr;
 unlock:
@@ -370,6 +411,15 @@ int mm_protect(struct mm *mm, uptr addr, size_t len, int prot)
 			r = -EACCES;
 			break;
 		}
+		if (v->prot != p && p & PROT_WRITE && !(v->prot & PROT_WRITE) && !(v->flags & VMA_SHARED)) {
+			u64 pages = (v->end - v->start) >> PAGE_SHIFT;
+			// nothing new is mapped, but there is more data
+			if (mm_hopeless(pages, p, v->flags) ||
+			    (!(v->flags & VMA_STACK) && mm->data_pages + pages > RLIMIT(RLIMIT_DATA) >> PAGE_SHIFT)) {
+				r = -ENOMEM;
+				break;
+			}
+		}
 		if (v->prot != p) {
 			bool was = v->flags & VMA_SHARED && v->prot & PROT_WRITE, now = v->flags & VMA_SHARED && p & PROT_WRITE;
 			if (v->view && p & PROT_WRITE)
@@ -382,7 +432,9 @@ int mm_protect(struct mm *mm, uptr addr, size_t len, int prot)
 				pc_mapped(v->pc, 1, now);
 				pc_mapped(v->pc, -1, was);
 			}
+			vma_account(mm, v, -1);
 			v->prot = p;
+			vma_account(mm, v, 1);
 		}
 		at = v->end;
 	}

@@ -12,25 +12,40 @@
 #define MAX_ORDER 9		// 2 MiB
 #define POPULATE_PAGES 16	// fresh runs from here on are faulted in by one call, not page by page
 #define RECLAIM_PAGES 1024	// given back by file caches at a time
+#define MAX_RESERVE 16384ul	// 64 MiB
 #define KEEP_BLOCKS 16		// free whole blocks kept instead of given back
 
 static struct mutex page_lock;
 static u32 free_head[MAX_ORDER + 1];	// pfn or 0
+static u32 free_count[MAX_ORDER + 1];	// entries of each list
 static u32 nfree_blocks;		// order-9 blocks on the list that hold memory
 static u32 first_pfn __sealed, limit_pfn __sealed;
 static u32 top_pfn;			// [top, limit) never used yet: reads as zero
 static u64 free_pages;
+static u64 outside_pages;		// the limit's part that programs' private memory takes
+u64 page_reserve;		// when less is free, a process is killed (oom.c): kernel objects are refused half of it earlier, file data twice
+bool page_emergency;		// a process is being killed: its memory will pay for kernel objects
 
 void page_init(u64 first_off, u64 end_off)
 {
 	first_pfn = top_pfn = (u32)(first_off >> PAGE_SHIFT);
 	limit_pfn = (u32)(end_off >> PAGE_SHIFT);
 	free_pages = limit_pfn - first_pfn;
+	page_reserve = min(free_pages / 64, MAX_RESERVE);
 }
 
 void *page_addr(pfn_t pfn) { return (void *)(page_base + ((u64)pfn << PAGE_SHIFT)); }
 pfn_t page_of(const void *p) { return (pfn_t)(((uptr)p - page_base) >> PAGE_SHIFT); }
-u64 page_count_free(void) { return free_pages; }
+u64 page_count_free(void)
+{
+	u64 out = __atomic_load_n(&outside_pages, __ATOMIC_RELAXED), n = __atomic_load_n(&free_pages, __ATOMIC_RELAXED);
+
+	return n > out ? n - out : 0;
+}
+u32 page_free_blocks(u32 order) { return order <= MAX_ORDER ? __atomic_load_n(&free_count[order], __ATOMIC_RELAXED) : 0; }
+u64 page_count_held(void) { return limit_pfn - first_pfn - __atomic_load_n(&free_pages, __ATOMIC_RELAXED); }
+u64 page_count_outside(void) { return __atomic_load_n(&outside_pages, __ATOMIC_RELAXED); }
+void page_set_outside(u64 pages) { __atomic_store_n(&outside_pages, pages, __ATOMIC_RELAXED); }
 u64 page_count_total(void) { return limit_pfn - first_pfn; }
 
 static void list_push(u32 pfn, u32 order, u8 zero)
@@ -45,6 +60,7 @@ static void list_push(u32 pfn, u32 order, u8 zero)
 	if (m->next)
 		pmeta(m->next)->prev = pfn;
 	free_head[order] = pfn;
+	free_count[order]++;
 	if (order == MAX_ORDER && !zero)
 		nfree_blocks++;
 }
@@ -60,6 +76,7 @@ static void list_remove(u32 pfn, u32 order)
 	if (m->next)
 		pmeta(m->next)->prev = m->prev;
 	m->state = PM_USED;
+	free_count[order]--;
 	if (order == MAX_ORDER && !m->zero)
 		nfree_blocks--;
 }
@@ -133,7 +150,16 @@ static u32 take(u32 order, u8 *zero)
 	return pfn;
 }
 
-static pfn_t alloc_pages(u32 n, bool zero)
+// Kernel objects (spare 0) may use everything while memory is on its way.
+static bool room_for(u32 n, u64 spare)
+{
+	if (!spare && __atomic_load_n(&page_emergency, __ATOMIC_RELAXED))
+		return free_pages >= n;
+	return page_count_free() >= n + (spare ? spare : page_reserve + page_reserve / 2);
+}
+
+// `spare` pages must be left; 0: for the kernel itself.
+static pfn_t alloc_pages(u32 n, bool zero, u64 spare)
 {
 	u32 order = n <= 1 ? 0 : 32 - (u32)__builtin_clz(n - 1), pfn;
 	u8 z = 0;
@@ -141,7 +167,9 @@ static pfn_t alloc_pages(u32 n, bool zero)
 	if (!n)
 		return PFN_NONE;
 	mutex_lock(&page_lock);
-	if (order <= MAX_ORDER) {
+	if (!room_for(n, spare)) {
+		pfn = 0;
+	} else if (order <= MAX_ORDER) {
 		pfn = take(order, &z);
 		if (pfn && (1u << order) > n)
 			free_run(pfn + n, (1u << order) - n, z);
@@ -169,21 +197,23 @@ static pfn_t alloc_pages(u32 n, bool zero)
 }
 
 // File pages that can be read again make room for whatever is needed. pc_reclaim only tries locks, so any caller may come here.
-pfn_t page_alloc(u32 n, bool zero)
+static pfn_t alloc_or_reclaim(u32 n, bool zero, u64 spare)
 {
-	pfn_t p = alloc_pages(n, zero);
+	pfn_t p = alloc_pages(n, zero, spare);
 
 	if (unlikely(!p) && n && pc_reclaim(n + RECLAIM_PAGES))
-		p = alloc_pages(n, zero);
+		p = alloc_pages(n, zero, spare);
 	return p;
 }
+
+pfn_t page_alloc(u32 n, bool zero) { return alloc_or_reclaim(n, zero, 0); }
 
 pfn_t page_alloc_upto(u32 n, u32 *got, bool zero)
 {
 	if (n > 512)
 		n = 512;
 	for (; n; n /= 2) {
-		pfn_t p = n > 1 ? alloc_pages(n, zero) : page_alloc(n, zero);
+		pfn_t p = n > 1 ? alloc_pages(n, zero, 2 * page_reserve) : alloc_or_reclaim(n, zero, 2 * page_reserve);
 		if (p) {
 			*got = n;
 			return p;

@@ -46,10 +46,18 @@ struct pagecache *pc_new(const struct pc_ops *ops, void *owner)
 
 void pc_get(struct pagecache *pc) { ref_get(&pc->ref); }
 
+static void dirty(struct pagecache *pc, s64 by)
+{
+	pc->ndirty += (u64)by;
+	COUNT(dirty_pages, by);
+}
+
 static void resident(struct pagecache *pc, s64 by)
 {
 	pc->npages += (u64)by;
 	COUNT(cached_pages, by);
+	if (pc->ops && pc->ops->read)
+		COUNT(file_pages, by);
 }
 
 // The entry of a page, or NULL when its table is not there. Lock held.
@@ -102,7 +110,7 @@ static void release_page(struct pagecache *pc, u32 pe)
 
 	resident(pc, -1);
 	if (pe & PE_DIRTY)
-		pc->ndirty--;
+		dirty(pc, -1);
 	if (pc->mapcount && (l = knew(struct limbo))) {
 		l->pfn = pe & PE_PFN;
 		list_add_tail(&l->link, &pc->limbo);
@@ -177,7 +185,7 @@ static void drop_range(struct pagecache *pc, u64 from, u64 to)
 		}
 		resident(pc, -1);
 		if (pe & PE_DIRTY)
-			pc->ndirty--;
+			dirty(pc, -1);
 		pe &= PE_PFN;
 		if (run && first + run == pe) {
 			run++;
@@ -416,7 +424,7 @@ ssize_t pc_write(struct pagecache *pc, struct iter *it, u64 pos, u64 size)
 				u32 *d = entry(pc, i);
 				if (!(*d & PE_DIRTY)) {
 					*d |= PE_DIRTY;
-					pc->ndirty++;
+					dirty(pc, 1);
 				}
 			}
 		pos += c;
@@ -446,7 +454,7 @@ static void zero_part(struct pagecache *pc, u64 start, u64 end)
 	memset((u8 *)page_addr(*e & PE_PFN) + (start & (PAGE_SIZE - 1)), 0, end - start);
 	if (pc->ops && pc->ops->write && !(*e & PE_DIRTY)) {
 		*e |= PE_DIRTY;
-		pc->ndirty++;
+		dirty(pc, 1);
 	}
 }
 
@@ -512,7 +520,7 @@ int pc_sync(struct pagecache *pc)
 			if (!d || (*d & PE_PFN) != p + n || *d & PE_BUSY || !(*d & PE_DIRTY || all))
 				break;
 			if (*d & PE_DIRTY)
-				pc->ndirty--;
+				dirty(pc, -1);
 			*d = (*d & ~PE_DIRTY) | PE_BUSY;
 			n++;
 		}
@@ -524,7 +532,7 @@ int pc_sync(struct pagecache *pc)
 			*d &= ~PE_BUSY;
 			if (r) {
 				*d |= PE_DIRTY;
-				pc->ndirty++;
+				dirty(pc, 1);
 			}
 		}
 		waitq_wake(&busy_wq, 0);

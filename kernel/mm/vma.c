@@ -8,6 +8,25 @@
 #include "kernel/include/platform.h"
 #include "kernel/include/vfs.h"
 
+#define MAX_MAPS 65530u // /proc/sys/vm/max_map_count
+
+void vma_account(struct mm *mm, const struct vma *v, int sign)
+{
+	u64 pages = (v->end - v->start) >> PAGE_SHIFT;
+
+	if (v->flags & (VMA_TRAMP | VMA_GUARD))
+		return;
+	if (sign < 0)
+		pages = -pages;
+	mm->total_pages += pages;
+	if (mm->total_pages > mm->peak_pages)
+		mm->peak_pages = mm->total_pages;
+	if (!(v->flags & (VMA_SHARED | VMA_STACK)) && v->prot & PROT_WRITE)
+		mm->data_pages += pages;
+	if (v->flags & VMA_LOCKED)
+		mm->locked_pages += pages;
+}
+
 // Index of the first mapping that ends above addr.
 u32 vma_above(struct mm *mm, uptr addr)
 {
@@ -62,6 +81,8 @@ void vma_put(struct vma *v)
 
 static int reserve(struct mm *mm, u32 more)
 {
+	if (mm->n + more > MAX_MAPS)
+		return -ENOMEM;
 	if (mm->n + more > mm->cap) {
 		u32 cap = max(mm->cap * 2, mm->n + more + 32);
 		struct vma *v = krealloc(mm->vmas, cap * sizeof(*v));
@@ -120,7 +141,7 @@ int vma_insert(struct mm *mm, const struct vma *v)
 	mm->vmas[i] = *v;
 	mm->n++;
 	COUNT(vmas, 1);
-	mm->total_pages += (v->end - v->start) >> PAGE_SHIFT;
+	vma_account(mm, v, 1);
 	return (int)i;
 }
 
@@ -160,7 +181,7 @@ int vma_remove(struct mm *mm, uptr start, uptr end)
 		return r;
 	i = vma_above(mm, start);
 	for (k = i; k < mm->n && mm->vmas[k].start < end; k++) {
-		mm->total_pages -= (mm->vmas[k].end - mm->vmas[k].start) >> PAGE_SHIFT;
+		vma_account(mm, &mm->vmas[k], -1);
 		vma_put(&mm->vmas[k]);
 	}
 	if (k > i) {

@@ -10,6 +10,8 @@ void vma_merge(struct mm *mm, u32 i);
 int vma_insert(struct mm *mm, const struct vma *v);
 int vma_split(struct mm *mm, uptr addr);
 int vma_remove(struct mm *mm, uptr start, uptr end);
+// A mapping's pages join (1) or leave (-1) the sums in mm; around every change of its flags or protection, too.
+void vma_account(struct mm *mm, const struct vma *v, int sign);
 bool range_ok(uptr addr, size_t len);
 bool vma_free(struct mm *mm, uptr addr, size_t len);
 uptr vma_find_free(struct mm *mm, size_t len, size_t align);

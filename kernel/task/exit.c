@@ -11,6 +11,7 @@
 #include "kernel/include/remote.h"
 #include "kernel/include/uring.h"
 #include "kernel/include/vfs.h"
+#include "kernel/mm/oom.h"
 #include "kernel/task/internal.h"
 #include "kernel/task/ptrace.h"
 
@@ -160,8 +161,8 @@ static void __noreturn stop_enclave(int wait_status)
 	pf_stop(wait_status);
 }
 
-// What the last thread does for its process; also called for a process whose host process is gone.
-static void release_resources(struct proc *p)
+// What the last thread does for its process; also called for a process whose host process is gone (not `own`).
+static void release_resources(struct proc *p, bool own)
 {
 	struct session *s = p->session;
 	struct file *exe;
@@ -195,6 +196,8 @@ static void release_resources(struct proc *p)
 		remote_close(mm);
 	if (fs)
 		fs_ctx_put(fs);
+	if (own && !p->borrows_mm)
+		memory_leave(mm);
 	if (exe)
 		exe_put(exe);
 	mm_put(mm);
@@ -283,7 +286,7 @@ static void __noreturn leave(struct task *t)
 		mutex_unlock(&tasklist);
 		if (p == init_proc)
 			stop_enclave(p->exit_code);
-		release_resources(p);
+		release_resources(p, true);
 		mutex_lock(&tasklist);
 	}
 	leave_threads(p, t);
@@ -408,7 +411,7 @@ void proc_host_died(struct proc *p)
 		stop_enclave(SIGKILL);
 	list_for_each (t, &p->threads, thread_link)
 		uring_task_gone(t);
-	release_resources(p);
+	release_resources(p, false);
 	mutex_lock(&tasklist);
 	mutex_unlock(&tasklist);
 	list_for_each (t, &p->threads, thread_link)

@@ -8,6 +8,7 @@
 #include "kernel/include/platform.h"
 #include "kernel/include/task.h"
 #include "kernel/include/vfs.h"
+#include "kernel/mm/oom.h"
 
 #define INIT_PATH "/.coffer/init"
 
@@ -59,7 +60,7 @@ void kernel_main(void)
 	if (r)
 		panic("no memory for sockets: error %d", -r);
 	pf_seal();
-	if (pf_kthread(ktimer_thread, NULL, "timer") || pf_kthread(host_events_thread, NULL, "host-events"))
+	if (pf_kthread(ktimer_thread, NULL, "timer") || pf_kthread(memory_thread, NULL, "memory") || pf_kthread(host_events_thread, NULL, "host-events"))
 		panic("kernel threads cannot be started");
 	if (boot_info.debug && pf_kthread(dump_thread, NULL, "dump"))
 		panic("kernel threads cannot be started");

@@ -16,6 +16,7 @@ struct proc *init_proc;
 static struct mutex pid_lock, pgrp_lock;
 static u16 pid_uses[PID_MAX] __large;
 static int pid_last;
+static u64 pids_made;
 static struct task *tasks[PID_MAX] __large;
 static struct proc *procs[PID_MAX] __large;
 static struct list pgrps[PGRP_BUCKETS];
@@ -31,12 +32,16 @@ int pid_alloc(void)
 		if (!pid_uses[n]) {
 			pid_uses[n] = 1;
 			pid = pid_last = n;
+			pids_made++;
 			break;
 		}
 	}
 	mutex_unlock(&pid_lock);
 	return pid;
 }
+
+int pid_last_made(void) { return pid_last; }
+u64 pid_count_made(void) { return pids_made; }
 
 void pid_hold(int pid)
 {

@@ -9,6 +9,7 @@
 #include "kernel/include/platform.h"
 #include "kernel/include/vfs.h"
 #include "kernel/task/internal.h"
+#include "kernel/task/load.h"
 #include "kernel/task/ptrace.h"
 #include "kernel/task/seccomp.h"
 #include <linux/signal.h>
@@ -104,6 +105,7 @@ void proc_unlink(struct proc *p)
 	struct task *leader = p->leader;
 
 	ptrace_unlink(leader);
+	load_add_gone(p);
 	proc_unpublish(p);
 	task_unpublish(leader);
 	list_del(&p->sibling);

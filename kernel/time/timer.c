@@ -6,6 +6,7 @@
 #include "kernel/include/platform.h"
 #include "kernel/include/wait.h"
 #include "kernel/time/clock.h"
+#include "kernel/task/load.h"
 
 static struct mutex timer_lock;
 static struct list timers = LIST_INIT(timers);
@@ -94,6 +95,7 @@ void ktimer_thread(void *arg)
 		u64 now = ktime_mono();
 		if (now >= next_tick) {
 			ktime_tick();
+			load_tick();
 			gap = min(gap * 4, NSEC_PER_SEC);
 			next_tick = ktime_mono() + gap;
 		}

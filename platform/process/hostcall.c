@@ -49,7 +49,7 @@ static void ring_ask(struct window *w, struct hc_desc *slot)
 static s64 call(struct hc_desc *d)
 {
 	struct window *w = win_self();
-	bool ring = CTL->ring_mode || d->op == HC_EVIDENCE;
+	bool ring = CTL->ring_mode || d->op >= HC_EVIDENCE;
 
 	d->gen = ++w->gen;
 	if (ring) {
@@ -422,6 +422,91 @@ int hc_evidence(const u8 report_data[64], u8 *report, u32 *report_len, char *cha
 	chain[n] = 0;
 	*chain_len = (u32)n;
 	return 0;
+}
+
+int hc_usage(u32 pid, u32 tid, struct hc_usage *out)
+{
+	struct hc_desc d = { .op = HC_USAGE, .a = { pid, 0, tid } };
+	int r = (int)call(&d);
+
+	if (!r)
+		memcpy(out, win_pool(win_self()), sizeof(*out));
+	return r;
+}
+
+int hc_resident(u32 pid, u64 (*range)[2], u32 n)
+{
+	u8 *pool = win_pool(win_self());
+
+	while (n) {
+		u32 k = min(n, HC_POOL_SIZE / 16u);
+		struct hc_desc d = { .op = HC_RESIDENT, .a = { pid, 0, k } };
+		u64 asked;
+		int r;
+
+		memcpy(pool, range, k * 16ul);
+		r = (int)call(&d);
+		if (r)
+			return r;
+		for (u32 i = 0; i < k; i++) { // never more than there is room for
+			u64 *got = (u64 *)pool + i * 2ul;
+			asked = (range[i][1] - range[i][0]) >> PAGE_SHIFT;
+			range[i][0] = min(__atomic_load_n(&got[0], __ATOMIC_RELAXED), asked);
+			range[i][1] = min(__atomic_load_n(&got[1], __ATOMIC_RELAXED), asked - range[i][0]);
+		}
+		range += k;
+		n -= k;
+	}
+	return 0;
+}
+
+long hc_private(const u32 *pids, u32 n, bool exact)
+{
+	u64 sum = 0;
+
+	while (n) {
+		u32 k = min(n, HC_POOL_SIZE / 4u);
+		struct hc_desc d = { .op = HC_PRIVATE, .a = { 0, 0, k, exact } };
+		s64 r;
+
+		memcpy(win_pool(win_self()), pids, k * 4ul);
+		r = call(&d);
+		if (r < 0)
+			return r;
+		sum += min((u64)r, (u64)K_LIN_MAX >> PAGE_SHIFT);
+		pids += k;
+		n -= k;
+	}
+	return (long)sum;
+}
+
+static u32 host_pid_of(const struct proc *p)
+{
+	const struct hproc *hp = p->mm_host;
+
+	return hp && p->state < PROC_ZOMBIE ? hp->pid : 0;
+}
+
+int pf_usage(struct proc *p, struct task *t, struct pf_usage *u)
+{
+	struct hthread *h = t ? t->host : NULL;
+	u32 pid = host_pid_of(p), tid = h ? h->host_tid : 0;
+	struct hc_usage hu;
+	int r = pid && (!t || tid) ? hc_usage(pid, t ? tid : 0, &hu) : -ENOENT;
+
+	if (r)
+		return r;
+	u64 most = (u64)K_LIN_MAX >> PAGE_SHIFT; // whatever the host says, sums do not overflow
+	*u = (struct pf_usage){ hu.utime_ns, hu.stime_ns, hu.minflt, hu.majflt, hu.nvcsw, hu.nivcsw,
+				min(hu.anon, most), min(hu.file, most), min(hu.peak, most) };
+	return 0;
+}
+
+int pf_resident(struct proc *p, u64 (*range)[2], u32 n)
+{
+	u32 pid = host_pid_of(p);
+
+	return pid ? hc_resident(pid, range, n) : -ENOENT;
 }
 
 u64 hc_time(int clockid)

@@ -4,6 +4,7 @@
 // lock is blank_lock (leaf).
 #include "kernel/include/kstring.h"
 #include "kernel/include/alloc.h"
+#include "kernel/include/hostcall.h"
 #include "kernel/include/log.h"
 #include "platform/process/window.h"
 #include <linux/sched.h>
@@ -49,6 +50,26 @@ void pf_host_counts(u32 *threads, u32 *processes)
 		*threads += win_used[i] != 0;
 	for (u32 i = 0; i < HPROC_MAX; i++)
 		*processes += hprocs[i].used != 0;
+}
+
+long pf_private_pages(bool exact)
+{
+	u32 *pids, n = 0;
+	long r;
+
+	for (u32 i = 0; i < HPROC_MAX; i++)
+		n += hprocs[i].used != 0;
+	n += 64; // those that come meanwhile
+	pids = kmalloc(n * sizeof(*pids));
+	if (!pids)
+		return -ENOMEM;
+	u32 k = 0;
+	for (u32 i = 0; i < HPROC_MAX && k < n; i++)
+		if (hprocs[i].used && hprocs[i].pid)
+			pids[k++] = hprocs[i].pid;
+	r = hc_private(pids, k, exact);
+	kfree(pids);
+	return r;
 }
 
 struct hproc *hproc_of_pid(u32 pid)

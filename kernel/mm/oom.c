@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+// The enclave's memory limit over all: pages of the kernel (page.c) and programs' private memory, which the host hands out
+// without asking. A kernel thread asks the host how much that is, the more often the nearer the limit; what it
+// takes is no longer free for the kernel. When little is left, file caches shrink; when that does not help, the process with the highest
+// score is killed. The host may lie about the figure and thereby kill programs, as it can anyway.
+// Locks: tasklist while a victim is looked for.
+#include "kernel/include/kstring.h"
+#include "kernel/include/ktime.h"
+#include "kernel/include/log.h"
+#include "kernel/include/platform.h"
+#include "kernel/include/task.h"
+#include "kernel/mm/oom.h"
+
+#define PAGES_PER_MS 1024	// how fast two CPUs can touch fresh memory, about
+#define SHORTEST_MS 10ul
+#define LONGEST_MS 1000ul
+#define COST_SHARE 20		// asking takes at most this part of the time
+#define COST_MOST_MS 250ul	// but on a machine that is late with everything, this is late enough
+#define FRESH_NS 20000000ul
+#define VICTIM_MS 2000		// for a victim to die
+
+struct oom_counts oom_counts;
+static u64 sampled_at;
+
+static bool tight(u64 spare) { return page_count_free() < spare; }
+
+// Takes a new figure. What forks share counts many times in the cheap one, so near the limit the exact one is asked for.
+static void sample(void)
+{
+	u64 held = page_count_held();
+	long n = pf_private_pages(false);
+
+	if (n >= 0 && held + (u64)n + 4 * page_reserve > page_count_total())
+		n = pf_private_pages(true);
+	if (n >= 0) {
+		__atomic_store_n(&page_emergency, held + (u64)n + page_reserve > page_count_total(), __ATOMIC_RELAXED);
+		page_set_outside((u64)n);
+		if (held + (u64)n > oom_counts.peak)
+			oom_counts.peak = min(held + (u64)n, page_count_total());
+		__atomic_store_n(&sampled_at, ktime_mono(), __ATOMIC_RELAXED);
+	}
+}
+
+void memory_refresh(void)
+{
+	static u32 busy;
+
+	if (ktime_mono() - __atomic_load_n(&sampled_at, __ATOMIC_RELAXED) < FRESH_NS || __atomic_exchange_n(&busy, 1, __ATOMIC_ACQUIRE))
+		return;
+	sample();
+	__atomic_store_n(&busy, 0, __ATOMIC_RELEASE);
+}
+
+// The current process ends. When memory is short, what it held is given back now, not some time after its parent knows.
+void memory_leave(const struct mm *mm)
+{
+	if (!tight(16 * page_reserve) || mm->total_pages < page_reserve / 2)
+		return;
+	pf_reset_address_space();
+	sample();
+}
+
+// --- the victim
+
+s64 oom_badness(struct proc *p, const struct pf_usage *u)
+{
+	if (p->oom_score_adj == -1000)
+		return 0;
+	return (s64)u->anon + (s64)p->oom_score_adj * (s64)(page_count_total() / 1000);
+}
+
+u32 oom_score(struct proc *p, const struct pf_usage *u)
+{
+	s64 points = p->oom_score_adj == -1000 ? -1000 : oom_badness(p, u) * 1000 / (s64)page_count_total();
+
+	return points <= -1000 ? 0 : (u32)((1000 + points) * 2 / 3);
+}
+
+struct next {
+	int after, pid;
+};
+
+static int first_after(struct proc *p, void *arg)
+{
+	struct next *n = arg;
+
+	if (p->pid <= n->after || p->state >= PROC_ZOMBIE)
+		return 0;
+	n->pid = p->pid;
+	return 1;
+}
+
+// The process with the highest badness, with a reference; its private pages in *pages.
+static struct proc *victim(u64 *pages)
+{
+	struct next n = { .after = 1 }; // never pid 1
+	struct proc *worst = NULL;
+	s64 most = 0;
+
+	for (; proc_for_each(first_after, &n); n.after = n.pid) {
+		struct proc *p = proc_find(n.pid);
+		struct pf_usage u;
+		s64 bad;
+
+		if (!p)
+			continue;
+		bad = pf_usage(p, NULL, &u) ? 0 : oom_badness(p, &u);
+		if (bad <= most) {
+			proc_put(p);
+			continue;
+		}
+		if (worst)
+			proc_put(worst);
+		worst = p;
+		most = bad;
+		*pages = u.anon;
+	}
+	return worst;
+}
+
+static void nap(u64 ms)
+{
+	static u32 never;
+
+	pf_wait(&never, 0, ktime_deadline(ms * 1000000));
+}
+
+static void kill_one(void)
+{
+	u64 pages = 0;
+	struct proc *p = victim(&pages);
+
+	oom_counts.oom++;
+	if (!p)
+		return;
+	pr_err("out of memory: killed process %d (%s) with %lu KiB of private memory, oom_score_adj %d; the limit is %lu MiB (memory: in "
+	       "coffer.yaml)\n",
+	       p->pid, p->leader ? p->leader->comm : "?", pages * 4, p->oom_score_adj, page_count_total() >> 8);
+	oom_counts.killed++;
+	signal_send_proc(p, SIGKILL, NULL);
+	for (u64 ms = 0; ms < VICTIM_MS && p->state < PROC_ZOMBIE; ms += SHORTEST_MS)
+		nap(SHORTEST_MS);
+	proc_put(p);
+}
+
+void memory_thread(void *unused)
+{
+	(void)unused;
+	for (;;) {
+		u64 start = ktime_mono(), ms, cost;
+
+		sample();
+		if (tight(4 * page_reserve)) {
+			pc_reclaim(8 * page_reserve);
+			if (tight(page_reserve)) {
+				kill_one();
+				continue;
+			}
+		}
+		cost = (ktime_mono() - start) / 1000000;
+		ms = page_count_free() / PAGES_PER_MS;
+		nap(max(min(max(ms, SHORTEST_MS), LONGEST_MS), min(cost * COST_SHARE, COST_MOST_MS)));
+	}
+}
