@@ -194,6 +194,7 @@ static const struct pent mqueue_table[] = {
 static const struct pent epoll_table[] = {FIX("max_user_watches", "1048576"), {0}};
 
 static const struct pent fs_table[] = {
+	FIX("aio-max-nr", "65536"),
 	FIX("file-max", "9223372036854775807"),
 	TXT("file-nr", file_nr),
 	FIX("nr_open", "1048576"),

@@ -14,7 +14,7 @@ static bool overflows(const struct file *f, const struct iter *it, u64 pos)
 	return unlikely((s64)(pos + it->left) < 0) && !f->ops->stream;
 }
 
-static ssize_t do_read(struct file *f, struct iter *it, u64 *pos)
+ssize_t file_read_iter(struct file *f, struct iter *it, u64 *pos)
 {
 	if (unlikely(!can_read(f)))
 		return -EBADF;
@@ -30,7 +30,7 @@ static ssize_t do_read(struct file *f, struct iter *it, u64 *pos)
 	return r;
 }
 
-static ssize_t do_write(struct file *f, struct iter *it, u64 *pos)
+ssize_t file_write_iter(struct file *f, struct iter *it, u64 *pos)
 {
 	if (unlikely(!can_write(f)))
 		return -EBADF;
@@ -63,7 +63,7 @@ static ssize_t rw_pos(struct file *f, bool put, struct iter *it, bool write)
 {
 	bool locked = pos_lock(f, put);
 	u64 pos = f->pos;
-	ssize_t r = write ? do_write(f, it, &pos) : do_read(f, it, &pos);
+	ssize_t r = write ? file_write_iter(f, it, &pos) : file_read_iter(f, it, &pos);
 	if (r > 0 && !f->ops->stream)
 		f->pos = pos;
 	if (locked)
@@ -112,7 +112,7 @@ static ssize_t prw(struct file *f, struct iter *it, s64 off, bool write)
 	if (f->ops->stream)
 		return -ESPIPE;
 	u64 pos = (u64)off;
-	return write ? do_write(f, it, &pos) : do_read(f, it, &pos);
+	return write ? file_write_iter(f, it, &pos) : file_read_iter(f, it, &pos);
 }
 
 long sys_pread64(int fd, void __user *buf, size_t n, s64 off)

@@ -53,12 +53,14 @@ struct mm {
 	bool unpatched;		// traced: text is the process's own (mm/text_trace.c)
 	struct mutex remote_lock;	// requests of other processes (mm/remote.c)
 	struct list remote;
+	struct list aio;		// contexts of Linux AIO (fs/aio.c)
 };
 
 // Address space layout: 0 fixed, 1 random but for the heap, 2 all random (/proc/sys/kernel/randomize_va_space).
 extern int randomize_va_space;
 u64 mm_random(u64 bits);		// for the next program of the current process; 0 when its layout is fixed (0, or by personality)
 
+void aio_drop(struct mm *mm);
 struct mm *mm_new(void);
 // Copies the mappings (the platform copies the memory). On success from->lock stays held, so that nobody changes them until
 // the memory has been copied too; then call mm_fork_end. -ENOMEM.

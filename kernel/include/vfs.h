@@ -225,6 +225,9 @@ struct file *file_open(int dfd, const char *name, int flags, u32 mode);		// ERR_
 struct file *file_open_path(const struct path *p, int flags);
 void file_get(struct file *f);
 void file_put(struct file *f);
+// read or write at *pos, which they move, with every check but that of permission to seek (fs/rw.c).
+ssize_t file_read_iter(struct file *f, struct iter *it, u64 *pos);
+ssize_t file_write_iter(struct file *f, struct iter *it, u64 *pos);
 ssize_t file_read_kernel(struct file *f, void *buf, size_t n, u64 pos);		// for exec
 ssize_t file_write_kernel(struct file *f, const void *buf, size_t n, u64 pos);
 ssize_t file_rw(struct file *f, struct iter *it, s64 off, int rwf, bool write);	// fs/rw.c; off -1: the file's position; rwf: RWF_*

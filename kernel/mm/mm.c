@@ -31,6 +31,7 @@ struct mm *mm_new(void)
 	COUNT(mms, 1);
 	ref_init(&mm->ref, 1);
 	list_init(&mm->remote);
+	list_init(&mm->aio);
 	set_base(mm);
 	return mm;
 }
@@ -47,6 +48,7 @@ int mm_fork_begin(struct mm *from, struct mm **out)
 	mutex_init(&mm->lock);
 	mutex_init(&mm->remote_lock);
 	list_init(&mm->remote);
+	list_init(&mm->aio);
 	mm->cap = from->n + 16;
 	mm->vmas = kmalloc(mm->cap * sizeof(struct vma));
 	if (!mm->vmas) {
@@ -71,6 +73,7 @@ void mm_fork_end(struct mm *from) { mutex_unlock(&from->lock); }
 
 static void drop_all(struct mm *mm)
 {
+	aio_drop(mm);
 	for (u32 i = 0; i < mm->n; i++)
 		vma_put(&mm->vmas[i]);
 	COUNT(vmas, -(s64)mm->n);
