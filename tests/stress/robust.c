@@ -447,6 +447,7 @@ static void storm(long n)
 		w[k] = OK(fork());
 		if (!w[k]) {
 			setpgid(0, 0);
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			work(k);
 		}
 		setpgid(w[k], w[k]);
