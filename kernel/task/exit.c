@@ -126,8 +126,11 @@ static void tell_parent_died(struct proc *child)
 // Children go to the nearest subreaper. tasklist held.
 static void reparent(struct proc *p)
 {
-	struct proc *to = find_reaper(p), *c, *tmp;
+	struct proc *to, *c, *tmp;
 
+	if (list_empty(&p->children))
+		return; // a chain of vforks may be as deep as there are numbers: do not climb it at each end
+	to = find_reaper(p);
 	list_for_each_safe (c, tmp, &p->children, sibling) {
 		struct proc *old = c->parent;
 		list_del(&c->sibling);
