@@ -28,6 +28,7 @@ struct ptrace {
 	bool syscall, step, emulate; // how it was resumed
 	bool forced_tf;		// the trap flag in its registers is ours
 	bool xstate_set, fs_set; // the tracer changed them
+	u64 dr[8], watched[4];	// debug registers, and what the watched bytes were
 	bool away;		// stopped as a vfork parent: its host thread is the child
 	void *xmem;		// holds xstate
 	u8 *xstate;		// aligned; pf_xstate_size() bytes
@@ -71,4 +72,12 @@ int ptrace_setregs(struct task *t, const u64 *in, u32 n);	// the first n registe
 int ptrace_peekuser(struct task *t, u64 off, u64 *v);
 int ptrace_pokeuser(struct task *t, u64 off, u64 v);
 int ptrace_set_xstate(struct task *t, const u8 *in, size_t n);
+
+// --- ptrace_watch.c
+int ptrace_get_debugreg(struct task *t, u32 n, u64 *v);	// tasklist held, t is stopped
+int ptrace_set_debugreg(struct task *t, u32 n, u64 v);
+// The current task: it goes on after a stop; its registers were replaced; it has made a step (true: that is a SIGTRAP).
+void ptrace_watch_arm(struct task *t, struct regs *r);
+void ptrace_watch_go_on(struct task *t, struct regs *r);
+bool ptrace_watch_step(struct task *t, struct regs *r, int *code);
 #define USER_REGS 27u	// words of struct user_regs_struct

@@ -69,6 +69,8 @@ int ptrace_peekuser(struct task *t, u64 off, u64 *v)
 	if (off & 7 || off >= USER_AREA)
 		return -EIO;
 	*v = 0;
+	if (off >= USER_DEBUGREG && off < USER_DEBUGREG + 64)
+		return ptrace_get_debugreg(t, (u32)(off - USER_DEBUGREG) / 8, v);
 	if (off >= sizeof(regs))
 		return 0;
 	ptrace_getregs(t, regs);
@@ -83,7 +85,7 @@ int ptrace_pokeuser(struct task *t, u64 off, u64 v)
 	if (off & 7 || off >= USER_AREA)
 		return -EIO;
 	if (off >= USER_DEBUGREG && off < USER_DEBUGREG + 64)
-		return v ? -EINVAL : 0; // no debug registers: all are 0
+		return ptrace_set_debugreg(t, (u32)(off - USER_DEBUGREG) / 8, v);
 	if (off >= sizeof(regs))
 		return -EIO;
 	ptrace_getregs(t, regs);

@@ -74,6 +74,7 @@ void ptrace_unlink(struct task *t)
 	pt->tracer = NULL;
 	pt->seized = pt->syscall = pt->step = pt->emulate = false;
 	pt->options = 0;
+	pt->dr[7] = 0;
 	p->ntraced--;
 	if (pt->zombie)
 		return;
@@ -260,6 +261,7 @@ static int go_on(struct task *t, struct regs *r, siginfo_t *info)
 	else
 		t->divert &= ~DIVERT_PTRACE;
 	mutex_unlock(&tasklist);
+	ptrace_watch_arm(t, r);
 	syscall_divert_update();
 	return sig;
 }
@@ -351,7 +353,10 @@ void ptrace_handler_step(struct regs *r)
 {
 	siginfo_t info;
 
-	if (ptraced(current) && current->pt->step)
+	if (!ptraced(current))
+		return;
+	ptrace_watch_go_on(current, r);
+	if (current->pt->step)
 		stop(r, SIGTRAP, PT_EVENT, note(&info, SIGTRAP));
 }
 
@@ -409,6 +414,7 @@ void ptrace_exec(struct regs *r, int old_tid)
 
 	if (!ptraced(t))
 		return;
+	t->pt->dr[7] = 0;
 	if (t->pt->options & PTRACE_O_TRACEEXEC) {
 		ptrace_event(PTRACE_EVENT_EXEC, (u64)old_tid);
 	} else if (!t->pt->seized) {

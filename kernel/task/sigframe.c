@@ -274,6 +274,8 @@ long sys_rt_sigreturn(void)
 	load_context(regs, &uc.uc_mcontext);
 	// as in Linux, a stack that cannot be set is no error here
 	set_altstack(t, &uc.uc_stack, regs->rsp, 0);
+	if (t->pt)
+		ptrace_watch_go_on(t, regs);
 	pf_enter_user(regs);
 bad:
 	regs->orig_rax = U64_MAX;
@@ -292,6 +294,8 @@ void kernel_fault(struct regs *regs, int sig, int code, u64 addr, u64 err, u64 t
 		regs->flags &= ~FLAG_TF;
 		return;
 	}
+	if (sig == SIGTRAP && code == TRAP_TRACE && t->pt && !ptrace_watch_step(t, regs, &code))
+		return;
 	if (trapno == PAGE_FAULT && (sig == SIGSEGV || sig == SIGBUS)) {
 		int r = mm_fault(addr, err & ERR_WRITE);
 		if (!r)

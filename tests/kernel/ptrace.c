@@ -1100,3 +1100,47 @@ TEST(inferior_call)
 	cont(p, 0);
 	EQ(waits(p), 3 << 8);
 }
+
+static volatile long watched[2];
+static void writes_watched(void)
+{
+	for (long i = 0; i < 100; i++)
+		watched[1] = i;
+	getppid();
+	watched[0] = 7;
+	watched[1] = 0;
+	_exit(doubled(watched[0]) == 14 ? 17 : 18);
+}
+
+#define DEBUGREG(n) ((void *)(offsetof(struct user, u_debugreg) + (n) * 8))
+
+TEST(watchpoint_by_debug_register)
+{
+	pid_t p = tracee(writes_watched, 0);
+	long v = 1;
+	OK(pt(PTRACE_PEEKUSR, p, DEBUGREG(7), &v));
+	EQ(v, 0);
+	if (pt(PTRACE_POKEUSR, p, DEBUGREG(0), (void *)watched) || pt(PTRACE_POKEUSR, p, DEBUGREG(7), (void *)(1l | 9l << 16))) {
+		end(p);
+		SKIP("no debug registers");
+	}
+	cont(p, 0);
+	EQ(waits(p), STOPPED(SIGTRAP, 0));
+	siginfo_t si;
+	OK(pt(PTRACE_GETSIGINFO, p, NULL, &si));
+	EQ(si.si_code, TRAP_HWBKPT);
+	OK(pt(PTRACE_PEEKUSR, p, DEBUGREG(6), &v));
+	EQ(v & 15, 1);
+	EQ(peek(p, &watched[0]), 7);
+	EQ(peek(p, &watched[1]), 99);
+	// now an address to run to
+	OK(pt(PTRACE_POKEUSR, p, DEBUGREG(7), NULL));
+	OK(pt(PTRACE_POKEUSR, p, DEBUGREG(1), (void *)doubled));
+	OK(pt(PTRACE_POKEUSR, p, DEBUGREG(7), (void *)4l));
+	cont(p, 0);
+	EQ(waits(p), STOPPED(SIGTRAP, 0));
+	EQ(regs_of(p).rip, (long)doubled);
+	OK(pt(PTRACE_POKEUSR, p, DEBUGREG(7), NULL));
+	cont(p, 0);
+	EQ(waits(p), 17 << 8);
+}
