@@ -7,12 +7,16 @@ $(B)/bench/micro: bench/micro.c
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_CFLAGS) -o $@ $<
 
+$(B)/bench/scale: bench/scale.c
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_CFLAGS) -o $@ $<
+
 $(B)/bench/micro.static: bench/micro.c
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_CFLAGS) -static -o $@ $<
 
 .PHONY: bench bench-quick bench-programs
-bench-programs: $(B)/bench/micro $(B)/bench/micro.static
+bench-programs: $(B)/bench/scale $(B)/bench/micro $(B)/bench/micro.static
 
 bench: bins bench-programs
 	bench/run -o bench/RESULTS.md
