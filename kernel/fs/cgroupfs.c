@@ -84,7 +84,7 @@ static int mem_events(struct pout *o, struct pnode *n)
 static int pids_current(struct pout *o, struct pnode *n)
 {
 	(void)n;
-	pout(o, "%ld\n", __atomic_load_n(&object_count[N_tasks], __ATOMIC_RELAXED));
+	pout(o, "%ld\n", object_count(N_tasks));
 	return 0;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The name cache. A dentry is one name in one directory, with its inode or (negative) the knowledge
 // that there is none. The cache itself holds one reference on each dentry in it, so that a dentry's last reference goes
-// only after it has left the cache, and dropping a reference is one atomic operation. Locks: dcache_lock, a leaf: it
-// guards hash chains, children lists, names, parents and inode pointers of dentries, the mount table, and every
+// only after it has left the cache, and dropping a reference is one atomic operation. Locks: dcache_lock, a leaf, read by
+// path walks and written by what changes the tree: it guards hash chains, children lists, names, parents and inode pointers of dentries, the mount table, and every
 // process's cwd and root. Nothing is freed or called under it.
 #include "kernel/fs/fs.h"
 #include "kernel/include/count.h"
@@ -12,7 +12,7 @@
 #define TRIM_BATCH 128u
 #define INLINE_MIN 32u		// room for the name in the dentry, so that most renames fit in place
 
-struct mutex dcache_lock;
+struct brlock dcache_lock;
 static struct list table[BUCKETS] __large;
 static struct list lru = LIST_INIT(lru);
 static u32 ncached;
@@ -125,7 +125,7 @@ static void trim(void)
 {
 	struct list victims = LIST_INIT(victims);
 	struct dentry *d;
-	mutex_lock(&dcache_lock);
+	write_lock(&dcache_lock);
 	for (u32 i = 0, n = 0; i < 8 * TRIM_BATCH && n < TRIM_BATCH && !list_empty(&lru); i++) {
 		d = list_entry(lru.prev, struct dentry, lru);
 		if (d->ref.n > 1 || d->referenced || d->mountpoint) {
@@ -138,7 +138,7 @@ static void trim(void)
 		list_add(&d->lru, &victims);
 		n++;
 	}
-	mutex_unlock(&dcache_lock);
+	write_unlock(&dcache_lock);
 	while (!list_empty(&victims)) {
 		d = list_first(&victims, struct dentry, lru);
 		list_del(&d->lru);
@@ -148,14 +148,14 @@ static void trim(void)
 
 struct dentry *d_add(struct dentry *d)
 {
-	mutex_lock(&dcache_lock);
+	write_lock(&dcache_lock);
 	struct dentry *old = d_find_locked(d->parent, d->name, d->len, d->hashval);
 	if (old)
 		ref_get(&old->ref);
 	else
 		enter_locked(d);
 	bool full = ncached > CACHE_MAX;
-	mutex_unlock(&dcache_lock);
+	write_unlock(&dcache_lock);
 	if (old) {
 		d_put(d);
 		return old;
@@ -167,16 +167,16 @@ struct dentry *d_add(struct dentry *d)
 
 void d_instantiate(struct dentry *d, struct inode *inode)
 {
-	mutex_lock(&dcache_lock);
+	write_lock(&dcache_lock);
 	d->inode = inode;
-	mutex_unlock(&dcache_lock);
+	write_unlock(&dcache_lock);
 }
 
 void d_drop(struct dentry *d)
 {
 	struct list victims = LIST_INIT(victims);
 	struct dentry *c, *tmp;
-	mutex_lock(&dcache_lock);
+	write_lock(&dcache_lock);
 	bool was = d->hashed;
 	if (was)
 		leave_locked(d);
@@ -185,7 +185,7 @@ void d_drop(struct dentry *d)
 			leave_locked(c);
 			list_add(&c->lru, &victims);
 		}
-	mutex_unlock(&dcache_lock);
+	write_unlock(&dcache_lock);
 	while (!list_empty(&victims)) {
 		c = list_first(&victims, struct dentry, lru);
 		list_del(&c->lru);
@@ -223,7 +223,7 @@ int d_move(struct dentry *d, struct dentry *to)
 	char *mem;
 	if (!name_room(d, to->len, &mem))
 		return -ENOMEM;
-	mutex_lock(&dcache_lock);
+	write_lock(&dcache_lock);
 	bool d_was = d->hashed, to_was = to->hashed;
 	if (d_was)
 		leave_locked(d);
@@ -232,7 +232,7 @@ int d_move(struct dentry *d, struct dentry *to)
 	ref_get(&to->parent->ref);
 	struct dentry *parent = place_locked(d, to->parent, to->name, to->len, &mem);
 	enter_locked(d);
-	mutex_unlock(&dcache_lock);
+	write_unlock(&dcache_lock);
 	kfree(mem);
 	if (d_was)
 		d_put(d);
@@ -253,7 +253,7 @@ int d_exchange(struct dentry *a, struct dentry *b)
 		return -ENOMEM;
 	}
 	u32 la = a->len;
-	mutex_lock(&dcache_lock);
+	write_lock(&dcache_lock);
 	bool wa = a->hashed, wb = b->hashed;
 	if (wa)
 		leave_locked(a);
@@ -265,7 +265,7 @@ int d_exchange(struct dentry *a, struct dentry *b)
 	place_locked(b, pa, na, la, &mb);
 	enter_locked(a);
 	enter_locked(b);
-	mutex_unlock(&dcache_lock);
+	write_unlock(&dcache_lock);
 	kfree(na);
 	kfree(ma);
 	kfree(mb);
@@ -279,14 +279,14 @@ int d_exchange(struct dentry *a, struct dentry *b)
 bool d_ancestor(struct dentry *a, struct dentry *d)
 {
 	bool yes = false;
-	mutex_lock(&dcache_lock);
+	read_lock(&dcache_lock);
 	for (;; d = d->parent) {
 		if (d == a)
 			yes = true;
 		if (yes || d->parent == d)
 			break;
 	}
-	mutex_unlock(&dcache_lock);
+	read_unlock(&dcache_lock);
 	return yes;
 }
 
@@ -296,11 +296,11 @@ struct dentry *d_lookup(struct dentry *dir, const char *name, u32 len)
 	if (!di->iops || !di->iops->lookup)
 		return ERR_PTR(-ENOTDIR);
 	bool cached = !di->iops->no_cache;
-	mutex_lock(&dcache_lock);
+	read_lock(&dcache_lock);
 	struct dentry *d = d_find_locked(dir, name, len, name_hash(dir, name, len));
 	if (d)
 		ref_get(&d->ref);
-	mutex_unlock(&dcache_lock);
+	read_unlock(&dcache_lock);
 	if (d)
 		return d;
 	int r = di->iops->lookup(di, name, len, &ino);
@@ -315,16 +315,16 @@ struct dentry *d_lookup(struct dentry *dir, const char *name, u32 len)
 
 void dentry_name(struct dentry *d, char buf[NAME_MAX_ + 1])
 {
-	mutex_lock(&dcache_lock);
+	read_lock(&dcache_lock);
 	memcpy(buf, d->name, d->len);
 	buf[d->len] = 0;
-	mutex_unlock(&dcache_lock);
+	read_unlock(&dcache_lock);
 }
 
 void dcache_invalidate(struct inode *dir, const char *name, u32 len)
 {
 	struct dentry *d, *found = NULL;
-	mutex_lock(&dcache_lock);
+	write_lock(&dcache_lock);
 	for (struct list *l = lru.next; l != &lru && !found; l = l->next) {
 		d = list_entry(l, struct dentry, lru);
 		if (d->parent->inode == dir && d->len == len && !memcmp(d->name, name, len))
@@ -332,7 +332,7 @@ void dcache_invalidate(struct inode *dir, const char *name, u32 len)
 	}
 	if (found)
 		leave_locked(found);
-	mutex_unlock(&dcache_lock);
+	write_unlock(&dcache_lock);
 	d_put(found);
 }
 
@@ -342,7 +342,7 @@ void dcache_drop_super(struct super *sb)
 	for (bool more = true; more;) {
 		struct list victims = LIST_INIT(victims);
 		more = false;
-		mutex_lock(&dcache_lock);
+		write_lock(&dcache_lock);
 		for (struct list *l = lru.next, *next; l != &lru; l = next) {
 			next = l->next;
 			d = list_entry(l, struct dentry, lru);
@@ -354,7 +354,7 @@ void dcache_drop_super(struct super *sb)
 			list_add(&d->lru, &victims);
 			more = true;
 		}
-		mutex_unlock(&dcache_lock);
+		write_unlock(&dcache_lock);
 		while (!list_empty(&victims)) {
 			d = list_first(&victims, struct dentry, lru);
 			list_del(&d->lru);

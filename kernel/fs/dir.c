@@ -41,7 +41,7 @@ static bool emit(struct dir_ctx *c, const char *name, u32 len, u64 ino, u32 dtyp
 static u64 parent_ino(struct file *f)
 {
 	u64 n;
-	mutex_lock(&dcache_lock);
+	read_lock(&dcache_lock);
 	struct dentry *d = f->path.dentry;
 	struct mount *m = f->path.mnt;
 	while (m && d == m->root && m->parent) {
@@ -49,7 +49,7 @@ static u64 parent_ino(struct file *f)
 		m = m->parent;
 	}
 	n = d->parent->inode->ino;
-	mutex_unlock(&dcache_lock);
+	read_unlock(&dcache_lock);
 	return n;
 }
 
@@ -346,10 +346,10 @@ static void set_path(struct path *which, struct path *p)
 {
 	struct fs_ctx *fs = curproc->fs;
 	mutex_lock(&fs->lock);
-	mutex_lock(&dcache_lock);
+	write_lock(&dcache_lock);
 	struct path old = *which;
 	*which = *p;
-	mutex_unlock(&dcache_lock);
+	write_unlock(&dcache_lock);
 	mutex_unlock(&fs->lock);
 	path_put(&old);
 }

@@ -162,5 +162,8 @@ int anon_init(void)
 	anon_super->root = root;
 	super_get(anon_super);
 	anon_mnt = mount_new(anon_super, NULL, "anon_inodefs", 0);
-	return anon_mnt ? 0 : -ENOMEM;
+	if (!anon_mnt)
+		return -ENOMEM;
+	anon_mnt->attached = true; // nowhere, but never detached either
+	return 0;
 }

@@ -95,7 +95,7 @@ struct mount *mount_at_locked(struct mount *parent, struct dentry *d);	// what i
 struct mount *mount_new(struct super *sb, struct dentry *root, const char *source, u32 flags); // consumes sb's reference
 int mount_attach(struct mount *m, struct path *where);	// consumes m's reference on success; where stays the caller's
 void mount_attach_root(struct mount *m);
-void mount_get(struct mount *m);
+void mount_get(struct mount *m), mount_get_locked(struct mount *m);
 void mount_put(struct mount *m);
 struct super *super_by_dev(u64 dev);			// of a mounted file system, with a reference; NULL
 const char *fs_type_name(u32 i);			// the i-th registered type, NULL past the last

@@ -211,7 +211,7 @@ void fsnotify_name(struct dentry *d, u32 mask)
 
 	if (likely(!__atomic_load_n(&nwatches, __ATOMIC_RELAXED)))
 		return;
-	mutex_lock(&dcache_lock); // a rename may take the parent away at any time
+	read_lock(&dcache_lock); // a rename may take the parent away at any time
 	if (d->parent != d)
 		dir = d->parent->inode;
 	watched = (dir && dir->watches) || (d->inode && d->inode->watches);
@@ -221,7 +221,7 @@ void fsnotify_name(struct dentry *d, u32 mask)
 		if (dir)
 			inode_get(dir);
 	}
-	mutex_unlock(&dcache_lock);
+	read_unlock(&dcache_lock);
 	if (watched) {
 		fsnotify(dir, d->inode, name, mask);
 		inode_put(dir);

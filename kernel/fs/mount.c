@@ -39,13 +39,13 @@ struct super *super_by_dev(u64 dev)
 	struct super *sb = NULL;
 	struct mount *m;
 
-	mutex_lock(&dcache_lock);
+	read_lock(&dcache_lock);
 	list_for_each(m, &mounts, link)
 		if (m->sb->dev == dev && !sb)
 			sb = m->sb;
 	if (sb)
 		super_get(sb);
-	mutex_unlock(&dcache_lock);
+	read_unlock(&dcache_lock);
 	return sb;
 }
 
@@ -60,11 +60,50 @@ struct super *fs_make(const char *fstype, const char *source, u32 flags, const v
 	return ERR_PTR(-ENODEV);
 }
 
-void mount_get(struct mount *m) { ref_get(&m->ref); }
+// Every open file and every process holds references on a mount. Those of an attached one are counted by shard, under dcache_lock: no
+// two CPUs meet there. Whoever detaches it holds the lock for writing and adds them up.
+void mount_get_locked(struct mount *m)
+{
+	if (likely(m->attached))
+		m->counts[brlock_shard()][0]++;
+	else
+		ref_get(&m->ref);
+}
+
+void mount_get(struct mount *m)
+{
+	read_lock(&dcache_lock);
+	mount_get_locked(m);
+	read_unlock(&dcache_lock);
+}
+
+static void counted_by_shard_locked(struct mount *m, bool yes)
+{
+	for (u32 i = 0; i < SHARDS; i++) {
+		__atomic_fetch_add(&m->ref.n, (u32)m->counts[i][0], __ATOMIC_SEQ_CST);
+		m->counts[i][0] = 0;
+	}
+	m->attached = yes;
+}
+
+static u32 references_locked(const struct mount *m)
+{
+	u32 n = m->ref.n;
+	for (u32 i = 0; i < SHARDS; i++)
+		n += (u32)m->counts[i][0];
+	return n;
+}
 
 void mount_put(struct mount *m)
 {
-	if (!ref_put(&m->ref))
+	read_lock(&dcache_lock);
+	bool last = false;
+	if (likely(m->attached))
+		m->counts[brlock_shard()][0]--;
+	else
+		last = ref_put(&m->ref);
+	read_unlock(&dcache_lock);
+	if (likely(!last))
 		return;
 	struct super *sb = m->sb;
 	d_put(m->root);
@@ -128,26 +167,28 @@ int mount_attach(struct mount *m, struct path *where)
 {
 	if (is_dir(m->root->inode) != is_dir(where->dentry->inode))
 		return -ENOTDIR;
-	mutex_lock(&dcache_lock);
+	write_lock(&dcache_lock);
 	d_pin_locked(where->dentry);
 	if (!where->dentry->hashed && where->dentry->parent != where->dentry) {
-		mutex_unlock(&dcache_lock);
+		write_unlock(&dcache_lock);
 		return -ENOENT;
 	}
 	m->parent = where->mnt;
 	m->mountpoint = where->dentry;
-	path_get(where);
+	path_get_locked(where);
 	where->dentry->mountpoint = true;
 	list_add_tail(&m->link, &mounts);
-	mutex_unlock(&dcache_lock);
+	counted_by_shard_locked(m, true);
+	write_unlock(&dcache_lock);
 	return 0;
 }
 
 void mount_attach_root(struct mount *m)
 {
-	mutex_lock(&dcache_lock);
+	write_lock(&dcache_lock);
 	list_add(&m->link, &mounts);
-	mutex_unlock(&dcache_lock);
+	counted_by_shard_locked(m, true);
+	write_unlock(&dcache_lock);
 }
 
 static int mount_super(struct super *sb, const char *source, u32 flags, struct path *where)
@@ -192,6 +233,7 @@ static void detach_locked(struct mount *m, struct path *where)
 	where->mnt = m->parent;
 	where->dentry = m->mountpoint;
 	list_del(&m->link);
+	counted_by_shard_locked(m, false);
 	m->parent = NULL;
 	m->mountpoint = NULL;
 	list_for_each(o, &mounts, link)
@@ -214,7 +256,7 @@ static int bind(const char *source, struct path *where, u32 flags)
 	int last = 0;
 	while (!r && (flags & MS_REC)) { // submounts of the source, by id, so that new ones are not copied again
 		struct mount *c, *found = NULL;
-		mutex_lock(&dcache_lock);
+		write_lock(&dcache_lock);
 		list_for_each(c, &mounts, link)
 			if (c->parent == from.mnt && c->id > last && c->id < m->id && (!found || c->id < found->id))
 				found = c;
@@ -229,11 +271,11 @@ static int bind(const char *source, struct path *where, u32 flags)
 			}
 			if (below) {
 				to = (struct path){m, found->mountpoint};
-				path_get(&to);
-				mount_get(found);
+				path_get_locked(&to);
+				mount_get_locked(found);
 			}
 		}
-		mutex_unlock(&dcache_lock);
+		write_unlock(&dcache_lock);
 		if (!found)
 			break;
 		if (!to.mnt)
@@ -254,9 +296,9 @@ static int remount(struct path *where, u32 flags)
 {
 	if (where->dentry != where->mnt->root)
 		return -EINVAL;
-	mutex_lock(&dcache_lock);
+	write_lock(&dcache_lock);
 	where->mnt->flags = flags & MNT_STATE;
-	mutex_unlock(&dcache_lock);
+	write_unlock(&dcache_lock);
 	return 0;
 }
 
@@ -266,7 +308,7 @@ static int move(const char *source, struct path *where)
 	int r = path_lookup(AT_FDCWD, source, LOOKUP_FOLLOW, &from);
 	if (r)
 		return r;
-	mutex_lock(&dcache_lock);
+	write_lock(&dcache_lock);
 	struct mount *m = from.mnt;
 	bool loop = false;
 	for (struct mount *p = where->mnt; p; p = p->parent)
@@ -277,7 +319,7 @@ static int move(const char *source, struct path *where)
 								     : 0;
 	if (!r)
 		detach_locked(m, &old);
-	mutex_unlock(&dcache_lock);
+	write_unlock(&dcache_lock);
 	if (!r) {
 		r = mount_attach(m, where);
 		if (r)
@@ -361,15 +403,15 @@ long sys_umount2(const void __user *target, int flags)
 	if (sb->ops && sb->ops->sync)
 		sb->ops->sync(sb);
 	mutex_lock(&mount_lock);
-	mutex_lock(&dcache_lock);
+	write_lock(&dcache_lock);
 	// Two references are the table's and ours.
 	if (!m->parent)
 		r = -EINVAL;
-	else if (!(flags & MNT_DETACH) && (children_locked(m) || m->ref.n > 2))
+	else if (!(flags & MNT_DETACH) && (children_locked(m) || references_locked(m) > 2))
 		r = -EBUSY;
 	else
 		detach_locked(m, &where);
-	mutex_unlock(&dcache_lock);
+	write_unlock(&dcache_lock);
 	mutex_unlock(&mount_lock);
 	path_put(&at);
 	if (!r) {
@@ -392,13 +434,13 @@ int vfs_sync_all(void)
 	int r = 0, last = 0;
 	for (;;) {
 		struct mount *m, *next = NULL;
-		mutex_lock(&dcache_lock);
+		read_lock(&dcache_lock);
 		list_for_each(m, &mounts, link)
 			if (m->id > last && (!next || m->id < next->id))
 				next = m;
 		if (next)
-			mount_get(next);
-		mutex_unlock(&dcache_lock);
+			mount_get_locked(next);
+		read_unlock(&dcache_lock);
 		if (!next)
 			return r;
 		last = next->id;
@@ -424,13 +466,13 @@ int mounts_line(int *id, char *buf, size_t n, bool mountinfo)
 	int len = -ENOMEM;
 	if (!tmp)
 		return -ENOMEM;
-	mutex_lock(&dcache_lock);
+	read_lock(&dcache_lock);
 	list_for_each(m, &mounts, link)
 		if (m->id > *id && (!next || m->id < next->id))
 			next = m;
 	if (next)
-		mount_get(next);
-	mutex_unlock(&dcache_lock);
+		mount_get_locked(next);
+	read_unlock(&dcache_lock);
 	if (!next) {
 		kfree(tmp);
 		return 0;

@@ -19,6 +19,14 @@ struct walk {
 	struct last last;
 };
 
+void path_get_locked(struct path *p)
+{
+	if (p->mnt)
+		mount_get_locked(p->mnt);
+	if (p->dentry)
+		d_get(p->dentry);
+}
+
 void path_get(struct path *p)
 {
 	if (p->mnt)
@@ -45,8 +53,8 @@ static void unlock_held(struct walk *w)
 	w->held = w->d;
 	w->held_mnt = w->mnt;
 	d_get(w->held);
-	mount_get(w->held_mnt);
-	mutex_unlock(&dcache_lock);
+	mount_get_locked(w->held_mnt);
+	read_unlock(&dcache_lock);
 	d_put(d);
 	if (m)
 		mount_put(m);
@@ -103,7 +111,7 @@ static int look_up(struct walk *w, const char *name, u32 len, struct dentry **ch
 		w->held = d; // which holds its parent
 		d_put(dir);
 	}
-	mutex_lock(&dcache_lock);
+	read_lock(&dcache_lock);
 	if (IS_ERR(d))
 		return (int)PTR_ERR(d);
 	*child = d;
@@ -189,7 +197,7 @@ static int follow_link(struct walk *w, struct dentry *link, bool slash, const ch
 out:
 	kfree(buf);
 	d_put(link);
-	mutex_lock(&dcache_lock);
+	read_lock(&dcache_lock);
 	if (!r && *next == w->buf && w->buf && **next == '/') {
 		const struct path *root = walk_root(w);
 		if (w->flags & LOOKUP_BENEATH)
@@ -303,7 +311,7 @@ static int walk_path(const struct path *base, int dfd, const char *name, u32 fla
 		base = NULL;
 		dfd = AT_FDCWD;
 	}
-	mutex_lock(&dcache_lock);
+	read_lock(&dcache_lock);
 	struct fs_ctx *fs = curproc->fs;
 	const struct path *start = base								  ? base
 				   : *name == '/' && !(flags & (LOOKUP_BENEATH | LOOKUP_IN_ROOT)) ? &fs->root
@@ -314,17 +322,17 @@ static int walk_path(const struct path *base, int dfd, const char *name, u32 fla
 		if (*name == '/' && (flags & LOOKUP_BENEATH))
 			r = -EXDEV;
 		w.root = *start;
-		path_get(&w.root);
+		path_get_locked(&w.root);
 	}
 	if (!r)
 		r = walk(&w, name);
 	if (likely(!r)) {
 		out->mnt = w.mnt;
 		out->dentry = w.d;
-		mount_get(w.mnt);
+		mount_get_locked(w.mnt);
 		d_get(w.d);
 	}
-	mutex_unlock(&dcache_lock);
+	read_unlock(&dcache_lock);
 	walk_end(&w);
 	fd_light_put(f, put && f);
 	if (last)
@@ -386,13 +394,13 @@ int path_follow_last(struct path *dir, struct dentry *d, u32 flags, u32 *depth, 
 int path_child(struct path *p, struct dentry *child)
 {
 	struct walk w = {.mnt = p->mnt, .d = child};
-	mutex_lock(&dcache_lock);
+	read_lock(&dcache_lock);
 	cross_mounts(&w);
 	if (w.mnt != p->mnt)
-		mount_get(w.mnt);
+		mount_get_locked(w.mnt);
 	if (w.d != child)
 		d_get(w.d);
-	mutex_unlock(&dcache_lock);
+	read_unlock(&dcache_lock);
 	d_put(p->dentry);
 	if (w.d != child)
 		d_put(child);
@@ -432,7 +440,7 @@ char *path_name(const struct path *p, char *buf, size_t n)
 	if (n < 16 || !p->dentry)
 		return ERR_PTR(-ENAMETOOLONG);
 	*--s = 0;
-	mutex_lock(&dcache_lock);
+	read_lock(&dcache_lock);
 	struct dentry *d = p->dentry;
 	struct mount *m = p->mnt;
 	const struct path *root = &curproc->fs->root;
@@ -441,7 +449,7 @@ char *path_name(const struct path *p, char *buf, size_t n)
 			failed = true;
 		else
 			s = memcpy(s - d->len, d->name, d->len);
-		mutex_unlock(&dcache_lock);
+		read_unlock(&dcache_lock);
 		return failed ? ERR_PTR(-ENAMETOOLONG) : s;
 	}
 	if (deleted(d))
@@ -469,7 +477,7 @@ char *path_name(const struct path *p, char *buf, size_t n)
 		*--s = '/';
 		d = d->parent;
 	}
-	mutex_unlock(&dcache_lock);
+	read_unlock(&dcache_lock);
 	if (!failed && s == end)
 		*--s = '/';
 	if (!failed && !reached) {

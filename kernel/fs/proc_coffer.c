@@ -7,7 +7,7 @@
 #include "kernel/include/count.h"
 #include "kernel/include/platform.h"
 
-s64 object_count[N_COUNTED];
+struct counts object_counts[SHARDS];
 
 static int text_host(struct pout *o, struct pnode *n)
 {
@@ -31,6 +31,15 @@ static int text_measurement(struct pout *o, struct pnode *n)
 }
 
 // One "name number" a line.
+s64 object_count(u32 kind)
+{
+	s64 sum = 0;
+
+	for (u32 s = 0; s < SHARDS; s++)
+		sum += __atomic_load_n(&object_counts[s].n[kind], __ATOMIC_RELAXED);
+	return sum;
+}
+
 static int text_objects(struct pout *o, struct pnode *n)
 {
 	static const char *const names[] = {
@@ -43,7 +52,7 @@ static int text_objects(struct pout *o, struct pnode *n)
 
 	(void)n;
 	for (u32 i = 0; i < N_COUNTED; i++)
-		pout(o, "%s %ld\n", names[i], __atomic_load_n(&object_count[i], __ATOMIC_RELAXED));
+		pout(o, "%s %ld\n", names[i], object_count(i));
 	pf_host_counts(&threads, &processes);
 	pout(o, "host_threads %u\nhost_processes %u\n", threads, processes);
 	pout(o, "pages_used %lu\n", page_count_total() - page_count_free());

@@ -10,7 +10,7 @@
 
 static u64 counted(enum counted kind)
 {
-	s64 n = __atomic_load_n(&object_count[kind], __ATOMIC_RELAXED);
+	s64 n = object_count(kind);
 
 	return n > 0 ? (u64)n : 0;
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // How many kernel objects of each kind live now, for /proc/coffer/objects: what is made is counted where it is made, and
-// uncounted where its memory goes. A test that compares before and after finds leaks. No locks: one atomic number a kind.
+// uncounted where its memory goes. A test that compares before and after finds leaks. No locks: an atomic number for each
+// kind and shard, their sum counts.
 #pragma once
-#include "kernel/include/types.h"
+#include "kernel/include/shard.h"
 
 #define COUNTED(X) \
 	X(processes) X(tasks) X(mms) X(vmas) X(sessions) X(signals) X(posix_timers) \
@@ -18,6 +19,10 @@ enum counted {
 #undef X
 	N_COUNTED
 };
-extern s64 object_count[N_COUNTED];
+struct counts {
+	s64 n[N_COUNTED];
+} __aligned(64);
+extern struct counts object_counts[SHARDS];
+s64 object_count(u32 kind); // over all shards
 
-#define COUNT(kind, by) ((void)__atomic_fetch_add(&object_count[N_##kind], (s64)(by), __ATOMIC_RELAXED))
+#define COUNT(kind, by) ((void)__atomic_fetch_add(&object_counts[my_shard()].n[N_##kind], (s64)(by), __ATOMIC_RELAXED))

@@ -28,6 +28,7 @@ struct hthread {
 	const u64 *wait_frame;	// in pf_wait: its stack frame and word, for task_dump_window
 	u32 *wait_word;
 	u32 ready;		// its host signal stack is its own: it may be kicked
+	u32 shard;		// shard.h
 };
 static inline struct hthread *hthread_self(void)
 {

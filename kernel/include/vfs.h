@@ -10,6 +10,7 @@
 #include "kernel/include/list.h"
 #include "kernel/include/lock.h"
 #include "kernel/include/mm.h"
+#include "kernel/include/shard.h"
 #include "kernel/include/uapi.h"
 #include "kernel/include/usercopy.h"
 #include "kernel/include/wait.h"
@@ -147,11 +148,13 @@ struct dentry {
 	char *name;			// iname or kmalloc'ed; a rename changes it: read it under dcache_lock or dentry_name()
 	char iname[];
 };
-extern struct mutex dcache_lock;
+extern struct brlock dcache_lock;
 void dentry_name(struct dentry *d, char buf[NAME_MAX_ + 1]);	// copy of the current name
 
 struct mount {
-	struct ref ref;
+	struct ref ref;			// all references once it is detached; before that its base, the rest is in `counts`
+	bool attached;			// fast references: dcache_lock held for reading is enough to take or drop one
+	s32 counts[SHARDS][16];		// a cache line each
 	struct super *sb;
 	struct mount *parent;		// NULL for the root
 	struct dentry *mountpoint;	// in parent
@@ -212,7 +215,7 @@ struct fdtable {
 #define LOOKUP_NO_MAGIC 256u	// RESOLVE_NO_MAGICLINKS
 int path_lookup(int dfd, const char *name, u32 flags, struct path *out);	// *out gets references
 int path_lookup_user(int dfd, const void __user *name, u32 flags, struct path *out);
-void path_get(struct path *p);
+void path_get(struct path *p), path_get_locked(struct path *p); // _locked: dcache_lock held
 void path_put(struct path *p);
 // Absolute name of a path below the process's root; "(unreachable)" prefix as Linux. Returns a pointer into buf or ERR_PTR.
 char *path_name(const struct path *p, char *buf, size_t n);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kernel objects: size classes cut from 16 KiB slabs, larger ones as whole pages. Locks: one per class, leaves.
+// Kernel objects: size classes cut from 16 KiB slabs, larger ones as whole pages. Each shard (shard.h) keeps
+// some free objects of each class, so that threads on different CPUs do not meet. Locks: the shard's pool, then the class, then page_lock.
 #include "kernel/include/alloc.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/lock.h"
 #include "kernel/include/log.h"
+#include "kernel/include/shard.h"
 #include "kernel/mm/page.h"
 
 #define SLAB_PAGES 4
@@ -14,11 +16,20 @@ static u8 class_of[8192 / 16 + 1] __sealed;	// by 16-byte units
 struct object {
 	struct object *next;
 };
-static struct {
+struct pool {
 	struct mutex lock;
+	u32 n;		// of a shard's pool: objects on its list
 	struct object *free;
-	u64 used;
-} __aligned(64) cls[NCLASS];
+	s64 used;	// given out less given back here
+};
+static struct pool cls[NCLASS];
+static struct {
+	struct pool cls[NCLASS];
+} __aligned(64) near[SHARDS];
+
+#define NEAR_BYTES 8192u	// what a shard keeps of each class, and
+#define NEAR_MAX 32u		// how many at most
+static u32 near_max(u32 c) { return min(NEAR_MAX, NEAR_BYTES / size_of[c]); }
 static s64 large_pages;
 static u64 slab_pages;
 
@@ -54,6 +65,41 @@ static bool refill(u32 c)
 	return true;
 }
 
+// Half of what a shard may keep, from the common list; p->lock held.
+static bool fetch(struct pool *p, u32 c)
+{
+	struct pool *all = &cls[c];
+	u32 want = max(near_max(c) / 2, 1u);
+
+	mutex_lock(&all->lock);
+	while (p->n < want && (all->free || (!p->n && refill(c)))) {
+		struct object *o = all->free;
+		all->free = o->next;
+		o->next = p->free;
+		p->free = o;
+		p->n++;
+	}
+	mutex_unlock(&all->lock);
+	return p->n;
+}
+
+// Half of what a shard keeps goes to the common list; p->lock held.
+static void give_back(struct pool *p, u32 c)
+{
+	struct pool *all = &cls[c];
+	u32 keep = near_max(c) / 2;
+
+	mutex_lock(&all->lock);
+	while (p->n > keep) {
+		struct object *o = p->free;
+		p->free = o->next;
+		p->n--;
+		o->next = all->free;
+		all->free = o;
+	}
+	mutex_unlock(&all->lock);
+}
+
 void *kmalloc(size_t n)
 {
 	struct object *o;
@@ -70,15 +116,17 @@ void *kmalloc(size_t n)
 		return page_addr(p);
 	}
 	c = class_of[(n + 15) / 16];
-	mutex_lock(&cls[c].lock);
-	if (unlikely(!cls[c].free) && !refill(c)) {
-		mutex_unlock(&cls[c].lock);
+	struct pool *p = &near[my_shard()].cls[c];
+	mutex_lock(&p->lock);
+	if (unlikely(!p->free) && !fetch(p, c)) {
+		mutex_unlock(&p->lock);
 		return NULL;
 	}
-	o = cls[c].free;
-	cls[c].free = o->next;
-	cls[c].used++;
-	mutex_unlock(&cls[c].lock);
+	o = p->free;
+	p->free = o->next;
+	p->n--;
+	p->used++;
+	mutex_unlock(&p->lock);
 	return o;
 }
 
@@ -99,11 +147,14 @@ void kfree(const void *ptr)
 		return;
 	}
 	BUG_ON(m->state != PM_SLAB);
-	mutex_lock(&cls[m->cls].lock);
-	o->next = cls[m->cls].free;
-	cls[m->cls].free = o;
-	cls[m->cls].used--;
-	mutex_unlock(&cls[m->cls].lock);
+	struct pool *near_pool = &near[my_shard()].cls[m->cls];
+	mutex_lock(&near_pool->lock);
+	o->next = near_pool->free;
+	near_pool->free = o;
+	near_pool->used--;
+	if (unlikely(++near_pool->n > near_max(m->cls)))
+		give_back(near_pool, m->cls);
+	mutex_unlock(&near_pool->lock);
 }
 
 static size_t usable(const void *p)
@@ -118,7 +169,10 @@ u64 kmalloc_usage(u32 i, u64 *bytes)
 {
 	if (i < NCLASS) {
 		*bytes = size_of[i];
-		return __atomic_load_n(&cls[i].used, __ATOMIC_RELAXED);
+		s64 used = 0;
+		for (u32 k = 0; k < SHARDS; k++)
+			used += __atomic_load_n(&near[k].cls[i].used, __ATOMIC_RELAXED);
+		return used > 0 ? (u64)used : 0;
 	}
 	*bytes = 0;
 	return (u64)__atomic_load_n(&large_pages, __ATOMIC_RELAXED);

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Page allocator: buddy lists over 2 MiB blocks of the enclave's memory. Blocks are taken from the host on first use and given back
-// when whole and plenty. Lock: page_lock, a leaf; the host is asked to take memory back without it.
+// when whole and plenty. Each shard (shard.h) keeps some single pages. Locks: a shard's list, then page_lock, a leaf; the host is asked
+// to take memory back without page_lock.
 #include "kernel/include/alloc.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/lock.h"
 #include "kernel/include/log.h"
 #include "kernel/include/mm.h"
 #include "kernel/include/platform.h"
+#include "kernel/include/shard.h"
 #include "kernel/mm/page.h"
 
 #define MAX_ORDER 9		// 2 MiB
@@ -26,6 +28,14 @@ static u64 outside_pages;		// the limit's part that programs' private memory tak
 u64 page_reserve;		// when less is free, a process is killed (oom.c): kernel objects are refused half of it earlier, file data twice
 bool page_emergency;		// a process is being killed: its memory will pay for kernel objects
 
+// Single pages that were freed lately, by shard: most pages come and go one by one.
+#define NEAR_MAX 32u
+static struct {
+	struct mutex lock;
+	u32 n;
+	u32 pfn[NEAR_MAX];
+} __aligned(64) near[SHARDS];
+
 void page_init(u64 first_off, u64 end_off)
 {
 	first_pfn = top_pfn = (u32)(first_off >> PAGE_SHIFT);
@@ -36,14 +46,27 @@ void page_init(u64 first_off, u64 end_off)
 
 void *page_addr(pfn_t pfn) { return (void *)(page_base + ((u64)pfn << PAGE_SHIFT)); }
 pfn_t page_of(const void *p) { return (pfn_t)(((uptr)p - page_base) >> PAGE_SHIFT); }
-u64 page_count_free(void)
+
+static u64 near_pages(void)
+{
+	u64 n = 0;
+
+	for (u32 i = 0; i < SHARDS; i++)
+		n += __atomic_load_n(&near[i].n, __ATOMIC_RELAXED);
+	return n;
+}
+
+// Without what the shards keep: they are at most 2 MiB, and looking at all of them would cost each allocation.
+static u64 free_less_outside(void)
 {
 	u64 out = __atomic_load_n(&outside_pages, __ATOMIC_RELAXED), n = __atomic_load_n(&free_pages, __ATOMIC_RELAXED);
 
 	return n > out ? n - out : 0;
 }
+
+u64 page_count_free(void) { return free_less_outside() + near_pages(); }
 u32 page_free_blocks(u32 order) { return order <= MAX_ORDER ? __atomic_load_n(&free_count[order], __ATOMIC_RELAXED) : 0; }
-u64 page_count_held(void) { return limit_pfn - first_pfn - __atomic_load_n(&free_pages, __ATOMIC_RELAXED); }
+u64 page_count_held(void) { return limit_pfn - first_pfn - __atomic_load_n(&free_pages, __ATOMIC_RELAXED) - near_pages(); }
 u64 page_count_outside(void) { return __atomic_load_n(&outside_pages, __ATOMIC_RELAXED); }
 void page_set_outside(u64 pages) { __atomic_store_n(&outside_pages, pages, __ATOMIC_RELAXED); }
 u64 page_count_total(void) { return limit_pfn - first_pfn; }
@@ -155,7 +178,7 @@ static bool room_for(u32 n, u64 spare)
 {
 	if (!spare && __atomic_load_n(&page_emergency, __ATOMIC_RELAXED))
 		return free_pages >= n;
-	return page_count_free() >= n + (spare ? spare : page_reserve + page_reserve / 2);
+	return free_less_outside() >= n + (spare ? spare : page_reserve + page_reserve / 2);
 }
 
 // `spare` pages must be left; 0: for the kernel itself.
@@ -196,11 +219,66 @@ static pfn_t alloc_pages(u32 n, bool zero, u64 spare)
 	return pfn;
 }
 
+static pfn_t near_take(void)
+{
+	__typeof__(&near[0]) s = &near[my_shard()];
+	pfn_t p = PFN_NONE;
+
+	if (!__atomic_load_n(&s->n, __ATOMIC_RELAXED))
+		return PFN_NONE;
+	mutex_lock(&s->lock);
+	if (s->n)
+		p = s->pfn[--s->n];
+	mutex_unlock(&s->lock);
+	return p;
+}
+
+static bool near_keep(pfn_t pfn)
+{
+	__typeof__(&near[0]) s = &near[my_shard()];
+	bool kept = false;
+
+	mutex_lock(&s->lock);
+	if (s->n < NEAR_MAX) {
+		s->pfn[s->n++] = pfn;
+		kept = true;
+	}
+	mutex_unlock(&s->lock);
+	return kept;
+}
+
+// Memory is short: what the shards keep goes back, where it merges with its neighbours. False: there was nothing.
+static bool near_drain(void)
+{
+	bool any = false;
+
+	for (u32 i = 0; i < SHARDS; i++) {
+		mutex_lock(&near[i].lock);
+		mutex_lock(&page_lock);
+		while (near[i].n) {
+			free_pages++;
+			free_run(near[i].pfn[--near[i].n], 1, 0);
+			any = true;
+		}
+		mutex_unlock(&page_lock);
+		mutex_unlock(&near[i].lock);
+	}
+	return any;
+}
+
 // File pages that can be read again make room for whatever is needed. pc_reclaim only tries locks, so any caller may come here.
 static pfn_t alloc_or_reclaim(u32 n, bool zero, u64 spare)
 {
-	pfn_t p = alloc_pages(n, zero, spare);
+	pfn_t p = n == 1 && room_for(1, spare) ? near_take() : PFN_NONE;
 
+	if (p) {
+		if (zero)
+			memset(page_addr(p), 0, PAGE_SIZE);
+		return p;
+	}
+	p = alloc_pages(n, zero, spare);
+	if (unlikely(!p) && n && near_drain())
+		p = alloc_pages(n, zero, spare);
 	if (unlikely(!p) && n && pc_reclaim(n + RECLAIM_PAGES))
 		p = alloc_pages(n, zero, spare);
 	return p;
@@ -224,7 +302,7 @@ pfn_t page_alloc_upto(u32 n, u32 *got, bool zero)
 
 void page_free(pfn_t pfn, u32 n)
 {
-	if (!pfn || !n)
+	if (!pfn || !n || (n == 1 && near_keep(pfn)))
 		return;
 	mutex_lock(&page_lock);
 	free_pages += n;

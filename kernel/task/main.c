@@ -6,6 +6,7 @@
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
 #include "kernel/include/platform.h"
+#include "kernel/include/shard.h"
 #include "kernel/include/task.h"
 #include "kernel/include/vfs.h"
 #include "kernel/mm/oom.h"
@@ -46,6 +47,7 @@ void kernel_main(void)
 	int r;
 
 	kmalloc_init();
+	brlock_init(pf_ncpus());
 	if (boot_parse())
 		panic("the manifest is not one that this kernel understands");
 	syscall_init();

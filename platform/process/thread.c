@@ -120,6 +120,7 @@ void win_setup(struct window *w, struct task *t, struct hproc *hp)
 	if (!boot_canary)
 		pf_random(&boot_canary, 8);
 	w->h.self = &w->h;
+	w->h.shard = w->index;
 	w->h.kstack_top = (u64)win_regs(w);
 	w->h.cur = t;
 	w->h.calls = syscall_calls(t);
