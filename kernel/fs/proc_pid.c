@@ -53,7 +53,7 @@ static char state_of(struct pnode *n)
 }
 
 struct sizes { // pages
-	u64 total, resident, shared, text, data, stack, exe, lib;
+	u64 total, peak, locked, resident, shared, text, data, stack;
 	uptr start_code, end_code, start_data, end_data, brk_start, stack_top;
 };
 
@@ -84,6 +84,8 @@ static void sizes_of(struct proc *p, struct sizes *s)
 			s->text += pages;
 	}
 	s->brk_start = mm->brk_start;
+	s->peak = mm->peak_pages;
+	s->locked = mm->locked_pages;
 	mutex_unlock(&mm->lock);
 	mm_put(mm);
 	s->stack_top = p->stack_top;
@@ -215,8 +217,8 @@ static int pid_status(struct pout *o, struct pnode *n)
 	pout(o, "\nNStgid:\t%d\nNSpid:\t%d\nNSpgid:\t%d\nNSsid:\t%d\n", p->pid, n->tid ? n->tid : p->pid, p->pgid, sid);
 	sizes_of(p, &s);
 	if (s.total) {
-		pout(o, "VmPeak:\t%8lu kB\nVmSize:\t%8lu kB\nVmLck:\t%8d kB\nVmPin:\t%8d kB\n", s.total * 4,
-		     s.total * 4, 0, 0);
+		pout(o, "VmPeak:\t%8lu kB\nVmSize:\t%8lu kB\nVmLck:\t%8lu kB\nVmPin:\t%8d kB\n", s.peak * 4,
+		     s.total * 4, s.locked * 4, 0);
 		pout(o, "VmHWM:\t%8lu kB\nVmRSS:\t%8lu kB\n", s.resident * 4, s.resident * 4);
 		pout(o, "VmData:\t%8lu kB\nVmStk:\t%8lu kB\nVmExe:\t%8lu kB\nVmLib:\t%8d kB\nVmSwap:\t%8d kB\n",
 		     s.data * 4, s.stack * 4, s.text * 4, 0, 0);

@@ -195,6 +195,7 @@ struct proc {
 	int next_timer_id;
 	u32 nice;
 	int oom_score_adj;		// /proc/PID/oom_score_adj
+	u64 xcpu_next;			// seconds of CPU time at which SIGXCPU comes next
 	bool dumpable, child_subreaper;
 	u32 personality;
 #define PER_NO_RANDOMIZE 0x40000u	// ADDR_NO_RANDOMIZE
@@ -231,6 +232,7 @@ void pid_free(int pid);
 // kernel/task/signal.c. All may be called with tasklist held, none with sig_lock.
 int signal_send_proc(struct proc *p, int sig, const siginfo_t *info);	// info NULL: from the kernel (SI_KERNEL)
 int signal_send_task(struct task *t, int sig, const siginfo_t *info);
+u64 signal_queued(struct proc *p);		// how many wait; sig_lock held
 int signal_send_pgrp(int pgid, int sig, const siginfo_t *info);		// 0 or -ESRCH
 // A fault of the current task: sent even if blocked or ignored (then it kills), as Linux forces it.
 void signal_force(int sig, int code, u64 addr);

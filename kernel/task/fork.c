@@ -17,6 +17,7 @@
 #include "kernel/task/ptrace.h"
 #include "kernel/task/seccomp.h"
 #include <linux/ptrace.h>
+#include <linux/capability.h>
 #include <linux/signal.h>
 
 struct clone_req {
@@ -443,12 +444,39 @@ out_parts:
 	return r;
 }
 
+struct owned {
+	u32 uid, tasks;
+};
+
+static int count_owned(struct proc *p, void *arg)
+{
+	struct owned *o = arg;
+
+	if (p->cred.uid == o->uid)
+		o->tasks += max(p->nthreads, 1u); // a zombie is one, too
+	return 0;
+}
+
+// RLIMIT_NPROC. Root and who may raise limits are exempt.
+static bool too_many(void)
+{
+	struct owned o = {.uid = cred()->uid};
+	u64 limit = RLIMIT(RLIMIT_NPROC);
+
+	if (!o.uid || limit == RLIM64_INFINITY || capable(CAP_SYS_RESOURCE) || capable(CAP_SYS_ADMIN))
+		return false;
+	proc_for_each(count_owned, &o);
+	return o.tasks >= limit;
+}
+
 static long do_clone(const struct clone_req *c)
 {
 	int r = check_flags(c);
 
 	if (r)
 		return r;
+	if (too_many())
+		return -EAGAIN;
 	return c->flags & CLONE_THREAD ? clone_thread(c) : clone_proc(c);
 }
 

@@ -14,4 +14,5 @@ void census_take(struct census *c, bool cpu);
 void proc_total_cpu(u64 *utime, u64 *stime);
 void load_add_gone(const struct proc *p);	// a process leaves the tables; tasklist held
 void load_tick(void);				// now and then, by the timer thread
+void rlimit_tick(void);				// the same: limits on CPU time
 u64 load_average(u32 i);			// of 1, 5, 15 minutes, << LOAD_SHIFT

@@ -2,6 +2,8 @@
 // Resource limits (man 2 getrlimit). The array is guarded by the process's sig_lock.
 #include "kernel/include/usercopy.h"
 #include "kernel/task/internal.h"
+#include "kernel/task/load.h"
+#include "kernel/time/clock.h"
 #include <linux/capability.h>
 
 static int do_prlimit(struct proc *p, u32 res, const struct __kernel_rlimit *new, struct __kernel_rlimit *old)
@@ -54,3 +56,24 @@ long sys_prlimit64(int pid, u32 res, const void __user *unew, void __user *uold)
 
 long sys_getrlimit(u32 res, void __user *u) { return sys_prlimit64(0, res, NULL, u); }
 long sys_setrlimit(u32 res, const void __user *u) { return u ? sys_prlimit64(0, res, u, NULL) : -EFAULT; }
+
+// RLIMIT_CPU: SIGXCPU at the soft limit and every second after it, SIGKILL at the hard one. tasklist held.
+static int check_cpu(struct proc *p, void *unused)
+{
+	u64 u, s, sec;
+
+	(void)unused;
+	if (p->state >= PROC_ZOMBIE || (p->rlim[RLIMIT_CPU].cur == RLIM64_INFINITY && p->rlim[RLIMIT_CPU].max == RLIM64_INFINITY))
+		return 0;
+	proc_cpu_ns_locked(p, &u, &s);
+	sec = (u + s) / NSEC_PER_SEC;
+	if (sec >= p->rlim[RLIMIT_CPU].max) {
+		signal_send_proc(p, SIGKILL, NULL);
+	} else if (sec >= p->rlim[RLIMIT_CPU].cur && sec >= p->xcpu_next) {
+		p->xcpu_next = sec + 1;
+		signal_send_proc(p, SIGXCPU, NULL);
+	}
+	return 0;
+}
+
+void rlimit_tick(void) { proc_for_each(check_cpu, NULL); }

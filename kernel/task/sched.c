@@ -219,7 +219,7 @@ static int nice_one(struct proc *p, void *arg)
 		n->r = max(n->r, (long)(20 - (int)p->nice));
 		return 0;
 	}
-	if (n->value < (int)p->nice && !capable(CAP_SYS_NICE)) {
+	if (n->value < (int)p->nice && (u64)(20 - n->value) > p->rlim[RLIMIT_NICE].cur && !capable(CAP_SYS_NICE)) {
 		n->r = -EACCES;
 	} else {
 		p->nice = (u32)n->value;

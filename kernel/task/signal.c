@@ -21,7 +21,6 @@
 #define FAULT_SIGNALS \
 	(SIGBIT(SIGSEGV) | SIGBIT(SIGBUS) | SIGBIT(SIGILL) | SIGBIT(SIGTRAP) | SIGBIT(SIGFPE) | SIGBIT(SIGSYS))
 #define UNBLOCKABLE (SIGBIT(SIGKILL) | SIGBIT(SIGSTOP))
-#define QUEUE_MAX   4096 // signals that wait for one task or process
 
 static bool is_default(struct proc *p, int sig) { return p->action[sig].handler == (void __user *)SIG_DFL; }
 
@@ -178,6 +177,17 @@ static u32 queue_length(const struct sigpending *s)
 	return n;
 }
 
+// Signals that wait for p and its threads, as RLIMIT_SIGPENDING counts them. sig_lock held.
+u64 signal_queued(struct proc *p)
+{
+	u64 n = queue_length(&p->pending);
+	struct task *t;
+
+	list_for_each (t, &p->threads, thread_link)
+		n += queue_length(&t->pending);
+	return n;
+}
+
 // To the process p, or to its thread t when t is not NULL.
 static int send(struct proc *p, struct task *t, int sig, const siginfo_t *info)
 {
@@ -205,7 +215,7 @@ static int send(struct proc *p, struct task *t, int sig, const siginfo_t *info)
 	}
 	if (sig < SIGRTMIN && pend->set & SIGBIT(sig))
 		goto out; // classic signals do not queue
-	if (sig >= SIGRTMIN && info && (!q || (pend->set & SIGBIT(sig) && queue_length(pend) >= QUEUE_MAX))) {
+	if (sig >= SIGRTMIN && info && (!q || signal_queued(p) >= p->rlim[RLIMIT_SIGPENDING].cur)) {
 		r = -EAGAIN;
 		goto out;
 	}

@@ -96,6 +96,7 @@ void ktimer_thread(void *arg)
 		if (now >= next_tick) {
 			ktime_tick();
 			load_tick();
+			rlimit_tick();
 			gap = min(gap * 4, NSEC_PER_SEC);
 			next_tick = ktime_mono() + gap;
 		}
