@@ -27,6 +27,8 @@ struct hthread {
 	u32 sleep_state;	// 0 running, 1 futex, 2 host poll
 	const u64 *wait_frame;	// in pf_wait: its stack frame and word, for task_dump_window
 	u32 *wait_word;
+	uptr rseq_area;		// kernel/task/rseq.c: what the host has registered, 0: nothing
+	u32 rseq_sig;
 	u32 ready;		// its host signal stack is its own: it may be kicked
 	u32 shard;		// shard.h
 };
@@ -119,3 +121,5 @@ void pf_relax(void);
 void pf_yield(void);
 long pf_cpu_times(struct task *t, u64 *utime_ns, u64 *stime_ns);
 int pf_getcpu(void);
+// rseq(2) of the current host thread, for a program's area. -ENOSYS: the platform has nothing that could abort a section.
+int pf_rseq(uptr area, u32 len, int flags, u32 sig);

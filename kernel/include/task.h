@@ -247,6 +247,10 @@ void task_work(struct regs *regs);
 int sigmask_swap(const void __user *set, size_t size);
 void sigmask_restore(bool interrupted);
 
+// kernel/task/rseq.c
+void rseq_drop(void);				// the host forgets the current host thread's area
+void rseq_memory_goes(uptr addr, size_t len);	// before memory of the current process is unmapped or made read-only
+
 // kernel/task/exit.c
 void task_exit(int code) __noreturn;			// this thread (exit(2))
 void proc_exit(int wait_status) __noreturn;		// exit_group(2) and death by signal

@@ -31,14 +31,26 @@ long sys_mmap(u64 addr, u64 len, u64 prot, u64 flags, int fd, u64 off)
 			return -EOVERFLOW;
 		}
 	}
+	if (flags & MAP_FIXED)
+		rseq_memory_goes(addr, len);
 	r = mm_map(curproc->mm, addr, len, (int)prot, (int)flags, f, f ? off >> PAGE_SHIFT : 0, 0);
 	if (f)
 		file_put(f);
 	return r;
 }
 
-long sys_munmap(u64 addr, u64 len) { return mm_unmap(curproc->mm, addr, len); }
-long sys_mprotect(u64 addr, u64 len, u64 prot) { return mm_protect(curproc->mm, addr, len, (int)prot); }
+long sys_munmap(u64 addr, u64 len)
+{
+	rseq_memory_goes(addr, len);
+	return mm_unmap(curproc->mm, addr, len);
+}
+
+long sys_mprotect(u64 addr, u64 len, u64 prot)
+{
+	if (!(prot & PROT_WRITE))
+		rseq_memory_goes(addr, len);
+	return mm_protect(curproc->mm, addr, len, (int)prot);
+}
 
 long sys_brk(u64 addr)
 {
@@ -207,6 +219,8 @@ long sys_mremap(u64 old, u64 len, u64 newlen, int flags, u64 to)
 	}
 	if (!len || !range_ok(old, len))
 		return -EINVAL;
+	if (newlen < len || flags & MREMAP_MAYMOVE)
+		rseq_memory_goes(old, len);
 	return remap(curproc->mm, old, len, newlen, flags, to);
 }
 

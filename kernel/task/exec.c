@@ -414,6 +414,7 @@ static void __noreturn exec_commit(struct exec *e)
 	struct regs regs;
 	int r, old_tid = e->old_tid;
 
+	uring_task_gone(t);
 	if (e->mm) {
 		mutex_lock(&tasklist);
 		old = p->mm;
@@ -423,6 +424,7 @@ static void __noreturn exec_commit(struct exec *e)
 		p->borrows_mm = false;
 		mm_put(old);
 	} else {
+		rseq_drop();
 		mm_clear(p->mm);
 	}
 	p->mm->owner = p;
@@ -436,7 +438,6 @@ static void __noreturn exec_commit(struct exec *e)
 		e->files = NULL;
 		fdtable_put(shared);
 	}
-	uring_task_gone(current);
 	fdtable_close_exec(p->files);
 	e->secure = cred_exec(e->prog.file->inode, e->prog.file->path.mnt && e->prog.file->path.mnt->flags & MS_NOSUID);
 	p->dumpable = !e->secure;

@@ -271,6 +271,8 @@ static void __noreturn leave(struct task *t)
 	ptrace_exit(p->group_exit ? p->exit_code : t->exit_code);
 	ptrace_tracer_exit(t);
 	uring_task_gone(t);
+	if (!t->in_vfork_child)
+		rseq_drop();
 	__atomic_store_n(&t->exiting, true, __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&t->work, __ATOMIC_SEQ_CST) & WORK_REMOTE)
 		remote_serve();

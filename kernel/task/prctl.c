@@ -147,9 +147,6 @@ long sys_personality(u64 persona)
 	return old;
 }
 
-// glibc does without restartable sequences when they are refused.
-long sys_rseq(void) { return -ENOSYS; }
-
 // Threads of an enclave are ordinary host threads; the barrier is the host's, over all CPUs that run one.
 long sys_membarrier(int cmd, u32 flags, int cpu)
 {

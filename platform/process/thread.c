@@ -128,6 +128,7 @@ void win_setup(struct window *w, struct task *t, struct hproc *hp)
 	w->h.locks_held = 0;
 	w->h.sleep_state = 0;
 	w->h.ready = 0;
+	w->h.rseq_area = 0;
 	w->hproc = hp;
 	w->fpu_depth = 0;
 	w->blank_word = 0;
@@ -233,6 +234,8 @@ int pf_fork(struct task *child, const struct regs *regs)
 	*child->regs = *regs;
 	child->regs->rax = 0;
 	child->proc->mm_host = hp;
+	w->h.rseq_area = win_self()->h.rseq_area; // the host's fork inherits it
+	w->h.rseq_sig = win_self()->h.rseq_sig;
 	r = host_clone(PROC_FLAGS, clone_stack(w), &w->h.host_pid, &w->h.host_tid, w, process_start);
 	if (r < 0) {
 		child->host = NULL;
