@@ -34,8 +34,9 @@ struct vma {
 	struct file *file;	// reference, or NULL
 	struct pagecache *pc;	// reference: what is mapped (file or shared anonymous); NULL: private anonymous
 	u64 pgoff;		// page offset in pc
-	u64 valid;		// bytes from start that are backed (rest: beyond the end of file)
+	u64 valid;		// bytes from start that are backed (rest: beyond the end of file); with `lazy` that may be mapped
 	struct textview *view;
+	struct lazy *lazy;	// reference: mapped in pieces on first touch (mm/lazy.c); NULL: mapped as a whole
 };
 
 struct mm {

@@ -165,6 +165,8 @@ static long remap(struct mm *mm, uptr old, size_t len, size_t newlen, int flags,
 			goto out;
 	}
 	v = mm_find(mm, old);
+	if (v->lazy && !(v->flags & VMA_SHARED) && (r = lazy_fill(v, v->start, v->end)))
+		goto out;
 	n = *v;
 	vma_get(&n);
 	n.start = to;
@@ -175,7 +177,12 @@ static long remap(struct mm *mm, uptr old, size_t len, size_t newlen, int flags,
 		if (size != U64_MAX)
 			size = PAGE_ALIGN(size);
 		n.valid = size <= off ? 0 : min(newlen, size - off);
-		for (u64 at = 0; at < n.valid;) {
+		r = 0;
+		lazy_put(n.lazy);
+		n.lazy = NULL;
+		if (v->lazy && n.flags & VMA_SHARED && !(n.lazy = lazy_new(to, to + newlen)))
+			r = -ENOMEM;
+		for (u64 at = 0; at < n.valid && !n.lazy && !r;) {
 			pfn_t pfn;
 			u32 k;
 			r = pc_run(n.pc, n.pgoff + (at >> PAGE_SHIFT), (n.valid - at) >> PAGE_SHIFT, true, &pfn, &k);
@@ -278,7 +285,9 @@ long sys_madvise(u64 addr, u64 len, int advice)
 			break;
 		case MADV_POPULATE_READ:
 		case MADV_POPULATE_WRITE:
-			r = pf_populate(at, e - at, advice == MADV_POPULATE_WRITE);
+			r = v->lazy ? lazy_fill(v, at, e) : 0;
+			if (!r)
+				r = pf_populate(at, e - at, advice == MADV_POPULATE_WRITE);
 			break;
 		case MADV_DONTFORK:
 			v->flags |= VMA_DONTFORK;

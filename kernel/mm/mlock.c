@@ -79,6 +79,8 @@ static long lock_range(uptr start, size_t len, bool on, bool populate)
 		r = -ENOMEM;
 	if (!r)
 		r = mark(mm, from, end, on);
+	if (!r && populate)
+		r = lazy_fill_range(mm, from, end);
 	merge_around(mm, from, end);
 	mutex_unlock(&mm->lock);
 	if (!r && populate)

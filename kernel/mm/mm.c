@@ -36,6 +36,18 @@ struct mm *mm_new(void)
 	return mm;
 }
 
+// What is mapped in pieces differs from the parent from now on. On failure v is as it was.
+static int own_lazy(struct vma *v)
+{
+	struct lazy *l = lazy_copy(v->lazy);
+
+	if (!l)
+		return -ENOMEM;
+	lazy_put(v->lazy);
+	v->lazy = l;
+	return 0;
+}
+
 int mm_fork_begin(struct mm *from, struct mm **out)
 {
 	struct mm *mm = knew(struct mm);
@@ -62,6 +74,13 @@ int mm_fork_begin(struct mm *from, struct mm **out)
 	for (u32 i = 0; i < mm->n; i++) {
 		vma_get(&mm->vmas[i]);
 		mm->vmas[i].flags &= ~VMA_LOCKED; // locks are not inherited
+		if (mm->vmas[i].lazy && own_lazy(&mm->vmas[i])) {
+			COUNT(vmas, (s64)i + 1 - (s64)mm->n);
+			mm->n = i + 1;
+			mutex_unlock(&from->lock);
+			mm_put(mm);
+			return -ENOMEM;
+		}
 	}
 	mm->locked_pages = 0;
 	mm->lock_future = false;

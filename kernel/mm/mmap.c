@@ -20,7 +20,7 @@ u64 mm_object_size(const struct pagecache *pc, const struct file *f)
 }
 
 // Bytes of v that can be backed now.
-static u64 backed(const struct vma *v)
+u64 vma_backed(const struct vma *v)
 {
 	u64 size = mm_object_size(v->pc, v->file);
 	u64 off = v->pgoff << PAGE_SHIFT, len = v->end - v->start;
@@ -31,7 +31,7 @@ static u64 backed(const struct vma *v)
 static int host_prot(const struct vma *v) { return (int)(v->prot & (PROT_READ | PROT_WRITE | PROT_EXEC)); }
 
 // Maps page-cache pages of v from byte offset `from` to `to`.
-static int map_pages(struct vma *v, u64 from, u64 to)
+int vma_map_pages(struct vma *v, u64 from, u64 to)
 {
 	while (from < to) {
 		pfn_t pfn;
@@ -172,7 +172,7 @@ static u64 covered(struct mm *mm, uptr start, uptr end)
 long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct file *f, u64 pgoff, u32 vma_flags)
 {
 	struct vma v = { 0 };
-	bool shared = (flags & MAP_TYPE) != MAP_PRIVATE, fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE), guard = false;
+	bool shared = (flags & MAP_TYPE) != MAP_PRIVATE, fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE), guard = false, lazy;
 	size_t place_len;
 	int r, i;
 
@@ -218,9 +218,10 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 		}
 		v.pc->anon = true;
 	}
+	lazy = v.pc && len >= LAZY_MIN && (shared || !(prot & PROT_EXEC)) && !(flags & (MAP_POPULATE | MAP_LOCKED));
 	if (v.pc) {
 		pc_mapped(v.pc, 1, shared && (prot & PROT_WRITE));
-		r = prefill(v.pc, v.file, v.pgoff, len);
+		r = lazy ? 0 : prefill(v.pc, v.file, v.pgoff, len);
 		if (r) {
 			pc_mapped(v.pc, -1, shared && (prot & PROT_WRITE));
 			pc_put(v.pc);
@@ -279,13 +280,16 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 	v.start = addr;
 	v.end = addr + len;
 	if (v.pc) {
-		v.valid = backed(&v);
+		v.valid = vma_backed(&v);
 		if (!shared && (prot & PROT_EXEC) && !(prot & PROT_WRITE) && v.valid == len && map_view(mm, &v))
 			r = 0;
+		else if (lazy)
+			r = (v.lazy = lazy_new(addr, addr + len)) ? 0 : -ENOMEM;
 		else
-			r = map_pages(&v, 0, v.valid);
-		if (!r && fixed && v.valid < len)
-			pf_unmap(addr + v.valid, len - v.valid); // what was there before
+			r = vma_map_pages(&v, 0, v.valid);
+		u64 done = lazy ? 0 : v.valid;
+		if (!r && fixed && done < len)
+			pf_unmap(addr + done, len - done); // what was there before
 	} else {
 		r = pf_map_anon(addr, len, host_prot(&v));
 	}
@@ -375,7 +379,7 @@ int view_to_private(struct vma *v)
 
 	v->view = NULL;
 	v->flags &= ~VMA_VIEW;
-	r = map_pages(v, 0, v->valid);
+	r = vma_map_pages(v, 0, v->valid);
 	text_put(tv);
 	return r;
 }
@@ -424,7 +428,9 @@ int mm_protect(struct mm *mm, uptr addr, size_t len, int prot)
 			bool was = v->flags & VMA_SHARED && v->prot & PROT_WRITE, now = v->flags & VMA_SHARED && p & PROT_WRITE;
 			if (v->view && p & PROT_WRITE)
 				r = view_to_private(v);
-			if (!r && min(v->valid, v->end - v->start))
+			if (!r && v->lazy)
+				r = lazy_protect(v, (int)p);
+			else if (!r && min(v->valid, v->end - v->start))
 				r = pf_protect(v->start, min(v->valid, v->end - v->start), (int)p);
 			if (r)
 				break;
@@ -449,28 +455,65 @@ int mm_protect(struct mm *mm, uptr addr, size_t len, int prot)
 	return r;
 }
 
-// A file mapping beyond the end of the file faults; the file may have grown since.
+// Reads the pages of a lazy mapping's piece, which takes mm->lock away for the time. The mapping may be another one afterwards.
+static int read_piece(struct mm *mm, struct vma *v, uptr addr)
+{
+	struct pagecache *pc = v->pc;
+	struct file *f = v->file;
+	u64 from, to, pgoff = v->pgoff;
+	int r;
+
+	lazy_piece(v, addr, &from, &to);
+	pc_get(pc);
+	if (f)
+		file_get(f);
+	mutex_unlock(&mm->lock);
+	r = prefill(pc, f, pgoff + (from >> PAGE_SHIFT), to - from);
+	pc_put(pc);
+	if (f)
+		file_put(f);
+	mutex_lock(&mm->lock);
+	return r;
+}
+
+// A file mapping beyond the end of the file faults, and the file may have grown since; so does a piece of a large mapping that
+// nobody touched before.
 int mm_fault(uptr addr, bool write)
 {
 	struct mm *mm = curproc->mm;
 	struct vma *v;
+	u64 now;
 	int r = -EFAULT;
 
 	mutex_lock(&mm->lock);
 	v = mm_find(mm, addr);
-	if (v && v->pc && !v->view && addr - v->start >= v->valid) {
-		u64 now = backed(v);
-		if (addr - v->start < now && now > v->valid) {
-			u64 from = v->valid;
-			r = map_pages(v, from, now);
-			if (!r)
-				v->valid = now;
-		} else {
-			r = -ENXIO;
-		}
-		if (!r && !(v->prot & (write ? PROT_WRITE : PROT_READ)))
-			r = -EFAULT;
+	if (!v || !v->pc || v->view)
+		goto out;
+	if (addr - v->start >= v->valid) {
+		now = vma_backed(v);
+		r = -ENXIO;
+		if (addr - v->start >= now || now <= v->valid)
+			goto out;
+		r = v->lazy ? lazy_grow(v, now) : vma_map_pages(v, v->valid, now);
+		if (r)
+			goto out;
+		v->valid = now;
 	}
+	r = v->prot & (write ? PROT_WRITE : PROT_READ | PROT_EXEC) ? 0 : -EFAULT;
+	if (r)
+		goto out;
+	if (!lazy_absent(v, addr)) {
+		r = user_reachable(addr, write) ? 0 : -EFAULT; // another thread may have been quicker
+		goto out;
+	}
+	if (v->pc->ops && v->pc->ops->read) {
+		r = read_piece(mm, v, addr);
+		v = mm_find(mm, addr);
+		if (r || !v || !lazy_absent(v, addr)) // gone or done meanwhile: the access is tried again
+			goto out;
+	}
+	r = lazy_touch(v, addr);
+out:
 	mutex_unlock(&mm->lock);
 	return r;
 }

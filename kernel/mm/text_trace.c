@@ -95,6 +95,8 @@ static int copy_forced(struct vma *v, uptr addr, void *buf, size_t n, bool write
 	uptr page = addr & PAGE_MASK;
 	int need = write ? PROT_WRITE : PROT_READ, prot = (int)(v->prot & (PROT_READ | PROT_WRITE | PROT_EXEC)), r;
 
+	if (lazy_absent(v, addr) && (r = lazy_touch(v, addr)))
+		return r;
 	if (v->view && !write)
 		return read_view(v, addr, buf, n);
 	if (v->view && (r = view_to_private(v)))

@@ -8,6 +8,7 @@
 #include "kernel/include/platform.h"
 #include "kernel/include/task.h"
 #include "kernel/include/uapi.h"
+#include "kernel/mm/vma.h"
 #include "kernel/include/uring.h"
 
 size_t raw_copy(void *d, const void *s, size_t n);
@@ -39,6 +40,13 @@ int copy_to_user_nofault(void __user *dst, const void *src, size_t n)
 	return raw_copy((__force void *)dst, src, n) ? -EFAULT : 0;
 }
 
+bool user_reachable(uptr at, bool write)
+{
+	u32 v;
+
+	return write ? !raw_cmpxchg32((void *)(at & ~3ul), 0, 0, &v) : raw_load8((void *)at) >= 0;
+}
+
 int fault_in(const void __user *p, size_t n, bool write)
 {
 	uptr a = (__force uptr)p & PAGE_MASK, e = (__force uptr)p + n;
@@ -47,9 +55,7 @@ int fault_in(const void __user *p, size_t n, bool write)
 		return -EFAULT;
 	for (; a < e; a += PAGE_SIZE) {
 		uptr at = max(a, (__force uptr)p);
-		u32 v;
-		bool bad = write ? raw_cmpxchg32((void *)(at & ~3ul), 0, 0, &v) : raw_load8((void *)at) < 0;
-		if (bad && mm_fault(at, write))
+		if (!user_reachable(at, write) && mm_fault(at, write))
 			return -EFAULT;
 	}
 	return 0;

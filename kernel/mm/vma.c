@@ -61,6 +61,8 @@ void vma_get(struct vma *v)
 	}
 	if (v->view)
 		text_get(v->view);
+	if (v->lazy)
+		lazy_get(v->lazy);
 }
 
 // Drops what a mapping holds. File references are collected, because the last one may call into a file system.
@@ -76,7 +78,9 @@ void vma_put(struct vma *v)
 		file_put(v->file);
 	v->file = NULL;
 	v->pc = NULL;
+	lazy_put(v->lazy);
 	v->view = NULL;
+	v->lazy = NULL;
 }
 
 static int reserve(struct mm *mm, u32 more)
@@ -101,7 +105,7 @@ static bool mergeable(const struct vma *a, const struct vma *b)
 	if (!a->pc)
 		return !a->file && !a->view && !(a->flags & (VMA_VDSO | VMA_TRAMP | VMA_GUARD));
 	u64 len = a->end - a->start;
-	return !a->view && a->valid == len && a->pgoff + (len >> PAGE_SHIFT) == b->pgoff;
+	return !a->view && !a->lazy && !b->lazy && a->valid == len && a->pgoff + (len >> PAGE_SHIFT) == b->pgoff;
 }
 
 static void remove_at(struct mm *mm, u32 i, u32 n)
@@ -150,15 +154,19 @@ int vma_split(struct mm *mm, uptr addr)
 {
 	u32 i = vma_above(mm, addr);
 	struct vma *a, *b;
+	int r;
 
 	if (i >= mm->n || mm->vmas[i].start >= addr)
 		return 0;
 	if (reserve(mm, 1))
 		return -ENOMEM;
+	a = &mm->vmas[i];
+	r = lazy_absent(a, addr) ? lazy_touch(a, addr) : 0;
+	if (r && r != -ENXIO)
+		return r;
 	memmove(&mm->vmas[i + 1], &mm->vmas[i], (mm->n - i) * sizeof(struct vma));
 	mm->n++;
 	COUNT(vmas, 1);
-	a = &mm->vmas[i];
 	b = &mm->vmas[i + 1];
 	a->end = b->start = addr;
 	u64 len = a->end - a->start;

@@ -16,4 +16,20 @@ bool range_ok(uptr addr, size_t len);
 bool vma_free(struct mm *mm, uptr addr, size_t len);
 uptr vma_find_free(struct mm *mm, size_t len, size_t align);
 int view_to_private(struct vma *v);	// a text view becomes a private copy of the file (mmap.c)
+u64 vma_backed(const struct vma *v);	// bytes of v that its file or memory can back now (mmap.c)
+int vma_map_pages(struct vma *v, u64 from, u64 to);	// maps the cache's pages from byte offset to byte offset
+
+// lazy.c
+#define LAZY_MIN (8ul << 20)		// mappings from this size on
+struct lazy *lazy_new(uptr start, uptr end), *lazy_copy(const struct lazy *l);	// NULL: no memory
+void lazy_get(struct lazy *l), lazy_put(struct lazy *l);
+bool lazy_absent(const struct vma *v, uptr addr);	// addr may be mapped and is not yet
+void lazy_piece(const struct vma *v, uptr addr, u64 *from, u64 *to);	// byte offsets of its piece
+int lazy_touch(struct vma *v, uptr addr);		// maps its piece; -ENXIO: beyond the end of the file
+int lazy_fill(struct vma *v, uptr start, uptr end);
+int lazy_fill_range(struct mm *mm, uptr start, uptr end);	// of all mappings in it
+int lazy_grow(struct vma *v, u64 now);			// the file has grown: `valid` becomes now
+int lazy_protect(struct vma *v, int prot);
+// usercopy.c: whether the program could read or write at `at` now; changes nothing, may be called under mm->lock
+bool user_reachable(uptr at, bool write);
 u64 mm_object_size(const struct pagecache *pc, const struct file *f);

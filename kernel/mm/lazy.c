@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// Large mappings of files and of shared memory are mapped piece by piece, on first touch: a sparse file of a terabyte costs
+// what is used of it. A bitmap tells which pieces are mapped already, because a private piece must never be mapped twice: its changes
+// would be lost. The halves of a split mapping share the bitmap (a piece that the split cuts is mapped before), a forked
+// child gets a copy. mm->lock is held for all of these; the pages that storage must be read for are there already (mm_fault).
+#include "kernel/include/kstring.h"
+#include "kernel/include/platform.h"
+#include "kernel/mm/vma.h"
+
+#define PIECE (2ul << 20)
+
+struct lazy {
+	struct ref ref;
+	uptr base;
+	u64 pieces;
+	u64 mapped[]; // bitmap
+};
+
+struct lazy *lazy_new(uptr start, uptr end)
+{
+	uptr base = ALIGN_DOWN(start, PIECE);
+	u64 n = (ALIGN_UP(end, PIECE) - base) / PIECE;
+	struct lazy *l = kzalloc(sizeof(*l) + DIV_ROUND_UP(n, 64ul) * 8);
+
+	if (!l)
+		return NULL;
+	ref_init(&l->ref, 1);
+	l->base = base;
+	l->pieces = n;
+	return l;
+}
+
+struct lazy *lazy_copy(const struct lazy *l)
+{
+	size_t size = sizeof(*l) + DIV_ROUND_UP(l->pieces, 64ul) * 8;
+	struct lazy *n = kmalloc(size);
+
+	if (!n)
+		return NULL;
+	memcpy(n, l, size);
+	ref_init(&n->ref, 1);
+	return n;
+}
+
+void lazy_get(struct lazy *l) { ref_get(&l->ref); }
+
+void lazy_put(struct lazy *l)
+{
+	if (l && ref_put(&l->ref))
+		kfree(l);
+}
+
+static bool is_mapped(const struct lazy *l, u64 piece) { return l->mapped[piece / 64] >> (piece % 64) & 1; }
+
+bool lazy_absent(const struct vma *v, uptr addr)
+{
+	return v->lazy && addr - v->start < v->valid && !is_mapped(v->lazy, (addr - v->lazy->base) / PIECE);
+}
+
+void lazy_piece(const struct vma *v, uptr addr, u64 *from, u64 *to)
+{
+	uptr start = ALIGN_DOWN(addr, PIECE);
+
+	*from = max(start, v->start) - v->start;
+	*to = min(start + PIECE, v->end) - v->start;
+}
+
+int lazy_touch(struct vma *v, uptr addr)
+{
+	struct lazy *l = v->lazy;
+	u64 piece = (addr - l->base) / PIECE, from, to, now;
+	int r;
+
+	if (is_mapped(l, piece))
+		return 0;
+	lazy_piece(v, addr, &from, &to);
+	now = vma_backed(v);
+	if (addr - v->start >= now)
+		return -ENXIO; // the file was cut short before anybody touched this
+	if (to > now) {
+		to = now;
+		v->valid = now; // growth continues from here
+	}
+	r = vma_map_pages(v, from, to);
+	if (!r)
+		l->mapped[piece / 64] |= 1ul << (piece % 64);
+	return r;
+}
+
+int lazy_fill(struct vma *v, uptr start, uptr end)
+{
+	int r = 0;
+
+	for (uptr at = start; at < end && at - v->start < v->valid && !r; at = ALIGN_DOWN(at, PIECE) + PIECE)
+		r = lazy_touch(v, at);
+	return r;
+}
+
+int lazy_fill_range(struct mm *mm, uptr start, uptr end)
+{
+	int r = 0;
+
+	for (u32 i = vma_above(mm, start); i < mm->n && mm->vmas[i].start < end && !r; i++)
+		if (mm->vmas[i].lazy)
+			r = lazy_fill(&mm->vmas[i], max(start, mm->vmas[i].start), min(end, mm->vmas[i].end));
+	return r;
+}
+
+int lazy_grow(struct vma *v, u64 now)
+{
+	u64 from, to;
+	int r = 0;
+
+	if (v->valid) {
+		uptr last = v->start + v->valid - 1;
+
+		lazy_piece(v, last, &from, &to);
+		if (is_mapped(v->lazy, (last - v->lazy->base) / PIECE) && to > v->valid)
+			r = vma_map_pages(v, v->valid, min(to, now));
+	}
+	if (!r)
+		v->valid = now;
+	return r;
+}
+
+int lazy_protect(struct vma *v, int prot)
+{
+	int r = 0;
+
+	for (uptr at = v->start; at < v->end && !r;) {
+		uptr next = ALIGN_DOWN(at, PIECE) + PIECE;
+
+		if (is_mapped(v->lazy, (at - v->lazy->base) / PIECE)) {
+			while (next < v->end && is_mapped(v->lazy, (next - v->lazy->base) / PIECE))
+				next += PIECE;
+			r = pf_protect(at, min(next, v->end) - at, prot);
+			if (r == -ENOMEM) // the last piece of a file is mapped in part
+				r = 0;
+		}
+		at = next;
+	}
+	return r;
+}
