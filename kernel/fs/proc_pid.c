@@ -492,9 +492,37 @@ LINK(root, LINK_ROOT);
 		{.name = "oom_score_adj", .mode = S_IFREG | 0644, .text = oom_adj, .write = oom_adj_write}, \
 		FIX("oom_score", 0444, "0"), FIX("loginuid", 0444, "4294967295"), \
 		FIX("sessionid", 0444, "4294967295"), FIX("cgroup", 0444, "0::/"), \
-		FIX("personality", 0444, "00000000"), TXT("wchan", 0444, pid_wchan), \
+		FIX("personality", 0444, "00000000"), TXT("wchan", 0444, pid_wchan), TXT("syscall", 0400, pid_syscall), \
 		FIX("uid_map", 0444, "         0          0 4294967295"), \
 		FIX("gid_map", 0444, "         0          0 4294967295"), FIX("setgroups", 0444, "allow")
+
+// The system call that a sleeping task is in.
+static int pid_syscall(struct pout *o, struct pnode *n)
+{
+	struct task *t;
+	struct regs r;
+	bool running;
+
+	if (!may_inspect(n->proc))
+		return -EPERM;
+	t = node_task(n);
+	if (!t)
+		return -ESRCH;
+	mutex_lock(&tasklist);
+	running = t->dead || !t->host || !t->sleeping;
+	if (!running)
+		r = *t->regs;
+	mutex_unlock(&tasklist);
+	task_put(t);
+	if (running)
+		pout(o, "running\n");
+	else if (r.orig_rax == U64_MAX)
+		pout(o, "-1 0x%lx 0x%lx\n", r.rsp, r.rip);
+	else
+		pout(o, "%ld 0x%lx 0x%lx 0x%lx 0x%lx 0x%lx 0x%lx 0x%lx 0x%lx\n", (s64)r.orig_rax, r.rdi, r.rsi, r.rdx, r.r10, r.r8,
+		     r.r9, r.rsp, r.rip);
+	return 0;
+}
 
 static int pid_wchan(struct pout *o, struct pnode *n)
 {

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <spawn.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/uio.h>
 #include <sys/user.h>
 
@@ -784,6 +785,13 @@ TEST(exit_event)
 
 static void *thread_exits(void *arg) { return arg; }
 
+static void *thread_sleeps(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
 static void starts_thread(void)
 {
 	pthread_t t;
@@ -803,6 +811,53 @@ TEST(thread_event_and_end)
 	cont(p, 0);
 	cont(t, 0);
 	both_end(p, 8 << 8, t, -1); // the end of the process may overtake that of the thread
+}
+
+static void *thread_execs(void *arg)
+{
+	execl(t_self, t_self, "--helper", "nothing", NULL);
+	return arg;
+}
+
+static void starts_thread_that_execs(void)
+{
+	pthread_t t[2];
+	pthread_create(&t[0], NULL, thread_sleeps, NULL);
+	pthread_create(&t[1], NULL, thread_execs, NULL);
+	for (;;)
+		pause();
+}
+
+TEST(exec_by_another_thread)
+{
+	pid_t p = tracee(starts_thread_that_execs, PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC), t[2], w;
+	int st;
+	for (int i = 0; i < 2; i++) {
+		cont(p, 0);
+		EQ(waits(p), STOPPED(SIGTRAP, PTRACE_EVENT_CLONE));
+		t[i] = (pid_t)event_msg(p);
+		EQ(waits(t[i]), STOPPED(SIGSTOP, 0));
+	}
+	for (int i = 0; i < 2; i++)
+		cont(t[i], 0);
+	cont(p, 0);
+	for (;;) { // the sleeper's end may be told before
+		w = OK(waitpid(-1, &st, __WALL));
+		if (w == p)
+			break;
+		EQ(w, t[0]);
+		CHECK(!WIFSTOPPED(st));
+	}
+	EQ(st, STOPPED(SIGTRAP, PTRACE_EVENT_EXEC));
+	EQ(event_msg(p), t[1]);
+	ERR(ptl(PTRACE_CONT, t[1], 0), ESRCH);
+	cont(p, 0);
+	do
+		w = OK(waitpid(-1, &st, __WALL));
+	while (w == t[0]);
+	EQ(w, p);
+	EQ(st, 6 << 8);
+	ERR(waitpid(-1, &st, __WALL), ECHILD);
 }
 
 // --- attach
@@ -1043,6 +1098,30 @@ TEST(waitid_tells_trapped)
 	EQ(waits(p), 7 << 8);
 }
 
+TEST(proc_syscall)
+{
+	char path[64], want[64];
+	int fd[2];
+	OK(pipe(fd));
+	pid_t p = OK(fork());
+	if (!p) {
+		char c;
+		_exit((int)read(fd[0], &c, 1));
+	}
+	snprintf(path, sizeof(path), "/proc/%d/syscall", p);
+	int f = open(path, O_RDONLY);
+	char now[256] = "";
+	if (f < 0 || read(f, now, sizeof(now)) < 0) {
+		end(p);
+		SKIP("no /proc/PID/syscall");
+	}
+	snprintf(want, sizeof(want), "%d 0x%x 0x", SYS_read, (unsigned)fd[0]);
+	while (strncmp(t_get(path), want, strlen(want)))
+		t_sleep_ms(1);
+	t_writen(fd[1], "x", 1);
+	EQ(t_wait(p), 1);
+}
+
 // --- memory by file
 
 TEST(proc_mem)
@@ -1143,4 +1222,127 @@ TEST(watchpoint_by_debug_register)
 	OK(pt(PTRACE_POKEUSR, p, DEBUGREG(7), NULL));
 	cont(p, 0);
 	EQ(waits(p), 17 << 8);
+}
+
+// --- many at once: whoever dies when, everybody comes to an end
+
+static void *short_thread(void *arg)
+{
+	getppid();
+	return arg;
+}
+
+static void busy_for_ever(void)
+{
+	for (;;) {
+		pthread_t t[2];
+		volatile int n = 0;
+		for (int i = 0; i < 2; i++)
+			n += pthread_create(&t[n], NULL, short_thread, NULL) == 0;
+		pid_t a = fork();
+		if (!a) {
+			getppid();
+			_exit(0);
+		}
+		pid_t b = vfork();
+		if (!b) {
+			execl(t_self, t_self, "--helper", "nothing", NULL);
+			_exit(1);
+		}
+		raise(SIGURG);
+		while (n)
+			pthread_join(t[--n], NULL);
+		waitpid(a, NULL, 0);
+		waitpid(b, NULL, 0);
+	}
+}
+
+static void traces_for_ever(unsigned seed)
+{
+	static const long how[] = {PTRACE_CONT, PTRACE_SYSCALL, PTRACE_SINGLESTEP, PTRACE_SYSCALL, PTRACE_CONT};
+	long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC |
+		       (seed & 1 ? PTRACE_O_TRACEEXIT : 0) | (seed & 2 ? PTRACE_O_TRACEVFORKDONE : 0) | (seed & 4 ? PTRACE_O_EXITKILL : 0);
+	pid_t p = fork();
+	if (!p) {
+		if (!(seed & 8))
+			traceme();
+		busy_for_ever();
+	}
+	if (seed & 8)
+		ptl(PTRACE_SEIZE, p, options);
+	else if (waitpid(p, &(int){0}, 0) == p)
+		ptl(PTRACE_SETOPTIONS, p, options), ptl(PTRACE_CONT, p, 0);
+	for (;;) {
+		int st;
+		pid_t w = waitpid(-1, &st, __WALL);
+		if (w < 0 && errno == ECHILD)
+			_exit(0);
+		if (w < 0 || !WIFSTOPPED(st))
+			continue;
+		struct user_regs_struct r;
+		if (rand_r(&seed) % 4 == 0 && pt(REQ_GETREGS, w, NULL, &r) == 0) {
+			long v;
+			pt(PTRACE_PEEKDATA, w, (void *)r.rip, &v);
+			pt(REQ_SETREGS, w, NULL, &r);
+		}
+		int sig = WSTOPSIG(st), pass = st >> 16 || sig & 0x80 || sig == SIGTRAP || sig == SIGSTOP ? 0 : sig;
+		if (rand_r(&seed) % 200 == 0)
+			ptl(PTRACE_DETACH, w, pass);
+		else if (rand_r(&seed) % 400 == 0)
+			kill(w, SIGKILL);
+		else
+			ptl(how[(unsigned)rand_r(&seed) % 5], w, pass);
+	}
+}
+
+
+// A tracer in another process than the parent: both wait, each for its own.
+TEST(tracer_in_the_middle_of_job_control)
+{
+	pid_t p = sleeper(), t = tracer_of(p, 0);
+	int st;
+	kill(p, SIGKILL); // while it stands for the other
+	t_end(t);
+	EQ(waitpid(p, &st, 0), p);
+	EQ(st, SIGKILL);
+	p = sleeper();
+	kill(p, SIGSTOP);
+	EQ(waitpid(p, &st, WUNTRACED), p);
+	t = tracer_of(p, 0); // attaches to a stopped process
+	EQ(waitpid(p, &st, WUNTRACED | WNOHANG), 0);
+	t_end(t);
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%d/status", p);
+	while (!strstr(t_get(path), "State:\tT"))
+		t_sleep_ms(1);
+	kill(p, SIGCONT);
+	EQ(waitpid(p, &st, WCONTINUED), p);
+	CHECK(WIFCONTINUED(st));
+	end(p);
+}
+
+TEST(storm)
+{
+	end(tracee(exits_7, 0)); // skips where nobody may trace
+	OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
+	for (unsigned round = 0; round < 32; round++) {
+		pid_t t = OK(fork()), w;
+		if (!t) {
+			setpgid(0, 0);
+			traces_for_ever(round);
+		}
+		setpgid(t, t);
+		t_sleep_ms(3 + round);
+		if (round & 16)
+			t_sleep_ms(20);
+		kill(t, SIGKILL); // the tracer first, then what it leaves
+		do {
+			kill(-t, SIGKILL);
+			while ((w = waitpid(-1, NULL, WNOHANG)) > 0)
+				;
+			if (w == 0)
+				t_sleep_ms(1);
+		} while (w == 0);
+		EQ(errno, ECHILD);
+	}
 }
