@@ -24,8 +24,8 @@ struct hthread {
 	s32 locks_held;		// 48
 	u32 host_tid;		// 52 cleared by the host when the thread is gone
 	u32 host_pid;
-	u32 sleep_state;	// 0 running, 1 futex, 2 host poll
-	const u64 *wait_frame;	// in pf_wait: its stack frame and word, for task_dump_window
+	u32 in_kernel;		// 60: between entry and exit (entry.S); not while a new thread starts
+	const u64 *wait_frame;	// 64: sleeping in pf_wait: its stack frame (entry.S), and the word
 	u32 *wait_word;
 	uptr rseq_area;		// kernel/task/rseq.c: what the host has registered, 0: nothing
 	u32 rseq_sig;

@@ -254,8 +254,6 @@ void rseq_memory_goes(uptr addr, size_t len);	// before memory of the current pr
 // kernel/task/exit.c
 void task_exit(int code) __noreturn;			// this thread (exit(2))
 void proc_exit(int wait_status) __noreturn;		// exit_group(2) and death by signal
-// The host process that carried these tasks is gone (killed by the host): finish in its place.
-void proc_host_died(struct proc *p);
 
 // kernel/task/exec.c: first program. argv/envp NULL-terminated kernel arrays. Runs on a fresh task.
 int exec_init(const char *path, char *const argv[], char *const envp[]);

@@ -26,6 +26,10 @@
 #define R_RSP 152
 #define R_SS 160
 
+// struct hthread (platform.h)
+#define IN_KERNEL 60
+#define WAIT_FRAME 64
+
 #define NR_MAX 512
 
 	.section .text.entry, "ax"
@@ -36,6 +40,7 @@ kentry:
 	mov %eax, %eax			// the number is 32 bits wide; what is above does not count
 	mov %rsp, %r11
 	mov %gs:24, %rsp
+	movl $1, %gs:IN_KERNEL
 	mov %r11, R_RSP(%rsp)
 	mov %rax, R_ORIG(%rsp)
 	movq $0, R_SS(%rsp)		// marks the short form of struct regs: flags are in the r11 slot
@@ -95,6 +100,7 @@ kexit:
 	mov R_R14(%rsp), %r14
 	mov R_R15(%rsp), %r15
 	mov R_R11(%rsp), %r11
+	movl $0, %gs:IN_KERNEL
 	mov R_RSP(%rsp), %rsp
 	.globl kexit_jmp
 kexit_jmp:
@@ -117,6 +123,7 @@ kexit_full:
 	mov R_RDX(%rsp), %rdx
 	mov R_RSI(%rsp), %rsi
 	mov R_RDI(%rsp), %rdi
+	movl $0, %gs:IN_KERNEL
 	lea R_RIP(%rsp), %rsp
 	.globl kexit_iret
 kexit_iret:
@@ -132,6 +139,7 @@ kexit_end:
 	jmp kexit
 
 kexit_work:
+	movl $1, %gs:IN_KERNEL
 	mov %rsp, %rdi
 	call exit_work
 	jmp kexit
@@ -140,6 +148,7 @@ kexit_work:
 	.globl ktrap
 ktrap:
 	cld
+	movl $1, %gs:IN_KERNEL
 	xor %ebp, %ebp
 	call kernel_trap
 	jmp kexit
@@ -148,6 +157,43 @@ ktrap:
 kresume:
 	mov %rdi, %rsp
 	jmp kexit
+
+// long host_sleep(u32 *word, u32 val, void *timeout): futex(FUTEX_WAIT_BITSET). What the sleeper needs to go on lies on its kernel
+// stack, so that another host thread can go on in its place when the host has killed it (death.c).
+	.globl host_sleep
+host_sleep:
+	push %rbp
+	mov %rsp, %rbp
+	push %rbx
+	push %r12
+	push %r13
+	push %r14
+	push %r15
+	mov %rdx, %r10
+	mov %esi, %edx
+	mov $9, %esi			// FUTEX_WAIT_BITSET
+	xor %r8d, %r8d
+	mov $-1, %r9d
+	mov $202, %eax
+	mov %rbp, %gs:WAIT_FRAME
+	syscall
+host_slept:
+	movq $0, %gs:WAIT_FRAME
+	pop %r15
+	pop %r14
+	pop %r13
+	pop %r12
+	pop %rbx
+	pop %rbp
+	ret
+
+// On a new host thread of that window: the sleep ends with -EINTR
+	.globl host_resume_sleep
+host_resume_sleep:
+	mov %gs:WAIT_FRAME, %rbp
+	lea -40(%rbp), %rsp
+	mov $-4, %rax
+	jmp host_slept
 
 // First instruction of the enclave, in a fresh host process: rdi = address of the first window
 	.globl kernel_entry

@@ -5,7 +5,8 @@
 #include "platform/process/window.h"
 #include <linux/futex.h>
 
-#define FUTEX_WAIT_BITSET_ 9
+long host_sleep(u32 *word, u32 val, void *timeout); // entry.S
+
 #define FUTEX_WAKE_ 1
 
 int pf_wait(u32 *word, u32 val, u64 deadline)
@@ -14,14 +15,8 @@ int pf_wait(u32 *word, u32 val, u64 deadline)
 		s64 s, n;
 	} ts = { (s64)(deadline / 1000000000), (s64)(deadline % 1000000000) };
 
-	struct hthread *h = hthread_self();
-	int r;
-
-	h->wait_word = word;
-	h->wait_frame = __builtin_frame_address(0);
-	r = (int)S6(__NR_futex, word, FUTEX_WAIT_BITSET_, val, deadline == U64_MAX ? NULL : &ts, 0, -1);
-	h->wait_frame = NULL;
-	return r;
+	hthread_self()->wait_word = word;
+	return (int)host_sleep(word, val, deadline == U64_MAX ? NULL : &ts);
 }
 
 void pf_wake(u32 *word, u32 n) { S3(__NR_futex, word, FUTEX_WAKE_, n); }

@@ -10,9 +10,6 @@
 void xstate_init(void);
 void page_init(u64 first_off, u64 end_off);
 void kernel_main(void) __noreturn;
-void hproc_reclaim(struct hproc *hp);
-struct hproc *hproc_of_pid(u32 pid);
-bool hproc_held_locks(struct hproc *hp);
 
 void kernel_start(struct window *w0)
 {
@@ -64,11 +61,6 @@ void kernel_start(struct window *w0)
 // first program, window size changes.
 void console_winch(void) __weak;
 
-static int kill_if_on(struct proc *p, void *arg)
-{
-	return p->mm_host == arg && p->state != PROC_ZOMBIE && p->state != PROC_DEAD ? p->pid : 0;
-}
-
 void host_events_thread(void *unused)
 {
 	struct control *c = CTL;
@@ -80,23 +72,9 @@ void host_events_thread(void *unused)
 
 		while (tail != __atomic_load_n(&c->dead_head, __ATOMIC_ACQUIRE)) {
 			u32 pid = c->dead[tail % CTL_DEAD].pid, st = c->dead[tail % CTL_DEAD].status;
-			struct hproc *hp = hproc_of_pid(pid);
 			tail++;
 			__atomic_store_n(&c->dead_tail, tail, __ATOMIC_RELEASE);
-			if (!hp || hp->exiting)
-				continue;
-			if (hproc_held_locks(hp))
-				panic("the host killed process %u (status %x) inside the kernel: the enclave cannot go on", pid, st);
-			pr_warn("the host killed process %u of the enclave (status %x)\n", pid, st);
-			int pidnr;
-			while ((pidnr = proc_for_each(kill_if_on, hp)) > 0) {
-				struct proc *p = proc_find(pidnr);
-				if (p) {
-					proc_host_died(p);
-					proc_put(p);
-				}
-			}
-			hproc_reclaim(hp);
+			host_process_died(pid, st);
 		}
 		u32 sigs = __atomic_exchange_n(&c->host_signals, 0, __ATOMIC_SEQ_CST);
 		for (int n = 1; n < 32; n++)

@@ -98,14 +98,7 @@ void dump_thread(void *unused)
 	}
 }
 
-// True when a thread of that host process held a kernel lock.
-bool hproc_held_locks(struct hproc *hp)
-{
-	for (u32 i = 0; i < WIN_MAX; i++)
-		if (win_used[i] && WIN(i)->hproc == hp && WIN(i)->h.locks_held)
-			return true;
-	return false;
-}
+struct window *win_of(struct hproc *hp, u32 i) { return win_used[i] && WIN(i)->hproc == hp ? WIN(i) : NULL; }
 
 void hproc_reclaim(struct hproc *hp)
 {
@@ -126,7 +119,8 @@ void win_setup(struct window *w, struct task *t, struct hproc *hp)
 	w->h.calls = syscall_calls(t);
 	w->h.canary = boot_canary & ~0xfful;
 	w->h.locks_held = 0;
-	w->h.sleep_state = 0;
+	w->h.in_kernel = 0;
+	w->h.wait_frame = NULL;
 	w->h.ready = 0;
 	w->h.rseq_area = 0;
 	w->hproc = hp;
@@ -319,6 +313,7 @@ static void blank_start(void)
 	touch(kernel_text_start, kernel_text_start + EXEC_TEXT);
 	while (!__atomic_load_n(&w->blank_word, __ATOMIC_ACQUIRE))
 		pf_wait(&w->blank_word, 0, NO_DEADLINE);
+	w->h.in_kernel = 1;
 	exec_commit_on_blank(w->h.cur);
 }
 
@@ -355,8 +350,12 @@ void blank_refill(void)
 		if (!w)
 			return;
 		mutex_lock(&blank_lock);
-		blank_pool[nblank++] = w;
+		bool dead = w->hproc->exiting;
+		if (!dead)
+			blank_pool[nblank++] = w;
 		mutex_unlock(&blank_lock);
+		if (dead)
+			hproc_reclaim(w->hproc);
 		pf_wake(&nblank, 64);
 	}
 }
@@ -377,8 +376,14 @@ int pf_blank_handoff(struct task *t)
 
 	for (int tries = 0; !w; tries++) {
 		mutex_lock(&blank_lock);
-		if (nblank)
+		if (nblank) {
 			w = blank_pool[--nblank];
+			w->h.cur = t;
+			w->h.calls = syscall_calls(t);
+			t->proc->mm_host = w->hproc;
+			t->host = &w->h;
+			t->regs = win_regs(w);
+		}
 		mutex_unlock(&blank_lock);
 		__atomic_fetch_add(&blank_seq, 1, __ATOMIC_SEQ_CST);
 		pf_wake(&blank_seq, 1);
@@ -388,14 +393,35 @@ int pf_blank_handoff(struct task *t)
 			return -EAGAIN; // the host gives no more processes
 		pf_wait(&nblank, 0, ktime_deadline(100000000));
 	}
-	w->h.cur = t;
-	w->h.calls = syscall_calls(t);
-	t->proc->mm_host = w->hproc;
-	t->host = &w->h;
-	t->regs = win_regs(w);
 	__atomic_store_n(&w->blank_word, 1, __ATOMIC_RELEASE);
 	pf_wake(&w->blank_word, 1);
 	return 0;
+}
+
+bool blank_died(struct window *w)
+{
+	bool found = false, free;
+
+	mutex_lock(&blank_lock);
+	free = !w->h.cur;
+	for (u32 i = 0; i < nblank && !found; i++)
+		if (blank_pool[i] == w) {
+			blank_pool[i] = blank_pool[--nblank];
+			found = true;
+		}
+	if (free && !found)
+		w->hproc->exiting = 1; // blank_refill sees it
+	mutex_unlock(&blank_lock);
+	if (found) {
+		__atomic_fetch_add(&blank_seq, 1, __ATOMIC_SEQ_CST);
+		pf_wake(&blank_seq, 1);
+	}
+	return found;
+}
+
+long thread_on(struct window *w, void *stack, void (*fn)(void))
+{
+	return host_clone(THREAD_FLAGS, stack, &w->h.host_tid, &w->h.host_tid, w, fn);
 }
 
 static void kthread_start(void)

@@ -41,6 +41,12 @@ static inline void *win_fpu(struct window *w) { return (u8 *)w + WIN_FPU; }
 struct window *win_alloc(void);
 void win_free(struct window *w);	// of a thread that never ran
 struct hproc *hproc_alloc(void);
+struct window *win_of(struct hproc *hp, u32 i); // window i if it is in use by a thread of hp, or NULL
+struct hproc *hproc_of_pid(u32 pid);
+void hproc_reclaim(struct hproc *hp);
+void host_process_died(u32 pid, u32 status);
+bool blank_died(struct window *w);	// true: it was a blank that nobody has
+long thread_on(struct window *w, void *stack, void (*fn)(void)); // a new thread of this host process takes a window
 void win_setup(struct window *w, struct task *t, struct hproc *hp);
 void host_thread_init(void);		// altstack, Syscall User Dispatch: each new host task
 void window_guard(struct window *w);	// in the process that will stand on w's kernel stack

@@ -456,6 +456,64 @@ static void storm(long n)
 }
 TEST_DIR(kill_storm) { no_leak(storm, times(400, 20000), 400); }
 
+// Workers of every trade, until SIGTERM: tests/stress/hostkill kills host processes meanwhile. Who dies is replaced.
+static volatile sig_atomic_t end;
+static void on_term(int sig)
+{
+	(void)sig;
+	end = 1;
+}
+
+HELPER(workers)
+{
+	struct counter before[COUNTERS], after[COUNTERS];
+	pid_t w[TRADES] = {0};
+	int seats = 0, bad = 0;
+	if (argc < 2 || chdir(argv[1]))
+		return 2;
+	OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
+	t_on(SIGTERM, on_term, 0);
+	int k = counters(before);
+	dprintf(1, "ready\n");
+	while (!end || seats) {
+		for (int i = 0; i < TRADES && !end; i++)
+			if (!w[i]) {
+				w[i] = OK(fork());
+				if (!w[i]) {
+					setpgid(0, 0);
+					signal(SIGTERM, SIG_DFL);
+					work(i);
+				}
+				setpgid(w[i], w[i]);
+				seats++;
+			}
+		if (end)
+			for (int i = 0; i < TRADES; i++)
+				if (w[i])
+					kill(-w[i], SIGKILL);
+		int st;
+		pid_t p = waitpid(-1, &st, 0);
+		for (int i = 0; i < TRADES; i++)
+			if (w[i] && w[i] == p) {
+				kill(-p, SIGKILL);
+				while (waitpid(-p, NULL, 0) > 0)
+					;
+				w[i] = 0;
+				seats--;
+			}
+	}
+	while (waitpid(-1, NULL, 0) > 0)
+		;
+	t_sleep_ms(300);
+	counters(after);
+	for (int i = 0; i < k; i++)
+		if (after[i].value > before[i].value + 64 * (strcmp(after[i].name, "pages_used") ? 1 : 64)) {
+			dprintf(1, "%s grew from %ld to %ld\n", before[i].name, before[i].value, after[i].value);
+			bad = 1;
+		}
+	return bad;
+}
+
 // --- memory
 
 // Touches a heap of this many MiB (argument of the environment) and checks it.
