@@ -11,6 +11,7 @@ import faulthandler
 import fnmatch
 import os
 import sys
+import tempfile
 import time
 import types
 import unittest
@@ -101,6 +102,7 @@ def main():
     from test.libregrtest.setup import setup_tests
     from test.support import os_helper
 
+    os.chdir(tempfile.gettempdir())
     fd = os.dup(1)
     os.set_inheritable(fd, False)
     resources = ["subprocess", "walltime", "tzdata"] + (["cpu"] if a.a else [])
