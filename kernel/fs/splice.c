@@ -153,16 +153,21 @@ static ssize_t pipe_to(struct pipe *p, struct file *out, u64 *pos, size_t n, boo
 	return w;
 }
 
-static ssize_t to_pipe(struct file *in, u64 *pos, struct pipe *p, size_t n, bool nonblock)
+static ssize_t to_pipe(struct file *in, u64 *pos, struct pipe *p, size_t n, bool nonblock, bool nonblock_out)
 {
-	int r = pipe_wait_room(p, nonblock);
+	int r = pipe_wait_room(p, nonblock_out);
 	if (r < 0)
 		return r;
 	n = min(min(n, (size_t)CHUNK), max(pipe_room(p), (size_t)1));
 	char *buf = kmalloc(n);
 	if (!buf)
 		return -ENOMEM;
+	bool before = current->nowait;
+	current->nowait |= nonblock; // of the source too, whatever it is
 	ssize_t got = read_at(in, buf, n, pos);
+	current->nowait = before;
+	if (nonblock && (got == -ERESTARTSYS || got == -EINTR))
+		got = -EAGAIN;
 	if (got > 0 && (r = pipe_push(p, buf, (size_t)got)) < 0)
 		got = r;
 	kfree(buf);
@@ -200,7 +205,7 @@ ssize_t splice_files(struct file *in, s64 *ioff, struct file *out, s64 *ooff, si
 		return -EINVAL;
 	r = check_pair(in, out);
 	if (r || !n)
-		return r;
+		return r == -EISDIR ? -EINVAL : r;
 	pi = pipe_of(in);
 	po = pipe_of(out);
 	if (!pi && !po)
@@ -220,7 +225,7 @@ ssize_t splice_files(struct file *in, s64 *ioff, struct file *out, s64 *ooff, si
 			out->pos = opos;
 		return r;
 	}
-	r = to_pipe(in, &ipos, po, n, nonblock || (out->flags & O_NONBLOCK));
+	r = to_pipe(in, &ipos, po, n, nonblock, nonblock || (out->flags & O_NONBLOCK));
 	if (r > 0 && ioff)
 		*ioff = (s64)ipos;
 	else if (r > 0 && !in->ops->stream)
@@ -282,7 +287,11 @@ long sys_vmsplice(int fd, const void __user *uiov, u64 n, u32 flags)
 		goto out;
 	if ((r = iter_iovec(&it, uiov, n, fast, VECS, &iov)) < 0)
 		goto out;
+	current->nowait = flags & SPLICE_F_NONBLOCK_;
 	r = can_write(f) ? f->ops->write(f, &it, &pos) : f->ops->read(f, &it, &pos);
+	current->nowait = false;
+	if ((flags & SPLICE_F_NONBLOCK_) && (r == -ERESTARTSYS || r == -EINTR))
+		r = -EAGAIN;
 	iter_free(iov, fast);
 out:
 	file_put(f);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What AF_UNIX messages carry beside their data: descriptors (SCM_RIGHTS) and ids (SCM_CREDENTIALS); unix(7).
-// References are taken when a message is sent. Sockets that are sent through themselves keep each other alive; that is
-// bounded by a limit of descriptors in flight, as Linux bounds it.
+// References are taken when a message is sent. Sockets that keep each other alive in messages are collected by gc.c.
 // Locks: free_lock (leaf; files are put without it).
 #include "kernel/include/uring.h"
 #include "kernel/net/sock.h"
@@ -18,7 +17,14 @@ struct cmsghdr_ {
 	int level, type;
 };
 
-struct scm *scm_new(void) { return knew(struct scm); }
+struct scm *scm_new(void)
+{
+	struct scm *c = knew(struct scm);
+
+	if (c)
+		list_init(&c->fly);
+	return c;
+}
 
 void scm_cred_now(struct scm *c)
 {
@@ -30,6 +36,7 @@ void scm_cred_now(struct scm *c)
 // does not use up the stack. Whoever comes first frees for all.
 void scm_free(struct scm *c)
 {
+	gc_landed(c);
 	list_init(&c->link);
 	mutex_lock(&free_lock);
 	list_add_tail(&c->link, &to_free);
@@ -81,6 +88,8 @@ static int add_files(struct scm *c, const char *data, size_t len)
 		return -EINVAL;
 	if (!n)
 		return 0;
+	if (__atomic_load_n(&in_flight, __ATOMIC_RELAXED) + n > MAX_IN_FLIGHT)
+		unix_gc();
 	if (__atomic_add_fetch(&in_flight, n, __ATOMIC_RELAXED) > MAX_IN_FLIGHT) {
 		__atomic_fetch_sub(&in_flight, n, __ATOMIC_RELAXED);
 		return -ETOOMANYREFS;
@@ -163,6 +172,8 @@ out:
 		scm_free(c);
 		c = NULL;
 	}
+	if (c && c->nfiles)
+		gc_takeoff(c);
 	*out = c;
 	return r;
 }

@@ -54,6 +54,7 @@ struct sockaddr_ {
 
 struct scm { // what travels beside the data: descriptors (references) and the sender's ids
 	struct list link; // while it waits to be freed
+	struct list fly;  // gc.c, while its files are in flight
 	u32 nfiles;
 	struct file **files;
 	bool has_cred;
@@ -157,6 +158,10 @@ struct sock {
 	bool linger;
 	u32 linger_sec, rcvlowat, priority, mark;
 	u64 rcvtimeo, sndtimeo; // ns, 0 = for ever
+	u32 inflight;		// gc.c: messages that carry it
+	s32 gc_left;
+	u8 gc;
+	struct list gc_link;
 	u64 ino;		// of its file, for /proc/net
 	u32 uid;
 };
@@ -184,6 +189,11 @@ struct scm *scm_new(void);
 struct scm *scm_dup(const struct scm *c);	// another set of references, for MSG_PEEK
 void scm_free(struct scm *c);
 void scm_cred_now(struct scm *c);
+
+// gc.c: sockets that only unreachable messages hold
+void gc_takeoff(struct scm *c);
+void gc_landed(struct scm *c);
+void unix_gc(void);
 
 // wait.c
 static inline u64 sock_deadline(u64 timeo) { return timeo ? ktime_deadline(timeo) : NO_DEADLINE; }

@@ -23,6 +23,7 @@ void sock_init(struct sock *s, const struct sock_ops *ops, u16 family, u16 type,
 	list_init(&s->pkts);
 	list_init(&s->accept_q);
 	list_init(&s->accept_link);
+	list_init(&s->gc_link);
 	waitq_init(&s->rq);
 	waitq_init(&s->wq);
 	waitq_init(&s->pollq);

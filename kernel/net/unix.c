@@ -413,6 +413,7 @@ static void unix_release(struct sock *s)
 	mutex_unlock(&s->lock);
 	if (p)
 		sock_put(p);
+	unix_gc();
 }
 
 static void unix_free(struct sock *s)

@@ -189,16 +189,14 @@ static int sleep(u32 seq, u64 deadline, bool interruptible)
 	while (__atomic_load_n(&t->wake_seq, __ATOMIC_SEQ_CST) == seq) {
 		struct task *none = NULL;
 
-		if (interruptible && unlikely(t->uring)) {
-			if (t->nowait) {
-				r = -EINTR;
-				break;
-			}
-			if (uring_work_pending(t)) { // goes on here, and our caller looks again
-				__atomic_store_n(&t->sleeping, false, __ATOMIC_SEQ_CST);
-				uring_work_run();
-				return 0;
-			}
+		if (interruptible && unlikely(t->nowait)) {
+			r = -EINTR;
+			break;
+		}
+		if (interruptible && unlikely(t->uring) && uring_work_pending(t)) { // goes on here, and our caller looks again
+			__atomic_store_n(&t->sleeping, false, __ATOMIC_SEQ_CST);
+			uring_work_run();
+			return 0;
 		}
 		if (unlikely(t->strace))
 			strace_sleeps();
