@@ -13,5 +13,5 @@ struct pmeta {		// 16 bytes a page, in memory that reads as zero at first
 
 // Linear map and metadata array; set by the platform's layout.
 #define page_base 0x600010000000ul
-#define pmeta_base (page_base + 0x8000000ul + 0x80000ul * 4096)
+#define pmeta_base (page_base + 0x8000000ul + 0x80000ul * 16384)
 static inline struct pmeta *pmeta(u32 pfn) { return (struct pmeta *)pmeta_base + pfn; }

@@ -18,7 +18,7 @@
 #define OFF_CTL 0x4000000	// 64 MiB: control block shared with the launcher (struct control)
 #define OFF_WIN 0x8000000	// 128 MiB: thread windows
 #define WIN_STRIDE 0x80000	// 512 KiB a window: hthread page, signal stack, kernel stack, hostcall pool
-#define WIN_MAX 4096
+#define WIN_MAX 16384
 #define OFF_META (OFF_WIN + (unsigned long)WIN_STRIDE * WIN_MAX) // page metadata, 16 bytes a page
 #define OFF_META_LEN (K_LIN_MAX / 4096 * 16)
 #define OFF_PAGES (OFF_META + OFF_META_LEN)	// allocatable pages

@@ -5,7 +5,10 @@
 #include "kernel/include/boot.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
+#include "kernel/mm/page.h"
 #include "platform/process/window.h"
+
+static_assert(page_base == K_LIN && pmeta_base == K_LIN + OFF_META, "kernel/mm/page.h says otherwise");
 
 void xstate_init(void);
 void page_init(u64 first_off, u64 end_off);

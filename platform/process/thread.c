@@ -9,7 +9,7 @@
 #include "platform/process/window.h"
 #include <linux/sched.h>
 
-static u8 win_used[WIN_MAX];
+static u8 win_used[WIN_MAX] __large;
 static struct hproc hprocs[HPROC_MAX] __large;
 static u64 boot_canary __sealed;
 

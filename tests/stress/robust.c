@@ -248,6 +248,38 @@ TEST(threads_at_once)
 	}
 }
 
+// A thousand processes with five threads each.
+TEST(processes_of_threads)
+{
+	enum { N = 1000, T = 4 };
+	static pid_t p[N];
+	int go[2], up[2];
+	char c;
+	OK(pipe(go));
+	OK(pipe(up));
+	for (int i = 0; i < N; i++) {
+		p[i] = OK(fork());
+		if (p[i])
+			continue;
+		pthread_t t;
+		pthread_attr_t a;
+		pthread_attr_init(&a);
+		pthread_attr_setstacksize(&a, 65536);
+		close(go[1]);
+		for (int k = 0; k < T; k++)
+			ZERO(pthread_create(&t, &a, stand, NULL));
+		while (__atomic_load_n(&arrived, __ATOMIC_SEQ_CST) < T)
+			sched_yield();
+		t_writen(up[1], "u", 1);
+		_exit(read(go[0], &c, 1) == 0 ? 3 : 1);
+	}
+	for (int i = 0; i < N; i++)
+		EQ(read(up[0], &c, 1), 1);
+	close(go[1]);
+	for (int i = 0; i < N; i++)
+		EQ(t_wait(p[i]), 3);
+}
+
 TEST_DIR(descriptors_at_once)
 {
 	enum { N = 100000 };
