@@ -196,7 +196,27 @@ static const struct pent root[] = {
 	TXT("io.stat", nothing),
 	{0},
 };
-static const struct pent root_dir = {.name = "/", .mode = S_IFDIR | 0555, .dir = root};
+static int root_lookup(struct inode *dir, const char *name, u32 len, struct inode **out) { return proc_lookup_table(dir, root, name, len, out); }
+
+static int root_readdir(struct file *f, struct dir_ctx *c)
+{
+	proc_emit_table(c, root, 2, f->inode->ino);
+	return 0;
+}
+
+static int no_group(struct inode *dir, const char *name, u32 len, u32 mode, struct inode **out)
+{
+	(void)dir;
+	(void)name;
+	(void)len;
+	(void)mode;
+	(void)out;
+	return -EPERM;
+}
+
+static const struct inode_ops root_iops = {.lookup = root_lookup, .mkdir = no_group, .no_cache = true};
+static const struct file_ops root_fops = {.readdir = root_readdir};
+static const struct pent root_dir = {.name = "/", .mode = S_IFDIR | 0755, .iops = &root_iops, .fops = &root_fops};
 
 static int cgroup_mount(const char *source, u32 flags, const void *data, size_t len, struct super **out)
 {

@@ -135,6 +135,20 @@ void eventfd_signal(struct file *f)
 		waitq_wake(&e->q, EPOLLIN | EPOLLRDNORM);
 }
 
+// For /proc/PID/fdinfo. Returns the length; 0 for another kind of file.
+size_t eventfd_fdinfo(struct file *f, char *buf, size_t n)
+{
+	struct eventfd *e = f->priv;
+	u64 count;
+
+	if (f->ops != &eventfd_fops)
+		return 0;
+	mutex_lock(&e->lock);
+	count = e->count;
+	mutex_unlock(&e->lock);
+	return (size_t)scnprintf(buf, n, "eventfd-count: %16lx\neventfd-id: %d\neventfd-semaphore: %d\n", count, 0, e->semaphore);
+}
+
 long sys_eventfd2(u32 count, int flags)
 {
 	struct eventfd *e;

@@ -4,6 +4,7 @@
 // Locks: locks_lock, one mutex (leaf but for waitq locks): locking is rare and a wait-for graph must be looked at
 // whole.
 #include "kernel/fs/fs.h"
+#include "kernel/fs/procfs.h"
 
 struct lock {
 	struct list link;
@@ -17,6 +18,8 @@ struct file_locks {
 	struct list ranges;	// by start
 	struct list flocks;
 	struct waitq wq;
+	struct list all;	// all_locks
+	struct inode *ino;
 };
 
 // A task that waits for a record lock: what the deadlock search walks.
@@ -28,6 +31,7 @@ struct blocked {
 
 static struct mutex locks_lock;
 static struct list all_blocked = LIST_INIT(all_blocked);
+static struct list all_locks = LIST_INIT(all_locks);	// of every inode, for /proc/locks
 
 static struct file_locks *locks_of(struct inode *ino)
 {
@@ -40,8 +44,14 @@ static struct file_locks *locks_of(struct inode *ino)
 	list_init(&n->ranges);
 	list_init(&n->flocks);
 	waitq_init(&n->wq);
-	if (__atomic_compare_exchange_n(&ino->locks, &l, n, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+	n->ino = ino;
+	list_init(&n->all);
+	if (__atomic_compare_exchange_n(&ino->locks, &l, n, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+		mutex_lock(&locks_lock);
+		list_add_tail(&n->all, &all_locks);
+		mutex_unlock(&locks_lock);
 		return n;
+	}
 	kfree(n);
 	return l;
 }
@@ -52,6 +62,9 @@ void locks_free(struct inode *ino)
 	struct lock *k, *tmp;
 	if (!l)
 		return;
+	mutex_lock(&locks_lock);
+	list_del(&l->all);
+	mutex_unlock(&locks_lock);
 	list_for_each_safe(k, tmp, &l->ranges, link)
 		kfree(k);
 	list_for_each_safe(k, tmp, &l->flocks, link)
@@ -381,4 +394,32 @@ long sys_flock(int fd, u32 op)
 out:
 	file_put(f);
 	return r;
+}
+
+static void lock_line(struct pout *o, u32 nr, const struct inode *ino, const struct lock *k, bool flock)
+{
+	pout(o, "%u: %s  ADVISORY  %s %d %02lx:%02lx:%lu ", nr, flock ? "FLOCK" : k->posix ? "POSIX" : "OFDLCK", k->write ? "WRITE" : "READ", k->pid,
+	     ino->sb->dev >> 8, ino->sb->dev & 255, ino->ino);
+	if (flock || k->end >= (u64)S64_MAX)
+		pout(o, "%lu EOF\n", flock ? 0ul : k->start);
+	else
+		pout(o, "%lu %lu\n", k->start, k->end);
+}
+
+int proc_locks(struct pout *o, struct pnode *n)
+{
+	struct file_locks *l;
+	struct lock *k;
+	u32 nr = 0;
+
+	(void)n;
+	mutex_lock(&locks_lock);
+	list_for_each(l, &all_locks, all) {
+		list_for_each(k, &l->ranges, link)
+			lock_line(o, ++nr, l->ino, k, false);
+		list_for_each(k, &l->flocks, link)
+			lock_line(o, ++nr, l->ino, k, true);
+	}
+	mutex_unlock(&locks_lock);
+	return 0;
 }

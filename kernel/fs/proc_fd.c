@@ -132,6 +132,10 @@ static int fdinfo_text(struct pout *o, struct pnode *n)
 		if (!len)
 			len = inotify_fdinfo(f, buf, PAGE_SIZE);
 		if (!len)
+			len = eventfd_fdinfo(f, buf, PAGE_SIZE);
+		if (!len)
+			len = timerfd_fdinfo(f, buf, PAGE_SIZE);
+		if (!len)
 			len = uring_fdinfo(f, buf, PAGE_SIZE);
 		pout_raw(o, buf, min(len, PAGE_SIZE - 1));
 		kfree(buf);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // /proc/PID and /proc/PID/task/TID: stat, status, links and the rest of what describes a process.
 // Locks: tasklist while fields of another process are read.
-#include "kernel/fs/procfs.h"
+#include "kernel/fs/proc_more.h"
+#include "kernel/fs/proc_usage.h"
 #include "kernel/include/platform.h"
 #include "kernel/task/ptrace.h"
 #include "kernel/task/seccomp.h"
@@ -53,7 +54,7 @@ static char state_of(struct pnode *n)
 }
 
 struct sizes { // pages
-	u64 total, peak, locked, resident, shared, text, data, stack;
+	u64 total, peak, locked, text, data, stack, lib;
 	uptr start_code, end_code, start_data, end_data, brk_start, stack_top;
 };
 
@@ -71,19 +72,21 @@ static void sizes_of(struct proc *p, struct sizes *s)
 
 		if (v->flags & (VMA_TRAMP | VMA_GUARD))
 			continue;
-		s->total += pages;
-		if (v->prot & (PROT_READ | PROT_WRITE | PROT_EXEC))
-			s->resident += pages;
-		if (v->flags & VMA_SHARED)
-			s->shared += pages;
-		else if (v->prot & PROT_WRITE)
-			s->data += pages;
 		if (v->flags & VMA_STACK)
 			s->stack += pages;
-		if (v->prot & PROT_EXEC)
-			s->text += pages;
+		if (v->prot & PROT_EXEC && !(v->flags & VMA_VDSO)) {
+			if (v->file && p->exe && v->file->inode == p->exe->inode) {
+				s->text += pages;
+				s->start_code = s->start_code ? s->start_code : v->start;
+				s->end_code = v->end;
+			} else {
+				s->lib += pages;
+			}
+		}
 	}
 	s->brk_start = mm->brk_start;
+	s->total = mm->total_pages;
+	s->data = mm->data_pages;
 	s->peak = mm->peak_pages;
 	s->locked = mm->locked_pages;
 	mutex_unlock(&mm->lock);
@@ -110,6 +113,7 @@ static int pid_stat(struct pout *o, struct pnode *n)
 	struct task *t = node_task(n);
 	u64 utime = 0, stime = 0, blocked = t ? t->blocked : 0, pending;
 	sigset ignored, caught;
+	struct pf_usage u;
 	struct sizes s;
 	int tpgid = -1, ppid, sid;
 	u32 tty = 0;
@@ -119,10 +123,11 @@ static int pid_stat(struct pout *o, struct pnode *n)
 	sizes_of(p, &s);
 	sigsets_of(p, &ignored, &caught);
 	pending = p->pending.set | (t ? t->pending.set : 0);
-	if (n->tid && t)
-		pf_cpu_times(t, &utime, &stime);
+	proc_usage(p, n->tid ? t : NULL, &u);
+	utime = u.utime_ns;
+	stime = u.stime_ns;
 	mutex_lock(&tasklist);
-	if (!n->tid)
+	if (!n->tid && !(utime + stime)) // finer than the host's ticks, and the only figure of a zombie
 		proc_cpu_ns_locked(p, &utime, &stime);
 	ppid = p->parent ? p->parent->pid : 0;
 	sid = p->session ? p->session->sid : 0;
@@ -130,12 +135,12 @@ static int pid_stat(struct pout *o, struct pnode *n)
 		tty_stat_of(p->session->tty, &tty, &tpgid);
 	mutex_unlock(&tasklist);
 
-	pout(o, "%d (%s) %c %d %d %d %d %d 4194304 0 0 0 0 ", n->tid ? n->tid : p->pid, comm, state_of(n), ppid,
-	     p->pgid, sid, tty, tpgid);
+	pout(o, "%d (%s) %c %d %d %d %d %d %d %lu 0 %lu 0 ", n->tid ? n->tid : p->pid, comm, state_of(n), ppid,
+	     p->pgid, sid, tty, tpgid, p->execed ? 0x400000 : 0x400040, u.minflt, u.majflt);
 	pout(o, "%lu %lu %lu %lu %d %d %u 0 %lu ", utime / USER_HZ_NS, stime / USER_HZ_NS, p->cutime_ns / USER_HZ_NS,
 	     p->cstime_ns / USER_HZ_NS, 20 + (int)p->nice, (int)p->nice, p->nthreads,
 	     (t && n->tid ? t->start_ns : p->start_ns) / USER_HZ_NS);
-	pout(o, "%lu %lu %lu %lu %lu %lu 0 0 ", s.total << PAGE_SHIFT, s.resident, p->rlim[RLIMIT_RSS].cur,
+	pout(o, "%lu %lu %lu %lu %lu %lu 0 0 ", s.total << PAGE_SHIFT, u.anon + u.shared, p->rlim[RLIMIT_RSS].cur,
 	     s.start_code, s.end_code, s.stack_top);
 	pout(o, "%lu %lu %lu %lu 0 0 0 %d %d 0 0 0 0 0 ", pending, blocked, ignored, caught, p->exit_signal, 0);
 	pout(o, "%lu %lu %lu %lu %lu %lu %lu %d\n", s.start_data, s.end_data, s.brk_start, p->arg_start, p->arg_end,
@@ -147,10 +152,12 @@ static int pid_stat(struct pout *o, struct pnode *n)
 
 static int pid_statm(struct pout *o, struct pnode *n)
 {
+	struct pf_usage u;
 	struct sizes s;
 
 	sizes_of(n->proc, &s);
-	pout(o, "%lu %lu %lu %lu 0 %lu 0\n", s.total, s.resident, s.shared, s.text, s.data + s.stack);
+	proc_usage(n->proc, NULL, &u);
+	pout(o, "%lu %lu %lu %lu 0 %lu 0\n", s.total, u.anon + u.shared, u.shared, s.text, s.data + s.stack);
 	return 0;
 }
 
@@ -191,7 +198,9 @@ static int pid_status(struct pout *o, struct pnode *n)
 	struct cred *c = &p->cred;
 	struct task *t = node_task(n);
 	sigset ignored, caught;
+	struct pf_usage u;
 	struct sizes s;
+	u64 queued;
 	char comm[16];
 	int ppid, sid, umask, tracer;
 	u32 fds;
@@ -216,18 +225,23 @@ static int pid_status(struct pout *o, struct pnode *n)
 		pout(o, "%u ", c->groups[i]);
 	pout(o, "\nNStgid:\t%d\nNSpid:\t%d\nNSpgid:\t%d\nNSsid:\t%d\n", p->pid, n->tid ? n->tid : p->pid, p->pgid, sid);
 	sizes_of(p, &s);
+	proc_usage(p, n->tid ? t : NULL, &u);
 	if (s.total) {
 		pout(o, "VmPeak:\t%8lu kB\nVmSize:\t%8lu kB\nVmLck:\t%8lu kB\nVmPin:\t%8d kB\n", s.peak * 4,
 		     s.total * 4, s.locked * 4, 0);
-		pout(o, "VmHWM:\t%8lu kB\nVmRSS:\t%8lu kB\n", s.resident * 4, s.resident * 4);
-		pout(o, "VmData:\t%8lu kB\nVmStk:\t%8lu kB\nVmExe:\t%8lu kB\nVmLib:\t%8d kB\nVmSwap:\t%8d kB\n",
-		     s.data * 4, s.stack * 4, s.text * 4, 0, 0);
+		pout(o, "VmHWM:\t%8lu kB\nVmRSS:\t%8lu kB\nRssAnon:\t%8lu kB\nRssFile:\t%8lu kB\nRssShmem:\t%8d kB\n", u.peak * 4,
+		     (u.anon + u.shared) * 4, u.anon * 4, u.shared * 4, 0);
+		pout(o, "VmData:\t%8lu kB\nVmStk:\t%8lu kB\nVmExe:\t%8lu kB\nVmLib:\t%8lu kB\nVmPTE:\t%8d kB\nVmSwap:\t%8d kB\nHugetlbPages:\t%8d kB\nCoreDumping:\t0\nTHP_enabled:\t1\n",
+		     s.data * 4, s.stack * 4, s.text * 4, s.lib * 4, 0, 0, 0);
 	}
+	mutex_lock(&p->sig_lock);
+	queued = signal_queued(p);
+	mutex_unlock(&p->sig_lock);
 	sigsets_of(p, &ignored, &caught);
 	pout(o,
-	     "Threads:\t%u\nSigQ:\t0/"
+	     "Threads:\t%u\nSigQ:\t%lu/"
 	     "%lu\nSigPnd:\t%016lx\nShdPnd:\t%016lx\nSigBlk:\t%016lx\nSigIgn:\t%016lx\nSigCgt:\t%016lx\n",
-	     p->nthreads, p->rlim[RLIMIT_SIGPENDING].cur, t ? t->pending.set : 0, p->pending.set, t ? t->blocked : 0,
+	     p->nthreads, queued, p->rlim[RLIMIT_SIGPENDING].cur, t ? t->pending.set : 0, p->pending.set, t ? t->blocked : 0,
 	     ignored, caught);
 	pout(o, "CapInh:\t%016lx\nCapPrm:\t%016lx\nCapEff:\t%016lx\nCapBnd:\t%016lx\nCapAmb:\t%016lx\n", c->cap_inh,
 	     c->cap_perm, c->cap_eff, c->cap_bset, c->cap_amb);
@@ -235,8 +249,8 @@ static int pid_status(struct pout *o, struct pnode *n)
 	     t ? seccomp_filters(t) : 0);
 	cpus(o, t ? t->cpu_mask : U64_MAX);
 	pout(o,
-	     "Mems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t%lu\nnonvoluntary_ctxt_switches:\t0\n",
-	     t ? t->nvcsw : 0);
+	     "Mems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t%lu\nnonvoluntary_ctxt_switches:\t%lu\n",
+	     u.nvcsw, u.nivcsw);
 	if (t)
 		task_put(t);
 	return 0;
@@ -268,7 +282,7 @@ static ssize_t pid_comm_write(struct pnode *n, char *buf, size_t len)
 	return len;
 }
 
-static bool may_inspect(struct proc *p)
+bool proc_may_inspect(struct proc *p)
 {
 	return p == curproc || cred()->fsuid == p->cred.euid || capable(CAP_SYS_PTRACE);
 }
@@ -284,7 +298,7 @@ static int pid_cmdline(struct pout *o, struct pnode *n)
 
 static int pid_environ(struct pout *o, struct pnode *n)
 {
-	if (!may_inspect(n->proc))
+	if (!proc_may_inspect(n->proc))
 		return -EACCES;
 	mutex_lock(&tasklist);
 	if (n->proc->environ && n->proc->state < PROC_ZOMBIE)
@@ -297,7 +311,7 @@ static int pid_auxv(struct pout *o, struct pnode *n)
 {
 	u32 i = 0;
 
-	if (!may_inspect(n->proc))
+	if (!proc_may_inspect(n->proc))
 		return -EACCES;
 	while (i + 2 < ARRAY_SIZE(n->proc->auxv_copy) && n->proc->auxv_copy[i])
 		i += 2;
@@ -422,7 +436,7 @@ static int read_link(struct inode *ino, char *buf, u32 n, int which)
 	struct path p;
 	int r;
 
-	if (!may_inspect(pnode_of(ino)->proc))
+	if (!proc_may_inspect(pnode_of(ino)->proc))
 		return -EACCES;
 	tmp = kmalloc(PATH_MAX);
 	if (!tmp)
@@ -444,7 +458,7 @@ static struct file *follow(struct inode *ino, struct dentry **d, struct mount **
 	struct path p;
 	int r;
 
-	if (!may_inspect(pnode_of(ino)->proc))
+	if (!proc_may_inspect(pnode_of(ino)->proc))
 		return ERR_PTR(-EACCES);
 	r = link_path(pnode_of(ino), which, &p);
 	if (r)
@@ -490,9 +504,9 @@ LINK(root, LINK_ROOT);
 		{.name = "fdinfo", .mode = S_IFDIR | 0555, .iops = &proc_fdinfo_iops, .fops = &proc_fdinfo_fops}, \
 		{.name = "net", .mode = S_IFDIR | 0555, .iops = &proc_net_iops, .fops = &proc_net_fops}, \
 		{.name = "oom_score_adj", .mode = S_IFREG | 0644, .text = oom_adj, .write = oom_adj_write}, \
-		FIX("oom_score", 0444, "0"), FIX("loginuid", 0444, "4294967295"), \
+		PROC_MORE, FIX("loginuid", 0444, "4294967295"), \
 		FIX("sessionid", 0444, "4294967295"), FIX("cgroup", 0444, "0::/"), \
-		FIX("personality", 0444, "00000000"), TXT("wchan", 0444, pid_wchan), TXT("syscall", 0400, pid_syscall), \
+		TXT("personality", 0400, proc_personality), TXT("wchan", 0444, pid_wchan), TXT("syscall", 0400, pid_syscall), \
 		FIX("uid_map", 0444, "         0          0 4294967295"), \
 		FIX("gid_map", 0444, "         0          0 4294967295"), FIX("setgroups", 0444, "allow")
 
@@ -503,7 +517,7 @@ static int pid_syscall(struct pout *o, struct pnode *n)
 	struct regs r;
 	bool running;
 
-	if (!may_inspect(n->proc))
+	if (!proc_may_inspect(n->proc))
 		return -EPERM;
 	t = node_task(n);
 	if (!t)
@@ -531,7 +545,7 @@ static int pid_wchan(struct pout *o, struct pnode *n)
 	return 0;
 }
 
-static const struct pent tid_table[] = {COMMON, {0}};
+static const struct pent tid_table[] = {COMMON, TXT("children", 0444, proc_children), {0}};
 static const struct pent tid_dir = {.name = "tid", .mode = S_IFDIR | 0555, .dir = tid_table};
 
 static int task_lookup(struct inode *dir, const char *name, u32 len, struct inode **out)

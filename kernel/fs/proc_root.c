@@ -70,6 +70,13 @@ static int text_version(struct pout *o, struct pnode *n)
 	return 0;
 }
 
+static int text_nothing(struct pout *o, struct pnode *n)
+{
+	(void)o;
+	(void)n;
+	return 0;
+}
+
 static int text_filesystems(struct pout *o, struct pnode *n)
 {
 	(void)n;
@@ -141,6 +148,18 @@ static const struct pent root_table[] = {
 	TXT("filesystems", 0444, text_filesystems),
 	TXT("devices", 0444, text_devices),
 	FIX("cmdline", 0444, "coffer"),
+	TXT("locks", 0444, proc_locks),
+	TXT("interrupts", 0444, proc_interrupts),
+	TXT("softirqs", 0444, proc_softirqs),
+	TXT("cgroups", 0444, proc_cgroups),
+	TXT("modules", 0444, text_nothing),
+	TXT("diskstats", 0444, text_nothing),
+	TXT("crypto", 0444, text_nothing),
+	TXT("key-users", 0444, text_nothing),
+	FIX("partitions", 0444, "major minor  #blocks  name\n"),
+	FIX("misc", 0444, ""),
+	FIX("consoles", 0444, "console              -W- (EC   )    5:1"),
+	FIX("execdomains", 0444, "0-0\tLinux           \t[kernel]"),
 	FIX("swaps", 0444, "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority"),
 	{.name = "coffer", .mode = S_IFDIR | 0555, .dir = proc_coffer_table},
 	{.name = "sys", .mode = S_IFDIR | 0555, .dir = proc_sys_table},

@@ -48,7 +48,7 @@ extern const struct pent proc_pid_dir;		 // a process
 int proc_mm_get(struct proc *p, struct mm **mm); // new reference; -ESRCH when it has exited
 // proc_maps.c
 int proc_maps(struct pout *o, struct pnode *n), proc_smaps(struct pout *o, struct pnode *n);
-int proc_smaps_rollup(struct pout *o, struct pnode *n);
+int proc_smaps_rollup(struct pout *o, struct pnode *n), proc_numa_maps(struct pout *o, struct pnode *n);
 extern const struct file_ops proc_mem_fops;	 // proc_mem.c
 // proc_fd.c
 extern const struct inode_ops proc_fd_iops, proc_fdinfo_iops;
@@ -81,7 +81,11 @@ void uts_get(struct new_utsname *u);
 int uts_set_name(bool domain, const char *name, size_t n);
 // time/clock.c; tasklist held
 void proc_cpu_ns_locked(struct proc *p, u64 *utime, u64 *stime);
-// epoll.c, signalfd.c, inotify.c
+int proc_locks(struct pout *o, struct pnode *n); // locks.c
+// proc_system.c
+int proc_interrupts(struct pout *o, struct pnode *n), proc_softirqs(struct pout *o, struct pnode *n), proc_cgroups(struct pout *o, struct pnode *n);
+// epoll.c, signalfd.c, inotify.c, eventfd.c, timerfd.c
+size_t eventfd_fdinfo(struct file *f, char *buf, size_t n), timerfd_fdinfo(struct file *f, char *buf, size_t n);
 size_t epoll_fdinfo(struct file *f, char *buf, size_t n);
 u64 signalfd_set(struct file *f);
 size_t inotify_fdinfo(struct file *f, char *buf, size_t n);

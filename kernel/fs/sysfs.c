@@ -57,11 +57,18 @@ static int own_mask(struct pout *o, struct pnode *n)
 
 static int node_meminfo(struct pout *o, struct pnode *n)
 {
-	u64 total = page_count_total() * 4, free = page_count_free() * 4;
+	struct memory m;
 
 	(void)n;
-	pout(o, "Node 0 MemTotal:       %8lu kB\nNode 0 MemFree:        %8lu kB\nNode 0 MemUsed:        %8lu kB\n",
-	     total, free, total - free);
+	memory_now(&m);
+#define LINE(name, pages) pout(o, "Node 0 %-16s%8lu kB\n", name ":", (u64)(pages) * 4)
+	LINE("MemTotal", m.total);
+	LINE("MemFree", m.free);
+	LINE("MemUsed", m.total - m.free);
+	LINE("FilePages", m.file + m.shared);
+	LINE("AnonPages", m.anon);
+	LINE("Shmem", m.shared);
+	LINE("Slab", m.slab);
 	return 0;
 }
 
@@ -79,7 +86,123 @@ static const struct pent topology[] = {
 	FIX("die_id", "0"),
 	{0},
 };
-static const struct pent cpu_n[] = {FIX("online", "1"), DIR("topology", topology), {0}};
+// Caches as CPUID leaf 4 (Intel) or 0x8000001d (AMD) tells them; pnode.tid is the CPU, pnode.fd the index.
+static bool cache_leaf(u32 index, u32 l[4])
+{
+	u32 max_ext, leaf = 4;
+
+	__asm__ volatile("cpuid" : "=a"(max_ext), "=b"(l[1]), "=c"(l[2]), "=d"(l[3]) : "a"(0x80000000), "c"(0));
+	for (int i = 0; i < 2; i++) {
+		__asm__ volatile("cpuid" : "=a"(l[0]), "=b"(l[1]), "=c"(l[2]), "=d"(l[3]) : "a"(leaf), "c"(index));
+		if (l[0] & 31)
+			return true;
+		leaf = 0x8000001d;
+		if (max_ext < leaf)
+			break;
+	}
+	return false;
+}
+
+enum { CACHE_LEVEL, CACHE_TYPE, CACHE_SIZE, CACHE_LINE, CACHE_SETS, CACHE_WAYS, CACHE_PARTITION };
+
+static int cache_number(struct pout *o, struct pnode *n, int what)
+{
+	static const char *const types[] = {"Unknown", "Data", "Instruction", "Unified"};
+	u32 l[4], ways, parts, line, sets;
+
+	if (!cache_leaf((u32)n->fd, l))
+		return -ENOENT;
+	ways = (l[1] >> 22) + 1;
+	parts = (l[1] >> 12 & 0x3ff) + 1;
+	line = (l[1] & 0xfff) + 1;
+	sets = l[2] + 1;
+	if (what == CACHE_TYPE)
+		pout(o, "%s\n", types[l[0] & 3]);
+	else if (what == CACHE_SIZE)
+		pout(o, "%luK\n", (u64)ways * parts * line * sets >> 10);
+	else
+		pout(o, "%u\n", what == CACHE_LEVEL ? l[0] >> 5 & 7 : what == CACHE_LINE ? line : what == CACHE_SETS ? sets : what == CACHE_WAYS ? ways : parts);
+	return 0;
+}
+
+static int cache_level(struct pout *o, struct pnode *n) { return cache_number(o, n, CACHE_LEVEL); }
+static int cache_type(struct pout *o, struct pnode *n) { return cache_number(o, n, CACHE_TYPE); }
+static int cache_size(struct pout *o, struct pnode *n) { return cache_number(o, n, CACHE_SIZE); }
+static int cache_line(struct pout *o, struct pnode *n) { return cache_number(o, n, CACHE_LINE); }
+static int cache_sets(struct pout *o, struct pnode *n) { return cache_number(o, n, CACHE_SETS); }
+static int cache_ways(struct pout *o, struct pnode *n) { return cache_number(o, n, CACHE_WAYS); }
+static int cache_parts(struct pout *o, struct pnode *n) { return cache_number(o, n, CACHE_PARTITION); }
+
+// Which CPUs share a cache only the host knows: the last level counts as everyone's, the others as each CPU's own.
+static bool last_level(struct pnode *n)
+{
+	u32 l[4];
+
+	return !cache_leaf((u32)n->fd + 1, l);
+}
+
+static int cache_list(struct pout *o, struct pnode *n) { return last_level(n) ? cpu_range(o, n) : own_number(o, n); }
+static int cache_map(struct pout *o, struct pnode *n) { return last_level(n) ? cpu_mask(o, n) : own_mask(o, n); }
+
+static const struct pent cache_table[] = {
+	TXT("level", cache_level), TXT("type", cache_type), TXT("size", cache_size), TXT("coherency_line_size", cache_line),
+	TXT("number_of_sets", cache_sets), TXT("ways_of_associativity", cache_ways), TXT("physical_line_partition", cache_parts),
+	TXT("shared_cpu_list", cache_list), TXT("shared_cpu_map", cache_map), {0},
+};
+
+static int index_lookup(struct inode *dir, const char *name, u32 len, struct inode **out)
+{
+	const struct pent *t = cache_table;
+	struct pnode *n = pnode_of(dir);
+
+	for (; t->name; t++)
+		if (strlen(t->name) == len && !memcmp(t->name, name, len)) {
+			*out = proc_inode(dir->sb, t, NULL, n->tid, n->fd);
+			return *out ? 0 : -ENOMEM;
+		}
+	return -ENOENT;
+}
+
+static int index_readdir(struct file *f, struct dir_ctx *c)
+{
+	proc_emit_table(c, cache_table, 2, f->inode->ino);
+	return 0;
+}
+
+static const struct inode_ops index_iops = {.lookup = index_lookup, .no_cache = true};
+static const struct file_ops index_fops = {.readdir = index_readdir};
+static const struct pent index_dir = {.name = "index", .mode = S_IFDIR | 0555, .iops = &index_iops, .fops = &index_fops};
+
+static int cache_lookup(struct inode *dir, const char *name, u32 len, struct inode **out)
+{
+	u32 l[4];
+	int i;
+
+	if (len <= 5 || memcmp(name, "index", 5) || (i = proc_number(name + 5, len - 5)) < 0 || i > 15 || !cache_leaf((u32)i, l))
+		return -ENOENT;
+	*out = proc_inode(dir->sb, &index_dir, NULL, pnode_of(dir)->tid, i);
+	return *out ? 0 : -ENOMEM;
+}
+
+static int cache_readdir(struct file *f, struct dir_ctx *c)
+{
+	char name[16];
+	u32 l[4];
+
+	for (u32 i = c->pos > 2 ? (u32)c->pos - 2 : 0; i < 16 && cache_leaf(i, l); i++) {
+		int len = snprintf(name, sizeof(name), "index%u", i);
+
+		if (!c->emit(c, name, len, f->inode->ino + 1 + i, S_IFDIR >> 12, i + 3))
+			break;
+	}
+	return 0;
+}
+
+static const struct inode_ops cache_iops = {.lookup = cache_lookup, .no_cache = true};
+static const struct file_ops cache_fops = {.readdir = cache_readdir};
+
+static const struct pent cpu_n[] = {FIX("online", "1"), DIR("topology", topology),
+				    {.name = "cache", .mode = S_IFDIR | 0555, .iops = &cache_iops, .fops = &cache_fops}, {0}};
 static const struct pent cpu_n_dir = DIR("cpu", cpu_n);
 
 static const struct pent cpu_files[] = {
@@ -118,7 +241,10 @@ static const struct file_ops cpu_fops = {.readdir = cpu_readdir};
 
 static const struct pent empty[] = {{0}};
 static const struct pent node0[] = {
-	TXT("cpulist", cpu_range), TXT("cpumap", cpu_mask), TXT("meminfo", node_meminfo), FIX("distance", "10"), {0},
+	TXT("cpulist", cpu_range), TXT("cpumap", cpu_mask), TXT("meminfo", node_meminfo), FIX("distance", "10"),
+	FIX("numastat", "numa_hit 0\nnuma_miss 0\nnuma_foreign 0\ninterleave_hit 0\nlocal_node 0\nother_node 0"),
+	FIX("vmstat", ""),
+	{0},
 };
 static const struct pent node[] = {
 	FIX("online", "0"),
@@ -129,12 +255,23 @@ static const struct pent node[] = {
 	DIR("node0", node0),
 	{0},
 };
+static const struct pent clocksource0[] = {FIX("current_clocksource", "tsc"), FIX("available_clocksource", "tsc"), {0}};
+static const struct pent clocksource[] = {DIR("clocksource0", clocksource0), {0}};
 static const struct pent system[] = {
 	{.name = "cpu", .mode = S_IFDIR | 0555, .iops = &cpu_iops, .fops = &cpu_fops},
 	DIR("node", node),
+	DIR("clocksource", clocksource),
 	{0},
 };
-static const struct pent devices[] = {DIR("system", system), {0}};
+static const struct pent lo_stats[] = {FIX("rx_bytes", "0"), FIX("tx_bytes", "0"), FIX("rx_packets", "0"), FIX("tx_packets", "0"),
+				       FIX("rx_errors", "0"), FIX("tx_errors", "0"), FIX("rx_dropped", "0"), FIX("tx_dropped", "0"), {0}};
+static const struct pent lo[] = {
+	FIX("address", "00:00:00:00:00:00"), FIX("addr_len", "6"), FIX("broadcast", "00:00:00:00:00:00"), FIX("carrier", "1"),
+	FIX("flags", "0x9"), FIX("ifindex", "1"), FIX("iflink", "1"), FIX("mtu", "65536"), FIX("operstate", "unknown"), FIX("tx_queue_len", "1000"),
+	FIX("type", "772"), FIX("dormant", "0"), DIR("statistics", lo_stats), {0}};
+static const struct pent class_net[] = {DIR("lo", lo), {0}};
+static const struct pent virtual_net[] = {DIR("net", class_net), {0}};
+static const struct pent devices[] = {DIR("system", system), DIR("virtual", virtual_net), {0}};
 static const struct pent thp[] = {
 	FIX("enabled", "always [madvise] never"),
 	FIX("shmem_enabled", "always within_size advise [never] deny force"),
@@ -146,11 +283,11 @@ static const struct pent mm[] = {DIR("transparent_hugepage", thp), DIR("hugepage
 static const struct pent kernel[] = {
 	DIR("mm", mm), DIR("config", empty), DIR("debug", empty), DIR("security", empty), {0}};
 static const struct pent fs[] = {DIR("cgroup", empty), {0}};
-static const struct pent class[] = {DIR("net", empty), DIR("block", empty), DIR("tty", empty), {0}};
+static const struct pent class[] = {DIR("net", class_net), DIR("block", empty), DIR("tty", empty), {0}};
 static const struct pent root[] = {
 	DIR("devices", devices), DIR("kernel", kernel), DIR("fs", fs),
 	DIR("class", class),	 DIR("block", empty),	DIR("bus", empty),
-	DIR("dev", empty),	 DIR("module", empty),	{0},
+	DIR("dev", empty),	 DIR("module", empty),	DIR("power", empty),  DIR("firmware", empty), DIR("hypervisor", empty), {0},
 };
 static const struct pent root_dir = DIR("/", root);
 

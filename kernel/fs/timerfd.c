@@ -243,6 +243,23 @@ long sys_timerfd_settime(int fd, int flags, const struct __kernel_itimerspec __u
 	return uold ? copy_to_user(uold, &old, sizeof(old)) : 0;
 }
 
+// For /proc/PID/fdinfo. Returns the length; 0 for another kind of file.
+size_t timerfd_fdinfo(struct file *f, char *buf, size_t n)
+{
+	struct __kernel_itimerspec cur;
+	struct timerfd *t = f->priv;
+	u64 ticks;
+
+	if (f->ops != &timerfd_fops)
+		return 0;
+	mutex_lock(&t->lock);
+	cur = timerfd_now(t);
+	ticks = t->ticks;
+	mutex_unlock(&t->lock);
+	return (size_t)scnprintf(buf, n, "clockid: %d\nticks: %lu\nsettime flags: 00\nit_value: (%lld, %lld)\nit_interval: (%lld, %lld)\n", t->clock, ticks,
+				 cur.it_value.tv_sec, cur.it_value.tv_nsec, cur.it_interval.tv_sec, cur.it_interval.tv_nsec);
+}
+
 long sys_timerfd_gettime(int fd, void __user *ucur)
 {
 	struct __kernel_itimerspec cur;

@@ -195,6 +195,7 @@ struct proc {
 	int next_timer_id;
 	u32 nice;
 	int oom_score_adj;		// /proc/PID/oom_score_adj
+	u32 dump_filter;		// /proc/PID/coredump_filter, xor its default
 	u64 xcpu_next;			// seconds of CPU time at which SIGXCPU comes next
 	bool dumpable, child_subreaper;
 	u32 personality;

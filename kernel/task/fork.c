@@ -118,6 +118,8 @@ static int inherit_proc(struct proc *p, struct proc *from, const struct clone_re
 	p->nice = from->nice;
 	p->dumpable = from->dumpable;
 	p->personality = from->personality;
+	p->dump_filter = from->dump_filter;
+	p->oom_score_adj = from->oom_score_adj;
 	p->exit_signal = c->flags & CLONE_PARENT ? from->exit_signal : c->exit_signal;
 	p->arg_start = from->arg_start;
 	p->arg_end = from->arg_end;
