@@ -78,6 +78,7 @@ static void cont(pid_t p, long sig) { OK(ptl(PTRACE_CONT, p, sig)); }
 static void end(pid_t p)
 {
 	kill(p, SIGKILL);
+	ptl(PTRACE_CONT, p, 0); // it may stand in its exit event, which we have seen
 	for (;;) {
 		int st, r = waitpid(p, &st, __WALL);
 		if (r < 0 || WIFSIGNALED(st) || WIFEXITED(st))
@@ -1254,6 +1255,51 @@ static void busy_for_ever(void)
 			pthread_join(t[--n], NULL);
 		waitpid(a, NULL, 0);
 		waitpid(b, NULL, 0);
+	}
+}
+
+static void calls_for_ever(void)
+{
+	for (;;)
+		getppid();
+}
+
+// Requests with random arguments and registers: the tracee may die of them, nothing else.
+TEST(garbage)
+{
+	static const long reqs[] = {PTRACE_PEEKTEXT, PTRACE_PEEKUSR, PTRACE_POKEDATA, PTRACE_POKEUSR, PTRACE_CONT, PTRACE_SINGLESTEP, REQ_GETREGS,
+				    REQ_SETREGS, REQ_GETFPREGS, REQ_SETFPREGS, 18, 30, PTRACE_SYSCALL, 31, 32, 33, PTRACE_SETOPTIONS, PTRACE_GETEVENTMSG,
+				    PTRACE_GETSIGINFO, PTRACE_SETSIGINFO, PTRACE_GETREGSET, PTRACE_SETREGSET, PTRACE_INTERRUPT, PTRACE_LISTEN,
+				    PTRACE_PEEKSIGINFO, PTRACE_GETSIGMASK, PTRACE_SETSIGMASK, PTRACE_SECCOMP_GET_FILTER, PTRACE_GET_SYSCALL_INFO};
+	static unsigned long buf[2048];
+	unsigned seed = 1;
+	for (int round = 0; round < 60; round++) {
+		pid_t p = tracee(calls_for_ever, (round & 1) * PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL);
+		for (int i = 0; i < 200; i++) {
+			long req = reqs[(unsigned)rand_r(&seed) % (sizeof(reqs) / sizeof(*reqs))];
+			struct iovec v = {buf, (size_t)rand_r(&seed) % sizeof(buf)};
+			for (int k = 0; k < 30; k++)
+				if (rand_r(&seed) % 4 == 0)
+					buf[(unsigned)rand_r(&seed) % 2048] = (unsigned long)rand_r(&seed) << (rand_r(&seed) % 40);
+			if (rand_r(&seed) % 2)
+				pt(REQ_GETREGS, p, NULL, buf);
+			static const long sets[] = {NT_PRSTATUS, NT_PRFPREG, NT_X86_XSTATE, 7};
+			bool set = req == PTRACE_GETREGSET || req == PTRACE_SETREGSET;
+			unsigned long addr = set ? (unsigned long)sets[rand_r(&seed) % 4]
+					     : rand_r(&seed) % 2 ? (unsigned long)rand_r(&seed) % 1000 : (unsigned long)buf;
+			unsigned long data = set ? (unsigned long)&v : rand_r(&seed) % 4 == 0 ? (unsigned long)rand_r(&seed) % 100 : (unsigned long)buf;
+			if (req == PTRACE_SETOPTIONS)
+				data &= 0xff;
+			pt(req, p, (void *)addr, (void *)data);
+			int st;
+			for (int n = 0; n < 3; n++)
+				if (waitpid(p, &st, WNOHANG | __WALL) == p && !WIFSTOPPED(st))
+					goto next;
+			if (i % 20 == 19)
+				kill(p, SIGSTOP);
+		}
+		end(p);
+	next:;
 	}
 }
 
