@@ -3,7 +3,7 @@
 #include "kernel/include/ipc.h"
 
 void shm_init(void);
-int mqueue_init(void);
+int mqueue_init(void), ns_init(void);
 int proc_init(void), sysfs_init(void), cgroupfs_init(void), configfs_init(void), pty_init(void), memfd_init(void);
 extern const struct file_ops dev_tty_fops, console_fops, ptmx_fops;
 
@@ -23,6 +23,8 @@ int ipc_init(void)
 		r = memfd_init();
 	if (!r)
 		r = mqueue_init();
+	if (!r)
+		r = ns_init();
 	shm_init();
 	if (!r)
 		r = dev_register(5, 0, "tty", 0666, &dev_tty_fops);

@@ -51,6 +51,7 @@ struct memnode {			// inode->priv in tmpfs and overlay
 struct memfs {				// super->priv
 	u64 max_pages;			// 0: no limit of its own
 	u64 used_pages, inodes;
+	u64 max_inodes;			// 0: no limit
 	struct super *lower;
 };
 

@@ -2,7 +2,7 @@
 // Calls about the system as a whole: names, sizes, randomness, memory locking, I/O priorities.
 // Locks: uts_lock (leaf).
 #include "kernel/fs/procfs.h"
-#include "kernel/fs/procfs.h"
+#include "kernel/include/ns.h"
 #include "kernel/include/platform.h"
 #include "kernel/task/load.h"
 #include <linux/capability.h>
@@ -11,25 +11,55 @@
 #include <linux/sysinfo.h>
 
 static struct mutex uts_lock;
-static struct new_utsname uts = {
-	.sysname = "Linux",
-	.nodename = "coffer",
-	.release = "6.1.0-coffer",
-	.version = "#1 SMP Coffer enclave kernel",
-	.machine = "x86_64",
-	.domainname = "(none)",
+
+struct uts_ns {
+	struct ns ns;
+	struct new_utsname name;
 };
+
+struct uts_ns init_uts_ns = {
+	.ns = {.ref = {1}, .type = CLONE_NEWUTS, .inum = 4026531838ul},
+	.name = {
+		.sysname = "Linux",
+		.nodename = "coffer",
+		.release = "6.1.0-coffer",
+		.version = "#1 SMP Coffer enclave kernel",
+		.machine = "x86_64",
+		.domainname = "(none)",
+	},
+};
+
+// At boot there is no process yet.
+static struct uts_ns *mine(void) { return current && current->proc && curproc->uts_ns ? curproc->uts_ns : &init_uts_ns; }
+
+struct uts_ns *uts_ns_copy(void)
+{
+	struct uts_ns *n = knew(struct uts_ns);
+
+	if (!n)
+		return NULL;
+	n->ns = (struct ns){.ref = {1}, .type = CLONE_NEWUTS, .inum = ns_inum()};
+	uts_get(&n->name);
+	return n;
+}
+
+void uts_ns_put(struct uts_ns *n)
+{
+	if (n && ref_put(&n->ns.ref))
+		kfree(n);
+}
 
 void uts_get(struct new_utsname *u)
 {
 	mutex_lock(&uts_lock);
-	*u = uts;
+	*u = mine()->name;
 	mutex_unlock(&uts_lock);
 }
 
 int uts_set_name(bool domain, const char *name, size_t n)
 {
-	char *to = domain ? uts.domainname : uts.nodename;
+	struct new_utsname *u = &mine()->name;
+	char *to = domain ? u->domainname : u->nodename;
 
 	if (n > __NEW_UTS_LEN)
 		return -EINVAL;

@@ -1,25 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The mount table: file system types, mounts, mount(2) and umount2(2).
-// Locks: mount_lock (a whole mount or unmount), then dcache_lock, which guards the table and each mount's links.
-#include "kernel/fs/fs.h"
+// The mount table: file system types, mounts, and where they hang.
+// Locks: see mounts.h.
+#include "kernel/fs/mounts.h"
 #include "kernel/include/count.h"
 
-// umount2(2); in no UAPI header
-#define MNT_FORCE 1
-#define MNT_DETACH 2
-#define MNT_EXPIRE 4
-#define UMOUNT_NOFOLLOW 8
-
 #define FS_MAX 24u
-#define MNT_STATE (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME)
 
 static struct {
 	const char *name;
 	mount_fn fn;
 } types[FS_MAX];
 static u32 ntypes;
-static struct list mounts = LIST_INIT(mounts);	// oldest first; topmost of a place is the youngest
-static struct mutex mount_lock;
+struct list mounts = LIST_INIT(mounts);
+struct mutex mount_lock;
 static int next_id = 20;
 struct mount *root_mnt, *anon_mnt;
 
@@ -77,7 +70,7 @@ void mount_get(struct mount *m)
 	read_unlock(&dcache_lock);
 }
 
-static void counted_by_shard_locked(struct mount *m, bool yes)
+void mount_counted_locked(struct mount *m, bool yes)
 {
 	for (u32 i = 0; i < SHARDS; i++) {
 		__atomic_fetch_add(&m->ref.n, (u32)m->counts[i][0], __ATOMIC_SEQ_CST);
@@ -86,7 +79,7 @@ static void counted_by_shard_locked(struct mount *m, bool yes)
 	m->attached = yes;
 }
 
-static u32 references_locked(const struct mount *m)
+u32 mount_references_locked(const struct mount *m)
 {
 	u32 n = m->ref.n;
 	for (u32 i = 0; i < SHARDS; i++)
@@ -178,7 +171,8 @@ int mount_attach(struct mount *m, struct path *where)
 	path_get_locked(where);
 	where->dentry->mountpoint = true;
 	list_add_tail(&m->link, &mounts);
-	counted_by_shard_locked(m, true);
+	mount_counted_locked(m, true);
+	tree_set_ns(m, where->mnt->ns);
 	write_unlock(&dcache_lock);
 	return 0;
 }
@@ -187,7 +181,9 @@ void mount_attach_root(struct mount *m)
 {
 	write_lock(&dcache_lock);
 	list_add(&m->link, &mounts);
-	counted_by_shard_locked(m, true);
+	mount_counted_locked(m, true);
+	m->ns = &init_mnt_ns;
+	init_mnt_ns.root = m;
 	write_unlock(&dcache_lock);
 }
 
@@ -216,217 +212,29 @@ int mount_at(const char *fstype, const char *source, const char *target, u32 fla
 	return r;
 }
 
-static bool children_locked(struct mount *m)
+struct mount *first_child_locked(struct mount *m)
 {
 	struct mount *c;
 	list_for_each(c, &mounts, link)
 		if (c->parent == m)
-			return true;
-	return false;
+			return c;
+	return NULL;
 }
 
-// Takes m out of the table; its reference goes to the caller, *where too.
-static void detach_locked(struct mount *m, struct path *where)
+void detach_locked(struct mount *m)
 {
 	struct mount *o;
 	bool other = false;
-	where->mnt = m->parent;
-	where->dentry = m->mountpoint;
+	m->was = (struct path){m->parent, m->mountpoint};
 	list_del(&m->link);
-	counted_by_shard_locked(m, false);
+	mount_counted_locked(m, false);
 	m->parent = NULL;
 	m->mountpoint = NULL;
+	m->ns = NULL;
 	list_for_each(o, &mounts, link)
-		other |= o->mountpoint == where->dentry;
-	where->dentry->mountpoint = other;
-}
-
-// Binds a place (and with MS_REC the mounts below it) to another.
-static int bind(const char *source, struct path *where, u32 flags)
-{
-	struct path from;
-	int r = path_lookup(AT_FDCWD, source, LOOKUP_FOLLOW, &from);
-	if (r)
-		return r;
-	super_get(from.mnt->sb);
-	struct mount *m = mount_new(from.mnt->sb, from.dentry, from.mnt->source, from.mnt->flags | flags);
-	r = -ENOMEM;
-	if (m && (r = mount_attach(m, where)))
-		mount_put(m);
-	int last = 0;
-	while (!r && (flags & MS_REC)) { // submounts of the source, by id, so that new ones are not copied again
-		struct mount *c, *found = NULL;
-		write_lock(&dcache_lock);
-		list_for_each(c, &mounts, link)
-			if (c->parent == from.mnt && c->id > last && c->id < m->id && (!found || c->id < found->id))
-				found = c;
-		struct path to = {0};
-		if (found) {
-			last = found->id;
-			bool below = false;
-			for (struct dentry *d = found->mountpoint; !below; d = d->parent) {
-				below = d == from.dentry;
-				if (d->parent == d)
-					break;
-			}
-			if (below) {
-				to = (struct path){m, found->mountpoint};
-				path_get_locked(&to);
-				mount_get_locked(found);
-			}
-		}
-		write_unlock(&dcache_lock);
-		if (!found)
-			break;
-		if (!to.mnt)
-			continue;
-		super_get(found->sb);
-		struct mount *copy = mount_new(found->sb, found->root, found->source, found->flags);
-		r = copy ? mount_attach(copy, &to) : -ENOMEM;
-		if (r && copy)
-			mount_put(copy);
-		path_put(&to);
-		mount_put(found);
-	}
-	path_put(&from);
-	return r;
-}
-
-static int remount(struct path *where, u32 flags)
-{
-	if (where->dentry != where->mnt->root)
-		return -EINVAL;
-	write_lock(&dcache_lock);
-	where->mnt->flags = flags & MNT_STATE;
-	write_unlock(&dcache_lock);
-	return 0;
-}
-
-static int move(const char *source, struct path *where)
-{
-	struct path from, old = {0};
-	int r = path_lookup(AT_FDCWD, source, LOOKUP_FOLLOW, &from);
-	if (r)
-		return r;
-	write_lock(&dcache_lock);
-	struct mount *m = from.mnt;
-	bool loop = false;
-	for (struct mount *p = where->mnt; p; p = p->parent)
-		loop |= p == m;
-	r = from.dentry != m->root || !m->parent		     ? -EINVAL
-	    : loop						     ? -ELOOP
-	    : is_dir(m->root->inode) != is_dir(where->dentry->inode) ? -ENOTDIR
-								     : 0;
-	if (!r)
-		detach_locked(m, &old);
-	write_unlock(&dcache_lock);
-	if (!r) {
-		r = mount_attach(m, where);
-		if (r)
-			mount_attach(m, &old);
-	}
-	path_put(&old);
-	path_put(&from);
-	return r;
-}
-
-long sys_mount(const void __user *source, const void __user *target, const void __user *type, u64 flags,
-	       const void __user *data)
-{
-	struct path where = {0};
-	struct super *sb;
-	__uninit char src[PATH_BUF], fstype[32] = "";
-	char *opts = NULL;
-	long r;
-
-	if (!capable(CAP_SYS_ADMIN))
-		return -EPERM;
-	if ((flags & MS_MGC_MSK) == MS_MGC_VAL)
-		flags &= ~(u64)MS_MGC_MSK;
-	src[0] = 0;
-	if (source && (r = user_str(src, source, sizeof(src))) < 0)
-		return r;
-	if (type && (r = user_str(fstype, type, sizeof(fstype))) < 0)
-		return r == -ENAMETOOLONG ? -ENODEV : r;
-	if ((r = path_lookup_user(AT_FDCWD, target, LOOKUP_FOLLOW, &where)))
-		return r;
-	if (data) { // as Linux: up to a page, whatever can be read of it. May hold a key: wiped below.
-		r = -ENOMEM;
-		if (!(opts = kzalloc(PAGE_SIZE)))
-			goto out;
-		size_t first = PAGE_SIZE - ((uptr)data & (PAGE_SIZE - 1));
-		r = copy_from_user(opts, data, first);
-		if (r)
-			goto out;
-		if (first < PAGE_SIZE &&
-		    copy_from_user(opts + first, (const char __user *)data + first, PAGE_SIZE - first))
-			memset(opts + first, 0, PAGE_SIZE - first);
-	}
-	mutex_lock(&mount_lock);
-	if (flags & MS_REMOUNT) {
-		r = remount(&where, (u32)flags);
-	} else if (flags & MS_BIND) {
-		r = bind(src, &where, (u32)flags);
-	} else if (flags & MS_MOVE) {
-		r = move(src, &where);
-	} else if (flags & (MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE)) {
-		r = 0; // one mount namespace: nothing propagates
-	} else {
-		sb = fs_make(fstype, src, (u32)flags, opts, opts ? PAGE_SIZE : 0);
-		r = IS_ERR(sb) ? PTR_ERR(sb) : mount_super(sb, src, (u32)flags, &where);
-	}
-	mutex_unlock(&mount_lock);
-out:
-	if (opts)
-		explicit_bzero(opts, PAGE_SIZE);
-	kfree(opts);
-	path_put(&where);
-	return r;
-}
-
-long sys_umount2(const void __user *target, int flags)
-{
-	struct path at, where = {0};
-	if (flags & ~(MNT_FORCE | MNT_DETACH | MNT_EXPIRE | UMOUNT_NOFOLLOW))
-		return -EINVAL;
-	if (!capable(CAP_SYS_ADMIN))
-		return -EPERM;
-	int r = path_lookup_user(AT_FDCWD, target, flags & UMOUNT_NOFOLLOW ? 0 : LOOKUP_FOLLOW, &at);
-	if (r)
-		return r;
-	struct mount *m = at.mnt;
-	struct super *sb = m->sb;
-	if (at.dentry != m->root || !m->parent) {
-		path_put(&at);
-		return m == root_mnt && at.dentry == m->root ? -EBUSY : -EINVAL;
-	}
-	if (sb->ops && sb->ops->sync)
-		sb->ops->sync(sb);
-	mutex_lock(&mount_lock);
-	write_lock(&dcache_lock);
-	// Two references are the table's and ours.
-	if (!m->parent)
-		r = -EINVAL;
-	else if (!(flags & MNT_DETACH) && (children_locked(m) || references_locked(m) > 2))
-		r = -EBUSY;
-	else
-		detach_locked(m, &where);
-	write_unlock(&dcache_lock);
-	mutex_unlock(&mount_lock);
-	path_put(&at);
-	if (!r) {
-		mount_put(m);
-		path_put(&where);
-	}
-	return r;
-}
-
-long sys_pivot_root(const void __user *new_root, const void __user *put_old)
-{
-	(void)new_root;
-	(void)put_old;
-	pr_once("pivot_root: an enclave has one root file system; use chroot");
-	return capable(CAP_SYS_ADMIN) ? -EINVAL : -EPERM;
+		other |= o->mountpoint == m->was.dentry;
+	if (m->was.dentry)
+		m->was.dentry->mountpoint = other;
 }
 
 int vfs_sync_all(void)
@@ -450,45 +258,4 @@ int vfs_sync_all(void)
 		}
 		mount_put(next);
 	}
-}
-
-static void opts_text(char *buf, size_t n, u32 flags, bool ro)
-{
-	snprintf(buf, n, "%s%s%s%s%s", ro || (flags & MS_RDONLY) ? "ro" : "rw", flags & MS_NOSUID ? ",nosuid" : "",
-		 flags & MS_NODEV ? ",nodev" : "", flags & MS_NOEXEC ? ",noexec" : "",
-		 flags & MS_NOATIME ? ",noatime" : ",relatime");
-}
-
-int mounts_line(int *id, char *buf, size_t n, bool mountinfo)
-{
-	struct mount *m, *next = NULL;
-	char opts[64], *tmp = kmalloc(PATH_BUF);
-	int len = -ENOMEM;
-	if (!tmp)
-		return -ENOMEM;
-	read_lock(&dcache_lock);
-	list_for_each(m, &mounts, link)
-		if (m->id > *id && (!next || m->id < next->id))
-			next = m;
-	if (next)
-		mount_get_locked(next);
-	read_unlock(&dcache_lock);
-	if (!next) {
-		kfree(tmp);
-		return 0;
-	}
-	*id = next->id;
-	struct path p = {next, next->root};
-	char *name = path_name(&p, tmp, PATH_BUF);
-	const char *at = IS_ERR(name) ? "/" : name;
-	opts_text(opts, sizeof(opts), next->flags, next->sb->read_only);
-	if (mountinfo)
-		len = scnprintf(buf, n, "%d %d %lu:%lu / %s %s - %s %s %s\n", next->id,
-				next->parent ? next->parent->id : 1, next->sb->dev >> 8, next->sb->dev & 255, at, opts,
-				next->sb->fstype, next->source, next->sb->read_only ? "ro" : "rw");
-	else
-		len = scnprintf(buf, n, "%s %s %s %s 0 0\n", next->source, at, next->sb->fstype, opts);
-	kfree(tmp);
-	mount_put(next);
-	return len;
 }

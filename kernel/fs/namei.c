@@ -462,7 +462,7 @@ char *path_name(const struct path *p, char *buf, size_t n)
 		}
 		if (d == m->root || d->parent == d) {
 			if (!m->parent) {
-				reached = m == root_mnt;
+				reached = m->ns;
 				break;
 			}
 			d = m->mountpoint;

@@ -3,6 +3,7 @@
 // Locks: tasklist while fields of another process are read.
 #include "kernel/fs/proc_more.h"
 #include "kernel/fs/proc_usage.h"
+#include "kernel/include/ns.h"
 #include "kernel/include/platform.h"
 #include "kernel/task/ptrace.h"
 #include "kernel/task/seccomp.h"
@@ -360,29 +361,34 @@ static int pid_limits(struct pout *o, struct pnode *n)
 	return 0;
 }
 
-static int mounts_text(struct pout *o, bool info)
+static int mounts_text(struct pout *o, struct proc *p, bool info)
 {
+	struct mnt_ns *ns = NULL;
 	char *line = kmalloc(PAGE_SIZE * 2);
 	int id = 0, len;
 
 	if (!line)
 		return -ENOMEM;
-	while ((len = mounts_line(&id, line, PAGE_SIZE * 2, info)) > 0)
+	mutex_lock(&tasklist);
+	ns = p->mnt_ns;
+	if (ns)
+		ref_get((struct ref *)ns);
+	mutex_unlock(&tasklist);
+	while (ns && (len = mounts_line(ns, &id, line, PAGE_SIZE * 2, info)) > 0)
 		pout_raw(o, line, len);
+	mnt_ns_put(ns);
 	kfree(line);
 	return 0;
 }
 
 static int pid_mounts(struct pout *o, struct pnode *n)
 {
-	(void)n;
-	return mounts_text(o, false);
+	return mounts_text(o, n->proc, false);
 }
 
 static int pid_mountinfo(struct pout *o, struct pnode *n)
 {
-	(void)n;
-	return mounts_text(o, true);
+	return mounts_text(o, n->proc, true);
 }
 
 static int oom_adj(struct pout *o, struct pnode *n)
@@ -507,8 +513,9 @@ LINK(root, LINK_ROOT);
 		PROC_MORE, FIX("loginuid", 0444, "4294967295"), \
 		FIX("sessionid", 0444, "4294967295"), FIX("cgroup", 0444, "0::/"), \
 		TXT("personality", 0400, proc_personality), TXT("wchan", 0444, pid_wchan), TXT("syscall", 0400, pid_syscall), \
-		FIX("uid_map", 0444, "         0          0 4294967295"), \
-		FIX("gid_map", 0444, "         0          0 4294967295"), FIX("setgroups", 0444, "allow")
+		{.name = "uid_map", .mode = S_IFREG | 0644, .text = ns_uid_map, .write = ns_uid_map_write}, \
+		{.name = "gid_map", .mode = S_IFREG | 0644, .text = ns_gid_map, .write = ns_gid_map_write}, \
+		{.name = "setgroups", .mode = S_IFREG | 0644, .text = ns_setgroups, .write = ns_setgroups_write}
 
 // The system call that a sleeping task is in.
 static int pid_syscall(struct pout *o, struct pnode *n)
@@ -599,6 +606,7 @@ static const struct file_ops task_fops = {.readdir = task_readdir};
 static const struct pent pid_table[] = {
 	COMMON,
 	{.name = "task", .mode = S_IFDIR | 0555, .iops = &task_iops, .fops = &task_fops},
+	{.name = "ns", .mode = S_IFDIR | 0511, .dir = proc_ns_table},
 	{0},
 };
 const struct pent proc_pid_dir = {.name = "pid", .mode = S_IFDIR | 0555, .dir = pid_table};

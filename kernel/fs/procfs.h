@@ -72,6 +72,11 @@ void proc_total_cpu(u64 *utime, u64 *stime);
 extern const struct pent proc_coffer_table[];
 // ipc/proc.c
 extern const struct pent proc_sysvipc_table[];
+// task/ns.c
+extern const struct pent proc_ns_table[];
+int ns_uid_map(struct pout *o, struct pnode *n), ns_gid_map(struct pout *o, struct pnode *n), ns_setgroups(struct pout *o, struct pnode *n);
+ssize_t ns_uid_map_write(struct pnode *n, char *buf, size_t len), ns_gid_map_write(struct pnode *n, char *buf, size_t len);
+ssize_t ns_setgroups_write(struct pnode *n, char *buf, size_t len);
 // proc_net.c
 extern const struct inode_ops proc_net_iops;
 extern const struct file_ops proc_net_fops;

@@ -62,6 +62,9 @@ struct pagecache *mem_pc(struct inode *i) { return pc_new(&mem_pc_ops, i); }
 // A new object in dir; regular files get their page cache.
 static struct inode *new_object(struct inode *dir, u32 mode)
 {
+	struct memfs *fs = dir->sb->priv;
+	if (fs->max_inodes && __atomic_load_n(&fs->inodes, __ATOMIC_RELAXED) >= fs->max_inodes)
+		return NULL; // the callers' ENOSPC
 	struct inode *i = mem_inode(dir->sb, mode);
 	if (!i)
 		return NULL;
@@ -577,7 +580,7 @@ static int statfs(struct super *sb, struct statfs *st)
 	u64 left = min(fs->max_pages ? room(fs) : U64_MAX, page_count_free());
 	st->f_blocks = (s64)total;
 	st->f_bfree = st->f_bavail = (s64)left;
-	st->f_files = (s64)page_count_total();
+	st->f_files = (s64)(fs->max_inodes ? fs->max_inodes : page_count_total());
 	st->f_ffree = st->f_files - (s64)fs->inodes;
 	return 0;
 }
@@ -623,7 +626,8 @@ const struct file_ops memfile_fops = {.open = file_opened,
 				      .write = file_write,
 				      .fallocate = file_fallocate,
 				      .mmap = generic_mmap};
-const struct super_ops memfs_sops = {.evict = evict, .statfs = statfs, .put = put};
+static int remount(struct super *sb, u32 flags, const char *text);
+const struct super_ops memfs_sops = {.evict = evict, .statfs = statfs, .put = put, .remount = remount};
 
 struct super *tmpfs_new(const char *fstype, u64 max_bytes, u32 mode)
 {
@@ -655,16 +659,6 @@ void tmpfs_add_node(struct inode *dir, const char *name, u32 mode, u64 rdev, con
 		inode_put(i);
 }
 
-// Value of "key=" in a comma-separated list.
-static const char *option(const char *opts, const char *key)
-{
-	size_t n = strlen(key);
-	for (const char *p = opts; p && *p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL)
-		if (!strncmp(p, key, n))
-			return p + n;
-	return NULL;
-}
-
 static int parse_size(const char *s, u64 *out)
 {
 	const char *end;
@@ -688,32 +682,113 @@ static int parse_size(const char *s, u64 *out)
 	return 0;
 }
 
+struct options {
+	u64 pages, inodes;
+	u32 mode, uid, gid;
+	bool has_pages, has_inodes, has_uid, has_gid;
+};
+
+static int parse_octal(const char *s, u32 *out)
+{
+	*out = 0;
+	for (; *s >= '0' && *s <= '7'; s++)
+		*out = *out * 8 + (u32)(*s - '0');
+	return *s && *s != ',' ? -EINVAL : 0;
+}
+
+static int parse_id(const char *s, u32 *out)
+{
+	const char *end;
+	u64 v;
+	int r = kstrtou64(s, &end, &v);
+	*out = (u32)v;
+	return r || (*end && *end != ',') || v >= U32_MAX ? -EINVAL : 0;
+}
+
+static int parse_option(struct options *o, const char *p, size_t key, const char *v)
+{
+	u64 n;
+	int r;
+	if (key == 4 && !memcmp(p, "size", 4)) {
+		r = parse_size(v, &n);
+		o->pages = DIV_ROUND_UP(n, PAGE_SIZE);
+		o->has_pages = true;
+		return r;
+	}
+	if (key == 9 && !memcmp(p, "nr_blocks", 9)) {
+		o->has_pages = true;
+		return parse_size(v, &o->pages);
+	}
+	if (key == 9 && !memcmp(p, "nr_inodes", 9)) {
+		o->has_inodes = true;
+		return parse_size(v, &o->inodes);
+	}
+	if (key == 4 && !memcmp(p, "mode", 4))
+		return parse_octal(v, &o->mode);
+	if (key == 3 && !memcmp(p, "uid", 3)) {
+		o->has_uid = true;
+		return parse_id(v, &o->uid);
+	}
+	if (key == 3 && !memcmp(p, "gid", 3)) {
+		o->has_gid = true;
+		return parse_id(v, &o->gid);
+	}
+	// without an effect here
+	return (key == 4 && !memcmp(p, "huge", 4)) || (key == 4 && !memcmp(p, "mpol", 4)) ? 0 : -EINVAL;
+}
+
+static int parse_options(struct options *o, const char *text)
+{
+	for (const char *p = text, *end; p && *p; p = *end ? end + 1 : end) {
+		end = strchr(p, ',');
+		if (!end)
+			end = p + strlen(p);
+		const char *eq = memchr(p, '=', (size_t)(end - p));
+		size_t len = (size_t)(end - p);
+		if (!len || (!eq && ((len == 7 && (!memcmp(p, "inode32", 7) || !memcmp(p, "inode64", 7))) || (len == 6 && !memcmp(p, "noswap", 6)))))
+			continue;
+		if (!eq || parse_option(o, p, (size_t)(eq - p), eq + 1))
+			return -EINVAL;
+	}
+	return 0;
+}
+
+static int remount(struct super *sb, u32 flags, const char *text)
+{
+	struct options o = {0};
+	struct memfs *fs = sb->priv;
+	if (fs->lower) // the root: only the mount changes
+		return 0;
+	if (parse_options(&o, text))
+		return -EINVAL;
+	if (o.has_pages && o.pages && __atomic_load_n(&fs->used_pages, __ATOMIC_RELAXED) > o.pages)
+		return -EINVAL;
+	if (o.has_inodes && o.inodes && __atomic_load_n(&fs->inodes, __ATOMIC_RELAXED) > o.inodes)
+		return -EINVAL;
+	if (o.has_pages)
+		fs->max_pages = o.pages;
+	if (o.has_inodes)
+		fs->max_inodes = o.inodes;
+	sb->read_only = flags & MS_RDONLY;
+	return 0;
+}
+
 static int tmpfs_mount(const char *source, u32 flags, const void *data, size_t len, struct super **out)
 {
 	(void)source;
-	(void)flags;
-	const char *opts = len ? data : NULL, *v;
-	u64 size = page_count_total() * PAGE_SIZE / 2, blocks;
-	u32 mode = 01777;
-	if (opts && strnlen(opts, len) == len)
+	struct options o = {.mode = 01777, .pages = page_count_total() / 2};
+	const char *text = len ? data : NULL;
+	if ((text && strnlen(text, len) == len) || parse_options(&o, text))
 		return -EINVAL;
-	if ((v = option(opts, "size=")) && parse_size(v, &size))
-		return -EINVAL;
-	if ((v = option(opts, "nr_blocks="))) {
-		if (parse_size(v, &blocks))
-			return -EINVAL;
-		size = blocks * PAGE_SIZE;
-	}
-	if ((v = option(opts, "mode=")))
-		for (mode = 0; *v >= '0' && *v <= '7'; v++)
-			mode = mode * 8 + (u32)(*v - '0');
-	struct super *sb = tmpfs_new("tmpfs", size, mode & 07777);
+	struct super *sb = tmpfs_new("tmpfs", o.pages << PAGE_SHIFT, o.mode & 07777);
 	if (!sb)
 		return -ENOMEM;
-	if ((v = option(opts, "uid=")) && !kstrtou64(v, &v, &blocks))
-		sb->root->uid = (u32)blocks;
-	if ((v = option(opts, "gid=")) && !kstrtou64(v, &v, &blocks))
-		sb->root->gid = (u32)blocks;
+	((struct memfs *)sb->priv)->max_inodes = o.inodes;
+	sb->read_only = flags & MS_RDONLY;
+	if (o.has_uid)
+		sb->root->uid = o.uid;
+	if (o.has_gid)
+		sb->root->gid = o.gid;
 	*out = sb;
 	return 0;
 }

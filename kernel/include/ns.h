@@ -18,4 +18,26 @@ struct ipc_ns *ipc_ns_new(void);	// empty; NULL: no memory
 void ipc_ns_get(struct ipc_ns *n);
 void ipc_ns_put(struct ipc_ns *n);	// the last reference removes what is in it
 extern struct ipc_ns init_ipc_ns;
+// --- mounts (kernel/fs/mount_tree.c)
+struct mnt_ns;
+struct fs_ctx;
+extern struct mnt_ns init_mnt_ns;
+struct mnt_ns *mnt_ns_copy(struct fs_ctx *fs);	// of the caller's; fs moves to the copies. ERR_PTR
+void mnt_ns_put(struct mnt_ns *n);
+void mnt_ns_enter(struct mnt_ns *n, struct fs_ctx *fs);
+
+// --- host names (kernel/fs/misc.c)
+struct uts_ns;
+extern struct uts_ns init_uts_ns;
+struct uts_ns *uts_ns_copy(void);	// of the caller's; NULL: no memory
+void uts_ns_put(struct uts_ns *n);
+
+// --- all of a process (kernel/task/ns.c)
+u64 ns_inum(void);			// for a new namespace
+// The namespaces that `flags` (CLONE_NEW*) asks for are made anew for p, which is the caller or its child that does not run
+// yet; p->fs is p's own. 0 or -errno, then nothing has changed.
+int ns_unshare(struct proc *p, u64 flags);
+void ns_inherit(struct proc *p, const struct proc *from);
+void ns_drop(struct proc *p);		// tasklist not held
+
 void sem_exit(struct proc *p);		// SEM_UNDO of a process whose last thread leaves

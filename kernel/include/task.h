@@ -169,6 +169,9 @@ struct proc {
 	struct fdtable *files;
 	struct fs_ctx *fs;		// cwd, root, umask
 	struct ipc_ns *ipc_ns;		// include/ns.h; NULL once exited
+	struct uts_ns *uts_ns;
+	struct mnt_ns *mnt_ns;
+	struct user_ns *user_ns;	// NULL: the first one
 	struct sem_undos *sem_undos;	// kernel/ipc/sem.c; NULL until used
 	struct file *exe;		// /proc/self/exe
 	struct cred cred;

@@ -95,6 +95,7 @@ struct super_ops {
 	void (*evict)(struct inode *ino);	// last reference gone: free fs_private (and data when nlink is 0)
 	int (*statfs)(struct super *s, struct statfs *st);
 	int (*sync)(struct super *s);
+	int (*remount)(struct super *s, u32 flags, const char *opts);	// MS_REMOUNT; NULL: only the mount changes
 	void (*put)(struct super *s);		// unmounted
 };
 
@@ -151,6 +152,11 @@ struct dentry {
 extern struct brlock dcache_lock;
 void dentry_name(struct dentry *d, char buf[NAME_MAX_ + 1]);	// copy of the current name
 
+struct path {			// a place in the tree: holds both references
+	struct mount *mnt;
+	struct dentry *dentry;
+};
+
 struct mount {
 	struct ref ref;			// all references once it is detached; before that its base, the rest is in `counts`
 	bool attached;			// fast references: dcache_lock held for reading is enough to take or drop one
@@ -163,11 +169,11 @@ struct mount {
 	struct list link;		// all mounts
 	char source[64];
 	int id;
-};
-
-struct path {			// a place in the tree: holds both references
-	struct mount *mnt;
-	struct dentry *dentry;
+	struct mnt_ns *ns;		// whose tree it is in; NULL: unmounted, or not yet mounted
+	u32 propagation;		// MS_SHARED...; 0 and MS_PRIVATE are the same
+	bool expiring;			// MNT_EXPIRE was asked once
+	struct mount *copy;		// while a tree is copied
+	struct path was;		// where it hung, until its references are dropped
 };
 
 struct fs_ctx {			// CLONE_FS
@@ -274,7 +280,8 @@ struct super *super_new(const char *fstype, const struct super_ops *ops, u32 mag
 void super_get(struct super *sb);
 void super_put(struct super *sb);	// last reference: root is dropped, ops->put, freed
 // Next line of /proc/self/mounts (or mountinfo) for the mount with the smallest id > *id; its length, 0 at the end.
-int mounts_line(int *id, char *buf, size_t n, bool mountinfo);
+struct mnt_ns;
+int mounts_line(struct mnt_ns *ns, int *id, char *buf, size_t n, bool mountinfo);
 typedef int (*mount_fn)(const char *source, u32 flags, const void *data, size_t len, struct super **out);
 int fs_register(const char *fstype, mount_fn fn);	// at boot
 int mount_at(const char *fstype, const char *source, const char *target, u32 flags, const void *data, size_t len);

@@ -27,7 +27,7 @@ struct ipc_ns *ipc_ns_new(void)
 
 	if (!n)
 		return NULL;
-	*n = (struct ipc_ns){.ns = {.ref = {1}, .type = CLONE_NEWIPC}, IPC_NS_TABLES};
+	*n = (struct ipc_ns){.ns = {.ref = {1}, .type = CLONE_NEWIPC, .inum = ns_inum()}, IPC_NS_TABLES};
 	list_init(&n->mqs);
 	return n;
 }

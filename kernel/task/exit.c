@@ -191,14 +191,12 @@ static void release_resources(struct proc *p, bool own)
 	p->exe = NULL;
 	mm = p->mm;
 	p->mm = NULL;
-	struct ipc_ns *ipc = p->ipc_ns;
-	p->ipc_ns = NULL;
 	mutex_unlock(&tasklist);
-	ipc_ns_put(ipc);
 	if (mm && !p->borrows_mm)
 		remote_close(mm);
 	if (fs)
 		fs_ctx_put(fs);
+	ns_drop(p);
 	if (own && !p->borrows_mm)
 		memory_leave(mm);
 	if (exe)

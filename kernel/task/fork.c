@@ -40,10 +40,10 @@ static int check_flags(const struct clone_req *c)
 {
 	u64 f = c->flags;
 
-	if (f & NAMESPACES) {
-		pr_once("clone: namespaces (flags %lx) do not exist in the enclave\n", f & NAMESPACES);
-		return -EPERM;
-	}
+	if ((f & CLONE_FS && f & (CLONE_NEWNS | CLONE_NEWUSER)) || (f & CLONE_SYSVSEM && f & CLONE_NEWIPC))
+		return -EINVAL;
+	if (f & CLONE_THREAD && f & NAMESPACES)
+		return -EINVAL;
 	if (f & CLONE_INTO_CGROUP)
 		return -EOPNOTSUPP;
 	if ((f & CLONE_THREAD && !(f & CLONE_SIGHAND)) || (f & CLONE_SIGHAND && !(f & CLONE_VM)))
@@ -103,8 +103,7 @@ static void free_proc_parts(struct proc *p)
 		fs_ctx_put(p->fs);
 	if (p->exe)
 		exe_put(p->exe);
-	ipc_ns_put(p->ipc_ns);
-	p->ipc_ns = NULL;
+	ns_drop(p);
 	p->mm = NULL;
 	p->files = NULL;
 	p->fs = NULL;
@@ -145,8 +144,7 @@ static int inherit_proc(struct proc *p, struct proc *from, const struct clone_re
 	p->exe = exe_get(from->exe);
 	mutex_unlock(&tasklist);
 
-	p->ipc_ns = from->ipc_ns;
-	ipc_ns_get(p->ipc_ns);
+	ns_inherit(p, from);
 	if (c->flags & CLONE_FILES) {
 		p->files = from->files;
 		ref_get(&p->files->ref);
@@ -163,7 +161,9 @@ static int inherit_proc(struct proc *p, struct proc *from, const struct clone_re
 		p->files = NULL;
 	if (IS_ERR(p->fs))
 		p->fs = NULL;
-	return p->files && p->fs ? 0 : -ENOMEM;
+	if (!p->files || !p->fs)
+		return -ENOMEM;
+	return c->flags & NAMESPACES ? ns_unshare(p, c->flags & NAMESPACES) : 0;
 }
 
 // A signal, an exit or an exec under way must be seen before a child is made (else it could miss it).

@@ -166,14 +166,3 @@ long sys_membarrier(int cmd, u32 flags, int cpu)
 	default: return -EINVAL;
 	}
 }
-
-static long no_namespaces(u64 flags)
-{
-	pr_once("unshare/setns: namespaces (flags %lx) do not exist in the enclave\n", flags);
-	return -EPERM;
-}
-long sys_setns(int fd, int type)
-{
-	(void)fd;
-	return no_namespaces((u64)type);
-}

@@ -170,6 +170,8 @@ struct task *task_create_init(void)
 		p->rlim[i] = unlimited & 1u << i ? limits[RLIM_NLIMITS - 1] : limits[i];
 	cred_init_root(&p->cred);
 	p->ipc_ns = &init_ipc_ns;
+	p->uts_ns = &init_uts_ns;
+	p->mnt_ns = &init_mnt_ns;
 	strlcpy(t->comm, "init", sizeof(t->comm));
 	p->child_subreaper = true;
 	mutex_lock(&tasklist);

@@ -1,0 +1,504 @@
+// SPDX-License-Identifier: Apache-2.0
+// Namespaces of processes: unshare, setns, the CLONE_NEW* flags, /proc/PID/ns. Mount, UTS and IPC namespaces are real. A user
+// namespace may be made by one who is root already, and maps ids to themselves. There is one network, one PID, one cgroup
+// and one time namespace: asking for another is EINVAL, as on a kernel without them.
+// Locks: tasklist guards the pointers of other processes; a process changes only its own.
+#include "kernel/fs/fs.h"
+#include "kernel/fs/procfs.h"
+#include "kernel/include/log.h"
+#include "kernel/include/ns.h"
+#include "kernel/include/remote.h"
+#include "kernel/ipc/ids.h"
+#include "kernel/task/internal.h"
+#include <linux/capability.h>
+#include <linux/magic.h>
+#include <linux/nsfs.h>
+
+#define ABSENT_NS (CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP | CLONE_NEWTIME)
+#define NEW_NS (CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | ABSENT_NS)
+
+struct idmap {
+	u32 first, lower, count;
+};
+struct user_ns {
+	struct ns ns;
+	struct idmap map[2];	// users, groups; count 0: not written yet
+	bool deny_setgroups;
+};
+
+static struct user_ns init_user_ns = {.ns = {.ref = {1}, .type = CLONE_NEWUSER, .inum = 4026531837ul}, .map = {{0, 0, U32_MAX}, {0, 0, U32_MAX}}};
+static struct ns only_net = {.ref = {1}, .type = CLONE_NEWNET, .inum = 4026531840ul};
+static struct ns only_pid = {.ref = {1}, .type = CLONE_NEWPID, .inum = 4026531836ul};
+static struct ns only_cgroup = {.ref = {1}, .type = CLONE_NEWCGROUP, .inum = 4026531835ul};
+static struct ns only_time = {.ref = {1}, .type = CLONE_NEWTIME, .inum = 4026531834ul};
+static struct super *nsfs;
+
+struct fdtable *fdtable_copy(struct fdtable *t);
+struct proc *pidfd_proc(struct file *f); // pidfd.c
+
+u64 ns_inum(void)
+{
+	static u64 last = 4026532200ul;
+
+	return __atomic_add_fetch(&last, 1, __ATOMIC_RELAXED);
+}
+
+static void user_ns_put(struct user_ns *u)
+{
+	if (u && ref_put(&u->ns.ref))
+		kfree(u);
+}
+
+static void ns_put(struct ns *n)
+{
+	switch (n->type) {
+	case CLONE_NEWNS: mnt_ns_put((struct mnt_ns *)n); break;
+	case CLONE_NEWUTS: uts_ns_put((struct uts_ns *)n); break;
+	case CLONE_NEWIPC: ipc_ns_put((struct ipc_ns *)n); break;
+	case CLONE_NEWUSER: user_ns_put((struct user_ns *)n); break;
+	default: ref_put(&n->ref);
+	}
+}
+
+void ns_inherit(struct proc *p, const struct proc *from)
+{
+	p->ipc_ns = from->ipc_ns;
+	p->uts_ns = from->uts_ns;
+	p->mnt_ns = from->mnt_ns;
+	p->user_ns = from->user_ns;
+	ref_get((struct ref *)p->ipc_ns);
+	ref_get((struct ref *)p->uts_ns);
+	ref_get((struct ref *)p->mnt_ns);
+	if (p->user_ns)
+		ref_get((struct ref *)p->user_ns);
+}
+
+void ns_drop(struct proc *p)
+{
+	struct ipc_ns *i = p->ipc_ns;
+	struct uts_ns *u = p->uts_ns;
+	struct mnt_ns *m = p->mnt_ns;
+	struct user_ns *v = p->user_ns;
+
+	mutex_lock(&tasklist);
+	p->ipc_ns = NULL;
+	p->uts_ns = NULL;
+	p->mnt_ns = NULL;
+	p->user_ns = NULL;
+	mutex_unlock(&tasklist);
+	ipc_ns_put(i);
+	uts_ns_put(u);
+	mnt_ns_put(m);
+	user_ns_put(v);
+}
+
+// --- making new ones
+
+static int check_new(u64 flags)
+{
+	if (flags & ABSENT_NS) {
+		pr_once("namespaces %lx: there is one of each in an enclave; mount, UTS, IPC and user namespaces can be made\n", flags & ABSENT_NS);
+		return -EINVAL;
+	}
+	if (flags & NEW_NS && !capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	if (flags & CLONE_NEWUSER && cred()->euid)
+		return -EPERM;
+	return 0;
+}
+
+int ns_unshare(struct proc *p, u64 flags)
+{
+	struct user_ns *user = NULL;
+	struct uts_ns *uts = NULL;
+	struct ipc_ns *ipc = NULL;
+	struct mnt_ns *mnt = NULL;
+	int r = check_new(flags);
+
+	if (r)
+		return r;
+	r = -ENOMEM;
+	if (flags & CLONE_NEWUSER) {
+		user = knew(struct user_ns);
+		if (!user)
+			goto fail;
+		user->ns = (struct ns){.ref = {1}, .type = CLONE_NEWUSER, .inum = ns_inum()};
+	}
+	if (flags & CLONE_NEWUTS && !(uts = uts_ns_copy()))
+		goto fail;
+	if (flags & CLONE_NEWIPC && !(ipc = ipc_ns_new()))
+		goto fail;
+	if (flags & CLONE_NEWNS) {
+		mnt = mnt_ns_copy(p->fs);
+		if (IS_ERR(mnt)) {
+			r = (int)PTR_ERR(mnt);
+			mnt = NULL;
+			goto fail;
+		}
+	}
+	if (ipc && p == curproc)
+		sem_exit(p); // adjustments belong to the namespace that is left
+	mutex_lock(&tasklist);
+#define SWAP(new, member) \
+	if (new) { \
+		__typeof__(new) _old = p->member; \
+		p->member = new; \
+		new = _old; \
+	}
+	SWAP(user, user_ns)
+	SWAP(uts, uts_ns)
+	SWAP(ipc, ipc_ns)
+	SWAP(mnt, mnt_ns)
+	mutex_unlock(&tasklist);
+	r = 0;
+fail: // what was not used, or is no more
+	user_ns_put(user);
+	uts_ns_put(uts);
+	ipc_ns_put(ipc);
+	mnt_ns_put(mnt);
+	return r;
+}
+
+// The caller's own root and working directory, shared with no other process.
+static int own_fs(struct proc *p)
+{
+	struct fs_ctx *old = p->fs, *fs;
+
+	if (old->ref.n == 1)
+		return 0;
+	fs = fs_ctx_copy(old);
+	if (!fs)
+		return -ENOMEM;
+	mutex_lock(&tasklist);
+	p->fs = fs;
+	mutex_unlock(&tasklist);
+	fs_ctx_put(old);
+	return 0;
+}
+
+static int own_files(struct proc *p)
+{
+	struct fdtable *old = p->files, *t;
+
+	if (old->ref.n == 1)
+		return 0;
+	t = fdtable_copy(old);
+	if (IS_ERR_OR_NULL(t))
+		return -ENOMEM;
+	mutex_lock(&tasklist);
+	p->files = t;
+	mutex_unlock(&tasklist);
+	fdtable_put(old);
+	return 0;
+}
+
+long sys_unshare(u64 flags)
+{
+	const u64 known = NEW_NS | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_THREAD | CLONE_SIGHAND | CLONE_VM;
+	struct proc *p = curproc;
+	bool alone = p->nthreads == 1;
+	int r = 0;
+
+	if (flags & ~known)
+		return -EINVAL;
+	if (flags & (CLONE_THREAD | CLONE_SIGHAND | CLONE_VM | CLONE_NEWUSER) && !alone)
+		return -EINVAL;
+	if (!alone && flags & (CLONE_FS | CLONE_FILES | CLONE_NEWNS)) {
+		pr_once("unshare: threads of a process share files, directories and mounts\n");
+		return -EINVAL;
+	}
+	r = check_new(flags);
+	if (!r && flags & (CLONE_FS | CLONE_NEWNS | CLONE_NEWUSER))
+		r = own_fs(p);
+	if (!r && flags & CLONE_FILES)
+		r = own_files(p);
+	if (!r && flags & CLONE_SYSVSEM)
+		sem_exit(p);
+	return r ? r : ns_unshare(p, flags & NEW_NS);
+}
+
+// --- /proc/PID/ns
+
+static const struct {
+	const char *name;
+	u32 type;
+} kinds[] = {{"cgroup", CLONE_NEWCGROUP}, {"ipc", CLONE_NEWIPC}, {"mnt", CLONE_NEWNS},	 {"net", CLONE_NEWNET},
+	     {"pid", CLONE_NEWPID},	  {"time", CLONE_NEWTIME}, {"user", CLONE_NEWUSER}, {"uts", CLONE_NEWUTS}};
+
+static const char *kind_name(u32 type)
+{
+	for (u32 i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (kinds[i].type == type)
+			return kinds[i].name;
+	return "?";
+}
+
+// A reference; NULL when the process has exited.
+static struct ns *ns_get(struct proc *p, u32 type)
+{
+	struct ns *n = NULL;
+
+	mutex_lock(&tasklist);
+	if (p->mnt_ns) {
+		switch (type) {
+		case CLONE_NEWNS: n = (struct ns *)p->mnt_ns; break;
+		case CLONE_NEWUTS: n = (struct ns *)p->uts_ns; break;
+		case CLONE_NEWIPC: n = &p->ipc_ns->ns; break;
+		case CLONE_NEWUSER: n = p->user_ns ? &p->user_ns->ns : &init_user_ns.ns; break;
+		case CLONE_NEWNET: n = &only_net; break;
+		case CLONE_NEWPID: n = &only_pid; break;
+		case CLONE_NEWCGROUP: n = &only_cgroup; break;
+		default: n = &only_time;
+		}
+		ref_get(&n->ref);
+	}
+	mutex_unlock(&tasklist);
+	return n;
+}
+
+static u32 link_type(struct inode *ino)
+{
+	const char *name = pnode_of(ino)->e->name;
+
+	for (u32 i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (!strncmp(name, kinds[i].name, strlen(kinds[i].name)))
+			return kinds[i].type;
+	return 0;
+}
+
+static int ns_readlink(struct inode *ino, char *buf, u32 n)
+{
+	struct proc *p = pnode_of(ino)->proc;
+	struct ns *ns = remote_allowed(p) ? ns_get(p, link_type(ino)) : NULL;
+	char text[40];
+	int len;
+
+	if (!ns)
+		return remote_allowed(p) ? -ENOENT : -EACCES;
+	len = snprintf(text, sizeof(text), "%s:[%lu]", kind_name(ns->type), ns->inum);
+	ns_put(ns);
+	len = min(len, (int)n);
+	memcpy(buf, text, (size_t)len);
+	return len;
+}
+
+static long ns_ioctl(struct file *f, u32 cmd, u64 arg)
+{
+	struct ns *n = f->inode->priv;
+
+	(void)arg;
+	return cmd == NS_GET_NSTYPE ? (long)n->type : -ENOTTY;
+}
+
+static const struct file_ops ns_fops = {.ioctl = ns_ioctl, .llseek = no_llseek};
+static const struct inode_ops ns_iops = {0};
+
+static struct file *ns_file(struct ns *n)
+{
+	struct inode *i = inode_new(nsfs, S_IFREG | 0444);
+	struct file *f;
+	char name[40];
+
+	if (!i) {
+		ns_put(n);
+		return ERR_PTR(-ENOMEM);
+	}
+	i->priv = n;
+	i->ino = n->inum;
+	i->uid = i->gid = 0;
+	i->iops = &ns_iops;
+	i->fops = &ns_fops;
+	f = file_alloc(&ns_fops, i, O_RDONLY, NULL);
+	if (!IS_ERR_OR_NULL(f)) {
+		snprintf(name, sizeof(name), "%s:[%lu]", kind_name(n->type), n->inum);
+		f->path.dentry = d_anon(i, name);
+		if (f->path.dentry) {
+			f->path.mnt = anon_mnt;
+			mount_get(anon_mnt);
+		}
+	}
+	inode_put(i);
+	return f ? f : ERR_PTR(-ENOMEM);
+}
+
+static struct file *ns_follow(struct inode *ino, struct dentry **d, struct mount **m)
+{
+	struct proc *p = pnode_of(ino)->proc;
+	struct ns *ns;
+
+	(void)d, (void)m;
+	if (!remote_allowed(p))
+		return ERR_PTR(-EACCES);
+	ns = ns_get(p, link_type(ino));
+	return ns ? ns_file(ns) : ERR_PTR(-ENOENT);
+}
+
+static const struct inode_ops ns_link_iops = {.readlink = ns_readlink, .follow = ns_follow};
+#define NS(n) {.name = n, .mode = S_IFLNK | 0777, .iops = &ns_link_iops}
+const struct pent proc_ns_table[] = {NS("cgroup"), NS("ipc"),	NS("mnt"),		 NS("net"),  NS("pid"), NS("pid_for_children"),
+				     NS("time"),   NS("time_for_children"), NS("user"), NS("uts"), {0}};
+
+static void ns_evict(struct inode *i)
+{
+	if (i->priv)
+		ns_put(i->priv);
+}
+
+int ns_init(void);
+int ns_init(void)
+{
+	static const struct super_ops sops = {.evict = ns_evict};
+
+	nsfs = super_new("nsfs", &sops, NSFS_MAGIC);
+	return nsfs ? 0 : -ENOMEM;
+}
+
+// --- setns
+
+static long enter(struct ns *n)
+{
+	struct proc *p = curproc;
+	struct ns *old = NULL;
+	bool alone = p->nthreads == 1 && p->fs->ref.n == 1;
+
+	if (n->type == CLONE_NEWUSER)
+		return n == (p->user_ns ? &p->user_ns->ns : &init_user_ns.ns) ? -EINVAL : -EPERM;
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	if (n->type == CLONE_NEWNS && !alone)
+		return -EINVAL;
+	if (n->type == CLONE_NEWIPC)
+		sem_exit(p);
+	mutex_lock(&tasklist);
+	if (n->type == CLONE_NEWNS) {
+		old = (struct ns *)p->mnt_ns;
+		p->mnt_ns = (struct mnt_ns *)n;
+	} else if (n->type == CLONE_NEWUTS) {
+		old = (struct ns *)p->uts_ns;
+		p->uts_ns = (struct uts_ns *)n;
+	} else if (n->type == CLONE_NEWIPC) {
+		old = &p->ipc_ns->ns;
+		p->ipc_ns = container_of(n, struct ipc_ns, ns);
+	}
+	if (old)
+		ref_get(&n->ref);
+	mutex_unlock(&tasklist);
+	if (n->type == CLONE_NEWNS)
+		mnt_ns_enter(p->mnt_ns, p->fs);
+	if (old)
+		ns_put(old);
+	return 0;
+}
+
+// All that a pidfd's process has of the kinds asked for.
+static long enter_of(struct proc *p, u32 types)
+{
+	long r = 0;
+
+	if (!types || types & ~(u32)NEW_NS)
+		return -EINVAL;
+	if (!remote_allowed(p))
+		return -EPERM;
+	for (u32 i = 0; i < ARRAY_SIZE(kinds) && !r; i++) {
+		struct ns *n = types & kinds[i].type ? ns_get(p, kinds[i].type) : NULL;
+		if (types & kinds[i].type)
+			r = n ? enter(n) : -ESRCH;
+		if (n)
+			ns_put(n);
+	}
+	return r;
+}
+
+long sys_setns(int fd, int type)
+{
+	struct file *f = fd_get(fd);
+	struct proc *p;
+	struct ns *n;
+	long r = -EINVAL;
+
+	if (!f)
+		return -EBADF;
+	p = pidfd_proc(f);
+	if (p) {
+		r = enter_of(p, (u32)type);
+	} else if (f->inode && f->inode->sb == nsfs) {
+		n = f->inode->priv;
+		r = type && (u32)type != n->type ? -EINVAL : enter(n);
+	}
+	file_put(f);
+	return r;
+}
+
+// --- /proc/PID/uid_map, gid_map, setgroups
+
+static struct user_ns *user_of(struct proc *p) { return p->user_ns ? p->user_ns : &init_user_ns; }
+
+static int map_text(struct pout *o, struct pnode *n, int which)
+{
+	mutex_lock(&tasklist);
+	struct idmap m = user_of(n->proc)->map[which];
+	mutex_unlock(&tasklist);
+	if (m.count)
+		pout(o, "%10u %10u %10u\n", m.first, m.lower, m.count);
+	return 0;
+}
+
+int ns_uid_map(struct pout *o, struct pnode *n) { return map_text(o, n, 0); }
+int ns_gid_map(struct pout *o, struct pnode *n) { return map_text(o, n, 1); }
+
+int ns_setgroups(struct pout *o, struct pnode *n)
+{
+	mutex_lock(&tasklist);
+	pout(o, "%s\n", user_of(n->proc)->deny_setgroups ? "deny" : "allow");
+	mutex_unlock(&tasklist);
+	return 0;
+}
+
+// One line, once, and only ids that mean themselves.
+static ssize_t map_write(struct pnode *n, const char *buf, size_t len, int which)
+{
+	u64 v[3];
+	const char *s = buf;
+	struct user_ns *u;
+	ssize_t r = (ssize_t)len;
+
+	for (int i = 0; i < 3; i++) {
+		while (*s == ' ' || *s == '\t')
+			s++;
+		if (kstrtou64(s, &s, &v[i]) || v[i] > U32_MAX)
+			return -EINVAL;
+	}
+	if ((*s && *s != '\n') || !v[2])
+		return -EINVAL;
+	if (!capable(which ? CAP_SETGID : CAP_SETUID))
+		return -EPERM;
+	mutex_lock(&tasklist);
+	u = user_of(n->proc);
+	if (u == &init_user_ns || u->map[which].count || v[0] != v[1])
+		r = -EPERM;
+	else
+		u->map[which] = (struct idmap){(u32)v[0], (u32)v[1], (u32)v[2]};
+	mutex_unlock(&tasklist);
+	return r;
+}
+
+ssize_t ns_uid_map_write(struct pnode *n, char *buf, size_t len) { return map_write(n, buf, len, 0); }
+ssize_t ns_gid_map_write(struct pnode *n, char *buf, size_t len) { return map_write(n, buf, len, 1); }
+
+ssize_t ns_setgroups_write(struct pnode *n, char *buf, size_t len)
+{
+	bool deny = !strncmp(buf, "deny", 4);
+	struct user_ns *u;
+	ssize_t r = (ssize_t)len;
+
+	if (!deny && strncmp(buf, "allow", 5))
+		return -EINVAL;
+	mutex_lock(&tasklist);
+	u = user_of(n->proc);
+	if (u == &init_user_ns || (u->deny_setgroups && !deny) || (deny && u->map[1].count))
+		r = -EPERM;
+	else
+		u->deny_setgroups = deny;
+	mutex_unlock(&tasklist);
+	return r;
+}
