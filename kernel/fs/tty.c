@@ -250,6 +250,7 @@ static void flush_output(struct tty *t)
 // The size of the user's structure: struct termios is the front of struct termios2 (ktermios has its layout).
 #define TERMIOS_SIZE  sizeof(struct termios)
 #define TERMIOS2_SIZE sizeof(struct termios2)
+#define TERMIO_SIZE   sizeof(struct termio)
 
 static long get_termios(struct tty *t, void __user *arg, size_t size)
 {
@@ -261,6 +262,39 @@ static long get_termios(struct tty *t, void __user *arg, size_t size)
 	return copy_to_user(arg, &k, size);
 }
 
+// The structure of System V: the low halves of the flags and the first eight characters.
+static long get_termio(struct tty *t, void __user *arg)
+{
+	struct ktermios k;
+	struct termio io;
+
+	mutex_lock(&t->lock);
+	k = t->t;
+	mutex_unlock(&t->lock);
+	memset(&io, 0, sizeof(io));
+	io.c_iflag = (u16)k.c_iflag;
+	io.c_oflag = (u16)k.c_oflag;
+	io.c_cflag = (u16)k.c_cflag;
+	io.c_lflag = (u16)k.c_lflag;
+	io.c_line = k.c_line;
+	memcpy(io.c_cc, k.c_cc, NCC);
+	return copy_to_user(arg, &io, sizeof(io));
+}
+
+static bool read_termio(struct ktermios *k, const void __user *arg)
+{
+	struct termio io;
+
+	if (copy_from_user(&io, arg, sizeof(io)))
+		return false;
+	k->c_iflag = (k->c_iflag & ~0xffffu) | io.c_iflag;
+	k->c_oflag = (k->c_oflag & ~0xffffu) | io.c_oflag;
+	k->c_cflag = (k->c_cflag & ~0xffffu) | io.c_cflag;
+	k->c_lflag = (k->c_lflag & ~0xffffu) | io.c_lflag;
+	memcpy(k->c_cc, io.c_cc, NCC);
+	return true;
+}
+
 static long set_termios(struct tty *t, const void __user *arg, size_t size, bool drain, bool flush)
 {
 	struct ktermios k, old;
@@ -269,7 +303,7 @@ static long set_termios(struct tty *t, const void __user *arg, size_t size, bool
 	if (r)
 		return r;
 	k = t->t;
-	if (copy_from_user(&k, arg, size))
+	if (size == TERMIO_SIZE ? !read_termio(&k, arg) : copy_from_user(&k, arg, size))
 		return -EFAULT;
 	if (drain) {
 		r = tty_drain(t);
@@ -347,6 +381,12 @@ long tty_modes_ioctl(struct tty *t, u32 cmd, u64 arg)
 	case TCSETS:
 	case TCSETSW:
 	case TCSETSF: return set_termios(t, U(arg), TERMIOS_SIZE, cmd != TCSETS, cmd == TCSETSF);
+	case TCGETA: return get_termio(t, U(arg));
+	case TCSETA:
+	case TCSETAW:
+	case TCSETAF: return set_termios(t, U(arg), TERMIO_SIZE, cmd != TCSETA, cmd == TCSETAF);
+	case TIOCGLCKTRMIOS: return clear_user(U(arg), TERMIOS_SIZE); // nothing is locked
+	case TIOCSLCKTRMIOS: return -EPERM;
 	case TCSETS2:
 	case TCSETSW2:
 	case TCSETSF2: return set_termios(t, U(arg), TERMIOS2_SIZE, cmd != TCSETS2, cmd == TCSETSF2);

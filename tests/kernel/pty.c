@@ -68,6 +68,33 @@ static void expect(int fd, const char *want)
 		t_fail(__LINE__, "got \"%s\", want \"%s\"", b, want);
 }
 
+TEST(termio_of_system_v)
+{
+	struct { // struct termio clashes with <termios.h>
+		unsigned short i, o, c, l;
+		unsigned char line, cc[8];
+	} io = {0};
+	struct termios t;
+	open_pair();
+	OK(tcgetattr(slave, &t));
+	OK(ioctl(slave, 0x5405 /* TCGETA */, &io));
+	EQ(io.i, t.c_iflag & 0xffff);
+	EQ(io.l, t.c_lflag & 0xffff);
+	EQ(io.cc[0], t.c_cc[VINTR]);
+	io.l &= (unsigned short)~ECHO;
+	io.cc[0] = 'q';
+	for (unsigned long cmd = 0x5406; cmd <= 0x5408; cmd++) // TCSETA, TCSETAW, TCSETAF
+		OK(ioctl(slave, cmd, &io));
+	OK(tcgetattr(slave, &t));
+	EQ(t.c_lflag & ECHO, 0);
+	EQ(t.c_lflag & ICANON, ICANON);
+	EQ(t.c_cc[VINTR], 'q');
+	memset(&t, 1, sizeof(t));
+	OK(ioctl(slave, TIOCGLCKTRMIOS, &t));
+	EQ(t.c_iflag, 0);
+	ERR(ioctl(slave, 0x5405, (void *)8), EFAULT);
+}
+
 TEST(open_and_names)
 {
 	struct stat st;
