@@ -158,6 +158,18 @@ struct mnt_ns *mnt_ns_copy(struct fs_ctx *fs)
 	return (void *)m;
 }
 
+struct mnt_ns *mnt_ns_of(struct proc *p)
+{
+	struct mnt_ns *n;
+
+	mutex_lock(&tasklist);
+	n = p->mnt_ns;
+	if (n)
+		ref_get(&n->ns.ref);
+	mutex_unlock(&tasklist);
+	return n;
+}
+
 void mnt_ns_put(struct mnt_ns *n)
 {
 	if (!n || !ref_put(&n->ns.ref))

@@ -2,6 +2,7 @@
 // The smaller files of /proc/PID and /proc/PID/task/TID. Locks: tasklist while fields of another process are read.
 #include "kernel/fs/proc_more.h"
 #include "kernel/fs/proc_usage.h"
+#include "kernel/include/ns.h"
 #include "kernel/include/vfs.h"
 #include "kernel/mm/oom.h"
 #include <linux/capability.h>
@@ -201,14 +202,16 @@ int proc_children(struct pout *o, struct pnode *n)
 
 int proc_mountstats(struct pout *o, struct pnode *n)
 {
+	struct mnt_ns *ns = mnt_ns_of(n->proc);
 	char *line = kmalloc(PAGE_SIZE * 2);
 	int id = 0, len;
 
-	(void)n;
-	if (!line)
+	if (!line) {
+		mnt_ns_put(ns);
 		return -ENOMEM;
+	}
 	// "source target type ..." becomes a sentence
-	while ((len = mounts_line(&id, line, PAGE_SIZE * 2, false)) > 0) {
+	while (ns && (len = mounts_line(ns, &id, line, PAGE_SIZE * 2, false)) > 0) {
 		char *target, *type, *end;
 
 		line[min(len, (int)PAGE_SIZE * 2 - 1)] = 0;
@@ -220,6 +223,7 @@ int proc_mountstats(struct pout *o, struct pnode *n)
 		*target = *type = *end = 0;
 		pout(o, "device %s mounted on %s with fstype %s\n", line, target + 1, type + 1);
 	}
+	mnt_ns_put(ns);
 	kfree(line);
 	return 0;
 }

@@ -363,17 +363,14 @@ static int pid_limits(struct pout *o, struct pnode *n)
 
 static int mounts_text(struct pout *o, struct proc *p, bool info)
 {
-	struct mnt_ns *ns = NULL;
+	struct mnt_ns *ns = mnt_ns_of(p);
 	char *line = kmalloc(PAGE_SIZE * 2);
 	int id = 0, len;
 
-	if (!line)
+	if (!line) {
+		mnt_ns_put(ns);
 		return -ENOMEM;
-	mutex_lock(&tasklist);
-	ns = p->mnt_ns;
-	if (ns)
-		ref_get((struct ref *)ns);
-	mutex_unlock(&tasklist);
+	}
 	while (ns && (len = mounts_line(ns, &id, line, PAGE_SIZE * 2, info)) > 0)
 		pout_raw(o, line, len);
 	mnt_ns_put(ns);

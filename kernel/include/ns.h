@@ -23,6 +23,7 @@ struct mnt_ns;
 struct fs_ctx;
 extern struct mnt_ns init_mnt_ns;
 struct mnt_ns *mnt_ns_copy(struct fs_ctx *fs);	// of the caller's; fs moves to the copies. ERR_PTR
+struct mnt_ns *mnt_ns_of(struct proc *p);	// a reference; NULL once it has exited
 void mnt_ns_put(struct mnt_ns *n);
 void mnt_ns_enter(struct mnt_ns *n, struct fs_ctx *fs);
 
