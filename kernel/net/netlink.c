@@ -1,31 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// NETLINK_ROUTE, as far as it answers questions: links, addresses, routes (rtnetlink(7)). glibc's getifaddrs and
+// Netlink, as far as it answers questions: links, addresses, routes (rtnetlink(7)), sockets (sockdiag.c). glibc's getifaddrs and
 // getaddrinfo ask so. Nothing can be changed, and nothing ever changes. Locks: the socket's lock, inside packet.c.
 #include "kernel/net/families.h"
 #include "kernel/net/netdev.h"
-#include <linux/netlink.h>
+#include "kernel/net/netlink.h"
+#include <linux/fib_rules.h>
 #include <linux/rtnetlink.h>
 
 #define MAX_REQUEST 8192u
-#define REPLY_MAX 2048u
 
 static u32 next_port = 0x80000000u;
 
-struct netlink_sock {
-	struct sock s;
-	u32 port, groups;
-};
-static inline struct netlink_sock *nl_of(struct sock *s) { return container_of(s, struct netlink_sock, s); }
-
-struct reply {
-	u8 data[REPLY_MAX];
-	u32 len, msg; // msg: where the open message begins
-};
-
-static void *put(struct reply *r, const void *v, u32 n)
+static void *put(struct nl_reply *r, const void *v, u32 n)
 {
 	u32 room = ALIGN_UP(n, 4u);
-	if (r->len + room > REPLY_MAX)
+	if (r->len + room > NL_REPLY_MAX)
 		return NULL;
 	void *at = r->data + r->len;
 	memset(at, 0, room);
@@ -34,89 +23,187 @@ static void *put(struct reply *r, const void *v, u32 n)
 	return at;
 }
 
-static void begin(struct reply *r, const struct nlmsghdr *q, u16 type, u16 flags, u32 port)
+void nl_begin(struct nl_reply *r, const struct nlmsghdr *q, u16 type, u16 flags, u32 port)
 {
 	struct nlmsghdr h = { .nlmsg_type = type, .nlmsg_flags = flags, .nlmsg_seq = q->nlmsg_seq, .nlmsg_pid = port };
 	r->msg = r->len;
 	put(r, &h, sizeof(h));
 }
 
-static void attr(struct reply *r, u16 type, const void *v, u32 n)
+void nl_body(struct nl_reply *r, const void *v, u32 n) { put(r, v, n); }
+
+void nl_attr(struct nl_reply *r, u16 type, const void *v, u32 n)
 {
 	struct rtattr a = { .rta_len = (u16)(sizeof(a) + n), .rta_type = type };
 	put(r, &a, sizeof(a));
 	put(r, v, n);
 }
 
-static void end(struct reply *r)
+void nl_end(struct nl_reply *r)
 {
 	u32 len = r->len - r->msg;
 	memcpy(r->data + r->msg, &len, sizeof(len));
 }
 
-static void put_link(struct reply *r, const struct nlmsghdr *q, u16 flags, u32 port, const struct netdev *d)
+static void put_link(struct nl_reply *r, const struct nlmsghdr *q, u16 flags, u32 port, const struct netdev *d)
 {
 	static const u8 no_addr[6];
-	u32 txq = 1000;
+	u32 txq = 1000, group = 0;
 	u8 oper = 0; // unknown, as lo has it
 	struct ifinfomsg m = { .ifi_type = (u16)d->hwtype, .ifi_index = d->index, .ifi_flags = d->flags | 0x10000 };
-	begin(r, q, RTM_NEWLINK, flags, port);
+	nl_begin(r, q, RTM_NEWLINK, flags, port);
 	put(r, &m, sizeof(m));
-	attr(r, IFLA_IFNAME, d->name, (u32)strlen(d->name) + 1);
-	attr(r, IFLA_TXQLEN, &txq, sizeof(txq));
-	attr(r, IFLA_OPERSTATE, &oper, sizeof(oper));
-	attr(r, IFLA_MTU, &d->mtu, sizeof(d->mtu));
+	nl_attr(r, IFLA_IFNAME, d->name, (u32)strlen(d->name) + 1);
+	nl_attr(r, IFLA_TXQLEN, &txq, sizeof(txq));
+	nl_attr(r, IFLA_OPERSTATE, &oper, sizeof(oper));
+	nl_attr(r, IFLA_LINKMODE, &oper, sizeof(oper));
+	nl_attr(r, IFLA_MTU, &d->mtu, sizeof(d->mtu));
+	nl_attr(r, IFLA_GROUP, &group, sizeof(group));
+	nl_attr(r, IFLA_QDISC, "noqueue", sizeof("noqueue"));
 	if (d->index == 1) {
-		attr(r, IFLA_ADDRESS, no_addr, sizeof(no_addr));
-		attr(r, IFLA_BROADCAST, no_addr, sizeof(no_addr));
+		nl_attr(r, IFLA_ADDRESS, no_addr, sizeof(no_addr));
+		nl_attr(r, IFLA_BROADCAST, no_addr, sizeof(no_addr));
 	}
-	end(r);
+	nl_end(r);
 }
 
-static void put_addrs(struct reply *r, const struct nlmsghdr *q, u32 port, const struct netdev *d, u8 family)
+static void put_lifetime(struct nl_reply *r)
+{
+	struct ifa_cacheinfo c = { .ifa_prefered = U32_MAX, .ifa_valid = U32_MAX };
+	u32 flags = IFA_F_PERMANENT;
+	nl_attr(r, IFA_FLAGS, &flags, sizeof(flags));
+	nl_attr(r, IFA_CACHEINFO, &c, sizeof(c));
+}
+
+static void put_addrs(struct nl_reply *r, const struct nlmsghdr *q, u32 port, const struct netdev *d, u8 family)
 {
 	if (family == AF_UNSPEC || family == AF_INET) {
 		struct ifaddrmsg m = { AF_INET, (u8)d->prefix4, IFA_F_PERMANENT, d->index == 1 ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE, (u32)d->index };
-		begin(r, q, RTM_NEWADDR, NLM_F_MULTI, port);
+		nl_begin(r, q, RTM_NEWADDR, NLM_F_MULTI, port);
 		put(r, &m, sizeof(m));
-		attr(r, IFA_ADDRESS, d->ip4, 4);
-		attr(r, IFA_LOCAL, d->ip4, 4);
-		attr(r, IFA_LABEL, d->name, (u32)strlen(d->name) + 1);
-		end(r);
+		nl_attr(r, IFA_ADDRESS, d->ip4, 4);
+		nl_attr(r, IFA_LOCAL, d->ip4, 4);
+		nl_attr(r, IFA_LABEL, d->name, (u32)strlen(d->name) + 1);
+		put_lifetime(r);
+		nl_end(r);
 	}
 	if (d->ip6_loopback && (family == AF_UNSPEC || family == AF_INET6)) {
 		u8 one[16] = { [15] = 1 };
 		struct ifaddrmsg m = { AF_INET6, 128, IFA_F_PERMANENT, RT_SCOPE_HOST, (u32)d->index };
-		begin(r, q, RTM_NEWADDR, NLM_F_MULTI, port);
+		nl_begin(r, q, RTM_NEWADDR, NLM_F_MULTI, port);
 		put(r, &m, sizeof(m));
-		attr(r, IFA_ADDRESS, one, 16);
-		end(r);
+		nl_attr(r, IFA_ADDRESS, one, 16);
+		put_lifetime(r);
+		nl_end(r);
 	}
 }
 
-static void put_route(struct reply *r, const struct nlmsghdr *q, u32 port, u8 family)
+static void put_route(struct nl_reply *r, const struct nlmsghdr *q, u32 port, u8 family)
 {
 	const struct netdev *d = netdev_row(1);
 	if (!d || (family != AF_UNSPEC && family != AF_INET))
 		return;
 	struct rtmsg m = { .rtm_family = AF_INET, .rtm_table = RT_TABLE_MAIN, .rtm_protocol = RTPROT_BOOT, .rtm_scope = RT_SCOPE_LINK, .rtm_type = RTN_UNICAST };
 	u32 table = RT_TABLE_MAIN;
-	begin(r, q, RTM_NEWROUTE, NLM_F_MULTI, port);
+	nl_begin(r, q, RTM_NEWROUTE, NLM_F_MULTI, port);
 	put(r, &m, sizeof(m));
-	attr(r, RTA_TABLE, &table, sizeof(table));
-	attr(r, RTA_OIF, &d->index, sizeof(d->index));
-	end(r);
+	nl_attr(r, RTA_TABLE, &table, sizeof(table));
+	nl_attr(r, RTA_OIF, &d->index, sizeof(d->index));
+	nl_end(r);
 }
 
-static void put_error(struct reply *r, const struct nlmsghdr *q, u32 port, int err)
+// The three rules that every system begins with.
+static void put_rules(struct nl_reply *r, const struct nlmsghdr *q, u32 port, u8 family)
+{
+	static const struct {
+		u32 priority, table;
+	} rules[] = { { 0, RT_TABLE_LOCAL }, { 32766, RT_TABLE_MAIN }, { 32767, RT_TABLE_DEFAULT } };
+	for (u32 i = 0; i < (family == AF_INET6 ? 2 : ARRAY_SIZE(rules)); i++) {
+		struct fib_rule_hdr m = { .family = family == AF_INET6 ? AF_INET6 : AF_INET, .table = (u8)rules[i].table, .action = FR_ACT_TO_TBL };
+		nl_begin(r, q, RTM_NEWRULE, NLM_F_MULTI, port);
+		put(r, &m, sizeof(m));
+		nl_attr(r, FRA_TABLE, &rules[i].table, sizeof(u32));
+		if (rules[i].priority)
+			nl_attr(r, FRA_PRIORITY, &rules[i].priority, sizeof(u32));
+		nl_end(r);
+	}
+}
+
+// "How would a packet get there?"
+static int put_route_to(struct nl_reply *r, const struct nlmsghdr *q, u32 port, const u8 *body, u32 len)
+{
+	struct rtmsg ask, m = { .rtm_type = RTN_LOCAL };
+	struct rtattr a;
+	u8 ip[16] = { [10] = 0xff, [11] = 0xff };
+	u32 at = sizeof(ask), n, table, zero = 0;
+	const struct netdev *d = netdev_row(0);
+	bool found = false;
+	if (len < sizeof(ask))
+		return -EINVAL;
+	memcpy(&ask, body, sizeof(ask));
+	n = ask.rtm_family == AF_INET6 ? 16 : 4;
+	for (; len - at >= sizeof(a); at += min(ALIGN_UP((u32)a.rta_len, 4u), len - at)) {
+		memcpy(&a, body + at, sizeof(a));
+		if (a.rta_len < sizeof(a) || a.rta_len > len - at)
+			return -EINVAL;
+		if (a.rta_type == RTA_DST && a.rta_len == sizeof(a) + n) {
+			memcpy(ip + 16 - n, body + at + sizeof(a), n);
+			if (n == 16)
+				memcpy(ip, body + at + sizeof(a), 16);
+			found = true;
+		}
+	}
+	if (!found)
+		return -EINVAL;
+	if (!ip_is_local(ip)) {
+		d = netdev_row(1);
+		if (!d || n == 16)
+			return -ENETUNREACH;
+		m.rtm_type = RTN_UNICAST;
+	}
+	m.rtm_family = ask.rtm_family == AF_INET6 ? AF_INET6 : AF_INET;
+	m.rtm_dst_len = (u8)(n * 8);
+	m.rtm_src_len = n == 16 ? 128 : 0;
+	m.rtm_table = n == 16 ? RT_TABLE_LOCAL : RT_TABLE_MAIN; // of IPv4 the table is told only to who asks for it
+	m.rtm_protocol = n == 16 ? RTPROT_KERNEL : RTPROT_UNSPEC;
+	table = m.rtm_table;
+	m.rtm_flags = n == 4 ? RTM_F_CLONED | (m.rtm_type == RTN_LOCAL ? 0x80000000u : 0) : 0; // RTCF_LOCAL
+	nl_begin(r, q, RTM_NEWROUTE, 0, port);
+	put(r, &m, sizeof(m));
+	nl_attr(r, RTA_TABLE, &table, sizeof(table));
+	nl_attr(r, RTA_DST, ip + 16 - n, n);
+	nl_attr(r, RTA_OIF, &d->index, sizeof(d->index));
+	nl_attr(r, RTA_PREFSRC, m.rtm_type == RTN_LOCAL ? ip + 16 - n : d->ip4, n);
+	if (n == 4) {
+		nl_attr(r, RTA_UID, &cred()->euid, sizeof(u32));
+	} else {
+		static const u8 any[16];
+		nl_attr(r, RTA_SRC, any, sizeof(any));
+		nl_attr(r, RTA_PRIORITY, &zero, sizeof(zero));
+		nl_attr(r, RTA_PREF, &zero, 1);
+	}
+	nl_end(r);
+	return 0;
+}
+
+static void put_error(struct nl_reply *r, const struct nlmsghdr *q, u32 port, int err)
 {
 	struct nlmsgerr e = { .error = err, .msg = *q };
-	begin(r, q, NLMSG_ERROR, 0, port);
+	nl_begin(r, q, NLMSG_ERROR, 0, port);
 	put(r, &e, sizeof(e));
-	end(r);
+	nl_end(r);
 }
 
-static int queue(struct netlink_sock *n, struct reply *r)
+static void put_done(struct nl_reply *r, const struct nlmsghdr *q, u32 port)
+{
+	int zero = 0;
+	nl_begin(r, q, NLMSG_DONE, NLM_F_MULTI, port);
+	put(r, &zero, sizeof(zero));
+	nl_end(r);
+}
+
+// Sends what r holds, which is empty then. force: a dump, however long it gets.
+int nl_flush(struct netlink_sock *n, struct nl_reply *r, bool force)
 {
 	struct iter it;
 	struct sockaddr_nl from = { .nl_family = AF_NETLINK };
@@ -130,7 +217,8 @@ static int queue(struct netlink_sock *n, struct reply *r)
 		return err;
 	memcpy(p->addr, &from, sizeof(from));
 	p->alen = sizeof(from);
-	if (packet_put(&n->s, p, false))
+	r->len = 0;
+	if (packet_put(&n->s, p, force))
 		return 0;
 	packet_free(p);
 	return -ENOBUFS;
@@ -139,7 +227,7 @@ static int queue(struct netlink_sock *n, struct reply *r)
 // Answers one request; body: what follows its header.
 static int answer(struct netlink_sock *n, const struct nlmsghdr *q, const u8 *body, u32 len)
 {
-	struct reply *r = kzalloc(sizeof(*r));
+	struct nl_reply *r = kzalloc(sizeof(*r));
 	const struct netdev *d;
 	int err = 0;
 	u8 family = len ? body[0] : AF_UNSPEC;
@@ -148,7 +236,15 @@ static int answer(struct netlink_sock *n, const struct nlmsghdr *q, const u8 *bo
 		return -ENOMEM;
 	if (!(q->nlmsg_flags & NLM_F_REQUEST) || q->nlmsg_type < NLMSG_MIN_TYPE)
 		goto out;
-	if (dump && (q->nlmsg_type == RTM_GETLINK || q->nlmsg_type == RTM_GETADDR || q->nlmsg_type == RTM_GETROUTE)) {
+	if (n->s.protocol == NETLINK_SOCK_DIAG) {
+		err = sock_diag(n, r, q, body, len);
+		if (err == 0 && dump)
+			put_done(r, q, n->port);
+		else if (err)
+			put_error(r, q, n->port, err);
+		err = 0;
+	} else if (dump && (q->nlmsg_type == RTM_GETLINK || q->nlmsg_type == RTM_GETADDR || q->nlmsg_type == RTM_GETROUTE ||
+			    q->nlmsg_type == RTM_GETRULE || q->nlmsg_type == RTM_GETNEIGH)) {
 		for (u32 k = 0; (d = netdev_row(k)); k++) {
 			if (q->nlmsg_type == RTM_GETLINK)
 				put_link(r, q, NLM_F_MULTI, n->port, d);
@@ -157,13 +253,15 @@ static int answer(struct netlink_sock *n, const struct nlmsghdr *q, const u8 *bo
 		}
 		if (q->nlmsg_type == RTM_GETROUTE)
 			put_route(r, q, n->port, family);
-		if ((err = queue(n, r)))
+		if (q->nlmsg_type == RTM_GETRULE)
+			put_rules(r, q, n->port, family);
+		if ((err = nl_flush(n, r, false)))
 			goto out;
-		r->len = 0;
-		int zero = 0;
-		begin(r, q, NLMSG_DONE, NLM_F_MULTI, n->port);
-		put(r, &zero, sizeof(zero));
-		end(r);
+		put_done(r, q, n->port);
+	} else if (q->nlmsg_type == RTM_GETROUTE) {
+		int e = put_route_to(r, q, n->port, body, len);
+		if (e)
+			put_error(r, q, n->port, e);
 	} else if (q->nlmsg_type == RTM_GETLINK && len >= sizeof(struct ifinfomsg)) {
 		struct ifinfomsg m;
 		memcpy(&m, body, sizeof(m));
@@ -185,7 +283,7 @@ static int answer(struct netlink_sock *n, const struct nlmsghdr *q, const u8 *bo
 		put_error(r, q, n->port, get ? -EOPNOTSUPP : -EPERM);
 	}
 	if (!err)
-		err = queue(n, r);
+		err = nl_flush(n, r, false);
 out:
 	kfree(r);
 	return err;
@@ -311,10 +409,10 @@ bool netlink_is(struct file *f)
 
 int netlink_post(struct file *f, const void *data, size_t n)
 {
-	struct reply *r = netlink_is(f) ? kzalloc(sizeof(*r)) : NULL;
+	struct nl_reply *r = netlink_is(f) ? kzalloc(sizeof(*r)) : NULL;
 	int err = r ? 0 : -EINVAL;
 	if (r && put(r, data, (u32)n))
-		err = queue(nl_of(file_sock(f)), r);
+		err = nl_flush(nl_of(file_sock(f)), r, false);
 	kfree(r);
 	return err;
 }
@@ -322,7 +420,7 @@ int netlink_post(struct file *f, const void *data, size_t n)
 struct sock *netlink_create(int type, int protocol, int *err)
 {
 	*err = type == SOCK_RAW || type == SOCK_DGRAM ? -EPROTONOSUPPORT : -ESOCKTNOSUPPORT;
-	if (*err == -ESOCKTNOSUPPORT || protocol != NETLINK_ROUTE)
+	if (*err == -ESOCKTNOSUPPORT || (protocol != NETLINK_ROUTE && protocol != NETLINK_SOCK_DIAG))
 		return NULL;
 	struct netlink_sock *n = knew(struct netlink_sock);
 	*err = n ? 0 : -ENOMEM;

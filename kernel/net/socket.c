@@ -103,6 +103,7 @@ int net_init(void)
 	sock_sb = super_new("sockfs", &sock_super_ops, SOCKFS_MAGIC);
 	if (IS_ERR_OR_NULL(sock_sb))
 		return sock_sb ? (int)PTR_ERR(sock_sb) : -ENOMEM;
+	sock_sb->next_ino = 10000; // netstat(8) passes over inode numbers of one digit
 	return proc_net_init();
 }
 

@@ -27,3 +27,4 @@ u32 unix_put_name(const struct unix_sock *u, u8 *addr);	// length; of the family
 void unix_list_add(struct unix_sock *u);
 void unix_list_del(struct unix_sock *u);
 size_t unix_proc(char *buf, size_t n);
+void unix_for_each(void (*fn)(struct unix_sock *u, void *arg), void *arg); // under unix_lock

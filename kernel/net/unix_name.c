@@ -261,6 +261,15 @@ struct sock *unix_find(const u8 *addr, u32 len, int type, int *err)
 	return s;
 }
 
+void unix_for_each(void (*fn)(struct unix_sock *u, void *arg), void *arg)
+{
+	struct unix_sock *u;
+	mutex_lock(&unix_lock);
+	list_for_each(u, &all, all)
+		fn(u, arg);
+	mutex_unlock(&unix_lock);
+}
+
 size_t unix_proc(char *buf, size_t n)
 {
 	size_t at = (size_t)snprintf(buf, n, "Num       RefCount Protocol Flags    Type St Inode Path\n");
