@@ -112,7 +112,7 @@ static void op_pipe_new(struct worker *w)
 	close(p[1]);
 }
 
-static void op_futex(struct worker *w) { syscall(SYS_futex, w->word, FUTEX_WAKE, 1, NULL, NULL, 0); }
+static void op_futex(struct worker *w) { syscall(SYS_futex, w->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0); }
 
 static void op_mmap(struct worker *w)
 {

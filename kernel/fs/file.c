@@ -1,45 +1,89 @@
 // SPDX-License-Identifier: Apache-2.0
 // Open file objects: memory, references, nameless files. The memory of a struct file is only ever
 // reused for another struct file, so that fd_get may take a reference without a lock and look afterwards whether it got
-// the right one. Locks: pool_lock (leaf).
+// the right one. Locks: a shard's pool, then the common one (kmalloc's
+// come after them).
 #include "kernel/fs/fs.h"
 #include "kernel/fs/sigio.h"
 #include "kernel/include/count.h"
 
 #define CHUNK 64u	// files made at a time
 
-static struct mutex pool_lock;
-static struct file *pool;	// free ones, linked through priv
+struct pool {
+	struct mutex lock;
+	u32 n;
+	struct file *free;	// linked through priv
+};
+static struct pool common;
+static struct {
+	struct pool p;
+} __aligned(64) near[SHARDS];	// at most 2 * CHUNK each; what is more goes to the common one
 static struct inode *anon_inode;
 static struct super *anon_super;
 
-static bool pool_grow(void)
+static void move(struct pool *to, struct pool *from, u32 most)
+{
+	for (u32 i = 0; i < most && from->free; i++) {
+		struct file *f = from->free;
+		from->free = f->priv;
+		from->n--;
+		f->priv = to->free;
+		to->free = f;
+		to->n++;
+	}
+}
+
+static bool pool_grow(struct pool *p)
 {
 	struct file *f = kzalloc(sizeof(*f) * CHUNK);
 	if (!f)
 		return false;
-	mutex_lock(&pool_lock);
 	for (u32 i = 0; i < CHUNK; i++) {
-		f[i].priv = pool;
-		pool = &f[i];
+		f[i].priv = p->free;
+		p->free = &f[i];
 	}
-	mutex_unlock(&pool_lock);
+	p->n += CHUNK;
 	return true;
+}
+
+static struct file *pool_take(void)
+{
+	struct pool *p = &near[my_shard()].p;
+	struct file *f = NULL;
+	mutex_lock(&p->lock);
+	if (unlikely(!p->free)) {
+		mutex_lock(&common.lock);
+		move(p, &common, CHUNK);
+		mutex_unlock(&common.lock);
+	}
+	if (p->free || pool_grow(p)) {
+		f = p->free;
+		p->free = f->priv;
+		p->n--;
+	}
+	mutex_unlock(&p->lock);
+	return f;
+}
+
+static void pool_put(struct file *f)
+{
+	struct pool *p = &near[my_shard()].p;
+	mutex_lock(&p->lock);
+	f->priv = p->free;
+	p->free = f;
+	if (unlikely(++p->n > 2 * CHUNK)) {
+		mutex_lock(&common.lock);
+		move(&common, p, CHUNK);
+		mutex_unlock(&common.lock);
+	}
+	mutex_unlock(&p->lock);
 }
 
 struct file *file_new(u32 flags)
 {
-	struct file *f;
-	for (;;) {
-		mutex_lock(&pool_lock);
-		if ((f = pool))
-			pool = f->priv;
-		mutex_unlock(&pool_lock);
-		if (likely(f))
-			break;
-		if (!pool_grow())
-			return NULL;
-	}
+	struct file *f = pool_take();
+	if (unlikely(!f))
+		return NULL;
 	COUNT(files, 1);
 	f->flags = flags;
 	f->ops = NULL;
@@ -92,10 +136,7 @@ free:
 	path_put(&f->path);
 	inode_put(ino);
 	COUNT(files, -1);
-	mutex_lock(&pool_lock);
-	f->priv = pool;
-	pool = f;
-	mutex_unlock(&pool_lock);
+	pool_put(f);
 }
 
 void file_put(struct file *f)

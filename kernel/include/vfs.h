@@ -198,7 +198,7 @@ struct file {
 	struct mutex epoll_lock;
 	u64 dir_version;
 	bool has_posix_locks;
-};
+} __aligned(64);			// threads that use neighbours do not meet
 
 struct fdtable {
 	struct ref ref;
