@@ -284,10 +284,11 @@ static const struct pent kernel[] = {
 	DIR("mm", mm), DIR("config", empty), DIR("debug", empty), DIR("security", empty), {0}};
 static const struct pent fs[] = {DIR("cgroup", empty), {0}};
 static const struct pent class[] = {DIR("net", class_net), DIR("block", empty), DIR("tty", empty), {0}};
+static const struct pent dev[] = {DIR("block", empty), DIR("char", empty), {0}};
 static const struct pent root[] = {
 	DIR("devices", devices), DIR("kernel", kernel), DIR("fs", fs),
 	DIR("class", class),	 DIR("block", empty),	DIR("bus", empty),
-	DIR("dev", empty),	 DIR("module", empty),	DIR("power", empty),  DIR("firmware", empty), DIR("hypervisor", empty), {0},
+	DIR("dev", dev),	 DIR("module", empty),	DIR("power", empty),  DIR("firmware", empty), DIR("hypervisor", empty), {0},
 };
 static const struct pent root_dir = DIR("/", root);
 
