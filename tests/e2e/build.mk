@@ -38,5 +38,14 @@ $(E2E_DIR)/calls: tests/e2e/src/calls.c
 	@mkdir -p $(@D)
 	gcc $(E2E_CFLAGS) -pthread -o $@ $<
 
+# Without optimisation: gdb looks at every variable of it.
+$(E2E_DIR)/debuggee: tests/e2e/src/debuggee.c
+	@mkdir -p $(@D)
+	gcc $(E2E_CFLAGS) -O0 -pthread -o $@ $<
+
+$(E2E_DIR)/sandbox: tests/e2e/src/sandbox.c
+	@mkdir -p $(@D)
+	gcc $(E2E_CFLAGS) -o $@ $< -lseccomp
+
 .PHONY: e2e-programs
 e2e-programs: $(E2E_PROGRAMS)
