@@ -277,6 +277,10 @@ int main(int argc, char **argv)
 					double t = throughput(n, threads);
 					best[n] = t > best[n] ? t : best[n];
 				}
+			if (best[1] == 0) { // the machine was too busy for one slice
+				fprintf(stderr, "%s: no slice got its CPU\n", ops[k].name);
+				continue;
+			}
 			printf("%s_%s %.2f x higher\n", ops[k].name, threads ? "thread" : "proc", best[2] / best[1]);
 			fflush(stdout);
 		}
