@@ -126,7 +126,7 @@ int mm_debug_copy(uptr addr, void *buf, size_t n, bool write)
 		if (v)
 			r = copy_forced(v, addr, buf, n, write);
 		mutex_unlock(&mm->lock);
-		if (r && (!v || mm_fault(addr, write))) // pages that a file has got meanwhile
+		if (r && (!v || mm_fault(addr, false))) // pages that a file has got meanwhile
 			break;
 	}
 	return r;
