@@ -484,6 +484,8 @@ static u32 host_pid_of(const struct proc *p)
 {
 	const struct hproc *hp = p->mm_host;
 
+	if (p == curproc) // a fresh child may ask before its parent has noted the number
+		return hthread_self()->host_pid;
 	return hp && p->state < PROC_ZOMBIE ? hp->pid : 0;
 }
 
