@@ -9,6 +9,18 @@ $(B)/bin/coffer: $(CLI_OBJS) $(B)/lib/libcoffer.a
 
 BINS += $(B)/bin/coffer
 
+# What `coffer syscalls` knows is taken from the linked kernel.
+$(B)/gen/syscalls.inc: $(B)/lib/coffer/kernel.elf
+	@mkdir -p $(@D)
+	$(Q)nm $< | sed -n 's/^[0-9a-f]* [TtDdRr] sys_\([a-z0-9_]*\)$$/"\1",/p' >$@
+$(B)/obj/cli/syscalls.o: $(B)/gen/syscalls.inc
+$(B)/obj/cli/syscalls.o: CFLAGS += -I$(B)
+
+# docs/syscalls.md; `make check` compares it.
+.PHONY: syscall-docs
+syscall-docs: $(B)/bin/coffer
+	$(Q)$(B)/bin/coffer syscalls --markdown >docs/syscalls.md
+
 # PREFIX: where to; DESTDIR: for packages.
 PREFIX ?= /usr/local
 install: bins

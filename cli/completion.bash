@@ -3,7 +3,7 @@
 
 _coffer() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command= i=1
-	local commands="init new copy build run measure seal open volume broker policy doctor version help"
+	local commands="init new copy build run measure seal open volume broker policy doctor syscalls version help"
 	local owner="--broker --broker-ca --broker-token --broker-dir"
 
 	while ((i < COMP_CWORD)); do
@@ -31,6 +31,7 @@ _coffer() {
 	build) words="--verbose --quiet --force --json" files=0 ;;
 	measure) words="--json --explain" files=0 ;;
 	doctor | version) words="--json" files=0 ;;
+	syscalls) words="--check --state --class --json --markdown" ;;
 	run) words="--volume --env --publish --workdir --interactive --tty --broker --debug-log --debug-strace --debug-ring" ;;
 	seal) words="--force --keep-owner --key-file --quiet $owner" ;;
 	open) words="--force --key-file --quiet $owner" ;;

@@ -13,7 +13,7 @@
 const struct command *const commands[] = {
 	&command_init, &command_new, &command_copy, &command_build, &command_run, &command_measure,
 	&command_seal, &command_open, &command_volume, &command_broker, &command_policy,
-	&command_doctor, &command_version, &command_help, NULL,
+	&command_doctor, &command_syscalls, &command_version, &command_help, NULL,
 };
 
 const char *cli_project = ".";

@@ -13,13 +13,15 @@ FUZZ_SRC_coffer_yaml = image/config.c image/text.c lib/fault.c
 FUZZ_SRC_python_imports = image/pyimports.c image/text.c lib/fault.c
 FUZZ_SRC_manifest = image/manifest.c image/text.c lib/fault.c
 FUZZERS += erofs exec bpf
+FUZZERS += scan
+FUZZ_SRC_scan = image/scan.c image/elf.c image/libpath.c image/text.c lib/fault.c lib/file.c
 FUZZ_BINS = $(FUZZERS:%=$(B)/fuzz/%)
 
 define FUZZ_RULE
 $(B)/fuzz/$(1): fuzz/fuzz_$(1).c $(FUZZ_SRC_$(1))
 	@mkdir -p $$(@D)
 	@echo "  FUZZ $$@"
-	$$(Q)clang $$(FUZZ_CFLAGS) -o $$@ $$^ -lssl -lcrypto -ljansson -lyaml
+	$$(Q)clang $$(FUZZ_CFLAGS) -o $$@ $$^ -lssl -lcrypto -ljansson -lyaml -lcapstone
 endef
 $(foreach f,$(FUZZERS),$(eval $(call FUZZ_RULE,$(f))))
 
