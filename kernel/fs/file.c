@@ -119,8 +119,11 @@ void file_get(struct file *f) { ref_get(&f->ref); }
 static void file_last(struct file *f)
 {
 	struct inode *ino = f->inode;
-	if (f->flags & O_PATH)
+	if (f->flags & O_PATH) {
+		if (unlikely(f->ops == &detached_fops))
+			f->ops->release(f);
 		goto free;
+	}
 	if (f->path.dentry)
 		fsnotify_name(f->path.dentry, can_write(f) ? IN_CLOSE_WRITE : IN_CLOSE_NOWRITE);
 	epoll_file_closing(f);

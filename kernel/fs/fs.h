@@ -88,6 +88,7 @@ int path_child(struct path *p, struct dentry *child);	// p's dentry replaced by 
 // A path that must not be walked: symlink depth is counted across the final link in open(O_CREAT).
 int path_follow_last(struct path *dir, struct dentry *link, u32 flags, u32 *depth, struct path *out, struct last *last, char **buf);
 
+extern const struct file_ops detached_fops;		// a descriptor that owns a tree of mounts (mount_api.c)
 // --- mount.c
 extern struct mount *root_mnt;
 int mount_write(const struct mount *m);			// 0 or -EROFS

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the files about mounts share: the table (mount.c), trees of mounts and mount namespaces (mount_tree.c), the
-// calls (mount_calls.c), the lists that /proc shows (mount_text.c).
+// old calls (mount_calls.c) and the new ones (mount_api.c), the lists that /proc shows (mount_text.c).
 // Locks: mount_lock (a whole change of the table), then dcache_lock, which guards the table and each mount's links.
 #pragma once
 #include "kernel/fs/fs.h"

@@ -172,6 +172,7 @@ struct mount {
 	struct mnt_ns *ns;		// whose tree it is in; NULL: unmounted, or not yet mounted
 	u32 propagation;		// MS_SHARED...; 0 and MS_PRIVATE are the same
 	bool expiring;			// MNT_EXPIRE was asked once
+	bool detached;			// hangs nowhere; a descriptor owns it (fs/mount_api.c)
 	struct mount *copy;		// while a tree is copied
 	struct path was;		// where it hung, until its references are dropped
 };

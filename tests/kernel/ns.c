@@ -406,3 +406,91 @@ TEST(sharing_between_threads_of_control)
 	OK(getcwd(cwd, sizeof(cwd)) ? 0 : -1);
 	CHECK(strcmp(cwd, "/proc"));
 }
+
+// --- the calls with descriptors
+
+enum { OPEN_TREE = 428, MOVE_MOUNT, FSOPEN, FSCONFIG, FSMOUNT, FSPICK, SETATTR = 442, F_EMPTY = 4, SET_FLAG = 0, SET_STRING = 1, CREATE = 6, RECONFIGURE = 7 };
+
+static long conf(int fd, int cmd, const char *key, const char *value) { return syscall(FSCONFIG, fd, cmd, key, value, 0); }
+
+TEST_DIR(new_file_system_by_descriptors)
+{
+	struct stat st;
+	own_mounts();
+	ERR(syscall(FSOPEN, "nosuchfs", 0), ENODEV);
+	ERR(syscall(FSOPEN, "tmpfs", 0x100), EINVAL);
+	int fs = OK((int)syscall(FSOPEN, "tmpfs", 1));
+	OK(conf(fs, SET_STRING, "source", "here"));
+	OK(conf(fs, SET_STRING, "mode", "0711"));
+	ERR(syscall(FSMOUNT, fs, 0, 0), EINVAL); // not made yet
+	ERR(conf(fs, SET_STRING, NULL, "x"), EINVAL);
+	ERR(conf(0, SET_STRING, "mode", "0711"), EINVAL);
+	OK(conf(fs, CREATE, NULL, NULL));
+	int m = OK((int)syscall(FSMOUNT, fs, 1, 4 | 8)); // nodev, noexec
+	OK(fstat(m, &st));
+	EQ(st.st_mode & 07777, 0711);
+	OK(close(OK(openat(m, "early", O_CREAT | O_WRONLY, 0644))));
+	OK(syscall(MOVE_MOUNT, m, "", AT_FDCWD, "m", F_EMPTY));
+	OK(access("m/early", F_OK));
+	CHECK(strstr(info("m"), "nodev") && strstr(info("m"), "noexec") && strstr(info("m"), " here "));
+	close(m);
+	OK(access("m/early", F_OK));
+	int pick = OK((int)syscall(FSPICK, AT_FDCWD, "m", 0));
+	OK(conf(pick, SET_FLAG, "ro", NULL));
+	OK(conf(pick, RECONFIGURE, NULL, NULL));
+	ERR(open("m/new", O_CREAT | O_WRONLY, 0644), EROFS);
+	OK(umount("m"));
+}
+
+TEST_DIR(tree_dropped_with_its_descriptor)
+{
+	own_mounts();
+	OK(mount("none", "m", "tmpfs", 0, NULL));
+	OK(mkdir("m/sub", 0755));
+	OK(mount("none", "m/sub", "tmpfs", 0, NULL));
+	t_put("m/sub/f", "x");
+	int t = OK((int)syscall(OPEN_TREE, AT_FDCWD, "m", 1 | 0x8000)); // a clone with what is below
+	OK(faccessat(t, "sub/f", F_OK, 0));
+	close(t);
+	OK(umount("m/sub"));
+	OK(umount("m"));
+	OK(mount("none", "m", "tmpfs", 0, NULL));
+	t_put("m/g", "x");
+	t = OK((int)syscall(OPEN_TREE, AT_FDCWD, "m", 1));
+	OK(syscall(MOVE_MOUNT, t, "", AT_FDCWD, "n", F_EMPTY));
+	OK(access("n/g", F_OK));
+	close(t);
+	OK(umount("n"));
+	t = OK((int)syscall(OPEN_TREE, AT_FDCWD, "m", 0));
+	OK(syscall(MOVE_MOUNT, t, "", AT_FDCWD, "n", F_EMPTY)); // the mount itself
+	ERR(access("m/g", F_OK), ENOENT);
+	OK(access("n/g", F_OK));
+	ERR(syscall(OPEN_TREE, AT_FDCWD, "n", 0x8000), EINVAL);
+}
+
+TEST_DIR(attributes)
+{
+	struct { uint64_t set, clr, propagation, userns; } a = {.set = 1};
+	own_mounts();
+	OK(mount("none", "m", "tmpfs", 0, NULL));
+	OK(mkdir("m/sub", 0755));
+	OK(mount("none", "m/sub", "tmpfs", 0, NULL));
+	OK(syscall(SETATTR, AT_FDCWD, "m", 0, &a, sizeof(a)));
+	ERR(mkdir("m/d", 0755), EROFS);
+	OK(mkdir("m/sub/d", 0755));
+	OK(syscall(SETATTR, AT_FDCWD, "m", 0x8000, &a, sizeof(a)));
+	ERR(mkdir("m/sub/e", 0755), EROFS);
+	a.set = 2;
+	a.clr = 1;
+	OK(syscall(SETATTR, AT_FDCWD, "m", 0, &a, sizeof(a)));
+	OK(mkdir("m/d", 0755));
+	CHECK(strstr(info("m"), "nosuid"));
+	a.set = 0x10;
+	a.clr = 0;
+	ERR(syscall(SETATTR, AT_FDCWD, "m", 0, &a, sizeof(a)), EINVAL);
+	a.clr = 0x70;
+	OK(syscall(SETATTR, AT_FDCWD, "m", 0, &a, sizeof(a)));
+	CHECK(strstr(info("m"), "noatime"));
+	ERR(syscall(SETATTR, AT_FDCWD, "m", 0, &a, 8), EINVAL);
+	ERR(syscall(SETATTR, AT_FDCWD, "n", 0, &a, sizeof(a)), EINVAL);
+}
