@@ -56,6 +56,7 @@ static int text_objects(struct pout *o, struct pnode *n)
 	pf_host_counts(&threads, &processes);
 	pout(o, "host_threads %u\nhost_processes %u\n", threads, processes);
 	pout(o, "pages_used %lu\n", page_count_total() - page_count_free());
+	pout(o, "pages_held %lu\n", page_count_held()); // by the kernel: without programs' private memory, which is an estimate
 	for (u32 i = 0; used = kmalloc_usage(i, &bytes), bytes; i++)
 		pout(o, "kmalloc_%lu %lu\n", bytes, used);
 	pout(o, "kmalloc_pages %lu\n", used);

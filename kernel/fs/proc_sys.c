@@ -307,6 +307,7 @@ static const struct pent fs_table[] = {
 	TXT("inode-state", inode_state),
 	TXT("dentry-state", dentry_state),
 	FIX("suid_dumpable", "0"),
+	FIX("dir-notify-enable", "1"),
 	FIX("lease-break-time", "45"),
 	FIX("leases-enable", "1"),
 	FIX("mount-max", "100000"),

@@ -534,10 +534,8 @@ static int file_fallocate(struct file *f, int mode, u64 off, u64 len)
 		for (u64 p = off >> PAGE_SHIFT, last = (end - 1) >> PAGE_SHIFT; !r && p <= last;) {
 			pfn_t pfn;
 			u32 n = 0;
-			r = pc_run(i->pc, p, last - p + 1, true, &pfn, &n);
+			r = p > off >> PAGE_SHIFT && signal_pending() ? -EINTR : pc_run(i->pc, p, last - p + 1, true, &pfn, &n);
 			p += n;
-			if (!r && signal_pending())
-				r = -EINTR;
 		}
 		if (r == -ENOMEM)
 			r = -ENOSPC;

@@ -152,10 +152,14 @@ void host_thread_init(void)
 
 static void host_process_init(void)
 {
+	struct window *w = win_self();
+
 	S2(__NR_prctl, 1 /* PR_SET_PDEATHSIG */, 9);
+	w->h.host_pid = w->h.host_tid;
 	host_thread_init();
 }
 
+// The host writes the pid into the slot: the parent may come back from clone when the child has long gone and the slot is another's.
 #define PROC_FLAGS (CLONE_FILES | CLONE_FS | CLONE_PARENT | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID | 17 /* SIGCHLD */)
 #define THREAD_FLAGS (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID)
 
@@ -180,9 +184,7 @@ int pf_start_process(struct task *t, void (*fn)(void))
 	win_setup(w, t, hp);
 	t->proc->mm_host = hp;
 	w->kfn = (void (*)(void *))(void *)fn;
-	r = host_clone(PROC_FLAGS, clone_stack(w), &w->h.host_pid, &w->h.host_tid, w, kernel_process_start);
-	if (r > 0)
-		hp->pid = (u32)r;
+	r = host_clone(PROC_FLAGS, clone_stack(w), &hp->pid, &w->h.host_tid, w, kernel_process_start);
 	return r < 0 ? (int)r : 0;
 }
 
@@ -230,14 +232,13 @@ int pf_fork(struct task *child, const struct regs *regs)
 	child->proc->mm_host = hp;
 	w->h.rseq_area = win_self()->h.rseq_area; // the host's fork inherits it
 	w->h.rseq_sig = win_self()->h.rseq_sig;
-	r = host_clone(PROC_FLAGS, clone_stack(w), &w->h.host_pid, &w->h.host_tid, w, process_start);
+	r = host_clone(PROC_FLAGS, clone_stack(w), &hp->pid, &w->h.host_tid, w, process_start);
 	if (r < 0) {
 		child->host = NULL;
 		win_free(w);
 		hp->used = 0;
 		return (int)r;
 	}
-	hp->pid = (u32)r;
 	return 0;
 }
 
@@ -329,13 +330,12 @@ static struct window *blank_make(void)
 		return NULL;
 	}
 	win_setup(w, NULL, hp);
-	r = host_clone(PROC_FLAGS, clone_stack(w), &w->h.host_pid, &w->h.host_tid, w, blank_start);
+	r = host_clone(PROC_FLAGS, clone_stack(w), &hp->pid, &w->h.host_tid, w, blank_start);
 	if (r < 0) {
 		win_free(w);
 		hp->used = 0;
 		return NULL;
 	}
-	hp->pid = (u32)r;
 	return w;
 }
 
