@@ -10,7 +10,7 @@
 
 #define CTL_MAGIC 0x434f464652303031ul
 #define CTL_MAX_VOL 16
-#define CTL_RING 256
+#define CTL_RING WIN_MAX	// a request a window at most: it never runs over
 #define CTL_DEAD 256
 
 struct control {
