@@ -65,7 +65,8 @@ static int truncate_at_open(struct dentry *d)
 	struct inode *ino = d->inode;
 	struct iattr a = {.valid = ATTR_SIZE};
 	mutex_lock(&ino->lock);
-	int r = setattr_checked(ino, &a);
+	// O_RDONLY | O_TRUNC writes, too
+	int r = __atomic_load_n(&ino->deny_write, __ATOMIC_SEQ_CST) ? -ETXTBSY : setattr_checked(ino, &a);
 	mutex_unlock(&ino->lock);
 	if (!r)
 		fsnotify_name(d, IN_MODIFY);

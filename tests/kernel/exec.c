@@ -290,6 +290,10 @@ TEST_DIR(text_file_busy)
 		_exit(126);
 	}
 	EQ(t_wait(p), 12);
+	// One that runs can be neither written nor cut, not even by an open for reading.
+	ERR(open(t_self, O_WRONLY), ETXTBSY);
+	ERR(open(t_self, O_RDONLY | O_TRUNC), ETXTBSY);
+	ERR(truncate(t_self, 0), ETXTBSY);
 }
 
 HELPER(ok)
