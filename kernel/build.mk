@@ -18,6 +18,12 @@ KCFLAGS := -std=gnu17 -ffile-prefix-map=$(CURDIR)=. -O2 -g $(WARN) -I. -MMD -MP 
 	-fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fno-common -fwrapv \
 	$(KHARDEN) -nostdinc -isystem $(shell $(CC) -print-file-name=include) \
 	-idirafter /usr/include -idirafter /usr/include/x86_64-linux-gnu -DCOFFER_KERNEL
+# SAN_KERNEL=1: undefined behaviour traps (the report names the instruction), and the heap has guards (mm/kmalloc_san.c).
+# Not null and pointer overflow: a wild pointer of a program is only ever an argument of the copy helpers, which check it;
+# a null pointer of the kernel faults by itself.
+ifneq ($(SAN_KERNEL),)
+KCFLAGS += -DKERNEL_SAN -fsanitize=undefined -fsanitize-undefined-trap-on-error -fno-sanitize=alignment,object-size,vptr,pointer-overflow,null
+endif
 include seal/kernel.mk
 KSRC = $(wildcard kernel/*.c kernel/*/*.c platform/process/*.c hostcall/*.c) $(KSEAL)
 KASM = $(wildcard platform/process/*.S kernel/*/*.S)

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kernel objects: size classes cut from 16 KiB slabs, larger ones as whole pages. Each shard (shard.h) keeps
 // some free objects of each class, so that threads on different CPUs do not meet. Locks: the shard's pool, then the class, then page_lock.
+// A kernel built with SAN_KERNEL=1 puts guards around them (kmalloc_san.c).
 #include "kernel/include/alloc.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/lock.h"
 #include "kernel/include/log.h"
 #include "kernel/include/shard.h"
+#include "kernel/mm/heap.h"
 #include "kernel/mm/page.h"
 
 #define SLAB_PAGES 4
@@ -100,7 +102,7 @@ static void give_back(struct pool *p, u32 c)
 	mutex_unlock(&all->lock);
 }
 
-void *kmalloc(size_t n)
+void *heap_alloc(size_t n)
 {
 	struct object *o;
 	u32 c;
@@ -130,7 +132,7 @@ void *kmalloc(size_t n)
 	return o;
 }
 
-void kfree(const void *ptr)
+void heap_free(const void *ptr)
 {
 	struct object *o = (struct object *)(uptr)ptr;
 	struct pmeta *m;
@@ -157,7 +159,7 @@ void kfree(const void *ptr)
 	mutex_unlock(&near_pool->lock);
 }
 
-static size_t usable(const void *p)
+size_t heap_usable(const void *p)
 {
 	struct pmeta *m = pmeta(page_of(p));
 	return m->state == PM_LARGE ? (size_t)m->next << PAGE_SHIFT : size_of[m->cls];
@@ -178,6 +180,12 @@ u64 kmalloc_usage(u32 i, u64 *bytes)
 	return (u64)__atomic_load_n(&large_pages, __ATOMIC_RELAXED);
 }
 
+#ifndef KERNEL_SAN
+void *kmalloc(size_t n) { return heap_alloc(n); }
+void kfree(const void *p) { heap_free(p); }
+#define kmalloc_usable heap_usable
+#endif
+
 void *kzalloc(size_t n)
 {
 	void *p = kmalloc(n);
@@ -193,7 +201,7 @@ void *krealloc(void *p, size_t n)
 
 	if (!p)
 		return kmalloc(n);
-	u = usable(p);
+	u = kmalloc_usable(p);
 	if (n <= u && n * 2 >= u)
 		return p;
 	q = kmalloc(n);

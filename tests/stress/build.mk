@@ -13,3 +13,14 @@ soak-stress: bins
 	$(Q)B=$(B) tests/stress/stress-ng
 soak-robust: bins stress-programs
 	$(Q)B=$(B) tests/stress/robust -f
+
+$(B)/test/stress/sysfuzz: tests/stress/sysfuzz.c kernel/syscall/table.h kernel/syscall/flags.h
+	@mkdir -p $(@D)
+	$(CC) $(KT_CFLAGS) -o $@ $<
+
+# FUZZ_MINUTES: how long the kernel built with traps and guards is fuzzed
+FUZZ_MINUTES ?= 10
+.PHONY: soak-fuzz
+soak: soak-fuzz
+soak-fuzz:
+	$(Q)tests/stress/sysfuzz-run -s $$(($(FUZZ_MINUTES) * 60 / 4)) 11 12 13 14
