@@ -14,7 +14,7 @@ ifneq ($(findstring clang,$(CC)),)
 KHARDEN += $(call kcc_takes,-enable-trivial-auto-var-init-zero-knowing-it-will-be-removed-from-clang) $(call kcc_takes,-fsanitize=kcfi)
 endif
 KCFLAGS := -std=gnu17 -ffile-prefix-map=$(CURDIR)=. -O2 -g $(WARN) -I. -MMD -MP -ffreestanding -fno-builtin-printf -fPIE -fvisibility=hidden \
-	-mgeneral-regs-only -mno-red-zone -fno-strict-aliasing -fno-delete-null-pointer-checks \
+	-mgeneral-regs-only -mno-red-zone -ffunction-sections -fno-strict-aliasing -fno-delete-null-pointer-checks \
 	-fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fno-common -fwrapv \
 	$(KHARDEN) -nostdinc -isystem $(shell $(CC) -print-file-name=include) \
 	-idirafter /usr/include -idirafter /usr/include/x86_64-linux-gnu -DCOFFER_KERNEL
@@ -42,7 +42,7 @@ $(B)/kobj/%.S.o: %.S kernel/build.mk
 # The one file with vector instructions of its own (see its head).
 $(B)/kobj/kernel/lib/sha256_ni.o: KCFLAGS := $(filter-out -mgeneral-regs-only,$(KCFLAGS)) -msha -msse4.1 -mno-avx -mstackrealign
 
-$(B)/lib/coffer/kernel.elf: $(KOBJS) platform/process/kernel.lds kernel/syscall/check
+$(B)/lib/coffer/kernel.elf: $(KOBJS) platform/process/kernel.lds platform/process/hot.lds kernel/syscall/check
 	@mkdir -p $(@D)
 	@echo "  LD   $@"
 	$(Q)$(CC) -static -nostdlib -no-pie -Wl,--build-id=none -Wl,-T,platform/process/kernel.lds -Wl,-z,max-page-size=4096 \

@@ -32,6 +32,6 @@ void kfree(const void *p);
 char *kstrdup(const char *s) __must_check;
 char *kstrndup(const char *s, size_t n) __must_check;
 // Objects in use of size class i = 0, 1, ..., *bytes each; behind the last class *bytes is 0 and the result is the pages of large objects.
-u64 kmalloc_slab_pages(void);
+u64 kmalloc_slab_pages(void), kmalloc_arena_free(void); // pages
 u64 kmalloc_usage(u32 i, u64 *bytes);
 #define knew(T) ((T *)kzalloc(sizeof(T)))

@@ -138,6 +138,7 @@ void pc_mapped(struct pagecache *pc, int delta, bool shared_writable);	// a mapp
 // --- text views (mm/text.c)
 // The view of pages [pgoff, pgoff+npages) of a file, made on first use; a new reference. NULL: map the file itself (each call traps).
 struct textview *text_view(struct pagecache *pc, u64 pgoff, u64 npages);
+void text_placed(struct textview *v);	// delta is set, nothing is mapped yet; v->lock held
 void text_get(struct textview *v);
 void text_put(struct textview *v);
 // Where its pages and its trampolines are, and how far the trampolines lie behind the view's start (0: not fixed yet).

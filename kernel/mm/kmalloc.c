@@ -35,8 +35,15 @@ static u32 near_max(u32 c) { return min(NEAR_MAX, NEAR_BYTES / size_of[c]); }
 static s64 large_pages;
 static u64 slab_pages;
 
-void kmalloc_init(void)
+// Slabs come from one dense stretch of pages while it lasts: what every process touches in the kernel lies together, so that a fork can hand
+// it to the child (pf_fork), and away from file pages.
+static pfn_t arena, arena_next, arena_end;
+static u8 arena_cls[KMALLOC_ARENA_PAGES / SLAB_PAGES];
+
+void kmalloc_init(pfn_t first, pfn_t end)
 {
+	arena = arena_next = first;
+	arena_end = end;
 	u32 c = 0;
 	for (u32 i = 0; i < ARRAY_SIZE(class_of); i++) {
 		while (size_of[c] < i * 16)
@@ -47,16 +54,23 @@ void kmalloc_init(void)
 
 static bool refill(u32 c)
 {
-	pfn_t p = page_alloc(SLAB_PAGES, false);
-	u8 *a = page_addr(p);
+	pfn_t p = __atomic_fetch_add(&arena_next, SLAB_PAGES, __ATOMIC_RELAXED);
+	u8 *a;
 
-	if (!p)
-		return false;
-	__atomic_fetch_add(&slab_pages, SLAB_PAGES, __ATOMIC_RELAXED);
-	for (u32 i = 0; i < SLAB_PAGES; i++) {
-		pmeta(p + i)->state = PM_SLAB;
-		pmeta(p + i)->cls = (u8)c;
+	if (p + SLAB_PAGES <= arena_end) {
+		arena_cls[(p - arena) / SLAB_PAGES] = (u8)c;
+	} else {
+		__atomic_fetch_sub(&arena_next, SLAB_PAGES, __ATOMIC_RELAXED);
+		p = page_alloc(SLAB_PAGES, false);
+		if (!p)
+			return false;
+		for (u32 i = 0; i < SLAB_PAGES; i++) {
+			pmeta(p + i)->state = PM_SLAB;
+			pmeta(p + i)->cls = (u8)c;
+		}
 	}
+	__atomic_fetch_add(&slab_pages, SLAB_PAGES, __ATOMIC_RELAXED);
+	a = page_addr(p);
 	// last object first, so that the list runs upwards through the slab
 	u32 n = SLAB_PAGES * PAGE_SIZE / size_of[c];
 	for (u32 i = n; i-- > 0;) {
@@ -132,39 +146,54 @@ void *heap_alloc(size_t n)
 	return o;
 }
 
+// The class of an object, NCLASS for one of whole pages.
+static u32 class_at(pfn_t p)
+{
+	struct pmeta *m;
+
+	if (p >= arena && p < arena_end)
+		return arena_cls[(p - arena) / SLAB_PAGES];
+	m = pmeta(p);
+	BUG_ON(m->state != PM_SLAB && m->state != PM_LARGE);
+	return m->state == PM_LARGE ? NCLASS : m->cls;
+}
+
 void heap_free(const void *ptr)
 {
 	struct object *o = (struct object *)(uptr)ptr;
-	struct pmeta *m;
 	pfn_t p;
+	u32 c;
 
 	if (!o)
 		return;
 	p = page_of(o);
-	m = pmeta(p);
-	if (m->state == PM_LARGE) {
+	c = class_at(p);
+	if (c == NCLASS) {
+		struct pmeta *m = pmeta(p);
 		m->state = PM_USED;
 		__atomic_fetch_sub(&large_pages, (s64)m->next, __ATOMIC_RELAXED);
 		page_free(p, m->next);
 		return;
 	}
-	BUG_ON(m->state != PM_SLAB);
-	struct pool *near_pool = &near[my_shard()].cls[m->cls];
+	struct pool *near_pool = &near[my_shard()].cls[c];
 	mutex_lock(&near_pool->lock);
 	o->next = near_pool->free;
 	near_pool->free = o;
 	near_pool->used--;
-	if (unlikely(++near_pool->n > near_max(m->cls)))
-		give_back(near_pool, m->cls);
+	if (unlikely(++near_pool->n > near_max(c)))
+		give_back(near_pool, c);
 	mutex_unlock(&near_pool->lock);
 }
 
-size_t heap_usable(const void *p)
+size_t heap_usable(const void *ptr)
 {
-	struct pmeta *m = pmeta(page_of(p));
-	return m->state == PM_LARGE ? (size_t)m->next << PAGE_SHIFT : size_of[m->cls];
+	pfn_t p = page_of(ptr);
+	u32 c = class_at(p);
+
+	return c == NCLASS ? (size_t)pmeta(p)->next << PAGE_SHIFT : size_of[c];
 }
 
+u64 kmalloc_arena_free(void) { return arena_end - min(__atomic_load_n(&arena_next, __ATOMIC_RELAXED), arena_end); }
 u64 kmalloc_slab_pages(void) { return __atomic_load_n(&slab_pages, __ATOMIC_RELAXED); }
 
 u64 kmalloc_usage(u32 i, u64 *bytes)

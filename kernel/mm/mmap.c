@@ -107,8 +107,10 @@ static bool map_view(struct mm *mm, struct vma *v)
 		return false;
 	mutex_lock(&tv->lock);
 	place = tramp_place(mm, v->start, v->end - v->start, tv->delta);
-	if (place && !tv->delta)
+	if (place && !tv->delta) {
 		tv->delta = (s64)(place - v->start);
+		text_placed(tv);
+	}
 	mutex_unlock(&tv->lock);
 	if (!place)
 		goto no;

@@ -21,7 +21,7 @@ static struct mutex page_lock;
 static u32 free_head[MAX_ORDER + 1];	// pfn or 0
 static u32 free_count[MAX_ORDER + 1];	// entries of each list
 static u32 nfree_blocks;		// order-9 blocks on the list that hold memory
-static u32 first_pfn __sealed, limit_pfn __sealed;
+static u32 first_pfn __sealed, limit_pfn __sealed, arena_pages __sealed; // kmalloc's arena lies before first_pfn
 static u32 top_pfn;			// [top, limit) never used yet: reads as zero
 static u64 free_pages;
 static u64 outside_pages;		// the limit's part that programs' private memory takes
@@ -38,8 +38,13 @@ static struct {
 
 void page_init(u64 first_off, u64 end_off)
 {
-	first_pfn = top_pfn = (u32)(first_off >> PAGE_SHIFT);
+	u32 first = (u32)(first_off >> PAGE_SHIFT), arena;
+
 	limit_pfn = (u32)(end_off >> PAGE_SHIFT);
+	arena = min((limit_pfn - first) / 8, (u32)KMALLOC_ARENA_PAGES);
+	kmalloc_init(first, first + arena);
+	arena_pages = arena;
+	first_pfn = top_pfn = first + arena;
 	free_pages = limit_pfn - first_pfn;
 	page_reserve = min(free_pages / 64, MAX_RESERVE);
 }
@@ -66,10 +71,10 @@ static u64 free_less_outside(void)
 
 u64 page_count_free(void) { return free_less_outside() + near_pages(); }
 u32 page_free_blocks(u32 order) { return order <= MAX_ORDER ? __atomic_load_n(&free_count[order], __ATOMIC_RELAXED) : 0; }
-u64 page_count_held(void) { return limit_pfn - first_pfn - __atomic_load_n(&free_pages, __ATOMIC_RELAXED) - near_pages(); }
+u64 page_count_held(void) { return arena_pages - kmalloc_arena_free() + limit_pfn - first_pfn - __atomic_load_n(&free_pages, __ATOMIC_RELAXED) - near_pages(); }
 u64 page_count_outside(void) { return __atomic_load_n(&outside_pages, __ATOMIC_RELAXED); }
 void page_set_outside(u64 pages) { __atomic_store_n(&outside_pages, pages, __ATOMIC_RELAXED); }
-u64 page_count_total(void) { return limit_pfn - first_pfn; }
+u64 page_count_total(void) { return arena_pages + limit_pfn - first_pfn; }
 
 static void list_push(u32 pfn, u32 order, u8 zero)
 {

@@ -11,6 +11,9 @@ struct pmeta {		// 16 bytes a page, in memory that reads as zero at first
 	u32 pad;
 };
 
+#define KMALLOC_ARENA_PAGES 8192	// 32 MiB
+void kmalloc_init(u32 first, u32 end);	// [first, end): pages for slabs
+
 // Linear map and metadata array; set by the platform's layout.
 #define page_base 0x600010000000ul
 #define pmeta_base (page_base + 0x8000000ul + 0x80000ul * 16384)

@@ -7,7 +7,8 @@
 // Two forms are patched (everything else keeps trapping):
 //   A  b8 imm32 0f 05            mov $nr,%eax; syscall      -> jmp over the mov; the syscall bytes stay
 //      48 c7 c0 imm32 0f 05      mov $nr,%rax; syscall      -> likewise (signal restorers; unwinders know them by CFI)
-//      b8 imm32 <lea> 0f 05      the same with an lea between -> the trampoline has a copy of the lea (thread start in glibc)
+//      b8 imm32 <few> 0f 05      the same with a few plain instructions between -> the trampoline has copies of them (starts of
+//                                programs and threads in glibc)
 //   B  0f 05 48 3d imm32         syscall; cmp $imm,%rax     -> jmp over both; the trampoline replays the cmp
 // RCX carries the return address, R11 is dead after a system call; so the user stack is not touched.
 // In every form a `syscall` instruction lies just before the return address: a restart is rip -= 2.
@@ -54,15 +55,21 @@ void text_drop_cache(struct pagecache *pc)
 	}
 }
 
-static bool has_syscall(const u8 *p, size_t n)
+// One of the 8 bytes at p is b.
+static bool has_byte(const u8 *p, u8 b)
 {
 	const u64 ones = 0x0101010101010101ul, high = 0x8080808080808080ul;
+	u64 w;
 
+	memcpy(&w, p, 8);
+	w ^= ones * b;
+	return (w - ones) & ~w & high;
+}
+
+static bool has_syscall(const u8 *p, size_t n)
+{
 	for (size_t i = 0; i + 8 <= n; i += 8) {
-		u64 w, x;
-		memcpy(&w, p + i, 8);
-		x = w ^ ones * 0x0f;
-		if (!((x - ones) & ~x & high))
+		if (!has_byte(p + i, 0x0f))
 			continue;
 		for (size_t k = i; k < i + 8; k++)
 			if (p[k] == 0x0f && k + 1 < n && p[k + 1] == 0x05)
@@ -199,13 +206,13 @@ static void patch5(u8 *at, const u8 jmp[5])
 	pf_text_sync();
 }
 
-// Offset of a fresh trampoline slot, 0 when there is no room. tv->lock held.
-static u32 slot(struct textview *v)
+// Offset of n fresh trampoline slots, 0 when there is no room. tv->lock held.
+static u32 slots(struct textview *v, u32 n)
 {
-	if (v->tramp_used + SLOT > TRAMP_BYTES)
+	if (v->tramp_used + n * SLOT > TRAMP_BYTES)
 		return 0;
-	v->tramp_used += SLOT;
-	return v->tramp_used - SLOT;
+	v->tramp_used += n * SLOT;
+	return v->tramp_used - n * SLOT;
 }
 
 // Jump from `from` (offset in the view) to trampoline slot t, both relative to the view's start.
@@ -228,7 +235,7 @@ static void finish_a(struct textview *v, u64 off, u8 *p, s64 at)
 static void form_a(struct textview *v, u8 *text, u64 off, u32 mov)
 {
 	u8 *tr, jmp[5];
-	u32 t = slot(v);
+	u32 t = slots(v, 1);
 	s64 at;
 
 	if (!t)
@@ -242,29 +249,72 @@ static void form_a(struct textview *v, u8 *text, u64 off, u32 mov)
 	patch5(text + off - mov, jmp);
 }
 
-// Length of an lea just before `off` that neither reads nor writes rax, with mov $nr,%eax before it; else 0. Code that jumps to
-// the lea still finds it and the syscall behind it as they were.
-static u32 lea_before(const u8 *text, u64 off, u64 nr)
+// Length of a plain instruction that can be copied elsewhere and neither reads nor writes rax; else 0. *rip: its last 4 bytes are relative.
+static u32 plain(const u8 *x, bool *rip)
 {
-	static const u8 lens[] = { 4, 7 };
+	const u8 *p = x;
+	bool p66 = *p == 0x66, fixed = false;
+	u8 rex = 0, mod, reg, rm;
 
-	for (u32 i = 0; i < ARRAY_SIZE(lens); i++) {
-		u32 n = lens[i], num = (u32)nr;
+	p += p66;
+	if ((*p & 0xf0) == 0x40)
+		rex = *p++;
+	if (*p >= 0xb9 && *p <= 0xbf && !p66 && !rex)	// mov $imm,%r32
+		return 5;
+	if (*p == 0x0f) {
+		p++;
+		fixed = *p == 0x6c || *p == 0x6e;	// punpcklqdq, movq: registers only
+		if (*p != 0x11 && *p != 0x29 && !(fixed && p66)) // movups, movaps to memory
+			return 0;
+	} else if (*p == 0x31) {			// xor
+		fixed = true;
+	} else if ((*p != 0x89 && *p != 0x8d) || p66) {	// mov to memory or register, lea
+		return 0;
+	}
+	bool vector = p[-1] == 0x0f, lea = *p == 0x8d && !vector;
+	p++;
+	mod = *p >> 6, reg = (u8)((*p >> 3 & 7) | (rex & 4) << 1), rm = (u8)((*p & 7) | (rex & 1) << 3);
+	if ((!vector && !reg) || (!rm && !(vector && mod == 3 && p[-1] == 0x6c)) || (fixed && mod != 3))
+		return 0;
+	p++;
+	*rip = mod == 0 && (rm & 7) == 5;
+	if (*rip && !lea)
+		return 0;
+	if (mod != 3 && (rm & 7) == 4 && *p++ != 0x24)	// only plain (%rsp)
+		return 0;
+	return (u32)(p - x) + (mod == 1 ? 1 : mod == 2 || *rip ? 4 : 0);
+}
+
+#define BETWEEN_MAX 24u
+
+// Bytes of plain instructions between mov $nr,%eax and the call at `off`; 0 when there is no such place. Code that jumps among
+// them still finds them and the syscall as they were.
+static u32 between(const u8 *text, u64 off, u64 nr)
+{
+	u32 num = (u32)nr;
+
+	for (u32 n = 2; n <= BETWEEN_MAX && off >= n + 6u; n++) {
 		const u8 *x = text + off - n;
-		if (off < n + 6u || x[-5] != 0xb8 || memcmp(x - 4, &num, 4) || (x[-6] & 0xf0) == 0x40)
+		bool rip, any = false;
+		u32 i = 0, k = 1;
+
+		if (x[-5] != 0xb8 || memcmp(x - 4, &num, 4) || (x[-6] & 0xf0) == 0x40)
 			continue;
-		u8 mod = x[2] >> 6, reg = (x[2] >> 3 & 7) | (x[0] & 4) << 1, rm = x[2] & 7;
-		bool rip = n == 7 && mod == 0 && rm == 5;
-		if ((x[0] & 0xf8) == 0x48 && x[1] == 0x8d && reg && rm != 4 && (rip || (mod == (n == 4 ? 1 : 2) && (rm || x[0] & 1))))
+		for (; i < n && k && !any; i += k) {
+			k = plain(x + i, &rip);
+			any = rip && n != k; // moved alone only
+		}
+		if (i == n && k && !any)
 			return n;
 	}
 	return 0;
 }
 
-static void form_a_lea(struct textview *v, u8 *text, u64 off, u32 n)
+static void form_a_between(struct textview *v, u8 *text, u64 off, u32 n)
 {
 	u8 *tr, jmp[5], *x = text + off - n;
-	u32 t = slot(v);
+	bool rip = false;
+	u32 t = slots(v, n + 18 > SLOT ? 2 : 1);
 	s64 at;
 	s32 disp;
 
@@ -273,9 +323,9 @@ static void form_a_lea(struct textview *v, u8 *text, u64 off, u32 n)
 	tr = (u8 *)page_addr(v->tramp_pfn) + t;
 	at = v->delta + t;
 	memcpy(tr, x, n);
-	if (n == 7 && x[2] >> 6 == 0) { // relative to rip: same address from the new place
-		memcpy(&disp, x + 3, 4);
-		put32(tr + 3, disp + ((s64)off - n) - at);
+	if (plain(x, &rip) == n && rip) { // relative to rip: same address from the new place
+		memcpy(&disp, x + n - 4, 4);
+		put32(tr + n - 4, disp + ((s64)off - n) - at);
 	}
 	memcpy(tr + n, x - 5, 5); // mov $nr,%eax
 	finish_a(v, off, tr + n + 5, at + n + 5);
@@ -283,11 +333,36 @@ static void form_a_lea(struct textview *v, u8 *text, u64 off, u32 n)
 	patch5(x - 5, jmp);
 }
 
+// The end of a thread in glibc, `1: xor %edi,%edi; mov %edx,%eax; syscall; jmp 1b`: too short for a jump once threads run there, so it is
+// patched when the view has its place and is not yet mapped. tv->lock held.
+void text_placed(struct textview *v)
+{
+	static const u8 loop[] = { 0x31, 0xff, 0x89, 0xd0, 0x0f, 0x05, 0xeb, 0xf8 };
+	u8 *text = page_addr(v->pfn), jmp[5];
+	u64 len = v->npages << PAGE_SHIFT;
+
+	for (u64 off = 4, n; off + 4 <= len; off += n) {
+		u8 *tr;
+		u32 t;
+		n = off + 8 <= len && !has_byte(text + off, 0x0f) ? 8 : 1;
+		if (text[off] != 0x0f || memcmp(text + off - 4, loop, sizeof(loop)))
+			continue;
+		t = slots(v, 1);
+		if (!t)
+			return;
+		tr = (u8 *)page_addr(v->tramp_pfn) + t;
+		memcpy(tr, loop, 4);
+		finish_a(v, off, tr + 4, v->delta + t + 4);
+		make_jmp(jmp, v, off - 4, t);
+		memcpy(text + off - 4, jmp, 5);
+	}
+}
+
 // Returns the offset (from the view's start) of the code behind the call in the trampoline.
 static s64 form_b(struct textview *v, u8 *text, u64 off)
 {
 	u8 *tr, jmp[5];
-	u32 t = slot(v);
+	u32 t = slots(v, 1);
 	s64 at;
 
 	if (!t)
@@ -320,10 +395,8 @@ static bool jumps_to_trampoline(struct textview *v, const u8 *text, u64 at)
 
 static bool is_form_a(struct textview *v, const u8 *text, u64 off)
 {
-	static const u8 back[] = { 5, 7, 9, 12 }; // where the jump begins in each variant
-
-	for (u32 i = 0; i < ARRAY_SIZE(back); i++)
-		if (off >= back[i] && jumps_to_trampoline(v, text, off - back[i]))
+	for (u32 back = 5; back <= 5 + BETWEEN_MAX && back <= off; back++)
+		if (jumps_to_trampoline(v, text, off - back))
 			return true;
 	return false;
 }
@@ -363,8 +436,8 @@ void text_trap(struct regs *r)
 	} else if (off >= 7 && !memcmp(text + off - 7, "\x48\xc7\xc0", 3) && !memcmp(text + off - 4, &r->orig_rax, 4) &&
 		   r->orig_rax <= U32_MAX / 2) {
 		form_a(tv, text, off, 7);
-	} else if (r->orig_rax <= U32_MAX / 2 && (n = lea_before(text, off, r->orig_rax))) {
-		form_a_lea(tv, text, off, n);
+	} else if (r->orig_rax <= U32_MAX / 2 && (n = between(text, off, r->orig_rax))) {
+		form_a_between(tv, text, off, n);
 	} else if (off + 8 <= len && text[off + 2] == 0x48 && text[off + 3] == 0x3d && !is_form_a(tv, text, off)) {
 		s64 post = form_b(tv, text, off);
 		if (post != -1)

@@ -14,7 +14,6 @@
 #define INIT_PATH "/.coffer/init"
 
 struct file *console_open(int n);
-void kmalloc_init(void);
 void blank_main(void *);
 int net_init(void);
 void host_events_thread(void *);
@@ -46,7 +45,6 @@ void kernel_main(void)
 	struct task *t;
 	int r;
 
-	kmalloc_init();
 	brlock_init(pf_ncpus());
 	if (boot_parse())
 		panic("the manifest is not one that this kernel understands");

@@ -200,23 +200,25 @@ host_resume_sleep:
 kernel_entry:
 	cld
 	wrgsbase %rdi
-	lea 0x14e00(%rdi), %rsp
+	lea -0x200(%rdi), %rsp	// the window begins above its stack
 	xor %ebp, %ebp
 	call kernel_start
 	ud2
 
-// long host_clone(flags, stack, ptid, ctid, window, fn)
+// long host_clone(flags, stack, tid, window, fn)
 	.globl host_clone
 host_clone:
 	mov $56, %eax
-	mov %rcx, %r10
+	mov %rcx, %r9
+	xor %r10d, %r10d
 	syscall
 	test %rax, %rax
 	jz 1f
 	ret
-1:	wrgsbase %r8
+1:	wrgsbase %r9
+	mov -8(%rsp), %rax	// a read: the host maps the pages around it too
 	xor %ebp, %ebp
-	call *%r9
+	call *%r8
 	ud2
 
 // void win_exit_thread(u8 *used_flag, u32 *hproc_used): frees both, then the host's exit(0)

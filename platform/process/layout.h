@@ -16,19 +16,22 @@
 // offsets in the memfd = offsets in the linear map
 #define OFF_IMAGE 0x0		// kernel image, page for page
 #define OFF_CTL 0x4000000	// 64 MiB: control block shared with the launcher (struct control)
-#define OFF_WIN 0x8000000	// 128 MiB: thread windows
-#define WIN_STRIDE 0x80000	// 512 KiB a window: hthread page, signal stack, kernel stack, hostcall pool
+#define OFF_WINDOWS 0x8000000	// 128 MiB: thread windows
+#define WIN_STRIDE 0x80000	// 512 KiB a window: kernel stack, hthread page, signal stack, vector state, hostcall pool
+#define OFF_WIN (OFF_WINDOWS + 0xd000) // hthread page of the first: right above its stack, so that one page fault maps both
 #define WIN_MAX 16384
-#define OFF_META (OFF_WIN + (unsigned long)WIN_STRIDE * WIN_MAX) // page metadata, 16 bytes a page
+#define OFF_META (OFF_WINDOWS + (unsigned long)WIN_STRIDE * WIN_MAX) // page metadata, 16 bytes a page
 #define OFF_META_LEN (K_LIN_MAX / 4096 * 16)
 #define OFF_PAGES (OFF_META + OFF_META_LEN)	// allocatable pages
+#define HEAP_GUARD 0x4000	// at their start, never touched (thread.c)
 
+// in a window, from its hthread page
+#define WIN_GUARD (-0xd000l)	// no access in the process whose thread stands on the stack above (harden.c)
+#define WIN_KSTACK (-0xc000l)	// 48 KiB, grows down from WIN_KSTACK_TOP
+#define WIN_KSTACK_TOP 0l
 #define WIN_ALTSTACK 0x1000	// 28 KiB
 #define WIN_ALTSTACK_LEN 0x7000
-#define WIN_GUARD 0x8000	// no access in the process whose thread stands on the stack above (harden.c)
-#define WIN_KSTACK 0x9000	// 48 KiB, grows down from WIN_KSTACK_TOP
-#define WIN_KSTACK_TOP 0x15000
-#define WIN_FPU 0x15000	// 44 KiB: vector state while the kernel computes with it
-#define WIN_POOL 0x20000
+#define WIN_FPU 0x8000		// 44 KiB: vector state while the kernel computes with it
+#define WIN_POOL 0x13000
 
 #define KICK_SIGNAL 63

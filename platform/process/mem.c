@@ -24,7 +24,7 @@ int pf_map_anon(uptr addr, size_t len, int prot)
 
 int pf_map_pages(uptr addr, u32 pfn, u32 n, int prot, bool shared)
 {
-	return map_result(S6(__NR_mmap, addr, (u64)n << PAGE_SHIFT, prot, MAP_BASE | (shared ? MAP_SHARED : MAP_PRIVATE), CTL->memfd,
+	return map_result(S6(__NR_mmap, addr, (u64)n << PAGE_SHIFT, prot, MAP_BASE | (shared ? MAP_SHARED : MAP_PRIVATE), host_memfd,
 			     (u64)pfn << PAGE_SHIFT));
 }
 

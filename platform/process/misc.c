@@ -15,7 +15,11 @@ int pf_wait(u32 *word, u32 val, u64 deadline)
 		s64 s, n;
 	} ts = { (s64)(deadline / 1000000000), (s64)(deadline % 1000000000) };
 
-	hthread_self()->wait_word = word;
+	struct hthread *h = hthread_self();
+
+	if (h->cur)
+		window_guard(win_self());
+	h->wait_word = word;
 	return (int)host_sleep(word, val, deadline == U64_MAX ? NULL : &ts);
 }
 
@@ -86,6 +90,9 @@ static bool rdrand64(u64 *v)
 	return false;
 }
 
+u32 host_seed[16];	// copied in at boot, as is this:
+int host_memfd;
+
 // RDRAND is the source; the host's seed is only mixed in. Without a working RDRAND there is no safe entropy: stop.
 void pf_random(void *buf, size_t n)
 {
@@ -96,8 +103,7 @@ void pf_random(void *buf, size_t n)
 		u64 v, c = __atomic_add_fetch(&counter, 0x9e3779b97f4a7c15ul, __ATOMIC_RELAXED);
 		if (!rdrand64(&v))
 			panic("the CPU gives no random numbers (RDRAND failed)");
-		const u32 *s = CTL->seed;
-		c ^= (u64)s[c >> 60] << 32 | s[(c >> 56) & 15];
+		c ^= (u64)host_seed[c >> 60] << 32 | host_seed[(c >> 56) & 15];
 		c = (c ^ c >> 30) * 0xbf58476d1ce4e5b9ul;
 		v ^= c ^ c >> 31;
 		size_t k = n < 8 ? n : 8;

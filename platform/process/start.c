@@ -32,6 +32,7 @@ void kernel_start(struct window *w0)
 	host_thread_init();
 	xstate_init();
 	S2(__NR_membarrier, 4 /* REGISTER_GLOBAL_EXPEDITED */, 0);
+	inherit_hot_pages();
 	if (seccomp_init())
 		panic("the host refuses the seccomp filter");
 
@@ -40,6 +41,8 @@ void kernel_start(struct window *w0)
 	u32 ml = c->manifest_len, hl = c->host_json_len;
 	if (ml >= BOOT_MAX_MANIFEST || hl >= BOOT_MAX_HOST_JSON || c->nvol > CTL_MAX_VOL)
 		panic("boot block too large");
+	memcpy(host_seed, c->seed, sizeof(host_seed));
+	host_memfd = c->memfd;
 	memcpy(boot_info.manifest, c->manifest, ml);
 	boot_info.manifest_len = ml;
 	memcpy(boot_info.host_json, c->host_json, hl);
@@ -50,7 +53,7 @@ void kernel_start(struct window *w0)
 	u64 mem = c->memory_bytes;
 	if (mem < (64ul << 20) || mem > K_LIN_MAX - OFF_PAGES || mem & (PAGE_SIZE - 1))
 		panic("memory size from the launcher is out of range");
-	page_init(OFF_PAGES, OFF_PAGES + mem);
+	page_init(OFF_PAGES + HEAP_GUARD, OFF_PAGES + mem);
 	t = knew(struct task);
 	if (!t)
 		panic("no memory at boot");

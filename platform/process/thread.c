@@ -6,11 +6,15 @@
 #include "kernel/include/alloc.h"
 #include "kernel/include/hostcall.h"
 #include "kernel/include/log.h"
+#include "kernel/mm/page.h"
 #include "platform/process/window.h"
 #include <linux/sched.h>
 
-static u8 win_used[WIN_MAX] __large;
-static struct hproc hprocs[HPROC_MAX] __large;
+// Large, but each process touches only its first pages: inherited (inherit_hot_pages), not touched ahead.
+#define __warm __attribute__((section(".bss.warm")))
+static u8 win_used[WIN_MAX] __warm;
+static struct hproc hprocs[HPROC_MAX] __warm;
+static u64 hproc_serial;
 static u64 boot_canary __sealed;
 
 struct window *win_alloc(void)
@@ -35,6 +39,7 @@ struct hproc *hproc_alloc(void)
 		if (!__atomic_load_n(&hprocs[i].used, __ATOMIC_RELAXED) &&
 		    __atomic_compare_exchange_n(&hprocs[i].used, &z, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
 			hprocs[i].nthreads = 1;
+			hprocs[i].serial = __atomic_add_fetch(&hproc_serial, 1, __ATOMIC_RELAXED);
 			hprocs[i].exiting = 0;
 			hprocs[i].pid = 0;
 			return &hprocs[i];
@@ -121,6 +126,7 @@ void win_setup(struct window *w, struct task *t, struct hproc *hp)
 	w->h.locks_held = 0;
 	w->h.in_kernel = 0;
 	w->h.wait_frame = NULL;
+	w->h.host_tid = 0;
 	w->h.ready = 0;
 	w->h.rseq_area = 0;
 	w->hproc = hp;
@@ -144,7 +150,6 @@ void host_thread_init(void)
 	if (S2(__NR_sigaltstack, &ss, 0) ||
 	    S5(__NR_prctl, 59 /* PR_SET_SYSCALL_USER_DISPATCH */, 1, kernel_text_start, kernel_text_end - kernel_text_start, 0))
 		panic("the host refuses Syscall User Dispatch");
-	window_guard(w);
 	// Until now host signals would have run on the stack of the process that made this one. Who wanted to kick it before
 	// this has set task->work, which is looked at on the way out.
 	__atomic_exchange_n(&w->h.ready, 1, __ATOMIC_SEQ_CST);
@@ -155,13 +160,13 @@ static void host_process_init(void)
 	struct window *w = win_self();
 
 	S2(__NR_prctl, 1 /* PR_SET_PDEATHSIG */, 9);
-	w->h.host_pid = w->h.host_tid;
+	w->h.host_pid = w->h.host_tid = w->hproc->pid; // which the host wrote before this task ran
 	host_thread_init();
 }
 
 // The host writes the pid into the slot: the parent may come back from clone when the child has long gone and the slot is another's.
-#define PROC_FLAGS (CLONE_FILES | CLONE_FS | CLONE_PARENT | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID | 17 /* SIGCHLD */)
-#define THREAD_FLAGS (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID)
+#define PROC_FLAGS (CLONE_FILES | CLONE_FS | CLONE_PARENT | CLONE_PARENT_SETTID | 17 /* SIGCHLD */)
+#define THREAD_FLAGS (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_PARENT_SETTID)
 
 static void *clone_stack(struct window *w) { return (void *)(((u64)win_regs(w) - 512) & ~15ul); }
 
@@ -184,7 +189,7 @@ int pf_start_process(struct task *t, void (*fn)(void))
 	win_setup(w, t, hp);
 	t->proc->mm_host = hp;
 	w->kfn = (void (*)(void *))(void *)fn;
-	r = host_clone(PROC_FLAGS, clone_stack(w), &hp->pid, &w->h.host_tid, w, kernel_process_start);
+	r = host_clone(PROC_FLAGS, clone_stack(w), &hp->pid, w, kernel_process_start);
 	return r < 0 ? (int)r : 0;
 }
 
@@ -203,13 +208,31 @@ static void touch(const char *p, const char *end)
 		(void)*(const volatile char *)p;
 }
 
-// The kernel objects that every process uses lie in the first pages of the heap.
+// A fork copies page tables only of mappings that have private state; shared ones start empty in the child, and each page costs a
+// fault. A guard page (Linux 6.15) is such state: with one in each, the kernel's small variables and its objects are there from the start.
+// The other advice only makes them mappings of their own, so that the large ones around them are not copied.
+#define ADVISE_DONTDUMP 16
+#define ADVISE_GUARD_INSTALL 102
+static bool inherited;
+
+void inherit_hot_pages(void)
+{
+	static u8 guard[PAGE_SIZE] __aligned(PAGE_SIZE);
+
+	S3(__NR_madvise, kernel_warm_end, kernel_image_end - kernel_warm_end, ADVISE_DONTDUMP);
+	S3(__NR_madvise, K_LIN + OFF_PAGES, HEAP_GUARD + KMALLOC_ARENA_PAGES * PAGE_SIZE, ADVISE_DONTDUMP);
+	inherited = !S3(__NR_madvise, guard, PAGE_SIZE, ADVISE_GUARD_INSTALL) &&
+		    !S3(__NR_madvise, K_LIN + OFF_PAGES, PAGE_SIZE, ADVISE_GUARD_INSTALL);
+}
+
 #define HOT_HEAP 0x50000
 
 static void process_start(void)
 {
-	touch(kernel_hot_start, kernel_hot_end);
-	touch((char *)(K_LIN + OFF_PAGES), (char *)(K_LIN + OFF_PAGES + HOT_HEAP));
+	if (!inherited) {
+		touch(kernel_hot_start, kernel_hot_end);
+		touch((char *)(K_LIN + OFF_PAGES), (char *)(K_LIN + OFF_PAGES + HOT_HEAP));
+	}
 	host_process_init();
 	pf_set_fs(current->fs_base);
 	kresume(win_regs(win_self()));
@@ -232,7 +255,7 @@ int pf_fork(struct task *child, const struct regs *regs)
 	child->proc->mm_host = hp;
 	w->h.rseq_area = win_self()->h.rseq_area; // the host's fork inherits it
 	w->h.rseq_sig = win_self()->h.rseq_sig;
-	r = host_clone(PROC_FLAGS, clone_stack(w), &hp->pid, &w->h.host_tid, w, process_start);
+	r = host_clone(PROC_FLAGS, clone_stack(w), &hp->pid, w, process_start);
 	if (r < 0) {
 		child->host = NULL;
 		win_free(w);
@@ -254,7 +277,7 @@ int pf_thread_create(struct task *t, const struct regs *regs)
 	t->regs->rax = 0;
 	__atomic_fetch_add(&me->hproc->nthreads, 1, __ATOMIC_SEQ_CST);
 	w->h.host_pid = me->h.host_pid;
-	r = host_clone(THREAD_FLAGS, clone_stack(w), &w->h.host_tid, &w->h.host_tid, w, thread_start);
+	r = host_clone(THREAD_FLAGS, clone_stack(w), &w->h.host_tid, w, thread_start);
 	if (r < 0) {
 		t->host = NULL;
 		__atomic_fetch_sub(&me->hproc->nthreads, 1, __ATOMIC_SEQ_CST);
@@ -302,8 +325,6 @@ static struct mutex blank_lock;
 static struct window *blank_pool[BLANKS];
 static u32 nblank, blank_seq;
 
-#define EXEC_TEXT (512u << 10) // the first part of the text (kernel.lds) and the file system
-
 static void blank_start(void)
 {
 	struct window *w = win_self();
@@ -311,7 +332,7 @@ static void blank_start(void)
 	host_process_init();
 	// off the critical path: what an exec will run
 	touch(kernel_hot_start, kernel_hot_end);
-	touch(kernel_text_start, kernel_text_start + EXEC_TEXT);
+	touch(kernel_text_start, kernel_hot_text_end);
 	while (!__atomic_load_n(&w->blank_word, __ATOMIC_ACQUIRE))
 		pf_wait(&w->blank_word, 0, NO_DEADLINE);
 	w->h.in_kernel = 1;
@@ -330,7 +351,7 @@ static struct window *blank_make(void)
 		return NULL;
 	}
 	win_setup(w, NULL, hp);
-	r = host_clone(PROC_FLAGS, clone_stack(w), &hp->pid, &w->h.host_tid, w, blank_start);
+	r = host_clone(PROC_FLAGS, clone_stack(w), &hp->pid, w, blank_start);
 	if (r < 0) {
 		win_free(w);
 		hp->used = 0;
@@ -421,7 +442,7 @@ bool blank_died(struct window *w)
 
 long thread_on(struct window *w, void *stack, void (*fn)(void))
 {
-	return host_clone(THREAD_FLAGS, stack, &w->h.host_tid, &w->h.host_tid, w, fn);
+	return host_clone(THREAD_FLAGS, stack, &w->h.host_tid, w, fn);
 }
 
 static void kthread_start(void)
@@ -446,7 +467,7 @@ int pf_kthread(void (*fn)(void *), void *arg, const char *name)
 	w->kfn = fn;
 	w->karg = arg;
 	__atomic_fetch_add(&me->hproc->nthreads, 1, __ATOMIC_SEQ_CST);
-	r = host_clone(THREAD_FLAGS, clone_stack(w), &w->h.host_tid, &w->h.host_tid, w, kthread_start);
+	r = host_clone(THREAD_FLAGS, clone_stack(w), &w->h.host_tid, w, kthread_start);
 	return r < 0 ? (int)r : 0;
 }
 

@@ -16,6 +16,7 @@ struct window {
 	void (*kfn)(void *);	// kernel thread body
 	void *karg;
 	u32 blank_word;		// futex: a blank waits here for a task
+	u64 guarded;		// serial number of the host process that has a guard page below the kernel stack
 	u32 fpu_depth;
 	u32 trap_kind;		// what the host signal handler saw (trap.c)
 	int trap_sig, trap_code;
@@ -26,6 +27,7 @@ struct window {
 
 struct hproc {			// one host process
 	u32 used, pid, nthreads;
+	u64 serial;		// never used again
 	u32 exiting;		// leaves by itself: not "killed by the host"
 };
 #define HPROC_MAX WIN_MAX
@@ -48,6 +50,9 @@ void host_process_died(u32 pid, u32 status);
 bool blank_died(struct window *w);	// true: it was a blank that nobody has
 long thread_on(struct window *w, void *stack, void (*fn)(void)); // a new thread of this host process takes a window
 void win_setup(struct window *w, struct task *t, struct hproc *hp);
+extern u32 host_seed[16];
+extern int host_memfd;
+void inherit_hot_pages(void);		// boot
 void host_thread_init(void);		// altstack, Syscall User Dispatch: each new host task
 void window_guard(struct window *w);	// in the process that will stand on w's kernel stack
 void image_alias_drop(void);		// boot: the linear map shows no kernel image
@@ -58,9 +63,10 @@ void blank_refill(void);
 void host_events_thread(void *unused);
 
 // entry.S
-extern char kernel_hot_start[], kernel_hot_end[];	// small variables
+extern char kernel_hot_start[], kernel_hot_end[], kernel_warm_end[];	// small variables
+extern char kernel_hot_text_end[];			// what runs in each new process (hot.lds)
 extern char kernel_text_start[], kernel_text_end[], kernel_rodata_end[], kernel_sealed_end[], kernel_image_end[];
 extern char kentry[], kexit[], kexit_end[], kexit_jmp[], kexit_iret[];
 void kresume(struct regs *regs) __noreturn;	// rsp = regs, leave through the exit path
 void win_exit_thread(u8 *used, u32 *hproc_used) __noreturn; // marks window (and process slot, or NULL) free, then the host's exit: touches no stack
-long host_clone(u64 flags, void *stack, u32 *ptid, u32 *ctid, struct window *w, void (*fn)(void));
+long host_clone(u64 flags, void *stack, u32 *tid, struct window *w, void (*fn)(void));
