@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Descriptor tables, and the calls that work on descriptors alone. Readers take no lock: a table's
 // arrays only grow and old ones live as long as the table (arrays are chained through their slot -1).
-// Locks: fdtable->lock; files are put after it is released.
+// Each task holds a reference to its table, mostly the same one as its siblings, and alone replaces it: what `current->files`
+// points at stays as long as the task does not do that itself. Others get at it under tasklist.
+// Locks: tasklist (the pointers only), fdtable->lock; files are put after it is released.
 #include "kernel/fs/fs.h"
 #include "kernel/fs/sigio.h"
 #include "kernel/include/count.h"
@@ -124,6 +126,29 @@ void fdtable_put(struct fdtable *t)
 	kfree(t);
 }
 
+struct fdtable *task_files(struct task *t)
+{
+	struct fdtable *f;
+
+	mutex_lock(&tasklist);
+	f = t->files;
+	if (f)
+		ref_get(&f->ref);
+	mutex_unlock(&tasklist);
+	return f;
+}
+
+void task_files_set(struct task *t, struct fdtable *files)
+{
+	struct fdtable *old;
+
+	mutex_lock(&tasklist);
+	old = t->files;
+	t->files = files;
+	mutex_unlock(&tasklist);
+	fdtable_put(old);
+}
+
 // Takes descriptor i out; lock held.
 static struct file *take_locked(struct fdtable *t, u32 i)
 {
@@ -151,7 +176,7 @@ void fdtable_close_exec(struct fdtable *t)
 
 struct file *fd_get(int fd)
 {
-	struct fdtable *t = curproc->files;
+	struct fdtable *t = current->files;
 	u32 i = (u32)fd;
 	if (unlikely(i >= __atomic_load_n(&t->size, __ATOMIC_ACQUIRE)))
 		return i >= IO_FD ? uring_current_file(i) : NULL;
@@ -169,7 +194,7 @@ struct file *fd_get(int fd)
 
 bool fd_cloexec(int fd)
 {
-	struct fdtable *t = curproc->files;
+	struct fdtable *t = current->files;
 	mutex_lock(&t->lock);
 	bool on = (u32)fd < t->size && bit(t->cloexec, (u32)fd);
 	mutex_unlock(&t->lock);
@@ -180,7 +205,7 @@ static u32 fd_limit(void) { return (u32)min(RLIMIT(RLIMIT_NOFILE), (u64)FD_MAX);
 
 int fd_alloc(struct file *f, u32 min_fd, bool cloexec)
 {
-	struct fdtable *t = curproc->files;
+	struct fdtable *t = current->files;
 	u32 limit = fd_limit(), i;
 	int r = -EMFILE;
 	mutex_lock(&t->lock);
@@ -210,7 +235,7 @@ out:
 
 int fd_install(int fd, struct file *f, bool cloexec)
 {
-	struct fdtable *t = curproc->files;
+	struct fdtable *t = current->files;
 	u32 i = (u32)fd;
 	if (i >= fd_limit())
 		return -EBADF;
@@ -231,7 +256,7 @@ int fd_install(int fd, struct file *f, bool cloexec)
 
 int fd_close(int fd)
 {
-	struct fdtable *t = curproc->files;
+	struct fdtable *t = current->files;
 	u32 i = (u32)fd;
 	mutex_lock(&t->lock);
 	struct file *f = i < t->size && t->file[i] ? take_locked(t, i) : NULL;
@@ -288,20 +313,19 @@ long sys_dup3(int fd, int to, int flags)
 #define CLOSE_RANGE_CLOEXEC_ 4u
 long sys_close_range(u32 first, u32 last, u32 flags)
 {
-	struct fdtable *t = curproc->files;
+	struct fdtable *t = current->files;
 	if ((flags & ~(CLOSE_RANGE_UNSHARE_ | CLOSE_RANGE_CLOEXEC_)) || first > last)
 		return -EINVAL;
 	if ((flags & CLOSE_RANGE_UNSHARE_) && t->ref.n > 1) {
 		struct fdtable *own = fdtable_copy(t);
 		if (!own)
 			return -ENOMEM;
-		curproc->files = own;
-		fdtable_put(t);
+		task_files_set(current, own);
 		t = own;
 	}
-	for (u32 i = first; i <= last && i < t->size; i++) {
+	for (u32 i = first; i <= last && i < __atomic_load_n(&t->size, __ATOMIC_ACQUIRE); i++) {
 		if (!(flags & CLOSE_RANGE_CLOEXEC_)) {
-			if (t->file[i])
+			if (__atomic_load_n(&t->file, __ATOMIC_ACQUIRE)[i])
 				fd_close((int)i);
 			continue;
 		}
@@ -315,7 +339,7 @@ long sys_close_range(u32 first, u32 last, u32 flags)
 
 int fd_set_cloexec(int fd, bool on)
 {
-	struct fdtable *t = curproc->files;
+	struct fdtable *t = current->files;
 	mutex_lock(&t->lock);
 	bool open = (u32)fd < t->size && bit(t->open, (u32)fd);
 	if (open)

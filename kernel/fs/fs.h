@@ -108,8 +108,8 @@ struct file *file_new(u32 flags);			// blank file, one reference
 static inline struct file *fd_light(int fd, bool *put)
 {
 	struct task *t = current;
-	struct fdtable *ft = t->proc->files;
-	if (likely(t->proc->nthreads == 1 && ft->ref.n == 1 && (u32)fd < ft->size)) {
+	struct fdtable *ft = t->files;
+	if (likely(ft->ref.n == 1 && (u32)fd < ft->size)) {
 		*put = false;
 		return ft->file[(u32)fd];
 	}

@@ -520,7 +520,7 @@ long dnotify_set(struct file *f, int fd, u32 arg)
 	struct watch *w, *o;
 
 	if (!(arg & ~DN_MULTISHOT)) {
-		dnotify_close(f, curproc->files);
+		dnotify_close(f, current->files);
 		return 0;
 	}
 	if (!is_dir(f->inode))
@@ -530,7 +530,7 @@ long dnotify_set(struct file *f, int fd, u32 arg)
 		return -ENOMEM;
 	sigio_default_owner(f, fd, curproc->pid);
 	mutex_lock(&inotify_lock);
-	o = dnotify_find(f, curproc->files);
+	o = dnotify_find(f, current->files);
 	if (o) { // asked again: the events add up
 		u32 more = dnotify_mask(arg);
 
@@ -541,7 +541,7 @@ long dnotify_set(struct file *f, int fd, u32 arg)
 		w->wd = fd;
 		w->mask = dnotify_mask(arg);
 		w->file = f;
-		w->files = curproc->files;
+		w->files = current->files;
 		w->next_on_inode = f->inode->watches;
 		f->inode->watches = w;
 		list_init(&w->link);

@@ -248,7 +248,7 @@ long fcntl_lock(struct file *f, u32 cmd, u64 arg)
 		return -EINVAL;
 	if (ofd && fl.l_pid)
 		return -EINVAL;
-	struct lock want = {.owner = ofd ? (void *)f : (void *)curproc->files,
+	struct lock want = {.owner = ofd ? (void *)f : (void *)current->files,
 			    .posix = !ofd,
 			    .write = fl.l_type == F_WRLCK,
 			    .pid = ofd ? -1 : curproc->pid};

@@ -341,7 +341,7 @@ static long do_select(int n, void __user *in, void __user *out, void __user *ex,
 
 	if (n < 0)
 		return -EINVAL;
-	size = __atomic_load_n(&curproc->files->size, __ATOMIC_RELAXED);
+	size = __atomic_load_n(&current->files->size, __ATOMIC_RELAXED);
 	n = min((u32)n, size);
 	words = DIV_ROUND_UP((u32)n, 64);
 	bytes = words * 8;

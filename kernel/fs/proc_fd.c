@@ -1,25 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // /proc/PID/fd and /proc/PID/fdinfo: the open files of a process.
-// Locks: tasklist (to get at the table), then fdtable->lock, never together.
+// Locks: fdtable->lock.
 #include "kernel/fs/procfs.h"
 #include "kernel/include/uring.h"
 
-static struct fdtable *files_get(struct proc *p)
+// The table of the thread that the entry is in, or of the leader: a reference or NULL.
+static struct fdtable *files_get(struct pnode *n)
 {
-	struct fdtable *t;
+	struct task *task = task_find(n->tid ? n->tid : n->proc->pid);
+	struct fdtable *t = task && task->proc == n->proc ? task_files(task) : NULL;
 
-	mutex_lock(&tasklist);
-	t = p->files;
-	if (t)
-		ref_get(&t->ref);
-	mutex_unlock(&tasklist);
+	if (task)
+		task_put(task);
 	return t;
 }
 
-// The open file behind descriptor fd of p (reference), its close-on-exec bit in *cloexec; NULL when there is none.
-static struct file *file_of(struct proc *p, int fd, bool *cloexec)
+// The open file behind descriptor fd (reference), its close-on-exec bit in *cloexec; NULL when there is none.
+static struct file *file_of(struct pnode *n, int fd, bool *cloexec)
 {
-	struct fdtable *t = files_get(p);
+	struct fdtable *t = files_get(n);
 	struct file *f = NULL;
 
 	if (!t)
@@ -67,7 +66,7 @@ static int fd_readlink(struct inode *ino, char *buf, u32 n)
 	struct pnode *pn = pnode_of(ino);
 	char tmp[512], *big = NULL, *name;
 	bool cloexec;
-	struct file *f = file_of(pn->proc, pn->fd, &cloexec);
+	struct file *f = file_of(pn, pn->fd, &cloexec);
 	int len;
 
 	if (!f)
@@ -87,7 +86,7 @@ static struct file *fd_follow(struct inode *ino, struct dentry **d, struct mount
 {
 	struct pnode *pn = pnode_of(ino);
 	bool cloexec;
-	struct file *f = file_of(pn->proc, pn->fd, &cloexec);
+	struct file *f = file_of(pn, pn->fd, &cloexec);
 	struct path p;
 
 	if (!f)
@@ -114,7 +113,7 @@ static const struct pent fd_links[4] = {
 static int fdinfo_text(struct pout *o, struct pnode *n)
 {
 	bool cloexec = false;
-	struct file *f = file_of(n->proc, n->fd, &cloexec);
+	struct file *f = file_of(n, n->fd, &cloexec);
 	char *buf;
 	u64 set;
 
@@ -151,7 +150,7 @@ static int lookup_fd(struct inode *dir, const char *name, u32 len, struct inode 
 	struct pnode *n = pnode_of(dir);
 	int fd = proc_number(name, len);
 	bool cloexec;
-	struct file *f = fd < 0 ? NULL : file_of(n->proc, fd, &cloexec);
+	struct file *f = fd < 0 ? NULL : file_of(n, fd, &cloexec);
 	u32 acc;
 
 	if (!f)
@@ -175,7 +174,7 @@ static int fdinfo_lookup(struct inode *dir, const char *name, u32 len, struct in
 static int fd_readdir_type(struct file *f, struct dir_ctx *c, u32 type)
 {
 	struct pnode *n = pnode_of(f->inode);
-	struct fdtable *t = files_get(n->proc);
+	struct fdtable *t = files_get(n);
 	char name[12];
 	int fd;
 

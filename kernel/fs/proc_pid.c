@@ -211,7 +211,7 @@ static int pid_status(struct pout *o, struct pnode *n)
 	ppid = p->parent ? p->parent->pid : 0;
 	sid = p->session ? p->session->sid : 0;
 	umask = p->fs ? (int)p->fs->umask : -1;
-	fds = p->files ? p->files->size : 0;
+	fds = t && t->files ? t->files->size : 0;
 	tracer = t && ptraced(t) ? t->pt->tracer->tid : 0;
 	mutex_unlock(&tasklist);
 	pout(o, "Name:\t%s\n", comm);

@@ -71,6 +71,7 @@ struct task {
 	struct regs *regs;	// user registers (on the kernel stack of `host`, or &saved)
 	struct regs saved;	// registers of a vfork parent while its host thread is the child
 	struct proc *proc;
+	struct fdtable *files;	// a reference; only the task itself changes it, under tasklist (task_files_set); NULL once exiting
 	int tid;
 	struct ref ref;
 	struct list thread_link;	// proc->threads
@@ -166,7 +167,6 @@ struct proc {
 	struct waitq threads_wq;	// woken when a sibling has left
 
 	struct mm *mm;			// NULL once exited
-	struct fdtable *files;
 	struct fs_ctx *fs;		// cwd, root, umask
 	struct ipc_ns *ipc_ns;		// include/ns.h; NULL once exited
 	struct uts_ns *uts_ns;

@@ -251,6 +251,8 @@ bool fd_cloexec(int fd);
 struct fdtable *fdtable_new(void);
 struct fdtable *fdtable_copy(struct fdtable *t);	// fork
 void fdtable_put(struct fdtable *t);
+struct fdtable *task_files(struct task *t);	// of any task: a new reference or NULL
+void task_files_set(struct task *t, struct fdtable *files);	// consumes the reference; NULL: it has none any more
 void fdtable_close_exec(struct fdtable *t);
 struct fs_ctx *fs_ctx_new(void);			// cwd and root = the root mount (first process)
 struct fs_ctx *fs_ctx_copy(struct fs_ctx *fs);

@@ -324,13 +324,8 @@ static int exec_prepare(struct exec *e, int dfd, const char *name, int flags, co
 	r = -ENOMEM;
 	if (p->borrows_mm && !(e->mm = mm_new()))
 		goto out;
-	if (__atomic_load_n(&p->files->ref.n, __ATOMIC_RELAXED) > 1) {
-		e->files = fdtable_copy(p->files);
-		if (IS_ERR_OR_NULL(e->files)) {
-			e->files = NULL;
-			goto out;
-		}
-	}
+	if (__atomic_load_n(&current->files->ref.n, __ATOMIC_RELAXED) > 1 && !(e->files = fdtable_copy(current->files)))
+		goto out;
 	r = 0;
 out:
 	if (f)
@@ -430,15 +425,13 @@ static void __noreturn exec_commit(struct exec *e)
 	p->mm->owner = p;
 	p->mm->unpatched = ptraced(t);
 	posix_timers_drop(p);
-	if (e->files) {
-		struct fdtable *shared = p->files;
-		mutex_lock(&tasklist);
-		p->files = e->files;
-		mutex_unlock(&tasklist);
-		e->files = NULL;
-		fdtable_put(shared);
-	}
-	fdtable_close_exec(p->files);
+	// Shared with the threads that are gone now: still the same table, and its locks. With others: the copy.
+	if (e->files && __atomic_load_n(&t->files->ref.n, __ATOMIC_RELAXED) > 1)
+		task_files_set(t, e->files);
+	else
+		fdtable_put(e->files);
+	e->files = NULL;
+	fdtable_close_exec(t->files);
 	e->secure = cred_exec(e->prog.file->inode, e->prog.file->path.mnt && e->prog.file->path.mnt->flags & MS_NOSUID);
 	p->dumpable = !e->secure;
 	if (e->secure)

@@ -174,14 +174,6 @@ static void release_resources(struct proc *p, bool own)
 	itimers_drop(p);
 	posix_timers_drop(p);
 	sem_exit(p);
-	if (p->files) {
-		struct fdtable *files;
-		mutex_lock(&tasklist); // /proc takes a reference under it
-		files = p->files;
-		p->files = NULL;
-		mutex_unlock(&tasklist);
-		fdtable_put(files);
-	}
 	if (p->pid == s->sid)
 		tty_hangup_session(s);
 	mutex_lock(&tasklist);
@@ -277,6 +269,7 @@ static void __noreturn leave(struct task *t)
 	futex_exit(t);
 	if (!t->in_vfork_child && pf_cpu_times(t, &utime, &stime)) // what a vfork child used counts as its parent's
 		utime = stime = 0;
+	task_files_set(t, NULL); // before the process can count as ended: then its files are closed
 	mutex_lock(&tasklist);
 	p->utime_ns += utime;
 	p->stime_ns += stime;

@@ -55,10 +55,9 @@ static int check_flags(const struct clone_req *c)
 	if (f & CLONE_PIDFD && f & (CLONE_THREAD | CLONE_DETACHED))
 		return -EINVAL;
 	if (f & CLONE_THREAD) {
-		if ((f & (CLONE_FILES | CLONE_FS)) == (CLONE_FILES | CLONE_FS) && !(f & CLONE_VFORK))
+		if (f & CLONE_FS && !(f & CLONE_VFORK))
 			return 0;
-		pr_once("clone: a thread must share files and working directory (CLONE_FILES, CLONE_FS) and be no "
-			"vfork child\n");
+		pr_once("clone: a thread must share the working directory (CLONE_FS) and be no vfork child\n");
 		return -EINVAL;
 	}
 	if (f & CLONE_SIGHAND) {
@@ -93,25 +92,32 @@ static void *dup_block(const void *p, size_t n)
 	return d;
 }
 
-static void free_proc_parts(struct proc *p)
+static void free_proc_parts(struct proc *p, struct task *t)
 {
+	if (t)
+		task_files_set(t, NULL);
 	if (p->mm)
 		mm_put(p->mm);
-	if (p->files)
-		fdtable_put(p->files);
 	if (p->fs)
 		fs_ctx_put(p->fs);
 	if (p->exe)
 		exe_put(p->exe);
 	ns_drop(p);
 	p->mm = NULL;
-	p->files = NULL;
 	p->fs = NULL;
 	p->exe = NULL;
 }
 
+static struct fdtable *inherit_files(const struct clone_req *c)
+{
+	if (!(c->flags & CLONE_FILES))
+		return fdtable_copy(current->files);
+	ref_get(&current->files->ref);
+	return current->files;
+}
+
 // Everything a process inherits but its place in the tables.
-static int inherit_proc(struct proc *p, struct proc *from, const struct clone_req *c)
+static int inherit_proc(struct proc *p, struct task *t, struct proc *from, const struct clone_req *c)
 {
 	p->cred = from->cred;
 	p->nice = from->nice;
@@ -145,23 +151,16 @@ static int inherit_proc(struct proc *p, struct proc *from, const struct clone_re
 	mutex_unlock(&tasklist);
 
 	ns_inherit(p, from);
-	if (c->flags & CLONE_FILES) {
-		p->files = from->files;
-		ref_get(&p->files->ref);
-	} else {
-		p->files = fdtable_copy(from->files);
-	}
+	t->files = inherit_files(c);
 	if (c->flags & CLONE_FS) {
 		p->fs = from->fs;
 		ref_get(&p->fs->ref);
 	} else {
 		p->fs = fs_ctx_copy(from->fs);
 	}
-	if (IS_ERR(p->files))
-		p->files = NULL;
 	if (IS_ERR(p->fs))
 		p->fs = NULL;
-	if (!p->files || !p->fs)
+	if (!t->files || !p->fs)
 		return -ENOMEM;
 	return c->flags & NAMESPACES ? ns_unshare(p, c->flags & NAMESPACES) : 0;
 }
@@ -229,7 +228,9 @@ static long clone_thread(const struct clone_req *c)
 	if (tid < 0)
 		return tid;
 	t = task_new(p, tid);
-	if (!t) {
+	if (!t || !(t->files = inherit_files(c))) {
+		if (t)
+			task_put(t);
 		pid_free(tid);
 		return -ENOMEM;
 	}
@@ -279,6 +280,7 @@ static long clone_thread(const struct clone_req *c)
 	mutex_unlock(&tasklist);
 	task_put(t);
 fail:
+	task_files_set(t, NULL);
 	pid_free(tid);
 	task_put(t);
 	return r;
@@ -380,7 +382,7 @@ static long clone_proc(const struct clone_req *c)
 	t->altstack_sp = me->altstack_sp;
 	t->altstack_size = me->altstack_size;
 	t->altstack_flags = me->altstack_flags;
-	r = inherit_proc(p, from, c);
+	r = inherit_proc(p, t, from, c);
 	if (r)
 		goto out_parts;
 	if (c->flags & CLONE_PIDFD) {
@@ -426,7 +428,7 @@ static long clone_proc(const struct clone_req *c)
 
 out_unlink:
 	unlink_proc(p, t);
-	free_proc_parts(p);
+	free_proc_parts(p, t);
 	if (pidfd >= 0)
 		fd_close(pidfd);
 	task_put(t);
@@ -437,7 +439,7 @@ out_pidfd:
 		fd_close(pidfd);
 out_parts:
 	if (p)
-		free_proc_parts(p);
+		free_proc_parts(p, t);
 	if (t)
 		task_put(t);
 	if (p)

@@ -9,17 +9,12 @@
 
 struct proc *pidfd_proc(struct file *f); // pidfd.c
 
-// An open file of p, with a reference; NULL: no such descriptor.
-static struct file *file_in(struct proc *p, u64 fd)
+// An open file of a task, with a reference; NULL: no such descriptor.
+static struct file *file_in(struct task *task, u64 fd)
 {
-	struct fdtable *t;
+	struct fdtable *t = task_files(task);
 	struct file *f = NULL;
 
-	mutex_lock(&tasklist);
-	t = p->files;
-	if (t)
-		ref_get(&t->ref);
-	mutex_unlock(&tasklist);
 	if (!t)
 		return NULL;
 	mutex_lock(&t->lock);
@@ -49,7 +44,7 @@ static long order(const void *a, const void *b)
 	return x == y ? 0 : x < y ? 1 : 2;
 }
 
-static long compare_files(struct proc *a, u64 fa, struct proc *b, u64 fb)
+static long compare_files(struct task *a, u64 fa, struct task *b, u64 fb)
 {
 	struct file *x = file_in(a, fa), *y = file_in(b, fb);
 	long r = x && y ? order(x, y) : -EBADF;
@@ -59,12 +54,14 @@ static long compare_files(struct proc *a, u64 fa, struct proc *b, u64 fb)
 	return r;
 }
 
-static long compare(struct proc *a, struct proc *b, int type, u64 i1, u64 i2)
+static long compare(struct task *ta, struct task *tb, int type, u64 i1, u64 i2)
 {
+	struct proc *a = ta->proc, *b = tb->proc;
+
 	switch (type) {
-	case KCMP_FILE: return compare_files(a, i1, b, i2);
+	case KCMP_FILE: return compare_files(ta, i1, tb, i2);
 	case KCMP_VM: return order(a->mm, b->mm);
-	case KCMP_FILES: return order(a->files, b->files);
+	case KCMP_FILES: return order(ta->files, tb->files);
 	case KCMP_FS: return order(a->fs, b->fs);
 	case KCMP_SIGHAND: return order(a, b);
 	case KCMP_IO: return 0; // nobody has an I/O context
@@ -80,7 +77,7 @@ long sys_kcmp(int pid1, int pid2, int type, u64 i1, u64 i2)
 	long r = -ESRCH;
 
 	if (a && b)
-		r = remote_allowed(a->proc) && remote_allowed(b->proc) ? compare(a->proc, b->proc, type, i1, i2) : -EPERM;
+		r = remote_allowed(a->proc) && remote_allowed(b->proc) ? compare(a, b, type, i1, i2) : -EPERM;
 	if (a)
 		task_put(a);
 	if (b)
@@ -91,6 +88,7 @@ long sys_kcmp(int pid1, int pid2, int type, u64 i1, u64 i2)
 long sys_pidfd_getfd(int pidfd, int target, u32 flags)
 {
 	struct file *pf, *f = NULL;
+	struct task *t = NULL;
 	struct proc *p;
 	long r = -EINVAL;
 
@@ -104,12 +102,16 @@ long sys_pidfd_getfd(int pidfd, int target, u32 flags)
 		r = -ESRCH;
 	else if (!remote_allowed(p))
 		r = -EPERM;
-	else if (!(f = file_in(p, (u64)(u32)target)))
+	else if (!(t = task_find(p->pid)))
+		r = -ESRCH;
+	else if (!(f = file_in(t, (u64)(u32)target)))
 		r = -EBADF;
 	else
 		r = fd_alloc(f, 0, true);
 	if (f && r < 0)
 		file_put(f);
+	if (t)
+		task_put(t);
 	if (pf)
 		file_put(pf);
 	return r;

@@ -176,19 +176,17 @@ static int own_fs(struct proc *p)
 	return 0;
 }
 
-static int own_files(struct proc *p)
+// The calling thread's own descriptor table.
+static int own_files(void)
 {
-	struct fdtable *old = p->files, *t;
+	struct fdtable *t;
 
-	if (old->ref.n == 1)
+	if (current->files->ref.n == 1)
 		return 0;
-	t = fdtable_copy(old);
-	if (IS_ERR_OR_NULL(t))
+	t = fdtable_copy(current->files);
+	if (!t)
 		return -ENOMEM;
-	mutex_lock(&tasklist);
-	p->files = t;
-	mutex_unlock(&tasklist);
-	fdtable_put(old);
+	task_files_set(current, t);
 	return 0;
 }
 
@@ -203,15 +201,15 @@ long sys_unshare(u64 flags)
 		return -EINVAL;
 	if (flags & (CLONE_THREAD | CLONE_SIGHAND | CLONE_VM | CLONE_NEWUSER) && !alone)
 		return -EINVAL;
-	if (!alone && flags & (CLONE_FS | CLONE_FILES | CLONE_NEWNS)) {
-		pr_once("unshare: threads of a process share files, directories and mounts\n");
+	if (!alone && flags & (CLONE_FS | CLONE_NEWNS)) {
+		pr_once("unshare: threads of a process share directories and mounts\n");
 		return -EINVAL;
 	}
 	r = check_new(flags);
 	if (!r && flags & (CLONE_FS | CLONE_NEWNS | CLONE_NEWUSER))
 		r = own_fs(p);
 	if (!r && flags & CLONE_FILES)
-		r = own_files(p);
+		r = own_files();
 	if (!r && flags & CLONE_SYSVSEM)
 		sem_exit(p);
 	return r ? r : ns_unshare(p, flags & NEW_NS);

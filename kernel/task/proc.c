@@ -162,9 +162,9 @@ struct task *task_create_init(void)
 	if (!t)
 		return NULL;
 	p->session = session_new(pid);
-	p->files = fdtable_new();
+	t->files = fdtable_new();
 	p->mm = mm_new();
-	if (!p->session || !p->files || !p->mm)
+	if (!p->session || !t->files || !p->mm)
 		return NULL;
 	for (u32 i = 0; i < RLIM_NLIMITS; i++)
 		p->rlim[i] = unlimited & 1u << i ? limits[RLIM_NLIMITS - 1] : limits[i];
