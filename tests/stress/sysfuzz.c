@@ -64,6 +64,12 @@ static const struct {
 };
 
 #define ARENA (1u << 20)
+// Where the arena and the counts lie: the arena has nothing behind it, so that a buffer that is too long ends in a fault; the counts lie
+// below it, where no buffer gets to. Whatever changes them but the counting itself is then the kernel.
+#define ARENA_AT ((void *)0x40000000)
+#define TALLY_AT ((void *)0x20000000)
+#define TALLY (1u << 16)
+#define MARK 0x5afe5afe5afe5afe
 #define DIRECTORY "/tmp/sysfuzz"
 struct random {
 	u64 s;
@@ -325,11 +331,13 @@ static void call(struct random *r, const struct row *row)
 		a[0] &= ~(u64)(CLONE_VM | CLONE_VFORK | CLONE_PARENT);
 	if (forks(row->nr) && !one_in(r, 20))
 		return;
-	tally[row - rows].calls++; // first: a worker may not come back
+	if (row->nr == SYS_madvise && a[0] < (u64)tally + TALLY && a[0] + a[1] > (u64)tally)
+		return; // MADV_REMOVE over everything would rightly clear the counts
+	__atomic_fetch_add(&tally[row - rows].calls, 1, __ATOMIC_RELAXED); // first: a worker may not come back
 	long ret = syscall(row->nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 	if (!ret && forks(row->nr))
 		_exit(0);
-	tally[row - rows].good += ret != -1;
+	__atomic_fetch_add(&tally[row - rows].good, ret != -1, __ATOMIC_RELAXED);
 }
 
 // Calls that would end the worker at once, hit others than itself, or stop everything by right.
@@ -428,7 +436,7 @@ static void worker(u64 seed)
 	pthread_t id;
 
 	setpgid(0, 0);
-	arena = mmap(NULL, ARENA + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	arena = mmap(ARENA_AT, ARENA + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 	if (arena == MAP_FAILED)
 		_exit(3);
 	mprotect(arena + ARENA, 4096, PROT_NONE);
@@ -626,13 +634,18 @@ static bool listed(const char *name)
 	return !only;
 }
 
-static void report(void)
+// The counts and the marks behind them; 1 if somebody else wrote there. The workers are gone.
+static int report(void)
 {
 	unsigned long calls = 0, good = 0, reached = 0;
+	int bad = 0;
 
+	for (u64 *m = (u64 *)(tally + NROWS); m < (u64 *)tally + TALLY / 8; m++)
+		if (*m != MARK && !bad++)
+			printf("sysfuzz: shared memory that only the fuzzer has was changed: %#lx at %p\n", *m, (void *)m);
 	for (size_t i = 0; i < NROWS; i++) {
-		if (tally[i].calls > 1ul << 32 || tally[i].good > tally[i].calls) // a worker wrote over it
-			tally[i] = (struct tally){ 0 };
+		if ((tally[i].calls > 1ul << 32 || tally[i].good > tally[i].calls) && !bad++)
+			printf("sysfuzz: the counts of %s were changed: %lu, %lu\n", rows[i].name, tally[i].calls, tally[i].good);
 		calls += tally[i].calls;
 		good += tally[i].good;
 		reached += tally[i].good > 0;
@@ -642,6 +655,7 @@ static void report(void)
 		if (wanted[i] && !tally[i].good)
 			printf(" %s", rows[i].name);
 	puts("");
+	return bad;
 }
 
 int main(int argc, char **argv)
@@ -669,9 +683,12 @@ int main(int argc, char **argv)
 		workers = 3;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("sysfuzz: --seed %lu, %g s, %d workers\n", seed, seconds, workers);
-	tally = mmap(NULL, sizeof(*tally) * NROWS, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	tally = mmap(TALLY_AT, TALLY, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 	if (tally == MAP_FAILED)
 		return fail("mmap");
+	_Static_assert(sizeof(*tally) * NROWS < TALLY, "room for the counts and some marks");
+	for (u64 *m = (u64 *)(tally + NROWS); m < (u64 *)tally + TALLY / 8; m++)
+		*m = MARK;
 	for (size_t i = 0; i < NROWS; i++)
 		wanted[i] = listed(rows[i].name) && !left_out(&rows[i]);
 	pid_t w[16] = { 0 };
@@ -709,7 +726,7 @@ int main(int argc, char **argv)
 			bad |= reap(w[i]);
 	clean();
 	bad |= check();
-	report();
+	bad |= report() > 0;
 	printf("sysfuzz: %d workers in turn, the kernel %s\n", rounds, bad ? "is damaged" : "is sound");
 	return bad;
 }
