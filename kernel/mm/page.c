@@ -42,7 +42,7 @@ void page_init(u64 first_off, u64 end_off)
 
 	limit_pfn = (u32)(end_off >> PAGE_SHIFT);
 	arena = min((limit_pfn - first) / 8, (u32)KMALLOC_ARENA_PAGES);
-	kmalloc_init(first, first + arena);
+	kmalloc_init(first + ARENA_GUARD_PAGES, first + arena);
 	arena_pages = arena;
 	first_pfn = top_pfn = first + arena;
 	free_pages = limit_pfn - first_pfn;

@@ -23,7 +23,6 @@
 #define OFF_META (OFF_WINDOWS + (unsigned long)WIN_STRIDE * WIN_MAX) // page metadata, 16 bytes a page
 #define OFF_META_LEN (K_LIN_MAX / 4096 * 16)
 #define OFF_PAGES (OFF_META + OFF_META_LEN)	// allocatable pages
-#define HEAP_GUARD 0x4000	// at their start, never touched (thread.c)
 
 // in a window, from its hthread page
 #define WIN_GUARD (-0xd000l)	// no access in the process whose thread stands on the stack above (harden.c)

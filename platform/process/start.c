@@ -53,7 +53,7 @@ void kernel_start(struct window *w0)
 	u64 mem = c->memory_bytes;
 	if (mem < (64ul << 20) || mem > K_LIN_MAX - OFF_PAGES || mem & (PAGE_SIZE - 1))
 		panic("memory size from the launcher is out of range");
-	page_init(OFF_PAGES + HEAP_GUARD, OFF_PAGES + mem);
+	page_init(OFF_PAGES, OFF_PAGES + mem);
 	t = knew(struct task);
 	if (!t)
 		panic("no memory at boot");

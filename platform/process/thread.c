@@ -220,7 +220,7 @@ void inherit_hot_pages(void)
 	static u8 guard[PAGE_SIZE] __aligned(PAGE_SIZE);
 
 	S3(__NR_madvise, kernel_warm_end, kernel_image_end - kernel_warm_end, ADVISE_DONTDUMP);
-	S3(__NR_madvise, K_LIN + OFF_PAGES, HEAP_GUARD + KMALLOC_ARENA_PAGES * PAGE_SIZE, ADVISE_DONTDUMP);
+	S3(__NR_madvise, K_LIN + OFF_PAGES, KMALLOC_ARENA_PAGES * PAGE_SIZE, ADVISE_DONTDUMP);
 	inherited = !S3(__NR_madvise, guard, PAGE_SIZE, ADVISE_GUARD_INSTALL) &&
 		    !S3(__NR_madvise, K_LIN + OFF_PAGES, PAGE_SIZE, ADVISE_GUARD_INSTALL);
 }
