@@ -274,8 +274,8 @@ static void measured_options(const struct config *c, struct manifest *m)
 {
 	struct text options = {0};
 
-	text_printf(&options, "memory=%" PRIu64 ",debug=%d,connect=%s", c->memory_bytes, c->debug_enclave,
-		    c->connect_any ? "any" : "none");
+	text_printf(&options, "memory=%" PRIu64 ",debug=%d,connect=%s,rseq=%d", c->memory_bytes, c->debug_enclave,
+		    c->connect_any ? "any" : "none", c->restartable_sequences);
 	for (size_t i = 0; i < c->listen_count; i++)
 		text_printf(&options, "%s%u", i ? "+" : ",listen=", c->listen[i]);
 	snprintf(m->options, sizeof(m->options), "%s", options.data);

@@ -574,6 +574,11 @@ static int read_debug_enclave(struct reader *r, yaml_node_t *value, const char *
 	return read_bool(r, value, key, &r->config->debug_enclave);
 }
 
+static int read_restartable_sequences(struct reader *r, yaml_node_t *value, const char *key)
+{
+	return read_bool(r, value, key, &r->config->restartable_sequences);
+}
+
 static int read_insecure_host_mounts(struct reader *r, yaml_node_t *value, const char *key)
 {
 	return bad(r, value, "'%s': this version cannot mount host folders; put the files into the image (copy:) or "
@@ -592,6 +597,7 @@ static const struct key top_keys[] = {
 	{"memory", read_memory},
 	{"network", read_network},
 	{"broker", read_broker},
+	{"restartable_sequences", read_restartable_sequences},
 	{"debug_enclave", read_debug_enclave},
 	{"insecure_host_mounts", read_insecure_host_mounts},
 	{0},
@@ -738,7 +744,7 @@ void config_json(const struct config *c, struct text *out)
 	text_printf(out, ",\"network\":{\"connect\":\"%s\",\"listen\":[", c->connect_any ? "any" : "none");
 	for (size_t i = 0; i < c->listen_count; i++)
 		text_printf(out, "%s%u", i ? "," : "", c->listen[i]);
-	text_puts(out, "]},\"version\":1,\"volumes\":{");
+	text_printf(out, "]},\"restartable_sequences\":%s,\"version\":1,\"volumes\":{", c->restartable_sequences ? "true" : "false");
 	for (size_t i = 0; i < c->volume_count; i++) {
 		if (i)
 			text_puts(out, ",");

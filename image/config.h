@@ -4,8 +4,8 @@
 // The JSON always has every key, sorted, without white space:
 //   {"broker":{"ca":"<PEM text or empty>","name":"<or empty>","timeout":10},"command":["/bin/echo"],
 //    "debug_enclave":false,"environment":{"K":"V"},"host_arguments":false,"host_environment":["TERM"],
-//    "memory":8589934592,"name":"hello","network":{"connect":"none","listen":[8080]},"version":1,
-//    "volumes":{"/data":{"mode":"ro","name":"<32 hex digits or empty>"}},"working_directory":"/app"}
+//    "memory":8589934592,"name":"hello","network":{"connect":"none","listen":[8080]},
+//    "restartable_sequences":false,"version":1,"volumes":{"/data":{"mode":"ro","name":"<32 hex digits or empty>"}},"working_directory":"/app"}
 #ifndef COFFER_IMAGE_CONFIG_H
 #define COFFER_IMAGE_CONFIG_H
 
@@ -50,6 +50,7 @@ struct config {
 	char *broker_ca;			// PEM text, "" when none
 	char *broker_name;			// that a broker certificate which is not in broker_ca itself must carry, or ""
 	int broker_timeout;			// seconds to wait for a broker that does not answer
+	bool restartable_sequences;		// rseq(2) is given to programs; a broken one may stop the enclave
 	bool debug_enclave;			// logs and traces may leave the enclave
 };
 

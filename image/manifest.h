@@ -18,7 +18,7 @@ struct manifest {
 	uint64_t image_blocks;		// data blocks of 4096 bytes
 	uint8_t config[48];		// SHA-384 of /.coffer/config.json
 	uint8_t init[48];		// SHA-384 of /.coffer/init
-	char options[512];		// "memory=8589934592,debug=0,connect=none,listen=80+443"
+	char options[512];		// "memory=8589934592,debug=0,connect=none,rseq=0,listen=80+443"
 };
 
 void manifest_write(const struct manifest *m, struct text *out);

@@ -18,6 +18,7 @@ struct boot_info {
 	u64 image_blocks;	// 4096-byte data blocks before the hash area
 	u64 memory_bytes;	// the enclave's limit
 	bool debug;		// `debug=1` among the measured options
+	bool rseq;		// `rseq=1` among the measured options: kernel/task/rseq.c
 	bool strace;		// debug only
 	char strace_filter[256]; // unmeasured: names and classes of calls, comma-separated; empty: all
 	// network: `listen=80+443` and `connect=any|none` among the measured options

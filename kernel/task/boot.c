@@ -80,6 +80,10 @@ static int option(const char *s, size_t len)
 		boot_info.debug = is(v, vl, "1");
 		return boot_info.debug || is(v, vl, "0") ? 0 : -EINVAL;
 	}
+	if (is(s, kl, "rseq")) {
+		boot_info.rseq = is(v, vl, "1");
+		return boot_info.rseq || is(v, vl, "0") ? 0 : -EINVAL;
+	}
 	if (is(s, kl, "listen"))
 		return ports(v, vl);
 	if (is(s, kl, "connect")) {

@@ -3,11 +3,17 @@
 // lets its host do that, the registration is handed to it (pf_rseq) and the host keeps the program's area up to date; elsewhere
 // the call is ENOSYS and programs use ordinary atomics.
 //
+// It is also ENOSYS unless the image's owner has asked for it (restartable_sequences). The host reads the area whenever it lets the
+// thread go on, also in the midst of kernel code, and answers what it finds wrong there with a SIGSEGV that in the end cannot
+// be caught. Any thread of the program can write a wrong pointer into the area at any moment; a host process that dies inside the
+// kernel stops the enclave.
+//
 // The registration belongs to the host thread (struct hthread): a fork's child inherits it, a vfork child borrows its parent's.
 // The host writes to the area at any moment, so it must go before the memory does: at the thread's exit, before anyone may be
 // told of it, and at exec. A program that takes away the memory of a registered area dies of SIGSEGV at once; Linux lets it
 // live until the thread is next preempted.
 // Locks: sig_lock, to look at the areas of other threads.
+#include "kernel/include/boot.h"
 #include "kernel/include/platform.h"
 #include "kernel/include/task.h"
 #include "kernel/include/usercopy.h"
@@ -34,7 +40,7 @@ void rseq_memory_goes(uptr addr, size_t len)
 	bool hit = false;
 
 	len = PAGE_ALIGN(len);
-	if (current->in_vfork_child || !len || addr & (PAGE_SIZE - 1) || addr + len < addr)
+	if (!boot_info.rseq || current->in_vfork_child || !len || addr & (PAGE_SIZE - 1) || addr + len < addr)
 		return; // the call will refuse it, or it is the parent's affair
 	mutex_lock(&p->sig_lock);
 	list_for_each (t, &p->threads, thread_link) {
@@ -54,6 +60,8 @@ long sys_rseq(void __user *area, u32 len, int flags, u32 sig)
 	uptr at = (__force uptr)area;
 	int r;
 
+	if (!boot_info.rseq)
+		return -ENOSYS;
 	if (flags & RSEQ_FLAG_UNREGISTER_) {
 		if (flags & ~RSEQ_FLAG_UNREGISTER_ || !at || at != h->rseq_area || len != RSEQ_BYTES)
 			return -EINVAL;

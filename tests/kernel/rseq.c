@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// rseq(2): registration, the CPU's number, aborted critical sections.
+// rseq(2): registration, the CPU's number, aborted critical sections. Inside, the image says restartable_sequences: true.
 #include "tests/kernel/t.h"
 #include <pthread.h>
 #include <sched.h>
