@@ -479,6 +479,8 @@ static long do_clone(const struct clone_req *c)
 
 	if (r)
 		return r;
+	if (c->flags & CLONE_SETTLS && !access_ok(U(c->tls), 1)) // the processor takes no such base
+		return -EPERM;
 	if (too_many())
 		return -EAGAIN;
 	return c->flags & CLONE_THREAD ? clone_thread(c) : clone_proc(c);

@@ -232,3 +232,10 @@ TEST(tables_come_and_go_under_threads)
 	for (int i = 0; i < 2; i++)
 		ZERO(pthread_join(openers[i], NULL));
 }
+
+// The thread pointer of a child is checked as arch_prctl's is.
+TEST(clone_refuses_a_thread_pointer_outside)
+{
+	ERR(syscall(SYS_clone, CLONE_SETTLS | SIGCHLD, 0, 0, 0, 0x800000000000ul), EPERM);
+	ERR(syscall(SYS_clone, CLONE_SETTLS | SIGCHLD, 0, 0, 0, ~0ul), EPERM);
+}
