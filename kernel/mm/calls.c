@@ -267,8 +267,13 @@ long sys_madvise(u64 addr, u64 len, int advice)
 		}
 		e = min(end, v->end);
 		switch (advice) {
-		case MADV_DONTNEED:
 		case MADV_FREE:
+			if (v->pc || v->view || v->flags & VMA_SHARED) {
+				r = -EINVAL;
+				break;
+			}
+			fallthrough;
+		case MADV_DONTNEED:
 			if (!(v->flags & VMA_SHARED) && !v->view)
 				pf_dontneed(at, e - at);
 			break;

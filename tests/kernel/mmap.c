@@ -601,3 +601,39 @@ TEST(sysv_shared_memory_keys)
 	OK(shmdt(m));
 	CHECK(faults(m, false));
 }
+
+// What a child does to its view of shared anonymous memory leaves the parent's pages alone; what it writes, it writes to both.
+TEST(shared_anonymous_outlives_what_a_child_does)
+{
+	enum { N = 16 };
+	size_t len = N * 4096;
+	long *m = OK(mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+	for (int round = 0; round < 6; round++) {
+		for (size_t i = 0; i < len / 8; i++)
+			m[i] = 1;
+		pid_t c = OK(fork());
+		if (!c) {
+			char *p = (char *)m;
+			m[0] = round + 100;
+			switch (round) {
+			case 0: OK(madvise(p, len, MADV_DONTNEED)); break;
+			case 1: ERR(madvise(p, len, MADV_FREE), EINVAL); break;
+			case 2: OK(munmap(p + 4096, len - 4096)); break;
+			case 3: p = OK(mremap(p, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, p + 64 * len)); break;
+			case 4: OK(mmap(p, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0)); break;
+			default: OK(mremap(p, len, 4096, 0));
+			}
+			// fresh pages, which would be the parent's if those had been given back
+			char *fresh = OK(mmap(NULL, 4 * len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+			memset(fresh, 0xee, 4 * len);
+			if (round < 4)
+				((long *)p)[1] = 7;
+			_exit(0);
+		}
+		EQ(t_wait(c), 0);
+		EQ(m[0], round + 100);
+		EQ(m[1], round < 4 ? 7 : 1);
+		for (size_t i = 2; i < len / 8; i++)
+			EQ(m[i], 1);
+	}
+}
