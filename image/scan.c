@@ -5,6 +5,7 @@
 #include "image/scan.h"
 
 #include <capstone/capstone.h>
+#include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,28 @@
 
 #include "image/elf.h"
 #include "image/libpath.h"
+
+// Capstone is loaded when it is wanted: its tables would cost every start of the command milliseconds and memory.
+static struct {
+	typeof(&cs_open) open;
+	typeof(&cs_option) option;
+	typeof(&cs_malloc) malloc;
+	typeof(&cs_free) free;
+	typeof(&cs_close) close;
+	typeof(&cs_disasm_iter) disasm_iter;
+	typeof(&cs_insn_group) insn_group;
+} cs;
+
+static bool capstone_load(void)
+{
+	void *lib = cs.open ? NULL : dlopen("libcapstone.so.4", RTLD_NOW | RTLD_LOCAL);
+
+	if (!cs.open && !lib)
+		return false;
+#define GET(name) (cs.name = (typeof(cs.name))dlsym(lib, "cs_" #name))
+	return cs.open || (GET(option) && GET(malloc) && GET(free) && GET(close) && GET(disasm_iter) && GET(insn_group) && GET(open));
+#undef GET
+}
 
 enum { MOST_SEGMENTS = 64, MOST_MODULES = 512 };
 
@@ -393,7 +416,7 @@ static void look_at(struct scanner *s, size_t mod, size_t f)
 	if (size > end - address)
 		size = (size_t)(end - address);
 	while (size) {
-		if (!cs_disasm_iter(s->handle, &code, &size, &address, in)) { // data among the code
+		if (!cs.disasm_iter(s->handle, &code, &size, &address, in)) { // data among the code
 			code++, size--, address++;
 			continue;
 		}
@@ -414,7 +437,7 @@ static void look_at(struct scanner *s, size_t mod, size_t f)
 			reg[EAX] = reg[ECX] = UINT64_MAX;
 			continue;
 		}
-		bool jumps = cs_insn_group(s->handle, in, X86_GRP_JUMP) || cs_insn_group(s->handle, in, X86_GRP_CALL);
+		bool jumps = cs.insn_group(s->handle, in, X86_GRP_JUMP) || cs.insn_group(s->handle, in, X86_GRP_CALL);
 		if (jumps && x->op_count == 1 && x->operands[0].type == X86_OP_IMM) {
 			uint64_t target = (uint64_t)x->operands[0].imm;
 			if (target < m->function[f].start || target >= m->function[f].end || stub_slot(m, target)) {
@@ -515,10 +538,12 @@ static int add_needed(struct scanner *s, size_t mod, bool musl, struct fault *p)
 static int begin(struct scanner *s, struct scan *result, struct fault *p)
 {
 	*s = (struct scanner){ .result = result, .module = calloc(MOST_MODULES, sizeof(struct module)) };
-	if (!s->module || cs_open(CS_ARCH_X86, CS_MODE_64, &s->handle) != CS_ERR_OK)
+	if (!capstone_load())
+		return fault_set(p, -ENOENT, "the disassembler libcapstone.so.4 is missing: install Debian's package libcapstone4");
+	if (!s->module || cs.open(CS_ARCH_X86, CS_MODE_64, &s->handle) != CS_ERR_OK)
 		return fault_set(p, -ENOMEM, "the disassembler does not start");
-	cs_option(s->handle, CS_OPT_DETAIL, CS_OPT_ON);
-	s->insn = cs_malloc(s->handle);
+	cs.option(s->handle, CS_OPT_DETAIL, CS_OPT_ON);
+	s->insn = cs.malloc(s->handle);
 	return s->insn ? 0 : fault_set(p, -ENOMEM, "out of memory");
 }
 
@@ -535,9 +560,9 @@ static void finish(struct scanner *s)
 	free(s->module);
 	free(s->todo);
 	if (s->insn)
-		cs_free(s->insn, 1);
+		cs.free(s->insn, 1);
 	if (s->handle)
-		cs_close(&s->handle);
+		cs.close(&s->handle);
 	string_set_free(&s->wanted);
 }
 

@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
 # Hosted helpers that the services share.
 COFFER_OBJS += $(patsubst %.c,$(B)/obj/%.o,$(wildcard lib/*.c))
-COFFER_LIBS += -lssl -lcrypto -ljansson -lyaml -lsqlite3 -lcapstone -lpthread
+COFFER_LIBS += -lssl -lcrypto -ljansson -lyaml -lsqlite3 -lpthread

@@ -341,10 +341,11 @@ void text_placed(struct textview *v)
 	u8 *text = page_addr(v->pfn), jmp[5];
 	u64 len = v->npages << PAGE_SHIFT;
 
-	for (u64 off = 4, n; off + 4 <= len; off += n) {
+	for (u64 off = 8; off + 8 <= len; off++) {
 		u8 *tr;
 		u32 t;
-		n = off + 8 <= len && !has_byte(text + off, 0x0f) ? 8 : 1;
+		while (!(off & 7) && off + 16 <= len && !has_byte(text + off, 0x0f))
+			off += 8;
 		if (text[off] != 0x0f || memcmp(text + off - 4, loop, sizeof(loop)))
 			continue;
 		t = slots(v, 1);
