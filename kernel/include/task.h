@@ -101,7 +101,7 @@ struct task {
 	u32 pdeathsig;
 	void *poller;			// net/host event loop state while sleeping there
 	u64 trap_fault_addr, trap_err, trap_no;	// of the last fault, for signal frames
-	u64 cpu_mask;		// sched_setaffinity
+	u64 cpu_mask;		// sched_setaffinity; U64_MAX: all
 	int policy;		// SCHED_*, as set
 	u64 timer_slack_ns;
 	struct strace_line *strace; // the call that --debug-strace is printing

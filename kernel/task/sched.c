@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scheduling calls. The host schedules: policies, priorities and affinities that the kernel cannot enforce are
+// Scheduling calls. The host schedules: affinities are passed on to it, policies and priorities are
 // remembered and reported, as they are hints to most programs; real-time policies are refused. No locks.
 #include "kernel/include/kstring.h"
 #include "kernel/include/platform.h"
@@ -49,6 +49,14 @@ long sys_sched_getaffinity(int pid, u32 len, void __user *umask)
 	return copy_to_user(umask, &mask, sizeof(mask)) ? -EFAULT : (long)sizeof(mask);
 }
 
+// May the caller change how t is scheduled?
+static bool owns(const struct task *t)
+{
+	u32 me = cred()->euid;
+
+	return me == t->proc->cred.euid || me == t->proc->cred.uid || capable(CAP_SYS_NICE);
+}
+
 long sys_sched_setaffinity(int pid, u32 len, const void __user *umask)
 {
 	struct task *t;
@@ -60,10 +68,15 @@ long sys_sched_setaffinity(int pid, u32 len, const void __user *umask)
 	t = task_arg(pid);
 	if (!t)
 		return -ESRCH;
-	if (!(mask & all_cpus()))
+	mask &= all_cpus();
+	if (!owns(t)) {
+		r = -EPERM;
+	} else if (!mask) {
 		r = -EINVAL;
-	else
-		t->cpu_mask = mask & all_cpus();
+	} else {
+		t->cpu_mask = mask == all_cpus() ? U64_MAX : mask;
+		pf_set_cpus(t);
+	}
 	task_put(t);
 	return r;
 }

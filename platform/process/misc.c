@@ -34,49 +34,14 @@ u64 pf_tsc(void)
 
 void pf_relax(void) { __builtin_ia32_pause(); }
 
-u32 pf_ncpus(void)
-{
-	u64 mask[16] = { 0 };
-	long r = S3(__NR_sched_getaffinity, 0, sizeof(mask), mask);
-	u32 n = 0;
-
-	for (long i = 0; i < r / 8; i++)
-		for (u64 m = mask[i]; m; m &= m - 1)
-			n++;
-	return n ? n : 1;
-}
-
-// Programs index tables by the host's number of a CPU: it must be among those that they are shown.
-static bool cpus_dense(void)
-{
-	u64 mask[16] = { 0 };
-	long r = S3(__NR_sched_getaffinity, 0, sizeof(mask), mask);
-	u32 n = pf_ncpus();
-
-	for (long i = 0; i < r * 8 && i < 1024; i++)
-		if ((mask[i / 64] >> (i % 64) & 1) != (i < n))
-			return false;
-	return r > 0;
-}
-
 int pf_rseq(uptr area, u32 len, int flags, u32 sig)
 {
-	static u8 dense; // 1: yes, 2: no
 	long r;
 
-	if (!dense)
-		dense = cpus_dense() ? 1 : 2;
-	if (dense != 1)
+	if (!cpus_dense()) // programs index tables by the host's number of a CPU: it must be among those that they are shown
 		return -ENOSYS;
 	r = S4(__NR_rseq, area, len, flags, sig);
 	return r == 0 || r == -EINVAL || r == -EPERM || r == -EBUSY || r == -EFAULT ? (int)r : -ENOSYS;
-}
-
-int pf_getcpu(void)
-{
-	u32 aux = 0;
-	__asm__ volatile("rdtscp" : "=c"(aux) : : "eax", "edx");
-	return (int)(aux & 0xfff);
 }
 
 static bool rdrand64(u64 *v)

@@ -31,6 +31,7 @@ void kernel_start(struct window *w0)
 	image_alias_drop();
 	host_thread_init();
 	xstate_init();
+	cpus_init();
 	S2(__NR_membarrier, 4 /* REGISTER_GLOBAL_EXPEDITED */, 0);
 	inherit_hot_pages();
 	if (seccomp_init())

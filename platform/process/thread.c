@@ -130,6 +130,7 @@ void win_setup(struct window *w, struct task *t, struct hproc *hp)
 	w->h.ready = 0;
 	w->h.rseq_area = 0;
 	w->hproc = hp;
+	w->cpus = win_self()->cpus; // the host lets it inherit them
 	w->fpu_depth = 0;
 	w->blank_word = 0;
 	if (t) {
@@ -196,6 +197,7 @@ int pf_start_process(struct task *t, void (*fn)(void))
 static void thread_start(void)
 {
 	host_thread_init();
+	cpus_follow();
 	pf_set_fs(current->fs_base);
 	kresume(win_regs(win_self()));
 }
@@ -234,6 +236,7 @@ static void process_start(void)
 		touch((char *)(K_LIN + OFF_PAGES), (char *)(K_LIN + OFF_PAGES + HOT_HEAP));
 	}
 	host_process_init();
+	cpus_follow();
 	pf_set_fs(current->fs_base);
 	kresume(win_regs(win_self()));
 }
@@ -317,6 +320,7 @@ void pf_switch_identity(struct task *to)
 	to->regs = win_regs(w);
 	if (!to->proc->mm_host)
 		to->proc->mm_host = w->hproc;
+	cpus_follow();
 }
 
 // --- blank processes: host processes without a program, made ahead by the kernel's own host process
@@ -336,6 +340,7 @@ static void blank_start(void)
 	while (!__atomic_load_n(&w->blank_word, __ATOMIC_ACQUIRE))
 		pf_wait(&w->blank_word, 0, NO_DEADLINE);
 	w->h.in_kernel = 1;
+	cpus_follow();
 	exec_commit_on_blank(w->h.cur);
 }
 

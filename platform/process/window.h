@@ -9,6 +9,7 @@
 struct window {
 	struct hthread h;
 	struct hproc *hproc;
+	u64 cpus;		// task->cpu_mask that the host was told for this thread (cpus.c)
 	u32 index;
 	u32 used;		// allocation state
 	u32 next_free;
@@ -53,6 +54,9 @@ void win_setup(struct window *w, struct task *t, struct hproc *hp);
 extern u32 host_seed[16];
 extern int host_memfd;
 void inherit_hot_pages(void);		// boot
+void cpus_init(void);			// boot
+bool cpus_dense(void);
+void cpus_follow(void);			// the current host thread carries a task that may want other CPUs
 void host_thread_init(void);		// altstack, Syscall User Dispatch: each new host task
 void window_guard(struct window *w);	// in the process that will stand on w's kernel stack
 void image_alias_drop(void);		// boot: the linear map shows no kernel image
