@@ -10,7 +10,7 @@ $(B)/bin/coffer: $(CLI_OBJS) $(B)/lib/libcoffer.a
 BINS += $(B)/bin/coffer
 
 # What `coffer syscalls` knows is taken from the linked kernel.
-$(B)/gen/syscalls.inc: $(B)/lib/coffer/kernel.elf
+$(B)/gen/syscalls.inc: $(B)/kernel.debug
 	@mkdir -p $(@D)
 	$(Q)nm $< | sed -n 's/^[0-9a-f]* [TtDdRr] sys_\([a-z0-9_]*\)$$/"\1",/p' >$@
 $(B)/obj/cli/syscalls.o: $(B)/gen/syscalls.inc

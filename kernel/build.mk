@@ -42,11 +42,17 @@ $(B)/kobj/%.S.o: %.S kernel/build.mk
 # The one file with vector instructions of its own (see its head).
 $(B)/kobj/kernel/lib/sha256_ni.o: KCFLAGS := $(filter-out -mgeneral-regs-only,$(KCFLAGS)) -msha -msse4.1 -mno-avx -mstackrealign
 
-$(B)/lib/coffer/kernel.elf: $(KOBJS) platform/process/kernel.lds platform/process/hot.lds kernel/syscall/check
+$(B)/kernel.debug: $(KOBJS) platform/process/kernel.lds platform/process/hot.lds kernel/syscall/check
 	@mkdir -p $(@D)
 	@echo "  LD   $@"
 	$(Q)$(CC) -static -nostdlib -no-pie -Wl,--build-id=none -Wl,-T,platform/process/kernel.lds -Wl,-z,max-page-size=4096 \
 		-Wl,--no-warn-rwx-segments -Wl,--no-relax -o $@ $(KOBJS) $(KLIBS)
 	$(Q)kernel/syscall/check $@
+
+# What is measured and loaded has no symbols: it is hashed whole at each start. kernel.debug is for addr2line, gdb and perf.
+$(B)/lib/coffer/kernel.elf: $(B)/kernel.debug
+	@mkdir -p $(@D)
+	@echo "  STRIP $@"
+	$(Q)objcopy --strip-all $< $@
 
 BINS += $(B)/lib/coffer/kernel.elf

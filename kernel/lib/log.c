@@ -39,7 +39,7 @@ void panic(const char *fmt, ...)
 	va_start(ap, fmt);
 	vlog("coffer: enclave stopped: ", fmt, ap);
 	va_end(ap);
-	// addresses of kernel.elf, for addr2line
+	// addresses of kernel.debug, for addr2line
 	const u64 *frame = __builtin_frame_address(0);
 	for (int i = 0; i < 16 && (uptr)frame > pf_kernel_start && (uptr)frame < pf_kernel_end - 16 && !((uptr)frame & 7) && frame[1]; i++) {
 		klog(LOG_INFO, "  called from %lx\n", frame[1]);
