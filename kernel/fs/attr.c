@@ -7,6 +7,18 @@ int setattr_checked(struct inode *ino, struct iattr *a)
 	return ino->iops && ino->iops->setattr ? ino->iops->setattr(ino, a) : -EPERM;
 }
 
+// After a new size was set, without locks.
+void setattr_cut(struct inode *ino, u64 size)
+{
+	struct pagecache *pc = __atomic_load_n(&ino->pc, __ATOMIC_ACQUIRE);
+
+	if (!pc || !__atomic_load_n(&pc->mapcount, __ATOMIC_RELAXED))
+		return;
+	pc_get(pc);
+	mm_cut(pc, size);
+	pc_put(pc);
+}
+
 // at: how ino was reached; empty for objects without a name.
 static int set(struct inode *ino, const struct path *at, struct iattr *a)
 {
@@ -16,6 +28,8 @@ static int set(struct inode *ino, const struct path *at, struct iattr *a)
 	mutex_lock(&ino->lock);
 	r = setattr_checked(ino, a);
 	mutex_unlock(&ino->lock);
+	if (!r && a->valid & ATTR_SIZE)
+		setattr_cut(ino, a->size);
 	if (!r && at->dentry)
 		fsnotify_name(at->dentry, a->valid & ATTR_SIZE ? IN_MODIFY : IN_ATTRIB);
 	return r;

@@ -132,6 +132,7 @@ struct file *open_path_flags(int dfd, const char *name, const struct open_how_k 
 
 // --- checks shared by stat.c, dir.c, xattr.c
 int setattr_checked(struct inode *ino, struct iattr *a);	// asks the file system; inode lock held
+void setattr_cut(struct inode *ino, u64 size);		// after it set a size: mappings lose what lies beyond; may sleep
 bool inode_owner(const struct inode *ino);		// owner or CAP_FOWNER
 struct file *fd_path(int fd);				// any descriptor, O_PATH too: fd_get
 

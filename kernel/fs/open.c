@@ -68,8 +68,10 @@ static int truncate_at_open(struct dentry *d)
 	// O_RDONLY | O_TRUNC writes, too
 	int r = __atomic_load_n(&ino->deny_write, __ATOMIC_SEQ_CST) ? -ETXTBSY : setattr_checked(ino, &a);
 	mutex_unlock(&ino->lock);
-	if (!r)
+	if (!r) {
+		setattr_cut(ino, 0);
 		fsnotify_name(d, IN_MODIFY);
+	}
 	return r;
 }
 

@@ -51,6 +51,7 @@ struct mm {
 	bool lock_future;	// mlockall(MCL_FUTURE)
 	struct proc *owner;
 	u32 users_host;		// host threads inside
+	u64 cut_pass;		// mm/cut.c, under tasklist: the last pass that looked here
 	bool unpatched;		// traced: text is the process's own (mm/text_trace.c)
 	struct mutex remote_lock;	// requests of other processes (mm/remote.c)
 	struct list remote;
@@ -106,9 +107,10 @@ struct pagecache {
 	u32 **leaf;		// leaf[i >> 10][i & 1023] = page entry (pfn | flags)
 	u64 nleaf;
 	u64 npages;		// resident
-	u32 mapcount;		// mappings; truncated pages wait in `limbo` until it is 0
+	u32 mapcount;		// mappings; truncated pages wait in `limbo` until nobody maps them
 	u32 wmapcount;		// shared writable mappings
 	struct list limbo;
+	u64 map_gen, cut_gen, data_gen;	// mappings that ever came; truncations; writes
 	bool anon, was_wmapped;
 	u64 ndirty;
 	u32 leaf0_cap;		// entries of leaf[0], which starts small
@@ -134,6 +136,16 @@ u64 pc_next_data(struct pagecache *pc, u64 pos), pc_next_hole(struct pagecache *
 u64 pc_shrink(struct pagecache *pc, u64 want);
 u64 pc_reclaim(u64 want);	// the same over all caches
 void pc_mapped(struct pagecache *pc, int delta, bool shared_writable);	// a mapping comes (1) or goes (-1)
+
+// The file has been cut to `size` bytes (pc_truncate): takes the rest out of all mappings. May sleep; no locks held.
+void mm_cut(struct pagecache *pc, u64 size);
+// Its bracket around one look at all mappings: false when no pages beyond `size` wait in limbo; c->mappings are to be seen. pc_cut_end
+// frees the pages that waited if that many were seen and none came meanwhile; true: all done.
+struct pc_cut {
+	u64 index, mappings, map_gen, cut_gen;
+};
+bool pc_cut_begin(struct pagecache *pc, u64 size, struct pc_cut *c);
+bool pc_cut_end(struct pagecache *pc, const struct pc_cut *c, u64 seen);
 
 // --- text views (mm/text.c)
 // The view of pages [pgoff, pgoff+npages) of a file, made on first use; a new reference. NULL: map the file itself (each call traps).
@@ -166,4 +178,4 @@ void text_expose(struct regs *regs);
 uptr text_call_address(uptr rip);	// where the program thinks that it is, for an address behind a system call
 // Copies within one page with a debugger's rights: -EFAULT where nothing is mapped, or a shared page may not be written.
 int mm_debug_copy(uptr addr, void *buf, size_t n, bool write);
-void text_drop_cache(struct pagecache *pc);	// the file's cache goes away
+void text_drop_cache(struct pagecache *pc);	// the file's cache goes away, or its data changes: the next mapping makes a new view

@@ -108,19 +108,28 @@ int lazy_fill_range(struct mm *mm, uptr start, uptr end)
 
 int lazy_grow(struct vma *v, u64 now)
 {
-	u64 from, to;
+	u64 from = v->valid, to;
 	int r = 0;
 
-	if (v->valid) {
-		uptr last = v->start + v->valid - 1;
-
-		lazy_piece(v, last, &from, &to);
-		if (is_mapped(v->lazy, (last - v->lazy->base) / PIECE) && to > v->valid)
-			r = vma_map_pages(v, v->valid, min(to, now));
+	// pieces that a neighbour has part of, or that the old end cut, are marked already: their rest is mapped now
+	for (; from < now && !r; from = to) {
+		lazy_piece(v, v->start + from, &(u64){0}, &to);
+		to = min(to, now);
+		if (is_mapped(v->lazy, (v->start + from - v->lazy->base) / PIECE))
+			r = vma_map_pages(v, from, to);
 	}
 	if (!r)
 		v->valid = now;
 	return r;
+}
+
+void lazy_cut(struct vma *v, u64 keep)
+{
+	for (uptr at = ALIGN_UP(v->start + keep, PIECE); at + PIECE <= v->end; at += PIECE) {
+		u64 piece = (at - v->lazy->base) / PIECE;
+
+		v->lazy->mapped[piece / 64] &= ~(1ul << (piece % 64));
+	}
 }
 
 int lazy_protect(struct vma *v, int prot)

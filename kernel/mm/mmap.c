@@ -66,6 +66,9 @@ static int prefill(struct pagecache *pc, const struct file *f, u64 pgoff, size_t
 	return 0;
 }
 
+// A guard gap where no other view has its trampolines yet.
+static bool is_spare(const struct vma *v) { return (v->flags & (VMA_GUARD | VMA_TRAMP)) == VMA_GUARD; }
+
 // Where the trampolines of a view mapped at `addr` can be: the guard gap behind the file's mappings, or a free
 // place just before them. 0: nowhere.
 static uptr tramp_place(struct mm *mm, uptr addr, size_t len, s64 delta)
@@ -73,7 +76,7 @@ static uptr tramp_place(struct mm *mm, uptr addr, size_t len, s64 delta)
 	if (delta) {
 		uptr at = addr + (uptr)delta;
 		struct vma *g = mm_find(mm, at);
-		if (g && (g->flags & VMA_GUARD) && g->start == at)
+		if (g && is_spare(g) && g->start == at)
 			return at;
 		return vma_free(mm, at, TRAMP_BYTES) ? at : 0;
 	}
@@ -82,7 +85,7 @@ static uptr tramp_place(struct mm *mm, uptr addr, size_t len, s64 delta)
 	for (; i < mm->n && end - addr < (1ul << 30); i++) {
 		if (mm->vmas[i].start > end)
 			break;
-		if (mm->vmas[i].flags & VMA_GUARD)
+		if (is_spare(&mm->vmas[i]))
 			return mm->vmas[i].start;
 		end = mm->vmas[i].end;
 	}
@@ -489,7 +492,7 @@ int mm_fault(uptr addr, bool write)
 
 	mutex_lock(&mm->lock);
 	v = mm_find(mm, addr);
-	if (!v || !v->pc || v->view)
+	if (!v || !v->pc || v->view || !(v->prot & (write ? PROT_WRITE : PROT_READ | PROT_WRITE | PROT_EXEC)))
 		goto out;
 	if (addr - v->start >= v->valid) {
 		now = vma_backed(v);
@@ -497,13 +500,12 @@ int mm_fault(uptr addr, bool write)
 		if (addr - v->start >= now || now <= v->valid)
 			goto out;
 		r = v->lazy ? lazy_grow(v, now) : vma_map_pages(v, v->valid, now);
-		if (r)
+		if (r) {
+			pf_unmap(v->start + v->valid, now - v->valid);
 			goto out;
+		}
 		v->valid = now;
 	}
-	r = v->prot & (write ? PROT_WRITE : PROT_READ | PROT_EXEC) ? 0 : -EFAULT;
-	if (r)
-		goto out;
 	if (!lazy_absent(v, addr)) {
 		r = user_reachable(addr, write) ? 0 : -EFAULT; // another thread may have been quicker
 		goto out;
@@ -525,6 +527,7 @@ int mm_key(const void __user *p, bool private_hint, void **obj, u64 *off)
 	struct mm *mm = curproc->mm;
 	uptr a = (__force uptr)p;
 	struct vma *v;
+	int r = -EFAULT;
 
 	*obj = mm;
 	*off = a;
@@ -535,7 +538,11 @@ int mm_key(const void __user *p, bool private_hint, void **obj, u64 *off)
 	if (v && v->pc && v->flags & VMA_SHARED) {
 		*obj = v->pc;
 		*off = (v->pgoff << PAGE_SHIFT) + (a - v->start);
+		if (a - v->start >= vma_backed(v))
+			v = NULL; // beyond the end of the file
 	}
+	if (v)
+		r = 0;
 	mutex_unlock(&mm->lock);
-	return v ? 0 : -EFAULT;
+	return r;
 }

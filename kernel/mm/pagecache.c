@@ -18,9 +18,11 @@ static struct waitq busy_wq = { MUTEX_INIT, LIST_INIT(busy_wq.waiters) };
 static struct mutex caches_lock;
 static struct list caches = LIST_INIT(caches);	// those that storage can refill
 
-struct limbo {		// truncated while mapped
+struct limbo {		// a run of pages that were truncated while mapped
 	struct list link;
+	u64 index, cut;	// in the file; which truncation it was
 	pfn_t pfn;
+	u32 n;
 };
 
 struct pagecache *pc_new(const struct pc_ops *ops, void *owner)
@@ -104,42 +106,88 @@ static u32 *entry_make(struct pagecache *pc, u64 i)
 
 static u64 end_index(struct pagecache *pc) { return pc->nleaf * LEAF; }
 
-static void release_page(struct pagecache *pc, u32 pe)
+// A page that may be mapped leaves the cache. Lock held.
+static void release_page(struct pagecache *pc, u64 index, u32 pe)
 {
-	struct limbo *l;
+	struct limbo *l = list_empty(&pc->limbo) ? NULL : list_entry(pc->limbo.prev, struct limbo, link);
+	pfn_t pfn = pe & PE_PFN;
 
 	resident(pc, -1);
 	if (pe & PE_DIRTY)
 		dirty(pc, -1);
-	if (pc->mapcount && (l = knew(struct limbo))) {
-		l->pfn = pe & PE_PFN;
+	if (l && l->cut == pc->cut_gen && l->index + l->n == index && l->pfn + l->n == pfn) {
+		l->n++;
+	} else if ((l = knew(struct limbo))) {
+		l->index = index;
+		l->cut = pc->cut_gen;
+		l->pfn = pfn;
+		l->n = 1;
 		list_add_tail(&l->link, &pc->limbo);
-	} else if (!pc->mapcount) {
-		page_free(pe & PE_PFN, 1);
 	} // else: no memory to remember a page that others map: it is lost until the enclave ends
 }
 
-static void drain_limbo(struct pagecache *pc)
+// Frees what waits from page `index` on, of truncations up to `cut`; true if nothing is left.
+static bool drain_limbo(struct pagecache *pc, u64 index, u64 cut)
 {
 	struct limbo *l, *t;
 
 	list_for_each_safe(l, t, &pc->limbo, link) {
+		if (l->index < index || l->cut > cut)
+			continue;
 		list_del(&l->link);
-		page_free(l->pfn, 1);
+		page_free(l->pfn, l->n);
 		kfree(l);
 	}
+	return list_empty(&pc->limbo);
+}
+
+bool pc_cut_begin(struct pagecache *pc, u64 size, struct pc_cut *c)
+{
+	bool any = false;
+	struct limbo *l;
+
+	if (!pc->mapcount)
+		return false;
+	mutex_lock(&pc->lock);
+	*c = (struct pc_cut){ DIV_ROUND_UP(size, PAGE_SIZE), pc->mapcount, pc->map_gen, pc->cut_gen };
+	list_for_each(l, &pc->limbo, link)
+		any |= l->index >= c->index;
+	mutex_unlock(&pc->lock);
+	return any;
+}
+
+bool pc_cut_end(struct pagecache *pc, const struct pc_cut *c, u64 seen)
+{
+	bool all;
+
+	mutex_lock(&pc->lock);
+	all = seen == pc->mapcount && c->map_gen == pc->map_gen;
+	if (all)
+		drain_limbo(pc, c->index, c->cut_gen);
+	mutex_unlock(&pc->lock);
+	return all;
+}
+
+// The data is no longer what text views were made of. Lock held.
+static void changed(struct pagecache *pc)
+{
+	pc->data_gen++;
+	if (unlikely(!list_empty(&pc->views)))
+		text_drop_cache(pc);
 }
 
 void pc_mapped(struct pagecache *pc, int delta, bool writable)
 {
 	mutex_lock(&pc->lock);
 	pc->mapcount += (u32)delta;
+	pc->map_gen += delta > 0;
 	if (writable) {
 		pc->wmapcount += (u32)delta;
 		pc->was_wmapped = true;
+		changed(pc);
 	}
 	if (!pc->mapcount)
-		drain_limbo(pc);
+		drain_limbo(pc, 0, U64_MAX);
 	mutex_unlock(&pc->lock);
 }
 
@@ -180,7 +228,7 @@ static void drop_range(struct pagecache *pc, u64 from, u64 to)
 		if (!pe)
 			continue;
 		if (pc->mapcount) {
-			release_page(pc, pe);
+			release_page(pc, i, pe);
 			continue;
 		}
 		resident(pc, -1);
@@ -211,7 +259,7 @@ void pc_put(struct pagecache *pc)
 	mutex_lock(&pc->lock);
 	pc->mapcount = 0;
 	drop_range(pc, 0, U64_MAX);
-	drain_limbo(pc);
+	drain_limbo(pc, 0, U64_MAX);
 	mutex_unlock(&pc->lock);
 	for (u64 l = 0; l < pc->nleaf; l++)
 		kfree(pc->leaf[l]);
@@ -382,6 +430,7 @@ ssize_t pc_write(struct pagecache *pc, struct iter *it, u64 pos, u64 size)
 
 	(void)size;
 	mutex_lock(&pc->lock);
+	changed(pc);
 	while (it->left) {
 		u64 index = pos >> PAGE_SHIFT;
 		u32 off = (u32)(pos & (PAGE_SIZE - 1)), n = 0;
@@ -461,6 +510,8 @@ static void zero_part(struct pagecache *pc, u64 start, u64 end)
 void pc_truncate(struct pagecache *pc, u64 newsize, u64 oldsize)
 {
 	mutex_lock(&pc->lock);
+	pc->cut_gen++;
+	changed(pc);
 	drop_range(pc, DIV_ROUND_UP(newsize, PAGE_SIZE), U64_MAX);
 	if (newsize & (PAGE_SIZE - 1) && newsize < oldsize)
 		zero_part(pc, newsize, PAGE_ALIGN(newsize));
@@ -472,6 +523,7 @@ void pc_punch(struct pagecache *pc, u64 start, u64 end)
 	u64 s = PAGE_ALIGN(start), e = end & PAGE_MASK;
 
 	mutex_lock(&pc->lock);
+	changed(pc);
 	if (s > e) {
 		zero_part(pc, start, end);
 	} else {

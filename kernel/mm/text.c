@@ -136,14 +136,20 @@ static struct textview *find(struct pagecache *pc, u64 pgoff, u64 npages)
 struct textview *text_view(struct pagecache *pc, u64 pgoff, u64 npages)
 {
 	struct textview *v, *old;
+	bool written;
+	u64 gen;
 
 	if (npages > VIEW_MAX_PAGES)
 		return NULL;
 	mutex_lock(&pc->lock);
 	v = find(pc, pgoff, npages);
+	gen = pc->data_gen;
+	written = pc->wmapcount;
 	if (v)
 		text_get(v);
 	mutex_unlock(&pc->lock);
+	if (written) // who writes through a mapping wants to see it in the others
+		return NULL;
 	if (!v) {
 		v = knew(struct textview);
 		if (!v)
@@ -162,11 +168,14 @@ struct textview *text_view(struct pagecache *pc, u64 pgoff, u64 npages)
 		old = find(pc, pgoff, npages);
 		if (old)
 			text_get(old);
-		else
+		else if (gen == pc->data_gen)
 			list_add(&v->link, &pc->views);
+		else
+			v->pc = NULL; // written meanwhile: nobody else shall have it
 		mutex_unlock(&pc->lock);
+		if (old || !v->pc)
+			ref_put(&v->ref); // the list's
 		if (old) {
-			ref_put(&v->ref);
 			text_put(v);
 			v = old;
 		}

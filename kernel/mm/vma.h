@@ -29,6 +29,7 @@ int lazy_touch(struct vma *v, uptr addr);		// maps its piece; -ENXIO: beyond the
 int lazy_fill(struct vma *v, uptr start, uptr end);
 int lazy_fill_range(struct mm *mm, uptr start, uptr end);	// of all mappings in it
 int lazy_grow(struct vma *v, u64 now);			// the file has grown: `valid` becomes now
+void lazy_cut(struct vma *v, u64 keep);			// nothing behind its first `keep` bytes is mapped any more
 int lazy_protect(struct vma *v, int prot);
 // usercopy.c: whether the program could read or write at `at` now; changes nothing, may be called under mm->lock
 bool user_reachable(uptr at, bool write);
