@@ -173,19 +173,17 @@ static int load_kernel(const char *lib_dir, const char *manifest, int memfd)
 		Elf64_Phdr *ph = (Elf64_Phdr *)(p + eh->e_phoff) + i;
 		if (ph->p_type != PT_LOAD)
 			continue;
-		uint64_t off = ph->p_vaddr - K_BASE, len = (ph->p_memsz + 4095) & ~4095ul;
+		uint64_t off = ph->p_vaddr - (ph->p_vaddr < K_LIN ? K_BASE : K_LIN), len = (ph->p_memsz + 4095) & ~4095ul;
 		int prot = (ph->p_flags & PF_R ? PROT_READ : 0) | (ph->p_flags & PF_W ? PROT_WRITE : 0) | (ph->p_flags & PF_X ? PROT_EXEC : 0);
 		if (off + len > OFF_CTL || ph->p_offset + ph->p_filesz > (uint64_t)st.st_size) {
 			r = fail(0, "%s: bad segment", path);
 			goto out;
 		}
 		if (pwrite(memfd, p + ph->p_offset, ph->p_filesz, (off_t)off) != (ssize_t)ph->p_filesz ||
-		    mmap((void *)ph->p_vaddr, len, prot, MAP_SHARED | MAP_FIXED_NOREPLACE, memfd, (off_t)off) != (void *)ph->p_vaddr) {
+		    (ph->p_vaddr < K_LIN && mmap((void *)ph->p_vaddr, len, prot, MAP_SHARED | MAP_FIXED_NOREPLACE, memfd, (off_t)off) != (void *)ph->p_vaddr)) {
 			r = fail(errno, "cannot map the enclave kernel");
 			goto out;
 		}
-		if (off + len > ctl->image_size)
-			ctl->image_size = off + len;
 	}
 out:
 	munmap(p, (size_t)st.st_size);

@@ -13,7 +13,7 @@
 #define INLINE_MIN 32u		// room for the name in the dentry, so that most renames fit in place
 
 struct brlock dcache_lock;
-static struct list table[BUCKETS] __large;
+static struct list table[BUCKETS] __warm;
 static struct list lru = LIST_INIT(lru);
 static u32 ncached;
 

@@ -5,7 +5,7 @@
 #include "kernel/include/count.h"
 
 #define ICACHE_BUCKETS 4096u
-static struct list icache[ICACHE_BUCKETS] __large;
+static struct list icache[ICACHE_BUCKETS] __warm;
 static struct mutex icache_lock;
 
 static struct list *icache_bucket(struct super *sb, u64 ino)

@@ -57,6 +57,7 @@ typedef _Bool bool;
 #define __weak __attribute__((weak))
 // For large tables: they lie apart, so that the small variables, which every new process touches, share few pages.
 #define __large __attribute__((section(".bss.large")))
+#define __warm __attribute__((section(".bss.warm"))) // touched here and there by every process
 // What only boot writes: read-only from the first program on (pf_seal). Not with an initial value of zero by omission: it is no .bss.
 #define __sealed __attribute__((section(".sealed")))
 // Every local variable starts as zero (build.mk); not this one: a large buffer of which only what was written is ever read.

@@ -21,7 +21,7 @@ static struct mutex page_lock;
 static u32 free_head[MAX_ORDER + 1];	// pfn or 0
 static u32 free_count[MAX_ORDER + 1];	// entries of each list
 static u32 nfree_blocks;		// order-9 blocks on the list that hold memory
-static u32 first_pfn __sealed, limit_pfn __sealed, arena_pages __sealed; // kmalloc's arena lies before first_pfn
+static u32 first_pfn __sealed, limit_pfn __sealed, arena_pages __sealed; // of kmalloc's arena, elsewhere
 static u32 top_pfn;			// [top, limit) never used yet: reads as zero
 static u64 free_pages;
 static u64 outside_pages;		// the limit's part that programs' private memory takes
@@ -36,15 +36,14 @@ static struct {
 	u32 pfn[NEAR_MAX];
 } __aligned(64) near[SHARDS];
 
-void page_init(u64 first_off, u64 end_off)
+// bytes of memory in all: kmalloc's arena, in [arena, arena_end), and the rest from first on. All are offsets in the linear map.
+void page_init(u64 bytes, u64 arena, u64 arena_end, u64 first)
 {
-	u32 first = (u32)(first_off >> PAGE_SHIFT), arena;
-
-	limit_pfn = (u32)(end_off >> PAGE_SHIFT);
-	arena = min((limit_pfn - first) / 8, (u32)KMALLOC_ARENA_PAGES);
-	kmalloc_init(first + ARENA_GUARD_PAGES, first + arena);
-	arena_pages = arena;
-	first_pfn = top_pfn = first + arena;
+	arena_end = min(arena_end, arena + min(bytes / 8, (u64)KMALLOC_ARENA_PAGES * PAGE_SIZE));
+	arena_pages = (u32)((arena_end - arena) >> PAGE_SHIFT);
+	kmalloc_init((u32)(arena >> PAGE_SHIFT), (u32)(arena_end >> PAGE_SHIFT));
+	first_pfn = top_pfn = (u32)(first >> PAGE_SHIFT);
+	limit_pfn = first_pfn + (u32)(bytes >> PAGE_SHIFT) - arena_pages;
 	free_pages = limit_pfn - first_pfn;
 	page_reserve = min(free_pages / 64, MAX_RESERVE);
 }

@@ -11,8 +11,7 @@ struct pmeta {		// 16 bytes a page, in memory that reads as zero at first
 	u32 pad;
 };
 
-#define KMALLOC_ARENA_PAGES 8192	// 32 MiB, of which the first
-#define ARENA_GUARD_PAGES 4	// are never touched: the platform may have a guard page there
+#define KMALLOC_ARENA_PAGES 8192	// 32 MiB at most
 void kmalloc_init(u32 first, u32 end);	// [first, end): pages for slabs
 
 // Linear map and metadata array; set by the platform's layout.

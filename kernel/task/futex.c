@@ -13,7 +13,7 @@
 #define BUCKETS 1024
 #define BATCH	32
 
-static struct bucket buckets[BUCKETS] __large;
+static struct bucket buckets[BUCKETS] __warm;
 
 int futex_key(const void __user *uaddr, bool private, struct key *k)
 {

@@ -15,7 +15,6 @@
 
 struct control {
 	u64 magic;
-	u64 image_size;		// bytes of the kernel image in the memfd
 	u64 entry;		// its first instruction
 	u32 kernel_pid;		// the kernel's own host process
 	u32 desc_offset;	// of struct hc_desc within a window; the kernel sets it at boot

@@ -16,7 +16,7 @@ static bool sealed __sealed = false;
 // The linear map covers the whole memfd, the kernel image at its start too: there text and tables would be writable.
 void image_alias_drop(void)
 {
-	if (S2(__NR_munmap, K_LIN + OFF_IMAGE, OFF_CTL - OFF_IMAGE))
+	if (S2(__NR_munmap, K_LIN + OFF_IMAGE, OFF_HOT - OFF_IMAGE))
 		panic("the host keeps a second mapping of the kernel image");
 }
 
@@ -27,14 +27,14 @@ void pf_seal(void)
 		panic("the host refuses to make the kernel's tables read-only");
 }
 
-// A page without access below the kernel stack, from the first time on that the thread sleeps: it costs the host two more mappings in this
-// process and its children, a fifth of a fork, and many processes never sleep. Other processes leave the page alone too, so a
-// child may inherit it: then this changes nothing. The stack for host signals needs none: one handler at a time runs there, and it calls little.
+// A page without access below the kernel stack, from the first time on that the thread sleeps: it costs the host time in each fork, and many
+// processes never sleep; without the guard pages of Linux 6.15 it costs two more mappings in this process and its children, a fifth of a
+// fork. Other processes leave the page alone too, so a child may inherit it: then this changes nothing. The stack for host signals needs none: one handler at a time runs there, and it calls little.
 void window_guard(struct window *w)
 {
 	if (w->guarded == w->hproc->serial)
 		return;
-	if (S3(__NR_mprotect, (u8 *)w + WIN_GUARD, PAGE_SIZE, 0))
+	if (S3(__NR_madvise, (u8 *)w + WIN_GUARD, PAGE_SIZE, ADVISE_GUARD_INSTALL) && S3(__NR_mprotect, (u8 *)w + WIN_GUARD, PAGE_SIZE, 0))
 		panic("the host refuses a guard page");
 	w->guarded = w->hproc->serial;
 }
@@ -86,7 +86,7 @@ u32 pf_protections(struct pf_protection *out)
 #define TEXT (uptr)kernel_text_start, (uptr)kernel_text_end
 #define CONSTANTS (uptr)kernel_text_end, (uptr)kernel_rodata_end
 #define SEALED (uptr)kernel_rodata_end, (uptr)kernel_sealed_end
-#define ALIAS K_LIN + OFF_IMAGE, K_LIN + OFF_CTL
+#define ALIAS K_LIN + OFF_IMAGE, K_LIN + OFF_HOT
 #define GUARD (uptr)w + WIN_GUARD, (uptr)w + WIN_GUARD + PAGE_SIZE
 #define REPORT(...) *p++ = (struct pf_protection){ __VA_ARGS__ }
 	REPORT("kernel-text-read-only", !any_writable(TEXT), "tried: a write to any page faults", TEXT);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where things lie in every host process of an enclave. One memfd backs all of it: the kernel image first, then
-// (through the linear map) thread windows, the boot block and all allocatable pages. Image and linear
+// Where things lie in every host process of an enclave. One memfd backs all of it: the kernel's text and tables first, then
+// (through the linear map) its variables and objects, the boot block, thread windows and all allocatable pages. Image and linear
 // map share one GiB, so that a process needs few page-table pages for the kernel.
 #pragma once
 
@@ -14,7 +14,11 @@
 #define USER_MAX 0x7ffffffff000
 
 // offsets in the memfd = offsets in the linear map
-#define OFF_IMAGE 0x0		// kernel image, page for page
+#define OFF_IMAGE 0x0		// kernel text and tables, page for page; the linear map does not show them
+#define OFF_HOT 0x800000	// variables (kernel.lds), behind them kmalloc's arena
+#define HOT_LEN 0x200000	// what every process touches: one huge page (hot_block_init)
+#define OFF_ARENA_END 0x2800000
+#define OFF_LARGE OFF_ARENA_END	// large tables (kernel.lds)
 #define OFF_CTL 0x4000000	// 64 MiB: control block shared with the launcher (struct control)
 #define OFF_WINDOWS 0x8000000	// 128 MiB: thread windows
 #define WIN_STRIDE 0x80000	// 512 KiB a window: kernel stack, hthread page, signal stack, vector state, hostcall pool

@@ -11,7 +11,7 @@
 static_assert(page_base == K_LIN && pmeta_base == K_LIN + OFF_META, "kernel/mm/page.h says otherwise");
 
 void xstate_init(void);
-void page_init(u64 first_off, u64 end_off);
+void page_init(u64 bytes, u64 arena, u64 arena_end, u64 first);
 void kernel_main(void) __noreturn;
 
 void kernel_start(struct window *w0)
@@ -33,7 +33,7 @@ void kernel_start(struct window *w0)
 	xstate_init();
 	cpus_init();
 	S2(__NR_membarrier, 4 /* REGISTER_GLOBAL_EXPEDITED */, 0);
-	inherit_hot_pages();
+	hot_block_init();
 	if (seccomp_init())
 		panic("the host refuses the seccomp filter");
 
@@ -54,7 +54,7 @@ void kernel_start(struct window *w0)
 	u64 mem = c->memory_bytes;
 	if (mem < (64ul << 20) || mem > K_LIN_MAX - OFF_PAGES || mem & (PAGE_SIZE - 1))
 		panic("memory size from the launcher is out of range");
-	page_init(OFF_PAGES, OFF_PAGES + mem);
+	page_init(mem, (uptr)kernel_hot_end - K_LIN, OFF_ARENA_END, OFF_PAGES);
 	t = knew(struct task);
 	if (!t)
 		panic("no memory at boot");

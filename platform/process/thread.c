@@ -10,10 +10,8 @@
 #include "platform/process/window.h"
 #include <linux/sched.h>
 
-// Large, but each process touches only its first pages: inherited (inherit_hot_pages), not touched ahead.
-#define __warm __attribute__((section(".bss.warm")))
-static u8 win_used[WIN_MAX] __warm;
-static struct hproc hprocs[HPROC_MAX] __warm;
+static u8 win_used[WIN_MAX];
+static struct hproc hprocs[HPROC_MAX] __large;
 static u64 hproc_serial;
 static u64 boot_canary __sealed;
 
@@ -210,31 +208,28 @@ static void touch(const char *p, const char *end)
 		(void)*(const volatile char *)p;
 }
 
-// A fork copies page tables only of mappings that have private state; shared ones start empty in the child, and each page costs a
-// fault. A guard page (Linux 6.15) is such state: with one in each, the kernel's small variables and its objects are there from the start.
-// The other advice only makes them mappings of their own, so that the large ones around them are not copied.
-#define ADVISE_DONTDUMP 16
-#define ADVISE_GUARD_INSTALL 102
-static bool inherited;
+// A fork copies page tables only of mappings that have private state; shared ones start empty in the child, and each page costs a fault.
+// So the kernel's variables and its objects lie in one huge page, which one fault maps. Where the host has none (before Linux 6.1, or
+// without huge pages), a guard page (Linux 6.15) is private state: with one in the block, its pages are there from the start.
+#define ADVISE_DONTDUMP 16	// makes mappings of their own
+#define ADVISE_COLLAPSE 25
+static bool touch_hot;
 
-void inherit_hot_pages(void)
+void hot_block_init(void)
 {
 	static u8 guard[PAGE_SIZE] __aligned(PAGE_SIZE);
 
-	S3(__NR_madvise, kernel_warm_end, kernel_image_end - kernel_warm_end, ADVISE_DONTDUMP);
-	S3(__NR_madvise, K_LIN + OFF_PAGES, KMALLOC_ARENA_PAGES * PAGE_SIZE, ADVISE_DONTDUMP);
-	inherited = !S3(__NR_madvise, guard, PAGE_SIZE, ADVISE_GUARD_INSTALL) &&
-		    !S3(__NR_madvise, K_LIN + OFF_PAGES, PAGE_SIZE, ADVISE_GUARD_INSTALL);
+	S3(__NR_madvise, K_LIN + OFF_WINDOWS, OFF_META - OFF_WINDOWS, ADVISE_DONTDUMP); // they have guard pages (window_guard)
+	if (!S3(__NR_madvise, K_LIN + OFF_HOT, HOT_LEN, ADVISE_COLLAPSE))
+		return;
+	S3(__NR_madvise, K_LIN + OFF_HOT, HOT_LEN, ADVISE_DONTDUMP);
+	touch_hot = S3(__NR_madvise, guard, PAGE_SIZE, ADVISE_GUARD_INSTALL) != 0;
 }
-
-#define HOT_HEAP 0x50000
 
 static void process_start(void)
 {
-	if (!inherited) {
-		touch(kernel_hot_start, kernel_hot_end);
-		touch((char *)(K_LIN + OFF_PAGES), (char *)(K_LIN + OFF_PAGES + HOT_HEAP));
-	}
+	if (touch_hot)
+		touch(kernel_hot_start, kernel_hot_start + HOT_LEN);
 	host_process_init();
 	cpus_follow();
 	pf_set_fs(current->fs_base);
@@ -335,7 +330,7 @@ static void blank_start(void)
 
 	host_process_init();
 	// off the critical path: what an exec will run
-	touch(kernel_hot_start, kernel_hot_end);
+	touch(kernel_hot_start, kernel_hot_start + HOT_LEN);
 	touch(kernel_text_start, kernel_hot_text_end);
 	while (!__atomic_load_n(&w->blank_word, __ATOMIC_ACQUIRE))
 		pf_wait(&w->blank_word, 0, NO_DEADLINE);

@@ -33,6 +33,8 @@ struct hproc {			// one host process
 };
 #define HPROC_MAX WIN_MAX
 
+#define ADVISE_GUARD_INSTALL 102 // Linux 6.15
+
 #define CTL ((struct control *)(K_LIN + OFF_CTL))
 #define WIN(i) ((struct window *)(K_LIN + OFF_WIN + (u64)(i) * WIN_STRIDE))
 
@@ -53,10 +55,10 @@ long thread_on(struct window *w, void *stack, void (*fn)(void)); // a new thread
 void win_setup(struct window *w, struct task *t, struct hproc *hp);
 extern u32 host_seed[16];
 extern int host_memfd;
-void inherit_hot_pages(void);		// boot
 void cpus_init(void);			// boot
 bool cpus_dense(void);
 void cpus_follow(void);			// the current host thread carries a task that may want other CPUs
+void hot_block_init(void);		// boot
 void host_thread_init(void);		// altstack, Syscall User Dispatch: each new host task
 void window_guard(struct window *w);	// in the process that will stand on w's kernel stack
 void image_alias_drop(void);		// boot: the linear map shows no kernel image
@@ -67,9 +69,9 @@ void blank_refill(void);
 void host_events_thread(void *unused);
 
 // entry.S
-extern char kernel_hot_start[], kernel_hot_end[], kernel_warm_end[];	// small variables
+extern char kernel_hot_start[], kernel_hot_end[];	// variables
 extern char kernel_hot_text_end[];			// what runs in each new process (hot.lds)
-extern char kernel_text_start[], kernel_text_end[], kernel_rodata_end[], kernel_sealed_end[], kernel_image_end[];
+extern char kernel_text_start[], kernel_text_end[], kernel_rodata_end[], kernel_sealed_end[];
 extern char kentry[], kexit[], kexit_end[], kexit_jmp[], kexit_iret[];
 void kresume(struct regs *regs) __noreturn;	// rsp = regs, leave through the exit path
 void win_exit_thread(u8 *used, u32 *hproc_used) __noreturn; // marks window (and process slot, or NULL) free, then the host's exit: touches no stack
