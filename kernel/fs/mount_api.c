@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The mount calls with descriptors: fsopen, fsconfig, fsmount, fspick, open_tree, move_mount, mount_setattr. What they do to
+// The mount calls with descriptors: fsopen, fsconfig, fsmount, fspick, open_tree, open_tree_attr, move_mount,
+// mount_setattr. What they do to
 // the table is what mount(2) does. A descriptor of fsmount or open_tree(OPEN_TREE_CLONE) owns a tree that hangs nowhere,
 // until move_mount hangs it; closing it before drops the tree.
 // Locks: see mounts.h; a context's own lock -> mount_lock.
@@ -211,22 +212,27 @@ static void detached_release(struct file *f)
 
 const struct file_ops detached_fops = {.release = detached_release};
 
-static long detached_fd(struct mount *m, bool cloexec)
+static struct file *detached_file(struct mount *m)
 {
 	struct path p = {m, m->root};
 	struct file *f = file_open_path(&p, O_PATH);
-	long fd;
 
 	if (IS_ERR(f)) {
 		mutex_lock(&mount_lock);
 		tree_drop(m);
 		mutex_unlock(&mount_lock);
-		return PTR_ERR(f);
+		return f;
 	}
 	m->detached = true;
 	f->ops = &detached_fops;
-	fd = fd_alloc(f, 0, cloexec);
-	if (fd < 0)
+	return f;
+}
+
+static long tree_fd(struct file *f, bool cloexec)
+{
+	long fd = IS_ERR(f) ? PTR_ERR(f) : fd_alloc(f, 0, cloexec);
+
+	if (!IS_ERR(f) && fd < 0)
 		file_put(f);
 	return fd;
 }
@@ -285,7 +291,7 @@ long sys_fsmount(int fd, u32 flags, u32 attr)
 		mutex_unlock(&c->lock);
 	}
 	file_put(f);
-	return m ? detached_fd(m, flags & FSMOUNT_CLOEXEC) : r;
+	return m ? tree_fd(detached_file(m), flags & FSMOUNT_CLOEXEC) : r;
 }
 
 static int lookup(int dfd, const void __user *name, u32 flags, struct path *p)
@@ -293,34 +299,34 @@ static int lookup(int dfd, const void __user *name, u32 flags, struct path *p)
 	return path_lookup_user(dfd, name, (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0), p);
 }
 
-long sys_open_tree(int dfd, const void __user *name, u32 flags)
+// A file that stands for the tree, or ERR_PTR.
+static struct file *open_tree(int dfd, const void __user *name, u32 flags)
 {
-	struct mount *m = NULL;
 	struct file *f;
+	struct mount *m;
 	struct path p;
 	long r;
 
 	if (flags & ~(u32)(PATH_FLAGS | AT_RECURSIVE | OPEN_TREE_CLONE | O_CLOEXEC) || (flags & (AT_RECURSIVE | OPEN_TREE_CLONE)) == AT_RECURSIVE)
-		return -EINVAL;
+		return ERR_PTR(-EINVAL);
 	if (flags & OPEN_TREE_CLONE && !capable(CAP_SYS_ADMIN))
-		return -EPERM;
+		return ERR_PTR(-EPERM);
 	r = lookup(dfd, name, flags, &p);
 	if (r)
-		return r;
+		return ERR_PTR(r);
 	if (!(flags & OPEN_TREE_CLONE)) {
 		f = file_open_path(&p, O_PATH);
-		r = IS_ERR(f) ? PTR_ERR(f) : fd_alloc(f, 0, flags & O_CLOEXEC);
-		if (!IS_ERR(f) && r < 0)
-			file_put(f);
 	} else {
 		mutex_lock(&mount_lock);
 		m = mount_mine(p.mnt) && p.mnt->propagation != MS_UNBINDABLE ? tree_copy(&p, flags & AT_RECURSIVE, NULL) : ERR_PTR(-EINVAL);
 		mutex_unlock(&mount_lock);
-		r = IS_ERR(m) ? PTR_ERR(m) : detached_fd(m, flags & O_CLOEXEC);
+		f = IS_ERR(m) ? (void *)m : detached_file(m);
 	}
 	path_put(&p);
-	return r;
+	return f;
 }
+
+long sys_open_tree(int dfd, const void __user *name, u32 flags) { return tree_fd(open_tree(dfd, name, flags), flags & O_CLOEXEC); }
 
 long sys_move_mount(int from_dfd, const void __user *from_name, int to_dfd, const void __user *to_name, u32 flags)
 {
@@ -359,53 +365,101 @@ static bool under(const struct mount *m, const struct mount *top)
 	return m;
 }
 
-long sys_mount_setattr(int dfd, const void __user *name, u32 flags, const void __user *uattr, size_t size)
+struct change { // a checked struct mount_attr
+	u32 set, clr, atime, propagation;
+};
+
+static long read_change(struct change *c, const void __user *uattr, size_t size)
 {
 	struct mount_attr a;
-	struct mount *m;
-	struct path p;
-	u32 set, clr;
 	int atime = 0;
 	long r;
 
-	if (flags & ~(u32)(PATH_FLAGS | AT_RECURSIVE))
-		return -EINVAL;
 	if (size > PAGE_SIZE)
 		return -E2BIG;
 	if (size < sizeof(a))
 		return -EINVAL;
 	if (!capable(CAP_SYS_ADMIN))
 		return -EPERM;
-	if (copy_from_user(&a, uattr, sizeof(a)))
-		return -EFAULT;
-	if (attr_flags(a.attr_set, &set) || attr_flags(a.attr_clr, &clr) || a.propagation & ~(u64)MNT_PROPAGATION || a.propagation & (a.propagation - 1))
+	r = copy_struct_from_user(&a, sizeof(a), uattr, size);
+	if (r)
+		return r;
+	if (attr_flags(a.attr_set, &c->set) || attr_flags(a.attr_clr, &c->clr) || a.propagation & ~(u64)MNT_PROPAGATION ||
+	    a.propagation & (a.propagation - 1))
 		return -EINVAL;
 	if (a.attr_clr & MOUNT_ATTR__ATIME) {
 		atime = atime_flags(a.attr_set);
 		if ((a.attr_clr & MOUNT_ATTR__ATIME) != MOUNT_ATTR__ATIME || atime < 0)
 			return -EINVAL;
-		clr |= MS_RELATIME | MS_NOATIME;
+		c->clr |= MS_RELATIME | MS_NOATIME;
 	} else if (a.attr_set & MOUNT_ATTR__ATIME) {
 		return -EINVAL;
 	}
-	r = lookup(dfd, name, flags, &p);
-	if (r)
-		return r;
+	c->atime = (u32)atime;
+	c->propagation = (u32)a.propagation;
+	return 0;
+}
+
+static void change_one(struct mount *m, const struct change *c)
+{
+	m->flags = (m->flags & ~c->clr) | c->set | c->atime;
+	if (c->propagation)
+		m->propagation = c->propagation;
+}
+
+static long change_at(const struct path *p, const struct change *c, bool recursive)
+{
+	struct mount *top = p->mnt, *m;
+	long r;
+
 	mutex_lock(&mount_lock);
 	write_lock(&dcache_lock);
-	r = p.dentry != p.mnt->root || (p.mnt->ns && !mount_mine(p.mnt)) ? -EINVAL : 0;
+	r = p->dentry != top->root || (top->ns && !mount_mine(top)) ? -EINVAL : 0;
 	if (!r) {
-		struct mount *top = p.mnt;
-		top->flags = (top->flags & ~clr) | set | (u32)atime;
-		top->propagation = a.propagation ? (u32)a.propagation : top->propagation;
+		change_one(top, c);
 		list_for_each(m, &mounts, link)
-			if (flags & AT_RECURSIVE && m != top && under(m, top)) {
-				m->flags = (m->flags & ~clr) | set | (u32)atime;
-				m->propagation = a.propagation ? (u32)a.propagation : m->propagation;
-			}
+			if (recursive && m != top && under(m, top))
+				change_one(m, c);
 	}
 	write_unlock(&dcache_lock);
 	mutex_unlock(&mount_lock);
+	return r;
+}
+
+long sys_mount_setattr(int dfd, const void __user *name, u32 flags, const void __user *uattr, size_t size)
+{
+	struct change c;
+	struct path p;
+	long r;
+
+	if (flags & ~(u32)(PATH_FLAGS | AT_RECURSIVE))
+		return -EINVAL;
+	r = read_change(&c, uattr, size);
+	if (!r)
+		r = lookup(dfd, name, flags, &p);
+	if (r)
+		return r;
+	r = change_at(&p, &c, flags & AT_RECURSIVE);
 	path_put(&p);
+	return r;
+}
+
+long sys_open_tree_attr(int dfd, const void __user *name, u32 flags, const void __user *uattr, size_t size)
+{
+	struct change c;
+	struct file *f;
+	long r;
+
+	if (!uattr && size)
+		return -EINVAL;
+	f = open_tree(dfd, name, flags);
+	if (IS_ERR(f))
+		return PTR_ERR(f);
+	r = uattr ? read_change(&c, uattr, size) : 0;
+	if (!r && uattr)
+		r = change_at(&f->path, &c, flags & AT_RECURSIVE);
+	if (!r)
+		return tree_fd(f, flags & O_CLOEXEC);
+	file_put(f);
 	return r;
 }

@@ -30,8 +30,7 @@ static void escape(char *s, size_t n)
 	}
 }
 
-// Which part of its file system a mount shows.
-static const char *root_name(const struct mount *m, char *buf, size_t n)
+const char *mount_root_name(const struct mount *m, char *buf, size_t n)
 {
 	char *s = buf + n;
 
@@ -51,7 +50,7 @@ static struct mount *next_mount(struct mnt_ns *ns, int id)
 
 	read_lock(&dcache_lock);
 	list_for_each(m, &mounts, link)
-		if (m->ns == ns && m->id > id && (!next || m->id < next->id))
+		if (m->ns == ns && m->id > id && (!next || m->id < next->id) && mount_reached_locked(m, &curproc->fs->root))
 			next = m;
 	if (next)
 		mount_get_locked(next);
@@ -77,7 +76,7 @@ static int line(struct mount *m, const char *at, char *buf, size_t n, bool mount
 		strlcpy(tag, "unbindable ", sizeof(tag));
 	if (mountinfo)
 		len = scnprintf(buf, n, "%d %d %lu:%lu %s %s %s %s- %s %s %s\n", m->id, m->parent ? m->parent->id : 1, m->sb->dev >> 8,
-				m->sb->dev & 255, root_name(m, root, PATH_BUF), place, opts, tag, m->sb->fstype, m->source,
+				m->sb->dev & 255, mount_root_name(m, root, PATH_BUF), place, opts, tag, m->sb->fstype, m->source,
 				m->sb->read_only ? "ro" : "rw");
 	else
 		len = scnprintf(buf, n, "%s %s %s %s 0 0\n", m->source, place, m->sb->fstype, opts);

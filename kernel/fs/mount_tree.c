@@ -30,6 +30,15 @@ static bool below(struct dentry *d, const struct dentry *top)
 	return d == top;
 }
 
+bool mount_reached_locked(const struct mount *m, const struct path *root)
+{
+	struct dentry *d = m->root;
+
+	for (; m != root->mnt && m->parent; m = m->parent)
+		d = m->mountpoint;
+	return m == root->mnt && below(d, root->dentry);
+}
+
 static struct mount *copy_one(struct mount *m, struct dentry *root)
 {
 	struct mount *c;

@@ -14,6 +14,12 @@ struct mnt_ns {
 	struct mount *root;	// the whole tree holds the reference
 };
 
+// A number that no other mount ever has: above all those that are used again (listmount, statmount, statx).
+#define MOUNT_UNIQUE (1ul << 31)
+static inline u64 mount_unique(const struct mount *m) { return MOUNT_UNIQUE + (u64)m->id; }
+bool mount_reached_locked(const struct mount *m, const struct path *root);	// whether it lies under root; dcache_lock held
+const char *mount_root_name(const struct mount *m, char *buf, size_t n);	// which part of its file system it shows
+
 extern struct list mounts;	// oldest first; topmost of a place is the youngest
 extern struct mutex mount_lock;
 

@@ -335,21 +335,13 @@ long sys_openat2(int dfd, const void __user *name, const void __user *uhow, size
 {
 	struct open_how how;
 	struct open_how_k k = {0};
-	u8 extra[64];
 	if (size < sizeof(how))
 		return -EINVAL;
 	if (size > PAGE_SIZE)
 		return -E2BIG;
-	if (copy_from_user(&how, uhow, sizeof(how)))
-		return -EFAULT;
-	for (size_t at = sizeof(how), n; at < size; at += n) { // fields that we do not know must be zero
-		n = min(size - at, sizeof(extra));
-		if (copy_from_user(extra, (const char __user *)uhow + at, n))
-			return -EFAULT;
-		for (size_t i = 0; i < n; i++)
-			if (extra[i])
-				return -E2BIG;
-	}
+	int r = copy_struct_from_user(&how, sizeof(how), uhow, size);
+	if (r)
+		return r;
 	if (how.flags & ~(u64)OPEN_FLAGS)
 		return -EINVAL;
 	if (how.resolve & ~(u64)(RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH |

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Looking at files: stat, statx, access, readlink, statfs. Locks: none of its own.
-#include "kernel/fs/fs.h"
+#include "kernel/fs/mounts.h"
 
 static int refresh(struct inode *ino)
 {
@@ -105,6 +105,7 @@ long sys_statx(int dfd, const void __user *name, u32 flags, u32 mask, void __use
 	struct file *f = NULL;
 	struct inode *i;
 	struct statx x = {0};
+	const u32 unique = 0x4000; // STATX_MNT_ID_UNIQUE
 	if ((mask & STATX__RESERVED) || (flags & AT_STATX_SYNC_TYPE) == AT_STATX_SYNC_TYPE)
 		return -EINVAL;
 	if (flags & ~(u32)(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE))
@@ -147,6 +148,10 @@ long sys_statx(int dfd, const void __user *name, u32 flags, u32 mask, void __use
 		x.stx_dev_major = dev_major(i->sb->dev);
 		x.stx_dev_minor = dev_minor(i->sb->dev);
 		x.stx_mnt_id = p.mnt ? (u64)p.mnt->id : 0;
+		if (p.mnt && mask & unique) {
+			x.stx_mask ^= STATX_MNT_ID | unique;
+			x.stx_mnt_id = mount_unique(p.mnt);
+		}
 		x.stx_attributes_mask = STATX_ATTR_MOUNT_ROOT;
 		if (p.mnt && p.dentry == p.mnt->root)
 			x.stx_attributes |= STATX_ATTR_MOUNT_ROOT;

@@ -176,3 +176,116 @@ long sys_removexattr(const void __user *path, const void __user *name)
 }
 long sys_lremovexattr(const void __user *path, const void __user *name) { BY_PATH(0, do_remove(ino, m, name)); }
 long sys_fremovexattr(int fd, const void __user *name) { BY_FD(do_remove(ino, m, name)); }
+
+// --- relative to a directory. A descriptor itself stands for its file when the name is empty and AT_EMPTY_PATH says so.
+
+struct xattr_arg { // struct xattr_args
+	u64 value;
+	u32 size, flags;
+};
+
+static int read_args(struct xattr_arg *a, const void __user *uargs, size_t size)
+{
+	if (size < sizeof(*a))
+		return -EINVAL;
+	return size > PAGE_SIZE ? -E2BIG : copy_struct_from_user(a, sizeof(*a), uargs, size);
+}
+
+struct at {
+	struct path p;
+	struct file *f;
+	struct inode *ino;
+	const struct mount *m;
+};
+
+static int at_get(struct at *a, int dfd, const void __user *path, u32 flags)
+{
+	char first = 1;
+	int r;
+
+	*a = (struct at){0};
+	if (flags & ~(u32)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH))
+		return -EINVAL;
+	if (flags & AT_EMPTY_PATH && path && get_user(first, (const char __user *)path))
+		return -EFAULT;
+	if (flags & AT_EMPTY_PATH && (!path || !first) && dfd >= 0) {
+		a->f = fd_get(dfd);
+		if (!a->f || a->f->flags & O_PATH) {
+			file_put(a->f);
+			return -EBADF;
+		}
+		a->ino = a->f->inode;
+		a->m = a->f->path.mnt;
+		return 0;
+	}
+	r = path_lookup_user(dfd, path, (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0), &a->p);
+	if (r)
+		return r;
+	a->ino = a->p.dentry->inode;
+	a->m = a->p.mnt;
+	return 0;
+}
+
+static void at_put(struct at *a)
+{
+	if (a->f)
+		file_put(a->f);
+	else
+		path_put(&a->p);
+}
+
+long sys_setxattrat(int dfd, const void __user *path, u32 flags, const void __user *name, const void __user *uargs, size_t size)
+{
+	struct xattr_arg arg;
+	struct at a;
+	long r = read_args(&arg, uargs, size);
+
+	if (!r)
+		r = at_get(&a, dfd, path, flags);
+	if (r)
+		return r;
+	r = do_set(a.ino, a.m, name, U(arg.value), arg.size, (int)arg.flags);
+	at_put(&a);
+	return r;
+}
+
+long sys_getxattrat(int dfd, const void __user *path, u32 flags, const void __user *name, const void __user *uargs, size_t size)
+{
+	struct xattr_arg arg;
+	struct at a;
+	long r = read_args(&arg, uargs, size);
+
+	if (!r && arg.flags)
+		r = -EINVAL;
+	if (!r)
+		r = at_get(&a, dfd, path, flags);
+	if (r)
+		return r;
+	r = do_get(a.ino, name, U(arg.value), arg.size);
+	at_put(&a);
+	return r;
+}
+
+long sys_listxattrat(int dfd, const void __user *path, u32 flags, void __user *buf, size_t n)
+{
+	struct at a;
+	long r = at_get(&a, dfd, path, flags);
+
+	if (r)
+		return r;
+	r = do_list(a.ino, buf, n);
+	at_put(&a);
+	return r;
+}
+
+long sys_removexattrat(int dfd, const void __user *path, u32 flags, const void __user *name)
+{
+	struct at a;
+	long r = at_get(&a, dfd, path, flags);
+
+	if (r)
+		return r;
+	r = do_remove(a.ino, a.m, name);
+	at_put(&a);
+	return r;
+}

@@ -25,6 +25,7 @@ struct textview;
 #define VMA_GUARD 128u	// address space kept free for trampolines
 #define VMA_DONTFORK 256u
 #define VMA_NORESERVE 512u
+#define VMA_SEALED 2048u // mseal(2)
 #define VMA_MAYWRITE 1024u // a shared mapping may become writable (file opened for writing)
 
 struct vma {

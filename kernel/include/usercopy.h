@@ -9,6 +9,8 @@
 
 int copy_from_user(void *dst, const void __user *src, size_t n) __must_check;
 int copy_to_user(void __user *dst, const void *src, size_t n) __must_check;
+// A structure that may be older (shorter: the rest is zero) or newer than ours (longer: the rest must be zero, else -E2BIG).
+int copy_struct_from_user(void *dst, size_t n, const void __user *src, size_t user_n) __must_check;
 int copy_from_user_nofault(void *dst, const void __user *src, size_t n) __must_check;
 int copy_to_user_nofault(void __user *dst, const void *src, size_t n) __must_check;
 int clear_user(void __user *dst, size_t n) __must_check;

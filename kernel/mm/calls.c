@@ -79,7 +79,7 @@ long sys_brk(u64 addr)
 		}
 		vma_merge(mm, (u32)i);
 	} else if (new < old) {
-		if (vma_remove(mm, new, old))
+		if (vma_sealed(mm, new, old) || vma_remove(mm, new, old))
 			goto out;
 		pf_unmap(new, old - new);
 	}
@@ -100,6 +100,9 @@ static long remap(struct mm *mm, uptr old, size_t len, size_t newlen, int flags,
 	v = mm_find(mm, old);
 	r = -EFAULT;
 	if (!v || v->flags & (VMA_GUARD | VMA_VDSO) || old + len > v->end)
+		goto out;
+	r = -EPERM;
+	if (vma_sealed(mm, old, old + len) || (flags & MREMAP_FIXED && vma_sealed(mm, to, to + newlen)))
 		goto out;
 	if (newlen < len && !(flags & MREMAP_FIXED)) {
 		r = vma_remove(mm, old + newlen, old + len);
@@ -231,6 +234,13 @@ long sys_mremap(u64 old, u64 len, u64 newlen, int flags, u64 to)
 	return remap(curproc->mm, old, len, newlen, flags, to);
 }
 
+// Memory that is sealed against who may not write to it would be lost to the next reader.
+static bool discards_sealed(const struct vma *v, int advice)
+{
+	return v->flags & VMA_SEALED && !v->pc && !(v->prot & PROT_WRITE) &&
+	       (advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_REMOVE || advice == MADV_DONTFORK);
+}
+
 long sys_madvise(u64 addr, u64 len, int advice)
 {
 	struct mm *mm = curproc->mm;
@@ -266,6 +276,10 @@ long sys_madvise(u64 addr, u64 len, int advice)
 			at = v->start;
 		}
 		e = min(end, v->end);
+		if (discards_sealed(v, advice)) {
+			r = -EPERM;
+			break;
+		}
 		switch (advice) {
 		case MADV_FREE:
 			if (v->pc || v->view || v->flags & VMA_SHARED) {

@@ -256,7 +256,7 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 			r = -EEXIST;
 			goto unlock;
 		}
-		r = vma_remove(mm, addr, addr + len);
+		r = vma_sealed(mm, addr, addr + len) ? -EPERM : vma_remove(mm, addr, addr + len);
 		if (r)
 			goto unlock;
 	} else {
@@ -369,7 +369,7 @@ int mm_unmap(struct mm *mm, uptr addr, size_t len)
 		mutex_unlock(&mm->lock);
 		return 0;
 	}
-	r = vma_remove(mm, addr, end);
+	r = vma_sealed(mm, addr, end) ? -EPERM : vma_remove(mm, addr, end);
 	if (!r)
 		r = pf_unmap(addr, end - addr);
 	mutex_unlock(&mm->lock);
@@ -414,6 +414,10 @@ int mm_protect(struct mm *mm, uptr addr, size_t len, int prot)
 
 		if (i >= mm->n || v->start != at || v->flags & VMA_GUARD) {
 			r = -ENOMEM;
+			break;
+		}
+		if (v->flags & VMA_SEALED) {
+			r = -EPERM;
 			break;
 		}
 		if (v->flags & VMA_SHARED && p & PROT_WRITE && !(v->flags & VMA_MAYWRITE)) {

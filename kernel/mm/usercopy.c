@@ -100,6 +100,22 @@ int clear_user(void __user *dst, size_t n)
 	return raw_clear((__force void *)dst, n) ? -EFAULT : 0;
 }
 
+int copy_struct_from_user(void *dst, size_t n, const void __user *src, size_t user_n)
+{
+	u8 rest[64];
+
+	memset(dst, 0, n);
+	for (size_t at = n, k; at < user_n; at += k) {
+		k = min(user_n - at, sizeof(rest));
+		if (copy_from_user(rest, (const char __user *)src + at, k))
+			return -EFAULT;
+		for (size_t i = 0; i < k; i++)
+			if (rest[i])
+				return -E2BIG;
+	}
+	return copy_from_user(dst, src, min(n, user_n));
+}
+
 ssize_t user_str(char *dst, const void __user *src, size_t n)
 {
 	uptr a = (__force uptr)src;

@@ -14,6 +14,7 @@ int vma_remove(struct mm *mm, uptr start, uptr end);
 void vma_account(struct mm *mm, const struct vma *v, int sign);
 bool range_ok(uptr addr, size_t len);
 bool vma_free(struct mm *mm, uptr addr, size_t len);
+bool vma_sealed(struct mm *mm, uptr start, uptr end);	// whether any of it is (seal.c)
 uptr vma_find_free(struct mm *mm, size_t len, size_t align);
 int view_to_private(struct vma *v);	// a text view becomes a private copy of the file (mmap.c)
 u64 vma_backed(const struct vma *v);	// bytes of v that its file or memory can back now (mmap.c)

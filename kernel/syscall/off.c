@@ -45,6 +45,13 @@ long sys_acct(const void __user *name)
 	return privileged(CAP_SYS_PACCT, -ENOSYS);
 }
 
+// For the kernel's own trampolines only, of which there are none.
+long sys_uretprobe(void)
+{
+	signal_force(SIGILL, SI_KERNEL, 0);
+	return -1;
+}
+
 long sys_lookup_dcookie(void) { return privileged(CAP_SYS_ADMIN, -EINVAL); } // no cookie was given out
 long sys_fanotify_init(void) { return privileged(CAP_SYS_ADMIN, -ENOSYS); }
 long sys_fanotify_mark(void) { return -ENOSYS; }

@@ -509,23 +509,15 @@ long sys_clone(u64 flags, u64 stack, int __user *ptid, int __user *ctid, u64 tls
 long sys_clone3(const void __user *uargs, size_t size)
 {
 	struct clone_args a;
-	u8 rest[64];
+	int r;
 
-	memset(&a, 0, sizeof(a));
 	if (size < CLONE_ARGS_SIZE_VER0)
 		return -EINVAL;
 	if (size > PAGE_SIZE)
 		return -E2BIG;
-	if (copy_from_user(&a, uargs, min(size, sizeof(a))))
-		return -EFAULT;
-	for (size_t off = sizeof(a); off < size; off += sizeof(rest)) {
-		size_t n = min(size - off, sizeof(rest));
-		if (copy_from_user(rest, (const char __user *)uargs + off, n))
-			return -EFAULT;
-		for (size_t i = 0; i < n; i++)
-			if (rest[i])
-				return -E2BIG;
-	}
+	r = copy_struct_from_user(&a, sizeof(a), uargs, size);
+	if (r)
+		return r;
 	if (a.set_tid_size || a.exit_signal > NSIG || a.flags & (CLONE_DETACHED | 0xff))
 		return -EINVAL;
 	if (a.flags & (CLONE_THREAD | CLONE_PARENT) && a.exit_signal)
