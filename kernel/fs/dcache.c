@@ -7,25 +7,46 @@
 #include "kernel/fs/fs.h"
 #include "kernel/include/count.h"
 
-#define BUCKETS 16384u
+#define BUCKETS_FIRST 256u	// a page: few names are all that most enclaves use, and a name in each page of a large table costs its memory
+#define BUCKETS_MAX 16384u
 #define CACHE_MAX 65536u	// names kept before unused ones are trimmed
 #define TRIM_BATCH 128u
 #define INLINE_MIN 32u		// room for the name in the dentry, so that most renames fit in place
 
 struct brlock dcache_lock;
-static struct list table[BUCKETS] __warm;
+static struct list table[BUCKETS_MAX] __warm; // the first nbuckets are in use
 static struct list lru = LIST_INIT(lru);
-static u32 ncached;
+static u32 ncached, nbuckets;
+
+static struct list *bucket(u32 hash) { return &table[hash & (nbuckets - 1)]; }
+
+// Twice the buckets: some of each one's names belong to the new one that is as far behind the old end.
+static void grow(void)
+{
+	u32 old = nbuckets;
+	struct dentry *d, *t;
+
+	for (u32 i = old; i < 2 * old; i++)
+		list_init(&table[i]);
+	nbuckets = 2 * old;
+	for (u32 i = 0; i < old; i++)
+		list_for_each_safe(d, t, &table[i], hash)
+			if (d->hashval & old) {
+				list_del(&d->hash);
+				list_add(&d->hash, bucket(d->hashval));
+			}
+}
 
 void dcache_init(void)
 {
-	for (u32 i = 0; i < BUCKETS; i++)
+	nbuckets = BUCKETS_FIRST;
+	for (u32 i = 0; i < nbuckets; i++)
 		list_init(&table[i]);
 }
 
 struct dentry *d_find_locked(struct dentry *parent, const char *name, u32 len, u32 hash)
 {
-	struct list *head = &table[hash % BUCKETS];
+	struct list *head = bucket(hash);
 	for (struct list *l = head->next; l != head; l = l->next) {
 		struct dentry *d = list_entry(l, struct dentry, hash);
 		if (d->hashval == hash && d->parent == parent && d->len == len && !memcmp(d->name, name, len)) {
@@ -96,7 +117,9 @@ void d_put(struct dentry *d)
 
 static void enter_locked(struct dentry *d)
 {
-	list_add(&d->hash, &table[d->hashval % BUCKETS]);
+	if (ncached >= 2 * nbuckets && nbuckets < BUCKETS_MAX)
+		grow();
+	list_add(&d->hash, bucket(d->hashval));
 	list_add(&d->sibling, &d->parent->children);
 	list_add(&d->lru, &lru);
 	d->hashed = true;

@@ -4,16 +4,35 @@
 #include "kernel/fs/fs.h"
 #include "kernel/include/count.h"
 
-#define ICACHE_BUCKETS 4096u
-static struct list icache[ICACHE_BUCKETS] __warm;
+#define ICACHE_FIRST 256u	// a page; more as they are needed
+#define ICACHE_MAX 4096u
+static struct list icache[ICACHE_MAX] __warm;
+static u32 nbuckets = ICACHE_FIRST, ninodes;
 static struct mutex icache_lock;
 
 static struct list *icache_bucket(struct super *sb, u64 ino)
 {
-	struct list *l = &icache[((ino ^ ((uptr)sb >> 6)) * 0x9E3779B97F4A7C15ul) >> 52];
+	u64 hash = ((ino ^ ((uptr)sb >> 6)) * 0x9E3779B97F4A7C15ul) >> 52;
+	struct list *l = &icache[hash & (nbuckets - 1)];
 	if (!l->next)
 		list_init(l);
 	return l;
+}
+
+static void icache_grow(void)
+{
+	struct inode *i, *t;
+	u32 old = nbuckets;
+
+	nbuckets = 2 * old;
+	for (u32 b = 0; b < old; b++) {
+		if (!icache[b].next)
+			continue;
+		list_for_each_safe(i, t, &icache[b], hash) {
+			list_del(&i->hash);
+			list_add(&i->hash, icache_bucket(i->sb, i->ino));
+		}
+	}
 }
 
 struct fstime fstime_now(void)
@@ -54,6 +73,7 @@ void inode_put(struct inode *i)
 	if (!list_empty(&i->hash)) {
 		mutex_lock(&icache_lock);
 		list_del(&i->hash);
+		ninodes--;
 		mutex_unlock(&icache_lock);
 	}
 	locks_free(i);
@@ -88,14 +108,18 @@ struct inode *inode_insert(struct inode *n)
 {
 	struct inode *i, *found = NULL;
 	mutex_lock(&icache_lock);
+	if (ninodes >= 2 * nbuckets && nbuckets < ICACHE_MAX)
+		icache_grow();
 	struct list *b = icache_bucket(n->sb, n->ino);
 	list_for_each(i, b, hash)
 		if (i->ino == n->ino && i->sb == n->sb && ref_get_unless_zero(&i->ref)) {
 			found = i;
 			break;
 		}
-	if (!found)
+	if (!found) {
 		list_add(&n->hash, b);
+		ninodes++;
+	}
 	mutex_unlock(&icache_lock);
 	if (!found)
 		return n;

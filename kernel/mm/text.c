@@ -55,27 +55,24 @@ void text_drop_cache(struct pagecache *pc)
 	}
 }
 
-// One of the 8 bytes at p is b.
-static bool has_byte(const u8 *p, u8 b)
+// Offset of the first `syscall` in [off, len), or len. Seven places are looked at together: a byte of `z` is zero where 0f 05 begins.
+static u64 next_syscall(const u8 *p, u64 off, u64 len)
 {
 	const u64 ones = 0x0101010101010101ul, high = 0x8080808080808080ul;
-	u64 w;
 
-	memcpy(&w, p, 8);
-	w ^= ones * b;
-	return (w - ones) & ~w & high;
-}
+	for (; off + 8 <= len; off += 7) {
+		u64 w, z;
 
-static bool has_syscall(const u8 *p, size_t n)
-{
-	for (size_t i = 0; i + 8 <= n; i += 8) {
-		if (!has_byte(p + i, 0x0f))
-			continue;
-		for (size_t k = i; k < i + 8; k++)
-			if (p[k] == 0x0f && k + 1 < n && p[k + 1] == 0x05)
-				return true;
+		memcpy(&w, p + off, 8);
+		z = (w ^ ones * 0x0f) | (w >> 8 ^ ones * 0x05);
+		z = (z - ones) & ~z & high;
+		if (unlikely(z))
+			return off + (u64)__builtin_ctzl(z) / 8;
 	}
-	return false;
+	for (; off + 2 <= len; off++)
+		if (p[off] == 0x0f && p[off + 1] == 0x05)
+			return off;
+	return len;
 }
 
 // Fills a new view; views without any system call stay empty (pfn 0).
@@ -90,7 +87,8 @@ static int build(struct textview *v, struct pagecache *pc)
 		r = pc_run(pc, v->pgoff + i, v->npages - i, true, &p, &n);
 		if (r)
 			return r;
-		any = has_syscall(page_addr(p), (size_t)n << PAGE_SHIFT);
+		u64 size = (u64)n << PAGE_SHIFT;
+		any = next_syscall(page_addr(p), 0, size) < size;
 		if (!any && i + n < v->npages) { // across the border of two runs
 			pfn_t q;
 			u32 m;
@@ -350,12 +348,10 @@ void text_placed(struct textview *v)
 	u8 *text = page_addr(v->pfn), jmp[5];
 	u64 len = v->npages << PAGE_SHIFT;
 
-	for (u64 off = 8; off + 8 <= len; off++) {
+	for (u64 off = 8; (off = next_syscall(text, off, len)) + 4 <= len; off += 2) {
 		u8 *tr;
 		u32 t;
-		while (!(off & 7) && off + 16 <= len && !has_byte(text + off, 0x0f))
-			off += 8;
-		if (text[off] != 0x0f || memcmp(text + off - 4, loop, sizeof(loop)))
+		if (memcmp(text + off - 4, loop, sizeof(loop)))
 			continue;
 		t = slots(v, 1);
 		if (!t)

@@ -15,7 +15,7 @@ struct proc *init_proc;
 
 static struct mutex pid_lock, pgrp_lock;
 static u16 pid_uses[PID_MAX] __large;
-static int pid_last;
+static int pid_last, pid_high; // no number above pid_high was ever used: tables are not read, and take no memory, beyond it
 static u64 pids_made;
 static struct task *tasks[PID_MAX] __large;
 static struct proc *procs[PID_MAX] __large;
@@ -32,6 +32,8 @@ int pid_alloc(void)
 		if (!pid_uses[n]) {
 			pid_uses[n] = 1;
 			pid = pid_last = n;
+			if (n > pid_high)
+				__atomic_store_n(&pid_high, n, __ATOMIC_RELAXED);
 			pids_made++;
 			break;
 		}
@@ -102,7 +104,7 @@ int proc_for_each(int (*fn)(struct proc *, void *), void *arg)
 	int r = 0;
 
 	mutex_lock(&tasklist);
-	for (int i = 1; i < PID_MAX && !r; i++)
+	for (int i = 1; i <= __atomic_load_n(&pid_high, __ATOMIC_RELAXED) && !r; i++)
 		if (procs[i])
 			r = fn(procs[i], arg);
 	mutex_unlock(&tasklist);

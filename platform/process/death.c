@@ -46,12 +46,12 @@ void host_process_died(u32 pid, u32 status)
 	if (!hp || hp->exiting)
 		return;
 	hp->pid = 0; // the host may use the number again
-	for (u32 i = 0; i < WIN_MAX; i++)
+	for (u32 i = 0; i < win_count(); i++)
 		if ((w = win_of(hp, i)) && w->h.in_kernel && !w->h.wait_frame)
 			panic("the host killed process %u (status %x) inside the kernel, in call %ld: the enclave cannot go on", pid, status,
 			      (s64)win_regs(w)->orig_rax);
 	pf_reset_address_space(); // what the last death may have mapped here
-	for (u32 i = 0; i < WIN_MAX; i++) {
+	for (u32 i = 0; i < win_count(); i++) {
 		w = win_of(hp, i);
 		if (!w)
 			continue;
@@ -63,7 +63,7 @@ void host_process_died(u32 pid, u32 status)
 		for (struct task *t = w->h.cur; t; t = t->vfork_parent)
 			doom(t);
 	}
-	for (u32 i = 0; i < WIN_MAX; i++) {
+	for (u32 i = 0; i < win_count(); i++) {
 		w = win_of(hp, i);
 		if (w && w->h.cur && thread_on(w, (u8 *)w + WIN_ALTSTACK + WIN_ALTSTACK_LEN - 512, revived) < 0)
 			panic("the host refuses a thread to clean up after process %u", pid);

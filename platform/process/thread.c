@@ -12,8 +12,19 @@
 
 static u8 win_used[WIN_MAX];
 static struct hproc hprocs[HPROC_MAX] __large;
+static u32 win_high, hproc_high; // none from these on was ever used: tables are not read, and take no memory, beyond them
 static u64 hproc_serial;
 static u64 boot_canary __sealed;
+
+static void raise_to(u32 *high, u32 to)
+{
+	u32 now = __atomic_load_n(high, __ATOMIC_RELAXED);
+
+	while (now < to && !__atomic_compare_exchange_n(high, &now, to, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		;
+}
+
+u32 win_count(void) { return __atomic_load_n(&win_high, __ATOMIC_ACQUIRE); }
 
 struct window *win_alloc(void)
 {
@@ -21,6 +32,7 @@ struct window *win_alloc(void)
 		u8 z = 0;
 		if (!__atomic_load_n(&win_used[i], __ATOMIC_RELAXED) &&
 		    __atomic_compare_exchange_n(&win_used[i], &z, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+			raise_to(&win_high, i + 1);
 			WIN(i)->index = i;
 			return WIN(i);
 		}
@@ -36,6 +48,7 @@ struct hproc *hproc_alloc(void)
 		u32 z = 0;
 		if (!__atomic_load_n(&hprocs[i].used, __ATOMIC_RELAXED) &&
 		    __atomic_compare_exchange_n(&hprocs[i].used, &z, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+			raise_to(&hproc_high, i + 1);
 			hprocs[i].nthreads = 1;
 			hprocs[i].serial = __atomic_add_fetch(&hproc_serial, 1, __ATOMIC_RELAXED);
 			hprocs[i].exiting = 0;
@@ -49,9 +62,9 @@ struct hproc *hproc_alloc(void)
 void pf_host_counts(u32 *threads, u32 *processes)
 {
 	*threads = *processes = 0;
-	for (u32 i = 0; i < WIN_MAX; i++)
+	for (u32 i = 0; i < win_high; i++)
 		*threads += win_used[i] != 0;
-	for (u32 i = 0; i < HPROC_MAX; i++)
+	for (u32 i = 0; i < hproc_high; i++)
 		*processes += hprocs[i].used != 0;
 }
 
@@ -60,14 +73,14 @@ long pf_private_pages(bool exact)
 	u32 *pids, n = 0;
 	long r;
 
-	for (u32 i = 0; i < HPROC_MAX; i++)
+	for (u32 i = 0; i < hproc_high; i++)
 		n += hprocs[i].used != 0;
 	n += 64; // those that come meanwhile
 	pids = kmalloc(n * sizeof(*pids));
 	if (!pids)
 		return -ENOMEM;
 	u32 k = 0;
-	for (u32 i = 0; i < HPROC_MAX && k < n; i++)
+	for (u32 i = 0; i < hproc_high && k < n; i++)
 		if (hprocs[i].used && hprocs[i].pid)
 			pids[k++] = hprocs[i].pid;
 	r = hc_private(pids, k, exact);
@@ -77,7 +90,7 @@ long pf_private_pages(bool exact)
 
 struct hproc *hproc_of_pid(u32 pid)
 {
-	for (u32 i = 0; i < HPROC_MAX; i++)
+	for (u32 i = 0; i < hproc_high; i++)
 		if (hprocs[i].used && hprocs[i].pid == pid)
 			return &hprocs[i];
 	return NULL;
@@ -95,7 +108,7 @@ void dump_thread(void *unused)
 			continue;
 		}
 		seq = now;
-		for (u32 i = 0; i < WIN_MAX; i++)
+		for (u32 i = 0; i < win_high; i++)
 			if (win_used[i] && WIN(i) != win_self())
 				task_dump_window(i, &WIN(i)->h);
 	}
@@ -105,7 +118,7 @@ struct window *win_of(struct hproc *hp, u32 i) { return win_used[i] && WIN(i)->h
 
 void hproc_reclaim(struct hproc *hp)
 {
-	for (u32 i = 0; i < WIN_MAX; i++)
+	for (u32 i = 0; i < win_high; i++)
 		if (win_used[i] && WIN(i)->hproc == hp)
 			win_free(WIN(i));
 	__atomic_store_n(&hp->used, 0, __ATOMIC_RELEASE);

@@ -45,6 +45,7 @@ static inline void *win_fpu(struct window *w) { return (u8 *)w + WIN_FPU; }
 
 struct window *win_alloc(void);
 void win_free(struct window *w);	// of a thread that never ran
+u32 win_count(void);		// those behind were never used
 struct hproc *hproc_alloc(void);
 struct window *win_of(struct hproc *hp, u32 i); // window i if it is in use by a thread of hp, or NULL
 struct hproc *hproc_of_pid(u32 pid);
