@@ -15,7 +15,7 @@ struct mutex {
 void mutex_lock_slow(struct mutex *m);
 void mutex_unlock_slow(struct mutex *m);
 // current host thread's locks_held += d (struct hthread in platform.h)
-#define lock_count(d) __asm__ volatile("addl %0, %%gs:48" ::"i"(d) : "memory", "cc")
+#define lock_count(d) __asm__ volatile("addl %0, %%gs:%c1" ::"i"(d), "i"(48 - GS_BIAS) : "memory", "cc")
 
 static inline void mutex_init(struct mutex *m) { m->word = 0; }
 static inline void mutex_lock(struct mutex *m)

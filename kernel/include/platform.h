@@ -13,7 +13,7 @@ struct regs;
 extern const uptr pf_user_min, pf_user_max;	// usable [min, max) in addition to the hole below
 extern const uptr pf_kernel_start, pf_kernel_end; // the hole in it
 
-// Window of a host thread, GS base. Offsets 0..47 are known to assembly and to current_task().
+// Window of a host thread, GS_BIAS below GS base. Offsets 0..47 are known to assembly and to current_task().
 struct hthread {
 	struct hthread *self;	// 0
 	u64 scratch;		// 8
@@ -35,7 +35,7 @@ struct hthread {
 static inline struct hthread *hthread_self(void)
 {
 	struct hthread *h;
-	__asm__ volatile("mov %%gs:0, %0" : "=r"(h));
+	__asm__ volatile("mov %%gs:%c1, %0" : "=r"(h) : "i"(-GS_BIAS));
 	return h;
 }
 // A system call that jumped in leaves struct regs in a short form (ss 0); this makes it complete.

@@ -214,7 +214,7 @@ struct hthread;
 static inline struct task *current_task(void)
 {
 	struct task *t;
-	__asm__ volatile("mov %%gs:32, %0" : "=r"(t));
+	__asm__ volatile("mov %%gs:%c1, %0" : "=r"(t) : "i"(32 - GS_BIAS));
 	return t;
 }
 #define current (current_task())

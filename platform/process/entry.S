@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Entry into the kernel from a program's call site (by a trampoline's jump) and the way back.
-// struct regs (task.h) lies at %gs:24, on top of the kernel stack. RCX carries the return address, so the
+// struct regs (task.h) lies at THREAD(24), on top of the kernel stack. RCX carries the return address, so the
 // user stack is never touched. The way back between kexit and kexit_end only reads struct regs, so a
 // host signal that lands in it restarts it at kexit (trap.c): no wake-up is lost.
 
@@ -27,6 +27,7 @@
 #define R_SS 160
 
 // struct hthread (platform.h)
+#define THREAD(at) %gs:(at) - GS_BIAS
 #define IN_KERNEL 60
 #define WAIT_FRAME 64
 
@@ -39,8 +40,8 @@
 kentry:
 	mov %eax, %eax			// the number is 32 bits wide; what is above does not count
 	mov %rsp, %r11
-	mov %gs:24, %rsp
-	movl $1, %gs:IN_KERNEL
+	mov THREAD(24), %rsp
+	movl $1, THREAD(IN_KERNEL)
 	mov %r11, R_RSP(%rsp)
 	mov %rax, R_ORIG(%rsp)
 	movq $0, R_SS(%rsp)		// marks the short form of struct regs: flags are in the r11 slot
@@ -66,7 +67,7 @@ kentry:
 	mov %rax, R_RAX(%rsp)
 	cmp $NR_MAX, %rax
 	jae 1f
-	mov %gs:16, %r11		// the plain table, or the one of tasks that are watched (syscall/divert.c)
+	mov THREAD(16), %r11		// the plain table, or the one of tasks that are watched (syscall/divert.c)
 	mov %r10, %rcx
 	xor %ebp, %ebp
 	call *(%r11,%rax,8)
@@ -77,7 +78,7 @@ kentry:
 	jbe 3f
 	.globl kexit
 kexit:
-	mov %gs:32, %rax
+	mov THREAD(32), %rax
 	cmpl $0, (%rax)
 	jne kexit_work
 	cmpq $0, R_SS(%rsp)
@@ -100,7 +101,7 @@ kexit:
 	mov R_R14(%rsp), %r14
 	mov R_R15(%rsp), %r15
 	mov R_R11(%rsp), %r11
-	movl $0, %gs:IN_KERNEL
+	movl $0, THREAD(IN_KERNEL)
 	mov R_RSP(%rsp), %rsp
 	.globl kexit_jmp
 kexit_jmp:
@@ -123,7 +124,7 @@ kexit_full:
 	mov R_RDX(%rsp), %rdx
 	mov R_RSI(%rsp), %rsi
 	mov R_RDI(%rsp), %rdi
-	movl $0, %gs:IN_KERNEL
+	movl $0, THREAD(IN_KERNEL)
 	lea R_RIP(%rsp), %rsp
 	.globl kexit_iret
 kexit_iret:
@@ -139,7 +140,7 @@ kexit_end:
 	jmp kexit
 
 kexit_work:
-	movl $1, %gs:IN_KERNEL
+	movl $1, THREAD(IN_KERNEL)
 	mov %rsp, %rdi
 	call exit_work
 	jmp kexit
@@ -148,7 +149,7 @@ kexit_work:
 	.globl ktrap
 ktrap:
 	cld
-	movl $1, %gs:IN_KERNEL
+	movl $1, THREAD(IN_KERNEL)
 	xor %ebp, %ebp
 	call kernel_trap
 	jmp kexit
@@ -175,10 +176,10 @@ host_sleep:
 	xor %r8d, %r8d
 	mov $-1, %r9d
 	mov $202, %eax
-	mov %rbp, %gs:WAIT_FRAME
+	mov %rbp, THREAD(WAIT_FRAME)
 	syscall
 host_slept:
-	movq $0, %gs:WAIT_FRAME
+	movq $0, THREAD(WAIT_FRAME)
 	pop %r15
 	pop %r14
 	pop %r13
@@ -190,7 +191,7 @@ host_slept:
 // On a new host thread of that window: the sleep ends with -EINTR
 	.globl host_resume_sleep
 host_resume_sleep:
-	mov %gs:WAIT_FRAME, %rbp
+	mov THREAD(WAIT_FRAME), %rbp
 	lea -40(%rbp), %rsp
 	mov $-4, %rax
 	jmp host_slept
@@ -199,7 +200,8 @@ host_resume_sleep:
 	.globl kernel_entry
 kernel_entry:
 	cld
-	wrgsbase %rdi
+	lea GS_BIAS(%rdi), %rax
+	wrgsbase %rax
 	lea -0x200(%rdi), %rsp	// the window begins above its stack
 	xor %ebp, %ebp
 	call kernel_start
@@ -215,7 +217,8 @@ host_clone:
 	test %rax, %rax
 	jz 1f
 	ret
-1:	wrgsbase %r9
+1:	add $GS_BIAS, %r9
+	wrgsbase %r9
 	mov -8(%rsp), %rax	// a read: the host maps the pages around it too
 	xor %ebp, %ebp
 	call *%r8

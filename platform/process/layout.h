@@ -35,6 +35,7 @@
 #define WIN_ALTSTACK 0x1000	// 28 KiB
 #define WIN_ALTSTACK_LEN 0x7000
 #define WIN_FPU 0x8000		// 44 KiB: vector state while the kernel computes with it
-#define WIN_POOL 0x13000
+#define WIN_POOL 0x13000	// buffers of requests to the host; behind it free space, and GS base in its middle
+#define WIN_GS_ROOM 0xc000	// at least so much on either side of GS base
 
 #define KICK_SIGNAL 63

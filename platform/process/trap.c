@@ -167,21 +167,22 @@ static void handle(int sig, siginfo_t *info, void *ctx, struct window *w, bool g
 	redirect(c, w);
 }
 
-static bool is_window(u64 gs) { return gs - (u64)WIN(0) < (u64)WIN_MAX * WIN_STRIDE && !((gs - (u64)WIN(0)) % WIN_STRIDE); }
+static bool is_window(u64 at) { return at - (u64)WIN(0) < (u64)WIN_MAX * WIN_STRIDE && !((at - (u64)WIN(0)) % WIN_STRIDE); }
 
 // When the program has changed GS, the window is found by the signal stack, which lies in it. No canary before GS is right.
 __attribute__((no_stack_protector)) static void on_signal(int sig, siginfo_t *info, void *ctx)
 {
-	u64 gs;
+	u64 gs, at;
 	bool lost;
 
 	__asm__ volatile("rdgsbase %0" : "=r"(gs));
-	lost = !is_window(gs);
+	at = gs - GS_BIAS;
+	lost = !is_window(at);
 	if (lost) {
-		gs = (u64)WIN(((u64)__builtin_frame_address(0) - (u64)WIN(0)) / WIN_STRIDE);
-		__asm__ volatile("wrgsbase %0" ::"r"(gs) : "memory");
+		at = (u64)WIN(((u64)__builtin_frame_address(0) - (u64)WIN(0)) / WIN_STRIDE);
+		__asm__ volatile("wrgsbase %0" ::"r"(at + GS_BIAS) : "memory");
 	}
-	handle(sig, info, ctx, (struct window *)gs, lost);
+	handle(sig, info, ctx, (struct window *)at, lost);
 }
 
 __asm__(".pushsection .text.entry,\"ax\"\n"
