@@ -6,7 +6,7 @@
 #include "kernel/include/uapi.h"
 #include "kernel/lib/sha2.h"
 
-struct boot_info boot_info __sealed;
+struct boot_info boot_info __attribute__((section(".sealed.large")));
 
 static const char digits[] = "0123456789abcdef";
 

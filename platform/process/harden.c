@@ -23,7 +23,7 @@ void image_alias_drop(void)
 void pf_seal(void)
 {
 	sealed = true;
-	if (S3(__NR_mprotect, kernel_rodata_end, kernel_sealed_end - kernel_rodata_end, PF_R))
+	if (S3(__NR_mprotect, kernel_sealed_start, kernel_sealed_end - kernel_sealed_start, PF_R))
 		panic("the host refuses to make the kernel's tables read-only");
 }
 
@@ -84,8 +84,8 @@ u32 pf_protections(struct pf_protection *out)
 	window_guard(w);
 
 #define TEXT (uptr)kernel_text_start, (uptr)kernel_text_end
-#define CONSTANTS (uptr)kernel_text_end, (uptr)kernel_rodata_end
-#define SEALED (uptr)kernel_rodata_end, (uptr)kernel_sealed_end
+#define CONSTANTS (uptr)kernel_sealed_end, (uptr)kernel_rodata_end
+#define SEALED (uptr)kernel_sealed_start, (uptr)kernel_sealed_end
 #define ALIAS K_LIN + OFF_IMAGE, K_LIN + OFF_HOT
 #define GUARD (uptr)w + WIN_GUARD, (uptr)w + WIN_GUARD + PAGE_SIZE
 #define REPORT(...) *p++ = (struct pf_protection){ __VA_ARGS__ }

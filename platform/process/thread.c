@@ -11,9 +11,18 @@
 #include <linux/sched.h>
 
 static u8 win_used[WIN_MAX];
-static struct hproc hprocs[HPROC_MAX] __large;
-static u32 win_high, hproc_high; // none from these on was ever used: tables are not read, and take no memory, beyond them
+static u32 win_high; // none from here on was ever used: the table is not read, and takes no memory, beyond it
 static u64 hproc_serial;
+
+// Host processes: slots in chunks that are kernel objects, near the others that a new process touches. A chunk is never freed.
+struct hproc_chunk {
+	struct hproc_chunk *next;
+	struct hproc slot[42]; // 1 KiB in all
+};
+static struct hproc_chunk first_chunk;
+#define for_each_hproc(hp)                                                                                              \
+	for (struct hproc_chunk *chunk = &first_chunk; chunk; chunk = __atomic_load_n(&chunk->next, __ATOMIC_ACQUIRE))  \
+		for (struct hproc *hp = chunk->slot; hp < chunk->slot + ARRAY_SIZE(chunk->slot); hp++)
 static u64 boot_canary __sealed;
 
 static void raise_to(u32 *high, u32 to)
@@ -44,19 +53,29 @@ void win_free(struct window *w) { __atomic_store_n(&win_used[w->index], 0, __ATO
 
 struct hproc *hproc_alloc(void)
 {
-	for (u32 i = 0; i < HPROC_MAX; i++) {
-		u32 z = 0;
-		if (!__atomic_load_n(&hprocs[i].used, __ATOMIC_RELAXED) &&
-		    __atomic_compare_exchange_n(&hprocs[i].used, &z, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
-			raise_to(&hproc_high, i + 1);
-			hprocs[i].nthreads = 1;
-			hprocs[i].serial = __atomic_add_fetch(&hproc_serial, 1, __ATOMIC_RELAXED);
-			hprocs[i].exiting = 0;
-			hprocs[i].pid = 0;
-			return &hprocs[i];
+	struct hproc_chunk *last = &first_chunk, *more;
+	u32 z = 0;
+
+	for (;;) {
+		for_each_hproc(hp) {
+			if (!__atomic_load_n(&hp->used, __ATOMIC_RELAXED) &&
+			    __atomic_compare_exchange_n(&hp->used, &z, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+				hp->nthreads = 1;
+				hp->serial = __atomic_add_fetch(&hproc_serial, 1, __ATOMIC_RELAXED);
+				hp->exiting = 0;
+				hp->pid = 0;
+				return hp;
+			}
+			z = 0;
+			last = chunk;
 		}
+		more = kzalloc(sizeof(*more));
+		if (!more)
+			return NULL;
+		struct hproc_chunk *none = NULL;
+		if (!__atomic_compare_exchange_n(&last->next, &none, more, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+			kfree(more); // somebody else was faster: look there
 	}
-	return NULL;
 }
 
 void pf_host_counts(u32 *threads, u32 *processes)
@@ -64,8 +83,8 @@ void pf_host_counts(u32 *threads, u32 *processes)
 	*threads = *processes = 0;
 	for (u32 i = 0; i < win_high; i++)
 		*threads += win_used[i] != 0;
-	for (u32 i = 0; i < hproc_high; i++)
-		*processes += hprocs[i].used != 0;
+	for_each_hproc(hp)
+		*processes += hp->used != 0;
 }
 
 long pf_private_pages(bool exact)
@@ -73,16 +92,16 @@ long pf_private_pages(bool exact)
 	u32 *pids, n = 0;
 	long r;
 
-	for (u32 i = 0; i < hproc_high; i++)
-		n += hprocs[i].used != 0;
+	for_each_hproc(hp)
+		n += hp->used != 0;
 	n += 64; // those that come meanwhile
 	pids = kmalloc(n * sizeof(*pids));
 	if (!pids)
 		return -ENOMEM;
 	u32 k = 0;
-	for (u32 i = 0; i < hproc_high && k < n; i++)
-		if (hprocs[i].used && hprocs[i].pid)
-			pids[k++] = hprocs[i].pid;
+	for_each_hproc(hp)
+		if (k < n && hp->used && hp->pid)
+			pids[k++] = hp->pid;
 	r = hc_private(pids, k, exact);
 	kfree(pids);
 	return r;
@@ -90,9 +109,9 @@ long pf_private_pages(bool exact)
 
 struct hproc *hproc_of_pid(u32 pid)
 {
-	for (u32 i = 0; i < hproc_high; i++)
-		if (hprocs[i].used && hprocs[i].pid == pid)
-			return &hprocs[i];
+	for_each_hproc(hp)
+		if (hp->used && hp->pid == pid)
+			return hp;
 	return NULL;
 }
 

@@ -27,11 +27,10 @@ struct window {
 };
 
 struct hproc {			// one host process
-	u32 used, pid, nthreads;
 	u64 serial;		// never used again
+	u32 used, pid, nthreads;
 	u32 exiting;		// leaves by itself: not "killed by the host"
 };
-#define HPROC_MAX WIN_MAX
 
 #define ADVISE_GUARD_INSTALL 102 // Linux 6.15
 
@@ -72,7 +71,7 @@ void host_events_thread(void *unused);
 // entry.S
 extern char kernel_hot_start[], kernel_hot_end[];	// variables
 extern char kernel_hot_text_end[];			// what runs in each new process (hot.lds)
-extern char kernel_text_start[], kernel_text_end[], kernel_rodata_end[], kernel_sealed_end[];
+extern char kernel_text_start[], kernel_text_end[], kernel_sealed_start[], kernel_sealed_end[], kernel_rodata_end[];
 extern char kentry[], kexit[], kexit_end[], kexit_jmp[], kexit_iret[];
 void kresume(struct regs *regs) __noreturn;	// rsp = regs, leave through the exit path
 void win_exit_thread(u8 *used, u32 *hproc_used) __noreturn; // marks window (and process slot, or NULL) free, then the host's exit: touches no stack
