@@ -21,6 +21,12 @@ static struct file **array_new(u32 n, struct file **older)
 	return a + 1;
 }
 
+static void bits_free(struct fdtable *t, u64 *bits)
+{
+	if (bits != t->first)
+		kfree(bits);
+}
+
 static bool table_grow(struct fdtable *t, u32 want)
 {
 	u32 n = max(t->size * 2, FD_FIRST);
@@ -28,16 +34,16 @@ static bool table_grow(struct fdtable *t, u32 want)
 		n *= 2;
 	u32 words = n / 64, old_words = t->size / 64;
 	struct file **file = array_new(n, t->file);
-	u64 *bits = kzalloc(words * 2 * sizeof(u64));
+	u64 *bits = words == 1 ? t->first : kzalloc(words * 2 * sizeof(u64));
 	if (!file || !bits) {
 		kfree(file ? file - 1 : NULL);
-		kfree(bits);
+		bits_free(t, bits);
 		return false;
 	}
 	memcpy(file, t->file, t->size * sizeof(*file));
 	memcpy(bits, t->open, old_words * sizeof(u64));
 	memcpy(bits + words, t->cloexec, old_words * sizeof(u64));
-	kfree(t->open);
+	bits_free(t, t->open);
 	t->open = bits;
 	t->cloexec = bits + words;
 	__atomic_store_n(&t->file, file, __ATOMIC_RELEASE);
@@ -121,7 +127,7 @@ void fdtable_put(struct fdtable *t)
 		kfree(a - 1);
 		a = older;
 	}
-	kfree(t->open);
+	bits_free(t, t->open);
 	COUNT(fd_tables, -1);
 	kfree(t);
 }
@@ -208,6 +214,7 @@ int fd_alloc(struct file *f, u32 min_fd, bool cloexec)
 	struct fdtable *t = current->files;
 	u32 limit = fd_limit(), i;
 	int r = -EMFILE;
+	__builtin_prefetch(&t->file[min(max(min_fd, t->next_free), t->size - 1)], 1); // neighbours are other threads': fetch it unlocked
 	mutex_lock(&t->lock);
 	i = max(min_fd, t->next_free);
 	for (; i < t->size; i = (i | 63) + 1) {
@@ -258,6 +265,8 @@ int fd_close(int fd)
 {
 	struct fdtable *t = current->files;
 	u32 i = (u32)fd;
+	if (likely(i < t->size))
+		__builtin_prefetch(&t->file[i], 1);
 	mutex_lock(&t->lock);
 	struct file *f = i < t->size && t->file[i] ? take_locked(t, i) : NULL;
 	mutex_unlock(&t->lock);

@@ -88,6 +88,7 @@ struct file *file_new(u32 flags)
 	f->flags = flags;
 	f->ops = NULL;
 	f->inode = NULL;
+	f->owns_inode = false;
 	f->path = (struct path){0};
 	f->pos = 0;
 	mutex_init(&f->pos_lock);
@@ -109,6 +110,7 @@ struct file *file_alloc(const struct file_ops *ops, struct inode *ino, u32 flags
 		return ERR_PTR(-ENOMEM);
 	f->ops = ops;
 	f->inode = ino;
+	f->owns_inode = true;
 	inode_get(ino);
 	f->priv = priv;
 	return f;
@@ -137,7 +139,8 @@ static void file_last(struct file *f)
 		__atomic_fetch_sub(&ino->writers, 1, __ATOMIC_RELEASE);
 free:
 	path_put(&f->path);
-	inode_put(ino);
+	if (f->owns_inode)
+		inode_put(ino);
 	COUNT(files, -1);
 	pool_put(f);
 }

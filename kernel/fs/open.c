@@ -100,8 +100,7 @@ static struct file *open_place(struct path *p, u32 flags, bool created)
 	if (!(f = file_new(flags & ~(u32)(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC))))
 		goto fail;
 	f->ops = ops;
-	f->inode = ino;
-	inode_get(ino);
+	f->inode = ino; // as long as the dentry, which never changes it
 	f->path = *p;
 	*p = (struct path){0};
 	if (flags & O_PATH)

@@ -113,6 +113,7 @@ struct pagecache {
 	struct list limbo;
 	u64 map_gen, cut_gen, data_gen;	// mappings that ever came; truncations; writes
 	bool anon, was_wmapped;
+	bool crowded;		// readers met: they count themselves instead of taking the lock (crowd.h)
 	u64 ndirty;
 	u32 leaf0_cap;		// entries of leaf[0], which starts small
 	struct list views;	// text views of this file (mm/text.c)

@@ -189,6 +189,7 @@ struct file {
 	u32 flags;			// O_*
 	const struct file_ops *ops;
 	struct inode *inode;		// never NULL (anonymous files have one of the anon super block)
+	bool owns_inode;		// a reference of its own; else that of path.dentry
 	struct path path;		// may be empty for pipes and sockets
 	u64 pos;
 	struct mutex pos_lock;
@@ -202,12 +203,15 @@ struct file {
 } __aligned(64);			// threads that use neighbours do not meet
 
 struct fdtable {
-	struct ref ref;
-	struct mutex lock;
+	struct ref ref;			// this line is only read while descriptors come and go
+	u32 size;
 	struct file **file;
+	u64 rest[6];
+	struct mutex lock;		// this one belongs to who opens or closes
+	u32 next_free;
 	u64 *cloexec;			// bitmap
 	u64 *open;			// bitmap
-	u32 size, next_free;
+	u64 first[2];			// bitmaps of the first table, which has 64 descriptors
 };
 
 // --- paths (fs/namei.c)

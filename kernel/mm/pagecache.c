@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Page cache: which page of the enclave's memory holds which page of a file. Two levels of tables; the first
 // one starts small, because most files are. Lock: pc->lock, over lookups and copies (nofault) but never over storage
-// reads or writes: pages being read are marked busy and others wait for them. caches_lock (leaf) guards the list for reclaim.
+// reads or writes: pages being read are marked busy and others wait for them. Once readers of a file have met at its lock, they do
+// without (crowd.h). caches_lock (leaf) guards the list for reclaim.
 #include "kernel/include/count.h"
+#include "kernel/include/crowd.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
 #include "kernel/include/mm.h"
@@ -44,6 +46,14 @@ struct pagecache *pc_new(const struct pc_ops *ops, void *owner)
 		mutex_unlock(&caches_lock);
 	}
 	return pc;
+}
+
+// For all that could change something.
+static void pc_lock(struct pagecache *pc)
+{
+	mutex_lock(&pc->lock);
+	if (unlikely(pc->crowded))
+		crowd_wait(pc);
 }
 
 void pc_get(struct pagecache *pc) { ref_get(&pc->ref); }
@@ -178,7 +188,7 @@ static void changed(struct pagecache *pc)
 
 void pc_mapped(struct pagecache *pc, int delta, bool writable)
 {
-	mutex_lock(&pc->lock);
+	pc_lock(pc);
 	pc->mapcount += (u32)delta;
 	pc->map_gen += delta > 0;
 	if (writable) {
@@ -195,13 +205,13 @@ static void wait_busy(struct pagecache *pc, u64 index)
 {
 	mutex_unlock(&pc->lock);
 	WAIT_EVENT(&busy_wq, NO_DEADLINE, ({
-			   mutex_lock(&pc->lock);
+			   pc_lock(pc);
 			   u32 *_e = entry(pc, index);
 			   bool _b = _e && (*_e & PE_BUSY);
 			   mutex_unlock(&pc->lock);
 			   !_b;
 		   }));
-	mutex_lock(&pc->lock);
+	pc_lock(pc);
 }
 
 // Frees pages [from, to) under the lock. Busy ones are waited for.
@@ -256,7 +266,7 @@ void pc_put(struct pagecache *pc)
 		mutex_unlock(&caches_lock);
 	}
 	text_drop_cache(pc);
-	mutex_lock(&pc->lock);
+	pc_lock(pc);
 	pc->mapcount = 0;
 	drop_range(pc, 0, U64_MAX);
 	drain_limbo(pc, 0, U64_MAX);
@@ -316,7 +326,7 @@ static int make_pages(struct pagecache *pc, u64 index, u64 max, bool fill, u32 *
 		return 0;
 	mutex_unlock(&pc->lock);
 	int r = pc->ops->read(pc, index, got, page_addr(p));
-	mutex_lock(&pc->lock);
+	pc_lock(pc);
 	for (u32 i = 0; i < got; i++)
 		*entry(pc, index + i) = r ? 0 : p + i;
 	if (r) {
@@ -325,6 +335,28 @@ static int make_pages(struct pagecache *pc, u64 index, u64 max, bool fill, u32 *
 	}
 	waitq_wake(&busy_wq, 0);
 	return r;
+}
+
+// Is the page at index there, or a hole that stays one? Then a run of such (contiguous in memory), at most max. Lock held or in the crowd.
+static bool present(struct pagecache *pc, u64 index, u64 max, pfn_t *pfn, u32 *n)
+{
+	u32 *e = entry(pc, index), k = 1;
+
+	if (!e || !*e) {
+		*pfn = PFN_NONE;
+		*n = 1;
+		return !(pc->ops && pc->ops->read && index < data_pages(pc));
+	}
+	if (*e & PE_BUSY)
+		return false;
+	*pfn = *e & PE_PFN;
+	max = min(max, LEAF - index % LEAF);
+	if (index < LEAF)
+		max = min(max, pc->leaf0_cap - index);
+	while (k < max && (e[k] & ~PE_DIRTY) == *pfn + k)
+		k++;
+	*n = k;
+	return true;
 }
 
 // A run of present pages (contiguous in memory) from index, at most max; makes the first if create. Lock held.
@@ -336,26 +368,12 @@ static int run_locked(struct pagecache *pc, u64 index, u64 max, bool create, pfn
 			wait_busy(pc, index);
 			continue;
 		}
-		if (e && *e) {
-			u32 k = 1;
-			*pfn = *e & PE_PFN;
-			max = min(max, LEAF - index % LEAF);
-			if (index < LEAF)
-				max = min(max, pc->leaf0_cap - index);
-			while (k < max && (e[k] & ~PE_DIRTY) == *pfn + k)
-				k++;
-			*n = k;
+		if (present(pc, index, max, pfn, n) && (*pfn || !create))
 			return 0;
-		}
 		// read-ahead: storage is read in larger pieces than asked for
 		u64 ahead = pc->ops && pc->ops->read && max < 32 && create ? 32 : max;
 		u32 got;
 		int r;
-		if (!create && !(pc->ops && pc->ops->read && index < data_pages(pc))) {
-			*pfn = PFN_NONE;
-			*n = 1;
-			return 0;
-		}
 		r = make_pages(pc, index, max(ahead, 1ul), true, &got);
 		if (r)
 			return r;
@@ -366,7 +384,7 @@ int pc_run(struct pagecache *pc, u64 index, u64 max, bool create, pfn_t *pfn, u3
 {
 	int r;
 
-	mutex_lock(&pc->lock);
+	pc_lock(pc);
 	r = run_locked(pc, index, max, create, pfn, n);
 	mutex_unlock(&pc->lock);
 	return r;
@@ -376,7 +394,7 @@ u64 pc_resident(struct pagecache *pc, u64 first, u64 end)
 {
 	u64 n = 0;
 
-	mutex_lock(&pc->lock);
+	pc_lock(pc);
 	for (end = min(end, end_index(pc)); first < end; first++) {
 		u32 *e = entry(pc, first);
 		if (!e)
@@ -388,6 +406,31 @@ u64 pc_resident(struct pagecache *pc, u64 first, u64 end)
 	return n;
 }
 
+// A reader comes: true: into the crowd; false: alone, with the lock.
+static bool reader_in(struct pagecache *pc)
+{
+	if (likely(!pc->crowded)) {
+		if (likely(mutex_trylock(&pc->lock))) {
+			if (unlikely(pc->crowded))
+				crowd_wait(pc);
+			return false;
+		}
+		mutex_lock(&pc->lock);
+		pc->crowded = true;
+		mutex_unlock(&pc->lock);
+	}
+	crowd_join(pc, &pc->lock);
+	return true;
+}
+
+static void reader_out(struct pagecache *pc, bool in_crowd)
+{
+	if (unlikely(in_crowd))
+		crowd_leave(pc);
+	else
+		mutex_unlock(&pc->lock);
+}
+
 ssize_t pc_read(struct pagecache *pc, struct iter *it, u64 pos, u64 size)
 {
 	size_t done = 0;
@@ -396,15 +439,20 @@ ssize_t pc_read(struct pagecache *pc, struct iter *it, u64 pos, u64 size)
 	if (pos >= size)
 		return 0;
 	u64 left = min(size - pos, (u64)it->left);
-	mutex_lock(&pc->lock);
+	bool in_crowd = reader_in(pc);
 	while (left) {
-		u64 index = pos >> PAGE_SHIFT;
+		u64 index = pos >> PAGE_SHIFT, most;
 		u32 off = (u32)(pos & (PAGE_SIZE - 1)), n;
 		pfn_t pfn;
 		size_t k, c;
 
-		r = run_locked(pc, index, DIV_ROUND_UP(off + left, PAGE_SIZE), false, &pfn, &n);
-		if (r)
+		most = DIV_ROUND_UP(off + left, PAGE_SIZE);
+		if (unlikely(in_crowd) && !present(pc, index, most, &pfn, &n)) {
+			crowd_leave(pc); // storage has to be read
+			pc_lock(pc);
+			in_crowd = false;
+		}
+		if (likely(!in_crowd) && (r = run_locked(pc, index, most, false, &pfn, &n)))
 			break;
 		k = min((size_t)left, (size_t)n * PAGE_SIZE - off);
 		c = pfn ? iter_put(it, (u8 *)page_addr(pfn) + off, k) : iter_zero(it, k);
@@ -412,14 +460,14 @@ ssize_t pc_read(struct pagecache *pc, struct iter *it, u64 pos, u64 size)
 		left -= c;
 		done += c;
 		if (c < k) {
-			mutex_unlock(&pc->lock);
+			reader_out(pc, in_crowd);
 			r = iter_fault_in(it, true);
-			mutex_lock(&pc->lock);
+			in_crowd = reader_in(pc);
 			if (r)
 				break;
 		}
 	}
-	mutex_unlock(&pc->lock);
+	reader_out(pc, in_crowd);
 	return done ? (ssize_t)done : r;
 }
 
@@ -429,7 +477,7 @@ ssize_t pc_write(struct pagecache *pc, struct iter *it, u64 pos, u64 size)
 	int r = 0;
 
 	(void)size;
-	mutex_lock(&pc->lock);
+	pc_lock(pc);
 	changed(pc);
 	while (it->left) {
 		u64 index = pos >> PAGE_SHIFT;
@@ -481,7 +529,7 @@ ssize_t pc_write(struct pagecache *pc, struct iter *it, u64 pos, u64 size)
 		if (c < k) {
 			mutex_unlock(&pc->lock);
 			r = iter_fault_in(it, false);
-			mutex_lock(&pc->lock);
+			pc_lock(pc);
 			if (r)
 				break;
 		}
@@ -509,7 +557,7 @@ static void zero_part(struct pagecache *pc, u64 start, u64 end)
 
 void pc_truncate(struct pagecache *pc, u64 newsize, u64 oldsize)
 {
-	mutex_lock(&pc->lock);
+	pc_lock(pc);
 	pc->cut_gen++;
 	changed(pc);
 	drop_range(pc, DIV_ROUND_UP(newsize, PAGE_SIZE), U64_MAX);
@@ -522,7 +570,7 @@ void pc_punch(struct pagecache *pc, u64 start, u64 end)
 {
 	u64 s = PAGE_ALIGN(start), e = end & PAGE_MASK;
 
-	mutex_lock(&pc->lock);
+	pc_lock(pc);
 	changed(pc);
 	if (s > e) {
 		zero_part(pc, start, end);
@@ -546,7 +594,7 @@ int pc_sync(struct pagecache *pc)
 
 	if (!pc->ops || !pc->ops->write)
 		return 0;
-	mutex_lock(&pc->lock);
+	pc_lock(pc);
 	// shared writable mappings leave no trace of a write: all their pages count as dirty
 	bool all = pc->wmapcount || pc->was_wmapped;
 	u64 limit = min(end_index(pc), data_pages(pc));
@@ -578,7 +626,7 @@ int pc_sync(struct pagecache *pc)
 		}
 		mutex_unlock(&pc->lock);
 		r = pc->ops->write(pc, i, n, page_addr(p));
-		mutex_lock(&pc->lock);
+		pc_lock(pc);
 		for (u32 k = 0; k < n; k++) {
 			u32 *d = entry(pc, i + k);
 			*d &= ~PE_BUSY;
@@ -598,7 +646,7 @@ u64 pc_next_data(struct pagecache *pc, u64 pos)
 {
 	u64 i = pos >> PAGE_SHIFT, r = U64_MAX;
 
-	mutex_lock(&pc->lock);
+	pc_lock(pc);
 	for (u64 end = end_index(pc); i < end; i++) {
 		u32 *e = entry(pc, i);
 		if (!e) {
@@ -618,7 +666,7 @@ u64 pc_next_hole(struct pagecache *pc, u64 pos)
 {
 	u64 i = pos >> PAGE_SHIFT;
 
-	mutex_lock(&pc->lock);
+	pc_lock(pc);
 	for (;; i++) {
 		u32 *e = entry(pc, i);
 		if (!e || !*e)
@@ -656,6 +704,8 @@ u64 pc_shrink(struct pagecache *pc, u64 want)
 	u64 n = 0;
 
 	if (mutex_trylock(&pc->lock)) {
+		if (unlikely(pc->crowded))
+			crowd_wait(pc);
 		n = shrink_locked(pc, want);
 		mutex_unlock(&pc->lock);
 	}
