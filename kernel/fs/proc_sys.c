@@ -158,7 +158,8 @@ static const struct pent random_table[] = {
 };
 
 static const struct pent yama_table[] = {FIX("ptrace_scope", "0"), {0}};
-static const struct pent keys_table[] = {FIX("maxkeys", "200"), FIX("maxbytes", "20000"), {0}};
+static const struct pent keys_table[] = {FIX("maxkeys", "200"), FIX("maxbytes", "20000"), FIX("root_maxkeys", "1000000"),
+					   FIX("root_maxbytes", "25000000"), FIX("gc_delay", "300"), {0}};
 static const struct pent kernel_table[] = {
 	TXT("ostype", ostype),
 	TXT("osrelease", osrelease),

@@ -40,6 +40,7 @@ int proc_lookup_table(struct inode *dir, const struct pent *t, const char *name,
 // Emits a table's entries at positions first... ; false: the buffer is full.
 bool proc_emit_table(struct dir_ctx *c, const struct pent *t, u64 first, u64 ino_base);
 int proc_number(const char *name, u32 len);  // decimal without leading zeros, or -1
+int proc_keys(struct pout *o, struct pnode *n), proc_key_users(struct pout *o, struct pnode *n); // kernel/keys/
 extern const struct inode_ops proc_dir_iops; // static directories
 extern const struct file_ops proc_dir_fops, proc_text_fops;
 

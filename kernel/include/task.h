@@ -114,6 +114,8 @@ struct task {
 	u32 seccomp_mode;	// SECCOMP_MODE_*
 	struct seccomp_filter *seccomp;	// newest filter (task/seccomp.h)
 	struct ptrace *pt;	// kernel/task/ptrace.h; NULL: never was traced
+	struct key *thread_keyring; // kernel/keys/, NULL until used
+	u8 request_ring;	// KEY_REQKEY_DEFL_*
 };
 
 enum proc_state { PROC_RUNNING, PROC_STOPPED, PROC_ZOMBIE, PROC_DEAD };
@@ -172,6 +174,7 @@ struct proc {
 	struct uts_ns *uts_ns;
 	struct mnt_ns *mnt_ns;
 	struct user_ns *user_ns;	// NULL: the first one
+	struct key *session_keyring, *process_keyring; // kernel/keys/, NULL until used
 	struct sem_undos *sem_undos;	// kernel/ipc/sem.c; NULL until used
 	struct file *exe;		// /proc/self/exe
 	struct cred cred;

@@ -6,6 +6,7 @@
 // stack. Locks: tasklist for what /proc shows.
 #include "kernel/include/alloc.h"
 #include "kernel/include/boot.h"
+#include "kernel/include/keys.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
 #include "kernel/include/mm.h"
@@ -425,6 +426,8 @@ static void __noreturn exec_commit(struct exec *e)
 	p->mm->owner = p;
 	p->mm->unpatched = ptraced(t);
 	posix_timers_drop(p);
+	if (t->thread_keyring || p->process_keyring)
+		keys_drop_own(p, t);
 	// Shared with the threads that are gone now: still the same table, and its locks. With others: the copy.
 	if (e->files && __atomic_load_n(&t->files->ref.n, __ATOMIC_RELAXED) > 1)
 		task_files_set(t, e->files);

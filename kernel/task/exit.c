@@ -4,6 +4,7 @@
 // Locks: tasklist and sig_lock for the links and states; everything that may sleep happens before.
 #include "kernel/include/alloc.h"
 #include "kernel/include/ipc.h"
+#include "kernel/include/keys.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
 #include "kernel/include/ns.h"
@@ -174,6 +175,8 @@ static void release_resources(struct proc *p, bool own)
 	itimers_drop(p);
 	posix_timers_drop(p);
 	sem_exit(p);
+	if (p->session_keyring || p->process_keyring)
+		keys_drop_proc(p);
 	if (p->pid == s->sid)
 		tty_hangup_session(s);
 	mutex_lock(&tasklist);
@@ -261,6 +264,8 @@ static void __noreturn leave(struct task *t)
 	ptrace_exit(p->group_exit ? p->exit_code : t->exit_code);
 	ptrace_tracer_exit(t);
 	uring_task_gone(t);
+	if (t->thread_keyring)
+		keys_drop_thread(t);
 	if (!t->in_vfork_child)
 		rseq_drop();
 	__atomic_store_n(&t->exiting, true, __ATOMIC_SEQ_CST);

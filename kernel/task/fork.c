@@ -7,6 +7,7 @@
 // A child is prepared completely and made visible before it runs; until then any failure undoes all.
 // Locks: tasklist and sig_lock while a child is linked in.
 #include "kernel/include/alloc.h"
+#include "kernel/include/keys.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
 #include "kernel/include/ns.h"
@@ -103,6 +104,8 @@ static void free_proc_parts(struct proc *p, struct task *t)
 	if (p->exe)
 		exe_put(p->exe);
 	ns_drop(p);
+	if (p->session_keyring)
+		keys_drop_proc(p);
 	p->mm = NULL;
 	p->fs = NULL;
 	p->exe = NULL;
@@ -151,6 +154,8 @@ static int inherit_proc(struct proc *p, struct task *t, struct proc *from, const
 	mutex_unlock(&tasklist);
 
 	ns_inherit(p, from);
+	if (from->session_keyring)
+		keys_inherit(p, from);
 	t->files = inherit_files(c);
 	if (c->flags & CLONE_FS) {
 		p->fs = from->fs;
@@ -235,6 +240,8 @@ static long clone_thread(const struct clone_req *c)
 		return -ENOMEM;
 	}
 	inherit_task(t, me, c);
+	if (me->thread_keyring && (r = keys_new_thread(t)))
+		goto fail;
 	if ((c->flags & CLONE_PARENT_SETTID && put_user(tid, c->ptid)) ||
 	    (c->flags & CLONE_CHILD_SETTID && put_user(tid, c->ctid)))
 		pr_debug("clone: the thread id could not be stored\n"); // as Linux: not an error
@@ -280,6 +287,8 @@ static long clone_thread(const struct clone_req *c)
 	mutex_unlock(&tasklist);
 	task_put(t);
 fail:
+	if (t->thread_keyring)
+		keys_drop_thread(t);
 	task_files_set(t, NULL);
 	pid_free(tid);
 	task_put(t);
