@@ -50,7 +50,7 @@ struct config {
 	char *broker_ca;			// PEM text, "" when none
 	char *broker_name;			// that a broker certificate which is not in broker_ca itself must carry, or ""
 	int broker_timeout;			// seconds to wait for a broker that does not answer
-	bool restartable_sequences;		// rseq(2) is given to programs; a broken one may stop the enclave
+	bool restartable_sequences;		// rseq(2) is given to programs
 	bool debug_enclave;			// logs and traces may leave the enclave
 };
 

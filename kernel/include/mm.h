@@ -49,6 +49,7 @@ struct mm {
 	uptr hint;		// where the search for a free place starts
 	u64 total_pages, locked_pages, data_pages;	// mapped, VMA_LOCKED, private and writable but for the stack
 	u64 peak_pages;		// most of total_pages
+	uptr rseq_lo, rseq_hi;	// between them lay all areas of rseq(2) that were ever registered
 	bool lock_future;	// mlockall(MCL_FUTURE)
 	struct proc *owner;
 	u32 users_host;		// host threads inside

@@ -16,7 +16,7 @@ extern const uptr pf_kernel_start, pf_kernel_end; // the hole in it
 // Window of a host thread, GS_BIAS below GS base. Offsets 0..47 are known to assembly and to current_task().
 struct hthread {
 	struct hthread *self;	// 0
-	u64 scratch;		// 8
+	u64 *rseq_word;		// 8 rseq_cs of the area in rseq_area, or no_rseq (entry.S)
 	const void *calls;	// 16 table of system calls of the task that it carries (syscall_calls)
 	u64 kstack_top;		// 24
 	struct task *cur;	// 32
@@ -29,6 +29,7 @@ struct hthread {
 	u32 *wait_word;
 	uptr rseq_area;		// kernel/task/rseq.c: what the host has registered, 0: nothing
 	u32 rseq_sig;
+	u64 no_rseq;		// always 0
 	u32 ready;		// its host signal stack is its own: it may be kicked
 	u32 shard;		// shard.h
 };
@@ -123,4 +124,5 @@ void pf_yield(void);
 long pf_cpu_times(struct task *t, u64 *utime_ns, u64 *stime_ns);
 int pf_getcpu(void);
 // rseq(2) of the current host thread, for a program's area. -ENOSYS: the platform has nothing that could abort a section.
+// Its caller keeps rseq_area, rseq_word and rseq_sig; the entry into the kernel makes *rseq_word 0.
 int pf_rseq(uptr area, u32 len, int flags, u32 sig);

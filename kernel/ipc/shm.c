@@ -126,6 +126,8 @@ long sys_shmat(int id, uptr addr, int flags)
 		ids_put(o);
 		return f ? PTR_ERR(f) : -EIDRM;
 	}
+	if (flags & SHM_REMAP)
+		rseq_memory_goes(addr, size);
 	r = mm_map(curproc->mm, addr, size, prot, how, f, 0, 0);
 	if (r == -EEXIST)
 		r = -EINVAL;

@@ -131,9 +131,10 @@ long sys_pkey_free(int key)
 	return -EINVAL; // none was allocated
 }
 
+long sys_mprotect(u64 addr, u64 len, u64 prot);
 long sys_pkey_mprotect(u64 addr, u64 len, u64 prot, int key)
 {
-	return key == -1 ? mm_protect(curproc->mm, addr, len, (int)prot) : -EINVAL;
+	return key == -1 ? sys_mprotect(addr, len, prot) : -EINVAL;
 }
 
 // --- remap_file_pages: as Linux does it since 4.0, by mapping the other pages anew

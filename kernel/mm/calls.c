@@ -57,6 +57,8 @@ long sys_brk(u64 addr)
 	struct mm *mm = curproc->mm;
 	uptr old, new = PAGE_ALIGN(addr);
 
+	if (addr >= mm->brk_start && addr < mm->brk)
+		rseq_memory_goes(new, mm->brk - new);
 	mutex_lock(&mm->lock);
 	old = PAGE_ALIGN(mm->brk);
 	if (addr < mm->brk_start || new - mm->brk_start > curproc->rlim[RLIMIT_DATA].cur)

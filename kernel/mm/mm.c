@@ -117,6 +117,7 @@ void mm_clear(struct mm *mm)
 	pf_reset_address_space();
 	drop_all(mm);
 	mm->brk_start = mm->brk = 0;
+	mm->rseq_lo = mm->rseq_hi = 0;
 	set_base(mm);
 	mutex_unlock(&mm->lock);
 }

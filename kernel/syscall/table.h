@@ -349,7 +349,7 @@ SYS(330, pkey_alloc, MEMORY, REFUSED, "flags:x rights:x =d", "ENOSPC: as on a pr
 SYS(331, pkey_free, MEMORY, REFUSED, "pkey:d", "EINVAL: no key was allocated")
 SYS(332, statx, FILE, FULL, "dirfd:dirfd path:path flags:|at mask:|statx stx:>statx", "")
 SYS(333, io_pgetevents, DESC, FULL, "ctx:x min:l nr:l events:p timeout:*timespec sig:p =d", "")
-SYS(334, rseq, PROCESS, PART, "rseq:p len:u flags:x sig:x", "only with restartable_sequences: true in coffer.yaml, else ENOSYS")
+SYS(334, rseq, PROCESS, PART, "rseq:p len:u flags:x sig:x", "only with restartable_sequences: true in coffer.yaml, else ENOSYS; the area must lie in private anonymous memory")
 SYS(335, uretprobe, PROCESS, FULL, "", "")
 SYS(424, pidfd_send_signal, SIGNAL, FULL, "pidfd:fd sig:sig info:*siginfo flags:x", "")
 SYS(425, io_uring_setup, DESC, PART, "entries:u params:p =fd", "the poller of SQPOLL sleeps until it is woken; IOPOLL reads and writes are refused")

@@ -266,7 +266,7 @@ static void __noreturn leave(struct task *t)
 	uring_task_gone(t);
 	if (t->thread_keyring)
 		keys_drop_thread(t);
-	if (!t->in_vfork_child)
+	if (!t->in_vfork_child && !p->group_exit) // else the area goes with the host process
 		rseq_drop();
 	__atomic_store_n(&t->exiting, true, __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&t->work, __ATOMIC_SEQ_CST) & WORK_REMOTE)

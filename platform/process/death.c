@@ -21,16 +21,17 @@ static void revived(void)
 }
 
 // As exit_group(2) by signal does, without its lock: one of the dead may hold it.
-static void doom(struct task *t)
+static void doom(struct task *t, int sig)
 {
 	struct proc *p = t->proc;
 
 	t->robust_list = NULL;
 	t->clear_child_tid = NULL;
 	if (!p->group_exit) {
-		p->exit_code = SIGKILL;
+		p->exit_code = sig;
 		__atomic_store_n(&p->group_exit, true, __ATOMIC_SEQ_CST);
-		pr_err("the host killed process %d; it ends as if by SIGKILL\n", p->pid);
+		if (sig == SIGKILL)
+			pr_err("the host killed process %d; it ends as if by SIGKILL\n", p->pid);
 	}
 	if (p->state == PROC_STOPPED)
 		p->state = PROC_RUNNING;
@@ -41,6 +42,7 @@ static void doom(struct task *t)
 void host_process_died(u32 pid, u32 status)
 {
 	struct hproc *hp = hproc_of_pid(pid);
+	int sig = (status & 0x7f) == SIGSEGV ? SIGSEGV : SIGKILL; // a spoilt area of rseq(2): kernel/task/rseq.c
 	struct window *w;
 
 	if (!hp || hp->exiting)
@@ -61,7 +63,7 @@ void host_process_died(u32 pid, u32 status)
 			return;
 		}
 		for (struct task *t = w->h.cur; t; t = t->vfork_parent)
-			doom(t);
+			doom(t, sig);
 	}
 	for (u32 i = 0; i < win_count(); i++) {
 		w = win_of(hp, i);

@@ -28,6 +28,7 @@
 
 // struct hthread (platform.h)
 #define THREAD(at) %gs:(at) - GS_BIAS
+#define RSEQ_WORD 8
 #define IN_KERNEL 60
 #define WAIT_FRAME 64
 
@@ -35,9 +36,15 @@
 
 	.section .text.entry, "ax"
 
-// rax = call number, rcx = where to return, other registers = the program's; r11 is dead after a system call
+// rax = call number, rcx = where to return, other registers = the program's; r11 is dead after a system call.
+// The program's rseq_cs is 0 before the kernel begins (kernel/task/rseq.c).
 	.globl kentry
 kentry:
+	mov THREAD(RSEQ_WORD), %r11
+rseq_read:
+	cmpq $0, (%r11)
+	jne rseq_clear
+kentry_clean:
 	mov %eax, %eax			// the number is 32 bits wide; what is above does not count
 	mov %rsp, %r11
 	mov THREAD(24), %rsp
@@ -131,6 +138,10 @@ kexit_iret:
 	iretq
 	.globl kexit_end
 kexit_end:
+
+rseq_clear:
+	movq $0, (%r11)
+	jmp kentry_clean
 
 1:	mov %rsp, %rdi
 	call sys_out_of_range
@@ -293,6 +304,8 @@ raw_load32:
 	ret
 
 	.section .extable, "a"
+	.quad rseq_read, kentry_clean
+	.quad rseq_clear, kentry_clean
 	.quad copy_insn, copy_out
 	.quad 4b, 6b
 	.quad 5b, 6b

@@ -35,6 +35,9 @@ static void raise_to(u32 *high, u32 to)
 
 u32 win_count(void) { return __atomic_load_n(&win_high, __ATOMIC_ACQUIRE); }
 
+_Static_assert(offsetof(struct hthread, rseq_word) == 8 && offsetof(struct hthread, in_kernel) == 60 &&
+	       offsetof(struct hthread, wait_frame) == 64, "entry.S knows these");
+
 struct window *win_alloc(void)
 {
 	for (u32 i = 0; i < WIN_MAX; i++) {
@@ -159,6 +162,8 @@ void win_setup(struct window *w, struct task *t, struct hproc *hp)
 	w->h.host_tid = 0;
 	w->h.ready = 0;
 	w->h.rseq_area = 0;
+	w->h.no_rseq = 0;
+	w->h.rseq_word = &w->h.no_rseq;
 	w->hproc = hp;
 	w->cpus = win_self()->cpus; // the host lets it inherit them
 	w->fpu_depth = 0;
@@ -283,8 +288,11 @@ int pf_fork(struct task *child, const struct regs *regs)
 	*child->regs = *regs;
 	child->regs->rax = 0;
 	child->proc->mm_host = hp;
-	w->h.rseq_area = win_self()->h.rseq_area; // the host's fork inherits it
-	w->h.rseq_sig = win_self()->h.rseq_sig;
+	if (win_self()->h.rseq_area) { // the host's fork inherits it
+		w->h.rseq_area = win_self()->h.rseq_area;
+		w->h.rseq_word = win_self()->h.rseq_word;
+		w->h.rseq_sig = win_self()->h.rseq_sig;
+	}
 	r = host_clone(PROC_FLAGS, clone_stack(w), &hp->pid, w, process_start);
 	if (r < 0) {
 		child->host = NULL;

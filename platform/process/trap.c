@@ -12,6 +12,7 @@
 
 #define SA_RESTORER_ 0x04000000ul
 #define AUDIT_ARCH_X86_64_ 0xc000003eu
+#define SI_KERNEL_ 0x80
 
 struct host_sigaction {
 	void *handler;
@@ -30,7 +31,7 @@ void exit_restart(struct regs *r);
 void kernel_fault(struct regs *regs, int sig, int code, u64 addr, u64 err, u64 trapno);
 long syscall_dispatch(struct regs *r);
 
-enum trap_kind { TRAP_SYSCALL, TRAP_FAULT, TRAP_KICK };
+enum trap_kind { TRAP_SYSCALL, TRAP_FAULT, TRAP_KICK, TRAP_RSEQ };
 
 static void *trap_restorer(void);
 
@@ -80,7 +81,7 @@ static bool program_state(int sig, bool gs_lost, struct sigcontext *c, struct wi
 	}
 	w->trap_kind = TRAP_FAULT;
 	w->trap_sig = SIGSEGV;
-	w->trap_code = 0x80; // SI_KERNEL
+	w->trap_code = SI_KERNEL_;
 	w->trap_addr = 0;
 	w->trap_err = 0;
 	w->trap_no = 13; // general protection
@@ -108,6 +109,14 @@ static void kernel_died(int sig, const siginfo_t *info, const struct sigcontext 
 	panic("fault inside the kernel");
 }
 
+// Hosts up to Linux 6.18 have done it, and aborted the critical section that the program was in. Memory that is gone ends the
+// host process here: the program's mistake, and the kernel has not begun.
+static void rseq_word_clear(struct window *w)
+{
+	if (__atomic_load_n(w->h.rseq_word, __ATOMIC_RELAXED))
+		__atomic_store_n(w->h.rseq_word, 0, __ATOMIC_RELAXED);
+}
+
 // All three kinds; on the window's host signal stack, further host signals blocked.
 static void handle(int sig, siginfo_t *info, void *ctx, struct window *w, bool gs_lost)
 {
@@ -131,9 +140,14 @@ static void handle(int sig, siginfo_t *info, void *ctx, struct window *w, bool g
 		}
 		if (!w->h.cur)
 			return;
+		rseq_word_clear(w);
 		regs_from_host(r, c);
 		w->trap_kind = TRAP_KICK;
 		redirect(c, w);
+		return;
+	}
+	if (sig == SIGSEGV && ip == (u64)ktrap && info->si_code == SI_KERNEL_) {
+		w->trap_kind = TRAP_RSEQ; // found when it delivered the signal before, which had this one blocked
 		return;
 	}
 	if (in_kernel && sig == SIGTRAP && info->si_code == TRAP_TRACE) {
@@ -150,6 +164,7 @@ static void handle(int sig, siginfo_t *info, void *ctx, struct window *w, bool g
 			return;
 		kernel_died(sig, info, c);
 	}
+	rseq_word_clear(w);
 	regs_from_host(r, c);
 	if (sig == SIGSYS) {
 		w->trap_kind = info->si_arch == AUDIT_ARCH_X86_64_ ? TRAP_SYSCALL : TRAP_KICK;
@@ -226,6 +241,8 @@ void kernel_trap(struct regs *r)
 		}
 		kernel_fault(r, w->trap_sig, w->trap_code, w->trap_addr, w->trap_err, w->trap_no);
 		break;
+	case TRAP_RSEQ: // Linux lets no handler see it either
+		proc_exit(SIGSEGV);
 	default:
 		break;
 	}

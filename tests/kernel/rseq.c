@@ -29,23 +29,23 @@ TEST(registered)
 
 TEST(errors)
 {
-	static struct rseq other __attribute__((aligned(32)));
+	struct rseq *other = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	wanted();
 	ERR(sys_rseq((void *)area(), 32, 0, SIG), EBUSY);
 	ERR(sys_rseq((void *)area(), 32, 0, 1), EPERM);
-	ERR(sys_rseq(&other, 32, 0, SIG), EINVAL);
-	ERR(sys_rseq(&other, 32, 1, SIG), EINVAL);
+	ERR(sys_rseq(other, 32, 0, SIG), EINVAL);
+	ERR(sys_rseq(other, 32, 1, SIG), EINVAL);
 	ERR(sys_rseq((void *)area(), 32, 1, 1), EPERM);
 	ERR(sys_rseq((void *)area(), 32, 2, SIG), EINVAL);
 	OK(sys_rseq((void *)area(), 32, 1, SIG));
 	EQ((int)area()->cpu_id, -1);
 	ERR(sys_rseq((void *)area(), 32, 1, SIG), EINVAL);
-	ERR(sys_rseq((char *)&other + 4, 32, 0, SIG), EINVAL);
-	ERR(sys_rseq(&other, 16, 0, SIG), EINVAL);
+	ERR(sys_rseq((char *)other + 4, 32, 0, SIG), EINVAL);
+	ERR(sys_rseq(other, 16, 0, SIG), EINVAL);
 	ERR(sys_rseq((void *)0xffff800000000000ul, 32, 0, SIG), EFAULT);
-	OK(sys_rseq(&other, 32, 0, SIG));
-	CHECK((int)other.cpu_id >= 0);
-	OK(sys_rseq(&other, 32, 1, SIG));
+	OK(sys_rseq(other, 32, 0, SIG));
+	CHECK((int)other->cpu_id >= 0);
+	OK(sys_rseq(other, 32, 1, SIG));
 	OK(sys_rseq((void *)area(), 32, 0, SIG));
 }
 
