@@ -27,4 +27,15 @@ int simtee_root_path(const char *dir, char *out, unsigned long size);
 int simtee_report(const char *dir, const uint8_t measurement[48], const uint8_t report_data[64], bool debug,
 		  uint8_t report[SIMTEE_REPORT_BYTES], char **cert_chain_pem);
 
+// What the program simulated-tee (simtee_main.c) reads and writes: the same call, asked from another process.
+struct simtee_request {
+	uint8_t measurement[48], report_data[64];
+	bool debug;
+};
+struct simtee_answer {
+	int32_t error;			// 0 or a negative errno
+	uint8_t report[SIMTEE_REPORT_BYTES];
+	uint64_t chain_len;		// bytes of text that follow
+};
+
 #endif

@@ -27,11 +27,6 @@ static const struct yamlcfg_key setting_keys[] = {
 };
 static const struct yamlcfg_type settings_type = {.kind = YAMLCFG_RECORD, .keys = setting_keys};
 
-int broker_default_dir(char *out, unsigned long size)
-{
-	return file_data_dir(out, size, "COFFER_BROKER_DIR", "broker");
-}
-
 static int set(char *out, size_t size, const char *value, const char *what, struct fault *f)
 {
 	if (strlen(value) >= size || !*value)

@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-# The `coffer` command.
-CLI_OBJS = $(patsubst %.c,$(B)/obj/%.o,$(wildcard cli/*.c))
+# The `coffer` command: a small static program that runs enclaves, and coffer-tools, which is all the rest (command.c).
+# -Wl,-w: glibc warns that name look-ups need shared libraries; the command makes none. Sanitizers want a dynamic program.
+CLI_OBJS = $(patsubst %.c,$(B)/obj/%.o,$(filter-out cli/command.c,$(wildcard cli/*.c)))
+COMMAND_OBJS = $(addprefix $(B)/obj/cli/,command.o cli.o run.o)
 
-$(B)/bin/coffer: $(CLI_OBJS) $(B)/lib/libcoffer.a
+$(B)/bin/coffer: $(COMMAND_OBJS) $(B)/lib/libcoffer.a
+	@mkdir -p $(@D)
+	@echo "  LD   $@"
+	$(Q)$(CC) $(if $(SAN),$(LDFLAGS),-static-pie -Wl,-z,relro,-z,now -Wl,-w -Wl,--gc-sections) -o $@ $^ $(IPSEC_MB) -lyaml -lcrypto -lpthread
+
+$(B)/lib/coffer/coffer-tools: $(CLI_OBJS) $(B)/lib/libcoffer.a
 	@mkdir -p $(@D)
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(COFFER_LIBS)
 
-BINS += $(B)/bin/coffer
+BINS += $(B)/bin/coffer $(B)/lib/coffer/coffer-tools
 
 # What `coffer syscalls` knows is taken from the linked kernel.
 $(B)/gen/syscalls.inc: $(B)/kernel.debug
@@ -18,13 +25,15 @@ $(B)/obj/cli/syscalls.o: CFLAGS += -I$(B)
 
 # docs/syscalls.md; `make check` compares it.
 .PHONY: syscall-docs
-syscall-docs: $(B)/bin/coffer
+syscall-docs: bins
 	$(Q)$(B)/bin/coffer syscalls --markdown >docs/syscalls.md
 
 # PREFIX: where to; DESTDIR: for packages.
 PREFIX ?= /usr/local
 install: bins
 	install -D -m 755 $(B)/bin/coffer $(DESTDIR)$(PREFIX)/bin/coffer
+	install -D -m 755 $(B)/lib/coffer/coffer-tools $(DESTDIR)$(PREFIX)/lib/coffer/coffer-tools
+	install -D -m 755 $(B)/lib/coffer/simulated-tee $(DESTDIR)$(PREFIX)/lib/coffer/simulated-tee
 	install -D -m 644 $(B)/lib/coffer/kernel.elf $(DESTDIR)$(PREFIX)/lib/coffer/kernel.elf
 	install -D -m 755 $(B)/lib/coffer/init $(DESTDIR)$(PREFIX)/lib/coffer/init
 	install -D -m 755 $(B)/lib/coffer/init-attest $(DESTDIR)$(PREFIX)/lib/coffer/init-attest

@@ -30,8 +30,14 @@ extern const struct command *const commands[];
 // The folder given by `coffer -C`, or ".".
 extern const char *cli_project;
 
-// The folder with kernel.elf, init and init-attest: beside this program's folder, or $COFFER_LIB_DIR.
+// The folder with kernel.elf, init and init-attest: the one that belongs to this program, or $COFFER_LIB_DIR.
 const char *cli_lib_dir(void);
+// The one that belongs to this program, where its other parts are as well.
+const char *cli_own_lib_dir(void);
+// Takes the options before the subcommand; the index of the subcommand's name.
+int cli_options(int argc, char **argv);
+// True when --help stands among the subcommand's own options: before a `--`, after which all belongs to the program.
+bool cli_asks_for_help(int argc, char **argv);
 
 // Prints "coffer: error: ..." to stderr; returns EXIT_ERROR.
 int cli_fail(const struct fault *p);

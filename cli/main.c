@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The `coffer` command: finds the subcommand and hands over. No logic of its own.
-#include <errno.h>
-#include <limits.h>
-#include <stdarg.h>
-#include <stdlib.h>
+// All of `coffer`: finds the subcommand and hands over. No logic of its own. command.c says why it is a program beside `coffer`.
 #include <string.h>
-#include <unistd.h>
 
 #include "cli/cli.h"
 #include "image/text.h"
@@ -15,63 +10,6 @@ const struct command *const commands[] = {
 	&command_seal, &command_open, &command_volume, &command_broker, &command_policy,
 	&command_doctor, &command_syscalls, &command_version, &command_help, NULL,
 };
-
-const char *cli_project = ".";
-
-const char *cli_lib_dir(void)
-{
-	static char found[PATH_MAX + 32];
-	char self[PATH_MAX];
-	const char *given = getenv("COFFER_LIB_DIR");
-	ssize_t n;
-
-	if (given && *given)
-		return given;
-	if (!found[0]) {
-		n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-		if (n <= 0)
-			return "/usr/lib/coffer";
-		self[n] = '\0';
-		*strrchr(self, '/') = '\0';
-		snprintf(found, sizeof(found), "%s/../lib/coffer", self);
-		if (realpath(found, self))
-			snprintf(found, sizeof(found), "%s", self);
-	}
-	return found;
-}
-
-static bool colour(FILE *f)
-{
-	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
-
-	return isatty(fileno(f)) && !(no && *no) && !(term && !strcmp(term, "dumb"));
-}
-
-const char *cli_red(FILE *f) { return colour(f) ? "\033[1;31m" : ""; }
-const char *cli_green(FILE *f) { return colour(f) ? "\033[32m" : ""; }
-const char *cli_yellow(FILE *f) { return colour(f) ? "\033[33m" : ""; }
-const char *cli_bold(FILE *f) { return colour(f) ? "\033[1m" : ""; }
-const char *cli_plain(FILE *f) { return colour(f) ? "\033[0m" : ""; }
-
-int cli_fail(const struct fault *p)
-{
-	fflush(stdout);
-	fprintf(stderr, "%scoffer: error:%s %s\n", cli_red(stderr), cli_plain(stderr), p->text);
-	return EXIT_ERROR;
-}
-
-int cli_usage(const struct command *c, const char *format, ...)
-{
-	va_list args;
-
-	fflush(stdout);
-	fprintf(stderr, "%scoffer%s%s: error:%s ", cli_red(stderr), c ? " " : "", c ? c->name : "", cli_plain(stderr));
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fprintf(stderr, "\nTry: coffer %s%s--help\n", c ? c->name : "", c ? " " : "");
-	return EXIT_USAGE;
-}
 
 static const struct command *find_command(const char *name)
 {
@@ -144,24 +82,12 @@ const struct command command_version = {
 	"usage: coffer version [--json]\n\nPrints the version of Coffer.\n", version,
 };
 
-// True when --help stands among the command's own options: before a `--`, after which all belongs to the program.
-static bool asks_for_help(int argc, char **argv)
-{
-	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
-		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
-			return true;
-	return false;
-}
-
 int main(int argc, char **argv)
 {
 	const struct command *c;
-	int at = 1;
+	int at;
 
-	while (at + 1 < argc && !strcmp(argv[at], "-C")) {
-		cli_project = argv[at + 1];
-		at += 2;
-	}
+	at = cli_options(argc, argv);
 	if (at >= argc) {
 		help(1, argv);
 		return EXIT_USAGE;
@@ -173,7 +99,7 @@ int main(int argc, char **argv)
 	c = find_command(argv[at]);
 	if (!c)
 		return argv[at][0] == '-' ? cli_usage(NULL, "unknown option '%s'", argv[at]) : unknown_command(argv[at]);
-	if (asks_for_help(argc - at, argv + at)) {
+	if (cli_asks_for_help(argc - at, argv + at)) {
 		fputs(c->usage, stdout);
 		return EXIT_OK;
 	}

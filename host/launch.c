@@ -3,10 +3,11 @@
 // process and supervises. One thread waits for children (this one), one serves the request ring, one waits for the
 // enclave's wish to stop. Nothing here is trusted by the enclave.
 #include "host/launch.h"
+#include "host/evidence.h"
 #include "host/trim.h"
 #include "host/usage.h"
-#include "attest/simtee.h"
 #include "hostcall/serve.h"
+#include "lib/sha.h"
 #include "platform/process/control.h"
 
 #include <dirent.h>
@@ -15,10 +16,10 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/rseq.h>
-#include <openssl/evp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,7 @@ static bool debug_enclave;	// the measured options say so, and so does the evide
 static struct termios saved_tty;
 static int saved_tty_fd = -1;
 static pid_t launcher_pid;
+static const char *lib_dir;
 static unsigned int stop_timeout;	// seconds from SIGTERM to the end; 0: as long as the program likes
 
 static int fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -136,7 +138,7 @@ static void on_signal(int sig)
 }
 
 // --- the kernel image
-static int load_kernel(const char *lib_dir, const char *manifest, int memfd)
+static int load_kernel(const char *manifest, int memfd)
 {
 	char path[4096], hex[97], line[128];
 	unsigned char md[48];
@@ -148,12 +150,12 @@ static int load_kernel(const char *lib_dir, const char *manifest, int memfd)
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st))
 		return fail(errno, "cannot open the enclave kernel %s", path);
-	uint8_t *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	uint8_t *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
 	close(fd);
 	if (p == MAP_FAILED)
 		return fail(errno, "cannot read %s", path);
 	// what a TEE measures at load time: these bytes are the ones that the manifest names, or the measurement would differ
-	EVP_Digest(p, (size_t)st.st_size, md, NULL, EVP_sha384(), NULL);
+	sha_384(p, (size_t)st.st_size, md);
 	for (int i = 0; i < 48; i++)
 		snprintf(hex + 2 * i, 3, "%02x", md[i]);
 	snprintf(line, sizeof(line), "\nkernel: %s\n", hex);
@@ -193,25 +195,19 @@ out:
 // --- the request ring: everything in ring mode, otherwise only what needs libraries (evidence) or the host's files (usage)
 static void evidence(struct hc_desc *d, uint8_t *pool)
 {
-	uint8_t data[64], report[HC_EVIDENCE_REPORT];
-	char *chain = NULL;
+	struct simtee_request q = { .debug = debug_enclave };
+	uint8_t report[HC_EVIDENCE_REPORT];
+	static char chain[HC_EVIDENCE_CHAIN - 1]; // one ring thread serves
 	size_t n;
-	int r;
 
-	memcpy(data, pool, 64);
-	r = simtee_report(NULL, measurement, data, debug_enclave, report, &chain);
-	d->ret = r;
-	if (r)
+	memcpy(q.measurement, measurement, sizeof(q.measurement));
+	memcpy(q.report_data, pool, sizeof(q.report_data));
+	d->ret = evidence_report(lib_dir, &q, report, chain, sizeof(chain), &n);
+	if (d->ret)
 		return;
-	n = strlen(chain);
-	if (n > HC_EVIDENCE_CHAIN - 1) {
-		d->ret = -E2BIG;
-	} else {
-		memcpy(pool, report, sizeof(report));
-		memcpy(pool + sizeof(report), chain, n);
-		d->a[2] = n;
-	}
-	free(chain);
+	memcpy(pool, report, sizeof(report));
+	memcpy(pool + sizeof(report), chain, n);
+	d->a[2] = n;
 }
 
 static void *ring_thread(void *unused)
@@ -231,7 +227,6 @@ static void *ring_thread(void *unused)
 			struct hc_desc *slot = (struct hc_desc *)(win + ctl->desc_offset), d = *slot;
 			if (d.op == HC_EVIDENCE) {
 				evidence(&d, win + WIN_POOL);
-				trimmed = false;
 			} else if (d.op >= HC_USAGE && d.op < HC_NOPS) {
 				usage_serve(&d, win + WIN_POOL);
 			} else {
@@ -241,8 +236,9 @@ static void *ring_thread(void *unused)
 			*slot = d;
 			__atomic_store_n(&slot->state, 2, __ATOMIC_RELEASE);
 			futex_wake(&slot->state);
+			trimmed = false;
 		}
-		// quiet since the start, or since the libraries worked: nothing keeps their pages here
+		// quiet since the start, or since the last request
 		if (syscall(SYS_futex, &ctl->ring_seq, FUTEX_WAIT, s, trimmed ? NULL : &quiet, NULL, 0) && errno == ETIMEDOUT) {
 			trim_clean_pages();
 			trimmed = true;
@@ -253,17 +249,20 @@ static void *ring_thread(void *unused)
 
 static void kill_children(void)
 {
-	char path[64];
-	FILE *f;
-	int pid;
+	char path[64], text[4096], *p = text, *end;
+	int fd, used = 0;
+	ssize_t n;
 
 	snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
-	f = fopen(path, "re");
-	if (!f)
-		return;
-	while (fscanf(f, "%d", &pid) == 1)
-		kill(pid, SIGKILL);
-	fclose(f);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	while ((n = read(fd, text + used, sizeof(text) - 1 - (size_t)used)) > 0) {
+		text[used + n] = 0;
+		for (p = text; (end = strchr(p, ' ')); p = end + 1) // each number is followed by one
+			kill(atoi(p), SIGKILL);
+		used = (int)strlen(p); // the start of a number
+		memmove(text, p, (size_t)used);
+	}
+	close(fd);
 }
 
 static void *stop_thread(void *unused)
@@ -398,6 +397,7 @@ int launch_run(const struct launch_options *o)
 	int r, memfd = -1;
 	pid_t pid;
 
+	lib_dir = o->lib_dir;
 	if (!manifest)
 		return fail(errno, "cannot read %s (run `coffer build` first)", o->manifest_path);
 	mem = manifest_memory(manifest) & ~4095ull;
@@ -420,10 +420,10 @@ int launch_run(const struct launch_options *o)
 		goto out;
 	}
 	ctl = (struct control *)(K_LIN + OFF_CTL);
-	EVP_Digest(manifest, ml, measurement, NULL, EVP_sha384(), NULL);
+	sha_384(manifest, ml, measurement);
 	const char *options = strstr(manifest, "\noptions: ");
 	debug_enclave = options && strstr(options, "debug=1");
-	r = load_kernel(o->lib_dir, manifest, memfd);
+	r = load_kernel(manifest, memfd);
 	if (r)
 		goto out;
 	ctl->memfd = memfd;

@@ -11,7 +11,7 @@ struct launch_volume {
 };
 
 struct launch_options {
-	const char *lib_dir;		// holds kernel.elf
+	const char *lib_dir;		// holds kernel.elf and simulated-tee
 	const char *image;		// enclave.img
 	const char *manifest_path;	// enclave.manifest
 	const char *host_json;		// the host block, see docs

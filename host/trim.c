@@ -1,36 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// A launcher lives as long as its enclave and does next to nothing; the pages of libcrypto that it touched at the start are most of
-// its memory. A private file mapping without anonymous pages has nothing to lose by MADV_DONTNEED (man 2 madvise).
+// A launcher lives as long as its enclave and does next to nothing; the pages of code and constants that it touched are most of
+// its memory. They come back from the file when they are needed: segments that cannot be written hold nothing of their own.
 #include "host/trim.h"
 
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <string.h>
+#include <link.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
-void trim_clean_pages(void)
+static int trim(struct dl_phdr_info *o, size_t size, void *unused)
 {
-	char line[512];
-	unsigned long start = 0, end = 0, kb;
-	bool candidate = false;
-	FILE *f = fopen("/proc/self/smaps", "re");
+	(void)size;
+	(void)unused;
+	for (int i = 0; i < o->dlpi_phnum; i++) {
+		const ElfW(Phdr) *p = &o->dlpi_phdr[i];
+		uintptr_t page = 4095, at = (o->dlpi_addr + p->p_vaddr) & ~page, end = (o->dlpi_addr + p->p_vaddr + p->p_memsz + page) & ~page;
 
-	if (!f)
-		return;
-	while (fgets(line, sizeof(line), f)) {
-		unsigned long a, b, inode;
-		char perms[8];
-
-		if (sscanf(line, "%lx-%lx %7s %*s %*s %lu", &a, &b, perms, &inode) == 4) {
-			start = a;
-			end = b;
-			candidate = inode && perms[1] == '-' && perms[3] == 'p';
-		} else if (candidate && sscanf(line, "Anonymous: %lu kB", &kb) == 1) {
-			if (!kb)
-				madvise((void *)start, end - start, MADV_DONTNEED);
-			candidate = false;
-		}
+		if (p->p_type == PT_LOAD && !(p->p_flags & PF_W))
+			madvise((void *)at, end - at, MADV_DONTNEED);
 	}
-	fclose(f);
+	return 0;
 }
+
+void trim_clean_pages(void) { dl_iterate_phdr(trim, NULL); }

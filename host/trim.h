@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Gives the host back what the launcher's libraries only needed for the start: pages of files that this process has mapped
-// privately and never changed. They are read again if they are needed again. Never fails; does nothing where /proc is missing.
+// Gives the host back the launcher's pages of code and constants; what goes on being used is read again from the files. Never fails.
 void trim_clean_pages(void);

@@ -40,6 +40,18 @@ static int slurp(const char *path, char *buf, size_t size)
 	return (int)n;
 }
 
+// "/proc/PID/name", without printf, which this launcher would keep in memory for what is asked each second.
+static const char *proc_path(char path[64], u32 pid, const char *name)
+{
+	char digits[12], *p = digits + sizeof(digits);
+
+	*--p = 0;
+	do
+		*--p = (char)('0' + pid % 10);
+	while (pid /= 10);
+	return strcat(strcat(strcpy(path, "/proc/"), p), name);
+}
+
 // The number behind a line's name, 0 when there is no such line.
 static u64 field(const char *text, const char *name)
 {
@@ -115,24 +127,35 @@ static int resident(u64 pid, u64 (*range)[2], u64 n)
 	return r;
 }
 
+// statm: "size resident shared ..."
+static u64 resident_private(char *text)
+{
+	char *p = text;
+	u64 res, shared;
+
+	strtoull(p, &p, 10);
+	res = strtoull(p, &p, 10);
+	shared = strtoull(p, &p, 10);
+	return res > shared ? res - shared : 0;
+}
+
 // Pages that are the processes' own. Copies that a fork shares count once when `exact`, which costs a walk of all page tables.
 static s64 private_pages(const u32 *pid, u64 n, bool exact)
 {
 	char path[64], text[4096];
-	u64 sum = 0, size, res, shared;
+	u64 sum = 0;
 
 	for (u64 i = 0; i < n; i++) {
 		if (!is_child(pid[i]))
 			continue;
-		snprintf(path, sizeof(path), exact ? "/proc/%u/smaps_rollup" : "/proc/%u/statm", pid[i]);
-		if (slurp(path, text, sizeof(text)) <= 0)
+		if (slurp(proc_path(path, pid[i], exact ? "/smaps_rollup" : "/statm"), text, sizeof(text)) <= 0)
 			continue;
 		if (exact && strstr(text, "\nPss_Anon:"))
 			sum += field(text, "\nPss_Anon:") / 4;
 		else if (exact)
 			sum += field(text, "\nAnonymous:") / 4;
-		else if (sscanf(text, "%lu %lu %lu", &size, &res, &shared) == 3 && res > shared)
-			sum += res - shared;
+		else
+			sum += resident_private(text);
 	}
 	return (s64)sum;
 }

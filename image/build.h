@@ -51,7 +51,7 @@ int image_verify(const char *manifest_path, const char *image_path, const char *
 // verify.c: SHA-384 of a whole file.
 int image_hash_file(const char *path, uint8_t digest[48], struct fault *p);
 
-// verify.c: reads and parses a manifest and measures it.
+// manifest.c: reads and parses a manifest and measures it.
 int image_manifest(const char *manifest_path, struct manifest *m, char measurement[MEASUREMENT_HEX], struct fault *p);
 
 #endif

@@ -3,13 +3,13 @@
 #include "image/hashtree.h"
 
 #include <errno.h>
-#include <openssl/sha.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "image/text.h"
+#include "lib/sha.h"
 
 enum { MOST_LEVELS = 8, BATCH = 256 };
 
@@ -96,7 +96,7 @@ static int hash_blocks(int fd, uint64_t first, uint64_t count, uint8_t *digests)
 
 		err = read_exactly(fd, buffer, n * HASHTREE_BLOCK, (first + i) * HASHTREE_BLOCK);
 		for (uint64_t k = 0; k < n && !err; k++)
-			SHA256(buffer + k * HASHTREE_BLOCK, HASHTREE_BLOCK, digests + (i + k) * HASHTREE_DIGEST);
+			sha_256(buffer + k * HASHTREE_BLOCK, HASHTREE_BLOCK, digests + (i + k) * HASHTREE_DIGEST);
 	}
 	free(buffer);
 	return err;
@@ -148,7 +148,7 @@ static int tree(int fd, const char *path, uint64_t data_blocks, uint8_t root[HAS
 		first = l.start[i];
 		count = l.blocks[i];
 	}
-	SHA256(digests, HASHTREE_BLOCK, root);
+	sha_256(digests, HASHTREE_BLOCK, root);
 out:
 	free(digests);
 	free(have);

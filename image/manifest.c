@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes, reads and measures enclave.manifest (see manifest.h).
 #include "image/manifest.h"
+#include "image/build.h"
+#include "lib/sha.h"
 
 #include <errno.h>
-#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,5 +89,23 @@ int manifest_parse(struct manifest *m, const char *text, size_t len, struct faul
 
 void manifest_measure(const char *text, size_t len, uint8_t measurement[MEASUREMENT_BYTES])
 {
-	SHA384((const unsigned char *)text, len, measurement);
+	sha_384(text, len, measurement);
+}
+
+int image_manifest(const char *manifest_path, struct manifest *m, char measurement[MEASUREMENT_HEX], struct fault *p)
+{
+	uint8_t digest[MEASUREMENT_BYTES];
+	struct text text = {0};
+	int err = text_read_file(&text, manifest_path, 65536, p);
+
+	if (err == -ENOENT)
+		fault_set(p, err, "%s is missing: run `coffer build` first", manifest_path);
+	if (!err)
+		err = manifest_parse(m, text.data, text.len, p);
+	if (!err) {
+		manifest_measure(text.data, text.len, digest);
+		hex_text(measurement, digest, sizeof(digest));
+	}
+	text_free(&text);
+	return err;
 }

@@ -35,24 +35,6 @@ int image_hash_file(const char *path, uint8_t digest[48], struct fault *p)
 	return err;
 }
 
-int image_manifest(const char *manifest_path, struct manifest *m, char measurement[MEASUREMENT_HEX], struct fault *p)
-{
-	uint8_t digest[MEASUREMENT_BYTES];
-	struct text text = {0};
-	int err = text_read_file(&text, manifest_path, 65536, p);
-
-	if (err == -ENOENT)
-		fault_set(p, err, "%s is missing: run `coffer build` first", manifest_path);
-	if (!err)
-		err = manifest_parse(m, text.data, text.len, p);
-	if (!err) {
-		manifest_measure(text.data, text.len, digest);
-		hex_text(measurement, digest, sizeof(digest));
-	}
-	text_free(&text);
-	return err;
-}
-
 static int check_file(const char *lib_dir, const char *name, const uint8_t expected[48], struct fault *p)
 {
 	char *path = xasprintf("%s/%s", lib_dir, name), found_hex[97], expected_hex[97];

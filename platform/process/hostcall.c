@@ -135,10 +135,13 @@ int hc_console_raw(bool on)
 	return (int)call(&d);
 }
 
+// What the pool was once used for stays in memory, and a piece of this size is still in the CPU's cache when it is copied.
+#define READ_PIECE (64u << 10)
+
 int hc_block_read(int vol, u64 off, void *buf, size_t n)
 {
 	while (n) {
-		size_t k = min(n, (size_t)HC_MAX_IO);
+		size_t k = min(n, (size_t)READ_PIECE);
 		struct hc_desc d = { .op = HC_BLOCK_READ, .a = { (u64)(s64)vol, 0, k, off } };
 		s64 r = call(&d);
 		if (r < 0)
