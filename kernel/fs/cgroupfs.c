@@ -18,10 +18,11 @@ extern const struct super_ops proc_sops;
 		.name = n, .mode = S_IFREG | 0444, .fixed = s \
 	}
 
+// A page less than MemTotal: runtimes (the JVM) take a limit that is not below the machine's memory for none.
 static int mem_max(struct pout *o, struct pnode *n)
 {
 	(void)n;
-	pout(o, "%lu\n", page_count_total() << PAGE_SHIFT);
+	pout(o, "%lu\n", (page_count_total() - 1) << PAGE_SHIFT);
 	return 0;
 }
 
