@@ -128,9 +128,12 @@ static int walk(struct pout *o, struct pnode *n, int what, struct usage *sum)
 			pout(o, "Size:           %8lu kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\n",
 			     (v->end - v->start) >> 10);
 			usage_lines(o, &u);
-			pout(o, "THPeligible:           %d\nVmFlags: %s%s%s%smr mw me %s%s%s\n", !v->pc, v->prot & PROT_READ ? "rd " : "",
+			pout(o, "THPeligible:           %d\nVmFlags: %s%s%s%smr mw me %s%s%s%s%s%s%s\n", !v->pc, v->prot & PROT_READ ? "rd " : "",
 			     v->prot & PROT_WRITE ? "wr " : "", v->prot & PROT_EXEC ? "ex " : "",
-			     v->flags & VMA_SHARED ? "sh " : "", v->flags & VMA_LOCKED ? "lo " : "", v->flags & VMA_NORESERVE ? "nr " : "", v->flags & VMA_SEALED ? "sl " : "");
+			     v->flags & VMA_SHARED ? "sh " : "", v->flags & VMA_GROWSDOWN ? "gd " : "",
+			     v->flags & VMA_LOCKED ? "lo " : "", v->flags & VMA_DONTFORK ? "dc " : "", v->flags & VMA_NORESERVE ? "nr " : "",
+			     v->flags & VMA_LOCKONFAULT ? "lf " : "", v->flags & VMA_WIPEONFORK ? "wf " : "",
+			     v->flags & VMA_SEALED ? "sl " : "");
 		}
 	}
 	mutex_unlock(&mm->lock);

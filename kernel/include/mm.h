@@ -27,6 +27,9 @@ struct textview;
 #define VMA_NORESERVE 512u
 #define VMA_SEALED 2048u // mseal(2)
 #define VMA_MAYWRITE 1024u // a shared mapping may become writable (file opened for writing)
+#define VMA_LOCKONFAULT 16384u // with VMA_LOCKED: pages come when they are touched
+#define VMA_WIPEONFORK 4096u
+#define VMA_GROWSDOWN 8192u
 
 struct vma {
 	uptr start, end;
@@ -50,7 +53,7 @@ struct mm {
 	u64 total_pages, locked_pages, data_pages;	// mapped, VMA_LOCKED, private and writable but for the stack
 	u64 peak_pages;		// most of total_pages
 	uptr rseq_lo, rseq_hi;	// between them lay all areas of rseq(2) that were ever registered
-	bool lock_future;	// mlockall(MCL_FUTURE)
+	u32 lock_future;	// mlockall(MCL_FUTURE): VMA_LOCKED, perhaps VMA_LOCKONFAULT
 	struct proc *owner;
 	u32 users_host;		// host threads inside
 	u64 cut_pass;		// mm/cut.c, under tasklist: the last pass that looked here
@@ -86,6 +89,8 @@ bool mm_hopeless(u64 pages, u32 prot, u32 vma_flags);
 extern u32 overcommit_memory;	// 0 or 1, /proc/sys/vm/overcommit_memory
 // Whether RLIMIT_MEMLOCK lets `pages` more be locked.
 bool mm_may_lock(const struct mm *mm, u64 pages);
+bool mm_can_lock(void);		// any at all
+void mm_populate(struct mm *mm, uptr start, uptr end);	// brings in what is locked in the range, as far as it goes; no locks held
 // Finds the mapping that holds addr; mm->lock held. NULL if none.
 struct vma *mm_find(struct mm *mm, uptr addr);
 // A fault of the current address space at addr that mapping lazily could cure. 0: retry. -EFAULT: SIGSEGV. -EIO/-ENXIO: SIGBUS.

@@ -57,6 +57,8 @@ int pf_protect(uptr addr, size_t len, int prot);
 int pf_move(uptr old, size_t len, uptr to, size_t newlen);		// mremap of a private mapping; grows in place when to is old
 int pf_dontneed(uptr addr, size_t len);					// private anonymous pages become zero again
 int pf_populate(uptr addr, size_t len, bool write);			// a hint
+int pf_inherit(uptr addr, size_t len, u32 vma_flag, bool on);		// fork leaves the memory out (VMA_DONTFORK) or zero (VMA_WIPEONFORK)
+int pf_mincore(uptr addr, size_t len, u8 *out);				// private memory: a byte for each page, 0 or 1
 int pf_hugepage(uptr addr, size_t len, bool on);			// a hint
 void pf_reset_address_space(void);					// unmaps everything of the program's
 void pf_pages_released(u32 pfn, u32 n);					// give memory back: reads as zero afterwards

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory system calls: mmap munmap mprotect mremap brk madvise msync mincore. Argument checks as man 2 has
+// Memory system calls: mmap munmap mprotect mremap brk msync mincore. Argument checks as man 2 has
 // them; the work is in mmap.c.
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
@@ -7,6 +7,11 @@
 #include "kernel/include/task.h"
 #include "kernel/include/vfs.h"
 #include "kernel/mm/vma.h"
+
+// What MAP_SHARED_VALIDATE does not refuse: the flags that were there before it.
+#define OLD_FLAGS (MAP_SHARED_VALIDATE | MAP_FIXED | MAP_ANONYMOUS | MAP_32BIT | 0x80 /* ABOVE4G */ | MAP_GROWSDOWN | MAP_DENYWRITE | \
+		   MAP_EXECUTABLE | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_HUGETLB | 0x4000000 /* \
+		   UNINITIALIZED */ | 63ul << MAP_HUGE_SHIFT)
 
 long sys_mmap(u64 addr, u64 len, u64 prot, u64 flags, int fd, u64 off)
 {
@@ -26,14 +31,18 @@ long sys_mmap(u64 addr, u64 len, u64 prot, u64 flags, int fd, u64 off)
 		f = fd_get(fd);
 		if (!f)
 			return -EBADF;
-		if (off + len < off) {
+		r = off + len < off ? -EOVERFLOW : type == MAP_SHARED_VALIDATE && flags & ~OLD_FLAGS ? -EOPNOTSUPP : flags & MAP_GROWSDOWN ? -EINVAL : 0;
+		if (r) {
 			file_put(f);
-			return -EOVERFLOW;
+			return r;
 		}
+	} else if (type == MAP_SHARED_VALIDATE || (type == MAP_SHARED && flags & MAP_GROWSDOWN)) {
+		return -EINVAL;
 	}
 	if (flags & MAP_FIXED)
 		rseq_memory_goes(addr, len);
-	r = mm_map(curproc->mm, addr, len, (int)prot, (int)flags, f, f ? off >> PAGE_SHIFT : 0, 0);
+	r = mm_map(curproc->mm, addr, len, (int)prot, (int)flags, f, f ? off >> PAGE_SHIFT : 0,
+		   flags & MAP_GROWSDOWN ? VMA_GROWSDOWN : 0);
 	if (f)
 		file_put(f);
 	return r;
@@ -67,8 +76,7 @@ long sys_brk(u64 addr)
 		struct vma v = { .start = old, .end = new, .prot = PROT_READ | PROT_WRITE, .flags = VMA_HEAP | VMA_MAYWRITE, .valid = new - old };
 		u64 pages = (new - old) >> PAGE_SHIFT;
 		int i;
-		if (mm->lock_future)
-			v.flags |= VMA_LOCKED;
+		v.flags |= mm->lock_future;
 		if (mm_may_grow(mm, pages, v.prot, v.flags) || mm_hopeless(pages, v.prot, v.flags) ||
 		    (mm->lock_future && !mm_may_lock(mm, pages)))
 			goto out;
@@ -89,246 +97,243 @@ long sys_brk(u64 addr)
 out:
 	addr = mm->brk;
 	mutex_unlock(&mm->lock);
+	if (mm->lock_future && PAGE_ALIGN(addr) > old)
+		mm_populate(mm, old, PAGE_ALIGN(addr));
 	return (long)addr;
 }
 
-// Moves or grows one mapping (man 2 mremap).
-static long remap(struct mm *mm, uptr old, size_t len, size_t newlen, int flags, uptr to)
+// A second mapping of the pages of v, which is shared, from `old` on.
+static int map_again(struct mm *mm, const struct vma *v, uptr old, size_t len, uptr to)
 {
-	struct vma *v, n;
-	int r, i;
+	struct vma n = *v;
+	int r = 0;
 
-	mutex_lock(&mm->lock);
-	v = mm_find(mm, old);
-	r = -EFAULT;
-	if (!v || v->flags & (VMA_GUARD | VMA_VDSO) || old + len > v->end)
-		goto out;
-	r = -EPERM;
-	if (vma_sealed(mm, old, old + len) || (flags & MREMAP_FIXED && vma_sealed(mm, to, to + newlen)))
-		goto out;
-	if (newlen < len && !(flags & MREMAP_FIXED)) {
-		r = vma_remove(mm, old + newlen, old + len);
-		if (!r)
-			r = pf_unmap(old + newlen, len - newlen);
-		to = old;
-		goto out;
-	}
-	if (newlen == len && !(flags & MREMAP_FIXED)) {
-		to = old;
-		r = 0;
-		goto out;
-	}
-	if (v->view) {
-		r = -EINVAL;
-		goto out;
-	}
-	if (newlen > len) {
-		u64 more = (newlen - len) >> PAGE_SHIFT;
-		r = -ENOMEM;
-		if (mm_may_grow(mm, more, v->prot, v->flags) || mm_hopeless(more, v->prot, v->flags))
-			goto out;
-		r = -EAGAIN;
-		if (v->flags & VMA_LOCKED && !mm_may_lock(mm, more))
-			goto out;
-	}
-	// in place, when the room behind is free
-	if (!(flags & MREMAP_FIXED) && old + len == v->end && vma_free(mm, v->end, newlen - len) && !v->pc) {
-		struct vma g = *v;
-		g.start = v->end;
-		g.end = g.start + (newlen - len);
-		g.valid = newlen - len;
-		g.pgoff = 0;
-		// one mapping of the host too: it moves only as a whole
-		r = pf_move(old, len, old, newlen);
-		if (r)
-			goto out;
-		vma_get(&g);
-		i = vma_insert(mm, &g);
-		if (i >= 0)
-			vma_merge(mm, (u32)i);
-		r = i < 0 ? i : 0;
-		to = old;
-		goto out;
-	}
-	r = -ENOMEM;
-	if (!(flags & MREMAP_MAYMOVE))
-		goto out;
-	r = vma_split(mm, old);
-	if (!r)
-		r = vma_split(mm, old + len);
-	if (r)
-		goto out;
-	if (flags & MREMAP_FIXED) {
-		r = vma_remove(mm, to, to + newlen);
-		if (r)
-			goto out;
-		pf_unmap(to, newlen);
-	} else {
-		to = vma_find_free(mm, newlen, PAGE_SIZE);
-		r = -ENOMEM;
-		if (!to)
-			goto out;
-	}
-	v = mm_find(mm, old);
-	if (v->lazy && !(v->flags & VMA_SHARED) && (r = lazy_fill(v, v->start, v->end)))
-		goto out;
-	n = *v;
 	vma_get(&n);
+	lazy_put(n.lazy);
+	n.lazy = NULL;
+	n.pgoff += (old - v->start) >> PAGE_SHIFT;
+	n.start = to;
+	n.end = to + len;
+	n.valid = vma_backed(&n);
+	if (v->lazy)
+		r = (n.lazy = lazy_new(to, to + len)) ? 0 : -ENOMEM;
+	else
+		r = vma_map_pages(&n, 0, n.valid);
+	if (!r)
+		r = vma_insert(mm, &n);
+	if (r < 0) {
+		pf_unmap(to, len);
+		vma_put(&n);
+		return r;
+	}
+	vma_merge(mm, (u32)r);
+	return 0;
+}
+
+// Moves the mapping v, as a whole len bytes from `old`, to newlen bytes at `to`, where there is room.
+static int move(struct mm *mm, struct vma *v, size_t len, uptr to, size_t newlen)
+{
+	struct vma n = *v;
+	uptr old = v->start;
+	int r = 0;
+
+	if (v->pc && v->flags & VMA_SHARED) { // the pages are mapped anew
+		r = map_again(mm, v, old, newlen, to);
+		return r ? r : pf_unmap(old, len);
+	}
+	// private changes move with the host's mapping
+	if (v->lazy && (r = lazy_fill(v, v->start, v->end)))
+		return r;
+	vma_get(&n);
+	lazy_put(n.lazy);
+	n.lazy = NULL;
 	n.start = to;
 	n.end = to + newlen;
-	if (n.pc) {
-		// page cache: map the pages anew. Private changes move with the old mapping.
-		u64 size = mm_object_size(n.pc, n.file), off = n.pgoff << PAGE_SHIFT;
-		if (size != U64_MAX)
-			size = PAGE_ALIGN(size);
-		n.valid = size <= off ? 0 : min(newlen, size - off);
-		r = 0;
-		lazy_put(n.lazy);
-		n.lazy = NULL;
-		if (v->lazy && n.flags & VMA_SHARED && !(n.lazy = lazy_new(to, to + newlen)))
-			r = -ENOMEM;
-		for (u64 at = 0; at < n.valid && !n.lazy && !r;) {
-			pfn_t pfn;
-			u32 k;
-			r = pc_run(n.pc, n.pgoff + (at >> PAGE_SHIFT), (n.valid - at) >> PAGE_SHIFT, true, &pfn, &k);
-			if (!r)
-				r = pf_map_pages(to + at, pfn, k, (int)(n.prot & 7), n.flags & VMA_SHARED);
-			if (r)
-				break;
-			at += (u64)k << PAGE_SHIFT;
-		}
-		if (!(n.flags & VMA_SHARED))
-			r = pf_move(old, min(len, newlen), to, min(len, newlen));
-		else if (!r)
-			pf_unmap(old, len);
+	if (v->pc) {
+		u64 was = min(min(len, newlen), v->valid);
+
+		n.valid = vma_backed(&n);
+		if (n.valid > was)
+			r = vma_map_pages(&n, was, n.valid);
+		else
+			n.valid = was;
+		if (!r && was)
+			r = pf_move(old, was, to, was);
 	} else {
 		n.valid = newlen;
 		r = pf_move(old, len, to, newlen);
 	}
-	if (r) {
+	if (!r)
+		r = vma_insert(mm, &n);
+	if (r < 0) {
 		vma_put(&n);
-		goto out;
+		return r;
 	}
-	vma_remove(mm, old, old + len);
-	i = vma_insert(mm, &n);
-	if (i >= 0)
-		vma_merge(mm, (u32)i);
-	r = i < 0 ? i : 0;
-out:
-	mutex_unlock(&mm->lock);
+	vma_merge(mm, (u32)r);
+	return 0;
+}
+
+// What was private memory at v is new, zero and not locked, after its pages have gone to `to`.
+static int leave_empty(struct mm *mm, struct vma *v, uptr to)
+{
+	size_t len = v->end - v->start;
+	struct vma n = *v;
+	int r = pf_move(v->start, len, to, len);
+
+	if (!r)
+		r = pf_map_anon(v->start, len, (int)(v->prot & (PROT_READ | PROT_WRITE | PROT_EXEC)));
+	if (!r)
+		r = vma_tell_host(v, v->start, v->end);
+	if (r)
+		return r;
+	vma_account(mm, v, -1);
+	v->flags &= ~(VMA_LOCKED | VMA_LOCKONFAULT);
+	vma_account(mm, v, 1);
+	n.start = to;
+	n.end = to + len;
+	r = vma_insert(mm, &n);
+	return r < 0 ? r : 0;
+}
+
+// Makes room at `to` for what mremap moves there; the place or an error.
+static long place(struct mm *mm, uptr to, size_t len, bool fixed)
+{
+	int r;
+
+	if (!fixed && to && vma_room(mm, to, len))
+		return (long)to;
+	if (!fixed)
+		return (to = vma_find_free(mm, len, PAGE_SIZE)) ? (long)to : -ENOMEM;
+	r = vma_remove(mm, to, to + len);
+	if (!r)
+		r = pf_unmap(to, len);
 	return r ? r : (long)to;
+}
+
+// Grows a private anonymous mapping where it is. The host's grows, too: it moves only as a whole.
+static int grow_in_place(struct mm *mm, const struct vma *v, uptr old, size_t len, size_t newlen)
+{
+	struct vma g = *v;
+	int r = pf_move(old, len, old, newlen);
+
+	if (r)
+		return r;
+	g.start = v->end;
+	g.end = g.start + (newlen - len);
+	g.valid = newlen - len;
+	g.pgoff = 0;
+	vma_get(&g);
+	r = vma_insert(mm, &g);
+	if (r < 0) {
+		vma_put(&g);
+		return r;
+	}
+	vma_merge(mm, (u32)r);
+	return 0;
+}
+
+// Moves or grows one mapping (man 2 mremap). mm->lock held.
+static long remap(struct mm *mm, uptr old, size_t len, size_t newlen, int flags, uptr to)
+{
+	bool fixed = flags & MREMAP_FIXED, empty = flags & MREMAP_DONTUNMAP;
+	struct vma *v = mm_find(mm, old);
+	long at;
+	int r;
+
+	if (!v || v->flags & (VMA_GUARD | VMA_VDSO))
+		return -EFAULT;
+	if (vma_sealed(mm, old, old + max(len, PAGE_SIZE)) || (fixed && vma_sealed(mm, to, to + newlen)))
+		return -EPERM;
+	if (!len && !(v->flags & VMA_SHARED && v->pc))
+		return -EINVAL;
+	if (len && newlen <= len && !fixed && !empty) {
+		r = newlen < len ? vma_remove(mm, old + newlen, old + len) : 0;
+		if (!r && newlen < len)
+			r = pf_unmap(old + newlen, len - newlen);
+		return r ? r : (long)old;
+	}
+	if (old + len > v->end)
+		return -EFAULT;
+	if (v->view || (empty && v->pc))
+		return -EINVAL;
+	if (newlen > len || empty) {
+		u64 more = (empty ? len : newlen - len) >> PAGE_SHIFT;
+
+		if (mm_may_grow(mm, more, v->prot, v->flags) || mm_hopeless(more, v->prot, v->flags))
+			return -ENOMEM;
+		if (v->flags & VMA_LOCKED && !mm_may_lock(mm, more))
+			return -EAGAIN;
+	}
+	if (len && !fixed && !empty && old + len == v->end && vma_free(mm, v->end, newlen - len) && !v->pc) {
+		r = grow_in_place(mm, v, old, len, newlen);
+		return r ? r : (long)old;
+	}
+	if (!(flags & MREMAP_MAYMOVE))
+		return -ENOMEM;
+	if (fixed && newlen < len) { // the tail goes first
+		r = vma_remove(mm, old + newlen, old + len);
+		if (!r)
+			r = pf_unmap(old + newlen, len - newlen);
+		if (r)
+			return r;
+		len = newlen;
+	}
+	r = vma_split(mm, old);
+	if (!r && len)
+		r = vma_split(mm, old + len);
+	if (r)
+		return r;
+	at = place(mm, fixed || empty ? to : 0, newlen, fixed);
+	if (at < 0)
+		return at;
+	v = mm_find(mm, old);
+	if (!len)
+		r = map_again(mm, v, old, newlen, (uptr)at);
+	else if (empty)
+		r = leave_empty(mm, v, (uptr)at);
+	else
+		r = move(mm, v, len, (uptr)at, newlen);
+	if (!r && len && !empty)
+		r = vma_remove(mm, old, old + len);
+	return r ? r : at;
 }
 
 long sys_mremap(u64 old, u64 len, u64 newlen, int flags, u64 to)
 {
+	struct mm *mm = curproc->mm;
+	bool populate;
+	long r;
+
 	len = PAGE_ALIGN(len);
 	newlen = PAGE_ALIGN(newlen);
-	if (old & (PAGE_SIZE - 1) || !newlen || flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED))
+	if (old & (PAGE_SIZE - 1) || !newlen || newlen > pf_user_max || flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP))
 		return -EINVAL;
-	if (flags & MREMAP_FIXED) {
-		if (!(flags & MREMAP_MAYMOVE) || to & (PAGE_SIZE - 1) || !range_ok(to, newlen) || (to < old + len && old < to + newlen))
-			return -EINVAL;
-	}
-	if (!len || !range_ok(old, len))
+	if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) && !(flags & MREMAP_MAYMOVE))
 		return -EINVAL;
+	if (flags & MREMAP_DONTUNMAP && len != newlen)
+		return -EINVAL;
+	if (flags & MREMAP_FIXED && !range_ok(to, newlen))
+		return -EINVAL;
+	if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) && (to & (PAGE_SIZE - 1) || (to < old + len && old < to + newlen)))
+		return -EINVAL;
+	if (old + len < old || old + len > pf_user_max)
+		return -EFAULT;
 	if (newlen < len || flags & MREMAP_MAYMOVE)
 		rseq_memory_goes(old, len);
-	return remap(curproc->mm, old, len, newlen, flags, to);
-}
-
-// Memory that is sealed against who may not write to it would be lost to the next reader.
-static bool discards_sealed(const struct vma *v, int advice)
-{
-	return v->flags & VMA_SEALED && !v->pc && !(v->prot & PROT_WRITE) &&
-	       (advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_REMOVE || advice == MADV_DONTFORK);
-}
-
-long sys_madvise(u64 addr, u64 len, int advice)
-{
-	struct mm *mm = curproc->mm;
-	uptr end, at;
-	bool hole = false;
-	long r = 0;
-
-	len = PAGE_ALIGN(len);
-	end = addr + len;
-	if (addr & (PAGE_SIZE - 1) || end < addr)
-		return -EINVAL;
-	switch (advice) {
-	case MADV_NORMAL: case MADV_RANDOM: case MADV_SEQUENTIAL: case MADV_WILLNEED: case MADV_MERGEABLE: case MADV_UNMERGEABLE:
-	case MADV_DONTDUMP: case MADV_DODUMP: case MADV_COLD: case MADV_PAGEOUT: case MADV_DONTNEED: case MADV_FREE: case MADV_REMOVE:
-	case MADV_HUGEPAGE: case MADV_NOHUGEPAGE: case MADV_POPULATE_READ: case MADV_POPULATE_WRITE: case MADV_DONTFORK: case MADV_DOFORK:
-		break;
-	default:
-		return -EINVAL;
-	}
-	if (!len)
-		return 0;
 	mutex_lock(&mm->lock);
-	for (at = addr; at < end && !r;) {
-		u32 i = vma_above(mm, at);
-		struct vma *v = &mm->vmas[i];
-		uptr e;
-		if (i >= mm->n || v->start >= end || v->flags & VMA_GUARD) {
-			r = -ENOMEM;
-			break;
-		}
-		if (v->start > at) {
-			hole = true; // reported, but the rest is advised all the same
-			at = v->start;
-		}
-		e = min(end, v->end);
-		if (discards_sealed(v, advice)) {
-			r = -EPERM;
-			break;
-		}
-		switch (advice) {
-		case MADV_FREE:
-			if (v->pc || v->view || v->flags & VMA_SHARED) {
-				r = -EINVAL;
-				break;
-			}
-			fallthrough;
-		case MADV_DONTNEED:
-			if (!(v->flags & VMA_SHARED) && !v->view)
-				pf_dontneed(at, e - at);
-			break;
-		case MADV_REMOVE:
-			if (v->flags & VMA_SHARED && v->pc)
-				pc_punch(v->pc, (v->pgoff << PAGE_SHIFT) + (at - v->start), (v->pgoff << PAGE_SHIFT) + (e - v->start));
-			else
-				r = -EINVAL;
-			break;
-		case MADV_HUGEPAGE:
-		case MADV_NOHUGEPAGE:
-			if (!v->pc)
-				pf_hugepage(at, e - at, advice == MADV_HUGEPAGE);
-			break;
-		case MADV_POPULATE_READ:
-		case MADV_POPULATE_WRITE:
-			r = v->lazy ? lazy_fill(v, at, e) : 0;
-			if (!r)
-				r = pf_populate(at, e - at, advice == MADV_POPULATE_WRITE);
-			break;
-		case MADV_DONTFORK:
-			v->flags |= VMA_DONTFORK;
-			break;
-		case MADV_DOFORK:
-			v->flags &= ~VMA_DONTFORK;
-			break;
-		default:
-			break;
-		}
-		at = e;
-	}
+	r = remap(mm, old, len, newlen, flags, to);
+	populate = r > 0 && newlen > len && mm->locked_pages;
 	mutex_unlock(&mm->lock);
-	return !r && hole ? -ENOMEM : r;
+	if (populate)
+		mm_populate(mm, (uptr)r + len, (uptr)r + newlen);
+	return r;
 }
 
 long sys_msync(u64 addr, u64 len, int flags)
 {
 	struct mm *mm = curproc->mm;
 	uptr end = addr + PAGE_ALIGN(len);
+	bool hole = false;
 	long r = 0;
 
 	if (addr & (PAGE_SIZE - 1) || flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC) || (flags & MS_ASYNC && flags & MS_SYNC))
@@ -341,44 +346,72 @@ long sys_msync(u64 addr, u64 len, int flags)
 		struct vma *v;
 
 		mutex_lock(&mm->lock);
-		v = mm_find(mm, addr);
-		if (!v) {
-			mutex_unlock(&mm->lock);
-			return -ENOMEM;
-		}
-		if (flags & MS_SYNC && v->flags & VMA_SHARED && v->file && v->pc) {
+		u32 i = vma_above(mm, addr);
+		v = i < mm->n && mm->vmas[i].start < end ? &mm->vmas[i] : NULL;
+		hole |= !v || v->start > addr || v->flags & VMA_GUARD;
+		if (v && flags & MS_INVALIDATE && v->flags & VMA_LOCKED)
+			r = -EBUSY;
+		if (v && !r && flags & MS_SYNC && v->flags & VMA_SHARED && v->file && v->pc) {
 			pc = v->pc;
 			f = v->file;
 			file_get(f);
 		}
-		addr = v->end;
+		addr = v ? v->end : end;
 		mutex_unlock(&mm->lock);
 		if (pc)
 			r = f->ops->fsync ? f->ops->fsync(f, true) : 0;
 		if (f)
 			file_put(f);
 	}
-	return r;
+	return !r && hole ? -ENOMEM : r;
 }
 
-// All that is mapped counts as resident: the enclave does not swap.
+// Whether the pages of [at, end) of v are in memory, one byte each.
+static void resident(const struct vma *v, uptr at, uptr end, u8 *out)
+{
+	u64 backed = v->pc ? vma_backed(v) : 0;
+
+	if (!v->pc && pf_mincore(at, end - at, out))
+		memset(out, 0, (end - at) >> PAGE_SHIFT);
+	for (; v->pc && at < end; at += PAGE_SIZE) {
+		u64 off = at - v->start, page = v->pgoff + (off >> PAGE_SHIFT);
+
+		*out++ = off < backed && pc_resident(v->pc, page, page + 1);
+	}
+}
+
+#define MINCORE_CHUNK 256u
+
 long sys_mincore(u64 addr, u64 len, u8 __user *vec)
 {
 	struct mm *mm = curproc->mm;
-	u64 pages = PAGE_ALIGN(len) >> PAGE_SHIFT;
-	u8 one = 1;
+	u64 pages = PAGE_ALIGN(len) >> PAGE_SHIFT, done = 0;
+	__uninit u8 out[MINCORE_CHUNK];
 
 	if (addr & (PAGE_SIZE - 1))
 		return -EINVAL;
-	for (u64 i = 0; i < pages; i++) {
-		bool there;
+	if (addr + len < addr || addr + len > pf_user_max)
+		return -ENOMEM;
+	if (!access_ok(vec, pages))
+		return -EFAULT;
+	while (done < pages) {
+		uptr at = addr + (done << PAGE_SHIFT), end = at;
+		u64 n = min(pages - done, (u64)MINCORE_CHUNK);
+		struct vma *v;
+
 		mutex_lock(&mm->lock);
-		there = mm_find(mm, addr + (i << PAGE_SHIFT)) != NULL;
+		v = mm_find(mm, at);
+		if (v && !(v->flags & VMA_GUARD)) {
+			end = min(v->end, at + (n << PAGE_SHIFT));
+			resident(v, at, end, out);
+		}
 		mutex_unlock(&mm->lock);
-		if (!there)
+		if (end == at)
 			return -ENOMEM;
-		if (copy_to_user(vec + i, &one, 1))
+		n = (end - at) >> PAGE_SHIFT;
+		if (copy_to_user(vec + done, out, n))
 			return -EFAULT;
+		done += n;
 	}
 	return 0;
 }

@@ -51,6 +51,7 @@ static int own_lazy(struct vma *v)
 int mm_fork_begin(struct mm *from, struct mm **out)
 {
 	struct mm *mm = knew(struct mm);
+	u32 n = 0;
 
 	if (!mm)
 		return -ENOMEM;
@@ -71,19 +72,30 @@ int mm_fork_begin(struct mm *from, struct mm **out)
 	COUNT(mms, 1);
 	COUNT(vmas, mm->n);
 	memcpy(mm->vmas, from->vmas, from->n * sizeof(struct vma));
-	for (u32 i = 0; i < mm->n; i++) {
-		vma_get(&mm->vmas[i]);
-		mm->vmas[i].flags &= ~VMA_LOCKED; // locks are not inherited
-		if (mm->vmas[i].lazy && own_lazy(&mm->vmas[i])) {
-			COUNT(vmas, (s64)i + 1 - (s64)mm->n);
-			mm->n = i + 1;
+	for (u32 i = 0; i < from->n; i++) {
+		struct vma *v = &mm->vmas[n];
+
+		if (unlikely(from->vmas[i].flags & VMA_DONTFORK)) {
+			vma_account(mm, &from->vmas[i], -1);
+			continue;
+		}
+		if (unlikely(n != i))
+			*v = from->vmas[i];
+		n++;
+		vma_get(v);
+		v->flags &= ~(VMA_LOCKED | VMA_LOCKONFAULT); // locks are not inherited
+		if (v->lazy && own_lazy(v)) {
+			COUNT(vmas, (s64)n - (s64)mm->n);
+			mm->n = n;
 			mutex_unlock(&from->lock);
 			mm_put(mm);
 			return -ENOMEM;
 		}
 	}
+	COUNT(vmas, (s64)n - (s64)mm->n);
+	mm->n = n;
 	mm->locked_pages = 0;
-	mm->lock_future = false;
+	mm->lock_future = 0;
 	*out = mm;
 	return 0;
 }
@@ -98,7 +110,7 @@ static void drop_all(struct mm *mm)
 	COUNT(vmas, -(s64)mm->n);
 	mm->n = 0;
 	mm->total_pages = mm->data_pages = mm->locked_pages = mm->peak_pages = 0;
-	mm->lock_future = false;
+	mm->lock_future = 0;
 }
 
 void mm_put(struct mm *mm)

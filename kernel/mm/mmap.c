@@ -10,6 +10,7 @@
 #include <linux/capability.h>
 
 #define GUARD_BYTES TRAMP_BYTES
+#define STACK_STEP (64ul << 10)	// by which a stack grows
 
 // The size of what a mapping shows: beyond it there is nothing to map. Files in memory keep it in their inode.
 u64 mm_object_size(const struct pagecache *pc, const struct file *f)
@@ -22,8 +23,8 @@ u64 mm_object_size(const struct pagecache *pc, const struct file *f)
 // Bytes of v that can be backed now.
 u64 vma_backed(const struct vma *v)
 {
-	u64 size = mm_object_size(v->pc, v->file);
-	u64 off = v->pgoff << PAGE_SHIFT, len = v->end - v->start;
+	u64 size = v->pc ? mm_object_size(v->pc, v->file) : U64_MAX;
+	u64 off = v->pc ? v->pgoff << PAGE_SHIFT : 0, len = v->end - v->start;
 
 	return size <= off ? 0 : min(len, size == U64_MAX ? len : PAGE_ALIGN(size) - off);
 }
@@ -39,11 +40,27 @@ int vma_map_pages(struct vma *v, u64 from, u64 to)
 		int r = pc_run(v->pc, v->pgoff + (from >> PAGE_SHIFT), (to - from) >> PAGE_SHIFT, true, &pfn, &n);
 		if (!r)
 			r = pf_map_pages(v->start + from, pfn, n, host_prot(v), v->flags & VMA_SHARED);
+		if (!r && unlikely(v->flags & VMA_DONTFORK))
+			r = vma_tell_host(v, v->start + from, v->start + from + ((u64)n << PAGE_SHIFT));
 		if (r)
 			return r;
 		from += (u64)n << PAGE_SHIFT;
 	}
 	return 0;
+}
+
+int vma_grow(struct vma *v, u64 now)
+{
+	int r = 0;
+
+	if (now <= v->valid)
+		return 0;
+	r = v->lazy ? lazy_grow(v, now) : vma_map_pages(v, v->valid, now);
+	if (r)
+		pf_unmap(v->start + v->valid, now - v->valid);
+	else
+		v->valid = now;
+	return r;
 }
 
 // Reads what a mapping will need, without mm->lock.
@@ -146,7 +163,7 @@ u32 overcommit_memory;
 int mm_may_grow(const struct mm *mm, u64 pages, u32 prot, u32 vma_flags)
 {
 	const struct proc *p = curproc;
-	bool data = prot & PROT_WRITE && !(vma_flags & (VMA_SHARED | VMA_STACK));
+	bool data = prot & PROT_WRITE && !(vma_flags & (VMA_SHARED | VMA_STACK | VMA_GROWSDOWN));
 
 	if (mm->total_pages + pages > p->rlim[RLIMIT_AS].cur >> PAGE_SHIFT)
 		return -ENOMEM;
@@ -157,6 +174,8 @@ bool mm_hopeless(u64 pages, u32 prot, u32 vma_flags)
 {
 	return prot & PROT_WRITE && !(vma_flags & (VMA_SHARED | VMA_NORESERVE)) && !overcommit_memory && pages > page_count_total();
 }
+
+bool mm_can_lock(void) { return RLIMIT(RLIMIT_MEMLOCK) || capable(CAP_IPC_LOCK); }
 
 bool mm_may_lock(const struct mm *mm, u64 pages)
 {
@@ -188,6 +207,8 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 		return -ENOMEM;
 	if (fixed && (addr & (PAGE_SIZE - 1)))
 		return -EINVAL;
+	if (flags & MAP_LOCKED && !mm_can_lock())
+		return -EPERM;
 	v.prot = (u32)prot & (PROT_READ | PROT_WRITE | PROT_EXEC);
 	v.flags = vma_flags | (shared ? VMA_SHARED : 0) | (flags & MAP_NORESERVE ? VMA_NORESERVE : 0) | VMA_MAYWRITE;
 	v.pgoff = pgoff;
@@ -237,8 +258,7 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 
 	mutex_lock(&mm->lock);
 	r = -ENOMEM;
-	if (mm->lock_future || flags & MAP_LOCKED)
-		v.flags |= VMA_LOCKED;
+	v.flags |= mm->lock_future | (flags & MAP_LOCKED ? VMA_LOCKED : 0);
 	if (mm_may_grow(mm, (len - (fixed ? covered(mm, addr, addr + len) : 0)) >> PAGE_SHIFT, v.prot, v.flags) ||
 	    mm_hopeless(len >> PAGE_SHIFT, v.prot, v.flags))
 		goto unlock;
@@ -262,7 +282,7 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 	} else {
 		size_t align = v.pc ? PAGE_SIZE : len >= (2ul << 20) ? 2ul << 20 : PAGE_SIZE;
 		addr &= PAGE_MASK;
-		if (!addr || !vma_free(mm, addr, place_len)) {
+		if (!addr || !vma_room(mm, addr, place_len)) {
 			uptr low = flags & MAP_32BIT ? 0x80000000ul : 0;
 			if (low) {
 				uptr hint = mm->hint, base = mm->mmap_base;
@@ -314,7 +334,9 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 		vma_insert(mm, &g);
 	}
 	mutex_unlock(&mm->lock);
-	if ((flags & MAP_POPULATE || v.flags & VMA_LOCKED) && !v.pc && v.prot)
+	if (v.flags & VMA_LOCKED)
+		mm_populate(mm, addr, addr + len);
+	else if (flags & MAP_POPULATE && !v.pc && v.prot)
 		pf_populate(addr, len, prot & PROT_WRITE);
 	return (long)addr;
 unlock:
@@ -395,16 +417,25 @@ int mm_protect(struct mm *mm, uptr addr, size_t len, int prot)
 	u32 i;
 	int r = 0;
 
-	len = PAGE_ALIGN(len);
-	end = addr + len;
-	if (addr & (PAGE_SIZE - 1) || end < addr || prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_GROWSDOWN | PROT_GROWSUP | PROT_SEM))
-		return -EINVAL;
+	if (addr & (PAGE_SIZE - 1) || prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_GROWSDOWN | PROT_SEM))
+		return -EINVAL; // no mapping grows upwards
 	if (!len)
 		return 0;
-	if (!range_ok(addr, len))
+	end = addr + PAGE_ALIGN(len);
+	if (!range_ok(addr, end - addr))
 		return -ENOMEM;
 	mutex_lock(&mm->lock);
-	r = vma_split(mm, addr);
+	if (prot & PROT_GROWSDOWN) { // from the start of the stack on
+		i = vma_above(mm, addr);
+		if (i >= mm->n || mm->vmas[i].start >= end)
+			r = -ENOMEM;
+		else if (!(mm->vmas[i].flags & VMA_GROWSDOWN))
+			r = -EINVAL;
+		else
+			addr = mm->vmas[i].start;
+	}
+	if (!r)
+		r = vma_split(mm, addr);
 	if (!r)
 		r = vma_split(mm, end);
 	i = vma_above(mm, addr);
@@ -428,7 +459,7 @@ int mm_protect(struct mm *mm, uptr addr, size_t len, int prot)
 			u64 pages = (v->end - v->start) >> PAGE_SHIFT;
 			// nothing new is mapped, but there is more data
 			if (mm_hopeless(pages, p, v->flags) ||
-			    (!(v->flags & VMA_STACK) && mm->data_pages + pages > RLIMIT(RLIMIT_DATA) >> PAGE_SHIFT)) {
+			    (!(v->flags & (VMA_STACK | VMA_GROWSDOWN)) && mm->data_pages + pages > RLIMIT(RLIMIT_DATA) >> PAGE_SHIFT)) {
 				r = -ENOMEM;
 				break;
 			}
@@ -453,14 +484,11 @@ int mm_protect(struct mm *mm, uptr addr, size_t len, int prot)
 		}
 		at = v->end;
 	}
-	// join what has become alike
-	for (i = vma_above(mm, addr ? addr - 1 : 0); i < mm->n && mm->vmas[i].start <= end;) {
-		u32 n = mm->n;
-		vma_merge(mm, i);
-		if (mm->n == n)
-			i++;
-	}
+	vma_merge_range(mm, addr, end); // what has become alike
+	bool fill = !r && prot & PROT_WRITE && mm->locked_pages;
 	mutex_unlock(&mm->lock);
+	if (fill)
+		mm_populate(mm, addr, end); // locked memory is there before it is touched, and now it may be
 	return r;
 }
 
@@ -485,6 +513,39 @@ static int read_piece(struct mm *mm, struct vma *v, uptr addr)
 	return r;
 }
 
+// A mapping that grows downwards (a stack) reaches addr from now on, if limits and what lies below it allow that; more than a page at a time.
+static bool stack_grow(struct mm *mm, uptr addr)
+{
+	u32 i = vma_above(mm, addr);
+	struct vma *v = &mm->vmas[i];
+	uptr low = pf_user_min, to = ALIGN_DOWN(addr, STACK_STEP), least = addr & PAGE_MASK;
+	u64 limit = RLIMIT(RLIMIT_STACK) & PAGE_MASK, pages;
+
+	if (i >= mm->n || !(v->flags & VMA_GROWSDOWN))
+		return false;
+	if (i)
+		low = v[-1].end + (v[-1].prot && !(v[-1].flags & VMA_GROWSDOWN) ? STACK_GAP : 0);
+	if (v->start >= pf_kernel_end && low < pf_kernel_end)
+		low = pf_kernel_end;
+	if (limit < v->end)
+		low = max(low, v->end - limit);
+	to = max(to, low);
+	if (to > least)
+		return false;
+	pages = (v->start - to) >> PAGE_SHIFT;
+	if (mm_may_grow(mm, pages, v->prot, v->flags) || (v->flags & VMA_LOCKED && !mm_may_lock(mm, pages)))
+		return false;
+	if (pf_map_anon(to, v->start - to, host_prot(v)) || vma_tell_host(v, to, v->start))
+		return false;
+	if ((v->flags & (VMA_LOCKED | VMA_LOCKONFAULT)) == VMA_LOCKED)
+		pf_populate(to, v->start - to, v->prot & PROT_WRITE);
+	vma_account(mm, v, -1);
+	v->start = to;
+	v->valid = v->end - to;
+	vma_account(mm, v, 1);
+	return true;
+}
+
 // A file mapping beyond the end of the file faults, and the file may have grown since; so does a piece of a large mapping that
 // nobody touched before.
 int mm_fault(uptr addr, bool write)
@@ -496,6 +557,8 @@ int mm_fault(uptr addr, bool write)
 
 	mutex_lock(&mm->lock);
 	v = mm_find(mm, addr);
+	if (!v && stack_grow(mm, addr))
+		r = 0;
 	if (!v || !v->pc || v->view || !(v->prot & (write ? PROT_WRITE : PROT_READ | PROT_WRITE | PROT_EXEC)))
 		goto out;
 	if (addr - v->start >= v->valid) {
@@ -503,12 +566,9 @@ int mm_fault(uptr addr, bool write)
 		r = -ENXIO;
 		if (addr - v->start >= now || now <= v->valid)
 			goto out;
-		r = v->lazy ? lazy_grow(v, now) : vma_map_pages(v, v->valid, now);
-		if (r) {
-			pf_unmap(v->start + v->valid, now - v->valid);
+		r = vma_grow(v, now);
+		if (r)
 			goto out;
-		}
-		v->valid = now;
 	}
 	if (!lazy_absent(v, addr)) {
 		r = user_reachable(addr, write) ? 0 : -EFAULT; // another thread may have been quicker

@@ -21,7 +21,7 @@ void vma_account(struct mm *mm, const struct vma *v, int sign)
 	mm->total_pages += pages;
 	if (mm->total_pages > mm->peak_pages)
 		mm->peak_pages = mm->total_pages;
-	if (!(v->flags & (VMA_SHARED | VMA_STACK)) && v->prot & PROT_WRITE)
+	if (!(v->flags & (VMA_SHARED | VMA_STACK | VMA_GROWSDOWN)) && v->prot & PROT_WRITE)
 		mm->data_pages += pages;
 	if (v->flags & VMA_LOCKED)
 		mm->locked_pages += pages;
@@ -134,6 +134,17 @@ void vma_merge(struct mm *mm, u32 i)
 	}
 }
 
+void vma_merge_range(struct mm *mm, uptr start, uptr end)
+{
+	for (u32 i = vma_above(mm, start ? start - 1 : 0); i < mm->n && mm->vmas[i].start <= end;) {
+		u32 n = mm->n;
+
+		vma_merge(mm, i);
+		if (mm->n == n)
+			i++;
+	}
+}
+
 // Inserts v (whose references pass to the array); the range must be free. Index or -ENOMEM.
 int vma_insert(struct mm *mm, const struct vma *v)
 {
@@ -214,6 +225,15 @@ bool vma_free(struct mm *mm, uptr addr, size_t len)
 	return range_ok(addr, len) && (i >= mm->n || mm->vmas[i].start >= addr + len);
 }
 
+static uptr gap_start(const struct vma *v) { return v->flags & VMA_GROWSDOWN ? v->start - min(v->start, STACK_GAP) : v->start; }
+
+bool vma_room(struct mm *mm, uptr addr, size_t len)
+{
+	u32 i = vma_above(mm, addr);
+
+	return range_ok(addr, len) && (i >= mm->n || (mm->vmas[i].start > addr && gap_start(&mm->vmas[i]) >= addr + len));
+}
+
 static uptr find_below(struct mm *mm, uptr bottom, uptr top, size_t len, size_t align)
 {
 	u32 i;
@@ -223,7 +243,7 @@ static uptr find_below(struct mm *mm, uptr bottom, uptr top, size_t len, size_t 
 	i = vma_above(mm, top - 1);
 	for (;;) {
 		// the gap between the mapping before i and i itself (or top)
-		uptr high = i < mm->n && mm->vmas[i].start < top ? mm->vmas[i].start : top;
+		uptr high = i < mm->n ? min(gap_start(&mm->vmas[i]), top) : top;
 		uptr low = i && mm->vmas[i - 1].end > bottom ? mm->vmas[i - 1].end : bottom;
 
 		if (high > low && high - low >= len) {

@@ -7,6 +7,7 @@ u32 vma_above(struct mm *mm, uptr addr);
 void vma_get(struct vma *v);
 void vma_put(struct vma *v);
 void vma_merge(struct mm *mm, u32 i);
+void vma_merge_range(struct mm *mm, uptr start, uptr end);	// all that meet in or at the borders of it
 int vma_insert(struct mm *mm, const struct vma *v);
 int vma_split(struct mm *mm, uptr addr);
 int vma_remove(struct mm *mm, uptr start, uptr end);
@@ -15,10 +16,14 @@ void vma_account(struct mm *mm, const struct vma *v, int sign);
 bool range_ok(uptr addr, size_t len);
 bool vma_free(struct mm *mm, uptr addr, size_t len);
 bool vma_sealed(struct mm *mm, uptr start, uptr end);	// whether any of it is (seal.c)
+#define STACK_GAP (1ul << 20)	// kept free below what grows down; also between it and what it would grow into
+bool vma_room(struct mm *mm, uptr addr, size_t len);	// vma_free, and no stack that would lose its gap
 uptr vma_find_free(struct mm *mm, size_t len, size_t align);
 int view_to_private(struct vma *v);	// a text view becomes a private copy of the file (mmap.c)
 u64 vma_backed(const struct vma *v);	// bytes of v that its file or memory can back now (mmap.c)
 int vma_map_pages(struct vma *v, u64 from, u64 to);	// maps the cache's pages from byte offset to byte offset
+int vma_grow(struct vma *v, u64 now);	// its file backs `now` bytes: maps those that were not there (mmap.c)
+int vma_tell_host(const struct vma *v, uptr at, uptr end);	// what a child inherits of memory just mapped (madvise.c)
 
 // lazy.c
 #define LAZY_MIN (8ul << 20)		// mappings from this size on

@@ -3,6 +3,7 @@
 // are mapped from the enclave's memfd. No locks.
 #include "kernel/include/platform.h"
 #include "kernel/include/alloc.h"
+#include "kernel/include/mm.h"
 #include "kernel/include/uapi.h"
 #include "platform/process/window.h"
 
@@ -43,6 +44,20 @@ int pf_dontneed(uptr addr, size_t len) { return (int)S3(__NR_madvise, addr, len,
 int pf_populate(uptr addr, size_t len, bool write)
 {
 	return (int)S3(__NR_madvise, addr, len, write ? 23 /* POPULATE_WRITE */ : 22 /* POPULATE_READ */);
+}
+
+int pf_inherit(uptr addr, size_t len, u32 vma_flag, bool on)
+{
+	return (int)S3(__NR_madvise, addr, len, vma_flag == VMA_DONTFORK ? (on ? MADV_DONTFORK : MADV_DOFORK) : (on ? 18 : 19) /* WIPE, KEEPONFORK */);
+}
+
+int pf_mincore(uptr addr, size_t len, u8 *out)
+{
+	int r = (int)S3(__NR_mincore, addr, len, out);
+
+	for (size_t i = 0; !r && i < len >> PAGE_SHIFT; i++)
+		out[i] &= 1;
+	return r;
 }
 
 int pf_hugepage(uptr addr, size_t len, bool on) { return (int)S3(__NR_madvise, addr, len, on ? MADV_HUGEPAGE : MADV_NOHUGEPAGE); }
