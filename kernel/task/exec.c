@@ -388,7 +388,8 @@ static int load(struct exec *e, struct proc *p)
 {
 	struct mm *mm = p->mm;
 	uptr at = e->prog.eh.e_type == ET_DYN ? PIE_BASE + (mm_random(PIE_RANDOM_BITS) << PAGE_SHIFT) : 0;
-	int r = stack_reserve(mm, e->prog.exec_stack);
+	size_t strings = e->args.len + e->envs.len + strlen(e->name) + 8ul * (e->args.n + e->envs.n);
+	int r = stack_reserve(mm, strings, e->prog.exec_stack);
 
 	if (!r)
 		r = elf_map(mm, &e->prog, at);

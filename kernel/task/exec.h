@@ -25,6 +25,6 @@ struct exec {
 };
 
 // Maps the stack and sets where mmap starts. 0 or -errno.
-int stack_reserve(struct mm *mm, bool executable);
+int stack_reserve(struct mm *mm, size_t filled, bool executable); // filled: bytes that stack_build will put there
 // Writes argc, argv, envp and the auxiliary vector; the program is mapped already.
 int stack_build(struct exec *e, struct proc *p);

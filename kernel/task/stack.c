@@ -9,31 +9,30 @@
 #include "kernel/task/exec.h"
 #include <linux/auxvec.h>
 
-#define STACK_MIN	   (256ul << 10)
-#define STACK_UNLIMITED	   (256ul << 20) // what an unlimited stack gets; it is mapped at once
-#define STACK_MAX	   (1ul << 30)
+#define STACK_MORE	   (128ul << 10) // mapped at once beyond what exec puts there; the rest comes when it is touched (mm_fault)
+#define STACK_LEAST	   (128ul << 20) // addresses kept free for the stack, at least and at most
+#define STACK_MOST	   (1ul << 40)
 #define STACK_RANDOM_BITS  22 // pages; these and the next as Linux has them
 #define STACK_WITHIN_BITS  13 // bytes, of which 4 are lost to alignment
 #define MMAP_RANDOM_BITS   28
 #define MMAP_GAP	   (1ul << 20) // below the stack, always free
+#define STACK_OTHERS	   (16ul << 10) // vectors, random offsets and alignment beside the strings
 #define HWCAP2_FSGSBASE_   2ul
 #define AT_MINSIGSTKSZ_	   51
 #define FRAME_OVERHEAD	   1024 // of a signal frame beyond the vector state, rounded up
 #define AUX_MAX		   24
 
-int stack_reserve(struct mm *mm, bool executable)
+int stack_reserve(struct mm *mm, size_t strings, bool executable)
 {
-	u64 limit = RLIMIT(RLIMIT_STACK);
-	size_t size =
-		limit == RLIM64_INFINITY ? STACK_UNLIMITED : max(min((u64)PAGE_ALIGN(limit), STACK_MAX), STACK_MIN);
+	u64 limit = RLIMIT(RLIMIT_STACK) & PAGE_MASK, filled = PAGE_ALIGN(strings + STACK_OTHERS);
+	size_t size = max(min(filled + STACK_MORE, limit), filled);
 	int prot = PROT_READ | PROT_WRITE | (executable ? PROT_EXEC : 0);
 
 	uptr top = (pf_user_max - (mm_random(STACK_RANDOM_BITS) << PAGE_SHIFT)) & PAGE_MASK;
-	long at = mm_map(mm, top - size, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, NULL, 0,
-			 VMA_STACK);
+	long at = mm_map(mm, top - size, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, NULL, 0, VMA_STACK | VMA_GROWSDOWN);
 	if (at < 0)
 		return (int)at;
-	mm->mmap_base = mm->hint = top - size - MMAP_GAP - (mm_random(MMAP_RANDOM_BITS) << PAGE_SHIFT);
+	mm->mmap_base = mm->hint = top - max(min(limit, STACK_MOST) + MMAP_GAP, STACK_LEAST) - (mm_random(MMAP_RANDOM_BITS) << PAGE_SHIFT);
 	curproc->stack_top = top;
 	return 0;
 }
