@@ -238,9 +238,9 @@ TEST(exec_by_another_thread)
 		t[i] = (pid_t)event_msg(p);
 		EQ(waits(t[i]), STOPPED(SIGSTOP, 0));
 	}
-	for (int i = 0; i < 2; i++)
-		cont(t[i], 0);
+	cont(t[0], 0);
 	cont(p, 0);
+	cont(t[1], 0); // ends the others
 	for (;;) { // the sleeper's end may be told before
 		w = OK(waitpid(-1, &st, __WALL));
 		if (w == p)
