@@ -51,6 +51,7 @@ int hc_watch(int hfd, u32 cookie);
 int hc_unwatch(int hfd);
 u32 hc_poll_now(int hfd);
 // Waits for host events or until woken (pf-internal wake word) or deadline; delivers up to n events. Used by task_sleep only.
+// -ESTALE: events may have been lost.
 struct hc_event {
 	u32 cookie, events;
 };

@@ -107,6 +107,25 @@ void hostio_event(u32 cookie, u32 events)
 	mutex_unlock(&io_lock);
 }
 
+void hostio_lost(void)
+{
+	struct watch *w;
+
+	mutex_lock(&io_lock);
+	for (u32 b = 0; b < BUCKETS; b++) {
+		struct list *head = bucket(b);
+
+		list_for_each(w, head, link) {
+			if (w->st) {
+				w->st->maybe = ALL_EVENTS;
+				w->st->gen++;
+			}
+			waitq_wake(w->q, 0);
+		}
+	}
+	mutex_unlock(&io_lock);
+}
+
 u32 hostio_events(int hfd) { return hc_poll_now(hfd) & ALL_EVENTS; }
 
 u32 hostio_ready(int hfd, struct hostio_state *st)

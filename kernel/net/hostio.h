@@ -27,5 +27,7 @@ void hostio_unwatch(int hfd);
 u32 hostio_events(int hfd);
 // An event from the host: cookie from hc_watch. Called without locks.
 void hostio_event(u32 cookie, u32 events);
+// Events may have been lost: nothing is known any more, and whoever waits looks again.
+void hostio_lost(void);
 // Collects host events without sleeping (a non-blocking poll calls it first).
 void task_poll_host(void);

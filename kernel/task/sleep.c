@@ -150,6 +150,8 @@ static int deliver(u64 deadline)
 	__uninit struct hc_event ev[32];
 	int n = hc_wait_events(ev, ARRAY_SIZE(ev), deadline);
 
+	if (unlikely(n == -ESTALE))
+		hostio_lost();
 	for (int i = 0; i < n; i++)
 		hostio_event(ev[i].cookie, ev[i].events);
 	return n;

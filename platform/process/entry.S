@@ -170,7 +170,7 @@ kresume:
 	mov %rdi, %rsp
 	jmp kexit
 
-// long host_sleep(u32 *word, u32 val, void *timeout): futex(FUTEX_WAIT_BITSET). What the sleeper needs to go on lies on its kernel
+// long host_sleep(nr, a, b, c, d, e, f): a call of the host that sleeps. What the sleeper needs to go on lies on its kernel
 // stack, so that another host thread can go on in its place when the host has killed it (death.c).
 	.globl host_sleep
 host_sleep:
@@ -181,12 +181,13 @@ host_sleep:
 	push %r13
 	push %r14
 	push %r15
-	mov %rdx, %r10
-	mov %esi, %edx
-	mov $9, %esi			// FUTEX_WAIT_BITSET
-	xor %r8d, %r8d
-	mov $-1, %r9d
-	mov $202, %eax
+	mov %rdi, %rax
+	mov %rsi, %rdi
+	mov %rdx, %rsi
+	mov %rcx, %rdx
+	mov %r8, %r10
+	mov %r9, %r8
+	mov 16(%rbp), %r9
 	mov %rbp, THREAD(WAIT_FRAME)
 	syscall
 host_slept:

@@ -368,7 +368,13 @@ int hc_wait_events(struct hc_event *ev, u32 n, u64 deadline_ns)
 		ts[0] = (s64)(d / NSEC_PER_SEC);
 		ts[1] = (s64)(d % NSEC_PER_SEC);
 	}
-	r = S6(__NR_epoll_pwait2, CTL->epoll_fd, he, n, deadline_ns == NO_DEADLINE ? NULL : ts, 0, 8);
+	struct hthread *h = hthread_self();
+	u32 pid = h->host_pid;
+
+	h->wait_word = NULL;
+	r = host_sleep(__NR_epoll_pwait2, CTL->epoll_fd, (long)he, n, deadline_ns == NO_DEADLINE ? 0 : (long)ts, 0, 8);
+	if (h->host_pid != pid)
+		return -ESTALE; // the host killed the thread that slept, perhaps when it had fetched events
 	if (r < 0)
 		return (int)r;
 	u32 k = 0;

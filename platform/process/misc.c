@@ -5,9 +5,9 @@
 #include "platform/process/window.h"
 #include <linux/futex.h>
 
-long host_sleep(u32 *word, u32 val, void *timeout); // entry.S
 
 #define FUTEX_WAKE_ 1
+#define FUTEX_WAIT_BITSET_ 9
 
 int pf_wait(u32 *word, u32 val, u64 deadline)
 {
@@ -20,7 +20,7 @@ int pf_wait(u32 *word, u32 val, u64 deadline)
 	if (h->cur)
 		window_guard(win_self());
 	h->wait_word = word;
-	return (int)host_sleep(word, val, deadline == U64_MAX ? NULL : &ts);
+	return (int)host_sleep(__NR_futex, (long)word, FUTEX_WAIT_BITSET_, val, deadline == U64_MAX ? 0 : (long)&ts, 0, -1);
 }
 
 void pf_wake(u32 *word, u32 n) { S3(__NR_futex, word, FUTEX_WAKE_, n); }

@@ -76,3 +76,4 @@ extern char kentry[], kexit[], kexit_end[], kexit_jmp[], kexit_iret[];
 void kresume(struct regs *regs) __noreturn;	// rsp = regs, leave through the exit path
 void win_exit_thread(u8 *used, u32 *hproc_used) __noreturn; // marks window (and process slot, or NULL) free, then the host's exit: touches no stack
 long host_clone(u64 flags, void *stack, u32 *tid, struct window *w, void (*fn)(void));
+long host_sleep(long nr, long a, long b, long c, long d, long e, long f); // -EINTR also when the host killed the sleeper (death.c)

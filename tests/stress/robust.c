@@ -3,6 +3,7 @@
 // SOAK in the environment makes the numbers large. Cases that look for leaks compare /proc/coffer/objects before and after.
 #define T_LIMIT 3600
 #include <linux/futex.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
 #include <spawn.h>
@@ -501,6 +502,49 @@ static void on_term(int sig)
 {
 	(void)sig;
 	end = 1;
+}
+
+// Two servers of one port, made anew when one dies; each answers with its process number.
+HELPER(servers)
+{
+	int s = OK(socket(AF_INET, SOCK_STREAM, 0)), one = 1;
+	struct sockaddr_in at = {.sin_family = AF_INET};
+	pid_t w[2] = {0};
+	if (argc < 2)
+		return 2;
+	at.sin_port = htons((uint16_t)atoi(argv[1]));
+	setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	OK(bind(s, (void *)&at, sizeof(at)));
+	OK(listen(s, 10));
+	t_on(SIGTERM, on_term, 0);
+	for (int died = 0; !end;) {
+		for (int i = 0; i < 2; i++) {
+			if (w[i])
+				continue;
+			w[i] = OK(fork());
+			if (w[i])
+				continue;
+			signal(SIGTERM, SIG_DFL);
+			for (;;) {
+				int c = OK(accept(s, NULL, NULL));
+				dprintf(c, "%d\n", getpid());
+				close(c);
+			}
+		}
+		dprintf(1, "ready %d\n", died);
+		int st;
+		pid_t p = waitpid(-1, &st, 0);
+		for (int i = 0; i < 2; i++)
+			if (p > 0 && w[i] == p) {
+				w[i] = 0;
+				died++;
+				if (!WIFSIGNALED(st) || WTERMSIG(st) != SIGKILL)
+					dprintf(1, "status %x\n", st);
+			}
+	}
+	for (int i = 0; i < 2; i++)
+		kill(w[i], SIGKILL);
+	return 0;
 }
 
 HELPER(workers)
