@@ -224,13 +224,14 @@ static void *ring_thread(void *unused)
 			if (w >= WIN_MAX || ctl->desc_offset > 4096 - sizeof(struct hc_desc))
 				continue;
 			uint8_t *win = (uint8_t *)(K_LIN + OFF_WIN + (uint64_t)w * WIN_STRIDE);
+			uint8_t *pool = (uint8_t *)(K_LIN + OFF_POOLS + (uint64_t)w * POOL_STRIDE);
 			struct hc_desc *slot = (struct hc_desc *)(win + ctl->desc_offset), d = *slot;
 			if (d.op == HC_EVIDENCE) {
-				evidence(&d, win + WIN_POOL);
+				evidence(&d, pool);
 			} else if (d.op >= HC_USAGE && d.op < HC_NOPS) {
-				usage_serve(&d, win + WIN_POOL);
+				usage_serve(&d, pool);
 			} else {
-				hc_serve(ctl, &d, win + WIN_POOL);
+				hc_serve(ctl, &d, pool);
 			}
 			d.state = 1;
 			*slot = d;

@@ -16,5 +16,5 @@ void kmalloc_init(u32 first, u32 end);	// [first, end): pages for slabs
 
 // Linear map and metadata array; set by the platform's layout.
 #define page_base 0x600010000000ul
-#define pmeta_base (page_base + 0x8000000ul + 0x80000ul * 16384)
+#define pmeta_base (page_base + 0x228000000ul)
 static inline struct pmeta *pmeta(u32 pfn) { return (struct pmeta *)pmeta_base + pfn; }

@@ -21,10 +21,12 @@
 #define OFF_LARGE OFF_ARENA_END	// large tables (kernel.lds)
 #define OFF_CTL 0x4000000	// 64 MiB: control block shared with the launcher (struct control)
 #define OFF_WINDOWS 0x8000000	// 128 MiB: thread windows
-#define WIN_STRIDE 0x80000	// 512 KiB a window: kernel stack, hthread page, signal stack, vector state, hostcall pool
+#define WIN_STRIDE 0x40000	// 256 KiB a window: kernel stack, hthread page, signal stack, vector state
 #define OFF_WIN (OFF_WINDOWS + 0xd000) // hthread page of the first: right above its stack, so that one page fault maps both
 #define WIN_MAX 16384
-#define OFF_META (OFF_WINDOWS + (unsigned long)WIN_STRIDE * WIN_MAX) // page metadata, 16 bytes a page
+#define OFF_POOLS (OFF_WINDOWS + (unsigned long)WIN_STRIDE * WIN_MAX) // buffers of requests to the host, apart: a fork copies the
+#define POOL_STRIDE 0x48000	// page tables of windows (hot_block_init), and these would be most of them
+#define OFF_META (OFF_POOLS + (unsigned long)POOL_STRIDE * WIN_MAX) // page metadata, 16 bytes a page
 #define OFF_META_LEN (K_LIN_MAX / 4096 * 16)
 #define OFF_PAGES (OFF_META + OFF_META_LEN)	// allocatable pages
 
@@ -35,7 +37,7 @@
 #define WIN_ALTSTACK 0x1000	// 28 KiB
 #define WIN_ALTSTACK_LEN 0x7000
 #define WIN_FPU 0x8000		// 44 KiB: vector state while the kernel computes with it
-#define WIN_POOL 0x13000	// buffers of requests to the host; behind it free space, and GS base in its middle
+#define WIN_END 0x13000		// behind it free space, and GS base in its middle
 #define WIN_GS_ROOM 0xc000	// at least so much on either side of GS base
 
 #define KICK_SIGNAL 63

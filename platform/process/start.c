@@ -8,8 +8,9 @@
 #include "kernel/mm/page.h"
 #include "platform/process/window.h"
 
+static_assert(HC_POOL_SIZE <= POOL_STRIDE, "pools are apart");
 static_assert(page_base == K_LIN && pmeta_base == K_LIN + OFF_META, "kernel/mm/page.h says otherwise");
-static_assert(GS_BIAS >= WIN_POOL + HC_POOL_SIZE + WIN_GS_ROOM && GS_BIAS + WIN_GS_ROOM <= WIN_STRIDE + WIN_GUARD, "GS base lies in free space");
+static_assert(GS_BIAS >= WIN_END + WIN_GS_ROOM && GS_BIAS + WIN_GS_ROOM <= WIN_STRIDE + WIN_GUARD, "GS base lies in free space");
 
 void xstate_init(void);
 void page_init(u64 bytes, u64 arena, u64 arena_end, u64 first);

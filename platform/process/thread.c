@@ -256,7 +256,7 @@ void hot_block_init(void)
 {
 	static u8 guard[PAGE_SIZE] __aligned(PAGE_SIZE);
 
-	S3(__NR_madvise, K_LIN + OFF_WINDOWS, OFF_META - OFF_WINDOWS, ADVISE_DONTDUMP); // they have guard pages (window_guard)
+	S3(__NR_madvise, K_LIN + OFF_WINDOWS, OFF_POOLS - OFF_WINDOWS, ADVISE_DONTDUMP); // they have guard pages (window_guard)
 	if (!S3(__NR_madvise, K_LIN + OFF_HOT, HOT_LEN, ADVISE_COLLAPSE))
 		return;
 	S3(__NR_madvise, K_LIN + OFF_HOT, HOT_LEN, ADVISE_DONTDUMP);

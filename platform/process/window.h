@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The process platform's part of a thread window (struct hthread and what follows it in the same 512 KiB).
+// The process platform's part of a thread window (struct hthread and what follows it in the same 256 KiB).
 #pragma once
 #include "kernel/include/platform.h"
 #include "kernel/include/task.h"
@@ -38,7 +38,7 @@ struct hproc {			// one host process
 #define WIN(i) ((struct window *)(K_LIN + OFF_WIN + (u64)(i) * WIN_STRIDE))
 
 static inline struct window *win_self(void) { return (struct window *)hthread_self(); }
-static inline u8 *win_pool(struct window *w) { return (u8 *)w + WIN_POOL; }
+static inline u8 *win_pool(struct window *w) { return (u8 *)(K_LIN + OFF_POOLS + (u64)w->index * POOL_STRIDE); }
 static inline struct regs *win_regs(struct window *w) { return (struct regs *)(((uptr)w + WIN_KSTACK_TOP - sizeof(struct regs) - 64) & ~15ul); }
 static inline void *win_fpu(struct window *w) { return (u8 *)w + WIN_FPU; }
 
