@@ -380,5 +380,5 @@ long sys_readahead(int fd, s64 off, size_t n)
 
 long sys_umask(u32 mask)
 {
-	return __atomic_exchange_n(&curproc->fs->umask, mask & 0777, __ATOMIC_RELAXED);
+	return __atomic_exchange_n(&cur_fs()->umask, mask & 0777, __ATOMIC_RELAXED);
 }

@@ -184,7 +184,7 @@ long sys_mkdirat(int dfd, const void __user *name, u32 mode)
 		return r;
 	struct inode *di = p.dir.dentry->inode;
 	r = di->iops->mkdir
-		    ? di->iops->mkdir(di, p.last.name, p.last.len, S_IFDIR | (mode & 01777 & ~curproc->fs->umask), &ino)
+		    ? di->iops->mkdir(di, p.last.name, p.last.len, S_IFDIR | (mode & 01777 & ~cur_fs()->umask), &ino)
 		    : -EPERM;
 	return create_end(&p, r, ino);
 }
@@ -209,7 +209,7 @@ long sys_mknodat(int dfd, const void __user *name, u32 mode, u32 dev)
 		return r;
 	struct inode *di = p.dir.dentry->inode;
 	r = di->iops->create
-		    ? di->iops->create(di, p.last.name, p.last.len, type | (mode & 07777 & ~curproc->fs->umask),
+		    ? di->iops->create(di, p.last.name, p.last.len, type | (mode & 07777 & ~cur_fs()->umask),
 				       type == S_IFCHR || type == S_IFBLK ? dev : 0, &ino)
 		    : -EPERM;
 	return create_end(&p, r, ino);
@@ -344,7 +344,7 @@ long sys_rmdir(const void __user *name) { return remove(AT_FDCWD, name, true); }
 // --- cwd and root
 static void set_path(struct path *which, struct path *p)
 {
-	struct fs_ctx *fs = curproc->fs;
+	struct fs_ctx *fs = cur_fs();
 	mutex_lock(&fs->lock);
 	write_lock(&dcache_lock);
 	struct path old = *which;
@@ -364,7 +364,7 @@ long sys_chdir(const void __user *name)
 	if (r)
 		path_put(&p);
 	else
-		set_path(&curproc->fs->cwd, &p);
+		set_path(&cur_fs()->cwd, &p);
 	return r;
 }
 
@@ -377,7 +377,7 @@ long sys_fchdir(int fd)
 	if (!r) {
 		struct path p = f->path;
 		path_get(&p);
-		set_path(&curproc->fs->cwd, &p);
+		set_path(&cur_fs()->cwd, &p);
 	}
 	file_put(f);
 	return r;
@@ -395,7 +395,7 @@ long sys_chroot(const void __user *name)
 	if (r)
 		path_put(&p);
 	else
-		set_path(&curproc->fs->root, &p);
+		set_path(&cur_fs()->root, &p);
 	return r;
 }
 
@@ -404,7 +404,7 @@ long sys_getcwd(void __user *ubuf, size_t n)
 	char *buf = kmalloc(PATH_BUF);
 	if (!buf)
 		return -ENOMEM;
-	struct fs_ctx *fs = curproc->fs;
+	struct fs_ctx *fs = cur_fs();
 	mutex_lock(&fs->lock);
 	struct path p = fs->cwd;
 	path_get(&p);

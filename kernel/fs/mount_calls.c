@@ -258,16 +258,13 @@ struct swap {
 	struct path left;	// reference to be put
 };
 
-// Moves one reference of a process that still is at the old root. tasklist held; dcache_lock inside.
-static int follow_root(struct proc *p, void *arg)
+// Moves one reference that still is at the old root. tasklist held; dcache_lock inside.
+static int follow_fs(struct fs_ctx *fs, struct swap *s)
 {
-	struct swap *s = arg;
 	int r = 0;
 
-	if (!p->fs)
-		return 0;
 	write_lock(&dcache_lock);
-	struct path *at[] = {&p->fs->root, &p->fs->cwd};
+	struct path *at[] = {&fs->root, &fs->cwd};
 	for (u32 i = 0; i < 2 && !r; i++)
 		if (at[i]->mnt == s->old.mnt && at[i]->dentry == s->old.dentry) {
 			s->left = *at[i];
@@ -279,9 +276,20 @@ static int follow_root(struct proc *p, void *arg)
 	return r;
 }
 
+static int follow_root(struct proc *p, void *arg)
+{
+	int r = p->fs ? follow_fs(p->fs, arg) : 0;
+	struct task *t;
+
+	list_for_each(t, &p->threads, thread_link)
+		if (!r && t->own_fs)
+			r = follow_fs(t->own_fs, arg);
+	return r;
+}
+
 static long pivot(struct path *new, struct path *put_old)
 {
-	struct fs_ctx *fs = curproc->fs;
+	struct fs_ctx *fs = cur_fs();
 	struct swap s = {.old = fs->root, .new = *new};
 	struct mount *root = fs->root.mnt, *m = new->mnt;
 	struct path place = {0};

@@ -77,7 +77,7 @@ static struct path root_of(const struct mnt_ns *ns)
 	struct mount *m;
 
 	if (ns == curproc->mnt_ns)
-		return curproc->fs->root;
+		return cur_fs()->root;
 	while ((m = mount_at_locked(top.mnt, top.dentry)))
 		top = (struct path){m, m->root};
 	return top;

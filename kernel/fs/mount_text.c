@@ -50,7 +50,7 @@ static struct mount *next_mount(struct mnt_ns *ns, int id)
 
 	read_lock(&dcache_lock);
 	list_for_each(m, &mounts, link)
-		if (m->ns == ns && m->id > id && (!next || m->id < next->id) && mount_reached_locked(m, &curproc->fs->root))
+		if (m->ns == ns && m->id > id && (!next || m->id < next->id) && mount_reached_locked(m, &cur_fs()->root))
 			next = m;
 	if (next)
 		mount_get_locked(next);

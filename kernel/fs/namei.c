@@ -62,7 +62,7 @@ static void unlock_held(struct walk *w)
 
 static const struct path *walk_root(struct walk *w)
 {
-	return w->root.dentry ? &w->root : &curproc->fs->root;
+	return w->root.dentry ? &w->root : &cur_fs()->root;
 }
 
 static int cross_mounts(struct walk *w)
@@ -312,7 +312,7 @@ static int walk_path(const struct path *base, int dfd, const char *name, u32 fla
 		dfd = AT_FDCWD;
 	}
 	read_lock(&dcache_lock);
-	struct fs_ctx *fs = curproc->fs;
+	struct fs_ctx *fs = cur_fs();
 	const struct path *start = base								  ? base
 				   : *name == '/' && !(flags & (LOOKUP_BENEATH | LOOKUP_IN_ROOT)) ? &fs->root
 												  : &fs->cwd;
@@ -443,7 +443,7 @@ char *path_name(const struct path *p, char *buf, size_t n)
 	read_lock(&dcache_lock);
 	struct dentry *d = p->dentry;
 	struct mount *m = p->mnt;
-	const struct path *root = &curproc->fs->root;
+	const struct path *root = &cur_fs()->root;
 	if (m == anon_mnt) {
 		if (d->len + 1 > n)
 			failed = true;

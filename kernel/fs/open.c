@@ -205,7 +205,7 @@ static struct file *open_create(int dfd, const char *name, const struct open_how
 		r = -EISDIR;
 		if (last.slash)
 			break;
-		r = create_in(&p, &last, how->mode & ~curproc->fs->umask & 07777, how->flags & O_EXCL, &d);
+		r = create_in(&p, &last, how->mode & ~cur_fs()->umask & 07777, how->flags & O_EXCL, &d);
 		if (r < 0)
 			break;
 		if (r == 1) {
@@ -247,7 +247,7 @@ static struct file *open_tmpfile(int dfd, const char *name, const struct open_ho
 	if (!di->iops->tmpfile)
 		goto fail;
 	mutex_lock(&di->lock);
-	r = di->iops->tmpfile(di, S_IFREG | (how->mode & ~curproc->fs->umask & 07777), &ino);
+	r = di->iops->tmpfile(di, S_IFREG | (how->mode & ~cur_fs()->umask & 07777), &ino);
 	mutex_unlock(&di->lock);
 	if (r)
 		goto fail;

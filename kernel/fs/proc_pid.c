@@ -415,21 +415,26 @@ enum { LINK_EXE, LINK_CWD, LINK_ROOT };
 static int link_path(struct pnode *n, int which, struct path *out)
 {
 	struct proc *p = n->proc;
+	struct task *t = node_task(n);
+	struct fs_ctx *fs;
 	int r = -ENOENT;
 
 	mutex_lock(&tasklist);
+	fs = t && t->own_fs ? t->own_fs : p->fs;
 	if (which == LINK_EXE && p->exe) {
 		*out = p->exe->path;
 		path_get(out);
 		r = 0;
-	} else if (which != LINK_EXE && p->fs) {
-		mutex_lock(&p->fs->lock);
-		*out = which == LINK_CWD ? p->fs->cwd : p->fs->root;
+	} else if (which != LINK_EXE && fs) {
+		mutex_lock(&fs->lock);
+		*out = which == LINK_CWD ? fs->cwd : fs->root;
 		path_get(out);
-		mutex_unlock(&p->fs->lock);
+		mutex_unlock(&fs->lock);
 		r = 0;
 	}
 	mutex_unlock(&tasklist);
+	if (t)
+		task_put(t);
 	return r;
 }
 

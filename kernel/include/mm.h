@@ -55,6 +55,7 @@ struct mm {
 	uptr rseq_lo, rseq_hi;	// between them lay all areas of rseq(2) that were ever registered
 	u32 lock_future;	// mlockall(MCL_FUTURE): VMA_LOCKED, perhaps VMA_LOCKONFAULT
 	struct proc *owner;
+	u32 others;		// processes that live here beyond the first (CLONE_VM); vfork children do not count. tasklist
 	u32 users_host;		// host threads inside
 	u64 cut_pass;		// mm/cut.c, under tasklist: the last pass that looked here
 	bool unpatched;		// traced: text is the process's own (mm/text_trace.c)
@@ -74,6 +75,7 @@ struct mm *mm_new(void);
 int mm_fork_begin(struct mm *from, struct mm **out);
 void mm_fork_end(struct mm *from);
 void mm_put(struct mm *mm);		// last reference: drops references held by mappings; host memory goes with the host process
+bool mm_leave(struct mm *mm);		// a process goes; true: the last one. tasklist held
 void mm_clear(struct mm *mm);		// exec in place: forget and unmap everything
 
 // The loader's and mmap(2)'s entry. addr is a hint unless MAP_FIXED(_NOREPLACE). Result: address or -errno.

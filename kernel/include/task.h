@@ -22,6 +22,8 @@ struct mm;
 struct path_ctx;
 struct hthread;
 struct utask;
+struct fs_ctx;
+struct sighand;
 
 // User registers as saved at kernel entry, on top of the kernel stack. The assembly in
 // platform/process/entry.S knows this layout.
@@ -114,6 +116,7 @@ struct task {
 	u32 seccomp_mode;	// SECCOMP_MODE_*
 	struct seccomp_filter *seccomp;	// newest filter (task/seccomp.h)
 	struct ptrace *pt;	// kernel/task/ptrace.h; NULL: never was traced
+	struct fs_ctx *own_fs;	// directories of this thread alone; NULL: its process's
 	struct key *thread_keyring; // kernel/keys/, NULL until used
 	u8 request_ring;	// KEY_REQKEY_DEFL_*
 };
@@ -179,7 +182,8 @@ struct proc {
 	struct file *exe;		// /proc/self/exe
 	struct cred cred;
 	struct mutex sig_lock;
-	struct ksigaction action[NSIG + 1];
+	struct ksigaction *action;	// own_action or sighand's; each action is read and changed as a whole by action_get and action_set
+	struct sighand *sighand;	// shared with other processes (CLONE_SIGHAND); NULL: with none
 	struct sigpending pending;	// process-wide
 	struct list signalfd_wqs;	// waitq woken on each new signal: see signalfd
 	struct waitq signal_wq;
@@ -208,6 +212,7 @@ struct proc {
 #define PER_NO_RANDOMIZE 0x40000u	// ADDR_NO_RANDOMIZE
 #define PER_CLEAR_SETID 0x740000u	// what a set-user-id program does not inherit, as Linux: layout, READ_IMPLIES_EXEC, MMAP_PAGE_ZERO
 	void *mm_host;			// platform's record of the host process
+	struct ksigaction own_action[NSIG + 1];
 };
 
 extern struct mutex tasklist;
@@ -223,6 +228,9 @@ static inline struct task *current_task(void)
 #define current (current_task())
 #define curproc (current->proc)
 
+// Working directory, root and umask of the current thread.
+static inline struct fs_ctx *cur_fs(void) { return unlikely(current->own_fs) ? current->own_fs : curproc->fs; }
+
 // kernel/task/pid.c: both return a new reference or NULL
 struct proc *proc_find(int pid);
 struct task *task_find(int tid);
@@ -230,11 +238,17 @@ void proc_put(struct proc *p);
 void task_put(struct task *t);
 // Calls fn for each process under tasklist until it returns non-zero, which is then returned.
 int proc_for_each(int (*fn)(struct proc *, void *), void *arg);
-int pid_alloc(void);
+int pid_alloc(int wish);	// this number, or any for 0; -EEXIST, -EAGAIN
 int pid_last_made(void);
 u64 pid_count_made(void);	// how many ever
 static inline u64 enclave_start(void) { return init_proc->start_ns; }	// CLOCK_MONOTONIC, as ktime_mono()
 void pid_free(int pid);
+
+// kernel/task/sighand.c; sig_lock of p held
+struct ksigaction action_get(struct proc *p, int sig);
+void action_set(struct proc *p, int sig, const struct ksigaction *ka);
+int sighand_share(struct proc *child, struct proc *from);	// sig_lock not held; -ENOMEM
+void sighand_leave(struct proc *p, bool keep);	// keep: with the actions of now as its own. Takes sig_lock if so
 
 // kernel/task/signal.c. All may be called with tasklist held, none with sig_lock.
 int signal_send_proc(struct proc *p, int sig, const siginfo_t *info);	// info NULL: from the kernel (SI_KERNEL)

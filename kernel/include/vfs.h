@@ -261,6 +261,8 @@ void fdtable_close_exec(struct fdtable *t);
 struct fs_ctx *fs_ctx_new(void);			// cwd and root = the root mount (first process)
 struct fs_ctx *fs_ctx_copy(struct fs_ctx *fs);
 void fs_ctx_put(struct fs_ctx *fs);
+void fs_own_settle(void);		// the last thread's own directories become its process's
+void fs_own_drop(struct task *t);
 
 // --- inodes (fs/inode.c)
 struct inode *inode_new(struct super *sb, u32 mode);	// ref 1, times now, owner from cred, ino from sb->next_ino

@@ -188,7 +188,7 @@ static struct inode *create(struct ipc_ns *ns, const char *text, u32 mode, const
 		return ERR_PTR(-EMFILE);
 	n = knew(struct name);
 	q = knew(struct mq);
-	i = n && q ? inode_new(sb, S_IFREG | (mode & 07777 & ~curproc->fs->umask)) : NULL;
+	i = n && q ? inode_new(sb, S_IFREG | (mode & 07777 & ~cur_fs()->umask)) : NULL;
 	if (!i) {
 		kfree(n);
 		kfree(q);

@@ -96,6 +96,7 @@ int mm_fork_begin(struct mm *from, struct mm **out)
 	mm->n = n;
 	mm->locked_pages = 0;
 	mm->lock_future = 0;
+	mm->others = 0;
 	*out = mm;
 	return 0;
 }
@@ -121,6 +122,14 @@ void mm_put(struct mm *mm)
 	kfree(mm->vmas);
 	COUNT(mms, -1);
 	kfree(mm);
+}
+
+bool mm_leave(struct mm *mm)
+{
+	if (!mm->others)
+		return true;
+	mm->others--;
+	return false;
 }
 
 void mm_clear(struct mm *mm)

@@ -125,6 +125,13 @@ static void nap(u64 ms)
 	pf_wait(&never, 0, ktime_deadline(ms * 1000000));
 }
 
+static int kill_sharer(struct proc *p, void *mm)
+{
+	if (p->mm == mm)
+		signal_send_proc(p, SIGKILL, NULL);
+	return 0;
+}
+
 static void kill_one(void)
 {
 	u64 pages = 0;
@@ -138,6 +145,11 @@ static void kill_one(void)
 	       p->pid, p->leader ? p->leader->comm : "?", pages * 4, p->oom_score_adj, page_count_total() >> 8);
 	oom_counts.killed++;
 	signal_send_proc(p, SIGKILL, NULL);
+	mutex_lock(&tasklist);
+	struct mm *mm = p->mm && p->mm->others ? p->mm : NULL; // compared only
+	mutex_unlock(&tasklist);
+	if (mm)
+		proc_for_each(kill_sharer, mm);
 	for (u64 ms = 0; ms < VICTIM_MS && p->state < PROC_ZOMBIE; ms += SHORTEST_MS)
 		nap(SHORTEST_MS);
 	proc_put(p);

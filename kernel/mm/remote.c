@@ -116,7 +116,7 @@ static void ask(struct task *t)
 static bool leaving(const struct task *t) { return __atomic_load_n(&t->exiting, __ATOMIC_SEQ_CST); }
 
 // Asks t or another thread of its process. tasklist held. 0: all are leaving; 1: asked; 2: asked one whose host thread works
-// as its vfork child now, or such a child, which may leave this memory by exec: whoever shares it must be asked too.
+// as its vfork child now, or such a child, or one of several processes, which may leave this memory by exec: whoever shares it must be asked too.
 static int ask_thread(struct task *t)
 {
 	struct proc *p = t->proc;
@@ -131,7 +131,7 @@ static int ask_thread(struct task *t)
 		ask(who);
 	h = who ? who->host : NULL;
 	mutex_unlock(&p->sig_lock);
-	return !who ? 0 : p->borrows_mm || (h && h->cur != who) ? 2 : 1;
+	return !who ? 0 : p->borrows_mm || p->mm->others || (h && h->cur != who) ? 2 : 1;
 }
 
 static int ask_sharer(struct proc *p, void *mm)

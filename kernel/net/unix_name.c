@@ -106,7 +106,7 @@ static int make_node(const char *name, struct path *out)
 		r = -EADDRINUSE;
 	else if (!(r = mount_write(dir.mnt)) && !(r = inode_permission(ino, MAY_WRITE | MAY_EXEC)))
 		r = ino->iops && ino->iops->create
-			    ? ino->iops->create(ino, last.name, last.len, S_IFSOCK | (0777 & ~curproc->fs->umask), 0, &fresh)
+			    ? ino->iops->create(ino, last.name, last.len, S_IFSOCK | (0777 & ~cur_fs()->umask), 0, &fresh)
 			    : -EPERM;
 	if (!r) {
 		d_instantiate(d, fresh);

@@ -11,6 +11,7 @@
 #include "kernel/include/log.h"
 #include "kernel/include/mm.h"
 #include "kernel/include/platform.h"
+#include "kernel/include/remote.h"
 #include "kernel/include/strace.h"
 #include "kernel/include/uring.h"
 #include "kernel/include/vfs.h"
@@ -409,6 +410,7 @@ static void __noreturn exec_commit(struct exec *e)
 	struct proc *p = t->proc;
 	struct mm *old = NULL;
 	struct regs regs;
+	bool last;
 	int r, old_tid = e->old_tid;
 
 	uring_task_gone(t);
@@ -416,7 +418,10 @@ static void __noreturn exec_commit(struct exec *e)
 		mutex_lock(&tasklist);
 		old = p->mm;
 		p->mm = e->mm;
+		last = !p->borrows_mm && mm_leave(old);
 		mutex_unlock(&tasklist);
+		if (last)
+			remote_close(old);
 		e->mm = NULL;
 		p->borrows_mm = false;
 		mm_put(old);
@@ -427,6 +432,9 @@ static void __noreturn exec_commit(struct exec *e)
 	p->mm->owner = p;
 	p->mm->unpatched = ptraced(t);
 	posix_timers_drop(p);
+	if (t->own_fs)
+		fs_own_settle();
+	sighand_leave(p, true);
 	if (t->thread_keyring || p->process_keyring)
 		keys_drop_own(p, t);
 	// Shared with the threads that are gone now: still the same table, and its locks. With others: the copy.
@@ -475,7 +483,7 @@ static void __noreturn exec_commit(struct exec *e)
 
 void exec_commit_on_blank(struct task *t) { exec_commit(t->exec); }
 
-// The process lives in its vfork parent's memory: the blank host process takes it over. Returns only on failure.
+// The process lives in its vfork parent's memory, or in one that others share: the blank host process takes it over. Returns only on failure.
 static int hand_off(struct exec *e)
 {
 	struct task *t = current, *parent = t->vfork_parent;
@@ -511,10 +519,14 @@ static int do_exec(int dfd, const char *name, int flags, const void __user *argv
 	if (!r)
 		r = exec_kill_siblings();
 	if (!r) {
-		futex_exit(current);
-		if (!p->borrows_mm)
-			exec_commit(e);
-		r = hand_off(e);
+		if (p->mm->others && !e->mm && !(e->mm = mm_new())) {
+			r = -ENOMEM;
+		} else {
+			futex_exit(current);
+			if (!e->mm)
+				exec_commit(e);
+			r = hand_off(e);
+		}
 		mutex_lock(&p->sig_lock);
 		p->exec_task = NULL;
 		mutex_unlock(&p->sig_lock);

@@ -186,13 +186,14 @@ static void release_resources(struct proc *p, bool own)
 	p->exe = NULL;
 	mm = p->mm;
 	p->mm = NULL;
+	bool last = mm && !p->borrows_mm && mm_leave(mm);
 	mutex_unlock(&tasklist);
-	if (mm && !p->borrows_mm)
+	if (last)
 		remote_close(mm);
 	if (fs)
 		fs_ctx_put(fs);
 	ns_drop(p);
-	if (own && !p->borrows_mm)
+	if (own && last)
 		memory_leave(mm);
 	if (exe)
 		exe_put(exe);
@@ -266,6 +267,8 @@ static void __noreturn leave(struct task *t)
 	uring_task_gone(t);
 	if (t->thread_keyring)
 		keys_drop_thread(t);
+	if (t->own_fs)
+		fs_own_drop(t);
 	if (!t->in_vfork_child && !p->group_exit) // else the area goes with the host process
 		rseq_drop();
 	__atomic_store_n(&t->exiting, true, __ATOMIC_SEQ_CST);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// fork, vfork, clone, clone3. Three kinds of children:
+// fork, vfork, clone, clone3. Four kinds of children:
 //  - a thread: new host thread in the same host process (pf_thread_create);
 //  - a process: new host process with a copy of the memory (pf_fork);
 //  - a vfork child (CLONE_VM|CLONE_VFORK): the host thread itself becomes the child and stays it until the child
-//    execs (a blank host process takes it over) or exits; then it is the parent again (vfork_return).
+//    execs (a blank host process takes it over) or exits; then it is the parent again (vfork_return);
+//  - a process that shares the memory (CLONE_VM alone): a host thread as for a thread, and a host process of its own when it execs.
 // A child is prepared completely and made visible before it runs; until then any failure undoes all.
 // Locks: tasklist and sig_lock while a child is linked in.
 #include "kernel/include/alloc.h"
@@ -29,6 +30,7 @@ struct clone_req {
 	int __user *ptid;
 	int __user *ctid;
 	int __user *pidfd;
+	int tid; // wished for; 0: any
 };
 
 int pidfd_new(struct proc *p); // pidfd.c
@@ -55,20 +57,6 @@ static int check_flags(const struct clone_req *c)
 		return -EINVAL;
 	if (f & CLONE_PIDFD && f & (CLONE_THREAD | CLONE_DETACHED))
 		return -EINVAL;
-	if (f & CLONE_THREAD) {
-		if (f & CLONE_FS && !(f & CLONE_VFORK))
-			return 0;
-		pr_once("clone: a thread must share the working directory (CLONE_FS) and be no vfork child\n");
-		return -EINVAL;
-	}
-	if (f & CLONE_SIGHAND) {
-		pr_once("clone: CLONE_SIGHAND between processes is not supported\n");
-		return -EINVAL;
-	}
-	if (f & CLONE_VM && !(f & CLONE_VFORK)) {
-		pr_once("clone: CLONE_VM without CLONE_THREAD or CLONE_VFORK is not supported\n");
-		return -EINVAL;
-	}
 	return 0;
 }
 
@@ -137,13 +125,17 @@ static int inherit_proc(struct proc *p, struct task *t, struct proc *from, const
 	memcpy(p->auxv_copy, from->auxv_copy, sizeof(p->auxv_copy));
 
 	mutex_lock(&from->sig_lock);
-	memcpy(p->action, from->action, sizeof(p->action));
+	if (!(c->flags & CLONE_SIGHAND))
+		memcpy(p->action, from->action, sizeof(p->own_action));
 	memcpy(p->rlim, from->rlim, sizeof(p->rlim));
 	mutex_unlock(&from->sig_lock);
 	if (c->flags & CLONE_CLEAR_SIGHAND)
 		for (int i = 1; i <= NSIG; i++)
 			if (p->action[i].handler != (void __user *)SIG_IGN)
 				memset(&p->action[i], 0, sizeof(p->action[i]));
+
+	if (c->flags & CLONE_SIGHAND && sighand_share(p, from))
+		return -ENOMEM;
 
 	mutex_lock(&tasklist); // /proc/self/cmdline and exe change under it
 	p->cmdline = dup_block(from->cmdline, from->cmdline_len);
@@ -158,10 +150,10 @@ static int inherit_proc(struct proc *p, struct task *t, struct proc *from, const
 		keys_inherit(p, from);
 	t->files = inherit_files(c);
 	if (c->flags & CLONE_FS) {
-		p->fs = from->fs;
+		p->fs = cur_fs();
 		ref_get(&p->fs->ref);
 	} else {
-		p->fs = fs_ctx_copy(from->fs);
+		p->fs = fs_ctx_copy(cur_fs());
 	}
 	if (IS_ERR(p->fs))
 		p->fs = NULL;
@@ -195,6 +187,8 @@ static int link_proc(struct proc *p, struct task *t, struct proc *from, const st
 		seccomp_inherit(t);
 	mutex_unlock(&from->sig_lock);
 	if (!r) {
+		if (p->mm && !p->borrows_mm)
+			p->mm->others++;
 		p->session = from->session;
 		session_get(p->session);
 		proc_set_pgrp(p, from->pgid);
@@ -214,10 +208,43 @@ static void unlink_proc(struct proc *p, struct task *t)
 	p->nthreads = 0;
 	p->state = PROC_DEAD;
 	mutex_unlock(&p->sig_lock);
+	if (p->mm && !p->borrows_mm)
+		mm_leave(p->mm);
 	struct proc *parent = p->parent;
 	proc_unlink(p);
 	waitq_wake(&parent->wait_child, 0);
 	mutex_unlock(&tasklist);
+}
+
+// A thread's directories are not its process's, or its maker's are not.
+static int inherit_fs(struct task *t, const struct clone_req *c)
+{
+	struct fs_ctx *fs = cur_fs();
+
+	if (c->flags & CLONE_FS)
+		ref_get(&fs->ref);
+	else
+		fs = fs_ctx_copy(fs);
+	if (!fs)
+		return -ENOMEM;
+	t->own_fs = fs;
+	return 0;
+}
+
+// CLONE_VFORK with CLONE_THREAD: its maker goes on when it has left.
+static void wait_thread(struct proc *p, const struct task *t)
+{
+	struct waiter w;
+
+	waiter_init(&w);
+	waitq_add(&p->threads_wq, &w);
+	for (;;) {
+		u32 seq = task_seq();
+		if (__atomic_load_n(&t->dead, __ATOMIC_ACQUIRE) || __atomic_load_n(&current->work, __ATOMIC_SEQ_CST) & WORK_EXIT)
+			break;
+		task_sleep_uninterruptible(seq, NO_DEADLINE);
+	}
+	waitq_del(&p->threads_wq, &w);
 }
 
 static long clone_thread(const struct clone_req *c)
@@ -229,7 +256,7 @@ static long clone_thread(const struct clone_req *c)
 	int tid, r = 0;
 	bool traced = false;
 
-	tid = pid_alloc();
+	tid = pid_alloc(c->tid);
 	if (tid < 0)
 		return tid;
 	t = task_new(p, tid);
@@ -241,6 +268,8 @@ static long clone_thread(const struct clone_req *c)
 	}
 	inherit_task(t, me, c);
 	if (me->thread_keyring && (r = keys_new_thread(t)))
+		goto fail;
+	if ((me->own_fs || !(c->flags & CLONE_FS)) && (r = inherit_fs(t, c)))
 		goto fail;
 	if ((c->flags & CLONE_PARENT_SETTID && put_user(tid, c->ptid)) ||
 	    (c->flags & CLONE_CHILD_SETTID && put_user(tid, c->ctid)))
@@ -270,6 +299,8 @@ static long clone_thread(const struct clone_req *c)
 	ref_get(&t->ref); // the thread may be gone before pf_thread_create returns
 	r = pf_thread_create(t, &regs);
 	if (!r) {
+		if (c->flags & CLONE_VFORK)
+			wait_thread(p, t);
 		task_put(t);
 		if (event)
 			ptrace_event(event, (u64)tid);
@@ -289,6 +320,8 @@ static long clone_thread(const struct clone_req *c)
 fail:
 	if (t->thread_keyring)
 		keys_drop_thread(t);
+	if (t->own_fs)
+		fs_ctx_put(t->own_fs);
 	task_files_set(t, NULL);
 	pid_free(tid);
 	task_put(t);
@@ -371,15 +404,28 @@ static int fork_host(struct task *t, struct proc *from, const struct clone_req *
 	return r;
 }
 
+// CLONE_VM alone: a thread of the same host process under a process of its own.
+static int share_host(struct task *t, const struct clone_req *c)
+{
+	struct regs regs = *current->regs;
+
+	if (c->stack)
+		regs.rsp = c->stack;
+	drop_step(&regs);
+	if (c->flags & CLONE_CHILD_SETTID && put_user(t->tid, c->ctid))
+		pr_debug("clone: the process id could not be stored\n");
+	return pf_thread_create(t, &regs);
+}
+
 static long clone_proc(const struct clone_req *c)
 {
 	struct task *me = current, *t;
 	struct proc *from = me->proc, *p = NULL;
-	bool share = c->flags & CLONE_VM;
+	bool share = c->flags & CLONE_VM, borrow = share && c->flags & CLONE_VFORK;
 	u32 event = ptrace_fork_event(c->flags, c->exit_signal);
 	int pid, r, pidfd = -1;
 
-	pid = pid_alloc();
+	pid = pid_alloc(c->tid);
 	if (pid < 0)
 		return pid;
 	r = -ENOMEM;
@@ -404,12 +450,12 @@ static long clone_proc(const struct clone_req *c)
 	if (share) {
 		p->mm = from->mm;
 		ref_get(&p->mm->ref);
-		p->borrows_mm = true;
+		p->borrows_mm = borrow;
 	}
 	r = link_proc(p, t, from, c, event);
 	if (r)
 		goto out_pidfd;
-	if (share) {
+	if (borrow) {
 		if ((c->flags & CLONE_PARENT_SETTID && put_user(pid, c->ptid)) ||
 		    (c->flags & CLONE_CHILD_SETTID && put_user(pid, c->ctid)))
 			pr_debug("clone: the process id could not be stored\n");
@@ -418,7 +464,7 @@ static long clone_proc(const struct clone_req *c)
 	}
 	if (c->flags & CLONE_VFORK)
 		ref_get(&p->ref);
-	r = fork_host(t, from, c);
+	r = share ? share_host(t, c) : fork_host(t, from, c);
 	if (r) {
 		if (c->flags & CLONE_VFORK)
 			proc_put(p);
@@ -515,6 +561,20 @@ long sys_clone(u64 flags, u64 stack, int __user *ptid, int __user *ctid, u64 tls
 	return do_clone(&c);
 }
 
+// The number that a process wants for its child: one namespace, one number.
+static int wished_tid(const struct clone_args *a)
+{
+	int tid;
+
+	if (a->set_tid_size > 1 || !a->set_tid)
+		return -EINVAL;
+	if (get_user(tid, (const int __user *)U(a->set_tid)))
+		return -EFAULT;
+	if (tid < 1 || tid >= PID_MAX)
+		return -EINVAL;
+	return capable(CAP_SYS_ADMIN) || capable(CAP_CHECKPOINT_RESTORE) ? tid : -EPERM;
+}
+
 long sys_clone3(const void __user *uargs, size_t size)
 {
 	struct clone_args a;
@@ -527,7 +587,10 @@ long sys_clone3(const void __user *uargs, size_t size)
 	r = copy_struct_from_user(&a, sizeof(a), uargs, size);
 	if (r)
 		return r;
-	if (a.set_tid_size || a.exit_signal > NSIG || a.flags & (CLONE_DETACHED | 0xff))
+	r = a.set_tid_size ? wished_tid(&a) : a.set_tid ? -EINVAL : 0;
+	if (r < 0)
+		return r;
+	if (a.exit_signal > NSIG || a.flags & (CLONE_DETACHED | 0xff))
 		return -EINVAL;
 	if (a.flags & (CLONE_THREAD | CLONE_PARENT) && a.exit_signal)
 		return -EINVAL;
@@ -539,7 +602,8 @@ long sys_clone3(const void __user *uargs, size_t size)
 			      .tls = a.tls,
 			      .ptid = U(a.parent_tid),
 			      .ctid = U(a.child_tid),
-			      .pidfd = U(a.pidfd)};
+			      .pidfd = U(a.pidfd),
+			      .tid = r};
 	return do_clone(&c);
 }
 

@@ -54,6 +54,8 @@ static long compare_files(struct task *a, u64 fa, struct task *b, u64 fb)
 	return r;
 }
 
+static const void *fs_of(const struct task *t) { return t->own_fs ? t->own_fs : t->proc->fs; }
+
 static long compare(struct task *ta, struct task *tb, int type, u64 i1, u64 i2)
 {
 	struct proc *a = ta->proc, *b = tb->proc;
@@ -62,8 +64,8 @@ static long compare(struct task *ta, struct task *tb, int type, u64 i1, u64 i2)
 	case KCMP_FILE: return compare_files(ta, i1, tb, i2);
 	case KCMP_VM: return order(a->mm, b->mm);
 	case KCMP_FILES: return order(ta->files, tb->files);
-	case KCMP_FS: return order(a->fs, b->fs);
-	case KCMP_SIGHAND: return order(a, b);
+	case KCMP_FS: return order(fs_of(ta), fs_of(tb));
+	case KCMP_SIGHAND: return order(a->action, b->action);
 	case KCMP_IO: return 0; // nobody has an I/O context
 	case KCMP_SYSVSEM: return order(a->sem_undos, b->sem_undos);
 	case KCMP_EPOLL_TFD: return -EOPNOTSUPP;

@@ -176,6 +176,47 @@ static int own_fs(struct proc *p)
 	return 0;
 }
 
+void fs_own_settle(void)
+{
+	struct fs_ctx *old;
+
+	mutex_lock(&tasklist);
+	old = curproc->fs;
+	curproc->fs = current->own_fs;
+	current->own_fs = NULL;
+	mutex_unlock(&tasklist);
+	fs_ctx_put(old);
+}
+
+void fs_own_drop(struct task *t)
+{
+	struct fs_ctx *fs;
+
+	mutex_lock(&tasklist);
+	fs = t->own_fs;
+	t->own_fs = NULL;
+	mutex_unlock(&tasklist);
+	fs_ctx_put(fs);
+}
+
+// The calling thread's own directories, beside its process's.
+static int own_fs_of_thread(void)
+{
+	struct fs_ctx *old = current->own_fs, *fs;
+
+	if (old && old->ref.n == 1)
+		return 0;
+	fs = fs_ctx_copy(cur_fs());
+	if (!fs)
+		return -ENOMEM;
+	mutex_lock(&tasklist);
+	current->own_fs = fs;
+	mutex_unlock(&tasklist);
+	if (old)
+		fs_ctx_put(old);
+	return 0;
+}
+
 // The calling thread's own descriptor table.
 static int own_files(void)
 {
@@ -201,13 +242,17 @@ long sys_unshare(u64 flags)
 		return -EINVAL;
 	if (flags & (CLONE_THREAD | CLONE_SIGHAND | CLONE_VM | CLONE_NEWUSER) && !alone)
 		return -EINVAL;
-	if (!alone && flags & (CLONE_FS | CLONE_NEWNS)) {
-		pr_once("unshare: threads of a process share directories and mounts\n");
+	if (flags & (CLONE_SIGHAND | CLONE_VM) && (p->sighand || (flags & CLONE_VM && p->mm->others)))
+		return -EINVAL;
+	if (!alone && flags & CLONE_NEWNS) {
+		pr_once("unshare: threads of a process share mounts\n");
 		return -EINVAL;
 	}
 	r = check_new(flags);
+	if (alone && current->own_fs)
+		fs_own_settle();
 	if (!r && flags & (CLONE_FS | CLONE_NEWNS | CLONE_NEWUSER))
-		r = own_fs(p);
+		r = alone ? own_fs(p) : own_fs_of_thread();
 	if (!r && flags & CLONE_FILES)
 		r = own_files();
 	if (!r && flags & CLONE_SYSVSEM)
@@ -357,8 +402,11 @@ static long enter(struct ns *n)
 {
 	struct proc *p = curproc;
 	struct ns *old = NULL;
-	bool alone = p->nthreads == 1 && p->fs->ref.n == 1;
+	bool alone;
 
+	if (p->nthreads == 1 && current->own_fs)
+		fs_own_settle();
+	alone = p->nthreads == 1 && p->fs->ref.n == 1;
 	if (n->type == CLONE_NEWUSER)
 		return n == (p->user_ns ? &p->user_ns->ns : &init_user_ns.ns) ? -EINVAL : -EPERM;
 	if (!capable(CAP_SYS_ADMIN))

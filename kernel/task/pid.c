@@ -21,20 +21,27 @@ static struct task *tasks[PID_MAX] __large;
 static struct proc *procs[PID_MAX] __large;
 static struct list pgrps[PGRP_BUCKETS];
 
-int pid_alloc(void)
+static int take(int n)
+{
+	pid_uses[n] = 1;
+	if (n > pid_high)
+		__atomic_store_n(&pid_high, n, __ATOMIC_RELAXED);
+	pids_made++;
+	return n;
+}
+
+int pid_alloc(int wish)
 {
 	int pid = -EAGAIN;
 
 	mutex_lock(&pid_lock);
-	for (int i = 0, n = pid_last; i < PID_MAX; i++) {
+	if (unlikely(wish))
+		pid = pid_uses[wish] ? -EEXIST : take(wish);
+	for (int i = 0, n = pid_last; i < PID_MAX && !wish; i++) {
 		if (++n >= PID_MAX)
 			n = PID_RESERVED;
 		if (!pid_uses[n]) {
-			pid_uses[n] = 1;
-			pid = pid_last = n;
-			if (n > pid_high)
-				__atomic_store_n(&pid_high, n, __ATOMIC_RELAXED);
-			pids_made++;
+			pid = pid_last = take(n);
 			break;
 		}
 	}

@@ -35,6 +35,7 @@ struct proc *proc_new(int pid)
 	waitq_init(&p->exit_wq);
 	waitq_init(&p->threads_wq);
 	waitq_init(&p->signal_wq);
+	p->action = p->own_action;
 	p->exit_signal = SIGCHLD;
 	p->dumpable = true;
 	p->start_ns = ktime_mono();
@@ -46,6 +47,7 @@ void proc_put(struct proc *p)
 	if (!ref_put(&p->ref))
 		return;
 	sigpending_flush(&p->pending, ~0ul);
+	sighand_leave(p, false);
 	kfree(p->cmdline);
 	kfree(p->environ);
 	COUNT(processes, -1);
@@ -155,7 +157,7 @@ struct task *task_create_init(void)
 	};
 	static const u32 unlimited = 1u << RLIMIT_CPU | 1u << RLIMIT_FSIZE | 1u << RLIMIT_DATA | 1u << RLIMIT_RSS |
 				     1u << RLIMIT_AS | 1u << RLIMIT_LOCKS;
-	int pid = pid_alloc();
+	int pid = pid_alloc(0);
 	struct proc *p = pid == 1 ? proc_new(pid) : NULL;
 	struct task *t = p ? task_new(p, pid) : NULL;
 

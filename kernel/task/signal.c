@@ -569,7 +569,7 @@ static bool deliver(struct regs *regs)
 		mutex_unlock(&p->sig_lock);
 		proc_exit(SIGKILL);
 	}
-	ka = p->action[sig];
+	ka = action_get(p, sig);
 	if (ka.handler != (void __user *)SIG_DFL && ka.handler != (void __user *)SIG_IGN && ka.flags & SA_RESETHAND)
 		p->action[sig].handler = (void __user *)SIG_DFL;
 	signal_recalc(t);

@@ -23,11 +23,11 @@ long sys_rt_sigaction(int sig, const void __user *uact, void __user *uold, size_
 	if (uact && copy_from_user(&act, uact, sizeof(act)))
 		return -EFAULT;
 	mutex_lock(&p->sig_lock);
-	old = p->action[sig];
+	old = action_get(p, sig);
 	if (uact) {
 		act.flags &= SA_KNOWN;
 		act.mask &= ~UNBLOCKABLE;
-		p->action[sig] = act;
+		action_set(p, sig, &act);
 		if (sig_ignored_by(p, sig)) {
 			sigpending_flush(&p->pending, SIGBIT(sig));
 			list_for_each (t, &p->threads, thread_link)

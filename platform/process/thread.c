@@ -311,6 +311,8 @@ int pf_thread_create(struct task *t, const struct regs *regs)
 	if (!w)
 		return -EAGAIN;
 	win_setup(w, t, me->hproc);
+	if (!t->proc->mm_host) // a process that shares this one's memory
+		t->proc->mm_host = me->hproc;
 	*t->regs = *regs;
 	t->regs->rax = 0;
 	__atomic_fetch_add(&me->hproc->nthreads, 1, __ATOMIC_SEQ_CST);
