@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The name cache. A dentry is one name in one directory, with its inode or (negative) the knowledge
 // that there is none. The cache itself holds one reference on each dentry in it, so that a dentry's last reference goes
-// only after it has left the cache, and dropping a reference is one atomic operation. Locks: dcache_lock, a leaf, read by
-// path walks and written by what changes the tree: it guards hash chains, children lists, names, parents and inode pointers of dentries, the mount table, and every
-// process's cwd and root. Nothing is freed or called under it.
+// only after it has left the cache, and dropping a reference is one atomic operation.
+// Locks: dcache_lock, read by path walks and written by what changes the tree: it guards names, parents and children of dentries, the
+// hash table, the mount table, and every process's cwd and root. Nothing is freed or called under it. One name more or less
+// (d_add, d_drop) is no such change: who holds dcache_lock for reading and the directory's inode lock may enter it or take it out,
+// under the locks of its hash chain and of its list of old names (leaves), while others walk past; it goes when they have passed.
 #include "kernel/fs/fs.h"
 #include "kernel/include/count.h"
 
@@ -11,14 +13,40 @@
 #define BUCKETS_MAX 16384u
 #define CACHE_MAX 65536u	// names kept before unused ones are trimmed
 #define TRIM_BATCH 128u
+#define LOOK_EVERY 64u		// how many names a shard makes before it looks whether they are too many
 #define INLINE_MIN 32u		// room for the name in the dentry, so that most renames fit in place
 
 struct brlock dcache_lock;
 static struct list table[BUCKETS_MAX] __warm; // the first nbuckets are in use
-static struct list lru = LIST_INIT(lru);
-static u32 ncached, nbuckets;
+static u32 nbuckets;
+static struct {
+	struct mutex m;
+} __aligned(64) chain_locks[16] __warm;
+static struct old {	// names by age; a shard has its own, so that who makes names on two CPUs does not meet
+	struct mutex m;
+	u32 n, added;
+	struct list names;
+} __aligned(64) olds[SHARDS] __warm;
 
 static struct list *bucket(u32 hash) { return &table[hash & (nbuckets - 1)]; }
+
+static struct old *old_of(u32 shard)
+{
+	struct old *o = &olds[shard];
+
+	if (unlikely(!o->names.next))
+		list_init(&o->names);
+	return o;
+}
+
+static u32 ncached(void)
+{
+	u32 n = 0;
+
+	for (u32 i = 0; i <= brlock_mask; i++)
+		n += __atomic_load_n(&olds[i].n, __ATOMIC_RELAXED);
+	return n;
+}
 
 // Twice the buckets: some of each one's names belong to the new one that is as far behind the old end.
 static void grow(void)
@@ -47,7 +75,7 @@ void dcache_init(void)
 struct dentry *d_find_locked(struct dentry *parent, const char *name, u32 len, u32 hash)
 {
 	struct list *head = bucket(hash);
-	for (struct list *l = head->next; l != head; l = l->next) {
+	for (struct list *l = __atomic_load_n(&head->next, __ATOMIC_ACQUIRE); l != head; l = __atomic_load_n(&l->next, __ATOMIC_ACQUIRE)) {
 		struct dentry *d = list_entry(l, struct dentry, hash);
 		if (d->hashval == hash && d->parent == parent && d->len == len && !memcmp(d->name, name, len)) {
 			if (!d->referenced)
@@ -117,14 +145,15 @@ void d_put(struct dentry *d)
 
 static void enter_locked(struct dentry *d)
 {
-	if (ncached >= 2 * nbuckets && nbuckets < BUCKETS_MAX)
-		grow();
+	struct old *o = old_of(brlock_shard());
+
 	list_add(&d->hash, bucket(d->hashval));
 	list_add(&d->sibling, &d->parent->children);
-	list_add(&d->lru, &lru);
+	list_add(&d->lru, &o->names);
+	d->shard = (u8)brlock_shard();
+	o->n++;
 	d->hashed = true;
 	ref_get(&d->ref);
-	ncached++;
 }
 
 void d_pin_locked(struct dentry *d)
@@ -139,8 +168,60 @@ static void leave_locked(struct dentry *d)
 	list_del(&d->hash);
 	list_del(&d->sibling);
 	list_del(&d->lru);
+	olds[d->shard].n--;
 	d->hashed = false;
-	ncached--;
+}
+
+// The same two while others walk: dcache_lock held for reading, and the directory's inode lock.
+static bool enter_one(struct dentry *d)
+{
+	struct mutex *m = &chain_locks[d->hashval % ARRAY_SIZE(chain_locks)].m;
+	struct list *head = bucket(d->hashval);
+	struct old *o = old_of(brlock_shard());
+	bool look;
+
+	d->hashed = true;
+	d->shard = (u8)brlock_shard();
+	ref_get(&d->ref);
+	list_add(&d->sibling, &d->parent->children);
+	mutex_lock(&o->m);
+	list_add(&d->lru, &o->names);
+	o->n++;
+	look = ++o->added % LOOK_EVERY == 0;
+	mutex_unlock(&o->m);
+	mutex_lock(m);
+	d->hash.prev = head;
+	d->hash.next = head->next;
+	head->next->prev = &d->hash;
+	__atomic_store_n(&head->next, &d->hash, __ATOMIC_RELEASE);
+	mutex_unlock(m);
+	return look;
+}
+
+static void leave_one(struct dentry *d)
+{
+	struct mutex *m = &chain_locks[d->hashval % ARRAY_SIZE(chain_locks)].m;
+	struct old *o = &olds[d->shard];
+
+	mutex_lock(m);
+	d->hash.next->prev = d->hash.prev;
+	__atomic_store_n(&d->hash.prev->next, d->hash.next, __ATOMIC_RELEASE); // d still leads those on who stand there
+	mutex_unlock(m);
+	list_del(&d->sibling);
+	mutex_lock(&o->m);
+	list_del(&d->lru);
+	o->n--;
+	mutex_unlock(&o->m);
+	d->hashed = false;
+}
+
+static void put_all(struct list *victims)
+{
+	while (!list_empty(victims)) {
+		struct dentry *d = list_first(victims, struct dentry, lru);
+		list_del(&d->lru);
+		d_put(d);
+	}
 }
 
 // Frees names that nobody uses, from the cold end, with a second chance for those looked up lately.
@@ -149,73 +230,73 @@ static void trim(void)
 	struct list victims = LIST_INIT(victims);
 	struct dentry *d;
 	write_lock(&dcache_lock);
-	for (u32 i = 0, n = 0; i < 8 * TRIM_BATCH && n < TRIM_BATCH && !list_empty(&lru); i++) {
-		d = list_entry(lru.prev, struct dentry, lru);
-		if (d->ref.n > 1 || d->referenced || d->mountpoint) {
-			d->referenced = false;
-			list_del(&d->lru);
-			list_add(&d->lru, &lru);
-			continue;
+	for (u32 s = 0; s <= brlock_mask; s++) {
+		struct list *l = &old_of(s)->names;
+		for (u32 i = 0, n = 0; i < 8 * TRIM_BATCH && n < TRIM_BATCH && !list_empty(l); i++) {
+			d = list_entry(l->prev, struct dentry, lru);
+			if (d->ref.n > 1 || d->referenced || d->mountpoint) {
+				d->referenced = false;
+				list_del(&d->lru);
+				list_add(&d->lru, l);
+				continue;
+			}
+			leave_locked(d);
+			list_add(&d->lru, &victims);
+			n++;
 		}
-		leave_locked(d);
-		list_add(&d->lru, &victims);
-		n++;
 	}
 	write_unlock(&dcache_lock);
-	while (!list_empty(&victims)) {
-		d = list_first(&victims, struct dentry, lru);
-		list_del(&d->lru);
-		d_put(d);
-	}
+	put_all(&victims);
 }
 
-struct dentry *d_add(struct dentry *d)
+void d_add(struct dentry *d)
 {
-	write_lock(&dcache_lock);
-	struct dentry *old = d_find_locked(d->parent, d->name, d->len, d->hashval);
-	if (old)
-		ref_get(&old->ref);
-	else
-		enter_locked(d);
-	bool full = ncached > CACHE_MAX;
-	write_unlock(&dcache_lock);
-	if (old) {
-		d_put(d);
-		return old;
+	read_lock(&dcache_lock);
+	bool look = enter_one(d);
+	read_unlock(&dcache_lock);
+	if (likely(!look))
+		return;
+	u32 n = ncached();
+	if (n >= 2 * nbuckets && nbuckets < BUCKETS_MAX) {
+		write_lock(&dcache_lock);
+		if (n >= 2 * nbuckets && nbuckets < BUCKETS_MAX)
+			grow();
+		write_unlock(&dcache_lock);
 	}
-	if (unlikely(full))
+	if (n > CACHE_MAX)
 		trim();
-	return d;
 }
 
-void d_instantiate(struct dentry *d, struct inode *inode)
-{
-	write_lock(&dcache_lock);
-	d->inode = inode;
-	write_unlock(&dcache_lock);
-}
+void d_instantiate(struct dentry *d, struct inode *inode) { __atomic_store_n(&d->inode, inode, __ATOMIC_RELEASE); }
 
-void d_drop(struct dentry *d)
+// A removed directory: what is known of its names is no use.
+static void drop_children(struct dentry *d)
 {
 	struct list victims = LIST_INIT(victims);
 	struct dentry *c, *tmp;
 	write_lock(&dcache_lock);
+	list_for_each_safe(c, tmp, &d->children, sibling) {
+		leave_locked(c);
+		list_add(&c->lru, &victims);
+	}
+	write_unlock(&dcache_lock);
+	put_all(&victims);
+}
+
+void d_drop(struct dentry *d)
+{
+	read_lock(&dcache_lock);
 	bool was = d->hashed;
 	if (was)
-		leave_locked(d);
-	if (d->inode && !d->inode->nlink) // a removed directory: what is known of its names is no use
-		list_for_each_safe(c, tmp, &d->children, sibling) {
-			leave_locked(c);
-			list_add(&c->lru, &victims);
-		}
-	write_unlock(&dcache_lock);
-	while (!list_empty(&victims)) {
-		c = list_first(&victims, struct dentry, lru);
-		list_del(&c->lru);
-		d_put(c);
-	}
-	if (was)
-		d_put(d);
+		leave_one(d);
+	read_unlock(&dcache_lock);
+	if (d->inode && !d->inode->nlink && !list_empty(&d->children))
+		drop_children(d);
+	if (!was)
+		return;
+	read_pass(&dcache_lock);
+	list_init(&d->hash);
+	d_put(d);
 }
 
 // Memory for a name of `len` bytes that d cannot hold itself. False: out of memory.
@@ -332,8 +413,9 @@ struct dentry *d_lookup(struct dentry *dir, const char *name, u32 len)
 	d = d_new(dir, name, len, r ? NULL : ino);
 	if (!d)
 		return ERR_PTR(-ENOMEM);
-	// Names of a removed directory must not come back to life in the cache.
-	return cached && di->nlink ? d_add(d) : d;
+	if (cached && di->nlink) // names of a removed directory must not come back to life in the cache
+		d_add(d);
+	return d;
 }
 
 void dentry_name(struct dentry *d, char buf[NAME_MAX_ + 1])
@@ -348,11 +430,10 @@ void dcache_invalidate(struct inode *dir, const char *name, u32 len)
 {
 	struct dentry *d, *found = NULL;
 	write_lock(&dcache_lock);
-	for (struct list *l = lru.next; l != &lru && !found; l = l->next) {
-		d = list_entry(l, struct dentry, lru);
-		if (d->parent->inode == dir && d->len == len && !memcmp(d->name, name, len))
-			found = d;
-	}
+	for (u32 s = 0; s <= brlock_mask; s++)
+		list_for_each(d, &old_of(s)->names, lru)
+			if (d->parent->inode == dir && d->len == len && !memcmp(d->name, name, len))
+				found = d;
 	if (found)
 		leave_locked(found);
 	write_unlock(&dcache_lock);
@@ -361,27 +442,22 @@ void dcache_invalidate(struct inode *dir, const char *name, u32 len)
 
 void dcache_drop_super(struct super *sb)
 {
-	struct dentry *d;
+	struct dentry *d, *next;
 	for (bool more = true; more;) {
 		struct list victims = LIST_INIT(victims);
 		more = false;
 		write_lock(&dcache_lock);
-		for (struct list *l = lru.next, *next; l != &lru; l = next) {
-			next = l->next;
-			d = list_entry(l, struct dentry, lru);
-			struct inode *i = d->inode ? d->inode : d->parent->inode;
-			// Leaves first; their parents become leaves for the next round.
-			if (i->sb != sb || d->ref.n > 1)
-				continue;
-			leave_locked(d);
-			list_add(&d->lru, &victims);
-			more = true;
-		}
+		for (u32 s = 0; s <= brlock_mask; s++)
+			list_for_each_safe(d, next, &old_of(s)->names, lru) {
+				struct inode *i = d->inode ? d->inode : d->parent->inode;
+				// Leaves first; their parents become leaves for the next round.
+				if (i->sb != sb || d->ref.n > 1)
+					continue;
+				leave_locked(d);
+				list_add(&d->lru, &victims);
+				more = true;
+			}
 		write_unlock(&dcache_lock);
-		while (!list_empty(&victims)) {
-			d = list_first(&victims, struct dentry, lru);
-			list_del(&d->lru);
-			d_put(d);
-		}
+		put_all(&victims);
 	}
 }

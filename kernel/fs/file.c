@@ -208,6 +208,7 @@ int anon_init(void)
 		return -ENOMEM;
 	anon_super->root = root;
 	super_get(anon_super);
+	super_stays(anon_super);
 	anon_mnt = mount_new(anon_super, NULL, "anon_inodefs", 0);
 	if (!anon_mnt)
 		return -ENOMEM;

@@ -56,14 +56,13 @@ struct dentry *d_find_locked(struct dentry *parent, const char *name, u32 len, u
 // New dentry, one reference, not in the cache. Consumes the reference on inode (also on failure). NULL: no memory.
 struct dentry *d_new(struct dentry *parent, const char *name, u32 len, struct inode *inode);
 struct dentry *d_new_root(struct inode *inode);		// its own parent; consumes inode
-// Enters d into the cache unless somebody was quicker: consumes d, returns the one to use.
-struct dentry *d_add(struct dentry *d);
+void d_add(struct dentry *d);				// enters d into the cache; its directory's inode lock held since it was not found there
 // A mount point in a file system whose names are not cached (/sys/kernel/config): enters it and its parents all the same.
 void d_pin_locked(struct dentry *d);
 void d_get(struct dentry *d);
 void d_put(struct dentry *d);
 void d_instantiate(struct dentry *d, struct inode *inode); // negative -> positive; consumes inode
-void d_drop(struct dentry *d);				// out of the cache; caller has a reference
+void d_drop(struct dentry *d);				// out of the cache; caller has a reference and the directory's inode lock
 int d_move(struct dentry *d, struct dentry *to);	// d takes the place and name of `to`, which leaves the cache; -ENOMEM
 int d_exchange(struct dentry *a, struct dentry *b);
 bool d_ancestor(struct dentry *a, struct dentry *d);	// a is d or above it; rename_lock held
@@ -71,6 +70,13 @@ bool d_ancestor(struct dentry *a, struct dentry *d);	// a is d or above it; rena
 struct dentry *d_lookup(struct dentry *dir, const char *name, u32 len);
 extern struct mount *anon_mnt;				// pseudo mount of nameless objects
 struct dentry *d_anon(struct inode *inode, const char *name);
+
+// --- super.c
+enum super_sum { SB_PAGES, SB_INODES, SB_SUMS };
+u64 super_ino(struct super *sb);			// a fresh inode number
+void super_add(struct super *sb, enum super_sum what, u64 *total, s64 by);
+u64 super_sum(const struct super *sb, enum super_sum what, const u64 *total);
+#define SUPER_SLACK 2048u				// *total alone is nearer to the sum than this, or it is not a positive number
 
 // --- namei.c
 struct last {				// final component of a path

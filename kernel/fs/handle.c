@@ -116,13 +116,13 @@ long sys_open_by_handle_at(int mount_fd, const void __user *uhandle, int flags)
 	r = -EFAULT;
 	if (copy_from_user(&b, (const u8 __user *)uhandle + sizeof(h), sizeof(b)))
 		goto out;
-	read_lock(&dcache_lock);
+	write_lock(&dcache_lock); // names come and go under readers
 	p.dentry = search(where.mnt->sb->droot, &b);
 	if (p.dentry) {
 		p.mnt = where.mnt;
 		path_get_locked(&p);
 	}
-	read_unlock(&dcache_lock);
+	write_unlock(&dcache_lock);
 	r = -ESTALE;
 	if (!p.dentry)
 		goto out;

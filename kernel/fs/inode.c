@@ -52,7 +52,7 @@ struct inode *inode_new(struct super *sb, u32 mode)
 	list_init(&i->hash);
 	i->sb = sb;
 	super_get(sb);
-	i->ino = __atomic_fetch_add(&sb->next_ino, 1, __ATOMIC_RELAXED);
+	i->ino = super_ino(sb);
 	i->mode = mode;
 	i->nlink = 1;
 	struct task *t = current;

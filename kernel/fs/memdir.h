@@ -50,7 +50,7 @@ struct memnode {			// inode->priv in tmpfs and overlay
 };
 struct memfs {				// super->priv
 	u64 max_pages;			// 0: no limit of its own
-	u64 used_pages, inodes;
+	u64 used_pages, inodes;		// part of the sums: super_sum
 	u64 max_inodes;			// 0: no limit
 	struct super *lower;
 };

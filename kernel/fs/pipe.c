@@ -400,8 +400,11 @@ static struct super *pipe_super(void)
 
 	if (unlikely(!__atomic_load_n(&pipe_sb, __ATOMIC_ACQUIRE))) {
 		mutex_lock(&once);
-		if (!pipe_sb)
-			__atomic_store_n(&pipe_sb, super_new("pipefs", &pipe_sops, PIPEFS_MAGIC), __ATOMIC_RELEASE);
+		struct super *sb = pipe_sb ? NULL : super_new("pipefs", &pipe_sops, PIPEFS_MAGIC);
+		if (sb) {
+			super_stays(sb);
+			__atomic_store_n(&pipe_sb, sb, __ATOMIC_RELEASE);
+		}
 		mutex_unlock(&once);
 	}
 	return pipe_sb;

@@ -28,7 +28,7 @@ struct inode *mem_inode(struct super *sb, u32 mode)
 	list_init(&n->xattrs);
 	i->priv = n;
 	struct memfs *fs = sb->priv;
-	__atomic_fetch_add(&fs->inodes, 1, __ATOMIC_RELAXED);
+	super_add(sb, SB_INODES, &fs->inodes, 1);
 	switch (mode & S_IFMT) {
 	case S_IFDIR:
 		i->iops = &memdir_iops;
@@ -63,7 +63,7 @@ struct pagecache *mem_pc(struct inode *i) { return pc_new(&mem_pc_ops, i); }
 static struct inode *new_object(struct inode *dir, u32 mode)
 {
 	struct memfs *fs = dir->sb->priv;
-	if (fs->max_inodes && __atomic_load_n(&fs->inodes, __ATOMIC_RELAXED) >= fs->max_inodes)
+	if (fs->max_inodes && super_sum(dir->sb, SB_INODES, &fs->inodes) >= fs->max_inodes)
 		return NULL; // the callers' ENOSPC
 	struct inode *i = mem_inode(dir->sb, mode);
 	if (!i)
@@ -82,10 +82,19 @@ static struct inode *new_object(struct inode *dir, u32 mode)
 
 // --- accounting
 // Pages that may still be added; U64_MAX without a limit.
-static u64 room(struct memfs *fs)
+static u64 room(const struct super *sb)
 {
-	u64 used = __atomic_load_n(&fs->used_pages, __ATOMIC_RELAXED);
+	struct memfs *fs = sb->priv;
+	u64 used = super_sum(sb, SB_PAGES, &fs->used_pages);
 	return !fs->max_pages ? U64_MAX : used < fs->max_pages ? fs->max_pages - used : 0;
+}
+
+// Surely that many and more, without a look at what other CPUs count.
+static bool has_room(const struct super *sb, u64 pages)
+{
+	struct memfs *fs = sb->priv;
+	s64 used = (s64)__atomic_load_n(&fs->used_pages, __ATOMIC_RELAXED);
+	return !fs->max_pages || (s64)fs->max_pages - used > (s64)(pages + SUPER_SLACK);
 }
 
 static void charge(struct inode *i)
@@ -93,7 +102,7 @@ static void charge(struct inode *i)
 	struct memnode *n = node_of(i);
 	u64 now = n->lower_data || !i->pc ? 0 : i->pc->npages;
 	if (now != n->charged) {
-		__atomic_fetch_add(&memfs_of(i)->used_pages, now - n->charged, __ATOMIC_RELAXED);
+		super_add(i->sb, SB_PAGES, &memfs_of(i)->used_pages, (s64)(now - n->charged));
 		n->charged = now;
 	}
 }
@@ -101,8 +110,10 @@ static void charge(struct inode *i)
 // How many of the n bytes at pos can be written without exceeding the limit.
 static u64 fits(struct inode *i, u64 pos, u64 n)
 {
-	u64 left = room(memfs_of(i));
-	if (likely(left > (n >> PAGE_SHIFT) + 1))
+	if (likely(has_room(i->sb, (n >> PAGE_SHIFT) + 1)))
+		return n;
+	u64 left = room(i->sb);
+	if (left > (n >> PAGE_SHIFT) + 1)
 		return n;
 	u64 end = pos + n, at = pos;
 	while (at < end) { // over present pages and holes in turn
@@ -556,8 +567,8 @@ static void evict(struct inode *i)
 	struct memfs *fs = memfs_of(i);
 	if (!n)
 		return;
-	__atomic_fetch_sub(&fs->used_pages, n->charged, __ATOMIC_RELAXED);
-	__atomic_fetch_sub(&fs->inodes, 1, __ATOMIC_RELAXED);
+	super_add(i->sb, SB_PAGES, &fs->used_pages, -(s64)n->charged);
+	super_add(i->sb, SB_INODES, &fs->inodes, -1);
 	if (i->pc && !n->lower_data)
 		pc_truncate(i->pc, 0, i->size);
 	memdir_free(&n->dir);
@@ -575,11 +586,11 @@ static int statfs(struct super *sb, struct statfs *st)
 {
 	struct memfs *fs = sb->priv;
 	u64 total = fs->max_pages ? fs->max_pages : page_count_total();
-	u64 left = min(fs->max_pages ? room(fs) : U64_MAX, page_count_free());
+	u64 left = min(room(sb), page_count_free());
 	st->f_blocks = (s64)total;
 	st->f_bfree = st->f_bavail = (s64)left;
 	st->f_files = (s64)(fs->max_inodes ? fs->max_inodes : page_count_total());
-	st->f_ffree = st->f_files - (s64)fs->inodes;
+	st->f_ffree = st->f_files - (s64)super_sum(sb, SB_INODES, &fs->inodes);
 	return 0;
 }
 
@@ -759,9 +770,9 @@ static int remount(struct super *sb, u32 flags, const char *text)
 		return 0;
 	if (parse_options(&o, text))
 		return -EINVAL;
-	if (o.has_pages && o.pages && __atomic_load_n(&fs->used_pages, __ATOMIC_RELAXED) > o.pages)
+	if (o.has_pages && o.pages && super_sum(sb, SB_PAGES, &fs->used_pages) > o.pages)
 		return -EINVAL;
-	if (o.has_inodes && o.inodes && __atomic_load_n(&fs->inodes, __ATOMIC_RELAXED) > o.inodes)
+	if (o.has_inodes && o.inodes && super_sum(sb, SB_INODES, &fs->inodes) > o.inodes)
 		return -EINVAL;
 	if (o.has_pages)
 		fs->max_pages = o.pages;

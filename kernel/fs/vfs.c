@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Boot of the file systems: the verified image below, memory above it, and what programs expect to find mounted.
 // Runs once, before any program. Locks: none.
+#include "kernel/fs/mounts.h"
 #include "kernel/fs/verity.h"
 #include "kernel/include/platform.h"
 
@@ -56,6 +57,9 @@ static int mount_all(void)
 		if (r)
 			pr_warn("%s cannot be mounted on %s: error %d", table[k].fstype, table[k].target, -r);
 	}
+	struct mount *m;
+	list_for_each(m, &mounts, link)
+		super_stays(m->sb);
 	return 0;
 }
 

@@ -19,6 +19,8 @@ struct brlock {
 extern u32 brlock_mask;		// shards in use less one: grows with the machine's CPUs, set at boot
 void brlock_init(u32 ncpus);
 void write_lock(struct brlock *b), write_unlock(struct brlock *b);
+// Until all have left who hold it for reading now: what was taken out of their reach before may go. Not while holding it.
+void read_pass(struct brlock *b);
 static inline u32 brlock_shard(void) { return hthread_self()->shard & brlock_mask; } // what its readers may change without atomics
 static inline struct mutex *brlock_mine(struct brlock *b) { return &b->shard[brlock_shard()].m; }
 static inline void read_lock(struct brlock *b) { mutex_lock(brlock_mine(b)); }

@@ -111,6 +111,7 @@ struct super {
 	struct ref ref;			// mounts, inodes
 	struct ref active;		// mounts
 	u64 next_ino;
+	u32 slot;			// stays until the end: no references are counted, and sums by shard (fs/super.c); 0: neither
 	struct inode *root;		// reference
 	struct dentry *droot;		// reference; made from `root` by the first mount
 };
@@ -146,6 +147,7 @@ struct dentry {
 	bool hashed;			// false once unlinked
 	bool mountpoint;		// something is mounted here
 	bool referenced;		// looked up since the trimmer last passed
+	u8 shard;			// whose list of old names it is in
 	char *name;			// iname or kmalloc'ed; a rename changes it: read it under dcache_lock or dentry_name()
 	char iname[];
 };
@@ -286,6 +288,7 @@ int dev_register(u32 major, u32 minor, const char *name, u32 mode, const struct 
 
 // --- mounts
 struct super *super_new(const char *fstype, const struct super_ops *ops, u32 magic);
+void super_stays(struct super *sb);	// it is never given back
 void super_get(struct super *sb);
 void super_put(struct super *sb);	// last reference: root is dropped, ops->put, freed
 // Next line of /proc/self/mounts (or mountinfo) for the mount with the smallest id > *id; its length, 0 at the end.

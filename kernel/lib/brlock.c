@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The writer's side of brlocks (shard.h).
+// The sides of writers and of those who take something away from readers of brlocks (shard.h).
 #include "kernel/include/shard.h"
 
 u32 brlock_mask __sealed = 0;
@@ -14,6 +14,16 @@ void write_lock(struct brlock *b)
 {
 	for (u32 i = 0; i <= brlock_mask; i++)
 		mutex_lock(&b->shard[i].m);
+}
+
+void read_pass(struct brlock *b)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	for (u32 i = 0; i <= brlock_mask; i++)
+		if (__atomic_load_n(&b->shard[i].m.word, __ATOMIC_ACQUIRE)) {
+			mutex_lock(&b->shard[i].m);
+			mutex_unlock(&b->shard[i].m);
+		}
 }
 
 void write_unlock(struct brlock *b)

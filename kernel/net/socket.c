@@ -104,6 +104,7 @@ int net_init(void)
 	if (IS_ERR_OR_NULL(sock_sb))
 		return sock_sb ? (int)PTR_ERR(sock_sb) : -ENOMEM;
 	sock_sb->next_ino = 10000; // netstat(8) passes over inode numbers of one digit
+	super_stays(sock_sb);
 	return proc_net_init();
 }
 
