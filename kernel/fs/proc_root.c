@@ -81,7 +81,7 @@ static int text_filesystems(struct pout *o, struct pnode *n)
 {
 	(void)n;
 	pout(o, "nodev\tproc\nnodev\tsysfs\nnodev\ttmpfs\nnodev\tdevtmpfs\nnodev\tdevpts\nnodev\tconfigfs\nnodev\tcgrou"
-		"p2\nnodev\toverlay\n"
+		"p2\nnodev\tramfs\nnodev\toverlay\n"
 		"\terofs\n\tsealed\n");
 	return 0;
 }

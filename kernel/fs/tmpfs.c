@@ -5,6 +5,7 @@
 #include "kernel/fs/memdir.h"
 
 #define TMPFS_MAGIC_ 0x01021994u
+#define RAMFS_MAGIC_ 0x858458f6u
 #define DIR_ENTRY_SIZE 20u	// i_size of a directory: as Linux's tmpfs counts
 #define FALLOC_KEEP_SIZE 1
 #define FALLOC_PUNCH_HOLE 2
@@ -802,4 +803,22 @@ static int tmpfs_mount(const char *source, u32 flags, const void *data, size_t l
 	return 0;
 }
 
-int tmpfs_init(void) { return fs_register("tmpfs", tmpfs_mount); }
+// Without limits, whatever it is told.
+static int ramfs_mount(const char *source, u32 flags, const void *data, size_t len, struct super **out)
+{
+	(void)source;
+	(void)data;
+	(void)len;
+	*out = tmpfs_new("ramfs", 0, 0755);
+	if (!*out)
+		return -ENOMEM;
+	(*out)->magic = RAMFS_MAGIC_;
+	(*out)->read_only = flags & MS_RDONLY;
+	return 0;
+}
+
+int tmpfs_init(void)
+{
+	int r = fs_register("tmpfs", tmpfs_mount);
+	return r ? r : fs_register("ramfs", ramfs_mount);
+}

@@ -133,7 +133,8 @@ struct cred {			// one set per process; ids are what programs see, there is one 
 	u32 uid, euid, suid, fsuid, gid, egid, sgid, fsgid;
 	u32 ngroups, groups[32];
 	u64 cap_eff, cap_perm, cap_inh, cap_bset, cap_amb;
-	bool no_new_privs, keepcaps;
+	bool no_new_privs;
+	u8 securebits;		// SECBIT_*
 };
 
 // task->divert: who looks at the system calls of a task

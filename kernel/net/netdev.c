@@ -114,6 +114,7 @@ long netdev_ioctl(u32 cmd, u64 arg)
 	case SIOCGIFHWADDR:
 	case SIOCGIFINDEX:
 	case SIOCGIFMETRIC:
+	case SIOCGIFMAP:
 	case SIOCGIFTXQLEN: break;
 	case SIOCATMARK: return put_user(0, (int __user *)U(arg));
 	case SIOCSIFFLAGS:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Netlink, as far as it answers questions: links, addresses, routes (rtnetlink(7)), sockets (sockdiag.c). glibc's getifaddrs and
-// getaddrinfo ask so. Nothing can be changed, and nothing ever changes. Locks: the socket's lock, inside packet.c.
+// getaddrinfo ask so. Nothing can be changed, and nothing ever changes; no device ever comes or goes, so an uevent socket stays silent. Locks: the socket's lock, inside packet.c.
 #include "kernel/net/families.h"
 #include "kernel/net/netdev.h"
 #include "kernel/net/netlink.h"
@@ -236,7 +236,9 @@ static int answer(struct netlink_sock *n, const struct nlmsghdr *q, const u8 *bo
 		return -ENOMEM;
 	if (!(q->nlmsg_flags & NLM_F_REQUEST) || q->nlmsg_type < NLMSG_MIN_TYPE)
 		goto out;
-	if (n->s.protocol == NETLINK_SOCK_DIAG) {
+	if (n->s.protocol == NETLINK_KOBJECT_UEVENT) {
+		put_error(r, q, n->port, -EPERM);
+	} else if (n->s.protocol == NETLINK_SOCK_DIAG) {
 		err = sock_diag(n, r, q, body, len);
 		if (err == 0 && dump)
 			put_done(r, q, n->port);
@@ -420,7 +422,7 @@ int netlink_post(struct file *f, const void *data, size_t n)
 struct sock *netlink_create(int type, int protocol, int *err)
 {
 	*err = type == SOCK_RAW || type == SOCK_DGRAM ? -EPROTONOSUPPORT : -ESOCKTNOSUPPORT;
-	if (*err == -ESOCKTNOSUPPORT || (protocol != NETLINK_ROUTE && protocol != NETLINK_SOCK_DIAG))
+	if (*err == -ESOCKTNOSUPPORT || (protocol != NETLINK_ROUTE && protocol != NETLINK_SOCK_DIAG && protocol != NETLINK_KOBJECT_UEVENT))
 		return NULL;
 	struct netlink_sock *n = knew(struct netlink_sock);
 	*err = n ? 0 : -ENOMEM;

@@ -7,6 +7,7 @@
 #include "kernel/include/vfs.h"
 #include "kernel/task/internal.h"
 #include <linux/capability.h>
+#include <linux/securebits.h>
 
 #define CAP_ALL ((1ul << (CAP_LAST_CAP + 1)) - 1)
 #define KEEP	U32_MAX // -1: leave this id alone
@@ -29,7 +30,9 @@ static void fix_caps(struct cred *c, const struct cred *old)
 {
 	bool was = !old->uid || !old->euid || !old->suid, is = !c->uid || !c->euid || !c->suid;
 
-	if (was && !is && !c->keepcaps)
+	if (c->securebits & SECBIT_NO_SETUID_FIXUP)
+		return;
+	if (was && !is && !(c->securebits & SECBIT_KEEP_CAPS))
 		c->cap_perm = c->cap_eff = c->cap_amb = 0;
 	if (!old->euid && c->euid)
 		c->cap_eff = 0;
@@ -59,8 +62,8 @@ bool cred_exec(struct inode *ino, bool nosuid)
 		c->egid = ino->gid;
 	c->suid = c->fsuid = c->euid;
 	c->sgid = c->fsgid = c->egid;
-	c->keepcaps = false;
-	root = !c->uid || !c->euid;
+	c->securebits &= (u8)~SECBIT_KEEP_CAPS;
+	root = (!c->uid || !c->euid) && !(c->securebits & SECBIT_NOROOT);
 	c->cap_perm = root ? (c->cap_inh | CAP_ALL) & c->cap_bset : c->cap_amb;
 	c->cap_eff = root && !c->euid ? c->cap_perm : c->cap_amb;
 	return c->euid != old.uid || c->egid != old.gid;

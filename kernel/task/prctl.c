@@ -11,6 +11,7 @@
 #include <linux/capability.h>
 #include <linux/membarrier.h>
 #include <linux/prctl.h>
+#include <linux/securebits.h>
 
 static long bounding_set(int op, u64 cap)
 {
@@ -37,7 +38,7 @@ static long ambient(u64 op, u64 cap)
 	switch (op) {
 	case PR_CAP_AMBIENT_IS_SET: return c->cap_amb >> cap & 1;
 	case PR_CAP_AMBIENT_RAISE:
-		if (!(c->cap_perm & c->cap_inh & 1ul << cap))
+		if (!(c->cap_perm & c->cap_inh & 1ul << cap) || c->securebits & SECBIT_NO_CAP_AMBIENT_RAISE)
 			return -EPERM;
 		c->cap_amb |= 1ul << cap;
 		return 0;
@@ -69,6 +70,25 @@ static long bool_arg(u64 v, bool *to)
 	return 0;
 }
 
+static long keep_caps(struct cred *c, bool on)
+{
+	if (c->securebits & SECBIT_KEEP_CAPS_LOCKED)
+		return -EPERM;
+	c->securebits = (u8)((c->securebits & ~SECBIT_KEEP_CAPS) | (on ? SECBIT_KEEP_CAPS : 0));
+	return 0;
+}
+
+// A lock is the bit above the one that it locks, and stays.
+static long secure_bits(struct cred *c, u64 to)
+{
+	u64 locks = c->securebits & SECURE_ALL_LOCKS;
+
+	if (to & ~(u64)(SECURE_ALL_LOCKS | SECURE_ALL_BITS) || locks & ~to || (locks >> 1) & (to ^ c->securebits) || !capable(CAP_SETPCAP))
+		return -EPERM;
+	c->securebits = (u8)to;
+	return 0;
+}
+
 long sys_prctl(int op, u64 a2, u64 a3, u64 a4, u64 a5)
 {
 	struct task *t = current;
@@ -85,8 +105,8 @@ long sys_prctl(int op, u64 a2, u64 a3, u64 a4, u64 a5)
 	case PR_GET_PDEATHSIG: return put_user((int)t->pdeathsig, (int __user *)U(a2));
 	case PR_SET_DUMPABLE: return bool_arg(a2, &p->dumpable);
 	case PR_GET_DUMPABLE: return p->dumpable;
-	case PR_SET_KEEPCAPS: return bool_arg(a2, &p->cred.keepcaps);
-	case PR_GET_KEEPCAPS: return p->cred.keepcaps;
+	case PR_SET_KEEPCAPS: return a2 > 1 ? -EINVAL : keep_caps(&p->cred, a2);
+	case PR_GET_KEEPCAPS: return !!(p->cred.securebits & SECBIT_KEEP_CAPS);
 	case PR_SET_NO_NEW_PRIVS:
 		if (a2 != 1 || a3 || a4 || a5)
 			return -EINVAL;
@@ -102,7 +122,8 @@ long sys_prctl(int op, u64 a2, u64 a3, u64 a4, u64 a5)
 	case PR_CAPBSET_READ:
 	case PR_CAPBSET_DROP: return bounding_set(op, a2);
 	case PR_CAP_AMBIENT: return ambient(a2, a3);
-	case PR_GET_SECUREBITS: return 0;
+	case PR_SET_SECUREBITS: return secure_bits(&p->cred, a2);
+	case PR_GET_SECUREBITS: return p->cred.securebits;
 	case PR_GET_SECCOMP: return t->seccomp_mode;
 	case PR_SET_SECCOMP: return seccomp_prctl(a2, U(a3));
 	case PR_GET_TSC: return put_user((int)PR_TSC_ENABLE, (int __user *)U(a2));
