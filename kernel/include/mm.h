@@ -137,6 +137,10 @@ ssize_t pc_write(struct pagecache *pc, struct iter *it, u64 pos, u64 size);
 // A run of up to max present contiguous pages from index (created/read when missing if `create`): *pfn, *n.
 // 0 with *pfn == PFN_NONE: a hole (create false).
 int pc_run(struct pagecache *pc, u64 index, u64 max, bool create, pfn_t *pfn, u32 *n);
+// For files that nobody can change (ops->read and no ops->write): copies pages past the cache, which does not keep what it had not;
+// and puts pages with the file's contents into it (frees those that it has already).
+int pc_copy(struct pagecache *pc, u64 index, u64 n, void *kaddr);
+void pc_adopt(struct pagecache *pc, u64 index, u32 n, pfn_t pfn);
 u64 pc_resident(struct pagecache *pc, u64 first, u64 end);	// pages [first, end) that are in memory
 void pc_truncate(struct pagecache *pc, u64 newsize, u64 oldsize);	// drops pages beyond, zeroes the tail of the last
 void pc_punch(struct pagecache *pc, u64 start, u64 end);		// byte range becomes zeroes

@@ -8,6 +8,7 @@
 #include "kernel/include/vfs.h"
 #include "kernel/mm/vma.h"
 #include <linux/capability.h>
+#include <linux/elf.h>
 
 #define GUARD_BYTES TRAMP_BYTES
 #define STACK_STEP (64ul << 10)	// by which a stack grows
@@ -117,14 +118,25 @@ static uptr tramp_place(struct mm *mm, uptr addr, size_t len, s64 delta)
 	return start > pf_user_min + TRAMP_BYTES && vma_free(mm, start - TRAMP_BYTES, TRAMP_BYTES) ? start - TRAMP_BYTES : 0;
 }
 
-// An executable private file mapping becomes a text view with trampolines beside it. False: map the file itself.
-static bool map_view(struct mm *mm, struct vma *v)
+// An executable private file mapping becomes a text view with trampolines beside it. Made without mm->lock, because it reads the file.
+static struct textview *want_view(const struct mm *mm, const struct vma *v, size_t len)
 {
-	struct textview *tv = mm->unpatched ? NULL : text_view(v->pc, v->pgoff, (v->end - v->start) >> PAGE_SHIFT);
+	u64 off = v->pgoff << PAGE_SHIFT, size = mm_object_size(v->pc, v->file);
+
+	if (v->flags & VMA_SHARED || (v->prot & (PROT_EXEC | PROT_WRITE)) != PROT_EXEC)
+		return NULL;
+	return mm->unpatched || size <= off || PAGE_ALIGN(size) - off < len ? NULL : text_view(v->pc, v->pgoff, len >> PAGE_SHIFT);
+}
+
+// Maps the view. False: map the file itself. Takes the reference on it in any case.
+static bool map_view(struct mm *mm, struct vma *v, struct textview *tv)
+{
 	uptr place;
 
 	if (!tv)
 		return false;
+	if (mm->unpatched || v->valid != v->end - v->start)
+		goto no;
 	mutex_lock(&tv->lock);
 	place = tramp_place(mm, v->start, v->end - v->start, tv->delta);
 	if (place && !tv->delta) {
@@ -156,6 +168,29 @@ static bool is_elf(struct pagecache *pc)
 	u32 n;
 
 	return !pc_run(pc, 0, 1, false, &p, &n) && p && !memcmp(page_addr(p), "\177ELF", 4);
+}
+
+// A program or library of which the whole is mapped: the bytes before its text, rounded up to pieces; or len.
+static u64 before_text(struct pagecache *pc, u64 len)
+{
+	Elf64_Ehdr eh;
+	u64 text = U64_MAX;
+	pfn_t p;
+	u32 n;
+
+	if (!pc->ops || !pc->ops->read || pc_run(pc, 0, 1, false, &p, &n) || !p)
+		return len;
+	memcpy(&eh, page_addr(p), sizeof(eh));
+	for (u32 i = 0; i < eh.e_phnum; i++) {
+		Elf64_Phdr ph;
+
+		if (eh.e_phoff > PAGE_SIZE || eh.e_phoff + (i + 1) * sizeof(ph) > PAGE_SIZE)
+			return len;
+		memcpy(&ph, (u8 *)page_addr(p) + eh.e_phoff + i * sizeof(ph), sizeof(ph));
+		if (ph.p_type == PT_LOAD && ph.p_flags & 1 /* X */)
+			text = min(text, ph.p_offset);
+	}
+	return text >= len ? len : min(len, ALIGN_UP(max(text, 1ul), LAZY_IMAGE_PIECE));
 }
 
 u32 overcommit_memory;
@@ -196,8 +231,9 @@ static u64 covered(struct mm *mm, uptr start, uptr end)
 long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct file *f, u64 pgoff, u32 vma_flags)
 {
 	struct vma v = { 0 };
+	struct textview *view = NULL;
 	bool shared = (flags & MAP_TYPE) != MAP_PRIVATE, fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE), guard = false, lazy;
-	size_t place_len;
+	size_t place_len, now;
 	int r, i;
 
 	if (!len)
@@ -245,9 +281,13 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 		v.pc->anon = true;
 	}
 	lazy = v.pc && len >= LAZY_MIN && (shared || !(prot & PROT_EXEC)) && !(flags & (MAP_POPULATE | MAP_LOCKED));
+	now = lazy ? 0 : len; // bytes that are mapped at once
+	if (guard && !lazy && !(prot & (PROT_WRITE | PROT_EXEC)) && !(flags & (MAP_POPULATE | MAP_LOCKED)))
+		now = before_text(v.pc, len);
 	if (v.pc) {
 		pc_mapped(v.pc, 1, shared && (prot & PROT_WRITE));
-		r = lazy ? 0 : prefill(v.pc, v.file, v.pgoff, len);
+		view = want_view(mm, &v, len);
+		r = view ? 0 : prefill(v.pc, v.file, v.pgoff, now);
 		if (r) {
 			pc_mapped(v.pc, -1, shared && (prot & PROT_WRITE));
 			pc_put(v.pc);
@@ -306,13 +346,15 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 	v.end = addr + len;
 	if (v.pc) {
 		v.valid = vma_backed(&v);
-		if (!shared && (prot & PROT_EXEC) && !(prot & PROT_WRITE) && v.valid == len && map_view(mm, &v))
+		u64 done = min(now, v.valid);
+		bool viewed = map_view(mm, &v, view);
+		view = NULL;
+		if (viewed)
 			r = 0;
-		else if (lazy)
-			r = (v.lazy = lazy_new(addr, addr + len)) ? 0 : -ENOMEM;
+		else if (now < len && !(v.lazy = lazy ? lazy_new(addr, addr + len) : lazy_new_image(addr, addr + len, now)))
+			r = -ENOMEM;
 		else
-			r = vma_map_pages(&v, 0, v.valid);
-		u64 done = lazy ? 0 : v.valid;
+			r = vma_map_pages(&v, 0, done);
 		if (!r && fixed && done < len)
 			pf_unmap(addr + done, len - done); // what was there before
 	} else {
@@ -342,6 +384,7 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 unlock:
 	mutex_unlock(&mm->lock);
 out:
+	text_put(view);
 	if (v.pc)
 		vma_put(&v);
 	else if (v.file)

@@ -390,6 +390,46 @@ int pc_run(struct pagecache *pc, u64 index, u64 max, bool create, pfn_t *pfn, u3
 	return r;
 }
 
+int pc_copy(struct pagecache *pc, u64 index, u64 n, void *kaddr)
+{
+	u8 *to = kaddr;
+	int r = 0;
+
+	mutex_lock(&pc->lock);
+	for (u64 i = 0, k; i < n && !r; i += k) {
+		u32 *e = entry(pc, index + i);
+
+		k = 1;
+		if (e && *e && !(*e & PE_BUSY)) {
+			memcpy(to + (i << PAGE_SHIFT), page_addr(*e & PE_PFN), PAGE_SIZE);
+			continue;
+		}
+		while (i + k < n && k < 512 && (!(e = entry(pc, index + i + k)) || !*e))
+			k++;
+		mutex_unlock(&pc->lock);
+		r = pc->ops->read(pc, index + i, (u32)k, to + (i << PAGE_SHIFT));
+		mutex_lock(&pc->lock);
+	}
+	mutex_unlock(&pc->lock);
+	return r;
+}
+
+void pc_adopt(struct pagecache *pc, u64 index, u32 n, pfn_t pfn)
+{
+	mutex_lock(&pc->lock);
+	for (u32 i = 0; i < n; i++) {
+		u32 *e = entry_make(pc, index + i);
+
+		if (!e || *e) {
+			page_free(pfn + i, 1);
+			continue;
+		}
+		*e = pfn + i;
+		resident(pc, 1);
+	}
+	mutex_unlock(&pc->lock);
+}
+
 u64 pc_resident(struct pagecache *pc, u64 first, u64 end)
 {
 	u64 n = 0;

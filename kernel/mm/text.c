@@ -75,50 +75,79 @@ static u64 next_syscall(const u8 *p, u64 off, u64 len)
 	return len;
 }
 
-// Fills a new view; views without any system call stay empty (pfn 0).
-static int build(struct textview *v, struct pagecache *pc)
+// Whether the segment has a system call at all.
+static int any_syscall(struct textview *v, struct pagecache *pc, bool *any)
 {
-	bool any = false;
 	u32 n;
 	pfn_t p;
 	int r;
 
-	for (u64 i = 0; i < v->npages && !any; i += n) {
+	*any = false;
+	for (u64 i = 0; i < v->npages && !*any; i += n) {
 		r = pc_run(pc, v->pgoff + i, v->npages - i, true, &p, &n);
 		if (r)
 			return r;
 		u64 size = (u64)n << PAGE_SHIFT;
-		any = next_syscall(page_addr(p), 0, size) < size;
-		if (!any && i + n < v->npages) { // across the border of two runs
+		*any = next_syscall(page_addr(p), 0, size) < size;
+		if (!*any && i + n < v->npages) { // across the border of two runs
 			pfn_t q;
 			u32 m;
 			r = pc_run(pc, v->pgoff + i + n, 1, true, &q, &m);
 			if (r)
 				return r;
-			any = *((u8 *)page_addr(p + n) - 1) == 0x0f && *(u8 *)page_addr(q) == 0x05;
+			*any = *((u8 *)page_addr(p + n) - 1) == 0x0f && *(u8 *)page_addr(q) == 0x05;
 		}
 	}
-	if (!any)
-		return 0;
-	v->pfn = page_alloc((u32)v->npages, false);
-	v->tramp_pfn = page_alloc(TRAMP_BYTES >> PAGE_SHIFT, false);
-	if (!v->pfn || !v->tramp_pfn)
-		goto nomem;
+	return 0;
+}
+
+static int copy_from_cache(struct textview *v, struct pagecache *pc)
+{
+	u32 n;
+	pfn_t p;
+
 	for (u64 i = 0; i < v->npages; i += n) {
-		r = pc_run(pc, v->pgoff + i, v->npages - i, true, &p, &n);
+		int r = pc_run(pc, v->pgoff + i, v->npages - i, true, &p, &n);
 		if (r)
-			goto nomem;
+			return r;
 		memcpy(page_addr(v->pfn + (u32)i), page_addr(p), (size_t)n << PAGE_SHIFT);
 	}
-	u64 entry = (u64)kentry;
+	return 0;
+}
+
+// Fills a new view; views without any system call stay empty (pfn 0). The text of a file that nobody can change need not be in the
+// page cache as well: it is read straight into the view, and is the page cache's when there turns out to be no call in it.
+static int build(struct textview *v, struct pagecache *pc)
+{
+	u64 len = v->npages << PAGE_SHIFT, entry = (u64)kentry;
+	bool fixed = pc->ops && pc->ops->read && !pc->ops->write, any = true;
+	int r = fixed ? 0 : any_syscall(v, pc, &any);
+
+	if (r || !any)
+		return r;
+	r = -ENOMEM;
+	v->pfn = page_alloc((u32)v->npages, false);
+	if (!v->pfn)
+		return r;
+	r = fixed ? pc_copy(pc, v->pgoff, v->npages, page_addr(v->pfn)) : copy_from_cache(v, pc);
+	if (r)
+		goto fail;
+	if (fixed && next_syscall(page_addr(v->pfn), 0, len) == len) {
+		pc_adopt(pc, v->pgoff, (u32)v->npages, v->pfn);
+		v->pfn = 0;
+		return 0;
+	}
+	v->tramp_pfn = page_alloc(TRAMP_BYTES >> PAGE_SHIFT, false);
+	r = -ENOMEM;
+	if (!v->tramp_pfn)
+		goto fail;
 	memcpy(page_addr(v->tramp_pfn), &entry, 8);
 	v->tramp_used = TRAMP_FIRST;
 	return 0;
-nomem:
-	page_free(v->pfn, v->pfn ? (u32)v->npages : 0);
-	page_free(v->tramp_pfn, v->tramp_pfn ? TRAMP_BYTES >> PAGE_SHIFT : 0);
-	v->pfn = v->tramp_pfn = 0;
-	return -ENOMEM;
+fail:
+	page_free(v->pfn, (u32)v->npages);
+	v->pfn = 0;
+	return r;
 }
 
 static struct textview *find(struct pagecache *pc, u64 pgoff, u64 npages)

@@ -164,17 +164,16 @@ int vma_insert(struct mm *mm, const struct vma *v)
 int vma_split(struct mm *mm, uptr addr)
 {
 	u32 i = vma_above(mm, addr);
+	struct lazy *own = NULL;
 	struct vma *a, *b;
-	int r;
 
 	if (i >= mm->n || mm->vmas[i].start >= addr)
 		return 0;
 	if (reserve(mm, 1))
 		return -ENOMEM;
 	a = &mm->vmas[i];
-	r = lazy_absent(a, addr) ? lazy_touch(a, addr) : 0;
-	if (r && r != -ENXIO)
-		return r;
+	if (lazy_absent(a, addr) && !(own = lazy_copy(a->lazy)))
+		return -ENOMEM;
 	memmove(&mm->vmas[i + 1], &mm->vmas[i], (mm->n - i) * sizeof(struct vma));
 	mm->n++;
 	COUNT(vmas, 1);
@@ -185,6 +184,14 @@ int vma_split(struct mm *mm, uptr addr)
 	a->valid = min(a->valid, len);
 	b->pgoff += len >> PAGE_SHIFT;
 	vma_get(b);
+	if (own) {
+		lazy_put(b->lazy);
+		b->lazy = own;
+	}
+	if (a->lazy)
+		lazy_done(a);
+	if (b->lazy)
+		lazy_done(b);
 	return 0;
 }
 

@@ -28,6 +28,9 @@ int vma_tell_host(const struct vma *v, uptr at, uptr end);	// what a child inher
 // lazy.c
 #define LAZY_MIN (8ul << 20)		// mappings from this size on
 struct lazy *lazy_new(uptr start, uptr end), *lazy_copy(const struct lazy *l);	// NULL: no memory
+#define LAZY_IMAGE_PIECE (64ul << 10)
+struct lazy *lazy_new_image(uptr start, uptr end, u64 mapped); // pieces of this size; the first `mapped` bytes of it are mapped
+void lazy_done(struct vma *v);				// everything is mapped? Then it is a mapping like others
 void lazy_get(struct lazy *l), lazy_put(struct lazy *l);
 bool lazy_absent(const struct vma *v, uptr addr);	// addr may be mapped and is not yet
 void lazy_piece(const struct vma *v, uptr addr, u64 *from, u64 *to);	// byte offsets of its piece

@@ -262,3 +262,91 @@ TEST_DIR(threads_meet_in_private_memory)
 		for (int k = 0; k < 4; k++)
 			EQ(r.p[(size_t)i * 2 * MB + (size_t)k * 64], k + 1);
 }
+
+// The C library of this program: an ELF file of more than a megabyte.
+static int libc_file(size_t *size)
+{
+	char line[512], path[512] = "";
+	FILE *f = fopen("/proc/self/maps", "re");
+	CHECK(f);
+	while (fgets(line, sizeof(line), f) && !*path)
+		if (strstr(line, "libc.so.6") || strstr(line, "libc-2"))
+			sscanf(strchr(line, '/'), "%511[^\n]", path);
+	fclose(f);
+	if (!*path)
+		SKIP("no shared C library");
+	int fd = OK(open(path, O_RDONLY));
+	struct stat st;
+	OK(fstat(fd, &st));
+	*size = (size_t)st.st_size & ~4095ul;
+	return fd;
+}
+
+static bool same(int fd, const char *p, size_t off, size_t len)
+{
+	char buf[4096];
+	for (; len; off += 4096, p += 4096, len -= 4096)
+		if (pread(fd, buf, 4096, (off_t)off) != 4096 || memcmp(buf, p, 4096))
+			return false;
+	return true;
+}
+
+// A loader maps the whole of a library and other segments over it; who wants to read all of it must be able to.
+TEST(whole_library)
+{
+	size_t size;
+	int fd = libc_file(&size), pipes[2];
+	char *p = map(fd, size, PROT_READ, MAP_PRIVATE), page[4096];
+	CHECK(same(fd, p + size / 2 / 4096 * 4096, size / 2 / 4096 * 4096, 4096)); // its text, first of all
+	OK(pipe(pipes));
+	EQ(write(pipes[1], p + size / 3 / 4096 * 4096, 4096), 4096); // and a call that reads what nobody touched
+	EQ(read(pipes[0], page, 4096), 4096);
+	CHECK(same(fd, page, size / 3 / 4096 * 4096, 4096));
+	pid_t c = OK(fork());
+	if (!c)
+		_exit(same(fd, p, 0, size) ? 0 : 1);
+	EQ(t_wait(c), 0);
+	CHECK(same(fd, p, 0, size));
+	OK(munmap(p, size));
+	// the same with everything read by a call, and as memory that is populated or locked at once
+	p = map(fd, size, PROT_READ, MAP_PRIVATE);
+	int out = OK(memfd_create("copy", 0));
+	EQ(write(out, p, size), (long)size);
+	char *q = map(out, size, PROT_READ, MAP_SHARED);
+	CHECK(!memcmp(p, q, size));
+	OK(munmap(p, size));
+	p = map(fd, size, PROT_READ, MAP_PRIVATE | MAP_POPULATE);
+	CHECK(!memcmp(p, q, size));
+}
+
+TEST(whole_library_cut_and_changed)
+{
+	enum { P = 4096, K = 17 * P }; // cuts that lie within pieces, not between
+	size_t size;
+	int fd = libc_file(&size);
+	char *p = map(fd, size, PROT_READ, MAP_PRIVATE);
+	OK(munmap(p + 5 * K, 3 * P));
+	OK(mprotect(p + 7 * K, 2 * K, PROT_READ | PROT_WRITE));
+	p[7 * K + 100] ^= 1; // nobody has read it before
+	CHECK(mmap(p + 10 * K, K, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, fd, 10 * K) == p + 10 * K);
+	char *tail = p + 12 * K, *moved = mremap(tail, size - 12 * K, size - 12 * K + K, MREMAP_MAYMOVE);
+	CHECK(moved != MAP_FAILED);
+	pid_t c = OK(fork());
+	// each has its own copy from here on, and undoes what it changed
+	char bits = c ? 2 : 4;
+	p[7 * K + 100] ^= bits;
+	p[8 * K + 1] ^= bits;
+	if (c)
+		EQ(t_wait(c), 0);
+	p[7 * K + 100] ^= bits ^ 1;
+	p[8 * K + 1] ^= bits;
+	CHECK(same(fd, p, 0, 5 * K));
+	EQ(touch(p + 5 * K, false), SIGSEGV);
+	CHECK(same(fd, p + 5 * K + 3 * P, 5 * K + 3 * P, 2 * K - 3 * P));
+	CHECK(same(fd, p + 7 * K, 7 * K, 2 * K));
+	CHECK(same(fd, p + 9 * K, 9 * K, K));
+	CHECK(same(fd, p + 11 * K, 11 * K, K));
+	CHECK(same(fd, moved, 12 * K, size - 12 * K));
+	if (!c)
+		_exit(0);
+}
