@@ -214,9 +214,9 @@ int fd_alloc(struct file *f, u32 min_fd, bool cloexec)
 	struct fdtable *t = current->files;
 	u32 limit = fd_limit(), i;
 	int r = -EMFILE;
-	__builtin_prefetch(&t->file[min(max(min_fd, t->next_free), t->size - 1)], 1); // neighbours are other threads': fetch it unlocked
 	mutex_lock(&t->lock);
 	i = max(min_fd, t->next_free);
+	__builtin_prefetch(&t->file[i], 1); // its neighbours are other threads'
 	for (; i < t->size; i = (i | 63) + 1) {
 		u64 free = ~t->open[i / 64] & ~0ul << (i % 64);
 		if (free) {

@@ -31,7 +31,7 @@ struct super *super_new(const char *fstype, const struct super_ops *ops, u32 mag
 static struct {
 	u64 ino[SLOTS]; // next number; a multiple of BATCH: take more
 	s32 part[SB_SUMS][SLOTS];
-} __aligned(64) near[SHARDS] __attribute__((section(".bss.warm")));
+} __aligned(64) near[SHARDS] __warm;
 
 void super_stays(struct super *sb)
 {

@@ -3,9 +3,9 @@
 // A task is carried by a host thread window (struct hthread, platform.h); vfork moves a host thread
 // from one task to another ("identity switch"), so nothing may be keyed by the host thread.
 //
-// Locks: tasklist (one mutex) guards the pid tables, parent/child/session links and exit codes. proc->sig_lock guards
-// signal actions, pending sets and masks, group exit and stop states. The list of threads and proc->state change
-// with both held, so either is enough to read them. pgrp_lock (kernel/task/pid.c) guards the process groups.
+// Locks: tasklist (one mutex) guards the pid tables (who looks for a number does without), parent/child/session links and exit codes.
+// proc->sig_lock guards signal actions, pending sets and masks (a task changes its own alone: signal_set_mask), group exit and stop
+// states. The list of threads and proc->state change with both held, so either is enough to read them. pgrp_lock (kernel/task/pid.c) guards the process groups.
 // Order: tasklist -> pgrp_lock -> sig_lock -> waitq.
 #pragma once
 #include "kernel/include/ktime.h"

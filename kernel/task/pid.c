@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Numbers of tasks, processes, groups and sessions, and the tables that find them.
-// Locks: tasklist guards the tables; pgrp_lock the groups' lists (changed with tasklist held too); pid_lock the
-// counts of uses (leaf).
+// Locks: tasklist guards the tables, who only looks for a number takes find_lock instead, for reading; pgrp_lock guards the
+// groups' lists (changed with tasklist held too); pid_lock the counts of uses (leaf).
 #include "kernel/include/alloc.h"
 #include "kernel/include/count.h"
 #include "kernel/include/ipc.h"
@@ -20,6 +20,7 @@ static u64 pids_made;
 static struct task *tasks[PID_MAX] __large;
 static struct proc *procs[PID_MAX] __large;
 static struct list pgrps[PGRP_BUCKETS];
+static struct brlock find_lock __warm;
 
 static int take(int n)
 {
@@ -68,17 +69,26 @@ void pid_free(int pid)
 
 static bool valid(int pid) { return pid > 0 && pid < PID_MAX; }
 
-void task_publish(struct task *t) { tasks[t->tid] = t; }
+// Whoever was found under the old entry has a reference when this returns.
+static void replace_task(int tid, struct task *t)
+{
+	if (__atomic_exchange_n(&tasks[tid], t, __ATOMIC_SEQ_CST))
+		read_pass(&find_lock);
+}
+
+void task_publish(struct task *t) { replace_task(t->tid, t); }
 void task_unpublish(struct task *t)
 {
 	if (tasks[t->tid] == t)
-		tasks[t->tid] = NULL;
+		replace_task(t->tid, NULL);
 }
-void proc_publish(struct proc *p) { procs[p->pid] = p; }
+void proc_publish(struct proc *p) { __atomic_store_n(&procs[p->pid], p, __ATOMIC_RELEASE); }
 void proc_unpublish(struct proc *p)
 {
-	if (procs[p->pid] == p)
-		procs[p->pid] = NULL;
+	if (procs[p->pid] != p)
+		return;
+	__atomic_store_n(&procs[p->pid], NULL, __ATOMIC_RELEASE);
+	read_pass(&find_lock);
 }
 struct proc *proc_of(int pid) { return valid(pid) ? procs[pid] : NULL; }
 
@@ -86,11 +96,11 @@ struct proc *proc_find(int pid)
 {
 	struct proc *p;
 
-	mutex_lock(&tasklist);
-	p = proc_of(pid);
+	read_lock(&find_lock);
+	p = valid(pid) ? __atomic_load_n(&procs[pid], __ATOMIC_ACQUIRE) : NULL;
 	if (p)
 		ref_get(&p->ref);
-	mutex_unlock(&tasklist);
+	read_unlock(&find_lock);
 	return p;
 }
 
@@ -98,11 +108,11 @@ struct task *task_find(int tid)
 {
 	struct task *t;
 
-	mutex_lock(&tasklist);
-	t = valid(tid) ? tasks[tid] : NULL;
+	read_lock(&find_lock);
+	t = valid(tid) ? __atomic_load_n(&tasks[tid], __ATOMIC_ACQUIRE) : NULL;
 	if (t)
 		ref_get(&t->ref);
-	mutex_unlock(&tasklist);
+	read_unlock(&find_lock);
 	return t;
 }
 

@@ -219,7 +219,7 @@ static int send(struct proc *p, struct task *t, int sig, const siginfo_t *info)
 		r = -EAGAIN;
 		goto out;
 	}
-	pend->set |= SIGBIT(sig);
+	__atomic_fetch_or(&pend->set, SIGBIT(sig), __ATOMIC_SEQ_CST); // before the masks are read (signal_set_mask)
 	if (q) {
 		fill_info(&q->info, sig, info);
 		list_add_tail(&q->link, &pend->queue);
@@ -356,9 +356,12 @@ void signal_set_mask(sigset set)
 	struct task *t = current;
 	struct proc *p = t->proc;
 
+	// A sender adds to what is pending and then looks who wants it; this is the other way round, so one of the two sees the other.
+	sigset newly = set & ~__atomic_exchange_n(&t->blocked, set & ~UNBLOCKABLE, __ATOMIC_SEQ_CST);
+	if (likely(!(__atomic_load_n(&t->pending.set, __ATOMIC_SEQ_CST) | __atomic_load_n(&p->pending.set, __ATOMIC_SEQ_CST)) &&
+		   !t->restore_blocked && !t->force_sig && !(__atomic_load_n(&t->work, __ATOMIC_RELAXED) & WORK_SIGNAL)))
+		return;
 	mutex_lock(&p->sig_lock);
-	sigset newly = set & ~t->blocked;
-	t->blocked = set & ~UNBLOCKABLE;
 	signal_recalc(t);
 	if (unlikely(p->pending.set & newly))
 		signal_retarget(p); // others may have to take what we no longer want
