@@ -98,7 +98,7 @@ struct task {
 	char comm[16];
 	u64 start_ns, utime_ns, stime_ns;
 	struct list futex_link;
-	void *futex_state;		// kernel/task/futex.c
+	u32 __user *pi_lock;		// the PI futex that it waits for (kernel/task/futex_pi.c)
 	u64 nvcsw;
 	u32 pdeathsig;
 	void *poller;			// net/host event loop state while sleeping there

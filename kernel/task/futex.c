@@ -42,7 +42,7 @@ void futex_lock_bucket(struct bucket *b)
 		list_init(&b->waiters);
 }
 
-static void lock_two(struct bucket *a, struct bucket *b)
+void futex_lock_two(struct bucket *a, struct bucket *b)
 {
 	if (a > b) {
 		struct bucket *t = a;
@@ -54,7 +54,7 @@ static void lock_two(struct bucket *a, struct bucket *b)
 		futex_lock_bucket(b);
 }
 
-static void unlock_two(struct bucket *a, struct bucket *b)
+void futex_unlock_two(struct bucket *a, struct bucket *b)
 {
 	mutex_unlock(&a->lock);
 	if (a != b)
@@ -75,7 +75,8 @@ struct task *futex_take(struct futex_q *q)
 	return t;
 }
 
-static u32 take_some(struct bucket *b, const struct key *k, u32 bitset, struct task **list, u32 n)
+// *wrong: one was met that waits to be moved, which is an error of the program.
+static u32 take_some(struct bucket *b, const struct key *k, u32 bitset, struct task **list, u32 n, bool *wrong)
 {
 	struct futex_q *q, *tmp;
 	u32 got = 0;
@@ -83,7 +84,13 @@ static u32 take_some(struct bucket *b, const struct key *k, u32 bitset, struct t
 	list_for_each_safe (q, tmp, &b->waiters, link) {
 		if (got == n)
 			break;
-		if (q->key.obj == k->obj && q->key.off == k->off && !q->pi && q->bitset & bitset)
+		if (!key_same(&q->key, k) || q->pi)
+			continue;
+		if (unlikely(q->requeue)) {
+			*wrong = true;
+			break;
+		}
+		if (q->bitset & bitset)
 			list[got++] = futex_take(q);
 	}
 	return got;
@@ -97,8 +104,9 @@ static void wake_list(struct task **list, u32 n)
 	}
 }
 
-static u32 wake_key(const struct key *k, u32 n, u32 bitset)
+static long wake_key(const struct key *k, u32 n, u32 bitset)
 {
+	bool wrong = false;
 	struct bucket *b = futex_bucket(k);
 	struct task *list[BATCH];
 	u32 done = 0, got;
@@ -110,12 +118,12 @@ static u32 wake_key(const struct key *k, u32 n, u32 bitset)
 	do {
 		u32 want = min(n - done, (u32)BATCH);
 		futex_lock_bucket(b);
-		got = take_some(b, k, bitset, list, want);
+		got = take_some(b, k, bitset, list, want, &wrong);
 		mutex_unlock(&b->lock);
 		wake_list(list, got);
 		done += got;
 	} while (got == BATCH && done < n);
-	return done;
+	return wrong ? -EINVAL : (long)done;
 }
 
 long futex_wake(void __user *uaddr, u32 n, u32 bitset, bool private)
@@ -232,6 +240,20 @@ static long wait_restart(struct task *t)
 
 // --- requeue and wake-op
 
+void futex_move(struct futex_q *q, const struct key *to, struct bucket *b)
+{
+	struct bucket *from = q->bucket;
+
+	q->key = *to;
+	if (from == b)
+		return;
+	list_del(&q->link);
+	list_add_tail(&q->link, &b->waiters);
+	__atomic_fetch_sub(&from->count, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&b->count, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&q->bucket, b, __ATOMIC_RELEASE);
+}
+
 long futex_requeue(u32 __user *uaddr, u32 __user *uaddr2, bool private, u32 nwake, u32 nmove, const u32 *expect)
 {
 	struct key k1, k2;
@@ -239,6 +261,7 @@ long futex_requeue(u32 __user *uaddr, u32 __user *uaddr2, bool private, u32 nwak
 	struct task *list[BATCH];
 	struct futex_q *q, *tmp;
 	u32 woken = 0, moved = 0, cur;
+	bool wrong = false;
 	int r;
 
 	if ((s32)nwake < 0 || (s32)nmove < 0)
@@ -250,40 +273,43 @@ long futex_requeue(u32 __user *uaddr, u32 __user *uaddr2, bool private, u32 nwak
 		return r;
 	b1 = futex_bucket(&k1);
 	b2 = futex_bucket(&k2);
-	lock_two(b1, b2);
+	futex_lock_two(b1, b2);
 	if (expect) {
 		r = user_load32(uaddr, &cur);
 		if (!r && cur != *expect)
 			r = -EAGAIN;
 		if (r) {
-			unlock_two(b1, b2);
+			futex_unlock_two(b1, b2);
 			return r;
 		}
 	}
 	u32 now = min(nwake, (u32)BATCH);
-	woken = take_some(b1, &k1, U32_MAX, list, now);
+	woken = take_some(b1, &k1, U32_MAX, list, now, &wrong);
 	// beyond a batch the rest is woken below; only then may others be moved
-	if (woken < now || nwake <= BATCH) {
+	if (!wrong && (woken < now || nwake <= BATCH)) {
 		list_for_each_safe (q, tmp, &b1->waiters, link) {
 			if (moved == nmove)
 				break;
-			if (q->key.obj != k1.obj || q->key.off != k1.off || q->pi)
+			if (!key_same(&q->key, &k1) || q->pi)
 				continue;
+			if (unlikely(q->requeue)) {
+				wrong = true;
+				break;
+			}
 			moved++;
-			q->key = k2;
-			if (b1 == b2)
-				continue;
-			list_del(&q->link);
-			list_add_tail(&q->link, &b2->waiters);
-			__atomic_fetch_sub(&b1->count, 1, __ATOMIC_RELAXED);
-			__atomic_fetch_add(&b2->count, 1, __ATOMIC_SEQ_CST);
-			__atomic_store_n(&q->bucket, b2, __ATOMIC_RELEASE);
+			futex_move(q, &k2, b2);
 		}
 	}
-	unlock_two(b1, b2);
+	futex_unlock_two(b1, b2);
 	wake_list(list, woken);
-	if (woken == BATCH && nwake > BATCH)
-		woken += wake_key(&k1, nwake - BATCH, U32_MAX);
+	if (wrong)
+		return -EINVAL;
+	if (woken == BATCH && nwake > BATCH) {
+		long more = wake_key(&k1, nwake - BATCH, U32_MAX);
+		if (more < 0)
+			return more;
+		woken += (u32)more;
+	}
 	return woken + moved;
 }
 
@@ -337,8 +363,10 @@ static long futex_wake_op(u32 __user *uaddr, u32 __user *uaddr2, bool private, u
 	if (r)
 		return r;
 	done = n1 ? wake_key(&k1, n1, U32_MAX) : 0;
-	if (also && n2)
-		done += wake_key(&k2, n2, U32_MAX);
+	if (done >= 0 && also && n2) {
+		long more = wake_key(&k2, n2, U32_MAX);
+		done = more < 0 ? more : done + more;
+	}
 	return done;
 }
 
@@ -371,7 +399,8 @@ long sys_futex(u32 __user *uaddr, int op, u32 val, void __user *uts, u32 __user 
 	int cmd = op & FUTEX_CMD_MASK, r;
 	u64 deadline;
 
-	if (realtime && cmd != FUTEX_WAIT && cmd != FUTEX_WAIT_BITSET && cmd != FUTEX_LOCK_PI2)
+	if (realtime && cmd != FUTEX_WAIT && cmd != FUTEX_WAIT_BITSET && cmd != FUTEX_LOCK_PI2 &&
+	    cmd != FUTEX_WAIT_REQUEUE_PI)
 		return -ENOSYS;
 	switch (cmd) {
 	case FUTEX_WAKE: return futex_wake(uaddr, val, FUTEX_BITSET_MATCH_ANY, private);
@@ -391,9 +420,9 @@ long sys_futex(u32 __user *uaddr, int op, u32 val, void __user *uts, u32 __user 
 	case FUTEX_TRYLOCK_PI: return futex_lock_pi(uaddr, private, NO_DEADLINE, true);
 	case FUTEX_UNLOCK_PI: return futex_unlock_pi(uaddr, private);
 	case FUTEX_WAIT_REQUEUE_PI:
-	case FUTEX_CMP_REQUEUE_PI:
-		pr_once("futex: requeueing to priority-inheritance locks is not supported\n");
-		return -ENOSYS;
+		r = futex_deadline(uts, true, realtime, &deadline);
+		return r ? r : futex_wait_requeue_pi(uaddr, val, deadline, uaddr2, private);
+	case FUTEX_CMP_REQUEUE_PI: return futex_cmp_requeue_pi(uaddr, uaddr2, private, val, val2, val3);
 	default: return -ENOSYS;
 	}
 }

@@ -6,6 +6,7 @@
 #include "kernel/include/usercopy.h"
 #include "kernel/task/futex.h"
 
+#define CHAIN 1024 // locks that a search for a deadlock follows, as Linux
 #define ROBUST_LIMIT 2048 // entries, as in Linux
 
 static bool owner_exists(u32 tid)
@@ -61,6 +62,32 @@ static int try_lock(u32 __user *uaddr, struct bucket *b, const struct key *k, bo
 	return r ? r : seen == cur ? 1 : -EAGAIN;
 }
 
+// The lock that the owner of *uaddr waits for, and so on: whether the end is one that the caller owns. Owners in other memory are not
+// followed. The first owner cannot let go meanwhile, its bucket is locked and the word says that somebody waits.
+static bool leads_to_me(u32 __user *uaddr)
+{
+	for (int depth = 0; depth < CHAIN; depth++) {
+		struct task *t;
+		u32 owner;
+
+		if (user_load32(uaddr, &owner))
+			return false;
+		if ((owner & FUTEX_TID_MASK) == (u32)current->tid)
+			return depth > 0;
+		t = task_find((int)(owner & FUTEX_TID_MASK));
+		if (!t)
+			return false;
+		uaddr = t->proc->mm == curproc->mm ? __atomic_load_n(&t->pi_lock, __ATOMIC_ACQUIRE) : NULL;
+		task_put(t);
+		if (!uaddr)
+			return false;
+	}
+	return false;
+}
+
+// Links further on may change between two looks: what is seen twice is there.
+static bool deadlock(u32 __user *uaddr) { return leads_to_me(uaddr) && leads_to_me(uaddr); }
+
 long futex_lock_pi(u32 __user *uaddr, bool private, u64 deadline, bool try)
 {
 	struct futex_q q = {.bitset = U32_MAX, .pi = true};
@@ -75,15 +102,131 @@ long futex_lock_pi(u32 __user *uaddr, bool private, u64 deadline, bool try)
 	do
 		r = try_lock(uaddr, b, &q.key, try);
 	while (r == -EAGAIN && !try);
+	if (r == 1 && deadlock(uaddr))
+		r = -EDEADLK;
 	if (r != 1) {
 		__atomic_fetch_sub(&b->count, 1, __ATOMIC_RELAXED);
 		mutex_unlock(&b->lock);
 		return r;
 	}
 	futex_enqueue(&q, b);
+	current->pi_lock = uaddr;
 	mutex_unlock(&b->lock);
 	r = futex_sleep(&q, deadline); // 0: the lock was handed to us
+	current->pi_lock = NULL;
 	return r == -EINTR ? -ERESTARTNOINTR : r;
+}
+
+// --- waiting for a condition, to be moved to a lock
+
+long futex_wait_requeue_pi(u32 __user *uaddr, u32 val, u64 deadline, u32 __user *uaddr2, bool private)
+{
+	struct futex_q q = {.bitset = U32_MAX, .requeue = true};
+	struct bucket *b;
+	u32 cur;
+	int r = uaddr == uaddr2 ? -EINVAL : futex_key(uaddr, private, &q.key);
+
+	if (!r)
+		r = futex_key(uaddr2, private, &q.rq_key);
+	if (!r && key_same(&q.key, &q.rq_key))
+		r = -EINVAL;
+	if (r)
+		return r;
+	b = futex_bucket(&q.key);
+	__atomic_fetch_add(&b->count, 1, __ATOMIC_SEQ_CST);
+	futex_lock_bucket(b);
+	r = user_load32(uaddr, &cur);
+	if (!r && cur != val)
+		r = -EAGAIN;
+	if (r) {
+		__atomic_fetch_sub(&b->count, 1, __ATOMIC_RELAXED);
+		mutex_unlock(&b->lock);
+		return r;
+	}
+	futex_enqueue(&q, b);
+	mutex_unlock(&b->lock);
+	r = futex_sleep(&q, deadline); // 0: the lock is ours
+	// once moved, going back to the condition would be wrong
+	return r != -EINTR ? r : q.pi ? -EAGAIN : -ERESTARTNOINTR;
+}
+
+static struct futex_q *first_to_move(struct bucket *b, const struct key *k)
+{
+	struct futex_q *q;
+
+	list_for_each (q, &b->waiters, link)
+		if (!q->pi && key_same(&q->key, k))
+			return q;
+	return NULL;
+}
+
+// The lock for `who`: 1 it has it, 0 it must wait (and the word says so). Buckets locked.
+static int lock_for(u32 __user *uaddr, struct task *who, bool others)
+{
+	u32 cur, seen, new;
+	int r = user_load32(uaddr, &cur);
+
+	for (; !r; cur = seen) {
+		bool mine = !(cur & FUTEX_TID_MASK);
+		if ((cur & FUTEX_TID_MASK) == (u32)who->tid)
+			return -EDEADLK;
+		if (!mine && !owner_exists(cur & FUTEX_TID_MASK))
+			return -ESRCH;
+		new = mine ? (u32)who->tid | (cur & (FUTEX_OWNER_DIED | FUTEX_WAITERS)) | (others ? FUTEX_WAITERS : 0) : cur | FUTEX_WAITERS;
+		r = user_cmpxchg32(uaddr, cur, new, &seen);
+		if (!r && seen == cur)
+			return mine;
+	}
+	return r;
+}
+
+long futex_cmp_requeue_pi(u32 __user *uaddr, u32 __user *uaddr2, bool private, u32 nwake, u32 nmove, u32 expect)
+{
+	struct task *woken = NULL;
+	struct bucket *b1, *b2;
+	struct key k1, k2;
+	struct futex_q *q;
+	u32 cur, done = 0;
+	int r = nwake != 1 || (s32)nmove < 0 || uaddr == uaddr2 ? -EINVAL : futex_key(uaddr, private, &k1);
+
+	if (!r)
+		r = futex_key(uaddr2, private, &k2);
+	if (!r && key_same(&k1, &k2))
+		r = -EINVAL;
+	if (r)
+		return r;
+	b1 = futex_bucket(&k1);
+	b2 = futex_bucket(&k2);
+	futex_lock_two(b1, b2);
+	r = user_load32(uaddr, &cur);
+	if (!r && cur != expect)
+		r = -EAGAIN;
+	while (!r && (q = first_to_move(b1, &k1))) {
+		if (!q->requeue || !key_same(&q->rq_key, &k2)) {
+			r = -EINVAL;
+		} else if (!done && !woken) {
+			r = lock_for(uaddr2, q->task, nmove);
+			if (r > 0)
+				woken = futex_take(q);
+			else if (!r)
+				goto move;
+			r = min(r, 0);
+			done += woken != NULL;
+		} else if (done > nmove) {
+			break;
+		} else {
+move:
+			q->pi = true;
+			futex_move(q, &k2, b2);
+			done++;
+		}
+	}
+	futex_unlock_two(b1, b2);
+	if (woken) {
+		task_wake(woken);
+		task_put(woken);
+	}
+	return r && !done ? r : (long)done;
 }
 
 // Passes the lock on: to the first waiter or to nobody. `keep` is OR-ed into the word.
