@@ -263,7 +263,6 @@ static void __noreturn leave(struct task *t)
 	bool last;
 
 	ptrace_exit(p->group_exit ? p->exit_code : t->exit_code);
-	ptrace_tracer_exit(t);
 	uring_task_gone(t);
 	if (t->thread_keyring)
 		keys_drop_thread(t);
@@ -279,6 +278,7 @@ static void __noreturn leave(struct task *t)
 		utime = stime = 0;
 	task_files_set(t, NULL); // before the process can count as ended: then its files are closed
 	mutex_lock(&tasklist);
+	ptrace_tracer_exit(t); // here: a child that wants to be traced now sees `exiting`, one that did before is in the list
 	p->utime_ns += utime;
 	p->stime_ns += stime;
 	mutex_lock(&p->sig_lock);

@@ -60,7 +60,7 @@ void ptrace_resume(struct ptrace *pt);
 bool ptrace_consume_thread(struct ptrace *pt);	// zombie thread: frees it
 bool ptrace_left(struct task *t);		// a thread has ended; true: it stays as a zombie for its tracer
 bool ptrace_holds(struct proc *zombie);		// the zombie is its tracer's to see first; tells it
-void ptrace_tracer_exit(struct task *t);	// takes tasklist itself
+void ptrace_tracer_exit(struct task *t);	// tasklist held, t->exiting set
 void ptrace_cont(struct proc *p);		// SIGCONT came: sig_lock held
 void ptrace_kill(struct proc *p);		// SIGKILL came: sig_lock held
 void ptrace_free(struct task *t);

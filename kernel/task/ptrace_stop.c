@@ -145,9 +145,6 @@ void ptrace_tracer_exit(struct task *tracer)
 {
 	struct ptrace *pt, *tmp;
 
-	if (list_empty(&tracer->proc->tracees))
-		return;
-	mutex_lock(&tasklist);
 	list_for_each_safe (pt, tmp, &tracer->proc->tracees, link) {
 		struct task *t = pt->task;
 		struct proc *p = t->proc;
@@ -166,7 +163,6 @@ void ptrace_tracer_exit(struct task *tracer)
 		if (p->state == PROC_ZOMBIE && t == p->leader && p->parent != tracer->proc)
 			proc_zombie_seen(p);
 	}
-	mutex_unlock(&tasklist);
 }
 
 // --- one stop

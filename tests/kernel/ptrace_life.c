@@ -791,3 +791,25 @@ TEST(storm)
 		EQ(errno, ECHILD);
 	}
 }
+
+// The child either is traced and let go, or is refused: its parent leaves at that moment.
+TEST(traceme_while_the_parent_leaves)
+{
+	OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
+	for (int i = 0; i < 400; i++) {
+		pid_t p = OK(fork());
+		if (!p) {
+			if (!fork()) {
+				for (volatile int spin = 0; spin < i * 20; spin++)
+					;
+				pt(PTRACE_TRACEME, 0, 0, 0);
+				_exit(0);
+			}
+			_exit(0);
+		}
+		for (int status, n = 0; n < 2; n++) {
+			OK(wait(&status));
+			EQ(status, 0);
+		}
+	}
+}
