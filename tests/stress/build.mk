@@ -14,9 +14,9 @@ soak-stress: bins
 soak-robust: bins stress-programs
 	$(Q)B=$(B) tests/stress/robust -f
 
-$(B)/test/stress/sysfuzz: tests/stress/sysfuzz.c kernel/syscall/table.h kernel/syscall/flags.h
+$(B)/test/stress/sysfuzz: tests/stress/sysfuzz.c tests/stress/sysfuzz_recipes.c tests/stress/sysfuzz.h kernel/syscall/table.h kernel/syscall/flags.h
 	@mkdir -p $(@D)
-	$(CC) $(KT_CFLAGS) -o $@ $<
+	$(CC) $(KT_CFLAGS) -o $@ $(filter %.c,$^) -lrt
 
 # FUZZ_MINUTES: how long the kernel built with traps and guards is fuzzed
 FUZZ_MINUTES ?= 10

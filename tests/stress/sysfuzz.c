@@ -3,9 +3,12 @@
 // every kind, good and bad pointers, overlapping buffers, boundary numbers, flags), by several processes of three threads each.
 // A worker may die of what it does to itself; the parent outlives it and at the end checks that the kernel still works.
 //
-//	sysfuzz [--seed N] [--seconds N] [--workers N] [--only NAME,...]
+//	sysfuzz [--seed N] [--seconds N] [--workers N] [--only NAME,...] [--recipes MASK]
+//
+// --recipes: which of the sequences of sysfuzz_recipes.c, a bit each; with --only none unless said after it.
 //
 // It would do harm natively, so it runs only where /proc/coffer is.
+#include "tests/stress/sysfuzz.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -13,10 +16,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include <mqueue.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,8 +43,6 @@
 #include <time.h>
 #include <unistd.h>
 
-typedef uint64_t u64;
-
 static const struct row {
 	int nr;
 	const char *name, *args, *state;
@@ -63,27 +61,27 @@ static const struct {
 #undef SET
 };
 
-#define ARENA (1u << 20)
 // Where the arena and the counts lie: the arena has nothing behind it, so that a buffer that is too long ends in a fault; the counts lie
 // below it, where no buffer gets to. Whatever changes them but the counting itself is then the kernel.
 #define ARENA_AT ((void *)0x40000000)
 #define TALLY_AT ((void *)0x20000000)
 #define TALLY (1u << 16)
 #define MARK 0x5afe5afe5afe5afe
-#define DIRECTORY "/tmp/sysfuzz"
-struct random {
-	u64 s;
-};
+#define COMMON_AT ((void *)0x30000000)
 
-static char *arena;	// followed by a page that cannot be touched
-static pid_t victim;	// a child of the worker, the one process that may be hit
+char *arena;
+pid_t victim;
+unsigned *common;
+bool own_mounts;
+u64 recipes = ~0ul;
+int opened[KINDS][2];
 static struct tally {
 	unsigned long calls, good;
 } *tally;		// a row each, shared by all workers
 static const char *only;
 static unsigned char wanted[NROWS];
 
-static u64 next(struct random *r)
+u64 next(struct random *r)
 {
 	u64 z = r->s += 0x9e3779b97f4a7c15;
 
@@ -91,10 +89,10 @@ static u64 next(struct random *r)
 	z = (z ^ z >> 27) * 0x94d049bb133111eb;
 	return z ^ z >> 31;
 }
-static u64 below(struct random *r, u64 n) { return next(r) % n; }
-static bool one_in(struct random *r, u64 n) { return !below(r, n); }
+u64 below(struct random *r, u64 n) { return next(r) % n; }
+bool one_in(struct random *r, u64 n) { return !below(r, n); }
 
-static u64 number(struct random *r)
+u64 number(struct random *r)
 {
 	static const u64 odd[] = { 0, 1, 2, 3, 7, 8, 16, 63, 64, 65, 100, 127, 128, 255, 256, 511, 512, 1000, 1023, 1024, 4095, 4096, 4097, 65535, 65536,
 		1 << 20, 0x7ffffffe, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff, 0x100000000, 0x7ffffffffffff000, 0x7fffffffffffffff,
@@ -108,7 +106,7 @@ static u64 number(struct random *r)
 	}
 }
 
-static u64 bad_address(struct random *r)
+u64 bad_address(struct random *r)
 {
 	static const u64 odd[] = { 0, 1, 8, 4095, 0x7fffffffe000, 0x7fffffffefff, 0x7ffffffff000, 0x800000000000, 0xffff800000000000,
 		0xffffffffff600000, 0xfffffffffffffff8, 0x600000000000, 0x600000100000, 0x600010000000, 0x5ffffffff000, 0x600200000000 };
@@ -117,14 +115,14 @@ static u64 bad_address(struct random *r)
 }
 
 // Room in the arena; often the same few places, so that buffers overlap.
-static char *room(struct random *r, size_t n)
+char *room(struct random *r, size_t n)
 {
 	size_t at = one_in(r, 2) ? below(r, 8) * 4096 : below(r, ARENA - n);
 
 	return arena + (one_in(r, 4) ? at : at & ~15ul);
 }
 
-static u64 address(struct random *r)
+u64 address(struct random *r)
 {
 	if (one_in(r, 8))
 		return bad_address(r);
@@ -133,10 +131,12 @@ static u64 address(struct random *r)
 
 static u64 descriptor(struct random *r)
 {
-	return one_in(r, 20) ? number(r) : 3 + below(r, 45);
+	return one_in(r, 20) ? number(r) : 3 + below(r, 70);
 }
 
-static u64 text(struct random *r)
+u64 of_kind(struct random *r, enum kind k) { return one_in(r, 12) ? descriptor(r) : (u64)opened[k][below(r, 2)]; }
+
+u64 text(struct random *r)
 {
 	static const char *const paths[] = { DIRECTORY "/a", DIRECTORY "/b", DIRECTORY "/d", DIRECTORY "/d/x", DIRECTORY "/l", "a", "b", "d", "l", "d/x",
 		".", "..", "", "/", "/proc/self/fd/5", "/proc/self/maps", "/proc/self", "/dev/null", "/dev/zero", "/dev/ptmx", "/dev/shm/z",
@@ -157,7 +157,7 @@ static u64 text(struct random *r)
 	return (u64)p;
 }
 
-static u64 words(struct random *r, const char *set, bool bits)
+u64 flags(struct random *r, const char *set, bool bits)
 {
 	const char *w = "", *p;
 	u64 v = 0;
@@ -179,7 +179,7 @@ static u64 words(struct random *r, const char *set, bool bits)
 	return v;
 }
 
-static void handler(int sig) { (void)sig; }
+void handler(int sig) { (void)sig; }
 
 static u64 process(struct random *r)
 {
@@ -238,7 +238,7 @@ static u64 structure(struct random *r, const char *kind, u64 *length)
 		q[0] = below(r, 3);
 		if (q[0] == 2)
 			q[0] = (u64)handler;
-		q[1] = words(r, "sa", true) | 0x04000000;
+		q[1] = flags(r, "sa", true) | 0x04000000;
 		q[2] = 0;
 		q[3] = 0;
 	} else if (!strcmp(kind, "sigset")) {
@@ -282,7 +282,7 @@ static u64 argument(struct random *r, const char *type, size_t n, u64 *length)
 
 	snprintf(t, sizeof(t), "%.*s", (int)(n - !!mark), type + !!mark);
 	if (mark == '|' || mark == '#')
-		return words(r, t, mark == '|');
+		return flags(r, t, mark == '|');
 	if (mark)
 		return structure(r, t, length);
 	if (!strcmp(t, "fd"))
@@ -305,6 +305,8 @@ static u64 argument(struct random *r, const char *type, size_t n, u64 *length)
 		return *length != ~0ul ? *length : one_in(r, 4) ? number(r) : below(r, 70000);
 	if (!strcmp(t, "o"))
 		return one_in(r, 8) ? number(r) : 0600 | below(r, 0200);
+	if (*t == 'x' && one_in(r, 3))
+		return address(r);
 	return *length != ~0ul && (*t == 'u' || *t == 'd') ? *length : number(r);
 }
 
@@ -327,6 +329,8 @@ static void call(struct random *r, const struct row *row)
 			length = ~0ul; // a length counts for the argument behind its buffer
 		p += n;
 	}
+	if (!one_in(r, 4))
+		better(r, row->nr, a);
 	if (row->nr == SYS_clone) // a thread on somebody else's stack would only kill the worker
 		a[0] &= ~(u64)(CLONE_VM | CLONE_VFORK | CLONE_PARENT);
 	if (forks(row->nr) && !one_in(r, 20))
@@ -343,7 +347,7 @@ static void call(struct random *r, const struct row *row)
 // Calls that would end the worker at once, hit others than itself, or stop everything by right.
 static bool left_out(const struct row *row)
 {
-	static const int list[] = { SYS_exit, SYS_exit_group, SYS_vfork, SYS_rt_sigreturn, SYS_reboot, SYS_arch_prctl, SYS_pause };
+	static const int list[] = { SYS_exit, SYS_exit_group, SYS_vfork, SYS_rt_sigreturn, SYS_reboot, SYS_arch_prctl, SYS_pause, 335 /* uretprobe: SIGILL */ };
 
 	for (size_t i = 0; i < sizeof(list) / sizeof(*list); i++)
 		if (row->nr == list[i])
@@ -359,40 +363,50 @@ static void open_everything(void)
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR2);
-	for (int rounds = 0; rounds < 2; rounds++) {
-		(void)!open(DIRECTORY "/a", O_RDWR | O_CREAT, 0600);
-		(void)!open(DIRECTORY "/b", O_RDWR | O_CREAT | O_APPEND, 0600);
-		(void)!open(DIRECTORY, O_RDONLY | O_DIRECTORY);
-		(void)!open(DIRECTORY "/a", O_PATH);
-		(void)!open("/dev/null", O_RDWR);
-		(void)!open("/dev/zero", O_RDWR);
-		(void)!open("/proc/self/maps", O_RDONLY);
-		(void)!open("/proc/self/exe", O_RDONLY);
-		(void)!open("/dev/ptmx", O_RDWR | O_NOCTTY);
-		(void)!pipe(two);
-		(void)!pipe2(two, O_NONBLOCK);
-		socketpair(AF_UNIX, SOCK_STREAM, 0, two);
-		socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, two);
-		socketpair(AF_UNIX, SOCK_SEQPACKET, 0, two);
-		int s = socket(AF_INET, SOCK_STREAM, 0);
-		bind(s, (void *)&in, sizeof(in));
-		listen(s, 4);
-		socket(AF_INET, SOCK_DGRAM, 0);
-		socket(AF_INET6, SOCK_STREAM, 0);
-		socket(AF_NETLINK, SOCK_RAW, 0);
-		epoll_create1(0);
-		eventfd(3, EFD_NONBLOCK);
-		timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
-		signalfd(-1, &set, SFD_NONBLOCK);
-		inotify_init1(IN_NONBLOCK);
-		(void)!memfd_create("fuzz", MFD_ALLOW_SEALING);
-		(void)!syscall(SYS_pidfd_open, victim, 0);
+	for (int i = 0; i < 2; i++) {
+		opened[FILE_A][i] = open(DIRECTORY "/a", O_RDWR | O_CREAT, 0600);
+		opened[FILE_B][i] = open(DIRECTORY "/b", O_RDWR | O_CREAT | O_APPEND, 0600);
+		opened[FOLDER][i] = open(DIRECTORY, O_RDONLY | O_DIRECTORY);
+		opened[PATH_ONLY][i] = open(DIRECTORY "/a", O_PATH);
+		opened[NULL_DEVICE][i] = open("/dev/null", O_RDWR);
+		opened[ZERO_DEVICE][i] = open("/dev/zero", O_RDWR);
+		opened[MAPS][i] = open("/proc/self/maps", O_RDONLY);
+		opened[PROGRAM][i] = open("/proc/self/exe", O_RDONLY);
+		opened[TERMINAL][i] = open("/dev/ptmx", O_RDWR | O_NOCTTY);
+		(void)!pipe2(two, i ? O_NONBLOCK : 0);
+		opened[PIPE_OUT][i] = two[0], opened[PIPE_IN][i] = two[1];
+		socketpair(AF_UNIX, SOCK_STREAM, 0, opened[STREAM_PAIR]);
+		socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, opened[DGRAM_PAIR]);
+		socketpair(AF_UNIX, SOCK_SEQPACKET, 0, opened[PACKET_PAIR]);
+		opened[LISTENER][i] = socket(AF_INET, SOCK_STREAM, 0);
+		bind(opened[LISTENER][i], (void *)&in, sizeof(in));
+		listen(opened[LISTENER][i], 4);
+		opened[UDP][i] = socket(AF_INET, SOCK_DGRAM, 0);
+		opened[TCP6][i] = socket(AF_INET6, SOCK_STREAM, 0);
+		opened[NETLINK][i] = socket(AF_NETLINK, SOCK_RAW, i ? 4 : 0);
+		opened[EPOLL][i] = epoll_create1(0);
+		opened[EVENT][i] = eventfd(3, EFD_NONBLOCK);
+		opened[TIMER][i] = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+		opened[SIGNALS][i] = signalfd(-1, &set, SFD_NONBLOCK);
+		opened[INOTIFY][i] = inotify_init1(IN_NONBLOCK);
+		opened[MEMFD][i] = memfd_create("fuzz", MFD_ALLOW_SEALING);
+		opened[PIDFD][i] = (int)syscall(SYS_pidfd_open, i ? victim : getpid(), 0);
+		opened[QUEUE][i] = (int)mq_open("/q", O_RDWR | O_CREAT | O_NONBLOCK, 0600, NULL);
+		opened[NAMESPACE][i] = open(i ? "/proc/self/ns/mnt" : "/proc/self/ns/uts", O_RDONLY);
 	}
 }
 
 struct thread {
 	struct random r;
 };
+
+void random_call(struct random *r)
+{
+	const struct row *row = &rows[below(r, NROWS)];
+
+	if (wanted[row - rows] && (!strchr("AG", *row->state) || one_in(r, 20)))
+		call(r, row);
+}
 
 // Each thread is hit every few milliseconds, so that nothing blocks it for long.
 static void *loop(void *arg)
@@ -406,9 +420,9 @@ static void *loop(void *arg)
 	timer_create(CLOCK_MONOTONIC, &often, &id);
 	timer_settime(id, 0, &ms, NULL);
 	for (;;) {
-		const struct row *row = &rows[below(&t->r, NROWS)];
-		if (wanted[row - rows] && (!strchr("AG", *row->state) || one_in(&t->r, 20)))
-			call(&t->r, row);
+		random_call(&t->r);
+		if (recipes && one_in(&t->r, 60))
+			recipe(&t->r);
 		if (one_in(&t->r, 500)) {
 			close_range(3, ~0u, 0);
 			open_everything();
@@ -440,7 +454,8 @@ static void worker(u64 seed)
 		_exit(3);
 	mprotect(arena + ARENA, 4096, PROT_NONE);
 	// mounts of its own; without them it may make none
-	if (unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL))
+	own_mounts = !unshare(CLONE_NEWNS) && !mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL);
+	if (!own_mounts)
 		for (size_t i = 0; i < NROWS; i++)
 			if (strstr(rows[i].name, "mount") || strstr(rows[i].name, "pivot") || strstr(rows[i].name, "open_tree"))
 				wanted[i] = 0;
@@ -457,10 +472,9 @@ static void worker(u64 seed)
 		(void)!open("/dev/null", O_RDWR);
 	}
 	open_everything();
-	sigaction(SIGALRM, &sa, NULL);
-	sigaction(SIGUSR1, &sa, NULL);
-	sigaction(SIGUSR2, &sa, NULL);
-	signal(SIGPIPE, SIG_IGN);
+	for (int sig = 1; sig < 65; sig++) // files, timers and queues are told to send any of them
+		if (sig != SIGILL && sig != SIGTRAP && sig != SIGFPE && sig != SIGSYS)
+			sigaction(sig, &sa, NULL);
 	sigaction(SIGSEGV, &fault, NULL);
 	sigaction(SIGBUS, &fault, NULL);
 	for (int i = 0; i < 3; i++) {
@@ -486,6 +500,8 @@ static void clean(void)
 	struct msqid_ds msg;
 	struct semid_ds sem;
 
+	mount(NULL, "/", NULL, MS_REMOUNT, NULL); // workers may have made them read-only: they are root
+	mount(NULL, "/tmp", NULL, MS_REMOUNT, NULL);
 	nftw(DIRECTORY, removed, 8, FTW_DEPTH | FTW_PHYS);
 	nftw("/dev/shm", removed, 8, FTW_DEPTH | FTW_PHYS);
 	umount2(DIRECTORY "/d", MNT_DETACH);
@@ -660,7 +676,7 @@ static int report(void)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = { { "seed", required_argument, NULL, 's' }, { "seconds", required_argument, NULL, 't' },
-		{ "workers", required_argument, NULL, 'w' }, { "only", required_argument, NULL, 'o' }, { "version", no_argument, NULL, 'v' }, { 0 } };
+		{ "workers", required_argument, NULL, 'w' }, { "only", required_argument, NULL, 'o' }, { "recipes", required_argument, NULL, 'r' }, { "version", no_argument, NULL, 'v' }, { 0 } };
 	u64 seed = (u64)time(NULL);
 	double seconds = 5;
 	int option, workers = 3, rounds = 0, bad = 0;
@@ -670,7 +686,8 @@ int main(int argc, char **argv)
 		case 's': seed = strtoul(optarg, NULL, 0); break;
 		case 't': seconds = atof(optarg); break;
 		case 'w': workers = atoi(optarg); break;
-		case 'o': only = optarg; break;
+		case 'o': only = optarg; recipes = 0; break;
+		case 'r': recipes = strtoul(optarg, NULL, 0); break;
 		case 'v': return 0;
 		default: return 2;
 		}
@@ -686,6 +703,9 @@ int main(int argc, char **argv)
 	if (tally == MAP_FAILED)
 		return fail("mmap");
 	_Static_assert(sizeof(*tally) * NROWS < TALLY, "room for the counts and some marks");
+	common = mmap(COMMON_AT, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	if (common == MAP_FAILED)
+		return fail("mmap");
 	for (u64 *m = (u64 *)(tally + NROWS); m < (u64 *)tally + TALLY / 8; m++)
 		*m = MARK;
 	for (size_t i = 0; i < NROWS; i++)
