@@ -110,7 +110,7 @@ static int memfd_fallocate(struct file *f, int mode, u64 off, u64 len)
 		if (seals(i) & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
 			r = -EPERM;
 		else
-			pc_punch(i->pc, off, min(off + len, i->size));
+			pc_punch(i->pc, off, off + len); // also what was allocated behind the end
 	} else if (!(mode & FALLOC_FL_KEEP_SIZE) && off + len > i->size && (seals(i) & F_SEAL_GROW)) {
 		r = -EPERM;
 	} else {

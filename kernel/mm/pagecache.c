@@ -606,25 +606,40 @@ void pc_truncate(struct pagecache *pc, u64 newsize, u64 oldsize)
 	mutex_unlock(&pc->lock);
 }
 
+// Mapped pages stay, as zeroes.
+static void zero_pages(struct pagecache *pc, u64 from, u64 to)
+{
+	for (u64 i = from; i < to; i++) {
+		if (entry(pc, i))
+			zero_part(pc, i << PAGE_SHIFT, (i + 1) << PAGE_SHIFT);
+		else
+			i |= LEAF - 1;
+	}
+}
+
 void pc_punch(struct pagecache *pc, u64 start, u64 end)
 {
-	u64 s = PAGE_ALIGN(start), e = end & PAGE_MASK;
+	u64 s = PAGE_ALIGN(start), e;
 
 	pc_lock(pc);
 	changed(pc);
+	end = min(end, end_index(pc) << PAGE_SHIFT); // nothing is cached behind that
+	e = end & PAGE_MASK;
+	if (start >= end)
+		goto out;
 	if (s > e) {
 		zero_part(pc, start, end);
 	} else {
 		if (start < s)
 			zero_part(pc, start, s);
-		if (pc->mapcount) // mapped pages stay, as zeroes
-			for (u64 p = s; p < e; p += PAGE_SIZE)
-				zero_part(pc, p, p + PAGE_SIZE);
+		if (pc->mapcount)
+			zero_pages(pc, s >> PAGE_SHIFT, e >> PAGE_SHIFT);
 		else
 			drop_range(pc, s >> PAGE_SHIFT, e >> PAGE_SHIFT);
 		if (e < end)
 			zero_part(pc, e, end);
 	}
+out:
 	mutex_unlock(&pc->lock);
 }
 

@@ -123,6 +123,29 @@ TEST_DIR(fallocate_punch_hole)
 	CHECK(buf[0] == 'x' && buf[1] == 0);
 }
 
+TEST_DIR(punch_behind_the_end)
+{
+	int files[] = {OK(memfd_create("m", 0)), OK(open("f", O_RDWR | O_CREAT, 0644))};
+	for (int i = 0; i < 2; i++) {
+		struct stat st;
+		int fd = files[i];
+		EQ(write(fd, "kept", 4), 4);
+		OK(fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, 64 << 10));
+		OK(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 8192, 16384)); // allocated, behind the end
+		OK(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 40960, INT64_MAX - 40960));
+		OK(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 1l << 50, 100)); // never there
+		OK(fstat(fd, &st));
+		EQ(st.st_size, 4);
+		EQ(st.st_blocks, (64 - 16 - 24) * 2);
+		OK(ftruncate(fd, 64 << 10));
+		CHECK(zeroes(fd, 4, (64 << 10) - 4));
+		char *m = OK(mmap(NULL, 64 << 10, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+		m[4096] = 'x';
+		OK(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 2, INT64_MAX - 2)); // mapped, and soon done
+		CHECK(m[0] == 'k' && m[1] == 'e' && !m[2] && !m[4096]);
+	}
+}
+
 TEST_DIR(offset_overflow)
 {
 	int fd = OK(open("f", O_RDWR | O_CREAT, 0644));
