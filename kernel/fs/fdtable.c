@@ -78,12 +78,14 @@ struct fdtable *fdtable_copy(struct fdtable *from)
 	if (!t)
 		return NULL;
 	mutex_lock(&from->lock);
-	if (from->size > t->size && !table_grow(t, from->size)) {
+	u32 words = from->size / 64;
+	while (words > 1 && !from->open[words - 1]) // what was open once does not make every child's table large
+		words--;
+	if (words * 64 > t->size && !table_grow(t, words * 64)) {
 		mutex_unlock(&from->lock);
 		fdtable_put(t);
 		return NULL;
 	}
-	u32 words = from->size / 64;
 	memcpy(t->open, from->open, words * sizeof(u64));
 	memcpy(t->cloexec, from->cloexec, words * sizeof(u64));
 	for (u32 w = 0; w < words; w++)
@@ -95,7 +97,7 @@ struct fdtable *fdtable_copy(struct fdtable *from)
 			else // reserved by an open in another thread
 				set_bit(t->open, i, false);
 		}
-	t->next_free = from->next_free;
+	t->next_free = min(from->next_free, t->size);
 	mutex_unlock(&from->lock);
 	return t;
 }

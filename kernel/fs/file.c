@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Open file objects: memory, references, nameless files. The memory of a struct file is only ever
+// Open file objects: memory, references, nameless files. The address of a struct file is only ever
 // reused for another struct file, so that fd_get may take a reference without a lock and look afterwards whether it got
-// the right one. Locks: a shard's pool, then the common one (kmalloc's
-// come after them).
+// the right one. After a peak the memory behind such addresses goes back (files_trim): it reads as zero then, a file without references.
+// Locks: a shard's pool, then the common one (kmalloc's and the pages' come after them).
 #include "kernel/fs/fs.h"
 #include "kernel/fs/sigio.h"
 #include "kernel/include/count.h"
+#include "kernel/mm/page.h"
 
-#define CHUNK 64u	// files made at a time
+#define CHUNK 64u	// files made at a time,
+#define FIRST 512u	// these many; then blocks of pages
+#define BLOCK_PAGES 4u
+#define PER_BLOCK (BLOCK_PAGES * PAGE_SIZE / sizeof(struct file))
+#define KEEP 2048u	// free files that files_trim leaves
 
 struct pool {
 	struct mutex lock;
@@ -15,6 +20,9 @@ struct pool {
 	struct file *free;	// linked through priv
 };
 static struct pool common;
+static u32 least;	// free files in it since the last trim, at least
+static u32 made;	// files of the first kind
+static pfn_t bare;	// blocks without memory, linked through their pmeta
 static struct {
 	struct pool p;
 } __aligned(64) near[SHARDS];	// at most 2 * CHUNK each; what is more goes to the common one
@@ -33,16 +41,38 @@ static void move(struct pool *to, struct pool *from, u32 most)
 	}
 }
 
+static struct file *block_new(void)
+{
+	pfn_t b;
+
+	mutex_lock(&common.lock);
+	b = bare;
+	if (b && page_fill(b, BLOCK_PAGES))
+		bare = pmeta(b)->next;
+	else
+		b = PFN_NONE;
+	mutex_unlock(&common.lock);
+	if (!b && !(b = page_alloc(BLOCK_PAGES, true)))
+		return NULL;
+	pmeta(b)->state = PM_FILES;
+	pmeta(b)->nfree = 0;
+	return page_addr(b);
+}
+
 static bool pool_grow(struct pool *p)
 {
-	struct file *f = kzalloc(sizeof(*f) * CHUNK);
+	bool first = __atomic_load_n(&made, __ATOMIC_RELAXED) < FIRST;
+	u32 n = first ? CHUNK : (u32)PER_BLOCK;
+	struct file *f = first ? kzalloc(sizeof(*f) * CHUNK) : block_new();
 	if (!f)
 		return false;
-	for (u32 i = 0; i < CHUNK; i++) {
+	if (first)
+		__atomic_fetch_add(&made, n, __ATOMIC_RELAXED);
+	for (u32 i = 0; i < n; i++) {
 		f[i].priv = p->free;
 		p->free = &f[i];
 	}
-	p->n += CHUNK;
+	p->n += n;
 	return true;
 }
 
@@ -54,6 +84,7 @@ static struct file *pool_take(void)
 	if (unlikely(!p->free)) {
 		mutex_lock(&common.lock);
 		move(p, &common, CHUNK);
+		least = min(least, common.n);
 		mutex_unlock(&common.lock);
 	}
 	if (p->free || pool_grow(p)) {
@@ -77,6 +108,84 @@ static void pool_put(struct file *f)
 		mutex_unlock(&common.lock);
 	}
 	mutex_unlock(&p->lock);
+}
+
+// --- memory back
+
+// The block of a free file, 0 for one of the first kind.
+static pfn_t block_of(const struct file *f)
+{
+	pfn_t b = page_of(f) & ~(BLOCK_PAGES - 1);
+
+	return pmeta(b)->state == PM_FILES ? b : PFN_NONE;
+}
+
+// Sorts out the files of blocks that are free as a whole: *all keeps the others, the blocks are linked through their pmeta.
+static pfn_t free_blocks(struct pool *all)
+{
+	struct file *f, *next, *keep = NULL;
+	pfn_t b, found = PFN_NONE;
+
+	for (f = all->free; f; f = f->priv)
+		if ((b = block_of(f)))
+			pmeta(b)->nfree++;
+	for (f = all->free; f; f = next) {
+		next = f->priv;
+		b = block_of(f);
+		if (b && pmeta(b)->nfree == PER_BLOCK) {
+			pmeta(b)->nfree = 0;
+			pmeta(b)->head = 1; // found
+			pmeta(b)->next = found;
+			found = b;
+		}
+		if (b && pmeta(b)->head == 1) {
+			all->n--;
+			continue;
+		}
+		f->priv = keep;
+		keep = f;
+	}
+	all->free = keep;
+	for (f = keep; f; f = f->priv)
+		if ((b = block_of(f)))
+			pmeta(b)->nfree = 0;
+	return found;
+}
+
+void files_trim(void)
+{
+	struct pool all = {.n = 0};
+	pfn_t b, next;
+
+	mutex_lock(&common.lock);
+	if (least > KEEP) { // nobody will miss them meanwhile
+		all.free = common.free;
+		all.n = common.n;
+		common.free = NULL;
+		common.n = 0;
+	}
+	least = common.n;
+	mutex_unlock(&common.lock);
+	if (!all.n)
+		return;
+	for (u32 i = 0; i < SHARDS; i++)
+		if (mutex_trylock(&near[i].p.lock)) {
+			move(&all, &near[i].p, near[i].p.n);
+			mutex_unlock(&near[i].p.lock);
+		}
+	for (b = free_blocks(&all); b; b = next) {
+		next = pmeta(b)->next;
+		page_bare(b, BLOCK_PAGES);
+		pmeta(b)->head = 0;
+		mutex_lock(&common.lock);
+		pmeta(b)->next = bare;
+		bare = b;
+		mutex_unlock(&common.lock);
+	}
+	mutex_lock(&common.lock);
+	move(&common, &all, all.n);
+	least = common.n;
+	mutex_unlock(&common.lock);
 }
 
 struct file *file_new(u32 flags)

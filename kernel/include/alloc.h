@@ -13,6 +13,10 @@ pfn_t page_alloc(u32 n, bool zero);
 // As many as n pages, contiguous, at least one: for page-cache runs, which leave a reserve for the kernel's objects. *got is set.
 pfn_t page_alloc_upto(u32 n, u32 *got, bool zero);
 void page_free(pfn_t pfn, u32 n);
+// The caller's pages lose their memory and count as free, but stay the caller's: they read as zero. page_fill: they are to be used again;
+// false when there is no memory for them.
+void page_bare(pfn_t pfn, u32 n);
+bool page_fill(pfn_t pfn, u32 n) __must_check;
 void *page_addr(pfn_t pfn);	     // kernel address of a page
 pfn_t page_of(const void *kaddr);    // inverse
 u64 page_count_free(void), page_count_total(void); // in pages

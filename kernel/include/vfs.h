@@ -241,6 +241,7 @@ struct file *file_open(int dfd, const char *name, int flags, u32 mode);		// ERR_
 struct file *file_open_path(const struct path *p, int flags);
 void file_get(struct file *f);
 void file_put(struct file *f);
+void files_trim(void);		// memory of files that nobody has needed for a while goes back; no locks held
 // read or write at *pos, which they move, with every check but that of permission to seek (fs/rw.c).
 ssize_t file_read_iter(struct file *f, struct iter *it, u64 *pos);
 ssize_t file_write_iter(struct file *f, struct iter *it, u64 *pos);

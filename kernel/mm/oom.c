@@ -9,7 +9,9 @@
 #include "kernel/include/log.h"
 #include "kernel/include/platform.h"
 #include "kernel/include/task.h"
+#include "kernel/include/vfs.h"
 #include "kernel/mm/oom.h"
+#include "kernel/mm/page.h"
 
 #define PAGES_PER_MS 1024	// how fast two CPUs can touch fresh memory, about
 #define SHORTEST_MS 10ul
@@ -162,6 +164,8 @@ void memory_thread(void *unused)
 		u64 start = ktime_mono(), ms, cost;
 
 		sample();
+		files_trim();
+		kmalloc_trim();
 		if (tight(4 * page_reserve)) {
 			pc_reclaim(8 * page_reserve);
 			if (tight(page_reserve)) {

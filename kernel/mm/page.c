@@ -313,3 +313,24 @@ void page_free(pfn_t pfn, u32 n)
 	free_run(pfn, n, 0);
 	mutex_unlock(&page_lock);
 }
+
+void page_bare(pfn_t pfn, u32 n)
+{
+	pf_pages_released(pfn, n);
+	mutex_lock(&page_lock);
+	free_pages += n;
+	mutex_unlock(&page_lock);
+}
+
+bool page_fill(pfn_t pfn, u32 n)
+{
+	bool room;
+
+	(void)pfn; // the memory comes when it is touched
+	mutex_lock(&page_lock);
+	room = room_for(n, 0);
+	if (room)
+		free_pages -= n;
+	mutex_unlock(&page_lock);
+	return room;
+}

@@ -3,16 +3,17 @@
 #pragma once
 #include "kernel/include/types.h"
 
-enum { PM_USED, PM_FREE, PM_SLAB, PM_LARGE };
+enum { PM_USED, PM_FREE, PM_SLAB, PM_LARGE, PM_FILES /* fs/file.c */ };
 
 struct pmeta {		// 16 bytes a page, in memory that reads as zero at first
 	u32 next, prev;	// free lists; PM_LARGE: next = pages of the object
 	u8 order, state, zero, cls;
-	u32 pad;
+	u16 nfree, head; // the first page of a slab (kmalloc.c) or of a block of files
 };
 
 #define KMALLOC_ARENA_PAGES 8192	// 32 MiB at most
 void kmalloc_init(u32 first, u32 end);	// [first, end): pages for slabs
+void kmalloc_trim(void);	// gives back slabs that nobody has needed since the last time; no locks held
 
 // Linear map and metadata array; set by the platform's layout.
 #define page_base 0x600010000000ul

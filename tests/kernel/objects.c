@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -177,4 +178,84 @@ TEST_DIR(nothing_stays)
 		if (round > 1)
 			CHECK(sum < first + 40);
 	}
+}
+
+// --- peaks: the memory of what was there in great number goes back after a while
+
+static long held_kib(void) { return count("pages_held") * 4; }
+
+static void goes_down_to(long kib)
+{
+	for (int i = 0; i < 150 && held_kib() > kib; i++)
+		t_sleep_ms(100);
+	if (held_kib() > kib)
+		t_fail(__LINE__, "the kernel holds %ld KiB, want %ld", held_kib(), kib);
+}
+
+TEST(peak_of_descriptors)
+{
+	struct rlimit rl;
+	long before = held_kib(), peak, made = 0;
+	OK(getrlimit(RLIMIT_NOFILE, &rl));
+	rl.rlim_cur = rl.rlim_max;
+	OK(setrlimit(RLIMIT_NOFILE, &rl));
+	for (int p[2]; made < 60000 && !pipe(p); made += 2)
+		;
+	CHECK(made > 1000);
+	peak = held_kib();
+	CHECK(peak - before > made / 4);
+	OK(close_range(3, 200, 0));
+	OK(close_range(250, ~0u, 0)); // the case's own way to report lies between
+	goes_down_to(before + (peak - before) / 4 + 2048);
+}
+
+TEST(peak_of_processes)
+{
+	long tables = count("fd_tables"), before = held_kib();
+	int p[2], n;
+	char c;
+	OK(pipe(p));
+	for (n = 0; n < 300; n++) {
+		pid_t child = fork();
+		if (child < 0)
+			break;
+		if (!child) {
+			close(p[1]);
+			(void)!read(p[0], &c, 1);
+			_exit(0);
+		}
+	}
+	CHECK(n > 50);
+	CHECK(count("fd_tables") >= tables + n);
+	close(p[1]);
+	while (wait(NULL) > 0)
+		;
+	goes_down_to(before + 2048);
+}
+
+TEST(child_of_a_process_that_had_many_descriptors)
+{
+	long large = count("kmalloc_pages");
+	int p[2], high = OK(fcntl(0, F_DUPFD, 900));
+	char c;
+	struct rlimit rl;
+	OK(getrlimit(RLIMIT_NOFILE, &rl));
+	rl.rlim_cur = rl.rlim_max;
+	OK(setrlimit(RLIMIT_NOFILE, &rl));
+	if (rl.rlim_max > 8000)
+		high = OK(dup2(0, 8000));
+	OK(close(high));
+	OK(close(900));
+	OK(pipe(p));
+	large = count("kmalloc_pages");
+	for (int i = 0; i < 20; i++)
+		if (!OK(fork())) {
+			close(p[1]);
+			(void)!read(p[0], &c, 1);
+			_exit(0);
+		}
+	CHECK(count("kmalloc_pages") < large + 20); // each table would take 16 pages
+	close(p[1]);
+	while (wait(NULL) > 0)
+		;
 }
