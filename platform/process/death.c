@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A host process of the enclave is gone, killed by the host. Its kernel stacks are enclave memory and outlive it: a thread that slept in
-// the kernel is taken up where it slept, one that ran its program at the way back to it, by threads of the kernel's own process.
+// the kernel, or stood in one of the host's calls that are made by host_sleep, is taken up there, one that ran its program at the
+// way back to it, by threads of the kernel's own process.
 // Each finds WORK_EXIT and leaves as for SIGKILL: waiters, locks, references and half-done work are undone by the code that
 // made them. Only a thread that was computing inside the kernel cannot be taken up: then the enclave stops.
 // The kernel's process has no program's memory: user addresses fault there, as they should. Runs on the host-events

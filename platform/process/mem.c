@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The program's memory as host mappings: anonymous memory is the host's private pages, page-cache runs
-// are mapped from the enclave's memfd. No locks.
+// are mapped from the enclave's memfd. A process that the host kills in one of these calls has no such memory any more: what
+// they did not do does not matter, and the error ends the work. No locks.
 #include "kernel/include/platform.h"
 #include "kernel/include/alloc.h"
 #include "kernel/include/mm.h"
@@ -20,47 +21,47 @@ static int map_result(long r) { return r < 0 ? (int)r : 0; }
 
 int pf_map_anon(uptr addr, size_t len, int prot)
 {
-	return map_result(S6(__NR_mmap, addr, len, prot, MAP_BASE | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	return map_result(H6(__NR_mmap, addr, len, prot, MAP_BASE | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 }
 
 int pf_map_pages(uptr addr, u32 pfn, u32 n, int prot, bool shared)
 {
-	return map_result(S6(__NR_mmap, addr, (u64)n << PAGE_SHIFT, prot, MAP_BASE | (shared ? MAP_SHARED : MAP_PRIVATE), host_memfd,
+	return map_result(H6(__NR_mmap, addr, (u64)n << PAGE_SHIFT, prot, MAP_BASE | (shared ? MAP_SHARED : MAP_PRIVATE), host_memfd,
 			     (u64)pfn << PAGE_SHIFT));
 }
 
-int pf_unmap(uptr addr, size_t len) { return (int)S2(__NR_munmap, addr, len); }
-int pf_protect(uptr addr, size_t len, int prot) { return (int)S3(__NR_mprotect, addr, len, prot); }
+int pf_unmap(uptr addr, size_t len) { return (int)H3(__NR_munmap, addr, len, 0); }
+int pf_protect(uptr addr, size_t len, int prot) { return (int)H3(__NR_mprotect, addr, len, prot); }
 
 int pf_move(uptr old, size_t len, uptr to, size_t newlen)
 {
 	if (to == old)
-		return map_result(S5(__NR_mremap, old, len, newlen, 0, 0));
-	return map_result(S5(__NR_mremap, old, len, newlen, 3 /* MAYMOVE | FIXED */, to));
+		return map_result(H6(__NR_mremap, old, len, newlen, 0, 0, 0));
+	return map_result(H6(__NR_mremap, old, len, newlen, 3 /* MAYMOVE | FIXED */, to, 0));
 }
 
-int pf_dontneed(uptr addr, size_t len) { return (int)S3(__NR_madvise, addr, len, MADV_DONTNEED); }
+int pf_dontneed(uptr addr, size_t len) { return (int)H3(__NR_madvise, addr, len, MADV_DONTNEED); }
 
 int pf_populate(uptr addr, size_t len, bool write)
 {
-	return (int)S3(__NR_madvise, addr, len, write ? 23 /* POPULATE_WRITE */ : 22 /* POPULATE_READ */);
+	return (int)H3(__NR_madvise, addr, len, write ? 23 /* POPULATE_WRITE */ : 22 /* POPULATE_READ */);
 }
 
 int pf_inherit(uptr addr, size_t len, u32 vma_flag, bool on)
 {
-	return (int)S3(__NR_madvise, addr, len, vma_flag == VMA_DONTFORK ? (on ? MADV_DONTFORK : MADV_DOFORK) : (on ? 18 : 19) /* WIPE, KEEPONFORK */);
+	return (int)H3(__NR_madvise, addr, len, vma_flag == VMA_DONTFORK ? (on ? MADV_DONTFORK : MADV_DOFORK) : (on ? 18 : 19) /* WIPE, KEEPONFORK */);
 }
 
 int pf_mincore(uptr addr, size_t len, u8 *out)
 {
-	int r = (int)S3(__NR_mincore, addr, len, out);
+	int r = (int)H3(__NR_mincore, addr, len, out);
 
 	for (size_t i = 0; !r && i < len >> PAGE_SHIFT; i++)
 		out[i] &= 1;
 	return r;
 }
 
-int pf_hugepage(uptr addr, size_t len, bool on) { return (int)S3(__NR_madvise, addr, len, on ? MADV_HUGEPAGE : MADV_NOHUGEPAGE); }
+int pf_hugepage(uptr addr, size_t len, bool on) { return (int)H3(__NR_madvise, addr, len, on ? MADV_HUGEPAGE : MADV_NOHUGEPAGE); }
 
 void pf_reset_address_space(void)
 {

@@ -23,7 +23,17 @@ int pf_wait(u32 *word, u32 val, u64 deadline)
 	return (int)host_sleep(__NR_futex, (long)word, FUTEX_WAIT_BITSET_, val, deadline == U64_MAX ? 0 : (long)&ts, 0, -1);
 }
 
-void pf_wake(u32 *word, u32 n) { S3(__NR_futex, word, FUTEX_WAKE_, n); }
+// Again by who goes on for a killed waker: it may not have woken anybody.
+void pf_wake(u32 *word, u32 n)
+{
+	struct hthread *h = hthread_self();
+	u32 pid;
+
+	do {
+		pid = h->host_pid;
+		H3(__NR_futex, word, FUTEX_WAKE_, n);
+	} while (unlikely(h->host_pid != pid));
+}
 
 u64 pf_tsc(void)
 {
@@ -197,7 +207,7 @@ long pf_cpu_times(struct task *t, u64 *utime_ns, u64 *stime_ns)
 		struct {
 			s64 us, uu, ss, su, rest[14];
 		} ru;
-		long r = S2(__NR_getrusage, 1 /* RUSAGE_THREAD */, &ru);
+		long r = H3(__NR_getrusage, 1 /* RUSAGE_THREAD */, &ru, 0);
 		if (r < 0)
 			return r;
 		*utime_ns = (u64)ru.us * 1000000000 + (u64)ru.uu * 1000;
@@ -218,4 +228,4 @@ long pf_cpu_times(struct task *t, u64 *utime_ns, u64 *stime_ns)
 	return 0;
 }
 
-void pf_yield(void) { S0(__NR_sched_yield); }
+void pf_yield(void) { H3(__NR_sched_yield, 0, 0, 0); }

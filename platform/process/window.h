@@ -76,4 +76,7 @@ extern char kentry[], kexit[], kexit_end[], kexit_jmp[], kexit_iret[];
 void kresume(struct regs *regs) __noreturn;	// rsp = regs, leave through the exit path
 void win_exit_thread(u8 *used, u32 *hproc_used) __noreturn; // marks window (and process slot, or NULL) free, then the host's exit: touches no stack
 long host_clone(u64 flags, void *stack, u32 *tid, struct window *w, void (*fn)(void));
-long host_sleep(long nr, long a, long b, long c, long d, long e, long f); // -EINTR also when the host killed the sleeper (death.c)
+// A call of the host in which it may kill the caller: another thread goes on there (death.c), with -EINTR.
+long host_sleep(long nr, long a, long b, long c, long d, long e, long f);
+#define H6(n, a, b, c, d, e, f) host_sleep(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+#define H3(n, a, b, c) H6(n, a, b, c, 0, 0, 0)

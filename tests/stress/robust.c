@@ -516,15 +516,13 @@ HELPER(servers)
 	setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	OK(bind(s, (void *)&at, sizeof(at)));
 	OK(listen(s, 10));
-	t_on(SIGTERM, on_term, 0);
-	for (int died = 0; !end;) {
+	for (int died = 0;;) { // until the enclave ends
 		for (int i = 0; i < 2; i++) {
 			if (w[i])
 				continue;
 			w[i] = OK(fork());
 			if (w[i])
 				continue;
-			signal(SIGTERM, SIG_DFL);
 			for (;;) {
 				int c = OK(accept(s, NULL, NULL));
 				dprintf(c, "%d\n", getpid());
@@ -542,9 +540,6 @@ HELPER(servers)
 					dprintf(1, "status %x\n", st);
 			}
 	}
-	for (int i = 0; i < 2; i++)
-		kill(w[i], SIGKILL);
-	return 0;
 }
 
 HELPER(workers)
