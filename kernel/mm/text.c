@@ -143,6 +143,7 @@ static int build(struct textview *v, struct pagecache *pc)
 		goto fail;
 	memcpy(page_addr(v->tramp_pfn), &entry, 8);
 	v->tramp_used = TRAMP_FIRST;
+	pf_pages_mapped_often(v->pfn, (u32)v->npages);
 	return 0;
 fail:
 	page_free(v->pfn, (u32)v->npages);

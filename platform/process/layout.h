@@ -16,7 +16,7 @@
 // offsets in the memfd = offsets in the linear map
 #define OFF_IMAGE 0x0		// kernel text and tables, page for page; the linear map does not show them
 #define OFF_HOT 0x800000	// variables (kernel.lds), behind them kmalloc's arena
-#define HOT_LEN 0x200000	// what every process touches: one huge page (hot_block_init)
+#define HUGE_SIZE 0x200000	// what every process touches: one huge page (hugepages.c)
 #define OFF_ARENA_END 0x2800000
 #define OFF_LARGE OFF_ARENA_END	// large tables (kernel.lds)
 #define OFF_CTL 0x4000000	// 64 MiB: control block shared with the launcher (struct control)
@@ -25,7 +25,7 @@
 #define OFF_WIN (OFF_WINDOWS + 0xd000) // hthread page of the first: right above its stack, so that one page fault maps both
 #define WIN_MAX 16384
 #define OFF_POOLS (OFF_WINDOWS + (unsigned long)WIN_STRIDE * WIN_MAX) // buffers of requests to the host, apart: a fork copies the
-#define POOL_STRIDE 0x48000	// page tables of windows (hot_block_init), and these would be most of them
+#define POOL_STRIDE 0x48000	// page tables of windows (hugepages.c), and these would be most of them
 #define OFF_META (OFF_POOLS + (unsigned long)POOL_STRIDE * WIN_MAX) // page metadata, 16 bytes a page
 #define OFF_META_LEN (K_LIN_MAX / 4096 * 16)
 #define OFF_PAGES (OFF_META + OFF_META_LEN)	// allocatable pages

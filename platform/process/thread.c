@@ -237,40 +237,21 @@ static void thread_start(void)
 	kresume(win_regs(win_self()));
 }
 
-// A fresh process has no page of the kernel mapped. Reading a byte lets the host map the 64 KiB around it at once, also for
-// writing; a write would map one page.
-static void touch(const char *p, const char *end)
-{
-	for (; p < end; p += 65536)
-		(void)*(const volatile char *)p;
-}
-
-// A fork copies page tables only of mappings that have private state; shared ones start empty in the child, and each page costs a fault.
-// So the kernel's variables and its objects lie in one huge page, which one fault maps. Where the host has none (before Linux 6.1, or
-// without huge pages), a guard page (Linux 6.15) is private state: with one in the block, its pages are there from the start.
-#define ADVISE_DONTDUMP 16	// makes mappings of their own
-#define ADVISE_COLLAPSE 25
-static bool touch_hot;
-
-void hot_block_init(void)
-{
-	static u8 guard[PAGE_SIZE] __aligned(PAGE_SIZE);
-
-	S3(__NR_madvise, K_LIN + OFF_WINDOWS, OFF_POOLS - OFF_WINDOWS, ADVISE_DONTDUMP); // they have guard pages (window_guard)
-	if (!S3(__NR_madvise, K_LIN + OFF_HOT, HOT_LEN, ADVISE_COLLAPSE))
-		return;
-	S3(__NR_madvise, K_LIN + OFF_HOT, HOT_LEN, ADVISE_DONTDUMP);
-	touch_hot = S3(__NR_madvise, guard, PAGE_SIZE, ADVISE_GUARD_INSTALL) != 0;
-}
-
 static void process_start(void)
 {
-	if (touch_hot)
-		touch(kernel_hot_start, kernel_hot_start + HOT_LEN);
+	hot_touch();
 	host_process_init();
 	cpus_follow();
 	pf_set_fs(current->fs_base);
 	kresume(win_regs(win_self()));
+}
+
+// Work for blank_main.
+static u32 blank_seq;
+static void blank_kick(void)
+{
+	__atomic_fetch_add(&blank_seq, 1, __ATOMIC_SEQ_CST);
+	pf_wake(&blank_seq, 1);
 }
 
 int pf_fork(struct task *child, const struct regs *regs)
@@ -300,6 +281,8 @@ int pf_fork(struct task *child, const struct regs *regs)
 		hp->used = 0;
 		return (int)r;
 	}
+	if (hot_process_made())
+		blank_kick();
 	return 0;
 }
 
@@ -364,7 +347,7 @@ void pf_switch_identity(struct task *to)
 #define BLANKS 4
 static struct mutex blank_lock;
 static struct window *blank_pool[BLANKS];
-static u32 nblank, blank_seq;
+static u32 nblank;
 
 static void blank_start(void)
 {
@@ -372,7 +355,7 @@ static void blank_start(void)
 
 	host_process_init();
 	// off the critical path: what an exec will run
-	touch(kernel_hot_start, kernel_hot_start + HOT_LEN);
+	touch(kernel_hot_start, kernel_small_end);
 	touch(kernel_text_start, kernel_hot_text_end);
 	while (!__atomic_load_n(&w->blank_word, __ATOMIC_ACQUIRE))
 		pf_wait(&w->blank_word, 0, NO_DEADLINE);
@@ -429,6 +412,7 @@ void blank_main(void *unused)
 	for (;;) {
 		u32 s = __atomic_load_n(&blank_seq, __ATOMIC_SEQ_CST);
 		blank_refill();
+		hot_collapse();
 		pf_wait(&blank_seq, s, NO_DEADLINE);
 	}
 }
@@ -437,6 +421,7 @@ int pf_blank_handoff(struct task *t)
 {
 	struct window *w = NULL;
 
+	hot_process_made();
 	for (int tries = 0; !w; tries++) {
 		mutex_lock(&blank_lock);
 		if (nblank) {
@@ -448,8 +433,7 @@ int pf_blank_handoff(struct task *t)
 			t->regs = win_regs(w);
 		}
 		mutex_unlock(&blank_lock);
-		__atomic_fetch_add(&blank_seq, 1, __ATOMIC_SEQ_CST);
-		pf_wake(&blank_seq, 1);
+		blank_kick();
 		if (w)
 			break;
 		if (tries == 50)
@@ -475,10 +459,8 @@ bool blank_died(struct window *w)
 	if (free && !found)
 		w->hproc->exiting = 1; // blank_refill sees it
 	mutex_unlock(&blank_lock);
-	if (found) {
-		__atomic_fetch_add(&blank_seq, 1, __ATOMIC_SEQ_CST);
-		pf_wake(&blank_seq, 1);
-	}
+	if (found)
+		blank_kick();
 	return found;
 }
 

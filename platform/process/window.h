@@ -59,6 +59,10 @@ void cpus_init(void);			// boot
 bool cpus_dense(void);
 void cpus_follow(void);			// the current host thread carries a task that may want other CPUs
 void hot_block_init(void);		// boot
+void hot_touch(void);			// a new process
+void touch(const char *p, const char *end);
+bool hot_process_made(void);		// true: hot_collapse has work
+void hot_collapse(void);		// kernel thread
 void host_thread_init(void);		// altstack, Syscall User Dispatch: each new host task
 void window_guard(struct window *w);	// in the process that will stand on w's kernel stack
 void image_alias_drop(void);		// boot: the linear map shows no kernel image
@@ -69,7 +73,7 @@ void blank_refill(void);
 void host_events_thread(void *unused);
 
 // entry.S
-extern char kernel_hot_start[], kernel_hot_end[];	// variables
+extern char kernel_hot_start[], kernel_small_end[], kernel_hot_end[]; // variables: small ones first
 extern char kernel_hot_text_end[];			// what runs in each new process (hot.lds)
 extern char kernel_text_start[], kernel_text_end[], kernel_sealed_start[], kernel_sealed_end[], kernel_rodata_end[];
 extern char kentry[], kexit[], kexit_end[], kexit_jmp[], kexit_iret[];
