@@ -78,8 +78,8 @@ u32 pf_protections(struct pf_protection *out);	// what holds in this process now
 // --- tasks
 int pf_fork(struct task *child, const struct regs *regs);	// new address space, copy of this; child resumes at `regs` with its rax
 int pf_thread_create(struct task *t, const struct regs *regs);	// same address space
-void pf_thread_exit(void) __noreturn;				// only this host thread; frees its window
-void pf_proc_exit(void) __noreturn;				// last thread of a host process
+void pf_thread_exit(void) __noreturn;				// the task's host thread is free
+void pf_proc_exit(void) __noreturn;				// so are all others of the process, now or soon
 // vfork: the current host thread carries `child` from now on / carries `parent` again.
 void pf_switch_identity(struct task *to);
 // Hands task t (vfork child past exec's point of no return) to a blank host process, which calls exec_commit_on_blank(t).

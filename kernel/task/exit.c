@@ -260,7 +260,7 @@ static void __noreturn leave(struct task *t)
 {
 	struct proc *p = t->proc, *parent = NULL;
 	u64 utime = 0, stime = 0;
-	bool last;
+	bool last, ends = p->group_exit;
 
 	ptrace_exit(p->group_exit ? p->exit_code : t->exit_code);
 	uring_task_gone(t);
@@ -306,6 +306,8 @@ static void __noreturn leave(struct task *t)
 	// `current` is not used below; the window is the platform's
 	hthread_self()->cur = NULL;
 	task_put(t);
+	if (ends)
+		pf_proc_exit();
 	pf_thread_exit();
 }
 

@@ -49,6 +49,7 @@ void host_process_died(u32 pid, u32 status)
 	if (!hp || hp->exiting)
 		return;
 	hp->pid = 0; // the host may use the number again
+	park_forget(hp);
 	for (u32 i = 0; i < win_count(); i++)
 		if ((w = win_of(hp, i)) && w->h.in_kernel && !w->h.wait_frame)
 			panic("the host killed process %u (status %x) inside the kernel, in call %ld: the enclave cannot go on", pid, status,

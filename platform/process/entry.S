@@ -236,6 +236,54 @@ host_clone:
 	call *%r8
 	ud2
 
+// void win_park(u64 *threads, struct park *p): see park.c. Returns when no other thread is left.
+#define PARK_NEXT 4
+#define PARK_SELF 8
+#define PARK_USED 16
+#define PARK_STACK 24
+	.globl win_park
+win_park:
+	mov $0xffff0000ffffffff, %r8
+	mov (%rdi), %rax
+1:	cmp $1, %eax
+	je 5f
+	mov %rax, %rdx
+	shr $32, %rdx
+	movzwl %dx, %edx
+	mov %edx, PARK_NEXT(%rsi)
+	lea -1(%rax), %rcx
+	and %r8, %rcx
+	or PARK_SELF(%rsi), %rcx
+	lock cmpxchg %rcx, (%rdi)
+	jne 1b
+	mov %rsi, %rbx			// whoever takes it from the list may use its stack from here on
+2:	mov (%rbx), %eax
+	test %eax, %eax
+	jnz 3f
+	mov %rbx, %rdi
+	mov $128, %esi			// FUTEX_WAIT_PRIVATE
+	xor %edx, %edx
+	xor %r10d, %r10d
+	mov $202, %eax
+	syscall
+	jmp 2b
+3:	cmp $1, %eax			// PARK_GO
+	jne 4f
+	mov PARK_STACK(%rbx), %rsp
+	xor %ebp, %ebp
+	call park_again
+	ud2
+4:	mov $2, %edi			// no signal comes to a stack that is another's
+	lea all_signals(%rip), %rsi
+	xor %edx, %edx
+	mov $8, %r10d
+	mov $14, %eax			// rt_sigprocmask
+	syscall
+	mov PARK_USED(%rbx), %rdi
+	xor %esi, %esi
+	jmp win_exit_thread
+5:	ret
+
 // void win_exit_thread(u8 *used_flag, u32 *hproc_used): frees both, then the host's exit(0)
 	.globl win_exit_thread
 win_exit_thread:
@@ -303,6 +351,10 @@ raw_load32:
 	ret
 14:	mov $1, %eax
 	ret
+
+	.section .rodata
+all_signals:
+	.quad -1
 
 	.section .extable, "a"
 	.quad rseq_read, kentry_clean

@@ -510,6 +510,14 @@ int pf_usage(struct proc *p, struct task *t, struct pf_usage *u)
 	u64 most = (u64)K_LIN_MAX >> PAGE_SHIFT; // whatever the host says, sums do not overflow
 	*u = (struct pf_usage){ hu.utime_ns, hu.stime_ns, hu.minflt, hu.majflt, hu.nvcsw, hu.nivcsw,
 				min(hu.anon, most), min(hu.file, most), min(hu.peak, most) };
+	if (h) {
+		const struct spent *b = &((const struct window *)h)->base;
+		u64 *figure[] = { &u->utime_ns, &u->stime_ns, &u->minflt, &u->majflt, &u->nvcsw, &u->nivcsw };
+		const u64 before[] = { b->utime_ns, b->stime_ns, b->minflt, b->majflt, b->nvcsw, b->nivcsw };
+
+		for (u32 i = 0; i < ARRAY_SIZE(before); i++)
+			*figure[i] -= min(*figure[i], before[i]);
+	}
 	return 0;
 }
 

@@ -200,8 +200,12 @@ void pf_stop(int status)
 		S2(__NR_nanosleep, ((s64[2]){ 3600, 0 }), 0);
 }
 
+static u64 less(u64 all, u64 before) { return all > before ? all - before : 0; }
+
 long pf_cpu_times(struct task *t, u64 *utime_ns, u64 *stime_ns)
 {
+	struct window *w = win_self();
+
 	*utime_ns = *stime_ns = 0;
 	if (t == current) {
 		struct {
@@ -210,8 +214,10 @@ long pf_cpu_times(struct task *t, u64 *utime_ns, u64 *stime_ns)
 		long r = H3(__NR_getrusage, 1 /* RUSAGE_THREAD */, &ru, 0);
 		if (r < 0)
 			return r;
-		*utime_ns = (u64)ru.us * 1000000000 + (u64)ru.uu * 1000;
-		*stime_ns = (u64)ru.ss * 1000000000 + (u64)ru.su * 1000;
+		w->seen = (struct spent){ (u64)ru.us * 1000000000 + (u64)ru.uu * 1000, (u64)ru.ss * 1000000000 + (u64)ru.su * 1000,
+					  (u64)ru.rest[4], (u64)ru.rest[5], (u64)ru.rest[12], (u64)ru.rest[13] };
+		*utime_ns = less(w->seen.utime_ns, w->base.utime_ns);
+		*stime_ns = less(w->seen.stime_ns, w->base.stime_ns);
 		return 0;
 	}
 	struct hthread *h = t->host;
@@ -225,6 +231,10 @@ long pf_cpu_times(struct task *t, u64 *utime_ns, u64 *stime_ns)
 	if (r < 0)
 		return r;
 	*utime_ns = (u64)ts[0] * 1000000000 + (u64)ts[1];
+	if (same) { // of this thread alone
+		const struct spent *base = &((const struct window *)h)->base;
+		*utime_ns = less(*utime_ns, base->utime_ns + base->stime_ns);
+	}
 	return 0;
 }
 

@@ -63,7 +63,8 @@ struct hproc *hproc_alloc(void)
 		for_each_hproc(hp) {
 			if (!__atomic_load_n(&hp->used, __ATOMIC_RELAXED) &&
 			    __atomic_compare_exchange_n(&hp->used, &z, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
-				hp->nthreads = 1;
+				hp->threads = 1;
+				hp->nparked = 0;
 				hp->serial = __atomic_add_fetch(&hproc_serial, 1, __ATOMIC_RELAXED);
 				hp->exiting = 0;
 				hp->pid = 0;
@@ -85,7 +86,7 @@ void pf_host_counts(u32 *threads, u32 *processes)
 {
 	*threads = *processes = 0;
 	for (u32 i = 0; i < win_high; i++)
-		*threads += win_used[i] != 0;
+		*threads += win_used[i] && WIN(i)->hproc; // but for those that sleep for a task
 	for_each_hproc(hp)
 		*processes += hp->used != 0;
 }
@@ -168,6 +169,7 @@ void win_setup(struct window *w, struct task *t, struct hproc *hp)
 	w->cpus = win_self()->cpus; // the host lets it inherit them
 	w->fpu_depth = 0;
 	w->blank_word = 0;
+	w->base = (struct spent){0};
 	if (t) {
 		t->host = &w->h;
 		t->regs = win_regs(w);
@@ -204,8 +206,6 @@ static void host_process_init(void)
 #define PROC_FLAGS (CLONE_FILES | CLONE_FS | CLONE_PARENT | CLONE_PARENT_SETTID | 17 /* SIGCHLD */)
 #define THREAD_FLAGS (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_PARENT_SETTID)
 
-static void *clone_stack(struct window *w) { return (void *)(((u64)win_regs(w) - 512) & ~15ul); }
-
 static void kernel_process_start(void)
 {
 	host_process_init();
@@ -225,7 +225,7 @@ int pf_start_process(struct task *t, void (*fn)(void))
 	win_setup(w, t, hp);
 	t->proc->mm_host = hp;
 	w->kfn = (void (*)(void *))(void *)fn;
-	r = host_clone(PROC_FLAGS, clone_stack(w), &hp->pid, w, kernel_process_start);
+	r = host_clone(PROC_FLAGS, win_stack(w), &hp->pid, w, kernel_process_start);
 	return r < 0 ? (int)r : 0;
 }
 
@@ -274,7 +274,7 @@ int pf_fork(struct task *child, const struct regs *regs)
 		w->h.rseq_word = win_self()->h.rseq_word;
 		w->h.rseq_sig = win_self()->h.rseq_sig;
 	}
-	r = host_clone(PROC_FLAGS, clone_stack(w), &hp->pid, w, process_start);
+	r = host_clone(PROC_FLAGS, win_stack(w), &hp->pid, w, process_start);
 	if (r < 0) {
 		child->host = NULL;
 		win_free(w);
@@ -288,47 +288,60 @@ int pf_fork(struct task *child, const struct regs *regs)
 
 int pf_thread_create(struct task *t, const struct regs *regs)
 {
-	struct window *w = win_alloc(), *me = win_self();
+	struct window *me = win_self(), *parked = park_take(me->hproc), *w = parked ? parked : win_alloc();
+	u64 cpus;
 	long r;
 
 	if (!w)
 		return -EAGAIN;
+	cpus = w->cpus;
 	win_setup(w, t, me->hproc);
 	if (!t->proc->mm_host) // a process that shares this one's memory
 		t->proc->mm_host = me->hproc;
 	*t->regs = *regs;
 	t->regs->rax = 0;
-	__atomic_fetch_add(&me->hproc->nthreads, 1, __ATOMIC_SEQ_CST);
 	w->h.host_pid = me->h.host_pid;
-	r = host_clone(THREAD_FLAGS, clone_stack(w), &w->h.host_tid, w, thread_start);
+	if (parked) {
+		w->cpus = cpus;
+		w->base = w->seen;
+		w->h.host_tid = w->park.tid;
+		park_go(w);
+		return 0;
+	}
+	__atomic_fetch_add(&me->hproc->threads, 1, __ATOMIC_SEQ_CST);
+	r = host_clone(THREAD_FLAGS, win_stack(w), &w->h.host_tid, w, thread_start);
 	if (r < 0) {
 		t->host = NULL;
-		__atomic_fetch_sub(&me->hproc->nthreads, 1, __ATOMIC_SEQ_CST);
+		__atomic_fetch_sub(&me->hproc->threads, 1, __ATOMIC_SEQ_CST);
 		win_free(w);
 		return (int)r;
 	}
 	return 0;
 }
 
-void pf_thread_exit(void)
+static void __noreturn thread_exit(bool alone)
 {
 	struct window *w = win_self();
 	struct hproc *hp = w->hproc;
 	u64 all = ~0ul;
 	bool last;
 
-	S4(__NR_rt_sigprocmask, 2, &all, 0, 8);
-	last = __atomic_sub_fetch(&hp->nthreads, 1, __ATOMIC_SEQ_CST) == 0;
-	if (last)
-		hp->exiting = 1;
 	w->h.cur = NULL;
 	w->hproc = NULL;
+	w->park.tid = w->h.host_tid;
 	w->h.host_tid = 0;
+	if (alone)
+		park(hp, w, &win_used[w->index]);
+	S4(__NR_rt_sigprocmask, 2, &all, 0, 8);
+	last = park_leave(hp);
+	if (last)
+		hp->exiting = 1;
 	// exit(0) of the last thread ends the host process; the host's own teardown is off our critical path
 	win_exit_thread(&win_used[w->index], last ? &hp->used : NULL);
 }
 
-void pf_proc_exit(void) { pf_thread_exit(); }
+void pf_thread_exit(void) { thread_exit(true); }
+void pf_proc_exit(void) { thread_exit(false); }
 
 void pf_switch_identity(struct task *to)
 {
@@ -376,7 +389,7 @@ static struct window *blank_make(void)
 		return NULL;
 	}
 	win_setup(w, NULL, hp);
-	r = host_clone(PROC_FLAGS, clone_stack(w), &hp->pid, w, blank_start);
+	r = host_clone(PROC_FLAGS, win_stack(w), &hp->pid, w, blank_start);
 	if (r < 0) {
 		win_free(w);
 		hp->used = 0;
@@ -490,8 +503,8 @@ int pf_kthread(void (*fn)(void *), void *arg, const char *name)
 	win_setup(w, t, me->hproc);
 	w->kfn = fn;
 	w->karg = arg;
-	__atomic_fetch_add(&me->hproc->nthreads, 1, __ATOMIC_SEQ_CST);
-	r = host_clone(THREAD_FLAGS, clone_stack(w), &w->h.host_tid, w, kthread_start);
+	__atomic_fetch_add(&me->hproc->threads, 1, __ATOMIC_SEQ_CST);
+	r = host_clone(THREAD_FLAGS, win_stack(w), &w->h.host_tid, w, kthread_start);
 	return r < 0 ? (int)r : 0;
 }
 

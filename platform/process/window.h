@@ -6,6 +6,20 @@
 #include "platform/process/control.h"
 #include "platform/process/sys.h"
 
+struct park {			// park.c; offsets are known to entry.S
+	u32 word;		// 0: asleep or running; PARK_GO, PARK_END
+	u32 next;		// the next window on the list: index + 1, or 0
+	u64 self;		// index + 1, where hproc->threads has the first one's
+	u8 *used;		// what win_exit_thread marks free
+	void *stack;		// on which it begins again
+	u32 tid;		// the host's number, while no task has it
+};
+enum { PARK_GO = 1, PARK_END };
+
+struct spent {			// by the tasks that the host thread carried before
+	u64 utime_ns, stime_ns, minflt, majflt, nvcsw, nivcsw;
+};
+
 struct window {
 	struct hthread h;
 	struct hproc *hproc;
@@ -23,12 +37,15 @@ struct window {
 	int trap_sig, trap_code;
 	u64 trap_addr, trap_err, trap_no;
 	struct hc_desc desc;	// hostcall slot
+	struct park park;
+	struct spent base, seen; // not this task's; all that the host last said of the thread
 	u16 gen;
 };
 
 struct hproc {			// one host process
 	u64 serial;		// never used again
-	u32 used, pid, nthreads;
+	u64 threads;		// how many, and those that sleep for a task (park.c)
+	u32 used, pid, nparked;
 	u32 exiting;		// leaves by itself: not "killed by the host"
 };
 
@@ -41,6 +58,7 @@ static inline struct window *win_self(void) { return (struct window *)hthread_se
 static inline u8 *win_pool(struct window *w) { return (u8 *)(K_LIN + OFF_POOLS + (u64)w->index * POOL_STRIDE); }
 static inline struct regs *win_regs(struct window *w) { return (struct regs *)(((uptr)w + WIN_KSTACK_TOP - sizeof(struct regs) - 64) & ~15ul); }
 static inline void *win_fpu(struct window *w) { return (u8 *)w + WIN_FPU; }
+static inline void *win_stack(struct window *w) { return (void *)(((u64)win_regs(w) - 512) & ~15ul); } // of a thread that begins
 
 struct window *win_alloc(void);
 void win_free(struct window *w);	// of a thread that never ran
@@ -53,6 +71,13 @@ void host_process_died(u32 pid, u32 status);
 bool blank_died(struct window *w);	// true: it was a blank that nobody has
 long thread_on(struct window *w, void *stack, void (*fn)(void)); // a new thread of this host process takes a window
 void win_setup(struct window *w, struct task *t, struct hproc *hp);
+// park.c
+struct window *park_take(struct hproc *hp);	// a host thread that sleeps, counted as running again; NULL: none
+void park_go(struct window *w);			// it begins with the task that the window has now
+void park_again(void);				// entry.S: there
+void park(struct hproc *hp, struct window *w, u8 *used); // the current thread sleeps for good; returns if it may not
+bool park_leave(struct hproc *hp);		// one thread fewer. True: the last; the sleepers end as well
+void park_forget(struct hproc *hp);		// the host has killed them
 extern u32 host_seed[16];
 extern int host_memfd;
 void cpus_init(void);			// boot
@@ -78,6 +103,7 @@ extern char kernel_hot_text_end[];			// what runs in each new process (hot.lds)
 extern char kernel_text_start[], kernel_text_end[], kernel_sealed_start[], kernel_sealed_end[], kernel_rodata_end[];
 extern char kentry[], kexit[], kexit_end[], kexit_jmp[], kexit_iret[];
 void kresume(struct regs *regs) __noreturn;	// rsp = regs, leave through the exit path
+void win_park(u64 *threads, struct park *p);	// puts itself on the list and sleeps there; returns when it is the last thread
 void win_exit_thread(u8 *used, u32 *hproc_used) __noreturn; // marks window (and process slot, or NULL) free, then the host's exit: touches no stack
 long host_clone(u64 flags, void *stack, u32 *tid, struct window *w, void (*fn)(void));
 // A call of the host in which it may kill the caller: another thread goes on there (death.c), with -EINTR.
