@@ -271,7 +271,7 @@ long fcntl_lock(struct file *f, u32 cmd, u64 arg)
 		fl.l_whence = SEEK_SET;
 		fl.l_start = (s64)c->start;
 		fl.l_len = c->end >= (u64)S64_MAX ? 0 : (s64)(c->end - c->start + 1);
-		fl.l_pid = c->pid;
+		fl.l_pid = pid_out(c->pid);
 	}
 	mutex_unlock(&locks_lock);
 	return copy_to_user(U(arg), &fl, sizeof(fl));

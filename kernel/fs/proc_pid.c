@@ -130,14 +130,15 @@ static int pid_stat(struct pout *o, struct pnode *n)
 	mutex_lock(&tasklist);
 	if (!n->tid && !(utime + stime)) // finer than the host's ticks, and the only figure of a zombie
 		proc_cpu_ns_locked(p, &utime, &stime);
-	ppid = p->parent ? p->parent->pid : 0;
-	sid = p->session ? p->session->sid : 0;
+	ppid = p->parent ? pid_out(p->parent->pid) : 0;
+	sid = p->session ? pid_out(p->session->sid) : 0;
 	if (p->session && p->session->tty)
 		tty_stat_of(p->session->tty, &tty, &tpgid);
+	tpgid = tpgid > 0 ? pid_out(tpgid) : tpgid;
 	mutex_unlock(&tasklist);
 
-	pout(o, "%d (%s) %c %d %d %d %d %d %d %lu 0 %lu 0 ", n->tid ? n->tid : p->pid, comm, state_of(n), ppid,
-	     p->pgid, sid, tty, tpgid, p->execed ? 0x400000 : 0x400040, u.minflt, u.majflt);
+	pout(o, "%d (%s) %c %d %d %d %d %d %d %lu 0 %lu 0 ", pid_out(n->tid ? n->tid : p->pid), comm, state_of(n), ppid,
+	     pid_out(p->pgid), sid, tty, tpgid, p->execed ? 0x400000 : 0x400040, u.minflt, u.majflt);
 	pout(o, "%lu %lu %lu %lu %d %d %u 0 %lu ", utime / USER_HZ_NS, stime / USER_HZ_NS, p->cutime_ns / USER_HZ_NS,
 	     p->cstime_ns / USER_HZ_NS, 20 + (int)p->nice, (int)p->nice, p->nthreads,
 	     (t && n->tid ? t->start_ns : p->start_ns) / USER_HZ_NS);
@@ -193,6 +194,17 @@ static void cpus(struct pout *o, u64 mask)
 	pout(o, "\n");
 }
 
+// A number as the reader sees it and, when that differs, as the process itself does.
+static void ns_number(struct pout *o, const char *name, int pid, int of)
+{
+	int seen = pid_out(pid);
+
+	if (of < PID_MAX || seen < PID_MAX)
+		pout(o, "%s:\t%d\n", name, seen);
+	else
+		pout(o, "%s:\t%d\t%d\n", name, seen, pid / PID_MAX == of / PID_MAX ? pid % PID_MAX : 0);
+}
+
 static int pid_status(struct pout *o, struct pnode *n)
 {
 	struct proc *p = n->proc;
@@ -208,7 +220,7 @@ static int pid_status(struct pout *o, struct pnode *n)
 
 	name_of(n, comm);
 	mutex_lock(&tasklist);
-	ppid = p->parent ? p->parent->pid : 0;
+	ppid = p->parent ? pid_out(p->parent->pid) : 0;
 	sid = p->session ? p->session->sid : 0;
 	umask = p->fs ? (int)p->fs->umask : -1;
 	fds = t && t->files ? t->files->size : 0;
@@ -218,13 +230,17 @@ static int pid_status(struct pout *o, struct pnode *n)
 	if (umask >= 0)
 		pout(o, "Umask:\t%04o\n", umask);
 	pout(o, "State:\t%s\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t%d\n", state_word(state_of(n)),
-	     p->pid, n->tid ? n->tid : p->pid, ppid, tracer);
+	     pid_out(p->pid), pid_out(n->tid ? n->tid : p->pid), ppid, tracer ? pid_out(tracer) : 0);
 	pout(o, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", c->uid, c->euid, c->suid, c->fsuid, c->gid, c->egid,
 	     c->sgid, c->fsgid);
 	pout(o, "FDSize:\t%u\nGroups:\t", fds);
 	for (u32 i = 0; i < c->ngroups; i++)
 		pout(o, "%u ", c->groups[i]);
-	pout(o, "\nNStgid:\t%d\nNSpid:\t%d\nNSpgid:\t%d\nNSsid:\t%d\n", p->pid, n->tid ? n->tid : p->pid, p->pgid, sid);
+	pout(o, "\n");
+	ns_number(o, "NStgid", p->pid, p->pid);
+	ns_number(o, "NSpid", n->tid ? n->tid : p->pid, p->pid);
+	ns_number(o, "NSpgid", p->pgid, p->pid);
+	ns_number(o, "NSsid", sid, p->pid);
 	sizes_of(p, &s);
 	proc_usage(p, n->tid ? t : NULL, &u);
 	if (s.total) {
@@ -561,8 +577,12 @@ static int task_lookup(struct inode *dir, const char *name, u32 len, struct inod
 {
 	struct pnode *n = pnode_of(dir);
 	int tid = proc_number(name, len);
-	struct task *t = tid > 0 ? task_find(tid) : NULL;
-	bool mine = t && t->proc == n->proc;
+	struct task *t;
+	bool mine;
+
+	tid = pid_in(tid);
+	t = tid > 0 ? task_find(tid) : NULL;
+	mine = t && t->proc == n->proc;
 
 	if (t)
 		task_put(t);
@@ -580,9 +600,11 @@ static int next_tid(struct proc *p, int from)
 
 	mutex_lock(&tasklist);
 	mutex_lock(&p->sig_lock);
-	list_for_each (t, &p->threads, thread_link)
-		if (t->tid >= from && (best < 0 || t->tid < best))
-			best = t->tid;
+	list_for_each (t, &p->threads, thread_link) {
+		int tid = pid_out(t->tid);
+		if (tid >= from && (best < 0 || tid < best))
+			best = tid;
+	}
 	mutex_unlock(&p->sig_lock);
 	mutex_unlock(&tasklist);
 	return best;

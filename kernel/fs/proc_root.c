@@ -99,13 +99,13 @@ static int text_devices(struct pout *o, struct pnode *n)
 static int self_readlink(struct inode *i, char *buf, u32 n)
 {
 	(void)i;
-	return min((u32)scnprintf(buf, n, "%d", curproc->pid), n);
+	return min((u32)scnprintf(buf, n, "%d", pid_out(curproc->pid)), n);
 }
 
 static int thread_self_readlink(struct inode *i, char *buf, u32 n)
 {
 	(void)i;
-	return min((u32)scnprintf(buf, n, "%d/task/%d", curproc->pid, current->tid), n);
+	return min((u32)scnprintf(buf, n, "%d/task/%d", pid_out(curproc->pid), pid_out(current->tid)), n);
 }
 
 static int to_self_readlink(struct inode *i, char *buf, u32 n)
@@ -175,7 +175,7 @@ static int root_lookup(struct inode *dir, const char *name, u32 len, struct inod
 
 	if (pid < 0)
 		return proc_lookup_table(dir, root_table, name, len, out);
-	p = proc_find(pid);
+	p = proc_find(pid_in(pid));
 	if (!p)
 		return -ENOENT;
 	*out = proc_inode(dir->sb, &proc_pid_dir, p, 0, -1);
@@ -191,8 +191,10 @@ static int at_least(struct proc *p, void *arg)
 {
 	struct next_pid *q = arg;
 
-	if (p->pid >= q->from && (!q->found || p->pid < q->found))
-		q->found = p->pid;
+	int pid = pid_out(p->pid);
+
+	if (pid >= q->from && (!q->found || pid < q->found))
+		q->found = pid;
 	return 0;
 }
 

@@ -209,6 +209,7 @@ static long set_foreground(struct tty *t, int __user *arg)
 		return -EFAULT;
 	if (q.pgid < 0)
 		return -EINVAL;
+	q.pgid = pid_in(q.pgid);
 	if (!proc_for_each(session_of, &q))
 		return -ESRCH;
 	if (q.session != curproc->session)
@@ -246,14 +247,14 @@ long tty_job_ioctl(struct tty *t, u32 cmd, u64 arg, bool master)
 	case TIOCGPGRP:
 		if (!master && !mine)
 			return -ENOTTY;
-		n = t->pgrp;
+		n = pid_out(t->pgrp);
 		return put_user(n, U(arg));
 	case TIOCSPGRP: return set_foreground(t, U(arg));
 	case TIOCGSID:
 		if (!master && !mine)
 			return -ENOTTY;
 		mutex_lock(&tasklist);
-		n = t->session ? t->session->sid : 0;
+		n = t->session ? pid_out(t->session->sid) : 0;
 		mutex_unlock(&tasklist);
 		return n ? put_user(n, U(arg)) : -ENOTTY;
 	case TIOCSCTTY: return set_ctty(t, arg == 1);

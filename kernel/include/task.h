@@ -140,6 +140,7 @@ struct cred {			// one set per process; ids are what programs see, there is one 
 // task->divert: who looks at the system calls of a task
 #define DIVERT_PTRACE 1u
 #define DIVERT_SECCOMP 2u
+#define DIVERT_PIDS 4u
 // The table for the task that a host thread carries (kernel/syscall/divert.c); t may be NULL.
 const void *syscall_calls(const struct task *t);
 void syscall_divert_update(void);	// the current task's divert has changed
@@ -178,6 +179,8 @@ struct proc {
 	struct uts_ns *uts_ns;
 	struct mnt_ns *mnt_ns;
 	struct user_ns *user_ns;	// NULL: the first one
+	struct ns *cgroup_ns;		// NULL: the first one
+	struct ns *pid_children;	// PID namespace of its children to come; NULL: its own
 	struct key *session_keyring, *process_keyring; // kernel/keys/, NULL until used
 	struct sem_undos *sem_undos;	// kernel/ipc/sem.c; NULL until used
 	struct file *exe;		// /proc/self/exe
@@ -239,7 +242,8 @@ void proc_put(struct proc *p);
 void task_put(struct task *t);
 // Calls fn for each process under tasklist until it returns non-zero, which is then returned.
 int proc_for_each(int (*fn)(struct proc *, void *), void *arg);
-int pid_alloc(int wish);	// this number, or any for 0; -EEXIST, -EAGAIN
+struct ns;
+int pid_alloc(struct ns *ns, int wish);	// in a PID namespace, NULL the first; this number, or any for 0; -EEXIST, -EAGAIN
 int pid_last_made(void);
 u64 pid_count_made(void);	// how many ever
 static inline u64 enclave_start(void) { return init_proc->start_ns; }	// CLOCK_MONOTONIC, as ktime_mono()
@@ -250,6 +254,16 @@ struct ksigaction action_get(struct proc *p, int sig);
 void action_set(struct proc *p, int sig, const struct ksigaction *ka);
 int sighand_share(struct proc *child, struct proc *from);	// sig_lock not held; -ENOMEM
 void sighand_leave(struct proc *p, bool keep);	// keep: with the actions of now as its own. Takes sig_lock if so
+
+// PID namespaces (kernel/task/pidns.c): a number as the current task sees it, and what it means by one (negative: a group's).
+#define PID_MAX 32768
+int pid_out_slow(int pid), pid_in_slow(int pid);
+static inline int pid_out(int pid) { return likely(current->tid < PID_MAX) ? pid : pid_out_slow(pid); }
+static inline int pid_in(int pid) { return likely(current->tid < PID_MAX) ? pid : pid_in_slow(pid); }
+static inline int pid_own(const struct task *t) { return likely(t->tid < PID_MAX) ? t->tid : t->tid % PID_MAX; } // as t sees itself
+bool pid_visible(int pid);
+void pid_fix_info(siginfo_t *info);	// the sender's number in it, for the current task
+static inline bool pid_namespaced(void) { return unlikely(current->tid >= PID_MAX); }
 
 // kernel/task/signal.c. All may be called with tasklist held, none with sig_lock.
 int signal_send_proc(struct proc *p, int sig, const siginfo_t *info);	// info NULL: from the kernel (SI_KERNEL)

@@ -249,8 +249,11 @@ static int put_control(struct sock *s, struct sock_msg *m, struct cmsg_out *c, i
 	if (s->family == AF_INET || s->family == AF_INET6)
 		inet_cmsg(s, m, c);
 	if (s->passcred) {
-		struct ucred_ none = { 0, 65534, 65534 };
-		r = cmsg_put(c, SOL_SOCKET, 2 /* SCM_CREDENTIALS */, m->scm && m->scm->has_cred ? &m->scm->cred : &none, sizeof(none));
+		struct ucred_ who = { 0, 65534, 65534 };
+		if (m->scm && m->scm->has_cred)
+			who = m->scm->cred;
+		who.pid = (u32)pid_out((int)who.pid);
+		r = cmsg_put(c, SOL_SOCKET, 2 /* SCM_CREDENTIALS */, &who, sizeof(who));
 		if (r == -EFAULT)
 			return r;
 	}

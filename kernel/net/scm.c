@@ -127,6 +127,7 @@ static int add_cred(struct scm *c, const char *data, size_t len)
 		return -EINVAL;
 	memcpy(&c->cred, data, sizeof(c->cred));
 	struct cred *me = cred();
+	c->cred.pid = (u32)pid_in((int)c->cred.pid);
 	bool own_uid = c->cred.uid == me->uid || c->cred.uid == me->euid || c->cred.uid == me->suid;
 	bool own_gid = c->cred.gid == me->gid || c->cred.gid == me->egid || c->cred.gid == me->sgid;
 	if ((c->cred.pid != (u32)curproc->pid && !capable(21)) || // CAP_SYS_ADMIN

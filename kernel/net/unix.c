@@ -429,6 +429,7 @@ static int unix_getopt(struct sock *s, int level, int opt, void *val, u32 *len)
 	if (opt != SO_PEERCRED)
 		return -ENOPROTOOPT;
 	struct ucred_ c = unix_of(s)->peer_cred;
+	c.pid = (u32)pid_out((int)c.pid);
 	if (!c.pid && s->state != ST_CONNECTED)
 		c = (struct ucred_){ 0, (u32)-1, (u32)-1 };
 	*len = min(*len, (u32)sizeof(c));

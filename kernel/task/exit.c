@@ -13,7 +13,7 @@
 #include "kernel/include/uring.h"
 #include "kernel/include/vfs.h"
 #include "kernel/mm/oom.h"
-#include "kernel/task/internal.h"
+#include "kernel/task/pidns.h"
 #include "kernel/task/ptrace.h"
 
 // What a parent hears of a child that ended, stopped or went on. tasklist held.
@@ -86,9 +86,11 @@ static bool notify_exit(struct proc *p)
 static struct proc *find_reaper(struct proc *p)
 {
 	for (struct proc *q = p->parent; q; q = q->parent)
-		if (q->child_subreaper && q->state < PROC_ZOMBIE)
+		if (q->pid / PID_MAX != p->pid / PID_MAX)
+			break;
+		else if (q->child_subreaper && q->state < PROC_ZOMBIE)
 			return q;
-	return init_proc;
+	return p->pid < PID_MAX ? init_proc : pid_reaper(p);
 }
 
 static int is_stopped(struct proc *p, void *arg)
@@ -290,6 +292,8 @@ static void __noreturn leave(struct task *t)
 		mutex_unlock(&tasklist);
 		if (p == init_proc)
 			stop_enclave(p->exit_code);
+		if (pid_is_reaper(p))
+			pid_ns_end(p);
 		release_resources(p, true);
 		mutex_lock(&tasklist);
 	}

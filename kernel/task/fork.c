@@ -15,7 +15,7 @@
 #include "kernel/include/platform.h"
 #include "kernel/include/remote.h"
 #include "kernel/include/vfs.h"
-#include "kernel/task/internal.h"
+#include "kernel/task/pidns.h"
 #include "kernel/task/ptrace.h"
 #include "kernel/task/seccomp.h"
 #include <linux/ptrace.h>
@@ -159,7 +159,7 @@ static int inherit_proc(struct proc *p, struct task *t, struct proc *from, const
 		p->fs = NULL;
 	if (!t->files || !p->fs)
 		return -ENOMEM;
-	return c->flags & NAMESPACES ? ns_unshare(p, c->flags & NAMESPACES) : 0;
+	return c->flags & NAMESPACES ? ns_unshare(p, c->flags & NAMESPACES & ~CLONE_NEWPID) : 0;
 }
 
 // A signal, an exit or an exec under way must be seen before a child is made (else it could miss it).
@@ -247,6 +247,23 @@ static void wait_thread(struct proc *p, const struct task *t)
 	waitq_del(&p->threads_wq, &w);
 }
 
+static struct ns *own_pid_ns(void) { return pid_namespaced() ? pid_ns_of(current->tid) : NULL; }
+
+static int new_pid(const struct clone_req *c)
+{
+	struct ns *n;
+	int pid;
+
+	if (!(c->flags & CLONE_NEWPID))
+		return pid_alloc(curproc->pid_children ? curproc->pid_children : own_pid_ns(), c->tid);
+	n = capable(CAP_SYS_ADMIN) ? pid_ns_new() : ERR_PTR(-EPERM);
+	if (IS_ERR(n))
+		return (int)PTR_ERR(n);
+	pid = pid_alloc(n, c->tid);
+	pid_ns_put(n);
+	return pid;
+}
+
 static long clone_thread(const struct clone_req *c)
 {
 	struct task *me = current, *t;
@@ -256,7 +273,9 @@ static long clone_thread(const struct clone_req *c)
 	int tid, r = 0;
 	bool traced = false;
 
-	tid = pid_alloc(c->tid);
+	if (p->pid_children)
+		return -EINVAL; // threads are of one PID namespace
+	tid = pid_alloc(own_pid_ns(), c->tid);
 	if (tid < 0)
 		return tid;
 	t = task_new(p, tid);
@@ -271,8 +290,9 @@ static long clone_thread(const struct clone_req *c)
 		goto fail;
 	if ((me->own_fs || !(c->flags & CLONE_FS)) && (r = inherit_fs(t, c)))
 		goto fail;
-	if ((c->flags & CLONE_PARENT_SETTID && put_user(tid, c->ptid)) ||
-	    (c->flags & CLONE_CHILD_SETTID && put_user(tid, c->ctid)))
+	int seen = pid_own(t);
+	if ((c->flags & CLONE_PARENT_SETTID && put_user(seen, c->ptid)) ||
+	    (c->flags & CLONE_CHILD_SETTID && put_user(seen, c->ctid)))
 		pr_debug("clone: the thread id could not be stored\n"); // as Linux: not an error
 	if (c->stack)
 		regs.rsp = c->stack;
@@ -304,7 +324,7 @@ static long clone_thread(const struct clone_req *c)
 		task_put(t);
 		if (event)
 			ptrace_event(event, (u64)tid);
-		return tid;
+		return pid_out(tid);
 	}
 	mutex_lock(&tasklist);
 	ptrace_unlink(t);
@@ -334,7 +354,7 @@ static void vfork_enter(struct task *parent, struct task *child, const struct cl
 	struct regs *regs = parent->regs;
 
 	parent->saved = *regs;
-	parent->saved.rax = (u64)child->tid;
+	parent->saved.rax = (u64)pid_out(child->tid);
 	drop_step(regs);
 	parent->fs_base = pf_get_fs();
 	parent->regs = &parent->saved;
@@ -412,7 +432,8 @@ static int share_host(struct task *t, const struct clone_req *c)
 	if (c->stack)
 		regs.rsp = c->stack;
 	drop_step(&regs);
-	if (c->flags & CLONE_CHILD_SETTID && put_user(t->tid, c->ctid))
+	int own = pid_own(t);
+	if (c->flags & CLONE_CHILD_SETTID && put_user(own, c->ctid))
 		pr_debug("clone: the process id could not be stored\n");
 	return pf_thread_create(t, &regs);
 }
@@ -423,11 +444,12 @@ static long clone_proc(const struct clone_req *c)
 	struct proc *from = me->proc, *p = NULL;
 	bool share = c->flags & CLONE_VM, borrow = share && c->flags & CLONE_VFORK;
 	u32 event = ptrace_fork_event(c->flags, c->exit_signal);
-	int pid, r, pidfd = -1;
+	int pid, r, pidfd = -1, seen;
 
-	pid = pid_alloc(c->tid);
+	pid = new_pid(c);
 	if (pid < 0)
 		return pid;
+	seen = pid_out(pid);
 	r = -ENOMEM;
 	p = proc_new(pid);
 	t = p ? task_new(p, pid) : NULL;
@@ -456,8 +478,9 @@ static long clone_proc(const struct clone_req *c)
 	if (r)
 		goto out_pidfd;
 	if (borrow) {
-		if ((c->flags & CLONE_PARENT_SETTID && put_user(pid, c->ptid)) ||
-		    (c->flags & CLONE_CHILD_SETTID && put_user(pid, c->ctid)))
+		int own = pid_own(t);
+		if ((c->flags & CLONE_PARENT_SETTID && put_user(seen, c->ptid)) ||
+		    (c->flags & CLONE_CHILD_SETTID && put_user(own, c->ctid)))
 			pr_debug("clone: the process id could not be stored\n");
 		vfork_enter(me, t, c);
 		return 0;
@@ -470,7 +493,7 @@ static long clone_proc(const struct clone_req *c)
 			proc_put(p);
 		goto out_unlink;
 	}
-	if (c->flags & CLONE_PARENT_SETTID && put_user(pid, c->ptid))
+	if (c->flags & CLONE_PARENT_SETTID && put_user(seen, c->ptid))
 		pr_debug("clone: the process id could not be stored\n");
 	if (event)
 		ptrace_event(event, (u64)pid);
@@ -479,7 +502,7 @@ static long clone_proc(const struct clone_req *c)
 		proc_put(p);
 		ptrace_event(PTRACE_EVENT_VFORK_DONE, (u64)pid);
 	}
-	return pid;
+	return seen;
 
 out_unlink:
 	unlink_proc(p, t);

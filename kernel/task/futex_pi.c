@@ -11,7 +11,7 @@
 
 static bool owner_exists(u32 tid)
 {
-	struct task *t = task_find((int)tid);
+	struct task *t = task_find(pid_in((int)tid));
 
 	if (!t)
 		return false;
@@ -39,7 +39,7 @@ static struct futex_q *first_pi(struct bucket *b, const struct key *k, bool *mor
 // One look at the lock word, bucket locked: 0 got it, 1 must wait (and the word says so), -EAGAIN look again.
 static int try_lock(u32 __user *uaddr, struct bucket *b, const struct key *k, bool try)
 {
-	u32 me = (u32)current->tid, cur, seen;
+	u32 me = (u32)pid_own(current), cur, seen;
 	bool more;
 	int r = user_load32(uaddr, &cur);
 
@@ -72,9 +72,9 @@ static bool leads_to_me(u32 __user *uaddr)
 
 		if (user_load32(uaddr, &owner))
 			return false;
-		if ((owner & FUTEX_TID_MASK) == (u32)current->tid)
+		if ((owner & FUTEX_TID_MASK) == (u32)pid_own(current))
 			return depth > 0;
-		t = task_find((int)(owner & FUTEX_TID_MASK));
+		t = task_find(pid_in((int)(owner & FUTEX_TID_MASK)));
 		if (!t)
 			return false;
 		uaddr = t->proc->mm == curproc->mm ? __atomic_load_n(&t->pi_lock, __ATOMIC_ACQUIRE) : NULL;
@@ -168,11 +168,11 @@ static int lock_for(u32 __user *uaddr, struct task *who, bool others)
 
 	for (; !r; cur = seen) {
 		bool mine = !(cur & FUTEX_TID_MASK);
-		if ((cur & FUTEX_TID_MASK) == (u32)who->tid)
+		if ((cur & FUTEX_TID_MASK) == (u32)pid_own(who))
 			return -EDEADLK;
 		if (!mine && !owner_exists(cur & FUTEX_TID_MASK))
 			return -ESRCH;
-		new = mine ? (u32)who->tid | (cur & (FUTEX_OWNER_DIED | FUTEX_WAITERS)) | (others ? FUTEX_WAITERS : 0) : cur | FUTEX_WAITERS;
+		new = mine ? (u32)pid_own(who) | (cur & (FUTEX_OWNER_DIED | FUTEX_WAITERS)) | (others ? FUTEX_WAITERS : 0) : cur | FUTEX_WAITERS;
 		r = user_cmpxchg32(uaddr, cur, new, &seen);
 		if (!r && seen == cur)
 			return mine;
@@ -247,7 +247,7 @@ static int hand_over(u32 __user *uaddr, const struct key *k, u32 owner, u32 keep
 			r = -EPERM;
 			break;
 		}
-		new = keep | (q ? (u32)q->task->tid | (more ? FUTEX_WAITERS : 0) : 0);
+		new = keep | (q ? (u32)pid_own(q->task) | (more ? FUTEX_WAITERS : 0) : 0);
 		r = user_cmpxchg32(uaddr, cur, new, &seen);
 		if (!r && seen == cur) {
 			if (q)
@@ -269,7 +269,7 @@ long futex_unlock_pi(u32 __user *uaddr, bool private)
 	struct key k;
 	int r = futex_key(uaddr, private, &k);
 
-	return r ? r : hand_over(uaddr, &k, (u32)current->tid, 0);
+	return r ? r : hand_over(uaddr, &k, (u32)pid_own(current), 0);
 }
 
 // --- robust lists
@@ -335,7 +335,7 @@ static void walk_robust(struct task *t)
 {
 	u64 head_at = (u64)(__force uptr)t->robust_list, entry, next;
 	struct robust_head h;
-	u32 tid = (u32)t->tid;
+	u32 tid = (u32)pid_own(t);
 
 	if (copy_from_user(&h, t->robust_list, sizeof(h)))
 		return;

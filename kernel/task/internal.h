@@ -3,7 +3,6 @@
 #pragma once
 #include "kernel/include/task.h"
 
-#define PID_MAX 32768
 
 // --- pid.c. A pid number stays taken while anything uses it: a thread as tid (the leader's is its process's), a process as
 // pid, pgid or sid.

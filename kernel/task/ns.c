@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Namespaces of processes: unshare, setns, the CLONE_NEW* flags, /proc/PID/ns. Mount, UTS and IPC namespaces are real. A user
-// namespace may be made by one who is root already, and maps ids to themselves. There is one network, one PID, one cgroup
-// and one time namespace: asking for another is EINVAL, as on a kernel without them.
+// Namespaces of processes: unshare, setns, the CLONE_NEW* flags, /proc/PID/ns. Mount, UTS, IPC and PID (pidns.c) namespaces
+// are real; so are cgroup namespaces, there is but one group to see. A user namespace may be made by one who is root already, and
+// maps ids to themselves. There is one network and one time namespace: asking for another is EINVAL, as on a kernel without them.
 // Locks: tasklist guards the pointers of other processes; a process changes only its own.
 #include "kernel/fs/fs.h"
 #include "kernel/fs/procfs.h"
@@ -9,13 +9,13 @@
 #include "kernel/include/ns.h"
 #include "kernel/include/remote.h"
 #include "kernel/ipc/ids.h"
-#include "kernel/task/internal.h"
+#include "kernel/task/pidns.h"
 #include <linux/capability.h>
 #include <linux/magic.h>
 #include <linux/nsfs.h>
 
-#define ABSENT_NS (CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP | CLONE_NEWTIME)
-#define NEW_NS (CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | ABSENT_NS)
+#define ABSENT_NS (CLONE_NEWNET | CLONE_NEWTIME)
+#define NEW_NS (CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWCGROUP | ABSENT_NS)
 
 struct idmap {
 	u32 first, lower, count;
@@ -28,8 +28,7 @@ struct user_ns {
 
 static struct user_ns init_user_ns = {.ns = {.ref = {1}, .type = CLONE_NEWUSER, .inum = 4026531837ul}, .map = {{0, 0, U32_MAX}, {0, 0, U32_MAX}}};
 static struct ns only_net = {.ref = {1}, .type = CLONE_NEWNET, .inum = 4026531840ul};
-static struct ns only_pid = {.ref = {1}, .type = CLONE_NEWPID, .inum = 4026531836ul};
-static struct ns only_cgroup = {.ref = {1}, .type = CLONE_NEWCGROUP, .inum = 4026531835ul};
+static struct ns init_cgroup = {.ref = {1}, .type = CLONE_NEWCGROUP, .inum = 4026531835ul};
 static struct ns only_time = {.ref = {1}, .type = CLONE_NEWTIME, .inum = 4026531834ul};
 static struct super *nsfs;
 
@@ -49,9 +48,17 @@ static void user_ns_put(struct user_ns *u)
 		kfree(u);
 }
 
+static void plain_put(struct ns *n)
+{
+	if (n && ref_put(&n->ref))
+		kfree(n);
+}
+
 static void ns_put(struct ns *n)
 {
 	switch (n->type) {
+	case CLONE_NEWPID: pid_ns_put(n); break;
+	case CLONE_NEWCGROUP: plain_put(n); break;
 	case CLONE_NEWNS: mnt_ns_put((struct mnt_ns *)n); break;
 	case CLONE_NEWUTS: uts_ns_put((struct uts_ns *)n); break;
 	case CLONE_NEWIPC: ipc_ns_put((struct ipc_ns *)n); break;
@@ -71,6 +78,9 @@ void ns_inherit(struct proc *p, const struct proc *from)
 	ref_get((struct ref *)p->mnt_ns);
 	if (p->user_ns)
 		ref_get((struct ref *)p->user_ns);
+	p->cgroup_ns = from->cgroup_ns;
+	if (p->cgroup_ns)
+		ref_get(&p->cgroup_ns->ref);
 }
 
 void ns_drop(struct proc *p)
@@ -79,17 +89,21 @@ void ns_drop(struct proc *p)
 	struct uts_ns *u = p->uts_ns;
 	struct mnt_ns *m = p->mnt_ns;
 	struct user_ns *v = p->user_ns;
+	struct ns *c = p->cgroup_ns, *pid = p->pid_children;
 
 	mutex_lock(&tasklist);
 	p->ipc_ns = NULL;
 	p->uts_ns = NULL;
 	p->mnt_ns = NULL;
 	p->user_ns = NULL;
+	p->cgroup_ns = p->pid_children = NULL;
 	mutex_unlock(&tasklist);
 	ipc_ns_put(i);
 	uts_ns_put(u);
 	mnt_ns_put(m);
 	user_ns_put(v);
+	plain_put(c);
+	pid_ns_put(pid);
 }
 
 // --- making new ones
@@ -97,7 +111,7 @@ void ns_drop(struct proc *p)
 static int check_new(u64 flags)
 {
 	if (flags & ABSENT_NS) {
-		pr_once("namespaces %lx: there is one of each in an enclave; mount, UTS, IPC and user namespaces can be made\n", flags & ABSENT_NS);
+		pr_once("namespaces %lx: there is one of each in an enclave\n", flags & ABSENT_NS);
 		return -EINVAL;
 	}
 	if (flags & NEW_NS && !capable(CAP_SYS_ADMIN))
@@ -113,6 +127,7 @@ int ns_unshare(struct proc *p, u64 flags)
 	struct uts_ns *uts = NULL;
 	struct ipc_ns *ipc = NULL;
 	struct mnt_ns *mnt = NULL;
+	struct ns *cgroup = NULL, *pid = NULL;
 	int r = check_new(flags);
 
 	if (r)
@@ -136,6 +151,20 @@ int ns_unshare(struct proc *p, u64 flags)
 			goto fail;
 		}
 	}
+	if (flags & CLONE_NEWCGROUP) {
+		cgroup = knew(struct ns);
+		if (!cgroup)
+			goto fail;
+		*cgroup = (struct ns){.ref = {1}, .type = CLONE_NEWCGROUP, .inum = ns_inum()};
+	}
+	if (flags & CLONE_NEWPID) {
+		pid = pid_ns_new();
+		if (IS_ERR(pid)) {
+			r = (int)PTR_ERR(pid);
+			pid = NULL;
+			goto fail;
+		}
+	}
 	if (ipc && p == curproc)
 		sem_exit(p); // adjustments belong to the namespace that is left
 	mutex_lock(&tasklist);
@@ -149,6 +178,8 @@ int ns_unshare(struct proc *p, u64 flags)
 	SWAP(uts, uts_ns)
 	SWAP(ipc, ipc_ns)
 	SWAP(mnt, mnt_ns)
+	SWAP(cgroup, cgroup_ns)
+	SWAP(pid, pid_children)
 	mutex_unlock(&tasklist);
 	r = 0;
 fail: // what was not used, or is no more
@@ -156,6 +187,8 @@ fail: // what was not used, or is no more
 	uts_ns_put(uts);
 	ipc_ns_put(ipc);
 	mnt_ns_put(mnt);
+	plain_put(cgroup);
+	pid_ns_put(pid);
 	return r;
 }
 
@@ -240,6 +273,8 @@ long sys_unshare(u64 flags)
 
 	if (flags & ~known)
 		return -EINVAL;
+	if (flags & CLONE_NEWPID && p->pid_children)
+		return -EINVAL; // one is waiting for its first process
 	if (flags & (CLONE_THREAD | CLONE_SIGHAND | CLONE_VM | CLONE_NEWUSER) && !alone)
 		return -EINVAL;
 	if (flags & (CLONE_SIGHAND | CLONE_VM) && (p->sighand || (flags & CLONE_VM && p->mm->others)))
@@ -277,7 +312,7 @@ static const char *kind_name(u32 type)
 }
 
 // A reference; NULL when the process has exited.
-static struct ns *ns_get(struct proc *p, u32 type)
+static struct ns *ns_get(struct proc *p, u32 type, bool children)
 {
 	struct ns *n = NULL;
 
@@ -289,8 +324,8 @@ static struct ns *ns_get(struct proc *p, u32 type)
 		case CLONE_NEWIPC: n = &p->ipc_ns->ns; break;
 		case CLONE_NEWUSER: n = p->user_ns ? &p->user_ns->ns : &init_user_ns.ns; break;
 		case CLONE_NEWNET: n = &only_net; break;
-		case CLONE_NEWPID: n = &only_pid; break;
-		case CLONE_NEWCGROUP: n = &only_cgroup; break;
+		case CLONE_NEWPID: n = children && p->pid_children ? p->pid_children : pid_ns_of(p->pid); break;
+		case CLONE_NEWCGROUP: n = p->cgroup_ns ? p->cgroup_ns : &init_cgroup; break;
 		default: n = &only_time;
 		}
 		ref_get(&n->ref);
@@ -298,6 +333,9 @@ static struct ns *ns_get(struct proc *p, u32 type)
 	mutex_unlock(&tasklist);
 	return n;
 }
+
+// pid_for_children, time_for_children
+static bool for_children(struct inode *ino) { return strchr(pnode_of(ino)->e->name, '_'); }
 
 static u32 link_type(struct inode *ino)
 {
@@ -312,7 +350,7 @@ static u32 link_type(struct inode *ino)
 static int ns_readlink(struct inode *ino, char *buf, u32 n)
 {
 	struct proc *p = pnode_of(ino)->proc;
-	struct ns *ns = remote_allowed(p) ? ns_get(p, link_type(ino)) : NULL;
+	struct ns *ns = remote_allowed(p) ? ns_get(p, link_type(ino), for_children(ino)) : NULL;
 	char text[40];
 	int len;
 
@@ -372,7 +410,7 @@ static struct file *ns_follow(struct inode *ino, struct dentry **d, struct mount
 	(void)d, (void)m;
 	if (!remote_allowed(p))
 		return ERR_PTR(-EACCES);
-	ns = ns_get(p, link_type(ino));
+	ns = ns_get(p, link_type(ino), for_children(ino));
 	return ns ? ns_file(ns) : ERR_PTR(-ENOENT);
 }
 
@@ -401,7 +439,7 @@ int ns_init(void)
 static long enter(struct ns *n)
 {
 	struct proc *p = curproc;
-	struct ns *old = NULL;
+	struct ns *old = NULL, *plain = NULL, *kept = NULL;
 	bool alone;
 
 	if (p->nthreads == 1 && current->own_fs)
@@ -412,6 +450,8 @@ static long enter(struct ns *n)
 	if (!capable(CAP_SYS_ADMIN))
 		return -EPERM;
 	if (n->type == CLONE_NEWNS && !alone)
+		return -EINVAL;
+	if (n->type == CLONE_NEWPID && !pid_ns_below(n))
 		return -EINVAL;
 	if (n->type == CLONE_NEWIPC)
 		sem_exit(p);
@@ -425,7 +465,17 @@ static long enter(struct ns *n)
 	} else if (n->type == CLONE_NEWIPC) {
 		old = &p->ipc_ns->ns;
 		p->ipc_ns = container_of(n, struct ipc_ns, ns);
+	} else if (n->type == CLONE_NEWPID) {
+		plain = p->pid_children;
+		p->pid_children = n == pid_ns_of(p->pid) ? NULL : n;
+		kept = p->pid_children;
+	} else if (n->type == CLONE_NEWCGROUP) {
+		plain = p->cgroup_ns;
+		p->cgroup_ns = n == &init_cgroup ? NULL : n;
+		kept = p->cgroup_ns;
 	}
+	if (kept)
+		ref_get(&kept->ref);
 	if (old)
 		ref_get(&n->ref);
 	mutex_unlock(&tasklist);
@@ -433,6 +483,8 @@ static long enter(struct ns *n)
 		mnt_ns_enter(p->mnt_ns, p->fs);
 	if (old)
 		ns_put(old);
+	if (plain)
+		ns_put(plain);
 	return 0;
 }
 
@@ -446,7 +498,7 @@ static long enter_of(struct proc *p, u32 types)
 	if (!remote_allowed(p))
 		return -EPERM;
 	for (u32 i = 0; i < ARRAY_SIZE(kinds) && !r; i++) {
-		struct ns *n = types & kinds[i].type ? ns_get(p, kinds[i].type) : NULL;
+		struct ns *n = types & kinds[i].type ? ns_get(p, kinds[i].type, false) : NULL;
 		if (types & kinds[i].type)
 			r = n ? enter(n) : -ESRCH;
 		if (n)

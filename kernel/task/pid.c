@@ -5,7 +5,7 @@
 #include "kernel/include/alloc.h"
 #include "kernel/include/count.h"
 #include "kernel/include/ipc.h"
-#include "kernel/task/internal.h"
+#include "kernel/task/pidns.h"
 
 #define PID_RESERVED 300 // first number after a wrap, as in Linux
 #define PGRP_BUCKETS 256
@@ -31,10 +31,16 @@ static int take(int n)
 	return n;
 }
 
-int pid_alloc(int wish)
+int pid_alloc(struct ns *ns, int wish)
 {
 	int pid = -EAGAIN;
 
+	if (unlikely(ns)) {
+		mutex_lock(&pid_lock);
+		pid = pid_ns_alloc(ns, wish);
+		mutex_unlock(&pid_lock);
+		return pid;
+	}
 	mutex_lock(&pid_lock);
 	if (unlikely(wish))
 		pid = pid_uses[wish] ? -EEXIST : take(wish);
@@ -53,51 +59,80 @@ int pid_alloc(int wish)
 int pid_last_made(void) { return pid_last; }
 u64 pid_count_made(void) { return pids_made; }
 
+static u16 *uses_of(int pid) { return likely(pid < PID_MAX) ? &pid_uses[pid] : &pid_slot(pid)->uses; }
+
 void pid_hold(int pid)
 {
 	mutex_lock(&pid_lock);
-	pid_uses[pid]++;
+	++*uses_of(pid);
 	mutex_unlock(&pid_lock);
 }
 
 void pid_free(int pid)
 {
+	bool last;
+
 	mutex_lock(&pid_lock);
-	pid_uses[pid]--;
+	last = !--*uses_of(pid);
 	mutex_unlock(&pid_lock);
+	if (last && pid >= PID_MAX)
+		pid_ns_put(pid_ns_of(pid)); // each number in use holds its namespace
 }
 
-static bool valid(int pid) { return pid > 0 && pid < PID_MAX; }
+static struct task **task_at(int tid)
+{
+	struct pid_slot *s;
+
+	if (likely((u32)tid < PID_MAX))
+		return &tasks[tid]; // nobody has number 0
+	s = pid_slot(tid);
+	return s ? &s->task : NULL;
+}
+
+static struct proc **proc_at(int pid)
+{
+	struct pid_slot *s;
+
+	if (likely((u32)pid < PID_MAX))
+		return &procs[pid];
+	s = pid_slot(pid);
+	return s ? &s->proc : NULL;
+}
 
 // Whoever was found under the old entry has a reference when this returns.
 static void replace_task(int tid, struct task *t)
 {
-	if (__atomic_exchange_n(&tasks[tid], t, __ATOMIC_SEQ_CST))
+	if (__atomic_exchange_n(task_at(tid), t, __ATOMIC_SEQ_CST))
 		read_pass(&find_lock);
 }
 
 void task_publish(struct task *t) { replace_task(t->tid, t); }
 void task_unpublish(struct task *t)
 {
-	if (tasks[t->tid] == t)
+	if (*task_at(t->tid) == t)
 		replace_task(t->tid, NULL);
 }
-void proc_publish(struct proc *p) { __atomic_store_n(&procs[p->pid], p, __ATOMIC_RELEASE); }
+void proc_publish(struct proc *p) { __atomic_store_n(proc_at(p->pid), p, __ATOMIC_RELEASE); }
 void proc_unpublish(struct proc *p)
 {
-	if (procs[p->pid] != p)
+	if (*proc_at(p->pid) != p)
 		return;
-	__atomic_store_n(&procs[p->pid], NULL, __ATOMIC_RELEASE);
+	__atomic_store_n(proc_at(p->pid), NULL, __ATOMIC_RELEASE);
 	read_pass(&find_lock);
 }
-struct proc *proc_of(int pid) { return valid(pid) ? procs[pid] : NULL; }
+struct proc *proc_of(int pid)
+{
+	struct proc **at = proc_at(pid);
+
+	return at ? *at : NULL;
+}
 
 struct proc *proc_find(int pid)
 {
-	struct proc *p;
+	struct proc **at = proc_at(pid), *p;
 
 	read_lock(&find_lock);
-	p = valid(pid) ? __atomic_load_n(&procs[pid], __ATOMIC_ACQUIRE) : NULL;
+	p = likely(at) ? __atomic_load_n(at, __ATOMIC_ACQUIRE) : NULL;
 	if (p)
 		ref_get(&p->ref);
 	read_unlock(&find_lock);
@@ -106,10 +141,10 @@ struct proc *proc_find(int pid)
 
 struct task *task_find(int tid)
 {
-	struct task *t;
+	struct task **at = task_at(tid), *t;
 
 	read_lock(&find_lock);
-	t = valid(tid) ? __atomic_load_n(&tasks[tid], __ATOMIC_ACQUIRE) : NULL;
+	t = likely(at) ? __atomic_load_n(at, __ATOMIC_ACQUIRE) : NULL;
 	if (t)
 		ref_get(&t->ref);
 	read_unlock(&find_lock);
@@ -124,6 +159,8 @@ int proc_for_each(int (*fn)(struct proc *, void *), void *arg)
 	for (int i = 1; i <= __atomic_load_n(&pid_high, __ATOMIC_RELAXED) && !r; i++)
 		if (procs[i])
 			r = fn(procs[i], arg);
+	if (!r)
+		r = pid_spaces_for_each(fn, arg);
 	mutex_unlock(&tasklist);
 	return r;
 }

@@ -8,7 +8,7 @@
 #include "kernel/include/ns.h"
 #include "kernel/include/platform.h"
 #include "kernel/include/vfs.h"
-#include "kernel/task/internal.h"
+#include "kernel/task/pidns.h"
 #include "kernel/task/load.h"
 #include "kernel/task/ptrace.h"
 #include "kernel/task/seccomp.h"
@@ -62,6 +62,8 @@ struct task *task_new(struct proc *p, int tid)
 		return NULL;
 	COUNT(tasks, 1);
 	t->tid = tid;
+	if (tid >= PID_MAX)
+		t->divert = DIVERT_PIDS;
 	t->proc = p;
 	ref_get(&p->ref);
 	ref_init(&t->ref, 1);
@@ -100,6 +102,8 @@ void proc_link(struct proc *p, struct task *leader, struct proc *parent)
 	p->leader = leader;
 	task_publish(leader);
 	proc_publish(p);
+	if (p->pid >= PID_MAX)
+		pid_ns_born(p);
 }
 
 void proc_unlink(struct proc *p)
@@ -157,7 +161,7 @@ struct task *task_create_init(void)
 	};
 	static const u32 unlimited = 1u << RLIMIT_CPU | 1u << RLIMIT_FSIZE | 1u << RLIMIT_DATA | 1u << RLIMIT_RSS |
 				     1u << RLIMIT_AS | 1u << RLIMIT_LOCKS;
-	int pid = pid_alloc(0);
+	int pid = pid_alloc(NULL, 0);
 	struct proc *p = pid == 1 ? proc_new(pid) : NULL;
 	struct task *t = p ? task_new(p, pid) : NULL;
 

@@ -248,6 +248,8 @@ static long do_nice(struct nice_arg *n)
 
 	if (n->which < PRIO_PROCESS || n->which > PRIO_USER)
 		return -EINVAL;
+	if (n->which != PRIO_USER)
+		n->who = pid_in(n->who);
 	if (!n->who)
 		n->who = n->which == PRIO_PROCESS ? curproc->pid
 			 : n->which == PRIO_PGRP  ? curproc->pgid

@@ -31,6 +31,8 @@ bool sig_ignored_by(struct proc *p, int sig)
 	if (!is_default(p, sig))
 		return false;
 	// pid 1 dies of its own faults only
+	if (p->pid >= PID_MAX && p->pid % PID_MAX == 1 && !(SIGBIT(sig) & UNBLOCKABLE && current->tid / PID_MAX != p->pid / PID_MAX))
+		return true; // the first of a PID namespace, but for what comes from above
 	return p == init_proc || SIGBIT(sig) & IGNORE_SIGNALS;
 }
 
@@ -346,6 +348,8 @@ int signal_dequeue(sigset set, siginfo_t *info)
 	if (sig)
 		signal_recalc(t);
 	mutex_unlock(&t->proc->sig_lock);
+	if (sig && pid_namespaced())
+		pid_fix_info(info);
 	return sig;
 }
 
@@ -592,6 +596,8 @@ static bool deliver(struct regs *regs)
 	}
 
 	restart_handler(regs, ka.flags);
+	if (pid_namespaced())
+		pid_fix_info(&info);
 	if (sigframe_build(regs, sig, &info, &ka, old)) {
 		mutex_lock(&p->sig_lock);
 		if (sig == SIGSEGV)
@@ -620,7 +626,8 @@ void task_work(struct regs *regs)
 			uring_work_run();
 		} else if (work & WORK_START) {
 			__atomic_fetch_and(&t->work, ~WORK_START, __ATOMIC_SEQ_CST);
-			if (t->set_child_tid && put_user(t->tid, t->set_child_tid))
+			int own = pid_own(t);
+			if (t->set_child_tid && put_user(own, t->set_child_tid))
 				t->set_child_tid = NULL;
 		} else if (work & WORK_REMOTE) {
 			remote_serve();

@@ -165,7 +165,7 @@ static int kill_one(struct proc *p, void *arg)
 {
 	struct kill_all *k = arg;
 
-	if (k->others_only && (p == init_proc || p == curproc))
+	if (k->others_only && (p == init_proc || p == curproc || !pid_visible(p->pid) || (pid_namespaced() && pid_out(p->pid) == 1)))
 		return 0;
 	k->seen++;
 	if (may_signal(p, k->sig)) {
@@ -273,6 +273,7 @@ static int copy_info(siginfo_t *info, const void __user *uinfo, int sig, bool se
 	if (copy_from_user(info, uinfo, sizeof(*info)))
 		return -EFAULT;
 	info->si_signo = sig;
+	info->si_pid = pid_in(info->si_pid);
 	return (info->si_code >= 0 || info->si_code == SI_TKILL) && !self ? -EPERM : 0;
 }
 

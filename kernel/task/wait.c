@@ -230,11 +230,12 @@ long sys_waitid(int which, int id, void __user *uinfo, int options, void __user 
 	case P_PID:
 		if (id <= 0)
 			return -EINVAL;
+		w.id = pid_in(id);
 		break;
 	case P_PGID:
 		if (id < 0)
 			return -EINVAL;
-		w.id = id ? id : curproc->pgid;
+		w.id = id ? pid_in(id) : curproc->pgid;
 		break;
 	case P_PIDFD: {
 		struct file *f = id < 0 ? NULL : fd_get(id);
@@ -268,7 +269,7 @@ waited:
 	if (r == 1) {
 		info.si_signo = SIGCHLD;
 		info.si_code = w.code;
-		info.si_pid = w.pid;
+		info.si_pid = pid_out(w.pid);
 		info.si_uid = (u32)w.uid;
 		info.si_status = w.code == CLD_TRAPPED	   ? w.status >> 8
 				 : w.code == CLD_EXITED	   ? w.status >> 8 & 0xff

@@ -158,7 +158,7 @@ static void destroy(struct posix_timer *t)
 
 static struct task *own_thread(int tid)
 {
-	struct task *t = task_find(tid);
+	struct task *t = task_find(pid_in(tid));
 	if (t && t->proc != curproc) {
 		task_put(t);
 		t = NULL;
