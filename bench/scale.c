@@ -551,7 +551,7 @@ int main(int argc, char **argv)
 		case 'n': rounds = atoi(optarg); break;
 		default: return 2;
 		}
-	snprintf(dir, sizeof(dir), "/tmp/scale.%d", getpid());
+	snprintf(dir, sizeof(dir), "%s/scale.%d", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", getpid());
 	check(!mkdir(dir, 0700) && !chdir(dir), dir);
 	sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	check(sh != MAP_FAILED, "mmap");

@@ -4,8 +4,9 @@
 // only after it has left the cache, and dropping a reference is one atomic operation.
 // Locks: dcache_lock, read by path walks and written by what changes the tree: it guards names, parents and children of dentries, the
 // hash table, the mount table, and every process's cwd and root. Nothing is freed or called under it. One name more or less
-// (d_add, d_drop) is no such change: who holds dcache_lock for reading and the directory's inode lock may enter it or take it out,
-// under the locks of its hash chain and of its list of old names (leaves), while others walk past; it goes when they have passed.
+// (d_add, d_drop, d_move of a file) is no such change: who holds dcache_lock for reading and the directory's inode lock may enter it or
+// take it out, under the locks of its hash chain and of its list of old names (leaves), while others walk past; it goes when they have
+// passed.
 #include "kernel/fs/fs.h"
 #include "kernel/include/count.h"
 
@@ -212,7 +213,6 @@ static void leave_one(struct dentry *d)
 	list_del(&d->lru);
 	o->n--;
 	mutex_unlock(&o->m);
-	d->hashed = false;
 }
 
 static void put_all(struct list *victims)
@@ -289,6 +289,7 @@ void d_drop(struct dentry *d)
 	bool was = d->hashed;
 	if (was)
 		leave_one(d);
+	d->hashed = false;
 	read_unlock(&dcache_lock);
 	if (d->inode && !d->inode->nlink && !list_empty(&d->children))
 		drop_children(d);
@@ -322,11 +323,46 @@ static struct dentry *place_locked(struct dentry *d, struct dentry *parent, cons
 	return was;
 }
 
+// The same for what is no directory, while others walk. Nobody finds it meanwhile (who asks waits for the directory's lock), but
+// who has it may ask for its name.
+static void move_one(struct dentry *d, struct dentry *to, char *mem)
+{
+	read_lock(&dcache_lock);
+	bool d_was = d->hashed, to_was = to->hashed;
+	if (d_was)
+		leave_one(d);
+	if (to_was)
+		leave_one(to);
+	to->hashed = false;
+	read_unlock(&dcache_lock);
+	read_pass(&dcache_lock);
+	list_init(&to->hash);
+	ref_get(&to->parent->ref);
+	__atomic_store_n(&d->name_seq, d->name_seq + 1, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	struct dentry *parent = place_locked(d, to->parent, to->name, to->len, &mem);
+	__atomic_store_n(&d->name_seq, d->name_seq + 1, __ATOMIC_RELEASE);
+	read_lock(&dcache_lock);
+	enter_one(d);
+	read_unlock(&dcache_lock);
+	read_pass(&dcache_lock); // who reads the old name, or stands at the old parent
+	kfree(mem);
+	if (d_was)
+		d_put(d);
+	if (to_was)
+		d_put(to);
+	d_put(parent);
+}
+
 int d_move(struct dentry *d, struct dentry *to)
 {
 	char *mem;
 	if (!name_room(d, to->len, &mem))
 		return -ENOMEM;
+	if (!is_dir(d->inode)) {
+		move_one(d, to, mem);
+		return 0;
+	}
 	write_lock(&dcache_lock);
 	bool d_was = d->hashed, to_was = to->hashed;
 	if (d_was)
@@ -418,12 +454,21 @@ struct dentry *d_lookup(struct dentry *dir, const char *name, u32 len)
 	return d;
 }
 
-void dentry_name(struct dentry *d, char buf[NAME_MAX_ + 1])
+struct dentry *d_name_locked(struct dentry *d, char *end, u32 room, u32 *len)
 {
-	read_lock(&dcache_lock);
-	memcpy(buf, d->name, d->len);
-	buf[d->len] = 0;
-	read_unlock(&dcache_lock);
+	struct dentry *parent;
+	u32 seq, n;
+	do {
+		while ((seq = __atomic_load_n(&d->name_seq, __ATOMIC_ACQUIRE)) & 1)
+			pf_relax();
+		n = __atomic_load_n(&d->len, __ATOMIC_RELAXED);
+		parent = __atomic_load_n(&d->parent, __ATOMIC_RELAXED);
+		if (n <= room)
+			memcpy(end - n, __atomic_load_n(&d->name, __ATOMIC_RELAXED), n);
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	} while (seq != __atomic_load_n(&d->name_seq, __ATOMIC_RELAXED));
+	*len = n;
+	return parent;
 }
 
 void dcache_invalidate(struct inode *dir, const char *name, u32 len)

@@ -65,6 +65,8 @@ void d_instantiate(struct dentry *d, struct inode *inode); // negative -> positi
 void d_drop(struct dentry *d);				// out of the cache; caller has a reference and the directory's inode lock
 int d_move(struct dentry *d, struct dentry *to);	// d takes the place and name of `to`, which leaves the cache; -ENOMEM
 int d_exchange(struct dentry *a, struct dentry *b);
+// Copies d's name so that it ends at `end`, unless it is longer than `room`. Its length in *len; the parent that it is a name in.
+struct dentry *d_name_locked(struct dentry *d, char *end, u32 room, u32 *len);
 bool d_ancestor(struct dentry *a, struct dentry *d);	// a is d or above it; rename_lock held
 // Finds or makes the dentry of a name; dir's inode lock held. ERR_PTR.
 struct dentry *d_lookup(struct dentry *dir, const char *name, u32 len);

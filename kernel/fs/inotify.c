@@ -205,25 +205,27 @@ void fsnotify_move(struct inode *from, const char *from_name, struct inode *to, 
 
 void fsnotify_name(struct dentry *d, u32 mask)
 {
-	char name[NAME_MAX_ + 1];
+	char name[NAME_MAX_ + 1], *end = name + NAME_MAX_;
+	struct dentry *parent;
 	struct inode *dir = NULL;
 	bool watched;
+	u32 len = 0;
 
 	if (likely(!__atomic_load_n(&nwatches, __ATOMIC_RELAXED)))
 		return;
 	read_lock(&dcache_lock); // a rename may take the parent away at any time
-	if (d->parent != d)
-		dir = d->parent->inode;
+	parent = d_name_locked(d, end, NAME_MAX_, &len);
+	*end = 0;
+	if (len > NAME_MAX_) // of a nameless object
+		len = 0;
+	if (parent != d)
+		dir = parent->inode;
 	watched = (dir && dir->watches) || (d->inode && d->inode->watches);
-	if (watched) {
-		memcpy(name, d->name, d->len);
-		name[d->len] = 0;
-		if (dir)
-			inode_get(dir);
-	}
+	if (watched && dir)
+		inode_get(dir);
 	read_unlock(&dcache_lock);
 	if (watched) {
-		fsnotify(dir, d->inode, name, mask);
+		fsnotify(dir, d->inode, end - len, mask);
 		inode_put(dir);
 	}
 }

@@ -36,8 +36,12 @@ const char *mount_root_name(const struct mount *m, char *buf, size_t n)
 
 	*--s = 0;
 	read_lock(&dcache_lock);
-	for (struct dentry *d = m->root; d->parent != d && (size_t)(s - buf) > d->len + 1u; d = d->parent) {
-		s = memcpy(s - d->len, d->name, d->len);
+	for (struct dentry *d = m->root, *up; d->parent != d; d = up) {
+		u32 len;
+		up = d_name_locked(d, s, (u32)(s - buf), &len);
+		if ((size_t)(s - buf) <= len + 1u)
+			break;
+		s -= len;
 		*--s = '/';
 	}
 	read_unlock(&dcache_lock);

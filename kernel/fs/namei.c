@@ -444,11 +444,11 @@ char *path_name(const struct path *p, char *buf, size_t n)
 	struct dentry *d = p->dentry;
 	struct mount *m = p->mnt;
 	const struct path *root = &cur_fs()->root;
+	u32 len;
 	if (m == anon_mnt) {
-		if (d->len + 1 > n)
-			failed = true;
-		else
-			s = memcpy(s - d->len, d->name, d->len);
+		d_name_locked(d, s, (u32)(s - buf), &len);
+		failed = len > (size_t)(s - buf);
+		s -= failed ? 0 : len;
 		read_unlock(&dcache_lock);
 		return failed ? ERR_PTR(-ENAMETOOLONG) : s;
 	}
@@ -469,13 +469,14 @@ char *path_name(const struct path *p, char *buf, size_t n)
 			m = m->parent;
 			continue;
 		}
-		if ((size_t)(s - buf) < d->len + 1u) {
+		struct dentry *parent = d_name_locked(d, s, (u32)(s - buf), &len);
+		if ((size_t)(s - buf) < len + 1u) {
 			failed = true;
 			break;
 		}
-		s = memcpy(s - d->len, d->name, d->len);
+		s -= len;
 		*--s = '/';
-		d = d->parent;
+		d = parent;
 	}
 	read_unlock(&dcache_lock);
 	if (!failed && s == end)

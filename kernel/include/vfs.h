@@ -3,7 +3,7 @@
 // Modelled on Linux's VFS; every word means there what it means here.
 //
 // Locks, in order: s_rename (per super block, directory renames) -> inode->lock (parent before child; two
-// directories by address) -> dcache (one mutex, leaf: name hash, children lists, dentry counts) ; fdtable->lock and file->pos_lock are leaves
+// directories by address) -> dcache_lock (by shard: fs/dcache.c) -> its chains and lists ; fdtable->lock and file->pos_lock are leaves
 // that are never held together. No lock is held while copying to or from user memory except with iter_* / _nofault helpers.
 #pragma once
 #include "kernel/include/alloc.h"
@@ -148,11 +148,11 @@ struct dentry {
 	bool mountpoint;		// something is mounted here
 	bool referenced;		// looked up since the trimmer last passed
 	u8 shard;			// whose list of old names it is in
-	char *name;			// iname or kmalloc'ed; a rename changes it: read it under dcache_lock or dentry_name()
+	u32 name_seq;			// odd while a rename changes name and parent: d_name_locked
+	char *name;			// iname or kmalloc'ed; a rename changes it: d_name_locked, or the directory's inode lock
 	char iname[];
 };
 extern struct brlock dcache_lock;
-void dentry_name(struct dentry *d, char buf[NAME_MAX_ + 1]);	// copy of the current name
 
 struct path {			// a place in the tree: holds both references
 	struct mount *mnt;

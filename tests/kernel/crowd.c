@@ -383,3 +383,150 @@ TEST_DIR(one_name_for_all)
 	finish();
 	EQ(atomic_load(made), access("prize", F_OK) ? 0 : 1);
 }
+
+// --- a file that is renamed under those who have it open: they see a name that it had, never part of one
+
+static void *renames(void *arg)
+{
+	static const char *const names[] = {"d0/a", "d1/a_name_that_is_longer_than_what_fits_beside_the_others", "d0/bbbbbbbb", "d1/c"};
+	for (int i = 0; i < 4000; i++)
+		OK(rename(names[i % 4], names[(i + 1) % 4]));
+	atomic_store(stop, 1);
+	return arg;
+}
+
+static void *asks_for_its_name(void *arg)
+{
+	static const char *const ends[] = {"/d0/a", "/d1/a_name_that_is_longer_than_what_fits_beside_the_others", "/d0/bbbbbbbb", "/d1/c"};
+	char link[64], to[600];
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", (int)(long)arg);
+	while (!atomic_load(stop)) {
+		ssize_t n = OK(readlink(link, to, sizeof(to) - 1));
+		bool good = false;
+		to[n] = 0;
+		for (int i = 0; i < 4; i++)
+			good |= (size_t)n > strlen(ends[i]) && !strcmp(to + n - strlen(ends[i]), ends[i]);
+		if (!good)
+			t_fail(__LINE__, "it is called %s", to);
+	}
+	return NULL;
+}
+
+TEST_DIR(names_of_a_renamed_file)
+{
+	shared_begin();
+	OK(mkdir("d0", 0700));
+	OK(mkdir("d1", 0700));
+	int fd = OK(open("d0/a", O_CREAT | O_RDWR, 0600));
+	start(asks_for_its_name, fd, false);
+	start(asks_for_its_name, fd, true);
+	start(looks, 3, false);
+	renames(NULL);
+	finish();
+}
+
+// --- signals to a process whose threads block and unblock them: each comes once
+
+enum { SENT = 3000 };
+static _Atomic int came;
+static void count_it(int sig)
+{
+	(void)sig;
+	atomic_fetch_add(&came, 1);
+}
+
+static void *blocks(void *arg)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGRTMIN);
+	while (!atomic_load(stop)) {
+		pthread_sigmask(SIG_BLOCK, &set, NULL);
+		if ((long)arg == 1)
+			sched_yield();
+		pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	}
+	return NULL;
+}
+
+static void *sends(void *arg)
+{
+	for (int i = 0; i < SENT; i++)
+		while (sigqueue((pid_t)(long)arg, SIGRTMIN, (union sigval){.sival_int = i})) {
+			CHECK(errno == EAGAIN);
+			sched_yield();
+		}
+	return NULL;
+}
+
+TEST(signals_and_masks)
+{
+	shared_begin();
+	struct sigaction sa = {.sa_handler = count_it, .sa_flags = SA_RESTART};
+	OK(sigaction(SIGRTMIN, &sa, NULL));
+	pid_t me = getpid();
+	for (long i = 0; i < 3; i++)
+		start(blocks, i, false);
+	pid_t p = OK(fork());
+	if (!p) {
+		sends((void *)(long)me);
+		_exit(0);
+	}
+	sigset_t set; // the threads alone must take them
+	sigemptyset(&set);
+	sigaddset(&set, SIGRTMIN);
+	CHECK(!pthread_sigmask(SIG_BLOCK, &set, NULL));
+	int st;
+	EQ(waitpid(p, &st, 0), p);
+	EQ(st, 0);
+	while (atomic_load(&came) < SENT)
+		sched_yield();
+	finish();
+	EQ(came, SENT);
+}
+
+// --- threads and processes that are looked for while they end
+
+static void *short_lived(void *arg)
+{
+	atomic_store((_Atomic int *)arg, (int)syscall(SYS_gettid));
+	return NULL;
+}
+
+static _Atomic int who[2];
+
+static void *pokes(void *arg)
+{
+	while (!atomic_load(stop)) {
+		int tid = atomic_load(&who[(long)arg & 1]);
+		cpu_set_t set;
+		if (tid && syscall(SYS_tgkill, getpid(), tid, 0))
+			CHECK(errno == ESRCH);
+		if (tid && sched_getaffinity(tid, sizeof(set), &set))
+			CHECK(errno == ESRCH);
+		if (tid && kill(tid, 0))
+			CHECK(errno == ESRCH);
+	}
+	return NULL;
+}
+
+TEST(threads_end_while_they_are_sought)
+{
+	shared_begin();
+	for (long i = 0; i < 2; i++)
+		start(pokes, i, false);
+	for (int i = 0; i < 1500; i++) {
+		pthread_t t;
+		CHECK(!pthread_create(&t, NULL, short_lived, &who[0]));
+		CHECK(!pthread_join(t, NULL));
+		if (i % 20 == 0) {
+			pid_t p = OK(fork());
+			if (!p)
+				_exit(0);
+			atomic_store(&who[1], p);
+			int st;
+			EQ(waitpid(p, &st, 0), p);
+		}
+	}
+	finish();
+}
