@@ -176,8 +176,8 @@ static int load_kernel(const char *manifest, int memfd)
 		if (ph->p_type != PT_LOAD)
 			continue;
 		uint64_t off = ph->p_vaddr - (ph->p_vaddr < K_LIN ? K_BASE : K_LIN), len = (ph->p_memsz + 4095) & ~4095ul;
-		if (ph->p_flags & PF_X)
-			len = (len + HUGE_SIZE - 1) & ~(HUGE_SIZE - 1ul); // so that the text may become a huge page
+		if (!(ph->p_flags & PF_W)) // so that text and tables may become huge pages
+			len = ((off + len + HUGE_SIZE - 1) & ~(HUGE_SIZE - 1ul)) - off;
 		int prot = (ph->p_flags & PF_R ? PROT_READ : 0) | (ph->p_flags & PF_W ? PROT_WRITE : 0) | (ph->p_flags & PF_X ? PROT_EXEC : 0);
 		if (off + len > OFF_CTL || ph->p_offset + ph->p_filesz > (uint64_t)st.st_size) {
 			r = fail(0, "%s: bad segment", path);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What every process maps, in huge pages of the host, once an enclave has shown that it makes many processes. A fork copies page tables only of
 // mappings that have private state; shared ones start empty in the child, where each fault maps 64 KiB at most, page by page. The kernel's variables
-// and objects lie in one block of 2 MiB, its text in another: one fault maps each, and nothing is to be torn down page by page. Programs' text
+// and objects lie in one block of 2 MiB, its text in another, its tables in a third: one fault maps each, and nothing is to be torn down page by page. Programs' text
 // lies at odd addresses, but from a huge page the host maps, and unmaps, many small ones at once.
 // A huge page takes 2 MiB whatever is used of it, so an enclave of few processes has none.
 // Where the host has none at all (before Linux 6.1, or built without), a guard page (Linux 6.15) in the variables' block is private state:
@@ -81,6 +81,7 @@ void hot_collapse(void)
 	if (!ndone) {
 		S3(__NR_madvise, K_LIN + OFF_HOT, HUGE_SIZE, ADVISE_COLLAPSE);
 		S3(__NR_madvise, kernel_text_start, HUGE_SIZE, ADVISE_COLLAPSE);
+		S3(__NR_madvise, kernel_sealed_start, HUGE_SIZE, ADVISE_COLLAPSE);
 	}
 	for (;;) {
 		mutex_lock(&blocks_lock);
