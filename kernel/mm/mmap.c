@@ -41,6 +41,8 @@ int vma_map_pages(struct vma *v, u64 from, u64 to)
 		int r = pc_run(v->pc, v->pgoff + (from >> PAGE_SHIFT), (to - from) >> PAGE_SHIFT, true, &pfn, &n);
 		if (!r)
 			r = pf_map_pages(v->start + from, pfn, n, host_prot(v), v->flags & VMA_SHARED);
+		if (!r && v->prot & PROT_EXEC)
+			pf_pages_mapped_often(pfn, n);
 		if (!r && unlikely(v->flags & VMA_DONTFORK))
 			r = vma_tell_host(v, v->start + from, v->start + from + ((u64)n << PAGE_SHIFT));
 		if (r)

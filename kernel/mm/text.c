@@ -111,6 +111,8 @@ static int copy_from_cache(struct textview *v, struct pagecache *pc)
 		if (r)
 			return r;
 		memcpy(page_addr(v->pfn + (u32)i), page_addr(p), (size_t)n << PAGE_SHIFT);
+		if (!i)
+			pf_pages_mapped_often(p, n); // other segments of the file are mapped as they are
 	}
 	return 0;
 }
