@@ -73,6 +73,25 @@ static struct epitem *item_find(struct epoll *ep, struct file *f, int fd)
 	return NULL;
 }
 
+// kcmp(2): the file that descriptor fd stood for when it came in; nth of several. Only to compare: there is no reference.
+long epoll_target(struct file *f, int fd, u32 nth, const struct file **target)
+{
+	struct epoll *ep = ep_of(f);
+	long r = -ENOENT;
+
+	if (!ep)
+		return -EINVAL;
+	mutex_lock(&ep->lock);
+	for (u32 b = 0; ep->bucket && b < ep->nbuckets && r; b++)
+		for (struct epitem *i = ep->bucket[b]; i && r; i = i->next)
+			if (i->fd == fd && !nth--) {
+				*target = i->file;
+				r = 0;
+			}
+	mutex_unlock(&ep->lock);
+	return r;
+}
+
 static int hash_grow(struct epoll *ep)
 {
 	u32 old = ep->nbuckets, n = old ? old * 4 : FIRST_BUCKETS;

@@ -316,6 +316,7 @@ static inline u32 file_poll(struct file *f, struct poll_table *pt)
 {
 	return f->ops->poll ? f->ops->poll(f, pt) : (EPOLLIN | EPOLLOUT | EPOLLRDNORM | EPOLLWRNORM);
 }
+long epoll_target(struct file *f, int fd, u32 nth, const struct file **target); // of an epoll: 0 or a negative errno
 void epoll_file_closing(struct file *f);	// called by file_put at the end: leaves all epolls
 
 // --- who else

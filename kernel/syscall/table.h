@@ -327,7 +327,7 @@ SYS(308, setns, PROCESS, PART, "fd:fd nstype:|clone", "mount, UTS and IPC namesp
 SYS(309, getcpu, PROCESS, FULL, "cpu:>int node:>int unused:p", "")
 SYS(310, process_vm_readv, PROCESS, FULL, "pid:pid liov:p liovcnt:n riov:p riovcnt:n flags:x =n", "")
 SYS(311, process_vm_writev, PROCESS, FULL, "pid:pid liov:p liovcnt:n riov:p riovcnt:n flags:x =n", "")
-SYS(312, kcmp, PROCESS, PART, "pid1:pid pid2:pid type:d idx1:x idx2:x =d", "no KCMP_EPOLL_TFD")
+SYS(312, kcmp, PROCESS, FULL, "pid1:pid pid2:pid type:d idx1:x idx2:x =d", "")
 SYS(313, finit_module, SYSTEM, REFUSED, "fd:fd params:str flags:x", "EPERM: as with modules_disabled")
 SYS(314, sched_setattr, PROCESS, PART, "pid:pid attr:p flags:x", "SCHED_OTHER, BATCH and IDLE only: real-time classes answer EPERM")
 SYS(315, sched_getattr, PROCESS, FULL, "pid:pid attr:p size:u flags:x", "")

@@ -3,6 +3,7 @@
 // at another process's parts, then its descriptor table's lock.
 #include "kernel/include/platform.h"
 #include "kernel/include/remote.h"
+#include "kernel/include/usercopy.h"
 #include "kernel/include/vfs.h"
 #include "kernel/task/internal.h"
 #include <linux/kcmp.h>
@@ -56,6 +57,27 @@ static long compare_files(struct task *a, u64 fa, struct task *b, u64 fb)
 
 static const void *fs_of(const struct task *t) { return t->own_fs ? t->own_fs : t->proc->fs; }
 
+static long compare_target(struct task *a, u64 fa, struct task *b, const struct kcmp_epoll_slot __user *at)
+{
+	struct kcmp_epoll_slot slot;
+	const struct file *target = NULL;
+	struct file *x, *epoll;
+	long r = -EBADF;
+
+	if (copy_from_user(&slot, at, sizeof(slot)))
+		return -EFAULT;
+	x = file_in(a, fa);
+	epoll = file_in(b, slot.efd);
+	if (x && epoll) {
+		r = epoll_target(epoll, (int)slot.tfd, slot.toff, &target);
+		if (!r)
+			r = order(x, target);
+	}
+	file_put(x);
+	file_put(epoll);
+	return r;
+}
+
 static long compare(struct task *ta, struct task *tb, int type, u64 i1, u64 i2)
 {
 	struct proc *a = ta->proc, *b = tb->proc;
@@ -68,7 +90,7 @@ static long compare(struct task *ta, struct task *tb, int type, u64 i1, u64 i2)
 	case KCMP_SIGHAND: return order(a->action, b->action);
 	case KCMP_IO: return 0; // nobody has an I/O context
 	case KCMP_SYSVSEM: return order(a->sem_undos, b->sem_undos);
-	case KCMP_EPOLL_TFD: return -EOPNOTSUPP;
+	case KCMP_EPOLL_TFD: return compare_target(ta, i1, tb, (const void __user *)i2);
 	default: return -EINVAL;
 	}
 }

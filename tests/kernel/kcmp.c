@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Calls that compare processes or reach into them: kcmp, pidfd_getfd, process_madvise, process_mrelease.
 #include <linux/kcmp.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 
@@ -32,6 +34,33 @@ TEST(kcmp_files)
 	pid_t kid = sleeper();
 	EQ(cmp(me, kid, KCMP_FILE, a, b), 0);
 	t_end(kid);
+}
+
+TEST(kcmp_epoll_target)
+{
+	pid_t me = getpid();
+	int a = OK(eventfd(0, 0)), b = OK(eventfd(0, 0)), ep = OK(epoll_create1(0)), old = OK(dup(a));
+	struct epoll_event ev = {.events = EPOLLIN};
+	struct kcmp_epoll_slot slot = {.efd = (unsigned)ep, .tfd = (unsigned)old};
+	OK(epoll_ctl(ep, EPOLL_CTL_ADD, old, &ev));
+	EQ(cmp(me, me, KCMP_EPOLL_TFD, a, (long)&slot), 0);
+	long r = cmp(me, me, KCMP_EPOLL_TFD, b, (long)&slot);
+	CHECK(r == 1 || r == 2);
+	OK(dup2(b, old)); // the same number once more, for another file
+	OK(epoll_ctl(ep, EPOLL_CTL_ADD, old, &ev));
+	long zero = cmp(me, me, KCMP_EPOLL_TFD, a, (long)&slot) == 0;
+	slot.toff = 1;
+	zero += cmp(me, me, KCMP_EPOLL_TFD, a, (long)&slot) == 0;
+	EQ(zero, 1);
+	slot.toff = 2;
+	ERR(cmp(me, me, KCMP_EPOLL_TFD, a, (long)&slot), ENOENT);
+	slot.tfd = 99;
+	ERR(cmp(me, me, KCMP_EPOLL_TFD, a, (long)&slot), ENOENT);
+	slot.efd = (unsigned)b;
+	ERR(cmp(me, me, KCMP_EPOLL_TFD, a, (long)&slot), EINVAL);
+	slot.efd = 99;
+	ERR(cmp(me, me, KCMP_EPOLL_TFD, a, (long)&slot), EBADF);
+	ERR(cmp(me, me, KCMP_EPOLL_TFD, a, 8), EFAULT);
 }
 
 TEST(kcmp_parts)
