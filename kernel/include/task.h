@@ -285,6 +285,8 @@ void sigmask_restore(bool interrupted);
 
 // kernel/task/rseq.c
 void rseq_drop(void);				// the host forgets the current host thread's area
+uptr rseq_not_for_child(struct mm *mm, u32 *sig);	// around a fork, mm->lock held
+void rseq_again(uptr area, u32 sig);
 void rseq_memory_goes(uptr addr, size_t len);	// before memory of the current process is unmapped or made read-only
 
 // kernel/task/exit.c

@@ -405,6 +405,8 @@ static void wait_vfork_done(struct proc *p)
 static int fork_host(struct task *t, struct proc *from, const struct clone_req *c)
 {
 	struct regs regs = *current->regs;
+	u32 sig = 0;
+	uptr area;
 	int r;
 
 	if (c->stack)
@@ -419,7 +421,9 @@ static int fork_host(struct task *t, struct proc *from, const struct clone_req *
 	if (r)
 		return r;
 	t->proc->mm->owner = t->proc;
+	area = rseq_not_for_child(from->mm, &sig);
 	r = pf_fork(t, &regs);
+	rseq_again(area, sig);
 	mm_fork_end(from->mm);
 	return r;
 }

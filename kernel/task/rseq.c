@@ -11,7 +11,7 @@
 // - a program that takes away the memory of a registered area dies of SIGSEGV at once (Linux lets it live until the thread is
 //   next preempted), and an area lies in private anonymous memory, which nobody else can take away.
 //
-// The registration belongs to the host thread (struct hthread): a fork's child inherits it, a vfork child borrows its parent's.
+// The registration belongs to the host thread (struct hthread): a fork's child inherits it (unless it lacks the memory: MADV_DONTFORK), a vfork child borrows its parent's.
 // The host writes to the area at any moment, so it must go before the memory does: at the thread's exit, before anyone may be
 // told of it, and at exec.
 // Locks: mm->lock for the kind of memory; sig_lock, to look at the areas of other threads.
@@ -39,6 +39,26 @@ void rseq_drop(void)
 
 	if (h->rseq_area && pf_rseq(h->rseq_area, RSEQ_BYTES, RSEQ_FLAG_UNREGISTER_, h->rseq_sig) == 0)
 		registered(0, 0);
+}
+
+// The area of the current thread, if a child that is forked now would not have its memory: dropped, until rseq_again.
+uptr rseq_not_for_child(struct mm *mm, u32 *sig)
+{
+	struct hthread *h = hthread_self();
+	uptr area = h->rseq_area;
+	struct vma *v = area ? mm_find(mm, area) : NULL;
+
+	if (!v || !(v->flags & VMA_DONTFORK))
+		return 0;
+	*sig = h->rseq_sig;
+	rseq_drop();
+	return area;
+}
+
+void rseq_again(uptr area, u32 sig)
+{
+	if (area && pf_rseq(area, RSEQ_BYTES, 0, sig) == 0)
+		registered(area, sig);
 }
 
 static bool area_within(struct task *t, uptr addr, size_t len)

@@ -156,3 +156,24 @@ TEST(left_over_descriptor)
 	}
 	EQ(t_wait(p), 0);
 }
+
+// A child without the memory of the area that it inherits may die of it; nobody else may.
+TEST(not_for_children)
+{
+	pid_t p = fork();
+	if (!p) {
+		struct rseq *rs = own_area();
+		OK(madvise(rs, 4096, MADV_DONTFORK));
+		for (int i = 0; i < 20; i++) {
+			pid_t c = fork();
+			if (!c)
+				_exit(0);
+			int st = t_wait(c);
+			CHECK(!st || st == 128 + SIGSEGV);
+			CHECK((int)rs->cpu_id >= 0);
+			ERR(sys_rseq(rs, 32, 0, SIG), EBUSY);
+		}
+		_exit(0);
+	}
+	EQ(t_wait(p), 0);
+}
