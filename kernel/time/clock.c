@@ -13,7 +13,7 @@
 
 #define STEP_NS 50000000l    // a clock that lags further is set, not bent
 #define BAD_SAMPLE_TICKS 200000ul // the thread lost the CPU between the two readings
-#define CALIBRATE_NS 1000000ul
+#define CALIBRATE_NS 200000ul	// boot waits for it; the rate is right to some 100 ppm then, and learnt anew 20 ms later
 
 static struct mutex clock_lock;
 static struct vdso_data boot_data;
