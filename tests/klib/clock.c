@@ -68,9 +68,9 @@ static int64_t error_of(int id)
 
 int main(void)
 {
-	static uint64_t window[64]; // what GS points at: locks count there
+	static uint64_t window[64]; // GS points GS_BIAS above it: locks count there
 	window[0] = (uint64_t)window;
-	if (syscall(SYS_arch_prctl, 0x1001 /* ARCH_SET_GS */, window))
+	if (syscall(SYS_arch_prctl, 0x1001 /* ARCH_SET_GS */, (uintptr_t)window + GS_BIAS))
 		return 1;
 	uint64_t t0 = hc_time(CLOCK_BOOTTIME);
 	ktime_init();
