@@ -65,10 +65,8 @@ void pf_set_cpus(struct task *t)
 		tell_host((struct window *)h, t->cpu_mask);
 }
 
-void cpus_follow(void)
+void cpus_follow(struct window *w)
 {
-	struct window *w = win_self();
-
 	if (unlikely(w->cpus != w->h.cur->cpu_mask))
 		tell_host(w, w->h.cur->cpu_mask);
 }

@@ -54,7 +54,7 @@ void park_again(void)
 
 	w->park.word = 0;
 	__atomic_exchange_n(&w->h.ready, 1, __ATOMIC_SEQ_CST);
-	cpus_follow();
+	cpus_follow(w);
 	if (pf_xrstor(win_fpu(w)))
 		panic("a thread's vector state is damaged");
 	pf_set_fs(current->fs_base);

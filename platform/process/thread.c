@@ -232,7 +232,7 @@ int pf_start_process(struct task *t, void (*fn)(void))
 static void thread_start(void)
 {
 	host_thread_init();
-	cpus_follow();
+	cpus_follow(win_self());
 	pf_set_fs(current->fs_base);
 	kresume(win_regs(win_self()));
 }
@@ -241,7 +241,7 @@ static void process_start(void)
 {
 	hot_touch();
 	host_process_init();
-	cpus_follow();
+	cpus_follow(win_self());
 	pf_set_fs(current->fs_base);
 	kresume(win_regs(win_self()));
 }
@@ -305,6 +305,7 @@ int pf_thread_create(struct task *t, const struct regs *regs)
 		w->cpus = cpus;
 		w->base = w->seen;
 		w->h.host_tid = w->park.tid;
+		cpus_follow(w); // while it sleeps: then it need not move
 		park_go(w);
 		return 0;
 	}
@@ -353,7 +354,7 @@ void pf_switch_identity(struct task *to)
 	to->regs = win_regs(w);
 	if (!to->proc->mm_host)
 		to->proc->mm_host = w->hproc;
-	cpus_follow();
+	cpus_follow(win_self());
 }
 
 // --- blank processes: host processes without a program, made ahead by the kernel's own host process
@@ -373,7 +374,7 @@ static void blank_start(void)
 	while (!__atomic_load_n(&w->blank_word, __ATOMIC_ACQUIRE))
 		pf_wait(&w->blank_word, 0, NO_DEADLINE);
 	w->h.in_kernel = 1;
-	cpus_follow();
+	cpus_follow(win_self());
 	exec_commit_on_blank(w->h.cur);
 }
 

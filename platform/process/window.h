@@ -82,7 +82,7 @@ extern u32 host_seed[16];
 extern int host_memfd;
 void cpus_init(void);			// boot
 bool cpus_dense(void);
-void cpus_follow(void);			// the current host thread carries a task that may want other CPUs
+void cpus_follow(struct window *w);	// w carries a task that may want other CPUs than the one before it
 void hot_block_init(void);		// boot
 void hot_touch(void);			// a new process
 void touch(const char *p, const char *end);
