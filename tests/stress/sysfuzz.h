@@ -33,6 +33,7 @@ u64 text(struct random *r);		// of a name, mostly
 u64 flags(struct random *r, const char *set, bool bits); // of a set of kernel/syscall/flags.h
 void random_call(struct random *r);	// any call of the table
 void handler(int sig);
+void own_tally(void);			// from now on this process counts for itself
 
 // What open_everything opens, by kind, so that a call often gets the kind it is for.
 enum kind {

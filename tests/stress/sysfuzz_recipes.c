@@ -414,6 +414,7 @@ static void traced(struct random *r)
 
 	if (!p) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		own_tally(); // it may run on with any registers, and count anywhere
 		if (one_in(r, 2))
 			ptrace(PTRACE_TRACEME, 0, 0, 0), raise(SIGSTOP);
 		some_calls(r, 30);
