@@ -66,6 +66,8 @@ static struct inode *new_object(struct inode *dir, u32 mode)
 	struct memfs *fs = dir->sb->priv;
 	if (fs->max_inodes && super_sum(dir->sb, SB_INODES, &fs->inodes) >= fs->max_inodes)
 		return NULL; // the callers' ENOSPC
+	if (page_short()) // names without number must not take the memory that is needed to remove them
+		return NULL;
 	struct inode *i = mem_inode(dir->sb, mode);
 	if (!i)
 		return NULL;

@@ -19,6 +19,7 @@ void page_bare(pfn_t pfn, u32 n);
 bool page_fill(pfn_t pfn, u32 n) __must_check;
 void *page_addr(pfn_t pfn);	     // kernel address of a page
 pfn_t page_of(const void *kaddr);    // inverse
+bool page_short(void);	// so little is left that data of files is refused
 u64 page_count_free(void), page_count_total(void); // in pages
 u32 page_free_blocks(u32 order);	// free runs of 1 << order pages, for /proc/buddyinfo
 // Programs' private memory is not taken from here, but counts against the same limit (mm/oom.c).

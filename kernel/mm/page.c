@@ -68,6 +68,7 @@ static u64 free_less_outside(void)
 	return n > out ? n - out : 0;
 }
 
+bool page_short(void) { return free_less_outside() < 2 * page_reserve; }
 u64 page_count_free(void) { return free_less_outside() + near_pages(); }
 u32 page_free_blocks(u32 order) { return order <= MAX_ORDER ? __atomic_load_n(&free_count[order], __ATOMIC_RELAXED) : 0; }
 u64 page_count_held(void) { return arena_pages - kmalloc_arena_free() + limit_pfn - first_pfn - __atomic_load_n(&free_pages, __ATOMIC_RELAXED) - near_pages(); }
