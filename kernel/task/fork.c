@@ -211,6 +211,8 @@ static void unlink_proc(struct proc *p, struct task *t)
 	if (p->mm && !p->borrows_mm)
 		mm_leave(p->mm);
 	struct proc *parent = p->parent;
+	if (p->pid >= PID_MAX)
+		pid_ns_unborn(p);
 	proc_unlink(p);
 	waitq_wake(&parent->wait_child, 0);
 	mutex_unlock(&tasklist);

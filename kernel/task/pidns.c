@@ -198,6 +198,17 @@ void pid_ns_born(struct proc *p)
 		n->reaper = p;
 }
 
+// The host refused a process to p: the next one is the first.
+void pid_ns_unborn(struct proc *p)
+{
+	struct pid_ns *n = space(p->pid);
+
+	if (n && n->reaper == p) {
+		n->reaper = NULL;
+		n->last = n->high = 0;
+	}
+}
+
 struct proc *pid_reaper(const struct proc *p)
 {
 	struct pid_ns *n = space(p->pid);
