@@ -345,7 +345,8 @@ static void move_one(struct dentry *d, struct dentry *to, char *mem)
 	read_lock(&dcache_lock);
 	enter_one(d);
 	read_unlock(&dcache_lock);
-	read_pass(&dcache_lock); // who reads the old name, or stands at the old parent
+	if (mem || parent != d->parent)
+		read_pass(&dcache_lock); // who reads the old name, or stands at the old parent
 	kfree(mem);
 	if (d_was)
 		d_put(d);
