@@ -45,19 +45,23 @@ static bool rehash(struct memdir *d, u32 n)
 	return true;
 }
 
-// Room for one more slot: closes the gaps if there are many, else grows.
+static void close_gaps(struct memdir *d)
+{
+	u32 n = 0;
+
+	for (u32 i = 0; i < d->nslots; i++)
+		if (d->slot[i]) {
+			d->slot[i]->at = n;
+			d->slot[n++] = d->slot[i];
+		}
+	d->nslots = n;
+}
+
+// Room for one more slot. Fewer than half are gaps (memdir_del).
 static bool make_room(struct memdir *d)
 {
 	if (d->nslots < d->cap)
 		return true;
-	if (d->used < d->nslots / 2) {
-		u32 n = 0;
-		for (u32 i = 0; i < d->nslots; i++)
-			if (d->slot[i])
-				d->slot[n++] = d->slot[i];
-		d->nslots = n;
-		return true;
-	}
 	u32 cap = d->cap ? d->cap * 2 : 8;
 	struct mement **s = krealloc(d->slot, cap * sizeof(*s));
 	if (!s)
@@ -87,6 +91,7 @@ int memdir_add(struct memdir *d, const char *name, u32 len, struct inode *ino)
 	if (!d->next_cookie)
 		d->next_cookie = 2;
 	e->cookie = d->next_cookie++;
+	e->at = d->nslots;
 	d->slot[d->nslots++] = e;
 	if (d->bucket)
 		hash_in(d, e);
@@ -116,10 +121,7 @@ u32 memdir_from(struct memdir *d, u64 cookie)
 
 void memdir_del(struct memdir *d, struct mement *e)
 {
-	u32 i = memdir_from(d, e->cookie);
-	while (d->slot[i] != e)
-		i++;
-	d->slot[i] = NULL;
+	d->slot[e->at] = NULL;
 	while (d->nslots && !d->slot[d->nslots - 1])
 		d->nslots--;
 	if (d->bucket) {
@@ -128,7 +130,8 @@ void memdir_del(struct memdir *d, struct mement *e)
 			p = &(*p)->hnext;
 		*p = e->hnext;
 	}
-	d->used--;
+	if (--d->used < d->nslots / 2)
+		close_gaps(d);
 	if (e->inode) {
 		d->live--;
 		inode_put(e->inode);

@@ -9,7 +9,7 @@ struct mement {				// one name
 	struct mement *hnext;
 	struct inode *inode;		// reference; NULL: whiteout, the name below is hidden
 	u64 cookie;
-	u32 hash;
+	u32 hash, at;			// at: its slot
 	u8 len;
 	char name[];
 };
