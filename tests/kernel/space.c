@@ -136,7 +136,8 @@ TEST_DIR(punch_behind_the_end)
 		OK(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 1l << 50, 100)); // never there
 		OK(fstat(fd, &st));
 		EQ(st.st_size, 4);
-		EQ(st.st_blocks, (64 - 16 - 24) * 2);
+		if (!i) // other file systems may keep room in other ways
+			EQ(st.st_blocks, (64 - 16 - 24) * 2);
 		OK(ftruncate(fd, 64 << 10));
 		CHECK(zeroes(fd, 4, (64 << 10) - 4));
 		char *m = OK(mmap(NULL, 64 << 10, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
