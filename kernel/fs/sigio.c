@@ -258,21 +258,21 @@ long sigio_fcntl(struct file *f, u32 cmd, u64 arg)
 
 	switch (cmd) {
 	case F_GETOWN:
-		return to.type == F_OWNER_PGRP ? -to.owner : to.owner;
+		return to.type == F_OWNER_PGRP ? -pid_out(to.owner) : pid_out(to.owner);
 	case F_SETOWN:
 		if ((int)arg == (int)0x80000000)
 			return -EINVAL;
-		return (int)arg < 0 ? set_owner(f, F_OWNER_PGRP, -(int)arg) : set_owner(f, F_OWNER_PID, (int)arg);
+		return (int)arg < 0 ? set_owner(f, F_OWNER_PGRP, pid_in(-(int)arg)) : set_owner(f, F_OWNER_PID, pid_in((int)arg));
 	case F_GETOWN_EX:
 		ow.type = to.type;
-		ow.pid = to.owner;
+		ow.pid = pid_out(to.owner);
 		return copy_to_user(U(arg), &ow, sizeof(ow));
 	case F_SETOWN_EX:
 		if (copy_from_user(&ow, U(arg), sizeof(ow)))
 			return -EFAULT;
 		if (ow.type < F_OWNER_TID || ow.type > F_OWNER_PGRP)
 			return -EINVAL;
-		return ow.pid < 0 ? -ESRCH : set_owner(f, ow.type, ow.pid);
+		return ow.pid < 0 ? -ESRCH : set_owner(f, ow.type, pid_in(ow.pid));
 	case F_GETSIG:
 		return to.sig;
 	case F_SETSIG:

@@ -345,6 +345,61 @@ TEST(credentials_of_peers)
 	EQ(t_wait(p), 0);
 }
 
+TEST(owners_of_files)
+{
+	int up[2], back[2];
+	struct f_owner_ex ow;
+	char b;
+	OK(pipe(up));
+	OK(pipe(back));
+	pid_t p = first();
+	if (!p) {
+		EQ(fcntl(up[0], F_GETOWN), 0);
+		OK(fcntl(up[0], F_SETOWN, 1));
+		EQ(fcntl(up[0], F_GETOWN), 1);
+		ERR(fcntl(up[0], F_SETOWN, 77), ESRCH);
+		ERR(fcntl(up[0], F_SETOWN, -77), ESRCH);
+		pid_t c = OK(fork());
+		if (!c)
+			for (;;)
+				pause();
+		ow = (struct f_owner_ex){F_OWNER_TID, c};
+		OK(fcntl(up[0], F_SETOWN_EX, &ow));
+		ow = (struct f_owner_ex){0, 0};
+		OK(fcntl(up[0], F_GETOWN_EX, &ow));
+		EQ(ow.type, F_OWNER_TID);
+		EQ(ow.pid, 2);
+		EQ(setsid(), 1);
+		OK(fcntl(up[0], F_SETOWN, -1));
+		EQ(fcntl(up[0], F_GETOWN), -1);
+		// the signal comes to the one whose number it was here
+		signal(SIGIO, SIG_IGN);
+		struct sigaction sa = {.sa_sigaction = on_usr1, .sa_flags = SA_SIGINFO};
+		OK(sigaction(SIGUSR1, &sa, NULL));
+		OK(fcntl(up[0], F_SETOWN, 1));
+		OK(fcntl(up[0], F_SETSIG, SIGUSR1));
+		OK(fcntl(up[0], F_SETFL, O_ASYNC));
+		EQ(write(up[1], "x", 1), 1);
+		while (!got)
+			t_sleep_ms(1);
+		OK(fcntl(up[0], F_SETFL, 0));
+		EQ(write(back[1], "y", 1), 1);
+		for (;;)
+			pause();
+	}
+	EQ(read(back[0], &b, 1), 1);
+	EQ(fcntl(up[0], F_GETOWN), p); // the same one by its number outside
+	OK(fcntl(up[0], F_SETOWN, getpid()));
+	OK(kill(p, SIGKILL));
+	EQ(t_wait(p), 128 + SIGKILL);
+	p = first();
+	if (!p) {
+		EQ(fcntl(up[0], F_GETOWN), 0); // somebody whom it does not see
+		_exit(0);
+	}
+	EQ(t_wait(p), 0);
+}
+
 TEST(wrong_uses)
 {
 	pid_t p = first();
