@@ -17,7 +17,7 @@ static u64 hproc_serial;
 // Host processes: slots in chunks that are kernel objects, near the others that a new process touches. A chunk is never freed.
 struct hproc_chunk {
 	struct hproc_chunk *next;
-	struct hproc slot[42]; // 1 KiB in all
+	struct hproc slot[37]; // 1.5 KiB in all
 };
 static struct hproc_chunk first_chunk;
 #define for_each_hproc(hp)                                                                                              \
@@ -66,7 +66,7 @@ struct hproc *hproc_alloc(void)
 				hp->threads = 1;
 				hp->nparked = 0;
 				hp->serial = __atomic_add_fetch(&hproc_serial, 1, __ATOMIC_RELAXED);
-				hp->exiting = 0;
+				hp->exiting = hp->guards = 0;
 				hp->pid = 0;
 				return hp;
 			}
@@ -269,6 +269,7 @@ int pf_fork(struct task *child, const struct regs *regs)
 	*child->regs = *regs;
 	child->regs->rax = 0;
 	child->proc->mm_host = hp;
+	hp->guards = win_self()->hproc->guards;
 	if (win_self()->h.rseq_area) { // the host's fork inherits it
 		w->h.rseq_area = win_self()->h.rseq_area;
 		w->h.rseq_word = win_self()->h.rseq_word;
@@ -369,6 +370,7 @@ static void blank_start(void)
 
 	host_process_init();
 	// off the critical path: what an exec will run
+	window_guards_drop(w->hproc);
 	touch(kernel_hot_start, kernel_small_end);
 	touch(kernel_text_start, kernel_hot_text_end);
 	while (!__atomic_load_n(&w->blank_word, __ATOMIC_ACQUIRE))
