@@ -262,6 +262,8 @@ TEST(threads_and_their_numbers)
 
 TEST_DIR(proc_shows_its_own)
 {
+	if (!t_root_is_mount_point())
+		SKIP("the root is no mount point");
 	pid_t p = clone_flags(CLONE_NEWPID | CLONE_NEWNS);
 	if (p < 0 && errno == EPERM)
 		SKIP("not allowed to make namespaces");

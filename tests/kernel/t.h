@@ -219,6 +219,18 @@ __attribute__((unused)) static const char *t_get(const char *path)
 	return buf;
 }
 
+// In a plain chroot the root is no mount point, and cannot be made private.
+__attribute__((unused)) static bool t_root_is_mount_point(void)
+{
+	const char *line = t_get("/proc/self/mountinfo");
+	char at[8];
+
+	for (; line && *line; line = strchr(line, '\n'), line += !!line)
+		if (sscanf(line, "%*d %*d %*s %*s %7s", at) == 1 && !strcmp(at, "/"))
+			return true;
+	return false;
+}
+
 // Reads exactly n bytes; the number read, which is less at the end of the file.
 __attribute__((unused)) static size_t t_readn(int fd, void *buf, size_t n)
 {
