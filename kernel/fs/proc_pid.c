@@ -625,12 +625,30 @@ static int task_readdir(struct file *f, struct dir_ctx *c)
 	return 0;
 }
 
+// There is the first time namespace only, whose clocks are never set off.
+static int pid_time_offsets(struct pout *o, struct pnode *n)
+{
+	(void)n;
+	pout(o, "%-10s %10d %9d\n%-10s %10d %9d\n", "monotonic", 0, 0, "boottime", 0, 0);
+	return 0;
+}
+
+static ssize_t pid_time_offsets_write(struct pnode *n, char *buf, size_t len)
+{
+	(void)n;
+	(void)buf;
+	(void)len;
+	return capable(CAP_SYS_TIME) ? -EACCES : -EPERM;
+}
+
 static const struct inode_ops task_iops = {.lookup = task_lookup, .no_cache = true};
 static const struct file_ops task_fops = {.readdir = task_readdir};
 static const struct pent pid_table[] = {
 	COMMON,
 	{.name = "task", .mode = S_IFDIR | 0555, .iops = &task_iops, .fops = &task_fops},
 	{.name = "ns", .mode = S_IFDIR | 0511, .dir = proc_ns_table},
+	TXT("timers", 0444, proc_timers),
+	{.name = "timens_offsets", .mode = S_IFREG | 0644, .text = pid_time_offsets, .write = pid_time_offsets_write},
 	{0},
 };
 const struct pent proc_pid_dir = {.name = "pid", .mode = S_IFDIR | 0555, .dir = pid_table};

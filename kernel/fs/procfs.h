@@ -88,6 +88,7 @@ int uts_set_name(bool domain, const char *name, size_t n);
 // time/clock.c; tasklist held
 void proc_cpu_ns_locked(struct proc *p, u64 *utime, u64 *stime);
 int proc_locks(struct pout *o, struct pnode *n); // locks.c
+int proc_timers(struct pout *o, struct pnode *n); // time/posix_timer.c
 // proc_system.c
 int proc_interrupts(struct pout *o, struct pnode *n), proc_softirqs(struct pout *o, struct pnode *n), proc_cgroups(struct pout *o, struct pnode *n);
 // epoll.c, signalfd.c, inotify.c, eventfd.c, timerfd.c

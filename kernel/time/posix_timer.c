@@ -3,6 +3,7 @@
 // can have happened at the earliest (CPU clocks run slower than time, CLOCK_REALTIME may be bent) and looks again.
 // Locks: posix_lock guards the lists and timers of all processes. Order: posix_lock -> sig_lock, posix_lock -> tasklist,
 // posix_lock -> timer_lock. A kernel timer is cancelled without it.
+#include "kernel/fs/procfs.h"
 #include "kernel/include/alloc.h"
 #include "kernel/include/count.h"
 #include "kernel/include/kstring.h"
@@ -323,4 +324,24 @@ void posix_timers_drop(struct proc *p)
 			return;
 		destroy(t);
 	}
+}
+
+// --- /proc/PID/timers: the newest first
+
+int proc_timers(struct pout *o, struct pnode *n)
+{
+	static const char how[][8] = {"signal", "none", "thread"};
+	struct list *head = &n->proc->posix_timers, *at;
+
+	mutex_lock(&posix_lock);
+	for (at = head->next ? head->prev : head; at != head; at = at->prev) {
+		const struct posix_timer *t = container_of(at, struct posix_timer, link);
+		// the clocks of the caller's own CPU time are kept as the numbers that mean them, whoever asks
+		int clock = t->clock == CLOCK_PROCESS_CPUTIME_ID ? -6 : t->clock == CLOCK_THREAD_CPUTIME_ID ? -2 : t->clock;
+
+		pout(o, "ID: %d\nsignal: %d/%016lx\nnotify: %s/%s.%d\nClockID: %d\n", t->id, t->signo, t->value, how[t->notify & 3],
+		     t->target ? "tid" : "pid", pid_out(t->target ? t->target->tid : t->proc->pid), clock);
+	}
+	mutex_unlock(&posix_lock);
+	return 0;
 }

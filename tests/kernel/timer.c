@@ -270,3 +270,57 @@ TEST(many_sleepers)
 	}
 	EQ(sum, 435);
 }
+
+TEST(timers_shown_in_proc)
+{
+	char want[1024];
+	struct {
+		union sigval value;
+		int signo, notify, tid, pad[11];
+	} e = {.value.sival_ptr = (void *)0x1234abcd, .signo = 40};
+	int id[4];
+	static const struct {
+		int clock, notify;
+	} kinds[4] = {{CLOCK_MONOTONIC, SIGEV_SIGNAL}, {CLOCK_REALTIME, SIGEV_NONE}, {CLOCK_PROCESS_CPUTIME_ID, SIGEV_THREAD_ID}, {CLOCK_THREAD_CPUTIME_ID, SIGEV_THREAD}};
+	STREQ(t_get("/proc/self/timers"), "");
+	for (int i = 0; i < 4; i++) {
+		e.notify = kinds[i].notify;
+		e.tid = getpid();
+		OK(syscall(SYS_timer_create, kinds[i].clock, &e, &id[i]));
+	}
+	int me = getpid();
+	snprintf(want, sizeof(want),
+		 "ID: %d\nsignal: 40/000000001234abcd\nnotify: thread/pid.%d\nClockID: -2\n"
+		 "ID: %d\nsignal: 40/000000001234abcd\nnotify: signal/tid.%d\nClockID: -6\n"
+		 "ID: %d\nsignal: 40/000000001234abcd\nnotify: none/pid.%d\nClockID: 0\n"
+		 "ID: %d\nsignal: 40/000000001234abcd\nnotify: signal/pid.%d\nClockID: 1\n",
+		 id[3], me, id[2], me, id[1], me, id[0], me);
+	STREQ(t_get("/proc/self/timers"), want);
+	OK(syscall(SYS_timer_delete, id[1]));
+	OK(syscall(SYS_timer_delete, id[3]));
+	CHECK(!strstr(t_get("/proc/self/timers"), "thread"));
+	CHECK(strstr(t_get("/proc/self/timers"), "signal/tid."));
+	if (!OK(fork())) {
+		STREQ(t_get("/proc/self/timers"), ""); // they are not inherited
+		snprintf(want, sizeof(want), "/proc/%d/timers", me);
+		CHECK(strstr(t_get(want), "\nClockID: -6\n")); // anybody may look
+		_exit(0);
+	}
+	int st;
+	OK(wait(&st));
+	EQ(st, 0);
+	snprintf(want, sizeof(want), "/proc/self/task/%d/timers", me);
+	ERR(access(want, F_OK), ENOENT); // of processes only
+}
+
+TEST(no_clock_is_set_off)
+{
+	if (access("/proc/self/timens_offsets", F_OK))
+		SKIP("no time namespaces here");
+	STREQ(t_get("/proc/self/timens_offsets"), "monotonic           0         0\nboottime            0         0\n");
+	if (geteuid())
+		SKIP("needs root to open it for writing");
+	int fd = OK(open("/proc/self/timens_offsets", O_WRONLY));
+	errno = 0;
+	CHECK(write(fd, "monotonic 5 0\n", 14) == -1 && (errno == EACCES || errno == EPERM)); // without CAP_SYS_TIME
+}
