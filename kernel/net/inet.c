@@ -132,6 +132,9 @@ void inet_free(struct sock *s)
 struct sock *inet_create(int family, int type, int protocol, int *err)
 {
 	struct inet_sock *i = NULL;
+	*err = -EINVAL;
+	if (protocol < 0 || protocol >= IPPROTO_MAX)
+		return NULL;
 	*err = -EPROTONOSUPPORT;
 	if (type == SOCK_STREAM && (!protocol || protocol == IPPROTO_TCP))
 		i = inet_new((u16)family, SOCK_STREAM, &tcp_ops);
@@ -141,7 +144,7 @@ struct sock *inet_create(int family, int type, int protocol, int *err)
 			i->s.protocol = (u16)protocol; // UDP-Lite: UDP with ports of its own; over the inner loopback only
 	} else {
 		if (type == SOCK_RAW)
-			*err = capable(13) ? -EPROTONOSUPPORT : -EPERM; // CAP_NET_RAW: there is no raw network here
+			*err = !protocol || capable(13) ? -EPROTONOSUPPORT : -EPERM; // CAP_NET_RAW: there is no raw network here
 		else if (type != SOCK_STREAM && type != SOCK_DGRAM)
 			*err = -ESOCKTNOSUPPORT;
 		return NULL;

@@ -211,3 +211,47 @@ TEST(mmsg_timeout)
 	close(s[1]);
 	ERR(sendmmsg(s[0], m, 2, 0), ECONNREFUSED);
 }
+
+// What Linux has never had, or answers the same way wherever it is switched off.
+TEST(sockets_that_are_not_there)
+{
+	static const int no_family[] = {1, 8, 17, 25, 31, 32, 1000, -1};
+	for (size_t i = 0; i < sizeof(no_family) / sizeof(*no_family); i++) {
+		ERR(socket(AF_NETLINK, SOCK_RAW, no_family[i]), EPROTONOSUPPORT);
+		ERR(socket(AF_NETLINK, SOCK_DGRAM, no_family[i]), EPROTONOSUPPORT);
+	}
+	ERR(socket(AF_NETLINK, SOCK_STREAM, 0), ESOCKTNOSUPPORT);
+	ERR(socket(AF_NETLINK, SOCK_SEQPACKET, 99), ESOCKTNOSUPPORT);
+	ERR(socket(99, SOCK_STREAM, 0), EAFNOSUPPORT);
+	ERR(socket(-1, SOCK_STREAM, 0), EAFNOSUPPORT);
+	ERR(socket(AF_UNIX, 11, 0), EINVAL);
+	for (int v6 = 0; v6 < 2; v6++) {
+		int af = v6 ? AF_INET6 : AF_INET;
+		ERR(socket(af, SOCK_RAW, 0), EPROTONOSUPPORT);
+		ERR(socket(af, SOCK_RAW, -1), EINVAL);
+		ERR(socket(af, SOCK_RAW, 5000), EINVAL);
+		ERR(socket(af, SOCK_DGRAM, 5000), EINVAL);
+		ERR(socket(af, SOCK_STREAM, -1), EINVAL);
+		ERR(socket(af, SOCK_STREAM, IPPROTO_UDP), EPROTONOSUPPORT);
+		ERR(socket(af, SOCK_DGRAM, IPPROTO_TCP), EPROTONOSUPPORT);
+		ERR(socket(af, SOCK_RDM, 0), ESOCKTNOSUPPORT);
+		ERR(socket(af, SOCK_SEQPACKET, 0), ESOCKTNOSUPPORT);
+	}
+	// There, or switched off: never anything else.
+	static const int families[] = {NETLINK_USERSOCK, NETLINK_NFLOG, NETLINK_XFRM, NETLINK_SELINUX, NETLINK_AUDIT, NETLINK_FIB_LOOKUP,
+				       NETLINK_CONNECTOR, NETLINK_NETFILTER, NETLINK_GENERIC, NETLINK_CRYPTO};
+	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++) {
+		int s = socket(AF_NETLINK, SOCK_RAW, families[i]);
+		CHECK(s >= 0 || errno == EPROTONOSUPPORT);
+		close(s);
+	}
+	int s = socket(AF_PACKET, SOCK_RAW, 0);
+	CHECK(s >= 0 || errno == EAFNOSUPPORT || errno == EPERM); // EPERM: without CAP_NET_RAW
+	close(s);
+	if (!geteuid()) { // raw sockets are for those who may have them, before anybody asks whether they exist
+		OK(setuid(1000));
+		ERR(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP), EPERM);
+		ERR(socket(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6), EPERM);
+		ERR(socket(AF_INET, SOCK_RAW, 0), EPROTONOSUPPORT);
+	}
+}
