@@ -157,7 +157,6 @@ static const struct pent random_table[] = {
 	TXT("uuid", uuid), TXT("boot_id", boot_id), FIX("entropy_avail", "256"), FIX("poolsize", "256"), {0},
 };
 
-static const struct pent yama_table[] = {FIX("ptrace_scope", "0"), {0}};
 static const struct pent keys_table[] = {FIX("maxkeys", "200"), FIX("maxbytes", "20000"), FIX("root_maxkeys", "1000000"),
 					   FIX("root_maxbytes", "25000000"), FIX("gc_delay", "300"), {0}};
 static const struct pent kernel_table[] = {
@@ -205,7 +204,6 @@ static const struct pent kernel_table[] = {
 	FIX("ctrl-alt-del", "0"),
 	FIX("auto_msgmni", "0"),
 	FIX("shm_rmid_forced", "0"),
-	DIR("yama", yama_table),
 	DIR("keys", keys_table),
 	DIR("random", random_table),
 	{0},

@@ -132,8 +132,8 @@ long sys_prctl(int op, u64 a2, u64 a3, u64 a4, u64 a5)
 	case PR_GET_TID_ADDRESS: return put_user(t->clear_child_tid, (int __user *__user *)U(a2));
 	case PR_SET_THP_DISABLE:
 	case PR_GET_THP_DISABLE:
-	case PR_SET_PTRACER: // nobody traces
-		return 0;    // huge pages are the host's choice
+		return 0; // huge pages are the host's choice
+	case PR_SET_PTRACER: return -EINVAL; // Yama's, which is not there
 	case PR_GET_SPECULATION_CTRL: return -ENODEV;
 	default: pr_once("prctl %d is not supported (task %s): EINVAL\n", op, t->comm); return -EINVAL;
 	}

@@ -2,6 +2,7 @@
 // Calls that programs seldom make: memory policies, file handles, secret memory, the state of the page cache, and features
 // that may be switched off.
 #include <linux/mempolicy.h>
+#include <sys/prctl.h>
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
 
@@ -228,4 +229,26 @@ TEST(switched_off_or_not)
 	CHECK(syscall(SYS_delete_module, "nosuchmodule", 0) == -1);
 	CHECK(syscall(SYS_landlock_create_ruleset, NULL, 0, 0) == -1);
 	CHECK(syscall(SYS_lookup_dcookie, 1ul, NULL, 0) == -1);
+}
+
+// A kernel without Yama: no file, and nobody can name a tracer.
+TEST(no_yama)
+{
+	if (!access("/proc/sys/kernel/yama", F_OK))
+		SKIP("Yama is here");
+	ERR(open("/proc/sys/kernel/yama/ptrace_scope", O_WRONLY), ENOENT);
+	ERR(prctl(0x59616d61, getpid(), 0, 0, 0), EINVAL); // PR_SET_PTRACER
+}
+
+// fanotify works, or is not in the kernel, whoever asks.
+TEST(fanotify_or_enosys)
+{
+	int fd = (int)syscall(SYS_fanotify_init, 0, 0);
+	if (fd >= 0 || errno != ENOSYS)
+		SKIP("fanotify is in this kernel");
+	ERR(syscall(SYS_fanotify_init, -1, -1), ENOSYS);
+	ERR(syscall(SYS_fanotify_mark, -1, 0, 0ul, AT_FDCWD, NULL), ENOSYS);
+	if (!geteuid())
+		OK(setuid(1000));
+	ERR(syscall(SYS_fanotify_init, 0, 0), ENOSYS);
 }
