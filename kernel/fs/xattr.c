@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Extended attributes: the calls. Storage is the file system's (iops->getxattr...). Locks: inode->lock around a change.
+// Extended attributes: the calls. Storage is the file system's (iops->getxattr...). And the flags of files, which no file
+// system here has. Locks: inode->lock around a change.
 #include "kernel/fs/fs.h"
 #include <linux/xattr.h>
 
@@ -288,4 +289,54 @@ long sys_removexattrat(int dfd, const void __user *path, u32 flags, const void _
 	r = do_remove(a.ino, a.m, name);
 	at_put(&a);
 	return r;
+}
+
+// --- file_getattr, file_setattr: the arguments are checked as Linux does, then each file is one of a file system without flags
+
+#define FILE_ATTR_VER0 24u
+#define FILE_XFLAGS 0x8001fffbul // FS_XFLAG_*: those that are known
+
+struct file_attr_ {
+	u64 xflags;
+	u32 extsize, nextents, projid, cowextsize;
+};
+
+static long attr_size(size_t size, u32 flags)
+{
+	if (flags & ~(u32)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH))
+		return -EINVAL;
+	return size > PAGE_SIZE ? -E2BIG : size < FILE_ATTR_VER0 ? -EINVAL : 0;
+}
+
+long sys_file_getattr(int dfd, const void __user *path, void __user *uattr, size_t size, u32 flags)
+{
+	struct at a;
+	long r = attr_size(size, flags);
+
+	(void)uattr; // nothing to tell
+	if (!r)
+		r = at_get(&a, dfd, path, flags);
+	if (r)
+		return r;
+	at_put(&a);
+	return -EOPNOTSUPP;
+}
+
+long sys_file_setattr(int dfd, const void __user *path, const void __user *uattr, size_t size, u32 flags)
+{
+	struct file_attr_ attr;
+	struct at a;
+	long r = attr_size(size, flags);
+
+	if (!r)
+		r = copy_struct_from_user(&attr, sizeof(attr), uattr, size);
+	if (!r && attr.xflags & ~FILE_XFLAGS)
+		r = -EINVAL;
+	if (!r)
+		r = at_get(&a, dfd, path, flags);
+	if (r)
+		return r;
+	r = a.m ? mount_write(a.m) : 0;
+	at_put(&a);
+	return r ? r : -EOPNOTSUPP;
 }

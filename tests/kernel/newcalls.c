@@ -431,3 +431,45 @@ TEST(uretprobe_is_not_for_programs)
 		SKIP("no uretprobe here");
 	CHECK(WIFSIGNALED(st) && WTERMSIG(st) == SIGILL);
 }
+
+struct file_attr_ {
+	uint64_t xflags;
+	uint32_t extsize, nextents, projid, cowextsize;
+};
+
+TEST_DIR(flags_of_files)
+{
+	struct file_attr_ a[200] = {{0}};
+	const char *p = "/proc/self/status"; // of a file system without flags
+	int fd[2];
+	if (!is_there(468))
+		SKIP("no file_getattr here");
+	EQ(sizeof(a[0]), 24);
+	for (long nr = 468; nr <= 469; nr++) {
+		ERR(syscall(nr, AT_FDCWD, p, a, 24, 1), EINVAL);
+		ERR(syscall(nr, AT_FDCWD, p, a, 23, 0), EINVAL);
+		ERR(syscall(nr, AT_FDCWD, p, a, 0, 0), EINVAL);
+		ERR(syscall(nr, AT_FDCWD, p, a, 4097, 0), E2BIG);
+		ERR(syscall(nr, AT_FDCWD, "nothing", a, 24, 0), ENOENT);
+		ERR(syscall(nr, AT_FDCWD, "", a, 24, 0), ENOENT);
+		ERR(syscall(nr, 999, "nothing", a, 24, 0), EBADF);
+		ERR(syscall(nr, 999, "", a, 24, AT_EMPTY_PATH), EBADF);
+		ERR(syscall(nr, AT_FDCWD, p, a, 24, 0), EOPNOTSUPP);
+		ERR(syscall(nr, AT_FDCWD, p, a, 4096, 0), EOPNOTSUPP);
+		ERR(syscall(nr, AT_FDCWD, p, a, 24, AT_SYMLINK_NOFOLLOW), EOPNOTSUPP);
+		ERR(syscall(nr, AT_FDCWD, "/dev/null", a, 24, 0), EOPNOTSUPP);
+		OK(pipe(fd));
+		ERR(syscall(nr, fd[0], "", a, 24, AT_EMPTY_PATH), EOPNOTSUPP);
+		ERR(syscall(nr, fd[0], NULL, a, 24, AT_EMPTY_PATH), EOPNOTSUPP);
+	}
+	ERR(syscall(468, AT_FDCWD, p, 8, 24, 0), EOPNOTSUPP); // nothing was to be written
+	ERR(syscall(469, AT_FDCWD, "nothing", 8, 24, 0), EFAULT);
+	a[0].xflags = 4;
+	ERR(syscall(469, AT_FDCWD, p, a, 24, 0), EINVAL);
+	a[0].xflags = 1ul << 40;
+	ERR(syscall(469, AT_FDCWD, p, a, 24, 0), EINVAL);
+	a[0].xflags = 0x8001fffb;
+	ERR(syscall(469, AT_FDCWD, p, a, 24, 0), EOPNOTSUPP);
+	a[1].xflags = 1; // beyond what is known
+	ERR(syscall(469, AT_FDCWD, p, a, 32, 0), E2BIG);
+}
