@@ -31,25 +31,28 @@ void pf_seal(void)
 // processes never sleep. As a hole in a mapping it is two more mappings in this process and its children, about 4 us a fork. As a guard
 // page of Linux 6.15 it makes forks copy the page tables of all windows, about 12 us, whatever their number: for processes of many threads.
 // Other processes leave the page alone too, so a child may inherit it: then this changes nothing. The stack for host signals needs none: one handler at a time runs there, and it calls little.
-#define GUARD_HOLES 4
+#define GUARD_HOLES 8
 void window_guard(struct window *w)
 {
 	u8 *guard = (u8 *)w + WIN_GUARD;
 
 	if (w->guarded == w->hproc->serial)
 		return;
-	if (__atomic_fetch_add(&w->hproc->guards, 1, __ATOMIC_RELAXED) < GUARD_HOLES || S3(__NR_madvise, guard, PAGE_SIZE, ADVISE_GUARD_INSTALL))
+	if (__atomic_fetch_add(&w->hproc->guards, 1, __ATOMIC_RELAXED) < GUARD_HOLES ||
+	    S3(__NR_madvise, K_LIN + OFF_WINDOWS, OFF_POOLS - OFF_WINDOWS, ADVISE_DONTDUMP) || S3(__NR_madvise, guard, PAGE_SIZE, ADVISE_GUARD_INSTALL))
 		if (S3(__NR_mprotect, guard, PAGE_SIZE, 0))
 			panic("the host refuses a guard page");
 	w->guarded = w->hproc->serial;
 }
 
-// A blank process has inherited the holes of the kernel's own threads, which never run in it.
+// A process that begins anew has inherited holes of threads that never run in it. Its own come back when they sleep.
 void window_guards_drop(struct hproc *hp)
 {
+	if (!hp->guards)
+		return;
 	if (S3(__NR_mprotect, K_LIN + OFF_WINDOWS, OFF_POOLS - OFF_WINDOWS, PF_R | PF_W))
 		panic("the host refuses access to thread windows");
-	hp->guards = 0;
+	hproc_renew(hp);
 }
 
 static bool readable(const void *p) { return raw_load8(p) >= 0; }

@@ -54,6 +54,12 @@ struct window *win_alloc(void)
 
 void win_free(struct window *w) { __atomic_store_n(&win_used[w->index], 0, __ATOMIC_RELEASE); }
 
+void hproc_renew(struct hproc *hp)
+{
+	hp->serial = __atomic_add_fetch(&hproc_serial, 1, __ATOMIC_RELAXED);
+	hp->guards = 0;
+}
+
 struct hproc *hproc_alloc(void)
 {
 	struct hproc_chunk *last = &first_chunk, *more;
@@ -65,8 +71,8 @@ struct hproc *hproc_alloc(void)
 			    __atomic_compare_exchange_n(&hp->used, &z, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
 				hp->threads = 1;
 				hp->nparked = 0;
-				hp->serial = __atomic_add_fetch(&hproc_serial, 1, __ATOMIC_RELAXED);
-				hp->exiting = hp->guards = 0;
+				hproc_renew(hp);
+				hp->exiting = 0;
 				hp->pid = 0;
 				return hp;
 			}
@@ -224,6 +230,7 @@ int pf_start_process(struct task *t, void (*fn)(void))
 		return -EAGAIN;
 	win_setup(w, t, hp);
 	t->proc->mm_host = hp;
+	hp->guards = win_self()->hproc->guards;
 	w->kfn = (void (*)(void *))(void *)fn;
 	r = host_clone(PROC_FLAGS, win_stack(w), &hp->pid, w, kernel_process_start);
 	return r < 0 ? (int)r : 0;
@@ -392,6 +399,7 @@ static struct window *blank_make(void)
 		return NULL;
 	}
 	win_setup(w, NULL, hp);
+	hp->guards = win_self()->hproc->guards; // inherited
 	r = host_clone(PROC_FLAGS, win_stack(w), &hp->pid, w, blank_start);
 	if (r < 0) {
 		win_free(w);

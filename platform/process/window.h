@@ -43,13 +43,14 @@ struct window {
 };
 
 struct hproc {			// one host process
-	u64 serial;		// never used again
+	u64 serial;		// never used again; changes when guard pages go
 	u64 threads;		// how many, and those that sleep for a task (park.c)
 	u32 used, pid, nparked;
 	u32 exiting;		// leaves by itself: not "killed by the host"
 	u32 guards;		// pages without access below kernel stacks, inherited ones too
 };
 
+#define ADVISE_DONTDUMP 16	// makes mappings of their own
 #define ADVISE_GUARD_INSTALL 102 // Linux 6.15
 
 #define CTL ((struct control *)(K_LIN + OFF_CTL))
@@ -91,7 +92,8 @@ bool hot_process_made(void);		// true: hot_collapse has work
 void hot_collapse(void);		// kernel thread
 void host_thread_init(void);		// altstack, Syscall User Dispatch: each new host task
 void window_guard(struct window *w);	// in the process that will stand on w's kernel stack
-void window_guards_drop(struct hproc *hp); // a blank
+void window_guards_drop(struct hproc *hp); // by a thread of hp
+void hproc_renew(struct hproc *hp);	// as if no thread had a guard page
 void image_alias_drop(void);		// boot: the linear map shows no kernel image
 void trap_init(void);			// signal handlers: once
 int seccomp_init(void);
