@@ -74,6 +74,7 @@ struct task {
 	struct regs saved;	// registers of a vfork parent while its host thread is the child
 	struct proc *proc;
 	struct fdtable *files;	// a reference; only the task itself changes it, under tasklist (task_files_set); NULL once exiting
+	struct waiter child_waiter; // of wait4 and waitid: here, not on the stack, an ending child touches no page of its own for it
 	int tid;
 	struct ref ref;
 	struct list thread_link;	// proc->threads

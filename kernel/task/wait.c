@@ -164,13 +164,13 @@ out:
 static int do_wait(struct wait_req *w)
 {
 	struct proc *me = curproc;
-	struct waiter me_waits;
+	struct waiter *waiter = &current->child_waiter;
 	int r = scan(w);
 
 	if (r || w->options & WNOHANG)
 		return r;
-	waiter_init(&me_waits);
-	waitq_add(&me->wait_child, &me_waits);
+	waiter_init(waiter);
+	waitq_add(&me->wait_child, waiter);
 	for (;;) {
 		u32 seq = task_seq();
 		r = scan(w);
@@ -181,7 +181,7 @@ static int do_wait(struct wait_req *w)
 			break;
 		}
 	}
-	waitq_del(&me->wait_child, &me_waits);
+	waitq_del(&me->wait_child, waiter);
 	return r;
 }
 
