@@ -38,10 +38,12 @@ void window_guard(struct window *w)
 
 	if (w->guarded == w->hproc->serial)
 		return;
-	if (__atomic_fetch_add(&w->hproc->guards, 1, __ATOMIC_RELAXED) < GUARD_HOLES ||
-	    S3(__NR_madvise, K_LIN + OFF_WINDOWS, OFF_POOLS - OFF_WINDOWS, ADVISE_DONTDUMP) || S3(__NR_madvise, guard, PAGE_SIZE, ADVISE_GUARD_INSTALL))
-		if (S3(__NR_mprotect, guard, PAGE_SIZE, 0))
-			panic("the host refuses a guard page");
+	if (__atomic_fetch_add(&w->hproc->guards, 1, __ATOMIC_RELAXED) >= GUARD_HOLES || S3(__NR_mprotect, guard, PAGE_SIZE, 0)) {
+		S3(__NR_madvise, K_LIN + OFF_WINDOWS, OFF_POOLS - OFF_WINDOWS, ADVISE_DONTDUMP);
+		// a program that uses up the host's mappings leaves no room for a hole: then it is tried again at the next sleep
+		if (S3(__NR_madvise, guard, PAGE_SIZE, ADVISE_GUARD_INSTALL) && S3(__NR_mprotect, guard, PAGE_SIZE, 0))
+			return;
+	}
 	w->guarded = w->hproc->serial;
 }
 

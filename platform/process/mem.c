@@ -65,9 +65,9 @@ int pf_hugepage(uptr addr, size_t len, bool on) { return (int)H3(__NR_madvise, a
 
 void pf_reset_address_space(void)
 {
-	window_guards_drop(win_self()->hproc);
 	S2(__NR_munmap, 0, K_BASE);
 	S2(__NR_munmap, K_END, USER_MAX - K_END);
+	window_guards_drop(win_self()->hproc);
 }
 
 void pf_pages_released(u32 pfn, u32 n)
