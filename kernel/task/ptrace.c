@@ -92,14 +92,19 @@ static long interrupt(struct task *t)
 
 static long listen(struct ptrace *pt)
 {
+	bool cont;
+
 	if (!pt->seized || !pt->has_info || (u32)pt->info.si_code >> 8 != PTRACE_EVENT_STOP)
 		return -EIO;
-	if (__atomic_load_n(&pt->task->work, __ATOMIC_SEQ_CST) & WORK_TRAP) { // SIGCONT came meanwhile
-		ptrace_resume(pt);
-		return 0;
+	mutex_lock(&pt->task->proc->sig_lock);
+	cont = __atomic_load_n(&pt->task->work, __ATOMIC_SEQ_CST) & WORK_TRAP; // SIGCONT came meanwhile
+	if (!cont) {
+		pt->listening = true;
+		pt->code = 0;
 	}
-	pt->listening = true;
-	pt->code = 0;
+	mutex_unlock(&pt->task->proc->sig_lock);
+	if (cont)
+		ptrace_resume(pt);
 	return 0;
 }
 

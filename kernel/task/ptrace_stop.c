@@ -196,7 +196,11 @@ static bool publish(struct task *t, u32 code, enum ptrace_kind kind, const sigin
 	bool stop;
 
 	mutex_lock(&tasklist);
-	__atomic_fetch_and(&t->work, ~WORK_TRAP, __ATOMIC_SEQ_CST);
+	mutex_lock(&t->proc->sig_lock);
+	// SIGCONT may have come since the group stop was seen: the tracer that listens then has to hear of it
+	if (kind != PT_GROUP || t->proc->group_stop)
+		__atomic_fetch_and(&t->work, ~WORK_TRAP, __ATOMIC_SEQ_CST);
+	mutex_unlock(&t->proc->sig_lock);
 	stop = pt->tracer && !dying(t, code);
 	if (stop) {
 		pt->kind = kind;

@@ -813,3 +813,27 @@ TEST(traceme_while_the_parent_leaves)
 		}
 	}
 }
+
+// A tracer that listens to a group stop hears of a SIGCONT that came while the stop was being told. Strace starts programs so.
+TEST(continued_while_the_stop_is_told)
+{
+	for (int i = 0; i < 500; i++) {
+		int st;
+		pid_t p = OK(fork());
+		if (!p) {
+			raise(SIGSTOP);
+			_exit(7);
+		}
+		EQ(OK(waitpid(p, &st, WUNTRACED)), p);
+		CHECK(WIFSTOPPED(st) && WSTOPSIG(st) == SIGSTOP);
+		may_attach(ptl(PTRACE_SEIZE, p, 0));
+		OK(kill(p, SIGCONT));
+		while (st = waits(p), WIFSTOPPED(st)) {
+			if (st >> 16 == PTRACE_EVENT_STOP)
+				OK(ptl(WSTOPSIG(st) == SIGSTOP ? PTRACE_LISTEN : PTRACE_CONT, p, 0));
+			else
+				OK(ptl(PTRACE_CONT, p, WSTOPSIG(st)));
+		}
+		EQ(WEXITSTATUS(st), 7);
+	}
+}
