@@ -75,14 +75,20 @@ static int commit_tables(struct seal_vol *v)
 	return r;
 }
 
-static int root_store(struct seal_vol *v, bool clean)
+// second: of the two of a clean close. The anchor is told of the first, so that either of them opens.
+static int root_store(struct seal_vol *v, bool clean, bool second)
 {
+	u8 head[SLOT_PLAIN];
 	int r = slot_write(v, v->generation + 1, clean);
+	memcpy(head, v->buf, sizeof head);
 	if (!r)
 		r = sv_flush(v);
-	if (!r)
-		v->generation++;
-	return r;
+	if (r)
+		return r;
+	v->generation++;
+	if (!second)
+		sv_anchor_note(v, v->generation, v->epoch, head);
+	return 0;
 }
 
 int vol_commit(struct seal_vol *v, bool clean)
@@ -93,6 +99,8 @@ int vol_commit(struct seal_vol *v, bool clean)
 		return v->failed;
 	if (!v->changed && (!clean || v->clean))
 		return 0;
+	if (v->unclaimed)
+		return -EBUSY;
 	int r = sv_session_begin(v);
 	if (!r)
 		r = sv_orphans_store(v);
@@ -114,9 +122,9 @@ int vol_commit(struct seal_vol *v, bool clean)
 	if (!r && (clean || v->recent_full))
 		r = sv_flush(v);
 	if (!r)
-		r = root_store(v, clean);
+		r = root_store(v, clean, false);
 	if (!r && clean) // both slots hold it, so that damage to one costs nothing
-		r = root_store(v, clean);
+		r = root_store(v, clean, true);
 	if (r)
 		return vol_abort(v, r == -ENOSPC ? r : vol_io_error(v, r, 0, true));
 	sv_space_committed(v);

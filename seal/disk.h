@@ -83,7 +83,9 @@ struct d_slot {
 	u8 salt[32]; // of the session this root was written in
 	u64 ctr;
 	u32 slot; // 0 or 1
-	u8 zero[20];
+	u32 zero1;
+	u64 epoch; // the writer that an anchor let commit (seal/anchor.c); 0: none was asked
+	u8 zero[8];
 	u8 tag[16];
 	// --- encrypted from here
 	u64 generation;

@@ -58,6 +58,7 @@ int slot_write(struct seal_vol *v, u64 generation, bool clean)
 	memcpy(s->salt, v->sessions[v->cur].salt, 32);
 	s->ctr = v->ctr++;
 	s->slot = slot;
+	s->epoch = v->epoch;
 	s->generation = generation;
 	s->max_blocks = v->max_blocks;
 	s->hiwater = v->hiwater;
@@ -236,6 +237,8 @@ int root_load(struct seal_vol *v, const struct d_slot *s)
 	v->free_ino = s->free_ino;
 	v->inodes = s->inodes;
 	v->clean = s->clean;
+	v->epoch = s->epoch;
+	sv_anchor_note(v, s->generation, s->epoch, s);
 	v->nsessions = v->cap_sessions = s->sessions;
 	v->ntables = v->cap_tables = s->tables;
 	v->sessions = vol_alloc(v, v->cap_sessions * sizeof *v->sessions);

@@ -24,6 +24,7 @@
 #define SEAL_EVERSION	(-EPROTONOSUPPORT) // a newer format
 #define SEAL_EIDENTITY	(-EXDEV)	   // a sealed volume, but not the one asked for
 #define SEAL_ECORRUPT	(-EUCLEAN)	   // authentic but inconsistent: a defect of the writer
+#define SEAL_EROLLBACK	(-EKEYEXPIRED)	   // authentic, but older than (or beside) the state that the anchor remembers
 
 struct seal_vol;
 struct seal_inode;
@@ -61,6 +62,7 @@ enum seal_fault_kind {
 	SEAL_FAULT_KEY,
 	SEAL_FAULT_IO,	   // the host reported an error
 	SEAL_FAULT_FORMAT, // an authentic structure makes no sense
+	SEAL_FAULT_ROLLBACK, // the whole volume is an older one
 };
 struct seal_fault {
 	int kind;
@@ -106,6 +108,26 @@ int seal_probe(const struct seal_io *io, const struct seal_env *env, u8 id[SEAL_
 // copied in derived form; the caller wipes its own copy.
 int seal_mount(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES], const u8 *expect_id,
 	       u32 flags, struct seal_vol **out, struct seal_fault *fault);
+
+// --- anchors (seal/anchor.c): what is remembered of a volume outside it, so that an older copy of the whole file is
+// refused. docs/sealed-volume.md has the rules and why they suffice.
+struct seal_anchor {
+	u64 epoch;	// of the writer that may commit: each writing mount claims a new one
+	u64 generation; // of the newest root that the anchor was told of
+	u8 digest[32];	// that root's
+};
+// seal_mount, but the volume must be in the state that `least` tells of, or a later one of the same writer;
+// SEAL_EROLLBACK otherwise. A volume mounted for writing commits nothing (-EBUSY) until seal_set_epoch.
+int seal_mount_anchored(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES],
+			const u8 *expect_id, u32 flags, const struct seal_anchor *least, struct seal_vol **out,
+			struct seal_fault *fault);
+// The newest committed state, with the epoch that its root carries. Once the anchor knows it, no older one opens.
+void seal_get_state(struct seal_vol *v, struct seal_anchor *out);
+// The anchor gave this epoch to this mount: every root from now on carries it.
+void seal_set_epoch(struct seal_vol *v, u64 epoch);
+// Is a volume in state `found` acceptable to an anchor that remembers `least`? 0 or SEAL_EROLLBACK and a sentence.
+int seal_anchor_check(const struct seal_anchor *found, const struct seal_anchor *least, char *text, size_t n);
+
 // Commits, wipes the keys, frees everything, also when the commit failed (whose error it returns). No handles may be
 // left.
 int seal_unmount(struct seal_vol *v);

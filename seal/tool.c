@@ -25,6 +25,7 @@ const char *tool_why(int e)
 	case SEAL_ENOTVOLUME: return "not a sealed volume";
 	case SEAL_EVERSION: return "made by a newer version: unknown format";
 	case SEAL_EIDENTITY: return "another volume than the one asked for";
+	case SEAL_EROLLBACK: return "an older state than the anchor remembers";
 	case SEAL_ECORRUPT: return "the volume is authentic but inconsistent";
 	case -EBUSY: return "in use by another process";
 	default: return strerror(-e);

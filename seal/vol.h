@@ -109,6 +109,9 @@ struct seal_vol {
 
 	// root state
 	u64 generation, max_blocks, hiwater, used, end, next_ino, free_ino, inodes;
+	struct seal_anchor state; // the newest root on disk (of the two of a clean close the first)
+	u64 epoch;		  // what the next root carries
+	bool unclaimed;		  // mounted with an anchor that has not let us commit yet
 	bool changed; // since the last commit
 	bool clean;   // both slots hold the committed state
 	struct tree itab, bmap;
@@ -271,6 +274,9 @@ int sv_dir_iterate(struct seal_vol *v, struct seal_inode *d, u64 cookie, seal_em
 int sv_file_truncate(struct seal_vol *v, struct seal_inode *i, u64 size);
 s64 data_read(struct seal_vol *v, struct seal_inode *i, u64 off, void *buf, size_t n);
 s64 data_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *buf, size_t n);
+
+// --- anchor.c
+void sv_anchor_note(struct seal_vol *v, u64 generation, u64 epoch, const void *slot); // a root's plaintext part
 
 // --- commit.c
 int vol_commit(struct seal_vol *v, bool clean);

@@ -232,6 +232,13 @@ static int mount_root(struct seal_vol *v, const u8 *key, const u8 *expect_id, st
 int seal_mount(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES], const u8 *expect_id,
 	       u32 flags, struct seal_vol **out, struct seal_fault *fault)
 {
+	return seal_mount_anchored(io, env, key, expect_id, flags, NULL, out, fault);
+}
+
+int seal_mount_anchored(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES],
+			const u8 *expect_id, u32 flags, const struct seal_anchor *least, struct seal_vol **out,
+			struct seal_fault *fault)
+{
 	const size_t slot_bytes = SLOT_BLOCKS * SEAL_BLOCK;
 	struct seal_vol *v = NULL;
 	void *a = NULL, *b = NULL;
@@ -246,6 +253,15 @@ int seal_mount(const struct seal_io *io, const struct seal_env *env, const u8 ke
 	r = a && b ? mount_root(v, key, expect_id, a, b) : -ENOMEM;
 	if (r)
 		goto out;
+	if (least) {
+		char text[sizeof v->fault.text];
+		r = seal_anchor_check(&v->state, least, text, sizeof text);
+		if (r) {
+			refuse(v, r, SEAL_FAULT_ROLLBACK, text);
+			goto out;
+		}
+		v->unclaimed = !(flags & SEAL_RDONLY);
+	}
 	set_reserve(v);
 	r = sv_inode_get(v, SEAL_ROOT_INO, &v->root);
 	if (!r && !sv_inode_is(v->root, T_DIR))
