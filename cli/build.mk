@@ -12,7 +12,7 @@ $(B)/bin/coffer: $(COMMAND_OBJS) $(B)/lib/libcoffer.a
 $(B)/lib/coffer/coffer-tools: $(CLI_OBJS) $(B)/lib/libcoffer.a
 	@mkdir -p $(@D)
 	@echo "  LD   $@"
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(COFFER_LIBS)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(COFFER_LIBS) -lfuse3
 
 BINS += $(B)/bin/coffer $(B)/lib/coffer/coffer-tools
 

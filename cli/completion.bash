@@ -3,7 +3,7 @@
 
 _coffer() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command= i=1
-	local commands="init new copy build run measure seal open volume broker policy doctor syscalls version help"
+	local commands="init new copy build run measure seal open mount volume broker policy doctor syscalls version help"
 	local owner="--broker --broker-ca --broker-token --broker-dir"
 
 	while ((i < COMP_CWORD)); do
@@ -35,6 +35,7 @@ _coffer() {
 	run) words="--volume --env --publish --workdir --interactive --tty --broker --debug-log --debug-strace --debug-ring" ;;
 	seal) words="--force --keep-owner --key-file --quiet $owner" ;;
 	open) words="--force --key-file --quiet $owner" ;;
+	mount) words="--foreground --keep-owner --key-file -o $owner" ;;
 	volume) words="create show list check cat --size --force --json --key-file $owner" ;;
 	policy) words="allow deny list log --measurement --note --json $owner" ;;
 	broker)

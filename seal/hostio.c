@@ -96,14 +96,14 @@ static void env_log(void *ctx, const char *text)
 
 int hostio_open(struct hostio *h, const char *path, enum hostio_mode mode)
 {
-	static const int flags[] = {O_RDONLY, O_RDWR, O_RDWR | O_CREAT | O_EXCL};
+	static const int flags[] = {O_RDONLY, O_RDWR, O_RDWR | O_CREAT | O_EXCL, O_RDONLY};
 	struct stat st;
 	memset(h, 0, sizeof *h);
 	h->fd = open(path, flags[mode] | O_CLOEXEC | O_NOCTTY, 0600);
 	if (h->fd < 0)
 		return -errno;
 	int r = fstat(h->fd, &st) ? -errno : S_ISREG(st.st_mode) || S_ISBLK(st.st_mode) ? 0 : SEAL_ENOTVOLUME;
-	if (!r && flock(h->fd, (mode == HOSTIO_READ ? LOCK_SH : LOCK_EX) | LOCK_NB))
+	if (!r && mode != HOSTIO_PROBE && flock(h->fd, (mode == HOSTIO_READ ? LOCK_SH : LOCK_EX) | LOCK_NB))
 		r = errno == EWOULDBLOCK ? -EBUSY : -errno;
 	if (r) {
 		close(h->fd);

@@ -13,8 +13,9 @@ struct hostio {
 	char last_log[256]; // the last line the library had to say
 };
 
-enum hostio_mode { HOSTIO_READ, HOSTIO_WRITE, HOSTIO_CREATE };
+enum hostio_mode { HOSTIO_READ, HOSTIO_WRITE, HOSTIO_CREATE, HOSTIO_PROBE };
 // Opens a volume file and locks it (one writer or many readers; -EBUSY). CREATE: a new file, -EEXIST if there is one.
+// PROBE: to read the header, which never changes; without a lock.
 // h->io and h->env are ready to use until hostio_close.
 int hostio_open(struct hostio *h, const char *path, enum hostio_mode mode);
 int hostio_close(struct hostio *h); // 0 or the error that close reported

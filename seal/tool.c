@@ -47,7 +47,11 @@ int tool_mount(struct tool_vol *t, const char *path, const u8 *key, u32 flags, s
 	struct seal_fault f;
 	memset(t, 0, sizeof *t);
 	t->path = path;
-	int r = hostio_open(&t->host, path, flags & SEAL_RDONLY ? HOSTIO_READ : HOSTIO_WRITE);
+	int r;
+	// Who unmounts returns before the last commit is written: its lock is waited for a little.
+	for (int tries = 0; (r = hostio_open(&t->host, path, flags & SEAL_RDONLY ? HOSTIO_READ : HOSTIO_WRITE)) == -EBUSY &&
+			    tries < 60; tries++)
+		usleep(50000);
 	if (r)
 		return tool_err(err, r, "%s: %s", path, tool_why(r));
 	r = seal_mount(&t->host.io, &t->host.env, key, NULL, flags, &t->vol, &f);
@@ -232,7 +236,7 @@ int seal_tool_load_key(const char *path, u8 key[SEAL_KEY_BYTES], struct seal_too
 int seal_tool_id(const char *path, u8 id[SEAL_ID_BYTES], u32 *version, struct seal_tool_err *err)
 {
 	struct hostio h;
-	int r = hostio_open(&h, path, HOSTIO_READ);
+	int r = hostio_open(&h, path, HOSTIO_PROBE);
 	if (!r) {
 		r = seal_probe(&h.io, &h.env, id, version);
 		hostio_close(&h);

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// Mounting a sealed volume on the owner's machine through FUSE (hosted): what `coffer mount` calls, and what its two
+// files share.
+#pragma once
+#include "seal/tool.h"
+#include "seal/tool_impl.h"
+#include <sys/types.h>
+
+struct seal_mount_options {
+	bool read_only;
+	bool foreground;  // else the process goes to the background as soon as the volume is mounted
+	bool allow_other; // other users may enter, as far as modes let them
+	bool keep_owner;  // owners as the volume has them; else root and this user change places
+};
+
+// Serves the volume `path` at `dir` until it is unmounted (fusermount3 -u, umount) or SIGTERM, SIGINT or SIGHUP comes;
+// then everything is committed. The key is wiped as soon as the volume is open. Without `foreground` the calling process
+// ends with 0 when the mount stands, and only its child returns from here. Damage that is met on the way is a
+// sentence on stderr, or in the syslog.
+int seal_tool_mount(const char *path, u8 key[SEAL_KEY_BYTES], const char *dir, const struct seal_mount_options *o,
+		    struct seal_tool_err *err);
+
+// --- between tool_mount.c and tool_mount_ops.c
+
+struct mount_node { // what the host's kernel knows of: one a file
+	struct seal_inode *inode;
+	u64 ino;
+	u64 lookups; // references that the kernel holds
+	struct mount_node *next;
+};
+
+struct mount {
+	struct tool_vol t;
+	struct mount_node **table; // by ino
+	size_t buckets, nodes;
+	uid_t uid; // who changes places with root; 0: nobody
+	gid_t gid;
+	bool read_only, background;
+	u8 *buf;	 // TOOL_CHUNK bytes for reading
+	char told[224];	 // the last sentence about damage: it is not repeated
+};
+
+struct fuse_lowlevel_ops;
+extern const struct fuse_lowlevel_ops mount_ops;
+void mount_release_nodes(struct mount *m);
+// An error of the library for the program; when it is damage or the host's storage, says what is known about it.
+int mount_error(struct mount *m, int e);
+void mount_say(const struct mount *m, const char *text);
