@@ -2,9 +2,10 @@
 # The enclave kernel: freestanding, no vector registers, linked at a fixed high address.
 # -mstack-protector-guard: the canary is reached through GS; FS is the program's. GS_BIAS: GS points that far above a thread's window, into
 # memory that nobody uses: a program's stray access through GS does not meet the kernel's data. Canary: 40 - GS_BIAS (platform.h, layout.h).
+# Tests read the number here.
 GS_BIAS = 143360
 # Hardening: what each flag gives, and what it does not, is in docs/isolation.md.
-KHARDEN = -fstack-protector-strong -mstack-protector-guard=tls -mstack-protector-guard-reg=gs -mstack-protector-guard-offset=-143320 -DGS_BIAS=$(GS_BIAS) \
+KHARDEN = -fstack-protector-strong -mstack-protector-guard=tls -mstack-protector-guard-reg=gs -mstack-protector-guard-offset=$(shell expr 40 - $(GS_BIAS)) -DGS_BIAS=$(GS_BIAS) \
 	-fstack-clash-protection -fcf-protection=branch -fno-jump-tables -ftrivial-auto-var-init=zero
 # without vector registers gcc zeroes with rep stos, which is slow to start: plain stores up to 256 bytes
 ifeq ($(findstring clang,$(CC)),)

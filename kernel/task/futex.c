@@ -168,6 +168,27 @@ void futex_enqueue(struct futex_q *q, struct bucket *b)
 	list_add_tail(&q->link, &b->waiters);
 }
 
+// q begins to wait, unless the word no longer holds `val`: -EAGAIN. Counted before the word is read: who changes it and wakes without a
+// look at the waiters' list sees us, or we see the new value.
+int futex_enqueue_if(struct futex_q *q, const u32 __user *uaddr, u32 val)
+{
+	struct bucket *b = futex_bucket(&q->key);
+	u32 cur;
+	int r;
+
+	__atomic_fetch_add(&b->count, 1, __ATOMIC_SEQ_CST);
+	futex_lock_bucket(b);
+	r = user_load32(uaddr, &cur);
+	if (!r && cur != val)
+		r = -EAGAIN;
+	if (r)
+		__atomic_fetch_sub(&b->count, 1, __ATOMIC_RELAXED);
+	else
+		futex_enqueue(q, b);
+	mutex_unlock(&b->lock);
+	return r;
+}
+
 // Until a waker took q off: 0; else -EINTR or -ETIMEDOUT.
 int futex_sleep(struct futex_q *q, u64 deadline)
 {
@@ -188,26 +209,11 @@ int futex_sleep(struct futex_q *q, u64 deadline)
 static int wait_once(u32 __user *uaddr, u32 val, u64 deadline, u32 bitset, bool private)
 {
 	struct futex_q q = {.bitset = bitset};
-	struct bucket *b;
-	u32 cur;
 	int r = futex_key(uaddr, private, &q.key);
 
-	if (r)
-		return r;
-	b = futex_bucket(&q.key);
-	__atomic_fetch_add(&b->count, 1, __ATOMIC_SEQ_CST);
-	futex_lock_bucket(b);
-	r = user_load32(uaddr, &cur);
-	if (!r && cur != val)
-		r = -EAGAIN;
-	if (r) {
-		__atomic_fetch_sub(&b->count, 1, __ATOMIC_RELAXED);
-		mutex_unlock(&b->lock);
-		return r;
-	}
-	futex_enqueue(&q, b);
-	mutex_unlock(&b->lock);
-	return futex_sleep(&q, deadline);
+	if (!r)
+		r = futex_enqueue_if(&q, uaddr, val);
+	return r ? r : futex_sleep(&q, deadline);
 }
 
 static long wait_restart(struct task *t);

@@ -31,6 +31,7 @@ int futex_key(const void __user *uaddr, bool private, struct key *k);
 struct bucket *futex_bucket(const struct key *k);
 void futex_lock_bucket(struct bucket *b);
 void futex_enqueue(struct futex_q *q, struct bucket *b);	// bucket locked; the caller has counted itself
+int futex_enqueue_if(struct futex_q *q, const u32 __user *uaddr, u32 val);
 void futex_unqueue(struct futex_q *q);
 struct task *futex_take(struct futex_q *q);
 int futex_sleep(struct futex_q *q, u64 deadline);

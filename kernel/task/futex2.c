@@ -40,25 +40,10 @@ static int read_waitv(struct waitv *w, u32 n, const void __user *uw)
 static int enter(struct futex_q *q, const struct waitv *w)
 {
 	u32 __user *uaddr = U(w->uaddr);
-	struct bucket *b;
-	u32 cur;
 	int r = futex_key(uaddr, w->flags & F2_PRIVATE, &q->key);
 
-	if (r)
-		return r;
 	q->bitset = FUTEX_BITSET_MATCH_ANY;
-	b = futex_bucket(&q->key);
-	__atomic_fetch_add(&b->count, 1, __ATOMIC_SEQ_CST);
-	futex_lock_bucket(b);
-	r = user_load32(uaddr, &cur);
-	if (!r && cur != (u32)w->val)
-		r = -EAGAIN;
-	if (r)
-		__atomic_fetch_sub(&b->count, 1, __ATOMIC_RELAXED);
-	else
-		futex_enqueue(q, b);
-	mutex_unlock(&b->lock);
-	return r;
+	return r ? r : futex_enqueue_if(q, uaddr, (u32)w->val);
 }
 
 static bool any_woken(struct futex_q *q, u32 n)

@@ -122,29 +122,16 @@ long futex_lock_pi(u32 __user *uaddr, bool private, u64 deadline, bool try)
 long futex_wait_requeue_pi(u32 __user *uaddr, u32 val, u64 deadline, u32 __user *uaddr2, bool private)
 {
 	struct futex_q q = {.bitset = U32_MAX, .requeue = true};
-	struct bucket *b;
-	u32 cur;
 	int r = uaddr == uaddr2 ? -EINVAL : futex_key(uaddr, private, &q.key);
 
 	if (!r)
 		r = futex_key(uaddr2, private, &q.rq_key);
 	if (!r && key_same(&q.key, &q.rq_key))
 		r = -EINVAL;
+	if (!r)
+		r = futex_enqueue_if(&q, uaddr, val);
 	if (r)
 		return r;
-	b = futex_bucket(&q.key);
-	__atomic_fetch_add(&b->count, 1, __ATOMIC_SEQ_CST);
-	futex_lock_bucket(b);
-	r = user_load32(uaddr, &cur);
-	if (!r && cur != val)
-		r = -EAGAIN;
-	if (r) {
-		__atomic_fetch_sub(&b->count, 1, __ATOMIC_RELAXED);
-		mutex_unlock(&b->lock);
-		return r;
-	}
-	futex_enqueue(&q, b);
-	mutex_unlock(&b->lock);
 	r = futex_sleep(&q, deadline); // 0: the lock is ours
 	// once moved, going back to the condition would be wrong
 	return r != -EINTR ? r : q.pi ? -EAGAIN : -ERESTARTNOINTR;

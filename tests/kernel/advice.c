@@ -1,48 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // What programs tell the kernel about their memory: locks, advice, and the questions which pages are there.
-#include <setjmp.h>
-#include <sys/mman.h>
+#include "tests/kernel/mem.h"
 #include <sys/resource.h>
-
-#include "tests/kernel/t.h"
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
 #endif
-enum { PG = 4096, DONTNEED_LOCKED = 24 };
-
-static char *anon(int pages, int prot, int flags)
-{
-	char *p = mmap(NULL, (size_t)pages * PG, prot, MAP_ANONYMOUS | MAP_PRIVATE | flags, -1, 0);
-	CHECK(p != MAP_FAILED);
-	return p;
-}
-
-static int file(int pages)
-{
-	int fd = OK(open("f", O_RDWR | O_CREAT | O_TRUNC, 0600));
-	OK(ftruncate(fd, pages * PG));
-	return fd;
-}
-
-static char *map(int fd, int pages, int prot, int flags)
-{
-	char *p = mmap(NULL, (size_t)pages * PG, prot, flags, fd, 0);
-	CHECK(p != MAP_FAILED);
-	return p;
-}
-
-static sigjmp_buf back;
-static void caught(int sig) { siglongjmp(back, sig); }
-static int touch(volatile char *p)
-{
-	signal(SIGSEGV, caught);
-	int sig = sigsetjmp(back, 1);
-	if (!sig)
-		(void)*p;
-	return sig;
-}
+enum { DONTNEED_LOCKED = 24 };
 
 static long locked_kib(void)
 {
@@ -93,8 +58,8 @@ TEST(locked_memory_is_not_dropped)
 
 TEST_DIR(locked_file_pages)
 {
-	int fd = file(4);
-	char *p = map(fd, 4, PROT_READ | PROT_WRITE, MAP_SHARED);
+	int fd = file(4 * PG);
+	char *p = map(fd, 4 * PG, PROT_READ | PROT_WRITE, MAP_SHARED);
 	OK(mlock(p, 4 * PG));
 	EQ(locked_kib(), 16);
 	ERR(madvise(p, PG, MADV_DONTNEED), EINVAL);
@@ -247,11 +212,11 @@ TEST(mincore_tells_what_was_touched)
 
 TEST_DIR(mincore_of_a_file)
 {
-	int fd = file(8);
+	int fd = file(8 * PG);
 	char buf[8 * PG];
 	memset(buf, 'x', sizeof(buf));
 	EQ(pwrite(fd, buf, sizeof(buf), 0), sizeof(buf));
-	char *p = map(fd, 10, PROT_READ, MAP_SHARED);
+	char *p = map(fd, 10 * PG, PROT_READ, MAP_SHARED);
 	STREQ(there(p, 10), "xxxxxxxx..");
 }
 
@@ -266,13 +231,13 @@ TEST_DIR(populate)
 	OK(madvise(p, 8 * PG, MADV_POPULATE_READ));
 	OK(munmap(p + 4 * PG, PG));
 	ERR(madvise(p + PG, 7 * PG, MADV_POPULATE_READ), ENOMEM);
-	int fd = file(8);
-	p = map(fd, 10, PROT_READ | PROT_WRITE, MAP_SHARED);
+	int fd = file(8 * PG);
+	p = map(fd, 10 * PG, PROT_READ | PROT_WRITE, MAP_SHARED);
 	ERR(madvise(p, 10 * PG, MADV_POPULATE_READ), EFAULT);
 	ERR(madvise(p, 10 * PG, MADV_POPULATE_WRITE), EFAULT);
 	OK(ftruncate(fd, 10 * PG));
 	OK(madvise(p, 10 * PG, MADV_POPULATE_WRITE));
-	p = map(fd, 10, PROT_READ, MAP_PRIVATE);
+	p = map(fd, 10 * PG, PROT_READ, MAP_PRIVATE);
 	OK(madvise(p, 10 * PG, MADV_POPULATE_READ));
 	STREQ(there(p, 10), "xxxxxxxxxx");
 }
@@ -314,7 +279,7 @@ TEST(left_out_of_a_child)
 	pid_t child = OK(fork());
 	if (!child) {
 		char *q = mmap(p + PG, PG, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-		_exit(p[0] != 'x' || p[3 * PG] != 'x' ? 1 : q != p + PG || *q ? 2 : touch(p + 2 * PG) != SIGSEGV ? 3 : 0);
+		_exit(p[0] != 'x' || p[3 * PG] != 'x' ? 1 : q != p + PG || *q ? 2 : touch(p + 2 * PG, false) != SIGSEGV ? 3 : 0);
 	}
 	EQ(t_wait(child), 0);
 	EQ(p[PG], 'x');
@@ -327,18 +292,18 @@ TEST(left_out_of_a_child)
 
 TEST_DIR(file_left_out_of_a_child)
 {
-	int fd = file(4);
+	int fd = file(4 * PG);
 	size_t big = 16 << 20;
-	char *p = map(fd, 4, PROT_READ | PROT_WRITE, MAP_SHARED);
+	char *p = map(fd, 4 * PG, PROT_READ | PROT_WRITE, MAP_SHARED);
 	OK(ftruncate(fd, (off_t)big));
-	char *q = map(fd, (int)(big / PG), PROT_READ | PROT_WRITE, MAP_SHARED);
+	char *q = map(fd, big, PROT_READ | PROT_WRITE, MAP_SHARED);
 	q[0] = 'x';
 	OK(madvise(p, 4 * PG, MADV_DONTFORK));
 	OK(madvise(q, big, MADV_DONTFORK));
 	q[big / 2] = 'x'; // not touched before
 	pid_t child = OK(fork());
 	if (!child)
-		_exit(touch(p) != SIGSEGV || touch(q) != SIGSEGV || touch(q + big / 2) != SIGSEGV ? 1 : 0);
+		_exit(touch(p, false) != SIGSEGV || touch(q, false) != SIGSEGV || touch(q + big / 2, false) != SIGSEGV ? 1 : 0);
 	EQ(t_wait(child), 0);
 	EQ(p[0], 'x');
 }
@@ -362,11 +327,11 @@ TEST_DIR(wiped_in_a_child)
 		EQ(p[PG], 'x');
 		OK(madvise(p + PG, PG, MADV_KEEPONFORK));
 	}
-	int fd = file(1);
-	ERR(madvise(map(fd, 1, PROT_READ, MAP_SHARED), PG, MADV_WIPEONFORK), EINVAL);
-	ERR(madvise(map(fd, 1, PROT_READ, MAP_PRIVATE), PG, MADV_WIPEONFORK), EINVAL);
-	ERR(madvise(map(fd, 1, PROT_READ, MAP_PRIVATE), PG, MADV_FREE), EINVAL);
-	ERR(madvise(map(fd, 1, PROT_READ, MAP_PRIVATE), PG, MADV_REMOVE), EACCES);
+	int fd = file(1 * PG);
+	ERR(madvise(map(fd, 1 * PG, PROT_READ, MAP_SHARED), PG, MADV_WIPEONFORK), EINVAL);
+	ERR(madvise(map(fd, 1 * PG, PROT_READ, MAP_PRIVATE), PG, MADV_WIPEONFORK), EINVAL);
+	ERR(madvise(map(fd, 1 * PG, PROT_READ, MAP_PRIVATE), PG, MADV_FREE), EINVAL);
+	ERR(madvise(map(fd, 1 * PG, PROT_READ, MAP_PRIVATE), PG, MADV_REMOVE), EACCES);
 }
 
 TEST(sync_goes_past_holes)

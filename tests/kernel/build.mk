@@ -12,7 +12,7 @@ KT_NOPIE := abi fork mmap
 
 KERNEL_TESTS := $(addprefix $(B)/test/kernel/,$(KT_NAMES) $(KT_STATIC:=.static) $(KT_MUSL:=.musl) $(KT_NOPIE:=.nopie))
 
-$(B)/test/kernel/%: tests/kernel/%.c tests/kernel/t.h tests/kernel/ptrace.h
+$(B)/test/kernel/%: tests/kernel/%.c $(wildcard tests/kernel/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(KT_CFLAGS) -o $@ $< -lutil -lrt -lm
 

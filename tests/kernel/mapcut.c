@@ -1,43 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files that are cut short while they are mapped: what lies beyond the end is gone from every mapping in every process, and what
 // grows there again is zero.
+#include "tests/kernel/mem.h"
 #include <linux/futex.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <sys/mman.h>
 #include <sys/uio.h>
-
-#include "tests/kernel/t.h"
-
-enum { PG = 4096, MB = 1 << 20 };
-
-static sigjmp_buf back;
-static volatile int sig_code;
-static void *volatile sig_addr;
-
-static void caught(int sig, siginfo_t *si, void *u)
-{
-	(void)u;
-	sig_code = si->si_code;
-	sig_addr = si->si_addr;
-	siglongjmp(back, sig);
-}
-
-// The signal that an access gives, 0: none.
-static int touch(volatile char *p, bool write)
-{
-	struct sigaction sa = {.sa_sigaction = caught, .sa_flags = SA_SIGINFO};
-	sigaction(SIGBUS, &sa, NULL);
-	sigaction(SIGSEGV, &sa, NULL);
-	int sig = sigsetjmp(back, 1);
-	if (!sig) {
-		if (write)
-			*p = 'w';
-		else
-			(void)*p;
-	}
-	return sig;
-}
 
 #define BUS(p, write)                                                                              \
 	do {                                                                                       \
@@ -46,20 +13,6 @@ static int touch(volatile char *p, bool write)
 		EQ(sig_code, BUS_ADRERR);                                                          \
 		CHECK(sig_addr == p_);                                                             \
 	} while (0)
-
-static char *map(int fd, size_t size, int prot, int flags, off_t off)
-{
-	char *p = mmap(NULL, size, prot, flags, fd, off);
-	CHECK(p != MAP_FAILED);
-	return p;
-}
-
-static int file(size_t size)
-{
-	int fd = OK(open("f", O_RDWR | O_CREAT | O_TRUNC, 0600));
-	OK(ftruncate(fd, (off_t)size));
-	return fd;
-}
 
 // p maps size bytes of fd shared or private; both ends and the middle are tried.
 static void cut_and_grow(int fd, char *p, bool shared)
@@ -94,7 +47,7 @@ static void cut_and_grow(int fd, char *p, bool shared)
 TEST_DIR(shared_file)
 {
 	int fd = file(4 * PG);
-	char *p = map(fd, 4 * PG, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
+	char *p = map(fd, 4 * PG, PROT_READ | PROT_WRITE, MAP_SHARED);
 	for (int i = 0; i < 3; i++)
 		cut_and_grow(fd, p, true);
 	OK(munmap(p, 4 * PG));
@@ -103,7 +56,7 @@ TEST_DIR(shared_file)
 TEST_DIR(private_copies_go_too)
 {
 	int fd = file(4 * PG);
-	char *p = map(fd, 4 * PG, PROT_READ | PROT_WRITE, MAP_PRIVATE, 0);
+	char *p = map(fd, 4 * PG, PROT_READ | PROT_WRITE, MAP_PRIVATE);
 	for (int i = 0; i < 3; i++)
 		cut_and_grow(fd, p, false);
 	OK(munmap(p, 4 * PG));
@@ -113,8 +66,8 @@ TEST(memfd)
 {
 	int fd = OK(memfd_create("m", 0));
 	OK(ftruncate(fd, 4 * PG));
-	cut_and_grow(fd, map(fd, 4 * PG, PROT_READ | PROT_WRITE, MAP_SHARED, 0), true);
-	cut_and_grow(fd, map(fd, 4 * PG, PROT_READ | PROT_WRITE, MAP_PRIVATE, 0), false);
+	cut_and_grow(fd, map(fd, 4 * PG, PROT_READ | PROT_WRITE, MAP_SHARED), true);
+	cut_and_grow(fd, map(fd, 4 * PG, PROT_READ | PROT_WRITE, MAP_PRIVATE), false);
 }
 
 TEST(posix_shared_memory)
@@ -122,13 +75,13 @@ TEST(posix_shared_memory)
 	int fd = OK(shm_open("/mapcut", O_RDWR | O_CREAT | O_TRUNC, 0600));
 	OK(shm_unlink("/mapcut"));
 	OK(ftruncate(fd, 4 * PG));
-	cut_and_grow(fd, map(fd, 4 * PG, PROT_READ | PROT_WRITE, MAP_SHARED, 0), true);
+	cut_and_grow(fd, map(fd, 4 * PG, PROT_READ | PROT_WRITE, MAP_SHARED), true);
 }
 
 TEST_DIR(by_name_and_by_open)
 {
 	int fd = file(2 * PG);
-	char *p = map(fd, 2 * PG, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
+	char *p = map(fd, 2 * PG, PROT_READ | PROT_WRITE, MAP_SHARED);
 	p[PG] = p[0] = 'x';
 	OK(truncate("f", PG));
 	BUS(p + PG, false);
@@ -142,7 +95,7 @@ TEST_DIR(by_name_and_by_open)
 TEST_DIR(mapping_from_the_middle)
 {
 	int fd = file(8 * PG);
-	char *p = map(fd, 4 * PG, PROT_READ | PROT_WRITE, MAP_SHARED, 4 * PG);
+	char *p = OK(mmap(NULL, 4 * PG, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 4 * PG));
 	p[0] = p[3 * PG] = 'x';
 	OK(ftruncate(fd, 6 * PG));
 	EQ(p[0], 'x');
@@ -157,7 +110,7 @@ TEST_DIR(mapping_from_the_middle)
 TEST_DIR(access_rights_come_first)
 {
 	int fd = file(PG);
-	char *p = map(fd, 2 * PG, PROT_READ, MAP_SHARED, 0);
+	char *p = map(fd, 2 * PG, PROT_READ, MAP_SHARED);
 	EQ(touch(p + PG, true), SIGSEGV);
 	EQ(touch(p + PG, false), SIGBUS);
 	OK(mprotect(p, 2 * PG, PROT_NONE));
@@ -169,7 +122,7 @@ TEST_DIR(access_rights_come_first)
 TEST_DIR(calls_answer_efault)
 {
 	int fd = file(2 * PG), pp[2];
-	char *p = map(fd, 2 * PG, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
+	char *p = map(fd, 2 * PG, PROT_READ | PROT_WRITE, MAP_SHARED);
 	memset(p, 'x', 2 * PG);
 	OK(pipe(pp));
 	OK(ftruncate(fd, PG));
@@ -197,13 +150,13 @@ static void other_process(bool own, int flags, size_t size)
 {
 	int fd = file(size);
 	volatile int *go = mmap(NULL, PG, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	char *p = map(fd, size, PROT_READ | PROT_WRITE, flags, 0);
+	char *p = map(fd, size, PROT_READ | PROT_WRITE, flags);
 	memset(p, 'x', 4 * PG);
 	p[size - 1] = 'x';
 	pid_t child = OK(fork());
 	if (!child) {
 		if (own)
-			p = map(fd, size, PROT_READ | PROT_WRITE, flags, 0);
+			p = map(fd, size, PROT_READ | PROT_WRITE, flags);
 		p[2 * PG] = 'y';
 		p[size - 1] = 'y';
 		*go = 1;
@@ -241,7 +194,7 @@ TEST_DIR(large_private_in_another_process) { other_process(true, MAP_PRIVATE, 20
 TEST_DIR(sleeping_and_stopped_processes)
 {
 	int fd = file(2 * PG), pp[2], back_pipe[2];
-	char *p = map(fd, 2 * PG, PROT_READ | PROT_WRITE, MAP_SHARED, 0), c;
+	char *p = map(fd, 2 * PG, PROT_READ | PROT_WRITE, MAP_SHARED), c;
 	pid_t sleeper, stopped;
 	int st;
 	p[PG] = 'x';
@@ -267,7 +220,7 @@ TEST_DIR(sleeping_and_stopped_processes)
 TEST_DIR(child_of_a_cut_mapping)
 {
 	int fd = file(4 * PG);
-	char *p = map(fd, 4 * PG, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
+	char *p = map(fd, 4 * PG, PROT_READ | PROT_WRITE, MAP_SHARED);
 	memset(p, 'x', 4 * PG);
 	OK(ftruncate(fd, PG));
 	pid_t child = OK(fork());
@@ -288,7 +241,7 @@ static void large(int flags)
 {
 	size_t size = 40 * MB, at = 17 * MB + 3 * PG;
 	int fd = file(size);
-	char *p = map(fd, size, PROT_READ | PROT_WRITE, flags, 0);
+	char *p = map(fd, size, PROT_READ | PROT_WRITE, flags);
 	bool shared = flags == MAP_SHARED;
 	for (size_t i = 0; i < size; i += MB / 2)
 		p[i] = 'x';
@@ -334,7 +287,7 @@ TEST_DIR(cut_mapping_is_moved_and_unmapped)
 	int fd = file(4 * PG);
 	for (int shared = 0; shared < 2; shared++) {
 		OK(ftruncate(fd, 4 * PG));
-		char *p = map(fd, 4 * PG, PROT_READ | PROT_WRITE, shared ? MAP_SHARED : MAP_PRIVATE, 0), *q;
+		char *p = map(fd, 4 * PG, PROT_READ | PROT_WRITE, shared ? MAP_SHARED : MAP_PRIVATE), *q;
 		memset(p, 'x', 4 * PG);
 		OK(ftruncate(fd, 2 * PG));
 		char *room = mmap(NULL, 4 * PG, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -361,7 +314,7 @@ TEST_DIR(cut_pages_are_given_back)
 {
 	size_t size = 4 * MB;
 	int fd = file(size);
-	char *p = map(fd, size, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
+	char *p = map(fd, size, PROT_READ | PROT_WRITE, MAP_SHARED);
 	for (int i = 0; i < 600; i++) {
 		for (size_t at = 0; at < size; at += PG) {
 			EQ(p[at], 0);
@@ -403,7 +356,7 @@ TEST_DIR(cut_while_mappings_come_and_go)
 	race_fd = file(4 * PG);
 	ZERO(pthread_create(&t, NULL, cutter, NULL));
 	while (!race_over) {
-		char *p = map(race_fd, 4 * PG, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
+		char *p = map(race_fd, 4 * PG, PROT_READ | PROT_WRITE, MAP_SHARED);
 		for (int i = 0; i < 4; i++) {
 			int sig = touch(p + i * PG, i & 1);
 			CHECK(!sig || sig == SIGBUS);
@@ -417,7 +370,7 @@ TEST_DIR(cut_while_mappings_come_and_go)
 		EQ(t_wait(child), 0);
 	}
 	ZERO(pthread_join(t, NULL));
-	char *p = map(race_fd, 4 * PG, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
+	char *p = map(race_fd, 4 * PG, PROT_READ | PROT_WRITE, MAP_SHARED);
 	OK(ftruncate(race_fd, PG));
 	BUS(p + PG, false);
 }
@@ -439,7 +392,7 @@ TEST_DIR(code_that_is_cut)
 	int fd = file(2 * PG);
 	write_code(fd, 1);
 	EQ(pwrite(fd, returns, sizeof(returns), PG), sizeof(returns));
-	char *p = map(fd, 2 * PG, PROT_READ | PROT_EXEC, MAP_PRIVATE, 0);
+	char *p = map(fd, 2 * PG, PROT_READ | PROT_EXEC, MAP_PRIVATE);
 	EQ(run_code(p), 1);
 	EQ(run_code(p + PG), 0);
 	OK(ftruncate(fd, PG));
@@ -457,14 +410,14 @@ TEST_DIR(code_that_is_written_anew)
 		if (n == 3)
 			OK(ftruncate(fd, 0));
 		if (n == 4) {
-			char *w = map(fd, PG, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
+			char *w = map(fd, PG, PROT_READ | PROT_WRITE, MAP_SHARED);
 			w[1] = 4;
 			OK(munmap(w, PG));
 		} else {
 			write_code(fd, n);
 		}
 		OK(ftruncate(fd, 2 * PG));
-		char *p = map(fd, 2 * PG, PROT_READ | PROT_EXEC, MAP_PRIVATE, 0);
+		char *p = map(fd, 2 * PG, PROT_READ | PROT_EXEC, MAP_PRIVATE);
 		EQ(run_code(p), n);
 	}
 }

@@ -1,47 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // mremap, mmap and mprotect at their edges: pages that move and leave zeroes behind, second mappings, flags that do not go together.
-#include <setjmp.h>
-#include <sys/mman.h>
-
-#include "tests/kernel/t.h"
-
-enum { PG = 4096 };
-
-static sigjmp_buf back;
-static void caught(int sig) { siglongjmp(back, sig); }
-static int touch(volatile char *p, bool write)
-{
-	signal(SIGSEGV, caught);
-	signal(SIGBUS, caught);
-	int sig = sigsetjmp(back, 1);
-	if (!sig) {
-		if (write)
-			*p = 1;
-		else
-			(void)*p;
-	}
-	return sig;
-}
-
-static char *anon(int pages, int prot)
-{
-	char *p = mmap(NULL, (size_t)pages * PG, prot, MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
-	CHECK(p != MAP_FAILED);
-	return p;
-}
-
-static int file(int pages)
-{
-	int fd = OK(open("f", O_RDWR | O_CREAT | O_TRUNC, 0600));
-	OK(ftruncate(fd, pages * PG));
-	return fd;
-}
+#include "tests/kernel/mem.h"
 
 #define REFUSED(call, e) CHECK((call) == MAP_FAILED && errno == (e))
 
 TEST(pages_go_and_leave_zeroes)
 {
-	char *p = anon(8, PROT_READ | PROT_WRITE), *q, *room;
+	char *p = anon(8, PROT_READ | PROT_WRITE, 0), *q, *room;
 	memset(p, 'x', 8 * PG);
 	REFUSED(mremap(p, 8 * PG, 8 * PG, MREMAP_DONTUNMAP, NULL), EINVAL);
 	REFUSED(mremap(p, 8 * PG, 4 * PG, MREMAP_DONTUNMAP | MREMAP_MAYMOVE, NULL), EINVAL);
@@ -53,7 +18,7 @@ TEST(pages_go_and_leave_zeroes)
 	}
 	p[0] = 'p';
 	EQ(q[0], 'x');
-	room = anon(2, PROT_NONE);
+	room = anon(2, PROT_NONE, 0);
 	q = mremap(p, 2 * PG, 2 * PG, MREMAP_DONTUNMAP | MREMAP_MAYMOVE | MREMAP_FIXED, room);
 	CHECK(q == room);
 	EQ(q[0], 'p');
@@ -68,7 +33,7 @@ TEST(pages_go_and_leave_zeroes)
 
 TEST_DIR(second_mapping_of_shared_pages)
 {
-	int fd = file(8);
+	int fd = file(8 * PG);
 	char *p = mmap(NULL, 8 * PG, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), *q;
 	CHECK(p != MAP_FAILED);
 	p[2 * PG] = 's';
@@ -87,12 +52,12 @@ TEST_DIR(second_mapping_of_shared_pages)
 	EQ(q[9 << 20], 'u');
 	q[3 << 20] = 'v';
 	EQ(p[3 << 20], 'v');
-	REFUSED(mremap(anon(1, PROT_READ), 0, PG, MREMAP_MAYMOVE), EINVAL);
+	REFUSED(mremap(anon(1, PROT_READ, 0), 0, PG, MREMAP_MAYMOVE), EINVAL);
 }
 
 TEST(errors)
 {
-	char *p = anon(8, PROT_READ | PROT_WRITE);
+	char *p = anon(8, PROT_READ | PROT_WRITE, 0);
 	REFUSED(mremap(p, PG, 0, MREMAP_MAYMOVE), EINVAL);
 	REFUSED(mremap(p + 1, PG, PG, MREMAP_MAYMOVE), EINVAL);
 	REFUSED(mremap(p, PG, 2 * PG, 8), EINVAL);
@@ -108,7 +73,7 @@ TEST(errors)
 // Making smaller in place works over several mappings.
 TEST(smaller_over_several_mappings)
 {
-	char *p = anon(8, PROT_READ | PROT_WRITE);
+	char *p = anon(8, PROT_READ | PROT_WRITE, 0);
 	p[PG] = 'x';
 	OK(mprotect(p + 4 * PG, 4 * PG, PROT_READ));
 	CHECK(mremap(p, 8 * PG, 8 * PG, MREMAP_MAYMOVE) == p);
@@ -120,7 +85,7 @@ TEST(smaller_over_several_mappings)
 
 TEST(moves_and_shrinks)
 {
-	char *p = anon(8, PROT_READ | PROT_WRITE), *room = anon(8, PROT_READ);
+	char *p = anon(8, PROT_READ | PROT_WRITE, 0), *room = anon(8, PROT_READ, 0);
 	p[0] = 'a';
 	p[3 * PG] = 'b';
 	CHECK(mremap(p, 8 * PG, 4 * PG, MREMAP_MAYMOVE | MREMAP_FIXED, room) == room);
@@ -135,7 +100,7 @@ TEST(moves_and_shrinks)
 
 TEST_DIR(private_file_moves_and_grows)
 {
-	int fd = file(6);
+	int fd = file(6 * PG);
 	for (int i = 0; i < 6; i++)
 		EQ(pwrite(fd, &(char){(char)('0' + i)}, 1, i * PG), 1);
 	char *p = mmap(NULL, 4 * PG, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, PG), *q;
@@ -154,8 +119,8 @@ TEST_DIR(private_file_moves_and_grows)
 
 TEST_DIR(flags_of_mmap)
 {
-	int fd = file(2);
-	char *p = anon(8, PROT_READ | PROT_WRITE);
+	int fd = file(2 * PG);
+	char *p = anon(8, PROT_READ | PROT_WRITE, 0);
 	REFUSED(mmap(p, PG, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0), EEXIST);
 	REFUSED(mmap(p + 7 * PG, 2 * PG, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0), EEXIST);
 	REFUSED(mmap(p + 1, PG, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0), EINVAL);
@@ -171,7 +136,7 @@ TEST_DIR(flags_of_mmap)
 
 TEST_DIR(edges_of_mprotect)
 {
-	char *p = anon(4, PROT_READ | PROT_WRITE);
+	char *p = anon(4, PROT_READ | PROT_WRITE, 0);
 	ERR(mprotect(p + 1, PG, PROT_READ), EINVAL);
 	OK(mprotect(p, 0, PROT_READ));
 	ERR(mprotect(p, -4095ul, PROT_READ), ENOMEM);
@@ -184,7 +149,7 @@ TEST_DIR(edges_of_mprotect)
 	ERR(mprotect(p, 4 * PG, PROT_READ), ENOMEM); // as far as it goes
 	EQ(touch(p, true), SIGSEGV);
 	EQ(touch(p + 3 * PG, true), 0);
-	int fd = file(16 << 20 >> 12);
+	int fd = file(16 << 20);
 	char *q = mmap(NULL, 16 << 20, PROT_WRITE, MAP_SHARED, fd, 0); // which can be read as well
 	CHECK(q != MAP_FAILED);
 	EQ(touch(q, false), 0);

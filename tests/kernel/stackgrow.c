@@ -1,38 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stacks and other mappings that grow downwards when they are touched: as far as the limit goes, and not into their neighbours.
-#include <setjmp.h>
-#include <sys/mman.h>
+#include "tests/kernel/mem.h"
 #include <sys/resource.h>
-
-#include "tests/kernel/t.h"
-
-enum { PG = 4096, KB = 1024, MB = 1 << 20 };
-
-static char alt[64 * KB];
-static sigjmp_buf back;
-static void caught(int sig) { siglongjmp(back, sig); }
-
-static void watch(void)
-{
-	struct sigaction sa = {.sa_handler = caught, .sa_flags = SA_ONSTACK};
-	stack_t ss = {.ss_sp = alt, .ss_size = sizeof(alt)};
-	OK(sigaltstack(&ss, NULL));
-	OK(sigaction(SIGSEGV, &sa, NULL));
-	OK(sigaction(SIGBUS, &sa, NULL));
-}
-
-static int touch(volatile char *p, bool write)
-{
-	watch();
-	int sig = sigsetjmp(back, 1);
-	if (!sig) {
-		if (write)
-			*p = 1;
-		else
-			(void)*p;
-	}
-	return sig;
-}
 
 static volatile size_t depth; // bytes that a recursion reached
 static char *deep_start;
@@ -51,9 +20,9 @@ __attribute__((noinline)) static int deeper(size_t most)
 static size_t reach(size_t most)
 {
 	char here;
-	watch();
+	mem_watch();
 	deep_start = &here;
-	if (!sigsetjmp(back, 1))
+	if (!sigsetjmp(mem_back, 1))
 		deeper(most);
 	return depth;
 }
