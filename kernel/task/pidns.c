@@ -218,6 +218,13 @@ struct proc *pid_reaper(const struct proc *p)
 	return n ? n->reaper : init_proc;
 }
 
+struct proc *pid_first(const struct proc *p)
+{
+	struct pid_ns *n = space(p->pid);
+
+	return n ? n->reaper : init_proc;
+}
+
 bool pid_is_reaper(const struct proc *p)
 {
 	struct pid_ns *n = space(p->pid);

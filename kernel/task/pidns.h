@@ -21,6 +21,7 @@ struct ns *pid_ns_of(int pid);		// where that number belongs; no reference
 bool pid_ns_below(struct ns *n);	// the caller's, or one below it
 void pid_ns_born(struct proc *p), pid_ns_unborn(struct proc *p);	// tasklist held
 bool pid_is_reaper(const struct proc *p);	// the first process of a namespace that is not the first
+struct proc *pid_first(const struct proc *p);	// the first process of p's namespace, NULL: it ends. tasklist held
 struct proc *pid_reaper(const struct proc *p);	// who takes p's orphans. tasklist held
 void pid_ns_end(struct proc *p);
 void pid_divert_init(void);		// syscall/divert.c

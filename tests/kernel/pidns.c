@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/reboot.h>
 #include <sys/socket.h>
 
 #include "tests/kernel/t.h"
@@ -162,6 +163,37 @@ TEST(end_of_the_first_ends_all)
 	close(up[1]);
 	EQ(t_wait(p), 1);
 	EQ(read(up[0], b, 4), 0); // all ends of the pipe are closed
+}
+
+// reboot(2) ends a namespace as if its first process had got a signal.
+TEST(reboot_ends_the_namespace)
+{
+	static const struct {
+		int cmd, sig;
+		bool by_child;
+	} how[] = {{RB_AUTOBOOT, SIGHUP, true}, {RB_AUTOBOOT, SIGHUP, false}, {RB_POWER_OFF, SIGINT, true}, {RB_HALT_SYSTEM, SIGINT, false}};
+	for (size_t i = 0; i < sizeof(how) / sizeof(*how); i++) {
+		pid_t p = first();
+		if (!p) {
+			if (getpid() != 1) // nobody else's machine
+				_exit(1);
+			if (reboot(RB_ENABLE_CAD) == -1 && errno == EPERM)
+				_exit(T_SKIPPED);
+			ERR(reboot(RB_ENABLE_CAD), EINVAL);
+			ERR(syscall(SYS_reboot, 1, 2, RB_AUTOBOOT, NULL), EINVAL);
+			pid_t c = how[i].by_child ? OK(fork()) : 0;
+			if (!c) {
+				reboot(how[i].cmd);
+				_exit(2);
+			}
+			for (;;)
+				pause();
+		}
+		int end = t_wait(p);
+		if (end == T_SKIPPED)
+			SKIP("no CAP_SYS_BOOT");
+		EQ(end, 128 + how[i].sig);
+	}
 }
 
 TEST(orphans_come_to_the_first)
