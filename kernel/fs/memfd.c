@@ -82,22 +82,6 @@ static int memfd_getattr(struct inode *i)
 	return 0;
 }
 
-static int allocate(struct inode *i, u64 off, u64 len)
-{
-	u64 at = off >> PAGE_SHIFT, end = PAGE_ALIGN(off + len) >> PAGE_SHIFT;
-
-	while (at < end) {
-		pfn_t pfn;
-		u32 n;
-		int r = pc_run(i->pc, at, end - at, true, &pfn, &n);
-
-		if (r)
-			return r;
-		at += n;
-	}
-	return 0;
-}
-
 static int memfd_fallocate(struct file *f, int mode, u64 off, u64 len)
 {
 	struct inode *i = f->inode;
@@ -114,7 +98,7 @@ static int memfd_fallocate(struct file *f, int mode, u64 off, u64 len)
 	} else if (!(mode & FALLOC_FL_KEEP_SIZE) && off + len > i->size && (seals(i) & F_SEAL_GROW)) {
 		r = -EPERM;
 	} else {
-		r = allocate(i, off, len);
+		r = pc_allocate(i->pc, off >> PAGE_SHIFT, PAGE_ALIGN(off + len) >> PAGE_SHIFT);
 		if (!r && !(mode & FALLOC_FL_KEEP_SIZE))
 			i->size = max(i->size, off + len);
 	}

@@ -545,14 +545,8 @@ static int file_fallocate(struct file *f, int mode, u64 off, u64 len)
 	if (!(mode & FALLOC_PUNCH_HOLE)) {
 		if (fits(i, off, len) < len)
 			r = -ENOSPC;
-		for (u64 p = off >> PAGE_SHIFT, last = (end - 1) >> PAGE_SHIFT; !r && p <= last;) {
-			pfn_t pfn;
-			u32 n = 0;
-			r = p > off >> PAGE_SHIFT && signal_pending() ? -EINTR : pc_run(i->pc, p, last - p + 1, true, &pfn, &n);
-			p += n;
-		}
-		if (r == -ENOMEM)
-			r = -ENOSPC;
+		if (!r)
+			r = pc_allocate(i->pc, off >> PAGE_SHIFT, PAGE_ALIGN(end) >> PAGE_SHIFT);
 		if (!r && !(mode & FALLOC_KEEP_SIZE) && end > i->size)
 			i->size = end;
 	}

@@ -11,7 +11,9 @@ typedef u32 pfn_t; // page number in the enclave's memory; 0 is never a valid pa
 // number or PFN_NONE when the enclave's limit is reached. page_free returns them (any sub-range).
 pfn_t page_alloc(u32 n, bool zero);
 // As many as n pages, contiguous, at least one: for page-cache runs, which leave a reserve for the kernel's objects. *got is set.
-pfn_t page_alloc_upto(u32 n, u32 *got, bool zero);
+// PAGES_ZERO_LATER: zero, and not to be written soon: the host gives those that were never used when they are touched.
+enum page_content { PAGES_ANY, PAGES_ZERO, PAGES_ZERO_LATER };
+pfn_t page_alloc_upto(u32 n, u32 *got, enum page_content want);
 void page_free(pfn_t pfn, u32 n);
 // The caller's pages lose their memory and count as free, but stay the caller's: they read as zero. page_fill: they are to be used again;
 // false when there is no memory for them.

@@ -123,6 +123,7 @@ struct pagecache {
 	bool anon, was_wmapped;
 	bool crowded;		// readers met: they count themselves instead of taking the lock (crowd.h)
 	u64 ndirty;
+	u64 bare, bare_end;	// pages that were allocated and perhaps never touched: the host has not given their memory
 	u32 leaf0_cap;		// entries of leaf[0], which starts small
 	struct list views;	// text views of this file (mm/text.c)
 	struct list all;	// all caches that storage can refill
@@ -137,6 +138,8 @@ ssize_t pc_write(struct pagecache *pc, struct iter *it, u64 pos, u64 size);
 // A run of up to max present contiguous pages from index (created/read when missing if `create`): *pfn, *n.
 // 0 with *pfn == PFN_NONE: a hole (create false).
 int pc_run(struct pagecache *pc, u64 index, u64 max, bool create, pfn_t *pfn, u32 *n);
+// A file in memory has pages from index to end; -ENOSPC, or -EINTR when a signal came on the way.
+int pc_allocate(struct pagecache *pc, u64 index, u64 end);
 // For files that nobody can change (ops->read and no ops->write): copies pages past the cache, which does not keep what it had not;
 // and puts pages with the file's contents into it (frees those that it has already).
 int pc_copy(struct pagecache *pc, u64 index, u64 n, void *kaddr);

@@ -187,7 +187,7 @@ static bool room_for(u32 n, u64 spare)
 }
 
 // `spare` pages must be left; 0: for the kernel itself.
-static pfn_t alloc_pages(u32 n, bool zero, u64 spare)
+static pfn_t alloc_pages(u32 n, enum page_content want, u64 spare)
 {
 	u32 order = n <= 1 ? 0 : 32 - (u32)__builtin_clz(n - 1), pfn;
 	u8 z = 0;
@@ -217,9 +217,9 @@ static pfn_t alloc_pages(u32 n, bool zero, u64 spare)
 	if (pfn)
 		free_pages -= n;
 	mutex_unlock(&page_lock);
-	if (pfn && z && n >= POPULATE_PAGES)
+	if (pfn && z && n >= POPULATE_PAGES && want != PAGES_ZERO_LATER)
 		pf_populate((uptr)page_addr(pfn), (u64)n << PAGE_SHIFT, true);
-	if (pfn && zero && !z)
+	if (pfn && want != PAGES_ANY && !z)
 		memset(page_addr(pfn), 0, (u64)n << PAGE_SHIFT);
 	return pfn;
 }
@@ -272,31 +272,31 @@ static bool near_drain(void)
 }
 
 // File pages that can be read again make room for whatever is needed. pc_reclaim only tries locks, so any caller may come here.
-static pfn_t alloc_or_reclaim(u32 n, bool zero, u64 spare)
+static pfn_t alloc_or_reclaim(u32 n, enum page_content want, u64 spare)
 {
 	pfn_t p = n == 1 && room_for(1, spare) ? near_take() : PFN_NONE;
 
 	if (p) {
-		if (zero)
+		if (want != PAGES_ANY)
 			memset(page_addr(p), 0, PAGE_SIZE);
 		return p;
 	}
-	p = alloc_pages(n, zero, spare);
+	p = alloc_pages(n, want, spare);
 	if (unlikely(!p) && n && near_drain())
-		p = alloc_pages(n, zero, spare);
+		p = alloc_pages(n, want, spare);
 	if (unlikely(!p) && n && pc_reclaim(n + RECLAIM_PAGES))
-		p = alloc_pages(n, zero, spare);
+		p = alloc_pages(n, want, spare);
 	return p;
 }
 
-pfn_t page_alloc(u32 n, bool zero) { return alloc_or_reclaim(n, zero, 0); }
+pfn_t page_alloc(u32 n, bool zero) { return alloc_or_reclaim(n, zero ? PAGES_ZERO : PAGES_ANY, 0); }
 
-pfn_t page_alloc_upto(u32 n, u32 *got, bool zero)
+pfn_t page_alloc_upto(u32 n, u32 *got, enum page_content want)
 {
 	if (n > 512)
 		n = 512;
 	for (; n; n /= 2) {
-		pfn_t p = n > 1 ? alloc_pages(n, zero, 2 * page_reserve) : alloc_or_reclaim(n, zero, 2 * page_reserve);
+		pfn_t p = n > 1 ? alloc_pages(n, want, 2 * page_reserve) : alloc_or_reclaim(n, want, 2 * page_reserve);
 		if (p) {
 			*got = n;
 			return p;

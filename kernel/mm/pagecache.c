@@ -281,12 +281,12 @@ void pc_put(struct pagecache *pc)
 static u64 shrink_locked(struct pagecache *pc, u64 want);
 
 // Pages for pc, whose lock is held: when other files have nothing to give, its own clean ones go.
-static pfn_t alloc_run(struct pagecache *pc, u32 want, u32 *got, bool zero)
+static pfn_t alloc_run(struct pagecache *pc, u32 want, u32 *got, enum page_content content)
 {
-	pfn_t p = page_alloc_upto(want, got, zero);
+	pfn_t p = page_alloc_upto(want, got, content);
 
 	if (!p && pc->ops && pc->ops->read && shrink_locked(pc, want + 1024)) // page_alloc cannot take from pc: its lock is ours
-		p = page_alloc_upto(want, got, zero);
+		p = page_alloc_upto(want, got, content);
 	return p;
 }
 
@@ -295,11 +295,11 @@ static u64 data_pages(struct pagecache *pc)
 	return pc->ops && pc->ops->size ? DIV_ROUND_UP(pc->ops->size(pc), PAGE_SIZE) : U64_MAX;
 }
 
-// Makes up to max consecutive missing pages from index present. `fill`: their content matters (read or zero). Lock held on entry and
+// Makes up to max consecutive missing pages from index present. PAGES_ANY: their content does not matter; else read or zero. Lock held on entry and
 // exit; dropped while storage is read. *n pages are then present from index. 0 or -errno.
-static int make_pages(struct pagecache *pc, u64 index, u64 max, bool fill, u32 *n)
+static int make_pages(struct pagecache *pc, u64 index, u64 max, enum page_content content, u32 *n)
 {
-	bool from_storage = fill && pc->ops && pc->ops->read && index < data_pages(pc);
+	bool from_storage = content != PAGES_ANY && pc->ops && pc->ops->read && index < data_pages(pc);
 	u32 want = 0, got;
 	pfn_t p;
 
@@ -315,7 +315,7 @@ static int make_pages(struct pagecache *pc, u64 index, u64 max, bool fill, u32 *
 	}
 	if (!want)
 		return -ENOMEM;
-	p = alloc_run(pc, want, &got, fill && !from_storage);
+	p = alloc_run(pc, want, &got, from_storage ? PAGES_ANY : content);
 	if (!p)
 		return -ENOMEM;
 	for (u32 i = 0; i < got; i++)
@@ -374,7 +374,7 @@ static int run_locked(struct pagecache *pc, u64 index, u64 max, bool create, pfn
 		u64 ahead = pc->ops && pc->ops->read && max < 32 && create ? 32 : max;
 		u32 got;
 		int r;
-		r = make_pages(pc, index, max(ahead, 1ul), true, &got);
+		r = make_pages(pc, index, max(ahead, 1ul), PAGES_ZERO, &got);
 		if (r)
 			return r;
 	}
@@ -388,6 +388,43 @@ int pc_run(struct pagecache *pc, u64 index, u64 max, bool create, pfn_t *pfn, u3
 	r = run_locked(pc, index, max, create, pfn, n);
 	mutex_unlock(&pc->lock);
 	return r;
+}
+
+int pc_allocate(struct pagecache *pc, u64 index, u64 end)
+{
+	u64 from = index;
+	pfn_t pfn;
+	u32 n;
+	int r = 0;
+
+	for (; !r && index < end; index += n) {
+		if (index > from && signal_pending())
+			return -EINTR;
+		pc_lock(pc);
+		present(pc, index, end - index, &pfn, &n);
+		if (!pfn)
+			r = make_pages(pc, index, end - index, PAGES_ZERO_LATER, &n);
+		if (!pfn && !r) {
+			pc->bare = pc->bare_end ? min(pc->bare, index) : index;
+			pc->bare_end = max(pc->bare_end, index + n);
+		}
+		mutex_unlock(&pc->lock);
+	}
+	return r == -ENOMEM ? -ENOSPC : r;
+}
+
+// Who writes allocated pages from their beginning takes them from the host in large pieces. Lock held.
+static void touch_bare(struct pagecache *pc)
+{
+	pfn_t pfn;
+	u32 n;
+
+	present(pc, pc->bare, min(pc->bare_end - pc->bare, (u64)LEAF), &pfn, &n);
+	if (pfn)
+		pf_populate((uptr)page_addr(pfn), (u64)n << PAGE_SHIFT, true);
+	pc->bare += n;
+	if (pc->bare >= pc->bare_end)
+		pc->bare = pc->bare_end = 0;
 }
 
 int pc_copy(struct pagecache *pc, u64 index, u64 n, void *kaddr)
@@ -533,9 +570,9 @@ ssize_t pc_write(struct pagecache *pc, struct iter *it, u64 pos, u64 size)
 			if (busy)
 				wait_busy(pc, index);
 			else if (whole)
-				r = make_pages(pc, index, whole, false, &n);
+				r = make_pages(pc, index, whole, PAGES_ANY, &n);
 			else
-				r = make_pages(pc, index, 1, true, &n);
+				r = make_pages(pc, index, 1, PAGES_ZERO, &n);
 			if (r)
 				break;
 			if (busy)
@@ -553,6 +590,8 @@ ssize_t pc_write(struct pagecache *pc, struct iter *it, u64 pos, u64 size)
 		r = run_locked(pc, index, DIV_ROUND_UP(off + it->left, PAGE_SIZE), true, &pfn, &n);
 		if (r)
 			break;
+		if (pc->bare_end && index <= pc->bare && pc->bare < index + n)
+			touch_bare(pc);
 		k = min(it->left, (size_t)n * PAGE_SIZE - off);
 		c = iter_get(it, (u8 *)page_addr(pfn) + off, k);
 	copied:

@@ -109,6 +109,48 @@ TEST_DIR(fallocate_grows)
 	EQ(size(fd), 20000);
 }
 
+// Memory that other files had before; one part of it is there already.
+static void allocated_pages_are_zero(int a, int b, size_t size)
+{
+	static char buf[1 << 20];
+	struct stat st;
+	memset(buf, 'x', sizeof(buf));
+	for (size_t at = 0; at < size; at += sizeof(buf))
+		t_writen(a, buf, sizeof(buf));
+	OK(ftruncate(a, 0));
+	EQ(pwrite(b, "there", 5, 5 << 20), 5);
+	OK(fallocate(b, 0, 4096, (off_t)size - 4096));
+	OK(fstat(b, &st));
+	EQ(st.st_size, size);
+	CHECK((size_t)st.st_blocks * 512 >= size - 4096);
+	for (size_t at = 0; at < size; at += sizeof(buf)) {
+		EQ(t_readn(b, buf, sizeof(buf)), sizeof(buf));
+		if (at == 5 << 20) {
+			EQ(memcmp(buf, "there", 5), 0);
+			memset(buf, 0, 5);
+		}
+		CHECK(!buf[0] && !memcmp(buf, buf + 1, sizeof(buf) - 1));
+	}
+	char *p = OK(mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, b, 0));
+	for (size_t at = 4096 + 17; at < size; at += 12345) {
+		CHECK(p[at] == 0);
+		p[at] = 'w';
+	}
+	EQ(pread(b, buf, 1, 4096 + 17 + 12345), 1);
+	EQ(buf[0], 'w');
+	OK(munmap(p, size));
+	OK(ftruncate(b, 0));
+}
+
+TEST_DIR(fallocated_pages_are_zero)
+{
+	int a = OK(open("a", O_RDWR | O_CREAT, 0600)), b = OK(open("b", O_RDWR | O_CREAT, 0600));
+	allocated_pages_are_zero(a, b, 48 << 20);
+	OK(lseek(b, 0, SEEK_SET));
+	OK(lseek(a, 0, SEEK_SET));
+	allocated_pages_are_zero(a, OK(memfd_create("b", 0)), 48 << 20);
+}
+
 TEST_DIR(fallocate_punch_hole)
 {
 	char buf[16384];
