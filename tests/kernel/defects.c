@@ -75,21 +75,34 @@ static long sleepers(uint32_t *w, int wake)
 	return syscall(SYS_futex, w, FUTEX_WAKE, wake, NULL, NULL, 0);
 }
 
-TEST(d02_futex_requeue_and_wake_op)
+// False: on its way one of the two was back at the first word.
+static bool requeue_and_wake_op(void)
 {
 	pthread_t t[2];
+	word = other = 0;
 	for (int i = 0; i < 2; i++)
 		ZERO(pthread_create(&t[i], NULL, wait_on_word, NULL));
-	long moved = 0;
+	long moved = 0, woken;
 	while (moved < 2) // each as soon as it sleeps: woken none, moved to the other word
 		moved += OK(syscall(SYS_futex, &word, FUTEX_CMP_REQUEUE, 0, (void *)2, &other, 0));
-	EQ(sleepers(&word, 9), 0);
+	long back = sleepers(&word, 9);
 	ERR(syscall(SYS_futex, &word, FUTEX_CMP_REQUEUE, 1, (void *)1, &other, 1), EAGAIN);
 	other = 5;
-	EQ(syscall(SYS_futex, &word, FUTEX_WAKE_OP, 1, (void *)9, &other, FUTEX_OP(FUTEX_OP_ADD, 2, FUTEX_OP_CMP_EQ, 5)), 2);
+	woken = OK(syscall(SYS_futex, &word, FUTEX_WAKE_OP, 1, (void *)9, &other, FUTEX_OP(FUTEX_OP_ADD, 2, FUTEX_OP_CMP_EQ, 5)));
 	EQ(other, 7);
+	for (long left = 2 - back - woken; left > 0;)
+		left -= sleepers(&word, 9);
 	for (int i = 0; i < 2; i++)
 		ZERO(pthread_join(t[i], NULL));
+	return !back && woken == 2;
+}
+
+TEST(d02_futex_requeue_and_wake_op)
+{
+	bool good = false;
+	for (int i = 0; i < 10 && !good; i++) // Linux puts a waiter that wakes for no reason back where it began: not ten times
+		good = requeue_and_wake_op();
+	CHECK(good);
 }
 
 // 3. A descriptor in flight was looked up when the receiver read it: gone, when the sender had closed it.

@@ -384,7 +384,7 @@ TEST(quota)
 	pid_t c = OK(fork());
 	if (!c) {
 		char buf[9000] = "x";
-		OK(setuid(1234));
+		OK(setuid(20000 + (uid_t)getpid() % 40000)); // a user's quota is the machine's: other runs have other users
 		session();
 		OK(add("user", "a", buf, 9000, SES));
 		OK(add("user", "b", buf, 9000, SES));
