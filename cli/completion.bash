@@ -33,8 +33,8 @@ _coffer() {
 	doctor | version) words="--json" files=0 ;;
 	syscalls) words="--check --state --class --json --markdown" ;;
 	run) words="--volume --env --publish --workdir --interactive --tty --broker --debug-log --debug-strace --debug-ring" ;;
-	seal) words="--force --keep-owner --key-file --quiet $owner" ;;
-	open) words="--force --key-file --quiet $owner" ;;
+	seal) words="--force --resume --keep-owner --key-file --quiet $owner" ;;
+	open) words="--force --resume --keep-owner --key-file --quiet $owner" ;;
 	mount) words="--foreground --keep-owner --key-file -o $owner" ;;
 	volume) words="create show list check cat --size --force --json --key-file $owner" ;;
 	policy) words="allow deny list log --measurement --note --json $owner" ;;

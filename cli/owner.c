@@ -5,10 +5,12 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/progress.h"
 #include "image/text.h"
 
 bool owner_option(struct owner *o, int option, const char *value)
@@ -49,86 +51,128 @@ int owner_volume_key(const struct owner *o, const char *volume, u8 key[SEAL_KEY_
 	return err;
 }
 
-static void progress(void *ctx, u64 files, u64 bytes, const char *path)
+static void show(void *ctx, u64 files, u64 bytes, u64 total)
 {
-	char size[32];
-
-	(void)ctx;
-	(void)path;
-	fprintf(stderr, "\r  %" PRIu64 " files, %s ", (uint64_t)files, human_size(size, bytes));
+	progress_show(ctx, files, bytes, total);
 }
 
-static int make(const struct owner_new_volume *v, const u8 key[SEAL_KEY_BYTES], u8 id[SEAL_ID_BYTES], struct fault *f)
+struct making {
+	const struct owner_new_volume *v;
+	struct broker_client *client;	// NULL: the key is in a file
+	const u8 *key;
+	u8 id[SEAL_ID_BYTES];
+	bool stored;	// the broker has the key
+};
+
+// The volume has its id and nothing in it yet: its key goes to the broker first, so that no data is without one.
+static int store_key(void *ctx, const u8 id[SEAL_ID_BYTES], struct seal_tool_err *e)
 {
-	struct seal_tool_progress show = {.fn = progress};
+	struct making *m = ctx;
+	struct fault f = {0};
+	int err = m->client ? broker_client_put_volume_key(m->client, id, m->key, false, &f) : 0;
+
+	if (err)
+		snprintf(e->text, sizeof(e->text), "%.500s", f.text);
+	m->stored = m->client && !err;
+	return err;
+}
+
+static int make(struct making *m, struct fault *f)
+{
+	const struct owner_new_volume *v = m->v;
+	struct progress bar;
+	struct seal_tool_progress on = {.fn = show, .ctx = &bar};
+	struct seal_tool_options o = {.force = v->force, .keep_owner = v->keep_owner, .resume = v->resume, .progress = &on, .ready = store_key, .ctx = m};
 	struct seal_tool_stats stats = {0};
 	struct seal_tool_err e = {0};
-	bool tty = isatty(2) && !v->quiet;
 	char size[32];
 	int err;
 
-	if (!v->source)
-		return from_seal(f, seal_tool_create(v->volume, key, v->size_bytes, v->force, id, &e), &e);
-	err = from_seal(f, seal_tool_seal(v->source, v->volume, key, v->force, v->keep_owner, tty ? &show : NULL, &stats, id, &e), &e);
-	if (tty)
-		fprintf(stderr, "\r%40s\r", "");
+	if (!v->source) {
+		err = seal_tool_create(v->volume, m->key, v->size_bytes, v->force, m->id, &e);
+		if (!err) {
+			err = store_key(m, m->id, &e);
+			if (err)
+				unlink(v->volume);
+		}
+		return from_seal(f, err, &e);
+	}
+	cli_catch_stop();
+	progress_begin(&bar, "Sealing", v->quiet);
+	if (!bar.on)
+		o.progress = NULL;
+	err = from_seal(f, seal_tool_seal(v->source, v->volume, m->key, &o, &stats, m->id, &e), &e);
+	progress_end(&bar);
 	if (err || v->quiet)
 		return err;
 	printf("Sealed %" PRIu64 " files, %" PRIu64 " folders, %s into %s\n", (uint64_t)stats.files, (uint64_t)stats.dirs,
 	       human_size(size, stats.bytes), v->volume);
+	if (stats.kept)
+		printf("%" PRIu64 " of the files were there from the run before\n", (uint64_t)stats.kept);
 	if (stats.others_skipped)
-		printf("%" PRIu64 " sockets, pipes or devices were left out\n", (uint64_t)stats.others_skipped);
+		printf("%" PRIu64 " sockets or devices were left out\n", (uint64_t)stats.others_skipped);
 	return 0;
+}
+
+// A new key, in the owner's file if that is where it goes; or the one of the partial volume.
+static int take_key(const struct owner *o, const char *partial, u8 key[SEAL_KEY_BYTES], struct fault *f)
+{
+	struct seal_tool_err e = {0};
+	int err;
+
+	if (partial)
+		return owner_volume_key(o, partial, key, f);
+	err = from_seal(f, seal_tool_new_key(key, &e), &e);
+	if (!err && o->key_file)
+		err = from_seal(f, seal_tool_save_key(o->key_file, key, &e), &e);
+	return err;
 }
 
 int owner_make_volume(const struct owner *o, const struct owner_new_volume *v, struct fault *f)
 {
-	struct broker_client *client = NULL;
-	struct seal_tool_err e = {0};
-	u8 key[SEAL_KEY_BYTES] = {0}, id[SEAL_ID_BYTES];
-	bool made = false;
-	char hex[33];
+	u8 key[SEAL_KEY_BYTES] = {0};
+	struct making m = {.v = v, .key = key};
+	char *partial = seal_tool_partial(v->volume), hex[33];
+	struct fault ignored;
+	bool resumes, whole;
 	int err;
 
+	if (!partial)
+		return fault_set(f, -ENOMEM, "out of memory");
+	resumes = v->resume && !access(partial, F_OK);
 	// What can fail without touching the disk comes first.
-	if (!v->force && !access(v->volume, F_OK))
-		return fault_set(f, -EEXIST, "%s exists; --force replaces it", v->volume);
-	if (!o->key_file) {
-		err = broker_client_open(&client, &o->broker, f);
-		if (err)
-			return err;
+	if (!v->force && !access(v->volume, F_OK)) {
+		err = fault_set(f, -EEXIST, "%s exists; --force replaces it", v->volume);
+		goto out;
 	}
-	err = from_seal(f, seal_tool_new_key(key, &e), &e);
-	if (!err && o->key_file)
-		err = from_seal(f, seal_tool_save_key(o->key_file, key, &e), &e);
+	err = o->key_file ? 0 : broker_client_open(&m.client, &o->broker, f);
+	if (!err)
+		err = take_key(o, resumes ? partial : NULL, key, f);
 	if (err)
 		goto out;
-	err = make(v, key, id, f);
-	if (err) {
+	err = make(&m, f);
+	whole = !err;
+	// The key stays with what can be gone on with.
+	if (!whole && !resumes && access(partial, F_OK)) {
 		if (o->key_file)
 			unlink(o->key_file);
-		goto out;
+		if (m.stored)
+			broker_client_delete_volume_key(m.client, m.id, &ignored);
 	}
-	made = true;
-	if (client)
-		err = broker_client_put_volume_key(client, id, key, false, f);
-	if (err)
-		goto out;
-	if (!v->quiet) {
-		seal_tool_id_hex(id, hex);
+	if (whole && !v->quiet) {
+		seal_tool_id_hex(m.id, hex);
 		if (!v->source)
 			printf("Made the empty volume %s\n", v->volume);
 		printf("  id   %s\n", hex);
 		if (o->key_file)
 			printf("  key  in %s: keep it in a safe place\n", o->key_file);
 		else
-			printf("  key  at the broker %s; no enclave gets it before `coffer policy allow`\n", broker_client_url(client));
+			printf("  key  at the broker %s; no enclave gets it before `coffer policy allow`\n", broker_client_url(m.client));
 	}
 out:
-	if (err && made)
-		unlink(v->volume);
 	explicit_bzero(key, sizeof(key));
-	if (client)
-		broker_client_close(client);
+	if (m.client)
+		broker_client_close(m.client);
+	free(partial);
 	return err;
 }

@@ -33,13 +33,14 @@ bool owner_option(struct owner *o, int option, const char *value);
 int owner_volume_key(const struct owner *o, const char *volume, u8 key[SEAL_KEY_BYTES], struct fault *f);
 
 // Makes a new volume, empty or from a folder, and puts its key where the owner wants it (key file or broker). Prints what
-// it does. On failure no volume is left behind.
+// it does. On failure no volume is left behind, but for a part that can be gone on with.
 struct owner_new_volume {
 	const char *source;	// folder or file to seal; NULL: an empty volume
 	const char *volume;
 	u64 size_bytes;		// limit of an empty volume; 0: the default
 	bool force;		// replace an existing volume
 	bool keep_owner;
+	bool resume;		// go on with FILE.partial, if there is one
 	bool quiet;
 };
 

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+volatile sig_atomic_t seal_tool_stop;
+
 int tool_err(struct seal_tool_err *err, int e, const char *fmt, ...)
 {
 	va_list ap;
@@ -90,49 +92,62 @@ int tool_sync_parent(const char *path)
 	return r;
 }
 
-struct link *links_find(struct links *l, u64 a, u64 b)
+static struct link **links_slot(struct links *l, u64 a, u64 b)
 {
-	size_t lo = 0, hi = l->n;
-	while (lo < hi) {
-		size_t mid = (lo + hi) / 2;
-		struct link *k = &l->v[mid];
-		if (k->a == a && k->b == b)
-			return k;
-		if (k->a < a || (k->a == a && k->b < b))
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return NULL;
+	struct link **p = &l->table[((a ^ b) * 0x9e3779b97f4a7c15ul >> 20) & (l->buckets - 1)];
+	while (*p && ((*p)->a != a || (*p)->b != b))
+		p = &(*p)->next;
+	return p;
+}
+
+struct link *links_find(struct links *l, u64 a, u64 b) { return l->buckets ? *links_slot(l, a, b) : NULL; }
+
+static int links_grow(struct links *l)
+{
+	struct links to = {.n = l->n, .buckets = l->buckets ? l->buckets * 2 : 256};
+	to.table = calloc(to.buckets, sizeof *to.table);
+	if (!to.table)
+		return l->buckets ? 0 : -ENOMEM; // longer chains will do
+	for (size_t k = 0; k < l->buckets; k++)
+		for (struct link *d = l->table[k], *next; d; d = next) {
+			next = d->next;
+			d->next = NULL;
+			*links_slot(&to, d->a, d->b) = d;
+		}
+	free(l->table);
+	*l = to;
+	return 0;
 }
 
 int links_add(struct links *l, u64 a, u64 b, u64 value, const char *path)
 {
-	if (l->n == l->cap) {
-		size_t cap = l->cap ? l->cap * 2 : 64;
-		struct link *v = realloc(l->v, cap * sizeof *v);
-		if (!v)
-			return -ENOMEM;
-		l->v = v;
-		l->cap = cap;
-	}
-	char *copy = path ? strdup(path) : NULL;
-	if (path && !copy)
+	if (l->n >= l->buckets && links_grow(l))
 		return -ENOMEM;
-	size_t at = l->n;
-	while (at && (l->v[at - 1].a > a || (l->v[at - 1].a == a && l->v[at - 1].b > b)))
-		at--;
-	memmove(l->v + at + 1, l->v + at, (l->n - at) * sizeof *l->v);
-	l->v[at] = (struct link){a, b, value, copy};
+	struct link *d = calloc(1, sizeof *d), **p = links_slot(l, a, b);
+	if (d && path && !(d->path = strdup(path))) {
+		free(d);
+		d = NULL;
+	}
+	if (!d)
+		return -ENOMEM;
+	d->a = a;
+	d->b = b;
+	d->value = value;
+	d->next = *p;
+	*p = d;
 	l->n++;
 	return 0;
 }
 
 void links_free(struct links *l)
 {
-	for (size_t k = 0; k < l->n; k++)
-		free(l->v[k].path);
-	free(l->v);
+	for (size_t k = 0; k < l->buckets; k++)
+		for (struct link *d = l->table[k], *next; d; d = next) {
+			next = d->next;
+			free(d->path);
+			free(d);
+		}
+	free(l->table);
 }
 
 int names_add(struct names *l, const char *name, size_t len)

@@ -4,19 +4,35 @@
 // Keys are never logged; the caller wipes its own copy.
 #pragma once
 #include "seal/seal.h"
+#include <signal.h>
 
 struct seal_tool_err {
 	char text[512];
 };
 
-// Progress: called now and then with what is done so far and the path in hand (never NULL; "" at the end). NULL: none.
+// Progress: called now and then with what is done so far, of how much (0: not known). NULL: none.
 struct seal_tool_progress {
-	void (*fn)(void *ctx, u64 files, u64 bytes, const char *path);
+	void (*fn)(void *ctx, u64 files, u64 bytes, u64 total_bytes);
 	void *ctx;
 };
 
+// How `seal` and `open` go about it.
+struct seal_tool_options {
+	bool force;	 // replace what is there
+	bool keep_owner; // user and group numbers, set-user-ID bits, and all kinds of extended attributes, not only user.*
+	bool resume;	 // go on where an interrupted run stopped; leave the part that is done when this one stops
+	const struct seal_tool_progress *progress;
+	// seal: called once when the volume has its id, before anything is in it (not when resuming). An error ends it.
+	int (*ready)(void *ctx, const u8 id[SEAL_ID_BYTES], struct seal_tool_err *err);
+	void *ctx;
+};
+
+// Set by a signal handler: `seal` and `open` stop at the next file or chunk with -EINTR.
+extern volatile sig_atomic_t seal_tool_stop;
+
 struct seal_tool_stats {
 	u64 files, dirs, symlinks, others_skipped, bytes;
+	u64 kept; // of files: those that an earlier run had finished
 };
 
 // A fresh random key.
@@ -30,15 +46,19 @@ void seal_tool_id_hex(const u8 id[SEAL_ID_BYTES], char out[33]);
 // New empty volume `path`. Refuses to overwrite unless `force`. id_out gets the volume's id. size_bytes 0: 1 TiB limit.
 int seal_tool_create(const char *path, const u8 key[SEAL_KEY_BYTES], u64 size_bytes, bool force,
 		     u8 id_out[SEAL_ID_BYTES], struct seal_tool_err *err);
-// Seals folder `dir` (or a single file) into the new volume `path`: contents, names, modes, times, symlinks, hard
-// links. Owners become 0:0 unless keep_owner. On failure the partial volume is removed.
-int seal_tool_seal(const char *dir, const char *path, const u8 key[SEAL_KEY_BYTES], bool force, bool keep_owner,
-		   const struct seal_tool_progress *p, struct seal_tool_stats *st, u8 id_out[SEAL_ID_BYTES],
-		   struct seal_tool_err *err);
-// Decrypts everything into `dir` (created; must be empty or absent unless `force`, then files are replaced). Never
-// follows a symlink and never leaves `dir`. On failure the file in hand is removed and the text names what is left.
-int seal_tool_open(const char *path, const u8 key[SEAL_KEY_BYTES], const char *dir, bool force,
-		   const struct seal_tool_progress *p, struct seal_tool_stats *st, struct seal_tool_err *err);
+// Seals folder `dir` (or a single file) into the new volume `path`: contents with their holes, names, modes, times,
+// symlinks, hard links, extended attributes. Owners become 0:0 unless keep_owner. The volume grows as `path`.partial and
+// gets its name when it is whole and durable; when that fails the partial one is removed, but not when it was stopped
+// (-EINTR) or when resuming.
+int seal_tool_seal(const char *dir, const char *path, const u8 key[SEAL_KEY_BYTES], const struct seal_tool_options *o,
+		   struct seal_tool_stats *st, u8 id_out[SEAL_ID_BYTES], struct seal_tool_err *err);
+// The name under which a volume grows; malloc'ed.
+char *seal_tool_partial(const char *path);
+// Decrypts everything into `dir` (created; must be empty or absent unless force or resume). Never follows a symlink and
+// never leaves `dir`. A file has its name when it is whole, before that it is .coffer-partial.*; on failure that one is
+// removed (but not when stopped, or resuming) and the text names what is left.
+int seal_tool_open(const char *path, const u8 key[SEAL_KEY_BYTES], const char *dir, const struct seal_tool_options *o,
+		   struct seal_tool_stats *st, struct seal_tool_err *err);
 // One regular file of the volume ("a/b.csv") to descriptor fd.
 int seal_tool_cat(const char *path, const u8 key[SEAL_KEY_BYTES], const char *inner, int fd, struct seal_tool_err *err);
 // Lists the volume: fn is called for each path, depth first, sorted by name.

@@ -18,14 +18,16 @@ int tool_mount(struct tool_vol *t, const char *path, const u8 *key, u32 flags, s
 int tool_unmount(struct tool_vol *t, int r, struct seal_tool_err *err); // r: error so far; the first one wins
 int tool_sync_parent(const char *path);					// makes a new name durable
 
-// Hard links met so far: (a, b) -> value. seen() returns it or 0.
+// Hard links met so far: (a, b) -> value and path. A hash table.
+struct link {
+	u64 a, b;
+	u64 value;
+	char *path;
+	struct link *next;
+};
 struct links {
-	struct link {
-		u64 a, b;
-		u64 value;
-		char *path;
-	} * v;
-	size_t n, cap;
+	struct link **table;
+	size_t n, buckets;
 };
 struct link *links_find(struct links *l, u64 a, u64 b);
 int links_add(struct links *l, u64 a, u64 b, u64 value, const char *path);

@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // Decrypting a volume into a folder. What lands on the host is made with openat and mkdirat relative to folders that
-// were opened without following symlinks, so nothing in the volume can lead outside. Hosted only.
+// were opened without following symlinks, so nothing in the volume can lead outside. A file has another name until it is
+// whole: .coffer-partial.INODE.TIME, by which an interrupted run finds it again. Hosted only.
 #include "seal/tool_impl.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 struct opening {
 	struct tool_vol t;
-	const struct seal_tool_progress *progress;
+	const struct seal_tool_options *o;
 	struct seal_tool_stats *st;
 	struct seal_tool_err *err;
-	bool force;
 	int rootfd;
+	u64 total; // bytes expected, for progress
 	struct links links;
 	u8 *buf;
 	u64 shown;
@@ -23,9 +25,10 @@ struct opening {
 
 static void show(struct opening *o, bool now)
 {
-	if (o->progress && o->progress->fn && (now || o->st->bytes - o->shown >= 8u << 20)) {
+	const struct seal_tool_progress *p = o->o->progress;
+	if (p && p->fn && (now || o->st->bytes - o->shown >= 8u << 20)) {
 		o->shown = o->st->bytes;
-		o->progress->fn(o->progress->ctx, o->st->files, o->st->bytes, o->path);
+		p->fn(p->ctx, o->st->files, o->st->bytes, o->total);
 	}
 }
 
@@ -53,9 +56,19 @@ static int clear_name(struct opening *o, int dfd, const char *name)
 	struct stat st;
 	if (fstatat(dfd, name, &st, AT_SYMLINK_NOFOLLOW))
 		return errno == ENOENT ? 0 : -errno;
-	if (!o->force)
+	if (!o->o->force)
 		return -EEXIST;
 	return unlinkat(dfd, name, 0) ? -errno : 0;
+}
+
+static s64 ns_of(const struct timespec *t) { return t->tv_sec * 1000000000l + t->tv_nsec; }
+
+// Is this what an earlier run has made of the same file? It gets its name when it is whole, with its time.
+static bool finished(struct opening *o, const struct seal_attr *a, int dfd, const char *name)
+{
+	struct stat st;
+	return o->o->resume && !fstatat(dfd, name, &st, AT_SYMLINK_NOFOLLOW) && (st.st_mode & S_IFMT) == (a->mode & S_IFMT) &&
+	       (!S_ISREG(st.st_mode) || (u64)st.st_size == a->size) && ns_of(&st.st_mtim) == a->mtime_ns;
 }
 
 static int write_all(int fd, const u8 *p, size_t n, u64 off)
@@ -73,15 +86,16 @@ static int write_all(int fd, const u8 *p, size_t n, u64 off)
 	return 0;
 }
 
-static int copy_contents(struct opening *o, struct seal_inode *i, const struct seal_attr *a, int fd)
+static int copy_contents(struct opening *o, struct seal_inode *i, const struct seal_attr *a, int fd, u64 from)
 {
-	u64 off = 0;
+	u64 off = from;
 	while (off < a->size) {
 		s64 data = seal_seek(o->t.vol, i, off, false);
 		if (data == -ENXIO)
 			break; // only a hole is left
 		if (data < 0)
 			return vol_err(o, (int)data);
+		o->st->bytes += (u64)data - off;
 		off = (u64)data;
 		s64 hole = seal_seek(o->t.vol, i, off, true);
 		if (hole < 0)
@@ -95,32 +109,101 @@ static int copy_contents(struct opening *o, struct seal_inode *i, const struct s
 		off += (u64)n;
 		o->st->bytes += (u64)n;
 		show(o, false);
+		if (seal_tool_stop)
+			return tool_err(o->err, -EINTR, "stopped");
 	}
+	o->st->bytes += a->size - off;
 	return ftruncate(fd, (off_t)a->size) ? host_err(o, -errno) : 0;
+}
+
+static int restore_xattrs(struct opening *o, struct seal_inode *i, int fd)
+{
+	char list[SEAL_BLOCK], value[SEAL_BLOCK];
+	s64 n = seal_listxattr(o->t.vol, i, list, sizeof list);
+	if (n < 0)
+		return vol_err(o, (int)n);
+	for (s64 at = 0; at < n; at += (s64)strlen(list + at) + 1) {
+		const char *name = list + at;
+		if (strncmp(name, "user.", 5) && !o->o->keep_owner)
+			continue; // capabilities and the like mean what the owner of the machine says
+		s64 m = seal_getxattr(o->t.vol, i, name, (u32)strlen(name), value, sizeof value);
+		if (m < 0)
+			return vol_err(o, (int)m);
+		if (fsetxattr(fd, name, value, (size_t)m, 0))
+			return tool_err(o->err, -errno, "%s: its extended attribute %s cannot be kept here: %s", o->path, name,
+					strerror(errno));
+	}
+	return 0;
+}
+
+// Owner first: changing it takes set-user-ID bits and capabilities away.
+static int restore_attr(struct opening *o, struct seal_inode *i, const struct seal_attr *a, int fd)
+{
+	struct timespec ts[2] = {to_ts(a->atime_ns), to_ts(a->mtime_ns)};
+	if (o->o->keep_owner && fchown(fd, a->uid, a->gid))
+		return host_err(o, -errno);
+	int r = restore_xattrs(o, i, fd);
+	if (!r && (fchmod(fd, a->mode & (o->o->keep_owner ? 07777 : 0777)) || futimens(fd, ts)))
+		r = host_err(o, -errno);
+	return r;
+}
+
+// The file while it is being written: found again by inode and time, or new. *from: how much is there already.
+static int open_partial(struct opening *o, const struct seal_attr *a, int dfd, char tmp[80], u64 *from)
+{
+	struct stat st;
+	snprintf(tmp, 80, ".coffer-partial.%lu.%ld", a->ino, a->mtime_ns);
+	*from = 0;
+	int fd = o->o->resume ? openat(dfd, tmp, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
+	if (fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_nlink == 1 && st.st_uid == geteuid()) {
+		*from = SEAL_MIN((u64)st.st_size, a->size) / SEAL_BLOCK * SEAL_BLOCK;
+		return fd;
+	}
+	if (fd >= 0)
+		close(fd);
+	unlinkat(dfd, tmp, 0); // of another run
+	fd = openat(dfd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	return fd < 0 ? -errno : fd;
+}
+
+static int write_file(struct opening *o, struct seal_inode *i, const struct seal_attr *a, int dfd, const char *name)
+{
+	char tmp[80];
+	u64 from;
+	int fd = open_partial(o, a, dfd, tmp, &from);
+	if (fd < 0)
+		return host_err(o, fd);
+	o->st->bytes += from;
+	int r = copy_contents(o, i, a, fd, from);
+	if (!r)
+		r = restore_attr(o, i, a, fd);
+	if (close(fd) && !r)
+		r = host_err(o, -errno);
+	if (!r && renameat2(dfd, tmp, dfd, name, o->o->force ? 0 : RENAME_NOREPLACE))
+		r = host_err(o, -errno);
+	if (r && r != -EINTR && !o->o->resume)
+		unlinkat(dfd, tmp, 0);
+	return r;
 }
 
 static int open_regular(struct opening *o, struct seal_inode *i, const struct seal_attr *a, int dfd, const char *name)
 {
 	struct link *l = a->nlink > 1 ? links_find(&o->links, a->ino, 0) : NULL;
-	int r = clear_name(o, dfd, name);
-	if (r)
-		return host_err(o, r);
-	if (l)
-		return linkat(o->rootfd, l->path, dfd, name, 0) ? host_err(o, -errno) : 0;
-	int fd = openat(dfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return host_err(o, -errno);
-	r = copy_contents(o, i, a, fd);
-	struct timespec ts[2] = {to_ts(a->atime_ns), to_ts(a->mtime_ns)};
-	if (!r && (fchmod(fd, a->mode & 0777) || futimens(fd, ts)))
-		r = host_err(o, -errno);
-	if (close(fd) && !r)
-		r = host_err(o, -errno);
-	if (!r && a->nlink > 1)
-		r = links_add(&o->links, a->ino, 0, 0, o->path);
-	if (r)
-		unlinkat(dfd, name, 0);
-	else
+	int r = 0;
+	if (finished(o, a, dfd, name)) {
+		o->st->bytes += a->size;
+		o->st->kept++;
+	} else {
+		r = clear_name(o, dfd, name);
+		if (r)
+			return host_err(o, r);
+		if (l)
+			return linkat(o->rootfd, l->path, dfd, name, 0) ? host_err(o, -errno) : 0;
+		r = write_file(o, i, a, dfd, name);
+	}
+	if (!r && a->nlink > 1 && !l && (r = links_add(&o->links, a->ino, 0, 0, o->path)))
+		r = host_err(o, r);
+	if (!r)
 		o->st->files++;
 	return r;
 }
@@ -132,8 +215,12 @@ static int open_symlink(struct opening *o, struct seal_inode *i, const struct se
 	if (n < 0)
 		return vol_err(o, n);
 	target[n] = 0;
+	if (finished(o, a, dfd, name))
+		return o->st->symlinks++, 0;
 	int r = clear_name(o, dfd, name);
 	if (!r && symlinkat(target, dfd, name))
+		r = -errno;
+	if (!r && o->o->keep_owner && fchownat(dfd, name, a->uid, a->gid, AT_SYMLINK_NOFOLLOW))
 		r = -errno;
 	struct timespec ts[2] = {to_ts(a->atime_ns), to_ts(a->mtime_ns)};
 	if (!r && utimensat(dfd, name, ts, AT_SYMLINK_NOFOLLOW))
@@ -147,23 +234,53 @@ static int open_dir(struct opening *o, struct seal_inode *dir, int fd, size_t at
 static int open_subdir(struct opening *o, struct seal_inode *i, const struct seal_attr *a, int dfd, const char *name,
 		       size_t at, int depth)
 {
-	if (mkdirat(dfd, name, 0700) && !(errno == EEXIST && o->force))
+	if (mkdirat(dfd, name, 0700) && !(errno == EEXIST && (o->o->force || o->o->resume)))
 		return host_err(o, -errno);
 	int fd = openat(dfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return host_err(o, -errno);
-	int r = open_dir(o, i, fd, at, depth + 1);
-	struct timespec ts[2] = {to_ts(a->atime_ns), to_ts(a->mtime_ns)};
-	if (!r && (fchmod(fd, a->mode & 0777) || futimens(fd, ts)))
-		r = host_err(o, -errno);
+	int r = fchmod(fd, 0700) ? host_err(o, -errno) : open_dir(o, i, fd, at, depth + 1); // a finished one may be read-only
+	if (!r)
+		r = restore_attr(o, i, a, fd);
 	close(fd);
 	return r;
+}
+
+static int open_fifo(struct opening *o, const struct seal_attr *a, int dfd, const char *name)
+{
+	struct timespec ts[2] = {to_ts(a->atime_ns), to_ts(a->mtime_ns)};
+	if (finished(o, a, dfd, name))
+		return 0;
+	int r = clear_name(o, dfd, name);
+	if (!r && (mkfifoat(dfd, name, a->mode & 0777) || utimensat(dfd, name, ts, AT_SYMLINK_NOFOLLOW)))
+		r = -errno;
+	return r ? host_err(o, r) : 0;
+}
+
+// What earlier runs left of files that the volume has no more.
+static int sweep(struct opening *o, int fd)
+{
+	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = copy < 0 ? NULL : fdopendir(copy);
+	struct dirent *e;
+	if (!d) {
+		if (copy >= 0)
+			close(copy);
+		return host_err(o, -errno);
+	}
+	while ((e = readdir(d)))
+		if (!strncmp(e->d_name, ".coffer-partial.", 16))
+			unlinkat(fd, e->d_name, 0);
+	closedir(d);
+	return 0;
 }
 
 static int open_one(struct opening *o, struct seal_inode *dir, int dfd, const char *name, size_t at, int depth)
 {
 	struct seal_inode *i;
 	struct seal_attr a;
+	if (seal_tool_stop)
+		return tool_err(o->err, -EINTR, "stopped");
 	int r = seal_lookup(o->t.vol, dir, name, (u32)strlen(name), &i);
 	if (r)
 		return vol_err(o, r);
@@ -175,13 +292,9 @@ static int open_one(struct opening *o, struct seal_inode *dir, int dfd, const ch
 		r = open_subdir(o, i, &a, dfd, name, at, depth);
 	else if (S_ISLNK(a.mode))
 		r = open_symlink(o, i, &a, dfd, name);
-	else if (S_ISFIFO(a.mode)) {
-		r = clear_name(o, dfd, name);
-		struct timespec ts[2] = {to_ts(a.atime_ns), to_ts(a.mtime_ns)};
-		if (!r && (mkfifoat(dfd, name, a.mode & 0777) || utimensat(dfd, name, ts, AT_SYMLINK_NOFOLLOW)))
-			r = -errno;
-		r = r ? host_err(o, r) : 0;
-	} else
+	else if (S_ISFIFO(a.mode))
+		r = open_fifo(o, &a, dfd, name);
+	else
 		o->st->others_skipped++;
 	seal_iput(o->t.vol, i);
 	return r;
@@ -199,6 +312,8 @@ static int open_dir(struct opening *o, struct seal_inode *dir, int fd, size_t at
 		r = (size_t)n >= sizeof o->path - at ? host_err(o, -ENAMETOOLONG)
 						     : open_one(o, dir, fd, names.v[k], at + (size_t)n, depth);
 	}
+	if (!r && (o->o->resume || o->o->force))
+		r = sweep(o, fd);
 	if (!r)
 		o->path[at] = 0;
 	names_free(&names);
@@ -220,21 +335,37 @@ static int target_open(struct opening *o, const char *dir, bool *made)
 	while ((e = readdir(d)))
 		empty = empty && (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."));
 	closedir(d);
-	if (!empty && !o->force)
+	if (!empty && !o->o->force && !o->o->resume)
 		return tool_err(o->err, -ENOTEMPTY, "%s is not empty; nothing in it is touched unless forced", dir);
 	return 0;
 }
 
-int seal_tool_open(const char *path, const u8 key[SEAL_KEY_BYTES], const char *dir, bool force,
-		   const struct seal_tool_progress *p, struct seal_tool_stats *st, struct seal_tool_err *err)
+// Why it ended, and what is left behind.
+static void explain(struct opening *o, int r, const char *dir)
 {
-	struct opening o = {.progress = p, .st = st, .err = err, .force = force, .rootfd = -1};
+	struct seal_tool_err *err = o->err;
+	size_t n = strlen(err->text);
+	if (r == -EINTR || o->o->resume)
+		snprintf(err->text + n, sizeof err->text - n,
+			 " (%lu files are whole in %s: the same command with --resume goes on)", o->st->files, dir);
+	else
+		snprintf(err->text + n, sizeof err->text - n, " (%lu files decrypted before that are left in %s)",
+			 o->st->files, dir);
+}
+
+int seal_tool_open(const char *path, const u8 key[SEAL_KEY_BYTES], const char *dir, const struct seal_tool_options *options,
+		   struct seal_tool_stats *st, struct seal_tool_err *err)
+{
+	struct opening o = {.o = options, .st = st, .err = err, .rootfd = -1};
 	struct seal_inode *root = NULL;
+	struct seal_info info;
 	bool made = false;
 	memset(st, 0, sizeof *st);
 	int r = tool_mount(&o.t, path, key, SEAL_RDONLY, err);
 	if (r)
 		return r;
+	seal_get_info(o.t.vol, &info);
+	o.total = info.used_blocks * SEAL_BLOCK;
 	o.buf = malloc(TOOL_CHUNK);
 	r = o.buf ? seal_iget(o.t.vol, SEAL_ROOT_INO, &root) : -ENOMEM;
 	if (r)
@@ -243,13 +374,12 @@ int seal_tool_open(const char *path, const u8 key[SEAL_KEY_BYTES], const char *d
 		r = target_open(&o, dir, &made);
 	if (!r) {
 		r = open_dir(&o, root, o.rootfd, 0, 0);
+		if (!r && syncfs(o.rootfd))
+			r = tool_err(err, -errno, "%s: %s", dir, strerror(errno));
 		if (r && made && !o.st->files && !rmdir(dir))
 			made = false;
-		else if (r) {
-			size_t n = strlen(err->text);
-			snprintf(err->text + n, sizeof err->text - n,
-				 " (%lu files decrypted before that are left in %s)", o.st->files, dir);
-		}
+		else if (r)
+			explain(&o, r, dir);
 	}
 	if (!r)
 		show(&o, true);

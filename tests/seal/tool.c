@@ -13,6 +13,7 @@ static char base[64];
 static struct seal_tool_err err;
 static struct seal_tool_stats st;
 static u8 id[16];
+static const struct seal_tool_options plain, forced = {.force = true};
 
 static const char *in(const char *name)
 {
@@ -44,9 +45,9 @@ static void round_trip(void)
 		    "chmod 400 src/a/b/big && touch -d '2001-02-03 04:05:06.789' src/a/hello && "
 		    "for i in $(seq 500); do echo $i >src/empty/file-$i; done && touch -d '1999-01-01' src/empty"),
 		 0);
-	CHECK_EQ(seal_tool_seal(in("src"), in("v.vol"), test_key, false, false, NULL, &st, id, &err), 0);
+	CHECK_EQ(seal_tool_seal(in("src"), in("v.vol"), test_key, &plain, &st, id, &err), 0);
 	CHECK_EQ(st.files, 504);
-	CHECK_EQ(seal_tool_open(in("v.vol"), test_key, in("out"), false, NULL, &st, &err), 0);
+	CHECK_EQ(seal_tool_open(in("v.vol"), test_key, in("out"), &plain, &st, &err), 0);
 	CHECK_EQ(sh("diff -r --no-dereference -x fifo src out"), 0);
 	CHECK_EQ(sh("(cd src && find . ! -type l -printf '%%p %%m %%T@ %%n %%y\\n' | sort) >l1; "
 		    "(cd out && find . ! -type l ! -name . -printf '%%p %%m %%T@ %%n %%y\\n' | sort) >l2; "
@@ -65,18 +66,18 @@ static void plaintext_is_not_in_the_volume(void)
 
 static void refuses_to_overwrite(void)
 {
-	CHECK_EQ(seal_tool_seal(in("src"), in("v.vol"), test_key, false, false, NULL, &st, id, &err), -EEXIST);
+	CHECK_EQ(seal_tool_seal(in("src"), in("v.vol"), test_key, &plain, &st, id, &err), -EEXIST);
 	CHECK(strstr(err.text, "exists already"));
 	CHECK_EQ(seal_tool_create(in("v.vol"), test_key, 0, false, id, &err), -EEXIST);
-	CHECK_EQ(seal_tool_open(in("v.vol"), test_key, in("out"), false, NULL, &st, &err), -ENOTEMPTY);
-	CHECK_EQ(seal_tool_open(in("v.vol"), test_key, in("out"), true, NULL, &st, &err), 0);
+	CHECK_EQ(seal_tool_open(in("v.vol"), test_key, in("out"), &plain, &st, &err), -ENOTEMPTY);
+	CHECK_EQ(seal_tool_open(in("v.vol"), test_key, in("out"), &forced, &st, &err), 0);
 	CHECK_EQ(sh("diff -r --no-dereference -x fifo src out"), 0);
-	CHECK_EQ(seal_tool_seal(in("src"), in("v.vol"), test_key, true, false, NULL, &st, id, &err), 0);
+	CHECK_EQ(seal_tool_seal(in("src"), in("v.vol"), test_key, &forced, &st, id, &err), 0);
 }
 
 static void single_file(void)
 {
-	CHECK_EQ(seal_tool_seal(in("src/a/hello"), in("one.vol"), test_key, false, false, NULL, &st, id, &err), 0);
+	CHECK_EQ(seal_tool_seal(in("src/a/hello"), in("one.vol"), test_key, &plain, &st, id, &err), 0);
 	int fd = open(in("catted"), O_WRONLY | O_CREAT, 0600);
 	CHECK_EQ(seal_tool_cat(in("one.vol"), test_key, "hello", fd, &err), 0);
 	close(fd);
@@ -90,10 +91,10 @@ static void wrong_key_and_other_files(void)
 {
 	u8 other[32] = {1};
 	u32 version;
-	CHECK_EQ(seal_tool_open(in("v.vol"), other, in("out2"), false, NULL, &st, &err), SEAL_EKEY);
+	CHECK_EQ(seal_tool_open(in("v.vol"), other, in("out2"), &plain, &st, &err), SEAL_EKEY);
 	CHECK(strstr(err.text, "key does not fit"));
 	CHECK(access(in("out2"), F_OK) != 0);
-	CHECK_EQ(seal_tool_open(in("src/a/b/big"), test_key, in("out2"), false, NULL, &st, &err), SEAL_ENOTVOLUME);
+	CHECK_EQ(seal_tool_open(in("src/a/b/big"), test_key, in("out2"), &plain, &st, &err), SEAL_ENOTVOLUME);
 	CHECK_EQ(seal_tool_id(in("src/a/hello"), id, &version, &err), SEAL_ENOTVOLUME);
 	CHECK_EQ(seal_tool_id(in("missing"), id, &version, &err), -ENOENT);
 	CHECK_EQ(seal_tool_id(in("v.vol"), id, &version, &err), 0);
@@ -104,22 +105,22 @@ static void tampered_volume_is_refused(void)
 	CHECK_EQ(sh("cp v.vol bad.vol && s=$(stat -c %%s bad.vol) && for o in $(seq 300000 40000 $s); do "
 		    "printf '\\377\\000' | dd of=bad.vol bs=1 seek=$o conv=notrunc; done"),
 		 0);
-	CHECK_EQ(seal_tool_open(in("bad.vol"), test_key, in("out3"), false, NULL, &st, &err), SEAL_ETAMPER);
+	CHECK_EQ(seal_tool_open(in("bad.vol"), test_key, in("out3"), &plain, &st, &err), SEAL_ETAMPER);
 	CHECK(strstr(err.text, "does not match the tag"));
 	CHECK_EQ(sh("cp v.vol cut.vol && truncate -s -4096 cut.vol"), 0);
-	CHECK_EQ(seal_tool_open(in("cut.vol"), test_key, in("out4"), false, NULL, &st, &err), SEAL_ETAMPER);
+	CHECK_EQ(seal_tool_open(in("cut.vol"), test_key, in("out4"), &plain, &st, &err), SEAL_ETAMPER);
 	CHECK(strstr(err.text, "cut short"));
 }
 
 static void symlinks_do_not_lead_out(void)
 {
 	CHECK_EQ(sh("mkdir -p trap outside src2/d && echo in >src2/d/f && echo in >src2/g"), 0);
-	CHECK_EQ(seal_tool_seal(in("src2"), in("t.vol"), test_key, false, false, NULL, &st, id, &err), 0);
+	CHECK_EQ(seal_tool_seal(in("src2"), in("t.vol"), test_key, &plain, &st, id, &err), 0);
 	CHECK_EQ(sh("ln -s ../outside trap/d"), 0);
-	CHECK(seal_tool_open(in("t.vol"), test_key, in("trap"), true, NULL, &st, &err) < 0);
+	CHECK(seal_tool_open(in("t.vol"), test_key, in("trap"), &forced, &st, &err) < 0);
 	CHECK_EQ(sh("test ! -e outside/f"), 0);
 	CHECK_EQ(sh("rm trap/d && echo old >outside/g && ln -sf ../outside/g trap/g"), 0);
-	CHECK_EQ(seal_tool_open(in("t.vol"), test_key, in("trap"), true, NULL, &st, &err), 0);
+	CHECK_EQ(seal_tool_open(in("t.vol"), test_key, in("trap"), &forced, &st, &err), 0);
 	CHECK_EQ(sh("test \"$(cat outside/g)\" = old && test \"$(cat trap/g)\" = in && test ! -L trap/g"), 0);
 }
 
@@ -147,9 +148,9 @@ static void host_disk_full(void)
 	lim.rlim_cur = 1u << 20;
 	signal(SIGXFSZ, SIG_IGN);
 	setrlimit(RLIMIT_FSIZE, &lim);
-	int r = seal_tool_seal(in("src"), in("full.vol"), test_key, false, false, NULL, &st, id, &err);
+	int r = seal_tool_seal(in("src"), in("full.vol"), test_key, &plain, &st, id, &err);
 	struct seal_tool_err err2;
-	int r2 = seal_tool_open(in("v.vol"), test_key, in("out5"), false, NULL, &st, &err2);
+	int r2 = seal_tool_open(in("v.vol"), test_key, in("out5"), &plain, &st, &err2);
 	setrlimit(RLIMIT_FSIZE, &old);
 	CHECK_EQ(r, -ENOSPC);
 	CHECK(strstr(err.text, "removed"));
@@ -157,6 +158,81 @@ static void host_disk_full(void)
 	CHECK_EQ(r2, -EFBIG);
 	CHECK(strstr(err2.text, "left in"));
 	CHECK_EQ(sh("test ! -e out5/a/b/big"), 0);
+}
+
+// Stops the run that is under way after so many bytes.
+static u64 stop_at;
+static void stop_then(void *ctx, u64 files, u64 bytes, u64 total)
+{
+	(void)ctx, (void)files, (void)total;
+	if (bytes >= stop_at)
+		seal_tool_stop = 1;
+}
+static const struct seal_tool_progress stopping = {.fn = stop_then};
+
+static void resumed_sealing(void)
+{
+	struct seal_tool_options o = {.progress = &stopping, .resume = true};
+	CHECK_EQ(sh("mkdir -p r/d && for i in 1 2 3 4 5 6; do head -c 20000000 /dev/urandom >r/d/$i; done; ln r/d/1 r/d/one; "
+		    "ln -s x r/l; mkdir r/gone; echo x >r/gone/x; truncate -s 600M r/z-large; "
+		    "head -c 3000000 /dev/urandom | dd of=r/z-large bs=1M seek=400 conv=notrunc"),
+		 0);
+	for (stop_at = 30u << 20; stop_at < 400u << 20; stop_at += 170u << 20) {
+		seal_tool_stop = 0;
+		CHECK_EQ(seal_tool_seal(in("r"), in("r.vol"), test_key, &o, &st, id, &err), -EINTR);
+		CHECK(strstr(err.text, "--resume"));
+		CHECK(access(in("r.vol"), F_OK) && !access(in("r.vol.partial"), F_OK));
+		if (stop_at == 30u << 20) // the folder changes between two runs
+			CHECK_EQ(sh("rm -r r/gone && echo new >r/d/0 && rm r/d/2 && mkdir r/d/2 && echo y >r/d/2/y"), 0);
+	}
+	seal_tool_stop = 0;
+	CHECK(st.kept >= 5);
+	o.progress = NULL;
+	CHECK_EQ(seal_tool_seal(in("r"), in("r.vol"), test_key, &o, &st, id, &err), 0);
+	CHECK(st.kept >= 5);
+	CHECK(access(in("r.vol.partial"), F_OK));
+	struct seal_fsck_stats f;
+	CHECK_EQ(seal_tool_fsck(in("r.vol"), test_key, NULL, NULL, &f, &err), 0);
+	CHECK_EQ(seal_tool_open(in("r.vol"), test_key, in("r.out"), &plain, &st, &err), 0);
+	CHECK_EQ(sh("diff -r --no-dereference r r.out && test r.out/d/1 -ef r.out/d/one && test $(du -k r.out/z-large | cut -f1) -lt 4000"),
+		 0);
+}
+
+static void resumed_opening(void)
+{
+	struct seal_tool_options o = {.progress = &stopping, .resume = true};
+	for (stop_at = 30u << 20; stop_at < 400u << 20; stop_at += 170u << 20) {
+		seal_tool_stop = 0;
+		CHECK_EQ(seal_tool_open(in("r.vol"), test_key, in("r.out2"), &o, &st, &err), -EINTR);
+		CHECK(strstr(err.text, "--resume"));
+		// what has its name is whole
+		CHECK_EQ(sh("cd r.out2 && for f in $(find . -type f ! -name '.coffer-partial.*'); do cmp $f ../r/$f || exit 1; done"), 0);
+	}
+	seal_tool_stop = 0;
+	CHECK(st.kept >= 4);
+	o.progress = NULL;
+	CHECK_EQ(sh("echo stray >r.out2/d/.coffer-partial.1.1"), 0);
+	CHECK_EQ(seal_tool_open(in("r.vol"), test_key, in("r.out2"), &o, &st, &err), 0);
+	CHECK_EQ(sh("diff -r --no-dereference r r.out2 && test r.out2/d/1 -ef r.out2/d/one"), 0);
+	// a file that is there and is another one is not replaced
+	CHECK_EQ(sh("echo mine >r.out2/d/3"), 0);
+	CHECK_EQ(seal_tool_open(in("r.vol"), test_key, in("r.out2"), &o, &st, &err), -EEXIST);
+	CHECK_EQ(sh("test $(cat r.out2/d/3) = mine; rm -rf r r.out r.out2 r.vol"), 0);
+}
+
+static void extended_attributes(void)
+{
+	if (sh("mkdir x && echo x >x/f && setfattr -n user.a -v one x/f && setfattr -n user.b -v two x")) {
+		printf("# no extended attributes here\n");
+		return;
+	}
+	CHECK_EQ(seal_tool_seal(in("x"), in("x.vol"), test_key, &plain, &st, id, &err), 0);
+	CHECK_EQ(seal_tool_open(in("x.vol"), test_key, in("x.out"), &plain, &st, &err), 0);
+	CHECK_EQ(sh("test $(getfattr --only-values -n user.a x.out/f) = one"), 0);
+	if (sh("setfattr -n user.big -v $(head -c 3900 /dev/zero | tr '\\0' x) x/f && setfattr -n user.c -v $(head -c 400 /dev/zero | tr '\\0' x) x/f"))
+		return; // the host has the same limit
+	CHECK(seal_tool_seal(in("x"), in("x.vol"), test_key, &forced, &st, id, &err) < 0);
+	CHECK(strstr(err.text, "4 KiB"));
 }
 
 static void two_writers_are_refused(void)
@@ -181,6 +257,9 @@ int main(void)
 	RUN(symlinks_do_not_lead_out);
 	RUN(key_files);
 	RUN(host_disk_full);
+	RUN(resumed_sealing);
+	RUN(resumed_opening);
+	RUN(extended_attributes);
 	RUN(two_writers_are_refused);
 	char cmd[256];
 	snprintf(cmd, sizeof cmd, "chmod -R u+w %s; rm -rf %s", base, base);
