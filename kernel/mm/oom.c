@@ -19,10 +19,12 @@
 #define COST_SHARE 20		// asking takes at most this part of the time
 #define COST_MOST_MS 250ul	// but on a machine that is late with everything, this is late enough
 #define FRESH_NS 20000000ul
-#define VICTIM_MS 2000		// for a victim to die
+#define VICTIM_MS 2000ul		// for a victim to die
+#define LEFT_MS 100ul		// for the host to take back what a process had that has ended
+#define ALIKE_PAGES 1024ul	// processes that differ by less are equally large
 
 struct oom_counts oom_counts;
-static u64 sampled_at;
+static u64 sampled_at, left_at;
 
 static bool tight(u64 spare) { return page_count_free() < spare; }
 
@@ -56,7 +58,10 @@ void memory_refresh(void)
 // The current process ends. When memory is short, what it held is given back now, not some time after its parent knows.
 void memory_leave(const struct mm *mm)
 {
-	if (!tight(16 * page_reserve) || mm->total_pages < page_reserve / 2)
+	if (!tight(16 * page_reserve))
+		return;
+	__atomic_store_n(&left_at, ktime_mono(), __ATOMIC_RELAXED);
+	if (mm->total_pages < page_reserve / 2)
 		return;
 	pf_reset_address_space();
 	sample();
@@ -92,12 +97,13 @@ static int first_after(struct proc *p, void *arg)
 	return 1;
 }
 
-// The process with the highest badness, with a reference; its private pages in *pages.
+// The process with the highest badness, with a reference; its private pages in *pages. Of those that are about as bad it is the one that
+// was started last: where one family of processes takes everything, a member of it and not somebody who was there before.
 static struct proc *victim(u64 *pages)
 {
 	struct next n = { .after = 1 }; // never pid 1
 	struct proc *worst = NULL;
-	s64 most = 0;
+	s64 most = 0, of_worst = 0, alike = (s64)min(page_count_total() / 256, ALIKE_PAGES);
 
 	for (; proc_for_each(first_after, &n); n.after = n.pid) {
 		struct proc *p = proc_find(n.pid);
@@ -107,14 +113,15 @@ static struct proc *victim(u64 *pages)
 		if (!p)
 			continue;
 		bad = pf_usage(p, NULL, &u) ? 0 : oom_badness(p, &u);
-		if (bad <= most) {
+		most = max(most, bad);
+		if (bad <= 0 || bad + alike < most || (worst && of_worst + alike >= most && p->start_ns < worst->start_ns)) {
 			proc_put(p);
 			continue;
 		}
 		if (worst)
 			proc_put(worst);
 		worst = p;
-		most = bad;
+		of_worst = bad;
 		*pages = u.anon;
 	}
 	return worst;
@@ -132,6 +139,20 @@ static int kill_sharer(struct proc *p, void *mm)
 	if (p->mm == mm)
 		signal_send_proc(p, SIGKILL, NULL);
 	return 0;
+}
+
+static int dying(struct proc *p, void *unused)
+{
+	(void)unused;
+	return p->group_exit && p->state < PROC_ZOMBIE;
+}
+
+// Processes are on their way out: what they had will be free without another victim. One that hangs there is waited for only so long.
+static bool leaving(u64 short_since)
+{
+	u64 left = __atomic_load_n(&left_at, __ATOMIC_RELAXED), now = ktime_mono();
+
+	return now < left + LEFT_MS * 1000000 || (now < max(left, short_since) + VICTIM_MS * 1000000 && proc_for_each(dying, NULL));
 }
 
 static void kill_one(void)
@@ -159,6 +180,8 @@ static void kill_one(void)
 
 void memory_thread(void *unused)
 {
+	u64 short_since = 0; // 0: memory is not short
+
 	(void)unused;
 	for (;;) {
 		u64 start = ktime_mono(), ms, cost;
@@ -169,10 +192,18 @@ void memory_thread(void *unused)
 		if (tight(4 * page_reserve)) {
 			pc_reclaim(8 * page_reserve);
 			if (tight(page_reserve)) {
+				if (!short_since)
+					short_since = start;
+				if (leaving(short_since)) {
+					nap(SHORTEST_MS);
+					continue;
+				}
 				kill_one();
+				short_since = 0;
 				continue;
 			}
 		}
+		short_since = 0;
 		cost = (ktime_mono() - start) / 1000000;
 		ms = page_count_free() / PAGES_PER_MS;
 		nap(max(min(max(ms, SHORTEST_MS), LONGEST_MS), min(cost * COST_SHARE, COST_MOST_MS)));

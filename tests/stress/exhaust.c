@@ -43,6 +43,10 @@ static int serve(int in, int out)
 	while (read(in, &c, 1) == 1) {
 		memset(block, c, sizeof(block));
 		int fd = open("/proc/self/stat", O_RDONLY);
+		for (int i = 0; fd < 0 && errno == ENOMEM && i < 1000; i++) { // memory is short: a moment later it is not
+			t_sleep_ms(10);
+			fd = open("/proc/self/stat", O_RDONLY);
+		}
 		if (fd < 0 || read(fd, block, 100) < 10 || close(fd) || write(out, &c, 1) != 1)
 			return 1;
 	}
@@ -69,9 +73,12 @@ static void lives(const struct bystander *b)
 {
 	char c = 'x';
 	struct pollfd p = {.fd = b->from, .events = POLLIN};
-	EQ(write(b->to, &c, 1), 1);
-	EQ(poll(&p, 1, 120000), 1);
-	EQ(read(b->from, &c, 1), 1);
+	if (write(b->to, &c, 1) != 1 || poll(&p, 1, 120000) != 1 || read(b->from, &c, 1) != 1) {
+		t_sleep_ms(1000); // its end may be under way
+		int st = 0;
+		pid_t ended = waitpid(b->pid, &st, WNOHANG);
+		t_fail(__LINE__, "the bystander %s, wait status %#x", ended ? "ended" : "does not answer", st);
+	}
 }
 
 static void all_descriptors(void)
@@ -100,6 +107,7 @@ static void exhaust(void (*eat)(void), void (*after)(void))
 	if (access("/proc/coffer/objects", R_OK))
 		SKIP("only inside an enclave");
 	OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
+	signal(SIGPIPE, SIG_IGN);
 	struct bystander b = bystander();
 	lives(&b);
 	held = count("pages_held");
@@ -268,22 +276,26 @@ static void eat_memfd(void)
 }
 TEST(memory_files) { exhaust(eat_memfd, NULL); }
 
-static void eat_by_forking(void)
+static void fork_many(int size)
 {
 	for (;;) {
 		pid_t p = fork();
 		if (p < 0 || waitpid(-1, NULL, WNOHANG) > 0) // refused, or one was killed
 			return;
 		if (!p) {
-			volatile char *m = malloc(MB);
-			for (int i = 0; m && i < MB; i += 4096)
+			volatile char *m = malloc((size_t)size);
+			for (int i = 0; m && i < size; i += 4096)
 				m[i] = 1;
 			for (;;)
 				pause();
 		}
 	}
 }
+static void eat_by_forking(void) { fork_many(MB); }
 TEST(forks) { exhaust(eat_by_forking, NULL); }
+// Each is smaller than the bystander, who was there long before them.
+static void eat_by_small_forks(void) { fork_many(100 << 10); }
+TEST(small_forks) { exhaust(eat_by_small_forks, NULL); }
 
 static void *wait_for_ever(void *p)
 {
