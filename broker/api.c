@@ -21,6 +21,7 @@
 #define SESSION_COOKIE "kbs-session-id"
 #define RESOURCE_PREFIX "/kbs/v0/resource/"
 #define ADMIN_PREFIX "/coffer/v0/"
+#define ANCHOR_PREFIX "/kbs/v0/anchor/"
 
 void broker_reply(struct http_response *r, int status, json_t *o)
 {
@@ -78,10 +79,14 @@ static json_t *decision(const char *event, const struct attest_result *result, c
 }
 
 // Logs the decision; a refusal is answered here. 0 when the request may go on: nothing is granted that is not logged.
+// event NULL: only a refusal is logged.
 static int decide(struct broker *b, const char *event, const struct attest_result *result, const char *resource,
 		  struct http_response *r)
 {
 	struct fault f = {""};
+	if (!event && attest_passed(result))
+		return 0;
+	event = event ? event : "anchor";
 	int err = store_log(b->store, decision(event, result, resource), &f);
 	if (err) {
 		server_fault(r, &f);
@@ -204,7 +209,7 @@ out:
 
 // What the measurement's policy says about this resource; the platform was appraised when the session attested, but
 // the policy there may have become stricter since, so both are looked at.
-static int appraise(struct broker *b, const char *resource, json_t *claims, struct http_response *r)
+int broker_appraise(struct broker *b, const char *event, const char *resource, json_t *claims, struct http_response *r)
 {
 	struct fault f = {""};
 	struct attest_result result = {.claims = claims};
@@ -220,7 +225,7 @@ static int appraise(struct broker *b, const char *resource, json_t *claims, stru
 	attest_appraise_platform(&policy, &result);
 	attest_appraise_measurement(&policy, &result);
 	free(list);
-	return decide(b, "resource", &result, resource, r);
+	return decide(b, event, &result, resource, r);
 }
 
 // Who asks: an attested session (cookie), or the bearer of a token that this broker gave. Answers when it is neither.
@@ -257,7 +262,7 @@ static void get_resource(struct broker *b, const char *resource, const struct ht
 	size_t len = 0;
 	if (asker(b, q, r, &claims, &key))
 		return;
-	if (appraise(b, resource, claims, r))
+	if (broker_appraise(b, "resource", resource, claims, r))
 		goto out;
 	int err = store_get_secret(b->store, resource, &secret, &len, &f);
 	if (err == -ENOENT) {
@@ -275,11 +280,23 @@ out:
 	EVP_PKEY_free(key);
 }
 
-static bool is_admin(const struct broker *b, const struct http_request *q, struct http_response *r)
+static bool bears_admin_token(const struct broker *b, const struct http_request *q)
 {
 	const char *a = q->head->authorization;
-	if (!strncmp(a, "Bearer ", 7) && strlen(a + 7) == BROKER_TOKEN_TEXT - 1 &&
-	    !CRYPTO_memcmp(a + 7, b->admin_token, BROKER_TOKEN_TEXT - 1))
+	return !strncmp(a, "Bearer ", 7) && strlen(a + 7) == BROKER_TOKEN_TEXT - 1 &&
+	       !CRYPTO_memcmp(a + 7, b->admin_token, BROKER_TOKEN_TEXT - 1);
+}
+
+int broker_asker(struct broker *b, const struct http_request *q, struct http_response *r, bool *owner, json_t **claims,
+		 EVP_PKEY **key)
+{
+	*owner = bears_admin_token(b, q);
+	return *owner ? 0 : asker(b, q, r, claims, key);
+}
+
+static bool is_admin(const struct broker *b, const struct http_request *q, struct http_response *r)
+{
+	if (bears_admin_token(b, q))
 		return true;
 	broker_problem(r, 401, "TokenRefused", "this needs the admin token (Authorization: Bearer ...)", NULL);
 	return false;
@@ -313,6 +330,8 @@ void broker_handle(void *ctx, const struct http_request *q, struct http_response
 		attest(b, q, r);
 	else if (!strncmp(path, RESOURCE_PREFIX, sizeof RESOURCE_PREFIX - 1))
 		resource(b, path + sizeof RESOURCE_PREFIX - 1, q, r);
+	else if (!strncmp(path, ANCHOR_PREFIX, sizeof ANCHOR_PREFIX - 1))
+		anchor_handle(b, path + sizeof ANCHOR_PREFIX - 1, q, r);
 	else if (!strcmp(path, "/healthz"))
 		broker_reply(r, 200, json_pack("{s:s}", "status", "ok"));
 	else if (!strncmp(path, ADMIN_PREFIX, sizeof ADMIN_PREFIX - 1)) {

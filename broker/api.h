@@ -36,4 +36,14 @@ void admin_put(struct broker *b, const char *resource, const struct http_request
 void admin_delete(struct broker *b, const char *resource, struct http_response *r);
 void admin_handle(struct broker *b, const char *path, const struct http_request *q, struct http_response *r);
 
+// api.c: who asks, by session cookie, EAR token, or the owner's token (then *owner; claims and key stay NULL). Answers when it is
+// none of them.
+int broker_asker(struct broker *b, const struct http_request *q, struct http_response *r, bool *owner, json_t **claims,
+		 EVP_PKEY **key);
+// May these claims have the resource? event NULL: a permission is not logged, a refusal is. Answers a refusal.
+int broker_appraise(struct broker *b, const char *event, const char *resource, json_t *claims, struct http_response *r);
+
+// anchor.c: /kbs/v0/anchor/RESOURCE
+void anchor_handle(struct broker *b, const char *resource, const struct http_request *q, struct http_response *r);
+
 #endif

@@ -204,6 +204,69 @@ int broker_client_delete_volume_key(struct broker_client *c, const uint8_t id[BR
 	return call(c, "DELETE", path, NULL, 0, NULL, f);
 }
 
+static json_t *anchor_json(const struct broker_anchor *a)
+{
+	char digest[65];
+	hex_encode(digest, a->digest, sizeof a->digest);
+	return json_pack("{s:I, s:I, s:s}", "epoch", (json_int_t)a->epoch, "generation", (json_int_t)a->generation, "digest", digest);
+}
+
+static int anchor(struct broker_client *c, const uint8_t id[BROKER_VOLUME_ID_BYTES], json_t *body, struct broker_anchor *out,
+		  struct fault *f)
+{
+	char resource[48], path[96], *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+	json_t *o = NULL;
+	broker_volume_resource(resource, id);
+	snprintf(path, sizeof path, "/kbs/v0/anchor/%s", resource);
+	int err = call(c, text ? "POST" : "GET", path, text, text ? strlen(text) : 0, &o, f);
+	if (!err) {
+		const char *digest = json_string_value(json_object_get(o, "digest"));
+		const json_t *epoch = json_object_get(o, "epoch"), *generation = json_object_get(o, "generation");
+		struct broker_anchor a = {.epoch = (uint64_t)json_integer_value(epoch), .generation = (uint64_t)json_integer_value(generation)};
+		if (!json_is_integer(epoch) || !json_is_integer(generation) || !digest ||
+		    hex_decode(a.digest, sizeof a.digest, digest))
+			err = fault_set(f, -EPROTO, "the broker's answer is not the state of a volume");
+		else if (out)
+			*out = a;
+		json_decref(o);
+	}
+	json_decref(body);
+	free(text);
+	return err;
+}
+
+int broker_client_anchor_get(struct broker_client *c, const uint8_t id[BROKER_VOLUME_ID_BYTES], struct broker_anchor *out, struct fault *f)
+{
+	return anchor(c, id, NULL, out, f);
+}
+
+int broker_client_anchor_claim(struct broker_client *c, const uint8_t id[BROKER_VOLUME_ID_BYTES], const struct broker_anchor *from,
+			       const struct broker_anchor *to, struct broker_anchor *out, struct fault *f)
+{
+	return anchor(c, id, json_pack("{s:s, s:o, s:o}", "action", "claim", "from", from ? anchor_json(from) : json_null(), "to", anchor_json(to)),
+		      out, f);
+}
+
+static int anchor_tell(struct broker_client *c, const uint8_t id[BROKER_VOLUME_ID_BYTES], const char *action, const struct broker_anchor *to,
+		       struct fault *f)
+{
+	json_t *o = anchor_json(to);
+	json_object_set_new(o, "action", json_string(action));
+	return anchor(c, id, o, NULL, f);
+}
+
+int broker_client_anchor_advance(struct broker_client *c, const uint8_t id[BROKER_VOLUME_ID_BYTES], const struct broker_anchor *to,
+				 struct fault *f)
+{
+	return anchor_tell(c, id, "advance", to, f);
+}
+
+int broker_client_anchor_set(struct broker_client *c, const uint8_t id[BROKER_VOLUME_ID_BYTES], const struct broker_anchor *to,
+			     struct fault *f)
+{
+	return anchor_tell(c, id, "set", to, f);
+}
+
 static int policy(struct broker_client *c, const char *action, const char *resource, const char *measurement,
 		  const char *note, struct fault *f)
 {

@@ -42,6 +42,23 @@ int broker_client_get_volume_key(struct broker_client *c, const uint8_t id[BROKE
 				 uint8_t key[BROKER_VOLUME_KEY_BYTES], struct fault *f);
 int broker_client_delete_volume_key(struct broker_client *c, const uint8_t id[BROKER_VOLUME_ID_BYTES], struct fault *f);
 
+// What the broker remembers of a volume, so that an older copy of it is refused (anchor.c). -ENOENT: nothing.
+struct broker_anchor {
+	uint64_t epoch, generation;
+	uint8_t digest[32];
+};
+int broker_client_anchor_get(struct broker_client *c, const uint8_t id[BROKER_VOLUME_ID_BYTES], struct broker_anchor *out, struct fault *f);
+// Claims the volume for a writer that found it in state *to (its epoch is not read) after comparing it with *from (NULL: nothing was
+// remembered). *out: what is remembered now; its epoch is the writer's. -EEXIST: another one was faster, or the volume is older.
+int broker_client_anchor_claim(struct broker_client *c, const uint8_t id[BROKER_VOLUME_ID_BYTES], const struct broker_anchor *from,
+			       const struct broker_anchor *to, struct broker_anchor *out, struct fault *f);
+// A later state of the same writer. -EEXIST: another writer has claimed it since.
+int broker_client_anchor_advance(struct broker_client *c, const uint8_t id[BROKER_VOLUME_ID_BYTES], const struct broker_anchor *to,
+				 struct fault *f);
+// The owner says that this state is right, though it may be older: a backup was put back. Every writer is fenced.
+int broker_client_anchor_set(struct broker_client *c, const uint8_t id[BROKER_VOLUME_ID_BYTES], const struct broker_anchor *to,
+			     struct fault *f);
+
 // Lets the enclave with this measurement (96 hex digits) have the resource. `note` (may be NULL) is shown by list.
 int broker_client_policy_allow(struct broker_client *c, const char *resource, const char *measurement,
 			       const char *note, struct fault *f);

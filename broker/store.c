@@ -39,6 +39,12 @@ static const char schema[] =
 	"STRICT;"
 	"CREATE TRIGGER IF NOT EXISTS decision_no_update BEFORE UPDATE ON decision"
 	" BEGIN SELECT RAISE(ABORT, 'the decision log is append-only'); END;"
+	"CREATE TABLE IF NOT EXISTS anchor(resource TEXT PRIMARY KEY, epoch INTEGER NOT NULL, generation INTEGER NOT NULL,"
+	" digest BLOB NOT NULL, changed TEXT NOT NULL) STRICT;"
+	"CREATE TRIGGER IF NOT EXISTS anchor_never_back BEFORE UPDATE ON anchor WHEN new.resource <> old.resource"
+	" OR new.epoch < old.epoch OR new.generation < old.generation"
+	" OR (new.generation = old.generation AND new.digest <> old.digest)"
+	" BEGIN SELECT RAISE(ABORT, 'an anchor never goes back'); END;"
 	"CREATE TRIGGER IF NOT EXISTS decision_no_delete BEFORE DELETE ON decision"
 	" BEGIN SELECT RAISE(ABORT, 'the decision log is append-only'); END;";
 
@@ -492,4 +498,58 @@ int store_counts(struct store *s, long long *resources, long long *policies, str
 	sqlite3_finalize(st);
 	pthread_mutex_unlock(&s->lock);
 	return err;
+}
+
+static int read_anchor(struct store *s, const char *resource, struct store_anchor *out, struct fault *f)
+{
+	int err = 0;
+	sqlite3_stmt *st = query(s, f, "SELECT epoch, generation, digest FROM anchor WHERE resource = ?", "t", resource);
+	int rc = st ? sqlite3_step(st) : SQLITE_ERROR;
+	if (!st)
+		return -EIO;
+	if (rc == SQLITE_DONE)
+		err = fault_set(f, -ENOENT, "nothing is remembered of %s", resource);
+	else if (rc != SQLITE_ROW)
+		err = db_fault(s, f);
+	else if (sqlite3_column_bytes(st, 2) != sizeof out->digest)
+		err = fault_set(f, -EIO, "what is remembered of %s is damaged", resource);
+	if (!err) {
+		out->epoch = sqlite3_column_int64(st, 0);
+		out->generation = sqlite3_column_int64(st, 1);
+		memcpy(out->digest, sqlite3_column_blob(st, 2), sizeof out->digest);
+	}
+	sqlite3_finalize(st);
+	return err;
+}
+
+int store_get_anchor(struct store *s, const char *resource, struct store_anchor *out, struct fault *f)
+{
+	pthread_mutex_lock(&s->lock);
+	int err = read_anchor(s, resource, out, f);
+	pthread_mutex_unlock(&s->lock);
+	return err;
+}
+
+int store_move_anchor(struct store *s, const char *resource, const struct store_anchor *from, const struct store_anchor *to,
+		      bool back, struct fault *f)
+{
+	struct store_anchor now;
+	char when[32];
+	now_text(when);
+	pthread_mutex_lock(&s->lock);
+	int err = read_anchor(s, resource, &now, f);
+	bool there = !err;
+	if (err == -ENOENT)
+		err = 0;
+	if (!err && (there != (from != NULL) || (from && memcmp(&now, from, sizeof now))))
+		err = fault_set(f, -ESTALE, "what is remembered of %s has changed meanwhile", resource);
+	if (!err && there && back)
+		err = run(s, query(s, f, "DELETE FROM anchor WHERE resource = ?", "t", resource), f);
+	if (err >= 0)
+		err = run(s, there && !back ? query(s, f, "UPDATE anchor SET epoch = ?, generation = ?, digest = ?, changed = ? WHERE resource = ?",
+						    "iibtt", to->epoch, to->generation, to->digest, (int)sizeof to->digest, when, resource)
+					    : query(s, f, "INSERT INTO anchor VALUES(?, ?, ?, ?, ?)", "tiibt", resource, to->epoch, to->generation,
+						    to->digest, (int)sizeof to->digest, when), f);
+	pthread_mutex_unlock(&s->lock);
+	return err < 0 ? err : 0;
 }

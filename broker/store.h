@@ -45,6 +45,18 @@ int store_decisions(struct store *s, long long after, json_t **out, struct fault
 // Recomputes the whole chain: *intact, number of records, and the newest hash as 64 hex digits.
 int store_check_log(struct store *s, bool *intact, long long *count, char head[65], struct fault *f);
 
+// What is remembered of a volume (broker/anchor.c).
+struct store_anchor {
+	long long epoch, generation;
+	uint8_t digest[32];
+};
+// -ENOENT.
+int store_get_anchor(struct store *s, const char *resource, struct store_anchor *out, struct fault *f);
+// `from` NULL: there must be none yet. -ESTALE when the one there is another than *from. Durable when it returns 0. The
+// database itself refuses a smaller generation or epoch, unless `back`.
+int store_move_anchor(struct store *s, const char *resource, const struct store_anchor *from, const struct store_anchor *to,
+		      bool back, struct fault *f);
+
 // {"resources": n, "policies": n}
 int store_counts(struct store *s, long long *resources, long long *policies, struct fault *f);
 

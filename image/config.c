@@ -541,7 +541,7 @@ static int read_broker_name(struct reader *r, yaml_node_t *value, const char *ke
 	return err;
 }
 
-static int read_broker_timeout(struct reader *r, yaml_node_t *value, const char *key)
+static int read_count(struct reader *r, yaml_node_t *value, const char *key, const char *what, unsigned long max, int *out)
 {
 	const char *s;
 	char *end;
@@ -549,11 +549,48 @@ static int read_broker_timeout(struct reader *r, yaml_node_t *value, const char 
 
 	if (err)
 		return err;
-	unsigned long seconds = strtoul(s, &end, 10);
-	if (!isdigit((unsigned char)*s) || *end || seconds > 3600)
-		return bad(r, value, "broker: timeout: takes a number of seconds, from 0 to 3600, not '%s'", s);
-	r->config->broker_timeout = (int)seconds;
+	unsigned long n = strtoul(s, &end, 10);
+	if (!isdigit((unsigned char)*s) || *end || n > max)
+		return bad(r, value, "%s takes a number of %s, from 0 to %lu, not '%s'", key, what, max, s);
+	*out = (int)n;
 	return 0;
+}
+
+static int read_anchor(struct reader *r, yaml_node_t *value, const char *key)
+{
+	const char *s;
+	int err = read_scalar(r, value, key, &s);
+
+	if (err)
+		return err;
+	if (!strcmp(s, "tpm"))
+		return bad(r, value, "anchor: tpm is for the owner's commands (coffer volume --anchor tpm): the TPM that an enclave sees is its host's");
+	if (strcmp(s, "broker") != 0 && strcmp(s, "none") != 0)
+		return bad(r, value, "'anchor' is broker or none, not '%s'", s);
+	free(r->config->anchor);
+	r->config->anchor = xstrdup(s);
+	return 0;
+}
+
+static int read_anchor_fsync(struct reader *r, yaml_node_t *value, const char *key)
+{
+	return read_bool(r, value, key, &r->config->anchor_fsync);
+}
+
+static int read_anchor_every(struct reader *r, yaml_node_t *value, const char *key)
+{
+	return read_count(r, value, key, "milliseconds", 3600000, &r->config->anchor_every);
+}
+
+static int read_anchor_bound(struct reader *r, yaml_node_t *value, const char *key)
+{
+	return read_count(r, value, key, "seconds", 3600, &r->config->anchor_bound);
+}
+
+static int read_broker_timeout(struct reader *r, yaml_node_t *value, const char *key)
+{
+	(void)key;
+	return read_count(r, value, "broker: timeout:", "seconds", 3600, &r->config->broker_timeout);
 }
 
 static const struct key broker_keys[] = {
@@ -596,6 +633,10 @@ static const struct key top_keys[] = {
 	{"copy", read_copy},
 	{"memory", read_memory},
 	{"network", read_network},
+	{"anchor", read_anchor},
+	{"anchor_bound", read_anchor_bound},
+	{"anchor_every", read_anchor_every},
+	{"anchor_fsync", read_anchor_fsync},
 	{"broker", read_broker},
 	{"restartable_sequences", read_restartable_sequences},
 	{"debug_enclave", read_debug_enclave},
@@ -650,6 +691,9 @@ int config_parse(struct config *c, const char *folder, const char *file, const c
 		.name = xstrdup("enclave"),
 		.working_directory = xstrdup("/"),
 		.memory_bytes = CONFIG_DEFAULT_MEMORY,
+		.anchor = xstrdup("broker"),
+		.anchor_every = CONFIG_DEFAULT_ANCHOR_EVERY,
+		.anchor_bound = CONFIG_DEFAULT_ANCHOR_BOUND,
 		.broker_ca = xstrdup(""),
 		.broker_name = xstrdup(""),
 		.broker_timeout = CONFIG_DEFAULT_BROKER_TIMEOUT,
@@ -707,6 +751,7 @@ void config_free(struct config *c)
 		free(c->copy[i].to);
 	}
 	free(c->copy);
+	free(c->anchor);
 	free(c->broker_ca);
 	free(c->broker_name);
 	*c = (struct config){0};
@@ -722,7 +767,8 @@ bool config_listens(const struct config *c, unsigned int port)
 
 void config_json(const struct config *c, struct text *out)
 {
-	text_puts(out, "{\"broker\":{\"ca\":");
+	text_printf(out, "{\"anchor\":{\"bound\":%d,\"each_fsync\":%s,\"every\":%d,\"in\":\"%s\"},\"broker\":{\"ca\":", c->anchor_bound,
+		    c->anchor_fsync ? "true" : "false", c->anchor_every, c->anchor);
 	text_json(out, c->broker_ca);
 	text_puts(out, ",\"name\":");
 	text_json(out, c->broker_name);

@@ -2,7 +2,8 @@
 // coffer.yaml -> struct config -> the canonical JSON that becomes /.coffer/config.json in the measured image.
 //
 // The JSON always has every key, sorted, without white space:
-//   {"broker":{"ca":"<PEM text or empty>","name":"<or empty>","timeout":10},"command":["/bin/echo"],
+//   {"anchor":{"bound":60,"each_fsync":false,"every":1000,"in":"broker"},
+//    "broker":{"ca":"<PEM text or empty>","name":"<or empty>","timeout":10},"command":["/bin/echo"],
 //    "debug_enclave":false,"environment":{"K":"V"},"host_arguments":false,"host_environment":["TERM"],
 //    "memory":8589934592,"name":"hello","network":{"connect":"none","listen":[8080]},
 //    "restartable_sequences":false,"version":1,"volumes":{"/data":{"mode":"ro","name":"<32 hex digits or empty>"}},"working_directory":"/app"}
@@ -19,6 +20,8 @@
 #define CONFIG_DEFAULT_MEMORY (8ull << 30)
 #define CONFIG_MAX_PORTS 64
 #define CONFIG_DEFAULT_BROKER_TIMEOUT 10
+#define CONFIG_DEFAULT_ANCHOR_EVERY 1000
+#define CONFIG_DEFAULT_ANCHOR_BOUND 60
 
 struct config {
 	char *project;				// the folder that coffer.yaml was read from, absolute
@@ -49,6 +52,10 @@ struct config {
 	bool connect_any;
 	char *broker_ca;			// PEM text, "" when none
 	char *broker_name;			// that a broker certificate which is not in broker_ca itself must carry, or ""
+	char *anchor;				// what detects a rollback of volumes: "broker" or "none"
+	bool anchor_fsync;			// each fsync waits for it
+	int anchor_every;			// else: milliseconds between two commits that it is told of
+	int anchor_bound;			// seconds that it may be silent before fsync fails
 	int broker_timeout;			// seconds to wait for a broker that does not answer
 	bool restartable_sequences;		// rseq(2) is given to programs
 	bool debug_enclave;			// logs and traces may leave the enclave

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // See attest.h. Keys live on this file's stack and in OpenSSL's objects; each is wiped before its function returns.
-#include "init/attest.h"
+#include "init/exchange.h"
 
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -18,16 +18,6 @@
 
 #define REQUEST_MS 5000
 
-struct exchange {
-	const struct settings *s;
-	const struct attest_ops *ops;
-	struct http_client *http;
-	EVP_PKEY *key;
-	json_t *jwk;
-	char nonce[64];
-	char cookie[300];	// a whole header line
-};
-
 static void printable(char *s)
 {
 	for (; *s; s++) {
@@ -36,8 +26,7 @@ static void printable(char *s)
 	}
 }
 
-// What the broker says about a refusal: each claim on a line of its own.
-static int refused(const struct exchange *x, const char *what, const struct http_reply *reply, struct fault *f)
+int exchange_refused(const struct exchange *x, const char *what, const struct http_reply *reply, struct fault *f)
 {
 	json_t *o = json_loadb(reply->body, reply->body_len, 0, NULL);
 	const json_t *list = json_object_get(o, "refusals");
@@ -68,7 +57,7 @@ static int refused(const struct exchange *x, const char *what, const struct http
 	return fault_set(f, -EACCES, "%s", text);
 }
 
-static int start_session(struct exchange *x, struct fault *f)
+int exchange_begin(struct exchange *x, struct fault *f)
 {
 	static const char body[] = "{\"version\":\"0.4.0\",\"tee\":\"snp\",\"extra-params\":{}}";
 	struct http_reply reply;
@@ -81,7 +70,7 @@ static int start_session(struct exchange *x, struct fault *f)
 	if (reply.status == 503)
 		err = fault_set(f, -EAGAIN, "the broker is overloaded");
 	else if (reply.status != 200)
-		err = refused(x, "to talk", &reply, f);
+		err = exchange_refused(x, "to talk", &reply, f);
 	else if (!nonce || strlen(nonce) >= sizeof x->nonce || !reply.cookie[0] || strlen(reply.cookie) > 256)
 		err = fault_set(f, -EPROTO, "%s does not answer like a key broker", x->s->broker_url);
 	else {
@@ -106,7 +95,7 @@ static int find_broker(struct exchange *x, struct fault *f)
 	unsigned int pause_ms = 100;
 	char line[sizeof f->text + 100];
 	for (bool said = false;; said = true) {
-		int err = start_session(x, f);
+		int err = exchange_begin(x, f);
 		int64_t left = deadline - clock_ms();
 		if (!err || !try_again(err))
 			return err;
@@ -172,7 +161,7 @@ static char *attest_body(const struct exchange *x, const struct evidence *e)
 	return text;
 }
 
-static int prove(struct exchange *x, struct fault *f)
+int exchange_prove(struct exchange *x, struct fault *f)
 {
 	uint8_t report_data[64];
 	struct evidence e = {.chain = {.count = 0}};
@@ -192,7 +181,7 @@ static int prove(struct exchange *x, struct fault *f)
 	if (err)
 		goto out;
 	if (reply.status != 200)
-		err = refused(x, "this enclave's evidence:", &reply, f);
+		err = exchange_refused(x, "this enclave's evidence:", &reply, f);
 	http_reply_free(&reply);
 out:
 	snp_chain_free(&e.chain);
@@ -212,6 +201,19 @@ static int open_answer(const struct exchange *x, const struct http_reply *reply,
 	return err;
 }
 
+// What the broker remembers of the volume goes to the kernel with the key.
+static int anchor_for(struct exchange *x, const struct settings_volume *v, struct coffer_mount_key *key, struct fault *f)
+{
+	if (!x->s->anchor)
+		return 0;
+	key->each_fsync = x->s->anchor_fsync;
+	key->every_ms = x->s->anchor_every_ms;
+	key->bound_ms = x->s->anchor_bound_ms;
+	int err = anchor_get(x, v->id, &key->least, f);
+	key->anchor = err == -ENOENT ? COFFER_ANCHOR_FIRST : COFFER_ANCHOR_KNOWN;
+	return err == -ENOENT ? 0 : err;
+}
+
 static int mount_volume(struct exchange *x, unsigned int index, struct fault *f)
 {
 	const struct settings_volume *v = &x->s->volumes[index];
@@ -224,21 +226,34 @@ static int mount_volume(struct exchange *x, unsigned int index, struct fault *f)
 		return err;
 	if (reply.status != 200) {
 		snprintf(what, sizeof what, "the key of %.100s (volume %s) for %.200s:", v->name, v->id, v->path);
-		err = refused(x, what, &reply, f);
+		err = exchange_refused(x, what, &reply, f);
 	} else {
 		err = open_answer(x, &reply, &key, f);
 	}
 	http_reply_free(&reply);
 	if (!err)
+		err = anchor_for(x, v, &key, f);
+	if (!err)
 		err = x->ops->mount(index, v, &key, f);
+	if (!err && key.anchor && !v->read_only)
+		err = anchor_claim(x, index, key.anchor == COFFER_ANCHOR_KNOWN ? &key.least : NULL, f);
 	explicit_bzero(&key, sizeof key);
 	return err;
 }
 
-int attest_run(const struct settings *s, const struct attest_ops *ops, struct fault *f)
+void exchange_free(struct exchange *x)
 {
-	struct exchange x = {.s = s, .ops = ops};
-	int err;
+	if (!x)
+		return;
+	json_decref(x->jwk);
+	EVP_PKEY_free(x->key);
+	http_client_close(x->http);
+	free(x);
+}
+
+int attest_run(const struct settings *s, const struct attest_ops *ops, struct exchange **helper, struct fault *f)
+{
+	bool keep = false;
 	if (!s->broker_url)
 		return fault_set(
 			f, -EINVAL,
@@ -246,25 +261,33 @@ int attest_run(const struct settings *s, const struct attest_ops *ops, struct fa
 	if (!s->broker_ca[0])
 		return fault_set(f, -EINVAL,
 				 "this enclave trusts no broker: coffer.yaml must name its certificate (broker: ca:)");
+	struct exchange *x = calloc(1, sizeof *x);
+	if (!x)
+		return fault_set(f, -ENOMEM, "out of memory");
+	x->s = s;
+	x->ops = ops;
 	struct http_client_options o = {.url = s->broker_url, .ca_pem = s->broker_ca, .name = s->broker_name,
 					.resolve = http_resolve_static, .timeout_ms = REQUEST_MS};
-	err = http_client_open(&x.http, &o, f);
+	int err = http_client_open(&x->http, &o, f);
 	if (err)
-		return err;
-	x.key = jwk_new_key("P-256");
-	x.jwk = x.key ? jwk_from_key(x.key) : NULL;
-	if (!x.jwk) {
+		goto out;
+	x->key = jwk_new_key("P-256");
+	x->jwk = x->key ? jwk_from_key(x->key) : NULL;
+	if (!x->jwk) {
 		err = fault_set(f, -EIO, "cannot make a key");
 		goto out;
 	}
-	err = find_broker(&x, f);
+	err = find_broker(x, f);
 	if (!err)
-		err = prove(&x, f);
-	for (unsigned int i = 0; i < s->volume_count && !err; i++)
-		err = mount_volume(&x, i, f);
+		err = exchange_prove(x, f);
+	for (unsigned int i = 0; i < s->volume_count && !err; i++) {
+		err = mount_volume(x, i, f);
+		keep = keep || (s->anchor && !s->volumes[i].read_only);
+	}
 out:
-	json_decref(x.jwk);
-	EVP_PKEY_free(x.key);
-	http_client_close(x.http);
+	if (helper)
+		*helper = !err && keep ? x : NULL;
+	if (err || !keep || !helper)
+		exchange_free(x);
 	return err;
 }

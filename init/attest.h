@@ -23,12 +23,23 @@ struct attest_ops {
 		     struct fault *f);
 	// One line for the user: that the broker is tried again.
 	void (*say)(const char *line);
+	// The kernel's side of anchors (hostcall/mountkey.h): writes one record, reads one. 0 or -errno.
+	int (*anchor_write)(const struct coffer_anchor_record *r);
+	int (*anchor_read)(struct coffer_anchor_record *r);
 };
 
 // Proves the enclave to the broker, gets each volume's key and mounts it. Tries again while the broker cannot be
 // reached, for s->broker_timeout_s. -errno; f->text says what failed and, for a refusal, each claim with the value
 // expected and the value found (a line each).
-int attest_run(const struct settings *s, const struct attest_ops *ops, struct fault *f);
+//
+// *helper (may be NULL: nobody will serve): the open exchange when a volume has to be anchored while it is used, for anchor_serve.
+struct exchange;
+int attest_run(const struct settings *s, const struct attest_ops *ops, struct exchange **helper, struct fault *f);
+void exchange_free(struct exchange *x);
+
+// anchor.c: tells the broker of each root that the kernel names, until the enclave ends. Proves the enclave again when the session has
+// expired, and goes on when the broker comes back.
+void anchor_serve(struct exchange *x);
 
 // The real ones (enclave.c).
 extern const struct attest_ops enclave_ops;

@@ -1,21 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
 // /.coffer/init-attest (static, with OpenSSL): init runs it when volumes are asked for. Exit status 0: all are mounted;
-// 1: not, and one message on stderr says why.
+// 1: not, and one message on stderr says why. Where
+// volumes are anchored, a helper stays behind that tells the broker of their new states until the enclave ends.
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "init/attest.h"
+
+// Nothing of the helper's meets the program: not its terminal, its folder, or its output.
+static int leave_helper(struct exchange *x)
+{
+	pid_t pid = fork();
+	if (pid != 0)
+		return pid < 0 ? -errno : 0;
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (int fd = 0; fd < 3 && null >= 0; fd++)
+		dup2(null, fd);
+	setsid();
+	anchor_serve(x);
+	_exit(0);
+}
 
 int main(void)
 {
 	struct settings s;
+	struct exchange *helper = NULL;
 	struct fault f = {""};
 	signal(SIGPIPE, SIG_IGN);
 	int err = settings_load(&s, &f);
 	if (!err)
-		err = attest_run(&s, &enclave_ops, &f);
+		err = attest_run(&s, &enclave_ops, &helper, &f);
+	if (!err && helper) {
+		err = leave_helper(helper);
+		if (err)
+			fault_set(&f, err, "cannot start the anchor's helper: %s", strerror(-err));
+	}
 	if (err)
 		fprintf(stderr, "coffer: %s\n", f.text);
+	exchange_free(helper);
 	settings_free(&s);
 	return err != 0;
 }

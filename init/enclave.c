@@ -77,6 +77,9 @@ static int mount_sealed(unsigned int index, const struct settings_volume *v, con
 	int err = errno;
 	if (err == ENOENT || err == ENOTDIR)
 		return fault_set(f, -err, "cannot mount %.200s: the image has no folder %.200s", v->name, v->path);
+	if (err == EKEYEXPIRED)
+		return fault_set(f, -err, "the volume %.200s (for %.200s) is not in the state that the broker remembers: the host has put an older or "
+				 "another copy there", v->name, v->path);
 	if (err == EKEYREJECTED || err == EBADMSG || err == EUCLEAN || err == EINVAL)
 		return fault_errno(f, err,
 				   "the volume %.200s (for %.200s) does not open with its key: it is damaged, was "
@@ -90,4 +93,23 @@ static void say(const char *line)
 	fprintf(stderr, "coffer: %s\n", line);
 }
 
-const struct attest_ops enclave_ops = {tsm_evidence, mount_sealed, say};
+// Opened at the first use, which is before any program runs; afterwards nobody can.
+static int anchor_fd(void)
+{
+	static int fd = -1;
+	if (fd < 0)
+		fd = open(COFFER_ANCHOR_FILE, O_RDWR | O_CLOEXEC);
+	return fd;
+}
+
+static int anchor_write(const struct coffer_anchor_record *r)
+{
+	return write(anchor_fd(), r, sizeof *r) == (ssize_t)sizeof *r ? 0 : -errno;
+}
+
+static int anchor_read(struct coffer_anchor_record *r)
+{
+	return read(anchor_fd(), r, sizeof *r) == (ssize_t)sizeof *r ? 0 : -errno;
+}
+
+const struct attest_ops enclave_ops = {tsm_evidence, mount_sealed, say, anchor_write, anchor_read};

@@ -7,6 +7,7 @@
 // start; 126 when the program cannot be executed; 127 when it was not found. Every refusal is one line on stderr that
 // begins with "coffer: ".
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "hostcall/mountkey.h"
 #include "init/settings.h"
 
 #define INIT_ATTEST "/.coffer/init-attest"
@@ -99,8 +101,17 @@ _Noreturn static void become(const struct settings *s)
 	_exit(err == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE);
 }
 
+// What the program wrote to its volumes must be there after the enclave is gone, and the anchor must know.
+static void close_volumes(int anchor)
+{
+	struct coffer_anchor_record r = {.what = COFFER_ANCHOR_CLOSE};
+	if (anchor < 0 || write(anchor, &r, sizeof r) != (ssize_t)sizeof r)
+		sync(); // the kernel has said what went wrong
+}
+
 static int run(const struct settings *s)
 {
+	int anchor = s->volume_count ? open(COFFER_ANCHOR_FILE, O_RDWR | O_CLOEXEC) : -1; // once a program has run nobody can
 	pid_t pid = fork();
 	if (pid == 0)
 		become(s);
@@ -112,8 +123,7 @@ static int run(const struct settings *s)
 	set_signals(forward);
 	int status = wait_for(pid);
 	program = 0;
-	// What the program wrote to its volumes must be there after the enclave is gone.
-	sync();
+	close_volumes(anchor);
 	if (status < 0)
 		return refuse("lost the program");
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);

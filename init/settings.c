@@ -289,6 +289,20 @@ static int read_broker(struct settings *s, const json_t *config, const json_t *h
 	return err;
 }
 
+static int read_anchor(struct settings *s, const json_t *config, struct fault *f)
+{
+	const json_t *anchor = json_object_get(config, "anchor");
+	const char *in = anchor ? json_string_value(json_object_get(anchor, "in")) : "broker";
+	json_int_t every = json_integer_value(json_object_get(anchor, "every")), bound = json_integer_value(json_object_get(anchor, "bound"));
+	if (!in || (strcmp(in, "broker") && strcmp(in, "none")) || every < 0 || every > 3600000 || bound < 0 || bound > 3600)
+		return fault_set(f, -EINVAL, "config.json's anchor is malformed");
+	s->anchor = *in == 'b';
+	s->anchor_fsync = json_is_true(json_object_get(anchor, "each_fsync"));
+	s->anchor_every_ms = (unsigned int)every;
+	s->anchor_bound_ms = (unsigned int)bound * 1000;
+	return 0;
+}
+
 static int refuse_unknown(json_t *host, struct fault *f)
 {
 	static const char *const known[] = {"args", "env", "cwd", "volumes", "broker"};
@@ -329,6 +343,8 @@ int settings_read(struct settings *s, const char *config_text, size_t config_len
 		err = read_volumes(s, config, host, f);
 	if (!err)
 		err = read_broker(s, config, host, f);
+	if (!err)
+		err = read_anchor(s, config, f);
 out:
 	json_decref(config);
 	json_decref(host);

@@ -38,6 +38,9 @@ struct settings {
 	char *broker_ca;	// measured; "" when none
 	char *broker_name;	// measured; NULL: only a pinned certificate will do
 	unsigned int broker_timeout_s;
+	bool anchor;		// measured: the broker remembers the newest state of volumes; else nobody
+	bool anchor_fsync;	// each fsync waits for it
+	unsigned int anchor_every_ms, anchor_bound_ms;
 };
 
 // -EINVAL config.json is damaged, -EPERM the host asks for what config.json does not allow (f->text says what and how

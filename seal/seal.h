@@ -125,6 +125,8 @@ int seal_mount_anchored(const struct seal_io *io, const struct seal_env *env, co
 void seal_get_state(struct seal_vol *v, struct seal_anchor *out);
 // The anchor gave this epoch to this mount: every root from now on carries it.
 void seal_set_epoch(struct seal_vol *v, u64 epoch);
+// Another writer has claimed the volume: nothing is committed any more, every change is -EIO.
+void seal_fence(struct seal_vol *v);
 // Is a volume in state `found` acceptable to an anchor that remembers `least`? 0 or SEAL_EROLLBACK and a sentence.
 int seal_anchor_check(const struct seal_anchor *found, const struct seal_anchor *least, char *text, size_t n);
 

@@ -64,10 +64,14 @@ static struct mount *next_mount(struct mnt_ns *ns, int id)
 
 static int line(struct mount *m, const char *at, char *buf, size_t n, bool mountinfo)
 {
-	char opts[80], tag[32] = "", *root, *place;
+	char opts[80], own[64] = "", tag[32] = "", *root, *place;
 	int len = -ENOMEM;
 
 	opts_text(opts, sizeof(opts), m->flags, m->sb->read_only);
+	if (m->sb->ops && m->sb->ops->options) {
+		own[0] = ',';
+		m->sb->ops->options(m->sb, own + 1, sizeof(own) - 1);
+	}
 	place = kmalloc(2 * PATH_BUF);
 	root = kmalloc(PATH_BUF);
 	if (!place || !root)
@@ -79,11 +83,11 @@ static int line(struct mount *m, const char *at, char *buf, size_t n, bool mount
 	else if (m->propagation == MS_UNBINDABLE)
 		strlcpy(tag, "unbindable ", sizeof(tag));
 	if (mountinfo)
-		len = scnprintf(buf, n, "%d %d %lu:%lu %s %s %s %s- %s %s %s\n", m->id, m->parent ? m->parent->id : 1, m->sb->dev >> 8,
+		len = scnprintf(buf, n, "%d %d %lu:%lu %s %s %s %s- %s %s %s%s\n", m->id, m->parent ? m->parent->id : 1, m->sb->dev >> 8,
 				m->sb->dev & 255, mount_root_name(m, root, PATH_BUF), place, opts, tag, m->sb->fstype, m->source,
-				m->sb->read_only ? "ro" : "rw");
+				m->sb->read_only ? "ro" : "rw", own);
 	else
-		len = scnprintf(buf, n, "%s %s %s %s 0 0\n", m->source, place, m->sb->fstype, opts);
+		len = scnprintf(buf, n, "%s %s %s %s%s 0 0\n", m->source, place, m->sb->fstype, opts, own);
 out:
 	kfree(place);
 	kfree(root);

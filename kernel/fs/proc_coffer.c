@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // /proc/coffer: what describes the enclave itself. `objects` counts what the kernel holds, so that a leak can be seen;
-// `isolation` says which protections hold in this run (docs/isolation.md).
+// `isolation` says which protections hold in this run (docs/isolation.md); `volumes` what guards sealed volumes against rollback.
 // Locks: none.
 #include "kernel/fs/procfs.h"
 #include "kernel/include/boot.h"
@@ -84,6 +84,8 @@ static int text_isolation(struct pout *o, struct pnode *n)
 	}
 
 const struct pent proc_coffer_table[] = {
+	{.name = "anchor", .mode = S_IFREG | 0600, .fops = &proc_anchor_fops},
+	TXT("volumes", 0444, proc_volumes),
 	TXT("host", 0400, text_host),
 	TXT("manifest", 0444, text_manifest),
 	TXT("measurement", 0444, text_measurement),

@@ -195,7 +195,8 @@ int proc_children(struct pout *o, struct pnode *n)
 		return 0;
 	mutex_lock(&tasklist);
 	list_for_each (c, &n->proc->children, sibling)
-		pout(o, "%d ", c->pid);
+		if (!c->helper)
+			pout(o, "%d ", c->pid);
 	mutex_unlock(&tasklist);
 	return 0;
 }

@@ -71,6 +71,9 @@ void proc_cpu_range(struct pout *o); // "0-3" and a newline
 void proc_total_cpu(u64 *utime, u64 *stime);
 // proc_coffer.c
 extern const struct pent proc_coffer_table[];
+// sealed_anchor.c
+extern const struct file_ops proc_anchor_fops;
+int proc_volumes(struct pout *o, struct pnode *n);
 // ipc/proc.c
 extern const struct pent proc_sysvipc_table[];
 // task/ns.c

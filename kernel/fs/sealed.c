@@ -4,7 +4,6 @@
 // Locks: mounted_lock (mount and unmount only); inode->lock, then the library's lock (svol->io_lock), which is held
 // over block hostcalls; svol->dirty_lock is a leaf. The flusher thread takes the same ones in the same order.
 #include "kernel/fs/sealed.h"
-#include "hostcall/mountkey.h"
 #include "kernel/include/hostcall.h"
 #include "kernel/include/ktime.h"
 #include "kernel/include/platform.h"
@@ -151,7 +150,18 @@ int sealed_store(struct svol *sv, bool mapped)
 int sealed_sync(struct svol *sv)
 {
 	int r = sealed_store(sv, true), e = seal_sync(sv->v);
+	sealed_anchor_note(sv);
 	return r ? r : sealed_err(e);
+}
+
+struct svol *sealed_get(u32 k)
+{
+	mutex_lock(&mounted_lock);
+	struct svol *sv = k < SEALED_MAX ? mounted[k] : NULL;
+	if (sv && !ref_get_unless_zero(&sv->sb->ref)) // being unmounted
+		sv = NULL;
+	mutex_unlock(&mounted_lock);
+	return sv;
 }
 
 static void flusher(void *arg)
@@ -160,16 +170,13 @@ static void flusher(void *arg)
 	for (;;) {
 		pf_wait(&flusher_word, 0, ktime_deadline(FLUSH_NS));
 		for (u32 k = 0; k < SEALED_MAX; k++) {
-			mutex_lock(&mounted_lock);
-			struct svol *sv = mounted[k];
-			if (sv && !ref_get_unless_zero(&sv->sb->ref)) // being unmounted
-				sv = NULL;
-			mutex_unlock(&mounted_lock);
+			struct svol *sv = sealed_get(k);
 			if (!sv)
 				continue;
 			struct super *sb = sv->sb;
 			if (!sb->read_only && (sealed_store(sv, false) || seal_sync(sv->v)))
 				pr_once("sealed volume %s: its data cannot be stored (see above)", sv->name);
+			sealed_anchor_note(sv);
 			super_put(sb);
 		}
 	}
@@ -210,6 +217,8 @@ static int statfs(struct super *sb, struct statfs *st)
 static void put(struct super *sb)
 {
 	struct svol *sv = sb->priv;
+	if (sv->v)
+		sealed_anchor_end(sv);
 	mutex_lock(&mounted_lock);
 	int r = sv->v ? seal_unmount(sv->v) : 0;
 	if (r)
@@ -219,7 +228,10 @@ static void put(struct super *sb)
 	kfree(sv);
 }
 
-static const struct super_ops sealed_sops = {.evict = sealed_forget, .statfs = statfs, .sync = sync, .put = put};
+static void options(struct super *sb, char *buf, size_t n) { sealed_anchor_text(sb->priv, buf, n); }
+
+static const struct super_ops sealed_sops = {
+	.evict = sealed_forget, .statfs = statfs, .sync = sync, .put = put, .options = options};
 
 static int volume_index(const char *source)
 {
@@ -239,7 +251,7 @@ static void warn_fallback(struct svol *sv)
 			sv->name, info.generation);
 }
 
-static int open_volume(struct svol *sv, const u8 *key, u32 flags)
+static int open_volume(struct svol *sv, const struct coffer_mount_key *key, u32 flags)
 {
 	struct seal_fault fault;
 	const struct seal_io io = {.ctx = sv, .read = io_read, .write = io_write, .flush = io_flush, .size = io_size};
@@ -255,7 +267,10 @@ static int open_volume(struct svol *sv, const u8 *key, u32 flags)
 		.fpu_end = env_fpu_end,
 		.log = env_log,
 	};
-	int r = seal_mount(&io, &env, key, NULL, flags & MS_RDONLY ? SEAL_RDONLY : 0, &sv->v, &fault);
+	struct seal_anchor least = {.epoch = key->least.epoch, .generation = key->least.generation};
+	memcpy(least.digest, key->least.digest, sizeof(least.digest));
+	int r = seal_mount_anchored(&io, &env, key->key, NULL, flags & MS_RDONLY ? SEAL_RDONLY : 0,
+				    key->anchor == COFFER_ANCHOR_KNOWN ? &least : NULL, &sv->v, &fault);
 	if (r)
 		pr_err("sealed volume %s cannot be opened: %s (error %d)", sv->name,
 		       fault.text[0] ? fault.text : "no storage", -r);
@@ -275,7 +290,8 @@ static int sealed_mount(const char *source, u32 flags, const void *data, size_t 
 		return r;
 	memcpy(&key, data, sizeof(key));
 	mutex_lock(&mounted_lock);
-	if (key.magic != COFFER_MOUNT_KEY_MAGIC || key.version != COFFER_MOUNT_KEY_VERSION)
+	if (key.magic != COFFER_MOUNT_KEY_MAGIC || key.version != COFFER_MOUNT_KEY_VERSION ||
+	    key.anchor > COFFER_ANCHOR_KNOWN)
 		goto out;
 	r = -EBUSY;
 	if (mounted[index])
@@ -287,7 +303,7 @@ static int sealed_mount(const char *source, u32 flags, const void *data, size_t 
 	sv->sb = sb;
 	snprintf(sv->name, sizeof(sv->name), "vol%d", index);
 	list_init(&sv->dirty);
-	if ((r = open_volume(sv, key.key, flags)))
+	if ((r = open_volume(sv, &key, flags)))
 		goto out;
 	sb->priv = sv;
 	sb->read_only = flags & MS_RDONLY;
@@ -301,6 +317,7 @@ static int sealed_mount(const char *source, u32 flags, const void *data, size_t 
 		seal_unmount(sv->v);
 		goto out;
 	}
+	sealed_anchor_begin(sv, &key);
 	mounted[index] = sv;
 	if (!sb->read_only && !flusher_runs)
 		flusher_runs = !pf_kthread(flusher, NULL, "sealed-flush");

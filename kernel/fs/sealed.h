@@ -1,11 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the two files of the sealed file system share.
 #pragma once
+#include "hostcall/mountkey.h"
 #include "kernel/fs/fs.h"
 #include "seal/seal.h"
 
 #define SEALED_MAX   16u	 // volumes mounted at the same time
 #define SEALED_MAGIC 0x52464643u // f_type: "CFFR"
+
+struct sanchor { // what the volume's anchor knows (sealed_anchor.c)
+	u32 mode;	       // enum coffer_anchor_mode
+	bool each_fsync;       // fsync waits for it
+	u64 every_ns, bound_ns; // told so often; so old may a commit become that it does not know
+	struct seal_anchor state; // newest committed root
+	u64 known;	       // generation that it knows
+	u64 behind_since;      // when the oldest commit was made that it does not know; 0: there is none
+	u64 told_at, tried_at; // its last answer; when the helper was last sent
+	bool claimed, fenced, silent, urgent, asked;
+};
 
 struct svol { // a mounted volume: super->priv
 	struct seal_vol *v;
@@ -16,6 +28,7 @@ struct svol { // a mounted volume: super->priv
 	struct list dirty;	 // inodes (each a reference) with contents or times that the volume does not have yet
 	u64 unflushed;		 // pages written to the cache since they were last stored; an upper bound
 	struct super *sb;
+	struct sanchor anchor;
 };
 
 struct snode {		       // inode->priv
@@ -43,3 +56,12 @@ int sealed_flush(struct inode *i);
 int sealed_store(struct svol *sv, bool mapped);
 // The same with mapped files, and commits. No inode lock held.
 int sealed_sync(struct svol *sv);
+// Mounted volume k with a reference on its super block, or NULL.
+struct svol *sealed_get(u32 k);
+
+// --- sealed_anchor.c
+void sealed_anchor_begin(struct svol *sv, const struct coffer_mount_key *key); // after the mount
+void sealed_anchor_end(struct svol *sv);				       // before the unmount; may wait
+void sealed_anchor_note(struct svol *sv);				       // after what may have committed
+int sealed_anchor_fsync(struct svol *sv);				       // after fsync's commit: 0, -EIO, -ERESTARTSYS
+void sealed_anchor_text(struct svol *sv, char *buf, size_t n);		       // as a mount option

@@ -511,8 +511,10 @@ static int fsync(struct file *f, bool data_only)
 	mutex_lock(&i->lock);
 	int r = sealed_flush(i);
 	mutex_unlock(&i->lock);
-	int e = seal_sync(vol_of(i));
-	return r ? r : sealed_err(e);
+	int e = sealed_err(seal_sync(vol_of(i)));
+	if (!e)
+		e = sealed_anchor_fsync(svol_of(i));
+	return r ? r : e;
 }
 
 static int fallocate(struct file *f, int mode, u64 off, u64 len)

@@ -37,5 +37,6 @@ int boot_parse(void);
 // Until the first program starts, only init and init-attest of the measured image have run. Their TCP connections go to
 // the host, 127.0.0.1 too and whatever network.connect says: the owner's broker, which they authenticate, may be anywhere.
 bool boot_before_program(void);
+bool boot_reaches_host(void); // that phase, or the helper that init-attest left behind (sealed_anchor.c)
 // Each successful exec says what it starts; any other name than those two ends this phase for good.
 void boot_exec(const char *name);

@@ -213,6 +213,7 @@ struct proc {
 	u32 dump_filter;		// /proc/PID/coredump_filter, xor its default
 	u64 xcpu_next;			// seconds of CPU time at which SIGXCPU comes next
 	bool dumpable, child_subreaper;
+	bool helper;			// of Coffer itself, out of the programs' sight (proc_hide)
 	u32 personality;
 #define PER_NO_RANDOMIZE 0x40000u	// ADDR_NO_RANDOMIZE
 #define PER_CLEAR_SETID 0x740000u	// what a set-user-id program does not inherit, as Linux: layout, READ_IMPLIES_EXEC, MMAP_PAGE_ZERO
@@ -241,6 +242,8 @@ struct proc *proc_find(int pid);
 struct task *task_find(int tid);
 void proc_put(struct proc *p);
 void task_put(struct task *t);
+// Takes the process out of the tables: no program finds, signals, traces or waits for it. It may reach the host's network.
+void proc_hide(struct proc *p);
 // Calls fn for each process under tasklist until it returns non-zero, which is then returned.
 int proc_for_each(int (*fn)(struct proc *, void *), void *arg);
 struct ns;

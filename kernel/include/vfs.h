@@ -93,6 +93,7 @@ s64 no_llseek(struct file *f, s64 off, int whence);
 
 struct super_ops {
 	void (*evict)(struct inode *ino);	// last reference gone: free fs_private (and data when nlink is 0)
+	void (*options)(struct super *s, char *buf, size_t n); // mount options of its own as /proc/mounts shows them; NULL: none
 	int (*statfs)(struct super *s, struct statfs *st);
 	int (*sync)(struct super *s);
 	int (*remount)(struct super *s, u32 flags, const char *opts);	// MS_REMOUNT; NULL: only the mount changes

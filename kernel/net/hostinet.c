@@ -21,7 +21,7 @@ bool host_may_listen(u16 port)
 
 static int may_connect(void)
 {
-	if (boot_info.allow_connect || boot_before_program())
+	if (boot_info.allow_connect || boot_reaches_host())
 		return 0;
 	pr_once("a connection out of the enclave was refused: set network.connect to any in coffer.yaml to allow them\n");
 	return -ENETUNREACH;

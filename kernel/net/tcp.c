@@ -170,7 +170,7 @@ static int tcp_connect(struct sock *s, const u8 *addr, u32 len, int flags)
 		r = -ENETUNREACH;
 	} else if (ip_is_multicast(to.ip)) {
 		r = -ENETUNREACH;
-	} else if (!ip_is_local(to.ip) || boot_before_program()) {
+	} else if (!ip_is_local(to.ip) || boot_reaches_host()) {
 		return host_connect(s, &to, flags);
 	} else {
 		struct iaddr old = i->local;

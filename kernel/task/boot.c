@@ -3,6 +3,7 @@
 #include "kernel/include/boot.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
+#include "kernel/include/task.h"
 #include "kernel/include/uapi.h"
 #include "kernel/lib/sha2.h"
 
@@ -147,6 +148,8 @@ int boot_parse(void)
 static bool program_started;
 
 bool boot_before_program(void) { return !__atomic_load_n(&program_started, __ATOMIC_ACQUIRE); }
+
+bool boot_reaches_host(void) { return boot_before_program() || curproc->helper; }
 
 void boot_exec(const char *name)
 {

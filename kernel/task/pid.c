@@ -151,6 +151,15 @@ struct task *task_find(int tid)
 	return t;
 }
 
+void proc_hide(struct proc *p)
+{
+	mutex_lock(&tasklist);
+	p->helper = true;
+	proc_unpublish(p);
+	task_unpublish(p->leader);
+	mutex_unlock(&tasklist);
+}
+
 int proc_for_each(int (*fn)(struct proc *, void *), void *arg)
 {
 	int r = 0;

@@ -140,6 +140,8 @@ static bool may_signal(struct proc *p, int sig)
 {
 	struct cred *c = cred();
 
+	if (unlikely(p->helper))
+		return false;
 	if (c->euid == p->cred.suid || c->euid == p->cred.uid || c->uid == p->cred.suid || c->uid == p->cred.uid ||
 	    capable(CAP_KILL))
 		return true;
@@ -165,7 +167,7 @@ static int kill_one(struct proc *p, void *arg)
 {
 	struct kill_all *k = arg;
 
-	if (k->others_only && (p == init_proc || p == curproc || !pid_visible(p->pid) || (pid_namespaced() && pid_out(p->pid) == 1)))
+	if (p->helper || (k->others_only && (p == init_proc || p == curproc || !pid_visible(p->pid) || (pid_namespaced() && pid_out(p->pid) == 1))))
 		return 0;
 	k->seen++;
 	if (may_signal(p, k->sig)) {

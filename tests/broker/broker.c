@@ -20,7 +20,7 @@
 #include "attest/binding.h"
 #include "attest/simtee_sign.h"
 #include "broker/client.h"
-#include "init/attest.h"
+#include "init/exchange.h"
 #include "lib/encode.h"
 #include "lib/file.h"
 #include "lib/http_client.h"
@@ -36,6 +36,8 @@ static const uint8_t volume_key[32] = "the thirty-two bytes of the key";
 #define VOLUME_HEX "abcd030405060708090a0b0c0d0e0f10"
 #define RESOURCE "default/volume/" VOLUME_HEX
 
+static char listen_at[32] = "127.0.0.1:0";
+
 struct running {
 	pid_t pid;
 	char url[128];
@@ -50,7 +52,7 @@ static bool start(struct running *b, bool accept_simulated, bool accept_debug)
 	fflush(stdout);
 	b->pid = fork();
 	if (b->pid == 0) {
-		char *argv[] = {"broker", "--dir", broker_dir, "--listen", "127.0.0.1:0", NULL, NULL, NULL, NULL};
+		char *argv[] = {"broker", "--dir", broker_dir, "--listen", listen_at, NULL, NULL, NULL, NULL};
 		int argc = 5, log = open(log_file, O_WRONLY | O_CREAT | O_APPEND, 0600);
 		if (accept_simulated) {
 			argv[argc++] = "--insecure-accept-simulated";
@@ -138,7 +140,43 @@ static void remember_line(const char *line)
 	snprintf(said, sizeof said, "%s", line);
 }
 
-static const struct attest_ops ops = {simulated_evidence, remember_mount, remember_line};
+// The kernel's side of anchors: `volume` is what the last root is, `to_tell` how many more roots the helper is given.
+static struct coffer_anchor_state volume;
+static unsigned int claims, known, fenced, silent, to_tell;
+static unsigned long claimed_epoch;
+
+static int anchor_write(const struct coffer_anchor_record *r)
+{
+	if (r->what == COFFER_ANCHOR_CLAIMED) {
+		claims++;
+		claimed_epoch = volume.epoch = r->state.epoch;
+	}
+	known += r->what == COFFER_ANCHOR_KNOWS;
+	fenced += r->what == COFFER_ANCHOR_FENCED;
+	silent += r->what == COFFER_ANCHOR_SILENT;
+	return 0;
+}
+
+static int anchor_read(struct coffer_anchor_record *r)
+{
+	*r = (struct coffer_anchor_record){.what = COFFER_ANCHOR_STATE, .state = volume};
+	return 0;
+}
+
+static int next_root(struct coffer_anchor_record *r)
+{
+	*r = (struct coffer_anchor_record){.what = COFFER_ANCHOR_CLOSE};
+	if (!to_tell)
+		return 0;
+	to_tell--;
+	volume.generation++;
+	volume.digest[0]++;
+	*r = (struct coffer_anchor_record){.what = COFFER_ANCHOR_STATE, .state = volume};
+	return 0;
+}
+
+static const struct attest_ops ops = {simulated_evidence, remember_mount, remember_line, anchor_write, anchor_read};
+static const struct attest_ops helper_ops = {simulated_evidence, remember_mount, remember_line, anchor_write, next_root};
 
 // What init-attest does, for one volume.
 static int attest_as(const char *url, const char *trusted, const char *name, unsigned int timeout, struct fault *f)
@@ -152,7 +190,30 @@ static int attest_as(const char *url, const char *trusted, const char *name, uns
 	said[0] = '\0';
 	f->text[0] = '\0';
 	memset(&mounted, 0, sizeof mounted);
-	return attest_run(&s, &ops, f);
+	return attest_run(&s, &ops, NULL, f);
+}
+
+// The same with an anchor; *x goes on as its helper.
+static int anchored(const char *url, bool read_only, struct exchange **x, struct fault *f)
+{
+	static struct settings s; // the helper keeps it
+	s = (struct settings){.volume_count = 1, .broker_url = (char *)url, .broker_ca = ca, .broker_timeout_s = 2, .anchor = true,
+			      .anchor_every_ms = 30, .anchor_bound_ms = 7000};
+	s.volumes[0].name = "customers.vol";
+	s.volumes[0].path = "/data";
+	s.volumes[0].read_only = read_only;
+	strcpy(s.volumes[0].id, VOLUME_HEX);
+	claims = known = fenced = silent = mount_count = 0;
+	memset(&mounted, 0, sizeof mounted);
+	return attest_run(&s, &ops, x, f);
+}
+
+static void serve(struct exchange *x, unsigned int roots)
+{
+	x->ops = &helper_ops;
+	known = fenced = silent = 0;
+	to_tell = roots;
+	anchor_serve(x);
 }
 
 static void refused(const char *name, const char *url, const char *text1, const char *text2)
@@ -628,6 +689,97 @@ static void test_after_tampering(const char *url)
 	       NULL, 500, "outside the broker");
 }
 
+static void test_anchor(struct running *b)
+{
+	struct exchange *x = NULL, *y = NULL;
+	struct fault f = {""};
+	struct broker_anchor a = {0}, older;
+	struct broker_client *c = owner();
+	if (!c)
+		return;
+	volume = (struct coffer_anchor_state){.generation = 40, .digest = {1}};
+	ok("nothing is remembered of a new volume", broker_client_anchor_get(c, volume_id, &a, &f) == -ENOENT, "%s", f.text);
+	int err = anchored(b->url, false, &x, &f);
+	ok("the first mount claims it", !err && x && mounted.anchor == COFFER_ANCHOR_FIRST && claims == 1 && claimed_epoch == 1 &&
+	   mounted.every_ms == 30 && mounted.bound_ms == 7000, "%d: %s", err, f.text);
+	if (!x)
+		return;
+	serve(x, 3);
+	ok("its helper tells of three roots", known == 3 && !fenced && !silent, "%u %u %u", known, fenced, silent);
+	err = broker_client_anchor_get(c, volume_id, &a, &f);
+	ok("the owner sees the newest", !err && a.generation == 43 && a.epoch == 1 && !memcmp(a.digest, volume.digest, 32), "%s", f.text);
+
+	volume.generation = 45; // a crash: two commits that the broker was not told of
+	struct coffer_anchor_state crashed = volume;
+	err = anchored(b->url, false, &y, &f);
+	ok("the next mount is given what is remembered, and claims what it found", !err && y && mounted.anchor == COFFER_ANCHOR_KNOWN &&
+	   mounted.least.generation == 43 && mounted.least.epoch == 1 && claimed_epoch == 2, "%d: %s", err, f.text);
+	broker_client_anchor_get(c, volume_id, &a, &f);
+	ok("what it found is remembered from then on", a.generation == 45 && a.epoch == 2, "%lu", (unsigned long)a.generation);
+	volume = crashed;
+	volume.epoch = 1;
+	serve(x, 2);
+	ok("the writer before it is fenced", fenced == 2 && !known, "%u %u", known, fenced);
+	volume = crashed;
+	volume.epoch = 2;
+	serve(y, 1);
+	ok("the new one is not", known == 1 && !fenced, "%u %u", known, fenced);
+
+	older = a;
+	older.generation = 30;
+	ok("an older state cannot be claimed", broker_client_anchor_claim(c, volume_id, &a, &older, NULL, &f) == -EEXIST, "%s", f.text);
+	broker_client_anchor_get(c, volume_id, &a, &f);
+	older = a;
+	older.generation--;
+	ok("nor one be told, even by the owner", broker_client_anchor_advance(c, volume_id, &older, &f) == -EEXIST, "%s", f.text);
+	older = a;
+	older.digest[5] ^= 1;
+	ok("nor another of the same number", broker_client_anchor_advance(c, volume_id, &older, &f) == -EEXIST, "%s", f.text);
+	ok("the same state twice is no error", !broker_client_anchor_advance(c, volume_id, &a, &f), "%s", f.text);
+	sqlite3 *db;
+	char path[200];
+	snprintf(path, sizeof path, "%s/broker.db", broker_dir);
+	sqlite3_open(path, &db);
+	ok("the database itself does not go back", sqlite3_exec(db, "UPDATE anchor SET generation = 1", NULL, NULL, NULL) == SQLITE_CONSTRAINT, "it does");
+	sqlite3_close(db);
+	older = a;
+	older.generation = 12;
+	ok("the owner can set it", !broker_client_anchor_set(c, volume_id, &older, &f) && !broker_client_anchor_get(c, volume_id, &a, &f) &&
+	   a.generation == 12 && a.epoch == 3, "%s", f.text);
+	serve(y, 1);
+	ok("which fences who writes", fenced == 1, "%u", fenced);
+	exchange_free(y);
+
+	volume = (struct coffer_anchor_state){.generation = 12};
+	memcpy(volume.digest, a.digest, 32);
+	err = anchored(b->url, true, &y, &f);
+	ok("who only reads is told, and claims nothing", !err && !y && claims == 0 && mounted.anchor == COFFER_ANCHOR_KNOWN &&
+	   mounted.least.generation == 12, "%d: %s", err, f.text);
+	exchange_free(x);
+
+	err = anchored(b->url, false, &x, &f);
+	if (!ok("a writer for the broker's end", !err && x, "%d: %s", err, f.text))
+		return;
+	expect("the claim needs a session", b->url, "POST", "/kbs/v0/anchor/" RESOURCE, "", "{\"action\":\"claim\"}", 401, "no session");
+	expect("so does looking", b->url, "GET", "/kbs/v0/anchor/" RESOURCE, "", NULL, 401, "no session");
+	set_policy(false, measurement);
+	serve(x, 1);
+	ok("a policy that is taken back is felt", silent == 1 && !known, "%u %u", known, silent);
+	set_policy(true, measurement);
+	broker_client_close(c);
+	stop(b);
+	serve(x, 2);
+	ok("a broker that is gone is silence", silent == 2 && !known && !fenced, "%u %u %u", known, fenced, silent);
+	char url[128];
+	snprintf(url, sizeof url, "%s", b->url);
+	snprintf(listen_at, sizeof listen_at, "127.0.0.1:%s", strrchr(url, ':') + 1);
+	ok("it starts again at its address", start(b, true, false), "no");
+	strcpy(listen_at, "127.0.0.1:0");
+	serve(x, 2);
+	ok("the helper proves the enclave anew, and goes on", known == 2, "%u known, %u silent, %u fenced", known, silent, fenced);
+	exchange_free(x);
+}
+
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
 	(void)st;
@@ -673,6 +825,7 @@ int main(void)
 	test_slow_clients(b.url);
 	test_concurrent(b.url);
 	test_log();
+	test_anchor(&b);
 	struct running twice;
 	ok("two brokers do not share a folder", !start(&twice, true, false), "they do");
 	waitpid(twice.pid, NULL, 0);

@@ -14,7 +14,7 @@ static const char strict[] =
 	"{\"broker\":{\"ca\":\"PEM\"},\"command\":[\"/bin/echo\",\"hi\"],\"environment\":{\"MODE\":\"prod\"},"
 	"\"host_arguments\":false,\"host_environment\":[\"TERM\"],\"volumes\":{},\"working_directory\":\"/app\"}";
 static const char lax[] =
-	"{\"broker\":{\"ca\":\"PEM\",\"name\":\"broker.example\",\"timeout\":3},\"command\":[\"/bin/"
+	"{\"anchor\":{\"bound\":7,\"each_fsync\":true,\"every\":20,\"in\":\"none\"},\"broker\":{\"ca\":\"PEM\",\"name\":\"broker.example\",\"timeout\":3},\"command\":[\"/bin/"
 	"echo\"],\"environment\":{},"
 	"\"host_arguments\":true,\"host_environment\":[],\"working_directory\":\"/\","
 	"\"volumes\":{\"/data\":{\"mode\":\"ro\",\"name\":\"" ID "\"},\"/out\":{\"mode\":\"rw\",\"name\":\"\"}}}";

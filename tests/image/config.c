@@ -5,6 +5,8 @@
 #include "image/config.h"
 #include "tests/image/unit.h"
 
+#define ANCHOR "{\"anchor\":{\"bound\":60,\"each_fsync\":false,\"every\":1000,\"in\":\"broker\"},"
+
 static void accepts(const char *name, const char *yaml, const char *json)
 {
 	struct text out = {0};
@@ -42,7 +44,7 @@ int main(void)
 	uint64_t size;
 
 	accepts("config_least", "command: [/bin/echo]\n",
-		"{\"broker\":{\"ca\":\"\",\"name\":\"\",\"timeout\":10},\"command\":[\"/bin/echo\"],\"debug_enclave\":false,\"environment\":{},"
+		ANCHOR "\"broker\":{\"ca\":\"\",\"name\":\"\",\"timeout\":10},\"command\":[\"/bin/echo\"],\"debug_enclave\":false,\"environment\":{},"
 		"\"host_arguments\":false,\"host_environment\":[],\"memory\":8589934592,\"name\":\"enclave\","
 		"\"network\":{\"connect\":\"none\",\"listen\":[]},\"restartable_sequences\":false,\"version\":1,\"volumes\":{},\"working_directory\":\"/\"}");
 	accepts("config_all",
@@ -50,7 +52,7 @@ int main(void)
 		"host_environment: [TERM, LC_ALL]\nworking_directory: /app\nvolumes:\n  /out: {mode: rw}\n"
 		"  /data: {mode: ro, name: 00112233445566778899aabbccddeeff}\n  /x:\ncopy: [a, {from: b, to: /c}]\nmemory: 64M\n"
 		"network: {listen: [443, 80], connect: any}\nbroker:\ndebug_enclave: true\nrestartable_sequences: true\n",
-		"{\"broker\":{\"ca\":\"\",\"name\":\"\",\"timeout\":10},\"command\":[\"python3\",\"a b\\n.py\"],\"debug_enclave\":true,\"environment\":{\"A\":\"1\","
+		ANCHOR "\"broker\":{\"ca\":\"\",\"name\":\"\",\"timeout\":10},\"command\":[\"python3\",\"a b\\n.py\"],\"debug_enclave\":true,\"environment\":{\"A\":\"1\","
 		"\"B\":\"x\\\"y\"},\"host_arguments\":true,\"host_environment\":[\"LC_ALL\",\"TERM\"],\"memory\":67108864,"
 		"\"name\":\"scoring\",\"network\":{\"connect\":\"any\",\"listen\":[80,443]},\"restartable_sequences\":true,\"version\":1,\"volumes\":{\"/data\":{"
 		"\"mode\":\"ro\",\"name\":\"00112233445566778899aabbccddeeff\"},\"/out\":{\"mode\":\"rw\",\"name\":\"\"},"

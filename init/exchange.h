@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside init/: one enclave's talk with its broker, shared by attest.c and anchor.c.
+#ifndef COFFER_INIT_EXCHANGE_H
+#define COFFER_INIT_EXCHANGE_H
+
+#include <openssl/evp.h>
+
+#include "init/attest.h"
+#include "lib/http_client.h"
+
+struct exchange {
+	const struct settings *s;
+	const struct attest_ops *ops;
+	struct http_client *http;
+	EVP_PKEY *key;
+	json_t *jwk;
+	char nonce[64];
+	char cookie[300];	// a whole header line
+};
+
+// A new session with a nonce, and the proof with it.
+int exchange_begin(struct exchange *x, struct fault *f);
+int exchange_prove(struct exchange *x, struct fault *f);
+// What the broker says about a refusal: each claim on a line of its own. -EACCES.
+int exchange_refused(const struct exchange *x, const char *what, const struct http_reply *reply, struct fault *f);
+
+// anchor.c. -ENOENT: the broker remembers nothing of the volume.
+int anchor_get(struct exchange *x, const char *id, struct coffer_anchor_state *out, struct fault *f);
+// After the mount: the broker lets this enclave commit, and the kernel hears of it.
+int anchor_claim(struct exchange *x, unsigned int index, const struct coffer_anchor_state *from, struct fault *f);
+
+#endif
