@@ -25,9 +25,9 @@ static int set(struct inode *ino, const struct path *at, struct iattr *a)
 	int r = at->mnt ? mount_write(at->mnt) : 0;
 	if (r)
 		return r;
-	mutex_lock(&ino->lock);
+	inode_lock(ino);
 	r = setattr_checked(ino, a);
-	mutex_unlock(&ino->lock);
+	inode_unlock(ino);
 	if (!r && a->valid & ATTR_SIZE)
 		setattr_cut(ino, a->size);
 	if (!r && at->dentry)

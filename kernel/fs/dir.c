@@ -68,7 +68,7 @@ static long list_dir(int fd, void __user *ubuf, u32 n, bool old)
 		goto out;
 	mutex_lock(&f->pos_lock);
 	g.ctx.pos = f->pos;
-	mutex_lock(&f->inode->lock);
+	inode_lock(f->inode);
 	r = -ENOENT;
 	if (f->inode->nlink) {
 		r = 0;
@@ -79,7 +79,7 @@ static long list_dir(int fd, void __user *ubuf, u32 n, bool old)
 		if (!r && g.ctx.pos >= 2)
 			r = f->ops->readdir(f, &g.ctx);
 	}
-	mutex_unlock(&f->inode->lock);
+	inode_unlock(f->inode);
 	if (r >= 0 && !g.used && g.full)
 		r = -EINVAL; // not even one entry fits
 	if (r >= 0 || g.used) {
@@ -145,7 +145,7 @@ static int create_begin(struct place *p, int dfd, const void __user *name, bool 
 	r = -ENOTDIR;
 	if (!is_dir(di))
 		goto fail;
-	mutex_lock(&di->lock);
+	inode_lock(di);
 	r = place_find(p);
 	if (!r && p->d->inode)
 		r = -EEXIST;
@@ -157,7 +157,7 @@ static int create_begin(struct place *p, int dfd, const void __user *name, bool 
 		r = -ENOENT; // /proc knows no negative names
 	if (!r)
 		return 0;
-	mutex_unlock(&di->lock);
+	inode_unlock(di);
 fail:
 	place_put(p);
 	return r;
@@ -170,7 +170,7 @@ static long create_end(struct place *p, int r, struct inode *ino)
 		d_instantiate(p->d, ino);
 		fs_event(di, ino, p->d->name, IN_CREATE | (is_dir(ino) ? IN_ISDIR : 0));
 	}
-	mutex_unlock(&di->lock);
+	inode_unlock(di);
 	place_put(p);
 	return r;
 }
@@ -202,7 +202,7 @@ long sys_mknodat(int dfd, const void __user *name, u32 mode, u32 dev)
 		type = S_IFREG;
 	if (type != S_IFREG && type != S_IFCHR && type != S_IFBLK && type != S_IFIFO && type != S_IFSOCK)
 		return -EINVAL;
-	if ((type == S_IFCHR || type == S_IFBLK) && !capable(CAP_MKNOD))
+	if ((type == S_IFBLK || (type == S_IFCHR && dev)) && !capable(CAP_MKNOD)) // 0:0 is a whiteout
 		return -EPERM;
 	int r = create_begin(&p, dfd, name, false);
 	if (r)
@@ -302,7 +302,7 @@ static long remove(int dfd, const void __user *name, bool directory)
 	r = -ENOTDIR;
 	if (!is_dir(di))
 		goto put;
-	mutex_lock(&di->lock);
+	inode_lock(di);
 	if ((r = place_find(&p)))
 		goto out;
 	r = -ENOENT;
@@ -328,7 +328,7 @@ static long remove(int dfd, const void __user *name, bool directory)
 			fs_event(NULL, ino, NULL, IN_ATTRIB);
 	}
 out:
-	mutex_unlock(&di->lock);
+	inode_unlock(di);
 put:
 	place_put(&p);
 	return r;

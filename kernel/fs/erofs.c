@@ -361,7 +361,7 @@ static struct inode *get_inode(struct super *sb, u64 nid, int *err)
 	default:
 		i->iops = &file_iops;
 	}
-	return inode_insert(i);
+	return inode_insert(i, nid);
 fail:
 	inode_put(i);
 	return NULL;

@@ -27,6 +27,18 @@ static inline bool is_dir(const struct inode *i) { return (i->mode & S_IFMT) == 
 static inline bool is_reg(const struct inode *i) { return (i->mode & S_IFMT) == S_IFREG; }
 static inline bool is_lnk(const struct inode *i) { return (i->mode & S_IFMT) == S_IFLNK; }
 
+// An inode's lock around operations of its file system, unless they wait for a program (super->waits).
+static inline void inode_lock(struct inode *i)
+{
+	if (likely(!i->sb->waits))
+		mutex_lock(&i->lock);
+}
+static inline void inode_unlock(struct inode *i)
+{
+	if (likely(!i->sb->waits))
+		mutex_unlock(&i->lock);
+}
+
 static inline bool can_read(const struct file *f)
 {
 	return !(f->flags & (O_PATH | O_WRONLY));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inodes: creation, references, times, and the cache by number for file systems whose objects have
+// Inodes: creation, references, times, and the cache by key for file systems whose objects have
 // several names. Locks: icache_lock (leaf).
 #include "kernel/fs/fs.h"
 #include "kernel/include/count.h"
@@ -10,9 +10,9 @@ static struct list icache[ICACHE_MAX] __warm;
 static u32 nbuckets = ICACHE_FIRST, ninodes;
 static struct mutex icache_lock;
 
-static struct list *icache_bucket(struct super *sb, u64 ino)
+static struct list *icache_bucket(struct super *sb, u64 key)
 {
-	u64 hash = ((ino ^ ((uptr)sb >> 6)) * 0x9E3779B97F4A7C15ul) >> 52;
+	u64 hash = ((key ^ ((uptr)sb >> 6)) * 0x9E3779B97F4A7C15ul) >> 52;
 	struct list *l = &icache[hash & (nbuckets - 1)];
 	if (!l->next)
 		list_init(l);
@@ -30,7 +30,7 @@ static void icache_grow(void)
 			continue;
 		list_for_each_safe(i, t, &icache[b], hash) {
 			list_del(&i->hash);
-			list_add(&i->hash, icache_bucket(i->sb, i->ino));
+			list_add(&i->hash, icache_bucket(i->sb, i->key));
 		}
 	}
 }
@@ -90,13 +90,13 @@ void inode_put(struct inode *i)
 	super_put(sb);
 }
 
-struct inode *inode_find(struct super *sb, u64 ino)
+struct inode *inode_find(struct super *sb, u64 key)
 {
 	struct inode *i, *found = NULL;
 	mutex_lock(&icache_lock);
-	struct list *b = icache_bucket(sb, ino);
+	struct list *b = icache_bucket(sb, key);
 	list_for_each(i, b, hash)
-		if (i->ino == ino && i->sb == sb && ref_get_unless_zero(&i->ref)) {
+		if (i->key == key && i->sb == sb && ref_get_unless_zero(&i->ref)) {
 			found = i;
 			break;
 		}
@@ -104,15 +104,16 @@ struct inode *inode_find(struct super *sb, u64 ino)
 	return found;
 }
 
-struct inode *inode_insert(struct inode *n)
+struct inode *inode_insert(struct inode *n, u64 key)
 {
 	struct inode *i, *found = NULL;
+	n->key = key;
 	mutex_lock(&icache_lock);
 	if (ninodes >= 2 * nbuckets && nbuckets < ICACHE_MAX)
 		icache_grow();
-	struct list *b = icache_bucket(n->sb, n->ino);
+	struct list *b = icache_bucket(n->sb, key);
 	list_for_each(i, b, hash)
-		if (i->ino == n->ino && i->sb == n->sb && ref_get_unless_zero(&i->ref)) {
+		if (i->key == key && i->sb == n->sb && ref_get_unless_zero(&i->ref)) {
 			found = i;
 			break;
 		}
@@ -125,6 +126,18 @@ struct inode *inode_insert(struct inode *n)
 		return n;
 	inode_put(n);
 	return found;
+}
+
+void inode_rekey(struct inode *i, u64 key)
+{
+	mutex_lock(&icache_lock);
+	if (list_empty(&i->hash))
+		ninodes++;
+	else
+		list_del(&i->hash);
+	i->key = key;
+	list_add(&i->hash, icache_bucket(i->sb, key));
+	mutex_unlock(&icache_lock);
 }
 
 void inode_touch(struct inode *i, u32 which)

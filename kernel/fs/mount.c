@@ -102,16 +102,7 @@ void mount_put(struct mount *m)
 	d_put(m->root);
 	COUNT(mounts, -1);
 	kfree(m);
-	if (ref_put(&sb->active)) {
-		if (sb->ops && sb->ops->sync)
-			sb->ops->sync(sb);
-		dcache_drop_super(sb);
-		d_put(sb->droot);
-		sb->droot = NULL;
-		inode_put(sb->root);
-		sb->root = NULL;
-	}
-	super_put(sb);
+	super_deactivate(sb);
 }
 
 int mount_write(const struct mount *m)

@@ -48,6 +48,18 @@ const char *mount_root_name(const struct mount *m, char *buf, size_t n)
 	return *s ? s : "/";
 }
 
+// The type as it is shown, and the file system's own options: ",key=value...", escaped.
+static void super_text(struct super *sb, char *type, size_t tn, char *opts, size_t n)
+{
+	snprintf(type, tn, "%s%s%s", sb->fstype, *sb->subtype ? "." : "", sb->subtype);
+	*opts = 0;
+	if (sb->ops && sb->ops->options) {
+		*opts = ',';
+		sb->ops->options(sb, opts + 1, n - 1);
+	}
+	escape(opts, n);
+}
+
 static struct mount *next_mount(struct mnt_ns *ns, int id)
 {
 	struct mount *m, *next = NULL;
@@ -64,18 +76,16 @@ static struct mount *next_mount(struct mnt_ns *ns, int id)
 
 static int line(struct mount *m, const char *at, char *buf, size_t n, bool mountinfo)
 {
-	char opts[80], own[64] = "", tag[32] = "", *root, *place;
+	char opts[80], tag[32] = "", type[48], *root, *place, *own;
 	int len = -ENOMEM;
 
 	opts_text(opts, sizeof(opts), m->flags, m->sb->read_only);
-	if (m->sb->ops && m->sb->ops->options) {
-		own[0] = ',';
-		m->sb->ops->options(m->sb, own + 1, sizeof(own) - 1);
-	}
 	place = kmalloc(2 * PATH_BUF);
 	root = kmalloc(PATH_BUF);
-	if (!place || !root)
+	own = kmalloc(PATH_BUF);
+	if (!place || !root || !own)
 		goto out;
+	super_text(m->sb, type, sizeof(type), own, PATH_BUF);
 	strlcpy(place, at, PATH_BUF);
 	escape(place, PATH_BUF);
 	if (m->propagation == MS_SHARED || m->propagation == MS_SLAVE)
@@ -84,13 +94,14 @@ static int line(struct mount *m, const char *at, char *buf, size_t n, bool mount
 		strlcpy(tag, "unbindable ", sizeof(tag));
 	if (mountinfo)
 		len = scnprintf(buf, n, "%d %d %lu:%lu %s %s %s %s- %s %s %s%s\n", m->id, m->parent ? m->parent->id : 1, m->sb->dev >> 8,
-				m->sb->dev & 255, mount_root_name(m, root, PATH_BUF), place, opts, tag, m->sb->fstype, m->source,
+				m->sb->dev & 255, mount_root_name(m, root, PATH_BUF), place, opts, tag, type, m->source,
 				m->sb->read_only ? "ro" : "rw", own);
 	else
-		len = scnprintf(buf, n, "%s %s %s %s%s 0 0\n", m->source, place, m->sb->fstype, opts, own);
+		len = scnprintf(buf, n, "%s %s %s %s%s 0 0\n", m->source, place, type, opts, own);
 out:
 	kfree(place);
 	kfree(root);
+	kfree(own);
 	return len;
 }
 

@@ -102,11 +102,13 @@ static int go_up(struct walk *w)
 // The cache does not know the name: asks the file system. Lock dropped and taken again; *child stays held.
 static int look_up(struct walk *w, const char *name, u32 len, struct dentry **child)
 {
+	if (unlikely(w->flags & LOOKUP_NO_WAIT) && w->d->inode->sb->waits)
+		return -EINVAL;
 	unlock_held(w);
 	struct dentry *dir = w->d;
-	mutex_lock(&dir->inode->lock);
+	inode_lock(dir->inode);
 	struct dentry *d = d_lookup(dir, name, len);
-	mutex_unlock(&dir->inode->lock);
+	inode_unlock(dir->inode);
 	if (!IS_ERR(d)) {
 		w->held = d; // which holds its parent
 		d_put(dir);
@@ -168,6 +170,8 @@ static int follow_link(struct walk *w, struct dentry *link, bool slash, const ch
 	struct inode *ino = link->inode;
 	if ((w->flags & LOOKUP_NO_SYMLINKS) || w->depth++ >= LINKS_MAX)
 		return -ELOOP;
+	if (unlikely(w->flags & LOOKUP_NO_WAIT) && ino->sb->waits)
+		return -EINVAL;
 	d_get(link);
 	unlock_held(w);
 	if (ino->iops->follow) {

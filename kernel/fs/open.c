@@ -64,10 +64,10 @@ static int truncate_at_open(struct dentry *d)
 {
 	struct inode *ino = d->inode;
 	struct iattr a = {.valid = ATTR_SIZE};
-	mutex_lock(&ino->lock);
+	inode_lock(ino);
 	// O_RDONLY | O_TRUNC writes, too
 	int r = __atomic_load_n(&ino->deny_write, __ATOMIC_SEQ_CST) ? -ETXTBSY : setattr_checked(ino, &a);
-	mutex_unlock(&ino->lock);
+	inode_unlock(ino);
 	if (!r) {
 		setattr_cut(ino, 0);
 		fsnotify_name(d, IN_MODIFY);
@@ -143,7 +143,7 @@ static int create_in(struct path *dir, const struct last *last, u32 mode, bool e
 	*found = NULL;
 	if (!is_dir(di))
 		return -ENOTDIR;
-	mutex_lock(&di->lock);
+	inode_lock(di);
 	d = d_lookup(dir->dentry, last->name, last->len);
 	if (IS_ERR(d)) {
 		r = (int)PTR_ERR(d);
@@ -167,13 +167,13 @@ static int create_in(struct path *dir, const struct last *last, u32 mode, bool e
 		goto put;
 	d_instantiate(d, ino);
 	fs_event(di, ino, d->name, IN_CREATE);
-	mutex_unlock(&di->lock);
+	inode_unlock(di);
 	path_child(dir, d);
 	return 1;
 put:
 	d_put(d);
 out:
-	mutex_unlock(&di->lock);
+	inode_unlock(di);
 	if (r && *found) {
 		d_put(*found);
 		*found = NULL;
@@ -246,9 +246,9 @@ static struct file *open_tmpfile(int dfd, const char *name, const struct open_ho
 	r = -EOPNOTSUPP;
 	if (!di->iops->tmpfile)
 		goto fail;
-	mutex_lock(&di->lock);
+	inode_lock(di);
 	r = di->iops->tmpfile(di, S_IFREG | (how->mode & ~cur_fs()->umask & 07777), &ino);
-	mutex_unlock(&di->lock);
+	inode_unlock(di);
 	if (r)
 		goto fail;
 	ino->linkable = !(how->flags & O_EXCL);

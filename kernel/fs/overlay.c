@@ -40,7 +40,7 @@ static struct inode *wrap(struct super *sb, struct inode *lower)
 		pc_get(lower->pc); // one for the inode, one for the node: see copy_up
 		pc_get(lower->pc);
 	}
-	return inode_insert(i);
+	return inode_insert(i, lower->ino);
 }
 
 int overlay_lookup(struct inode *dir, const char *name, u32 len, struct inode **out)

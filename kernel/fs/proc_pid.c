@@ -380,14 +380,14 @@ static int pid_limits(struct pout *o, struct pnode *n)
 static int mounts_text(struct pout *o, struct proc *p, bool info)
 {
 	struct mnt_ns *ns = mnt_ns_of(p);
-	char *line = kmalloc(PAGE_SIZE * 2);
+	char *line = kmalloc(PAGE_SIZE * 4);
 	int id = 0, len;
 
 	if (!line) {
 		mnt_ns_put(ns);
 		return -ENOMEM;
 	}
-	while (ns && (len = mounts_line(ns, &id, line, PAGE_SIZE * 2, info)) > 0)
+	while (ns && (len = mounts_line(ns, &id, line, PAGE_SIZE * 4, info)) > 0)
 		pout_raw(o, line, len);
 	mnt_ns_put(ns);
 	kfree(line);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// rename(2) and renameat2(2): NOREPLACE and EXCHANGE.
+// rename(2) and renameat2(2): NOREPLACE, EXCHANGE and WHITEOUT; and the same for names in a layer of an overlay.
 // Locks: the file system's rename_lock when directories differ, then both directories: the one above first, strangers
 // by address. The shape of the tree below a super block changes only under its rename_lock.
-#include "kernel/fs/fs.h"
+#include "kernel/fs/layer.h"
 #include <linux/fs.h>
 
 struct side {
@@ -17,20 +17,20 @@ static void lock_dirs(struct side *a, struct side *b)
 {
 	struct inode *x = a->dir.dentry->inode, *y = b->dir.dentry->inode;
 	if (x == y) {
-		mutex_lock(&x->lock);
+		inode_lock(x);
 		return;
 	}
 	bool b_first = d_ancestor(b->dir.dentry, a->dir.dentry) || (!d_ancestor(a->dir.dentry, b->dir.dentry) && y < x);
-	mutex_lock(b_first ? &y->lock : &x->lock);
-	mutex_lock(b_first ? &x->lock : &y->lock);
+	inode_lock(b_first ? y : x);
+	inode_lock(b_first ? x : y);
 }
 
 static void unlock_dirs(struct side *a, struct side *b)
 {
 	struct inode *x = a->dir.dentry->inode, *y = b->dir.dentry->inode;
-	mutex_unlock(&x->lock);
+	inode_unlock(x);
 	if (x != y)
-		mutex_unlock(&y->lock);
+		inode_unlock(y);
 }
 
 static int may_move(struct inode *di, struct dentry *d)
@@ -78,7 +78,8 @@ static int check(struct side *o, struct side *n, u32 flags)
 		return flags & RENAME_EXCHANGE ? -EINVAL : -ENOTEMPTY;
 	if (!nd->nlink || !od->nlink)
 		return -ENOENT;
-	if ((r = mount_write(o->dir.mnt)) || (r = may_move(od, o->d)) || (r = may_move(nd, n->d)))
+	// names in a layer (no mount): the overlay has asked already
+	if (o->dir.mnt && ((r = mount_write(o->dir.mnt)) || (r = may_move(od, o->d)) || (r = may_move(nd, n->d))))
 		return r;
 	if (ni && !(flags & RENAME_EXCHANGE) && is_dir(oi) != is_dir(ni))
 		return is_dir(ni) ? -EISDIR : -ENOTDIR;
@@ -89,7 +90,7 @@ static int do_rename(struct side *o, struct side *n, u32 flags)
 {
 	struct inode *od = o->dir.dentry->inode, *nd = n->dir.dentry->inode;
 	struct super *sb = od->sb;
-	bool across = od != nd;
+	bool across = od != nd && !sb->waits;
 	int r;
 
 	if (across)
@@ -105,6 +106,8 @@ static int do_rename(struct side *o, struct side *n, u32 flags)
 	fsnotify_move(od, o->d->name, nd, n->d->name, oi);
 	if (ni && !(flags & RENAME_EXCHANGE))
 		fs_event(NULL, ni, NULL, IN_ATTRIB);
+	if (od->iops->no_cache || nd->iops->no_cache)
+		goto out; // their names are looked up each time
 	if ((flags & RENAME_EXCHANGE ? d_exchange(o->d, n->d) : d_move(o->d, n->d))) {
 		d_drop(o->d); // no memory for the new names: look them up again
 		d_drop(n->d);
@@ -116,13 +119,24 @@ out:
 	return r;
 }
 
+int layer_rename(struct dentry *od, const char *on, struct dentry *nd, const char *nn, u32 flags)
+{
+	struct side o = {.dir.dentry = od, .last = {.name = on, .len = (u32)strlen(on)}};
+	struct side n = {.dir.dentry = nd, .last = {.name = nn, .len = (u32)strlen(nn)}};
+	int r = do_rename(&o, &n, flags);
+
+	d_put(o.d);
+	d_put(n.d);
+	return r;
+}
+
 long sys_renameat2(int odfd, const void __user *oname, int ndfd, const void __user *nname, u32 flags)
 {
 	struct side o = {0}, n = {0};
 	int r = -EINVAL;
-	if (flags & ~(u32)(RENAME_NOREPLACE | RENAME_EXCHANGE))
+	if (flags & ~(u32)(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT))
 		return -EINVAL;
-	if ((flags & RENAME_NOREPLACE) && (flags & RENAME_EXCHANGE))
+	if ((flags & (RENAME_NOREPLACE | RENAME_WHITEOUT)) && (flags & RENAME_EXCHANGE))
 		return -EINVAL;
 	char *bufs = kmalloc(2 * PATH_BUF);
 	if (!bufs)

@@ -144,7 +144,7 @@ struct inode *sealed_inode(struct super *sb, struct seal_inode *si)
 			return ERR_PTR(-ENOMEM);
 		}
 	}
-	return inode_insert(i);
+	return inode_insert(i, a.ino);
 }
 
 void sealed_forget(struct inode *i)

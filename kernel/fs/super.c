@@ -81,6 +81,20 @@ void super_get(struct super *sb)
 		ref_get(&sb->ref);
 }
 
+void super_deactivate(struct super *sb)
+{
+	if (ref_put(&sb->active)) {
+		if (sb->ops && sb->ops->sync)
+			sb->ops->sync(sb);
+		dcache_drop_super(sb);
+		d_put(sb->droot);
+		sb->droot = NULL;
+		inode_put(sb->root);
+		sb->root = NULL;
+	}
+	super_put(sb);
+}
+
 void super_put(struct super *sb)
 {
 	if (sb->slot || !ref_put(&sb->ref))

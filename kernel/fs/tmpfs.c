@@ -290,15 +290,20 @@ static int rename(struct inode *od, const char *on, u32 olen, struct inode *ino,
 		  u32 nlen, struct inode *victim, u32 flags)
 {
 	bool exchange = flags & 2;
+	struct inode *white = NULL; // RENAME_WHITEOUT: a character device 0:0 takes the old name
 	int r = 0;
+	if (flags & 4 && !(white = new_object(od, S_IFCHR)))
+		return -ENOSPC;
 	if (victim && !exchange && is_dir(victim)) {
 		mutex_lock(&victim->lock);
 		r = node_of(victim)->dir.live || !overlay_empty(victim) ? -ENOTEMPTY : 0;
 		if (!r)
 			drop_link(victim, U32_MAX);
 		mutex_unlock(&victim->lock);
-		if (r)
+		if (r) {
+			inode_put(white);
 			return r;
+		}
 		nd->nlink--;
 	} else if (victim && !exchange) {
 		mutex_lock(&victim->lock);
@@ -319,10 +324,11 @@ static int rename(struct inode *od, const char *on, u32 olen, struct inode *ino,
 	} else {
 		inode_get(ino);
 		if (!(r = enter(nd, nn, nlen, ino))) {
-			r = leave(od, on, olen);
+			r = white ? enter(od, on, olen, white) : leave(od, on, olen);
 			dir_links(od, nd, ino);
 		}
 		inode_put(ino);
+		inode_put(white);
 	}
 	ino->ctime = fstime_now();
 	dir_changed(od);

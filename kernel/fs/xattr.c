@@ -54,9 +54,9 @@ static long do_set(struct inode *ino, const struct mount *m, const void __user *
 		return -ENOMEM;
 	r = n && copy_from_user(val, uval, n) ? -EFAULT : 0;
 	if (!r) {
-		mutex_lock(&ino->lock);
+		inode_lock(ino);
 		r = ino->iops->setxattr(ino, name, val, n, flags);
-		mutex_unlock(&ino->lock);
+		inode_unlock(ino);
 	}
 	if (!r)
 		fs_event(NULL, ino, NULL, IN_ATTRIB);
@@ -76,9 +76,9 @@ static long do_get(struct inode *ino, const void __user *uname, void __user *uva
 	n = min(n, (size_t)XVALUE_MAX);
 	if (n && !(val = kmalloc(n)))
 		return -ENOMEM;
-	mutex_lock(&ino->lock);
+	inode_lock(ino);
 	r = ino->iops->getxattr(ino, name, val, n);
-	mutex_unlock(&ino->lock);
+	inode_unlock(ino);
 	if (r > 0 && n && copy_to_user(uval, val, (size_t)r))
 		r = -EFAULT;
 	kfree(val);
@@ -93,9 +93,9 @@ static long do_list(struct inode *ino, void __user *ubuf, size_t n)
 	n = min(n, (size_t)XVALUE_MAX);
 	if (n && !(buf = kmalloc(n)))
 		return -ENOMEM;
-	mutex_lock(&ino->lock);
+	inode_lock(ino);
 	ssize_t r = ino->iops->listxattr(ino, buf, n);
-	mutex_unlock(&ino->lock);
+	inode_unlock(ino);
 	if (r > 0 && n && copy_to_user(ubuf, buf, (size_t)r))
 		r = -EFAULT;
 	kfree(buf);
@@ -110,9 +110,9 @@ static long do_remove(struct inode *ino, const struct mount *m, const void __use
 		return r;
 	if (!ino->iops || !ino->iops->removexattr)
 		return -EOPNOTSUPP;
-	mutex_lock(&ino->lock);
+	inode_lock(ino);
 	r = ino->iops->removexattr(ino, name);
-	mutex_unlock(&ino->lock);
+	inode_unlock(ino);
 	if (!r)
 		fs_event(NULL, ino, NULL, IN_ATTRIB);
 	return r;

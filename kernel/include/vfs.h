@@ -107,6 +107,9 @@ struct super {
 	u32 magic;			// statfs f_type
 	u32 blocksize;
 	bool read_only;
+	bool waits;			// its operations wait for a program: called without inode locks (inode_lock), never under others
+	u8 stack;			// overlay mounts below and at it (fs/ovl_mount.c)
+	char subtype[24];		// "bindfs" of "fuse.bindfs"
 	struct mutex rename_lock;
 	void *priv;
 	struct ref ref;			// mounts, inodes
@@ -136,6 +139,7 @@ struct inode {
 	u32 writers, deny_write;	// ETXTBSY
 	bool linkable;			// nlink 0, but linkat may give it a name (O_TMPFILE)
 	u64 generation;
+	u64 key;			// in the inode cache
 	struct list hash;		// inode cache (inode_find), empty when not in it
 };
 
@@ -227,6 +231,7 @@ struct fdtable {
 #define LOOKUP_NO_SYMLINKS 64u
 #define LOOKUP_NO_XDEV 128u
 #define LOOKUP_NO_MAGIC 256u	// RESOLVE_NO_MAGICLINKS
+#define LOOKUP_NO_WAIT 512u	// the caller holds a lock: file systems that wait for a program are EINVAL
 int path_lookup(int dfd, const char *name, u32 flags, struct path *out);	// *out gets references
 int path_lookup_user(int dfd, const void __user *name, u32 flags, struct path *out);
 void path_get(struct path *p), path_get_locked(struct path *p); // _locked: dcache_lock held
@@ -274,9 +279,10 @@ void inode_get(struct inode *i);
 void inode_put(struct inode *i);
 void inode_touch(struct inode *i, u32 which);	// ATTR_ATIME|ATTR_MTIME; ctime with mtime
 struct fstime fstime_now(void);
-// Cache of inodes by number, for file systems whose objects can be reached by several names.
-struct inode *inode_find(struct super *sb, u64 ino);	// new reference or NULL
-struct inode *inode_insert(struct inode *i);		// consumes i; returns it or the one that was there first
+// Cache of inodes by a number of the file system's own (mostly ->ino), for those whose objects can be reached by several names.
+struct inode *inode_find(struct super *sb, u64 key);	// new reference or NULL
+struct inode *inode_insert(struct inode *i, u64 key);	// consumes i; returns it or the one that was there first
+void inode_rekey(struct inode *i, u64 key);		// from now on (or for the first time) found under this one
 void dcache_drop_super(struct super *sb);
 void dcache_invalidate(struct inode *dir, const char *name, u32 len);
 
@@ -292,6 +298,7 @@ int dev_register(u32 major, u32 minor, const char *name, u32 mode, const struct 
 struct super *super_new(const char *fstype, const struct super_ops *ops, u32 magic);
 void super_stays(struct super *sb);	// it is never given back
 void super_get(struct super *sb);
+void super_deactivate(struct super *sb);	// one user less (super->active), and its reference
 void super_put(struct super *sb);	// last reference: root is dropped, ops->put, freed
 // Next line of /proc/self/mounts (or mountinfo) for the mount with the smallest id > *id; its length, 0 at the end.
 struct mnt_ns;

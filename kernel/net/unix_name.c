@@ -95,7 +95,7 @@ static int make_node(const char *name, struct path *out)
 		r = -ENOENT;
 		goto out;
 	}
-	mutex_lock(&ino->lock);
+	inode_lock(ino);
 	struct dentry *d = d_lookup(dir.dentry, last.name, last.len);
 	if (IS_ERR(d)) {
 		r = (int)PTR_ERR(d);
@@ -118,7 +118,7 @@ static int make_node(const char *name, struct path *out)
 		d_put(d);
 	}
 unlock:
-	mutex_unlock(&ino->lock);
+	inode_unlock(ino);
 out:
 	path_put(&dir);
 	kfree(link);
