@@ -57,6 +57,7 @@ static long list_dir(int fd, void __user *ubuf, u32 n, bool old)
 {
 	struct file *f = fd_get(fd);
 	struct getdents g = {.ctx.emit = emit, .old = old, .room = min(n, GETDENTS_MAX)};
+	size_t dots = 0;
 	long r = -EBADF;
 	if (!f || !can_read(f))
 		goto out;
@@ -66,7 +67,7 @@ static long list_dir(int fd, void __user *ubuf, u32 n, bool old)
 	r = -ENOMEM;
 	if (!(g.buf = kmalloc(max(g.room, 32ul))))
 		goto out;
-	mutex_lock(&f->pos_lock);
+	file_pos_lock(f);
 	g.ctx.pos = f->pos;
 	inode_lock(f->inode);
 	r = -ENOENT;
@@ -76,20 +77,21 @@ static long list_dir(int fd, void __user *ubuf, u32 n, bool old)
 			r = -EINVAL;
 		if (!r && g.ctx.pos == 1)
 			emit(&g.ctx, "..", 2, parent_ino(f), 4, 2);
+		dots = g.used;
 		if (!r && g.ctx.pos >= 2)
 			r = f->ops->readdir(f, &g.ctx);
 	}
 	inode_unlock(f->inode);
 	if (r >= 0 && !g.used && g.full)
 		r = -EINVAL; // not even one entry fits
-	if (r >= 0 || g.used) {
+	if (r >= 0 || g.used > dots) {
 		r = (long)g.used;
 		if (copy_to_user(ubuf, g.buf, g.used))
 			r = -EFAULT;
 		else
 			f->pos = g.ctx.pos;
 	}
-	mutex_unlock(&f->pos_lock);
+	file_pos_unlock(f);
 	kfree(g.buf);
 out:
 	file_put(f);

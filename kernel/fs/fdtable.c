@@ -103,15 +103,16 @@ struct fdtable *fdtable_copy(struct fdtable *from)
 }
 
 // What closing a descriptor does besides dropping the reference.
-static void close_file(struct file *f, struct fdtable *t)
+static int close_file(struct file *f, struct fdtable *t)
 {
-	if (f->ops->flush)
-		f->ops->flush(f);
+	int r = f->ops->flush ? f->ops->flush(f) : 0;
+
 	if (unlikely(f->inode->locks))
 		locks_release_proc(f, t);
 	if (unlikely(f->dnotify))
 		dnotify_close(f, t);
 	file_put(f);
+	return r;
 }
 
 void fdtable_put(struct fdtable *t)
@@ -274,8 +275,7 @@ int fd_close(int fd)
 	mutex_unlock(&t->lock);
 	if (!f)
 		return -EBADF;
-	close_file(f, t);
-	return 0;
+	return close_file(f, t);
 }
 
 long sys_close(int fd) { return fd_close(fd); }

@@ -22,6 +22,9 @@
 #define MAY_EXEC 1
 #define MAY_WRITE 2
 #define MAY_READ 4
+#define MAY_NOW 8	// the attributes have just been fetched
+int mode_permission(const struct inode *ino, int mask);
+int inode_permission_locked(struct inode *ino, int mask);	// does not sleep: -ECHILD when the attributes have to be fetched first
 
 static inline bool is_dir(const struct inode *i) { return (i->mode & S_IFMT) == S_IFDIR; }
 static inline bool is_reg(const struct inode *i) { return (i->mode & S_IFMT) == S_IFREG; }
@@ -122,6 +125,7 @@ struct super *super_by_dev(u64 dev);			// of a mounted file system, with a refer
 const char *fs_type_name(u32 i);			// the i-th registered type, NULL past the last
 struct super *fs_make(const char *fstype, const char *source, u32 flags, const void *data, size_t len);
 
+void file_pos_lock(struct file *f), file_pos_unlock(struct file *f);	// rw.c
 // --- file.c, fdtable.c
 struct file *file_new(u32 flags);			// blank file, one reference
 // Like fd_get, but without a reference while this task is the only user of its table.

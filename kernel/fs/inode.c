@@ -156,6 +156,20 @@ bool inode_owner(const struct inode *ino)
 
 int inode_permission(struct inode *ino, int mask)
 {
+	int r = inode_permission_locked(ino, mask);
+
+	if (unlikely(r == -ECHILD) && !(r = ino->iops->getattr(ino)))
+		r = inode_permission_locked(ino, mask | MAY_NOW);
+	return r;
+}
+
+int inode_permission_locked(struct inode *ino, int mask)
+{
+	return unlikely(ino->iops && ino->iops->permission) ? ino->iops->permission(ino, mask) : mode_permission(ino, mask);
+}
+
+int mode_permission(const struct inode *ino, int mask)
+{
 	const struct cred *c = cred();
 	u32 mode = ino->mode;
 	if (c->cap_eff & (1ul << CAP_DAC_OVERRIDE))

@@ -44,10 +44,15 @@ struct super *super_by_dev(u64 dev)
 
 struct super *fs_make(const char *fstype, const char *source, u32 flags, const void *data, size_t len)
 {
+	const char *sub = strchr(fstype, '.'); // "fuse.sshfs"
+	size_t n = sub ? (size_t)(sub - fstype) : strlen(fstype);
 	struct super *sb = NULL;
+
 	for (u32 i = 0; i < ntypes; i++)
-		if (!strcmp(types[i].name, fstype)) {
+		if (!strncmp(types[i].name, fstype, n) && !types[i].name[n] && (!sub || !strcmp(types[i].name, "fuse"))) {
 			int r = types[i].fn(source, flags, data, len, &sb);
+			if (!r && sub)
+				strlcpy(sb->subtype, sub + 1, sizeof(sb->subtype));
 			return r ? ERR_PTR(r) : sb;
 		}
 	return ERR_PTR(-ENODEV);

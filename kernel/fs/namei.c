@@ -214,6 +214,21 @@ out:
 	return r;
 }
 
+// May drop the lock and take it again, holding the present place.
+static int may_search(struct walk *w, struct inode *dir)
+{
+	int r = inode_permission_locked(dir, MAY_EXEC);
+
+	if (likely(r != -ECHILD))
+		return r;
+	if (w->flags & LOOKUP_NO_WAIT)
+		return -EINVAL;
+	unlock_held(w);
+	r = inode_permission(dir, MAY_EXEC);
+	read_lock(&dcache_lock);
+	return r;
+}
+
 // Walks p from the present place. dcache_lock held on entry and on return, whatever the result.
 static int walk(struct walk *w, const char *p)
 {
@@ -239,7 +254,7 @@ static int walk(struct walk *w, const char *p)
 			return -ENOTDIR;
 		if (unlikely(len > NAME_MAX_))
 			return -ENAMETOOLONG;
-		if (unlikely(!w->override) && (r = inode_permission(dir, MAY_EXEC)))
+		if (unlikely(!w->override) && (r = may_search(w, dir)))
 			return r;
 		u32 kind = s[0] != '.' || len > 2 ? LAST_NORM
 			   : len == 1		  ? LAST_DOT

@@ -75,8 +75,8 @@ static int truncate_at_open(struct dentry *d)
 	return r;
 }
 
-// Opens the place *p (references are consumed). `created`: just made by this open, so its mode does not bind us.
-static struct file *open_place(struct path *p, u32 flags, bool created)
+// Opens the place *p (references are consumed). `created`: just made by this open, so its mode does not bind us; `opened`: by make_open.
+static struct file *open_place(struct path *p, u32 flags, bool created, void *opened)
 {
 	struct inode *ino = p->dentry->inode;
 	const struct file_ops *ops = &path_fops;
@@ -116,6 +116,8 @@ static struct file *open_place(struct path *p, u32 flags, bool created)
 		goto fail;
 	// What open() may want to know: O_NOCTTY; it is not kept.
 	f->flags |= flags & O_NOCTTY;
+	f->priv = opened;
+	opened = NULL;
 	r = ops->open ? ops->open(ino, f) : 0;
 	f->flags &= ~(u32)O_NOCTTY;
 	if (r)
@@ -123,6 +125,8 @@ static struct file *open_place(struct path *p, u32 flags, bool created)
 	fsnotify_name(f->path.dentry, IN_OPEN);
 	return f;
 fail:
+	if (opened)
+		ino->iops->unmake_open(ino, opened);
 	if (counted)
 		__atomic_fetch_sub(&ino->writers, 1, __ATOMIC_SEQ_CST);
 	if (f) {
@@ -134,7 +138,7 @@ fail:
 }
 
 // Makes `last` in directory *dir, or finds that it exists by now. 0: *p replaced by it.
-static int create_in(struct path *dir, const struct last *last, u32 mode, bool excl, struct dentry **found)
+static int create_in(struct path *dir, const struct last *last, u32 mode, u32 flags, struct dentry **found, void **opened)
 {
 	struct inode *di = dir->dentry->inode, *ino = NULL;
 	struct dentry *d;
@@ -150,7 +154,7 @@ static int create_in(struct path *dir, const struct last *last, u32 mode, bool e
 		goto out;
 	}
 	if (d->inode) {
-		r = excl ? -EEXIST : 0;
+		r = flags & O_EXCL ? -EEXIST : 0;
 		*found = d;
 		goto out;
 	}
@@ -162,7 +166,8 @@ static int create_in(struct path *dir, const struct last *last, u32 mode, bool e
 	r = di->iops->no_cache ? -ENOENT : -EACCES; // /proc knows no negative names
 	if (!di->iops->create)
 		goto put;
-	r = di->iops->create(di, last->name, last->len, S_IFREG | mode, 0, &ino);
+	r = di->iops->make_open ? di->iops->make_open(di, last->name, last->len, S_IFREG | mode, flags, &ino, opened)
+				: di->iops->create(di, last->name, last->len, S_IFREG | mode, 0, &ino);
 	if (r)
 		goto put;
 	d_instantiate(d, ino);
@@ -186,6 +191,7 @@ static struct file *open_create(int dfd, const char *name, const struct open_how
 	struct path p = {0}, next;
 	struct last last;
 	char *buf = NULL, *nbuf;
+	void *opened = NULL;
 	struct dentry *d;
 	u32 depth = 0, lf = how->flags & O_NOFOLLOW ? 0 : LOOKUP_FOLLOW;
 	int r;
@@ -193,7 +199,7 @@ static struct file *open_create(int dfd, const char *name, const struct open_how
 	if (!(how->flags & O_EXCL)) { // mostly it is there
 		r = path_lookup(dfd, name, how->lookup | lf, &p);
 		if (!r)
-			return open_place(&p, how->flags, false);
+			return open_place(&p, how->flags, false, NULL);
 		if (r != -ENOENT)
 			return ERR_PTR(r);
 	}
@@ -205,17 +211,17 @@ static struct file *open_create(int dfd, const char *name, const struct open_how
 		r = -EISDIR;
 		if (last.slash)
 			break;
-		r = create_in(&p, &last, how->mode & ~cur_fs()->umask & 07777, how->flags & O_EXCL, &d);
+		r = create_in(&p, &last, how->mode & ~cur_fs()->umask & 07777, how->flags, &d, &opened);
 		if (r < 0)
 			break;
 		if (r == 1) {
 			kfree(buf);
-			return open_place(&p, how->flags, true);
+			return open_place(&p, how->flags, true, opened);
 		}
 		if (!is_lnk(d->inode) || (how->flags & O_NOFOLLOW)) {
 			kfree(buf);
 			path_child(&p, d);
-			return open_place(&p, how->flags, false);
+			return open_place(&p, how->flags, false, NULL);
 		}
 		// A symlink that led nowhere when we looked: create what it names.
 		nbuf = NULL;
@@ -260,7 +266,7 @@ static struct file *open_tmpfile(int dfd, const char *name, const struct open_ho
 		goto fail;
 	d_put(p.dentry);
 	p.dentry = d;
-	return open_place(&p, how->flags & ~(u32)(O_CREAT | O_EXCL | O_DIRECTORY), true);
+	return open_place(&p, how->flags & ~(u32)(O_CREAT | O_EXCL | O_DIRECTORY), true, NULL);
 fail:
 	path_put(&p);
 	return ERR_PTR(r);
@@ -286,7 +292,7 @@ struct file *open_path_flags(int dfd, const char *name, const struct open_how_k 
 			    how->lookup | (flags & O_NOFOLLOW ? 0 : LOOKUP_FOLLOW) |
 				    (flags & O_DIRECTORY ? LOOKUP_DIRECTORY : 0),
 			    &p);
-	return r ? ERR_PTR(r) : open_place(&p, flags, false);
+	return r ? ERR_PTR(r) : open_place(&p, flags, false, NULL);
 }
 
 struct file *file_open(int dfd, const char *name, int flags, u32 mode)
@@ -299,7 +305,7 @@ struct file *file_open_path(const struct path *p, int flags)
 {
 	struct path own = *p;
 	path_get(&own);
-	return open_place(&own, (u32)flags, false);
+	return open_place(&own, (u32)flags, false, NULL);
 }
 
 static long do_open(int dfd, const void __user *name, const struct open_how_k *how)

@@ -50,12 +50,49 @@ ssize_t file_write_iter(struct file *f, struct iter *it, u64 *pos)
 	return r;
 }
 
+// A mutex, but where a transfer waits for a program: nobody sleeps with a mutex. Then its word is only a flag.
+static struct waitq pos_free = {.waiters = LIST_INIT(pos_free.waiters)};
+
+static bool pos_taken(struct file *f)
+{
+	u32 z = 0;
+
+	return __atomic_compare_exchange_n(&f->pos_lock.word, &z, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
+void file_pos_lock(struct file *f)
+{
+	struct waiter w;
+
+	if (likely(!f->inode->sb->waits)) {
+		mutex_lock(&f->pos_lock);
+		return;
+	}
+	if (pos_taken(f))
+		return;
+	waiter_init(&w);
+	waitq_add(&pos_free, &w);
+	for (u32 seq = task_seq(); !pos_taken(f); seq = task_seq())
+		task_sleep_uninterruptible(seq, NO_DEADLINE);
+	waitq_del(&pos_free, &w);
+}
+
+void file_pos_unlock(struct file *f)
+{
+	if (likely(!f->inode->sb->waits)) {
+		mutex_unlock(&f->pos_lock);
+		return;
+	}
+	__atomic_store_n(&f->pos_lock.word, 0, __ATOMIC_SEQ_CST);
+	waitq_wake(&pos_free, 0);
+}
+
 // The file's position is shared with other threads or descriptors? Then transfers are one after another.
 static bool pos_lock(struct file *f, bool put)
 {
 	if (f->ops->stream || (!put && f->ref.n == 1))
 		return false;
-	mutex_lock(&f->pos_lock);
+	file_pos_lock(f);
 	return true;
 }
 
@@ -67,7 +104,7 @@ static ssize_t rw_pos(struct file *f, bool put, struct iter *it, bool write)
 	if (r > 0 && !f->ops->stream)
 		f->pos = pos;
 	if (locked)
-		mutex_unlock(&f->pos_lock);
+		file_pos_unlock(f);
 	return r;
 }
 
@@ -236,7 +273,7 @@ long sys_lseek(int fd, s64 off, u32 whence)
 		bool locked = pos_lock(f, put);
 		r = (f->ops->llseek ? f->ops->llseek : generic_llseek)(f, off, (int)whence);
 		if (locked)
-			mutex_unlock(&f->pos_lock);
+			file_pos_unlock(f);
 	}
 	fd_light_put(f, put);
 	return r;

@@ -172,7 +172,7 @@ static long access_path(struct path *p, int mode)
 		r = mount_write(p->mnt);
 	if (!r && (mode & MAY_EXEC) && is_reg(ino) && (p->mnt->flags & MS_NOEXEC))
 		r = -EACCES;
-	return r;
+	return r || !ino->iops || !ino->iops->access ? r : ino->iops->access(ino, mode);
 }
 
 static long access_at(int dfd, const void __user *name, int mode, u32 flags)

@@ -6,7 +6,7 @@
 #include "kernel/include/platform.h"
 
 int anon_init(void);
-int sealed_init(void), ovl_init(void);
+int sealed_init(void), ovl_init(void), fuse_init(void);
 
 static const struct {
 	const char *fstype, *target, *data;
@@ -72,7 +72,7 @@ int vfs_init(void)
 	dcache_init();
 	if (!before || !before->proc)
 		h->cur = list_first(&init_proc->threads, struct task, thread_link);
-	if (!(r = anon_init()) && !(r = tmpfs_init()) && !(r = sealed_init()) && !(r = ovl_init()) && !(r = devfs_init()) &&
+	if (!(r = anon_init()) && !(r = tmpfs_init()) && !(r = sealed_init()) && !(r = ovl_init()) && !(r = fuse_init()) && !(r = devfs_init()) &&
 	    !(r = ipc_init()))
 		r = mount_all();
 	h->cur = before;

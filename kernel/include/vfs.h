@@ -68,6 +68,12 @@ struct inode_ops {		// NULL = -EPERM / -ENOTDIR / -EINVAL, as Linux has it. Call
 	ssize_t (*listxattr)(struct inode *ino, char *buf, size_t n);
 	int (*removexattr)(struct inode *ino, const char *name);
 	int (*tmpfile)(struct inode *dir, u32 mode, struct inode **out);	// O_TMPFILE: nlink 0; NULL: -EOPNOTSUPP
+	// Create and open at once: what it gives in *opened, file_ops->open finds in file->priv. NULL: create. unmake_open: it is not opened after all.
+	int (*make_open)(struct inode *dir, const char *name, u32 len, u32 mode, u32 flags, struct inode **out, void **opened);
+	void (*unmake_open)(struct inode *ino, void *opened);
+	// Instead of the mode bits; must not sleep. -ECHILD: getattr first.
+	int (*permission)(struct inode *ino, int mask);
+	int (*access)(struct inode *ino, int mask);	// asked by access(2) besides; may wait
 	bool no_cache;			// names below must be looked up anew each time (/proc)
 };
 
@@ -84,7 +90,7 @@ struct file_ops {		// NULL read/write = -EINVAL; poll NULL = always ready; see m
 	// What mmap of this file maps: *pc gets a reference; NULL op: -ENODEV. *pc NULL: plain anonymous (/dev/zero).
 	int (*mmap)(struct file *f, u64 pgoff, size_t len, int prot, int flags, struct pagecache **pc);
 	u64 (*mmap_page)(struct file *f, u64 pgoff);		// which page of *pc that is; NULL: pgoff
-	void (*flush)(struct file *f);				// each close of a descriptor
+	int (*flush)(struct file *f);				// each close of a descriptor; what close(2) returns
 	void (*release)(struct file *f);			// last reference
 	int (*set_flags)(struct file *f, u32 flags);		// fcntl(F_SETFL) notification; NULL ok
 	bool stream;						// no file position: pread/pwrite/lseek give ESPIPE

@@ -42,6 +42,7 @@ u32 task_seq(void);
 int task_sleep(u32 seq, u64 deadline_ns);
 int task_sleep_uninterruptible(u32 seq, u64 deadline_ns);
 void task_wake(struct task *t);
+bool signal_fatal(void);	// one is pending that ends the current task, whatever the program wants
 bool signal_pending(void);	// current task must leave the kernel to handle a signal (or die)
 
 // Waits until cond holds. Result: 0, -EINTR (caller turns it into -ERESTARTSYS where Linux does) or -ETIMEDOUT.

@@ -612,7 +612,7 @@ static ssize_t mq_read(struct file *f, struct iter *it, u64 *pos)
 }
 
 // Closing one of its descriptors ends a process's wish to be notified.
-static void mq_flush(struct file *f)
+static int mq_flush(struct file *f)
 {
 	struct mq *q = f->inode->priv;
 
@@ -620,6 +620,7 @@ static void mq_flush(struct file *f)
 	if (q->owner == curproc)
 		forget_owner(q, NOTIFY_REMOVED);
 	mutex_unlock(&q->lock);
+	return 0;
 }
 
 static const struct file_ops mq_fops = {.read = mq_read, .poll = mq_poll, .flush = mq_flush, .llseek = generic_llseek};

@@ -234,7 +234,7 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 {
 	struct vma v = { 0 };
 	struct textview *view = NULL;
-	bool shared = (flags & MAP_TYPE) != MAP_PRIVATE, fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE), guard = false, lazy;
+	bool shared = (flags & MAP_TYPE) != MAP_PRIVATE, fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE), guard = false, lazy, waits;
 	size_t place_len, now;
 	int r, i;
 
@@ -282,13 +282,15 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 		}
 		v.pc->anon = true;
 	}
-	lazy = v.pc && len >= LAZY_MIN && (shared || !(prot & PROT_EXEC)) && !(flags & (MAP_POPULATE | MAP_LOCKED));
+	// a program that serves files is not asked in the middle of a fault: their pages are read now
+	waits = f && f->inode->sb->waits;
+	lazy = v.pc && !waits && len >= LAZY_MIN && (shared || !(prot & PROT_EXEC)) && !(flags & (MAP_POPULATE | MAP_LOCKED));
 	now = lazy ? 0 : len; // bytes that are mapped at once
-	if (guard && !lazy && !(prot & (PROT_WRITE | PROT_EXEC)) && !(flags & (MAP_POPULATE | MAP_LOCKED)))
+	if (guard && !lazy && !waits && !(prot & (PROT_WRITE | PROT_EXEC)) && !(flags & (MAP_POPULATE | MAP_LOCKED)))
 		now = before_text(v.pc, len);
 	if (v.pc) {
 		pc_mapped(v.pc, 1, shared && (prot & PROT_WRITE));
-		view = want_view(mm, &v, len);
+		view = waits ? NULL : want_view(mm, &v, len);
 		r = view ? 0 : prefill(v.pc, v.file, v.pgoff, now);
 		if (r) {
 			pc_mapped(v.pc, -1, shared && (prot & PROT_WRITE));

@@ -86,6 +86,23 @@ void signal_retarget(struct proc *p)
 	}
 }
 
+bool signal_fatal(void)
+{
+	struct task *t = current;
+	struct proc *p = t->proc;
+	bool yes = __atomic_load_n(&t->work, __ATOMIC_SEQ_CST) & WORK_EXIT;
+	sigset set;
+
+	if (yes)
+		return true;
+	mutex_lock(&p->sig_lock);
+	set = (t->pending.set | p->pending.set) & ~t->blocked;
+	for (int sig = 1; set && sig <= NSIG; sig++)
+		yes |= set & SIGBIT(sig) && !(SIGBIT(sig) & STOP_SIGNALS) && is_default(p, sig) && !sig_ignored_by(p, sig);
+	mutex_unlock(&p->sig_lock);
+	return yes;
+}
+
 // --- sending
 
 // SIGCONT and the stop signals cancel each other. sig_lock held.
