@@ -14,7 +14,6 @@ FUZZ_SRC_python_imports = image/pyimports.c image/text.c lib/fault.c
 FUZZ_SRC_manifest = image/manifest.c image/text.c lib/fault.c
 FUZZERS += erofs exec bpf
 FUZZERS += scan fuse_reply
-FUZZ_SRC_fuse_reply = kernel/fs/fuse_reply.c
 FUZZ_SRC_scan = image/scan.c image/elf.c image/libpath.c image/text.c lib/fault.c lib/file.c
 FUZZ_BINS = $(FUZZERS:%=$(B)/fuzz/%)
 

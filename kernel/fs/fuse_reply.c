@@ -1,14 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checks of what a FUSE daemon says: see fuse_reply.h. Pure functions, no locks.
 #include "kernel/fs/fuse_reply.h"
-#ifdef COFFER_KERNEL
 #include "kernel/include/kstring.h"
 #include "kernel/include/uapi.h"
-#else
-#include <errno.h>
-#include <string.h>
-#include <sys/stat.h>
-#endif
 
 #define NAME_MOST 255u
 #define SEC 1000000000u
