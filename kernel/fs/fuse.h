@@ -26,14 +26,14 @@ struct fuse_conn {
 	bool no_getxattr, no_setxattr, no_listxattr, no_removexattr, no_fallocate;
 };
 
-enum fuse_state { FUSE_PENDING, FUSE_SENT, FUSE_DONE };
+enum { FUSE_PENDING, FUSE_SENT, FUSE_DONE };
 
 struct fuse_req {
 	struct ref ref;		// who waits, and the list that it is in
 	struct list link;	// conn->pending or ->sent
 	struct list intr;	// conn->interrupts
 	struct waitq wq;
-	enum fuse_state state;
+	u32 state;		// FUSE_*
 	bool interrupted;
 	int error;
 	u32 out_min, out_max, out_len; // bytes of the reply: how many it may have, how many it has

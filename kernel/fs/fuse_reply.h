@@ -2,6 +2,7 @@
 // What a FUSE daemon sends, checked before anybody believes it. No kernel objects, so that a fuzzer can run it (fuzz/fuzz_fuse_reply.c).
 #pragma once
 #include "kernel/include/types.h"
+#include "kernel/include/uapi.h" // before a header that may bring in a C library's
 #include <asm/ioctl.h>
 #include <linux/fuse.h>
 
