@@ -22,6 +22,10 @@ static const char *what_is(const struct tree *t, u32 level)
 		return level ? "inode table pointers" : "inode table";
 	if (t->cls == CLASS_BMAP)
 		return level ? "free space pointers" : "free space map";
+	if (t->cls == CLASS_REFS)
+		return level ? "reference count pointers" : "reference counts";
+	if (t->cls == CLASS_SNAP)
+		return level ? "snapshot table pointers" : "snapshot table";
 	if (level == LEVEL_XATTR)
 		return "extended attributes";
 	return level ? "file pointers" : "file contents";
@@ -89,7 +93,8 @@ const struct gcm_key *sv_session_key(struct seal_vol *v, u32 session)
 	struct keyslot *k = &v->keys[session % NKEYS];
 	if (!k->valid || k->session != session) {
 		u8 key[32];
-		seal_hkdf_expand(v->prk, "coffer session key", v->sessions[session].salt, 32, key, 32);
+		const struct session *s = &v->sessions[session];
+		seal_hkdf_expand(s->era == v->era ? v->prk : v->old_prk, "coffer session key", s->salt, 32, key, 32);
 		fpu_begin(v);
 		gcm_key_set(&k->key, key);
 		fpu_end(v);
@@ -150,6 +155,7 @@ int sv_session_begin(struct seal_vol *v)
 		return r;
 	memcpy(v->sessions[s].salt, salt, sizeof salt);
 	v->sessions[s].live = 0;
+	v->sessions[s].era = v->era;
 	v->sessions[s].used = true;
 	v->nsessions = SEAL_MAX(v->nsessions, s + 1);
 	v->ntables = SEAL_MAX(v->ntables, tables);

@@ -37,7 +37,7 @@ static int place_all(struct seal_vol *v)
 					return r;
 				sv_node_put(v, holder);
 				if (ptr_addr(slot))
-					r = sv_space_free(v, slot);
+					r = sv_space_free_sole(v, slot);
 				if (r)
 					return r;
 				memset(slot, 0, sizeof *slot);
@@ -75,6 +75,16 @@ static int commit_tables(struct seal_vol *v)
 	return r;
 }
 
+// Once no block is left under the secret before the present one, nobody needs it any more.
+static void forget_old_secret(struct seal_vol *v)
+{
+	for (u32 k = 0; k < v->nsessions; k++)
+		if (v->sessions[k].used && v->sessions[k].era != v->era)
+			return;
+	explicit_bzero(v->old_secret, sizeof v->old_secret);
+	explicit_bzero(v->old_prk, sizeof v->old_prk);
+}
+
 // second: of the two of a clean close. The anchor is told of the first, so that either of them opens.
 static int root_store(struct seal_vol *v, bool clean, bool second)
 {
@@ -110,6 +120,14 @@ int vol_commit(struct seal_vol *v, bool clean)
 		r = sv_inodes_writeback(v);
 	if (!r)
 		r = sv_nodes_writeback(v, CLASS_ITAB);
+	if (!r)
+		r = sv_views_writeback(v);
+	if (!r)
+		r = sv_nodes_writeback(v, CLASS_SNAP);
+	if (!r && !v->nshared) // all of its counters are zero
+		r = sv_tree_free_range(v, &v->refs, 0, ~0ul);
+	if (!r)
+		r = sv_nodes_writeback(v, CLASS_REFS);
 	if (r)
 		return r; // nothing is lost: all of it is still dirty and can be tried again
 	v->placing = true;
@@ -119,6 +137,8 @@ int vol_commit(struct seal_vol *v, bool clean)
 		r = sv_nodes_writeback(v, CLASS_BMAP);
 	if (!r)
 		r = commit_tables(v);
+	if (!r)
+		forget_old_secret(v);
 	if (!r && (clean || v->recent_full))
 		r = sv_flush(v);
 	if (!r)

@@ -85,7 +85,7 @@ static bool block_valid(const struct seal_inode *d, const struct node *n, u32 ki
 		return false;
 	for (u32 k = 0; k < h->count; k++) {
 		const struct d_dirslot *s = &slots(n)[k];
-		if (s->key <= last || s->key >> 63 || s->off < h->heap || s->off + s->len > SEAL_BLOCK ||
+		if (s->key <= last || s->key >> 63 || s->ino > VIEW_INO || s->off < h->heap || s->off + s->len > SEAL_BLOCK ||
 		    !name_ok((char *)n->data + s->off, s->len))
 			return false;
 		last = s->key;
@@ -209,7 +209,7 @@ static int name_find(struct seal_vol *v, struct seal_inode *d, const char *name,
 				break;
 			}
 			if (s->len == len && !memcmp(n->data + s->off, name, len)) {
-				*out = (struct dirent){s->key, s->ino, s->type};
+				*out = (struct dirent){s->key, s->ino | sv_ino_view(d->ino), s->type};
 				sv_node_put(v, n);
 				return 0;
 			}
@@ -503,7 +503,7 @@ int sv_dir_iterate(struct seal_vol *v, struct seal_inode *d, u64 cookie, seal_em
 			return r;
 		for (u32 k = slot_find(n, at); k < head(n)->count; k++) {
 			const struct d_dirslot *s = &slots(n)[k];
-			if (!emit(ctx, (char *)n->data + s->off, s->len, s->ino, s->type, s->key)) {
+			if (!emit(ctx, (char *)n->data + s->off, s->len, s->ino | sv_ino_view(d->ino), s->type, s->key)) {
 				sv_node_put(v, n);
 				return 0;
 			}

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sealed volume's format, version 1 (docs/sealed-volume.md). Little-endian; structures are naturally aligned.
-// Only struct d_slot's first 128 bytes are plaintext on disk; everything else lies inside encrypted blocks.
+// The sealed volume's format, version 2 (docs/sealed-volume.md). Little-endian; structures are naturally aligned.
+// Only struct d_slot's first SLOT_PLAIN bytes are plaintext on disk; everything else lies inside encrypted blocks.
 #pragma once
 #include "seal/seal.h"
 
 #define MAGIC		 "COFFERV1"
-#define FORMAT		 1u
+#define FORMAT		 2u
 #define SLOT_BLOCKS	 16ul // each of the two root slots: up to 64 KiB, of which only what is needed is written
 #define FIRST_BLOCK	 32ul // blocks 0..31 are the two slots
 #define MAX_BLOCKS	 (1ul << 40)   // 4 PiB
@@ -18,6 +18,12 @@
 #define BITS_PER_BLOCK	 32768ul // bitmap block: 128 MiB of volume
 #define ORPHAN_INO	 2ul	 // hidden directory of files that have no name but are still open
 #define FIRST_INO	 3ul
+#define REFS_PER_BLOCK	 1024ul // counters of extra references: 4 MiB of volume a block
+#define SNAPS_PER_BLOCK	 4ul
+#define MAX_SNAPSHOTS	 1024u
+#define VIEW_SHIFT	 40u // inode numbers: bits 40..62 say which snapshot; on disk they are always 0
+#define MAX_VIEW_ID	 ((1u << 23) - 2)
+#define SNAPDIR_INO	 ((u64)(MAX_VIEW_ID + 1) << VIEW_SHIFT) // ".snapshots"; not on disk
 
 // A pointer is what authenticates the block behind it. addr 0: a hole.
 struct d_ptr {
@@ -54,12 +60,27 @@ struct d_tree {
 	struct d_ptr root[NROOT];
 };
 
+// A snapshot: an inode table as it was. It shares blocks with the live one and with other snapshots.
+struct d_snap {
+	u32 id;	   // never used twice; 0: the place is free
+	u32 dying; // deleted; what it still holds is being freed
+	u64 generation;
+	s64 created;
+	u64 next_ino, free_ino, inodes;
+	u32 name_len, zero;
+	u8 name[256];
+	struct d_tree itab;
+	u8 spare[352];
+};
+_Static_assert(sizeof(struct d_snap) * SNAPS_PER_BLOCK == SEAL_BLOCK, "snapshot");
+
 // A block of the session table: own random key each time it is written.
 struct d_session {
 	u8 salt[32]; // all zero: unused
 	u64 live;    // blocks in the tree encrypted under it
+	u64 era;     // which of the volume's secrets its key derives from
 };
-#define SESSIONS_PER_BLOCK 102ul
+#define SESSIONS_PER_BLOCK 85ul
 struct d_table_ptr {
 	u64 addr;
 	u8 salt[32];
@@ -74,18 +95,27 @@ struct d_recent {
 };
 #define RECENT_MAX 64u
 
+// The volume's secret, encrypted under a master key. All zero: none.
+struct d_wrap {
+	u8 check[16]; // tells whether a master key fits
+	u8 salt[32];  // of the key that is used for this wrap only
+	u8 secret[32];
+	u8 tag[16];
+};
+#define NWRAPS 2u // two while the master key is being changed
+
 // A root slot. The plaintext part, but for the tag, is additional authenticated data.
 struct d_slot {
 	u8 magic[8];
 	u32 version, length; // bytes of the slot in use, a multiple of 4096
 	u8 id[16];
-	u8 key_check[16];
 	u8 salt[32]; // of the session this root was written in
 	u64 ctr;
 	u32 slot; // 0 or 1
 	u32 zero1;
 	u64 epoch; // the writer that an anchor let commit (seal/anchor.c); 0: none was asked
-	u8 zero[8];
+	struct d_wrap wrap[NWRAPS];
+	u8 zero2[24];
 	u8 tag[16];
 	// --- encrypted from here
 	u64 generation;
@@ -98,10 +128,18 @@ struct d_slot {
 	u32 tables;	  // blocks of the table
 	u32 together;	  // written in one flush with what it refers to: `recents` entries follow the table
 	u32 recents;
-	struct d_tree itab, bmap;
+	u8 dir_key[16];	    // of the hash that orders directories
+	u64 era;	    // counts secrets; sessions of the one before may be left while the volume is re-encrypted
+	u8 old_secret[32];  // the one before; zero: all is under the present one
+	u64 shared;	    // blocks with extra references
+	u64 reserved;	    // blocks set aside for ranges that fallocate gave
+	u64 shrink_to;	    // blocks; 0: not shrinking
+	u32 snapshots, next_view;
+	u8 spare[64];
+	struct d_tree itab, bmap, refs, snaps;
 	struct d_table_ptr table[];
 };
-#define SLOT_PLAIN 128u
+#define SLOT_PLAIN 320u
 _Static_assert(offsetof(struct d_slot, generation) == SLOT_PLAIN, "slot");
 #define MAX_TABLES \
 	((SLOT_BLOCKS * SEAL_BLOCK - sizeof(struct d_slot) - RECENT_MAX * sizeof(struct d_recent)) / \
@@ -138,6 +176,9 @@ struct d_xattr { // entries one after another, ended by len 0
 	u8 bytes[]; // name, value; the next entry is 4-byte aligned
 };
 
+// A pointer that stands for a block which is set aside but not written: address 0 and this nonce counter.
+#define CTR_RESERVED 1ul
+
 static inline u64 ptr_addr(const struct d_ptr *p) { return p->addr_lo | (u64)p->addr_hi << 32; }
 static inline u64 ptr_ctr(const struct d_ptr *p) { return p->ctr_lo | (u64)p->ctr_hi << 32; }
 static inline void ptr_set(struct d_ptr *p, u64 addr, u64 ctr, u32 session)
@@ -148,3 +189,5 @@ static inline void ptr_set(struct d_ptr *p, u64 addr, u64 ctr, u32 session)
 	p->ctr_hi = (u16)(ctr >> 32);
 	p->session = session;
 }
+static inline bool ptr_none(const struct d_ptr *p) { return !(p->addr_lo | p->addr_hi | p->ctr_lo); }
+static inline bool ptr_reserved(const struct d_ptr *p) { return !ptr_addr(p) && ptr_ctr(p) == CTR_RESERVED; }

@@ -56,15 +56,19 @@ static int chunk_place(struct seal_vol *v, const struct d_ptr *slot, u32 n, bool
 	for (u32 k = 0; k < n;) {
 		u32 want = 0;
 		u64 addr, got;
-		if (ptr_uncommitted(v, &slot[k])) {
+		int r = sv_inplace(v, &slot[k]);
+		if (r > 0) {
 			v->ptrs[k] = slot[k];
 			*kept = true;
 			*placed = ++k;
 			continue;
 		}
-		while (k + want < n && !ptr_uncommitted(v, &slot[k + want]))
+		while (k + want < n && !r) {
 			want++;
-		int r = sv_space_alloc(v, want, &addr, &got);
+			r = k + want < n ? sv_inplace(v, &slot[k + want]) : 0;
+		}
+		if (r >= 0)
+			r = sv_space_alloc(v, want, &addr, &got);
 		if (r)
 			return r;
 		for (u64 j = 0; j < got; j++)
@@ -78,8 +82,10 @@ static int chunk_store(struct seal_vol *v, struct seal_inode *i, u64 first, stru
 {
 	for (u32 k = 0; k < n; k++) {
 		struct node *c = sv_node_find(v, &i->tree, 0, first + k);
-		bool had = c || ptr_addr(&slot[k]);
-		if (ptr_uncommitted(v, &slot[k]))
+		bool had = c || !ptr_none(&slot[k]);
+		if (ptr_reserved(&slot[k]))
+			v->reserved--;
+		else if (ptr_addr(&slot[k]) == ptr_addr(&v->ptrs[k])) // overwritten where it lay
 			sv_session_ref(v, slot[k].session, -1);
 		else if (ptr_addr(&slot[k])) {
 			int r = sv_space_free(v, &slot[k]);
@@ -103,7 +109,7 @@ static int pages_write_chunk(struct seal_vol *v, struct seal_inode *i, u64 first
 	struct node *holder = NULL;
 	u32 placed;
 	bool kept, wrote, fresh[IO_BLOCKS];
-	int r = sv_op_begin(v, n + 8, false);
+	int r = sv_write_begin(v, i, first, n);
 	if (!r)
 		r = sv_tree_grow(v, &i->tree, first + n - 1);
 	if (!r)
@@ -157,7 +163,7 @@ static int pages_write(struct seal_vol *v, struct seal_inode *i, u64 first, u32 
 }
 
 // Moves inline contents to a block. The caller has made the inode dirty.
-static int file_uninline(struct seal_vol *v, struct seal_inode *i)
+int sv_file_uninline(struct seal_vol *v, struct seal_inode *i)
 {
 	u8 copy[INLINE_MAX];
 	struct node *n;
@@ -225,7 +231,7 @@ s64 data_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *bu
 	while (done < n && !r) {
 		u64 at = (off + done) % SEAL_BLOCK, idx = (off + done) / SEAL_BLOCK;
 		size_t m = SEAL_MIN(SEAL_BLOCK - at, n - done);
-		r = sv_op_begin(v, 12, false);
+		r = sv_write_begin(v, i, idx, 1);
 		if (!r)
 			r = sv_inode_dirty(v, i);
 		if (r)
@@ -233,7 +239,7 @@ s64 data_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *bu
 		if (i->is_inline && off + n <= INLINE_MAX) {
 			m = n;
 			memcpy(inline_bytes(i) + off, p, n);
-		} else if ((r = file_uninline(v, i))) {
+		} else if ((r = sv_file_uninline(v, i))) {
 			break;
 		} else if (m < SEAL_BLOCK) {
 			struct node *c;
@@ -285,7 +291,7 @@ int sv_file_truncate(struct seal_vol *v, struct seal_inode *i, u64 size)
 		if (size < i->size)
 			memset(inline_bytes(i) + size, 0, INLINE_MAX - size);
 		else if (size > INLINE_MAX)
-			r = file_uninline(v, i);
+			r = sv_file_uninline(v, i);
 	} else if (size < i->size) {
 		if (size % SEAL_BLOCK)
 			r = page_zero(v, i, size / SEAL_BLOCK, size % SEAL_BLOCK, SEAL_BLOCK);
@@ -302,7 +308,10 @@ int sv_file_truncate(struct seal_vol *v, struct seal_inode *i, u64 size)
 s64 seal_read(struct seal_vol *v, struct seal_inode *i, u64 off, void *buf, size_t n)
 {
 	vol_lock(v);
-	s64 r = sv_inode_is(i, T_REG) ? data_read(v, i, off, buf, n) : sv_inode_is(i, T_DIR) ? -EISDIR : -EINVAL;
+	s64 r = sv_is_stale(i)		? -ESTALE
+		: sv_inode_is(i, T_REG) ? data_read(v, i, off, buf, n)
+		: sv_inode_is(i, T_DIR) ? -EISDIR
+					: -EINVAL;
 	vol_unlock(v);
 	return r;
 }
@@ -319,8 +328,8 @@ int seal_read_pages(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, 
 {
 	vol_lock(v);
 	int r = 0;
-	if (!sv_inode_is(i, T_REG))
-		r = -EINVAL;
+	if (!sv_inode_is(i, T_REG) || sv_is_stale(i))
+		r = sv_is_stale(i) ? -ESTALE : -EINVAL;
 	else if (i->is_inline)
 		for (u32 k = 0; k < n; k++) {
 			memset(pages[k], 0, SEAL_BLOCK);
@@ -337,7 +346,7 @@ int seal_write_pages(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n,
 {
 	u32 done;
 	vol_lock(v);
-	int r = sv_inode_is(i, T_REG) ? sv_op_begin(v, 12, false) : -EINVAL;
+	int r = sv_inode_is(i, T_REG) ? sv_write_begin(v, i, first, 1) : -EINVAL;
 	if (!r)
 		r = sv_inode_dirty(v, i);
 	if (r || !n)
@@ -349,7 +358,7 @@ int seal_write_pages(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n,
 	if (i->is_inline && new_size <= INLINE_MAX && i->size <= INLINE_MAX && !first && n == 1) {
 		memcpy(inline_bytes(i), pages[0], INLINE_MAX);
 	} else {
-		r = file_uninline(v, i);
+		r = sv_file_uninline(v, i);
 		if (!r)
 			r = pages_write(v, i, first, n, pages, &done);
 	}

@@ -1,22 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checks a mounted volume: authenticates every block of the committed state, and compares what the trees refer to with
-// the free space map, directory entries with inodes, and link counts with names. Takes the volume's lock for the whole
-// run.
-#include "seal/vol.h"
+// Checks a mounted volume: authenticates every block of the committed state, snapshots included, and compares what the
+// trees refer to with the free space map, the reference counts and the session counts; and, in the live tree, directory
+// entries with inodes and link counts with names. Takes the volume's lock for the whole run.
+#include "seal/check.h"
 
-struct check {
-	struct seal_vol *v;
-	void (*report)(void *ctx, const char *text);
-	void *ctx;
-	struct seal_fsck_stats *st;
-	u8 *seen; // one bit a block of the volume, up to hiwater
-	u64 seen_bytes, marked;
-	u32 *names; // by inode: directory entries that name it
-	u64 *live;  // by session: blocks found
-	u8 *page;
-};
-
-static void __attribute__((format(printf, 2, 3))) finding(struct check *c, const char *fmt, ...)
+void check_finding(struct check *c, const char *fmt, ...)
 {
 	char text[256];
 	va_list ap;
@@ -28,59 +16,215 @@ static void __attribute__((format(printf, 2, 3))) finding(struct check *c, const
 		c->report(c->ctx, text);
 }
 
-static void mark(struct check *c, u64 addr, u64 ino)
+int check_begin(struct check *c)
 {
-	if (addr >= c->v->hiwater) {
-		finding(c, "block %lu of inode %lu lies beyond the used part of the volume", addr, ino);
-		return;
-	}
-	if (c->seen[addr / 8] & 1u << (addr % 8))
-		finding(c, "block %lu belongs to two owners, one of them inode %lu", addr, ino);
-	c->seen[addr / 8] |= (u8)(1u << (addr % 8));
-	c->marked++;
+	struct seal_vol *v = c->v;
+	c->seen_bytes = v->hiwater / 8 + 1;
+	c->extra_pages = v->hiwater / REFS_PER_BLOCK + 1;
+	c->names_max = v->next_ino;
+	c->live_max = v->cap_sessions;
+	c->seen = vol_alloc(v, c->seen_bytes);
+	c->extra = vol_alloc(v, c->extra_pages * sizeof *c->extra);
+	c->names = vol_alloc(v, c->names_max * sizeof *c->names);
+	c->live = vol_alloc(v, c->live_max * sizeof *c->live);
+	c->page = vol_alloc(v, SEAL_BLOCK);
+	if (c->extra)
+		memset(c->extra, 0, c->extra_pages * sizeof *c->extra);
+	if (!c->seen || !c->extra || !c->names || !c->live || !c->page)
+		return -ENOMEM;
+	memset(c->seen, 0, c->seen_bytes);
+	memset(c->names, 0, c->names_max * sizeof *c->names);
+	memset(c->live, 0, c->live_max * sizeof *c->live);
+	return 0;
 }
 
-// Reads the block behind p and, below a pointer block, everything under it. *blocks counts them.
-static int walk(struct check *c, struct tree *t, u32 level, u64 index, const struct d_ptr *p, u64 *blocks)
+void check_end(struct check *c)
+{
+	struct seal_vol *v = c->v;
+	if (c->page)
+		explicit_bzero(c->page, SEAL_BLOCK);
+	for (u64 k = 0; c->extra && k < c->extra_pages; k++)
+		vol_free(v, c->extra[k], REFS_PER_BLOCK * sizeof **c->extra);
+	vol_free(v, c->extra, c->extra_pages * sizeof *c->extra);
+	vol_free(v, c->seen, c->seen_bytes);
+	vol_free(v, c->names, c->names_max * sizeof *c->names);
+	vol_free(v, c->live, c->live_max * sizeof *c->live);
+	vol_free(v, c->page, SEAL_BLOCK);
+	vol_free(v, c->damage, c->cap_damage * sizeof *c->damage);
+}
+
+static int extra_add(struct check *c, u64 addr)
+{
+	u32 **p = &c->extra[addr / REFS_PER_BLOCK];
+	if (!*p) {
+		*p = vol_alloc(c->v, REFS_PER_BLOCK * sizeof **p);
+		if (!*p)
+			return -ENOMEM;
+		memset(*p, 0, REFS_PER_BLOCK * sizeof **p);
+	}
+	c->shared += !(*p)[addr % REFS_PER_BLOCK]++;
+	return 0;
+}
+
+// A reference to the block. 1: it was met before, 0: not, -ERANGE: it cannot be.
+static int mark(struct check *c, u64 addr, u64 ino, bool shareable)
+{
+	if (addr >= c->v->hiwater) {
+		check_finding(c, "block %lu of inode %lu lies beyond the used part of the volume", addr, ino & VIEW_INO);
+		return -ERANGE;
+	}
+	if (c->seen[addr / 8] & 1u << (addr % 8)) {
+		if (!shareable)
+			check_finding(c, "block %lu belongs to two owners, one of them inode %lu", addr, ino & VIEW_INO);
+		else if (extra_add(c, addr))
+			return -ENOMEM;
+		return 1;
+	}
+	c->seen[addr / 8] |= (u8)(1u << (addr % 8));
+	c->marked++;
+	return 0;
+}
+
+static int damaged(struct check *c, const struct tree *t, u32 level, u64 index)
+{
+	check_finding(c, "%s", c->v->fault.text);
+	c->partly = c->partly || (level && level != LEVEL_XATTR) || t->cls == CLASS_ITAB;
+	if (c->ndamage == c->cap_damage) {
+		u32 cap = c->cap_damage ? c->cap_damage * 2 : 64;
+		struct damage *d = vol_alloc(c->v, cap * sizeof *d);
+		if (!d)
+			return -ENOMEM;
+		if (c->ndamage)
+			memcpy(d, c->damage, c->ndamage * sizeof *d);
+		vol_free(c->v, c->damage, c->cap_damage * sizeof *d);
+		c->damage = d;
+		c->cap_damage = cap;
+	}
+	c->damage[c->ndamage++] = (struct damage){.ino = t->inode ? t->inode->ino : 0,
+						  .cls = t->cls,
+						  .level = level,
+						  .index = index,
+						  .view = t->view ? t->view->id : 0};
+	return 0;
+}
+
+static int walk_inodes(struct check *c, struct tree *t, u64 leaf, const u8 *data);
+
+// Reads the block behind p and everything under it. *blocks counts them, unless some were met before (*again).
+static int walk(struct check *c, struct tree *t, u32 level, u64 index, const struct d_ptr *p, u64 *blocks, bool *again)
 {
 	u64 ino = t->inode ? t->inode->ino : 0;
-	struct d_ptr *kids;
-	if (!ptr_addr(p))
+	if (!ptr_addr(p)) {
+		c->reserved += ptr_reserved(p);
+		*blocks += ptr_reserved(p);
 		return 0;
-	int r = sv_block_read(c->v, t, level, index, p, c->page);
-	if (r == -ENOMEM)
-		return r;
-	if (r) {
-		finding(c, "%s", c->v->fault.text);
-		if (vol_check_ptr(c->v, p))
-			return 0;
 	}
-	mark(c, ptr_addr(p), ino);
+	if (vol_check_ptr(c->v, p)) {
+		vol_fault(c->v, SEAL_ECORRUPT, SEAL_FAULT_POINTER, t, level, index, ptr_addr(p));
+		return damaged(c, t, level, index);
+	}
+	int met = mark(c, ptr_addr(p), ino, t->cls <= CLASS_ITAB);
+	if (met) {
+		*again = *again || met == 1;
+		return met < 0 && met != -ERANGE ? met : 0;
+	}
 	c->live[p->session]++;
 	c->st->blocks++;
 	++*blocks;
-	if (r || !level || level == LEVEL_XATTR)
+	int r = sv_block_read(c->v, t, level, index, p, c->page);
+	if (r)
+		return r == -ENOMEM ? r : damaged(c, t, level, index);
+	if ((!level && t->cls != CLASS_ITAB) || level == LEVEL_XATTR)
 		return 0;
-	kids = vol_alloc(c->v, SEAL_BLOCK);
+	struct d_ptr *kids = vol_alloc(c->v, SEAL_BLOCK);
 	if (!kids)
 		return -ENOMEM;
 	memcpy(kids, c->page, SEAL_BLOCK);
-	for (u64 k = 0; k < FANOUT && r == 0; k++)
-		r = walk(c, t, level - 1, index * FANOUT + k, &kids[k], blocks);
+	if (!level)
+		r = walk_inodes(c, t, index, (u8 *)kids);
+	for (u64 k = 0; level && k < FANOUT && !r; k++)
+		r = walk(c, t, level - 1, index * FANOUT + k, &kids[k], blocks, again);
 	explicit_bzero(kids, SEAL_BLOCK);
 	vol_free(c->v, kids, SEAL_BLOCK);
 	return r;
 }
 
-static int walk_tree(struct check *c, struct tree *t, u64 *blocks)
+static int walk_tree(struct check *c, struct tree *t, u64 *blocks, bool *again)
 {
 	int r = 0;
-	*blocks = 0;
 	for (u32 k = 0; k < NROOT && !r; k++)
-		r = walk(c, t, t->height, k, &t->root[k], blocks);
+		r = walk(c, t, t->height, k, &t->root[k], blocks, again);
 	return r;
 }
 
+// The files of a block of an inode table.
+static int walk_inodes(struct check *c, struct tree *t, u64 leaf, const u8 *data)
+{
+	struct seal_inode *i = vol_alloc(c->v, sizeof *i);
+	int r = i ? 0 : -ENOMEM;
+	for (u32 k = 0; k < INODES_PER_BLOCK && !r; k++) {
+		const struct d_inode *d = (const struct d_inode *)data + k;
+		u64 blocks = 0;
+		bool again = false;
+		if (!d->mode)
+			continue;
+		memset(i, 0, sizeof *i);
+		sv_tree_init(&i->tree, CLASS_FILE, i);
+		i->ino = leaf * INODES_PER_BLOCK + k;
+		if (t->view)
+			i->ino |= (u64)t->view->id << VIEW_SHIFT;
+		if (!sv_inode_valid(c->v, d)) {
+			vol_fault(c->v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, &i->tree, 0, 0, 0);
+			r = damaged(c, &i->tree, MAX_HEIGHT + 2, 0);
+			continue;
+		}
+		i->tree.height = d->height;
+		memcpy(i->tree.root, d->body, sizeof d->body);
+		i->xattr = d->xattr;
+		u32 before = c->ndamage;
+		if (!d->is_inline)
+			r = walk_tree(c, &i->tree, &blocks, &again);
+		if (!r)
+			r = walk(c, &i->tree, LEVEL_XATTR, 0, &i->xattr, &blocks, &again);
+		if (!r && !again && before == c->ndamage && blocks != d->blocks)
+			check_finding(c, "inode %lu counts %lu blocks but has %lu", i->ino & VIEW_INO, d->blocks, blocks);
+	}
+	if (i)
+		explicit_bzero(i, sizeof *i);
+	vol_free(c->v, i, sizeof *i);
+	return r;
+}
+
+int check_walk(struct check *c)
+{
+	struct seal_vol *v = c->v;
+	u64 blocks = 0;
+	bool again = false;
+	for (u64 a = 0; a < FIRST_BLOCK; a++)
+		mark(c, a, 0, false);
+	for (u32 k = 0; k < v->ntables; k++)
+		mark(c, v->tables[k].ptr.addr, 0, false);
+	int r = walk_tree(c, &v->bmap, &blocks, &again);
+	if (!r)
+		r = walk_tree(c, &v->refs, &blocks, &again);
+	if (!r)
+		r = walk_tree(c, &v->snaps, &blocks, &again);
+	if (!r)
+		r = walk_tree(c, &v->itab, &blocks, &again);
+	if (!r && v->nsnaps) {
+		r = sv_views_load(v);
+		if (r && r != -ENOMEM) {
+			check_finding(c, "the snapshots cannot be listed: %s", v->fault.text);
+			c->partly = true;
+			r = 0;
+		}
+	}
+	for (struct list *e = v->views.next; !r && e != &v->views; e = e->next)
+		r = walk_tree(c, &LIST_ENTRY(e, struct view, link)->itab, &blocks, &again);
+	return r;
+}
+
+// --- names
 struct listing {
 	struct check *c;
 	u64 dir, count;
@@ -94,15 +238,14 @@ static bool entry(void *ctx, const char *name, u32 len, u64 ino, u32 type, u64 c
 	l->count++;
 	int r = sv_inode_get(l->c->v, ino, &i);
 	if (r) {
-		finding(l->c, "directory %lu: the entry %.*s names inode %lu, which cannot be read (error %d)", l->dir,
-			(int)SEAL_MIN(len, 60u), name, ino, -r);
+		check_finding(l->c, "directory %lu: the entry %.*s names inode %lu, which cannot be read (error %d)", l->dir,
+			      (int)SEAL_MIN(len, 60u), name, ino, -r);
 		return true;
 	}
 	if (!sv_inode_is(i, type) && l->dir != ORPHAN_INO)
-		finding(l->c, "directory %lu: the entry %.*s has the wrong type", l->dir, (int)SEAL_MIN(len, 60u),
-			name);
+		check_finding(l->c, "directory %lu: the entry %.*s has the wrong type", l->dir, (int)SEAL_MIN(len, 60u), name);
 	if (sv_inode_is(i, T_DIR) && i->parent != l->dir)
-		finding(l->c, "directory %lu has the wrong parent", ino);
+		check_finding(l->c, "directory %lu has the wrong parent", ino);
 	if (l->dir != ORPHAN_INO)
 		l->c->names[ino]++;
 	sv_inode_put(l->c->v, i);
@@ -112,66 +255,67 @@ static bool entry(void *ctx, const char *name, u32 len, u64 ino, u32 type, u64 c
 static int check_inode(struct check *c, u64 ino)
 {
 	struct seal_inode *i;
-	u64 blocks = 0, extra = 0;
 	int r = sv_inode_get(c->v, ino, &i);
 	if (r == -ESTALE)
 		return 0;
 	if (r) {
-		if (r != -ENOMEM)
-			finding(c, "inode %lu cannot be read: %s", ino, c->v->fault.text);
+		check_finding(c, "inode %lu cannot be read: %s", ino, c->v->fault.text);
 		return r == -ENOMEM ? r : 0;
 	}
-	if (!i->is_inline)
-		r = walk_tree(c, &i->tree, &blocks);
-	if (!r)
-		r = walk(c, &i->tree, LEVEL_XATTR, 0, &i->xattr, &extra);
-	if (!r && blocks + extra != i->blocks)
-		finding(c, "inode %lu counts %lu blocks but has %lu", ino, i->blocks, blocks + extra);
-	if (!r && sv_inode_is(i, T_DIR)) {
+	if (sv_inode_is(i, T_DIR)) {
 		struct listing l = {c, ino, 0};
 		int e = sv_dir_iterate(c->v, i, 0, entry, &l);
 		if (e)
-			finding(c, "directory %lu cannot be listed: %s", ino, c->v->fault.text);
+			check_finding(c, "directory %lu cannot be listed: %s", ino, c->v->fault.text);
 		else if (l.count != i->dir_count)
-			finding(c, "directory %lu counts %lu entries but has %lu", ino, i->dir_count, l.count);
+			check_finding(c, "directory %lu counts %lu entries but has %lu", ino, i->dir_count, l.count);
 		c->st->dirs++;
-	} else if (!r) {
+	} else {
 		c->st->files++;
 		c->st->bytes += sv_inode_is(i, T_REG) ? i->size : 0;
 	}
 	sv_inode_put(c->v, i);
-	return r;
+	return 0;
 }
 
 // After all inodes have been seen. A directory's links: its name, its ".", and each subdirectory's "..".
-static int check_links(struct check *c, u64 *inodes)
+static int check_links(struct check *c)
 {
-	u32 *subdirs = vol_alloc(c->v, c->v->next_ino * sizeof *subdirs);
+	u32 *subdirs = vol_alloc(c->v, c->names_max * sizeof *subdirs);
 	struct seal_inode *i;
 	if (!subdirs)
 		return -ENOMEM;
-	memset(subdirs, 0, c->v->next_ino * sizeof *subdirs);
+	memset(subdirs, 0, c->names_max * sizeof *subdirs);
 	for (int pass = 0; pass < 2; pass++)
-		for (u64 ino = SEAL_ROOT_INO; ino < c->v->next_ino; ino++) {
+		for (u64 ino = SEAL_ROOT_INO; ino < c->names_max; ino++) {
 			if (sv_inode_get(c->v, ino, &i))
 				continue;
 			u32 want = c->names[ino] + (sv_inode_is(i, T_DIR) ? 1 + subdirs[ino] : 0);
 			if (ino == SEAL_ROOT_INO || ino == ORPHAN_INO)
 				want++;
-			if (!pass && sv_inode_is(i, T_DIR) && ino != SEAL_ROOT_INO && ino != ORPHAN_INO &&
-			    i->parent < c->v->next_ino)
+			if (!pass && sv_inode_is(i, T_DIR) && ino != SEAL_ROOT_INO && ino != ORPHAN_INO && c->names[ino] &&
+			    i->parent < c->names_max)
 				subdirs[i->parent]++;
 			if (pass) {
-				++*inodes;
+				c->inodes++;
 				if (i->nlink != want)
-					finding(c, "inode %lu has %u links but %u names", ino, i->nlink, want);
+					check_finding(c, "inode %lu has %u links but %u names", ino, i->nlink, want);
 			}
 			sv_inode_put(c->v, i);
 		}
-	vol_free(c->v, subdirs, c->v->next_ino * sizeof *subdirs);
+	vol_free(c->v, subdirs, c->names_max * sizeof *subdirs);
 	return 0;
 }
 
+int check_names(struct check *c)
+{
+	int r = 0;
+	for (u64 ino = SEAL_ROOT_INO; ino < c->names_max && !r; ino++)
+		r = check_inode(c, ino);
+	return r ? r : check_links(c);
+}
+
+// --- comparing
 static int check_space(struct check *c)
 {
 	u64 wrong = 0;
@@ -179,7 +323,7 @@ static int check_space(struct check *c)
 		struct node *b;
 		int r = sv_node_get(c->v, &c->v->bmap, 0, leaf, NODE_READ, &b);
 		if (r) {
-			finding(c, "the free space map cannot be read: %s", c->v->fault.text);
+			check_finding(c, "the free space map cannot be read: %s", c->v->fault.text);
 			return r == -ENOMEM ? r : 0;
 		}
 		u64 n = SEAL_MIN(BITS_PER_BLOCK, c->v->hiwater - leaf * BITS_PER_BLOCK);
@@ -190,42 +334,62 @@ static int check_space(struct check *c)
 			if (used == said)
 				continue;
 			if (++wrong <= 8)
-				finding(c, "block %lu is %s but the free space map says %s", addr,
-					used ? "in use" : "unused", said ? "in use" : "free");
+				check_finding(c, "block %lu is %s but the free space map says %s", addr,
+					      used ? "in use" : "unused", said ? "in use" : "free");
 		}
 		sv_node_put(c->v, b);
 	}
 	if (wrong > 8)
-		finding(c, "%lu blocks are wrong in the free space map", wrong);
+		check_finding(c, "%lu blocks are wrong in the free space map", wrong);
 	if (c->v->used != c->marked)
-		finding(c, "the root counts %lu blocks in use, found %lu", c->v->used, c->marked);
+		check_finding(c, "the root counts %lu blocks in use, found %lu", c->v->used, c->marked);
+	return 0;
+}
+
+static int check_refs(struct check *c)
+{
+	static const u32 none[REFS_PER_BLOCK];
+	u64 wrong = 0;
+	for (u64 leaf = 0; leaf < c->extra_pages; leaf++) {
+		struct node *b;
+		int r = sv_node_get(c->v, &c->v->refs, 0, leaf, NODE_READ, &b);
+		if (r) {
+			check_finding(c, "the reference counts cannot be read: %s", c->v->fault.text);
+			return r == -ENOMEM ? r : 0;
+		}
+		const u32 *said = b ? (const u32 *)b->data : none, *found = c->extra[leaf] ? c->extra[leaf] : none;
+		for (u64 k = 0; k < REFS_PER_BLOCK && memcmp(said, found, sizeof none); k++)
+			if (said[k] != found[k] && ++wrong <= 8)
+				check_finding(c, "block %lu has %u references but %u are counted", leaf * REFS_PER_BLOCK + k,
+					      found[k] + 1, said[k] + 1);
+		sv_node_put(c->v, b);
+	}
+	if (wrong > 8)
+		check_finding(c, "%lu blocks have wrong reference counts", wrong);
+	if (c->v->nshared != c->shared)
+		check_finding(c, "the root counts %lu shared blocks, found %lu", c->v->nshared, c->shared);
+	if (c->v->reserved != c->reserved)
+		check_finding(c, "the root counts %lu blocks set aside, found %lu", c->v->reserved, c->reserved);
 	return 0;
 }
 
 static int check_all(struct check *c)
 {
-	u64 blocks, inodes = 0;
 	struct seal_vol *v = c->v;
-	for (u64 a = 0; a < FIRST_BLOCK; a++)
-		mark(c, a, 0);
-	for (u32 k = 0; k < v->ntables; k++)
-		mark(c, v->tables[k].ptr.addr, 0);
-	int r = walk_tree(c, &v->bmap, &blocks);
+	int r = check_walk(c);
 	if (!r)
-		r = walk_tree(c, &v->itab, &blocks);
-	for (u64 ino = SEAL_ROOT_INO; ino < v->next_ino && !r; ino++)
-		r = check_inode(c, ino);
-	if (!r)
-		r = check_links(c, &inodes);
-	if (!r && inodes != v->inodes)
-		finding(c, "the root counts %lu inodes, found %lu", v->inodes, inodes);
+		r = check_names(c);
+	if (!r && c->inodes != v->inodes)
+		check_finding(c, "the root counts %lu inodes, found %lu", v->inodes, c->inodes);
 	if (!r)
 		r = check_space(c);
+	if (!r)
+		r = check_refs(c);
 	for (u32 k = 0; k < v->nsessions && !r; k++)
 		if (v->sessions[k].live != c->live[k])
-			finding(c, "session %u counts %lu blocks, found %lu", k, v->sessions[k].live, c->live[k]);
+			check_finding(c, "session %u counts %lu blocks, found %lu", k, v->sessions[k].live, c->live[k]);
 	if (v->fell_back)
-		finding(c, "one of the two roots does not authenticate: an interrupted commit, or tampering");
+		check_finding(c, "one of the two roots does not authenticate: an interrupted commit, or tampering");
 	return r;
 }
 
@@ -235,28 +399,11 @@ s64 seal_fsck(struct seal_vol *v, void (*report)(void *ctx, const char *text), v
 	memset(st, 0, sizeof *st);
 	vol_lock(v);
 	int r = v->failed ? v->failed : vol_commit(v, false);
-	if (r)
-		goto out;
-	c.seen_bytes = v->hiwater / 8 + 1;
-	c.seen = vol_alloc(v, c.seen_bytes);
-	c.names = vol_alloc(v, v->next_ino * sizeof *c.names);
-	c.live = vol_alloc(v, v->cap_sessions * sizeof *c.live);
-	c.page = vol_alloc(v, SEAL_BLOCK);
-	if (!c.seen || !c.names || !c.live || !c.page) {
-		r = -ENOMEM;
-		goto out;
-	}
-	memset(c.seen, 0, c.seen_bytes);
-	memset(c.names, 0, v->next_ino * sizeof *c.names);
-	memset(c.live, 0, v->cap_sessions * sizeof *c.live);
-	r = check_all(&c);
-out:
-	if (c.page)
-		explicit_bzero(c.page, SEAL_BLOCK);
-	vol_free(v, c.seen, c.seen_bytes);
-	vol_free(v, c.names, v->next_ino * sizeof *c.names);
-	vol_free(v, c.live, v->cap_sessions * sizeof *c.live);
-	vol_free(v, c.page, SEAL_BLOCK);
+	if (!r)
+		r = check_begin(&c);
+	if (!r)
+		r = check_all(&c);
+	check_end(&c);
 	vol_unlock(v);
 	return r ? r : (s64)st->findings;
 }

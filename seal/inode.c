@@ -6,7 +6,7 @@
 
 static struct seal_inode **ihash_slot(struct seal_vol *v, u64 ino)
 {
-	struct seal_inode **p = &v->ihash[ino % NIHASH];
+	struct seal_inode **p = &v->ihash[(ino ^ ino >> VIEW_SHIFT) % NIHASH];
 	while (*p && (*p)->ino != ino)
 		p = &(*p)->hash_next;
 	return p;
@@ -15,7 +15,7 @@ static struct seal_inode **ihash_slot(struct seal_vol *v, u64 ino)
 void sv_inode_count_blocks(struct seal_inode *i, s64 d) { i->blocks += (u64)d; }
 
 // What the rest of the code relies on, whoever wrote the volume.
-static bool inode_valid(const struct seal_vol *v, const struct d_inode *d)
+bool sv_inode_valid(const struct seal_vol *v, const struct d_inode *d)
 {
 	u32 type = d->mode & 0170000;
 	bool known = type == T_REG || type == T_DIR || type == T_LNK || type == T_CHR || type == T_BLK ||
@@ -83,12 +83,14 @@ static void inode_encode(const struct seal_inode *i, struct d_inode *d)
 	memcpy(d->body, i->tree.root, sizeof d->body);
 }
 
-static int itab_get(struct seal_vol *v, u64 ino, u32 mode, struct node **b, struct d_inode **d)
+static int itab_get(struct seal_vol *v, struct view *view, u64 ino, u32 mode, struct node **b, struct d_inode **d)
 {
+	struct tree *t = view ? &view->itab : &v->itab;
 	*d = NULL;
-	int r = mode == NODE_WRITE ? sv_tree_grow(v, &v->itab, ino / INODES_PER_BLOCK) : 0;
+	ino &= VIEW_INO;
+	int r = mode == NODE_WRITE ? sv_tree_grow(v, t, ino / INODES_PER_BLOCK) : 0;
 	if (!r)
-		r = sv_node_get(v, &v->itab, 0, ino / INODES_PER_BLOCK, mode, b);
+		r = sv_node_get(v, t, 0, ino / INODES_PER_BLOCK, mode, b);
 	if (!r && *b)
 		*d = (struct d_inode *)(*b)->data + ino % INODES_PER_BLOCK;
 	return r;
@@ -152,19 +154,25 @@ int sv_inode_get(struct seal_vol *v, u64 ino, struct seal_inode **out)
 		*out = i;
 		return 0;
 	}
-	if (!ino || ino >= v->next_ino)
+	struct view *view = NULL;
+	int r = ino >> VIEW_SHIFT ? sv_view_get(v, (u32)(ino >> VIEW_SHIFT), &view) : 0;
+	if (r)
+		return r;
+	if (!(ino & VIEW_INO) || (ino & VIEW_INO) >= (view ? view->next_ino : v->next_ino))
 		return -ESTALE;
-	int r = itab_get(v, ino, NODE_READ, &b, &d);
+	r = itab_get(v, view, ino, NODE_READ, &b, &d);
 	if (r)
 		return r;
 	if (!d || !d->mode)
 		r = -ESTALE;
-	else if (!inode_valid(v, d))
-		r = vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, &v->itab, 0, ino / INODES_PER_BLOCK, 0);
+	else if (!sv_inode_valid(v, d))
+		r = vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, &v->itab, 0, (ino & VIEW_INO) / INODES_PER_BLOCK, 0);
 	else
 		r = inode_new(v, ino, out);
-	if (!r)
+	if (!r) {
 		inode_decode(*out, d);
+		(*out)->view = view;
+	}
 	sv_node_put(v, b);
 	return r;
 }
@@ -175,7 +183,9 @@ int sv_inode_dirty(struct seal_vol *v, struct seal_inode *i)
 	struct d_inode *d;
 	if (i->dirty)
 		return 0;
-	int r = itab_get(v, i->ino, NODE_WRITE, &b, &d);
+	if (sv_is_frozen(v, i))
+		return -EROFS;
+	int r = itab_get(v, i->view, i->ino, NODE_WRITE, &b, &d);
 	if (r)
 		return r;
 	sv_node_put(v, b);
@@ -190,7 +200,7 @@ int sv_inodes_writeback(struct seal_vol *v)
 		struct seal_inode *i = LIST_ENTRY(v->dirty_inodes.next, struct seal_inode, dirty_link);
 		struct node *b;
 		struct d_inode *d;
-		int r = itab_get(v, i->ino, NODE_WRITE, &b, &d);
+		int r = itab_get(v, i->view, i->ino, NODE_WRITE, &b, &d);
 		if (r)
 			return r;
 		inode_encode(i, d);
@@ -206,7 +216,9 @@ int sv_inode_alloc(struct seal_vol *v, u32 mode, u32 uid, u32 gid, struct seal_i
 	struct node *b;
 	struct d_inode *d;
 	u64 ino = v->free_ino ? v->free_ino : v->next_ino;
-	int r = itab_get(v, ino, NODE_WRITE, &b, &d);
+	if (ino > VIEW_INO)
+		return -ENOSPC;
+	int r = itab_get(v, NULL, ino, NODE_WRITE, &b, &d);
 	if (r)
 		return r;
 	u64 next = v->free_ino ? d->parent : 0;
@@ -251,7 +263,7 @@ static int inode_free(struct seal_vol *v, struct seal_inode *i)
 	if (!r && ptr_addr(&i->xattr))
 		r = sv_space_free(v, &i->xattr);
 	if (!r)
-		r = itab_get(v, i->ino, NODE_WRITE, &b, &d);
+		r = itab_get(v, NULL, i->ino, NODE_WRITE, &b, &d);
 	if (r)
 		return vol_abort(v, r);
 	*d = (struct d_inode){.generation = i->generation, .parent = v->free_ino};
@@ -325,10 +337,14 @@ int sv_orphans_store(struct seal_vol *v)
 
 void sv_inode_put(struct seal_vol *v, struct seal_inode *i)
 {
-	if (--i->refs)
+	if (--i->refs || i == &v->snapdir)
 		return;
+	if (sv_is_stale(i)) {
+		inode_forget(v, i);
+		return;
+	}
 	list_add_tail(&v->inode_lru, &i->lru);
-	if (i->nlink || i->ino == ORPHAN_INO || v->read_only || v->failed)
+	if (i->nlink || i->view || i->ino == ORPHAN_INO || v->read_only || v->failed)
 		return;
 	i->refs = 1; // keeps it in place while its last traces go
 	list_del(&i->lru);
@@ -401,12 +417,49 @@ void sv_inodes_drop_all(struct seal_vol *v)
 			inode_forget(v, v->ihash[k]);
 }
 
+void sv_inodes_drop_view(struct seal_vol *v, struct view *view)
+{
+	for (u32 k = 0; k < NIHASH; k++)
+		for (struct seal_inode *i = v->ihash[k], *next; i; i = next) {
+			next = i->hash_next;
+			if (i->view != view)
+				continue;
+			if (!i->refs) {
+				inode_forget(v, i);
+				continue;
+			}
+			// somebody still holds it: it is an empty shell from now on
+			sv_tree_drop(v, &i->tree);
+			memset(i->tree.root, 0, sizeof i->tree.root);
+			memset(&i->xattr, 0, sizeof i->xattr);
+			i->tree.height = 0;
+			i->size = 0;
+			i->dir_height = i->dir_root = i->dir_blocks = 0;
+			i->is_inline = false;
+			i->view = SV_STALE;
+		}
+}
+
+bool sv_inodes_idle(struct seal_vol *v)
+{
+	for (u32 k = 0; k < NIHASH; k++)
+		for (struct seal_inode *i = v->ihash[k]; i; i = i->hash_next)
+			if (!i->view && i->refs > (i == v->root))
+				return false;
+	return true;
+}
+
 // --- handles
 
 int seal_iget(struct seal_vol *v, u64 ino, struct seal_inode **out)
 {
 	vol_lock(v);
-	int r = ino == ORPHAN_INO ? -ESTALE : sv_inode_get(v, ino, out);
+	int r = 0;
+	if (ino == SNAPDIR_INO) {
+		v->snapdir.refs++;
+		*out = &v->snapdir;
+	} else
+		r = ino == ORPHAN_INO ? -ESTALE : sv_inode_get(v, ino | sv_top(v), out);
 	vol_unlock(v);
 	return r;
 }
@@ -423,6 +476,7 @@ void seal_getattr(struct seal_vol *v, struct seal_inode *i, struct seal_attr *ou
 	vol_lock(v);
 	*out = (struct seal_attr){
 		.ino = i->ino,
+		.snapshot = (u32)(i->ino >> VIEW_SHIFT),
 		.mode = i->mode,
 		.nlink = i->nlink,
 		.uid = i->uid,
@@ -435,8 +489,10 @@ void seal_getattr(struct seal_vol *v, struct seal_inode *i, struct seal_attr *ou
 		.ctime_ns = i->ctime,
 		.btime_ns = i->btime,
 		.generation = i->generation,
-		.parent = i->parent,
+		.parent = i->parent | sv_ino_view(i->ino),
 	};
+	if (i == &v->snapdir)
+		out->parent = SEAL_ROOT_INO;
 	vol_unlock(v);
 }
 

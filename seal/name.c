@@ -22,6 +22,10 @@ static int name_check(const struct seal_inode *dir, const char *name, u32 len)
 static int change_begin(struct seal_vol *v, struct seal_inode *dir, const char *name, u32 len, bool privileged)
 {
 	int r = name_check(dir, name, len);
+	if (!r && sv_snapdir_named(v, dir, name, len))
+		r = privileged ? -EPERM : -EEXIST;
+	if (!r && sv_is_frozen(v, dir))
+		r = -EROFS;
 	if (!r)
 		r = sv_op_begin(v, 24, privileged);
 	return r ? r : sv_inode_dirty(v, dir);
@@ -33,10 +37,17 @@ int seal_lookup(struct seal_vol *v, struct seal_inode *dir, const char *name, u3
 	*out = NULL;
 	vol_lock(v);
 	int r = name_check(dir, name, len);
-	if (!r)
-		r = sv_dir_find(v, dir, name, len, &e);
-	if (!r)
-		r = sv_inode_get(v, e.ino, out);
+	if (!r && dir == &v->snapdir) {
+		r = sv_snapdir_lookup(v, name, len, out);
+	} else if (!r && sv_snapdir_named(v, dir, name, len)) {
+		v->snapdir.refs++;
+		*out = &v->snapdir;
+	} else {
+		if (!r)
+			r = sv_is_stale(dir) ? -ESTALE : sv_dir_find(v, dir, name, len, &e);
+		if (!r)
+			r = sv_inode_get(v, e.ino, out);
+	}
 	vol_unlock(v);
 	return r;
 }
@@ -162,6 +173,8 @@ int seal_link(struct seal_vol *v, struct seal_inode *dir, const char *name, u32 
 	int r = change_begin(v, dir, name, len, false);
 	if (!r && sv_inode_is(i, T_DIR))
 		r = -EPERM;
+	if (!r && i->view)
+		r = -EXDEV;
 	if (!r && i->nlink >= SEAL_LINK_MAX)
 		r = -EMLINK;
 	if (!r && !dir->nlink)
@@ -342,6 +355,10 @@ int seal_rename(struct seal_vol *v, struct seal_inode *odir, const char *oname, 
 		r = name_check(ndir, nname, nlen);
 	if (r == -EEXIST)
 		r = -EBUSY; // "." and ".."
+	if (!r && (sv_snapdir_named(v, odir, oname, olen) || sv_snapdir_named(v, ndir, nname, nlen)))
+		r = -EPERM;
+	if (!r && (sv_is_frozen(v, odir) || sv_is_frozen(v, ndir)))
+		r = -EROFS;
 	if (!r)
 		r = sv_op_begin(v, 32, true);
 	if (!r)
@@ -389,7 +406,15 @@ out:
 int seal_readdir(struct seal_vol *v, struct seal_inode *dir, u64 cookie, seal_emit emit, void *ctx)
 {
 	vol_lock(v);
-	int r = !sv_inode_is(dir, T_DIR) ? -ENOTDIR : cookie >> 63 ? 0 : sv_dir_iterate(v, dir, cookie, emit, ctx);
+	int r = 0;
+	if (!sv_inode_is(dir, T_DIR))
+		r = -ENOTDIR;
+	else if (sv_is_stale(dir))
+		r = -ESTALE;
+	else if (dir == &v->snapdir)
+		r = sv_snapdir_iterate(v, cookie, emit, ctx);
+	else if (!(cookie >> 63))
+		r = sv_dir_iterate(v, dir, cookie, emit, ctx);
 	vol_unlock(v);
 	return r;
 }

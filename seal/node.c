@@ -56,6 +56,16 @@ void sv_tree_drop(struct seal_vol *v, struct tree *t)
 		sv_node_drop(v, LIST_ENTRY(t->nodes.next, struct node, in_tree));
 }
 
+void sv_tree_drop_under(struct seal_vol *v, struct tree *t, u32 level, u64 index)
+{
+	for (struct list *e = t->nodes.next, *next; e != &t->nodes; e = next) {
+		struct node *n = LIST_ENTRY(e, struct node, in_tree);
+		next = e->next;
+		if (n->level <= level && n->index >> (7 * (level - n->level)) == index)
+			sv_node_drop(v, n);
+	}
+}
+
 static int node_make(struct seal_vol *v, struct tree *t, u32 level, u64 index, struct node **out)
 {
 	while (v->nnodes >= v->max_nodes && !list_empty(&v->lru))
@@ -95,7 +105,7 @@ void sv_node_put(struct seal_vol *v, struct node *n)
 		list_add_tail(&v->lru, &n->lru);
 }
 
-static void node_mark(struct seal_vol *v, struct node *n) // pinned
+static void node_mark(struct seal_vol *v, struct node *n) // pinned, its block not shared
 {
 	if (n->dirty)
 		return;
@@ -113,6 +123,11 @@ int sv_tree_slot(struct seal_vol *v, struct tree *t, u32 level, u64 index, u32 m
 	if (level >= t->height) {
 		if (mode == NODE_WRITE && t->inode) {
 			int r = sv_inode_dirty(v, t->inode);
+			if (r)
+				return r;
+		}
+		if (mode == NODE_WRITE && t->view) {
+			int r = sv_view_dirty(v, t->view);
 			if (r)
 				return r;
 		}
@@ -160,11 +175,19 @@ int sv_node_get(struct seal_vol *v, struct tree *t, u32 level, u64 index, u32 mo
 			n = NULL;
 			goto out;
 		}
-		if (!addr && t->inode)
+		if (!addr && ptr_reserved(slot)) {
+			memset(slot, 0, sizeof *slot);
+			v->reserved--;
+		} else if (!addr && t->inode)
 			sv_inode_count_blocks(t->inode, 1);
 	}
-	if (mode == NODE_WRITE)
+	if (mode == NODE_WRITE) {
+		if (v->nshared && ptr_addr(slot) && t->cls <= CLASS_ITAB)
+			r = sv_node_unshare(v, n, slot);
+		if (r)
+			goto out;
 		node_mark(v, n);
+	}
 	*out = n;
 	n = NULL;
 out:
@@ -185,7 +208,7 @@ int sv_tree_grow(struct seal_vol *v, struct tree *t, u64 index)
 		}
 		bool empty = !t->nnodes;
 		for (u32 k = 0; k < NROOT; k++)
-			empty = empty && !ptr_addr(&t->root[k]);
+			empty = empty && ptr_none(&t->root[k]);
 		if (empty) {
 			t->height++;
 			continue;
@@ -212,6 +235,7 @@ struct freeing {
 	struct seal_vol *v;
 	struct tree *t;
 	u64 from, to;
+	bool all; // nothing stays: nobody counts
 };
 
 static int free_slot(struct freeing *f, u32 level, u64 index, struct d_ptr *slot);
@@ -225,8 +249,42 @@ static int free_children(struct freeing *f, struct node *n, bool *left)
 		int r = free_slot(f, n->level - 1u, n->index * FANOUT + k, s);
 		if (r)
 			return r;
-		*left = *left || ptr_addr(s) || sv_node_find(f->v, f->t, n->level - 1u, n->index * FANOUT + k);
+		*left = *left || !ptr_none(s) || sv_node_find(f->v, f->t, n->level - 1u, n->index * FANOUT + k);
 	}
+	return 0;
+}
+
+// Blocks under a pointer, itself included, as an inode counts them.
+static int count_under(struct seal_vol *v, struct tree *t, u32 level, u64 index, const struct d_ptr *slot, u64 *n)
+{
+	struct node *c;
+	if (ptr_none(slot) && !sv_node_find(v, t, level, index))
+		return 0;
+	++*n;
+	if (!level)
+		return 0;
+	int r = sv_node_get(v, t, level, index, NODE_READ, &c);
+	for (u64 k = 0; k < FANOUT && !r; k++)
+		r = count_under(v, t, level - 1, index * FANOUT + k, (struct d_ptr *)c->data + k, n);
+	if (!r)
+		sv_node_put(v, c);
+	return r;
+}
+
+// A whole subtree whose top has other owners: they keep it.
+static int free_shared(struct freeing *f, u32 level, u64 index, struct d_ptr *slot)
+{
+	struct seal_vol *v = f->v;
+	u64 n = 0;
+	int r = f->t->inode && !f->all ? count_under(v, f->t, level, index, slot, &n) : 0;
+	if (!r)
+		r = sv_refs_add(v, ptr_addr(slot), -1);
+	if (r)
+		return r;
+	memset(slot, 0, sizeof *slot);
+	sv_tree_drop_under(v, f->t, level, index);
+	if (f->t->inode)
+		sv_inode_count_blocks(f->t->inode, -(s64)n);
 	return 0;
 }
 
@@ -236,11 +294,15 @@ static int free_slot(struct freeing *f, u32 level, u64 index, struct d_ptr *slot
 	struct seal_vol *v = f->v;
 	u64 first = index << (7 * level), n = 1ul << (7 * level);
 	struct node *c = sv_node_find(v, f->t, level, index);
-	if (first >= f->to || first + n <= f->from || (!ptr_addr(slot) && !c))
+	if (first >= f->to || first + n <= f->from || (ptr_none(slot) && !c))
 		return 0;
-	bool left = false;
+	bool left = false, whole = first >= f->from && first + n <= f->to;
+	if (level && whole && v->nshared && ptr_addr(slot) && f->t->cls == CLASS_FILE) {
+		s64 extra = sv_refs_extra(v, ptr_addr(slot));
+		if (extra)
+			return extra < 0 ? (int)extra : free_shared(f, level, index, slot);
+	}
 	if (level) {
-		bool whole = first >= f->from && first + n <= f->to;
 		int r = sv_node_get(v, f->t, level, index, whole ? NODE_READ : NODE_WRITE, &c);
 		if (r)
 			return r;
@@ -253,11 +315,12 @@ static int free_slot(struct freeing *f, u32 level, u64 index, struct d_ptr *slot
 		return 0;
 	c = sv_node_find(v, f->t, level, index);
 	if (ptr_addr(slot)) {
-		int r = sv_space_free(v, slot);
+		int r = f->t->cls <= CLASS_ITAB ? sv_space_free(v, slot) : sv_space_free_sole(v, slot);
 		if (r)
 			return r;
-		memset(slot, 0, sizeof *slot);
-	}
+	} else if (ptr_reserved(slot))
+		v->reserved--;
+	memset(slot, 0, sizeof *slot);
 	if (c)
 		sv_node_drop(v, c);
 	if (f->t->inode)
@@ -267,7 +330,7 @@ static int free_slot(struct freeing *f, u32 level, u64 index, struct d_ptr *slot
 
 int sv_tree_free_range(struct seal_vol *v, struct tree *t, u64 from, u64 to)
 {
-	struct freeing f = {v, t, from, to};
+	struct freeing f = {v, t, from, to, !from && to == ~0ul};
 	if (t->inode) {
 		int r = sv_inode_dirty(v, t->inode);
 		if (r)
@@ -278,10 +341,12 @@ int sv_tree_free_range(struct seal_vol *v, struct tree *t, u64 from, u64 to)
 		int r = free_slot(&f, t->height, k, &t->root[k]);
 		if (r)
 			return r;
-		any = any || ptr_addr(&t->root[k]) || sv_node_find(v, t, t->height, k);
+		any = any || !ptr_none(&t->root[k]) || sv_node_find(v, t, t->height, k);
 	}
 	if (!any)
 		t->height = 0;
+	if (t->inode && f.all)
+		t->inode->blocks = ptr_addr(&t->inode->xattr) || sv_node_find(v, t, LEVEL_XATTR, 0);
 	return 0;
 }
 
@@ -303,7 +368,7 @@ static int batch_place(struct seal_vol *v, u32 n, u32 *placed)
 		sv_node_put(v, holder);
 		if (r || !slot)
 			return r ? r : SEAL_ECORRUPT;
-		if (ptr_uncommitted(v, slot)) {
+		if (ptr_uncommitted(v, slot)) { // a dirty node's block is never shared
 			v->ptrs[k] = *slot;
 			*placed = ++k;
 			continue;
@@ -330,7 +395,7 @@ static int batch_store(struct seal_vol *v, u32 n)
 		if (c->tree->cls != CLASS_BMAP) { // the bitmap's old blocks were freed when the new ones were given
 			if (ptr_uncommitted(v, slot))
 				sv_session_ref(v, slot->session, -1);
-			else if (ptr_addr(slot) && (r = sv_space_free(v, slot)))
+			else if (ptr_addr(slot) && (r = sv_space_free_sole(v, slot)))
 				return vol_abort(v, r);
 		}
 		sv_session_ref(v, v->cur, 1);
@@ -398,6 +463,8 @@ int sv_cache_shrink(struct seal_vol *v)
 			r = sv_inodes_writeback(v);
 		if (!r)
 			r = sv_nodes_writeback(v, CLASS_ITAB);
+		if (!r)
+			r = sv_nodes_writeback(v, CLASS_REFS);
 		if (r)
 			return r;
 	}

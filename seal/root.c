@@ -5,13 +5,14 @@
 #include "seal/root.h"
 #include "seal/sha256.h"
 
-void root_keys(struct seal_vol *v, const u8 key[SEAL_KEY_BYTES], const u8 id[SEAL_ID_BYTES])
+int root_unlock(struct seal_vol *v, const u8 key[SEAL_KEY_BYTES], const struct d_slot *head)
 {
-	memcpy(v->id, id, SEAL_ID_BYTES);
-	seal_hkdf_extract(id, SEAL_ID_BYTES, key, SEAL_KEY_BYTES, v->prk);
-	seal_hkdf_expand(v->prk, "coffer key check", NULL, 0, v->key_check, sizeof v->key_check);
-	seal_hkdf_expand(v->prk, "coffer directory hash", NULL, 0, v->dir_key, sizeof v->dir_key);
-	sv_session_forget_keys(v);
+	u8 secret[32];
+	int r = key_unwrap(v, key, head, secret);
+	if (!r)
+		root_keys(v, secret, head->id);
+	explicit_bzero(secret, sizeof secret);
+	return r;
 }
 
 // A key used once: for a slot (read), or a block of the session table. The caller passes keyslot 0's place.
@@ -54,11 +55,11 @@ int slot_write(struct seal_vol *v, u64 generation, bool clean)
 	s->version = FORMAT;
 	s->length = length;
 	memcpy(s->id, v->id, 16);
-	memcpy(s->key_check, v->key_check, 16);
 	memcpy(s->salt, v->sessions[v->cur].salt, 32);
 	s->ctr = v->ctr++;
 	s->slot = slot;
 	s->epoch = v->epoch;
+	memcpy(s->wrap, v->wrap, sizeof s->wrap);
 	s->generation = generation;
 	s->max_blocks = v->max_blocks;
 	s->hiwater = v->hiwater;
@@ -72,8 +73,18 @@ int slot_write(struct seal_vol *v, u64 generation, bool clean)
 	s->session_live = v->sessions[v->cur].live;
 	s->sessions = v->nsessions;
 	s->tables = v->ntables;
+	memcpy(s->dir_key, v->dir_key, sizeof s->dir_key);
+	s->era = v->era;
+	memcpy(s->old_secret, v->old_secret, sizeof s->old_secret);
+	s->shared = v->nshared;
+	s->reserved = v->reserved;
+	s->shrink_to = v->shrink_to;
+	s->snapshots = v->nsnaps;
+	s->next_view = v->next_view;
 	tree_store(&v->itab, &s->itab);
 	tree_store(&v->bmap, &s->bmap);
+	tree_store(&v->refs, &s->refs);
+	tree_store(&v->snaps, &s->snaps);
 	for (u32 k = 0; k < v->ntables; k++)
 		s->table[k] = v->tables[k].ptr;
 	s->together = v->nrecent != 0;
@@ -114,10 +125,10 @@ enum slot_state slot_read(struct seal_vol *v, u32 k, const u8 key[SEAL_KEY_BYTES
 	enum slot_state st = slot_probe(&v->io, k, v->buf, &head);
 	if (st != SLOT_OK)
 		return st;
-	root_keys(v, key, head.id);
-	if (memcmp(head.key_check, v->key_check, 16))
-		return SLOT_KEY;
-	int r = v->io.read(v->io.ctx, k * SLOT_BLOCKS * SEAL_BLOCK, v->buf, head.length);
+	int r = root_unlock(v, key, &head);
+	if (r)
+		return r == SEAL_EKEY ? SLOT_KEY : SLOT_BAD;
+	r = v->io.read(v->io.ctx, k * SLOT_BLOCKS * SEAL_BLOCK, v->buf, head.length);
 	if (r)
 		return r == -ENODATA ? SLOT_BAD : SLOT_IO;
 	memcpy(s, &head, SLOT_PLAIN); // the copy that was checked, not the second reading
@@ -135,7 +146,7 @@ struct table_aad {
 	u64 addr;
 	u32 cls, index;
 };
-#define CLASS_TABLE 3u
+#define CLASS_TABLE NCLASS
 
 int table_write(struct seal_vol *v, u32 k)
 {
@@ -155,6 +166,7 @@ int table_write(struct seal_vol *v, u32 k)
 			continue;
 		memcpy(d[j].salt, s->salt, 32);
 		d[j].live = s->live;
+		d[j].era = s->era;
 	}
 	memcpy(a.id, v->id, 16);
 	const struct gcm_key *key = once_key(v, "coffer session table", t->ptr.salt);
@@ -200,7 +212,10 @@ static int table_read(struct seal_vol *v, u32 k)
 		struct session *s = &v->sessions[k * SESSIONS_PER_BLOCK + j];
 		memcpy(s->salt, d[j].salt, 32);
 		s->live = d[j].live;
+		s->era = d[j].era;
 		s->used = memcmp(s->salt, none, 32) != 0;
+		if (s->used && s->era != v->era && (!root_has_old(v) || s->era + 1 != v->era))
+			r = vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, NULL, 0, k, t->ptr.addr);
 	}
 out:
 	explicit_bzero(d, SEAL_BLOCK);
@@ -224,9 +239,11 @@ int root_load(struct seal_vol *v, const struct d_slot *s)
 	bool sane = s->max_blocks >= FIRST_BLOCK && s->max_blocks <= MAX_BLOCKS && s->hiwater <= s->max_blocks &&
 		    s->used <= s->hiwater && s->end <= s->max_blocks && s->sessions && s->sessions <= MAX_SESSIONS &&
 		    s->session < s->sessions && s->tables == tables && s->free_ino < s->next_ino &&
-		    s->recents <= RECENT_MAX &&
+		    s->recents <= RECENT_MAX && s->snapshots <= MAX_SNAPSHOTS && s->next_view <= MAX_VIEW_ID &&
+		    s->shrink_to <= s->max_blocks && s->next_ino < 1ul << VIEW_SHIFT &&
 		    sizeof *s + s->tables * sizeof s->table[0] + s->recents * sizeof(struct d_recent) <= s->length;
-	if (!sane || tree_load(&v->itab, CLASS_ITAB, &s->itab) || tree_load(&v->bmap, CLASS_BMAP, &s->bmap))
+	if (!sane || tree_load(&v->itab, CLASS_ITAB, &s->itab) || tree_load(&v->bmap, CLASS_BMAP, &s->bmap) ||
+	    tree_load(&v->refs, CLASS_REFS, &s->refs) || tree_load(&v->snaps, CLASS_SNAP, &s->snaps))
 		return vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, NULL, 0, 0, 0);
 	v->generation = s->generation;
 	v->max_blocks = s->max_blocks;
@@ -238,6 +255,15 @@ int root_load(struct seal_vol *v, const struct d_slot *s)
 	v->inodes = s->inodes;
 	v->clean = s->clean;
 	v->epoch = s->epoch;
+	memcpy(v->wrap, s->wrap, sizeof v->wrap);
+	memcpy(v->dir_key, s->dir_key, sizeof v->dir_key);
+	v->era = s->era;
+	root_old_keys(v, s->old_secret);
+	v->nshared = s->shared;
+	v->reserved = s->reserved;
+	v->shrink_to = s->shrink_to;
+	v->nsnaps = s->snapshots;
+	v->next_view = s->next_view;
 	sv_anchor_note(v, s->generation, s->epoch, s);
 	v->nsessions = v->cap_sessions = s->sessions;
 	v->ntables = v->cap_tables = s->tables;

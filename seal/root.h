@@ -5,8 +5,19 @@
 
 enum slot_state { SLOT_BLANK, SLOT_VERSION, SLOT_KEY, SLOT_BAD, SLOT_OK, SLOT_IO };
 
-// Keys of the volume `id` from the master key: v->prk, v->key_check, v->dir_key.
-void root_keys(struct seal_vol *v, const u8 key[SEAL_KEY_BYTES], const u8 id[SEAL_ID_BYTES]);
+// --- key.c
+// What derives from the volume's secret; and from the one before it, while blocks under that are left.
+void root_keys(struct seal_vol *v, const u8 secret[32], const u8 id[SEAL_ID_BYTES]);
+void root_old_keys(struct seal_vol *v, const u8 secret[32]);
+bool root_has_old(const struct seal_vol *v);
+// The secret under a master key, and back: SEAL_EKEY when no wrap is for this key, SEAL_ETAMPER when it was altered.
+int key_wrap(struct seal_vol *v, const u8 master[32], const u8 secret[32], struct d_wrap *w);
+int key_unwrap(struct seal_vol *v, const u8 master[32], const struct d_slot *head, u8 secret[32]);
+u32 key_wraps(const struct seal_vol *v);
+
+// --- root.c
+// Derives the keys of the volume that `head` belongs to.
+int root_unlock(struct seal_vol *v, const u8 key[SEAL_KEY_BYTES], const struct d_slot *head);
 // Writes the present state as root `generation` into its slot. Not flushed.
 int slot_write(struct seal_vol *v, u64 generation, bool clean);
 // The plaintext part of a slot.

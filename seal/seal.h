@@ -14,6 +14,7 @@
 #define SEAL_NAME_MAX	 255u
 #define SEAL_LINK_MAX	 65000u
 #define SEAL_SYMLINK_MAX 4095u
+#define SEAL_SNAPNAME_MAX 255u
 #define SEAL_ROOT_INO	 1ul
 #define SEAL_BUF_BYTES	 (256u << 10) // largest single transfer asked of seal_io
 
@@ -21,7 +22,7 @@
 #define SEAL_ETAMPER	(-EBADMSG) // a block is not the one that was written: changed, swapped, replayed or cut off
 #define SEAL_EKEY	(-EKEYREJECTED)	   // the key is not this volume's (or the header was altered)
 #define SEAL_ENOTVOLUME (-EMEDIUMTYPE)	   // not a sealed volume at all
-#define SEAL_EVERSION	(-EPROTONOSUPPORT) // a newer format
+#define SEAL_EVERSION	(-EPROTONOSUPPORT) // another version of the format
 #define SEAL_EIDENTITY	(-EXDEV)	   // a sealed volume, but not the one asked for
 #define SEAL_ECORRUPT	(-EUCLEAN)	   // authentic but inconsistent: a defect of the writer
 #define SEAL_EROLLBACK	(-EKEYEXPIRED)	   // authentic, but older than (or beside) the state that the anchor remembers
@@ -38,6 +39,9 @@ struct seal_io {
 	int (*write)(void *ctx, u64 off, const void *buf, size_t len); // grows the file as needed
 	int (*flush)(void *ctx);				       // everything written before is durable after
 	s64 (*size)(void *ctx);					       // bytes
+	// Optional. The range holds nothing any more: its room on the host's disk can go; what it reads as is not relied on.
+	int (*punch)(void *ctx, u64 off, u64 len);
+	int (*truncate)(void *ctx, u64 size); // makes the file shorter
 };
 
 // What the surroundings provide. One env may serve several volumes when lock/unlock are given per volume.
@@ -82,6 +86,12 @@ struct seal_info {
 	u64 inodes;		   // files, directories, links in use
 	u32 sessions;		   // keys that live blocks are encrypted with
 	bool read_only, fell_back; // fell_back: one root slot did not authenticate (interrupted commit, or tampering)
+	u32 snapshots;
+	u32 keys; // master keys that open it: 2 while the key is being changed
+	bool reencrypting, shrinking;
+	u64 shared_blocks;   // with more than one reference
+	u64 reserved_blocks; // set aside by seal_fallocate
+	u64 work_left;	     // blocks that seal_work has still to go through; an estimate
 };
 
 struct seal_attr {
@@ -93,11 +103,13 @@ struct seal_attr {
 	s64 atime_ns, mtime_ns, ctime_ns, btime_ns; // since 1970
 	u32 generation;
 	u64 parent; // directories: inode of ".."
+	u32 snapshot; // 0: the live tree. Else every change is refused with -EROFS
 };
 
 // --- volumes (seal/volume.c)
 
-#define SEAL_RDONLY 1u
+#define SEAL_RDONLY  1u
+#define SEAL_DISCARD 2u // what a commit freed is given back to the host (seal_io.punch)
 
 // Makes an empty volume over whatever io held. `id` NULL: a random one. size_bytes: limit (0: 1 TiB), at least 1 MiB.
 int seal_format(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES], const u8 *id,
@@ -144,6 +156,49 @@ struct seal_statfs {
 	u64 blocks, bfree, bavail, files, ffree; // blocks of 4096
 };
 void seal_statfs(struct seal_vol *v, struct seal_statfs *out);
+
+// --- keys (seal/key.c): the volume's secret is wrapped under at most two master keys
+// From now on `key` opens the volume too. `old` is one that does. Nothing else is rewritten.
+int seal_rekey_begin(struct seal_vol *v, const u8 old[SEAL_KEY_BYTES], const u8 key[SEAL_KEY_BYTES]);
+// From now on only `key` opens it: the other's wrap is overwritten in both root slots. SEAL_EKEY: `key` does not.
+int seal_rekey_finish(struct seal_vol *v, const u8 key[SEAL_KEY_BYTES]);
+int seal_rekey(struct seal_vol *v, const u8 old[SEAL_KEY_BYTES], const u8 key[SEAL_KEY_BYTES]); // both steps
+// A new secret, which only the master key `next` opens (it may be the same as `key`). Everything written from now on
+// is under it; seal_work rewrites the rest. -EBUSY: one is under way.
+int seal_reencrypt(struct seal_vol *v, const u8 key[SEAL_KEY_BYTES], const u8 next[SEAL_KEY_BYTES]);
+
+// --- snapshots (seal/snap.c). Names are like file names. A mounted volume shows them, read-only, in the directory
+// SEAL_SNAPDIR of its root, which seal_readdir of the root does not list.
+#define SEAL_SNAPDIR ".snapshots"
+struct seal_snapshot {
+	u32 id;
+	char name[SEAL_SNAPNAME_MAX + 1];
+	u64 generation; // of the commit that it holds
+	s64 created_ns;
+	u64 inodes;
+};
+int seal_snapshot_create(struct seal_vol *v, const char *name, u32 len); // durable. -EEXIST, -EMLINK: too many
+int seal_snapshot_delete(struct seal_vol *v, const char *name, u32 len); // durable; seal_work frees what it held
+int seal_snapshot_list(struct seal_vol *v, bool (*fn)(void *ctx, const struct seal_snapshot *s), void *ctx);
+// Blocks that nothing but this snapshot holds: what deleting it would free.
+int seal_snapshot_usage(struct seal_vol *v, const char *name, u32 len, u64 *unique_blocks);
+// The live tree becomes what the snapshot holds, in one commit. -EBUSY while inodes are held.
+int seal_snapshot_rollback(struct seal_vol *v, const char *name, u32 len);
+// Read-only; the root directory is the snapshot's. -ENOENT.
+int seal_mount_snapshot(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES],
+			const u8 *expect_id, const char *name, u32 len, struct seal_vol **out,
+			struct seal_fault *fault);
+// Are the contents of two files the same blocks? false: perhaps not. For comparing snapshots.
+bool seal_same(struct seal_vol *v, const struct seal_inode *a, const struct seal_inode *b);
+
+// --- work that is done in pieces (seal/work.c): freeing what deleted snapshots held, re-encryption, shrinking
+struct seal_work {
+	const char *what; // "": nothing left
+	u64 done, total;  // blocks gone through; an estimate
+};
+// Does about that many blocks of it and commits. 1: more is left, 0: no more. w may be NULL. To be called now and then
+// on a volume that is in use, or until 0.
+int seal_work(struct seal_vol *v, u64 blocks, struct seal_work *w);
 
 // --- inodes: handles are counted references (seal/inode.c)
 int seal_iget(struct seal_vol *v, u64 ino, struct seal_inode **out); // -ESTALE when free
@@ -192,6 +247,18 @@ int seal_write_pages(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n,
 		     u64 new_size);
 int seal_truncate(struct seal_vol *v, struct seal_inode *i, u64 size);
 int seal_punch(struct seal_vol *v, struct seal_inode *i, u64 off, u64 len); // zeros, space freed; size stays
+// Linux's fallocate, with its numbers. Allocating sets blocks aside: writing there later does not meet -ENOSPC.
+#define SEAL_FALLOC_KEEP_SIZE  1
+#define SEAL_FALLOC_PUNCH_HOLE 2
+#define SEAL_FALLOC_ZERO_RANGE 16
+int seal_fallocate(struct seal_vol *v, struct seal_inode *i, int mode, u64 off, u64 len);
+// Blocks that writing there would take beyond those that are set aside or the file's own.
+u64 seal_write_needs(struct seal_vol *v, struct seal_inode *i, u64 off, u64 len);
+// Linux's FICLONERANGE: dst shares src's blocks. Offsets and length in whole blocks (but for a ragged end of src that
+// becomes the end of dst); len 0: to the end of src. src may lie in a snapshot.
+int seal_clone(struct seal_vol *v, struct seal_inode *src, u64 soff, struct seal_inode *dst, u64 doff, u64 len);
+// The same if the two ranges have the same contents: 1; else nothing: 0.
+int seal_dedupe(struct seal_vol *v, struct seal_inode *src, u64 soff, struct seal_inode *dst, u64 doff, u64 len);
 int seal_fsync(struct seal_vol *v, struct seal_inode *i);		    // a commit of the volume
 // SEEK_DATA / SEEK_HOLE: offset, or -ENXIO.
 s64 seal_seek(struct seal_vol *v, struct seal_inode *i, u64 off, bool hole);

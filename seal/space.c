@@ -155,6 +155,14 @@ static int space_clear(struct seal_vol *v, u64 addr, bool pending)
 
 int sv_space_free(struct seal_vol *v, const struct d_ptr *p)
 {
+	s64 extra = v->nshared ? sv_refs_extra(v, ptr_addr(p)) : 0;
+	if (extra)
+		return extra < 0 ? (int)extra : sv_refs_add(v, ptr_addr(p), -1);
+	return sv_space_free_sole(v, p);
+}
+
+int sv_space_free_sole(struct seal_vol *v, const struct d_ptr *p)
+{
 	int r = vol_check_ptr(v, p);
 	if (r)
 		return vol_fault(v, r, SEAL_FAULT_POINTER, &v->bmap, 0, 0, ptr_addr(p));
@@ -229,6 +237,12 @@ static int ballast(struct seal_vol *v, u64 blocks)
 	return 0;
 }
 
+u64 sv_space_kept(const struct seal_vol *v)
+{
+	u64 n = v->reserve + 64 + SEAL_MIN(v->max_blocks / 64, 4096ul);
+	return v->nshared || v->nsnaps ? n + sv_refs_reserve(v) : n;
+}
+
 int sv_op_begin(struct seal_vol *v, u64 blocks, bool privileged)
 {
 	if (v->read_only)
@@ -244,9 +258,11 @@ int sv_op_begin(struct seal_vol *v, u64 blocks, bool privileged)
 			return r;
 		u64 need = v->ndirty + v->norphans * 4 + v->ntables;
 		// the estimates of `blocks` are generous; what deleting really takes is a path of blocks
-		need += privileged && v->host_full ? SEAL_MIN(blocks, 12ul) : blocks + v->reserve;
-		if (!privileged) // what deleting needs when the volume is full
-			need += 64 + SEAL_MIN(v->max_blocks / 64, 4096ul);
+		need += privileged && v->host_full ? SEAL_MIN(blocks, 12ul) : blocks;
+		if (!privileged) // what deleting needs when the volume is full, and what was set aside
+			need += sv_space_kept(v) + v->reserved;
+		else if (!v->host_full)
+			need += v->reserve + (v->nshared || v->nsnaps ? sv_refs_reserve(v) : 0);
 		if (sv_space_available(v) >= need && (!r || privileged))
 			break;
 		if (again || !v->changed)

@@ -28,7 +28,8 @@ static inline void list_add_tail(struct list *l, struct list *e)
 }
 #define LIST_ENTRY(p, t, m) ((t *)((char *)(p)-offsetof(t, m)))
 
-enum tree_class { CLASS_FILE, CLASS_ITAB, CLASS_BMAP, NCLASS };
+// REFS and SNAP exist once; FILE and ITAB blocks may be shared between the live tree, snapshots and clones.
+enum tree_class { CLASS_FILE, CLASS_ITAB, CLASS_BMAP, CLASS_REFS, CLASS_SNAP, NCLASS };
 #define LEVEL_XATTR 6u // the pseudo level of an inode's xattr block
 #define NLEVEL	    7u
 
@@ -39,6 +40,7 @@ struct tree {
 	u32 nnodes; // of it in the cache
 	struct list nodes;
 	struct seal_inode *inode; // CLASS_FILE: whose
+	struct view *view;	  // CLASS_ITAB: whose; NULL: the live tree
 	struct d_ptr root[NROOT];
 };
 
@@ -56,8 +58,21 @@ struct node {
 	u8 *data;
 };
 
+// A snapshot in memory: all are loaded when the first one is asked for.
+struct view {
+	struct list link; // v->views
+	u32 id, slot;	  // slot: its place in the snapshot table
+	bool dying, dirty;
+	u32 name_len;
+	char name[SEAL_SNAPNAME_MAX + 1];
+	u64 generation, next_ino, free_ino, inodes;
+	s64 created;
+	struct tree itab;
+};
+
 struct seal_inode {
 	struct seal_inode *hash_next;
+	struct view *view; // NULL: live. Else read-only
 	struct list lru;	// v->inode_lru while refs == 0
 	struct list dirty_link; // v->dirty_inodes
 	struct list orphan_link;
@@ -76,7 +91,7 @@ struct seal_inode {
 
 struct session {
 	u8 salt[32];
-	u64 live;
+	u64 live, era;
 	bool used;
 };
 struct table { // one block of the session table
@@ -100,10 +115,13 @@ struct keyslot {
 struct seal_vol {
 	struct seal_io io;
 	struct seal_env env;
-	bool read_only, fell_back;
+	bool read_only, fell_back, discard;
 	int failed; // set once committing is no longer safe; every change then gets this error
-	u8 id[16], key_check[16];
-	u8 prk[32]; // all keys derive from it
+	u8 id[16];
+	u8 prk[32], old_prk[32]; // all keys derive from it; old_prk: those of sessions of the era before
+	u8 old_secret[32];	 // zero: none
+	u64 era;
+	struct d_wrap wrap[NWRAPS];
 	u8 dir_key[16];
 	struct seal_fault fault;
 
@@ -114,8 +132,19 @@ struct seal_vol {
 	bool unclaimed;		  // mounted with an anchor that has not let us commit yet
 	bool changed; // since the last commit
 	bool clean;   // both slots hold the committed state
-	struct tree itab, bmap;
+	struct tree itab, bmap, refs, snaps;
 	struct seal_inode *root;
+
+	// sharing
+	u64 nshared;  // blocks with extra references: while 0, nothing is looked up
+	u64 reserved; // blocks set aside by fallocate
+	u64 shrink_to;
+	u32 nsnaps, next_view;
+	bool views_loaded;
+	struct list views;
+	struct view *top;	   // mounted as this snapshot; NULL: the live tree
+	struct seal_inode snapdir; // ".snapshots"
+	struct reloc *reloc;	   // blocks are being moved (seal/reloc.c)
 
 	// keys
 	struct session *sessions;
@@ -199,14 +228,34 @@ static inline bool ptr_uncommitted(const struct seal_vol *v, const struct d_ptr 
 	return p->session == v->cur && ptr_ctr(p) >= v->txn_ctr && (p->addr_lo | p->addr_hi);
 }
 
+// --- refs.c: blocks with more than one reference
+// The number of references beyond the first, or -errno.
+s64 sv_refs_extra(struct seal_vol *v, u64 addr);
+u64 sv_refs_reserve(const struct seal_vol *v); // blocks that counting may take, at the worst
+int sv_refs_add(struct seal_vol *v, u64 addr, s64 d);
+// A node is about to change whose block has other owners: they keep it; what it points to gets one more reference.
+int sv_node_unshare(struct seal_vol *v, struct node *n, struct d_ptr *slot);
+// One more reference to each block that a block of this class and level points to.
+int sv_refs_children(struct seal_vol *v, u32 cls, u32 level, const void *data);
+// May the block behind p be overwritten where it lies? Not if it is committed or has other owners. 1, 0 or -errno.
+static inline int sv_inplace(struct seal_vol *v, const struct d_ptr *p)
+{
+	if (!ptr_uncommitted(v, p))
+		return 0;
+	s64 extra = v->nshared ? sv_refs_extra(v, ptr_addr(p)) : 0;
+	return extra < 0 ? (int)extra : !extra;
+}
+
 // --- space.c: allocation
 int sv_space_alloc(struct seal_vol *v, u64 want, u64 *addr, u64 *got); // a run of at least one block
-int sv_space_free(struct seal_vol *v, const struct d_ptr *p);	       // no pointer to the block remains
+int sv_space_free(struct seal_vol *v, const struct d_ptr *p);	       // one pointer to the block less
+int sv_space_free_sole(struct seal_vol *v, const struct d_ptr *p);     // of a block that is never shared
 int sv_space_release(struct seal_vol *v, u64 addr, u64 n);	       // allocated but never referred to
 int sv_space_free_addr(struct seal_vol *v, u64 addr); // a committed block outside the trees (session table)
 void sv_space_host_full(struct seal_vol *v); // a write found the host's disk full, and its blocks were released
 u64 sv_space_available(const struct seal_vol *v);
 void sv_space_committed(struct seal_vol *v);
+u64 sv_space_kept(const struct seal_vol *v); // of the free blocks, those that only deleting may use
 // Before a change: refuses on read-only or failed volumes; makes sure that `blocks` new blocks and the commit after
 // them will find room (committing first if that frees some). privileged: may use the part kept for deleting.
 int sv_op_begin(struct seal_vol *v, u64 blocks, bool privileged);
@@ -221,6 +270,7 @@ void sv_node_put(struct seal_vol *v, struct node *n);
 struct node *sv_node_find(struct seal_vol *v, struct tree *t, u32 level, u64 index); // cached or NULL; not pinned
 void sv_node_drop(struct seal_vol *v, struct node *n);				     // forget, dirty or not
 void sv_tree_drop(struct seal_vol *v, struct tree *t);				     // forget all its nodes
+void sv_tree_drop_under(struct seal_vol *v, struct tree *t, u32 level, u64 index);   // those at and below this place
 void sv_tree_init(struct tree *t, u32 cls, struct seal_inode *i);
 u64 sv_tree_limit(u32 height);					 // blocks a tree of that height can hold
 int sv_tree_grow(struct seal_vol *v, struct tree *t, u64 index); // make `index` addressable
@@ -233,6 +283,7 @@ int sv_nodes_writeback(struct seal_vol *v, u32 cls); // all dirty nodes of a cla
 int sv_cache_shrink(struct seal_vol *v);	     // at a safe point: write out and drop when over the limit
 
 // --- inode.c
+bool sv_inode_valid(const struct seal_vol *v, const struct d_inode *d); // what the rest of the code relies on
 int sv_inode_get(struct seal_vol *v, u64 ino, struct seal_inode **out);
 void sv_inode_put(struct seal_vol *v, struct seal_inode *i);
 int sv_inode_dirty(struct seal_vol *v, struct seal_inode *i); // makes its place in the inode table writable
@@ -244,6 +295,18 @@ void sv_inode_relinked(struct seal_vol *v, struct seal_inode *i);
 int sv_orphans_store(struct seal_vol *v); // at commit: nameless open files go to the hidden directory
 int sv_orphans_reap(struct seal_vol *v);  // at mount
 void sv_inodes_drop_all(struct seal_vol *v);
+void sv_inodes_drop_view(struct seal_vol *v, struct view *view); // its snapshot is gone
+bool sv_inodes_idle(struct seal_vol *v);			 // nobody holds a live inode but the root
+#define SV_STALE ((struct view *)8) // view of an inode whose snapshot was deleted while somebody held it
+static inline bool sv_is_stale(const struct seal_inode *i) { return i->view == SV_STALE; }
+// Snapshots change only where blocks are moved.
+static inline bool sv_is_frozen(const struct seal_vol *v, const struct seal_inode *i)
+{
+	return i == &v->snapdir || sv_is_stale(i) || (i->view && !v->reloc);
+}
+#define VIEW_INO ((1ul << VIEW_SHIFT) - 1)
+static inline u64 sv_ino_view(u64 ino) { return ino & ~VIEW_INO; }
+static inline u64 sv_top(const struct seal_vol *v) { return v->top ? (u64)v->top->id << VIEW_SHIFT : 0; }
 static inline bool sv_inode_is(const struct seal_inode *i, u32 type) { return (i->mode & 0170000) == type; }
 #define T_FIFO 0010000u
 #define T_CHR  0020000u
@@ -259,6 +322,19 @@ static inline void sv_inode_touch(struct seal_vol *v, struct seal_inode *i, bool
 		i->mtime = i->ctime;
 }
 
+// --- snap.c
+int sv_view_get(struct seal_vol *v, u32 id, struct view **out); // -ESTALE: no such snapshot
+int sv_views_load(struct seal_vol *v);				 // v->views is complete
+int sv_view_dirty(struct seal_vol *v, struct view *w);		 // makes its place in the snapshot table writable
+int sv_views_writeback(struct seal_vol *v);
+void sv_views_drop(struct seal_vol *v);
+int sv_view_mount(struct seal_vol *v, const char *name, u32 len); // v->top is this snapshot
+int sv_snapdir_lookup(struct seal_vol *v, const char *name, u32 len, struct seal_inode **out);
+int sv_snapdir_iterate(struct seal_vol *v, u64 cookie, seal_emit emit, void *ctx);
+bool sv_snapdir_named(const struct seal_vol *v, const struct seal_inode *dir, const char *name, u32 len);
+// Gives up to *budget blocks of deleted snapshots back. 1: more is left.
+int sv_snaps_reap(struct seal_vol *v, u64 *budget);
+
 // --- dir.c
 struct dirent {
 	u64 key, ino;
@@ -271,12 +347,16 @@ int sv_dir_replace(struct seal_vol *v, struct seal_inode *d, u64 key, u64 ino, u
 int sv_dir_iterate(struct seal_vol *v, struct seal_inode *d, u64 cookie, seal_emit emit, void *ctx);
 
 // --- file.c
+int sv_file_uninline(struct seal_vol *v, struct seal_inode *i); // inline contents move to a block; i is dirty
 int sv_file_truncate(struct seal_vol *v, struct seal_inode *i, u64 size);
 s64 data_read(struct seal_vol *v, struct seal_inode *i, u64 off, void *buf, size_t n);
 s64 data_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *buf, size_t n);
 
 // --- anchor.c
 void sv_anchor_note(struct seal_vol *v, u64 generation, u64 epoch, const void *slot); // a root's plaintext part
+
+// --- falloc.c: sv_op_begin for writing n pages
+int sv_write_begin(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n);
 
 // --- commit.c
 int vol_commit(struct seal_vol *v, bool clean);

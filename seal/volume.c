@@ -16,6 +16,7 @@ static int vol_new(const struct seal_io *io, const struct seal_env *env, struct 
 	v->env = *env;
 	v->cur = NO_SESSION;
 	v->cursor = FIRST_BLOCK;
+	list_init(&v->views);
 	v->max_nodes = SEAL_MAX((env->cache_bytes ? env->cache_bytes : 16u << 20) / SEAL_BLOCK, 64ul);
 	list_init(&v->lru);
 	list_init(&v->inode_lru);
@@ -26,6 +27,8 @@ static int vol_new(const struct seal_io *io, const struct seal_env *env, struct 
 			list_init(&v->dirty[c][l]);
 	sv_tree_init(&v->itab, CLASS_ITAB, NULL);
 	sv_tree_init(&v->bmap, CLASS_BMAP, NULL);
+	sv_tree_init(&v->refs, CLASS_REFS, NULL);
+	sv_tree_init(&v->snaps, CLASS_SNAP, NULL);
 	v->keys = vol_alloc(v, NKEYS * sizeof *v->keys);
 	v->gcm = vol_alloc(v, SEAL_BLOCK);
 	v->hash = vol_alloc(v, NHASH * sizeof *v->hash);
@@ -48,6 +51,9 @@ static void vol_destroy(struct seal_vol *v)
 		sv_inodes_drop_all(v);
 	sv_tree_drop(v, &v->itab);
 	sv_tree_drop(v, &v->bmap);
+	sv_tree_drop(v, &v->refs);
+	sv_tree_drop(v, &v->snaps);
+	sv_views_drop(v);
 	sv_space_committed(v);
 	vol_free(v, v->pending, v->npending_leaves * sizeof *v->pending);
 	if (v->keys)
@@ -88,7 +94,7 @@ int seal_format(const struct seal_io *io, const struct seal_env *env, const u8 k
 {
 	struct seal_vol *v = NULL;
 	struct node *b;
-	u8 fresh[SEAL_ID_BYTES];
+	u8 fresh[SEAL_ID_BYTES], secret[32];
 	u64 blocks = size_bytes ? size_bytes / SEAL_BLOCK : 1ul << 28;
 	if (blocks < 256 || blocks > MAX_BLOCKS)
 		return -EINVAL;
@@ -101,7 +107,16 @@ int seal_format(const struct seal_io *io, const struct seal_env *env, const u8 k
 	}
 	if (r)
 		goto out;
-	root_keys(v, key, id);
+	r = env->random(env->ctx, secret, sizeof secret);
+	if (!r)
+		r = env->random(env->ctx, v->dir_key, sizeof v->dir_key);
+	if (r)
+		goto out;
+	root_keys(v, secret, id);
+	r = key_wrap(v, key, secret, &v->wrap[0]);
+	explicit_bzero(secret, sizeof secret);
+	if (r)
+		goto out;
 	v->max_blocks = blocks;
 	v->hiwater = v->used = v->end = FIRST_BLOCK;
 	v->next_ino = SEAL_ROOT_INO;
@@ -160,9 +175,11 @@ static int refuse(struct seal_vol *v, int err, int kind, const char *text)
 }
 
 // Loads a root whose slot authenticates, and checks what may be missing after a crash.
-static int root_try(struct seal_vol *v, const struct d_slot *s)
+static int root_try(struct seal_vol *v, const u8 *key, const struct d_slot *s)
 {
-	int r = root_load(v, s);
+	int r = root_unlock(v, key, s);
+	if (!r)
+		r = root_load(v, s);
 	if (r)
 		return r;
 	s64 size = v->io.size(v->io.ctx);
@@ -201,7 +218,8 @@ static int mount_root(struct seal_vol *v, const u8 *key, const u8 *expect_id, st
 				      "the volume's root does not authenticate: changed, replaced or cut short");
 		if (seen[SLOT_VERSION])
 			return refuse(v, SEAL_EVERSION, SEAL_FAULT_NONE,
-				      "the volume has a format this program does not know");
+				      "the volume has a format that this program does not know (it reads version 2): use "
+				      "the program that made it");
 		return refuse(v, SEAL_ENOTVOLUME, SEAL_FAULT_NONE, "not a sealed volume");
 	}
 	struct d_slot *s = st[0] != SLOT_OK ? b : st[1] != SLOT_OK || a->generation > b->generation ? a : b;
@@ -209,13 +227,12 @@ static int mount_root(struct seal_vol *v, const u8 *key, const u8 *expect_id, st
 		return refuse(v, SEAL_EIDENTITY, SEAL_FAULT_NONE, "this is another volume than the one asked for");
 	struct d_slot *other = st[0] != SLOT_OK || st[1] != SLOT_OK ? NULL : s == a ? b : a;
 	v->fell_back = !other;
-	root_keys(v, key, s->id);
-	int r = root_try(v, s);
+	int r = root_try(v, key, s);
 	// A commit that was interrupted: its root has landed, but not all that belongs to it. The one before is whole.
 	if (r == SEAL_ETAMPER && s->together && other && !memcmp(other->id, s->id, SEAL_ID_BYTES)) {
 		struct seal_fault first = v->fault;
 		root_unload(v);
-		r = root_try(v, other);
+		r = root_try(v, key, other);
 		if (r)
 			v->fault = first;
 		v->fell_back = true;
@@ -229,28 +246,47 @@ static int mount_root(struct seal_vol *v, const u8 *key, const u8 *expect_id, st
 	return r;
 }
 
-int seal_mount(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES], const u8 *expect_id,
-	       u32 flags, struct seal_vol **out, struct seal_fault *fault)
+struct mounting {
+	const struct seal_io *io;
+	const struct seal_env *env;
+	const u8 *key, *expect_id;
+	u32 flags;
+	const struct seal_anchor *least; // NULL: no anchor
+	const char *snapshot;		 // NULL: the live tree
+	u32 snapshot_len;
+};
+
+// The directory ".snapshots", which no table holds.
+static void snapdir_init(struct seal_vol *v)
 {
-	return seal_mount_anchored(io, env, key, expect_id, flags, NULL, out, fault);
+	struct seal_inode *d = &v->snapdir;
+	d->ino = SNAPDIR_INO;
+	d->mode = T_DIR | 0555;
+	d->nlink = 2;
+	d->refs = 1;
+	d->mtime = d->ctime = d->atime = d->btime = v->root->btime;
+	list_init(&d->lru);
+	list_init(&d->dirty_link);
+	list_init(&d->orphan_link);
+	sv_tree_init(&d->tree, CLASS_FILE, d);
 }
 
-int seal_mount_anchored(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES],
-			const u8 *expect_id, u32 flags, const struct seal_anchor *least, struct seal_vol **out,
-			struct seal_fault *fault)
+static int mount_do(const struct mounting *m, struct seal_vol **out, struct seal_fault *fault)
 {
+	const struct seal_anchor *least = m->least;
+	u32 flags = m->flags;
 	const size_t slot_bytes = SLOT_BLOCKS * SEAL_BLOCK;
 	struct seal_vol *v = NULL;
 	void *a = NULL, *b = NULL;
 	*out = NULL;
 	if (fault)
 		memset(fault, 0, sizeof *fault);
-	int r = vol_new(io, env, &v);
+	int r = vol_new(m->io, m->env, &v);
 	if (r)
 		goto out;
 	a = vol_alloc(v, slot_bytes);
 	b = vol_alloc(v, slot_bytes);
-	r = a && b ? mount_root(v, key, expect_id, a, b) : -ENOMEM;
+	r = a && b ? mount_root(v, m->key, m->expect_id, a, b) : -ENOMEM;
 	if (r)
 		goto out;
 	if (least) {
@@ -263,10 +299,16 @@ int seal_mount_anchored(const struct seal_io *io, const struct seal_env *env, co
 		v->unclaimed = !(flags & SEAL_RDONLY);
 	}
 	set_reserve(v);
-	r = sv_inode_get(v, SEAL_ROOT_INO, &v->root);
+	if (m->snapshot)
+		r = sv_view_mount(v, m->snapshot, m->snapshot_len);
+	if (!r)
+		r = sv_inode_get(v, SEAL_ROOT_INO | sv_top(v), &v->root);
 	if (!r && !sv_inode_is(v->root, T_DIR))
 		r = vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, &v->itab, 0, 0, 0);
+	if (!r)
+		snapdir_init(v);
 	v->read_only = flags & SEAL_RDONLY;
+	v->discard = flags & SEAL_DISCARD && v->io.punch;
 	if (!r && !v->read_only)
 		r = sv_orphans_reap(v);
 out:
@@ -288,10 +330,41 @@ out:
 	return r;
 }
 
+int seal_mount(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES], const u8 *expect_id,
+	       u32 flags, struct seal_vol **out, struct seal_fault *fault)
+{
+	const struct mounting m = {.io = io, .env = env, .key = key, .expect_id = expect_id, .flags = flags};
+	return mount_do(&m, out, fault);
+}
+
+int seal_mount_anchored(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES],
+			const u8 *expect_id, u32 flags, const struct seal_anchor *least, struct seal_vol **out,
+			struct seal_fault *fault)
+{
+	const struct mounting m = {
+		.io = io, .env = env, .key = key, .expect_id = expect_id, .flags = flags, .least = least};
+	return mount_do(&m, out, fault);
+}
+
+int seal_mount_snapshot(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES],
+			const u8 *expect_id, const char *name, u32 len, struct seal_vol **out,
+			struct seal_fault *fault)
+{
+	const struct mounting m = {.io = io,
+				   .env = env,
+				   .key = key,
+				   .expect_id = expect_id,
+				   .flags = SEAL_RDONLY,
+				   .snapshot = name,
+				   .snapshot_len = len};
+	return mount_do(&m, out, fault);
+}
+
 int seal_unmount(struct seal_vol *v)
 {
 	vol_lock(v);
-	sv_inode_put(v, v->root);
+	if (v->root)
+		sv_inode_put(v, v->root);
 	int r = v->failed ? v->failed : vol_commit(v, true);
 	vol_unlock(v);
 	vol_destroy(v);
@@ -300,7 +373,10 @@ int seal_unmount(struct seal_vol *v)
 
 void seal_get_info(struct seal_vol *v, struct seal_info *out)
 {
+	u32 dying = 0;
 	vol_lock(v);
+	if (v->nsnaps)
+		sv_views_load(v); // unreadable: they count as they are
 	memset(out, 0, sizeof *out);
 	memcpy(out->id, v->id, SEAL_ID_BYTES);
 	out->version = FORMAT;
@@ -313,6 +389,14 @@ void seal_get_info(struct seal_vol *v, struct seal_info *out)
 		out->sessions += v->sessions[k].used;
 	out->read_only = v->read_only;
 	out->fell_back = v->fell_back;
+	for (struct list *e = v->views.next; e != &v->views; e = e->next)
+		dying += LIST_ENTRY(e, struct view, link)->dying;
+	out->snapshots = v->nsnaps - dying;
+	out->keys = key_wraps(v);
+	out->reencrypting = root_has_old(v);
+	out->shrinking = v->shrink_to != 0;
+	out->shared_blocks = v->nshared;
+	out->reserved_blocks = v->reserved;
 	vol_unlock(v);
 }
 
@@ -326,8 +410,8 @@ void seal_get_fault(struct seal_vol *v, struct seal_fault *out)
 void seal_statfs(struct seal_vol *v, struct seal_statfs *out)
 {
 	vol_lock(v);
-	u64 kept = v->reserve + 64 + SEAL_MIN(v->max_blocks / 64, 4096ul);
-	u64 gone = v->used + v->ndirty;
+	u64 kept = sv_space_kept(v);
+	u64 gone = v->used + v->ndirty + v->reserved;
 	out->blocks = v->max_blocks - FIRST_BLOCK;
 	out->bfree = v->max_blocks > gone ? v->max_blocks - gone : 0;
 	out->bavail = out->bfree > kept ? out->bfree - kept : 0;

@@ -23,6 +23,30 @@ static struct seal_inode *dirs[DIRS];
 static struct seal_vol *vol;
 static struct mem store;
 
+// A snapshot as the model knows it: names, sizes, and hashes of contents.
+#define SNAPS 5
+struct msnap {
+	bool used;
+	struct mname names[DIRS][NAMES];
+	struct mfile files[FILES];
+	u64 hash[FILES];
+};
+static struct msnap snaps[SNAPS];
+static u8 key[SEAL_KEY_BYTES];
+
+static u64 hash_of(const u8 *p, u64 n)
+{
+	u64 h = n, w;
+	for (; n >= 8; p += 8, n -= 8) {
+		memcpy(&w, p, 8);
+		h = (h ^ w) * 0x9e3779b97f4a7c15ul;
+		h ^= h >> 31;
+	}
+	for (; n; p++, n--)
+		h = (h ^ *p) * 0x9e3779b97f4a7c15ul;
+	return h;
+}
+
 static u32 name_of(u32 k, char *buf)
 {
 	return (u32)sprintf(
@@ -149,6 +173,139 @@ static void op_truncate(u32 d, u32 n, bool punch)
 		f->size = size;
 	}
 	seal_iput(vol, i);
+}
+
+static void op_fallocate(u32 d, u32 n)
+{
+	static const int modes[] = {0, SEAL_FALLOC_KEEP_SIZE, SEAL_FALLOC_ZERO_RANGE, SEAL_FALLOC_ZERO_RANGE | SEAL_FALLOC_KEEP_SIZE};
+	struct seal_inode *i;
+	if (!names[d][n].file)
+		return;
+	struct mfile *f = &files[names[d][n].file - 1];
+	CHECK_EQ(open_name(d, n, &i), 0);
+	u64 off = rnd() % (MAX_SIZE - 200000), len = 1 + rnd() % 150000, end = off + len;
+	int mode = modes[rnd() % 4];
+	CHECK_EQ(seal_fallocate(vol, i, mode, off, len), 0);
+	if (mode & SEAL_FALLOC_ZERO_RANGE && off < f->size)
+		memset(f->data + off, 0, (end < f->size ? end : f->size) - off);
+	if (!(mode & SEAL_FALLOC_KEEP_SIZE) && end > f->size)
+		f->size = end;
+	seal_iput(vol, i);
+}
+
+static void op_clone(u32 d, u32 n, u32 d2, u32 n2)
+{
+	struct seal_inode *s, *t;
+	if (!names[d][n].file || !names[d2][n2].file)
+		return;
+	struct mfile *f = &files[names[d][n].file - 1], *g = &files[names[d2][n2].file - 1];
+	CHECK_EQ(open_name(d, n, &s), 0);
+	CHECK_EQ(open_name(d2, n2, &t), 0);
+	u64 so = rnd() % 2 ? 0 : rnd() % (f->size + 1) & ~4095ul, to = rnd() % 2 ? so : rnd() % (g->size + 1) & ~4095ul;
+	u64 len = rnd() % 2 ? f->size - so : rnd() % (f->size - so + 1) & ~4095ul, n_ = len ? len : f->size - so;
+	bool ragged = n_ % 4096 && (so + n_ != f->size || to + n_ < g->size);
+	bool overlap = f == g && so < to + n_ && to < so + n_;
+	int r = to + n_ > MAX_SIZE ? 1 : seal_clone(vol, s, so, t, to, len);
+	if (r != 1)
+		CHECK_EQ(r, ragged || overlap ? -EINVAL : 0);
+	if (!r && n_) {
+		memmove(g->data + to, f->data + so, n_);
+		if (to + n_ > g->size)
+			g->size = to + n_;
+	}
+	if (!r && rnd() % 2)
+		CHECK_EQ(seal_dedupe(vol, s, so, t, to, n_), n_ ? 1 : 0);
+	seal_iput(vol, s);
+	seal_iput(vol, t);
+}
+
+static u32 snap_name(u32 k, char *buf) { return (u32)sprintf(buf, "snap %u", k); }
+
+static void op_snapshot(u32 k)
+{
+	char buf[20];
+	u32 len = snap_name(k, buf);
+	if (snaps[k].used) {
+		CHECK_EQ(seal_snapshot_create(vol, buf, len), -EEXIST);
+		CHECK_EQ(seal_snapshot_delete(vol, buf, len), 0);
+		snaps[k].used = false;
+		return;
+	}
+	CHECK_EQ(seal_snapshot_create(vol, buf, len), 0);
+	snaps[k].used = true;
+	memcpy(snaps[k].names, names, sizeof names);
+	memcpy(snaps[k].files, files, sizeof files);
+	for (u32 f = 0; f < FILES; f++)
+		if (files[f].used)
+			snaps[k].hash[f] = hash_of(files[f].data, files[f].size);
+}
+
+// Everything in the snapshot is as it was; with `restore`, its contents become the model's.
+static void verify_snapshot(u32 k, bool restore)
+{
+	static u8 data[MAX_SIZE];
+	struct seal_inode *root = root_of(vol), *all, *top, *dir, *i;
+	char buf[100];
+	u32 len = snap_name(k, buf);
+	CHECK_EQ(seal_lookup(vol, root, SEAL_SNAPDIR, sizeof SEAL_SNAPDIR - 1, &all), 0);
+	CHECK_EQ(seal_lookup(vol, all, buf, len, &top), snaps[k].used ? 0 : -ENOENT);
+	for (u32 d = 0; d < DIRS && snaps[k].used; d++) {
+		len = (u32)sprintf(buf, "dir%u", d);
+		CHECK_EQ(d ? seal_lookup(vol, top, buf, len, &dir) : 0, 0);
+		for (u32 n = 0; n < NAMES; n++) {
+			len = name_of(n, buf);
+			int r = seal_lookup(vol, d ? dir : top, buf, len, &i), f = snaps[k].names[d][n].file - 1;
+			CHECK_EQ(r, f < 0 ? -ENOENT : 0);
+			if (r)
+				continue;
+			CHECK_EQ(seal_read(vol, i, 0, data, sizeof data), snaps[k].files[f].size);
+			CHECK(hash_of(data, snaps[k].files[f].size) == snaps[k].hash[f]);
+			CHECK_EQ(seal_write(vol, i, 0, "x", 1), -EROFS);
+			if (restore) {
+				memset(files[f].data, 0, MAX_SIZE);
+				memcpy(files[f].data, data, snaps[k].files[f].size);
+			}
+			seal_iput(vol, i);
+		}
+		if (d)
+			seal_iput(vol, dir);
+	}
+	if (snaps[k].used)
+		seal_iput(vol, top);
+	seal_iput(vol, all);
+	seal_iput(vol, root);
+}
+
+// Nobody holds an inode.
+static void rollback(u32 k)
+{
+	char buf[20];
+	u32 len = snap_name(k, buf);
+	verify_snapshot(k, true);
+	for (u32 f = 0; f < FILES; f++) {
+		u8 *data = files[f].data ? files[f].data : snaps[k].files[f].data;
+		files[f] = snaps[k].files[f];
+		files[f].data = data;
+	}
+	memcpy(names, snaps[k].names, sizeof names);
+	CHECK_EQ(seal_snapshot_rollback(vol, buf, len), 0);
+}
+
+static void new_key(void)
+{
+	u8 next[SEAL_KEY_BYTES];
+	struct seal_info info;
+	for (u32 k = 0; k < sizeof next; k++)
+		next[k] = (u8)rnd();
+	CHECK_EQ(seal_rekey_begin(vol, next, key), SEAL_EKEY);
+	CHECK_EQ(seal_rekey_begin(vol, key, next), 0);
+	seal_get_info(vol, &info);
+	CHECK_EQ(info.keys, 2);
+	if (rnd() % 4) {
+		CHECK_EQ(seal_rekey_finish(vol, next), 0);
+		memcpy(key, next, sizeof key);
+	} else
+		CHECK_EQ(seal_rekey_finish(vol, key), 0); // thought better of it
 }
 
 static void op_unlink(u32 d, u32 n)
@@ -278,14 +435,17 @@ static void run(u64 seed, u32 steps, size_t cache)
 	for (int k = 0; k < FILES; k++)
 		files[k].used = false;
 	memset(names, 0, sizeof names);
+	for (u32 k = 0; k < SNAPS; k++)
+		snaps[k].used = false;
+	memcpy(key, test_key, sizeof key);
 	mem_init(&store);
-	CHECK_EQ(seal_format(&store.io, &env, test_key, NULL, 1ul << 30), 0);
-	CHECK_EQ(seal_mount(&store.io, &env, test_key, NULL, 0, &vol, NULL), 0);
+	CHECK_EQ(seal_format(&store.io, &env, key, NULL, 1ul << 30), 0);
+	CHECK_EQ(seal_mount(&store.io, &env, key, NULL, 0, &vol, NULL), 0);
 	dirs_open(true);
 	for (u32 s = 0; s < steps && !test_failures; s++) {
 		u32 d = (u32)(rnd() % DIRS), n = (u32)(rnd() % NAMES), d2 = (u32)(rnd() % DIRS),
 		    n2 = (u32)(rnd() % NAMES);
-		switch (rnd() % 14) {
+		switch (rnd() % 17) {
 		case 0:
 		case 1:
 		case 2: op_create(d, n); break;
@@ -307,15 +467,41 @@ static void run(u64 seed, u32 steps, size_t cache)
 				break;
 			dirs_close();
 			CHECK_EQ(seal_unmount(vol), 0);
-			CHECK_EQ(seal_mount(&store.io, &env, test_key, NULL, 0, &vol, NULL), 0);
+			CHECK_EQ(seal_mount(&store.io, &env, key, NULL, 0, &vol, NULL), 0);
+			d = (u32)(rnd() % SNAPS);
+			if (snaps[d].used && rnd() % 3 == 0)
+				rollback(d);
+			if (rnd() % 3 == 0)
+				new_key();
 			dirs_open(false);
 			if (rnd() % 3 == 0)
 				CHECK_EQ(fsck_quiet(vol), 0);
 			break;
+		case 14: op_clone(d, n, d2, n2); break;
+		case 15: op_fallocate(d, n); break;
+		case 16:
+			if (rnd() % 12 == 0)
+				op_snapshot((u32)(rnd() % SNAPS));
+			if (rnd() % 4 == 0)
+				CHECK(seal_work(vol, rnd() % 500, NULL) >= 0);
+			break;
 		}
-		if (s % 300 == 299)
+		if (s % 300 == 299) {
 			verify_all();
+			verify_snapshot((u32)(rnd() % SNAPS), false);
+		}
 	}
+	for (u32 k = 0; k < SNAPS; k++)
+		verify_snapshot(k, false);
+	verify_all();
+	CHECK_EQ(fsck_quiet(vol), 0);
+	for (u32 k = 0; k < SNAPS; k++)
+		if (snaps[k].used)
+			op_snapshot(k);
+	int more;
+	while ((more = seal_work(vol, 300, NULL)) > 0)
+		;
+	CHECK_EQ(more, 0);
 	verify_all();
 	CHECK_EQ(fsck_quiet(vol), 0);
 	dirs_close();
