@@ -442,7 +442,7 @@ static ssize_t write(struct file *f, struct iter *it, u64 *pos)
 		goto out;
 	}
 	r = -ENOSPC;
-	if (!room)
+	if (!room && seal_write_needs(vol_of(i), n->si, at, want)) // unless fallocate has set it aside
 		goto out;
 	want = min(min(want, limit - at), (u64)S64_MAX - PAGE_SIZE - at);
 	size_t rest = it->left - want;
@@ -531,12 +531,13 @@ static int fallocate(struct file *f, int mode, u64 off, u64 len)
 		r = sealed_err(seal_punch(vol_of(i), snode_of(i)->si, off, len));
 		if (!r && off < i->size)
 			pc_punch(i->pc, off, min(end, PAGE_ALIGN(i->size)));
-	} else if (!make_room(i, len >> PAGE_SHIFT)) {
-		r = -ENOSPC; // copy-on-write: room cannot be set aside for ever, but its lack is known now
 	}
-	if (!r && !(mode & FALLOC_KEEP_SIZE) && end > i->size) {
-		r = sealed_err(seal_truncate(vol_of(i), snode_of(i)->si, end));
-		if (!r)
+	if (!r && !(mode & FALLOC_PUNCH_HOLE)) { // sets blocks aside
+		r = seal_fallocate(vol_of(i), snode_of(i)->si, mode & FALLOC_KEEP_SIZE, off, len);
+		if (r == -ENOSPC && make_room(i, len >> PAGE_SHIFT))
+			r = seal_fallocate(vol_of(i), snode_of(i)->si, mode & FALLOC_KEEP_SIZE, off, len);
+		r = sealed_err(r);
+		if (!r && !(mode & FALLOC_KEEP_SIZE) && end > i->size)
 			i->size = end;
 	}
 	if (!r) {
