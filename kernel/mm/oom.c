@@ -64,7 +64,7 @@ void memory_leave(const struct mm *mm)
 	if (mm->total_pages < page_reserve / 2)
 		return;
 	pf_reset_address_space();
-	sample();
+	memory_refresh(); // one that ends beside us may be asking already: a thousand that end are not a thousand questions
 }
 
 // --- the victim
@@ -194,8 +194,9 @@ void memory_thread(void *unused)
 			if (tight(page_reserve)) {
 				if (!short_since)
 					short_since = start;
-				if (leaving(short_since)) {
-					nap(SHORTEST_MS);
+				if (leaving(short_since)) { // each of them asks the host too
+					cost = (ktime_mono() - start) / 1000000;
+					nap(max(SHORTEST_MS, min(4 * cost, COST_MOST_MS)));
 					continue;
 				}
 				kill_one();

@@ -38,7 +38,7 @@ struct bystander {
 
 static int serve(int in, int out)
 {
-	static char block[256 << 10];
+	static char block[1 << 20];
 	char c;
 	while (read(in, &c, 1) == 1) {
 		memset(block, c, sizeof(block));
@@ -294,7 +294,7 @@ static void fork_many(int size)
 static void eat_by_forking(void) { fork_many(MB); }
 TEST(forks) { exhaust(eat_by_forking, NULL); }
 // Each is smaller than the bystander, who was there long before them.
-static void eat_by_small_forks(void) { fork_many(100 << 10); }
+static void eat_by_small_forks(void) { fork_many(600 << 10); }
 TEST(small_forks) { exhaust(eat_by_small_forks, NULL); }
 
 static void *wait_for_ever(void *p)
