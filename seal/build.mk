@@ -5,14 +5,15 @@ SEAL_TOOL_SRC = seal/hostio.c seal/tool.c seal/tool_seal.c seal/tool_seal_file.c
 COFFER_OBJS += $(patsubst %.c,$(B)/obj/%.o,$(SEAL_LIB_SRC) $(SEAL_TOOL_SRC))
 COFFER_LIBS += $(IPSEC_MB)
 
-SEAL_TESTS = crypt model tamper crash space tool anchor
+SEAL_TESTS = crypt model tamper crash space tool anchor adversary
 SEAL_TEST_BINS = $(SEAL_TESTS:%=$(B)/test/seal-%)
 TEST_BINS += $(SEAL_TEST_BINS)
 UNIT_TESTS += $(SEAL_TEST_BINS)
 
-.SECONDARY: $(SEAL_TESTS:%=$(B)/obj/tests/seal/%.o) $(B)/obj/tests/seal/mem.o
+SEAL_TEST_LIB = $(B)/obj/tests/seal/mem.o $(B)/obj/tests/seal/work.o
+.SECONDARY: $(SEAL_TESTS:%=$(B)/obj/tests/seal/%.o) $(SEAL_TEST_LIB)
 
-$(B)/test/seal-%: $(B)/obj/tests/seal/%.o $(B)/obj/tests/seal/mem.o $(B)/lib/libcoffer.a
+$(B)/test/seal-%: $(B)/obj/tests/seal/%.o $(SEAL_TEST_LIB) $(B)/lib/libcoffer.a
 	@mkdir -p $(@D)
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(IPSEC_MB) -lpthread

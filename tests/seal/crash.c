@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Crash enumerator: records every write and flush that a workload makes, then rebuilds the storage as a crash could
-// have left it: every prefix, and random subsets of the 4 KiB pieces written since the last completed flush. Each must
-// open at the last completed sync or at the one in flight, pass fsck, and be usable.
-#include "tests/seal/mem.h"
+// have left it: every prefix, and of what was written since the last completed flush every subset where there are few pieces,
+// else single ones, all but single ones and random subsets, of 4 KiB or torn at 512 bytes. Each must open at the last completed
+// sync or at the one in flight, pass fsck, and be usable.
+//
+//	seal-crash [-s SEED] [-n RUNS] [-t REORDERINGS] [-j JOBS]	as many states as wanted (make soak); without options some thousands
+#include "tests/seal/work.h"
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define MAXSYNC 200
 struct point {
@@ -13,69 +18,13 @@ static struct point points[MAXSYNC];
 static u32 npoints;
 static struct mem base, store;
 static struct seal_env env;
-
-static u64 mix(u64 h, const void *p, size_t n)
-{
-	const u8 *b = p;
-	for (size_t k = 0; k < n; k++)
-		h = (h ^ b[k]) * 0x100000001b3ul;
-	return h;
-}
-
-struct kids {
-	char name[256][32];
-	u32 n;
-};
-
-static bool kid(void *ctx, const char *name, u32 len, u64 ino, u32 type, u64 cookie)
-{
-	struct kids *k = ctx;
-	(void)ino, (void)type, (void)cookie;
-	if (k->n < 256 && len < 32)
-		snprintf(k->name[k->n++], 32, "%.*s", (int)len, name);
-	return true;
-}
-
-// Everything a program could see. 0: an error.
-static u64 digest(struct seal_vol *v, struct seal_inode *i)
-{
-	static u8 buf[400000];
-	struct seal_attr a;
-	seal_getattr(v, i, &a);
-	u64 h = mix(1469598103934665603ul, &a.ino, sizeof a.ino);
-	h = mix(h, &a.size, sizeof a.size);
-	h = mix(h, &a.nlink, sizeof a.nlink);
-	h = mix(h, &a.mtime_ns, sizeof a.mtime_ns);
-	if ((a.mode & 0170000) == 0100000) {
-		s64 n = seal_read(v, i, 0, buf, sizeof buf);
-		return n < 0 || (u64)n != a.size ? 0 : mix(h, buf, (size_t)n);
-	}
-	if ((a.mode & 0170000) != 0040000)
-		return h;
-	struct kids *k = calloc(1, sizeof *k);
-	if (seal_readdir(v, i, 0, kid, k))
-		h = 0;
-	for (u32 j = 0; j < k->n && h; j++) {
-		struct seal_inode *c;
-		if (seal_lookup(v, i, k->name[j], (u32)strlen(k->name[j]), &c)) {
-			h = 0;
-			break;
-		}
-		u64 d = digest(v, c);
-		seal_iput(v, c);
-		h = d ? mix(mix(h, &d, 8), k->name[j], strlen(k->name[j])) : 0;
-	}
-	free(k);
-	return h;
-}
+static u32 reorderings = 16; // random ones of each epoch
 
 static u64 state_of(struct seal_vol *v)
 {
-	struct seal_inode *root = root_of(v);
-	u64 h = root ? digest(v, root) : 0;
-	if (root)
-		seal_iput(v, root);
-	return h;
+	static struct state s;
+	state_read(v, &s);
+	return state_digest(&s);
 }
 
 static void sync_point(struct seal_vol *v)
@@ -91,8 +40,7 @@ static void sync_point(struct seal_vol *v)
 static void workload(u64 seed, u32 syncs, size_t cache)
 {
 	struct seal_vol *v;
-	struct seal_inode *root, *i, *open_files[4] = {0};
-	static u8 data[200000];
+	struct work w = {.max_write = 160000};
 	rnd_seed(seed);
 	env = test_env;
 	env.cache_bytes = cache;
@@ -103,49 +51,11 @@ static void workload(u64 seed, u32 syncs, size_t cache)
 	store.record = true;
 	CHECK_EQ(seal_mount(&store.io, &env, test_key, NULL, 0, &v, NULL), 0);
 	points[npoints++] = (struct point){0, 0, state_of(v)};
-	root = root_of(v);
 	while (npoints < syncs) {
-		for (u32 k = (u32)(rnd() % 12); k; k--) {
-			char name[20], to[20];
-			u32 len = (u32)sprintf(name, "f%lu", rnd() % 24), tlen = (u32)sprintf(to, "f%lu", rnd() % 24);
-			switch (rnd() % 7) {
-			case 0:
-			case 1:
-			case 2:
-				if (seal_lookup(v, root, name, len, &i) &&
-				    seal_create(v, root, name, len, 0100600, 0, 0, 0, &i))
-					break;
-				memset(data, (int)rnd(), sizeof data);
-				seal_write(v, i, rnd() % 3 ? rnd() % 60000 & ~4095ul : rnd() % 9000, data,
-					   rnd() % 4 ? rnd() % 9000 : 4096 * (rnd() % 40));
-				seal_iput(v, i);
-				break;
-			case 3: seal_unlink(v, root, name, len); break;
-			case 4: seal_rename(v, root, name, len, root, to, tlen, 0); break;
-			case 5: { // keep one open, then unlink it
-				struct seal_inode **o = &open_files[rnd() % 4];
-				if (*o)
-					seal_iput(v, *o);
-				if (seal_lookup(v, root, name, len, o))
-					*o = NULL;
-				else
-					seal_unlink(v, root, name, len);
-				break;
-			}
-			case 6:
-				if (!seal_lookup(v, root, name, len, &i)) {
-					seal_truncate(v, i, rnd() % 70000);
-					seal_iput(v, i);
-				}
-				break;
-			}
-		}
+		work_some(&w, v, (u32)(rnd() % 12));
 		sync_point(v);
 	}
-	for (u32 k = 0; k < 4; k++)
-		if (open_files[k])
-			seal_iput(v, open_files[k]);
-	seal_iput(v, root);
+	work_close(&w, v);
 	struct point *p = &points[npoints++];
 	p->digest = state_of(v);
 	p->begin = store.nops;
@@ -163,6 +73,30 @@ static bool sound(struct seal_vol *v)
 }
 
 static u32 tried, at_last, at_next;
+
+// What is left can be used again, and stays whole.
+static bool usable(struct mem *m)
+{
+	struct seal_vol *v;
+	struct seal_inode *root, *i;
+	if (seal_mount(&m->io, &env, test_key, NULL, 0, &v, NULL))
+		return false;
+	bool ok = sound(v);
+	root = root_of(v);
+	if (root && !seal_create(v, root, "after", 5, 0100600, 0, 0, 0, &i)) {
+		ok = seal_write(v, i, 0, "x", 1) == 1 && ok;
+		seal_iput(v, i);
+	} else
+		ok = false;
+	if (root)
+		seal_iput(v, root);
+	ok = !seal_unmount(v) && ok;
+	if (seal_mount(&m->io, &env, test_key, NULL, 0, &v, NULL))
+		return false;
+	ok = fsck_quiet(v) == 0 && ok;
+	seal_unmount(v);
+	return ok;
+}
 
 // The storage m is what a crash after `done` complete operations (and perhaps parts of later ones) left.
 static bool judge(struct mem *m, u32 done, u32 reached, bool thorough)
@@ -190,24 +124,10 @@ static bool judge(struct mem *m, u32 done, u32 reached, bool thorough)
 		       next);
 	at_last += h == last;
 	at_next += h == next && next != last;
-	if (!ok || !thorough)
-		return ok;
-	r = seal_mount(&m->io, &env, test_key, NULL, 0, &v, &f);
-	if (r)
-		return false;
-	ok = sound(v);
-	struct seal_inode *root = root_of(v), *i;
-	if (!seal_create(v, root, "after", 5, 0100600, 0, 0, 0, &i)) {
-		ok = seal_write(v, i, 0, "x", 1) == 1 && ok;
-		seal_iput(v, i);
-	} else
+	if (ok && thorough && !usable(m)) {
+		printf("# crash after %u operations (sync %u): opens, but is not whole or not usable\n", done, k);
 		ok = false;
-	seal_iput(v, root);
-	ok = !seal_unmount(v) && ok;
-	if (seal_mount(&m->io, &env, test_key, NULL, 0, &v, &f))
-		return false;
-	ok = fsck_quiet(v) == 0 && ok;
-	seal_unmount(v);
+	}
 	return ok;
 }
 
@@ -229,36 +149,76 @@ static void every_prefix(void)
 	mem_free(&m);
 }
 
-// Applies a random subset of the 4 KiB (or, torn, 512-byte) pieces of the operations from..to-1, in random order.
-static void apply_some(struct mem *m, u32 from, u32 to, u32 percent, u32 piece)
+#define PIECES 4096u
+struct pieces { // of the operations of one epoch
+	struct mem_op p[PIECES];
+	u32 n;
+};
+
+static void cut_up(struct pieces *c, u32 from, u32 to, u32 size)
 {
-	for (u32 k = from; k < to; k++) {
-		const struct mem_op *op = &store.ops[rnd() % 2 ? k : to - 1 - (k - from)];
-		for (u64 at = 0; at < op->n; at += piece) {
-			struct mem_op part = {op->off + at, piece, op->data + at};
-			if (rnd() % 100 < percent)
-				mem_apply(m, &part);
-		}
+	c->n = 0;
+	for (u32 k = from; k < to; k++)
+		for (u64 at = 0; at < store.ops[k].n && c->n < PIECES; at += size)
+			c->p[c->n++] = (struct mem_op){store.ops[k].off + at, SEAL_MIN(size, store.ops[k].n - at), store.ops[k].data + at};
+}
+
+// One state: those pieces landed for which `landed` says so, in a random order.
+static bool some_landed(const struct mem *m, const struct pieces *c, const bool *landed, u32 done, u32 reached, bool thorough)
+{
+	struct mem copy;
+	mem_copy(&copy, m);
+	bool backwards = rnd() & 1;
+	for (u32 k = 0; k < c->n; k++) {
+		u32 j = backwards ? c->n - 1 - k : k;
+		if (landed[j])
+			mem_apply(&copy, &c->p[j]);
 	}
+	bool ok = judge(&copy, done, reached, thorough);
+	mem_free(&copy);
+	return ok;
+}
+
+static bool epoch_states(const struct mem *m, u32 from, u32 to)
+{
+	static const u32 percents[] = {50, 90, 10, 98};
+	static struct pieces c;
+	static bool landed[PIECES];
+	bool ok = true;
+	cut_up(&c, from, to, 4096);
+	if (c.n <= 9) // all of them
+		for (u32 mask = 0; mask < 1u << c.n && ok; mask++) {
+			for (u32 k = 0; k < c.n; k++)
+				landed[k] = mask & 1u << k;
+			ok = some_landed(m, &c, landed, from, to, mask % 64 == 1);
+		}
+	else
+		for (u32 one = 0; one < c.n && ok; one += 1 + c.n / 64)
+			for (u32 alone = 0; alone < 2 && ok; alone++) {
+				for (u32 k = 0; k < c.n; k++)
+					landed[k] = (k == one) == alone;
+				ok = some_landed(m, &c, landed, from, to, false);
+			}
+	for (u32 t = 0; t < reorderings && ok; t++) {
+		cut_up(&c, from, to, t % 2 ? 4096 : 512);
+		for (u32 k = 0; k < c.n; k++)
+			landed[k] = rnd() % 100 < percents[t / 2 % 4];
+		ok = some_landed(m, &c, landed, from, to, t % 16 == 3);
+	}
+	return ok;
 }
 
 static void reordered_within_epochs(void)
 {
-	struct mem m, copy;
+	struct mem m;
 	mem_copy(&m, &base);
 	tried = at_last = at_next = 0;
 	for (u32 k = 0; k < store.nops;) {
 		u32 end = k;
 		while (end < store.nops && store.ops[end].n)
 			end++;
-		for (u32 t = 0; t < 24 && end > k; t++) {
-			static const u32 percents[] = {50, 90, 10, 98};
-			mem_copy(&copy, &m);
-			apply_some(&copy, k, end, percents[t % 4], t % 3 ? 4096 : 512);
-			bool ok = judge(&copy, k, end, t == 0);
-			mem_free(&copy);
-			CHECK(ok);
-		}
+		if (end > k)
+			CHECK(epoch_states(&m, k, end));
 		for (; k < end; k++)
 			mem_apply(&m, &store.ops[k]);
 		k++; // the flush
@@ -267,20 +227,26 @@ static void reordered_within_epochs(void)
 	mem_free(&m);
 }
 
-static void one_run(u64 seed, u32 syncs, size_t cache)
+static u64 one_run(u64 seed, u32 syncs, size_t cache)
 {
 	int before = test_failures;
+	u64 n = 0;
 	workload(seed, syncs, cache);
 	if (before == test_failures)
 		every_prefix();
+	n += tried;
 	if (before == test_failures)
 		reordered_within_epochs();
+	n += tried;
 	mem_free(&store);
 	mem_free(&base);
+	if (before != test_failures)
+		printf("# seed %lu, cache %lu\n", seed, cache);
+	return n;
 }
 
-static void crashes(void) { one_run(11, 25, 1u << 20); }
-static void crashes_with_early_writes(void) { one_run(12, 25, 0x40000); }
+static void crashes(void) { one_run(11, 20, 1u << 20); }
+static void crashes_with_early_writes(void) { one_run(12, 20, 0x40000); }
 static void crashes_more(void)
 {
 	for (u64 s = 20; s < 23; s++)
@@ -330,8 +296,51 @@ static void write_errors_everywhere(void)
 	}
 }
 
-int main(void)
+// Seeds first, first + step, ... in one process.
+static int many(u64 first, u64 runs, u64 step)
 {
+	u64 n = 0;
+	for (u64 k = first; k < first + runs && !test_failures; k += step)
+		n += one_run(k, 10 + (u32)(k % 40), k % 3 ? 0x40000 : 1u << 20);
+	if (!test_failures)
+		printf("ok seal crash: %lu states, seeds %lu to %lu by %lu\n", n, first, first + runs - 1, step);
+	fflush(stdout);
+	return test_failures != 0;
+}
+
+static int soak(int argc, char **argv)
+{
+	u64 seed = 1000, runs = 40, jobs = 1;
+	int opt, failed = 0, status;
+	while ((opt = getopt(argc, argv, "s:n:t:j:")) != -1) {
+		u64 v = strtoul(optarg ? optarg : "", NULL, 0);
+		if (opt == 's')
+			seed = v;
+		else if (opt == 'n')
+			runs = v;
+		else if (opt == 't')
+			reorderings = (u32)v;
+		else if (opt == 'j')
+			jobs = v;
+		else
+			return 2;
+	}
+	for (u64 j = 0; j < jobs; j++) {
+		fflush(stdout);
+		pid_t pid = fork();
+		if (pid == 0)
+			exit(many(seed + j, runs - SEAL_MIN(j, runs), jobs));
+		failed |= pid < 0;
+	}
+	while (wait(&status) > 0)
+		failed |= status != 0;
+	return failed;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1)
+		return soak(argc, argv);
 	RUN(crashes);
 	RUN(crashes_with_early_writes);
 	RUN(crashes_more);
