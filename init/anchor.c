@@ -121,8 +121,8 @@ static enum coffer_anchor_what tell(struct exchange *x, const struct coffer_anch
 		struct http_reply reply;
 		json_t *o = state_json(&r->state);
 		json_object_set_new(o, "action", json_string("advance"));
-		if (post(x, r->index, o, &reply, &f))
-			return COFFER_ANCHOR_SILENT;
+		if (post(x, r->index, o, &reply, &f)) // the broker may have closed a connection that was idle: once more
+			continue;
 		int status = reply.status;
 		bool fenced = status == 409 && (titled(&reply, "AnchorFenced") || titled(&reply, "AnchorRollback"));
 		http_reply_free(&reply);

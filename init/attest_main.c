@@ -15,8 +15,10 @@
 static int leave_helper(struct exchange *x)
 {
 	pid_t pid = fork();
-	if (pid != 0)
-		return pid < 0 ? -errno : 0;
+	if (pid > 0)
+		_exit(0); // not a word on the connection, which is the helper's now
+	if (pid < 0)
+		return -errno;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	for (int fd = 0; fd < 3 && null >= 0; fd++)
 		dup2(null, fd);

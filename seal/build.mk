@@ -27,3 +27,16 @@ $(B)/fuzz/fuzz_seal_volume: fuzz/fuzz_seal_volume.c fuzz/seal/plain_gcm.c tests/
 		-o $@ $(filter-out seal/gcm.c,$(filter %.c,$^))
 fuzz-seal: $(B)/fuzz/fuzz_seal_volume
 .PHONY: fuzz-seal
+
+.PHONY: soak-seal
+soak: soak-seal
+soak-seal: $(B)/test/seal-crash $(B)/test/seal-adversary
+	$(B)/test/seal-crash -n 160 -t 64 -j 2
+	$(B)/test/seal-adversary -n 40000
+
+# Random file system calls, run natively and in an enclave (tests/e2e/refusals/fsops).
+$(B)/test/seal-fsops: tests/seal/fsops.c
+	@mkdir -p $(@D)
+	@echo "  CC   $@"
+	$(Q)$(CC) -std=gnu17 -O1 -g $(WARN) -D_GNU_SOURCE -o $@ $<
+TEST_BINS += $(B)/test/seal-fsops

@@ -244,7 +244,7 @@ static bool entry(void *ctx, const char *name, u32 len, u64 ino, u32 type, u64 c
 	}
 	if (!sv_inode_is(i, type) && l->dir != ORPHAN_INO)
 		check_finding(l->c, "directory %lu: the entry %.*s has the wrong type", l->dir, (int)SEAL_MIN(len, 60u), name);
-	if (sv_inode_is(i, T_DIR) && i->parent != l->dir)
+	if (sv_inode_is(i, T_DIR) && i->parent != l->dir && l->dir != ORPHAN_INO)
 		check_finding(l->c, "directory %lu has the wrong parent", ino);
 	if (l->dir != ORPHAN_INO)
 		l->c->names[ino]++;
@@ -290,10 +290,11 @@ static int check_links(struct check *c)
 		for (u64 ino = SEAL_ROOT_INO; ino < c->names_max; ino++) {
 			if (sv_inode_get(c->v, ino, &i))
 				continue;
-			u32 want = c->names[ino] + (sv_inode_is(i, T_DIR) ? 1 + subdirs[ino] : 0);
+			bool dir = sv_inode_is(i, T_DIR) && i->nlink; // not one that was removed while it was open
+			u32 want = c->names[ino] + (dir ? 1 + subdirs[ino] : 0);
 			if (ino == SEAL_ROOT_INO || ino == ORPHAN_INO)
 				want++;
-			if (!pass && sv_inode_is(i, T_DIR) && ino != SEAL_ROOT_INO && ino != ORPHAN_INO && c->names[ino] &&
+			if (!pass && dir && ino != SEAL_ROOT_INO && ino != ORPHAN_INO && c->names[ino] &&
 			    i->parent < c->names_max)
 				subdirs[i->parent]++;
 			if (pass) {

@@ -99,11 +99,16 @@ long sys_copy_file_range(int ifd, s64 __user *uioff, int ofd, s64 __user *uooff,
 {
 	struct file *in = fd_get(ifd), *out = fd_get(ofd);
 	s64 ioff = 0, ooff = 0;
-	ssize_t r = check_pair(in, out);
-	if (r)
+	ssize_t r = -EBADF;
+	if (!in || !out)
+		goto out;
+	r = -EISDIR; // what they are comes before what they were opened for
+	if (is_dir(in->inode) || is_dir(out->inode))
 		goto out;
 	r = -EINVAL;
 	if (flags || !is_reg(in->inode) || !is_reg(out->inode))
+		goto out;
+	if ((r = check_pair(in, out)))
 		goto out;
 	r = -EBADF;
 	if (out->flags & O_APPEND)

@@ -234,6 +234,20 @@ TEST_DIR(copy_file_range_copies)
 	CHECK(!memcmp(b, "\0\0003456", 6));
 }
 
+// What the two files are is looked at before what they were opened for.
+TEST_DIR(copy_file_range_refuses_in_order)
+{
+	t_put("f", "x");
+	int in = OK(open("f", O_RDONLY)), out = OK(open("g", O_WRONLY | O_CREAT, 0644)), dir = OK(open(".", O_RDONLY)), p[2];
+	OK(pipe(p));
+	ERR(copy_file_range(in, NULL, dir, NULL, 1, 0), EISDIR);
+	ERR(copy_file_range(dir, NULL, out, NULL, 1, 0), EISDIR);
+	ERR(copy_file_range(out, NULL, dir, NULL, 1, 0), EISDIR);
+	ERR(copy_file_range(p[1], NULL, out, NULL, 1, 0), EINVAL);
+	ERR(copy_file_range(out, NULL, in, NULL, 1, 0), EBADF);
+	ERR(copy_file_range(-1, NULL, dir, NULL, 1, 0), EBADF);
+}
+
 TEST_DIR(splice_file_to_pipe_to_file)
 {
 	int p[2];

@@ -401,8 +401,40 @@ static void cheap_fsync(void)
 	mem_free(&m);
 }
 
+// A directory that was removed, or renamed over, while it was open is no finding, neither now nor after a crash.
+static void removed_directories_that_are_open(void)
+{
+	struct mem m, crashed;
+	struct seal_vol *v, *c;
+	struct seal_inode *root, *d1, *moved, *over, *gone;
+	CHECK_EQ(new_volume(&m, 8u << 20, &v), 0);
+	root = root_of(v);
+	CHECK_EQ(seal_create(v, root, "d1", 2, 0040755, 0, 0, 0, &d1), 0);
+	CHECK_EQ(seal_create(v, d1, "moved", 5, 0040755, 0, 0, 0, &moved), 0);
+	CHECK_EQ(seal_create(v, root, "over", 4, 0040755, 0, 0, 0, &over), 0);
+	CHECK_EQ(seal_create(v, root, "gone", 4, 0040755, 0, 0, 0, &gone), 0);
+	CHECK_EQ(seal_rename(v, d1, "moved", 5, root, "over", 4, 0), 0);
+	CHECK_EQ(seal_rmdir(v, root, "gone", 4), 0);
+	CHECK_EQ(seal_sync(v), 0);
+	CHECK_EQ(fsck_quiet(v), 0);
+	mem_copy(&crashed, &m);
+	CHECK_EQ(seal_mount(&crashed.io, &test_env, test_key, NULL, SEAL_RDONLY, &c, NULL), 0);
+	CHECK_EQ(fsck_quiet(c), 0);
+	CHECK_EQ(seal_unmount(c), 0);
+	seal_iput(v, gone);
+	seal_iput(v, over);
+	seal_iput(v, moved);
+	seal_iput(v, d1);
+	seal_iput(v, root);
+	CHECK_EQ(fsck_quiet(v), 0);
+	CHECK_EQ(seal_unmount(v), 0);
+	mem_free(&crashed);
+	mem_free(&m);
+}
+
 int main(void)
 {
+	RUN(removed_directories_that_are_open);
 	RUN(full_volume);
 	RUN(overwrite_when_full);
 	RUN(host_disk_full);
