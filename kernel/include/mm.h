@@ -52,7 +52,7 @@ struct mm {
 	uptr hint;		// where the search for a free place starts
 	u64 total_pages, locked_pages, data_pages;	// mapped, VMA_LOCKED, private and writable but for the stack
 	u64 peak_pages;		// most of total_pages
-	uptr rseq_lo, rseq_hi;	// between them lay all areas of rseq(2) that were ever registered
+	struct list rseq;	// host threads with an area of rseq(2) here (kernel/task/rseq.c)
 	u32 lock_future;	// mlockall(MCL_FUTURE): VMA_LOCKED, perhaps VMA_LOCKONFAULT
 	struct proc *owner;
 	u32 others;		// processes that live here beyond the first (CLONE_VM); vfork children do not count. tasklist
@@ -63,6 +63,13 @@ struct mm {
 	struct list remote;
 	struct list aio;		// contexts of Linux AIO (fs/aio.c)
 };
+
+// kernel/task/rseq.c: before memory is unmapped or made read-only, mm->lock held: 0 or -EAREAGONE, which ends the process where the call ends.
+bool rseq_within(const struct mm *mm, uptr start, uptr end);
+static inline int rseq_memory_goes(const struct mm *mm, uptr start, uptr end)
+{
+	return unlikely(!list_empty(&mm->rseq)) && rseq_within(mm, start, end) ? -EAREAGONE : 0;
+}
 
 // Address space layout: 0 fixed, 1 random but for the heap, 2 all random (/proc/sys/kernel/randomize_va_space).
 extern int randomize_va_space;

@@ -2,6 +2,7 @@
 // What a platform must give the kernel (the hardware abstraction layer). All functions act on the
 // current host thread and address space unless they name another.
 #pragma once
+#include "kernel/include/list.h"
 #include "kernel/include/types.h"
 
 struct task;
@@ -28,6 +29,7 @@ struct hthread {
 	const u64 *wait_frame;	// 64: sleeping in pf_wait: its stack frame (entry.S), and the word
 	u32 *wait_word;
 	uptr rseq_area;		// kernel/task/rseq.c: what the host has registered, 0: nothing
+	struct list rseq_link;	// while it is not 0: in mm->rseq
 	u32 rseq_sig;
 	u64 no_rseq;		// always 0
 	u32 ready;		// its host signal stack is its own: it may be kicked

@@ -290,8 +290,10 @@ void sigmask_restore(bool interrupted);
 // kernel/task/rseq.c
 void rseq_drop(void);				// the host forgets the current host thread's area
 uptr rseq_not_for_child(struct mm *mm, u32 *sig);	// around a fork, mm->lock held
-void rseq_again(uptr area, u32 sig);
-void rseq_memory_goes(uptr addr, size_t len);	// before memory of the current process is unmapped or made read-only
+void rseq_again(struct mm *mm, uptr area, u32 sig);
+void rseq_forget(struct task *t);		// its thread ends together with the host's process
+void rseq_inherit(struct hthread *child, struct mm *mm);	// the host's fork does
+long rseq_survived(long r);			// does not return -EAREAGONE
 
 // kernel/task/exit.c
 void task_exit(int code) __noreturn;			// this thread (exit(2))

@@ -22,4 +22,5 @@
 #define ERESTARTSYS 512		 // restart if SA_RESTART, else EINTR
 #define ERESTARTNOINTR 513	 // always restart
 #define ERESTARTNOHAND 514	 // restart only if no handler ran
+#define EAREAGONE 515		 // memory of an area of rseq(2) would go: rseq_survived
 #define ERESTART_RESTARTBLOCK 516 // restart through task->restart_fn, EINTR if a handler ran

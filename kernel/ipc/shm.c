@@ -126,8 +126,6 @@ long sys_shmat(int id, uptr addr, int flags)
 		ids_put(o);
 		return f ? PTR_ERR(f) : -EIDRM;
 	}
-	if (flags & SHM_REMAP)
-		rseq_memory_goes(addr, size);
 	r = mm_map(curproc->mm, addr, size, prot, how, f, 0, 0);
 	if (r == -EEXIST)
 		r = -EINVAL;
@@ -139,7 +137,7 @@ long sys_shmat(int id, uptr addr, int flags)
 	mutex_unlock(&o->lock);
 	file_put(f);
 	ids_put(o);
-	return r;
+	return rseq_survived(r);
 }
 
 long sys_shmdt(uptr addr)

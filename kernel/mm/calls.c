@@ -39,35 +39,26 @@ long sys_mmap(u64 addr, u64 len, u64 prot, u64 flags, int fd, u64 off)
 	} else if (type == MAP_SHARED_VALIDATE || (type == MAP_SHARED && flags & MAP_GROWSDOWN)) {
 		return -EINVAL;
 	}
-	if (flags & MAP_FIXED)
-		rseq_memory_goes(addr, len);
 	r = mm_map(curproc->mm, addr, len, (int)prot, (int)flags, f, f ? off >> PAGE_SHIFT : 0,
 		   flags & MAP_GROWSDOWN ? VMA_GROWSDOWN : 0);
 	if (f)
 		file_put(f);
-	return r;
+	return rseq_survived(r);
 }
 
-long sys_munmap(u64 addr, u64 len)
-{
-	rseq_memory_goes(addr, len);
-	return mm_unmap(curproc->mm, addr, len);
-}
+long sys_munmap(u64 addr, u64 len) { return rseq_survived(mm_unmap(curproc->mm, addr, len)); }
 
 long sys_mprotect(u64 addr, u64 len, u64 prot)
 {
-	if (!(prot & PROT_WRITE))
-		rseq_memory_goes(addr, len);
-	return mm_protect(curproc->mm, addr, len, (int)prot);
+	return rseq_survived(mm_protect(curproc->mm, addr, len, (int)prot));
 }
 
 long sys_brk(u64 addr)
 {
 	struct mm *mm = curproc->mm;
 	uptr old, new = PAGE_ALIGN(addr);
+	int r = 0;
 
-	if (addr >= mm->brk_start && addr < mm->brk)
-		rseq_memory_goes(new, mm->brk - new);
 	mutex_lock(&mm->lock);
 	old = PAGE_ALIGN(mm->brk);
 	if (addr < mm->brk_start || new - mm->brk_start > curproc->rlim[RLIMIT_DATA].cur)
@@ -89,7 +80,7 @@ long sys_brk(u64 addr)
 		}
 		vma_merge(mm, (u32)i);
 	} else if (new < old) {
-		if (vma_sealed(mm, new, old) || vma_remove(mm, new, old))
+		if (vma_sealed(mm, new, old) || (r = vma_remove(mm, new, old)))
 			goto out;
 		pf_unmap(new, old - new);
 	}
@@ -99,6 +90,7 @@ out:
 	mutex_unlock(&mm->lock);
 	if (mm->lock_future && PAGE_ALIGN(addr) > old)
 		mm_populate(mm, old, PAGE_ALIGN(addr));
+	rseq_survived(r);
 	return (long)addr;
 }
 
@@ -318,15 +310,15 @@ long sys_mremap(u64 old, u64 len, u64 newlen, int flags, u64 to)
 		return -EINVAL;
 	if (old + len < old || old + len > pf_user_max)
 		return -EFAULT;
-	if (newlen < len || flags & MREMAP_MAYMOVE)
-		rseq_memory_goes(old, len);
 	mutex_lock(&mm->lock);
-	r = remap(mm, old, len, newlen, flags, to);
+	r = newlen < len || flags & MREMAP_MAYMOVE ? rseq_memory_goes(mm, old, old + len) : 0;
+	if (!r)
+		r = remap(mm, old, len, newlen, flags, to);
 	populate = r > 0 && newlen > len && mm->locked_pages;
 	mutex_unlock(&mm->lock);
 	if (populate)
 		mm_populate(mm, (uptr)r + len, (uptr)r + newlen);
-	return r;
+	return rseq_survived(r);
 }
 
 long sys_msync(u64 addr, u64 len, int flags)

@@ -32,6 +32,7 @@ struct mm *mm_new(void)
 	ref_init(&mm->ref, 1);
 	list_init(&mm->remote);
 	list_init(&mm->aio);
+	list_init(&mm->rseq);
 	set_base(mm);
 	return mm;
 }
@@ -62,6 +63,7 @@ int mm_fork_begin(struct mm *from, struct mm **out)
 	mutex_init(&mm->remote_lock);
 	list_init(&mm->remote);
 	list_init(&mm->aio);
+	list_init(&mm->rseq);
 	mm->cap = from->n + 16;
 	mm->vmas = kmalloc(mm->cap * sizeof(struct vma));
 	if (!mm->vmas) {
@@ -138,7 +140,6 @@ void mm_clear(struct mm *mm)
 	pf_reset_address_space();
 	drop_all(mm);
 	mm->brk_start = mm->brk = 0;
-	mm->rseq_lo = mm->rseq_hi = 0;
 	set_base(mm);
 	mutex_unlock(&mm->lock);
 }

@@ -481,6 +481,8 @@ int mm_protect(struct mm *mm, uptr addr, size_t len, int prot)
 		else
 			addr = mm->vmas[i].start;
 	}
+	if (!r && !(prot & PROT_WRITE))
+		r = rseq_memory_goes(mm, addr, end);
 	if (!r)
 		r = vma_split(mm, addr);
 	if (!r)

@@ -199,8 +199,10 @@ int vma_split(struct mm *mm, uptr addr)
 int vma_remove(struct mm *mm, uptr start, uptr end)
 {
 	u32 i, k;
-	int r = vma_split(mm, start);
+	int r = rseq_memory_goes(mm, start, end);
 
+	if (!r)
+		r = vma_split(mm, start);
 	if (!r)
 		r = vma_split(mm, end);
 	if (r)

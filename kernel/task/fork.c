@@ -425,7 +425,7 @@ static int fork_host(struct task *t, struct proc *from, const struct clone_req *
 	t->proc->mm->owner = t->proc;
 	area = rseq_not_for_child(from->mm, &sig);
 	r = pf_fork(t, &regs);
-	rseq_again(area, sig);
+	rseq_again(from->mm, area, sig);
 	mm_fork_end(from->mm);
 	return r;
 }

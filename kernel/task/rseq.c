@@ -14,7 +14,8 @@
 // The registration belongs to the host thread (struct hthread): a fork's child inherits it (unless it lacks the memory: MADV_DONTFORK), a vfork child borrows its parent's.
 // The host writes to the area at any moment, so it must go before the memory does: at the thread's exit, before anyone may be
 // told of it, and at exec.
-// Locks: mm->lock for the kind of memory; sig_lock, to look at the areas of other threads.
+// Areas are in mm->rseq before the host knows of them and until it has forgotten them, so nobody in that memory can take it away between.
+// Locks: mm->lock.
 #include "kernel/include/boot.h"
 #include "kernel/include/mm.h"
 #include "kernel/include/platform.h"
@@ -24,93 +25,127 @@
 #define RSEQ_BYTES 32u
 #define RSEQ_FLAG_UNREGISTER_ 1
 
-static void registered(uptr area, u32 sig)
+// mm->lock held.
+static void enlist(struct mm *mm, struct hthread *h, uptr area, u32 sig)
 {
-	struct hthread *h = hthread_self();
-
 	h->rseq_sig = sig;
-	h->rseq_word = area ? (__force u64 *)(area + 8) : &h->no_rseq;
-	__atomic_store_n(&h->rseq_area, area, __ATOMIC_RELEASE);
+	h->rseq_word = (__force u64 *)(area + 8);
+	h->rseq_area = area;
+	list_add_tail(&h->rseq_link, &mm->rseq);
 }
+
+static void delist(struct hthread *h)
+{
+	h->rseq_word = &h->no_rseq;
+	h->rseq_area = 0;
+	h->rseq_sig = 0;
+	list_del(&h->rseq_link);
+}
+
+static int unregister(struct hthread *h) { return pf_rseq(h->rseq_area, RSEQ_BYTES, RSEQ_FLAG_UNREGISTER_, h->rseq_sig); }
 
 void rseq_drop(void)
 {
 	struct hthread *h = hthread_self();
+	struct mm *mm = curproc->mm;
 
-	if (h->rseq_area && pf_rseq(h->rseq_area, RSEQ_BYTES, RSEQ_FLAG_UNREGISTER_, h->rseq_sig) == 0)
-		registered(0, 0);
+	if (!h->rseq_area || unregister(h))
+		return;
+	mutex_lock(&mm->lock);
+	delist(h);
+	mutex_unlock(&mm->lock);
 }
 
-// The area of the current thread, if a child that is forked now would not have its memory: dropped, until rseq_again.
+void rseq_forget(struct task *t)
+{
+	struct mm *mm = t->proc->mm;
+
+	if (!t->host || !t->host->rseq_area)
+		return;
+	mutex_lock(&mm->lock);
+	delist(t->host);
+	mutex_unlock(&mm->lock);
+}
+
+// Nobody else knows of this memory yet.
+void rseq_inherit(struct hthread *child, struct mm *mm)
+{
+	const struct hthread *h = hthread_self();
+
+	enlist(mm, child, h->rseq_area, h->rseq_sig);
+}
+
+// Whether the area lies in memory that only this process can take away. mm->lock held.
+static bool area_ok(struct mm *mm, uptr at)
+{
+	struct vma *v = mm_find(mm, at);
+
+	return v && !v->pc && v->prot & PROT_WRITE;
+}
+
+// The area of the current thread, if a child that is forked now would not have its memory: dropped, until rseq_again. mm->lock held.
 uptr rseq_not_for_child(struct mm *mm, u32 *sig)
 {
 	struct hthread *h = hthread_self();
 	uptr area = h->rseq_area;
-	struct vma *v = area ? mm_find(mm, area) : NULL;
 
-	if (!v || !(v->flags & VMA_DONTFORK))
+	if (!area || !(mm_find(mm, area)->flags & VMA_DONTFORK) || unregister(h))
 		return 0;
 	*sig = h->rseq_sig;
-	rseq_drop();
+	delist(h);
 	return area;
 }
 
-void rseq_again(uptr area, u32 sig)
+void rseq_again(struct mm *mm, uptr area, u32 sig)
 {
 	if (area && pf_rseq(area, RSEQ_BYTES, 0, sig) == 0)
-		registered(area, sig);
+		enlist(mm, hthread_self(), area, sig);
 }
 
-static bool area_within(struct task *t, uptr addr, size_t len)
+bool rseq_within(const struct mm *mm, uptr start, uptr end)
 {
-	uptr a = t->host ? __atomic_load_n(&t->host->rseq_area, __ATOMIC_ACQUIRE) : 0;
+	struct hthread *h;
 
-	return a && a < addr + len && addr < a + RSEQ_BYTES;
+	list_for_each (h, &mm->rseq, rseq_link)
+		if (h->rseq_area < end && start < h->rseq_area + RSEQ_BYTES)
+			return true;
+	return false;
 }
 
-// Some thread's area lies in the range, whose memory is about to be taken away: that is the end of this process.
-void rseq_memory_goes(uptr addr, size_t len)
+long rseq_survived(long r)
 {
-	struct mm *mm = curproc->mm;
-	struct task *user = current, *t;
-	bool hit = false;
-
-	len = PAGE_ALIGN(len);
-	if (addr >= mm->rseq_hi || !len || addr & (PAGE_SIZE - 1) || addr + len <= mm->rseq_lo)
-		return; // no area, or the call will refuse it
-	while (user->in_vfork_child)
-		user = user->vfork_parent;
-	mutex_lock(&user->proc->sig_lock);
-	list_for_each (t, &user->proc->threads, thread_link)
-		hit |= area_within(t, addr, len);
-	mutex_unlock(&user->proc->sig_lock);
-	if (hit || area_within(current, addr, len))
+	if (unlikely(r == -EAREAGONE))
 		proc_exit(SIGSEGV);
+	return r;
 }
 
-// Whether the area lies in memory that only this process can take away.
-static bool area_ok(uptr at)
+// Enlisted first: from then on the memory stays.
+static int reg(struct mm *mm, uptr at, u32 sig)
 {
-	struct mm *mm = curproc->mm;
-	struct vma *v;
+	struct hthread *h = hthread_self();
 	bool ok;
+	int r;
 
 	mutex_lock(&mm->lock);
-	v = mm_find(mm, at);
-	ok = v && !v->pc && v->prot & PROT_WRITE;
-	if (ok && (!mm->rseq_hi || at < mm->rseq_lo))
-		mm->rseq_lo = at;
-	if (ok && at + RSEQ_BYTES > mm->rseq_hi)
-		mm->rseq_hi = at + RSEQ_BYTES;
+	ok = area_ok(mm, at);
+	if (ok)
+		enlist(mm, h, at, sig);
 	mutex_unlock(&mm->lock);
-	return ok;
+	if (!ok)
+		return -EFAULT;
+	r = pf_rseq(at, RSEQ_BYTES, 0, sig);
+	if (r) {
+		mutex_lock(&mm->lock);
+		delist(h);
+		mutex_unlock(&mm->lock);
+	}
+	return r;
 }
 
 long sys_rseq(void __user *area, u32 len, int flags, u32 sig)
 {
 	struct hthread *h = hthread_self();
 	uptr at = (__force uptr)area;
-	int r;
 
 	if (!boot_info.rseq)
 		return -ENOSYS;
@@ -119,17 +154,16 @@ long sys_rseq(void __user *area, u32 len, int flags, u32 sig)
 			return -EINVAL;
 		if (sig != h->rseq_sig)
 			return -EPERM;
+		rseq_drop();
+		return h->rseq_area ? -EFAULT : 0;
 	} else if (flags) {
 		return -EINVAL;
 	} else if (h->rseq_area) {
 		return at != h->rseq_area || len != RSEQ_BYTES ? -EINVAL : sig != h->rseq_sig ? -EPERM : -EBUSY;
 	} else if (len != RSEQ_BYTES || at & (RSEQ_BYTES - 1)) {
 		return -EINVAL;
-	} else if (!access_ok(area, RSEQ_BYTES) || !area_ok(at) || put_user((u64)0, (u64 __user *)(at + 8))) {
+	} else if (!access_ok(area, RSEQ_BYTES) || put_user((u64)0, (u64 __user *)(at + 8))) {
 		return -EFAULT;
 	}
-	r = pf_rseq(at, RSEQ_BYTES, flags, sig);
-	if (!r)
-		registered(flags ? 0 : at, flags ? 0 : sig);
-	return r;
+	return reg(curproc->mm, at, sig);
 }

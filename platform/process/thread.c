@@ -169,6 +169,7 @@ void win_setup(struct window *w, struct task *t, struct hproc *hp)
 	w->h.host_tid = 0;
 	w->h.ready = 0;
 	w->h.rseq_area = 0;
+	list_init(&w->h.rseq_link);
 	w->h.no_rseq = 0;
 	w->h.rseq_word = &w->h.no_rseq;
 	w->hproc = hp;
@@ -277,13 +278,11 @@ int pf_fork(struct task *child, const struct regs *regs)
 	child->regs->rax = 0;
 	child->proc->mm_host = hp;
 	hp->guards = win_self()->hproc->guards;
-	if (win_self()->h.rseq_area) { // the host's fork inherits it
-		w->h.rseq_area = win_self()->h.rseq_area;
-		w->h.rseq_word = win_self()->h.rseq_word;
-		w->h.rseq_sig = win_self()->h.rseq_sig;
-	}
+	if (win_self()->h.rseq_area) // the host's fork inherits it
+		rseq_inherit(&w->h, child->proc->mm);
 	r = host_clone(PROC_FLAGS, win_stack(w), &hp->pid, w, process_start);
 	if (r < 0) {
+		list_del(&w->h.rseq_link);
 		child->host = NULL;
 		win_free(w);
 		hp->used = 0;

@@ -133,6 +133,53 @@ TEST(heap_shrinks)
 	EQ(t_wait(p), 128 + SIGSEGV);
 }
 
+// Other memory is moved to where the area was, and there it cannot be written.
+TEST(covered_by_mremap)
+{
+	for (int shared = 0; shared < 2; shared++) {
+		pid_t p = fork();
+		if (!p) {
+			struct rseq *rs = own_area();
+			void *m = mmap(NULL, 4096, PROT_NONE, (shared ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS, -1, 0);
+			OK(mremap(m, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, rs));
+			for (;;)
+				sched_yield();
+		}
+		EQ(t_wait(p), 128 + SIGSEGV);
+	}
+}
+
+// Threads come with areas in stacks of their own while another one takes the memory of stacks away.
+static void *volatile stack;
+static void *comes(void *arg)
+{
+	void *m = stack;
+	sys_rseq((char *)__builtin_thread_pointer() + __rseq_offset, 32, 1, SIG);
+	while (sys_rseq(m, 32, 0, SIG) && errno == EFAULT)
+		m = stack;
+	for (;;)
+		sched_yield();
+	return arg;
+}
+
+TEST(registered_while_memory_goes)
+{
+	for (int i = 0; i < 50; i++) {
+		pid_t p = fork();
+		if (!p) {
+			pthread_t t;
+			stack = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			OK(pthread_create(&t, NULL, comes, NULL));
+			for (;;) {
+				void *m = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *old = stack;
+				stack = m;
+				munmap(old, 4096);
+			}
+		}
+		EQ(t_wait(p), 128 + SIGSEGV);
+	}
+}
+
 // What was left in rseq_cs by a section that is over may go away: a system call has cleared it, or the program did.
 TEST(left_over_descriptor)
 {
