@@ -1,242 +1,506 @@
 // SPDX-License-Identifier: Apache-2.0
-// cgroup2 with its root group only, as a container sees its own: every process is in it, its limits are the enclave's, and what
-// programs size themselves by is real. Groups cannot be made (EPERM). Locks: tasklist while processes are listed.
-#include "kernel/fs/procfs.h"
-#include "kernel/include/count.h"
-#include "kernel/include/platform.h"
-#include "kernel/mm/oom.h"
+// The cgroup2 file system: a directory is a group (task/cgroup.c), its files are in cgroup_files.c. There is one tree, however often it is
+// mounted; a mount made in a cgroup namespace shows that namespace's root as its own. An inode is made once and stays with its group, so that
+// owners, modes and watches stay. Locks: mount_lock -> directory's inode lock -> tasklist; inodes_lock; a text's own lock.
+#include "kernel/fs/cgroupfs.h"
+#include "kernel/fs/fs.h"
 #include <linux/magic.h>
 
-extern const struct super_ops proc_sops;
+#define WRITE_MAX 4096u
 
-#define TXT(n, f) \
-	{ \
-		.name = n, .mode = S_IFREG | 0444, .text = f \
-	}
-#define FIX(n, s) \
-	{ \
-		.name = n, .mode = S_IFREG | 0444, .fixed = s \
-	}
-
-// A page less than MemTotal: runtimes (the JVM) take a limit that is not below the machine's memory for none.
-static int mem_max(struct pout *o, struct pnode *n)
-{
-	(void)n;
-	pout(o, "%lu\n", (page_count_total() - 1) << PAGE_SHIFT);
-	return 0;
-}
-
-static int mem_current(struct pout *o, struct pnode *n)
-{
-	struct memory m;
-
-	(void)n;
-	memory_now(&m);
-	pout(o, "%lu\n", (m.total - m.free) << PAGE_SHIFT);
-	return 0;
-}
-
-static int mem_peak(struct pout *o, struct pnode *n)
-{
-	struct memory m;
-
-	(void)n;
-	memory_now(&m);
-	pout(o, "%lu\n", max(oom_counts.peak, m.total - m.free) << PAGE_SHIFT);
-	return 0;
-}
-
-static int mem_stat(struct pout *o, struct pnode *n)
-{
-	struct memory m;
-
-	(void)n;
-	memory_now(&m);
-#define LINE(name, pages) pout(o, name " %lu\n", (u64)(pages) << PAGE_SHIFT)
-	LINE("anon", m.anon);
-	LINE("file", m.file + m.shared);
-	LINE("kernel", m.kernel + m.slab);
-	LINE("kernel_stack", 0);
-	LINE("pagetables", 0);
-	LINE("shmem", m.shared);
-	LINE("file_mapped", 0);
-	LINE("file_dirty", m.dirty);
-	LINE("file_writeback", 0);
-	LINE("swapcached", 0);
-	LINE("anon_thp", 0);
-	LINE("inactive_anon", m.shared);
-	LINE("active_anon", m.anon);
-	LINE("inactive_file", m.file);
-	LINE("active_file", 0);
-	LINE("unevictable", 0);
-	LINE("slab_reclaimable", 0);
-	LINE("slab_unreclaimable", m.slab);
-	LINE("slab", m.slab);
-	return 0;
-}
-
-static int mem_events(struct pout *o, struct pnode *n)
-{
-	(void)n;
-	pout(o, "low 0\nhigh 0\nmax %lu\noom %lu\noom_kill %lu\noom_group_kill 0\n", oom_counts.oom, oom_counts.oom, oom_counts.killed);
-	return 0;
-}
-
-static int pids_current(struct pout *o, struct pnode *n)
-{
-	(void)n;
-	pout(o, "%ld\n", object_count(N_tasks));
-	return 0;
-}
-
-static int one_pid(struct proc *p, void *arg)
-{
-	if (p->state < PROC_ZOMBIE)
-		pout(arg, "%d\n", p->pid);
-	return 0;
-}
-
-static int group_procs(struct pout *o, struct pnode *n)
-{
-	(void)n;
-	proc_for_each(one_pid, o);
-	return 0;
-}
-
-static int threads_of(struct proc *p, void *arg)
-{
-	struct task *t;
-
-	list_for_each (t, &p->threads, thread_link)
-		pout(arg, "%d\n", t->tid);
-	return 0;
-}
-
-static int group_threads(struct pout *o, struct pnode *n)
-{
-	(void)n;
-	proc_for_each(threads_of, o);
-	return 0;
-}
-
-// Moving a process into the group where it is.
-static ssize_t procs_write(struct pnode *n, char *buf, size_t len)
-{
-	const char *end;
-	struct proc *p;
-	u64 pid;
-
-	(void)n;
-	if (kstrtou64(buf, &end, &pid) || (*end && *end != '\n') || pid > 0x7fffffff)
-		return -EINVAL;
-	p = pid ? proc_find((int)pid) : NULL;
-	if (pid && !p)
-		return -ESRCH;
-	if (p)
-		proc_put(p);
-	return (ssize_t)len;
-}
-
-static int cpu_stat(struct pout *o, struct pnode *n)
-{
-	u64 u, s;
-
-	(void)n;
-	proc_total_cpu(&u, &s);
-	pout(o, "usage_usec %lu\nuser_usec %lu\nsystem_usec %lu\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\n", (u + s) / 1000, u / 1000,
-	     s / 1000);
-	return 0;
-}
-
-static int cpuset(struct pout *o, struct pnode *n)
-{
-	(void)n;
-	proc_cpu_range(o);
-	return 0;
-}
-
-static int nothing(struct pout *o, struct pnode *n)
-{
-	(void)o;
-	(void)n;
-	return 0;
-}
-
-static const struct pent root[] = {
-	FIX("cgroup.controllers", "cpuset cpu io memory pids"),
-	TXT("cgroup.subtree_control", nothing),
-	{.name = "cgroup.procs", .mode = S_IFREG | 0644, .text = group_procs, .write = procs_write},
-	{.name = "cgroup.threads", .mode = S_IFREG | 0644, .text = group_threads, .write = procs_write},
-	FIX("cgroup.type", "domain"),
-	FIX("cgroup.events", "populated 1\nfrozen 0"),
-	FIX("cgroup.max.depth", "0"),
-	FIX("cgroup.max.descendants", "0"),
-	FIX("cgroup.stat", "nr_descendants 0\nnr_dying_descendants 0"),
-	FIX("cpu.max", "max 100000"),
-	FIX("cpu.weight", "100"),
-	TXT("cpu.stat", cpu_stat),
-	TXT("cpuset.cpus", cpuset),
-	TXT("cpuset.cpus.effective", cpuset),
-	FIX("cpuset.mems", "0"),
-	FIX("cpuset.mems.effective", "0"),
-	TXT("memory.max", mem_max),
-	TXT("memory.current", mem_current),
-	TXT("memory.peak", mem_peak),
-	TXT("memory.stat", mem_stat),
-	TXT("memory.events", mem_events),
-	FIX("memory.high", "max"),
-	FIX("memory.low", "0"),
-	FIX("memory.min", "0"),
-	FIX("memory.oom.group", "0"),
-	FIX("memory.swap.max", "0"),
-	FIX("memory.swap.current", "0"),
-	FIX("memory.swap.high", "0"),
-	FIX("pids.max", "max"),
-	TXT("pids.current", pids_current),
-	FIX("pids.events", "max 0"),
-	TXT("io.stat", nothing),
-	{0},
+struct node { // inode->priv
+	struct cgroup *g; // reference
+	const struct cfile *f; // NULL: the directory
 };
-static int root_lookup(struct inode *dir, const char *name, u32 len, struct inode **out) { return proc_lookup_table(dir, root, name, len, out); }
 
-static int root_readdir(struct file *f, struct dir_ctx *c)
+static struct super *sb;
+static struct mutex inodes_lock; // pointers to inodes in groups: leaf
+static const struct inode_ops dir_iops, file_iops;
+static const struct file_ops dir_fops, file_fops;
+
+static struct cgroup *group_of(const struct inode *i) { return ((const struct node *)i->priv)->g; }
+
+static struct inode *make(struct cgroup *g, const struct cfile *f, u32 mode)
 {
-	proc_emit_table(c, root, 2, f->inode->ino);
+	struct node *n = knew(struct node);
+	struct inode *i = n ? inode_new(sb, mode) : NULL;
+
+	if (!i) {
+		kfree(n);
+		return NULL;
+	}
+	*n = (struct node){g, f};
+	cgroup_get(g);
+	i->priv = n;
+	i->ino = g->id + (f ? 1 + (u64)(f - cgroup_files) : 0);
+	i->iops = f ? &file_iops : &dir_iops;
+	i->fops = f ? &file_fops : &dir_fops;
+	if (!f)
+		i->nlink = 2;
+	return i;
+}
+
+static void evict(struct inode *i)
+{
+	struct node *n = i->priv;
+
+	if (n)
+		cgroup_put(n->g);
+	kfree(n);
+}
+
+// --- directories
+
+static struct cgroup *child(struct cgroup *g, const char *name, u32 len)
+{
+	struct cgroup *c, *found = NULL;
+
+	mutex_lock(&tasklist);
+	list_for_each (c, &g->children, sibling)
+		if (strlen(c->name) == len && !memcmp(c->name, name, len)) {
+			found = c;
+			cgroup_get(c);
+		}
+	mutex_unlock(&tasklist);
+	return found;
+}
+
+static const struct cfile *file_named(const struct cgroup *g, const char *name, u32 len)
+{
+	for (const struct cfile *f = cgroup_files; f < cgroup_files + cgroup_nfiles; f++)
+		if (strlen(f->name) == len && !memcmp(f->name, name, len) && cgroup_file_there(f, g))
+			return f;
+	return NULL;
+}
+
+// The inode in *at, made if it is not there yet, with a reference for the caller. The directory's lock is held.
+static int show(struct inode **at, struct cgroup *g, const struct cfile *f, struct inode *dir, struct inode **out)
+{
+	if (!*at && (*out = make(g, f, f ? S_IFREG | f->mode : S_IFDIR | 0755))) {
+		(*out)->uid = dir->uid;
+		(*out)->gid = dir->gid;
+		mutex_lock(&inodes_lock);
+		*at = *out;
+		mutex_unlock(&inodes_lock);
+	}
+	*out = *at;
+	if (*out)
+		inode_get(*out);
+	return *out ? 0 : -ENOMEM;
+}
+
+static int lookup(struct inode *dir, const char *name, u32 len, struct inode **out)
+{
+	struct cgroup *g = group_of(dir), *c = child(g, name, len);
+	const struct cfile *f = file_named(g, name, len);
+	int r = -ENOENT;
+
+	if (c) {
+		r = show(&c->dir, c, NULL, dir, out);
+		cgroup_put(c);
+	} else if (f && !g->dead) {
+		r = show(&g->file[f - cgroup_files], g, f, dir, out);
+	}
+	return r;
+}
+
+static int mkdir(struct inode *dir, const char *name, u32 len, u32 mode, struct inode **out)
+{
+	struct cgroup *g = group_of(dir), *c;
+	int r;
+
+	if (memchr(name, '\n', len))
+		return -EINVAL;
+	c = cgroup_new(g, name, len, &r);
+	if (!c)
+		return r;
+	c->dir = make(c, NULL, mode);
+	if (!c->dir) {
+		cgroup_remove(c);
+		cgroup_put(c);
+		cgroup_put(c);
+		return -ENOMEM;
+	}
+	*out = c->dir;
+	inode_get(*out);
+	dir->nlink++;
+	cgroup_put(c);
+	cgroup_news();
 	return 0;
 }
 
-static int no_group(struct inode *dir, const char *name, u32 len, u32 mode, struct inode **out)
+static void drop_inode(struct inode **at)
 {
-	(void)dir;
+	struct inode *i = *at;
+
+	mutex_lock(&inodes_lock);
+	*at = NULL;
+	mutex_unlock(&inodes_lock);
+	if (i)
+		i->nlink = 0;
+	inode_put(i);
+}
+
+static int rmdir(struct inode *dir, const char *name, u32 len, struct inode *ino)
+{
+	struct cgroup *g = group_of(ino);
+	int r;
+
 	(void)name;
 	(void)len;
-	(void)mode;
-	(void)out;
-	return -EPERM;
+	mutex_lock(&ino->lock);
+	r = cgroup_remove(g);
+	if (!r)
+		ino->nlink = 0;
+	mutex_unlock(&ino->lock);
+	if (r)
+		return r;
+	dir->nlink--;
+	for (u32 i = 0; i < CG_FILES; i++)
+		drop_inode(&g->file[i]);
+	drop_inode(&g->dir);
+	cgroup_news();
+	cgroup_put(g); // the tree's
+	return 0;
 }
 
-static const struct inode_ops root_iops = {.lookup = root_lookup, .mkdir = no_group, .no_cache = true};
-static const struct file_ops root_fops = {.readdir = root_readdir};
-static const struct pent root_dir = {.name = "/", .mode = S_IFDIR | 0755, .iops = &root_iops, .fops = &root_fops};
+// Files first, then groups in the order of their numbers.
+static int readdir(struct file *f, struct dir_ctx *c)
+{
+	struct cgroup *g = group_of(f->inode), *next;
+
+	for (u64 i = c->pos - 2; i < cgroup_nfiles; i++, c->pos = i + 2) {
+		const struct cfile *e = &cgroup_files[i];
+		if (cgroup_file_there(e, g) && !c->emit(c, e->name, (u32)strlen(e->name), g->id + 1 + i, S_IFREG >> 12, i + 3))
+			return 0;
+	}
+	do {
+		char name[256];
+		struct cgroup *s;
+		u64 id = U64_MAX;
+
+		next = NULL;
+		mutex_lock(&tasklist);
+		list_for_each (s, &g->children, sibling)
+			if (s->id >= c->pos && s->id < id) {
+				next = s;
+				id = s->id;
+			}
+		if (next)
+			strlcpy(name, next->name, sizeof(name));
+		mutex_unlock(&tasklist);
+		if (next && !c->emit(c, name, (u32)strlen(name), id, S_IFDIR >> 12, id + 1))
+			return 0;
+	} while (next);
+	return 0;
+}
+
+static int setattr(struct inode *i, const struct iattr *a)
+{
+	if (a->valid & ATTR_MODE)
+		i->mode = (i->mode & S_IFMT) | (a->mode & 07777);
+	if (a->valid & ATTR_UID)
+		i->uid = a->uid;
+	if (a->valid & ATTR_GID)
+		i->gid = a->gid;
+	if (a->valid & ATTR_ATIME)
+		i->atime = a->atime;
+	if (a->valid & ATTR_MTIME)
+		i->mtime = a->mtime;
+	i->ctime = fstime_now();
+	return 0;
+}
+
+static const struct inode_ops dir_iops = {.lookup = lookup, .mkdir = mkdir, .rmdir = rmdir, .setattr = setattr};
+static const struct inode_ops file_iops = {.setattr = setattr};
+static const struct file_ops dir_fops = {.readdir = readdir};
+
+static struct inode *inode_at(struct inode **at)
+{
+	struct inode *i;
+
+	mutex_lock(&inodes_lock);
+	i = *at;
+	if (i)
+		inode_get(i);
+	mutex_unlock(&inodes_lock);
+	return i;
+}
+
+// Names of groups are cached; of their files, those of a controller come and go.
+static void forget_below(struct cgroup *g, u32 controllers)
+{
+	struct inode *dir = inode_at(&g->dir);
+
+	for (u32 i = 0; i < cgroup_nfiles; i++)
+		if (cgroup_files[i].controller & controllers && dir)
+			dcache_invalidate(dir, cgroup_files[i].name, (u32)strlen(cgroup_files[i].name));
+	inode_put(dir);
+}
+
+void cgroupfs_forget(struct cgroup *g, u32 controllers)
+{
+	struct cgroup *c;
+
+	for (u64 after = 0;;) {
+		struct cgroup *next = NULL;
+
+		mutex_lock(&tasklist);
+		list_for_each (c, &g->children, sibling)
+			if (c->id > after && (!next || c->id < next->id))
+				next = c;
+		if (next)
+			cgroup_get(next);
+		mutex_unlock(&tasklist);
+		if (!next)
+			return;
+		after = next->id;
+		forget_below(next, controllers);
+		cgroup_put(next);
+	}
+}
+
+// --- files: a text is made when it is read from position 0 and kept until then
+
+struct text {
+	struct mutex lock;
+	struct pout o;
+	u32 seq; // of the event that the reader knows
+};
+
+static int open(struct inode *ino, struct file *f)
+{
+	const struct cfile *c = ((struct node *)ino->priv)->f;
+	struct text *t;
+
+	t = knew(struct text);
+	if (!t)
+		return -ENOMEM;
+	if (c->event)
+		t->seq = group_of(ino)->seq[c->event - 1];
+	f->priv = t;
+	return 0;
+}
+
+static ssize_t read(struct file *f, struct iter *it, u64 *pos)
+{
+	struct node *n = f->inode->priv;
+	struct text *t = f->priv;
+	ssize_t done = 0;
+	int r = 0;
+
+	if (n->g->dead || !n->f->text)
+		return n->g->dead ? -ENODEV : -EINVAL;
+	mutex_lock(&t->lock);
+	if (*pos == 0 || !t->o.p) {
+		t->o.len = 0;
+		if (n->f->event)
+			t->seq = __atomic_load_n(&n->g->seq[n->f->event - 1], __ATOMIC_SEQ_CST);
+		r = n->f->text(&t->o, n->g);
+		if (!r && t->o.failed)
+			r = -ENOMEM;
+	}
+	while (!r && it->left && *pos < t->o.len) {
+		size_t want = min(it->left, t->o.len - *pos), got = iter_put(it, t->o.p + *pos, want);
+
+		*pos += got;
+		done += (ssize_t)got;
+		if (got < want) {
+			mutex_unlock(&t->lock);
+			r = iter_fault_in(it, true);
+			mutex_lock(&t->lock);
+		}
+	}
+	mutex_unlock(&t->lock);
+	return done ? done : r;
+}
+
+static ssize_t write(struct file *f, struct iter *it, u64 *pos)
+{
+	struct node *n = f->inode->priv;
+	size_t len = min(it->left, (size_t)WRITE_MAX);
+	struct iter saved = *it;
+	ssize_t r = 0;
+	char *buf;
+
+	if (n->g->dead || !n->f->write)
+		return n->g->dead ? -ENODEV : -EINVAL;
+	buf = kmalloc(len + 1);
+	if (!buf)
+		return -ENOMEM;
+	while (!r && iter_get(it, buf, len) != len) {
+		r = iter_fault_in(it, false);
+		iter_revert(it, &saved);
+	}
+	if (!r) {
+		char *start = buf, *end = buf + len;
+
+		*end = 0;
+		while (end > start && (u8)end[-1] <= ' ')
+			*--end = 0;
+		while (*start && (u8)*start <= ' ')
+			start++;
+		r = n->f->write(n->g, start, len);
+		if (r > 0)
+			*pos += (u64)r;
+	}
+	kfree(buf);
+	cgroup_news();
+	return r;
+}
+
+static u32 poll(struct file *f, struct poll_table *pt)
+{
+	struct node *n = f->inode->priv;
+	struct text *t = f->priv;
+
+	if (!n->f->event)
+		return EPOLLIN | EPOLLOUT | EPOLLRDNORM | EPOLLWRNORM;
+	poll_wait(pt, &n->g->wq);
+	return EPOLLIN | EPOLLOUT | EPOLLRDNORM | EPOLLWRNORM |
+	       (t->seq != __atomic_load_n(&n->g->seq[n->f->event - 1], __ATOMIC_SEQ_CST) ? EPOLLPRI | EPOLLERR : 0);
+}
+
+static s64 llseek(struct file *f, s64 off, int whence)
+{
+	if (whence == SEEK_CUR)
+		off += (s64)f->pos;
+	else if (whence != SEEK_SET)
+		return -EINVAL;
+	if (off < 0)
+		return -EINVAL;
+	f->pos = (u64)off;
+	return off;
+}
+
+static void release(struct file *f)
+{
+	struct text *t = f->priv;
+
+	if (t)
+		kfree(t->o.p);
+	kfree(t);
+}
+
+static const struct file_ops file_fops = {
+	.open = open, .read = read, .write = write, .llseek = llseek, .poll = poll, .release = release};
+
+// Watchers of files that changed by themselves.
+void cgroup_tell_files(struct cgroup *g, u32 which);
+void cgroup_tell_files(struct cgroup *g, u32 which)
+{
+	struct inode *dir = inode_at(&g->dir);
+
+	for (u32 i = 0; i < cgroup_nfiles; i++) {
+		const struct cfile *f = &cgroup_files[i];
+		struct inode *ino;
+
+		if (!f->event || !(which & 1u << (f->event - 1)) || !dir)
+			continue;
+		ino = inode_at(&g->file[i]);
+		if (ino)
+			fs_event(dir, ino, f->name, IN_MODIFY);
+		inode_put(ino);
+	}
+	inode_put(dir);
+}
+
+// --- who may move what
+
+int cgroup_may_move(struct cgroup *from, struct cgroup *to)
+{
+	const struct cgroup *top = cgroup_ns_root();
+	struct cgroup *both = to;
+	const struct cfile *f = file_named(&root_cgroup, "cgroup.procs", 12);
+	struct inode *dir, *ino = NULL;
+	int r;
+
+	mutex_lock(&tasklist);
+	while (!cgroup_under(from, both))
+		both = both->parent;
+	mutex_unlock(&tasklist);
+	if (!cgroup_under(from, top) || !cgroup_under(to, top))
+		return -ENOENT;
+	dir = both->dir;
+	if (!dir) // never looked at, so it is as it was made: root's
+		return cred()->fsuid && !capable(CAP_DAC_OVERRIDE) ? -EACCES : 0;
+	mutex_lock(&dir->lock);
+	r = show(&both->file[f - cgroup_files], both, f, dir, &ino);
+	mutex_unlock(&dir->lock);
+	if (!r)
+		r = inode_permission(ino, MAY_WRITE);
+	inode_put(ino);
+	return r;
+}
+
+struct cgroup *cgroup_of_fd(int fd)
+{
+	struct file *f = fd_get(fd);
+	struct cgroup *g = ERR_PTR(-EBADF);
+
+	if (!f)
+		return g;
+	if (f->inode->sb == sb && is_dir(f->inode)) {
+		g = group_of(f->inode);
+		if (g->dead)
+			g = ERR_PTR(-ENOENT);
+		else
+			cgroup_get(g);
+	}
+	file_put(f);
+	return g;
+}
+
+// --- mounting
+
+// A mount in a cgroup namespace begins at that namespace's root.
+static struct dentry *mount_root(struct super *s)
+{
+	struct cgroup *at[64], *g = cgroup_ns_root();
+	struct dentry *d = s->droot;
+	u32 n = 0;
+
+	for (; g->parent; g = g->parent) {
+		if (n == ARRAY_SIZE(at))
+			return ERR_PTR(-ENAMETOOLONG);
+		at[n++] = g;
+	}
+	d_get(d);
+	while (n-- && !IS_ERR(d)) {
+		struct dentry *up = d;
+
+		mutex_lock(&up->inode->lock);
+		d = d_lookup(up, at[n]->name, (u32)strlen(at[n]->name));
+		mutex_unlock(&up->inode->lock);
+		d_put(up);
+		if (!IS_ERR(d) && !d->inode) {
+			d_put(d);
+			d = ERR_PTR(-ENOENT);
+		}
+	}
+	return d;
+}
 
 static int cgroup_mount(const char *source, u32 flags, const void *data, size_t len, struct super **out)
 {
-	struct super *sb = super_new("cgroup2", &proc_sops, CGROUP2_SUPER_MAGIC);
-
-	(void)source;
-	(void)flags;
-	(void)data;
-	(void)len;
-	if (!sb)
+	(void)source, (void)flags, (void)data, (void)len;
+	if (!root_cgroup.dir)
+		root_cgroup.dir = make(&root_cgroup, NULL, S_IFDIR | 0755);
+	if (!root_cgroup.dir)
 		return -ENOMEM;
-	sb->root = proc_inode(sb, &root_dir, NULL, 0, -1);
-	if (!sb->root) {
-		super_put(sb);
-		return -ENOMEM;
+	if (!sb->root) { // an unmount drops it
+		sb->root = root_cgroup.dir;
+		inode_get(sb->root);
 	}
-	sb->root->ino = 1;
+	super_get(sb);
 	*out = sb;
 	return 0;
 }
 
-int cgroupfs_init(void) { return fs_register("cgroup2", cgroup_mount); }
+int cgroupfs_init(void)
+{
+	static const struct super_ops sops = {.evict = evict, .mount_root = mount_root};
+
+	sb = super_new("cgroup2", &sops, CGROUP2_SUPER_MAGIC);
+	return sb ? fs_register("cgroup2", cgroup_mount) : -ENOMEM;
+}

@@ -134,7 +134,10 @@ struct mount *mount_new(struct super *sb, struct dentry *root, const char *sourc
 		if (sb->droot)
 			sb->droot->hashed = true; // never in a hash chain, yet alive
 	}
-	if (!m || !sb->droot) {
+	bool chosen = m && sb->droot && !root && sb->ops && sb->ops->mount_root;
+	if (chosen)
+		root = sb->ops->mount_root(sb);
+	if (!m || !sb->droot || IS_ERR(root)) {
 		kfree(m);
 		super_put(sb);
 		return NULL;
@@ -145,7 +148,8 @@ struct mount *mount_new(struct super *sb, struct dentry *root, const char *sourc
 	m->sb = sb;
 	ref_get(&sb->active);
 	m->root = root ? root : sb->droot;
-	d_get(m->root);
+	if (!chosen)
+		d_get(m->root);
 	m->flags = flags & MNT_STATE;
 	strlcpy(m->source, source && *source ? source : "none", sizeof(m->source));
 	m->id = __atomic_fetch_add(&next_id, 1, __ATOMIC_RELAXED);

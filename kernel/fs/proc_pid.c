@@ -3,6 +3,7 @@
 // Locks: tasklist while fields of another process are read.
 #include "kernel/fs/proc_more.h"
 #include "kernel/fs/proc_usage.h"
+#include "kernel/include/cgroup.h"
 #include "kernel/include/ns.h"
 #include "kernel/include/platform.h"
 #include "kernel/task/ptrace.h"
@@ -529,11 +530,25 @@ LINK(root, LINK_ROOT);
 		{.name = "net", .mode = S_IFDIR | 0555, .iops = &proc_net_iops, .fops = &proc_net_fops}, \
 		{.name = "oom_score_adj", .mode = S_IFREG | 0644, .text = oom_adj, .write = oom_adj_write}, \
 		PROC_MORE, FIX("loginuid", 0444, "4294967295"), \
-		FIX("sessionid", 0444, "4294967295"), FIX("cgroup", 0444, "0::/"), \
+		FIX("sessionid", 0444, "4294967295"), TXT("cgroup", 0444, pid_cgroup), \
 		TXT("personality", 0400, proc_personality), TXT("wchan", 0444, pid_wchan), TXT("syscall", 0400, pid_syscall), \
 		{.name = "uid_map", .mode = S_IFREG | 0644, .text = ns_uid_map, .write = ns_uid_map_write}, \
 		{.name = "gid_map", .mode = S_IFREG | 0644, .text = ns_gid_map, .write = ns_gid_map_write}, \
 		{.name = "setgroups", .mode = S_IFREG | 0644, .text = ns_setgroups, .write = ns_setgroups_write}
+
+static int pid_cgroup(struct pout *o, struct pnode *n)
+{
+	char *buf = kmalloc(PATH_MAX);
+
+	if (!buf)
+		return -ENOMEM;
+	mutex_lock(&tasklist);
+	struct cgroup *g = cgroup_of(n->proc);
+	pout(o, "0::%s%s\n", cgroup_path(g, buf, PATH_MAX), g->dead ? " (deleted)" : "");
+	mutex_unlock(&tasklist);
+	kfree(buf);
+	return 0;
+}
 
 // The system call that a sleeping task is in.
 static int pid_syscall(struct pout *o, struct pnode *n)

@@ -2,6 +2,7 @@
 // Files of /proc about hardware that an enclave does not have: tables with a head and no lines, as on a machine without the
 // devices. Locks: none.
 #include "kernel/fs/procfs.h"
+#include "kernel/include/cgroup.h"
 #include "kernel/include/count.h"
 #include "kernel/include/platform.h"
 
@@ -38,11 +39,12 @@ int proc_softirqs(struct pout *o, struct pnode *n)
 
 int proc_cgroups(struct pout *o, struct pnode *n)
 {
-	static const char *const names[] = {"cpuset", "cpu", "cpuacct", "blkio", "memory", "devices", "freezer", "pids"};
+	static const char *const names[] = {"cpuset", "cpu", "cpuacct", "memory", "freezer", "pids"};
+	u32 groups = root_cgroup.ndescendants + 1;
 
 	(void)n;
 	pout(o, "#subsys_name\thierarchy\tnum_cgroups\tenabled\n");
 	for (u32 i = 0; i < ARRAY_SIZE(names); i++)
-		pout(o, "%s\t0\t1\t1\n", names[i]);
+		pout(o, "%s\t0\t%u\t1\n", names[i], groups);
 	return 0;
 }

@@ -11,7 +11,7 @@
 	X(pipes) X(epolls) X(epoll_items) X(eventfds) X(timerfds) X(signalfds) X(inotifies) X(ttys) \
 	X(sockets) X(host_watches) X(host_fds) \
 	X(page_caches) X(cached_pages) X(file_pages) X(dirty_pages) X(text_views) \
-	X(sem_sets) X(sem_undos) X(msg_queues) X(messages) X(shm_segments) X(mqueues) X(aio_contexts) X(keys) X(remote_requests)
+	X(sem_sets) X(sem_undos) X(msg_queues) X(messages) X(shm_segments) X(mqueues) X(aio_contexts) X(cgroups) X(keys) X(remote_requests)
 
 enum counted {
 #define X(name) N_##name,

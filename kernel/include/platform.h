@@ -123,6 +123,7 @@ struct pf_usage {
 int pf_usage(struct proc *p, struct task *t, struct pf_usage *u);
 int pf_resident(struct proc *p, u64 (*range)[2], u32 n);	// {start, end} becomes pages {private, shared}
 long pf_private_pages(bool exact);				// of all processes; exact: what a fork shares counts once, and it takes long
+long pf_private_pages_of(struct proc *const *p, u32 n, bool exact);	// of these
 void pf_host_counts(u32 *threads, u32 *processes);		// host threads and processes that exist for the enclave
 void pf_relax(void);
 void pf_yield(void);

@@ -44,6 +44,8 @@ struct regs {
 #define WORK_SYSEXIT 128u	// the tracer watches the end of this system call
 #define WORK_VFORK 256u		// a traced vfork parent has its host thread back
 #define WORK_URING 512u		// io_uring requests of this task can go on
+#define WORK_FREEZE 1024u	// its control group is frozen
+#define WORK_THROTTLE 2048u	// its control group has used up its CPU time
 #define WORK_START 16u		// first return of a forked child: store its tid at set_child_tid
 
 #undef NSIG
@@ -83,6 +85,7 @@ struct task {
 	bool restore_blocked;	// sigsuspend, ppoll...: put saved_blocked back after delivery
 	bool mask_swapped;	// between sigmask_swap and sigmask_restore
 	bool stopped;		// stands still in a job-control stop
+	bool frozen;		// ... in a frozen control group
 	int force_sig;		// fault that must be acted upon, even by pid 1
 	struct sigpending pending;
 	u64 altstack_sp, altstack_size;
@@ -104,7 +107,8 @@ struct task {
 	u32 pdeathsig;
 	void *poller;			// net/host event loop state while sleeping there
 	u64 trap_fault_addr, trap_err, trap_no;	// of the last fault, for signal frames
-	u64 cpu_mask;		// sched_setaffinity; U64_MAX: all
+	u64 cpu_mask;		// CPUs that it may use; U64_MAX: all
+	u64 cpu_wish;		// sched_setaffinity, of which its control group may leave less
 	int policy;		// SCHED_*, as set
 	u64 timer_slack_ns;
 	struct strace_line *strace; // the call that --debug-strace is printing
@@ -181,6 +185,8 @@ struct proc {
 	struct mnt_ns *mnt_ns;
 	struct user_ns *user_ns;	// NULL: the first one
 	struct ns *cgroup_ns;		// NULL: the first one
+	struct cgroup *cgroup;		// include/cgroup.h, a reference; NULL: the root group
+	u64 cg_utime, cg_stime;		// CPU time that it had when it came there
 	struct ns *pid_children;	// PID namespace of its children to come; NULL: its own
 	struct key *session_keyring, *process_keyring; // kernel/keys/, NULL until used
 	struct sem_undos *sem_undos;	// kernel/ipc/sem.c; NULL until used
@@ -246,6 +252,7 @@ void task_put(struct task *t);
 void proc_hide(struct proc *p);
 // Calls fn for each process under tasklist until it returns non-zero, which is then returned.
 int proc_for_each(int (*fn)(struct proc *, void *), void *arg);
+int proc_for_each_locked(int (*fn)(struct proc *, void *), void *arg); // the caller has tasklist
 struct ns;
 int pid_alloc(struct ns *ns, int wish);	// in a PID namespace, NULL the first; this number, or any for 0; -EEXIST, -EAGAIN
 int pid_last_made(void);

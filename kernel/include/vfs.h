@@ -103,6 +103,7 @@ struct super_ops {
 	int (*statfs)(struct super *s, struct statfs *st);
 	int (*sync)(struct super *s);
 	int (*remount)(struct super *s, u32 flags, const char *opts);	// MS_REMOUNT; NULL: only the mount changes
+	struct dentry *(*mount_root)(struct super *s); // where a new mount begins: a reference; NULL: at droot
 	void (*put)(struct super *s);		// unmounted
 };
 

@@ -3,7 +3,9 @@
 // without asking. A kernel thread asks the host how much that is, the more often the nearer the limit; what it
 // takes is no longer free for the kernel. When little is left, file caches shrink; when that does not help, the process with the highest
 // score is killed. The host may lie about the figure and thereby kill programs, as it can anyway.
+// The same thread looks after the limits of control groups (task/cgroup_limit.c).
 // Locks: tasklist while a victim is looked for.
+#include "kernel/include/cgroup.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/ktime.h"
 #include "kernel/include/log.h"
@@ -85,13 +87,14 @@ u32 oom_score(struct proc *p, const struct pf_usage *u)
 
 struct next {
 	int after, pid;
+	const struct cgroup *in; // NULL: all
 };
 
 static int first_after(struct proc *p, void *arg)
 {
 	struct next *n = arg;
 
-	if (p->pid <= n->after || p->state >= PROC_ZOMBIE)
+	if (p->pid <= n->after || p->state >= PROC_ZOMBIE || (n->in && !cgroup_under(cgroup_of(p), n->in)))
 		return 0;
 	n->pid = p->pid;
 	return 1;
@@ -99,9 +102,9 @@ static int first_after(struct proc *p, void *arg)
 
 // The process with the highest badness, with a reference; its private pages in *pages. Of those that are about as bad it is the one that
 // was started last: where one family of processes takes everything, a member of it and not somebody who was there before.
-static struct proc *victim(u64 *pages)
+static struct proc *victim(const struct cgroup *in, u64 *pages)
 {
-	struct next n = { .after = 1 }; // never pid 1
+	struct next n = { .after = 1, .in = in }; // never pid 1
 	struct proc *worst = NULL;
 	s64 most = 0, of_worst = 0, alike = (s64)min(page_count_total() / 256, ALIKE_PAGES);
 
@@ -127,12 +130,15 @@ static struct proc *victim(u64 *pages)
 	return worst;
 }
 
-static void nap(u64 ms)
-{
-	static u32 never;
+static u32 nudges;
 
-	pf_wait(&never, 0, ktime_deadline(ms * 1000000));
+void memory_nudge(void)
+{
+	__atomic_fetch_add(&nudges, 1, __ATOMIC_SEQ_CST);
+	pf_wake(&nudges, 1);
 }
+
+static void nap(u32 nudge, u64 ms) { pf_wait(&nudges, nudge, ktime_deadline(ms * 1000000)); }
 
 static int kill_sharer(struct proc *p, void *mm)
 {
@@ -155,27 +161,58 @@ static bool leaving(u64 short_since)
 	return now < left + LEFT_MS * 1000000 || (now < max(left, short_since) + VICTIM_MS * 1000000 && proc_for_each(dying, NULL));
 }
 
-static void kill_one(void)
+// The groups of a process that dies count it.
+static void note_kill(struct proc *p)
 {
-	u64 pages = 0;
-	struct proc *p = victim(&pages);
+	mutex_lock(&tasklist);
+	for (struct cgroup *g = p->cgroup; g; g = g->parent) {
+		g->ev_kill++;
+		cgroup_tell(g, CG_EV_MEMORY);
+	}
+	mutex_unlock(&tasklist);
+	cgroup_news();
+}
 
-	oom_counts.oom++;
+bool oom_kill(struct cgroup *in)
+{
+	u64 pages = 0, total = in ? in->mem_max >> PAGE_SHIFT : page_count_total();
+	struct proc *p = victim(in, &pages);
+
+	if (!in)
+		oom_counts.oom++;
 	if (!p)
-		return;
-	pr_err("out of memory: killed process %d (%s) with %lu KiB of private memory, oom_score_adj %d; the limit is %lu MiB (memory: in "
-	       "coffer.yaml)\n",
-	       p->pid, p->leader ? p->leader->comm : "?", pages * 4, p->oom_score_adj, page_count_total() >> 8);
+		return false;
+	pr_err("out of memory: killed process %d (%s) with %lu KiB of private memory, oom_score_adj %d; the limit is %lu MiB (%s)\n",
+	       p->pid, p->leader ? p->leader->comm : "?", pages * 4, p->oom_score_adj, total >> 8,
+	       in ? "memory.max of its control group" : "memory: in coffer.yaml");
 	oom_counts.killed++;
+	note_kill(p);
 	signal_send_proc(p, SIGKILL, NULL);
+	if (in && in->oom_group) {
+		in->ev_group_kill++;
+		cgroup_kill(in);
+	}
 	mutex_lock(&tasklist);
 	struct mm *mm = p->mm && p->mm->others ? p->mm : NULL; // compared only
 	mutex_unlock(&tasklist);
 	if (mm)
 		proc_for_each(kill_sharer, mm);
 	for (u64 ms = 0; ms < VICTIM_MS && p->state < PROC_ZOMBIE; ms += SHORTEST_MS)
-		nap(SHORTEST_MS);
+		nap(__atomic_load_n(&nudges, __ATOMIC_SEQ_CST), SHORTEST_MS);
 	proc_put(p);
+	return true;
+}
+
+// Until it is time to look again; groups with limits may want to be looked at more often.
+static void until_next(u64 ms)
+{
+	u64 end = ktime_mono() + ms * 1000000;
+
+	for (u64 now = ktime_mono(); now < end; now = ktime_mono()) {
+		u32 nudge = __atomic_load_n(&nudges, __ATOMIC_SEQ_CST);
+
+		nap(nudge, min((end - now) / 1000000 + 1, cgroup_limits_tick()));
+	}
 }
 
 void memory_thread(void *unused)
@@ -196,10 +233,10 @@ void memory_thread(void *unused)
 					short_since = start;
 				if (leaving(short_since)) { // each of them asks the host too
 					cost = (ktime_mono() - start) / 1000000;
-					nap(max(SHORTEST_MS, min(4 * cost, COST_MOST_MS)));
+					nap(__atomic_load_n(&nudges, __ATOMIC_SEQ_CST), max(SHORTEST_MS, min(4 * cost, COST_MOST_MS)));
 					continue;
 				}
-				kill_one();
+				oom_kill(NULL);
 				short_since = 0;
 				continue;
 			}
@@ -207,6 +244,6 @@ void memory_thread(void *unused)
 		short_since = 0;
 		cost = (ktime_mono() - start) / 1000000;
 		ms = page_count_free() / PAGES_PER_MS;
-		nap(max(min(max(ms, SHORTEST_MS), LONGEST_MS), min(cost * COST_SHARE, COST_MOST_MS)));
+		until_next(max(min(max(ms, SHORTEST_MS), LONGEST_MS), min(cost * COST_SHARE, COST_MOST_MS)));
 	}
 }

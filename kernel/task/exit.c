@@ -3,6 +3,7 @@
 // place among the threads. The last one closes the process: files, memory, children, and becomes a zombie.
 // Locks: tasklist and sig_lock for the links and states; everything that may sleep happens before.
 #include "kernel/include/alloc.h"
+#include "kernel/include/cgroup.h"
 #include "kernel/include/ipc.h"
 #include "kernel/include/keys.h"
 #include "kernel/include/kstring.h"
@@ -215,6 +216,8 @@ static struct proc *become_zombie(struct proc *p)
 	p->state = PROC_ZOMBIE;
 	sigpending_flush(&p->pending, ~0ul);
 	mutex_unlock(&p->sig_lock);
+	if (unlikely(p->cgroup))
+		cgroup_exit(p);
 	waitq_wake(&p->exit_wq, 0);
 	if (!ptrace_holds(p) && notify_exit(p))
 		proc_reap(p);
@@ -250,6 +253,8 @@ static void leave_threads(struct proc *p, struct task *t)
 		signal_retarget(p);
 	tell = signal_stop_complete(p);
 	mutex_unlock(&p->sig_lock);
+	if (unlikely(p->cgroup) && t != p->leader)
+		cgroup_thread_left(p);
 	if (t != p->leader && !ptrace_left(t)) { // the leader's number and name live as long as the process
 		task_unpublish(t);
 		pid_free(t->tid);
@@ -306,6 +311,7 @@ static void __noreturn leave(struct task *t)
 	mutex_unlock(&tasklist);
 	if (parent)
 		wake_parent(parent);
+	cgroup_news();
 
 	if (t->in_vfork_child)
 		vfork_return(t->vfork_parent, t);
@@ -394,6 +400,8 @@ int exec_kill_siblings(void)
 		ref_get(&me->ref);
 		ptrace_unlink(old);
 		p->leader = me;
+		if (unlikely(p->cgroup))
+			cgroup_thread_left(p);
 		task_publish(me);
 		task_put(old);
 		mutex_unlock(&tasklist);

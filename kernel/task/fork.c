@@ -8,6 +8,7 @@
 // A child is prepared completely and made visible before it runs; until then any failure undoes all.
 // Locks: tasklist and sig_lock while a child is linked in.
 #include "kernel/include/alloc.h"
+#include "kernel/include/cgroup.h"
 #include "kernel/include/keys.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
@@ -31,6 +32,7 @@ struct clone_req {
 	int __user *ctid;
 	int __user *pidfd;
 	int tid; // wished for; 0: any
+	struct cgroup *cgroup; // CLONE_INTO_CGROUP; NULL: the caller's
 };
 
 int pidfd_new(struct proc *p); // pidfd.c
@@ -47,8 +49,8 @@ static int check_flags(const struct clone_req *c)
 		return -EINVAL;
 	if (f & CLONE_THREAD && f & NAMESPACES)
 		return -EINVAL;
-	if (f & CLONE_INTO_CGROUP)
-		return -EOPNOTSUPP;
+	if (f & CLONE_THREAD && f & CLONE_INTO_CGROUP)
+		return -EINVAL;
 	if ((f & CLONE_THREAD && !(f & CLONE_SIGHAND)) || (f & CLONE_SIGHAND && !(f & CLONE_VM)))
 		return -EINVAL;
 	if (f & CLONE_SIGHAND && f & CLONE_CLEAR_SIGHAND)
@@ -65,6 +67,7 @@ static void inherit_task(struct task *t, const struct task *from, const struct c
 	t->blocked = from->blocked;
 	memcpy(t->comm, from->comm, sizeof(t->comm));
 	t->cpu_mask = from->cpu_mask;
+	t->cpu_wish = from->cpu_wish;
 	t->mempolicy = from->mempolicy;
 	t->mempolicy_nodes = from->mempolicy_nodes;
 	t->fs_base = c->flags & CLONE_SETTLS ? c->tls : pf_get_fs();
@@ -165,7 +168,7 @@ static int inherit_proc(struct proc *p, struct task *t, struct proc *from, const
 // A signal, an exit or an exec under way must be seen before a child is made (else it could miss it).
 static bool must_wait(struct task *t)
 {
-	return __atomic_load_n(&t->work, __ATOMIC_SEQ_CST) & (WORK_SIGNAL | WORK_EXIT | WORK_STOP | WORK_TRAP);
+	return __atomic_load_n(&t->work, __ATOMIC_SEQ_CST) & (WORK_SIGNAL | WORK_EXIT | WORK_STOP | WORK_TRAP | WORK_FREEZE);
 }
 
 // A tracer's single step is not for the child.
@@ -186,6 +189,8 @@ static int link_proc(struct proc *p, struct task *t, struct proc *from, const st
 	else
 		seccomp_inherit(t);
 	mutex_unlock(&from->sig_lock);
+	if (!r && unlikely(from->cgroup || c->cgroup))
+		r = cgroup_fork(p, t, c->cgroup ? c->cgroup : cgroup_of(from));
 	if (!r) {
 		if (p->mm && !p->borrows_mm)
 			p->mm->others++;
@@ -196,6 +201,7 @@ static int link_proc(struct proc *p, struct task *t, struct proc *from, const st
 		ptrace_inherit(t, event, c->flags);
 	}
 	mutex_unlock(&tasklist);
+	cgroup_news();
 	return r;
 }
 
@@ -211,6 +217,8 @@ static void unlink_proc(struct proc *p, struct task *t)
 	if (p->mm && !p->borrows_mm)
 		mm_leave(p->mm);
 	struct proc *parent = p->parent;
+	if (unlikely(p->cgroup))
+		cgroup_unfork(p);
 	if (p->pid >= PID_MAX)
 		pid_ns_unborn(p);
 	proc_unlink(p);
@@ -304,7 +312,7 @@ static long clone_thread(const struct clone_req *c)
 	mutex_lock(&p->sig_lock);
 	if (must_wait(me) || p->group_exit || p->exec_task) {
 		r = -ERESTARTNOINTR;
-	} else {
+	} else if (!unlikely(p->cgroup) || !(r = cgroup_thread(p, t))) {
 		list_add_tail(&t->thread_link, &p->threads);
 		p->nthreads++;
 		task_publish(t);
@@ -315,6 +323,7 @@ static long clone_thread(const struct clone_req *c)
 	if (traced)
 		ptrace_inherit(t, event, c->flags);
 	mutex_unlock(&tasklist);
+	cgroup_news();
 	if (r)
 		goto fail;
 
@@ -335,6 +344,8 @@ static long clone_thread(const struct clone_req *c)
 	p->nthreads--;
 	signal_retarget(p);
 	mutex_unlock(&p->sig_lock);
+	if (unlikely(p->cgroup))
+		cgroup_thread_left(p);
 	task_unpublish(t);
 	waitq_wake(&p->threads_wq, 0);
 	mutex_unlock(&tasklist);
@@ -604,6 +615,19 @@ static int wished_tid(const struct clone_args *a)
 	return capable(CAP_SYS_ADMIN) || capable(CAP_CHECKPOINT_RESTORE) ? tid : -EPERM;
 }
 
+// May the caller put a child into g?
+static int enter_group(struct cgroup *g)
+{
+	int r = cgroup_may_move(cgroup_of(curproc), g);
+
+	if (r)
+		return r;
+	mutex_lock(&tasklist);
+	r = cgroup_may_enter(g);
+	mutex_unlock(&tasklist);
+	return r;
+}
+
 long sys_clone3(const void __user *uargs, size_t size)
 {
 	struct clone_args a;
@@ -625,6 +649,14 @@ long sys_clone3(const void __user *uargs, size_t size)
 		return -EINVAL;
 	if (!a.stack != !a.stack_size)
 		return -EINVAL;
+	struct cgroup *into = NULL;
+	if (a.flags & CLONE_INTO_CGROUP) {
+		if (size < CLONE_ARGS_SIZE_VER2 || a.cgroup > 0x7fffffff)
+			return -EINVAL;
+		into = cgroup_of_fd((int)a.cgroup);
+		if (IS_ERR(into))
+			return PTR_ERR(into);
+	}
 	struct clone_req c = {.flags = a.flags,
 			      .exit_signal = (int)a.exit_signal,
 			      .stack = a.stack ? a.stack + a.stack_size : 0,
@@ -632,8 +664,14 @@ long sys_clone3(const void __user *uargs, size_t size)
 			      .ptid = U(a.parent_tid),
 			      .ctid = U(a.child_tid),
 			      .pidfd = U(a.pidfd),
-			      .tid = r};
-	return do_clone(&c);
+			      .tid = r,
+			      .cgroup = into};
+	long pid = into ? enter_group(into) : 0;
+	if (!pid)
+		pid = do_clone(&c);
+	if (into)
+		cgroup_put(into);
+	return pid;
 }
 
 long sys_set_tid_address(int __user *tidptr)

@@ -41,6 +41,7 @@ void proc_notify_stop(struct proc *p, int code);	// CLD_STOPPED, CLD_CONTINUED t
 // --- signal.c
 void sigpending_flush(struct sigpending *s, sigset which);	// sig_lock held
 bool sig_ignored_by(struct proc *p, int sig);	// the action discards it; sig_lock held
+bool signal_kills(struct task *t);	// an unblocked signal waits for it that ends its process (without a core file)
 void signal_reset_exec(struct proc *p);
 void signal_wake(struct task *t, u32 work);	// sets work bits and makes t look at them
 bool signal_stop_complete(struct proc *p);	// tasklist and sig_lock held; true: tell the parent

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Namespaces of processes: unshare, setns, the CLONE_NEW* flags, /proc/PID/ns. Mount, UTS, IPC and PID (pidns.c) namespaces
-// are real; so are cgroup namespaces, there is but one group to see. A user namespace may be made by one who is root already, and
+// are real; so are cgroup namespaces, which show the group where they were made as the root (cgroup.c). A user namespace may be made by one who is root already, and
 // maps ids to themselves. There is one network and one time namespace: asking for another is EINVAL, as on a kernel without them.
 // Locks: tasklist guards the pointers of other processes; a process changes only its own.
 #include "kernel/fs/fs.h"
 #include "kernel/fs/procfs.h"
+#include "kernel/include/cgroup.h"
 #include "kernel/include/log.h"
 #include "kernel/include/ns.h"
 #include "kernel/include/remote.h"
@@ -28,7 +29,11 @@ struct user_ns {
 
 static struct user_ns init_user_ns = {.ns = {.ref = {1}, .type = CLONE_NEWUSER, .inum = 4026531837ul}, .map = {{0, 0, U32_MAX}, {0, 0, U32_MAX}}};
 static struct ns only_net = {.ref = {1}, .type = CLONE_NEWNET, .inum = 4026531840ul};
-static struct ns init_cgroup = {.ref = {1}, .type = CLONE_NEWCGROUP, .inum = 4026531835ul};
+struct cgroup_ns {
+	struct ns ns;
+	struct cgroup *root; // a reference
+};
+static struct cgroup_ns init_cgroup = {.ns = {.ref = {1}, .type = CLONE_NEWCGROUP, .inum = 4026531835ul}, .root = &root_cgroup};
 static struct ns only_time = {.ref = {1}, .type = CLONE_NEWTIME, .inum = 4026531834ul};
 static struct super *nsfs;
 
@@ -48,17 +53,42 @@ static void user_ns_put(struct user_ns *u)
 		kfree(u);
 }
 
-static void plain_put(struct ns *n)
+static void cgroup_ns_put(struct ns *n)
 {
-	if (n && ref_put(&n->ref))
-		kfree(n);
+	struct cgroup_ns *c = n ? container_of(n, struct cgroup_ns, ns) : NULL;
+
+	if (!c || !ref_put(&n->ref))
+		return;
+	cgroup_put(c->root);
+	kfree(c);
+}
+
+struct cgroup *cgroup_ns_root(void)
+{
+	struct ns *n = curproc->cgroup_ns;
+
+	return n ? container_of(n, struct cgroup_ns, ns)->root : &root_cgroup;
+}
+
+static struct ns *cgroup_ns_new(struct proc *p)
+{
+	struct cgroup_ns *c = knew(struct cgroup_ns);
+
+	if (!c)
+		return NULL;
+	c->ns = (struct ns){.ref = {1}, .type = CLONE_NEWCGROUP, .inum = ns_inum()};
+	mutex_lock(&tasklist);
+	c->root = cgroup_of(p);
+	cgroup_get(c->root);
+	mutex_unlock(&tasklist);
+	return &c->ns;
 }
 
 static void ns_put(struct ns *n)
 {
 	switch (n->type) {
 	case CLONE_NEWPID: pid_ns_put(n); break;
-	case CLONE_NEWCGROUP: plain_put(n); break;
+	case CLONE_NEWCGROUP: cgroup_ns_put(n); break;
 	case CLONE_NEWNS: mnt_ns_put((struct mnt_ns *)n); break;
 	case CLONE_NEWUTS: uts_ns_put((struct uts_ns *)n); break;
 	case CLONE_NEWIPC: ipc_ns_put((struct ipc_ns *)n); break;
@@ -102,7 +132,7 @@ void ns_drop(struct proc *p)
 	uts_ns_put(u);
 	mnt_ns_put(m);
 	user_ns_put(v);
-	plain_put(c);
+	cgroup_ns_put(c);
 	pid_ns_put(pid);
 }
 
@@ -152,10 +182,9 @@ int ns_unshare(struct proc *p, u64 flags)
 		}
 	}
 	if (flags & CLONE_NEWCGROUP) {
-		cgroup = knew(struct ns);
+		cgroup = cgroup_ns_new(curproc);
 		if (!cgroup)
 			goto fail;
-		*cgroup = (struct ns){.ref = {1}, .type = CLONE_NEWCGROUP, .inum = ns_inum()};
 	}
 	if (flags & CLONE_NEWPID) {
 		pid = pid_ns_new();
@@ -187,7 +216,7 @@ fail: // what was not used, or is no more
 	uts_ns_put(uts);
 	ipc_ns_put(ipc);
 	mnt_ns_put(mnt);
-	plain_put(cgroup);
+	cgroup_ns_put(cgroup);
 	pid_ns_put(pid);
 	return r;
 }
@@ -325,7 +354,7 @@ static struct ns *ns_get(struct proc *p, u32 type, bool children)
 		case CLONE_NEWUSER: n = p->user_ns ? &p->user_ns->ns : &init_user_ns.ns; break;
 		case CLONE_NEWNET: n = &only_net; break;
 		case CLONE_NEWPID: n = children && p->pid_children ? p->pid_children : pid_ns_of(p->pid); break;
-		case CLONE_NEWCGROUP: n = p->cgroup_ns ? p->cgroup_ns : &init_cgroup; break;
+		case CLONE_NEWCGROUP: n = p->cgroup_ns ? p->cgroup_ns : &init_cgroup.ns; break;
 		default: n = &only_time;
 		}
 		ref_get(&n->ref);
@@ -471,7 +500,7 @@ static long enter(struct ns *n)
 		kept = p->pid_children;
 	} else if (n->type == CLONE_NEWCGROUP) {
 		plain = p->cgroup_ns;
-		p->cgroup_ns = n == &init_cgroup ? NULL : n;
+		p->cgroup_ns = n == &init_cgroup.ns ? NULL : n;
 		kept = p->cgroup_ns;
 	}
 	if (kept)

@@ -160,16 +160,24 @@ void proc_hide(struct proc *p)
 	mutex_unlock(&tasklist);
 }
 
-int proc_for_each(int (*fn)(struct proc *, void *), void *arg)
+int proc_for_each_locked(int (*fn)(struct proc *, void *), void *arg)
 {
 	int r = 0;
 
-	mutex_lock(&tasklist);
 	for (int i = 1; i <= __atomic_load_n(&pid_high, __ATOMIC_RELAXED) && !r; i++)
 		if (procs[i])
 			r = fn(procs[i], arg);
 	if (!r)
 		r = pid_spaces_for_each(fn, arg);
+	return r;
+}
+
+int proc_for_each(int (*fn)(struct proc *, void *), void *arg)
+{
+	int r;
+
+	mutex_lock(&tasklist);
+	r = proc_for_each_locked(fn, arg);
 	mutex_unlock(&tasklist);
 	return r;
 }

@@ -3,6 +3,7 @@
 // itself until it has left; finders add references of their own.
 // Locks: tasklist (callers), sig_lock for the list of threads.
 #include "kernel/include/alloc.h"
+#include "kernel/include/cgroup.h"
 #include "kernel/include/count.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/ns.h"
@@ -72,7 +73,7 @@ struct task *task_new(struct proc *p, int tid)
 	list_init(&t->futex_link);
 	t->start_ns = ktime_mono();
 	t->altstack_flags = SS_DISABLE;
-	t->cpu_mask = U64_MAX;
+	t->cpu_mask = t->cpu_wish = U64_MAX;
 	return t;
 }
 
@@ -112,6 +113,8 @@ void proc_unlink(struct proc *p)
 
 	ptrace_unlink(leader);
 	load_add_gone(p);
+	if (unlikely(p->cgroup))
+		cgroup_reaped(p);
 	proc_unpublish(p);
 	task_unpublish(leader);
 	list_del(&p->sibling);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Scheduling calls. The host schedules: affinities are passed on to it, policies and priorities are
 // remembered and reported, as they are hints to most programs; real-time policies are refused. No locks.
+#include "kernel/include/cgroup.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/platform.h"
 #include "kernel/include/usercopy.h"
@@ -74,7 +75,14 @@ long sys_sched_setaffinity(int pid, u32 len, const void __user *umask)
 	} else if (!mask) {
 		r = -EINVAL;
 	} else {
-		t->cpu_mask = mask == all_cpus() ? U64_MAX : mask;
+		mutex_lock(&tasklist);
+		if (cgroup_cpus(cgroup_of(t->proc)) & mask) {
+			t->cpu_wish = mask == all_cpus() ? U64_MAX : mask;
+			t->cpu_mask = cgroup_wish(cgroup_of(t->proc), t->cpu_wish);
+		} else {
+			r = -EINVAL;
+		}
+		mutex_unlock(&tasklist);
 		pf_set_cpus(t);
 	}
 	task_put(t);

@@ -5,6 +5,7 @@
 // Locks: proc->sig_lock for actions, pending sets, masks, stop and exit flags, and to walk the threads;
 // tasklist around it where a parent is told. Two processes' sig_locks are never held together.
 #include "kernel/include/alloc.h"
+#include "kernel/include/cgroup.h"
 #include "kernel/include/count.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/platform.h"
@@ -20,6 +21,7 @@
 #define IGNORE_SIGNALS (SIGBIT(SIGCONT) | SIGBIT(SIGCHLD) | SIGBIT(SIGWINCH) | SIGBIT(SIGURG))
 #define FAULT_SIGNALS \
 	(SIGBIT(SIGSEGV) | SIGBIT(SIGBUS) | SIGBIT(SIGILL) | SIGBIT(SIGTRAP) | SIGBIT(SIGFPE) | SIGBIT(SIGSYS))
+#define CORE_SIGNALS (FAULT_SIGNALS | SIGBIT(SIGQUIT) | SIGBIT(SIGABRT) | SIGBIT(SIGXCPU) | SIGBIT(SIGXFSZ))
 #define UNBLOCKABLE (SIGBIT(SIGKILL) | SIGBIT(SIGSTOP))
 
 static bool is_default(struct proc *p, int sig) { return p->action[sig].handler == (void __user *)SIG_DFL; }
@@ -155,7 +157,7 @@ static void wake_for(struct task *t, int sig)
 {
 	if (t->blocked & SIGBIT(sig))
 		task_wake(t); // waits in sigtimedwait
-	else if (!(__atomic_load_n(&t->work, __ATOMIC_RELAXED) & WORK_SIGNAL))
+	else if (!(__atomic_load_n(&t->work, __ATOMIC_RELAXED) & WORK_SIGNAL) || t->frozen)
 		signal_wake(t, WORK_SIGNAL);
 }
 
@@ -370,6 +372,19 @@ int signal_dequeue(sigset set, siginfo_t *info)
 	return sig;
 }
 
+bool signal_kills(struct task *t)
+{
+	struct proc *p = t->proc;
+	bool yes = false;
+
+	mutex_lock(&p->sig_lock);
+	sigset s = ptraced(t) ? 0 : (t->pending.set | p->pending.set) & ~t->blocked & ~STOP_SIGNALS & ~CORE_SIGNALS;
+	for (int sig = 1; sig <= NSIG && !yes; sig++)
+		yes = s & SIGBIT(sig) && is_default(p, sig) && !sig_ignored_by(p, sig);
+	mutex_unlock(&p->sig_lock);
+	return yes;
+}
+
 // --- masks
 
 void signal_set_mask(sigset set)
@@ -464,7 +479,10 @@ static void stand_still(struct task *t, struct regs *regs)
 	mutex_unlock(&p->sig_lock);
 	if (tell && !(traced && t->pt->tracer->proc == p->parent))
 		proc_notify_stop(p, CLD_STOPPED);
+	if (unlikely(cgroup_freezes))
+		cgroup_settle();
 	mutex_unlock(&tasklist);
+	cgroup_news();
 
 	if (traced)
 		ptrace_group_stop(regs, sig);
@@ -656,6 +674,8 @@ void task_work(struct regs *regs)
 			stand_still(t, regs);
 		} else if (work & WORK_TRAP) {
 			ptrace_trap(regs);
+		} else if (work & (WORK_FREEZE | WORK_THROTTLE) && !(work & WORK_SIGNAL && signal_kills(t))) {
+			cgroup_stand(t);
 		} else if (!(work & WORK_SIGNAL) || !deliver(regs)) {
 			break;
 		}

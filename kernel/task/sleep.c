@@ -128,7 +128,7 @@ void task_wake(struct task *t)
 
 bool signal_pending(void)
 {
-	return __atomic_load_n(&current->work, __ATOMIC_SEQ_CST) & (WORK_SIGNAL | WORK_EXIT | WORK_STOP | WORK_TRAP);
+	return __atomic_load_n(&current->work, __ATOMIC_SEQ_CST) & (WORK_SIGNAL | WORK_EXIT | WORK_STOP | WORK_TRAP | WORK_FREEZE);
 }
 
 // Calls whose sleep never depends on the host: not worth a turn as poller.

@@ -2,6 +2,7 @@
 // The kernel's side of the hostcall door: builds a descriptor, lets the host perform it, copies the answer in once
 // and checks it: errno against a white list, lengths against what was asked. Each thread has its own descriptor
 // and pool, so no lock is needed; the request ring of the launcher is guarded by a spin word.
+#include "kernel/include/alloc.h"
 #include "kernel/include/count.h"
 #include "kernel/include/hostcall.h"
 #include "hostcall/serve.h"
@@ -496,6 +497,21 @@ static u32 host_pid_of(const struct proc *p)
 	if (p == curproc) // a fresh child may ask before its parent has noted the number
 		return hthread_self()->host_pid;
 	return hp && p->state < PROC_ZOMBIE ? hp->pid : 0;
+}
+
+long pf_private_pages_of(struct proc *const *p, u32 n, bool exact)
+{
+	u32 *pids = kmalloc(n * sizeof(*pids)), k = 0;
+	long r;
+
+	if (!pids)
+		return -ENOMEM;
+	for (u32 i = 0; i < n; i++)
+		if ((pids[k] = host_pid_of(p[i])))
+			k++;
+	r = hc_private(pids, k, exact);
+	kfree(pids);
+	return r;
 }
 
 int pf_usage(struct proc *p, struct task *t, struct pf_usage *u)
