@@ -1,23 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 // /proc/net: files whose text kernel/net makes. The table only grows, at boot. Locks: none.
 #include "kernel/fs/procfs.h"
+#include "kernel/include/ns.h"
 
 #define MAX_FILES 24
 
 static struct pent table[MAX_FILES + 1];
-static size_t (*generator[MAX_FILES])(char *, size_t);
+static size_t (*generator[MAX_FILES])(const struct net_ns *, char *, size_t);
 static u32 nfiles;
 
 static int net_text(struct pout *o, struct pnode *n)
 {
-	size_t (*gen)(char *, size_t) = generator[n->e - table], cap = PAGE_SIZE, len;
+	size_t (*gen)(const struct net_ns *, char *, size_t) = generator[n->e - table], cap = PAGE_SIZE, len;
+	struct net_ns *net = net_ns_of(n->proc ? n->proc : curproc);
 	char *buf;
+	int r = -ENOMEM;
 
 	for (;;) {
 		buf = kmalloc(cap);
 		if (!buf)
-			return -ENOMEM;
-		len = gen(buf, cap);
+			goto out;
+		len = gen(net, buf, cap);
 		if (len < cap)
 			break;
 		kfree(buf);
@@ -25,10 +28,13 @@ static int net_text(struct pout *o, struct pnode *n)
 	}
 	pout_raw(o, buf, len);
 	kfree(buf);
-	return 0;
+	r = 0;
+out:
+	net_ns_put(net);
+	return r;
 }
 
-int proc_net_register(const char *name, size_t (*gen)(char *buf, size_t n))
+int proc_net_register(const char *name, size_t (*gen)(const struct net_ns *net, char *buf, size_t n))
 {
 	if (nfiles == MAX_FILES)
 		return -ENOSPC;

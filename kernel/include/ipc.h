@@ -53,4 +53,5 @@ struct proc *proc_dir_process(const struct file *f);
 
 // --- /proc/net (hook for kernel/net): one text file each, made by a generator that fills buf and returns the length
 // that it would need (as snprintf). Registered at boot; name is kept by reference.
-int proc_net_register(const char *name, size_t (*gen)(char *buf, size_t n));
+struct net_ns;
+int proc_net_register(const char *name, size_t (*gen)(const struct net_ns *net, char *buf, size_t n));

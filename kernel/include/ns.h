@@ -33,6 +33,12 @@ extern struct uts_ns init_uts_ns;
 struct uts_ns *uts_ns_copy(void);	// of the caller's; NULL: no memory
 void uts_ns_put(struct uts_ns *n);
 
+// --- network (kernel/net/netns.c); NULL is the first one
+struct net_ns;
+struct net_ns *net_ns_new(void);	// lo is down; NULL: no memory
+void net_ns_put(struct net_ns *n);
+struct net_ns *net_ns_of(struct proc *p);	// a reference
+
 // --- all of a process (kernel/task/ns.c)
 u64 ns_inum(void);			// for a new namespace
 // The namespaces that `flags` (CLONE_NEW*) asks for are made anew for p, which is the caller or its child that does not run

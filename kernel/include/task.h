@@ -185,6 +185,7 @@ struct proc {
 	struct mnt_ns *mnt_ns;
 	struct user_ns *user_ns;	// NULL: the first one
 	struct ns *cgroup_ns;		// NULL: the first one
+	struct net_ns *net_ns;		// NULL: the first one
 	struct cgroup *cgroup;		// include/cgroup.h, a reference; NULL: the root group
 	u64 cg_utime, cg_stime;		// CPU time that it had when it came there
 	struct ns *pid_children;	// PID namespace of its children to come; NULL: its own

@@ -71,7 +71,8 @@ int cmsg_put(struct cmsg_out *c, int level, int type, const void *data, size_t l
 void inet_cmsg(struct sock *s, struct sock_msg *m, struct cmsg_out *c);
 int inet_take_cmsg(struct sock_msg *m, const void *ctl, size_t len); // of a message to be sent
 
-// netdev.c: ioctls about the one interface, lo. -ENOTTY: none of them
-long netdev_ioctl(u32 cmd, u64 arg);
+// netdev.c: ioctls about interfaces. -ENOTTY: none of them
+struct net_ns;
+long netdev_ioctl(struct net_ns *net, u32 cmd, u64 arg);
 // proc_net.c
 int proc_net_init(void);

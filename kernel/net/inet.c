@@ -4,6 +4,7 @@
 #include "kernel/net/inet.h"
 #include "kernel/include/platform.h"
 #include "kernel/net/netdev.h"
+#include "kernel/net/netns.h"
 
 #define BUCKETS 256u
 #define EPHEMERAL_LOW 32768u
@@ -173,7 +174,7 @@ static bool conflict(const struct inet_sock *a, u16 port, bool listening)
 {
 	struct inet_sock *b;
 	list_for_each(b, bucket(port), hash) {
-		if (b == a || b->local.port != port || b->s.protocol != a->s.protocol || !overlap(a, b))
+		if (b == a || b->local.port != port || b->s.protocol != a->s.protocol || b->s.net != a->s.net || !overlap(a, b))
 			continue;
 		if (a->s.reuseport && b->s.reuseport)
 			continue;
@@ -193,7 +194,7 @@ static bool in_use(const struct inet_sock *a, u16 port)
 {
 	struct inet_sock *b;
 	list_for_each(b, bucket(port), hash)
-		if (b->local.port == port && b->s.protocol == a->s.protocol)
+		if (b->local.port == port && b->s.protocol == a->s.protocol && b->s.net == a->s.net)
 			return true;
 	return false;
 }
@@ -234,6 +235,8 @@ static int take_port(struct inet_sock *i, u16 port)
 	return r;
 }
 
+bool inet_published(const struct inet_sock *i, u16 port) { return !i->s.net && host_may_listen(port); }
+
 int inet_bind(struct sock *s, const u8 *addr, u32 len)
 {
 	struct inet_sock *i = inet_of(s);
@@ -247,13 +250,13 @@ int inet_bind(struct sock *s, const u8 *addr, u32 len)
 		return -EINVAL;
 	if (ip_is_multicast(a.ip) && s->type == SOCK_DGRAM)
 		r = 0; // receives nothing, as nobody can join
-	else if (!ip_is_any(a.ip) && !ip_is_local(a.ip) && !host_may_listen(a.port))
+	else if (!ip_is_any(a.ip) && !net_local(s->net, a.ip) && !inet_published(i, a.port))
 		return -EADDRNOTAVAIL;
 	if (a.port && a.port < 1024 && !capable(10)) // CAP_NET_BIND_SERVICE
 		return -EACCES;
 	i->local = a;
 	r = take_port(i, a.port);
-	if (!r && s->protocol == IPPROTO_UDP && host_may_listen(a.port) && (r = host_udp_open(i, true)))
+	if (!r && s->protocol == IPPROTO_UDP && inet_published(i, a.port) && (r = host_udp_open(i, true)))
 		inet_unbind(i);
 	if (r)
 		i->local = old;
@@ -333,14 +336,14 @@ static int score(const struct inet_sock *i, const struct iaddr *dst, const struc
 	return n;
 }
 
-struct inet_sock *inet_find(u16 protocol, const struct iaddr *dst, const struct iaddr *src)
+struct inet_sock *inet_find(const struct net_ns *net, u16 protocol, const struct iaddr *dst, const struct iaddr *src)
 {
 	struct inet_sock *i, *best = NULL;
 	int top = 0;
 	mutex_lock(&inet_lock);
 	struct list *b = bucket(dst->port);
 	list_for_each(i, b, hash) {
-		if (i->s.protocol != protocol || i->local.port != dst->port)
+		if (i->s.protocol != protocol || i->local.port != dst->port || i->s.net != net)
 			continue;
 		int n = score(i, dst, src);
 		if (n > top) {
@@ -358,7 +361,7 @@ struct inet_sock *inet_find(u16 protocol, const struct iaddr *dst, const struct 
 	return best;
 }
 
-int inet_for_each(int (*fn)(struct inet_sock *, void *), void *arg)
+int inet_for_each(const struct net_ns *net, int (*fn)(struct inet_sock *, void *), void *arg)
 {
 	int r = 0;
 	mutex_lock(&inet_lock);
@@ -366,7 +369,7 @@ int inet_for_each(int (*fn)(struct inet_sock *, void *), void *arg)
 		struct inet_sock *i;
 		struct list *head = bucket((u16)b);
 		list_for_each(i, head, hash)
-			if ((r = fn(i, arg)))
+			if (i->s.net == net && (r = fn(i, arg)))
 				break;
 	}
 	mutex_unlock(&inet_lock);

@@ -43,15 +43,16 @@ void inet_fix_destination(struct iaddr *a);		// 0.0.0.0 and :: mean this machine
 struct inet_sock *inet_new(u16 family, u16 type, const struct sock_ops *ops);
 void inet_free(struct sock *s);
 int inet_bind(struct sock *s, const u8 *addr, u32 len);
+bool inet_published(const struct inet_sock *i, u16 port);	// the host may give it connections from outside
 int inet_autobind(struct inet_sock *i);
 void inet_share_port(struct inet_sock *child, struct inet_sock *listener);
 void inet_unbind(struct inet_sock *i);
 int inet_getname(struct sock *s, bool peer, u8 *addr);
 int inet_begin_listen(struct inet_sock *i, int backlog); // -EADDRINUSE; state becomes ST_LISTEN
 // The best receiver for a packet from src to dst: a reference or NULL.
-struct inet_sock *inet_find(u16 protocol, const struct iaddr *dst, const struct iaddr *src);
+struct inet_sock *inet_find(const struct net_ns *net, u16 protocol, const struct iaddr *dst, const struct iaddr *src);
 void inet_source_for(const struct iaddr *dst, struct iaddr *local); // fills in an unspecified local address
-int inet_for_each(int (*fn)(struct inet_sock *i, void *arg), void *arg); // under inet_lock
+int inet_for_each(const struct net_ns *net, int (*fn)(struct inet_sock *i, void *arg), void *arg); // under inet_lock
 
 // inet_opt.c
 void inet_packet_fields(struct inet_sock *i, struct sock_msg *m, const struct iaddr *to, struct packet *p);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Interfaces and the ioctls that ask about them; netdevice(7). The table is constant: no locks.
+// Interfaces and the ioctls that ask about them; netdevice(7). The table is constant, but for lo of a
+// namespace, which may be down (netns.c): no locks.
 #include "kernel/net/netdev.h"
 #include "kernel/include/boot.h"
 #include "kernel/net/inet.h"
+#include "kernel/net/netns.h"
 #include <linux/sockios.h>
 
 // linux/if_arp.h drags libc headers in
@@ -12,25 +14,31 @@
 #define LOOPBACK_FLAG 0x8u
 #define POINTOPOINT_NOARP (0x10u | 0x80u)
 
+static const struct netdev lo_down = { "lo", 1, LOOPBACK_FLAG, 65536, ARPHRD_LOOPBACK, { 127, 0, 0, 1 }, 8, true }; // of a new namespace
 static const struct netdev table[] = {
 	{ "lo", 1, UP_RUNNING | LOOPBACK_FLAG, 65536, ARPHRD_LOOPBACK, { 127, 0, 0, 1 }, 8, true },
 	{ "coffer0", 2, UP_RUNNING | POINTOPOINT_NOARP, 1500, ARPHRD_NONE, { 100, 64, 0, 1 }, 24, false },
 };
 
-const struct netdev *netdev_row(u32 n)
+bool netdev_has_lo4(const struct net_ns *net) { return !net || net->addr4; }
+bool netdev_has_lo6(const struct net_ns *net) { return !net || net->addr6; }
+
+const struct netdev *netdev_row(const struct net_ns *net, u32 n)
 {
+	if (net)
+		return n ? NULL : __atomic_load_n(&net->up, __ATOMIC_RELAXED) ? &table[0] : &lo_down;
 	return n < (boot_info.allow_connect ? 2u : 1u) ? &table[n] : NULL;
 }
 
-const struct netdev *netdev_by_index(int index)
+const struct netdev *netdev_by_index(const struct net_ns *net, int index)
 {
-	return index > 0 ? netdev_row((u32)index - 1) : NULL;
+	return index > 0 ? netdev_row(net, (u32)index - 1) : NULL;
 }
 
-const struct netdev *netdev_by_name(const char *name)
+const struct netdev *netdev_by_name(const struct net_ns *net, const char *name)
 {
 	const struct netdev *d;
-	for (u32 n = 0; (d = netdev_row(n)); n++)
+	for (u32 n = 0; (d = netdev_row(net, n)); n++)
 		if (!strcmp(d->name, name))
 			return d;
 	return NULL;
@@ -38,7 +46,7 @@ const struct netdev *netdev_by_name(const char *name)
 
 bool netdev_owns(const u8 *ip)
 {
-	const struct netdev *d = netdev_row(1);
+	const struct netdev *d = netdev_row(NULL, 1);
 	return d && ip_is_v4(ip) && !memcmp(ip + 12, d->ip4, 4);
 }
 
@@ -70,7 +78,7 @@ static void mask_of(u32 prefix, u8 out[4])
 	memcpy(out, &m, 4);
 }
 
-static long get_conf(u64 arg)
+static long get_conf(const struct net_ns *net, u64 arg)
 {
 	struct {
 		int len, pad;
@@ -80,8 +88,10 @@ static long get_conf(u64 arg)
 	if (get_user(c, U(arg)))
 		return -EFAULT;
 	int used = 0;
-	for (u32 n = 0; (d = netdev_row(n)); n++) {
+	for (u32 n = 0; (d = netdev_row(net, n)); n++) {
 		struct ifreq_ r;
+		if (!netdev_has_lo4(net))
+			continue;
 		memset(&r, 0, sizeof(r));
 		strlcpy(r.name, d->name, sizeof(r.name));
 		put_ip(&r, d->ip4);
@@ -97,13 +107,13 @@ static long get_conf(u64 arg)
 	return put_user(c, U(arg));
 }
 
-long netdev_ioctl(u32 cmd, u64 arg)
+long netdev_ioctl(struct net_ns *net, u32 cmd, u64 arg)
 {
 	struct ifreq_ r;
 	const struct netdev *d;
 	u8 ip[4];
 	switch (cmd) {
-	case SIOCGIFCONF: return get_conf(arg);
+	case SIOCGIFCONF: return get_conf(net, arg);
 	case SIOCGIFNAME:
 	case SIOCGIFFLAGS:
 	case SIOCGIFADDR:
@@ -117,7 +127,7 @@ long netdev_ioctl(u32 cmd, u64 arg)
 	case SIOCGIFMAP:
 	case SIOCGIFTXQLEN: break;
 	case SIOCATMARK: return put_user(0, (int __user *)U(arg));
-	case SIOCSIFFLAGS:
+	case SIOCSIFFLAGS: break;
 	case SIOCSIFADDR:
 	case SIOCSIFMTU:
 	case SIOCADDRT:
@@ -127,9 +137,13 @@ long netdev_ioctl(u32 cmd, u64 arg)
 	if (get_user(r, U(arg)))
 		return -EFAULT;
 	r.name[sizeof(r.name) - 1] = 0;
-	d = cmd == SIOCGIFNAME ? netdev_by_index(r.value) : netdev_by_name(r.name);
+	d = cmd == SIOCGIFNAME ? netdev_by_index(net, r.value) : netdev_by_name(net, r.name);
 	if (!d)
 		return -ENODEV;
+	if (cmd == SIOCSIFFLAGS)
+		return net_set_up(net, r.flags & 1);
+	if (!netdev_has_lo4(net) && (cmd == SIOCGIFADDR || cmd == SIOCGIFDSTADDR || cmd == SIOCGIFBRDADDR || cmd == SIOCGIFNETMASK))
+		return -EADDRNOTAVAIL;
 	memset(r.room, 0, sizeof(r.room));
 	switch (cmd) {
 	case SIOCGIFNAME:

@@ -15,7 +15,9 @@ struct netdev {
 	bool ip6_loopback; // has ::1/128
 };
 // Row n, or NULL behind the last.
-const struct netdev *netdev_row(u32 n);
-const struct netdev *netdev_by_name(const char *name);
-const struct netdev *netdev_by_index(int index);
+struct net_ns; // NULL: the first one
+const struct netdev *netdev_row(const struct net_ns *net, u32 n);
+const struct netdev *netdev_by_name(const struct net_ns *net, const char *name);
+const struct netdev *netdev_by_index(const struct net_ns *net, int index);
+bool netdev_has_lo4(const struct net_ns *net), netdev_has_lo6(const struct net_ns *net); // lo has its addresses
 bool netdev_owns(const u8 *ip); // an address of ours that is not loopback

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Netlink, as far as it answers questions: links, addresses, routes (rtnetlink(7)), sockets (sockdiag.c). glibc's getifaddrs and
-// getaddrinfo ask so. Nothing can be changed, and nothing ever changes; no device ever comes or goes, so an uevent socket stays silent. Locks: the socket's lock, inside packet.c.
+// getaddrinfo ask so. Only lo of a network namespace can be changed; no device ever comes or goes, so an uevent socket stays silent. Locks: the socket's lock, inside packet.c.
 #include "kernel/net/families.h"
 #include "kernel/net/netdev.h"
 #include "kernel/net/netlink.h"
+#include "kernel/net/netns.h"
 #include <linux/fib_rules.h>
 #include <linux/rtnetlink.h>
 
@@ -75,11 +76,11 @@ static void put_lifetime(struct nl_reply *r)
 	nl_attr(r, IFA_CACHEINFO, &c, sizeof(c));
 }
 
-static void put_addrs(struct nl_reply *r, const struct nlmsghdr *q, u32 port, const struct netdev *d, u8 family)
+static void put_addrs(struct nl_reply *r, const struct nlmsghdr *q, const struct netlink_sock *n, const struct netdev *d, u8 family)
 {
-	if (family == AF_UNSPEC || family == AF_INET) {
+	if ((family == AF_UNSPEC || family == AF_INET) && netdev_has_lo4(n->s.net)) {
 		struct ifaddrmsg m = { AF_INET, (u8)d->prefix4, IFA_F_PERMANENT, d->index == 1 ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE, (u32)d->index };
-		nl_begin(r, q, RTM_NEWADDR, NLM_F_MULTI, port);
+		nl_begin(r, q, RTM_NEWADDR, NLM_F_MULTI, n->port);
 		put(r, &m, sizeof(m));
 		nl_attr(r, IFA_ADDRESS, d->ip4, 4);
 		nl_attr(r, IFA_LOCAL, d->ip4, 4);
@@ -87,10 +88,10 @@ static void put_addrs(struct nl_reply *r, const struct nlmsghdr *q, u32 port, co
 		put_lifetime(r);
 		nl_end(r);
 	}
-	if (d->ip6_loopback && (family == AF_UNSPEC || family == AF_INET6)) {
+	if (d->ip6_loopback && netdev_has_lo6(n->s.net) && (family == AF_UNSPEC || family == AF_INET6)) {
 		u8 one[16] = { [15] = 1 };
 		struct ifaddrmsg m = { AF_INET6, 128, IFA_F_PERMANENT, RT_SCOPE_HOST, (u32)d->index };
-		nl_begin(r, q, RTM_NEWADDR, NLM_F_MULTI, port);
+		nl_begin(r, q, RTM_NEWADDR, NLM_F_MULTI, n->port);
 		put(r, &m, sizeof(m));
 		nl_attr(r, IFA_ADDRESS, one, 16);
 		put_lifetime(r);
@@ -98,14 +99,14 @@ static void put_addrs(struct nl_reply *r, const struct nlmsghdr *q, u32 port, co
 	}
 }
 
-static void put_route(struct nl_reply *r, const struct nlmsghdr *q, u32 port, u8 family)
+static void put_route(struct nl_reply *r, const struct nlmsghdr *q, const struct netlink_sock *n, u8 family)
 {
-	const struct netdev *d = netdev_row(1);
+	const struct netdev *d = netdev_row(n->s.net, 1);
 	if (!d || (family != AF_UNSPEC && family != AF_INET))
 		return;
 	struct rtmsg m = { .rtm_family = AF_INET, .rtm_table = RT_TABLE_MAIN, .rtm_protocol = RTPROT_BOOT, .rtm_scope = RT_SCOPE_LINK, .rtm_type = RTN_UNICAST };
 	u32 table = RT_TABLE_MAIN;
-	nl_begin(r, q, RTM_NEWROUTE, NLM_F_MULTI, port);
+	nl_begin(r, q, RTM_NEWROUTE, NLM_F_MULTI, n->port);
 	put(r, &m, sizeof(m));
 	nl_attr(r, RTA_TABLE, &table, sizeof(table));
 	nl_attr(r, RTA_OIF, &d->index, sizeof(d->index));
@@ -130,13 +131,13 @@ static void put_rules(struct nl_reply *r, const struct nlmsghdr *q, u32 port, u8
 }
 
 // "How would a packet get there?"
-static int put_route_to(struct nl_reply *r, const struct nlmsghdr *q, u32 port, const u8 *body, u32 len)
+static int put_route_to(struct nl_reply *r, const struct nlmsghdr *q, const struct netlink_sock *s, const u8 *body, u32 len)
 {
 	struct rtmsg ask, m = { .rtm_type = RTN_LOCAL };
 	struct rtattr a;
 	u8 ip[16] = { [10] = 0xff, [11] = 0xff };
 	u32 at = sizeof(ask), n, table, zero = 0;
-	const struct netdev *d = netdev_row(0);
+	const struct netdev *d = netdev_row(s->s.net, 0);
 	bool found = false;
 	if (len < sizeof(ask))
 		return -EINVAL;
@@ -155,8 +156,8 @@ static int put_route_to(struct nl_reply *r, const struct nlmsghdr *q, u32 port, 
 	}
 	if (!found)
 		return -EINVAL;
-	if (!ip_is_local(ip)) {
-		d = netdev_row(1);
+	if (!net_local(s->s.net, ip)) {
+		d = netdev_row(s->s.net, 1);
 		if (!d || n == 16)
 			return -ENETUNREACH;
 		m.rtm_type = RTN_UNICAST;
@@ -168,7 +169,7 @@ static int put_route_to(struct nl_reply *r, const struct nlmsghdr *q, u32 port, 
 	m.rtm_protocol = n == 16 ? RTPROT_KERNEL : RTPROT_UNSPEC;
 	table = m.rtm_table;
 	m.rtm_flags = n == 4 ? RTM_F_CLONED | (m.rtm_type == RTN_LOCAL ? 0x80000000u : 0) : 0; // RTCF_LOCAL
-	nl_begin(r, q, RTM_NEWROUTE, 0, port);
+	nl_begin(r, q, RTM_NEWROUTE, 0, s->port);
 	put(r, &m, sizeof(m));
 	nl_attr(r, RTA_TABLE, &table, sizeof(table));
 	nl_attr(r, RTA_DST, ip + 16 - n, n);
@@ -224,6 +225,60 @@ int nl_flush(struct netlink_sock *n, struct nl_reply *r, bool force)
 	return -ENOBUFS;
 }
 
+// What follows a fixed part: the attribute of a type, at least n bytes long. NULL: not there.
+static const u8 *attr_of(const u8 *body, u32 len, u32 at, u16 type, u32 n)
+{
+	struct rtattr a;
+
+	for (; at < len && len - at >= sizeof(a); at += min(ALIGN_UP((u32)a.rta_len, 4u), len - at)) {
+		memcpy(&a, body + at, sizeof(a));
+		if (a.rta_len < sizeof(a) || a.rta_len > len - at)
+			return NULL;
+		if (a.rta_type == type && a.rta_len - sizeof(a) >= n)
+			return body + at + sizeof(a);
+	}
+	return NULL;
+}
+
+// Of a namespace's own: lo goes up and down, and there is no other interface to be made.
+static int set_link(struct netlink_sock *n, const struct nlmsghdr *q, const u8 *body, u32 len)
+{
+	struct ifinfomsg m;
+	const u8 *name;
+
+	if (len < sizeof(m))
+		return -EINVAL;
+	memcpy(&m, body, sizeof(m));
+	name = attr_of(body, len, sizeof(m), IFLA_IFNAME, 3);
+	if (!m.ifi_index && name && !memcmp(name, "lo", 3))
+		m.ifi_index = 1;
+	if (m.ifi_index != 1)
+		return q->nlmsg_flags & NLM_F_CREATE ? -EOPNOTSUPP : -ENODEV;
+	if (m.ifi_change & ~1u || attr_of(body, len, sizeof(m), IFLA_MTU, 4) || attr_of(body, len, sizeof(m), IFLA_ADDRESS, 0))
+		return -EOPNOTSUPP;
+	return m.ifi_change & 1 || (!m.ifi_change && m.ifi_flags & 1) ? net_set_up(n->s.net, m.ifi_flags & 1) : 0;
+}
+
+static int new_address(struct netlink_sock *n, const u8 *body, u32 len)
+{
+	struct ifaddrmsg m;
+	const u8 *ip;
+	u32 size;
+
+	if (len < sizeof(m))
+		return -EINVAL;
+	memcpy(&m, body, sizeof(m));
+	if (m.ifa_family != AF_INET && m.ifa_family != AF_INET6)
+		return -EOPNOTSUPP;
+	size = m.ifa_family == AF_INET ? 4 : 16;
+	ip = attr_of(body, len, sizeof(m), IFA_LOCAL, size);
+	if (!ip)
+		ip = attr_of(body, len, sizeof(m), IFA_ADDRESS, size);
+	if (!ip)
+		return -EINVAL;
+	return m.ifa_index != 1 ? -ENODEV : net_add_address(n->s.net, m.ifa_family, ip, m.ifa_prefixlen);
+}
+
 // Answers one request; body: what follows its header.
 static int answer(struct netlink_sock *n, const struct nlmsghdr *q, const u8 *body, u32 len)
 {
@@ -247,39 +302,43 @@ static int answer(struct netlink_sock *n, const struct nlmsghdr *q, const u8 *bo
 		err = 0;
 	} else if (dump && (q->nlmsg_type == RTM_GETLINK || q->nlmsg_type == RTM_GETADDR || q->nlmsg_type == RTM_GETROUTE ||
 			    q->nlmsg_type == RTM_GETRULE || q->nlmsg_type == RTM_GETNEIGH)) {
-		for (u32 k = 0; (d = netdev_row(k)); k++) {
+		for (u32 k = 0; (d = netdev_row(n->s.net, k)); k++) {
 			if (q->nlmsg_type == RTM_GETLINK)
 				put_link(r, q, NLM_F_MULTI, n->port, d);
 			else if (q->nlmsg_type == RTM_GETADDR)
-				put_addrs(r, q, n->port, d, family);
+				put_addrs(r, q, n, d, family);
 		}
 		if (q->nlmsg_type == RTM_GETROUTE)
-			put_route(r, q, n->port, family);
+			put_route(r, q, n, family);
 		if (q->nlmsg_type == RTM_GETRULE)
 			put_rules(r, q, n->port, family);
 		if ((err = nl_flush(n, r, false)))
 			goto out;
 		put_done(r, q, n->port);
 	} else if (q->nlmsg_type == RTM_GETROUTE) {
-		int e = put_route_to(r, q, n->port, body, len);
+		int e = put_route_to(r, q, n, body, len);
 		if (e)
 			put_error(r, q, n->port, e);
 	} else if (q->nlmsg_type == RTM_GETLINK && len >= sizeof(struct ifinfomsg)) {
 		struct ifinfomsg m;
 		memcpy(&m, body, sizeof(m));
-		d = netdev_by_index(m.ifi_index);
+		d = netdev_by_index(n->s.net, m.ifi_index);
 		if (!m.ifi_index && len >= sizeof(m) + sizeof(struct rtattr)) { // asked by name
 			struct rtattr a;
 			char name[16] = "";
 			memcpy(&a, body + sizeof(m), sizeof(a));
 			if (a.rta_type == IFLA_IFNAME && a.rta_len > sizeof(a) && a.rta_len <= len - sizeof(m))
 				memcpy(name, body + sizeof(m) + sizeof(a), min((size_t)a.rta_len - sizeof(a), sizeof(name) - 1));
-			d = netdev_by_name(name);
+			d = netdev_by_name(n->s.net, name);
 		}
 		if (d)
 			put_link(r, q, 0, n->port, d);
 		else
 			put_error(r, q, n->port, -ENODEV);
+	} else if (n->s.net && (q->nlmsg_type == RTM_NEWLINK || q->nlmsg_type == RTM_SETLINK || q->nlmsg_type == RTM_NEWADDR)) {
+		int e = q->nlmsg_type == RTM_NEWADDR ? new_address(n, body, len) : set_link(n, q, body, len);
+		if (e || q->nlmsg_flags & NLM_F_ACK)
+			put_error(r, q, n->port, e);
 	} else {
 		bool get = (q->nlmsg_type & 3) == 2;
 		put_error(r, q, n->port, get ? -EOPNOTSUPP : -EPERM);

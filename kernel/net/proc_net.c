@@ -54,59 +54,62 @@ static int inet_line(struct inet_sock *i, void *arg)
 	return 0;
 }
 
-static size_t inet_file(char *buf, size_t n, u16 family, u16 type)
+static size_t inet_file(const struct net_ns *net, char *buf, size_t n, u16 family, u16 type)
 {
 	struct inet_walk w = { .t = { buf, n, 0 }, .family = family, .type = type };
 	add(&w.t, "  sl  local_address %srem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n",
 	    family == AF_INET6 ? "                        " : "");
-	(void)inet_for_each(inet_line, &w);
+	(void)inet_for_each(net, inet_line, &w);
 	return w.t.at;
 }
 
-static size_t gen_tcp(char *buf, size_t n) { return inet_file(buf, n, AF_INET, SOCK_STREAM); }
-static size_t gen_tcp6(char *buf, size_t n) { return inet_file(buf, n, AF_INET6, SOCK_STREAM); }
-static size_t gen_udp(char *buf, size_t n) { return inet_file(buf, n, AF_INET, SOCK_DGRAM); }
-static size_t gen_udp6(char *buf, size_t n) { return inet_file(buf, n, AF_INET6, SOCK_DGRAM); }
+static size_t gen_tcp(const struct net_ns *net, char *buf, size_t n) { return inet_file(net, buf, n, AF_INET, SOCK_STREAM); }
+static size_t gen_tcp6(const struct net_ns *net, char *buf, size_t n) { return inet_file(net, buf, n, AF_INET6, SOCK_STREAM); }
+static size_t gen_udp(const struct net_ns *net, char *buf, size_t n) { return inet_file(net, buf, n, AF_INET, SOCK_DGRAM); }
+static size_t gen_udp6(const struct net_ns *net, char *buf, size_t n) { return inet_file(net, buf, n, AF_INET6, SOCK_DGRAM); }
 
-static size_t gen_dev(char *buf, size_t n)
+static size_t gen_dev(const struct net_ns *net, char *buf, size_t n)
 {
 	struct text t = { buf, n, 0 };
 	const struct netdev *d;
 	add(&t, "Inter-|   Receive                                                |  Transmit\n"
 		" face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n");
-	for (u32 k = 0; (d = netdev_row(k)); k++)
+	for (u32 k = 0; (d = netdev_row(net, k)); k++)
 		add(&t, "%6s: %7u %7u    0    0    0     0          0         0 %8u %7u    0    0    0     0       0          0\n",
 		    d->name, 0, 0, 0, 0);
 	return t.at;
 }
 
-static size_t gen_route(char *buf, size_t n)
+static size_t gen_route(const struct net_ns *net, char *buf, size_t n)
 {
 	struct text t = { buf, n, 0 };
-	const struct netdev *d = netdev_row(1);
+	const struct netdev *d = netdev_row(net, 1);
 	add(&t, "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n");
 	if (d)
 		add(&t, "%s\t00000000\t00000000\t0001\t0\t0\t0\t00000000\t0\t0\t0\n", d->name);
 	return t.at;
 }
 
-static size_t gen_if_inet6(char *buf, size_t n)
+static size_t gen_if_inet6(const struct net_ns *net, char *buf, size_t n)
 {
 	struct text t = { buf, n, 0 };
-	add(&t, "00000000000000000000000000000001 01 80 10 80 %8s\n", "lo");
+	if (netdev_has_lo6(net))
+		add(&t, "00000000000000000000000000000001 01 80 10 80 %8s\n", "lo");
 	return t.at;
 }
 
-static size_t gen_ipv6_route(char *buf, size_t n)
+static size_t gen_ipv6_route(const struct net_ns *net, char *buf, size_t n)
 {
 	struct text t = { buf, n, 0 };
-	add(&t, "00000000000000000000000000000001 80 00000000000000000000000000000000 00 00000000000000000000000000000000 "
-		"00000000 00000001 00000000 80200001 %8s\n", "lo");
+	if (netdev_has_lo6(net))
+		add(&t, "00000000000000000000000000000001 80 00000000000000000000000000000000 00 00000000000000000000000000000000 "
+			"00000000 00000001 00000000 80200001 %8s\n", "lo");
 	return t.at;
 }
 
-static size_t gen_arp(char *buf, size_t n)
+static size_t gen_arp(const struct net_ns *net, char *buf, size_t n)
 {
+	(void)net;
 	struct text t = { buf, n, 0 };
 	add(&t, "IP address       HW type     Flags       HW address            Mask     Device\n");
 	return t.at;
@@ -130,23 +133,23 @@ static void count_unix(struct unix_sock *u, void *arg)
 	(*(u32 *)arg)++;
 }
 
-static size_t gen_sockstat(char *buf, size_t n)
+static size_t gen_sockstat(const struct net_ns *net, char *buf, size_t n)
 {
 	struct text t = { buf, n, 0 };
 	struct counts c = { 0 };
 	u32 un = 0;
-	(void)inet_for_each(count, &c);
-	unix_for_each(count_unix, &un);
+	(void)inet_for_each(net, count, &c);
+	unix_for_each(net, count_unix, &un);
 	add(&t, "sockets: used %u\nTCP: inuse %u orphan 0 tw 0 alloc %u mem 0\nUDP: inuse %u mem 0\nUDPLITE: inuse 0\nRAW: inuse 0\n"
 		"FRAG: inuse 0 memory 0\n", un + c.tcp + c.udp + c.tcp6 + c.udp6, c.tcp, c.tcp + c.tcp6, c.udp);
 	return t.at;
 }
 
-static size_t gen_sockstat6(char *buf, size_t n)
+static size_t gen_sockstat6(const struct net_ns *net, char *buf, size_t n)
 {
 	struct text t = { buf, n, 0 };
 	struct counts c = { 0 };
-	(void)inet_for_each(count, &c);
+	(void)inet_for_each(net, count, &c);
 	add(&t, "TCP6: inuse %u\nUDP6: inuse %u\nUDPLITE6: inuse 0\nRAW6: inuse 0\nFRAG6: inuse 0 memory 0\n", c.tcp6, c.udp6);
 	return t.at;
 }
@@ -159,11 +162,11 @@ static int count_established(struct inet_sock *i, void *arg)
 }
 
 // No packets are sent inside, so of all this only the established connections are more than nothing.
-static size_t gen_snmp(char *buf, size_t n)
+static size_t gen_snmp(const struct net_ns *net, char *buf, size_t n)
 {
 	struct text t = { buf, n, 0 };
 	u32 estab = 0;
-	(void)inet_for_each(count_established, &estab);
+	(void)inet_for_each(net, count_established, &estab);
 	add(&t, "Ip: Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams InUnknownProtos InDiscards InDelivers OutRequests "
 		"OutDiscards OutNoRoutes ReasmTimeout ReasmReqds ReasmOKs ReasmFails FragOKs FragFails FragCreates\n"
 		"Ip: 2 64 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
@@ -176,10 +179,11 @@ static size_t gen_snmp(char *buf, size_t n)
 }
 
 // There are no raw and packet sockets: tables without rows.
-static size_t gen_raw(char *buf, size_t n) { return inet_file(buf, n, AF_INET, SOCK_RAW); }
-static size_t gen_raw6(char *buf, size_t n) { return inet_file(buf, n, AF_INET6, SOCK_RAW); }
-static size_t gen_packet(char *buf, size_t n)
+static size_t gen_raw(const struct net_ns *net, char *buf, size_t n) { return inet_file(net, buf, n, AF_INET, SOCK_RAW); }
+static size_t gen_raw6(const struct net_ns *net, char *buf, size_t n) { return inet_file(net, buf, n, AF_INET6, SOCK_RAW); }
+static size_t gen_packet(const struct net_ns *net, char *buf, size_t n)
 {
+	(void)net;
 	return (size_t)snprintf(buf, n, "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n");
 }
 
@@ -187,7 +191,7 @@ int proc_net_init(void)
 {
 	static const struct {
 		const char *name;
-		size_t (*gen)(char *buf, size_t n);
+		size_t (*gen)(const struct net_ns *net, char *buf, size_t n);
 	} files[] = {
 		{ "tcp", gen_tcp }, { "tcp6", gen_tcp6 }, { "udp", gen_udp }, { "udp6", gen_udp6 }, { "unix", unix_proc },
 		{ "dev", gen_dev }, { "route", gen_route }, { "if_inet6", gen_if_inet6 }, { "ipv6_route", gen_ipv6_route },

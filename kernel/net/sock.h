@@ -162,6 +162,7 @@ struct sock {
 	s32 gc_left;
 	u8 gc;
 	struct list gc_link;
+	struct net_ns *net;	// kernel/net/netns.h, a reference; NULL: the first one
 	u64 ino;		// of its file, for /proc/net
 	u32 uid;
 };

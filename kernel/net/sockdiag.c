@@ -113,12 +113,12 @@ int sock_diag(struct netlink_sock *n, struct nl_reply *r, const struct nlmsghdr 
 		memcpy(&d.ask.inet, body, sizeof(d.ask.inet));
 		if (d.ask.inet.sdiag_protocol != IPPROTO_TCP && d.ask.inet.sdiag_protocol != IPPROTO_UDP)
 			return -ENOENT;
-		return inet_for_each(put_inet, &d);
+		return inet_for_each(n->s.net, put_inet, &d);
 	case AF_UNIX:
 		if (len < sizeof(d.ask.un))
 			return -EINVAL;
 		memcpy(&d.ask.un, body, sizeof(d.ask.un));
-		unix_for_each(put_unix, &d);
+		unix_for_each(n->s.net, put_unix, &d);
 		return 0;
 	}
 	return -ENOENT; // no handler for this family

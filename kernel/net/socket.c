@@ -2,6 +2,7 @@
 // Sockets as files, and the calls that make, name and connect them. Messages: msg.c. Options: sockopt.c.
 // Locks: none of its own; the families' operations take theirs.
 #include "kernel/net/families.h"
+#include "kernel/net/netns.h"
 #include "kernel/include/count.h"
 #include "kernel/include/log.h"
 #include <asm/ioctls.h>
@@ -30,6 +31,7 @@ void sock_init(struct sock *s, const struct sock_ops *ops, u16 family, u16 type,
 	s->rx_cap = RING_CAP_DEFAULT;
 	s->sndbuf = s->rcvbuf = SOCK_BUF_DEFAULT;
 	s->rcvlowat = 1;
+	s->net = net_ns_now();
 }
 
 void sock_put(struct sock *s)
@@ -38,6 +40,7 @@ void sock_put(struct sock *s)
 		packet_drop_all(s);
 		stream_drop_rx(s);
 		COUNT(sockets, -1);
+		net_ns_put(s->net);
 		s->ops->free(s);
 	}
 }
@@ -76,7 +79,7 @@ static long sock_ioctl(struct file *f, u32 cmd, u64 arg)
 	long r = s->ops->ioctl ? s->ops->ioctl(s, cmd, arg) : -ENOTTY;
 	if (r != -ENOTTY)
 		return r;
-	return netdev_ioctl(cmd, arg);
+	return netdev_ioctl(s->net, cmd, arg);
 }
 
 static void sock_release(struct file *f)

@@ -3,6 +3,7 @@
 // A listener on a published port also has a socket on the host (hostinet.c); accept serves both.
 // Locks: sock locks; inet_lock inside inet.c.
 #include "kernel/net/inet.h"
+#include "kernel/net/netns.h"
 #include "kernel/include/boot.h"
 #include "kernel/include/log.h"
 
@@ -14,14 +15,14 @@ static int tcp_listen(struct sock *s, int backlog)
 	int r = inet_begin_listen(i, backlog);
 	if (r)
 		return r;
-	if (host_may_listen(i->local.port)) {
+	if (inet_published(i, i->local.port)) {
 		r = host_listen(i, backlog);
 		if (r) {
 			mutex_lock(&s->lock);
 			s->state = ST_IDLE;
 			mutex_unlock(&s->lock);
 		}
-	} else if (ip_is_any(i->local.ip)) {
+	} else if (ip_is_any(i->local.ip) && !s->net) {
 		pr_info("port %u is listened to inside the enclave only; network.listen in coffer.yaml publishes it\n", i->local.port);
 	}
 	return r;
@@ -70,6 +71,7 @@ static struct inet_sock *make_child(struct inet_sock *l, struct inet_sock *clien
 		}
 		memcpy(c->opts, l->opts, sizeof(*c->opts));
 	}
+	sock_into_ns(&c->s, l->s.net);
 	c->local = *to;
 	c->remote = client->local;
 	c->v6only = l->v6only;
@@ -89,7 +91,7 @@ static struct inet_sock *make_child(struct inet_sock *l, struct inet_sock *clien
 
 static int connect_inner(struct inet_sock *i, const struct iaddr *to, int flags)
 {
-	struct inet_sock *l = inet_find(IPPROTO_TCP, to, &i->local);
+	struct inet_sock *l = inet_find(i->s.net, IPPROTO_TCP, to, &i->local);
 	if (!l)
 		return -ECONNREFUSED;
 	int r = -ENOMEM;
@@ -170,7 +172,9 @@ static int tcp_connect(struct sock *s, const u8 *addr, u32 len, int flags)
 		r = -ENETUNREACH;
 	} else if (ip_is_multicast(to.ip)) {
 		r = -ENETUNREACH;
-	} else if (!ip_is_local(to.ip) || boot_reaches_host()) {
+	} else if (s->net && !net_local(s->net, to.ip)) {
+		r = -ENETUNREACH;
+	} else if (!net_local(s->net, to.ip) || (!s->net && boot_reaches_host())) {
 		return host_connect(s, &to, flags);
 	} else {
 		struct iaddr old = i->local;

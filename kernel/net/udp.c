@@ -2,6 +2,7 @@
 // UDP: datagrams between sockets of this kernel, and through the host's socket beside it (hostinet.c) with the world;
 // udp(7). Locks: one sock's lock at a time; inet_lock inside inet.c.
 #include "kernel/net/inet.h"
+#include "kernel/net/netns.h"
 #include <asm/ioctls.h>
 
 #define UDP_MAX 65507u
@@ -35,9 +36,9 @@ static int udp_connect(struct sock *s, const u8 *addr, u32 len, int flags)
 	if ((r = inet_autobind(i)))
 		return r;
 	struct iaddr local = i->local;
-	if (ip_is_local(to.ip))
+	if (net_local(s->net, to.ip))
 		inet_source_for(&to, &local);
-	else if ((r = host_udp_connect(i, &to, &local)))
+	else if ((r = s->net ? -ENETUNREACH : host_udp_connect(i, &to, &local)))
 		return r;
 	mutex_lock(&s->lock);
 	memcpy(i->local.ip, local.ip, sizeof(local.ip));
@@ -76,7 +77,7 @@ static int send_inner(struct inet_sock *i, struct sock_msg *m, const struct iadd
 	struct packet *p = packet_new(m, &r);
 	if (!p)
 		return r;
-	struct inet_sock *dst = inet_find(i->s.protocol, to, &from);
+	struct inet_sock *dst = inet_find(i->s.net, i->s.protocol, to, &from);
 	if (!dst) { // where a network would answer with an ICMP message
 		if (i->s.state == ST_CONNECTED)
 			sock_set_err(&i->s, ECONNREFUSED, 0);
@@ -111,8 +112,8 @@ static ssize_t udp_send(struct sock *s, struct sock_msg *m, int flags)
 		r = inet_autobind(i);
 	if (r)
 		return r;
-	if (!ip_is_local(to.ip))
-		return host_udp_send(i, m, &to, flags);
+	if (!net_local(s->net, to.ip))
+		return s->net ? -ENETUNREACH : host_udp_send(i, m, &to, flags);
 	r = send_inner(i, m, &to);
 	return r ? r : (ssize_t)n;
 }

@@ -2,6 +2,7 @@
 // AF_UNIX: streams, datagrams, sequenced packets; unix(7). Names are in unix_name.c.
 // Locks: unix_lock (names; held while a name is looked up) -> inode->lock only through the VFS; sock locks below it. A
 // datagram socket's peer can change: it is read under s->lock with a reference.
+#include "kernel/net/netns.h"
 #include "kernel/net/unix.h"
 #include <asm/ioctls.h>
 
@@ -108,6 +109,7 @@ static int connect_stream(struct sock *s, struct sock *l, int flags)
 		r = r ? r : -EPROTOTYPE;
 		goto out;
 	}
+	sock_into_ns(c, l->net);
 	struct unix_sock *u = unix_of(c), *lu = unix_of(l);
 	u->peer_cred = own_cred();
 	unix_of(s)->peer_cred = lu->peer_cred;
@@ -143,7 +145,7 @@ static int unix_connect(struct sock *s, const u8 *addr, u32 len, int flags)
 		return connect_dgram(s, NULL);
 	if (family != AF_UNIX)
 		return -EINVAL;
-	struct sock *to = unix_find(addr, len, s->type, &r);
+	struct sock *to = unix_find(s, addr, len, s->type, &r);
 	if (!to)
 		return r;
 	if (s->type != SOCK_DGRAM)
@@ -217,7 +219,7 @@ static struct sock *destination(struct sock *s, struct sock_msg *m, int *r)
 		return NULL;
 	}
 	if (m->alen) {
-		to = unix_find(m->addr, m->alen, s->type, r);
+		to = unix_find(s, m->addr, m->alen, s->type, r);
 		if (to && to->type != s->type) {
 			sock_put(to);
 			*r = -EPROTOTYPE;

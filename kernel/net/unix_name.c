@@ -50,11 +50,11 @@ u32 unix_put_name(const struct unix_sock *u, u8 *addr)
 }
 
 // unix_lock held
-static struct unix_sock *find_abstract(const struct unix_name *n, u32 len)
+static struct unix_sock *find_abstract(const struct net_ns *net, const struct unix_name *n, u32 len)
 {
 	struct unix_sock *u;
 	list_for_each(u, bucket(n->path, len - MIN_LEN), hash)
-		if (u->name_len == len && !memcmp(u->name.path, n->path, len - MIN_LEN))
+		if (u->name_len == len && u->s.net == net && !memcmp(u->name.path, n->path, len - MIN_LEN))
 			return u;
 	return NULL;
 }
@@ -138,7 +138,7 @@ static int bind_abstract(struct unix_sock *u, const struct unix_name *n, u32 len
 	mutex_lock(&unix_lock);
 	if (u->name_len)
 		r = -EINVAL;
-	else if (find_abstract(n, len))
+	else if (find_abstract(u->s.net, n, len))
 		r = -EADDRINUSE;
 	if (!r) {
 		take_name(u, n, len);
@@ -245,7 +245,7 @@ static struct sock *find_path(const struct unix_name *n, int *err)
 	return s;
 }
 
-struct sock *unix_find(const u8 *addr, u32 len, int type, int *err)
+struct sock *unix_find(const struct sock *from, const u8 *addr, u32 len, int type, int *err)
 {
 	struct unix_name n;
 	(void)type;
@@ -254,28 +254,31 @@ struct sock *unix_find(const u8 *addr, u32 len, int type, int *err)
 	if (n.path[0])
 		return find_path(&n, err);
 	mutex_lock(&unix_lock);
-	struct unix_sock *u = find_abstract(&n, len);
+	struct unix_sock *u = find_abstract(from->net, &n, len);
 	struct sock *s = u && ref_get_unless_zero(&u->s.ref) ? &u->s : NULL;
 	mutex_unlock(&unix_lock);
 	*err = s ? 0 : -ECONNREFUSED;
 	return s;
 }
 
-void unix_for_each(void (*fn)(struct unix_sock *u, void *arg), void *arg)
+void unix_for_each(const struct net_ns *net, void (*fn)(struct unix_sock *u, void *arg), void *arg)
 {
 	struct unix_sock *u;
 	mutex_lock(&unix_lock);
 	list_for_each(u, &all, all)
-		fn(u, arg);
+		if (u->s.net == net)
+			fn(u, arg);
 	mutex_unlock(&unix_lock);
 }
 
-size_t unix_proc(char *buf, size_t n)
+size_t unix_proc(const struct net_ns *net, char *buf, size_t n)
 {
 	size_t at = (size_t)snprintf(buf, n, "Num       RefCount Protocol Flags    Type St Inode Path\n");
 	struct unix_sock *u;
 	mutex_lock(&unix_lock);
 	list_for_each(u, &all, all) {
+		if (u->s.net != net)
+			continue;
 		char *to = at < n ? buf + at : NULL;
 		size_t room = at < n ? n - at : 0;
 		at += (size_t)snprintf(to, room, "%016x: %08x 00000000 %08x %04x %02x %5lu", 0, u->s.ref.n,

@@ -15,8 +15,8 @@
 #include <linux/magic.h>
 #include <linux/nsfs.h>
 
-#define ABSENT_NS (CLONE_NEWNET | CLONE_NEWTIME)
-#define NEW_NS (CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWCGROUP | ABSENT_NS)
+#define ABSENT_NS CLONE_NEWTIME
+#define NEW_NS (CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWCGROUP | CLONE_NEWNET | ABSENT_NS)
 
 struct idmap {
 	u32 first, lower, count;
@@ -28,7 +28,7 @@ struct user_ns {
 };
 
 static struct user_ns init_user_ns = {.ns = {.ref = {1}, .type = CLONE_NEWUSER, .inum = 4026531837ul}, .map = {{0, 0, U32_MAX}, {0, 0, U32_MAX}}};
-static struct ns only_net = {.ref = {1}, .type = CLONE_NEWNET, .inum = 4026531840ul};
+static struct ns first_net = {.ref = {1}, .type = CLONE_NEWNET, .inum = 4026531840ul};
 struct cgroup_ns {
 	struct ns ns;
 	struct cgroup *root; // a reference
@@ -89,6 +89,7 @@ static void ns_put(struct ns *n)
 	switch (n->type) {
 	case CLONE_NEWPID: pid_ns_put(n); break;
 	case CLONE_NEWCGROUP: cgroup_ns_put(n); break;
+	case CLONE_NEWNET: n == &first_net ? (void)ref_put(&n->ref) : net_ns_put((struct net_ns *)n); break;
 	case CLONE_NEWNS: mnt_ns_put((struct mnt_ns *)n); break;
 	case CLONE_NEWUTS: uts_ns_put((struct uts_ns *)n); break;
 	case CLONE_NEWIPC: ipc_ns_put((struct ipc_ns *)n); break;
@@ -111,6 +112,21 @@ void ns_inherit(struct proc *p, const struct proc *from)
 	p->cgroup_ns = from->cgroup_ns;
 	if (p->cgroup_ns)
 		ref_get(&p->cgroup_ns->ref);
+	p->net_ns = from->net_ns;
+	if (p->net_ns)
+		ref_get((struct ref *)p->net_ns);
+}
+
+struct net_ns *net_ns_of(struct proc *p)
+{
+	struct net_ns *n;
+
+	mutex_lock(&tasklist);
+	n = p->net_ns;
+	if (n)
+		ref_get((struct ref *)n);
+	mutex_unlock(&tasklist);
+	return n;
 }
 
 void ns_drop(struct proc *p)
@@ -120,12 +136,14 @@ void ns_drop(struct proc *p)
 	struct mnt_ns *m = p->mnt_ns;
 	struct user_ns *v = p->user_ns;
 	struct ns *c = p->cgroup_ns, *pid = p->pid_children;
+	struct net_ns *net = p->net_ns;
 
 	mutex_lock(&tasklist);
 	p->ipc_ns = NULL;
 	p->uts_ns = NULL;
 	p->mnt_ns = NULL;
 	p->user_ns = NULL;
+	p->net_ns = NULL;
 	p->cgroup_ns = p->pid_children = NULL;
 	mutex_unlock(&tasklist);
 	ipc_ns_put(i);
@@ -134,6 +152,7 @@ void ns_drop(struct proc *p)
 	user_ns_put(v);
 	cgroup_ns_put(c);
 	pid_ns_put(pid);
+	net_ns_put(net);
 }
 
 // --- making new ones
@@ -158,6 +177,7 @@ int ns_unshare(struct proc *p, u64 flags)
 	struct ipc_ns *ipc = NULL;
 	struct mnt_ns *mnt = NULL;
 	struct ns *cgroup = NULL, *pid = NULL;
+	struct net_ns *net = NULL;
 	int r = check_new(flags);
 
 	if (r)
@@ -186,6 +206,8 @@ int ns_unshare(struct proc *p, u64 flags)
 		if (!cgroup)
 			goto fail;
 	}
+	if (flags & CLONE_NEWNET && !(net = net_ns_new()))
+		goto fail;
 	if (flags & CLONE_NEWPID) {
 		pid = pid_ns_new();
 		if (IS_ERR(pid)) {
@@ -208,6 +230,7 @@ int ns_unshare(struct proc *p, u64 flags)
 	SWAP(ipc, ipc_ns)
 	SWAP(mnt, mnt_ns)
 	SWAP(cgroup, cgroup_ns)
+	SWAP(net, net_ns)
 	SWAP(pid, pid_children)
 	mutex_unlock(&tasklist);
 	r = 0;
@@ -217,6 +240,7 @@ fail: // what was not used, or is no more
 	ipc_ns_put(ipc);
 	mnt_ns_put(mnt);
 	cgroup_ns_put(cgroup);
+	net_ns_put(net);
 	pid_ns_put(pid);
 	return r;
 }
@@ -352,7 +376,7 @@ static struct ns *ns_get(struct proc *p, u32 type, bool children)
 		case CLONE_NEWUTS: n = (struct ns *)p->uts_ns; break;
 		case CLONE_NEWIPC: n = &p->ipc_ns->ns; break;
 		case CLONE_NEWUSER: n = p->user_ns ? &p->user_ns->ns : &init_user_ns.ns; break;
-		case CLONE_NEWNET: n = &only_net; break;
+		case CLONE_NEWNET: n = p->net_ns ? (struct ns *)p->net_ns : &first_net; break;
 		case CLONE_NEWPID: n = children && p->pid_children ? p->pid_children : pid_ns_of(p->pid); break;
 		case CLONE_NEWCGROUP: n = p->cgroup_ns ? p->cgroup_ns : &init_cgroup.ns; break;
 		default: n = &only_time;
@@ -502,6 +526,10 @@ static long enter(struct ns *n)
 		plain = p->cgroup_ns;
 		p->cgroup_ns = n == &init_cgroup.ns ? NULL : n;
 		kept = p->cgroup_ns;
+	} else if (n->type == CLONE_NEWNET) {
+		plain = (struct ns *)p->net_ns;
+		p->net_ns = n == &first_net ? NULL : (struct net_ns *)n;
+		kept = p->net_ns ? n : NULL;
 	}
 	if (kept)
 		ref_get(&kept->ref);
