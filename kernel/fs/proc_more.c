@@ -5,6 +5,7 @@
 #include "kernel/include/ns.h"
 #include "kernel/include/vfs.h"
 #include "kernel/mm/oom.h"
+#include "kernel/task/internal.h"
 #include <linux/capability.h>
 
 // The named thread, or the leader. Reference or NULL.
@@ -89,7 +90,8 @@ int proc_sched(struct pout *o, struct pnode *n)
 	pout(o, "%-45s:%22lu.%06lu\n", "se.sum_exec_runtime", (u.utime_ns + u.stime_ns) / 1000000, (u.utime_ns + u.stime_ns) % 1000000);
 	pout(o, "%-45s:%29lu\n%-45s:%29lu\n%-45s:%29lu\n", "nr_switches", u.nvcsw + u.nivcsw, "nr_voluntary_switches", u.nvcsw,
 	     "nr_involuntary_switches", u.nivcsw);
-	pout(o, "%-45s:%29d\n%-45s:%29d\n", "policy", t ? t->policy : 0, "prio", 120 + (int)n->proc->nice);
+	pout(o, "%-45s:%29d\n%-45s:%29d\n", "policy", t ? sched_class(t) : 0, "prio",
+	     t ? 100 + sched_prio(t) : 120 + (int)n->proc->nice);
 	if (t)
 		task_put(t);
 	return 0;

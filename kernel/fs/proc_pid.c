@@ -6,6 +6,7 @@
 #include "kernel/include/cgroup.h"
 #include "kernel/include/ns.h"
 #include "kernel/include/platform.h"
+#include "kernel/task/internal.h"
 #include "kernel/task/ptrace.h"
 #include "kernel/task/seccomp.h"
 #include <linux/capability.h>
@@ -141,11 +142,12 @@ static int pid_stat(struct pout *o, struct pnode *n)
 	pout(o, "%d (%s) %c %d %d %d %d %d %d %lu 0 %lu 0 ", pid_out(n->tid ? n->tid : p->pid), comm, state_of(n), ppid,
 	     pid_out(p->pgid), sid, tty, tpgid, p->execed ? 0x400000 : 0x400040, u.minflt, u.majflt);
 	pout(o, "%lu %lu %lu %lu %d %d %u 0 %lu ", utime / USER_HZ_NS, stime / USER_HZ_NS, p->cutime_ns / USER_HZ_NS,
-	     p->cstime_ns / USER_HZ_NS, 20 + (int)p->nice, (int)p->nice, p->nthreads,
+	     p->cstime_ns / USER_HZ_NS, t ? sched_prio(t) : 20 + (int)p->nice, (int)p->nice, p->nthreads,
 	     (t && n->tid ? t->start_ns : p->start_ns) / USER_HZ_NS);
 	pout(o, "%lu %lu %lu %lu %lu %lu 0 0 ", s.total << PAGE_SHIFT, u.anon + u.shared, p->rlim[RLIMIT_RSS].cur,
 	     s.start_code, s.end_code, s.stack_top);
-	pout(o, "%lu %lu %lu %lu 0 0 0 %d %d 0 0 0 0 0 ", pending, blocked, ignored, caught, p->exit_signal, 0);
+	pout(o, "%lu %lu %lu %lu 0 0 0 %d %d %u %d 0 0 0 ", pending, blocked, ignored, caught, p->exit_signal, 0, t ? t->rt_prio : 0,
+	     t ? sched_class(t) : 0);
 	pout(o, "%lu %lu %lu %lu %lu %lu %lu %d\n", s.start_data, s.end_data, s.brk_start, p->arg_start, p->arg_end,
 	     p->env_start, p->env_end, p->state == PROC_ZOMBIE ? p->exit_code : 0);
 	if (t)

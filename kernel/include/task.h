@@ -109,7 +109,9 @@ struct task {
 	u64 trap_fault_addr, trap_err, trap_no;	// of the last fault, for signal frames
 	u64 cpu_mask;		// CPUs that it may use; U64_MAX: all
 	u64 cpu_wish;		// sched_setaffinity, of which its control group may leave less
-	int policy;		// SCHED_*, as set
+	int policy;		// SCHED_*, as set, with SCHED_RESET_ON_FORK
+	u32 rt_prio;		// 1 to 99 for SCHED_FIFO and SCHED_RR, else 0
+	u64 dl[3];		// SCHED_DEADLINE: runtime, deadline, period
 	u64 timer_slack_ns;
 	struct strace_line *strace; // the call that --debug-strace is printing
 	struct utask *uring;	// kernel/uring/, NULL until it uses a ring

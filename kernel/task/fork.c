@@ -68,6 +68,8 @@ static void inherit_task(struct task *t, const struct task *from, const struct c
 	memcpy(t->comm, from->comm, sizeof(t->comm));
 	t->cpu_mask = from->cpu_mask;
 	t->cpu_wish = from->cpu_wish;
+	if (unlikely(from->policy))
+		sched_fork(t, NULL, from, false);
 	t->mempolicy = from->mempolicy;
 	t->mempolicy_nodes = from->mempolicy_nodes;
 	t->fs_base = c->flags & CLONE_SETTLS ? c->tls : pf_get_fs();
@@ -115,6 +117,8 @@ static int inherit_proc(struct proc *p, struct task *t, struct proc *from, const
 {
 	p->cred = from->cred;
 	p->nice = from->nice;
+	if (unlikely(current->policy))
+		sched_fork(t, p, current, false);
 	p->dumpable = from->dumpable;
 	p->personality = from->personality;
 	p->dump_filter = from->dump_filter;
@@ -576,7 +580,7 @@ static long do_clone(const struct clone_req *c)
 		return r;
 	if (c->flags & CLONE_SETTLS && !access_ok(U(c->tls), 1)) // the processor takes no such base
 		return -EPERM;
-	if (too_many())
+	if (too_many() || !sched_fork(NULL, NULL, current, true))
 		return -EAGAIN;
 	return c->flags & CLONE_THREAD ? clone_thread(c) : clone_proc(c);
 }

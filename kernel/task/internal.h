@@ -27,6 +27,12 @@ void proc_link(struct proc *p, struct task *leader, struct proc *parent); // mak
 void proc_unlink(struct proc *p);	// out of tables, parent's list, group and session; tasklist held
 bool proc_orphaned_pgrp(int pgid, struct proc *ignore);	// no member has a parent in the session outside it; tasklist held
 
+// --- sched.c
+int sched_class(const struct task *t);		// SCHED_*
+int sched_prio(const struct task *t);		// as /proc/PID/stat has it
+// What a child or thread of `from` begins with (p: its process, NULL for a thread). check: only whether there may be one.
+bool sched_fork(struct task *t, struct proc *p, const struct task *from, bool check);
+
 // --- fork.c
 // The vfork child has exec'ed or exited: the host thread becomes its parent again. `exited` (or NULL) is then released.
 void vfork_return(struct task *parent, struct task *exited) __noreturn;
