@@ -8,20 +8,43 @@
 #include <time.h>
 
 #include "cli/cli.h"
+#include "cli/owner.h"
 #include "image/build.h"
+#include "image/encrypt.h"
+
+// The key of an encrypted image: into the owner's file, or to the broker.
+static int keep_key(void *ctx, const uint8_t id[16], const uint8_t key[32], struct fault *f)
+{
+	const struct owner *o = ctx;
+	struct broker_client *client;
+	struct seal_tool_err e = {0};
+	int err;
+
+	if (o->key_file) {
+		err = seal_tool_save_key(o->key_file, key, &e);
+		return err ? fault_set(f, err, "%s", e.text) : 0;
+	}
+	err = broker_client_open(&client, &o->broker, f);
+	if (err)
+		return err;
+	err = broker_client_put_volume_key(client, id, key, false, f);
+	broker_client_close(client);
+	return err;
+}
 
 static int build(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"verbose", no_argument, NULL, 'v'}, {"quiet", no_argument, NULL, 'q'}, {"force", no_argument, NULL, 'f'},
-		{"json", no_argument, NULL, 'j'}, {0},
+		{"json", no_argument, NULL, 'j'}, {"encrypt", no_argument, NULL, 'e'}, OWNER_OPTIONS, {0},
 	};
-	struct build_options o = {.lib_dir = cli_lib_dir(), .report = stdout};
+	struct owner owner = {0};
+	struct build_options o = {.lib_dir = cli_lib_dir(), .report = stdout, .keep_key = keep_key, .ctx = &owner};
 	struct timespec start, end;
 	struct build_result r;
 	struct config config;
 	struct fault p;
-	bool json = false;
+	bool json = false, encrypt = false;
 	int option, err;
 
 	optind = 1;
@@ -31,7 +54,10 @@ static int build(int argc, char **argv)
 		case 'q': o.report = NULL; break;
 		case 'f': o.force = true; break;
 		case 'j': json = true; o.report = NULL; break;
-		default: return cli_usage(&command_build, "wrong option");
+		case 'e': encrypt = true; break;
+		default:
+			if (!owner_option(&owner, option, optarg))
+				return cli_usage(&command_build, "wrong option");
 		}
 	}
 	if (optind < argc)
@@ -39,6 +65,7 @@ static int build(int argc, char **argv)
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	if (config_load(&config, cli_project, &p))
 		return cli_fail(&p);
+	config.encrypt |= encrypt;
 	if (o.report)
 		printf("Building %s%s%s\n", cli_bold(stdout), config.name, cli_plain(stdout));
 	err = image_build(&config, &o, &r, &p);
@@ -50,24 +77,31 @@ static int build(int argc, char **argv)
 	if (err)
 		return cli_fail(&p);
 	if (json)
-		printf("{\"measurement\":\"%s\",\"files\":%" PRIu64 ",\"image_bytes\":%" PRIu64 ",\"unchanged\":%s}\n", r.measurement, r.files,
-		       r.image_bytes, r.unchanged ? "true" : "false");
+		printf("{\"measurement\":\"%s\",\"files\":%" PRIu64 ",\"image_bytes\":%" PRIu64 ",\"image_id\":\"%s\",\"unchanged\":%s}\n",
+		       r.measurement, r.files, r.image_bytes, r.image_id, r.unchanged ? "true" : "false");
 	else if (o.report)
-		printf("  digest  %s\nDone in %.1f s\n", r.measurement,
+		printf("  digest  %s\n", r.measurement);
+	if (o.report && *r.image_id)
+		printf("  allow   coffer policy allow %s --measurement %.16s...\n", r.image_id, r.measurement);
+	if (o.report && !json)
+		printf("Done in %.1f s\n",
 		       (double)(end.tv_sec - start.tv_sec) + (double)(end.tv_nsec - start.tv_nsec) / 1e9);
 	return EXIT_OK;
 }
 
 const struct command command_build = {
 	"build", "make the measured image and its digest",
-	"usage: coffer build [-v] [-q] [-f] [--json]\n\n"
+	"usage: coffer build [-v] [-q] [-f] [--json] [--encrypt [OPTION...]]\n\n"
 	"Applies the `copy:` list of coffer.yaml to image/, completes it (mount points, /etc/passwd where missing, Coffer's init\n"
 	"and the configuration in /.coffer), and makes build/enclave.img (EROFS with a SHA-256 hash tree) and\n"
 	"build/enclave.manifest. The same files give the same digest on any machine.\n\n"
 	"  -v, --verbose   a line for each file copied\n"
 	"  -q, --quiet     no report\n"
 	"  -f, --force     make the image even when nothing changed\n"
-	"  --json          the result as JSON\n",
+	"  --json          the result as JSON\n"
+	"  --encrypt       encrypt the image, as `encrypt: true` in coffer.yaml does: the enclave starts from a small readable image,\n"
+	"                  proves itself to the broker, and gets the key of the rest. The key is new at each build that changes something\n"
+	"      --key-file FILE      put the key into this new file, not to the broker\n" OWNER_HELP,
 	build,
 };
 

@@ -28,7 +28,7 @@ _coffer() {
 	help) words=$commands files=0 ;;
 	init | new) words="--host-arguments" ;;
 	copy) words="--to --verbose --quiet" ;;
-	build) words="--verbose --quiet --force --json" files=0 ;;
+	build) words="--verbose --quiet --force --json --encrypt --key-file $owner" files=0 ;;
 	measure) words="--json --explain" files=0 ;;
 	doctor | version) words="--json" files=0 ;;
 	syscalls) words="--check --state --class --json --markdown" ;;

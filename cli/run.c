@@ -204,12 +204,15 @@ static int parse_options(struct run *r, int argc, char **argv)
 // --broker, $COFFER_BROKER, or the broker that runs from this user's state folder.
 static void find_broker(struct run *r)
 {
+	char *encrypted = xasprintf("%s/build/image.id", cli_project);	// its key comes from the broker too
+	bool wanted = r->volume_count || !access(encrypted, F_OK);
 	const char *given = getenv("COFFER_BROKER");
 	char dir[4096], *path;
 	struct text address = {0};
 	struct fault ignored;
 
-	if (r->broker || !r->volume_count)
+	free(encrypted);
+	if (r->broker || !wanted)
 		return;
 	if (given && *given) {
 		r->broker = xstrdup(given);

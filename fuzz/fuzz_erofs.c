@@ -22,9 +22,15 @@ void *kmalloc(size_t n) { return malloc(n); }
 void *kzalloc(size_t n) { return calloc(1, n); }
 void kfree(const void *p) { free((void *)p); }
 
-u64 verity_blocks(void) { return image_blocks; }
-int verity_read(u64 block, u32 n, void *dst)
+u64 verity_blocks(const struct verity *v)
 {
+	(void)v;
+	return image_blocks;
+}
+void verity_close(struct verity *v) { (void)v; }
+int verity_read(struct verity *v, u64 block, u32 n, void *dst)
+{
+	(void)v;
 	if (block >= image_blocks || n > image_blocks - block)
 		return -EIO;
 	memcpy(dst, image + block * BLOCK, (size_t)n * BLOCK);
@@ -161,7 +167,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t n)
 	memcpy(padded, data, n);
 	image = padded;
 	budget = 300;
-	if (!erofs_mount(&sb)) {
+	if (!erofs_mount(NULL, &sb)) {
 		struct erofs *e = sb->priv;
 		visit(sb->root, 0);
 		inode_put(sb->root);

@@ -51,4 +51,18 @@ struct coffer_anchor_record {
 };
 #define COFFER_ANCHOR_FILE "/proc/coffer/anchor"
 
+// The same for an encrypted root image: `mount("image", DIR, "coffer-image", 0, &key)`. What lies where, and the root of
+// the hash tree over its ciphertext, come from the measured /.coffer/image.json.
+#define COFFER_IMAGE_KEY_MAGIC 0x49524643u	// the bytes "CFRI"
+
+struct coffer_image_key {
+	unsigned int magic;
+	unsigned int version;	// COFFER_MOUNT_KEY_VERSION
+	unsigned char key[COFFER_MOUNT_KEY_BYTES];
+	unsigned char root[32];
+	unsigned long long blocks;
+};
+
+_Static_assert(sizeof(struct coffer_image_key) == 80, "ABI");
+
 #endif

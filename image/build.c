@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "image/copy.h"
+#include "image/encrypt.h"
 #include "image/hashtree.h"
 #include "image/tree.h"
 
@@ -204,10 +205,18 @@ static int pad_file(int fd, const char *path, uint64_t *blocks, struct fault *p)
 	return 0;
 }
 
-static int make_image(const char *root, const char *image, const struct build_options *o,
+// Where the parts of a build lie.
+struct places {
+	char *root, *out, *image, *manifest, *stamp, *kernel, *init;
+	char *boot, *cipher, *id;	// of an encrypted image: the plain image's folder, the ciphertext while it is made, its id
+};
+
+// The image of `root` under a temporary name, with its hash tree; what `behind` names (may be NULL) follows it.
+static int make_image(const char *root, const struct places *at, const char *behind, const struct build_options *o,
 		      struct manifest *m, struct build_result *r, struct fault *p)
 {
-	char *temporary = xasprintf("%s.tmp", image), size[32];
+	char *temporary = xasprintf("%s.tmp", at->image), size[32];
+	struct stat st = {0};
 	int fd = -1, err;
 
 	unlink(temporary);
@@ -222,11 +231,13 @@ static int make_image(const char *root, const char *image, const struct build_op
 	err = pad_file(fd, temporary, &m->image_blocks, p);
 	if (!err)
 		err = hashtree_write(fd, temporary, m->image_blocks, m->image_root, p);
-	if (!err && fchmod(fd, 0644) < 0)
+	if (!err && behind)
+		err = image_append(fd, temporary, (m->image_blocks + hashtree_blocks(m->image_blocks)) * HASHTREE_BLOCK, behind, p);
+	if (!err && (fchmod(fd, 0644) < 0 || fstat(fd, &st) < 0))
 		err = fault_errno(p, errno, "cannot set the mode of %s", temporary);
-	if (!err && rename(temporary, image) < 0)
+	if (!err && rename(temporary, at->image) < 0)
 		err = fault_errno(p, errno, "cannot rename %s", temporary);
-	r->image_bytes = (m->image_blocks + hashtree_blocks(m->image_blocks)) * HASHTREE_BLOCK;
+	r->image_bytes = (uint64_t)st.st_size;
 	if (!err)
 		say(o, "  image   %" PRIu64 " files, %s with its hash tree\n", r->files, human_size(size, r->image_bytes));
 out:
@@ -236,6 +247,82 @@ out:
 		unlink(temporary);
 	free(temporary);
 	return err;
+}
+
+// The plain image in front of an encrypted one: mount points, init, the configuration, and what the ciphertext is.
+static int fill_boot(const struct config *c, const struct build_options *o, const struct image_secret *s, const char *folder,
+		     struct fault *p)
+{
+	EVP_MD_CTX *unused = EVP_MD_CTX_new();
+	struct tree t = {.fd = -1};
+	struct text json = {0};
+	uint64_t files = 0;
+	int err = image_remove_tree(folder, p);
+
+	EVP_DigestInit_ex(unused, EVP_sha256(), NULL);
+	if (!err)
+		err = tree_open(&t, folder, p);
+	if (!err)
+		err = image_skeleton(c, &t, p);
+	if (!err)
+		err = add_coffer_files(c, o, &t, p);
+	image_secret_json(s, &json);
+	if (!err)
+		err = tree_write_file(&t, "/.coffer/image.json", json.data, json.len, false, p);
+	if (!err)
+		err = tree_mkdirs(&t, "/.coffer/root", p);
+	if (!err)
+		err = settle_tree(folder, unused, &files, p);
+	text_free(&json);
+	tree_close(&t);
+	EVP_MD_CTX_free(unused);
+	return err;
+}
+
+static int make_encrypted(const struct config *c, const struct places *at, const struct build_options *o, struct manifest *m,
+			  struct build_result *r, struct fault *p)
+{
+	struct image_secret s = {0};
+	uint64_t blocks;
+	int fd = -1, err;
+
+	if (!o->keep_key)
+		return fault_set(p, -EINVAL, "an encrypted image needs a place for its key");
+	unlink(at->cipher);
+	err = image_mkfs(at->root, at->cipher, p);
+	if (!err && (fd = open(at->cipher, O_RDWR | O_CLOEXEC)) < 0)
+		err = fault_errno(p, errno, "cannot open %s", at->cipher);
+	if (!err)
+		err = pad_file(fd, at->cipher, &blocks, p);
+	if (!err)
+		err = image_encrypt(at->cipher, blocks, &s, p);
+	if (!err)
+		err = fill_boot(c, o, &s, at->boot, p);
+	if (!err)
+		err = o->keep_key(o->ctx, s.id, s.key, p);
+	explicit_bzero(s.key, sizeof(s.key));
+	if (!err)
+		err = make_image(at->boot, at, at->cipher, o, m, r, p);
+	hex_text(r->image_id, s.id, sizeof(s.id));
+	if (!err)
+		err = text_write_file(at->id, r->image_id, 32, p);
+	if (!err)
+		say(o, "  sealed  only an enclave that may have the key %s can read the image\n", r->image_id);
+	if (fd >= 0)
+		close(fd);
+	unlink(at->cipher);
+	return err;
+}
+
+// The id of the encrypted image that stands.
+static void read_id(const struct places *at, struct build_result *r)
+{
+	struct text id = {0};
+	struct fault ignored;
+
+	if (!text_read_file(&id, at->id, 64, &ignored) && id.len == 32)
+		memcpy(r->image_id, id.data, 33);
+	text_free(&id);
 }
 
 // What the last build was made from and gave; its absence only costs time.
@@ -282,32 +369,47 @@ static void measured_options(const struct config *c, struct manifest *m)
 	text_free(&options);
 }
 
-int image_build(const struct config *c, const struct build_options *o, struct build_result *r, struct fault *p)
+static struct places find_places(const struct config *c, const struct build_options *o)
 {
-	char *root = xasprintf("%s/image", c->project), *out = xasprintf("%s/build", c->project);
-	char *image = xasprintf("%s/enclave.img", out), *manifest_path = xasprintf("%s/enclave.manifest", out);
-	char *stamp = xasprintf("%s/inputs", out), *kernel = xasprintf("%s/%s", o->lib_dir, BUILD_KERNEL);
-	char *init = xasprintf("%s/init", o->lib_dir), inputs[65];
-	struct manifest m = {.platform = "process"};
+	char *out = xasprintf("%s/build", c->project);
+
+	return (struct places){.root = xasprintf("%s/image", c->project), .out = out, .image = xasprintf("%s/enclave.img", out),
+			       .manifest = xasprintf("%s/enclave.manifest", out), .stamp = xasprintf("%s/inputs", out),
+			       .kernel = xasprintf("%s/%s", o->lib_dir, BUILD_KERNEL), .init = xasprintf("%s/init", o->lib_dir),
+			       .boot = xasprintf("%s/boot", out), .cipher = xasprintf("%s/root.tmp", out), .id = xasprintf("%s/image.id", out)};
+}
+
+static void free_places(struct places *at)
+{
+	char *all[] = {at->root, at->out, at->image, at->manifest, at->stamp, at->kernel, at->init, at->boot, at->cipher, at->id};
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+		free(all[i]);
+}
+
+// Brings image/ to what the configuration says; `inputs`: hex digest of all that the image is made from.
+static int prepare(const struct config *c, const struct build_options *o, const struct places *at, char inputs[65],
+		   struct build_result *r, struct fault *p)
+{
 	EVP_MD_CTX *digest = EVP_MD_CTX_new();
-	struct text json = {0}, text = {0};
-	uint8_t sum[32], measurement[MEASUREMENT_BYTES];
 	struct tree tree = {.fd = -1};
-	struct stat st;
+	struct stat st = {0};
+	uint8_t sum[32];
 	int err;
 
-	*r = (struct build_result){0};
 	EVP_DigestInit_ex(digest, EVP_sha256(), NULL);
-	err = stat(kernel, &st) < 0
-		      ? fault_set(p, -ENOENT, "%s is missing: Coffer is not completely installed here (run make)", kernel)
+	err = stat(at->kernel, &st) < 0
+		      ? fault_set(p, -ENOENT, "%s is missing: Coffer is not completely installed here (run make)", at->kernel)
 		      : 0;
-	digest_stat(digest, kernel, &st);
-	if (!err && mkdir(out, 0755) < 0 && errno != EEXIST)
-		err = fault_errno(p, errno, "cannot make %s", out);
+	digest_stat(digest, at->kernel, &st);
+	if (c->encrypt)
+		EVP_DigestUpdate(digest, "encrypt", 7);
+	if (!err && mkdir(at->out, 0755) < 0 && errno != EEXIST)
+		err = fault_errno(p, errno, "cannot make %s", at->out);
 	if (!err)
 		err = apply_copy(c, o, p);
 	if (!err)
-		err = tree_open(&tree, root, p);
+		err = tree_open(&tree, at->root, p);
 	if (!err)
 		err = image_skeleton(c, &tree, p);
 	if (!err)
@@ -317,23 +419,43 @@ int image_build(const struct config *c, const struct build_options *o, struct bu
 	if (!err)
 		err = check_command(c, &tree, p);
 	if (!err)
-		err = settle_tree(root, digest, &r->files, p);
-	if (err)
-		goto out;
+		err = settle_tree(at->root, digest, &r->files, p);
 	EVP_DigestFinal_ex(digest, sum, NULL);
 	hex_text(inputs, sum, sizeof(sum));
-	if (!o->force && is_unchanged(stamp, inputs, image, manifest_path)) {
+	EVP_MD_CTX_free(digest);
+	tree_close(&tree);
+	return err;
+}
+
+int image_build(const struct config *c, const struct build_options *o, struct build_result *r, struct fault *p)
+{
+	struct places at = find_places(c, o);
+	struct manifest m = {.platform = "process"};
+	struct text json = {0}, text = {0};
+	uint8_t measurement[MEASUREMENT_BYTES];
+	char inputs[65];
+	struct stat st;
+	int err;
+
+	*r = (struct build_result){0};
+	err = prepare(c, o, &at, inputs, r, p);
+	if (err)
+		goto out;
+	if (!o->force && is_unchanged(at.stamp, inputs, at.image, at.manifest)) {
 		r->unchanged = true;
 		say(o, "  image   nothing changed since the last build\n");
-		err = image_manifest(manifest_path, &m, r->measurement, p);
-		r->image_bytes = (m.image_blocks + hashtree_blocks(m.image_blocks)) * HASHTREE_BLOCK;
+		err = image_manifest(at.manifest, &m, r->measurement, p);
+		r->image_bytes = stat(at.image, &st) < 0 ? 0 : (uint64_t)st.st_size;
+		if (c->encrypt)
+			read_id(&at, r);
 		goto out;
 	}
-	err = make_image(root, image, o, &m, r, p);
+	unlink(at.id);
+	err = c->encrypt ? make_encrypted(c, &at, o, &m, r, p) : make_image(at.root, &at, NULL, o, &m, r, p);
 	if (!err)
-		err = image_hash_file(kernel, m.kernel, p);
+		err = image_hash_file(at.kernel, m.kernel, p);
 	if (!err)
-		err = image_hash_file(init, m.init, p);
+		err = image_hash_file(at.init, m.init, p);
 	if (err)
 		goto out;
 	config_json(c, &json);
@@ -342,20 +464,12 @@ int image_build(const struct config *c, const struct build_options *o, struct bu
 	manifest_write(&m, &text);
 	manifest_measure(text.data, text.len, measurement);
 	hex_text(r->measurement, measurement, sizeof(measurement));
-	err = text_write_file(manifest_path, text.data, text.len, p);
+	err = text_write_file(at.manifest, text.data, text.len, p);
 	if (!err)
-		err = write_stamp(stamp, inputs, image, manifest_path, p);
+		err = write_stamp(at.stamp, inputs, at.image, at.manifest, p);
 out:
-	EVP_MD_CTX_free(digest);
-	tree_close(&tree);
 	text_free(&json);
 	text_free(&text);
-	free(init);
-	free(kernel);
-	free(stamp);
-	free(manifest_path);
-	free(image);
-	free(out);
-	free(root);
+	free_places(&at);
 	return err;
 }

@@ -19,12 +19,16 @@ struct build_options {
 	FILE *report;			// progress; NULL: silent
 	bool report_files;		// a line for each file copied
 	bool force;			// even when nothing changed
+	// An encrypted image: called with its id and key before the image gets its name; an error ends the build.
+	int (*keep_key)(void *ctx, const uint8_t id[16], const uint8_t key[32], struct fault *p);
+	void *ctx;
 };
 
 struct build_result {
 	char measurement[MEASUREMENT_HEX];
 	uint64_t files;			// in the image
 	uint64_t image_bytes;		// of enclave.img
+	char image_id[33];		// of an encrypted image: names its key; else ""
 	bool unchanged;			// nothing had changed, the files of the last build stand
 };
 

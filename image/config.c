@@ -611,6 +611,11 @@ static int read_debug_enclave(struct reader *r, yaml_node_t *value, const char *
 	return read_bool(r, value, key, &r->config->debug_enclave);
 }
 
+static int read_encrypt(struct reader *r, yaml_node_t *value, const char *key)
+{
+	return read_bool(r, value, key, &r->config->encrypt);
+}
+
 static int read_restartable_sequences(struct reader *r, yaml_node_t *value, const char *key)
 {
 	return read_bool(r, value, key, &r->config->restartable_sequences);
@@ -638,6 +643,7 @@ static const struct key top_keys[] = {
 	{"anchor_every", read_anchor_every},
 	{"anchor_fsync", read_anchor_fsync},
 	{"broker", read_broker},
+	{"encrypt", read_encrypt},
 	{"restartable_sequences", read_restartable_sequences},
 	{"debug_enclave", read_debug_enclave},
 	{"insecure_host_mounts", read_insecure_host_mounts},

@@ -58,6 +58,7 @@ struct config {
 	int anchor_bound;			// seconds that it may be silent before fsync fails
 	int broker_timeout;			// seconds to wait for a broker that does not answer
 	bool restartable_sequences;		// rseq(2) is given to programs
+	bool encrypt;				// the image is ciphertext; not in the JSON: /.coffer/image.json tells init
 	bool debug_enclave;			// logs and traces may leave the enclave
 };
 

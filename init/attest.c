@@ -241,6 +241,28 @@ static int mount_volume(struct exchange *x, unsigned int index, struct fault *f)
 	return err;
 }
 
+// The image's key lies at the broker as a volume's does.
+static int enter_image(struct exchange *x, struct fault *f)
+{
+	const struct settings_image *image = &x->s->image;
+	struct coffer_mount_key key = {0};
+	struct http_reply reply;
+	char path[128];
+	snprintf(path, sizeof path, "/kbs/v0/resource/default/volume/%s", image->id);
+	int err = http_client_request(x->http, "GET", path, x->cookie, NULL, 0, &reply, f);
+	if (err)
+		return err;
+	if (reply.status != 200)
+		err = exchange_refused(x, "the key of this enclave's encrypted image:", &reply, f);
+	else
+		err = open_answer(x, &reply, &key, f);
+	http_reply_free(&reply);
+	if (!err)
+		err = x->ops->enter_image(image, key.key, f);
+	explicit_bzero(&key, sizeof key);
+	return err;
+}
+
 void exchange_free(struct exchange *x)
 {
 	if (!x)
@@ -257,7 +279,7 @@ int attest_run(const struct settings *s, const struct attest_ops *ops, struct ex
 	if (!s->broker_url)
 		return fault_set(
 			f, -EINVAL,
-			"a sealed volume needs a broker for its key: give its address (coffer run --broker URL)");
+			"a sealed volume or an encrypted image needs a broker for its key: give its address (coffer run --broker URL)");
 	if (!s->broker_ca[0])
 		return fault_set(f, -EINVAL,
 				 "this enclave trusts no broker: coffer.yaml must name its certificate (broker: ca:)");
@@ -280,6 +302,8 @@ int attest_run(const struct settings *s, const struct attest_ops *ops, struct ex
 	err = find_broker(x, f);
 	if (!err)
 		err = exchange_prove(x, f);
+	if (!err && s->image.present)
+		err = enter_image(x, f);
 	for (unsigned int i = 0; i < s->volume_count && !err; i++) {
 		err = mount_volume(x, i, f);
 		keep = keep || (s->anchor && !s->volumes[i].read_only);

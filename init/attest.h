@@ -21,6 +21,8 @@ struct attest_ops {
 	// Mounts volume `index` with its key.
 	int (*mount)(unsigned int index, const struct settings_volume *v, const struct coffer_mount_key *key,
 		     struct fault *f);
+	// Mounts the encrypted image with its key and makes it the root of all processes.
+	int (*enter_image)(const struct settings_image *image, const unsigned char key[COFFER_MOUNT_KEY_BYTES], struct fault *f);
 	// One line for the user: that the broker is tried again.
 	void (*say)(const char *line);
 	// The kernel's side of anchors (hostcall/mountkey.h): writes one record, reads one. 0 or -errno.

@@ -8,12 +8,14 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "init/attest.h"
 #include "lib/file.h"
 
 #define TSM "/sys/kernel/config/tsm/report"
+#define IMAGE_ROOT "/.coffer/root"
 #define MAX_CHAIN (64u << 10)
 
 static int write_blob(const char *path, const void *bytes, size_t len)
@@ -88,6 +90,35 @@ static int mount_sealed(unsigned int index, const struct settings_volume *v, con
 	return fault_errno(f, err, "cannot mount the volume %.200s at %.200s", v->name, v->path);
 }
 
+// What the kernel has mounted moves over; then the image takes the place of the measured one, which goes.
+static int become_root(struct fault *f)
+{
+	static const char *const mounts[] = {"/proc", "/sys", "/dev", "/tmp", "/run"};
+	char to[64];
+	for (size_t i = 0; i < sizeof mounts / sizeof *mounts; i++) {
+		snprintf(to, sizeof to, IMAGE_ROOT "%s", mounts[i]);
+		if (mount(mounts[i], to, NULL, MS_MOVE, NULL))
+			return fault_errno(f, errno, "cannot move %s into the encrypted image", mounts[i]);
+	}
+	if (chdir(IMAGE_ROOT) || syscall(SYS_pivot_root, ".", ".") || umount2(".", MNT_DETACH) || chdir("/"))
+		return fault_errno(f, errno, "cannot make the encrypted image the root");
+	return 0;
+}
+
+static int enter_image(const struct settings_image *image, const unsigned char key[COFFER_MOUNT_KEY_BYTES], struct fault *f)
+{
+	struct coffer_image_key k = {.magic = COFFER_IMAGE_KEY_MAGIC, .version = COFFER_MOUNT_KEY_VERSION, .blocks = image->blocks};
+	memcpy(k.key, key, sizeof k.key);
+	memcpy(k.root, image->root, sizeof k.root);
+	int err = mount("image", IMAGE_ROOT, "coffer-image", 0, &k) ? errno : 0;
+	explicit_bzero(&k, sizeof k);
+	if (err == EKEYREJECTED)
+		return fault_set(f, -err, "the encrypted image does not open with the broker's key: it is another image's");
+	if (err)
+		return fault_errno(f, err, "the encrypted image cannot be mounted: it is damaged or was changed");
+	return become_root(f);
+}
+
 static void say(const char *line)
 {
 	fprintf(stderr, "coffer: %s\n", line);
@@ -112,4 +143,4 @@ static int anchor_read(struct coffer_anchor_record *r)
 	return read(anchor_fd(), r, sizeof *r) == (ssize_t)sizeof *r ? 0 : -errno;
 }
 
-const struct attest_ops enclave_ops = {tsm_evidence, mount_sealed, say, anchor_write, anchor_read};
+const struct attest_ops enclave_ops = {tsm_evidence, mount_sealed, enter_image, say, anchor_write, anchor_read};

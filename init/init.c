@@ -136,7 +136,7 @@ int main(void)
 	if (settings_load(&s, &f))
 		return refuse(f.text);
 	clearenv();
-	if (s.volume_count > 0) {
+	if (s.volume_count > 0 || s.image.present) {
 		int code = attest();
 		if (code)
 			return code;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/file.h"
 
@@ -351,6 +352,44 @@ out:
 	return err;
 }
 
+static int hex_digit(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; }
+
+int settings_read_image(struct settings_image *image, const char *text, size_t len, struct fault *f)
+{
+	json_t *o = parse_object(text, len, "image.json", f);
+	const char *id = json_string_value(json_object_get(o, "id")), *root = json_string_value(json_object_get(o, "root"));
+	const json_t *blocks = json_object_get(o, "blocks");
+	int err = 0;
+	if (!o)
+		return -EINVAL;
+	if (!id || strlen(id) != 32 || strspn(id, "0123456789abcdef") != 32 || !root || strlen(root) != 64 ||
+	    strspn(root, "0123456789abcdef") != 64 || !json_is_integer(blocks) || json_integer_value(blocks) < 1) {
+		err = fault_set(f, -EINVAL, "image.json is damaged");
+		goto out;
+	}
+	image->present = true;
+	image->blocks = (unsigned long long)json_integer_value(blocks);
+	memcpy(image->id, id, sizeof image->id);
+	for (int i = 0; i < 32; i++)
+		image->root[i] = (unsigned char)(hex_digit(root[2 * i]) << 4 | hex_digit(root[2 * i + 1]));
+out:
+	json_decref(o);
+	return err;
+}
+
+static int load_image(struct settings_image *image, struct fault *f)
+{
+	char *text = NULL;
+	size_t len;
+	if (access(IMAGE_PATH, F_OK) && errno == ENOENT)
+		return 0;
+	int err = file_read(IMAGE_PATH, 4096, &text, &len, f);
+	if (!err)
+		err = settings_read_image(image, text, len, f);
+	free(text);
+	return err;
+}
+
 int settings_load(struct settings *s, struct fault *f)
 {
 	char *config = NULL, *host = NULL;
@@ -361,6 +400,8 @@ int settings_load(struct settings *s, struct fault *f)
 		err = file_read(HOST_BLOCK_PATH, HOST_BLOCK_MAX_BYTES, &host, &host_len, f);
 	if (!err)
 		err = settings_read(s, config, config_len, host, host_len, f);
+	if (!err)
+		err = load_image(&s->image, f);
 	free(config);
 	free(host);
 	return err;

@@ -14,6 +14,7 @@
 #include "lib/fault.h"
 
 #define CONFIG_PATH "/.coffer/config.json"
+#define IMAGE_PATH "/.coffer/image.json"
 #define HOST_BLOCK_PATH "/proc/coffer/host"
 #define CONFIG_MAX_BYTES (1u << 20)
 #define HOST_BLOCK_MAX_BYTES (64u << 10)
@@ -34,6 +35,12 @@ struct settings {
 		char id[33];
 		bool read_only;
 	} volumes[SETTINGS_MAX_VOLUMES];
+	struct settings_image {	// an encrypted root image behind the measured one
+		bool present;
+		char id[33];		// of its key at the broker
+		unsigned char root[32];	// of the hash tree over its ciphertext
+		unsigned long long blocks;
+	} image;
 	char *broker_url;	// the host's; NULL when not given
 	char *broker_ca;	// measured; "" when none
 	char *broker_name;	// measured; NULL: only a pinned certificate will do
@@ -48,7 +55,10 @@ struct settings {
 int settings_read(struct settings *s, const char *config, size_t config_len, const char *host, size_t host_len,
 		  struct fault *f);
 
-// The same from the two files of the enclave.
+// The measured /.coffer/image.json: {"blocks":N,"id":"<32 hex>","root":"<64 hex>"}. -EINVAL.
+int settings_read_image(struct settings_image *image, const char *text, size_t len, struct fault *f);
+
+// The same from the files of the enclave.
 int settings_load(struct settings *s, struct fault *f);
 
 void settings_free(struct settings *s);

@@ -44,6 +44,7 @@ struct disk_dirent {
 } __packed;
 
 struct erofs {
+	struct verity *image;
 	struct pagecache *meta;	// the image as one file: inodes, directories, tails
 	u64 meta_start;		// byte offset of inode 0
 	struct fstime built;
@@ -57,14 +58,12 @@ struct node {			// inode->priv
 
 static int meta_read(struct pagecache *pc, u64 index, u32 n, void *kaddr)
 {
-	(void)pc;
-	return verity_read(index, n, kaddr);
+	return verity_read(pc->owner, index, n, kaddr);
 }
 
 static u64 meta_size(struct pagecache *pc)
 {
-	(void)pc;
-	return verity_blocks() * BLOCK;
+	return verity_blocks(pc->owner) * BLOCK;
 }
 
 static const struct pc_ops meta_ops = {.read = meta_read, .size = meta_size};
@@ -73,7 +72,7 @@ static int read_at(struct erofs *e, u64 pos, void *buf, size_t n)
 {
 	struct iter it;
 	iter_kernel(&it, buf, n);
-	ssize_t r = pc_read(e->meta, &it, pos, verity_blocks() * BLOCK);
+	ssize_t r = pc_read(e->meta, &it, pos, verity_blocks(e->image) * BLOCK);
 	return r < 0 ? (int)r : (size_t)r == n ? 0 : -EIO;
 }
 
@@ -99,7 +98,7 @@ static int file_pages(struct pagecache *pc, u64 index, u32 n, void *kaddr)
 	struct erofs *e = i->sb->priv;
 	u64 whole = (nd->tail ? nd->tail_from : i->size + BLOCK - 1) / BLOCK;
 	u32 flat = index < whole ? (u32)min((u64)n, whole - index) : 0;
-	int r = flat ? verity_read(nd->data / BLOCK + index, flat, kaddr) : 0;
+	int r = flat ? verity_read(e->image, nd->data / BLOCK + index, flat, kaddr) : 0;
 	if (r)
 		return r;
 	if (flat < n) {
@@ -269,7 +268,7 @@ static int fill(struct inode *i, struct node *nd)
 		struct disk_compact c;
 		struct disk_extended x;
 	} d;
-	u64 limit = verity_blocks() * BLOCK, at = e->meta_start + i->ino * SLOT;
+	u64 limit = verity_blocks(e->image) * BLOCK, at = e->meta_start + i->ino * SLOT;
 	if (i->ino > limit / SLOT || at + sizeof(d.c) > limit)
 		return -EIO;
 	int r = read_at(e, at, &d, sizeof(d.c));
@@ -375,14 +374,24 @@ static void evict(struct inode *i)
 
 static int statfs(struct super *sb, struct statfs *st)
 {
-	(void)sb;
-	st->f_blocks = (s64)verity_blocks();
+	st->f_blocks = (s64)verity_blocks(((struct erofs *)sb->priv)->image);
 	return 0;
 }
 
-static const struct super_ops sops = {.evict = evict, .statfs = statfs};
+// The measured image is never put.
+static void put(struct super *sb)
+{
+	struct erofs *e = sb->priv;
+	if (!e)
+		return;
+	pc_put(e->meta);
+	verity_close(e->image);
+	kfree(e);
+}
 
-int erofs_mount(struct super **out)
+static const struct super_ops sops = {.evict = evict, .statfs = statfs, .put = put};
+
+int erofs_mount(struct verity *image, struct super **out)
 {
 	struct disk_super ds;
 	struct erofs *e = knew(struct erofs);
@@ -390,22 +399,23 @@ int erofs_mount(struct super **out)
 	int r = -ENOMEM;
 	if (!sb)
 		goto fail;
+	e->image = image;
 	sb->priv = e;
 	sb->read_only = true;
-	if (!(e->meta = pc_new(&meta_ops, NULL)))
+	if (!(e->meta = pc_new(&meta_ops, image)))
 		goto fail;
 	if ((r = read_at(e, 1024, &ds, sizeof(ds))))
 		goto fail;
 	r = -EINVAL;
 	if (ds.magic != EROFS_MAGIC || ds.blkszbits != 12 || (ds.feature_incompat & ~INCOMPAT_ZERO_PADDING) ||
-	    ds.meta_blkaddr >= verity_blocks()) {
+	    ds.meta_blkaddr >= verity_blocks(image)) {
 		pr_err("image: not an uncompressed EROFS of 4096-byte blocks (magic %x, block bits %u, features %x)",
 		       ds.magic, ds.blkszbits, ds.feature_incompat);
 		goto fail;
 	}
 	e->meta_start = (u64)ds.meta_blkaddr * BLOCK;
 	e->built = (struct fstime){(s64)ds.build_time, ds.build_time_nsec % (u32)NSEC_PER_SEC};
-	sb->next_ino = verity_blocks() * (BLOCK / SLOT) + 1;
+	sb->next_ino = verity_blocks(image) * (BLOCK / SLOT) + 1;
 	sb->root = get_inode(sb, ds.root_nid, &r);
 	if (!sb->root)
 		goto fail;
@@ -420,7 +430,9 @@ fail:
 	if (e && e->meta)
 		pc_put(e->meta);
 	kfree(e);
-	if (sb)
+	if (sb) {
+		sb->priv = NULL;
 		super_put(sb);
+	}
 	return r;
 }

@@ -167,7 +167,8 @@ int devfs_init(void);
 // --- tmpfs.c, overlay.c, erofs.c
 int tmpfs_init(void);
 struct super *tmpfs_new(const char *fstype, u64 max_bytes, u32 mode);
-int erofs_mount(struct super **out);			// the measured image
+struct verity;
+int erofs_mount(struct verity *image, struct super **out); // an image; closes it when it goes, not when this fails
 int overlay_mount(struct super *lower, struct super **out);
 void tmpfs_add_node(struct inode *dir, const char *name, u32 mode, u64 rdev, const char *target);
 

@@ -227,6 +227,24 @@ static long unmount(struct path *at, int flags)
 	return r;
 }
 
+// What is stacked on the place: "." and "/" are not crossed by the walk, but umount2 means the mount on top
+// (after pivot_root(".", "."), the old root).
+static void topmost(struct path *at)
+{
+	struct mount *m;
+
+	write_lock(&dcache_lock);
+	while ((m = mount_at_locked(at->mnt, at->dentry))) {
+		struct path up = {m, m->root};
+		path_get_locked(&up);
+		write_unlock(&dcache_lock);
+		path_put(at);
+		*at = up;
+		write_lock(&dcache_lock);
+	}
+	write_unlock(&dcache_lock);
+}
+
 long sys_umount2(const void __user *target, int flags)
 {
 	struct path at;
@@ -239,6 +257,7 @@ long sys_umount2(const void __user *target, int flags)
 	r = path_lookup_user(AT_FDCWD, target, flags & UMOUNT_NOFOLLOW ? 0 : LOOKUP_FOLLOW, &at);
 	if (r)
 		return r;
+	topmost(&at);
 	if (!capable(CAP_SYS_ADMIN)) {
 		r = -EPERM;
 	} else {

@@ -6,7 +6,7 @@
 #include "kernel/include/platform.h"
 
 int anon_init(void);
-int sealed_init(void), ovl_init(void), fuse_init(void);
+int sealed_init(void), ovl_init(void), fuse_init(void), image_fs_init(void);
 
 static const struct {
 	const char *fstype, *target, *data;
@@ -40,8 +40,9 @@ static int mount_one(u32 k)
 static int mount_all(void)
 {
 	struct super *image, *root;
-	int r = verity_init();
-	if (r || (r = erofs_mount(&image)))
+	struct verity *blocks;
+	int r = verity_init(&blocks);
+	if (r || (r = erofs_mount(blocks, &image)))
 		return r;
 	if ((r = overlay_mount(image, &root)))
 		return r;
@@ -72,7 +73,7 @@ int vfs_init(void)
 	dcache_init();
 	if (!before || !before->proc)
 		h->cur = list_first(&init_proc->threads, struct task, thread_link);
-	if (!(r = anon_init()) && !(r = tmpfs_init()) && !(r = sealed_init()) && !(r = ovl_init()) && !(r = fuse_init()) && !(r = devfs_init()) &&
+	if (!(r = anon_init()) && !(r = tmpfs_init()) && !(r = sealed_init()) && !(r = image_fs_init()) && !(r = ovl_init()) && !(r = fuse_init()) && !(r = devfs_init()) &&
 	    !(r = ipc_init()))
 		r = mount_all();
 	h->cur = before;

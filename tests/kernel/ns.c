@@ -351,6 +351,20 @@ TEST_DIR(pivoted_root)
 	ERR(access("/old/proc", F_OK), ENOENT);
 }
 
+// pivot_root(2): with "." twice the old root lies on top of the new one, where umount2 finds it.
+TEST_DIR(pivoted_without_a_place)
+{
+	own_mounts();
+	OK(mount("none", "m", "tmpfs", 0, NULL));
+	t_put("m/new-root", "x");
+	OK(chdir("m"));
+	OK(syscall(SYS_pivot_root, ".", "."));
+	OK(umount2(".", MNT_DETACH));
+	OK(chdir("/"));
+	OK(access("/new-root", F_OK));
+	ERR(access("/proc", F_OK), ENOENT);
+}
+
 TEST_DIR(unprivileged)
 {
 	int st;
