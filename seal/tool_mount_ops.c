@@ -11,9 +11,6 @@
 #include <sys/statvfs.h>
 
 #define FOREVER		  86400.0
-#define FALLOC_KEEP_SIZE  1
-#define FALLOC_PUNCH_HOLE 2
-#define FALLOC_ZERO_RANGE 16
 #define MOST_ENTRIES	  1024u // of one readdir
 
 static struct mount *mount_of(fuse_req_t req) { return fuse_req_userdata(req); }
@@ -532,32 +529,12 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_
 		reply(req, m->read_only ? 0 : seal_fsync(m->t.vol, i));
 }
 
-static int reserve(struct mount *m, struct seal_inode *i, int mode, u64 off, u64 len)
-{
-	struct seal_statfs s;
-	struct seal_attr a;
-	int r = 0;
-	if (mode & ~(FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE | FALLOC_ZERO_RANGE))
-		return -EOPNOTSUPP;
-	if (mode & FALLOC_PUNCH_HOLE && !(mode & FALLOC_KEEP_SIZE))
-		return -EOPNOTSUPP;
-	seal_getattr(m->t.vol, i, &a);
-	seal_statfs(m->t.vol, &s);
-	if (mode & (FALLOC_PUNCH_HOLE | FALLOC_ZERO_RANGE))
-		r = seal_punch(m->t.vol, i, off, len);
-	else if (len / SEAL_BLOCK > s.bavail)
-		r = -ENOSPC; // copy-on-write: room cannot be set aside, but its lack is known now
-	if (!r && !(mode & FALLOC_KEEP_SIZE) && off + len > a.size)
-		r = seal_truncate(m->t.vol, i, off + len);
-	return r;
-}
-
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, struct fuse_file_info *fi)
 {
 	struct seal_inode *i = inode_of(req, ino);
 	(void)fi;
 	if (i)
-		reply(req, reserve(mount_of(req), i, mode, (u64)off, (u64)len));
+		reply(req, seal_fallocate(mount_of(req)->t.vol, i, mode, (u64)off, (u64)len));
 }
 
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
