@@ -23,6 +23,7 @@ void *page_addr(pfn_t pfn);	     // kernel address of a page
 pfn_t page_of(const void *kaddr);    // inverse
 bool page_short(void);	// so little is left that data of files is refused
 u64 page_count_free(void), page_count_total(void); // in pages
+void page_keep(void), page_trim(void); // more free memory stays, until it was not wanted between two trims
 u32 page_free_blocks(u32 order);	// free runs of 1 << order pages, for /proc/buddyinfo
 // Programs' private memory is not taken from here, but counts against the same limit (mm/oom.c).
 u64 page_count_outside(void), page_count_held(void); // theirs; and what was allocated here

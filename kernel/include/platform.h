@@ -64,6 +64,7 @@ int pf_mincore(uptr addr, size_t len, u8 *out);				// private memory: a byte for
 int pf_hugepage(uptr addr, size_t len, bool on);			// a hint
 void pf_reset_address_space(void);					// unmaps everything of the program's
 void pf_pages_mapped_often(u32 pfn, u32 n);				// by many processes, if there are many: worth large pages of the host
+bool pf_pages_huge(u32 pfn);						// 2 MiB that no memory is behind: gets it at once, zero, if that can be had
 void pf_pages_released(u32 pfn, u32 n);					// give memory back: reads as zero afterwards
 
 // --- protection of the kernel itself

@@ -13,14 +13,17 @@
 
 #define MAX_ORDER 9		// 2 MiB
 #define POPULATE_PAGES 16	// fresh runs from here on are faulted in by one call, not page by page
+#define HUGE_FROM 8192ul	// pages held before fresh blocks are asked for whole: a small enclave touches little of its last one
 #define RECLAIM_PAGES 1024	// given back by file caches at a time
 #define MAX_RESERVE 16384ul	// 64 MiB
-#define KEEP_BLOCKS 16		// free whole blocks kept instead of given back
+#define KEEP_BLOCKS 16u		// free whole blocks kept instead of given back
 
 static struct mutex page_lock;
 static u32 free_head[MAX_ORDER + 1];	// pfn or 0
 static u32 free_count[MAX_ORDER + 1];	// entries of each list
 static u32 nfree_blocks;		// order-9 blocks on the list that hold memory
+static u32 keep_blocks = KEEP_BLOCKS;	// most of them
+static u32 idle_blocks;			// fewest there were since page_trim looked last
 static u32 first_pfn __sealed, limit_pfn __sealed, arena_pages __sealed; // of kmalloc's arena, elsewhere
 static u32 top_pfn;			// [top, limit) never used yet: reads as zero
 static u64 free_pages;
@@ -106,7 +109,7 @@ static void list_remove(u32 pfn, u32 order)
 	m->state = PM_USED;
 	free_count[order]--;
 	if (order == MAX_ORDER && !m->zero)
-		nfree_blocks--;
+		idle_blocks = min(idle_blocks, --nfree_blocks);
 }
 
 // Frees one aligned power-of-two run, merging with its buddies. Returns a block to give back to the host, or 0.
@@ -122,7 +125,7 @@ static u32 free_order(u32 pfn, u32 order, u8 zero)
 		pfn &= ~(1u << order);
 		order++;
 	}
-	if (order == MAX_ORDER && !zero && nfree_blocks >= KEEP_BLOCKS)
+	if (order == MAX_ORDER && !zero && nfree_blocks >= keep_blocks)
 		return pfn;
 	list_push(pfn, order, zero);
 	return 0;
@@ -150,8 +153,9 @@ static void free_run(u32 pfn, u32 n, u8 zero)
 	}
 }
 
-// One block of the order; splits bigger ones; fresh memory last. 0 when there is none.
-static u32 take(u32 order, u8 *zero)
+// One block of the order; splits bigger ones; fresh memory last. 0 when there is none. *fresh: the 2 MiB around it, when no memory is behind
+// any of it, else 0.
+static u32 take(u32 order, u8 *zero, u32 *fresh)
 {
 	u32 o, pfn;
 
@@ -170,6 +174,7 @@ static u32 take(u32 order, u8 *zero)
 		top_pfn = pfn + 512;
 		*zero = 1;
 	}
+	*fresh = o == MAX_ORDER && *zero ? pfn : 0;
 	while (o > order) {
 		o--;
 		list_push(pfn + (1u << o), o, *zero);
@@ -189,7 +194,7 @@ static bool room_for(u32 n, u64 spare)
 // `spare` pages must be left; 0: for the kernel itself.
 static pfn_t alloc_pages(u32 n, enum page_content want, u64 spare)
 {
-	u32 order = n <= 1 ? 0 : 32 - (u32)__builtin_clz(n - 1), pfn;
+	u32 order = n <= 1 ? 0 : 32 - (u32)__builtin_clz(n - 1), pfn, fresh = 0;
 	u8 z = 0;
 
 	if (!n)
@@ -198,7 +203,7 @@ static pfn_t alloc_pages(u32 n, enum page_content want, u64 spare)
 	if (!room_for(n, spare)) {
 		pfn = 0;
 	} else if (order <= MAX_ORDER) {
-		pfn = take(order, &z);
+		pfn = take(order, &z, &fresh);
 		if (pfn && (1u << order) > n)
 			free_run(pfn + n, (1u << order) - n, z);
 	} else {
@@ -217,6 +222,8 @@ static pfn_t alloc_pages(u32 n, enum page_content want, u64 spare)
 	if (pfn)
 		free_pages -= n;
 	mutex_unlock(&page_lock);
+	if (fresh && want != PAGES_ZERO_LATER && page_count_held() >= HUGE_FROM && pf_pages_huge(fresh))
+		return pfn; // zero, and there
 	if (pfn && z && n >= POPULATE_PAGES && want != PAGES_ZERO_LATER)
 		pf_populate((uptr)page_addr(pfn), (u64)n << PAGE_SHIFT, true);
 	if (pfn && want != PAGES_ANY && !z)
@@ -312,6 +319,36 @@ void page_free(pfn_t pfn, u32 n)
 	mutex_lock(&page_lock);
 	free_pages += n;
 	free_run(pfn, n, 0);
+	mutex_unlock(&page_lock);
+}
+
+// A file cache comes and goes in large pieces, and memory from the host is dear: an eighth of all stays until nobody wanted it for the time
+// between two calls of page_trim, which who calls this has to make.
+void page_keep(void)
+{
+	mutex_lock(&page_lock);
+	keep_blocks = max(KEEP_BLOCKS, (limit_pfn - first_pfn) / 8 / 512);
+	idle_blocks = 0;
+	mutex_unlock(&page_lock);
+}
+
+void page_trim(void)
+{
+	mutex_lock(&page_lock);
+	for (u32 n = idle_blocks > KEEP_BLOCKS ? idle_blocks - KEEP_BLOCKS : 0; n && nfree_blocks > KEEP_BLOCKS; n--) {
+		u32 pfn = free_head[MAX_ORDER];
+
+		while (pfn && pmeta(pfn)->zero)
+			pfn = pmeta(pfn)->next;
+		if (!pfn)
+			break;
+		list_remove(pfn, MAX_ORDER);
+		mutex_unlock(&page_lock);
+		pf_pages_released(pfn, 1u << MAX_ORDER);
+		mutex_lock(&page_lock);
+		list_push(pfn, MAX_ORDER, 1);
+	}
+	idle_blocks = nfree_blocks;
 	mutex_unlock(&page_lock);
 }
 
