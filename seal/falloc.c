@@ -5,48 +5,46 @@
 // Takes the volume's lock in the public functions.
 #include "seal/vol.h"
 
-// Pages of a range for which writing takes a block that is neither reserved nor already the file's own.
-static s64 fresh_pages(struct seal_vol *v, struct seal_inode *i, u64 first, u64 n)
+// Does writing this page take a block that is neither reserved nor already the file's own? 1, 0 or -errno.
+static int page_fresh(struct seal_vol *v, struct seal_inode *i, u64 idx)
 {
-	u64 fresh = 0;
+	struct node *holder;
+	struct d_ptr *slot;
 	if (i->is_inline)
-		return (s64)n;
-	for (u64 k = 0; k < n; k++) {
-		struct node *holder;
-		struct d_ptr *slot;
-		int r = sv_tree_slot(v, &i->tree, 0, first + k, NODE_READ, &slot, &holder);
-		if (r)
-			return r;
-		s64 extra = slot && ptr_addr(slot) && v->nshared ? sv_refs_extra(v, ptr_addr(slot)) : 0;
-		bool none = !slot || ptr_none(slot);
-		sv_node_put(v, holder);
-		if (extra < 0)
-			return extra;
-		fresh += (none && !sv_node_find(v, &i->tree, 0, first + k)) || extra;
-	}
-	return (s64)fresh;
+		return 1;
+	int r = sv_tree_slot(v, &i->tree, 0, idx, NODE_READ, &slot, &holder);
+	if (r)
+		return r;
+	s64 extra = slot && ptr_addr(slot) && v->nshared ? sv_refs_extra(v, ptr_addr(slot)) : 0;
+	bool none = !slot || ptr_none(slot);
+	sv_node_put(v, holder);
+	if (extra < 0)
+		return (int)extra;
+	return (none && !sv_node_find(v, &i->tree, 0, idx)) || extra;
 }
 
-int sv_write_begin(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n)
+int sv_write_begin(struct seal_vol *v, struct seal_inode *i, const u64 *index, u32 n, u64 cost)
 {
-	int r = sv_op_begin(v, n + 12ul, false);
+	int r = sv_op_begin(v, cost, false);
 	if (r != -ENOSPC)
 		return r;
-	s64 fresh = fresh_pages(v, i, first, n);
-	if (fresh < 0)
-		return (int)fresh;
-	if (fresh)
-		return -ENOSPC;
-	return sv_op_begin(v, n + 12ul, true);
+	for (u32 k = 0; k < n; k++) {
+		r = page_fresh(v, i, index[k]);
+		if (r)
+			return r < 0 ? r : -ENOSPC;
+	}
+	return sv_op_begin(v, cost, true);
 }
 
 u64 seal_write_needs(struct seal_vol *v, struct seal_inode *i, u64 off, u64 len)
 {
 	vol_lock(v);
 	u64 first = off / SEAL_BLOCK, n = len ? (off + len - 1) / SEAL_BLOCK - first + 1 : 0;
-	s64 fresh = fresh_pages(v, i, first, n);
+	u64 fresh = 0;
+	for (u64 k = 0; k < n; k++)
+		fresh += page_fresh(v, i, first + k) != 0; // an error: better too many
 	vol_unlock(v);
-	return fresh < 0 ? n : (u64)fresh;
+	return fresh;
 }
 
 // Marks the holes among the pages as reserved.

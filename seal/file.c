@@ -50,50 +50,68 @@ static int pages_read(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n
 	return 0;
 }
 
-// Addresses for the pages of a chunk: what is not yet committed is overwritten in place. *kept: some are.
-static int chunk_place(struct seal_vol *v, const struct d_ptr *slot, u32 n, bool *kept, u32 *placed)
+// The slot of a page whose pointer block is made writable, and stays in the cache until the next writing out.
+static int slot_of(struct seal_vol *v, struct seal_inode *i, u64 idx, u32 mode, struct d_ptr **slot)
 {
-	for (u32 k = 0; k < n;) {
-		u32 want = 0;
-		u64 addr, got;
-		int r = sv_inplace(v, &slot[k]);
-		if (r > 0) {
-			v->ptrs[k] = slot[k];
-			*kept = true;
-			*placed = ++k;
-			continue;
-		}
-		while (k + want < n && !r) {
-			want++;
-			r = k + want < n ? sv_inplace(v, &slot[k + want]) : 0;
-		}
-		if (r >= 0)
-			r = sv_space_alloc(v, want, &addr, &got);
+	struct node *holder;
+	int r = sv_tree_slot(v, &i->tree, 0, idx, mode, slot, &holder);
+	sv_node_put(v, holder);
+	return r;
+}
+
+// Addresses for a batch, in v->ptrs: what is not yet committed is overwritten in place (*kept: some are), the rest gets
+// runs as long as can be had. fresh[k]: has a new address.
+static int batch_place(struct seal_vol *v, struct seal_inode *i, const u64 *index, u32 n, bool *kept, bool *fresh)
+{
+	u32 missing = 0;
+	for (u32 k = 0; k < n; k++) {
+		struct d_ptr *slot;
+		int r = slot_of(v, i, index[k], NODE_WRITE, &slot);
 		if (r)
 			return r;
-		for (u64 j = 0; j < got; j++)
-			ptr_set(&v->ptrs[k++], addr + j, 0, NO_SESSION);
-		*placed = k;
+		r = sv_inplace(v, slot);
+		if (r < 0)
+			return r;
+		if (r)
+			v->ptrs[k] = *slot;
+		else
+			ptr_set(&v->ptrs[k], 0, 0, NO_SESSION);
+		*kept = *kept || r;
+		missing += !r;
+	}
+	for (u32 k = 0; missing;) {
+		u64 addr, got;
+		int r = sv_space_alloc(v, missing, &addr, &got);
+		if (r)
+			return r;
+		missing -= (u32)got;
+		for (; got; k++)
+			if (v->ptrs[k].session == NO_SESSION) {
+				ptr_set(&v->ptrs[k], addr++, 0, NO_SESSION);
+				fresh[k] = true;
+				got--;
+			}
 	}
 	return 0;
 }
 
-static int chunk_store(struct seal_vol *v, struct seal_inode *i, u64 first, struct d_ptr *slot, u32 n)
+static int batch_store(struct seal_vol *v, struct seal_inode *i, const u64 *index, u32 n)
 {
 	for (u32 k = 0; k < n; k++) {
-		struct node *c = sv_node_find(v, &i->tree, 0, first + k);
-		bool had = c || !ptr_none(&slot[k]);
-		if (ptr_reserved(&slot[k]))
+		struct node *c = sv_node_find(v, &i->tree, 0, index[k]);
+		struct d_ptr *slot;
+		int r = slot_of(v, i, index[k], NODE_READ, &slot);
+		if (r)
+			return vol_abort(v, r);
+		bool had = c || !ptr_none(slot);
+		if (ptr_reserved(slot))
 			v->reserved--;
-		else if (ptr_addr(&slot[k]) == ptr_addr(&v->ptrs[k])) // overwritten where it lay
-			sv_session_ref(v, slot[k].session, -1);
-		else if (ptr_addr(&slot[k])) {
-			int r = sv_space_free(v, &slot[k]);
-			if (r)
-				return vol_abort(v, r);
-		}
+		else if (ptr_addr(slot) == ptr_addr(&v->ptrs[k])) // overwritten where it lay
+			sv_session_ref(v, slot->session, -1);
+		else if (ptr_addr(slot) && (r = sv_space_free(v, slot)))
+			return vol_abort(v, r);
 		sv_session_ref(v, v->cur, 1);
-		slot[k] = v->ptrs[k];
+		*slot = v->ptrs[k];
 		if (!had)
 			sv_inode_count_blocks(i, 1);
 		if (c)
@@ -102,62 +120,61 @@ static int chunk_store(struct seal_vol *v, struct seal_inode *i, u64 first, stru
 	return 0;
 }
 
-static int pages_write_chunk(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, const void *const *in,
-			     u32 *done)
+// Most blocks that storing these pages can take, their pointer blocks included.
+static u64 batch_cost(const struct seal_inode *i, const u64 *index, u32 n)
 {
-	struct d_ptr *slot;
-	struct node *holder = NULL;
-	u32 placed;
-	bool kept, wrote, fresh[IO_BLOCKS];
-	int r = sv_write_begin(v, i, first, n);
+	u64 groups = 1;
+	for (u32 k = 1; k < n; k++)
+		groups += index[k] / FANOUT != index[k - 1] / FANOUT;
+	return n + 12 + (groups - 1) * SEAL_MAX(i->tree.height, 1u);
+}
+
+// Stores whole pages, anywhere in the file, index rising: one run of blocks where there is room for it. n <= IO_BLOCKS.
+static int batch_write(struct seal_vol *v, struct seal_inode *i, const u64 *index, u32 n, const void *const *in)
+{
+	int r = sv_write_begin(v, i, index, n, batch_cost(i, index, n));
 	if (!r)
-		r = sv_tree_grow(v, &i->tree, first + n - 1);
+		r = sv_tree_grow(v, &i->tree, index[n - 1]);
 	if (!r)
 		r = sv_inode_dirty(v, i);
 	if (r)
 		return r;
-	n = SEAL_MIN(n, slots_from(i, first));
-	r = sv_tree_slot(v, &i->tree, 0, first, NODE_WRITE, &slot, &holder);
-	if (r)
-		return r;
-again:
-	kept = wrote = false;
-	placed = 0;
-	r = chunk_place(v, slot, n, &kept, &placed);
-	for (u32 k = 0; k < placed; k++)
-		fresh[k] = v->ptrs[k].session == NO_SESSION;
-	if (!r) {
-		wrote = true;
-		r = sv_block_write(v, CLASS_FILE, 0, v->ptrs, in, n);
-	}
-	if (!r)
-		r = chunk_store(v, i, first, slot, n);
-	else {
-		for (u32 k = 0; k < placed; k++)
-			if (fresh[k] && sv_space_release(v, ptr_addr(&v->ptrs[k]), 1)) {
-				vol_abort(v, r);
-				break;
-			}
+	for (;;) {
+		bool kept = false, wrote = false, fresh[IO_BLOCKS] = {false};
+		r = batch_place(v, i, index, n, &kept, fresh);
+		if (!r) {
+			wrote = true;
+			r = sv_block_write(v, CLASS_FILE, 0, v->ptrs, in, n);
+		}
+		if (!r)
+			return batch_store(v, i, index, n);
+		for (u32 k = 0; k < n; k++)
+			if (fresh[k] && sv_space_release(v, ptr_addr(&v->ptrs[k]), 1))
+				return vol_abort(v, r);
 		if (r == -ENOSPC && !v->host_full && !v->failed) {
 			sv_space_host_full(v);
-			goto again;
+			continue;
 		}
 		if (kept && wrote)
 			vol_abort(v, r); // earlier contents of this transaction may be damaged
+		return r;
 	}
-	sv_node_put(v, holder);
-	*done = n;
-	return r;
 }
 
-static int pages_write(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, const void *const *in, u32 *done)
+// The same for any number. A nearly full volume takes a few pages where it has no room for many.
+static int pages_write(struct seal_vol *v, struct seal_inode *i, const u64 *index, u32 n, const void *const *in,
+		       u32 *done)
 {
+	u32 most = IO_BLOCKS;
 	for (*done = 0; *done < n;) {
-		u32 m = 0;
-		int r = pages_write_chunk(v, i, first + *done, SEAL_MIN(n - *done, IO_BLOCKS), in + *done, &m);
-		if (r)
+		u32 m = SEAL_MIN(n - *done, most);
+		int r = batch_write(v, i, index + *done, m, in + *done);
+		if (r == -ENOSPC && m > 1 && !v->failed)
+			most = m / 2;
+		else if (r)
 			return r;
-		*done += m;
+		else
+			*done += m;
 	}
 	return 0;
 }
@@ -231,7 +248,7 @@ s64 data_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *bu
 	while (done < n && !r) {
 		u64 at = (off + done) % SEAL_BLOCK, idx = (off + done) / SEAL_BLOCK;
 		size_t m = SEAL_MIN(SEAL_BLOCK - at, n - done);
-		r = sv_write_begin(v, i, idx, 1);
+		r = sv_write_begin(v, i, &idx, 1, 13);
 		if (!r)
 			r = sv_inode_dirty(v, i);
 		if (r)
@@ -252,10 +269,13 @@ s64 data_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *bu
 			sv_node_put(v, c);
 		} else {
 			const void *pages[IO_BLOCKS];
+			u64 index[IO_BLOCKS];
 			u32 k = (u32)SEAL_MIN((n - done) / SEAL_BLOCK, (u64)IO_BLOCKS), got;
-			for (u32 j = 0; j < k; j++)
+			for (u32 j = 0; j < k; j++) {
 				pages[j] = p + done + (u64)j * SEAL_BLOCK;
-			r = pages_write(v, i, idx, k, pages, &got);
+				index[j] = idx + j;
+			}
+			r = pages_write(v, i, index, k, pages, &got);
 			m = (size_t)got * SEAL_BLOCK;
 		}
 		done += m;
@@ -342,25 +362,26 @@ int seal_read_pages(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, 
 	return r;
 }
 
-int seal_write_pages(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, const void *const *pages, u64 new_size)
+int seal_write_pages(struct seal_vol *v, struct seal_inode *i, const u64 *index, u32 n, const void *const *pages,
+		     u64 new_size)
 {
 	u32 done;
 	vol_lock(v);
-	int r = sv_inode_is(i, T_REG) ? sv_write_begin(v, i, first, 1) : -EINVAL;
+	int r = sv_inode_is(i, T_REG) ? !n ? 0 : sv_write_begin(v, i, index, 1, 13) : -EINVAL;
 	if (!r)
 		r = sv_inode_dirty(v, i);
 	if (r || !n)
 		goto out;
-	if (first > S64_LIMIT / SEAL_BLOCK - n || new_size > S64_LIMIT) {
+	if (index[n - 1] >= S64_LIMIT / SEAL_BLOCK || new_size > S64_LIMIT) {
 		r = -EFBIG;
 		goto out;
 	}
-	if (i->is_inline && new_size <= INLINE_MAX && i->size <= INLINE_MAX && !first && n == 1) {
+	if (i->is_inline && new_size <= INLINE_MAX && i->size <= INLINE_MAX && !index[0] && n == 1) {
 		memcpy(inline_bytes(i), pages[0], INLINE_MAX);
 	} else {
 		r = sv_file_uninline(v, i);
 		if (!r)
-			r = pages_write(v, i, first, n, pages, &done);
+			r = pages_write(v, i, index, n, pages, &done);
 	}
 	if (!r)
 		i->size = SEAL_MAX(i->size, new_size);

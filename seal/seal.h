@@ -241,10 +241,12 @@ s64 seal_read(struct seal_vol *v, struct seal_inode *i, u64 off, void *buf, size
 s64 seal_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *buf, size_t n);
 // Whole pages for a page cache above: page k of the file goes to pages[k - first]. Beyond the end: zeros.
 int seal_read_pages(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, void *const *pages);
-// Stores whole pages; bytes beyond new_size in the last page must be zero. Size becomes max(size, new_size);
-// times are not touched. Pages are encrypted and written out, not yet committed.
-int seal_write_pages(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, const void *const *pages,
+// Stores whole pages, page index[k] from pages[k], index rising; bytes beyond new_size in the last page must be zero.
+// Size becomes max(size, new_size); times are not touched. Encrypted and written out, not yet committed.
+int seal_write_pages(struct seal_vol *v, struct seal_inode *i, const u64 *index, u32 n, const void *const *pages,
 		     u64 new_size);
+// About how many blocks are free for contents; takes no lock.
+u64 seal_room(const struct seal_vol *v);
 int seal_truncate(struct seal_vol *v, struct seal_inode *i, u64 size);
 int seal_punch(struct seal_vol *v, struct seal_inode *i, u64 off, u64 len); // zeros, space freed; size stays
 // Linux's fallocate, with its numbers. Allocating sets blocks aside: writing there later does not meet -ENOSPC.

@@ -355,8 +355,8 @@ s64 data_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *bu
 // --- anchor.c
 void sv_anchor_note(struct seal_vol *v, u64 generation, u64 epoch, const void *slot); // a root's plaintext part
 
-// --- falloc.c: sv_op_begin for writing n pages
-int sv_write_begin(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n);
+// --- falloc.c: sv_op_begin for writing these pages, which takes at most `cost` blocks
+int sv_write_begin(struct seal_vol *v, struct seal_inode *i, const u64 *index, u32 n, u64 cost);
 
 // --- commit.c
 int vol_commit(struct seal_vol *v, bool clean);

@@ -15,8 +15,9 @@ static int vol_new(const struct seal_io *io, const struct seal_env *env, struct 
 	v->io = *io;
 	v->env = *env;
 	v->cur = NO_SESSION;
-	v->cursor = FIRST_BLOCK;
 	list_init(&v->views);
+	v->cursor = v->run_cursor = FIRST_BLOCK;
+	v->longest = ~0ul;
 	v->max_nodes = SEAL_MAX((env->cache_bytes ? env->cache_bytes : 16u << 20) / SEAL_BLOCK, 64ul);
 	list_init(&v->lru);
 	list_init(&v->inode_lru);
@@ -407,14 +408,25 @@ void seal_get_fault(struct seal_vol *v, struct seal_fault *out)
 	vol_unlock(v);
 }
 
+static u64 room(const struct seal_vol *v, u64 *bfree)
+{
+	u64 kept = sv_space_kept(v);
+	u64 gone = v->used + v->ndirty + v->reserved;
+	*bfree = v->max_blocks > gone ? v->max_blocks - gone : 0;
+	return *bfree > kept ? *bfree - kept : 0;
+}
+
+u64 seal_room(const struct seal_vol *v)
+{
+	u64 bfree;
+	return room(v, &bfree);
+}
+
 void seal_statfs(struct seal_vol *v, struct seal_statfs *out)
 {
 	vol_lock(v);
-	u64 kept = sv_space_kept(v);
-	u64 gone = v->used + v->ndirty + v->reserved;
 	out->blocks = v->max_blocks - FIRST_BLOCK;
-	out->bfree = v->max_blocks > gone ? v->max_blocks - gone : 0;
-	out->bavail = out->bfree > kept ? out->bfree - kept : 0;
+	out->bavail = room(v, &out->bfree);
 	out->ffree = out->bavail * INODES_PER_BLOCK;
 	out->files = v->inodes + out->ffree;
 	vol_unlock(v);

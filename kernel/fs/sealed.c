@@ -169,6 +169,7 @@ static void flusher(void *arg)
 	(void)arg;
 	for (;;) {
 		pf_wait(&flusher_word, 0, ktime_deadline(FLUSH_NS));
+		page_trim();
 		for (u32 k = 0; k < SEALED_MAX; k++) {
 			struct svol *sv = sealed_get(k);
 			if (!sv)
@@ -319,8 +320,11 @@ static int sealed_mount(const char *source, u32 flags, const void *data, size_t 
 	}
 	sealed_anchor_begin(sv, &key);
 	mounted[index] = sv;
-	if (!sb->read_only && !flusher_runs)
-		flusher_runs = !pf_kthread(flusher, NULL, "sealed-flush");
+	if (!flusher_runs && !pf_kthread(flusher, NULL, "sealed-flush")) {
+		flusher_runs = true;
+		page_keep();
+		sealed_io_init();
+	}
 out:
 	mutex_unlock(&mounted_lock);
 	explicit_bzero(&key, sizeof(key));

@@ -36,6 +36,10 @@ struct snode {		       // inode->priv
 	struct inode *inode;
 	struct list dirty; // svol->dirty, guarded by dirty_lock
 	u64 unflushed;	   // its part of svol->unflushed; inode->lock
+	struct mutex store_lock; // after inode->lock: storing contents, and cutting them off
+	bool behind;		 // asked for in the background
+	u64 next, ahead;	 // page after the last one read; up to where was read ahead. Hints, without a lock
+	u32 in_order;		 // pages read in order, up to a limit
 };
 
 static inline struct svol *svol_of(const struct inode *i) { return i->sb->priv; }
@@ -51,6 +55,12 @@ void sealed_mark_dirty(struct inode *i);
 void sealed_forget(struct inode *i); // evict
 // Stores one inode's contents and times; inode->lock held.
 int sealed_flush(struct inode *i);
+// Stores part of what waits in the cache, without inode->lock: whole pages of a file that nobody maps writable.
+void sealed_store_behind(struct inode *i);
+// sealed_io.c: hints to the two threads.
+void sealed_read_ahead(struct inode *i, u64 index, u64 n);
+bool sealed_write_behind(struct inode *i); // false: too much is asked for already
+void sealed_io_init(void);
 // Stores everything dirty, without a commit; of files with shared writable mappings only if `mapped`. No inode lock
 // held.
 int sealed_store(struct svol *sv, bool mapped);

@@ -5,9 +5,12 @@
 // in sealed.c. The VFS holds the directory's lock around name operations and inode->lock around setattr.
 #include "kernel/fs/sealed.h"
 
-#define DIRTY_MAX	  2048u	  // pages of one file that may wait in the cache
+#define DIRTY_KICK	  512u	  // pages of one file from which on they are stored in the background
+#define DIRTY_MAX	  8192u	  // most that may wait in the cache
 #define DIRTY_ALL	  16384ul // of all files of a volume
 #define PAGES		  64u	  // pages in one call of the library
+#define IN_ORDER	  32u	  // pages read in order that make a file worth reading ahead
+#define AHEAD		  1024u	  // pages read ahead
 #define FALLOC_KEEP_SIZE  1
 #define FALLOC_PUNCH_HOLE 2
 #define FALLOC_ZERO_RANGE 16
@@ -47,31 +50,26 @@ static int pages_read(struct pagecache *pc, u64 index, u32 n, void *kaddr)
 	return 0;
 }
 
-// Called from sealed_flush only, with inode->lock: the size stands still.
-static int pages_write(struct pagecache *pc, u64 index, u32 n, const void *kaddr)
+// With store_lock; the last page only with inode->lock too: the size stands still.
+static int pages_write(struct pagecache *pc, const u64 *index, u32 n, const void **pages)
 {
 	struct inode *i = pc->owner;
-	const void *pages[PAGES];
 	void *tail = NULL;
-	int r = i ? 0 : -EIO;
-	for (u32 done = 0, m; done < n && !r; done += m) {
-		m = min(n - done, PAGES);
-		u64 first = index + done, end = (first + m) * PAGE_SIZE;
-		for (u32 k = 0; k < m; k++)
-			pages[k] = (const u8 *)kaddr + (u64)(done + k) * PAGE_SIZE;
-		if (end > i->size && i->size > (first + m - 1) * PAGE_SIZE && !tail) {
-			// a mapping may have written behind the end: that is not part of the file
-			pfn_t p = page_alloc(1, false);
-			if (!p)
-				return -ENOMEM;
-			tail = page_addr(p);
-			u64 keep = i->size & (PAGE_SIZE - 1);
-			memcpy(tail, pages[m - 1], keep);
-			memset((u8 *)tail + keep, 0, PAGE_SIZE - keep);
-			pages[m - 1] = tail;
-		}
-		r = seal_write_pages(vol_of(i), snode_of(i)->si, first, m, pages, min(i->size, end));
+	if (!i)
+		return -EIO;
+	u64 end = (index[n - 1] + 1) * PAGE_SIZE;
+	if (end > i->size && i->size > end - PAGE_SIZE) {
+		// a mapping may have written behind the end: that is not part of the file
+		pfn_t p = page_alloc(1, false);
+		if (!p)
+			return -ENOMEM;
+		tail = page_addr(p);
+		u64 keep = i->size & (PAGE_SIZE - 1);
+		memcpy(tail, pages[n - 1], keep);
+		memset((u8 *)tail + keep, 0, PAGE_SIZE - keep);
+		pages[n - 1] = tail;
 	}
+	int r = seal_write_pages(vol_of(i), snode_of(i)->si, index, n, pages, min(i->size, end));
 	if (tail)
 		page_free(page_of(tail), 1);
 	return sealed_err(r);
@@ -176,15 +174,39 @@ static void nameless(struct inode *i)
 		inode_put(i); // the caller has a reference of its own
 }
 
+// What was written and not stored is at most what is dirty. inode->lock held.
+static void account(struct inode *i, u64 left)
+{
+	struct snode *n = snode_of(i);
+	u64 gone = n->unflushed - min(n->unflushed, left);
+	__atomic_fetch_sub(&svol_of(i)->unflushed, gone, __ATOMIC_RELAXED);
+	n->unflushed -= gone;
+}
+
 static int store_pages(struct inode *i)
 {
 	struct snode *n = snode_of(i);
-	int r = i->pc ? pc_sync(i->pc) : 0;
-	if (!r) {
-		__atomic_fetch_sub(&svol_of(i)->unflushed, n->unflushed, __ATOMIC_RELAXED);
-		n->unflushed = 0;
-	}
+	if (!i->pc)
+		return 0;
+	mutex_lock(&n->store_lock);
+	int r = pc_sync(i->pc);
+	mutex_unlock(&n->store_lock);
+	if (!r)
+		account(i, 0);
 	return r;
+}
+
+void sealed_store_behind(struct inode *i)
+{
+	struct snode *n = snode_of(i);
+	__atomic_store_n(&n->behind, false, __ATOMIC_SEQ_CST);
+	mutex_lock(&n->store_lock);
+	if (i->nlink || i->linkable)
+		pc_write_behind(i->pc, __atomic_load_n(&i->size, __ATOMIC_RELAXED) >> PAGE_SHIFT); // what fails stays dirty for the next fsync
+	mutex_unlock(&n->store_lock);
+	mutex_lock(&i->lock);
+	account(i, i->pc->ndirty);
+	mutex_unlock(&i->lock);
 }
 
 int sealed_flush(struct inode *i)
@@ -350,16 +372,20 @@ static int setattr(struct inode *i, const struct iattr *a)
 	u32 which = (a->valid & ATTR_MODE ? SEAL_SET_MODE : 0) | (a->valid & ATTR_UID ? SEAL_SET_UID : 0) |
 		    (a->valid & ATTR_GID ? SEAL_SET_GID : 0) | (a->valid & ATTR_SIZE ? SEAL_SET_SIZE : 0) |
 		    (a->valid & ATTR_ATIME ? SEAL_SET_ATIME : 0) | (a->valid & ATTR_MTIME ? SEAL_SET_MTIME : 0);
+	if (a->valid & ATTR_SIZE)
+		mutex_lock(&snode_of(i)->store_lock);
 	int r = seal_setattr(vol_of(i), snode_of(i)->si, which, &s);
-	if (r)
-		return sealed_err(r);
-	if (a->valid & ATTR_SIZE) {
+	if (!r && a->valid & ATTR_SIZE) {
 		u64 old = i->size;
 		i->size = a->size;
 		if (a->size < old)
 			pc_truncate(i->pc, a->size, old);
 		inode_touch(i, ATTR_MTIME);
 	}
+	if (a->valid & ATTR_SIZE)
+		mutex_unlock(&snode_of(i)->store_lock);
+	if (r)
+		return sealed_err(r);
 	if (a->valid & ATTR_MODE)
 		i->mode = (i->mode & S_IFMT) | (a->mode & 07777);
 	if (a->valid & ATTR_UID)
@@ -405,12 +431,38 @@ static int removexattr(struct inode *i, const char *name)
 }
 
 // --- contents
+// Who reads in order finds the next pages read already, or on their way.
+static ssize_t read(struct file *f, struct iter *it, u64 *pos)
+{
+	struct inode *i = f->inode;
+	struct snode *n = snode_of(i);
+	u64 first = *pos >> PAGE_SHIFT;
+	ssize_t r = generic_file_read(f, it, pos);
+	if (r <= 0)
+		return r;
+	u64 end = DIV_ROUND_UP(*pos, PAGE_SIZE), all = DIV_ROUND_UP(i->size, PAGE_SIZE);
+	bool follows = first == n->next || first + 1 == n->next; // the last page may have been read in part
+	n->in_order = follows ? min(n->in_order + (u32)min(end - first, (u64)IN_ORDER), IN_ORDER) : 0;
+	n->next = end;
+	i->pc->ahead = n->in_order;
+	if (n->in_order < IN_ORDER) {
+		n->ahead = end;
+		return r;
+	}
+	u64 from = max(n->ahead, end);
+	if (from < all && end + AHEAD / 2 >= from) {
+		u64 to = min(end + AHEAD, all);
+		n->ahead = to;
+		if (!pc_resident(i->pc, from, from + 1))
+			sealed_read_ahead(i, from, to - from);
+	}
+	return r;
+}
+
 // Is there room for n more pages, beside what other files have written but not stored yet?
 static bool has_room(struct svol *sv, u64 pages)
 {
-	struct seal_statfs st;
-	seal_statfs(sv->v, &st);
-	return st.bavail > pages + pages / 64 + __atomic_load_n(&sv->unflushed, __ATOMIC_RELAXED) + 16;
+	return seal_room(sv->v) > pages + pages / 64 + __atomic_load_n(&sv->unflushed, __ATOMIC_RELAXED) + 16;
 }
 
 // Lets i's lock go while everything dirty is stored.
@@ -474,6 +526,9 @@ static ssize_t write(struct file *f, struct iter *it, u64 *pos)
 			int e = store_pages(i);
 			if (e)
 				r = e;
+		} else if (i->pc->ndirty > DIRTY_KICK && !__atomic_exchange_n(&n->behind, true, __ATOMIC_SEQ_CST) &&
+			   !sealed_write_behind(i)) {
+			__atomic_store_n(&n->behind, false, __ATOMIC_SEQ_CST);
 		}
 	}
 out:
@@ -528,9 +583,11 @@ static int fallocate(struct file *f, int mode, u64 off, u64 len)
 		return -EOPNOTSUPP;
 	mutex_lock(&i->lock);
 	if (mode & (FALLOC_PUNCH_HOLE | FALLOC_ZERO_RANGE)) {
+		mutex_lock(&snode_of(i)->store_lock);
 		r = sealed_err(seal_punch(vol_of(i), snode_of(i)->si, off, len));
 		if (!r && off < i->size)
 			pc_punch(i->pc, off, min(end, PAGE_ALIGN(i->size)));
+		mutex_unlock(&snode_of(i)->store_lock);
 	}
 	if (!r && !(mode & FALLOC_PUNCH_HOLE)) { // sets blocks aside
 		r = seal_fallocate(vol_of(i), snode_of(i)->si, mode & FALLOC_KEEP_SIZE, off, len);
@@ -601,7 +658,7 @@ static const struct inode_ops file_iops = {
 };
 static const struct file_ops dir_fops = {.readdir = readdir, .fsync = fsync};
 static const struct file_ops file_fops = {
-	.read = generic_file_read,
+	.read = read,
 	.write = write_all,
 	.llseek = llseek,
 	.fsync = fsync,

@@ -111,10 +111,11 @@ int mm_key(const void __user *p, bool private_hint, void **obj, u64 *off);
 struct pc_ops {
 	// Fills n contiguous cache pages starting at index from storage; kaddr has room. Called without locks of the cache.
 	int (*read)(struct pagecache *pc, u64 index, u32 n, void *kaddr);
-	// Writes n contiguous dirty pages. NULL: memory is the storage (tmpfs).
-	int (*write)(struct pagecache *pc, u64 index, u32 n, const void *kaddr);
+	// Writes n <= PC_BATCH dirty pages: page index[k] is at pages[k], index rises. NULL: memory is the storage (tmpfs).
+	int (*write)(struct pagecache *pc, const u64 *index, u32 n, const void **pages);
 	u64 (*size)(struct pagecache *pc);	// bytes of data now
 };
+#define PC_BATCH 64u
 struct pagecache {
 	struct ref ref;
 	struct mutex lock;
@@ -129,9 +130,10 @@ struct pagecache {
 	u64 map_gen, cut_gen, data_gen;	// mappings that ever came; truncations; writes
 	bool anon, was_wmapped;
 	bool crowded;		// readers met: they count themselves instead of taking the lock (crowd.h)
-	u64 ndirty;
+	u64 ndirty, dirty_from;	// no page before dirty_from is dirty
 	u64 bare, bare_end;	// pages that were allocated and perhaps never touched: the host has not given their memory
 	u32 leaf0_cap;		// entries of leaf[0], which starts small
+	u32 ahead;		// pages that a read takes from storage at least: more while they are read in order
 	struct list views;	// text views of this file (mm/text.c)
 	struct list all;	// all caches that storage can refill
 };
@@ -155,6 +157,9 @@ u64 pc_resident(struct pagecache *pc, u64 first, u64 end);	// pages [first, end)
 void pc_truncate(struct pagecache *pc, u64 newsize, u64 oldsize);	// drops pages beyond, zeroes the tail of the last
 void pc_punch(struct pagecache *pc, u64 start, u64 end);		// byte range becomes zeroes
 int pc_sync(struct pagecache *pc);					// writes dirty pages
+// The same in the background: only pages before `limit`, and none of a file that mappings may have changed.
+int pc_write_behind(struct pagecache *pc, u64 limit);
+void pc_fill(struct pagecache *pc, u64 index, u64 n);			// reads missing pages while memory is plenty
 u64 pc_next_data(struct pagecache *pc, u64 pos), pc_next_hole(struct pagecache *pc, u64 pos); // tmpfs SEEK_DATA/HOLE
 // Drops clean unmapped pages; returns how many (memory pressure).
 u64 pc_shrink(struct pagecache *pc, u64 want);

@@ -37,6 +37,7 @@ struct pagecache *pc_new(const struct pc_ops *ops, void *owner)
 	ref_init(&pc->ref, 1);
 	pc->ops = ops;
 	pc->owner = owner;
+	pc->dirty_from = U64_MAX;
 	list_init(&pc->limbo);
 	list_init(&pc->all);
 	list_init(&pc->views);
@@ -62,6 +63,15 @@ static void dirty(struct pagecache *pc, s64 by)
 {
 	pc->ndirty += (u64)by;
 	COUNT(dirty_pages, by);
+}
+
+static void mark_dirty(struct pagecache *pc, u64 index, u32 *e)
+{
+	if (*e & PE_DIRTY)
+		return;
+	*e |= PE_DIRTY;
+	pc->dirty_from = min(pc->dirty_from, index);
+	dirty(pc, 1);
 }
 
 static void resident(struct pagecache *pc, s64 by)
@@ -201,16 +211,26 @@ void pc_mapped(struct pagecache *pc, int delta, bool writable)
 	mutex_unlock(&pc->lock);
 }
 
+// Signals can wait: what a page is busy with ends soon.
 static void wait_busy(struct pagecache *pc, u64 index)
 {
+	struct waiter w;
+
 	mutex_unlock(&pc->lock);
-	WAIT_EVENT(&busy_wq, NO_DEADLINE, ({
-			   pc_lock(pc);
-			   u32 *_e = entry(pc, index);
-			   bool _b = _e && (*_e & PE_BUSY);
-			   mutex_unlock(&pc->lock);
-			   !_b;
-		   }));
+	waiter_init(&w);
+	waitq_add(&busy_wq, &w);
+	for (;;) {
+		u32 seq = task_seq();
+		pc_lock(pc);
+		u32 *e = entry(pc, index);
+		bool busy = e && *e & PE_BUSY;
+		if (!busy)
+			break;
+		mutex_unlock(&pc->lock);
+		task_sleep_uninterruptible(seq, NO_DEADLINE);
+	}
+	mutex_unlock(&pc->lock);
+	waitq_del(&busy_wq, &w);
 	pc_lock(pc);
 }
 
@@ -371,7 +391,7 @@ static int run_locked(struct pagecache *pc, u64 index, u64 max, bool create, pfn
 		if (present(pc, index, max, pfn, n) && (*pfn || !create))
 			return 0;
 		// read-ahead: storage is read in larger pieces than asked for
-		u64 ahead = pc->ops && pc->ops->read && max < 32 && create ? 32 : max;
+		u64 ahead = pc->ops && pc->ops->read ? max(max, create ? 32ul : (u64)pc->ahead) : max;
 		u32 got;
 		int r;
 		r = make_pages(pc, index, max(ahead, 1ul), PAGES_ZERO, &got);
@@ -596,13 +616,8 @@ ssize_t pc_write(struct pagecache *pc, struct iter *it, u64 pos, u64 size)
 		c = iter_get(it, (u8 *)page_addr(pfn) + off, k);
 	copied:
 		if (pc->ops && pc->ops->write)
-			for (u64 i = index; i <= (pos + max(c, (size_t)1) - 1) >> PAGE_SHIFT; i++) {
-				u32 *d = entry(pc, i);
-				if (!(*d & PE_DIRTY)) {
-					*d |= PE_DIRTY;
-					dirty(pc, 1);
-				}
-			}
+			for (u64 i = index; i <= (pos + max(c, (size_t)1) - 1) >> PAGE_SHIFT; i++)
+				mark_dirty(pc, i, entry(pc, i));
 		pos += c;
 		done += c;
 		if (c < k) {
@@ -628,10 +643,8 @@ static void zero_part(struct pagecache *pc, u64 start, u64 end)
 	if (!e || !*e)
 		return;
 	memset((u8 *)page_addr(*e & PE_PFN) + (start & (PAGE_SIZE - 1)), 0, end - start);
-	if (pc->ops && pc->ops->write && !(*e & PE_DIRTY)) {
-		*e |= PE_DIRTY;
-		dirty(pc, 1);
-	}
+	if (pc->ops && pc->ops->write)
+		mark_dirty(pc, start >> PAGE_SHIFT, e);
 }
 
 void pc_truncate(struct pagecache *pc, u64 newsize, u64 oldsize)
@@ -682,58 +695,87 @@ out:
 	mutex_unlock(&pc->lock);
 }
 
-int pc_sync(struct pagecache *pc)
+// Takes up to PC_BATCH pages to be written from *i on, before limit, and marks them busy. Lock held.
+static u32 collect(struct pagecache *pc, u64 *i, u64 limit, bool all, u64 *index, const void **pages)
 {
+	u32 n = 0;
+
+	for (; *i < limit && n < PC_BATCH; ++*i) {
+		u32 *e = entry(pc, *i);
+
+		if (!e) {
+			*i |= LEAF - 1;
+			continue;
+		}
+		if (!*e || *e & PE_BUSY || !(*e & PE_DIRTY || all))
+			continue;
+		if (*e & PE_DIRTY)
+			dirty(pc, -1);
+		*e = (*e & ~PE_DIRTY) | PE_BUSY;
+		index[n] = *i;
+		pages[n++] = page_addr(*e & PE_PFN);
+	}
+	return n;
+}
+
+static int store(struct pagecache *pc, u64 limit, bool behind)
+{
+	u64 index[PC_BATCH], i;
+	const void *pages[PC_BATCH];
 	int r = 0;
+	u32 n;
 
 	if (!pc->ops || !pc->ops->write)
 		return 0;
 	pc_lock(pc);
 	// shared writable mappings leave no trace of a write: all their pages count as dirty
 	bool all = pc->wmapcount || pc->was_wmapped;
-	u64 limit = min(end_index(pc), data_pages(pc));
 
+	if (all && behind)
+		goto out;
 	if (!pc->wmapcount)
 		pc->was_wmapped = false;
-	for (u64 i = 0; i < limit && !r && (pc->ndirty || all);) {
-		u32 *e = entry(pc, i);
-		u32 n = 0;
-		pfn_t p;
-
-		if (!e) {
-			i = (i | (LEAF - 1)) + 1;
-			continue;
-		}
-		if (!*e || *e & PE_BUSY || !(*e & PE_DIRTY || all)) {
-			i++;
-			continue;
-		}
-		p = *e & PE_PFN;
-		while (i + n < limit && n < 64) {
-			u32 *d = entry(pc, i + n);
-			if (!d || (*d & PE_PFN) != p + n || *d & PE_BUSY || !(*d & PE_DIRTY || all))
-				break;
-			if (*d & PE_DIRTY)
-				dirty(pc, -1);
-			*d = (*d & ~PE_DIRTY) | PE_BUSY;
-			n++;
-		}
+	limit = min(limit, min(end_index(pc), data_pages(pc)));
+	i = all ? 0 : pc->dirty_from;
+	pc->dirty_from = U64_MAX; // who makes a page dirty from now on says so
+	while (!r && (pc->ndirty || all) && (n = collect(pc, &i, limit, all, index, pages))) {
 		mutex_unlock(&pc->lock);
-		r = pc->ops->write(pc, i, n, page_addr(p));
+		r = pc->ops->write(pc, index, n, pages);
 		pc_lock(pc);
 		for (u32 k = 0; k < n; k++) {
-			u32 *d = entry(pc, i + k);
-			*d &= ~PE_BUSY;
-			if (r) {
-				*d |= PE_DIRTY;
-				dirty(pc, 1);
-			}
+			u32 *e = entry(pc, index[k]);
+			*e &= ~PE_BUSY;
+			if (r)
+				mark_dirty(pc, index[k], e);
 		}
 		waitq_wake(&busy_wq, 0);
-		i += n;
 	}
+	if (pc->ndirty)
+		pc->dirty_from = min(pc->dirty_from, i);
+out:
 	mutex_unlock(&pc->lock);
 	return r;
+}
+
+int pc_sync(struct pagecache *pc) { return store(pc, U64_MAX, false); }
+int pc_write_behind(struct pagecache *pc, u64 limit) { return store(pc, limit, true); }
+
+void pc_fill(struct pagecache *pc, u64 index, u64 n)
+{
+	u64 end = index + n;
+	u32 got;
+
+	pc_lock(pc);
+	while (index < end && index < data_pages(pc) && !page_short()) {
+		u32 *e = entry(pc, index);
+		if (e && *e)
+			index++;
+		else if (make_pages(pc, index, min(end - index, (u64)PC_BATCH), true, &got))
+			break;
+		else
+			index += got;
+	}
+	mutex_unlock(&pc->lock);
 }
 
 u64 pc_next_data(struct pagecache *pc, u64 pos)

@@ -133,21 +133,23 @@ static void op_pages(u32 d, u32 n)
 		return;
 	struct mfile *f = &files[names[d][n].file - 1];
 	CHECK_EQ(open_name(d, n, &i), 0);
-	u64 first = rnd() % 100;
-	u32 count = (u32)(1 + rnd() % 40);
-	u64 end = (first + count) * 4096;
+	u64 index[40], at = rnd() % 100;
+	u32 want = (u32)(1 + rnd() % 40), count = 0;
+	bool gaps = rnd() % 2;
+	for (; count < want && at < MAX_SIZE / 4096; at += 1 + (gaps && rnd() % 3 ? rnd() % 30 : 0))
+		index[count++] = at;
 	const void *pages[40];
-	u64 size = rnd() % 2 ? end : end - rnd() % 4096;
+	u64 end = (index[count - 1] + 1) * 4096, size = rnd() % 2 ? end : end - rnd() % 4096;
 	if (f->size > size)
 		size = f->size;
 	for (u32 k = 0; k < count; k++) {
-		u8 *p = f->data + (first + k) * 4096;
+		u8 *p = f->data + index[k] * 4096;
 		for (u32 j = 0; j < 4096; j += 64)
-			if ((first + k) * 4096 + j < size)
+			if (index[k] * 4096 + j < size)
 				p[j] = (u8)rnd();
 		pages[k] = p;
 	}
-	CHECK_EQ(seal_write_pages(vol, i, first, count, pages, size), 0);
+	CHECK_EQ(seal_write_pages(vol, i, index, count, pages, size), 0);
 	f->size = size;
 	seal_iput(vol, i);
 }
