@@ -367,10 +367,10 @@ int seal_write_pages(struct seal_vol *v, struct seal_inode *i, const u64 *index,
 {
 	u32 done;
 	vol_lock(v);
-	int r = sv_inode_is(i, T_REG) ? !n ? 0 : sv_write_begin(v, i, index, 1, 13) : -EINVAL;
+	int r = sv_inode_is(i, T_REG) ? sv_write_begin(v, i, index, 1, 13) : -EINVAL;
 	if (!r)
 		r = sv_inode_dirty(v, i);
-	if (r || !n)
+	if (r)
 		goto out;
 	if (index[n - 1] >= S64_LIMIT / SEAL_BLOCK || new_size > S64_LIMIT) {
 		r = -EFBIG;

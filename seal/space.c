@@ -4,7 +4,10 @@
 // commit. Addresses below `hiwater` have been used at some time; the rest of the volume is free and needs no bitmap.
 #include "seal/vol.h"
 
-#define WORDS (BITS_PER_BLOCK / 64)
+#define WORDS	  (BITS_PER_BLOCK / 64)
+#define RUN_SHORT 8ul	// blocks: fewer are a few
+#define RUN_LONG  64ul	// as many as one transfer carries
+#define FILE_STEP 128ul // blocks by which the file is extended at least
 
 u64 sv_space_available(const struct seal_vol *v)
 {
@@ -15,31 +18,32 @@ u64 sv_space_available(const struct seal_vol *v)
 
 static u64 leaf_taken(const u64 *bits, const u64 *pend, u64 w) { return (bits ? bits[w] : 0) | (pend ? pend[w] : 0); }
 
-// First run of free bits in [from, to) of one bitmap block, at most want long. Returns its length, 0: none.
-static u64 leaf_scan(const u64 *bits, const u64 *pend, u64 from, u64 to, u64 want, u64 *at)
+// First run of at least `least` free bits in [from, to) of one bitmap block. Returns its length, at most want; 0: none.
+static u64 leaf_scan(const u64 *bits, const u64 *pend, u64 from, u64 to, u64 least, u64 want, u64 *at)
 {
-	u64 b = from;
-	while (b < to) {
+	for (u64 b = from, n; b < to; b += n + 1) {
 		u64 free = ~leaf_taken(bits, pend, b / 64) >> (b % 64);
-		if (free) {
-			b += (u64)__builtin_ctzl(free);
-			break;
+		n = 0;
+		if (!free) {
+			b |= 63;
+			continue;
 		}
-		b = (b / 64 + 1) * 64;
+		b += (u64)__builtin_ctzl(free);
+		while (n < want && b + n < to) {
+			u64 w = (b + n) / 64, s = (b + n) % 64;
+			u64 taken = leaf_taken(bits, pend, w) >> s;
+			u64 run = taken ? (u64)__builtin_ctzl(taken) : 64 - s;
+			n += run;
+			if (run < 64 - s)
+				break;
+		}
+		n = b < to ? SEAL_MIN(SEAL_MIN(n, want), to - b) : 0;
+		if (n && n >= least) {
+			*at = b;
+			return n;
+		}
 	}
-	if (b >= to)
-		return 0;
-	*at = b;
-	u64 n = 0;
-	while (n < want && b + n < to) {
-		u64 w = (b + n) / 64, s = (b + n) % 64;
-		u64 taken = leaf_taken(bits, pend, w) >> s;
-		u64 run = taken ? (u64)__builtin_ctzl(taken) : 64 - s;
-		n += run;
-		if (run < 64 - s)
-			break;
-	}
-	return SEAL_MIN(SEAL_MIN(n, want), to - b);
+	return 0;
 }
 
 static void bits_set(u64 *bits, u64 at, u64 n)
@@ -59,12 +63,11 @@ static int space_take(struct seal_vol *v, u64 leaf, u64 bit, u64 n)
 	v->used += n;
 	u64 top = leaf * BITS_PER_BLOCK + bit + n;
 	v->hiwater = SEAL_MAX(v->hiwater, top);
-	v->cursor = top;
 	return 0;
 }
 
-// Searches [from, to) bitmap block by bitmap block.
-static int space_search(struct seal_vol *v, u64 from, u64 to, u64 want, u64 *addr, u64 *got)
+// Searches [from, to) bitmap block by bitmap block for at least `least` free blocks in a row.
+static int space_search(struct seal_vol *v, u64 from, u64 to, u64 least, u64 want, u64 *addr, u64 *got)
 {
 	for (u64 a = from; a < to;) {
 		u64 leaf = a / BITS_PER_BLOCK, base = leaf * BITS_PER_BLOCK;
@@ -74,7 +77,7 @@ static int space_search(struct seal_vol *v, u64 from, u64 to, u64 want, u64 *add
 		if (r)
 			return r;
 		n = leaf_scan(b ? (u64 *)b->data : NULL, leaf < v->npending_leaves ? v->pending[leaf] : NULL, a - base,
-			      last - base, want, &at);
+			      last - base, least, want, &at);
 		sv_node_put(v, b);
 		if (n) {
 			r = space_take(v, leaf, at, n);
@@ -89,20 +92,89 @@ static int space_search(struct seal_vol *v, u64 from, u64 to, u64 want, u64 *add
 	return -ENOSPC;
 }
 
+// Below hiwater, from *cursor on and round.
+static int space_reuse(struct seal_vol *v, u64 *cursor, u64 least, u64 want, u64 *addr, u64 *got)
+{
+	int r = -ENOSPC;
+	if (*cursor < v->hiwater)
+		r = space_search(v, *cursor, v->hiwater, least, want, addr, got);
+	if (r == -ENOSPC)
+		r = space_search(v, FIRST_BLOCK, v->hiwater, least, want, addr, got);
+	if (!r)
+		*cursor = *addr + *got;
+	return r;
+}
+
+// Extends the file with blank blocks.
+static int file_extend(struct seal_vol *v, u64 blocks)
+{
+	memset(v->buf, 0, SEAL_BUF_BYTES);
+	while (blocks && v->end < v->max_blocks) {
+		u64 n = SEAL_MIN(SEAL_MIN(blocks, (u64)IO_BLOCKS), v->max_blocks - v->end);
+		int r = v->io.write(v->io.ctx, v->end * SEAL_BLOCK, v->buf, n * SEAL_BLOCK);
+		if (r) {
+			r = vol_io_error(v, r, v->end, true);
+			if (r == -ENOSPC)
+				sv_space_host_full(v);
+			return r;
+		}
+		v->end += n;
+		v->hiwater = SEAL_MAX(v->hiwater, v->end);
+		blocks -= n;
+	}
+	return 0;
+}
+
+// A run as long as may be between RUN_SHORT and most, or -ENOSPC.
+static int space_run(struct seal_vol *v, u64 *cursor, u64 most, u64 want, u64 *addr, u64 *got)
+{
+	int r = -ENOSPC;
+	for (u64 least = most; r == -ENOSPC && least >= RUN_SHORT; least /= 2) {
+		if (least > v->longest)
+			continue;
+		r = space_reuse(v, cursor, least, want, addr, got);
+		if (r == -ENOSPC)
+			v->longest = least - 1;
+	}
+	return r;
+}
+
+// What is written together shall lie together, and so be one transfer of the host's disk. While the file is well filled
+// it grows rather than that a batch is torn to fit into holes; once a good part is free, holes have to do.
+// A few blocks go on where the last few ended: those of one commit are neighbours. They take room that the host has given
+// already, so that not every flush makes it extend the file.
 int sv_space_alloc(struct seal_vol *v, u64 want, u64 *addr, u64 *got)
 {
 	u64 holes = v->hiwater - SEAL_MIN(v->hiwater, v->used + v->pending_count);
+	bool grow = v->hiwater < v->max_blocks && !v->host_full && !v->placing;
 	int r = -ENOSPC;
-	// Grow the file while it is well filled; once an eighth of it is free, fill that first.
-	bool grow = v->hiwater < v->max_blocks && !v->host_full && !v->placing && holes < v->hiwater / 8 + 64;
-	if (grow)
-		return space_search(v, v->hiwater, v->max_blocks, want, addr, got);
-	if (v->cursor < v->hiwater)
-		r = space_search(v, v->cursor, v->hiwater, want, addr, got);
-	if (r == -ENOSPC)
-		r = space_search(v, FIRST_BLOCK, v->hiwater, want, addr, got);
+	if (want < RUN_SHORT && holes) {
+		u64 end = SEAL_MIN(v->cursor + RUN_SHORT, v->hiwater);
+		if (v->cursor < end)
+			r = space_search(v, v->cursor, end, 1, want, addr, got);
+		if (r == -ENOSPC)
+			r = space_run(v, &v->cursor, RUN_SHORT * 2, want, addr, got);
+		u64 top = v->hiwater;
+		if (r == -ENOSPC && grow && holes < top / 8 + 8 * FILE_STEP) {
+			r = file_extend(v, FILE_STEP);
+			if (!r)
+				r = space_search(v, top, v->hiwater, 1, want, addr, got);
+		}
+		if (!r)
+			v->cursor = *addr + *got;
+		else if (r == -ENOSPC)
+			r = space_reuse(v, &v->cursor, 1, want, addr, got);
+	} else if (want >= RUN_SHORT) {
+		if (grow && holes < v->hiwater / 8 + 64)
+			return space_search(v, v->hiwater, v->max_blocks, 1, want, addr, got);
+		r = space_run(v, &v->run_cursor, SEAL_MIN(want, RUN_LONG), want, addr, got);
+		if (r == -ENOSPC && grow && holes < v->hiwater / 2)
+			return space_search(v, v->hiwater, v->max_blocks, 1, want, addr, got);
+		if (r == -ENOSPC)
+			r = space_reuse(v, &v->run_cursor, 1, want, addr, got);
+	}
 	if (r == -ENOSPC && !v->host_full && v->hiwater < v->max_blocks)
-		r = space_search(v, v->hiwater, v->max_blocks, want, addr, got);
+		r = space_search(v, v->hiwater, v->max_blocks, 1, want, addr, got);
 	return r;
 }
 
@@ -181,7 +253,7 @@ void sv_space_host_full(struct seal_vol *v)
 {
 	v->host_full = true;
 	v->hiwater = SEAL_MAX(v->end, FIRST_BLOCK);
-	v->cursor = FIRST_BLOCK;
+	v->cursor = v->run_cursor = FIRST_BLOCK;
 }
 
 int sv_space_release(struct seal_vol *v, u64 addr, u64 n)
@@ -198,7 +270,12 @@ void sv_space_committed(struct seal_vol *v)
 		vol_free(v, v->pending[k], SEAL_BLOCK);
 		v->pending[k] = NULL;
 	}
+	v->freed += v->pending_count;
 	v->pending_count = 0;
+	if (v->freed > v->hiwater / 32 + RUN_LONG) { // worth looking for longer runs again
+		v->longest = ~0ul;
+		v->freed = 0;
+	}
 	v->host_full = false;
 }
 
@@ -220,21 +297,7 @@ static int ballast(struct seal_vol *v, u64 blocks)
 		return 0;
 	if (v->host_full)
 		return -ENOSPC;
-	memset(v->buf, 0, SEAL_BUF_BYTES);
-	for (want = SEAL_MAX(want - have, 32ul); want && v->end < v->max_blocks;) {
-		u64 n = SEAL_MIN(SEAL_MIN(want, (u64)IO_BLOCKS), v->max_blocks - v->end);
-		int r = v->io.write(v->io.ctx, v->end * SEAL_BLOCK, v->buf, n * SEAL_BLOCK);
-		if (r) {
-			r = vol_io_error(v, r, v->end, true);
-			if (r == -ENOSPC)
-				sv_space_host_full(v);
-			return r;
-		}
-		v->end += n;
-		v->hiwater = SEAL_MAX(v->hiwater, v->end);
-		want -= n;
-	}
-	return 0;
+	return file_extend(v, SEAL_MAX(want - have, FILE_STEP));
 }
 
 u64 sv_space_kept(const struct seal_vol *v)

@@ -170,7 +170,9 @@ struct seal_vol {
 
 	// space
 	u64 **pending; // by bitmap block: freed, but the committed root still refers to it
-	u64 npending_leaves, pending_count, cursor;
+	u64 npending_leaves, pending_count;
+	u64 cursor, run_cursor;	// where to look on, for a few blocks and for many
+	u64 longest, freed;	// no run was longer; blocks freed since
 	u64 reserve;	// blocks that keep a commit possible, whatever happens
 	bool placing;	// past the point where a commit can be tried again: no growing if it can be helped
 	bool host_full; // the host refused to grow the file: stay below hiwater
