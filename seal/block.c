@@ -278,6 +278,7 @@ int sv_flush(struct seal_vol *v)
 		return r;
 	v->nrecent = 0;
 	v->recent_full = false;
+	v->flushed_end = v->end;
 	return 0;
 }
 

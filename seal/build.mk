@@ -18,15 +18,21 @@ $(B)/test/seal-%: $(B)/obj/tests/seal/%.o $(SEAL_TEST_LIB) $(B)/lib/libcoffer.a
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(IPSEC_MB) -lpthread
 
-# Fuzzing: make fuzz-seal, then build/fuzz/fuzz_seal_volume CORPUS. The cipher is replaced (fuzz/seal/plain_gcm.c).
-FUZZ_CC = clang
-$(B)/fuzz/fuzz_seal_volume: fuzz/fuzz_seal_volume.c fuzz/seal/plain_gcm.c tests/seal/mem.c $(SEAL_LIB_SRC)
+# Fuzzing: `make fuzz-seal` runs both targets for FUZZ_SECONDS. The cipher is replaced (fuzz/seal/plain_gcm.c).
+SEAL_FUZZERS = $(B)/fuzz/fuzz_seal_volume $(B)/fuzz/fuzz_seal_struct
+$(SEAL_FUZZERS): $(B)/fuzz/%: fuzz/%.c fuzz/seal/plain_gcm.c fuzz/seal/use.c tests/seal/mem.c $(SEAL_LIB_SRC)
 	@mkdir -p $(@D)
 	@echo "  FUZZ $@"
-	$(Q)$(FUZZ_CC) -std=gnu17 -O1 -g $(WARN) -D_GNU_SOURCE -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+	$(Q)clang -std=gnu17 -O1 -g $(WARN) -D_GNU_SOURCE -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
 		-o $@ $(filter-out seal/gcm.c,$(filter %.c,$^))
-fuzz-seal: $(B)/fuzz/fuzz_seal_volume
+fuzz-seal: $(SEAL_FUZZERS)
+	$(Q)for t in $(SEAL_FUZZERS); do \
+		mkdir -p $(B)/fuzz/corpus/$${t##*/} && echo "$${t##*/} for $(FUZZ_SECONDS) s" && \
+		$$t -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -timeout=20 -rss_limit_mb=2048 -verbosity=0 -artifact_prefix=$(B)/fuzz/ \
+			$(B)/fuzz/corpus/$${t##*/} || exit 1; \
+	done
 .PHONY: fuzz-seal
+soak-seal: fuzz-seal
 
 .PHONY: soak-seal
 soak: soak-seal

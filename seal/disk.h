@@ -126,7 +126,7 @@ struct d_slot {
 	u64 session_live; // its count, which the table's entry does not have yet
 	u32 sessions;	  // entries in the table
 	u32 tables;	  // blocks of the table
-	u32 together;	  // written in one flush with what it refers to: `recents` entries follow the table
+	u32 together;	  // written in one flush with what it refers to, or with the file's last blocks: `recents` entries follow the table
 	u32 recents;
 	u8 dir_key[16];	    // of the hash that orders directories
 	u64 era;	    // counts secrets; sessions of the one before may be left while the volume is re-encrypted

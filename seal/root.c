@@ -87,7 +87,7 @@ int slot_write(struct seal_vol *v, u64 generation, bool clean)
 	tree_store(&v->snaps, &s->snaps);
 	for (u32 k = 0; k < v->ntables; k++)
 		s->table[k] = v->tables[k].ptr;
-	s->together = v->nrecent != 0;
+	s->together = v->nrecent || v->end > v->flushed_end; // room that was only given may be missing too
 	s->recents = v->nrecent;
 	memcpy(&s->table[v->ntables], v->recent, recents);
 	slot_nonce(s, nonce);
@@ -249,7 +249,7 @@ int root_load(struct seal_vol *v, const struct d_slot *s)
 	v->max_blocks = s->max_blocks;
 	v->hiwater = s->hiwater;
 	v->used = s->used;
-	v->end = s->end;
+	v->end = v->flushed_end = s->end;
 	v->next_ino = s->next_ino;
 	v->free_ino = s->free_ino;
 	v->inodes = s->inodes;

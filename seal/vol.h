@@ -159,6 +159,7 @@ struct seal_vol {
 	struct d_recent recent[RECENT_MAX];
 	u32 nrecent;
 	bool recent_full; // more than fits
+	u64 flushed_end;  // `end` as of that flush
 
 	// cache
 	struct node **hash;

@@ -20,6 +20,18 @@ static struct mem base, store;
 static struct seal_env env;
 static u32 reorderings = 16; // random ones of each epoch
 
+static const u8 other_key[SEAL_KEY_BYTES] = "the key that comes after it....";
+static u32 flags; // of the mounts that write
+static bool second_key; // the volume is under the other key now
+
+static int open_volume(struct mem *m, u32 how, struct seal_vol **v, struct seal_fault *f)
+{
+	int r = seal_mount(&m->io, &env, second_key ? other_key : test_key, NULL, how, v, f);
+	if (r == SEAL_EKEY) // a crash may have come before the new key, or after it
+		r = seal_mount(&m->io, &env, second_key ? test_key : other_key, NULL, how, v, f);
+	return r;
+}
+
 static u64 state_of(struct seal_vol *v)
 {
 	static struct state s;
@@ -36,6 +48,40 @@ static void sync_point(struct seal_vol *v)
 	p->end = store.nops;
 }
 
+static u32 snapshots, rekeys;
+
+// What commits by itself: nothing or all of it is there after a crash.
+static void special(struct seal_vol *v)
+{
+	struct point *p = &points[npoints++];
+	char name[8];
+	u32 len = (u32)sprintf(name, "s%lu", rnd() % 3);
+	int r = 0;
+	p->begin = store.nops;
+	switch (rnd() % 6) {
+	case 0:
+	case 1:
+		r = seal_snapshot_create(v, name, len);
+		snapshots += !r;
+		r = r == -EEXIST ? 0 : r;
+		break;
+	case 2: r = seal_snapshot_delete(v, name, len); r = r == -ENOENT ? 0 : r; break;
+	case 3: r = seal_work(v, 16 + rnd() % 200, NULL); break;
+	case 4:
+		r = seal_rekey(v, second_key ? other_key : test_key, second_key ? test_key : other_key);
+		second_key ^= !r;
+		rekeys += !r;
+		break;
+	case 5: r = seal_reencrypt(v, second_key ? other_key : test_key, second_key ? other_key : test_key); break;
+	}
+	if (r < 0 && r != -EBUSY && r != -ENOSPC) {
+		printf("not ok crash: a special operation: error %d\n", r);
+		test_failures++;
+	}
+	p->digest = state_of(v);
+	p->end = store.nops;
+}
+
 // Small files, renames over, unlinks while open, overwrites, truncates: what databases and editors do.
 static void workload(u64 seed, u32 syncs, size_t cache)
 {
@@ -45,15 +91,19 @@ static void workload(u64 seed, u32 syncs, size_t cache)
 	env = test_env;
 	env.cache_bytes = cache;
 	npoints = 0;
+	second_key = false;
+	flags = seed % 2 ? SEAL_DISCARD : 0;
 	mem_init(&store);
 	CHECK_EQ(seal_format(&store.io, &env, test_key, NULL, 8u << 20), 0);
 	mem_copy(&base, &store);
 	store.record = true;
-	CHECK_EQ(seal_mount(&store.io, &env, test_key, NULL, 0, &v, NULL), 0);
+	CHECK_EQ(open_volume(&store, flags, &v, NULL), 0);
 	points[npoints++] = (struct point){0, 0, state_of(v)};
 	while (npoints < syncs) {
 		work_some(&w, v, (u32)(rnd() % 12));
 		sync_point(v);
+		if (rnd() % 4 == 0 && npoints < syncs)
+			special(v);
 	}
 	work_close(&w, v);
 	struct point *p = &points[npoints++];
@@ -79,7 +129,7 @@ static bool usable(struct mem *m)
 {
 	struct seal_vol *v;
 	struct seal_inode *root, *i;
-	if (seal_mount(&m->io, &env, test_key, NULL, 0, &v, NULL))
+	if (open_volume(m, flags, &v, NULL))
 		return false;
 	bool ok = sound(v);
 	root = root_of(v);
@@ -91,7 +141,7 @@ static bool usable(struct mem *m)
 	if (root)
 		seal_iput(v, root);
 	ok = !seal_unmount(v) && ok;
-	if (seal_mount(&m->io, &env, test_key, NULL, 0, &v, NULL))
+	if (open_volume(m, 0, &v, NULL))
 		return false;
 	ok = fsck_quiet(v) == 0 && ok;
 	seal_unmount(v);
@@ -111,7 +161,7 @@ static bool judge(struct mem *m, u32 done, u32 reached, bool thorough)
 		k++;
 	last = points[k].digest;
 	u64 next = k + 1 < npoints && points[k + 1].begin < reached ? points[k + 1].digest : last;
-	int r = seal_mount(&m->io, &env, test_key, NULL, SEAL_RDONLY, &v, &f);
+	int r = open_volume(m, SEAL_RDONLY, &v, &f);
 	if (r) {
 		printf("# crash after %u operations: does not open (%d): %s\n", done, r, f.text);
 		return false;
@@ -238,6 +288,7 @@ static u64 one_run(u64 seed, u32 syncs, size_t cache)
 	if (before == test_failures)
 		reordered_within_epochs();
 	n += tried;
+	printf("# %u snapshots, %u new keys, %lu ranges given back\n", snapshots, rekeys, store.punches);
 	mem_free(&store);
 	mem_free(&base);
 	if (before != test_failures)

@@ -62,6 +62,23 @@ static void record(struct mem *m, u64 off, const void *buf, size_t n)
 		memcpy(op->data, buf, n);
 }
 
+// What was given back may read as anything.
+static int mem_punch(void *ctx, u64 off, u64 len)
+{
+	struct mem *m = ctx;
+	static u8 junk[4096];
+	memset(junk, 0xa5, sizeof junk);
+	for (u64 at = 0; at < len; at += sizeof junk) {
+		u64 n = SEAL_MIN(len - at, sizeof junk);
+		if (off + at + n > m->size)
+			break;
+		memcpy(m->data + off + at, junk, n);
+		record(m, off + at, junk, n);
+	}
+	m->punches++;
+	return 0;
+}
+
 static int mem_write(void *ctx, u64 off, const void *buf, size_t len)
 {
 	struct mem *m = ctx;
@@ -91,7 +108,7 @@ void mem_init(struct mem *m)
 {
 	memset(m, 0, sizeof *m);
 	m->fail_after = -1;
-	m->io = (struct seal_io){.ctx = m, .read = mem_read, .write = mem_write, .flush = mem_flush, .size = mem_size};
+	m->io = (struct seal_io){.ctx = m, .read = mem_read, .write = mem_write, .flush = mem_flush, .size = mem_size, .punch = mem_punch};
 }
 
 void mem_forget_ops(struct mem *m)

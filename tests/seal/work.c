@@ -16,6 +16,20 @@ static struct seal_inode *somewhere(struct seal_vol *v)
 	return d;
 }
 
+static void clone_from_another(struct seal_vol *v, struct seal_inode *to)
+{
+	struct seal_inode *d = somewhere(v), *from;
+	char name[8];
+	u32 len = (u32)sprintf(name, "f%lu", rnd() % 12);
+	if (!d)
+		return;
+	if (!seal_lookup(v, d, name, len, &from)) {
+		seal_clone(v, from, rnd() % 4 * 4096, to, rnd() % 8 * 4096, rnd() % 2 ? 0 : (1 + rnd() % 6) * 4096);
+		seal_iput(v, from);
+	}
+	seal_iput(v, d);
+}
+
 static void change_file(struct work *w, struct seal_vol *v, struct seal_inode *i)
 {
 	static u8 data[200000];
@@ -23,7 +37,10 @@ static void change_file(struct work *w, struct seal_vol *v, struct seal_inode *i
 	u64 n = rnd() % 4 ? rnd() % 9000 : rnd() % w->max_write;
 	seal_getattr(v, i, &a);
 	memset(data, (int)rnd(), n);
-	switch (rnd() % 9) {
+	switch (rnd() % 12) {
+	case 9: seal_fallocate(v, i, rnd() % 2 ? SEAL_FALLOC_KEEP_SIZE : 0, rnd() % 60000, 1 + rnd() % 90000); break;
+	case 10: seal_fallocate(v, i, SEAL_FALLOC_ZERO_RANGE, rnd() % 60000, 1 + rnd() % 30000); break;
+	case 11: clone_from_another(v, i); break;
 	case 0: seal_truncate(v, i, rnd() % 70000); break;
 	case 1: seal_punch(v, i, rnd() % 60000, rnd() % 30000); break;
 	case 2: seal_setxattr(v, i, "user.a", 6, data, 1 + rnd() % 900, 0); break;
@@ -162,7 +179,7 @@ static void visit(struct seal_vol *v, struct seal_inode *i, const char *path, st
 	if (s->n == STATE_PATHS)
 		abort();
 	struct state_line *l = &s->line[s->n++];
-	snprintf(l->path, sizeof l->path, "%s", path);
+	snprintf(l->path, sizeof l->path, "%.47s", path);
 	l->digest = h;
 	if ((a.mode & 0170000) != 0040000)
 		return;
@@ -173,7 +190,7 @@ static void visit(struct seal_vol *v, struct seal_inode *i, const char *path, st
 	for (u32 j = 0; j < k->n && !r; j++) {
 		struct seal_inode *c;
 		char sub[64];
-		snprintf(sub, sizeof sub, "%.15s/%.23s", path, k->name[j]);
+		snprintf(sub, sizeof sub, "%.23s/%.23s", path, k->name[j]);
 		int e = seal_lookup(v, i, k->name[j], (u32)strlen(k->name[j]), &c);
 		if (e) {
 			s->error = s->error ? s->error : e;
@@ -197,6 +214,13 @@ void state_read(struct seal_vol *v, struct state *s)
 	if (s->error)
 		return;
 	visit(v, root, "", s);
+	struct seal_inode *snaps;
+	int r = seal_lookup(v, root, SEAL_SNAPDIR, sizeof SEAL_SNAPDIR - 1, &snaps);
+	if (!r) {
+		visit(v, snaps, "@", s);
+		seal_iput(v, snaps);
+	} else if (r != -ENOENT)
+		s->error = s->error ? s->error : r;
 	seal_iput(v, root);
 }
 

@@ -13,13 +13,13 @@ void work_some(struct work *w, struct seal_vol *v, u32 n);
 void work_close(struct work *w, struct seal_vol *v); // before unmounting
 
 // One line for each path, sorted: type, mode, size, links, times, and a digest of contents, target and attributes.
-#define STATE_PATHS 96u
+#define STATE_PATHS 400u
 struct state {
 	u64 generation;
 	u32 n;
 	int error; // the first typed error met while reading; what was read before it is there
 	struct state_line {
-		char path[40];
+		char path[48];
 		u64 digest;
 	} line[STATE_PATHS];
 };

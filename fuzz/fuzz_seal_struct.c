@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each on-disk structure of sealed volumes by itself, with the cipher taken away (fuzz/seal/plain_gcm.c, which also notes what each
+// block is): the input's first byte chooses a kind (root slot, pointer block, inode table, directory or contents, extended
+// attributes, free space map, counters of shared blocks, snapshot table, session table), the second a block of that kind; then come
+// changes to it: 2 bytes of place, 1 of length, the bytes. Opening, checking, reading and changing the volume must not crash, hang
+// or run out of bounds, whatever an authentic block says.
+#include "fuzz/seal/use.h"
+
+int LLVMFuzzerTestOneInput(const u8 *data, size_t n)
+{
+	struct mem m;
+	u64 block;
+	const struct mem *image = use_image();
+	if (n < 2)
+		return 0;
+	mem_copy(&m, image);
+	block = use_block_of(data[0], data[1]);
+	data += 2;
+	n -= 2;
+	while (n > 3) {
+		u64 off = (data[0] | (u64)data[1] << 8) % 4096, k = data[2] % 32u + 1;
+		data += 3;
+		n -= 3;
+		k = SEAL_MIN(SEAL_MIN(k, n), 4096 - off);
+		memcpy(m.data + block * 4096 + off, data, k);
+		data += k;
+		n -= k;
+	}
+	use_volume(&m);
+	mem_free(&m);
+	return 0;
+}
