@@ -27,6 +27,9 @@ extern const struct command command_init, command_new, command_copy, command_bui
 	command_seal, command_open, command_mount, command_volume, command_broker, command_policy, command_doctor, command_syscalls, command_version, command_help;
 extern const struct command *const commands[];
 
+// --help of one of `coffer volume`'s own subcommands; NULL when none is named.
+const char *volume_help(int argc, char **argv);
+
 // The folder given by `coffer -C`, or ".".
 extern const char *cli_project;
 

@@ -100,7 +100,9 @@ int main(int argc, char **argv)
 	if (!c)
 		return argv[at][0] == '-' ? cli_usage(NULL, "unknown option '%s'", argv[at]) : unknown_command(argv[at]);
 	if (cli_asks_for_help(argc - at, argv + at)) {
-		fputs(c->usage, stdout);
+		const char *own = c == &command_volume ? volume_help(argc - at, argv + at) : NULL;
+
+		fputs(own ? own : c->usage, stdout);
 		return EXIT_OK;
 	}
 	return c->run(argc - at, argv + at);

@@ -1,179 +1,185 @@
 // SPDX-License-Identifier: Apache-2.0
-// `coffer volume`: makes, shows, lists, checks and reads sealed volumes.
+// `coffer volume`: finds the subcommand, reads its options, hands over. The subcommands are in volume_*.c.
 #include <getopt.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "cli/cli.h"
-#include "cli/owner.h"
+#include "cli/volume.h"
 #include "image/config.h"
 #include "image/text.h"
 
-struct request {
-	struct owner owner;
-	struct owner_new_volume make;
-	const char *volume;
-	const char *inner;	// a path in the volume
-	bool json;
+#define KEY_HELP "      --key-file FILE      the key is in this file, not at the broker\n" OWNER_HELP
+
+static const struct sub {
+	const char *name;
+	int (*run)(struct request *r);
+	int least, most;	// words behind the name
+	const char *usage;
+} subs[] = {
+	{"create", volume_create, 1, 1,
+	 "usage: coffer volume create [-f] [--size SIZE] FILE.vol\n\n"
+	 "Makes an empty volume with a new key, which goes to the broker or, with --key-file, into that new file.\n\n"
+	 "      --size SIZE          most that the volume may hold, such as 10G (default 1T; the file grows as needed)\n"
+	 "  -f, --force              replace an existing volume\n"
+	 "      --key-file FILE      put the key into this new file\n" OWNER_HELP},
+	{"info", volume_info, 1, 1,
+	 "usage: coffer volume info [--json] FILE.vol\n\n"
+	 "What anybody can see of a volume (its id, the format), and with the key its state: commits, space, snapshots, work that\n"
+	 "is not finished.\n\n"
+	 "      --json               as JSON\n" KEY_HELP},
+	{"list", volume_list, 1, 1,
+	 "usage: coffer volume list [--json] FILE.vol\n\n"
+	 "Names, types, modes and sizes of all files, sorted.\n\n"
+	 "      --json               one JSON object a line\n" KEY_HELP},
+	{"cat", volume_cat, 2, 2,
+	 "usage: coffer volume cat FILE.vol PATH\n\n"
+	 "One file to standard output; of a snapshot: .snapshots/NAME/PATH.\n\n" KEY_HELP},
+	{"fsck", volume_fsck, 1, 1,
+	 "usage: coffer volume fsck [--json] FILE.vol\n\n"
+	 "Reads and authenticates every block, and compares free space, link counts and directories. Changes nothing. Exit code 0:\n"
+	 "whole; 1: there are findings, or it cannot be read.\n\n"
+	 "      --json               the result as JSON\n" KEY_HELP},
+	{"diff", volume_diff, 2, 2,
+	 "usage: coffer volume diff [--json] A B\n\n"
+	 "Names what differs between A and B: each is a volume, a snapshot (FILE.vol@NAME) or a folder. A line is a letter and a path:\n"
+	 "A only in B, D only in A, M other contents or link target, T another type, P another mode. Exit code 0: nothing differs;\n"
+	 "1: something does; 2: it could not be compared.\n\n"
+	 "      --json               one JSON object a line\n"
+	 "      --other-key-file FILE  the key of B, when it is another volume\n" KEY_HELP},
+	{"snapshot", volume_snapshot, 2, 3,
+	 "usage: coffer volume snapshot create|delete|rollback FILE.vol NAME\n"
+	 "       coffer volume snapshot list [--json] FILE.vol\n\n"
+	 "A snapshot keeps the volume as it is now; it takes room only for what changes later. A mounted volume shows snapshots in\n"
+	 "/.snapshots. rollback makes the volume what the snapshot holds; what came later is lost unless it is in another snapshot.\n\n"
+	 "      --json               list as JSON\n" KEY_HELP},
+	{"rekey", volume_rekey, 1, 1,
+	 "usage: coffer volume rekey [--reencrypt] FILE.vol\n"
+	 "       coffer volume rekey [--reencrypt] --key-file OLD --new-key-file NEW FILE.vol\n\n"
+	 "Gives a volume a new key, which takes the old one's place at the broker (or goes into the new file NEW). Both open it until the new\n"
+	 "one is in its place. Nothing is rewritten: who has an old copy of the file and the old key can still read that copy. With\n"
+	 "--reencrypt all blocks are written anew under a new secret, so that a stolen old key is of no use for what the volume holds now\n"
+	 "(slow; `volume finish` goes on when it was stopped).\n\n" KEY_HELP},
+	{"finish", volume_finish, 1, 1,
+	 "usage: coffer volume finish FILE.vol\n\n"
+	 "Goes on with what was stopped: giving back the room of deleted snapshots, re-encryption.\n\n" KEY_HELP},
+	{0},
 };
 
-static int from_tool(int err, const struct seal_tool_err *e)
+static const struct sub *find_sub(const char *name)
+{
+	for (const struct sub *s = subs; s->name; s++)
+		if (!strcmp(s->name, name))
+			return s;
+	return !strcmp(name, "check") ? find_sub("fsck") : NULL;
+}
+
+int volume_key(struct request *r, u8 key[SEAL_KEY_BYTES])
+{
+	struct fault f = {0};
+
+	return owner_volume_key(&r->owner, r->words[0], key, &f) ? cli_fail(&f) : EXIT_OK;
+}
+
+int volume_result(int err, const struct seal_tool_err *e)
 {
 	struct fault f;
 
 	if (!err)
 		return EXIT_OK;
 	fault_set(&f, err, "%s", e->text);
-	return cli_fail(&f);
+	cli_fail(&f);
+	return cli_stopped() ? cli_stopped() : EXIT_ERROR;
 }
 
-static int create(struct request *r)
+void volume_json_text(const char *s)
+{
+	struct text t = {0};
+
+	text_json(&t, s);
+	fputs(t.data, stdout);
+	text_free(&t);
+}
+
+void volume_progress(void *ctx, u64 files, u64 bytes, u64 total)
+{
+	progress_show(ctx, files, bytes, total);
+}
+
+int volume_create(struct request *r)
 {
 	struct fault f = {0};
 
-	r->make.volume = r->volume;
+	r->make.volume = r->words[0];
+	r->make.size_bytes = r->size;
 	return owner_make_volume(&r->owner, &r->make, &f) ? cli_fail(&f) : EXIT_OK;
-}
-
-// What anyone can see, and with the key the rest.
-static int show(struct request *r)
-{
-	struct seal_tool_err e = {0};
-	struct seal_info info;
-	u8 id[SEAL_ID_BYTES], key[SEAL_KEY_BYTES];
-	struct fault f = {0};
-	char hex[33], size[32], used[32];
-	struct stat st = {0};
-	u32 version;
-	bool have_key;
-	int err = seal_tool_id(r->volume, id, &version, &e);
-
-	if (err || stat(r->volume, &st) < 0)
-		return from_tool(err ? err : -1, &e);
-	seal_tool_id_hex(id, hex);
-	have_key = !owner_volume_key(&r->owner, r->volume, key, &f);
-	if (!have_key && r->owner.key_file)
-		return cli_fail(&f);
-	if (have_key) {
-		err = seal_tool_info(r->volume, key, &info, &e);
-		explicit_bzero(key, sizeof(key));
-		if (err)
-			return from_tool(err, &e);
-	}
-	if (r->json) {
-		printf("{\"id\":\"%s\",\"version\":%u,\"bytes\":%" PRId64, hex, version, (int64_t)st.st_size);
-		if (have_key)
-			printf(",\"generation\":%" PRIu64 ",\"limit_bytes\":%" PRIu64 ",\"used_bytes\":%" PRIu64 ",\"inodes\":%" PRIu64
-			       ",\"fell_back\":%s", (uint64_t)info.generation, (uint64_t)info.size_blocks * 4096,
-			       (uint64_t)info.used_blocks * 4096, (uint64_t)info.inodes, info.fell_back ? "true" : "false");
-		printf("}\n");
-		return EXIT_OK;
-	}
-	printf("%s\n  id          %s\n  format      %u\n  file        %s\n", r->volume, hex, version,
-	       human_size(size, (uint64_t)st.st_size));
-	if (!have_key) {
-		printf("  (the rest needs the key: %s)\n", f.text);
-		return EXIT_OK;
-	}
-	printf("  commits     %" PRIu64 "\n  in use      %s of %s\n  inodes      %" PRIu64 "\n", (uint64_t)info.generation,
-	       human_size(used, (uint64_t)info.used_blocks * 4096), human_size(size, (uint64_t)info.size_blocks * 4096),
-	       (uint64_t)info.inodes);
-	if (info.fell_back)
-		printf("  %swarning%s     the newest commit did not authenticate: cut off in the middle, or changed by somebody\n",
-		       cli_yellow(stdout), cli_plain(stdout));
-	return EXIT_OK;
-}
-
-static void list_line(void *ctx, const char *path, const struct seal_attr *a)
-{
-	static const char types[16] = {[1] = 'p', [2] = 'c', [4] = 'd', [6] = 'b', [8] = '-', [10] = 'l', [12] = 's'};
-
-	(void)ctx;
-	printf("%c%03o %12" PRIu64 "  %s\n", types[a->mode >> 12 & 15], a->mode & 0777, (uint64_t)a->size, path);
-}
-
-static void check_line(void *ctx, const char *text)
-{
-	(void)ctx;
-	printf("  %s\n", text);
-}
-
-// The commands that need the key.
-static int with_key(struct request *r, const char *what)
-{
-	struct seal_fsck_stats stats = {0};
-	struct seal_tool_err e = {0};
-	u8 key[SEAL_KEY_BYTES];
-	struct fault f = {0};
-	char size[32];
-	int err;
-
-	if (owner_volume_key(&r->owner, r->volume, key, &f))
-		return cli_fail(&f);
-	if (!strcmp(what, "list"))
-		err = seal_tool_list(r->volume, key, list_line, NULL, &e);
-	else if (!strcmp(what, "cat"))
-		err = seal_tool_cat(r->volume, key, r->inner, 1, &e);
-	else
-		err = seal_tool_fsck(r->volume, key, check_line, NULL, &stats, &e);
-	explicit_bzero(key, sizeof(key));
-	if (!err && !strcmp(what, "check"))
-		printf("%s is whole: %" PRIu64 " files, %" PRIu64 " folders, %s, each byte authenticated\n", r->volume,
-		       (uint64_t)stats.files, (uint64_t)stats.dirs, human_size(size, stats.bytes));
-	return from_tool(err, &e);
 }
 
 static int volume(int argc, char **argv)
 {
+	enum { SIZE = 256, JSON, REENCRYPT, NEW_KEY, OTHER_KEY };
 	static const struct option options[] = {
-		OWNER_OPTIONS, {"force", no_argument, NULL, 'f'}, {"size", required_argument, NULL, 's'},
-		{"json", no_argument, NULL, 'j'}, {0},
+		OWNER_OPTIONS, {"force", no_argument, NULL, 'f'}, {"size", required_argument, NULL, SIZE},
+		{"json", no_argument, NULL, JSON}, {"reencrypt", no_argument, NULL, REENCRYPT},
+		{"new-key-file", required_argument, NULL, NEW_KEY}, {"other-key-file", required_argument, NULL, OTHER_KEY}, {0},
 	};
 	struct request r = {0};
-	const char *what;
-	uint64_t size;
+	const struct sub *s;
 	int option;
 
 	optind = 1;
 	while ((option = getopt_long(argc, argv, "f", options, NULL)) != -1) {
-		if (option == 'f')
-			r.make.force = true;
-		else if (option == 'j')
-			r.json = true;
-		else if (option == 's' && !config_parse_size(optarg, &size))
-			r.make.size_bytes = size;
-		else if (!owner_option(&r.owner, option, optarg))
-			return cli_usage(&command_volume, option == 's' ? "--size takes a size such as 10G" : "wrong option");
+		switch (option) {
+		case 'f': r.make.force = true; break;
+		case JSON: r.json = true; break;
+		case REENCRYPT: r.reencrypt = true; break;
+		case NEW_KEY: r.new_key_file = optarg; break;
+		case OTHER_KEY: r.other_key_file = optarg; break;
+		case SIZE:
+			if (config_parse_size(optarg, &r.size))
+				return cli_usage(&command_volume, "--size takes a size such as 10G");
+			break;
+		default:
+			if (!owner_option(&r.owner, option, optarg))
+				return cli_usage(&command_volume, "wrong option");
+		}
 	}
-	if (argc - optind < 2)
-		return cli_usage(&command_volume, "say what to do and with which volume: coffer volume show FILE.vol");
-	what = argv[optind];
-	r.volume = argv[optind + 1];
-	r.inner = argc - optind == 3 ? argv[optind + 2] : NULL;
-	if (argc - optind != (strcmp(what, "cat") ? 2 : 3))
-		return cli_usage(&command_volume, "wrong number of arguments for '%s'", what);
-	if (!strcmp(what, "create"))
-		return create(&r);
-	if (!strcmp(what, "show"))
-		return show(&r);
-	if (!strcmp(what, "list") || !strcmp(what, "check") || !strcmp(what, "cat"))
-		return with_key(&r, what);
-	return cli_usage(&command_volume, "there is no 'volume %s': create, show, list, check or cat", what);
+	if (argc - optind < 1)
+		return cli_usage(&command_volume, "say what to do and with which volume: coffer volume info FILE.vol");
+	s = find_sub(argv[optind]);
+	if (!s)
+		return cli_usage(&command_volume, "there is no 'volume %s'", argv[optind]);
+	r.count = argc - optind - 1;
+	if (r.count < s->least || r.count > s->most)
+		return cli_usage(&command_volume, "wrong number of arguments (coffer volume %s --help)", s->name);
+	for (int i = 0; i < r.count; i++)
+		r.words[i] = argv[optind + 1 + i];
+	return s->run(&r);
+}
+
+const char *volume_help(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		const struct sub *s = argv[i][0] == '-' ? NULL : find_sub(argv[i]);
+
+		if (s)
+			return s->usage;
+	}
+	return NULL;
 }
 
 const struct command command_volume = {
-	"volume", "make, show, list, check sealed volumes",
-	"usage: coffer volume create [--size SIZE] FILE.vol   a new, empty volume\n"
-	"       coffer volume show FILE.vol                   its id, and with the key its state\n"
-	"       coffer volume list FILE.vol                   names and sizes of its files\n"
-	"       coffer volume check FILE.vol                  reads and authenticates everything\n"
-	"       coffer volume cat FILE.vol PATH               one file to standard output\n\n"
-	"      --size SIZE          most that the volume may hold, such as 10G\n"
-	"  -f, --force              replace an existing volume\n"
-	"      --json               show as JSON\n"
-	"      --key-file FILE      the key is in this file, not at the broker\n" OWNER_HELP,
+	"volume", "make, show, check, snapshot, compare, re-key sealed volumes",
+	"usage: coffer volume create [--size SIZE] FILE.vol    a new, empty volume\n"
+	"       coffer volume info FILE.vol                    its id, and with the key its state\n"
+	"       coffer volume list FILE.vol                    names and sizes of its files\n"
+	"       coffer volume cat FILE.vol PATH                one file to standard output\n"
+	"       coffer volume fsck FILE.vol                    reads and authenticates everything\n"
+	"       coffer volume diff A B                         what differs: volumes, snapshots (FILE.vol@NAME), folders\n"
+	"       coffer volume snapshot create|list|delete|rollback FILE.vol [NAME]\n"
+	"       coffer volume rekey [--reencrypt] FILE.vol     another key\n"
+	"       coffer volume finish FILE.vol                  goes on with work that was stopped\n\n"
+	"Each explains itself: coffer volume info --help. All but create and finish take --json where it makes sense.\n\n"
+	KEY_HELP,
 	volume,
 };

@@ -71,3 +71,30 @@ int seal_tool_info(const char *path, const u8 key[SEAL_KEY_BYTES], struct seal_i
 // Reads and checks everything; report gets one line a finding. 0 when clean, -EUCLEAN when there are findings.
 int seal_tool_fsck(const char *path, const u8 key[SEAL_KEY_BYTES], void (*report)(void *ctx, const char *text),
 		   void *ctx, struct seal_fsck_stats *st, struct seal_tool_err *err);
+
+// What differs between two trees: fn gets 'A' only in b, 'D' only in a, 'T' another type, 'M' other contents or link
+// target, 'P' another mode, and the path. Returns how many, or negative errno.
+struct seal_tool_side {
+	const char *path;
+	const u8 *key;	      // NULL: a folder of this machine
+	const char *snapshot; // NULL: the volume as it is now
+};
+s64 seal_tool_diff(const struct seal_tool_side *a, const struct seal_tool_side *b,
+		   void (*fn)(void *ctx, char what, const char *path), void *ctx, struct seal_tool_err *err);
+
+// --- changes to a whole volume (tool_admin.c). Those that take long show progress, and stop with -EINTR when told to: the rest
+// is done by seal_tool_finish, or by an enclave that mounts the volume.
+enum seal_tool_snap { SEAL_SNAP_CREATE, SEAL_SNAP_DELETE, SEAL_SNAP_ROLLBACK };
+int seal_tool_snapshot(const char *path, const u8 key[SEAL_KEY_BYTES], enum seal_tool_snap what, const char *name,
+		       const struct seal_tool_progress *p, struct seal_tool_err *err);
+// own_blocks: what deleting it would free.
+int seal_tool_snapshots(const char *path, const u8 key[SEAL_KEY_BYTES],
+			void (*fn)(void *ctx, const struct seal_snapshot *s, u64 own_blocks), void *ctx,
+			struct seal_tool_err *err);
+// From `old` to the key `key`. Both open the volume while `keep` puts the new one into its safe place; only when that has worked the
+// old one is taken away. reencrypt: every block gets a new secret as well.
+int seal_tool_rekey(const char *path, const u8 old[SEAL_KEY_BYTES], const u8 key[SEAL_KEY_BYTES], bool reencrypt,
+		    int (*keep)(void *ctx, struct seal_tool_err *err), void *ctx, const struct seal_tool_progress *p,
+		    struct seal_tool_err *err);
+int seal_tool_finish(const char *path, const u8 key[SEAL_KEY_BYTES], const struct seal_tool_progress *p,
+		     struct seal_tool_err *err);

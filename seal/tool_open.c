@@ -374,6 +374,11 @@ int seal_tool_open(const char *path, const u8 key[SEAL_KEY_BYTES], const char *d
 		r = target_open(&o, dir, &made);
 	if (!r) {
 		r = open_dir(&o, root, o.rootfd, 0, 0);
+		if (!r && (made || options->resume)) { // a folder that was there stays as it is
+			struct seal_attr a;
+			seal_getattr(o.t.vol, root, &a);
+			r = restore_attr(&o, root, &a, o.rootfd);
+		}
 		if (!r && syncfs(o.rootfd))
 			r = tool_err(err, -errno, "%s: %s", dir, strerror(errno));
 		if (r && made && !o.st->files && !rmdir(dir))

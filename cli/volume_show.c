@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+// `coffer volume info, list, cat, fsck, diff`: those that only read.
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cli/cli.h"
+#include "cli/volume.h"
+#include "image/text.h"
+
+static void info_json(const char *hex, unsigned int version, const struct stat *st, const struct seal_info *i)
+{
+	printf("{\"id\":\"%s\",\"version\":%u,\"bytes\":%" PRId64, hex, version, (int64_t)st->st_size);
+	if (i)
+		printf(",\"generation\":%" PRIu64 ",\"limit_bytes\":%" PRIu64 ",\"used_bytes\":%" PRIu64 ",\"shared_bytes\":%" PRIu64
+		       ",\"reserved_bytes\":%" PRIu64 ",\"inodes\":%" PRIu64 ",\"snapshots\":%u,\"keys\":%u,\"reencrypting\":%s,\"work_left_bytes\":%" PRIu64
+		       ",\"fell_back\":%s", (uint64_t)i->generation, (uint64_t)i->size_blocks * 4096, (uint64_t)i->used_blocks * 4096,
+		       (uint64_t)i->shared_blocks * 4096, (uint64_t)i->reserved_blocks * 4096, (uint64_t)i->inodes, i->snapshots, i->keys,
+		       i->reencrypting ? "true" : "false", (uint64_t)i->work_left * 4096, i->fell_back ? "true" : "false");
+	printf("}\n");
+}
+
+static void info_words(const struct seal_info *i)
+{
+	char size[32], used[32];
+
+	printf("  commits     %" PRIu64 "\n  in use      %s of %s\n  inodes      %" PRIu64 "\n", (uint64_t)i->generation,
+	       human_size(used, (uint64_t)i->used_blocks * 4096), human_size(size, (uint64_t)i->size_blocks * 4096), (uint64_t)i->inodes);
+	if (i->reserved_blocks)
+		printf("  set aside   %s by fallocate\n", human_size(size, (uint64_t)i->reserved_blocks * 4096));
+	if (i->snapshots)
+		printf("  snapshots   %u, sharing %s\n", i->snapshots, human_size(size, (uint64_t)i->shared_blocks * 4096));
+	if (i->keys > 1)
+		printf("  keys        %u: a change of the key was not finished (coffer volume rekey)\n", i->keys);
+	if (i->work_left || i->reencrypting)
+		printf("  unfinished  %s to go through%s (coffer volume finish)\n", human_size(size, (uint64_t)i->work_left * 4096),
+		       i->reencrypting ? ", encrypting again" : "");
+	if (i->fell_back)
+		printf("  %swarning%s     the newest commit did not authenticate: cut off in the middle, or changed by somebody\n",
+		       cli_yellow(stdout), cli_plain(stdout));
+}
+
+// What anyone can see, and with the key the rest.
+int volume_info(struct request *r)
+{
+	struct seal_tool_err e = {0};
+	struct seal_info info;
+	u8 id[SEAL_ID_BYTES], key[SEAL_KEY_BYTES];
+	struct fault f = {0};
+	struct stat st = {0};
+	char hex[33], size[32];
+	u32 version;
+	bool have_key;
+	int err = seal_tool_id(r->words[0], id, &version, &e);
+
+	if (err || stat(r->words[0], &st) < 0)
+		return volume_result(err ? err : -1, &e);
+	seal_tool_id_hex(id, hex);
+	have_key = !owner_volume_key(&r->owner, r->words[0], key, &f);
+	if (!have_key && r->owner.key_file)
+		return cli_fail(&f);
+	if (have_key) {
+		err = seal_tool_info(r->words[0], key, &info, &e);
+		explicit_bzero(key, sizeof(key));
+		if (err)
+			return volume_result(err, &e);
+	}
+	if (r->json) {
+		info_json(hex, version, &st, have_key ? &info : NULL);
+		return EXIT_OK;
+	}
+	printf("%s\n  id          %s\n  format      %u\n  file        %s\n", r->words[0], hex, version,
+	       human_size(size, (uint64_t)st.st_size));
+	if (have_key)
+		info_words(&info);
+	else
+		printf("  (the rest needs the key: %s)\n", f.text);
+	return EXIT_OK;
+}
+
+static const char types[16] = {[1] = 'p', [2] = 'c', [4] = 'd', [6] = 'b', [8] = '-', [10] = 'l', [12] = 's'};
+
+static void list_line(void *ctx, const char *path, const struct seal_attr *a)
+{
+	const struct request *r = ctx;
+
+	if (!r->json) {
+		printf("%c%03o %12" PRIu64 "  %s\n", types[a->mode >> 12 & 15], a->mode & 0777, (uint64_t)a->size, path);
+		return;
+	}
+	printf("{\"path\":");
+	volume_json_text(path);
+	printf(",\"type\":\"%c\",\"mode\":%u,\"size\":%" PRIu64 ",\"links\":%u,\"mtime_ns\":%" PRId64 "}\n", types[a->mode >> 12 & 15],
+	       a->mode & 07777, (uint64_t)a->size, a->nlink, (int64_t)a->mtime_ns);
+}
+
+int volume_list(struct request *r)
+{
+	struct seal_tool_err e = {0};
+	u8 key[SEAL_KEY_BYTES];
+	int err = volume_key(r, key);
+
+	if (err)
+		return err;
+	err = seal_tool_list(r->words[0], key, list_line, r, &e);
+	explicit_bzero(key, sizeof(key));
+	return volume_result(err, &e);
+}
+
+int volume_cat(struct request *r)
+{
+	struct seal_tool_err e = {0};
+	u8 key[SEAL_KEY_BYTES];
+	int err = volume_key(r, key);
+
+	if (err)
+		return err;
+	err = seal_tool_cat(r->words[0], key, r->words[1], 1, &e);
+	explicit_bzero(key, sizeof(key));
+	return volume_result(err, &e);
+}
+
+static void finding(void *ctx, const char *text)
+{
+	const struct request *r = ctx;
+
+	if (!r->json) {
+		printf("  %s\n", text);
+		return;
+	}
+	printf("{\"finding\":");
+	volume_json_text(text);
+	printf("}\n");
+}
+
+int volume_fsck(struct request *r)
+{
+	struct seal_fsck_stats s = {0};
+	struct seal_tool_err e = {0};
+	u8 key[SEAL_KEY_BYTES];
+	char size[32];
+	int err = volume_key(r, key);
+
+	if (err)
+		return err;
+	err = seal_tool_fsck(r->words[0], key, finding, r, &s, &e);
+	explicit_bzero(key, sizeof(key));
+	if (r->json)
+		printf("{\"whole\":%s,\"files\":%" PRIu64 ",\"folders\":%" PRIu64 ",\"blocks\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"findings\":%" PRIu64
+		       "}\n", err ? "false" : "true", (uint64_t)s.files, (uint64_t)s.dirs, (uint64_t)s.blocks, (uint64_t)s.bytes,
+		       (uint64_t)s.findings);
+	else if (!err)
+		printf("%s is whole: %" PRIu64 " files, %" PRIu64 " folders, %s, each byte authenticated\n", r->words[0],
+		       (uint64_t)s.files, (uint64_t)s.dirs, human_size(size, s.bytes));
+	return volume_result(err, &e);
+}
+
+// --- diff
+
+static void diff_line(void *ctx, char what, const char *path)
+{
+	const struct request *r = ctx;
+
+	if (!r->json) {
+		printf("%c %s\n", what, *path ? path : ".");
+		return;
+	}
+	printf("{\"change\":\"%c\",\"path\":", what);
+	volume_json_text(*path ? path : ".");
+	printf("}\n");
+}
+
+// FOLDER, FILE.vol or FILE.vol@SNAPSHOT. The path is the caller's to free.
+static int take_side(const struct owner *owner, const char *word, struct seal_tool_side *s, u8 key[SEAL_KEY_BYTES], struct fault *f)
+{
+	char *path = xstrdup(word), *at = strrchr(path, '@');
+	struct stat st;
+
+	s->path = path;
+	if (stat(path, &st) < 0 && at) {
+		*at = '\0';
+		s->snapshot = at + 1;
+	}
+	if (stat(path, &st) < 0)
+		return fault_errno(f, errno, "cannot open %s", path);
+	if (S_ISDIR(st.st_mode))
+		return 0;
+	s->key = key;
+	return owner_volume_key(owner, path, key, f);
+}
+
+int volume_diff(struct request *r)
+{
+	struct seal_tool_side a = {0}, b = {0};
+	struct owner other = r->owner;
+	struct seal_tool_err e = {0};
+	struct fault f = {0};
+	u8 ka[SEAL_KEY_BYTES], kb[SEAL_KEY_BYTES];
+	s64 n;
+
+	if (r->other_key_file)
+		other.key_file = r->other_key_file;
+	if (take_side(&r->owner, r->words[0], &a, ka, &f) || take_side(&other, r->words[1], &b, kb, &f)) {
+		cli_fail(&f);
+		n = -1;
+	} else {
+		n = seal_tool_diff(&a, &b, diff_line, r, &e);
+		if (n < 0)
+			volume_result((int)n, &e);
+	}
+	explicit_bzero(ka, sizeof(ka));
+	explicit_bzero(kb, sizeof(kb));
+	free((char *)a.path);
+	free((char *)b.path);
+	return n < 0 ? 2 : n > 0;
+}
