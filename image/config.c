@@ -449,6 +449,22 @@ static int read_memory(struct reader *r, yaml_node_t *value, const char *key)
 	return 0;
 }
 
+static int read_volume_cache(struct reader *r, yaml_node_t *value, const char *key)
+{
+	const char *s;
+	int err = read_scalar(r, value, key, &s);
+
+	if (err)
+		return err;
+	err = config_parse_size(s, &r->config->volume_cache_bytes);
+	if (err)
+		return bad(r, value, "'%s' is a size such as 16M or 256M, not '%s'", key, s);
+	if (r->config->volume_cache_bytes < 1 << 20 || r->config->volume_cache_bytes > 4ull << 30 ||
+	    r->config->volume_cache_bytes % (1 << 20))
+		return bad(r, value, "'%s' is between 1M and 4G and a multiple of 1M", key);
+	return 0;
+}
+
 static int compare_ports(const void *a, const void *b)
 {
 	return *(const uint16_t *)a - *(const uint16_t *)b;
@@ -635,6 +651,7 @@ static const struct key top_keys[] = {
 	{"host_environment", read_host_environment},
 	{"working_directory", read_working_directory},
 	{"volumes", read_volumes},
+	{"volume_cache", read_volume_cache},
 	{"copy", read_copy},
 	{"memory", read_memory},
 	{"network", read_network},
@@ -699,6 +716,7 @@ int config_parse(struct config *c, const char *folder, const char *file, const c
 		.memory_bytes = CONFIG_DEFAULT_MEMORY,
 		.anchor = xstrdup("broker"),
 		.anchor_every = CONFIG_DEFAULT_ANCHOR_EVERY,
+		.volume_cache_bytes = CONFIG_DEFAULT_VOLUME_CACHE,
 		.anchor_bound = CONFIG_DEFAULT_ANCHOR_BOUND,
 		.broker_ca = xstrdup(""),
 		.broker_name = xstrdup(""),
@@ -796,7 +814,8 @@ void config_json(const struct config *c, struct text *out)
 	text_printf(out, ",\"network\":{\"connect\":\"%s\",\"listen\":[", c->connect_any ? "any" : "none");
 	for (size_t i = 0; i < c->listen_count; i++)
 		text_printf(out, "%s%u", i ? "," : "", c->listen[i]);
-	text_printf(out, "]},\"restartable_sequences\":%s,\"version\":1,\"volumes\":{", c->restartable_sequences ? "true" : "false");
+	text_printf(out, "]},\"restartable_sequences\":%s,\"version\":1,\"volume_cache\":%llu,\"volumes\":{",
+		    c->restartable_sequences ? "true" : "false", (unsigned long long)c->volume_cache_bytes);
 	for (size_t i = 0; i < c->volume_count; i++) {
 		if (i)
 			text_puts(out, ",");

@@ -6,7 +6,7 @@
 //    "broker":{"ca":"<PEM text or empty>","name":"<or empty>","timeout":10},"command":["/bin/echo"],
 //    "debug_enclave":false,"environment":{"K":"V"},"host_arguments":false,"host_environment":["TERM"],
 //    "memory":8589934592,"name":"hello","network":{"connect":"none","listen":[8080]},
-//    "restartable_sequences":false,"version":1,"volumes":{"/data":{"mode":"ro","name":"<32 hex digits or empty>"}},"working_directory":"/app"}
+//    "restartable_sequences":false,"version":1,"volume_cache":67108864,"volumes":{"/data":{"mode":"ro","name":"<32 hex digits or empty>"}},"working_directory":"/app"}
 #ifndef COFFER_IMAGE_CONFIG_H
 #define COFFER_IMAGE_CONFIG_H
 
@@ -22,6 +22,7 @@
 #define CONFIG_DEFAULT_BROKER_TIMEOUT 10
 #define CONFIG_DEFAULT_ANCHOR_EVERY 1000
 #define CONFIG_DEFAULT_ANCHOR_BOUND 60
+#define CONFIG_DEFAULT_VOLUME_CACHE (64ull << 20)
 
 struct config {
 	char *project;				// the folder that coffer.yaml was read from, absolute
@@ -47,6 +48,7 @@ struct config {
 	} *copy;
 	size_t copy_count;
 	uint64_t memory_bytes;
+	uint64_t volume_cache_bytes;		// most memory that a mounted volume takes for its structure
 	uint16_t listen[CONFIG_MAX_PORTS];	// ascending
 	size_t listen_count;
 	bool connect_any;

@@ -217,7 +217,8 @@ static int anchor_for(struct exchange *x, const struct settings_volume *v, struc
 static int mount_volume(struct exchange *x, unsigned int index, struct fault *f)
 {
 	const struct settings_volume *v = &x->s->volumes[index];
-	struct coffer_mount_key key = {.magic = COFFER_MOUNT_KEY_MAGIC, .version = COFFER_MOUNT_KEY_VERSION};
+	struct coffer_mount_key key = {
+		.magic = COFFER_MOUNT_KEY_MAGIC, .version = COFFER_MOUNT_KEY_VERSION, .cache_mib = x->s->volume_cache_mib};
 	struct http_reply reply;
 	char path[128], what[512];
 	snprintf(path, sizeof path, "/kbs/v0/resource/default/volume/%s", v->id);

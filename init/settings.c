@@ -304,6 +304,15 @@ static int read_anchor(struct settings *s, const json_t *config, struct fault *f
 	return 0;
 }
 
+static int read_cache(struct settings *s, const json_t *config, struct fault *f)
+{
+	json_int_t bytes = json_integer_value(json_object_get(config, "volume_cache"));
+	if (bytes < 0 || bytes > (json_int_t)4 << 30)
+		return fault_set(f, -EINVAL, "config.json's volume_cache is malformed");
+	s->volume_cache_mib = (unsigned int)(bytes >> 20);
+	return 0;
+}
+
 static int refuse_unknown(json_t *host, struct fault *f)
 {
 	static const char *const known[] = {"args", "env", "cwd", "volumes", "broker"};
@@ -346,6 +355,8 @@ int settings_read(struct settings *s, const char *config_text, size_t config_len
 		err = read_broker(s, config, host, f);
 	if (!err)
 		err = read_anchor(s, config, f);
+	if (!err)
+		err = read_cache(s, config, f);
 out:
 	json_decref(config);
 	json_decref(host);

@@ -48,6 +48,7 @@ struct settings {
 	bool anchor;		// measured: the broker remembers the newest state of volumes; else nobody
 	bool anchor_fsync;	// each fsync waits for it
 	unsigned int anchor_every_ms, anchor_bound_ms;
+	unsigned int volume_cache_mib;	// measured; 0: the kernel's own
 };
 
 // -EINVAL config.json is damaged, -EPERM the host asks for what config.json does not allow (f->text says what and how

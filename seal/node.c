@@ -7,10 +7,10 @@
 // becomes clean only level by level from the bottom (nodes_writeback). Pinned nodes are never evicted.
 #include "seal/vol.h"
 
-static u32 hash_of(const struct tree *t, u32 level, u64 index)
+static u32 hash_of(const struct seal_vol *v, const struct tree *t, u32 level, u64 index)
 {
 	u64 h = ((u64)t >> 4) * 0x9e3779b97f4a7c15ul + (index * NLEVEL + level) * 0xd6e8feb86659fd93ul;
-	return (u32)(h >> 40) % NHASH;
+	return (u32)(h >> 40) & (v->nhash - 1);
 }
 
 void sv_tree_init(struct tree *t, u32 cls, struct seal_inode *i)
@@ -27,7 +27,7 @@ struct node *sv_node_find(struct seal_vol *v, struct tree *t, u32 level, u64 ind
 {
 	if (!t->nnodes)
 		return NULL;
-	struct node *n = v->hash[hash_of(t, level, index)];
+	struct node *n = v->hash[hash_of(v, t, level, index)];
 	while (n && (n->tree != t || n->index != index || n->level != level))
 		n = n->hash_next;
 	return n;
@@ -35,7 +35,7 @@ struct node *sv_node_find(struct seal_vol *v, struct tree *t, u32 level, u64 ind
 
 void sv_node_drop(struct seal_vol *v, struct node *n)
 {
-	struct node **p = &v->hash[hash_of(n->tree, n->level, n->index)];
+	struct node **p = &v->hash[hash_of(v, n->tree, n->level, n->index)];
 	while (*p != n)
 		p = &(*p)->hash_next;
 	*p = n->hash_next;
@@ -83,7 +83,7 @@ static int node_make(struct seal_vol *v, struct tree *t, u32 level, u64 index, s
 	n->data = data;
 	n->pins = 1;
 	list_init(&n->lru);
-	struct node **h = &v->hash[hash_of(t, level, index)];
+	struct node **h = &v->hash[hash_of(v, t, level, index)];
 	n->hash_next = *h;
 	*h = n;
 	list_add_tail(&t->nodes, &n->in_tree);

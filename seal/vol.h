@@ -107,7 +107,6 @@ struct keyslot {
 	bool valid;
 };
 
-#define NHASH	   4096u
 #define NIHASH	   1024u
 #define IO_BLOCKS  (SEAL_BUF_BYTES / SEAL_BLOCK)
 #define NO_SESSION 0xffffffffu
@@ -162,7 +161,8 @@ struct seal_vol {
 	u64 flushed_end;  // `end` as of that flush
 
 	// cache
-	struct node **hash;
+	struct node **hash; // nhash chains, a power of two
+	u32 nhash;
 	struct list lru, dirty[NCLASS][NLEVEL];
 	u64 nnodes, max_nodes, ndirty;
 	struct seal_inode **ihash;

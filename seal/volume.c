@@ -32,13 +32,15 @@ static int vol_new(const struct seal_io *io, const struct seal_env *env, struct 
 	sv_tree_init(&v->snaps, CLASS_SNAP, NULL);
 	v->keys = vol_alloc(v, NKEYS * sizeof *v->keys);
 	v->gcm = vol_alloc(v, SEAL_BLOCK);
-	v->hash = vol_alloc(v, NHASH * sizeof *v->hash);
+	for (v->nhash = 1024; v->nhash < v->max_nodes && v->nhash < 1u << 20;)
+		v->nhash *= 2;
+	v->hash = vol_alloc(v, v->nhash * sizeof *v->hash);
 	v->ihash = vol_alloc(v, NIHASH * sizeof *v->ihash);
 	v->buf = vol_alloc(v, SEAL_BUF_BYTES);
 	if (v->keys)
 		memset(v->keys, 0, NKEYS * sizeof *v->keys);
 	if (v->hash)
-		memset(v->hash, 0, NHASH * sizeof *v->hash);
+		memset(v->hash, 0, v->nhash * sizeof *v->hash);
 	if (v->ihash)
 		memset(v->ihash, 0, NIHASH * sizeof *v->ihash);
 	*out = v;
@@ -63,7 +65,7 @@ static void vol_destroy(struct seal_vol *v)
 	if (v->gcm)
 		explicit_bzero(v->gcm, SEAL_BLOCK);
 	vol_free(v, v->gcm, SEAL_BLOCK);
-	vol_free(v, v->hash, NHASH * sizeof *v->hash);
+	vol_free(v, v->hash, v->nhash * sizeof *v->hash);
 	vol_free(v, v->ihash, NIHASH * sizeof *v->ihash);
 	vol_free(v, v->buf, SEAL_BUF_BYTES);
 	struct seal_env env = v->env;

@@ -267,6 +267,7 @@ static int open_volume(struct svol *sv, const struct coffer_mount_key *key, u32 
 		.fpu_begin = env_fpu_begin,
 		.fpu_end = env_fpu_end,
 		.log = env_log,
+		.cache_bytes = min((u64)key->cache_mib << 20, page_count_total() * PAGE_SIZE / 8),
 	};
 	struct seal_anchor least = {.epoch = key->least.epoch, .generation = key->least.generation};
 	memcpy(least.digest, key->least.digest, sizeof(least.digest));

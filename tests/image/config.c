@@ -46,15 +46,15 @@ int main(void)
 	accepts("config_least", "command: [/bin/echo]\n",
 		ANCHOR "\"broker\":{\"ca\":\"\",\"name\":\"\",\"timeout\":10},\"command\":[\"/bin/echo\"],\"debug_enclave\":false,\"environment\":{},"
 		"\"host_arguments\":false,\"host_environment\":[],\"memory\":8589934592,\"name\":\"enclave\","
-		"\"network\":{\"connect\":\"none\",\"listen\":[]},\"restartable_sequences\":false,\"version\":1,\"volumes\":{},\"working_directory\":\"/\"}");
+		"\"network\":{\"connect\":\"none\",\"listen\":[]},\"restartable_sequences\":false,\"version\":1,\"volume_cache\":67108864,\"volumes\":{},\"working_directory\":\"/\"}");
 	accepts("config_all",
 		"name: scoring\ncommand: [python3, \"a b\\n.py\"]\nhost_arguments: true\nenvironment: {B: 'x\"y', A: 1}\n"
 		"host_environment: [TERM, LC_ALL]\nworking_directory: /app\nvolumes:\n  /out: {mode: rw}\n"
-		"  /data: {mode: ro, name: 00112233445566778899aabbccddeeff}\n  /x:\ncopy: [a, {from: b, to: /c}]\nmemory: 64M\n"
+		"  /data: {mode: ro, name: 00112233445566778899aabbccddeeff}\n  /x:\ncopy: [a, {from: b, to: /c}]\nmemory: 64M\nvolume_cache: 2M\n"
 		"network: {listen: [443, 80], connect: any}\nbroker:\ndebug_enclave: true\nrestartable_sequences: true\n",
 		ANCHOR "\"broker\":{\"ca\":\"\",\"name\":\"\",\"timeout\":10},\"command\":[\"python3\",\"a b\\n.py\"],\"debug_enclave\":true,\"environment\":{\"A\":\"1\","
 		"\"B\":\"x\\\"y\"},\"host_arguments\":true,\"host_environment\":[\"LC_ALL\",\"TERM\"],\"memory\":67108864,"
-		"\"name\":\"scoring\",\"network\":{\"connect\":\"any\",\"listen\":[80,443]},\"restartable_sequences\":true,\"version\":1,\"volumes\":{\"/data\":{"
+		"\"name\":\"scoring\",\"network\":{\"connect\":\"any\",\"listen\":[80,443]},\"restartable_sequences\":true,\"version\":1,\"volume_cache\":2097152,\"volumes\":{\"/data\":{"
 		"\"mode\":\"ro\",\"name\":\"00112233445566778899aabbccddeeff\"},\"/out\":{\"mode\":\"rw\",\"name\":\"\"},"
 		"\"/x\":{\"mode\":\"ro\",\"name\":\"\"}},\"working_directory\":\"/app\"}");
 	refuses("config_broker_timeout", "command: [a]\nbroker: {timeout: soon}\n", "coffer.yaml:2:|number of seconds");
@@ -71,6 +71,7 @@ int main(void)
 	refuses("config_empty", "", "empty");
 	refuses("config_not_yaml", "command: [a\n", "not valid YAML");
 	refuses("config_memory_word", "command: [a]\nmemory: lots\n", "coffer.yaml:2:|such as 512M");
+	refuses("config_volume_cache", "command: [a]\nvolume_cache: 100K\n", "coffer.yaml:2:|between");
 	refuses("config_memory_small", "command: [a]\nmemory: 1M\n", "coffer.yaml:2:|between");
 	refuses("config_memory_overflow", "command: [a]\nmemory: 99999999999999999999G\n", "coffer.yaml:2:");
 	refuses("config_relative_path", "command: [a]\nworking_directory: app\n", "coffer.yaml:2:|absolute path");

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+# The storage part of bench/run: the same workloads (storage_work.py) natively on plain ext4, natively on encrypted file systems of
+# Debian, and in an enclave on a sealed volume; and build/bench/volume, which measures the volume's own code beside an encrypt-only layer.
+#
+#	python3 bench/storage.py [-q] [-r ROUNDS] [-s MIB] [--only WORLD,...] [--keep DIR] [WORKLOAD...]
+#
+# Alone it prints the table. --keep: the enclave's project, broker and volume stay in DIR for the next time.
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+B = os.path.join(ROOT, os.environ.get("B", "build"))
+COFFER = os.path.join(B, "bin/coffer")
+WORK = os.path.join(ROOT, "bench/storage_work.py")
+VOLUME = os.path.join(B, "bench/volume")
+PACKAGES = ["/usr/bin/fio", "/usr/bin/python3", "/bin/tar", "/bin/rm", "/bin/sync", "/bin/sh", "debian:postgresql-15", "debian:tzdata"]
+
+# Against plain ext4 in the same round: times at most, rates at least.
+TARGETS = {
+	"seq_read_128k_warm": 1.0, "rand_read_4k_warm": 1.0, "write_4k_fsync": 1.5, "sqlite_1000_transactions_delete": 1.3,
+	"sqlite_1000_transactions_wal": 1.3, "sqlite_100k_rows_delete": 1.1, "sqlite_100k_rows_wal": 1.1, "untar_50000_files": 1.0,
+	"rm_r_50000_files": 1.0, "postgres_tpcb_1_clients": 0.8, "postgres_tpcb_8_clients": 0.8,
+}
+ABSOLUTE = {"seq_read_128k_cold": 3000, "seq_write_128k": 2000}  # MB/s in the enclave, whatever the disk does
+LAYER = {"seq_read_128k_cold": ("encrypt_only_seq_read", 0.94), "seq_write_128k_flush": ("encrypt_only_seq_write_flush", 0.94),
+	 "rand_read_4k_cold": ("encrypt_only_rand_read", 0.85), "rand_write_4k_flush": ("encrypt_only_rand_write_through", 5.0)}
+PEERS = ("gocryptfs", "securefs")
+PEER_WORK = ("seq_write", "seq_write_flush", "seq_read", "rand_read", "rand_write", "write_fsync", "sqlite")
+
+
+def sh(*argv, **kw):
+	return subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, **kw)
+
+
+def must(*argv, **kw):
+	r = sh(*argv, **kw)
+	if r.returncode:
+		raise RuntimeError(f"{' '.join(argv)}: {(r.stdout + r.stderr).strip()[-400:]}")
+	return r.stdout
+
+
+def lines(text):
+	for line in text.splitlines():
+		part = line.split()
+		if len(part) == 4 and part[3] in ("lower", "higher"):
+			yield (part[0], part[2], part[3]), float(part[1])
+
+
+class Plain:
+	name = "ext4"
+
+	def __init__(self, work):
+		self.dir, self.tmp = work + "/plain", "/dev/shm/" + os.path.basename(work)
+		os.makedirs(self.dir, exist_ok=True)
+		os.makedirs(self.tmp, exist_ok=True)
+
+	def run(self, flags, works, timeout=3000):
+		r = sh("/usr/bin/python3", WORK, *flags, "-t", self.tmp, self.dir, *works, timeout=timeout)
+		sys.stderr.write(r.stderr)
+		return r.stdout
+
+	def close(self):
+		shutil.rmtree(self.tmp, ignore_errors=True)
+
+
+class Peer(Plain):
+	"""gocryptfs or securefs over a folder beside the plain one. Cold: mounted again."""
+
+	def __init__(self, name, work):
+		super().__init__(work)
+		self.name, self.under, self.dir = name, f"{work}/{name}.under", f"{work}/{name}"
+		os.makedirs(self.under, exist_ok=True)
+		os.makedirs(self.dir, exist_ok=True)
+		self.secret = work + "/secret"
+		with open(self.secret, "w") as f:
+			f.write("a password of the benchmark")
+		if name == "gocryptfs":
+			must("gocryptfs", "-init", "-q", "-passfile", self.secret, self.under)
+		else:
+			must("securefs", "create", "--keyfile", self.secret, "--pass", "x", self.under)
+		self.mount()
+
+	def mount(self):
+		if self.name == "gocryptfs":
+			must("gocryptfs", "-q", "-passfile", self.secret, self.under, self.dir)
+		else:
+			must("securefs", "mount", "-b", "--keyfile", self.secret, "--pass", "x", self.under, self.dir)
+			for _ in range(100):
+				if os.path.ismount(self.dir):
+					break
+				time.sleep(0.05)
+
+	def umount(self):
+		for _ in range(100):
+			if not sh("fusermount3", "-u", self.dir).returncode or not os.path.ismount(self.dir):
+				return
+			time.sleep(0.1)
+
+	def run(self, flags, works, timeout=3000):
+		out = ""
+		for w in works:
+			if w.endswith("_cold"):
+				self.umount()
+				self.mount()
+			out += super().run(flags, [w], timeout)
+		return out
+
+	def close(self):
+		self.umount()
+		super().close()
+
+
+class Sealed:
+	name = "sealed"
+
+	def __init__(self, work, size):
+		self.work, self.project, self.volume, self.size = work, work + "/project", work + "/bench.vol", size
+		self.env = {**os.environ, "COFFER_BROKER_DIR": work + "/broker", "COFFER_SIMTEE_DIR": work + "/simtee"}
+		self.url = f"https://127.0.0.1:{20000 + os.getpid() % 20000}"
+		os.makedirs(self.project + "/bench", exist_ok=True)
+		shutil.copy(WORK, self.project + "/bench/storage_work.py")
+		ca = next(w for w in self.coffer("broker", "prepare").split() if w.endswith(".pem"))
+		root = next(w for w in self.coffer("broker", "simulated-root").split() if w.endswith(".pem"))
+		shutil.copy(ca, self.project + "/ca.pem")
+		with open(self.project + "/coffer.yaml", "w") as f:
+			f.write("name: bench-storage\ncommand: [/usr/bin/python3]\nhost_arguments: true\nworking_directory: /\nmemory: 12G\n"
+				"copy:\n  - bench\n" + "".join(f"  - {p}\n" for p in PACKAGES) +
+				"volumes:\n  /vol: {mode: rw}\nbroker: {ca: ca.pem}\n")
+		self.coffer("build", "-q")
+		self.broker = subprocess.Popen([COFFER, "broker", "serve", "--listen", self.url[8:], "--insecure-accept-simulated", root],
+					       env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+		for _ in range(100):
+			if sh(COFFER, "broker", "status", env=self.env).returncode == 0:
+				break
+			time.sleep(0.1)
+		if not os.path.exists(self.volume):
+			self.coffer("volume", "create", "--size", size, self.volume)
+		self.coffer("policy", "allow", self.volume, "--measurement", self.coffer("measure").strip())
+
+	def coffer(self, *args, **kw):
+		return must(COFFER, *args, env=self.env, cwd=self.project, **kw)
+
+	def command(self, *argv):
+		return [COFFER, "run", "--broker", self.url, "-v", self.volume + ":/vol:rw", "--", *argv]
+
+	def run(self, flags, works, timeout=3000):
+		r = sh(*self.command("/usr/bin/python3", "/bench/storage_work.py", *flags, "--drop", "-t", "/tmp", "/vol", *works),
+		       env=self.env, cwd=self.project, timeout=timeout)
+		sys.stderr.write(r.stderr)
+		return r.stdout
+
+	def close(self):
+		self.broker.terminate()
+		self.broker.wait()
+
+
+def measure(work, rounds, quick, size, only, works):
+	"""{(name, unit, better): {world: [values]}}; the worlds take turns within each workload."""
+	flags, results, worlds = (["-q"] if quick else []) + ["-s", str(size)], {}, []
+	try:
+		if "ext4" in only:
+			worlds.append(Plain(work))
+		for p in PEERS:
+			if p in only and shutil.which(p):
+				worlds.append(Peer(p, work))
+		if "sealed" in only:
+			worlds.append(Sealed(work, f"{max(4, size * 4 // 1024)}G"))
+		for r in range(rounds):
+			for w in works:
+				for world in worlds:
+					if world.name in PEERS and w.removesuffix("_cold") not in PEER_WORK:
+						continue
+					print(f"round {r + 1}/{rounds}: {w}, {world.name}", file=sys.stderr)
+					try:
+						out = world.run(flags, [w])
+					except subprocess.TimeoutExpired:
+						print(f"{world.name}: {w}: no end", file=sys.stderr)
+						continue
+					for key, value in lines(out):
+						results.setdefault((key[0].replace("_files_cold", "_files"), *key[1:]), {}).setdefault(world.name, []).append(value)
+			if "layer" in only and os.path.exists(VOLUME):
+				print(f"round {r + 1}/{rounds}: encrypt-only layer", file=sys.stderr)
+				for key, value in lines(must(VOLUME, "-s", str(size), "layer", work + "/layer.dat")):
+					results.setdefault(key, {}).setdefault("layer", []).append(value)
+	finally:
+		for w in worlds:
+			w.close()
+	return results
+
+
+def median(values):
+	return statistics.median(values) if values else None
+
+
+def ratio(a, b):
+	if not a or not b:
+		return None
+	return statistics.median(x / y for x, y in zip(a, b)) if len(a) == len(b) else median(a) / median(b)
+
+
+def show(v, unit):
+	if v is None:
+		return "-"
+	if unit == "ns":
+		for limit, div, name in ((1e3, 1, "ns"), (1e6, 1e3, "µs"), (1e9, 1e6, "ms"), (1e15, 1e9, "s")):
+			if v < limit:
+				return f"{v / div:.3g} {name}"
+	return f"{v:,.0f} {unit}" if v >= 100 else f"{v:.3g} {unit}"
+
+
+def verdict(good, text):
+	return text + (" reached" if good else " **missed**")
+
+
+def table(results):
+	yield "| workload | ext4 | sealed | ratio | target | gocryptfs | securefs |"
+	yield "|---|---:|---:|---:|---:|---:|---:|"
+	for (name, unit, better), by in results.items():
+		if "layer" in by:
+			continue
+		mine, plain, target = by.get("sealed"), by.get("ext4"), []
+		r, v = ratio(mine, plain), median(mine)
+		if name in TARGETS and r:
+			t = TARGETS[name]
+			target.append(verdict(r <= t * 1.05 if better == "lower" else r >= t / 1.05, ("≤ " if better == "lower" else "≥ ") + f"{t:g}"))
+		if name in ABSOLUTE and v:
+			target.append(verdict(v >= ABSOLUTE[name], f"≥ {ABSOLUTE[name] / 1000:g} GB/s"))
+		if name in LAYER and v:
+			base, t = LAYER[name]
+			key = next((k for k in results if k[0] == base), None)
+			rr = ratio(mine, results[key].get("layer")) if key else None
+			if rr:
+				target.append(f"{rr:.2f} × encrypt-only, " + verdict(rr >= t, f"≥ {t:g}"))
+		yield (f"| {name} | {show(median(plain), unit)} | {show(v, unit)} | {'-' if r is None else f'{r:.2f}'} | {'; '.join(target)} | " +
+		       " | ".join(show(median(by.get(p)), unit) for p in PEERS) + " |")
+	layer = {k: v for k, v in results.items() if "layer" in v}
+	if layer:
+		yield ""
+		yield "| encrypt-only layer, natively, in place, without tree or tags on disk | |"
+		yield "|---|---:|"
+		for (name, unit, _), by in layer.items():
+			yield f"| {name} | {show(median(by['layer']), unit)} |"
+
+
+def main():
+	ap = argparse.ArgumentParser()
+	ap.add_argument("-q", "--quick", action="store_true")
+	ap.add_argument("-r", "--rounds", type=int, default=1)
+	ap.add_argument("-s", "--size", type=int, default=256)
+	ap.add_argument("--only", default="ext4,gocryptfs,securefs,sealed,layer")
+	ap.add_argument("--keep")
+	ap.add_argument("work", nargs="*")
+	a = ap.parse_args()
+	import storage_work
+	works = a.work or list(storage_work.WORK)
+	work = a.keep or tempfile.mkdtemp(prefix="coffer-storage.", dir="/var/tmp")
+	os.makedirs(work, exist_ok=True)
+	try:
+		print("\n".join(table(measure(work, a.rounds, a.quick, a.size, a.only.split(","), works))))
+	finally:
+		if not a.keep:
+			shutil.rmtree(work, ignore_errors=True)
+
+
+if __name__ == "__main__":
+	main()

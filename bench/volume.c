@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sealed volumes by themselves, with the owner's tools' build of seal/: what a volume costs in space, writes, memory and time to open; and an
+// encrypt-only layer over the same cipher, as what any encryption costs.
+//
+//	volume [-s MIB] layer FILE     in place, block k at k * 4096, tags in memory only: no tree, no freshness, no crash consistency
+//	volume [-s MIB] cost FILE      the volume's own figures
+//
+// Prints `NAME VALUE UNIT lower|higher`; the file is made anew and removed.
+#include "seal/gcm.h"
+#include "seal/hostio.h"
+#include "seal/seal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BLOCK 4096ul
+#define PIECE 64u
+
+static u64 mib = 256;
+static struct gcm_key gcm_key;
+static struct gcm_ctx gcm_ctx;
+
+static double now(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
+}
+
+static void check(bool good, const char *what)
+{
+	if (good)
+		return;
+	fprintf(stderr, "volume: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static void must(int r, const char *what)
+{
+	errno = r < 0 ? -r : 0;
+	check(r >= 0, what);
+}
+
+static u64 rnd(void)
+{
+	static u64 x = 88172645463325252ul;
+	x ^= x << 13;
+	x ^= x >> 7;
+	return x ^= x << 17;
+}
+
+static void *pages(u64 n)
+{
+	u8 *p = aligned_alloc(4096, n * BLOCK);
+	check(p != NULL, "memory");
+	for (u64 k = 0; k < n * BLOCK; k += 8)
+		memcpy(p + k, &(u64){rnd()}, 8);
+	return p;
+}
+
+// --- the encrypt-only layer
+
+struct tag {
+	u64 ctr;
+	u8 tag[16];
+};
+static struct tag *tags;
+static u64 ctr;
+
+static void enc(u64 block, const u8 *in, u8 *out)
+{
+	u8 nonce[12] = {0};
+	tags[block].ctr = ++ctr;
+	memcpy(nonce, &ctr, 8);
+	gcm_encrypt(&gcm_key, &gcm_ctx, out, in, BLOCK, nonce, &block, 8, tags[block].tag);
+}
+
+static void dec(u64 block, const u8 *in, u8 *out)
+{
+	u8 nonce[12] = {0};
+	memcpy(nonce, &tags[block].ctr, 8);
+	errno = EBADMSG;
+	check(!gcm_decrypt(&gcm_key, &gcm_ctx, out, in, BLOCK, nonce, &block, 8, tags[block].tag), "decrypting");
+}
+
+static void put(int fd, u64 block, u64 n, const u8 *in, u8 *buf)
+{
+	for (u64 k = 0; k < n; k++)
+		enc(block + k, in + k * BLOCK, buf + k * BLOCK);
+	check(pwrite(fd, buf, n * BLOCK, (off_t)(block * BLOCK)) == (ssize_t)(n * BLOCK), "writing");
+}
+
+static void get(int fd, u64 block, u64 n, u8 *out, u8 *buf)
+{
+	check(pread(fd, buf, n * BLOCK, (off_t)(block * BLOCK)) == (ssize_t)(n * BLOCK), "reading");
+	for (u64 k = 0; k < n; k++)
+		dec(block + k, buf + k * BLOCK, out + k * BLOCK);
+}
+
+static void layer(const char *path)
+{
+	static const u8 key[32] = "a key of the benchmark";
+	u64 blocks = (mib << 20) / BLOCK, n = blocks / 8;
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	check(fd >= 0, path);
+	must(gcm_init(), "cipher");
+	gcm_key_set(&gcm_key, key);
+	tags = calloc(blocks, sizeof *tags);
+	u8 *data = pages(PIECE), *buf = pages(PIECE), *out = pages(PIECE);
+	check(tags != NULL, "memory");
+	double t = now(), mid;
+	for (u64 b = 0; b < blocks; b += PIECE)
+		put(fd, b, PIECE, data, buf);
+	mid = now();
+	check(!fdatasync(fd), "flush");
+	printf("encrypt_only_seq_write %.6g MB/s higher\n", (double)(blocks * BLOCK) / 1e6 / (mid - t));
+	printf("encrypt_only_seq_write_flush %.6g MB/s higher\n", (double)(blocks * BLOCK) / 1e6 / (now() - t));
+	t = now();
+	for (u64 b = 0; b < blocks; b += PIECE)
+		get(fd, b, PIECE, out, buf);
+	printf("encrypt_only_seq_read %.6g MB/s higher\n", (double)(blocks * BLOCK) / 1e6 / (now() - t));
+	t = now();
+	for (u64 k = 0; k < n; k++)
+		get(fd, rnd() % blocks, 1, out, buf);
+	printf("encrypt_only_rand_read %.6g op/s higher\n", (double)n / (now() - t));
+	t = now();
+	for (u64 k = 0; k < blocks; k++)
+		put(fd, rnd() % blocks, 1, data, buf);
+	check(!fdatasync(fd), "flush");
+	printf("encrypt_only_rand_write_flush %.6g op/s higher\n", (double)blocks / (now() - t));
+	close(fd);
+	fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	if (fd >= 0) { // each write goes to the disk, as under a block device without a cache
+		n = SEAL_MIN(blocks, 8192ul);
+		t = now();
+		for (u64 k = 0; k < n; k++)
+			put(fd, rnd() % blocks, 1, data, buf);
+		check(!fdatasync(fd), "flush");
+		printf("encrypt_only_rand_write_through %.6g op/s higher\n", (double)n / (now() - t));
+		close(fd);
+	}
+	free(tags);
+	free(data);
+	free(buf);
+	free(out);
+	unlink(path);
+}
+
+// --- the volume's own figures
+
+static struct {
+	u64 writes, written, runs, flushes, at, reads;
+} seen;
+static struct seal_io below;
+
+static int io_read(void *ctx, u64 off, void *buf, size_t n)
+{
+	seen.reads++;
+	return below.read(ctx, off, buf, n);
+}
+
+static int io_write(void *ctx, u64 off, const void *buf, size_t n)
+{
+	seen.writes++;
+	seen.written += n;
+	seen.runs += off != seen.at;
+	seen.at = off + n;
+	return below.write(ctx, off, buf, n);
+}
+
+static int io_flush(void *ctx)
+{
+	seen.flushes++;
+	return below.flush(ctx);
+}
+
+static const u8 volume_key[32] = "another key, just as well known";
+static struct hostio host;
+
+static struct seal_vol *open_volume(const char *path, u64 size, bool fresh)
+{
+	struct seal_vol *v;
+	struct seal_fault fault;
+	if (fresh) {
+		unlink(path);
+		must(hostio_open(&host, path, HOSTIO_CREATE), path);
+		must(seal_format(&host.io, &host.env, volume_key, NULL, size), "making a volume");
+	} else {
+		must(hostio_open(&host, path, HOSTIO_WRITE), path);
+	}
+	below = host.io;
+	struct seal_io io = host.io;
+	io.read = io_read;
+	io.write = io_write;
+	io.flush = io_flush;
+	must(seal_mount(&io, &host.env, volume_key, NULL, 0, &v, &fault), "opening a volume");
+	return v;
+}
+
+static void close_volume(struct seal_vol *v)
+{
+	must(seal_unmount(v), "closing a volume");
+	hostio_close(&host);
+}
+
+static struct seal_inode *make(struct seal_vol *v, const char *name)
+{
+	struct seal_inode *root, *i;
+	must(seal_iget(v, SEAL_ROOT_INO, &root), "root");
+	int r = seal_lookup(v, root, name, (u32)strlen(name), &i);
+	if (r)
+		must(seal_create(v, root, name, (u32)strlen(name), 0100600, 0, 0, 0, &i), name);
+	seal_iput(v, root);
+	return i;
+}
+
+static void store(struct seal_vol *v, struct seal_inode *i, u64 *index, u32 n, const u8 *data)
+{
+	const void *in[PIECE];
+	for (u32 k = 0; k < n; k++)
+		in[k] = data + k * BLOCK;
+	must(seal_write_pages(v, i, index, n, in, (index[n - 1] + 1) * BLOCK), "writing");
+}
+
+static void fill(struct seal_vol *v, struct seal_inode *i, u64 blocks, u64 step, const u8 *data)
+{
+	u64 index[PIECE];
+	for (u64 b = 0; b < blocks; b += PIECE) {
+		for (u32 k = 0; k < PIECE; k++)
+			index[k] = (b + k) * step;
+		store(v, i, index, PIECE, data);
+		if (b % 4096 == 0)
+			must(seal_sync(v), "sync");
+	}
+	must(seal_sync(v), "sync");
+}
+
+static int by_value(const void *a, const void *b)
+{
+	u64 x = *(const u64 *)a, y = *(const u64 *)b;
+	return x < y ? -1 : x > y;
+}
+
+// Batches of 64 random blocks, in the order that a page cache writes them.
+static void overwrite(struct seal_vol *v, struct seal_inode *i, u64 blocks, u64 batches, u32 sync_every, const u8 *data)
+{
+	for (u64 b = 0; b < batches; b++) {
+		u64 index[PIECE];
+		u32 n = 0;
+		for (u32 k = 0; k < PIECE; k++)
+			index[k] = rnd() % blocks;
+		qsort(index, PIECE, sizeof *index, by_value);
+		for (u32 k = 0; k < PIECE; k++)
+			if (!n || index[n - 1] != index[k])
+				index[n++] = index[k];
+		store(v, i, index, n, data);
+		if ((b + 1) % sync_every == 0)
+			must(seal_sync(v), "sync");
+	}
+	must(seal_sync(v), "sync");
+}
+
+static double reopen_ms(const char *path, struct seal_vol **v)
+{
+	double best = 1e9;
+	for (int k = 0; k < 5; k++) {
+		close_volume(*v);
+		double t = now();
+		*v = open_volume(path, 0, false);
+		best = SEAL_MIN(best, (now() - t) * 1e3);
+	}
+	return best;
+}
+
+static void one_size(const char *path, u64 gib, const u8 *data)
+{
+	struct seal_vol *v = open_volume(path, (gib << 30) + (gib << 27), true);
+	struct seal_inode *i = make(v, "file");
+	u64 blocks = (mib << 20) / BLOCK, step = (gib << 30) / BLOCK / blocks, n = 200;
+	struct seal_info info;
+	fill(v, i, blocks, step ? step : 1, data);
+	seal_get_info(v, &info);
+	memset(&seen, 0, sizeof seen);
+	double t = now();
+	for (u64 k = 0; k < n; k++) {
+		store(v, i, &(u64){rnd() % blocks * step}, 1, data);
+		must(seal_sync(v), "sync");
+	}
+	printf("file_%lug_sparse_4k_fsync %.6g ns lower\n", gib, (now() - t) * 1e9 / (double)n);
+	printf("file_%lug_sparse_4k_fsync_blocks %.4g blocks lower\n", gib, (double)seen.written / BLOCK / (double)n);
+	printf("file_%lug_sparse_4k_fsync_runs %.4g runs lower\n", gib, (double)seen.runs / (double)n);
+	u8 page[BLOCK];
+	void *out[1] = {page};
+	seal_iput(v, i);
+	double ms = reopen_ms(path, &v);
+	i = make(v, "file");
+	seen.reads = 0;
+	t = now();
+	for (u64 k = 0; k < 2000; k++)
+		must(seal_read_pages(v, i, rnd() % blocks * step, 1, out), "reading");
+	printf("file_%lug_sparse_random_read %.6g ns lower\n", gib, (now() - t) * 1e9 / 2000);
+	printf("file_%lug_sparse_reads_per_read %.4g blocks lower\n", gib, (double)seen.reads / 2000);
+	printf("file_%lug_sparse_mount %.4g ns lower\n", gib, ms * 1e6);
+	seal_iput(v, i);
+	close_volume(v);
+	unlink(path);
+}
+
+static void full_of(const char *path, const u8 *data)
+{
+	struct seal_vol *v = open_volume(path, (mib << 20) + (mib << 16), true);
+	struct seal_inode *i = make(v, "file");
+	struct seal_info info;
+	u64 blocks = (mib << 20) / BLOCK;
+	fill(v, i, blocks, 1, data);
+	seal_get_info(v, &info);
+	printf("space_overhead %.3g percent lower\n", 100.0 * (double)(info.used_blocks - blocks) / (double)blocks);
+	seal_iput(v, i);
+	printf("mount_%lu_mib %.4g ns lower\n", mib, reopen_ms(path, &v) * 1e6);
+	close_volume(v);
+	unlink(path);
+}
+
+static void amplification(const char *path, const u8 *data)
+{
+	for (u64 percent = 10; percent <= 90; percent += 20) {
+		u64 size = SEAL_MIN(mib, 256ul) << 20, blocks = size / BLOCK * percent / 100 / PIECE * PIECE, batches = blocks / PIECE;
+		struct seal_vol *v = open_volume(path, size, true);
+		struct seal_inode *i = make(v, "file");
+		fill(v, i, blocks, 1, data);
+		overwrite(v, i, blocks, batches, 16, data); // now free space is as scattered as it gets
+		memset(&seen, 0, sizeof seen);
+		overwrite(v, i, blocks, batches, 16, data);
+		printf("write_amplification_%lu_percent_full %.4g x lower\n", percent, (double)seen.written / (double)(batches * PIECE * BLOCK));
+		printf("blocks_a_run_%lu_percent_full %.4g blocks higher\n", percent, (double)seen.written / BLOCK / (double)seen.runs);
+		seal_iput(v, i);
+		close_volume(v);
+		unlink(path);
+	}
+}
+
+static void many_files(const char *path, const u8 *data)
+{
+	struct seal_vol *v = open_volume(path, 4ul << 30, true);
+	for (u64 n = 0, next = 10000; next <= 100000; next *= 10) {
+		double t = now();
+		u64 from = n;
+		for (; n < next; n++) {
+			char name[24];
+			snprintf(name, sizeof name, "file-%lu", n);
+			struct seal_inode *i = make(v, name);
+			must((int)seal_write(v, i, 0, data, 1000), "writing");
+			seal_iput(v, i);
+		}
+		must(seal_sync(v), "sync");
+		printf("create_file_up_to_%lu %.4g ns lower\n", next, (now() - t) * 1e9 / (double)(n - from));
+	}
+	printf("mount_100000_files %.4g ns lower\n", reopen_ms(path, &v) * 1e6);
+	close_volume(v);
+	unlink(path);
+}
+
+int main(int argc, char **argv)
+{
+	for (int c; (c = getopt(argc, argv, "s:")) != -1;) {
+		if (c != 's')
+			return 2;
+		mib = strtoul(optarg, NULL, 10);
+	}
+	if (argc - optind != 2 || mib < 1) {
+		fputs("usage: volume [-s MIB] layer|cost FILE\n", stderr);
+		return 2;
+	}
+	if (!strcmp(argv[optind], "layer")) {
+		layer(argv[optind + 1]);
+		return 0;
+	}
+	u8 *data = pages(PIECE);
+	full_of(argv[optind + 1], data);
+	for (u64 gib = 1; gib <= 64; gib *= 8)
+		one_size(argv[optind + 1], gib, data);
+	amplification(argv[optind + 1], data);
+	many_files(argv[optind + 1], data);
+	free(data);
+	return 0;
+}
