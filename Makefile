@@ -51,6 +51,7 @@ help:
 	@echo "make check      unit tests (SAN=1 B=build/san: with sanitizers)"
 	@echo "make lint       static checks (sparse, formatting)"
 	@echo "make soak       stress and robustness, for as long as it takes"
+	@echo "make test-pku   kernel tests on an emulated CPU with protection keys (soak-pku: all of them)"
 	@echo "make bench      benchmarks against native Linux"
 	@echo "make install    PREFIX=/usr/local"
 	@echo "make clean"

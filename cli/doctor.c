@@ -214,14 +214,14 @@ static enum verdict look_kvm(char *detail, size_t size)
 	return there ? GOOD : ABSENT;
 }
 
-// Protection keys could keep programs off the kernel's memory; this version only says whether they are there.
+// Protection keys keep stray accesses of programs off the kernel's memory (platform/process/pku.c).
 static enum verdict look_pku(char *detail, size_t size)
 {
 	unsigned int a, b, c = 0, d;
 	long key = syscall(SYS_pkey_alloc, 0, 0);
 
 	__get_cpuid_count(7, 0, &a, &b, &c, &d);
-	SAY(key >= 0 ? "the CPU has them; not used yet to keep programs off the kernel" :
+	SAY(key >= 0 ? "stray accesses of programs to kernel memory fault" :
 	    c & 8 ? "the CPU has them, the host does not offer them" : "not on this machine");
 	if (key >= 0)
 		syscall(SYS_pkey_free, key);

@@ -121,7 +121,7 @@ static int copy_from_cache(struct textview *v, struct pagecache *pc)
 // page cache as well: it is read straight into the view, and is the page cache's when there turns out to be no call in it.
 static int build(struct textview *v, struct pagecache *pc)
 {
-	u64 len = v->npages << PAGE_SHIFT, entry = (u64)kentry;
+	u64 len = v->npages << PAGE_SHIFT, entry = text_kentry;
 	bool fixed = pc->ops && pc->ops->read && !pc->ops->write, any = true;
 	int r = fixed ? 0 : any_syscall(v, pc, &any);
 

@@ -69,7 +69,8 @@ void host_process_died(u32 pid, u32 status)
 	}
 	for (u32 i = 0; i < win_count(); i++) {
 		w = win_of(hp, i);
-		if (w && w->h.cur && thread_on(w, (u8 *)w + WIN_ALTSTACK + WIN_ALTSTACK_LEN - 512, revived) < 0)
+		// on the signal stack; with keys host signals begin at its top whatever stands there (entry_pku.S)
+		if (w && w->h.cur && thread_on(w, (u8 *)w + WIN_ALTSTACK + (pku_on ? 0x2000 : WIN_ALTSTACK_LEN) - 512, revived) < 0)
 			panic("the host refuses a thread to clean up after process %u", pid);
 	}
 }

@@ -1,174 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Entry into the kernel from a program's call site (by a trampoline's jump) and the way back.
-// struct regs (task.h) lies at THREAD(24), on top of the kernel stack. RCX carries the return address, so the
-// user stack is never touched. The way back between kexit and kexit_end only reads struct regs, so a
-// host signal that lands in it restarts it at kexit (trap.c): no wake-up is lost.
-
-#define R_R15 0
-#define R_R14 8
-#define R_R13 16
-#define R_R12 24
-#define R_RBP 32
-#define R_RBX 40
-#define R_R11 48
-#define R_R10 56
-#define R_R9 64
-#define R_R8 72
-#define R_RAX 80
-#define R_RCX 88
-#define R_RDX 96
-#define R_RSI 104
-#define R_RDI 112
-#define R_ORIG 120
-#define R_RIP 128
-#define R_CS 136
-#define R_FLAGS 144
-#define R_RSP 152
-#define R_SS 160
-
-// struct hthread (platform.h)
-#define THREAD(at) %gs:(at) - GS_BIAS
-#define RSEQ_WORD 8
-#define IN_KERNEL 60
-#define WAIT_FRAME 64
-
-#define NR_MAX 512
-
+// Entry into the kernel from a program's call site (by a trampoline's jump) and the way back (gate.h); and what else C cannot say.
 	.section .text.entry, "ax"
+#include "platform/process/gate.h"
 
-// rax = call number, rcx = where to return, other registers = the program's; r11 is dead after a system call.
-// The program's rseq_cs is 0 before the kernel begins (kernel/task/rseq.c).
-	.globl kentry
-kentry:
-	mov THREAD(RSEQ_WORD), %r11
-rseq_read:
-	cmpq $0, (%r11)
-	jne rseq_clear
-kentry_clean:
-	mov %eax, %eax			// the number is 32 bits wide; what is above does not count
-	mov %rsp, %r11
-	mov THREAD(24), %rsp
-	movl $1, THREAD(IN_KERNEL)
-	mov %r11, R_RSP(%rsp)
-	mov %rax, R_ORIG(%rsp)
-	movq $0, R_SS(%rsp)		// marks the short form of struct regs: flags are in the r11 slot
-	mov %rcx, R_RIP(%rsp)
-	mov %rcx, R_RCX(%rsp)
-	lahf
-	seto %al
-	mov %rax, R_R11(%rsp)
-	mov R_ORIG(%rsp), %rax
-	cld
-	mov %rdi, R_RDI(%rsp)
-	mov %rsi, R_RSI(%rsp)
-	mov %rdx, R_RDX(%rsp)
-	mov %r10, R_R10(%rsp)
-	mov %r8, R_R8(%rsp)
-	mov %r9, R_R9(%rsp)
-	mov %rbx, R_RBX(%rsp)
-	mov %rbp, R_RBP(%rsp)
-	mov %r12, R_R12(%rsp)
-	mov %r13, R_R13(%rsp)
-	mov %r14, R_R14(%rsp)
-	mov %r15, R_R15(%rsp)
-	mov %rax, R_RAX(%rsp)
-	cmp $NR_MAX, %rax
-	jae 1f
-	mov THREAD(16), %r11		// the plain table, or the one of tasks that are watched (syscall/divert.c)
-	mov %r10, %rcx
-	xor %ebp, %ebp
-	call *(%r11,%rax,8)
-2:	mov %rax, R_RAX(%rsp)
-	// an ERESTART code never reaches the program
-	add $516, %rax
-	cmp $4, %rax
-	jbe 3f
-	.globl kexit
-kexit:
-	mov THREAD(32), %rax
-	cmpl $0, (%rax)
-	jne kexit_work
-	cmpq $0, R_SS(%rsp)
-	jne kexit_full
-	mov R_R11(%rsp), %rax
-	add $127, %al
-	sahf
-	mov R_RAX(%rsp), %rax
-	mov R_RIP(%rsp), %rcx
-	mov R_RDI(%rsp), %rdi
-	mov R_RSI(%rsp), %rsi
-	mov R_RDX(%rsp), %rdx
-	mov R_R10(%rsp), %r10
-	mov R_R8(%rsp), %r8
-	mov R_R9(%rsp), %r9
-	mov R_RBX(%rsp), %rbx
-	mov R_RBP(%rsp), %rbp
-	mov R_R12(%rsp), %r12
-	mov R_R13(%rsp), %r13
-	mov R_R14(%rsp), %r14
-	mov R_R15(%rsp), %r15
-	mov R_R11(%rsp), %r11
-	movl $0, THREAD(IN_KERNEL)
-	mov R_RSP(%rsp), %rsp
-	.globl kexit_jmp
-kexit_jmp:
-	jmp *%rcx
-
-// every register from struct regs, by iretq (it works within ring 3 and touches no user stack)
-kexit_full:
-	mov R_R15(%rsp), %r15
-	mov R_R14(%rsp), %r14
-	mov R_R13(%rsp), %r13
-	mov R_R12(%rsp), %r12
-	mov R_RBP(%rsp), %rbp
-	mov R_RBX(%rsp), %rbx
-	mov R_R11(%rsp), %r11
-	mov R_R10(%rsp), %r10
-	mov R_R9(%rsp), %r9
-	mov R_R8(%rsp), %r8
-	mov R_RAX(%rsp), %rax
-	mov R_RCX(%rsp), %rcx
-	mov R_RDX(%rsp), %rdx
-	mov R_RSI(%rsp), %rsi
-	mov R_RDI(%rsp), %rdi
-	movl $0, THREAD(IN_KERNEL)
-	lea R_RIP(%rsp), %rsp
-	.globl kexit_iret
-kexit_iret:
-	iretq
-	.globl kexit_end
-kexit_end:
-
-rseq_clear:
-	movq $0, (%r11)
-	jmp kentry_clean
-
-1:	mov %rsp, %rdi
-	call sys_out_of_range
-	jmp 2b
-3:	mov %rsp, %rdi
-	call exit_restart
-	jmp kexit
-
-kexit_work:
-	movl $1, THREAD(IN_KERNEL)
-	mov %rsp, %rdi
-	call exit_work
-	jmp kexit
-
-// trap.c points an interrupted program here: rsp = rdi = struct regs, already filled
-	.globl ktrap
-ktrap:
-	cld
-	movl $1, THREAD(IN_KERNEL)
-	xor %ebp, %ebp
-	call kernel_trap
-	jmp kexit
-
+// void kresume(struct regs *regs): the program goes on there, by the gate in use
 	.globl kresume
 kresume:
 	mov %rdi, %rsp
-	jmp kexit
+	mov gate(%rip), %rax
+	jmp *(%rax)		// struct gate: kexit
 
 // long host_sleep(nr, a, b, c, d, e, f): a call of the host that sleeps. What the sleeper needs to go on lies on its kernel
 // stack, so that another host thread can go on in its place when the host has killed it (death.c).
@@ -357,8 +197,6 @@ all_signals:
 	.quad -1
 
 	.section .extable, "a"
-	.quad rseq_read, kentry_clean
-	.quad rseq_clear, kentry_clean
 	.quad copy_insn, copy_out
 	.quad 4b, 6b
 	.quad 5b, 6b

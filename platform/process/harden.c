@@ -86,14 +86,6 @@ static bool any_readable(uptr from, uptr to)
 	return false;
 }
 
-static bool cpu_has_pku(void)
-{
-	u32 a = 7, b, c = 0, d;
-
-	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-	return c & 8;
-}
-
 u32 pf_protections(struct pf_protection *out)
 {
 	struct window *w = win_self();
@@ -113,8 +105,9 @@ u32 pf_protections(struct pf_protection *out)
 	REPORT("kernel-image-mapped-once", !any_readable(ALIAS), "tried: the linear map does not show it", ALIAS);
 	REPORT("kernel-stack-guard", !any_readable(GUARD), "tried: a read faults; in place from the first sleep of a thread on", GUARD);
 	REPORT("kernel-stack-canary", w->h.canary != 0, "random, one a boot", 0, 0);
-	REPORT("kernel-from-programs", false, "programs share the address space; wild writes can reach kernel data", 0, 0);
-	REPORT("protection-keys", false, cpu_has_pku() ? "the CPU has them; not used by this kernel" : "the CPU has none", 0, 0);
+	REPORT("kernel-from-programs", false, pku_on ? "stray accesses fault; a program that sets PKRU or jumps into kernel text is not stopped" :
+	       "programs share the address space; wild writes can reach kernel data", 0, 0);
+	*p++ = pku_report();
 	REPORT("kernel-address-random", false, "fixed at link time", 0, 0);
 	REPORT("indirect-branch-tracking", false, "the kernel is built for it; Linux does not switch it on for processes", 0, 0);
 	REPORT("from-host", false, "ordinary memory of this machine", 0, 0);

@@ -7,6 +7,10 @@
 #define K_BASE 0x600000000000	// kernel image (kernel.lds)
 #define K_IMAGE_MAX 0x10000000	// 256 MiB of addresses for it
 #define K_LIN (K_BASE + K_IMAGE_MAX) // linear map of the memfd
+#define K_PUB (K_BASE + 0x8000000) // below it, with protection keys only (pku.c): a slot for each window that programs can reach
+#define PUB_SHIFT 13
+#define PUB_STRIDE 0x2000
+#define PUB_REGS 128		// bytes at the end of a slot for registers; the host's signal frames below
 #define K_LIN_MAX 0x4000000000	// 256 GiB
 #define K_END (K_LIN + K_LIN_MAX)
 
@@ -32,6 +36,7 @@
 
 // in a window, from its hthread page
 #define WIN_GUARD (-0xd000l)	// no access in the process whose thread stands on the stack above (harden.c)
+#define WIN_PUB 112		// of struct window: pub
 #define WIN_KSTACK (-0xc000l)	// 48 KiB, grows down from WIN_KSTACK_TOP
 #define WIN_KSTACK_TOP 0l
 #define WIN_ALTSTACK 0x1000	// 28 KiB
@@ -41,3 +46,7 @@
 #define WIN_GS_ROOM 0xc000	// at least so much on either side of GS base
 
 #define KICK_SIGNAL 63
+
+#define PKU_KEY 1
+#define PKRU_USER 0x55555554	// all but key 0 denied: what Linux begins a program with
+#define PKRU_KERNEL 0x55555550

@@ -90,6 +90,8 @@ void pf_random(void *buf, size_t n)
 
 // --- vector state. The area sizes come from the CPU at boot (xstate_init).
 static u64 xstate_size __sealed, xstate_mask __sealed;
+static u64 pkru_at __sealed; // where PKRU lies in an area, if that register is the kernel's business (pku.c)
+enum { XSTATE_PKRU = 0x200 };
 
 static void cpuid(u32 leaf, u32 sub, u32 *a, u32 *b, u32 *c, u32 *d)
 {
@@ -110,6 +112,8 @@ void xstate_init(void)
 			cpuid(0xd, i, &a, &b, &c, &d);
 			if (b + a > xstate_size)
 				xstate_size = b + a;
+			if (1 << i == XSTATE_PKRU && pku_on)
+				pkru_at = b;
 		}
 }
 
@@ -121,11 +125,18 @@ void pf_xsave(void *area)
 	// XSAVE writes only XSTATE_BV of the 64-byte header; the rest must be zero for XRSTOR
 	memset((u8 *)area + 512, 0, 64);
 	__asm__ volatile("xsave64 (%0)" ::"r"(area), "a"((u32)xstate_mask), "d"((u32)(xstate_mask >> 32)) : "memory");
+	if (pkru_at) { // programs and debuggers are shown their own
+		*(u32 *)((u8 *)area + pkru_at) = PKRU_USER;
+		*(u64 *)((u8 *)area + 512) |= XSTATE_PKRU;
+	}
 }
 
+// No area, which may be a program's, gives rights to memory.
 static void xrstor(const void *area)
 {
-	__asm__ volatile("xrstor64 (%0)" ::"r"(area), "a"((u32)xstate_mask), "d"((u32)(xstate_mask >> 32)) : "memory");
+	u32 mask = (u32)xstate_mask & (pkru_at ? ~(u32)XSTATE_PKRU : U32_MAX);
+
+	__asm__ volatile("xrstor64 (%0)" ::"r"(area), "a"(mask), "d"(0) : "memory");
 }
 
 // XRSTOR faults on a bad header or reserved MXCSR bits: check what can be wrong first.

@@ -31,6 +31,10 @@ void kernel_start(struct window *w0)
 	S2(__NR_prctl, 1, 9);
 	pf_reset_address_space(); // the launcher's leftovers
 	image_alias_drop();
+	u64 mem = c->memory_bytes;
+	if (mem < (64ul << 20) || mem > K_LIN_MAX - OFF_PAGES || mem & (PAGE_SIZE - 1))
+		panic("memory size from the launcher is out of range");
+	pku_init(OFF_PAGES + mem);
 	host_thread_init();
 	xstate_init();
 	cpus_init();
@@ -53,9 +57,6 @@ void kernel_start(struct window *w0)
 	boot_info.nvolumes = c->nvol;
 	boot_info.strace = c->debug_strace != 0;
 	memcpy(boot_info.strace_filter, c->strace_filter, sizeof(boot_info.strace_filter) - 1);
-	u64 mem = c->memory_bytes;
-	if (mem < (64ul << 20) || mem > K_LIN_MAX - OFF_PAGES || mem & (PAGE_SIZE - 1))
-		panic("memory size from the launcher is out of range");
 	page_init(mem, (uptr)kernel_hot_end - K_LIN, OFF_ARENA_END, OFF_PAGES);
 	t = knew(struct task);
 	if (!t)

@@ -172,6 +172,7 @@ void win_setup(struct window *w, struct task *t, struct hproc *hp)
 	list_init(&w->h.rseq_link);
 	w->h.no_rseq = 0;
 	w->h.rseq_word = &w->h.no_rseq;
+	w->pub = (u64 *)(win_slot(w) + PUB_STRIDE - PUB_REGS);
 	w->hproc = hp;
 	w->cpus = win_self()->cpus; // the host lets it inherit them
 	w->fpu_depth = 0;
@@ -192,6 +193,8 @@ void host_thread_init(void)
 		u64 size;
 	} ss = { (u8 *)w + WIN_ALTSTACK, 0, 0, WIN_ALTSTACK_LEN };
 
+	if (pku_on)
+		ss.sp = win_slot(w), ss.size = PUB_STRIDE - 2 * PUB_REGS;
 	if (S2(__NR_sigaltstack, &ss, 0) ||
 	    S5(__NR_prctl, 59 /* PR_SET_SYSCALL_USER_DISPATCH */, 1, kernel_text_start, kernel_text_end - kernel_text_start, 0))
 		panic("the host refuses Syscall User Dispatch");

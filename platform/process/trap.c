@@ -21,10 +21,10 @@ struct host_sigaction {
 	u64 mask;
 };
 
+enum { ERR_PRESENT = 1, ERR_KEY = 0x20 };
 enum { FLAG_TF = 0x100, FLAG_DF = 0x400, FLAG_NT = 0x4000, FLAG_AC = 0x40000 };
 
 extern u64 extable_start[], extable_end[];
-extern char ktrap[];
 void kernel_trap(struct regs *r);
 void exit_work(struct regs *r);
 void exit_restart(struct regs *r);
@@ -51,7 +51,7 @@ static void clear_nt(void) { __asm__ volatile("pushfq\n\tandq $~0x4000, (%%rsp)\
 
 static void redirect(struct sigcontext *c, struct window *w)
 {
-	c->rip = (u64)ktrap;
+	c->rip = (u64)gate->ktrap;
 	c->rdi = c->rsp = (u64)win_regs(w);
 	c->cs = 0x33, c->ss = 0x2b; // the program may have gone to 32-bit code
 	c->eflags &= ~(FLAG_TF | FLAG_DF | FLAG_AC);
@@ -73,7 +73,7 @@ static bool program_state(int sig, bool gs_lost, struct sigcontext *c, struct wi
 		c->eflags &= ~FLAG_AC;
 		return true;
 	}
-	if (c->rip != (u64)kexit_iret)
+	if (c->rip != (u64)gate->kexit_iret)
 		return false;
 	if (c->eflags & FLAG_NT) {
 		clear_nt();
@@ -126,14 +126,14 @@ static void handle(int sig, siginfo_t *info, void *ctx, struct window *w, bool g
 	u64 ip = c->rip;
 	bool in_kernel = ip >= (u64)kernel_text_start && ip < (u64)kernel_text_end;
 
-	if (in_kernel && ip == (u64)kexit_jmp) {
+	if (in_kernel && ip == (u64)gate->kexit_jmp) {
 		c->rip = ip = c->rcx; // the last instruction of the way out: all else is the program's already
 		in_kernel = false;
 	}
 	if (sig == KICK_SIGNAL) {
 		if (in_kernel) {
-			if (ip >= (u64)kexit && ip < (u64)kexit_end) {
-				c->rip = (u64)kexit;
+			if (ip >= (u64)gate->kexit && ip < (u64)gate->kexit_end) {
+				c->rip = (u64)gate->again;
 				c->rsp = (u64)r;
 			}
 			return;
@@ -146,7 +146,7 @@ static void handle(int sig, siginfo_t *info, void *ctx, struct window *w, bool g
 		redirect(c, w);
 		return;
 	}
-	if (sig == SIGSEGV && ip == (u64)ktrap && info->si_code == SI_KERNEL_) {
+	if (sig == SIGSEGV && ip == (u64)gate->ktrap && info->si_code == SI_KERNEL_) {
 		w->trap_kind = TRAP_RSEQ; // found when it delivered the signal before, which had this one blocked
 		return;
 	}
@@ -185,7 +185,7 @@ static void handle(int sig, siginfo_t *info, void *ctx, struct window *w, bool g
 static bool is_window(u64 at) { return at - (u64)WIN(0) < (u64)WIN_MAX * WIN_STRIDE && !((at - (u64)WIN(0)) % WIN_STRIDE); }
 
 // When the program has changed GS, the window is found by the signal stack, which lies in it. No canary before GS is right.
-__attribute__((no_stack_protector)) static void on_signal(int sig, siginfo_t *info, void *ctx)
+__attribute__((no_stack_protector)) void on_signal(int sig, siginfo_t *info, void *ctx)
 {
 	u64 gs, at;
 	bool lost;
@@ -212,7 +212,7 @@ void trap_init(void)
 	u64 mask = ~0ul;
 
 	for (u32 i = 0; i < ARRAY_SIZE(sigs); i++) {
-		struct host_sigaction sa = { (void *)on_signal, SA_SIGINFO | SA_ONSTACK | SA_RESTORER_, trap_restorer(), ~0ul };
+		struct host_sigaction sa = { (void *)gate->on_signal, SA_SIGINFO | SA_ONSTACK | SA_RESTORER_, trap_restorer(), ~0ul };
 		if (S4(__NR_rt_sigaction, sigs[i], &sa, 0, 8))
 			panic("cannot install a host signal handler");
 		mask &= ~SIGBIT(sigs[i]);
@@ -238,6 +238,10 @@ void kernel_trap(struct regs *r)
 		if (w->trap_no == 3 && text_breakpoint(r->rip - 1)) { // int3; a single step is 1
 			r->rip--;
 			break;
+		}
+		if (w->trap_code == SEGV_PKUERR && w->trap_addr - K_BASE < K_END - K_BASE) {
+			w->trap_code = SEGV_MAPERR; // of the kernel programs are shown nothing
+			w->trap_err &= ~(ERR_PRESENT | ERR_KEY);
 		}
 		kernel_fault(r, w->trap_sig, w->trap_code, w->trap_addr, w->trap_err, w->trap_no);
 		break;

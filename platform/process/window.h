@@ -22,6 +22,7 @@ struct spent {			// by the tasks that the host thread carried before
 
 struct window {
 	struct hthread h;
+	u64 *pub;		// registers on their way to the program, where keys protect this memory (gate.h knows the offset)
 	struct hproc *hproc;
 	u64 cpus;		// task->cpu_mask that the host was told for this thread (cpus.c)
 	u32 index;
@@ -105,7 +106,22 @@ void host_events_thread(void *unused);
 extern char kernel_hot_start[], kernel_small_end[], kernel_hot_end[]; // variables: small ones first
 extern char kernel_hot_text_end[];			// what runs in each new process (hot.lds)
 extern char kernel_text_start[], kernel_text_end[], kernel_sealed_start[], kernel_sealed_end[], kernel_rodata_end[];
-extern char kentry[], kexit[], kexit_end[], kexit_jmp[], kexit_iret[];
+struct gate {			// the way between programs and kernel
+	char *kexit;		// entry.S knows it is the first
+	char *kentry, *kexit_end, *kexit_jmp, *kexit_iret, *ktrap;
+	char *again;		// where a way back that was interrupted begins anew
+	void (*on_signal)(int sig, siginfo_t *info, void *ctx); // the host's handler
+};
+extern const struct gate *gate;
+extern char kentry[], kexit[], kexit_end[], kexit_jmp[], kexit_iret[], ktrap[];
+extern char kentry_pku[], kexit_pku[], kexit_end_pku[], kexit_jmp_pku[], kexit_iret_pku[], ktrap_pku[], kexit_again_pku[];
+void on_signal(int sig, siginfo_t *info, void *ctx), on_signal_pku(int sig, siginfo_t *info, void *ctx);
+bool pku_gate_works(void), pku_denies_read(const void *p), pku_denies_write(void *p);
+// pku.c
+extern bool pku_on;
+void pku_init(u64 memory_end);	// boot; the handlers of host signals must be there
+struct pf_protection pku_report(void);
+static inline u8 *win_slot(struct window *w) { return (u8 *)K_PUB + (u64)w->index * PUB_STRIDE; }
 void kresume(struct regs *regs) __noreturn;	// rsp = regs, leave through the exit path
 void win_park(u64 *threads, struct park *p);	// puts itself on the list and sleeps there; returns when it is the last thread
 void win_exit_thread(u8 *used, u32 *hproc_used) __noreturn; // marks window (and process slot, or NULL) free, then the host's exit: touches no stack
