@@ -33,11 +33,37 @@ int pf_map_pages(uptr addr, u32 pfn, u32 n, int prot, bool shared)
 int pf_unmap(uptr addr, size_t len) { return (int)H3(__NR_munmap, addr, len, 0); }
 int pf_protect(uptr addr, size_t len, int prot) { return (int)H3(__NR_mprotect, addr, len, prot); }
 
+// Before Linux 6.17 the host moves no more than one of its mappings at once: EFAULT. Where they end is found by trying. Bytes moved; *r: why not all.
+static size_t move_pieces(uptr old, size_t len, uptr to, int *r)
+{
+	size_t done = 0, n = len;
+
+	while (done < len) {
+		n = min(n, len - done);
+		*r = map_result(H6(__NR_mremap, old + done, n, n, 3 /* MAYMOVE | FIXED */, to + done, 0));
+		if (!*r) {
+			done += n;
+			n *= 2;
+		} else if (*r == -EFAULT && n > PAGE_SIZE) {
+			n = ALIGN_UP(n / 2, PAGE_SIZE);
+		} else {
+			break;
+		}
+	}
+	return done;
+}
+
 int pf_move(uptr old, size_t len, uptr to, size_t newlen)
 {
 	if (to == old)
 		return map_result(H6(__NR_mremap, old, len, newlen, 0, 0, 0));
-	return map_result(H6(__NR_mremap, old, len, newlen, 3 /* MAYMOVE | FIXED */, to, 0));
+	int r = map_result(H6(__NR_mremap, old, len, newlen, 3 /* MAYMOVE | FIXED */, to, 0)), undone;
+	if (r == -EFAULT && len == newlen) {
+		size_t done = move_pieces(old, len, to, &r);
+		if (r)
+			move_pieces(to, done, old, &undone);
+	}
+	return r;
 }
 
 int pf_dontneed(uptr addr, size_t len) { return (int)H3(__NR_madvise, addr, len, MADV_DONTNEED); }
