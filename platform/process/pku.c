@@ -26,11 +26,7 @@ static uptr data_end __sealed;
 static_assert(offsetof(struct gate, kexit) == 0 && offsetof(struct window, pub) == WIN_PUB, "entry.S and gate.h know these");
 static_assert(K_PUB + (u64)WIN_MAX * PUB_STRIDE == K_LIN && PUB_STRIDE == 1 << PUB_SHIFT, "a slot for each window");
 
-static void put_under_key(uptr from, uptr end, int prot)
-{
-	if (S4(__NR_pkey_mprotect, from, end - from, prot, PKU_KEY))
-		panic("the host refuses the kernel's memory a protection key that it gave");
-}
+static bool put_under_key(uptr from, uptr end, int prot) { return !S4(__NR_pkey_mprotect, from, end - from, prot, PKU_KEY); }
 
 static bool cpu_has_bmi2(void)
 {
@@ -40,25 +36,37 @@ static bool cpu_has_bmi2(void)
 	return b & 1u << 8;
 }
 
+// Why it cannot be used, or NULL: then the kernel's text is under it.
+static const char *why_not(long key)
+{
+	if (key != PKU_KEY)
+		return "the host gave a key other than the first";
+	if (!cpu_has_bmi2() || !pku_gate_works())
+		return "the CPU has them, but the kernel's gate does not work on it";
+	if (!put_under_key((uptr)kernel_text_start, (uptr)kernel_sealed_start, PF_R | PF_X))
+		return "the host gives keys, but puts no memory under them";
+	return NULL;
+}
+
 void pku_init(u64 memory_end)
 {
 	long key = S2(__NR_pkey_alloc, 0, 0); // 0: with all rights to it
 
 	if (key < 0)
 		return;
-	if (key != PKU_KEY || !cpu_has_bmi2() || !pku_gate_works()) {
+	state = why_not(key);
+	if (state) {
 		S1(__NR_pkey_free, key);
-		state = key != PKU_KEY ? "the host gave a key other than the first" : "the CPU has them, but the kernel's gate does not work on it";
 		return;
 	}
 	if (S6(__NR_mmap, K_PUB, K_LIN - K_PUB, PF_R | PF_W, 0x100000 /* FIXED_NOREPLACE */ | 0x4000 /* NORESERVE */ | 0x20 | 1 /* ANONYMOUS, SHARED */,
 	       -1, 0) != K_PUB)
 		panic("the host refuses memory for signal frames");
 	data_end = K_LIN + memory_end;
-	put_under_key((uptr)kernel_text_start, (uptr)kernel_sealed_start, PF_R | PF_X);
-	put_under_key((uptr)kernel_sealed_start, (uptr)kernel_sealed_end, PF_R | PF_W);
-	put_under_key((uptr)kernel_sealed_end, (uptr)ALIGN_UP((uptr)kernel_rodata_end, HUGE_SIZE), PF_R);
-	put_under_key(K_LIN + OFF_HOT, data_end, PF_R | PF_W);
+	if (!put_under_key((uptr)kernel_sealed_start, (uptr)kernel_sealed_end, PF_R | PF_W) ||
+	    !put_under_key((uptr)kernel_sealed_end, (uptr)ALIGN_UP((uptr)kernel_rodata_end, HUGE_SIZE), PF_R) ||
+	    !put_under_key(K_LIN + OFF_HOT, data_end, PF_R | PF_W))
+		panic("the host puts only a part of the kernel's memory under a key");
 	gate = &keyed;
 	text_kentry = (uptr)kentry_pku;
 	pku_on = true;
