@@ -27,7 +27,8 @@ struct hthread {
 	u32 host_pid;
 	u32 in_kernel;		// 60: between entry and exit (entry.S); not while a new thread starts
 	const u64 *wait_frame;	// 64: sleeping in pf_wait: its stack frame (entry.S), and the word
-	u32 *wait_word;
+	u32 *wait_word;		// 72
+	u64 *pub;		// 80: for registers on their way to the program, where keys protect this memory (gate.h)
 	uptr rseq_area;		// kernel/task/rseq.c: what the host has registered, 0: nothing
 	struct list rseq_link;	// while it is not 0: in mm->rseq
 	u32 rseq_sig;

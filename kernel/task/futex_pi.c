@@ -54,8 +54,10 @@ static int try_lock(u32 __user *uaddr, struct bucket *b, const struct key *k, bo
 	}
 	if (try)
 		return -EWOULDBLOCK;
-	if (!owner_exists(cur & FUTEX_TID_MASK))
-		return -ESRCH;
+	if (!owner_exists(cur & FUTEX_TID_MASK)) { // or has given the lock back and left meanwhile
+		r = user_load32(uaddr, &seen);
+		return r ? r : seen == cur ? -ESRCH : -EAGAIN;
+	}
 	if (cur & FUTEX_WAITERS)
 		return 1;
 	r = user_cmpxchg32(uaddr, cur, cur | FUTEX_WAITERS, &seen);
@@ -157,8 +159,12 @@ static int lock_for(u32 __user *uaddr, struct task *who, bool others)
 		bool mine = !(cur & FUTEX_TID_MASK);
 		if ((cur & FUTEX_TID_MASK) == (u32)pid_own(who))
 			return -EDEADLK;
-		if (!mine && !owner_exists(cur & FUTEX_TID_MASK))
-			return -ESRCH;
+		if (!mine && !owner_exists(cur & FUTEX_TID_MASK)) { // or has given the lock back and left meanwhile
+			r = user_load32(uaddr, &seen);
+			if (r || seen == cur)
+				return r ? r : -ESRCH;
+			continue;
+		}
 		new = mine ? (u32)pid_own(who) | (cur & (FUTEX_OWNER_DIED | FUTEX_WAITERS)) | (others ? FUTEX_WAITERS : 0) : cur | FUTEX_WAITERS;
 		r = user_cmpxchg32(uaddr, cur, new, &seen);
 		if (!r && seen == cur)

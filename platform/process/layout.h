@@ -36,7 +36,7 @@
 
 // in a window, from its hthread page
 #define WIN_GUARD (-0xd000l)	// no access in the process whose thread stands on the stack above (harden.c)
-#define WIN_PUB 112		// of struct window: pub
+#define WIN_PUB 80		// of struct hthread: pub
 #define WIN_KSTACK (-0xc000l)	// 48 KiB, grows down from WIN_KSTACK_TOP
 #define WIN_KSTACK_TOP 0l
 #define WIN_ALTSTACK 0x1000	// 28 KiB

@@ -23,7 +23,7 @@ bool pku_on __sealed = false;
 static const char *state __sealed = "the CPU or the host has none";
 static uptr data_end __sealed;
 
-static_assert(offsetof(struct gate, kexit) == 0 && offsetof(struct window, pub) == WIN_PUB, "entry.S and gate.h know these");
+static_assert(offsetof(struct gate, kexit) == 0 && offsetof(struct hthread, pub) == WIN_PUB, "entry.S and gate.h know these");
 static_assert(K_PUB + (u64)WIN_MAX * PUB_STRIDE == K_LIN && PUB_STRIDE == 1 << PUB_SHIFT, "a slot for each window");
 
 static bool put_under_key(uptr from, uptr end, int prot) { return !S4(__NR_pkey_mprotect, from, end - from, prot, PKU_KEY); }

@@ -172,7 +172,7 @@ void win_setup(struct window *w, struct task *t, struct hproc *hp)
 	list_init(&w->h.rseq_link);
 	w->h.no_rseq = 0;
 	w->h.rseq_word = &w->h.no_rseq;
-	w->pub = (u64 *)(win_slot(w) + PUB_STRIDE - PUB_REGS);
+	w->h.pub = (u64 *)(win_slot(w) + PUB_STRIDE - PUB_REGS);
 	w->hproc = hp;
 	w->cpus = win_self()->cpus; // the host lets it inherit them
 	w->fpu_depth = 0;

@@ -22,7 +22,6 @@ struct spent {			// by the tasks that the host thread carried before
 
 struct window {
 	struct hthread h;
-	u64 *pub;		// registers on their way to the program, where keys protect this memory (gate.h knows the offset)
 	struct hproc *hproc;
 	u64 cpus;		// task->cpu_mask that the host was told for this thread (cpus.c)
 	u32 index;
