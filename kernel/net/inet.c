@@ -127,6 +127,7 @@ struct inet_sock *inet_new(u16 family, u16 type, const struct sock_ops *ops)
 void inet_free(struct sock *s)
 {
 	kfree(inet_of(s)->opts);
+	kfree(inet_of(s)->groups);
 	kfree(inet_of(s));
 }
 
@@ -249,7 +250,7 @@ int inet_bind(struct sock *s, const u8 *addr, u32 len)
 	if (i->v6only && ip_is_v4(a.ip))
 		return -EINVAL;
 	if (ip_is_multicast(a.ip) && s->type == SOCK_DGRAM)
-		r = 0; // receives nothing, as nobody can join
+		r = 0;
 	else if (!ip_is_any(a.ip) && !net_local(s->net, a.ip) && !inet_published(i, a.port))
 		return -EADDRNOTAVAIL;
 	if (a.port && a.port < 1024 && !capable(10)) // CAP_NET_BIND_SERVICE
@@ -359,6 +360,24 @@ struct inet_sock *inet_find(const struct net_ns *net, u16 protocol, const struct
 	}
 	mutex_unlock(&inet_lock);
 	return best;
+}
+
+void inet_table_lock(void) { mutex_lock(&inet_lock); }
+void inet_table_unlock(void) { mutex_unlock(&inet_lock); }
+
+u32 inet_find_group(const struct net_ns *net, u16 protocol, const struct iaddr *dst, const struct iaddr *src, struct inet_sock **out, u32 n)
+{
+	struct inet_sock *i;
+	u32 k = 0;
+	mutex_lock(&inet_lock);
+	list_for_each(i, bucket(dst->port), hash) {
+		if (k == n || i->s.protocol != protocol || i->local.port != dst->port || i->s.net != net || !score(i, dst, src))
+			continue;
+		if ((mcast_member(i, dst->ip) || inet_takes_all_groups(i)) && ref_get_unless_zero(&i->s.ref))
+			out[k++] = i;
+	}
+	mutex_unlock(&inet_lock);
+	return k;
 }
 
 int inet_for_each(const struct net_ns *net, int (*fn)(struct inet_sock *, void *), void *arg)

@@ -27,6 +27,9 @@ struct inet_sock {
 	bool refused;	   // a non-blocking connect has failed and the next connect(2) says so
 	struct list hash;  // port table
 	struct inet_opts *opts;
+	struct inet_groups *groups; // mcast.c; NULL: none ever joined
+	bool group_if;	   // IP_MULTICAST_IF named lo, by this address
+	u32 group_addr;
 	int hfd;	   // host's socket beside or instead of the inner one; -1: none
 	bool host_only;	   // TCP: the stream itself is the host's
 	struct hostio_state host;
@@ -51,10 +54,20 @@ int inet_getname(struct sock *s, bool peer, u8 *addr);
 int inet_begin_listen(struct inet_sock *i, int backlog); // -EADDRINUSE; state becomes ST_LISTEN
 // The best receiver for a packet from src to dst: a reference or NULL.
 struct inet_sock *inet_find(const struct net_ns *net, u16 protocol, const struct iaddr *dst, const struct iaddr *src);
+void inet_table_lock(void), inet_table_unlock(void); // inet_lock
+// All who take a packet from src to the group dst: references in out, at most n; how many.
+u32 inet_find_group(const struct net_ns *net, u16 protocol, const struct iaddr *dst, const struct iaddr *src, struct inet_sock **out, u32 n);
 void inet_source_for(const struct iaddr *dst, struct iaddr *local); // fills in an unspecified local address
 int inet_for_each(const struct net_ns *net, int (*fn)(struct inet_sock *i, void *arg), void *arg); // under inet_lock
 
+// mcast.c
+int mcast_setopt(struct inet_sock *i, int level, int opt, const void *val, u32 len);
+bool mcast_member(const struct inet_sock *i, const u8 *ip);	// inet_lock held
+bool mcast_joined(const struct net_ns *net, const u8 *ip);	// by anybody
+bool mcast_reached(const struct inet_sock *i, const u8 *ip);
+
 // inet_opt.c
+bool inet_takes_all_groups(const struct inet_sock *i);	// IP_MULTICAST_ALL
 void inet_packet_fields(struct inet_sock *i, struct sock_msg *m, const struct iaddr *to, struct packet *p);
 int inet_getopt(struct sock *s, int level, int opt, void *val, u32 *len);
 int inet_setopt(struct sock *s, int level, int opt, const void *val, u32 len);

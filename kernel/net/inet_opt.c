@@ -59,6 +59,13 @@ static int value_of(struct inet_sock *i, int level, int opt)
 	return !t ? 0 : slot && *slot ? *slot - 1 : t->def;
 }
 
+bool inet_takes_all_groups(const struct inet_sock *i)
+{
+	int *slot;
+	const struct int_opt *t = lookup(i->opts, IPPROTO_IP, IP_MULTICAST_ALL, &slot);
+	return slot && *slot ? *slot - 1 : t->def;
+}
+
 static bool level_ok(struct sock *s, int level)
 {
 	return level == IPPROTO_IP || (level == IPPROTO_IPV6 && s->family == AF_INET6) ||
@@ -79,22 +86,11 @@ static int set_special(struct inet_sock *i, int level, int opt, const void *val,
 		bool known = (len >= 5 && !strncmp(val, "cubic", 5)) || (len >= 4 && !strncmp(val, "reno", 4));
 		return known ? 0 : -ENOENT;
 	}
-	if (level == IPPROTO_IP) {
-		switch (opt) {
-		case IP_ADD_MEMBERSHIP:
-		case IP_ADD_SOURCE_MEMBERSHIP:
-		case MCAST_JOIN_GROUP:
-			pr_once("multicast groups cannot be joined inside the enclave\n");
-			return -ENODEV;
-		case IP_DROP_MEMBERSHIP:
-		case MCAST_LEAVE_GROUP: return -EADDRNOTAVAIL;
-		case IP_MULTICAST_IF: return 0;
-		}
-	}
-	if (level == IPPROTO_IPV6 && (opt == IPV6_ADD_MEMBERSHIP || opt == MCAST_JOIN_GROUP)) {
-		pr_once("multicast groups cannot be joined inside the enclave\n");
-		return -ENODEV;
-	}
+	bool group = opt == MCAST_JOIN_GROUP || opt == MCAST_LEAVE_GROUP;
+	if (level == IPPROTO_IP && (group || opt == IP_ADD_MEMBERSHIP || opt == IP_DROP_MEMBERSHIP || opt == IP_MULTICAST_IF))
+		return mcast_setopt(i, level, opt, val, len);
+	if (level == IPPROTO_IPV6 && (group || opt == IPV6_ADD_MEMBERSHIP || opt == IPV6_DROP_MEMBERSHIP))
+		return mcast_setopt(i, level, opt, val, len);
 	if (level == IPPROTO_UDPLITE) // checksum coverage: there are no checksums here
 		return (opt == 10 || opt == 11) && !opt_int(val, len, &v) ? 0 : -ENOPROTOOPT;
 	if (level == IPPROTO_UDP)
@@ -180,6 +176,11 @@ int inet_getopt(struct sock *s, int level, int opt, void *val, u32 *len)
 		return opt_put_int(i->v6only, val, len);
 	if ((level == IPPROTO_IP && opt == IP_MTU) || (level == IPPROTO_IPV6 && opt == IPV6_MTU))
 		return s->state == ST_CONNECTED ? opt_put_int(65536, val, len) : -ENOTCONN;
+	if (level == IPPROTO_IP && opt == IP_MULTICAST_IF) {
+		*len = min(*len, (u32)sizeof(u32));
+		memcpy(val, &i->group_addr, *len);
+		return 0;
+	}
 	if (level == IPPROTO_IP && opt == IP_OPTIONS) {
 		*len = 0;
 		return 0;

@@ -31,12 +31,12 @@ static int udp_connect(struct sock *s, const u8 *addr, u32 len, int flags)
 	if (r)
 		return r;
 	inet_fix_destination(&to);
-	if (ip_is_multicast(to.ip) || (i->v6only && ip_is_v4(to.ip)))
+	if ((ip_is_multicast(to.ip) && !mcast_reached(i, to.ip)) || (i->v6only && ip_is_v4(to.ip)))
 		return -ENETUNREACH;
 	if ((r = inet_autobind(i)))
 		return r;
 	struct iaddr local = i->local;
-	if (net_local(s->net, to.ip))
+	if (net_local(s->net, to.ip) || ip_is_multicast(to.ip))
 		inet_source_for(&to, &local);
 	else if ((r = s->net ? -ENETUNREACH : host_udp_connect(i, &to, &local)))
 		return r;
@@ -64,7 +64,7 @@ static int destination(struct inet_sock *i, struct sock_msg *m, struct iaddr *to
 	inet_fix_destination(to);
 	if (ip_is_v4(to->ip) && !memcmp(to->ip + 12, "\xff\xff\xff\xff", 4))
 		return i->s.broadcast ? -ENETUNREACH : -EACCES;
-	if (ip_is_multicast(to->ip) || (i->v6only && ip_is_v4(to->ip)))
+	if ((ip_is_multicast(to->ip) && !mcast_reached(i, to->ip)) || (i->v6only && ip_is_v4(to->ip)))
 		return -ENETUNREACH;
 	return 0;
 }
@@ -94,6 +94,38 @@ static int send_inner(struct inet_sock *i, struct sock_msg *m, const struct iadd
 	return 0;
 }
 
+#define RECEIVERS 64u // of one packet to a group
+
+static int send_group(struct inet_sock *i, struct sock_msg *m, const struct iaddr *to)
+{
+	struct inet_sock **dst = kmalloc(RECEIVERS * sizeof(*dst));
+	struct iaddr from = i->local;
+	struct sock_msg again = *m;
+	struct iter start = *m->it;
+	u32 n;
+	int r = 0;
+	if (!dst)
+		return -ENOBUFS;
+	inet_source_for(to, &from);
+	n = inet_find_group(i->s.net, i->s.protocol, to, &from, dst, RECEIVERS);
+	for (u32 k = 0; k < n; k++) {
+		*m->it = start;
+		again.scm = NULL;
+		struct packet *p = r ? NULL : packet_new(&again, &r);
+		if (p) {
+			p->alen = inet_put_addr(dst[k]->s.family, &from, p->addr);
+			p->stamp_ns = dst[k]->s.timestamp || dst[k]->s.timestampns ? ktime_real() : 0;
+			memcpy(p->dst, to->ip, sizeof(p->dst));
+			inet_packet_fields(i, m, to, p);
+			if ((dst[k]->s.shut & SHUT_RCV) || !packet_put(&dst[k]->s, p, false))
+				packet_free(p);
+		}
+		sock_put(&dst[k]->s);
+	}
+	kfree(dst);
+	return r;
+}
+
 static ssize_t udp_send(struct sock *s, struct sock_msg *m, int flags)
 {
 	struct inet_sock *i = inet_of(s);
@@ -112,6 +144,10 @@ static ssize_t udp_send(struct sock *s, struct sock_msg *m, int flags)
 		r = inet_autobind(i);
 	if (r)
 		return r;
+	if (ip_is_multicast(to.ip)) {
+		r = mcast_joined(s->net, to.ip) ? send_group(i, m, &to) : 0;
+		return r ? r : (ssize_t)n;
+	}
 	if (!net_local(s->net, to.ip))
 		return s->net ? -ENETUNREACH : host_udp_send(i, m, &to, flags);
 	r = send_inner(i, m, &to);
