@@ -3,6 +3,7 @@
 // Locks: the directory's inode lock; fs_ctx->lock then dcache_lock for cwd and root.
 #include "kernel/fs/fs.h"
 #include "kernel/include/count.h"
+#include "kernel/include/ns.h"
 
 // --- getdents
 #define GETDENTS_MAX 32768u
@@ -457,6 +458,9 @@ struct fs_ctx *fs_ctx_copy(struct fs_ctx *from)
 	path_get(&fs->cwd);
 	path_get(&fs->root);
 	mutex_unlock(&from->lock);
+	fs->mnt_ns = from->mnt_ns; // who has one is its only user, or shares it with those that stay
+	if (unlikely(fs->mnt_ns))
+		ref_get((struct ref *)fs->mnt_ns);
 	return fs;
 }
 
@@ -466,6 +470,7 @@ void fs_ctx_put(struct fs_ctx *fs)
 		return;
 	path_put(&fs->cwd);
 	path_put(&fs->root);
+	mnt_ns_put(fs->mnt_ns);
 	COUNT(fs_contexts, -1);
 	kfree(fs);
 }

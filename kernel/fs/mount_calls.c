@@ -214,7 +214,7 @@ static long unmount(struct path *at, int flags)
 	// Two references are the table's and ours.
 	bool busy = first_child_locked(m) || mount_references_locked(m) > 2;
 	if (!m->parent)
-		r = m == curproc->mnt_ns->root && !(flags & MNT_DETACH) ? -EBUSY : -EINVAL;
+		r = m == cur_mnt_ns()->root && !(flags & MNT_DETACH) ? -EBUSY : -EINVAL;
 	else if (!(flags & MNT_DETACH) && busy)
 		r = -EBUSY;
 	else if (flags & MNT_EXPIRE && !m->expiring)
@@ -340,7 +340,7 @@ static long pivot(struct path *new, struct path *put_old)
 		if (!place.mnt) {
 			list_add(&m->link, &mounts);
 			mount_counted_locked(m, true);
-			m->ns = curproc->mnt_ns;
+			m->ns = cur_mnt_ns();
 			m->ns->root = m;
 		}
 	}

@@ -63,8 +63,8 @@ static struct mnt_ns *find_ns(u64 inum)
 {
 	struct mount *m;
 
-	if (!inum || inum == curproc->mnt_ns->ns.inum)
-		return curproc->mnt_ns;
+	if (!inum || inum == cur_mnt_ns()->ns.inum)
+		return cur_mnt_ns();
 	list_for_each(m, &mounts, link)
 		if (m->ns && m->ns->ns.inum == inum)
 			return capable(CAP_SYS_ADMIN) ? m->ns : NULL;
@@ -76,7 +76,7 @@ static struct path root_of(const struct mnt_ns *ns)
 	struct path top = {ns->root, ns->root->root};
 	struct mount *m;
 
-	if (ns == curproc->mnt_ns)
+	if (ns == cur_mnt_ns())
 		return cur_fs()->root;
 	while ((m = mount_at_locked(top.mnt, top.dentry)))
 		top = (struct path){m, m->root};

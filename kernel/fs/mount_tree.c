@@ -5,7 +5,14 @@
 
 struct mnt_ns init_mnt_ns = {.ns = {.ref = {1}, .type = CLONE_NEWNS, .inum = 4026531841ul}};
 
-bool mount_mine(const struct mount *m) { return m->ns == curproc->mnt_ns; }
+struct mnt_ns *cur_mnt_ns(void)
+{
+	struct mnt_ns *n = cur_fs()->mnt_ns;
+
+	return unlikely(n) ? n : curproc->mnt_ns;
+}
+
+bool mount_mine(const struct mount *m) { return m->ns == cur_mnt_ns(); }
 
 void tree_set_ns(struct mount *m, struct mnt_ns *n)
 {
@@ -142,7 +149,7 @@ void tree_drop(struct mount *m)
 
 struct mnt_ns *mnt_ns_copy(struct fs_ctx *fs)
 {
-	struct mnt_ns *old = curproc->mnt_ns, *n = knew(struct mnt_ns);
+	struct mnt_ns *old = cur_mnt_ns(), *n = knew(struct mnt_ns);
 	struct path top;
 	struct mount *m;
 
@@ -167,12 +174,23 @@ struct mnt_ns *mnt_ns_copy(struct fs_ctx *fs)
 	return (void *)m;
 }
 
-struct mnt_ns *mnt_ns_of(struct proc *p)
+struct mnt_ns *mnt_ns_at(struct proc *p, int tid)
+{
+	struct fs_ctx *fs = p->fs;
+	struct task *t;
+
+	list_for_each (t, &p->threads, thread_link)
+		if (t->own_fs && t->tid == tid)
+			fs = t->own_fs;
+	return fs && fs->mnt_ns ? fs->mnt_ns : p->mnt_ns;
+}
+
+struct mnt_ns *mnt_ns_of(struct proc *p, int tid)
 {
 	struct mnt_ns *n;
 
 	mutex_lock(&tasklist);
-	n = p->mnt_ns;
+	n = mnt_ns_at(p, tid);
 	if (n)
 		ref_get(&n->ns.ref);
 	mutex_unlock(&tasklist);

@@ -205,7 +205,7 @@ int proc_children(struct pout *o, struct pnode *n)
 
 int proc_mountstats(struct pout *o, struct pnode *n)
 {
-	struct mnt_ns *ns = mnt_ns_of(n->proc);
+	struct mnt_ns *ns = mnt_ns_of(n->proc, n->tid);
 	char *line = kmalloc(PAGE_SIZE * 4);
 	int id = 0, len;
 

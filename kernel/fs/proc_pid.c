@@ -380,9 +380,9 @@ static int pid_limits(struct pout *o, struct pnode *n)
 	return 0;
 }
 
-static int mounts_text(struct pout *o, struct proc *p, bool info)
+static int mounts_text(struct pout *o, struct pnode *n, bool info)
 {
-	struct mnt_ns *ns = mnt_ns_of(p);
+	struct mnt_ns *ns = mnt_ns_of(n->proc, n->tid);
 	char *line = kmalloc(PAGE_SIZE * 4);
 	int id = 0, len;
 
@@ -399,12 +399,12 @@ static int mounts_text(struct pout *o, struct proc *p, bool info)
 
 static int pid_mounts(struct pout *o, struct pnode *n)
 {
-	return mounts_text(o, n->proc, false);
+	return mounts_text(o, n, false);
 }
 
 static int pid_mountinfo(struct pout *o, struct pnode *n)
 {
-	return mounts_text(o, n->proc, true);
+	return mounts_text(o, n, true);
 }
 
 static int oom_adj(struct pout *o, struct pnode *n)
@@ -587,7 +587,8 @@ static int pid_wchan(struct pout *o, struct pnode *n)
 	return 0;
 }
 
-static const struct pent tid_table[] = {COMMON, TXT("children", 0444, proc_children), {0}};
+static const struct pent tid_table[] = {COMMON, TXT("children", 0444, proc_children),
+	{.name = "ns", .mode = S_IFDIR | 0511, .dir = proc_ns_table}, {0}};
 static const struct pent tid_dir = {.name = "tid", .mode = S_IFDIR | 0555, .dir = tid_table};
 
 static int task_lookup(struct inode *dir, const char *name, u32 len, struct inode **out)

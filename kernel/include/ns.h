@@ -23,8 +23,10 @@ struct mnt_ns;
 struct fs_ctx;
 extern struct mnt_ns init_mnt_ns;
 struct mnt_ns *mnt_ns_copy(struct fs_ctx *fs);	// of the caller's; fs moves to the copies. ERR_PTR
-struct mnt_ns *mnt_ns_of(struct proc *p);	// a reference; NULL once it has exited
+struct mnt_ns *mnt_ns_of(struct proc *p, int tid);	// of a thread, 0: of the process: a reference; NULL once it has exited
+struct mnt_ns *mnt_ns_at(struct proc *p, int tid);	// no reference; tasklist held
 void mnt_ns_put(struct mnt_ns *n);
+struct mnt_ns *cur_mnt_ns(void);	// of the current thread; no reference
 void mnt_ns_enter(struct mnt_ns *n, struct fs_ctx *fs);
 
 // --- host names (kernel/fs/misc.c)

@@ -126,6 +126,7 @@ struct task {
 	struct fs_ctx *own_fs;	// directories of this thread alone; NULL: its process's
 	struct key *thread_keyring; // kernel/keys/, NULL until used
 	u8 request_ring;	// KEY_REQKEY_DEFL_*
+	u8 mce_policy;		// PR_MCE_KILL: PR_MCE_KILL_* plus one; 0: the system's
 };
 
 enum proc_state { PROC_RUNNING, PROC_STOPPED, PROC_ZOMBIE, PROC_DEAD };

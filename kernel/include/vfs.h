@@ -196,6 +196,7 @@ struct fs_ctx {			// CLONE_FS
 	struct mutex lock;
 	struct path cwd, root;
 	u32 umask;
+	struct mnt_ns *mnt_ns;		// of a thread that left its process's namespace: a reference. NULL: the process's
 };
 
 struct file {
@@ -279,6 +280,7 @@ struct fs_ctx *fs_ctx_copy(struct fs_ctx *fs);
 void fs_ctx_put(struct fs_ctx *fs);
 void fs_own_settle(void);		// the last thread's own directories become its process's
 void fs_own_drop(struct task *t);
+void fs_ns_settle(struct proc *p);	// kernel/task/ns.c, as the other two
 
 // --- inodes (fs/inode.c)
 struct inode *inode_new(struct super *sb, u32 mode);	// ref 1, times now, owner from cred, ino from sb->next_ino

@@ -39,8 +39,10 @@ long sys_mmap(u64 addr, u64 len, u64 prot, u64 flags, int fd, u64 off)
 	} else if (type == MAP_SHARED_VALIDATE || (type == MAP_SHARED && flags & MAP_GROWSDOWN)) {
 		return -EINVAL;
 	}
-	r = mm_map(curproc->mm, addr, len, (int)prot, (int)flags, f, f ? off >> PAGE_SHIFT : 0,
-		   flags & MAP_GROWSDOWN ? VMA_GROWSDOWN : 0);
+	r = -EACCES; // PR_SET_MDWE
+	if (likely(!curproc->mm->mdwe) || !(prot & PROT_EXEC) || !(prot & PROT_WRITE))
+		r = mm_map(curproc->mm, addr, len, (int)prot, (int)flags, f, f ? off >> PAGE_SHIFT : 0,
+			   flags & MAP_GROWSDOWN ? VMA_GROWSDOWN : 0);
 	if (f)
 		file_put(f);
 	return rseq_survived(r);

@@ -500,6 +500,10 @@ int mm_protect(struct mm *mm, uptr addr, size_t len, int prot)
 			r = -EPERM;
 			break;
 		}
+		if (unlikely(mm->mdwe) && p & PROT_EXEC && (p & PROT_WRITE || !(v->prot & PROT_EXEC))) {
+			r = -EACCES;
+			break;
+		}
 		if (v->flags & VMA_SHARED && p & PROT_WRITE && !(v->flags & VMA_MAYWRITE)) {
 			r = -EACCES;
 			break;

@@ -193,6 +193,15 @@ static int open_image(struct exec *e, struct file *f)
 	return r;
 }
 
+static struct mm *fresh_mm(const struct mm *old)
+{
+	struct mm *mm = mm_new();
+
+	if (mm)
+		mm_inherit_mdwe(mm, old);
+	return mm;
+}
+
 static int open_interp(struct exec *e)
 {
 	struct file *f;
@@ -324,7 +333,7 @@ static int exec_prepare(struct exec *e, int dfd, const char *name, int flags, co
 	if (r)
 		goto out;
 	r = -ENOMEM;
-	if (p->borrows_mm && !(e->mm = mm_new()))
+	if (p->borrows_mm && !(e->mm = fresh_mm(p->mm)))
 		goto out;
 	if (__atomic_load_n(&current->files->ref.n, __ATOMIC_RELAXED) > 1 && !(e->files = fdtable_copy(current->files)))
 		goto out;
@@ -519,7 +528,7 @@ static int do_exec(int dfd, const char *name, int flags, const void __user *argv
 	if (!r)
 		r = exec_kill_siblings();
 	if (!r) {
-		if (p->mm->others && !e->mm && !(e->mm = mm_new())) {
+		if (p->mm->others && !e->mm && !(e->mm = fresh_mm(p->mm))) {
 			r = -ENOMEM;
 		} else {
 			futex_exit(current);

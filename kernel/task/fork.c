@@ -71,6 +71,7 @@ static void inherit_task(struct task *t, const struct task *from, const struct c
 	if (unlikely(from->policy))
 		sched_fork(t, NULL, from, false);
 	t->mempolicy = from->mempolicy;
+	t->mce_policy = from->mce_policy;
 	t->mempolicy_nodes = from->mempolicy_nodes;
 	t->fs_base = c->flags & CLONE_SETTLS ? c->tls : pf_get_fs();
 	if (c->flags & CLONE_CHILD_CLEARTID)
@@ -166,6 +167,7 @@ static int inherit_proc(struct proc *p, struct task *t, struct proc *from, const
 		p->fs = NULL;
 	if (!t->files || !p->fs)
 		return -ENOMEM;
+	fs_ns_settle(p);
 	return c->flags & NAMESPACES ? ns_unshare(p, c->flags & NAMESPACES & ~CLONE_NEWPID) : 0;
 }
 

@@ -245,6 +245,21 @@ fail: // what was not used, or is no more
 	return r;
 }
 
+// A namespace that came with directories of p's own is p's.
+void fs_ns_settle(struct proc *p)
+{
+	struct mnt_ns *n;
+
+	if (likely(!p->fs->mnt_ns) || p->fs->ref.n > 1)
+		return;
+	mutex_lock(&tasklist);
+	n = p->mnt_ns;
+	p->mnt_ns = p->fs->mnt_ns;
+	p->fs->mnt_ns = NULL;
+	mutex_unlock(&tasklist);
+	mnt_ns_put(n);
+}
+
 // The caller's own root and working directory, shared with no other process.
 static int own_fs(struct proc *p)
 {
@@ -258,6 +273,7 @@ static int own_fs(struct proc *p)
 	mutex_lock(&tasklist);
 	p->fs = fs;
 	mutex_unlock(&tasklist);
+	fs_ns_settle(p);
 	fs_ctx_put(old);
 	return 0;
 }
@@ -271,6 +287,7 @@ void fs_own_settle(void)
 	curproc->fs = current->own_fs;
 	current->own_fs = NULL;
 	mutex_unlock(&tasklist);
+	fs_ns_settle(curproc);
 	fs_ctx_put(old);
 }
 
@@ -303,6 +320,28 @@ static int own_fs_of_thread(void)
 	return 0;
 }
 
+// The calling thread, which has directories of its own, goes to n, or (ERR_PTR) to a copy of its mounts, and leaves the others where they are.
+static int mounts_of_thread(struct mnt_ns *n)
+{
+	struct fs_ctx *fs = current->own_fs;
+	struct mnt_ns *old;
+
+	if (IS_ERR(n)) {
+		n = mnt_ns_copy(fs);
+		if (IS_ERR(n))
+			return (int)PTR_ERR(n);
+	} else {
+		ref_get((struct ref *)n);
+		mnt_ns_enter(n, fs);
+	}
+	mutex_lock(&tasklist);
+	old = fs->mnt_ns;
+	fs->mnt_ns = n;
+	mutex_unlock(&tasklist);
+	mnt_ns_put(old);
+	return 0;
+}
+
 // The calling thread's own descriptor table.
 static int own_files(void)
 {
@@ -332,10 +371,6 @@ long sys_unshare(u64 flags)
 		return -EINVAL;
 	if (flags & (CLONE_SIGHAND | CLONE_VM) && (p->sighand || (flags & CLONE_VM && p->mm->others)))
 		return -EINVAL;
-	if (!alone && flags & CLONE_NEWNS) {
-		pr_once("unshare: threads of a process share mounts\n");
-		return -EINVAL;
-	}
 	r = check_new(flags);
 	if (alone && current->own_fs)
 		fs_own_settle();
@@ -345,7 +380,9 @@ long sys_unshare(u64 flags)
 		r = own_files();
 	if (!r && flags & CLONE_SYSVSEM)
 		sem_exit(p);
-	return r ? r : ns_unshare(p, flags & NEW_NS);
+	if (!r && !alone && flags & CLONE_NEWNS)
+		r = mounts_of_thread(ERR_PTR(-ENOENT));
+	return r ? r : ns_unshare(p, flags & NEW_NS & (alone ? ~0ul : ~(u64)CLONE_NEWNS));
 }
 
 // --- /proc/PID/ns
@@ -365,14 +402,14 @@ static const char *kind_name(u32 type)
 }
 
 // A reference; NULL when the process has exited.
-static struct ns *ns_get(struct proc *p, u32 type, bool children)
+static struct ns *ns_get(struct proc *p, int tid, u32 type, bool children)
 {
 	struct ns *n = NULL;
 
 	mutex_lock(&tasklist);
 	if (p->mnt_ns) {
 		switch (type) {
-		case CLONE_NEWNS: n = (struct ns *)p->mnt_ns; break;
+		case CLONE_NEWNS: n = (struct ns *)mnt_ns_at(p, tid); break;
 		case CLONE_NEWUTS: n = (struct ns *)p->uts_ns; break;
 		case CLONE_NEWIPC: n = &p->ipc_ns->ns; break;
 		case CLONE_NEWUSER: n = p->user_ns ? &p->user_ns->ns : &init_user_ns.ns; break;
@@ -403,7 +440,7 @@ static u32 link_type(struct inode *ino)
 static int ns_readlink(struct inode *ino, char *buf, u32 n)
 {
 	struct proc *p = pnode_of(ino)->proc;
-	struct ns *ns = remote_allowed(p) ? ns_get(p, link_type(ino), for_children(ino)) : NULL;
+	struct ns *ns = remote_allowed(p) ? ns_get(p, pnode_of(ino)->tid, link_type(ino), for_children(ino)) : NULL;
 	char text[40];
 	int len;
 
@@ -463,7 +500,7 @@ static struct file *ns_follow(struct inode *ino, struct dentry **d, struct mount
 	(void)d, (void)m;
 	if (!remote_allowed(p))
 		return ERR_PTR(-EACCES);
-	ns = ns_get(p, link_type(ino), for_children(ino));
+	ns = ns_get(p, pnode_of(ino)->tid, link_type(ino), for_children(ino));
 	return ns ? ns_file(ns) : ERR_PTR(-ENOENT);
 }
 
@@ -503,7 +540,7 @@ static long enter(struct ns *n)
 	if (!capable(CAP_SYS_ADMIN))
 		return -EPERM;
 	if (n->type == CLONE_NEWNS && !alone)
-		return -EINVAL;
+		return current->own_fs && current->own_fs->ref.n == 1 ? mounts_of_thread((struct mnt_ns *)n) : -EINVAL;
 	if (n->type == CLONE_NEWPID && !pid_ns_below(n))
 		return -EINVAL;
 	if (n->type == CLONE_NEWIPC)
@@ -555,7 +592,7 @@ static long enter_of(struct proc *p, u32 types)
 	if (!remote_allowed(p))
 		return -EPERM;
 	for (u32 i = 0; i < ARRAY_SIZE(kinds) && !r; i++) {
-		struct ns *n = types & kinds[i].type ? ns_get(p, kinds[i].type, false) : NULL;
+		struct ns *n = types & kinds[i].type ? ns_get(p, 0, kinds[i].type, false) : NULL;
 		if (types & kinds[i].type)
 			r = n ? enter(n) : -ESRCH;
 		if (n)

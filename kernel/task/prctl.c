@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // prctl, arch_prctl, personality and their kind: small settings of a thread or process. Locks: none, each setting is
 // one word that its own process writes.
+#include "kernel/include/mm.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
 #include "kernel/include/platform.h"
@@ -89,6 +90,40 @@ static long secure_bits(struct cred *c, u64 to)
 	return 0;
 }
 
+// What Linux would do with a process whose memory went bad. The host keeps such events to itself: the wish is remembered.
+static long mce_kill(struct task *t, u64 what, u64 policy)
+{
+	if (what == PR_MCE_KILL_CLEAR)
+		return policy ? -EINVAL : (t->mce_policy = 0);
+	if (what != PR_MCE_KILL_SET || policy > PR_MCE_KILL_DEFAULT)
+		return -EINVAL;
+	t->mce_policy = policy == PR_MCE_KILL_DEFAULT ? 0 : (u8)(policy + 1);
+	return 0;
+}
+
+#ifndef PR_SET_MDWE // newer than the headers of Debian 12
+#define PR_SET_MDWE 65
+#define PR_GET_MDWE 66
+#endif
+#define MDWE_REFUSE_EXEC_GAIN 1u
+#define MDWE_NO_INHERIT 2u
+
+// Memory that can be written is never to be run. Once asked for it stays.
+static long mdwe_set(struct mm *mm, u64 bits)
+{
+	long r = 0;
+
+	if (bits & ~(u64)(MDWE_REFUSE_EXEC_GAIN | MDWE_NO_INHERIT) || bits == MDWE_NO_INHERIT)
+		return -EINVAL;
+	mutex_lock(&mm->lock);
+	if (mm->mdwe && mm->mdwe != bits)
+		r = -EPERM;
+	else
+		mm->mdwe = (u32)bits;
+	mutex_unlock(&mm->lock);
+	return r;
+}
+
 long sys_prctl(int op, u64 a2, u64 a3, u64 a4, u64 a5)
 {
 	struct task *t = current;
@@ -128,7 +163,10 @@ long sys_prctl(int op, u64 a2, u64 a3, u64 a4, u64 a5)
 	case PR_SET_SECCOMP: return seccomp_prctl(a2, U(a3));
 	case PR_GET_TSC: return put_user((int)PR_TSC_ENABLE, (int __user *)U(a2));
 	case PR_SET_TSC: return a2 == PR_TSC_ENABLE ? 0 : -EINVAL;
-	case PR_MCE_KILL_GET: return PR_MCE_KILL_DEFAULT;
+	case PR_MCE_KILL: return a4 || a5 ? -EINVAL : mce_kill(t, a2, a3);
+	case PR_MCE_KILL_GET: return a2 || a3 || a4 || a5 ? -EINVAL : t->mce_policy ? t->mce_policy - 1 : PR_MCE_KILL_DEFAULT;
+	case PR_SET_MDWE: return a3 || a4 || a5 ? -EINVAL : mdwe_set(p->mm, a2);
+	case PR_GET_MDWE: return a2 || a3 || a4 || a5 ? -EINVAL : (long)p->mm->mdwe;
 	case PR_GET_TID_ADDRESS: return put_user(t->clear_child_tid, (int __user *__user *)U(a2));
 	case PR_SET_THP_DISABLE:
 	case PR_GET_THP_DISABLE:
