@@ -21,6 +21,7 @@ bool owner_option(struct owner *o, int option, const char *value)
 	case 514: o->broker.token_file = value; return true;
 	case 515: o->broker.dir = value; return true;
 	case 516: o->key_file = value; return true;
+	case 517: o->anchor = value; return true;
 	default: return false;
 	}
 }
@@ -38,6 +39,9 @@ int owner_volume_key(const struct owner *o, const char *volume, u8 key[SEAL_KEY_
 	u32 version;
 	int err;
 
+	err = owner_anchor(o, f);
+	if (err)
+		return err;
 	if (o->key_file)
 		return from_seal(f, seal_tool_load_key(o->key_file, key, &e), &e);
 	err = from_seal(f, seal_tool_id(volume, id, &version, &e), &e);
@@ -120,6 +124,9 @@ static int take_key(const struct owner *o, const char *partial, u8 key[SEAL_KEY_
 	struct seal_tool_err e = {0};
 	int err;
 
+	err = owner_anchor(o, f);
+	if (err)
+		return err;
 	if (partial)
 		return owner_volume_key(o, partial, key, f);
 	err = from_seal(f, seal_tool_new_key(key, &e), &e);

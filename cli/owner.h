@@ -12,25 +12,32 @@
 struct owner {
 	struct broker_client_options broker;
 	const char *key_file;	// instead of the broker
+	const char *anchor;	// "broker", "none"; NULL: the broker, unless the key is in a file
 };
 
 #define OWNER_HELP										\
 	"      --broker URL         the broker (default: the one of --broker-dir)\n"		\
 	"      --broker-ca FILE     its certificate\n"						\
 	"      --broker-token FILE  the owner's token\n"					\
+	"      --anchor WHERE       who remembers the newest state of volumes: broker (default, unless --key-file is given) or none\n" \
 	"      --broker-dir DIR     its state folder (default: COFFER_BROKER_DIR or ~/.local/share/coffer/broker)\n"
 
 // Rows for getopt_long; their values begin at 512.
 #define OWNER_OPTIONS									\
 	{"broker", required_argument, NULL, 512}, {"broker-ca", required_argument, NULL, 513},	\
 	{"broker-token", required_argument, NULL, 514}, {"broker-dir", required_argument, NULL, 515}, \
-	{"key-file", required_argument, NULL, 516}
+	{"key-file", required_argument, NULL, 516}, {"anchor", required_argument, NULL, 517}
 
 // Takes one of OWNER_OPTIONS; false when the option is another.
 bool owner_option(struct owner *o, int option, const char *value);
 
 // The key of an existing volume, from the key file or the broker. The caller wipes it.
 int owner_volume_key(const struct owner *o, const char *volume, u8 key[SEAL_KEY_BYTES], struct fault *f);
+
+// Volumes opened from now on are compared with what their anchor remembers (anchor.c). -EINVAL.
+int owner_anchor(const struct owner *o, struct fault *f);
+// One sentence: what detects a rollback of the volume opened last.
+const char *owner_anchor_text(char *buf, size_t n);
 
 // Makes a new volume, empty or from a folder, and puts its key where the owner wants it (key file or broker). Prints what
 // it does. On failure no volume is left behind, but for a part that can be gone on with.

@@ -11,6 +11,9 @@
 
 static void info_json(const char *hex, unsigned int version, const struct stat *st, const struct seal_info *i)
 {
+	struct seal_tool_anchored a;
+
+	seal_tool_last_anchored(&a);
 	printf("{\"id\":\"%s\",\"version\":%u,\"bytes\":%" PRId64, hex, version, (int64_t)st->st_size);
 	if (i)
 		printf(",\"generation\":%" PRIu64 ",\"limit_bytes\":%" PRIu64 ",\"used_bytes\":%" PRIu64 ",\"shared_bytes\":%" PRIu64
@@ -18,13 +21,16 @@ static void info_json(const char *hex, unsigned int version, const struct stat *
 		       ",\"fell_back\":%s", (uint64_t)i->generation, (uint64_t)i->size_blocks * 4096, (uint64_t)i->used_blocks * 4096,
 		       (uint64_t)i->shared_blocks * 4096, (uint64_t)i->reserved_blocks * 4096, (uint64_t)i->inodes, i->snapshots, i->keys,
 		       i->reencrypting ? "true" : "false", (uint64_t)i->work_left * 4096, i->fell_back ? "true" : "false");
+	if (i)
+		printf(",\"anchored\":%s,\"anchor_generation\":%" PRIu64, a.known ? "true" : "false", (uint64_t)a.generation);
 	printf("}\n");
 }
 
 static void info_words(const struct seal_info *i)
 {
-	char size[32], used[32];
+	char size[32], used[32], text[200];
 
+	printf("  rollback    %s\n", owner_anchor_text(text, sizeof(text)));
 	printf("  commits     %" PRIu64 "\n  in use      %s of %s\n  inodes      %" PRIu64 "\n", (uint64_t)i->generation,
 	       human_size(used, (uint64_t)i->used_blocks * 4096), human_size(size, (uint64_t)i->size_blocks * 4096), (uint64_t)i->inodes);
 	if (i->reserved_blocks)
@@ -139,7 +145,7 @@ int volume_fsck(struct request *r)
 	struct seal_fsck_stats s = {0};
 	struct seal_tool_err e = {0};
 	u8 key[SEAL_KEY_BYTES];
-	char size[32];
+	char size[32], text[200];
 	int err = volume_key(r, key);
 
 	if (err)
@@ -151,8 +157,8 @@ int volume_fsck(struct request *r)
 		       "}\n", err ? "false" : "true", (uint64_t)s.files, (uint64_t)s.dirs, (uint64_t)s.blocks, (uint64_t)s.bytes,
 		       (uint64_t)s.findings);
 	else if (!err)
-		printf("%s is whole: %" PRIu64 " files, %" PRIu64 " folders, %s, each byte authenticated\n", r->words[0],
-		       (uint64_t)s.files, (uint64_t)s.dirs, human_size(size, s.bytes));
+		printf("%s is whole: %" PRIu64 " files, %" PRIu64 " folders, %s, each byte authenticated; rollback %s\n", r->words[0],
+		       (uint64_t)s.files, (uint64_t)s.dirs, human_size(size, s.bytes), owner_anchor_text(text, sizeof(text)));
 	return volume_result(err, &e);
 }
 

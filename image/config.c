@@ -298,7 +298,7 @@ static int read_volume_name(struct reader *r, yaml_node_t *value, const char *ke
 	if (err)
 		return err;
 	if (strlen(s) != 32 || strspn(s, "0123456789abcdef") != 32)
-		return bad(r, value, "a volume's 'name' is its id: 32 hex digits, as `coffer volume show` prints it");
+		return bad(r, value, "a volume's 'name' is its id: 32 hex digits, as `coffer volume info` prints it");
 	free(newest_volume(r)->name);
 	newest_volume(r)->name = xstrdup(s);
 	return 0;
@@ -580,7 +580,7 @@ static int read_anchor(struct reader *r, yaml_node_t *value, const char *key)
 	if (err)
 		return err;
 	if (!strcmp(s, "tpm"))
-		return bad(r, value, "anchor: tpm is for the owner's commands (coffer volume --anchor tpm): the TPM that an enclave sees is its host's");
+		return bad(r, value, "'anchor' is broker or none: the TPM that an enclave can see is its host's, which would prove nothing");
 	if (strcmp(s, "broker") != 0 && strcmp(s, "none") != 0)
 		return bad(r, value, "'anchor' is broker or none, not '%s'", s);
 	free(r->config->anchor);

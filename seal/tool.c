@@ -46,7 +46,6 @@ int tool_vol_err(struct seal_tool_err *err, struct tool_vol *t, int e, const cha
 
 int tool_mount(struct tool_vol *t, const char *path, const u8 *key, u32 flags, struct seal_tool_err *err)
 {
-	struct seal_fault f;
 	memset(t, 0, sizeof *t);
 	t->path = path;
 	int r;
@@ -56,18 +55,20 @@ int tool_mount(struct tool_vol *t, const char *path, const u8 *key, u32 flags, s
 		usleep(50000);
 	if (r)
 		return tool_err(err, r, "%s: %s", path, tool_why(r));
-	r = seal_mount(&t->host.io, &t->host.env, key, NULL, flags, &t->vol, &f);
-	if (r) {
+	r = tool_attach(t, key, flags, err);
+	if (r)
 		hostio_close(&t->host);
-		return tool_err(err, r, "%s: %s", path, f.text[0] ? f.text : tool_why(r));
-	}
-	return 0;
+	return r;
 }
 
 int tool_unmount(struct tool_vol *t, int r, struct seal_tool_err *err)
 {
 	if (t->vol) {
-		int e = seal_unmount(t->vol);
+		struct seal_tool_err told = {0};
+		int e = tool_settle(t, &told);
+		if (e && !r)
+			r = tool_err(err, e, "%s", told.text);
+		e = seal_unmount(t->vol);
 		t->vol = NULL;
 		if (e && !r)
 			r = tool_err(err, e, "%s: writing the volume: %s", t->path, tool_why(e));

@@ -35,6 +35,22 @@ struct seal_tool_stats {
 	u64 kept; // of files: those that an earlier run had finished
 };
 
+// Who remembers the newest state of volumes, so that older copies are refused (seal.h: anchors). Each call fills err on failure.
+struct seal_tool_anchor {
+	int (*get)(void *ctx, const u8 id[SEAL_ID_BYTES], struct seal_anchor *out, struct seal_tool_err *err); // -ENOENT: nothing
+	int (*claim)(void *ctx, const u8 id[SEAL_ID_BYTES], const struct seal_anchor *from, const struct seal_anchor *found, u64 *epoch,
+		     struct seal_tool_err *err);
+	int (*advance)(void *ctx, const u8 id[SEAL_ID_BYTES], const struct seal_anchor *now, struct seal_tool_err *err);
+	void *ctx;
+};
+void seal_tool_set_anchor(const struct seal_tool_anchor *a); // for all volumes opened from now on; NULL: none
+// Of the volume opened last: was there an anchor, did it know the volume, and which commit.
+struct seal_tool_anchored {
+	bool asked, known;
+	u64 generation;
+};
+void seal_tool_last_anchored(struct seal_tool_anchored *out);
+
 // A fresh random key.
 int seal_tool_new_key(u8 key[SEAL_KEY_BYTES], struct seal_tool_err *err);
 // Key files hold 64 hex digits (and a newline), mode 0600. Save refuses to overwrite (-EEXIST).

@@ -8,6 +8,9 @@ struct tool_vol {
 	struct hostio host;
 	struct seal_vol *vol;
 	const char *path;
+	u8 id[SEAL_ID_BYTES]; // with an anchor
+	bool claimed;	      // the anchor let us write
+	u64 told;	      // the generation that it knows
 };
 // Fills err->text ("what: why") and returns e.
 int tool_err(struct seal_tool_err *err, int e, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -16,6 +19,10 @@ const char *tool_why(int e);
 int tool_vol_err(struct seal_tool_err *err, struct tool_vol *t, int e, const char *what);
 int tool_mount(struct tool_vol *t, const char *path, const u8 *key, u32 flags, struct seal_tool_err *err);
 int tool_unmount(struct tool_vol *t, int r, struct seal_tool_err *err); // r: error so far; the first one wins
+// tool_anchor.c: mounts t->host, comparing with the anchor and claiming the volume where it is to be written; and before the unmount,
+// tells the anchor of the last state.
+int tool_attach(struct tool_vol *t, const u8 *key, u32 flags, struct seal_tool_err *err);
+int tool_settle(struct tool_vol *t, struct seal_tool_err *err);
 int tool_sync_parent(const char *path);					// makes a new name durable
 
 // Hard links met so far: (a, b) -> value and path. A hash table.

@@ -313,8 +313,8 @@ static int fill_volume(struct sealing *s, const u8 *key, const u8 *id, const cha
 		return r;
 	if (!dir)
 		return 0;
-	r = seal_mount(&h->io, &h->env, key, id, 0, &s->t.vol, NULL);
-	return r ? tool_err(s->err, r, "%s: opening the volume: %s", s->t.path, tool_why(r)) : fill(s, dir);
+	r = tool_attach(&s->t, key, 0, s->err);
+	return r ? r : fill(s, dir);
 }
 
 static int build(struct sealing *s, const char *path, const u8 *key, u64 size, const char *dir, u8 *id_out)
