@@ -23,6 +23,8 @@ void setattr_cut(struct inode *ino, u64 size)
 static int set(struct inode *ino, const struct path *at, struct iattr *a)
 {
 	int r = at->mnt ? mount_write(at->mnt) : 0;
+	if (!r && ino->flags & (FILE_IMMUTABLE | FILE_APPEND) && a->valid & (ATTR_MODE | ATTR_UID | ATTR_GID))
+		r = -EPERM;
 	if (r)
 		return r;
 	inode_lock(ino);
@@ -167,6 +169,8 @@ static long change_times(struct inode *ino, const struct path *at, const struct 
 	}
 	if (!a.valid)
 		return 0;
+	if (ino->flags & (both_now ? FILE_IMMUTABLE : FILE_IMMUTABLE | FILE_APPEND))
+		return -EPERM;
 	if (!inode_owner(ino)) {
 		if (!both_now)
 			return -EPERM;
@@ -246,6 +250,8 @@ static long change_size(struct inode *ino, const struct path *at, s64 size)
 		signal_send_task(current, SIGXFSZ, NULL);
 		return -EFBIG;
 	}
+	if (ino->flags & FILE_APPEND)
+		return -EPERM;
 	return set(ino, at, &a);
 }
 
@@ -296,6 +302,8 @@ long sys_fallocate(int fd, int mode, s64 off, s64 len)
 	if (__builtin_add_overflow(off, len, &end))
 		goto out;
 	r = f->ops->stream ? -ESPIPE : is_dir(f->inode) ? -EISDIR : !is_reg(f->inode) ? -ENODEV : 0;
+	if (!r && ((f->inode->flags & FILE_IMMUTABLE) || (f->inode->flags & FILE_APPEND && mode & ~1)))
+		r = -EPERM;
 	if (r)
 		goto out;
 	r = -EFBIG;

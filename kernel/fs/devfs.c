@@ -184,5 +184,6 @@ int devfs_init(void)
 	dev_register(1, 7, "full", 0666, &full_fops);
 	dev_register(1, 8, "random", 0666, &random_fops);
 	dev_register(1, 9, "urandom", 0666, &random_fops);
+	kmsg_init();
 	return fs_register("devtmpfs", dev_mount);
 }

@@ -257,7 +257,7 @@ long sys_linkat(int odfd, const void __user *oname, int ndfd, const void __user 
 		struct inode *di = p.dir.dentry->inode;
 		if (old.mnt != p.dir.mnt)
 			r = -EXDEV;
-		else if (is_dir(ino) || !di->iops->link)
+		else if (is_dir(ino) || !di->iops->link || ino->flags & (FILE_APPEND | FILE_IMMUTABLE))
 			r = -EPERM;
 		else if (!ino->nlink && !ino->linkable)
 			r = -ENOENT;
@@ -286,6 +286,8 @@ static int may_remove(struct inode *di, struct dentry *d)
 		return r;
 	u32 uid = cred()->fsuid;
 	if ((di->mode & S_ISVTX) && uid != d->inode->uid && uid != di->uid && !capable(CAP_FOWNER))
+		return -EPERM;
+	if ((di->flags & FILE_APPEND) || (d->inode->flags & (FILE_APPEND | FILE_IMMUTABLE)))
 		return -EPERM;
 	return d->mountpoint ? -EBUSY : 0;
 }

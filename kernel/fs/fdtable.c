@@ -365,6 +365,8 @@ static long set_flags(struct file *f, int fd, u32 arg)
 	u32 flags = (f->flags & ~(u32)SETFL_MASK) | (arg & SETFL_MASK);
 	if ((flags & O_NOATIME) && !(f->flags & O_NOATIME) && !inode_owner(f->inode))
 		return -EPERM;
+	if (unlikely(f->inode->flags & FILE_APPEND) && (f->flags ^ flags) & O_APPEND)
+		return -EPERM;
 	int r = f->ops->set_flags ? f->ops->set_flags(f, flags) : 0;
 	if (!r && (f->flags ^ flags) & FASYNC)
 		r = sigio_async(f, fd, flags & FASYNC);

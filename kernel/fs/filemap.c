@@ -11,7 +11,7 @@ ssize_t generic_file_read(struct file *f, struct iter *it, u64 *pos)
 	*pos += (u64)r;
 	// relatime, without its daily refresh: the first read after a change counts
 	if (unlikely(ino->atime.sec <= ino->mtime.sec || ino->atime.sec <= ino->ctime.sec) && !(f->flags & O_NOATIME) &&
-	    !ino->sb->read_only)
+	    !(ino->flags & FILE_NOATIME) && !ino->sb->read_only)
 		inode_touch(ino, ATTR_ATIME);
 	return r;
 }

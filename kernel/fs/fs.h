@@ -154,6 +154,24 @@ struct open_how_k {
 };
 struct file *open_path_flags(int dfd, const char *name, const struct open_how_k *how);
 
+// --- xattr.c: an object by directory, path and AT_* flags, or the file of a descriptor
+struct at {
+	struct path p;
+	struct file *f;
+	struct inode *ino;
+	const struct mount *m;
+};
+int at_get(struct at *a, int dfd, const void __user *path, u32 flags);
+void at_put(struct at *a);
+// --- fileattr.c: flags of files (inode->flags)
+#define FILE_IMMUTABLE 0x10u
+#define FILE_APPEND 0x20u
+#define FILE_NODUMP 0x40u
+#define FILE_NOATIME 0x80u
+#define FILE_FLAGS (FILE_IMMUTABLE | FILE_APPEND | FILE_NODUMP | FILE_NOATIME)
+#define FILE_INHERITED (FILE_NODUMP | FILE_NOATIME)
+long fileattr_ioctl(struct file *f, u32 cmd, u64 arg);	// -ENOTTY: not one of these
+
 // --- checks shared by stat.c, dir.c, xattr.c
 int setattr_checked(struct inode *ino, struct iattr *a);	// asks the file system; inode lock held
 void setattr_cut(struct inode *ino, u64 size);		// after it set a size: mappings lose what lies beyond; may sleep
@@ -162,7 +180,7 @@ struct file *fd_path(int fd);				// any descriptor, O_PATH too: fd_get
 
 // --- devfs.c
 const struct file_ops *dev_fops(u64 rdev);		// NULL: no such device
-int devfs_init(void);
+int devfs_init(void), kmsg_init(void);
 
 // --- tmpfs.c, overlay.c, erofs.c
 int tmpfs_init(void);

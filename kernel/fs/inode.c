@@ -165,6 +165,8 @@ int inode_permission(struct inode *ino, int mask)
 
 int inode_permission_locked(struct inode *ino, int mask)
 {
+	if (unlikely(ino->flags & FILE_IMMUTABLE) && mask & MAY_WRITE)
+		return -EPERM;
 	return unlikely(ino->iops && ino->iops->permission) ? ino->iops->permission(ino, mask) : mode_permission(ino, mask);
 }
 

@@ -61,6 +61,8 @@ long sys_ioctl(int fd, u32 cmd, u64 arg)
 		r = f->ops->ioctl ? f->ops->ioctl(f, cmd, arg) : -ENOTTY;
 		if (r == -ENOTTY && is_reg(f->inode))
 			r = of_file(f, cmd, arg);
+		if (r == -ENOTTY)
+			r = fileattr_ioctl(f, cmd, arg);
 	}
 out:
 	file_put(f);

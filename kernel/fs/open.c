@@ -32,6 +32,8 @@ static int may_open(struct inode *ino, const struct mount *m, u32 flags)
 	if (flags & O_TRUNC)
 		mask |= MAY_WRITE;
 	int r = inode_permission(ino, mask);
+	if (!r && unlikely(ino->flags & FILE_APPEND) && (flags & O_TRUNC || ((mask & MAY_WRITE) && !(flags & O_APPEND))))
+		r = -EPERM;
 	if (!r && (mask & MAY_WRITE) && (is_reg(ino) || is_dir(ino)))
 		r = mount_write(m);
 	if (!r && (flags & O_NOATIME) && !inode_owner(ino))

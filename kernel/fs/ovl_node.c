@@ -75,6 +75,7 @@ void ovl_refresh(struct inode *i)
 	i->ctime = real->ctime;
 	i->btime = real->btime;
 	__atomic_store_n(&i->size, real->size, __ATOMIC_RELAXED);
+	i->flags = n->upper ? real->flags : 0;
 	i->nlink = is_dir(i) ? !n->removed : n->removed && !n->upper ? real->nlink - 1 : real->nlink;
 }
 

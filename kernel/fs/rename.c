@@ -39,6 +39,8 @@ static int may_move(struct inode *di, struct dentry *d)
 	u32 uid = cred()->fsuid;
 	if (!r && d->inode && (di->mode & S_ISVTX) && uid != d->inode->uid && uid != di->uid && !capable(CAP_FOWNER))
 		r = -EPERM;
+	if (!r && d->inode && ((di->flags & FILE_APPEND) || (d->inode->flags & (FILE_APPEND | FILE_IMMUTABLE))))
+		r = -EPERM;
 	return r ? r : d->mountpoint ? -EBUSY : 0;
 }
 

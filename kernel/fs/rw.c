@@ -267,8 +267,8 @@ long sys_lseek(int fd, s64 off, u32 whence)
 	s64 r;
 	if (f->flags & O_PATH) {
 		r = -EBADF;
-	} else if (f->ops->stream) {
-		r = -ESPIPE;
+	} else if (f->ops->stream) { // but one may have places of another kind
+		r = f->ops->llseek ? f->ops->llseek(f, off, (int)whence) : -ESPIPE;
 	} else {
 		bool locked = pos_lock(f, put);
 		r = (f->ops->llseek ? f->ops->llseek : generic_llseek)(f, off, (int)whence);

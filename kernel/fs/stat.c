@@ -153,6 +153,10 @@ long sys_statx(int dfd, const void __user *name, u32 flags, u32 mask, void __use
 			x.stx_mnt_id = mount_unique(p.mnt);
 		}
 		x.stx_attributes_mask = STATX_ATTR_MOUNT_ROOT;
+		if (i->iops && i->iops->set_flags) { // the same bits
+			x.stx_attributes_mask |= FILE_IMMUTABLE | FILE_APPEND | FILE_NODUMP;
+			x.stx_attributes = i->flags & (FILE_IMMUTABLE | FILE_APPEND | FILE_NODUMP);
+		}
 		if (p.mnt && p.dentry == p.mnt->root)
 			x.stx_attributes |= STATX_ATTR_MOUNT_ROOT;
 	}

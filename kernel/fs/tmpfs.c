@@ -76,6 +76,7 @@ static struct inode *new_object(struct inode *dir, u32 mode)
 		if (is_dir(i))
 			i->mode |= S_ISGID;
 	}
+	i->flags = dir->flags & FILE_INHERITED;
 	if (is_reg(i) && !(i->pc = mem_pc(i))) {
 		inode_put(i);
 		return NULL;
@@ -392,6 +393,14 @@ static int getattr(struct inode *i)
 	return 0;
 }
 
+static int set_flags(struct inode *i, u32 flags)
+{
+	overlay_dirty(i);
+	i->flags = flags;
+	i->ctime = fstime_now();
+	return 0;
+}
+
 static int readlink(struct inode *i, char *buf, u32 n)
 {
 	struct memnode *node = node_of(i);
@@ -619,13 +628,15 @@ const struct inode_ops memdir_iops = {.lookup = lookup,
 				      .getxattr = getxattr,
 				      .setxattr = setxattr,
 				      .listxattr = listxattr,
-				      .removexattr = removexattr};
+				      .removexattr = removexattr,
+				      .set_flags = set_flags};
 const struct inode_ops memfile_iops = {.setattr = setattr,
 				       .getattr = getattr,
 				       .getxattr = getxattr,
 				       .setxattr = setxattr,
 				       .listxattr = listxattr,
-				       .removexattr = removexattr};
+				       .removexattr = removexattr,
+				       .set_flags = set_flags};
 const struct inode_ops memlink_iops = {.setattr = setattr,
 				       .readlink = readlink,
 				       .getxattr = getxattr,

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Extended attributes: the calls. Storage is the file system's (iops->getxattr...). And the flags of files, which no file
-// system here has. Locks: inode->lock around a change.
+// Extended attributes: the calls. Storage is the file system's (iops->getxattr...). Locks: inode->lock around a change.
 #include "kernel/fs/fs.h"
 #include <linux/xattr.h>
 
@@ -13,6 +12,8 @@ static bool starts(const char *s, const char *prefix) { return !strncmp(s, prefi
 static int check(struct inode *ino, const char *name, bool write)
 {
 	int r;
+	if (write && (ino->flags & (FILE_IMMUTABLE | FILE_APPEND)))
+		return -EPERM;
 	if (starts(name, "system.posix_acl_") || starts(name, "system."))
 		return -EOPNOTSUPP;
 	if (starts(name, "trusted."))
@@ -192,14 +193,7 @@ static int read_args(struct xattr_arg *a, const void __user *uargs, size_t size)
 	return size > PAGE_SIZE ? -E2BIG : copy_struct_from_user(a, sizeof(*a), uargs, size);
 }
 
-struct at {
-	struct path p;
-	struct file *f;
-	struct inode *ino;
-	const struct mount *m;
-};
-
-static int at_get(struct at *a, int dfd, const void __user *path, u32 flags)
+int at_get(struct at *a, int dfd, const void __user *path, u32 flags)
 {
 	char first = 1;
 	int r;
@@ -227,7 +221,7 @@ static int at_get(struct at *a, int dfd, const void __user *path, u32 flags)
 	return 0;
 }
 
-static void at_put(struct at *a)
+void at_put(struct at *a)
 {
 	if (a->f)
 		file_put(a->f);
@@ -289,54 +283,4 @@ long sys_removexattrat(int dfd, const void __user *path, u32 flags, const void _
 	r = do_remove(a.ino, a.m, name);
 	at_put(&a);
 	return r;
-}
-
-// --- file_getattr, file_setattr: the arguments are checked as Linux does, then each file is one of a file system without flags
-
-#define FILE_ATTR_VER0 24u
-#define FILE_XFLAGS 0x8001fffbul // FS_XFLAG_*: those that are known
-
-struct file_attr_ {
-	u64 xflags;
-	u32 extsize, nextents, projid, cowextsize;
-};
-
-static long attr_size(size_t size, u32 flags)
-{
-	if (flags & ~(u32)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH))
-		return -EINVAL;
-	return size > PAGE_SIZE ? -E2BIG : size < FILE_ATTR_VER0 ? -EINVAL : 0;
-}
-
-long sys_file_getattr(int dfd, const void __user *path, void __user *uattr, size_t size, u32 flags)
-{
-	struct at a;
-	long r = attr_size(size, flags);
-
-	(void)uattr; // nothing to tell
-	if (!r)
-		r = at_get(&a, dfd, path, flags);
-	if (r)
-		return r;
-	at_put(&a);
-	return -EOPNOTSUPP;
-}
-
-long sys_file_setattr(int dfd, const void __user *path, const void __user *uattr, size_t size, u32 flags)
-{
-	struct file_attr_ attr;
-	struct at a;
-	long r = attr_size(size, flags);
-
-	if (!r)
-		r = copy_struct_from_user(&attr, sizeof(attr), uattr, size);
-	if (!r && attr.xflags & ~FILE_XFLAGS)
-		r = -EINVAL;
-	if (!r)
-		r = at_get(&a, dfd, path, flags);
-	if (r)
-		return r;
-	r = a.m ? mount_write(a.m) : 0;
-	at_put(&a);
-	return r ? r : -EOPNOTSUPP;
 }

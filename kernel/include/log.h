@@ -5,6 +5,7 @@
 
 enum { LOG_ERR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 extern int log_level;	// messages above it are dropped
+void kmsg_add(int level, const char *text, size_t n);	// fs/kmsg.c: remembers it for dmesg
 void klog(int level, const char *fmt, ...) __printf(2, 3);
 #define pr_err(...) klog(LOG_ERR, __VA_ARGS__)
 #define pr_warn(...) klog(LOG_WARN, __VA_ARGS__)

@@ -73,6 +73,7 @@ struct inode_ops {		// NULL = -EPERM / -ENOTDIR / -EINVAL, as Linux has it. Call
 	void (*unmake_open)(struct inode *ino, void *opened);
 	// Instead of the mode bits; must not sleep. -ECHILD: getattr first.
 	int (*permission)(struct inode *ino, int mask);
+	int (*set_flags)(struct inode *ino, u32 flags);	// FILE_*: has them; NULL: -ENOTTY, -EOPNOTSUPP
 	int (*access)(struct inode *ino, int mask);	// asked by access(2) besides; may wait
 	bool no_cache;			// names below must be looked up anew each time (/proc)
 };
@@ -144,6 +145,7 @@ struct inode {
 	void *watches;			// inotify
 	struct textview *views;		// mm/text.c
 	u32 writers, deny_write;	// ETXTBSY
+	u32 flags;			// FILE_* (fs/fileattr.c)
 	bool linkable;			// nlink 0, but linkat may give it a name (O_TMPFILE)
 	u64 generation;
 	u64 key;			// in the inode cache

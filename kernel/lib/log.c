@@ -6,9 +6,10 @@
 
 int log_level = LOG_WARN;
 
-static void vlog(const char *prefix, const char *fmt, va_list ap) __printf(2, 0);
+static void vlog(int level, const char *prefix, const char *fmt, va_list ap) __printf(3, 0);
 
-static void vlog(const char *prefix, const char *fmt, va_list ap)
+// level -1: the last words, which nobody will read in here
+static void vlog(int level, const char *prefix, const char *fmt, va_list ap)
 {
 	__uninit char buf[512];
 	int n = scnprintf(buf, sizeof(buf), "%s", prefix);
@@ -19,6 +20,8 @@ static void vlog(const char *prefix, const char *fmt, va_list ap)
 	if (buf[n - 1] != '\n')
 		buf[n++] = '\n';
 	pf_log(buf, (size_t)n);
+	if (level >= 0)
+		kmsg_add(level, buf, (size_t)n);
 }
 
 void klog(int level, const char *fmt, ...)
@@ -28,7 +31,7 @@ void klog(int level, const char *fmt, ...)
 	if (level > log_level)
 		return;
 	va_start(ap, fmt);
-	vlog("coffer: ", fmt, ap);
+	vlog(level, "coffer: ", fmt, ap);
 	va_end(ap);
 }
 
@@ -37,7 +40,7 @@ void panic(const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	vlog("coffer: enclave stopped: ", fmt, ap);
+	vlog(-1, "coffer: enclave stopped: ", fmt, ap);
 	va_end(ap);
 	// addresses of kernel.debug, for addr2line
 	const u64 *frame = __builtin_frame_address(0);

@@ -395,5 +395,5 @@ SYS(464, getxattrat, FILE, FULL, "dirfd:dirfd path:path flags:|at name:str args:
 SYS(465, listxattrat, FILE, FULL, "dirfd:dirfd path:path flags:|at list:p size:n =n", "")
 SYS(466, removexattrat, FILE, FULL, "dirfd:dirfd path:path flags:|at name:str", "")
 SYS(467, open_tree_attr, FILE, FULL, "dirfd:dirfd path:path flags:x attr:p size:n =fd", "")
-SYS(468, file_getattr, FILE, REFUSED, "dirfd:dirfd path:path attr:p size:n flags:|at", "EOPNOTSUPP: no file system has flags of files")
-SYS(469, file_setattr, FILE, REFUSED, "dirfd:dirfd path:path attr:p size:n flags:|at", "EOPNOTSUPP: no file system has flags of files")
+SYS(468, file_getattr, FILE, PART, "dirfd:dirfd path:path attr:p size:n flags:|at", "files in memory; others are EOPNOTSUPP")
+SYS(469, file_setattr, FILE, PART, "dirfd:dirfd path:path attr:p size:n flags:|at", "files in memory: immutable, append, nodump, noatime; others are EOPNOTSUPP")
