@@ -2,6 +2,7 @@
 // /proc/meminfo, vmstat, zoneinfo, buddyinfo, slabinfo: one set of figures behind them and behind the cgroup's files.
 // The total is the enclave's limit; programs' private memory is what the host reports. Locks: none.
 #include "kernel/fs/procfs.h"
+#include "kernel/fs/verity.h"
 #include "kernel/include/alloc.h"
 #include "kernel/include/count.h"
 #include "kernel/mm/oom.h"
@@ -109,7 +110,7 @@ int proc_vmstat(struct pout *o, struct pnode *n)
 	     m.file + m.shared);
 	pout(o, "nr_dirty %lu\nnr_writeback 0\nnr_shmem %lu\n", m.dirty, m.shared);
 	// what is not counted here is 0, as on a machine that never did it
-	pout(o, "pgpgin 0\npgpgout 0\npswpin 0\npswpout 0\npgalloc_normal 0\npgfree 0\npgfault 0\npgmajfault 0\n");
+	pout(o, "pgpgin %lu\npgpgout 0\npswpin 0\npswpout 0\npgalloc_normal 0\npgfree 0\npgfault 0\npgmajfault 0\n", verity_blocks_read() * 4);
 	pout(o, "oom_kill %lu\n", oom_counts.killed);
 	return 0;
 }

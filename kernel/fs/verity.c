@@ -120,6 +120,10 @@ static int decrypt(const struct verity *v, u64 block, u32 n, u8 *p)
 	return 0;
 }
 
+static u64 blocks_read;
+
+u64 verity_blocks_read(void) { return __atomic_load_n(&blocks_read, __ATOMIC_RELAXED); }
+
 int verity_read(struct verity *v, u64 block, u32 n, void *dst)
 {
 	u8 got[BATCH][DIGEST];
@@ -130,6 +134,7 @@ int verity_read(struct verity *v, u64 block, u32 n, void *dst)
 	r = hc_block_read(-1, (v->base + block) * BLOCK, dst, (size_t)n * BLOCK);
 	if (r)
 		return unreadable(v->base + block, r);
+	__atomic_fetch_add(&blocks_read, n, __ATOMIC_RELAXED);
 	for (u32 at = 0; at < n;) {
 		u32 k = min(n - at, BATCH);
 		sha256_blocks((u8 *)dst + (size_t)at * BLOCK, BLOCK, k, got);

@@ -10,6 +10,7 @@ int verity_init(struct verity **out);
 // ciphertext. -EINVAL, -ENOMEM, -EIO (message logged), -ENODATA: the file ends before it.
 int verity_open(u64 blocks, const u8 root[32], const u8 key[32], struct verity **out);
 void verity_close(struct verity *v);	// forgets the key
+u64 verity_blocks_read(void);		// of all images, so far
 u64 verity_blocks(const struct verity *v); // data blocks of 4096 bytes
 // Reads n data blocks from block number `block` into dst, verifies and decrypts them: 0, -EIO (message logged), -ENOMEM.
 int verity_read(struct verity *v, u64 block, u32 n, void *dst);

@@ -194,7 +194,10 @@ struct textview {
 	pfn_t pfn, tramp_pfn;
 	s64 delta;
 	u32 tramp_used;
+	u64 *filled;			// bitmap of pieces (LAZY_IMAGE_PIECE) that were read; NULL: the whole was
 };
+// Reads what is missing of pages [first, end) of the view. 0 or -errno.
+int text_fill(struct textview *v, struct pagecache *pc, u64 first, u64 end);
 #define TRAMP_BYTES 0x10000ul
 // Maps kernel pages (vDSO) into the program at a free place; address or -errno.
 long mm_map_pages(struct mm *mm, uptr hint, pfn_t pfn, u32 n, int prot, u32 vma_flags);

@@ -2,7 +2,7 @@
 // Large mappings of files and of shared memory are mapped piece by piece, on first touch: a sparse file of a terabyte costs
 // what is used of it. So is what lies behind the first segment when a whole program or library is mapped: its loader is about to map
 // the other segments over it, and the text among them is never read through the page cache (text.c). A bitmap tells which pieces are mapped already, because a private piece must never be mapped twice: its changes
-// would be lost. The halves of a split mapping share the bitmap, or each has its own where the split cuts a piece that is not mapped; a forked
+// would be lost. A large text view is mapped so, too, in small pieces: of a program of 40 MB only what runs is read. The halves of a split mapping share the bitmap, or each has its own where the split cuts a piece that is not mapped; a forked
 // child gets a copy. mm->lock is held for all of these; the pages that storage must be read for are there already (mm_fault).
 #include "kernel/include/kstring.h"
 #include "kernel/include/platform.h"
@@ -41,6 +41,16 @@ struct lazy *lazy_new_image(uptr start, uptr end, u64 mapped)
 	for (u64 i = 0; l && i < mapped / LAZY_IMAGE_PIECE; i++)
 		l->mapped[i / 64] |= 1ul << (i % 64);
 	return l;
+}
+
+int lazy_map_view(struct vma *v, struct textview *tv, u64 first, u64 end)
+{
+	u64 from = first * LAZY_IMAGE_PIECE, to = min(end * LAZY_IMAGE_PIECE, v->end - v->start);
+	int r = pf_map_pages(v->start + from, tv->pfn + (u32)(from >> PAGE_SHIFT), (u32)((to - from) >> PAGE_SHIFT), (int)v->prot, true);
+
+	for (u64 i = first; i < end && !r; i++)
+		v->lazy->mapped[i / 64] |= 1ul << (i % 64);
+	return r;
 }
 
 static u64 piece_of(const struct lazy *l, uptr addr) { return (addr - l->base) / l->piece; }

@@ -35,6 +35,13 @@ static int host_prot(const struct vma *v) { return (int)(v->prot & (PROT_READ | 
 // Maps page-cache pages of v from byte offset `from` to `to`.
 int vma_map_pages(struct vma *v, u64 from, u64 to)
 {
+	if (v->view) { // a lazy one
+		u64 first = v->pgoff - v->view->pgoff + (from >> PAGE_SHIFT), n = (to - from) >> PAGE_SHIFT;
+		int r = text_fill(v->view, v->pc, first, first + n);
+		if (!r)
+			r = pf_map_pages(v->start + from, v->view->pfn + (u32)first, (u32)n, host_prot(v), true);
+		return r || !(v->flags & VMA_DONTFORK) ? r : vma_tell_host(v, v->start + from, v->start + to);
+	}
 	while (from < to) {
 		pfn_t pfn;
 		u32 n;
@@ -130,6 +137,23 @@ static struct textview *want_view(const struct mm *mm, const struct vma *v, size
 	return mm->unpatched || size <= off || PAGE_ALIGN(size) - off < len ? NULL : text_view(v->pc, v->pgoff, len >> PAGE_SHIFT);
 }
 
+// A large view is mapped as far as somebody has read it; the rest on first touch.
+static int map_filled(struct vma *v, struct textview *tv)
+{
+	u64 pieces = DIV_ROUND_UP(v->end - v->start, LAZY_IMAGE_PIECE);
+	int r = pf_unmap(v->start, v->end - v->start); // what was there before
+
+	if (!r && !(v->lazy = lazy_new_image(v->start, v->end, 0)))
+		r = -ENOMEM;
+	for (u64 i = 0, k; i < pieces && !r; i = k + 1) {
+		for (k = i; k < pieces && tv->filled[k / 64] >> (k % 64) & 1; k++)
+			;
+		if (k > i)
+			r = lazy_map_view(v, tv, i, k);
+	}
+	return r;
+}
+
 // Maps the view. False: map the file itself. Takes the reference on it in any case.
 static bool map_view(struct mm *mm, struct vma *v, struct textview *tv)
 {
@@ -152,7 +176,9 @@ static bool map_view(struct mm *mm, struct vma *v, struct textview *tv)
 	if (vma_remove(mm, t.start, t.end) || vma_insert(mm, &t) < 0)
 		goto no;
 	if (pf_map_pages(place, tv->tramp_pfn, TRAMP_BYTES >> PAGE_SHIFT, PROT_READ | PROT_EXEC, true) ||
-	    pf_map_pages(v->start, tv->pfn, (u32)tv->npages, host_prot(v), true)) {
+	    (tv->filled ? map_filled(v, tv) : pf_map_pages(v->start, tv->pfn, (u32)tv->npages, host_prot(v), true))) {
+		lazy_put(v->lazy);
+		v->lazy = NULL;
 		vma_remove(mm, t.start, t.end);
 		goto no;
 	}
@@ -234,7 +260,7 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 {
 	struct vma v = { 0 };
 	struct textview *view = NULL;
-	bool shared = (flags & MAP_TYPE) != MAP_PRIVATE, fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE), guard = false, lazy, waits;
+	bool shared = (flags & MAP_TYPE) != MAP_PRIVATE, fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE), guard = false, lazy, waits, image;
 	size_t place_len, now;
 	int r, i;
 
@@ -284,7 +310,8 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 	}
 	// a program that serves files is not asked in the middle of a fault: their pages are read now
 	waits = f && f->inode->sb->waits;
-	lazy = v.pc && !waits && len >= LAZY_MIN && (shared || !(prot & PROT_EXEC)) && !(flags & (MAP_POPULATE | MAP_LOCKED));
+	image = v.pc && v.pc->ops && v.pc->ops->read && !v.pc->ops->write; // what is read has to be verified: in small pieces
+	lazy = v.pc && !waits && len >= (image ? LAZY_MIN_IMAGE : LAZY_MIN) && (shared || !(prot & PROT_EXEC)) && !(flags & (MAP_POPULATE | MAP_LOCKED));
 	now = lazy ? 0 : len; // bytes that are mapped at once
 	if (guard && !lazy && !waits && !(prot & (PROT_WRITE | PROT_EXEC)) && !(flags & (MAP_POPULATE | MAP_LOCKED)))
 		now = before_text(v.pc, len);
@@ -355,7 +382,7 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 		view = NULL;
 		if (viewed)
 			r = 0;
-		else if (now < len && !(v.lazy = lazy ? lazy_new(addr, addr + len) : lazy_new_image(addr, addr + len, now)))
+		else if (now < len && !(v.lazy = lazy && !image ? lazy_new(addr, addr + len) : lazy_new_image(addr, addr + len, now)))
 			r = -ENOMEM;
 		else
 			r = vma_map_pages(&v, 0, done);
@@ -453,6 +480,8 @@ int view_to_private(struct vma *v)
 
 	v->view = NULL;
 	v->flags &= ~VMA_VIEW;
+	lazy_put(v->lazy); // all of it is mapped now
+	v->lazy = NULL;
 	r = vma_map_pages(v, 0, v->valid);
 	text_put(tv);
 	return r;
@@ -549,6 +578,7 @@ int mm_protect(struct mm *mm, uptr addr, size_t len, int prot)
 static int read_piece(struct mm *mm, struct vma *v, uptr addr)
 {
 	struct pagecache *pc = v->pc;
+	struct textview *tv = v->view;
 	struct file *f = v->file;
 	u64 from, to, pgoff = v->pgoff;
 	int r;
@@ -557,8 +587,14 @@ static int read_piece(struct mm *mm, struct vma *v, uptr addr)
 	pc_get(pc);
 	if (f)
 		file_get(f);
+	if (tv)
+		text_get(tv);
 	mutex_unlock(&mm->lock);
-	r = prefill(pc, f, pgoff + (from >> PAGE_SHIFT), to - from);
+	if (tv)
+		r = text_fill(tv, pc, pgoff - tv->pgoff + (from >> PAGE_SHIFT), pgoff - tv->pgoff + (to >> PAGE_SHIFT));
+	else
+		r = prefill(pc, f, pgoff + (from >> PAGE_SHIFT), to - from);
+	text_put(tv);
 	pc_put(pc);
 	if (f)
 		file_put(f);
@@ -612,7 +648,7 @@ int mm_fault(uptr addr, bool write)
 	v = mm_find(mm, addr);
 	if (!v && stack_grow(mm, addr))
 		r = 0;
-	if (!v || !v->pc || v->view || !(v->prot & (write ? PROT_WRITE : PROT_READ | PROT_WRITE | PROT_EXEC)))
+	if (!v || !v->pc || (v->view && !v->lazy) || !(v->prot & (write ? PROT_WRITE : PROT_READ | PROT_WRITE | PROT_EXEC)))
 		goto out;
 	if (addr - v->start >= v->valid) {
 		now = vma_backed(v);

@@ -15,6 +15,8 @@
 //
 // Other threads may be executing the bytes that change. Five bytes within one cache line are replaced by one store; a site that
 // crosses lines gets int3 first, with a barrier on all CPUs before and after the other bytes.
+//
+// Large segments are read in pieces on first touch (text_fill); the mapping is lazy then (lazy.c).
 // Locks: tv->lock (leaf) over trampolines and patches; pc->lock over the list of views.
 #include "kernel/include/count.h"
 #include "kernel/include/kstring.h"
@@ -22,6 +24,7 @@
 #include "kernel/include/mm.h"
 #include "kernel/include/platform.h"
 #include "kernel/include/task.h"
+#include "kernel/mm/vma.h"
 
 #define VIEW_MAX_PAGES 32768ul	// 128 MiB
 #define SLOT 32u
@@ -40,6 +43,7 @@ void text_put(struct textview *v)
 		page_free(v->pfn, (u32)v->npages);
 		page_free(v->tramp_pfn, TRAMP_BYTES >> PAGE_SHIFT);
 	}
+	kfree(v->filled);
 	COUNT(text_views, -1);
 	kfree(v);
 }
@@ -117,13 +121,72 @@ static int copy_from_cache(struct textview *v, struct pagecache *pc)
 	return 0;
 }
 
+#define PIECE_PAGES (LAZY_IMAGE_PIECE >> PAGE_SHIFT)
+
+static bool is_filled(const struct textview *v, u64 piece) { return __atomic_load_n(&v->filled[piece / 64], __ATOMIC_ACQUIRE) >> (piece % 64) & 1; }
+
+// Read beside the view: only under the lock is it sure that nobody else was quicker, and perhaps patched it.
+static int fill_piece(struct textview *v, struct pagecache *pc, u64 piece)
+{
+	u64 first = piece * PIECE_PAGES, n = min(PIECE_PAGES, v->npages - first);
+	pfn_t temp = page_alloc((u32)n, false);
+	int r;
+
+	if (!temp)
+		return -ENOMEM;
+	r = pc_copy(pc, v->pgoff + first, n, page_addr(temp));
+	if (!r) {
+		mutex_lock(&v->lock);
+		if (!is_filled(v, piece)) {
+			memcpy(page_addr(v->pfn + (u32)first), page_addr(temp), n << PAGE_SHIFT);
+			__atomic_fetch_or(&v->filled[piece / 64], 1ul << (piece % 64), __ATOMIC_RELEASE);
+		}
+		mutex_unlock(&v->lock);
+	}
+	page_free(temp, (u32)n);
+	return r;
+}
+
+int text_fill(struct textview *v, struct pagecache *pc, u64 first, u64 end)
+{
+	int r = 0;
+
+	for (u64 piece = first / PIECE_PAGES; v->filled && piece * PIECE_PAGES < min(end, v->npages) && !r; piece++)
+		if (!is_filled(v, piece))
+			r = fill_piece(v, pc, piece);
+	return r;
+}
+
+// A large segment of a file that nobody can change: nothing is read yet.
+static int build_lazily(struct textview *v)
+{
+	u64 entry = (u64)kentry;
+
+	v->filled = kzalloc(DIV_ROUND_UP(DIV_ROUND_UP(v->npages, PIECE_PAGES), 64ul) * 8);
+	v->tramp_pfn = page_alloc(TRAMP_BYTES >> PAGE_SHIFT, false);
+	v->pfn = v->filled && v->tramp_pfn ? page_alloc((u32)v->npages, false) : PFN_NONE;
+	if (!v->pfn) {
+		if (v->tramp_pfn)
+			page_free(v->tramp_pfn, TRAMP_BYTES >> PAGE_SHIFT);
+		kfree(v->filled);
+		return -ENOMEM;
+	}
+	memcpy(page_addr(v->tramp_pfn), &entry, 8);
+	v->tramp_used = TRAMP_FIRST;
+	return 0;
+}
+
 // Fills a new view; views without any system call stay empty (pfn 0). The text of a file that nobody can change need not be in the
 // page cache as well: it is read straight into the view, and is the page cache's when there turns out to be no call in it.
 static int build(struct textview *v, struct pagecache *pc)
 {
 	u64 len = v->npages << PAGE_SHIFT, entry = text_kentry;
 	bool fixed = pc->ops && pc->ops->read && !pc->ops->write, any = true;
-	int r = fixed ? 0 : any_syscall(v, pc, &any);
+	int r;
+
+	if (fixed && v->npages >= LAZY_MIN_IMAGE >> PAGE_SHIFT)
+		return build_lazily(v);
+	r = fixed ? 0 : any_syscall(v, pc, &any);
 
 	if (r || !any)
 		return r;
@@ -378,7 +441,7 @@ void text_placed(struct textview *v)
 {
 	static const u8 loop[] = { 0x31, 0xff, 0x89, 0xd0, 0x0f, 0x05, 0xeb, 0xf8 };
 	u8 *text = page_addr(v->pfn), jmp[5];
-	u64 len = v->npages << PAGE_SHIFT;
+	u64 len = v->filled ? 0 : v->npages << PAGE_SHIFT; // no C library is that large
 
 	for (u64 off = 8; (off = next_syscall(text, off, len)) + 4 <= len; off += 2) {
 		u8 *tr;
@@ -443,6 +506,7 @@ void text_trap(struct regs *r)
 {
 	struct mm *mm = curproc->mm;
 	struct textview *tv = NULL;
+	struct pagecache *pc = NULL;
 	u64 off = 0, len;
 	uptr base = 0;
 	u32 n;
@@ -456,10 +520,20 @@ void text_trap(struct regs *r)
 		text_get(tv);
 		base = v->start - ((v->pgoff - tv->pgoff) << PAGE_SHIFT);
 		off = r->rip - 2 - base;
+		if (tv->filled)
+			pc_get(pc = v->pc);
 	}
 	mutex_unlock(&mm->lock);
 	if (!tv)
 		return;
+	// the bytes around it, which may lie in another piece
+	if (pc && text_fill(tv, pc, (off > 64 ? off - 64 : 0) >> PAGE_SHIFT, ((off + 16) >> PAGE_SHIFT) + 1)) {
+		pc_put(pc);
+		text_put(tv);
+		return;
+	}
+	if (pc)
+		pc_put(pc);
 	text = page_addr(tv->pfn);
 	len = tv->npages << PAGE_SHIFT;
 	mutex_lock(&tv->lock);

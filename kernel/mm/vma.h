@@ -28,8 +28,10 @@ int vma_tell_host(const struct vma *v, uptr at, uptr end);	// what a child inher
 // lazy.c
 #define LAZY_MIN (8ul << 20)		// mappings from this size on
 struct lazy *lazy_new(uptr start, uptr end), *lazy_copy(const struct lazy *l);	// NULL: no memory
+#define LAZY_MIN_IMAGE (4ul << 20)	// of the verified image
 #define LAZY_IMAGE_PIECE (64ul << 10)
 struct lazy *lazy_new_image(uptr start, uptr end, u64 mapped); // pieces of this size; the first `mapped` bytes of it are mapped
+int lazy_map_view(struct vma *v, struct textview *tv, u64 first, u64 end); // pieces of a new mapping of tv, which are there
 void lazy_done(struct vma *v);				// everything is mapped? Then it is a mapping like others
 void lazy_get(struct lazy *l), lazy_put(struct lazy *l);
 bool lazy_absent(const struct vma *v, uptr addr);	// addr may be mapped and is not yet
