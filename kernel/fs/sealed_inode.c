@@ -14,6 +14,7 @@
 #define FALLOC_KEEP_SIZE  1
 #define FALLOC_PUNCH_HOLE 2
 #define FALLOC_ZERO_RANGE 16
+#define RENAME_WHITEOUT_  4u
 
 static const struct inode_ops dir_iops, link_iops, file_iops;
 static const struct file_ops dir_fops, file_fops;
@@ -325,6 +326,7 @@ static int rmdir(struct inode *dir, const char *name, u32 len, struct inode *ino
 static int rename(struct inode *od, const char *on, u32 olen, struct inode *ino, struct inode *nd, const char *nn,
 		  u32 nlen, struct inode *victim, u32 flags)
 {
+	struct inode *white; // RENAME_WHITEOUT: a character device 0:0 takes the old name
 	int r = 0;
 	if (victim && is_reg(ino) && ino->pc->ndirty) {
 		mutex_lock(&ino->lock);
@@ -332,16 +334,18 @@ static int rename(struct inode *od, const char *on, u32 olen, struct inode *ino,
 		mutex_unlock(&ino->lock);
 	}
 	if (!r)
-		r = seal_rename(vol_of(od), snode_of(od)->si, on, olen, snode_of(nd)->si, nn, nlen, flags);
+		r = seal_rename(vol_of(od), snode_of(od)->si, on, olen, snode_of(nd)->si, nn, nlen, flags & ~RENAME_WHITEOUT_);
 	if (r)
 		return sealed_err(r);
+	if (flags & RENAME_WHITEOUT_ && !(r = create(od, on, olen, S_IFCHR, 0, &white)))
+		inode_put(white);
 	sealed_refresh(ino);
 	sealed_refresh(od);
 	if (victim)
 		lost_name(nd, victim);
 	else
 		sealed_refresh(nd);
-	return 0;
+	return r;
 }
 
 static bool emit(void *ctx, const char *name, u32 len, u64 ino, u32 type, u64 cookie)
