@@ -114,12 +114,6 @@ static int mq_setattr(struct inode *i, const struct iattr *a)
 
 static const struct inode_ops mq_iops = {.setattr = mq_setattr};
 
-int mqueue_init(void)
-{
-	sb = super_new("mqueue", &mq_sops, MQUEUE_MAGIC);
-	return sb ? 0 : -ENOMEM;
-}
-
 static u64 footprint(long max, long size) { return (u64)max * (NODE_BYTES + 8 + (u64)size); }
 
 static struct name *find(struct ipc_ns *ns, const char *text)
@@ -209,6 +203,126 @@ static struct inode *create(struct ipc_ns *ns, const char *text, u32 mode, const
 	list_add_tail(&n->link, &ns->mqs);
 	ns->nmqs++;
 	return i;
+}
+
+// --- mount -t mqueue: the queues of the IPC namespace of who mounts it, as files that tell about them
+
+static struct ipc_ns *ns_of(const struct inode *dir) { return dir->sb->priv; }
+
+static int text_of(char text[NAME_MAX_ + 1], const char *name, u32 len)
+{
+	if (len > NAME_MAX_)
+		return -ENAMETOOLONG;
+	memcpy(text, name, len);
+	text[len] = 0;
+	return 0;
+}
+
+static int dir_lookup(struct inode *dir, const char *name, u32 len, struct inode **out)
+{
+	struct ipc_ns *ns = ns_of(dir);
+	char text[NAME_MAX_ + 1];
+	struct name *n;
+	int r = text_of(text, name, len);
+
+	if (r)
+		return r;
+	mutex_lock(&ns->mq_lock);
+	n = find(ns, text);
+	if (n) {
+		*out = n->ino;
+		inode_get(n->ino);
+	}
+	mutex_unlock(&ns->mq_lock);
+	return n ? 0 : -ENOENT;
+}
+
+static int dir_create(struct inode *dir, const char *name, u32 len, u32 mode, u64 rdev, struct inode **out)
+{
+	struct mq_attr a = {.mq_maxmsg = DEFAULT_MSGS, .mq_msgsize = DEFAULT_SIZE};
+	struct ipc_ns *ns = ns_of(dir);
+	char text[NAME_MAX_ + 1];
+	int r = (mode & S_IFMT) == S_IFREG ? text_of(text, name, len) : -EPERM;
+
+	(void)rdev;
+	if (r)
+		return r;
+	mutex_lock(&ns->mq_lock);
+	*out = find(ns, text) ? ERR_PTR(-EEXIST) : create(ns, text, mode, &a);
+	r = IS_ERR(*out) ? (int)PTR_ERR(*out) : 0;
+	if (!r)
+		inode_get(*out);
+	mutex_unlock(&ns->mq_lock);
+	return r;
+}
+
+static int dir_unlink(struct inode *dir, const char *name, u32 len, struct inode *ino)
+{
+	struct ipc_ns *ns = ns_of(dir);
+	char text[NAME_MAX_ + 1];
+	struct name *n;
+	int r = text_of(text, name, len);
+
+	if (r)
+		return r;
+	mutex_lock(&ns->mq_lock);
+	n = find(ns, text);
+	r = n && n->ino == ino ? 0 : -ENOENT;
+	if (!r)
+		name_drop(ns, n);
+	mutex_unlock(&ns->mq_lock);
+	return r;
+}
+
+static int dir_readdir(struct file *f, struct dir_ctx *c)
+{
+	struct ipc_ns *ns = ns_of(f->inode);
+	struct name *n;
+	u64 pos = 2;
+
+	mutex_lock(&ns->mq_lock);
+	list_for_each(n, &ns->mqs, link) {
+		if (pos++ < c->pos)
+			continue;
+		if (!c->emit(c, n->text, (u32)strlen(n->text), n->ino->ino, S_IFREG >> 12, pos))
+			break;
+	}
+	mutex_unlock(&ns->mq_lock);
+	return 0;
+}
+
+static const struct inode_ops dir_iops = {
+	.lookup = dir_lookup, .create = dir_create, .unlink = dir_unlink, .setattr = mq_setattr, .no_cache = true};
+static const struct file_ops dir_fops = {.readdir = dir_readdir};
+
+static void mount_gone(struct super *s) { ipc_ns_put(s->priv); }
+
+static int mqueue_mount(const char *source, u32 flags, const void *data, size_t len, struct super **out)
+{
+	static const struct super_ops sops = {.put = mount_gone};
+	struct super *s = super_new("mqueue", &sops, MQUEUE_MAGIC);
+
+	(void)source, (void)flags, (void)data, (void)len;
+	if (!s)
+		return -ENOMEM;
+	s->priv = ipc_ns();
+	ipc_ns_get(s->priv);
+	s->root = inode_new(s, S_IFDIR | S_ISVTX | 0777);
+	if (!s->root) {
+		super_put(s);
+		return -ENOMEM;
+	}
+	s->root->nlink = 2;
+	s->root->iops = &dir_iops;
+	s->root->fops = &dir_fops;
+	*out = s;
+	return 0;
+}
+
+int mqueue_init(void)
+{
+	sb = super_new("mqueue", &mq_sops, MQUEUE_MAGIC);
+	return sb ? fs_register("mqueue", mqueue_mount) : -ENOMEM;
 }
 
 // --- mq_open, mq_unlink

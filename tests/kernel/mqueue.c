@@ -2,7 +2,9 @@
 // POSIX message queues (man 7 mq_overview).
 #include <mqueue.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/epoll.h>
+#include <sys/mount.h>
 
 #include "tests/kernel/t.h"
 
@@ -305,4 +307,47 @@ TEST(shared_by_name_and_stat)
 	CHECK(read(q, b, sizeof(b) - 1) > 0);
 	CHECK(strstr(b, "QSIZE:0 ") == b);
 	OK(mq_unlink(name));
+}
+
+// mount -t mqueue: queues as files.
+TEST_DIR(mounted)
+{
+	if (unshare(CLONE_NEWNS | CLONE_NEWIPC))
+		SKIP("not permitted");
+	if (t_root_is_mount_point())
+		OK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	OK(mkdir("m", 0755));
+	if (mount("none", "m", "mqueue", 0, NULL))
+		SKIP("cannot be mounted");
+	struct mq_attr a = {.mq_maxmsg = 5, .mq_msgsize = 100}, b;
+	mqd_t q = OK(mq_open("/here", O_CREAT | O_RDWR, 0600, &a));
+	struct stat st;
+	OK(stat("m/here", &st));
+	EQ(st.st_mode, S_IFREG | 0600);
+	OK(mq_send(q, "hello", 5, 1));
+	CHECK(strstr(t_get("m/here"), "QSIZE:5 "));
+	CHECK(strstr(t_get("m/here"), "NOTIFY_PID:0 "));
+	DIR *d = opendir("m");
+	struct dirent *e;
+	int n = 0;
+	while ((e = readdir(d)))
+		n += !strcmp(e->d_name, "here");
+	closedir(d);
+	EQ(n, 1);
+	int fd = OK(open("m/made", O_CREAT | O_RDWR, 0600)); // with the default limits
+	OK(mq_getattr(fd, &b));
+	EQ(b.mq_maxmsg, 10);
+	mqd_t r = OK(mq_open("/made", O_RDWR));
+	OK(mq_send(r, "x", 1, 0));
+	char buf[8192];
+	EQ(mq_receive(fd, buf, sizeof(buf), NULL), 1);
+	ERR(mkdir("m/dir", 0755), EPERM);
+	ERR(open("m/none", O_RDONLY), ENOENT);
+	OK(unlink("m/here"));
+	ERR(mq_open("/here", O_RDWR), ENOENT);
+	OK(mq_unlink("/made"));
+	ERR(access("m/made", F_OK), ENOENT);
+	OK(mq_send(q, "still", 5, 1)); // open queues live on
+	close(fd); // it was opened there
+	OK(umount("m"));
 }
