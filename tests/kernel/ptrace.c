@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // ptrace(2): stops of each kind and what a tracer reads and changes in them: memory, text, registers, calls, steps, signals.
 #include "tests/kernel/ptrace.h"
+#include <sys/resource.h>
 
 TEST(traceme_stop_and_exit)
 {
@@ -103,6 +104,7 @@ TEST(syscall_stops_arguments_and_result)
 {
 	pid_t p = tracee(writes, PTRACE_O_TRACESYSGOOD);
 	struct ptrace_syscall_info i;
+	long prio = OK(syscall(SYS_getpriority, PRIO_PROCESS, 0)); // 20 less the nice value
 
 	OK(ptl(PTRACE_SYSCALL, p, 0));
 	EQ(waits(p), STOPPED(SIGTRAP | 0x80, 0)); // the entry
@@ -128,10 +130,10 @@ TEST(syscall_stops_arguments_and_result)
 	EQ(waits(p), STOPPED(SIGTRAP | 0x80, 0));
 	EQ(OK(pt(PTRACE_GET_SYSCALL_INFO, p, (void *)sizeof(i), &i)), offsetof(struct ptrace_syscall_info, exit.is_error) + 1);
 	EQ(i.op, PTRACE_SYSCALL_INFO_EXIT);
-	EQ(i.exit.rval, 20);
+	EQ(i.exit.rval, prio);
 	EQ(i.exit.is_error, 0);
 	r = regs_of(p);
-	EQ(r.rax, 20);
+	EQ(r.rax, prio);
 	EQ(r.orig_rax, SYS_getpriority);
 	r.rax = 77;
 	set_regs(p, &r);

@@ -68,12 +68,12 @@ TEST(classes_are_remembered)
 	CHECK(ts.tv_sec == 0 && ts.tv_nsec == 100000000);
 	EQ(attr().sched_policy, SCHED_RR);
 	EQ(attr().sched_priority, 99);
-	EQ(attr().sched_nice, 0);
+	EQ(attr().sched_nice, getpriority(PRIO_PROCESS, 0));
 	OK(set(0, SCHED_BATCH, 0));
 	EQ(sched_getscheduler(0), SCHED_BATCH);
 	OK(set(0, SCHED_IDLE, 0));
 	EQ(field(41), SCHED_IDLE);
-	EQ(field(18), 20);
+	EQ(field(18), 20 + getpriority(PRIO_PROCESS, 0));
 	OK(set(0, SCHED_OTHER, 0));
 	EQ(sched_getscheduler(0), SCHED_OTHER);
 }
