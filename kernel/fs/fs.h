@@ -185,6 +185,7 @@ int devfs_init(void), kmsg_init(void);
 // --- tmpfs.c, overlay.c, erofs.c
 int tmpfs_init(void);
 struct super *tmpfs_new(const char *fstype, u64 max_bytes, u32 mode);
+long file_clone(struct file *dst, u32 cmd, u64 arg);	// clone.c
 struct verity;
 int erofs_mount(struct verity *image, struct super **out); // an image; closes it when it goes, not when this fails
 int overlay_mount(struct super *lower, struct super **out);

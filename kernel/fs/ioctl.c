@@ -3,6 +3,7 @@
 #include "kernel/fs/fs.h"
 #include "kernel/fs/sigio.h"
 #include <asm/ioctls.h>
+#include <linux/fs.h>
 
 #define FIGETBSZ_ 2u
 #define FIOQSIZE_ 0x5460u
@@ -56,6 +57,10 @@ long sys_ioctl(int fd, u32 cmd, u64 arg)
 	case FIOQSIZE_:
 		r = is_reg(f->inode) || is_dir(f->inode) || is_lnk(f->inode) ? put_user(f->inode->size, U(arg))
 									     : -ENOTTY;
+		break;
+	case FICLONE:
+	case FICLONERANGE:
+		r = file_clone(f, cmd, arg);
 		break;
 	default:
 		r = f->ops->ioctl ? f->ops->ioctl(f, cmd, arg) : -ENOTTY;

@@ -8,6 +8,7 @@
 #include "kernel/include/ktime.h"
 #include "kernel/include/platform.h"
 
+#define WORK_BLOCKS 4096u // of background work in one round of the flusher
 #define FLUSH_NS (5 * NSEC_PER_SEC) // dirty data is committed at the latest after this time
 
 static struct svol *mounted[SEALED_MAX];
@@ -177,6 +178,9 @@ static void flusher(void *arg)
 			struct super *sb = sv->sb;
 			if (!sb->read_only && (sealed_store(sv, false) || seal_sync(sv->v)))
 				pr_once("sealed volume %s: its data cannot be stored (see above)", sv->name);
+			// Room of deleted snapshots, re-encryption: a piece of what is left of it.
+			if (!sb->read_only)
+				seal_work(sv->v, WORK_BLOCKS, NULL);
 			sealed_anchor_note(sv);
 			super_put(sb);
 		}

@@ -53,6 +53,7 @@ struct inode *sealed_inode(struct super *sb, struct seal_inode *si);
 void sealed_refresh(struct inode *i); // links, times, size of directories: from the volume
 void sealed_mark_dirty(struct inode *i);
 void sealed_forget(struct inode *i); // evict
+int sealed_clone(struct file *from, u64 soff, struct file *to, u64 doff, u64 len); // sealed_clone.c
 // Stores one inode's contents and times; inode->lock held.
 int sealed_flush(struct inode *i);
 // Stores part of what waits in the cache, without inode->lock: whole pages of a file that nobody maps writable.

@@ -667,5 +667,6 @@ static const struct file_ops file_fops = {
 	.llseek = llseek,
 	.fsync = fsync,
 	.fallocate = fallocate,
+	.clone = sealed_clone,
 	.mmap = mmap,
 };

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Size and space of files: truncate, holes, fallocate, copying inside the kernel.
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 
@@ -246,6 +248,66 @@ TEST_DIR(copy_file_range_refuses_in_order)
 	ERR(copy_file_range(p[1], NULL, out, NULL, 1, 0), EINVAL);
 	ERR(copy_file_range(out, NULL, in, NULL, 1, 0), EBADF);
 	ERR(copy_file_range(-1, NULL, dir, NULL, 1, 0), EBADF);
+}
+
+TEST_DIR(clone_refuses_in_order)
+{
+	int pipes[2], a = OK(open("a", O_RDWR | O_CREAT, 0644)), d = OK(open(".", O_RDONLY));
+	int ro = OK(open("a", O_RDONLY)), app = OK(open("b", O_RDWR | O_CREAT | O_APPEND, 0644)), wo = OK(open("b", O_WRONLY));
+	int other = OK(open("/proc/self/status", O_RDONLY));
+	OK(pipe(pipes));
+	ERR(ioctl(a, FICLONE, -1), EBADF);
+	ERR(ioctl(-1, FICLONE, a), EBADF);
+	ERR(ioctl(a, FICLONE, other), EXDEV);
+	ERR(ioctl(a, FICLONE, d), EISDIR);
+	ERR(ioctl(ro, FICLONE, app), EBADF);
+	ERR(ioctl(app, FICLONE, ro), EBADF);
+	ERR(ioctl(a, FICLONE, wo), EBADF);
+	ERR(ioctl(a, FICLONERANGE, NULL), EFAULT);
+}
+
+// Where the file system can: the clone has the contents, and changes of one are not seen in the other.
+TEST_DIR(clones)
+{
+	enum { N = 300000 };
+	char *buf = malloc(N), *got = malloc(N);
+	for (int i = 0; i < N; i++)
+		buf[i] = (char)(i * 7 + i / 4096);
+	int a = OK(open("a", O_RDWR | O_CREAT, 0644)), b = OK(open("b", O_RDWR | O_CREAT, 0644));
+	EQ(write(a, buf, N), N);
+	EQ(pwrite(b, "what was there before", 21, 5000), 21);
+	EQ(pread(b, got, 100, 0), 100); // in the cache
+	if (ioctl(b, FICLONE, a)) {
+		EQ(errno, EOPNOTSUPP);
+		return;
+	}
+	EQ(size(b), N);
+	EQ(pread(b, got, N, 0), N);
+	CHECK(!memcmp(buf, got, N));
+	EQ(pwrite(a, "changed", 7, 8000), 7);
+	EQ(pwrite(b, "too", 3, 200000), 3);
+	EQ(pread(b, got, 7, 8000), 7);
+	CHECK(!memcmp(got, buf + 8000, 7));
+	EQ(pread(a, got, 3, 200000), 3);
+	CHECK(!memcmp(got, buf + 200000, 3));
+	OK(fsync(a));
+	OK(fsync(b));
+	EQ(pread(b, got, 7, 8000), 7);
+	CHECK(!memcmp(got, buf + 8000, 7));
+	struct file_clone_range c = {.src_fd = a, .src_offset = 4096, .src_length = 8192, .dest_offset = 1 << 20};
+	OK(ioctl(b, FICLONERANGE, &c));
+	EQ(size(b), (1 << 20) + 8192);
+	EQ(pread(b, got, 8192, 1 << 20), 8192);
+	EQ(memcmp(got, buf + 4096, 8000 - 4096), 0);
+	EQ(memcmp(got + 8000 - 4096, "changed", 7), 0);
+	CHECK(zeroes(b, N, 4096));
+	char *m = mmap(NULL, 4096, PROT_READ, MAP_SHARED, b, 0);
+	CHECK(m != MAP_FAILED && m[1] == buf[1]);
+	OK(ftruncate(a, 0));
+	EQ(pwrite(a, "short", 5, 0), 5);
+	c = (struct file_clone_range){.src_fd = a, .src_offset = 1, .src_length = 4096};
+	ERR(ioctl(b, FICLONERANGE, &c), EINVAL);
+	EQ(m[1], buf[1]);
 }
 
 TEST_DIR(splice_file_to_pipe_to_file)
