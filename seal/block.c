@@ -229,6 +229,26 @@ int sv_block_read_run(struct seal_vol *v, const struct tree *t, u64 index, const
 	return r ? vol_fault(v, SEAL_ETAMPER, SEAL_FAULT_CONTENT, t, 0, index + k - 1, addr + k - 1) : 0;
 }
 
+int sv_block_fetch(struct seal_vol *v, struct fetch *f, u32 cls, u32 at, u32 n, void *const *out)
+{
+	const struct d_ptr *p = f->ptr + at;
+	u64 addr = ptr_addr(p);
+	int r = v->io.read(v->io.ctx, addr * SEAL_BLOCK, f->buf, (size_t)n * SEAL_BLOCK);
+	if (r)
+		return r;
+	fpu_begin(v);
+	for (u32 k = 0; k < n && !r; k++) {
+		struct aad a;
+		u8 nonce[12];
+		block_aad(v, cls, 0, addr + k, &a);
+		block_nonce(&p[k], nonce);
+		r = gcm_decrypt(&f->key, &f->ctx, out[at + k], f->buf + (size_t)k * SEAL_BLOCK, SEAL_BLOCK, nonce, &a,
+				sizeof a, p[k].tag);
+	}
+	fpu_end(v);
+	return r;
+}
+
 int sv_block_read(struct seal_vol *v, const struct tree *t, u32 level, u64 index, const struct d_ptr *p, void *out)
 {
 	struct aad a;

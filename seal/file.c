@@ -4,6 +4,8 @@
 // page are zero.
 #include "seal/vol.h"
 
+#define FETCH_LEAST 8u
+
 static u8 *inline_bytes(struct seal_inode *i) { return (u8 *)i->tree.root; }
 static u64 pages_of(u64 bytes) { return bytes / SEAL_BLOCK + (bytes % SEAL_BLOCK != 0); }
 
@@ -344,20 +346,80 @@ s64 seal_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *bu
 	return r;
 }
 
+// What is to be read for these pages, and the key; cached pages and holes are given at once. 1: all is as far as that;
+// 0: it is not so simple (several keys, a damaged pointer).
+static int fetch_plan(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, void *const *out, struct fetch *f)
+{
+	u32 session = NO_SESSION;
+	memset(f->ptr, 0, n * sizeof *f->ptr);
+	for (u32 k = 0; k < n; k++) {
+		struct d_ptr *slot;
+		struct node *c = sv_node_find(v, &i->tree, 0, first + k);
+		int r = c ? 0 : slot_of(v, i, first + k, NODE_READ, &slot);
+		if (r)
+			return r;
+		if (c) {
+			memcpy(out[k], c->data, SEAL_BLOCK);
+		} else if (!slot || !ptr_addr(slot)) {
+			memset(out[k], 0, SEAL_BLOCK);
+		} else {
+			if (vol_check_ptr(v, slot) || (session != NO_SESSION && slot->session != session))
+				return 0;
+			session = slot->session;
+			f->ptr[k] = *slot;
+		}
+	}
+	if (session != NO_SESSION)
+		f->key = *sv_session_key(v, session);
+	return 1;
+}
+
+// Reads and decrypts beside others: the lock is held only to look up what lies where. An error means no more than to
+// look again with the lock: what lay there may have moved.
+static int pages_fetch(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, void *const *out)
+{
+	struct fetch *f = vol_alloc(v, sizeof *f);
+	int r = f && fetch_plan(v, i, first, n, out, f) == 1 ? 0 : -EAGAIN;
+	if (!r) {
+		vol_unlock(v);
+		for (u32 k = 0, m; k < n && !r; k += m) {
+			u64 addr = ptr_addr(&f->ptr[k]);
+			m = 1;
+			if (!addr)
+				continue;
+			while (k + m < n && m < FETCH_BLOCKS && ptr_addr(&f->ptr[k + m]) == addr + m)
+				m++;
+			r = sv_block_fetch(v, f, CLASS_FILE, k, m, out);
+		}
+		explicit_bzero(&f->key, sizeof f->key);
+		explicit_bzero(&f->ctx, sizeof f->ctx);
+		vol_lock(v);
+	}
+	vol_free(v, f, sizeof *f);
+	return r;
+}
+
+static int pages_get(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, void *const *pages, bool fetch)
+{
+	if (!sv_inode_is(i, T_REG) || sv_is_stale(i))
+		return sv_is_stale(i) ? -ESTALE : -EINVAL;
+	if (!i->is_inline)
+		return fetch ? pages_fetch(v, i, first, n, pages) : pages_read(v, i, first, n, pages);
+	for (u32 k = 0; k < n; k++) {
+		memset(pages[k], 0, SEAL_BLOCK);
+		if (first + k == 0)
+			memcpy(pages[k], inline_bytes(i), i->size);
+	}
+	return 0;
+}
+
 int seal_read_pages(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, void *const *pages)
 {
 	vol_lock(v);
-	int r = 0;
-	if (!sv_inode_is(i, T_REG) || sv_is_stale(i))
-		r = sv_is_stale(i) ? -ESTALE : -EINVAL;
-	else if (i->is_inline)
-		for (u32 k = 0; k < n; k++) {
-			memset(pages[k], 0, SEAL_BLOCK);
-			if (first + k == 0)
-				memcpy(pages[k], inline_bytes(i), i->size);
-		}
-	else
-		r = pages_read(v, i, first, n, pages);
+	bool fetch = n >= FETCH_LEAST && n <= IO_BLOCKS; // few are read before a buffer is found
+	int r = pages_get(v, i, first, n, pages, fetch);
+	if (r && fetch)
+		r = pages_get(v, i, first, n, pages, false);
 	vol_unlock(v);
 	return r;
 }

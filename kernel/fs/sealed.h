@@ -38,7 +38,7 @@ struct snode {		       // inode->priv
 	u64 unflushed;	   // its part of svol->unflushed; inode->lock
 	struct mutex store_lock; // after inode->lock: storing contents, and cutting them off
 	bool behind;		 // asked for in the background
-	u64 next, ahead;	 // page after the last one read; up to where was read ahead. Hints, without a lock
+	u64 next;		 // page after the last one read; this and the next are hints, without a lock
 	u32 in_order;		 // pages read in order, up to a limit
 };
 

@@ -10,7 +10,7 @@
 #define DIRTY_ALL	  16384ul // of all files of a volume
 #define PAGES		  64u	  // pages in one call of the library
 #define IN_ORDER	  32u	  // pages read in order that make a file worth reading ahead
-#define AHEAD		  1024u	  // pages read ahead
+#define WINDOW		  128u	  // pages read ahead by each of two threads
 #define FALLOC_KEEP_SIZE  1
 #define FALLOC_PUNCH_HOLE 2
 #define FALLOC_ZERO_RANGE 16
@@ -435,31 +435,22 @@ static int removexattr(struct inode *i, const char *name)
 }
 
 // --- contents
-// Who reads in order finds the next pages read already, or on their way.
+// A file that is read in order is read ahead by two at a time: this thread the next WINDOW pages, the other thread those after them.
 static ssize_t read(struct file *f, struct iter *it, u64 *pos)
 {
 	struct inode *i = f->inode;
 	struct snode *n = snode_of(i);
 	u64 first = *pos >> PAGE_SHIFT;
+	bool follows = first == n->next || first + 1 == n->next; // the last page may have been read in part
+	if (follows && n->in_order >= IN_ORDER && first + WINDOW < DIV_ROUND_UP(i->size, PAGE_SIZE) && !pc_resident(i->pc, first, first + 1))
+		sealed_read_ahead(i, first + WINDOW, WINDOW);
+	i->pc->ahead = !follows ? 0 : n->in_order < IN_ORDER ? n->in_order : WINDOW;
 	ssize_t r = generic_file_read(f, it, pos);
 	if (r <= 0)
 		return r;
-	u64 end = DIV_ROUND_UP(*pos, PAGE_SIZE), all = DIV_ROUND_UP(i->size, PAGE_SIZE);
-	bool follows = first == n->next || first + 1 == n->next; // the last page may have been read in part
+	u64 end = DIV_ROUND_UP(*pos, PAGE_SIZE);
 	n->in_order = follows ? min(n->in_order + (u32)min(end - first, (u64)IN_ORDER), IN_ORDER) : 0;
 	n->next = end;
-	i->pc->ahead = n->in_order;
-	if (n->in_order < IN_ORDER) {
-		n->ahead = end;
-		return r;
-	}
-	u64 from = max(n->ahead, end);
-	if (from < all && end + AHEAD / 2 >= from) {
-		u64 to = min(end + AHEAD, all);
-		n->ahead = to;
-		if (!pc_resident(i->pc, from, from + 1))
-			sealed_read_ahead(i, from, to - from);
-	}
 	return r;
 }
 
