@@ -68,7 +68,7 @@ TEST(classes_are_remembered)
 	CHECK(ts.tv_sec == 0 && ts.tv_nsec == 100000000);
 	EQ(attr().sched_policy, SCHED_RR);
 	EQ(attr().sched_priority, 99);
-	EQ(attr().sched_nice, getpriority(PRIO_PROCESS, 0));
+	EQ(attr().sched_nice, 0);
 	OK(set(0, SCHED_BATCH, 0));
 	EQ(sched_getscheduler(0), SCHED_BATCH);
 	OK(set(0, SCHED_IDLE, 0));
