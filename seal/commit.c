@@ -124,7 +124,7 @@ int vol_commit(struct seal_vol *v, bool clean)
 		r = sv_views_writeback(v);
 	if (!r)
 		r = sv_nodes_writeback(v, CLASS_SNAP);
-	if (!r && !v->nshared) // all of its counters are zero
+	if (!r && !v->nshared && !v->moving) // all of its counters are zero
 		r = sv_tree_free_range(v, &v->refs, 0, ~0ul);
 	if (!r)
 		r = sv_nodes_writeback(v, CLASS_REFS);

@@ -440,6 +440,27 @@ void sv_inodes_drop_view(struct seal_vol *v, struct view *view)
 		}
 }
 
+int sv_inodes_reload(struct seal_vol *v, struct view *w, u64 leaf)
+{
+	int r = 0;
+	for (u64 k = 0; k < INODES_PER_BLOCK && !r; k++) {
+		u64 ino = (leaf * INODES_PER_BLOCK + k) | (w ? (u64)w->id << VIEW_SHIFT : 0);
+		struct seal_inode *i = *ihash_slot(v, ino);
+		struct node *b;
+		struct d_inode *d;
+		if (!i || i->dirty)
+			continue;
+		sv_tree_drop(v, &i->tree);
+		r = itab_get(v, w, ino, NODE_READ, &b, &d);
+		if (r)
+			break;
+		if (d)
+			inode_decode(i, d);
+		sv_node_put(v, b);
+	}
+	return r;
+}
+
 bool sv_inodes_idle(struct seal_vol *v)
 {
 	for (u32 k = 0; k < NIHASH; k++)

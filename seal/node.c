@@ -61,7 +61,8 @@ void sv_tree_drop_under(struct seal_vol *v, struct tree *t, u32 level, u64 index
 	for (struct list *e = t->nodes.next, *next; e != &t->nodes; e = next) {
 		struct node *n = LIST_ENTRY(e, struct node, in_tree);
 		next = e->next;
-		if (n->level <= level && n->index >> (7 * (level - n->level)) == index)
+		bool below = level == LEVEL_XATTR ? n->level == level : n->level <= level;
+		if (below && n->index >> (7 * (level - n->level)) == index)
 			sv_node_drop(v, n);
 	}
 }

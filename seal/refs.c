@@ -93,6 +93,8 @@ int sv_node_unshare(struct seal_vol *v, struct node *n, struct d_ptr *slot)
 		r = sv_refs_add(v, addr, -1);
 	if (r)
 		return vol_abort(v, r);
+	if (v->moving)
+		sv_reloc_unshared(v, n->tree, n->level, n->index, addr, extra > 1);
 	memset(slot, 0, sizeof *slot); // until the node is written
 	return 0;
 }

@@ -200,6 +200,14 @@ struct seal_work {
 // on a volume that is in use, or until 0.
 int seal_work(struct seal_vol *v, u64 blocks, struct seal_work *w);
 
+// --- size (seal/resize.c)
+// The limit of the volume. It grows at once; to shrink, seal_work moves what lies beyond and then truncates the file.
+// -ENOSPC: what it holds does not fit.
+int seal_resize(struct seal_vol *v, u64 bytes);
+// Linux's FITRIM: free runs of at least minlen bytes in that range of the file are punched out of it. *trimmed: bytes.
+// -EOPNOTSUPP: the io cannot.
+int seal_trim(struct seal_vol *v, u64 off, u64 len, u64 minlen, u64 *trimmed);
+
 // --- inodes: handles are counted references (seal/inode.c)
 int seal_iget(struct seal_vol *v, u64 ino, struct seal_inode **out); // -ESTALE when free
 void seal_iput(struct seal_vol *v, struct seal_inode *i);	     // last reference to an unlinked file frees it

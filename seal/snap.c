@@ -153,7 +153,7 @@ int sv_view_get(struct seal_vol *v, u32 id, struct view **out)
 	int r = sv_views_load(v);
 	for (struct list *e = v->views.next; !r && e != &v->views; e = e->next) {
 		*out = LIST_ENTRY(e, struct view, link);
-		if ((*out)->id == id && (!(*out)->dying || v->reloc))
+		if ((*out)->id == id && (!(*out)->dying || v->moving))
 			return 0;
 	}
 	return r ? r : -ESTALE;
@@ -449,6 +449,21 @@ static int reap_slot(struct reaping *p, struct tree *t, u32 level, u64 index, st
 	int r = ptr_addr(slot) ? sv_space_free(v, slot) : 0;
 	if (!r)
 		memset(slot, 0, sizeof *slot);
+	return r;
+}
+
+int sv_drop_subtree(struct seal_vol *v, u32 cls, u32 level, struct d_ptr *p)
+{
+	u64 budget = ~0ul;
+	struct reaping rp = {.v = v, .budget = &budget};
+	struct tree t;
+	if (!ptr_addr(p))
+		return 0;
+	sv_tree_init(&t, cls, NULL);
+	t.height = (u8)(level == LEVEL_XATTR ? 0 : level);
+	t.root[0] = *p;
+	int r = reap_slot(&rp, &t, t.height, 0, &t.root[0]);
+	sv_tree_drop(v, &t);
 	return r;
 }
 

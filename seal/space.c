@@ -9,10 +9,16 @@
 #define RUN_LONG  64ul	// as many as one transfer carries
 #define FILE_STEP 128ul // blocks by which the file is extended at least
 
+void sv_space_set_reserve(struct seal_vol *v)
+{
+	u64 leaves = v->max_blocks / BITS_PER_BLOCK + 1;
+	v->reserve = leaves + leaves / 64 + 32; // a commit may have to move every bitmap block
+}
+
 u64 sv_space_available(const struct seal_vol *v)
 {
 	u64 gone = v->used + v->pending_count;
-	u64 top = v->host_full ? v->hiwater : v->max_blocks;
+	u64 top = v->host_full ? SEAL_MIN(v->hiwater, sv_space_top(v)) : sv_space_top(v);
 	return top > gone ? top - gone : 0;
 }
 
@@ -95,11 +101,12 @@ static int space_search(struct seal_vol *v, u64 from, u64 to, u64 least, u64 wan
 // Below hiwater, from *cursor on and round.
 static int space_reuse(struct seal_vol *v, u64 *cursor, u64 least, u64 want, u64 *addr, u64 *got)
 {
+	u64 top = SEAL_MIN(v->hiwater, sv_space_top(v));
 	int r = -ENOSPC;
-	if (*cursor < v->hiwater)
-		r = space_search(v, *cursor, v->hiwater, least, want, addr, got);
+	if (*cursor < top)
+		r = space_search(v, *cursor, top, least, want, addr, got);
 	if (r == -ENOSPC)
-		r = space_search(v, FIRST_BLOCK, v->hiwater, least, want, addr, got);
+		r = space_search(v, FIRST_BLOCK, top, least, want, addr, got);
 	if (!r)
 		*cursor = *addr + *got;
 	return r;
@@ -108,9 +115,10 @@ static int space_reuse(struct seal_vol *v, u64 *cursor, u64 least, u64 want, u64
 // Extends the file with blank blocks.
 static int file_extend(struct seal_vol *v, u64 blocks)
 {
+	u64 limit = sv_space_top(v);
 	memset(v->buf, 0, SEAL_BUF_BYTES);
-	while (blocks && v->end < v->max_blocks) {
-		u64 n = SEAL_MIN(SEAL_MIN(blocks, (u64)IO_BLOCKS), v->max_blocks - v->end);
+	while (blocks && v->end < limit) {
+		u64 n = SEAL_MIN(SEAL_MIN(blocks, (u64)IO_BLOCKS), limit - v->end);
 		int r = v->io.write(v->io.ctx, v->end * SEAL_BLOCK, v->buf, n * SEAL_BLOCK);
 		if (r) {
 			r = vol_io_error(v, r, v->end, true);
@@ -145,11 +153,11 @@ static int space_run(struct seal_vol *v, u64 *cursor, u64 most, u64 want, u64 *a
 // already, so that not every flush makes it extend the file.
 int sv_space_alloc(struct seal_vol *v, u64 want, u64 *addr, u64 *got)
 {
-	u64 holes = v->hiwater - SEAL_MIN(v->hiwater, v->used + v->pending_count);
-	bool grow = v->hiwater < v->max_blocks && !v->host_full && !v->placing;
+	u64 holes = v->hiwater - SEAL_MIN(v->hiwater, v->used + v->pending_count), limit = sv_space_top(v);
+	bool grow = v->hiwater < limit && !v->host_full && !v->placing;
 	int r = -ENOSPC;
 	if (want < RUN_SHORT && holes) {
-		u64 end = SEAL_MIN(v->cursor + RUN_SHORT, v->hiwater);
+		u64 end = SEAL_MIN(SEAL_MIN(v->cursor + RUN_SHORT, v->hiwater), limit);
 		if (v->cursor < end)
 			r = space_search(v, v->cursor, end, 1, want, addr, got);
 		if (r == -ENOSPC)
@@ -166,15 +174,15 @@ int sv_space_alloc(struct seal_vol *v, u64 want, u64 *addr, u64 *got)
 			r = space_reuse(v, &v->cursor, 1, want, addr, got);
 	} else if (want >= RUN_SHORT) {
 		if (grow && holes < v->hiwater / 8 + 64)
-			return space_search(v, v->hiwater, v->max_blocks, 1, want, addr, got);
+			return space_search(v, v->hiwater, limit, 1, want, addr, got);
 		r = space_run(v, &v->run_cursor, SEAL_MIN(want, RUN_LONG), want, addr, got);
 		if (r == -ENOSPC && grow && holes < v->hiwater / 2)
-			return space_search(v, v->hiwater, v->max_blocks, 1, want, addr, got);
+			return space_search(v, v->hiwater, limit, 1, want, addr, got);
 		if (r == -ENOSPC)
 			r = space_reuse(v, &v->run_cursor, 1, want, addr, got);
 	}
-	if (r == -ENOSPC && !v->host_full && v->hiwater < v->max_blocks)
-		r = space_search(v, v->hiwater, v->max_blocks, 1, want, addr, got);
+	if (r == -ENOSPC && !v->host_full && v->hiwater < limit)
+		r = space_search(v, v->hiwater, limit, 1, want, addr, got);
 	return r;
 }
 
@@ -220,6 +228,8 @@ static int space_clear(struct seal_vol *v, u64 addr, bool pending)
 	if (!r) {
 		*w &= ~m;
 		v->used--;
+		if (v->reloc)
+			sv_reloc_freed(v, addr);
 	}
 	sv_node_put(v, b);
 	return r;
@@ -266,6 +276,8 @@ int sv_space_release(struct seal_vol *v, u64 addr, u64 n)
 
 void sv_space_committed(struct seal_vol *v)
 {
+	if (v->discard)
+		sv_discard_committed(v);
 	for (u64 k = 0; k < v->npending_leaves; k++) {
 		vol_free(v, v->pending[k], SEAL_BLOCK);
 		v->pending[k] = NULL;
@@ -291,9 +303,10 @@ void vol_changed(struct seal_vol *v)
 static int ballast(struct seal_vol *v, u64 blocks)
 {
 	u64 want = blocks + v->ndirty + v->norphans * 4 + v->ntables + 40;
-	u64 top = SEAL_MIN(v->end, v->hiwater), gone = v->used + v->pending_count;
+	u64 limit = sv_space_top(v), top = SEAL_MIN(SEAL_MIN(v->end, v->hiwater), limit);
+	u64 gone = v->used + v->pending_count;
 	u64 have = top > gone ? top - gone : 0;
-	if (have >= want || v->end >= v->max_blocks)
+	if (have >= want || v->end >= limit)
 		return 0;
 	if (v->host_full)
 		return -ENOSPC;

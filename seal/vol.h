@@ -143,7 +143,8 @@ struct seal_vol {
 	struct list views;
 	struct view *top;	   // mounted as this snapshot; NULL: the live tree
 	struct seal_inode snapdir; // ".snapshots"
-	struct reloc *reloc;	   // blocks are being moved (seal/reloc.c)
+	struct reloc *reloc;	   // what the moving of blocks remembers between its pieces (seal/reloc.c)
+	bool moving;		   // a piece of it is being done
 
 	// keys
 	struct session *sessions;
@@ -309,13 +310,14 @@ int sv_orphans_store(struct seal_vol *v); // at commit: nameless open files go t
 int sv_orphans_reap(struct seal_vol *v);  // at mount
 void sv_inodes_drop_all(struct seal_vol *v);
 void sv_inodes_drop_view(struct seal_vol *v, struct view *view); // its snapshot is gone
+int sv_inodes_reload(struct seal_vol *v, struct view *w, u64 leaf); // that block of the table is another one now
 bool sv_inodes_idle(struct seal_vol *v);			 // nobody holds a live inode but the root
 #define SV_STALE ((struct view *)8) // view of an inode whose snapshot was deleted while somebody held it
 static inline bool sv_is_stale(const struct seal_inode *i) { return i->view == SV_STALE; }
 // Snapshots change only where blocks are moved.
 static inline bool sv_is_frozen(const struct seal_vol *v, const struct seal_inode *i)
 {
-	return i == &v->snapdir || sv_is_stale(i) || (i->view && !v->reloc);
+	return i == &v->snapdir || sv_is_stale(i) || (i->view && !v->moving);
 }
 #define VIEW_INO ((1ul << VIEW_SHIFT) - 1)
 static inline u64 sv_ino_view(u64 ino) { return ino & ~VIEW_INO; }
@@ -347,6 +349,18 @@ int sv_snapdir_iterate(struct seal_vol *v, u64 cookie, seal_emit emit, void *ctx
 bool sv_snapdir_named(const struct seal_vol *v, const struct seal_inode *dir, const char *name, u32 len);
 // Gives up to *budget blocks of deleted snapshots back. 1: more is left.
 int sv_snaps_reap(struct seal_vol *v, u64 *budget);
+// One reference less to the block behind p; when it was the last one, to everything below as well.
+int sv_drop_subtree(struct seal_vol *v, u32 cls, u32 level, struct d_ptr *p);
+
+// --- reloc.c, resize.c
+void sv_reloc_freed(struct seal_vol *v, u64 addr); // v->reloc is there, and the block is free
+// A node got a copy of its own of the block `from`, which more than one other still refer to (others), or one.
+void sv_reloc_unshared(struct seal_vol *v, struct tree *t, u32 level, u64 index, u64 from, bool others);
+void sv_reloc_end(struct seal_vol *v);
+void sv_discard_committed(struct seal_vol *v); // v->discard: what the last commit freed is punched out of the file
+void sv_space_set_reserve(struct seal_vol *v);
+// Blocks below which new ones are taken.
+static inline u64 sv_space_top(const struct seal_vol *v) { return v->shrink_to ? v->shrink_to : v->max_blocks; }
 
 // --- dir.c
 struct dirent {

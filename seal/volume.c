@@ -52,6 +52,8 @@ static void vol_destroy(struct seal_vol *v)
 {
 	if (v->ihash)
 		sv_inodes_drop_all(v);
+	v->discard = false;
+	sv_reloc_end(v);
 	sv_tree_drop(v, &v->itab);
 	sv_tree_drop(v, &v->bmap);
 	sv_tree_drop(v, &v->refs);
@@ -71,12 +73,6 @@ static void vol_destroy(struct seal_vol *v)
 	struct seal_env env = v->env;
 	explicit_bzero(v, sizeof *v);
 	env.free(env.ctx, v, sizeof *v);
-}
-
-static void set_reserve(struct seal_vol *v)
-{
-	u64 leaves = v->max_blocks / BITS_PER_BLOCK + 1;
-	v->reserve = leaves + leaves / 64 + 32; // a commit may have to move every bitmap block
 }
 
 static int make_dir(struct seal_vol *v, u32 mode, u64 want)
@@ -123,7 +119,7 @@ int seal_format(const struct seal_io *io, const struct seal_env *env, const u8 k
 	v->max_blocks = blocks;
 	v->hiwater = v->used = v->end = FIRST_BLOCK;
 	v->next_ino = SEAL_ROOT_INO;
-	set_reserve(v);
+	sv_space_set_reserve(v);
 	r = sv_session_begin(v);
 	if (!r)
 		r = sv_tree_grow(v, &v->bmap, (blocks - 1) / BITS_PER_BLOCK);
@@ -301,7 +297,7 @@ static int mount_do(const struct mounting *m, struct seal_vol **out, struct seal
 		}
 		v->unclaimed = !(flags & SEAL_RDONLY);
 	}
-	set_reserve(v);
+	sv_space_set_reserve(v);
 	if (m->snapshot)
 		r = sv_view_mount(v, m->snapshot, m->snapshot_len);
 	if (!r)
@@ -414,7 +410,7 @@ static u64 room(const struct seal_vol *v, u64 *bfree)
 {
 	u64 kept = sv_space_kept(v);
 	u64 gone = v->used + v->ndirty + v->reserved;
-	*bfree = v->max_blocks > gone ? v->max_blocks - gone : 0;
+	*bfree = sv_space_top(v) > gone ? sv_space_top(v) - gone : 0;
 	return *bfree > kept ? *bfree - kept : 0;
 }
 
@@ -427,7 +423,7 @@ u64 seal_room(const struct seal_vol *v)
 void seal_statfs(struct seal_vol *v, struct seal_statfs *out)
 {
 	vol_lock(v);
-	out->blocks = v->max_blocks - FIRST_BLOCK;
+	out->blocks = sv_space_top(v) - FIRST_BLOCK;
 	out->bavail = room(v, &out->bfree);
 	out->ffree = out->bavail * INODES_PER_BLOCK;
 	out->files = v->inodes + out->ffree;

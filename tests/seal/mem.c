@@ -76,6 +76,7 @@ static int mem_punch(void *ctx, u64 off, u64 len)
 		record(m, off + at, junk, n);
 	}
 	m->punches++;
+	m->punched += len;
 	return 0;
 }
 
@@ -102,13 +103,27 @@ static int mem_flush(void *ctx)
 	return 0;
 }
 
+static int mem_truncate(void *ctx, u64 size)
+{
+	struct mem *m = ctx;
+	if (size < m->size)
+		m->size = size;
+	return 0;
+}
+
 static s64 mem_size(void *ctx) { return (s64)((struct mem *)ctx)->size; }
 
 void mem_init(struct mem *m)
 {
 	memset(m, 0, sizeof *m);
 	m->fail_after = -1;
-	m->io = (struct seal_io){.ctx = m, .read = mem_read, .write = mem_write, .flush = mem_flush, .size = mem_size, .punch = mem_punch};
+	m->io = (struct seal_io){.ctx = m,
+				.read = mem_read,
+				.write = mem_write,
+				.flush = mem_flush,
+				.size = mem_size,
+				.punch = mem_punch,
+				.truncate = mem_truncate};
 }
 
 void mem_forget_ops(struct mem *m)

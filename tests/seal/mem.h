@@ -18,7 +18,7 @@ struct mem {
 	struct mem_op *ops;
 	u32 nops, cap_ops;
 	int fail_after; // writes until -EIO; < 0: never
-	u64 punches, writes, flushes, reads, bytes_written;
+	u64 punches, punched, writes, flushes, reads, bytes_written;
 	struct seal_io io;
 };
 

@@ -310,6 +310,47 @@ static void new_key(void)
 		CHECK_EQ(seal_rekey_finish(vol, key), 0); // thought better of it
 }
 
+static bool work(u32 steps)
+{
+	int r = 1;
+	while (steps-- && r > 0)
+		r = seal_work(vol, 64 + rnd() % 1000, NULL);
+	if (r < 0)
+		printf("# seal_work: %d\n", r);
+	return r >= 0;
+}
+
+static void reencrypt(void)
+{
+	struct seal_info info;
+	u8 next[SEAL_KEY_BYTES];
+	seal_get_info(vol, &info);
+	for (u32 k = 0; k < sizeof next; k++)
+		next[k] = (u8)rnd();
+	CHECK_EQ(seal_reencrypt(vol, next, key), info.reencrypting ? -EBUSY : SEAL_EKEY);
+	if (info.reencrypting)
+		return;
+	CHECK_EQ(seal_reencrypt(vol, key, next), 0);
+	memcpy(key, next, sizeof key);
+}
+
+static void resize(void)
+{
+	struct seal_info info;
+	seal_get_info(vol, &info);
+	u64 blocks = info.used_blocks + info.reserved_blocks + 256 + rnd() % 6000, all = rnd() % 4;
+	int r = seal_resize(vol, blocks * 4096);
+	CHECK(r == 0 || r == -ENOSPC);
+	CHECK(work(all ? ~0u : 2));
+	seal_get_info(vol, &info);
+	if (!r && all) {
+		CHECK_EQ(info.size_blocks, blocks);
+		CHECK(store.size <= blocks * 4096);
+		CHECK_EQ(fsck_quiet(vol), 0);
+	}
+	CHECK_EQ(seal_resize(vol, 1ul << 30), 0);
+}
+
 static void op_unlink(u32 d, u32 n)
 {
 	char buf[100];
@@ -442,7 +483,7 @@ static void run(u64 seed, u32 steps, size_t cache)
 	memcpy(key, test_key, sizeof key);
 	mem_init(&store);
 	CHECK_EQ(seal_format(&store.io, &env, key, NULL, 1ul << 30), 0);
-	CHECK_EQ(seal_mount(&store.io, &env, key, NULL, 0, &vol, NULL), 0);
+	CHECK_EQ(seal_mount(&store.io, &env, key, NULL, rnd() % 2 ? SEAL_DISCARD : 0, &vol, NULL), 0);
 	dirs_open(true);
 	for (u32 s = 0; s < steps && !test_failures; s++) {
 		u32 d = (u32)(rnd() % DIRS), n = (u32)(rnd() % NAMES), d2 = (u32)(rnd() % DIRS),
@@ -469,7 +510,7 @@ static void run(u64 seed, u32 steps, size_t cache)
 				break;
 			dirs_close();
 			CHECK_EQ(seal_unmount(vol), 0);
-			CHECK_EQ(seal_mount(&store.io, &env, key, NULL, 0, &vol, NULL), 0);
+			CHECK_EQ(seal_mount(&store.io, &env, key, NULL, rnd() % 2 ? SEAL_DISCARD : 0, &vol, NULL), 0);
 			d = (u32)(rnd() % SNAPS);
 			if (snaps[d].used && rnd() % 3 == 0)
 				rollback(d);
@@ -484,8 +525,12 @@ static void run(u64 seed, u32 steps, size_t cache)
 		case 16:
 			if (rnd() % 12 == 0)
 				op_snapshot((u32)(rnd() % SNAPS));
+			if (rnd() % 40 == 0)
+				reencrypt();
+			if (rnd() % 20 == 0)
+				resize();
 			if (rnd() % 4 == 0)
-				CHECK(seal_work(vol, rnd() % 500, NULL) >= 0);
+				CHECK(work(1));
 			break;
 		}
 		if (s % 300 == 299) {
@@ -500,10 +545,8 @@ static void run(u64 seed, u32 steps, size_t cache)
 	for (u32 k = 0; k < SNAPS; k++)
 		if (snaps[k].used)
 			op_snapshot(k);
-	int more;
-	while ((more = seal_work(vol, 300, NULL)) > 0)
-		;
-	CHECK_EQ(more, 0);
+	CHECK_EQ(seal_resize(vol, 1ul << 30), 0);
+	CHECK(work(~0u));
 	verify_all();
 	CHECK_EQ(fsck_quiet(vol), 0);
 	dirs_close();
@@ -516,7 +559,7 @@ static void random_operations(void) { run(1, 3000, 4u << 20); }
 static void random_operations_small_cache(void) { run(2, 3000, 0x40000); }
 static void random_operations_more(void)
 {
-	for (u64 s = 3; s < 8 && !test_failures; s++)
+	for (u64 s = 3; s < 12 && !test_failures; s++)
 		run(s, 1000, s << 18);
 }
 
