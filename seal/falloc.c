@@ -5,6 +5,22 @@
 // Takes the volume's lock in the public functions.
 #include "seal/vol.h"
 
+// Has the block at (level, index), or one above it, other owners? Counting is lazy: what is below such a one has too.
+static s64 owned_by_others(struct seal_vol *v, struct tree *t, u32 level, u64 index)
+{
+	s64 extra = 0;
+	for (; level <= t->height && !extra; level++, index /= FANOUT) {
+		struct node *holder;
+		struct d_ptr *slot;
+		int r = sv_tree_slot(v, t, level, index, NODE_READ, &slot, &holder);
+		if (r)
+			return r;
+		extra = slot && ptr_addr(slot) ? sv_refs_extra(v, ptr_addr(slot)) : 0;
+		sv_node_put(v, holder);
+	}
+	return extra;
+}
+
 // Does writing this page take a block that is neither reserved nor already the file's own? 1, 0 or -errno.
 static int page_fresh(struct seal_vol *v, struct seal_inode *i, u64 idx)
 {
@@ -15,9 +31,11 @@ static int page_fresh(struct seal_vol *v, struct seal_inode *i, u64 idx)
 	int r = sv_tree_slot(v, &i->tree, 0, idx, NODE_READ, &slot, &holder);
 	if (r)
 		return r;
-	s64 extra = slot && ptr_addr(slot) && v->nshared ? sv_refs_extra(v, ptr_addr(slot)) : 0;
 	bool none = !slot || ptr_none(slot);
 	sv_node_put(v, holder);
+	s64 extra = v->nshared ? owned_by_others(v, &i->tree, 0, idx) : 0;
+	if (!extra && v->nshared)
+		extra = owned_by_others(v, &v->itab, 0, (i->ino & VIEW_INO) / INODES_PER_BLOCK);
 	if (extra < 0)
 		return (int)extra;
 	return (none && !sv_node_find(v, &i->tree, 0, idx)) || extra;
