@@ -282,6 +282,28 @@ int seal_setxattr(struct seal_vol *v, struct seal_inode *i, const char *name, u3
 int seal_removexattr(struct seal_vol *v, struct seal_inode *i, const char *name, u32 len);
 s64 seal_listxattr(struct seal_vol *v, struct seal_inode *i, char *buf, size_t n);
 
+// --- scrubbing (seal/scrub.c): every block in use is read and authenticated, in pieces, on a volume in use or not
+struct seal_damage {
+	u64 block;
+	u64 ino;      // 0: the volume's own structures
+	u32 snapshot; // 0: the live tree
+	u32 level;    // 0: contents, 6: extended attributes, else pointers
+	u64 offset, length; // of the file's contents that cannot be read
+	char path[1024];    // "" when it was not found
+	char text[224];	    // one sentence
+};
+struct seal_scrub_stats {
+	u64 blocks_done, blocks_total, damaged;
+};
+struct seal_scrub;
+int seal_scrub_begin(struct seal_vol *v, struct seal_scrub **out);
+// About that many blocks. 1: more is left, 0: all have been read.
+int seal_scrub_step(struct seal_scrub *s, u64 blocks, void (*damage)(void *ctx, const struct seal_damage *d), void *ctx,
+		    struct seal_scrub_stats *st);
+void seal_scrub_end(struct seal_scrub *s);
+// A path of an inode, from the root ("/a/b"; in a snapshot from its root). -ENOENT: none. Reads directories.
+int seal_path(struct seal_vol *v, u64 ino, char *buf, size_t n);
+
 // --- check everything (seal/fsck.c): every block is read and authenticated, free space, link counts and
 // directories compared. report is called for each finding. Returns the number of findings or -errno.
 struct seal_fsck_stats {

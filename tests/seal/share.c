@@ -489,6 +489,70 @@ static void set_aside(void)
 	mem_free(&m);
 }
 
+struct damages {
+	struct seal_damage d[20];
+	u32 n;
+};
+
+static void note(void *ctx, const struct seal_damage *d)
+{
+	struct damages *l = ctx;
+	if (l->n < 20)
+		l->d[l->n++] = *d;
+}
+
+// Damage is found while the volume is in use, told once, and with the name of the file.
+static void scrubbing(void)
+{
+	struct mem m;
+	struct seal_vol *v;
+	struct seal_scrub *s;
+	struct seal_scrub_stats st;
+	static struct damages l;
+	char path[64];
+	CHECK_EQ(new_volume(&m, 64u << 20, &v), 0);
+	struct seal_inode *root = root_of(v), *d, *i;
+	CHECK_EQ(seal_create(v, root, "dir", 3, 0040755, 0, 0, 0, &d), 0);
+	CHECK_EQ(seal_create(v, d, "file", 4, 0100600, 0, 0, 0, &i), 0);
+	fill(v, i, 10 << 20, 5);
+	CHECK_EQ(seal_snapshot_create(v, "s", 1), 0);
+	struct seal_attr a;
+	seal_getattr(v, i, &a);
+	CHECK_EQ(seal_path(v, a.ino, path, sizeof path), 0);
+	CHECK(!strcmp(path, "/dir/file"));
+	CHECK_EQ(seal_path(v, SEAL_ROOT_INO, path, sizeof path), 0);
+	CHECK(!strcmp(path, "/"));
+	CHECK_EQ(seal_path(v, 999, path, sizeof path), -ENOENT);
+	for (u32 round = 0; round < 2; round++) {
+		l.n = 0;
+		u32 pieces = 0;
+		int r;
+		CHECK_EQ(seal_scrub_begin(v, &s), 0);
+		while ((r = seal_scrub_step(s, 100, note, &l, &st)) > 0) {
+			CHECK_EQ(seal_write(v, i, 8 << 20, data, 100), 100); // meanwhile
+			pieces++;
+		}
+		CHECK_EQ(r, 0);
+		seal_scrub_end(s);
+		CHECK(st.blocks_done >= 2560 && st.blocks_done <= st.blocks_total + 100);
+		CHECK_EQ(st.damaged, l.n);
+		if (!round) {
+			CHECK_EQ(l.n, 0);
+			m.data[1000 * 4096 + 17] ^= 1; // contents: nothing else fills that much
+			continue;
+		}
+		CHECK_EQ(l.n, 1);
+		CHECK(l.d[0].block == 1000 && l.d[0].ino == a.ino && !strcmp(l.d[0].path, "/dir/file"));
+		CHECK_EQ(l.d[0].length, 4096);
+		CHECK_EQ(seal_read(v, i, l.d[0].offset, data, 4096), SEAL_ETAMPER);
+	}
+	seal_iput(v, i);
+	seal_iput(v, d);
+	seal_iput(v, root);
+	seal_unmount(v);
+	mem_free(&m);
+}
+
 int main(void)
 {
 	RUN(snapshots);
@@ -499,6 +563,7 @@ int main(void)
 	RUN(grow_and_shrink);
 	RUN(discard);
 	RUN(set_aside);
+	RUN(scrubbing);
 	if (test_allocs_left) {
 		printf("not ok memory: %lu allocations left\n", test_allocs_left);
 		test_failures++;
