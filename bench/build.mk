@@ -11,12 +11,17 @@ $(B)/bench/scale: bench/scale.c
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_CFLAGS) -o $@ $<
 
+# Links the library of the tools, with the cipher.
+$(B)/bench/volume: bench/volume.c $(B)/lib/libcoffer.a
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_CFLAGS) -I. -o $@ $^ $(IPSEC_MB) -lpthread
+
 $(B)/bench/micro.static: bench/micro.c
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_CFLAGS) -static -o $@ $<
 
 .PHONY: bench bench-quick bench-programs
-bench-programs: $(B)/bench/scale $(B)/bench/micro $(B)/bench/micro.static
+bench-programs: $(B)/bench/scale $(B)/bench/micro $(B)/bench/micro.static $(B)/bench/volume
 
 bench: bins bench-programs
 	bench/run -o bench/RESULTS.md

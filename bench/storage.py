@@ -14,6 +14,8 @@ import sys
 import tempfile
 import time
 
+import storage_work
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 B = os.path.join(ROOT, os.environ.get("B", "build"))
 COFFER = os.path.join(B, "bin/coffer")
@@ -248,6 +250,40 @@ def table(results):
 			yield f"| {name} | {show(median(by['layer']), unit)} |"
 
 
+def costs(quick, where):
+	"""The volume's own figures (build/bench/volume cost)."""
+	yield "| of the volume itself, natively with the owner's tools | |"
+	yield "|---|---:|"
+	for (name, unit, _), value in lines(must(VOLUME, "-s", "64" if quick else "256", "cost", where, timeout=3000)):
+		yield f"| {name} | {show(value, unit)} |"
+
+
+NEAR = ("seq_write", "seq_write_flush", "seq_read", "rand_read", "seq_read_cold", "rand_read_cold", "rand_write", "write_fsync")
+
+
+def report(rounds, quick, large):
+	"""The section of RESULTS.md."""
+	out = ["## Storage: a sealed volume against plain files on the same disk, and encrypted file systems of Debian", "",
+	       "`bench/storage.py`: the same workloads (`bench/storage_work.py`; fio, SQLite, tar, PostgreSQL) natively on ext4, inside an enclave on a",
+	       "sealed volume, and natively on gocryptfs and securefs, in turn; medians. Warm: from the page cache. Cold: the page cache of the enclave",
+	       "(or FUSE) is dropped, the host's is not, so ext4's rows say cold and are warm. `_flush`: with an fsync at the end. Of `encrypt_only` the",
+	       "sequential rows count 256 KiB, `through` that each write goes to the disk (O_DIRECT). MB/s and op/s: higher is better.", ""]
+	for size in (256, 8192) if large else (256,):
+		works = list(storage_work.WORK) if size == 256 else NEAR
+		work = tempfile.mkdtemp(prefix="coffer-storage.", dir="/var/tmp")
+		try:
+			results = measure(work, rounds if size == 256 else 1, quick, size, ("ext4", *PEERS, "sealed", "layer"), works)
+			out += [f"### fio: {size} MiB", "", *table(results), ""]
+			if size == 256:
+				out += [*costs(quick, work + "/cost.vol"), ""]
+		except (RuntimeError, OSError, StopIteration, subprocess.TimeoutExpired) as e:
+			print(f"storage: {e}", file=sys.stderr)
+			out += [f"storage, {size} MiB: did not run ({str(e)[:200]})", ""]
+		finally:
+			shutil.rmtree(work, ignore_errors=True)
+	return out
+
+
 def main():
 	ap = argparse.ArgumentParser()
 	ap.add_argument("-q", "--quick", action="store_true")
@@ -257,7 +293,6 @@ def main():
 	ap.add_argument("--keep")
 	ap.add_argument("work", nargs="*")
 	a = ap.parse_args()
-	import storage_work
 	works = a.work or list(storage_work.WORK)
 	work = a.keep or tempfile.mkdtemp(prefix="coffer-storage.", dir="/var/tmp")
 	os.makedirs(work, exist_ok=True)
