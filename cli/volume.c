@@ -60,9 +60,17 @@ static const struct sub {
 	 "one is in its place. Nothing is rewritten: who has an old copy of the file and the old key can still read that copy. With\n"
 	 "--reencrypt all blocks are written anew under a new secret, so that a stolen old key is of no use for what the volume holds now\n"
 	 "(slow; `volume finish` goes on when it was stopped).\n\n" KEY_HELP},
+	{"grow", volume_grow, 1, 1,
+	 "usage: coffer volume grow --size SIZE FILE.vol\n\n"
+	 "Lets a volume hold more: at once.\n\n"
+	 "      --size SIZE          the new limit, such as 10G\n" KEY_HELP},
+	{"shrink", volume_shrink, 1, 1,
+	 "usage: coffer volume shrink --size SIZE FILE.vol\n\n"
+	 "Lets a volume hold less: what lies beyond is moved, then the file is cut. What it holds must fit.\n\n"
+	 "      --size SIZE          the new limit, such as 10G\n" KEY_HELP},
 	{"finish", volume_finish, 1, 1,
 	 "usage: coffer volume finish FILE.vol\n\n"
-	 "Goes on with what was stopped: giving back the room of deleted snapshots, re-encryption.\n\n" KEY_HELP},
+	 "Goes on with what was stopped: giving back the room of deleted snapshots, re-encryption, shrinking.\n\n" KEY_HELP},
 	{0},
 };
 
@@ -178,6 +186,7 @@ const struct command command_volume = {
 	"       coffer volume diff A B                         what differs: volumes, snapshots (FILE.vol@NAME), folders\n"
 	"       coffer volume snapshot create|list|delete|rollback FILE.vol [NAME]\n"
 	"       coffer volume rekey [--reencrypt] FILE.vol     another key\n"
+	"       coffer volume grow|shrink --size SIZE FILE.vol another limit\n"
 	"       coffer volume finish FILE.vol                  goes on with work that was stopped\n\n"
 	"Each explains itself: coffer volume info --help. All but create and finish take --json where it makes sense.\n\n"
 	KEY_HELP,

@@ -13,7 +13,7 @@ struct request {
 	int count;
 	const char *other_key_file, *new_key_file;
 	uint64_t size;
-	bool json, reencrypt, repair;
+	bool json, reencrypt;
 };
 
 // Each returns the exit code.
@@ -25,6 +25,8 @@ int volume_fsck(struct request *r);
 int volume_diff(struct request *r);
 int volume_snapshot(struct request *r);
 int volume_rekey(struct request *r);
+int volume_grow(struct request *r);
+int volume_shrink(struct request *r);
 int volume_finish(struct request *r);
 
 // The key of the volume that words[0] names. 0, or the exit code after a message.

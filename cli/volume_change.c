@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `coffer volume snapshot, rekey, finish`: those that change a volume as a whole.
+// `coffer volume snapshot, rekey, grow, shrink, finish`: those that change a volume as a whole.
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,6 +153,39 @@ out:
 	if (k.client)
 		broker_client_close(k.client);
 	return err;
+}
+
+static int resize(struct request *r, bool grow)
+{
+	struct seal_tool_progress p;
+	struct seal_tool_err e = {0};
+	struct progress bar;
+	u8 key[SEAL_KEY_BYTES];
+	char size[32];
+	int err;
+
+	if (!r->size)
+		return cli_usage(&command_volume, "say the new size: --size 10G");
+	err = volume_key(r, key);
+	if (err)
+		return err;
+	p = begin(&bar, "Moving");
+	err = seal_tool_resize(r->words[0], key, r->size, grow, &p, &e);
+	progress_end(&bar);
+	explicit_bzero(key, sizeof(key));
+	if (!err)
+		printf("%s may now hold %s\n", r->words[0], human_size(size, r->size));
+	return volume_result(err, &e);
+}
+
+int volume_grow(struct request *r)
+{
+	return resize(r, true);
+}
+
+int volume_shrink(struct request *r)
+{
+	return resize(r, false);
 }
 
 int volume_finish(struct request *r)

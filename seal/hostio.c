@@ -50,6 +50,17 @@ static s64 io_size(void *ctx)
 	return fstat(((struct hostio *)ctx)->fd, &st) ? -errno : st.st_size;
 }
 
+static int io_punch(void *ctx, u64 off, u64 len)
+{
+	int fd = ((struct hostio *)ctx)->fd;
+	return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) ? -errno : 0;
+}
+
+static int io_truncate(void *ctx, u64 size)
+{
+	return ftruncate(((struct hostio *)ctx)->fd, (off_t)size) ? -errno : 0;
+}
+
 static void *env_alloc(void *ctx, size_t n)
 {
 	(void)ctx;
@@ -112,7 +123,8 @@ int hostio_open(struct hostio *h, const char *path, enum hostio_mode mode)
 	}
 	pthread_mutex_init(&h->mutex, NULL);
 	h->locked = true;
-	h->io = (struct seal_io){.ctx = h, .read = io_read, .write = io_write, .flush = io_flush, .size = io_size};
+	h->io = (struct seal_io){.ctx = h, .read = io_read, .write = io_write, .flush = io_flush, .size = io_size,
+			      .punch = io_punch, .truncate = io_truncate};
 	h->env = (struct seal_env){.ctx = h,
 				   .alloc = env_alloc,
 				   .free = env_free,

@@ -112,5 +112,8 @@ int seal_tool_snapshots(const char *path, const u8 key[SEAL_KEY_BYTES],
 int seal_tool_rekey(const char *path, const u8 old[SEAL_KEY_BYTES], const u8 key[SEAL_KEY_BYTES], bool reencrypt,
 		    int (*keep)(void *ctx, struct seal_tool_err *err), void *ctx, const struct seal_tool_progress *p,
 		    struct seal_tool_err *err);
+// The limit of the volume; grow: must not be less than it is, else not more.
+int seal_tool_resize(const char *path, const u8 key[SEAL_KEY_BYTES], u64 bytes, bool grow, const struct seal_tool_progress *p,
+		     struct seal_tool_err *err);
 int seal_tool_finish(const char *path, const u8 key[SEAL_KEY_BYTES], const struct seal_tool_progress *p,
 		     struct seal_tool_err *err);

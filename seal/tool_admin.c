@@ -135,3 +135,32 @@ int seal_tool_rekey(const char *path, const u8 old[SEAL_KEY_BYTES], const u8 key
 out:
 	return tool_unmount(&t, r, err);
 }
+
+int seal_tool_resize(const char *path, const u8 key[SEAL_KEY_BYTES], u64 bytes, bool grow, const struct seal_tool_progress *p,
+		     struct seal_tool_err *err)
+{
+	struct seal_info i;
+	struct tool_vol t;
+	int r = tool_mount(&t, path, key, 0, err);
+	if (r)
+		return r;
+	seal_get_info(t.vol, &i);
+	if (bytes / SEAL_BLOCK == i.size_blocks && !i.shrinking)
+		goto out;
+	if (grow != (bytes / SEAL_BLOCK >= i.size_blocks)) {
+		r = tool_err(err, -EINVAL, "%s: its limit is %lu bytes: that would %s it", path, i.size_blocks * SEAL_BLOCK,
+			     grow ? "shrink" : "grow");
+		goto out;
+	}
+	r = seal_resize(t.vol, bytes);
+	if (r == -ENOSPC)
+		r = tool_err(err, r, "%s: what it holds (%lu bytes) does not fit", path, i.used_blocks * SEAL_BLOCK);
+	else if (r == -EINVAL)
+		r = tool_err(err, r, "%s: a volume has at least 1 MiB", path);
+	else if (r)
+		r = tool_vol_err(err, &t, r, "giving it another size");
+	else
+		r = work(&t, p, err);
+out:
+	return tool_unmount(&t, r, err);
+}
