@@ -40,6 +40,11 @@ static const struct sub {
 	 "Reads and authenticates every block, and compares free space, link counts and directories. Changes nothing. Exit code 0:\n"
 	 "whole; 1: there are findings, or it cannot be read.\n\n"
 	 "      --json               the result as JSON\n" KEY_HELP},
+	{"scrub", volume_scrub, 1, 1,
+	 "usage: coffer volume scrub [--json] FILE.vol\n\n"
+	 "Reads and authenticates every block in use, of snapshots too, and goes on behind damage: each damaged block with the file that\n"
+	 "loses by it. Exit code 0: none; 1: some.\n\n"
+	 "      --json               one JSON object a line\n" KEY_HELP},
 	{"diff", volume_diff, 2, 2,
 	 "usage: coffer volume diff [--json] A B\n\n"
 	 "Names what differs between A and B: each is a volume, a snapshot (FILE.vol@NAME) or a folder. A line is a letter and a path:\n"
@@ -183,6 +188,7 @@ const struct command command_volume = {
 	"       coffer volume list FILE.vol                    names and sizes of its files\n"
 	"       coffer volume cat FILE.vol PATH                one file to standard output\n"
 	"       coffer volume fsck FILE.vol                    reads and authenticates everything\n"
+	"       coffer volume scrub FILE.vol                   reads everything, names each file with damage\n"
 	"       coffer volume diff A B                         what differs: volumes, snapshots (FILE.vol@NAME), folders\n"
 	"       coffer volume snapshot create|list|delete|rollback FILE.vol [NAME]\n"
 	"       coffer volume rekey [--reencrypt] FILE.vol     another key\n"

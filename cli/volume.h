@@ -22,6 +22,7 @@ int volume_info(struct request *r);
 int volume_list(struct request *r);
 int volume_cat(struct request *r);
 int volume_fsck(struct request *r);
+int volume_scrub(struct request *r);
 int volume_diff(struct request *r);
 int volume_snapshot(struct request *r);
 int volume_rekey(struct request *r);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `coffer volume info, list, cat, fsck, diff`: those that only read.
+// `coffer volume info, list, cat, fsck, scrub, diff`: those that only read.
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,6 +160,49 @@ int volume_fsck(struct request *r)
 		printf("%s is whole: %" PRIu64 " files, %" PRIu64 " folders, %s, each byte authenticated; rollback %s\n", r->words[0],
 		       (uint64_t)s.files, (uint64_t)s.dirs, human_size(size, s.bytes), owner_anchor_text(text, sizeof(text)));
 	return volume_result(err, &e);
+}
+
+static void damaged(void *ctx, const struct seal_damage *d)
+{
+	const struct request *r = ctx;
+
+	if (!r->json) {
+		printf("  block %" PRIu64 ": %s%s%s\n", (uint64_t)d->block, d->text, *d->path ? ": " : "", d->path);
+		return;
+	}
+	printf("{\"block\":%" PRIu64 ",\"offset\":%" PRIu64 ",\"length\":%" PRIu64 ",\"snapshot\":%u,\"path\":", (uint64_t)d->block,
+	       (uint64_t)d->offset, (uint64_t)d->length, d->snapshot);
+	volume_json_text(d->path);
+	printf(",\"text\":");
+	volume_json_text(d->text);
+	printf("}\n");
+}
+
+int volume_scrub(struct request *r)
+{
+	struct seal_scrub_stats s = {0};
+	struct seal_tool_progress p = {.fn = volume_progress};
+	struct seal_tool_err e = {0};
+	struct progress bar;
+	u8 key[SEAL_KEY_BYTES];
+	char size[32];
+	s64 n = volume_key(r, key);
+
+	if (n)
+		return (int)n;
+	cli_catch_stop();
+	progress_begin(&bar, "Reading", r->json);
+	p.ctx = &bar;
+	n = seal_tool_scrub(r->words[0], key, damaged, r, &s, &p, &e);
+	progress_end(&bar);
+	explicit_bzero(key, sizeof(key));
+	if (n < 0)
+		return volume_result((int)n, &e);
+	if (r->json)
+		printf("{\"blocks\":%" PRIu64 ",\"damaged\":%" PRIu64 "}\n", (uint64_t)s.blocks_done, (uint64_t)s.damaged);
+	else
+		printf("%s: %s read, %" PRIu64 " blocks damaged\n", r->words[0], human_size(size, (uint64_t)s.blocks_done * 4096), (uint64_t)s.damaged);
+	return n > 0;
 }
 
 // --- diff

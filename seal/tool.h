@@ -115,5 +115,8 @@ int seal_tool_rekey(const char *path, const u8 old[SEAL_KEY_BYTES], const u8 key
 // The limit of the volume; grow: must not be less than it is, else not more.
 int seal_tool_resize(const char *path, const u8 key[SEAL_KEY_BYTES], u64 bytes, bool grow, const struct seal_tool_progress *p,
 		     struct seal_tool_err *err);
+// Reads and authenticates every block in use; fn gets each that is damaged. How many, or negative errno.
+s64 seal_tool_scrub(const char *path, const u8 key[SEAL_KEY_BYTES], void (*fn)(void *ctx, const struct seal_damage *d), void *ctx,
+		    struct seal_scrub_stats *st, const struct seal_tool_progress *p, struct seal_tool_err *err);
 int seal_tool_finish(const char *path, const u8 key[SEAL_KEY_BYTES], const struct seal_tool_progress *p,
 		     struct seal_tool_err *err);

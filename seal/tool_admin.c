@@ -164,3 +164,26 @@ int seal_tool_resize(const char *path, const u8 key[SEAL_KEY_BYTES], u64 bytes, 
 out:
 	return tool_unmount(&t, r, err);
 }
+
+s64 seal_tool_scrub(const char *path, const u8 key[SEAL_KEY_BYTES], void (*fn)(void *ctx, const struct seal_damage *d), void *ctx,
+		    struct seal_scrub_stats *st, const struct seal_tool_progress *p, struct seal_tool_err *err)
+{
+	struct seal_scrub *scrub = NULL;
+	struct tool_vol t;
+	int r = tool_mount(&t, path, key, SEAL_RDONLY, err);
+	if (r)
+		return r;
+	memset(st, 0, sizeof *st);
+	r = seal_scrub_begin(t.vol, &scrub);
+	while (!r && (r = seal_scrub_step(scrub, WORK_BLOCKS, fn, ctx, st)) > 0) {
+		if (p && p->fn)
+			p->fn(p->ctx, 0, st->blocks_done * SEAL_BLOCK, st->blocks_total * SEAL_BLOCK);
+		r = seal_tool_stop ? -EINTR : 0;
+	}
+	if (r)
+		tool_vol_err(err, &t, r, r == -EINTR ? "stopped" : "scrubbing");
+	if (scrub)
+		seal_scrub_end(scrub);
+	r = tool_unmount(&t, r, err);
+	return r ? r : (s64)st->damaged;
+}
