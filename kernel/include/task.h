@@ -299,10 +299,9 @@ int sigmask_swap(const void __user *set, size_t size);
 void sigmask_restore(bool interrupted);
 
 // kernel/task/rseq.c
-void rseq_drop(void);				// the host forgets the current host thread's area
+void rseq_drop(struct task *t);			// the host forgets its thread's area
 uptr rseq_not_for_child(struct mm *mm, u32 *sig);	// around a fork, mm->lock held
 void rseq_again(struct mm *mm, uptr area, u32 sig);
-void rseq_forget(struct task *t);		// its thread ends together with the host's process
 void rseq_inherit(struct hthread *child, struct mm *mm);	// the host's fork does
 long rseq_survived(long r);			// does not return -EAREAGONE
 

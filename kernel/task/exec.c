@@ -435,7 +435,7 @@ static void __noreturn exec_commit(struct exec *e)
 		p->borrows_mm = false;
 		mm_put(old);
 	} else {
-		rseq_drop();
+		rseq_drop(t);
 		mm_clear(p->mm);
 	}
 	p->mm->owner = p;

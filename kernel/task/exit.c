@@ -275,10 +275,8 @@ static void __noreturn leave(struct task *t)
 		keys_drop_thread(t);
 	if (t->own_fs)
 		fs_own_drop(t);
-	if (!t->in_vfork_child && (!p->group_exit || p->mm->others))
-		rseq_drop();
-	else if (!t->in_vfork_child) // the area goes with the host process
-		rseq_forget(t);
+	if (!t->in_vfork_child) // also when the whole process ends: its other threads may still take memory away
+		rseq_drop(t);
 	__atomic_store_n(&t->exiting, true, __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&t->work, __ATOMIC_SEQ_CST) & WORK_REMOTE)
 		remote_serve();

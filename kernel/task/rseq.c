@@ -44,26 +44,16 @@ static void delist(struct hthread *h)
 
 static int unregister(struct hthread *h) { return pf_rseq(h->rseq_area, RSEQ_BYTES, RSEQ_FLAG_UNREGISTER_, h->rseq_sig); }
 
-void rseq_drop(void)
+// t is the current task, or one whose host process is gone.
+void rseq_drop(struct task *t)
 {
-	struct hthread *h = hthread_self();
-	struct mm *mm = curproc->mm;
+	struct hthread *h = t->host;
+	struct mm *mm = t->proc->mm;
 
-	if (!h->rseq_area || unregister(h))
+	if (!h || !h->rseq_area || (h == hthread_self() && unregister(h) == -EFAULT))
 		return;
 	mutex_lock(&mm->lock);
 	delist(h);
-	mutex_unlock(&mm->lock);
-}
-
-void rseq_forget(struct task *t)
-{
-	struct mm *mm = t->proc->mm;
-
-	if (!t->host || !t->host->rseq_area)
-		return;
-	mutex_lock(&mm->lock);
-	delist(t->host);
 	mutex_unlock(&mm->lock);
 }
 
@@ -154,7 +144,7 @@ long sys_rseq(void __user *area, u32 len, int flags, u32 sig)
 			return -EINVAL;
 		if (sig != h->rseq_sig)
 			return -EPERM;
-		rseq_drop();
+		rseq_drop(current);
 		return h->rseq_area ? -EFAULT : 0;
 	} else if (flags) {
 		return -EINVAL;
