@@ -42,7 +42,7 @@
 #endif
 
 // rax = call number, rcx = where to return, other registers = the program's; r11 is dead after a system call.
-// The program's rseq_cs is 0 before the kernel begins (kernel/task/rseq.c).
+// The program's rseq_cs is 0 before the kernel begins (kernel/task/rseq.c), but not before its flags are saved.
 	.globl G(kentry)
 G(kentry):
 #ifdef PKU
@@ -62,11 +62,6 @@ G(kentry):
 	lea (%rcx,%rdx), %rcx
 	mov %r11, %rdx
 #endif
-	mov THREAD(RSEQ_WORD), %r11
-G(rseq_read):
-	cmpq $0, (%r11)
-	jne G(rseq_clear)
-G(kentry_clean):
 	mov %eax, %eax			// the number is 32 bits wide; what is above does not count
 	mov %rsp, %r11
 	mov THREAD(24), %rsp
@@ -79,6 +74,11 @@ G(kentry_clean):
 	lahf
 	seto %al
 	mov %rax, R_R11(%rsp)
+	mov THREAD(RSEQ_WORD), %r11
+G(rseq_read):
+	cmpq $0, (%r11)
+	jne G(rseq_clear)
+G(kentry_clean):
 	mov R_ORIG(%rsp), %rax
 	cld
 	mov %rdi, R_RDI(%rsp)
