@@ -480,9 +480,11 @@ int view_to_private(struct vma *v)
 
 	v->view = NULL;
 	v->flags &= ~VMA_VIEW;
-	lazy_put(v->lazy); // all of it is mapped now
-	v->lazy = NULL;
 	r = vma_map_pages(v, 0, v->valid);
+	if (!r) { // all of it is mapped now
+		lazy_put(v->lazy);
+		v->lazy = NULL;
+	}
 	text_put(tv);
 	return r;
 }

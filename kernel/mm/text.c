@@ -15,6 +15,7 @@
 //
 // Other threads may be executing the bytes that change. Five bytes within one cache line are replaced by one store; a site that
 // crosses lines gets int3 first, with a barrier on all CPUs before and after the other bytes.
+// A site that crosses pages is left alone: a program may have one of the two pages as its own (mprotect), and would run half of the jump.
 //
 // Large segments are read in pieces on first touch (text_fill); the mapping is lazy then (lazy.c).
 // Locks: tv->lock (leaf) over trampolines and patches; pc->lock over the list of views.
@@ -160,7 +161,7 @@ int text_fill(struct textview *v, struct pagecache *pc, u64 first, u64 end)
 // A large segment of a file that nobody can change: nothing is read yet.
 static int build_lazily(struct textview *v)
 {
-	u64 entry = (u64)kentry;
+	u64 entry = text_kentry;
 
 	v->filled = kzalloc(DIV_ROUND_UP(DIV_ROUND_UP(v->npages, PIECE_PAGES), 64ul) * 8);
 	v->tramp_pfn = page_alloc(TRAMP_BYTES >> PAGE_SHIFT, false);
@@ -308,6 +309,9 @@ static void patch5(u8 *at, const u8 jmp[5])
 	pf_text_sync();
 }
 
+// Bytes [from, end) of a view
+static bool crosses_pages(u64 from, u64 end) { return from >> PAGE_SHIFT != (end - 1) >> PAGE_SHIFT; }
+
 // Offset of n fresh trampoline slots, 0 when there is no room. tv->lock held.
 static u32 slots(struct textview *v, u32 n)
 {
@@ -337,7 +341,7 @@ static void finish_a(struct textview *v, u64 off, u8 *p, s64 at)
 static void form_a(struct textview *v, u8 *text, u64 off, u32 mov)
 {
 	u8 *tr, jmp[5];
-	u32 t = slots(v, 1);
+	u32 t = crosses_pages(off - mov, off + 2) ? 0 : slots(v, 1);
 	s64 at;
 
 	if (!t)
@@ -416,7 +420,7 @@ static void form_a_between(struct textview *v, u8 *text, u64 off, u32 n)
 {
 	u8 *tr, jmp[5], *x = text + off - n;
 	bool rip = false;
-	u32 t = slots(v, n + 18 > SLOT ? 2 : 1);
+	u32 t = crosses_pages(off - n - 5, off + 2) ? 0 : slots(v, n + 18 > SLOT ? 2 : 1);
 	s64 at;
 	s32 disp;
 
@@ -446,7 +450,7 @@ void text_placed(struct textview *v)
 	for (u64 off = 8; (off = next_syscall(text, off, len)) + 4 <= len; off += 2) {
 		u8 *tr;
 		u32 t;
-		if (memcmp(text + off - 4, loop, sizeof(loop)))
+		if (memcmp(text + off - 4, loop, sizeof(loop)) || crosses_pages(off - 4, off + 2))
 			continue;
 		t = slots(v, 1);
 		if (!t)
@@ -463,7 +467,7 @@ void text_placed(struct textview *v)
 static s64 form_b(struct textview *v, u8 *text, u64 off)
 {
 	u8 *tr, jmp[5];
-	u32 t = slots(v, 1);
+	u32 t = crosses_pages(off, off + 8) ? 0 : slots(v, 1);
 	s64 at;
 
 	if (!t)
@@ -559,24 +563,28 @@ void text_trap(struct regs *r)
 	text_put(tv);
 }
 
-// A breakpoint inside a view that no program set: a site being patched. True: run the instruction again.
+// A breakpoint inside a view: when no patch is on its way any more, it is there only if the program has it. True: run the instruction again.
 bool text_breakpoint(u64 rip)
 {
 	struct mm *mm = curproc->mm;
-	bool ours = false;
+	struct textview *tv = NULL;
+	bool ours;
 	struct vma *v;
+	u64 off = 0;
 
 	mutex_lock(&mm->lock);
 	v = mm_find(mm, rip);
 	if (v && v->view) {
-		u64 off = rip - (v->start - ((v->pgoff - v->view->pgoff) << PAGE_SHIFT));
-		u64 size = v->pc->ops && v->pc->ops->size ? v->pc->ops->size(v->pc) : 0;
-		pfn_t p;
-		u32 n;
-		u64 at = (v->view->pgoff << PAGE_SHIFT) + off;
-		ours = at < size && !pc_run(v->pc, at >> PAGE_SHIFT, 1, false, &p, &n) && p &&
-		       ((u8 *)page_addr(p))[at & (PAGE_SIZE - 1)] != 0xcc;
+		tv = v->view;
+		text_get(tv);
+		off = rip - (v->start - ((v->pgoff - tv->pgoff) << PAGE_SHIFT));
 	}
 	mutex_unlock(&mm->lock);
+	if (!tv)
+		return false;
+	mutex_lock(&tv->lock);
+	ours = *((u8 *)page_addr(tv->pfn) + off) != 0xcc;
+	mutex_unlock(&tv->lock);
+	text_put(tv);
 	return ours;
 }

@@ -116,3 +116,41 @@ TEST(locked_and_populated)
 	OK(madvise((void *)((uintptr_t)(big + 50 * BLOCK) & ~4095ul), 4 * BLOCK, MADV_WILLNEED));
 	all();
 }
+
+// Three calls, each across the border of two pages: `mov $39,%eax; syscall` with the border in the mov, with the border behind the mov, and
+// `syscall; cmp $-4095,%rax` with the border in the cmp.
+__asm__(".text\n.balign 8192\n.globl borders\nborders:\n"
+	".skip 4096 - 2, 0xcc\nmov $39, %eax\nsyscall\nret\n"
+	".balign 8192, 0xcc\n"
+	".skip 4096 - 5, 0xcc\nmov $39, %eax\nsyscall\nret\n"
+	".balign 8192, 0xcc\n"
+	".skip 4096 - 4 - 5 - 1, 0xcc\nmov $39, %eax\nnop\nsyscall\ncmp $-4095, %rax\nret\n"
+	".balign 8192, 0xcc\n");
+extern const uint8_t borders[];
+
+static void across_all(void)
+{
+	static const int at[] = {4096 - 2, 8192 + 4096 - 5, 16384 + 4096 - 10};
+	for (int round = 0; round < 3; round++)
+		for (int i = 0; i < 3; i++)
+			EQ(((long (*)(void))(borders + at[i]))(), getpid());
+}
+
+// One of the two pages becomes the program's own, before or after the call was patched for everyone.
+TEST(one_page_made_writable)
+{
+	for (int half = 0; half < 2; half++)
+		for (int before = 0; before < 2; before++) {
+			pid_t p = fork();
+			if (!p) {
+				if (before)
+					across_all();
+				for (int i = 0; i < 3; i++)
+					OK(mprotect((void *)(borders + 8192 * i + 4096 * half), 4096, PROT_READ | PROT_WRITE | PROT_EXEC));
+				across_all();
+				_exit(0);
+			}
+			EQ(t_wait(p), 0);
+			across_all();
+		}
+}
