@@ -87,6 +87,7 @@ void fuse_tell(struct fuse_conn *c, struct fuse_req *r, void (*done)(struct fuse
 // All in one: the reply goes to out. Bytes of it, or -errno.
 int fuse_call(struct fuse_conn *c, u32 opcode, u64 nodeid, const struct fuse_arg *args, u32 n, void *out, u32 out_min, u32 out_max);
 void fuse_end(struct fuse_conn *c, struct fuse_req *r, int error); // the answer is there; consumes the list's reference, lock not held
+bool fuse_interrupt(struct fuse_conn *c, struct fuse_req *r);	   // the daemon is to hear of a signal: true if it was queued; conn->lock held
 void fuse_forget(struct fuse_conn *c, struct fuse_forget *f);	   // consumes f
 int fuse_unsupported(int r, bool *flag, int instead);		   // -ENOSYS: remembers it in *flag, and is `instead`
 // fuse_dev.c

@@ -98,6 +98,15 @@ void fuse_tell(struct fuse_conn *c, struct fuse_req *r, void (*done)(struct fuse
 	fuse_req_put(r);
 }
 
+bool fuse_interrupt(struct fuse_conn *c, struct fuse_req *r)
+{
+	if (c->no_interrupt || !c->connected || !list_empty(&r->intr))
+		return false;
+	ref_get(&r->ref);
+	list_add_tail(&r->intr, &c->interrupts);
+	return true;
+}
+
 // A signal came. True: nobody waits for the answer any more.
 static bool hurry(struct fuse_conn *c, struct fuse_req *r)
 {
@@ -107,10 +116,9 @@ static bool hurry(struct fuse_conn *c, struct fuse_req *r)
 	if (r->state == FUSE_PENDING && fatal && !list_empty(&r->link)) {
 		list_del(&r->link);
 		gone = true;
-	} else if (r->state == FUSE_SENT && !r->interrupted && !c->no_interrupt && c->connected) {
-		r->interrupted = ask = true;
-		ref_get(&r->ref);
-		list_add_tail(&r->intr, &c->interrupts);
+	} else if (!r->interrupted) {
+		r->interrupted = true; // one that is pending is followed by its INTERRUPT when it is read
+		ask = r->state == FUSE_SENT && fuse_interrupt(c, r);
 	}
 	mutex_unlock(&c->lock);
 	if (gone)
@@ -158,7 +166,7 @@ static int wait_ready(struct fuse_conn *c)
 		u32 seq = task_seq();
 		if (__atomic_load_n(&c->initialised, __ATOMIC_ACQUIRE) || !__atomic_load_n(&c->connected, __ATOMIC_ACQUIRE))
 			break;
-		if (signal_pending()) {
+		if (signal_pending() && signal_fatal()) {
 			e = -EINTR;
 			break;
 		}

@@ -34,6 +34,8 @@ static bool take_locked(struct fuse_conn *c, struct message *m)
 		m->req->state = FUSE_SENT;
 		list_add_tail(&m->req->link, &c->sent);
 		ref_get(&m->req->ref);
+		if (m->req->interrupted)
+			fuse_interrupt(c, m->req);
 		return true;
 	}
 	if (!list_empty(&c->forgets)) {
@@ -113,6 +115,16 @@ static struct fuse_req *claim(struct fuse_conn *c, u64 unique)
 	return found;
 }
 
+// The daemon does not get to know of it. Consumes the reader's reference.
+static void end_unread(struct fuse_conn *c, struct fuse_req *r, int error)
+{
+	struct fuse_req *mine = claim(c, r->h.unique);
+
+	if (mine)
+		fuse_end(c, mine, error);
+	fuse_req_put(r);
+}
+
 static ssize_t dev_read(struct file *f, struct iter *it, u64 *pos)
 {
 	struct fuse_conn *c = __atomic_load_n((struct fuse_conn **)&f->priv, __ATOMIC_ACQUIRE);
@@ -125,18 +137,23 @@ static ssize_t dev_read(struct file *f, struct iter *it, u64 *pos)
 		return -EPERM;
 	if (it->left < max(FUSE_MIN_READ_BUFFER + 0ul, sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in) + c->max_write))
 		return -EINVAL;
-	r = wait_message(c, &m, f->flags & O_NONBLOCK);
-	if (r)
-		return r;
+	for (;;) {
+		r = wait_message(c, &m, f->flags & O_NONBLOCK);
+		if (r)
+			return r;
+		if (!m.req || m.req->len <= it->left)
+			break;
+		// a buffer for what may be written can be too small for an attribute's value
+		end_unread(c, m.req, m.req->h.opcode == FUSE_SETXATTR ? -E2BIG : -EIO);
+		m.req = NULL;
+	}
 	n = m.req ? m.req->len : sizeof(m.small);
 	r = put_all(it, m.req ? (void *)&m.req->h : (void *)&m.small, (size_t)n);
-	if (r && m.req) {
-		struct fuse_req *mine = claim(c, m.req->h.unique);
-		if (mine)
-			fuse_end(c, mine, -EIO);
-	}
+	if (r && m.req)
+		end_unread(c, m.req, -EIO);
+	else
+		fuse_req_put(m.req);
 	kfree(m.forget);
-	fuse_req_put(m.req);
 	return r ? r : n;
 }
 
@@ -150,11 +167,8 @@ static void interrupt_answered(struct fuse_conn *c, u64 unique, int error)
 	if (error == -ENOSYS)
 		c->no_interrupt = true;
 	list_for_each(r, &c->sent, link)
-		if (error == -EAGAIN && r->h.unique == unique && list_empty(&r->intr)) {
-			ref_get(&r->ref);
-			list_add_tail(&r->intr, &c->interrupts);
-			again = true;
-		}
+		if (error == -EAGAIN && r->h.unique == unique)
+			again = fuse_interrupt(c, r);
 	mutex_unlock(&c->lock);
 	if (again)
 		waitq_wake(&c->readers, EPOLLIN | EPOLLRDNORM);

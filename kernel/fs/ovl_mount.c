@@ -65,8 +65,9 @@ static int set(struct options *o, char *key, char *value)
 	int r = 0;
 
 	if (!value) {
-		o->userxattr |= !strcmp(key, "userxattr");
-		return o->userxattr || is(key, flags) ? 0 : -EINVAL;
+		bool own = !strcmp(key, "userxattr");
+		o->userxattr |= own;
+		return own || is(key, flags) ? 0 : -EINVAL;
 	}
 	if (p) {
 		if (p->dentry)

@@ -770,7 +770,7 @@ void pc_fill(struct pagecache *pc, u64 index, u64 n)
 		u32 *e = entry(pc, index);
 		if (e && *e)
 			index++;
-		else if (make_pages(pc, index, min(end - index, (u64)PC_BATCH), true, &got))
+		else if (make_pages(pc, index, min(end - index, (u64)PC_BATCH), PAGES_ZERO, &got))
 			break;
 		else
 			index += got;

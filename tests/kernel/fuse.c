@@ -35,6 +35,7 @@ static struct {
 	int told; // pipe: a line for each interesting request
 	uint64_t valid;
 	bool no_create, no_open;
+	bool small; // writes of a page at most, and the smallest buffer that is allowed
 } fs;
 
 static struct fuse_attr attr_of(uint64_t id)
@@ -125,7 +126,7 @@ static void serve_one(struct fuse_in_header *h, uint8_t *body)
 	}
 	switch (h->opcode) {
 	case FUSE_INIT: {
-		struct fuse_init_out o = {.major = 7, .minor = 31, .max_write = 32768, .max_background = 8};
+		struct fuse_init_out o = {.major = 7, .minor = 31, .max_write = fs.small ? 4096 : 32768, .max_background = 8};
 		struct fuse_init_in *in = (void *)body;
 		if (in->major != 7 || in->minor < 31)
 			say("V");
@@ -369,7 +370,7 @@ static void daemon_main(void)
 	static uint8_t buf[BUFFER + 4096] __attribute__((aligned(8)));
 	ssize_t n;
 	fs.fd = dev;
-	while ((n = read(dev, buf, sizeof(buf))) > 0 || errno == EINTR || errno == ENOENT)
+	while ((n = read(dev, buf, fs.small ? FUSE_MIN_READ_BUFFER : sizeof(buf))) > 0 || errno == EINTR || errno == ENOENT)
 		if (n > 0)
 			serve_one((void *)buf, buf + sizeof(struct fuse_in_header));
 	if (errno == ENODEV)
@@ -759,6 +760,49 @@ TEST_DIR(a_signal_interrupts)
 	ERR(read(fd, b, 8), EINTR);
 	t_end(pest);
 	CHECK(hears('I'));
+}
+
+static void until_asleep(pid_t p)
+{
+	char path[32], state = 'R';
+	snprintf(path, sizeof(path), "/proc/%d/stat", p);
+	while (state != 'S' && state != 'D') {
+		const char *end = strrchr(t_get(path), ')');
+		CHECK(end);
+		state = end[2];
+		usleep(1000);
+	}
+}
+
+TEST_DIR(a_signal_before_the_daemon_reads)
+{
+	bad(SILENT, FUSE_READ);
+	int fd = OK(open("m/hello", O_RDONLY)), status;
+	OK(kill(daemon_pid, SIGSTOP));
+	EQ(waitpid(daemon_pid, &status, WUNTRACED), daemon_pid);
+	t_on(SIGUSR1, nothing, 0);
+	pid_t p = OK(fork());
+	if (!p) {
+		char b[8];
+		_exit(read(fd, b, 8) < 0 && errno == EINTR ? 0 : 1);
+	}
+	until_asleep(p);
+	OK(kill(p, SIGUSR1));
+	OK(kill(daemon_pid, SIGCONT));
+	EQ(waitpid(p, &status, 0), p);
+	EQ(status, 0);
+	CHECK(hears('I'));
+}
+
+TEST_DIR(a_request_that_the_daemon_has_no_room_for)
+{
+	static char value[20000];
+	fs.small = true;
+	fuse_mount();
+	memset(value, 'v', sizeof(value));
+	ERR(setxattr("m/hello", "user.long", value, sizeof(value), 0), E2BIG);
+	OK(setxattr("m/hello", "user.short", value, 50, 0));
+	EQ(getxattr("m/hello", "user.short", NULL, 0), 50);
 }
 
 TEST_DIR(who_is_killed_waits_no_longer)

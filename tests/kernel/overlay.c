@@ -416,6 +416,7 @@ TEST_DIR(options)
 	OK(mkdir("u/w", 0755));
 	ERR(mount("o", "m", "overlay", 0, "lowerdir=l,upperdir=u,workdir=u/w"), EINVAL);
 	ERR(mount("o", "m", "overlay", 0, "lowerdir=l,nonsense"), EINVAL);
+	ERR(mount("o", "m", "overlay", 0, "lowerdir=l:u,userxattr,nonsense"), EINVAL);
 	OK(mkdir("a:b,c", 0755));
 	t_put("a:b,c/f", "f");
 	overlay("lowerdir=a\\:b\\,c:l,upperdir=u,workdir=w");
