@@ -133,10 +133,7 @@ static ssize_t procs_write(struct cgroup *g, char *buf, size_t len)
 	p = proc_named(buf, &r);
 	if (!p)
 		return r;
-	mutex_lock(&tasklist);
-	from = cgroup_of(p);
-	cgroup_get(from);
-	mutex_unlock(&tasklist);
+	from = cgroup_get_of(p);
 	r = cgroup_may_move(from, g);
 	if (!r) {
 		mutex_lock(&tasklist);
@@ -216,15 +213,21 @@ static int limit_of(const char *s, u64 most, u64 *v)
 
 static ssize_t max_depth_write(struct cgroup *g, char *buf, size_t len)
 {
-	int r = limit_of(buf, 0x7fffffff, &g->max_depth);
+	u64 v;
+	int r = limit_of(buf, 0x7fffffff, &v);
 
+	if (!r)
+		g->max_depth = v;
 	return r ? r : (ssize_t)len;
 }
 
 static ssize_t max_descendants_write(struct cgroup *g, char *buf, size_t len)
 {
-	int r = limit_of(buf, 0x7fffffff, &g->max_descendants);
+	u64 v;
+	int r = limit_of(buf, 0x7fffffff, &v);
 
+	if (!r)
+		g->max_descendants = v;
 	return r ? r : (ssize_t)len;
 }
 

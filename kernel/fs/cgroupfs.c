@@ -409,27 +409,29 @@ void cgroup_tell_files(struct cgroup *g, u32 which)
 
 int cgroup_may_move(struct cgroup *from, struct cgroup *to)
 {
-	const struct cgroup *top = cgroup_ns_root();
 	struct cgroup *both = to;
 	const struct cfile *f = file_named(&root_cgroup, "cgroup.procs", 12);
 	struct inode *dir, *ino = NULL;
+	bool seen;
 	int r;
 
 	mutex_lock(&tasklist);
 	while (!cgroup_under(from, both))
 		both = both->parent;
+	seen = cgroup_under(from, cgroup_ns_root()) && cgroup_under(to, cgroup_ns_root());
 	mutex_unlock(&tasklist);
-	if (!cgroup_under(from, top) || !cgroup_under(to, top))
+	if (!seen)
 		return -ENOENT;
-	dir = both->dir;
+	dir = inode_at(&both->dir); // rmdir may drop it
 	if (!dir) // never looked at, so it is as it was made: root's
 		return cred()->fsuid && !capable(CAP_DAC_OVERRIDE) ? -EACCES : 0;
 	mutex_lock(&dir->lock);
-	r = show(&both->file[f - cgroup_files], both, f, dir, &ino);
+	r = both->dead ? -ENODEV : show(&both->file[f - cgroup_files], both, f, dir, &ino);
 	mutex_unlock(&dir->lock);
 	if (!r)
 		r = inode_permission(ino, MAY_WRITE);
 	inode_put(ino);
+	inode_put(dir);
 	return r;
 }
 
@@ -456,16 +458,21 @@ struct cgroup *cgroup_of_fd(int fd)
 // A mount in a cgroup namespace begins at that namespace's root.
 static struct dentry *mount_root(struct super *s)
 {
-	struct cgroup *at[64], *g = cgroup_ns_root();
+	struct cgroup *at[64], *top, *g;
 	struct dentry *d = s->droot;
 	u32 n = 0;
 
-	for (; g->parent; g = g->parent) {
-		if (n == ARRAY_SIZE(at))
-			return ERR_PTR(-ENAMETOOLONG);
+	mutex_lock(&tasklist); // another thread may leave the namespace
+	top = cgroup_ns_root();
+	cgroup_get(top);
+	mutex_unlock(&tasklist);
+	for (g = top; g->parent && n < ARRAY_SIZE(at); g = g->parent)
 		at[n++] = g;
-	}
 	d_get(d);
+	if (g->parent) {
+		d_put(d);
+		d = ERR_PTR(-ENAMETOOLONG);
+	}
 	while (n-- && !IS_ERR(d)) {
 		struct dentry *up = d;
 
@@ -478,6 +485,7 @@ static struct dentry *mount_root(struct super *s)
 			d = ERR_PTR(-ENOENT);
 		}
 	}
+	cgroup_put(top);
 	return d;
 }
 

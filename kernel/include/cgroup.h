@@ -59,8 +59,13 @@ extern struct cgroup root_cgroup;
 static inline struct cgroup *cgroup_of(const struct proc *p) { return p->cgroup ? p->cgroup : &root_cgroup; }
 static inline bool cgroup_is_root(const struct cgroup *g) { return !g->parent; }
 bool cgroup_under(const struct cgroup *g, const struct cgroup *top);	// g is top or below it
-static inline void cgroup_get(struct cgroup *g) { ref_get(&g->ref); }
+static inline void cgroup_get(struct cgroup *g)
+{
+	if (g->parent) // the root stays, uncounted
+		ref_get(&g->ref);
+}
 void cgroup_put(struct cgroup *g);
+struct cgroup *cgroup_get_of(struct proc *p);	// a reference; takes tasklist
 struct cgroup *cgroup_next(struct cgroup *g);	// all groups, from the root, parents first; NULL after the last. tasklist held
 
 // --- kernel/task/cgroup.c; tasklist held where it says so

@@ -25,11 +25,7 @@ void net_ns_put(struct net_ns *n)
 
 struct net_ns *net_ns_now(void)
 {
-	struct net_ns *n = curproc->net_ns;
-
-	if (n)
-		ref_get(&n->ns.ref);
-	return n;
+	return likely(!curproc->net_ns) ? NULL : net_ns_of(curproc); // another thread may leave it
 }
 
 void sock_into_ns(struct sock *s, struct net_ns *n)

@@ -37,6 +37,17 @@ void cgroup_put(struct cgroup *g)
 	}
 }
 
+struct cgroup *cgroup_get_of(struct proc *p)
+{
+	struct cgroup *g;
+
+	mutex_lock(&tasklist);
+	g = cgroup_of(p);
+	cgroup_get(g);
+	mutex_unlock(&tasklist);
+	return g;
+}
+
 struct cgroup *cgroup_next(struct cgroup *g)
 {
 	if (!list_empty(&g->children))

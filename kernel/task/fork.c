@@ -624,8 +624,10 @@ static int wished_tid(const struct clone_args *a)
 // May the caller put a child into g?
 static int enter_group(struct cgroup *g)
 {
-	int r = cgroup_may_move(cgroup_of(curproc), g);
+	struct cgroup *from = cgroup_get_of(curproc);
+	int r = cgroup_may_move(from, g);
 
+	cgroup_put(from);
 	if (r)
 		return r;
 	mutex_lock(&tasklist);

@@ -324,6 +324,8 @@ TEST(depth_and_number_are_bounded)
 	ERR(mkdir(group("a/d"), 0755), EAGAIN);
 	EQ(put_error("a", "cgroup.max.depth", "x"), EINVAL);
 	EQ(put_error("a", "cgroup.max.depth", "-1"), ERANGE);
+	EQ(put_error("a", "cgroup.max.depth", "9999999999"), ERANGE);
+	STREQ(get("a", "cgroup.max.depth"), "max\n");
 	gone("a/b/c");
 	gone("a/b");
 	gone("a");
