@@ -18,6 +18,23 @@ struct message {
 	} small;		// interrupts and forgets
 };
 
+// The next node to be forgotten, or NULL. One that a request is about waits until the daemon has answered: with several threads it may
+// serve what it reads in any order, and libfuse ends itself over a node that it does not know.
+static struct fuse_forget *forgettable(struct fuse_conn *c)
+{
+	struct fuse_forget *f;
+	struct fuse_req *r;
+
+	list_for_each(f, &c->forgets, link) {
+		bool used = false;
+		list_for_each(r, &c->sent, link)
+			used |= r->h.nodeid == f->nodeid;
+		if (!used)
+			return f;
+	}
+	return NULL;
+}
+
 static bool take_locked(struct fuse_conn *c, struct message *m)
 {
 	if (!list_empty(&c->interrupts)) {
@@ -38,8 +55,8 @@ static bool take_locked(struct fuse_conn *c, struct message *m)
 			fuse_interrupt(c, m->req);
 		return true;
 	}
-	if (!list_empty(&c->forgets)) {
-		m->forget = list_first(&c->forgets, struct fuse_forget, link);
+	m->forget = forgettable(c); // nothing is pending
+	if (m->forget) {
 		list_del(&m->forget->link);
 		m->small.h = (struct fuse_in_header){.len = sizeof(m->small), .opcode = FUSE_FORGET, .unique = c->unique += 2, .nodeid = m->forget->nodeid};
 		m->small.forget.nlookup = m->forget->nlookup;
@@ -48,7 +65,7 @@ static bool take_locked(struct fuse_conn *c, struct message *m)
 	return false;
 }
 
-static bool anything(struct fuse_conn *c) { return !list_empty(&c->interrupts) || !list_empty(&c->pending) || !list_empty(&c->forgets); }
+static bool anything(struct fuse_conn *c) { return !list_empty(&c->interrupts) || !list_empty(&c->pending) || forgettable(c); }
 
 static int wait_message(struct fuse_conn *c, struct message *m, bool nonblock)
 {
@@ -103,6 +120,7 @@ static int get_all(struct iter *it, void *p, size_t n)
 static struct fuse_req *claim(struct fuse_conn *c, u64 unique)
 {
 	struct fuse_req *r, *found = NULL;
+	bool forget;
 
 	mutex_lock(&c->lock);
 	list_for_each(r, &c->sent, link)
@@ -111,7 +129,10 @@ static struct fuse_req *claim(struct fuse_conn *c, u64 unique)
 			list_del(&r->link);
 			break;
 		}
+	forget = found && !list_empty(&c->forgets); // it may have waited for this one
 	mutex_unlock(&c->lock);
+	if (forget)
+		waitq_wake(&c->readers, EPOLLIN | EPOLLRDNORM);
 	return found;
 }
 

@@ -25,7 +25,7 @@ struct node {
 	uint64_t size, mtime, lookups, atime;
 };
 
-enum bad { GOOD, SHORT_REPLY, LONG_REPLY, NO_TYPE, ROOT_ID, DIRENT_NUL, DIRENT_LONG, BIG_ERROR, LIAR, DIES, SILENT };
+enum bad { GOOD, SHORT_REPLY, LONG_REPLY, NO_TYPE, ROOT_ID, DIRENT_NUL, DIRENT_LONG, BIG_ERROR, LIAR, DIES, SILENT, LATE };
 
 static struct {
 	struct node n[NODES];
@@ -91,6 +91,24 @@ static void put_text(uint64_t id, const char *text)
 	memcpy(fs.n[id].data, text, strlen(text));
 }
 
+static void serve_one(struct fuse_in_header *h, uint8_t *body);
+
+// Answers when nothing more comes for a while: until then the node is in use, and nobody may forget it.
+static void answer_late(const struct fuse_in_header *h)
+{
+	static uint8_t buf[BUFFER + 4096] __attribute__((aligned(8)));
+	struct fuse_in_header *other = (void *)buf;
+	struct pollfd p = {.fd = fs.fd, .events = POLLIN};
+
+	for (ssize_t n; poll(&p, 1, 300) == 1 && (n = read(fs.fd, buf, sizeof(buf))) > 0;) {
+		if (other->opcode == FUSE_FORGET && other->nodeid == h->nodeid)
+			say("!");
+		serve_one(other, buf + sizeof(*other));
+	}
+	reply(h->unique, 0, NULL, 0);
+	say("L");
+}
+
 static void misbehave(const struct fuse_in_header *h)
 {
 	static uint8_t junk[8192];
@@ -110,6 +128,7 @@ static void misbehave(const struct fuse_in_header *h)
 	case BIG_ERROR: reply(h->unique, -5000, NULL, 0); reply(h->unique, -EIO, NULL, 0); break;
 	case LIAR: reply(h->unique + 1000, 0, NULL, 0); reply(h->unique, -EIO, NULL, 0); break;
 	case DIES: _exit(0);
+	case LATE: answer_late(h); break;
 	default: say("S"); // no answer
 	}
 }
@@ -873,6 +892,21 @@ TEST_DIR(what_is_known_is_forgotten)
 	while (poll(&p, 1, 10000) > 0 && read(ears, &got, 1) == 1 && got != 'E')
 		wrong |= got == '!';
 	CHECK(!wrong);
+}
+
+TEST_DIR(not_forgotten_while_it_is_released)
+{
+	bad(LATE, FUSE_RELEASE);
+	int fd = OK(open("m/hello", O_RDONLY));
+	OK(unlink("m/hello"));
+	OK(close(fd));
+	char got = 0;
+	bool wrong = false;
+	struct pollfd p = {.fd = ears, .events = POLLIN};
+	while (got != 'L' && poll(&p, 1, 10000) > 0 && read(ears, &got, 1) == 1)
+		wrong |= got == '!';
+	CHECK(got == 'L' && !wrong);
+	CHECK(hears('F')); // afterwards it is
 }
 
 TEST_DIR(many_at_once)
