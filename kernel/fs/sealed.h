@@ -56,6 +56,8 @@ void sealed_forget(struct inode *i); // evict
 int sealed_clone(struct file *from, u64 soff, struct file *to, u64 doff, u64 len); // sealed_clone.c
 // Stores one inode's contents and times; inode->lock held.
 int sealed_flush(struct inode *i);
+// Its contents only, even of a file without a name. inode->lock held.
+int sealed_store_pages(struct inode *i);
 // Stores part of what waits in the cache, without inode->lock: whole pages of a file that nobody maps writable.
 void sealed_store_behind(struct inode *i);
 // sealed_io.c: hints to the two threads.

@@ -29,9 +29,9 @@ int sealed_clone(struct file *from, u64 soff, struct file *to, u64 doff, u64 len
 	if (doff + len > RLIMIT(RLIMIT_FSIZE))
 		r = -EFBIG;
 	if (!r && src != dst)
-		r = sealed_flush(src);
+		r = sealed_store_pages(src);
 	if (!r)
-		r = sealed_flush(dst);
+		r = sealed_store_pages(dst);
 	if (r)
 		goto out;
 	mutex_lock(&snode_of(dst)->store_lock);
@@ -39,7 +39,7 @@ int sealed_clone(struct file *from, u64 soff, struct file *to, u64 doff, u64 len
 	if (!r && doff < dst->size)
 		pc_truncate(dst->pc, doff, dst->size);
 	mutex_unlock(&snode_of(dst)->store_lock);
-	if (!r) {
+	if (!r && len) {
 		dst->size = max(dst->size, doff + len);
 		inode_touch(dst, ATTR_MTIME);
 		sealed_mark_dirty(dst);

@@ -184,7 +184,7 @@ static void account(struct inode *i, u64 left)
 	n->unflushed -= gone;
 }
 
-static int store_pages(struct inode *i)
+int sealed_store_pages(struct inode *i)
 {
 	struct snode *n = snode_of(i);
 	if (!i->pc)
@@ -214,7 +214,7 @@ int sealed_flush(struct inode *i)
 {
 	if (i->sb->read_only || (!i->nlink && !i->linkable))
 		return 0;
-	int r = store_pages(i);
+	int r = sealed_store_pages(i);
 	if (r)
 		return r;
 	struct seal_attr a = {
@@ -518,7 +518,7 @@ static ssize_t write(struct file *f, struct iter *it, u64 *pos)
 			i->mode &= ~(u32)(S_ISUID | (i->mode & S_IXGRP ? S_ISGID : 0));
 		sealed_mark_dirty(i);
 		if (i->pc->ndirty > DIRTY_MAX) {
-			int e = store_pages(i);
+			int e = sealed_store_pages(i);
 			if (e)
 				r = e;
 		} else if (i->pc->ndirty > DIRTY_KICK && !__atomic_exchange_n(&n->behind, true, __ATOMIC_SEQ_CST) &&
@@ -615,7 +615,7 @@ static s64 llseek(struct file *f, s64 off, int whence)
 	if (off < 0)
 		return -ENXIO;
 	mutex_lock(&i->lock);
-	int e = i->sb->read_only ? 0 : store_pages(i); // the volume knows the holes
+	int e = i->sb->read_only ? 0 : sealed_store_pages(i); // the volume knows the holes
 	s64 r = e ? e : seal_seek(vol_of(i), snode_of(i)->si, (u64)off, whence == SEEK_HOLE);
 	mutex_unlock(&i->lock);
 	if (r >= 0) {

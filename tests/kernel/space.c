@@ -310,6 +310,34 @@ TEST_DIR(clones)
 	EQ(m[1], buf[1]);
 }
 
+// Nobody stores what has no name, until it is cloned; what is around the clone stays; and nothing is cloned from the end on.
+TEST_DIR(clones_of_nameless_files)
+{
+	char got[8192];
+	int a = OK(open("a", O_RDWR | O_CREAT, 0644)), b = OK(open("b", O_RDWR | O_CREAT, 0644));
+	char *buf = malloc(65536);
+	memset(buf, 'a', 65536);
+	OK(unlink("a"));
+	EQ(write(a, buf, 65536), 65536);
+	if (ioctl(b, FICLONE, a)) {
+		EQ(errno, EOPNOTSUPP);
+		return;
+	}
+	EQ(size(b), 65536);
+	EQ(pread(b, got, 8192, 8192), 8192);
+	CHECK(!memcmp(got, buf, 8192));
+	memset(buf, 'b', 65536);
+	OK(unlink("b"));
+	EQ(pwrite(b, buf, 65536, 0), 65536);
+	struct file_clone_range c = {.src_fd = a, .src_offset = 0, .src_length = 4096, .dest_offset = 4096};
+	OK(ioctl(b, FICLONERANGE, &c));
+	EQ(pread(b, got, 8192, 4096), 8192);
+	CHECK(got[0] == 'a' && got[4095] == 'a' && !memcmp(got + 4096, buf, 4096));
+	c = (struct file_clone_range){.src_fd = a, .src_offset = 65536, .dest_offset = 1 << 20};
+	OK(ioctl(b, FICLONERANGE, &c));
+	EQ(size(b), 65536);
+}
+
 TEST_DIR(splice_file_to_pipe_to_file)
 {
 	int p[2];
