@@ -543,13 +543,13 @@ int store_move_anchor(struct store *s, const char *resource, const struct store_
 		err = 0;
 	if (!err && (there != (from != NULL) || (from && memcmp(&now, from, sizeof now))))
 		err = fault_set(f, -ESTALE, "what is remembered of %s has changed meanwhile", resource);
-	if (!err && there && back)
-		err = run(s, query(s, f, "DELETE FROM anchor WHERE resource = ?", "t", resource), f);
-	if (err >= 0)
+	// One statement in any case: at no moment, and after no failure, is nothing remembered, for then any copy would be accepted.
+	if (!err)
 		err = run(s, there && !back ? query(s, f, "UPDATE anchor SET epoch = ?, generation = ?, digest = ?, changed = ? WHERE resource = ?",
 						    "iibtt", to->epoch, to->generation, to->digest, (int)sizeof to->digest, when, resource)
-					    : query(s, f, "INSERT INTO anchor VALUES(?, ?, ?, ?, ?)", "tiibt", resource, to->epoch, to->generation,
-						    to->digest, (int)sizeof to->digest, when), f);
+					    : query(s, f, back ? "INSERT OR REPLACE INTO anchor VALUES(?, ?, ?, ?, ?)"
+							       : "INSERT INTO anchor VALUES(?, ?, ?, ?, ?)", "tiibt", resource, to->epoch,
+						    to->generation, to->digest, (int)sizeof to->digest, when), f);
 	pthread_mutex_unlock(&s->lock);
 	return err < 0 ? err : 0;
 }

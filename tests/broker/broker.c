@@ -741,9 +741,13 @@ static void test_anchor(struct running *b)
 	snprintf(path, sizeof path, "%s/broker.db", broker_dir);
 	sqlite3_open(path, &db);
 	ok("the database itself does not go back", sqlite3_exec(db, "UPDATE anchor SET generation = 1", NULL, NULL, NULL) == SQLITE_CONSTRAINT, "it does");
-	sqlite3_close(db);
 	older = a;
 	older.generation = 12;
+	sqlite3_exec(db, "CREATE TRIGGER full BEFORE INSERT ON anchor BEGIN SELECT RAISE(ABORT, 'full'); END", NULL, NULL, NULL);
+	ok("setting it may fail", broker_client_anchor_set(c, volume_id, &older, &f) != 0, "it did not");
+	ok("what was remembered is remembered still", !broker_client_anchor_get(c, volume_id, &a, &f) && a.generation > 45, "%s", f.text);
+	sqlite3_exec(db, "DROP TRIGGER full", NULL, NULL, NULL);
+	sqlite3_close(db);
 	ok("the owner can set it", !broker_client_anchor_set(c, volume_id, &older, &f) && !broker_client_anchor_get(c, volume_id, &a, &f) &&
 	   a.generation == 12 && a.epoch == 3, "%s", f.text);
 	serve(y, 1);
