@@ -134,14 +134,18 @@ static enum coffer_anchor_what tell(struct exchange *x, const struct coffer_anch
 	return COFFER_ANCHOR_SILENT;
 }
 
+int anchor_hide(const struct exchange *x)
+{
+	return x->ops->anchor_write(&(struct coffer_anchor_record){.what = COFFER_ANCHOR_SERVE});
+}
+
 void anchor_serve(struct exchange *x)
 {
-	struct coffer_anchor_record r = {.what = COFFER_ANCHOR_SERVE};
-	if (x->ops->anchor_write(&r))
-		return;
+	struct coffer_anchor_record r;
 	while (!x->ops->anchor_read(&r) && r.what == COFFER_ANCHOR_STATE && r.index < x->s->volume_count) {
 		r.what = tell(x, &r);
-		if (x->ops->anchor_write(&r))
+		int err = x->ops->anchor_write(&r);
+		if (err && err != -ENODEV) // unmounted while the broker was asked: the other volumes need the helper still
 			return;
 	}
 }

@@ -41,6 +41,7 @@ void exchange_free(struct exchange *x);
 
 // anchor.c: tells the broker of each root that the kernel names, until the enclave ends. Proves the enclave again when the session has
 // expired, and goes on when the broker comes back.
+int anchor_hide(const struct exchange *x); // this process becomes the helper: out of the programs' sight
 void anchor_serve(struct exchange *x);
 
 // The real ones (enclave.c).

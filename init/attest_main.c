@@ -14,15 +14,27 @@
 // Nothing of the helper's meets the program: not its terminal, its folder, or its output.
 static int leave_helper(struct exchange *x)
 {
+	int ready[2];
+	char hidden;
+	if (pipe2(ready, O_CLOEXEC))
+		return -errno;
 	pid_t pid = fork();
-	if (pid > 0)
-		_exit(0); // not a word on the connection, which is the helper's now
 	if (pid < 0)
 		return -errno;
+	if (pid > 0) { // programs start when this process has ended, and must find nothing
+		close(ready[1]);
+		if (read(ready[0], &hidden, 1) != 1)
+			return -EIO;
+		_exit(0); // not a word on the connection, which is the helper's now
+	}
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	for (int fd = 0; fd < 3 && null >= 0; fd++)
 		dup2(null, fd);
 	setsid();
+	if (anchor_hide(x) || write(ready[1], "", 1) != 1)
+		_exit(1);
+	close(ready[0]);
+	close(ready[1]);
 	anchor_serve(x);
 	_exit(0);
 }

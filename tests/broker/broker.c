@@ -144,9 +144,14 @@ static void remember_line(const char *line)
 static struct coffer_anchor_state volume;
 static unsigned int claims, known, fenced, silent, to_tell;
 static unsigned long claimed_epoch;
+static bool unmounted;
 
 static int anchor_write(const struct coffer_anchor_record *r)
 {
+	if (unmounted) {
+		unmounted = false;
+		return -ENODEV;
+	}
 	if (r->what == COFFER_ANCHOR_CLAIMED) {
 		claims++;
 		claimed_epoch = volume.epoch = r->state.epoch;
@@ -706,16 +711,19 @@ static void test_anchor(struct running *b)
 		return;
 	serve(x, 3);
 	ok("its helper tells of three roots", known == 3 && !fenced && !silent, "%u %u %u", known, fenced, silent);
+	unmounted = true;
+	serve(x, 2);
+	ok("a volume that was unmounted meanwhile does not end the helper", known == 1 && !unmounted, "%u", known);
 	err = broker_client_anchor_get(c, volume_id, &a, &f);
-	ok("the owner sees the newest", !err && a.generation == 43 && a.epoch == 1 && !memcmp(a.digest, volume.digest, 32), "%s", f.text);
+	ok("the owner sees the newest", !err && a.generation == 45 && a.epoch == 1 && !memcmp(a.digest, volume.digest, 32), "%s", f.text);
 
-	volume.generation = 45; // a crash: two commits that the broker was not told of
+	volume.generation = 47; // a crash: two commits that the broker was not told of
 	struct coffer_anchor_state crashed = volume;
 	err = anchored(b->url, false, &y, &f);
 	ok("the next mount is given what is remembered, and claims what it found", !err && y && mounted.anchor == COFFER_ANCHOR_KNOWN &&
-	   mounted.least.generation == 43 && mounted.least.epoch == 1 && claimed_epoch == 2, "%d: %s", err, f.text);
+	   mounted.least.generation == 45 && mounted.least.epoch == 1 && claimed_epoch == 2, "%d: %s", err, f.text);
 	broker_client_anchor_get(c, volume_id, &a, &f);
-	ok("what it found is remembered from then on", a.generation == 45 && a.epoch == 2, "%lu", (unsigned long)a.generation);
+	ok("what it found is remembered from then on", a.generation == 47 && a.epoch == 2, "%lu", (unsigned long)a.generation);
 	volume = crashed;
 	volume.epoch = 1;
 	serve(x, 2);
@@ -745,7 +753,7 @@ static void test_anchor(struct running *b)
 	older.generation = 12;
 	sqlite3_exec(db, "CREATE TRIGGER full BEFORE INSERT ON anchor BEGIN SELECT RAISE(ABORT, 'full'); END", NULL, NULL, NULL);
 	ok("setting it may fail", broker_client_anchor_set(c, volume_id, &older, &f) != 0, "it did not");
-	ok("what was remembered is remembered still", !broker_client_anchor_get(c, volume_id, &a, &f) && a.generation > 45, "%s", f.text);
+	ok("what was remembered is remembered still", !broker_client_anchor_get(c, volume_id, &a, &f) && a.generation > 47, "%s", f.text);
 	sqlite3_exec(db, "DROP TRIGGER full", NULL, NULL, NULL);
 	sqlite3_close(db);
 	ok("the owner can set it", !broker_client_anchor_set(c, volume_id, &older, &f) && !broker_client_anchor_get(c, volume_id, &a, &f) &&
