@@ -257,8 +257,16 @@ static int open_fifo(struct opening *o, const struct seal_attr *a, int dfd, cons
 	return r ? host_err(o, r) : 0;
 }
 
-// What earlier runs left of files that the volume has no more.
-static int sweep(struct opening *o, int fd)
+static bool listed(const struct names *names, const char *name)
+{
+	for (size_t k = 0; k < names->n; k++)
+		if (!strcmp(names->v[k], name))
+			return true;
+	return false;
+}
+
+// What earlier runs left of files that the volume has no more. A file of the volume may have such a name too.
+static int sweep(struct opening *o, int fd, const struct names *names)
 {
 	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = copy < 0 ? NULL : fdopendir(copy);
@@ -269,7 +277,7 @@ static int sweep(struct opening *o, int fd)
 		return host_err(o, -errno);
 	}
 	while ((e = readdir(d)))
-		if (!strncmp(e->d_name, ".coffer-partial.", 16))
+		if (!strncmp(e->d_name, ".coffer-partial.", 16) && !listed(names, e->d_name))
 			unlinkat(fd, e->d_name, 0);
 	closedir(d);
 	return 0;
@@ -313,7 +321,7 @@ static int open_dir(struct opening *o, struct seal_inode *dir, int fd, size_t at
 						     : open_one(o, dir, fd, names.v[k], at + (size_t)n, depth);
 	}
 	if (!r && (o->o->resume || o->o->force))
-		r = sweep(o, fd);
+		r = sweep(o, fd, &names);
 	if (!r)
 		o->path[at] = 0;
 	names_free(&names);

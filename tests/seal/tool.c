@@ -173,7 +173,7 @@ static const struct seal_tool_progress stopping = {.fn = stop_then};
 static void resumed_sealing(void)
 {
 	struct seal_tool_options o = {.progress = &stopping, .resume = true};
-	CHECK_EQ(sh("mkdir -p r/d && for i in 1 2 3 4 5 6; do head -c 20000000 /dev/urandom >r/d/$i; done; ln r/d/1 r/d/one; "
+	CHECK_EQ(sh("mkdir -p r/d && echo theirs >r/d/.coffer-partial.1.1 && for i in 1 2 3 4 5 6; do head -c 20000000 /dev/urandom >r/d/$i; done; ln r/d/1 r/d/one; "
 		    "ln -s x r/l; mkdir r/gone; echo x >r/gone/x; truncate -s 600M r/z-large; "
 		    "head -c 3000000 /dev/urandom | dd of=r/z-large bs=1M seek=400 conv=notrunc"),
 		 0);
@@ -211,7 +211,7 @@ static void resumed_opening(void)
 	seal_tool_stop = 0;
 	CHECK(st.kept >= 4);
 	o.progress = NULL;
-	CHECK_EQ(sh("echo stray >r.out2/d/.coffer-partial.1.1"), 0);
+	CHECK_EQ(sh("echo stray >r.out2/d/.coffer-partial.7.7"), 0);
 	CHECK_EQ(seal_tool_open(in("r.vol"), test_key, in("r.out2"), &o, &st, &err), 0);
 	CHECK_EQ(sh("diff -r --no-dereference r r.out2 && test r.out2/d/1 -ef r.out2/d/one"), 0);
 	// a file that is there and is another one is not replaced
