@@ -26,7 +26,8 @@ int tool_attach(struct tool_vol *t, const u8 *key, u32 flags, struct seal_tool_e
 			return r;
 		known = !r;
 	}
-	r = seal_mount_anchored(&t->host.io, &t->host.env, key, NULL, flags, known ? &least : NULL, &t->vol, &f);
+	// the volume that the anchor was asked about, not what the file shows by now, or in its other root
+	r = seal_mount_anchored(&t->host.io, &t->host.env, key, anchor ? t->id : NULL, flags, known ? &least : NULL, &t->vol, &f);
 	if (r)
 		return tool_err(err, r, "%s: %s", t->path, f.text[0] ? f.text : tool_why(r));
 	last.asked = anchor != NULL;

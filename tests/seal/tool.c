@@ -243,6 +243,26 @@ static void two_writers_are_refused(void)
 	hostio_close(&a);
 }
 
+static int remembers(void *ctx, const u8 asked[SEAL_ID_BYTES], struct seal_anchor *out, struct seal_tool_err *e)
+{
+	(void)ctx, (void)e;
+	*out = (struct seal_anchor){.epoch = 1, .generation = 1000000};
+	return memcmp(asked, id, sizeof id) ? -ENOENT : 0;
+}
+
+// What the anchor was asked about has to be what opens: an id that it does not know, in one header, opens nothing.
+static void anchor_is_asked_about_what_opens(void)
+{
+	static const struct seal_tool_anchor anchor = {.get = remembers};
+	CHECK_EQ(sh("mkdir anc && echo x >anc/f"), 0);
+	CHECK_EQ(seal_tool_seal(in("anc"), in("anc.vol"), test_key, &plain, &st, id, &err), 0);
+	seal_tool_set_anchor(&anchor);
+	CHECK_EQ(seal_tool_open(in("anc.vol"), test_key, in("anc.out"), &plain, &st, &err), SEAL_EROLLBACK);
+	CHECK_EQ(sh("printf 'another id......' | dd of=anc.vol bs=1 seek=16 conv=notrunc"), 0);
+	CHECK_EQ(seal_tool_open(in("anc.vol"), test_key, in("anc.out"), &plain, &st, &err), SEAL_EIDENTITY);
+	seal_tool_set_anchor(NULL);
+}
+
 int main(void)
 {
 	snprintf(base, sizeof base, "%s/coffer-seal-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
@@ -261,6 +281,7 @@ int main(void)
 	RUN(resumed_opening);
 	RUN(extended_attributes);
 	RUN(two_writers_are_refused);
+	RUN(anchor_is_asked_about_what_opens);
 	char cmd[256];
 	snprintf(cmd, sizeof cmd, "chmod -R u+w %s; rm -rf %s", base, base);
 	return system(cmd) || test_failures != 0;
