@@ -108,7 +108,7 @@ int seal_tool_snapshots(const char *path, const u8 key[SEAL_KEY_BYTES],
 			void (*fn)(void *ctx, const struct seal_snapshot *s, u64 own_blocks), void *ctx,
 			struct seal_tool_err *err);
 // From `old` to the key `key`. Both open the volume while `keep` puts the new one into its safe place; only when that has worked the
-// old one is taken away. reencrypt: every block gets a new secret as well.
+// old one is taken away; else both stay until the next attempt. reencrypt: every block gets a new secret as well.
 int seal_tool_rekey(const char *path, const u8 old[SEAL_KEY_BYTES], const u8 key[SEAL_KEY_BYTES], bool reencrypt,
 		    int (*keep)(void *ctx, struct seal_tool_err *err), void *ctx, const struct seal_tool_progress *p,
 		    struct seal_tool_err *err);

@@ -121,10 +121,8 @@ int seal_tool_rekey(const char *path, const u8 old[SEAL_KEY_BYTES], const u8 key
 		goto out;
 	}
 	r = keep(ctx, err);
-	if (r) {
-		seal_rekey_finish(t.vol, old);
+	if (r) // perhaps only its answer was lost, and the old key with it: both open the volume until the next attempt
 		goto out;
-	}
 	r = reencrypt ? seal_reencrypt(t.vol, key, key) : seal_rekey_finish(t.vol, key);
 	if (r == -EBUSY)
 		r = tool_err(err, r, "%s: it is being encrypted again already: `coffer volume finish` first", path);

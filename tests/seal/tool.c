@@ -263,6 +263,26 @@ static void anchor_is_asked_about_what_opens(void)
 	seal_tool_set_anchor(NULL);
 }
 
+static u8 kept[SEAL_KEY_BYTES];
+
+static int keep_and_fail(void *ctx, struct seal_tool_err *e)
+{
+	memcpy(kept, ctx, sizeof kept);
+	snprintf(e->text, sizeof e->text, "no answer");
+	return -EIO;
+}
+
+// The new key may have been kept although that was not heard of: no key is taken away then.
+static void unheard_new_key(void)
+{
+	u8 key[SEAL_KEY_BYTES] = "another thirty-two bytes of key";
+	CHECK_EQ(sh("mkdir rk && echo x >rk/f"), 0);
+	CHECK_EQ(seal_tool_seal(in("rk"), in("rk.vol"), test_key, &plain, &st, id, &err), 0);
+	CHECK_EQ(seal_tool_rekey(in("rk.vol"), test_key, key, false, keep_and_fail, key, NULL, &err), -EIO);
+	CHECK_EQ(seal_tool_open(in("rk.vol"), kept, in("rk.new"), &plain, &st, &err), 0);
+	CHECK_EQ(seal_tool_open(in("rk.vol"), test_key, in("rk.old"), &plain, &st, &err), 0);
+}
+
 int main(void)
 {
 	snprintf(base, sizeof base, "%s/coffer-seal-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
@@ -282,6 +302,7 @@ int main(void)
 	RUN(extended_attributes);
 	RUN(two_writers_are_refused);
 	RUN(anchor_is_asked_about_what_opens);
+	RUN(unheard_new_key);
 	char cmd[256];
 	snprintf(cmd, sizeof cmd, "chmod -R u+w %s; rm -rf %s", base, base);
 	return system(cmd) || test_failures != 0;
