@@ -6,6 +6,8 @@
 
 static long clone(struct file *src, u64 soff, u64 len, struct file *dst, u64 doff)
 {
+	long r;
+
 	if (src->inode->sb != dst->inode->sb)
 		return -EXDEV;
 	if (is_dir(src->inode) || is_dir(dst->inode))
@@ -16,9 +18,12 @@ static long clone(struct file *src, u64 soff, u64 len, struct file *dst, u64 dof
 		return -EBADF;
 	if (!dst->ops->clone || src->ops->clone != dst->ops->clone)
 		return -EOPNOTSUPP;
-	if ((s64)soff < 0 || (s64)doff < 0 || (s64)(soff + len) < 0 || (s64)(doff + len) < 0)
+	if ((s64)soff < 0 || (s64)doff < 0 || (s64)len < 0 || (s64)(soff + len) < 0 || (s64)(doff + len) < 0)
 		return -EINVAL;
-	return dst->ops->clone(src, soff, dst, doff, len);
+	r = dst->ops->clone(src, soff, dst, doff, len);
+	if (!r)
+		setattr_cut(dst->inode, doff); // mappings have the pages of before
+	return r;
 }
 
 long file_clone(struct file *dst, u32 cmd, u64 arg)

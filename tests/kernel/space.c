@@ -277,10 +277,17 @@ TEST_DIR(clones)
 	EQ(write(a, buf, N), N);
 	EQ(pwrite(b, "what was there before", 21, 5000), 21);
 	EQ(pread(b, got, 100, 0), 100); // in the cache
+	char *before = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, b, 0);
+	CHECK(before != MAP_FAILED && before[5000] == 'w');
 	if (ioctl(b, FICLONE, a)) {
 		EQ(errno, EOPNOTSUPP);
 		return;
 	}
+	EQ(before[5000], buf[5000]);
+	before[5000] ^= 1;
+	EQ(pread(b, got, 1, 5000), 1);
+	EQ(got[0], buf[5000] ^ 1);
+	before[5000] ^= 1;
 	EQ(size(b), N);
 	EQ(pread(b, got, N, 0), N);
 	CHECK(!memcmp(buf, got, N));
