@@ -70,8 +70,9 @@ int generic_mmap(struct file *f, u64 pgoff, size_t len, int prot, int flags, str
 	(void)pgoff;
 	(void)len;
 	(void)prot;
-	(void)flags;
 	struct inode *ino = f->inode;
+	if (unlikely(ino->flags & FILE_APPEND) && can_write(f) && (flags & MAP_TYPE) != MAP_PRIVATE)
+		return -EACCES; // mprotect could make it writable
 	// A copy-up may replace it at any time; the old one lives as long as the inode. No inode lock: the caller has
 	// mm->lock.
 	*pc = __atomic_load_n(&ino->pc, __ATOMIC_ACQUIRE);

@@ -77,6 +77,9 @@ TEST_DIR(append_only)
 	int fd = OK(open("f", O_WRONLY | O_APPEND));
 	EQ(write(fd, "+", 1), 1);
 	ERR(fcntl(fd, F_SETFL, 0), EPERM);
+	int rw = OK(open("f", O_RDWR | O_APPEND));
+	CHECK(mmap(NULL, 4096, PROT_READ, MAP_SHARED, rw, 0) == MAP_FAILED && errno == EACCES);
+	CHECK(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, rw, 0) != MAP_FAILED);
 	ERR(ftruncate(fd, 1), EPERM);
 	ERR(truncate("f", 1), EPERM);
 	ERR(unlink("f"), EPERM);
