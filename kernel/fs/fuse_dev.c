@@ -90,32 +90,6 @@ static int wait_message(struct fuse_conn *c, struct message *m, bool nonblock)
 	return r;
 }
 
-static int put_all(struct iter *it, const void *p, size_t n)
-{
-	int r = 0;
-
-	for (size_t done = 0; done < n && !r;) {
-		size_t k = iter_put(it, (const u8 *)p + done, n - done);
-		done += k;
-		if (done < n)
-			r = iter_fault_in(it, true);
-	}
-	return r;
-}
-
-static int get_all(struct iter *it, void *p, size_t n)
-{
-	int r = 0;
-
-	for (size_t done = 0; done < n && !r;) {
-		size_t k = iter_get(it, (u8 *)p + done, n - done);
-		done += k;
-		if (done < n)
-			r = iter_fault_in(it, false);
-	}
-	return r;
-}
-
 // Takes a request off the list of those that wait for an answer: NULL if it is not there (any more).
 static struct fuse_req *claim(struct fuse_conn *c, u64 unique)
 {
@@ -169,7 +143,7 @@ static ssize_t dev_read(struct file *f, struct iter *it, u64 *pos)
 		m.req = NULL;
 	}
 	n = m.req ? m.req->len : sizeof(m.small);
-	r = put_all(it, m.req ? (void *)&m.req->h : (void *)&m.small, (size_t)n);
+	r = iter_put_all(it, m.req ? (void *)&m.req->h : (void *)&m.small, (size_t)n);
 	if (r && m.req)
 		end_unread(c, m.req, -EIO);
 	else
@@ -205,7 +179,7 @@ static int notice(struct fuse_conn *c, struct iter *it, u32 code)
 		return -EINVAL;
 	if (!(buf = kmalloc(max(n, (size_t)1))))
 		return -ENOMEM;
-	r = get_all(it, buf, n);
+	r = iter_get_all(it, buf, n);
 	if (!r)
 		r = fuse_notify(c, code, buf, n);
 	kfree(buf);
@@ -225,7 +199,7 @@ static ssize_t dev_write(struct file *f, struct iter *it, u64 *pos)
 		return -EPERM;
 	if (total < sizeof(h))
 		return -EINVAL;
-	if ((r = get_all(it, &h, sizeof(h))))
+	if ((r = iter_get_all(it, &h, sizeof(h))))
 		return r;
 	if (!h.unique && h.len == total && h.error > 0) {
 		r = notice(c, it, (u32)h.error);
@@ -245,7 +219,7 @@ static ssize_t dev_write(struct file *f, struct iter *it, u64 *pos)
 	}
 	if (!h.error) {
 		req->out_len = h.len - (u32)sizeof(h);
-		r = get_all(it, req->out, req->out_len);
+		r = iter_get_all(it, req->out, req->out_len);
 	}
 	fuse_end(c, req, r ? -EIO : h.error);
 	return r ? r : (ssize_t)total;

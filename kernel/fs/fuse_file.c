@@ -160,18 +160,6 @@ static void update_pages(struct inode *i, const u8 *p, size_t n, u64 pos)
 	}
 }
 
-static int get_all(struct iter *it, u8 *p, size_t n)
-{
-	int r = 0;
-
-	for (size_t done = 0; done < n && !r;) {
-		done += iter_get(it, p + done, n - done);
-		if (done < n)
-			r = iter_fault_in(it, false);
-	}
-	return r;
-}
-
 // One message. Bytes that the daemon took, or -errno.
 static ssize_t write_some(struct inode *i, const struct fuse_file *ff, struct iter *it, u32 n, u64 pos)
 {
@@ -185,7 +173,7 @@ static ssize_t write_some(struct inode *i, const struct fuse_file *ff, struct it
 	if (!r)
 		return e;
 	memcpy(fuse_body(r), &in, sizeof(in));
-	e = get_all(it, data, n);
+	e = iter_get_all(it, data, n);
 	if (!e)
 		e = fuse_ask(c, r);
 	if (!e) {

@@ -88,12 +88,8 @@ static ssize_t kmsg_read(struct file *f, struct iter *it, u64 *pos)
 		return n;
 	if ((size_t)n > it->left)
 		return -EINVAL;
-	for (size_t done = 0; done < (size_t)n;) {
-		done += iter_put(it, buf + done, (size_t)n - done);
-		if (done < (size_t)n && (r = iter_fault_in(it, true)))
-			return r;
-	}
-	return n;
+	r = iter_put_all(it, buf, (size_t)n);
+	return r ? r : n;
 }
 
 static ssize_t kmsg_write(struct file *f, struct iter *it, u64 *pos)
@@ -105,11 +101,8 @@ static ssize_t kmsg_write(struct file *f, struct iter *it, u64 *pos)
 
 	(void)f;
 	(void)pos;
-	for (size_t done = 0; done < n;) {
-		done += iter_get(it, buf + done, n - done);
-		if (done < n && (r = iter_fault_in(it, false)))
-			return r;
-	}
+	if ((r = iter_get_all(it, buf, n)))
+		return r;
 	iter_advance(it, it->left);
 	if (n > 2 && buf[0] == '<') { // "<level>"
 		for (at = 1, prio = 0; at < n && buf[at] >= '0' && buf[at] <= '9' && prio < 1000; at++)

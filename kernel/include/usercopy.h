@@ -49,5 +49,8 @@ size_t iter_put(struct iter *it, const void *src, size_t n);
 size_t iter_get(struct iter *it, void *dst, size_t n);
 size_t iter_zero(struct iter *it, size_t n);
 int iter_fault_in(struct iter *it, bool write_to_user);
+// All of n bytes, which it has (n <= it->left): 0 or -EFAULT. No locks held.
+int iter_put_all(struct iter *it, const void *p, size_t n);
+int iter_get_all(struct iter *it, void *p, size_t n);
 void iter_advance(struct iter *it, size_t n);
 void iter_revert(struct iter *it, const struct iter *saved); // back to a saved copy

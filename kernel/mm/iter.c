@@ -144,3 +144,27 @@ int iter_fault_in(struct iter *it, bool write_to_user)
 		return 0;
 	return fault_in((void __user *)((u8 *)v->iov_base + off), min(v->iov_len - off, (size_t)(64 * PAGE_SIZE)), write_to_user);
 }
+
+int iter_put_all(struct iter *it, const void *p, size_t n)
+{
+	int r = 0;
+
+	for (size_t done = 0; done < n && !r;) {
+		done += iter_put(it, (const u8 *)p + done, n - done);
+		if (done < n)
+			r = iter_fault_in(it, true);
+	}
+	return r;
+}
+
+int iter_get_all(struct iter *it, void *p, size_t n)
+{
+	int r = 0;
+
+	for (size_t done = 0; done < n && !r;) {
+		done += iter_get(it, (u8 *)p + done, n - done);
+		if (done < n)
+			r = iter_fault_in(it, false);
+	}
+	return r;
+}
