@@ -17,6 +17,7 @@ struct ns {			// head of every namespace
 struct ipc_ns *ipc_ns_new(void);	// empty; NULL: no memory
 void ipc_ns_get(struct ipc_ns *n);
 void ipc_ns_put(struct ipc_ns *n);	// the last reference removes what is in it
+void ipc_ns_leave(void);		// the current thread does not keep the one that it used last
 extern struct ipc_ns init_ipc_ns;
 // --- mounts (kernel/fs/mount_tree.c)
 struct mnt_ns;

@@ -125,6 +125,7 @@ struct task {
 	struct ptrace *pt;	// kernel/task/ptrace.h; NULL: never was traced
 	struct fs_ctx *own_fs;	// directories of this thread alone; NULL: its process's
 	struct key *thread_keyring; // kernel/keys/, NULL until used
+	struct ipc_ns *ipc_used; // a reference on what its last call on System V objects used; NULL: the first one
 	u8 request_ring;	// KEY_REQKEY_DEFL_*
 	u8 mce_policy;		// PR_MCE_KILL: PR_MCE_KILL_* plus one; 0: the system's
 };

@@ -19,7 +19,29 @@
 struct ipc_ns init_ipc_ns = {
 	.ns = {.ref = {1}, .type = CLONE_NEWIPC, .inum = 4026531839ul}, IPC_NS_TABLES, .mqs = LIST_INIT(init_ipc_ns.mqs)};
 
-struct ipc_ns *ipc_ns(void) { return curproc->ipc_ns; }
+struct ipc_ns *ipc_ns(void)
+{
+	struct ipc_ns *n = __atomic_load_n(&curproc->ipc_ns, __ATOMIC_RELAXED), *old = current->ipc_used;
+
+	if (likely(n == &init_ipc_ns ? !old : n == old))
+		return n;
+	mutex_lock(&tasklist); // another thread may leave it
+	n = curproc->ipc_ns;
+	if (n != &init_ipc_ns)
+		ref_get(&n->ns.ref);
+	current->ipc_used = n == &init_ipc_ns ? NULL : n;
+	mutex_unlock(&tasklist);
+	ipc_ns_put(old);
+	return n;
+}
+
+struct ipc_ns *ipc_ns_used(void) { return current->ipc_used ? current->ipc_used : &init_ipc_ns; }
+
+void ipc_ns_leave(void)
+{
+	ipc_ns_put(current->ipc_used);
+	current->ipc_used = NULL;
+}
 
 struct ipc_ns *ipc_ns_new(void)
 {

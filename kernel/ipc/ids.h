@@ -44,7 +44,8 @@ struct ipc_ns {
 	struct list mqs;
 	u32 nmqs;
 };
-struct ipc_ns *ipc_ns(void);	// the caller's
+struct ipc_ns *ipc_ns(void);	// the caller's: lives until its next call, though another thread may change the process's
+struct ipc_ns *ipc_ns_used(void); // the same again within one call, also with locks held
 
 // xxxget(2): the object with that key, or a new one by make (ids->lock held: ERR_PTR or an object with one reference).
 // fits: 0 or an error for an existing one.

@@ -239,7 +239,7 @@ void sem_exit(struct proc *p)
 
 static struct ipc_obj *make(const struct ipc_get *g)
 {
-	struct ipc_ns *ns = ipc_ns();
+	struct ipc_ns *ns = ipc_ns_used();
 	struct semset *s;
 
 	if (!g->size)
@@ -448,7 +448,7 @@ static long change(int id, int cmd, const void __user *buf)
 		ipc_perm_set(o, &ds.sem_perm);
 		set_of(o)->ctime = ipc_now();
 	} else {
-		ipc_ns()->sems -= set_of(o)->n;
+		ipc_ns_used()->sems -= set_of(o)->n;
 		ids_remove(o);
 		sem_kill(o);
 	}

@@ -273,6 +273,8 @@ static void __noreturn leave(struct task *t)
 	uring_task_gone(t);
 	if (t->thread_keyring)
 		keys_drop_thread(t);
+	if (t->ipc_used)
+		ipc_ns_leave();
 	if (t->own_fs)
 		fs_own_drop(t);
 	if (!t->in_vfork_child) // also when the whole process ends: its other threads may still take memory away

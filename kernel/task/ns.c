@@ -100,6 +100,7 @@ static void ns_put(struct ns *n)
 
 void ns_inherit(struct proc *p, const struct proc *from)
 {
+	mutex_lock(&tasklist); // another thread may leave one
 	p->ipc_ns = from->ipc_ns;
 	p->uts_ns = from->uts_ns;
 	p->mnt_ns = from->mnt_ns;
@@ -115,6 +116,7 @@ void ns_inherit(struct proc *p, const struct proc *from)
 	p->net_ns = from->net_ns;
 	if (p->net_ns)
 		ref_get((struct ref *)p->net_ns);
+	mutex_unlock(&tasklist);
 }
 
 struct net_ns *net_ns_of(struct proc *p)
@@ -216,8 +218,10 @@ int ns_unshare(struct proc *p, u64 flags)
 			goto fail;
 		}
 	}
-	if (ipc && p == curproc)
+	if (ipc && p == curproc) {
 		sem_exit(p); // adjustments belong to the namespace that is left
+		ipc_ns_leave();
+	}
 	mutex_lock(&tasklist);
 #define SWAP(new, member) \
 	if (new) { \
@@ -543,8 +547,10 @@ static long enter(struct ns *n)
 		return current->own_fs && current->own_fs->ref.n == 1 ? mounts_of_thread((struct mnt_ns *)n) : -EINVAL;
 	if (n->type == CLONE_NEWPID && !pid_ns_below(n))
 		return -EINVAL;
-	if (n->type == CLONE_NEWIPC)
+	if (n->type == CLONE_NEWIPC) {
 		sem_exit(p);
+		ipc_ns_leave();
+	}
 	mutex_lock(&tasklist);
 	if (n->type == CLONE_NEWNS) {
 		old = (struct ns *)p->mnt_ns;

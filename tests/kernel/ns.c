@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Namespaces and mounts: unshare, setns, /proc/PID/ns, mount, umount2, pivot_root, chroot. Needs root; each case makes a mount
 // namespace of its own first, so that nothing outside is touched.
+#include <pthread.h>
 #include <sched.h>
 #include <sys/ipc.h>
 #include <sys/mount.h>
@@ -290,6 +291,39 @@ TEST_DIR(ipc_objects)
 	EQ(st, 0);
 	EQ(semget(key, 1, 0), id);
 	OK(semctl(id, 0, IPC_RMID));
+}
+
+// Which namespace a thread finds while another one changes it is Linux's affair; that it holds what it works with is ours.
+static void *makes_and_removes(void *stop)
+{
+	struct sembuf up = {.sem_op = 1};
+	while (!__atomic_load_n((bool *)stop, __ATOMIC_RELAXED)) {
+		int id = semget(IPC_PRIVATE, 2, 0600), n = 0;
+		semop(id, &up, 1);
+		for (; n < 8; n++)
+			if (semget(7000 + n, 1, IPC_CREAT | 0600) < 0)
+				break;
+		semctl(id, 0, IPC_RMID);
+	}
+	return NULL;
+}
+
+TEST(ipc_changed_beside_a_user)
+{
+	bool stop = false;
+	pthread_t t;
+	if (unshare(CLONE_NEWIPC))
+		SKIP("no namespaces here");
+	EQ(pthread_create(&t, NULL, makes_and_removes, &stop), 0);
+	for (int i = 0; i < 500; i++) {
+		OK(unshare(CLONE_NEWIPC));
+		pid_t p = OK(fork());
+		if (!p)
+			_exit(semget(IPC_PRIVATE, 1, 0600) < 0);
+		EQ(t_wait(p), 0);
+	}
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	EQ(pthread_join(t, NULL), 0);
 }
 
 TEST_DIR(clone_flags)
