@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # For the refusal tests: each states what has to be refused, how it exits, and what the message has to say.
 # The current directory is empty and the test's own; $COFFER is the command.
+. "${LIB%/e2e/*}/broker.sh"
 
 ok() { echo "ok refusal.$1"; }
 no() { echo "not ok refusal.$1: $2"; }
