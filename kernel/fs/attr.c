@@ -7,6 +7,21 @@ int setattr_checked(struct inode *ino, struct iattr *a)
 	return ino->iops && ino->iops->setattr ? ino->iops->setattr(ino, a) : -EPERM;
 }
 
+void setattr_copy(struct inode *i, const struct iattr *a)
+{
+	if (a->valid & ATTR_MODE)
+		i->mode = (i->mode & S_IFMT) | (a->mode & 07777);
+	if (a->valid & ATTR_UID)
+		i->uid = a->uid;
+	if (a->valid & ATTR_GID)
+		i->gid = a->gid;
+	if (a->valid & ATTR_ATIME)
+		i->atime = a->atime;
+	if (a->valid & ATTR_MTIME)
+		i->mtime = a->mtime;
+	i->ctime = fstime_now();
+}
+
 // After a new size was set, without locks.
 void setattr_cut(struct inode *ino, u64 size)
 {

@@ -197,17 +197,7 @@ static int readdir(struct file *f, struct dir_ctx *c)
 
 static int setattr(struct inode *i, const struct iattr *a)
 {
-	if (a->valid & ATTR_MODE)
-		i->mode = (i->mode & S_IFMT) | (a->mode & 07777);
-	if (a->valid & ATTR_UID)
-		i->uid = a->uid;
-	if (a->valid & ATTR_GID)
-		i->gid = a->gid;
-	if (a->valid & ATTR_ATIME)
-		i->atime = a->atime;
-	if (a->valid & ATTR_MTIME)
-		i->mtime = a->mtime;
-	i->ctime = fstime_now();
+	setattr_copy(i, a);
 	return 0;
 }
 
@@ -386,7 +376,6 @@ static const struct file_ops file_fops = {
 	.open = open, .read = read, .write = write, .llseek = llseek, .poll = poll, .release = release};
 
 // Watchers of files that changed by themselves.
-void cgroup_tell_files(struct cgroup *g, u32 which);
 void cgroup_tell_files(struct cgroup *g, u32 which)
 {
 	struct inode *dir = inode_at(&g->dir);

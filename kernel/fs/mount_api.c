@@ -339,10 +339,12 @@ long sys_move_mount(int from_dfd, const void __user *from_name, int to_dfd, cons
 		return -EPERM;
 	if (flags & ~known)
 		return -EINVAL;
-	r = path_lookup_user(from_dfd, from_name, (flags & MOVE_MOUNT_F_SYMLINKS ? LOOKUP_FOLLOW : 0) | (flags & MOVE_MOUNT_F_EMPTY_PATH ? LOOKUP_EMPTY : 0), &from);
+	r = path_lookup_user(from_dfd, from_name,
+			     (flags & MOVE_MOUNT_F_SYMLINKS ? LOOKUP_FOLLOW : 0) | (flags & MOVE_MOUNT_F_EMPTY_PATH ? LOOKUP_EMPTY : 0), &from);
 	if (r)
 		return r;
-	r = path_lookup_user(to_dfd, to_name, (flags & MOVE_MOUNT_T_SYMLINKS ? LOOKUP_FOLLOW : 0) | (flags & MOVE_MOUNT_T_EMPTY_PATH ? LOOKUP_EMPTY : 0), &to);
+	r = path_lookup_user(to_dfd, to_name,
+			     (flags & MOVE_MOUNT_T_SYMLINKS ? LOOKUP_FOLLOW : 0) | (flags & MOVE_MOUNT_T_EMPTY_PATH ? LOOKUP_EMPTY : 0), &to);
 	if (!r) {
 		mutex_lock(&mount_lock);
 		// A tree without a namespace can be hung only by the descriptor that still owns it.

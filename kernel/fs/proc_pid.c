@@ -251,7 +251,9 @@ static int pid_status(struct pout *o, struct pnode *n)
 		     s.total * 4, s.locked * 4, 0);
 		pout(o, "VmHWM:\t%8lu kB\nVmRSS:\t%8lu kB\nRssAnon:\t%8lu kB\nRssFile:\t%8lu kB\nRssShmem:\t%8d kB\n", u.peak * 4,
 		     (u.anon + u.shared) * 4, u.anon * 4, u.shared * 4, 0);
-		pout(o, "VmData:\t%8lu kB\nVmStk:\t%8lu kB\nVmExe:\t%8lu kB\nVmLib:\t%8lu kB\nVmPTE:\t%8d kB\nVmSwap:\t%8d kB\nHugetlbPages:\t%8d kB\nCoreDumping:\t0\nTHP_enabled:\t1\n",
+		pout(o,
+		     "VmData:\t%8lu kB\nVmStk:\t%8lu kB\nVmExe:\t%8lu kB\nVmLib:\t%8lu kB\n"
+		     "VmPTE:\t%8d kB\nVmSwap:\t%8d kB\nHugetlbPages:\t%8d kB\nCoreDumping:\t0\nTHP_enabled:\t1\n",
 		     s.data * 4, s.stack * 4, s.text * 4, s.lib * 4, 0, 0, 0);
 	}
 	mutex_lock(&p->sig_lock);

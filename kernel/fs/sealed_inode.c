@@ -390,17 +390,7 @@ static int setattr(struct inode *i, const struct iattr *a)
 		mutex_unlock(&snode_of(i)->store_lock);
 	if (r)
 		return sealed_err(r);
-	if (a->valid & ATTR_MODE)
-		i->mode = (i->mode & S_IFMT) | (a->mode & 07777);
-	if (a->valid & ATTR_UID)
-		i->uid = a->uid;
-	if (a->valid & ATTR_GID)
-		i->gid = a->gid;
-	if (a->valid & ATTR_ATIME)
-		i->atime = a->atime;
-	if (a->valid & ATTR_MTIME)
-		i->mtime = a->mtime;
-	i->ctime = fstime_now();
+	setattr_copy(i, a);
 	return 0;
 }
 

@@ -73,8 +73,8 @@ int vfs_init(void)
 	dcache_init();
 	if (!before || !before->proc)
 		h->cur = list_first(&init_proc->threads, struct task, thread_link);
-	if (!(r = anon_init()) && !(r = tmpfs_init()) && !(r = sealed_init()) && !(r = image_fs_init()) && !(r = ovl_init()) && !(r = fuse_init()) && !(r = devfs_init()) &&
-	    !(r = ipc_init()))
+	if (!(r = anon_init()) && !(r = tmpfs_init()) && !(r = sealed_init()) && !(r = image_fs_init()) && !(r = ovl_init()) &&
+	    !(r = fuse_init()) && !(r = devfs_init()) && !(r = ipc_init()))
 		r = mount_all();
 	h->cur = before;
 	verity_boot_done();

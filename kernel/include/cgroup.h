@@ -91,6 +91,7 @@ void cgroup_for_each(struct cgroup *g, bool below, void (*fn)(struct proc *, voi
 extern bool cgroup_news_waiting;
 void cgroup_tell(struct cgroup *g, enum cg_event e);	// its file has changed; tasklist held
 void cgroup_notify(void);				// whoever waits hears of it; no locks held
+void cgroup_tell_files(struct cgroup *g, u32 which);	// inotify hears of files whose bit (1 << enum cg_event) is set
 static inline void cgroup_news(void)
 {
 	if (unlikely(__atomic_load_n(&cgroup_news_waiting, __ATOMIC_RELAXED)))

@@ -56,7 +56,8 @@ struct inode_ops {		// NULL = -EPERM / -ENOTDIR / -EINVAL, as Linux has it. Call
 	int (*link)(struct inode *dir, const char *name, u32 len, struct inode *ino);
 	int (*unlink)(struct inode *dir, const char *name, u32 len, struct inode *ino);
 	int (*rmdir)(struct inode *dir, const char *name, u32 len, struct inode *ino);
-	int (*rename)(struct inode *od, const char *on, u32 olen, struct inode *ino, struct inode *nd, const char *nn, u32 nlen, struct inode *victim, u32 flags);
+	int (*rename)(struct inode *od, const char *on, u32 olen, struct inode *ino, struct inode *nd, const char *nn, u32 nlen,
+		      struct inode *victim, u32 flags);
 	int (*readlink)(struct inode *ino, char *buf, u32 n);	// length; not terminated
 	// /proc magic links; NULL for most. Either NULL with references in *d and *m, or an open file (reference)
 	// that stands for an object without a name (pipe, socket), or ERR_PTR.

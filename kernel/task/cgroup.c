@@ -430,8 +430,6 @@ void cgroup_tell(struct cgroup *g, enum cg_event e)
 	__atomic_store_n(&cgroup_news_waiting, true, __ATOMIC_RELAXED);
 }
 
-void cgroup_tell_files(struct cgroup *g, u32 which); // kernel/fs/cgroupfs.c
-
 void cgroup_notify(void)
 {
 	for (;;) {
