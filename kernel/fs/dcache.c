@@ -436,6 +436,8 @@ struct dentry *d_lookup(struct dentry *dir, const char *name, u32 len)
 	struct inode *di = dir->inode, *ino = NULL;
 	if (!di->iops || !di->iops->lookup)
 		return ERR_PTR(-ENOTDIR);
+	if (unlikely(len > NAME_MAX_))
+		return ERR_PTR(-ENAMETOOLONG);
 	bool cached = !di->iops->no_cache;
 	read_lock(&dcache_lock);
 	struct dentry *d = d_find_locked(dir, name, len, name_hash(dir, name, len));

@@ -252,8 +252,6 @@ static int walk(struct walk *w, const char *p)
 		bool final = !*p;
 		if (unlikely(!is_dir(dir)))
 			return -ENOTDIR;
-		if (unlikely(len > NAME_MAX_))
-			return -ENAMETOOLONG;
 		if (unlikely(!w->override) && (r = may_search(w, dir)))
 			return r;
 		u32 kind = s[0] != '.' || len > 2 ? LAST_NORM
@@ -261,9 +259,11 @@ static int walk(struct walk *w, const char *p)
 			   : s[1] == '.'	  ? LAST_DOTDOT
 						  : LAST_NORM;
 		if (final && (w->flags & LOOKUP_PARENT)) {
-			w->last = (struct last){s, (u32)len, kind, slash};
+			w->last = (struct last){s, (u32)len, kind, slash}; // whoever looks it up says whether it is too long
 			return 0;
 		}
+		if (unlikely(len > NAME_MAX_))
+			return -ENAMETOOLONG;
 		if (unlikely(kind != LAST_NORM)) {
 			if (kind == LAST_DOTDOT && (r = go_up(w)))
 				return r;

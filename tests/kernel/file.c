@@ -142,6 +142,33 @@ TEST_DIR(open_long_names)
 	OK(open(path, O_RDWR | O_CREAT, 0644));
 }
 
+// What else is wrong is said first, in Linux's order.
+TEST_DIR(long_names_and_other_errors)
+{
+	char name[400] = "d/";
+	memset(name + 2, 'n', 300);
+	OK(mkdir("d", 0700));
+	t_put("f", "x");
+	ERR(rename(name, "f"), ENAMETOOLONG);
+	ERR(rename("none", name), ENOENT);
+	ERR(rename("f", name), ENAMETOOLONG);
+	ERR(rename("d/.", name), EBUSY);
+	ERR(rename(name, "d/.."), EBUSY);
+	ERR(rename(name, "/proc/self"), EXDEV);
+	ERR(link("f", name), ENAMETOOLONG);
+	ERR(symlink("f", name), ENAMETOOLONG);
+	ERR(mkdir(name, 0755), ENAMETOOLONG);
+	ERR(unlink(name), ENAMETOOLONG);
+	ERR(rmdir(name), ENAMETOOLONG);
+	if (geteuid())
+		return;
+	OK(chmod(".", 0755));
+	OK(seteuid(1234));
+	ERR(access(name, F_OK), ENAMETOOLONG); // by the real user
+	ERR(open(name, O_RDONLY), EACCES);
+	ERR(mkdir(name, 0755), EACCES);
+}
+
 TEST_DIR(open_tmpfile)
 {
 	int fd = open(".", O_TMPFILE | O_RDWR, 0600);
