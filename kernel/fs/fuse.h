@@ -17,6 +17,7 @@ struct fuse_conn {
 	struct list pending, sent, interrupts, forgets;
 	struct super *sb;	// NULL once it has gone
 	u64 unique;		// of the last request
+	u64 version;		// counts changes of attributes
 	u32 devices;		// open
 	bool connected, initialised, unmounted;
 	u32 user_id, group_id, max_read;
@@ -56,6 +57,8 @@ struct fuse_node { // inode->priv
 	struct inode *inode;
 	struct list files;	   // open fuse_files; conn->lock
 	u64 fresh_until;	   // attributes are good until then (ktime_mono)
+	u64 version;		   // conn->version when they last changed; conn->lock, as the next
+	u32 resizing;		   // calls that set the size: what others say of it may be older
 };
 
 struct fuse_file { // file->priv
@@ -95,8 +98,10 @@ extern const struct file_ops fuse_dev_fops;
 int fuse_notify(struct fuse_conn *c, u32 code, const u8 *data, size_t n); // fuse_notify.c
 // fuse_node.c
 bool fuse_allowed(const struct fuse_conn *c);
-struct inode *fuse_inode(struct super *sb, const struct fuse_entry_out *e); // consumes one lookup. ERR_PTR
-void fuse_attributes(struct inode *i, const struct fuse_attr *a, u64 valid, u32 valid_nsec);
+struct inode *fuse_inode(struct super *sb, const struct fuse_entry_out *e, u64 version); // consumes one lookup. ERR_PTR
+// Taken before a request whose answer tells attributes: they count only if nothing has changed them meanwhile. 0: they count in any case.
+static inline u64 fuse_version(const struct fuse_conn *c) { return __atomic_load_n(&c->version, __ATOMIC_ACQUIRE); }
+void fuse_grew(struct inode *i, u64 size);	// a write has reached this far
 static inline void fuse_stale(struct inode *i) { __atomic_store_n(&fuse_node(i)->fresh_until, 0, __ATOMIC_RELAXED); }
 int fuse_getattr(struct inode *i);
 void fuse_evict(struct inode *i);

@@ -20,6 +20,7 @@ struct fuse_conn *fuse_conn_new(void)
 	list_init(&c->interrupts);
 	list_init(&c->forgets);
 	c->connected = true;
+	c->version = 1;
 	c->max_write = PAGE_SIZE;
 	return c;
 }

@@ -12,14 +12,28 @@ static struct fuse_arg name_arg(char nm[NAME_MAX_ + 1], const char *name, u32 le
 	return (struct fuse_arg){nm, len + 1};
 }
 
+// The daemon has counted a node that is not taken.
+static void unwanted(struct fuse_conn *c, u64 nodeid)
+{
+	struct fuse_forget *f = nodeid && nodeid != FUSE_ROOT_ID ? knew(struct fuse_forget) : NULL;
+
+	if (!f)
+		return;
+	*f = (struct fuse_forget){.nodeid = nodeid, .nlookup = 1};
+	list_init(&f->link);
+	fuse_forget(c, f);
+}
+
 // The answer to a call that makes or finds an object. 0 and its inode.
-static int entry(struct inode *dir, const struct fuse_entry_out *e, u32 mode, struct inode **out)
+static int entry(struct inode *dir, const struct fuse_entry_out *e, u32 mode, u64 version, struct inode **out)
 {
 	struct inode *i;
 
-	if (!fuse_entry_ok(e) || (mode && (mode ^ e->attr.mode) & S_IFMT))
+	if (!fuse_entry_ok(e) || (mode && (mode ^ e->attr.mode) & S_IFMT)) {
+		unwanted(fuse_conn(dir), e->nodeid);
 		return -EIO;
-	i = fuse_inode(dir->sb, e);
+	}
+	i = fuse_inode(dir->sb, e, version);
 	if (IS_ERR(i))
 		return (int)PTR_ERR(i);
 	*out = i;
@@ -32,11 +46,12 @@ static int lookup(struct inode *dir, const char *name, u32 len, struct inode **o
 	struct fuse_entry_out e;
 	char nm[NAME_MAX_ + 1];
 	struct fuse_arg arg = name_arg(nm, name, len);
+	u64 version = fuse_version(c);
 	int r = fuse_allowed(c) ? fuse_call(c, FUSE_LOOKUP, fuse_id(dir), &arg, 1, &e, sizeof(e), sizeof(e)) : -EACCES;
 
 	if (r < 0)
 		return r;
-	return e.nodeid ? entry(dir, &e, 0, out) : -ENOENT;
+	return e.nodeid ? entry(dir, &e, 0, version, out) : -ENOENT;
 }
 
 // opcode with `in` and then a name (and a target): makes an object of the type in `mode`.
@@ -48,7 +63,7 @@ static int make(struct inode *dir, u32 opcode, const void *in, size_t n, const c
 	int r = fuse_allowed(fuse_conn(dir)) ? fuse_call(fuse_conn(dir), opcode, fuse_id(dir), args, 3, &e, sizeof(e), sizeof(e)) : -EACCES;
 
 	fuse_stale(dir);
-	return r < 0 ? r : entry(dir, &e, mode, out);
+	return r < 0 ? r : entry(dir, &e, mode, 0, out);
 }
 
 static int create(struct inode *dir, const char *name, u32 len, u32 mode, u64 rdev, struct inode **out)
@@ -103,7 +118,7 @@ static int make_open(struct inode *dir, const char *name, u32 len, u32 mode, u32
 	}
 	if (r < 0)
 		return r;
-	r = entry(dir, &a.e, S_IFREG, out);
+	r = entry(dir, &a.e, S_IFREG, 0, out);
 	if (r)
 		return r; // what it has opened is its own fault
 	*opened = fuse_opened(*out, &a.o, flags);

@@ -220,8 +220,7 @@ static ssize_t file_write(struct file *f, struct iter *it, u64 *pos)
 			break;
 		at += (u64)r;
 		total += r;
-		if (at > i->size)
-			__atomic_store_n(&i->size, at, __ATOMIC_RELAXED);
+		fuse_grew(i, at);
 		if (signal_pending())
 			break;
 	}

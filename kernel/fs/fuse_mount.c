@@ -171,7 +171,7 @@ static int make_super(const struct options *o, struct fuse_conn *c, struct super
 	c->default_permissions = o->default_permissions;
 	root.attr.uid = o->user_id;
 	root.attr.gid = o->group_id;
-	i = fuse_inode(sb, &root);
+	i = fuse_inode(sb, &root, 0);
 	if (IS_ERR(i)) {
 		super_put(sb);
 		return (int)PTR_ERR(i);

@@ -15,10 +15,18 @@ bool fuse_allowed(const struct fuse_conn *c)
 				  k->gid == c->group_id && k->sgid == c->group_id);
 }
 
-void fuse_attributes(struct inode *i, const struct fuse_attr *a, u64 valid, u32 valid_nsec)
+static void attributes(struct inode *i, const struct fuse_attr *a, u64 valid, u32 valid_nsec, u64 version)
 {
-	u64 ns = valid > 1000000000 ? U64_MAX / 2 : valid * NSEC_PER_SEC + min(valid_nsec, 999999999u);
+	u64 ns = valid > 1000000000 ? U64_MAX / 2 : valid * NSEC_PER_SEC + min(valid_nsec, 999999999u), was;
+	struct fuse_node *n = fuse_node(i);
+	struct fuse_conn *c = fuse_conn(i);
 
+	mutex_lock(&c->lock);
+	if (version && (n->version > version || n->resizing)) {
+		mutex_unlock(&c->lock);
+		return;
+	}
+	n->version = __atomic_add_fetch(&c->version, 1, __ATOMIC_RELEASE);
 	i->ino = a->ino;
 	i->mode = a->mode;
 	i->nlink = a->nlink;
@@ -30,13 +38,28 @@ void fuse_attributes(struct inode *i, const struct fuse_attr *a, u64 valid, u32 
 	i->mtime = (struct fstime){(s64)a->mtime, a->mtimensec};
 	i->ctime = (struct fstime){(s64)a->ctime, a->ctimensec};
 	i->btime = i->ctime;
-	if (is_reg(i) && i->pc && a->size < i->size)
-		pc_truncate(i->pc, a->size, i->size);
+	was = i->size;
 	__atomic_store_n(&i->size, a->size, __ATOMIC_RELAXED);
-	__atomic_store_n(&fuse_node(i)->fresh_until, ns ? ktime_mono() + ns : 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&n->fresh_until, ns ? ktime_mono() + ns : 0, __ATOMIC_RELAXED);
+	mutex_unlock(&c->lock);
+	if (is_reg(i) && i->pc && a->size < was) {
+		pc_truncate(i->pc, a->size, was);
+		mm_cut(i->pc, a->size);
+	}
 }
 
-struct inode *fuse_inode(struct super *sb, const struct fuse_entry_out *e)
+void fuse_grew(struct inode *i, u64 size)
+{
+	struct fuse_conn *c = fuse_conn(i);
+
+	mutex_lock(&c->lock);
+	fuse_node(i)->version = __atomic_add_fetch(&c->version, 1, __ATOMIC_RELEASE);
+	if (size > i->size)
+		__atomic_store_n(&i->size, size, __ATOMIC_RELAXED);
+	mutex_unlock(&c->lock);
+}
+
+struct inode *fuse_inode(struct super *sb, const struct fuse_entry_out *e, u64 version)
 {
 	struct inode *i = inode_find(sb, e->nodeid);
 	struct fuse_conn *c = sb->priv;
@@ -79,7 +102,7 @@ struct inode *fuse_inode(struct super *sb, const struct fuse_entry_out *e)
 		inode_put(i);
 		return ERR_PTR(-EIO);
 	}
-	fuse_attributes(i, &e->attr, e->attr_valid, e->attr_valid_nsec);
+	attributes(i, &e->attr, e->attr_valid, e->attr_valid_nsec, version);
 	return i;
 }
 
@@ -127,6 +150,7 @@ int fuse_getattr(struct inode *i)
 	struct fuse_conn *c = fuse_conn(i);
 	struct fuse_getattr_in in = {0};
 	struct fuse_attr_out out;
+	u64 version = fuse_version(c);
 	int r;
 
 	if (!fuse_allowed(c))
@@ -138,8 +162,15 @@ int fuse_getattr(struct inode *i)
 		return r;
 	if (!fuse_attr_ok(&out.attr) || (out.attr.mode ^ i->mode) & S_IFMT)
 		return -EIO;
-	fuse_attributes(i, &out.attr, out.attr_valid, out.attr_valid_nsec);
+	attributes(i, &out.attr, out.attr_valid, out.attr_valid_nsec, version);
 	return 0;
+}
+
+static void resizing(struct inode *i, u32 by)
+{
+	mutex_lock(&fuse_conn(i)->lock);
+	fuse_node(i)->resizing += by;
+	mutex_unlock(&fuse_conn(i)->lock);
 }
 
 int fuse_setattr(struct inode *i, const struct iattr *a)
@@ -154,13 +185,16 @@ int fuse_setattr(struct inode *i, const struct iattr *a)
 
 	if (!fuse_allowed(fuse_conn(i)))
 		return -EACCES;
+	if (a->valid & ATTR_SIZE)
+		resizing(i, 1);
 	r = fuse_call(fuse_conn(i), FUSE_SETATTR, fuse_id(i), &(struct fuse_arg){&in, sizeof(in)}, 1, &out, sizeof(out), sizeof(out));
-	if (r < 0)
-		return r;
-	if (!fuse_attr_ok(&out.attr) || (out.attr.mode ^ i->mode) & S_IFMT)
-		return -EIO;
-	fuse_attributes(i, &out.attr, out.attr_valid, out.attr_valid_nsec);
-	return 0;
+	if (r >= 0)
+		r = !fuse_attr_ok(&out.attr) || (out.attr.mode ^ i->mode) & S_IFMT ? -EIO : 0;
+	if (!r)
+		attributes(i, &out.attr, out.attr_valid, out.attr_valid_nsec, 0);
+	if (a->valid & ATTR_SIZE)
+		resizing(i, -1u);
+	return r;
 }
 
 // --- extended attributes

@@ -25,7 +25,7 @@ struct node {
 	uint64_t size, mtime, lookups, atime;
 };
 
-enum bad { GOOD, SHORT_REPLY, LONG_REPLY, NO_TYPE, ROOT_ID, DIRENT_NUL, DIRENT_LONG, BIG_ERROR, LIAR, DIES, SILENT, LATE };
+enum bad { GOOD, SHORT_REPLY, LONG_REPLY, NO_TYPE, ROOT_ID, DIRENT_NUL, DIRENT_LONG, BIG_ERROR, LIAR, DIES, SILENT, LATE, STALE, WRONG_TYPE };
 
 static struct {
 	struct node n[NODES];
@@ -109,6 +109,24 @@ static void answer_late(const struct fuse_in_header *h)
 	say("L");
 }
 
+// Answers to GETATTR with what was true before the next SETATTR, which is answered first.
+static void answer_stale(const struct fuse_in_header *h)
+{
+	static uint8_t buf[BUFFER + 4096] __attribute__((aligned(8)));
+	struct fuse_in_header *other = (void *)buf;
+	struct fuse_attr_out o = {.attr_valid = 1000, .attr = attr_of(h->nodeid)};
+
+	fs.bad = GOOD;
+	say("S");
+	do {
+		if (read(fs.fd, buf, sizeof(buf)) <= 0)
+			_exit(3);
+		serve_one(other, buf + sizeof(*other));
+	} while (other->opcode != FUSE_SETATTR);
+	reply(h->unique, 0, &o, sizeof(o));
+	say("L");
+}
+
 static void misbehave(const struct fuse_in_header *h)
 {
 	static uint8_t junk[8192];
@@ -129,6 +147,8 @@ static void misbehave(const struct fuse_in_header *h)
 	case LIAR: reply(h->unique + 1000, 0, NULL, 0); reply(h->unique, -EIO, NULL, 0); break;
 	case DIES: _exit(0);
 	case LATE: answer_late(h); break;
+	case STALE: answer_stale(h); break;
+	case WRONG_TYPE: e.nodeid = 5; fs.n[5].lookups++; reply(h->unique, 0, &e, sizeof(e)); break;
 	default: say("S"); // no answer
 	}
 }
@@ -335,6 +355,8 @@ static void serve_one(struct fuse_in_header *h, uint8_t *body)
 	case FUSE_SETXATTR: {
 		struct fuse_setxattr_in *in = (void *)body;
 		name += FUSE_COMPAT_SETXATTR_IN_SIZE;
+		if (!strcmp(name, "user.shrink"))
+			n->size = 4096;
 		snprintf(n->xname, sizeof(n->xname), "%.63s", name);
 		snprintf(n->xvalue, sizeof(n->xvalue), "%.*s", (int)in->size, name + strlen(name) + 1);
 		reply(h->unique, 0, NULL, 0);
@@ -907,6 +929,50 @@ TEST_DIR(not_forgotten_while_it_is_released)
 		wrong |= got == '!';
 	CHECK(got == 'L' && !wrong);
 	CHECK(hears('F')); // afterwards it is
+}
+
+// An answer about a file that is older than what was done to it since does not count.
+TEST_DIR(attributes_that_are_out_of_date)
+{
+	bad(STALE, FUSE_GETATTR);
+	int fd = OK(open("m/hello", O_RDWR));
+	struct stat st;
+	pid_t p = OK(fork());
+	if (!p)
+		_exit(fstat(fd, &st) != 0);
+	CHECK(hears('S'));
+	OK(ftruncate(fd, 3));
+	CHECK(hears('L'));
+	EQ(t_wait(p), 0);
+	OK(fstat(fd, &st));
+	EQ(st.st_size, 3);
+}
+
+// The daemon says that a file has become shorter: mappings of it lose the rest.
+TEST_DIR(a_file_that_shrinks_by_itself)
+{
+	fuse_mount();
+	int fd = OK(open("m/long", O_RDWR | O_CREAT, 0644));
+	for (int i = 0; i < 3; i++)
+		OK(pwrite(fd, "x", 1, i * 4096L));
+	char *map = OK(mmap(NULL, 3 * 4096, PROT_READ, MAP_PRIVATE, fd, 0));
+	EQ(map[8192], 'x');
+	OK(fsetxattr(fd, "user.shrink", "", 0, 0));
+	struct stat st;
+	OK(fstat(fd, &st));
+	EQ(st.st_size, 4096);
+	pid_t p = OK(fork());
+	if (!p)
+		_exit(map[0] == 'x' ? map[8192] : 3);
+	int status;
+	EQ(OK(waitpid(p, &status, 0)), p);
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+}
+
+TEST_DIR(what_is_made_is_something_else)
+{
+	bad(WRONG_TYPE, FUSE_MKDIR);
+	ERR(mkdir("m/new", 0755), EIO);
 }
 
 TEST_DIR(many_at_once)
