@@ -62,8 +62,9 @@ struct name {			// of a queue, in its namespace
 int netlink_post(struct file *f, const void *data, size_t n); // net/netlink.c; -EINVAL: no such socket
 bool netlink_is(struct file *f);
 
-static struct super *sb;
-static const struct file_ops mq_fops;
+static struct mutex supers_lock; // an IPC namespace and its super block: leaf
+static const struct file_ops mq_fops, dir_fops;
+static const struct inode_ops dir_iops;
 
 // --- life
 
@@ -97,7 +98,6 @@ static void mq_evict(struct inode *i)
 	kfree(q);
 }
 
-static const struct super_ops mq_sops = {.evict = mq_evict};
 
 static int mq_setattr(struct inode *i, const struct iattr *a)
 {
@@ -141,6 +141,13 @@ void mq_clear(struct ipc_ns *ns)
 
 	list_for_each_safe(n, tmp, &ns->mqs, link)
 		name_drop(ns, n);
+	if (!ns->mq_super)
+		return;
+	mutex_lock(&supers_lock);
+	ns->mq_super->priv = NULL; // mounts may stay
+	mutex_unlock(&supers_lock);
+	inode_put(ns->mq_root);
+	super_put(ns->mq_super);
 }
 
 // What the caller's queues take, against RLIMIT_MSGQUEUE. mq_lock held.
@@ -166,6 +173,30 @@ static int check_attr(const struct mq_attr *a)
 	return 0;
 }
 
+// The namespace's super block, which all its queues and mounts are of, made when the first needs it. mq_lock held. NULL: no memory.
+static struct super *super_of(struct ipc_ns *ns)
+{
+	static const struct super_ops sops = {.evict = mq_evict};
+	struct super *s = ns->mq_super;
+
+	if (s)
+		return s;
+	s = super_new("mqueue", &sops, MQUEUE_MAGIC);
+	ns->mq_root = s ? inode_new(s, S_IFDIR | S_ISVTX | 0777) : NULL;
+	if (!ns->mq_root) {
+		if (s)
+			super_put(s);
+		return NULL;
+	}
+	ns->mq_root->uid = ns->mq_root->gid = 0;
+	ns->mq_root->nlink = 2;
+	ns->mq_root->iops = &dir_iops;
+	ns->mq_root->fops = &dir_fops;
+	s->priv = ns;
+	ns->mq_super = s;
+	return s;
+}
+
 // A new queue with a name. mq_lock held. ERR_PTR.
 static struct inode *create(struct ipc_ns *ns, const char *text, u32 mode, const struct mq_attr *a)
 {
@@ -182,7 +213,7 @@ static struct inode *create(struct ipc_ns *ns, const char *text, u32 mode, const
 		return ERR_PTR(-EMFILE);
 	n = knew(struct name);
 	q = knew(struct mq);
-	i = n && q ? inode_new(sb, S_IFREG | (mode & 07777 & ~cur_fs()->umask)) : NULL;
+	i = n && q && super_of(ns) ? inode_new(ns->mq_super, S_IFREG | (mode & 07777 & ~cur_fs()->umask)) : NULL;
 	if (!i) {
 		kfree(n);
 		kfree(q);
@@ -207,7 +238,18 @@ static struct inode *create(struct ipc_ns *ns, const char *text, u32 mode, const
 
 // --- mount -t mqueue: the queues of the IPC namespace of who mounts it, as files that tell about them
 
-static struct ipc_ns *ns_of(const struct inode *dir) { return dir->sb->priv; }
+// A reference; NULL once the namespace has gone.
+static struct ipc_ns *ns_of(const struct inode *dir)
+{
+	struct ipc_ns *ns;
+
+	mutex_lock(&supers_lock);
+	ns = dir->sb->priv;
+	if (ns && !ref_get_unless_zero(&ns->ns.ref))
+		ns = NULL;
+	mutex_unlock(&supers_lock);
+	return ns;
+}
 
 static int text_of(char text[NAME_MAX_ + 1], const char *name, u32 len)
 {
@@ -222,19 +264,20 @@ static int dir_lookup(struct inode *dir, const char *name, u32 len, struct inode
 {
 	struct ipc_ns *ns = ns_of(dir);
 	char text[NAME_MAX_ + 1];
-	struct name *n;
+	struct name *n = NULL;
 	int r = text_of(text, name, len);
 
-	if (r)
-		return r;
-	mutex_lock(&ns->mq_lock);
-	n = find(ns, text);
-	if (n) {
-		*out = n->ino;
-		inode_get(n->ino);
+	if (!r && ns) {
+		mutex_lock(&ns->mq_lock);
+		n = find(ns, text);
+		if (n) {
+			*out = n->ino;
+			inode_get(n->ino);
+		}
+		mutex_unlock(&ns->mq_lock);
 	}
-	mutex_unlock(&ns->mq_lock);
-	return n ? 0 : -ENOENT;
+	ipc_ns_put(ns);
+	return r ? r : n ? 0 : -ENOENT;
 }
 
 static int dir_create(struct inode *dir, const char *name, u32 len, u32 mode, u64 rdev, struct inode **out)
@@ -245,14 +288,17 @@ static int dir_create(struct inode *dir, const char *name, u32 len, u32 mode, u6
 	int r = (mode & S_IFMT) == S_IFREG ? text_of(text, name, len) : -EPERM;
 
 	(void)rdev;
-	if (r)
-		return r;
-	mutex_lock(&ns->mq_lock);
-	*out = find(ns, text) ? ERR_PTR(-EEXIST) : create(ns, text, mode, &a);
-	r = IS_ERR(*out) ? (int)PTR_ERR(*out) : 0;
-	if (!r)
-		inode_get(*out);
-	mutex_unlock(&ns->mq_lock);
+	if (!r && !ns)
+		r = -EACCES;
+	if (!r) {
+		mutex_lock(&ns->mq_lock);
+		*out = find(ns, text) ? ERR_PTR(-EEXIST) : create(ns, text, mode, &a);
+		r = IS_ERR(*out) ? (int)PTR_ERR(*out) : 0;
+		if (!r)
+			inode_get(*out);
+		mutex_unlock(&ns->mq_lock);
+	}
+	ipc_ns_put(ns);
 	return r;
 }
 
@@ -263,14 +309,17 @@ static int dir_unlink(struct inode *dir, const char *name, u32 len, struct inode
 	struct name *n;
 	int r = text_of(text, name, len);
 
-	if (r)
-		return r;
-	mutex_lock(&ns->mq_lock);
-	n = find(ns, text);
-	r = n && n->ino == ino ? 0 : -ENOENT;
-	if (!r)
-		name_drop(ns, n);
-	mutex_unlock(&ns->mq_lock);
+	if (!r && !ns)
+		r = -ENOENT;
+	if (!r) {
+		mutex_lock(&ns->mq_lock);
+		n = find(ns, text);
+		r = n && n->ino == ino ? 0 : -ENOENT;
+		if (!r)
+			name_drop(ns, n);
+		mutex_unlock(&ns->mq_lock);
+	}
+	ipc_ns_put(ns);
 	return r;
 }
 
@@ -280,6 +329,8 @@ static int dir_readdir(struct file *f, struct dir_ctx *c)
 	struct name *n;
 	u64 pos = 2;
 
+	if (!ns)
+		return 0;
 	mutex_lock(&ns->mq_lock);
 	list_for_each(n, &ns->mqs, link) {
 		if (pos++ < c->pos)
@@ -288,6 +339,7 @@ static int dir_readdir(struct file *f, struct dir_ctx *c)
 			break;
 	}
 	mutex_unlock(&ns->mq_lock);
+	ipc_ns_put(ns);
 	return 0;
 }
 
@@ -295,35 +347,28 @@ static const struct inode_ops dir_iops = {
 	.lookup = dir_lookup, .create = dir_create, .unlink = dir_unlink, .setattr = mq_setattr, .no_cache = true};
 static const struct file_ops dir_fops = {.readdir = dir_readdir};
 
-static void mount_gone(struct super *s) { ipc_ns_put(s->priv); }
-
+// mount_lock is held.
 static int mqueue_mount(const char *source, u32 flags, const void *data, size_t len, struct super **out)
 {
-	static const struct super_ops sops = {.put = mount_gone};
-	struct super *s = super_new("mqueue", &sops, MQUEUE_MAGIC);
+	struct ipc_ns *ns = ipc_ns();
+	struct super *s;
 
 	(void)source, (void)flags, (void)data, (void)len;
+	mutex_lock(&ns->mq_lock);
+	s = super_of(ns);
+	if (s && !s->root) { // an unmount drops it
+		s->root = ns->mq_root;
+		inode_get(s->root);
+	}
+	mutex_unlock(&ns->mq_lock);
 	if (!s)
 		return -ENOMEM;
-	s->priv = ipc_ns();
-	ipc_ns_get(s->priv);
-	s->root = inode_new(s, S_IFDIR | S_ISVTX | 0777);
-	if (!s->root) {
-		super_put(s);
-		return -ENOMEM;
-	}
-	s->root->nlink = 2;
-	s->root->iops = &dir_iops;
-	s->root->fops = &dir_fops;
+	super_get(s);
 	*out = s;
 	return 0;
 }
 
-int mqueue_init(void)
-{
-	sb = super_new("mqueue", &mq_sops, MQUEUE_MAGIC);
-	return sb ? fs_register("mqueue", mqueue_mount) : -ENOMEM;
-}
+int mqueue_init(void) { return fs_register("mqueue", mqueue_mount); }
 
 // --- mq_open, mq_unlink
 

@@ -351,3 +351,36 @@ TEST_DIR(mounted)
 	close(fd); // it was opened there
 	OK(umount("m"));
 }
+
+// All mounts of an IPC namespace are one file system; it outlives its namespace, empty.
+TEST_DIR(mounted_twice)
+{
+	if (unshare(CLONE_NEWNS | CLONE_NEWIPC))
+		SKIP("not permitted");
+	if (t_root_is_mount_point())
+		OK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	OK(mkdir("m", 0755));
+	OK(mkdir("n", 0755));
+	if (mount("none", "m", "mqueue", 0, NULL))
+		SKIP("cannot be mounted");
+	OK(mount("none", "n", "mqueue", 0, NULL));
+	mqd_t q = OK(mq_open("/here", O_CREAT | O_RDWR, 0600, NULL));
+	struct stat a, b, f;
+	OK(chmod("m", 0700));
+	OK(stat("m", &a));
+	OK(stat("n", &b));
+	OK(stat("n/here", &f));
+	EQ(a.st_dev, b.st_dev);
+	EQ(a.st_ino, b.st_ino);
+	EQ(b.st_mode, S_IFDIR | 0700);
+	EQ(f.st_dev, a.st_dev);
+	OK(umount("m"));
+	OK(umount("n"));
+	OK(mount("none", "m", "mqueue", 0, NULL));
+	OK(stat("m", &b));
+	EQ(b.st_mode, S_IFDIR | 0700); // it lives as long as the namespace
+	EQ(a.st_dev, b.st_dev);
+	OK(close(q));
+	OK(unshare(CLONE_NEWIPC));
+	ERR(open("m/new", O_CREAT | O_RDWR, 0600), EACCES);
+}
