@@ -133,6 +133,7 @@ static long read_options(char *opts, const void __user *data)
 		return -EFAULT;
 	if (first < PAGE_SIZE && copy_from_user(opts + first, (const char __user *)data + first, PAGE_SIZE - first))
 		memset(opts + first, 0, PAGE_SIZE - first);
+	opts[PAGE_SIZE - 1] = 0;
 	return 0;
 }
 

@@ -2,6 +2,8 @@
 // The mounts as /proc/PID/mounts and mountinfo show them. Locks: dcache_lock.
 #include "kernel/fs/mounts.h"
 
+#define OWN_OPTIONS (4 * PAGE_SIZE + 2) // of a file system: a page, escaped
+
 static void opts_text(char *buf, size_t n, u32 flags, bool ro)
 {
 	snprintf(buf, n, "%s%s%s%s%s%s", ro || (flags & MS_RDONLY) ? "ro" : "rw", flags & MS_NOSUID ? ",nosuid" : "",
@@ -82,10 +84,10 @@ static int line(struct mount *m, const char *at, char *buf, size_t n, bool mount
 	opts_text(opts, sizeof(opts), m->flags, m->sb->read_only);
 	place = kmalloc(2 * PATH_BUF);
 	root = kmalloc(PATH_BUF);
-	own = kmalloc(PATH_BUF);
+	own = kmalloc(OWN_OPTIONS);
 	if (!place || !root || !own)
 		goto out;
-	super_text(m->sb, type, sizeof(type), own, PATH_BUF);
+	super_text(m->sb, type, sizeof(type), own, OWN_OPTIONS);
 	strlcpy(place, at, PATH_BUF);
 	escape(place, PATH_BUF);
 	if (m->propagation == MS_SHARED || m->propagation == MS_SLAVE)

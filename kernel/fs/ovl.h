@@ -63,6 +63,7 @@ int ovl_set_origin(struct ovl_fs *fs, struct inode *upper, u64 number);	// the n
 // ovl_copy.c; `change` held
 int ovl_copy_up(struct inode *i, u64 keep);	// it has an upper afterwards; of a regular file's data the first `keep` bytes
 void ovl_temp(struct ovl_fs *fs, char name[16]); // a free name in `work`
+int ovl_clear_whiteouts(struct dentry *dir); // the whiteouts of a directory of nothing else go
 int ovl_clear(struct dentry *work, const char *name); // a directory of nothing but whiteouts goes
 // ovl_list.c
 int ovl_readdir(struct file *f, struct dir_ctx *c);

@@ -193,11 +193,10 @@ static bool note(struct dir_ctx *c, const char *name, u32 len, u64 ino, u32 dtyp
 	return true;
 }
 
-int ovl_clear(struct dentry *work, const char *name)
+int ovl_clear_whiteouts(struct dentry *d)
 {
-	struct dentry *d = layer_find(work, name);
 	struct names s = {.ctx.emit = note, .dir = d, .name = kmalloc(AT_ONCE * sizeof(*s.name)), .n = 1};
-	int r = IS_ERR(d) ? (int)PTR_ERR(d) : !s.name ? -ENOMEM : 0;
+	int r = s.name ? 0 : -ENOMEM;
 
 	while (!r && s.n) {
 		struct file *f = layer_open(d, O_RDONLY);
@@ -214,8 +213,16 @@ int ovl_clear(struct dentry *work, const char *name)
 		for (u32 k = 0; k < s.n && !r; k++)
 			r = layer_remove(d, s.name[k]);
 	}
+	kfree(s.name);
+	return r;
+}
+
+int ovl_clear(struct dentry *work, const char *name)
+{
+	struct dentry *d = layer_find(work, name);
+	int r = IS_ERR(d) ? (int)PTR_ERR(d) : ovl_clear_whiteouts(d);
+
 	if (!IS_ERR(d))
 		d_put(d);
-	kfree(s.name);
 	return r ? r : layer_remove(work, name);
 }

@@ -151,12 +151,14 @@ static int make_tmpfile(struct inode *dir, u32 mode, struct inode **out)
 	if (!r)
 		r = layer_make(fs->work, temp, mode, 0, NULL, &d);
 	if (!r) {
-		r = layer_remove(fs->work, temp);
 		struct inode *i = ovl_inode(dir->sb, d, NULL, 0, NULL, NULL);
-		if (!IS_ERR(i))
-			*out = i;
-		else
+		r = layer_remove(fs->work, temp);
+		if (IS_ERR(i))
 			r = (int)PTR_ERR(i);
+		else if (r)
+			inode_put(i);
+		else
+			*out = i;
 	}
 	return end(dir, r);
 }
@@ -223,33 +225,43 @@ static int exchange(struct inode *od, const char *on, struct inode *ino, struct 
 	return r ? r : layer_rename(ovl_upper(od), on, ovl_upper(nd), nn, RENAME_EXCHANGE);
 }
 
+// What is empty to a program becomes empty in the upper layer too, so that something can be renamed over it.
+static int empty_out(struct ovl_fs *fs, struct inode *dir)
+{
+	struct dentry *up = ovl_upper(dir);
+	int r = ovl_empty(dir);
+
+	if (!r && up && ovl_node(dir)->nlower)
+		r = ovl_set_opaque(fs, up->inode); // then nothing reappears when its whiteouts go
+	return r || !up ? r : ovl_clear_whiteouts(up);
+}
+
+// One rename of the upper layer, which also leaves or takes along the whiteout that the old name needs.
 static int move(struct inode *od, const char *on, struct inode *ino, struct inode *nd, const char *nn, struct inode *victim)
 {
 	struct ovl_fs *fs = ovl_fs(od);
 	struct dentry *from = ovl_upper(od), *to = ovl_upper(nd);
-	bool hides = ovl_hides(od, on), white;
+	bool hides = ovl_hides(od, on), white, exchange;
 	int r = 0;
 
-	if (victim && is_dir(victim) && !(r = ovl_empty(victim)))
-		r = take_away(nd, nn, victim);
+	if (victim && is_dir(victim))
+		r = empty_out(fs, victim);
+	if (!r && is_dir(ino) && ovl_node(nd)->nlower)
+		r = ovl_set_opaque(fs, ovl_upper(ino)->inode);
 	if (r)
 		return r;
 	white = has_whiteout(to, nn);
-	if (is_dir(ino) && ovl_node(nd)->nlower)
-		r = ovl_set_opaque(fs, ovl_upper(ino)->inode);
-	if (!r)
-		r = layer_rename(from, on, to, nn, is_dir(ino) && white ? RENAME_EXCHANGE : 0);
+	exchange = white && (hides || is_dir(ino));
+	r = layer_rename(from, on, to, nn, exchange ? RENAME_EXCHANGE : hides ? RENAME_WHITEOUT : 0);
 	if (r)
 		return r;
-	if (is_dir(ino) && white && !hides)
-		r = layer_remove(from, on); // the whiteout that came back
-	else if (hides && !(is_dir(ino) && white))
-		r = layer_make(from, on, WHITEOUT, 0, NULL, NULL);
-	if (victim && !is_dir(victim)) {
+	if (exchange && !hides && layer_remove(from, on))
+		pr_warn("overlay: a whiteout stays where nothing lies below"); // it hides nothing
+	if (victim) {
 		struct dentry *up = ovl_upper(victim);
-		ovl_node(victim)->removed = !up || !up->inode->nlink;
+		ovl_node(victim)->removed = is_dir(victim) || !up || !up->inode->nlink;
 	}
-	return r;
+	return 0;
 }
 
 static int rename(struct inode *od, const char *on, u32 olen, struct inode *ino, struct inode *nd, const char *nn, u32 nlen,

@@ -206,7 +206,7 @@ int proc_children(struct pout *o, struct pnode *n)
 int proc_mountstats(struct pout *o, struct pnode *n)
 {
 	struct mnt_ns *ns = mnt_ns_of(n->proc, n->tid);
-	char *line = kmalloc(PAGE_SIZE * 4);
+	char *line = kmalloc(MOUNT_LINE);
 	int id = 0, len;
 
 	if (!line) {
@@ -214,10 +214,10 @@ int proc_mountstats(struct pout *o, struct pnode *n)
 		return -ENOMEM;
 	}
 	// "source target type ..." becomes a sentence
-	while (ns && (len = mounts_line(ns, &id, line, PAGE_SIZE * 4, false)) > 0) {
+	while (ns && (len = mounts_line(ns, &id, line, MOUNT_LINE, false)) > 0) {
 		char *target, *type, *end;
 
-		line[min(len, (int)PAGE_SIZE * 4 - 1)] = 0;
+		line[min(len, (int)(MOUNT_LINE) - 1)] = 0;
 		target = strchr(line, ' ');
 		type = target ? strchr(target + 1, ' ') : NULL;
 		end = type ? strchr(type + 1, ' ') : NULL;

@@ -385,14 +385,14 @@ static int pid_limits(struct pout *o, struct pnode *n)
 static int mounts_text(struct pout *o, struct pnode *n, bool info)
 {
 	struct mnt_ns *ns = mnt_ns_of(n->proc, n->tid);
-	char *line = kmalloc(PAGE_SIZE * 4);
+	char *line = kmalloc(MOUNT_LINE);
 	int id = 0, len;
 
 	if (!line) {
 		mnt_ns_put(ns);
 		return -ENOMEM;
 	}
-	while (ns && (len = mounts_line(ns, &id, line, PAGE_SIZE * 4, info)) > 0)
+	while (ns && (len = mounts_line(ns, &id, line, MOUNT_LINE, info)) > 0)
 		pout_raw(o, line, len);
 	mnt_ns_put(ns);
 	kfree(line);

@@ -322,23 +322,53 @@ static int rmdir(struct inode *dir, const char *name, u32 len, struct inode *ino
 	return sealed_err(r);
 }
 
+// A character device 0:0 takes the old name (RENAME_WHITEOUT). It is made first, under a name of its own, and changes places with what moves;
+// the last step is the only one that replaces something, and until then all can be taken back.
+static int rename_whiteout(struct inode *od, const char *on, u32 olen, struct inode *nd, const char *nn, u32 nlen, u32 flags)
+{
+	struct seal_inode *from = snode_of(od)->si, *to = snode_of(nd)->si;
+	struct seal_vol *v = vol_of(od);
+	struct inode *white;
+	char temp[40];
+	u64 id[2];
+	u32 n;
+	int r;
+
+	pf_random(id, sizeof(id));
+	n = (u32)snprintf(temp, sizeof(temp), ".%lx%lx", id[0], id[1]);
+	r = create(od, temp, n, S_IFCHR, 0, &white);
+	if (r)
+		return r;
+	r = seal_rename(v, from, on, olen, from, temp, n, SEAL_RENAME_EXCHANGE);
+	if (r) {
+		seal_unlink(v, from, temp, n);
+	} else if ((r = seal_rename(v, from, temp, n, to, nn, nlen, flags))) {
+		if (!seal_rename(v, from, temp, n, from, on, olen, SEAL_RENAME_EXCHANGE))
+			seal_unlink(v, from, temp, n);
+	}
+	inode_put(white);
+	return sealed_err(r);
+}
+
 // The way programs replace a file is write, rename: the new contents are stored together with the new name.
 static int rename(struct inode *od, const char *on, u32 olen, struct inode *ino, struct inode *nd, const char *nn,
 		  u32 nlen, struct inode *victim, u32 flags)
 {
-	struct inode *white; // RENAME_WHITEOUT: a character device 0:0 takes the old name
 	int r = 0;
 	if (victim && is_reg(ino) && ino->pc->ndirty) {
 		mutex_lock(&ino->lock);
 		r = sealed_flush(ino);
 		mutex_unlock(&ino->lock);
 	}
-	if (!r)
-		r = seal_rename(vol_of(od), snode_of(od)->si, on, olen, snode_of(nd)->si, nn, nlen, flags & ~RENAME_WHITEOUT_);
+	if (!r && flags & RENAME_WHITEOUT_) {
+		r = rename_whiteout(od, on, olen, nd, nn, nlen, flags & ~RENAME_WHITEOUT_);
+		if (r)
+			return r;
+	} else if (!r) {
+		r = seal_rename(vol_of(od), snode_of(od)->si, on, olen, snode_of(nd)->si, nn, nlen, flags);
+	}
 	if (r)
 		return sealed_err(r);
-	if (flags & RENAME_WHITEOUT_ && !(r = create(od, on, olen, S_IFCHR, 0, &white)))
-		inode_put(white);
 	sealed_refresh(ino);
 	sealed_refresh(od);
 	if (victim)

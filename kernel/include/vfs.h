@@ -316,6 +316,7 @@ void super_deactivate(struct super *sb);	// one user less (super->active), and i
 void super_put(struct super *sb);	// last reference: root is dropped, ops->put, freed
 // Next line of /proc/self/mounts (or mountinfo) for the mount with the smallest id > *id; its length, 0 at the end.
 struct mnt_ns;
+#define MOUNT_LINE (8 * PAGE_SIZE) // the longest line: source, place, root and options, escaped
 int mounts_line(struct mnt_ns *ns, int *id, char *buf, size_t n, bool mountinfo);
 typedef int (*mount_fn)(const char *source, u32 flags, const void *data, size_t len, struct super **out);
 int fs_register(const char *fstype, mount_fn fn);	// at boot

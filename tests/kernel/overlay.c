@@ -2,6 +2,7 @@
 // Overlay mounts made by programs, in a mount namespace of the case's own. Natively they want CAP_SYS_ADMIN.
 #include "t.h"
 #include <sched.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -280,6 +281,63 @@ TEST_DIR(rename_of_directories)
 	OK(rename("m/file", "m/e2"));
 	STREQ(t_get("m/e2/f"), "f");
 	CHECK(is_whiteout("u/file"));
+}
+
+// What looks empty is replaced in one step, though its upper directory holds whiteouts.
+TEST_DIR(rename_over_an_emptied_directory)
+{
+	layers();
+	OK(mkdir("l/dir", 0755));
+	t_put("l/dir/a", "A");
+	t_put("l/dir/b", "B");
+	OK(mkdir("l/bare", 0755));
+	t_put("l/file", "F");
+	overlay("lowerdir=l,upperdir=u,workdir=w");
+	OK(unlink("m/dir/a"));
+	OK(mkdir("m/mine", 0755));
+	t_put("m/mine/f", "f");
+	ERR(rename("m/mine", "m/dir"), ENOTEMPTY);
+	OK(unlink("m/dir/b"));
+	int in = OK(inotify_init1(IN_NONBLOCK)), held = OK(open("m/dir", O_RDONLY | O_DIRECTORY));
+	OK(inotify_add_watch(in, "u", IN_DELETE));
+	OK(rename("m/mine", "m/dir"));
+	char b[4096];
+	ssize_t n = read(in, b, sizeof(b));
+	for (char *e = b; n > 0 && e < b + n; e += sizeof(struct inotify_event) + ((struct inotify_event *)(void *)e)->len)
+		CHECK(strcmp(((struct inotify_event *)(void *)e)->name, "dir"));
+	STREQ(names("m/dir"), "f");
+	STREQ(names("m"), "bare dir file");
+	ERR(openat(held, "x", O_CREAT | O_WRONLY, 0600), ENOENT);
+	OK(rename("m/dir", "m/bare"));
+	STREQ(names("m/bare"), "f");
+	STREQ(names("m"), "bare file");
+	OK(mkdir("m/dir", 0755)); // and the name that was freed shows nothing of below
+	STREQ(names("m/dir"), "");
+	OK(rename("m/file", "m/dir/file"));
+	CHECK(is_whiteout("u/file"));
+	STREQ(names("m"), "bare dir");
+}
+
+TEST_DIR(long_options_are_shown_whole)
+{
+	layers();
+	char opts[4000] = "lowerdir=", name[220];
+	for (int i = 0; i < 15; i++) {
+		memset(name, 'a' + i, sizeof(name) - 1);
+		name[sizeof(name) - 1] = 0;
+		memcpy(name, "x y", 3);
+		OK(mkdir(name, 0755));
+		snprintf(opts + strlen(opts), sizeof(opts) - strlen(opts), "%s%s", i ? ":" : "", name);
+	}
+	snprintf(opts + strlen(opts), sizeof(opts) - strlen(opts), ",upperdir=u,workdir=w");
+	overlay(opts);
+	char *text = calloc(1, 1 << 20);
+	int fd = OK(open("/proc/self/mounts", O_RDONLY));
+	for (ssize_t n, at = 0; (n = OK(read(fd, text + at, (1 << 20) - 1 - (size_t)at))) > 0;)
+		at += n;
+	memcpy(name, "040y", 4);
+	CHECK(strstr(text, name + 4));
+	CHECK(strstr(text, ",workdir=w"));
 }
 
 TEST_DIR(a_file_that_is_gone_stays_open)
