@@ -124,7 +124,8 @@ static struct proc *proc_named(const char *s, int *err)
 	return p;
 }
 
-static ssize_t procs_write(struct cgroup *g, char *buf, size_t len)
+// Single threads move only below a group of threads, of which there are none.
+ssize_t cgroup_write_procs(struct cgroup *g, const char *buf, size_t len, bool thread, const struct cg_opener *by)
 {
 	struct proc *p;
 	struct cgroup *from;
@@ -134,29 +135,13 @@ static ssize_t procs_write(struct cgroup *g, char *buf, size_t len)
 	if (!p)
 		return r;
 	from = cgroup_get_of(p);
-	r = cgroup_may_move(from, g);
+	r = cgroup_may_move(from, g, by);
 	if (!r) {
 		mutex_lock(&tasklist);
-		r = cgroup_attach(g, p);
+		r = !thread ? cgroup_attach(g, p) : cgroup_of(p) == g ? 0 : -EOPNOTSUPP;
 		mutex_unlock(&tasklist);
 	}
 	cgroup_put(from);
-	proc_put(p);
-	return r ? r : (ssize_t)len;
-}
-
-// Single threads move only below a group of threads, of which there are none.
-static ssize_t threads_write(struct cgroup *g, char *buf, size_t len)
-{
-	struct proc *p;
-	int r;
-
-	p = proc_named(buf, &r);
-	if (!p)
-		return r;
-	mutex_lock(&tasklist);
-	r = cgroup_of(p) == g ? 0 : -EOPNOTSUPP;
-	mutex_unlock(&tasklist);
 	proc_put(p);
 	return r ? r : (ssize_t)len;
 }
@@ -599,8 +584,8 @@ static int hundred(struct pout *o, struct cgroup *g)
 const struct cfile cgroup_files[] = {
 	{"cgroup.controllers", RO, BOTH, 0, has_controllers, NULL, 0},
 	{"cgroup.subtree_control", RW, BOTH, 0, subtree, subtree_write, 0},
-	{"cgroup.procs", RW, BOTH, 0, procs, procs_write, 0},
-	{"cgroup.threads", RW, BOTH, 0, threads, threads_write, 0},
+	{"cgroup.procs", RW, BOTH | CG_MOVES, 0, procs, NULL, 0},
+	{"cgroup.threads", RW, BOTH | CG_MOVES | CG_MOVES_THREAD, 0, threads, NULL, 0},
 	{"cgroup.type", RO, CG_ON_ROOT, 0, type, NULL, 0},
 	{"cgroup.type", RW, CG_BELOW, 0, type, type_write, 0},
 	{"cgroup.events", RO, BOTH, 0, events, NULL, 1 + CG_EV_EVENTS},

@@ -256,7 +256,29 @@ struct text {
 	struct mutex lock;
 	struct pout o;
 	u32 seq; // of the event that the reader knows
+	struct cg_opener *by; // of files that move processes
 };
+
+static struct cg_opener *opener(void)
+{
+	struct cg_opener *by = knew(struct cg_opener);
+
+	if (!by)
+		return NULL;
+	by->cred = *cred();
+	mutex_lock(&tasklist); // another thread may leave the namespace
+	by->top = cgroup_ns_root();
+	cgroup_get(by->top);
+	mutex_unlock(&tasklist);
+	return by;
+}
+
+static void close_opener(struct cg_opener *by)
+{
+	if (by)
+		cgroup_put(by->top);
+	kfree(by);
+}
 
 static int open(struct inode *ino, struct file *f)
 {
@@ -266,6 +288,10 @@ static int open(struct inode *ino, struct file *f)
 	t = knew(struct text);
 	if (!t)
 		return -ENOMEM;
+	if (c->where & CG_MOVES && !(t->by = opener())) {
+		kfree(t);
+		return -ENOMEM;
+	}
 	if (c->event)
 		t->seq = group_of(ino)->seq[c->event - 1];
 	f->priv = t;
@@ -308,12 +334,13 @@ static ssize_t read(struct file *f, struct iter *it, u64 *pos)
 static ssize_t write(struct file *f, struct iter *it, u64 *pos)
 {
 	struct node *n = f->inode->priv;
+	const struct text *t = f->priv;
 	size_t len = min(it->left, (size_t)WRITE_MAX);
 	struct iter saved = *it;
 	ssize_t r = 0;
 	char *buf;
 
-	if (n->g->dead || !n->f->write)
+	if (n->g->dead || (!n->f->write && !t->by))
 		return n->g->dead ? -ENODEV : -EINVAL;
 	buf = kmalloc(len + 1);
 	if (!buf)
@@ -330,7 +357,7 @@ static ssize_t write(struct file *f, struct iter *it, u64 *pos)
 			*--end = 0;
 		while (*start && (u8)*start <= ' ')
 			start++;
-		r = n->f->write(n->g, start, len);
+		r = t->by ? cgroup_write_procs(n->g, start, len, n->f->where & CG_MOVES_THREAD, t->by) : n->f->write(n->g, start, len);
 		if (r > 0)
 			*pos += (u64)r;
 	}
@@ -368,6 +395,8 @@ static void release(struct file *f)
 	struct text *t = f->priv;
 
 	if (t)
+		close_opener(t->by);
+	if (t)
 		kfree(t->o.p);
 	kfree(t);
 }
@@ -396,7 +425,7 @@ void cgroup_tell_files(struct cgroup *g, u32 which)
 
 // --- who may move what
 
-int cgroup_may_move(struct cgroup *from, struct cgroup *to)
+int cgroup_may_move(struct cgroup *from, struct cgroup *to, const struct cg_opener *by)
 {
 	struct cgroup *both = to;
 	const struct cfile *f = file_named(&root_cgroup, "cgroup.procs", 12);
@@ -407,20 +436,29 @@ int cgroup_may_move(struct cgroup *from, struct cgroup *to)
 	mutex_lock(&tasklist);
 	while (!cgroup_under(from, both))
 		both = both->parent;
-	seen = cgroup_under(from, cgroup_ns_root()) && cgroup_under(to, cgroup_ns_root());
+	seen = cgroup_under(from, by->top) && cgroup_under(to, by->top);
 	mutex_unlock(&tasklist);
 	if (!seen)
 		return -ENOENT;
 	dir = inode_at(&both->dir); // rmdir may drop it
 	if (!dir) // never looked at, so it is as it was made: root's
-		return cred()->fsuid && !capable(CAP_DAC_OVERRIDE) ? -EACCES : 0;
+		return by->cred.fsuid && !(by->cred.cap_eff & 1ul << CAP_DAC_OVERRIDE) ? -EACCES : 0;
 	mutex_lock(&dir->lock);
 	r = both->dead ? -ENODEV : show(&both->file[f - cgroup_files], both, f, dir, &ino);
 	mutex_unlock(&dir->lock);
 	if (!r)
-		r = inode_permission(ino, MAY_WRITE);
+		r = cred_permission(&by->cred, ino, MAY_WRITE);
 	inode_put(ino);
 	inode_put(dir);
+	return r;
+}
+
+int cgroup_may_clone(struct cgroup *from, struct cgroup *to)
+{
+	struct cg_opener *by = opener();
+	int r = by ? cgroup_may_move(from, to, by) : -ENOMEM;
+
+	close_opener(by);
 	return r;
 }
 

@@ -24,6 +24,7 @@
 #define MAY_READ 4
 #define MAY_NOW 8	// the attributes have just been fetched
 int mode_permission(const struct inode *ino, int mask);
+int cred_permission(const struct cred *c, const struct inode *ino, int mask); // the same for somebody else
 int inode_permission_locked(struct inode *ino, int mask);	// does not sleep: -ECHILD when the attributes have to be fetched first
 
 static inline bool is_dir(const struct inode *i) { return (i->mode & S_IFMT) == S_IFDIR; }

@@ -170,9 +170,10 @@ int inode_permission_locked(struct inode *ino, int mask)
 	return unlikely(ino->iops && ino->iops->permission) ? ino->iops->permission(ino, mask) : mode_permission(ino, mask);
 }
 
-int mode_permission(const struct inode *ino, int mask)
+int mode_permission(const struct inode *ino, int mask) { return cred_permission(cred(), ino, mask); }
+
+int cred_permission(const struct cred *c, const struct inode *ino, int mask)
 {
-	const struct cred *c = cred();
 	u32 mode = ino->mode;
 	if (c->cap_eff & (1ul << CAP_DAC_OVERRIDE))
 		return (mask & MAY_EXEC) && !is_dir(ino) && !(mode & 0111) ? -EACCES : 0;

@@ -46,6 +46,8 @@ struct cgroup {
 
 	u64 mem_max, mem_high, mem_low, mem_min, swap_max; // bytes
 	u64 mem_now, mem_peak, mem_files;	// pages: private memory at the last look; the most of both; files in memory
+	int victim;			// of the memory thread, as the next: the process that it killed last
+	u64 victim_until;
 	u64 ev_high, ev_max, ev_oom, ev_kill, ev_group_kill;
 	bool oom_group;
 
@@ -120,9 +122,11 @@ u64 cgroup_wish(const struct cgroup *g, u64 wish);	// what a task may use that a
 void cgroup_set_cpu_max(struct cgroup *g, u64 quota_us, u64 period_us);
 void cgroup_set_memory(u64 *which, u64 bytes);	// mem_max, mem_high... of a group
 u64 cgroup_private(struct cgroup *g, bool exact);	// pages of private memory now; asks the host: no locks held
+bool cgroup_has_limit(const struct cgroup *g);
+void cgroup_limits_watch(void);			// the memory thread is to look: a limit was set, or a group that has one is no longer empty
 u64 cgroup_limits_tick(void);				// ms until the next look; of the memory thread
 
 // --- namespaces (kernel/task/ns.c)
 struct cgroup *cgroup_ns_root(void);			// of the current process; no reference
+int cgroup_may_clone(struct cgroup *from, struct cgroup *to); // permissions of the caller on files of both
 struct cgroup *cgroup_of_fd(int fd);			// kernel/fs/cgroupfs.c: a reference, ERR_PTR
-int cgroup_may_move(struct cgroup *from, struct cgroup *to); // permissions of the caller on files of both

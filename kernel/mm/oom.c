@@ -173,7 +173,7 @@ static void note_kill(struct proc *p)
 	cgroup_news();
 }
 
-bool oom_kill(struct cgroup *in)
+int oom_kill(struct cgroup *in)
 {
 	u64 pages = 0, total = in ? in->mem_max >> PAGE_SHIFT : page_count_total();
 	struct proc *p = victim(in, &pages);
@@ -181,7 +181,7 @@ bool oom_kill(struct cgroup *in)
 	if (!in)
 		oom_counts.oom++;
 	if (!p)
-		return false;
+		return 0;
 	pr_err("out of memory: killed process %d (%s) with %lu KiB of private memory, oom_score_adj %d; the limit is %lu MiB (%s)\n",
 	       p->pid, p->leader ? p->leader->comm : "?", pages * 4, p->oom_score_adj, total >> 8,
 	       in ? "memory.max of its control group" : "memory: in coffer.yaml");
@@ -197,10 +197,11 @@ bool oom_kill(struct cgroup *in)
 	mutex_unlock(&tasklist);
 	if (mm)
 		proc_for_each(kill_sharer, mm);
-	for (u64 ms = 0; ms < VICTIM_MS && p->state < PROC_ZOMBIE; ms += SHORTEST_MS)
+	for (u64 ms = 0; !in && ms < VICTIM_MS && p->state < PROC_ZOMBIE; ms += SHORTEST_MS)
 		nap(__atomic_load_n(&nudges, __ATOMIC_SEQ_CST), SHORTEST_MS);
+	int pid = p->pid;
 	proc_put(p);
-	return true;
+	return pid;
 }
 
 // Until it is time to look again; groups with limits may want to be looked at more often.

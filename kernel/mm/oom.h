@@ -13,7 +13,8 @@ extern struct oom_counts oom_counts;
 void memory_thread(void *unused);	// kernel thread
 void memory_nudge(void);		// it looks at the groups' limits now
 struct cgroup;
-bool oom_kill(struct cgroup *in);	// kills the process with the highest score, of the group or (NULL) of all; waits for its end. False: none
+// Kills the process with the highest score, of the group or (NULL) of all; of all, it waits for its end. Its number, 0: there was none.
+int oom_kill(struct cgroup *in);
 // Brings page_count_free() up to date, unless that was done a moment ago. Not under locks: asks the host.
 void memory_refresh(void);
 void memory_leave(const struct mm *mm);		// last thread of a process, whose address space is its own and not needed any more

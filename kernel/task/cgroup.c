@@ -233,8 +233,11 @@ static void count_live(struct cgroup *g, int by)
 		u32 was = g->live;
 
 		g->live += (u32)by;
-		if (!was != !g->live)
-			cgroup_tell(g, CG_EV_EVENTS);
+		if (!was == !g->live)
+			continue;
+		cgroup_tell(g, CG_EV_EVENTS);
+		if (!was && cgroup_has_limit(g))
+			cgroup_limits_watch();
 	}
 }
 

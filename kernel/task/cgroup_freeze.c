@@ -115,10 +115,15 @@ void cgroup_freeze(struct cgroup *g, bool on)
 
 void cgroup_throttle(struct cgroup *g, u8 why, bool on)
 {
-	u8 was = g->throttled;
+	bool change;
+	u8 was;
 
+	mutex_lock(&tasklist);
+	was = g->throttled;
 	g->throttled = on ? was | why : was & ~why;
-	if (!was != !g->throttled)
+	change = !was != !g->throttled;
+	mutex_unlock(&tasklist);
+	if (change)
 		cgroup_for_each(g, true, follow, NULL);
 }
 

@@ -15,11 +15,12 @@
 #define MEMORY_MS 10ul
 #define FAR_MS 50ul	// a group that is far from its limit
 #define BATCH 64u
+#define VICTIM_NS 2000000000ul
 #define HIGH_RUNS 4u	// above memory.high a group runs in one of so many looks
 
 static u32 limited; // groups with a limit, at most: 0 costs nothing
 
-static void watch(void)
+void cgroup_limits_watch(void)
 {
 	__atomic_store_n(&limited, 1, __ATOMIC_SEQ_CST);
 	memory_nudge();
@@ -37,9 +38,9 @@ void cgroup_set_cpu_max(struct cgroup *g, u64 quota_us, u64 period_us)
 	g->left_ns = quota_us == CG_MAX ? 0 : (s64)quota_us * 1000;
 	g->period_ends = ktime_mono() + period_us * 1000;
 	mutex_unlock(&tasklist);
-	if (quota_us == CG_MAX && g->throttled)
+	if (quota_us == CG_MAX)
 		cgroup_throttle(g, CG_BY_CPU, false);
-	watch();
+	cgroup_limits_watch();
 }
 
 // --- CPU time
@@ -50,11 +51,19 @@ static u64 cpu_look(struct cgroup *g)
 	bool out;
 
 	if (g->quota_us == CG_MAX) {
-		if (g->throttled & CG_BY_CPU)
-			cgroup_throttle(g, CG_BY_CPU, false);
+		cgroup_throttle(g, CG_BY_CPU, false);
 		return NEVER_MS;
 	}
 	cgroup_cpu(g, &u, &s);
+	if (!g->live) { // who comes first begins a period
+		g->spent_at = max(g->spent_at, u + s);
+		g->left_ns = (s64)g->quota_us * 1000;
+		g->period_ends = 0;
+		cgroup_throttle(g, CG_BY_CPU, false);
+		return NEVER_MS;
+	}
+	if (!g->period_ends)
+		g->period_ends = now + period;
 	if (u + s > g->spent_at)
 		g->left_ns -= (s64)(u + s - g->spent_at);
 	g->spent_at = max(g->spent_at, u + s);
@@ -62,7 +71,7 @@ static u64 cpu_look(struct cgroup *g)
 		u64 n = 1 + (now - g->period_ends) / period;
 
 		g->period_ends += n * period;
-		g->nperiods += g->live ? n : 0;
+		g->nperiods += n;
 		g->left_ns = min(g->left_ns + (s64)(n * g->quota_us * 1000), (s64)g->quota_us * 1000);
 	}
 	out = g->left_ns <= 0;
@@ -131,33 +140,46 @@ static void memory_event(struct cgroup *g, u64 *what)
 	cgroup_news();
 }
 
+// The process that was killed for this group has not gone yet: another would die for nothing. One that hangs is waited for only so long.
+static bool still_dying(struct cgroup *g)
+{
+	struct proc *p = g->victim && ktime_mono() < g->victim_until ? proc_find(g->victim) : NULL;
+	bool yes = p && p->state < PROC_ZOMBIE;
+
+	if (p)
+		proc_put(p);
+	return yes;
+}
+
 static u64 memory_look(struct cgroup *g)
 {
 	u64 limit = min(g->mem_max, g->mem_high), pages, held;
 
-	if (limit == CG_MAX) {
-		if (g->throttled & CG_BY_MEMORY)
-			cgroup_throttle(g, CG_BY_MEMORY, false);
+	if (limit == CG_MAX || !g->live) {
+		cgroup_throttle(g, CG_BY_MEMORY, false);
 		return NEVER_MS;
 	}
 	pages = limit >> PAGE_SHIFT;
 	held = cgroup_private(g, false) + g->mem_files;
 	if (held > pages) // what forks share counts many times in the cheap figure
 		held = cgroup_private(g, true) + g->mem_files;
+	if (held > g->mem_max >> PAGE_SHIFT && still_dying(g))
+		return MEMORY_MS;
 	if (held > g->mem_max >> PAGE_SHIFT) {
 		memory_event(g, &g->ev_max);
 		memory_event(g, &g->ev_oom);
-		if (oom_kill(g))
-			return 1;
+		g->victim = oom_kill(g);
+		g->victim_until = ktime_mono() + VICTIM_NS;
+		if (g->victim)
+			return MEMORY_MS;
 	}
 	if (held > g->mem_high >> PAGE_SHIFT) {
 		memory_event(g, &g->ev_high);
 		cgroup_throttle(g, CG_BY_MEMORY, g->ev_high % HIGH_RUNS);
 		return MEMORY_MS;
 	}
-	if (g->throttled & CG_BY_MEMORY)
-		cgroup_throttle(g, CG_BY_MEMORY, false);
-	return held > pages - pages / 4 || !g->live ? MEMORY_MS : FAR_MS;
+	cgroup_throttle(g, CG_BY_MEMORY, false);
+	return held > pages - pages / 4 ? MEMORY_MS : FAR_MS;
 }
 
 void cgroup_set_memory(u64 *which, u64 bytes)
@@ -165,12 +187,12 @@ void cgroup_set_memory(u64 *which, u64 bytes)
 	mutex_lock(&tasklist);
 	*which = bytes;
 	mutex_unlock(&tasklist);
-	watch();
+	cgroup_limits_watch();
 }
 
 // --- all of them
 
-static bool has_limit(const struct cgroup *g) { return g->quota_us != CG_MAX || g->mem_max != CG_MAX || g->mem_high != CG_MAX || g->throttled; }
+bool cgroup_has_limit(const struct cgroup *g) { return g->quota_us != CG_MAX || g->mem_max != CG_MAX || g->mem_high != CG_MAX || g->throttled; }
 
 u64 cgroup_limits_tick(void)
 {
@@ -185,7 +207,7 @@ u64 cgroup_limits_tick(void)
 		n = seen = 0;
 		mutex_lock(&tasklist);
 		for (g = &root_cgroup; g && n < BATCH; g = cgroup_next(g))
-			if (g->parent && has_limit(g) && seen++ >= skip) {
+			if (g->parent && cgroup_has_limit(g) && seen++ >= skip) {
 				cgroup_get(g);
 				found[n++] = g;
 			}

@@ -625,7 +625,7 @@ static int wished_tid(const struct clone_args *a)
 static int enter_group(struct cgroup *g)
 {
 	struct cgroup *from = cgroup_get_of(curproc);
-	int r = cgroup_may_move(from, g);
+	int r = cgroup_may_clone(from, g);
 
 	cgroup_put(from);
 	if (r)

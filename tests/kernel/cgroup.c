@@ -601,6 +601,31 @@ TEST(delegation)
 	end();
 }
 
+// Who opened the file is asked, not who writes: a program with more rights may have been talked into writing.
+TEST(the_opener_moves)
+{
+	begin(NULL);
+	make("a");
+	make("c");
+	OK(chown(group("c/cgroup.procs"), 1234, 1234));
+	pid_t p = OK(fork());
+	if (!p) {
+		enter("a", getpid());
+		int mine = OK(open(group("c/cgroup.procs"), O_WRONLY));
+		OK(setresuid(1234, 1234, 0));
+		int theirs = OK(open(group("c/cgroup.procs"), O_WRONLY));
+		OK(setresuid(0, 0, 0));
+		ERR(write(theirs, "0", 1), EACCES);
+		OK(setresuid(1234, 1234, 1234));
+		OK(write(mine, "0", 1));
+		_exit(0);
+	}
+	EQ(t_wait(p), 0);
+	gone("a");
+	gone("c");
+	end();
+}
+
 // --- controllers
 
 TEST(controllers_are_handed_down)
