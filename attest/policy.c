@@ -11,14 +11,63 @@ static const char *claim(const json_t *claims, const char *name)
 	return s ? s : "none";
 }
 
+static bool listed(const char *const *list, const char *what)
+{
+	for (; list && *list; list++) {
+		if (!strcmp(*list, what))
+			return true;
+	}
+	return false;
+}
+
+// "a or b or c", first `head` (when there is one), then the list, then `tail`.
+static void alternatives(struct attest_check *c, const char *head, const char *const *list, const char *tail)
+{
+	size_t n = 0, size = sizeof c->expected;
+	const char *const *first = list;
+	if (head)
+		n += (size_t)snprintf(c->expected, size, "%s", head);
+	for (; list && *list && n < size; list++)
+		n += (size_t)snprintf(c->expected + n, size - n, "%s%s", head || list != first ? " or " : "", *list);
+	if (tail && n < size)
+		snprintf(c->expected + n, size - n, " or %s", tail);
+}
+
+// A boolean of a platform's own claims.
+static void appraise_bool(struct attest_result *r, const json_t *o, const char *name, const char *id, bool wanted)
+{
+	const json_t *v = json_object_get(o, name);
+	struct attest_check *c = attest_check_add(r, id, wanted ? json_is_true(v) : json_is_false(v));
+	attest_expected(c, wanted ? "true" : "false");
+	attest_found(c, json_is_true(v) ? "true" : json_is_false(v) ? "false" : "none");
+}
+
+static void appraise_snp(struct attest_result *r, const json_t *snp)
+{
+	const json_t *vmpl = json_object_get(snp, "vmpl");
+	struct attest_check *c = attest_check_add(r, "snp.vmpl", json_is_integer(vmpl) && json_integer_value(vmpl) == 0);
+	attest_expected(c, "0");
+	attest_found(c, "%lld", json_is_integer(vmpl) ? (long long)json_integer_value(vmpl) : -1);
+	appraise_bool(r, snp, "policy_migrate_ma", "snp.policy_migrate_ma", false);
+}
+
+static void appraise_tdx(struct attest_result *r, const json_t *tdx)
+{
+	// Without it, the host can inject exceptions by taking pages away.
+	appraise_bool(r, tdx, "sept_ve_disable", "tdx.sept_ve_disable", true);
+	appraise_bool(r, tdx, "migratable", "tdx.migratable", false);
+	appraise_bool(r, tdx, "reserved_attributes", "tdx.reserved_attributes", false);
+}
+
 void attest_appraise_platform(const struct attest_policy *p, struct attest_result *r)
 {
+	static const char *const only_snp[] = {"snp", NULL};
+	const char *const *tees = p->tees ? p->tees : only_snp;
 	const char *tee = claim(r->claims, "tee"), *debug = claim(r->claims, "dbgstat");
 	bool simulated = !strcmp(tee, "simulated");
 
-	struct attest_check *c = attest_check_add(r, "tee", !strcmp(tee, "snp") ||
-						  (simulated && p->insecure_accept_simulated));
-	attest_expected(c, p->insecure_accept_simulated ? "snp or simulated" : "snp");
+	struct attest_check *c = attest_check_add(r, "tee", (!simulated && listed(tees, tee)) || (simulated && p->insecure_accept_simulated));
+	alternatives(c, NULL, tees, p->insecure_accept_simulated ? "simulated" : NULL);
 	attest_found(c, "%s", tee);
 
 	c = attest_check_add(r, "dbgstat", !strcmp(debug, "disabled-since-boot") ||
@@ -26,15 +75,21 @@ void attest_appraise_platform(const struct attest_policy *p, struct attest_resul
 	attest_expected(c, p->insecure_accept_debug ? "disabled-since-boot or enabled" : "disabled-since-boot");
 	attest_found(c, "%s", debug);
 
-	const json_t *snp = json_object_get(r->claims, "snp"), *vmpl = json_object_get(snp, "vmpl");
-	c = attest_check_add(r, "snp.vmpl", json_is_integer(vmpl) && json_integer_value(vmpl) == 0);
-	attest_expected(c, "0");
-	attest_found(c, "%lld", json_is_integer(vmpl) ? (long long)json_integer_value(vmpl) : -1);
-
-	const json_t *migrate = json_object_get(snp, "policy_migrate_ma");
-	c = attest_check_add(r, "snp.policy_migrate_ma", json_is_false(migrate));
-	attest_expected(c, "false");
-	attest_found(c, json_is_true(migrate) ? "true" : json_is_false(migrate) ? "false" : "none");
+	const json_t *own = json_object_get(r->claims, "snp");
+	if (own || listed(only_snp, tee))
+		appraise_snp(r, own);
+	own = json_object_get(r->claims, "tdx");
+	if (own)
+		appraise_tdx(r, own);
+	own = json_object_get(r->claims, "sgx");
+	if (own)
+		appraise_bool(r, own, "initialised", "sgx.initialised", true);
+	if (json_object_get(r->claims, "quote")) {	// Intel's: how current the platform is, is a condition, not a matter of genuineness
+		const char *status = claim(r->claims, "tcb_status");
+		c = attest_check_add(r, "tcb_status", !strcmp(status, "UpToDate") || listed(p->tcb_status, status));
+		alternatives(c, "UpToDate", p->tcb_status, NULL);
+		attest_found(c, "%s", status);
+	}
 }
 
 void attest_appraise_measurement(const struct attest_policy *p, struct attest_result *r)

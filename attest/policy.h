@@ -11,11 +11,13 @@
 struct attest_policy {
 	bool insecure_accept_simulated;	// `tee` may be "simulated"
 	bool insecure_accept_debug;	// `dbgstat` may be "enabled"
+	const char *const *tees;	// which hardware may be `tee`, up to NULL; NULL: only "snp"
+	const char *const *tcb_status;	// which `tcb_status` will do beside "UpToDate", up to NULL; NULL: none
 	const char (*measurements)[ATTEST_MEASUREMENT_HEX];	// lower case; any one of them
 	unsigned int measurement_count;
 };
 
-// Conditions on the platform: tee, dbgstat, vmpl, migration. Appends checks to r, whose claims are read.
+// Conditions on the platform: tee, dbgstat, and those of its kind (SNP: VMPL, migration; TDX: attributes; Intel: TCB status). Appends checks to r, whose claims are read.
 void attest_appraise_platform(const struct attest_policy *p, struct attest_result *r);
 
 // The condition on what runs there: measurement.

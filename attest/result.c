@@ -3,14 +3,17 @@
 #include "attest/result.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/encode.h"
+
 int attest_result_init(struct attest_result *r)
 {
-	memset(r, 0, sizeof *r);
+	r->count = 0;	// a check is cleared when it is added
 	r->claims = json_object();
 	return r->claims ? 0 : -ENOMEM;
 }
@@ -48,6 +51,28 @@ void attest_found(struct attest_check *c, const char *format, ...)
 	va_start(ap, format);
 	vsnprintf(c->found, sizeof c->found, format, ap);
 	va_end(ap);
+}
+
+void attest_check_report_data(struct attest_result *r, const uint8_t *expected, const uint8_t *found)
+{
+	char hex[2 * 64 + 1];
+	struct attest_check *c = attest_check_add(r, "report-data", expected && !CRYPTO_memcmp(expected, found, 64));
+	attest_found(c, "%s", hex_encode(hex, found, 64));
+	if (expected) {
+		attest_expected(c, "%s", hex_encode(hex, expected, 64));
+	} else {
+		c->outcome = ATTEST_SKIPPED;
+		attest_found(c, "no expected value was given");
+	}
+}
+
+const struct attest_check *attest_find(const struct attest_result *r, const char *id)
+{
+	for (unsigned int i = 0; i < r->count; i++) {
+		if (!strcmp(r->checks[i].id, id))
+			return &r->checks[i];
+	}
+	return NULL;
 }
 
 bool attest_passed(const struct attest_result *r)

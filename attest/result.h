@@ -6,8 +6,9 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 
-#define ATTEST_MAX_CHECKS 32
+#define ATTEST_MAX_CHECKS 64
 
 enum attest_outcome {
 	ATTEST_PASSED,
@@ -36,6 +37,12 @@ void attest_result_free(struct attest_result *r);
 struct attest_check *attest_check_add(struct attest_result *r, const char *id, bool passed);
 __attribute__((format(printf, 2, 3))) void attest_expected(struct attest_check *c, const char *format, ...);
 __attribute__((format(printf, 2, 3))) void attest_found(struct attest_check *c, const char *format, ...);
+
+// The check "report-data": the 64 bytes expected (NULL: skipped, and said so) against those found.
+void attest_check_report_data(struct attest_result *r, const uint8_t *expected, const uint8_t *found);
+
+// The check of that name, or NULL. The first, when there are several.
+const struct attest_check *attest_find(const struct attest_result *r, const char *id);
 
 // At least one check was made and none failed.
 bool attest_passed(const struct attest_result *r);

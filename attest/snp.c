@@ -225,20 +225,6 @@ static bool check_chain(const struct snp_input *in, struct attest_result *out, s
 	return true;
 }
 
-static void check_report_data(const struct snp_input *in, const struct snp_report *r, struct attest_result *out)
-{
-	char hex[2 * SNP_REPORT_DATA_BYTES + 1];
-	bool ok = in->report_data && !CRYPTO_memcmp(in->report_data, r->report_data, SNP_REPORT_DATA_BYTES);
-	struct attest_check *c = attest_check_add(out, "report-data", ok);
-	if (!in->report_data) {
-		c->outcome = ATTEST_SKIPPED;
-		attest_found(c, "no expected value was given");
-		return;
-	}
-	attest_expected(c, "%s", hex_encode(hex, in->report_data, SNP_REPORT_DATA_BYTES));
-	attest_found(c, "%s", hex_encode(hex, r->report_data, SNP_REPORT_DATA_BYTES));
-}
-
 void snp_verify(const struct snp_input *in, struct attest_result *out)
 {
 	struct snp_report r;
@@ -257,6 +243,6 @@ void snp_verify(const struct snp_input *in, struct attest_result *out)
 	check_signature(in, &r, out);
 	if (readable)
 		check_leaf(&r, &leaf, out);
-	check_report_data(in, &r, out);
+	attest_check_report_data(out, in->report_data, r.report_data);
 	claims(&r, leaf.has_fmc || r.cpu_family == 0x1a, out->claims);
 }

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+// See cert.h. Pure over the certificates given.
+#include "attest/cert.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <string.h>
+
+#include "lib/encode.h"
+
+#define CERT_MAX_BYTES (1 << 20)
+
+static int add(struct cert_list *l, X509 *cert, struct fault *f)
+{
+	if (l->count == CERT_LIST_MAX) {
+		X509_free(cert);
+		return fault_set(f, -E2BIG, "more than %d certificates", CERT_LIST_MAX);
+	}
+	l->certs[l->count++] = cert;
+	return 0;
+}
+
+int cert_list_add_pem(struct cert_list *l, const char *pem, size_t len, struct fault *f)
+{
+	BIO *bio = len <= CERT_MAX_BYTES ? BIO_new_mem_buf(pem, (int)len) : NULL;
+	unsigned int before = l->count;
+	int err = 0;
+	X509 *cert;
+	while (bio && !err && (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL)))
+		err = add(l, cert, f);
+	BIO_free(bio);
+	ERR_clear_error();
+	if (!err && l->count == before)
+		err = fault_set(f, -EINVAL, "no certificate in the PEM text");
+	return err;
+}
+
+int cert_list_add_der(struct cert_list *l, const uint8_t *der, size_t len, struct fault *f)
+{
+	const uint8_t *p = der;
+	X509 *cert = len <= CERT_MAX_BYTES ? d2i_X509(NULL, &p, (long)len) : NULL;
+	ERR_clear_error();
+	if (!cert || p != der + len) {
+		X509_free(cert);
+		return fault_set(f, -EINVAL, "not a certificate in DER");
+	}
+	return add(l, cert, f);
+}
+
+int cert_list_add(struct cert_list *l, const void *bytes, size_t len, struct fault *f)
+{
+	const uint8_t *p = bytes, *end = p + len;
+	int err = 0;
+	if (!len || *p != 0x30)
+		return cert_list_add_pem(l, bytes, len, f);
+	if (len > CERT_MAX_BYTES)
+		return fault_set(f, -EINVAL, "%zu bytes of certificates", len);
+	while (!err && p < end) {
+		X509 *cert = d2i_X509(NULL, &p, end - p);
+		err = cert ? add(l, cert, f) : fault_set(f, -EINVAL, "not a certificate in DER");
+	}
+	ERR_clear_error();
+	return err;
+}
+
+void cert_list_leaf_first(struct cert_list *l)
+{
+	for (unsigned int i = 0; i < l->count; i++) {
+		bool issued = false;
+		for (unsigned int j = 0; j < l->count; j++)
+			issued |= i != j && !X509_NAME_cmp(X509_get_issuer_name(l->certs[j]), X509_get_subject_name(l->certs[i]));
+		if (!issued) {
+			X509 *leaf = l->certs[i];
+			memmove(l->certs + 1, l->certs, i * sizeof *l->certs);
+			l->certs[0] = leaf;
+			return;
+		}
+	}
+}
+
+void cert_list_free(struct cert_list *l)
+{
+	for (unsigned int i = 0; i < l->count; i++)
+		X509_free(l->certs[i]);
+	l->count = 0;
+}
+
+X509_CRL *cert_crl_read(const void *bytes, size_t len)
+{
+	const uint8_t *p = bytes;
+	X509_CRL *crl = NULL;
+	if (len > CERT_MAX_BYTES)
+		return NULL;
+	if (len > 10 && !memcmp(bytes, "-----BEGIN", 10)) {
+		BIO *bio = BIO_new_mem_buf(bytes, (int)len);
+		crl = bio ? PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL) : NULL;
+		BIO_free(bio);
+	} else {
+		crl = d2i_X509_CRL(NULL, &p, (long)len);
+		if (crl && p != (const uint8_t *)bytes + len) {
+			X509_CRL_free(crl);
+			crl = NULL;
+		}
+	}
+	ERR_clear_error();
+	return crl;
+}
+
+char *cert_subject(X509 *cert, char *out, size_t size)
+{
+	out[0] = '\0';
+	X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, out, (int)size);
+	for (char *p = out; *p; p++) {
+		if ((unsigned char)*p < ' ' || (unsigned char)*p >= 0x7f)
+			*p = '?';
+	}
+	return out;
+}
+
+bool cert_signed_by(X509 *cert, X509 *issuer)
+{
+	bool ok = X509_NAME_cmp(X509_get_issuer_name(cert), X509_get_subject_name(issuer)) == 0 &&
+		  X509_verify(cert, X509_get0_pubkey(issuer)) == 1;
+	ERR_clear_error();
+	return ok;
+}
+
+bool cert_is_authority(X509 *cert)
+{
+	return X509_check_ca(cert) == 1 && (X509_get_key_usage(cert) & KU_KEY_CERT_SIGN);
+}
+
+int cert_dates(X509 *cert, time_t now, struct fault *f)
+{
+	char name[128];
+	// X509_cmp_time answers 0 for what it cannot read; neither comparison takes that for valid.
+	if (X509_cmp_time(X509_get0_notBefore(cert), &now) >= 0)
+		return fault_set(f, -ESTALE, "'%s' is not valid yet", cert_subject(cert, name, sizeof name));
+	if (X509_cmp_time(X509_get0_notAfter(cert), &now) <= 0)
+		return fault_set(f, -ESTALE, "'%s' has expired", cert_subject(cert, name, sizeof name));
+	return 0;
+}
+
+int cert_order(const struct cert_list *l, X509 **ordered, unsigned int max, unsigned int *count, struct fault *f)
+{
+	char name[128];
+	*count = 0;
+	if (!l->count)
+		return fault_set(f, -EBADMSG, "no certificates");
+	ordered[(*count)++] = l->certs[0];
+	for (;;) {
+		X509 *last = ordered[*count - 1], *next = NULL;
+		if (*count > 1 && X509_NAME_cmp(X509_get_issuer_name(last), X509_get_subject_name(last)) == 0) {
+			if (cert_signed_by(last, last))
+				return 0;
+			return fault_set(f, -EBADMSG, "'%s' is not a root (not signed by itself)",
+					 cert_subject(last, name, sizeof name));
+		}
+		for (unsigned int i = 1; i < l->count && !next; i++) {
+			if (l->certs[i] != last && cert_is_authority(l->certs[i]) && cert_signed_by(last, l->certs[i]))
+				next = l->certs[i];
+		}
+		if (!next)
+			return fault_set(f, -EBADMSG, "no certificate that signed '%s'",
+					 cert_subject(last, name, sizeof name));
+		if (*count == max)
+			return fault_set(f, -EBADMSG, "a chain of more than %u certificates", max);
+		ordered[(*count)++] = next;
+	}
+}
+
+time_t cert_time(const ASN1_TIME *t)
+{
+	struct tm tm;
+	return t && ASN1_TIME_to_tm(t, &tm) == 1 ? timegm(&tm) : (time_t)-1;
+}
+
+int cert_crl_dates(X509_CRL *crl, X509 *issuer, time_t now, struct fault *f)
+{
+	char name[128];
+	cert_subject(issuer, name, sizeof name);
+	if (X509_cmp_time(X509_CRL_get0_lastUpdate(crl), &now) >= 0)
+		return fault_set(f, -ESTALE, "the revocation list of '%s' is not valid yet", name);
+	if (!X509_CRL_get0_nextUpdate(crl) || X509_cmp_time(X509_CRL_get0_nextUpdate(crl), &now) <= 0)
+		return fault_set(f, -ESTALE, "the revocation list of '%s' has expired", name);
+	return 0;
+}
+
+const ASN1_OCTET_STRING *cert_extension(X509 *cert, const uint8_t *oid, size_t len)
+{
+	for (int i = 0, n = X509_get_ext_count(cert); i < n; i++) {
+		X509_EXTENSION *e = X509_get_ext(cert, i);
+		const ASN1_OBJECT *o = X509_EXTENSION_get_object(e);
+		if (OBJ_length(o) == len && !memcmp(OBJ_get0_data(o), oid, len))
+			return X509_EXTENSION_get_data(e);
+	}
+	return NULL;
+}
+
+int cert_crl_check(X509_CRL *crl, X509 *issuer, X509 *cert, time_t now, struct fault *f)
+{
+	char name[128];
+	X509_REVOKED *entry = NULL;
+	bool ours = X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_get_subject_name(issuer)) == 0 &&
+		    X509_CRL_verify(crl, X509_get0_pubkey(issuer)) == 1;
+	ERR_clear_error();
+	if (!ours)
+		return fault_set(f, -EBADMSG, "a revocation list that '%s' did not sign", cert_subject(issuer, name, sizeof name));
+	int err = cert_crl_dates(crl, issuer, now, f);
+	if (err)
+		return err;
+	if (cert && X509_CRL_get0_by_cert(crl, &entry, cert) != 0)
+		return fault_set(f, -EKEYREVOKED, "'%s' is revoked", cert_subject(cert, name, sizeof name));
+	return 0;
+}
+
+bool cert_digest(X509 *cert, char hex[65])
+{
+	uint8_t digest[32];
+	unsigned int len = 0;
+	if (X509_digest(cert, EVP_sha256(), digest, &len) != 1 || len != sizeof digest)
+		return false;
+	hex_encode(hex, digest, sizeof digest);
+	return true;
+}
+
+bool cert_key_digest(X509 *cert, char hex[65])
+{
+	uint8_t digest[32], *der = NULL;
+	int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
+	bool ok = len > 0 && EVP_Digest(der, (size_t)len, digest, NULL, EVP_sha256(), NULL) == 1;
+	OPENSSL_free(der);
+	if (ok)
+		hex_encode(hex, digest, sizeof digest);
+	return ok;
+}
