@@ -249,6 +249,7 @@ static void nobody(void) { OK(setresuid(1234, 1234, 1234)); }
 
 static void unprivileged(void)
 {
+	OK(setpriority(PRIO_PROCESS, 0, 0)); // whatever these tests run with
 	OK(setrlimit(RLIMIT_RTPRIO, &(struct rlimit){0, 0}));
 	OK(setrlimit(RLIMIT_NICE, &(struct rlimit){0, 0}));
 	pid_t other = OK(fork());
