@@ -566,7 +566,7 @@ static ssize_t write_all(struct file *f, struct iter *it, u64 *pos)
 		if (sv->unflushed > min(DIRTY_ALL, page_count_total() / 8) && sealed_store(sv, false))
 			pr_once("sealed volume %s: its data cannot be stored",
 				sv->name); // fsync will say so to whom it concerns
-		if (signal_pending())
+		if (signal_pending() && signal_fatal()) // programs take a short write to a file for a full disk
 			break;
 	}
 	return done;

@@ -418,7 +418,7 @@ int pc_allocate(struct pagecache *pc, u64 index, u64 end)
 	int r = 0;
 
 	for (; !r && index < end; index += n) {
-		if (index > from && signal_pending())
+		if (index > from && signal_pending() && signal_fatal()) // as on Linux: a timer must not hinder it for ever
 			return -EINTR;
 		pc_lock(pc);
 		present(pc, index, end - index, &pfn, &n);

@@ -4,6 +4,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
+#include <sys/time.h>
 
 #include "tests/kernel/t.h"
 
@@ -398,4 +399,39 @@ TEST_DIR(fadvise_and_readahead)
 	EQ(posix_fadvise(fd, 0, 0, 99), EINVAL);
 	OK(pipe(p));
 	EQ(posix_fadvise(p[0], 0, 0, POSIX_FADV_NORMAL), ESPIPE);
+}
+
+static volatile sig_atomic_t ticks;
+
+static void tick(int sig)
+{
+	(void)sig;
+	ticks++;
+}
+
+static void ticking(int us)
+{
+	struct itimerval v = {{0, us}, {0, us}};
+	OK(setitimer(ITIMER_REAL, &v, NULL));
+}
+
+// A signal that has a handler waits for the end of what a file does: no EINTR, and nothing less than was asked for.
+TEST_DIR(signals_wait_for_files)
+{
+	enum { SIZE = 32 << 20 };
+	struct sigaction a = {.sa_handler = tick};
+	char *buf = malloc(SIZE);
+	int fd = OK(open("f", O_RDWR | O_CREAT, 0644));
+	OK(sigaction(SIGALRM, &a, NULL));
+	memset(buf, 'x', SIZE);
+	for (int i = 0; i < 3 || !ticks; i++) {
+		OK(ftruncate(fd, 0));
+		ticking(500);
+		OK(fallocate(fd, 0, 0, 4 * SIZE));
+		EQ(pwrite(fd, buf, SIZE, 0), SIZE);
+		EQ(pread(fd, buf, SIZE, 0), SIZE);
+		ticking(0);
+	}
+	EQ(buf[SIZE - 1], 'x');
+	free(buf);
 }
