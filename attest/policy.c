@@ -51,6 +51,36 @@ static void appraise_snp(struct attest_result *r, const json_t *snp)
 	appraise_bool(r, snp, "policy_migrate_ma", "snp.policy_migrate_ma", false);
 }
 
+// Each part of each TCB: what runs now, what it cannot be rolled back from, and what the guest was launched under.
+static void appraise_snp_tcb(struct attest_result *r, const json_t *snp, const struct attest_snp_tcb *min)
+{
+	static const char *const names[] = {"reported_tcb", "committed_tcb", "launch_tcb"};
+	const struct { const char *name; int least; } parts[] = {
+		{"fmc", min->fmc}, {"bootloader", min->bootloader}, {"tee", min->tee}, {"snp", min->snp}, {"microcode", min->microcode},
+	};
+	for (int i = 0; i < 3; i++) {
+		const json_t *tcb = json_object_get(snp, names[i]);
+		const char *low = NULL;
+		json_int_t least = 0, found = 0;
+		for (size_t k = 0; k < 5 && !low; k++) {
+			const json_t *v = json_object_get(tcb, parts[k].name);
+			if (parts[k].least > 0 && (v || k) && json_integer_value(v) < parts[k].least) {
+				low = parts[k].name;
+				least = parts[k].least;
+				found = json_integer_value(v);
+			}
+		}
+		struct attest_check *c = attest_check_add(r, i == 0 ? "snp.reported_tcb" : i == 1 ? "snp.committed_tcb" : "snp.launch_tcb", tcb && !low);
+		if (low) {
+			attest_expected(c, "%s %lld or later", low, (long long)least);
+			attest_found(c, "%lld", (long long)found);
+		} else {
+			attest_expected(c, "the minimum or later");
+			attest_found(c, tcb ? "that" : "none");
+		}
+	}
+}
+
 static void appraise_tdx(struct attest_result *r, const json_t *tdx)
 {
 	// Without it, the host can inject exceptions by taking pages away.
@@ -76,8 +106,18 @@ void attest_appraise_platform(const struct attest_policy *p, struct attest_resul
 	attest_found(c, "%s", debug);
 
 	const json_t *own = json_object_get(r->claims, "snp");
-	if (own || listed(only_snp, tee))
+	if (own || listed(only_snp, tee)) {
+		static const struct attest_snp_tcb any;
 		appraise_snp(r, own);
+		if (memcmp(&p->snp_minimum, &any, sizeof any))
+			appraise_snp_tcb(r, own, &p->snp_minimum);
+	}
+	const struct attest_check *revocation = attest_find(r, "revocation");
+	if (p->require_revocation && (!revocation || revocation->outcome == ATTEST_SKIPPED)) {
+		c = attest_check_add(r, "revocation-checked", false);
+		attest_expected(c, "revocation lists, checked");
+		attest_found(c, "%s", revocation ? revocation->found : "none");
+	}
 	own = json_object_get(r->claims, "tdx");
 	if (own)
 		appraise_tdx(r, own);

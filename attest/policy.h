@@ -6,6 +6,11 @@
 
 #include "attest/result.h"
 
+// Lowest security versions of an SNP platform; what is 0 is not asked for. `fmc` counts on Turin only.
+struct attest_snp_tcb {
+	int fmc, bootloader, tee, snp, microcode;
+};
+
 #define ATTEST_MEASUREMENT_HEX 97	// 96 digits and the terminator
 
 struct attest_policy {
@@ -13,6 +18,8 @@ struct attest_policy {
 	bool insecure_accept_debug;	// `dbgstat` may be "enabled"
 	const char *const *tees;	// which hardware may be `tee`, up to NULL; NULL: only "snp"
 	const char *const *tcb_status;	// which `tcb_status` will do beside "UpToDate", up to NULL; NULL: none
+	struct attest_snp_tcb snp_minimum;	// of the reported, committed and launch versions
+	bool require_revocation;	// revocation lists must have been given and checked
 	const char (*measurements)[ATTEST_MEASUREMENT_HEX];	// lower case; any one of them
 	unsigned int measurement_count;
 };

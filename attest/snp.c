@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "attest/cert.h"
+#include "attest/json.h"
 #include "attest/simtee.h"
 #include "attest/snp_chain.h"
 #include "lib/encode.h"
@@ -29,6 +31,11 @@ static struct tcb tcb_of(uint64_t word, bool turin)
 	if (turin)
 		return (struct tcb){b[0], b[1], b[2], b[3], b[7]};
 	return (struct tcb){-1, b[0], b[1], b[6], b[7]};
+}
+
+static bool not_above(const struct tcb *a, const struct tcb *b)
+{
+	return a->fmc <= b->fmc && a->bootloader <= b->bootloader && a->tee <= b->tee && a->snp <= b->snp && a->microcode <= b->microcode;
 }
 
 static void tcb_text(char *out, size_t size, const struct tcb *t)
@@ -53,6 +60,22 @@ static json_t *hex_json(const uint8_t *bytes, size_t len)
 	return json_string(hex_encode(hex, bytes, len));
 }
 
+static json_t *firmware_json(unsigned int major, unsigned int minor, unsigned int build)
+{
+	return json_sprintf("%u.%u.%u", major, minor, build);
+}
+
+// The product that the report's CPU is, "" where it does not say (version 2) or the model is not known.
+static const char *product_of(const struct snp_report *r)
+{
+	if (r->version < 3)
+		return "";
+	if (r->cpu_family == 0x19)
+		return r->cpu_model <= 0x0f ? "Milan" : (r->cpu_model >= 0x10 && r->cpu_model <= 0x1f) ||
+		       (r->cpu_model >= 0xa0 && r->cpu_model <= 0xaf) ? "Genoa" : "";
+	return r->cpu_family == 0x1a && r->cpu_model <= 0x11 ? "Turin" : "";
+}
+
 static void claims(const struct snp_report *r, bool turin, json_t *out)
 {
 	struct tcb current = tcb_of(r->current_tcb, turin), reported = tcb_of(r->reported_tcb, turin);
@@ -73,6 +96,18 @@ static void claims(const struct snp_report *r, bool turin, json_t *out)
 	json_object_set_new(s, "policy_migrate_ma", json_boolean(r->policy & SNP_POLICY_MIGRATE_MA));
 	json_object_set_new(s, "policy_debug_allowed", json_boolean(debug));
 	json_object_set_new(s, "policy_single_socket", json_boolean(r->policy & SNP_POLICY_SINGLE_SOCKET));
+	json_object_set_new(s, "policy_cxl_allowed", json_boolean(r->policy & SNP_POLICY_CXL));
+	json_object_set_new(s, "policy_aes_256_xts", json_boolean(r->policy & SNP_POLICY_AES_256_XTS));
+	json_object_set_new(s, "policy_rapl_disabled", json_boolean(r->policy & SNP_POLICY_RAPL_DISABLED));
+	json_object_set_new(s, "policy_ciphertext_hiding", json_boolean(r->policy & SNP_POLICY_CIPHERTEXT_HIDING));
+	json_object_set_new(s, "policy_page_swap_disabled", json_boolean(r->policy & SNP_POLICY_PAGE_SWAP_DISABLED));
+	json_object_set_new(s, "platform_ecc_enabled", json_boolean(r->platform_info >> 2 & 1));
+	json_object_set_new(s, "platform_rapl_disabled", json_boolean(r->platform_info >> 3 & 1));
+	json_object_set_new(s, "platform_ciphertext_hiding", json_boolean(r->platform_info >> 4 & 1));
+	json_object_set_new(s, "platform_alias_check", json_boolean(r->platform_info >> 5 & 1));
+	json_object_set_new(s, "platform_tio", json_boolean(r->platform_info >> 7 & 1));
+	json_object_set_new(s, "author_key_signed", json_boolean(r->key_info & 1));
+	json_object_set_new(s, "chip_id_masked", json_boolean(r->key_info >> 1 & 1));
 	json_object_set_new(s, "platform_smt_enabled", json_boolean(r->platform_info & 1));
 	json_object_set_new(s, "platform_tsme_enabled", json_boolean(r->platform_info >> 1 & 1));
 	json_object_set_new(s, "family_id", hex_json(r->family_id, sizeof r->family_id));
@@ -82,6 +117,17 @@ static void claims(const struct snp_report *r, bool turin, json_t *out)
 	json_object_set_new(s, "author_key_digest", hex_json(r->author_key_digest, sizeof r->author_key_digest));
 	json_object_set_new(s, "report_id", hex_json(r->report_id, sizeof r->report_id));
 	json_object_set_new(s, "chip_id", hex_json(r->chip_id, sizeof r->chip_id));
+	json_object_set_new(s, "current_firmware", firmware_json(r->current_major, r->current_minor, r->current_build));
+	json_object_set_new(s, "committed_firmware", firmware_json(r->committed_major, r->committed_minor, r->committed_build));
+	if (r->version >= 3) {
+		json_object_set_new(s, "cpu_family", json_integer(r->cpu_family));
+		json_object_set_new(s, "cpu_model", json_integer(r->cpu_model));
+		json_object_set_new(s, "cpu_stepping", json_integer(r->cpu_stepping));
+	}
+	if (r->version >= 5) {
+		set_hex(s, "launch_mitigations", &r->launch_mitigations, 8);
+		set_hex(s, "current_mitigations", &r->current_mitigations, 8);
+	}
 	json_object_set_new(s, "current_tcb", tcb_json(&current));
 	json_object_set_new(s, "reported_tcb", tcb_json(&reported));
 	json_object_set_new(s, "committed_tcb", tcb_json(&committed));
@@ -151,6 +197,20 @@ static void check_leaf(const struct snp_report *r, const struct snp_leaf *leaf, 
 	tcb_text(text, sizeof text, &reported);
 	attest_found(c, "%s", text);
 
+	struct tcb current = tcb_of(r->current_tcb, leaf->has_fmc), committed = tcb_of(r->committed_tcb, leaf->has_fmc);
+	c = attest_check_add(out, "tcb-order", not_above(&committed, &current) && not_above(&reported, &current));
+	tcb_text(text, sizeof text, &current);
+	attest_expected(c, "committed and reported versions not above the current ones: %s", text);
+	tcb_text(text, sizeof text, not_above(&committed, &current) ? &reported : &committed);
+	attest_found(c, "%s", text);
+
+	const char *cpu = product_of(r);
+	if (*cpu && !leaf->is_vlek) {
+		c = attest_check_add(out, "cpu", !strncmp(leaf->product, cpu, strlen(cpu)));
+		attest_expected(c, "%s, which the certificate is for", leaf->product);
+		attest_found(c, "%s (family 0x%x, model 0x%x)", cpu, r->cpu_family, r->cpu_model);
+	}
+
 	unsigned int kind = r->key_info >> 2 & 7;
 	bool masked = r->key_info >> 1 & 1;
 	c = attest_check_add(out, "signing-key", kind == (leaf->is_vlek ? SNP_KEY_VLEK : SNP_KEY_VCEK));
@@ -170,6 +230,23 @@ static void check_leaf(const struct snp_report *r, const struct snp_leaf *leaf, 
 	attest_expected(c, "%s", leaf->has_hwid ? hex_encode(hex, leaf->hwid, sizeof leaf->hwid)
 						 : "a chip id in the certificate");
 	attest_found(c, "%s", hex_encode(hex, r->chip_id, sizeof r->chip_id));
+}
+
+static void check_revocation(const struct snp_input *in, X509 *const ordered[3], struct attest_result *out)
+{
+	struct fault why = {""};
+	struct attest_check *c;
+	if (!in->crl) {
+		c = attest_check_add(out, "revocation", true);
+		c->outcome = ATTEST_SKIPPED;
+		attest_found(c, "no revocation list was given");
+		return;
+	}
+	// AMD revokes intermediates; chips are judged by their TCB.
+	int err = cert_crl_check(in->crl, ordered[2], ordered[1], in->now, &why);
+	c = attest_check_add(out, "revocation", !err);
+	attest_expected(c, "a current revocation list of the root that does not name the signing certificate's issuer");
+	attest_found(c, "%s", err ? why.text : "not revoked");
 }
 
 // The chain's checks. Fills *leaf when the certificate can be read; true then.
@@ -200,9 +277,7 @@ static bool check_chain(const struct snp_input *in, struct attest_result *out, s
 		attest_expected(c, "valid now");
 		attest_found(c, "%s", err ? why.text : "valid");
 
-		c = attest_check_add(out, "revocation", true);
-		c->outcome = ATTEST_SKIPPED;
-		attest_found(c, "no revocation list was given");
+		check_revocation(in, ordered, out);
 	}
 	json_object_set_new(out->claims, "tee", json_string(tee));
 	if (!in->chain->count)

@@ -23,6 +23,11 @@
 #define SNP_POLICY_MIGRATE_MA (1ull << 18)
 #define SNP_POLICY_DEBUG (1ull << 19)
 #define SNP_POLICY_SINGLE_SOCKET (1ull << 20)
+#define SNP_POLICY_CXL (1ull << 21)
+#define SNP_POLICY_AES_256_XTS (1ull << 22)
+#define SNP_POLICY_RAPL_DISABLED (1ull << 23)
+#define SNP_POLICY_CIPHERTEXT_HIDING (1ull << 24)
+#define SNP_POLICY_PAGE_SWAP_DISABLED (1ull << 25)
 
 enum snp_signing_key { SNP_KEY_VCEK = 0, SNP_KEY_VLEK = 1, SNP_KEY_NONE = 7 };
 
@@ -42,6 +47,7 @@ struct snp_report {
 	uint64_t committed_tcb;
 	uint8_t current_build, current_minor, current_major, committed_build, committed_minor, committed_major;
 	uint64_t launch_tcb;
+	uint64_t launch_mitigations, current_mitigations;	// version 5 and later, else 0
 	uint8_t signature_r[72], signature_s[72];	// little-endian
 };
 
@@ -61,6 +67,10 @@ int snp_chain_add_pem(struct snp_chain *c, const char *pem, size_t len, struct f
 int snp_chain_add_der(struct snp_chain *c, const uint8_t *der, size_t len, struct fault *f);
 void snp_chain_free(struct snp_chain *c);
 
+// Appends the certificates of an extended report's table (GUID, offset, length; ended by zeros): the signing one first. A table without
+// VCEK and VLEK, or whose entries do not lie in it, is -EINVAL.
+int snp_chain_add_table(struct snp_chain *c, const uint8_t *table, size_t len, struct fault *f);
+
 struct snp_input {
 	const uint8_t *report;
 	size_t report_len;
@@ -68,6 +78,7 @@ struct snp_input {
 	const uint8_t *report_data;	// the 64 bytes that must be bound; NULL: not checked (and said so)
 	X509 *const *simulated_roots;	// test roots that make the claim tee = "simulated"; AMD's are built in
 	unsigned int simulated_root_count;
+	X509_CRL *crl;			// the root's revocation list; NULL: revocation is not checked (and said so)
 	time_t now;
 };
 

@@ -4,7 +4,7 @@
 FUZZ_SECONDS ?= 10
 FUZZ_CFLAGS = -std=gnu17 -O1 -g $(WARN) -D_GNU_SOURCE -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
 FUZZERS += snp_report kbs_request host_block
-FUZZ_SRC_snp_report = attest/snp.c attest/snp_report.c attest/snp_chain.c attest/policy.c attest/result.c lib/encode.c lib/fault.c
+FUZZ_SRC_snp_report = $(B)/fuzz/attest.a
 FUZZ_SRC_kbs_request = broker/kbs.c attest/snp_chain.c lib/http.c lib/jwe.c lib/encode.c lib/fault.c lib/file.c
 FUZZ_SRC_host_block = init/settings.c lib/file.c lib/fault.c
 FUZZERS += elf coffer_yaml python_imports manifest ldisc

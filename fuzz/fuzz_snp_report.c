@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fuzzes the verification of SNP evidence: the input's first 1184 bytes are the report, what follows is a certificate
-// in DER or PEM text. Nothing that is not signed by a known root may pass.
+// in DER, a table of them or PEM text. Nothing that is not signed by a known root may pass.
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct attest_result r;
 	const struct attest_policy policy = {.measurement_count = 0};
 
-	if (size > n && snp_chain_add_der(&chain, data + n, size - n, NULL))
+	if (size > n && snp_chain_add_der(&chain, data + n, size - n, NULL) && snp_chain_add_table(&chain, data + n, size - n, NULL))
 		snp_chain_add_pem(&chain, (const char *)data + n, size - n, NULL);
 	struct snp_input in = {
 		.report = data, .report_len = n, .chain = &chain, .report_data = report_data, .now = 1734652800};
