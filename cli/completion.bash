@@ -36,7 +36,7 @@ _coffer() {
 	seal) words="--force --resume --keep-owner --key-file --quiet $owner" ;;
 	open) words="--force --resume --keep-owner --key-file --quiet $owner" ;;
 	mount) words="--foreground --keep-owner --key-file -o $owner" ;;
-	volume) words="create info list cat fsck scrub diff snapshot rekey grow shrink finish --other-key-file --new-key-file --reencrypt --size --force --json --key-file $owner" ;;
+	volume) words="create info list cat fsck scrub diff snapshot rekey grow shrink finish --other-key-file --new-key-file --reencrypt --repair --size --force --json --key-file $owner" ;;
 	policy) words="allow deny list log --measurement --note --json $owner" ;;
 	broker)
 		case " ${COMP_WORDS[*]} " in

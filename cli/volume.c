@@ -36,10 +36,12 @@ static const struct sub {
 	 "usage: coffer volume cat FILE.vol PATH\n\n"
 	 "One file to standard output; of a snapshot: .snapshots/NAME/PATH.\n\n" KEY_HELP},
 	{"fsck", volume_fsck, 1, 1,
-	 "usage: coffer volume fsck [--json] FILE.vol\n\n"
-	 "Reads and authenticates every block, and compares free space, link counts and directories. Changes nothing. Exit code 0:\n"
-	 "whole; 1: there are findings, or it cannot be read.\n\n"
-	 "      --json               the result as JSON\n" KEY_HELP},
+	 "usage: coffer volume fsck [--repair] [--json] FILE.vol\n\n"
+	 "Reads and authenticates every block, and compares free space, reference and link counts and directories. Without --repair it\n"
+	 "changes nothing. Exit codes as of fsck(8): 0 whole, 1 mended, 4 findings are left, 8 it could not be checked, 32 stopped.\n\n"
+	 "      --repair             mend: what authenticates is kept; contents that do not cannot be read until they are written again\n"
+	 "                           (which bytes of which file is told); files without a name go to lost+found\n"
+	 "      --json               one JSON object a line: findings, repairs, and the result\n" KEY_HELP},
 	{"scrub", volume_scrub, 1, 1,
 	 "usage: coffer volume scrub [--json] FILE.vol\n\n"
 	 "Reads and authenticates every block in use, of snapshots too, and goes on behind damage: each damaged block with the file that\n"
@@ -130,10 +132,10 @@ int volume_create(struct request *r)
 
 static int volume(int argc, char **argv)
 {
-	enum { SIZE = 256, JSON, REENCRYPT, NEW_KEY, OTHER_KEY };
+	enum { SIZE = 256, JSON, REENCRYPT, REPAIR, NEW_KEY, OTHER_KEY };
 	static const struct option options[] = {
 		OWNER_OPTIONS, {"force", no_argument, NULL, 'f'}, {"size", required_argument, NULL, SIZE},
-		{"json", no_argument, NULL, JSON}, {"reencrypt", no_argument, NULL, REENCRYPT},
+		{"json", no_argument, NULL, JSON}, {"reencrypt", no_argument, NULL, REENCRYPT}, {"repair", no_argument, NULL, REPAIR},
 		{"new-key-file", required_argument, NULL, NEW_KEY}, {"other-key-file", required_argument, NULL, OTHER_KEY}, {0},
 	};
 	struct request r = {0};
@@ -146,6 +148,7 @@ static int volume(int argc, char **argv)
 		case 'f': r.make.force = true; break;
 		case JSON: r.json = true; break;
 		case REENCRYPT: r.reencrypt = true; break;
+		case REPAIR: r.repair = true; break;
 		case NEW_KEY: r.new_key_file = optarg; break;
 		case OTHER_KEY: r.other_key_file = optarg; break;
 		case SIZE:
@@ -187,7 +190,7 @@ const struct command command_volume = {
 	"       coffer volume info FILE.vol                    its id, and with the key its state\n"
 	"       coffer volume list FILE.vol                    names and sizes of its files\n"
 	"       coffer volume cat FILE.vol PATH                one file to standard output\n"
-	"       coffer volume fsck FILE.vol                    reads and authenticates everything\n"
+	"       coffer volume fsck [--repair] FILE.vol         reads and authenticates everything, and mends it\n"
 	"       coffer volume scrub FILE.vol                   reads everything, names each file with damage\n"
 	"       coffer volume diff A B                         what differs: volumes, snapshots (FILE.vol@NAME), folders\n"
 	"       coffer volume snapshot create|list|delete|rollback FILE.vol [NAME]\n"

@@ -13,7 +13,7 @@ struct request {
 	int count;
 	const char *other_key_file, *new_key_file;
 	uint64_t size;
-	bool json, reencrypt;
+	bool json, reencrypt, repair;
 };
 
 // Each returns the exit code.

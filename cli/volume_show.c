@@ -127,39 +127,82 @@ int volume_cat(struct request *r)
 	return volume_result(err, &e);
 }
 
-static void finding(void *ctx, const char *text)
+// A finding, or with `mended` what was done about one.
+static void fsck_line(const struct request *r, bool mended, const char *text)
 {
-	const struct request *r = ctx;
-
 	if (!r->json) {
-		printf("  %s\n", text);
+		printf("  %s%s\n", mended ? "repaired: " : "", text);
 		return;
 	}
-	printf("{\"finding\":");
+	printf("{\"%s\":", mended ? "repair" : "finding");
 	volume_json_text(text);
 	printf("}\n");
 }
 
+struct fsck {
+	const struct request *r;
+	struct progress bar;
+};
+
+static void fsck_finding(void *ctx, const char *text)
+{
+	fsck_line(((struct fsck *)ctx)->r, false, text);
+}
+
+static void fsck_repair(void *ctx, const char *text)
+{
+	fsck_line(((struct fsck *)ctx)->r, true, text);
+}
+
+static bool fsck_progress(void *ctx, u64 done, u64 total)
+{
+	progress_show(&((struct fsck *)ctx)->bar, 0, done * SEAL_BLOCK, total * SEAL_BLOCK);
+	return seal_tool_stop;
+}
+
+static void fsck_words(const struct request *r, const struct seal_fsck_stats *s, s64 left)
+{
+	char size[32], text[200];
+
+	if (!s->findings)
+		printf("%s is whole: %" PRIu64 " files, %" PRIu64 " folders, %s, each byte authenticated; rollback %s\n", r->words[0],
+		       (uint64_t)s->files, (uint64_t)s->dirs, human_size(size, s->bytes), owner_anchor_text(text, sizeof(text)));
+	else if (r->repair)
+		printf("%s: %" PRIu64 " findings, %" PRIu64 " repairs, %" PRId64 " findings left\n", r->words[0], (uint64_t)s->findings,
+		       (uint64_t)s->repairs, (int64_t)left);
+	else
+		printf("%s: %" PRIu64 " findings; nothing was changed (--repair mends them)\n", r->words[0], (uint64_t)s->findings);
+}
+
+// The exit codes of fsck(8).
 int volume_fsck(struct request *r)
 {
+	enum { WHOLE = 0, MENDED = 1, LEFT = 4, FAILED = 8, STOPPED = 32 };
+	struct fsck f = {.r = r};
+	const struct seal_checker how = {.finding = fsck_finding, .repair = fsck_repair, .progress = fsck_progress, .ctx = &f};
 	struct seal_fsck_stats s = {0};
 	struct seal_tool_err e = {0};
 	u8 key[SEAL_KEY_BYTES];
-	char size[32], text[200];
-	int err = volume_key(r, key);
+	s64 left;
 
-	if (err)
-		return err;
-	err = seal_tool_fsck(r->words[0], key, finding, r, &s, &e);
+	if (volume_key(r, key))
+		return FAILED;
+	cli_catch_stop();
+	progress_begin(&f.bar, "Checking", r->json);
+	left = seal_tool_fsck(r->words[0], key, r->repair, &how, &s, &e);
+	progress_end(&f.bar);
 	explicit_bzero(key, sizeof(key));
+	if (left < 0) {
+		volume_result((int)left, &e);
+		return cli_stopped() ? STOPPED : FAILED;
+	}
 	if (r->json)
 		printf("{\"whole\":%s,\"files\":%" PRIu64 ",\"folders\":%" PRIu64 ",\"blocks\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"findings\":%" PRIu64
-		       "}\n", err ? "false" : "true", (uint64_t)s.files, (uint64_t)s.dirs, (uint64_t)s.blocks, (uint64_t)s.bytes,
-		       (uint64_t)s.findings);
-	else if (!err)
-		printf("%s is whole: %" PRIu64 " files, %" PRIu64 " folders, %s, each byte authenticated; rollback %s\n", r->words[0],
-		       (uint64_t)s.files, (uint64_t)s.dirs, human_size(size, s.bytes), owner_anchor_text(text, sizeof(text)));
-	return volume_result(err, &e);
+		       ",\"repairs\":%" PRIu64 ",\"left\":%" PRId64 "}\n", left ? "false" : "true", (uint64_t)s.files, (uint64_t)s.dirs,
+		       (uint64_t)s.blocks, (uint64_t)s.bytes, (uint64_t)s.findings, (uint64_t)s.repairs, (int64_t)left);
+	else
+		fsck_words(r, &s, left);
+	return left ? LEFT : s.findings ? MENDED : WHOLE;
 }
 
 static void damaged(void *ctx, const struct seal_damage *d)

@@ -39,6 +39,7 @@ int vol_fault(struct seal_vol *v, int err, int kind, const struct tree *t, u32 l
 		[SEAL_FAULT_POINTER] = "is named by an impossible pointer",
 		[SEAL_FAULT_IO] = "could not be transferred: the host reported an error",
 		[SEAL_FAULT_FORMAT] = "is authentic but makes no sense",
+		[SEAL_FAULT_LOST] = "was lost: a repair found it damaged",
 	};
 	struct seal_fault *f = &v->fault;
 	f->kind = kind;

@@ -5,7 +5,7 @@ SEAL_TOOL_SRC = seal/hostio.c seal/tool.c seal/tool_anchor.c seal/tool_seal.c se
 COFFER_OBJS += $(patsubst %.c,$(B)/obj/%.o,$(SEAL_LIB_SRC) $(SEAL_TOOL_SRC))
 COFFER_LIBS += $(IPSEC_MB)
 
-SEAL_TESTS = crypt share model tamper crash space tool anchor adversary
+SEAL_TESTS = crypt share model tamper crash space tool anchor adversary repair
 SEAL_TEST_BINS = $(SEAL_TESTS:%=$(B)/test/seal-%)
 TEST_BINS += $(SEAL_TEST_BINS)
 UNIT_TESTS += $(SEAL_TEST_BINS)
@@ -36,9 +36,10 @@ soak-seal: fuzz-seal
 
 .PHONY: soak-seal
 soak: soak-seal
-soak-seal: $(B)/test/seal-crash $(B)/test/seal-adversary
+soak-seal: $(B)/test/seal-crash $(B)/test/seal-adversary $(B)/test/seal-repair
 	$(B)/test/seal-crash -n 160 -t 64 -j 2
 	$(B)/test/seal-adversary -n 40000
+	$(B)/test/seal-repair -n 4000
 
 # Random file system calls, run natively and in an enclave (tests/e2e/refusals/fsops).
 $(B)/test/seal-fsops: tests/seal/fsops.c

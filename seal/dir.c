@@ -466,6 +466,14 @@ out:
 	return r;
 }
 
+int sv_dir_clear(struct seal_vol *v, struct seal_inode *d)
+{
+	int r = sv_tree_free_range(v, &d->tree, 0, ~0ul);
+	d->dir_root = d->dir_height = d->dir_blocks = d->dir_free = 0;
+	d->dir_count = d->size = 0;
+	return r;
+}
+
 int sv_dir_remove(struct seal_vol *v, struct seal_inode *d, u64 key)
 {
 	struct node *n;
@@ -486,12 +494,29 @@ int sv_dir_remove(struct seal_vol *v, struct seal_inode *d, u64 key)
 	sv_node_put(v, n);
 	if (empty && d->dir_count)
 		return prune(v, d, key);
-	if (!empty)
-		return 0;
-	r = sv_tree_free_range(v, &d->tree, 0, ~0ul);
-	d->dir_root = d->dir_height = d->dir_blocks = d->dir_free = 0;
-	d->size = 0;
-	return r;
+	return empty ? sv_dir_clear(v, d) : 0;
+}
+
+int sv_dir_salvage(struct seal_vol *v, struct seal_inode *d, seal_emit emit, void *ctx)
+{
+	u64 blocks = SEAL_MIN((u64)d->dir_blocks, v->hiwater);
+	for (u32 blk = 0; blk < blocks; blk++) {
+		struct node *n;
+		int r = sv_node_get(v, &d->tree, 0, blk, NODE_READ, &n);
+		if (r == -ENOMEM)
+			return r;
+		bool leaf = !r && n && block_valid(d, n, DIR_LEAF);
+		for (u32 k = 0; leaf && k < head(n)->count && !r; k++) {
+			const struct d_dirslot *s = &slots(n)[k];
+			if (!emit(ctx, (char *)n->data + s->off, s->len, s->ino, s->type, s->key))
+				r = -ENOMEM;
+		}
+		if (n)
+			sv_node_put(v, n);
+		if (leaf && r)
+			return r;
+	}
+	return 0;
 }
 
 int sv_dir_iterate(struct seal_vol *v, struct seal_inode *d, u64 cookie, seal_emit emit, void *ctx)

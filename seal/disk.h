@@ -178,6 +178,9 @@ struct d_xattr { // entries one after another, ended by len 0
 
 // A pointer that stands for a block which is set aside but not written: address 0 and this nonce counter.
 #define CTR_RESERVED 1ul
+// What a repair put in the place of a pointer whose block does not authenticate: reading there is an error until it is
+// overwritten. It counts as one block of its file, as a reserved one does.
+#define CTR_LOST 2ul
 
 static inline u64 ptr_addr(const struct d_ptr *p) { return p->addr_lo | (u64)p->addr_hi << 32; }
 static inline u64 ptr_ctr(const struct d_ptr *p) { return p->ctr_lo | (u64)p->ctr_hi << 32; }
@@ -191,3 +194,4 @@ static inline void ptr_set(struct d_ptr *p, u64 addr, u64 ctr, u32 session)
 }
 static inline bool ptr_none(const struct d_ptr *p) { return !(p->addr_lo | p->addr_hi | p->ctr_lo); }
 static inline bool ptr_reserved(const struct d_ptr *p) { return !ptr_addr(p) && ptr_ctr(p) == CTR_RESERVED; }
+static inline bool ptr_lost(const struct d_ptr *p) { return !ptr_addr(p) && ptr_ctr(p) == CTR_LOST; }

@@ -31,7 +31,7 @@ static int page_fresh(struct seal_vol *v, struct seal_inode *i, u64 idx)
 	int r = sv_tree_slot(v, &i->tree, 0, idx, NODE_READ, &slot, &holder);
 	if (r)
 		return r;
-	bool none = !slot || ptr_none(slot);
+	bool none = !slot || ptr_none(slot) || ptr_lost(slot);
 	sv_node_put(v, holder);
 	s64 extra = v->nshared ? owned_by_others(v, &i->tree, 0, idx) : 0;
 	if (!extra && v->nshared)

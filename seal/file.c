@@ -30,6 +30,10 @@ static int pages_read(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n
 				memcpy(out[k + j], c->data, SEAL_BLOCK);
 				continue;
 			}
+			if (slot && ptr_lost(&slot[j])) {
+				r = vol_fault(v, SEAL_ETAMPER, SEAL_FAULT_LOST, &i->tree, 0, idx, 0);
+				continue;
+			}
 			if (!slot || !ptr_addr(&slot[j])) {
 				memset(out[k + j], 0, SEAL_BLOCK);
 				continue;
@@ -291,8 +295,13 @@ s64 data_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *bu
 // Zeros part of one page; holes stay holes.
 static int page_zero(struct seal_vol *v, struct seal_inode *i, u64 idx, u64 from, u64 to)
 {
+	struct d_ptr *slot;
 	struct node *c;
-	int r = sv_node_get(v, &i->tree, 0, idx, NODE_READ, &c);
+	int r = slot_of(v, i, idx, NODE_READ, &slot);
+	if (!r && slot && ptr_lost(slot))
+		return 0; // all of the page stays unreadable
+	if (!r)
+		r = sv_node_get(v, &i->tree, 0, idx, NODE_READ, &c);
 	if (r || !c)
 		return r;
 	sv_node_put(v, c);
@@ -360,6 +369,8 @@ static int fetch_plan(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n
 			return r;
 		if (c) {
 			memcpy(out[k], c->data, SEAL_BLOCK);
+		} else if (slot && ptr_lost(slot)) {
+			return 0;
 		} else if (!slot || !ptr_addr(slot)) {
 			memset(out[k], 0, SEAL_BLOCK);
 		} else {
@@ -505,7 +516,7 @@ s64 seal_seek(struct seal_vol *v, struct seal_inode *i, u64 off, bool hole)
 		struct d_ptr *slot;
 		struct node *holder;
 		int e = sv_tree_slot(v, &i->tree, 0, idx, NODE_READ, &slot, &holder);
-		bool data = !e && ((slot && ptr_addr(slot)) || sv_node_find(v, &i->tree, 0, idx));
+		bool data = !e && ((slot && (ptr_addr(slot) || ptr_lost(slot))) || sv_node_find(v, &i->tree, 0, idx));
 		m = slot || e ? 1 : slots_from(i, idx);
 		sv_node_put(v, holder);
 		if (e) {

@@ -12,8 +12,20 @@ void check_finding(struct check *c, const char *fmt, ...)
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	c->st->findings++;
-	if (c->report)
-		c->report(c->ctx, text);
+	if (c->how->finding)
+		c->how->finding(c->how->ctx, text);
+}
+
+void check_repaired(struct check *c, const char *fmt, ...)
+{
+	char text[1400]; // a path
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	c->st->repairs++;
+	if (c->how->repair)
+		c->how->repair(c->how->ctx, text);
 }
 
 int check_begin(struct check *c)
@@ -21,18 +33,22 @@ int check_begin(struct check *c)
 	struct seal_vol *v = c->v;
 	c->seen_bytes = v->hiwater / 8 + 1;
 	c->extra_pages = v->hiwater / REFS_PER_BLOCK + 1;
-	c->names_max = v->next_ino;
+	c->names_max = v->next_ino + 1; // a repair may make one directory
 	c->live_max = v->cap_sessions;
 	c->seen = vol_alloc(v, c->seen_bytes);
 	c->extra = vol_alloc(v, c->extra_pages * sizeof *c->extra);
 	c->names = vol_alloc(v, c->names_max * sizeof *c->names);
 	c->live = vol_alloc(v, c->live_max * sizeof *c->live);
 	c->page = vol_alloc(v, SEAL_BLOCK);
+	c->own = vol_alloc(v, c->seen_bytes);
+	c->own_live = vol_alloc(v, c->live_max * sizeof *c->live);
 	if (c->extra)
 		memset(c->extra, 0, c->extra_pages * sizeof *c->extra);
-	if (!c->seen || !c->extra || !c->names || !c->live || !c->page)
+	if (!c->seen || !c->extra || !c->names || !c->live || !c->page || !c->own || !c->own_live)
 		return -ENOMEM;
 	memset(c->seen, 0, c->seen_bytes);
+	memset(c->own, 0, c->seen_bytes);
+	memset(c->own_live, 0, c->live_max * sizeof *c->live);
 	memset(c->names, 0, c->names_max * sizeof *c->names);
 	memset(c->live, 0, c->live_max * sizeof *c->live);
 	return 0;
@@ -47,6 +63,9 @@ void check_end(struct check *c)
 		vol_free(v, c->extra[k], REFS_PER_BLOCK * sizeof **c->extra);
 	vol_free(v, c->extra, c->extra_pages * sizeof *c->extra);
 	vol_free(v, c->seen, c->seen_bytes);
+	vol_free(v, c->own, c->seen_bytes);
+	vol_free(v, c->bad, c->seen_bytes);
+	vol_free(v, c->own_live, c->live_max * sizeof *c->live);
 	vol_free(v, c->names, c->names_max * sizeof *c->names);
 	vol_free(v, c->live, c->live_max * sizeof *c->live);
 	vol_free(v, c->page, SEAL_BLOCK);
@@ -66,14 +85,12 @@ static int extra_add(struct check *c, u64 addr)
 	return 0;
 }
 
-// A reference to the block. 1: it was met before, 0: not, -ERANGE: it cannot be.
+// A reference to the block. 1: it was met before, 0: not.
 static int mark(struct check *c, u64 addr, u64 ino, bool shareable)
 {
-	if (addr >= c->v->hiwater) {
-		check_finding(c, "block %lu of inode %lu lies beyond the used part of the volume", addr, ino & VIEW_INO);
-		return -ERANGE;
-	}
-	if (c->seen[addr / 8] & 1u << (addr % 8)) {
+	if (addr >= c->v->hiwater)
+		return 1; // of the session table, or the roots of an empty volume
+	if (check_bit(c->seen, addr)) {
 		if (!shareable)
 			check_finding(c, "block %lu belongs to two owners, one of them inode %lu", addr, ino & VIEW_INO);
 		else if (extra_add(c, addr))
@@ -85,10 +102,26 @@ static int mark(struct check *c, u64 addr, u64 ino, bool shareable)
 	return 0;
 }
 
-static int damaged(struct check *c, const struct tree *t, u32 level, u64 index)
+static int bad_add(struct check *c, u64 addr)
 {
-	check_finding(c, "%s", c->v->fault.text);
-	c->partly = c->partly || (level && level != LEVEL_XATTR) || t->cls == CLASS_ITAB;
+	if (!c->bad) {
+		c->bad = vol_alloc(c->v, c->seen_bytes);
+		if (!c->bad)
+			return -ENOMEM;
+		memset(c->bad, 0, c->seen_bytes);
+	}
+	c->bad[addr / 8] |= (u8)(1u << (addr % 8));
+	return 0;
+}
+
+// p: the pointer, where it makes sense and was counted.
+static int damaged(struct check *c, const struct tree *t, u32 level, u64 index, const struct d_ptr *p)
+{
+	if (!c->again)
+		check_finding(c, "%s", c->v->fault.text);
+	int r = p && !c->again ? bad_add(c, ptr_addr(p)) : 0;
+	if (r)
+		return r;
 	if (c->ndamage == c->cap_damage) {
 		u32 cap = c->cap_damage ? c->cap_damage * 2 : 64;
 		struct damage *d = vol_alloc(c->v, cap * sizeof *d);
@@ -104,6 +137,7 @@ static int damaged(struct check *c, const struct tree *t, u32 level, u64 index)
 						  .cls = t->cls,
 						  .level = level,
 						  .index = index,
+						  .counted = p != NULL,
 						  .view = t->view ? t->view->id : 0};
 	return 0;
 }
@@ -114,27 +148,34 @@ static int walk_inodes(struct check *c, struct tree *t, u64 leaf, const u8 *data
 static int walk(struct check *c, struct tree *t, u32 level, u64 index, const struct d_ptr *p, u64 *blocks, bool *again)
 {
 	u64 ino = t->inode ? t->inode->ino : 0;
+	bool last = (!level && t->cls != CLASS_ITAB) || level == LEVEL_XATTR, shareable = t->cls <= CLASS_ITAB;
 	if (!ptr_addr(p)) {
-		c->reserved += ptr_reserved(p);
-		*blocks += ptr_reserved(p);
+		c->reserved += !c->again && ptr_reserved(p);
+		*blocks += !ptr_none(p);
 		return 0;
 	}
-	if (vol_check_ptr(c->v, p)) {
+	if (vol_check_ptr(c->v, p) || ptr_addr(p) >= c->v->hiwater || (shareable && check_bit(c->own, ptr_addr(p)))) {
 		vol_fault(c->v, SEAL_ECORRUPT, SEAL_FAULT_POINTER, t, level, index, ptr_addr(p));
-		return damaged(c, t, level, index);
+		return damaged(c, t, level, index, NULL);
 	}
-	int met = mark(c, ptr_addr(p), ino, t->cls <= CLASS_ITAB);
+	if (c->again && (check_bit(c->bad, ptr_addr(p)) || last))
+		return last && !check_bit(c->bad, ptr_addr(p)) ? 0 : damaged(c, t, level, index, p);
+	int met = c->again ? 0 : mark(c, ptr_addr(p), ino, shareable);
 	if (met) {
 		*again = *again || met == 1;
-		return met < 0 && met != -ERANGE ? met : 0;
+		return met < 0 ? met : 0;
 	}
-	c->live[p->session]++;
-	c->st->blocks++;
+	if (!c->again) {
+		c->live[p->session]++;
+		c->st->blocks++;
+		if (c->st->blocks % 256 == 0 && c->how->progress && c->how->progress(c->how->ctx, c->st->blocks, c->v->used))
+			return -EINTR;
+	}
 	++*blocks;
 	int r = sv_block_read(c->v, t, level, index, p, c->page);
 	if (r)
-		return r == -ENOMEM ? r : damaged(c, t, level, index);
-	if ((!level && t->cls != CLASS_ITAB) || level == LEVEL_XATTR)
+		return r == -ENOMEM ? r : damaged(c, t, level, index, p);
+	if (last)
 		return 0;
 	struct d_ptr *kids = vol_alloc(c->v, SEAL_BLOCK);
 	if (!kids)
@@ -175,7 +216,7 @@ static int walk_inodes(struct check *c, struct tree *t, u64 leaf, const u8 *data
 			i->ino |= (u64)t->view->id << VIEW_SHIFT;
 		if (!sv_inode_valid(c->v, d)) {
 			vol_fault(c->v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, &i->tree, 0, 0, 0);
-			r = damaged(c, &i->tree, MAX_HEIGHT + 2, 0);
+			r = damaged(c, &i->tree, LEVEL_INODE, 0, NULL);
 			continue;
 		}
 		i->tree.height = d->height;
@@ -186,7 +227,7 @@ static int walk_inodes(struct check *c, struct tree *t, u64 leaf, const u8 *data
 			r = walk_tree(c, &i->tree, &blocks, &again);
 		if (!r)
 			r = walk(c, &i->tree, LEVEL_XATTR, 0, &i->xattr, &blocks, &again);
-		if (!r && !again && before == c->ndamage && blocks != d->blocks)
+		if (!r && !again && !c->again && before == c->ndamage && blocks != d->blocks)
 			check_finding(c, "inode %lu counts %lu blocks but has %lu", i->ino & VIEW_INO, d->blocks, blocks);
 	}
 	if (i)
@@ -200,13 +241,18 @@ int check_walk(struct check *c)
 	struct seal_vol *v = c->v;
 	u64 blocks = 0;
 	bool again = false;
-	for (u64 a = 0; a < FIRST_BLOCK; a++)
-		mark(c, a, 0, false);
-	for (u32 k = 0; k < v->ntables; k++)
-		mark(c, v->tables[k].ptr.addr, 0, false);
 	int r = walk_tree(c, &v->bmap, &blocks, &again);
 	if (!r)
 		r = walk_tree(c, &v->refs, &blocks, &again);
+	memcpy(c->own, c->seen, c->seen_bytes);
+	memcpy(c->own_live, c->live, c->live_max * sizeof *c->live);
+	for (u64 a = 0; a < FIRST_BLOCK; a++)
+		mark(c, a, 0, false);
+	for (u32 k = 0; k < v->ntables; k++)
+		if (v->tables[k].ptr.addr)
+			mark(c, v->tables[k].ptr.addr, 0, false);
+	if (v->tables_lost)
+		check_finding(c, "%u blocks of the session table cannot be read: what is encrypted under their keys is lost", v->tables_lost);
 	if (!r)
 		r = walk_tree(c, &v->snaps, &blocks, &again);
 	if (!r)
@@ -215,12 +261,34 @@ int check_walk(struct check *c)
 		r = sv_views_load(v);
 		if (r && r != -ENOMEM) {
 			check_finding(c, "the snapshots cannot be listed: %s", v->fault.text);
-			c->partly = true;
 			r = 0;
 		}
 	}
+	u32 found = 0;
+	for (struct list *e = v->views.next; !r && e != &v->views; e = e->next, found++)
+		r = walk_tree(c, &LIST_ENTRY(e, struct view, link)->itab, &blocks, &again);
+	if (!r && v->views_loaded && found != v->nsnaps)
+		check_finding(c, "the root counts %u snapshots, found %u", v->nsnaps, found);
+	return r;
+}
+
+int check_owners(struct check *c)
+{
+	struct seal_vol *v = c->v;
+	u64 blocks = 0;
+	bool again = false;
+	u32 kept = 0;
+	if (!c->bad || (!c->shared && !v->nsnaps))
+		return 0;
+	for (u32 k = 0; k < c->ndamage; k++)
+		if (c->damage[k].cls > CLASS_ITAB)
+			c->damage[kept++] = c->damage[k];
+	c->ndamage = kept;
+	c->again = true;
+	int r = walk_tree(c, &v->itab, &blocks, &again);
 	for (struct list *e = v->views.next; !r && e != &v->views; e = e->next)
 		r = walk_tree(c, &LIST_ENTRY(e, struct view, link)->itab, &blocks, &again);
+	c->again = false;
 	return r;
 }
 
@@ -248,6 +316,10 @@ static bool entry(void *ctx, const char *name, u32 len, u64 ino, u32 type, u64 c
 		check_finding(l->c, "directory %lu has the wrong parent", ino);
 	if (l->dir != ORPHAN_INO)
 		l->c->names[ino]++;
+	else if (i->nlink)
+		check_finding(l->c, "inode %lu waits to be freed but has %u links", ino, i->nlink);
+	else
+		l->c->names[ino] |= NAME_ORPHAN;
 	sv_inode_put(l->c->v, i);
 	return true;
 }
@@ -256,8 +328,11 @@ static int check_inode(struct check *c, u64 ino)
 {
 	struct seal_inode *i;
 	int r = sv_inode_get(c->v, ino, &i);
-	if (r == -ESTALE)
+	if (r == -ESTALE) {
+		if (ino < FIRST_INO)
+			check_finding(c, "the %s directory is missing", ino == SEAL_ROOT_INO ? "root" : "hidden");
 		return 0;
+	}
 	if (r) {
 		check_finding(c, "inode %lu cannot be read: %s", ino, c->v->fault.text);
 		return r == -ENOMEM ? r : 0;
@@ -291,7 +366,7 @@ static int check_links(struct check *c)
 			if (sv_inode_get(c->v, ino, &i))
 				continue;
 			bool dir = sv_inode_is(i, T_DIR) && i->nlink; // not one that was removed while it was open
-			u32 want = c->names[ino] + (dir ? 1 + subdirs[ino] : 0);
+			u32 want = (c->names[ino] & ~NAME_ORPHAN) + (dir ? 1 + subdirs[ino] : 0);
 			if (ino == SEAL_ROOT_INO || ino == ORPHAN_INO)
 				want++;
 			if (!pass && dir && ino != SEAL_ROOT_INO && ino != ORPHAN_INO && c->names[ino] &&
@@ -299,6 +374,8 @@ static int check_links(struct check *c)
 				subdirs[i->parent]++;
 			if (pass) {
 				c->inodes++;
+				if (c->v->repairing && !i->nlink && !c->names[ino]) // nobody has it open
+					check_finding(c, "inode %lu has no name and does not wait to be freed", ino);
 				if (i->nlink != want)
 					check_finding(c, "inode %lu has %u links but %u names", ino, i->nlink, want);
 			}
@@ -308,7 +385,7 @@ static int check_links(struct check *c)
 	return 0;
 }
 
-int check_names(struct check *c)
+static int check_names(struct check *c)
 {
 	int r = 0;
 	for (u64 ino = SEAL_ROOT_INO; ino < c->names_max && !r; ino++)
@@ -374,10 +451,12 @@ static int check_refs(struct check *c)
 	return 0;
 }
 
-static int check_all(struct check *c)
+int check_all(struct check *c)
 {
 	struct seal_vol *v = c->v;
 	int r = check_walk(c);
+	if (!r && v->repairing && !v->read_only)
+		r = check_owners(c);
 	if (!r)
 		r = check_names(c);
 	if (!r && c->inodes != v->inodes)
@@ -389,6 +468,10 @@ static int check_all(struct check *c)
 	for (u32 k = 0; k < v->nsessions && !r; k++)
 		if (v->sessions[k].live != c->live[k])
 			check_finding(c, "session %u counts %lu blocks, found %lu", k, v->sessions[k].live, c->live[k]);
+	int wrong = r ? r : sv_inodes_free_list(v, false);
+	if (wrong > 0)
+		check_finding(c, "the list of free inodes is broken");
+	r = SEAL_MIN(wrong, 0);
 	if (v->fell_back)
 		check_finding(c, "one of the two roots does not authenticate: an interrupted commit, or tampering");
 	return r;
@@ -396,7 +479,13 @@ static int check_all(struct check *c)
 
 s64 seal_fsck(struct seal_vol *v, void (*report)(void *ctx, const char *text), void *ctx, struct seal_fsck_stats *st)
 {
-	struct check c = {.v = v, .report = report, .ctx = ctx, .st = st};
+	const struct seal_checker how = {.finding = report, .ctx = ctx};
+	return seal_fsck_watched(v, &how, st);
+}
+
+s64 seal_fsck_watched(struct seal_vol *v, const struct seal_checker *how, struct seal_fsck_stats *st)
+{
+	struct check c = {.v = v, .how = how, .st = st};
 	memset(st, 0, sizeof *st);
 	vol_lock(v);
 	int r = v->failed ? v->failed : vol_commit(v, false);

@@ -274,6 +274,78 @@ static int inode_free(struct seal_vol *v, struct seal_inode *i)
 	return 0;
 }
 
+void sv_inode_forget(struct seal_vol *v, struct seal_inode *i) { inode_forget(v, i); }
+int sv_inode_free(struct seal_vol *v, struct seal_inode *i) { return inode_free(v, i); }
+
+int sv_inode_erase(struct seal_vol *v, u64 ino, u32 mode)
+{
+	struct view *view = NULL;
+	struct node *b;
+	struct d_inode *d;
+	int r = ino >> VIEW_SHIFT ? sv_view_get(v, (u32)(ino >> VIEW_SHIFT), &view) : 0;
+	if (!r)
+		r = itab_get(v, view, ino, NODE_WRITE, &b, &d);
+	if (r)
+		return r;
+	s64 now = (s64)v->env.now_ns(v->env.ctx);
+	*d = (struct d_inode){.generation = d->generation + 1};
+	if (mode) {
+		d->mode = mode;
+		d->nlink = 2;
+		d->parent = SEAL_ROOT_INO;
+		d->atime = d->mtime = d->ctime = d->btime = now;
+	}
+	sv_node_put(v, b);
+	return 0;
+}
+
+// Does the list name free inodes only, each once?
+static int free_list_whole(struct seal_vol *v)
+{
+	u64 ino = v->free_ino;
+	for (u64 steps = 0; ino && steps <= v->next_ino; steps++) {
+		struct node *b = NULL;
+		struct d_inode *d;
+		if (ino < FIRST_INO || ino >= v->next_ino)
+			return 0;
+		int r = itab_get(v, NULL, ino, NODE_READ, &b, &d);
+		if (r)
+			return r == -ENOMEM ? r : 0;
+		bool free = d && !d->mode;
+		ino = free ? d->parent : 0;
+		sv_node_put(v, b);
+		if (!free)
+			return 0;
+	}
+	return !ino;
+}
+
+int sv_inodes_free_list(struct seal_vol *v, bool mend)
+{
+	int r = free_list_whole(v);
+	if (r || !mend)
+		return r > 0 ? 0 : r ? r : 1;
+	v->free_ino = 0;
+	for (u64 ino = v->next_ino; ino-- > FIRST_INO && !r;) {
+		struct node *b = NULL;
+		struct d_inode *d;
+		r = itab_get(v, NULL, ino, NODE_READ, &b, &d);
+		bool free = !r && d && !d->mode; // where a block of the table is missing the numbers stay unused
+		if (!r)
+			sv_node_put(v, b);
+		if (free)
+			r = sv_op_begin(v, 8, true);
+		if (free && !r)
+			r = itab_get(v, NULL, ino, NODE_WRITE, &b, &d);
+		if (free && !r) {
+			d->parent = v->free_ino;
+			v->free_ino = ino;
+			sv_node_put(v, b);
+		}
+	}
+	return r ? r : 1;
+}
+
 static u32 orphan_name(u64 ino, char name[20]) { return (u32)snprintf(name, 20, "%lu", ino); }
 
 static int orphan_unstore(struct seal_vol *v, struct seal_inode *i)
@@ -344,7 +416,7 @@ void sv_inode_put(struct seal_vol *v, struct seal_inode *i)
 		return;
 	}
 	list_add_tail(&v->inode_lru, &i->lru);
-	if (i->nlink || i->view || i->ino == ORPHAN_INO || v->read_only || v->failed)
+	if (i->nlink || i->view || i->ino == ORPHAN_INO || v->read_only || v->failed || v->repairing)
 		return;
 	i->refs = 1; // keeps it in place while its last traces go
 	list_del(&i->lru);

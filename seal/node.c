@@ -161,7 +161,10 @@ int sv_node_get(struct seal_vol *v, struct tree *t, u32 level, u64 index, u32 mo
 		goto out;
 	if (!n) {
 		u64 addr = slot ? ptr_addr(slot) : 0;
-		if (!addr && mode == NODE_READ)
+		bool lost = slot && ptr_lost(slot);
+		if (lost && (mode == NODE_READ || !level))
+			r = vol_fault(v, SEAL_ETAMPER, SEAL_FAULT_LOST, t, level, index, 0);
+		if (r || (!addr && mode == NODE_READ))
 			goto out;
 		r = slot ? node_make(v, t, level, index, &n) : SEAL_ECORRUPT;
 		if (r)
@@ -170,6 +173,8 @@ int sv_node_get(struct seal_vol *v, struct tree *t, u32 level, u64 index, u32 mo
 			r = sv_block_read(v, t, level, index, slot, n->data);
 		else
 			memset(n->data, 0, SEAL_BLOCK);
+		for (u32 k = 0; lost && k < FANOUT; k++) // what it named is lost, each for itself
+			ptr_set((struct d_ptr *)n->data + k, 0, CTR_LOST, 0);
 		if (r) {
 			n->pins = 0;
 			sv_node_drop(v, n);
@@ -179,6 +184,10 @@ int sv_node_get(struct seal_vol *v, struct tree *t, u32 level, u64 index, u32 mo
 		if (!addr && ptr_reserved(slot)) {
 			memset(slot, 0, sizeof *slot);
 			v->reserved--;
+		} else if (lost) {
+			memset(slot, 0, sizeof *slot);
+			if (t->inode)
+				sv_inode_count_blocks(t->inode, FANOUT);
 		} else if (!addr && t->inode)
 			sv_inode_count_blocks(t->inode, 1);
 	}
@@ -262,7 +271,7 @@ static int count_under(struct seal_vol *v, struct tree *t, u32 level, u64 index,
 	if (ptr_none(slot) && !sv_node_find(v, t, level, index))
 		return 0;
 	++*n;
-	if (!level)
+	if (!level || ptr_lost(slot))
 		return 0;
 	int r = sv_node_get(v, t, level, index, NODE_READ, &c);
 	for (u64 k = 0; k < FANOUT && !r; k++)
@@ -303,7 +312,7 @@ static int free_slot(struct freeing *f, u32 level, u64 index, struct d_ptr *slot
 		if (extra)
 			return extra < 0 ? (int)extra : free_shared(f, level, index, slot);
 	}
-	if (level) {
+	if (level && !(whole && ptr_lost(slot))) {
 		int r = sv_node_get(v, f->t, level, index, whole ? NODE_READ : NODE_WRITE, &c);
 		if (r)
 			return r;

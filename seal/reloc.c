@@ -89,6 +89,8 @@ static void map_add(struct seal_vol *v, u64 from, const struct d_ptr *to)
 void sv_reloc_unshared(struct seal_vol *v, struct tree *t, u32 level, u64 index, u64 from, bool others)
 {
 	struct reloc *m = v->reloc;
+	if (!m)
+		return; // a repair
 	u64 ino = t->inode ? t->inode->ino : 0;
 	const struct tree *above = t; // where the pointer to it is, if that is a copy in the making
 	u64 at = index / FANOUT;

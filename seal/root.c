@@ -276,10 +276,20 @@ int root_load(struct seal_vol *v, const struct d_slot *s)
 	for (u32 k = 0; k < v->ntables; k++) {
 		v->tables[k].ptr = s->table[k];
 		int r = table_read(v, k);
-		if (r)
+		if (r && (!v->repairing || r == -ENOMEM))
 			return r;
+		if (r) { // whatever is under its keys is lost
+			if (v->tables[k].ptr.addr < FIRST_BLOCK || v->tables[k].ptr.addr >= v->hiwater)
+				v->tables[k].ptr.addr = 0;
+			v->tables[k].dirty = true;
+			v->tables_lost++;
+		}
 	}
 	struct session *last = &v->sessions[s->session];
+	if (v->tables_lost && !last->used) // that one the root tells itself
+		*last = (struct session){.era = v->era, .used = true};
+	if (v->tables_lost)
+		memcpy(last->salt, s->salt, 32);
 	if (!last->used || memcmp(last->salt, s->salt, 32))
 		return vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, NULL, 0, 0, 0);
 	last->live = s->session_live;
@@ -314,6 +324,6 @@ void root_unload(struct seal_vol *v)
 	vol_free(v, v->tables, v->cap_tables * sizeof *v->tables);
 	v->sessions = NULL;
 	v->tables = NULL;
-	v->nsessions = v->cap_sessions = v->ntables = v->cap_tables = 0;
+	v->nsessions = v->cap_sessions = v->ntables = v->cap_tables = v->tables_lost = 0;
 	sv_session_forget_keys(v);
 }

@@ -90,15 +90,15 @@ static int parent_of(struct seal_vol *v, struct search *s, u64 hint, u64 *dir)
 	return r ? r : s->found ? 0 : -ENOENT;
 }
 
-static int path_find(struct seal_vol *v, u64 ino, char *buf, size_t n)
+int sv_path(struct seal_vol *v, u64 ino, u64 first_dir, char *buf, size_t n)
 {
 	size_t at = n - 1; // built from the end
 	buf[at] = 0;
 	for (u32 depth = 0; (ino & VIEW_INO) != SEAL_ROOT_INO; depth++) {
 		struct search s = {.ino = ino};
 		struct seal_inode *i;
-		u64 hint = 0, dir = 0;
-		if (!sv_inode_get(v, ino, &i)) { // a directory knows its parent
+		u64 hint = depth ? 0 : first_dir & VIEW_INO, dir = 0;
+		if (!hint && !sv_inode_get(v, ino, &i)) { // a directory knows its parent
 			hint = sv_inode_is(i, T_DIR) ? i->parent & VIEW_INO : 0;
 			sv_inode_put(v, i);
 		}
@@ -124,7 +124,7 @@ int seal_path(struct seal_vol *v, u64 ino, char *buf, size_t n)
 	if (n < 2)
 		return -ENAMETOOLONG;
 	vol_lock(v);
-	int r = path_find(v, ino, buf, n);
+	int r = sv_path(v, ino, 0, buf, n);
 	vol_unlock(v);
 	return r;
 }
@@ -145,7 +145,7 @@ static void damaged(struct seal_scrub *s, const struct tree *t, u32 level, u64 i
 			u64 len = SEAL_BLOCK << (7 * level);
 			d.length = d.offset < t->inode->size ? SEAL_MIN(len, t->inode->size - d.offset) : 0;
 		}
-		if (s->path_ino != d.ino && path_find(s->v, d.ino, s->path, sizeof s->path))
+		if (s->path_ino != d.ino && sv_path(s->v, d.ino, 0, s->path, sizeof s->path))
 			s->path[0] = 0;
 		s->path_ino = d.ino;
 		memcpy(d.path, s->path, sizeof d.path);

@@ -67,6 +67,7 @@ enum seal_fault_kind {
 	SEAL_FAULT_IO,	   // the host reported an error
 	SEAL_FAULT_FORMAT, // an authentic structure makes no sense
 	SEAL_FAULT_ROLLBACK, // the whole volume is an older one
+	SEAL_FAULT_LOST,     // contents that a repair could not save
 };
 struct seal_fault {
 	int kind;
@@ -110,6 +111,8 @@ struct seal_attr {
 
 #define SEAL_RDONLY  1u
 #define SEAL_DISCARD 2u // what a commit freed is given back to the host (seal_io.punch)
+// Opens as much as can be read, for seal_fsck, seal_repair and seal_unmount; nothing else can be done with it.
+#define SEAL_REPAIR 4u
 
 // Makes an empty volume over whatever io held. `id` NULL: a random one. size_bytes: limit (0: 1 TiB), at least 1 MiB.
 int seal_format(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES], const u8 *id,
@@ -308,5 +311,18 @@ int seal_path(struct seal_vol *v, u64 ino, char *buf, size_t n);
 // directories compared. report is called for each finding. Returns the number of findings or -errno.
 struct seal_fsck_stats {
 	u64 files, dirs, blocks, bytes, findings;
+	u64 repairs; // changes that seal_repair made
 };
 s64 seal_fsck(struct seal_vol *v, void (*report)(void *ctx, const char *text), void *ctx, struct seal_fsck_stats *st);
+struct seal_checker {
+	void (*finding)(void *ctx, const char *text);
+	void (*repair)(void *ctx, const char *text);		   // what was done, and what is lost
+	bool (*progress)(void *ctx, u64 blocks_done, u64 blocks_total); // now and then; true: stop with -EINTR
+	void *ctx;
+};
+s64 seal_fsck_watched(struct seal_vol *v, const struct seal_checker *how, struct seal_fsck_stats *st);
+// Mends what a check finds, on a volume mounted with SEAL_REPAIR (seal/repair.c), in commits of its own: free space and
+// counts are made anew, references to what does not authenticate are dropped (contents: they stay unreadable until they
+// are overwritten), files without a name go to /lost+found. Nothing that authenticates is lost. Checks again until there
+// is nothing to mend. Returns the number of findings that are left, st->findings of the first check; or -errno.
+s64 seal_repair(struct seal_vol *v, const struct seal_checker *how, struct seal_fsck_stats *st);

@@ -93,14 +93,20 @@ int sv_views_load(struct seal_vol *v)
 		struct node *b;
 		struct d_snap *d;
 		r = place_of(v, slot, NODE_READ, &b, &d);
+		if (r && r != -ENOMEM && v->repairing) {
+			r = 0;
+			continue;
+		}
 		if (!r && d && d->id) {
 			r = view_decode(v, d, slot);
-			found++;
+			found += !r;
+			if (r != -ENOMEM && v->repairing)
+				r = 0;
 		}
 		if (!r)
 			sv_node_put(v, b);
 	}
-	if (!r && found != v->nsnaps)
+	if (!r && found != v->nsnaps && !v->repairing)
 		r = vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, &v->snaps, 0, 0, 0);
 	if (r)
 		sv_views_drop(v);
@@ -153,7 +159,7 @@ int sv_view_get(struct seal_vol *v, u32 id, struct view **out)
 	int r = sv_views_load(v);
 	for (struct list *e = v->views.next; !r && e != &v->views; e = e->next) {
 		*out = LIST_ENTRY(e, struct view, link);
-		if ((*out)->id == id && (!(*out)->dying || v->moving))
+		if ((*out)->id == id && (!(*out)->dying || v->moving || v->repairing))
 			return 0;
 	}
 	return r ? r : -ESTALE;
@@ -422,6 +428,10 @@ static int reap_slot(struct reaping *p, struct tree *t, u32 level, u64 index, st
 		return 0;
 	if (!p->count_only && t->cls == CLASS_ITAB && !*p->budget)
 		return -EAGAIN;
+	if (ptr_lost(slot)) {
+		memset(slot, 0, p->count_only ? 0 : sizeof *slot);
+		return 0;
+	}
 	s64 extra = ptr_addr(slot) ? sv_refs_extra(v, ptr_addr(slot)) : 0;
 	if (extra < 0)
 		return (int)extra;

@@ -257,6 +257,7 @@ int sv_space_free_sole(struct seal_vol *v, const struct d_ptr *p)
 	return r;
 }
 
+int sv_space_keep(struct seal_vol *v, u64 addr) { return pending_add(v, addr / BITS_PER_BLOCK, addr % BITS_PER_BLOCK); }
 int sv_space_free_addr(struct seal_vol *v, u64 addr) { return space_clear(v, addr, true); }
 
 void sv_space_host_full(struct seal_vol *v)

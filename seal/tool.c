@@ -270,22 +270,6 @@ int seal_tool_info(const char *path, const u8 key[SEAL_KEY_BYTES], struct seal_i
 	return tool_unmount(&t, 0, err);
 }
 
-int seal_tool_fsck(const char *path, const u8 key[SEAL_KEY_BYTES], void (*report)(void *ctx, const char *text),
-		   void *ctx, struct seal_fsck_stats *st, struct seal_tool_err *err)
-{
-	struct tool_vol t;
-	memset(st, 0, sizeof *st);
-	int r = tool_mount(&t, path, key, SEAL_RDONLY, err);
-	if (r)
-		return r;
-	s64 n = seal_fsck(t.vol, report, ctx, st);
-	if (n < 0)
-		r = tool_vol_err(err, &t, (int)n, "checking");
-	else if (n)
-		r = tool_err(err, -EUCLEAN, "%s: %ld finding%s", path, n, n == 1 ? "" : "s");
-	return tool_unmount(&t, r, err);
-}
-
 // --- listing and single files
 
 struct gather {

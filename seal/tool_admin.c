@@ -185,3 +185,22 @@ s64 seal_tool_scrub(const char *path, const u8 key[SEAL_KEY_BYTES], void (*fn)(v
 	r = tool_unmount(&t, r, err);
 	return r ? r : (s64)st->damaged;
 }
+
+s64 seal_tool_fsck(const char *path, const u8 key[SEAL_KEY_BYTES], bool repair, const struct seal_checker *how,
+		   struct seal_fsck_stats *st, struct seal_tool_err *err)
+{
+	struct tool_vol t;
+	memset(st, 0, sizeof *st);
+	int r = tool_mount(&t, path, key, SEAL_REPAIR | (repair ? 0 : SEAL_RDONLY), err);
+	if (r)
+		return r;
+	s64 left = repair ? seal_repair(t.vol, how, st) : seal_fsck_watched(t.vol, how, st);
+	if (left == -EINTR)
+		r = tool_err(err, -EINTR, "%s: stopped%s", path, repair ? ": what was mended so far is kept" : "");
+	else if (left == -ENOSPC)
+		r = tool_err(err, -ENOSPC, "%s: there is no room to repair it: `coffer volume grow`, or more room on this disk", path);
+	else if (left < 0)
+		r = tool_vol_err(err, &t, (int)left, repair ? "repairing" : "checking");
+	r = tool_unmount(&t, r, err);
+	return r ? r : left;
+}

@@ -115,6 +115,8 @@ struct seal_vol {
 	struct seal_io io;
 	struct seal_env env;
 	bool read_only, fell_back, discard;
+	bool repairing;  // what cannot be read is passed over, and nothing is expected to be there
+	u32 tables_lost; // blocks of the session table that cannot be read
 	int failed; // set once committing is no longer safe; every change then gets this error
 	u8 id[16];
 	u8 prk[32], old_prk[32]; // all keys derive from it; old_prk: those of sessions of the era before
@@ -266,6 +268,7 @@ int sv_space_free(struct seal_vol *v, const struct d_ptr *p);	       // one poin
 int sv_space_free_sole(struct seal_vol *v, const struct d_ptr *p);     // of a block that is never shared
 int sv_space_release(struct seal_vol *v, u64 addr, u64 n);	       // allocated but never referred to
 int sv_space_free_addr(struct seal_vol *v, u64 addr); // a committed block outside the trees (session table)
+int sv_space_keep(struct seal_vol *v, u64 addr);      // free from the next commit on, as the map says already
 void sv_space_host_full(struct seal_vol *v); // a write found the host's disk full, and its blocks were released
 u64 sv_space_available(const struct seal_vol *v);
 void sv_space_committed(struct seal_vol *v);
@@ -298,6 +301,11 @@ int sv_cache_shrink(struct seal_vol *v);	     // at a safe point: write out and 
 
 // --- inode.c
 bool sv_inode_valid(const struct seal_vol *v, const struct d_inode *d); // what the rest of the code relies on
+// For repairs: this place of an inode table (nobody holds the inode) becomes free, or a new directory; and the list of free ones.
+int sv_inode_erase(struct seal_vol *v, u64 ino, u32 mode);
+int sv_inode_free(struct seal_vol *v, struct seal_inode *i); // its contents too; nobody else holds it
+void sv_inode_forget(struct seal_vol *v, struct seal_inode *i); // its handle, changes and all
+int sv_inodes_free_list(struct seal_vol *v, bool mend);	      // 1: it is wrong, and made anew where that is asked
 int sv_inode_get(struct seal_vol *v, u64 ino, struct seal_inode **out);
 void sv_inode_put(struct seal_vol *v, struct seal_inode *i);
 int sv_inode_dirty(struct seal_vol *v, struct seal_inode *i); // makes its place in the inode table writable
@@ -372,6 +380,9 @@ int sv_dir_insert(struct seal_vol *v, struct seal_inode *d, const char *name, u3
 int sv_dir_remove(struct seal_vol *v, struct seal_inode *d, u64 key);
 int sv_dir_replace(struct seal_vol *v, struct seal_inode *d, u64 key, u64 ino, u32 type);
 int sv_dir_iterate(struct seal_vol *v, struct seal_inode *d, u64 cookie, seal_emit emit, void *ctx);
+// The entries of all blocks that can be read, whatever the tree says; and a directory that is empty afterwards.
+int sv_dir_salvage(struct seal_vol *v, struct seal_inode *d, seal_emit emit, void *ctx);
+int sv_dir_clear(struct seal_vol *v, struct seal_inode *d);
 
 // --- file.c
 int sv_file_uninline(struct seal_vol *v, struct seal_inode *i); // inline contents move to a block; i is dirty
@@ -384,6 +395,9 @@ void sv_anchor_note(struct seal_vol *v, u64 generation, u64 epoch, const void *s
 
 // --- falloc.c: sv_op_begin for writing these pages, which takes at most `cost` blocks
 int sv_write_begin(struct seal_vol *v, struct seal_inode *i, const u64 *index, u32 n, u64 cost);
+
+// --- scrub.c: as seal_path; dir: a directory that may have an entry for it, 0: search
+int sv_path(struct seal_vol *v, u64 ino, u64 dir, char *buf, size_t n);
 
 // --- commit.c
 int vol_commit(struct seal_vol *v, bool clean);

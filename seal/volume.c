@@ -173,7 +173,7 @@ static int refuse(struct seal_vol *v, int err, int kind, const char *text)
 	return err;
 }
 
-// Loads a root whose slot authenticates, and checks what may be missing after a crash.
+// Loads a root whose slot authenticates, and checks what may be missing after a crash, unless it is to be repaired.
 static int root_try(struct seal_vol *v, const u8 *key, const struct d_slot *s)
 {
 	int r = root_unlock(v, key, s);
@@ -184,6 +184,10 @@ static int root_try(struct seal_vol *v, const u8 *key, const struct d_slot *s)
 	s64 size = v->io.size(v->io.ctx);
 	if (size < 0)
 		return vol_io_error(v, (int)size, 0, false);
+	if (v->repairing) {
+		v->end = SEAL_MIN(v->end, (u64)size / SEAL_BLOCK);
+		return 0;
+	}
 	if ((u64)size / SEAL_BLOCK < v->end) {
 		v->fault.kind = SEAL_FAULT_CUT;
 		v->fault.block = (u64)size / SEAL_BLOCK;
@@ -196,7 +200,7 @@ static int root_try(struct seal_vol *v, const u8 *key, const struct d_slot *s)
 }
 
 // Picks the newest root that authenticates and loads it.
-static int mount_root(struct seal_vol *v, const u8 *key, const u8 *expect_id, struct d_slot *a, struct d_slot *b)
+static int mount_root(struct seal_vol *v, const u8 *key, const u8 *expect_id, bool repair, struct d_slot *a, struct d_slot *b)
 {
 	enum slot_state st[2];
 	bool seen[4] = {false};
@@ -235,6 +239,15 @@ static int mount_root(struct seal_vol *v, const u8 *key, const u8 *expect_id, st
 		if (r)
 			v->fault = first;
 		v->fell_back = true;
+	}
+	v->repairing = repair;
+	if (r && r != -ENOMEM && repair) { // no root is whole: the newest for what it can give, or else the one before
+		root_unload(v);
+		r = root_try(v, key, s);
+		if (r && r != -ENOMEM && other && !memcmp(other->id, s->id, SEAL_ID_BYTES)) {
+			root_unload(v);
+			r = root_try(v, key, other);
+		}
 	}
 	if (!r && v->fell_back && v->env.log)
 		v->env.log(v->env.ctx,
@@ -285,7 +298,7 @@ static int mount_do(const struct mounting *m, struct seal_vol **out, struct seal
 		goto out;
 	a = vol_alloc(v, slot_bytes);
 	b = vol_alloc(v, slot_bytes);
-	r = a && b ? mount_root(v, m->key, m->expect_id, a, b) : -ENOMEM;
+	r = a && b ? mount_root(v, m->key, m->expect_id, flags & SEAL_REPAIR, a, b) : -ENOMEM;
 	if (r)
 		goto out;
 	if (least) {
@@ -300,15 +313,15 @@ static int mount_do(const struct mounting *m, struct seal_vol **out, struct seal
 	sv_space_set_reserve(v);
 	if (m->snapshot)
 		r = sv_view_mount(v, m->snapshot, m->snapshot_len);
-	if (!r)
+	if (!r && !v->repairing)
 		r = sv_inode_get(v, SEAL_ROOT_INO | sv_top(v), &v->root);
-	if (!r && !sv_inode_is(v->root, T_DIR))
+	if (!r && v->root && !sv_inode_is(v->root, T_DIR))
 		r = vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, &v->itab, 0, 0, 0);
-	if (!r)
+	if (!r && v->root)
 		snapdir_init(v);
 	v->read_only = flags & SEAL_RDONLY;
 	v->discard = flags & SEAL_DISCARD && v->io.punch;
-	if (!r && !v->read_only)
+	if (!r && !v->read_only && !v->repairing)
 		r = sv_orphans_reap(v);
 out:
 	if (v && a) {

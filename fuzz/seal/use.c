@@ -122,9 +122,32 @@ static void use(struct seal_vol *v, bool write)
 	seal_sync(v);
 }
 
+// A repair of anything ends; what it calls whole is whole.
+static void repair(const struct mem *m)
+{
+	static const struct seal_checker quiet;
+	struct seal_fsck_stats st;
+	struct seal_vol *v;
+	struct mem copy;
+	mem_copy(&copy, m);
+	if (!seal_mount(&copy.io, &test_env, test_key, NULL, SEAL_REPAIR, &v, NULL)) {
+		s64 left = seal_repair(v, &quiet, &st);
+		seal_unmount(v);
+		if (!left) {
+			if (seal_mount(&copy.io, &test_env, test_key, NULL, 0, &v, NULL))
+				abort();
+			if (seal_fsck(v, NULL, NULL, &st))
+				abort();
+			seal_unmount(v);
+		}
+	}
+	mem_free(&copy);
+}
+
 void use_volume(struct mem *m)
 {
 	struct seal_vol *v;
+	repair(m);
 	for (u32 write = 0; write < 2; write++)
 		if (!seal_mount(&m->io, &test_env, test_key, NULL, write ? 0 : SEAL_RDONLY, &v, NULL)) {
 			use(v, write);
