@@ -3,6 +3,9 @@
 # B: output folder. CC: gcc or clang. SAN=1: AddressSanitizer + UBSan for everything hosted.
 
 B ?= build
+# One name for a folder: dependency files know their objects by name, and under another one they would be taken for up to date.
+override B := $(patsubst $(CURDIR)/%,%,$(B))
+$(CURDIR)/$(B)/%: $(B)/% ;
 CC = gcc
 SAN ?=
 Q = @
