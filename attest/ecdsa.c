@@ -55,17 +55,23 @@ static size_t der_number(uint8_t *out, const uint8_t *v, size_t n)
 	return 2 + pad + n;
 }
 
+size_t ecdsa_der(uint8_t out[ECDSA_DER_MAX], const uint8_t *rs, size_t n)
+{
+	size_t len = der_number(out + 2, rs, n);
+	len += der_number(out + 2 + len, rs + n, n);
+	out[0] = 0x30;
+	out[1] = (uint8_t)len;	// at most 102: one byte says it
+	return len + 2;
+}
+
 bool ecdsa_digest_ok(EVP_PKEY *key, const uint8_t *rs, size_t n, const uint8_t *digest)
 {
-	uint8_t der[2 + 2 * (48 + 3)];
+	uint8_t der[ECDSA_DER_MAX];
 	if (ecdsa_size(key) != n || !n)
 		return false;
-	size_t len = der_number(der + 2, rs, n);
-	len += der_number(der + 2 + len, rs + n, n);
-	der[0] = 0x30;
-	der[1] = (uint8_t)len;	// at most 102: one byte says it
+	size_t len = ecdsa_der(der, rs, n);
 	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(key, NULL);
-	bool ok = ctx && EVP_PKEY_verify_init(ctx) == 1 && EVP_PKEY_verify(ctx, der, len + 2, digest, n) == 1;
+	bool ok = ctx && EVP_PKEY_verify_init(ctx) == 1 && EVP_PKEY_verify(ctx, der, len, digest, n) == 1;
 	EVP_PKEY_CTX_free(ctx);
 	ERR_clear_error();
 	return ok;

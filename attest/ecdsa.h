@@ -19,6 +19,10 @@ size_t ecdsa_size(EVP_PKEY *key);
 // True when `rs` (r then s, n bytes each, big-endian) signs `message` under key with SHA-256 (n = 32) or SHA-384 (n = 48).
 bool ecdsa_ok(EVP_PKEY *key, const uint8_t *rs, size_t n, const void *message, size_t len);
 
+// r then s, n bytes each, as the DER that OpenSSL wants; the bytes written.
+#define ECDSA_DER_MAX (2 + 2 * (48 + 3))
+size_t ecdsa_der(uint8_t out[ECDSA_DER_MAX], const uint8_t *rs, size_t n);
+
 // The same over a digest of n bytes.
 bool ecdsa_digest_ok(EVP_PKEY *key, const uint8_t *rs, size_t n, const uint8_t *digest);
 

@@ -113,6 +113,8 @@ static size_t make_body(const struct dcap_spec *s, uint8_t *b)
 	le(b + 120, s->td_attributes, 8);
 	memset(b + 136, 0xe1, 48);
 	memset(b + 520, 0xda, 64);
+	if (s->has_bound)
+		memcpy(b + 520, s->bound, 64);
 	if (s->td15)
 		memcpy(b + 584, s->tee_tcb_svn2, 3);
 	return len;

@@ -39,6 +39,8 @@ struct dcap_spec {
 	const char *qe_status;	// of the level that qe_svn 4 reaches; svn 2 is OutOfDate, 1 Revoked
 	int revoke;		// 1: PCK certificate, 2: its authority, 3: TCB signer
 	bool wrong_ak_hash, quote_signed_by_other, qe_signed_by_other, tcb_signed_by_ca, other_crl_issuer, tcb_tampered, qe_tampered;
+	bool has_bound;		// report data: else 64 bytes 0xda
+	uint8_t bound[64];
 	bool no_root_in_chain, chain_shuffled, extra_certificate;
 };
 

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+// TPM quotes: of real machines, and made ones (RSA and ECDSA keys) with everything wrong that can be.
+#include "attest/tpm.h"
+
+#include <openssl/pem.h>
+#include <openssl/rsa.h>
+#include <string.h>
+
+#include "attest/slice.h"
+#include "lib/encode.h"
+#include "tests/attest/make/pki.h"
+#include "tests/attest/ok.h"
+#include "tests/attest/vectors.h"
+
+#define NOW 1767225600
+
+static size_t base64(const json_t *s, uint8_t *out, size_t size)
+{
+	ssize_t n = base64_decode(out, size, json_string_value(s), json_string_length(s), BASE64_STD);
+	return n < 0 ? 0 : (size_t)n;
+}
+
+static void read_pcrs(const json_t *list, uint8_t values[TPM_PCRS][32], const uint8_t *pcrs[TPM_PCRS])
+{
+	for (size_t i = 0; i < TPM_PCRS; i++) {
+		pcrs[i] = NULL;
+		if (!slice_hex(json_array_get(list, i), values[i], 32))
+			pcrs[i] = values[i];
+	}
+}
+
+static unsigned int unnoticed(struct tpm_input *in, uint8_t *attest, size_t len)
+{
+	unsigned int missed = 0;
+	for (size_t i = 0; i < len; i++) {
+		struct attest_result r;
+		attest[i] ^= 8;
+		attest_result_init(&r);
+		tpm_verify(in, &r);
+		missed += attest_passed(&r);
+		attest_result_free(&r);
+		attest[i] ^= 8;
+	}
+	return missed;
+}
+
+static void test_vector(void)
+{
+	static uint8_t attest[1024], signature[1024], key[1024], values[TPM_PCRS][32];
+	const uint8_t *pcrs[TPM_PCRS];
+	struct attest_result r;
+	char digest[65];
+	size_t len;
+	char *text = vector_read("tpm/trustee/tpm_evidence.json", &len);
+	if (!text) {
+		skip("tpm vector trustee", "the vectors are not here");
+		return;
+	}
+	json_t *o = json_loadb(text, len, 0, NULL), *q = json_object_get(o, "tpm_quote");
+	struct tpm_input in = {.attest = attest, .signature = signature, .now = NOW, .trust = TPM_TRUST_ALLOWED, .pcrs = pcrs};
+	in.attest_len = base64(json_object_get(q, "message"), attest, sizeof attest);
+	in.signature_len = base64(json_object_get(q, "signature"), signature, sizeof signature);
+	size_t key_len = base64(json_object_get(o, "ak_public"), key, sizeof key);
+	in.ak = tpm_key_read(key, key_len, NULL);
+	read_pcrs(json_object_get(q, "pcrs"), values, pcrs);
+	uint8_t d[32];
+	EVP_Digest(key, key_len, d, NULL, EVP_sha256(), NULL);
+	const char *const allowed[] = {hex_encode(digest, d, 32), NULL};
+	in.allowed = allowed;
+	attest_result_init(&r);
+	tpm_verify(&in, &r);
+	ok("tpm vector trustee", attest_passed(&r) && !strcmp(claim_of(&r, "tee"), "tpm"), "%s", failures(&r));
+	ok("tpm vector trustee: its registers are claimed", !strcmp(claim_of(&r, "tpm.pcrs.pcr00"), json_string_value(json_array_get(json_object_get(q, "pcrs"), 0))) &&
+	   !strcmp(claim_of(&r, "tpm.pcr_bank"), "sha256"), "%s", claim_of(&r, "tpm.pcrs.pcr00"));
+	attest_result_free(&r);
+	unsigned int missed = unnoticed(&in, attest, in.attest_len);
+	ok("tpm vector trustee: each changed byte is noticed", missed == 0, "%u missed", missed);
+	values[7][3] ^= 1;
+	attest_result_init(&r);
+	tpm_verify(&in, &r);
+	ok("tpm vector trustee: another register", !strcmp(failed_ids(&r), "tpm-registers "), "%s", failures(&r));
+	attest_result_free(&r);
+	EVP_PKEY_free(in.ak);
+	json_decref(o);
+	free(text);
+}
+
+static size_t be(uint8_t *p, uint64_t v, int n)
+{
+	for (int i = 0; i < n; i++)
+		p[i] = (uint8_t)(v >> 8 * (n - 1 - i));
+	return (size_t)n;
+}
+
+struct made {
+	uint8_t attest[512], signature[700];
+	size_t attest_len, signature_len;
+};
+
+static uint8_t values[TPM_PCRS][32];
+static const uint8_t nonce[] = "a fresh nonce";
+
+static void make(struct made *m, EVP_PKEY *key, int scheme, uint32_t magic, uint16_t type, uint32_t mask)
+{
+	uint8_t *p = m->attest, rs[96], all[TPM_PCRS * 32];
+	size_t n = 0;
+	p += be(p, magic, 4);
+	p += be(p, type, 2);
+	p += be(p, 2, 2);
+	p += be(p, 0xabcd, 2);
+	p += be(p, sizeof nonce - 1, 2);
+	memcpy(p, nonce, sizeof nonce - 1);
+	p += sizeof nonce - 1;
+	p += be(p, 1234, 8);
+	p += be(p, 5, 4);
+	p += be(p, 6, 4);
+	p += be(p, 1, 1);
+	p += be(p, 7, 8);
+	p += be(p, 1, 4);
+	p += be(p, TPM_SHA256, 2);
+	p += be(p, 3, 1);
+	for (int i = 0; i < 3; i++)
+		p += be(p, mask >> 8 * i & 0xff, 1);
+	for (int i = 0; i < TPM_PCRS; i++) {
+		if (mask >> i & 1) {
+			memcpy(all + n, values[i], 32);
+			n += 32;
+		}
+	}
+	p += be(p, 32, 2);
+	EVP_Digest(all, n, p, NULL, EVP_sha256(), NULL);
+	p += 32;
+	m->attest_len = (size_t)(p - m->attest);
+	p = m->signature;
+	p += be(p, (uint64_t)scheme, 2);
+	size_t half = EVP_PKEY_get_bits(key) == 384 ? 48 : 32;
+	p += be(p, scheme == 0x18 && half == 48 ? TPM_SHA384 : TPM_SHA256, 2);
+	if (scheme == 0x18) {
+		pki_sign(key, half, m->attest, m->attest_len, rs);
+		p += be(p, half, 2);
+		memcpy(p, rs, half);
+		p += half;
+		p += be(p, half, 2);
+		memcpy(p, rs + half, half);
+		p += half;
+	} else {
+		EVP_MD_CTX *md = EVP_MD_CTX_new();
+		EVP_PKEY_CTX *ctx;
+		size_t len = 512;
+		EVP_DigestSignInit(md, &ctx, EVP_sha256(), NULL, key);
+		if (scheme == 0x16)
+			EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PSS_PADDING);
+		EVP_DigestSign(md, p + 2, &len, m->attest, m->attest_len);
+		EVP_MD_CTX_free(md);
+		p += be(p, len, 2) + len;
+	}
+	m->signature_len = (size_t)(p - m->signature);
+}
+
+static struct pki root, rsa, p256, p384;
+
+static void expect(const char *name, struct made *m, struct tpm_input in, const char *failed)
+{
+	struct attest_result r;
+	in.attest = m->attest;
+	in.attest_len = m->attest_len;
+	in.signature = m->signature;
+	in.signature_len = m->signature_len;
+	attest_result_init(&r);
+	tpm_verify(&in, &r);
+	ok(name, !strcmp(failed_ids(&r), failed), "%s", failures(&r));
+	attest_result_free(&r);
+}
+
+static void test_made(void)
+{
+	struct made m;
+	const uint8_t *pcrs[TPM_PCRS];
+	for (int i = 0; i < TPM_PCRS; i++) {
+		memset(values[i], i + 1, 32);
+		pcrs[i] = values[i];
+	}
+	root = pki_make(&(struct pki_spec){"TEST TPM maker", NULL, true, "P-384", NOW - 86400, NOW + 86400, NULL});
+	rsa = pki_make(&(struct pki_spec){"TEST AK", &root, false, "RSA", NOW - 86400, NOW + 3600, NULL});
+	p256 = pki_make(&(struct pki_spec){"TEST AK", &root, false, "P-256", NOW - 86400, NOW + 3600, NULL});
+	p384 = pki_make(&(struct pki_spec){"TEST AK", &root, false, "P-384", NOW - 86400, NOW + 3600, NULL});
+	const struct cert_list chain = {.certs = {p256.cert, root.cert}, .count = 2};
+	const struct tpm_input base = {.ak = p256.key, .trust = TPM_TRUST_CERTIFICATE, .certificates = &chain, .roots = &root.cert, .root_count = 1,
+				       .nonce = nonce, .nonce_len = sizeof nonce - 1, .pcrs = pcrs, .now = NOW};
+	struct tpm_input in = base;
+	make(&m, p256.key, 0x18, 0xff544347, 0x8018, 0xffffff);
+	expect("tpm: ECDSA P-256, by certificate", &m, in, "");
+	in.attest = m.attest;
+	in.attest_len = m.attest_len;
+	in.signature = m.signature;
+	in.signature_len = m.signature_len;
+	unsigned int missed = unnoticed(&in, m.attest, m.attest_len);
+	ok("tpm: each changed byte is noticed", missed == 0, "%u missed", missed);
+	missed = unnoticed(&in, m.signature, m.signature_len);
+	ok("tpm: each changed byte of the signature is noticed", missed == 0, "%u missed", missed);
+	in = base;
+	in.now = NOW + 7200;
+	expect("tpm: certificate expired", &m, in, "tpm-key ");
+	in = base;
+	in.root_count = 0;
+	expect("tpm: certificate under an unknown root", &m, in, "tpm-key ");
+	in = base;
+	in.ak = p384.key;
+	expect("tpm: certificate of another key", &m, in, "tpm-key tpm-signature ");
+	in = base;
+	in.trust = TPM_TRUST_NONE;
+	expect("tpm: a key of unknown origin", &m, in, "tpm-key ");
+	in.trust = TPM_TRUST_ACTIVATED;
+	expect("tpm: a key that was activated", &m, in, "");
+	in.trust = TPM_TRUST_ALLOWED;
+	expect("tpm: a key that is not on the list", &m, in, "tpm-key ");
+	in = base;
+	in.nonce_len--;
+	expect("tpm: another nonce", &m, in, "tpm-nonce ");
+	in = base;
+	const uint8_t *fewer[TPM_PCRS];
+	memcpy(fewer, pcrs, sizeof fewer);
+	fewer[5] = NULL;
+	in.pcrs = fewer;
+	expect("tpm: a register's value missing", &m, in, "tpm-registers ");
+	m.signature[1] = 0x19;
+	expect("tpm: another signature scheme", &m, base, "tpm-signature ");
+	make(&m, p256.key, 0x18, 0xff544348, 0x8018, 0xffffff);
+	expect("tpm: not made by a TPM", &m, base, "tpm-format ");
+	make(&m, p256.key, 0x18, 0xff544347, 0x8017, 0xffffff);
+	expect("tpm: certified, not quoted", &m, base, "tpm-format ");
+	make(&m, p256.key, 0x18, 0xff544347, 0x8018, 0x000880);
+	expect("tpm: some registers only", &m, base, "");
+	m.attest_len--;
+	expect("tpm: cut short", &m, base, "tpm-format ");
+	static const struct { struct pki *key; int scheme; const char *name; } kinds[] = {
+		{&rsa, 0x14, "tpm: RSASSA"}, {&rsa, 0x16, "tpm: RSAPSS"}, {&p384, 0x18, "tpm: ECDSA P-384"},
+	};
+	for (int i = 0; i < 3; i++) {
+		make(&m, kinds[i].key->key, kinds[i].scheme, 0xff544347, 0x8018, 0xffff);
+		in = base;
+		in.ak = kinds[i].key->key;
+		in.trust = TPM_TRUST_ACTIVATED;
+		expect(kinds[i].name, &m, in, "");
+		m.attest[20] ^= 1;
+		in.nonce = NULL;
+		expect(kinds[i].name, &m, in, "tpm-signature ");
+	}
+}
+
+// A public area as a TPM writes it.
+static void test_keys(void)
+{
+	uint8_t area[256], xy[64], *p = area + 2;
+	static const uint8_t attributes[] = {0, 0x23, 0, TPM_SHA256, 0, 5, 0, 0x72, 0, 0, 0, 0x10, 0, 0x18, 0, 0x0b, 0, 3, 0, 0x10};
+	pki_point(p256.key, 32, xy);
+	memcpy(p, attributes, sizeof attributes);
+	p += sizeof attributes;
+	for (int i = 0; i < 2; i++) {
+		p += be(p, 32, 2);
+		memcpy(p, xy + 32 * i, 32);
+		p += 32;
+	}
+	size_t len = (size_t)(p - area);
+	be(area, len - 2, 2);
+	EVP_PKEY *key = tpm_key_read(area, len, NULL);
+	ok("tpm: a public area", key && EVP_PKEY_eq(key, p256.key) == 1, "not read");
+	EVP_PKEY_free(key);
+	unsigned int read = 0;
+	for (size_t n = 0; n < len; n++) {
+		key = tpm_key_read(area, n, NULL);
+		read += key != NULL;
+		EVP_PKEY_free(key);
+	}
+	ok("tpm: a public area cut short", read == 0, "%u read", read);
+}
+
+int main(void)
+{
+	test_vector();
+	test_made();
+	test_keys();
+	pki_free(&root);
+	pki_free(&rsa);
+	pki_free(&p256);
+	pki_free(&p384);
+	return ok_failed != 0;
+}
