@@ -6,6 +6,7 @@
 // leaves a volume that is ahead of it. Why only one with the anchor's epoch: an epoch belongs to one mount, which began in the
 // very state that the anchor held then; so the roots that carry it are one line of descent, and the one that the anchor
 // remembers is part of it. A root of an earlier writer, kept back by the host, may have a higher number but lies beside that line.
+// Who writes without asking the anchor carries no epoch on: his roots may begin anywhere.
 #include "seal/root.h"
 #include "seal/sha256.h"
 
@@ -43,6 +44,11 @@ int seal_anchor_check(const struct seal_anchor *found, const struct seal_anchor 
 	else if (found->generation == least->generation && memcmp(found->digest, least->digest, sizeof least->digest))
 		snprintf(text, n, "the volume was replaced: its commit %lu is not the one that the anchor remembers",
 			 found->generation);
+	else if (found->generation > least->generation && !found->epoch)
+		snprintf(text, n,
+			 "its commit %lu was written without its anchor, which remembers commit %lu: what it descends from cannot be told. "
+			 "If this is right, its owner says so: coffer volume anchor set",
+			 found->generation, least->generation);
 	else if (found->generation > least->generation && found->epoch != least->epoch)
 		snprintf(text, n,
 			 "the volume was replaced: its commit %lu is by writer %lu, but the anchor remembers commit %lu, and let "

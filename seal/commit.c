@@ -89,13 +89,15 @@ static void forget_old_secret(struct seal_vol *v)
 static int root_store(struct seal_vol *v, bool clean, bool second)
 {
 	u8 head[SLOT_PLAIN];
-	int r = slot_write(v, v->generation + 1, clean);
+	int r = slot_write(v, v->generation + 1, clean ? 1u + second : 0);
 	memcpy(head, v->buf, sizeof head);
 	if (!r)
 		r = sv_flush(v);
 	if (r)
 		return r;
 	v->generation++;
+	memcpy(v->other_wrap, v->newest_wrap, sizeof v->other_wrap);
+	memcpy(v->newest_wrap, v->wrap, sizeof v->newest_wrap);
 	if (!second)
 		sv_anchor_note(v, v->generation, v->epoch, head);
 	return 0;

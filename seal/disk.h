@@ -121,7 +121,7 @@ struct d_slot {
 	u64 generation;
 	u64 max_blocks, hiwater, used, end; // end: blocks the file must have
 	u64 next_ino, free_ino, inodes;
-	u32 clean;	  // both slots hold this state
+	u32 clean;	  // 1: the other slot is about to get this state too; 2: it has it
 	u32 session;	  // index of the session this root was written in
 	u64 session_live; // its count, which the table's entry does not have yet
 	u32 sessions;	  // entries in the table

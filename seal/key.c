@@ -106,6 +106,21 @@ u32 key_wraps(const struct seal_vol *v)
 	return n;
 }
 
+u32 key_count(const struct seal_vol *v)
+{
+	const struct d_wrap *all[2 * NWRAPS];
+	u32 n = 0;
+	for (u32 k = 0; k < 2 * NWRAPS; k++) {
+		const struct d_wrap *w = k < NWRAPS ? &v->newest_wrap[k] : &v->other_wrap[k - NWRAPS];
+		u32 j = 0;
+		while (j < n && memcmp(all[j]->check, w->check, sizeof w->check))
+			j++;
+		if (wrap_used(w) && j == n)
+			all[n++] = w;
+	}
+	return n;
+}
+
 // The volume's present secret, from the wrap that `master` opens, for wrapping it anew: it is not kept in memory.
 static int secret_get(struct seal_vol *v, const u8 master[32], u8 secret[32])
 {

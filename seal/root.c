@@ -41,7 +41,7 @@ static void tree_store(const struct tree *t, struct d_tree *d)
 	memcpy(d->root, t->root, sizeof d->root);
 }
 
-int slot_write(struct seal_vol *v, u64 generation, bool clean)
+int slot_write(struct seal_vol *v, u64 generation, u32 clean)
 {
 	u32 slot = generation & 1;
 	size_t tables = v->ntables * sizeof(struct d_table_ptr), recents = v->nrecent * sizeof(struct d_recent);
@@ -253,8 +253,7 @@ int root_load(struct seal_vol *v, const struct d_slot *s)
 	v->next_ino = s->next_ino;
 	v->free_ino = s->free_ino;
 	v->inodes = s->inodes;
-	v->clean = s->clean;
-	v->epoch = s->epoch;
+	v->clean = s->clean == 2;
 	memcpy(v->wrap, s->wrap, sizeof v->wrap);
 	memcpy(v->dir_key, s->dir_key, sizeof v->dir_key);
 	v->era = s->era;

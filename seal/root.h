@@ -14,12 +14,14 @@ bool root_has_old(const struct seal_vol *v);
 int key_wrap(struct seal_vol *v, const u8 master[32], const u8 secret[32], struct d_wrap *w);
 int key_unwrap(struct seal_vol *v, const u8 master[32], const struct d_slot *head, u8 secret[32]);
 u32 key_wraps(const struct seal_vol *v);
+// Different master keys that open the one stored root or the other.
+u32 key_count(const struct seal_vol *v);
 
 // --- root.c
 // Derives the keys of the volume that `head` belongs to.
 int root_unlock(struct seal_vol *v, const u8 key[SEAL_KEY_BYTES], const struct d_slot *head);
-// Writes the present state as root `generation` into its slot. Not flushed.
-int slot_write(struct seal_vol *v, u64 generation, bool clean);
+// Writes the present state as root `generation` into its slot. Not flushed. clean: as in struct d_slot.
+int slot_write(struct seal_vol *v, u64 generation, u32 clean);
 // The plaintext part of a slot.
 enum slot_state slot_probe(const struct seal_io *io, u32 k, void *block, struct d_slot *head);
 // Reads and authenticates slot k under `key`. SLOT_OK: *out is a decrypted copy in `buf` (SLOT_BLOCKS * SEAL_BLOCK).

@@ -88,7 +88,7 @@ struct seal_info {
 	u32 sessions;		   // keys that live blocks are encrypted with
 	bool read_only, fell_back; // fell_back: one root slot did not authenticate (interrupted commit, or tampering)
 	u32 snapshots;
-	u32 keys; // master keys that open it: 2 while the key is being changed
+	u32 keys; // master keys that open either root: 2 while the key is being changed, or when that was cut short
 	bool reencrypting, shrinking;
 	u64 shared_blocks;   // with more than one reference
 	u64 reserved_blocks; // set aside by seal_fallocate
@@ -113,6 +113,7 @@ struct seal_attr {
 #define SEAL_DISCARD 2u // what a commit freed is given back to the host (seal_io.punch)
 // Opens as much as can be read, for seal_fsck, seal_repair and seal_unmount; nothing else can be done with it.
 #define SEAL_REPAIR 4u
+#define SEAL_CLAIM   8u // an anchor is going to let this mount write: nothing is committed (-EBUSY) until seal_set_epoch
 
 // Makes an empty volume over whatever io held. `id` NULL: a random one. size_bytes: limit (0: 1 TiB), at least 1 MiB.
 int seal_format(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES], const u8 *id,
@@ -120,7 +121,8 @@ int seal_format(const struct seal_io *io, const struct seal_env *env, const u8 k
 // What can be known without the key: id and version. SEAL_ENOTVOLUME, SEAL_EVERSION, -EIO.
 int seal_probe(const struct seal_io *io, const struct seal_env *env, u8 id[SEAL_ID_BYTES], u32 *version);
 // Opens a volume. expect_id NULL: any. On failure *fault (may be NULL) says what does not match. The key is
-// copied in derived form; the caller wipes its own copy.
+// copied in derived form; the caller wipes its own copy. Roots written without an anchor are of no writer (epoch 0): an anchor that
+// knows the volume takes none of them, since it cannot tell what they descend from.
 int seal_mount(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES], const u8 *expect_id,
 	       u32 flags, struct seal_vol **out, struct seal_fault *fault);
 
@@ -132,7 +134,7 @@ struct seal_anchor {
 	u8 digest[32];	// that root's
 };
 // seal_mount, but the volume must be in the state that `least` tells of, or a later one of the same writer;
-// SEAL_EROLLBACK otherwise. A volume mounted for writing commits nothing (-EBUSY) until seal_set_epoch.
+// SEAL_EROLLBACK otherwise. least NULL: it knows nothing yet. With `least` SEAL_CLAIM is implied.
 int seal_mount_anchored(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES],
 			const u8 *expect_id, u32 flags, const struct seal_anchor *least, struct seal_vol **out,
 			struct seal_fault *fault);
@@ -187,9 +189,9 @@ int seal_snapshot_list(struct seal_vol *v, bool (*fn)(void *ctx, const struct se
 int seal_snapshot_usage(struct seal_vol *v, const char *name, u32 len, u64 *unique_blocks);
 // The live tree becomes what the snapshot holds, in one commit. -EBUSY while inodes are held.
 int seal_snapshot_rollback(struct seal_vol *v, const char *name, u32 len);
-// Read-only; the root directory is the snapshot's. -ENOENT.
+// Read-only; the root directory is the snapshot's. -ENOENT. The volume's state is compared with `least` (NULL: no anchor).
 int seal_mount_snapshot(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES],
-			const u8 *expect_id, const char *name, u32 len, struct seal_vol **out,
+			const u8 *expect_id, const char *name, u32 len, const struct seal_anchor *least, struct seal_vol **out,
 			struct seal_fault *fault);
 // Are the contents of two files the same blocks? false: perhaps not. For comparing snapshots.
 bool seal_same(struct seal_vol *v, const struct seal_inode *a, const struct seal_inode *b);

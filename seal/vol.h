@@ -122,14 +122,15 @@ struct seal_vol {
 	u8 prk[32], old_prk[32]; // all keys derive from it; old_prk: those of sessions of the era before
 	u8 old_secret[32];	 // zero: none
 	u64 era;
-	struct d_wrap wrap[NWRAPS];
+	struct d_wrap wrap[NWRAPS];			      // of the next root
+	struct d_wrap newest_wrap[NWRAPS], other_wrap[NWRAPS]; // of the two that are stored
 	u8 dir_key[16];
 	struct seal_fault fault;
 
 	// root state
 	u64 generation, max_blocks, hiwater, used, end, next_ino, free_ino, inodes;
 	struct seal_anchor state; // the newest root on disk (of the two of a clean close the first)
-	u64 epoch;		  // what the next root carries
+	u64 epoch;		  // what the next root carries; 0: no anchor has let this mount write
 	bool unclaimed;		  // mounted with an anchor that has not let us commit yet
 	bool changed; // since the last commit
 	bool clean;   // both slots hold the committed state

@@ -199,6 +199,17 @@ static int root_try(struct seal_vol *v, const u8 *key, const struct d_slot *s)
 	return root_complete(v, s);
 }
 
+// The root that was not taken: a key that opens only that one is a key of the volume still, until it is written over.
+static void look_aside(struct seal_vol *v)
+{
+	struct d_slot head;
+	memcpy(v->newest_wrap, v->wrap, sizeof v->newest_wrap);
+	memcpy(v->other_wrap, v->wrap, sizeof v->other_wrap);
+	if (slot_probe(&v->io, ~v->generation & 1, v->buf, &head) == SLOT_OK && !memcmp(head.id, v->id, sizeof head.id))
+		memcpy(v->other_wrap, head.wrap, sizeof v->other_wrap);
+	v->clean = v->clean && !v->fell_back && !memcmp(v->wrap, v->other_wrap, sizeof v->wrap);
+}
+
 // Picks the newest root that authenticates and loads it.
 static int mount_root(struct seal_vol *v, const u8 *key, const u8 *expect_id, bool repair, struct d_slot *a, struct d_slot *b)
 {
@@ -253,8 +264,10 @@ static int mount_root(struct seal_vol *v, const u8 *key, const u8 *expect_id, bo
 		v->env.log(v->env.ctx,
 			   "one of the volume's two roots is not whole (an interrupted commit, or tampering): "
 			   "using the other");
-	if (!r)
+	if (!r) {
 		memset(&v->fault, 0, sizeof v->fault);
+		look_aside(v);
+	}
 	return r;
 }
 
@@ -308,8 +321,9 @@ static int mount_do(const struct mounting *m, struct seal_vol **out, struct seal
 			refuse(v, r, SEAL_FAULT_ROLLBACK, text);
 			goto out;
 		}
-		v->unclaimed = !(flags & SEAL_RDONLY);
 	}
+	v->unclaimed = (least || flags & SEAL_CLAIM) && !(flags & SEAL_RDONLY);
+	v->epoch = 0; // until an anchor gives one: what is written without is of no writer
 	sv_space_set_reserve(v);
 	if (m->snapshot)
 		r = sv_view_mount(v, m->snapshot, m->snapshot_len);
@@ -359,7 +373,7 @@ int seal_mount_anchored(const struct seal_io *io, const struct seal_env *env, co
 }
 
 int seal_mount_snapshot(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES],
-			const u8 *expect_id, const char *name, u32 len, struct seal_vol **out,
+			const u8 *expect_id, const char *name, u32 len, const struct seal_anchor *least, struct seal_vol **out,
 			struct seal_fault *fault)
 {
 	const struct mounting m = {.io = io,
@@ -367,6 +381,7 @@ int seal_mount_snapshot(const struct seal_io *io, const struct seal_env *env, co
 				   .key = key,
 				   .expect_id = expect_id,
 				   .flags = SEAL_RDONLY,
+				   .least = least,
 				   .snapshot = name,
 				   .snapshot_len = len};
 	return mount_do(&m, out, fault);
@@ -404,7 +419,7 @@ void seal_get_info(struct seal_vol *v, struct seal_info *out)
 	for (struct list *e = v->views.next; e != &v->views; e = e->next)
 		dying += LIST_ENTRY(e, struct view, link)->dying;
 	out->snapshots = v->nsnaps - dying;
-	out->keys = key_wraps(v);
+	out->keys = key_count(v);
 	out->reencrypting = root_has_old(v);
 	out->shrinking = v->shrink_to != 0;
 	out->shared_blocks = v->nshared;

@@ -153,7 +153,7 @@ void use_volume(struct mem *m)
 			use(v, write);
 			seal_unmount(v);
 		}
-	if (!seal_mount_snapshot(&m->io, &test_env, test_key, NULL, "before", 6, &v, NULL)) {
+	if (!seal_mount_snapshot(&m->io, &test_env, test_key, NULL, "before", 6, NULL, &v, NULL)) {
 		use(v, false);
 		seal_unmount(v);
 	}

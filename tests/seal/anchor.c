@@ -182,6 +182,81 @@ static void every_crash_opens(void)
 	mem_free(&m);
 }
 
+// Who writes without an anchor leaves roots of no writer: whatever the line is that they end, the anchor takes none of them until its
+// owner says so.
+static void written_without_the_anchor(void)
+{
+	struct seal_vol *v;
+	struct seal_anchor a = known[3], state;
+	struct mem m;
+	mem_copy(&m, &image[3]);
+	CHECK_EQ(seal_mount(&m.io, &test_env, test_key, NULL, SEAL_RDONLY, &v, NULL), 0);
+	CHECK_EQ(seal_unmount(v), 0);
+	CHECK_EQ(opens(&m, &a), 0); // who only looked left nothing
+	CHECK_EQ(seal_mount(&m.io, &test_env, test_key, NULL, 0, &v, NULL), 0);
+	for (u32 k = 0; k < 4; k++)
+		CHECK_EQ(change(v, 700 + k), 0);
+	seal_get_state(v, &state);
+	CHECK_EQ(state.epoch, 0);
+	CHECK_EQ(opens(&m, &a), SEAL_EROLLBACK); // with each of these roots
+	CHECK_EQ(seal_unmount(v), 0);
+	CHECK_EQ(opens(&m, &a), SEAL_EROLLBACK);
+	CHECK(strstr(fault.text, "without its anchor"));
+	CHECK_EQ(mount_with(&m, 0, &a, &v), SEAL_EROLLBACK);
+	CHECK_EQ(seal_mount(&m.io, &test_env, test_key, NULL, SEAL_RDONLY, &v, NULL), 0);
+	seal_get_state(v, &state); // the owner: this is right
+	CHECK_EQ(seal_unmount(v), 0);
+	state.epoch = a.epoch + 1;
+	CHECK_EQ(opens(&m, &state), 0);
+	CHECK_EQ(claim(&m, &state, &v), 0);
+	CHECK_EQ(change(v, 710), 0);
+	CHECK_EQ(seal_unmount(v), 0);
+	CHECK_EQ(opens(&m, &state), 0);
+	mem_free(&m);
+}
+
+// The anchor that knows nothing yet is asked before the first commit too: else that root would be of no writer.
+static void the_first_claim(void)
+{
+	struct seal_vol *v;
+	struct seal_anchor a;
+	struct mem m;
+	mem_copy(&m, &image[2]);
+	CHECK_EQ(mount_with(&m, SEAL_CLAIM, NULL, &v), 0);
+	u64 writes = m.writes;
+	CHECK_EQ(change(v, 800), -EBUSY);
+	CHECK_EQ(m.writes, writes);
+	seal_get_state(v, &a);
+	a.epoch = 1;
+	seal_set_epoch(v, 1);
+	CHECK_EQ(seal_sync(v), 0);
+	CHECK_EQ(seal_unmount(v), 0);
+	CHECK_EQ(opens(&m, &a), 0);
+	mem_free(&m);
+}
+
+static void snapshots_of_older_images_are_refused(void)
+{
+	struct seal_vol *v, *s;
+	struct seal_anchor a = known[5], now;
+	struct mem m, old;
+	mem_copy(&m, &image[5]);
+	CHECK_EQ(claim(&m, &a, &v), 0);
+	CHECK_EQ(seal_snapshot_create(v, "one", 3), 0);
+	mem_copy(&old, &m);
+	CHECK_EQ(change(v, 900), 0);
+	seal_get_state(v, &now);
+	CHECK_EQ(seal_unmount(v), 0);
+	CHECK_EQ(seal_mount_snapshot(&old.io, &test_env, test_key, NULL, "one", 3, &now, &s, &fault), SEAL_EROLLBACK);
+	CHECK(fault.kind == SEAL_FAULT_ROLLBACK);
+	CHECK_EQ(seal_mount_snapshot(&old.io, &test_env, test_key, NULL, "one", 3, NULL, &s, &fault), 0);
+	CHECK_EQ(seal_unmount(s), 0);
+	CHECK_EQ(seal_mount_snapshot(&m.io, &test_env, test_key, NULL, "one", 3, &now, &s, &fault), 0);
+	CHECK_EQ(seal_unmount(s), 0);
+	mem_free(&old);
+	mem_free(&m);
+}
+
 int main(void)
 {
 	RUN(older_images_are_refused);
@@ -189,6 +264,9 @@ int main(void)
 	RUN(another_line_is_refused);
 	RUN(nothing_is_committed_before_the_claim);
 	RUN(every_crash_opens);
+	RUN(written_without_the_anchor);
+	RUN(the_first_claim);
+	RUN(snapshots_of_older_images_are_refused);
 	for (u32 k = 0; k < STATES; k++)
 		mem_free(&image[k]);
 	if (test_allocs_left) {

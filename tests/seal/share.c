@@ -159,8 +159,8 @@ static void snapshots(void)
 	CHECK_EQ(all_work(v, 64), 0);
 	CHECK_EQ(fsck_quiet(v), 0);
 	CHECK_EQ(seal_unmount(v), 0);
-	CHECK_EQ(seal_mount_snapshot(&m.io, &test_env, test_key, NULL, "one", 3, &s, NULL), -ENOENT);
-	CHECK_EQ(seal_mount_snapshot(&m.io, &test_env, test_key, NULL, "two", 3, &s, NULL), 0);
+	CHECK_EQ(seal_mount_snapshot(&m.io, &test_env, test_key, NULL, "one", 3, NULL, &s, NULL), -ENOENT);
+	CHECK_EQ(seal_mount_snapshot(&m.io, &test_env, test_key, NULL, "two", 3, NULL, &s, NULL), 0);
 	root = root_of(s);
 	i = find(s, root, "big");
 	CHECK(holds(s, i, 1 << 20, 2));
@@ -311,6 +311,57 @@ static void rekey_is_crash_safe(void)
 }
 
 // Every block is written anew, shared ones once; also when it is interrupted again and again.
+static u32 keys_shown(struct mem *m, const u8 *key)
+{
+	struct seal_info info = {0};
+	struct seal_vol *v;
+	if (seal_mount(&m->io, &test_env, key, NULL, SEAL_RDONLY, &v, NULL))
+		return 0;
+	seal_get_info(v, &info);
+	seal_unmount(v);
+	return info.keys;
+}
+
+// Cut anywhere while the old key is taken away: as long as it still opens a root that is known, and who writes next ends it.
+static void what_is_left_of_a_key(const u8 *next, bool again)
+{
+	struct mem m, c;
+	struct seal_vol *v;
+	u32 seen = 0;
+	CHECK_EQ(new_volume(&m, 64u << 20, &v), 0);
+	CHECK_EQ(seal_rekey_begin(v, test_key, next), 0);
+	mem_copy(&c, &m);
+	m.record = true;
+	CHECK_EQ(again ? seal_reencrypt(v, next, next) : seal_rekey_finish(v, next), 0);
+	for (u32 k = 0; k < m.nops; k++) {
+		struct mem t;
+		mem_copy(&t, &c);
+		bool old = opens(&t, test_key);
+		CHECK_EQ(keys_shown(&t, next), old ? 2 : 1);
+		struct seal_vol *w;
+		CHECK_EQ(seal_mount(&t.io, &test_env, next, NULL, 0, &w, NULL), 0);
+		CHECK_EQ(seal_unmount(w), 0);
+		u32 left = keys_shown(&t, next);
+		CHECK_EQ(left, opens(&t, test_key) ? 2 : 1);
+		seen += old && left == 1;
+		mem_free(&t);
+		mem_apply(&c, &m.ops[k]);
+	}
+	CHECK(seen);
+	CHECK_EQ(keys_shown(&c, next), 1);
+	CHECK(!opens(&c, test_key));
+	CHECK_EQ(seal_unmount(v), 0);
+	mem_free(&c);
+	mem_free(&m);
+}
+
+static void a_cut_change_of_keys_is_shown(void)
+{
+	u8 next[SEAL_KEY_BYTES] = "the key that comes after it....";
+	what_is_left_of_a_key(next, false);
+	what_is_left_of_a_key(next, true);
+}
+
 static void full_reencryption(void)
 {
 	struct mem m;
@@ -559,6 +610,7 @@ int main(void)
 	RUN(full_of_snapshots);
 	RUN(clones);
 	RUN(rekey_is_crash_safe);
+	RUN(a_cut_change_of_keys_is_shown);
 	RUN(full_reencryption);
 	RUN(grow_and_shrink);
 	RUN(discard);
