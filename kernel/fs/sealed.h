@@ -10,6 +10,7 @@
 
 struct sanchor { // what the volume's anchor knows (sealed_anchor.c)
 	u32 mode;	       // enum coffer_anchor_mode
+	bool tpm;	       // in a TPM; else at the broker
 	bool each_fsync;       // fsync waits for it
 	u64 every_ns, bound_ns; // told so often; so old may a commit become that it does not know
 	struct seal_anchor state; // newest committed root
@@ -40,6 +41,7 @@ struct snode {		       // inode->priv
 	bool behind;		 // asked for in the background
 	u64 next;		 // page after the last one read; this and the next are hints, without a lock
 	u32 in_order;		 // pages read in order, up to a limit
+	bool frozen;		 // part of a snapshot: nothing of it changes, not even in memory
 };
 
 static inline struct svol *svol_of(const struct inode *i) { return i->sb->priv; }

@@ -117,6 +117,7 @@ struct inode *sealed_inode(struct super *sb, struct seal_inode *si)
 	list_init(&n->dirty);
 	n->si = si;
 	n->inode = i;
+	n->frozen = a.snapshot;
 	i->priv = n;
 	i->ino = a.ino;
 	i->nlink = a.nlink;
@@ -212,7 +213,7 @@ void sealed_store_behind(struct inode *i)
 
 int sealed_flush(struct inode *i)
 {
-	if (i->sb->read_only || (!i->nlink && !i->linkable))
+	if (i->sb->read_only || (!i->nlink && !i->linkable) || snode_of(i)->frozen) // the times of reading stay in memory
 		return 0;
 	int r = sealed_store_pages(i);
 	if (r)
@@ -572,6 +573,12 @@ static ssize_t write_all(struct file *f, struct iter *it, u64 *pos)
 	return done;
 }
 
+// What is written to the cache of a snapshot's file could never be stored.
+static int open(struct inode *i, struct file *f)
+{
+	return snode_of(i)->frozen && (f->flags & O_ACCMODE) != O_RDONLY ? -EROFS : 0;
+}
+
 static int fsync(struct file *f, bool data_only)
 {
 	struct inode *i = f->inode;
@@ -673,6 +680,7 @@ static const struct inode_ops file_iops = {
 };
 static const struct file_ops dir_fops = {.readdir = readdir, .fsync = fsync};
 static const struct file_ops file_fops = {
+	.open = open,
 	.read = read,
 	.write = write_all,
 	.llseek = llseek,
