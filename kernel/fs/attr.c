@@ -69,7 +69,7 @@ static long change_mode(struct inode *ino, const struct path *at, u32 mode)
 		return -EPERM;
 	if (is_lnk(ino))
 		return -EOPNOTSUPP;
-	if ((mode & S_ISGID) && !in_group(ino->gid) && !capable(CAP_FSETID))
+	if ((mode & S_ISGID) && !in_group(ino->gid) && !inode_capable(ino, CAP_FSETID))
 		a.mode &= ~(u32)S_ISGID;
 	return set(ino, at, &a);
 }
@@ -113,7 +113,9 @@ long sys_fchmod(int fd, u32 mode)
 static long change_owner(struct inode *ino, const struct path *at, u32 uid, u32 gid)
 {
 	struct iattr a = {.uid = uid, .gid = gid, .mode = ino->mode};
-	bool may = capable(CAP_CHOWN), mine = cred()->fsuid == ino->uid;
+	bool may = inode_capable(ino, CAP_CHOWN), mine = cred()->fsuid == ino->uid;
+	if ((uid != U32_MAX && (a.uid = uid = uid_in(uid)) == U32_MAX) || (gid != U32_MAX && (a.gid = gid = gid_in(gid)) == U32_MAX))
+		return -EINVAL;
 	if (uid != U32_MAX)
 		a.valid |= ATTR_UID;
 	if (gid != U32_MAX)

@@ -265,7 +265,11 @@ static struct cg_opener *opener(void)
 
 	if (!by)
 		return NULL;
-	by->cred = *cred();
+	by->cred = cred_dup(cred());
+	if (!by->cred) {
+		kfree(by);
+		return NULL;
+	}
 	mutex_lock(&tasklist); // another thread may leave the namespace
 	by->top = cgroup_ns_root();
 	cgroup_get(by->top);
@@ -275,8 +279,10 @@ static struct cg_opener *opener(void)
 
 static void close_opener(struct cg_opener *by)
 {
-	if (by)
-		cgroup_put(by->top);
+	if (!by)
+		return;
+	cgroup_put(by->top);
+	cred_free(by->cred);
 	kfree(by);
 }
 
@@ -442,12 +448,12 @@ int cgroup_may_move(struct cgroup *from, struct cgroup *to, const struct cg_open
 		return -ENOENT;
 	dir = inode_at(&both->dir); // rmdir may drop it
 	if (!dir) // never looked at, so it is as it was made: root's
-		return by->cred.fsuid && !(by->cred.cap_eff & 1ul << CAP_DAC_OVERRIDE) ? -EACCES : 0;
+		return by->cred->fsuid && !cred_capable(by->cred, NULL, CAP_DAC_OVERRIDE) ? -EACCES : 0;
 	mutex_lock(&dir->lock);
 	r = both->dead ? -ENODEV : show(&both->file[f - cgroup_files], both, f, dir, &ino);
 	mutex_unlock(&dir->lock);
 	if (!r)
-		r = cred_permission(&by->cred, ino, MAY_WRITE);
+		r = cred_permission(by->cred, ino, MAY_WRITE);
 	inode_put(ino);
 	inode_put(dir);
 	return r;

@@ -20,7 +20,7 @@ struct cfile {			// one kind of file in a group's directory
 };
 // Who has opened a file: asked when a process is moved, not who writes, who may have been talked into it.
 struct cg_opener {
-	struct cred cred;
+	struct cred *cred;
 	struct cgroup *top;	// the root of its cgroup namespace: a reference
 };
 int cgroup_may_move(struct cgroup *from, struct cgroup *to, const struct cg_opener *by);

@@ -285,7 +285,7 @@ static int may_remove(struct inode *di, struct dentry *d)
 	if (r)
 		return r;
 	u32 uid = cred()->fsuid;
-	if ((di->mode & S_ISVTX) && uid != d->inode->uid && uid != di->uid && !capable(CAP_FOWNER))
+	if ((di->mode & S_ISVTX) && uid != d->inode->uid && uid != di->uid && !inode_capable(d->inode, CAP_FOWNER))
 		return -EPERM;
 	if ((di->flags & FILE_APPEND) || (d->inode->flags & (FILE_APPEND | FILE_IMMUTABLE)))
 		return -EPERM;
@@ -395,7 +395,7 @@ long sys_chroot(const void __user *name)
 	if (r)
 		return r;
 	r = inode_permission(p.dentry->inode, MAY_EXEC);
-	if (!r && !capable(CAP_SYS_CHROOT))
+	if (!r && !own_capable(CAP_SYS_CHROOT))
 		r = -EPERM;
 	if (r)
 		path_put(&p);

@@ -23,6 +23,7 @@
 #define MAY_WRITE 2
 #define MAY_READ 4
 #define MAY_NOW 8	// the attributes have just been fetched
+bool inode_capable(const struct inode *ino, int cap);	// of the caller, over this file
 int mode_permission(const struct inode *ino, int mask);
 int cred_permission(const struct cred *c, const struct inode *ino, int mask); // the same for somebody else
 int inode_permission_locked(struct inode *ino, int mask);	// does not sleep: -ECHILD when the attributes have to be fetched first

@@ -6,6 +6,7 @@
 #pragma once
 #include "kernel/fs/fs.h"
 #include "kernel/fs/fuse_reply.h"
+#include "kernel/include/ns.h"
 
 #define FUSE_IO_MAX (15u << PAGE_SHIFT) // of data in one message: it has to pass through a pipe in one piece (splice.c)
 
@@ -20,6 +21,7 @@ struct fuse_conn {
 	u64 version;		// counts changes of attributes
 	u32 devices;		// open
 	bool connected, initialised, unmounted;
+	struct user_ns *user_ns; // of who mounted it: the daemon's ids are of there. A reference
 	u32 user_id, group_id, max_read;
 	u32 max_write;		// as INIT said
 	bool allow_other, default_permissions;
@@ -73,6 +75,9 @@ struct fuse_arg {
 	size_t n;
 };
 
+// Ids to the daemon and from it; U32_MAX: nobody's.
+static inline u32 fuse_id_out(const struct fuse_conn *c, bool group, u32 id) { return likely(!c->user_ns) ? id : id_out(c->user_ns, group, id); }
+static inline u32 fuse_id_in(const struct fuse_conn *c, bool group, u32 id) { return likely(!c->user_ns) ? id : id_in(c->user_ns, group, id); }
 static inline struct fuse_conn *fuse_conn(const struct inode *i) { return i->sb->priv; }
 static inline struct fuse_node *fuse_node(const struct inode *i) { return i->priv; }
 static inline u64 fuse_id(const struct inode *i) { return fuse_node(i)->forget.nodeid; }

@@ -20,6 +20,8 @@ struct fuse_conn *fuse_conn_new(void)
 	list_init(&c->interrupts);
 	list_init(&c->forgets);
 	c->connected = true;
+	c->user_ns = cred()->user_ns;
+	user_ns_get(c->user_ns);
 	c->version = 1;
 	c->max_write = PAGE_SIZE;
 	return c;
@@ -27,8 +29,10 @@ struct fuse_conn *fuse_conn_new(void)
 
 void fuse_conn_put(struct fuse_conn *c)
 {
-	if (c && ref_put(&c->ref))
-		kfree(c);
+	if (!c || !ref_put(&c->ref))
+		return;
+	user_ns_put(c->user_ns);
+	kfree(c);
 }
 
 struct fuse_req *fuse_req_new(struct fuse_conn *c, u32 opcode, u64 nodeid, size_t body, u32 out_min, u32 out_max)
@@ -49,7 +53,8 @@ struct fuse_req *fuse_req_new(struct fuse_conn *c, u32 opcode, u64 nodeid, size_
 	r->out_min = out_min;
 	r->out_max = out_max;
 	r->len = (u32)(sizeof(r->h) + body);
-	r->h = (struct fuse_in_header){.len = r->len, .opcode = opcode, .nodeid = nodeid, .uid = cred()->fsuid, .gid = cred()->fsgid,
+	r->h = (struct fuse_in_header){.len = r->len, .opcode = opcode, .nodeid = nodeid, .uid = fuse_id_out(c, false, cred()->fsuid),
+					 .gid = fuse_id_out(c, true, cred()->fsgid),
 				       .pid = (u32)pid_out(curproc->pid)};
 	(void)c;
 	return r;

@@ -191,7 +191,7 @@ static void drop_suid(struct inode *i)
 {
 	struct iattr a = {.valid = ATTR_MODE, .mode = i->mode & ~(u32)(S_ISUID | (i->mode & S_IXGRP ? S_ISGID : 0))};
 
-	if (unlikely(a.mode != i->mode) && !capable(CAP_FSETID))
+	if (unlikely(a.mode != i->mode) && !inode_capable(i, CAP_FSETID))
 		fuse_setattr(i, &a);
 }
 

@@ -164,8 +164,12 @@ static int make_super(const struct options *o, struct fuse_conn *c, struct super
 	sb->priv = c;
 	ref_get(&c->ref);
 	c->sb = sb;
-	c->user_id = o->user_id;
-	c->group_id = o->group_id;
+	c->user_id = fuse_id_in(c, false, o->user_id);
+	c->group_id = fuse_id_in(c, true, o->group_id);
+	if (c->user_id == U32_MAX || c->group_id == U32_MAX) {
+		super_put(sb);
+		return -EINVAL;
+	}
 	c->max_read = o->have & 16 ? max(o->max_read, (u32)PAGE_SIZE) : U32_MAX;
 	c->allow_other = o->allow_other;
 	c->default_permissions = o->default_permissions;

@@ -30,8 +30,8 @@ static void attributes(struct inode *i, const struct fuse_attr *a, u64 valid, u3
 	i->ino = a->ino;
 	i->mode = a->mode;
 	i->nlink = a->nlink;
-	i->uid = a->uid;
-	i->gid = a->gid;
+	i->uid = fuse_id_in(c, false, a->uid);
+	i->gid = fuse_id_in(c, true, a->gid);
 	i->rdev = a->rdev;
 	i->blocks = a->blocks;
 	i->atime = (struct fstime){(s64)a->atime, a->atimensec};
@@ -178,7 +178,8 @@ int fuse_setattr(struct inode *i, const struct iattr *a)
 	struct fuse_setattr_in in = {
 		.valid = (a->valid & ATTR_MODE ? FATTR_MODE : 0) | (a->valid & ATTR_UID ? FATTR_UID : 0) | (a->valid & ATTR_GID ? FATTR_GID : 0) |
 			 (a->valid & ATTR_SIZE ? FATTR_SIZE : 0) | (a->valid & ATTR_ATIME ? FATTR_ATIME : 0) | (a->valid & ATTR_MTIME ? FATTR_MTIME : 0),
-		.mode = (i->mode & S_IFMT) | (a->mode & 07777), .uid = a->uid, .gid = a->gid, .size = a->size, .atime = (u64)a->atime.sec,
+		.mode = (i->mode & S_IFMT) | (a->mode & 07777), .uid = fuse_id_out(fuse_conn(i), false, a->uid),
+		.gid = fuse_id_out(fuse_conn(i), true, a->gid), .size = a->size, .atime = (u64)a->atime.sec,
 		.atimensec = a->atime.nsec, .mtime = (u64)a->mtime.sec, .mtimensec = a->mtime.nsec};
 	struct fuse_attr_out out;
 	int r;

@@ -151,7 +151,7 @@ void inode_touch(struct inode *i, u32 which)
 
 bool inode_owner(const struct inode *ino)
 {
-	return cred()->fsuid == ino->uid || capable(CAP_FOWNER);
+	return cred()->fsuid == ino->uid || inode_capable(ino, CAP_FOWNER);
 }
 
 int inode_permission(struct inode *ino, int mask)
@@ -170,12 +170,20 @@ int inode_permission_locked(struct inode *ino, int mask)
 	return unlikely(ino->iops && ino->iops->permission) ? ino->iops->permission(ino, mask) : mode_permission(ino, mask);
 }
 
+// Capabilities of a user namespace are good for files whose owners have numbers there.
+static bool in_reach(const struct cred *c, const struct inode *ino)
+{
+	return likely(!c->user_ns) || (id_mapped(c->user_ns, false, ino->uid) && id_mapped(c->user_ns, true, ino->gid));
+}
+
+bool inode_capable(const struct inode *ino, int cap) { return own_capable(cap) && (!current->proc || in_reach(cred(), ino)); }
+
 int mode_permission(const struct inode *ino, int mask) { return cred_permission(cred(), ino, mask); }
 
 int cred_permission(const struct cred *c, const struct inode *ino, int mask)
 {
 	u32 mode = ino->mode;
-	if (c->cap_eff & (1ul << CAP_DAC_OVERRIDE))
+	if (c->cap_eff & (1ul << CAP_DAC_OVERRIDE) && in_reach(c, ino))
 		return (mask & MAY_EXEC) && !is_dir(ino) && !(mode & 0111) ? -EACCES : 0;
 	if (c->fsuid == ino->uid) {
 		mode >>= 6;
@@ -188,7 +196,7 @@ int cred_permission(const struct cred *c, const struct inode *ino, int mask)
 	}
 	if (((u32)mask & ~mode & 7) == 0)
 		return 0;
-	if ((c->cap_eff & (1ul << CAP_DAC_READ_SEARCH)) && !(mask & MAY_WRITE) && (is_dir(ino) || !(mask & MAY_EXEC)))
+	if ((c->cap_eff & (1ul << CAP_DAC_READ_SEARCH)) && in_reach(c, ino) && !(mask & MAY_WRITE) && (is_dir(ino) || !(mask & MAY_EXEC)))
 		return 0;
 	return -EACCES;
 }

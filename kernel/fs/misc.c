@@ -45,8 +45,10 @@ struct uts_ns *uts_ns_copy(void)
 
 void uts_ns_put(struct uts_ns *n)
 {
-	if (n && ref_put(&n->ns.ref))
-		kfree(n);
+	if (!n || !ref_put(&n->ns.ref))
+		return;
+	user_ns_put(n->ns.owner);
+	kfree(n);
 }
 
 void uts_get(struct new_utsname *u)
@@ -82,7 +84,7 @@ static long set_name(bool domain, const void __user *name, int len)
 {
 	char buf[__NEW_UTS_LEN];
 
-	if (!capable(CAP_SYS_ADMIN))
+	if (!capable_here(CLONE_NEWUTS, CAP_SYS_ADMIN))
 		return -EPERM;
 	if (len < 0 || len > __NEW_UTS_LEN)
 		return -EINVAL;

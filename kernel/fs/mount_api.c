@@ -61,7 +61,7 @@ static long context_new(const char *fstype, struct super *picked, bool cloexec)
 	return fd;
 }
 
-static bool known_type(const char *name)
+bool fs_known(const char *name)
 {
 	const char *t;
 
@@ -76,14 +76,14 @@ long sys_fsopen(const void __user *uname, u32 flags)
 	char name[32];
 	ssize_t n;
 
-	if (!capable(CAP_SYS_ADMIN))
+	if (!capable_here(CLONE_NEWNS, CAP_SYS_ADMIN))
 		return -EPERM;
 	if (flags & ~(u32)FSOPEN_CLOEXEC)
 		return -EINVAL;
 	n = user_str(name, uname, sizeof(name));
 	if (n == -EFAULT)
 		return n;
-	return n < 0 || !known_type(name) ? -ENODEV : context_new(name, NULL, flags & FSOPEN_CLOEXEC);
+	return n < 0 || !fs_known(name) ? -ENODEV : context_new(name, NULL, flags & FSOPEN_CLOEXEC);
 }
 
 long sys_fspick(int dfd, const void __user *name, u32 flags)
@@ -91,7 +91,7 @@ long sys_fspick(int dfd, const void __user *name, u32 flags)
 	struct path p;
 	long r;
 
-	if (!capable(CAP_SYS_ADMIN))
+	if (!capable_here(CLONE_NEWNS, CAP_SYS_ADMIN))
 		return -EPERM;
 	if (flags & ~(u32)(FSPICK_CLOEXEC | FSPICK_SYMLINK_NOFOLLOW | FSPICK_NO_AUTOMOUNT | FSPICK_EMPTY_PATH))
 		return -EINVAL;
@@ -130,6 +130,9 @@ static long create(struct fs_context *c)
 
 	if (c->picked || c->sb)
 		return -EBUSY;
+	long r = mount_may_make(c->fstype);
+	if (r)
+		return r;
 	mutex_lock(&mount_lock);
 	sb = fs_make(c->fstype, c->source, c->flags, c->opts, PAGE_SIZE);
 	mutex_unlock(&mount_lock);
@@ -145,6 +148,8 @@ static long reconfigure(struct fs_context *c)
 
 	if (!c->picked)
 		return -EINVAL;
+	if (!ns_capable(c->picked->user_ns, CAP_SYS_ADMIN))
+		return -EPERM;
 	if (!c->picked->ops || !c->picked->ops->remount)
 		return -EOPNOTSUPP;
 	mutex_lock(&mount_lock);
@@ -270,7 +275,7 @@ long sys_fsmount(int fd, u32 flags, u32 attr)
 	u32 ms;
 	long r;
 
-	if (!capable(CAP_SYS_ADMIN))
+	if (!capable_here(CLONE_NEWNS, CAP_SYS_ADMIN))
 		return -EPERM;
 	if (flags & ~(u32)FSMOUNT_CLOEXEC || attr_flags(attr, &ms) || atime_flags(attr) < 0)
 		return -EINVAL;
@@ -309,7 +314,7 @@ static struct file *open_tree(int dfd, const void __user *name, u32 flags)
 
 	if (flags & ~(u32)(PATH_FLAGS | AT_RECURSIVE | OPEN_TREE_CLONE | O_CLOEXEC) || (flags & (AT_RECURSIVE | OPEN_TREE_CLONE)) == AT_RECURSIVE)
 		return ERR_PTR(-EINVAL);
-	if (flags & OPEN_TREE_CLONE && !capable(CAP_SYS_ADMIN))
+	if (flags & OPEN_TREE_CLONE && !capable_here(CLONE_NEWNS, CAP_SYS_ADMIN))
 		return ERR_PTR(-EPERM);
 	r = lookup(dfd, name, flags, &p);
 	if (r)
@@ -318,8 +323,10 @@ static struct file *open_tree(int dfd, const void __user *name, u32 flags)
 		f = file_open_path(&p, O_PATH);
 	} else {
 		mutex_lock(&mount_lock);
-		m = mount_mine(p.mnt) && p.mnt->propagation != MS_UNBINDABLE ? tree_copy(&p, flags & AT_RECURSIVE, NULL) : ERR_PTR(-EINVAL);
+		m = (flags & AT_RECURSIVE || !mount_hides_locked(p.mnt, p.dentry)) && mount_mine(p.mnt) && p.mnt->propagation != MS_UNBINDABLE ? tree_copy(&p, flags & AT_RECURSIVE, NULL) : ERR_PTR(-EINVAL);
 		mutex_unlock(&mount_lock);
+		if (!IS_ERR(m))
+			m->locked = false;
 		f = IS_ERR(m) ? (void *)m : detached_file(m);
 	}
 	path_put(&p);
@@ -335,7 +342,7 @@ long sys_move_mount(int from_dfd, const void __user *from_name, int to_dfd, cons
 	struct path from, to;
 	long r;
 
-	if (!capable(CAP_SYS_ADMIN))
+	if (!capable_here(CLONE_NEWNS, CAP_SYS_ADMIN))
 		return -EPERM;
 	if (flags & ~known)
 		return -EINVAL;
@@ -381,7 +388,7 @@ static long read_change(struct change *c, const void __user *uattr, size_t size)
 		return -E2BIG;
 	if (size < sizeof(a))
 		return -EINVAL;
-	if (!capable(CAP_SYS_ADMIN))
+	if (!capable_here(CLONE_NEWNS, CAP_SYS_ADMIN))
 		return -EPERM;
 	r = copy_struct_from_user(&a, sizeof(a), uattr, size);
 	if (r)
@@ -417,6 +424,10 @@ static long change_at(const struct path *p, const struct change *c, bool recursi
 	mutex_lock(&mount_lock);
 	write_lock(&dcache_lock);
 	r = p->dentry != top->root || (top->ns && !mount_mine(top)) ? -EINVAL : 0;
+	list_for_each(m, &mounts, link)
+		if (!r && (m == top || (recursive && under(m, top))) && m->locked_flags &&
+		    mount_takes_back(m, (m->flags & ~c->clr) | c->set | c->atime))
+			r = -EPERM;
 	if (!r) {
 		change_one(top, c);
 		list_for_each(m, &mounts, link)

@@ -11,6 +11,61 @@
 
 static bool at_root(const struct path *p) { return p->dentry == p->mnt->root; }
 
+bool mount_takes_back(const struct mount *m, u32 flags)
+{
+	const u32 atime = MS_NOATIME | MS_NODIRATIME | MS_RELATIME;
+
+	return m->flags & ~flags & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC) || (m->flags ^ flags) & atime;
+}
+
+// Mounts below d in m that came from a user namespace above.
+bool mount_hides_locked(const struct mount *m, struct dentry *d)
+{
+	struct mount *c;
+	bool yes = false;
+
+	read_lock(&dcache_lock);
+	list_for_each(c, &mounts, link)
+		yes |= c->parent == m && c->locked && (c->mountpoint == d || d_ancestor(d, c->mountpoint));
+	read_unlock(&dcache_lock);
+	return yes;
+}
+
+// Of file systems that whoever rules a user namespace may mount: there is such a mount already, and nothing was hidden in it.
+static bool seen_whole(const char *fstype)
+{
+	struct mount *m, *c;
+	bool yes = false;
+
+	read_lock(&dcache_lock);
+	list_for_each(m, &mounts, link) {
+		bool whole = mount_mine(m) && !strcmp(m->sb->fstype, fstype) && m->root == m->sb->droot;
+		if (whole && strcmp(fstype, "sysfs")) // there only empty directories are mounted on
+			list_for_each(c, &mounts, link)
+				whole &= c->parent != m || !c->locked;
+		yes |= whole;
+	}
+	read_unlock(&dcache_lock);
+	return yes;
+}
+
+int mount_may_make(const char *fstype)
+{
+	static const struct {
+		const char *name;
+		u32 ns; // whose ruler may mount it; 0: the mount namespace's
+		bool reveals;
+	} types[] = {{"tmpfs", 0, false}, {"ramfs", 0, false}, {"devpts", 0, false}, {"overlay", 0, false}, {"fuse", 0, false},
+		     {"proc", CLONE_NEWPID, true}, {"sysfs", CLONE_NEWNET, true}, {"mqueue", CLONE_NEWIPC, false}, {"cgroup2", CLONE_NEWCGROUP, false}};
+
+	if (capable(CAP_SYS_ADMIN))
+		return 0;
+	for (u32 i = 0; i < ARRAY_SIZE(types); i++)
+		if (!strcmp(types[i].name, fstype) || (!strncmp(fstype, "fuse.", 5) && !strcmp(types[i].name, "fuse")))
+			return (!types[i].ns || capable_here(types[i].ns, CAP_SYS_ADMIN)) && (!types[i].reveals || seen_whole(fstype)) ? 0 : -EPERM;
+	return fs_known(fstype) ? -EPERM : -ENODEV;
+}
+
 long bind_mount(const struct path *from, struct path *where, bool recursive)
 {
 	struct mount *m;
@@ -18,9 +73,12 @@ long bind_mount(const struct path *from, struct path *where, bool recursive)
 
 	if (!mount_mine(where->mnt) || (!mount_mine(from->mnt) && from->mnt->ns) || from->mnt->propagation == MS_UNBINDABLE)
 		return -EINVAL;
+	if (!recursive && mount_hides_locked(from->mnt, from->dentry))
+		return -EINVAL; // what lies below those mounts is not for the caller
 	m = tree_copy(from, recursive, NULL);
 	if (IS_ERR(m))
 		return PTR_ERR(m);
+	m->locked = false;
 	r = mount_attach(m, where);
 	if (r)
 		tree_drop(m);
@@ -38,7 +96,7 @@ long move_mount_to(const struct path *from, struct path *where)
 	write_lock(&dcache_lock);
 	for (struct mount *p = where->mnt; p; p = p->parent)
 		loop |= p == m;
-	r = !at_root(from) || (m->ns && !m->parent)		     ? -EINVAL
+	r = !at_root(from) || m->locked || (m->ns && !m->parent)		     ? -EINVAL
 	    : is_dir(m->root->inode) != is_dir(where->dentry->inode) ? -ENOTDIR
 	    : loop						     ? -ELOOP
 								     : 0;
@@ -60,20 +118,27 @@ long move_mount_to(const struct path *from, struct path *where)
 
 long remount_at(const struct path *where, u32 flags, const char *opts, bool only_mount)
 {
+	const u32 atime = MS_NOATIME | MS_NODIRATIME | MS_RELATIME;
 	struct mount *m = where->mnt;
 	struct super *sb = m->sb;
 	int r = 0;
 
 	if (!at_root(where) || !mount_mine(m))
 		return -EINVAL;
+	if (!(flags & (atime | MS_STRICTATIME)))
+		flags |= m->flags & atime; // they stay
+	else if (!(flags & (MS_NOATIME | MS_STRICTATIME)))
+		flags |= MS_RELATIME;
+	if (m->locked_flags && mount_takes_back(m, flags))
+		return -EPERM;
+	if (!only_mount && !ns_capable(sb->user_ns, CAP_SYS_ADMIN))
+		return -EPERM;
 	if (!only_mount && sb->ops && sb->ops->remount)
 		r = sb->ops->remount(sb, flags, opts);
 	else if (!only_mount && sb->read_only && !(flags & MS_RDONLY))
 		r = -EROFS;
 	if (r)
 		return r;
-	if (!(flags & (MS_NOATIME | MS_STRICTATIME)))
-		flags |= MS_RELATIME;
 	write_lock(&dcache_lock);
 	m->flags = flags & MNT_STATE;
 	write_unlock(&dcache_lock);
@@ -110,6 +175,9 @@ long new_mount(const char *fstype, const char *source, u32 flags, const char *op
 
 	if (!mount_mine(where->mnt))
 		return -EINVAL;
+	r = mount_may_make(fstype);
+	if (r)
+		return r;
 	if (!(flags & (MS_NOATIME | MS_STRICTATIME)))
 		flags |= MS_RELATIME;
 	sb = fs_make(fstype, source, flags, opts, opts ? PAGE_SIZE : 0);
@@ -179,7 +247,7 @@ long sys_mount(const void __user *source, const void __user *target, const void 
 	}
 	if ((r = path_lookup_user(AT_FDCWD, target, LOOKUP_FOLLOW, &where)))
 		goto out;
-	if (!capable(CAP_SYS_ADMIN)) {
+	if (!capable_here(CLONE_NEWNS, CAP_SYS_ADMIN)) {
 		r = -EPERM;
 	} else if (!(f & MS_REMOUNT) && f & (MS_BIND | MS_MOVE)) {
 		r = from_source(src, &where, f);
@@ -214,7 +282,9 @@ static long unmount(struct path *at, int flags)
 	write_lock(&dcache_lock);
 	// Two references are the table's and ours.
 	bool busy = first_child_locked(m) || mount_references_locked(m) > 2;
-	if (!m->parent)
+	if (m->locked)
+		r = -EINVAL;
+	else if (!m->parent)
 		r = m == cur_mnt_ns()->root && !(flags & MNT_DETACH) ? -EBUSY : -EINVAL;
 	else if (!(flags & MNT_DETACH) && busy)
 		r = -EBUSY;
@@ -259,7 +329,7 @@ long sys_umount2(const void __user *target, int flags)
 	if (r)
 		return r;
 	topmost(&at);
-	if (!capable(CAP_SYS_ADMIN)) {
+	if (!capable_here(CLONE_NEWNS, CAP_SYS_ADMIN)) {
 		r = -EPERM;
 	} else {
 		struct super *sb = at.mnt->sb;
@@ -325,7 +395,7 @@ static long pivot(struct path *new, struct path *put_old)
 		r = -EINVAL;
 	else if (m == root || put_old->mnt == root)
 		r = -EBUSY;
-	else if (!at_root(new) || s.old.dentry != root->root || !m->parent)
+	else if (!at_root(new) || s.old.dentry != root->root || !m->parent || m->locked)
 		r = -EINVAL;
 	else if (!is_dir(new->dentry->inode) || !is_dir(put_old->dentry->inode))
 		r = -ENOTDIR;
@@ -338,6 +408,8 @@ static long pivot(struct path *new, struct path *put_old)
 			mount_counted_locked(root, false);
 		}
 		detach_locked(m);
+		m->locked = root->locked; // what was hidden stays so
+		root->locked = false;
 		if (!place.mnt) {
 			list_add(&m->link, &mounts);
 			mount_counted_locked(m, true);
@@ -367,7 +439,7 @@ long sys_pivot_root(const void __user *new_root, const void __user *put_old)
 	struct path new, old;
 	long r;
 
-	if (!capable(CAP_SYS_ADMIN))
+	if (!capable_here(CLONE_NEWNS, CAP_SYS_ADMIN))
 		return -EPERM;
 	r = path_lookup_user(AT_FDCWD, new_root, LOOKUP_FOLLOW | LOOKUP_DIRECTORY, &new);
 	if (r)

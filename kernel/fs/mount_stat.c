@@ -67,7 +67,7 @@ static struct mnt_ns *find_ns(u64 inum)
 		return cur_mnt_ns();
 	list_for_each(m, &mounts, link)
 		if (m->ns && m->ns->ns.inum == inum)
-			return capable(CAP_SYS_ADMIN) ? m->ns : NULL;
+			return ns_capable(m->ns->ns.owner, CAP_SYS_ADMIN) ? m->ns : NULL;
 	return NULL;
 }
 

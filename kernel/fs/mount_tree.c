@@ -55,6 +55,8 @@ static struct mount *copy_one(struct mount *m, struct dentry *root)
 	if (!c)
 		return NULL;
 	c->propagation = m->propagation;
+	c->locked = m->locked;
+	c->locked_flags = m->locked_flags;
 	m->copy = c;
 	return c;
 }
@@ -147,7 +149,34 @@ void tree_drop(struct mount *m)
 
 // --- namespaces
 
-struct mnt_ns *mnt_ns_copy(struct fs_ctx *fs)
+bool fs_chrooted(void)
+{
+	struct fs_ctx *fs = cur_fs();
+	bool yes;
+
+	read_lock(&dcache_lock);
+	struct mount *m = cur_mnt_ns()->root;
+	struct dentry *d = m->root;
+	for (struct mount *top; (top = mount_at_locked(m, d)); d = top->root)
+		m = top;
+	yes = fs->root.mnt != m || fs->root.dentry != d;
+	read_unlock(&dcache_lock);
+	return yes;
+}
+
+// The tree comes from a more privileged user namespace. dcache_lock held.
+static void lock_tree(struct mnt_ns *n)
+{
+	struct mount *m;
+
+	list_for_each(m, &mounts, link)
+		if (m->ns == n) {
+			m->locked_flags = true;
+			m->locked = m != n->root;
+		}
+}
+
+struct mnt_ns *mnt_ns_copy(struct fs_ctx *fs, struct user_ns *owner)
 {
 	struct mnt_ns *old = cur_mnt_ns(), *n = knew(struct mnt_ns);
 	struct path top;
@@ -155,7 +184,7 @@ struct mnt_ns *mnt_ns_copy(struct fs_ctx *fs)
 
 	if (!n)
 		return ERR_PTR(-ENOMEM);
-	n->ns = (struct ns){.ref = {1}, .type = CLONE_NEWNS, .inum = ns_inum()};
+	n->ns = (struct ns){.ref = {1}, .type = CLONE_NEWNS, .inum = ns_inum(), .owner = owner};
 	mutex_lock(&mount_lock);
 	top = (struct path){old->root, old->root->root};
 	m = tree_copy(&top, true, fs);
@@ -165,11 +194,15 @@ struct mnt_ns *mnt_ns_copy(struct fs_ctx *fs)
 		list_add_tail(&m->link, &mounts);
 		mount_counted_locked(m, true);
 		tree_set_ns(m, n);
+		if (owner != old->ns.owner)
+			lock_tree(n);
 		write_unlock(&dcache_lock);
 	}
 	mutex_unlock(&mount_lock);
-	if (!IS_ERR(m))
+	if (!IS_ERR(m)) {
+		user_ns_get(owner);
 		return n;
+	}
 	kfree(n);
 	return (void *)m;
 }
@@ -204,6 +237,7 @@ void mnt_ns_put(struct mnt_ns *n)
 	mutex_lock(&mount_lock);
 	tree_drop(n->root);
 	mutex_unlock(&mount_lock);
+	user_ns_put(n->ns.owner);
 	kfree(n);
 }
 

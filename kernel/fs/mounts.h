@@ -33,6 +33,10 @@ struct mount *tree_copy(const struct path *from, bool recursive, struct fs_ctx *
 void tree_drop(struct mount *m);		// unmounts m and all below it; mount_lock held; consumes the table's reference
 void tree_set_ns(struct mount *m, struct mnt_ns *n);	// m and all below it; dcache_lock held
 bool mount_mine(const struct mount *m);		// of the caller's namespace
+bool mount_takes_back(const struct mount *m, u32 flags);	// flags that a mount from a user namespace above has
+bool mount_hides_locked(const struct mount *m, struct dentry *d); // something below d that came from a user namespace above
+int mount_may_make(const char *fstype);		// 0, -EPERM, -ENODEV
+bool fs_known(const char *name);		// fs/mount_api.c
 // The work of mount(2) on places; mount_lock held.
 long bind_mount(const struct path *from, struct path *where, bool recursive);
 long move_mount_to(const struct path *from, struct path *where);

@@ -308,7 +308,7 @@ static void walk_end(struct walk *w)
 static int walk_path(const struct path *base, int dfd, const char *name, u32 flags, u32 depth, struct path *out,
 		     struct last *last, char **link)
 {
-	struct walk w = {.flags = flags, .depth = depth, .override = cred()->cap_eff & (1ul << CAP_DAC_OVERRIDE)};
+	struct walk w = {.flags = flags, .depth = depth, .override = cred()->cap_eff & (1ul << CAP_DAC_OVERRIDE) && likely(!cred()->user_ns)};
 	struct file *f = NULL;
 	bool put = false;
 	int r = 0;

@@ -20,5 +20,4 @@ extern const struct pent proc_attr_table[];
 		{.name = "coredump_filter", .mode = S_IFREG | 0644, .text = proc_dump_filter, .write = proc_dump_filter_write}, \
 		{.name = "clear_refs", .mode = S_IFREG | 0200, .write = proc_clear_refs}, \
 		{.name = "timerslack_ns", .mode = S_IFREG | 0666, .text = proc_slack, .write = proc_slack_write}, \
-		{.name = "attr", .mode = S_IFDIR | 0555, .dir = proc_attr_table}, FIX("cpuset", 0444, "/"), \
-		FIX("projid_map", 0444, "         0          0 4294967295")
+		{.name = "attr", .mode = S_IFDIR | 0555, .dir = proc_attr_table}, FIX("cpuset", 0444, "/")

@@ -234,11 +234,11 @@ static int pid_status(struct pout *o, struct pnode *n)
 		pout(o, "Umask:\t%04o\n", umask);
 	pout(o, "State:\t%s\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t%d\n", state_word(state_of(n)),
 	     pid_out(p->pid), pid_out(n->tid ? n->tid : p->pid), ppid, tracer ? pid_out(tracer) : 0);
-	pout(o, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", c->uid, c->euid, c->suid, c->fsuid, c->gid, c->egid,
-	     c->sgid, c->fsgid);
+	pout(o, "Uid:\t%u\t%u\t%u\t%u\n", uid_out(c->uid), uid_out(c->euid), uid_out(c->suid), uid_out(c->fsuid));
+	pout(o, "Gid:\t%u\t%u\t%u\t%u\n", gid_out(c->gid), gid_out(c->egid), gid_out(c->sgid), gid_out(c->fsgid));
 	pout(o, "FDSize:\t%u\nGroups:\t", fds);
 	for (u32 i = 0; i < c->ngroups; i++)
-		pout(o, "%u ", c->groups[i]);
+		pout(o, "%u ", gid_out(c->groups[i]));
 	pout(o, "\n");
 	ns_number(o, "NStgid", p->pid, p->pid);
 	ns_number(o, "NSpid", n->tid ? n->tid : p->pid, p->pid);
@@ -538,6 +538,7 @@ LINK(root, LINK_ROOT);
 		TXT("personality", 0400, proc_personality), TXT("wchan", 0444, pid_wchan), TXT("syscall", 0400, pid_syscall), \
 		{.name = "uid_map", .mode = S_IFREG | 0644, .text = ns_uid_map, .write = ns_uid_map_write}, \
 		{.name = "gid_map", .mode = S_IFREG | 0644, .text = ns_gid_map, .write = ns_gid_map_write}, \
+		{.name = "projid_map", .mode = S_IFREG | 0644, .text = ns_projid_map, .write = ns_projid_map_write}, \
 		{.name = "setgroups", .mode = S_IFREG | 0644, .text = ns_setgroups, .write = ns_setgroups_write}
 
 static int pid_cgroup(struct pout *o, struct pnode *n)

@@ -40,7 +40,7 @@ UTS(domainname, domainname)
 static ssize_t set_name(bool domain, char *buf, size_t len)
 {
 	size_t n = len && buf[len - 1] == '\n' ? len - 1 : len;
-	int r = capable(CAP_SYS_ADMIN) ? uts_set_name(domain, buf, n) : -EPERM;
+	int r = capable_here(CLONE_NEWUTS, CAP_SYS_ADMIN) ? uts_set_name(domain, buf, n) : -EPERM;
 
 	return r ? r : (ssize_t)len;
 }

@@ -37,7 +37,7 @@ static int may_move(struct inode *di, struct dentry *d)
 {
 	int r = inode_permission(di, MAY_WRITE | MAY_EXEC);
 	u32 uid = cred()->fsuid;
-	if (!r && d->inode && (di->mode & S_ISVTX) && uid != d->inode->uid && uid != di->uid && !capable(CAP_FOWNER))
+	if (!r && d->inode && (di->mode & S_ISVTX) && uid != d->inode->uid && uid != di->uid && !inode_capable(d->inode, CAP_FOWNER))
 		r = -EPERM;
 	if (!r && d->inode && ((di->flags & FILE_APPEND) || (d->inode->flags & (FILE_APPEND | FILE_IMMUTABLE))))
 		r = -EPERM;

@@ -17,8 +17,8 @@ static int fill(struct inode *i, struct stat *s)
 	s->st_ino = i->ino;
 	s->st_nlink = i->nlink;
 	s->st_mode = i->mode;
-	s->st_uid = i->uid;
-	s->st_gid = i->gid;
+	s->st_uid = uid_out(i->uid);
+	s->st_gid = gid_out(i->gid);
 	s->st_rdev = i->rdev;
 	s->st_size = (s64)i->size;
 	s->st_blksize = i->sb->blocksize;
@@ -133,8 +133,8 @@ long sys_statx(int dfd, const void __user *name, u32 flags, u32 mask, void __use
 		x.stx_mask = STATX_BASIC_STATS | STATX_BTIME | (p.mnt ? STATX_MNT_ID : 0);
 		x.stx_blksize = i->sb->blocksize;
 		x.stx_nlink = i->nlink;
-		x.stx_uid = i->uid;
-		x.stx_gid = i->gid;
+		x.stx_uid = uid_out(i->uid);
+		x.stx_gid = gid_out(i->gid);
 		x.stx_mode = (u16)i->mode;
 		x.stx_ino = i->ino;
 		x.stx_size = i->size;
@@ -189,7 +189,7 @@ static long access_at(int dfd, const void __user *name, int mode, u32 flags)
 	if (swap) {
 		c->fsuid = c->uid;
 		c->fsgid = c->gid;
-		c->cap_eff = c->uid ? 0 : c->cap_perm;
+		c->cap_eff = c->uid != (c->user_ns ? id_in(c->user_ns, false, 0) : 0) ? 0 : c->cap_perm;
 	}
 	long r = path_lookup_user(
 		dfd, name,

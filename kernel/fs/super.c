@@ -4,6 +4,8 @@
 // inodes in use) they have by shard, so that two CPUs that make files do not meet. Others count in one place.
 #include "kernel/fs/fs.h"
 #include "kernel/include/count.h"
+#include "kernel/include/ns.h"
+#include "kernel/include/task.h"
 
 static u64 next_dev;
 
@@ -16,6 +18,10 @@ struct super *super_new(const char *fstype, const struct super_ops *ops, u32 mag
 	ref_init(&sb->ref, 1);
 	mutex_init(&sb->rename_lock);
 	sb->ops = ops;
+	if (current->proc && current->proc->cred.user_ns) {
+		sb->user_ns = current->proc->cred.user_ns;
+		user_ns_get(sb->user_ns);
+	}
 	sb->fstype = fstype;
 	sb->magic = magic;
 	sb->blocksize = PAGE_SIZE;
@@ -102,5 +108,6 @@ void super_put(struct super *sb)
 	if (sb->ops && sb->ops->put)
 		sb->ops->put(sb);
 	COUNT(supers, -1);
+	user_ns_put(sb->user_ns);
 	kfree(sb);
 }

@@ -11,6 +11,7 @@ struct ns {			// head of every namespace
 	struct ref ref;
 	u32 type;		// CLONE_NEW*
 	u64 inum;		// number of its inode in /proc/PID/ns
+	struct user_ns *owner;	// whose capabilities count in it: a reference; NULL: the first user namespace's
 };
 
 // --- System V IPC and POSIX message queues (kernel/ipc/)
@@ -23,7 +24,8 @@ extern struct ipc_ns init_ipc_ns;
 struct mnt_ns;
 struct fs_ctx;
 extern struct mnt_ns init_mnt_ns;
-struct mnt_ns *mnt_ns_copy(struct fs_ctx *fs);	// of the caller's; fs moves to the copies. ERR_PTR
+struct user_ns;
+struct mnt_ns *mnt_ns_copy(struct fs_ctx *fs, struct user_ns *owner);	// of the caller's; fs moves to the copies. ERR_PTR
 struct mnt_ns *mnt_ns_of(struct proc *p, int tid);	// of a thread, 0: of the process: a reference; NULL once it has exited
 struct mnt_ns *mnt_ns_at(struct proc *p, int tid);	// no reference; tasklist held
 void mnt_ns_put(struct mnt_ns *n);
@@ -42,11 +44,17 @@ struct net_ns *net_ns_new(void);	// lo is down; NULL: no memory
 void net_ns_put(struct net_ns *n);
 struct net_ns *net_ns_of(struct proc *p);	// a reference
 
+// --- users (kernel/task/userns.c); NULL is the first one
+struct user_ns;
+void user_ns_get(struct user_ns *u);
+void user_ns_put(struct user_ns *u);
+
 // --- all of a process (kernel/task/ns.c)
 u64 ns_inum(void);			// for a new namespace
 // The namespaces that `flags` (CLONE_NEW*) asks for are made anew for p, which is the caller or its child that does not run
 // yet; p->fs is p's own. 0 or -errno, then nothing has changed.
 int ns_unshare(struct proc *p, u64 flags);
+void ns_own(struct ns *n, struct user_ns *u);	// n is new: u owns it
 void ns_inherit(struct proc *p, const struct proc *from);
 void ns_drop(struct proc *p);		// tasklist not held
 

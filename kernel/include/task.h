@@ -138,12 +138,14 @@ struct session {
 	struct tty *tty;	// controlling terminal, a reference; guarded by tasklist
 };
 
-struct cred {			// one set per process; ids are what programs see, there is one real user
+struct user_ns;
+struct cred {			// one set per process; ids are those of the first user namespace
 	u32 uid, euid, suid, fsuid, gid, egid, sgid, fsgid;
 	u32 ngroups, groups[32];
 	u64 cap_eff, cap_perm, cap_inh, cap_bset, cap_amb;
 	bool no_new_privs;
 	u8 securebits;		// SECBIT_*
+	struct user_ns *user_ns; // of capabilities and maps: a reference; NULL: the first one
 };
 
 // task->divert: who looks at the system calls of a task
@@ -187,7 +189,6 @@ struct proc {
 	struct ipc_ns *ipc_ns;		// include/ns.h; NULL once exited
 	struct uts_ns *uts_ns;
 	struct mnt_ns *mnt_ns;
-	struct user_ns *user_ns;	// NULL: the first one
 	struct ns *cgroup_ns;		// NULL: the first one
 	struct net_ns *net_ns;		// NULL: the first one
 	struct cgroup *cgroup;		// include/cgroup.h, a reference; NULL: the root group
@@ -278,7 +279,7 @@ static inline int pid_out(int pid) { return likely(current->tid < PID_MAX) ? pid
 static inline int pid_in(int pid) { return likely(current->tid < PID_MAX) ? pid : pid_in_slow(pid); }
 static inline int pid_own(const struct task *t) { return likely(t->tid < PID_MAX) ? t->tid : t->tid % PID_MAX; } // as t sees itself
 bool pid_visible(int pid);
-void pid_fix_info(siginfo_t *info);	// the sender's number in it, for the current task
+void pid_fix_info(siginfo_t *info);	// the sender's numbers in it, for the current task
 static inline bool pid_namespaced(void) { return unlikely(current->tid >= PID_MAX); }
 
 // kernel/task/signal.c. All may be called with tasklist held, none with sig_lock.
@@ -317,5 +318,19 @@ void exec_commit_on_blank(struct task *t) __noreturn;
 
 // ids as seen by programs, with fsuid checks for the VFS
 static inline struct cred *cred(void) { return &curproc->cred; }
-bool capable(int cap);
+bool capable(int cap);			// in the first user namespace, which owns all that has no other owner
+bool own_capable(int cap);		// in the caller's own, over itself
+bool cred_capable(const struct cred *c, const struct user_ns *u, int cap);
+bool ns_capable(const struct user_ns *u, int cap);
+bool capable_here(u32 type, int cap);	// in that which owns the caller's namespace of this kind (CLONE_NEW*); takes tasklist
+struct cred *cred_dup(const struct cred *c);	// NULL: no memory
+void cred_free(struct cred *c);
+// Ids to programs and from them: U32_MAX when the caller's user namespace has none for it, 65534 to a program.
+u32 id_in(const struct user_ns *u, bool group, u32 id);
+u32 id_out(const struct user_ns *u, bool group, u32 id);
+bool id_mapped(const struct user_ns *u, bool group, u32 id);
+static inline u32 uid_in(u32 id) { return likely(!cred()->user_ns) ? id : id_in(cred()->user_ns, false, id); }
+static inline u32 gid_in(u32 id) { return likely(!cred()->user_ns) ? id : id_in(cred()->user_ns, true, id); }
+static inline u32 uid_out(u32 id) { return likely(!cred()->user_ns) ? id : id_out(cred()->user_ns, false, id); }
+static inline u32 gid_out(u32 id) { return likely(!cred()->user_ns) ? id : id_out(cred()->user_ns, true, id); }
 #define RLIMIT(r) (curproc->rlim[r].cur)

@@ -129,6 +129,7 @@ struct super {
 	u32 slot;			// stays until the end: no references are counted, and sums by shard (fs/super.c); 0: neither
 	struct inode *root;		// reference
 	struct dentry *droot;		// reference; made from `root` by the first mount
+	struct user_ns *user_ns;	// of who made it: a reference; NULL: the first one
 };
 
 struct inode {
@@ -191,6 +192,8 @@ struct mount {
 	struct mnt_ns *ns;		// whose tree it is in; NULL: unmounted, or not yet mounted
 	u32 propagation;		// MS_SHARED...; 0 and MS_PRIVATE are the same
 	bool expiring;			// MNT_EXPIRE was asked once
+	bool locked;			// came from a user namespace above: not to be unmounted or moved alone
+	bool locked_flags;		// and its flags are not to be taken back
 	bool detached;			// hangs nowhere; a descriptor owns it (fs/mount_api.c)
 	struct mount *copy;		// while a tree is copied
 	struct path was;		// where it hung, until its references are dropped

@@ -64,6 +64,7 @@ void ipc_ns_put(struct ipc_ns *n)
 	ids_clear(&n->msg, msg_kill);
 	ids_clear(&n->shm, shm_kill);
 	mq_clear(n);
+	user_ns_put(n->ns.owner);
 	kfree(n);
 }
 
@@ -85,7 +86,7 @@ bool ipc_allowed(const struct ipc_obj *o, u32 want)
 {
 	u32 mode = o->mode;
 
-	if (capable(CAP_IPC_OWNER))
+	if (ns_capable(ipc_ns_used()->ns.owner, CAP_IPC_OWNER))
 		return true;
 	if (cred()->euid == o->uid || cred()->euid == o->cuid)
 		mode >>= 6;
@@ -96,19 +97,25 @@ bool ipc_allowed(const struct ipc_obj *o, u32 want)
 
 bool ipc_owns(const struct ipc_obj *o)
 {
-	return cred()->euid == o->uid || cred()->euid == o->cuid || capable(CAP_SYS_ADMIN);
+	return cred()->euid == o->uid || cred()->euid == o->cuid || ns_capable(ipc_ns_used()->ns.owner, CAP_SYS_ADMIN);
 }
 
 void ipc_perm_out(const struct ipc_obj *o, struct ipc64_perm *p)
 {
-	*p = (struct ipc64_perm){.key = o->key, .uid = o->uid, .gid = o->gid, .cuid = o->cuid, .cgid = o->cgid, .mode = o->mode, .seq = o->seq};
+	*p = (struct ipc64_perm){.key = o->key, .uid = uid_out(o->uid), .gid = gid_out(o->gid), .cuid = uid_out(o->cuid),
+				  .cgid = gid_out(o->cgid), .mode = o->mode, .seq = o->seq};
 }
 
-void ipc_perm_set(struct ipc_obj *o, const struct ipc64_perm *p)
+int ipc_perm_set(struct ipc_obj *o, const struct ipc64_perm *p)
 {
-	o->uid = p->uid;
-	o->gid = p->gid;
+	u32 uid = uid_in(p->uid), gid = gid_in(p->gid);
+
+	if (uid == U32_MAX || gid == U32_MAX)
+		return -EINVAL;
+	o->uid = uid;
+	o->gid = gid;
 	o->mode = (o->mode & ~0777u) | (p->mode & 0777);
+	return 0;
 }
 
 // --- tables

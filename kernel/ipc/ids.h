@@ -74,7 +74,7 @@ void ids_clear(struct ids *ids, void (*kill)(struct ipc_obj *o));	// end of a na
 bool ipc_allowed(const struct ipc_obj *o, u32 want);	// 4 read, 2 write
 bool ipc_owns(const struct ipc_obj *o);
 void ipc_perm_out(const struct ipc_obj *o, struct ipc64_perm *p);
-void ipc_perm_set(struct ipc_obj *o, const struct ipc64_perm *p);
+int ipc_perm_set(struct ipc_obj *o, const struct ipc64_perm *p);
 s64 ipc_now(void);			// seconds since 1970
 
 void sem_kill(struct ipc_obj *o), msg_kill(struct ipc_obj *o), shm_kill(struct ipc_obj *o);

@@ -303,14 +303,13 @@ static long change(int id, int cmd, const void __user *buf)
 		return PTR_ERR(o);
 	if (!ipc_owns(o)) {
 		r = -EPERM;
-	} else if (cmd == IPC_SET && ds.msg_qbytes > MSGMNB && !capable(CAP_SYS_RESOURCE)) {
+	} else if (cmd == IPC_SET && ds.msg_qbytes > MSGMNB && !ns_capable(ipc_ns_used()->ns.owner, CAP_SYS_RESOURCE)) {
 		r = -EPERM;
-	} else if (cmd == IPC_SET) {
-		ipc_perm_set(o, &ds.msg_perm);
+	} else if (cmd == IPC_SET && !(r = ipc_perm_set(o, &ds.msg_perm))) {
 		q_of(o)->max_bytes = ds.msg_qbytes;
 		q_of(o)->ctime = ipc_now();
 		msg_kill(o); // who waits looks again
-	} else {
+	} else if (cmd != IPC_SET) {
 		ids_remove(o);
 		msg_kill(o);
 	}

@@ -445,8 +445,9 @@ static long change(int id, int cmd, const void __user *buf)
 	if (!ipc_owns(o)) {
 		r = -EPERM;
 	} else if (cmd == IPC_SET) {
-		ipc_perm_set(o, &ds.sem_perm);
-		set_of(o)->ctime = ipc_now();
+		r = ipc_perm_set(o, &ds.sem_perm);
+		if (!r)
+			set_of(o)->ctime = ipc_now();
 	} else {
 		ipc_ns_used()->sems -= set_of(o)->n;
 		ids_remove(o);

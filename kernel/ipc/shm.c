@@ -270,8 +270,9 @@ static long change(int id, int cmd, const void __user *buf)
 	if (!ipc_owns(o)) {
 		r = -EPERM;
 	} else if (cmd == IPC_SET) {
-		ipc_perm_set(o, &ds.shm_perm);
-		seg_of(o)->ds.shm_ctime = ipc_now();
+		r = ipc_perm_set(o, &ds.shm_perm);
+		if (!r)
+			seg_of(o)->ds.shm_ctime = ipc_now();
 	} else if (cmd == IPC_RMID) {
 		dead = remove(seg_of(o));
 	} else { // enclave memory is not swapped by the enclave

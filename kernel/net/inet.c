@@ -146,7 +146,7 @@ struct sock *inet_create(int family, int type, int protocol, int *err)
 			i->s.protocol = (u16)protocol; // UDP-Lite: UDP with ports of its own; over the inner loopback only
 	} else {
 		if (type == SOCK_RAW)
-			*err = !protocol || capable(13) ? -EPROTONOSUPPORT : -EPERM; // CAP_NET_RAW: there is no raw network here
+			*err = !protocol || capable_here(CLONE_NEWNET, 13) ? -EPROTONOSUPPORT : -EPERM; // CAP_NET_RAW: there is no raw network here
 		else if (type != SOCK_STREAM && type != SOCK_DGRAM)
 			*err = -ESOCKTNOSUPPORT;
 		return NULL;
@@ -253,7 +253,7 @@ int inet_bind(struct sock *s, const u8 *addr, u32 len)
 		r = 0;
 	else if (!ip_is_any(a.ip) && !net_local(s->net, a.ip) && !inet_published(i, a.port))
 		return -EADDRNOTAVAIL;
-	if (a.port && a.port < 1024 && !capable(10)) // CAP_NET_BIND_SERVICE
+	if (a.port && a.port < 1024 && !ns_capable(net_ns_owner(s->net), 10)) // CAP_NET_BIND_SERVICE
 		return -EACCES;
 	i->local = a;
 	r = take_port(i, a.port);

@@ -251,7 +251,7 @@ static int put_control(struct sock *s, struct sock_msg *m, struct cmsg_out *c, i
 	if (s->passcred) {
 		struct ucred_ who = { 0, 65534, 65534 };
 		if (m->scm && m->scm->has_cred)
-			who = m->scm->cred;
+			who = (struct ucred_){ m->scm->cred.pid, uid_out(m->scm->cred.uid), gid_out(m->scm->cred.gid) };
 		who.pid = (u32)pid_out((int)who.pid);
 		r = cmsg_put(c, SOL_SOCKET, 2 /* SCM_CREDENTIALS */, &who, sizeof(who));
 		if (r == -EFAULT)

@@ -19,9 +19,13 @@ struct net_ns *net_ns_new(void)
 
 void net_ns_put(struct net_ns *n)
 {
-	if (n && ref_put(&n->ns.ref))
-		kfree(n);
+	if (!n || !ref_put(&n->ns.ref))
+		return;
+	user_ns_put(n->ns.owner);
+	kfree(n);
 }
+
+struct user_ns *net_ns_owner(const struct net_ns *n) { return n ? n->ns.owner : NULL; }
 
 struct net_ns *net_ns_now(void)
 {
@@ -47,7 +51,7 @@ bool net_local(const struct net_ns *n, const u8 *ip)
 
 int net_set_up(struct net_ns *n, bool up)
 {
-	if (!n || !capable(CAP_NET_ADMIN))
+	if (!n || !ns_capable(n->ns.owner, CAP_NET_ADMIN))
 		return -EPERM;
 	if (up)
 		n->addr4 = n->addr6 = true; // lo gets its addresses by itself
@@ -60,7 +64,7 @@ int net_add_address(struct net_ns *n, u8 family, const u8 *ip, u8 prefix)
 	static const u8 lo4[4] = {127, 0, 0, 1}, lo6[16] = {[15] = 1};
 	bool *have = family == AF_INET ? &n->addr4 : &n->addr6;
 
-	if (!n || !capable(CAP_NET_ADMIN))
+	if (!n || !ns_capable(n->ns.owner, CAP_NET_ADMIN))
 		return -EPERM;
 	if (family == AF_INET ? prefix != 8 || memcmp(ip, lo4, 4) : prefix != 128 || memcmp(ip, lo6, 16))
 		return -EOPNOTSUPP; // lo has its own addresses, and no others

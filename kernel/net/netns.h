@@ -10,6 +10,7 @@ struct net_ns {
 	bool addr4, addr6;	// 127.0.0.1/8 and ::1/128
 };
 struct net_ns *net_ns_now(void);			// of the current process: a reference
+struct user_ns *net_ns_owner(const struct net_ns *n);	// whose capabilities count there
 void sock_into_ns(struct sock *s, struct net_ns *n);
 bool net_local(const struct net_ns *n, const u8 *ip);	// reached without the host
 int net_set_up(struct net_ns *n, bool up);		// lo; 0 or -EPERM

@@ -128,10 +128,14 @@ static int add_cred(struct scm *c, const char *data, size_t len)
 	memcpy(&c->cred, data, sizeof(c->cred));
 	struct cred *me = cred();
 	c->cred.pid = (u32)pid_in((int)c->cred.pid);
+	c->cred.uid = uid_in(c->cred.uid);
+	c->cred.gid = gid_in(c->cred.gid);
+	if (c->cred.uid == U32_MAX || c->cred.gid == U32_MAX)
+		return -EINVAL;
 	bool own_uid = c->cred.uid == me->uid || c->cred.uid == me->euid || c->cred.uid == me->suid;
 	bool own_gid = c->cred.gid == me->gid || c->cred.gid == me->egid || c->cred.gid == me->sgid;
-	if ((c->cred.pid != (u32)curproc->pid && !capable(21)) || // CAP_SYS_ADMIN
-	    (!own_uid && !capable(7)) || (!own_gid && !capable(6))) // CAP_SETUID, CAP_SETGID
+	if ((c->cred.pid != (u32)curproc->pid && !capable_here(CLONE_NEWPID, 21)) || // CAP_SYS_ADMIN
+	    (!own_uid && !own_capable(7)) || (!own_gid && !own_capable(6))) // CAP_SETUID, CAP_SETGID
 		return -EPERM;
 	c->has_cred = true;
 	return 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Options of level SOL_SOCKET; socket(7). Takes no locks: each option is one word.
 #include "kernel/net/families.h"
+#include "kernel/net/netns.h"
 #include "kernel/include/log.h"
 
 #define BUF_MIN 2304u
@@ -80,7 +81,7 @@ int sock_setopt(struct sock *s, int opt, const void *val, u32 len)
 	case SO_RXQ_OVFL: break;
 	case SO_PRIORITY: s->priority = (u32)v; break;
 	case SO_MARK:
-		if (!capable(12)) // CAP_NET_ADMIN
+		if (!ns_capable(net_ns_owner(s->net), 12)) // CAP_NET_ADMIN
 			return -EPERM;
 		s->mark = (u32)v;
 		break;

@@ -434,6 +434,8 @@ static int unix_getopt(struct sock *s, int level, int opt, void *val, u32 *len)
 	c.pid = (u32)pid_out((int)c.pid);
 	if (!c.pid && s->state != ST_CONNECTED)
 		c = (struct ucred_){ 0, (u32)-1, (u32)-1 };
+	else
+		c = (struct ucred_){ c.pid, uid_out(c.uid), gid_out(c.gid) };
 	*len = min(*len, (u32)sizeof(c));
 	memcpy(val, &c, *len);
 	return 0;

@@ -117,6 +117,8 @@ static struct fdtable *inherit_files(const struct clone_req *c)
 static int inherit_proc(struct proc *p, struct task *t, struct proc *from, const struct clone_req *c)
 {
 	p->cred = from->cred;
+	if (unlikely(p->cred.user_ns))
+		user_ns_get(p->cred.user_ns);
 	p->nice = from->nice;
 	if (unlikely(current->policy))
 		sched_fork(t, p, current, false);
@@ -168,7 +170,10 @@ static int inherit_proc(struct proc *p, struct task *t, struct proc *from, const
 	if (!t->files || !p->fs)
 		return -ENOMEM;
 	fs_ns_settle(p);
-	return c->flags & NAMESPACES ? ns_unshare(p, c->flags & NAMESPACES & ~CLONE_NEWPID) : 0;
+	int r = c->flags & NAMESPACES ? ns_unshare(p, c->flags & NAMESPACES & ~CLONE_NEWPID) : 0;
+	if (!r && c->flags & CLONE_NEWPID)
+		ns_own(pid_ns_of(p->pid), p->cred.user_ns);
+	return r;
 }
 
 // A signal, an exit or an exec under way must be seen before a child is made (else it could miss it).
@@ -272,7 +277,7 @@ static int new_pid(const struct clone_req *c)
 
 	if (!(c->flags & CLONE_NEWPID))
 		return pid_alloc(curproc->pid_children ? curproc->pid_children : own_pid_ns(), c->tid);
-	n = capable(CAP_SYS_ADMIN) ? pid_ns_new() : ERR_PTR(-EPERM);
+	n = c->flags & CLONE_NEWUSER || own_capable(CAP_SYS_ADMIN) ? pid_ns_new() : ERR_PTR(-EPERM);
 	if (IS_ERR(n))
 		return (int)PTR_ERR(n);
 	pid = pid_alloc(n, c->tid);
@@ -618,7 +623,7 @@ static int wished_tid(const struct clone_args *a)
 		return -EFAULT;
 	if (tid < 1 || tid >= PID_MAX)
 		return -EINVAL;
-	return capable(CAP_SYS_ADMIN) || capable(CAP_CHECKPOINT_RESTORE) ? tid : -EPERM;
+	return capable_here(CLONE_NEWPID, CAP_SYS_ADMIN) || capable_here(CLONE_NEWPID, CAP_CHECKPOINT_RESTORE) ? tid : -EPERM;
 }
 
 // May the caller put a child into g?

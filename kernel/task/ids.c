@@ -6,10 +6,12 @@
 #include "kernel/include/kstring.h"
 #include "kernel/include/vfs.h"
 #include "kernel/task/internal.h"
+#include "kernel/task/userns.h"
 #include <linux/capability.h>
 #include <linux/securebits.h>
 
-#define CAP_ALL ((1ul << (CAP_LAST_CAP + 1)) - 1)
+_Static_assert(CAP_LAST_CAP == 40, "CAP_ALL has them all");
+
 #define KEEP	U32_MAX // -1: leave this id alone
 
 void cred_init_root(struct cred *c)
@@ -22,21 +24,31 @@ bool capable(int cap)
 {
 	struct task *t = current;
 
+	return !t->proc || (t->proc->cred.cap_eff >> cap & 1 && !t->proc->cred.user_ns);
+}
+
+bool own_capable(int cap)
+{
+	struct task *t = current;
+
 	return !t->proc || t->proc->cred.cap_eff >> cap & 1;
 }
+
+static u32 root_of(const struct cred *c) { return likely(!c->user_ns) ? 0 : id_in(c->user_ns, false, 0); }
 
 // What leaving or gaining uid 0 does to capabilities (man 7 capabilities, "Effect of user ID changes").
 static void fix_caps(struct cred *c, const struct cred *old)
 {
-	bool was = !old->uid || !old->euid || !old->suid, is = !c->uid || !c->euid || !c->suid;
+	u32 root = root_of(c);
+	bool was = old->uid == root || old->euid == root || old->suid == root, is = c->uid == root || c->euid == root || c->suid == root;
 
 	if (c->securebits & SECBIT_NO_SETUID_FIXUP)
 		return;
 	if (was && !is && !(c->securebits & SECBIT_KEEP_CAPS))
 		c->cap_perm = c->cap_eff = c->cap_amb = 0;
-	if (!old->euid && c->euid)
+	if (old->euid == root && c->euid != root)
 		c->cap_eff = 0;
-	if (old->euid && !c->euid)
+	if (old->euid != root && c->euid == root)
 		c->cap_eff = c->cap_perm;
 }
 
@@ -54,8 +66,10 @@ static long commit_uid(struct cred *c, const struct cred *new)
 bool cred_exec(struct inode *ino, bool nosuid)
 {
 	struct cred *c = cred(), old = *c;
+	u32 zero = root_of(c);
 	bool root;
 
+	nosuid |= c->user_ns && !(id_mapped(c->user_ns, false, ino->uid) && id_mapped(c->user_ns, true, ino->gid));
 	if (!nosuid && !c->no_new_privs && ino->mode & S_ISUID)
 		c->euid = ino->uid;
 	if (!nosuid && !c->no_new_privs && (ino->mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
@@ -63,24 +77,25 @@ bool cred_exec(struct inode *ino, bool nosuid)
 	c->suid = c->fsuid = c->euid;
 	c->sgid = c->fsgid = c->egid;
 	c->securebits &= (u8)~SECBIT_KEEP_CAPS;
-	root = (!c->uid || !c->euid) && !(c->securebits & SECBIT_NOROOT);
+	root = (c->uid == zero || c->euid == zero) && !(c->securebits & SECBIT_NOROOT);
 	c->cap_perm = root ? (c->cap_inh | CAP_ALL) & c->cap_bset : c->cap_amb;
-	c->cap_eff = root && !c->euid ? c->cap_perm : c->cap_amb;
+	c->cap_eff = root && c->euid == zero ? c->cap_perm : c->cap_amb;
 	return c->euid != old.uid || c->egid != old.gid;
 }
 
-long sys_getuid(void) { return cred()->uid; }
-long sys_geteuid(void) { return cred()->euid; }
-long sys_getgid(void) { return cred()->gid; }
-long sys_getegid(void) { return cred()->egid; }
+long sys_getuid(void) { return uid_out(cred()->uid); }
+long sys_geteuid(void) { return uid_out(cred()->euid); }
+long sys_getgid(void) { return gid_out(cred()->gid); }
+long sys_getegid(void) { return gid_out(cred()->egid); }
 
 long sys_setuid(u32 uid)
 {
 	struct cred *c = cred(), n = *c;
 
+	uid = uid_in(uid);
 	if (uid == KEEP)
 		return -EINVAL;
-	if (capable(CAP_SETUID))
+	if (own_capable(CAP_SETUID))
 		n.uid = n.suid = uid;
 	else if (uid != c->uid && uid != c->suid)
 		return -EPERM;
@@ -92,14 +107,24 @@ long sys_setgid(u32 gid)
 {
 	struct cred *c = cred();
 
+	gid = gid_in(gid);
 	if (gid == KEEP)
 		return -EINVAL;
-	if (capable(CAP_SETGID))
+	if (own_capable(CAP_SETGID))
 		c->gid = c->sgid = gid;
 	else if (gid != c->gid && gid != c->sgid)
 		return -EPERM;
 	c->egid = c->fsgid = gid;
 	return 0;
+}
+
+// Ids that are to change become the kernel's: false for one that has no number here.
+static bool take(u32 *id, bool group)
+{
+	if (*id == KEEP || likely(!cred()->user_ns))
+		return true;
+	*id = id_in(cred()->user_ns, group, *id);
+	return *id != KEEP;
 }
 
 static bool one_of3(u32 id, u32 a, u32 b, u32 c) { return id == KEEP || id == a || id == b || id == c; }
@@ -108,7 +133,9 @@ long sys_setreuid(u32 r, u32 e)
 {
 	struct cred *c = cred(), n = *c;
 
-	if (!capable(CAP_SETUID) && (!one_of3(r, c->uid, c->euid, c->euid) || !one_of3(e, c->uid, c->euid, c->suid)))
+	if (!take(&r, false) || !take(&e, false))
+		return -EINVAL;
+	if (!own_capable(CAP_SETUID) && (!one_of3(r, c->uid, c->euid, c->euid) || !one_of3(e, c->uid, c->euid, c->suid)))
 		return -EPERM;
 	if (r != KEEP)
 		n.uid = r;
@@ -124,7 +151,9 @@ long sys_setregid(u32 r, u32 e)
 {
 	struct cred *c = cred(), n = *c;
 
-	if (!capable(CAP_SETGID) && (!one_of3(r, c->gid, c->egid, c->egid) || !one_of3(e, c->gid, c->egid, c->sgid)))
+	if (!take(&r, true) || !take(&e, true))
+		return -EINVAL;
+	if (!own_capable(CAP_SETGID) && (!one_of3(r, c->gid, c->egid, c->egid) || !one_of3(e, c->gid, c->egid, c->sgid)))
 		return -EPERM;
 	if (r != KEEP)
 		n.gid = r;
@@ -141,7 +170,9 @@ long sys_setresuid(u32 r, u32 e, u32 s)
 {
 	struct cred *c = cred(), n = *c;
 
-	if (!capable(CAP_SETUID) && (!one_of3(r, c->uid, c->euid, c->suid) || !one_of3(e, c->uid, c->euid, c->suid) ||
+	if (!take(&r, false) || !take(&e, false) || !take(&s, false))
+		return -EINVAL;
+	if (!own_capable(CAP_SETUID) && (!one_of3(r, c->uid, c->euid, c->suid) || !one_of3(e, c->uid, c->euid, c->suid) ||
 				     !one_of3(s, c->uid, c->euid, c->suid)))
 		return -EPERM;
 	if (r != KEEP)
@@ -158,7 +189,9 @@ long sys_setresgid(u32 r, u32 e, u32 s)
 {
 	struct cred *c = cred();
 
-	if (!capable(CAP_SETGID) && (!one_of3(r, c->gid, c->egid, c->sgid) || !one_of3(e, c->gid, c->egid, c->sgid) ||
+	if (!take(&r, true) || !take(&e, true) || !take(&s, true))
+		return -EINVAL;
+	if (!own_capable(CAP_SETGID) && (!one_of3(r, c->gid, c->egid, c->sgid) || !one_of3(e, c->gid, c->egid, c->sgid) ||
 				     !one_of3(s, c->gid, c->egid, c->sgid)))
 		return -EPERM;
 	if (r != KEEP)
@@ -178,12 +211,12 @@ static long put3(u32 a, u32 b, u32 c, u32 __user *pa, u32 __user *pb, u32 __user
 
 long sys_getresuid(u32 __user *r, u32 __user *e, u32 __user *s)
 {
-	return put3(cred()->uid, cred()->euid, cred()->suid, r, e, s);
+	return put3(uid_out(cred()->uid), uid_out(cred()->euid), uid_out(cred()->suid), r, e, s);
 }
 
 long sys_getresgid(u32 __user *r, u32 __user *e, u32 __user *s)
 {
-	return put3(cred()->gid, cred()->egid, cred()->sgid, r, e, s);
+	return put3(gid_out(cred()->gid), gid_out(cred()->egid), gid_out(cred()->sgid), r, e, s);
 }
 
 long sys_setfsuid(u32 uid)
@@ -191,9 +224,10 @@ long sys_setfsuid(u32 uid)
 	struct cred *c = cred();
 	u32 old = c->fsuid;
 
-	if (uid != KEEP && (capable(CAP_SETUID) || one_of3(uid, c->uid, c->euid, c->suid) || uid == old))
+	uid = uid_in(uid);
+	if (uid != KEEP && (own_capable(CAP_SETUID) || one_of3(uid, c->uid, c->euid, c->suid) || uid == old))
 		c->fsuid = uid;
-	return old;
+	return uid_out(old);
 }
 
 long sys_setfsgid(u32 gid)
@@ -201,9 +235,10 @@ long sys_setfsgid(u32 gid)
 	struct cred *c = cred();
 	u32 old = c->fsgid;
 
-	if (gid != KEEP && (capable(CAP_SETGID) || one_of3(gid, c->gid, c->egid, c->sgid) || gid == old))
+	gid = gid_in(gid);
+	if (gid != KEEP && (own_capable(CAP_SETGID) || one_of3(gid, c->gid, c->egid, c->sgid) || gid == old))
 		c->fsgid = gid;
-	return old;
+	return gid_out(old);
 }
 
 long sys_getgroups(int n, u32 __user *list)
@@ -216,7 +251,10 @@ long sys_getgroups(int n, u32 __user *list)
 		return c->ngroups;
 	if ((u32)n < c->ngroups)
 		return -EINVAL;
-	return copy_to_user(list, c->groups, c->ngroups * sizeof(u32)) ? -EFAULT : (long)c->ngroups;
+	for (u32 i = 0; i < c->ngroups; i++)
+		if (put_user(gid_out(c->groups[i]), &list[i]))
+			return -EFAULT;
+	return (long)c->ngroups;
 }
 
 long sys_setgroups(int n, const u32 __user *list)
@@ -224,12 +262,17 @@ long sys_setgroups(int n, const u32 __user *list)
 	struct cred *c = cred();
 	u32 groups[ARRAY_SIZE(c->groups)];
 
-	if (!capable(CAP_SETGID))
+	if (!own_capable(CAP_SETGID) || !setgroups_allowed())
 		return -EPERM;
 	if (n < 0 || (u32)n > ARRAY_SIZE(groups))
 		return -EINVAL;
 	if (copy_from_user(groups, list, (u32)n * sizeof(u32)))
 		return -EFAULT;
+	for (int i = 0; i < n; i++) {
+		groups[i] = gid_in(groups[i]);
+		if (groups[i] == KEEP)
+			return -EINVAL;
+	}
 	memcpy(c->groups, groups, (u32)n * sizeof(u32));
 	c->ngroups = (u32)n;
 	return 0;
@@ -303,7 +346,7 @@ long sys_capset(void __user *uhead, const void __user *udata)
 	perm &= CAP_ALL;
 	inh &= CAP_ALL;
 	if (perm & ~c->cap_perm || eff & ~perm ||
-	    inh & ~(c->cap_inh | c->cap_perm | (capable(CAP_SETPCAP) ? c->cap_bset : 0)))
+	    inh & ~(c->cap_inh | c->cap_perm | (own_capable(CAP_SETPCAP) ? c->cap_bset : 0)))
 		return -EPERM;
 	c->cap_eff = eff;
 	c->cap_perm = perm;

@@ -63,6 +63,7 @@ int sigframe_build(struct regs *regs, int sig, const siginfo_t *info, const stru
 void futex_exit(struct task *t);	// robust list, clear_child_tid: in the task's own address space
 
 // --- ids.c
+#define CAP_ALL ((1ul << 41) - 1)	// CAP_LAST_CAP is 40
 void cred_init_root(struct cred *c);
 struct inode;
 bool cred_exec(struct inode *ino, bool nosuid);	// set-user-ID programs; true: AT_SECURE

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Namespaces of processes: unshare, setns, the CLONE_NEW* flags, /proc/PID/ns. Mount, UTS, IPC and PID (pidns.c) namespaces
-// are real; so are cgroup namespaces, which show the group where they were made as the root (cgroup.c). A user namespace may be made by one who is root already, and
-// maps ids to themselves. There is one network and one time namespace: asking for another is EINVAL, as on a kernel without them.
+// are real; so are cgroup namespaces, which show the group where they were made as the root (cgroup.c), network namespaces (net/netns.c) and user
+// namespaces (userns.c), which own the others. There is one time namespace: asking for another is EINVAL, as on a kernel without them.
 // Locks: tasklist guards the pointers of other processes; a process changes only its own.
 #include "kernel/fs/fs.h"
 #include "kernel/fs/procfs.h"
@@ -11,6 +11,7 @@
 #include "kernel/include/remote.h"
 #include "kernel/ipc/ids.h"
 #include "kernel/task/pidns.h"
+#include "kernel/task/userns.h"
 #include <linux/capability.h>
 #include <linux/magic.h>
 #include <linux/nsfs.h>
@@ -18,16 +19,6 @@
 #define ABSENT_NS CLONE_NEWTIME
 #define NEW_NS (CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWCGROUP | CLONE_NEWNET | ABSENT_NS)
 
-struct idmap {
-	u32 first, lower, count;
-};
-struct user_ns {
-	struct ns ns;
-	struct idmap map[2];	// users, groups; count 0: not written yet
-	bool deny_setgroups;
-};
-
-static struct user_ns init_user_ns = {.ns = {.ref = {1}, .type = CLONE_NEWUSER, .inum = 4026531837ul}, .map = {{0, 0, U32_MAX}, {0, 0, U32_MAX}}};
 static struct ns first_net = {.ref = {1}, .type = CLONE_NEWNET, .inum = 4026531840ul};
 struct cgroup_ns {
 	struct ns ns;
@@ -37,6 +28,8 @@ static struct cgroup_ns init_cgroup = {.ns = {.ref = {1}, .type = CLONE_NEWCGROU
 static struct ns only_time = {.ref = {1}, .type = CLONE_NEWTIME, .inum = 4026531834ul};
 static struct super *nsfs;
 
+static struct ns *ns_get(struct proc *p, int tid, u32 type, bool children);
+static struct file *ns_file(struct ns *n);
 struct fdtable *fdtable_copy(struct fdtable *t);
 struct proc *pidfd_proc(struct file *f); // pidfd.c
 
@@ -47,12 +40,6 @@ u64 ns_inum(void)
 	return __atomic_add_fetch(&last, 1, __ATOMIC_RELAXED);
 }
 
-static void user_ns_put(struct user_ns *u)
-{
-	if (u && ref_put(&u->ns.ref))
-		kfree(u);
-}
-
 static void cgroup_ns_put(struct ns *n)
 {
 	struct cgroup_ns *c = n ? container_of(n, struct cgroup_ns, ns) : NULL;
@@ -60,6 +47,7 @@ static void cgroup_ns_put(struct ns *n)
 	if (!c || !ref_put(&n->ref))
 		return;
 	cgroup_put(c->root);
+	user_ns_put(n->owner);
 	kfree(c);
 }
 
@@ -93,7 +81,7 @@ static void ns_put(struct ns *n)
 	case CLONE_NEWNS: mnt_ns_put((struct mnt_ns *)n); break;
 	case CLONE_NEWUTS: uts_ns_put((struct uts_ns *)n); break;
 	case CLONE_NEWIPC: ipc_ns_put((struct ipc_ns *)n); break;
-	case CLONE_NEWUSER: user_ns_put((struct user_ns *)n); break;
+	case CLONE_NEWUSER: user_ns_put(user_ns_of(n)); break;
 	default: ref_put(&n->ref);
 	}
 }
@@ -104,12 +92,9 @@ void ns_inherit(struct proc *p, const struct proc *from)
 	p->ipc_ns = from->ipc_ns;
 	p->uts_ns = from->uts_ns;
 	p->mnt_ns = from->mnt_ns;
-	p->user_ns = from->user_ns;
 	ref_get((struct ref *)p->ipc_ns);
 	ref_get((struct ref *)p->uts_ns);
 	ref_get((struct ref *)p->mnt_ns);
-	if (p->user_ns)
-		ref_get((struct ref *)p->user_ns);
 	p->cgroup_ns = from->cgroup_ns;
 	if (p->cgroup_ns)
 		ref_get(&p->cgroup_ns->ref);
@@ -136,7 +121,6 @@ void ns_drop(struct proc *p)
 	struct ipc_ns *i = p->ipc_ns;
 	struct uts_ns *u = p->uts_ns;
 	struct mnt_ns *m = p->mnt_ns;
-	struct user_ns *v = p->user_ns;
 	struct ns *c = p->cgroup_ns, *pid = p->pid_children;
 	struct net_ns *net = p->net_ns;
 
@@ -144,14 +128,12 @@ void ns_drop(struct proc *p)
 	p->ipc_ns = NULL;
 	p->uts_ns = NULL;
 	p->mnt_ns = NULL;
-	p->user_ns = NULL;
 	p->net_ns = NULL;
 	p->cgroup_ns = p->pid_children = NULL;
 	mutex_unlock(&tasklist);
 	ipc_ns_put(i);
 	uts_ns_put(u);
 	mnt_ns_put(m);
-	user_ns_put(v);
 	cgroup_ns_put(c);
 	pid_ns_put(pid);
 	net_ns_put(net);
@@ -165,16 +147,32 @@ static int check_new(u64 flags)
 		pr_once("namespaces %lx: there is one of each in an enclave\n", flags & ABSENT_NS);
 		return -EINVAL;
 	}
-	if (flags & NEW_NS && !capable(CAP_SYS_ADMIN))
-		return -EPERM;
-	if (flags & CLONE_NEWUSER && cred()->euid)
-		return -EPERM;
-	return 0;
+	return flags & NEW_NS && !(flags & CLONE_NEWUSER) && !own_capable(CAP_SYS_ADMIN) ? -EPERM : 0;
+}
+
+void ns_own(struct ns *n, struct user_ns *u)
+{
+	user_ns_get(u);
+	n->owner = u;
+}
+
+bool capable_here(u32 type, int cap)
+{
+	struct ns *n;
+	bool yes;
+
+	if (likely(!current->proc || !cred()->user_ns) && own_capable(cap))
+		return true; // of the first, which is above all
+	n = ns_get(curproc, current->tid, type, false);
+	yes = n && ns_capable(n->owner, cap);
+	if (n)
+		ns_put(n);
+	return yes;
 }
 
 int ns_unshare(struct proc *p, u64 flags)
 {
-	struct user_ns *user = NULL;
+	struct user_ns *user = NULL, *owner;
 	struct uts_ns *uts = NULL;
 	struct ipc_ns *ipc = NULL;
 	struct mnt_ns *mnt = NULL;
@@ -184,19 +182,19 @@ int ns_unshare(struct proc *p, u64 flags)
 
 	if (r)
 		return r;
-	r = -ENOMEM;
 	if (flags & CLONE_NEWUSER) {
-		user = knew(struct user_ns);
-		if (!user)
-			goto fail;
-		user->ns = (struct ns){.ref = {1}, .type = CLONE_NEWUSER, .inum = ns_inum()};
+		user = user_ns_new(&p->cred);
+		if (IS_ERR(user))
+			return (int)PTR_ERR(user);
 	}
+	owner = user ? user : p->cred.user_ns;
+	r = -ENOMEM;
 	if (flags & CLONE_NEWUTS && !(uts = uts_ns_copy()))
 		goto fail;
 	if (flags & CLONE_NEWIPC && !(ipc = ipc_ns_new()))
 		goto fail;
 	if (flags & CLONE_NEWNS) {
-		mnt = mnt_ns_copy(p->fs);
+		mnt = mnt_ns_copy(p->fs, owner);
 		if (IS_ERR(mnt)) {
 			r = (int)PTR_ERR(mnt);
 			mnt = NULL;
@@ -218,6 +216,10 @@ int ns_unshare(struct proc *p, u64 flags)
 			goto fail;
 		}
 	}
+	struct ns *made[] = {(struct ns *)uts, ipc ? &ipc->ns : NULL, cgroup, (struct ns *)net, pid};
+	for (u32 i = 0; i < ARRAY_SIZE(made); i++)
+		if (made[i])
+			ns_own(made[i], owner);
 	if (ipc && p == curproc) {
 		sem_exit(p); // adjustments belong to the namespace that is left
 		ipc_ns_leave();
@@ -229,7 +231,8 @@ int ns_unshare(struct proc *p, u64 flags)
 		p->member = new; \
 		new = _old; \
 	}
-	SWAP(user, user_ns)
+	if (user)
+		cred_enter(&p->cred, user);
 	SWAP(uts, uts_ns)
 	SWAP(ipc, ipc_ns)
 	SWAP(mnt, mnt_ns)
@@ -331,7 +334,7 @@ static int mounts_of_thread(struct mnt_ns *n)
 	struct mnt_ns *old;
 
 	if (IS_ERR(n)) {
-		n = mnt_ns_copy(fs);
+		n = mnt_ns_copy(fs, cred()->user_ns);
 		if (IS_ERR(n))
 			return (int)PTR_ERR(n);
 	} else {
@@ -416,7 +419,7 @@ static struct ns *ns_get(struct proc *p, int tid, u32 type, bool children)
 		case CLONE_NEWNS: n = (struct ns *)mnt_ns_at(p, tid); break;
 		case CLONE_NEWUTS: n = (struct ns *)p->uts_ns; break;
 		case CLONE_NEWIPC: n = &p->ipc_ns->ns; break;
-		case CLONE_NEWUSER: n = p->user_ns ? &p->user_ns->ns : &init_user_ns.ns; break;
+		case CLONE_NEWUSER: n = user_ns_head(p->cred.user_ns); break;
 		case CLONE_NEWNET: n = p->net_ns ? (struct ns *)p->net_ns : &first_net; break;
 		case CLONE_NEWPID: n = children && p->pid_children ? p->pid_children : pid_ns_of(p->pid); break;
 		case CLONE_NEWCGROUP: n = p->cgroup_ns ? p->cgroup_ns : &init_cgroup.ns; break;
@@ -459,10 +462,37 @@ static int ns_readlink(struct inode *ino, char *buf, u32 n)
 
 static long ns_ioctl(struct file *f, u32 cmd, u64 arg)
 {
-	struct ns *n = f->inode->priv;
+	struct ns *n = f->inode->priv, *get = NULL;
 
-	(void)arg;
-	return cmd == NS_GET_NSTYPE ? (long)n->type : -ENOTTY;
+	switch (cmd) {
+	case NS_GET_NSTYPE: return (long)n->type;
+	case NS_GET_OWNER_UID:
+		if (n->type != CLONE_NEWUSER)
+			return -EINVAL;
+		return put_user(uid_out(user_ns_owner(n)), (u32 __user *)U(arg)) ? -EFAULT : 0;
+	case NS_GET_USERNS:
+		if (n->type != CLONE_NEWUSER) {
+			get = user_ns_head(n->owner);
+			break;
+		}
+		fallthrough; // the owner of one is its parent
+	case NS_GET_PARENT:
+		if (n->type != CLONE_NEWUSER)
+			return n->type == CLONE_NEWPID ? -EOPNOTSUPP : -EINVAL;
+		if (n == &init_user_ns)
+			return -EPERM;
+		get = user_ns_head(user_ns_parent(user_ns_of(n)));
+		break;
+	default: return -ENOTTY;
+	}
+	if (!user_ns_above(cred()->user_ns, user_ns_of(get)))
+		return -EPERM; // above the caller's
+	ref_get(&get->ref);
+	f = ns_file(get);
+	long fd = IS_ERR(f) ? PTR_ERR(f) : fd_alloc(f, 0, true);
+	if (!IS_ERR(f) && fd < 0)
+		file_put(f);
+	return fd;
 }
 
 static const struct file_ops ns_fops = {.ioctl = ns_ioctl, .llseek = no_llseek};
@@ -530,6 +560,16 @@ int ns_init(void)
 
 // --- setns
 
+static long enter_user(struct user_ns *u, bool alone)
+{
+	if (u == cred()->user_ns || !alone)
+		return -EINVAL;
+	if (!ns_capable(u, CAP_SYS_ADMIN))
+		return -EPERM;
+	cred_enter(cred(), u);
+	return 0;
+}
+
 static long enter(struct ns *n)
 {
 	struct proc *p = curproc;
@@ -540,8 +580,10 @@ static long enter(struct ns *n)
 		fs_own_settle();
 	alone = p->nthreads == 1 && p->fs->ref.n == 1;
 	if (n->type == CLONE_NEWUSER)
-		return n == (p->user_ns ? &p->user_ns->ns : &init_user_ns.ns) ? -EINVAL : -EPERM;
-	if (!capable(CAP_SYS_ADMIN))
+		return enter_user(user_ns_of(n), alone);
+	if (!ns_capable(n->owner, CAP_SYS_ADMIN) || !own_capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	if (n->type == CLONE_NEWNS && !own_capable(CAP_SYS_CHROOT))
 		return -EPERM;
 	if (n->type == CLONE_NEWNS && !alone)
 		return current->own_fs && current->own_fs->ref.n == 1 ? mounts_of_thread((struct mnt_ns *)n) : -EINVAL;
@@ -624,79 +666,5 @@ long sys_setns(int fd, int type)
 		r = type && (u32)type != n->type ? -EINVAL : enter(n);
 	}
 	file_put(f);
-	return r;
-}
-
-// --- /proc/PID/uid_map, gid_map, setgroups
-
-static struct user_ns *user_of(struct proc *p) { return p->user_ns ? p->user_ns : &init_user_ns; }
-
-static int map_text(struct pout *o, struct pnode *n, int which)
-{
-	mutex_lock(&tasklist);
-	struct idmap m = user_of(n->proc)->map[which];
-	mutex_unlock(&tasklist);
-	if (m.count)
-		pout(o, "%10u %10u %10u\n", m.first, m.lower, m.count);
-	return 0;
-}
-
-int ns_uid_map(struct pout *o, struct pnode *n) { return map_text(o, n, 0); }
-int ns_gid_map(struct pout *o, struct pnode *n) { return map_text(o, n, 1); }
-
-int ns_setgroups(struct pout *o, struct pnode *n)
-{
-	mutex_lock(&tasklist);
-	pout(o, "%s\n", user_of(n->proc)->deny_setgroups ? "deny" : "allow");
-	mutex_unlock(&tasklist);
-	return 0;
-}
-
-// One line, once, and only ids that mean themselves.
-static ssize_t map_write(struct pnode *n, const char *buf, size_t len, int which)
-{
-	u64 v[3];
-	const char *s = buf;
-	struct user_ns *u;
-	ssize_t r = (ssize_t)len;
-
-	for (int i = 0; i < 3; i++) {
-		while (*s == ' ' || *s == '\t')
-			s++;
-		if (kstrtou64(s, &s, &v[i]) || v[i] > U32_MAX)
-			return -EINVAL;
-	}
-	if ((*s && *s != '\n') || !v[2])
-		return -EINVAL;
-	if (!capable(which ? CAP_SETGID : CAP_SETUID))
-		return -EPERM;
-	mutex_lock(&tasklist);
-	u = user_of(n->proc);
-	if (u == &init_user_ns || u->map[which].count || v[0] != v[1])
-		r = -EPERM;
-	else
-		u->map[which] = (struct idmap){(u32)v[0], (u32)v[1], (u32)v[2]};
-	mutex_unlock(&tasklist);
-	return r;
-}
-
-ssize_t ns_uid_map_write(struct pnode *n, char *buf, size_t len) { return map_write(n, buf, len, 0); }
-ssize_t ns_gid_map_write(struct pnode *n, char *buf, size_t len) { return map_write(n, buf, len, 1); }
-
-ssize_t ns_setgroups_write(struct pnode *n, char *buf, size_t len)
-{
-	bool deny = !strncmp(buf, "deny", 4);
-	struct user_ns *u;
-	ssize_t r = (ssize_t)len;
-
-	if (!deny && strncmp(buf, "allow", 5))
-		return -EINVAL;
-	mutex_lock(&tasklist);
-	u = user_of(n->proc);
-	if (u == &init_user_ns || (u->deny_setgroups && !deny) || (deny && u->map[1].count))
-		r = -EPERM;
-	else
-		u->deny_setgroups = deny;
-	mutex_unlock(&tasklist);
 	return r;
 }

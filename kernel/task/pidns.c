@@ -63,8 +63,10 @@ void pid_ns_put(struct ns *ns)
 
 	for (; n && n->index; n = up) {
 		up = n->parent;
+		struct user_ns *owner = n->ns.owner;
 		if (!ref_put(&n->ns.ref))
 			break;
+		user_ns_put(owner);
 	}
 }
 
@@ -184,8 +186,10 @@ void pid_fix_info(siginfo_t *info)
 {
 	int c = info->si_code;
 
-	if (c == SI_USER || c == SI_QUEUE || c == SI_MESGQ || c == SI_TKILL || (info->si_signo == SIGCHLD && c > 0))
-		info->si_pid = pid_out_slow(info->si_pid);
+	if (c == SI_USER || c == SI_QUEUE || c == SI_MESGQ || c == SI_TKILL || (info->si_signo == SIGCHLD && c > 0)) {
+		info->si_pid = pid_out(info->si_pid);
+		info->si_uid = uid_out(info->si_uid);
+	}
 }
 
 // --- the first process of a namespace

@@ -20,7 +20,7 @@ static long bounding_set(int op, u64 cap)
 		return -EINVAL;
 	if (op == PR_CAPBSET_READ)
 		return cred()->cap_bset >> cap & 1;
-	if (!capable(CAP_SETPCAP))
+	if (!own_capable(CAP_SETPCAP))
 		return -EPERM;
 	cred()->cap_bset &= ~(1ul << cap);
 	return 0;
@@ -84,7 +84,7 @@ static long secure_bits(struct cred *c, u64 to)
 {
 	u64 locks = c->securebits & SECURE_ALL_LOCKS;
 
-	if (to & ~(u64)(SECURE_ALL_LOCKS | SECURE_ALL_BITS) || locks & ~to || (locks >> 1) & (to ^ c->securebits) || !capable(CAP_SETPCAP))
+	if (to & ~(u64)(SECURE_ALL_LOCKS | SECURE_ALL_BITS) || locks & ~to || (locks >> 1) & (to ^ c->securebits) || !own_capable(CAP_SETPCAP))
 		return -EPERM;
 	c->securebits = (u8)to;
 	return 0;

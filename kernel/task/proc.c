@@ -51,6 +51,8 @@ void proc_put(struct proc *p)
 	sighand_leave(p, false);
 	kfree(p->cmdline);
 	kfree(p->environ);
+	if (unlikely(p->cred.user_ns))
+		user_ns_put(p->cred.user_ns);
 	COUNT(processes, -1);
 	kfree(p);
 }

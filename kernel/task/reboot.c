@@ -24,7 +24,7 @@ static long end_first(int sig)
 long sys_reboot(u32 magic1, u32 magic2, u32 cmd, const void __user *arg)
 {
 	(void)arg;
-	if (!capable(CAP_SYS_BOOT))
+	if (!capable_here(CLONE_NEWPID, CAP_SYS_BOOT))
 		return -EPERM;
 	if (magic1 != LINUX_REBOOT_MAGIC1 || (magic2 != LINUX_REBOOT_MAGIC2 && magic2 != LINUX_REBOOT_MAGIC2A &&
 					       magic2 != LINUX_REBOOT_MAGIC2B && magic2 != LINUX_REBOOT_MAGIC2C))

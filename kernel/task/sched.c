@@ -387,6 +387,8 @@ static long do_nice(struct nice_arg *n)
 		return -EINVAL;
 	if (n->which != PRIO_USER)
 		n->who = pid_in(n->who);
+	else if (n->who)
+		n->who = (int)uid_in((u32)n->who);
 	if (!n->who)
 		n->who = n->which == PRIO_PROCESS ? curproc->pid
 			 : n->which == PRIO_PGRP  ? curproc->pgid

@@ -198,7 +198,7 @@ static long set_filter(u64 flags, const void __user *uprog)
 		return -EINVAL; // the result could not tell a descriptor from a thread
 	if (flags & SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV && !(flags & SECCOMP_FILTER_FLAG_NEW_LISTENER))
 		return -EINVAL;
-	if (!cred()->no_new_privs && !capable(CAP_SYS_ADMIN))
+	if (!cred()->no_new_privs && !own_capable(CAP_SYS_ADMIN))
 		return -EACCES;
 	f = filter_new(uprog);
 	if (IS_ERR(f))

@@ -367,7 +367,7 @@ int signal_dequeue(sigset set, siginfo_t *info)
 	if (sig)
 		signal_recalc(t);
 	mutex_unlock(&t->proc->sig_lock);
-	if (sig && pid_namespaced())
+	if (sig && (pid_namespaced() || cred()->user_ns))
 		pid_fix_info(info);
 	return sig;
 }
@@ -631,7 +631,7 @@ static bool deliver(struct regs *regs)
 	}
 
 	restart_handler(regs, ka.flags);
-	if (pid_namespaced())
+	if (pid_namespaced() || unlikely(cred()->user_ns))
 		pid_fix_info(&info);
 	if (sigframe_build(regs, sig, &info, &ka, old)) {
 		mutex_lock(&p->sig_lock);

@@ -143,7 +143,7 @@ static bool may_signal(struct proc *p, int sig)
 	if (unlikely(p->helper))
 		return false;
 	if (c->euid == p->cred.suid || c->euid == p->cred.uid || c->uid == p->cred.suid || c->uid == p->cred.uid ||
-	    capable(CAP_KILL))
+	    ns_capable(p->cred.user_ns, CAP_KILL))
 		return true;
 	return sig == SIGCONT && p->session == curproc->session;
 }
@@ -276,6 +276,7 @@ static int copy_info(siginfo_t *info, const void __user *uinfo, int sig, bool se
 		return -EFAULT;
 	info->si_signo = sig;
 	info->si_pid = pid_in(info->si_pid);
+	info->si_uid = uid_in(info->si_uid);
 	return (info->si_code >= 0 || info->si_code == SI_TKILL) && !self ? -EPERM : 0;
 }
 

@@ -73,10 +73,10 @@ static void fill_aux(struct aux *a, const struct exec *e, const struct proc *p, 
 	add(a, AT_BASE, e->prog.interp ? e->ld.bias : 0);
 	add(a, AT_FLAGS, 0);
 	add(a, AT_ENTRY, elf_entry(&e->prog));
-	add(a, AT_UID, c->uid);
-	add(a, AT_EUID, c->euid);
-	add(a, AT_GID, c->gid);
-	add(a, AT_EGID, c->egid);
+	add(a, AT_UID, uid_out(c->uid));
+	add(a, AT_EUID, uid_out(c->euid));
+	add(a, AT_GID, gid_out(c->gid));
+	add(a, AT_EGID, gid_out(c->egid));
 	add(a, AT_SECURE, e->secure);
 	add(a, AT_RANDOM, random);
 	add(a, AT_HWCAP2, HWCAP2_FSGSBASE_);

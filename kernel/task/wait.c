@@ -270,7 +270,7 @@ waited:
 		info.si_signo = SIGCHLD;
 		info.si_code = w.code;
 		info.si_pid = pid_out(w.pid);
-		info.si_uid = (u32)w.uid;
+		info.si_uid = uid_out((u32)w.uid);
 		info.si_status = w.code == CLD_TRAPPED	   ? w.status >> 8
 				 : w.code == CLD_EXITED	   ? w.status >> 8 & 0xff
 				 : w.code == CLD_KILLED	   ? w.status & 0x7f

@@ -79,12 +79,11 @@ static int probe(void __user *arg, u32 n)
 // The ids of now under a number. Ids belong to processes, so a request uses others only while its process has one thread.
 static int personality_add(struct uring *r)
 {
-	struct cred *c = kmalloc(sizeof(*c));
+	struct cred *c = cred_dup(cred());
 	int id = -ENOSPC;
 
 	if (!c)
 		return -ENOMEM;
-	*c = *cred();
 	mutex_lock(&r->lock);
 	for (u32 i = 0; i < MAX_PERSONALITIES && id < 0; i++)
 		if (!r->person[i]) {
@@ -93,7 +92,7 @@ static int personality_add(struct uring *r)
 		}
 	mutex_unlock(&r->lock);
 	if (id < 0)
-		kfree(c);
+		cred_free(c);
 	return id;
 }
 
@@ -107,7 +106,7 @@ static int personality_drop(struct uring *r, u32 id)
 		r->person[id - 1] = NULL;
 	}
 	mutex_unlock(&r->lock);
-	kfree(c);
+	cred_free(c);
 	return c ? 0 : -EINVAL;
 }
 
@@ -385,5 +384,5 @@ void register_free(struct uring *r)
 	files_unregister(r);
 	eventfd_unset(r);
 	for (u32 i = 0; i < MAX_PERSONALITIES; i++)
-		kfree(r->person[i]);
+		cred_free(r->person[i]);
 }

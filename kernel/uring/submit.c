@@ -129,10 +129,8 @@ static int take_personality(struct ureq *q)
 
 	mutex_lock(&r->lock);
 	if (id <= MAX_PERSONALITIES && r->person[id - 1]) {
-		q->cred = kmalloc(sizeof(*q->cred));
+		q->cred = cred_dup(r->person[id - 1]);
 		r_ = q->cred ? 0 : -ENOMEM;
-		if (q->cred)
-			*q->cred = *r->person[id - 1];
 	}
 	mutex_unlock(&r->lock);
 	return r_;

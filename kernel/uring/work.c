@@ -107,7 +107,7 @@ void ureq_put(struct ureq *q)
 		kfree(q->names[i].s);
 	kfree(q->iov);
 	kfree(q->data);
-	kfree(q->cred);
+	cred_free(q->cred);
 	utask_put(q->ut);
 	uring_put(q->ring);
 	kfree(q);
