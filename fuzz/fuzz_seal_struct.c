@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each on-disk structure of sealed volumes by itself, with the cipher taken away (fuzz/seal/plain_gcm.c, which also notes what each
 // block is): the input's first byte chooses a kind (root slot, pointer block, inode table, directory or contents, extended
-// attributes, free space map, counters of shared blocks, snapshot table, session table), the second a block of that kind; then come
-// changes to it: 2 bytes of place, 1 of length, the bytes. Opening, checking, reading and changing the volume must not crash, hang
-// or run out of bounds, whatever an authentic block says.
+// attributes, free space map, counters of shared blocks, snapshot table, session table, record of the log), the second a block of
+// that kind; then come changes to it: 2 bytes of place, 1 of length, the bytes. Opening, checking, reading and changing the volume
+// must not crash, hang or run out of bounds, whatever an authentic block says.
 #include "fuzz/seal/use.h"
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t n)

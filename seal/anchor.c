@@ -19,6 +19,14 @@ void sv_anchor_note(struct seal_vol *v, u64 generation, u64 epoch, const void *s
 	seal_sha256(in, 2, v->state.digest);
 }
 
+void sv_anchor_note_record(struct seal_vol *v, const struct d_log *d)
+{
+	// the tag covers the record, and the tag of what came before it
+	const struct seal_bytes in[] = {{"coffer record", 13}, {d, LOG_PLAIN}};
+	v->state.generation = v->generation; // the epoch is its root's
+	seal_sha256(in, 2, v->state.digest);
+}
+
 void seal_get_state(struct seal_vol *v, struct seal_anchor *out)
 {
 	vol_lock(v);
@@ -31,6 +39,7 @@ void seal_set_epoch(struct seal_vol *v, u64 epoch)
 	vol_lock(v);
 	v->epoch = epoch;
 	v->unclaimed = false;
+	v->log.next = 0; // records belong to a root of their epoch
 	vol_unlock(v);
 }
 

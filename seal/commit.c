@@ -86,10 +86,10 @@ static void forget_old_secret(struct seal_vol *v)
 }
 
 // second: of the two of a clean close. The anchor is told of the first, so that either of them opens.
-static int root_store(struct seal_vol *v, bool clean, bool second)
+static int root_store(struct seal_vol *v, bool clean, bool second, u64 log)
 {
 	u8 head[SLOT_PLAIN];
-	int r = slot_write(v, v->generation + 1, clean ? 1u + second : 0);
+	int r = slot_write(v, v->generation + 1, clean ? 1u + second : 0, log);
 	memcpy(head, v->buf, sizeof head);
 	if (!r)
 		r = sv_flush(v);
@@ -98,21 +98,16 @@ static int root_store(struct seal_vol *v, bool clean, bool second)
 	v->generation++;
 	memcpy(v->other_wrap, v->newest_wrap, sizeof v->other_wrap);
 	memcpy(v->newest_wrap, v->wrap, sizeof v->newest_wrap);
+	v->slot ^= 1;
+	sv_log_follows(v, log, head + offsetof(struct d_slot, tag));
 	if (!second)
 		sv_anchor_note(v, v->generation, v->epoch, head);
 	return 0;
 }
 
-int vol_commit(struct seal_vol *v, bool clean)
+// All that can be tried again when it fails: nothing is lost, it is still dirty.
+static int write_contents(struct seal_vol *v)
 {
-	if (v->read_only)
-		return 0;
-	if (v->failed)
-		return v->failed;
-	if (!v->changed && (!clean || v->clean))
-		return 0;
-	if (v->unclaimed)
-		return -EBUSY;
 	int r = sv_session_begin(v);
 	if (!r)
 		r = sv_orphans_store(v);
@@ -130,29 +125,63 @@ int vol_commit(struct seal_vol *v, bool clean)
 		r = sv_tree_free_range(v, &v->refs, 0, ~0ul);
 	if (!r)
 		r = sv_nodes_writeback(v, CLASS_REFS);
-	if (r)
-		return r; // nothing is lost: all of it is still dirty and can be tried again
+	return r;
+}
+
+static int write_tables(struct seal_vol *v)
+{
 	v->placing = true;
-	r = place_all(v);
+	int r = place_all(v);
 	v->placing = false;
 	if (!r)
 		r = sv_nodes_writeback(v, CLASS_BMAP);
 	if (!r)
 		r = commit_tables(v);
+	return r;
+}
+
+int vol_settle(struct seal_vol *v)
+{
+	int r = write_contents(v);
+	if (!r)
+		r = write_tables(v);
+	return r;
+}
+
+int vol_commit(struct seal_vol *v, bool clean)
+{
+	u64 log = 0;
+	if (v->read_only)
+		return 0;
+	if (v->failed)
+		return v->failed;
+	if (!v->changed && (!clean || v->clean))
+		return 0;
+	if (v->unclaimed)
+		return -EBUSY;
+	int r = write_contents(v);
+	if (!r && !clean)
+		r = sv_log_begin(v, &log);
+	if (r)
+		return r;
+	r = write_tables(v);
 	if (!r)
 		forget_old_secret(v);
 	if (!r && (clean || v->recent_full))
 		r = sv_flush(v);
 	if (!r)
-		r = root_store(v, clean, false);
+		r = root_store(v, clean, false, log);
 	if (!r && clean) // both slots hold it, so that damage to one costs nothing
-		r = root_store(v, clean, true);
+		r = root_store(v, clean, true, log);
 	if (r)
 		return vol_abort(v, r == -ENOSPC ? r : vol_io_error(v, r, 0, true));
 	sv_space_committed(v);
-	v->changed = false;
+	v->changed = v->log.unsynced = v->log.beyond = false;
+	v->log.inodes = v->log.pages = 0;
 	v->clean = clean;
 	v->txn_ctr = v->ctr;
+	if (log && sv_space_hold(v, log))
+		v->log.next = 0;
 	if (v->ctr >> 32) { // far below what AES-GCM bears under one key
 		v->tables[v->cur / SESSIONS_PER_BLOCK].dirty = true;
 		v->cur = NO_SESSION;
@@ -160,13 +189,23 @@ int vol_commit(struct seal_vol *v, bool clean)
 	return 0;
 }
 
-static int commit_locked(struct seal_vol *v, bool clean)
+// By a record of the log where one can tell what has changed, else by a root.
+int seal_sync(struct seal_vol *v)
 {
 	vol_lock(v);
-	int r = v->failed ? v->failed : vol_commit(v, clean);
+	int r = v->failed;
+	if (!r && v->log.unsynced && !v->read_only) {
+		r = sv_log_write(v);
+		r = r ? r : vol_commit(v, false);
+	}
+	vol_unlock(v);
+	return r < 0 ? r : 0;
+}
+
+int seal_checkpoint(struct seal_vol *v)
+{
+	vol_lock(v);
+	int r = v->failed ? v->failed : vol_commit(v, true);
 	vol_unlock(v);
 	return r;
 }
-
-int seal_sync(struct seal_vol *v) { return commit_locked(v, false); }
-int seal_checkpoint(struct seal_vol *v) { return commit_locked(v, true); }

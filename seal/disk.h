@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sealed volume's format, version 2 (docs/sealed-volume.md). Little-endian; structures are naturally aligned.
+// The sealed volume's format, version 3 (docs/sealed-volume.md). Little-endian; structures are naturally aligned.
 // Only struct d_slot's first SLOT_PLAIN bytes are plaintext on disk; everything else lies inside encrypted blocks.
 #pragma once
 #include "seal/seal.h"
 
 #define MAGIC		 "COFFERV1"
-#define FORMAT		 2u
+#define FORMAT		 3u
 #define SLOT_BLOCKS	 16ul // each of the two root slots: up to 64 KiB, of which only what is needed is written
 #define FIRST_BLOCK	 32ul // blocks 0..31 are the two slots
 #define MAX_BLOCKS	 (1ul << 40)   // 4 PiB
@@ -135,7 +135,8 @@ struct d_slot {
 	u64 reserved;	    // blocks set aside for ranges that fallocate gave
 	u64 shrink_to;	    // blocks; 0: not shrinking
 	u32 snapshots, next_view;
-	u8 spare[64];
+	u64 log; // block of the first record that may follow this root; 0: none does
+	u8 spare[56];
 	struct d_tree itab, bmap, refs, snaps;
 	struct d_table_ptr table[];
 };
@@ -145,6 +146,37 @@ _Static_assert(offsetof(struct d_slot, generation) == SLOT_PLAIN, "slot");
 	((SLOT_BLOCKS * SEAL_BLOCK - sizeof(struct d_slot) - RECENT_MAX * sizeof(struct d_recent)) / \
 	 sizeof(struct d_table_ptr))
 #define MAX_SESSIONS (MAX_TABLES * SESSIONS_PER_BLOCK)
+
+// A record of the log: what an fsync made durable after a root, when it was no more than contents and attributes of files that
+// the root has. It counts only behind the root or record before it, whose tag is part of what this one's tag covers, and if
+// all pages that it names authenticate. The first two fields are plaintext.
+#define LOG_PAGES  64u
+#define LOG_INODES 8u
+struct d_log_inode {
+	u64 ino, size;
+	u32 mode, uid, gid, zero;
+	s64 atime, mtime, ctime;
+};
+struct d_log_page {
+	u64 index;
+	u32 inode, zero; // which of the record's inodes
+	struct d_ptr ptr;
+};
+struct d_log {
+	u64 ctr;
+	u8 tag[16];
+	// --- encrypted from here
+	u64 generation, next; // next: block of the record after this one; 0: none
+	u32 inodes, pages;
+	struct d_log_inode inode[LOG_INODES];
+	struct d_log_page page[LOG_PAGES];
+	u8 spare[SEAL_BLOCK - 48 - LOG_INODES * 56 - LOG_PAGES * 48];
+};
+#define LOG_PLAIN 24u
+_Static_assert(sizeof(struct d_log) == SEAL_BLOCK && offsetof(struct d_log, generation) == LOG_PLAIN, "log record");
+// Behind one root: more would take long to go through when the volume is opened.
+#define LOG_RECORDS   1024u
+#define LOG_ALL_PAGES 4096u
 
 // Directory blocks (B+tree in the directory's own file; numbers are the file's block numbers).
 struct d_dirhead {

@@ -43,7 +43,7 @@ static int page_fresh(struct seal_vol *v, struct seal_inode *i, u64 idx)
 
 int sv_write_begin(struct seal_vol *v, struct seal_inode *i, const u64 *index, u32 n, u64 cost)
 {
-	int r = sv_op_begin(v, cost, false);
+	int r = sv_op_begin_logged(v, cost, false);
 	if (r != -ENOSPC)
 		return r;
 	for (u32 k = 0; k < n; k++) {
@@ -51,7 +51,7 @@ int sv_write_begin(struct seal_vol *v, struct seal_inode *i, const u64 *index, u
 		if (r)
 			return r < 0 ? r : -ENOSPC;
 	}
-	return sv_op_begin(v, cost, true);
+	return sv_op_begin_logged(v, cost, true);
 }
 
 u64 seal_write_needs(struct seal_vol *v, struct seal_inode *i, u64 off, u64 len)

@@ -116,7 +116,7 @@ static int batch_store(struct seal_vol *v, struct seal_inode *i, const u64 *inde
 			sv_session_ref(v, slot->session, -1);
 		else if (ptr_addr(slot) && (r = sv_space_free(v, slot)))
 			return vol_abort(v, r);
-		sv_session_ref(v, v->cur, 1);
+		sv_session_ref(v, v->ptrs[k].session, 1);
 		*slot = v->ptrs[k];
 		if (!had)
 			sv_inode_count_blocks(i, 1);
@@ -124,6 +124,18 @@ static int batch_store(struct seal_vol *v, struct seal_inode *i, const u64 *inde
 			sv_node_drop(v, c);
 	}
 	return 0;
+}
+
+int sv_file_adopt(struct seal_vol *v, struct seal_inode *i, const u64 *index, u32 n)
+{
+	int r = 0;
+	for (u32 k = 0; k < n && !r; k++) {
+		struct d_ptr *slot;
+		r = sv_tree_grow(v, &i->tree, index[k]);
+		if (!r)
+			r = slot_of(v, i, index[k], NODE_WRITE, &slot);
+	}
+	return r ? r : batch_store(v, i, index, n);
 }
 
 // Most blocks that storing these pages can take, their pointer blocks included.
@@ -152,8 +164,12 @@ static int batch_write(struct seal_vol *v, struct seal_inode *i, const u64 *inde
 			wrote = true;
 			r = sv_block_write(v, CLASS_FILE, 0, v->ptrs, in, n);
 		}
-		if (!r)
-			return batch_store(v, i, index, n);
+		if (!r) {
+			r = batch_store(v, i, index, n);
+			if (!r)
+				sv_log_pages(v, i, index, n);
+			return r;
+		}
 		for (u32 k = 0; k < n; k++)
 			if (fresh[k] && sv_space_release(v, ptr_addr(&v->ptrs[k]), 1))
 				return vol_abort(v, r);
@@ -197,6 +213,7 @@ int sv_file_uninline(struct seal_vol *v, struct seal_inode *i)
 	i->is_inline = false;
 	if (!i->size)
 		return 0;
+	v->log.beyond = true;
 	int r = sv_node_get(v, &i->tree, 0, 0, NODE_WRITE, &n);
 	if (r) {
 		memcpy(inline_bytes(i), copy, INLINE_MAX);
@@ -261,6 +278,7 @@ s64 data_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *bu
 			break;
 		if (i->is_inline && off + n <= INLINE_MAX) {
 			m = n;
+			v->log.beyond = true;
 			memcpy(inline_bytes(i) + off, p, n);
 		} else if ((r = sv_file_uninline(v, i))) {
 			break;
@@ -271,6 +289,7 @@ s64 data_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *bu
 				r = sv_node_get(v, &i->tree, 0, idx, NODE_WRITE, &c);
 			if (r)
 				break;
+			v->log.beyond = true;
 			memcpy(c->data + at, p + done, m);
 			sv_node_put(v, c);
 		} else {
@@ -287,8 +306,10 @@ s64 data_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *bu
 		done += m;
 		i->size = SEAL_MAX(i->size, off + done);
 	}
-	if (done)
+	if (done) {
 		sv_inode_touch(v, i, true);
+		sv_log_inode(v, i);
+	}
 	return done ? (s64)done : r;
 }
 
@@ -450,14 +471,17 @@ int seal_write_pages(struct seal_vol *v, struct seal_inode *i, const u64 *index,
 		goto out;
 	}
 	if (i->is_inline && new_size <= INLINE_MAX && i->size <= INLINE_MAX && !index[0] && n == 1) {
+		v->log.beyond = true;
 		memcpy(inline_bytes(i), pages[0], INLINE_MAX);
 	} else {
 		r = sv_file_uninline(v, i);
 		if (!r)
 			r = pages_write(v, i, index, n, pages, &done);
 	}
-	if (!r)
+	if (!r) {
 		i->size = SEAL_MAX(i->size, new_size);
+		sv_log_inode(v, i);
+	}
 out:
 	vol_unlock(v);
 	return r;

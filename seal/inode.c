@@ -592,7 +592,7 @@ void seal_getattr(struct seal_vol *v, struct seal_inode *i, struct seal_attr *ou
 int seal_setattr(struct seal_vol *v, struct seal_inode *i, u32 which, const struct seal_attr *a)
 {
 	vol_lock(v);
-	int r = sv_op_begin(v, 4, which & SEAL_SET_SIZE);
+	int r = which & SEAL_SET_SIZE ? sv_op_begin(v, 4, true) : sv_op_begin_logged(v, 4, false);
 	if (!r)
 		r = sv_inode_dirty(v, i);
 	if (!r && which & SEAL_SET_SIZE)
@@ -613,6 +613,7 @@ int seal_setattr(struct seal_vol *v, struct seal_inode *i, u32 which, const stru
 		i->mtime = a->mtime_ns;
 	if (which & SEAL_SET_CTIME)
 		i->ctime = a->ctime_ns;
+	sv_log_inode(v, i);
 out:
 	vol_unlock(v);
 	return r;

@@ -41,9 +41,9 @@ static void tree_store(const struct tree *t, struct d_tree *d)
 	memcpy(d->root, t->root, sizeof d->root);
 }
 
-int slot_write(struct seal_vol *v, u64 generation, u32 clean)
+int slot_write(struct seal_vol *v, u64 generation, u32 clean, u64 log)
 {
-	u32 slot = generation & 1;
+	u32 slot = v->slot ^ 1;
 	size_t tables = v->ntables * sizeof(struct d_table_ptr), recents = v->nrecent * sizeof(struct d_recent);
 	u32 length = (u32)((sizeof(struct d_slot) + tables + recents + SEAL_BLOCK - 1) & ~(SEAL_BLOCK - 1ul));
 	struct d_slot *s = vol_alloc(v, length);
@@ -81,6 +81,7 @@ int slot_write(struct seal_vol *v, u64 generation, u32 clean)
 	s->shrink_to = v->shrink_to;
 	s->snapshots = v->nsnaps;
 	s->next_view = v->next_view;
+	s->log = log;
 	tree_store(&v->itab, &s->itab);
 	tree_store(&v->bmap, &s->bmap);
 	tree_store(&v->refs, &s->refs);
@@ -246,6 +247,9 @@ int root_load(struct seal_vol *v, const struct d_slot *s)
 	    tree_load(&v->refs, CLASS_REFS, &s->refs) || tree_load(&v->snaps, CLASS_SNAP, &s->snaps))
 		return vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, NULL, 0, 0, 0);
 	v->generation = s->generation;
+	v->slot = s->slot;
+	v->log = (struct log){.next = s->log, .session = s->session};
+	memcpy(v->log.chain, s->tag, sizeof v->log.chain);
 	v->max_blocks = s->max_blocks;
 	v->hiwater = s->hiwater;
 	v->used = s->used;

@@ -20,8 +20,9 @@ u32 key_count(const struct seal_vol *v);
 // --- root.c
 // Derives the keys of the volume that `head` belongs to.
 int root_unlock(struct seal_vol *v, const u8 key[SEAL_KEY_BYTES], const struct d_slot *head);
-// Writes the present state as root `generation` into its slot. Not flushed. clean: as in struct d_slot.
-int slot_write(struct seal_vol *v, u64 generation, u32 clean);
+// Writes the present state as root `generation` into the older slot. Not flushed. clean: as in struct d_slot; log: where records
+// after it begin.
+int slot_write(struct seal_vol *v, u64 generation, u32 clean, u64 log);
 // The plaintext part of a slot.
 enum slot_state slot_probe(const struct seal_io *io, u32 k, void *block, struct d_slot *head);
 // Reads and authenticates slot k under `key`. SLOT_OK: *out is a decrypted copy in `buf` (SLOT_BLOCKS * SEAL_BLOCK).

@@ -93,6 +93,7 @@ struct seal_info {
 	u64 shared_blocks;   // with more than one reference
 	u64 reserved_blocks; // set aside by seal_fallocate
 	u64 work_left;	     // blocks that seal_work has still to go through; an estimate
+	u32 log_records;     // syncs since the newest root; each counts as a commit
 };
 
 struct seal_attr {

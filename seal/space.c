@@ -292,9 +292,38 @@ void sv_space_committed(struct seal_vol *v)
 	v->host_full = false;
 }
 
+int sv_space_hold(struct seal_vol *v, u64 addr)
+{
+	u64 leaf = addr / BITS_PER_BLOCK, bit = addr % BITS_PER_BLOCK, m = 1ul << (bit % 64);
+	struct node *b;
+	if (addr < FIRST_BLOCK || addr >= v->max_blocks)
+		return vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_POINTER, &v->bmap, 0, leaf, addr);
+	int r = sv_node_get(v, &v->bmap, 0, leaf, NODE_READ, &b);
+	if (r)
+		return r;
+	bool taken = b && ((u64 *)b->data)[bit / 64] & m;
+	bool held = leaf < v->npending_leaves && v->pending[leaf] && v->pending[leaf][bit / 64] & m;
+	sv_node_put(v, b);
+	if (taken || held)
+		return vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_POINTER, &v->bmap, 0, leaf, addr);
+	v->hiwater = SEAL_MAX(v->hiwater, addr + 1);
+	return pending_add(v, leaf, bit);
+}
+
+int sv_space_claim(struct seal_vol *v, u64 addr)
+{
+	int r = sv_space_hold(v, addr);
+	if (r)
+		return r;
+	u64 leaf = addr / BITS_PER_BLOCK, bit = addr % BITS_PER_BLOCK;
+	v->pending[leaf][bit / 64] &= ~(1ul << (bit % 64));
+	v->pending_count--;
+	return space_take(v, leaf, bit, 1);
+}
+
 void vol_changed(struct seal_vol *v)
 {
-	v->changed = true;
+	v->changed = v->log.unsynced = v->log.beyond = true;
 	v->clean = false;
 }
 
@@ -320,7 +349,7 @@ u64 sv_space_kept(const struct seal_vol *v)
 	return v->nshared || v->nsnaps ? n + sv_refs_reserve(v) : n;
 }
 
-int sv_op_begin(struct seal_vol *v, u64 blocks, bool privileged)
+int sv_op_begin_logged(struct seal_vol *v, u64 blocks, bool privileged)
 {
 	if (v->read_only)
 		return -EROFS;
@@ -351,6 +380,15 @@ int sv_op_begin(struct seal_vol *v, u64 blocks, bool privileged)
 	r = sv_cache_shrink(v);
 	if (r)
 		return r;
-	vol_changed(v);
+	v->changed = v->log.unsynced = true;
+	v->clean = false;
 	return 0;
+}
+
+int sv_op_begin(struct seal_vol *v, u64 blocks, bool privileged)
+{
+	int r = sv_op_begin_logged(v, blocks, privileged);
+	if (!r)
+		vol_changed(v);
+	return r;
 }

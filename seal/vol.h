@@ -111,6 +111,19 @@ struct keyslot {
 #define IO_BLOCKS  (SEAL_BUF_BYTES / SEAL_BLOCK)
 #define NO_SESSION 0xffffffffu
 
+// The log (seal/log.c): what has changed since the last commit or record, as far as a record can tell it.
+struct log {
+	u64 next;	// block of the next record; 0: the next commit has to write a root
+	u8 chain[16];	// tag of the root or record before it
+	u32 session;	// that root's
+	u32 records, all_pages; // behind that root
+	bool beyond;	// something has changed that a record cannot tell
+	bool unsynced;	// something has changed at all
+	u32 inodes, pages;
+	u64 ino[LOG_INODES];
+	struct d_log_page page[LOG_PAGES];
+};
+
 struct seal_vol {
 	struct seal_io io;
 	struct seal_env env;
@@ -134,6 +147,9 @@ struct seal_vol {
 	bool unclaimed;		  // mounted with an anchor that has not let us commit yet
 	bool changed; // since the last commit
 	bool clean;   // both slots hold the committed state
+	u32 slot;     // the one that holds the newest root
+	struct log log;
+	struct overlay *overlay; // of a mount that only reads, and had a log to go through (seal/overlay.c)
 	struct tree itab, bmap, refs, snaps;
 	struct seal_inode *root;
 
@@ -273,10 +289,14 @@ int sv_space_keep(struct seal_vol *v, u64 addr);      // free from the next comm
 void sv_space_host_full(struct seal_vol *v); // a write found the host's disk full, and its blocks were released
 u64 sv_space_available(const struct seal_vol *v);
 void sv_space_committed(struct seal_vol *v);
+int sv_space_claim(struct seal_vol *v, u64 addr); // takes that very block, which must be free
+int sv_space_hold(struct seal_vol *v, u64 addr);  // keeps a free block out of reach until the next commit
 u64 sv_space_kept(const struct seal_vol *v); // of the free blocks, those that only deleting may use
 // Before a change: refuses on read-only or failed volumes; makes sure that `blocks` new blocks and the commit after
 // them will find room (committing first if that frees some). privileged: may use the part kept for deleting.
 int sv_op_begin(struct seal_vol *v, u64 blocks, bool privileged);
+// The same for a change that the caller tells the log of (sv_log_inode, sv_log_pages).
+int sv_op_begin_logged(struct seal_vol *v, u64 blocks, bool privileged);
 void vol_changed(struct seal_vol *v);
 
 // --- node.c: the cache
@@ -388,19 +408,36 @@ int sv_dir_clear(struct seal_vol *v, struct seal_inode *d);
 // --- file.c
 int sv_file_uninline(struct seal_vol *v, struct seal_inode *i); // inline contents move to a block; i is dirty
 int sv_file_truncate(struct seal_vol *v, struct seal_inode *i, u64 size);
+// Pages index[k] are now what lies behind v->ptrs[k], in blocks that are taken. The inode is dirty.
+int sv_file_adopt(struct seal_vol *v, struct seal_inode *i, const u64 *index, u32 n);
 s64 data_read(struct seal_vol *v, struct seal_inode *i, u64 off, void *buf, size_t n);
 s64 data_write(struct seal_vol *v, struct seal_inode *i, u64 off, const void *buf, size_t n);
 
 // --- anchor.c
 void sv_anchor_note(struct seal_vol *v, u64 generation, u64 epoch, const void *slot); // a root's plaintext part
+void sv_anchor_note_record(struct seal_vol *v, const struct d_log *d);
 
-// --- falloc.c: sv_op_begin for writing these pages, which takes at most `cost` blocks
+// --- falloc.c: sv_op_begin_logged for writing these pages, which takes at most `cost` blocks
 int sv_write_begin(struct seal_vol *v, struct seal_inode *i, const u64 *index, u32 n, u64 cost);
 
 // --- scrub.c: as seal_path; dir: a directory that may have an entry for it, 0: search
 int sv_path(struct seal_vol *v, u64 ino, u64 dir, char *buf, size_t n);
 
+// --- log.c
+void sv_log_inode(struct seal_vol *v, const struct seal_inode *i); // its attributes have changed
+void sv_log_pages(struct seal_vol *v, const struct seal_inode *i, const u64 *index, u32 n); // stored at v->ptrs
+// Makes everything done so far durable by a record. 1: it is; 0: it takes a commit.
+int sv_log_write(struct seal_vol *v);
+int sv_log_begin(struct seal_vol *v, u64 *addr); // before a root is written: where the records after it begin
+void sv_log_follows(struct seal_vol *v, u64 addr, const u8 tag[16]); // that root is durable
+int sv_log_replay(struct seal_vol *v); // after root_load: goes on from that root
+
+// --- overlay.c: what is written from now on stays in memory
+int sv_overlay_begin(struct seal_vol *v);
+void sv_overlay_end(struct seal_vol *v);
+
 // --- commit.c
 int vol_commit(struct seal_vol *v, bool clean);
+int vol_settle(struct seal_vol *v); // writes out everything that a commit would, but no root
 // A change stopped half way: nothing of it may be committed. Returns err.
 int vol_abort(struct seal_vol *v, int err);

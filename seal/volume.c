@@ -70,6 +70,7 @@ static void vol_destroy(struct seal_vol *v)
 	vol_free(v, v->hash, v->nhash * sizeof *v->hash);
 	vol_free(v, v->ihash, NIHASH * sizeof *v->ihash);
 	vol_free(v, v->buf, SEAL_BUF_BYTES);
+	sv_overlay_end(v);
 	struct seal_env env = v->env;
 	explicit_bzero(v, sizeof *v);
 	env.free(env.ctx, v, sizeof *v);
@@ -205,7 +206,7 @@ static void look_aside(struct seal_vol *v)
 	struct d_slot head;
 	memcpy(v->newest_wrap, v->wrap, sizeof v->newest_wrap);
 	memcpy(v->other_wrap, v->wrap, sizeof v->other_wrap);
-	if (slot_probe(&v->io, ~v->generation & 1, v->buf, &head) == SLOT_OK && !memcmp(head.id, v->id, sizeof head.id))
+	if (slot_probe(&v->io, v->slot ^ 1, v->buf, &head) == SLOT_OK && !memcmp(head.id, v->id, sizeof head.id))
 		memcpy(v->other_wrap, head.wrap, sizeof v->other_wrap);
 	v->clean = v->clean && !v->fell_back && !memcmp(v->wrap, v->other_wrap, sizeof v->wrap);
 }
@@ -232,7 +233,7 @@ static int mount_root(struct seal_vol *v, const u8 *key, const u8 *expect_id, bo
 				      "the volume's root does not authenticate: changed, replaced or cut short");
 		if (seen[SLOT_VERSION])
 			return refuse(v, SEAL_EVERSION, SEAL_FAULT_NONE,
-				      "the volume has a format that this program does not know (it reads version 2): use "
+				      "the volume has a format that this program does not know (it reads version 3): use "
 				      "the program that made it");
 		return refuse(v, SEAL_ENOTVOLUME, SEAL_FAULT_NONE, "not a sealed volume");
 	}
@@ -279,6 +280,7 @@ struct mounting {
 	const struct seal_anchor *least; // NULL: no anchor
 	const char *snapshot;		 // NULL: the live tree
 	u32 snapshot_len;
+	bool no_log;			 // it cannot be gone through: what it holds is lost
 };
 
 // The directory ".snapshots", which no table holds.
@@ -296,6 +298,24 @@ static void snapdir_init(struct seal_vol *v)
 	sv_tree_init(&d->tree, CLASS_FILE, d);
 }
 
+// What was synced after the root. A mount that writes makes it part of its next commit; a check and a repair look at blocks only.
+static int log_mount(struct seal_vol *v, bool read_only)
+{
+	int r = read_only ? sv_overlay_begin(v) : 0;
+	if (!r)
+		r = sv_log_replay(v);
+	bool any = v->log.records;
+	if (!r && any && (read_only || v->repairing))
+		r = vol_settle(v);
+	if (!r && any && !read_only)
+		vol_changed(v);
+	if (!any)
+		sv_overlay_end(v);
+	if (!r)
+		memset(&v->fault, 0, sizeof v->fault);
+	return r;
+}
+
 static int mount_do(const struct mounting *m, struct seal_vol **out, struct seal_fault *fault)
 {
 	const struct seal_anchor *least = m->least;
@@ -303,6 +323,7 @@ static int mount_do(const struct mounting *m, struct seal_vol **out, struct seal
 	const size_t slot_bytes = SLOT_BLOCKS * SEAL_BLOCK;
 	struct seal_vol *v = NULL;
 	void *a = NULL, *b = NULL;
+	bool no_log = false;
 	*out = NULL;
 	if (fault)
 		memset(fault, 0, sizeof *fault);
@@ -314,6 +335,14 @@ static int mount_do(const struct mounting *m, struct seal_vol **out, struct seal
 	r = a && b ? mount_root(v, m->key, m->expect_id, flags & SEAL_REPAIR, a, b) : -ENOMEM;
 	if (r)
 		goto out;
+	sv_space_set_reserve(v);
+	if (v->log.next && !m->no_log)
+		r = log_mount(v, flags & SEAL_RDONLY);
+	if (r) {
+		no_log = v->repairing && r != -ENOMEM;
+		goto out;
+	}
+	v->log.next = 0;
 	if (least) {
 		char text[sizeof v->fault.text];
 		r = seal_anchor_check(&v->state, least, text, sizeof text);
@@ -324,7 +353,6 @@ static int mount_do(const struct mounting *m, struct seal_vol **out, struct seal
 	}
 	v->unclaimed = (least || flags & SEAL_CLAIM) && !(flags & SEAL_RDONLY);
 	v->epoch = 0; // until an anchor gives one: what is written without is of no writer
-	sv_space_set_reserve(v);
 	if (m->snapshot)
 		r = sv_view_mount(v, m->snapshot, m->snapshot_len);
 	if (!r && !v->repairing)
@@ -351,6 +379,11 @@ out:
 			*fault = v->fault;
 		vol_destroy(v);
 		v = NULL;
+	}
+	if (no_log) { // mending begins at the root
+		struct mounting again = *m;
+		again.no_log = true;
+		return mount_do(&again, out, fault);
 	}
 	*out = v;
 	return r;
@@ -424,6 +457,7 @@ void seal_get_info(struct seal_vol *v, struct seal_info *out)
 	out->shrinking = v->shrink_to != 0;
 	out->shared_blocks = v->nshared;
 	out->reserved_blocks = v->reserved;
+	out->log_records = v->log.records;
 	vol_unlock(v);
 }
 

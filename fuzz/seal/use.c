@@ -34,6 +34,12 @@ static void populate(struct seal_vol *v)
 	seal_lookup(v, root, "dir", 3, &d);
 	seal_tmpfile(v, 0600, 0, 0, &i);
 	seal_sync(v); // the nameless file stays in the hidden directory
+	for (u64 k = 0; k < 3 && !seal_lookup(v, root, "big", 3, &i); k++) { // records of the log
+		const void *pages[2] = {data, data};
+		seal_write_pages(v, i, (const u64[]){k, k + 70}, 2, pages, (k + 71) * 4096);
+		seal_sync(v);
+		seal_iput(v, i);
+	}
 	seal_iput(v, d);
 	seal_iput(v, root);
 }

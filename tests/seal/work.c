@@ -98,6 +98,56 @@ void work_some(struct work *w, struct seal_vol *v, u32 n)
 	}
 }
 
+static void quiet_change(struct seal_vol *v, struct seal_inode *i)
+{
+	static u8 pages[8][4096];
+	const void *in[8];
+	u64 index[8];
+	struct seal_attr a;
+	u32 n = 1 + (u32)(rnd() % 8);
+	seal_getattr(v, i, &a);
+	if (rnd() % 4 == 0 || (a.mode & 0170000) != 0100000) {
+		struct seal_attr b = {.mode = 0600 | (rnd() & 077), .uid = (u32)rnd() % 9, .mtime_ns = (s64)rnd() % 1000000};
+		seal_setattr(v, i, rnd() % 2 ? SEAL_SET_MODE : SEAL_SET_UID | SEAL_SET_MTIME, &b);
+		return;
+	}
+	index[0] = rnd() % (rnd() % 8 ? 30 : 3000);
+	for (u32 k = 0; k < n; k++) {
+		memset(pages[k], (int)rnd(), 4096);
+		in[k] = pages[k];
+		index[k] = k ? index[k - 1] + 1 + (rnd() % 3 ? 0 : rnd() % 40) : index[0];
+	}
+	u64 end = rnd() % 3 ? 0 : index[n - 1] * 4096 + 1 + rnd() % 4096;
+	u64 size = SEAL_MAX(a.size, end);
+	if (size <= index[n - 1] * 4096)
+		return;
+	if (size < (index[n - 1] + 1) * 4096) // zeros behind the end
+		memset(pages[n - 1] + size % 4096, 0, 4096 - size % 4096);
+	seal_write_pages(v, i, index, n, in, SEAL_MIN(size, (index[n - 1] + 1) * 4096));
+}
+
+void work_quiet(struct seal_vol *v, u32 n)
+{
+	for (; n; n--) {
+		struct seal_inode *d = root_of(v), *i;
+		char name[8];
+		if (rnd() % 2) {
+			struct seal_inode *sub;
+			if (!seal_lookup(v, d, name, (u32)sprintf(name, "d%lu", rnd() % 3), &sub)) {
+				seal_iput(v, d);
+				d = sub;
+			}
+		}
+		for (u32 k = 0; k < 8; k++)
+			if (!seal_lookup(v, d, name, (u32)sprintf(name, "f%lu", rnd() % 12), &i)) {
+				quiet_change(v, i);
+				seal_iput(v, i);
+				break;
+			}
+		seal_iput(v, d);
+	}
+}
+
 void work_close(struct work *w, struct seal_vol *v)
 {
 	for (u32 k = 0; k < 4; k++) {

@@ -10,6 +10,8 @@ struct work {
 	u32 max_write; // bytes
 };
 void work_some(struct work *w, struct seal_vol *v, u32 n);
+// Changes that need no new root: whole pages of files that are there, and attributes.
+void work_quiet(struct seal_vol *v, u32 n);
 void work_close(struct work *w, struct seal_vol *v); // before unmounting
 
 // One line for each path, sorted: type, mode, size, links, times, and a digest of contents, target and attributes.

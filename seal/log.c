@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+// The log. Most fsyncs change nothing but contents and attributes of files that the newest root has. They need no root: one
+// block, a record, says which pages lie where now, and is durable by one flush together with them; the trees are written by
+// the next commit. Records form a chain: each names the block of the next one, and its tag covers the tag of the root or
+// record before it. When the volume is opened, the chain is gone through from the newest root on, as far as records
+// authenticate with all the pages that they name: each is a state that was synced, or the last one that was being synced.
+//
+// The blocks of records, and those of pages that were overwritten since the root, are out of reach until the next commit.
+// What a record cannot tell sets v->log.beyond, and the next sync is a commit. Volume's lock held.
+#include "seal/root.h"
+
+struct record_aad {
+	u8 id[16];
+	u64 addr;
+	u32 cls, zero;
+	u64 generation;
+	u8 chain[16];
+};
+#define CLASS_RECORD (NCLASS + 1) // NCLASS: the session table's blocks
+
+static void record_aad(const struct seal_vol *v, u64 addr, struct record_aad *a)
+{
+	*a = (struct record_aad){.addr = addr, .generation = v->generation + 1, .cls = CLASS_RECORD};
+	memcpy(a->id, v->id, sizeof a->id);
+	memcpy(a->chain, v->log.chain, sizeof a->chain);
+}
+
+static void record_nonce(u64 ctr, u8 nonce[12])
+{
+	u32 purpose = 2; // blocks have 0, root slots 1
+	memcpy(nonce, &ctr, 8);
+	memcpy(nonce + 8, &purpose, 4);
+}
+
+// --- what has changed
+static u32 inode_place(struct seal_vol *v, const struct seal_inode *i)
+{
+	struct log *l = &v->log;
+	u32 k = 0;
+	while (k < l->inodes && l->ino[k] != i->ino)
+		k++;
+	if (k == LOG_INODES || !i->nlink || i->view) {
+		l->beyond = true;
+		return LOG_INODES;
+	}
+	if (k == l->inodes)
+		l->ino[l->inodes++] = i->ino;
+	return k;
+}
+
+void sv_log_inode(struct seal_vol *v, const struct seal_inode *i)
+{
+	if (!v->log.beyond)
+		inode_place(v, i);
+}
+
+void sv_log_pages(struct seal_vol *v, const struct seal_inode *i, const u64 *index, u32 n)
+{
+	struct log *l = &v->log;
+	u32 place = l->beyond ? LOG_INODES : inode_place(v, i), had = l->pages;
+	for (u32 k = 0; k < n && !l->beyond; k++) {
+		u32 j = 0;
+		while (j < had && (l->page[j].inode != place || l->page[j].index != index[k]))
+			j++; // written again since the last record
+		if (j == had)
+			j = l->pages;
+		if (j == LOG_PAGES) {
+			l->beyond = true;
+			return;
+		}
+		l->page[j] = (struct d_log_page){.index = index[k], .inode = place, .ptr = v->ptrs[k]};
+		l->pages += j == l->pages;
+	}
+}
+
+// --- writing
+// A free block, which nobody else gets until the next commit. 0: there is none.
+static int block_reserve(struct seal_vol *v, u64 *addr)
+{
+	u64 got;
+	int r = sv_space_alloc(v, 1, addr, &got);
+	if (!r)
+		return sv_space_free_addr(v, *addr);
+	*addr = 0;
+	return r == -ENOSPC ? 0 : r;
+}
+
+int sv_log_begin(struct seal_vol *v, u64 *addr) { return block_reserve(v, addr); }
+
+void sv_log_follows(struct seal_vol *v, u64 addr, const u8 tag[16])
+{
+	struct log *l = &v->log;
+	memcpy(l->chain, tag, sizeof l->chain);
+	l->next = addr;
+	l->session = v->cur;
+	l->records = l->all_pages = 0;
+}
+
+static int record_fill(struct seal_vol *v, struct d_log *d)
+{
+	struct log *l = &v->log;
+	memset(d, 0, sizeof *d);
+	d->generation = v->generation + 1;
+	d->inodes = l->inodes;
+	d->pages = l->pages;
+	memcpy(d->page, l->page, l->pages * sizeof d->page[0]);
+	for (u32 k = 0; k < l->inodes; k++) {
+		struct seal_inode *i;
+		int r = sv_inode_get(v, l->ino[k], &i);
+		if (r)
+			return r;
+		d->inode[k] = (struct d_log_inode){.ino = i->ino, .size = i->size, .mode = i->mode, .uid = i->uid, .gid = i->gid,
+						   .atime = i->atime, .mtime = i->mtime, .ctime = i->ctime};
+		sv_inode_put(v, i);
+	}
+	return l->records + 1 < LOG_RECORDS ? block_reserve(v, &d->next) : 0;
+}
+
+static int record_write(struct seal_vol *v, struct d_log *d)
+{
+	struct record_aad a;
+	u8 nonce[12];
+	const struct gcm_key *key = sv_session_key(v, v->cur);
+	record_aad(v, v->log.next, &a);
+	d->ctr = v->ctr++;
+	record_nonce(d->ctr, nonce);
+	fpu_begin(v);
+	gcm_encrypt(key, v->gcm, v->buf + LOG_PLAIN, (u8 *)d + LOG_PLAIN, SEAL_BLOCK - LOG_PLAIN, nonce, &a, sizeof a, d->tag);
+	fpu_end(v);
+	memcpy(v->buf, d, LOG_PLAIN);
+	return v->io.write(v->io.ctx, v->log.next * SEAL_BLOCK, v->buf, SEAL_BLOCK);
+}
+
+int sv_log_write(struct seal_vol *v)
+{
+	struct log *l = &v->log;
+	if (l->beyond || !l->next || !l->inodes || l->session != v->cur || v->unclaimed || l->records >= LOG_RECORDS ||
+	    l->all_pages + l->pages > LOG_ALL_PAGES)
+		return 0;
+	struct d_log *d = vol_alloc(v, sizeof *d);
+	if (!d || record_fill(v, d) || record_write(v, d)) { // a commit may still do
+		l->beyond = true;
+		goto out;
+	}
+	v->end = SEAL_MAX(v->end, l->next + 1);
+	int r = sv_flush(v);
+	if (r) {
+		vol_abort(v, vol_io_error(v, r, l->next, true));
+		vol_free(v, d, sizeof *d);
+		return v->failed;
+	}
+	v->generation++;
+	memcpy(l->chain, d->tag, sizeof l->chain);
+	l->next = d->next;
+	l->records++;
+	l->all_pages += l->pages;
+	l->inodes = l->pages = 0;
+	l->unsynced = false;
+	v->txn_ctr = v->ctr;
+	sv_anchor_note_record(v, d);
+out:
+	if (d)
+		explicit_bzero(d, sizeof *d);
+	vol_free(v, d, sizeof *d);
+	return !l->beyond;
+}
+
+// --- going through it
+// Reads the next record. 1: it is there and authenticates; 0: the chain ends before it.
+static int record_read(struct seal_vol *v, u32 session, struct d_log *d)
+{
+	struct log *l = &v->log;
+	struct record_aad a;
+	u8 nonce[12];
+	if (l->next < FIRST_BLOCK || l->next >= v->max_blocks)
+		return vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_POINTER, NULL, 0, l->records, l->next);
+	int r = v->io.read(v->io.ctx, l->next * SEAL_BLOCK, v->buf, SEAL_BLOCK);
+	if (r)
+		return r == -ENODATA ? 0 : vol_io_error(v, r, l->next, false);
+	memcpy(d, v->buf, LOG_PLAIN);
+	record_aad(v, l->next, &a);
+	record_nonce(d->ctr, nonce);
+	const struct gcm_key *key = sv_session_key(v, session);
+	fpu_begin(v);
+	r = gcm_decrypt(key, v->gcm, (u8 *)d + LOG_PLAIN, v->buf + LOG_PLAIN, SEAL_BLOCK - LOG_PLAIN, nonce, &a, sizeof a, d->tag);
+	fpu_end(v);
+	if (r || d->generation != v->generation + 1)
+		return 0;
+	if (d->inodes > LOG_INODES || d->pages > LOG_PAGES)
+		return vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, NULL, 0, l->records, l->next);
+	return 1;
+}
+
+// Are the pages that it names all there? They were written in one flush with it. 1, 0 or -errno.
+static int record_complete(struct seal_vol *v, u32 session, const struct d_log *d, u8 *page)
+{
+	struct tree t;
+	sv_tree_init(&t, CLASS_FILE, NULL);
+	for (u32 k = 0; k < d->pages; k++) {
+		const struct d_log_page *p = &d->page[k];
+		if (p->inode >= d->inodes || p->ptr.session != session || p->index >= S64_LIMIT / SEAL_BLOCK)
+			return vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, NULL, 0, v->log.records, v->log.next);
+		int r = sv_block_read(v, &t, 0, p->index, &p->ptr, page);
+		if (r)
+			return r == SEAL_ETAMPER ? 0 : r;
+	}
+	return 1;
+}
+
+static bool attributes_valid(const struct seal_inode *i, const struct d_log_inode *e, u32 pages)
+{
+	bool grows = e->size != i->size;
+	if (!i->nlink || (e->mode & 0170000) != (i->mode & 0170000) || e->size > S64_LIMIT || e->size < i->size)
+		return false;
+	if ((pages || grows) && !sv_inode_is(i, T_REG))
+		return false;
+	return !i->is_inline || (pages ? !i->size : !grows);
+}
+
+static int inode_apply(struct seal_vol *v, const struct d_log *d, u32 k)
+{
+	const struct d_log_inode *e = &d->inode[k];
+	struct seal_inode *i;
+	u64 index[LOG_PAGES];
+	u32 n = 0;
+	if (e->ino > VIEW_INO)
+		return SEAL_ECORRUPT;
+	int r = sv_inode_get(v, e->ino, &i);
+	if (r)
+		return r == -ESTALE ? SEAL_ECORRUPT : r;
+	for (u32 j = 0; j < d->pages; j++)
+		if (d->page[j].inode == k) {
+			index[n] = d->page[j].index;
+			v->ptrs[n++] = d->page[j].ptr;
+		}
+	r = attributes_valid(i, e, n) ? sv_inode_dirty(v, i) : SEAL_ECORRUPT;
+	if (!r && n)
+		r = sv_file_uninline(v, i);
+	if (!r && n)
+		r = sv_file_adopt(v, i, index, n);
+	if (!r) {
+		i->size = e->size;
+		i->mode = e->mode;
+		i->uid = e->uid;
+		i->gid = e->gid;
+		i->atime = e->atime;
+		i->mtime = e->mtime;
+		i->ctime = e->ctime;
+	} else
+		v->failed = r; // it is not opened: nothing of it may be freed
+	sv_inode_put(v, i);
+	return r;
+}
+
+static int record_apply(struct seal_vol *v, const struct d_log *d)
+{
+	int r = sv_space_hold(v, v->log.next);
+	for (u32 k = 0; k < d->pages && !r; k++) {
+		r = sv_space_claim(v, ptr_addr(&d->page[k].ptr));
+		v->end = SEAL_MAX(v->end, ptr_addr(&d->page[k].ptr) + 1);
+	}
+	for (u32 k = 0; k < d->inodes && !r; k++)
+		r = inode_apply(v, d, k);
+	if (r == SEAL_ECORRUPT)
+		return vol_fault(v, r, SEAL_FAULT_FORMAT, NULL, 0, v->log.records, v->log.next);
+	return r ? r : sv_cache_shrink(v);
+}
+
+// After root_load, which set v->log up.
+int sv_log_replay(struct seal_vol *v)
+{
+	struct log *l = &v->log;
+	u32 session = l->session;
+	struct d_log *d = vol_alloc(v, sizeof *d);
+	u8 *page = vol_alloc(v, SEAL_BLOCK);
+	int r = d && page ? 1 : -ENOMEM;
+	v->sessions[session].live++; // its key is needed to the end
+	while (r > 0 && l->next && l->records < LOG_RECORDS) {
+		r = record_read(v, session, d);
+		if (r > 0)
+			r = record_complete(v, session, d, page);
+		if (r <= 0)
+			break;
+		int e = record_apply(v, d);
+		if (e) {
+			r = e;
+			break;
+		}
+		v->generation++;
+		memcpy(l->chain, d->tag, sizeof l->chain);
+		l->next = d->next;
+		l->records++;
+		sv_anchor_note_record(v, d);
+	}
+	sv_session_ref(v, session, -1);
+	l->next = 0; // what follows belongs to a session of its own, and to its roots
+	if (d)
+		explicit_bzero(d, sizeof *d);
+	if (page)
+		explicit_bzero(page, SEAL_BLOCK);
+	vol_free(v, d, sizeof *d);
+	vol_free(v, page, SEAL_BLOCK);
+	return r < 0 ? r : 0;
+}

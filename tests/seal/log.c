@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+// The log of a sealed volume: what an fsync costs, what is there after a crash, what a host can take back of it.
+#include "tests/seal/work.h"
+
+#define PAGES 64u
+static struct mem m;
+static struct seal_vol *v;
+static struct seal_inode *file;
+static u8 page[4096];
+
+static int page_write(u64 k, u8 with)
+{
+	const void *in[1] = {page};
+	memset(page, with, sizeof page);
+	return seal_write_pages(v, file, &k, 1, in, (k + 1) * 4096);
+}
+
+static int page_and_sync(u64 k, u8 with)
+{
+	int r = page_write(k, with);
+	return r ? r : seal_sync(v);
+}
+
+// A file of whole pages that a root knows.
+static int begin(u64 bytes)
+{
+	struct seal_inode *root;
+	int r = new_volume(&m, bytes, &v);
+	if (!r)
+		r = seal_iget(v, SEAL_ROOT_INO, &root);
+	if (r)
+		return r;
+	r = seal_create(v, root, "file", 4, 0100600, 0, 0, 0, &file);
+	seal_iput(v, root);
+	for (u64 k = 0; k < PAGES && !r; k++)
+		r = page_write(k, 1);
+	return r ? r : seal_sync(v);
+}
+
+static void end(void)
+{
+	seal_iput(v, file);
+	CHECK_EQ(seal_unmount(v), 0);
+	mem_free(&m);
+}
+
+static u32 records(struct seal_vol *of)
+{
+	struct seal_info info;
+	seal_get_info(of, &info);
+	return info.log_records;
+}
+
+static void an_fsync_is_one_block_more(void)
+{
+	CHECK_EQ(begin(64u << 20), 0);
+	u64 flushes = m.flushes;
+	u32 small = 0;
+	for (u32 k = 0; k < 20; k++) {
+		u64 bytes = m.bytes_written;
+		CHECK_EQ(page_and_sync(rnd() % PAGES, (u8)k), 0);
+		small += m.bytes_written - bytes == 8192; // else the file was made longer
+	}
+	CHECK_EQ(m.flushes - flushes, 20);
+	CHECK(small > 17);
+	flushes = m.flushes;
+	CHECK_EQ(seal_sync(v), 0); // nothing has changed
+	CHECK_EQ(m.flushes, flushes);
+	CHECK_EQ(records(v), 20);
+	end();
+}
+
+static void what_a_record_cannot_tell(void)
+{
+	static const char *const what[] = {"create", "truncate", "part of a page", "xattr", "punch", "many pages", "attributes"};
+	CHECK_EQ(begin(64u << 20), 0);
+	struct seal_inode *root = root_of(v), *i;
+	for (u32 k = 0; k < 7; k++) {
+		CHECK_EQ(page_and_sync(3, 2), 0);
+		CHECK(records(v) > 0);
+		switch (k) {
+		case 0:
+			CHECK_EQ(seal_create(v, root, "other", 5, 0100600, 0, 0, 0, &i), 0);
+			seal_iput(v, i);
+			break;
+		case 1: CHECK_EQ(seal_truncate(v, file, 50 * 4096), 0); break;
+		case 2: CHECK_EQ(seal_write(v, file, 100, "x", 1), 1); break;
+		case 3: CHECK_EQ(seal_setxattr(v, file, "user.a", 6, "b", 1, 0), 0); break;
+		case 4: CHECK_EQ(seal_punch(v, file, 4096, 4096), 0); break;
+		case 5:
+			for (u64 j = 0; j < 65; j++)
+				CHECK_EQ(page_write(j, 7), 0);
+			break;
+		case 6: CHECK_EQ(seal_setattr(v, file, SEAL_SET_UID, &(struct seal_attr){.uid = 7}), 0); break;
+		}
+		CHECK_EQ(seal_sync(v), 0);
+		if ((records(v) != 0) != (k == 6)) {
+			printf("# %s: %u records\n", what[k], records(v));
+			CHECK(!"a root or a record");
+		}
+	}
+	seal_iput(v, root);
+	end();
+}
+
+// A root follows in time, and blocks of a small volume do not run out.
+static void the_log_ends(void)
+{
+	CHECK_EQ(begin(2u << 20), 0);
+	u32 most = 0, roots = 0, last = 0;
+	for (u32 k = 0; k < 3000; k++) {
+		CHECK_EQ(page_and_sync(rnd() % PAGES, (u8)k), 0);
+		u32 n = records(v);
+		roots += n < last;
+		last = n;
+		most = SEAL_MAX(most, n);
+	}
+	printf("# 2 MiB: %u records at most, %u roots\n", most, roots);
+	CHECK(most > 20 && roots > 2);
+	CHECK_EQ(fsck_quiet(v), 0);
+	end();
+	CHECK_EQ(begin(256u << 20), 0);
+	for (u32 k = 0; k < 3000; k++) {
+		CHECK_EQ(page_and_sync(rnd() % PAGES, (u8)k), 0);
+		most = SEAL_MAX(most, records(v));
+	}
+	CHECK_EQ(most, 1024);
+	end();
+}
+
+// After each sync the file as it is opens with what was synced; it is whole; and a mount that writes goes on from there.
+static void each_record_is_there(void)
+{
+	static struct state before, after;
+	CHECK_EQ(begin(16u << 20), 0);
+	for (u32 k = 0; k < 60; k++) {
+		struct seal_vol *c;
+		struct mem copy;
+		work_quiet(v, 1);
+		CHECK_EQ(page_and_sync(rnd() % 3000, (u8)k), 0);
+		state_read(v, &before);
+		mem_copy(&copy, &m);
+		CHECK_EQ(seal_mount(&copy.io, &test_env, test_key, NULL, SEAL_RDONLY, &c, NULL), 0);
+		state_read(c, &after);
+		CHECK(state_digest(&before) && state_digest(&before) == state_digest(&after));
+		CHECK_EQ(before.generation, after.generation);
+		CHECK_EQ(records(c), records(v));
+		CHECK_EQ(fsck_quiet(c), 0);
+		CHECK_EQ(seal_unmount(c), 0);
+		CHECK_EQ(copy.writes, 0);
+		CHECK_EQ(seal_mount(&copy.io, &test_env, test_key, NULL, 0, &c, NULL), 0);
+		if (k % 2)
+			CHECK_EQ(fsck_quiet(c), 0);
+		CHECK_EQ(seal_unmount(c), 0);
+		CHECK_EQ(seal_mount(&copy.io, &test_env, test_key, NULL, SEAL_RDONLY, &c, NULL), 0);
+		state_read(c, &after);
+		CHECK_EQ(records(c), 0);
+		CHECK(state_digest(&before) == state_digest(&after));
+		CHECK_EQ(fsck_quiet(c), 0);
+		CHECK_EQ(seal_unmount(c), 0);
+		mem_free(&copy);
+	}
+	end();
+}
+
+// The host damages, cuts off or replaces a record, or a page that one names: what is behind it is gone, and nothing else comes
+// in its place; an anchor that was told of more refuses.
+static void a_host_takes_records_back(void)
+{
+	enum { N = 12 };
+	static struct state said[N + 1], s;
+	static struct seal_anchor told[N + 1];
+	u64 first[N + 1], second[N + 1];
+	CHECK_EQ(begin(16u << 20), 0);
+	seal_set_epoch(v, 3);
+	CHECK_EQ(page_and_sync(1, 1), 0);
+	CHECK_EQ(records(v), 0); // records belong to a root of their epoch
+	for (u32 k = 0; k <= N; k++) {
+		m.record = true;
+		if (k)
+			CHECK_EQ(page_and_sync(k, (u8)(50 + k)), 0);
+		m.record = false;
+		CHECK_EQ(records(v), k);
+		first[k] = second[k] = 0;
+		for (u32 j = 0; j < m.nops; j++)
+			if (m.ops[j].n == 4096) { // the page, then the record; what is longer only gives the file room
+				first[k] = second[k];
+				second[k] = m.ops[j].off;
+			}
+		mem_forget_ops(&m);
+		state_read(v, &said[k]);
+		seal_get_state(v, &told[k]);
+	}
+	for (u32 t = 0; t < 400; t++) {
+		struct seal_vol *c;
+		struct seal_fault f;
+		struct mem copy;
+		u32 k = 1 + (u32)(rnd() % N), j = 1 + (u32)(rnd() % N), a = (u32)(rnd() % (N + 1));
+		u64 off = rnd() % 2 ? first[k] : second[k];
+		mem_copy(&copy, &m);
+		if (t % 3 == 0)
+			copy.data[off + rnd() % 4096] ^= 1;
+		else if (t % 3 == 1)
+			memset(copy.data + off, 0, 4096);
+		else if (j != k)
+			memcpy(copy.data + off, m.data + (off == first[k] ? first[j] : second[j]), 4096);
+		else
+			k = N + 1;
+		CHECK_EQ(seal_mount_anchored(&copy.io, &test_env, test_key, NULL, SEAL_RDONLY, &told[a], &c, &f), a < k ? 0 : SEAL_EROLLBACK);
+		if (a < k) {
+			state_read(c, &s);
+			CHECK_EQ(s.generation, told[k - 1].generation);
+			CHECK(state_digest(&s) == state_digest(&said[k - 1]));
+			seal_unmount(c);
+		}
+		mem_free(&copy);
+	}
+	end();
+}
+
+// Any one block is damaged while there are records: the volume opens at a state that was synced, or says what is wrong; and it can
+// be mended.
+static void damage_and_repair(void)
+{
+	enum { N = 6 };
+	static struct state said[N], s;
+	u32 refused = 0, whole = 0, partly = 0;
+	CHECK_EQ(begin(2u << 20), 0);
+	for (u32 k = 0; k < N; k++) {
+		CHECK_EQ(page_and_sync(k * 9, (u8)(90 + k)), 0);
+		CHECK_EQ(records(v), k + 1);
+		state_read(v, &said[k]);
+	}
+	for (u64 b = 32; b * 4096 < m.size; b++) {
+		struct seal_vol *c;
+		struct seal_fault f;
+		struct seal_fsck_stats st;
+		struct mem copy;
+		u32 k = 0;
+		mem_copy(&copy, &m);
+		copy.data[b * 4096 + rnd() % 4096] ^= 4;
+		int r = seal_mount(&copy.io, &test_env, test_key, NULL, SEAL_RDONLY, &c, &f);
+		CHECK(!r || (r == SEAL_ETAMPER && f.text[0]));
+		if (!r) {
+			state_read(c, &s);
+			while (k < N && said[k].generation != s.generation)
+				k++;
+			CHECK((k < N && state_within(&s, &said[k])) || s.generation + 1 == said[0].generation);
+			partly += s.error != 0;
+			seal_unmount(c);
+		}
+		refused += r != 0;
+		r = seal_mount(&copy.io, &test_env, test_key, NULL, SEAL_REPAIR, &c, &f);
+		if (!r) {
+			CHECK_EQ(seal_repair(c, &(struct seal_checker){0}, &st), 0);
+			CHECK_EQ(seal_unmount(c), 0);
+			CHECK_EQ(seal_mount(&copy.io, &test_env, test_key, NULL, SEAL_RDONLY, &c, &f), 0);
+			CHECK_EQ(fsck_quiet(c), 0);
+			seal_unmount(c);
+			whole++;
+		}
+		mem_free(&copy);
+	}
+	printf("# one block damaged: %u refused, %u read in part, %u mended\n", refused, partly, whole);
+	CHECK(refused && partly && whole > 200);
+	end();
+}
+
+// A record that cannot be written: a root takes its place.
+static void a_write_that_fails(void)
+{
+	CHECK_EQ(begin(16u << 20), 0);
+	CHECK_EQ(page_and_sync(1, 1), 0);
+	CHECK_EQ(page_write(2, 2), 0);
+	m.fail_after = 0;
+	CHECK_EQ(seal_sync(v), 0);
+	m.fail_after = -1;
+	CHECK_EQ(records(v), 0);
+	CHECK_EQ(page_and_sync(3, 2), 0);
+	CHECK_EQ(records(v), 1);
+	CHECK_EQ(fsck_quiet(v), 0);
+	end();
+}
+
+int main(void)
+{
+	rnd_seed(9);
+	RUN(an_fsync_is_one_block_more);
+	RUN(what_a_record_cannot_tell);
+	RUN(the_log_ends);
+	RUN(each_record_is_there);
+	RUN(a_host_takes_records_back);
+	RUN(damage_and_repair);
+	RUN(a_write_that_fails);
+	if (test_allocs_left) {
+		printf("not ok memory: %lu allocations left\n", test_allocs_left);
+		test_failures++;
+	}
+	return test_failures != 0;
+}
