@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+// Anchors in a TPM, against swtpm: a real TPM's code over a file. What a host between us and it may do: drop, change, replay and hold
+// back commands and answers, use the TPM itself, and delete the index.
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/tpm_anchor.h"
+#include "tests/attest/ok.h"
+
+static char dir[64], where[100];
+static pid_t swtpm;
+
+static bool start(void)
+{
+	char state[100], server[120];
+	struct tpm t;
+	struct fault f;
+	snprintf(state, sizeof state, "dir=%s", dir);
+	snprintf(where, sizeof where, "unix:%s/socket", dir);
+	snprintf(server, sizeof server, "type=unixio,path=%s/socket", dir);
+	swtpm = fork();
+	if (swtpm == 0) {
+		int null = open("/dev/null", O_RDWR);
+		dup2(null, 1);
+		dup2(null, 2);
+		execlp("swtpm", "swtpm", "socket", "--tpm2", "--tpmstate", state, "--server", server, "--flags", "not-need-init,startup-clear",
+		       (char *)NULL);
+		_exit(127);
+	}
+	for (int k = 0; k < 300; k++) {
+		if (!tpm_open(&t, where, &f)) {
+			tpm_close(&t);
+			return true;
+		}
+		if (waitpid(swtpm, NULL, WNOHANG) == swtpm)
+			break;
+		nanosleep(&(struct timespec){0, 20000000}, NULL);
+	}
+	swtpm = 0;
+	return false;
+}
+
+static void stop(void)
+{
+	if (swtpm > 0) {
+		kill(swtpm, SIGTERM);
+		waitpid(swtpm, NULL, 0);
+	}
+	swtpm = 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st, (void)type, (void)ftw;
+	return remove(path);
+}
+
+static struct tpm_place place(uint8_t n)
+{
+	struct tpm_place p = {.where = where, .id = {n, 2, 3}};
+	const uint8_t key[32] = {n, 9, 8, 7};
+	tpm_anchor_auth(&p, key);
+	return p;
+}
+
+static bool same(const struct tpm_anchor *a, const struct tpm_anchor *b) { return !memcmp(a, b, sizeof *a); }
+
+static void test_rules(void)
+{
+	struct tpm_place p = place(1), q = place(2);
+	struct tpm_anchor a = {.generation = 7, .digest = {1}}, now, claimed, b;
+	uint8_t name[TPM_NAME_BYTES] = {0}, again[TPM_NAME_BYTES] = {0};
+	uint64_t first, second;
+	struct fault f = {""};
+	int err = tpm_anchor_get(&p, &now, &f);
+	ok("a TPM without an index is not a new volume", err == -ENOENT && strstr(f.text, "remembers nothing"), "%d %s", err, f.text);
+	err = tpm_anchor_set(&p, &a, name, NULL, &f);
+	ok("the owner makes the index", !err && name[1] == 0x0b, "%d %s", err, f.text);
+	err = tpm_anchor_get(&p, &now, &f);
+	ok("it is remembered", !err && now.generation == 7 && now.digest[0] == 1 && now.epoch, "%d %s", err, f.text);
+	err = tpm_anchor_claim(&p, &now, &a, &first, &f);
+	ok("a claim", !err && first && first != now.epoch, "%d %s", err, f.text);
+	err = tpm_anchor_claim(&p, &now, &a, &second, &f);
+	ok("a second claim of the same state", err == -EEXIST && !second, "%d %s", err, f.text);
+	claimed = a;
+	claimed.epoch = first;
+	claimed.generation = 8;
+	err = tpm_anchor_advance(&p, &claimed, &f);
+	ok("a later state", !err && !tpm_anchor_get(&p, &now, &f) && same(&now, &claimed), "%d %s", err, f.text);
+	ok("the same once more", !tpm_anchor_advance(&p, &claimed, &f), "%s", f.text);
+	b = claimed;
+	b.digest[0]++;
+	ok("another state with its number", tpm_anchor_advance(&p, &b, &f) == -EEXIST, "%s", f.text);
+	b.generation = 3;
+	ok("an older one", tpm_anchor_advance(&p, &b, &f) == -EEXIST, "%s", f.text);
+	b.generation = 30;
+	b.epoch++;
+	ok("another writer's", tpm_anchor_advance(&p, &b, &f) == -EEXIST && strstr(f.text, "another writer"), "%s", f.text);
+	err = tpm_anchor_claim(&p, &now, &b, &second, &f);
+	ok("a claim fences", !err && tpm_anchor_advance(&p, &claimed, &f) == -EEXIST, "%d %s", err, f.text);
+
+	ok("two volumes", !tpm_anchor_set(&q, &claimed, again, NULL, &f) && !memcmp(name, again, sizeof name) && !tpm_anchor_get(&p, &now, &f) &&
+	   now.generation == 30 && !tpm_anchor_get(&q, &now, &f) && now.generation == 8, "%s", f.text);
+	again[20] ^= 1;
+	err = tpm_anchor_set(&q, &a, again, NULL, &f);
+	ok("another endorsement key than the one named", err == -EPERM && !tpm_anchor_get(&q, &now, &f) && now.generation == 8, "%d %s", err, f.text);
+	const struct tpm_place wrong = {.where = where, .id = {1, 2, 3}, .auth = {4}};
+	err = tpm_anchor_get(&wrong, &now, &f);
+	ok("a wrong secret", err == -EACCES && tpm_anchor_claim(&wrong, &a, &b, &second, &f) == -EACCES, "%d %s", err, f.text);
+	stop();
+	ok("no TPM", tpm_anchor_get(&p, &now, &f) && strstr(f.text, "cannot reach"), "%s", f.text);
+	if (start())
+		ok("kept over a restart", !tpm_anchor_get(&p, &now, &f) && now.generation == 30, "%s", f.text);
+}
+
+// ---- a hostile way to it ----
+
+static struct tpm wire;
+static int (*honest)(struct tpm *, const uint8_t *, size_t, uint8_t *, size_t *, struct fault *);
+static unsigned int seen, flip_answer, flip_command; // the message that is changed, counted from 1
+static size_t flip_at, flipped_len;
+static uint8_t kept[8][TPM_MAX];
+static size_t kept_len[8];
+static bool replay;
+
+static int between(struct tpm *t, const uint8_t *command, size_t n, uint8_t *answer, size_t *len, struct fault *f)
+{
+	uint8_t changed[TPM_MAX];
+	unsigned int k = seen++;
+	memcpy(changed, command, n);
+	if (flip_command == k + 1 && flip_at < n)
+		changed[flip_at] ^= 0x10;
+	if (replay && k == 1) { // the session begins anew, what it is told is old
+		memcpy(answer, kept[k], kept_len[k]);
+		*len = kept_len[k];
+		return 0;
+	}
+	if (flip_command == k + 1 && (flip_at >= 2 && flip_at < 6))
+		return -EPROTO; // a false length would leave swtpm waiting
+	int err = honest(t, changed, n, answer, len, f);
+	if (!err && k < 8 && !flip_answer && !flip_command) {
+		memcpy(kept[k], answer, *len);
+		kept_len[k] = *len;
+	}
+	if (!err && flip_answer == k + 1) {
+		flipped_len = *len;
+		if (flip_at < *len)
+			answer[flip_at] ^= 0x10;
+	}
+	return err;
+}
+
+static void test_wire(void)
+{
+	struct tpm_place p = place(1);
+	uint32_t index = tpm_anchor_index(p.id);
+	uint8_t good[72], got[72];
+	struct fault f = {""};
+	unsigned int bad = 0, tried = 0;
+	if (tpm_open(&wire, where, &f))
+		return (void)ok("open", false, "%s", f.text);
+	honest = wire.transmit;
+	wire.transmit = between;
+	ok("an honest way", !tpm_nv_read(&wire, index, p.auth, good, sizeof good, &f) && !memcmp(good, "CFTPMA1", 8), "%s", f.text);
+	// every byte of every message, there and back: an error or the right bytes
+	for (unsigned int message = 1; message <= 2; message++)
+		for (unsigned int answer = 0; answer < 2; answer++) {
+			size_t n = 200;
+			for (flip_at = 0; flip_at < n; flip_at++) {
+				seen = 0;
+				flip_answer = answer ? message : 0;
+				flip_command = answer ? 0 : message;
+				memset(got, 0, sizeof got);
+				int err = tpm_nv_read(&wire, index, p.auth, got, sizeof got, &f);
+				bad += !err && memcmp(got, good, sizeof good);
+				bad += !err && answer && flip_at < flipped_len && message == 2;
+				n = answer ? flipped_len : n;
+				tried++;
+			}
+		}
+	flip_answer = flip_command = 0;
+	ok("every byte changed on the way", !bad && tried > 400, "%u of %u", bad, tried);
+	seen = 0;
+	replay = true;
+	int err = tpm_nv_read(&wire, index, p.auth, got, sizeof got, &f);
+	replay = false;
+	ok("an old answer", err == -EPROTO, "%d %s", err, f.text);
+	tpm_close(&wire);
+}
+
+static struct tpm *held;
+static int what_between;
+
+// While a writer has read and not written yet.
+static int interrupted(void *ctx, uint8_t *data, struct fault *f)
+{
+	struct tpm_place p = place(1), q = place(2);
+	uint8_t other[72];
+	(void)ctx;
+	data[60]++;
+	if (what_between == 1) // another writer of the same volume
+		return tpm_nv_read(held, tpm_anchor_index(p.id), p.auth, other, sizeof other, f) ? -EIO : 1;
+	if (what_between == 2) // and one of another
+		return tpm_nv_read(held, tpm_anchor_index(q.id), q.auth, other, sizeof other, f) ? -EIO : 1;
+	return 1;
+}
+
+// As the kernel's resource manager does around each command: the session is put away and fetched again.
+static int put_away(struct tpm *t, const uint8_t *command, size_t n, uint8_t *answer, size_t *len, struct fault *f)
+{
+	static uint8_t session[4];
+	uint8_t c[TPM_MAX], a[TPM_MAX];
+	size_t k;
+	int err = honest(t, command, n, answer, len, f);
+	if (!err && command[9] == 0x76 && command[8] == 1)
+		memcpy(session, answer + 10, 4);
+	if (err || command[9] != 0x4e) // reading, in between
+		return err;
+	const uint8_t save[] = {0x80, 1, 0, 0, 0, 14, 0, 0, 1, 0x62, session[0], session[1], session[2], session[3]};
+	if (honest(t, save, sizeof save, a, &k, f) || a[9])
+		return -EIO;
+	memcpy(c, "\x80\x01\0\0\0\0\0\0\x01\x61", 10);
+	memcpy(c + 10, a + 10, k - 10);
+	c[4] = (uint8_t)(k >> 8);
+	c[5] = (uint8_t)k;
+	return honest(t, c, k, a, &k, f) || a[9] ? -EIO : 0;
+}
+
+static void test_held_back(void)
+{
+	struct tpm_place p = place(1);
+	uint32_t index = tpm_anchor_index(p.id);
+	uint8_t before[72], after[72];
+	struct fault f = {""};
+	struct tpm t;
+	if (tpm_open(&t, where, &f))
+		return (void)ok("open", false, "%s", f.text);
+	held = &t;
+	tpm_nv_read(&t, index, p.auth, before, sizeof before, &f);
+	for (what_between = 1; what_between <= 2; what_between++) {
+		int err = tpm_nv_swap(&t, index, p.auth, sizeof before, interrupted, NULL, &f);
+		ok(what_between == 1 ? "a write that was held back comes too late" : "another volume's in between", err == -ESTALE &&
+		   !tpm_nv_read(&t, index, p.auth, after, sizeof after, &f) && !memcmp(before, after, sizeof before), "%d %s", err, f.text);
+	}
+	what_between = 0;
+	honest = t.transmit;
+	t.transmit = put_away;
+	int err = tpm_nv_swap(&t, index, p.auth, sizeof before, interrupted, NULL, &f);
+	t.transmit = honest;
+	ok("through a resource manager", !err && !tpm_nv_read(&t, index, p.auth, after, sizeof after, &f) && after[60] == (uint8_t)(before[60] + 1),
+	   "%d %s", err, f.text);
+	tpm_close(&t);
+}
+
+// The host has the TPM's owner: it can delete the index and make another. It cannot make one that passes.
+static void test_replaced(void)
+{
+	struct tpm_place p = place(1);
+	uint8_t name[TPM_NAME_BYTES] = {0}, old[72];
+	const uint8_t theirs[TPM_AUTH_BYTES] = {1, 1, 1, 1};
+	struct tpm_anchor now;
+	struct fault f = {""};
+	struct tpm t;
+	if (tpm_open(&t, where, &f))
+		return (void)ok("open", false, "%s", f.text);
+	tpm_nv_read(&t, tpm_anchor_index(p.id), p.auth, old, sizeof old, &f);
+	int err = tpm_nv_create(&t, tpm_anchor_index(p.id), theirs, old, sizeof old, name, &f);
+	tpm_close(&t);
+	ok("an index that the host made", !err && tpm_anchor_get(&p, &now, &f) == -EACCES && strstr(f.text, "does not go with"), "%d %s", err, f.text);
+}
+
+int main(void)
+{
+	static const char *const bad[] = {"", "tcp:", "tcp:host:1", "tcp:127.0.0.1", "tcp:127.0.0.1:0", "tcp:127.0.0.1:70000", "unix:", "device:tpm0",
+					  "tcp:[::1:5", "tcp:::1]:5", "mssim:host=x"};
+	unsigned int wrong = 0;
+	for (size_t k = 0; k < sizeof bad / sizeof *bad; k++)
+		wrong += tpm_where_valid(bad[k]);
+	ok("ways to a TPM", !wrong && tpm_where_valid("tcp:127.0.0.1:2321") && tpm_where_valid("tcp:[::1]:2321") && tpm_where_valid("unix:/x") &&
+	   tpm_where_valid("device:/dev/tpmrm0"), "%u", wrong);
+	strcpy(dir, "/tmp/coffer-tpm-XXXXXX");
+	if (!mkdtemp(dir))
+		return 1;
+	if (!start()) {
+		skip("tpm", "no swtpm here");
+	} else {
+		test_rules();
+		test_wire();
+		test_held_back();
+		test_replaced();
+	}
+	stop();
+	nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	return ok_failed != 0;
+}
