@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Anchors of the owner's commands: the broker remembers, as it does for enclaves; or nobody.
+// Anchors of the owner's commands: the broker remembers, as it does for enclaves; or a TPM (anchor_tpm.c); or nobody.
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -77,14 +77,30 @@ static int advance(void *ctx, const u8 id[SEAL_ID_BYTES], const struct seal_anch
 	return told(err == -ENOENT ? -EPROTO : err, &f, e);
 }
 
+static int set(void *ctx, const u8 id[SEAL_ID_BYTES], const struct seal_anchor *now, struct seal_tool_err *e)
+{
+	struct broker_anchor to = to_broker(now);
+	struct broker_client *c;
+	struct fault f = {0};
+	int err = open_broker(ctx, &c, &f);
+
+	if (!err) {
+		err = broker_client_anchor_set(c, id, &to, &f);
+		broker_client_close(c);
+	}
+	return told(err == -ENOENT ? -EPROTO : err, &f, e);
+}
+
 int owner_anchor(const struct owner *o, struct fault *f)
 {
 	static struct owner kept;
-	static const struct seal_tool_anchor broker = {get, claim, advance, &kept};
+	static const struct seal_tool_anchor broker = {.get = get, .claim = claim, .advance = advance, .set = set, .ctx = &kept};
 	const char *where = o->anchor ? o->anchor : o->key_file ? "none" : "broker";
 
+	if (!strncmp(where, "tpm", 3) && (!where[3] || where[3] == ':'))
+		return owner_anchor_tpm(o, where[3] ? where + 4 : "device:/dev/tpmrm0", f);
 	if (strcmp(where, "broker") && strcmp(where, "none"))
-		return fault_set(f, -EINVAL, "--anchor is broker or none, not '%.60s'", where);
+		return fault_set(f, -EINVAL, "--anchor is broker, tpm, tpm:WHERE or none, not '%.60s'", where);
 	kept = *o;
 	seal_tool_set_anchor(*where == 'b' ? &broker : NULL);
 	return 0;
@@ -98,8 +114,8 @@ const char *owner_anchor_text(char *buf, size_t n)
 	if (!a.asked)
 		snprintf(buf, n, "not detected: no anchor was asked");
 	else if (!a.known)
-		snprintf(buf, n, "not detected: the broker remembers nothing of this volume yet");
+		snprintf(buf, n, "not detected: the %s remembers nothing of this volume yet", owner_anchor_is_tpm() ? "TPM" : "broker");
 	else
-		snprintf(buf, n, "not seen: the broker remembers commit %" PRIu64, (uint64_t)a.generation);
+		snprintf(buf, n, "not seen: the %s remembers commit %" PRIu64, owner_anchor_is_tpm() ? "TPM" : "broker", (uint64_t)a.generation);
 	return buf;
 }

@@ -4,7 +4,7 @@
 _coffer() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command= i=1
 	local commands="init new copy build run measure seal open mount volume broker policy doctor syscalls version help"
-	local owner="--broker --broker-ca --broker-token --broker-dir"
+	local owner="--anchor --tpm-key --broker --broker-ca --broker-token --broker-dir"
 
 	while ((i < COMP_CWORD)); do
 		case ${COMP_WORDS[i]} in
@@ -32,11 +32,11 @@ _coffer() {
 	measure) words="--json --explain" files=0 ;;
 	doctor | version) words="--json" files=0 ;;
 	syscalls) words="--check --state --class --json --markdown" ;;
-	run) words="--volume --env --publish --workdir --interactive --tty --broker --debug-log --debug-strace --debug-ring" ;;
+	run) words="--volume --env --publish --workdir --interactive --tty --broker --tpm --debug-log --debug-strace --debug-ring" ;;
 	seal) words="--force --resume --keep-owner --key-file --quiet $owner" ;;
 	open) words="--force --resume --keep-owner --key-file --quiet $owner" ;;
 	mount) words="--foreground --keep-owner --key-file -o $owner" ;;
-	volume) words="create info list cat fsck scrub diff snapshot rekey grow shrink finish --other-key-file --new-key-file --reencrypt --repair --size --force --json --key-file $owner" ;;
+	volume) words="create info list cat fsck scrub diff snapshot rekey grow shrink finish anchor --other-key-file --new-key-file --reencrypt --repair --size --force --json --key-file $owner" ;;
 	policy) words="allow deny list log --measurement --note --json $owner" ;;
 	broker)
 		case " ${COMP_WORDS[*]} " in

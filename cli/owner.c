@@ -22,6 +22,7 @@ bool owner_option(struct owner *o, int option, const char *value)
 	case 515: o->broker.dir = value; return true;
 	case 516: o->key_file = value; return true;
 	case 517: o->anchor = value; return true;
+	case 518: o->tpm_key = value; return true;
 	default: return false;
 	}
 }
@@ -96,6 +97,8 @@ static int make(struct making *m, struct fault *f)
 		err = seal_tool_create(v->volume, m->key, v->size_bytes, v->force, m->id, &e);
 		if (!err) {
 			err = store_key(m, m->id, &e);
+			if (!err && owner_anchor_is_tpm()) // which takes no volume for a new one later
+				err = seal_tool_anchor_set(v->volume, m->key, false, &(struct seal_tool_anchor_view){0}, &e);
 			if (err)
 				unlink(v->volume);
 		}
@@ -127,6 +130,7 @@ static int take_key(const struct owner *o, const char *partial, u8 key[SEAL_KEY_
 	err = owner_anchor(o, f);
 	if (err)
 		return err;
+	owner_anchor_new();
 	if (partial)
 		return owner_volume_key(o, partial, key, f);
 	err = from_seal(f, seal_tool_new_key(key, &e), &e);

@@ -12,21 +12,25 @@
 struct owner {
 	struct broker_client_options broker;
 	const char *key_file;	// instead of the broker
-	const char *anchor;	// "broker", "none"; NULL: the broker, unless the key is in a file
+	const char *anchor;	// "broker", "tpm", "tpm:WHERE", "none"; NULL: the broker, unless the key is in a file
+	const char *tpm_key;	// name of the endorsement key that the TPM must have; NULL: any
 };
 
 #define OWNER_HELP										\
 	"      --broker URL         the broker (default: the one of --broker-dir)\n"		\
 	"      --broker-ca FILE     its certificate\n"						\
 	"      --broker-token FILE  the owner's token\n"					\
-	"      --anchor WHERE       who remembers the newest state of volumes: broker (default, unless --key-file is given) or none\n" \
+	"      --anchor WHERE       who remembers the newest state of volumes: broker (default, unless --key-file is given), tpm, or none;\n" \
+	"                           tpm:device:/dev/tpmrm0 (what tpm means), tpm:tcp:ADDRESS:PORT, tpm:unix:PATH\n" \
+	"      --tpm-key NAME       when the TPM is told of a volume first: its endorsement key must have this name\n" \
 	"      --broker-dir DIR     its state folder (default: COFFER_BROKER_DIR or ~/.local/share/coffer/broker)\n"
 
 // Rows for getopt_long; their values begin at 512.
 #define OWNER_OPTIONS									\
 	{"broker", required_argument, NULL, 512}, {"broker-ca", required_argument, NULL, 513},	\
 	{"broker-token", required_argument, NULL, 514}, {"broker-dir", required_argument, NULL, 515}, \
-	{"key-file", required_argument, NULL, 516}, {"anchor", required_argument, NULL, 517}
+	{"key-file", required_argument, NULL, 516}, {"anchor", required_argument, NULL, 517}, \
+	{"tpm-key", required_argument, NULL, 518}
 
 // Takes one of OWNER_OPTIONS; false when the option is another.
 bool owner_option(struct owner *o, int option, const char *value);
@@ -36,6 +40,13 @@ int owner_volume_key(const struct owner *o, const char *volume, u8 key[SEAL_KEY_
 
 // Volumes opened from now on are compared with what their anchor remembers (anchor.c). -EINVAL.
 int owner_anchor(const struct owner *o, struct fault *f);
+// The same for a TPM (anchor_tpm.c); and that a volume is new to it, or made so by its owner, for the rest of this process.
+int owner_anchor_tpm(const struct owner *o, const char *where, struct fault *f);
+void owner_anchor_new(void);
+bool owner_anchor_is_tpm(void);
+// Name of the endorsement key that was met when an index was made. false: none was.
+#define OWNER_TPM_NAME_BYTES 34
+bool owner_anchor_tpm_name(char out[2 * OWNER_TPM_NAME_BYTES + 1]);
 // One sentence: what detects a rollback of the volume opened last.
 const char *owner_anchor_text(char *buf, size_t n);
 

@@ -12,6 +12,7 @@
 #include "broker/broker.h"
 #include "cli/cli.h"
 #include "host/launch.h"
+#include "host/tpm_relay.h"
 #include "image/build.h"
 #include "image/hashtree.h"
 #include "seal/tool.h"
@@ -31,10 +32,11 @@ struct run {
 	int volume_count;
 	const char *working_directory;
 	char *broker;
+	const char *tpm;	// way to the TPM that the enclave is given
 	struct launch_options launch;
 };
 
-enum { OPT_BROKER = 256, OPT_LOG, OPT_STRACE, OPT_RING, OPT_STOP };
+enum { OPT_BROKER = 256, OPT_LOG, OPT_STRACE, OPT_RING, OPT_STOP, OPT_TPM };
 
 // FILE:/path[:ro|:rw]
 static int add_volume(struct run *r, const char *text)
@@ -168,7 +170,7 @@ static int parse_options(struct run *r, int argc, char **argv)
 		{"interactive", no_argument, NULL, 'i'}, {"tty", no_argument, NULL, 't'},
 		{"broker", required_argument, NULL, OPT_BROKER}, {"debug-log", required_argument, NULL, OPT_LOG},
 		{"debug-strace", optional_argument, NULL, OPT_STRACE}, {"debug-ring", no_argument, NULL, OPT_RING},
-		{"stop-timeout", required_argument, NULL, OPT_STOP}, {0},
+		{"stop-timeout", required_argument, NULL, OPT_STOP}, {"tpm", required_argument, NULL, OPT_TPM}, {0},
 	};
 	int option, err = 0;
 
@@ -194,6 +196,7 @@ static int parse_options(struct run *r, int argc, char **argv)
 				err = check_filter(optarg);
 			break;
 		case OPT_STOP: err = set_stop_timeout(r, optarg); break;
+		case OPT_TPM: r->tpm = optarg; break;
 		case OPT_RING: r->launch.hostcall_ring = true; break;
 		default: err = cli_usage(&command_run, "wrong option");
 		}
@@ -229,7 +232,7 @@ static void find_broker(struct run *r)
 	free(path);
 }
 
-static void write_host_block(const struct run *r, char *const *args, int count, struct text *t)
+static void write_host_block(const struct run *r, const char *tpm, char *const *args, int count, struct text *t)
 {
 	text_puts(t, "{\"args\":[");
 	for (int i = 0; i < count; i++) {
@@ -270,6 +273,10 @@ static void write_host_block(const struct run *r, char *const *args, int count, 
 	if (r->broker) {
 		text_puts(t, ",\"broker\":");
 		text_json(t, r->broker);
+	}
+	if (r->tpm) {
+		text_puts(t, ",\"tpm\":");
+		text_json(t, tpm);
 	}
 	text_puts(t, "}");
 }
@@ -330,6 +337,7 @@ static int run(int argc, char **argv)
 	struct run r = {.launch = {.log_level = 1}};
 	struct text block = {0};
 	struct fault f = {0};
+	char tpm[200] = "";
 	int status;
 
 	r.have_config = !config_load(&r.config, cli_project, &f);
@@ -345,7 +353,11 @@ static int run(int argc, char **argv)
 		cli_fail(&f);
 		return EXIT_CANNOT_RUN;
 	}
-	write_host_block(&r, argv + optind, argc - optind, &block);
+	if (r.tpm && tpm_relay(r.tpm, tpm, sizeof(tpm), &f)) {
+		cli_fail(&f);
+		return EXIT_CANNOT_RUN;
+	}
+	write_host_block(&r, tpm, argv + optind, argc - optind, &block);
 	if (block.len > HOST_BLOCK_MAX - 1) {
 		fault_set(&f, -E2BIG, "arguments and environment are larger than %d bytes", HOST_BLOCK_MAX);
 		cli_fail(&f);
@@ -378,6 +390,8 @@ const struct command command_run = {
 	"  -w, --workdir DIR                  the folder in which the program starts\n"
 	"  -i, -t                             nothing: the console is interactive when it is a terminal\n"
 	"      --broker URL                   the owner's broker (or COFFER_BROKER, or this user's own broker)\n"
+	"      --tpm WHERE                    the TPM in which volumes are anchored (anchor: tpm): device:/dev/tpmrm0, tcp:ADDRESS:PORT,\n"
+	"                                     unix:PATH\n"
 	"      --stop-timeout SECONDS         after SIGTERM the program has this long; then the enclave is killed\n"
 	"      --debug-log 0..3               how much the kernel says: errors, warnings (1), information, all\n"
 	"      --debug-strace[=NAME,...]      system calls to standard error, or only those named: open,read, classes such as\n"

@@ -78,6 +78,16 @@ static const struct sub {
 	{"finish", volume_finish, 1, 1,
 	 "usage: coffer volume finish FILE.vol\n\n"
 	 "Goes on with what was stopped: giving back the room of deleted snapshots, re-encryption, shrinking.\n\n" KEY_HELP},
+	{"anchor", volume_anchor, 2, 2,
+	 "usage: coffer volume anchor show [--json] FILE.vol\n"
+	 "       coffer volume anchor set [-f] FILE.vol\n\n"
+	 "The anchor of a volume remembers its newest state, so that an older copy does not open. show: what it remembers, what the file is,\n"
+	 "and whether that opens (exit code 0) or not (1).\n\n"
+	 "set: from now on the file as it is is the right one. Needed after a backup was put back on purpose, or after the volume was written\n"
+	 "without its anchor (--anchor none, --key-file). It is your word against the anchor's memory: if somebody has put an older or another\n"
+	 "copy there, set accepts that copy. Whoever is writing the volume is fenced.\n\n"
+	 "      --json               show as JSON\n"
+	 "  -f, --force              set: also when the anchor remembers a newer commit, which is given up by that\n" KEY_HELP},
 	{0},
 };
 
@@ -196,7 +206,8 @@ const struct command command_volume = {
 	"       coffer volume snapshot create|list|delete|rollback FILE.vol [NAME]\n"
 	"       coffer volume rekey [--reencrypt] FILE.vol     another key\n"
 	"       coffer volume grow|shrink --size SIZE FILE.vol another limit\n"
-	"       coffer volume finish FILE.vol                  goes on with work that was stopped\n\n"
+	"       coffer volume finish FILE.vol                  goes on with work that was stopped\n"
+	"       coffer volume anchor show|set FILE.vol         what its anchor remembers; the owner's word against it\n\n"
 	"Each explains itself: coffer volume info --help. All but create and finish take --json where it makes sense.\n\n"
 	KEY_HELP,
 	volume,

@@ -29,6 +29,7 @@ int volume_rekey(struct request *r);
 int volume_grow(struct request *r);
 int volume_shrink(struct request *r);
 int volume_finish(struct request *r);
+int volume_anchor(struct request *r);
 
 // The key of the volume that words[0] names. 0, or the exit code after a message.
 int volume_key(struct request *r, u8 key[SEAL_KEY_BYTES]);

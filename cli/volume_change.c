@@ -142,6 +142,10 @@ int volume_rekey(struct request *r)
 	p = begin(&bar, "Encrypting again");
 	err = seal_tool_rekey(r->words[0], old, key, r->reencrypt, keep_new, &k, &p, &e);
 	progress_end(&bar);
+	if (!err && owner_anchor_is_tpm()) { // its index takes a secret of the key's
+		owner_anchor_new();
+		err = seal_tool_anchor_set(r->words[0], key, false, &(struct seal_tool_anchor_view){0}, &e);
+	}
 	if (!err && r->new_key_file)
 		printf("%s has a new key, in %s; the old one opens it no more\n", r->words[0], r->new_key_file);
 	else if (!err)

@@ -7,7 +7,7 @@
 #define COFFER_HOSTCALL_MOUNTKEY_H
 
 #define COFFER_MOUNT_KEY_MAGIC 0x4b524643u	// the bytes "CFRK" in memory
-#define COFFER_MOUNT_KEY_VERSION 3u
+#define COFFER_MOUNT_KEY_VERSION 4u
 #define COFFER_MOUNT_KEY_BYTES 32
 
 // A state of a volume (struct seal_anchor).
@@ -22,20 +22,23 @@ enum coffer_anchor_mode {
 	COFFER_ANCHOR_KNOWN,	// `least` is the oldest state that may be mounted
 };
 
+enum coffer_anchor_place { COFFER_ANCHOR_AT_BROKER, COFFER_ANCHOR_IN_TPM };
+
 struct coffer_mount_key {
 	unsigned int magic;
 	unsigned int version;
 	unsigned char key[COFFER_MOUNT_KEY_BYTES];
+	unsigned char id[16];		// of the volume that the key was given for: no other is mounted
 	unsigned int anchor;		// enum coffer_anchor_mode
 	unsigned int each_fsync;	// fsync waits until the anchor knows
 	unsigned int every_ms;		// else: how long a commit may wait until the anchor is told
 	unsigned int bound_ms;		// how old a commit may become that the anchor does not know of, before fsync fails
 	struct coffer_anchor_state least;
 	unsigned int cache_mib;		// most memory for the volume's structure; 0: the library's own
-	unsigned int zero;
+	unsigned int where;		// enum coffer_anchor_place
 };
 
-_Static_assert(sizeof(struct coffer_mount_key) == 112, "ABI");
+_Static_assert(sizeof(struct coffer_mount_key) == 128, "ABI");
 
 enum coffer_anchor_what {
 	COFFER_ANCHOR_SERVE,	// write: the caller is the anchor's helper from now on; programs neither see nor reach it

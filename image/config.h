@@ -21,6 +21,8 @@
 #define CONFIG_MAX_PORTS 64
 #define CONFIG_DEFAULT_BROKER_TIMEOUT 10
 #define CONFIG_DEFAULT_ANCHOR_EVERY 1000
+#define CONFIG_DEFAULT_TPM_EVERY 60000
+#define CONFIG_DEFAULT_TPM_BOUND 600
 #define CONFIG_DEFAULT_ANCHOR_BOUND 60
 #define CONFIG_DEFAULT_VOLUME_CACHE (64ull << 20)
 
@@ -54,7 +56,7 @@ struct config {
 	bool connect_any;
 	char *broker_ca;			// PEM text, "" when none
 	char *broker_name;			// that a broker certificate which is not in broker_ca itself must carry, or ""
-	char *anchor;				// what detects a rollback of volumes: "broker" or "none"
+	char *anchor;				// what detects a rollback of volumes: "broker", "tpm" or "none"
 	bool anchor_fsync;			// each fsync waits for it
 	int anchor_every;			// else: milliseconds between two commits that it is told of
 	int anchor_bound;			// seconds that it may be silent before fsync fails

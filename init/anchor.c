@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Anchors, the enclave's side: what the broker remembers of a volume before it is mounted, the claim after it, and the helper that
-// stays behind and tells the broker of new roots. The kernel decides what has to be told and when (kernel/fs/sealed_anchor.c).
+// stays behind and tells the broker, or the TPM (anchor_tpm.c), of new roots. The kernel decides what has to be told and when (kernel/fs/sealed_anchor.c).
 #include "init/exchange.h"
 
 #include <errno.h>
@@ -85,30 +85,38 @@ static int post(struct exchange *x, unsigned int index, json_t *o, struct http_r
 	return err;
 }
 
+static int claim_at_broker(struct exchange *x, unsigned int index, const struct coffer_anchor_state *from, struct coffer_anchor_state *to,
+			   struct fault *f)
+{
+	struct coffer_anchor_state granted;
+	struct http_reply reply;
+	int err = post(x, index, json_pack("{s:s, s:o, s:o}", "action", "claim", "from", from ? state_json(from) : json_null(), "to", state_json(to)),
+		       &reply, f);
+	if (err)
+		return err;
+	if (reply.status != 200)
+		err = exchange_refused(x, "to let this enclave write a volume:", &reply, f);
+	else if (read_state(&reply, &granted) || granted.generation != to->generation ||
+		 memcmp(granted.digest, to->digest, sizeof granted.digest))
+		err = fault_set(f, -EPROTO, "%s does not answer like a Coffer broker", x->s->broker_url);
+	else
+		to->epoch = granted.epoch;
+	http_reply_free(&reply);
+	return err;
+}
+
 int anchor_claim(struct exchange *x, unsigned int index, const struct coffer_anchor_state *from, struct fault *f)
 {
 	struct coffer_anchor_record r = {.what = COFFER_ANCHOR_STATE, .index = index};
-	struct coffer_anchor_state granted;
-	struct http_reply reply;
 	int err = x->ops->anchor_write(&r);
 	if (!err)
 		err = x->ops->anchor_read(&r);
 	if (err || r.index != index)
 		return fault_set(f, err ? err : -EPROTO, "the kernel does not say in which state the volume %.200s is", x->s->volumes[index].name);
-	err = post(x, index, json_pack("{s:s, s:o, s:o}", "action", "claim", "from", from ? state_json(from) : json_null(), "to", state_json(&r.state)),
-		   &reply, f);
-	if (err)
-		return err;
-	if (reply.status != 200)
-		err = exchange_refused(x, "to let this enclave write a volume:", &reply, f);
-	else if (read_state(&reply, &granted) || granted.generation != r.state.generation ||
-		 memcmp(granted.digest, r.state.digest, sizeof granted.digest))
-		err = fault_set(f, -EPROTO, "%s does not answer like a Coffer broker", x->s->broker_url);
-	http_reply_free(&reply);
+	err = x->s->anchor_tpm ? anchor_tpm_claim(x, index, from, &r.state, f) : claim_at_broker(x, index, from, &r.state, f);
 	if (err)
 		return err;
 	r.what = COFFER_ANCHOR_CLAIMED;
-	r.state.epoch = granted.epoch;
 	err = x->ops->anchor_write(&r);
 	return err ? fault_set(f, err, "the kernel does not take the claim of the volume %.200s", x->s->volumes[index].name) : 0;
 }
@@ -143,7 +151,7 @@ void anchor_serve(struct exchange *x)
 {
 	struct coffer_anchor_record r;
 	while (!x->ops->anchor_read(&r) && r.what == COFFER_ANCHOR_STATE && r.index < x->s->volume_count) {
-		r.what = tell(x, &r);
+		r.what = x->s->anchor_tpm ? anchor_tpm_tell(x, &r) : tell(x, &r);
 		int err = x->ops->anchor_write(&r);
 		if (err && err != -ENODEV) // unmounted while the broker was asked: the other volumes need the helper still
 			return;

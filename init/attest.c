@@ -201,15 +201,17 @@ static int open_answer(const struct exchange *x, const struct http_reply *reply,
 	return err;
 }
 
-// What the broker remembers of the volume goes to the kernel with the key.
-static int anchor_for(struct exchange *x, const struct settings_volume *v, struct coffer_mount_key *key, struct fault *f)
+// What is remembered of the volume goes to the kernel with the key.
+static int anchor_for(struct exchange *x, unsigned int index, struct coffer_mount_key *key, struct fault *f)
 {
 	if (!x->s->anchor)
 		return 0;
 	key->each_fsync = x->s->anchor_fsync;
 	key->every_ms = x->s->anchor_every_ms;
 	key->bound_ms = x->s->anchor_bound_ms;
-	int err = anchor_get(x, v->id, &key->least, f);
+	if (x->s->anchor_tpm)
+		return anchor_tpm_get(x, index, key, f);
+	int err = anchor_get(x, x->s->volumes[index].id, &key->least, f);
 	key->anchor = err == -ENOENT ? COFFER_ANCHOR_FIRST : COFFER_ANCHOR_KNOWN;
 	return err == -ENOENT ? 0 : err;
 }
@@ -232,8 +234,10 @@ static int mount_volume(struct exchange *x, unsigned int index, struct fault *f)
 		err = open_answer(x, &reply, &key, f);
 	}
 	http_reply_free(&reply);
+	if (!err && hex_decode(key.id, sizeof key.id, v->id))
+		err = fault_set(f, -EINVAL, "the id of %.100s is not 32 hex digits", v->name);
 	if (!err)
-		err = anchor_for(x, v, &key, f);
+		err = anchor_for(x, index, &key, f);
 	if (!err)
 		err = x->ops->mount(index, v, &key, f);
 	if (!err && key.anchor && !v->read_only)
@@ -271,6 +275,7 @@ void exchange_free(struct exchange *x)
 	json_decref(x->jwk);
 	EVP_PKEY_free(x->key);
 	http_client_close(x->http);
+	explicit_bzero(x->tpm, sizeof x->tpm);
 	free(x);
 }
 

@@ -80,8 +80,10 @@ static int mount_sealed(unsigned int index, const struct settings_volume *v, con
 	if (err == ENOENT || err == ENOTDIR)
 		return fault_set(f, -err, "cannot mount %.200s: the image has no folder %.200s", v->name, v->path);
 	if (err == EKEYEXPIRED)
-		return fault_set(f, -err, "the volume %.200s (for %.200s) is not in the state that the broker remembers: the host has put an older or "
-				 "another copy there", v->name, v->path);
+		return fault_set(f, -err, "the volume %.200s (for %.200s) is not in the state that the %s remembers: the host has put an older or "
+				 "another copy there", v->name, v->path, key->where == COFFER_ANCHOR_IN_TPM ? "TPM" : "broker");
+	if (err == EXDEV)
+		return fault_set(f, -err, "the host has put another volume in the place of %.200s (for %.200s): it is not %s", v->name, v->path, v->id);
 	if (err == EKEYREJECTED || err == EBADMSG || err == EUCLEAN || err == EINVAL)
 		return fault_errno(f, err,
 				   "the volume %.200s (for %.200s) does not open with its key: it is damaged, was "

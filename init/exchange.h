@@ -7,6 +7,7 @@
 
 #include "init/attest.h"
 #include "lib/http_client.h"
+#include "lib/tpm_anchor.h"
 
 struct exchange {
 	const struct settings *s;
@@ -16,6 +17,7 @@ struct exchange {
 	json_t *jwk;
 	char nonce[64];
 	char cookie[300];	// a whole header line
+	struct tpm_place tpm[SETTINGS_MAX_VOLUMES];	// where volumes are anchored in a TPM
 };
 
 // A new session with a nonce, and the proof with it.
@@ -26,6 +28,10 @@ int exchange_refused(const struct exchange *x, const char *what, const struct ht
 
 // anchor.c. -ENOENT: the broker remembers nothing of the volume.
 int anchor_get(struct exchange *x, const char *id, struct coffer_anchor_state *out, struct fault *f);
+// anchor_tpm.c: the same with the volume's index in the TPM, which `key` opens. Nothing there is a refusal.
+int anchor_tpm_get(struct exchange *x, unsigned int index, struct coffer_mount_key *key, struct fault *f);
+int anchor_tpm_claim(struct exchange *x, unsigned int index, const struct coffer_anchor_state *from, struct coffer_anchor_state *to, struct fault *f);
+enum coffer_anchor_what anchor_tpm_tell(struct exchange *x, const struct coffer_anchor_record *r);
 // After the mount: the broker lets this enclave commit, and the kernel hears of it.
 int anchor_claim(struct exchange *x, unsigned int index, const struct coffer_anchor_state *from, struct fault *f);
 

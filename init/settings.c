@@ -290,14 +290,24 @@ static int read_broker(struct settings *s, const json_t *config, const json_t *h
 	return err;
 }
 
-static int read_anchor(struct settings *s, const json_t *config, struct fault *f)
+static int read_anchor(struct settings *s, const json_t *config, const json_t *host, struct fault *f)
 {
 	const json_t *anchor = json_object_get(config, "anchor");
 	const char *in = anchor ? json_string_value(json_object_get(anchor, "in")) : "broker";
 	json_int_t every = json_integer_value(json_object_get(anchor, "every")), bound = json_integer_value(json_object_get(anchor, "bound"));
-	if (!in || (strcmp(in, "broker") && strcmp(in, "none")) || every < 0 || every > 3600000 || bound < 0 || bound > 3600)
+	if (!in || (strcmp(in, "broker") && strcmp(in, "tpm") && strcmp(in, "none")) || every < 0 || every > 3600000 || bound < 0 || bound > 3600)
 		return fault_set(f, -EINVAL, "config.json's anchor is malformed");
-	s->anchor = *in == 'b';
+	s->anchor = *in != 'n';
+	s->anchor_tpm = *in == 't';
+	const json_t *tpm = json_object_get(host, "tpm");
+	if (tpm && (!json_is_string(tpm) || strncmp(json_string_value(tpm), "tcp:", 4)))
+		return fault_set(f, -EPERM, "the host block's tpm is not a way to a TPM");
+	int err = copy_text(&s->tpm, tpm, f);
+	if (err)
+		return err;
+	if (s->anchor_tpm && s->volume_count && !s->tpm)
+		return fault_set(f, -EPERM, "this enclave's volumes are anchored in a TPM (coffer.yaml: anchor: tpm), and the host gives no way to it: "
+				 "coffer run --tpm device:/dev/tpmrm0");
 	s->anchor_fsync = json_is_true(json_object_get(anchor, "each_fsync"));
 	s->anchor_every_ms = (unsigned int)every;
 	s->anchor_bound_ms = (unsigned int)bound * 1000;
@@ -315,7 +325,7 @@ static int read_cache(struct settings *s, const json_t *config, struct fault *f)
 
 static int refuse_unknown(json_t *host, struct fault *f)
 {
-	static const char *const known[] = {"args", "env", "cwd", "volumes", "broker"};
+	static const char *const known[] = {"args", "env", "cwd", "volumes", "broker", "tpm"};
 	const char *key;
 	json_t *v;
 	json_object_foreach(host, key, v) {
@@ -354,7 +364,7 @@ int settings_read(struct settings *s, const char *config_text, size_t config_len
 	if (!err)
 		err = read_broker(s, config, host, f);
 	if (!err)
-		err = read_anchor(s, config, f);
+		err = read_anchor(s, config, host, f);
 	if (!err)
 		err = read_cache(s, config, f);
 out:
@@ -430,5 +440,6 @@ void settings_free(struct settings *s)
 	free(s->broker_url);
 	free(s->broker_ca);
 	free(s->broker_name);
+	free(s->tpm);
 	memset(s, 0, sizeof *s);
 }

@@ -2,7 +2,7 @@
 // What to run and what to mount: the measured /.coffer/config.json (written by image/config.c) and the host block,
 // which is hostile and may only choose where config.json leaves a choice. Pure; fuzz_host_block drives it.
 //
-// Host block: {"args":[...],"env":{...},"cwd":"/","volumes":[{"name","path","mode","id"}],"broker":"https://..."};
+// Host block: {"args":[...],"env":{...},"cwd":"/","volumes":[{"name","path","mode","id"}],"broker":"https://...","tpm":"tcp:..."};
 // every key may be missing, others are refused. `id` is the volume's id from its header, 32 hex digits: a false one
 // gets a key that does not open the volume.
 #ifndef COFFER_INIT_SETTINGS_H
@@ -45,7 +45,9 @@ struct settings {
 	char *broker_ca;	// measured; "" when none
 	char *broker_name;	// measured; NULL: only a pinned certificate will do
 	unsigned int broker_timeout_s;
-	bool anchor;		// measured: the broker remembers the newest state of volumes; else nobody
+	bool anchor;		// measured: the newest state of volumes is remembered; else by nobody
+	bool anchor_tpm;	// in a TPM; else by the broker
+	char *tpm;		// the host's way to it, "tcp:ADDRESS:PORT"; NULL when not given
 	bool anchor_fsync;	// each fsync waits for it
 	unsigned int anchor_every_ms, anchor_bound_ms;
 	unsigned int volume_cache_mib;	// measured; 0: the kernel's own

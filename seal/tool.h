@@ -37,10 +37,14 @@ struct seal_tool_stats {
 
 // Who remembers the newest state of volumes, so that older copies are refused (seal.h: anchors). Each call fills err on failure.
 struct seal_tool_anchor {
+	// NULL, or: the volume and its key, before the calls for it.
+	int (*begin)(void *ctx, const u8 id[SEAL_ID_BYTES], const u8 key[SEAL_KEY_BYTES], struct seal_tool_err *err);
 	int (*get)(void *ctx, const u8 id[SEAL_ID_BYTES], struct seal_anchor *out, struct seal_tool_err *err); // -ENOENT: nothing
 	int (*claim)(void *ctx, const u8 id[SEAL_ID_BYTES], const struct seal_anchor *from, const struct seal_anchor *found, u64 *epoch,
 		     struct seal_tool_err *err);
 	int (*advance)(void *ctx, const u8 id[SEAL_ID_BYTES], const struct seal_anchor *now, struct seal_tool_err *err);
+	// What the owner says is right, though it may be older: epoch and all, whatever is remembered. Fences every writer.
+	int (*set)(void *ctx, const u8 id[SEAL_ID_BYTES], const struct seal_anchor *now, struct seal_tool_err *err);
 	void *ctx;
 };
 void seal_tool_set_anchor(const struct seal_tool_anchor *a); // for all volumes opened from now on; NULL: none
@@ -50,6 +54,17 @@ struct seal_tool_anchored {
 	u64 generation;
 };
 void seal_tool_last_anchored(struct seal_tool_anchored *out);
+// What the anchor remembers and what the volume shows, side by side: refuses nothing. -ENOTCONN: there is no anchor.
+struct seal_tool_anchor_view {
+	bool known;
+	struct seal_anchor remembered, found;
+	int verdict;	// SEAL_EROLLBACK, and why:
+	char why[224];
+};
+int seal_tool_anchor_view(const char *path, const u8 key[SEAL_KEY_BYTES], struct seal_tool_anchor_view *v, struct seal_tool_err *err);
+// From now on the volume as it is is what the anchor remembers. An older state than the remembered one only with `back` (-EEXIST).
+int seal_tool_anchor_set(const char *path, const u8 key[SEAL_KEY_BYTES], bool back, struct seal_tool_anchor_view *before,
+			 struct seal_tool_err *err);
 
 // A fresh random key.
 int seal_tool_new_key(u8 key[SEAL_KEY_BYTES], struct seal_tool_err *err);

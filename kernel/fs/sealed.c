@@ -275,7 +275,7 @@ static int open_volume(struct svol *sv, const struct coffer_mount_key *key, u32 
 	};
 	struct seal_anchor least = {.epoch = key->least.epoch, .generation = key->least.generation};
 	memcpy(least.digest, key->least.digest, sizeof(least.digest));
-	int r = seal_mount_anchored(&io, &env, key->key, NULL, flags & MS_RDONLY ? SEAL_RDONLY : 0,
+	int r = seal_mount_anchored(&io, &env, key->key, key->id, (flags & MS_RDONLY ? SEAL_RDONLY : 0) | (key->anchor ? SEAL_CLAIM : 0),
 				    key->anchor == COFFER_ANCHOR_KNOWN ? &least : NULL, &sv->v, &fault);
 	if (r)
 		pr_err("sealed volume %s cannot be opened: %s (error %d)", sv->name,
@@ -297,7 +297,7 @@ static int sealed_mount(const char *source, u32 flags, const void *data, size_t 
 	memcpy(&key, data, sizeof(key));
 	mutex_lock(&mounted_lock);
 	if (key.magic != COFFER_MOUNT_KEY_MAGIC || key.version != COFFER_MOUNT_KEY_VERSION ||
-	    key.anchor > COFFER_ANCHOR_KNOWN)
+	    key.anchor > COFFER_ANCHOR_KNOWN || key.where > COFFER_ANCHOR_IN_TPM)
 		goto out;
 	r = -EBUSY;
 	if (mounted[index])

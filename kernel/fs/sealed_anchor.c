@@ -27,6 +27,7 @@ void sealed_anchor_begin(struct svol *sv, const struct coffer_mount_key *key)
 	struct seal_anchor st;
 
 	a->mode = key->anchor;
+	a->tpm = key->where == COFFER_ANCHOR_IN_TPM;
 	a->each_fsync = key->each_fsync;
 	a->every_ns = key->every_ms * NSEC_PER_MSEC;
 	a->bound_ns = key->bound_ms * NSEC_PER_MSEC;
@@ -140,7 +141,7 @@ void sealed_anchor_text(struct svol *sv, char *buf, size_t n)
 {
 	const struct sanchor *a = &sv->anchor;
 
-	snprintf(buf, n, "%s", a->mode ? a->each_fsync ? "anchor=broker,anchor_fsync" : "anchor=broker" : "anchor=none");
+	snprintf(buf, n, "anchor=%s%s", a->mode ? a->tpm ? "tpm" : "broker" : "none", a->mode && a->each_fsync ? ",anchor_fsync" : "");
 }
 
 // --- the helper's file
@@ -148,11 +149,13 @@ void sealed_anchor_text(struct svol *sv, char *buf, size_t n)
 // The next thing that the helper has to do; false: nothing before *deadline.
 static bool next_work(struct coffer_anchor_record *rec, u64 *deadline)
 {
+	static u32 turn; // behind the one served last, so that a busy volume does not keep the others waiting
 	u64 now = ktime_mono();
 
 	*deadline = NO_DEADLINE;
 	memset(rec, 0, sizeof(*rec));
-	for (u32 k = 0; k < SEALED_MAX; k++) {
+	for (u32 n = 0; n < SEALED_MAX; n++) {
+		u32 k = (turn + n) % SEALED_MAX;
 		struct svol *sv = anchored[k];
 		struct sanchor *a = sv ? &sv->anchor : NULL;
 		if (!a || (!a->asked && !behind(a)))
@@ -170,6 +173,7 @@ static bool next_work(struct coffer_anchor_record *rec, u64 *deadline)
 		if (!a->asked)
 			a->tried_at = now;
 		a->asked = false;
+		turn = k + 1;
 		return true;
 	}
 	rec->what = COFFER_ANCHOR_CLOSE;

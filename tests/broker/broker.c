@@ -500,7 +500,7 @@ static void test_release(const char *url)
 	uint8_t other[48];
 	int err = attest_as(url, ca, NULL, 2, &f);
 	ok("the right enclave gets its key", !err && mount_count == 1 && !memcmp(mounted.key, volume_key, 32) &&
-	   mounted.magic == COFFER_MOUNT_KEY_MAGIC, "%d: %s", err, f.text);
+	   mounted.magic == COFFER_MOUNT_KEY_MAGIC && !memcmp(mounted.id, volume_id, 16), "%d: %s", err, f.text);
 
 	memset(other, 0x77, sizeof other);
 	hex_encode(hex, measurement, 48);

@@ -91,6 +91,7 @@ static void test_refused(void)
 	refused("a variable that is no text", strict, "{\"env\":{\"TERM\":1}}", "malformed");
 	refused("another working directory", strict, "{\"cwd\":\"/\"}", "works in '/app'");
 	refused("a relative working directory", lax, "{\"cwd\":\"tmp\"," BOTH "}", "absolute");
+	refused("a way to a TPM that is none", lax, "{\"tpm\":\"unix:/x\"," BOTH "}", "not a way to a TPM");
 	refused("an unknown key", strict, "{\"init\":\"/bin/sh\"}", "unknown key 'init'");
 	refused("a key given twice", strict, "{\"args\":[],\"args\":[]}", "not JSON");
 	refused("what is not JSON", strict, "{", "not JSON");
