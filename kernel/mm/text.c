@@ -15,7 +15,7 @@
 //
 // Other threads may be executing the bytes that change. Five bytes within one cache line are replaced by one store; a site that
 // crosses lines gets int3 first, with a barrier on all CPUs before and after the other bytes.
-// A site that crosses pages is left alone: a program may have one of the two pages as its own (mprotect), and would run half of the jump.
+// A site whose jump would cross pages is left alone: a program may have one of the two pages as its own (mprotect), and would run half of it.
 //
 // Large segments are read in pieces on first touch (text_fill); the mapping is lazy then (lazy.c).
 // Locks: tv->lock (leaf) over trampolines and patches; pc->lock over the list of views.
@@ -341,7 +341,7 @@ static void finish_a(struct textview *v, u64 off, u8 *p, s64 at)
 static void form_a(struct textview *v, u8 *text, u64 off, u32 mov)
 {
 	u8 *tr, jmp[5];
-	u32 t = crosses_pages(off - mov, off + 2) ? 0 : slots(v, 1);
+	u32 t = crosses_pages(off - mov, off - mov + 5) ? 0 : slots(v, 1);
 	s64 at;
 
 	if (!t)
@@ -420,7 +420,7 @@ static void form_a_between(struct textview *v, u8 *text, u64 off, u32 n)
 {
 	u8 *tr, jmp[5], *x = text + off - n;
 	bool rip = false;
-	u32 t = crosses_pages(off - n - 5, off + 2) ? 0 : slots(v, n + 18 > SLOT ? 2 : 1);
+	u32 t = crosses_pages(off - n - 5, off - n) ? 0 : slots(v, n + 18 > SLOT ? 2 : 1);
 	s64 at;
 	s32 disp;
 
