@@ -56,6 +56,7 @@ help:
 	@echo "make soak       stress and robustness, for as long as it takes"
 	@echo "make test-pku   kernel tests on an emulated CPU with protection keys (soak-pku: all of them)"
 	@echo "make bench      benchmarks against native Linux"
+	@echo "make hot-order  the order of the kernel's functions anew, from what new processes run"
 	@echo "make install    PREFIX=/usr/local"
 	@echo "make clean"
 

@@ -27,6 +27,10 @@ KCFLAGS := -std=gnu17 -ffile-prefix-map=$(CURDIR)=. -O2 -g $(WARN) -I. -MMD -MP 
 ifneq ($(SAN_KERNEL),)
 KCFLAGS += -DKERNEL_SAN -fsanitize=undefined -fsanitize-undefined-trap-on-error -fno-sanitize=alignment,object-size,vptr,pointer-overflow,null
 endif
+# COUNT_CALLS=1: the kernel counts how often each of its functions is entered (platform/process/count_calls.c), for make hot-order.
+ifneq ($(COUNT_CALLS),)
+KCFLAGS += -DKERNEL_COUNT_CALLS -finstrument-functions
+endif
 include seal/kernel.mk
 KSRC = $(wildcard kernel/*.c kernel/*/*.c platform/process/*.c hostcall/*.c) $(KSEAL)
 KASM = $(wildcard platform/process/*.S kernel/*/*.S)
