@@ -137,7 +137,7 @@ static inline struct file *fd_light(int fd, bool *put)
 	struct fdtable *ft = t->files;
 	if (likely(ft->ref.n == 1 && (u32)fd < ft->size)) {
 		*put = false;
-		return ft->file[(u32)fd];
+		return slot_file(*fd_slot(ft, (u32)fd));
 	}
 	*put = true;
 	return fd_get(fd);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // /proc/PID/fd and /proc/PID/fdinfo: the open files of a process.
-// Locks: fdtable->lock.
+// Locks: none of its own.
 #include "kernel/fs/procfs.h"
 #include "kernel/include/uring.h"
 
@@ -19,32 +19,10 @@ static struct fdtable *files_get(struct pnode *n)
 static struct file *file_of(struct pnode *n, int fd, bool *cloexec)
 {
 	struct fdtable *t = files_get(n);
-	struct file *f = NULL;
+	struct file *f = t ? fdtable_file(t, (u32)fd, cloexec) : NULL;
 
-	if (!t)
-		return NULL;
-	mutex_lock(&t->lock);
-	if ((u32)fd < t->size && t->file[fd]) {
-		f = t->file[fd];
-		file_get(f);
-		*cloexec = t->cloexec[fd / 64] >> (fd % 64) & 1;
-	}
-	mutex_unlock(&t->lock);
 	fdtable_put(t);
 	return f;
-}
-
-// Smallest open descriptor >= from, or -1.
-static int next_open(struct fdtable *t, u32 from)
-{
-	int fd = -1;
-
-	mutex_lock(&t->lock);
-	for (; from < t->size && fd < 0; from++)
-		if (t->file[from])
-			fd = from;
-	mutex_unlock(&t->lock);
-	return fd;
 }
 
 char *proc_file_name(struct file *f, char *buf, size_t n)
@@ -180,7 +158,7 @@ static int fd_readdir_type(struct file *f, struct dir_ctx *c, u32 type)
 
 	if (!t)
 		return -ENOENT;
-	for (u64 from = c->pos > 2 ? c->pos - 2 : 0; (fd = next_open(t, from)) >= 0; from = fd + 1) {
+	for (u64 from = c->pos > 2 ? c->pos - 2 : 0; (fd = fdtable_next(t, (u32)from)) >= 0; from = fd + 1) {
 		int len = snprintf(name, sizeof(name), "%d", fd);
 
 		if (!c->emit(c, name, len, f->inode->ino + fd + 1, type, fd + 3))

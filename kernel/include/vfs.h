@@ -225,17 +225,28 @@ struct file {
 	bool has_posix_locks;
 } __aligned(64);			// threads that use neighbours do not meet
 
-struct fdtable {
-	struct ref ref;			// this line is only read while descriptors come and go
-	u32 size;
-	struct file **file;
-	u64 rest[6];
-	struct mutex lock;		// this one belongs to who opens or closes
-	u32 next_free;
-	u64 *cloexec;			// bitmap
-	u64 *open;			// bitmap
-	u64 first[2];			// bitmaps of the first table, which has 64 descriptors
+#define FD_FIRST 64u		// descriptors of the first segment
+#define FD_SEGS 15		// 2^20 descriptors
+struct fdtable {			// fs/fdtable.c
+	struct ref ref;			// these lines are only read while descriptors come and go
+	u32 size;			// descriptors that there is room for
+	u64 *seg[FD_SEGS];		// segments above the first, each as large as all before it; they never move
+	struct mutex lock __aligned(64);	// this one belongs to who opens or closes
+	u32 full;			// words of the map before this one have no free bit, but for the first word
+	u32 frozen;			// fork copies the table
+	u64 taken;			// map of the first segment; that of another lies behind its slots
+	u64 slot[FD_FIRST] __aligned(64); // struct file *, FD_CLOEXEC in its lowest bit; 0: not open
 };
+static inline u64 *fd_slot(struct fdtable *t, u32 i) // i < size
+{
+	u32 k;
+
+	if (likely(i < FD_FIRST))
+		return &t->slot[i];
+	k = 26 - (u32)__builtin_clz(i);
+	return __atomic_load_n(&t->seg[k], __ATOMIC_RELAXED) + i - (32u << k);
+}
+static inline struct file *slot_file(u64 v) { return (struct file *)(v & ~1ul); }
 
 // --- paths (fs/namei.c)
 #define LOOKUP_FOLLOW 1u	// follow a final symlink
@@ -283,6 +294,8 @@ void fdtable_put(struct fdtable *t);
 struct fdtable *task_files(struct task *t);	// of any task: a new reference or NULL
 void task_files_set(struct task *t, struct fdtable *files);	// consumes the reference; NULL: it has none any more
 void fdtable_close_exec(struct fdtable *t);
+struct file *fdtable_file(struct fdtable *t, u32 fd, bool *cloexec); // new reference or NULL
+int fdtable_next(struct fdtable *t, u32 from);	// smallest open descriptor >= from, or -1
 struct fs_ctx *fs_ctx_new(void);			// cwd and root = the root mount (first process)
 struct fs_ctx *fs_ctx_copy(struct fs_ctx *fs);
 void fs_ctx_put(struct fs_ctx *fs);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // kcmp: do two tasks share a kernel object? And pidfd_getfd: a descriptor of another process. Locks: tasklist to get
-// at another process's parts, then its descriptor table's lock.
+// at another process's parts.
 #include "kernel/include/platform.h"
 #include "kernel/include/remote.h"
 #include "kernel/include/usercopy.h"
@@ -14,16 +14,9 @@ struct proc *pidfd_proc(struct file *f); // pidfd.c
 static struct file *file_in(struct task *task, u64 fd)
 {
 	struct fdtable *t = task_files(task);
-	struct file *f = NULL;
+	bool cloexec;
+	struct file *f = t && fd <= U32_MAX ? fdtable_file(t, (u32)fd, &cloexec) : NULL;
 
-	if (!t)
-		return NULL;
-	mutex_lock(&t->lock);
-	if (fd < t->size && t->file[fd]) {
-		f = t->file[fd];
-		file_get(f);
-	}
-	mutex_unlock(&t->lock);
 	fdtable_put(t);
 	return f;
 }
