@@ -230,21 +230,22 @@ int sv_block_read_run(struct seal_vol *v, const struct tree *t, u64 index, const
 	return r ? vol_fault(v, SEAL_ETAMPER, SEAL_FAULT_CONTENT, t, 0, index + k - 1, addr + k - 1) : 0;
 }
 
-int sv_block_fetch(struct seal_vol *v, struct fetch *f, u32 cls, u32 at, u32 n, void *const *out)
+// Ciphertext goes straight to where the contents belong, in memory that nobody else sees yet, and is decrypted there.
+int sv_block_fetch(struct seal_vol *v, struct fetch *f, u32 cls, u32 at, u32 n, void *out)
 {
 	const struct d_ptr *p = f->ptr + at;
 	u64 addr = ptr_addr(p);
-	int r = v->io.read(v->io.ctx, addr * SEAL_BLOCK, f->buf, (size_t)n * SEAL_BLOCK);
+	u8 *to = out;
+	int r = v->io.read(v->io.ctx, addr * SEAL_BLOCK, to, (size_t)n * SEAL_BLOCK);
 	if (r)
 		return r;
 	fpu_begin(v);
-	for (u32 k = 0; k < n && !r; k++) {
+	for (u32 k = 0; k < n && !r; k++, to += SEAL_BLOCK) {
 		struct aad a;
 		u8 nonce[12];
 		block_aad(v, cls, 0, addr + k, &a);
 		block_nonce(&p[k], nonce);
-		r = gcm_decrypt(&f->key, &f->ctx, out[at + k], f->buf + (size_t)k * SEAL_BLOCK, SEAL_BLOCK, nonce, &a,
-				sizeof a, p[k].tag);
+		r = gcm_decrypt(&f->key, &f->ctx, to, to, SEAL_BLOCK, nonce, &a, sizeof a, p[k].tag);
 	}
 	fpu_end(v);
 	return r;
@@ -303,33 +304,79 @@ int sv_flush(struct seal_vol *v)
 	return 0;
 }
 
-int sv_block_write(struct seal_vol *v, u32 cls, u32 level, struct d_ptr *p, const void *const *in, u32 n)
+// Blocks that are to be written, by whoever comes: each takes the next piece until none is left.
+#define SHARE_LEAST 128u // fewer are done before another thread is awake
+#define SHARE_PIECE 16u
+#define SHARE_MAX   4u
+struct put {
+	struct seal_vol *v;
+	const struct gcm_key *key;
+	struct d_ptr *p;
+	const void *const *in;
+	u32 cls, level, n, piece, next, came;
+	bool failed;
+	int err; // of the first that failed
+	u64 err_addr;
+};
+_Static_assert(SHARE_MAX * SHARE_PIECE <= IO_BLOCKS && SHARE_MAX * sizeof(struct gcm_ctx) <= SEAL_BLOCK, "each has its part of the buffers");
+
+static int put_piece(struct put *w, u32 from, u32 n, u8 *buf, struct gcm_ctx *ctx)
 {
-	int r = sv_session_begin(v);
-	if (r)
-		return r;
-	const struct gcm_key *key = sv_session_key(v, v->cur);
+	struct seal_vol *v = w->v;
+	struct d_ptr *p = w->p + from;
 	fpu_begin(v);
 	for (u32 k = 0; k < n; k++) {
 		struct aad a;
 		u8 nonce[12];
-		u64 addr = ptr_addr(&p[k]);
-		ptr_set(&p[k], addr, v->ctr++, v->cur);
-		block_aad(v, cls, level, addr, &a);
+		block_aad(v, w->cls, w->level, ptr_addr(&p[k]), &a);
 		block_nonce(&p[k], nonce);
-		gcm_encrypt(key, v->gcm, v->buf + (size_t)k * SEAL_BLOCK, in[k], SEAL_BLOCK, nonce, &a, sizeof a,
-			    p[k].tag);
+		gcm_encrypt(w->key, ctx, buf + (size_t)k * SEAL_BLOCK, w->in[from + k], SEAL_BLOCK, nonce, &a, sizeof a, p[k].tag);
 	}
 	fpu_end(v);
 	for (u32 k = 0, m; k < n; k += m) {
 		u64 addr = ptr_addr(&p[k]);
 		for (m = 1; k + m < n && ptr_addr(&p[k + m]) == addr + m;)
 			m++;
-		r = v->io.write(v->io.ctx, addr * SEAL_BLOCK, v->buf + (size_t)k * SEAL_BLOCK, (size_t)m * SEAL_BLOCK);
+		int r = v->io.write(v->io.ctx, addr * SEAL_BLOCK, buf + (size_t)k * SEAL_BLOCK, (size_t)m * SEAL_BLOCK);
+		if (r && !__atomic_exchange_n(&w->failed, true, __ATOMIC_RELAXED)) {
+			w->err = r;
+			w->err_addr = addr;
+		}
 		if (r)
-			return vol_io_error(v, r, addr, true);
-		v->end = SEAL_MAX(v->end, addr + m);
+			return r;
 	}
+	return 0;
+}
+
+static void put_pieces(void *arg)
+{
+	struct put *w = arg;
+	u32 me = __atomic_fetch_add(&w->came, 1, __ATOMIC_RELAXED);
+	while (me < SHARE_MAX && !__atomic_load_n(&w->failed, __ATOMIC_RELAXED)) {
+		u32 from = __atomic_fetch_add(&w->next, w->piece, __ATOMIC_RELAXED);
+		if (from >= w->n || put_piece(w, from, SEAL_MIN(w->piece, w->n - from), w->v->buf + (size_t)me * w->piece * SEAL_BLOCK, w->v->gcm + me))
+			break;
+	}
+}
+
+int sv_block_write(struct seal_vol *v, u32 cls, u32 level, struct d_ptr *p, const void *const *in, u32 n)
+{
+	int r = sv_session_begin(v);
+	if (r)
+		return r;
+	bool share = v->env.share && n >= SHARE_LEAST;
+	struct put w = {.v = v, .key = sv_session_key(v, v->cur), .p = p, .in = in, .cls = cls, .level = level, .n = n,
+			.piece = share ? SHARE_PIECE : IO_BLOCKS};
+	for (u32 k = 0; k < n; k++)
+		ptr_set(&p[k], ptr_addr(&p[k]), v->ctr++, v->cur);
+	if (share)
+		v->env.share(v->env.ctx, put_pieces, &w);
+	else
+		put_pieces(&w);
+	if (w.err)
+		return vol_io_error(v, w.err, w.err_addr, true);
+	for (u32 k = 0; k < n; k++)
+		v->end = SEAL_MAX(v->end, ptr_addr(&p[k]) + 1);
 	for (u32 k = 0; k < n && !v->recent_full; k++)
 		recent_add(v, &p[k], cls, level);
 	return 0;

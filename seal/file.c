@@ -65,14 +65,32 @@ static int slot_of(struct seal_vol *v, struct seal_inode *i, u64 idx, u32 mode, 
 	return r;
 }
 
+// The same for one page after the other: pages of one group have their slots in one pointer block, that the first of them has found.
+struct group {
+	u64 number;
+	struct d_ptr *slots; // NULL: none yet
+};
+static int slot_in(struct seal_vol *v, struct seal_inode *i, u64 idx, u32 mode, struct group *g, struct d_ptr **slot)
+{
+	if (!g->slots || g->number != idx / FANOUT) {
+		int r = slot_of(v, i, idx, mode, slot);
+		if (r)
+			return r;
+		*g = (struct group){idx / FANOUT, *slot - idx % FANOUT};
+	}
+	*slot = g->slots + idx % FANOUT;
+	return 0;
+}
+
 // Addresses for a batch, in v->ptrs: what is not yet committed is overwritten in place (*kept: some are), the rest gets
 // runs as long as can be had. fresh[k]: has a new address.
 static int batch_place(struct seal_vol *v, struct seal_inode *i, const u64 *index, u32 n, bool *kept, bool *fresh)
 {
 	u32 missing = 0;
+	struct group g = {0};
 	for (u32 k = 0; k < n; k++) {
 		struct d_ptr *slot;
-		int r = slot_of(v, i, index[k], NODE_WRITE, &slot);
+		int r = slot_in(v, i, index[k], NODE_WRITE, &g, &slot);
 		if (r)
 			return r;
 		r = sv_inplace(v, slot);
@@ -103,10 +121,11 @@ static int batch_place(struct seal_vol *v, struct seal_inode *i, const u64 *inde
 
 static int batch_store(struct seal_vol *v, struct seal_inode *i, const u64 *index, u32 n)
 {
+	struct group g = {0};
 	for (u32 k = 0; k < n; k++) {
 		struct node *c = sv_node_find(v, &i->tree, 0, index[k]);
 		struct d_ptr *slot;
-		int r = slot_of(v, i, index[k], NODE_READ, &slot);
+		int r = slot_in(v, i, index[k], NODE_READ, &g, &slot);
 		if (r)
 			return vol_abort(v, r);
 		bool had = c || !ptr_none(slot);
@@ -147,7 +166,7 @@ static u64 batch_cost(const struct seal_inode *i, const u64 *index, u32 n)
 	return n + 12 + (groups - 1) * SEAL_MAX(i->tree.height, 1u);
 }
 
-// Stores whole pages, anywhere in the file, index rising: one run of blocks where there is room for it. n <= IO_BLOCKS.
+// Stores whole pages, anywhere in the file, index rising: one run of blocks where there is room for it. n <= BATCH_BLOCKS.
 static int batch_write(struct seal_vol *v, struct seal_inode *i, const u64 *index, u32 n, const void *const *in)
 {
 	int r = sv_write_begin(v, i, index, n, batch_cost(i, index, n));
@@ -158,7 +177,7 @@ static int batch_write(struct seal_vol *v, struct seal_inode *i, const u64 *inde
 	if (r)
 		return r;
 	for (;;) {
-		bool kept = false, wrote = false, fresh[IO_BLOCKS] = {false};
+		bool kept = false, wrote = false, fresh[BATCH_BLOCKS] = {false};
 		r = batch_place(v, i, index, n, &kept, fresh);
 		if (!r) {
 			wrote = true;
@@ -183,11 +202,12 @@ static int batch_write(struct seal_vol *v, struct seal_inode *i, const u64 *inde
 	}
 }
 
-// The same for any number. A nearly full volume takes a few pages where it has no room for many.
+// The same for any number. A nearly full volume takes a few pages where it has no room for many; neither has a small cache, that
+// holds the pointers to them until they are stored.
 static int pages_write(struct seal_vol *v, struct seal_inode *i, const u64 *index, u32 n, const void *const *in,
 		       u32 *done)
 {
-	u32 most = IO_BLOCKS;
+	u32 most = v->max_nodes >= 8 * BATCH_BLOCKS ? BATCH_BLOCKS : IO_BLOCKS;
 	for (*done = 0; *done < n;) {
 		u32 m = SEAL_MIN(n - *done, most);
 		int r = batch_write(v, i, index + *done, m, in + *done);
@@ -382,23 +402,27 @@ static int fetch_plan(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n
 {
 	u32 session = NO_SESSION;
 	memset(f->ptr, 0, n * sizeof *f->ptr);
-	for (u32 k = 0; k < n; k++) {
+	for (u32 k = 0, chunk; k < n; k += chunk) {
+		struct node *holder, *c;
 		struct d_ptr *slot;
-		struct node *c = sv_node_find(v, &i->tree, 0, first + k);
-		int r = c ? 0 : slot_of(v, i, first + k, NODE_READ, &slot);
+		int r = sv_tree_slot(v, &i->tree, 0, first + k, NODE_READ, &slot, &holder);
+		sv_node_put(v, holder); // nothing else is looked up meanwhile
 		if (r)
 			return r;
-		if (c) {
-			memcpy(out[k], c->data, SEAL_BLOCK);
-		} else if (slot && ptr_lost(slot)) {
-			return 0;
-		} else if (!slot || !ptr_addr(slot)) {
-			memset(out[k], 0, SEAL_BLOCK);
-		} else {
-			if (vol_check_ptr(v, slot) || (session != NO_SESSION && slot->session != session))
+		chunk = SEAL_MIN(n - k, slots_from(i, first + k));
+		for (u32 j = 0; j < chunk; j++) {
+			if ((c = sv_node_find(v, &i->tree, 0, first + k + j))) {
+				memcpy(out[k + j], c->data, SEAL_BLOCK);
+			} else if (slot && ptr_lost(&slot[j])) {
 				return 0;
-			session = slot->session;
-			f->ptr[k] = *slot;
+			} else if (!slot || !ptr_addr(&slot[j])) {
+				memset(out[k + j], 0, SEAL_BLOCK);
+			} else {
+				if (vol_check_ptr(v, &slot[j]) || (session != NO_SESSION && slot[j].session != session))
+					return 0;
+				session = slot[j].session;
+				f->ptr[k + j] = slot[j];
+			}
 		}
 	}
 	if (session != NO_SESSION)
@@ -410,7 +434,8 @@ static int fetch_plan(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n
 // look again with the lock: what lay there may have moved.
 static int pages_fetch(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, void *const *out)
 {
-	struct fetch *f = vol_alloc(v, sizeof *f);
+	_Static_assert(sizeof(struct fetch) <= SEAL_BLOCK, "it fits into a page");
+	struct fetch *f = vol_alloc(v, SEAL_BLOCK); // which is aligned as keys want it
 	int r = f && fetch_plan(v, i, first, n, out, f) == 1 ? 0 : -EAGAIN;
 	if (!r) {
 		vol_unlock(v);
@@ -419,15 +444,15 @@ static int pages_fetch(struct seal_vol *v, struct seal_inode *i, u64 first, u32 
 			m = 1;
 			if (!addr)
 				continue;
-			while (k + m < n && m < FETCH_BLOCKS && ptr_addr(&f->ptr[k + m]) == addr + m)
+			while (k + m < n && m < FETCH_BLOCKS && ptr_addr(&f->ptr[k + m]) == addr + m && (u8 *)out[k + m] == (u8 *)out[k] + (size_t)m * SEAL_BLOCK)
 				m++;
-			r = sv_block_fetch(v, f, CLASS_FILE, k, m, out);
+			r = sv_block_fetch(v, f, CLASS_FILE, k, m, out[k]);
 		}
 		explicit_bzero(&f->key, sizeof f->key);
 		explicit_bzero(&f->ctx, sizeof f->ctx);
 		vol_lock(v);
 	}
-	vol_free(v, f, sizeof *f);
+	vol_free(v, f, SEAL_BLOCK);
 	return r;
 }
 

@@ -54,6 +54,8 @@ struct seal_env {
 	void (*lock)(void *ctx), (*unlock)(void *ctx);	     // one mutex for the volume; NULL: single-threaded
 	void (*fpu_begin)(void *ctx), (*fpu_end)(void *ctx); // around vector code; NULL: not needed
 	void (*log)(void *ctx, const char *text);	     // one line, no newline; NULL: silent
+	// Calls fn(arg), and when it likes to, at the same time from another thread; both are back when it returns. NULL: it does not.
+	void (*share)(void *ctx, void (*fn)(void *arg), void *arg);
 	size_t cache_bytes;				     // metadata cache; 0: 16 MiB
 };
 

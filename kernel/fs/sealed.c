@@ -81,6 +81,12 @@ static void env_fpu_end(void *ctx)
 	pf_fpu_end();
 }
 
+static void env_share(void *ctx, void (*fn)(void *), void *arg)
+{
+	(void)ctx;
+	sealed_share(fn, arg);
+}
+
 static void env_log(void *ctx, const char *text)
 {
 	struct svol *sv = ctx;
@@ -271,6 +277,7 @@ static int open_volume(struct svol *sv, const struct coffer_mount_key *key, u32 
 		.fpu_begin = env_fpu_begin,
 		.fpu_end = env_fpu_end,
 		.log = env_log,
+		.share = env_share,
 		.cache_bytes = min((u64)key->cache_mib << 20, page_count_total() * PAGE_SIZE / 8),
 	};
 	struct seal_anchor least = {.epoch = key->least.epoch, .generation = key->least.generation};

@@ -39,7 +39,8 @@ struct snode {		       // inode->priv
 	u64 unflushed;	   // its part of svol->unflushed; inode->lock
 	struct mutex store_lock; // after inode->lock: storing contents, and cutting them off
 	bool behind;		 // asked for in the background
-	u64 next;		 // page after the last one read; this and the next are hints, without a lock
+	u64 next;		 // page after the last one read; this and the next ones are hints, without a lock
+	u64 ahead, asked;	 // page up to which it is read ahead; up to which the other thread was asked to
 	u32 in_order;		 // pages read in order, up to a limit
 	bool frozen;		 // part of a snapshot: nothing of it changes, not even in memory
 };
@@ -63,9 +64,11 @@ int sealed_store_pages(struct inode *i);
 // Stores part of what waits in the cache, without inode->lock: whole pages of a file that nobody maps writable.
 void sealed_store_behind(struct inode *i);
 // sealed_io.c: hints to the two threads.
-void sealed_read_ahead(struct inode *i, u64 index, u64 n);
-bool sealed_write_behind(struct inode *i); // false: too much is asked for already
+bool sealed_read_ahead(struct inode *i, u64 index, u64 n); // false: too much is asked for already
+bool sealed_write_behind(struct inode *i);
 void sealed_io_init(void);
+// fn(arg), and beside it in another thread when that one has nothing else to do; both are back when it returns.
+void sealed_share(void (*fn)(void *), void *arg);
 // Stores everything dirty, without a commit; of files with shared writable mappings only if `mapped`. No inode lock
 // held.
 int sealed_store(struct svol *sv, bool mapped);

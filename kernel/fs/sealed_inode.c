@@ -10,7 +10,8 @@
 #define DIRTY_ALL	  16384ul // of all files of a volume
 #define PAGES		  64u	  // pages in one call of the library
 #define IN_ORDER	  32u	  // pages read in order that make a file worth reading ahead
-#define WINDOW		  128u	  // pages read ahead by each of two threads
+#define PIECE		  64u	  // pages that a thread reads ahead at a time
+#define AHEAD		  512ul	  // pages asked for ahead of the reader
 #define FALLOC_KEEP_SIZE  1
 #define FALLOC_PUNCH_HOLE 2
 #define FALLOC_ZERO_RANGE 16
@@ -456,16 +457,35 @@ static int removexattr(struct inode *i, const char *name)
 }
 
 // --- contents
-// A file that is read in order is read ahead by two at a time: this thread the next WINDOW pages, the other thread those after them.
+// A file that is read in order is read ahead by another thread; where that one is not fast enough, by the reader too: what nobody has begun he
+// reads himself, and instead of waiting for a page he goes ahead of the other.
+static void read_ahead(struct inode *i, struct snode *n, u64 first)
+{
+	u64 end = min(DIV_ROUND_UP(i->size, PAGE_SIZE), first + AHEAD);
+	if (n->ahead < first || n->ahead > first + 2 * AHEAD)
+		n->ahead = first + PIECE;
+	for (; n->ahead < end; n->ahead += PIECE) {
+		if (pc_resident(i->pc, n->ahead, n->ahead + 1))
+			continue;
+		if (!sealed_read_ahead(i, n->ahead, PIECE))
+			break;
+		n->asked = n->ahead + PIECE;
+	}
+	if (first < n->asked && n->asked <= first + 2 * AHEAD && pc_on_its_way(i->pc, first)) {
+		pc_fill(i->pc, n->ahead, PIECE);
+		n->ahead += PIECE;
+	}
+}
+
 static ssize_t read(struct file *f, struct iter *it, u64 *pos)
 {
 	struct inode *i = f->inode;
 	struct snode *n = snode_of(i);
 	u64 first = *pos >> PAGE_SHIFT;
 	bool follows = first == n->next || first + 1 == n->next; // the last page may have been read in part
-	if (follows && n->in_order >= IN_ORDER && first + WINDOW < DIV_ROUND_UP(i->size, PAGE_SIZE) && !pc_resident(i->pc, first, first + 1))
-		sealed_read_ahead(i, first + WINDOW, WINDOW);
-	i->pc->ahead = !follows ? 0 : n->in_order < IN_ORDER ? n->in_order : WINDOW;
+	if (follows && n->in_order >= IN_ORDER)
+		read_ahead(i, n, first);
+	i->pc->ahead = !follows ? 0 : n->in_order < IN_ORDER ? n->in_order : PIECE;
 	ssize_t r = generic_file_read(f, it, pos);
 	if (r <= 0)
 		return r;

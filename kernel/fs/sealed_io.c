@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Work on sealed volumes beside the programs: what is read in order is read ahead, and what is written is stored behind the writer, each by a
 // thread of its own, so that encryption runs on another CPU than the program. Requests are hints: one that finds the queue full is dropped.
-// Locks: a worker's lock is a leaf; its thread takes what sealed_inode.c says, in that order, and holds a reference to the inode.
+// A third thread does a part of what one of these, or a program, stores in one piece.
+// Locks: a worker's lock and helper.lock are leaves; its thread takes what sealed_inode.c says, in that order, and holds a reference to the inode.
 #include "kernel/fs/sealed.h"
 #include "kernel/include/platform.h"
 
@@ -63,11 +64,56 @@ static void store(const struct request *r) { sealed_store_behind(r->i); }
 
 static struct worker reader = {.work = fill}, writer = {.work = store};
 
-void sealed_read_ahead(struct inode *i, u64 index, u64 n) { ask(&reader, i, index, n); }
+bool sealed_read_ahead(struct inode *i, u64 index, u64 n) { return ask(&reader, i, index, n); }
 bool sealed_write_behind(struct inode *i) { return ask(&writer, i, 0, 0); }
+
+enum { IDLE, ASKED, WORKS };
+static struct {
+	struct mutex lock; // held by whom it helps
+	u32 state;	   // what it sleeps on; while it works, what the other sleeps on
+	bool exists;
+	void (*fn)(void *);
+	void *arg;
+} helper;
+
+static void helper_thread(void *unused)
+{
+	(void)unused;
+	for (;;) {
+		u32 s = ASKED;
+		if (!__atomic_compare_exchange_n(&helper.state, &s, WORKS, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+			pf_wait(&helper.state, s, NO_DEADLINE);
+			continue;
+		}
+		helper.fn(helper.arg);
+		__atomic_store_n(&helper.state, IDLE, __ATOMIC_RELEASE);
+		pf_wake(&helper.state, 1);
+	}
+}
+
+void sealed_share(void (*fn)(void *), void *arg)
+{
+	bool mine = helper.exists && mutex_trylock(&helper.lock);
+	u32 s = ASKED;
+	if (mine) {
+		helper.fn = fn;
+		helper.arg = arg;
+		__atomic_store_n(&helper.state, ASKED, __ATOMIC_RELEASE);
+		pf_wake(&helper.state, 1);
+	}
+	fn(arg);
+	if (!mine)
+		return;
+	// It sleeps still, works, or is done.
+	if (!__atomic_compare_exchange_n(&helper.state, &s, IDLE, false, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE))
+		while (__atomic_load_n(&helper.state, __ATOMIC_ACQUIRE) == WORKS)
+			pf_wait(&helper.state, WORKS, NO_DEADLINE);
+	mutex_unlock(&helper.lock);
+}
 
 void sealed_io_init(void)
 {
 	reader.exists = reader.exists || !pf_kthread(worker_thread, &reader, "sealed-read");
 	writer.exists = writer.exists || !pf_kthread(worker_thread, &writer, "sealed-write");
+	helper.exists = helper.exists || (pf_ncpus() > 1 && !pf_kthread(helper_thread, NULL, "sealed-help"));
 }

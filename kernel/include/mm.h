@@ -117,7 +117,7 @@ struct pc_ops {
 	int (*write)(struct pagecache *pc, const u64 *index, u32 n, const void **pages);
 	u64 (*size)(struct pagecache *pc);	// bytes of data now
 };
-#define PC_BATCH 64u
+#define PC_BATCH 256u
 struct pagecache {
 	struct ref ref;
 	struct mutex lock;
@@ -156,6 +156,7 @@ int pc_allocate(struct pagecache *pc, u64 index, u64 end);
 int pc_copy(struct pagecache *pc, u64 index, u64 n, void *kaddr);
 void pc_adopt(struct pagecache *pc, u64 index, u32 n, pfn_t pfn);
 u64 pc_resident(struct pagecache *pc, u64 first, u64 end);	// pages [first, end) that are in memory
+bool pc_on_its_way(struct pagecache *pc, u64 index);			// being read or written just now
 void pc_truncate(struct pagecache *pc, u64 newsize, u64 oldsize);	// drops pages beyond, zeroes the tail of the last
 void pc_punch(struct pagecache *pc, u64 start, u64 end);		// byte range becomes zeroes
 int pc_sync(struct pagecache *pc);					// writes dirty pages

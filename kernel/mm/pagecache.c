@@ -15,6 +15,8 @@
 #define PE_BUSY 0x40000000u
 #define LEAF 1024u
 #define MAX_INDEX (1ul << 36)	// 256 TiB files
+#define FILL 64ul		// pages read ahead in one piece: who wants one of them waits for all
+#define PATIENCE 1000		// spins: as long as copying 128 KiB takes
 
 static struct waitq busy_wq = { MUTEX_INIT, LIST_INIT(busy_wq.waiters) };
 static struct mutex caches_lock;
@@ -55,6 +57,21 @@ static void pc_lock(struct pagecache *pc)
 	mutex_lock(&pc->lock);
 	if (unlikely(pc->crowded))
 		crowd_wait(pc);
+}
+
+// The same after or before work on storage. A reader or writer may hold the lock over a long copy, but going to sleep for it and being woken up
+// takes longer still.
+static void pc_lock_patient(struct pagecache *pc)
+{
+	for (u32 k = 0; k < PATIENCE; k++) {
+		if (mutex_trylock(&pc->lock)) {
+			if (unlikely(pc->crowded))
+				crowd_wait(pc);
+			return;
+		}
+		pf_relax();
+	}
+	pc_lock(pc);
 }
 
 void pc_get(struct pagecache *pc) { ref_get(&pc->ref); }
@@ -346,7 +363,7 @@ static int make_pages(struct pagecache *pc, u64 index, u64 max, enum page_conten
 		return 0;
 	mutex_unlock(&pc->lock);
 	int r = pc->ops->read(pc, index, got, page_addr(p));
-	pc_lock(pc);
+	pc_lock_patient(pc);
 	for (u32 i = 0; i < got; i++)
 		*entry(pc, index + i) = r ? 0 : p + i;
 	if (r) {
@@ -501,6 +518,15 @@ u64 pc_resident(struct pagecache *pc, u64 first, u64 end)
 	}
 	mutex_unlock(&pc->lock);
 	return n;
+}
+
+bool pc_on_its_way(struct pagecache *pc, u64 index)
+{
+	pc_lock(pc);
+	u32 *e = entry(pc, index);
+	bool busy = e && *e & PE_BUSY;
+	mutex_unlock(&pc->lock);
+	return busy;
 }
 
 // A reader comes: true: into the crowd; false: alone, with the lock.
@@ -738,10 +764,11 @@ static int store(struct pagecache *pc, u64 limit, bool behind)
 	limit = min(limit, min(end_index(pc), data_pages(pc)));
 	i = all ? 0 : pc->dirty_from;
 	pc->dirty_from = U64_MAX; // who makes a page dirty from now on says so
-	while (!r && (pc->ndirty || all) && (n = collect(pc, &i, limit, all, index, pages))) {
+	// behind a writer only what fills a batch: the rest will be followed by more, or stored with it
+	while (!r && (behind ? pc->ndirty >= PC_BATCH : pc->ndirty || all) && (n = collect(pc, &i, limit, all, index, pages))) {
 		mutex_unlock(&pc->lock);
 		r = pc->ops->write(pc, index, n, pages);
-		pc_lock(pc);
+		pc_lock_patient(pc);
 		for (u32 k = 0; k < n; k++) {
 			u32 *e = entry(pc, index[k]);
 			*e &= ~PE_BUSY;
@@ -765,12 +792,12 @@ void pc_fill(struct pagecache *pc, u64 index, u64 n)
 	u64 end = index + n;
 	u32 got;
 
-	pc_lock(pc);
+	pc_lock_patient(pc);
 	while (index < end && index < data_pages(pc) && !page_short()) {
 		u32 *e = entry(pc, index);
 		if (e && *e)
 			index++;
-		else if (make_pages(pc, index, min(end - index, (u64)PC_BATCH), PAGES_ZERO, &got))
+		else if (make_pages(pc, index, min(end - index, FILL), PAGES_ZERO, &got))
 			break;
 		else
 			index += got;
