@@ -726,7 +726,7 @@ static u32 collect(struct pagecache *pc, u64 *i, u64 limit, bool all, u64 *index
 {
 	u32 n = 0;
 
-	for (; *i < limit && n < PC_BATCH; ++*i) {
+	for (; *i < limit && n < PC_BATCH && (all || pc->ndirty); ++*i) {
 		u32 *e = entry(pc, *i);
 
 		if (!e) {
