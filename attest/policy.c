@@ -100,10 +100,12 @@ void attest_appraise_platform(const struct attest_policy *p, struct attest_resul
 	alternatives(c, NULL, tees, p->insecure_accept_simulated ? "simulated" : NULL);
 	attest_found(c, "%s", tee);
 
-	c = attest_check_add(r, "dbgstat", !strcmp(debug, "disabled-since-boot") ||
-			     (!strcmp(debug, "enabled") && p->insecure_accept_debug));
-	attest_expected(c, p->insecure_accept_debug ? "disabled-since-boot or enabled" : "disabled-since-boot");
-	attest_found(c, "%s", debug);
+	if (strcmp(tee, "tpm")) {	// a TPM says nothing about debuggers
+		c = attest_check_add(r, "dbgstat", !strcmp(debug, "disabled-since-boot") ||
+				     (!strcmp(debug, "enabled") && p->insecure_accept_debug));
+		attest_expected(c, p->insecure_accept_debug ? "disabled-since-boot or enabled" : "disabled-since-boot");
+		attest_found(c, "%s", debug);
+	}
 
 	const json_t *own = json_object_get(r->claims, "snp");
 	if (own || listed(only_snp, tee)) {

@@ -13,6 +13,7 @@ enum {
 	EXIT_OK = 0,
 	EXIT_ERROR = 1,		// the command failed: a message was printed
 	EXIT_USAGE = 2,		// the command line was wrong
+	EXIT_REFUSED = 3,	// `verify`: the evidence was read, and does not hold
 	EXIT_CANNOT_RUN = 125,	// `run`: the enclave could not be started, or was refused
 };
 
@@ -24,7 +25,7 @@ struct command {
 };
 
 extern const struct command command_init, command_new, command_copy, command_build, command_run, command_measure,
-	command_seal, command_open, command_mount, command_volume, command_broker, command_policy, command_doctor, command_syscalls, command_version, command_help;
+	command_seal, command_open, command_mount, command_volume, command_broker, command_policy, command_doctor, command_syscalls, command_verify, command_evidence, command_version, command_help;
 extern const struct command *const commands[];
 
 // --help of one of `coffer volume`'s own subcommands; NULL when none is named.

@@ -3,7 +3,7 @@
 
 _coffer() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command= i=1
-	local commands="init new copy build run measure seal open mount volume broker policy doctor syscalls version help"
+	local commands="init new copy build run measure seal open mount volume broker policy verify evidence doctor syscalls version help"
 	local owner="--anchor --tpm-key --broker --broker-ca --broker-token --broker-dir"
 
 	while ((i < COMP_CWORD)); do
@@ -37,6 +37,8 @@ _coffer() {
 	open) words="--force --resume --keep-owner --key-file --quiet $owner" ;;
 	mount) words="--foreground --keep-owner --key-file -o $owner" ;;
 	volume) words="create info list cat fsck scrub diff snapshot rekey grow shrink finish anchor --other-key-file --new-key-file --reencrypt --repair --size --force --json --key-file $owner" ;;
+	verify) words="--collateral --event-log --policy --at --report-data --nonce --tpm-root --strict --json --insecure-simulated-root" ;;
+	evidence) words="show bundle --collateral --event-log --at --json --output" ;;
 	policy) words="allow deny list log --measurement --note --json $owner" ;;
 	broker)
 		case " ${COMP_WORDS[*]} " in

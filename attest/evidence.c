@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+// See evidence.h. One function a kind, which hands the bundle's members to that kind's verifier.
+#include "attest/evidence.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "attest/bytes.h"
+#include "attest/cca.h"
+#include "attest/csv.h"
+#include "attest/dcap.h"
+#include "attest/eventlog.h"
+#include "attest/hcl.h"
+#include "attest/json.h"
+#include "attest/slice.h"
+#include "attest/snp.h"
+#include "attest/tpm.h"
+#include "lib/encode.h"
+
+static const char *const kind_names[] = {
+	"nothing that is known", "an AMD SEV-SNP report", "an Intel SGX quote", "an Intel TDX quote", "an Azure confidential VM's report",
+	"a Hygon CSV report", "an Arm CCA token", "a TPM quote", "an event log",
+};
+
+const char *evidence_kind_name(enum evidence_kind kind)
+{
+	return kind_names[kind];
+}
+
+enum evidence_kind evidence_kind_of(const uint8_t *b, size_t len)
+{
+	struct dcap_quote q;
+	struct csv_report csv;
+	struct eventlog log;
+	if (len >= 4 && !memcmp(b, "HCLA", 4))
+		return EVIDENCE_HCL;
+	if (len >= 6 && load_be(b, 4) == 0xff544347)
+		return EVIDENCE_TPM;
+	if (len >= 3 && b[0] == 0xd9 && load_be(b + 1, 2) == 399)
+		return EVIDENCE_CCA;
+	if (len >= 48 && !dcap_quote_parse(b, len, &q, NULL))
+		return q.is_tdx ? EVIDENCE_TDX : EVIDENCE_SGX;
+	if (len == SNP_REPORT_BYTES || (len > SNP_REPORT_BYTES && len <= 64 << 10 && load_le32(b) >= 2 && load_le32(b) <= 5 && load_le32(b + 0x34) == 1))
+		return EVIDENCE_SNP;
+	if (len >= 48 && len < DCAP_MAX_BYTES && load_le16(b) >= 3 && load_le16(b) <= 5 && load_le16(b + 2) == 2)
+		return load_le16(b) > 3 && load_le32(b + 4) == 0x81 ? EVIDENCE_TDX : EVIDENCE_SGX;	// a quote that is malformed further on
+	if (len >= CSV_V1_BYTES && !csv_parse(b, len, &csv, NULL) && csv.mac_ok)
+		return EVIDENCE_CSV;
+	if (len >= 32 && !eventlog_open(&log, b, len, NULL) && load_le32(b) < EVENTLOG_REGISTERS)
+		return EVIDENCE_LOG;
+	return EVIDENCE_UNKNOWN;
+}
+
+// What the verifiers borrow while they run.
+struct parts {
+	const struct evidence_input *in;
+	const uint8_t *evidence;
+	size_t len;
+	struct snp_chain chain;
+	struct cert_list tpm_certs;
+	X509_CRL *crl;
+	struct dcap_collateral *collateral;
+	EVP_PKEY *key;
+	uint8_t pcr_values[TPM_PCRS][DIGEST_MAX];
+	const uint8_t *pcrs[TPM_PCRS];
+	struct snp_input snp;
+	struct dcap_input dcap;
+	struct tpm_input tpm;
+};
+
+static struct collateral_text text(const struct evidence_input *in, const char *name)
+{
+	struct collateral_text t;
+	t.bytes = bundle_text(in->bundle, name, &t.len);
+	return t;
+}
+
+static struct collateral_text bytes(const struct evidence_input *in, const char *name)
+{
+	struct collateral_text t;
+	t.bytes = (const char *)bundle_bytes(in->bundle, name, &t.len);
+	return t;
+}
+
+static void fill_snp(struct parts *p)
+{
+	const struct evidence_input *in = p->in;
+	size_t report = p->len < SNP_REPORT_BYTES ? p->len : SNP_REPORT_BYTES, n;
+	const char *pem = bundle_text(in->bundle, "certificates", &n);
+	if (pem)
+		snp_chain_add_pem(&p->chain, pem, n, NULL);
+	else if (p->len > SNP_REPORT_BYTES)
+		snp_chain_add_table(&p->chain, p->evidence + SNP_REPORT_BYTES, p->len - SNP_REPORT_BYTES, NULL);
+	const uint8_t *crl = bundle_bytes(in->bundle, "crl", &n);
+	p->crl = crl ? cert_crl_read(crl, n) : NULL;
+	p->snp = (struct snp_input){.report = p->evidence, .report_len = report, .chain = &p->chain, .report_data = in->report_data,
+				    .simulated_roots = in->simulated_roots, .simulated_root_count = in->simulated_root_count, .crl = p->crl,
+				    .now = in->now};
+}
+
+static int fill_dcap(struct parts *p)
+{
+	const struct evidence_input *in = p->in;
+	const struct dcap_collateral_parts c = {
+		.tcb_info = text(in, "tcb_info"), .tcb_info_signature = text(in, "tcb_info_signature"), .tcb_info_chain = text(in, "tcb_info_issuer_chain"),
+		.qe_identity = text(in, "qe_identity"), .qe_identity_signature = text(in, "qe_identity_signature"),
+		.qe_identity_chain = text(in, "qe_identity_issuer_chain"), .root_crl = bytes(in, "root_ca_crl"), .pck_crl = bytes(in, "pck_crl"),
+		.pck_crl_chain = text(in, "pck_crl_issuer_chain"), .pck_chain = text(in, "pck_certificate_chain"),
+	};
+	size_t n;
+	const uint8_t *quote = bundle_bytes(in->bundle, "quote", &n);
+	p->dcap = (struct dcap_input){.quote = quote ? quote : p->evidence, .quote_len = quote ? n : p->len, .report_data = in->report_data,
+				      .simulated_roots = in->simulated_roots, .simulated_root_count = in->simulated_root_count,
+				      .strict = in->strict, .now = in->now};
+	int err = dcap_collateral_open(&c, &p->collateral);
+	p->dcap.collateral = p->collateral;
+	return err;
+}
+
+static void fill_pcrs(struct parts *p)
+{
+	const char *name;
+	json_t *value;
+	json_object_foreach(json_object_get(p->in->bundle->json, "tpm_pcrs"), name, value) {
+		char *end;
+		unsigned long i = strtoul(name, &end, 10);
+		size_t n = json_string_length(value) / 2;
+		if (!*end && i < TPM_PCRS && n && n <= DIGEST_MAX && !slice_hex(value, p->pcr_values[i], n))
+			p->pcrs[i] = p->pcr_values[i];
+	}
+}
+
+static void fill_tpm(struct parts *p, const uint8_t *quote, size_t len)
+{
+	const struct evidence_input *in = p->in;
+	size_t n;
+	p->tpm = (struct tpm_input){.attest = quote, .attest_len = len, .nonce = in->nonce, .nonce_len = in->nonce_len, .pcrs = p->pcrs, .now = in->now,
+				    .roots = in->tpm_roots, .root_count = in->tpm_root_count, .allowed = in->tpm_keys};
+	p->tpm.signature = bundle_bytes(in->bundle, "tpm_signature", &p->tpm.signature_len);
+	// An RSA signature alone has the key's size; a TPMT_SIGNATURE is longer and begins with its scheme.
+	p->tpm.bare_signature = p->tpm.signature && (p->tpm.signature_len == 256 || p->tpm.signature_len == 384 || p->tpm.signature_len == 512);
+	p->tpm.log = bundle_bytes(in->bundle, "event_log", &p->tpm.log_len);
+	const uint8_t *key = bundle_bytes(in->bundle, "tpm_key", &n);
+	p->key = key ? tpm_key_read(key, n, NULL) : NULL;
+	const char *pem = bundle_text(in->bundle, "tpm_certificates", &n);
+	if (pem && !cert_list_add_pem(&p->tpm_certs, pem, n, NULL)) {
+		cert_list_leaf_first(&p->tpm_certs);
+		p->tpm.certificates = &p->tpm_certs;
+		p->tpm.trust = TPM_TRUST_CERTIFICATE;
+		if (!p->key) {
+			p->key = X509_get0_pubkey(p->tpm_certs.certs[0]);
+			EVP_PKEY_up_ref(p->key);
+		}
+	} else if (in->tpm_keys) {
+		p->tpm.trust = TPM_TRUST_ALLOWED;
+	}
+	p->tpm.ak = p->key;
+	fill_pcrs(p);
+}
+
+static void verify_dcap(struct parts *p, struct attest_result *out)
+{
+	struct dcap_quote q;
+	size_t n;
+	if (fill_dcap(p)) {
+		attest_found(attest_check_add(out, "format", false), "memory is short");
+		return;
+	}
+	dcap_verify(&p->dcap, out);
+	const uint8_t *log = bundle_bytes(p->in->bundle, "event_log", &n);
+	if (!log || dcap_quote_parse(p->evidence, p->len, &q, NULL) || !q.is_tdx)
+		return;
+	const uint8_t *rtmr[4] = {q.td.rtmr[0], q.td.rtmr[1], q.td.rtmr[2], q.td.rtmr[3]};
+	eventlog_check(out, log, n, TPM_SHA384, 1, 15, rtmr, 4, "RTMR");
+}
+
+static void verify_hcl(struct parts *p, struct attest_result *out)
+{
+	size_t n;
+	fill_snp(p);
+	if (fill_dcap(p)) {
+		attest_found(attest_check_add(out, "format", false), "memory is short");
+		return;
+	}
+	struct hcl_input hcl = {.blob = p->evidence, .blob_len = p->len, .snp = &p->snp};
+	const uint8_t *quote = bundle_bytes(p->in->bundle, "tpm_quote", &n);
+	if (quote) {
+		fill_tpm(p, quote, n);
+		hcl.tpm = &p->tpm;
+	}
+	if (bundle_bytes(p->in->bundle, "quote", &n))
+		hcl.dcap = &p->dcap;
+	hcl_verify(&hcl, out);
+}
+
+static void verify_csv(struct parts *p, struct attest_result *out)
+{
+	const struct evidence_input *in = p->in;
+	struct csv_report r;
+	size_t n;
+	struct csv_input csv = {.report = p->evidence, .report_len = p->len, .simulated_hrk = in->simulated_hrk, .report_data = in->report_data,
+				.strict = in->strict};
+	csv.hsk_cek = bundle_bytes(in->bundle, "hsk_cek", &csv.hsk_cek_len);
+	csv.hrk = bundle_bytes(in->bundle, "hrk", &csv.hrk_len);
+	csv_verify(&csv, out);
+	const uint8_t *log = bundle_bytes(in->bundle, "event_log", &n);
+	if (!log || csv_parse(p->evidence, p->len, &r, NULL) || r.version != 2)
+		return;
+	const uint8_t *rtmr[5] = {r.rtmr[0], r.rtmr[1], r.rtmr[2], r.rtmr[3], r.rtmr[4]};
+	eventlog_check(out, log, n, TPM_SM3, 0, 0x1e, rtmr, 5, "RTMR");	// the first is the launch measurement
+}
+
+static bool key_listed(EVP_PKEY *key, const char *const *list)
+{
+	uint8_t digest[32], *der = NULL;
+	char hex[65] = "";
+	int len = i2d_PUBKEY(key, &der);
+	if (len > 0 && EVP_Digest(der, (size_t)len, digest, NULL, EVP_sha256(), NULL) == 1)
+		hex_encode(hex, digest, sizeof digest);
+	OPENSSL_free(der);
+	for (; list && *list; list++) {
+		if (!strcmp(*list, hex))
+			return true;
+	}
+	return false;
+}
+
+static void verify_cca(struct parts *p, struct attest_result *out)
+{
+	const struct evidence_input *in = p->in;
+	size_t n;
+	const uint8_t *key = bundle_bytes(in->bundle, "cca_platform_key", &n);
+	p->key = key ? tpm_key_read(key, n, NULL) : NULL;
+	// The bundle brings the key, the verifier says whether it is a platform's.
+	const struct cca_endorsement e = {.cpak = p->key};
+	const struct cca_input cca = {.token = p->evidence, .token_len = p->len, .endorsements = &e,
+				      .endorsement_count = p->key && key_listed(p->key, in->cca_keys), .challenge = in->report_data, .strict = in->strict};
+	cca_verify(&cca, out);
+}
+
+static void show_log(struct parts *p, struct attest_result *out)
+{
+	struct eventlog l;
+	struct fault why = {""};
+	json_t *all = NULL;
+	int err = eventlog_open(&l, p->evidence, p->len, &why);
+	for (unsigned int i = 0; !err && i < l.alg_count && !all; i++)	// the strongest comes last
+		all = eventlog_claims(p->evidence, p->len, l.algs[l.alg_count - 1 - i].alg, &why);
+	if (all)
+		json_object_set_new(out->claims, "event_log", all);
+	struct attest_check *c = attest_check_add(out, "format", all != NULL);
+	attest_expected(c, "an event log");
+	attest_found(c, "%s", all ? "one" : why.text);
+	c = attest_check_add(out, "signature", false);
+	attest_expected(c, "a quote that signs the registers to which the log replays");
+	attest_found(c, "a log alone, which proves nothing");
+	set_text(out->claims, "tee", "unknown");
+}
+
+enum evidence_kind evidence_verify(const struct evidence_input *in, struct attest_result *out)
+{
+	struct parts p = {.in = in};
+	struct attest_check *c;
+	p.evidence = bundle_bytes(in->bundle, "evidence", &p.len);
+	if (!p.evidence)	// a TPM's quote may stand alone
+		p.evidence = bundle_bytes(in->bundle, "tpm_quote", &p.len);
+	enum evidence_kind kind = p.evidence ? evidence_kind_of(p.evidence, p.len) : EVIDENCE_UNKNOWN;
+	switch (kind) {
+	case EVIDENCE_SNP:
+		fill_snp(&p);
+		snp_verify(&p.snp, out);
+		break;
+	case EVIDENCE_SGX:
+	case EVIDENCE_TDX:
+		verify_dcap(&p, out);
+		break;
+	case EVIDENCE_HCL:
+		verify_hcl(&p, out);
+		break;
+	case EVIDENCE_CSV:
+		verify_csv(&p, out);
+		break;
+	case EVIDENCE_CCA:
+		verify_cca(&p, out);
+		break;
+	case EVIDENCE_TPM:
+		fill_tpm(&p, p.evidence, p.len);
+		tpm_verify(&p.tpm, out);
+		break;
+	case EVIDENCE_LOG:
+		show_log(&p, out);
+		break;
+	case EVIDENCE_UNKNOWN:
+		c = attest_check_add(out, "format", false);
+		attest_expected(c, "evidence of a known kind");
+		if (p.evidence)
+			attest_found(c, "%zu bytes of none", p.len);
+		else
+			attest_found(c, "no evidence in the bundle");
+		set_text(out->claims, "tee", "unknown");
+		break;
+	}
+	snp_chain_free(&p.chain);
+	cert_list_free(&p.tpm_certs);
+	X509_CRL_free(p.crl);
+	dcap_collateral_free(p.collateral);
+	EVP_PKEY_free(p.key);
+	return kind;
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// See policy_file.h.
+#include "attest/policy_file.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "lib/yamlcfg.h"
+
+static const struct yamlcfg_type text = {.kind = YAMLCFG_TEXT};
+#define LIST {.kind = YAMLCFG_LIST, .item = &text}
+#define SVN {.kind = YAMLCFG_INT, .min = 0, .max = 255}
+static const struct yamlcfg_key snp_keys[] = {
+	{.name = "fmc", .type = SVN}, {.name = "bootloader", .type = SVN}, {.name = "tee", .type = SVN}, {.name = "snp", .type = SVN},
+	{.name = "microcode", .type = SVN}, {.name = NULL},
+};
+static const struct yamlcfg_key keys[] = {
+	{.name = "tees", .type = LIST},
+	{.name = "measurements", .type = LIST},
+	{.name = "tcb_status", .type = LIST},
+	{.name = "snp_minimum_tcb", .type = {.kind = YAMLCFG_RECORD, .keys = snp_keys}},
+	{.name = "require_revocation", .type = {.kind = YAMLCFG_BOOL}},
+	{.name = "tpm_keys", .type = LIST},
+	{.name = "cca_platform_keys", .type = LIST},
+	{.name = "insecure_accept_simulated", .type = {.kind = YAMLCFG_BOOL}},
+	{.name = "insecure_accept_debug", .type = {.kind = YAMLCFG_BOOL}},
+	{.name = NULL},
+};
+static const struct yamlcfg_type record = {.kind = YAMLCFG_RECORD, .keys = keys};
+
+static const char *const all_tees[] = {"snp", "tdx", "sgx", "csv", "cca", "tpm", NULL};
+
+// A list of texts, each of which must be hex of one of the sizes (0: any text).
+static int list(const json_t *o, const char *name, const char *out[], size_t a, size_t b, struct fault *f)
+{
+	const json_t *l = json_object_get(o, name);
+	size_t n = json_array_size(l);
+	if (n > POLICY_LIST_MAX)
+		return fault_set(f, -EINVAL, "policy: more than %d %s", POLICY_LIST_MAX, name);
+	for (size_t i = 0; i < n; i++) {
+		out[i] = json_string_value(json_array_get(l, i));
+		size_t len = strlen(out[i]);
+		if (a && ((len != a && len != b) || strspn(out[i], "0123456789abcdef") != len))
+			return fault_set(f, -EINVAL, "policy: %s: '%s' is not a digest in lower-case hex", name, out[i]);
+	}
+	out[n] = NULL;
+	return 0;
+}
+
+static int svn(const json_t *o, const char *name)
+{
+	return (int)json_integer_value(json_object_get(o, name));
+}
+
+int policy_file_read(const char *path, struct policy_file *p, struct fault *f)
+{
+	const char *measurements[POLICY_LIST_MAX + 1];
+	memset(p, 0, sizeof *p);
+	p->policy.tees = all_tees;
+	if (!path)
+		return 0;
+	int err = yamlcfg_load(path, &record, &p->json, f);
+	if (!err)
+		err = list(p->json, "tees", p->tees, 0, 0, f);
+	if (!err)
+		err = list(p->json, "tcb_status", p->tcb_status, 0, 0, f);
+	if (!err)
+		err = list(p->json, "tpm_keys", p->tpm_keys, 64, 64, f);
+	if (!err)
+		err = list(p->json, "cca_platform_keys", p->cca_keys, 64, 64, f);
+	if (!err)
+		err = list(p->json, "measurements", measurements, 96, 64, f);
+	for (size_t i = 0; !err && p->tees[i]; i++) {
+		bool known = false;
+		for (const char *const *t = all_tees; *t; t++)
+			known |= !strcmp(*t, p->tees[i]);
+		if (!known)
+			err = fault_set(f, -EINVAL, "policy: tees: '%s' is not one of snp, tdx, sgx, csv, cca, tpm", p->tees[i]);
+	}
+	if (err) {
+		policy_file_free(p);
+		return err;
+	}
+	for (unsigned int i = 0; measurements[i]; i++) {
+		strcpy(p->measurements[i], measurements[i]);
+		p->policy.measurement_count++;
+	}
+	const json_t *min = json_object_get(p->json, "snp_minimum_tcb");
+	p->measured = json_object_get(p->json, "measurements") != NULL;
+	p->policy.measurements = (const char (*)[ATTEST_MEASUREMENT_HEX])p->measurements;
+	p->policy.tees = json_object_get(p->json, "tees") ? p->tees : all_tees;
+	p->policy.tcb_status = p->tcb_status;
+	p->policy.snp_minimum = (struct attest_snp_tcb){svn(min, "fmc"), svn(min, "bootloader"), svn(min, "tee"), svn(min, "snp"), svn(min, "microcode")};
+	p->policy.require_revocation = json_is_true(json_object_get(p->json, "require_revocation"));
+	p->policy.insecure_accept_simulated = json_is_true(json_object_get(p->json, "insecure_accept_simulated"));
+	p->policy.insecure_accept_debug = json_is_true(json_object_get(p->json, "insecure_accept_debug"));
+	return 0;
+}
+
+void policy_file_free(struct policy_file *p)
+{
+	json_decref(p->json);
+	p->json = NULL;
+}
+
+void policy_file_appraise(const struct policy_file *p, struct attest_result *r)
+{
+	attest_appraise_platform(&p->policy, r);
+	if (p->measured)
+		attest_appraise_measurement(&p->policy, r);
+}

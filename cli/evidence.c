@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+// `coffer evidence`: decodes evidence of any kind; packs it with its collateral into one file.
+#include "cli/evidence.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "attest/evidence.h"
+#include "attest/json.h"
+#include "attest/slice.h"
+#include "cli/cli.h"
+#include "lib/file.h"
+
+static int read_into(struct bundle *b, const char *path, const char *member, struct fault *f)
+{
+	struct bundle other;
+	char *bytes;
+	size_t len;
+	int err = file_read(path, BUNDLE_MAX_BYTES, &bytes, &len, f);
+	if (err)
+		return err;
+	if (!member || bundle_looks((uint8_t *)bytes, len)) {
+		struct fault why = {""};
+		err = bundle_read(&other, (uint8_t *)bytes, len, &why);
+		if (err) {
+			fault_set(f, err, "%s: %s", path, why.text);
+		} else if (member && !json_object_get(other.json, member) && !json_object_get(other.json, "tpm_quote")) {
+			err = fault_set(f, -EINVAL, "%s has no %s: is it a file of collateral?", path, member);
+			bundle_free(&other);
+		} else {
+			const json_t *time = json_object_get(other.json, "time");
+			bundle_merge(b, &other);
+			if (time && member)
+				json_object_set(b->json, "time", (json_t *)time);
+			bundle_free(&other);
+		}
+	} else {
+		err = bundle_put_bytes(b, member, bytes, len);
+	}
+	free(bytes);
+	return err;
+}
+
+int evidence_load(const struct evidence_files *files, struct bundle *b, struct fault *f)
+{
+	int err = bundle_init(b);
+	if (err)
+		return fault_set(f, err, "out of memory");
+	err = read_into(b, files->evidence, "evidence", f);
+	if (!err && files->event_log)
+		err = read_into(b, files->event_log, "event_log", f);
+	if (!err && files->collateral)
+		err = read_into(b, files->collateral, NULL, f);
+	if (err)
+		bundle_free(b);
+	return err;
+}
+
+int evidence_time(const char *text, const struct bundle *b, time_t *t, struct fault *f)
+{
+	if (!strcmp(text, "now")) {
+		*t = time(NULL);
+		return 0;
+	}
+	if (!strcmp(text, "recorded")) {
+		*t = bundle_time(b);
+		return *t >= 0 ? 0 : fault_set(f, -EINVAL, "the bundle does not say when it was made");
+	}
+	json_t *s = json_string(text);
+	*t = slice_time(s);
+	json_decref(s);
+	return *t >= 0 ? 0 : fault_set(f, -EINVAL, "'%s' is no time: write it as 2025-06-19T10:16:03Z, or 'recorded', or 'now'", text);
+}
+
+static int show(const struct evidence_files *files, bool json, struct fault *f)
+{
+	struct bundle b;
+	struct attest_result r;
+	int err = evidence_load(files, &b, f);
+	if (err)
+		return err;
+	if (attest_result_init(&r)) {
+		bundle_free(&b);
+		return fault_set(f, -ENOMEM, "out of memory");
+	}
+	struct evidence_input in = {.bundle = &b, .now = time(NULL)};
+	enum evidence_kind kind = evidence_verify(&in, &r);
+	// Nobody asked whether any of it is true.
+	json_object_del(r.claims, "tee");
+	json_object_del(r.claims, "tcb_status");
+	const char *member;
+	json_t *value;
+	char *text = json_dumps(r.claims, json ? JSON_COMPACT | JSON_SORT_KEYS : JSON_INDENT(2) | JSON_SORT_KEYS);
+	if (kind == EVIDENCE_UNKNOWN)
+		err = fault_set(f, -EINVAL, "%s: not evidence of a kind that is known", files->evidence);
+	else if (json)
+		printf("{\"kind\":\"%s\",\"verified\":false,\"claims\":%s}\n", evidence_kind_name(kind), text ? text : "null");
+	else {
+		printf("%s: %s. Nothing of this is verified (coffer verify).\n", files->evidence, evidence_kind_name(kind));
+		json_object_foreach(b.json, member, value)
+			if (strcmp(member, "evidence"))
+				printf("  with %s, %zu characters\n", member, json_string_length(value));
+		printf("%s\n", text ? text : "");
+	}
+	free(text);
+	attest_result_free(&r);
+	bundle_free(&b);
+	return err;
+}
+
+static int pack(const struct evidence_files *files, const char *at, const char *output, struct fault *f)
+{
+	struct bundle b;
+	char stamp[32];
+	time_t t;
+	int err = evidence_load(files, &b, f);
+	if (err)
+		return err;
+	err = evidence_time(at, &b, &t, f);
+	if (!err) {
+		json_object_set_new(b.json, "format", json_string(BUNDLE_FORMAT));
+		json_object_set_new(b.json, "time", json_string(time_text(stamp, t)));
+		char *text = json_dumps(b.json, JSON_INDENT(2) | JSON_SORT_KEYS);
+		err = text ? file_write(output, text, strlen(text), 0644, false, f) : fault_set(f, -ENOMEM, "out of memory");
+		free(text);
+	}
+	bundle_free(&b);
+	return err;
+}
+
+static int evidence(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"collateral", required_argument, NULL, 'c'}, {"event-log", required_argument, NULL, 'e'}, {"at", required_argument, NULL, 't'},
+		{"output", required_argument, NULL, 'o'}, {"json", no_argument, NULL, 'j'}, {0},
+	};
+	struct evidence_files files = {NULL, NULL, NULL};
+	const char *at = "now", *output = NULL;
+	struct fault f = {""};
+	bool json = false;
+	int option, err;
+
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "o:", options, NULL)) != -1) {
+		if (option == 'c')
+			files.collateral = optarg;
+		else if (option == 'e')
+			files.event_log = optarg;
+		else if (option == 't')
+			at = optarg;
+		else if (option == 'o')
+			output = optarg;
+		else if (option == 'j')
+			json = true;
+		else
+			return cli_usage(&command_evidence, "wrong option");
+	}
+	if (argc - optind != 2 || (strcmp(argv[optind], "show") && strcmp(argv[optind], "bundle")))
+		return cli_usage(&command_evidence, "say what to do with which file: show FILE, bundle FILE");
+	files.evidence = argv[optind + 1];
+	bool packs = !strcmp(argv[optind], "bundle");
+	if (packs && !output)
+		return cli_usage(&command_evidence, "where to? --output FILE");
+	err = packs ? pack(&files, at, output, &f) : show(&files, json, &f);
+	return err ? cli_fail(&f) : EXIT_OK;
+}
+
+const struct command command_evidence = {
+	"evidence", "decode attestation evidence, pack it with its collateral",
+	"usage: coffer evidence show FILE [--event-log FILE] [--json]\n"
+	"       coffer evidence bundle FILE --output BUNDLE [--collateral FILE] [--event-log FILE] [--at TIME]\n\n"
+	"show     says what a file is and what it claims; checks nothing. Knows reports and quotes of AMD SEV-SNP, Intel SGX and TDX, Azure,\n"
+	"         Hygon CSV, Arm CCA and TPMs, event logs (TCG, CCEL), and bundles\n"
+	"bundle   puts evidence, collateral, log and the time (now, or --at 2025-06-19T10:16:03Z) into one file, with which\n"
+	"         `coffer verify BUNDLE --at recorded` says the same anywhere and at any time\n\n"
+	"--collateral is a bundle, or a JSON file as tools for Intel's PCCS write it. docs/attestation.md has the format.\n",
+	evidence,
+};

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+// `coffer verify`: is this evidence genuine, and does it satisfy a policy? Explains the verdict to a person in a page.
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "attest/cert.h"
+#include "attest/evidence.h"
+#include "attest/json.h"
+#include "attest/policy_file.h"
+#include "cli/cli.h"
+#include "cli/evidence.h"
+#include "lib/encode.h"
+#include "lib/file.h"
+
+#define SHOWN_OF_A_ROLE 3
+
+struct request {
+	struct evidence_files files;
+	const char *policy, *at, *report_data, *nonce, *simulated_root, *tpm_root;
+	bool json, strict;
+};
+
+static const char *text_claim(const json_t *o, const char *name)
+{
+	const char *s = json_string_value(json_object_get(o, name));
+	return s ? s : "";
+}
+
+static void line(const char *what, const char *value)
+{
+	if (*value)
+		printf("  %-14s %s\n", what, value);
+}
+
+// What was booted, by role: a few of each. Words that the digest does not prove are in brackets.
+static void print_measured(const json_t *measured)
+{
+	const char *role;
+	json_t *events, *e;
+	size_t i;
+	json_object_foreach((json_t *)measured, role, events) {
+		json_array_foreach(events, i, e) {
+			bool proved = json_is_true(json_object_get(e, "digest_matches_event"));
+			if (i == SHOWN_OF_A_ROLE) {
+				printf("  %-14s and %zu more\n", "", json_array_size(events) - i);
+				break;
+			}
+			printf("  %-14s %.16s... %s%.90s%s\n", i ? "" : role, text_claim(e, "digest"), proved ? "" : "(", text_claim(e, "about"),
+			       proved ? "" : ")");
+		}
+	}
+}
+
+// The claims that a person wants first.
+static void print_claims(const json_t *c)
+{
+	const char *debug = text_claim(c, "dbgstat"), *tee = text_claim(c, "tee");
+	size_t i;
+	json_t *a;
+	printf("\nWhat it claims%s\n", !strcmp(tee, "unknown") ? ", on nobody's word" : "");
+	line("hardware", !strcmp(tee, "simulated") ? "SIMULATED: whoever owns the machine can sign whatever they like" : tee);
+	line("model", text_claim(c, "hwmodel"));
+	line("measurement", text_claim(c, "measurement"));
+	line("report data", text_claim(c, "report_data"));
+	line("debugging", !strcmp(debug, "enabled") ? "ON: the host can look inside" : !strcmp(debug, "disabled-since-boot") ? "off" : debug);
+	line("TCB status", text_claim(c, "tcb_status"));
+	line("TCB date", text_claim(c, "tcb_date"));
+	json_array_foreach(json_object_get(c, "advisory_ids"), i, a)
+		line(i ? "" : "advisories", json_string_value(a));
+	if (*text_claim(c, "collateral_expires"))
+		printf("  %-14s good until %s (%s)\n", "collateral", text_claim(c, "collateral_expires"), text_claim(c, "collateral_expires_first"));
+	print_measured(json_object_get(json_object_get(c, "event_log"), "measured"));
+}
+
+// What a failed check means for who reads it, and the way out.
+static const struct {
+	const char *id, *advice;
+} advices[] = {
+	{"root", "Not signed by the maker of any hardware: made by somebody else, or on simulated hardware."},
+	{"certificate-chain", "Certificates are missing or do not belong together: give them with --collateral."},
+	{"certificate-dates", "Certificates have run out or are not valid yet: is the time right (--at)?"},
+	{"revocation", "A certificate is revoked, or its list is missing or old: give current collateral (--collateral)."},
+	{"tcb-info", "Without what the maker says about this platform nobody knows whether it is sound: give it with --collateral."},
+	{"tcb-info-dates", "The collateral is not current at that time: fetch it anew, or judge for the time it is from (--at)."},
+	{"qe-identity-dates", "The collateral is not current at that time: fetch it anew, or judge for the time it is from (--at)."},
+	{"platform", "The collateral is about another kind of machine, or is missing."},
+	{"signature", "The evidence was changed, or was not made by the hardware that it names."},
+	{"tcb", "The firmware of this machine is revoked or unknown to its maker: do not trust it."},
+	{"tcb_status", "The machine wants an update or another configuration; a policy can accept it (tcb_status)."},
+	{"report-data", "The evidence is about another session or key: perhaps an old one, replayed."},
+	{"tpm-nonce", "The quote is of another session: perhaps an old one, replayed."},
+	{"tpm-key", "Nothing says that the key is a TPM's: give its certificate and --tpm-root, or list it in the policy (tpm_keys)."},
+	{"platform-signature", "The platform's key is not endorsed: list its digest in the policy (cca_platform_keys)."},
+	{"event-log", "The log does not belong to this machine or was changed: nothing in it can be believed."},
+	{"dbgstat", "The host can look inside: no secret belongs there."},
+	{"measurement", "Something else runs there than the policy allows."},
+	{"tee", "The policy does not accept this kind of hardware, or the hardware is not proved."},
+};
+
+static void print_advice(const struct attest_result *r)
+{
+	bool headed = false;
+	for (size_t i = 0; i < sizeof advices / sizeof *advices; i++) {
+		const struct attest_check *c = attest_find(r, advices[i].id);
+		if (!c || c->outcome != ATTEST_FAILED)
+			continue;
+		printf("%s  %-20s %s\n", headed ? "" : "\nWhat that means\n", advices[i].id, advices[i].advice);
+		headed = true;
+	}
+}
+
+static void print_checks(const struct attest_result *r)
+{
+	printf("\nChecks\n");
+	for (unsigned int i = 0; i < r->count; i++) {
+		const struct attest_check *c = &r->checks[i];
+		bool failed = c->outcome == ATTEST_FAILED;
+		const char *colour = failed ? cli_red(stdout) : c->outcome == ATTEST_SKIPPED ? cli_yellow(stdout) : cli_green(stdout);
+		printf("  %s%-7s%s %-22s %.90s\n", colour, failed ? "FAILED" : c->outcome == ATTEST_SKIPPED ? "skipped" : "ok", cli_plain(stdout),
+		       c->id, failed ? "" : c->found);
+		if (failed)
+			printf("          expected %s\n          found    %s\n", c->expected, c->found);
+	}
+}
+
+static void print_page(const struct request *q, enum evidence_kind kind, const struct attest_result *r, time_t now)
+{
+	char stamp[32];
+	const char *first = "";
+	unsigned int failed = 0, skipped = 0;
+	for (unsigned int i = 0; i < r->count; i++) {
+		if (!failed && r->checks[i].outcome == ATTEST_FAILED)
+			first = r->checks[i].id;
+		failed += r->checks[i].outcome == ATTEST_FAILED;
+		skipped += r->checks[i].outcome == ATTEST_SKIPPED;
+	}
+	bool good = attest_passed(r), simulated = !strcmp(text_claim(r->claims, "tee"), "simulated");
+	printf("%s%s%s: %s is %s.\n", good ? simulated ? cli_yellow(stdout) : cli_green(stdout) : cli_red(stdout), good ? "ACCEPTED" : "REFUSED",
+	       cli_plain(stdout), q->files.evidence, evidence_kind_name(kind));
+	if (good)
+		printf("All %u checks hold%s%s.\n", r->count - skipped, skipped ? "; not made, for want of what to compare with: see `skipped`" : "",
+		       simulated ? ", but the hardware is simulated and proves nothing" : "");
+	else
+		printf("%u of %u checks failed; the first is `%s`.\n", failed, r->count, first);
+	printf("Judged for %s%s, %s.\n", time_text(stamp, now), !strcmp(q->at, "recorded") ? " (the bundle's own word for the time)" : "",
+	       q->policy ? q->policy : "without a policy: any measurement will do");
+	print_claims(r->claims);
+	print_checks(r);
+	if (!good)
+		print_advice(r);
+}
+
+static int hex_option(const char *name, const char *text, uint8_t *out, size_t size, size_t *len, struct fault *f)
+{
+	*len = strlen(text) / 2;
+	if (*len > size || hex_decode(out, *len, text))
+		return fault_set(f, -EINVAL, "--%s takes up to %zu bytes in hex", name, size);
+	return 0;
+}
+
+static int read_roots(const char *path, struct cert_list *l, struct fault *f)
+{
+	char *pem;
+	size_t len;
+	int err = path ? file_read(path, 1 << 20, &pem, &len, f) : 0;
+	if (!path || err)
+		return err;
+	err = cert_list_add(l, pem, len, f);
+	free(pem);
+	return err;
+}
+
+static void print_json(enum evidence_kind kind, const struct attest_result *r, time_t now)
+{
+	char stamp[32];
+	json_t *o = json_pack("{s:s, s:s, s:s, s:O, s:o}", "verdict", attest_passed(r) ? "accepted" : "refused", "kind", evidence_kind_name(kind),
+			      "time", time_text(stamp, now), "claims", r->claims, "checks", attest_checks_json(r));
+	char *text = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
+	printf("%s\n", text ? text : "{}");
+	free(text);
+	json_decref(o);
+}
+
+// 0 accepted, 1 refused, or a negative errno.
+static int judge(const struct request *q, struct fault *f)
+{
+	struct policy_file *policy = calloc(1, sizeof *policy);
+	struct bundle b = {.json = NULL};
+	struct cert_list simulated = {.count = 0}, tpm = {.count = 0};
+	struct attest_result *r = calloc(1, sizeof *r);
+	uint8_t data[64] = {0}, nonce[64];
+	size_t data_len = 0, nonce_len = 0;
+	struct evidence_input in = {.bundle = &b, .strict = q->strict};
+	int err = !policy || !r || attest_result_init(r) ? fault_set(f, -ENOMEM, "out of memory") : 0;
+	if (!err)
+		err = policy_file_read(q->policy, policy, f);
+	if (!err)
+		err = evidence_load(&q->files, &b, f);
+	if (!err)
+		err = evidence_time(q->at, &b, &in.now, f);
+	if (!err && q->report_data)
+		err = hex_option("report-data", q->report_data, data, sizeof data, &data_len, f);
+	if (!err && q->nonce)
+		err = hex_option("nonce", q->nonce, nonce, sizeof nonce, &nonce_len, f);
+	if (!err)
+		err = read_roots(q->simulated_root, &simulated, f);
+	if (!err)
+		err = read_roots(q->tpm_root, &tpm, f);
+	if (err)
+		goto out;
+	in.report_data = q->report_data ? data : NULL;	// shorter ones are followed by zeros
+	in.nonce = q->nonce ? nonce : NULL;
+	in.nonce_len = nonce_len;
+	in.simulated_roots = simulated.certs;
+	in.simulated_root_count = simulated.count;
+	in.tpm_roots = tpm.certs;
+	in.tpm_root_count = tpm.count;
+	in.tpm_keys = policy->tpm_keys[0] ? policy->tpm_keys : NULL;
+	in.cca_keys = policy->cca_keys;
+	enum evidence_kind kind = evidence_verify(&in, r);
+	policy_file_appraise(policy, r);
+	if (q->json)
+		print_json(kind, r, in.now);
+	else
+		print_page(q, kind, r, in.now);
+	err = attest_passed(r) ? 0 : 1;
+out:
+	if (r)
+		attest_result_free(r);
+	free(r);
+	bundle_free(&b);
+	cert_list_free(&simulated);
+	cert_list_free(&tpm);
+	if (policy)
+		policy_file_free(policy);
+	free(policy);
+	return err;
+}
+
+static int verify(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"collateral", required_argument, NULL, 'c'}, {"event-log", required_argument, NULL, 'e'}, {"policy", required_argument, NULL, 'p'},
+		{"at", required_argument, NULL, 't'}, {"report-data", required_argument, NULL, 'd'}, {"nonce", required_argument, NULL, 'n'},
+		{"insecure-simulated-root", required_argument, NULL, 'r'}, {"tpm-root", required_argument, NULL, 'm'}, {"strict", no_argument, NULL, 's'},
+		{"json", no_argument, NULL, 'j'}, {0},
+	};
+	struct request q = {.at = "now"};
+	struct fault f = {""};
+	int option;
+
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (option) {
+		case 'c': q.files.collateral = optarg; break;
+		case 'e': q.files.event_log = optarg; break;
+		case 'p': q.policy = optarg; break;
+		case 't': q.at = optarg; break;
+		case 'd': q.report_data = optarg; break;
+		case 'n': q.nonce = optarg; break;
+		case 'r': q.simulated_root = optarg; break;
+		case 'm': q.tpm_root = optarg; break;
+		case 's': q.strict = true; break;
+		case 'j': q.json = true; break;
+		default: return cli_usage(&command_verify, "wrong option");
+		}
+	}
+	if (argc - optind != 1)
+		return cli_usage(&command_verify, "name one file: raw evidence, or a bundle");
+	q.files.evidence = argv[optind];
+	int err = judge(&q, &f);
+	return err < 0 ? cli_fail(&f) : err ? EXIT_REFUSED : EXIT_OK;
+}
+
+const struct command command_verify = {
+	"verify", "check attestation evidence of any kind and explain the verdict",
+	"usage: coffer verify FILE [--collateral FILE] [--event-log FILE] [--policy FILE] [--at TIME] [--report-data HEX] [--nonce HEX]\n"
+	"                     [--strict] [--json]\n\n"
+	"FILE is raw evidence (AMD SEV-SNP, Intel SGX and TDX, Azure, Hygon CSV, Arm CCA, TPM) or a bundle (coffer evidence bundle).\n"
+	"Everything is checked here, without a network: chain to the maker's root, revocation, collateral, signatures, TCB, and what the\n"
+	"policy asks. Every check is listed, also after one failed.\n\n"
+	"--collateral FILE   what belongs to the evidence and is not in FILE: a bundle, or JSON as tools for Intel's PCCS write it\n"
+	"--event-log FILE    a TCG log or CCEL data, to be replayed to the registers of the evidence\n"
+	"--policy FILE       YAML: tees, measurements, tcb_status, snp_minimum_tcb, require_revocation... (docs/attestation.md)\n"
+	"--at TIME           judge for 2025-06-19T10:16:03Z, or for the time `recorded` in the bundle, instead of now\n"
+	"--report-data HEX   what the evidence must be bound to; --nonce HEX: what a TPM's quote must be bound to\n"
+	"--tpm-root FILE     certificates of makers of TPMs\n"
+	"--strict            refuse bytes behind the evidence\n"
+	"--insecure-simulated-root FILE   a test root whose evidence counts as `simulated` (the policy must accept that as well)\n\n"
+	"Exit codes: 0 accepted, 3 refused, 1 something could not be read, 2 wrong usage.\n",
+	verify,
+};
