@@ -472,6 +472,13 @@ int check_all(struct check *c)
 	if (wrong > 0)
 		check_finding(c, "the list of free inodes is broken");
 	r = SEAL_MIN(wrong, 0);
+	u64 top = v->hiwater;
+	while (top > v->end && !check_bit(c->seen, top - 1))
+		top--;
+	if (v->cut_short)
+		check_finding(c, "the volume file is cut short");
+	else if (top > v->end)
+		check_finding(c, "the root says that the file has %lu blocks, but block %lu is in use", v->end, top - 1);
 	if (v->fell_back)
 		check_finding(c, "one of the two roots does not authenticate: an interrupted commit, or tampering");
 	return r;

@@ -45,6 +45,10 @@ static int make_map(struct check *c)
 {
 	struct seal_vol *v = c->v;
 	int r = 0;
+	s64 size = v->io.size(v->io.ctx);
+	for (u64 top = v->hiwater; top > v->end; top--) // what is in use lies within the file, unless that is cut short
+		if (check_bit(c->seen, top - 1) && top * SEAL_BLOCK <= (u64)SEAL_MAX(size, 0))
+			v->end = top;
 	tree_reset(v, &v->bmap);
 	v->used = 0;
 	v->longest = ~0ul;
@@ -319,7 +323,7 @@ static int mend(struct check *c)
 		r = vol_commit(v, true);
 	if (r)
 		return r;
-	v->fell_back = false;
+	v->fell_back = v->cut_short = false;
 	if (map)
 		check_repaired(c, "the free space map was made anew");
 	if (second)

@@ -145,6 +145,8 @@ int seal_trim(struct seal_vol *v, u64 off, u64 len, u64 minlen, u64 *trimmed)
 			taken[w] = (b ? ((u64 *)b->data)[w] : 0) | (pend ? pend[w] : 0);
 		sv_node_put(v, b);
 		r = punch_runs(v, taken, base, a - base, end - base, SEAL_MAX(minlen / SEAL_BLOCK, 1ul), &n);
+		vol_unlock(v); // others wait for one block of the map at the most
+		vol_lock(v);
 	}
 	vol_free(v, taken, SEAL_BLOCK);
 	vol_unlock(v);

@@ -130,6 +130,7 @@ struct seal_vol {
 	struct seal_env env;
 	bool read_only, fell_back, discard;
 	bool repairing;  // what cannot be read is passed over, and nothing is expected to be there
+	bool cut_short;  // the file is shorter than the root says
 	u32 tables_lost; // blocks of the session table that cannot be read
 	int failed; // set once committing is no longer safe; every change then gets this error
 	u8 id[16];

@@ -186,6 +186,7 @@ static int root_try(struct seal_vol *v, const u8 *key, const struct d_slot *s)
 	if (size < 0)
 		return vol_io_error(v, (int)size, 0, false);
 	if (v->repairing) {
+		v->cut_short = (u64)size / SEAL_BLOCK < v->end;
 		v->end = SEAL_MIN(v->end, (u64)size / SEAL_BLOCK);
 		return 0;
 	}

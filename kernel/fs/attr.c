@@ -360,8 +360,8 @@ long sys_sync_file_range(int fd, s64 off, s64 len, u32 flags)
 		r = off < 0 || len < 0 || (flags & ~7u)	     ? -EINVAL
 		    : !is_reg(f->inode) && !is_dir(f->inode) ? -ESPIPE
 							     : 0;
-	if (!r && f->ops->fsync)
-		r = f->ops->fsync(f, true);
+	if (!r && flags && f->ops->writeback)
+		r = f->ops->writeback(f, flags & ~2u); // 2: SYNC_FILE_RANGE_WRITE, which only starts it
 	file_put(f);
 	return r;
 }

@@ -188,7 +188,10 @@ int devfs_init(void), kmsg_init(void);
 // --- tmpfs.c, overlay.c, erofs.c
 int tmpfs_init(void);
 struct super *tmpfs_new(const char *fstype, u64 max_bytes, u32 mode);
-long file_clone(struct file *dst, u32 cmd, u64 arg);	// clone.c
+// clone.c
+long file_clone(struct file *dst, u32 cmd, u64 arg);
+long file_dedupe(struct file *src, u64 arg);
+u64 clone_for_copy(struct file *src, u64 soff, struct file *dst, u64 doff, u64 n); // bytes that are shared now, from the start; 0: copy
 struct verity;
 int erofs_mount(struct verity *image, struct super **out); // an image; closes it when it goes, not when this fails
 int overlay_mount(struct super *lower, struct super **out);

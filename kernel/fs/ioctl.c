@@ -62,6 +62,9 @@ long sys_ioctl(int fd, u32 cmd, u64 arg)
 	case FICLONERANGE:
 		r = file_clone(f, cmd, arg);
 		break;
+	case FIDEDUPERANGE:
+		r = file_dedupe(f, arg);
+		break;
 	default:
 		r = f->ops->ioctl ? f->ops->ioctl(f, cmd, arg) : -ENOTTY;
 		if (r == -ENOTTY && is_reg(f->inode))

@@ -34,6 +34,8 @@ static int io_write(void *ctx, u64 off, const void *buf, size_t n)
 	return hc_block_write(((struct svol *)ctx)->index, off, buf, n);
 }
 static int io_flush(void *ctx) { return hc_block_flush(((struct svol *)ctx)->index); }
+static int io_punch(void *ctx, u64 off, u64 n) { return min(hc_block_punch(((struct svol *)ctx)->index, off, n), 0); }
+static int io_truncate(void *ctx, u64 size) { return min(hc_block_resize(((struct svol *)ctx)->index, size), 0); }
 static s64 io_size(void *ctx) { return hc_block_size(((struct svol *)ctx)->index); }
 static void *env_alloc(void *ctx, size_t n)
 {
@@ -217,9 +219,10 @@ static int statfs(struct super *sb, struct statfs *st)
 	struct svol *sv = sb->priv;
 	struct seal_statfs s;
 	seal_statfs(sv->v, &s);
+	u64 waits = __atomic_load_n(&sv->unflushed, __ATOMIC_RELAXED); // in the cache, without a block yet
 	st->f_blocks = (s64)s.blocks;
-	st->f_bfree = (s64)s.bfree;
-	st->f_bavail = (s64)s.bavail;
+	st->f_bfree = (s64)(s.bfree - min(waits, s.bfree));
+	st->f_bavail = (s64)(s.bavail - min(waits, s.bavail));
 	st->f_files = (s64)s.files;
 	st->f_ffree = (s64)s.ffree;
 	return 0;
@@ -265,7 +268,8 @@ static void warn_fallback(struct svol *sv)
 static int open_volume(struct svol *sv, const struct coffer_mount_key *key, u32 flags)
 {
 	struct seal_fault fault;
-	const struct seal_io io = {.ctx = sv, .read = io_read, .write = io_write, .flush = io_flush, .size = io_size};
+	const struct seal_io io = {.ctx = sv, .read = io_read, .write = io_write, .flush = io_flush, .size = io_size,
+				   .punch = io_punch, .truncate = io_truncate};
 	const struct seal_env env = {
 		.ctx = sv,
 		.alloc = env_alloc,

@@ -56,7 +56,10 @@ struct inode *sealed_inode(struct super *sb, struct seal_inode *si);
 void sealed_refresh(struct inode *i); // links, times, size of directories: from the volume
 void sealed_mark_dirty(struct inode *i);
 void sealed_forget(struct inode *i); // evict
-int sealed_clone(struct file *from, u64 soff, struct file *to, u64 doff, u64 len); // sealed_clone.c
+// sealed_clone.c
+int sealed_clone(struct file *from, u64 soff, struct file *to, u64 doff, u64 len);
+int sealed_dedupe(struct file *from, u64 soff, struct file *to, u64 doff, u64 len);
+long sealed_ioctl(struct file *f, u32 cmd, u64 arg);
 // Stores one inode's contents and times; inode->lock held.
 int sealed_flush(struct inode *i);
 // Its contents only, even of a file without a name. inode->lock held.

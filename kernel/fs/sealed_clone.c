@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Clones on a sealed volume. What waits in the caches is stored first, so that the blocks are there to be shared; the
-// pages that the clone replaces are dropped. Locks: both inodes' (the one at the lower address first), then store_lock.
+// Clones on a sealed volume, and giving free room back to the host. What waits in the caches is stored first, so that the
+// blocks are there to be shared; the pages that the clone replaces are dropped. Locks: both inodes' (the one at the lower address first), then store_lock.
 #include "kernel/fs/sealed.h"
+#include <linux/fs.h>
 
 static void lock_both(struct inode *a, struct inode *b)
 {
@@ -17,16 +18,17 @@ static void unlock_both(struct inode *a, struct inode *b)
 		mutex_unlock(&b->lock);
 }
 
-int sealed_clone(struct file *from, u64 soff, struct file *to, u64 doff, u64 len)
+// dedupe: only if the contents are the same: 1, else 0.
+static int share(struct file *from, u64 soff, struct file *to, u64 doff, u64 len, bool dedupe)
 {
 	struct inode *src = from->inode, *dst = to->inode;
 	int r = 0;
 	if (dst->sb->read_only)
 		return -EROFS;
 	lock_both(src, dst);
-	if (!len && src->size > soff)
+	if (!len && src->size > soff && !dedupe)
 		len = src->size - soff;
-	if (doff + len > RLIMIT(RLIMIT_FSIZE))
+	if (!dedupe && doff + len > RLIMIT(RLIMIT_FSIZE))
 		r = -EFBIG;
 	if (!r && src != dst)
 		r = sealed_store_pages(src);
@@ -35,11 +37,13 @@ int sealed_clone(struct file *from, u64 soff, struct file *to, u64 doff, u64 len
 	if (r)
 		goto out;
 	mutex_lock(&snode_of(dst)->store_lock);
-	r = sealed_err(seal_clone(vol_of(dst), snode_of(src)->si, soff, snode_of(dst)->si, doff, len));
-	if (!r && doff < dst->size)
+	r = dedupe ? seal_dedupe(vol_of(dst), snode_of(src)->si, soff, snode_of(dst)->si, doff, len)
+		   : seal_clone(vol_of(dst), snode_of(src)->si, soff, snode_of(dst)->si, doff, len);
+	r = sealed_err(r);
+	if (!r && !dedupe && doff < dst->size)
 		pc_truncate(dst->pc, doff, dst->size);
 	mutex_unlock(&snode_of(dst)->store_lock);
-	if (!r && len) {
+	if (!r && len && !dedupe) {
 		dst->size = max(dst->size, doff + len);
 		inode_touch(dst, ATTR_MTIME);
 		sealed_mark_dirty(dst);
@@ -47,4 +51,32 @@ int sealed_clone(struct file *from, u64 soff, struct file *to, u64 doff, u64 len
 out:
 	unlock_both(src, dst);
 	return r;
+}
+
+int sealed_clone(struct file *from, u64 soff, struct file *to, u64 doff, u64 len)
+{
+	return share(from, soff, to, doff, len, false);
+}
+
+int sealed_dedupe(struct file *from, u64 soff, struct file *to, u64 doff, u64 len)
+{
+	return share(from, soff, to, doff, len, true);
+}
+
+// FITRIM: what the volume does not use any more goes back to the host.
+long sealed_ioctl(struct file *f, u32 cmd, u64 arg)
+{
+	struct fstrim_range range;
+	u64 trimmed = 0;
+	if (cmd != FITRIM)
+		return -ENOTTY;
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	if (copy_from_user(&range, U(arg), sizeof(range)))
+		return -EFAULT;
+	if (f->inode->sb->read_only)
+		return -EROFS;
+	int r = sealed_err(seal_trim(vol_of(f->inode), range.start, range.len, range.minlen, &trimmed));
+	range.len = trimmed;
+	return r ? r : copy_to_user(U(arg), &range, sizeof(range));
 }

@@ -614,6 +614,18 @@ static int fsync(struct file *f, bool data_only)
 	return r ? r : e;
 }
 
+// For sync_file_range, which is about contents only: no commit, which would cost what an fsync does.
+static int writeback(struct file *f, bool wait)
+{
+	struct inode *i = f->inode;
+	if (i->sb->read_only || (!wait && sealed_write_behind(i)))
+		return 0;
+	mutex_lock(&i->lock);
+	int r = sealed_store_pages(i);
+	mutex_unlock(&i->lock);
+	return r;
+}
+
 static int fallocate(struct file *f, int mode, u64 off, u64 len)
 {
 	struct inode *i = f->inode;
@@ -698,7 +710,7 @@ static const struct inode_ops file_iops = {
 	.listxattr = listxattr,
 	.removexattr = removexattr,
 };
-static const struct file_ops dir_fops = {.readdir = readdir, .fsync = fsync};
+static const struct file_ops dir_fops = {.readdir = readdir, .fsync = fsync, .ioctl = sealed_ioctl};
 static const struct file_ops file_fops = {
 	.open = open,
 	.read = read,
@@ -707,5 +719,8 @@ static const struct file_ops file_fops = {
 	.fsync = fsync,
 	.fallocate = fallocate,
 	.clone = sealed_clone,
+	.dedupe = sealed_dedupe,
+	.writeback = writeback,
+	.ioctl = sealed_ioctl,
 	.mmap = mmap,
 };

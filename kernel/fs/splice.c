@@ -123,7 +123,12 @@ long sys_copy_file_range(int ifd, s64 __user *uioff, int ofd, s64 __user *uooff,
 		goto out;
 	if (in->inode == out->inode && ipos < opos + n && opos < ipos + n)
 		goto out;
-	r = copy(in, &ipos, out, &opos, n);
+	u64 shared = clone_for_copy(in, ipos, out, opos, n);
+	ipos += shared;
+	opos += shared;
+	r = shared < n ? copy(in, &ipos, out, &opos, n - shared) : 0;
+	if (shared)
+		r = (ssize_t)shared + max(r, (ssize_t)0);
 	if (r > 0) {
 		ioff = (s64)ipos;
 		ooff = (s64)opos;

@@ -91,6 +91,8 @@ struct file_ops {		// NULL read/write = -EINVAL; poll NULL = always ready; see m
 	int (*fallocate)(struct file *f, int mode, u64 off, u64 len);
 	// FICLONERANGE; len 0: up to the end. Both files are of the same mount and op; NULL: -EOPNOTSUPP.
 	int (*clone)(struct file *src, u64 soff, struct file *dst, u64 doff, u64 len);
+	int (*dedupe)(struct file *src, u64 soff, struct file *dst, u64 doff, u64 len); // of equal contents: 1; 0: they differ
+	int (*writeback)(struct file *f, bool wait);	// starts storing contents; NULL: nothing waits to be stored
 	// What mmap of this file maps: *pc gets a reference; NULL op: -ENODEV. *pc NULL: plain anonymous (/dev/zero).
 	int (*mmap)(struct file *f, u64 pgoff, size_t len, int prot, int flags, struct pagecache **pc);
 	u64 (*mmap_page)(struct file *f, u64 pgoff);		// which page of *pc that is; NULL: pgoff
