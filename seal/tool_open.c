@@ -18,7 +18,8 @@ struct opening {
 	int rootfd;
 	u64 total; // bytes expected, for progress
 	struct links links;
-	u8 *buf;
+	bool trusted, marked; // what earlier runs named is whole: the machine has not been down since; RUN_MARK is there
+	u8 *buf; // twice TOOL_CHUNK
 	u64 shown;
 	char path[8192]; // in hand, relative to the target folder
 };
@@ -59,6 +60,47 @@ static int clear_name(struct opening *o, int dfd, const char *name)
 	if (!o->o->force)
 		return -EEXIST;
 	return unlinkat(dfd, name, 0) ? -errno : 0;
+}
+
+// What an earlier run named is whole, but after a power cut its contents may not be: files are not flushed one by one. So a run
+// notes in the target folder which boot of the machine it is in, and in another one nothing is trusted unseen.
+#define RUN_MARK ".coffer-partial.run"
+
+static void boot_id(char id[64])
+{
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, id, 63);
+	id[n > 0 ? n : 0] = 0;
+	if (fd >= 0)
+		close(fd);
+}
+
+static void mark_begin(struct opening *o, struct seal_inode *root, bool empty)
+{
+	char now[64], then[64] = "";
+	struct seal_inode *i;
+	boot_id(now);
+	if (!*now)
+		return;
+	if (!seal_lookup(o->t.vol, root, RUN_MARK, sizeof RUN_MARK - 1, &i)) { // the volume has a file of that name
+		seal_iput(o->t.vol, i);
+		return;
+	}
+	int fd = openat(o->rootfd, RUN_MARK, empty ? O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC : O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return;
+	o->marked = true;
+	if (empty)
+		o->trusted = write(fd, now, strlen(now)) == (ssize_t)strlen(now);
+	else
+		o->trusted = read(fd, then, sizeof then - 1) > 0 && !strcmp(now, then);
+	close(fd);
+}
+
+static void mark_end(struct opening *o)
+{
+	if (o->marked)
+		unlinkat(o->rootfd, RUN_MARK, 0);
 }
 
 static s64 ns_of(const struct timespec *t) { return t->tv_sec * 1000000000l + t->tv_nsec; }
@@ -148,6 +190,31 @@ static int restore_attr(struct opening *o, struct seal_inode *i, const struct se
 	return r;
 }
 
+// Has what is there under the name the file's contents? 1, 0 or an error. Its attributes are set once more.
+static int same_contents(struct opening *o, struct seal_inode *i, const struct seal_attr *a, int dfd, const char *name)
+{
+	int fd = openat(dfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), same = 1;
+	if (fd < 0)
+		return host_err(o, -errno);
+	for (u64 off = 0; off < a->size && same > 0;) {
+		s64 n = seal_read(o->t.vol, i, off, o->buf, TOOL_CHUNK);
+		if (n <= 0) {
+			same = n ? vol_err(o, (int)n) : 0;
+			break;
+		}
+		for (s64 at = 0, k; at < n && same > 0; at += k) {
+			k = pread(fd, o->buf + TOOL_CHUNK, (size_t)(n - at), (off_t)off + at);
+			same = k > 0 && !memcmp(o->buf + at, o->buf + TOOL_CHUNK, (size_t)k);
+		}
+		off += (u64)n;
+		if (seal_tool_stop && same > 0)
+			same = tool_err(o->err, -EINTR, "stopped");
+	}
+	int r = same > 0 ? restore_attr(o, i, a, fd) : 0;
+	close(fd);
+	return r ? r : same;
+}
+
 // The file while it is being written: found again by inode and time, or new. *from: how much is there already.
 static int open_partial(struct opening *o, const struct seal_attr *a, int dfd, char tmp[80], u64 *from)
 {
@@ -156,7 +223,13 @@ static int open_partial(struct opening *o, const struct seal_attr *a, int dfd, c
 	*from = 0;
 	int fd = o->o->resume ? openat(dfd, tmp, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
 	if (fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_nlink == 1 && st.st_uid == geteuid()) {
-		*from = SEAL_MIN((u64)st.st_size, a->size) / SEAL_BLOCK * SEAL_BLOCK;
+		if (o->trusted)
+			*from = SEAL_MIN((u64)st.st_size, a->size) / SEAL_BLOCK * SEAL_BLOCK;
+		else if (ftruncate(fd, 0)) { // not to go on from: holes have to be holes
+			int r = -errno;
+			close(fd);
+			return r;
+		}
 		return fd;
 	}
 	if (fd >= 0)
@@ -189,8 +262,15 @@ static int write_file(struct opening *o, struct seal_inode *i, const struct seal
 static int open_regular(struct opening *o, struct seal_inode *i, const struct seal_attr *a, int dfd, const char *name)
 {
 	struct link *l = a->nlink > 1 ? links_find(&o->links, a->ino, 0) : NULL;
-	int r = 0;
-	if (finished(o, a, dfd, name)) {
+	int r = 0, whole = finished(o, a, dfd, name);
+	if (whole && !o->trusted) {
+		whole = same_contents(o, i, a, dfd, name);
+		if (whole < 0)
+			return whole;
+		if (!whole && unlinkat(dfd, name, 0))
+			return host_err(o, -errno);
+	}
+	if (whole) {
 		o->st->bytes += a->size;
 		o->st->kept++;
 	} else {
@@ -277,7 +357,7 @@ static int sweep(struct opening *o, int fd, const struct names *names)
 		return host_err(o, -errno);
 	}
 	while ((e = readdir(d)))
-		if (!strncmp(e->d_name, ".coffer-partial.", 16) && !listed(names, e->d_name))
+		if (!strncmp(e->d_name, ".coffer-partial.", 16) && strcmp(e->d_name, RUN_MARK) && !listed(names, e->d_name))
 			unlinkat(fd, e->d_name, 0);
 	closedir(d);
 	return 0;
@@ -329,7 +409,7 @@ static int open_dir(struct opening *o, struct seal_inode *dir, int fd, size_t at
 }
 
 // The target folder: made, or there already and empty (unless forced).
-static int target_open(struct opening *o, const char *dir, bool *made)
+static int target_open(struct opening *o, const char *dir, struct seal_inode *root, bool *made)
 {
 	struct dirent *e;
 	*made = !mkdir(dir, 0700);
@@ -345,6 +425,7 @@ static int target_open(struct opening *o, const char *dir, bool *made)
 	closedir(d);
 	if (!empty && !o->o->force && !o->o->resume)
 		return tool_err(o->err, -ENOTEMPTY, "%s is not empty; nothing in it is touched unless forced", dir);
+	mark_begin(o, root, empty);
 	return 0;
 }
 
@@ -374,14 +455,18 @@ int seal_tool_open(const char *path, const u8 key[SEAL_KEY_BYTES], const char *d
 		return r;
 	seal_get_info(o.t.vol, &info);
 	o.total = info.used_blocks * SEAL_BLOCK;
-	o.buf = malloc(TOOL_CHUNK);
+	o.buf = malloc(2ul * TOOL_CHUNK);
 	r = o.buf ? seal_iget(o.t.vol, SEAL_ROOT_INO, &root) : -ENOMEM;
 	if (r)
 		r = tool_vol_err(err, &o.t, r, "opening");
 	if (!r)
-		r = target_open(&o, dir, &made);
+		r = target_open(&o, dir, root, &made);
 	if (!r) {
 		r = open_dir(&o, root, o.rootfd, 0, 0);
+		if (!r && syncfs(o.rootfd)) // before the mark goes
+			r = tool_err(err, -errno, "%s: %s", dir, strerror(errno));
+		if (!r || (r != -EINTR && !options->resume))
+			mark_end(&o);
 		if (!r && (made || options->resume)) { // a folder that was there stays as it is
 			struct seal_attr a;
 			seal_getattr(o.t.vol, root, &a);
@@ -401,7 +486,7 @@ int seal_tool_open(const char *path, const u8 key[SEAL_KEY_BYTES], const char *d
 	if (o.rootfd >= 0)
 		close(o.rootfd);
 	if (o.buf)
-		explicit_bzero(o.buf, TOOL_CHUNK);
+		explicit_bzero(o.buf, 2ul * TOOL_CHUNK);
 	free(o.buf);
 	links_free(&o.links);
 	return tool_unmount(&o.t, r, err);

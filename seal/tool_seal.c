@@ -268,7 +268,7 @@ char *seal_tool_partial(const char *path)
 	return asprintf(&tmp, "%s.partial", path) < 0 ? NULL : tmp;
 }
 
-// A new volume under the temporary name; one that another run left there goes, if that run is over.
+// A new volume under the temporary name; one that another run left there goes, if that run is over. Nothing else does.
 static int begin_new(struct sealing *s, const char *tmp, const u8 *key, u64 size, u8 *id_out)
 {
 	struct hostio *h = &s->t.host;
@@ -276,9 +276,18 @@ static int begin_new(struct sealing *s, const char *tmp, const u8 *key, u64 size
 	int r = hostio_open(h, tmp, HOSTIO_WRITE);
 	if (r == -EBUSY)
 		return tool_err(s->err, r, "%s: %s", tmp, tool_why(r));
-	hostio_close(h);
-	if (r != -ENOENT && unlink(tmp))
-		return tool_err(s->err, -errno, "%s: %s", tmp, strerror(errno));
+	if (!r) {
+		bool ours = !h->io.size(h) || !seal_probe(&h->io, &h->env, id_out, &version);
+		hostio_close(h);
+		if (!ours)
+			r = SEAL_ENOTVOLUME;
+		else if (unlink(tmp))
+			r = -errno;
+	}
+	if (r == SEAL_ENOTVOLUME)
+		return tool_err(s->err, -EEXIST, "%s exists already and is not a volume that an earlier run left: move it away", tmp);
+	if (r && r != -ENOENT)
+		return tool_err(s->err, r, "%s: %s", tmp, tool_why(r));
 	r = hostio_open(h, tmp, HOSTIO_CREATE);
 	if (r)
 		return tool_err(s->err, r, "%s: %s", tmp, tool_why(r));

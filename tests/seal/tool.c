@@ -124,6 +124,19 @@ static void symlinks_do_not_lead_out(void)
 	CHECK_EQ(sh("test \"$(cat outside/g)\" = old && test \"$(cat trap/g)\" = in && test ! -L trap/g"), 0);
 }
 
+// What stands where a new volume would grow is not ours to remove, unless it is one.
+static void a_stranger_in_the_way(void)
+{
+	CHECK_EQ(sh("mkdir way && echo x >way/f && echo precious >way.vol.partial"), 0);
+	CHECK_EQ(seal_tool_seal(in("way"), in("way.vol"), test_key, &plain, &st, id, &err), -EEXIST);
+	CHECK(strstr(err.text, "move it away"));
+	CHECK_EQ(sh("test $(cat way.vol.partial) = precious && rm way.vol.partial && mkfifo way.vol.partial"), 0);
+	CHECK_EQ(seal_tool_seal(in("way"), in("way.vol"), test_key, &plain, &st, id, &err), -EEXIST);
+	CHECK_EQ(sh("test -p way.vol.partial && rm way.vol.partial && cp v.vol way.vol.partial"), 0);
+	CHECK_EQ(seal_tool_seal(in("way"), in("way.vol"), test_key, &plain, &st, id, &err), 0);
+	CHECK_EQ(sh("test -e way.vol && test ! -e way.vol.partial && rm -r way way.vol"), 0);
+}
+
 static void key_files(void)
 {
 	u8 key[32], back[32];
@@ -211,9 +224,14 @@ static void resumed_opening(void)
 	seal_tool_stop = 0;
 	CHECK(st.kept >= 4);
 	o.progress = NULL;
+	// The machine was down meanwhile, and contents that were never written to its disk are gone: nothing is trusted then.
+	CHECK_EQ(sh("cd r.out2 && test -s .coffer-partial.run && echo another >.coffer-partial.run && touch -r d/3 stamp && "
+		    "dd if=/dev/zero of=d/3 bs=1M count=2 conv=notrunc && touch -r stamp d/3 && rm stamp && "
+		    "for f in $(find . -name '.coffer-partial.[0-9]*' ! -name '*.1.1'); do s=$(stat -c %%s $f); truncate -s 0 $f; truncate -s $s $f; done"),
+		 0);
 	CHECK_EQ(sh("echo stray >r.out2/d/.coffer-partial.7.7"), 0);
 	CHECK_EQ(seal_tool_open(in("r.vol"), test_key, in("r.out2"), &o, &st, &err), 0);
-	CHECK_EQ(sh("diff -r --no-dereference r r.out2 && test r.out2/d/1 -ef r.out2/d/one"), 0);
+	CHECK_EQ(sh("diff -r --no-dereference r r.out2 && test r.out2/d/1 -ef r.out2/d/one && ! ls r.out2/.coffer-partial.run"), 0);
 	// a file that is there and is another one is not replaced
 	CHECK_EQ(sh("echo mine >r.out2/d/3"), 0);
 	CHECK_EQ(seal_tool_open(in("r.vol"), test_key, in("r.out2"), &o, &st, &err), -EEXIST);
@@ -295,6 +313,7 @@ int main(void)
 	RUN(wrong_key_and_other_files);
 	RUN(tampered_volume_is_refused);
 	RUN(symlinks_do_not_lead_out);
+	RUN(a_stranger_in_the_way);
 	RUN(key_files);
 	RUN(host_disk_full);
 	RUN(resumed_sealing);
