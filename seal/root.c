@@ -282,6 +282,8 @@ int root_load(struct seal_vol *v, const struct d_slot *s)
 		if (r && (!v->repairing || r == -ENOMEM))
 			return r;
 		if (r) { // whatever is under its keys is lost
+			u32 first = k * (u32)SESSIONS_PER_BLOCK;
+			memset(v->sessions + first, 0, SEAL_MIN(v->nsessions - first, (u32)SESSIONS_PER_BLOCK) * sizeof *v->sessions);
 			if (v->tables[k].ptr.addr < FIRST_BLOCK || v->tables[k].ptr.addr >= v->hiwater)
 				v->tables[k].ptr.addr = 0;
 			v->tables[k].dirty = true;
