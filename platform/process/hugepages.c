@@ -111,6 +111,9 @@ void hot_collapse(void)
 
 		if (!b->left)
 			continue;
+		// The host first has a worker on each CPU put away the pages that this CPU gathered lately, and on a busy CPU the worker
+		// waits long for its turn. Unmapping a page (the next access maps it again) puts away those of this CPU at once.
+		S3(__NR_madvise, b->at, PAGE_SIZE, MADV_DONTNEED);
 		b->left = S3(__NR_madvise, b->at, HUGE_SIZE, ADVISE_COLLAPSE) ? b->left - 1 : 0;
 		if (!b->left)
 			__atomic_fetch_sub(&pending, 1, __ATOMIC_RELAXED);
