@@ -13,7 +13,7 @@ struct fs_context {
 	char fstype[32], source[64];
 	char *opts;		// a page: "key=value,flag", as mount(2) takes them
 	u32 flags;		// MS_RDONLY
-	struct super *sb;	// made by FSCONFIG_CMD_CREATE
+	struct super *sb;	// made by FSCONFIG_CMD_CREATE: active, a reference
 	struct super *picked;	// fspick: what is reconfigured, a reference
 };
 
@@ -22,7 +22,7 @@ static void context_release(struct file *f)
 	struct fs_context *c = f->priv;
 
 	if (c->sb)
-		super_put(c->sb);
+		super_deactivate(c->sb);
 	if (c->picked)
 		super_put(c->picked);
 	explicit_bzero(c->opts, PAGE_SIZE);
@@ -138,6 +138,7 @@ static long create(struct fs_context *c)
 	mutex_unlock(&mount_lock);
 	if (IS_ERR(sb))
 		return PTR_ERR(sb);
+	ref_get(&sb->active);
 	c->sb = sb;
 	return 0;
 }
@@ -290,7 +291,7 @@ long sys_fsmount(int fd, u32 flags, u32 attr)
 			super_get(c->sb);
 			m = mount_new(c->sb, NULL, c->source, ms | (u32)atime_flags(attr));
 			r = m ? 0 : -ENOMEM;
-			super_put(c->sb);
+			super_deactivate(c->sb);
 			c->sb = NULL; // one mount each
 		}
 		mutex_unlock(&c->lock);

@@ -43,8 +43,7 @@ struct ipc_ns {
 	struct mutex mq_lock;	// POSIX message queues (mqueue.c)
 	struct list mqs;
 	u32 nmqs;
-	struct super *mq_super;	// mqueue file system: references, NULL until they are needed
-	struct inode *mq_root;
+	struct super *mq_super;	// mqueue file system: active, a reference; NULL until it is needed
 };
 struct ipc_ns *ipc_ns(void);	// the caller's: lives until its next call, though another thread may change the process's
 struct ipc_ns *ipc_ns_used(void); // the same again within one call, also with locks held

@@ -146,8 +146,7 @@ void mq_clear(struct ipc_ns *ns)
 	mutex_lock(&supers_lock);
 	ns->mq_super->priv = NULL; // mounts may stay
 	mutex_unlock(&supers_lock);
-	inode_put(ns->mq_root);
-	super_put(ns->mq_super);
+	super_deactivate(ns->mq_super);
 }
 
 // What the caller's queues take, against RLIMIT_MSGQUEUE. mq_lock held.
@@ -178,21 +177,24 @@ static struct super *super_of(struct ipc_ns *ns)
 {
 	static const struct super_ops sops = {.evict = mq_evict};
 	struct super *s = ns->mq_super;
+	struct inode *root;
 
 	if (s)
 		return s;
 	s = super_new("mqueue", &sops, MQUEUE_MAGIC);
-	ns->mq_root = s ? inode_new(s, S_IFDIR | S_ISVTX | 0777) : NULL;
-	if (!ns->mq_root) {
+	root = s ? inode_new(s, S_IFDIR | S_ISVTX | 0777) : NULL;
+	if (!root) {
 		if (s)
 			super_put(s);
 		return NULL;
 	}
-	ns->mq_root->uid = ns->mq_root->gid = 0;
-	ns->mq_root->nlink = 2;
-	ns->mq_root->iops = &dir_iops;
-	ns->mq_root->fops = &dir_fops;
+	root->uid = root->gid = 0;
+	root->nlink = 2;
+	root->iops = &dir_iops;
+	root->fops = &dir_fops;
+	s->root = root;
 	s->priv = ns;
+	ref_get(&s->active); // it keeps its root however often it is unmounted
 	ns->mq_super = s;
 	return s;
 }
@@ -356,10 +358,6 @@ static int mqueue_mount(const char *source, u32 flags, const void *data, size_t 
 	(void)source, (void)flags, (void)data, (void)len;
 	mutex_lock(&ns->mq_lock);
 	s = super_of(ns);
-	if (s && !s->root) { // an unmount drops it
-		s->root = ns->mq_root;
-		inode_get(s->root);
-	}
 	mutex_unlock(&ns->mq_lock);
 	if (!s)
 		return -ENOMEM;

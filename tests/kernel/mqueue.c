@@ -384,3 +384,45 @@ TEST_DIR(mounted_twice)
 	OK(unshare(CLONE_NEWIPC));
 	ERR(open("m/new", O_CREAT | O_RDWR, 0600), EACCES);
 }
+
+// Made but not mounted yet, while the only mount of the same file system goes away.
+TEST_DIR(made_before_it_is_unmounted)
+{
+	if (unshare(CLONE_NEWNS | CLONE_NEWIPC))
+		SKIP("not permitted");
+	if (t_root_is_mount_point())
+		OK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	OK(mkdir("m", 0755));
+	int fs = OK((int)syscall(SYS_fsopen, "mqueue", 0));
+	OK(syscall(SYS_fsconfig, fs, 6, NULL, NULL, 0)); // FSCONFIG_CMD_CREATE
+	if (mount("none", "m", "mqueue", 0, NULL))
+		SKIP("cannot be mounted");
+	OK(umount("m"));
+	int made = OK((int)syscall(SYS_fsmount, fs, 0, 0));
+	OK(syscall(SYS_move_mount, made, "", AT_FDCWD, "m", 4)); // MOVE_MOUNT_F_EMPTY_PATH
+	OK(close(made));
+	OK(close(fs));
+	mqd_t q = OK(mq_open("/here", O_CREAT | O_RDWR, 0600, NULL));
+	EQ(access("m/here", F_OK), 0);
+	OK(close(q));
+	OK(umount("m"));
+}
+
+// As above, and its namespace is gone as well.
+TEST_DIR(made_in_a_namespace_that_is_gone)
+{
+	if (unshare(CLONE_NEWNS | CLONE_NEWIPC))
+		SKIP("not permitted");
+	if (t_root_is_mount_point())
+		OK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	OK(mkdir("m", 0755));
+	int fs = OK((int)syscall(SYS_fsopen, "mqueue", 0));
+	OK(syscall(SYS_fsconfig, fs, 6, NULL, NULL, 0));
+	OK(unshare(CLONE_NEWIPC));
+	int made = OK((int)syscall(SYS_fsmount, fs, 0, 0));
+	OK(syscall(SYS_move_mount, made, "", AT_FDCWD, "m", 4));
+	OK(close(made));
+	OK(close(fs));
+	ERR(open("m/new", O_CREAT | O_RDWR, 0600), EACCES);
+	OK(umount("m"));
+}
