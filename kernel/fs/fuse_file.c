@@ -133,7 +133,7 @@ static ssize_t file_read(struct file *f, struct iter *it, u64 *pos)
 		r = put_all(it, buf, (size_t)n, &done);
 		*pos += done;
 		total += (ssize_t)done;
-		if (want && signal_pending())
+		if (want && signal_pending() && signal_fatal()) // a file's reads and writes are whole, as on a disk
 			break;
 	}
 	kfree(buf);
@@ -221,7 +221,7 @@ static ssize_t file_write(struct file *f, struct iter *it, u64 *pos)
 		at += (u64)r;
 		total += r;
 		fuse_grew(i, at);
-		if (signal_pending())
+		if (signal_pending() && signal_fatal())
 			break;
 	}
 	fuse_stale(i);

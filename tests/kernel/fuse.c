@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/time.h>
 #include <sys/sendfile.h>
 #include <sys/statfs.h>
 #include <sys/uio.h>
@@ -595,6 +596,30 @@ TEST_DIR(a_long_file)
 		k = OK(sendfile(fl, fd, &off, (size_t)left));
 	EQ(pread(fl, in, sizeof(in), 0), sizeof(in));
 	EQ(memcmp(in, out, sizeof(in)), 0);
+}
+
+static volatile sig_atomic_t ticks;
+
+static void tick(int sig)
+{
+	(void)sig;
+	ticks++;
+}
+
+// A daemon that does not mind the interruption: all is read and written.
+TEST_DIR(signals_do_not_cut_it_short)
+{
+	static uint8_t b[1000000];
+	struct itimerval often = {{0, 500}, {0, 500}};
+	fuse_mount();
+	int fd = OK(open("m/long", O_RDWR | O_CREAT, 0600));
+	OK(sigaction(SIGALRM, &(struct sigaction){.sa_handler = tick}, NULL));
+	OK(setitimer(ITIMER_REAL, &often, NULL));
+	for (int i = 0; i < 5 || !ticks; i++) {
+		EQ(pwrite(fd, b, sizeof(b), 0), sizeof(b));
+		EQ(pread(fd, b, sizeof(b), 0), sizeof(b));
+	}
+	OK(setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL));
 }
 
 TEST_DIR(mapped_for_reading)
