@@ -69,22 +69,36 @@ void sealed_anchor_note(struct svol *sv)
 		waitq_wake(&helper_q, 0);
 }
 
-// Waits until the anchor knows this generation: 0, -EIO (fenced, or no helper), -EINTR, -ETIMEDOUT.
+// Waits until the anchor knows this generation: 0, -EIO (fenced, or no helper), -EINTR, -ETIMEDOUT. Only who is killed leaves before:
+// programs take an interrupted fsync for one that failed.
 static int wait_told(struct svol *sv, u64 generation, u64 deadline)
 {
 	struct sanchor *a = &sv->anchor;
-	int r;
+	struct waiter w;
+	bool known;
+	int r = 0;
 
 	mutex_lock(&anchor_lock);
 	a->urgent = behind(a);
 	mutex_unlock(&anchor_lock);
 	waitq_wake(&helper_q, 0);
-#define OVER (__atomic_load_n(&a->known, __ATOMIC_ACQUIRE) >= generation || a->fenced || gone)
-	r = WAIT_EVENT(&told_q, deadline, OVER);
-#undef OVER
-	if (r)
-		return r;
-	return __atomic_load_n(&a->known, __ATOMIC_ACQUIRE) >= generation ? 0 : -EIO;
+	waiter_init(&w);
+	waitq_add(&told_q, &w);
+	for (;;) {
+		u32 seq = task_seq();
+
+		known = __atomic_load_n(&a->known, __ATOMIC_ACQUIRE) >= generation;
+		if (known || r)
+			break;
+		if (a->fenced || gone)
+			r = -EIO;
+		else if (signal_pending() && signal_fatal())
+			r = -EINTR;
+		else
+			r = task_sleep_uninterruptible(seq, deadline);
+	}
+	waitq_del(&told_q, &w);
+	return known ? 0 : r;
 }
 
 // What fsync has committed shall be durable against a rollback too, as far as the settings ask for it.

@@ -3,7 +3,7 @@
 
 E2E_CFLAGS := -std=gnu17 -O2 -g -Wall -Wextra -Werror -D_GNU_SOURCE
 E2E_DIR = $(B)/test/e2e
-E2E_PROGRAMS = $(addprefix $(E2E_DIR)/,hello.dynamic hello.static hello.nopie hello.musl hello.go omp calls debuggee sandbox sockets)
+E2E_PROGRAMS = $(addprefix $(E2E_DIR)/,hello.dynamic hello.static hello.nopie hello.musl hello.go omp calls debuggee fsyncs sandbox sockets)
 
 $(E2E_DIR)/hello.dynamic: tests/e2e/src/hello.c
 	@mkdir -p $(@D)
@@ -37,6 +37,10 @@ $(E2E_DIR)/omp: tests/e2e/src/omp.c
 $(E2E_DIR)/calls: tests/e2e/src/calls.c
 	@mkdir -p $(@D)
 	gcc $(E2E_CFLAGS) -pthread -o $@ $<
+
+$(E2E_DIR)/fsyncs: tests/e2e/src/fsyncs.c
+	@mkdir -p $(@D)
+	$(CC) $(E2E_CFLAGS) -o $@ $<
 
 # Without optimisation: gdb looks at every variable of it.
 $(E2E_DIR)/debuggee: tests/e2e/src/debuggee.c
