@@ -154,16 +154,18 @@ static bool still_dying(struct cgroup *g)
 static u64 memory_look(struct cgroup *g)
 {
 	u64 limit = min(g->mem_max, g->mem_high), pages, held;
+	bool dying;
 
 	if (limit == CG_MAX || !g->live) {
 		cgroup_throttle(g, CG_BY_MEMORY, false);
 		return NEVER_MS;
 	}
 	pages = limit >> PAGE_SHIFT;
+	dying = still_dying(g); // asked first: who goes while we count may have been counted
 	held = cgroup_private(g, false) + g->mem_files;
 	if (held > pages) // what forks share counts many times in the cheap figure
 		held = cgroup_private(g, true) + g->mem_files;
-	if (held > g->mem_max >> PAGE_SHIFT && still_dying(g))
+	if (held > g->mem_max >> PAGE_SHIFT && dying)
 		return MEMORY_MS;
 	if (held > g->mem_max >> PAGE_SHIFT) {
 		memory_event(g, &g->ev_max);
