@@ -363,11 +363,28 @@ static int own_files(void)
 	return 0;
 }
 
+// Is the caller the only thread? Those on their way out, which nobody who joined them sees any more, are waited for.
+static bool alone_in(struct proc *p)
+{
+	struct task *t;
+	bool others = false;
+
+	if (p->nthreads > 1) {
+		mutex_lock(&p->sig_lock);
+		list_for_each(t, &p->threads, thread_link)
+			others |= t != current && !__atomic_load_n(&t->exiting, __ATOMIC_SEQ_CST);
+		mutex_unlock(&p->sig_lock);
+		if (!others && WAIT_EVENT(&p->threads_wq, NO_DEADLINE, __atomic_load_n(&p->nthreads, __ATOMIC_RELAXED) == 1))
+			return false;
+	}
+	return p->nthreads == 1;
+}
+
 long sys_unshare(u64 flags)
 {
 	const u64 known = NEW_NS | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_THREAD | CLONE_SIGHAND | CLONE_VM;
 	struct proc *p = curproc;
-	bool alone = p->nthreads == 1;
+	bool alone = alone_in(p);
 	int r = 0;
 
 	if (flags & ~known)
@@ -574,11 +591,11 @@ static long enter(struct ns *n)
 {
 	struct proc *p = curproc;
 	struct ns *old = NULL, *plain = NULL, *kept = NULL;
-	bool alone;
+	bool alone = alone_in(p);
 
-	if (p->nthreads == 1 && current->own_fs)
+	if (alone && current->own_fs)
 		fs_own_settle();
-	alone = p->nthreads == 1 && p->fs->ref.n == 1;
+	alone = alone && p->fs->ref.n == 1;
 	if (n->type == CLONE_NEWUSER)
 		return enter_user(user_ns_of(n), alone);
 	if (!ns_capable(n->owner, CAP_SYS_ADMIN) || !own_capable(CAP_SYS_ADMIN))
