@@ -9,6 +9,7 @@
 #include <openssl/x509v3.h>
 #include <string.h>
 
+#include "attest/link_cache.h"
 #include "lib/encode.h"
 
 #define CERT_MAX_BYTES (1 << 20)
@@ -120,10 +121,25 @@ char *cert_subject(X509 *cert, char *out, size_t size)
 	return out;
 }
 
+// SHA-256 over the SHA-256 of both certificates.
+static bool link_digest(X509 *cert, X509 *issuer, uint8_t link[32])
+{
+	uint8_t both[64];
+	return X509_digest(cert, EVP_sha256(), both, NULL) == 1 && X509_digest(issuer, EVP_sha256(), both + 32, NULL) == 1 &&
+	       EVP_Digest(both, sizeof both, link, NULL, EVP_sha256(), NULL) == 1;
+}
+
 bool cert_signed_by(X509 *cert, X509 *issuer)
 {
-	bool ok = X509_NAME_cmp(X509_get_issuer_name(cert), X509_get_subject_name(issuer)) == 0 &&
-		  X509_verify(cert, X509_get0_pubkey(issuer)) == 1;
+	uint8_t link[32];
+	if (X509_NAME_cmp(X509_get_issuer_name(cert), X509_get_subject_name(issuer)))
+		return false;
+	bool known = link_digest(cert, issuer, link), ok = known && link_cache_has(link);
+	if (!ok) {
+		ok = X509_verify(cert, X509_get0_pubkey(issuer)) == 1;
+		if (ok && known)
+			link_cache_put(link);
+	}
 	ERR_clear_error();
 	return ok;
 }

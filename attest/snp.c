@@ -268,7 +268,7 @@ static bool check_chain(const struct snp_input *in, struct attest_result *out, s
 					   ? "AMD's root (Milan, Genoa, Turin) or the simulated root that is "
 					     "accepted here"
 					   : "AMD's root (Milan, Genoa, Turin)");
-		snp_subject(ordered[2], name, sizeof name);
+		cert_subject(ordered[2], name, sizeof name);
 		bool simulated = root == SNP_ROOT_UNKNOWN && !strcmp(name, SIMTEE_ROOT_NAME);
 		attest_found(c, "'%s'%s", name, simulated ? ", simulated hardware that is not accepted here" : "");
 

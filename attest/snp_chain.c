@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "lib/encode.h"
+#include "attest/cert.h"
 
 // SHA-256 of the DER of AMD's root keys (ARK), as published at kdsintf.amd.com.
 static const struct {
@@ -66,30 +66,6 @@ void snp_chain_free(struct snp_chain *c)
 	c->count = 0;
 }
 
-char *snp_subject(X509 *cert, char *out, size_t size)
-{
-	out[0] = '\0';
-	X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, out, (int)size);
-	for (char *p = out; *p; p++) {
-		if ((unsigned char)*p < ' ' || (unsigned char)*p >= 0x7f)
-			*p = '?';
-	}
-	return out;
-}
-
-static bool signed_by(X509 *cert, X509 *issuer)
-{
-	bool ok = X509_NAME_cmp(X509_get_issuer_name(cert), X509_get_subject_name(issuer)) == 0 &&
-		  X509_verify(cert, X509_get0_pubkey(issuer)) == 1;
-	ERR_clear_error();
-	return ok;
-}
-
-static bool is_authority(X509 *cert)
-{
-	return X509_check_ca(cert) == 1 && (X509_get_key_usage(cert) & KU_KEY_CERT_SIGN);
-}
-
 int snp_chain_order(const struct snp_chain *c, X509 *ordered[3], struct fault *f)
 {
 	char name[128];
@@ -99,41 +75,33 @@ int snp_chain_order(const struct snp_chain *c, X509 *ordered[3], struct fault *f
 	ordered[0] = c->certs[0];
 	for (int level = 1; level < 3; level++) {
 		for (unsigned int i = 1; i < c->count && !ordered[level]; i++) {
-			if (is_authority(c->certs[i]) && signed_by(ordered[level - 1], c->certs[i]))
+			if (cert_is_authority(c->certs[i]) && cert_signed_by(ordered[level - 1], c->certs[i]))
 				ordered[level] = c->certs[i];
 		}
 		if (!ordered[level])
 			return fault_set(f, -EBADMSG, "no certificate that signed '%s'",
-					 snp_subject(ordered[level - 1], name, sizeof name));
+					 cert_subject(ordered[level - 1], name, sizeof name));
 	}
-	if (!signed_by(ordered[2], ordered[2]))
+	if (!cert_signed_by(ordered[2], ordered[2]))
 		return fault_set(f, -EBADMSG, "'%s' is not a root (not signed by itself)",
-				 snp_subject(ordered[2], name, sizeof name));
+				 cert_subject(ordered[2], name, sizeof name));
 	return 0;
 }
 
 int snp_chain_dates(X509 *const ordered[3], time_t now, struct fault *f)
 {
-	char name[128];
-	for (int i = 0; i < 3; i++) {
-		snp_subject(ordered[i], name, sizeof name);
-		if (X509_cmp_time(X509_get0_notBefore(ordered[i]), &now) >= 0)
-			return fault_set(f, -ESTALE, "'%s' is not valid yet", name);
-		if (X509_cmp_time(X509_get0_notAfter(ordered[i]), &now) <= 0)
-			return fault_set(f, -ESTALE, "'%s' has expired", name);
-	}
-	return 0;
+	int err = 0;
+	for (int i = 0; i < 3 && !err; i++)
+		err = cert_dates(ordered[i], now, f);
+	return err;
 }
 
 enum snp_root snp_root_of(X509 *root, X509 *const *simulated, unsigned int count, const char **product)
 {
-	uint8_t digest[32];
-	unsigned int len = 0;
 	char hex[65];
 	*product = "";
-	if (X509_digest(root, EVP_sha256(), digest, &len) != 1 || len != sizeof digest)
+	if (!cert_digest(root, hex))
 		return SNP_ROOT_UNKNOWN;
-	hex_encode(hex, digest, sizeof digest);
 	for (size_t i = 0; i < sizeof amd_roots / sizeof *amd_roots; i++) {
 		if (!strcmp(amd_roots[i].sha256, hex)) {
 			*product = amd_roots[i].product;

@@ -31,7 +31,4 @@ struct snp_leaf {
 // -EINVAL when an extension is malformed.
 int snp_leaf_read(X509 *leaf, struct snp_leaf *out, struct fault *f);
 
-// "CN=..., O=..." of a subject into out; returns out.
-char *snp_subject(X509 *cert, char *out, size_t size);
-
 #endif

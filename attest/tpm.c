@@ -6,6 +6,7 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/rsa.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "attest/ecdsa.h"
@@ -42,7 +43,7 @@ static void check_signature(const struct tpm_input *in, struct attest_result *ou
 	attest_found(c, "%s", ok ? "valid" : err ? why.text : !in->ak ? "no attestation key" : "a signature that does not match");
 }
 
-static bool key_digest(EVP_PKEY *key, char hex[65])
+bool tpm_key_digest(EVP_PKEY *key, char hex[65])
 {
 	uint8_t digest[32], *der = NULL;
 	int len = key ? i2d_PUBKEY(key, &der) : 0;
@@ -80,7 +81,11 @@ static void check_key(const struct tpm_input *in, json_t *tpm, struct attest_res
 	static const char *const names[] = {"none", "allow-list", "certificate", "activate-credential", "tee"};
 	struct fault why = {""};
 	char hex[65];
-	bool ok = key_digest(in->ak, hex);
+	bool ok = in->ak != NULL;
+	if (ok && in->ak_digest)
+		snprintf(hex, sizeof hex, "%s", in->ak_digest);
+	else
+		ok = tpm_key_digest(in->ak, hex);
 	if (!ok) {
 		fault_set(&why, -EBADMSG, "no key");
 	} else if (in->trust == TPM_TRUST_CERTIFICATE) {

@@ -46,6 +46,9 @@ int tpm_signature_parse(const uint8_t *bytes, size_t len, struct tpm_signature *
 // A public key: SubjectPublicKeyInfo as DER or PEM, or a TPM2B_PUBLIC / TPMT_PUBLIC. NULL and why; EVP_PKEY_free by the caller.
 EVP_PKEY *tpm_key_read(const uint8_t *bytes, size_t len, struct fault *f);
 
+// SHA-256 of the key's DER, as hex. False when memory is short.
+bool tpm_key_digest(EVP_PKEY *key, char hex[65]);
+
 // An RSA public key from modulus and exponent (0: 65537). NULL when memory is short.
 EVP_PKEY *tpm_rsa_key(const uint8_t *n, size_t len, uint32_t e);
 
@@ -63,6 +66,7 @@ struct tpm_input {
 	size_t attest_len, signature_len;
 	bool bare_signature;		// only the RSASSA/SHA-256 signature itself, without its TPMT_SIGNATURE
 	EVP_PKEY *ak;
+	const char *ak_digest;		// as tpm_key_digest gives it, for callers that keep keys; NULL: computed here, which costs more than RSA
 	enum tpm_trust trust;
 	const char *const *allowed;	// TPM_TRUST_ALLOWED: SHA-256 of acceptable AKs (DER), hex, up to NULL
 	const struct cert_list *certificates;	// TPM_TRUST_CERTIFICATE: the AK's first
