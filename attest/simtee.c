@@ -11,6 +11,7 @@
 #include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
@@ -311,6 +312,28 @@ static int sign(const char *path, uint8_t report[SIMTEE_REPORT_BYTES])
 	BIO_free(bio);
 	free_wiped(pem, len);
 	ERR_clear_error();
+	return err;
+}
+
+int simtee_sealing_key(const char *dir, const uint8_t measurement[48], bool debug, uint8_t key[32])
+{
+	static const char purpose[] = "coffer SIMULATED sealing key";
+	uint8_t text[sizeof purpose + 1 + 48];
+	char path[PATH_MAX], file[PATH_MAX + 16], *secret;
+	unsigned int n = 32;
+	size_t len;
+	int err = prepare(dir, path);
+	if (err)
+		return err;
+	snprintf(file, sizeof file, "%s/vcek.key", path);
+	err = file_read_private(file, 16 << 10, &secret, &len, NULL);
+	if (err)
+		return err;
+	memcpy(text, purpose, sizeof purpose);
+	text[sizeof purpose] = debug;
+	memcpy(text + sizeof purpose + 1, measurement, 48);
+	err = HMAC(EVP_sha256(), secret, (int)len, text, sizeof text, key, &n) ? 0 : -EIO;
+	free_wiped(secret, len);
 	return err;
 }
 

@@ -27,14 +27,20 @@ int simtee_root_path(const char *dir, char *out, unsigned long size);
 int simtee_report(const char *dir, const uint8_t measurement[48], const uint8_t report_data[64], bool debug,
 		  uint8_t report[SIMTEE_REPORT_BYTES], char **cert_chain_pem);
 
+// The SIMULATED sealing key of the enclave with this measurement on this machine: the same each time, another for each measurement, each
+// machine (its vcek.key) and for `debug`. On hardware the host would never see it; here whoever has the folder can make it.
+int simtee_sealing_key(const char *dir, const uint8_t measurement[48], bool debug, uint8_t key[32]);
+
 // What the program simulated-tee (simtee_main.c) reads and writes: the same call, asked from another process.
 struct simtee_request {
 	uint8_t measurement[48], report_data[64];
 	bool debug;
+	bool sealing;			// the sealing key is asked for, no report
 };
 struct simtee_answer {
 	int32_t error;			// 0 or a negative errno
 	uint8_t report[SIMTEE_REPORT_BYTES];
+	uint8_t key[32];
 	uint64_t chain_len;		// bytes of text that follow
 };
 

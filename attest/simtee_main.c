@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lib/coffer/simulated-tee: one report of the SIMULATED hardware (simtee.h), asked for by a launcher. A program of its own, so that a
+// lib/coffer/simulated-tee: one report, or the sealing key, of the SIMULATED hardware (simtee.h), asked for by a launcher. A program of its own, so that a
 // launcher holds no TLS library. In: a struct simtee_request; out: a struct simtee_answer, then the chain's text.
 #include <stdlib.h>
 #include <string.h>
@@ -17,8 +17,11 @@ int main(void)
 
 	if (read(0, &q, sizeof(q)) != sizeof(q)) // less than a pipe's atomic size
 		return 1;
-	a.error = simtee_report(NULL, q.measurement, q.report_data, q.debug, a.report, &chain);
-	if (!a.error)
+	if (q.sealing)
+		a.error = simtee_sealing_key(NULL, q.measurement, q.debug, a.key);
+	else
+		a.error = simtee_report(NULL, q.measurement, q.report_data, q.debug, a.report, &chain);
+	if (!a.error && chain)
 		a.chain_len = strlen(chain);
 	if (write(1, &a, sizeof(a)) != sizeof(a))
 		goto out;

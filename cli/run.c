@@ -2,6 +2,7 @@
 // `coffer run`: starts the enclave of a project. What it checks early is for clear messages; what protects the owner is
 // checked inside the enclave, which trusts nothing that is said here.
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,7 @@ struct run {
 		char *file;
 		char *path;
 		bool read_only;
+		bool fresh;		// an empty file: the enclave makes a volume in it
 		u8 id[SEAL_ID_BYTES];	// from the volume's header: names its key in the broker
 	} volumes[MOST_VOLUMES];
 	int volume_count;
@@ -267,6 +269,8 @@ static void write_host_block(const struct run *r, const char *tpm, char *const *
 		text_puts(t, ",\"path\":");
 		text_json(t, r->volumes[i].path);
 		seal_tool_id_hex(r->volumes[i].id, id);
+		if (r->volumes[i].fresh)
+			*id = '\0';
 		text_printf(t, ",\"mode\":\"%s\",\"id\":\"%s\"}", r->volumes[i].read_only ? "ro" : "rw", id);
 	}
 	text_puts(t, "]");
@@ -279,6 +283,23 @@ static void write_host_block(const struct run *r, const char *tpm, char *const *
 		text_json(t, tpm);
 	}
 	text_puts(t, "}");
+}
+
+static bool sealed_to_enclave(const struct run *r, int i)
+{
+	for (size_t k = 0; r->have_config && k < r->config.volume_count; k++)
+		if (!strcmp(r->config.volumes[k].path, r->volumes[i].path))
+			return r->config.volumes[k].sealing;
+	return false;
+}
+
+static bool wants_broker(const struct run *r)
+{
+	bool wanted = false;
+
+	for (int i = 0; i < r->volume_count; i++)
+		wanted = wanted || !sealed_to_enclave(r, i);
+	return wanted;
 }
 
 // Early, clear messages for what would fail later.
@@ -309,6 +330,14 @@ static int check_files(struct run *r, const char *image, const char *manifest_pa
 		struct seal_tool_err e = {0};
 		u32 version;
 
+		if (sealed_to_enclave(r, i) && !r->volumes[i].read_only) { // it makes its volume in an empty file
+			int fd = open(r->volumes[i].file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+			r->volumes[i].fresh = fd >= 0 && !fstat(fd, &st) && !st.st_size;
+			if (fd >= 0)
+				close(fd);
+			if (r->volumes[i].fresh)
+				continue;
+		}
 		if (access(r->volumes[i].file, r->volumes[i].read_only ? R_OK : R_OK | W_OK) < 0)
 			return fault_errno(f, errno, "cannot open the volume %s (`coffer volume create` makes an empty one)",
 					   r->volumes[i].file);
@@ -316,7 +345,7 @@ static int check_files(struct run *r, const char *image, const char *manifest_pa
 		if (err)
 			return fault_set(f, err, "%s", e.text);
 	}
-	if (r->volume_count && !r->broker)
+	if (wants_broker(r) && !r->broker)
 		return fault_set(f, -EINVAL, "volumes get their keys from the owner's broker: say where it is with --broker "
 				 "https://HOST:PORT or COFFER_BROKER");
 	if (r->have_config) {

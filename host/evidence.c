@@ -45,11 +45,10 @@ static int start(const char *lib_dir, int in, int out)
 	return -r;
 }
 
-int evidence_report(const char *lib_dir, const struct simtee_request *q, uint8_t report[SIMTEE_REPORT_BYTES], char *chain, size_t size,
-		    size_t *chain_len)
+// One request; up to size bytes of the chain, which follows the answer, go to chain.
+static int ask(const char *lib_dir, const struct simtee_request *q, struct simtee_answer *a, char *chain, size_t size)
 {
 	int in[2] = { -1, -1 }, out[2] = { -1, -1 }, r;
-	struct simtee_answer a;
 
 	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC)) {
 		r = -errno;
@@ -61,17 +60,15 @@ int evidence_report(const char *lib_dir, const struct simtee_request *q, uint8_t
 	close(out[1]);
 	out[1] = -1;
 	r = -EIO;
-	if (write(in[1], q, sizeof(*q)) != sizeof(*q) || !read_exactly(out[0], &a, sizeof(a)))
+	if (write(in[1], q, sizeof(*q)) != sizeof(*q) || !read_exactly(out[0], a, sizeof(*a)))
 		goto out;
-	r = a.error;
+	r = a->error;
 	if (r)
 		goto out;
 	r = -E2BIG;
-	if (a.chain_len > size)
+	if (a->chain_len > size)
 		goto out;
-	r = read_exactly(out[0], chain, a.chain_len) ? 0 : -EIO;
-	memcpy(report, a.report, sizeof(a.report));
-	*chain_len = a.chain_len;
+	r = read_exactly(out[0], chain, a->chain_len) ? 0 : -EIO;
 out:
 	for (int i = 0; i < 2; i++) {
 		if (in[i] >= 0)
@@ -79,5 +76,31 @@ out:
 		if (out[i] >= 0)
 			close(out[i]);
 	}
+	return r;
+}
+
+int evidence_report(const char *lib_dir, const struct simtee_request *q, uint8_t report[SIMTEE_REPORT_BYTES], char *chain, size_t size,
+		    size_t *chain_len)
+{
+	struct simtee_answer a;
+	int r = ask(lib_dir, q, &a, chain, size);
+
+	if (r)
+		return r;
+	memcpy(report, a.report, sizeof(a.report));
+	*chain_len = a.chain_len;
+	return 0;
+}
+
+int evidence_sealing_key(const char *lib_dir, struct simtee_request *q, uint8_t key[32])
+{
+	struct simtee_answer a;
+	int r;
+
+	q->sealing = true;
+	r = ask(lib_dir, q, &a, NULL, 0);
+	if (!r)
+		memcpy(key, a.key, sizeof(a.key));
+	explicit_bzero(&a, sizeof(a));
 	return r;
 }

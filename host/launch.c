@@ -212,6 +212,14 @@ static void evidence(struct hc_desc *d, uint8_t *pool)
 	d->a[2] = n;
 }
 
+static void sealing_key(struct hc_desc *d, uint8_t *pool)
+{
+	struct simtee_request q = { .debug = debug_enclave };
+
+	memcpy(q.measurement, measurement, sizeof(q.measurement));
+	d->ret = evidence_sealing_key(lib_dir, &q, pool);
+}
+
 static void *ring_thread(void *unused)
 {
 	const struct timespec quiet = { .tv_nsec = 300000000 };
@@ -230,6 +238,8 @@ static void *ring_thread(void *unused)
 			struct hc_desc *slot = (struct hc_desc *)(win + ctl->desc_offset), d = *slot;
 			if (d.op == HC_EVIDENCE) {
 				evidence(&d, pool);
+			} else if (d.op == HC_SEALING_KEY) {
+				sealing_key(&d, pool);
 			} else if (d.op >= HC_USAGE && d.op < HC_NOPS) {
 				usage_serve(&d, pool);
 			} else {

@@ -48,6 +48,7 @@ enum hc_op {
 	HC_UNWATCH,
 	HC_POLL,	// a0: events ready now
 	HC_EVIDENCE,	// a1 pool offset: in 64 bytes report data + 48 measurement; out report[1184] then chain; a2 = chain length
+	HC_SEALING_KEY,	// a1 pool offset: out 32 bytes; SIMULATED, since on hardware no host takes part in it
 	// answered by the launcher, also without the ring: what the host knows of the enclave's own host processes
 	HC_USAGE,	// a0 process, a1 pool offset of struct hc_usage, a2 thread or 0
 	HC_RESIDENT,	// a0 process, a1 pool offset of {start, end} addresses, a2 how many: become pages {private, shared}

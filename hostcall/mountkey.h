@@ -7,7 +7,7 @@
 #define COFFER_HOSTCALL_MOUNTKEY_H
 
 #define COFFER_MOUNT_KEY_MAGIC 0x4b524643u	// the bytes "CFRK" in memory
-#define COFFER_MOUNT_KEY_VERSION 4u
+#define COFFER_MOUNT_KEY_VERSION 5u
 #define COFFER_MOUNT_KEY_BYTES 32
 
 // A state of a volume (struct seal_anchor).
@@ -24,6 +24,8 @@ enum coffer_anchor_mode {
 
 enum coffer_anchor_place { COFFER_ANCHOR_AT_BROKER, COFFER_ANCHOR_IN_TPM };
 
+enum coffer_key_source { COFFER_KEY_FROM_BROKER, COFFER_KEY_SEALING, COFFER_KEY_SEALING_SIMULATED };
+
 struct coffer_mount_key {
 	unsigned int magic;
 	unsigned int version;
@@ -36,9 +38,11 @@ struct coffer_mount_key {
 	struct coffer_anchor_state least;
 	unsigned int cache_mib;		// most memory for the volume's structure; 0: the library's own
 	unsigned int where;		// enum coffer_anchor_place
+	unsigned int source;		// enum coffer_key_source
+	unsigned int create;		// the host's file is empty: a new volume is made in it first
 };
 
-_Static_assert(sizeof(struct coffer_mount_key) == 128, "ABI");
+_Static_assert(sizeof(struct coffer_mount_key) == 136, "ABI");
 
 enum coffer_anchor_what {
 	COFFER_ANCHOR_SERVE,	// write: the caller is the anchor's helper from now on; programs neither see nor reach it
@@ -55,6 +59,15 @@ struct coffer_anchor_record {
 	struct coffer_anchor_state state;
 };
 #define COFFER_ANCHOR_FILE "/proc/coffer/anchor"
+
+// What a read of COFFER_SEALING_FILE gives before the first program runs.
+enum coffer_sealed_to { COFFER_SEALED_TO_MEASUREMENT };
+struct coffer_sealing_key {
+	unsigned int bound;	// enum coffer_sealed_to
+	unsigned int simulated;
+	unsigned char key[32];
+};
+#define COFFER_SEALING_FILE "/proc/coffer/sealing_key"
 
 // The same for an encrypted root image: `mount("image", DIR, "coffer-image", 0, &key)`. What lies where, and the root of
 // the hash tree over its ciphertext, come from the measured /.coffer/image.json.

@@ -304,7 +304,36 @@ static int read_volume_name(struct reader *r, yaml_node_t *value, const char *ke
 	return 0;
 }
 
+static int read_volume_key(struct reader *r, yaml_node_t *value, const char *key)
+{
+	const char *s;
+	int err = read_scalar(r, value, key, &s);
+
+	if (err)
+		return err;
+	if (strcmp(s, "broker") != 0 && strcmp(s, "sealing") != 0)
+		return bad(r, value, "a volume's 'key' is broker, or sealing: the enclave's own sealing key, not '%s'", s);
+	newest_volume(r)->sealing = *s == 's';
+	return 0;
+}
+
+static int read_volume_bind(struct reader *r, yaml_node_t *value, const char *key)
+{
+	const char *s;
+	int err = read_scalar(r, value, key, &s);
+
+	if (err)
+		return err;
+	if (!strcmp(s, "signer"))
+		return bad(r, value, "'bind: signer' needs a platform that knows who signed an enclave; the simulated TEE knows its measurement only");
+	if (strcmp(s, "measurement") != 0)
+		return bad(r, value, "'bind' is measurement, not '%s'", s);
+	return 0;
+}
+
 static const struct key volume_keys[] = {
+	{"bind", read_volume_bind},
+	{"key", read_volume_key},
 	{"mode", read_volume_mode},
 	{"name", read_volume_name},
 	{0},
@@ -338,7 +367,7 @@ static int read_volumes(struct reader *r, yaml_node_t *value, const char *key)
 			if (!strcmp(c->volumes[k].path, path))
 				return bad(r, path_node, "'%s' is given twice", path);
 		c->volumes = xrealloc(c->volumes, (c->volume_count + 1) * sizeof(*c->volumes));
-		c->volumes[c->volume_count++] = (struct config_volume){xstrdup(path), true, xstrdup("")};
+		c->volumes[c->volume_count++] = (struct config_volume){.path = xstrdup(path), .read_only = true, .name = xstrdup("")};
 		if (!is_empty(settings)) {
 			err = read_map(r, settings, " of a volume", volume_keys);
 			if (err)
@@ -725,6 +754,10 @@ int config_parse(struct config *c, const char *folder, const char *file, const c
 	yaml_parser_set_input_string(&parser, (const unsigned char *)yaml, len);
 	err = parse_document(&r, &parser);
 	yaml_parser_delete(&parser);
+	for (size_t k = 0; !err && k < c->volume_count; k++)
+		if (c->volumes[k].sealing && strcmp(c->anchor, "none") != 0)
+			err = fault_set(p, -EINVAL, "%s: the volume at %s is sealed to the enclave ('key: sealing'), which no anchor knows: a rollback of it is "
+					"not detected; 'anchor: none' accepts that", file, c->volumes[k].path);
 	bool tpm = !err && !strcmp(c->anchor, "tpm"); // its memory bears some 100,000 writes
 	if (c->anchor_every < 0)
 		c->anchor_every = tpm ? CONFIG_DEFAULT_TPM_EVERY : CONFIG_DEFAULT_ANCHOR_EVERY;
@@ -823,7 +856,7 @@ void config_json(const struct config *c, struct text *out)
 		if (i)
 			text_puts(out, ",");
 		text_json(out, c->volumes[i].path);
-		text_printf(out, ":{\"mode\":\"%s\",\"name\":", c->volumes[i].read_only ? "ro" : "rw");
+		text_printf(out, ":{%s\"mode\":\"%s\",\"name\":", c->volumes[i].sealing ? "\"key\":\"sealing\"," : "", c->volumes[i].read_only ? "ro" : "rw");
 		text_json(out, c->volumes[i].name);
 		text_puts(out, "}");
 	}

@@ -41,6 +41,7 @@ struct config {
 	struct config_volume {
 		char *path;			// mount point in the enclave
 		bool read_only;
+		bool sealing;			// its key is the enclave's own sealing key
 		char *name;			// the one volume id accepted there, 32 hex digits; "" for any
 	} *volumes;				// sorted by path
 	size_t volume_count;

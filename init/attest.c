@@ -279,9 +279,18 @@ void exchange_free(struct exchange *x)
 	free(x);
 }
 
-int attest_run(const struct settings *s, const struct attest_ops *ops, struct exchange **helper, struct fault *f)
+// The broker is asked for the key of an image, and of each volume that is not sealed to the enclave.
+static bool wants_broker(const struct settings *s)
 {
-	bool keep = false;
+	bool wanted = s->image.present;
+	for (unsigned int i = 0; i < s->volume_count; i++)
+		wanted = wanted || !s->volumes[i].sealing;
+	return wanted;
+}
+
+static int meet_broker(struct exchange *x, struct fault *f)
+{
+	const struct settings *s = x->s;
 	if (!s->broker_url)
 		return fault_set(
 			f, -EINVAL,
@@ -289,32 +298,34 @@ int attest_run(const struct settings *s, const struct attest_ops *ops, struct ex
 	if (!s->broker_ca[0])
 		return fault_set(f, -EINVAL,
 				 "this enclave trusts no broker: coffer.yaml must name its certificate (broker: ca:)");
+	struct http_client_options o = {.url = s->broker_url, .ca_pem = s->broker_ca, .name = s->broker_name,
+					.resolve = http_resolve_static, .timeout_ms = REQUEST_MS};
+	int err = http_client_open(&x->http, &o, f);
+	if (err)
+		return err;
+	x->key = jwk_new_key("P-256");
+	x->jwk = x->key ? jwk_from_key(x->key) : NULL;
+	if (!x->jwk)
+		return fault_set(f, -EIO, "cannot make a key");
+	err = find_broker(x, f);
+	return err ? err : exchange_prove(x, f);
+}
+
+int attest_run(const struct settings *s, const struct attest_ops *ops, struct exchange **helper, struct fault *f)
+{
+	bool keep = false;
 	struct exchange *x = calloc(1, sizeof *x);
 	if (!x)
 		return fault_set(f, -ENOMEM, "out of memory");
 	x->s = s;
 	x->ops = ops;
-	struct http_client_options o = {.url = s->broker_url, .ca_pem = s->broker_ca, .name = s->broker_name,
-					.resolve = http_resolve_static, .timeout_ms = REQUEST_MS};
-	int err = http_client_open(&x->http, &o, f);
-	if (err)
-		goto out;
-	x->key = jwk_new_key("P-256");
-	x->jwk = x->key ? jwk_from_key(x->key) : NULL;
-	if (!x->jwk) {
-		err = fault_set(f, -EIO, "cannot make a key");
-		goto out;
-	}
-	err = find_broker(x, f);
-	if (!err)
-		err = exchange_prove(x, f);
+	int err = wants_broker(s) ? meet_broker(x, f) : 0;
 	if (!err && s->image.present)
 		err = enter_image(x, f);
 	for (unsigned int i = 0; i < s->volume_count && !err; i++) {
-		err = mount_volume(x, i, f);
-		keep = keep || (s->anchor && !s->volumes[i].read_only);
+		err = s->volumes[i].sealing ? sealing_mount(x, i, f) : mount_volume(x, i, f);
+		keep = keep || (s->anchor && !s->volumes[i].read_only && !s->volumes[i].sealing);
 	}
-out:
 	if (helper)
 		*helper = !err && keep ? x : NULL;
 	if (err || !keep || !helper)

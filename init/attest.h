@@ -23,6 +23,8 @@ struct attest_ops {
 		     struct fault *f);
 	// Mounts the encrypted image with its key and makes it the root of all processes.
 	int (*enter_image)(const struct settings_image *image, const unsigned char key[COFFER_MOUNT_KEY_BYTES], struct fault *f);
+	// The platform's sealing key.
+	int (*sealing_key)(struct coffer_sealing_key *out);
 	// One line for the user: that the broker is tried again.
 	void (*say)(const char *line);
 	// The kernel's side of anchors (hostcall/mountkey.h): writes one record, reads one. 0 or -errno.

@@ -84,6 +84,9 @@ static int mount_sealed(unsigned int index, const struct settings_volume *v, con
 				 "another copy there", v->name, v->path, key->where == COFFER_ANCHOR_IN_TPM ? "TPM" : "broker");
 	if (err == EXDEV)
 		return fault_set(f, -err, "the host has put another volume in the place of %.200s (for %.200s): it is not %s", v->name, v->path, v->id);
+	if (err == EKEYREJECTED && v->sealing)
+		return fault_set(f, -err, "the volume %.200s (for %.200s) is not sealed to this enclave on this machine: another image (measurement) or another "
+				 "machine made it, or it was altered", v->name, v->path);
 	if (err == EKEYREJECTED || err == EBADMSG || err == EUCLEAN || err == EINVAL)
 		return fault_errno(f, err,
 				   "the volume %.200s (for %.200s) does not open with its key: it is damaged, was "
@@ -145,4 +148,14 @@ static int anchor_read(struct coffer_anchor_record *r)
 	return read(anchor_fd(), r, sizeof *r) == (ssize_t)sizeof *r ? 0 : -errno;
 }
 
-const struct attest_ops enclave_ops = {tsm_evidence, mount_sealed, enter_image, say, anchor_write, anchor_read};
+static int sealing_key(struct coffer_sealing_key *out)
+{
+	int fd = open(COFFER_SEALING_FILE, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, out, sizeof *out);
+	int err = n == (ssize_t)sizeof *out ? 0 : n < 0 ? -errno : -EIO;
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
+const struct attest_ops enclave_ops = {tsm_evidence, mount_sealed, enter_image, sealing_key, say, anchor_write, anchor_read};

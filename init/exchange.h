@@ -26,6 +26,9 @@ int exchange_prove(struct exchange *x, struct fault *f);
 // What the broker says about a refusal: each claim on a line of its own. -EACCES.
 int exchange_refused(const struct exchange *x, const char *what, const struct http_reply *reply, struct fault *f);
 
+// sealing.c: mounts a volume that is sealed to this enclave.
+int sealing_mount(struct exchange *x, unsigned int index, struct fault *f);
+
 // anchor.c. -ENOENT: the broker remembers nothing of the volume.
 int anchor_get(struct exchange *x, const char *id, struct coffer_anchor_state *out, struct fault *f);
 // anchor_tpm.c: the same with the volume's index in the TPM, which `key` opens. Nothing there is a refusal.

@@ -204,9 +204,13 @@ static int read_volume(struct settings *s, const json_t *volumes, const json_t *
 	const char *id = json_string_value(json_object_get(v, "id"));
 	if (!name || !path || !mode || !id || json_object_size(v) != 4)
 		return fault_set(f, -EPERM, "the host block's volumes must have name, path, mode and id");
-	if (strlen(id) != 32 || strspn(id, "0123456789abcdef") != 32)
-		return fault_set(f, -EPERM, "the host block's volume id is not 32 hex digits");
 	const json_t *measured = json_object_get(volumes, path);
+	const char *key = json_string_value(json_object_get(measured, "key"));
+	out->sealing = key && !strcmp(key, "sealing");
+	if (key && !out->sealing)
+		return fault_set(f, -EINVAL, "config.json's volumes are malformed");
+	if ((strlen(id) != 32 || strspn(id, "0123456789abcdef") != 32) && (*id || !out->sealing))
+		return fault_set(f, -EPERM, "the host block's volume id is not 32 hex digits");
 	if (!measured)
 		return fault_set(f, -EPERM,
 				 "the host mounts a volume at '%.200s', which coffer.yaml does not list (volumes)",

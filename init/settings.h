@@ -34,6 +34,7 @@ struct settings {
 		char *path;	// mount point, absolute
 		char id[33];
 		bool read_only;
+		bool sealing;	// measured: its key is the enclave's sealing key; id "" then: a new one is to be made
 	} volumes[SETTINGS_MAX_VOLUMES];
 	struct settings_image {	// an encrypted root image behind the measured one
 		bool present;

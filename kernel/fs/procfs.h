@@ -73,6 +73,7 @@ void proc_total_cpu(u64 *utime, u64 *stime);
 extern const struct pent proc_coffer_table[];
 // sealed_anchor.c
 extern const struct file_ops proc_anchor_fops;
+extern const struct file_ops proc_sealing_fops; // sealing.c
 int proc_volumes(struct pout *o, struct pnode *n);
 // ipc/proc.c
 extern const struct pent proc_sysvipc_table[];

@@ -242,7 +242,14 @@ static void put(struct super *sb)
 	kfree(sv);
 }
 
-static void options(struct super *sb, char *buf, size_t n) { sealed_anchor_text(sb->priv, buf, n); }
+static void options(struct super *sb, char *buf, size_t n)
+{
+	static const char *const sources[] = {"", ",key=sealing", ",key=sealing-SIMULATED"};
+	struct svol *sv = sb->priv;
+	sealed_anchor_text(sv, buf, n);
+	size_t len = strlen(buf);
+	snprintf(buf + len, n - len, "%s", sources[sv->source]);
+}
 
 static const struct super_ops sealed_sops = {
 	.evict = sealed_forget, .statfs = statfs, .sync = sync, .put = put, .options = options};
@@ -286,7 +293,15 @@ static int open_volume(struct svol *sv, const struct coffer_mount_key *key, u32 
 	};
 	struct seal_anchor least = {.epoch = key->least.epoch, .generation = key->least.generation};
 	memcpy(least.digest, key->least.digest, sizeof(least.digest));
-	int r = seal_mount_anchored(&io, &env, key->key, key->id, (flags & MS_RDONLY ? SEAL_RDONLY : 0) | (key->anchor ? SEAL_CLAIM : 0),
+	int r = 0;
+	if (key->create) {
+		r = io_size(sv) ? -EEXIST : seal_format(&io, &env, key->key, key->id, 0);
+		if (r) {
+			pr_err("sealed volume %s cannot be made: %s (error %d)", sv->name, r == -EEXIST ? "the host's file is not empty" : "no storage", -r);
+			return r;
+		}
+	}
+	r = seal_mount_anchored(&io, &env, key->key, key->id, (flags & MS_RDONLY ? SEAL_RDONLY : 0) | (key->anchor ? SEAL_CLAIM : 0),
 				    key->anchor == COFFER_ANCHOR_KNOWN ? &least : NULL, &sv->v, &fault);
 	if (r)
 		pr_err("sealed volume %s cannot be opened: %s (error %d)", sv->name,
@@ -308,7 +323,8 @@ static int sealed_mount(const char *source, u32 flags, const void *data, size_t 
 	memcpy(&key, data, sizeof(key));
 	mutex_lock(&mounted_lock);
 	if (key.magic != COFFER_MOUNT_KEY_MAGIC || key.version != COFFER_MOUNT_KEY_VERSION ||
-	    key.anchor > COFFER_ANCHOR_KNOWN || key.where > COFFER_ANCHOR_IN_TPM)
+	    key.anchor > COFFER_ANCHOR_KNOWN || key.where > COFFER_ANCHOR_IN_TPM ||
+	    key.source > COFFER_KEY_SEALING_SIMULATED || (key.create && (flags & MS_RDONLY)))
 		goto out;
 	r = -EBUSY;
 	if (mounted[index])
@@ -317,6 +333,7 @@ static int sealed_mount(const char *source, u32 flags, const void *data, size_t 
 	if (!(sv = knew(struct svol)) || !(sb = super_new("sealed", &sealed_sops, SEALED_MAGIC)))
 		goto out;
 	sv->index = index;
+	sv->source = key.source;
 	sv->sb = sb;
 	snprintf(sv->name, sizeof(sv->name), "vol%d", index);
 	list_init(&sv->dirty);

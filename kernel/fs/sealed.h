@@ -30,6 +30,7 @@ struct svol { // a mounted volume: super->priv
 	u64 unflushed;		 // pages written to the cache since they were last stored; an upper bound
 	struct super *sb;
 	struct sanchor anchor;
+	u32 source; // enum coffer_key_source
 };
 
 struct snode {		       // inode->priv

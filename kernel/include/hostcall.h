@@ -59,6 +59,8 @@ int hc_wait_events(struct hc_event *ev, u32 n, u64 deadline_ns);
 
 // Evidence of the platform: report over 64 bytes of report data; chain is PEM text.
 int hc_evidence(const u8 report_data[64], u8 *report, u32 *report_len, char *chain, u32 *chain_len);
+// The platform's sealing key of this enclave: the same at each start on this machine, another for each measurement. SIMULATED.
+int hc_sealing_key(u8 key[32]);
 // What the host says of the enclave's host processes. It may lie, and then only limits and figures are wrong. These wait for the launcher.
 struct hc_usage;	// hostcall/hostcall.h
 int hc_usage(u32 pid, u32 tid, struct hc_usage *out);			// tid 0: the whole process; -ENOENT: it is gone

@@ -434,6 +434,18 @@ int hc_evidence(const u8 report_data[64], u8 *report, u32 *report_len, char *cha
 	return 0;
 }
 
+int hc_sealing_key(u8 key[32])
+{
+	struct hc_desc d = { .op = HC_SEALING_KEY };
+	u8 *pool = win_pool(win_self());
+	int r = (int)call(&d);
+
+	if (!r)
+		memcpy(key, pool, 32);
+	explicit_bzero(pool, 32);
+	return r;
+}
+
 int hc_usage(u32 pid, u32 tid, struct hc_usage *out)
 {
 	struct hc_desc d = { .op = HC_USAGE, .a = { pid, 0, tid } };

@@ -324,6 +324,18 @@ static void test_simulated(void)
 	free(pem);
 }
 
+static void test_sealing_key(void)
+{
+	uint8_t m[48] = {1}, n[48] = {2}, key[5][32];
+	int err = simtee_sealing_key(dir, m, false, key[0]) || simtee_sealing_key(dir, m, false, key[1]) || simtee_sealing_key(dir, n, false, key[2]) ||
+		  simtee_sealing_key(dir, m, true, key[3]) || simtee_sealing_key(other, m, false, key[4]);
+	bool differ = !err;
+	for (int k = 2; k < 5; k++)
+		differ = differ && memcmp(key[0], key[k], 32);
+	ok("the simulated sealing key is the same each time", !err && !memcmp(key[0], key[1], 32), "%d", err);
+	ok("another for each measurement, debugging, machine", differ, "it is not");
+}
+
 static void remove_folder(const char *folder)
 {
 	static const char *const files[] = {"vcek.key", "chain.pem", "root.pem", "lock"};
@@ -345,6 +357,7 @@ int main(void)
 	}
 	test_vectors();
 	test_simulated();
+	test_sealing_key();
 	snp_chain_free(&chain);
 	X509_free(root);
 	remove_folder(dir);

@@ -74,6 +74,19 @@ static void test_accepted(void)
 	settings_free(&s);
 }
 
+static void test_sealing(void)
+{
+	static const char config[] = "{\"command\":[\"/bin/echo\"],\"working_directory\":\"/\",\"volumes\":{\"/out\":{\"key\":\"sealing\",\"mode\":\"rw\",\"name\":\"\"}}}";
+	struct settings s;
+	struct fault f;
+	int err = read_both(&s, config, "{\"volumes\":[{\"name\":\"b\",\"path\":\"/out\",\"mode\":\"rw\",\"id\":\"\"}]}", &f);
+	ok("a volume to be made, sealed to the enclave", !err && s.volume_count == 1 && s.volumes[0].sealing && !*s.volumes[0].id, "%d: %s", err, f.text);
+	settings_free(&s);
+	err = read_both(&s, config, "{\"volumes\":[" OUT "]}", &f);
+	ok("one that is there", !err && s.volumes[0].sealing && strlen(s.volumes[0].id) == 32, "%d: %s", err, f.text);
+	settings_free(&s);
+}
+
 static void test_refused(void)
 {
 	refused("other arguments", strict, "{\"args\":[\"/bin/sh\"]}",
@@ -91,6 +104,8 @@ static void test_refused(void)
 	refused("a variable that is no text", strict, "{\"env\":{\"TERM\":1}}", "malformed");
 	refused("another working directory", strict, "{\"cwd\":\"/\"}", "works in '/app'");
 	refused("a relative working directory", lax, "{\"cwd\":\"tmp\"," BOTH "}", "absolute");
+	refused("no id where the key is the broker's", lax, "{\"volumes\":[" DATA ",{\"name\":\"b\",\"path\":\"/out\",\"mode\":\"rw\",\"id\":\"\"}]}",
+		"32 hex digits");
 	refused("a way to a TPM that is none", lax, "{\"tpm\":\"unix:/x\"," BOTH "}", "not a way to a TPM");
 	refused("an unknown key", strict, "{\"init\":\"/bin/sh\"}", "unknown key 'init'");
 	refused("a key given twice", strict, "{\"args\":[],\"args\":[]}", "not JSON");
@@ -130,6 +145,7 @@ static void test_refused(void)
 int main(void)
 {
 	test_accepted();
+	test_sealing();
 	test_refused();
 	return ok_failed != 0;
 }
