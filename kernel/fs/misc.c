@@ -110,7 +110,7 @@ long sys_sysinfo(void __user *buf)
 	u32 n = 0;
 
 	proc_for_each(count_procs, &n);
-	s.uptime = ktime_mono() / NSEC_PER_SEC;
+	s.uptime = (s64)(ktime_mono() + (u64)time_offset(CLOCK_BOOTTIME)) / (s64)NSEC_PER_SEC;
 	memory_now(&m);
 	s.totalram = m.total * PAGE_SIZE;
 	s.freeram = m.free * PAGE_SIZE;

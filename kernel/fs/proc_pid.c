@@ -143,7 +143,7 @@ static int pid_stat(struct pout *o, struct pnode *n)
 	     pid_out(p->pgid), sid, tty, tpgid, p->execed ? 0x400000 : 0x400040, u.minflt, u.majflt);
 	pout(o, "%lu %lu %lu %lu %d %d %u 0 %lu ", utime / USER_HZ_NS, stime / USER_HZ_NS, p->cutime_ns / USER_HZ_NS,
 	     p->cstime_ns / USER_HZ_NS, t ? sched_prio(t) : 20 + (int)p->nice, (int)p->nice, p->nthreads,
-	     (t && n->tid ? t->start_ns : p->start_ns) / USER_HZ_NS);
+	     ((t && n->tid ? t->start_ns : p->start_ns) + (u64)time_offset(CLOCK_BOOTTIME)) / USER_HZ_NS);
 	pout(o, "%lu %lu %lu %lu %lu %lu 0 0 ", s.total << PAGE_SHIFT, u.anon + u.shared, p->rlim[RLIMIT_RSS].cur,
 	     s.start_code, s.end_code, s.stack_top);
 	pout(o, "%lu %lu %lu %lu 0 0 0 %d %d %u %d 0 0 0 ", pending, blocked, ignored, caught, p->exit_signal, 0, t ? t->rt_prio : 0,
@@ -646,22 +646,6 @@ static int task_readdir(struct file *f, struct dir_ctx *c)
 	return 0;
 }
 
-// There is the first time namespace only, whose clocks are never set off.
-static int pid_time_offsets(struct pout *o, struct pnode *n)
-{
-	(void)n;
-	pout(o, "%-10s %10d %9d\n%-10s %10d %9d\n", "monotonic", 0, 0, "boottime", 0, 0);
-	return 0;
-}
-
-static ssize_t pid_time_offsets_write(struct pnode *n, char *buf, size_t len)
-{
-	(void)n;
-	(void)buf;
-	(void)len;
-	return capable(CAP_SYS_TIME) ? -EACCES : -EPERM;
-}
-
 static const struct inode_ops task_iops = {.lookup = task_lookup, .no_cache = true};
 static const struct file_ops task_fops = {.readdir = task_readdir};
 static const struct pent pid_table[] = {
@@ -669,7 +653,7 @@ static const struct pent pid_table[] = {
 	{.name = "task", .mode = S_IFDIR | 0555, .iops = &task_iops, .fops = &task_fops},
 	{.name = "ns", .mode = S_IFDIR | 0511, .dir = proc_ns_table},
 	TXT("timers", 0444, proc_timers),
-	{.name = "timens_offsets", .mode = S_IFREG | 0644, .text = pid_time_offsets, .write = pid_time_offsets_write},
+	{.name = "timens_offsets", .mode = S_IFREG | 0644, .text = time_offsets, .write = time_offsets_write},
 	{0},
 };
 const struct pent proc_pid_dir = {.name = "pid", .mode = S_IFDIR | 0555, .dir = pid_table};

@@ -27,7 +27,7 @@ static int text_stat(struct pout *o, struct pnode *n)
 		pout(o, "cpu%u %lu 0 %lu %lu 0 0 0 0 0 0\n", i, c.utime / cpus / USER_HZ_NS,
 		     c.stime / cpus / USER_HZ_NS, idle / cpus / USER_HZ_NS);
 	pout(o, "intr 0\nctxt 0\nbtime %lu\nprocesses %lu\nprocs_running %u\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",
-	     (ktime_real() - ktime_mono()) / NSEC_PER_SEC, pid_count_made(), max(c.running, 1u));
+	     (ktime_real() - ktime_mono() - (u64)time_offset(CLOCK_BOOTTIME)) / NSEC_PER_SEC, pid_count_made(), max(c.running, 1u));
 	return 0;
 }
 
@@ -55,7 +55,7 @@ static int text_uptime(struct pout *o, struct pnode *n)
 	census_take(&c, true);
 	busy = c.utime + c.stime;
 	idle = span * pf_ncpus() > busy ? (span * pf_ncpus() - busy) / USER_HZ_NS : 0;
-	up /= USER_HZ_NS;
+	up = (up + (u64)time_offset(CLOCK_BOOTTIME)) / USER_HZ_NS;
 	pout(o, "%lu.%02lu %lu.%02lu\n", up / 100, up % 100, idle / 100, idle % 100);
 	return 0;
 }

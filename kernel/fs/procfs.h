@@ -82,6 +82,8 @@ extern const struct pent proc_ns_table[];
 int ns_uid_map(struct pout *o, struct pnode *n), ns_gid_map(struct pout *o, struct pnode *n), ns_projid_map(struct pout *o, struct pnode *n), ns_setgroups(struct pout *o, struct pnode *n);
 ssize_t ns_uid_map_write(struct pnode *n, char *buf, size_t len), ns_gid_map_write(struct pnode *n, char *buf, size_t len);
 ssize_t ns_projid_map_write(struct pnode *n, char *buf, size_t len);
+int time_offsets(struct pout *o, struct pnode *n);
+ssize_t time_offsets_write(struct pnode *n, char *buf, size_t len);
 ssize_t ns_setgroups_write(struct pnode *n, char *buf, size_t len);
 // proc_net.c
 extern const struct inode_ops proc_net_iops;

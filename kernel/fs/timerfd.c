@@ -201,6 +201,8 @@ static u64 absolute(struct timerfd *t, u64 ns)
 	if (t->clock == CLOCK_REALTIME) {
 		now = ktime_real();
 		ns = ns > now ? ns - now + mono : 1;
+	} else {
+		ns = time_to_kernel(t->clock, ns);
 	}
 	return ns ? ns : 1;
 }

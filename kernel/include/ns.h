@@ -49,6 +49,13 @@ struct user_ns;
 void user_ns_get(struct user_ns *u);
 void user_ns_put(struct user_ns *u);
 
+// --- clocks (kernel/task/timens.c); NULL is the first one
+extern struct ns first_time_ns;
+struct ns *time_ns_new(struct proc *p);		// with the offsets of where p's children come. NULL: no memory
+void time_ns_put(struct ns *n);
+struct ns *time_ns_enter(struct proc *p);	// p goes where its children come; what it leaves is to be put. tasklist held
+void time_ns_exec(struct proc *p);
+
 // --- all of a process (kernel/task/ns.c)
 u64 ns_inum(void);			// for a new namespace
 // The namespaces that `flags` (CLONE_NEW*) asks for are made anew for p, which is the caller or its child that does not run

@@ -122,6 +122,7 @@ struct task {
 	u32 divert;		// DIVERT_*: its system calls go through syscall/divert.c
 	u32 seccomp_mode;	// SECCOMP_MODE_*
 	struct seccomp_filter *seccomp;	// newest filter (task/seccomp.h)
+	struct sud *sud;	// Syscall User Dispatch (task/sud.c); NULL: off
 	struct ptrace *pt;	// kernel/task/ptrace.h; NULL: never was traced
 	struct fs_ctx *own_fs;	// directories of this thread alone; NULL: its process's
 	struct key *thread_keyring; // kernel/keys/, NULL until used
@@ -152,6 +153,7 @@ struct cred {			// one set per process; ids are those of the first user namespac
 #define DIVERT_PTRACE 1u
 #define DIVERT_SECCOMP 2u
 #define DIVERT_PIDS 4u
+#define DIVERT_SUD 8u
 // The table for the task that a host thread carries (kernel/syscall/divert.c); t may be NULL.
 const void *syscall_calls(const struct task *t);
 void syscall_divert_update(void);	// the current task's divert has changed
@@ -189,6 +191,8 @@ struct proc {
 	struct ipc_ns *ipc_ns;		// include/ns.h; NULL once exited
 	struct uts_ns *uts_ns;
 	struct mnt_ns *mnt_ns;
+	struct ns *time_ns;		// references; NULL: the first one
+	struct ns *time_children;	// where its children and its next program are; NULL: in the same
 	struct ns *cgroup_ns;		// NULL: the first one
 	struct net_ns *net_ns;		// NULL: the first one
 	struct cgroup *cgroup;		// include/cgroup.h, a reference; NULL: the root group
@@ -318,6 +322,10 @@ void exec_commit_on_blank(struct task *t) __noreturn;
 
 // ids as seen by programs, with fsuid checks for the VFS
 static inline struct cred *cred(void) { return &curproc->cred; }
+s64 time_offset(int clock);		// of the current process's clock from the kernel's, ns
+u64 time_to_kernel_slow(int clock, u64 ns);
+// A moment on a clock, as the process names it, on the kernel's.
+static inline u64 time_to_kernel(int clock, u64 ns) { return likely(!curproc->time_ns) ? ns : time_to_kernel_slow(clock, ns); }
 bool capable(int cap);			// in the first user namespace, which owns all that has no other owner
 bool own_capable(int cap);		// in the caller's own, over itself
 bool cred_capable(const struct cred *c, const struct user_ns *u, int cap);

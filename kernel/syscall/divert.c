@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The system calls of tasks that somebody watches: a tracer (ptrace) or a seccomp filter; and of those in a PID namespace. Each host thread has a pointer to the
+// The system calls of tasks that somebody watches: a tracer (ptrace), a seccomp filter or they themselves (Syscall User
+// Dispatch); and of those in a PID namespace. Each host thread has a pointer to the
 // table that entry.S calls through; for a watched task it is a table whose every entry comes here, so that
 // nobody else pays. Locks: none; a task's divert word is its own.
 #include "kernel/include/log.h"
@@ -62,6 +63,8 @@ static long watched(struct regs *r)
 
 	regs_complete(r);
 	r->rax = (u64)-ENOSYS;
+	if (t->divert & DIVERT_SUD && !sud_syscall_enter(r))
+		return (long)r->rax;
 	if (t->divert & DIVERT_PTRACE && !ptrace_syscall_enter(r))
 		return (long)r->rax;
 	if (t->divert & DIVERT_SECCOMP && !seccomp_syscall_enter(r))

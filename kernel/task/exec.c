@@ -15,6 +15,7 @@
 #include "kernel/include/strace.h"
 #include "kernel/include/uring.h"
 #include "kernel/include/vfs.h"
+#include "kernel/include/ns.h"
 #include "kernel/task/exec.h"
 #include "kernel/task/ptrace.h"
 #include <linux/mount.h>
@@ -453,6 +454,10 @@ static void __noreturn exec_commit(struct exec *e)
 		fdtable_put(e->files);
 	e->files = NULL;
 	fdtable_close_exec(t->files);
+	if (unlikely(t->sud))
+		sud_exec();
+	if (unlikely(p->time_children))
+		time_ns_exec(p);
 	e->secure = cred_exec(e->prog.file->inode, e->prog.file->path.mnt && e->prog.file->path.mnt->flags & MS_NOSUID);
 	p->dumpable = !e->secure;
 	if (e->secure)

@@ -656,7 +656,7 @@ long sys_clone3(const void __user *uargs, size_t size)
 	r = a.set_tid_size ? wished_tid(&a) : a.set_tid ? -EINVAL : 0;
 	if (r < 0)
 		return r;
-	if (a.exit_signal > NSIG || a.flags & (CLONE_DETACHED | 0xff))
+	if (a.exit_signal > NSIG || a.flags & (CLONE_DETACHED | (0xff & ~CLONE_NEWTIME)))
 		return -EINVAL;
 	if (a.flags & (CLONE_THREAD | CLONE_PARENT) && a.exit_signal)
 		return -EINVAL;

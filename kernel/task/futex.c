@@ -393,7 +393,7 @@ int futex_deadline(const void __user *uts, bool absolute, bool realtime, u64 *de
 		now = ktime_real();
 		*deadline = ktime_deadline(ns > now ? ns - now : 0);
 	} else {
-		*deadline = absolute ? ns : ktime_deadline(ns);
+		*deadline = absolute ? time_to_kernel(CLOCK_MONOTONIC, ns) : ktime_deadline(ns);
 	}
 	return 0;
 }

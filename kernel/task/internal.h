@@ -64,6 +64,9 @@ void futex_exit(struct task *t);	// robust list, clear_child_tid: in the task's 
 
 // --- ids.c
 #define CAP_ALL ((1ul << 41) - 1)	// CAP_LAST_CAP is 40
+void sud_end(struct task *t), sud_exec(void);	// task/sud.c
+long sud_prctl(u64 mode, u64 offset, u64 len, const void __user *selector);
+bool sud_syscall_enter(struct regs *r);	// false: it was dispatched
 void cred_init_root(struct cred *c);
 struct inode;
 bool cred_exec(struct inode *ino, bool nosuid);	// set-user-ID programs; true: AT_SECURE

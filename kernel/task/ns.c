@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Namespaces of processes: unshare, setns, the CLONE_NEW* flags, /proc/PID/ns. Mount, UTS, IPC and PID (pidns.c) namespaces
 // are real; so are cgroup namespaces, which show the group where they were made as the root (cgroup.c), network namespaces (net/netns.c) and user
-// namespaces (userns.c), which own the others. There is one time namespace: asking for another is EINVAL, as on a kernel without them.
+// namespaces (userns.c), which own the others; and time namespaces (timens.c).
 // Locks: tasklist guards the pointers of other processes; a process changes only its own.
 #include "kernel/fs/fs.h"
 #include "kernel/fs/procfs.h"
@@ -16,8 +16,7 @@
 #include <linux/magic.h>
 #include <linux/nsfs.h>
 
-#define ABSENT_NS CLONE_NEWTIME
-#define NEW_NS (CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWCGROUP | CLONE_NEWNET | ABSENT_NS)
+#define NEW_NS (CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWCGROUP | CLONE_NEWNET | CLONE_NEWTIME)
 
 static struct ns first_net = {.ref = {1}, .type = CLONE_NEWNET, .inum = 4026531840ul};
 struct cgroup_ns {
@@ -25,7 +24,6 @@ struct cgroup_ns {
 	struct cgroup *root; // a reference
 };
 static struct cgroup_ns init_cgroup = {.ns = {.ref = {1}, .type = CLONE_NEWCGROUP, .inum = 4026531835ul}, .root = &root_cgroup};
-static struct ns only_time = {.ref = {1}, .type = CLONE_NEWTIME, .inum = 4026531834ul};
 static struct super *nsfs;
 
 static struct ns *ns_get(struct proc *p, int tid, u32 type, bool children);
@@ -81,6 +79,7 @@ static void ns_put(struct ns *n)
 	case CLONE_NEWNS: mnt_ns_put((struct mnt_ns *)n); break;
 	case CLONE_NEWUTS: uts_ns_put((struct uts_ns *)n); break;
 	case CLONE_NEWIPC: ipc_ns_put((struct ipc_ns *)n); break;
+	case CLONE_NEWTIME: time_ns_put(n); break;
 	case CLONE_NEWUSER: user_ns_put(user_ns_of(n)); break;
 	default: ref_put(&n->ref);
 	}
@@ -101,6 +100,11 @@ void ns_inherit(struct proc *p, const struct proc *from)
 	p->net_ns = from->net_ns;
 	if (p->net_ns)
 		ref_get((struct ref *)p->net_ns);
+	if (unlikely(from->time_ns || from->time_children)) {
+		p->time_children = from->time_children ? from->time_children : from->time_ns;
+		ref_get(&p->time_children->ref);
+		time_ns_enter(p);
+	}
 	mutex_unlock(&tasklist);
 }
 
@@ -121,7 +125,7 @@ void ns_drop(struct proc *p)
 	struct ipc_ns *i = p->ipc_ns;
 	struct uts_ns *u = p->uts_ns;
 	struct mnt_ns *m = p->mnt_ns;
-	struct ns *c = p->cgroup_ns, *pid = p->pid_children;
+	struct ns *c = p->cgroup_ns, *pid = p->pid_children, *t = p->time_ns, *tc = p->time_children;
 	struct net_ns *net = p->net_ns;
 
 	mutex_lock(&tasklist);
@@ -129,7 +133,7 @@ void ns_drop(struct proc *p)
 	p->uts_ns = NULL;
 	p->mnt_ns = NULL;
 	p->net_ns = NULL;
-	p->cgroup_ns = p->pid_children = NULL;
+	p->cgroup_ns = p->pid_children = p->time_ns = p->time_children = NULL;
 	mutex_unlock(&tasklist);
 	ipc_ns_put(i);
 	uts_ns_put(u);
@@ -137,16 +141,14 @@ void ns_drop(struct proc *p)
 	cgroup_ns_put(c);
 	pid_ns_put(pid);
 	net_ns_put(net);
+	time_ns_put(t);
+	time_ns_put(tc);
 }
 
 // --- making new ones
 
 static int check_new(u64 flags)
 {
-	if (flags & ABSENT_NS) {
-		pr_once("namespaces %lx: there is one of each in an enclave\n", flags & ABSENT_NS);
-		return -EINVAL;
-	}
 	return flags & NEW_NS && !(flags & CLONE_NEWUSER) && !own_capable(CAP_SYS_ADMIN) ? -EPERM : 0;
 }
 
@@ -176,7 +178,7 @@ int ns_unshare(struct proc *p, u64 flags)
 	struct uts_ns *uts = NULL;
 	struct ipc_ns *ipc = NULL;
 	struct mnt_ns *mnt = NULL;
-	struct ns *cgroup = NULL, *pid = NULL;
+	struct ns *cgroup = NULL, *pid = NULL, *time = NULL, *left = NULL;
 	struct net_ns *net = NULL;
 	int r = check_new(flags);
 
@@ -206,6 +208,8 @@ int ns_unshare(struct proc *p, u64 flags)
 		if (!cgroup)
 			goto fail;
 	}
+	if (flags & CLONE_NEWTIME && !(time = time_ns_new(curproc)))
+		goto fail;
 	if (flags & CLONE_NEWNET && !(net = net_ns_new()))
 		goto fail;
 	if (flags & CLONE_NEWPID) {
@@ -216,7 +220,7 @@ int ns_unshare(struct proc *p, u64 flags)
 			goto fail;
 		}
 	}
-	struct ns *made[] = {(struct ns *)uts, ipc ? &ipc->ns : NULL, cgroup, (struct ns *)net, pid};
+	struct ns *made[] = {(struct ns *)uts, ipc ? &ipc->ns : NULL, cgroup, (struct ns *)net, pid, time};
 	for (u32 i = 0; i < ARRAY_SIZE(made); i++)
 		if (made[i])
 			ns_own(made[i], owner);
@@ -239,6 +243,11 @@ int ns_unshare(struct proc *p, u64 flags)
 	SWAP(cgroup, cgroup_ns)
 	SWAP(net, net_ns)
 	SWAP(pid, pid_children)
+	if (time) {
+		SWAP(time, time_children)
+		if (p != curproc)
+			left = time_ns_enter(p);
+	}
 	mutex_unlock(&tasklist);
 	r = 0;
 fail: // what was not used, or is no more
@@ -249,6 +258,8 @@ fail: // what was not used, or is no more
 	cgroup_ns_put(cgroup);
 	net_ns_put(net);
 	pid_ns_put(pid);
+	time_ns_put(time);
+	time_ns_put(left);
 	return r;
 }
 
@@ -440,7 +451,7 @@ static struct ns *ns_get(struct proc *p, int tid, u32 type, bool children)
 		case CLONE_NEWNET: n = p->net_ns ? (struct ns *)p->net_ns : &first_net; break;
 		case CLONE_NEWPID: n = children && p->pid_children ? p->pid_children : pid_ns_of(p->pid); break;
 		case CLONE_NEWCGROUP: n = p->cgroup_ns ? p->cgroup_ns : &init_cgroup.ns; break;
-		default: n = &only_time;
+		default: n = children && p->time_children ? p->time_children : p->time_ns ? p->time_ns : &first_time_ns;
 		}
 		ref_get(&n->ref);
 	}
@@ -590,7 +601,7 @@ static long enter_user(struct user_ns *u, bool alone)
 static long enter(struct ns *n)
 {
 	struct proc *p = curproc;
-	struct ns *old = NULL, *plain = NULL, *kept = NULL;
+	struct ns *old = NULL, *plain = NULL, *kept = NULL, *gone = NULL;
 	bool alone = alone_in(p);
 
 	if (alone && current->own_fs)
@@ -606,6 +617,8 @@ static long enter(struct ns *n)
 		return current->own_fs && current->own_fs->ref.n == 1 ? mounts_of_thread((struct mnt_ns *)n) : -EINVAL;
 	if (n->type == CLONE_NEWPID && !pid_ns_below(n))
 		return -EINVAL;
+	if (n->type == CLONE_NEWTIME && !alone_in(p))
+		return -EUSERS;
 	if (n->type == CLONE_NEWIPC) {
 		sem_exit(p);
 		ipc_ns_leave();
@@ -628,6 +641,12 @@ static long enter(struct ns *n)
 		plain = p->cgroup_ns;
 		p->cgroup_ns = n == &init_cgroup.ns ? NULL : n;
 		kept = p->cgroup_ns;
+	} else if (n->type == CLONE_NEWTIME) {
+		plain = p->time_children;
+		p->time_children = n;
+		ref_get(&n->ref);
+		kept = NULL;
+		gone = time_ns_enter(p);
 	} else if (n->type == CLONE_NEWNET) {
 		plain = (struct ns *)p->net_ns;
 		p->net_ns = n == &first_net ? NULL : (struct net_ns *)n;
@@ -644,6 +663,7 @@ static long enter(struct ns *n)
 		ns_put(old);
 	if (plain)
 		ns_put(plain);
+	time_ns_put(gone);
 	return 0;
 }
 

@@ -160,6 +160,7 @@ long sys_prctl(int op, u64 a2, u64 a3, u64 a4, u64 a5)
 	case PR_SET_SECUREBITS: return secure_bits(&p->cred, a2);
 	case PR_GET_SECUREBITS: return p->cred.securebits;
 	case PR_GET_SECCOMP: return t->seccomp_mode;
+	case PR_SET_SYSCALL_USER_DISPATCH: return sud_prctl(a2, a3, a4, U(a5));
 	case PR_SET_SECCOMP: return seccomp_prctl(a2, U(a3));
 	case PR_GET_TSC: return put_user((int)PR_TSC_ENABLE, (int __user *)U(a2));
 	case PR_SET_TSC: return a2 == PR_TSC_ENABLE ? 0 : -EINVAL;

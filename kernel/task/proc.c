@@ -86,6 +86,7 @@ void task_put(struct task *t)
 	sigpending_flush(&t->pending, ~0ul);
 	ptrace_free(t);
 	seccomp_drop(t);
+	sud_end(t);
 	proc_put(t->proc);
 	COUNT(tasks, -1);
 	kfree(t);

@@ -29,6 +29,8 @@ long sys_clock_gettime(int id, void __user *p)
 {
 	u64 ns;
 	int r = ktime_clock(id, &ns);
+	if (unlikely(curproc->time_ns))
+		ns += (u64)time_offset(id);
 	return r ? r : put_timespec(p, ns);
 }
 
@@ -157,7 +159,7 @@ long sys_clock_nanosleep(int id, int flags, const void __user *req, void __user 
 		return r;
 	if (!(flags & TIMER_ABSTIME))
 		return sleep_for(clock_is_real(id) ? CLOCK_MONOTONIC : id, ns, rem);
-	r = sleep_until(id, ns);
+	r = sleep_until(id, time_to_kernel(id, ns));
 	return r == -EINTR ? -ERESTARTNOHAND : r;
 }
 

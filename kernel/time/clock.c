@@ -150,6 +150,15 @@ void ktime_tick(void)
 	mutex_unlock(&clock_lock);
 }
 
+void clock_offsets(int by)
+{
+	if (!by)
+		return;
+	mutex_lock(&clock_lock);
+	__atomic_store_n(&vd->offsets, vd->offsets + (u32)by, __ATOMIC_SEQ_CST);
+	mutex_unlock(&clock_lock);
+}
+
 void clock_publish(struct vdso_data *page)
 {
 	mutex_lock(&clock_lock);

@@ -7,6 +7,7 @@ struct proc;
 struct vdso_data;
 
 // Moves the clocks' parameters into a page that programs can read.
+void clock_offsets(int by);	// so many more time namespaces whose clocks differ: programs ask the kernel while there are any
 void clock_publish(struct vdso_data *page);
 // CPU time that all threads of a process have used, in ns. Takes tasklist; _locked: it is held.
 void proc_cpu_ns(struct proc *p, u64 *utime, u64 *stime);

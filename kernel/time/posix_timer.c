@@ -278,7 +278,7 @@ long sys_timer_settime(int id, int flags, const void __user *in, void __user *ou
 		read_setting(t, now, &old);
 		t->interval = value ? interval : 0;
 		t->overrun = 0;
-		t->at = !value || (flags & TIMER_ABSTIME) ? value : now + value;
+		t->at = !value ? 0 : flags & TIMER_ABSTIME ? max(time_to_kernel(t->clock, value), 1ul) : now + value;
 		if (t->at)
 			arm(t, now);
 	}

@@ -16,6 +16,7 @@ struct vdso_data {
 		u64 mult; // ns per TSC tick << VDSO_SHIFT; 0 before the first calibration
 	} clock[VDSO_NCLOCKS];
 	u64 boot_offset; // CLOCK_BOOTTIME - CLOCK_MONOTONIC
+	u32 offsets;	 // time namespaces with clocks of their own: ask the kernel for CLOCK_MONOTONIC and CLOCK_BOOTTIME
 	u64 kentry;	 // where trampolines enter the kernel; 0: use the syscall instruction
 };
 

@@ -35,12 +35,17 @@ EXPORT int __vdso_clock_gettime(int id, struct __kernel_timespec *ts)
 	case CLOCK_MONOTONIC:
 	case CLOCK_MONOTONIC_COARSE:
 	case CLOCK_MONOTONIC_RAW:
+		if (vvar.offsets)
+			goto ask;
 		ns = vdso_read(&vvar, VDSO_MONO);
 		break;
 	case CLOCK_BOOTTIME:
+		if (vvar.offsets)
+			goto ask;
 		ns = vdso_read(&vvar, VDSO_MONO) + vvar.boot_offset;
 		break;
 	default:
+	ask:
 		return (int)call(__NR_clock_gettime, id, (long)ts);
 	}
 	u64 sec = ns / NSEC_PER_SEC;
