@@ -258,6 +258,27 @@ static void show_log(struct parts *p, struct attest_result *out)
 	set_text(out->claims, "tee", "unknown");
 }
 
+// What was asked or given, but this kind of evidence cannot answer: never passed over in silence.
+static void check_unanswered(const struct evidence_input *in, enum evidence_kind kind, struct attest_result *out)
+{
+	struct attest_check *c;
+	if (in->report_data && (kind == EVIDENCE_HCL || !attest_find(out, "report-data"))) {
+		c = attest_check_add(out, "report-data-asked", false);
+		attest_expected(c, "evidence that can be bound to report data");
+		attest_found(c, "%s%s", evidence_kind_name(kind), kind == EVIDENCE_HCL || kind == EVIDENCE_TPM ? ", which is bound by a nonce" : "");
+	}
+	if (in->nonce && !attest_find(out, "tpm-nonce")) {
+		c = attest_check_add(out, "nonce-asked", false);
+		attest_expected(c, "a TPM's quote, which a nonce can bind");
+		attest_found(c, "%s without one", evidence_kind_name(kind));
+	}
+	if (json_object_get(in->bundle->json, "event_log") && !attest_find(out, "event-log")) {
+		c = attest_check_add(out, "event-log", false);
+		attest_expected(c, "a log that replays to signed registers");
+		attest_found(c, "a log that cannot be read, or evidence without registers");
+	}
+}
+
 enum evidence_kind evidence_verify(const struct evidence_input *in, struct attest_result *out)
 {
 	struct parts p = {.in = in};
@@ -301,6 +322,7 @@ enum evidence_kind evidence_verify(const struct evidence_input *in, struct attes
 		set_text(out->claims, "tee", "unknown");
 		break;
 	}
+	check_unanswered(in, kind, out);
 	snp_chain_free(&p.chain);
 	cert_list_free(&p.tpm_certs);
 	X509_CRL_free(p.crl);

@@ -32,7 +32,7 @@ static void test_quote(void)
 	ok("eventlog: its 43 events are read", json_integer_value(json_object_get(json_object_get(r.claims, "event_log"), "count")) == 43, "%lld",
 	   (long long)json_integer_value(json_object_get(json_object_get(r.claims, "event_log"), "count")));
 	ok("eventlog: GRUB's commands are told apart", json_array_size(json_object_get(measured, "grub-command")) > 0 ||
-	   json_array_size(json_object_get(measured, "cmdline")) > 0, "%s", json_dumps(measured, 0));
+	   json_array_size(json_object_get(measured, "cmdline")) > 0, "they are not");
 	attest_result_free(&r);
 	unsigned int missed = 0;
 	struct eventlog l;
@@ -215,7 +215,7 @@ static void test_made(void)
 	json_t *claims = eventlog_claims(made, at, TPM_SHA384, NULL);
 	const json_t *line = json_array_get(json_object_get(json_object_get(claims, "measured"), "cmdline"), 0);
 	ok("eventlog: a command line is named and proved", json_is_true(json_object_get(line, "digest_matches_event")) &&
-	   !strcmp(json_string_value(json_object_get(line, "about")), cmdline), "%s", json_dumps(claims, 0));
+	   !strcmp(json_string_value(json_object_get(line, "about")), cmdline), "it is not");
 	json_decref(claims);
 	made[at - 4 - 4 - 48 - 2 - 32 - 2 - 4 - 8 - 5] ^= 1;	// a word of the command line
 	claims = eventlog_claims(made, at, TPM_SHA384, NULL);

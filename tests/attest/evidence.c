@@ -81,6 +81,39 @@ static void test_bundle(void)
 	made_free(&m);
 }
 
+// What is asked of evidence that cannot answer is refused, not passed over.
+static void test_unanswered(void)
+{
+	static const uint8_t data[64];
+	struct snp_made s;
+	struct bundle b;
+	struct attest_result r;
+	X509 *root = snp_made_root();
+	snp_make(&snp_milan, &s);
+	bundle_init(&b);
+	bundle_put_bytes(&b, "evidence", s.report, sizeof s.report);
+	char *pem = pki_pem(s.chain.certs[0], s.chain.certs[1], s.chain.certs[2], NULL);
+	bundle_put_text(&b, "certificates", pem, strlen(pem));
+	bundle_put_bytes(&b, "event_log", "log", 3);
+	struct evidence_input in = {.bundle = &b, .simulated_roots = &root, .simulated_root_count = 1, .now = SNP_MADE_NOW, .nonce = data, .nonce_len = 9};
+	attest_result_init(&r);
+	evidence_verify(&in, &r);
+	ok("evidence: a nonce and a log that SNP cannot answer", !strcmp(failed_ids(&r), "nonce-asked event-log "), "%s", failures(&r));
+	attest_result_free(&r);
+	bundle_free(&b);
+	bundle_init(&b);
+	bundle_put_bytes(&b, "tpm_quote", "\xff" "TCG\x80\x18", 6);
+	in.nonce = NULL;
+	in.report_data = data;
+	attest_result_init(&r);
+	evidence_verify(&in, &r);
+	ok("evidence: report data that a TPM cannot answer", strstr(failed_ids(&r), "report-data-asked "), "%s", failures(&r));
+	attest_result_free(&r);
+	bundle_free(&b);
+	free(pem);
+	snp_made_free(&s);
+}
+
 static void test_kinds(void)
 {
 	static const struct { const char *file; enum evidence_kind kind; } rows[] = {
@@ -225,6 +258,7 @@ int main(int argc, char **argv)
 	if (!mkdtemp(folder))
 		return 1;
 	test_bundle();
+	test_unanswered();
 	test_kinds();
 	test_policies();
 	test_command();
