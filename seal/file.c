@@ -434,8 +434,7 @@ static int fetch_plan(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n
 // look again with the lock: what lay there may have moved.
 static int pages_fetch(struct seal_vol *v, struct seal_inode *i, u64 first, u32 n, void *const *out)
 {
-	_Static_assert(sizeof(struct fetch) <= SEAL_BLOCK, "it fits into a page");
-	struct fetch *f = vol_alloc(v, SEAL_BLOCK); // which is aligned as keys want it
+	struct fetch *f = vol_alloc(v, sizeof *f);
 	int r = f && fetch_plan(v, i, first, n, out, f) == 1 ? 0 : -EAGAIN;
 	if (!r) {
 		vol_unlock(v);
@@ -444,15 +443,15 @@ static int pages_fetch(struct seal_vol *v, struct seal_inode *i, u64 first, u32 
 			m = 1;
 			if (!addr)
 				continue;
-			while (k + m < n && m < FETCH_BLOCKS && ptr_addr(&f->ptr[k + m]) == addr + m && (u8 *)out[k + m] == (u8 *)out[k] + (size_t)m * SEAL_BLOCK)
+			while (k + m < n && m < FETCH_BLOCKS && ptr_addr(&f->ptr[k + m]) == addr + m)
 				m++;
-			r = sv_block_fetch(v, f, CLASS_FILE, k, m, out[k]);
+			r = sv_block_fetch(v, f, CLASS_FILE, k, m, out);
 		}
 		explicit_bzero(&f->key, sizeof f->key);
 		explicit_bzero(&f->ctx, sizeof f->ctx);
 		vol_lock(v);
 	}
-	vol_free(v, f, SEAL_BLOCK);
+	vol_free(v, f, sizeof *f);
 	return r;
 }
 

@@ -239,15 +239,16 @@ int sv_block_read(struct seal_vol *v, const struct tree *t, u32 level, u64 index
 // n blocks of level 0 with adjacent addresses (n <= IO_BLOCKS), block k into out[k].
 int sv_block_read_run(struct seal_vol *v, const struct tree *t, u64 index, const struct d_ptr *p, u32 n,
 		      void *const *out);
-// The same for pointers of one session, whose key it is, that lie one behind the other in memory too, without the volume's lock:
-// the blocks may be freed and written anew meanwhile, so an error means no more than to look again.
+// The same for pointers of one session, whose key it is, with a buffer of the caller's and without the volume's lock: the
+// blocks may be freed and written anew meanwhile, so an error means no more than to look again.
 #define FETCH_BLOCKS 16u
 struct fetch {
 	struct gcm_key key;
 	struct gcm_ctx ctx;
+	u8 buf[FETCH_BLOCKS * SEAL_BLOCK];
 	struct d_ptr ptr[IO_BLOCKS]; // address 0: nothing to read
 };
-int sv_block_fetch(struct seal_vol *v, struct fetch *f, u32 cls, u32 at, u32 n, void *out);
+int sv_block_fetch(struct seal_vol *v, struct fetch *f, u32 cls, u32 at, u32 n, void *const *out);
 // Encrypts in[k] for the address already in p[k] and completes p[k]; writes runs of adjacent addresses. n <= BATCH_BLOCKS.
 int sv_block_write(struct seal_vol *v, u32 cls, u32 level, struct d_ptr *p, const void *const *in, u32 n);
 void sv_recent_forget(struct seal_vol *v, u64 addr); // a block written since the last flush is not referred to any more
