@@ -307,6 +307,24 @@ static int cpu_stat(struct pout *o, struct cgroup *g)
 	return 0;
 }
 
+static int weight(struct pout *o, struct cgroup *g)
+{
+	pout(o, "%lu\n", g->weight);
+	return 0;
+}
+
+static ssize_t weight_write(struct cgroup *g, char *buf, size_t len)
+{
+	u64 v;
+
+	if (number(buf, &v))
+		return -EINVAL;
+	if (v < 1 || v > 10000)
+		return -ERANGE;
+	g->weight = v;
+	return (ssize_t)len;
+}
+
 static int cpu_max(struct pout *o, struct cgroup *g)
 {
 	if (g->quota_us == CG_MAX)
@@ -598,6 +616,7 @@ const struct cfile cgroup_files[] = {
 	{"cpu.max", RO, CG_ON_ROOT, CG_CPU, cpu_max, NULL, 0},
 	{"cpu.max", RW, CG_BELOW, CG_CPU, cpu_max, cpu_max_write, 0},
 	{"cpu.weight", RO, CG_ON_ROOT, CG_CPU, hundred, NULL, 0},
+	{"cpu.weight", RW, CG_BELOW, CG_CPU, weight, weight_write, 0},
 	{"cpuset.cpus", RO, CG_ON_ROOT, CG_CPUSET, cpuset, NULL, 0},
 	{"cpuset.cpus", RW, CG_BELOW, CG_CPUSET, cpuset, cpuset_write, 0},
 	{"cpuset.cpus.effective", RO, BOTH, CG_CPUSET, cpuset_effective, NULL, 0},

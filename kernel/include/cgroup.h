@@ -39,6 +39,7 @@ struct cgroup {
 
 	u64 utime, stime;		// of processes below that are gone, or went elsewhere
 	u64 quota_us, period_us;	// cpu.max
+	u64 weight;			// cpu.weight, which the host does not hear of
 	u64 period_ends, spent_at;	// ns; CPU time at the last look
 	s64 left_ns;			// of this period's quota; below zero: used ahead
 	u8 throttled;			// CG_BY_*

@@ -86,6 +86,7 @@ struct cgroup *cgroup_new(struct cgroup *parent, const char *name, u32 len, int 
 	waitq_init(&g->wq);
 	g->max_depth = g->max_descendants = g->pids_max = g->quota_us = g->mem_max = g->mem_high = g->swap_max = CG_MAX;
 	g->period_us = 100000;
+	g->weight = 100;
 	mutex_lock(&tasklist);
 	*err = parent->dead ? -ENOENT : room_below(parent);
 	if (!*err) {
@@ -161,8 +162,10 @@ static void no_limits(struct cgroup *g, u32 of)
 {
 	if (of & CG_PIDS)
 		g->pids_max = CG_MAX;
-	if (of & CG_CPU)
+	if (of & CG_CPU) {
 		g->quota_us = CG_MAX;
+		g->weight = 100;
+	}
 	if (of & CG_CPUSET)
 		g->cpus = 0;
 	if (of & CG_MEMORY) {

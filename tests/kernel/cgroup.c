@@ -775,6 +775,12 @@ TEST(cpu_time_is_limited)
 	make("a");
 	STREQ(get("a", "cpu.max"), "max 100000\n");
 	EQ(put_error("a", "cpu.max", "x"), EINVAL);
+	STREQ(get("a", "cpu.weight"), "100\n");
+	put("a", "cpu.weight", "250");
+	STREQ(get("a", "cpu.weight"), "250\n");
+	EQ(put_error("a", "cpu.weight", "0"), ERANGE);
+	EQ(put_error("a", "cpu.weight", "10001"), ERANGE);
+	EQ(put_error("a", "cpu.weight", "x"), EINVAL);
 	EQ(put_error("a", "cpu.max", "500"), EINVAL);
 	EQ(put_error("a", "cpu.max", "10000 2000000"), EINVAL);
 	put("a", "cpu.max", "5000 50000");
