@@ -152,3 +152,13 @@ void attest_appraise_measurement(const struct attest_policy *p, struct attest_re
 		attest_expected(c, "%s or %s or one of %u more", p->measurements[0], p->measurements[1],
 				p->measurement_count - 2);
 }
+
+void attest_appraise_anchor(const struct attest_policy *p, struct attest_result *r)
+{
+	const char *found = claim(json_object_get(r->claims, "coffer"), "anchor");
+	if (!p->anchors)
+		return;
+	struct attest_check *c = attest_check_add(r, "coffer.anchor", listed(p->anchors, found));
+	alternatives(c, NULL, p->anchors, NULL);
+	attest_found(c, "%s", found);
+}

@@ -20,6 +20,7 @@ struct attest_policy {
 	const char *const *tcb_status;	// which `tcb_status` will do beside "UpToDate", up to NULL; NULL: none
 	struct attest_snp_tcb snp_minimum;	// of the reported, committed and launch versions
 	bool require_revocation;	// revocation lists must have been given and checked
+	const char *const *anchors;	// which anchors of volumes will do ("broker", "tpm"), up to NULL; NULL: any, and none
 	const char (*measurements)[ATTEST_MEASUREMENT_HEX];	// lower case; any one of them
 	unsigned int measurement_count;
 };
@@ -29,5 +30,8 @@ void attest_appraise_platform(const struct attest_policy *p, struct attest_resul
 
 // The condition on what runs there: measurement.
 void attest_appraise_measurement(const struct attest_policy *p, struct attest_result *r);
+
+// What the enclave states of its volumes: who remembers their newest state, so that a rollback is refused.
+void attest_appraise_anchor(const struct attest_policy *p, struct attest_result *r);
 
 #endif

@@ -116,8 +116,8 @@ static void auth(struct broker *b, const struct http_request *q, struct http_res
 	}
 	snprintf(r->set_cookie, sizeof r->set_cookie, SESSION_COOKIE "=%s; Path=/kbs; Max-Age=%d; Secure; HttpOnly; "
 		 "SameSite=Strict", id, SESSION_SECONDS);
-	broker_reply(r, 200, json_pack("{s:s, s:{s:s}}", "nonce", nonce, "extra-params", "selected-hash-algorithm",
-				       "sha384"));
+	broker_reply(r, 200, json_pack("{s:s, s:{s:s, s:b}}", "nonce", nonce, "extra-params", "selected-hash-algorithm",
+				       "sha384", "coffer-statement", 1));
 }
 
 static bool session_id(const struct http_request *q, struct http_response *r, char id[SESSION_ID_TEXT])
@@ -160,6 +160,8 @@ static void verify(struct broker *b, const struct kbs_attest *a, const char *non
 		.now = time(NULL),
 	};
 	snp_verify(&in, result);
+	if (a->anchor[0])
+		json_object_set_new(result->claims, "coffer", json_pack("{s:s}", "anchor", a->anchor));
 	attest_appraise_platform(&policy, result);
 }
 
@@ -215,7 +217,8 @@ int broker_appraise(struct broker *b, const char *event, const char *resource, j
 	struct attest_result result = {.claims = claims};
 	char(*list)[ATTEST_MEASUREMENT_HEX];
 	struct attest_policy policy = {.insecure_accept_simulated = b->simulated_root != NULL,
-				       .insecure_accept_debug = b->accept_debug};
+				       .insecure_accept_debug = b->accept_debug,
+				       .anchors = b->anchors};
 	int err = store_allowed(b->store, resource, &list, &policy.measurement_count, &f);
 	if (err) {
 		server_fault(r, &f);
@@ -224,6 +227,7 @@ int broker_appraise(struct broker *b, const char *event, const char *resource, j
 	policy.measurements = (const char (*)[ATTEST_MEASUREMENT_HEX])list;
 	attest_appraise_platform(&policy, &result);
 	attest_appraise_measurement(&policy, &result);
+	attest_appraise_anchor(&policy, &result);
 	free(list);
 	return decide(b, event, &result, resource, r);
 }

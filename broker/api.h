@@ -21,6 +21,7 @@ struct broker {
 	EVP_PKEY *token_key;		// signs EAR tokens
 	X509 *simulated_root;		// `insecure_accept_simulated`; NULL: refused
 	bool accept_debug;		// `insecure_accept_debug`
+	const char *const *anchors;	// `require_anchor`: which will do, up to NULL; NULL: not asked for
 };
 
 // Serves one request (struct broker *ctx).

@@ -97,6 +97,20 @@ static int read_chain(const json_t *list, struct snp_chain *chain, struct fault 
 	return 0;
 }
 
+// {"coffer":{"anchor":"broker"}}: no device's evidence, but what an enclave of ours states of itself; bound by the report data as
+// evidence would be.
+static int read_statement(struct kbs_attest *a)
+{
+	json_t *o = json_loads(a->additional, JSON_REJECT_DUPLICATES, NULL), *own = json_object_get(o, "coffer");
+	const char *anchor = json_string_value(json_object_get(own, "anchor"));
+	bool good = json_object_size(o) == 1 && json_object_size(own) == 1 && anchor &&
+		    (!strcmp(anchor, "broker") || !strcmp(anchor, "tpm") || !strcmp(anchor, "none"));
+	if (good)
+		strcpy(a->anchor, anchor);
+	json_decref(o);
+	return good ? 0 : -EINVAL;
+}
+
 static int read_evidence(const json_t *evidence, struct kbs_attest *a, struct fault *f)
 {
 	const json_t *primary = json_object_get(evidence, "primary_evidence");
@@ -106,11 +120,11 @@ static int read_evidence(const json_t *evidence, struct kbs_attest *a, struct fa
 		return fault_set(f, -EINVAL, "tee-evidence: primary_evidence must be an object");
 	if (extra && !json_is_string(extra))
 		return fault_set(f, -EINVAL, "tee-evidence: additional_evidence must be text");
-	if (json_string_length(extra))
-		return fault_set(f, -EINVAL, "tee-evidence: evidence of additional devices cannot be verified here");
-	a->additional = strdup("");
+	a->additional = strdup(json_string_length(extra) ? json_string_value(extra) : "");
 	if (!a->additional)
 		return fault_set(f, -ENOMEM, "out of memory");
+	if (*a->additional && read_statement(a))
+		return fault_set(f, -EINVAL, "tee-evidence: evidence of additional devices cannot be verified here");
 	if (!json_is_string(report))
 		return fault_set(f, -EINVAL,
 				 "primary_evidence: attestation_report must be the report's bytes in base64");

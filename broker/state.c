@@ -23,6 +23,7 @@ static const struct yamlcfg_key setting_keys[] = {
 	{.name = "listen", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "insecure_accept_simulated", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "insecure_accept_debug", .type = {.kind = YAMLCFG_BOOL}},
+	{.name = "require_anchor", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = NULL},
 };
 static const struct yamlcfg_type settings_type = {.kind = YAMLCFG_RECORD, .keys = setting_keys};
@@ -33,6 +34,22 @@ static int set(char *out, size_t size, const char *value, const char *what, stru
 		return fault_set(f, -EINVAL, "%s: empty or too long", what);
 	strcpy(out, value);
 	return 0;
+}
+
+static const char *const any_anchor[] = {"broker", "tpm", NULL};
+
+// The anchors that will do, for the setting's word.
+static const char *const *anchors_of(const char *word)
+{
+	static const char *const only_broker[] = {"broker", NULL}, *const only_tpm[] = {"tpm", NULL};
+	return !strcmp(word, "any") ? any_anchor : !strcmp(word, "broker") ? only_broker : !strcmp(word, "tpm") ? only_tpm : NULL;
+}
+
+static int set_anchor(struct broker_settings *s, const char *word, struct fault *f)
+{
+	if (!anchors_of(word))
+		return fault_set(f, -EINVAL, "require_anchor: any, broker or tpm, not '%.60s'", word);
+	return set(s->anchor, sizeof s->anchor, word, "require_anchor", f);
 }
 
 static int read_yaml(struct broker_settings *s, const char *config, struct fault *f)
@@ -52,14 +69,17 @@ static int read_yaml(struct broker_settings *s, const char *config, struct fault
 	if (!err && root)
 		err = set(s->simulated_root, sizeof s->simulated_root, root, "insecure_accept_simulated", f);
 	s->accept_debug = json_is_true(json_object_get(o, "insecure_accept_debug"));
+	const char *anchor = json_string_value(json_object_get(o, "require_anchor"));
+	if (!err && anchor)
+		err = set_anchor(s, anchor, f);
 	json_decref(o);
 	return err;
 }
 
 int broker_settings_read(struct broker_settings *s, int argc, char **argv, struct fault *f)
 {
-	static const char *const names[] = {"--dir", "--listen", "--config", "--insecure-accept-simulated"};
-	const char *values[4] = {NULL};
+	static const char *const names[] = {"--dir", "--listen", "--config", "--insecure-accept-simulated", "--require-anchor"};
+	const char *values[5] = {NULL};
 	bool accept_debug = false;
 	memset(s, 0, sizeof *s);
 	for (int i = 1; i < argc; i++) {
@@ -71,12 +91,12 @@ int broker_settings_read(struct broker_settings *s, int argc, char **argv, struc
 		}
 		int k = 0;
 		size_t n = 0;
-		for (; k < 4; k++) {
+		for (; k < 5; k++) {
 			n = strlen(names[k]);
 			if (!strncmp(argv[i], names[k], n) && (!argv[i][n] || argv[i][n] == '='))
 				break;
 		}
-		if (k == 4)
+		if (k == 5)
 			return fault_set(f, -EINVAL, "unknown option '%.100s'", argv[i]);
 		if (argv[i][n] == '=')
 			values[k] = argv[i] + n + 1;
@@ -99,6 +119,8 @@ int broker_settings_read(struct broker_settings *s, int argc, char **argv, struc
 	s->accept_debug |= accept_debug;
 	if (!err && values[3])
 		err = set(s->simulated_root, sizeof s->simulated_root, values[3], "--insecure-accept-simulated", f);
+	if (!err && values[4])
+		err = set_anchor(s, values[4], f);
 	return err;
 }
 
@@ -309,6 +331,7 @@ int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_setti
 {
 	memset(b, 0, sizeof *b);
 	b->accept_debug = s->accept_debug;
+	b->anchors = anchors_of(s->anchor);
 	*tls = NULL;
 	int err = broker_prepare(s->dir, f);
 	if (!err)

@@ -13,6 +13,7 @@ struct broker_settings {
 	char listen[128];		// ADDRESS:PORT
 	char simulated_root[PATH_MAX];	// `insecure_accept_simulated`, "" for none
 	bool accept_debug;		// `insecure_accept_debug`
+	char anchor[8];			// `require_anchor`, "" for none
 };
 
 // Options of the command line over broker.yaml (in the state folder, or --config) over defaults.

@@ -75,6 +75,10 @@ int exchange_begin(struct exchange *x, struct fault *f)
 		err = fault_set(f, -EPROTO, "%s does not answer like a key broker", x->s->broker_url);
 	else {
 		strcpy(x->nonce, nonce);
+		x->statement[0] = '\0';
+		if (json_is_true(json_object_get(json_object_get(o, "extra-params"), "coffer-statement")))
+			snprintf(x->statement, sizeof x->statement, "{\"coffer\":{\"anchor\":\"%s\"}}",
+				 !x->s->anchor ? "none" : x->s->anchor_tpm ? "tpm" : "broker");
 		snprintf(x->cookie, sizeof x->cookie, "Cookie: %.256s\r\n", reply.cookie);
 	}
 	json_decref(o);
@@ -152,7 +156,7 @@ static char *attest_body(const struct exchange *x, const struct evidence *e)
 	if (report && chain) {
 		json_t *o = json_pack("{s:{s:s, s:O}, s:{s:{s:s, s:O}, s:s}}", "runtime-data", "nonce", x->nonce,
 				      "tee-pubkey", x->jwk, "tee-evidence", "primary_evidence", "attestation_report",
-				      report, "cert_chain", chain, "additional_evidence", "");
+				      report, "cert_chain", chain, "additional_evidence", x->statement);
 		text = o ? json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
 		json_decref(o);
 	}
@@ -166,7 +170,7 @@ int exchange_prove(struct exchange *x, struct fault *f)
 	uint8_t report_data[64];
 	struct evidence e = {.chain = {.count = 0}};
 	struct http_reply reply;
-	if (attest_report_data(x->nonce, x->jwk, "", report_data))
+	if (attest_report_data(x->nonce, x->jwk, x->statement, report_data))
 		return fault_set(f, -EPROTO, "the broker's nonce is not plain text");
 	int err = x->ops->evidence(report_data, &e, f);
 	if (err)

@@ -17,6 +17,7 @@ struct exchange {
 	json_t *jwk;
 	char nonce[64];
 	char cookie[300];	// a whole header line
+	char statement[64];	// what this enclave states of itself, in its evidence; "": the broker would not understand
 	struct tpm_place tpm[SETTINGS_MAX_VOLUMES];	// where volumes are anchored in a TPM
 };
 

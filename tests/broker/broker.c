@@ -43,6 +43,8 @@ struct running {
 	char url[128];
 };
 
+static const char *require_anchor; // of brokers that are started from now on
+
 // Starts the broker in a process of its own; its URL comes from its first line.
 static bool start(struct running *b, bool accept_simulated, bool accept_debug)
 {
@@ -52,7 +54,7 @@ static bool start(struct running *b, bool accept_simulated, bool accept_debug)
 	fflush(stdout);
 	b->pid = fork();
 	if (b->pid == 0) {
-		char *argv[] = {"broker", "--dir", broker_dir, "--listen", listen_at, NULL, NULL, NULL, NULL};
+		char *argv[] = {"broker", "--dir", broker_dir, "--listen", listen_at, NULL, NULL, NULL, NULL, NULL, NULL};
 		int argc = 5, log = open(log_file, O_WRONLY | O_CREAT | O_APPEND, 0600);
 		if (accept_simulated) {
 			argv[argc++] = "--insecure-accept-simulated";
@@ -60,6 +62,10 @@ static bool start(struct running *b, bool accept_simulated, bool accept_debug)
 		}
 		if (accept_debug)
 			argv[argc++] = "--insecure-accept-debug";
+		if (require_anchor) {
+			argv[argc++] = "--require-anchor";
+			argv[argc++] = (char *)require_anchor;
+		}
 		dup2(out[1], 1);
 		dup2(log, 2);
 		exit(broker_main(argc, argv));	// not _exit: the leak checker runs
@@ -848,6 +854,26 @@ int main(void)
 		"root: expected AMD's root (Milan, Genoa, Turin), found", SIMTEE_ROOT_NAME);
 	refused("and the claim is named", b.url, "tee: expected snp", "found unknown");
 	ok("SIGTERM ends it cleanly again", stop(&b) == 0, "no");
+
+	require_anchor = "any";
+	ok("it starts, requiring an anchor", start(&b, true, false), "no");
+	refused("volumes without an anchor are refused", b.url, "coffer.anchor: expected broker or tpm", "found none");
+	struct exchange *x = NULL;
+	err = anchored(b.url, true, &x, &f);
+	ok("anchored ones are not", !err && mount_count == 1, "%d: %s", err, f.text);
+	exchange_free(x);
+	stop(&b);
+	require_anchor = "tpm";
+	ok("it starts, requiring a TPM", start(&b, true, false), "no");
+	x = NULL;
+	err = anchored(b.url, true, &x, &f);
+	ok("the broker's anchor does not do for a TPM's", err == -EACCES && strstr(f.text, "coffer.anchor: expected tpm, found broker"), "%d: %s", err, f.text);
+	exchange_free(x);
+	stop(&b);
+	require_anchor = "swtpm";
+	ok("an anchor that there is not", !start(&b, true, false), "it starts");
+	waitpid(b.pid, NULL, 0);
+	require_anchor = NULL;
 
 	test_at_rest();
 	ok("it starts a third time", start(&b, true, true), "no");
