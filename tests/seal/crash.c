@@ -48,7 +48,7 @@ static void sync_point(struct seal_vol *v)
 	p->end = store.nops;
 }
 
-static u32 snapshots, rekeys, records;
+static u32 snapshots, rekeys, records, resizes, trims;
 
 // What commits by itself: nothing or all of it is there after a crash.
 static void special(struct seal_vol *v)
@@ -58,7 +58,7 @@ static void special(struct seal_vol *v)
 	u32 len = (u32)sprintf(name, "s%lu", rnd() % 3);
 	int r = 0;
 	p->begin = store.nops;
-	switch (rnd() % 6) {
+	switch (rnd() % 9) {
 	case 0:
 	case 1:
 		r = seal_snapshot_create(v, name, len);
@@ -72,6 +72,20 @@ static void special(struct seal_vol *v)
 		second_key ^= !r;
 		rekeys += !r;
 		break;
+	case 6: { // larger, or smaller: the work that goes on behind moves what lies beyond
+		struct seal_info info;
+		seal_get_info(v, &info);
+		r = seal_resize(v, (rnd() % 2 ? info.size_blocks + rnd() % 600 : info.size_blocks - rnd() % 600) * SEAL_BLOCK);
+		resizes += !r;
+		break;
+	}
+	case 7: {
+		u64 trimmed;
+		r = seal_trim(v, 0, ~0ul, 0, &trimmed);
+		trims += !r;
+		break;
+	}
+	case 8: r = seal_snapshot_rollback(v, name, len); r = r == -ENOENT ? 0 : r; break;
 	case 5: r = seal_reencrypt(v, second_key ? other_key : test_key, second_key ? other_key : test_key); break;
 	}
 	if (r < 0 && r != -EBUSY && r != -ENOSPC) {
@@ -296,7 +310,7 @@ static u64 one_run(u64 seed, u32 syncs, size_t cache)
 	if (before == test_failures)
 		reordered_within_epochs();
 	n += tried;
-	printf("# %u snapshots, %u new keys, %u records of the log, %lu ranges given back\n", snapshots, rekeys, records, store.punches);
+	printf("# %u snapshots, %u new keys, %u records of the log, %u resizes, %u trims, %lu ranges given back\n", snapshots, rekeys, records, resizes, trims, store.punches);
 	mem_free(&store);
 	mem_free(&base);
 	if (before != test_failures)
