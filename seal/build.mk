@@ -41,9 +41,19 @@ soak-seal: $(B)/test/seal-crash $(B)/test/seal-adversary $(B)/test/seal-repair
 	$(B)/test/seal-adversary -n 40000
 	$(B)/test/seal-repair -n 4000
 
-# Random file system calls, run natively and in an enclave (tests/e2e/refusals/fsops).
+# Run natively and in an enclave: random file system calls (tests/e2e/refusals/fsops), many names (tests/e2e/refusals/storage).
+$(B)/test/manyfiles: tests/seal/manyfiles.c
+	@mkdir -p $(@D)
+	@echo "  CC   $@"
+	$(Q)$(CC) -std=gnu17 -O1 -g $(WARN) -D_GNU_SOURCE -o $@ $<
+TEST_BINS += $(B)/test/manyfiles
 $(B)/test/seal-fsops: tests/seal/fsops.c
 	@mkdir -p $(@D)
 	@echo "  CC   $@"
 	$(Q)$(CC) -std=gnu17 -O1 -g $(WARN) -D_GNU_SOURCE -o $@ $<
 TEST_BINS += $(B)/test/seal-fsops
+
+.PHONY: soak-storage
+soak: soak-storage
+soak-storage: all $(B)/test/manyfiles
+	STORAGE="512 1000000" tests/e2e/run storage

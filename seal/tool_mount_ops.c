@@ -6,12 +6,14 @@
 #define FUSE_USE_VERSION 314
 #include "seal/tool_mount.h"
 #include <fuse3/fuse_lowlevel.h>
+#include <linux/fs.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #define FOREVER		  86400.0
 #define MOST_ENTRIES	  1024u // of one readdir
+#define COPY_MOST	  (64ul << 20) // of one copy_file_range: others wait meanwhile
 
 static struct mount *mount_of(fuse_req_t req) { return fuse_req_userdata(req); }
 static u32 len_of(const char *name) { return (u32)strnlen(name, SEAL_NAME_MAX + 1); }
@@ -421,17 +423,18 @@ static int add_entry(fuse_req_t req, const struct entry *e, bool plus, u8 *out, 
 	struct seal_attr a;
 	if (n > size - *used)
 		return -ENOBUFS;
-	if (!plus) {
+	if (!plus) { // a file that cannot be read has its name all the same
 		fuse_add_direntry(req, (char *)out + *used, size - *used, e->name, &st, (off_t)e->next);
 	} else {
 		if (e->next > 2) {
 			int r = seal_iget(m->t.vol, e->ino, &i);
-			if (r)
-				return r;
-			seal_getattr(m->t.vol, i, &a);
-			if ((r = know(m, i, a.ino)))
-				return r;
-			fill_entry(m, &a, &p);
+			if (!r) {
+				seal_getattr(m->t.vol, i, &a);
+				r = know(m, i, a.ino);
+				if (r)
+					return r;
+				fill_entry(m, &a, &p);
+			}
 		}
 		fuse_add_direntry_plus(req, (char *)out + *used, size - *used, e->name, &p, (off_t)e->next);
 	}
@@ -552,6 +555,62 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, stru
 		fuse_reply_lseek(req, r);
 }
 
+// As much as one request may take. Whole blocks are shared, the rest is copied.
+static s64 copy_range(struct mount *m, struct seal_inode *from, u64 at, struct seal_inode *to, u64 off, u64 len)
+{
+	struct seal_attr a, b;
+	seal_getattr(m->t.vol, from, &a);
+	seal_getattr(m->t.vol, to, &b);
+	len = SEAL_MIN(SEAL_MIN(len, a.size > at ? a.size - at : 0), COPY_MOST);
+	u64 whole = at + len == a.size && off + len >= b.size ? len : len / SEAL_BLOCK * SEAL_BLOCK;
+	u64 done = 0;
+	if (whole && !((at | off) % SEAL_BLOCK) && !seal_clone(m->t.vol, from, at, to, off, whole))
+		done = whole;
+	while (done < len) {
+		s64 n = seal_read(m->t.vol, from, at + done, m->buf, SEAL_MIN(len - done, TOOL_CHUNK));
+		if (n > 0)
+			n = seal_write(m->t.vol, to, off + done, m->buf, (size_t)n);
+		if (n <= 0)
+			return done ? (s64)done : n;
+		done += (u64)n;
+	}
+	return (s64)done;
+}
+
+static void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t at, struct fuse_file_info *fi, fuse_ino_t to, off_t off,
+			       struct fuse_file_info *fi_to, size_t len, int flags)
+{
+	struct seal_inode *i = inode_of(req, from), *o = i ? inode_of(req, to) : NULL;
+	(void)fi, (void)fi_to;
+	if (!o)
+		return;
+	s64 n = flags || at < 0 || off < 0 ? -EINVAL : copy_range(mount_of(req), i, (u64)at, o, (u64)off, len);
+	if (n < 0)
+		reply(req, (int)n);
+	else
+		fuse_reply_write(req, (size_t)n);
+}
+
+// FITRIM: what the volume does not use goes back to this machine's file system.
+static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg, struct fuse_file_info *fi, unsigned int flags,
+		     const void *in, size_t in_size, size_t out_size)
+{
+	struct mount *m = mount_of(req);
+	struct fstrim_range range;
+	u64 trimmed = 0;
+	int r = -ENOTTY;
+	(void)ino, (void)arg, (void)fi;
+	if (cmd == FITRIM && !(flags & FUSE_IOCTL_COMPAT) && in_size == sizeof range && out_size == sizeof range) {
+		memcpy(&range, in, sizeof range);
+		r = seal_trim(m->t.vol, range.start, range.len, range.minlen, &trimmed);
+		range.len = trimmed;
+	}
+	if (r)
+		reply(req, r);
+	else
+		fuse_reply_ioctl(req, 0, &range, sizeof range);
+}
+
 // --- extended attributes. POSIX ACLs would have to be obeyed, so they are not taken.
 
 static bool not_kept(const char *name) { return !strncmp(name, "system.", 7); }
@@ -637,6 +696,8 @@ const struct fuse_lowlevel_ops mount_ops = {
 	.fsyncdir = op_fsync,
 	.fallocate = op_fallocate,
 	.lseek = op_lseek,
+	.copy_file_range = op_copy_file_range,
+	.ioctl = op_ioctl,
 	.getxattr = op_getxattr,
 	.setxattr = op_setxattr,
 	.listxattr = op_listxattr,
