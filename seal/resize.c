@@ -129,8 +129,6 @@ int seal_trim(struct seal_vol *v, u64 off, u64 len, u64 minlen, u64 *trimmed)
 	vol_lock(v);
 	if (v->read_only)
 		r = -EROFS;
-	if (!r) // what was freed last is free then
-		r = v->failed ? v->failed : vol_commit(v, false);
 	u64 from = SEAL_MAX(off / SEAL_BLOCK + (off % SEAL_BLOCK != 0), FIRST_BLOCK);
 	u64 to = SEAL_MIN(len > S64_LIMIT - off ? ~0ul : (off + len) / SEAL_BLOCK, v->end);
 	if (!r && !(taken = vol_alloc(v, SEAL_BLOCK)))

@@ -602,7 +602,9 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg
 	(void)ino, (void)arg, (void)fi;
 	if (cmd == FITRIM && !(flags & FUSE_IOCTL_COMPAT) && in_size == sizeof range && out_size == sizeof range) {
 		memcpy(&range, in, sizeof range);
-		r = seal_trim(m->t.vol, range.start, range.len, range.minlen, &trimmed);
+		r = seal_sync(m->t.vol); // what was deleted last is free then
+		if (!r)
+			r = seal_trim(m->t.vol, range.start, range.len, range.minlen, &trimmed);
 		range.len = trimmed;
 	}
 	if (r)

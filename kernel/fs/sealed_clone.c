@@ -76,7 +76,10 @@ long sealed_ioctl(struct file *f, u32 cmd, u64 arg)
 		return -EFAULT;
 	if (f->inode->sb->read_only)
 		return -EROFS;
-	int r = sealed_err(seal_trim(vol_of(f->inode), range.start, range.len, range.minlen, &trimmed));
+	int r = sealed_err(seal_sync(vol_of(f->inode))); // what was deleted last is free then
+	sealed_anchor_note(svol_of(f->inode));
+	if (!r)
+		r = sealed_err(seal_trim(vol_of(f->inode), range.start, range.len, range.minlen, &trimmed));
 	range.len = trimmed;
 	return r ? r : copy_to_user(U(arg), &range, sizeof(range));
 }
