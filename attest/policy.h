@@ -25,7 +25,8 @@ struct attest_policy {
 	unsigned int measurement_count;
 };
 
-// Conditions on the platform: tee, dbgstat, and those of its kind (SNP: VMPL, migration; TDX: attributes; Intel: TCB status). Appends checks to r, whose claims are read.
+// Conditions on the platform: tee, dbgstat, and those of its kind (SNP: VMPL, migration; TDX: attributes; Intel: TCB status).
+// Appends checks to r, whose claims are read.
 void attest_appraise_platform(const struct attest_policy *p, struct attest_result *r);
 
 // The condition on what runs there: measurement.

@@ -50,7 +50,8 @@ static void test_vector(const char *name, const char *token_file, const char *ke
 	struct cca_input in = {.token = (uint8_t *)token, .token_len = len, .endorsements = &e, .endorsement_count = 1};
 	attest_result_init(&r);
 	cca_verify(&in, &r);
-	ok(label, attest_passed(&r) && !strcmp(claim_of(&r, "tee"), "cca") && !strcmp(claim_of(&r, "cca.platform.profile"), "http://arm.com/CCA-SSD/1.0.0") &&
+	ok(label, attest_passed(&r) && !strcmp(claim_of(&r, "tee"), "cca") &&
+	   !strcmp(claim_of(&r, "cca.platform.profile"), "http://arm.com/CCA-SSD/1.0.0") &&
 	   json_array_size(json_object_get(json_object_get(json_object_get(r.claims, "cca"), "platform"), "software_components")) > 1, "%s", failures(&r));
 	attest_result_free(&r);
 	unsigned int missed = 0;

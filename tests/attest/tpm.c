@@ -70,7 +70,8 @@ static void test_vector(void)
 	attest_result_init(&r);
 	tpm_verify(&in, &r);
 	ok("tpm vector trustee", attest_passed(&r) && !strcmp(claim_of(&r, "tee"), "tpm"), "%s", failures(&r));
-	ok("tpm vector trustee: its registers are claimed", !strcmp(claim_of(&r, "tpm.pcrs.pcr00"), json_string_value(json_array_get(json_object_get(q, "pcrs"), 0))) &&
+	ok("tpm vector trustee: its registers are claimed", !strcmp(claim_of(&r, "tpm.pcrs.pcr00"),
+	   json_string_value(json_array_get(json_object_get(q, "pcrs"), 0))) &&
 	   !strcmp(claim_of(&r, "tpm.pcr_bank"), "sha256"), "%s", claim_of(&r, "tpm.pcrs.pcr00"));
 	attest_result_free(&r);
 	unsigned int missed = unnoticed(&in, attest, in.attest_len);
@@ -275,8 +276,66 @@ static void test_keys(void)
 	ok("tpm: a public area cut short", read == 0, "%u read", read);
 }
 
+// A real TPM's code over a file (swtpm) makes a restricted key and quotes with it.
+static const char swtpm_script[] =
+	"cd \"$0\" || exit 9; exec 2>/dev/null >/dev/null\n"
+	"for t in swtpm tpm2_createprimary tpm2_quote; do command -v $t || exit 9; done\n"
+	"timeout 60 swtpm socket --tpm2 --tpmstate dir=\"$0\" --server type=unixio,path=\"$0/s\" --ctrl type=unixio,path=\"$0/s.ctrl\" "
+	"--flags not-need-init,startup-clear & p=$!; trap 'kill $p; wait' EXIT\n"
+	"for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do [ -S s.ctrl ] && [ -S s ] && break; sleep 0.5; done\n"
+	"export TPM2TOOLS_TCTI=\"swtpm:path=$0/s\"\n"
+	"tpm2_createprimary -C o -g sha256 -G \"$1\" -a 'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|sign' -c k.ctx && "
+	"tpm2_flushcontext -t && tpm2_readpublic -c k.ctx -o k.pub -f tss && tpm2_flushcontext -t && tpm2_quote -c k.ctx -l sha256:0,7 -q 616263 "
+	"-m q.msg -s q.sig -g sha256\n";
+
+static void test_swtpm(const char *kind)
+{
+	char folder[64] = "/tmp/coffer-tpm-XXXXXX", line[sizeof swtpm_script + 256], path[128], label[96];
+	static const char *const names[] = {"q.msg", "q.sig", "k.pub"};
+	static const uint8_t zeros[32];
+	const uint8_t *pcrs[TPM_PCRS] = {[0] = zeros, [7] = zeros};
+	char *bytes[3] = {NULL, NULL, NULL};
+	size_t len[3] = {0, 0, 0};
+	snprintf(label, sizeof label, "tpm: a real TPM's quote, %s", kind);
+	if (!mkdtemp(folder))
+		return;
+	snprintf(path, sizeof path, "%s/script", folder);
+	bool ready = !file_write(path, swtpm_script, sizeof swtpm_script - 1, 0600, false, NULL);
+	snprintf(line, sizeof line, "sh -c \"$(cat %s)\" %s %s", path, folder, kind);
+	int rc = ready ? system(line) : -1;
+	for (int i = 0; i < 3; i++) {
+		snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+		if (file_read(path, 4096, &bytes[i], &len[i], NULL))
+			bytes[i] = NULL;
+	}
+	if (rc == 9 << 8) {
+		skip(label, "swtpm and tpm2-tools are not installed");
+	} else if (!ok(label, bytes[0] && bytes[1] && bytes[2], "the TPM made none (%d)", rc)) {
+		;
+	} else {
+		struct made m;
+		struct tpm_input in = {.trust = TPM_TRUST_ACTIVATED, .nonce = (const uint8_t *)"abc", .nonce_len = 3, .pcrs = pcrs, .now = NOW};
+		in.ak = tpm_key_read((uint8_t *)bytes[2], len[2], NULL);
+		m.attest_len = len[0];
+		m.signature_len = len[1];
+		memcpy(m.attest, bytes[0], len[0] < sizeof m.attest ? len[0] : 0);
+		memcpy(m.signature, bytes[1], len[1] < sizeof m.signature ? len[1] : 0);
+		expect("tpm: it verifies", &m, in, "");
+		m.attest[len[0] - 1] ^= 1;
+		expect("tpm: it does not when a byte is changed", &m, in, "tpm-signature tpm-registers ");
+		EVP_PKEY_free(in.ak);
+	}
+	for (int i = 0; i < 3; i++)
+		free(bytes[i]);
+	snprintf(line, sizeof line, "rm -rf %s", folder);
+	if (system(line))
+		return;
+}
+
 int main(void)
 {
+	test_swtpm("ecc256:ecdsa-sha256:null");
+	test_swtpm("rsa2048:rsassa-sha256:null");
 	test_vector();
 	test_made();
 	test_keys();

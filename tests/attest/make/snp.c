@@ -10,8 +10,10 @@
 #define DEFAULTS .key_kind = -1, .crl_to = SNP_MADE_NOW + 86400, .policy = SNP_POLICY_RESERVED_ONE | SNP_POLICY_SMT | 0x137
 
 const struct snp_spec snp_milan = {DEFAULTS, .version = 2, .product = "Milan-B0", .tcb = {0, 4, 0, 24, 219}};
-const struct snp_spec snp_genoa = {DEFAULTS, .version = 3, .family = 0x19, .model = 0x11, .product = "Genoa-B0", .tcb = {0, 10, 0, 25, 88}, .wrapped_hwid = true};
-const struct snp_spec snp_turin = {DEFAULTS, .version = 5, .family = 0x1a, .model = 0x02, .product = "Turin-B0", .turin = true, .tcb = {1, 1, 1, 4, 80}};
+const struct snp_spec snp_genoa = {DEFAULTS, .version = 3, .family = 0x19, .model = 0x11, .product = "Genoa-B0",
+				  .tcb = {0, 10, 0, 25, 88}, .wrapped_hwid = true};
+const struct snp_spec snp_turin = {DEFAULTS, .version = 5, .family = 0x1a, .model = 0x02, .product = "Turin-B0",
+				  .turin = true, .tcb = {1, 1, 1, 4, 80}};
 
 static struct pki ark;
 
