@@ -201,8 +201,11 @@ static int digest(struct seal_vol *v, struct seal_inode *i, const struct seal_at
 	if ((a->mode & 0170000) != 0040000) {
 		h = mix(h, &a->size, sizeof a->size);
 		n = (a->mode & 0170000) == 0120000 ? seal_readlink(v, i, (char *)buf, sizeof buf) : seal_read(v, i, 0, buf, sizeof buf);
-		if (n >= 0 && (u64)n < a->size && a->size < sizeof buf) { // a later page failed: an error must follow
-			n = (a->mode & 0170000) == 0120000 ? -EIO : seal_read(v, i, (u64)n, buf, 1);
+		u64 end = SEAL_MIN(a->size, sizeof buf);
+		if (n >= 0 && (u64)n < end) { // a later page failed: an error must follow
+			bool link = (a->mode & 0170000) == 0120000;
+			for (u64 at = (u64)n; at < end && n >= 0 && !link; at += 4096)
+				n = seal_read(v, i, at, buf, 1);
 			n = n >= 0 ? -EIO : n;
 		}
 	}
