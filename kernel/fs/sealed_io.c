@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Work on sealed volumes beside the programs: what is read in order is read ahead, and what is written is stored behind the writer, each by a
 // thread of its own, so that encryption runs on another CPU than the program. Requests are hints: one that finds the queue full is dropped.
-// A third thread does a part of what one of these, or a program, stores in one piece.
+// A third thread does a part of what a program that waits for it stores in one piece.
 // Locks: a worker's lock and helper.lock are leaves; its thread takes what sealed_inode.c says, in that order, and holds a reference to the inode.
 #include "kernel/fs/sealed.h"
 #include "kernel/include/platform.h"
@@ -17,6 +17,7 @@ struct worker {
 	u32 word;	       // changes with each request: what the thread sleeps on
 	u32 head, tail;	       // requests ever taken; ever made
 	bool sleeps, exists;
+	struct task *self;
 	struct request q[QUEUE];
 	void (*work)(const struct request *r);
 };
@@ -42,6 +43,7 @@ static bool ask(struct worker *w, struct inode *i, u64 index, u64 n)
 static void worker_thread(void *arg)
 {
 	struct worker *w = arg;
+	w->self = current;
 	for (;;) {
 		struct request r = {0};
 		mutex_lock(&w->lock);
@@ -93,7 +95,8 @@ static void helper_thread(void *unused)
 
 void sealed_share(void (*fn)(void *), void *arg)
 {
-	bool mine = helper.exists && mutex_trylock(&helper.lock);
+	// behind a writer the other CPU is busy with the writer
+	bool mine = helper.exists && current != writer.self && mutex_trylock(&helper.lock);
 	u32 s = ASKED;
 	if (mine) {
 		helper.fn = fn;
