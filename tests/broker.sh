@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # For tests that need a key broker: one of their own, in the current folder, on a free port of the loopback.
 # $COFFER is the command. Sets ca (its certificate), root (that of the simulated TEE), url and broker (process id).
+url= broker=
 
 # broker_prepare: its state in ./state, a simulated TEE's in ./simtee.
 broker_prepare() {
 	export COFFER_BROKER_DIR=$PWD/state COFFER_SIMTEE_DIR=$PWD/simtee
 	unset COFFER_BROKER
-	url= broker=
 	"$COFFER" broker prepare >prepare.out 2>&1 && "$COFFER" broker simulated-root >root.out 2>&1 || {
 		cat prepare.out root.out >&2
 		return 1
