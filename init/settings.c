@@ -232,7 +232,7 @@ static int read_volume(struct settings *s, const json_t *volumes, const json_t *
 			return fault_set(f, -EPERM, "the host mounts two volumes at %.200s", path);
 	}
 	out->read_only = *mode == 'r' && mode[1] == 'o';
-	memcpy(out->id, id, sizeof out->id);
+	strcpy(out->id, id); // 32 digits, or none
 	out->name = strdup(name);
 	out->path = strdup(path);
 	s->volume_count++;
