@@ -239,9 +239,5 @@ int main(int argc, char **argv)
 	for (u32 k = 0; k < VERSIONS; k++)
 		mem_free(&image[k]);
 	mem_free(&foreign);
-	if (test_allocs_left) {
-		printf("not ok memory: %lu allocations left\n", test_allocs_left);
-		test_failures++;
-	}
-	return test_failures != 0;
+	return test_end();
 }

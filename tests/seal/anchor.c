@@ -269,9 +269,5 @@ int main(void)
 	RUN(snapshots_of_older_images_are_refused);
 	for (u32 k = 0; k < STATES; k++)
 		mem_free(&image[k]);
-	if (test_allocs_left) {
-		printf("not ok memory: %lu allocations left\n", test_allocs_left);
-		test_failures++;
-	}
-	return test_failures != 0;
+	return test_end();
 }

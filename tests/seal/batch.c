@@ -205,6 +205,5 @@ int main(void)
 	RUN(large_batches);
 	RUN(crash_in_the_middle);
 	RUN(host_errors);
-	test_result("seal batch: nothing is left allocated", !test_allocs_left, "%lu allocations", test_allocs_left);
-	return test_failures != 0;
+	return test_end();
 }

@@ -422,9 +422,5 @@ int main(int argc, char **argv)
 		test_failures++;
 	}
 	RUN(write_errors_everywhere);
-	if (test_allocs_left) {
-		printf("not ok memory: %lu allocations left\n", test_allocs_left);
-		test_failures++;
-	}
-	return test_failures != 0;
+	return test_end();
 }

@@ -292,9 +292,5 @@ int main(void)
 	RUN(a_host_takes_records_back);
 	RUN(damage_and_repair);
 	RUN(a_write_that_fails);
-	if (test_allocs_left) {
-		printf("not ok memory: %lu allocations left\n", test_allocs_left);
-		test_failures++;
-	}
-	return test_failures != 0;
+	return test_end();
 }

@@ -237,3 +237,12 @@ struct seal_inode *root_of(struct seal_vol *v)
 	struct seal_inode *i = NULL;
 	return seal_iget(v, SEAL_ROOT_INO, &i) ? NULL : i;
 }
+
+int test_end(void)
+{
+	if (test_allocs_left) {
+		printf("not ok memory: %lu allocations left\n", test_allocs_left);
+		test_failures++;
+	}
+	return test_failures != 0;
+}

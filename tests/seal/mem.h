@@ -36,6 +36,7 @@ u64 rnd(void);		     // xorshift; rnd_seed first
 void rnd_seed(u64 s);
 
 extern int test_failures;
+int test_end(void); // main's last: allocations that are left are a failure; the exit code
 void test_result(const char *name, bool ok, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 #define CHECK(c) \
 	do { \

@@ -513,9 +513,5 @@ int main(int argc, char **argv)
 		RUN(interrupted);
 	}
 	mem_free(&image);
-	if (test_allocs_left) {
-		printf("not ok memory: %lu allocations left\n", test_allocs_left);
-		test_failures++;
-	}
-	return test_failures != 0;
+	return test_end();
 }

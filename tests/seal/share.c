@@ -616,9 +616,5 @@ int main(void)
 	RUN(discard);
 	RUN(set_aside);
 	RUN(scrubbing);
-	if (test_allocs_left) {
-		printf("not ok memory: %lu allocations left\n", test_allocs_left);
-		test_failures++;
-	}
-	return test_failures != 0;
+	return test_end();
 }

@@ -445,9 +445,5 @@ int main(void)
 	RUN(attributes);
 	RUN(read_only_mount);
 	RUN(cheap_fsync);
-	if (test_allocs_left) {
-		printf("not ok memory: %lu allocations left\n", test_allocs_left);
-		test_failures++;
-	}
-	return test_failures != 0;
+	return test_end();
 }
