@@ -89,11 +89,28 @@ static void env_share(void *ctx, void (*fn)(void *), void *arg)
 	sealed_share(fn, arg);
 }
 
+// A damaged disk fails often, and a read-ahead finds what nobody asked for yet: of a while's faults the first few are shown, then how many
+// were not. Two threads may count at once; then one more is shown.
 static void env_log(void *ctx, const char *text)
 {
+	enum { SHOWN = 3 };
 	struct svol *sv = ctx;
-	if (sv->v) // while it is being opened, open_volume has the word
+	u64 now = ktime_mono();
+	u32 unsaid;
+
+	if (!sv->v) // while it is being opened, open_volume has the word
+		return;
+	if (now - __atomic_load_n(&sv->said_since, __ATOMIC_RELAXED) > 5 * NSEC_PER_SEC) {
+		__atomic_store_n(&sv->said_since, now, __ATOMIC_RELAXED);
+		__atomic_store_n(&sv->said, 0, __ATOMIC_RELAXED);
+		unsaid = __atomic_exchange_n(&sv->unsaid, 0, __ATOMIC_RELAXED);
+		if (unsaid)
+			pr_err("sealed volume %s: %u more faults were not shown", sv->name, unsaid);
+	}
+	if (__atomic_fetch_add(&sv->said, 1, __ATOMIC_RELAXED) < SHOWN)
 		pr_err("sealed volume %s: %s", sv->name, text);
+	else
+		__atomic_fetch_add(&sv->unsaid, 1, __ATOMIC_RELAXED);
 }
 
 // --- what is dirty
@@ -237,6 +254,8 @@ static void put(struct super *sb)
 	int r = sv->v ? seal_unmount(sv->v) : 0;
 	if (r)
 		pr_err("sealed volume %s: closing it: error %d; its last committed state is intact", sv->name, -r);
+	if (sv->unsaid)
+		pr_err("sealed volume %s: %u more faults were not shown", sv->name, sv->unsaid);
 	mounted[sv->index] = NULL;
 	mutex_unlock(&mounted_lock);
 	kfree(sv);

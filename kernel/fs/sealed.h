@@ -31,6 +31,8 @@ struct svol { // a mounted volume: super->priv
 	struct super *sb;
 	struct sanchor anchor;
 	u32 source; // enum coffer_key_source
+	u64 said_since;		 // faults in the log: when the first of this while was shown, how many were, how many were not
+	u32 said, unsaid;
 };
 
 struct snode {		       // inode->priv
