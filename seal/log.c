@@ -254,11 +254,9 @@ static int inode_apply(struct seal_vol *v, const struct d_log *d, u32 k)
 
 static int record_apply(struct seal_vol *v, const struct d_log *d)
 {
-	int r = sv_space_hold(v, v->log.next);
-	for (u32 k = 0; k < d->pages && !r; k++) {
+	int r = 0;
+	for (u32 k = 0; k < d->pages && !r; k++)
 		r = sv_space_claim(v, ptr_addr(&d->page[k].ptr));
-		v->end = SEAL_MAX(v->end, ptr_addr(&d->page[k].ptr) + 1);
-	}
 	for (u32 k = 0; k < d->inodes && !r; k++)
 		r = inode_apply(v, d, k);
 	if (r == SEAL_ECORRUPT)
@@ -266,30 +264,71 @@ static int record_apply(struct seal_vol *v, const struct d_log *d)
 	return r ? r : sv_cache_shrink(v);
 }
 
-// After root_load, which set v->log up.
-int sv_log_replay(struct seal_vol *v)
+static void go_on(struct seal_vol *v, const struct d_log *d)
 {
 	struct log *l = &v->log;
-	u32 session = l->session;
-	struct d_log *d = vol_alloc(v, sizeof *d);
-	u8 *page = vol_alloc(v, SEAL_BLOCK);
-	int r = d && page ? 1 : -ENOMEM;
-	v->sessions[session].live++; // its key is needed to the end
-	while (r > 0 && l->next && l->records < LOG_RECORDS) {
+	v->generation++;
+	memcpy(l->chain, d->tag, sizeof l->chain);
+	l->next = d->next;
+	l->records++;
+}
+
+static int block_hold(struct seal_vol *v, u64 addr)
+{
+	int r = sv_space_hold(v, addr);
+	if (!r)
+		v->end = SEAL_MAX(v->end, addr + 1); // where the file is made longer, it is with blank blocks
+	return r;
+}
+
+// Goes to the end of the chain. All its blocks are out of reach from here on: what the first records change may have to be written
+// out, and that must not go to where later ones lie.
+static int chain_hold(struct seal_vol *v, u32 session, struct d_log *d, u8 *page)
+{
+	struct log *l = &v->log;
+	int r = 0;
+	while (l->next && l->records < LOG_RECORDS && !r) {
 		r = record_read(v, session, d);
 		if (r > 0)
 			r = record_complete(v, session, d, page);
 		if (r <= 0)
-			break;
-		int e = record_apply(v, d);
-		if (e) {
-			r = e;
+			return r;
+		r = block_hold(v, l->next);
+		for (u32 k = 0; k < d->pages && !r; k++)
+			r = block_hold(v, ptr_addr(&d->page[k].ptr));
+		if (!r)
+			go_on(v, d);
+	}
+	return r;
+}
+
+// After root_load, which set v->log up.
+int sv_log_replay(struct seal_vol *v)
+{
+	struct log *l = &v->log;
+	const u64 first = l->next, generation = v->generation;
+	u32 session = l->session, n;
+	u8 chain[sizeof l->chain];
+	struct d_log *d = vol_alloc(v, sizeof *d);
+	u8 *page = vol_alloc(v, SEAL_BLOCK);
+	memcpy(chain, l->chain, sizeof chain);
+	v->sessions[session].live++; // its key is needed to the end
+	int r = d && page ? chain_hold(v, session, d, page) : -ENOMEM;
+	n = l->records;
+	memcpy(l->chain, chain, sizeof chain);
+	l->next = first;
+	l->records = 0;
+	v->generation = generation;
+	while (!r && l->records < n) {
+		r = record_read(v, session, d);
+		if (r <= 0) { // it was there a moment ago
+			r = r ? r : vol_fault(v, SEAL_ETAMPER, SEAL_FAULT_CONTENT, NULL, 0, l->records, l->next);
 			break;
 		}
-		v->generation++;
-		memcpy(l->chain, d->tag, sizeof l->chain);
-		l->next = d->next;
-		l->records++;
+		r = record_apply(v, d);
+		if (r)
+			break;
+		go_on(v, d);
 		sv_anchor_note_record(v, d);
 	}
 	sv_session_ref(v, session, -1);
@@ -300,5 +339,5 @@ int sv_log_replay(struct seal_vol *v)
 		explicit_bzero(page, SEAL_BLOCK);
 	vol_free(v, d, sizeof *d);
 	vol_free(v, page, SEAL_BLOCK);
-	return r < 0 ? r : 0;
+	return r;
 }

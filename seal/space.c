@@ -312,11 +312,10 @@ int sv_space_hold(struct seal_vol *v, u64 addr)
 
 int sv_space_claim(struct seal_vol *v, u64 addr)
 {
-	int r = sv_space_hold(v, addr);
-	if (r)
-		return r;
-	u64 leaf = addr / BITS_PER_BLOCK, bit = addr % BITS_PER_BLOCK;
-	v->pending[leaf][bit / 64] &= ~(1ul << (bit % 64));
+	u64 leaf = addr / BITS_PER_BLOCK, bit = addr % BITS_PER_BLOCK, m = 1ul << (bit % 64);
+	if (leaf >= v->npending_leaves || !v->pending[leaf] || !(v->pending[leaf][bit / 64] & m))
+		return vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_POINTER, &v->bmap, 0, leaf, addr);
+	v->pending[leaf][bit / 64] &= ~m;
 	v->pending_count--;
 	return space_take(v, leaf, bit, 1);
 }

@@ -291,8 +291,8 @@ int sv_space_keep(struct seal_vol *v, u64 addr);      // free from the next comm
 void sv_space_host_full(struct seal_vol *v); // a write found the host's disk full, and its blocks were released
 u64 sv_space_available(const struct seal_vol *v);
 void sv_space_committed(struct seal_vol *v);
-int sv_space_claim(struct seal_vol *v, u64 addr); // takes that very block, which must be free
 int sv_space_hold(struct seal_vol *v, u64 addr);  // keeps a free block out of reach until the next commit
+int sv_space_claim(struct seal_vol *v, u64 addr); // takes a block that is held
 u64 sv_space_kept(const struct seal_vol *v); // of the free blocks, those that only deleting may use
 // Before a change: refuses on read-only or failed volumes; makes sure that `blocks` new blocks and the commit after
 // them will find room (committing first if that frees some). privileged: may use the part kept for deleting.
