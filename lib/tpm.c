@@ -23,6 +23,7 @@
 #define CC_NV_READ 0x14eu
 #define CC_FLUSH 0x165u
 #define CC_START_SESSION 0x176u
+#define CC_GET_RANDOM 0x17bu
 #define RH_OWNER 0x40000001u
 #define RH_NULL 0x40000007u
 #define RS_PW 0x40000009u
@@ -39,6 +40,8 @@
 #define SESSION_EXCLUSIVE 0x02u // refused when the TPM has done anything else since this session's last command
 #define SESSION_DECRYPT 0x20u
 #define SESSION_AUDIT 0x80u
+
+#define DEFINE_TRIES 20 // others use the TPM too
 
 // Only the secret opens it, all of it is written at once, and wrong secrets do not lock the TPM.
 #define NV_AUTHWRITE (1u << 2)
@@ -538,25 +541,33 @@ static void end_session(struct tpm *t, struct session *s, bool there)
 	OPENSSL_cleanse(s, sizeof *s);
 }
 
-// The index with its secret, in a session that only the holder of the endorsement key `ek` can have answered.
+// The index with its secret, in a session that only the holder of the endorsement key `ek` can have answered. A host that has held the
+// command back until this index was made by another attempt must not be able to make it anew with it, and then have it take a first write
+// that it has held back as well: so it is refused (-ESTALE) once the TPM has done anything else.
 static int define(struct tpm *t, uint32_t index, const uint8_t auth[TPM_AUTH_BYTES], size_t size, uint32_t ek, const struct point *to,
 		  struct fault *f)
 {
 	static const uint8_t owner[4] = {0x40, 0, 0, 1}; // a hierarchy's name is its handle
 	uint8_t answer[TPM_MAX];
-	struct out names = {.n = 0}, params = {.n = 0}, public;
+	struct out none = {.n = 0}, names = {.n = 0}, params = {.n = 0}, public;
 	struct session s;
 	struct in a;
 	int err = start_session(t, &s, ek, to, NULL, f);
 	if (err)
 		return err;
+	put16(&params, 16);
+	const struct call first = {.what = "giving random bytes", .cc = CC_GET_RANDOM, .names = &none, .params = &params,
+				   .attributes = SESSION_CONTINUE | SESSION_AUDIT}; // makes it the exclusive one
+	err = call_with(t, &s, &first, answer, &a, f);
+	params.n = 0;
 	put(&names, owner, sizeof owner);
 	put2b(&params, auth, TPM_AUTH_BYTES);
-	err = encrypt_secret(&s, params.b + 2, f);
+	if (!err)
+		err = encrypt_secret(&s, params.b + 2, f);
 	nv_public(&public, index, NV_ATTRIBUTES, size);
 	put2b(&params, public.b, public.n);
 	const struct call q = {.what = "making an index", .cc = CC_NV_DEFINE, .handle = {RH_OWNER}, .handles = 1, .names = &names, .params = &params,
-			       .owner_first = true, .attributes = SESSION_DECRYPT};
+			       .owner_first = true, .attributes = SESSION_DECRYPT | SESSION_AUDIT | SESSION_EXCLUSIVE};
 	if (!err)
 		err = call_with(t, &s, &q, answer, &a, f);
 	end_session(t, &s, err != 0); // an answer ends it
@@ -581,8 +592,12 @@ int tpm_nv_create(struct tpm *t, uint32_t index, const uint8_t auth[TPM_AUTH_BYT
 	memcpy(name, found, sizeof found);
 	if (!err)
 		err = call_plain(t, "removing an index", CC_NV_UNDEFINE, (const uint32_t[]){RH_OWNER, index}, 2, &none, answer, &a, f);
-	if (!err || err == -ENOENT)
-		err = define(t, index, auth, size, ek, &to, f);
+	if (!err || err == -ENOENT) {
+		int tries = 0;
+		do
+			err = define(t, index, auth, size, ek, &to, f);
+		while (err == -ESTALE && ++tries < DEFINE_TRIES);
+	}
 	flush(t, ek);
 	if (!err)
 		err = start_session(t, &s, 0, NULL, auth, f);

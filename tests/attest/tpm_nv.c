@@ -259,6 +259,79 @@ static void test_held_back(void)
 	tpm_close(&t);
 }
 
+static uint8_t late[2][TPM_MAX], saved[2][TPM_MAX]; // a command that the host keeps, and its session
+static size_t late_len[2], saved_len[2];
+static uint32_t keep_code, keep_session;
+static int keep;
+
+static uint32_t be32(const uint8_t *p) { return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]; }
+
+// Keeps the command `keep_code` with its session instead of passing it on; the client hears that the TPM is gone.
+static int keeping(struct tpm *t, const uint8_t *command, size_t n, uint8_t *answer, size_t *len, struct fault *f)
+{
+	uint8_t save[14] = {0x80, 1, 0, 0, 0, 14, 0, 0, 1, 0x62};
+	if (be32(command + 6) == 0x165 && be32(command + 10) == keep_session)
+		return -EIO;
+	if (be32(command + 6) != keep_code)
+		return honest(t, command, n, answer, len, f);
+	const uint8_t *session = command + (keep_code == 0x137 ? 22 : 27); // behind the handles, or the owner's password
+	memcpy(late[keep], command, n);
+	late_len[keep] = n;
+	memcpy(save + 10, session, 4);
+	keep_session = be32(session);
+	if (honest(t, save, sizeof save, answer, len, f) || be32(answer + 6))
+		abort();
+	memcpy(saved[keep], answer + 10, *len - 10);
+	saved_len[keep] = *len - 10;
+	return -EIO;
+}
+
+static uint32_t deliver(struct tpm *t, int k)
+{
+	uint8_t c[TPM_MAX] = {0x80, 1, 0, 0, 0, 0, 0, 0, 1, 0x61}, a[TPM_MAX];
+	struct fault f;
+	size_t len;
+	memcpy(c + 10, saved[k], saved_len[k]);
+	c[4] = (uint8_t)((saved_len[k] + 10) >> 8);
+	c[5] = (uint8_t)(saved_len[k] + 10);
+	if (honest(t, c, saved_len[k] + 10, a, &len, &f) || be32(a + 6) || honest(t, late[k], late_len[k], a, &len, &f))
+		return UINT32_MAX;
+	return be32(a + 6);
+}
+
+// The host lets two attempts to make the index fail and keeps what it was sent; then the third succeeds, and the host plays the others.
+static void test_made_late(void)
+{
+	static const uint8_t undefine[] = {0x80, 2, 0, 0, 0, 31, 0, 0, 1, 0x22, 0x40, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 1, 0, 0};
+	struct tpm_place p = place(3);
+	uint32_t index = tpm_anchor_index(p.id);
+	uint8_t name[TPM_NAME_BYTES] = {0}, data[72] = "old", got[72], c[sizeof undefine], a[TPM_MAX];
+	struct fault f = {""};
+	struct tpm t;
+	size_t len;
+	if (tpm_open(&t, where, &f))
+		return (void)ok("open", false, "%s", f.text);
+	honest = t.transmit;
+	t.transmit = keeping;
+	for (keep = 0; keep < 2; keep++) {
+		keep_code = keep ? 0x12a : 0x137;
+		keep_session = 0;
+		ok(keep ? "an index that was not made" : "a first write that was lost", tpm_nv_create(&t, index, p.auth, data, sizeof data, name, &f), "made");
+	}
+	t.transmit = honest;
+	memcpy(data, "new", 3);
+	int err = tpm_nv_create(&t, index, p.auth, data, sizeof data, name, &f);
+	ok("the third attempt", !err && !tpm_nv_read(&t, index, p.auth, got, sizeof got, &f) && !memcmp(got, data, sizeof got), "%d %s", err, f.text);
+	memcpy(c, undefine, sizeof c);
+	for (int k = 0; k < 4; k++)
+		c[14 + k] = (uint8_t)(index >> (24 - 8 * k));
+	ok("the host deletes the index", !honest(&t, c, sizeof c, a, &len, &f) && !be32(a + 6), "0x%x", be32(a + 6));
+	uint32_t made = deliver(&t, 1), written = deliver(&t, 0);
+	err = tpm_nv_read(&t, index, p.auth, got, sizeof got, &f);
+	ok("and cannot make an older one with what it has kept", made == 0x121 && err == -ENOENT, "0x%x 0x%x %d %.3s", made, written, err, got);
+	tpm_close(&t);
+}
+
 // The host has the TPM's owner: it can delete the index and make another. It cannot make one that passes.
 static void test_replaced(void)
 {
@@ -294,6 +367,7 @@ int main(void)
 		test_rules();
 		test_wire();
 		test_held_back();
+		test_made_late();
 		test_replaced();
 	}
 	stop();
