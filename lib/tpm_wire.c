@@ -18,8 +18,9 @@
 static int transmit(struct tpm *t, const uint8_t *command, size_t n, uint8_t *answer, size_t *len, struct fault *f)
 {
 	size_t got = 0, want = 10;
+	bool device = !strncmp(t->where, "device:", 7);
 	for (size_t sent = 0; sent < n;) {
-		ssize_t k = write(t->fd, command + sent, n - sent);
+		ssize_t k = device ? write(t->fd, command + sent, n - sent) : send(t->fd, command + sent, n - sent, MSG_NOSIGNAL);
 		if (k < 0 && errno == EINTR)
 			continue;
 		if (k <= 0)
