@@ -75,6 +75,33 @@ void bundle_merge(struct bundle *b, const struct bundle *other)
 	}
 }
 
+// What was collected with the evidence, and belongs to no other.
+static bool is_of_evidence(const char *name)
+{
+	static const char *const names[] = {"format", "time", "evidence", "quote", "event_log", "tpm_quote", "tpm_signature", "tpm_key", "tpm_pcrs"};
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		if (!strcmp(names[i], name))
+			return true;
+	}
+	return false;
+}
+
+void bundle_prefer(struct bundle *b, const struct bundle *other)
+{
+	const char *name;
+	json_t *value;
+	// A signature that stands apart goes with its statement.
+	if (json_object_get(other->json, "tcb_info"))
+		json_object_del(b->json, "tcb_info_signature");
+	if (json_object_get(other->json, "qe_identity"))
+		json_object_del(b->json, "qe_identity_signature");
+	json_object_foreach(other->json, name, value) {
+		if (!is_of_evidence(name))
+			json_object_set(b->json, name, value);
+	}
+	bundle_merge(b, other);
+}
+
 int bundle_put_text(struct bundle *b, const char *name, const char *text, size_t len)
 {
 	return json_object_set_new(b->json, name, json_stringn(text, len)) ? -EINVAL : 0;

@@ -42,6 +42,9 @@ void bundle_free(struct bundle *b);
 
 // Takes over what `other` has and `b` lacks.
 void bundle_merge(struct bundle *b, const struct bundle *other);
+// The same, but its collateral counts before what `b` has: a bundle comes from whoever wants to be believed, and may hold an older
+// revocation list that is still valid.
+void bundle_prefer(struct bundle *b, const struct bundle *other);
 int bundle_put_bytes(struct bundle *b, const char *name, const void *bytes, size_t len);
 int bundle_put_text(struct bundle *b, const char *name, const char *text, size_t len);
 

@@ -99,7 +99,8 @@ static void fill_snp(struct parts *p)
 				    .now = in->now};
 }
 
-static int fill_dcap(struct parts *p)
+// `quote` is the evidence itself, or what an Azure machine's host made of its report.
+static int fill_dcap(struct parts *p, const uint8_t *quote, size_t len)
 {
 	const struct evidence_input *in = p->in;
 	const struct dcap_collateral_parts c = {
@@ -108,9 +109,7 @@ static int fill_dcap(struct parts *p)
 		.qe_identity_chain = text(in, "qe_identity_issuer_chain"), .root_crl = bytes(in, "root_ca_crl"), .pck_crl = bytes(in, "pck_crl"),
 		.pck_crl_chain = text(in, "pck_crl_issuer_chain"), .pck_chain = text(in, "pck_certificate_chain"),
 	};
-	size_t n;
-	const uint8_t *quote = bundle_bytes(in->bundle, "quote", &n);
-	p->dcap = (struct dcap_input){.quote = quote ? quote : p->evidence, .quote_len = quote ? n : p->len, .report_data = in->report_data,
+	p->dcap = (struct dcap_input){.quote = quote, .quote_len = len, .report_data = in->report_data,
 				      .simulated_roots = in->simulated_roots, .simulated_root_count = in->simulated_root_count,
 				      .strict = in->strict, .now = in->now};
 	int err = dcap_collateral_open(&c, &p->collateral);
@@ -152,9 +151,9 @@ static void fill_tpm(struct parts *p, const uint8_t *quote, size_t len)
 			p->key = X509_get0_pubkey(p->tpm_certs.certs[0]);
 			EVP_PKEY_up_ref(p->key);
 		}
-	} else if (in->tpm_keys) {
-		p->tpm.trust = TPM_TRUST_ALLOWED;
 	}
+	if (in->tpm_keys) // who lists keys wants one of these; a certificate is any TPM's of its maker
+		p->tpm.trust = TPM_TRUST_ALLOWED;
 	p->tpm.ak = p->key;
 	fill_pcrs(p);
 }
@@ -163,7 +162,7 @@ static void verify_dcap(struct parts *p, struct attest_result *out)
 {
 	struct dcap_quote q;
 	size_t n;
-	if (fill_dcap(p)) {
+	if (fill_dcap(p, p->evidence, p->len)) {
 		attest_found(attest_check_add(out, "format", false), "memory is short");
 		return;
 	}
@@ -178,19 +177,18 @@ static void verify_dcap(struct parts *p, struct attest_result *out)
 static void verify_hcl(struct parts *p, struct attest_result *out)
 {
 	size_t n;
+	const uint8_t *quote = bundle_bytes(p->in->bundle, "quote", &n);
 	fill_snp(p);
-	if (fill_dcap(p)) {
+	if (fill_dcap(p, quote, n)) {
 		attest_found(attest_check_add(out, "format", false), "memory is short");
 		return;
 	}
-	struct hcl_input hcl = {.blob = p->evidence, .blob_len = p->len, .snp = &p->snp};
-	const uint8_t *quote = bundle_bytes(p->in->bundle, "tpm_quote", &n);
+	struct hcl_input hcl = {.blob = p->evidence, .blob_len = p->len, .snp = &p->snp, .dcap = quote ? &p->dcap : NULL};
+	quote = bundle_bytes(p->in->bundle, "tpm_quote", &n);
 	if (quote) {
 		fill_tpm(p, quote, n);
 		hcl.tpm = &p->tpm;
 	}
-	if (bundle_bytes(p->in->bundle, "quote", &n))
-		hcl.dcap = &p->dcap;
 	hcl_verify(&hcl, out);
 }
 
@@ -291,6 +289,12 @@ enum evidence_kind evidence_verify(const struct evidence_input *in, struct attes
 	case EVIDENCE_SNP:
 		fill_snp(&p);
 		snp_verify(&p.snp, out);
+		if (in->strict) {
+			bool read = !json_object_get(in->bundle->json, "certificates"); // what follows is their table
+			c = attest_check_add(out, "trailing-bytes", read || p.len <= SNP_REPORT_BYTES);
+			attest_expected(c, "none");
+			attest_found(c, "%zu bytes behind the report", p.len > SNP_REPORT_BYTES && !read ? p.len - SNP_REPORT_BYTES : 0);
+		}
 		break;
 	case EVIDENCE_SGX:
 	case EVIDENCE_TDX:

@@ -77,7 +77,7 @@ static void check_binding(const struct hcl_report *h, const uint8_t *report_data
 	bool ok = report_data && digest_two(h->hash, h->runtime, h->runtime_len, "", 0, want) && !CRYPTO_memcmp(want, report_data, 64);
 	struct attest_check *c = attest_check_add(out, "hcl-binding", ok);
 	attest_expected(c, "the runtime data's digest %s", hex_encode(x, want, 64));
-	attest_found(c, "%s", report_data ? hex_encode(y, report_data, 64) : "no report");
+	attest_found(c, "%s", report_data ? hex_encode(y, report_data, 64) : "no report of such a machine");
 }
 
 static void verify_hardware(const struct hcl_input *in, const struct hcl_report *h, struct attest_result *out)
@@ -95,7 +95,8 @@ static void verify_hardware(const struct hcl_input *in, const struct hcl_report 
 		struct dcap_input dcap = *in->dcap;
 		dcap.report_data = NULL;
 		dcap_verify(&dcap, out);
-		check_binding(h, dcap_quote_parse(dcap.quote, dcap.quote_len, &q, NULL) ? NULL : q.report_data, out);
+		bool of_td = !dcap_quote_parse(dcap.quote, dcap.quote_len, &q, NULL) && q.is_tdx; // an enclave is no machine
+		check_binding(h, of_td ? q.report_data : NULL, out);
 	} else {
 		struct attest_check *c = attest_check_add(out, "hcl-hardware", false);
 		attest_expected(c, h->hardware == HCL_SNP ? "the certificates of an SNP report" : "the quote of a TD report, and its collateral");

@@ -31,7 +31,10 @@ static int read_into(struct bundle *b, const char *path, const char *member, str
 			bundle_free(&other);
 		} else {
 			const json_t *time = json_object_get(other.json, "time");
-			bundle_merge(b, &other);
+			if (member)
+				bundle_merge(b, &other);
+			else
+				bundle_prefer(b, &other);
 			if (time && member)
 				json_object_set(b->json, "time", (json_t *)time);
 			bundle_free(&other);

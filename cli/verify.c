@@ -281,7 +281,7 @@ const struct command command_verify = {
 	"FILE is raw evidence (AMD SEV-SNP, Intel SGX and TDX, Azure, Hygon CSV, Arm CCA, TPM) or a bundle (coffer evidence bundle).\n"
 	"Everything is checked here, without a network: chain to the maker's root, revocation, collateral, signatures, TCB, and what the\n"
 	"policy asks. Every check is listed, also after one failed.\n\n"
-	"--collateral FILE   what belongs to the evidence and is not in FILE: a bundle, or JSON as tools for Intel's PCCS write it\n"
+	"--collateral FILE   what belongs to the evidence: a bundle, or JSON as tools for Intel's PCCS write it. Counts before what FILE has\n"
 	"--event-log FILE    a TCG log or CCEL data, to be replayed to the registers of the evidence\n"
 	"--policy FILE       YAML: tees, measurements, tcb_status, snp_minimum_tcb, require_revocation... (docs/attestation.md)\n"
 	"--at TIME           judge for 2025-06-19T10:16:03Z, or for the time `recorded` in the bundle, instead of now\n"

@@ -101,9 +101,20 @@ static void test_unanswered(void)
 	ok("evidence: a nonce and a log that SNP cannot answer", !strcmp(failed_ids(&r), "nonce-asked event-log "), "%s", failures(&r));
 	attest_result_free(&r);
 	bundle_free(&b);
+	uint8_t longer[sizeof s.report + 1] = {0};
+	memcpy(longer, s.report, sizeof s.report);
+	bundle_init(&b);
+	bundle_put_bytes(&b, "evidence", longer, sizeof longer);
+	bundle_put_text(&b, "certificates", pem, strlen(pem));
+	in.nonce = NULL;
+	in.strict = true;
+	attest_result_init(&r);
+	evidence_verify(&in, &r);
+	ok("evidence: bytes behind an SNP report, strict", !strcmp(failed_ids(&r), "trailing-bytes "), "%s", failures(&r));
+	attest_result_free(&r);
+	bundle_free(&b);
 	bundle_init(&b);
 	bundle_put_bytes(&b, "tpm_quote", "\xff" "TCG\x80\x18", 6);
-	in.nonce = NULL;
 	in.report_data = data;
 	attest_result_init(&r);
 	evidence_verify(&in, &r);
@@ -112,6 +123,67 @@ static void test_unanswered(void)
 	bundle_free(&b);
 	free(pem);
 	snp_made_free(&s);
+}
+
+// A bundle's other members do not stand in for the evidence that its log is replayed to.
+static void test_two_quotes(void)
+{
+	struct made m;
+	struct bundle b;
+	struct attest_result r;
+	X509 *root = made_root();
+	made_make(&made_tdx, &m);
+	make_bundle(&m, &b);
+	bundle_put_bytes(&b, "quote", m.quote, m.quote_len);
+	m.quote[48 + 328] ^= 1; // RTMR0
+	bundle_put_bytes(&b, "evidence", m.quote, m.quote_len);
+	struct evidence_input in = {.bundle = &b, .simulated_roots = &root, .simulated_root_count = 1, .now = MADE_NOW};
+	attest_result_init(&r);
+	evidence_verify(&in, &r);
+	ok("evidence: a false quote beside a genuine one", !strcmp(failed_ids(&r), "signature "), "%s", failures(&r));
+	attest_result_free(&r);
+	bundle_free(&b);
+	made_free(&m);
+}
+
+// Another TPM of the same maker has a certificate too.
+static void test_listed_keys(void)
+{
+	uint8_t quote[41] = {0xff, 'T', 'C', 'G', 0x80, 0x18};
+	const char *const listed[] = {"00", NULL};
+	struct pki root = pki_make(&(struct pki_spec){"TEST TPM maker", NULL, true, "P-384", MADE_NOW - MADE_DAY, MADE_NOW + MADE_DAY, NULL});
+	struct pki ak = pki_make(&(struct pki_spec){"TEST AK", &root, false, "P-256", MADE_NOW - MADE_DAY, MADE_NOW + MADE_DAY, NULL});
+	char *pem = pki_pem(ak.cert, root.cert, NULL);
+	for (int with = 0; with < 2; with++) {
+		struct attest_result r;
+		struct bundle b;
+		bundle_init(&b);
+		bundle_put_bytes(&b, "tpm_quote", quote, sizeof quote);
+		bundle_put_text(&b, "tpm_certificates", pem, strlen(pem));
+		struct evidence_input in = {.bundle = &b, .tpm_roots = &root.cert, .tpm_root_count = 1, .tpm_keys = with ? listed : NULL, .now = MADE_NOW};
+		attest_result_init(&r);
+		evidence_verify(&in, &r);
+		const struct attest_check *c = attest_find(&r, "tpm-key");
+		ok(with ? "evidence: a TPM's key that the policy does not list" : "evidence: a TPM's key by its certificate",
+		   c && c->outcome == (with ? ATTEST_FAILED : ATTEST_PASSED), "%s", failures(&r));
+		attest_result_free(&r);
+		bundle_free(&b);
+	}
+	free(pem);
+	pki_free(&ak);
+	pki_free(&root);
+}
+
+// What evidence holds does not command the terminal of who reads about it.
+static void test_printable(void)
+{
+	struct attest_result r;
+	attest_result_init(&r);
+	struct attest_check *c = attest_check_add(&r, "format", false);
+	attest_expected(c, "%s", "a\nb");
+	attest_found(c, "%s", "\033[2J");
+	ok("checks: no control characters", !strcmp(c->expected, "a?b") && !strcmp(c->found, "?[2J"), "they are there");
+	attest_result_free(&r);
 }
 
 static void test_kinds(void)
@@ -208,6 +280,12 @@ static void test_command(void)
 	text = json_dumps(b.json, 0);
 	write_text("collateral.json", text);
 	free(text);
+	bundle_put_bytes(&b, "evidence", m.quote, m.quote_len);
+	bundle_put_text(&b, "pck_crl", "none", 4);
+	bundle_put_text(&b, "tcb_info_signature", "0", 1);
+	text = json_dumps(b.json, 0);
+	write_text("old.json", text);
+	free(text);
 	bundle_free(&b);
 	made_free(&m);
 	write_text("lax.yaml", "insecure_accept_simulated: true\n");
@@ -227,6 +305,11 @@ static void test_command(void)
 	snprintf(line, sizeof line, "verify %s --collateral %s --insecure-simulated-root %s --policy %s --at 2026-01-02T00:00:00Z --json", path("quote.bin"),
 		 path("collateral.json"), path("root.pem"), path("lax.yaml"));
 	expect("coffer verify: raw evidence and a file of collateral, as JSON", line, 0, "\"verdict\":\"accepted\"");
+	snprintf(line, sizeof line, "verify %s --insecure-simulated-root %s --policy %s --at recorded", path("old.json"), path("root.pem"), path("lax.yaml"));
+	expect("coffer verify: a bundle with other collateral", line, 3, "REFUSED");
+	snprintf(line, sizeof line, "verify %s --collateral %s --insecure-simulated-root %s --policy %s --at recorded", path("old.json"),
+		 path("collateral.json"), path("root.pem"), path("lax.yaml"));
+	expect("coffer verify: the collateral given counts, not the bundle's", line, 0, "ACCEPTED");
 	snprintf(line, sizeof line, "verify %s --report-data dada", path("tdx.json"));
 	expect("coffer verify: report data", line, 3, "perhaps an old one, replayed");
 	snprintf(line, sizeof line, "evidence bundle %s --collateral %s --at 2026-01-02T00:00:00Z --output %s && %s verify %s "
@@ -259,6 +342,9 @@ int main(int argc, char **argv)
 		return 1;
 	test_bundle();
 	test_unanswered();
+	test_two_quotes();
+	test_listed_keys();
+	test_printable();
 	test_kinds();
 	test_policies();
 	test_command();

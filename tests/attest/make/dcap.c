@@ -105,6 +105,8 @@ static size_t make_body(const struct dcap_spec *s, uint8_t *b)
 		memset(b + 64, 0xe1, 32);
 		memset(b + 128, 0x51, 32);
 		memset(b + 320, 0xda, 64);
+		if (s->has_bound)
+			memcpy(b + 320, s->bound, 64);
 		return len;
 	}
 	memcpy(b, s->tee_tcb_svn, 3);
