@@ -86,7 +86,7 @@ static int mount_sealed(unsigned int index, const struct settings_volume *v, con
 		return fault_set(f, -err, "the host has put another volume in the place of %.200s (for %.200s): it is not %s", v->name, v->path, v->id);
 	if (err == EKEYREJECTED && v->sealing)
 		return fault_set(f, -err, "the volume %.200s (for %.200s) is not sealed to this enclave on this machine: another image (measurement) or another "
-				 "machine made it, or it was altered", v->name, v->path);
+				 "machine made it, or it is another folder's, or it was altered", v->name, v->path);
 	if (err == EKEYREJECTED || err == EBADMSG || err == EUCLEAN || err == EINVAL)
 		return fault_errno(f, err,
 				   "the volume %.200s (for %.200s) does not open with its key: it is damaged, was "

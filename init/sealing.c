@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Volumes sealed to the enclave: the key derives from the platform's sealing key and the volume's id, so no broker takes part. A volume is
-// made at the first mount, in the host's empty file.
+// Volumes sealed to the enclave: the key derives from the platform's sealing key, the volume's id and where it is mounted (else the host
+// could exchange two volumes of one enclave), so no broker takes part. A volume is made at the first mount, in the host's empty file.
 #include <errno.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -11,13 +11,15 @@
 #include "init/exchange.h"
 #include "lib/encode.h"
 
-static int derive(const struct coffer_sealing_key *s, struct coffer_mount_key *key)
+static int derive(const struct coffer_sealing_key *s, const char *path, struct coffer_mount_key *key)
 {
 	static const char purpose[] = "coffer volume sealed to an enclave";
-	unsigned char text[sizeof purpose + sizeof key->id];
+	unsigned char text[sizeof purpose + sizeof key->id + 32];
 	unsigned int n = sizeof key->key;
 	memcpy(text, purpose, sizeof purpose);
 	memcpy(text + sizeof purpose, key->id, sizeof key->id);
+	if (EVP_Digest(path, strlen(path), text + sizeof purpose + sizeof key->id, NULL, EVP_sha256(), NULL) != 1)
+		return -EIO;
 	return HMAC(EVP_sha256(), s->key, sizeof s->key, text, sizeof text, key->key, &n) ? 0 : -EIO;
 }
 
@@ -35,7 +37,7 @@ int sealing_mount(struct exchange *x, unsigned int index, struct fault *f)
 		err = fault_set(f, -EPERM, "the volume for %.200s is empty, and mounted read-only: there is nothing in it", v->path);
 	else if (key.create ? RAND_bytes(key.id, sizeof key.id) != 1 : hex_decode(key.id, sizeof key.id, v->id))
 		err = fault_set(f, -EIO, "no id for the volume for %.200s", v->path);
-	if (!err && derive(&s, &key))
+	if (!err && derive(&s, v->path, &key))
 		err = fault_set(f, -EIO, "OpenSSL cannot derive a key");
 	key.source = s.simulated ? COFFER_KEY_SEALING_SIMULATED : COFFER_KEY_SEALING;
 	if (!err)
