@@ -130,12 +130,12 @@ struct super *fs_make(const char *fstype, const char *source, u32 flags, const v
 void file_pos_lock(struct file *f), file_pos_unlock(struct file *f);	// rw.c
 // --- file.c, fdtable.c
 struct file *file_new(u32 flags);			// blank file, one reference
-// Like fd_get, but without a reference while this task is the only user of its table.
+// Like fd_get, but without a reference while this task is the only user of its table: and nobody closes for it while it sleeps, as io_uring may.
 static inline struct file *fd_light(int fd, bool *put)
 {
 	struct task *t = current;
 	struct fdtable *ft = t->files;
-	if (likely(ft->ref.n == 1 && (u32)fd < ft->size)) {
+	if (likely(ft->ref.n == 1 && (u32)fd < ft->size && !t->uring)) {
 		*put = false;
 		return slot_file(*fd_slot(ft, (u32)fd));
 	}

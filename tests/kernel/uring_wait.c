@@ -295,3 +295,41 @@ TEST(ring_is_pollable)
 	EQ(epoll_wait(ep, &got, 1, 0), 0);
 	ring_free(&r);
 }
+
+// A read waits for a pipe whose descriptor io_uring closes meanwhile: it keeps what it reads from, or begins anew and finds nothing there.
+TEST(a_descriptor_closes_under_a_read)
+{
+	struct __kernel_timespec t = {.tv_nsec = 50000000};
+	struct ring r;
+	char c = 0;
+	int p[2], fill[64];
+	ring_new(&r, 4, 0);
+	OK(pipe(p));
+	pid_t child = OK(fork());
+	if (!child) {
+		signal(SIGPIPE, SIG_IGN);
+		OK(close(p[0]));
+		for (;;) { // until the reader has gone
+			if (write(p[1], "x", 1) < 0)
+				_exit(errno == EPIPE ? 0 : 9);
+			usleep(200000);
+		}
+	}
+	OK(close(p[1]));
+	while (read(p[0], &c, 1) != 1)
+		;
+	sqe(&r, IORING_OP_TIMEOUT, -1, &t, 1, 0, 1)->flags = IOSQE_IO_HARDLINK;
+	sqe(&r, IORING_OP_CLOSE, p[0], NULL, 0, 0, 2);
+	EQ(enter(r.fd, 2, 0, 0), 2);
+	c = 0;
+	ssize_t n = read(p[0], &c, 1);
+	for (int i = 0; i < 64; i++) // over what was freed too early
+		fill[i] = OK(eventfd(1, 0));
+	CHECK((n == 1 && c == 'x') || (n < 0 && errno == EBADF));
+	COMPLETES(&r, 1, -ETIME);
+	COMPLETES(&r, 2, 0);
+	for (int i = 0; i < 64; i++)
+		OK(close(fill[i]));
+	EQ(t_wait(child), 0);
+	ring_free(&r);
+}
