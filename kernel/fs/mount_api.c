@@ -355,10 +355,7 @@ long sys_move_mount(int from_dfd, const void __user *from_name, int to_dfd, cons
 			     (flags & MOVE_MOUNT_T_SYMLINKS ? LOOKUP_FOLLOW : 0) | (flags & MOVE_MOUNT_T_EMPTY_PATH ? LOOKUP_EMPTY : 0), &to);
 	if (!r) {
 		mutex_lock(&mount_lock);
-		// A tree without a namespace can be hung only by the descriptor that still owns it.
-		r = !from.mnt->ns && !from.mnt->detached ? -EINVAL : move_mount_to(&from, &to);
-		if (!r)
-			from.mnt->detached = false;
+		r = move_mount_to(&from, &to);
 		mutex_unlock(&mount_lock);
 		path_put(&to);
 	}

@@ -91,7 +91,8 @@ long move_mount_to(const struct path *from, struct path *where)
 	bool loop = false;
 	long r;
 
-	if (!mount_mine(where->mnt) || (m->ns && !mount_mine(m)))
+	// A tree without a namespace can be hung only while the descriptor that it came with owns it.
+	if (!mount_mine(where->mnt) || (m->ns ? !mount_mine(m) : !m->detached))
 		return -EINVAL;
 	write_lock(&dcache_lock);
 	for (struct mount *p = where->mnt; p; p = p->parent)
@@ -113,6 +114,8 @@ long move_mount_to(const struct path *from, struct path *where)
 		pr_err("a mount could not be put back\n");
 	if (hung)
 		path_put(&old);
+	if (!r)
+		m->detached = false;
 	return r;
 }
 

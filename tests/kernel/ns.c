@@ -145,7 +145,10 @@ TEST_DIR(moved)
 	ERR(access("m/f", F_OK), ENOENT);
 	CHECK(info("n") && !info("m"));
 	ERR(mount("m", "n", NULL, MS_MOVE, NULL), EINVAL);
-	OK(umount("n"));
+	char gone[32];
+	snprintf(gone, sizeof(gone), "/proc/self/fd/%d", OK(open("n", O_RDONLY | O_DIRECTORY)));
+	OK(umount2("n", MNT_DETACH));
+	ERR(mount(gone, "m", NULL, MS_MOVE, NULL), EINVAL); // no longer mounted anywhere
 }
 
 TEST_DIR(propagation_types)
