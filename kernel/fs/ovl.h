@@ -23,6 +23,7 @@ struct ovl_fs { // super->priv
 	u32 temp;	// number of the next name in `work`
 	bool userxattr; // user.overlay.* instead of trusted.overlay.*
 	char *options;	// as /proc/mounts shows them
+	struct cred *mounter; // of who rules a user namespace only: may no more in the layers than without the overlay. NULL: may all
 };
 
 struct ovl_node { // inode->priv
@@ -47,6 +48,12 @@ static inline struct dentry *ovl_real(const struct inode *i)
 {
 	struct dentry *up = ovl_upper(i);
 	return up ? up : ovl_node(i)->lower[0];
+}
+
+// Whether who has mounted it may do that with what lies in a layer; who asks was looked at by the VFS.
+static inline int ovl_may(const struct ovl_fs *fs, const struct dentry *d, int mask)
+{
+	return likely(!fs->mounter) ? 0 : cred_permission(fs->mounter, d->inode, mask);
 }
 
 // ovl_node.c

@@ -124,9 +124,20 @@ static int copy_one(struct inode *i, u64 keep)
 	struct ovl_node *n = ovl_node(i);
 	struct ovl_fs *fs = ovl_fs(i);
 	struct dentry *up;
+	const struct cred *by = fs->mounter;
 	char temp[16];
-	int r;
+	int r = 0;
 
+	if (unlikely(by)) { // neither an owner who is nobody there, nor a name where it could not make one
+		const struct inode *from = n->lower[0]->inode;
+		if (by->user_ns && (!id_mapped(by->user_ns, false, from->uid) || !id_mapped(by->user_ns, true, from->gid)))
+			return -EOVERFLOW;
+		r = is_reg(from) ? ovl_may(fs, n->lower[0], MAY_READ) : 0;
+		if (!r && !n->removed)
+			r = ovl_may(fs, ovl_upper(n->parent), MAY_WRITE | MAY_EXEC);
+	}
+	if (r)
+		return r;
 	ovl_temp(fs, temp);
 	r = make_copy(fs, i, temp, keep, &up);
 	if (r)

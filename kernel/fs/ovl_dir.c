@@ -27,8 +27,11 @@ static bool has_whiteout(struct dentry *dir, const char *name)
 // Begins a change in `dir`: it is in the upper layer then. `change` is taken, also on failure.
 static int begin(struct inode *dir)
 {
+	int r;
+
 	mutex_lock(&ovl_fs(dir)->change);
-	return ovl_node(dir)->removed ? -ENOENT : ovl_copy_up(dir, U64_MAX);
+	r = ovl_node(dir)->removed ? -ENOENT : ovl_copy_up(dir, U64_MAX);
+	return r ? r : ovl_may(ovl_fs(dir), ovl_upper(dir), MAY_WRITE | MAY_EXEC);
 }
 
 static int end(struct inode *dir, int r)
@@ -278,6 +281,8 @@ static int rename(struct inode *od, const char *on, u32 olen, struct inode *ino,
 	r = begin(od);
 	if (!r)
 		r = ovl_node(nd)->removed ? -ENOENT : ovl_copy_up(nd, U64_MAX);
+	if (!r)
+		r = ovl_may(ovl_fs(nd), ovl_upper(nd), MAY_WRITE | MAY_EXEC);
 	if (!r)
 		r = ovl_copy_up(ino, U64_MAX);
 	if (!r)

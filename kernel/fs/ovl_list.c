@@ -76,12 +76,15 @@ static bool take(struct dir_ctx *c, const char *name, u32 len, u64 ino, u32 dtyp
 	return !r->failed;
 }
 
-static int read_layer(struct listing *l, struct dentry *d)
+static int read_layer(const struct ovl_fs *fs, struct listing *l, struct dentry *d)
 {
 	struct reading r = {.ctx = {.pos = 2, .emit = take}, .l = l};
-	struct file *f = layer_open(d, O_RDONLY);
-	int e;
+	struct file *f;
+	int e = ovl_may(fs, d, MAY_READ);
 
+	if (e)
+		return e;
+	f = layer_open(d, O_RDONLY);
 	if (IS_ERR(f))
 		return (int)PTR_ERR(f);
 	inode_lock(d->inode);
@@ -119,9 +122,9 @@ static int build(struct inode *dir, struct listing **out)
 	int r = l ? 0 : -ENOMEM;
 
 	if (!r && up)
-		r = read_layer(l, up);
+		r = read_layer(ovl_fs(dir), l, up);
 	for (u32 k = 0; k < n->nlower && !r; k++)
-		r = read_layer(l, n->lower[k]);
+		r = read_layer(ovl_fs(dir), l, n->lower[k]);
 	if (!r)
 		r = resolve(l, dir);
 	if (r) {

@@ -123,13 +123,18 @@ static int check(const struct options *o)
 static int work_dir(struct ovl_fs *fs, struct dentry *parent)
 {
 	struct dentry *d;
-	int r;
+	int r = ovl_may(fs, parent, MAY_READ | MAY_WRITE | MAY_EXEC);
 
+	if (r)
+		return r;
 	d = layer_find(parent, "work");
 	if (IS_ERR(d))
 		return (int)PTR_ERR(d);
 	bool there = d->inode;
+	bool own = !there || !fs->mounter || !(parent->inode->mode & S_ISVTX) || d->inode->uid == fs->mounter->fsuid;
 	d_put(d);
+	if (!own)
+		return -EPERM;
 	if (there && (r = ovl_clear(parent, "work")))
 		return r == -ENOTDIR ? -EINVAL : r;
 	r = layer_make(parent, "work", S_IFDIR, 0, NULL, &d);
@@ -171,6 +176,7 @@ static void put(struct super *sb)
 	kfree(fs->lower);
 	kfree(fs->supers);
 	kfree(fs->options);
+	cred_free(fs->mounter);
 	kfree(fs);
 }
 
@@ -254,6 +260,8 @@ static int ovl_mount(const char *source, u32 flags, const void *data, size_t len
 	(void)source;
 	if (!o || !fs || !text || !(fs->options = kstrdup(text)))
 		goto out;
+	if (unlikely(cred()->user_ns) && !(fs->mounter = cred_dup(cred())))
+		goto out;
 	r = parse(o, text);
 	if (!r)
 		r = check(o);
@@ -280,6 +288,7 @@ out:
 	}
 	if (fs && (r || !sb)) {
 		kfree(fs->options);
+		cred_free(fs->mounter);
 		kfree(fs);
 	}
 	kfree(o);

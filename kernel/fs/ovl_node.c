@@ -193,6 +193,8 @@ int ovl_lookup(struct inode *dir, const char *name, u32 len, struct inode **out)
 		struct dentry *at = k ? dn->lower[k - 1] : up;
 		if (!at)
 			continue;
+		if ((r = ovl_may(fs, at, MAY_EXEC)))
+			break;
 		d = layer_find(at, nm);
 		if (IS_ERR(d))
 			r = (int)PTR_ERR(d);
