@@ -3,6 +3,7 @@
 // its end takes all of that back (FORGET). Attributes are believed as long as the daemon says. Locks: see fuse.h.
 #include "kernel/fs/fuse.h"
 #include "kernel/include/ktime.h"
+#include "kernel/task/userns.h"
 #include <linux/xattr.h>
 
 #define XATTR_MOST 65536u
@@ -11,8 +12,10 @@ bool fuse_allowed(const struct fuse_conn *c)
 {
 	const struct cred *k = cred();
 
-	return c->allow_other || (k->euid == c->user_id && k->uid == c->user_id && k->suid == c->user_id && k->egid == c->group_id &&
-				  k->gid == c->group_id && k->sgid == c->group_id);
+	if (c->allow_other) // who mounts in a user namespace has no power over those outside of it
+		return likely(!c->user_ns) || user_ns_above(c->user_ns, k->user_ns);
+	return k->euid == c->user_id && k->uid == c->user_id && k->suid == c->user_id && k->egid == c->group_id && k->gid == c->group_id &&
+	       k->sgid == c->group_id;
 }
 
 static void attributes(struct inode *i, const struct fuse_attr *a, u64 valid, u32 valid_nsec, u64 version)

@@ -46,8 +46,8 @@ static int ops_of(struct inode *ino, const struct mount *m, const struct file_op
 	*ops = ino->fops;
 	switch (ino->mode & S_IFMT) {
 	case S_IFCHR:
-		if (m->flags & MS_NODEV)
-			return -EACCES;
+		if (m->flags & MS_NODEV || (unlikely(ino->sb->user_ns) && strcmp(ino->sb->fstype, "devpts")))
+			return -EACCES; // nor those that somebody made up who rules a user namespace
 		if (!*ops)
 			*ops = dev_fops(ino->rdev);
 		break;

@@ -69,6 +69,7 @@ bool cred_exec(struct inode *ino, bool nosuid)
 	u32 zero = root_of(c);
 	bool root;
 
+	nosuid |= unlikely(ino->sb->user_ns) && !user_ns_above(ino->sb->user_ns, c->user_ns);
 	nosuid |= c->user_ns && !(id_mapped(c->user_ns, false, ino->uid) && id_mapped(c->user_ns, true, ino->gid));
 	if (!nosuid && !c->no_new_privs && ino->mode & S_ISUID)
 		c->euid = ino->uid;

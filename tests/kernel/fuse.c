@@ -285,3 +285,29 @@ TEST_DIR(a_second_device)
 	ERR(ioctl(d, FUSE_DEV_IOC_CLONE, &first), EINVAL);
 	ERR(ioctl(d, 0x1234, &first), ENOTTY);
 }
+
+static void put_own(const char *file, const char *text)
+{
+	int fd = OK(open(file, O_WRONLY));
+	EQ(write(fd, text, strlen(text)), (long)strlen(text));
+	close(fd);
+}
+
+// Who mounts in a user namespace makes up files, but no devices.
+TEST_DIR(devices_of_an_ordinary_user)
+{
+	if (geteuid())
+		SKIP("not root");
+	if (unshare(CLONE_NEWUSER))
+		SKIP("no user namespaces here");
+	put_own("/proc/self/uid_map", "0 0 1");
+	put_own("/proc/self/setgroups", "deny");
+	put_own("/proc/self/gid_map", "0 0 1");
+	add(1, "device", S_IFCHR | 0666, 0, 0);
+	fuse_mount_as("", 0);
+	struct stat st;
+	OK(stat("m/device", &st));
+	CHECK(S_ISCHR(st.st_mode));
+	ERR(open("m/device", O_RDWR), EACCES);
+	STREQ(t_get("m/hello"), "hello fuse\n");
+}

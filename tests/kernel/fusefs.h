@@ -429,7 +429,7 @@ static void stock(void)
 	put_text(add(d, "inner", S_IFREG | 0600, 0, 0), "inner");
 }
 
-static void fuse_mount_with(const char *more)
+static void fuse_mount_as(const char *more, unsigned long flags)
 {
 	char opts[256];
 	int p[2];
@@ -442,7 +442,7 @@ static void fuse_mount_with(const char *more)
 		SKIP("no /dev/fuse here");
 	OK(mkdir("m", 0755));
 	snprintf(opts, sizeof(opts), "fd=%d,rootmode=40000,user_id=0,group_id=0%s", dev, more);
-	if (mount("test", "m", "fuse.test", MS_NOSUID | MS_NODEV, opts)) {
+	if (mount("test", "m", "fuse.test", flags, opts)) {
 		if (errno == EPERM || errno == ENODEV)
 			SKIP("no FUSE mounts here");
 		OK(-1);
@@ -460,6 +460,8 @@ static void fuse_mount_with(const char *more)
 	ears = p[0];
 	OK(fcntl(ears, F_SETFL, O_NONBLOCK));
 }
+
+static void fuse_mount_with(const char *more) { fuse_mount_as(more, MS_NOSUID | MS_NODEV); }
 
 static void fuse_mount(void) { fuse_mount_with(""); }
 
