@@ -6,6 +6,7 @@
 #include "kernel/include/cgroup.h"
 #include "kernel/include/ns.h"
 #include "kernel/include/platform.h"
+#include "kernel/include/remote.h"
 #include "kernel/task/internal.h"
 #include "kernel/task/ptrace.h"
 #include "kernel/task/seccomp.h"
@@ -306,7 +307,7 @@ static ssize_t pid_comm_write(struct pnode *n, char *buf, size_t len)
 
 bool proc_may_inspect(struct proc *p)
 {
-	return p == curproc || cred()->fsuid == p->cred.euid || capable(CAP_SYS_PTRACE);
+	return remote_allowed(p) || (p->dumpable && cred()->fsuid == p->cred.euid && cred()->user_ns == p->cred.user_ns);
 }
 
 static int pid_cmdline(struct pout *o, struct pnode *n)
@@ -536,10 +537,10 @@ LINK(root, LINK_ROOT);
 		PROC_MORE, FIX("loginuid", 0444, "4294967295"), \
 		FIX("sessionid", 0444, "4294967295"), TXT("cgroup", 0444, pid_cgroup), \
 		TXT("personality", 0400, proc_personality), TXT("wchan", 0444, pid_wchan), TXT("syscall", 0400, pid_syscall), \
-		{.name = "uid_map", .mode = S_IFREG | 0644, .text = ns_uid_map, .write = ns_uid_map_write}, \
-		{.name = "gid_map", .mode = S_IFREG | 0644, .text = ns_gid_map, .write = ns_gid_map_write}, \
-		{.name = "projid_map", .mode = S_IFREG | 0644, .text = ns_projid_map, .write = ns_projid_map_write}, \
-		{.name = "setgroups", .mode = S_IFREG | 0644, .text = ns_setgroups, .write = ns_setgroups_write}
+		{.name = "uid_map", .mode = S_IFREG | 0644, .text = ns_uid_map, .write = ns_uid_map_write, .opener = true}, \
+		{.name = "gid_map", .mode = S_IFREG | 0644, .text = ns_gid_map, .write = ns_gid_map_write, .opener = true}, \
+		{.name = "projid_map", .mode = S_IFREG | 0644, .text = ns_projid_map, .write = ns_projid_map_write, .opener = true}, \
+		{.name = "setgroups", .mode = S_IFREG | 0644, .text = ns_setgroups, .write = ns_setgroups_write, .opener = true}
 
 static int pid_cgroup(struct pout *o, struct pnode *n)
 {
@@ -653,7 +654,7 @@ static const struct pent pid_table[] = {
 	{.name = "task", .mode = S_IFDIR | 0555, .iops = &task_iops, .fops = &task_fops},
 	{.name = "ns", .mode = S_IFDIR | 0511, .dir = proc_ns_table},
 	TXT("timers", 0444, proc_timers),
-	{.name = "timens_offsets", .mode = S_IFREG | 0644, .text = time_offsets, .write = time_offsets_write},
+	{.name = "timens_offsets", .mode = S_IFREG | 0644, .text = time_offsets, .write = time_offsets_write, .opener = true},
 	{0},
 };
 const struct pent proc_pid_dir = {.name = "pid", .mode = S_IFDIR | 0555, .dir = pid_table};

@@ -160,6 +160,7 @@ const struct file_ops proc_dir_fops = {.readdir = dir_readdir};
 struct text {
 	struct mutex lock;
 	struct pout o;
+	struct cred *by; // of files that a more privileged program must not be talked into writing
 };
 
 static int text_open(struct inode *ino, struct file *f)
@@ -168,9 +169,18 @@ static int text_open(struct inode *ino, struct file *f)
 
 	if ((f->flags & O_ACCMODE) != O_RDONLY && !e->write)
 		return -EACCES;
-	f->priv = knew(struct text);
-	return f->priv ? 0 : -ENOMEM;
+	struct text *t = knew(struct text);
+	if (!t)
+		return -ENOMEM;
+	if (e->opener && (f->flags & O_ACCMODE) != O_RDONLY && !(t->by = cred_dup(cred()))) {
+		kfree(t);
+		return -ENOMEM;
+	}
+	f->priv = t;
+	return 0;
 }
+
+static bool same(const struct cred *a, const struct cred *b) { return a->user_ns == b->user_ns && a->euid == b->euid && a->cap_eff == b->cap_eff; }
 
 static int text_make(struct text *t, struct pnode *n)
 {
@@ -218,6 +228,8 @@ static ssize_t text_write(struct file *f, struct iter *it, u64 *pos)
 
 	if (!n->e->write)
 		return -EIO;
+	if (n->e->opener && !same(((struct text *)f->priv)->by, cred()))
+		return -EPERM;
 	buf = kmalloc(len + 1);
 	if (!buf)
 		return -ENOMEM;
@@ -251,8 +263,10 @@ static void text_release(struct file *f)
 {
 	struct text *t = f->priv;
 
-	if (t)
+	if (t) {
 		kfree(t->o.p);
+		cred_free(t->by);
+	}
 	kfree(t);
 }
 

@@ -23,6 +23,7 @@ struct pent { // one kind of entry; tables end with name NULL
 	const struct pent *dir;					  // static directory
 	const struct inode_ops *iops;				  // links and directories that are not static
 	const struct file_ops *fops;
+	bool opener;						  // only who has opened it may write: with the same ids and capabilities
 };
 
 struct pnode { // inode->priv

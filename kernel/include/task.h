@@ -229,6 +229,7 @@ struct proc {
 	u32 dump_filter;		// /proc/PID/coredump_filter, xor its default
 	u64 xcpu_next;			// seconds of CPU time at which SIGXCPU comes next
 	bool dumpable, child_subreaper;
+	struct user_ns *exec_ns; // where its program began, at or above cred.user_ns: who rules that may look at it though it is not dumpable
 	bool helper;			// of Coffer itself, out of the programs' sight (proc_hide)
 	u32 personality;
 #define PER_NO_RANDOMIZE 0x40000u	// ADDR_NO_RANDOMIZE

@@ -269,7 +269,7 @@ bool remote_allowed(struct proc *p)
 {
 	const struct cred *c = cred(), *o = &p->cred;
 
-	if (p == curproc || ns_capable(o->user_ns, CAP_SYS_PTRACE))
+	if (p == curproc || (ns_capable(o->user_ns, CAP_SYS_PTRACE) && (p->dumpable || ns_capable(p->exec_ns, CAP_SYS_PTRACE))))
 		return true;
 	return p->dumpable && c->user_ns == o->user_ns && c->uid == o->euid && c->uid == o->suid && c->uid == o->uid && c->gid == o->egid && c->gid == o->sgid &&
 	       c->gid == o->gid;

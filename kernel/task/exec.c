@@ -460,6 +460,7 @@ static void __noreturn exec_commit(struct exec *e)
 		time_ns_exec(p);
 	e->secure = cred_exec(e->prog.file->inode, e->prog.file->path.mnt && e->prog.file->path.mnt->flags & MS_NOSUID);
 	p->dumpable = !e->secure;
+	p->exec_ns = p->cred.user_ns;
 	if (e->secure)
 		p->personality &= ~PER_CLEAR_SETID;
 	p->exit_signal = SIGCHLD;

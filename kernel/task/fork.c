@@ -123,6 +123,7 @@ static int inherit_proc(struct proc *p, struct task *t, struct proc *from, const
 	if (unlikely(current->policy))
 		sched_fork(t, p, current, false);
 	p->dumpable = from->dumpable;
+	p->exec_ns = from->exec_ns;
 	p->personality = from->personality;
 	p->dump_filter = from->dump_filter;
 	p->oom_score_adj = from->oom_score_adj;

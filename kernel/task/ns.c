@@ -594,6 +594,8 @@ static long enter_user(struct user_ns *u, bool alone)
 		return -EINVAL;
 	if (!ns_capable(u, CAP_SYS_ADMIN))
 		return -EPERM;
+	if (!user_ns_made(u, cred()))
+		curproc->dumpable = false; // what it brings along is not for those who rule there
 	cred_enter(cred(), u);
 	return 0;
 }
@@ -676,12 +678,14 @@ static long enter_of(struct proc *p, u32 types)
 		return -EINVAL;
 	if (!remote_allowed(p))
 		return -EPERM;
-	for (u32 i = 0; i < ARRAY_SIZE(kinds) && !r; i++) {
-		struct ns *n = types & kinds[i].type ? ns_get(p, 0, kinds[i].type, false) : NULL;
-		if (types & kinds[i].type)
+	for (u32 i = 0; i <= ARRAY_SIZE(kinds) && !r; i++) { // users first: that may be what lets it into the others
+		u32 type = !i ? CLONE_NEWUSER : kinds[i - 1].type;
+		struct ns *n = types & type ? ns_get(p, 0, type, false) : NULL;
+		if (types & type)
 			r = n ? enter(n) : -ESRCH;
 		if (n)
 			ns_put(n);
+		types &= ~type;
 	}
 	return r;
 }

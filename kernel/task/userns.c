@@ -182,6 +182,14 @@ void cred_enter(struct cred *c, struct user_ns *u)
 
 u32 user_ns_owner(const struct ns *n) { return n == &init_user_ns ? 0 : container_of(n, struct user_ns, ns)->owner; }
 
+bool user_ns_made(const struct user_ns *u, const struct cred *c)
+{
+	for (; u; u = u->parent)
+		if (u->parent == c->user_ns && u->owner == c->euid)
+			return true;
+	return false;
+}
+
 bool user_ns_above(const struct user_ns *top, const struct user_ns *u)
 {
 	while (u && u != top)

@@ -5,13 +5,16 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/nsfs.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/xattr.h>
 
 static int put(const char *file, const char *text)
@@ -381,4 +384,123 @@ TEST(not_from_a_thread_or_a_chroot)
 		SKIP("not root");
 	OK(chroot("/proc"));
 	ERR(unshare(CLONE_NEWUSER), EPERM);
+}
+
+// What an overlay of one's own shows and changes is no more than what one may see and change without it.
+TEST_DIR(an_overlay_is_no_way_around)
+{
+	if (geteuid())
+		SKIP("not root");
+	OK(chmod(".", 0777));
+	OK(mkdir("low", 0755));
+	OK(mkdir("low/closed", 0700));
+	t_put("low/closed/secret", "s");
+	OK(chmod("low/closed/secret", 0644));
+	OK(mkdir("theirs", 0755));
+	OK(mkdir("theirs-work", 0755));
+	OK(mkdir("theirs-work/work", 0755));
+	as_root_in(CLONE_NEWNS);
+	OK(mkdir("mine", 0755));
+	OK(mkdir("mine/closed", 0755));
+	t_put("mine/f", "f");
+	OK(mkdir("work", 0755));
+	OK(mkdir("up", 0755));
+	OK(mkdir("m", 0755));
+	if (mount("o", "m", "overlay", 0, "lowerdir=mine:low"))
+		SKIP("no overlay mounts here");
+	ERR(open("m/closed/secret", O_RDONLY), EACCES);
+	OK(umount("m"));
+	if (!mount("o", "m", "overlay", 0, "lowerdir=mine,upperdir=theirs,workdir=work")) {
+		CHECK(chmod("m/f", 0600) < 0);
+		CHECK(open("m/new", O_CREAT | O_WRONLY, 0644) < 0);
+		ERR(access("theirs/f", F_OK), ENOENT);
+		OK(umount("m"));
+	}
+	if (!mount("o", "m", "overlay", 0, "lowerdir=mine,upperdir=up,workdir=theirs-work")) { // Linux: read-only
+		CHECK(open("m/new", O_CREAT | O_WRONLY, 0644) < 0);
+		OK(umount("m"));
+	}
+	struct stat st;
+	OK(stat("theirs-work/work", &st));
+	EQ(st.st_uid, 65534);
+	if (!mount("o", "m", "overlay", 0, "lowerdir=mine,upperdir=up,workdir=work")) { // what is one's own does
+		OK(chmod("m/f", 0600));
+		OK(close(open("m/new", O_CREAT | O_WRONLY, 0644)));
+		OK(access("up/new", F_OK));
+		OK(umount("m"));
+	}
+}
+
+// A map is written by who has opened it: a more privileged program is not talked into it.
+TEST(a_map_is_written_by_its_opener)
+{
+	int up[2], down[2];
+	char c, path[64];
+	if (geteuid())
+		SKIP("not root");
+	OK(pipe(up));
+	OK(pipe(down));
+	pid_t p = OK(fork());
+	if (!p) {
+		alone_in(0);
+		OK(write(up[1], "x", 1));
+		OK(read(down[0], &c, 1));
+		_exit(0);
+	}
+	if (poll(&(struct pollfd){up[0], POLLIN, 0}, 1, 10000) != 1)
+		SKIP("no user namespaces here");
+	OK(read(up[0], &c, 1));
+	snprintf(path, sizeof(path), "/proc/%d/uid_map", p);
+	OK(seteuid(1234));
+	int fd = OK(open(path, O_WRONLY));
+	OK(seteuid(0));
+	ERR(write(fd, "0 0 10", 6), EPERM);
+	STREQ(t_get(path), "");
+	OK(write(down[1], "x", 1));
+	EQ(t_wait(p), 0);
+}
+
+// Who enters a namespace brings along what those who rule it may not look at, until another program runs.
+TEST(who_enters_is_not_looked_into)
+{
+	int up[2], down[2], there[2];
+	char c, path[64];
+	static char secret[] = "secret";
+	if (geteuid())
+		SKIP("not root");
+	OK(pipe(up));
+	OK(pipe(down));
+	OK(pipe(there));
+	pid_t p = OK(fork()), q;
+	if (!p) {
+		alone_in(0);
+		OK(write(up[1], "x", 1));
+		OK(read(down[0], &q, sizeof(q)));
+		char got[8];
+		struct iovec to = {got, sizeof(secret)}, from = {secret, sizeof(secret)};
+		ERR(process_vm_readv(q, &to, 1, &from, 1, 0), EPERM);
+		ERR(ptrace(PTRACE_SEIZE, q, 0, 0), EPERM);
+		snprintf(path, sizeof(path), "/proc/%d/fd", q);
+		CHECK(!opendir(path));
+		_exit(0);
+	}
+	if (poll(&(struct pollfd){up[0], POLLIN, 0}, 1, 10000) != 1)
+		SKIP("no user namespaces here");
+	OK(read(up[0], &c, 1));
+	snprintf(path, sizeof(path), "/proc/%d/ns/user", p);
+	int ns = open(path, O_RDONLY);
+	if (ns < 0)
+		SKIP("not seen from here");
+	q = OK(fork());
+	if (!q) {
+		OK(setns(ns, CLONE_NEWUSER));
+		OK(write(there[1], "x", 1));
+		pause();
+		_exit(0);
+	}
+	OK(read(there[0], &c, 1));
+	OK(write(down[1], &q, sizeof(q)));
+	EQ(t_wait(p), 0);
+	kill(q, SIGKILL);
+	waitpid(q, NULL, 0);
 }
