@@ -594,8 +594,18 @@ ssize_t pc_read(struct pagecache *pc, struct iter *it, u64 pos, u64 size)
 	return done ? (ssize_t)done : r;
 }
 
+// Pages that were made and not filled. Lock held since.
+static void give_back(struct pagecache *pc, u64 index, u32 n)
+{
+	page_free(*entry(pc, index) & PE_PFN, n);
+	for (u32 k = 0; k < n; k++)
+		*entry(pc, index + k) = 0;
+	resident(pc, -(s64)n);
+}
+
 ssize_t pc_write(struct pagecache *pc, struct iter *it, u64 pos, u64 size)
 {
+	u64 torn = U64_MAX; // a page that was not to be had in one piece
 	size_t done = 0;
 	int r = 0;
 
@@ -611,7 +621,7 @@ ssize_t pc_write(struct pagecache *pc, struct iter *it, u64 pos, u64 size)
 
 		if (!e || !*e || *e & PE_BUSY) {
 			// whole new pages need no content of before
-			u64 whole = off ? 0 : it->left >> PAGE_SHIFT;
+			u64 whole = off || index == torn ? 0 : it->left >> PAGE_SHIFT;
 			bool busy = e && *e;
 			if (busy)
 				wait_busy(pc, index);
@@ -623,13 +633,24 @@ ssize_t pc_write(struct pagecache *pc, struct iter *it, u64 pos, u64 size)
 				break;
 			if (busy)
 				continue;
-			// pages made without content are all overwritten below, or given back when the copy faults
+			// Pages made without content are all overwritten. Where the copy faults, what storage has stays; what it does not have is zeroes.
 			if (whole) {
+				struct iter from = *it;
 				pfn = *entry(pc, index) & PE_PFN;
 				k = (size_t)n << PAGE_SHIFT;
 				c = iter_get(it, page_addr(pfn), k);
-				if (c < k)
+				if (c < k && pc->ops && pc->ops->read && index < data_pages(pc)) {
+					u32 full = (u32)(c >> PAGE_SHIFT);
+					torn = index + full;
+					give_back(pc, torn, n - full);
+					iter_revert(it, &from);
+					k = c &= PAGE_MASK;
+					iter_advance(it, c);
+					if (!c)
+						continue;
+				} else if (c < k) {
 					memset((u8 *)page_addr(pfn) + c, 0, k - c);
+				}
 				goto copied;
 			}
 		}

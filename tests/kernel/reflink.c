@@ -142,6 +142,30 @@ TEST_DIR(copy_file_range_shares_or_copies)
 	compare(a, 65536, b, 65536, 131072);
 }
 
+// What cannot be overwritten because the program's memory ends there stays, also where the file has not been read yet.
+TEST_DIR(memory_ends_within_a_write)
+{
+	int a = make("a", "qrstuvwx", 131072), b = OK(open("b", O_RDWR | O_CREAT, 0644));
+	loff_t in = 0, out = 0;
+	char got[100];
+	EQ(copy_file_range(a, &in, b, &out, 131072, 0), 131072);
+	char *m = mmap(NULL, 16384, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(m != MAP_FAILED);
+	memset(m, '!', 16384);
+	OK(mprotect(m + 4096, 12288, PROT_NONE));
+	EQ(pwrite(b, m, 12288, 40960), 4096);
+	EQ(pwrite(b, m + 3996, 12288, 8192), 100);
+	ERR(pwrite(b, m + 4096, 8192, 81920), EFAULT);
+	OK(fsync(b));
+	compare(a, 0, b, 0, 8192);
+	compare(a, 8292, b, 8292, 40960 - 8292);
+	compare(a, 45056, b, 45056, 131072 - 45056);
+	EQ(pread(b, got, 100, 8192), 100);
+	CHECK(!memcmp(got, m, 100));
+	EQ(pread(b, got, 100, 44956), 100);
+	CHECK(!memcmp(got, m, 100));
+}
+
 TEST_DIR(sync_file_range)
 {
 	int a = make("a", "s", 100000), pipes[2];
