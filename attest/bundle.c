@@ -102,8 +102,21 @@ void bundle_prefer(struct bundle *b, const struct bundle *other)
 	bundle_merge(b, other);
 }
 
+// What was decoded of an earlier value is of no more use.
+static void forget(struct bundle *b, const char *name)
+{
+	for (unsigned int i = 0; i < b->count; i++) {
+		if (!strcmp(b->blobs[i].name, name)) {
+			free(b->blobs[i].bytes);
+			b->blobs[i] = b->blobs[--b->count];
+			return;
+		}
+	}
+}
+
 int bundle_put_text(struct bundle *b, const char *name, const char *text, size_t len)
 {
+	forget(b, name);
 	return json_object_set_new(b->json, name, json_stringn(text, len)) ? -EINVAL : 0;
 }
 

@@ -48,7 +48,7 @@ void bundle_prefer(struct bundle *b, const struct bundle *other);
 int bundle_put_bytes(struct bundle *b, const char *name, const void *bytes, size_t len);
 int bundle_put_text(struct bundle *b, const char *name, const char *text, size_t len);
 
-// A member as text or decoded; NULL when it is missing or malformed. Valid until bundle_free.
+// A member as text or decoded; NULL when it is missing or malformed. Valid until bundle_free, or the member is put anew.
 const char *bundle_text(const struct bundle *b, const char *name, size_t *len);
 const uint8_t *bundle_bytes(struct bundle *b, const char *name, size_t *len);
 // The time that it was collected at, or -1.

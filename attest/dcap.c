@@ -35,10 +35,15 @@ struct state {
 	struct attest_result *out;
 };
 
-static enum root_kind root_of(const struct dcap_input *in, X509 *root)
+bool dcap_root_is_intel(X509 *root)
 {
 	char hex[65];
-	if (cert_key_digest(root, hex) && !strcmp(hex, intel_root_key))
+	return cert_key_digest(root, hex) && !strcmp(hex, intel_root_key);
+}
+
+static enum root_kind root_of(const struct dcap_input *in, X509 *root)
+{
+	if (dcap_root_is_intel(root))
 		return ROOT_INTEL;
 	for (unsigned int i = 0; i < in->simulated_root_count; i++) {
 		if (!X509_cmp(root, in->simulated_roots[i]))

@@ -66,7 +66,7 @@ static json_t *firmware_json(unsigned int major, unsigned int minor, unsigned in
 }
 
 // The product that the report's CPU is, "" where it does not say (version 2) or the model is not known.
-static const char *product_of(const struct snp_report *r)
+const char *snp_product(const struct snp_report *r)
 {
 	if (r->version < 3)
 		return "";
@@ -204,7 +204,7 @@ static void check_leaf(const struct snp_report *r, const struct snp_leaf *leaf, 
 	tcb_text(text, sizeof text, not_above(&committed, &current) ? &reported : &committed);
 	attest_found(c, "%s", text);
 
-	const char *cpu = product_of(r);
+	const char *cpu = snp_product(r);
 	if (*cpu && !leaf->is_vlek) {
 		c = attest_check_add(out, "cpu", !strncmp(leaf->product, cpu, strlen(cpu)));
 		attest_expected(c, "%s, which the certificate is for", leaf->product);

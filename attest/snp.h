@@ -55,6 +55,9 @@ struct snp_report {
 // version that is not known.
 int snp_parse(const uint8_t *bytes, size_t len, struct snp_report *r, struct fault *f);
 
+// The product that the report's CPU is, "" where it does not say (version 2) or the model is not known.
+const char *snp_product(const struct snp_report *r);
+
 // Untrusted certificates that come with the evidence; the first is the one that signs reports.
 #define SNP_MAX_CERTS 6
 struct snp_chain {

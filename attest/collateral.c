@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+// The store: a folder of items. See collateral.h. Files are made whole beside their place and renamed; who writes holds a lock on the
+// folder (flock), so that of two writers the newer item stays. Readers take no lock. Touches the file system only.
+#include "attest/collateral.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "attest/json.h"
+#include "lib/encode.h"
+#include "lib/file.h"
+
+// Base64 of the body, and the rest.
+#define MAX_FILE (2 * COLLATERAL_MAX_BODY)
+
+struct collateral_store {
+	char dir[PATH_MAX - 256];
+};
+
+static int make_dirs(const char *path, struct fault *f)
+{
+	char p[PATH_MAX];
+	size_t len = strlen(path);
+	memcpy(p, path, len + 1);
+	for (size_t i = 1; i <= len; i++) {
+		if (p[i] != '/' && p[i])
+			continue;
+		char c = p[i];
+		p[i] = '\0';
+		if (mkdir(p, 0755) < 0 && errno != EEXIST)
+			return fault_errno(f, errno, "cannot make the folder %s", p);
+		p[i] = c;
+	}
+	return 0;
+}
+
+int collateral_open(struct collateral_store **out, const char *dir, bool make, struct fault *f)
+{
+	struct collateral_store *s = calloc(1, sizeof *s);
+	struct stat st;
+	int err = 0;
+	if (!s)
+		return fault_set(f, -ENOMEM, "out of memory");
+	if (dir && strlen(dir) < sizeof s->dir && *dir)
+		strcpy(s->dir, dir);
+	else if (dir || file_data_dir(s->dir, sizeof s->dir, "COFFER_COLLATERAL_DIR", "collateral"))
+		err = fault_set(f, -ENOENT, "no place for collateral: name a folder, or set COFFER_COLLATERAL_DIR or HOME");
+	if (!err && make)
+		err = make_dirs(s->dir, f);
+	if (!err && stat(s->dir, &st) < 0)
+		err = fault_errno(f, errno, "cannot use the folder %s", s->dir);
+	else if (!err && !S_ISDIR(st.st_mode))
+		err = fault_errno(f, ENOTDIR, "cannot use %s as a store of collateral", s->dir);
+	if (err)
+		free(s);
+	else
+		*out = s;
+	return err;
+}
+
+void collateral_close(struct collateral_store *s)
+{
+	free(s);
+}
+
+const char *collateral_dir(const struct collateral_store *s)
+{
+	return s->dir;
+}
+
+static const char *file_of(const struct collateral_store *s, const char *name, char path[PATH_MAX])
+{
+	snprintf(path, PATH_MAX, "%s/%s.json", s->dir, name);
+	return path;
+}
+
+int collateral_get(struct collateral_store *s, const struct collateral_key *k, struct collateral_item *i, struct fault *f)
+{
+	char path[PATH_MAX], *text;
+	struct fault why = {""};
+	size_t len;
+	memset(i, 0, sizeof *i);
+	int err = file_read(file_of(s, k->name, path), MAX_FILE, &text, &len, f);
+	if (err)
+		return err;
+	err = collateral_item_read(i, text, len, &why);
+	free(text);
+	if (!err && strcmp(i->key.name, k->name)) {
+		collateral_item_free(i);
+		err = fault_set(&why, -EINVAL, "it holds another item (%s)", i->key.name);
+	}
+	return err ? fault_set(f, err, "%s is damaged: %s", path, why.text) : 0;
+}
+
+// A file's text; free() by the caller.
+static char *item_text(const struct collateral_item *i)
+{
+	char stamp[32], *base64 = NULL, *text = NULL;
+	json_t *o = json_object(), *body = i->key.kind == COLLATERAL_VCEK ? NULL : json_stringn(i->body, i->body_len);
+	set_text(o, "format", COLLATERAL_FORMAT);
+	set_text(o, "path", i->key.path);
+	set_text(o, "source", i->source);
+	set_text(o, "fetched", time_text(stamp, i->fetched));
+	if (i->chain)
+		json_object_set_new(o, "issuer_chain", json_stringn(i->chain, i->chain_len));
+	if (body) {	// readable where it is text
+		json_object_set_new(o, "text", body);
+	} else if ((base64 = malloc(BASE64_SIZE(i->body_len)))) {
+		base64_encode(base64, i->body, i->body_len, BASE64_STD);
+		set_text(o, "bytes", base64);
+	}
+	if (body || base64)
+		text = json_dumps(o, JSON_INDENT(2));
+	free(base64);
+	json_decref(o);
+	return text;
+}
+
+// The one that `i` would replace is newer.
+static bool is_older(const struct collateral_item *i, const struct collateral_item *there)
+{
+	if (i->evaluation >= 0 && there->evaluation >= 0 && i->evaluation != there->evaluation)
+		return i->evaluation < there->evaluation;
+	return i->issued >= 0 && i->issued < there->issued;
+}
+
+int collateral_put(struct collateral_store *s, const struct collateral_item *i, struct fault *f)
+{
+	char path[PATH_MAX], mine[32], theirs[32], *text = NULL;
+	struct collateral_item there;
+	int err = 0, fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return fault_errno(f, errno, "cannot open %s", s->dir);
+	if (flock(fd, LOCK_EX) < 0) {
+		err = fault_errno(f, errno, "cannot lock %s", s->dir);
+		goto out;
+	}
+	if (!collateral_get(s, &i->key, &there, NULL)) {	// a damaged one may be replaced by anything
+		// A root that is the maker's is not pushed out by one that is not.
+		if (there.maker_root && !i->maker_root)
+			err = fault_set(f, -ESTALE, "it is signed under '%s', which is not its maker's root as of the one that is there", i->signer);
+		else if (is_older(i, &there) && there.maker_root == i->maker_root)
+			err = fault_set(f, -ESTALE, "it is from %s, and a newer one, from %s, is there already", time_text(mine, i->issued),
+					time_text(theirs, there.issued));
+		collateral_item_free(&there);
+	}
+	if (err)
+		goto out;
+	text = item_text(i);
+	err = text ? file_write(file_of(s, i->key.name, path), text, strlen(text), 0644, false, f) : fault_set(f, -ENOMEM, "out of memory");
+out:
+	free(text);
+	close(fd);
+	return err;
+}
+
+int collateral_remove(struct collateral_store *s, const struct collateral_key *k, struct fault *f)
+{
+	char path[PATH_MAX];
+	return unlink(file_of(s, k->name, path)) < 0 ? fault_errno(f, errno, "cannot remove %s", path) : 0;
+}
+
+static int is_item(const struct dirent *d)
+{
+	size_t n = strlen(d->d_name);
+	return n > 5 && !strcmp(d->d_name + n - 5, ".json") && d->d_name[0] != '.';
+}
+
+int collateral_each(struct collateral_store *s, int (*each)(void *ctx, const char *file, const struct collateral_item *i, const char *why),
+		    void *ctx, struct fault *f)
+{
+	struct dirent **names;
+	int result = 0, count = scandir(s->dir, &names, is_item, alphasort);
+	if (count < 0)
+		return fault_errno(f, errno, "cannot read %s", s->dir);
+	for (int n = 0; n < count; n++) {
+		char path[PATH_MAX], *text = NULL;
+		struct collateral_item item = {.body = NULL};
+		struct fault why = {""};
+		size_t len;
+		const char *name = names[n]->d_name;
+		snprintf(path, sizeof path, "%s/%s", s->dir, name);
+		int err = file_read(path, MAX_FILE, &text, &len, &why);
+		if (!err)
+			err = collateral_item_read(&item, text, len, &why);
+		if (!err && (strncmp(item.key.name, name, strlen(name) - 5) || item.key.name[strlen(name) - 5]))
+			err = fault_set(&why, -EINVAL, "it holds another item (%s)", item.key.name);
+		if (!result)
+			result = each(ctx, name, err ? NULL : &item, why.text);
+		collateral_item_free(&item);
+		free(text);
+		free(names[n]);
+	}
+	free(names);
+	return result;
+}
