@@ -64,16 +64,17 @@ static void expires_with(struct collateral_item *i, time_t t)
 // What makes a revocation list: DER, PEM, or hex as caches write it.
 static X509_CRL *read_list(const char *body, size_t len)
 {
+	size_t digits = 0;
 	uint8_t *bytes = NULL;
-	while (len && strchr(" \r\n\t", body[len - 1]))
-		len--;
-	bool hex = len && len % 2 == 0;
-	for (size_t k = 0; hex && k < len; k++)
-		hex = body[k] && strchr("0123456789abcdefABCDEF", body[k]);
-	char *text = hex ? copy(body, len) : NULL;
-	if (text && (bytes = malloc(len / 2)) && !hex_decode(bytes, len / 2, text)) {
+	while (digits < len && body[digits] && strchr("0123456789abcdefABCDEF", body[digits]))
+		digits++;
+	bool hex = digits && digits % 2 == 0;
+	for (size_t k = digits; hex && k < len; k++)	// a line end, perhaps
+		hex = body[k] == '\n' || body[k] == '\r' || body[k] == ' ';
+	char *text = hex ? copy(body, digits) : NULL;
+	if (text && (bytes = malloc(digits / 2)) && !hex_decode(bytes, digits / 2, text)) {
 		body = (const char *)bytes;
-		len /= 2;
+		len = digits / 2;
 	}
 	X509_CRL *crl = cert_crl_read(body, len);
 	free(bytes);

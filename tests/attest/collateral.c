@@ -224,6 +224,7 @@ static void test_amd(const char *name, const struct snp_spec *spec, const char *
 	if (!err)
 		err = put(s, path, pem, strlen(pem), NULL, &f);
 	uint8_t *crl = pki_crl_der(m.crl, &crl_len);
+	m.crl = NULL;	// it frees it
 	snprintf(path, sizeof path, "/vcek/v1/%s/crl", product);
 	if (!err)
 		err = put(s, path, crl, crl_len, NULL, &f);
