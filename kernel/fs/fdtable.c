@@ -362,7 +362,7 @@ static int alloc_first(struct fdtable *t, u64 v, u64 want)
 			continue;
 		}
 		if (b >= 0)
-			set_slot(&t->slot[b], v);
+			set_slot(fd_slot(t, (u32)b), v);
 		lock_count(-1);
 		return b;
 	}
@@ -378,7 +378,7 @@ int fd_alloc(struct file *f, u32 min_fd, bool cloexec)
 	if (likely(alone(t))) {
 		i = claim(&t->taken, want, false);
 		if (likely(i >= 0))
-			set_slot(&t->slot[i], v);
+			set_slot(fd_slot(t, (u32)i), v);
 	} else {
 		i = alloc_first(t, v, want);
 	}
