@@ -304,7 +304,8 @@ int sv_flush(struct seal_vol *v)
 	return 0;
 }
 
-// Blocks that are to be written, by whoever comes: each takes the next piece until none is left.
+// Blocks that are to be written, by whoever comes: each takes the next piece until none is left. Pieces begin at multiples of their size
+// on the disk, where all lie together: the host's page cache then keeps each as one folio.
 #define SHARE_LEAST 128u // fewer are done before another thread is awake
 #define SHARE_PIECE 16u
 #define SHARE_MAX   4u
@@ -313,7 +314,7 @@ struct put {
 	const struct gcm_key *key;
 	struct d_ptr *p;
 	const void *const *in;
-	u32 cls, level, n, piece, next, came;
+	u32 cls, level, n, piece, skew, next, came;
 	bool failed;
 	int err; // of the first that failed
 	u64 err_addr;
@@ -353,8 +354,9 @@ static void put_pieces(void *arg)
 	struct put *w = arg;
 	u32 me = __atomic_fetch_add(&w->came, 1, __ATOMIC_RELAXED);
 	while (me < SHARE_MAX && !__atomic_load_n(&w->failed, __ATOMIC_RELAXED)) {
-		u32 from = __atomic_fetch_add(&w->next, w->piece, __ATOMIC_RELAXED);
-		if (from >= w->n || put_piece(w, from, SEAL_MIN(w->piece, w->n - from), w->v->buf + (size_t)me * w->piece * SEAL_BLOCK, w->v->gcm + me))
+		u32 next = __atomic_fetch_add(&w->next, w->piece, __ATOMIC_RELAXED);
+		u32 from = next ? next - w->skew : 0, to = SEAL_MIN(next + w->piece - w->skew, w->n);
+		if (from >= to || put_piece(w, from, to - from, w->v->buf + (size_t)me * w->piece * SEAL_BLOCK, w->v->gcm + me))
 			break;
 	}
 }
@@ -367,6 +369,7 @@ int sv_block_write(struct seal_vol *v, u32 cls, u32 level, struct d_ptr *p, cons
 	bool share = v->env.share && n >= SHARE_LEAST;
 	struct put w = {.v = v, .key = sv_session_key(v, v->cur), .p = p, .in = in, .cls = cls, .level = level, .n = n,
 			.piece = share ? SHARE_PIECE : IO_BLOCKS};
+	w.skew = (u32)(ptr_addr(p) % w.piece);
 	for (u32 k = 0; k < n; k++)
 		ptr_set(&p[k], ptr_addr(&p[k]), v->ctr++, v->cur);
 	if (share)
