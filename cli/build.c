@@ -9,6 +9,7 @@
 
 #include "cli/cli.h"
 #include "cli/owner.h"
+#include "cli/reference.h"
 #include "image/build.h"
 #include "image/encrypt.h"
 
@@ -32,12 +33,25 @@ static int keep_key(void *ctx, const uint8_t id[16], const uint8_t key[32], stru
 	return err;
 }
 
+// The new measurement into the owner's document of reference values.
+static int refer(const char *file, const char *key, const char *name, const char *measurement, struct fault *f)
+{
+	struct refval_new v = {.name = "measurement", .note = name, .value = json_string(measurement), .from = -1, .until = -1};
+	const struct reference_change c = {.file = file, .key = key, .name = name, .values = &v, .count = 1};
+	int err = reference_change(&c, time(NULL), f);
+
+	json_decref(v.value);
+	return err;
+}
+
 static int build(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"verbose", no_argument, NULL, 'v'}, {"quiet", no_argument, NULL, 'q'}, {"force", no_argument, NULL, 'f'},
-		{"json", no_argument, NULL, 'j'}, {"encrypt", no_argument, NULL, 'e'}, OWNER_OPTIONS, {0},
+		{"json", no_argument, NULL, 'j'}, {"encrypt", no_argument, NULL, 'e'},
+		{"reference", required_argument, NULL, 'R'}, {"reference-key", required_argument, NULL, 'K'}, OWNER_OPTIONS, {0},
 	};
+	const char *reference = NULL, *reference_key = NULL;
 	struct owner owner = {0};
 	struct build_options o = {.lib_dir = cli_lib_dir(), .report = stdout, .keep_key = keep_key, .ctx = &owner};
 	struct timespec start, end;
@@ -45,7 +59,7 @@ static int build(int argc, char **argv)
 	struct config config;
 	struct fault p;
 	bool json = false, encrypt = false;
-	int option, err;
+	int option, err, referred = 0;
 
 	optind = 1;
 	while ((option = getopt_long(argc, argv, "vqf", options, NULL)) != -1) {
@@ -55,6 +69,8 @@ static int build(int argc, char **argv)
 		case 'f': o.force = true; break;
 		case 'j': json = true; o.report = NULL; break;
 		case 'e': encrypt = true; break;
+		case 'R': reference = optarg; break;
+		case 'K': reference_key = optarg; break;
 		default:
 			if (!owner_option(&owner, option, optarg))
 				return cli_usage(&command_build, "wrong option");
@@ -62,6 +78,8 @@ static int build(int argc, char **argv)
 	}
 	if (optind < argc)
 		return cli_usage(&command_build, "unexpected argument '%s'", argv[optind]);
+	if (!reference != !reference_key)
+		return cli_usage(&command_build, "--reference FILE and --reference-key KEY go together");
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	if (config_load(&config, cli_project, &p))
 		return cli_fail(&p);
@@ -73,6 +91,10 @@ static int build(int argc, char **argv)
 	if (!err && config.debug_enclave)
 		fprintf(stderr, "%scoffer: warning:%s debug_enclave is on: this enclave may leak what it does; never give it real data\n",
 			cli_yellow(stderr), cli_plain(stderr));
+	if (!err && reference) {
+		referred = refer(reference, reference_key, config.name, r.measurement, &p);
+		err = referred < 0 ? referred : 0;
+	}
 	config_free(&config);
 	if (err)
 		return cli_fail(&p);
@@ -81,6 +103,8 @@ static int build(int argc, char **argv)
 		       r.measurement, r.files, r.image_bytes, r.image_id, r.unchanged ? "true" : "false");
 	else if (o.report)
 		printf("  digest  %s\n", r.measurement);
+	if (o.report && reference)
+		printf("  values  %s %s\n", reference, referred ? "has it now, in a new version" : "has it already");
 	if (o.report && *r.image_id)
 		printf("  allow   coffer policy allow %s --measurement %.16s...\n", r.image_id, r.measurement);
 	if (o.report && !json)
@@ -91,7 +115,7 @@ static int build(int argc, char **argv)
 
 const struct command command_build = {
 	"build", "make the measured image and its digest",
-	"usage: coffer build [-v] [-q] [-f] [--json] [--encrypt [OPTION...]]\n\n"
+	"usage: coffer build [-v] [-q] [-f] [--json] [--reference FILE --reference-key KEY] [--encrypt [OPTION...]]\n\n"
 	"Applies the `copy:` list of coffer.yaml to image/, completes it (mount points, /etc/passwd where missing, Coffer's init\n"
 	"and the configuration in /.coffer), and makes build/enclave.img (EROFS with a SHA-256 hash tree) and\n"
 	"build/enclave.manifest. The same files give the same digest on any machine.\n\n"
@@ -99,6 +123,8 @@ const struct command command_build = {
 	"  -q, --quiet     no report\n"
 	"  -f, --force     make the image even when nothing changed\n"
 	"  --json          the result as JSON\n"
+	"  --reference FILE, --reference-key KEY\n"
+	"                  put the digest into this signed document of reference values (coffer reference), made if there is none\n"
 	"  --encrypt       encrypt the image, as `encrypt: true` in coffer.yaml does: the enclave starts from a small readable image,\n"
 	"                  proves itself to the broker, and gets the key of the rest. The key is new at each build that changes something\n"
 	"      --key-file FILE      put the key into this new file, not to the broker\n" OWNER_HELP,

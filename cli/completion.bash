@@ -3,7 +3,7 @@
 
 _coffer() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command= i=1
-	local commands="init new copy build run measure seal open mount volume broker policy verify evidence doctor syscalls version help"
+	local commands="init new copy build run measure seal open mount volume broker policy verify evidence reference doctor syscalls version help"
 	local owner="--anchor --tpm-key --broker --broker-ca --broker-token --broker-dir"
 
 	while ((i < COMP_CWORD)); do
@@ -28,7 +28,7 @@ _coffer() {
 	help) words=$commands files=0 ;;
 	init | new) words="--host-arguments" ;;
 	copy) words="--to --verbose --quiet" ;;
-	build) words="--verbose --quiet --force --json --encrypt --key-file $owner" files=0 ;;
+	build) words="--verbose --quiet --force --json --encrypt --reference --reference-key --key-file $owner" ;;
 	measure) words="--json --explain" files=0 ;;
 	doctor | version) words="--json" files=0 ;;
 	syscalls) words="--check --state --class --json --markdown" ;;
@@ -37,8 +37,9 @@ _coffer() {
 	open) words="--force --resume --keep-owner --key-file --quiet $owner" ;;
 	mount) words="--foreground --keep-owner --key-file -o $owner" ;;
 	volume) words="create info list cat fsck scrub diff snapshot rekey grow shrink finish anchor --other-key-file --new-key-file --reencrypt --repair --size --force --json --key-file $owner" ;;
-	verify) words="--collateral --event-log --policy --at --report-data --nonce --tpm-root --strict --json --insecure-simulated-root" ;;
+	verify) words="--collateral --event-log --policy --at --report-data --nonce --reference --reference-key --reference-seen --tpm-root --strict --json --insecure-simulated-root" ;;
 	evidence) words="show bundle --collateral --event-log --at --json --output" ;;
+	reference) words="keygen create add revoke renew show verify --key --from-key --name --tee --note --reason --not-before --not-after --days --at --seen --json" ;;
 	policy) words="allow deny list log --measurement --note --json $owner" ;;
 	broker)
 		case " ${COMP_WORDS[*]} " in

@@ -11,6 +11,7 @@
 #include "attest/policy_file.h"
 #include "cli/cli.h"
 #include "cli/evidence.h"
+#include "cli/reference.h"
 #include "lib/encode.h"
 #include "lib/file.h"
 
@@ -18,6 +19,7 @@
 
 struct request {
 	struct evidence_files files;
+	struct reference_files reference;
 	const char *policy, *at, *report_data, *nonce, *simulated_root, *tpm_root;
 	bool json, strict;
 };
@@ -95,7 +97,8 @@ static const struct {
 	{"platform-signature", "The platform's key is not endorsed: list its digest in the policy (cca_platform_keys)."},
 	{"event-log", "The log does not belong to this machine or was changed: nothing in it can be believed."},
 	{"dbgstat", "The host can look inside: no secret belongs there."},
-	{"measurement", "Something else runs there than the policy allows."},
+	{"reference", "The documents of reference values say nothing about this kind of hardware."},
+	{"measurement", "Something else runs there than the policy or the reference values allow."},
 	{"tee", "The policy does not accept this kind of hardware, or the hardware is not proved."},
 };
 
@@ -145,7 +148,7 @@ static void print_page(const struct request *q, enum evidence_kind kind, const s
 	else
 		printf("%u of %u checks failed; the first is `%s`.\n", failed, r->count, first);
 	printf("Judged for %s%s, %s.\n", time_text(stamp, now), !strcmp(q->at, "recorded") ? " (the bundle's own word for the time)" : "",
-	       q->policy ? q->policy : "without a policy: any measurement will do");
+	       q->policy ? q->policy : q->reference.file_count ? "without a policy" : "without a policy: any measurement will do");
 	print_claims(r->claims);
 	print_checks(r);
 	if (!good)
@@ -187,13 +190,14 @@ static void print_json(enum evidence_kind kind, const struct attest_result *r, t
 static int judge(const struct request *q, struct fault *f)
 {
 	struct policy_file *policy = calloc(1, sizeof *policy);
+	struct refval_set *references = calloc(1, sizeof *references);
 	struct bundle b = {.json = NULL};
 	struct cert_list simulated = {.count = 0}, tpm = {.count = 0};
 	struct attest_result *r = calloc(1, sizeof *r);
 	uint8_t data[64] = {0}, nonce[64];
 	size_t data_len = 0, nonce_len = 0;
 	struct evidence_input in = {.bundle = &b, .strict = q->strict};
-	int err = !policy || !r || attest_result_init(r) ? fault_set(f, -ENOMEM, "out of memory") : 0;
+	int err = !policy || !references || !r || attest_result_init(r) ? fault_set(f, -ENOMEM, "out of memory") : 0;
 	if (!err)
 		err = policy_file_read(q->policy, policy, f);
 	if (!err)
@@ -208,6 +212,8 @@ static int judge(const struct request *q, struct fault *f)
 		err = read_roots(q->simulated_root, &simulated, f);
 	if (!err)
 		err = read_roots(q->tpm_root, &tpm, f);
+	if (!err)
+		err = reference_load(&q->reference, in.now, references, f);
 	if (err)
 		goto out;
 	in.report_data = q->report_data ? data : NULL;	// shorter ones are followed by zeros
@@ -221,6 +227,8 @@ static int judge(const struct request *q, struct fault *f)
 	in.cca_keys = policy->cca_keys;
 	enum evidence_kind kind = evidence_verify(&in, r);
 	policy_file_appraise(policy, r);
+	if (q->reference.file_count)
+		refval_appraise(references, in.now, r);
 	if (q->json)
 		print_json(kind, r, in.now);
 	else
@@ -230,6 +238,9 @@ out:
 	if (r)
 		attest_result_free(r);
 	free(r);
+	if (references)
+		refval_set_free(references);
+	free(references);
 	bundle_free(&b);
 	cert_list_free(&simulated);
 	cert_list_free(&tpm);
@@ -245,6 +256,7 @@ static int verify(int argc, char **argv)
 		{"collateral", required_argument, NULL, 'c'}, {"event-log", required_argument, NULL, 'e'}, {"policy", required_argument, NULL, 'p'},
 		{"at", required_argument, NULL, 't'}, {"report-data", required_argument, NULL, 'd'}, {"nonce", required_argument, NULL, 'n'},
 		{"insecure-simulated-root", required_argument, NULL, 'r'}, {"tpm-root", required_argument, NULL, 'm'}, {"strict", no_argument, NULL, 's'},
+		{"reference", required_argument, NULL, 'R'}, {"reference-key", required_argument, NULL, 'K'}, {"reference-seen", required_argument, NULL, 'S'},
 		{"json", no_argument, NULL, 'j'}, {0},
 	};
 	struct request q = {.at = "now"};
@@ -263,12 +275,25 @@ static int verify(int argc, char **argv)
 		case 'r': q.simulated_root = optarg; break;
 		case 'm': q.tpm_root = optarg; break;
 		case 's': q.strict = true; break;
+		case 'S': q.reference.seen = optarg; break;
+		case 'R':
+			if (q.reference.file_count == REFERENCE_MAX_FILES)
+				return cli_usage(&command_verify, "more than %d documents of reference values", REFERENCE_MAX_FILES);
+			q.reference.files[q.reference.file_count++] = optarg;
+			break;
+		case 'K':
+			if (q.reference.key_count == REFERENCE_MAX_FILES)
+				return cli_usage(&command_verify, "more than %d keys of reference values", REFERENCE_MAX_FILES);
+			q.reference.keys[q.reference.key_count++] = optarg;
+			break;
 		case 'j': q.json = true; break;
 		default: return cli_usage(&command_verify, "wrong option");
 		}
 	}
 	if (argc - optind != 1)
 		return cli_usage(&command_verify, "name one file: raw evidence, or a bundle");
+	if (q.reference.file_count && !q.reference.key_count)
+		return cli_usage(&command_verify, "who may have signed the reference values? --reference-key FILE");
 	q.files.evidence = argv[optind];
 	int err = judge(&q, &f);
 	return err < 0 ? cli_fail(&f) : err ? EXIT_REFUSED : EXIT_OK;
@@ -277,13 +302,15 @@ static int verify(int argc, char **argv)
 const struct command command_verify = {
 	"verify", "check attestation evidence of any kind and explain the verdict",
 	"usage: coffer verify FILE [--collateral FILE] [--event-log FILE] [--policy FILE] [--at TIME] [--report-data HEX] [--nonce HEX]\n"
-	"                     [--strict] [--json]\n\n"
+	"                     [--reference FILE... --reference-key KEY... [--reference-seen FILE]] [--strict] [--json]\n\n"
 	"FILE is raw evidence (AMD SEV-SNP, Intel SGX and TDX, Azure, Hygon CSV, Arm CCA, TPM) or a bundle (coffer evidence bundle).\n"
 	"Everything is checked here, without a network: chain to the maker's root, revocation, collateral, signatures, TCB, and what the\n"
 	"policy asks. Every check is listed, also after one failed.\n\n"
 	"--collateral FILE   what belongs to the evidence: a bundle, or JSON as tools for Intel's PCCS write it. Counts before what FILE has\n"
 	"--event-log FILE    a TCG log or CCEL data, to be replayed to the registers of the evidence\n"
 	"--policy FILE       YAML: tees, measurements, tcb_status, snp_minimum_tcb, require_revocation... (docs/attestation.md)\n"
+	"--reference FILE    signed reference values (coffer reference), which the claims must meet; --reference-key FILE: a public key or\n"
+	"                    certificate of who may sign them; --reference-seen FILE: remembers their versions and refuses an older one\n"
 	"--at TIME           judge for 2025-06-19T10:16:03Z, or for the time `recorded` in the bundle, instead of now\n"
 	"--report-data HEX   what the evidence must be bound to; --nonce HEX: what a TPM's quote must be bound to\n"
 	"--tpm-root FILE     certificates of makers of TPMs\n"

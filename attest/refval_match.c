@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+// Claims against reference values; see refval.h. Pure.
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "attest/json.h"
+#include "attest/refval.h"
+#include "lib/encode.h"
+
+// Checks of one verdict beside the verifier's own: more names than this share the last one.
+#define CHECKS_MAX 20
+
+static const char *const families[] = {"snp", "tdx", "sgx", "csv", "cca", "tpm", NULL};
+
+// The kind of hardware that a path begins with; NULL: any.
+static const char *family_of(const char *name)
+{
+	for (const char *const *t = families; *t; t++) {
+		size_t n = strlen(*t);
+		if (!strncmp(name, *t, n) && name[n] == '.')
+			return *t;
+	}
+	return NULL;
+}
+
+static json_t *step(json_t *at, const char *part)
+{
+	json_t *list, *member;
+	size_t i;
+	if (!json_is_array(at))
+		return json_incref(json_object_get(at, part));
+	list = json_array();
+	json_array_foreach(at, i, member) {
+		const char *type = json_string_value(json_object_get(member, "type"));
+		if (type && !strcmp(type, part))
+			json_array_append(list, member);
+	}
+	return list;
+}
+
+// Digests of events, values of components.
+static json_t *plain(json_t *v)
+{
+	json_t *inner = json_object_get(v, "digest");
+	if (!inner)
+		inner = json_object_get(v, "value");
+	return json_incref(inner ? inner : v);
+}
+
+json_t *refval_claim(const json_t *claims, const char *name)
+{
+	json_t *at = json_incref((json_t *)claims), *next, *member;
+	char part[192];
+	size_t i;
+	while (*name && at) {
+		size_t n = strcspn(name, ".");
+		snprintf(part, sizeof part, "%.*s", (int)n, name);
+		next = step(at, part);
+		json_decref(at);
+		at = next;
+		name += n + (name[n] == '.');
+	}
+	if (!json_is_array(at)) {
+		next = at ? plain(at) : NULL;
+	} else {
+		next = json_array();
+		json_array_foreach(at, i, member)
+			json_array_append_new(next, plain(member));
+	}
+	json_decref(at);
+	return next;
+}
+
+static char *say(const json_t *v, char *out, size_t size)
+{
+	if (!v)
+		snprintf(out, size, "none");
+	else if (json_is_string(v))
+		snprintf(out, size, "%s", json_string_value(v));
+	else if (json_is_integer(v))
+		snprintf(out, size, "%lld", (long long)json_integer_value(v));
+	else if (json_is_boolean(v))
+		snprintf(out, size, "%s", json_is_true(v) ? "true" : "false");
+	else
+		snprintf(out, size, "something that is no value");
+	return out;
+}
+
+static bool masked(const char *found, const char *value, const char *mask)
+{
+	uint8_t a[REFVAL_MAX_MASK], b[REFVAL_MAX_MASK], m[REFVAL_MAX_MASK];
+	size_t n = strlen(mask) / 2;
+	if (!found || strlen(found) != 2 * n || hex_decode(a, n, found) || hex_decode(b, n, value) || hex_decode(m, n, mask))
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		if ((a[i] ^ b[i]) & m[i])
+			return false;
+	}
+	return true;
+}
+
+static bool is(const struct refval *v, const json_t *found)
+{
+	char number[32];
+	if (v->kind == REFVAL_MINIMUM)
+		return json_is_integer(found) && json_integer_value(found) >= json_integer_value(v->value);
+	if (v->kind == REFVAL_MASKED)
+		return masked(json_string_value(found), json_string_value(v->value), v->mask);
+	if (json_is_integer(v->value) && json_is_string(found)) // a register of digits alone, which a person wrote as it stands
+		return !strcmp(say(v->value, number, sizeof number), json_string_value(found));
+	return json_equal(v->value, found);
+}
+
+struct matching {
+	const struct refval_set *set;
+	const char *name, *tee;
+	time_t now;
+	struct refval_answer *a;
+	size_t shown, wanted;	// characters, and values, in a->expected
+};
+
+static bool wanted(const struct matching *m, const struct refval *v)
+{
+	return !strcmp(v->name, m->name) && (!v->tee || !m->tee || !strcmp(v->tee, m->tee));
+}
+
+static bool holds(const struct refval *v, time_t now)
+{
+	return (v->from < 0 || now >= v->from) && (v->until < 0 || now <= v->until);
+}
+
+__attribute__((format(printf, 2, 3))) static void tell(struct matching *m, const char *format, ...)
+{
+	va_list ap;
+	size_t size = sizeof m->a->expected;
+	if (m->shown >= size)
+		return;
+	va_start(ap, format);
+	m->shown += (size_t)vsnprintf(m->a->expected + m->shown, size - m->shown, format, ap);
+	va_end(ap);
+}
+
+// The set of what is wanted, in words: two of the values, and how many more.
+static void expect(struct matching *m)
+{
+	char text[200];
+	const struct refval *least = NULL;
+	for (unsigned int i = 0; i < m->set->count; i++) {
+		const struct refval_doc *d = &m->set->docs[i];
+		for (unsigned int k = 0; k < d->count; k++) {
+			const struct refval *v = &d->values[k];
+			if (!wanted(m, v) || v->revoked >= 0 || !holds(v, m->now))
+				continue;
+			if (v->kind == REFVAL_MINIMUM) {
+				if (!least || json_integer_value(v->value) > json_integer_value(least->value))
+					least = v;
+			} else if (m->wanted++ < 2) {
+				tell(m, "%s%s%s%s", m->wanted > 1 ? " or " : "", say(v->value, text, sizeof text), v->mask ? "/" : "",
+				     v->mask ? v->mask : "");
+			}
+		}
+	}
+	if (m->wanted > 2)
+		tell(m, " or one of %zu more", m->wanted - 2);
+	if (least)
+		tell(m, "%s%lld or more", m->wanted ? ", and " : "", (long long)json_integer_value(least->value));
+	else if (!m->wanted)
+		tell(m, "a value that holds now, but all are revoked or out of date");
+}
+
+// One thing that was found. Every minimum must be reached; where there are values, it must be one of them; no revoked one will do.
+static enum refval_verdict one(struct matching *m, const json_t *found)
+{
+	enum refval_verdict verdict = REFVAL_UNKNOWN;
+	const struct refval_doc *good = NULL;
+	bool below = false, values = false, minima = false, expired = false;
+	char stamp[32], text[120];
+	for (unsigned int i = 0; i < m->set->count; i++) {
+		const struct refval_doc *d = &m->set->docs[i];
+		for (unsigned int k = 0; k < d->count; k++) {
+			const struct refval *v = &d->values[k];
+			if (!wanted(m, v))
+				continue;
+			if (verdict == REFVAL_UNKNOWN)
+				verdict = REFVAL_DIFFERS;
+			bool same = found && is(v, found);
+			if (v->revoked >= 0 && v->kind == REFVAL_MINIMUM)
+				continue;	// a minimum that was taken back
+			if (v->revoked >= 0 && same) {
+				m->a->doc = d;
+				snprintf(m->a->found, sizeof m->a->found, "%.140s, revoked %s%s%.60s", say(found, text, sizeof text), time_text(stamp, v->revoked),
+					 *v->reason ? ": " : "", v->reason);
+				return REFVAL_REVOKED;
+			}
+			if (v->revoked >= 0)
+				continue;
+			if (!holds(v, m->now)) {
+				expired |= same && v->kind != REFVAL_MINIMUM;
+				continue;
+			}
+			if (v->kind == REFVAL_MINIMUM) {
+				minima = true;
+				below |= !same;
+			} else {
+				values = true;
+			}
+			if (same)
+				good = d;
+			if (same && v->kind != REFVAL_MINIMUM)
+				verdict = REFVAL_GOOD;
+		}
+	}
+	if (verdict == REFVAL_DIFFERS && minima && !values && !expired)
+		verdict = REFVAL_GOOD;
+	if (below && verdict == REFVAL_GOOD)
+		verdict = REFVAL_DIFFERS;
+	if (verdict == REFVAL_DIFFERS && expired)
+		verdict = REFVAL_EXPIRED;
+	m->a->doc = verdict == REFVAL_GOOD ? good : NULL;
+	say(found, m->a->found, sizeof m->a->found);
+	if (verdict == REFVAL_EXPIRED)
+		snprintf(m->a->found, sizeof m->a->found, "%s, whose time is over or has not come", say(found, text, sizeof text));
+	return verdict;
+}
+
+enum refval_verdict refval_lookup(const struct refval_set *s, const char *name, const char *tee, const json_t *found, time_t now,
+				  struct refval_answer *a)
+{
+	struct matching m = {.set = s, .name = name, .tee = tee, .now = now, .a = a};
+	const json_t *member;
+	size_t i;
+	memset(a, 0, sizeof *a);
+	if (!json_is_array(found)) {
+		a->verdict = one(&m, found);
+	} else if (!json_array_size(found)) {
+		a->verdict = one(&m, NULL);
+	} else {
+		json_array_foreach((json_t *)found, i, member) {
+			a->verdict = one(&m, member);
+			if (a->verdict != REFVAL_GOOD)
+				break;
+		}
+	}
+	expect(&m);
+	return a->verdict;
+}
+
+// The kind of hardware, also of simulated one: under whose name it has claims. Azure's have two.
+static bool applies(const json_t *claims, const struct refval *v)
+{
+	const char *tee = family_of(v->name);
+	return (!tee || json_object_get(claims, tee)) && (!v->tee || json_object_get(claims, v->tee));
+}
+
+static bool seen_before(const struct refval_set *s, const json_t *claims, unsigned int doc, unsigned int value)
+{
+	const char *name = s->docs[doc].values[value].name;
+	for (unsigned int i = 0; i <= doc; i++) {
+		for (unsigned int k = 0; k < (i == doc ? value : s->docs[i].count); k++) {
+			if (!strcmp(s->docs[i].values[k].name, name) && applies(claims, &s->docs[i].values[k]))
+				return true;
+		}
+	}
+	return false;
+}
+
+// The first kind of hardware that both the claims and the values of that name speak of.
+static const char *tee_for(const struct refval_set *s, const char *name, const json_t *claims)
+{
+	for (unsigned int i = 0; i < s->count; i++) {
+		for (unsigned int k = 0; k < s->docs[i].count; k++) {
+			const struct refval *v = &s->docs[i].values[k];
+			if (v->tee && !strcmp(v->name, name) && json_object_get(claims, v->tee))
+				return v->tee;
+		}
+	}
+	for (const char *const *t = families; *t; t++) {
+		if (json_object_get(claims, *t))
+			return *t;
+	}
+	return "none";
+}
+
+void refval_appraise(const struct refval_set *s, time_t now, struct attest_result *r)
+{
+	struct attest_check *c, *rest = NULL;
+	struct refval_answer a;
+	unsigned int names = 0, others = 0;
+	size_t n = 0;
+	for (unsigned int i = 0; i < s->count; i++) {
+		for (unsigned int k = 0; k < s->docs[i].count; k++) {
+			const struct refval *v = &s->docs[i].values[k];
+			if (!applies(r->claims, v) || seen_before(s, r->claims, i, k))
+				continue;
+			json_t *found = refval_claim(r->claims, v->name);
+			bool good = refval_lookup(s, v->name, tee_for(s, v->name, r->claims), found, now, &a) == REFVAL_GOOD;
+			json_decref(found);
+			if (names++ < CHECKS_MAX) {
+				c = attest_check_add(r, v->name, good);
+				attest_expected(c, "%s", a.expected);
+				attest_found(c, "%s", a.found);
+				continue;
+			}
+			if (!rest)
+				rest = attest_check_add(r, "reference-others", true);
+			others++;
+			if (!good && rest->outcome == ATTEST_PASSED) {
+				rest->outcome = ATTEST_FAILED;
+				attest_expected(rest, "%s: %.400s", v->name, a.expected);
+				attest_found(rest, "%s", a.found);
+			} else if (rest->outcome == ATTEST_PASSED) {
+				attest_found(rest, "%u more", others);
+			}
+		}
+	}
+	c = attest_check_add(r, "reference", names > 0);
+	attest_expected(c, "reference values for this kind of evidence");
+	for (unsigned int i = 0; i < s->count && n < sizeof c->found; i++)
+		n += (size_t)snprintf(c->found + n, sizeof c->found - n, "%s%s version %lld by %.16s", i ? ", " : "", s->docs[i].name,
+				      (long long)s->docs[i].version, s->docs[i].signer);
+	if (!s->count)
+		attest_found(c, "none");
+}
