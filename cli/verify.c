@@ -98,7 +98,7 @@ static const struct {
 	{"event-log", "The log does not belong to this machine or was changed: nothing in it can be believed."},
 	{"dbgstat", "The host can look inside: no secret belongs there."},
 	{"reference", "The documents of reference values say nothing about this kind of hardware."},
-	{"measurement", "Something else runs there than the policy or the reference values allow."},
+	{"measurement", "Something else runs there than the policy allows, or the reference values."},
 	{"tee", "The policy does not accept this kind of hardware, or the hardware is not proved."},
 };
 
