@@ -39,7 +39,7 @@ _coffer() {
 	volume) words="create info list cat fsck scrub diff snapshot rekey grow shrink finish anchor --other-key-file --new-key-file --reencrypt --repair --size --force --json --key-file $owner" ;;
 	verify) words="--collateral --event-log --policy --at --report-data --nonce --reference --reference-key --reference-seen --tpm-root --strict --json --insecure-simulated-root" ;;
 	evidence) words="show bundle --collateral --event-log --at --json --output" ;;
-	reference) words="keygen create add revoke renew show verify --key --from-key --name --tee --note --reason --not-before --not-after --days --at --seen --json" ;;
+	reference) words="keygen create add revoke renew show verify launch --firmware --vcpus --vcpu-type --features --vmm --kernel --initrd --cmdline --event-log --two-pass --add --key --from-key --name --tee --note --reason --not-before --not-after --days --at --seen --json" ;;
 	policy) words="allow deny list log --measurement --note --json $owner" ;;
 	broker)
 		case " ${COMP_WORDS[*]} " in

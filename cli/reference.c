@@ -308,6 +308,8 @@ static int reference(int argc, char **argv)
 	char *end;
 	int option;
 
+	if (argc > 1 && !strcmp(argv[1], "launch"))
+		return reference_launch(argc - 1, argv + 1);
 	optind = 1;
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		time_t t = option == 'b' || option == 'a' || option == 'A' ? time_option(optarg) : 0;
@@ -342,7 +344,7 @@ static int reference(int argc, char **argv)
 		if (!strcmp(verbs[i].name, argv[optind]))
 			v = &verbs[i];
 	if (!v || argc - optind < 2)
-		return cli_usage(&command_reference, "say what to do with which file: keygen, create, add, revoke, renew, show or verify FILE");
+		return cli_usage(&command_reference, "say what to do with which file: keygen, create, add, revoke, renew, show or verify FILE; or launch snp|tdx");
 	q.file = argv[optind + 1];
 	q.words = argv + optind + 2;
 	q.word_count = (unsigned int)(argc - optind - 2);
@@ -359,7 +361,11 @@ const struct command command_reference = {
 	"       coffer reference revoke FILE --key KEY [--reason TEXT] VALUE|NAME...\n"
 	"       coffer reference renew FILE --key KEY --not-after TIME | --days N\n"
 	"       coffer reference show FILE [--json]\n"
-	"       coffer reference verify FILE --key PUBLIC... [--at TIME] [--seen FILE] [--json]\n\n"
+	"       coffer reference verify FILE --key PUBLIC... [--at TIME] [--seen FILE] [--json]\n"
+	"       coffer reference launch snp --firmware OVMF --vcpus N --vcpu-type TYPE [--features N] [--vmm qemu|ec2]\n"
+	"                               [--kernel FILE [--initrd FILE] [--cmdline TEXT]]\n"
+	"       coffer reference launch tdx [--firmware OVMF [--two-pass]] [--event-log FILE] [--kernel FILE] [--initrd FILE] [--cmdline TEXT]\n"
+	"                               both: [--add FILE --key KEY --name NAME [--note TEXT]] [--json]\n\n"
 	"A document names claims by their path and says what they may be: measurement=3fa1..., tdx.rtmr1=..., snp.reported_tcb.microcode>=72,\n"
 	"tdx.td_attributes=0000001000000000/ffffffffffffffff (value and mask). Several values of one name are alternatives; of several minima the\n"
 	"highest counts. Each change makes the next version, signed anew. `coffer verify --reference FILE --reference-key KEY.pub` compares.\n\n"
@@ -370,6 +376,9 @@ const struct command command_reference = {
 	"      --not-before TIME, --not-after TIME   2026-01-31T00:00:00Z: when the document holds (create, renew), or the values do (add)\n"
 	"      --days N        until N days from now (create without it: 365)\n"
 	"      --seen FILE     remembers the version met last of each document; an older one is refused\n\n"
+	"launch computes what a virtual machine will be measured as: SNP's launch digest; TDX's MRTD, RTMRs as an event log (CCEL) gives them, and\n"
+	"the digests of kernel, initrd and command line as events show them, which must be in the log when there is one. TYPE is EPYC-Milan,\n"
+	"EPYC-Genoa... or FAMILY-MODEL-STEPPING. --add puts the values into a document.\n\n"
 	"Exit codes: 0 done, 3 refused (verify: not signed by these keys, not valid now, older than seen), 1 failed, 2 wrong usage.\n",
 	reference,
 };

@@ -30,4 +30,7 @@ struct reference_change {
 };
 int reference_change(const struct reference_change *c, time_t now, struct fault *f);
 
+// `coffer reference launch`.
+int reference_launch(int argc, char **argv);
+
 #endif
