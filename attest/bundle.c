@@ -131,6 +131,18 @@ int bundle_put_bytes(struct bundle *b, const char *name, const void *bytes, size
 	return err;
 }
 
+int bundle_replace_bytes(struct bundle *b, const char *name, const void *bytes, size_t len)
+{
+	for (unsigned int i = 0; i < b->count; i++) {
+		if (!strcmp(b->blobs[i].name, name)) {
+			free(b->blobs[i].bytes);
+			b->blobs[i] = b->blobs[--b->count];
+			break;
+		}
+	}
+	return bundle_put_bytes(b, name, bytes, len);
+}
+
 const char *bundle_text(const struct bundle *b, const char *name, size_t *len)
 {
 	const json_t *s = json_object_get(b->json, name);

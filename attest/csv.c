@@ -122,7 +122,8 @@ static void claims(const struct csv_report *r, json_t *out)
 	set_hex(o, "vm_version", r->vm_version, 16);
 	set_hex(o, "user_pubkey_digest", r->pubkey_digest, 32);
 	set_hex(o, "mnonce", r->nonce, 16);
-	json_object_set_new(o, "serial_number", json_string((const char *)r->serial));
+	// Only the nonce's holder is needed to bind another one: it tells where to ask for certificates, not which chip this is.
+	json_object_set_new(o, "unproved_serial_number", json_string((const char *)r->serial));
 	json_t *p = set_object(o, "policy");
 	set_bool(p, "nodbg", r->policy & CSV_POLICY_NODBG);
 	set_bool(p, "noks", r->policy & CSV_POLICY_NOKS);

@@ -94,9 +94,10 @@ static void fill_snp(struct parts *p)
 		snp_chain_add_table(&p->chain, p->evidence + SNP_REPORT_BYTES, p->len - SNP_REPORT_BYTES, NULL);
 	const uint8_t *crl = bundle_bytes(in->bundle, "crl", &n);
 	p->crl = crl ? cert_crl_read(crl, n) : NULL;
+	bool given = json_object_get(in->bundle->json, "crl");
 	p->snp = (struct snp_input){.report = p->evidence, .report_len = report, .chain = &p->chain, .report_data = in->report_data,
 				    .simulated_roots = in->simulated_roots, .simulated_root_count = in->simulated_root_count, .crl = p->crl,
-				    .now = in->now};
+				    .crl_unreadable = given && !p->crl, .now = in->now};
 }
 
 // `quote` is the evidence itself, or what an Azure machine's host made of its report.
@@ -277,6 +278,13 @@ static void check_unanswered(const struct evidence_input *in, enum evidence_kind
 	}
 }
 
+// As a claim, so that a policy can ask for it later as well, when only claims are left.
+static void note_revocation(struct attest_result *out)
+{
+	const struct attest_check *c = attest_find(out, "revocation");
+	set_text(out->claims, "revocation", !c ? "none" : c->outcome == ATTEST_PASSED ? "checked" : c->outcome == ATTEST_FAILED ? "failed" : "unchecked");
+}
+
 enum evidence_kind evidence_verify(const struct evidence_input *in, struct attest_result *out)
 {
 	struct parts p = {.in = in};
@@ -327,6 +335,7 @@ enum evidence_kind evidence_verify(const struct evidence_input *in, struct attes
 		break;
 	}
 	check_unanswered(in, kind, out);
+	note_revocation(out);
 	snp_chain_free(&p.chain);
 	cert_list_free(&p.tpm_certs);
 	X509_CRL_free(p.crl);

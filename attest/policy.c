@@ -3,6 +3,7 @@
 #include "attest/policy.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *claim(const json_t *claims, const char *name)
@@ -89,6 +90,42 @@ static void appraise_tdx(struct attest_result *r, const json_t *tdx)
 	appraise_bool(r, tdx, "reserved_attributes", "tdx.reserved_attributes", false);
 }
 
+// Without encrypted state a host reads a machine's registers at each exit.
+static void appraise_csv(struct attest_result *r, const json_t *csv)
+{
+	const json_t *p = json_object_get(csv, "policy");
+	bool es = json_is_true(json_object_get(p, "es")) || json_is_true(json_object_get(p, "csv3"));
+	struct attest_check *c = attest_check_add(r, "csv.policy.es", es);
+	attest_expected(c, "registers that are encrypted (es, csv3)");
+	attest_found(c, es ? "they are" : "registers that the host can read");
+}
+
+// Registers that must have been quoted with one of the values listed: {"0": ["hex", ...]}.
+static void appraise_pcrs(struct attest_result *r, const json_t *wanted)
+{
+	const json_t *pcrs = json_object_get(json_object_get(r->claims, "tpm"), "pcrs");
+	const char *number;
+	json_t *values, *v;
+	size_t i;
+	struct attest_check *c = attest_check_add(r, "tpm_pcrs", true);
+	attest_expected(c, "the values that the policy lists");
+	attest_found(c, "those");
+	json_object_foreach((json_t *)wanted, number, values) {
+		char name[16];
+		snprintf(name, sizeof name, "pcr%02u", (unsigned int)strtoul(number, NULL, 10));
+		const char *found = claim(pcrs, name);
+		bool match = false;
+		json_array_foreach(values, i, v)
+			match |= !strcmp(json_string_value(v), found);
+		if (match)
+			continue;
+		c->outcome = ATTEST_FAILED;
+		attest_expected(c, "%s: %s%s", name, json_string_value(json_array_get(values, 0)), json_array_size(values) > 1 ? " or another one listed" : "");
+		attest_found(c, "%s", !strcmp(found, "none") ? "a quote without it" : found);
+		return;
+	}
+}
+
 void attest_appraise_platform(const struct attest_policy *p, struct attest_result *r)
 {
 	static const char *const only_snp[] = {"snp", NULL};
@@ -114,15 +151,20 @@ void attest_appraise_platform(const struct attest_policy *p, struct attest_resul
 		if (memcmp(&p->snp_minimum, &any, sizeof any))
 			appraise_snp_tcb(r, own, &p->snp_minimum);
 	}
-	const struct attest_check *revocation = attest_find(r, "revocation");
-	if (p->require_revocation && (!revocation || revocation->outcome == ATTEST_SKIPPED)) {
-		c = attest_check_add(r, "revocation-checked", false);
+	if (p->require_revocation) {
+		const char *revocation = claim(r->claims, "revocation");
+		c = attest_check_add(r, "revocation-checked", !strcmp(revocation, "checked"));
 		attest_expected(c, "revocation lists, checked");
-		attest_found(c, "%s", revocation ? revocation->found : "none");
+		attest_found(c, "%s", revocation);
 	}
 	own = json_object_get(r->claims, "tdx");
 	if (own)
 		appraise_tdx(r, own);
+	own = json_object_get(r->claims, "csv");
+	if (own)
+		appraise_csv(r, own);
+	if (p->pcrs)
+		appraise_pcrs(r, p->pcrs);
 	own = json_object_get(r->claims, "sgx");
 	if (own)
 		appraise_bool(r, own, "initialised", "sgx.initialised", true);

@@ -20,6 +20,7 @@ struct attest_policy {
 	const char *const *tcb_status;	// which `tcb_status` will do beside "UpToDate", up to NULL; NULL: none
 	struct attest_snp_tcb snp_minimum;	// of the reported, committed and launch versions
 	bool require_revocation;	// revocation lists must have been given and checked
+	const json_t *pcrs;		// registers of a TPM and their acceptable values, {"7": ["hex", ...]}; NULL: not asked
 	const char *const *anchors;	// which anchors of volumes will do ("broker", "tpm"), up to NULL; NULL: any, and none
 	const char (*measurements)[ATTEST_MEASUREMENT_HEX];	// lower case; any one of them
 	unsigned int measurement_count;

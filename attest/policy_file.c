@@ -3,12 +3,14 @@
 #include "attest/policy_file.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/yamlcfg.h"
 
 static const struct yamlcfg_type text = {.kind = YAMLCFG_TEXT};
 #define LIST {.kind = YAMLCFG_LIST, .item = &text}
+static const struct yamlcfg_type texts = LIST;
 #define SVN {.kind = YAMLCFG_INT, .min = 0, .max = 255}
 static const struct yamlcfg_key snp_keys[] = {
 	{.name = "fmc", .type = SVN}, {.name = "bootloader", .type = SVN}, {.name = "tee", .type = SVN}, {.name = "snp", .type = SVN},
@@ -21,6 +23,7 @@ static const struct yamlcfg_key keys[] = {
 	{.name = "snp_minimum_tcb", .type = {.kind = YAMLCFG_RECORD, .keys = snp_keys}},
 	{.name = "require_revocation", .type = {.kind = YAMLCFG_BOOL}},
 	{.name = "tpm_keys", .type = LIST},
+	{.name = "tpm_pcrs", .type = {.kind = YAMLCFG_MAP, .item = &texts}},
 	{.name = "cca_platform_keys", .type = LIST},
 	{.name = "insecure_accept_simulated", .type = {.kind = YAMLCFG_BOOL}},
 	{.name = "insecure_accept_debug", .type = {.kind = YAMLCFG_BOOL}},
@@ -47,6 +50,28 @@ static int list(const json_t *o, const char *name, const char *out[], size_t a, 
 	return 0;
 }
 
+// Registers by number, each with one digest or more.
+static int check_pcrs(const json_t *pcrs, struct fault *f)
+{
+	const char *number;
+	json_t *values, *v;
+	size_t i;
+	json_object_foreach((json_t *)pcrs, number, values) {
+		char *end;
+		unsigned long n = strtoul(number, &end, 10);
+		if (*end || number[0] < '0' || number[0] > '9' || strlen(number) > 2 || n > 23)
+			return fault_set(f, -EINVAL, "policy: tpm_pcrs: '%s' is no register (0 to 23)", number);
+		if (!json_array_size(values))
+			return fault_set(f, -EINVAL, "policy: tpm_pcrs: no value of register %s", number);
+		json_array_foreach(values, i, v) {
+			size_t len = json_string_length(v);
+			if ((len != 64 && len != 96 && len != 128) || strspn(json_string_value(v), "0123456789abcdef") != len)
+				return fault_set(f, -EINVAL, "policy: tpm_pcrs: '%s' is not a digest in lower-case hex", json_string_value(v));
+		}
+	}
+	return 0;
+}
+
 static int svn(const json_t *o, const char *name)
 {
 	return (int)json_integer_value(json_object_get(o, name));
@@ -70,6 +95,8 @@ int policy_file_read(const char *path, struct policy_file *p, struct fault *f)
 		err = list(p->json, "cca_platform_keys", p->cca_keys, 64, 64, f);
 	if (!err)
 		err = list(p->json, "measurements", measurements, 96, 64, f);
+	if (!err)
+		err = check_pcrs(json_object_get(p->json, "tpm_pcrs"), f);
 	for (size_t i = 0; !err && p->tees[i]; i++) {
 		bool known = false;
 		for (const char *const *t = all_tees; *t; t++)
@@ -91,6 +118,7 @@ int policy_file_read(const char *path, struct policy_file *p, struct fault *f)
 	p->policy.tees = json_object_get(p->json, "tees") ? p->tees : all_tees;
 	p->policy.tcb_status = p->tcb_status;
 	p->policy.snp_minimum = (struct attest_snp_tcb){svn(min, "fmc"), svn(min, "bootloader"), svn(min, "tee"), svn(min, "snp"), svn(min, "microcode")};
+	p->policy.pcrs = json_object_get(p->json, "tpm_pcrs");
 	p->policy.require_revocation = json_is_true(json_object_get(p->json, "require_revocation"));
 	p->policy.insecure_accept_simulated = json_is_true(json_object_get(p->json, "insecure_accept_simulated"));
 	p->policy.insecure_accept_debug = json_is_true(json_object_get(p->json, "insecure_accept_debug"));

@@ -236,6 +236,12 @@ static void check_revocation(const struct snp_input *in, X509 *const ordered[3],
 {
 	struct fault why = {""};
 	struct attest_check *c;
+	if (in->crl_unreadable) {
+		c = attest_check_add(out, "revocation", false);
+		attest_expected(c, "a revocation list");
+		attest_found(c, "something that cannot be read as one");
+		return;
+	}
 	if (!in->crl) {
 		c = attest_check_add(out, "revocation", true);
 		c->outcome = ATTEST_SKIPPED;

@@ -82,6 +82,7 @@ struct snp_input {
 	X509 *const *simulated_roots;	// test roots that make the claim tee = "simulated"; AMD's are built in
 	unsigned int simulated_root_count;
 	X509_CRL *crl;			// the root's revocation list; NULL: revocation is not checked (and said so)
+	bool crl_unreadable;		// one was given that is none: the check fails
 	time_t now;
 };
 

@@ -6,6 +6,7 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/rsa.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -55,6 +56,21 @@ bool tpm_key_digest(EVP_PKEY *key, char hex[65])
 	return ok;
 }
 
+// The certificate is one of an attestation key (tcg-kp-AIKCertificate): makers certify keys of other uses under the same roots.
+static bool is_of_attestation_key(X509 *cert)
+{
+	static const char aik[] = "2.23.133.8.3";
+	EXTENDED_KEY_USAGE *usage = X509_get_ext_d2i(cert, NID_ext_key_usage, NULL, NULL);
+	bool found = false;
+	for (int i = 0; usage && i < sk_ASN1_OBJECT_num(usage); i++) {
+		char oid[64];
+		found |= OBJ_obj2txt(oid, sizeof oid, sk_ASN1_OBJECT_value(usage, i), 1) > 0 && !strcmp(oid, aik);
+	}
+	EXTENDED_KEY_USAGE_free(usage);
+	ERR_clear_error();
+	return found && !cert_is_authority(cert) && X509_get_key_usage(cert) & KU_DIGITAL_SIGNATURE;
+}
+
 static int certified(const struct tpm_input *in, struct fault *f)
 {
 	X509 *chain[5];
@@ -67,6 +83,8 @@ static int certified(const struct tpm_input *in, struct fault *f)
 		return err;
 	if (!in->ak || EVP_PKEY_eq(X509_get0_pubkey(chain[0]), in->ak) != 1)
 		return fault_set(f, -EBADMSG, "a certificate of another key");
+	if (!is_of_attestation_key(chain[0]))
+		return fault_set(f, -EBADMSG, "a certificate for another use than attestation (tcg-kp-AIKCertificate)");
 	for (unsigned int i = 0; i < in->root_count; i++)
 		known |= !X509_cmp(in->roots[i], chain[count - 1]);
 	if (!known)
@@ -137,6 +155,8 @@ static int registers_match(const struct tpm_input *in, const struct tpm_quote *q
 	if (q->bank_count != 1)
 		return fault_set(f, -EINVAL, "%u banks; one is read", q->bank_count);
 	size_t size = digest_size(q->banks[0].alg);
+	if (!q->banks[0].mask)	// such a quote says nothing about what was booted
+		return fault_set(f, -EINVAL, "a quote over no register");
 	for (unsigned int i = 0; size && i < 32; i++) {
 		if (!(q->banks[0].mask >> i & 1))
 			continue;

@@ -81,7 +81,7 @@ static void read_key(struct broker *b, const char *resource, struct http_respons
 static bool measurement_valid(const char *m)
 {
 	size_t n = strspn(m, "0123456789abcdef");
-	return n == ATTEST_MEASUREMENT_HEX - 1 && !m[n];
+	return (n == ATTEST_MEASUREMENT_HEX - 1 || n == 64) && !m[n];	// SHA-384 or as long; SHA-256, SM3
 }
 
 static bool note_valid(const char *note)
@@ -109,7 +109,7 @@ static void change_policy(struct broker *b, const struct http_request *q, struct
 	else if (!resource || !kbs_resource_valid(resource))
 		broker_problem(r, 400, "BadRequest", "resource must be repository/type/tag", NULL);
 	else if (measurement ? !measurement_valid(measurement) : allow)
-		broker_problem(r, 400, "BadRequest", "measurement must be 96 lower-case hex digits", NULL);
+		broker_problem(r, 400, "BadRequest", "measurement must be 96 or 64 lower-case hex digits", NULL);
 	else if (note && !note_valid(note))
 		broker_problem(r, 400, "BadRequest", "note must be one line of at most 200 bytes", NULL);
 	else if (record(b, action, resource, measurement, r) &&
@@ -151,7 +151,8 @@ static void status(struct broker *b, struct http_response *r)
 				       "resources", (json_int_t)resources, "policies", (json_int_t)policies, "sessions",
 				       (json_int_t)session_count(b->sessions), "decisions", (json_int_t)decisions,
 				       "log_head", head, "log_intact", intact, "simulated_accepted",
-				       b->simulated_root != NULL, "debug_accepted", b->accept_debug));
+				       verifier_accepts_simulated(&b->verifier), "debug_accepted",
+				       b->verifier.platform->policy.insecure_accept_debug));
 }
 
 void admin_handle(struct broker *b, const char *path, const struct http_request *q, struct http_response *r)

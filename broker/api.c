@@ -64,15 +64,29 @@ static void refusal_text(const struct attest_result *result, char *out, size_t s
 	}
 }
 
+// The names of the checks with that outcome.
+static json_t *checks_that(const struct attest_result *result, enum attest_outcome outcome)
+{
+	json_t *list = json_array();
+	for (unsigned int i = 0; i < result->count; i++) {
+		if (result->checks[i].outcome == outcome)
+			json_array_append_new(list, json_string(result->checks[i].id));
+	}
+	return list;
+}
+
 static json_t *decision(const char *event, const struct attest_result *result, const char *resource)
 {
-	json_t *tee = json_object_get(result->claims, "tee"), *m = json_object_get(result->claims, "measurement");
+	static const char *const noted[][2] = {{"tee", "tee"}, {"measurement", "measurement"}, {"evidence", "evidence_digest"}};
 	json_t *o = json_pack("{s:s, s:s, s:o}", "event", event, "outcome",
 			      attest_passed(result) ? "accepted" : "refused", "refusals", attest_failures_json(result));
-	if (tee)
-		json_object_set(o, "tee", tee);
-	if (m)
-		json_object_set(o, "measurement", m);
+	json_object_set_new(o, "passed", checks_that(result, ATTEST_PASSED));
+	json_object_set_new(o, "skipped", checks_that(result, ATTEST_SKIPPED));
+	for (size_t i = 0; i < sizeof noted / sizeof *noted; i++) {
+		json_t *claim = json_object_get(result->claims, noted[i][1]);
+		if (claim)
+			json_object_set(o, noted[i][0], claim);
+	}
 	if (resource)
 		json_object_set_new(o, "resource", json_string(resource));
 	return o;
@@ -105,12 +119,15 @@ static void auth(struct broker *b, const struct http_request *q, struct http_res
 {
 	struct fault f = {""};
 	char id[SESSION_ID_TEXT], nonce[SESSION_NONCE_TEXT];
-	int err = kbs_parse_auth(q->body, q->body_len, &f);
+	const struct coco_tee *tee;
+	int err = kbs_parse_auth(q->body, q->body_len, &tee, &f);
+	if (!err && tee->simulated && !verifier_accepts_simulated(&b->verifier))
+		err = fault_set(&f, -EPROTONOSUPPORT, "simulated hardware is not accepted here; supported: %s", coco_tee_names());
 	if (err) {
 		broker_problem(r, 400, err == -EPROTONOSUPPORT ? "NotSupported" : "BadRequest", f.text, NULL);
 		return;
 	}
-	if (session_begin(b->sessions, id, nonce)) {
+	if (session_begin(b->sessions, tee, id, nonce)) {
 		broker_problem(r, 503, "Internal", "no session can be started", NULL);
 		return;
 	}
@@ -138,11 +155,9 @@ static void check_nonce(const struct kbs_attest *a, const char *nonce, struct at
 	attest_found(c, "%s", a->nonce);
 }
 
-static void verify(struct broker *b, const struct kbs_attest *a, const char *nonce, struct attest_result *result)
+static void verify(struct broker *b, const struct coco_tee *tee, struct kbs_attest *a, const char *nonce, struct attest_result *result)
 {
-	uint8_t report_data[SNP_REPORT_DATA_BYTES];
-	const struct attest_policy policy = {.insecure_accept_simulated = b->simulated_root != NULL,
-					     .insecure_accept_debug = b->accept_debug};
+	uint8_t report_data[64];
 	check_nonce(a, nonce, result);
 	if (attest_report_data(nonce, a->tee_pubkey, a->additional, report_data)) {
 		struct attest_check *c = attest_check_add(result, "report-data", false);
@@ -150,31 +165,22 @@ static void verify(struct broker *b, const struct kbs_attest *a, const char *non
 		attest_found(c, "something else");
 		return;
 	}
-	struct snp_input in = {
-		.report = a->report,
-		.report_len = a->report_len,
-		.chain = &a->chain,
-		.report_data = report_data,
-		.simulated_roots = &b->simulated_root,
-		.simulated_root_count = b->simulated_root != NULL,
-		.now = time(NULL),
-	};
-	snp_verify(&in, result);
+	verifier_verify(&b->verifier, tee, &a->evidence, report_data, time(NULL), result);
 	if (a->anchor[0])
 		json_object_set_new(result->claims, "coffer", json_pack("{s:s}", "anchor", a->anchor));
-	attest_appraise_platform(&policy, result);
 }
 
 static void attest(struct broker *b, const struct http_request *q, struct http_response *r)
 {
 	struct fault f = {""};
 	char id[SESSION_ID_TEXT], nonce[SESSION_NONCE_TEXT], *token = NULL;
+	const struct coco_tee *tee;
 	struct kbs_attest a;
 	struct attest_result result;
 	if (!session_id(q, r, id))
 		return;
 	// The nonce is spent here, before anything is looked at: each one gets one try.
-	int err = session_take_nonce(b->sessions, id, nonce);
+	int err = session_take_nonce(b->sessions, id, nonce, &tee);
 	if (err) {
 		broker_problem(r, 401, err == -EALREADY ? "NonceUsed" : "SessionUnknown",
 			       err == -EALREADY
@@ -183,7 +189,7 @@ static void attest(struct broker *b, const struct http_request *q, struct http_r
 			       NULL);
 		return;
 	}
-	if (kbs_parse_attest(q->body, q->body_len, &a, &f)) {
+	if (kbs_parse_attest(q->body, q->body_len, tee, &a, &f)) {
 		broker_problem(r, 400, "BadRequest", f.text, NULL);
 		return;
 	}
@@ -192,7 +198,9 @@ static void attest(struct broker *b, const struct http_request *q, struct http_r
 		broker_problem(r, 503, "Internal", "out of memory", NULL);
 		return;
 	}
-	verify(b, &a, nonce, &result);
+	verify(b, tee, &a, nonce, &result);
+	// What was measured, by role, stays; the hundreds of events do not: claims are kept for each session and go into tokens.
+	json_object_del(json_object_get(result.claims, "event_log"), "events");
 	if (decide(b, "attest", &result, NULL, r))
 		goto out;
 	token = ear_token(b->token_key, &result, a.tee_pubkey, time(NULL));
@@ -216,16 +224,14 @@ int broker_appraise(struct broker *b, const char *event, const char *resource, j
 	struct fault f = {""};
 	struct attest_result result = {.claims = claims};
 	char(*list)[ATTEST_MEASUREMENT_HEX];
-	struct attest_policy policy = {.insecure_accept_simulated = b->simulated_root != NULL,
-				       .insecure_accept_debug = b->accept_debug,
-				       .anchors = b->anchors};
+	struct attest_policy policy = {.anchors = b->anchors};
 	int err = store_allowed(b->store, resource, &list, &policy.measurement_count, &f);
 	if (err) {
 		server_fault(r, &f);
 		return err;
 	}
 	policy.measurements = (const char (*)[ATTEST_MEASUREMENT_HEX])list;
-	attest_appraise_platform(&policy, &result);
+	verifier_appraise(&b->verifier, &result);
 	attest_appraise_measurement(&policy, &result);
 	attest_appraise_anchor(&policy, &result);
 	free(list);

@@ -10,6 +10,7 @@
 
 #include "broker/session.h"
 #include "broker/store.h"
+#include "broker/verifier.h"
 #include "lib/http_server.h"
 
 #define BROKER_TOKEN_TEXT 65	// 64 hex digits and the terminator
@@ -19,8 +20,7 @@ struct broker {
 	struct session_table *sessions;
 	char admin_token[BROKER_TOKEN_TEXT];
 	EVP_PKEY *token_key;		// signs EAR tokens
-	X509 *simulated_root;		// `insecure_accept_simulated`; NULL: refused
-	bool accept_debug;		// `insecure_accept_debug`
+	struct verifier verifier;
 	const char *const *anchors;	// `require_anchor`: which will do, up to NULL; NULL: not asked for
 };
 

@@ -7,14 +7,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "attest/snp.h"
+#include "attest/coco.h"
 #include "lib/fault.h"
 
 #define KBS_VERSION "0.4.0"
 #define KBS_MAX_RESOURCE 200
 
 // Body of POST /kbs/v0/auth: a version this broker speaks and a TEE that it can verify. -EINVAL, -EPROTONOSUPPORT.
-int kbs_parse_auth(const char *body, size_t len, struct fault *f);
+int kbs_parse_auth(const char *body, size_t len, const struct coco_tee **tee, struct fault *f);
 
 struct kbs_attest {
 	char nonce[64];			// as the client repeats it; "" when it does not
@@ -22,13 +22,12 @@ struct kbs_attest {
 	EVP_PKEY *key;			// the same, checked
 	char *additional;		// additional evidence, "" for none: what the enclave states of itself
 	char anchor[8];			// from it: "broker", "tpm", "none"; "" when nothing was stated
-	uint8_t report[SNP_REPORT_BYTES];
-	size_t report_len;
-	struct snp_chain chain;
+	struct bundle evidence;		// as sent; no collateral of the verifier's yet
 };
 
-// Body of POST /kbs/v0/attest. -EINVAL with a message that names the field; *a needs kbs_attest_free only after 0.
-int kbs_parse_attest(const char *body, size_t len, struct kbs_attest *a, struct fault *f);
+// Body of POST /kbs/v0/attest, of a client that said in auth that it is a `tee`. -EINVAL with a message that names the field; *a needs
+// kbs_attest_free only after 0.
+int kbs_parse_attest(const char *body, size_t len, const struct coco_tee *tee, struct kbs_attest *a, struct fault *f);
 void kbs_attest_free(struct kbs_attest *a);
 
 // "repository/type/tag": three parts of letters, digits and . _ -

@@ -18,16 +18,19 @@
 static const char usage[] =
 	"usage: %s [--dir DIR] [--listen ADDRESS:PORT] [--config FILE]\n"
 	"                    [--insecure-accept-simulated ROOT.pem] [--insecure-accept-debug]\n"
-	"                    [--require-anchor any|broker|tpm]\n"
+	"                    [--require-anchor any|broker|tpm] [--collateral DIR] [--platform-policy FILE] [--tpm-roots FILE]\n"
 	"\n"
 	"Runs the attestation and key broker: it gives a sealed volume's key to an enclave that proves to be one that\n"
 	"`coffer policy allow` names. Stop it with Ctrl-C or SIGTERM.\n"
 	"\n"
 	"  --dir DIR              its files (default: $COFFER_BROKER_DIR, or ~/.local/share/coffer/broker)\n"
 	"  --listen ADDRESS:PORT  default " BROKER_DEFAULT_LISTEN "; port 0 takes any free one\n"
-	"  --config FILE          default: broker.yaml in DIR (keys: listen, require_anchor, insecure_accept_...)\n"
+	"  --config FILE          default: broker.yaml in DIR (keys: these options with _ for -)\n"
 	"  --require-anchor any|broker|tpm\n"
 	"                         only enclaves whose volumes are anchored: anywhere, at a broker, in a TPM\n"
+	"  --collateral DIR       a store of what makers of hardware publish (coffer collateral)\n"
+	"  --platform-policy FILE which hardware, TCB status, registers... will do (docs/attestation.md)\n"
+	"  --tpm-roots FILE       certificates of makers of TPMs (PEM)\n"
 	"  --insecure-accept-simulated ROOT.pem\n"
 	"                         also accept evidence of simulated hardware under this root; proves nothing\n"
 	"  --insecure-accept-debug\n"
@@ -98,12 +101,12 @@ static int serve(const struct broker_settings *s, struct fault *f)
 	err = check_log(&b, f);
 	if (err)
 		goto out;
-	if (b.simulated_root)
+	if (verifier_accepts_simulated(&b.verifier))
 		log_alarm("INSECURE: this broker accepts evidence of SIMULATED hardware (%s). Whoever holds that "
 			  "simulation's "
 			  "key gets every key that a policy allows. For development only.",
 			  s->simulated_root);
-	if (b.accept_debug)
+	if (b.verifier.platform->policy.insecure_accept_debug)
 		log_alarm("INSECURE: this broker accepts debug enclaves, which show their host what they do. For "
 			  "development only.");
 

@@ -16,6 +16,7 @@
 
 struct session {
 	bool used, nonce_taken;
+	const struct coco_tee *tee;	// static
 	char id[SESSION_ID_TEXT];
 	char nonce[SESSION_NONCE_TEXT];
 	int64_t begun_ms;
@@ -96,7 +97,7 @@ static struct session *find(struct session_table *t, const char *id)
 	return NULL;
 }
 
-int session_begin(struct session_table *t, char id[SESSION_ID_TEXT], char nonce[SESSION_NONCE_TEXT])
+int session_begin(struct session_table *t, const struct coco_tee *tee, char id[SESSION_ID_TEXT], char nonce[SESSION_NONCE_TEXT])
 {
 	uint8_t u[16], n[SESSION_NONCE_BYTES];
 	if (RAND_bytes(u, sizeof u) != 1 || RAND_bytes(n, sizeof n) != 1)
@@ -109,6 +110,7 @@ int session_begin(struct session_table *t, char id[SESSION_ID_TEXT], char nonce[
 	pthread_mutex_lock(&t->lock);
 	struct session *s = place(t);
 	s->used = true;
+	s->tee = tee;
 	s->begun_ms = clock_ms();
 	memcpy(s->id, id, SESSION_ID_TEXT);
 	memcpy(s->nonce, nonce, SESSION_NONCE_TEXT);
@@ -116,7 +118,7 @@ int session_begin(struct session_table *t, char id[SESSION_ID_TEXT], char nonce[
 	return 0;
 }
 
-int session_take_nonce(struct session_table *t, const char *id, char nonce[SESSION_NONCE_TEXT])
+int session_take_nonce(struct session_table *t, const char *id, char nonce[SESSION_NONCE_TEXT], const struct coco_tee **tee)
 {
 	int err = 0;
 	pthread_mutex_lock(&t->lock);
@@ -127,6 +129,7 @@ int session_take_nonce(struct session_table *t, const char *id, char nonce[SESSI
 		err = -EALREADY;
 	} else {
 		s->nonce_taken = true;
+		*tee = s->tee;
 		memcpy(nonce, s->nonce, SESSION_NONCE_TEXT);
 	}
 	pthread_mutex_unlock(&t->lock);

@@ -19,11 +19,13 @@ struct session_table;
 struct session_table *session_table_new(unsigned int capacity, unsigned int seconds);
 void session_table_free(struct session_table *t);
 
-// A new session. When the table is full, the oldest one that has not attested makes room; if all have, the oldest.
-int session_begin(struct session_table *t, char id[SESSION_ID_TEXT], char nonce[SESSION_NONCE_TEXT]);
+struct coco_tee;
+
+// A new session of a client that says it is a `tee`. When the table is full, the oldest one that has not attested makes room; if all have, the oldest.
+int session_begin(struct session_table *t, const struct coco_tee *tee, char id[SESSION_ID_TEXT], char nonce[SESSION_NONCE_TEXT]);
 
 // Takes the nonce: it can be taken once. -ENOENT no such session (or expired), -EALREADY taken before.
-int session_take_nonce(struct session_table *t, const char *id, char nonce[SESSION_NONCE_TEXT]);
+int session_take_nonce(struct session_table *t, const char *id, char nonce[SESSION_NONCE_TEXT], const struct coco_tee **tee);
 
 // The attestation succeeded: stores claims (a new reference is taken) and key (taken over on success).
 int session_attested(struct session_table *t, const char *id, json_t *claims, EVP_PKEY *key);

@@ -24,6 +24,9 @@ static const struct yamlcfg_key setting_keys[] = {
 	{.name = "insecure_accept_simulated", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "insecure_accept_debug", .type = {.kind = YAMLCFG_BOOL}},
 	{.name = "require_anchor", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "collateral", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "platform_policy", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "tpm_roots", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = NULL},
 };
 static const struct yamlcfg_type settings_type = {.kind = YAMLCFG_RECORD, .keys = setting_keys};
@@ -62,12 +65,16 @@ static int read_yaml(struct broker_settings *s, const char *config, struct fault
 		return 0;
 	if (err)
 		return err;
-	const char *listen = json_string_value(json_object_get(o, "listen"));
-	const char *root = json_string_value(json_object_get(o, "insecure_accept_simulated"));
-	if (listen)
-		err = set(s->listen, sizeof s->listen, listen, "listen", f);
-	if (!err && root)
-		err = set(s->simulated_root, sizeof s->simulated_root, root, "insecure_accept_simulated", f);
+	const struct { const char *name; char *out; size_t size; } texts[] = {
+		{"listen", s->listen, sizeof s->listen}, {"insecure_accept_simulated", s->simulated_root, sizeof s->simulated_root},
+		{"collateral", s->collateral, sizeof s->collateral}, {"platform_policy", s->platform_policy, sizeof s->platform_policy},
+		{"tpm_roots", s->tpm_roots, sizeof s->tpm_roots},
+	};
+	for (size_t i = 0; !err && i < sizeof texts / sizeof *texts; i++) {
+		const char *text = json_string_value(json_object_get(o, texts[i].name));
+		if (text)
+			err = set(texts[i].out, texts[i].size, text, texts[i].name, f);
+	}
 	s->accept_debug = json_is_true(json_object_get(o, "insecure_accept_debug"));
 	const char *anchor = json_string_value(json_object_get(o, "require_anchor"));
 	if (!err && anchor)
@@ -78,8 +85,10 @@ static int read_yaml(struct broker_settings *s, const char *config, struct fault
 
 int broker_settings_read(struct broker_settings *s, int argc, char **argv, struct fault *f)
 {
-	static const char *const names[] = {"--dir", "--listen", "--config", "--insecure-accept-simulated", "--require-anchor"};
-	const char *values[5] = {NULL};
+	static const char *const names[] = {"--dir", "--listen", "--config", "--insecure-accept-simulated", "--require-anchor",
+					    "--collateral", "--platform-policy", "--tpm-roots"};
+	enum { OPTIONS = sizeof names / sizeof *names };
+	const char *values[OPTIONS] = {NULL};
 	bool accept_debug = false;
 	memset(s, 0, sizeof *s);
 	for (int i = 1; i < argc; i++) {
@@ -91,12 +100,12 @@ int broker_settings_read(struct broker_settings *s, int argc, char **argv, struc
 		}
 		int k = 0;
 		size_t n = 0;
-		for (; k < 5; k++) {
+		for (; k < OPTIONS; k++) {
 			n = strlen(names[k]);
 			if (!strncmp(argv[i], names[k], n) && (!argv[i][n] || argv[i][n] == '='))
 				break;
 		}
-		if (k == 5)
+		if (k == OPTIONS)
 			return fault_set(f, -EINVAL, "unknown option '%.100s'", argv[i]);
 		if (argv[i][n] == '=')
 			values[k] = argv[i] + n + 1;
@@ -121,6 +130,12 @@ int broker_settings_read(struct broker_settings *s, int argc, char **argv, struc
 		err = set(s->simulated_root, sizeof s->simulated_root, values[3], "--insecure-accept-simulated", f);
 	if (!err && values[4])
 		err = set_anchor(s, values[4], f);
+	if (!err && values[5])
+		err = set(s->collateral, sizeof s->collateral, values[5], "--collateral", f);
+	if (!err && values[6])
+		err = set(s->platform_policy, sizeof s->platform_policy, values[6], "--platform-policy", f);
+	if (!err && values[7])
+		err = set(s->tpm_roots, sizeof s->tpm_roots, values[7], "--tpm-roots", f);
 	return err;
 }
 
@@ -311,26 +326,16 @@ static int open_token_key(struct broker *b, const char *dir, struct fault *f)
 	return err;
 }
 
-static int open_simulated_root(struct broker *b, const char *path, struct fault *f)
+static int open_verifier(struct broker *b, const struct broker_settings *s, struct fault *f)
 {
-	char *pem;
-	size_t len;
-	int err = file_read(path, 64 << 10, &pem, &len, f);
-	if (err)
-		return err;
-	BIO *bio = BIO_new_mem_buf(pem, (int)len);
-	b->simulated_root = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
-	if (!b->simulated_root)
-		err = fault_set(f, -EINVAL, "insecure_accept_simulated: %s holds no certificate (PEM)", path);
-	BIO_free(bio);
-	free(pem);
-	return err;
+	const struct verifier_settings v = {.collateral = s->collateral, .platform_policy = s->platform_policy, .tpm_roots = s->tpm_roots,
+					    .simulated = s->simulated_root, .accept_debug = s->accept_debug};
+	return verifier_open(&b->verifier, &v, f);
 }
 
 int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_settings *s, struct fault *f)
 {
 	memset(b, 0, sizeof *b);
-	b->accept_debug = s->accept_debug;
 	b->anchors = anchors_of(s->anchor);
 	*tls = NULL;
 	int err = broker_prepare(s->dir, f);
@@ -342,8 +347,8 @@ int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_setti
 		err = open_token_key(b, s->dir, f);
 	if (!err)
 		err = open_tls(tls, s->dir, f);
-	if (!err && s->simulated_root[0])
-		err = open_simulated_root(b, s->simulated_root, f);
+	if (!err)
+		err = open_verifier(b, s, f);
 	if (!err && !(b->sessions = session_table_new(4096, SESSION_SECONDS)))
 		err = fault_set(f, -ENOMEM, "out of memory");
 	return err;
@@ -354,7 +359,7 @@ void broker_state_close(struct broker *b, SSL_CTX *tls)
 	session_table_free(b->sessions);
 	store_close(b->store);
 	EVP_PKEY_free(b->token_key);
-	X509_free(b->simulated_root);
+	verifier_close(&b->verifier);
 	SSL_CTX_free(tls);
 	explicit_bzero(b, sizeof *b);
 }

@@ -14,6 +14,9 @@ struct broker_settings {
 	char simulated_root[PATH_MAX];	// `insecure_accept_simulated`, "" for none
 	bool accept_debug;		// `insecure_accept_debug`
 	char anchor[8];			// `require_anchor`, "" for none
+	char collateral[PATH_MAX];	// `collateral`, a folder; "" for none
+	char platform_policy[PATH_MAX];	// `platform_policy`, a file; "" for none
+	char tpm_roots[PATH_MAX];	// `tpm_roots`, a file; "" for none
 };
 
 // Options of the command line over broker.yaml (in the state folder, or --config) over defaults.
@@ -23,7 +26,7 @@ int broker_settings_read(struct broker_settings *s, int argc, char **argv, struc
 // "127.0.0.1:8443" or "[::1]:8443". -EINVAL.
 int broker_split_listen(const char *listen, char address[64], unsigned int *port);
 
-// Reads what broker_prepare made: fills store, admin_token, token_key, simulated_root of *b, and the server's TLS.
+// Reads what broker_prepare made: fills store, admin_token, token_key, verifier of *b, and the server's TLS.
 // Call broker_state_close in any case.
 int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_settings *s, struct fault *f);
 void broker_state_close(struct broker *b, SSL_CTX *tls);

@@ -85,7 +85,9 @@ static int decisions(struct broker_client *client, struct fault *f)
 
 static bool is_measurement(const char *s)
 {
-	return s && strlen(s) == 96 && strspn(s, "0123456789abcdef") == 96;
+	size_t n = s ? strlen(s) : 0;
+
+	return (n == 96 || n == 64) && strspn(s, "0123456789abcdef") == n;
 }
 
 static int policy(int argc, char **argv)
@@ -122,7 +124,7 @@ static int policy(int argc, char **argv)
 	if (words != (*what == 'l' ? 0 : 1))
 		return cli_usage(&command_policy, "wrong number of arguments for '%s'", what);
 	if (measurement && !is_measurement(measurement))
-		return cli_usage(&command_policy, "a measurement is 96 hex digits, as `coffer measure` prints it");
+		return cli_usage(&command_policy, "a measurement is 96 hex digits, as `coffer measure` prints it (64 for SGX and CSV)");
 	if (!strcmp(what, "allow") && !measurement)
 		return cli_usage(&command_policy, "which enclave? --measurement $(coffer measure)");
 	if (words && find_resource(argv[optind + 1], resource, &f))

@@ -5,7 +5,7 @@ FUZZ_SECONDS ?= 10
 FUZZ_CFLAGS = -std=gnu17 -O1 -g $(WARN) -D_GNU_SOURCE -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
 FUZZERS += snp_report kbs_request host_block
 FUZZ_SRC_snp_report = $(B)/fuzz/attest.a
-FUZZ_SRC_kbs_request = broker/kbs.c attest/snp_chain.c attest/cert.c attest/link_cache.c lib/http.c lib/jwe.c lib/encode.c lib/fault.c lib/file.c
+FUZZ_SRC_kbs_request = broker/kbs.c lib/http.c lib/jwe.c $(B)/fuzz/attest.a
 FUZZ_SRC_host_block = init/settings.c lib/file.c lib/fault.c
 FUZZERS += elf coffer_yaml python_imports manifest ldisc
 FUZZ_SRC_elf = image/elf.c image/text.c lib/fault.c

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fuzzes what a stranger can send to the broker: HTTP heads, and the bodies of the KBS protocol. The input's first byte
-// says which.
+// says which, and of what hardware the evidence claims to be.
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +37,8 @@ static void text(const char *bytes, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static const char *const tees[] = {"snp", "tdx", "sgx", "csv", "cca", "az-snp-vtpm", "az-tdx-vtpm", "tpm"};
+	const struct coco_tee *tee = coco_tee_find(tees[size ? data[0] >> 2 & 7 : 0]);
 	struct kbs_attest a;
 	struct fault f;
 	if (!size)
@@ -44,10 +46,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const char *bytes = (const char *)data + 1;
 	switch (data[0] & 3) {
 	case 0: head(bytes, size - 1); break;
-	case 1: kbs_parse_auth(bytes, size - 1, &f); break;
+	case 1: kbs_parse_auth(bytes, size - 1, &tee, &f); break;
 	case 2: text(bytes, size - 1); break;
 	default:
-		if (!kbs_parse_attest(bytes, size - 1, &a, &f))
+		if (!kbs_parse_attest(bytes, size - 1, tee, &a, &f))
 			kbs_attest_free(&a);
 	}
 	return 0;

@@ -9,6 +9,7 @@
 #include "attest/ecdsa.h"
 #include "attest/slice.h"
 #include "lib/encode.h"
+#include "tests/attest/make/cca.h"
 #include "tests/attest/make/pki.h"
 #include "tests/attest/ok.h"
 #include "tests/attest/vectors.h"
@@ -75,130 +76,14 @@ static void test_vector(const char *name, const char *token_file, const char *ke
 	free(token);
 }
 
-struct out {
-	uint8_t b[4096];
-	size_t n;
-};
+static struct cca_keys keys;
 
-static void head(struct out *o, int major, uint64_t v)
-{
-	int n = v < 24 ? 0 : v < 256 ? 1 : v < 65536 ? 2 : 4;
-	o->b[o->n++] = (uint8_t)(major << 5 | (n == 0 ? (int)v : n == 1 ? 24 : n == 2 ? 25 : 26));
-	for (int i = n - 1; i >= 0; i--)
-		o->b[o->n++] = (uint8_t)(v >> 8 * i);
-}
-
-static void bytes(struct out *o, int major, const void *p, size_t len)
-{
-	head(o, major, len);
-	memcpy(o->b + o->n, p, len);
-	o->n += len;
-}
-
-static void text(struct out *o, const char *s)
-{
-	bytes(o, 3, s, strlen(s));
-}
-
-static void filled(struct out *o, uint64_t key, uint8_t value, size_t len)
-{
-	uint8_t p[64];
-	memset(p, value, sizeof p);
-	head(o, 0, key);
-	bytes(o, 2, p, len);
-}
-
-static void sign1(struct out *o, const struct out *payload, EVP_PKEY *key, size_t half)
-{
-	uint8_t protected[4] = {0xa1, 0x01, half == 32 ? 0x26 : 0x38, 0x22}, rs[96];
-	size_t protected_len = half == 32 ? 3 : 4;
-	struct out tbs = {.n = 0};
-	head(&tbs, 4, 4);
-	text(&tbs, "Signature1");
-	bytes(&tbs, 2, protected, protected_len);
-	bytes(&tbs, 2, "", 0);
-	bytes(&tbs, 2, payload->b, payload->n);
-	pki_sign(key, half, tbs.b, tbs.n, rs);
-	head(o, 6, 18);
-	head(o, 4, 4);
-	bytes(o, 2, protected, protected_len);
-	head(o, 5, 0);
-	bytes(o, 2, payload->b, payload->n);
-	bytes(o, 2, rs, 2 * half);
-}
-
-struct spec {
-	bool cose_key, p256, other_rak, repeated;
-	uint64_t lifecycle;
-	size_t challenge_len;
-	const char *rak_hash;
-};
-
-static EVP_PKEY *cpak, *rak, *rak256, *other;
-
-static size_t make(const struct spec *s, uint8_t *token)
-{
-	struct out realm = {.n = 0}, platform = {.n = 0}, key = {.n = 0}, part = {.n = 0}, all = {.n = 0};
-	size_t half = s->p256 ? 32 : 48;
-	EVP_PKEY *own = s->p256 ? rak256 : rak;
-	uint8_t xy[96], digest[32];
-	pki_point(own, half, xy);
-	if (s->cose_key) {
-		head(&key, 5, 4);
-		head(&key, 0, 1);
-		head(&key, 0, 2);
-		head(&key, 1, 0);
-		head(&key, 0, s->p256 ? 1 : 2);
-		head(&key, 1, 1);
-		bytes(&key, 2, xy, half);
-		head(&key, 1, 2);
-		bytes(&key, 2, xy + half, half);
-	} else {
-		key.b[key.n++] = 4;
-		memcpy(key.b + 1, xy, 96);
-		key.n += 96;
-	}
-	EVP_Digest(key.b, key.n, digest, NULL, EVP_sha256(), NULL);
-	head(&realm, 5, 6u + s->repeated);
-	filled(&realm, 10, 0xda, s->challenge_len);
-	if (s->repeated)
-		filled(&realm, 10, 0xdb, s->challenge_len);
-	head(&realm, 0, 44237);
-	bytes(&realm, 2, key.b, key.n);
-	filled(&realm, 44238, 0xe1, 32);
-	head(&realm, 0, 44239);
-	head(&realm, 4, 1);
-	bytes(&realm, 2, digest, 32);
-	head(&realm, 0, 44236);
-	text(&realm, "sha-256");
-	head(&realm, 0, 44240);
-	text(&realm, s->rak_hash);
-	head(&platform, 5, 4);
-	head(&platform, 0, 10);
-	bytes(&platform, 2, digest, 32);
-	filled(&platform, 2396, 0x11, 32);
-	filled(&platform, 256, 0x22, 33);
-	head(&platform, 0, 2395);
-	head(&platform, 0, s->lifecycle);
-	head(&all, 6, 399);
-	head(&all, 5, 2);
-	head(&all, 0, 44234);
-	sign1(&part, &platform, cpak, 48);
-	bytes(&all, 2, part.b, part.n);
-	part.n = 0;
-	sign1(&part, &realm, s->other_rak ? other : own, s->other_rak ? 48 : half);
-	head(&all, 0, 44241);
-	bytes(&all, 2, part.b, part.n);
-	memcpy(token, all.b, all.n);
-	return all.n;
-}
-
-static void expect(const char *name, const struct spec *s, const struct cca_endorsement *e, const char *failed, const char *tee)
+static void expect(const char *name, const struct cca_spec *s, const struct cca_endorsement *e, const char *failed, const char *tee)
 {
 	uint8_t token[4096], challenge[64];
 	struct attest_result r;
 	memset(challenge, 0xda, 64);
-	struct cca_input in = {.token = token, .token_len = make(s, token), .endorsements = e, .endorsement_count = 1, .challenge = challenge};
+	struct cca_input in = {.token = token, .token_len = cca_make(s, &keys, NULL, token), .endorsements = e, .endorsement_count = 1, .challenge = challenge};
 	attest_result_init(&r);
 	cca_verify(&in, &r);
 	ok(name, !strcmp(failed_ids(&r), failed) && !strcmp(claim_of(&r, "tee"), tee), "%s: %s", claim_of(&r, "tee"), failures(&r));
@@ -207,16 +92,16 @@ static void expect(const char *name, const struct spec *s, const struct cca_endo
 
 static void test_made(void)
 {
-	const struct spec good = {.lifecycle = 0x3003, .challenge_len = 64, .rak_hash = "sha-256"};
+	const struct cca_spec good = {.lifecycle = 0x3003, .challenge_len = 64, .rak_hash = "sha-256"};
 	uint8_t implementation[32], instance[33], wrong[33] = {0};
-	cpak = EVP_EC_gen("P-384");
-	rak = EVP_EC_gen("P-384");
-	rak256 = EVP_EC_gen("P-256");
-	other = EVP_EC_gen("P-384");
+	keys.cpak = EVP_EC_gen("P-384");
+	keys.rak = EVP_EC_gen("P-384");
+	keys.rak256 = EVP_EC_gen("P-256");
+	keys.other = EVP_EC_gen("P-384");
 	memset(implementation, 0x11, 32);
 	memset(instance, 0x22, 33);
-	struct cca_endorsement e = {.cpak = cpak, .implementation = implementation, .instance = instance, .simulated = true};
-	struct spec s = good;
+	struct cca_endorsement e = {.cpak = keys.cpak, .implementation = implementation, .instance = instance, .simulated = true};
+	struct cca_spec s = good;
 	expect("cca: a bare key", &s, &e, "", "simulated");
 	s.cose_key = true;
 	expect("cca: a COSE key", &s, &e, "", "simulated");
@@ -239,16 +124,16 @@ static void test_made(void)
 	s = good;
 	s.repeated = true;
 	expect("cca: a claim given twice", &s, &e, "report-data ", "simulated");
-	e.cpak = other;
+	e.cpak = keys.other;
 	expect("cca: an endorsement of another key", &good, &e, "platform-signature ", "unknown");
-	e.cpak = cpak;
+	e.cpak = keys.cpak;
 	e.instance = wrong;
 	expect("cca: an endorsement of another instance", &good, &e, "platform-signature ", "unknown");
 	e.instance = instance;
 	e.simulated = false;
 	expect("cca: a maker's endorsement", &good, &e, "", "cca");
 	uint8_t token[4096];
-	size_t len = make(&good, token);
+	size_t len = cca_make(&good, &keys, NULL, token);
 	unsigned int accepted = 0;
 	for (size_t n = 0; n < len; n++) {
 		uint8_t *cut = malloc(n + 1);
@@ -262,10 +147,10 @@ static void test_made(void)
 		free(cut);
 	}
 	ok("cca: cut short anywhere", accepted == 0, "%u accepted", accepted);
-	EVP_PKEY_free(cpak);
-	EVP_PKEY_free(rak);
-	EVP_PKEY_free(rak256);
-	EVP_PKEY_free(other);
+	EVP_PKEY_free(keys.cpak);
+	EVP_PKEY_free(keys.rak);
+	EVP_PKEY_free(keys.rak256);
+	EVP_PKEY_free(keys.other);
 }
 
 static void test_cbor(void)

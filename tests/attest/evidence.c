@@ -152,7 +152,7 @@ static void test_listed_keys(void)
 	uint8_t quote[41] = {0xff, 'T', 'C', 'G', 0x80, 0x18};
 	const char *const listed[] = {"00", NULL};
 	struct pki root = pki_make(&(struct pki_spec){"TEST TPM maker", NULL, true, "P-384", MADE_NOW - MADE_DAY, MADE_NOW + MADE_DAY, NULL});
-	struct pki ak = pki_make(&(struct pki_spec){"TEST AK", &root, false, "P-256", MADE_NOW - MADE_DAY, MADE_NOW + MADE_DAY, NULL});
+	struct pki ak = pki_make(&(struct pki_spec){"TEST AK", &root, false, "P-256", MADE_NOW - MADE_DAY, MADE_NOW + MADE_DAY, pki_ak_usage});
 	char *pem = pki_pem(ak.cert, root.cert, NULL);
 	for (int with = 0; with < 2; with++) {
 		struct attest_result r;

@@ -9,6 +9,7 @@
 #include "attest/slice.h"
 #include "lib/encode.h"
 #include "tests/attest/make/pki.h"
+#include "tests/attest/make/tpm.h"
 #include "tests/attest/ok.h"
 #include "tests/attest/vectors.h"
 
@@ -86,6 +87,9 @@ static void test_vector(void)
 	free(text);
 }
 
+static uint8_t values[TPM_PCRS][32];
+static const uint8_t nonce[] = "a fresh nonce";
+
 static size_t be(uint8_t *p, uint64_t v, int n)
 {
 	for (int i = 0; i < n; i++)
@@ -93,74 +97,14 @@ static size_t be(uint8_t *p, uint64_t v, int n)
 	return (size_t)n;
 }
 
-struct made {
-	uint8_t attest[512], signature[700];
-	size_t attest_len, signature_len;
-};
-
-static uint8_t values[TPM_PCRS][32];
-static const uint8_t nonce[] = "a fresh nonce";
-
-static void make(struct made *m, EVP_PKEY *key, int scheme, uint32_t magic, uint16_t type, uint32_t mask)
+static void make(struct tpm_made *m, EVP_PKEY *key, int scheme, uint32_t magic, uint16_t type, uint32_t mask)
 {
-	uint8_t *p = m->attest, rs[96], all[TPM_PCRS * 32];
-	size_t n = 0;
-	p += be(p, magic, 4);
-	p += be(p, type, 2);
-	p += be(p, 2, 2);
-	p += be(p, 0xabcd, 2);
-	p += be(p, sizeof nonce - 1, 2);
-	memcpy(p, nonce, sizeof nonce - 1);
-	p += sizeof nonce - 1;
-	p += be(p, 1234, 8);
-	p += be(p, 5, 4);
-	p += be(p, 6, 4);
-	p += be(p, 1, 1);
-	p += be(p, 7, 8);
-	p += be(p, 1, 4);
-	p += be(p, TPM_SHA256, 2);
-	p += be(p, 3, 1);
-	for (int i = 0; i < 3; i++)
-		p += be(p, mask >> 8 * i & 0xff, 1);
-	for (int i = 0; i < TPM_PCRS; i++) {
-		if (mask >> i & 1) {
-			memcpy(all + n, values[i], 32);
-			n += 32;
-		}
-	}
-	p += be(p, 32, 2);
-	EVP_Digest(all, n, p, NULL, EVP_sha256(), NULL);
-	p += 32;
-	m->attest_len = (size_t)(p - m->attest);
-	p = m->signature;
-	p += be(p, (uint64_t)scheme, 2);
-	size_t half = EVP_PKEY_get_bits(key) == 384 ? 48 : 32;
-	p += be(p, scheme == 0x18 && half == 48 ? TPM_SHA384 : TPM_SHA256, 2);
-	if (scheme == 0x18) {
-		pki_sign(key, half, m->attest, m->attest_len, rs);
-		p += be(p, half, 2);
-		memcpy(p, rs, half);
-		p += half;
-		p += be(p, half, 2);
-		memcpy(p, rs + half, half);
-		p += half;
-	} else {
-		EVP_MD_CTX *md = EVP_MD_CTX_new();
-		EVP_PKEY_CTX *ctx;
-		size_t len = 512;
-		EVP_DigestSignInit(md, &ctx, EVP_sha256(), NULL, key);
-		if (scheme == 0x16)
-			EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PSS_PADDING);
-		EVP_DigestSign(md, p + 2, &len, m->attest, m->attest_len);
-		EVP_MD_CTX_free(md);
-		p += be(p, len, 2) + len;
-	}
-	m->signature_len = (size_t)(p - m->signature);
+	tpm_make(&(struct tpm_spec){scheme, magic, type, mask, nonce, sizeof nonce - 1, values}, key, m);
 }
 
 static struct pki root, rsa, p256, p384;
 
-static void expect(const char *name, struct made *m, struct tpm_input in, const char *failed)
+static void expect(const char *name, struct tpm_made *m, struct tpm_input in, const char *failed)
 {
 	struct attest_result r;
 	in.attest = m->attest;
@@ -175,7 +119,7 @@ static void expect(const char *name, struct made *m, struct tpm_input in, const 
 
 static void test_made(void)
 {
-	struct made m;
+	struct tpm_made m;
 	const uint8_t *pcrs[TPM_PCRS];
 	for (int i = 0; i < TPM_PCRS; i++) {
 		memset(values[i], i + 1, 32);
@@ -183,7 +127,7 @@ static void test_made(void)
 	}
 	root = pki_make(&(struct pki_spec){"TEST TPM maker", NULL, true, "P-384", NOW - 86400, NOW + 86400, NULL});
 	rsa = pki_make(&(struct pki_spec){"TEST AK", &root, false, "RSA", NOW - 86400, NOW + 3600, NULL});
-	p256 = pki_make(&(struct pki_spec){"TEST AK", &root, false, "P-256", NOW - 86400, NOW + 3600, NULL});
+	p256 = pki_make(&(struct pki_spec){"TEST AK", &root, false, "P-256", NOW - 86400, NOW + 3600, pki_ak_usage});
 	p384 = pki_make(&(struct pki_spec){"TEST AK", &root, false, "P-384", NOW - 86400, NOW + 3600, NULL});
 	const struct cert_list chain = {.certs = {p256.cert, root.cert}, .count = 2};
 	const struct tpm_input base = {.ak = p256.key, .trust = TPM_TRUST_CERTIFICATE, .certificates = &chain, .roots = &root.cert, .root_count = 1,
@@ -199,6 +143,15 @@ static void test_made(void)
 	ok("tpm: each changed byte is noticed", missed == 0, "%u missed", missed);
 	missed = unnoticed(&in, m.signature, m.signature_len);
 	ok("tpm: each changed byte of the signature is noticed", missed == 0, "%u missed", missed);
+	in = base;
+	const struct cert_list unfit = {.certs = {p384.cert, root.cert}, .count = 2};
+	in.ak = p384.key;
+	in.certificates = &unfit;
+	make(&m, p384.key, 0x18, 0xff544347, 0x8018, 0xffffff);
+	expect("tpm: a certificate for another use", &m, in, "tpm-key ");
+	make(&m, p256.key, 0x18, 0xff544347, 0x8018, 0);
+	expect("tpm: a quote over no register", &m, base, "tpm-registers ");
+	make(&m, p256.key, 0x18, 0xff544347, 0x8018, 0xffffff);
 	in = base;
 	in.now = NOW + 7200;
 	expect("tpm: certificate expired", &m, in, "tpm-key ");
@@ -313,7 +266,7 @@ static void test_swtpm(const char *kind)
 	} else if (!ok(label, bytes[0] && bytes[1] && bytes[2], "the TPM made none (%d)", rc)) {
 		;
 	} else {
-		struct made m;
+		struct tpm_made m;
 		struct tpm_input in = {.trust = TPM_TRUST_ACTIVATED, .nonce = (const uint8_t *)"abc", .nonce_len = 3, .pcrs = pcrs, .now = NOW};
 		in.ak = tpm_key_read((uint8_t *)bytes[2], len[2], NULL);
 		m.attest_len = len[0];

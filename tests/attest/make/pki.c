@@ -47,6 +47,9 @@ static const EVP_MD *digest_of(EVP_PKEY *key)
 	return EVP_PKEY_get_bits(key) == 256 ? EVP_sha256() : EVP_sha384();
 }
 
+static const uint8_t ak_usage[] = {0x30, 0x07, 0x06, 0x05, 0x67, 0x81, 0x05, 0x08, 0x03};
+const struct pki_extension pki_ak_usage[] = {{"2.5.29.37", ak_usage, sizeof ak_usage}, {NULL, NULL, 0}};
+
 struct pki pki_make(const struct pki_spec *s)
 {
 	static long serial = 1000;

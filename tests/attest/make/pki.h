@@ -20,6 +20,9 @@ struct pki_extension {
 	int len;
 };
 
+// What makes a certificate one of a TPM's attestation key (tcg-kp-AIKCertificate).
+extern const struct pki_extension pki_ak_usage[];
+
 struct pki_spec {
 	const char *name;
 	const struct pki *issuer;	// NULL: signed by itself

@@ -84,7 +84,10 @@ static void make_report(const struct snp_spec *s, const struct pki *leaf, const 
 	b[0x34] = 1;
 	put_tcb(s, b + 0x38, 0);
 	b[0x48] = (uint8_t)((s->key_kind >= 0 ? s->key_kind : s->vlek) << 2 | (s->masked ? 2 : 0));
-	memset(b + 0x50, 0xda, 64);
+	if (s->bound)
+		memcpy(b + 0x50, s->bound, 64);
+	else
+		memset(b + 0x50, 0xda, 64);
 	memset(b + 0x90, 0xe1, 48);
 	put_tcb(s, b + 0x180, s->reported_snp);
 	if (s->family) {

@@ -18,6 +18,7 @@ struct snp_spec {
 	bool revoked;			// the signing certificate's issuer
 	time_t crl_to;
 	uint64_t policy;
+	const uint8_t *bound;		// report data; NULL: 64 bytes 0xda
 };
 
 extern const struct snp_spec snp_milan, snp_genoa, snp_turin;

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+// See verifier.h.
+#include "broker/verifier.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "attest/csv.h"
+#include "attest/evidence.h"
+#include "attest/json.h"
+#include "lib/file.h"
+#include "lib/log.h"
+
+static int read_roots(const char *path, const char *setting, struct cert_list *out, struct fault *f)
+{
+	struct fault why = {""};
+	char *pem;
+	size_t len;
+	if (!*path)
+		return 0;
+	int err = file_read(path, 1 << 20, &pem, &len, f);
+	if (err)
+		return err;
+	err = cert_list_add_pem(out, pem, len, &why);
+	if (err)
+		fault_set(f, err, "%s: %s holds no certificates (PEM): %s", setting, path, why.text);
+	free(pem);
+	return err;
+}
+
+// Beside ROOT.pem may lie ROOT.pem.hrk, a test root in Hygon's own format, which PEM cannot hold.
+static int read_hrk(const char *simulated, uint8_t **out, struct fault *f)
+{
+	char path[PATH_MAX + 8], *bytes;
+	size_t len;
+	snprintf(path, sizeof path, "%s.hrk", simulated);
+	int err = *simulated ? file_read(path, 64 << 10, &bytes, &len, f) : -ENOENT;
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	*out = (uint8_t *)bytes;
+	return len == CSV_ROOT_BYTES ? 0 : fault_set(f, -EINVAL, "insecure_accept_simulated: %s is no root certificate of CSV", path);
+}
+
+int verifier_open(struct verifier *v, const struct verifier_settings *s, struct fault *f)
+{
+	memset(v, 0, sizeof *v);
+	v->platform = calloc(1, sizeof *v->platform);
+	if (!v->platform)
+		return fault_set(f, -ENOMEM, "out of memory");
+	int err = policy_file_read(*s->platform_policy ? s->platform_policy : NULL, v->platform, f);
+	if (!err && *s->collateral)
+		err = collateral_open(&v->store, s->collateral, false, f);
+	if (!err && v->platform->measured)
+		err = fault_set(f, -EINVAL, "%s: measurements are allowed for each resource (coffer policy allow), not for the platform",
+				s->platform_policy);
+	if (!err)
+		err = read_roots(s->tpm_roots, "tpm_roots", &v->tpm_roots, f);
+	if (!err)
+		err = read_roots(s->simulated, "insecure_accept_simulated", &v->simulated_roots, f);
+	if (!err)
+		err = read_hrk(s->simulated, &v->simulated_hrk, f);
+	// The command line and broker.yaml say what is insecure, and so does the broker at its start: a policy file alone is too quiet.
+	struct attest_policy *p = &v->platform->policy;
+	if (!err && ((p->insecure_accept_simulated && !*s->simulated) || (p->insecure_accept_debug && !s->accept_debug)))
+		err = fault_set(f, -EINVAL, "%s: simulated hardware and debugging are accepted in broker.yaml only", s->platform_policy);
+	p->insecure_accept_simulated = *s->simulated;
+	p->insecure_accept_debug = s->accept_debug;
+	return err;
+}
+
+void verifier_close(struct verifier *v)
+{
+	if (v->platform)
+		policy_file_free(v->platform);
+	free(v->platform);
+	cert_list_free(&v->tpm_roots);
+	cert_list_free(&v->simulated_roots);
+	free(v->simulated_hrk);
+	if (v->store)
+		collateral_close(v->store);
+	memset(v, 0, sizeof *v);
+}
+
+// The file that the operator named after this kind of hardware, for what no maker's service answers: a bundle without evidence. What is in
+// it counts before what was sent.
+static int add_file(const char *dir, const char *name, struct bundle *b, struct fault *f)
+{
+	char path[PATH_MAX], *text;
+	struct bundle file;
+	size_t len;
+	if (snprintf(path, sizeof path, "%s/own/%s.json", dir, name) >= (int)sizeof path)
+		return fault_set(f, -ENAMETOOLONG, "collateral: the path is too long");
+	int err = file_read(path, BUNDLE_MAX_BYTES, &text, &len, f);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	struct fault why = {""};
+	err = bundle_read(&file, (uint8_t *)text, len, &why);
+	free(text);
+	if (err)
+		return fault_set(f, err, "%s: %s", path, why.text);
+	json_object_del(file.json, "evidence");
+	json_object_del(file.json, "event_log");
+	size_t have, more;
+	const char *leaf = bundle_text(b, "certificates", &have), *authorities = bundle_text(&file, "certificates", &more);
+	// A chip's certificate comes with the evidence, its authorities may be the operator's.
+	char *both = leaf && authorities ? malloc(have + more + 2) : NULL;
+	if (both) {
+		char *p = mempcpy(mempcpy(mempcpy(both, leaf, have), "\n", 1), authorities, more);
+		json_object_del(file.json, "certificates");
+		bundle_put_text(b, "certificates", both, (size_t)(p - both));
+		free(both);
+	}
+	bundle_prefer(b, &file);
+	bundle_free(&file);
+	return 0;
+}
+
+// What the store lacks, in words. False: nothing.
+static bool lacking(const struct collateral_needs *n, char *out, size_t size)
+{
+	size_t len = 0;
+	char about[200];
+	out[0] = '\0';
+	for (unsigned int i = 0; i < n->count && len < size; i++) {
+		if (n->need[i].state != COLLATERAL_THERE)
+			len += (size_t)snprintf(out + len, size - len, "%s%s %s", len ? ", " : "", n->need[i].state == COLLATERAL_EXPIRED ? "expired" : "missing",
+						collateral_about(&n->need[i].key, about));
+	}
+	return len > 0;
+}
+
+static void add_collateral(const struct verifier *v, const struct coco_tee *tee, struct bundle *b, time_t now, struct attest_result *out)
+{
+	struct collateral_needs needs = {.count = 0};
+	struct fault f = {""};
+	char text[256];
+	if (!v->store)
+		return;
+	int err = add_file(collateral_dir(v->store), tee->name, b, &f);
+	if (err)
+		log_warning("broker: collateral: %s", f.text);
+	err = collateral_fill(v->store, b, now, &needs, &f);
+	if (!err && lacking(&needs, text, sizeof text)) {
+		// Not a refusal of its own: the checks that need it fail, or the evidence brought it.
+		struct attest_check *c = attest_check_add(out, "collateral", true);
+		c->outcome = ATTEST_SKIPPED;
+		attest_found(c, "%s", text);
+		log_warning("broker: collateral: %s", text);
+	}
+}
+
+// Which evidence it was, for logs.
+static void note_evidence(struct bundle *b, struct attest_result *out)
+{
+	uint8_t digest[32];
+	size_t len;
+	const uint8_t *bytes = bundle_bytes(b, "evidence", &len);
+	if (bytes && EVP_Digest(bytes, len, digest, NULL, EVP_sha256(), NULL) == 1)
+		set_hex(out->claims, "evidence_digest", digest, sizeof digest);
+}
+
+void verifier_verify(const struct verifier *v, const struct coco_tee *tee, struct bundle *b, const uint8_t report_data[64], time_t now,
+		     struct attest_result *out)
+{
+	const struct policy_file *p = v->platform;
+	add_collateral(v, tee, b, now, out);
+	const struct evidence_input in = {
+		.bundle = b, .now = now,
+		.report_data = tee->by_nonce ? NULL : report_data, .nonce = tee->by_nonce ? report_data : NULL, .nonce_len = coco_nonce_len(b),
+		.simulated_roots = v->simulated_roots.certs, .simulated_root_count = v->simulated_roots.count, .simulated_hrk = v->simulated_hrk,
+		.tpm_roots = v->tpm_roots.certs, .tpm_root_count = v->tpm_roots.count,
+		.tpm_keys = p->tpm_keys[0] ? p->tpm_keys : NULL, .cca_keys = p->cca_keys,
+	};
+	enum evidence_kind kind = evidence_verify(&in, out);
+	note_evidence(b, out);
+	struct attest_check *c = attest_check_add(out, "evidence-kind", kind == tee->kind);
+	attest_expected(c, "%s, as the client calls itself %s", evidence_kind_name(tee->kind), tee->name);
+	attest_found(c, "%s", evidence_kind_name(kind));
+	verifier_appraise(v, out);
+}
+
+void verifier_appraise(const struct verifier *v, struct attest_result *r)
+{
+	policy_file_appraise(v->platform, r);
+}
+
+bool verifier_accepts_simulated(const struct verifier *v)
+{
+	return v->platform->policy.insecure_accept_simulated;
+}

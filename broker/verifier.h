@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside broker/: whose evidence is believed: what the operator configured, and the one way from evidence of any kind to a result.
+// Read-only after opening; threads share it.
+#ifndef COFFER_BROKER_VERIFIER_H
+#define COFFER_BROKER_VERIFIER_H
+
+#include "attest/cert.h"
+#include "attest/coco.h"
+#include "attest/collateral.h"
+#include "attest/policy_file.h"
+
+struct verifier_settings {
+	const char *collateral;		// a store's folder; "" for none
+	const char *platform_policy;	// a policy file; "": every kind of real hardware, up to date
+	const char *tpm_roots;		// PEM; "" for none
+	const char *simulated;		// test roots: PEM, and CSV's as a file of 832 bytes beside it (.hrk); ""
+	bool accept_debug;
+};
+
+struct verifier {
+	struct policy_file *platform;
+	struct cert_list tpm_roots, simulated_roots;
+	uint8_t *simulated_hrk;		// 832 bytes, or NULL
+	struct collateral_store *store;	// NULL: none
+};
+
+int verifier_open(struct verifier *v, const struct verifier_settings *s, struct fault *f);
+void verifier_close(struct verifier *v);
+
+// Verifies what a client that calls itself a `tee` sent, bound to these report data, with the operator's collateral; then the platform's
+// policy. `evidence` is changed: collateral is added. *out is initialised.
+void verifier_verify(const struct verifier *v, const struct coco_tee *tee, struct bundle *evidence, const uint8_t report_data[64], time_t now,
+		     struct attest_result *out);
+
+// The platform's policy alone, on claims that were verified before.
+void verifier_appraise(const struct verifier *v, struct attest_result *claims);
+
+bool verifier_accepts_simulated(const struct verifier *v);
+
+#endif
