@@ -88,6 +88,21 @@ int collateral_remove(struct collateral_store *s, const struct collateral_key *k
 int collateral_each(struct collateral_store *s, int (*each)(void *ctx, const char *file, const struct collateral_item *i, const char *why),
 		    void *ctx, struct fault *f);
 
+// What is known of a file of other tools.
+struct collateral_origin {
+	const char *source;	// for the items: the file's name
+	time_t time;
+	const char *path;	// which item it is, where it cannot say so itself; NULL
+	const char *chain;	// its issuer's chain, where it has none; NULL
+	size_t chain_len;
+};
+
+// Finds the items in a file: one of a store, a bundle, collateral as PCCS and PCS client tools write it, bare answers of services,
+// certificates, revocation lists. Calls `take` with each (borrowed), or with NULL and why for what was found and is no good. The number
+// of calls, or what `take` returned when that is not 0; -EINVAL: nothing that is known.
+int collateral_import(const void *bytes, size_t len, const struct collateral_origin *o,
+		      int (*take)(void *ctx, const struct collateral_item *i, const char *what, const char *why), void *ctx, struct fault *f);
+
 enum collateral_state { COLLATERAL_THERE, COLLATERAL_EXPIRED, COLLATERAL_MISSING };
 
 // What a piece of evidence needs.

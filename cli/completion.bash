@@ -3,7 +3,7 @@
 
 _coffer() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command= i=1
-	local commands="init new copy build run measure seal open mount volume broker policy verify evidence reference doctor syscalls version help"
+	local commands="init new copy build run measure seal open mount volume broker policy verify evidence reference collateral doctor syscalls version help"
 	local owner="--anchor --tpm-key --broker --broker-ca --broker-token --broker-dir"
 
 	while ((i < COMP_CWORD)); do
@@ -16,7 +16,7 @@ _coffer() {
 	done
 	COMPREPLY=()
 	case $previous in
-	-C | --broker-dir | --dir) mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+	-C | --broker-dir | --dir | --store) mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
 	--key-file | --broker-ca | --broker-token | --insecure-accept-simulated) mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
 	--debug-log) mapfile -t COMPREPLY < <(compgen -W "0 1 2 3" -- "$current"); return ;;
 	--host-arguments) mapfile -t COMPREPLY < <(compgen -W "true false" -- "$current"); return ;;
@@ -40,6 +40,10 @@ _coffer() {
 	verify) words="--collateral --event-log --policy --at --report-data --nonce --reference --reference-key --reference-seen --tpm-root --strict --json --insecure-simulated-root" ;;
 	evidence) words="show bundle --collateral --event-log --at --json --output" ;;
 	reference) words="keygen create add revoke renew show verify launch --firmware --vcpus --vcpu-type --features --vmm --kernel --initrd --cmdline --event-log --two-pass --add --key --from-key --name --tee --note --reason --not-before --not-after --days --at --seen --json" ;;
+	collateral)
+		words="fetch show import export serve --store --json --within --at --renew --item --all --early --product --pcs --kds --hygon --ca"
+		words+=" --timeout --patience --issuer-chain --output --listen --offline --certificate --key"
+		;;
 	policy) words="allow deny list log --measurement --note --json $owner" ;;
 	broker)
 		case " ${COMP_WORDS[*]} " in

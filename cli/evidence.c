@@ -6,6 +6,7 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "attest/evidence.h"
 #include "attest/json.h"
@@ -46,6 +47,12 @@ static int read_into(struct bundle *b, const char *path, const char *member, str
 	return err;
 }
 
+static bool is_folder(const char *path)
+{
+	struct stat st;
+	return path && !stat(path, &st) && S_ISDIR(st.st_mode);
+}
+
 int evidence_load(const struct evidence_files *files, struct bundle *b, struct fault *f)
 {
 	int err = bundle_init(b);
@@ -54,11 +61,58 @@ int evidence_load(const struct evidence_files *files, struct bundle *b, struct f
 	err = read_into(b, files->evidence, "evidence", f);
 	if (!err && files->event_log)
 		err = read_into(b, files->event_log, "event_log", f);
-	if (!err && files->collateral)
+	if (!err && files->collateral && !is_folder(files->collateral))
 		err = read_into(b, files->collateral, NULL, f);
 	if (err)
 		bundle_free(b);
 	return err;
+}
+
+static const char *store_of(const struct evidence_files *files)
+{
+	return is_folder(files->collateral) ? files->collateral : files->store;
+}
+
+int evidence_add_store(const struct evidence_files *files, struct bundle *b, time_t now, struct collateral_needs *n, struct fault *f)
+{
+	const char *dir = store_of(files);
+	struct collateral_store *s;
+	struct fault why = {""};
+	memset(n, 0, sizeof *n);
+	if (!dir)
+		return 0;
+	int err = collateral_open(&s, *dir ? dir : NULL, false, f);
+	if (err)
+		return err;
+	// Evidence that is of no known kind is the verifier's to refuse.
+	err = collateral_fill(s, b, now, n, &why);
+	if (err == -ENOMEM)
+		fault_set(f, err, "%s", why.text);
+	else
+		err = 0;
+	collateral_close(s);
+	return err;
+}
+
+unsigned int evidence_missing(const struct evidence_files *files, const struct collateral_needs *n)
+{
+	const char *dir = store_of(files);
+	unsigned int count = 0;
+	char about[200], stamp[32];
+	for (unsigned int i = 0; i < n->count; i++) {
+		if (n->need[i].state == COLLATERAL_THERE)
+			continue;
+		count++;
+		if (n->need[i].state == COLLATERAL_EXPIRED)
+			fprintf(stderr, "coffer: EXPIRED on %s: %s\n", time_text(stamp, n->need[i].expires), collateral_about(&n->need[i].key, about));
+		else
+			fprintf(stderr, "coffer: missing: %s\n", collateral_about(&n->need[i].key, about));
+	}
+	if (count)
+		fprintf(stderr, "coffer: this fetches it: coffer collateral fetch%s%s %s\n", *dir ? " --store " : "", dir, files->evidence);
+	if (*n->note)
+		fprintf(stderr, "coffer: missing: %s\n", n->note);
+	return count + (*n->note != 0);
 }
 
 int evidence_time(const char *text, const struct bundle *b, time_t *t, struct fault *f)
@@ -89,6 +143,8 @@ static int show(const struct evidence_files *files, bool json, struct fault *f)
 		return fault_set(f, -ENOMEM, "out of memory");
 	}
 	struct evidence_input in = {.bundle = &b, .now = time(NULL)};
+	struct collateral_needs n;
+	err = evidence_add_store(files, &b, in.now, &n, f);
 	enum evidence_kind kind = evidence_verify(&in, &r);
 	// Nobody asked whether any of it is true.
 	json_object_del(r.claims, "tee");
@@ -113,8 +169,9 @@ static int show(const struct evidence_files *files, bool json, struct fault *f)
 	return err;
 }
 
-static int pack(const struct evidence_files *files, const char *at, const char *output, struct fault *f)
+int evidence_pack(const struct evidence_files *files, const char *at, const char *output, bool complete, struct fault *f)
 {
+	struct collateral_needs n;
 	struct bundle b;
 	char stamp[32];
 	time_t t;
@@ -122,6 +179,10 @@ static int pack(const struct evidence_files *files, const char *at, const char *
 	if (err)
 		return err;
 	err = evidence_time(at, &b, &t, f);
+	if (!err)
+		err = evidence_add_store(files, &b, t, &n, f);
+	if (!err && evidence_missing(files, &n) && complete)
+		err = fault_set(f, -ENOENT, "%s: not written: it would not be complete", output);
 	if (!err) {
 		json_object_set_new(b.json, "format", json_string(BUNDLE_FORMAT));
 		json_object_set_new(b.json, "time", json_string(time_text(stamp, t)));
@@ -139,7 +200,7 @@ static int evidence(int argc, char **argv)
 		{"collateral", required_argument, NULL, 'c'}, {"event-log", required_argument, NULL, 'e'}, {"at", required_argument, NULL, 't'},
 		{"output", required_argument, NULL, 'o'}, {"json", no_argument, NULL, 'j'}, {0},
 	};
-	struct evidence_files files = {NULL, NULL, NULL};
+	struct evidence_files files = {.evidence = NULL};
 	const char *at = "now", *output = NULL;
 	struct fault f = {""};
 	bool json = false;
@@ -166,7 +227,7 @@ static int evidence(int argc, char **argv)
 	bool packs = !strcmp(argv[optind], "bundle");
 	if (packs && !output)
 		return cli_usage(&command_evidence, "where to? --output FILE");
-	err = packs ? pack(&files, at, output, &f) : show(&files, json, &f);
+	err = packs ? evidence_pack(&files, at, output, false, &f) : show(&files, json, &f);
 	return err ? cli_fail(&f) : EXIT_OK;
 }
 
@@ -178,6 +239,6 @@ const struct command command_evidence = {
 	"         Hygon CSV, Arm CCA and TPMs, event logs (TCG, CCEL), and bundles\n"
 	"bundle   puts evidence, collateral, log and the time (now, or --at 2025-06-19T10:16:03Z) into one file, with which\n"
 	"         `coffer verify BUNDLE --at recorded` says the same anywhere and at any time\n\n"
-	"--collateral is a bundle, or a JSON file as tools for Intel's PCCS write it. docs/attestation.md has the format.\n",
+	"--collateral is a bundle, a JSON file as tools for Intel's PCCS write it, or a folder that `coffer collateral` keeps. docs/attestation.md has the format.\n",
 	evidence,
 };

@@ -8,7 +8,7 @@
 const struct command *const commands[] = {
 	&command_init, &command_new, &command_copy, &command_build, &command_run, &command_measure,
 	&command_seal, &command_open, &command_mount, &command_volume, &command_broker, &command_policy,
-	&command_verify, &command_evidence, &command_reference, &command_doctor, &command_syscalls, &command_version, &command_help, NULL,
+	&command_verify, &command_evidence, &command_reference, &command_collateral, &command_doctor, &command_syscalls, &command_version, &command_help, NULL,
 };
 
 static const struct command *find_command(const char *name)
@@ -52,7 +52,7 @@ static int help(int argc, char **argv)
 	printf("Runs unmodified Linux programs in an enclave, on data that only attested programs can read.\n\n"
 	       "usage: coffer [-C PROJECT] COMMAND ...\n\n");
 	for (size_t i = 0; commands[i]; i++)
-		printf("  %s%-9s%s %s\n", cli_bold(stdout), commands[i]->name, cli_plain(stdout), commands[i]->summary);
+		printf("  %s%-10s%s %s\n", cli_bold(stdout), commands[i]->name, cli_plain(stdout), commands[i]->summary);
 	printf("\nThree commands to hello world:\n"
 	       "  coffer init hello /bin/echo && cd hello\n"
 	       "  coffer build\n"

@@ -197,6 +197,7 @@ static int judge(const struct request *q, struct fault *f)
 	uint8_t data[64] = {0}, nonce[64];
 	size_t data_len = 0, nonce_len = 0;
 	struct evidence_input in = {.bundle = &b, .strict = q->strict};
+	struct collateral_needs needs;
 	int err = !policy || !references || !r || attest_result_init(r) ? fault_set(f, -ENOMEM, "out of memory") : 0;
 	if (!err)
 		err = policy_file_read(q->policy, policy, f);
@@ -204,6 +205,8 @@ static int judge(const struct request *q, struct fault *f)
 		err = evidence_load(&q->files, &b, f);
 	if (!err)
 		err = evidence_time(q->at, &b, &in.now, f);
+	if (!err)
+		err = evidence_add_store(&q->files, &b, in.now, &needs, f);
 	if (!err && q->report_data)
 		err = hex_option("report-data", q->report_data, data, sizeof data, &data_len, f);
 	if (!err && q->nonce)
@@ -234,6 +237,8 @@ static int judge(const struct request *q, struct fault *f)
 	else
 		print_page(q, kind, r, in.now);
 	err = attest_passed(r) ? 0 : 1;
+	fflush(stdout);
+	evidence_missing(&q->files, &needs);
 out:
 	if (r)
 		attest_result_free(r);
@@ -301,12 +306,13 @@ static int verify(int argc, char **argv)
 
 const struct command command_verify = {
 	"verify", "check attestation evidence of any kind and explain the verdict",
-	"usage: coffer verify FILE [--collateral FILE] [--event-log FILE] [--policy FILE] [--at TIME] [--report-data HEX] [--nonce HEX]\n"
+	"usage: coffer verify FILE [--collateral FILE|DIR] [--event-log FILE] [--policy FILE] [--at TIME] [--report-data HEX] [--nonce HEX]\n"
 	"                     [--reference FILE... --reference-key KEY... [--reference-seen FILE]] [--strict] [--json]\n\n"
 	"FILE is raw evidence (AMD SEV-SNP, Intel SGX and TDX, Azure, Hygon CSV, Arm CCA, TPM) or a bundle (coffer evidence bundle).\n"
 	"Everything is checked here, without a network: chain to the maker's root, revocation, collateral, signatures, TCB, and what the\n"
 	"policy asks. Every check is listed, also after one failed.\n\n"
 	"--collateral FILE   what belongs to the evidence: a bundle, or JSON as tools for Intel's PCCS write it. Counts before what FILE has\n"
+	"--collateral DIR    a folder kept by `coffer collateral`: what the evidence needs is found there; what is missing is said\n"
 	"--event-log FILE    a TCG log or CCEL data, to be replayed to the registers of the evidence\n"
 	"--policy FILE       YAML: tees, measurements, tcb_status, snp_minimum_tcb, require_revocation... (docs/attestation.md)\n"
 	"--reference FILE    signed reference values (coffer reference), which the claims must meet; --reference-key FILE: a public key or\n"

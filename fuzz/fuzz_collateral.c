@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Collateral from anybody: paths that a mirror is asked for, files of a store, answers of services (the first byte chooses), and evidence
+// Collateral from anybody: paths that a mirror is asked for, files of a store, answers of services, files of tools (the first byte chooses), and evidence
 // that says what it needs. What was read once is written and read again as the same.
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +27,15 @@ static void needs(const uint8_t *bytes, size_t len)
 			abort();
 	}
 	bundle_free(&b);
+}
+
+static int take(void *ctx, const struct collateral_item *i, const char *what, const char *why)
+{
+	(void)ctx;
+	(void)what;
+	if (!i == !why)
+		abort();
+	return 0;
 }
 
 static void key(const char *text)
@@ -59,6 +68,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			}
 			collateral_item_free(&i);
 		}
+	} else if (what < '0') {
+		const struct collateral_origin o = {.source = "a file", .chain = what & 1 ? text : NULL, .chain_len = what & 1 ? size : 0};
+		collateral_import(text, size, &o, take, NULL, NULL);
 	} else if (what < 'A') {
 		if (!collateral_item_read(&i, text, size, NULL))
 			collateral_item_free(&i);

@@ -45,6 +45,7 @@ static const char *reason(int status)
 		{200, "OK"}, {201, "Created"}, {204, "No Content"}, {400, "Bad Request"}, {401, "Unauthorized"},
 		{403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"}, {408, "Request Timeout"},
 		{409, "Conflict"}, {411, "Length Required"}, {413, "Content Too Large"},
+		{429, "Too Many Requests"}, {502, "Bad Gateway"}, {504, "Gateway Timeout"},
 		{431, "Request Header Fields Too Large"}, {500, "Internal Server Error"}, {501, "Not Implemented"},
 		{503, "Service Unavailable"},
 	};
@@ -66,7 +67,13 @@ static int send_response(struct tls_stream *s, const struct http_response *r, bo
 			 keep_alive ? "keep-alive" : "close");
 	if (n < 0 || (size_t)n >= sizeof head)
 		return -E2BIG;
-	int err = tls_write(s, head, (size_t)n, deadline);
+	// Further lines go before the empty one.
+	size_t lead = r->headers ? (size_t)n - 2 : (size_t)n;
+	int err = tls_write(s, head, lead, deadline);
+	if (!err && r->headers)
+		err = tls_write(s, r->headers, strlen(r->headers), deadline);
+	if (!err && r->headers)
+		err = tls_write(s, "\r\n", 2, deadline);
 	return !err && r->body_len ? tls_write(s, r->body, r->body_len, deadline) : err;
 }
 
@@ -163,6 +170,7 @@ static bool serve_one(struct connection *c, struct tls_stream *s, struct http_he
 		ok = !send_response(s, &r, keep, clock_ms() + o->io_timeout_ms) && keep;
 		set_serving(c, false);
 		free_wiped(r.body, r.body_len);
+		free(r.headers);
 	}
 	free_wiped(body, got);
 	explicit_bzero(head, sizeof *head);

@@ -23,6 +23,7 @@ struct http_response {
 	char *body;			// malloc; the server wipes and frees it
 	size_t body_len;
 	char set_cookie[256];		// value of Set-Cookie, or ""
+	char *headers;			// malloc, freed by the server: further lines, each ended by \r\n; or NULL
 };
 
 struct http_server_options {
