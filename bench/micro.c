@@ -645,6 +645,18 @@ static void map_file_1m(long n)
 	}
 }
 
+static void map_anon_1g(long n)
+{
+	for (long i = 0; i < n; i++) {
+		char *m = mmap(NULL, 1ul << 30, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (m == MAP_FAILED)
+			die("mmap");
+		for (size_t k = 0; k < 1ul << 30; k += 4096)
+			m[k] = 1;
+		munmap(m, 1ul << 30);
+	}
+}
+
 static char *prot_page;
 static void protect(long n)
 {
@@ -658,6 +670,7 @@ static void b_memory(void)
 {
 	in_ns("mmap_touch_munmap_4k", map_anon);
 	in_ns("mmap_touch_munmap_1m", map_anon_1m);
+	in_ns("mmap_touch_munmap_1g", map_anon_1g);
 	make_file();
 	in_ns("mmap_file_touch_1m", map_file_1m);
 	close(fd);
