@@ -57,8 +57,8 @@ struct inode *inode_new(struct super *sb, u32 mode)
 	i->nlink = 1;
 	struct task *t = current;
 	if (t && t->proc) {
-		i->uid = t->proc->cred.fsuid;
-		i->gid = t->proc->cred.fsgid;
+		i->uid = cred()->fsuid;
+		i->gid = cred()->fsgid;
 	}
 	i->atime = i->mtime = i->ctime = i->btime = fstime_now();
 	return i;

@@ -18,8 +18,8 @@ struct super *super_new(const char *fstype, const struct super_ops *ops, u32 mag
 	ref_init(&sb->ref, 1);
 	mutex_init(&sb->rename_lock);
 	sb->ops = ops;
-	if (current->proc && current->proc->cred.user_ns) {
-		sb->user_ns = current->proc->cred.user_ns;
+	if (current->proc && cred()->user_ns) {
+		sb->user_ns = cred()->user_ns;
 		user_ns_get(sb->user_ns);
 	}
 	sb->fstype = fstype;

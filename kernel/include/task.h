@@ -125,6 +125,7 @@ struct task {
 	struct sud *sud;	// Syscall User Dispatch (task/sud.c); NULL: off
 	struct ptrace *pt;	// kernel/task/ptrace.h; NULL: never was traced
 	struct fs_ctx *own_fs;	// directories of this thread alone; NULL: its process's
+	struct cred *as;	// acts as these for a while (uring/work.c), whose reference is the setter's; NULL: its process's
 	struct key *thread_keyring; // kernel/keys/, NULL until used
 	struct ipc_ns *ipc_used; // a reference on what its last call on System V objects used; NULL: the first one
 	u8 request_ring;	// KEY_REQKEY_DEFL_*
@@ -322,7 +323,7 @@ int exec_init(const char *path, char *const argv[], char *const envp[]);
 void exec_commit_on_blank(struct task *t) __noreturn;
 
 // ids as seen by programs, with fsuid checks for the VFS
-static inline struct cred *cred(void) { return &curproc->cred; }
+static inline struct cred *cred(void) { return unlikely(current->as) ? current->as : &curproc->cred; }
 s64 time_offset(int clock);		// of the current process's clock from the kernel's, ns
 u64 time_to_kernel_slow(int clock, u64 ns);
 // A moment on a clock, as the process names it, on the kernel's.

@@ -2,7 +2,8 @@
 // Who a process is: user and group ids, capabilities. Programs run as uid 0 with all
 // capabilities, as in a container, and may drop both. Credentials belong to the process (Linux keeps them per thread
 // and libc sets them in all threads at once; here the first call does and the others find it done). Locks: none;
-// credentials are changed by their own process only.
+// credentials are changed by their own process only. A thread that acts as somebody else for a while (task->as) changes
+// nothing that others see.
 #include "kernel/include/kstring.h"
 #include "kernel/include/vfs.h"
 #include "kernel/task/internal.h"
@@ -22,16 +23,12 @@ void cred_init_root(struct cred *c)
 
 bool capable(int cap)
 {
-	struct task *t = current;
-
-	return !t->proc || (t->proc->cred.cap_eff >> cap & 1 && !t->proc->cred.user_ns);
+	return !curproc || (cred()->cap_eff >> cap & 1 && !cred()->user_ns);
 }
 
 bool own_capable(int cap)
 {
-	struct task *t = current;
-
-	return !t->proc || t->proc->cred.cap_eff >> cap & 1;
+	return !curproc || cred()->cap_eff >> cap & 1;
 }
 
 static u32 root_of(const struct cred *c) { return likely(!c->user_ns) ? 0 : id_in(c->user_ns, false, 0); }

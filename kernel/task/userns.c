@@ -114,9 +114,7 @@ bool cred_capable(const struct cred *c, const struct user_ns *u, int cap)
 
 bool ns_capable(const struct user_ns *u, int cap)
 {
-	struct task *t = current;
-
-	return !t->proc || cred_capable(&t->proc->cred, u, cap);
+	return !curproc || cred_capable(cred(), u, cap);
 }
 
 bool setgroups_allowed(void)

@@ -76,7 +76,7 @@ static int probe(void __user *arg, u32 n)
 	return 0;
 }
 
-// The ids of now under a number. Ids belong to processes, so a request uses others only while its process has one thread.
+// The ids of now under a number.
 static int personality_add(struct uring *r)
 {
 	struct cred *c = cred_dup(cred());

@@ -546,25 +546,20 @@ static int get_file(struct ureq *q)
 static int call(struct ureq *q, int (*fn)(struct ureq *))
 {
 	struct task *t = current;
-	struct cred saved;
+	struct cred *as = t->as;
 	struct utask *ut = q->ut;
-	bool other = q->cred && t->proc->nthreads == 1; // ids are the process's: register.c
 	struct file *f0 = ut->file[0], *f1 = ut->file[1]; // of an operation around this one
 	struct uname *names = ut->names;
 	int r;
 
-	if (other) {
-		saved = t->proc->cred;
-		t->proc->cred = *q->cred;
-	}
+	t->as = q->cred; // none: the process's, also within an operation that has others
 	ut->file[0] = q->file;
 	ut->names = q->names;
 	r = fn(q);
 	ut->file[0] = f0;
 	ut->file[1] = f1;
 	ut->names = names;
-	if (other)
-		t->proc->cred = saved;
+	t->as = as;
 	return r;
 }
 

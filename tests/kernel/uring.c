@@ -750,6 +750,67 @@ TEST(personality)
 	ring_free(&r);
 }
 
+struct watch_ids {
+	int stop, seen;
+};
+
+// Another thread of the process: is it ever anybody else?
+static void *watch_ids(void *arg)
+{
+	struct watch_ids *w = arg;
+	while (!__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE)) {
+		int fd = open("secret", O_RDONLY);
+		if (fd < 0 || geteuid())
+			t_fail(__LINE__, "another thread lost its ids: open %d, euid %d", fd, (int)geteuid());
+		close(fd);
+		__atomic_add_fetch(&w->seen, 1, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+// A request under other credentials, in a process of two threads: they are the request's, and nobody else's.
+TEST_DIR(personality_with_threads)
+{
+	struct watch_ids w = {0};
+	struct ring r;
+	pthread_t th;
+	int id, fd, ran = 0;
+	ring_new(&r, 4, 0);
+	if (geteuid())
+		SKIP("needs root");
+	fd = OK(open("secret", O_CREAT | O_WRONLY, 0600));
+	close(fd);
+	OK(chmod(".", 0777));
+	OK(seteuid(1000));
+	id = OK(reg(r.fd, IORING_REGISTER_PERSONALITY, NULL, 0));
+	OK(seteuid(0));
+	ZERO(pthread_create(&th, NULL, watch_ids, &w));
+	while (ran < 200 || __atomic_load_n(&w.seen, __ATOMIC_ACQUIRE) < 200) {
+		sqe(&r, IORING_OP_OPENAT, AT_FDCWD, "secret", 0, 0, 1)->personality = (unsigned short)id;
+		EQ(one(&r), -EACCES);
+		sqe(&r, IORING_OP_OPENAT, AT_FDCWD, "secret", 0, 0, 1);
+		fd = one(&r);
+		CHECK(fd >= 0);
+		close(fd);
+		ran++;
+	}
+	sqe(&r, IORING_OP_MKDIRAT, AT_FDCWD, "theirs", 0700, 0, 1)->personality = (unsigned short)id;
+	EQ(one(&r), 0);
+	struct stat st;
+	OK(stat("theirs", &st));
+	EQ(st.st_uid, 1000);
+	// A chain: each request with its own.
+	sqe(&r, IORING_OP_OPENAT, AT_FDCWD, "secret", 0, 0, 1)->flags = IOSQE_IO_HARDLINK;
+	sqe(&r, IORING_OP_OPENAT, AT_FDCWD, "secret", 0, 0, 2)->personality = (unsigned short)id;
+	EQ(enter(r.fd, 2, 2, IORING_ENTER_GETEVENTS), 2);
+	CHECK(next(&r).res >= 0);
+	EQ(next(&r).res, -EACCES);
+	EQ(geteuid(), 0);
+	__atomic_store_n(&w.stop, 1, __ATOMIC_RELEASE);
+	ZERO(pthread_join(th, NULL));
+	ring_free(&r);
+}
+
 static void *spin_submit(void *arg)
 {
 	struct ring r;
