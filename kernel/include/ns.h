@@ -61,6 +61,10 @@ u64 ns_inum(void);			// for a new namespace
 // The namespaces that `flags` (CLONE_NEW*) asks for are made anew for p, which is the caller or its child that does not run
 // yet; p->fs is p's own. 0 or -errno, then nothing has changed.
 int ns_unshare(struct proc *p, u64 flags);
+struct inode;
+struct mount;
+bool mount_mine(const struct mount *m);		// of the caller's mount namespace (fs/mount_tree.c)
+bool is_ns_file(const struct inode *i);		// as /proc/PID/ns gives them
 void ns_own(struct ns *n, struct user_ns *u);	// n is new: u owns it
 void ns_inherit(struct proc *p, const struct proc *from);
 void ns_drop(struct proc *p);		// tasklist not held

@@ -172,6 +172,13 @@ bool capable_here(u32 type, int cap)
 	return yes;
 }
 
+// Its adjustments of semaphores belong to the namespace that it leaves.
+static void ipc_leave(struct proc *p)
+{
+	sem_exit(p);
+	ipc_ns_leave();
+}
+
 int ns_unshare(struct proc *p, u64 flags)
 {
 	struct user_ns *user = NULL, *owner;
@@ -224,10 +231,8 @@ int ns_unshare(struct proc *p, u64 flags)
 	for (u32 i = 0; i < ARRAY_SIZE(made); i++)
 		if (made[i])
 			ns_own(made[i], owner);
-	if (ipc && p == curproc) {
-		sem_exit(p); // adjustments belong to the namespace that is left
-		ipc_ns_leave();
-	}
+	if (ipc && p == curproc)
+		ipc_leave(p);
 	mutex_lock(&tasklist);
 #define SWAP(new, member) \
 	if (new) { \
@@ -571,6 +576,8 @@ static const struct inode_ops ns_link_iops = {.readlink = ns_readlink, .follow =
 const struct pent proc_ns_table[] = {NS("cgroup"), NS("ipc"),	NS("mnt"),		 NS("net"),  NS("pid"), NS("pid_for_children"),
 				     NS("time"),   NS("time_for_children"), NS("user"), NS("uts"), {0}};
 
+bool is_ns_file(const struct inode *i) { return i->sb == nsfs; }
+
 static void ns_evict(struct inode *i)
 {
 	if (i->priv)
@@ -588,43 +595,50 @@ int ns_init(void)
 
 // --- setns
 
-static long enter_user(struct user_ns *u, bool alone)
+// Users: the user namespace of the caller, or that which it enters in the same call.
+static long may_enter(struct ns *n, const struct user_ns *users, bool alone)
 {
-	if (u == cred()->user_ns || !alone)
-		return -EINVAL;
-	if (!ns_capable(u, CAP_SYS_ADMIN))
+	struct fs_ctx *own = current->own_fs;
+
+	if (n->type == CLONE_NEWUSER) {
+		if (user_ns_of(n) == cred()->user_ns || !alone)
+			return -EINVAL;
+		return ns_capable(user_ns_of(n), CAP_SYS_ADMIN) ? 0 : -EPERM;
+	}
+	if (!ns_capable(n->owner, CAP_SYS_ADMIN) || !ns_capable(users, CAP_SYS_ADMIN))
 		return -EPERM;
-	if (!user_ns_made(u, cred()))
-		curproc->dumpable = false; // what it brings along is not for those who rule there
-	cred_enter(cred(), u);
-	return 0;
+	if (n->type == CLONE_NEWNS && !ns_capable(users, CAP_SYS_CHROOT))
+		return -EPERM;
+	if (n->type == CLONE_NEWNS && !alone)
+		return own && own->ref.n == 1 ? 0 : -EINVAL;
+	if (n->type == CLONE_NEWPID && !pid_ns_below(n))
+		return -EINVAL;
+	return n->type == CLONE_NEWTIME && curproc->nthreads > 1 ? -EUSERS : 0;
 }
 
-static long enter(struct ns *n)
+static void enter_user(struct user_ns *u)
+{
+	if (!user_ns_made(u, cred()))
+		curproc->dumpable = false; // what it brings along is not for those who rule there
+	cred_enter(&curproc->cred, u);
+}
+
+// Cannot fail: may_enter has said so.
+static void enter(struct ns *n, bool alone)
 {
 	struct proc *p = curproc;
 	struct ns *old = NULL, *plain = NULL, *kept = NULL, *gone = NULL;
-	bool alone = alone_in(p);
 
-	if (alone && current->own_fs)
-		fs_own_settle();
-	alone = alone && p->fs->ref.n == 1;
-	if (n->type == CLONE_NEWUSER)
-		return enter_user(user_ns_of(n), alone);
-	if (!ns_capable(n->owner, CAP_SYS_ADMIN) || !own_capable(CAP_SYS_ADMIN))
-		return -EPERM;
-	if (n->type == CLONE_NEWNS && !own_capable(CAP_SYS_CHROOT))
-		return -EPERM;
-	if (n->type == CLONE_NEWNS && !alone)
-		return current->own_fs && current->own_fs->ref.n == 1 ? mounts_of_thread((struct mnt_ns *)n) : -EINVAL;
-	if (n->type == CLONE_NEWPID && !pid_ns_below(n))
-		return -EINVAL;
-	if (n->type == CLONE_NEWTIME && !alone_in(p))
-		return -EUSERS;
-	if (n->type == CLONE_NEWIPC) {
-		sem_exit(p);
-		ipc_ns_leave();
+	if (n->type == CLONE_NEWUSER) {
+		enter_user(user_ns_of(n));
+		return;
 	}
+	if (n->type == CLONE_NEWNS && !alone) {
+		(void)mounts_of_thread((struct mnt_ns *)n); // which fails for a copy only
+		return;
+	}
+	if (n->type == CLONE_NEWIPC)
+		ipc_leave(p);
 	mutex_lock(&tasklist);
 	if (n->type == CLONE_NEWNS) {
 		old = (struct ns *)p->mnt_ns;
@@ -666,27 +680,55 @@ static long enter(struct ns *n)
 	if (plain)
 		ns_put(plain);
 	time_ns_put(gone);
-	return 0;
+}
+
+// Goes to all of them or, when one is not for the caller, to none. A user namespace is the first of the list.
+static long enter_all(struct ns **list, u32 n)
+{
+	struct proc *p = curproc;
+	const struct user_ns *users = cred()->user_ns;
+	bool alone = alone_in(p);
+	long r = 0;
+
+	if (alone && current->own_fs)
+		fs_own_settle();
+	alone = alone && p->fs->ref.n == 1;
+	for (u32 i = 0; i < n && !r; i++) {
+		r = may_enter(list[i], users, alone);
+		if (list[i]->type == CLONE_NEWUSER)
+			users = user_ns_of(list[i]);
+	}
+	for (u32 i = 0; i < n && !r; i++)
+		enter(list[i], alone);
+	return r;
 }
 
 // All that a pidfd's process has of the kinds asked for.
 static long enter_of(struct proc *p, u32 types)
 {
+	struct ns *list[ARRAY_SIZE(kinds)];
+	u32 n = 0;
 	long r = 0;
 
 	if (!types || types & ~(u32)NEW_NS)
 		return -EINVAL;
 	if (!remote_allowed(p))
 		return -EPERM;
-	for (u32 i = 0; i <= ARRAY_SIZE(kinds) && !r; i++) { // users first: that may be what lets it into the others
+	for (u32 i = 0; i <= ARRAY_SIZE(kinds) && !r; i++) {
 		u32 type = !i ? CLONE_NEWUSER : kinds[i - 1].type;
-		struct ns *n = types & type ? ns_get(p, 0, type, false) : NULL;
-		if (types & type)
-			r = n ? enter(n) : -ESRCH;
-		if (n)
-			ns_put(n);
+		if (!(types & type))
+			continue;
 		types &= ~type;
+		list[n] = ns_get(p, 0, type, false);
+		if (list[n])
+			n++;
+		else
+			r = -ESRCH;
 	}
+	if (!r)
+		r = enter_all(list, n);
+	while (n)
+		ns_put(list[--n]);
 	return r;
 }
 
@@ -704,7 +746,7 @@ long sys_setns(int fd, int type)
 		r = enter_of(p, (u32)type);
 	} else if (f->inode && f->inode->sb == nsfs) {
 		n = f->inode->priv;
-		r = type && (u32)type != n->type ? -EINVAL : enter(n);
+		r = type && (u32)type != n->type ? -EINVAL : enter_all(&n, 1);
 	}
 	file_put(f);
 	return r;
