@@ -189,7 +189,7 @@ void mount_attach_root(struct mount *m)
 
 static int mount_super(struct super *sb, const char *source, u32 flags, struct path *where)
 {
-	struct mount *m = mount_new(sb, NULL, source, flags);
+	struct mount *m = mount_new(sb, NULL, source, flags | MS_RELATIME); // as Linux mounts by default
 	if (!m)
 		return -ENOMEM;
 	int r = mount_attach(m, where);

@@ -273,13 +273,14 @@ long sys_fsmount(int fd, u32 flags, u32 attr)
 	struct fs_context *c;
 	struct mount *m = NULL;
 	struct file *f;
-	u32 ms;
+	u32 ms, locked;
 	long r;
 
 	if (!capable_here(CLONE_NEWNS, CAP_SYS_ADMIN))
 		return -EPERM;
 	if (flags & ~(u32)FSMOUNT_CLOEXEC || attr_flags(attr, &ms) || atime_flags(attr) < 0)
 		return -EINVAL;
+	ms |= (u32)atime_flags(attr);
 	f = fd_get(fd);
 	if (!f)
 		return -EBADF;
@@ -287,9 +288,13 @@ long sys_fsmount(int fd, u32 flags, u32 attr)
 	if (f->ops == &context_fops) {
 		c = f->priv;
 		mutex_lock(&c->lock);
-		if (c->sb) {
+		if (c->sb)
+			r = mount_reveals(c->fstype, ms, &locked);
+		if (c->sb && !r) {
 			super_get(c->sb);
-			m = mount_new(c->sb, NULL, c->source, ms | (u32)atime_flags(attr));
+			m = mount_new(c->sb, NULL, c->source, ms);
+			if (m)
+				m->locked_flags = locked;
 			r = m ? 0 : -ENOMEM;
 			super_deactivate(c->sb);
 			c->sb = NULL; // one mount each
@@ -421,9 +426,9 @@ static long change_at(const struct path *p, const struct change *c, bool recursi
 
 	mutex_lock(&mount_lock);
 	write_lock(&dcache_lock);
-	r = p->dentry != top->root || (top->ns && !mount_mine(top)) ? -EINVAL : 0;
+	r = p->dentry != top->root || !(mount_mine(top) || mount_waits(top)) ? -EINVAL : 0;
 	list_for_each(m, &mounts, link)
-		if (!r && (m == top || (recursive && under(m, top))) && m->locked_flags &&
+		if (!r && (m == top || (recursive && under(m, top))) &&
 		    mount_takes_back(m, (m->flags & ~c->clr) | c->set | c->atime))
 			r = -EPERM;
 	if (!r) {

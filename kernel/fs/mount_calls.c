@@ -13,9 +13,7 @@ static bool at_root(const struct path *p) { return p->dentry == p->mnt->root; }
 
 bool mount_takes_back(const struct mount *m, u32 flags)
 {
-	const u32 atime = MS_NOATIME | MS_NODIRATIME | MS_RELATIME;
-
-	return m->flags & ~flags & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC) || (m->flags ^ flags) & atime;
+	return m->locked_flags & MNT_RESTRICT & ~flags || (m->locked_flags & MS_RELATIME && (m->flags ^ flags) & MNT_ATIME);
 }
 
 // Mounts below d in m that came from a user namespace above.
@@ -31,22 +29,28 @@ bool mount_hides_locked(const struct mount *m, struct dentry *d)
 	return yes;
 }
 
-// Of file systems that whoever rules a user namespace may mount: there is such a mount already, and nothing was hidden in it.
-static bool seen_whole(const char *fstype)
+int mount_reveals(const char *fstype, u32 flags, u32 *keep)
 {
 	struct mount *m, *c;
 	bool yes = false;
 
+	*keep = 0;
+	if (!cur_mnt_ns()->ns.owner || (strcmp(fstype, "proc") && strcmp(fstype, "sysfs")))
+		return 0;
 	read_lock(&dcache_lock);
 	list_for_each(m, &mounts, link) {
-		bool whole = mount_mine(m) && !strcmp(m->sb->fstype, fstype) && m->root == m->sb->droot;
+		u32 locked = m->locked_flags | (m->sb->read_only ? MS_RDONLY : 0);
+		bool whole = !yes && mount_mine(m) && !strcmp(m->sb->fstype, fstype) && m->root == m->sb->droot;
+		whole = whole && (flags & MS_RDONLY || !(locked & MS_RDONLY)) && !(locked & MS_RELATIME && (m->flags ^ flags) & MNT_ATIME);
 		if (whole && strcmp(fstype, "sysfs")) // there only empty directories are mounted on
 			list_for_each(c, &mounts, link)
 				whole &= c->parent != m || !c->locked;
+		if (whole)
+			*keep = locked & (MS_RDONLY | MS_RELATIME);
 		yes |= whole;
 	}
 	read_unlock(&dcache_lock);
-	return yes;
+	return yes ? 0 : -EPERM;
 }
 
 int mount_may_make(const char *fstype)
@@ -54,16 +58,23 @@ int mount_may_make(const char *fstype)
 	static const struct {
 		const char *name;
 		u32 ns; // whose ruler may mount it; 0: the mount namespace's
-		bool reveals;
-	} types[] = {{"tmpfs", 0, false}, {"ramfs", 0, false}, {"devpts", 0, false}, {"overlay", 0, false}, {"fuse", 0, false},
-		     {"proc", CLONE_NEWPID, true}, {"sysfs", CLONE_NEWNET, true}, {"mqueue", CLONE_NEWIPC, false}, {"cgroup2", CLONE_NEWCGROUP, false}};
+	} types[] = {{"tmpfs", 0}, {"ramfs", 0}, {"devpts", 0}, {"overlay", 0}, {"fuse", 0},
+		     {"proc", CLONE_NEWPID}, {"sysfs", CLONE_NEWNET}, {"mqueue", CLONE_NEWIPC}, {"cgroup2", CLONE_NEWCGROUP}};
 
 	if (capable(CAP_SYS_ADMIN))
 		return 0;
 	for (u32 i = 0; i < ARRAY_SIZE(types); i++)
 		if (!strcmp(types[i].name, fstype) || (!strncmp(fstype, "fuse.", 5) && !strcmp(types[i].name, "fuse")))
-			return (!types[i].ns || capable_here(types[i].ns, CAP_SYS_ADMIN)) && (!types[i].reveals || seen_whole(fstype)) ? 0 : -EPERM;
+			return !types[i].ns || capable_here(types[i].ns, CAP_SYS_ADMIN) ? 0 : -EPERM;
 	return fs_known(fstype) ? -EPERM : -ENODEV;
+}
+
+// Part of a tree that hangs nowhere yet.
+bool mount_waits(const struct mount *m)
+{
+	while (m->parent)
+		m = m->parent;
+	return m->detached;
 }
 
 long bind_mount(const struct path *from, struct path *where, bool recursive)
@@ -71,7 +82,9 @@ long bind_mount(const struct path *from, struct path *where, bool recursive)
 	struct mount *m;
 	long r;
 
-	if (!mount_mine(where->mnt) || (!mount_mine(from->mnt) && from->mnt->ns) || from->mnt->propagation == MS_UNBINDABLE)
+	// What was taken off lazily and is reached by a descriptor is nobody's; a namespace's file, or a tree that a descriptor owns, is.
+	if (!mount_mine(where->mnt) || !(mount_mine(from->mnt) || mount_waits(from->mnt) || is_ns_file(from->dentry->inode)) ||
+	    from->mnt->propagation == MS_UNBINDABLE)
 		return -EINVAL;
 	if (!recursive && mount_hides_locked(from->mnt, from->dentry))
 		return -EINVAL; // what lies below those mounts is not for the caller
@@ -121,18 +134,17 @@ long move_mount_to(const struct path *from, struct path *where)
 
 long remount_at(const struct path *where, u32 flags, const char *opts, bool only_mount)
 {
-	const u32 atime = MS_NOATIME | MS_NODIRATIME | MS_RELATIME;
 	struct mount *m = where->mnt;
 	struct super *sb = m->sb;
 	int r = 0;
 
 	if (!at_root(where) || !mount_mine(m))
 		return -EINVAL;
-	if (!(flags & (atime | MS_STRICTATIME)))
-		flags |= m->flags & atime; // they stay
+	if (!(flags & (MNT_ATIME | MS_STRICTATIME)))
+		flags |= m->flags & MNT_ATIME; // they stay
 	else if (!(flags & (MS_NOATIME | MS_STRICTATIME)))
 		flags |= MS_RELATIME;
-	if (m->locked_flags && mount_takes_back(m, flags))
+	if (mount_takes_back(m, flags))
 		return -EPERM;
 	if (!only_mount && !ns_capable(sb->user_ns, CAP_SYS_ADMIN))
 		return -EPERM;
@@ -174,21 +186,25 @@ long new_mount(const char *fstype, const char *source, u32 flags, const char *op
 {
 	struct super *sb;
 	struct mount *m;
+	u32 locked;
 	long r;
 
 	if (!mount_mine(where->mnt))
 		return -EINVAL;
-	r = mount_may_make(fstype);
-	if (r)
-		return r;
 	if (!(flags & (MS_NOATIME | MS_STRICTATIME)))
 		flags |= MS_RELATIME;
+	r = mount_may_make(fstype);
+	if (!r)
+		r = mount_reveals(fstype, flags, &locked);
+	if (r)
+		return r;
 	sb = fs_make(fstype, source, flags, opts, opts ? PAGE_SIZE : 0);
 	if (IS_ERR(sb))
 		return PTR_ERR(sb);
 	m = mount_new(sb, NULL, source, flags);
 	if (!m)
 		return -ENOMEM;
+	m->locked_flags = locked;
 	r = mount_attach(m, where);
 	if (r)
 		mount_put(m);

@@ -171,7 +171,7 @@ static void lock_tree(struct mnt_ns *n)
 
 	list_for_each(m, &mounts, link)
 		if (m->ns == n) {
-			m->locked_flags = true;
+			m->locked_flags |= (m->flags & MNT_RESTRICT) | MS_RELATIME;
 			m->locked = m != n->root;
 		}
 }

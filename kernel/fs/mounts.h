@@ -6,7 +6,9 @@
 #include "kernel/fs/fs.h"
 #include "kernel/include/ns.h"
 
-#define MNT_STATE (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME)
+#define MNT_RESTRICT (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+#define MNT_ATIME (MS_NOATIME | MS_NODIRATIME | MS_RELATIME)
+#define MNT_STATE (MNT_RESTRICT | MNT_ATIME)
 #define MNT_PROPAGATION (MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE)
 
 struct mnt_ns {
@@ -32,10 +34,13 @@ void detach_locked(struct mount *m);		// out of the table; m->was is to be put b
 struct mount *tree_copy(const struct path *from, bool recursive, struct fs_ctx *fs);
 void tree_drop(struct mount *m);		// unmounts m and all below it; mount_lock held; consumes the table's reference
 void tree_set_ns(struct mount *m, struct mnt_ns *n);	// m and all below it; dcache_lock held
-bool mount_mine(const struct mount *m);		// of the caller's namespace
+bool mount_waits(const struct mount *m);	// in a tree that a descriptor owns, until move_mount hangs it; mount_lock held
 bool mount_takes_back(const struct mount *m, u32 flags);	// flags that a mount from a user namespace above has
 bool mount_hides_locked(const struct mount *m, struct dentry *d); // something below d that came from a user namespace above
 int mount_may_make(const char *fstype);		// 0, -EPERM, -ENODEV
+// Of proc and sysfs, in a mount namespace that a user namespace rules: -EPERM unless there is such a mount already in which nothing was hidden,
+// and which may do no less. *keep: the locked_flags of the new one.
+int mount_reveals(const char *fstype, u32 flags, u32 *keep);
 bool fs_known(const char *name);		// fs/mount_api.c
 // The work of mount(2) on places; mount_lock held.
 long bind_mount(const struct path *from, struct path *where, bool recursive);

@@ -273,9 +273,7 @@ static long statfs_super(struct super *sb, const struct mount *m, void __user *u
 	int r = sb->ops && sb->ops->statfs ? sb->ops->statfs(sb, &st) : 0;
 	st.f_flags = 0x20; // ST_VALID; the rest has the same bits as MS_*
 	if (m)
-		st.f_flags |= m->flags & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC);
-	if (m && !(m->flags & (MS_RELATIME | MS_NOATIME)))
-		st.f_flags |= 0x1000;
+		st.f_flags |= (m->flags & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME)) | (m->flags & MS_RELATIME ? 0x1000 : 0);
 	if (sb->read_only)
 		st.f_flags |= MS_RDONLY;
 	return r ? r : copy_to_user(ubuf, &st, sizeof(st));

@@ -46,7 +46,7 @@ static int mount_all(void)
 		return r;
 	if ((r = overlay_mount(image, &root)))
 		return r;
-	root_mnt = mount_new(root, NULL, "overlay", 0);
+	root_mnt = mount_new(root, NULL, "overlay", MS_RELATIME);
 	if (!root_mnt)
 		return -ENOMEM;
 	mount_attach_root(root_mnt);

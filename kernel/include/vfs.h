@@ -195,7 +195,7 @@ struct mount {
 	u32 propagation;		// MS_SHARED...; 0 and MS_PRIVATE are the same
 	bool expiring;			// MNT_EXPIRE was asked once
 	bool locked;			// came from a user namespace above: not to be unmounted or moved alone
-	bool locked_flags;		// and its flags are not to be taken back
+	u32 locked_flags;		// of its MS_*, those that are not to be taken back; MS_RELATIME: what it does with access times
 	bool detached;			// hangs nowhere; a descriptor owns it (fs/mount_api.c)
 	struct mount *copy;		// while a tree is copied
 	struct path was;		// where it hung, until its references are dropped

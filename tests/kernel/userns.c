@@ -1,63 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // User namespaces: maps of ids, capabilities that count only there, what a ruler of one may do and what not. Cases work in children,
 // some as an ordinary user.
-#include "t.h"
-#include <grp.h>
+#include "userns.h"
 #include <linux/capability.h>
 #include <linux/nsfs.h>
-#include <poll.h>
-#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/xattr.h>
-
-static int put(const char *file, const char *text)
-{
-	int fd = open(file, O_WRONLY);
-	if (fd < 0)
-		return errno;
-	int e = write(fd, text, strlen(text)) == (ssize_t)strlen(text) ? 0 : errno;
-	close(fd);
-	return e;
-}
-
-static int put_of(pid_t pid, const char *file, const char *text)
-{
-	char path[64];
-	snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
-	return put(path, text);
-}
-
-// An ordinary user's namespace.
-static void alone_in(int flags)
-{
-	if (!geteuid()) {
-		OK(setgroups(0, NULL));
-		OK(setresgid(1234, 1234, 1234));
-		OK(setresuid(1234, 1234, 1234));
-		OK(prctl(PR_SET_DUMPABLE, 1));
-	}
-	if (unshare(CLONE_NEWUSER | flags))
-		SKIP("no user namespaces here");
-}
-
-static void as_root_in(int flags)
-{
-	char map[64];
-	unsigned uid = geteuid() ? geteuid() : 1234, gid = geteuid() ? getegid() : 1234;
-	alone_in(flags);
-	snprintf(map, sizeof(map), "0 %u 1", uid);
-	EQ(put("/proc/self/uid_map", map), 0);
-	EQ(put("/proc/self/setgroups", "deny"), 0);
-	snprintf(map, sizeof(map), "0 %u 1\n", gid);
-	EQ(put("/proc/self/gid_map", map), 0);
-}
 
 static unsigned long caps(const char *which)
 {
@@ -124,9 +78,11 @@ TEST_DIR(root_of_its_own)
 
 TEST(maps_are_written_once_and_rightly)
 {
-	char me[64], path[64];
+	char me[64], path[64], map_of_group[64];
 	uid_t uid = geteuid() ? geteuid() : 1234;
+	gid_t gid = geteuid() ? getegid() : 1234;
 	alone_in(0);
+	snprintf(map_of_group, sizeof(map_of_group), "0 %u 1", gid);
 	snprintf(me, sizeof(me), "0 %u 1", uid);
 	EQ(put("/proc/self/uid_map", ""), EINVAL);
 	EQ(put("/proc/self/uid_map", "0 0"), EINVAL);
@@ -146,18 +102,20 @@ TEST(maps_are_written_once_and_rightly)
 	EQ(put("/proc/self/setgroups", "deny"), 0);
 	EQ(put("/proc/self/setgroups", "allow"), EPERM);
 	EQ(put("/proc/self/setgroups", "nonsense"), EINVAL);
+	EQ(put("/proc/self/setgroups", "deny"), 0); // again
+	EQ(put("/proc/self/gid_map", map_of_group), 0);
+	EQ(put("/proc/self/setgroups", "deny"), EPERM); // not after the groups' map, though it says so already
+	STREQ(t_get("/proc/self/setgroups"), "deny\n");
 	EQ(put("/proc/self/projid_map", "0 0 4294967295"), 0);
 }
 
 // Root maps a range for a child, as newuidmap does.
 TEST_DIR(a_range)
 {
-	int up[2], down[2];
-	char c;
+	struct pair w;
 	if (geteuid())
 		SKIP("not root");
-	OK(pipe(up));
-	OK(pipe(down));
+	pair_new(&w);
 	OK(chmod(".", 0777));
 	t_put("five", "x");
 	OK(chown("five", 100005, 100006));
@@ -167,8 +125,8 @@ TEST_DIR(a_range)
 	if (!p) {
 		if (unshare(CLONE_NEWUSER))
 			_exit(T_SKIPPED);
-		OK(write(up[1], "x", 1));
-		OK(read(down[0], &c, 1));
+		say(w.up);
+		hear(w.down);
 		EQ(getuid(), 65534);
 		OK(setgroups(0, NULL));
 		OK(setresgid(6, 6, 6));
@@ -197,17 +155,13 @@ TEST_DIR(a_range)
 		EQ(getuid(), 5);
 		_exit(0);
 	}
-	OK(close(up[1]));
-	if (read(up[0], &c, 1) != 1) {
-		EQ(t_wait(p), T_SKIPPED);
-		SKIP("no user namespaces here");
-	}
+	hear_or_skip(&w, p);
 	EQ(put_of(p, "uid_map", "0 100000 1000\n1000 300000 5\n"), 0);
 	EQ(put_of(p, "gid_map", "0 100000 1000"), 0);
 	char path[64];
 	snprintf(path, sizeof(path), "/proc/%d/uid_map", p);
 	STREQ(t_get(path), "         0     100000       1000\n      1000     300000          5\n");
-	OK(write(down[1], "x", 1));
+	say(w.down);
 	EQ(t_wait(p), 0);
 	struct stat st;
 	OK(stat("five", &st));
@@ -287,10 +241,9 @@ TEST(clone_makes_one)
 
 TEST(nested_and_entered)
 {
-	int up[2], down[2];
-	char c, path[64];
-	OK(pipe(up));
-	OK(pipe(down));
+	struct pair w;
+	char path[64];
+	pair_new(&w);
 	as_root_in(0);
 	int mine = OK(open("/proc/self/ns/user", O_RDONLY));
 	pid_t p = OK(fork());
@@ -302,11 +255,11 @@ TEST(nested_and_entered)
 		ERR(setns(mine, CLONE_NEWUSER), EPERM); // upwards
 		int up_fd = open("/proc/self/ns/user", O_RDONLY);
 		ERR(ioctl(up_fd, NS_GET_PARENT), EPERM);
-		OK(write(up[1], "x", 1));
-		OK(read(down[0], &c, 1));
+		say(w.up);
+		hear(w.down);
 		_exit(0);
 	}
-	OK(read(up[0], &c, 1) == 1 ? 0 : -1);
+	hear(w.up);
 	snprintf(path, sizeof(path), "/proc/%d/ns/uts", p);
 	int uts = OK(open(path, O_RDONLY));
 	snprintf(path, sizeof(path), "/proc/%d/ns/user", p);
@@ -329,7 +282,7 @@ TEST(nested_and_entered)
 	OK(setns(inner, CLONE_NEWUSER));
 	EQ(getuid(), 5);
 	OK(sethostname("z", 1));
-	OK(write(down[1], "x", 1));
+	say(w.down);
 	EQ(t_wait(p), 0);
 }
 
@@ -417,10 +370,15 @@ TEST_DIR(an_overlay_is_no_way_around)
 		ERR(access("theirs/f", F_OK), ENOENT);
 		OK(umount("m"));
 	}
-	if (!mount("o", "m", "overlay", 0, "lowerdir=mine,upperdir=up,workdir=theirs-work")) { // Linux: read-only
-		CHECK(open("m/new", O_CREAT | O_WRONLY, 0644) < 0);
-		OK(umount("m"));
-	}
+	OK(mount("o", "m", "overlay", 0, "lowerdir=mine,upperdir=up,workdir=theirs-work")); // which cannot be used: read-only
+	ERR(open("m/new", O_CREAT | O_WRONLY, 0644), EROFS);
+	ERR(open("m/f", O_WRONLY), EROFS);
+	ERR(chmod("m/f", 0600), EROFS);
+	ERR(unlink("m/f"), EROFS);
+	ERR(rename("m/f", "m/g"), EROFS);
+	CHECK(mount(NULL, "m", NULL, MS_REMOUNT, NULL) < 0 || open("m/new", O_CREAT | O_WRONLY, 0644) < 0);
+	STREQ(t_get("m/f"), "f");
+	OK(umount("m"));
 	struct stat st;
 	OK(stat("theirs-work/work", &st));
 	EQ(st.st_uid, 65534);
@@ -435,48 +393,47 @@ TEST_DIR(an_overlay_is_no_way_around)
 // A map is written by who has opened it: a more privileged program is not talked into it.
 TEST(a_map_is_written_by_its_opener)
 {
-	int up[2], down[2];
-	char c, path[64];
+	struct pair w;
+	char path[64];
 	if (geteuid())
 		SKIP("not root");
-	OK(pipe(up));
-	OK(pipe(down));
+	pair_new(&w);
 	pid_t p = OK(fork());
 	if (!p) {
-		alone_in(0);
-		OK(write(up[1], "x", 1));
-		OK(read(down[0], &c, 1));
+		if (!get_alone(0))
+			_exit(T_SKIPPED);
+		say(w.up);
+		hear(w.down);
 		_exit(0);
 	}
-	if (poll(&(struct pollfd){up[0], POLLIN, 0}, 1, 10000) != 1)
-		SKIP("no user namespaces here");
-	OK(read(up[0], &c, 1));
+	hear_or_skip(&w, p);
 	snprintf(path, sizeof(path), "/proc/%d/uid_map", p);
 	OK(seteuid(1234));
 	int fd = OK(open(path, O_WRONLY));
 	OK(seteuid(0));
 	ERR(write(fd, "0 0 10", 6), EPERM);
 	STREQ(t_get(path), "");
-	OK(write(down[1], "x", 1));
+	say(w.down);
 	EQ(t_wait(p), 0);
 }
 
 // Who enters a namespace brings along what those who rule it may not look at, until another program runs.
 TEST(who_enters_is_not_looked_into)
 {
-	int up[2], down[2], there[2];
+	struct pair w;
+	int there[2];
 	char c, path[64];
 	static char secret[] = "secret";
 	if (geteuid())
 		SKIP("not root");
-	OK(pipe(up));
-	OK(pipe(down));
+	pair_new(&w);
 	OK(pipe(there));
 	pid_t p = OK(fork()), q;
 	if (!p) {
-		alone_in(0);
-		OK(write(up[1], "x", 1));
-		OK(read(down[0], &q, sizeof(q)));
+		if (!get_alone(0))
+			_exit(T_SKIPPED);
+		say(w.up);
+		OK(read(w.down[0], &q, sizeof(q)));
 		char got[8];
 		struct iovec to = {got, sizeof(secret)}, from = {secret, sizeof(secret)};
 		ERR(process_vm_readv(q, &to, 1, &from, 1, 0), EPERM);
@@ -485,9 +442,7 @@ TEST(who_enters_is_not_looked_into)
 		CHECK(!opendir(path));
 		_exit(0);
 	}
-	if (poll(&(struct pollfd){up[0], POLLIN, 0}, 1, 10000) != 1)
-		SKIP("no user namespaces here");
-	OK(read(up[0], &c, 1));
+	hear_or_skip(&w, p);
 	snprintf(path, sizeof(path), "/proc/%d/ns/user", p);
 	int ns = open(path, O_RDONLY);
 	if (ns < 0)
@@ -500,7 +455,7 @@ TEST(who_enters_is_not_looked_into)
 		_exit(0);
 	}
 	OK(read(there[0], &c, 1));
-	OK(write(down[1], &q, sizeof(q)));
+	OK(write(w.down[1], &q, sizeof(q)));
 	EQ(t_wait(p), 0);
 	kill(q, SIGKILL);
 	waitpid(q, NULL, 0);
