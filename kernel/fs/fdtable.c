@@ -191,6 +191,18 @@ void task_files_set(struct task *t, struct fdtable *files)
 	fdtable_put(old);
 }
 
+static int has_files(struct proc *p, void *arg)
+{
+	struct task *me = arg, *t;
+
+	list_for_each(t, &p->threads, thread_link)
+		if (p != me->proc && t->files == me->files)
+			return 1;
+	return 0;
+}
+
+bool task_files_shared(struct task *t) { return unlikely(!alone(t->files)) && proc_for_each(has_files, t); }
+
 // Waits for a fork that copies the table.
 static void wait_thaw(struct fdtable *t)
 {

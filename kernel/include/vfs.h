@@ -294,6 +294,7 @@ struct fdtable *fdtable_new(void);
 struct fdtable *fdtable_copy(struct fdtable *t);	// fork
 void fdtable_put(struct fdtable *t);
 struct fdtable *task_files(struct task *t);	// of any task: a new reference or NULL
+bool task_files_shared(struct task *t);		// its table is another process's too; who only looks at it does not count
 void task_files_set(struct task *t, struct fdtable *files);	// consumes the reference; NULL: it has none any more
 void fdtable_close_exec(struct fdtable *t);
 struct file *fdtable_file(struct fdtable *t, u32 fd, bool *cloexec); // new reference or NULL

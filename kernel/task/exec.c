@@ -336,8 +336,6 @@ static int exec_prepare(struct exec *e, int dfd, const char *name, int flags, co
 	r = -ENOMEM;
 	if (p->borrows_mm && !(e->mm = fresh_mm(p->mm)))
 		goto out;
-	if (__atomic_load_n(&current->files->ref.n, __ATOMIC_RELAXED) > 1 && !(e->files = fdtable_copy(current->files)))
-		goto out;
 	r = 0;
 out:
 	if (f)
@@ -447,18 +445,16 @@ static void __noreturn exec_commit(struct exec *e)
 	sighand_leave(p, true);
 	if (t->thread_keyring || p->process_keyring)
 		keys_drop_own(p, t);
-	// Shared with the threads that are gone now: still the same table, and its locks. With others: the copy.
-	if (e->files && __atomic_load_n(&t->files->ref.n, __ATOMIC_RELAXED) > 1)
+	if (unlikely(e->files))
 		task_files_set(t, e->files);
-	else
-		fdtable_put(e->files);
 	e->files = NULL;
 	fdtable_close_exec(t->files);
 	if (unlikely(t->sud))
 		sud_exec();
 	if (unlikely(p->time_children))
 		time_ns_exec(p);
-	e->secure = cred_exec(e->prog.file->inode, e->prog.file->path.mnt && e->prog.file->path.mnt->flags & MS_NOSUID);
+	struct mount *m = e->prog.file->path.mnt;
+	e->secure = cred_exec(e->prog.file->inode, m && (m->flags & MS_NOSUID || !mount_mine(m))); // nobody's set-id programs but of our own mounts
 	p->dumpable = !e->secure;
 	p->exec_ns = p->cred.user_ns;
 	if (e->secure)
@@ -534,7 +530,10 @@ static int do_exec(int dfd, const char *name, int flags, const void __user *argv
 	if (!r)
 		r = exec_kill_siblings();
 	if (!r) {
-		if (p->mm->others && !e->mm && !(e->mm = fresh_mm(p->mm))) {
+		// The siblings are gone: a table that was theirs too is the same still, and has its locks.
+		if (task_files_shared(current) && !(e->files = fdtable_copy(current->files))) {
+			r = -ENOMEM;
+		} else if (p->mm->others && !e->mm && !(e->mm = fresh_mm(p->mm))) {
 			r = -ENOMEM;
 		} else {
 			futex_exit(current);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // execve: arguments and environment, what survives, scripts, and files that cannot be run.
 #include <limits.h>
+#include <pthread.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -174,6 +175,71 @@ TEST(pid_alarm_and_parent_stay)
 		_exit(126);
 	}
 	EQ(t_wait(p), 0);
+}
+
+static short lock_seen_by_child(int fd)
+{
+	pid_t p = OK(fork());
+	if (!p) {
+		struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+		_exit(fcntl(fd, F_GETLK, &l) ? 99 : l.l_type);
+	}
+	return (short)t_wait(p);
+}
+
+HELPER(locked) { return lock_seen_by_child(atoi(argv[1])); }
+
+static void *wait_for_end(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
+// Record locks are the process's: threads that shared its descriptors, and others that look at them, take nothing from it.
+TEST_DIR(record_locks_stay)
+{
+	pid_t looker[2];
+	char path[64];
+	int ready[2], fd = OK(open("f", O_CREAT | O_RDWR, 0644));
+	int top = OK(fcntl(fd, F_DUPFD, 400)); // a table that takes a while to list
+	for (int i = 0; i < 300; i++)
+		OK(fcntl(fd, F_DUPFD, 50));
+	for (int round = 0; round < 30; round++) {
+		OK(pipe(ready));
+		pid_t p = OK(fork());
+		if (!p) {
+			char c, num[16];
+			struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+			pthread_t th;
+			OK(fcntl(fd, F_SETLK, &l));
+			ZERO(pthread_create(&th, NULL, wait_for_end, NULL));
+			OK(read(ready[0], &c, 1));
+			snprintf(num, sizeof(num), "%d", top);
+			execl(t_self, t_self, "--helper", "locked", num, NULL);
+			_exit(98);
+		}
+		snprintf(path, sizeof(path), "/proc/%d/fd", p);
+		for (int i = 0; i < 2; i++) {
+			looker[i] = OK(fork());
+			if (!looker[i]) {
+				char buf[4096];
+				int d = OK(open(path, O_RDONLY | O_DIRECTORY));
+				for (bool told = false;; told = true) {
+					OK(lseek(d, 0, SEEK_SET));
+					while (syscall(SYS_getdents64, d, buf, sizeof(buf)) > 0)
+						;
+					if (!told)
+						OK(write(ready[1], "xx", 1));
+				}
+			}
+		}
+		EQ(t_wait(p), F_WRLCK);
+		t_end(looker[0]);
+		t_end(looker[1]);
+		close(ready[0]);
+		close(ready[1]);
+	}
 }
 
 HELPER(cwd)
