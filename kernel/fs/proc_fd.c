@@ -158,7 +158,7 @@ static int fd_readdir_type(struct file *f, struct dir_ctx *c, u32 type)
 
 	if (!t)
 		return -ENOENT;
-	for (u64 from = c->pos > 2 ? c->pos - 2 : 0; (fd = fdtable_next(t, (u32)from)) >= 0; from = fd + 1) {
+	for (u64 from = c->pos > 2 ? c->pos - 2 : 0; from < FD_FIRST << FD_SEGS && (fd = fdtable_next(t, (u32)from)) >= 0; from = fd + 1) {
 		int len = snprintf(name, sizeof(name), "%d", fd);
 
 		if (!c->emit(c, name, len, f->inode->ino + fd + 1, type, fd + 3))
@@ -174,5 +174,5 @@ static int fdinfo_readdir(struct file *f, struct dir_ctx *c) { return fd_readdir
 
 const struct inode_ops proc_fd_iops = {.lookup = fd_lookup, .no_cache = true};
 const struct inode_ops proc_fdinfo_iops = {.lookup = fdinfo_lookup, .no_cache = true};
-const struct file_ops proc_fd_fops = {.readdir = fd_readdir};
-const struct file_ops proc_fdinfo_fops = {.readdir = fdinfo_readdir};
+const struct file_ops proc_fd_fops = {.readdir = fd_readdir, .llseek = proc_dir_llseek};
+const struct file_ops proc_fdinfo_fops = {.readdir = fdinfo_readdir, .llseek = proc_dir_llseek};

@@ -55,4 +55,4 @@ static int net_readdir(struct file *f, struct dir_ctx *c)
 }
 
 const struct inode_ops proc_net_iops = {.lookup = net_lookup, .no_cache = true};
-const struct file_ops proc_net_fops = {.readdir = net_readdir};
+const struct file_ops proc_net_fops = {.readdir = net_readdir, .llseek = proc_dir_llseek};

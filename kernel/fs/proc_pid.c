@@ -648,7 +648,7 @@ static int task_readdir(struct file *f, struct dir_ctx *c)
 }
 
 static const struct inode_ops task_iops = {.lookup = task_lookup, .no_cache = true};
-static const struct file_ops task_fops = {.readdir = task_readdir};
+static const struct file_ops task_fops = {.readdir = task_readdir, .llseek = proc_dir_llseek};
 static const struct pent pid_table[] = {
 	COMMON,
 	{.name = "task", .mode = S_IFDIR | 0555, .iops = &task_iops, .fops = &task_fops},

@@ -221,7 +221,7 @@ static int root_readdir(struct file *f, struct dir_ctx *c)
 }
 
 static const struct inode_ops root_iops = {.lookup = root_lookup, .no_cache = true};
-static const struct file_ops root_fops = {.readdir = root_readdir};
+static const struct file_ops root_fops = {.readdir = root_readdir, .llseek = proc_dir_llseek};
 static const struct pent root_dir = {.name = "/", .mode = S_IFDIR | 0555, .iops = &root_iops, .fops = &root_fops};
 
 static int proc_mount(const char *source, u32 flags, const void *data, size_t len, struct super **out)

@@ -145,6 +145,14 @@ static int dir_readdir(struct file *f, struct dir_ctx *c)
 	return 0;
 }
 
+// As on Linux, whose places in /proc have 31 bits: a number behind them would be another entry's.
+s64 proc_dir_llseek(struct file *f, s64 off, int whence)
+{
+	if (whence == SEEK_CUR && !__builtin_add_overflow((s64)f->pos, off, &off))
+		whence = SEEK_SET;
+	return off > 0x7fffffff ? -EINVAL : generic_llseek(f, off, whence);
+}
+
 static int proc_setattr(struct inode *ino, const struct iattr *a)
 {
 	(void)ino;
@@ -153,7 +161,7 @@ static int proc_setattr(struct inode *ino, const struct iattr *a)
 
 static const struct inode_ops text_iops = {.setattr = proc_setattr};
 const struct inode_ops proc_dir_iops = {.lookup = dir_lookup, .setattr = proc_setattr, .no_cache = true};
-const struct file_ops proc_dir_fops = {.readdir = dir_readdir};
+const struct file_ops proc_dir_fops = {.readdir = dir_readdir, .llseek = proc_dir_llseek};
 
 // --- text files
 

@@ -44,6 +44,7 @@ int proc_number(const char *name, u32 len);  // decimal without leading zeros, o
 int proc_keys(struct pout *o, struct pnode *n), proc_key_users(struct pout *o, struct pnode *n); // kernel/keys/
 extern const struct inode_ops proc_dir_iops; // static directories
 extern const struct file_ops proc_dir_fops, proc_text_fops;
+s64 proc_dir_llseek(struct file *f, s64 off, int whence);
 
 // proc_pid.c
 extern const struct pent proc_pid_dir;		 // a process

@@ -213,6 +213,25 @@ TEST_DIR(descriptors_tell_what_they_are)
 	CHECK(strstr(fdinfo(in), "inotify wd:1 "));
 }
 
+// A place behind all descriptors is the end, not the beginning again.
+TEST(places_in_directories)
+{
+	static const char *const dirs[] = {"/proc", "/proc/self", "/proc/self/fd", "/proc/self/fdinfo", "/proc/self/task"};
+	for (unsigned i = 0; i < sizeof(dirs) / sizeof(*dirs); i++) {
+		char buf[1024];
+		int d = OK(open(dirs[i], O_RDONLY | O_DIRECTORY));
+		EQ(lseek(d, 0x7fffffff, SEEK_SET), 0x7fffffff);
+		EQ(syscall(SYS_getdents64, d, buf, sizeof(buf)), 0);
+		ERR(lseek(d, 0x80000000l, SEEK_SET), EINVAL);
+		ERR(lseek(d, (1l << 32) + 2, SEEK_SET), EINVAL);
+		ERR(lseek(d, 1, SEEK_CUR), EINVAL);
+		EQ(lseek(d, 0, SEEK_CUR), 0x7fffffff);
+		EQ(lseek(d, 2, SEEK_SET), 2);
+		CHECK(syscall(SYS_getdents64, d, buf, sizeof(buf)) > 0);
+		close(d);
+	}
+}
+
 TEST_DIR(locks_are_listed)
 {
 	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 10, .l_len = 20};
