@@ -372,7 +372,7 @@ ssize_t ns_setgroups_write(struct pnode *n, char *buf, size_t len)
 		goto out;
 	r = (ssize_t)len;
 	mutex_lock(&tasklist);
-	if (!u ? deny : !ns_capable(u, CAP_SYS_ADMIN) || (deny ? u->map[GROUPS].n && !u->deny_setgroups : u->deny_setgroups))
+	if (!u ? deny : !ns_capable(u, CAP_SYS_ADMIN) || (deny ? u->map[GROUPS].n : u->deny_setgroups))
 		r = -EPERM;
 	else if (u)
 		u->deny_setgroups = deny;
