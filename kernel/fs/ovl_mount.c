@@ -3,6 +3,7 @@
 // of Linux's that ask for what is done anyway. The layers are directories of the caller's; what is mounted below them is not seen. Locks:
 // mount_lock is held, so a layer cannot be reached through a file system that waits for a program. See ovl.h.
 #include "kernel/fs/ovl.h"
+#include "kernel/include/log.h"
 
 #define OVERLAYFS_MAGIC_ 0x794c7630u
 #define STACK_MAX 2u // as Linux: overlays on overlays
@@ -201,7 +202,7 @@ static int remount(struct super *sb, u32 flags, const char *opts)
 	struct ovl_fs *fs = sb->priv;
 
 	(void)opts; // the layers stay
-	if (!fs->upper && !(flags & MS_RDONLY))
+	if (!fs->work && !(flags & MS_RDONLY))
 		return -EROFS;
 	sb->read_only = flags & MS_RDONLY;
 	return 0;
@@ -215,6 +216,11 @@ static int fill(struct super *sb, struct ovl_fs *fs, const struct options *o)
 {
 	struct dentry **lower = kmalloc(o->nlower * sizeof(*lower));
 	int r = o->upper.dentry ? work_dir(fs, o->work.dentry) : 0;
+
+	if (r && r != -EINVAL && r != -ENOMEM) {
+		pr_warn("an overlay's workdir cannot be used (error %d): mounted read-only\n", -r);
+		r = 0;
+	}
 
 	fs->lower = kmalloc(o->nlower * sizeof(*lower));
 	fs->supers = kmalloc((o->nlower + 1) * sizeof(*fs->supers));
@@ -233,7 +239,7 @@ static int fill(struct super *sb, struct ovl_fs *fs, const struct options *o)
 		fs->upper = hold(o->upper.dentry);
 		use(fs, fs->upper->inode->sb, &sb->stack);
 	}
-	sb->read_only = !fs->upper;
+	sb->read_only = !fs->work;
 	sb->blocksize = (fs->upper ? fs->upper : lower[0])->inode->sb->blocksize;
 	struct inode *root = ++sb->stack > STACK_MAX ? ERR_PTR(-EINVAL) : NULL;
 	if (root)
