@@ -238,7 +238,7 @@ void msg_row(struct ipc_obj *o, struct pout *p)
 	struct msgq *q = q_of(o);
 
 	pout(p, "%10d %10d  %4o  %10lu %10lu %5u %5u %5u %5u %5u %5u %10lu %10lu %10lu\n", o->key, o->id, o->mode, q->bytes, q->count,
-	     q->spid, q->rpid, o->uid, o->gid, o->cuid, o->cgid, q->stime, q->rtime, q->ctime);
+	     q->spid, q->rpid, uid_out(o->uid), gid_out(o->gid), uid_out(o->cuid), gid_out(o->cgid), q->stime, q->rtime, q->ctime);
 }
 
 static long info(int cmd, void __user *buf)

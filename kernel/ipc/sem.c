@@ -392,8 +392,8 @@ void sem_row(struct ipc_obj *o, struct pout *p)
 {
 	struct semset *s = set_of(o);
 
-	pout(p, "%10d %10d  %4o %10u %5u %5u %5u %5u %10lu %10lu\n", o->key, o->id, o->mode, s->n, o->uid, o->gid, o->cuid, o->cgid, s->otime,
-	     s->ctime);
+	pout(p, "%10d %10d  %4o %10u %5u %5u %5u %5u %10lu %10lu\n", o->key, o->id, o->mode, s->n, uid_out(o->uid), gid_out(o->gid),
+	     uid_out(o->cuid), gid_out(o->cgid), s->otime, s->ctime);
 }
 
 static long info(int cmd, void __user *buf)

@@ -205,7 +205,8 @@ void shm_row(struct ipc_obj *o, struct pout *p)
 	struct segment *s = seg_of(o);
 
 	pout(p, "%10d %10d  %4o %21lu %5u %5u  %5lu %5u %5u %5u %5u %10lu %10lu %10lu %21lu %21lu\n", o->key, o->id, o->mode, s->ds.shm_segsz,
-	     s->ds.shm_cpid, s->ds.shm_lpid, attached(s), o->uid, o->gid, o->cuid, o->cgid, s->ds.shm_atime, s->ds.shm_dtime, s->ds.shm_ctime,
+	     s->ds.shm_cpid, s->ds.shm_lpid, attached(s), uid_out(o->uid), gid_out(o->gid), uid_out(o->cuid), gid_out(o->cgid), s->ds.shm_atime,
+	     s->ds.shm_dtime, s->ds.shm_ctime,
 	     s->file->inode->pc->npages << PAGE_SHIFT, 0ul);
 }
 

@@ -255,8 +255,8 @@ static long describe(s32 id, void __user *ubuf, size_t n)
 	f = key_lookup(id, LOOK_ANY_STATE, KEY_VIEW);
 	r = IS_ERR(f.key) ? PTR_ERR(f.key) : key_state(f.key);
 	if (!r)
-		r = scnprintf(buf, DESC_MAX_ + 64, "%s;%d;%d;%08x;%s", key_type_names[f.key->type], (int)f.key->uid,
-			      (int)(f.key->gid == U32_MAX ? 65534 : f.key->gid), f.key->perm, f.key->desc) + 1;
+		r = scnprintf(buf, DESC_MAX_ + 64, "%s;%d;%d;%08x;%s", key_type_names[f.key->type], (int)uid_out(f.key->uid),
+			      (int)key_group(f.key), f.key->perm, f.key->desc) + 1;
 	if (!IS_ERR(f.key))
 		key_put(f.key);
 	mutex_unlock(&keys_lock);
@@ -333,8 +333,14 @@ struct change {
 static long chown_key(struct key *k, u32 uid, u32 gid)
 {
 	const struct cred *c = cred();
-	bool member = c->fsgid == gid;
+	bool member, keep_uid = uid == U32_MAX, keep_gid = gid == U32_MAX;
 	long r = 0;
+
+	uid = keep_uid ? uid : uid_in(uid);
+	gid = keep_gid ? gid : gid_in(gid);
+	if ((!keep_uid && uid == U32_MAX) || (!keep_gid && gid == U32_MAX))
+		return -EINVAL;
+	member = c->fsgid == gid;
 
 	for (u32 i = 0; i < c->ngroups; i++)
 		member |= c->groups[i] == gid;

@@ -231,7 +231,9 @@ void key_collect(void)
 	}
 }
 
-// --- /proc/keys, /proc/key-users
+u32 key_group(const struct key *k) { return k->gid == U32_MAX ? 65534 : gid_out(k->gid); }
+
+// --- /proc/keys, /proc/key-users: of users that the reader has numbers for
 
 static void time_left(char *buf, size_t n, const struct key *k)
 {
@@ -270,11 +272,11 @@ int proc_keys(struct pout *o, struct pnode *n)
 	(void)n;
 	mutex_lock(&keys_lock);
 	for (s32 last = 0; (k = next_key(last)); last = k->serial) {
-		if (key_permission(k, key_possessed(k), KEY_VIEW))
+		if (!id_mapped(cred()->user_ns, false, k->user->uid) || key_permission(k, key_possessed(k), KEY_VIEW))
 			continue;
 		time_left(left, sizeof(left), k);
 		pout(o, "%08x I%c%c%c--%c %5u %4s %08x %5d %5d %-9s %s", (u32)k->serial, k->revoked ? 'R' : '-', '-', k->overrun ? '-' : 'Q',
-		     k->invalid ? 'i' : '-', k->refs, left, k->perm, (int)k->uid, (int)(k->gid == U32_MAX ? 65534 : k->gid),
+		     k->invalid ? 'i' : '-', k->refs, left, k->perm, (int)uid_out(k->uid), (int)key_group(k),
 		     key_type_names[k->type], k->desc);
 		if (k->type == KEY_RING && !k->n)
 			pout(o, ": empty\n");
@@ -296,8 +298,8 @@ int proc_key_users(struct pout *o, struct pnode *n)
 		u32 has = 0;
 		list_for_each (k, &all_keys, link)
 			has += k->user == u;
-		if (has)
-			pout(o, "%5u: %5u %u/%u %u/%u %u/%u\n", u->uid, has + 1, has, has, u->nkeys, max_keys(u), u->bytes, max_bytes(u));
+		if (has && id_mapped(cred()->user_ns, false, u->uid))
+			pout(o, "%5u: %5u %u/%u %u/%u %u/%u\n", uid_out(u->uid), has + 1, has, has, u->nkeys, max_keys(u), u->bytes, max_bytes(u));
 	}
 	mutex_unlock(&keys_lock);
 	return 0;

@@ -74,6 +74,7 @@ int key_give(struct key *k, u32 uid);			// to another user's account
 struct key *key_by_serial(s32 serial);			// a reference or NULL
 int key_state(const struct key *k);			// 0, -ENOKEY, -EKEYREVOKED, -EKEYEXPIRED
 int key_permission(const struct key *k, bool possessed, u32 need);
+u32 key_group(const struct key *k);			// as the current task sees it
 void key_collect(void);					// removes what is invalid, and what was useless for long
 
 // ring.c; keys_lock held

@@ -176,7 +176,7 @@ static int put_route_to(struct nl_reply *r, const struct nlmsghdr *q, const stru
 	nl_attr(r, RTA_OIF, &d->index, sizeof(d->index));
 	nl_attr(r, RTA_PREFSRC, m.rtm_type == RTN_LOCAL ? ip + 16 - n : d->ip4, n);
 	if (n == 4) {
-		nl_attr(r, RTA_UID, &cred()->euid, sizeof(u32));
+		nl_attr(r, RTA_UID, &(u32){uid_out(cred()->euid)}, sizeof(u32));
 	} else {
 		static const u8 any[16];
 		nl_attr(r, RTA_SRC, any, sizeof(any));

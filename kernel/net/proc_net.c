@@ -50,7 +50,7 @@ static int inet_line(struct inet_sock *i, void *arg)
 	add_addr(&w->t, w->family, &i->remote);
 	u32 rx = s->type == SOCK_STREAM ? s->rx.len : s->pkt_bytes;
 	add(&w->t, "%02X %08X:%08X 00:00000000 00000000 %5u %8d %lu %u %016x\n", st, 0, s->state == ST_LISTEN ? s->accept_n : rx,
-	    s->uid, 0, s->ino, s->ref.n, 0);
+	    uid_out(s->uid), 0, s->ino, s->ref.n, 0);
 	return 0;
 }
 

@@ -52,7 +52,7 @@ static int put_inet(struct inet_sock *i, void *arg)
 			.idiag_cookie = { (u32)s->ino, (u32)(s->ino >> 32) } },
 		.idiag_rqueue = s->state == ST_LISTEN ? s->accept_n : type == SOCK_STREAM ? s->rx.len : s->pkt_bytes,
 		.idiag_wqueue = s->state == ST_LISTEN ? s->backlog : 0,
-		.idiag_uid = s->uid,
+		.idiag_uid = uid_out(s->uid),
 		.idiag_inode = (u32)s->ino,
 	};
 	put_addr(m.id.idiag_src, s->family, &i->local);
@@ -92,7 +92,7 @@ static void put_unix(struct unix_sock *u, void *arg)
 	if (d->ask.un.udiag_show & UDIAG_SHOW_RQLEN)
 		nl_attr(d->r, UNIX_DIAG_RQLEN, &rq, sizeof(rq));
 	if (d->ask.un.udiag_show & UDIAG_SHOW_UID)
-		nl_attr(d->r, UNIX_DIAG_UID, &s->uid, sizeof(s->uid));
+		nl_attr(d->r, UNIX_DIAG_UID, &(u32){uid_out(s->uid)}, sizeof(u32));
 	nl_end(d->r);
 }
 
