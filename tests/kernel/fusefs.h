@@ -133,18 +133,17 @@ static void misbehave(const struct fuse_in_header *h)
 {
 	static uint8_t junk[8192];
 	struct fuse_entry_out e = {.nodeid = 1, .attr = {.mode = S_IFREG | 0644}};
-	struct {
-		struct fuse_dirent d;
-		char name[512];
-	} d = {.d = {.ino = 7, .off = 1, .namelen = 3, .type = 8}};
+	uint64_t room[8] = {0};
+	struct fuse_dirent *d = (void *)room; // its name lies behind it
 
+	*d = (struct fuse_dirent){.ino = 7, .off = 1, .namelen = 3, .type = 8};
 	switch (fs.bad) {
 	case SHORT_REPLY: reply(h->unique, 0, junk, 3); break;
 	case LONG_REPLY: reply(h->unique, 0, junk, sizeof(junk)); break;
 	case NO_TYPE: e.nodeid = 5; e.attr.mode = 0644; reply(h->unique, 0, &e, sizeof(e)); break;
 	case ROOT_ID: reply(h->unique, 0, &e, sizeof(e)); break;
-	case DIRENT_NUL: memcpy(d.name, "a/b", 3); reply(h->unique, 0, &d, 32); break;
-	case DIRENT_LONG: d.d.namelen = 5000; reply(h->unique, 0, &d, 32); break;
+	case DIRENT_NUL: memcpy(d->name, "a/b", 3); reply(h->unique, 0, d, 32); break;
+	case DIRENT_LONG: d->namelen = 5000; reply(h->unique, 0, d, 32); break;
 	case BIG_ERROR: reply(h->unique, -5000, NULL, 0); reply(h->unique, -EIO, NULL, 0); break;
 	case LIAR: reply(h->unique + 1000, 0, NULL, 0); reply(h->unique, -EIO, NULL, 0); break;
 	case DIES: _exit(0);

@@ -309,14 +309,19 @@ TEST(shared_by_name_and_stat)
 	OK(mq_unlink(name));
 }
 
-// mount -t mqueue: queues as files.
-TEST_DIR(mounted)
+static void own_queues_and_mounts(void)
 {
 	if (unshare(CLONE_NEWNS | CLONE_NEWIPC))
 		SKIP("not permitted");
 	if (t_root_is_mount_point())
 		OK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
 	OK(mkdir("m", 0755));
+}
+
+// mount -t mqueue: queues as files.
+TEST_DIR(mounted)
+{
+	own_queues_and_mounts();
 	if (mount("none", "m", "mqueue", 0, NULL))
 		SKIP("cannot be mounted");
 	struct mq_attr a = {.mq_maxmsg = 5, .mq_msgsize = 100}, b;
@@ -355,11 +360,7 @@ TEST_DIR(mounted)
 // All mounts of an IPC namespace are one file system; it outlives its namespace, empty.
 TEST_DIR(mounted_twice)
 {
-	if (unshare(CLONE_NEWNS | CLONE_NEWIPC))
-		SKIP("not permitted");
-	if (t_root_is_mount_point())
-		OK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
-	OK(mkdir("m", 0755));
+	own_queues_and_mounts();
 	OK(mkdir("n", 0755));
 	if (mount("none", "m", "mqueue", 0, NULL))
 		SKIP("cannot be mounted");
@@ -388,11 +389,7 @@ TEST_DIR(mounted_twice)
 // Made but not mounted yet, while the only mount of the same file system goes away.
 TEST_DIR(made_before_it_is_unmounted)
 {
-	if (unshare(CLONE_NEWNS | CLONE_NEWIPC))
-		SKIP("not permitted");
-	if (t_root_is_mount_point())
-		OK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
-	OK(mkdir("m", 0755));
+	own_queues_and_mounts();
 	int fs = OK((int)syscall(SYS_fsopen, "mqueue", 0));
 	OK(syscall(SYS_fsconfig, fs, 6, NULL, NULL, 0)); // FSCONFIG_CMD_CREATE
 	if (mount("none", "m", "mqueue", 0, NULL))
@@ -411,11 +408,7 @@ TEST_DIR(made_before_it_is_unmounted)
 // As above, and its namespace is gone as well.
 TEST_DIR(made_in_a_namespace_that_is_gone)
 {
-	if (unshare(CLONE_NEWNS | CLONE_NEWIPC))
-		SKIP("not permitted");
-	if (t_root_is_mount_point())
-		OK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
-	OK(mkdir("m", 0755));
+	own_queues_and_mounts();
 	int fs = OK((int)syscall(SYS_fsopen, "mqueue", 0));
 	OK(syscall(SYS_fsconfig, fs, 6, NULL, NULL, 0));
 	OK(unshare(CLONE_NEWIPC));

@@ -7,8 +7,12 @@
 #include <sys/mman.h>
 #include <sys/statfs.h>
 
-struct dedupe {
-	struct file_dedupe_range r;
+struct dedupe { // struct file_dedupe_range, with room at its end
+	struct {
+		__u64 src_offset, src_length;
+		__u16 dest_count, reserved1;
+		__u32 reserved2;
+	} r;
 	struct file_dedupe_range_info i[3];
 };
 
