@@ -9,6 +9,7 @@ struct damage { // a block that cannot be read or makes no sense
 	u64 index;
 	u32 view; // CLASS_ITAB: snapshot whose table it is, 0: live
 	bool counted; // among the references to the block; not when the pointer is impossible
+	bool place;   // the block is whole, but must not be named here
 	u64 dir;      // FILE: a directory with an entry for it (seal/repair_names.c), 0: none met
 };
 #define LEVEL_INODE (MAX_HEIGHT + 2) // not a block: the inode itself makes no sense
@@ -21,6 +22,11 @@ struct check {
 	u8 *own;  // the same, for the blocks of the free space map and the reference counts: a repair makes these anew
 	u8 *bad;  // the same, for those that are damaged; NULL: none is
 	bool again; // second walk: each owner of a bad block, also where it shares the pointer to it
+	bool live_dir; // within a directory of the live tree, which shares nothing with another inode of it
+	struct memo walked;  // pointer blocks and blocks of inode tables that were gone through
+	struct memo counted; // shared pointer blocks whose blocks were counted, for mending
+	u64 places; // in inode tables and files where something is damaged: shared blocks count for each that names them
+	bool more;  // there is more damage than is noted
 	u64 seen_bytes, marked;
 	u32 **extra; // by block: references beyond the first; pages of REFS_PER_BLOCK, made as needed
 	u64 extra_pages, shared;
@@ -34,7 +40,10 @@ struct check {
 	struct damage *damage;
 	u32 ndamage, cap_damage;
 };
+#define DAMAGE_MAX (1u << 17)  // places that are noted for one pass of a repair
 #define NAME_ORPHAN (1u << 31) // the hidden directory names it
+#define NAME_SKIP   (1u << 30) // a directory whose blocks are not its own: its entries are not gone through
+#define NAME_LINKS  (NAME_SKIP - 1)
 static inline bool check_bit(const u8 *bits, u64 k) { return bits[k / 8] >> (k % 8) & 1; }
 
 void check_finding(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

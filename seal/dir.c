@@ -521,11 +521,16 @@ int sv_dir_salvage(struct seal_vol *v, struct seal_inode *d, seal_emit emit, voi
 
 int sv_dir_iterate(struct seal_vol *v, struct seal_inode *d, u64 cookie, seal_emit emit, void *ctx)
 {
+	u64 left = SEAL_MIN(d->blocks, v->hiwater); // a leaf has one place in the tree
 	for (u64 at = cookie + 1, bound;; at = bound) {
 		struct node *n;
 		int r = leaf_get(v, d, at, NODE_READ, &n, &bound);
 		if (r || !n)
 			return r;
+		if (!left--) {
+			sv_node_put(v, n);
+			return vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, &d->tree, 0, d->dir_root, 0);
+		}
 		for (u32 k = slot_find(n, at); k < head(n)->count; k++) {
 			const struct d_dirslot *s = &slots(n)[k];
 			if (!emit(ctx, (char *)n->data + s->off, s->len, s->ino | sv_ino_view(d->ino), s->type, s->key)) {

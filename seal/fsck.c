@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checks a mounted volume: authenticates every block of the committed state, snapshots included, and compares what the
 // trees refer to with the free space map, the reference counts and the session counts; and, in the live tree, directory
-// entries with inodes and link counts with names. Takes the volume's lock for the whole run.
+// entries with inodes and link counts with names. Each block is gone through once, however many name it (seal/memo.c): what a
+// volume costs goes by its blocks, whatever they say. Takes the volume's lock for the whole run.
 #include "seal/check.h"
 
 void check_finding(struct check *c, const char *fmt, ...)
@@ -33,7 +34,7 @@ int check_begin(struct check *c)
 	struct seal_vol *v = c->v;
 	c->seen_bytes = v->hiwater / 8 + 1;
 	c->extra_pages = v->hiwater / REFS_PER_BLOCK + 1;
-	c->names_max = v->next_ino + 1; // a repair may make one directory
+	c->names_max = SEAL_MIN(v->next_ino, v->hiwater * INODES_PER_BLOCK) + 1; // a repair may make one directory
 	c->live_max = v->cap_sessions;
 	c->seen = vol_alloc(v, c->seen_bytes);
 	c->extra = vol_alloc(v, c->extra_pages * sizeof *c->extra);
@@ -70,6 +71,8 @@ void check_end(struct check *c)
 	vol_free(v, c->live, c->live_max * sizeof *c->live);
 	vol_free(v, c->page, SEAL_BLOCK);
 	vol_free(v, c->damage, c->cap_damage * sizeof *c->damage);
+	sv_memo_end(v, &c->walked);
+	sv_memo_end(v, &c->counted);
 }
 
 static int extra_add(struct check *c, u64 addr)
@@ -114,14 +117,13 @@ static int bad_add(struct check *c, u64 addr)
 	return 0;
 }
 
-// p: the pointer, where it makes sense and was counted.
-static int damaged(struct check *c, const struct tree *t, u32 level, u64 index, const struct d_ptr *p)
+// Notes a place where something is damaged. p: the pointer, where it makes sense and was counted. 1: enough of them, in the second walk.
+static int damage_add(struct check *c, const struct tree *t, u32 level, u64 index, const struct d_ptr *p, bool place)
 {
-	if (!c->again)
-		check_finding(c, "%s", c->v->fault.text);
-	int r = p && !c->again ? bad_add(c, ptr_addr(p)) : 0;
-	if (r)
-		return r;
+	if (c->ndamage == DAMAGE_MAX) {
+		c->more = true;
+		return c->again;
+	}
 	if (c->ndamage == c->cap_damage) {
 		u32 cap = c->cap_damage ? c->cap_damage * 2 : 64;
 		struct damage *d = vol_alloc(c->v, cap * sizeof *d);
@@ -138,75 +140,180 @@ static int damaged(struct check *c, const struct tree *t, u32 level, u64 index, 
 						  .level = level,
 						  .index = index,
 						  .counted = p != NULL,
+						  .place = place,
 						  .view = t->view ? t->view->id : 0};
 	return 0;
 }
 
-static int walk_inodes(struct check *c, struct tree *t, u64 leaf, const u8 *data);
-
-// Reads the block behind p and everything under it. *blocks counts them, unless some were met before (*again).
-static int walk(struct check *c, struct tree *t, u32 level, u64 index, const struct d_ptr *p, u64 *blocks, bool *again)
+static int damaged(struct check *c, const struct tree *t, u32 level, u64 index, const struct d_ptr *p)
 {
-	u64 ino = t->inode ? t->inode->ino : 0;
+	if (!c->again)
+		check_finding(c, "%s", c->v->fault.text);
+	return damage_add(c, t, level, index, p, false);
+}
+
+// What lies below a pointer.
+struct sum {
+	u64 blocks;
+	u32 bad;  // places that are damaged
+	bool met; // some of it was met before
+};
+
+static void sum_bad(struct sum *s, u32 n) { s->bad = n > ~0u - s->bad ? ~0u : s->bad + n; }
+
+static int walk_inodes(struct check *c, struct tree *t, u64 leaf, const u8 *data, struct sum *s);
+static int walk(struct check *c, struct tree *t, u32 level, u64 index, const struct d_ptr *p, struct sum *s);
+
+// The block behind p and everything under it. Returns also the sum of that alone.
+static int walk_below(struct check *c, struct tree *t, u32 level, u64 index, const struct d_ptr *p, struct sum *own)
+{
+	struct d_ptr *kids = vol_alloc(c->v, SEAL_BLOCK);
+	int r = kids ? 0 : -ENOMEM;
+	if (kids)
+		memcpy(kids, c->page, SEAL_BLOCK);
+	if (!r && !level)
+		r = walk_inodes(c, t, index, (u8 *)kids, own);
+	for (u64 k = 0; level && k < FANOUT && !r; k++)
+		r = walk(c, t, level - 1, index * FANOUT + k, &kids[k], own);
+	if (kids)
+		explicit_bzero(kids, SEAL_BLOCK);
+	vol_free(c->v, kids, SEAL_BLOCK);
+	if (!r && !c->again && t->cls <= CLASS_ITAB)
+		r = sv_memo_add(c->v, &c->walked, p, level, t->cls == CLASS_ITAB ? index : own->blocks, own->bad);
+	return r;
+}
+
+// What is known of a block that was gone through. NULL: it was not, by this pointer and at this place of an inode table.
+static const struct memo_entry *walked(struct check *c, const struct tree *t, u32 level, u64 index, const struct d_ptr *p)
+{
+	const struct memo_entry *e = sv_memo_find(&c->walked, p, level);
+	return e && t->cls == CLASS_ITAB && e->blocks != index ? NULL : e;
+}
+
+// p names a block that was met before.
+static int walk_met(struct check *c, struct tree *t, u32 level, u64 index, const struct d_ptr *p, bool last, struct sum *s)
+{
+	s->met = true;
+	if (c->live_dir) {
+		check_finding(c, "block %lu belongs to two owners, one of them directory %lu", ptr_addr(p), t->inode->ino);
+		sum_bad(s, 1);
+		return damage_add(c, t, level, index, p, true);
+	}
+	if (last || (c->bad && check_bit(c->bad, ptr_addr(p)))) {
+		s->blocks++;
+		sum_bad(s, c->bad && check_bit(c->bad, ptr_addr(p)));
+		return 0;
+	}
+	const struct memo_entry *e = walked(c, t, level, index, p);
+	if (!e) { // two pointers to one block that differ, or two places for the same inodes
+		vol_fault(c->v, SEAL_ECORRUPT, SEAL_FAULT_POINTER, t, level, index, ptr_addr(p));
+		sum_bad(s, 1);
+		return damaged(c, t, level, index, p);
+	}
+	s->blocks += t->cls == CLASS_ITAB ? 0 : e->blocks;
+	sum_bad(s, e->bad);
+	return 0;
+}
+
+// The second walk: where nothing is damaged it does not go.
+static int walk_again(struct check *c, struct tree *t, u32 level, u64 index, const struct d_ptr *p, bool last, struct sum *s)
+{
+	if (c->bad && check_bit(c->bad, ptr_addr(p)))
+		return damaged(c, t, level, index, p);
+	if (last)
+		return 0;
+	const struct memo_entry *e = walked(c, t, level, index, p);
+	if (!e)
+		return damaged(c, t, level, index, p);
+	if (!e->bad)
+		return 0;
+	int r = sv_block_read(c->v, t, level, index, p, c->page);
+	if (r)
+		return r == -ENOMEM ? r : damaged(c, t, level, index, p);
+	return walk_below(c, t, level, index, p, s);
+}
+
+// Reads the block behind p and everything under it, unless it was met before.
+static int walk(struct check *c, struct tree *t, u32 level, u64 index, const struct d_ptr *p, struct sum *s)
+{
+	struct sum own = {.blocks = 1};
 	bool last = (!level && t->cls != CLASS_ITAB) || level == LEVEL_XATTR, shareable = t->cls <= CLASS_ITAB;
 	if (!ptr_addr(p)) {
 		c->reserved += !c->again && ptr_reserved(p);
-		*blocks += !ptr_none(p);
+		s->blocks += !ptr_none(p);
 		return 0;
 	}
 	if (vol_check_ptr(c->v, p) || ptr_addr(p) >= c->v->hiwater || (shareable && check_bit(c->own, ptr_addr(p)))) {
 		vol_fault(c->v, SEAL_ECORRUPT, SEAL_FAULT_POINTER, t, level, index, ptr_addr(p));
+		sum_bad(s, 1);
 		return damaged(c, t, level, index, NULL);
 	}
-	if (c->again && (check_bit(c->bad, ptr_addr(p)) || last))
-		return last && !check_bit(c->bad, ptr_addr(p)) ? 0 : damaged(c, t, level, index, p);
-	int met = c->again ? 0 : mark(c, ptr_addr(p), ino, shareable);
-	if (met) {
-		*again = *again || met == 1;
-		return met < 0 ? met : 0;
-	}
-	if (!c->again) {
-		c->live[p->session]++;
-		c->st->blocks++;
-		if (c->st->blocks % 256 == 0 && c->how->progress && c->how->progress(c->how->ctx, c->st->blocks, c->v->used))
-			return -EINTR;
-	}
-	++*blocks;
+	if (c->again)
+		return walk_again(c, t, level, index, p, last, s);
+	int met = mark(c, ptr_addr(p), t->inode ? t->inode->ino : 0, shareable);
+	if (met)
+		return met < 0 ? met : shareable ? walk_met(c, t, level, index, p, last, s) : 0;
+	c->live[p->session]++;
+	c->st->blocks++;
+	if (c->st->blocks % 256 == 0 && c->how->progress && c->how->progress(c->how->ctx, c->st->blocks, c->v->used))
+		return -EINTR;
 	int r = sv_block_read(c->v, t, level, index, p, c->page);
-	if (r)
-		return r == -ENOMEM ? r : damaged(c, t, level, index, p);
-	if (last)
-		return 0;
-	struct d_ptr *kids = vol_alloc(c->v, SEAL_BLOCK);
-	if (!kids)
-		return -ENOMEM;
-	memcpy(kids, c->page, SEAL_BLOCK);
-	if (!level)
-		r = walk_inodes(c, t, index, (u8 *)kids);
-	for (u64 k = 0; level && k < FANOUT && !r; k++)
-		r = walk(c, t, level - 1, index * FANOUT + k, &kids[k], blocks, again);
-	explicit_bzero(kids, SEAL_BLOCK);
-	vol_free(c->v, kids, SEAL_BLOCK);
+	if (r == -ENOMEM)
+		return r;
+	if (r) {
+		s->blocks++;
+		sum_bad(s, 1);
+		r = bad_add(c, ptr_addr(p));
+		return r ? r : damaged(c, t, level, index, p);
+	}
+	if (!last)
+		r = walk_below(c, t, level, index, p, &own);
+	s->blocks += own.blocks;
+	sum_bad(s, own.bad);
+	s->met = s->met || own.met;
 	return r;
 }
 
-static int walk_tree(struct check *c, struct tree *t, u64 *blocks, bool *again)
+static int walk_tree(struct check *c, struct tree *t, struct sum *s)
 {
 	int r = 0;
 	for (u32 k = 0; k < NROOT && !r; k++)
-		r = walk(c, t, t->height, k, &t->root[k], blocks, again);
+		r = walk(c, t, t->height, k, &t->root[k], s);
+	return r;
+}
+
+// An inode that makes sense.
+static int walk_inode(struct check *c, struct seal_inode *i, const struct d_inode *d, struct sum *all)
+{
+	struct sum s = {0};
+	u64 ino = i->ino & VIEW_INO;
+	bool dir = (d->mode & 0170000) == T_DIR && !(i->ino >> VIEW_SHIFT);
+	int r = 0;
+	i->tree.height = d->height;
+	memcpy(i->tree.root, d->body, sizeof d->body);
+	i->xattr = d->xattr;
+	c->live_dir = dir && !c->again;
+	if (!d->is_inline)
+		r = walk_tree(c, &i->tree, &s);
+	c->live_dir = false;
+	bool foreign = s.met;
+	if (!r)
+		r = walk(c, &i->tree, LEVEL_XATTR, 0, &i->xattr, &s);
+	if (!r && !c->again && !s.bad && s.blocks != d->blocks)
+		check_finding(c, "inode %lu counts %lu blocks but has %lu", ino, d->blocks, s.blocks);
+	if (dir && !c->again && ino < c->names_max && (foreign || d->blocks > s.blocks))
+		c->names[ino] |= NAME_SKIP;
+	sum_bad(all, s.bad);
 	return r;
 }
 
 // The files of a block of an inode table.
-static int walk_inodes(struct check *c, struct tree *t, u64 leaf, const u8 *data)
+static int walk_inodes(struct check *c, struct tree *t, u64 leaf, const u8 *data, struct sum *s)
 {
 	struct seal_inode *i = vol_alloc(c->v, sizeof *i);
 	int r = i ? 0 : -ENOMEM;
 	for (u32 k = 0; k < INODES_PER_BLOCK && !r; k++) {
 		const struct d_inode *d = (const struct d_inode *)data + k;
-		u64 blocks = 0;
-		bool again = false;
 		if (!d->mode)
 			continue;
 		memset(i, 0, sizeof *i);
@@ -214,21 +321,13 @@ static int walk_inodes(struct check *c, struct tree *t, u64 leaf, const u8 *data
 		i->ino = leaf * INODES_PER_BLOCK + k;
 		if (t->view)
 			i->ino |= (u64)t->view->id << VIEW_SHIFT;
-		if (!sv_inode_valid(c->v, d)) {
-			vol_fault(c->v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, &i->tree, 0, 0, 0);
-			r = damaged(c, &i->tree, LEVEL_INODE, 0, NULL);
+		if (sv_inode_valid(d)) {
+			r = walk_inode(c, i, d, s);
 			continue;
 		}
-		i->tree.height = d->height;
-		memcpy(i->tree.root, d->body, sizeof d->body);
-		i->xattr = d->xattr;
-		u32 before = c->ndamage;
-		if (!d->is_inline)
-			r = walk_tree(c, &i->tree, &blocks, &again);
-		if (!r)
-			r = walk(c, &i->tree, LEVEL_XATTR, 0, &i->xattr, &blocks, &again);
-		if (!r && !again && !c->again && before == c->ndamage && blocks != d->blocks)
-			check_finding(c, "inode %lu counts %lu blocks but has %lu", i->ino & VIEW_INO, d->blocks, blocks);
+		vol_fault(c->v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, &i->tree, 0, 0, 0);
+		sum_bad(s, 1);
+		r = damaged(c, &i->tree, LEVEL_INODE, 0, NULL);
 	}
 	if (i)
 		explicit_bzero(i, sizeof *i);
@@ -236,14 +335,23 @@ static int walk_inodes(struct check *c, struct tree *t, u64 leaf, const u8 *data
 	return r;
 }
 
+// An inode table.
+static int walk_table(struct check *c, struct tree *t)
+{
+	struct sum s = {0};
+	int r = walk_tree(c, t, &s);
+	if (!c->again)
+		c->places += s.bad;
+	return r;
+}
+
 int check_walk(struct check *c)
 {
 	struct seal_vol *v = c->v;
-	u64 blocks = 0;
-	bool again = false;
-	int r = walk_tree(c, &v->bmap, &blocks, &again);
+	struct sum s = {0};
+	int r = walk_tree(c, &v->bmap, &s);
 	if (!r)
-		r = walk_tree(c, &v->refs, &blocks, &again);
+		r = walk_tree(c, &v->refs, &s);
 	memcpy(c->own, c->seen, c->seen_bytes);
 	memcpy(c->own_live, c->live, c->live_max * sizeof *c->live);
 	for (u64 a = 0; a < FIRST_BLOCK; a++)
@@ -254,9 +362,9 @@ int check_walk(struct check *c)
 	if (v->tables_lost)
 		check_finding(c, "%u blocks of the session table cannot be read: what is encrypted under their keys is lost", v->tables_lost);
 	if (!r)
-		r = walk_tree(c, &v->snaps, &blocks, &again);
+		r = walk_tree(c, &v->snaps, &s);
 	if (!r)
-		r = walk_tree(c, &v->itab, &blocks, &again);
+		r = walk_table(c, &v->itab);
 	if (!r && v->nsnaps) {
 		r = sv_views_load(v);
 		if (r && r != -ENOMEM) {
@@ -266,7 +374,7 @@ int check_walk(struct check *c)
 	}
 	u32 found = 0;
 	for (struct list *e = v->views.next; !r && e != &v->views; e = e->next, found++)
-		r = walk_tree(c, &LIST_ENTRY(e, struct view, link)->itab, &blocks, &again);
+		r = walk_table(c, &LIST_ENTRY(e, struct view, link)->itab);
 	if (!r && v->views_loaded && found != v->nsnaps)
 		check_finding(c, "the root counts %u snapshots, found %u", v->nsnaps, found);
 	return r;
@@ -275,21 +383,22 @@ int check_walk(struct check *c)
 int check_owners(struct check *c)
 {
 	struct seal_vol *v = c->v;
-	u64 blocks = 0;
-	bool again = false;
+	u64 noted = 0;
 	u32 kept = 0;
-	if (!c->bad || (!c->shared && !v->nsnaps))
+	for (u32 k = 0; k < c->ndamage; k++)
+		noted += c->damage[k].cls <= CLASS_ITAB;
+	if (c->more || c->places <= noted)
 		return 0;
 	for (u32 k = 0; k < c->ndamage; k++)
-		if (c->damage[k].cls > CLASS_ITAB)
+		if (c->damage[k].cls > CLASS_ITAB || c->damage[k].place)
 			c->damage[kept++] = c->damage[k];
 	c->ndamage = kept;
 	c->again = true;
-	int r = walk_tree(c, &v->itab, &blocks, &again);
+	int r = walk_table(c, &v->itab);
 	for (struct list *e = v->views.next; !r && e != &v->views; e = e->next)
-		r = walk_tree(c, &LIST_ENTRY(e, struct view, link)->itab, &blocks, &again);
+		r = walk_table(c, &LIST_ENTRY(e, struct view, link)->itab);
 	c->again = false;
-	return r;
+	return SEAL_MIN(r, 0);
 }
 
 // --- names
@@ -314,7 +423,10 @@ static bool entry(void *ctx, const char *name, u32 len, u64 ino, u32 type, u64 c
 		check_finding(l->c, "directory %lu: the entry %.*s has the wrong type", l->dir, (int)SEAL_MIN(len, 60u), name);
 	if (sv_inode_is(i, T_DIR) && i->parent != l->dir && l->dir != ORPHAN_INO)
 		check_finding(l->c, "directory %lu has the wrong parent", ino);
-	if (l->dir != ORPHAN_INO)
+	if (ino >= l->c->names_max)
+		check_finding(l->c, "directory %lu: the entry %.*s names inode %lu, for which the volume has no room", l->dir,
+			      (int)SEAL_MIN(len, 60u), name, ino);
+	else if (l->dir != ORPHAN_INO)
 		l->c->names[ino]++;
 	else if (i->nlink)
 		check_finding(l->c, "inode %lu waits to be freed but has %u links", ino, i->nlink);
@@ -337,15 +449,17 @@ static int check_inode(struct check *c, u64 ino)
 		check_finding(c, "inode %lu cannot be read: %s", ino, c->v->fault.text);
 		return r == -ENOMEM ? r : 0;
 	}
-	if (sv_inode_is(i, T_DIR)) {
+	if (sv_inode_is(i, T_DIR) && !(c->names[ino] & NAME_SKIP)) {
 		struct listing l = {c, ino, 0};
 		int e = sv_dir_iterate(c->v, i, 0, entry, &l);
 		if (e)
 			check_finding(c, "directory %lu cannot be listed: %s", ino, c->v->fault.text);
 		else if (l.count != i->dir_count)
 			check_finding(c, "directory %lu counts %lu entries but has %lu", ino, i->dir_count, l.count);
+	}
+	if (sv_inode_is(i, T_DIR))
 		c->st->dirs++;
-	} else {
+	else {
 		c->st->files++;
 		c->st->bytes += sv_inode_is(i, T_REG) ? i->size : 0;
 	}
@@ -366,15 +480,15 @@ static int check_links(struct check *c)
 			if (sv_inode_get(c->v, ino, &i))
 				continue;
 			bool dir = sv_inode_is(i, T_DIR) && i->nlink; // not one that was removed while it was open
-			u32 want = (c->names[ino] & ~NAME_ORPHAN) + (dir ? 1 + subdirs[ino] : 0);
+			u32 want = (c->names[ino] & NAME_LINKS) + (dir ? 1 + subdirs[ino] : 0);
 			if (ino == SEAL_ROOT_INO || ino == ORPHAN_INO)
 				want++;
-			if (!pass && dir && ino != SEAL_ROOT_INO && ino != ORPHAN_INO && c->names[ino] &&
+			if (!pass && dir && ino != SEAL_ROOT_INO && ino != ORPHAN_INO && c->names[ino] & ~NAME_SKIP &&
 			    i->parent < c->names_max)
 				subdirs[i->parent]++;
 			if (pass) {
 				c->inodes++;
-				if (c->v->repairing && !i->nlink && !c->names[ino]) // nobody has it open
+				if (c->v->repairing && !i->nlink && !(c->names[ino] & ~NAME_SKIP)) // nobody has it open
 					check_finding(c, "inode %lu has no name and does not wait to be freed", ino);
 				if (i->nlink != want)
 					check_finding(c, "inode %lu has %u links but %u names", ino, i->nlink, want);
@@ -388,6 +502,8 @@ static int check_links(struct check *c)
 static int check_names(struct check *c)
 {
 	int r = 0;
+	if (c->v->next_ino >= c->names_max)
+		check_finding(c, "the root counts inodes up to %lu, more than the volume has room for", c->v->next_ino);
 	for (u64 ino = SEAL_ROOT_INO; ino < c->names_max && !r; ino++)
 		r = check_inode(c, ino);
 	return r ? r : check_links(c);

@@ -15,7 +15,7 @@ static struct seal_inode **ihash_slot(struct seal_vol *v, u64 ino)
 void sv_inode_count_blocks(struct seal_inode *i, s64 d) { i->blocks += (u64)d; }
 
 // What the rest of the code relies on, whoever wrote the volume.
-bool sv_inode_valid(const struct seal_vol *v, const struct d_inode *d)
+bool sv_inode_valid(const struct d_inode *d)
 {
 	u32 type = d->mode & 0170000;
 	bool known = type == T_REG || type == T_DIR || type == T_LNK || type == T_CHR || type == T_BLK ||
@@ -26,7 +26,8 @@ bool sv_inode_valid(const struct seal_vol *v, const struct d_inode *d)
 		return false;
 	if (type == T_LNK && (!d->size || d->size > SEAL_SYMLINK_MAX))
 		return false;
-	return d->blocks <= v->max_blocks && d->dir_height < 16 && (!d->dir_height || d->dir_root < d->dir_blocks);
+	// shared blocks count for each place that they have in it: as many as the volume has are no limit
+	return d->blocks <= 2 * sv_tree_limit(MAX_HEIGHT) && d->dir_height < 16 && (!d->dir_height || d->dir_root < d->dir_blocks);
 }
 
 static void inode_decode(struct seal_inode *i, const struct d_inode *d)
@@ -165,7 +166,7 @@ int sv_inode_get(struct seal_vol *v, u64 ino, struct seal_inode **out)
 		return r;
 	if (!d || !d->mode)
 		r = -ESTALE;
-	else if (!sv_inode_valid(v, d))
+	else if (!sv_inode_valid(d))
 		r = vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, &v->itab, 0, (ino & VIEW_INO) / INODES_PER_BLOCK, 0);
 	else
 		r = inode_new(v, ino, out);
@@ -302,8 +303,8 @@ int sv_inode_erase(struct seal_vol *v, u64 ino, u32 mode)
 // Does the list name free inodes only, each once?
 static int free_list_whole(struct seal_vol *v)
 {
-	u64 ino = v->free_ino;
-	for (u64 steps = 0; ino && steps <= v->next_ino; steps++) {
+	u64 ino = v->free_ino, most = SEAL_MIN(v->next_ino, v->hiwater * INODES_PER_BLOCK);
+	for (u64 steps = 0; ino && steps <= most; steps++) {
 		struct node *b = NULL;
 		struct d_inode *d;
 		if (ino < FIRST_INO || ino >= v->next_ino)

@@ -246,6 +246,7 @@ struct freeing {
 	struct tree *t;
 	u64 from, to;
 	bool all; // nothing stays: nobody counts
+	struct memo memo;
 };
 
 static int free_slot(struct freeing *f, u32 level, u64 index, struct d_ptr *slot);
@@ -264,20 +265,37 @@ static int free_children(struct freeing *f, struct node *n, bool *left)
 	return 0;
 }
 
-// Blocks under a pointer, itself included, as an inode counts them.
-static int count_under(struct seal_vol *v, struct tree *t, u32 level, u64 index, const struct d_ptr *slot, u64 *n)
+// Below a shared block nothing is dirty: what its pointers say is what is there.
+int sv_tree_count(struct seal_vol *v, struct tree *t, u32 level, u64 index, const struct d_ptr *slot, struct memo *m, bool shared, u64 *n)
 {
+	struct memo_entry *e;
 	struct node *c;
+	u64 own = 1;
 	if (ptr_none(slot) && !sv_node_find(v, t, level, index))
 		return 0;
-	++*n;
-	if (!level || ptr_lost(slot))
+	if (!level || level == LEVEL_XATTR || ptr_lost(slot)) {
+		++*n;
 		return 0;
+	}
+	if (!shared && v->nshared && ptr_addr(slot)) {
+		s64 extra = sv_refs_extra(v, ptr_addr(slot));
+		if (extra < 0)
+			return (int)extra;
+		shared = extra;
+	}
+	if (shared && (e = sv_memo_find(m, slot, level))) {
+		*n += e->blocks;
+		return 0;
+	}
 	int r = sv_node_get(v, t, level, index, NODE_READ, &c);
+	if (r || !c)
+		return r;
 	for (u64 k = 0; k < FANOUT && !r; k++)
-		r = count_under(v, t, level - 1, index * FANOUT + k, (struct d_ptr *)c->data + k, n);
-	if (!r)
-		sv_node_put(v, c);
+		r = sv_tree_count(v, t, level - 1, index * FANOUT + k, (struct d_ptr *)c->data + k, m, shared, &own);
+	sv_node_put(v, c);
+	if (!r && shared)
+		r = sv_memo_add(v, m, slot, level, own, 0);
+	*n += own;
 	return r;
 }
 
@@ -286,7 +304,7 @@ static int free_shared(struct freeing *f, u32 level, u64 index, struct d_ptr *sl
 {
 	struct seal_vol *v = f->v;
 	u64 n = 0;
-	int r = f->t->inode && !f->all ? count_under(v, f->t, level, index, slot, &n) : 0;
+	int r = f->t->inode && !f->all ? sv_tree_count(v, f->t, level, index, slot, &f->memo, true, &n) : 0;
 	if (!r)
 		r = sv_refs_add(v, ptr_addr(slot), -1);
 	if (r)
@@ -340,19 +358,16 @@ static int free_slot(struct freeing *f, u32 level, u64 index, struct d_ptr *slot
 
 int sv_tree_free_range(struct seal_vol *v, struct tree *t, u64 from, u64 to)
 {
-	struct freeing f = {v, t, from, to, !from && to == ~0ul};
-	if (t->inode) {
-		int r = sv_inode_dirty(v, t->inode);
-		if (r)
-			return r;
-	}
+	struct freeing f = {.v = v, .t = t, .from = from, .to = to, .all = !from && to == ~0ul};
+	int r = t->inode ? sv_inode_dirty(v, t->inode) : 0;
 	bool any = false;
-	for (u32 k = 0; k < NROOT; k++) {
-		int r = free_slot(&f, t->height, k, &t->root[k]);
-		if (r)
-			return r;
+	for (u32 k = 0; k < NROOT && !r; k++) {
+		r = free_slot(&f, t->height, k, &t->root[k]);
 		any = any || !ptr_none(&t->root[k]) || sv_node_find(v, t, t->height, k);
 	}
+	sv_memo_end(v, &f.memo);
+	if (r)
+		return r;
 	if (!any)
 		t->height = 0;
 	if (t->inode && f.all)

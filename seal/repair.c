@@ -6,6 +6,7 @@
 // written, so a repair can be interrupted and begun anew. Takes the volume's lock for the whole run.
 #include "seal/check.h"
 
+#define SEARCH_BLOCKS (1ul << 24) // of directories, for the paths of what is lost; then it is told by number
 #define MAX_PASSES 8 // each mends what only showed when the one before was done
 
 // --- free space and counts
@@ -145,35 +146,14 @@ static int mend_table(struct check *c, const struct damage *d)
 	return r;
 }
 
-// Pointers and the extended attributes block.
-static int count_blocks(struct seal_vol *v, struct tree *t, u32 level, u64 index, u64 *n)
-{
-	struct node *holder, *b;
-	struct d_ptr *slot;
-	int r = sv_tree_slot(v, t, level, index, NODE_READ, &slot, &holder);
-	if (r)
-		return r;
-	bool none = !slot || (ptr_none(slot) && !sv_node_find(v, t, level, index)), lost = !none && ptr_lost(slot);
-	sv_node_put(v, holder);
-	*n += !none;
-	if (none || lost || !level || level == LEVEL_XATTR)
-		return 0;
-	r = sv_node_get(v, t, level, index, NODE_READ, &b);
-	for (u64 k = 0; k < FANOUT && !r; k++)
-		r = count_blocks(v, t, level - 1, index * FANOUT + k, n);
-	if (!r)
-		sv_node_put(v, b);
-	return r;
-}
-
 static int recount(struct check *c, struct seal_inode *i)
 {
 	u64 n = 0;
 	int r = 0;
 	for (u32 k = 0; k < NROOT && !i->is_inline && !r; k++)
-		r = count_blocks(c->v, &i->tree, i->tree.height, k, &n);
+		r = sv_tree_count(c->v, &i->tree, i->tree.height, k, &i->tree.root[k], &c->counted, false, &n);
 	if (!r)
-		r = count_blocks(c->v, &i->tree, LEVEL_XATTR, 0, &n);
+		r = sv_tree_count(c->v, &i->tree, LEVEL_XATTR, 0, &i->xattr, &c->counted, false, &n);
 	if (r || n == i->blocks)
 		return r;
 	r = sv_inode_dirty(c->v, i);
@@ -222,6 +202,8 @@ static int mend_inode(struct check *c, const struct damage *d, u32 n)
 	}
 	if (!r)
 		r = recount(c, i);
+	if (c->more && (r == SEAL_ETAMPER || r == SEAL_ECORRUPT)) // there is more of it than is noted: the next pass mends that
+		r = 0;
 	sv_inode_put(v, i);
 	return r;
 }
@@ -266,6 +248,8 @@ static int mend_block_counts(struct check *c)
 		r = sv_op_begin(c->v, 16, true);
 		if (!r)
 			r = recount(c, i);
+		if (c->more && (r == SEAL_ETAMPER || r == SEAL_ECORRUPT)) // the next pass mends it
+			r = 0;
 		sv_inode_put(c->v, i);
 	}
 	return r;
@@ -274,6 +258,7 @@ static int mend_block_counts(struct check *c)
 // --- what is told of it at the end: by name
 static void tell_lost(struct check *c)
 {
+	u64 budget = SEARCH_BLOCKS;
 	char path[1100];
 	for (u32 k = 0; k < c->ndamage; k++) {
 		const struct damage *d = &c->damage[k];
@@ -283,7 +268,7 @@ static void tell_lost(struct check *c)
 			continue;
 		u32 up = d->level == LEVEL_XATTR ? 0 : d->level;
 		u64 from = (d->index << (7 * up)) * SEAL_BLOCK, len = SEAL_BLOCK << (7 * up), size = i->size;
-		if (sv_path(c->v, d->ino, d->dir, path, sizeof path))
+		if (sv_path(c->v, d->ino, d->dir, path, sizeof path, &budget))
 			snprintf(path, sizeof path, "inode %lu", d->ino & VIEW_INO);
 		if (d->level == LEVEL_XATTR)
 			check_repaired(c, "%s%s%s: its extended attributes are lost", w ? w->name : "", w ? ":" : "", path);
@@ -303,6 +288,7 @@ static int mend(struct check *c)
 	sv_tree_drop(v, &v->snaps);
 	for (struct list *e = v->views.next; e != &v->views; e = e->next)
 		sv_tree_drop(v, &LIST_ENTRY(e, struct view, link)->itab);
+	v->next_ino = SEAL_MIN(v->next_ino, c->names_max - 1);
 	int r = make_map(c);
 	if (!r)
 		r = make_refs(c);
@@ -316,7 +302,9 @@ static int mend(struct check *c)
 		r = mend_damage(c);
 	if (!r)
 		r = mend_block_counts(c);
-	if (!r)
+	if (!r && c->more)
+		check_repaired(c, "damaged blocks are named in more than %u places: the rest waits for the next pass", DAMAGE_MAX);
+	else if (!r)
 		r = repair_names(c);
 	v->moving = false;
 	if (!r)

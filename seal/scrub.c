@@ -74,23 +74,26 @@ static bool match(void *ctx, const char *name, u32 len, u64 ino, u32 type, u64 c
 }
 
 // The directory that has an entry for ino, and the entry. Directories are searched in the order of their numbers.
-static int parent_of(struct seal_vol *v, struct search *s, u64 hint, u64 *dir)
+static int parent_of(struct seal_vol *v, struct search *s, u64 hint, u64 *dir, u64 *budget)
 {
 	struct view *w = NULL;
 	int r = s->ino >> VIEW_SHIFT ? sv_view_get(v, (u32)(s->ino >> VIEW_SHIFT), &w) : 0;
-	u64 end = w ? w->next_ino : v->next_ino;
-	for (u64 d = hint ? hint : SEAL_ROOT_INO; !r && d < end && !s->found; d = hint ? end : d + 1) {
+	u64 end = SEAL_MIN(w ? w->next_ino : v->next_ino, v->hiwater * INODES_PER_BLOCK);
+	for (u64 d = hint ? hint : SEAL_ROOT_INO; !r && d < end && !s->found && *budget; d = hint ? end : d + 1) {
 		struct seal_inode *i;
 		if (d == ORPHAN_INO || sv_inode_get(v, d | sv_ino_view(s->ino), &i))
 			continue;
-		if (sv_inode_is(i, T_DIR) && !sv_dir_iterate(v, i, 0, match, s) && s->found)
-			*dir = d | sv_ino_view(s->ino);
+		if (sv_inode_is(i, T_DIR)) {
+			*budget -= SEAL_MIN(SEAL_MIN(i->blocks, v->hiwater), *budget);
+			if (!sv_dir_iterate(v, i, 0, match, s) && s->found)
+				*dir = d | sv_ino_view(s->ino);
+		}
 		sv_inode_put(v, i);
 	}
 	return r ? r : s->found ? 0 : -ENOENT;
 }
 
-int sv_path(struct seal_vol *v, u64 ino, u64 first_dir, char *buf, size_t n)
+int sv_path(struct seal_vol *v, u64 ino, u64 first_dir, char *buf, size_t n, u64 *budget)
 {
 	size_t at = n - 1; // built from the end
 	buf[at] = 0;
@@ -102,7 +105,7 @@ int sv_path(struct seal_vol *v, u64 ino, u64 first_dir, char *buf, size_t n)
 			hint = sv_inode_is(i, T_DIR) ? i->parent & VIEW_INO : 0;
 			sv_inode_put(v, i);
 		}
-		int r = depth < 256 ? parent_of(v, &s, hint, &dir) : -ENOENT;
+		int r = depth < 256 ? parent_of(v, &s, hint, &dir, budget) : -ENOENT;
 		if (r)
 			return r;
 		size_t len = strlen(s.name);
@@ -123,8 +126,9 @@ int seal_path(struct seal_vol *v, u64 ino, char *buf, size_t n)
 {
 	if (n < 2)
 		return -ENAMETOOLONG;
+	u64 budget = ~0ul;
 	vol_lock(v);
-	int r = sv_path(v, ino, 0, buf, n);
+	int r = sv_path(v, ino, 0, buf, n, &budget);
 	vol_unlock(v);
 	return r;
 }
@@ -133,6 +137,7 @@ int seal_path(struct seal_vol *v, u64 ino, char *buf, size_t n)
 static void damaged(struct seal_scrub *s, const struct tree *t, u32 level, u64 index)
 {
 	struct seal_damage d = {.block = s->v->fault.block, .level = level};
+	u64 unlimited = ~0ul;
 	s->damaged++;
 	if (!s->report)
 		return;
@@ -145,7 +150,7 @@ static void damaged(struct seal_scrub *s, const struct tree *t, u32 level, u64 i
 			u64 len = SEAL_BLOCK << (7 * level);
 			d.length = d.offset < t->inode->size ? SEAL_MIN(len, t->inode->size - d.offset) : 0;
 		}
-		if (s->path_ino != d.ino && sv_path(s->v, d.ino, 0, s->path, sizeof s->path))
+		if (s->path_ino != d.ino && sv_path(s->v, d.ino, 0, s->path, sizeof s->path, &unlimited))
 			s->path[0] = 0;
 		s->path_ino = d.ino;
 		memcpy(d.path, s->path, sizeof d.path);

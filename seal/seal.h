@@ -116,7 +116,9 @@ struct seal_attr {
 #define SEAL_DISCARD 2u // what a commit freed is given back to the host (seal_io.punch)
 // Opens as much as can be read, for seal_fsck, seal_repair and seal_unmount; nothing else can be done with it.
 #define SEAL_REPAIR 4u
-#define SEAL_CLAIM   8u // an anchor is going to let this mount write: nothing is committed (-EBUSY) until seal_set_epoch
+// An anchor is going to let this mount write: no root and no record is written (-EBUSY) until seal_set_epoch. Blocks that the state
+// found does not use may be.
+#define SEAL_CLAIM   8u
 
 // Makes an empty volume over whatever io held. `id` NULL: a random one. size_bytes: limit (0: 1 TiB), at least 1 MiB.
 int seal_format(const struct seal_io *io, const struct seal_env *env, const u8 key[SEAL_KEY_BYTES], const u8 *id,

@@ -301,6 +301,22 @@ int sv_op_begin(struct seal_vol *v, u64 blocks, bool privileged);
 int sv_op_begin_logged(struct seal_vol *v, u64 blocks, bool privileged);
 void vol_changed(struct seal_vol *v);
 
+// --- memo.c: what is known of pointer blocks that have been gone through
+struct memo_entry {
+	struct d_ptr ptr;
+	u64 blocks; // itself and those below it, as an inode counts them; CLASS_ITAB: its index
+	u32 bad;    // places below it that are damaged (seal/fsck.c)
+	u8 level;
+	bool used;
+};
+struct memo {
+	struct memo_entry *e; // by address and level; cap: a power of two
+	u64 n, cap, seed;
+};
+struct memo_entry *sv_memo_find(const struct memo *m, const struct d_ptr *p, u32 level);
+int sv_memo_add(struct seal_vol *v, struct memo *m, const struct d_ptr *p, u32 level, u64 blocks, u32 bad);
+void sv_memo_end(struct seal_vol *v, struct memo *m); // empty again
+
 // --- node.c: the cache
 #define NODE_READ  0u
 #define NODE_WRITE 1u // the node and its ancestors become dirty; missing ones are made
@@ -317,13 +333,15 @@ int sv_tree_grow(struct seal_vol *v, struct tree *t, u64 index); // make `index`
 // The slot that holds the pointer to (level, index): its holder is pinned in *holder (NULL: the root). Slot NULL: hole.
 int sv_tree_slot(struct seal_vol *v, struct tree *t, u32 level, u64 index, u32 mode, struct d_ptr **slot,
 		 struct node **holder);
+// Adds the blocks at and below a place, as an inode counts them; shared ones are gone through once. shared: it lies below such a one.
+int sv_tree_count(struct seal_vol *v, struct tree *t, u32 level, u64 index, const struct d_ptr *slot, struct memo *m, bool shared, u64 *n);
 // Frees the blocks from..to-1 of the contents; pointer blocks that become empty too.
 int sv_tree_free_range(struct seal_vol *v, struct tree *t, u64 from, u64 to);
 int sv_nodes_writeback(struct seal_vol *v, u32 cls); // all dirty nodes of a class, bottom up
 int sv_cache_shrink(struct seal_vol *v);	     // at a safe point: write out and drop when over the limit
 
 // --- inode.c
-bool sv_inode_valid(const struct seal_vol *v, const struct d_inode *d); // what the rest of the code relies on
+bool sv_inode_valid(const struct d_inode *d); // what the rest of the code relies on
 // For repairs: this place of an inode table (nobody holds the inode) becomes free, or a new directory; and the list of free ones.
 int sv_inode_erase(struct seal_vol *v, u64 ino, u32 mode);
 int sv_inode_free(struct seal_vol *v, struct seal_inode *i); // its contents too; nobody else holds it
@@ -422,8 +440,8 @@ void sv_anchor_note_record(struct seal_vol *v, const struct d_log *d);
 // --- falloc.c: sv_op_begin_logged for writing these pages, which takes at most `cost` blocks
 int sv_write_begin(struct seal_vol *v, struct seal_inode *i, const u64 *index, u32 n, u64 cost);
 
-// --- scrub.c: as seal_path; dir: a directory that may have an entry for it, 0: search
-int sv_path(struct seal_vol *v, u64 ino, u64 dir, char *buf, size_t n);
+// --- scrub.c: as seal_path; dir: a directory that may have an entry for it, 0: search. *budget: blocks of directories to look at.
+int sv_path(struct seal_vol *v, u64 ino, u64 dir, char *buf, size_t n, u64 *budget);
 
 // --- log.c
 void sv_log_inode(struct seal_vol *v, const struct seal_inode *i); // its attributes have changed

@@ -31,6 +31,12 @@ static void populate(struct seal_vol *v)
 		seal_iput(v, i);
 	}
 	seal_iput(v, d);
+	seal_create(v, root, "tall", 4, 0100600, 0, 0, 0, &d); // pointer blocks on pointer blocks, and all of it shared
+	seal_write(v, d, 40ul << 40, data, 5000);
+	seal_create(v, root, "tall too", 8, 0100600, 0, 0, 0, &i);
+	seal_clone(v, d, 0, i, 0, 0);
+	seal_iput(v, i);
+	seal_iput(v, d);
 	seal_lookup(v, root, "dir", 3, &d);
 	seal_tmpfile(v, 0600, 0, 0, &i);
 	seal_sync(v); // the nameless file stays in the hidden directory
@@ -91,12 +97,12 @@ static bool entry(void *ctx, const char *name, u32 len, u64 ino, u32 type, u64 c
 static void use(struct seal_vol *v, bool write)
 {
 	static u8 buf[400000];
-	static const char *const names[] = {"dir", "big", "link", "a file with a longer name 17"};
+	static const char *const names[] = {"dir", "big", "link", "tall", "a file with a longer name 17"};
 	struct seal_fsck_stats st;
 	u64 sum = 0;
 	struct seal_inode *root = root_of(v), *dir = root, *i;
 	seal_fsck(v, NULL, NULL, &st);
-	for (u32 k = 0; k < 4 && root; k++) {
+	for (u32 k = 0; k < 5 && root; k++) {
 		if (seal_lookup(v, dir, names[k], (u32)strlen(names[k]), &i))
 			continue;
 		seal_read(v, i, 0, buf, sizeof buf);
