@@ -570,6 +570,10 @@ static int check_refs(struct check *c)
 int check_all(struct check *c)
 {
 	struct seal_vol *v = c->v;
+	if (v->log_lost)
+		check_finding(c, v->log_lost->all ? "what was synced after the newest root cannot be gone through: %s" :
+						    "what was synced after the newest root can be gone through only with %s",
+			      v->log_lost->all ? "this is the state of that root" : "a map of free space that is made anew");
 	int r = check_walk(c);
 	if (!r && v->repairing && !v->read_only)
 		r = check_owners(c);

@@ -217,6 +217,17 @@ static bool attributes_valid(const struct seal_inode *i, const struct d_log_inod
 	return !i->is_inline || (pages ? !i->size : !grows);
 }
 
+static void inode_set(struct seal_inode *i, const struct d_log_inode *e)
+{
+	i->size = e->size;
+	i->mode = e->mode;
+	i->uid = e->uid;
+	i->gid = e->gid;
+	i->atime = e->atime;
+	i->mtime = e->mtime;
+	i->ctime = e->ctime;
+}
+
 static int inode_apply(struct seal_vol *v, const struct d_log *d, u32 k)
 {
 	const struct d_log_inode *e = &d->inode[k];
@@ -238,18 +249,54 @@ static int inode_apply(struct seal_vol *v, const struct d_log *d, u32 k)
 		r = sv_file_uninline(v, i);
 	if (!r && n)
 		r = sv_file_adopt(v, i, index, n);
-	if (!r) {
-		i->size = e->size;
-		i->mode = e->mode;
-		i->uid = e->uid;
-		i->gid = e->gid;
-		i->atime = e->atime;
-		i->mtime = e->mtime;
-		i->ctime = e->ctime;
-	} else
+	if (!r)
+		inode_set(i, e);
+	else
 		v->failed = r; // it is not opened: nothing of it may be freed
 	sv_inode_put(v, i);
 	return r;
+}
+
+// For a repair: page by page, as far as the trees can be read; the rest is noted. What a record says of a file is newer than what is
+// there, so nothing that is put in place can be older than what it replaces.
+static int inode_salvage(struct seal_vol *v, const struct d_log *d, u32 k)
+{
+	const struct d_log_inode *e = &d->inode[k];
+	struct log_lost *lost = v->log_lost;
+	struct seal_inode *i = NULL;
+	u32 pages = 0, missed = 0, at = 0;
+	for (u32 j = 0; j < d->pages; j++)
+		pages += d->page[j].inode == k;
+	int r = e->ino > VIEW_INO ? SEAL_ECORRUPT : sv_inode_get(v, e->ino, &i);
+	if (!r)
+		r = attributes_valid(i, e, pages) ? sv_inode_dirty(v, i) : SEAL_ECORRUPT;
+	if (!r && pages)
+		r = sv_file_uninline(v, i);
+	bool whole = !r;
+	for (u32 j = 0; j < d->pages && !r; j++) {
+		if (d->page[j].inode != k)
+			continue;
+		v->ptrs[0] = d->page[j].ptr;
+		r = sv_file_adopt(v, i, &d->page[j].index, 1);
+		missed += r != 0;
+		r = v->failed ? v->failed : r == SEAL_ETAMPER || r == SEAL_ECORRUPT ? 0 : r;
+	}
+	if (!r)
+		inode_set(i, e);
+	if (i)
+		sv_inode_put(v, i);
+	if (whole && !missed)
+		return r;
+	while (at < lost->n && lost->of[at].ino != e->ino)
+		at++;
+	lost->others += at == LOG_LOST;
+	if (at < LOG_LOST) {
+		lost->n = SEAL_MAX(lost->n, at + 1);
+		lost->of[at].ino = e->ino;
+		lost->of[at].pages += whole ? missed : pages;
+		lost->of[at].attributes = lost->of[at].attributes || !whole;
+	}
+	return v->failed ? v->failed : r == SEAL_ETAMPER || r == SEAL_ECORRUPT || r == -ESTALE ? 0 : r;
 }
 
 static int record_apply(struct seal_vol *v, const struct d_log *d)
@@ -258,7 +305,7 @@ static int record_apply(struct seal_vol *v, const struct d_log *d)
 	for (u32 k = 0; k < d->pages && !r; k++)
 		r = sv_space_claim(v, ptr_addr(&d->page[k].ptr));
 	for (u32 k = 0; k < d->inodes && !r; k++)
-		r = inode_apply(v, d, k);
+		r = v->log_lost ? inode_salvage(v, d, k) : inode_apply(v, d, k);
 	if (r == SEAL_ECORRUPT)
 		return vol_fault(v, r, SEAL_FAULT_FORMAT, NULL, 0, v->log.records, v->log.next);
 	return r ? r : sv_cache_shrink(v);
@@ -340,4 +387,15 @@ int sv_log_replay(struct seal_vol *v)
 	vol_free(v, d, sizeof *d);
 	vol_free(v, page, SEAL_BLOCK);
 	return r;
+}
+
+int sv_log_salvage(struct seal_vol *v)
+{
+	v->log_lost = vol_alloc(v, sizeof *v->log_lost);
+	if (!v->log_lost)
+		return -ENOMEM;
+	memset(v->log_lost, 0, sizeof *v->log_lost);
+	v->log_lost->some = true;
+	int r = sv_repair_counts(v);
+	return r ? r : sv_log_replay(v);
 }

@@ -97,6 +97,28 @@ static void make_sessions(struct check *c)
 	v->tables_lost = 0;
 }
 
+int sv_repair_counts(struct seal_vol *v)
+{
+	static const struct seal_checker quiet;
+	struct seal_fsck_stats st = {0};
+	struct check c = {.v = v, .how = &quiet, .st = &st};
+	u32 lost = v->tables_lost; // what will be mended is still to be told
+	int r = check_begin(&c);
+	if (!r)
+		r = check_walk(&c);
+	if (!r)
+		r = make_map(&c);
+	if (!r)
+		r = make_refs(&c);
+	if (!r) {
+		c.live[v->log.session]++; // its key is needed for the log
+		make_sessions(&c);
+		v->tables_lost = lost;
+	}
+	check_end(&c);
+	return r;
+}
+
 // --- what does not authenticate
 
 static struct view *view_of(struct seal_vol *v, u32 id)
@@ -256,9 +278,26 @@ static int mend_block_counts(struct check *c)
 }
 
 // --- what is told of it at the end: by name
-static void tell_lost(struct check *c)
+static void tell_log(struct check *c, u64 *budget)
 {
-	u64 budget = SEARCH_BLOCKS;
+	struct log_lost *l = c->v->log_lost;
+	char path[1100];
+	if (l->all)
+		check_repaired(c, "what was synced after the newest root could not be gone through: it is lost");
+	for (u32 k = 0; k < l->n; k++) {
+		if (sv_path(c->v, l->of[k].ino, 0, path, sizeof path, budget))
+			snprintf(path, sizeof path, "inode %lu", l->of[k].ino);
+		check_repaired(c, "%s: %u pages%s that were synced after the newest root are lost", path, l->of[k].pages,
+			       l->of[k].attributes ? " and attributes" : "");
+	}
+	if (l->others)
+		check_repaired(c, "so are changes of %lu other inodes", l->others);
+	vol_free(c->v, l, sizeof *l);
+	c->v->log_lost = NULL;
+}
+
+static void tell_lost(struct check *c, u64 *budget)
+{
 	char path[1100];
 	for (u32 k = 0; k < c->ndamage; k++) {
 		const struct damage *d = &c->damage[k];
@@ -268,7 +307,7 @@ static void tell_lost(struct check *c)
 			continue;
 		u32 up = d->level == LEVEL_XATTR ? 0 : d->level;
 		u64 from = (d->index << (7 * up)) * SEAL_BLOCK, len = SEAL_BLOCK << (7 * up), size = i->size;
-		if (sv_path(c->v, d->ino, d->dir, path, sizeof path, &budget))
+		if (sv_path(c->v, d->ino, d->dir, path, sizeof path, budget))
 			snprintf(path, sizeof path, "inode %lu", d->ino & VIEW_INO);
 		if (d->level == LEVEL_XATTR)
 			check_repaired(c, "%s%s%s: its extended attributes are lost", w ? w->name : "", w ? ":" : "", path);
@@ -282,7 +321,8 @@ static void tell_lost(struct check *c)
 static int mend(struct check *c)
 {
 	struct seal_vol *v = c->v;
-	bool map = v->used != c->marked, second = v->fell_back;
+	bool map = v->used != c->marked || v->log_lost, second = v->fell_back;
+	u64 budget = SEARCH_BLOCKS;
 	sv_inodes_drop_all(v); // what was read before may not be what is there
 	sv_tree_drop(v, &v->itab);
 	sv_tree_drop(v, &v->snaps);
@@ -316,7 +356,9 @@ static int mend(struct check *c)
 		check_repaired(c, "the free space map was made anew");
 	if (second)
 		check_repaired(c, "both roots are written anew");
-	tell_lost(c);
+	if (v->log_lost)
+		tell_log(c, &budget);
+	tell_lost(c, &budget);
 	return 0;
 }
 

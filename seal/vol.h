@@ -125,12 +125,27 @@ struct log {
 	struct d_log_page page[LOG_PAGES];
 };
 
+// What a repair could not keep of the log (seal/log.c).
+#define LOG_LOST 64u
+struct log_lost {
+	bool all;   // none of it could be gone through
+	bool some;  // it was, with a map of free space made anew
+	u64 others; // inodes beyond those in `of`
+	u32 n;
+	struct {
+		u64 ino;
+		u32 pages;
+		bool attributes;
+	} of[LOG_LOST];
+};
+
 struct seal_vol {
 	struct seal_io io;
 	struct seal_env env;
 	bool read_only, fell_back, discard;
 	bool repairing;  // what cannot be read is passed over, and nothing is expected to be there
 	bool cut_short;  // the file is shorter than the root says
+	struct log_lost *log_lost; // of a volume that is repaired; NULL: all of the log is there
 	u32 tables_lost; // blocks of the session table that cannot be read
 	int failed; // set once committing is no longer safe; every change then gets this error
 	u8 id[16];
@@ -451,6 +466,12 @@ int sv_log_write(struct seal_vol *v);
 int sv_log_begin(struct seal_vol *v, u64 *addr); // before a root is written: where the records after it begin
 void sv_log_follows(struct seal_vol *v, u64 addr, const u8 tag[16]); // that root is durable
 int sv_log_replay(struct seal_vol *v); // after root_load: goes on from that root
+// The same for a repair, where that failed: free space and counts are made anew first (sv_repair_counts), and what cannot be put in its
+// place is noted in v->log_lost.
+int sv_log_salvage(struct seal_vol *v);
+
+// --- repair.c: the free space map, reference counts and session counts become what the trees refer to
+int sv_repair_counts(struct seal_vol *v);
 
 // --- overlay.c: what is written from now on stays in memory
 int sv_overlay_begin(struct seal_vol *v);

@@ -70,6 +70,7 @@ static void vol_destroy(struct seal_vol *v)
 	vol_free(v, v->hash, v->nhash * sizeof *v->hash);
 	vol_free(v, v->ihash, NIHASH * sizeof *v->ihash);
 	vol_free(v, v->buf, SEAL_BUF_BYTES);
+	vol_free(v, v->log_lost, sizeof *v->log_lost);
 	sv_overlay_end(v);
 	struct seal_env env = v->env;
 	explicit_bzero(v, sizeof *v);
@@ -281,7 +282,8 @@ struct mounting {
 	const struct seal_anchor *least; // NULL: no anchor
 	const char *snapshot;		 // NULL: the live tree
 	u32 snapshot_len;
-	bool no_log;			 // it cannot be gone through: what it holds is lost
+	bool salvage; // a repair whose log could not be gone through as it is
+	bool no_log;  // not even so: what it holds is lost
 };
 
 // The directory ".snapshots", which no table holds.
@@ -300,11 +302,11 @@ static void snapdir_init(struct seal_vol *v)
 }
 
 // What was synced after the root. A mount that writes makes it part of its next commit; a check and a repair look at blocks only.
-static int log_mount(struct seal_vol *v, bool read_only)
+static int log_mount(struct seal_vol *v, bool read_only, bool salvage)
 {
 	int r = read_only ? sv_overlay_begin(v) : 0;
 	if (!r)
-		r = sv_log_replay(v);
+		r = salvage ? sv_log_salvage(v) : sv_log_replay(v);
 	bool any = v->log.records;
 	if (!r && any && (read_only || v->repairing))
 		r = vol_settle(v);
@@ -315,6 +317,14 @@ static int log_mount(struct seal_vol *v, bool read_only)
 	if (!r)
 		memset(&v->fault, 0, sizeof v->fault);
 	return r;
+}
+
+static int log_is_lost(struct seal_vol *v)
+{
+	v->log_lost = vol_alloc(v, sizeof *v->log_lost);
+	if (v->log_lost)
+		*v->log_lost = (struct log_lost){.all = true};
+	return v->log_lost ? 0 : -ENOMEM;
 }
 
 static int mount_do(const struct mounting *m, struct seal_vol **out, struct seal_fault *fault)
@@ -338,7 +348,9 @@ static int mount_do(const struct mounting *m, struct seal_vol **out, struct seal
 		goto out;
 	sv_space_set_reserve(v);
 	if (v->log.next && !m->no_log)
-		r = log_mount(v, flags & SEAL_RDONLY);
+		r = log_mount(v, flags & SEAL_RDONLY, m->salvage);
+	if (!r && m->no_log)
+		r = log_is_lost(v);
 	if (r) {
 		no_log = v->repairing && r != -ENOMEM;
 		goto out;
@@ -381,9 +393,10 @@ out:
 		vol_destroy(v);
 		v = NULL;
 	}
-	if (no_log) { // mending begins at the root
+	if (no_log && !m->no_log) { // a check begins at the root; a repair too, if it has to
 		struct mounting again = *m;
-		again.no_log = true;
+		again.no_log = m->salvage || flags & SEAL_RDONLY;
+		again.salvage = !again.no_log;
 		return mount_do(&again, out, fault);
 	}
 	*out = v;
