@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The store: a folder of items. See collateral.h. Files are made whole beside their place and renamed; who writes holds a lock on the
-// folder (flock), so that of two writers the newer item stays. Readers take no lock. Touches the file system only.
+// folder (flock), so that of two writers the newer item stays. Readers take no lock but that of what was read lately (store.lock).
 #include "attest/collateral.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +22,19 @@
 // Base64 of the body, and the rest.
 #define MAX_FILE (2 * COLLATERAL_MAX_BODY)
 
+// Who verifies much asks for the same items each time: those read lately are kept with the file's inode, time and size, which a rename
+// changes. Checking an item anew costs more than all of the verification that it is for.
+#define CACHE_ITEMS 64
+#define CACHE_MAX_BODY (256u << 10)
+
 struct collateral_store {
 	char dir[PATH_MAX - 256];
+	pthread_mutex_t lock;	// guards what is below; held for copying one item at most
+	struct {
+		struct stat st;
+		struct collateral_item item;	// body NULL: empty
+	} cache[CACHE_ITEMS];
+	unsigned int next;	// to be replaced
 };
 
 static int make_dirs(const char *path, struct fault *f)
@@ -59,15 +71,22 @@ int collateral_open(struct collateral_store **out, const char *dir, bool make, s
 		err = fault_errno(f, errno, "cannot use the folder %s", s->dir);
 	else if (!err && !S_ISDIR(st.st_mode))
 		err = fault_errno(f, ENOTDIR, "cannot use %s as a store of collateral", s->dir);
-	if (err)
+	if (err) {
 		free(s);
-	else
-		*out = s;
-	return err;
+		return err;
+	}
+	pthread_mutex_init(&s->lock, NULL);
+	*out = s;
+	return 0;
 }
 
 void collateral_close(struct collateral_store *s)
 {
+	if (!s)
+		return;
+	for (unsigned int i = 0; i < CACHE_ITEMS; i++)
+		collateral_item_free(&s->cache[i].item);
+	pthread_mutex_destroy(&s->lock);
 	free(s);
 }
 
@@ -82,13 +101,71 @@ static const char *file_of(const struct collateral_store *s, const char *name, c
 	return path;
 }
 
+static int copy_item(struct collateral_item *to, const struct collateral_item *from)
+{
+	*to = *from;
+	to->body = malloc(from->body_len + 1);
+	to->chain = from->chain ? malloc(from->chain_len + 1) : NULL;
+	if (!to->body || (from->chain && !to->chain)) {
+		collateral_item_free(to);
+		return -ENOMEM;
+	}
+	memcpy(to->body, from->body, from->body_len + 1);
+	if (from->chain)
+		memcpy(to->chain, from->chain, from->chain_len + 1);
+	return 0;
+}
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec && a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+}
+
+static bool cache_get(struct collateral_store *s, const char *name, const struct stat *st, struct collateral_item *i)
+{
+	bool found = false;
+	pthread_mutex_lock(&s->lock);
+	for (unsigned int n = 0; n < CACHE_ITEMS && !found; n++) {
+		if (s->cache[n].item.body && same_file(&s->cache[n].st, st) && !strcmp(s->cache[n].item.key.name, name))
+			found = !copy_item(i, &s->cache[n].item);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return found;
+}
+
+static void cache_put(struct collateral_store *s, const struct stat *st, const struct collateral_item *i)
+{
+	struct collateral_item own;
+	if (i->body_len > CACHE_MAX_BODY || copy_item(&own, i))
+		return;
+	pthread_mutex_lock(&s->lock);
+	unsigned int at = s->next;
+	for (unsigned int n = 0; n < CACHE_ITEMS; n++) {	// an older state of the same item first
+		if (s->cache[n].item.body && !strcmp(s->cache[n].item.key.name, own.key.name))
+			at = n;
+	}
+	if (at == s->next)
+		s->next = (s->next + 1) % CACHE_ITEMS;
+	collateral_item_free(&s->cache[at].item);
+	s->cache[at].item = own;
+	s->cache[at].st = *st;
+	pthread_mutex_unlock(&s->lock);
+}
+
 int collateral_get(struct collateral_store *s, const struct collateral_key *k, struct collateral_item *i, struct fault *f)
 {
 	char path[PATH_MAX], *text;
 	struct fault why = {""};
+	struct stat st;
 	size_t len;
 	memset(i, 0, sizeof *i);
-	int err = file_read(file_of(s, k->name, path), MAX_FILE, &text, &len, f);
+	// Looked at before it is read: a change in between shows the next time.
+	if (stat(file_of(s, k->name, path), &st) < 0)
+		return fault_errno(f, errno, "cannot open %s", path);
+	if (cache_get(s, k->name, &st, i))
+		return 0;
+	int err = file_read(path, MAX_FILE, &text, &len, f);
 	if (err)
 		return err;
 	err = collateral_item_read(i, text, len, &why);
@@ -97,6 +174,8 @@ int collateral_get(struct collateral_store *s, const struct collateral_key *k, s
 		collateral_item_free(i);
 		err = fault_set(&why, -EINVAL, "it holds another item (%s)", i->key.name);
 	}
+	if (!err)
+		cache_put(s, &st, i);
 	return err ? fault_set(f, err, "%s is damaged: %s", path, why.text) : 0;
 }
 

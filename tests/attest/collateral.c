@@ -4,10 +4,12 @@
 #include "attest/collateral.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "attest/evidence.h"
@@ -331,6 +333,20 @@ static void test_damage(void)
 	snprintf(sub, sizeof sub, "%s/none", folder);
 	struct collateral_store *none;
 	ok("collateral: a store that is not there", collateral_open(&none, sub, false, &f) == -ENOENT, "%s", f.text);
+	// What was read lately is not taken for what is there now.
+	struct timespec t[2] = {{.tv_nsec = UTIME_NOW}, {.tv_nsec = UTIME_NOW}};
+	snprintf(path, sizeof path, "%s/%s.json", collateral_dir(s), tcb.name);
+	bool good = !collateral_get(s, &tcb, &i, &f);
+	if (good)
+		collateral_item_free(&i);
+	utimensat(AT_FDCWD, path, t, 0);
+	good &= !collateral_get(s, &tcb, &i, &f);
+	if (good)
+		collateral_item_free(&i);
+	file_write(path, text, len - 2, 0644, false, NULL);
+	ok("collateral: a file that changed is read again", good && collateral_get(s, &tcb, &i, &f) == -EINVAL, "%s", f.text);
+	unlink(path);
+	ok("collateral: and one that went is gone", collateral_get(s, &tcb, &i, &f) == -ENOENT, "%s", f.text);
 	free(text);
 	made_free(&m);
 	collateral_close(s);
