@@ -8,10 +8,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "attest/collect.h"
 #include "attest/evidence.h"
 #include "attest/json.h"
 #include "attest/slice.h"
 #include "cli/cli.h"
+#include "lib/encode.h"
 #include "lib/file.h"
 
 static int read_into(struct bundle *b, const char *path, const char *member, struct fault *f)
@@ -194,6 +196,58 @@ int evidence_pack(const struct evidence_files *files, const char *at, const char
 	return err;
 }
 
+// The evidence of the machine that this runs on.
+static int collect(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"report-data", required_argument, NULL, 'd'}, {"output", required_argument, NULL, 'o'}, {"from", required_argument, NULL, 'f'},
+		{"privlevel", required_argument, NULL, 'p'}, {"tsm", required_argument, NULL, 't'}, {"csv-device", required_argument, NULL, 'c'},
+		{"libos", required_argument, NULL, 'l'}, {"ccel", required_argument, NULL, 'e'}, {0},
+	};
+	static const char *const sources[] = {"any", "tsm", "csv", "sgx"};
+	struct collect_places places = {NULL};
+	const char *output = NULL, *hex = NULL;
+	uint8_t data[COLLECT_DATA_BYTES] = {0};
+	enum collect_from from = COLLECT_ANY;
+	struct fault f = {""};
+	struct bundle b;
+	char provider[64] = "";
+	int option, level = -1;
+
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "o:", options, NULL)) != -1) {
+		switch (option) {
+		case 'd': hex = optarg; break;
+		case 'o': output = optarg; break;
+		case 'p': level = atoi(optarg); break;
+		case 't': places.tsm = optarg; break;
+		case 'c': places.csv = optarg; break;
+		case 'l': places.libos = optarg; break;
+		case 'e': places.ccel = optarg; break;
+		case 'f':
+			for (from = COLLECT_SGX; from > COLLECT_ANY && strcmp(sources[from], optarg); from--)
+				;
+			if (strcmp(sources[from], optarg))
+				return cli_usage(&command_evidence, "--from takes any, tsm, csv or sgx");
+			break;
+		default: return cli_usage(&command_evidence, "wrong option of collect");
+		}
+	}
+	if (optind != argc || !output || !hex || strlen(hex) > 2 * sizeof data || hex_decode(data, strlen(hex) / 2, hex) || level > 3)
+		return cli_usage(&command_evidence, "collect takes --report-data HEX (up to 64 bytes) and --output BUNDLE");
+	int err = bundle_init(&b);
+	if (!err)
+		err = collect_evidence(from, &places, data, level, &b, provider, &f);
+	char *text = err ? NULL : json_dumps(b.json, JSON_INDENT(2) | JSON_SORT_KEYS);
+	if (!err)
+		err = text ? file_write(output, text, strlen(text), 0644, false, &f) : fault_set(&f, -ENOMEM, "out of memory");
+	if (!err)
+		printf("%s: evidence by %s\n", output, provider);
+	free(text);
+	bundle_free(&b);
+	return err ? cli_fail(&f) : EXIT_OK;
+}
+
 static int evidence(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -206,6 +260,8 @@ static int evidence(int argc, char **argv)
 	bool json = false;
 	int option, err;
 
+	if (argc > 1 && !strcmp(argv[1], "collect"))
+		return collect(argc - 1, argv + 1);
 	optind = 1;
 	while ((option = getopt_long(argc, argv, "o:", options, NULL)) != -1) {
 		if (option == 'c')
@@ -222,7 +278,7 @@ static int evidence(int argc, char **argv)
 			return cli_usage(&command_evidence, "wrong option");
 	}
 	if (argc - optind != 2 || (strcmp(argv[optind], "show") && strcmp(argv[optind], "bundle")))
-		return cli_usage(&command_evidence, "say what to do with which file: show FILE, bundle FILE");
+		return cli_usage(&command_evidence, "say what to do: show FILE, bundle FILE, collect");
 	files.evidence = argv[optind + 1];
 	bool packs = !strcmp(argv[optind], "bundle");
 	if (packs && !output)
@@ -232,13 +288,17 @@ static int evidence(int argc, char **argv)
 }
 
 const struct command command_evidence = {
-	"evidence", "decode attestation evidence, pack it with its collateral",
+	"evidence", "collect and decode attestation evidence, pack it with its collateral",
 	"usage: coffer evidence show FILE [--event-log FILE] [--json]\n"
-	"       coffer evidence bundle FILE --output BUNDLE [--collateral FILE] [--event-log FILE] [--at TIME]\n\n"
+	"       coffer evidence bundle FILE --output BUNDLE [--collateral FILE] [--event-log FILE] [--at TIME]\n"
+	"       coffer evidence collect --report-data HEX --output BUNDLE [--from tsm|csv|sgx] [--privlevel N]\n\n"
 	"show     says what a file is and what it claims; checks nothing. Knows reports and quotes of AMD SEV-SNP, Intel SGX and TDX, Azure,\n"
 	"         Hygon CSV, Arm CCA and TPMs, event logs (TCG, CCEL), and bundles\n"
 	"bundle   puts evidence, collateral, log and the time (now, or --at 2025-06-19T10:16:03Z) into one file, with which\n"
-	"         `coffer verify BUNDLE --at recorded` says the same anywhere and at any time\n\n"
+	"         `coffer verify BUNDLE --at recorded` says the same anywhere and at any time\n"
+	"collect  asks the hardware that this runs on for evidence about these data (a digest of a nonce and a key, up to 64 bytes): through\n"
+	"         configfs-tsm (TDX, SEV-SNP, CCA, Coffer's enclaves), /dev/csv-guest (Hygon), a library OS's /dev/attestation (SGX). With\n"
+	"         its certificates and event log where the machine has them. --tsm, --csv-device, --libos and --ccel name other places\n\n"
 	"--collateral is a bundle, a JSON file as tools for Intel's PCCS write it, or a folder that `coffer collateral` keeps. docs/attestation.md has the format.\n",
 	evidence,
 };

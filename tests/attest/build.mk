@@ -10,3 +10,5 @@ $(B)/test/attest-%: $(B)/obj/tests/attest/%.o $(ATTEST_MAKE_OBJS) $(B)/lib/libco
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(COFFER_LIBS)
 .SECONDARY: $(ATTEST_TESTS:$(B)/test/attest-%=$(B)/obj/tests/attest/%.o) $(ATTEST_MAKE_OBJS)
+# Plays configfs-tsm.
+$(B)/test/attest-collect: COFFER_LIBS += -lfuse3
