@@ -94,7 +94,10 @@ int cose_read(const uint8_t *bytes, size_t len, struct cose_sign1 *s, struct fau
 		cbor_read(&c, &v);
 	if (v.kind != CBOR_ARRAY || v.n != 4)
 		return fault_set(f, -EINVAL, "not a COSE_Sign1");
-	if (!cbor_read(&c, &s->protected) || s->protected.kind != CBOR_BYTES || !cbor_skip(&c) || !cbor_read(&c, &s->payload) ||
+	if (!cbor_read(&c, &s->protected) || s->protected.kind != CBOR_BYTES)
+		return fault_set(f, -EINVAL, "a COSE_Sign1 that is malformed");
+	head = c;	// of headers that nothing protects, and nobody reads
+	if (!cbor_read(&head, &v) || v.kind != CBOR_MAP || !cbor_skip(&c) || !cbor_read(&c, &s->payload) ||
 	    s->payload.kind != CBOR_BYTES || !cbor_read(&c, &s->signature) || s->signature.kind != CBOR_BYTES || c.left)
 		return fault_set(f, -EINVAL, "a COSE_Sign1 that is malformed");
 	head = cursor_of(s->protected.bytes, s->protected.len);

@@ -91,7 +91,7 @@ enum refval_verdict refval_lookup(const struct refval_set *s, const char *name, 
 				  struct refval_answer *a);
 
 // What the claims have by that path; a new reference, or NULL. Of a list of objects the next part of the path selects those of that
-// "type"; an object that ends a path is its "digest" or "value".
+// "type" (else that member of each); an object that ends a path is its "digest" or "value".
 json_t *refval_claim(const json_t *claims, const char *name);
 
 // Appends a check for each name in the set that applies to the evidence, and "reference", which tells by which documents. Values under

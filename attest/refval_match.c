@@ -11,7 +11,7 @@
 // Checks of one verdict beside the verifier's own: more names than this share the last one.
 #define CHECKS_MAX 20
 
-static const char *const families[] = {"snp", "tdx", "sgx", "csv", "cca", "tpm", NULL};
+static const char *const families[] = {"snp", "tdx", "sgx", "csv", "cca", "psa", "tpm", NULL};
 
 // The kind of hardware that a path begins with; NULL: any.
 static const char *family_of(const char *name)
@@ -35,6 +35,12 @@ static json_t *step(json_t *at, const char *part)
 		const char *type = json_string_value(json_object_get(member, "type"));
 		if (type && !strcmp(type, part))
 			json_array_append(list, member);
+	}
+	if (!json_array_size(list)) {	// a member of those selected before
+		json_array_foreach(at, i, member) {
+			json_t *inner = json_object_get(member, part);
+			json_array_append_new(list, inner ? json_incref(inner) : json_null());	// one that has none is none that is good
+		}
 	}
 	return list;
 }

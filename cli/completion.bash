@@ -39,7 +39,7 @@ _coffer() {
 	volume) words="create info list cat fsck scrub diff snapshot rekey grow shrink finish anchor --other-key-file --new-key-file --reencrypt --repair --size --force --json --key-file $owner" ;;
 	verify) words="--collateral --event-log --policy --at --report-data --nonce --reference --reference-key --reference-seen --tpm-root --strict --json --insecure-simulated-root" ;;
 	evidence) words="show bundle collect --report-data --from --privlevel --collateral --event-log --at --json --output" ;;
-	reference) words="keygen create add revoke renew show verify launch --firmware --vcpus --vcpu-type --features --vmm --kernel --initrd --cmdline --event-log --two-pass --add --key --from-key --name --tee --note --reason --not-before --not-after --days --at --seen --json" ;;
+	reference) words="keygen create add revoke renew show verify import launch --corim-key --insecure-partial --firmware --vcpus --vcpu-type --features --vmm --kernel --initrd --cmdline --event-log --two-pass --add --key --from-key --name --tee --note --reason --not-before --not-after --days --at --seen --json" ;;
 	collateral)
 		words="fetch show import export serve --store --json --within --at --renew --item --all --early --product --pcs --kds --hygon --ca"
 		words+=" --timeout --patience --issuer-chain --output --listen --offline --certificate --key"

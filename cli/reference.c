@@ -310,6 +310,8 @@ static int reference(int argc, char **argv)
 
 	if (argc > 1 && !strcmp(argv[1], "launch"))
 		return reference_launch(argc - 1, argv + 1);
+	if (argc > 1 && !strcmp(argv[1], "import"))
+		return reference_import(argc - 1, argv + 1);
 	optind = 1;
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		time_t t = option == 'b' || option == 'a' || option == 'A' ? time_option(optarg) : 0;
@@ -344,7 +346,7 @@ static int reference(int argc, char **argv)
 		if (!strcmp(verbs[i].name, argv[optind]))
 			v = &verbs[i];
 	if (!v || argc - optind < 2)
-		return cli_usage(&command_reference, "say what to do with which file: keygen, create, add, revoke, renew, show or verify FILE; or launch snp|tdx");
+		return cli_usage(&command_reference, "say what to do with which file: keygen, create, add, revoke, renew, show, verify or import FILE; or launch snp|tdx");
 	q.file = argv[optind + 1];
 	q.words = argv + optind + 2;
 	q.word_count = (unsigned int)(argc - optind - 2);
@@ -362,6 +364,7 @@ const struct command command_reference = {
 	"       coffer reference renew FILE --key KEY --not-after TIME | --days N\n"
 	"       coffer reference show FILE [--json]\n"
 	"       coffer reference verify FILE --key PUBLIC... [--at TIME] [--seen FILE] [--json]\n"
+	"       coffer reference import CORIM --corim-key PUBLIC... [--add FILE --key KEY --name NAME] [--at TIME] [--insecure-partial] [--json]\n"
 	"       coffer reference launch snp --firmware OVMF --vcpus N --vcpu-type TYPE [--features N] [--vmm qemu|ec2]\n"
 	"                               [--kernel FILE [--initrd FILE] [--cmdline TEXT]]\n"
 	"       coffer reference launch tdx [--firmware OVMF [--two-pass]] [--event-log FILE] [--kernel FILE] [--initrd FILE] [--cmdline TEXT]\n"
@@ -376,6 +379,8 @@ const struct command command_reference = {
 	"      --not-before TIME, --not-after TIME   2026-01-31T00:00:00Z: when the document holds (create, renew), or the values do (add)\n"
 	"      --days N        until N days from now (create without it: 365)\n"
 	"      --seen FILE     remembers the version met last of each document; an older one is refused\n\n"
+	"import reads a signed CoRIM (CBOR, COSE_Sign1) with profiles of SEV-SNP, Intel, Arm CCA or PSA, shows it as values of ours, and puts them into\n"
+	"a document. What is not understood refuses the whole, unless --insecure-partial leaves it out.\n"
 	"launch computes what a virtual machine will be measured as: SNP's launch digest; TDX's MRTD, RTMRs as an event log (CCEL) gives them, and\n"
 	"the digests of kernel, initrd and command line as events show them, which must be in the log when there is one. TYPE is EPYC-Milan,\n"
 	"EPYC-Genoa... or FAMILY-MODEL-STEPPING. --add puts the values into a document.\n\n"

@@ -32,5 +32,7 @@ int reference_change(const struct reference_change *c, time_t now, struct fault 
 
 // `coffer reference launch`.
 int reference_launch(int argc, char **argv);
+// `coffer reference import`.
+int reference_import(int argc, char **argv);
 
 #endif

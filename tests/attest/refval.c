@@ -63,7 +63,7 @@ static void test_signature(void)
 	struct refval_doc d;
 	struct fault f = {""};
 	for (int i = 0; i < 3; i++) {
-		char label[64], *text;
+		char label[64], *text = NULL;
 		struct dsse_key k;
 		EVP_PKEY *raw = i == 2 ? EVP_PKEY_Q_keygen(NULL, NULL, "ED25519") : jwk_new_key(kinds[i]);
 		json_t *body = refval_body("web", NOW, NOW + 1000);
@@ -345,6 +345,7 @@ static void test_appraise(void)
 	put(body, "event_log.measured.kernel=ab", "tdx", -1, -1);
 	put(body, "event_log.measured.kernel=ef", "snp", -1, -1);
 	put(body, "cca.platform.software_components.BL=cd", NULL, -1, -1);
+	put(body, "cca.platform.software_components.BL.signer_id=ee", NULL, -1, -1);
 	char *text = sign(body);
 	if (refval_add(s, text, strlen(text), &owner, 1, NOW, &f))
 		abort();
@@ -362,10 +363,19 @@ static void test_appraise(void)
 	   !strcmp(attest_find(&r, "measurement")->expected, A48) && !strcmp(attest_find(&r, "measurement")->found, B48), "%s", failures(&r));
 	attest_result_free(&r);
 	attest_result_init(&r);
-	r.claims = json_pack("{s:s, s:{s:{s:[{s:s,s:s},{s:s,s:s}]}}}", "measurement", A48, "cca", "platform", "software_components", "type", "M1", "value", "00",
-			     "type", "BL", "value", "cd");
+	r.claims = json_pack("{s:s, s:{s:{s:[{s:s,s:s},{s:s,s:s,s:s}]}}}", "measurement", A48, "cca", "platform", "software_components", "type", "M1", "value", "00",
+			     "type", "BL", "value", "cd", "signer_id", "ee");
 	refval_appraise(s, NOW, &r);
-	ok("reference: components by their type", attest_passed(&r) && r.count == 3, "%u checks, %s", r.count, failures(&r));
+	ok("reference: components by their type", attest_passed(&r) && r.count == 4, "%u checks, %s", r.count, failures(&r));
+	json_t *more = json_object_get(json_object_get(json_object_get(r.claims, "cca"), "platform"), "software_components");
+	json_array_append_new(more, json_pack("{s:s, s:s}", "type", "BL", "value", "cd"));
+	r.count = 0;
+	refval_appraise(s, NOW, &r);
+	ok("reference: a component without what the other has", !strcmp(failed_ids(&r), "cca.platform.software_components.BL.signer_id "), "%s", failures(&r));
+	json_array_clear(more);
+	r.count = 0;
+	refval_appraise(s, NOW, &r);
+	ok("reference: no component of that type", strstr(failed_ids(&r), "components.BL ") && strstr(failed_ids(&r), "BL.signer_id"), "%s", failures(&r));
 	attest_result_free(&r);
 	refval_set_free(s);
 	free(text);
