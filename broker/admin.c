@@ -8,6 +8,7 @@
 
 #include "broker/api.h"
 #include "broker/kbs.h"
+#include "lib/encode.h"
 #include "lib/file.h"
 #include "lib/log.h"
 
@@ -31,10 +32,10 @@ static bool record(struct broker *b, const char *event, const char *resource, co
 		   struct http_response *r)
 {
 	struct fault f = {""};
-	json_t *o = json_pack("{s:s, s:s}", "event", event, "resource", resource);
+	json_t *o = json_pack("{s:s, s:s, s:s}", "by", "owner", "event", event, "resource", resource);
 	if (measurement)
 		json_object_set_new(o, "measurement", json_string(measurement));
-	return fine(store_log(b->store, o, &f), &f, r);
+	return fine(audit_log(b, r, o, &f), &f, r);
 }
 
 static void done(struct http_response *r)
@@ -127,30 +128,20 @@ static void list_policies(struct broker *b, struct http_response *r)
 		broker_reply(r, 200, json_pack("{s:o}", "policies", list));
 }
 
-static void list_decisions(struct broker *b, const struct http_request *q, struct http_response *r)
-{
-	struct fault f = {""};
-	json_t *list = NULL;
-	long long after = 0;
-	if (!strncmp(q->head->query, "after=", 6))
-		after = strtoll(q->head->query + 6, NULL, 10);
-	if (fine(store_decisions(b->store, after, &list, &f), &f, r))
-		broker_reply(r, 200, json_pack("{s:o}", "decisions", list));
-}
-
 static void status(struct broker *b, struct http_response *r)
 {
 	struct fault f = {""};
-	long long resources = 0, policies = 0, decisions = 0;
-	bool intact = false;
-	char head[65];
-	if (fine(store_counts(b->store, &resources, &policies, &f), &f, r) &&
-	    fine(store_check_log(b->store, &intact, &decisions, head, &f), &f, r))
+	long long resources = 0, policies = 0;
+	struct note head;
+	char root[65];
+	audit_head(b->audit, &head);
+	hex_encode(root, head.head.root, sizeof head.head.root);
+	if (fine(store_counts(b->store, &resources, &policies, &f), &f, r))
 		broker_reply(r, 200,
-			     json_pack("{s:s, s:I, s:I, s:I, s:I, s:s, s:b, s:b, s:b}", "version", KBS_VERSION,
+			     json_pack("{s:s, s:I, s:I, s:I, s:I, s:s, s:b, s:b}", "version", KBS_VERSION,
 				       "resources", (json_int_t)resources, "policies", (json_int_t)policies, "sessions",
-				       (json_int_t)session_count(b->sessions), "decisions", (json_int_t)decisions,
-				       "log_head", head, "log_intact", intact, "simulated_accepted",
+				       (json_int_t)session_count(b->sessions), "decisions", (json_int_t)head.head.size,
+				       "log_head", root, "simulated_accepted",
 				       verifier_accepts_simulated(&b->verifier), "debug_accepted",
 				       b->verifier.platform->policy.insecure_accept_debug));
 }
@@ -162,8 +153,6 @@ void admin_handle(struct broker *b, const char *path, const struct http_request 
 		list_policies(b, r);
 	else if (!strcmp(path, "policy") && !strcmp(q->head->method, "POST"))
 		change_policy(b, q, r);
-	else if (!strcmp(path, "decisions") && get)
-		list_decisions(b, q, r);
 	else if (!strcmp(path, "status") && get)
 		status(b, r);
 	else if (!strncmp(path, "key/", 4) && get)

@@ -44,7 +44,7 @@ static bool record(struct broker *b, const char *event, const char *resource, co
 	struct fault f = {""};
 	json_t *o = json_pack("{s:s, s:s, s:I, s:I}", "event", event, "resource", resource, "epoch", (json_int_t)to->epoch,
 			      "generation", (json_int_t)to->generation);
-	if (store_log(b->store, o, &f) == 0)
+	if (audit_log(b, r, o, &f) == 0)
 		return true;
 	log_warning("broker: %s", f.text);
 	broker_problem(r, 500, "Internal", "the broker could not do this; its own log says why", NULL);

@@ -14,13 +14,16 @@
 #include "attest/policy.h"
 #include "broker/ear.h"
 #include "broker/kbs.h"
+#include "lib/encode.h"
 #include "lib/file.h"
 #include "lib/jwe.h"
 #include "lib/log.h"
+#include "lib/sha.h"
 
 #define SESSION_COOKIE "kbs-session-id"
 #define RESOURCE_PREFIX "/kbs/v0/resource/"
 #define ADMIN_PREFIX "/coffer/v0/"
+#define AUDIT_PREFIX ADMIN_PREFIX "audit/"
 #define ANCHOR_PREFIX "/kbs/v0/anchor/"
 
 void broker_reply(struct http_response *r, int status, json_t *o)
@@ -77,7 +80,8 @@ static json_t *checks_that(const struct attest_result *result, enum attest_outco
 
 static json_t *decision(const char *event, const struct attest_result *result, const char *resource)
 {
-	static const char *const noted[][2] = {{"tee", "tee"}, {"measurement", "measurement"}, {"evidence", "evidence_digest"}};
+	static const char *const noted[][2] = {{"tee", "tee"}, {"measurement", "measurement"}, {"evidence", "evidence_digest"},
+						{"key", "key_thumbprint"}, {"policy", "policy_digest"}};
 	json_t *o = json_pack("{s:s, s:s, s:o}", "event", event, "outcome",
 			      attest_passed(result) ? "accepted" : "refused", "refusals", attest_failures_json(result));
 	json_object_set_new(o, "passed", checks_that(result, ATTEST_PASSED));
@@ -101,7 +105,7 @@ static int decide(struct broker *b, const char *event, const struct attest_resul
 	if (!event && attest_passed(result))
 		return 0;
 	event = event ? event : "anchor";
-	int err = store_log(b->store, decision(event, result, resource), &f);
+	int err = audit_log(b, r, decision(event, result, resource), &f);
 	if (err) {
 		server_fault(r, &f);
 		return err;
@@ -170,6 +174,25 @@ static void verify(struct broker *b, const struct coco_tee *tee, struct kbs_atte
 		json_object_set_new(result->claims, "coffer", json_pack("{s:s}", "anchor", a->anchor));
 }
 
+// Of the enclave's key, RFC 7638: who asks later with the token or the session is whoever has this key.
+static json_t *thumbprint(const json_t *jwk)
+{
+	uint8_t digest[32];
+	char text[BASE64_SIZE(32)], *canonical = NULL;
+	static const char *const members[] = {"crv", "kty", "x", "y"};
+	json_t *o = json_object();
+	for (size_t i = 0; i < 4; i++)
+		json_object_set(o, members[i], json_object_get(jwk, members[i]));
+	canonical = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
+	json_decref(o);
+	if (!canonical)
+		return NULL;
+	sha_256(canonical, strlen(canonical), digest);
+	free(canonical);
+	base64_encode(text, digest, sizeof digest, BASE64_URL);
+	return json_string(text);
+}
+
 static void attest(struct broker *b, const struct http_request *q, struct http_response *r)
 {
 	struct fault f = {""};
@@ -201,6 +224,7 @@ static void attest(struct broker *b, const struct http_request *q, struct http_r
 	verify(b, tee, &a, nonce, &result);
 	// What was measured, by role, stays; the hundreds of events do not: claims are kept for each session and go into tokens.
 	json_object_del(json_object_get(result.claims, "event_log"), "events");
+	json_object_set_new(result.claims, "key_thumbprint", thumbprint(a.tee_pubkey));
 	if (decide(b, "attest", &result, NULL, r))
 		goto out;
 	token = ear_token(b->token_key, &result, a.tee_pubkey, time(NULL));
@@ -215,6 +239,25 @@ out:
 	free(token);
 	attest_result_free(&result);
 	kbs_attest_free(&a);
+}
+
+// Which policy decided, for the log: a digest over all of it, in a fixed order.
+static json_t *policy_digest(const struct attest_policy *p)
+{
+	uint8_t digest[32];
+	char hex[65];
+	json_t *o = json_array();
+	for (unsigned int i = 0; i < p->measurement_count; i++)
+		json_array_append_new(o, json_string(p->measurements[i]));
+	for (unsigned int i = 0; p->anchors && p->anchors[i]; i++)
+		json_array_append_new(o, json_string(p->anchors[i]));
+	char *text = json_dumps(o, JSON_COMPACT);
+	json_decref(o);
+	if (!text)
+		return NULL;
+	sha_256(text, strlen(text), digest);
+	free(text);
+	return json_string(hex_encode(hex, digest, sizeof digest));
 }
 
 // What the measurement's policy says about this resource; the platform was appraised when the session attested, but
@@ -234,6 +277,7 @@ int broker_appraise(struct broker *b, const char *event, const char *resource, j
 	verifier_appraise(&b->verifier, &result);
 	attest_appraise_measurement(&policy, &result);
 	attest_appraise_anchor(&policy, &result);
+	json_object_set_new(claims, "policy_digest", policy_digest(&policy));
 	free(list);
 	return decide(b, event, &result, resource, r);
 }
@@ -344,6 +388,8 @@ void broker_handle(void *ctx, const struct http_request *q, struct http_response
 		anchor_handle(b, path + sizeof ANCHOR_PREFIX - 1, q, r);
 	else if (!strcmp(path, "/healthz"))
 		broker_reply(r, 200, json_pack("{s:s}", "status", "ok"));
+	else if (!strncmp(path, AUDIT_PREFIX, sizeof AUDIT_PREFIX - 1))
+		audit_handle(b, path + sizeof AUDIT_PREFIX - 1, q, bears_admin_token(b, q), r);
 	else if (!strncmp(path, ADMIN_PREFIX, sizeof ADMIN_PREFIX - 1)) {
 		if (is_admin(b, q, r))
 			admin_handle(b, path + sizeof ADMIN_PREFIX - 1, q, r);

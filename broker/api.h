@@ -8,6 +8,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
+#include "broker/audit_api.h"
 #include "broker/session.h"
 #include "broker/store.h"
 #include "broker/verifier.h"
@@ -17,6 +18,8 @@
 
 struct broker {
 	struct store *store;
+	struct audit *audit;		// every decision, before it is told
+	struct audit_cosigned *cosigned;
 	struct session_table *sessions;
 	char admin_token[BROKER_TOKEN_TEXT];
 	EVP_PKEY *token_key;		// signs EAR tokens

@@ -84,14 +84,14 @@ int broker_client_open(struct broker_client **out, const struct broker_client_op
 	int err = 0;
 	if (o->dir && strlen(o->dir) < sizeof dir)
 		strcpy(dir, o->dir);
-	else if (!o->dir && (!o->url || !o->ca_file || !o->token_file))
+	else if (!o->dir && (!o->url || !o->ca_file || (!o->token_file && !o->anonymous)))
 		err = broker_default_dir(dir, sizeof dir) ? fault_set(f, -ENOENT, "where is the broker? Set HOME or "
 								      "COFFER_BROKER_DIR, or name its URL") : 0;
 	if (!err)
 		err = read_url(c, dir, o->url, f);
 	if (!err)
 		err = read_text(dir, "cert.pem", o->ca_file, false, &ca, &len, f);
-	if (!err)
+	if (!err && !o->anonymous)
 		err = read_token(c, dir, o->token_file, f);
 	if (!err && http_parse_url(&parts, c->url))
 		err = fault_set(f, -EINVAL, "'%.200s' is not a URL of the form https://host:port", c->url);
@@ -162,6 +162,23 @@ static int call(struct broker_client *c, const char *method, const char *path, c
 			err = fault_set(f, -EPROTO, "the broker's answer is not a JSON object");
 		}
 	}
+	http_reply_free(&reply);
+	return err;
+}
+
+int broker_client_text(struct broker_client *c, const char *method, const char *path, const void *body, size_t len, char **out,
+		       size_t *out_len, struct fault *f)
+{
+	struct http_reply reply;
+	int err = http_client_request(c->http, method, path, c->headers, body, len, &reply, f);
+	if (err)
+		return err;
+	if (reply.status == 200) {
+		*out = reply.body;
+		*out_len = reply.body_len;
+		return 0;
+	}
+	err = refused(&reply, f);
 	http_reply_free(&reply);
 	return err;
 }
@@ -303,11 +320,4 @@ int broker_client_policy_list(struct broker_client *c, json_t **out, struct faul
 int broker_client_status(struct broker_client *c, json_t **out, struct fault *f)
 {
 	return call(c, "GET", "/coffer/v0/status", NULL, 0, out, f);
-}
-
-int broker_client_decisions(struct broker_client *c, long long after, json_t **out, struct fault *f)
-{
-	char path[64];
-	snprintf(path, sizeof path, "/coffer/v0/decisions?after=%lld", after);
-	return call(c, "GET", path, NULL, 0, out, f);
 }

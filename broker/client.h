@@ -24,6 +24,7 @@ struct broker_client_options {
 	const char *url;	// https://host:port
 	const char *ca_file;
 	const char *token_file;
+	bool anonymous;		// no token: for what everybody may ask
 };
 
 int broker_client_open(struct broker_client **out, const struct broker_client_options *o, struct fault *f);
@@ -67,10 +68,11 @@ int broker_client_policy_deny(struct broker_client *c, const char *resource, con
 // *out: {"policies":[{"resource":..,"measurement":..,"note":..,"created":"2026-01-01T00:00:00Z"}]}, sorted by resource.
 int broker_client_policy_list(struct broker_client *c, json_t **out, struct fault *f);
 
-// *out: {"version","resources","policies","sessions","decisions","log_head","log_intact","simulated_accepted",
+// *out: {"version","resources","policies","sessions","decisions","log_head","simulated_accepted",
 // "debug_accepted"}.
 int broker_client_status(struct broker_client *c, json_t **out, struct fault *f);
-// Decisions with a number above `after`, oldest first, at most 1000: {"decisions":[...]}.
-int broker_client_decisions(struct broker_client *c, long long after, json_t **out, struct fault *f);
+// A request whose answer is text: *out is malloc'ed, with a NUL behind it.
+int broker_client_text(struct broker_client *c, const char *method, const char *path, const void *body, size_t len, char **out,
+		       size_t *out_len, struct fault *f);
 
 #endif

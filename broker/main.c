@@ -51,17 +51,6 @@ static int lock_dir(const char *dir, struct fault *f)
 	return fd;
 }
 
-static int check_log(struct broker *b, struct fault *f)
-{
-	bool intact;
-	long long count;
-	char head[65];
-	int err = store_check_log(b->store, &intact, &count, head, f);
-	if (!err && !intact)
-		log_alarm("broker: THE DECISION LOG WAS CHANGED: its hash chain does not match");
-	return err;
-}
-
 // The URL that clients on this machine use; they find it in the file `address`.
 static int announce(const struct broker_settings *s, const char *address, unsigned int port, struct fault *f)
 {
@@ -90,15 +79,13 @@ static int serve(const struct broker_settings *s, struct fault *f)
 
 	if (broker_split_listen(s->listen, address, &port))
 		return fault_set(f, -EINVAL, "cannot listen on '%s': it must be ADDRESS:PORT", s->listen);
-	int err = broker_state_open(&b, &tls, s, f);
+	int err = broker_prepare(s->dir, f);
 	if (err)
-		goto out;
+		return err;
 	lock = lock_dir(s->dir, f);
-	if (lock < 0) {
-		err = lock;
-		goto out;
-	}
-	err = check_log(&b, f);
+	if (lock < 0)
+		return lock;
+	err = broker_state_open(&b, &tls, s, f);
 	if (err)
 		goto out;
 	if (verifier_accepts_simulated(&b.verifier))

@@ -27,6 +27,7 @@ static const struct yamlcfg_key setting_keys[] = {
 	{.name = "collateral", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "platform_policy", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "tpm_roots", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "audit_witnesses", .type = {.kind = YAMLCFG_LIST, .item = &(const struct yamlcfg_type){.kind = YAMLCFG_TEXT}}},
 	{.name = NULL},
 };
 static const struct yamlcfg_type settings_type = {.kind = YAMLCFG_RECORD, .keys = setting_keys};
@@ -55,6 +56,21 @@ static int set_anchor(struct broker_settings *s, const char *word, struct fault 
 	return set(s->anchor, sizeof s->anchor, word, "require_anchor", f);
 }
 
+static int set_witnesses(struct broker_settings *s, const json_t *list, struct fault *f)
+{
+	size_t i;
+	json_t *v;
+	if (json_array_size(list) > AUDIT_MAX_WITNESSES)
+		return fault_set(f, -EINVAL, "audit_witnesses: at most %d", AUDIT_MAX_WITNESSES);
+	json_array_foreach(list, i, v) {
+		if (note_key_parse(&s->witnesses[i], json_string_value(v)) || s->witnesses[i].kind != NOTE_WITNESS)
+			return fault_set(f, -EINVAL, "audit_witnesses: '%.100s' is not the public key of a witness, as `coffer audit witness` "
+					 "prints it", json_string_value(v));
+	}
+	s->witness_count = (unsigned int)json_array_size(list);
+	return 0;
+}
+
 static int read_yaml(struct broker_settings *s, const char *config, struct fault *f)
 {
 	char path[PATH_MAX + 16];
@@ -79,6 +95,8 @@ static int read_yaml(struct broker_settings *s, const char *config, struct fault
 	const char *anchor = json_string_value(json_object_get(o, "require_anchor"));
 	if (!err && anchor)
 		err = set_anchor(s, anchor, f);
+	if (!err)
+		err = set_witnesses(s, json_object_get(o, "audit_witnesses"), f);
 	json_decref(o);
 	return err;
 }
@@ -342,6 +360,8 @@ int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_setti
 	if (!err)
 		err = open_store(b, s->dir, f);
 	if (!err)
+		err = audit_start(b, s->dir, s->witnesses, s->witness_count, f);
+	if (!err)
 		err = read_hex_file(s->dir, "admin.token", b->admin_token, f);
 	if (!err)
 		err = open_token_key(b, s->dir, f);
@@ -358,6 +378,7 @@ void broker_state_close(struct broker *b, SSL_CTX *tls)
 {
 	session_table_free(b->sessions);
 	store_close(b->store);
+	audit_stop(b);
 	EVP_PKEY_free(b->token_key);
 	verifier_close(&b->verifier);
 	SSL_CTX_free(tls);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "broker/api.h"
+#include "broker/audit_verify.h"
 
 struct broker_settings {
 	char dir[PATH_MAX];
@@ -17,6 +18,8 @@ struct broker_settings {
 	char collateral[PATH_MAX];	// `collateral`, a folder; "" for none
 	char platform_policy[PATH_MAX];	// `platform_policy`, a file; "" for none
 	char tpm_roots[PATH_MAX];	// `tpm_roots`, a file; "" for none
+	struct note_key witnesses[AUDIT_MAX_WITNESSES];	// `audit_witnesses`
+	unsigned int witness_count;
 };
 
 // Options of the command line over broker.yaml (in the state folder, or --config) over defaults.

@@ -15,12 +15,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "lib/encode.h"
 #include "lib/file.h"
 
 #define IV_BYTES 12
 #define TAG_BYTES 16
-#define HASH_BYTES 32
 
 struct store {
 	sqlite3 *db;
@@ -28,25 +26,18 @@ struct store {
 	uint8_t key[32];	// for secrets, derived from the master key
 };
 
-// The triggers make "append-only" hold for whoever uses SQL; the chain shows what an editor of the file did.
 static const char schema[] =
 	"CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;"
 	"CREATE TABLE IF NOT EXISTS secret(resource TEXT PRIMARY KEY, sealed BLOB NOT NULL, changed TEXT NOT NULL) "
 	"STRICT;"
 	"CREATE TABLE IF NOT EXISTS policy(resource TEXT NOT NULL, measurement TEXT NOT NULL, note TEXT NOT NULL,"
 	" created TEXT NOT NULL, PRIMARY KEY(resource, measurement)) STRICT;"
-	"CREATE TABLE IF NOT EXISTS decision(number INTEGER PRIMARY KEY, record TEXT NOT NULL, hash BLOB NOT NULL) "
-	"STRICT;"
-	"CREATE TRIGGER IF NOT EXISTS decision_no_update BEFORE UPDATE ON decision"
-	" BEGIN SELECT RAISE(ABORT, 'the decision log is append-only'); END;"
 	"CREATE TABLE IF NOT EXISTS anchor(resource TEXT PRIMARY KEY, epoch INTEGER NOT NULL, generation INTEGER NOT NULL,"
 	" digest BLOB NOT NULL, changed TEXT NOT NULL) STRICT;"
 	"CREATE TRIGGER IF NOT EXISTS anchor_never_back BEFORE UPDATE ON anchor WHEN new.resource <> old.resource"
 	" OR new.epoch < old.epoch OR new.generation < old.generation"
 	" OR (new.generation = old.generation AND new.digest <> old.digest)"
-	" BEGIN SELECT RAISE(ABORT, 'an anchor never goes back'); END;"
-	"CREATE TRIGGER IF NOT EXISTS decision_no_delete BEFORE DELETE ON decision"
-	" BEGIN SELECT RAISE(ABORT, 'the decision log is append-only'); END;";
+	" BEGIN SELECT RAISE(ABORT, 'an anchor never goes back'); END;";
 
 static int db_fault(struct store *s, struct fault *f)
 {
@@ -377,110 +368,6 @@ int store_policies(struct store *s, json_t **out, struct fault *f)
 		json_decref(list);
 	else
 		*out = list;
-	return err;
-}
-
-// hash(n) = SHA-256(hash(n-1) | record(n)); hash(0) is zero.
-static int chain_hash(const uint8_t prev[HASH_BYTES], const char *record, uint8_t out[HASH_BYTES])
-{
-	EVP_MD_CTX *md = EVP_MD_CTX_new();
-	int ok = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 && EVP_DigestUpdate(md, prev, HASH_BYTES) == 1 &&
-		 EVP_DigestUpdate(md, record, strlen(record)) == 1 && EVP_DigestFinal_ex(md, out, NULL) == 1;
-	EVP_MD_CTX_free(md);
-	return ok ? 0 : -EIO;
-}
-
-int store_log(struct store *s, json_t *record, struct fault *f)
-{
-	uint8_t prev[HASH_BYTES] = {0}, hash[HASH_BYTES];
-	long long number = 1;
-	char now[32], *text = NULL;
-	int err = 0;
-
-	now_text(now);
-	pthread_mutex_lock(&s->lock);
-	sqlite3_stmt *st = query(s, f, "SELECT number, hash FROM decision ORDER BY number DESC LIMIT 1", "");
-	if (!st) {
-		err = -EIO;
-		goto out;
-	}
-	int rc = sqlite3_step(st);
-	if (rc == SQLITE_ROW) {
-		number = sqlite3_column_int64(st, 0) + 1;
-		if (sqlite3_column_bytes(st, 1) == HASH_BYTES)
-			memcpy(prev, sqlite3_column_blob(st, 1), HASH_BYTES);
-	} else if (rc != SQLITE_DONE) {
-		err = db_fault(s, f);
-	}
-	sqlite3_finalize(st);
-	if (err)
-		goto out;
-	json_object_set_new(record, "number", json_integer(number));
-	json_object_set_new(record, "time", json_string(now));
-	text = json_dumps(record, JSON_COMPACT | JSON_SORT_KEYS);
-	if (!text || chain_hash(prev, text, hash)) {
-		err = fault_set(f, -ENOMEM, "cannot write the decision log");
-		goto out;
-	}
-	err = run(s, query(s, f, "INSERT INTO decision VALUES(?, ?, ?)", "itb", number, text, hash, HASH_BYTES), f);
-	err = err < 0 ? err : 0;
-out:
-	pthread_mutex_unlock(&s->lock);
-	free(text);
-	json_decref(record);
-	return err;
-}
-
-int store_decisions(struct store *s, long long after, json_t **out, struct fault *f)
-{
-	int err = 0, rc = SQLITE_ERROR;
-	json_t *list = json_array();
-	pthread_mutex_lock(&s->lock);
-	sqlite3_stmt *st =
-		query(s, f, "SELECT record FROM decision WHERE number > ? ORDER BY number LIMIT 1000", "i", after);
-	if (!st)
-		err = -EIO;
-	while (!err && (rc = sqlite3_step(st)) == SQLITE_ROW) {
-		json_t *o = json_loads((const char *)sqlite3_column_text(st, 0), 0, NULL);
-		if (!o || json_array_append_new(list, o))
-			err = fault_set(f, -EIO, "the decision log is damaged");
-	}
-	if (!err && rc != SQLITE_DONE)
-		err = db_fault(s, f);
-	sqlite3_finalize(st);
-	pthread_mutex_unlock(&s->lock);
-	if (err)
-		json_decref(list);
-	else
-		*out = list;
-	return err;
-}
-
-int store_check_log(struct store *s, bool *intact, long long *count, char head[65], struct fault *f)
-{
-	uint8_t prev[HASH_BYTES] = {0}, hash[HASH_BYTES];
-	int err = 0, rc = SQLITE_ERROR;
-	*intact = true;
-	*count = 0;
-	pthread_mutex_lock(&s->lock);
-	sqlite3_stmt *st = query(s, f, "SELECT number, record, hash FROM decision ORDER BY number", "");
-	if (!st)
-		err = -EIO;
-	while (!err && (rc = sqlite3_step(st)) == SQLITE_ROW) {
-		const char *record = (const char *)sqlite3_column_text(st, 1);
-		++*count;
-		if (chain_hash(prev, record ? record : "", hash))
-			err = fault_set(f, -ENOMEM, "out of memory");
-		else if (sqlite3_column_int64(st, 0) != *count || sqlite3_column_bytes(st, 2) != HASH_BYTES ||
-			 memcmp(sqlite3_column_blob(st, 2), hash, HASH_BYTES))
-			*intact = false;
-		memcpy(prev, hash, HASH_BYTES);
-	}
-	if (!err && rc != SQLITE_DONE)
-		err = db_fault(s, f);
-	sqlite3_finalize(st);
-	pthread_mutex_unlock(&s->lock);
-	hex_encode(head, prev, HASH_BYTES);
 	return err;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the broker keeps, in SQLite: secrets (encrypted and authenticated at rest, bound to their resource's name),
-// policies (resource -> allowed measurement), and the append-only, hash-chained log of decisions.
+// policies (resource -> allowed measurement), anchors of volumes.
 // One lock inside; every function may be called from any thread.
 #ifndef COFFER_BROKER_STORE_H
 #define COFFER_BROKER_STORE_H
@@ -38,12 +38,6 @@ int store_allowed(struct store *s, const char *resource, char (**list)[ATTEST_ME
 		  struct fault *f);
 // [{"resource","measurement","note","created"}]; a new reference.
 int store_policies(struct store *s, json_t **out, struct fault *f);
-
-// Appends a decision; steals `record` (an object, to which number and time are added).
-int store_log(struct store *s, json_t *record, struct fault *f);
-int store_decisions(struct store *s, long long after, json_t **out, struct fault *f);
-// Recomputes the whole chain: *intact, number of records, and the newest hash as 64 hex digits.
-int store_check_log(struct store *s, bool *intact, long long *count, char head[65], struct fault *f);
 
 // What is remembered of a volume (broker/anchor.c).
 struct store_anchor {

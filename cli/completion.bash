@@ -3,7 +3,7 @@
 
 _coffer() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command= i=1
-	local commands="init new copy build run measure seal open mount volume broker policy verify evidence reference collateral doctor syscalls version help"
+	local commands="init new copy build run measure seal open mount volume broker policy audit verify evidence reference collateral doctor syscalls version help"
 	local owner="--anchor --tpm-key --broker --broker-ca --broker-token --broker-dir"
 
 	while ((i < COMP_CWORD)); do
@@ -44,6 +44,7 @@ _coffer() {
 		words="fetch show import export serve --store --json --within --at --renew --item --all --early --product --pcs --kds --hygon --ca"
 		words+=" --timeout --patience --issuer-chain --output --listen --offline --certificate --key"
 		;;
+	audit) words="list show head prove export verify witness --last --all --from --since --until --event --outcome --resource --peer --key --head --witness --quorum --cosigned --output --json --key-file --name --state --print-key $owner" ;;
 	policy) words="allow deny list log --measurement --note --json $owner" ;;
 	broker)
 		case " ${COMP_WORDS[*]} " in

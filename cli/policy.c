@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/audit.h"
 #include "cli/cli.h"
 #include "cli/owner.h"
 #include "image/text.h"
@@ -65,24 +66,6 @@ out:
 	return 0;
 }
 
-static int decisions(struct broker_client *client, struct fault *f)
-{
-	json_t *answer = NULL, *row;
-	char *text;
-	size_t i;
-	int err = broker_client_decisions(client, 0, &answer, f);
-
-	if (err)
-		return err;
-	json_array_foreach(json_object_get(answer, "decisions"), i, row) {
-		text = json_dumps(row, JSON_COMPACT | JSON_SORT_KEYS);
-		printf("%s\n", text ? text : "");
-		free(text);
-	}
-	json_decref(answer);
-	return 0;
-}
-
 static bool is_measurement(const char *s)
 {
 	size_t n = s ? strlen(s) : 0;
@@ -134,7 +117,7 @@ static int policy(int argc, char **argv)
 	if (!strcmp(what, "list"))
 		err = list(client, json, &f);
 	else if (!strcmp(what, "log"))
-		err = decisions(client, &f);
+		err = audit_print_all(client, &f);
 	else if (!strcmp(what, "allow"))
 		err = broker_client_policy_allow(client, resource, measurement, note, &f);
 	else
@@ -156,7 +139,7 @@ const struct command command_policy = {
 	"usage: coffer policy allow VOLUME --measurement DIGEST [--note TEXT]\n"
 	"       coffer policy deny VOLUME [--measurement DIGEST]      without a digest: for every enclave\n"
 	"       coffer policy list [--json]\n"
-	"       coffer policy log                                     the broker's decisions, a JSON line each\n\n"
+	"       coffer policy log                                     all of `coffer audit list`, a JSON line each\n\n"
 	"VOLUME is a volume's file, its id (32 hex digits), or a resource of the broker (default/volume/ID). DIGEST is what\n"
 	"`coffer measure` prints.\n\n" OWNER_HELP,
 	policy,

@@ -3,7 +3,8 @@
 # to $(B)/fuzz/corpus. A target is a line FUZZ_SRC_name and its name in FUZZERS.
 FUZZ_SECONDS ?= 10
 FUZZ_CFLAGS = -std=gnu17 -O1 -g $(WARN) -D_GNU_SOURCE -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
-FUZZERS += snp_report kbs_request host_block
+FUZZERS += snp_report kbs_request host_block audit
+FUZZ_SRC_audit = broker/audit_verify.c broker/note.c broker/merkle.c lib/sha.c lib/encode.c lib/fault.c
 FUZZ_SRC_snp_report = $(B)/fuzz/attest.a
 FUZZ_SRC_kbs_request = broker/kbs.c lib/http.c lib/jwe.c $(B)/fuzz/attest.a
 FUZZ_SRC_host_block = init/settings.c lib/file.c lib/fault.c

@@ -23,6 +23,7 @@ struct connection {
 	struct connection *next;
 	struct http_server *server;
 	int fd;
+	char peer[64];		// numeric address
 	bool serving;		// a request is in the handler's hands: not to be cut off
 	int64_t since_ms;	// of the last change of `serving`
 };
@@ -163,7 +164,7 @@ static bool serve_one(struct connection *c, struct tls_stream *s, struct http_he
 	*have = spare;
 	if (ok) {
 		struct http_request request = {.head = head, .body = body, .body_len = got};
-		struct http_response r = {.status = 200, .content_type = "application/json"};
+		struct http_response r = {.peer = c->peer, .status = 200, .content_type = "application/json"};
 		set_serving(c, true);
 		o->handle(o->ctx, &request, &r);
 		bool keep = head->keep_alive && !c->server->stopping;
@@ -240,7 +241,16 @@ static void make_room(struct http_server *s)
 	}
 }
 
-static void start_connection(struct http_server *s, int fd)
+static void name_peer(struct connection *c, const struct sockaddr *from, socklen_t len)
+{
+	char host[48], port[8];
+	if (getnameinfo(from, len, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV))
+		strcpy(c->peer, "unknown");
+	else
+		snprintf(c->peer, sizeof c->peer, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+}
+
+static void start_connection(struct http_server *s, int fd, const struct sockaddr *from, socklen_t len)
 {
 	struct connection *c = malloc(sizeof *c);
 	pthread_attr_t attr;
@@ -251,6 +261,7 @@ static void start_connection(struct http_server *s, int fd)
 		return;
 	}
 	*c = (struct connection){.server = s, .fd = fd, .since_ms = clock_ms()};
+	name_peer(c, from, len);
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, 512 << 10);
@@ -280,9 +291,14 @@ static void *acceptor_thread(void *arg)
 			break;
 		if (!p[0].revents)
 			continue;
-		int fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		union {
+			struct sockaddr sa;
+			struct sockaddr_in6 in6;
+		} from;
+		socklen_t from_len = sizeof from;
+		int fd = accept4(s->listener, &from.sa, &from_len, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (fd >= 0)
-			start_connection(s, fd);
+			start_connection(s, fd, &from.sa, from_len);
 		else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
 			poll(&p[1], 1, 100);	// until a connection ends; do not spin
 	}

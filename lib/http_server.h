@@ -18,6 +18,7 @@ struct http_request {
 };
 
 struct http_response {
+	const char *peer;		// whom it goes to: a numeric address; set by the server
 	int status;			// 200 unless set
 	const char *content_type;	// "application/json" unless set
 	char *body;			// malloc; the server wipes and frees it

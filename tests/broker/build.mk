@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-BROKER_TESTS = $(B)/test/broker-broker $(B)/test/broker-settings $(B)/test/broker-tees
+BROKER_TESTS = $(B)/test/broker-broker $(B)/test/broker-settings $(B)/test/broker-tees $(B)/test/broker-audit
 UNIT_TESTS += $(BROKER_TESTS)
 TEST_BINS += $(BROKER_TESTS)
 

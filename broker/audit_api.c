@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+// See audit_api.h. Runs in connection threads; takes no lock of its own.
+#include "broker/audit_api.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <openssl/pem.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "broker/api.h"
+#include "lib/encode.h"
+#include "lib/file.h"
+#include "lib/log.h"
+
+static int make_key(const char *path, struct fault *f)
+{
+	EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+	BIO *bio = BIO_new(BIO_s_secmem());
+	char *pem;
+	long len = 0;
+
+	if (key && bio && PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL))
+		len = BIO_get_mem_data(bio, &pem);
+	int err = len > 0 ? file_write(path, pem, (size_t)len, 0600, true, f) : fault_set(f, -EIO, "cannot make a key");
+	BIO_free(bio);
+	EVP_PKEY_free(key);
+	return err;
+}
+
+static int read_key(const char *path, EVP_PKEY **key, struct fault *f)
+{
+	char *pem;
+	size_t len;
+	int err = file_read_private(path, 64 << 10, &pem, &len, f);
+
+	if (err)
+		return err;
+	BIO *bio = BIO_new_mem_buf(pem, (int)len);
+	*key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
+	BIO_free(bio);
+	free_wiped(pem, len);
+	return *key ? 0 : fault_set(f, -EINVAL, "%s does not hold a key", path);
+}
+
+// The log's name says which key it is: "coffer-audit/" and the beginning of the key's digest.
+static int name_of(EVP_PKEY *key, char name[NOTE_NAME])
+{
+	struct note_key k;
+	uint8_t digest[32];
+	char hex[17];
+
+	if (note_key_of(&k, "-", NOTE_LOG, key))
+		return -EINVAL;
+	merkle_leaf(k.key, sizeof k.key, digest);
+	snprintf(name, NOTE_NAME, "coffer-audit/%s", hex_encode(hex, digest, 8));
+	return 0;
+}
+
+static int write_public(struct audit *a, const char *dir, struct fault *f)
+{
+	char path[PATH_MAX + 32], text[NOTE_KEY_TEXT + 1];
+
+	note_key_text(audit_key(a), text);
+	strcat(text, "\n");
+	snprintf(path, sizeof path, "%s/audit.pub", dir);
+	return access(path, F_OK) == 0 ? 0 : file_write(path, text, strlen(text), 0644, false, f);
+}
+
+int audit_start(struct broker *b, const char *dir, const struct note_key *witnesses, unsigned int count, struct fault *f)
+{
+	char path[PATH_MAX + 32], name[NOTE_NAME];
+	EVP_PKEY *key = NULL;
+	uint64_t dropped = 0;
+	int err = 0;
+
+	snprintf(path, sizeof path, "%s/audit.key", dir);
+	if (access(path, F_OK))
+		err = make_key(path, f);
+	if (!err)
+		err = read_key(path, &key, f);
+	if (!err && name_of(key, name))
+		err = fault_set(f, -EINVAL, "%s does not hold an Ed25519 key", path);
+	snprintf(path, sizeof path, "%s/audit", dir);
+	if (!err)
+		err = audit_open(&b->audit, path, name, key, &dropped, f);
+	if (!err)
+		err = write_public(b->audit, dir, f);
+	if (!err)
+		err = audit_cosigned_open(&b->cosigned, path, witnesses, count, f);
+	if (dropped)
+		log_warning("broker: the audit log ended in %llu bytes of records that were never answered; they were dropped",
+			    (unsigned long long)dropped);
+	EVP_PKEY_free(key);
+	return err;
+}
+
+void audit_stop(struct broker *b)
+{
+	audit_close(b->audit);
+	audit_cosigned_close(b->cosigned);
+}
+
+int audit_log(struct broker *b, const struct http_response *r, json_t *record, struct fault *f)
+{
+	if (r && r->peer)
+		json_object_set_new(record, "from", json_string(r->peer));
+	return audit_append(b->audit, record, NULL, f);
+}
+
+static void fail(int err, const struct fault *f, struct http_response *r)
+{
+	int status = err == -EINVAL ? 400 : err == -ENOENT ? 404 : err == -EACCES ? 403 : err == -ESTALE ? 409 : 500;
+
+	if (status == 500)
+		log_alarm("broker: %s", f->text);
+	broker_problem(r, status, status == 400 ? "BadRequest" : status == 404 ? "NotFound" : status == 403 ? "NotAWitness" :
+		       status == 409 ? "HeadChanged" : "AuditDamaged", f->text, NULL);
+}
+
+static void text_reply(struct http_response *r, char *text, size_t len)
+{
+	r->status = 200;
+	r->content_type = "text/plain; charset=utf-8";
+	r->body = text;
+	r->body_len = len;
+}
+
+static void note_reply(struct http_response *r, const struct note *n)
+{
+	char text[NOTE_MAX];
+	size_t len = note_text(n, text);
+	char *copy = strdup(text);
+
+	if (copy)
+		text_reply(r, copy, len);
+	else
+		broker_problem(r, 503, "Internal", "out of memory", NULL);
+}
+
+// "name=NUMBER" in a query. False when it is missing or no number.
+static bool number(const char *query, const char *name, uint64_t *out)
+{
+	size_t n = strlen(name);
+
+	for (const char *p = query; p; p = strchr(p, '&') ? strchr(p, '&') + 1 : NULL) {
+		if (strncmp(p, name, n) || p[n] != '=')
+			continue;
+		size_t digits = strspn(p + n + 1, "0123456789");
+		if (!digits || digits > 18 || (p[n + 1 + digits] && p[n + 1 + digits] != '&'))
+			return false;
+		*out = strtoull(p + n + 1, NULL, 10);
+		return true;
+	}
+	return false;
+}
+
+static json_t *hashes(const uint8_t (*hash)[MERKLE_HASH], unsigned int count)
+{
+	json_t *list = json_array();
+	char text[BASE64_SIZE(MERKLE_HASH)];
+
+	for (unsigned int i = 0; i < count; i++) {
+		base64_encode(text, hash[i], MERKLE_HASH, BASE64_STD);
+		json_array_append_new(list, json_string(text));
+	}
+	return list;
+}
+
+static void proof(struct broker *b, const char *query, bool inclusion, struct http_response *r)
+{
+	struct fault f = {""};
+	struct merkle_proof p;
+	uint64_t from, size;
+
+	if (!number(query, inclusion ? "index" : "from", &from) || !number(query, "size", &size)) {
+		broker_problem(r, 400, "BadRequest", inclusion ? "needed: ?index=N&size=N" : "needed: ?from=N&size=N", NULL);
+		return;
+	}
+	int err = inclusion ? audit_prove_inclusion(b->audit, from, size, &p, &f) : audit_prove_consistency(b->audit, from, size, &p, &f);
+	if (err)
+		fail(err, &f, r);
+	else
+		broker_reply(r, 200, json_pack("{s:I, s:I, s:o}", inclusion ? "index" : "from", (json_int_t)from, "size", (json_int_t)size,
+					       "hashes", hashes(p.hash, p.count)));
+}
+
+static void range(struct broker *b, const char *query, struct http_response *r)
+{
+	struct fault f = {""};
+	struct merkle_range g;
+	uint8_t peaks[64][MERKLE_HASH];
+	unsigned int n = 0;
+	uint64_t size;
+
+	if (!number(query, "size", &size)) {
+		broker_problem(r, 400, "BadRequest", "needed: ?size=N", NULL);
+		return;
+	}
+	int err = audit_range(b->audit, size, &g, &f);
+	if (err) {
+		fail(err, &f, r);
+		return;
+	}
+	for (unsigned int level = 63; level-- > 0;) {
+		if (size >> level & 1)
+			memcpy(peaks[n++], g.peak[level], MERKLE_HASH);
+	}
+	broker_reply(r, 200, json_pack("{s:I, s:o}", "size", (json_int_t)size, "hashes", hashes(peaks, n)));
+}
+
+static void records(struct broker *b, const char *query, struct http_response *r)
+{
+	struct fault f = {""};
+	uint64_t from, to;
+	char *text;
+	size_t len;
+
+	if (!number(query, "from", &from) || !number(query, "to", &to)) {
+		broker_problem(r, 400, "BadRequest", "needed: ?from=N&to=N", NULL);
+		return;
+	}
+	int err = audit_lines(b->audit, from, to, &text, &len, &f);
+	if (err)
+		fail(err, &f, r);
+	else
+		text_reply(r, text, len);
+}
+
+static void record(struct broker *b, const char *query, struct http_response *r)
+{
+	struct fault f = {""};
+	uint64_t index;
+	char *text;
+	size_t len;
+
+	if (!number(query, "index", &index)) {
+		broker_problem(r, 400, "BadRequest", "needed: ?index=N", NULL);
+		return;
+	}
+	int err = audit_read(b->audit, index, &text, &len, &f);
+	if (err)
+		fail(err, &f, r);
+	else
+		text_reply(r, text, len);
+}
+
+static void head(struct broker *b, const char *query, struct http_response *r)
+{
+	struct note n;
+	uint64_t quorum;
+
+	if (number(query, "cosigned", &quorum)) {
+		if (audit_cosigned_head(b->cosigned, quorum > UINT_MAX ? UINT_MAX : (unsigned int)quorum, &n)) {
+			broker_problem(r, 404, "NotFound", "no tree head was cosigned by so many witnesses", NULL);
+			return;
+		}
+	} else if (!strcmp(query, "candidate")) {
+		audit_candidate(b->cosigned, b->audit, &n);
+	} else {
+		audit_head(b->audit, &n);
+	}
+	note_reply(r, &n);
+}
+
+static void cosign(struct broker *b, const struct http_request *q, struct http_response *r)
+{
+	struct fault f = {""};
+	struct note n;
+	int err = note_parse(&n, q->body, q->body_len, &f);
+
+	if (!err)
+		err = audit_cosign(b->cosigned, b->audit, &n, &f);
+	if (err < 0)
+		fail(err, &f, r);
+	else
+		broker_reply(r, 200, json_pack("{s:i}", "cosignatures", err));
+}
+
+static void key(struct broker *b, struct http_response *r)
+{
+	char text[NOTE_KEY_TEXT];
+
+	note_key_text(audit_key(b->audit), text);
+	char *copy = strdup(text);
+	text_reply(r, copy, copy ? strlen(copy) : 0);
+}
+
+void audit_handle(struct broker *b, const char *path, const struct http_request *q, bool owner, struct http_response *r)
+{
+	bool get = !strcmp(q->head->method, "GET");
+
+	if (!strcmp(path, "cosignature") && !strcmp(q->head->method, "POST"))
+		cosign(b, q, r);
+	else if (!get)
+		broker_problem(r, 405, "MethodNotAllowed", "GET", NULL);
+	else if (!strcmp(path, "head"))
+		head(b, q->head->query, r);
+	else if (!strcmp(path, "key"))
+		key(b, r);
+	else if (!strcmp(path, "inclusion") || !strcmp(path, "consistency"))
+		proof(b, q->head->query, *path == 'i', r);
+	else if (!strcmp(path, "range"))
+		range(b, q->head->query, r);
+	else if (strcmp(path, "records") && strcmp(path, "record"))
+		broker_problem(r, 404, "NotFound", "there is nothing here", NULL);
+	else if (!owner)
+		broker_problem(r, 401, "TokenRefused", "records need the admin token (Authorization: Bearer ...)", NULL);
+	else if (!strcmp(path, "records"))
+		records(b, q->head->query, r);
+	else
+		record(b, q->head->query, r);
+}
