@@ -400,6 +400,11 @@ static void test_appraise(void)
 	json_object_set_new(r.claims, "snp", snp);
 	refval_appraise(s, NOW, &r);
 	ok("reference: more names than checks", !strcmp(failed_ids(&r), "reference-others ") && strstr(failures(&r), "snp.v250: other"), "%s", failures(&r));
+	r.count = 0;
+	while (r.count < ATTEST_MAX_CHECKS - 2)
+		attest_check_add(&r, "another", true);
+	refval_appraise(s, NOW, &r);
+	ok("reference: no room for checks of their own", !strcmp(failed_ids(&r), "reference-others ") && r.count == ATTEST_MAX_CHECKS, "%s", failures(&r));
 	json_object_set_new(snp, "v250", json_string("other"));
 	r.count = 0;
 	refval_appraise(s, NOW, &r);
