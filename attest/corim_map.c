@@ -313,7 +313,7 @@ static bool map_registers(struct corim *out, const struct corim_env *env, struct
 	uint64_t pairs = v.n;
 	while (corim_pair(&in, &pairs, &key, &value)) {
 		if (env->kind == CORIM_TD && key.kind == CBOR_UINT && key.n < 4)
-			snprintf(name, sizeof name, "tdx.rtmr%u", (unsigned int)key.n);
+			snprintf(name, sizeof name, "tdx.rtmr_%u", (unsigned int)key.n);
 		else if (env->kind == CORIM_CCA_REALM && key.kind == CBOR_TEXT && key.len == 3 && !memcmp(key.bytes, "rim", 3))
 			snprintf(name, sizeof name, "measurement");
 		else if (env->kind == CORIM_CCA_REALM && key.kind == CBOR_TEXT && key.len == 4 && !memcmp(key.bytes, "rem", 3) && key.bytes[3] >= '0' && key.bytes[3] <= '3')

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reference values: what a verifier should find in evidence, in documents that somebody signed. A document has a name, a version that rises
-// with each change, a time in which it holds, and values; each value names a claim by its path ("measurement", "tdx.rtmr2",
+// with each change, a time in which it holds, and values; each value names a claim by its path ("measurement", "tdx.rtmr_2",
 // "snp.reported_tcb.microcode", "event_log.measured.kernel"), and may have a time of its own, hold for one kind of hardware only, or be
 // revoked. Nothing of an unsigned document is looked at. Values of several documents count together: one that any revokes is revoked in
 // all. No network, no clock, no locks; a set is immutable once filled and may be shared.
@@ -95,7 +95,7 @@ enum refval_verdict refval_lookup(const struct refval_set *s, const char *name, 
 json_t *refval_claim(const json_t *claims, const char *name);
 
 // Appends a check for each name in the set that applies to the evidence, and "reference", which tells by which documents. Values under
-// the name of a kind of hardware ("tdx.rtmr1") apply to that kind alone. Ids of checks live as long as the set.
+// the name of a kind of hardware ("tdx.rtmr_1") apply to that kind alone. Ids of checks live as long as the set.
 void refval_appraise(const struct refval_set *s, time_t now, struct attest_result *r);
 
 // Making documents. A new body; NULL without memory.

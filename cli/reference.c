@@ -369,7 +369,7 @@ const struct command command_reference = {
 	"                               [--kernel FILE [--initrd FILE] [--cmdline TEXT]]\n"
 	"       coffer reference launch tdx [--firmware OVMF [--two-pass]] [--event-log FILE] [--kernel FILE] [--initrd FILE] [--cmdline TEXT]\n"
 	"                               both: [--add FILE --key KEY --name NAME [--note TEXT]] [--json]\n\n"
-	"A document names claims by their path and says what they may be: measurement=3fa1..., tdx.rtmr1=..., snp.reported_tcb.microcode>=72,\n"
+	"A document names claims by their path and says what they may be: measurement=3fa1..., tdx.rtmr_1=..., snp.reported_tcb.microcode>=72,\n"
 	"tdx.td_attributes=0000001000000000/ffffffffffffffff (value and mask). Several values of one name are alternatives; of several minima the\n"
 	"highest counts. Each change makes the next version, signed anew. `coffer verify --reference FILE --reference-key KEY.pub` compares.\n\n"
 	"      --key FILE      the private key of who signs (PEM: P-256, P-384, Ed25519); for verify the public keys that may have signed\n"

@@ -126,7 +126,7 @@ static int booted(const struct request *q, const json_t *log, const struct blob 
 
 static int registers(const struct request *q, const struct blob *log, struct found *v, struct fault *f)
 {
-	static const char *const names[] = {"tdx.rtmr0", "tdx.rtmr1", "tdx.rtmr2", "tdx.rtmr3"};
+	static const char *const names[] = {"tdx.rtmr_0", "tdx.rtmr_1", "tdx.rtmr_2", "tdx.rtmr_3"};
 	struct eventlog_registers r;
 	struct fault why = {""};
 	int err = eventlog_replay((const uint8_t *)log->bytes, log->len, TPM_SHA384, &r, &why);

@@ -90,7 +90,7 @@ static void test_profiles(void)
 	expect("Intel, TDX module and TD", TAG("111(h'6086480186F84D011001')",
 	       "{0: [[{0: {1: \"Intel Corporation\", 2: \"TDX SEAM\"}}, [{1: {-83: [[7, h'" A48 "']], -82: 563([h'0000000000000000', h'ffffffffffffffff'])}}]],"
 	       "[{0: {1: \"Intel Corporation\", 2: \"TDX TD\"}}, [{1: {-83: [7, h'" A48 "'], 14: {2: [[7, h'" A48 "']]}}}]]]}"), "tdx", 0,
-	       "tdx.mr_seam=" A48 " tdx.seam_attributes=0000000000000000/ffffffffffffffff tdx.mr_td=" A48 " tdx.rtmr2=" A48);
+	       "tdx.mr_seam=" A48 " tdx.seam_attributes=0000000000000000/ffffffffffffffff tdx.mr_td=" A48 " tdx.rtmr_2=" A48);
 	expect("Intel, provisioning enclave", TAG("111(h'00')", "{0: [[{0: {1: \"Intel Corporation\", 2: \"SGX PCE TCB\"}}, [{1: {-73: 60010([1, 10]), -80: h'0000'}}]]]}"), "sgx",
 	       0, "platform.pce_svn>=11 platform.pce_id=0000");
 	expect("Arm CCA, platform", TAG("\"tag:arm.com,2025:cca_platform#1.0.0\"", "{0: [[{0: {0: 560(h'" A32 "')}}, [{0: \"cca.software-component\","

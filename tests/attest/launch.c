@@ -343,8 +343,14 @@ static void test_registers(void)
 		if (file_write(path, log, log_len, 0600, false, NULL))
 			abort();
 		for (int i = 0; i < 4; i++)
-			n += (size_t)snprintf(want + n, sizeof want - n, "tdx.rtmr%d=%s\n", i, hex_encode(hex, q.td.rtmr[i], 48));
+			n += (size_t)snprintf(want + n, sizeof want - n, "tdx.rtmr_%d=%s\n", i, hex_encode(hex, q.td.rtmr[i], 48));
 		expect("coffer reference launch tdx: the registers of a real machine", "$C reference launch tdx --event-log log", 0, want);
+		// The same by the verifier's claims; without collateral other checks fail.
+		snprintf(path, sizeof path, "%s/quote", folder);
+		if (file_write(path, quote, len, 0600, false, NULL))
+			abort();
+		expect("coffer reference launch tdx: the quote meets them", "$C reference keygen r && $C reference launch tdx --event-log log --add r.ref --key r --name r && "
+		       "$C verify quote --event-log log --reference r.ref --reference-key r.pub >page; grep -c '^  ok      tdx.rtmr_[0-3] ' page", 0, "\n4\n");
 		expect("coffer reference launch tdx: an initrd that the log does not show", "$C reference launch tdx --event-log log --initrd log", 1, "another boot");
 	}
 	free(quote);

@@ -341,7 +341,7 @@ static void test_appraise(void)
 	json_t *body = refval_body("web", NOW, NOW + 1000);
 	put(body, "measurement=" A48, NULL, -1, -1);
 	put(body, "snp.reported_tcb.microcode>=72", NULL, -1, -1);
-	put(body, "tdx.rtmr1=" A48, NULL, -1, -1);
+	put(body, "tdx.rtmr_1=" A48, NULL, -1, -1);
 	put(body, "event_log.measured.kernel=ab", "tdx", -1, -1);
 	put(body, "event_log.measured.kernel=ef", "snp", -1, -1);
 	put(body, "cca.platform.software_components.BL=cd", NULL, -1, -1);
@@ -354,7 +354,7 @@ static void test_appraise(void)
 			     "kernel", "digest", "ef", "about", "vmlinuz");
 	refval_appraise(s, NOW, &r);
 	ok("reference: claims that meet them", attest_passed(&r) && r.count == 4 && attest_find(&r, "event_log.measured.kernel") &&
-	   !attest_find(&r, "tdx.rtmr1"), "%u checks, %s", r.count, failures(&r));
+	   !attest_find(&r, "tdx.rtmr_1"), "%u checks, %s", r.count, failures(&r));
 	r.count = 0;
 	json_object_set_new(r.claims, "measurement", json_string(B48));
 	json_object_del(r.claims, "event_log");
