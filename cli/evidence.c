@@ -239,10 +239,14 @@ static int collect(int argc, char **argv)
 	if (!err)
 		err = collect_evidence(from, &places, data, level, &b, provider, &f);
 	char *text = err ? NULL : json_dumps(b.json, JSON_INDENT(2) | JSON_SORT_KEYS);
+	if (!err && !text)
+		err = fault_set(&f, -ENOMEM, "out of memory");
+	if (!err && !strcmp(output, "-"))
+		err = puts(text) < 0 || fflush(stdout) ? fault_errno(&f, errno, "cannot write to standard output") : 0;
+	else if (!err)
+		err = file_write(output, text, strlen(text), 0644, false, &f);
 	if (!err)
-		err = text ? file_write(output, text, strlen(text), 0644, false, &f) : fault_set(&f, -ENOMEM, "out of memory");
-	if (!err)
-		printf("%s: evidence by %s\n", output, provider);
+		fprintf(stderr, "coffer: evidence by %s\n", provider);
 	free(text);
 	bundle_free(&b);
 	return err ? cli_fail(&f) : EXIT_OK;
@@ -298,7 +302,9 @@ const struct command command_evidence = {
 	"         `coffer verify BUNDLE --at recorded` says the same anywhere and at any time\n"
 	"collect  asks the hardware that this runs on for evidence about these data (a digest of a nonce and a key, up to 64 bytes): through\n"
 	"         configfs-tsm (TDX, SEV-SNP, CCA, Coffer's enclaves), /dev/csv-guest (Hygon), a library OS's /dev/attestation (SGX). With\n"
-	"         its certificates and event log where the machine has them. --tsm, --csv-device, --libos and --ccel name other places\n\n"
-	"--collateral is a bundle, a JSON file as tools for Intel's PCCS write it, or a folder that `coffer collateral` keeps. docs/attestation.md has the format.\n",
+	"         its certificates and event log where the machine has them. --output - is standard output. --tsm, --csv-device, --libos and\n"
+	"         --ccel name other places\n\n"
+	"--collateral is a bundle, a JSON file as tools for Intel's PCCS write it, or a folder that `coffer collateral` keeps.\n"
+	"docs/attestation.md has the format.\n",
 	evidence,
 };
