@@ -1,16 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inodes: the table (a tree of blocks with eight inodes each), the cache of decoded ones, and files that have no name
-// any more but are still open. A dirty inode's block in the table is dirty too, so writing it back cannot fail for
-// space.
+// Inodes: the table (a tree of blocks with eight inodes each), and files that have no name any more but are still open. A dirty
+// inode's block in the table is dirty too, so writing it back cannot fail for space. The cache of decoded ones is seal/icache.c.
 #include "seal/vol.h"
-
-static struct seal_inode **ihash_slot(struct seal_vol *v, u64 ino)
-{
-	struct seal_inode **p = &v->ihash[(ino ^ ino >> VIEW_SHIFT) % NIHASH];
-	while (*p && (*p)->ino != ino)
-		p = &(*p)->hash_next;
-	return p;
-}
 
 void sv_inode_count_blocks(struct seal_inode *i, s64 d) { i->blocks += (u64)d; }
 
@@ -97,55 +88,9 @@ static int itab_get(struct seal_vol *v, struct view *view, u64 ino, u32 mode, st
 	return r;
 }
 
-static void inode_forget(struct seal_vol *v, struct seal_inode *i)
-{
-	*ihash_slot(v, i->ino) = i->hash_next;
-	list_del(&i->lru);
-	list_del(&i->dirty_link);
-	list_del(&i->orphan_link);
-	sv_tree_drop(v, &i->tree);
-	v->ninodes--;
-	explicit_bzero(i, sizeof *i);
-	vol_free(v, i, sizeof *i);
-}
-
-// Keeps the number of unused cached inodes bounded. Dirty ones wait for the next writing out.
-static void inodes_trim(struct seal_vol *v)
-{
-	struct list *e = v->inode_lru.next;
-	while (v->ninodes > v->max_nodes / 4 + 64 && e != &v->inode_lru) {
-		struct seal_inode *i = LIST_ENTRY(e, struct seal_inode, lru);
-		bool busy = i->dirty || !list_empty(&i->orphan_link);
-		e = e->next;
-		for (struct list *n = i->tree.nodes.next; n != &i->tree.nodes && !busy; n = n->next)
-			busy = LIST_ENTRY(n, struct node, in_tree)->dirty || LIST_ENTRY(n, struct node, in_tree)->pins;
-		if (!busy)
-			inode_forget(v, i);
-	}
-}
-
-static int inode_new(struct seal_vol *v, u64 ino, struct seal_inode **out)
-{
-	inodes_trim(v);
-	struct seal_inode *i = vol_alloc(v, sizeof *i);
-	if (!i)
-		return -ENOMEM;
-	memset(i, 0, sizeof *i);
-	i->ino = ino;
-	i->refs = 1;
-	list_init(&i->lru);
-	list_init(&i->dirty_link);
-	list_init(&i->orphan_link);
-	sv_tree_init(&i->tree, CLASS_FILE, i);
-	*ihash_slot(v, ino) = i;
-	v->ninodes++;
-	*out = i;
-	return 0;
-}
-
 int sv_inode_get(struct seal_vol *v, u64 ino, struct seal_inode **out)
 {
-	struct seal_inode *i = *ihash_slot(v, ino);
+	struct seal_inode *i = sv_inode_find(v, ino);
 	struct node *b = NULL;
 	struct d_inode *d;
 	*out = NULL;
@@ -169,7 +114,7 @@ int sv_inode_get(struct seal_vol *v, u64 ino, struct seal_inode **out)
 	else if (!sv_inode_valid(d))
 		r = vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, &v->itab, 0, (ino & VIEW_INO) / INODES_PER_BLOCK, 0);
 	else
-		r = inode_new(v, ino, out);
+		r = sv_inode_new(v, ino, out);
 	if (!r) {
 		inode_decode(*out, d);
 		(*out)->view = view;
@@ -190,26 +135,29 @@ int sv_inode_dirty(struct seal_vol *v, struct seal_inode *i)
 	if (r)
 		return r;
 	sv_node_put(v, b);
-	i->dirty = true;
-	list_add_tail(&v->dirty_inodes, &i->dirty_link);
+	sv_inode_dirtied(v, i);
+	return 0;
+}
+
+int sv_inode_store(struct seal_vol *v, struct seal_inode *i)
+{
+	struct node *b;
+	struct d_inode *d;
+	int r = itab_get(v, i->view, i->ino, NODE_WRITE, &b, &d);
+	if (r)
+		return r;
+	inode_encode(i, d);
+	sv_node_put(v, b);
+	sv_inode_cleaned(v, i);
 	return 0;
 }
 
 int sv_inodes_writeback(struct seal_vol *v)
 {
-	while (!list_empty(&v->dirty_inodes)) {
-		struct seal_inode *i = LIST_ENTRY(v->dirty_inodes.next, struct seal_inode, dirty_link);
-		struct node *b;
-		struct d_inode *d;
-		int r = itab_get(v, i->view, i->ino, NODE_WRITE, &b, &d);
-		if (r)
-			return r;
-		inode_encode(i, d);
-		sv_node_put(v, b);
-		i->dirty = false;
-		list_del(&i->dirty_link);
-	}
-	return 0;
+	int r = 0;
+	while (!r && !list_empty(&v->dirty_inodes))
+		r = sv_inode_store(v, LIST_ENTRY(v->dirty_inodes.next, struct seal_inode, dirty_link));
+	return r;
 }
 
 int sv_inode_alloc(struct seal_vol *v, u32 mode, u32 uid, u32 gid, struct seal_inode **out)
@@ -226,7 +174,7 @@ int sv_inode_alloc(struct seal_vol *v, u32 mode, u32 uid, u32 gid, struct seal_i
 	if (d->mode || next >= v->next_ino)
 		r = vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, &v->itab, 0, ino / INODES_PER_BLOCK, 0);
 	if (!r)
-		r = inode_new(v, ino, out);
+		r = sv_inode_new(v, ino, out);
 	if (r) {
 		sv_node_put(v, b);
 		return r;
@@ -271,11 +219,10 @@ static int inode_free(struct seal_vol *v, struct seal_inode *i)
 	v->free_ino = i->ino;
 	v->inodes--;
 	sv_node_put(v, b);
-	inode_forget(v, i);
+	sv_inode_forget(v, i);
 	return 0;
 }
 
-void sv_inode_forget(struct seal_vol *v, struct seal_inode *i) { inode_forget(v, i); }
 int sv_inode_free(struct seal_vol *v, struct seal_inode *i) { return inode_free(v, i); }
 
 int sv_inode_erase(struct seal_vol *v, u64 ino, u32 mode)
@@ -391,11 +338,12 @@ int sv_orphans_store(struct seal_vol *v)
 {
 	struct seal_inode *dir = NULL;
 	int r = 0;
-	for (struct list *e = v->orphans.next; e != &v->orphans && !r; e = e->next) {
+	struct list *e = v->orphans.prev; // those of earlier commits come first
+	while (e != &v->orphans && !LIST_ENTRY(e, struct seal_inode, orphan_link)->orphan_stored)
+		e = e->prev;
+	for (e = e->next; e != &v->orphans && !r; e = e->next) {
 		struct seal_inode *i = LIST_ENTRY(e, struct seal_inode, orphan_link);
 		char name[20];
-		if (i->orphan_stored)
-			continue;
 		if (!dir)
 			r = sv_inode_get(v, ORPHAN_INO, &dir);
 		if (!r)
@@ -413,10 +361,10 @@ void sv_inode_put(struct seal_vol *v, struct seal_inode *i)
 	if (--i->refs || i == &v->snapdir)
 		return;
 	if (sv_is_stale(i)) {
-		inode_forget(v, i);
+		sv_inode_forget(v, i);
 		return;
 	}
-	list_add_tail(&v->inode_lru, &i->lru);
+	sv_inode_unused(v, i);
 	if (i->nlink || i->view || i->ino == ORPHAN_INO || v->read_only || v->failed || v->repairing)
 		return;
 	i->refs = 1; // keeps it in place while its last traces go
@@ -433,7 +381,7 @@ void sv_inode_put(struct seal_vol *v, struct seal_inode *i)
 		r = inode_free(v, i);
 	if (r) { // stays in the hidden directory, or the volume has failed: the next mount frees it
 		i->refs = 0;
-		list_add_tail(&v->inode_lru, &i->lru);
+		sv_inode_unused(v, i);
 	}
 }
 
@@ -483,42 +431,12 @@ int sv_orphans_reap(struct seal_vol *v)
 	return r;
 }
 
-void sv_inodes_drop_all(struct seal_vol *v)
-{
-	for (u32 k = 0; k < NIHASH; k++)
-		while (v->ihash[k])
-			inode_forget(v, v->ihash[k]);
-}
-
-void sv_inodes_drop_view(struct seal_vol *v, struct view *view)
-{
-	for (u32 k = 0; k < NIHASH; k++)
-		for (struct seal_inode *i = v->ihash[k], *next; i; i = next) {
-			next = i->hash_next;
-			if (i->view != view)
-				continue;
-			if (!i->refs) {
-				inode_forget(v, i);
-				continue;
-			}
-			// somebody still holds it: it is an empty shell from now on
-			sv_tree_drop(v, &i->tree);
-			memset(i->tree.root, 0, sizeof i->tree.root);
-			memset(&i->xattr, 0, sizeof i->xattr);
-			i->tree.height = 0;
-			i->size = 0;
-			i->dir_height = i->dir_root = i->dir_blocks = 0;
-			i->is_inline = false;
-			i->view = SV_STALE;
-		}
-}
-
 int sv_inodes_reload(struct seal_vol *v, struct view *w, u64 leaf)
 {
 	int r = 0;
 	for (u64 k = 0; k < INODES_PER_BLOCK && !r; k++) {
 		u64 ino = (leaf * INODES_PER_BLOCK + k) | (w ? (u64)w->id << VIEW_SHIFT : 0);
-		struct seal_inode *i = *ihash_slot(v, ino);
+		struct seal_inode *i = sv_inode_find(v, ino);
 		struct node *b;
 		struct d_inode *d;
 		if (!i || i->dirty)
@@ -532,15 +450,6 @@ int sv_inodes_reload(struct seal_vol *v, struct view *w, u64 leaf)
 		sv_node_put(v, b);
 	}
 	return r;
-}
-
-bool sv_inodes_idle(struct seal_vol *v)
-{
-	for (u32 k = 0; k < NIHASH; k++)
-		for (struct seal_inode *i = v->ihash[k]; i; i = i->hash_next)
-			if (!i->view && i->refs > (i == v->root))
-				return false;
-	return true;
 }
 
 // --- handles

@@ -43,8 +43,10 @@ void sv_node_drop(struct seal_vol *v, struct node *n)
 	list_del(&n->in_tree);
 	n->tree->nnodes--;
 	v->nnodes--;
-	if (n->dirty)
+	if (n->dirty) {
 		v->ndirty--;
+		n->tree->ndirty--;
+	}
 	explicit_bzero(n->data, SEAL_BLOCK);
 	vol_free(v, n->data, SEAL_BLOCK);
 	vol_free(v, n, sizeof *n);
@@ -113,6 +115,7 @@ static void node_mark(struct seal_vol *v, struct node *n) // pinned, its block n
 	n->dirty = true;
 	n->new_addr = 0;
 	v->ndirty++;
+	n->tree->ndirty++;
 	list_add_tail(&v->dirty[n->tree->cls][n->level], &n->lru);
 }
 
@@ -427,6 +430,7 @@ static int batch_store(struct seal_vol *v, u32 n)
 		*slot = v->ptrs[k];
 		c->dirty = false;
 		v->ndirty--;
+		c->tree->ndirty--;
 		list_del(&c->lru);
 		if (!c->pins)
 			list_add_tail(&v->lru, &c->lru);
@@ -493,6 +497,9 @@ int sv_cache_shrink(struct seal_vol *v)
 		if (r)
 			return r;
 	}
+	int r = sv_inodes_settle(v);
+	if (r)
+		return r;
 	while (v->nnodes > v->max_nodes && !list_empty(&v->lru))
 		sv_node_drop(v, LIST_ENTRY(v->lru.next, struct node, lru));
 	return 0;

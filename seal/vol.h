@@ -37,7 +37,7 @@ enum tree_class { CLASS_FILE, CLASS_ITAB, CLASS_BMAP, CLASS_REFS, CLASS_SNAP, NC
 struct tree {
 	u8 cls;
 	u8 height;  // level of the blocks that root[] points to
-	u32 nnodes; // of it in the cache
+	u32 nnodes, ndirty; // of it in the cache; of these dirty
 	struct list nodes;
 	struct seal_inode *inode; // CLASS_FILE: whose
 	struct view *view;	  // CLASS_ITAB: whose; NULL: the live tree
@@ -73,7 +73,7 @@ struct view {
 struct seal_inode {
 	struct seal_inode *hash_next;
 	struct view *view; // NULL: live. Else read-only
-	struct list lru;	// v->inode_lru while refs == 0
+	struct list lru;	// v->inode_lru while it can be forgotten: not held, not dirty, not waiting to be freed
 	struct list dirty_link; // v->dirty_inodes
 	struct list orphan_link;
 	u64 ino;
@@ -107,7 +107,6 @@ struct keyslot {
 	bool valid;
 };
 
-#define NIHASH	   1024u
 #define IO_BLOCKS  (SEAL_BUF_BYTES / SEAL_BLOCK)
 #define BATCH_BLOCKS (IO_BLOCKS * 4) // contents that are stored together
 #define NO_SESSION 0xffffffffu
@@ -202,9 +201,10 @@ struct seal_vol {
 	u32 nhash;
 	struct list lru, dirty[NCLASS][NLEVEL];
 	u64 nnodes, max_nodes, ndirty;
-	struct seal_inode **ihash;
+	struct seal_inode **ihash; // nihash chains, a power of two
+	u32 nihash;
 	struct list inode_lru, dirty_inodes, orphans;
-	u32 ninodes, norphans;
+	u32 ninodes, ndirty_inodes, norphans;
 
 	// space
 	u64 **pending; // by bitmap block: freed, but the committed root still refers to it
@@ -360,22 +360,19 @@ bool sv_inode_valid(const struct d_inode *d); // what the rest of the code relie
 // For repairs: this place of an inode table (nobody holds the inode) becomes free, or a new directory; and the list of free ones.
 int sv_inode_erase(struct seal_vol *v, u64 ino, u32 mode);
 int sv_inode_free(struct seal_vol *v, struct seal_inode *i); // its contents too; nobody else holds it
-void sv_inode_forget(struct seal_vol *v, struct seal_inode *i); // its handle, changes and all
 int sv_inodes_free_list(struct seal_vol *v, bool mend);	      // 1: it is wrong, and made anew where that is asked
 int sv_inode_get(struct seal_vol *v, u64 ino, struct seal_inode **out);
 void sv_inode_put(struct seal_vol *v, struct seal_inode *i);
 int sv_inode_dirty(struct seal_vol *v, struct seal_inode *i); // makes its place in the inode table writable
 int sv_inode_alloc(struct seal_vol *v, u32 mode, u32 uid, u32 gid, struct seal_inode **out);
+int sv_inode_store(struct seal_vol *v, struct seal_inode *i); // into its block of the table; it is clean then
 int sv_inodes_writeback(struct seal_vol *v);
 void sv_inode_count_blocks(struct seal_inode *i, s64 d);
 void sv_inode_unlinked(struct seal_vol *v, struct seal_inode *i); // nlink became 0 while a reference is held
 void sv_inode_relinked(struct seal_vol *v, struct seal_inode *i);
 int sv_orphans_store(struct seal_vol *v); // at commit: nameless open files go to the hidden directory
 int sv_orphans_reap(struct seal_vol *v);  // at mount
-void sv_inodes_drop_all(struct seal_vol *v);
-void sv_inodes_drop_view(struct seal_vol *v, struct view *view); // its snapshot is gone
 int sv_inodes_reload(struct seal_vol *v, struct view *w, u64 leaf); // that block of the table is another one now
-bool sv_inodes_idle(struct seal_vol *v);			 // nobody holds a live inode but the root
 #define SV_STALE ((struct view *)8) // view of an inode whose snapshot was deleted while somebody held it
 static inline bool sv_is_stale(const struct seal_inode *i) { return i->view == SV_STALE; }
 // Snapshots change only where blocks are moved.
@@ -400,6 +397,20 @@ static inline void sv_inode_touch(struct seal_vol *v, struct seal_inode *i, bool
 	if (contents)
 		i->mtime = i->ctime;
 }
+
+// --- icache.c: the decoded ones
+int sv_icache_init(struct seal_vol *v);
+void sv_icache_end(struct seal_vol *v);
+struct seal_inode *sv_inode_find(struct seal_vol *v, u64 ino); // NULL: not cached
+int sv_inode_new(struct seal_vol *v, u64 ino, struct seal_inode **out); // blank, with one reference
+void sv_inode_forget(struct seal_vol *v, struct seal_inode *i); // its handle, changes and all
+void sv_inode_unused(struct seal_vol *v, struct seal_inode *i); // nobody holds it any more
+void sv_inode_dirtied(struct seal_vol *v, struct seal_inode *i);
+void sv_inode_cleaned(struct seal_vol *v, struct seal_inode *i);
+int sv_inodes_settle(struct seal_vol *v); // at a safe point: when many are dirty, those are stored that have no dirty blocks
+void sv_inodes_drop_all(struct seal_vol *v);
+void sv_inodes_drop_view(struct seal_vol *v, struct view *view); // its snapshot is gone
+bool sv_inodes_idle(struct seal_vol *v);			 // nobody holds a live inode but the root
 
 // --- snap.c
 int sv_view_get(struct seal_vol *v, u32 id, struct view **out); // -ESTALE: no such snapshot

@@ -35,23 +35,20 @@ static int vol_new(const struct seal_io *io, const struct seal_env *env, struct 
 	for (v->nhash = 1024; v->nhash < v->max_nodes && v->nhash < 1u << 20;)
 		v->nhash *= 2;
 	v->hash = vol_alloc(v, v->nhash * sizeof *v->hash);
-	v->ihash = vol_alloc(v, NIHASH * sizeof *v->ihash);
+	r = sv_icache_init(v);
 	v->buf = vol_alloc(v, SEAL_BUF_BYTES);
 	if (v->keys)
 		memset(v->keys, 0, NKEYS * sizeof *v->keys);
 	if (v->hash)
 		memset(v->hash, 0, v->nhash * sizeof *v->hash);
-	if (v->ihash)
-		memset(v->ihash, 0, NIHASH * sizeof *v->ihash);
 	*out = v;
-	return v->keys && v->gcm && v->hash && v->ihash && v->buf ? 0 : -ENOMEM;
+	return v->keys && v->gcm && v->hash && v->buf ? r : -ENOMEM;
 }
 
 // Wipes and frees everything.
 static void vol_destroy(struct seal_vol *v)
 {
-	if (v->ihash)
-		sv_inodes_drop_all(v);
+	sv_icache_end(v);
 	v->discard = false;
 	sv_reloc_end(v);
 	sv_tree_drop(v, &v->itab);
@@ -68,7 +65,6 @@ static void vol_destroy(struct seal_vol *v)
 		explicit_bzero(v->gcm, SEAL_BLOCK);
 	vol_free(v, v->gcm, SEAL_BLOCK);
 	vol_free(v, v->hash, v->nhash * sizeof *v->hash);
-	vol_free(v, v->ihash, NIHASH * sizeof *v->ihash);
 	vol_free(v, v->buf, SEAL_BUF_BYTES);
 	vol_free(v, v->log_lost, sizeof *v->log_lost);
 	sv_overlay_end(v);
