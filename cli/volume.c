@@ -50,7 +50,7 @@ static const struct sub {
 	{"diff", volume_diff, 2, 2,
 	 "usage: coffer volume diff [--json] A B\n\n"
 	 "Names what differs between A and B: each is a volume, a snapshot (FILE.vol@NAME) or a folder. A line is a letter and a path:\n"
-	 "A only in B, D only in A, M other contents or link target, T another type, P another mode. Exit code 0: nothing differs;\n"
+	 "A only in B, D only in A, M other contents or link target, T another type, P another mode or flags. Exit code 0: nothing differs;\n"
 	 "1: something does; 2: it could not be compared.\n\n"
 	 "      --json               one JSON object a line\n"
 	 "      --other-key-file FILE  the key of B, when it is another volume\n" KEY_HELP},

@@ -43,7 +43,7 @@ struct d_inode {
 	s64 atime, mtime, ctime, btime; // ns
 	u32 generation;
 	u8 is_inline, height;
-	u16 zero;
+	u16 flags; // SEAL_FLAG_*; 0 in volumes that were written before there were any
 	u64 rdev;
 	u64 parent;		  // directory: ".."; free inode: the next free one
 	u32 dir_root, dir_height; // directory: B+tree in the file's own blocks (seal/dir.c)

@@ -288,7 +288,10 @@ static int walk_inode(struct check *c, struct seal_inode *i, const struct d_inod
 	struct sum s = {0};
 	u64 ino = i->ino & VIEW_INO;
 	bool dir = (d->mode & 0170000) == T_DIR && !(i->ino >> VIEW_SHIFT);
+	u32 type = d->mode & 0170000;
 	int r = 0;
+	if (!c->again && (d->flags & ~SEAL_FLAGS || (d->flags && type != T_REG && type != T_DIR)))
+		check_finding(c, "inode %lu has flags that it cannot have (%x)", ino, d->flags);
 	i->tree.height = d->height;
 	memcpy(i->tree.root, d->body, sizeof d->body);
 	i->xattr = d->xattr;

@@ -28,6 +28,7 @@ static void inode_decode(struct seal_inode *i, const struct d_inode *d)
 	i->uid = d->uid;
 	i->gid = d->gid;
 	i->generation = d->generation;
+	i->flags = d->flags;
 	i->size = d->size;
 	i->blocks = d->blocks;
 	i->rdev = d->rdev;
@@ -63,6 +64,7 @@ static void inode_encode(const struct seal_inode *i, struct d_inode *d)
 		.generation = i->generation,
 		.is_inline = i->is_inline,
 		.height = i->tree.height,
+		.flags = (u16)i->flags,
 		.rdev = i->rdev,
 		.parent = i->parent,
 		.dir_root = i->dir_root,
@@ -492,6 +494,7 @@ void seal_getattr(struct seal_vol *v, struct seal_inode *i, struct seal_attr *ou
 		.ctime_ns = i->ctime,
 		.btime_ns = i->btime,
 		.generation = i->generation,
+		.flags = i->flags,
 		.parent = i->parent | sv_ino_view(i->ino),
 	};
 	if (i == &v->snapdir)
@@ -499,10 +502,27 @@ void seal_getattr(struct seal_vol *v, struct seal_inode *i, struct seal_attr *ou
 	vol_unlock(v);
 }
 
+// Is all as it should be already? Not known where ctime becomes the time of the call.
+static bool as_is(const struct seal_vol *v, const struct seal_inode *i, u32 which, const struct seal_attr *a)
+{
+	return which & SEAL_SET_CTIME && !(which & SEAL_SET_SIZE) && !v->read_only && !v->failed && !sv_is_frozen(v, i) &&
+	       (!(which & SEAL_SET_MODE) || !((i->mode ^ a->mode) & 07777)) && (!(which & SEAL_SET_UID) || i->uid == a->uid) &&
+	       (!(which & SEAL_SET_GID) || i->gid == a->gid) && (!(which & SEAL_SET_ATIME) || i->atime == a->atime_ns) &&
+	       (!(which & SEAL_SET_MTIME) || i->mtime == a->mtime_ns) && i->ctime == a->ctime_ns &&
+	       (!(which & SEAL_SET_FLAGS) || i->flags == a->flags);
+}
+
 int seal_setattr(struct seal_vol *v, struct seal_inode *i, u32 which, const struct seal_attr *a)
 {
+	if (which & SEAL_SET_FLAGS && (a->flags & ~SEAL_FLAGS || !(sv_inode_is(i, T_REG) || sv_inode_is(i, T_DIR))))
+		return -EOPNOTSUPP;
 	vol_lock(v);
-	int r = which & SEAL_SET_SIZE ? sv_op_begin(v, 4, true) : sv_op_begin_logged(v, 4, false);
+	if (as_is(v, i, which, a)) {
+		vol_unlock(v);
+		return 0;
+	}
+	// records of the log have no place for flags
+	int r = which & (SEAL_SET_SIZE | SEAL_SET_FLAGS) ? sv_op_begin(v, 4, true) : sv_op_begin_logged(v, 4, false);
 	if (!r)
 		r = sv_inode_dirty(v, i);
 	if (!r && which & SEAL_SET_SIZE)
@@ -523,6 +543,8 @@ int seal_setattr(struct seal_vol *v, struct seal_inode *i, u32 which, const stru
 		i->mtime = a->mtime_ns;
 	if (which & SEAL_SET_CTIME)
 		i->ctime = a->ctime_ns;
+	if (which & SEAL_SET_FLAGS)
+		i->flags = a->flags;
 	sv_log_inode(v, i);
 out:
 	vol_unlock(v);

@@ -59,7 +59,10 @@ static int make(struct seal_vol *v, struct seal_inode *dir, u32 mode, u32 uid, u
 		return -ENOENT; // removed, though still open
 	if (sv_inode_is(&(struct seal_inode){.mode = mode}, T_DIR) && dir->nlink >= SEAL_LINK_MAX)
 		return -EMLINK;
-	return sv_inode_alloc(v, mode, uid, gid, out);
+	int r = sv_inode_alloc(v, mode, uid, gid, out);
+	if (!r && (sv_inode_is(*out, T_REG) || sv_inode_is(*out, T_DIR)))
+		(*out)->flags = dir->flags & SEAL_FLAGS_INHERITED;
+	return r;
 }
 
 // Gives a fresh inode its name, or takes it back.

@@ -266,6 +266,16 @@ static int set_links(struct check *c)
 					i->nlink = want;
 				}
 			}
+			u32 flags = dir || sv_inode_is(i, T_REG) ? i->flags & SEAL_FLAGS : 0;
+			if (pass && !r && i->flags != flags) {
+				r = sv_op_begin(v, 8, true);
+				if (!r)
+					r = sv_inode_dirty(v, i);
+				if (!r) {
+					check_repaired(c, "inode %lu has the flags %x, not %x", ino, flags, i->flags);
+					i->flags = flags;
+				}
+			}
 			sv_inode_put(v, i);
 		}
 	vol_free(v, subdirs, c->names_max * sizeof *subdirs);

@@ -108,7 +108,16 @@ struct seal_attr {
 	u32 generation;
 	u64 parent; // directories: inode of ".."
 	u32 snapshot; // 0: the live tree. Else every change is refused with -EROFS
+	u32 flags;    // SEAL_FLAG_*
 };
+// Flags of files and directories, with Linux's numbers (chattr). The library keeps them, gives new files those that a directory's
+// files inherit, and no more: what they forbid is the caller's to refuse, like permissions.
+#define SEAL_FLAG_IMMUTABLE 0x10u
+#define SEAL_FLAG_APPEND    0x20u
+#define SEAL_FLAG_NODUMP    0x40u
+#define SEAL_FLAG_NOATIME   0x80u
+#define SEAL_FLAGS	    (SEAL_FLAG_IMMUTABLE | SEAL_FLAG_APPEND | SEAL_FLAG_NODUMP | SEAL_FLAG_NOATIME)
+#define SEAL_FLAGS_INHERITED (SEAL_FLAG_NODUMP | SEAL_FLAG_NOATIME)
 
 // --- volumes (seal/volume.c)
 
@@ -229,6 +238,8 @@ void seal_getattr(struct seal_vol *v, struct seal_inode *i, struct seal_attr *ou
 #define SEAL_SET_ATIME 16u
 #define SEAL_SET_MTIME 32u
 #define SEAL_SET_CTIME 64u // else: now, on any change but ATIME alone
+#define SEAL_SET_FLAGS 128u // -EOPNOTSUPP: others than SEAL_FLAGS, or not a file or directory
+// What is as it should be already costs nothing when its ctime is given too.
 int seal_setattr(struct seal_vol *v, struct seal_inode *i, u32 which, const struct seal_attr *a);
 
 // --- names (seal/name.c). Permission checks are the caller's. *out gets a reference; out may be NULL.

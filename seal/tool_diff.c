@@ -12,7 +12,8 @@ struct node { // an object of either kind of tree
 	struct tool_vol *t; // NULL: of this machine
 	struct seal_inode *i;
 	int fd; // opened for reading what there is to read; -1: none
-	u32 mode;
+	u32 mode, flags;
+	bool has_flags; // else none can be kept there
 	u64 size;
 };
 
@@ -47,6 +48,8 @@ static void fill_node(struct node *n)
 	seal_getattr(n->t->vol, n->i, &a);
 	n->mode = a.mode;
 	n->size = a.size;
+	n->flags = a.flags;
+	n->has_flags = true;
 }
 
 static int host_child(int dfd, const char *name, struct node *out)
@@ -58,7 +61,11 @@ static int host_child(int dfd, const char *name, struct node *out)
 	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode) && !S_ISLNK(st.st_mode))
 		return 0;
 	out->fd = openat(dfd, name, (S_ISLNK(st.st_mode) ? O_PATH : O_RDONLY | O_NONBLOCK) | O_NOFOLLOW | O_CLOEXEC);
-	return out->fd < 0 ? -errno : 0;
+	if (out->fd < 0)
+		return -errno;
+	out->has_flags = !S_ISLNK(st.st_mode) && tool_flags_known(out->fd);
+	out->flags = tool_flags_get(out->fd);
+	return 0;
 }
 
 static int node_child(const struct node *dir, const char *name, struct node *out)
@@ -175,7 +182,7 @@ static int compare(struct diffing *d, const struct node *a, const struct node *b
 		return same;
 	if (!same)
 		differs(d, 'M');
-	else if (!S_ISLNK(a->mode) && (a->mode & 07777) != (b->mode & 07777))
+	else if (!S_ISLNK(a->mode) && ((a->mode & 07777) != (b->mode & 07777) || (a->has_flags && b->has_flags && a->flags != b->flags)))
 		differs(d, 'P');
 	return S_ISDIR(a->mode) ? compare_dirs(d, a, b, at, depth + 1) : 0;
 }

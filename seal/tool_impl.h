@@ -23,6 +23,11 @@ int tool_unmount(struct tool_vol *t, int r, struct seal_tool_err *err); // r: er
 // tells the anchor of the last state.
 int tool_attach(struct tool_vol *t, const u8 *key, u32 flags, struct seal_tool_err *err);
 int tool_settle(struct tool_vol *t, struct seal_tool_err *err);
+// tool_flags.c: SEAL_FLAG_* of a file of this machine; those that a copy takes over. An error only where the strict ones cannot be set.
+u32 tool_flags_kept(u32 flags, bool keep_owner);
+bool tool_flags_known(int fd);
+u32 tool_flags_get(int fd);
+int tool_flags_set(int fd, u32 flags);
 int tool_sync_parent(const char *path);					// makes a new name durable
 
 // Hard links met so far: (a, b) -> value and path. A hash table.

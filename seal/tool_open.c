@@ -182,11 +182,30 @@ static int restore_xattrs(struct opening *o, struct seal_inode *i, int fd)
 static int restore_attr(struct opening *o, struct seal_inode *i, const struct seal_attr *a, int fd)
 {
 	struct timespec ts[2] = {to_ts(a->atime_ns), to_ts(a->mtime_ns)};
+	tool_flags_set(fd, 0); // an earlier run's would be in the way
 	if (o->o->keep_owner && fchown(fd, a->uid, a->gid))
 		return host_err(o, -errno);
 	int r = restore_xattrs(o, i, fd);
 	if (!r && (fchmod(fd, a->mode & (o->o->keep_owner ? 07777 : 0777)) || futimens(fd, ts)))
 		r = host_err(o, -errno);
+	return r;
+}
+
+// Last of all: some flags forbid any further change, another name too.
+static int restore_flags(struct opening *o, const struct seal_attr *a, int fd)
+{
+	int r = tool_flags_set(fd, tool_flags_kept(a->flags, o->o->keep_owner));
+	return r ? tool_err(o->err, r, "%s: its flags (immutable, append only) cannot be kept here: %s", o->path, strerror(-r)) : 0;
+}
+
+static int restore_named_flags(struct opening *o, const struct seal_attr *a, int dfd, const char *name)
+{
+	if (!tool_flags_kept(a->flags, o->o->keep_owner))
+		return 0;
+	int fd = openat(dfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	int r = fd < 0 ? host_err(o, -errno) : restore_flags(o, a, fd);
+	if (fd >= 0)
+		close(fd);
 	return r;
 }
 
@@ -277,13 +296,16 @@ static int open_regular(struct opening *o, struct seal_inode *i, const struct se
 		r = clear_name(o, dfd, name);
 		if (r)
 			return host_err(o, r);
-		if (l)
-			return linkat(o->rootfd, l->path, dfd, name, 0) ? host_err(o, -errno) : 0;
-		r = write_file(o, i, a, dfd, name);
+		if (l && linkat(o->rootfd, l->path, dfd, name, 0))
+			return host_err(o, -errno);
+		if (!l)
+			r = write_file(o, i, a, dfd, name);
 	}
-	if (!r && a->nlink > 1 && !l && (r = links_add(&o->links, a->ino, 0, 0, o->path)))
+	if (!r && a->nlink > 1 && !l && (r = links_add(&o->links, a->ino, 0, 1, o->path)))
 		r = host_err(o, r);
-	if (!r)
+	if (!r && (l ? ++l->value : 1) == a->nlink) // its last name
+		r = restore_named_flags(o, a, dfd, name);
+	if (!r && (!l || whole))
 		o->st->files++;
 	return r;
 }
@@ -319,9 +341,12 @@ static int open_subdir(struct opening *o, struct seal_inode *i, const struct sea
 	int fd = openat(dfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return host_err(o, -errno);
+	tool_flags_set(fd, 0);
 	int r = fchmod(fd, 0700) ? host_err(o, -errno) : open_dir(o, i, fd, at, depth + 1); // a finished one may be read-only
 	if (!r)
 		r = restore_attr(o, i, a, fd);
+	if (!r)
+		r = restore_flags(o, a, fd);
 	close(fd);
 	return r;
 }
@@ -339,9 +364,17 @@ static int open_fifo(struct opening *o, const struct seal_attr *a, int dfd, cons
 
 static bool listed(const struct names *names, const char *name)
 {
-	for (size_t k = 0; k < names->n; k++)
-		if (!strcmp(names->v[k], name))
+	size_t from = 0, to = names->n;
+	while (from < to) { // they are sorted
+		size_t k = from + (to - from) / 2;
+		int c = strcmp(names->v[k], name);
+		if (!c)
 			return true;
+		if (c < 0)
+			from = k + 1;
+		else
+			to = k;
+	}
 	return false;
 }
 
@@ -471,6 +504,8 @@ int seal_tool_open(const char *path, const u8 key[SEAL_KEY_BYTES], const char *d
 			struct seal_attr a;
 			seal_getattr(o.t.vol, root, &a);
 			r = restore_attr(&o, root, &a, o.rootfd);
+			if (!r)
+				r = restore_flags(&o, &a, o.rootfd);
 		}
 		if (!r && syncfs(o.rootfd))
 			r = tool_err(err, -errno, "%s: %s", dir, strerror(errno));

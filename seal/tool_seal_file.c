@@ -123,6 +123,15 @@ static bool wanted_xattr(const struct sealing *s, const char *name)
 	       strcmp(name, SOURCE_XATTR) != 0;
 }
 
+// Those of the host's file; none that a directory of the volume has given it.
+static int sealing_flags(struct sealing *s, struct seal_inode *i, int fd)
+{
+	struct seal_attr a, want = {.flags = tool_flags_kept(tool_flags_get(fd), s->o->keep_owner)};
+	seal_getattr(s->t.vol, i, &a);
+	int r = a.flags == want.flags ? 0 : seal_setattr(s->t.vol, i, SEAL_SET_FLAGS, &want);
+	return r ? sealing_vol_err(s, r) : 0;
+}
+
 int sealing_xattrs(struct sealing *s, struct seal_inode *i, int fd)
 {
 	char *list = malloc(2 * XATTR_LIST), *value = list ? list + XATTR_LIST : NULL;
@@ -141,7 +150,7 @@ int sealing_xattrs(struct sealing *s, struct seal_inode *i, int fd)
 			r = sealing_vol_err(s, r);
 	}
 	free(list);
-	return r;
+	return r ? r : sealing_flags(s, i, fd);
 }
 
 // --- going on

@@ -80,7 +80,7 @@ struct seal_inode {
 	u32 refs;
 	bool dirty, orphan_stored;
 	bool is_inline;
-	u32 mode, nlink, uid, gid, generation;
+	u32 mode, nlink, uid, gid, generation, flags;
 	u64 size, blocks, rdev, parent;
 	s64 atime, mtime, ctime, btime;
 	u32 dir_root, dir_height, dir_blocks, dir_free;

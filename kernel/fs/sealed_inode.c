@@ -132,6 +132,7 @@ struct inode *sealed_inode(struct super *sb, struct seal_inode *si)
 	i->mtime = fstime_of(a.mtime_ns);
 	i->ctime = fstime_of(a.ctime_ns);
 	i->btime = fstime_of(a.btime_ns);
+	i->flags = a.flags;
 	i->iops = &file_iops;
 	if (is_dir(i)) {
 		i->iops = &dir_iops;
@@ -225,6 +226,19 @@ int sealed_flush(struct inode *i)
 				       SEAL_SET_ATIME | SEAL_SET_MTIME | SEAL_SET_CTIME | SEAL_SET_MODE, &a));
 }
 
+// With i's lock.
+static int set_flags(struct inode *i, u32 flags)
+{
+	struct seal_attr a = {.flags = flags};
+	_Static_assert(FILE_FLAGS == SEAL_FLAGS && FILE_INHERITED == SEAL_FLAGS_INHERITED, "the same numbers");
+	int r = sealed_err(seal_setattr(vol_of(i), snode_of(i)->si, SEAL_SET_FLAGS, &a));
+	if (r)
+		return r;
+	i->flags = flags;
+	sealed_refresh(i);
+	return 0;
+}
+
 // --- names
 static int found(struct inode *dir, struct seal_inode *si, struct inode **out)
 {
@@ -284,7 +298,11 @@ static int make_tmpfile(struct inode *dir, u32 mode, struct inode **out)
 	struct seal_inode *si;
 	u32 gid = owner_group(dir, &mode);
 	int r = seal_tmpfile(vol_of(dir), mode, cred()->fsuid, gid, &si);
-	return r ? sealed_err(r) : found(dir, si, out);
+	if (!r)
+		r = found(dir, si, out);
+	if (!r && dir->flags & FILE_INHERITED && (r = set_flags(*out, dir->flags & FILE_INHERITED)))
+		inode_put(*out);
+	return sealed_err(r);
 }
 
 static int make_link(struct inode *dir, const char *name, u32 len, struct inode *ino)
@@ -700,6 +718,7 @@ static const struct inode_ops dir_iops = {
 	.setxattr = setxattr,
 	.listxattr = listxattr,
 	.removexattr = removexattr,
+	.set_flags = set_flags,
 };
 static const struct inode_ops link_iops = {.readlink = readlink, .setattr = setattr, .getattr = getattr};
 static const struct inode_ops file_iops = {
@@ -709,6 +728,7 @@ static const struct inode_ops file_iops = {
 	.setxattr = setxattr,
 	.listxattr = listxattr,
 	.removexattr = removexattr,
+	.set_flags = set_flags,
 };
 static const struct file_ops dir_fops = {.readdir = readdir, .fsync = fsync, .ioctl = sealed_ioctl};
 static const struct file_ops file_fops = {
