@@ -5,7 +5,7 @@ SEAL_TOOL_SRC = seal/hostio.c seal/tool.c seal/tool_flags.c seal/tool_anchor.c s
 COFFER_OBJS += $(patsubst %.c,$(B)/obj/%.o,$(SEAL_LIB_SRC) $(SEAL_TOOL_SRC))
 COFFER_LIBS += $(IPSEC_MB)
 
-SEAL_TESTS = crypt share model tamper crash space tool anchor adversary repair log batch shared many flags
+SEAL_TESTS = crypt share model tamper crash space tool anchor adversary repair log batch shared many flags piece
 SEAL_TEST_BINS = $(SEAL_TESTS:%=$(B)/test/seal-%)
 TEST_BINS += $(SEAL_TEST_BINS)
 UNIT_TESTS += $(SEAL_TEST_BINS)
@@ -55,6 +55,7 @@ TEST_BINS += $(B)/test/seal-fsops
 
 .PHONY: soak-storage
 soak: soak-storage
-soak-storage: all $(B)/test/manyfiles $(B)/test/seal-many
+soak-storage: all $(B)/test/manyfiles $(B)/test/seal-many $(B)/test/seal-piece
 	$(B)/test/seal-many -n 1000000
+	$(B)/test/seal-piece -m 4096
 	STORAGE="512 1000000" tests/e2e/run storage

@@ -57,15 +57,35 @@ static int pointers_set(struct seal_vol *v, struct seal_inode *dst, u64 at, cons
 	return r ? vol_abort(v, r) : 0;
 }
 
-static int clone_pages(struct seal_vol *v, struct seal_inode *src, u64 from, struct seal_inode *dst, u64 to, u64 n)
+// Others had the lock: is there still what is to be cloned, and with a place for each of its blocks?
+static int clone_again(struct seal_vol *v, struct seal_inode *src, u64 end)
+{
+	if (sv_is_stale(src))
+		return -ESTALE;
+	if (src->is_inline || src->size < end)
+		return -EINVAL;
+	return src->tree.ndirty ? sv_nodes_writeback(v, CLASS_FILE) : 0;
+}
+
+// The file is as long as what it has got so far: a commit between two pieces leaves nothing behind its end.
+static int clone_range(struct seal_vol *v, struct seal_inode *src, u64 soff, struct seal_inode *dst, u64 doff, u64 len)
 {
 	struct d_ptr p[FANOUT];
-	for (u64 done = 0, m; done < n; done += m) {
+	u64 from = soff / SEAL_BLOCK, to = doff / SEAL_BLOCK, n = (len + SEAL_BLOCK - 1) / SEAL_BLOCK;
+	for (u64 done = 0, m, steps = 1; done < n; done += m, steps++) {
 		struct node *holder;
 		struct d_ptr *slot;
-		int r = sv_op_begin(v, 16, false);
+		int r = 0;
+		if (steps * FANOUT % PIECE_BLOCKS == 0) {
+			vol_pause(v);
+			r = clone_again(v, src, soff + len);
+		}
+		if (!r)
+			r = sv_op_begin(v, 16, false);
 		if (!r)
 			r = sv_inode_dirty(v, dst);
+		if (!r)
+			r = sv_file_uninline(v, dst);
 		if (!r)
 			r = sv_tree_grow(v, &dst->tree, to + SEAL_MIN(n, done + FANOUT) - 1);
 		if (r)
@@ -81,6 +101,8 @@ static int clone_pages(struct seal_vol *v, struct seal_inode *src, u64 from, str
 		r = pointers_set(v, dst, to + done, p, (u32)m);
 		if (r)
 			return r;
+		dst->size = SEAL_MAX(dst->size, doff + SEAL_MIN(len, (done + m) * SEAL_BLOCK));
+		sv_inode_touch(v, dst, true);
 	}
 	return 0;
 }
@@ -115,9 +137,20 @@ static int clone_check(const struct seal_vol *v, const struct seal_inode *src, u
 	return src == dst && soff < doff + *len && doff < soff + *len ? -EINVAL : 0;
 }
 
+// Does it become a copy of all of src?
+static bool whole(const struct seal_inode *src, u64 soff, const struct seal_inode *dst, u64 doff, u64 len)
+{
+	return !soff && !doff && len == src->size && dst->size <= len && src != dst;
+}
+
 static int clone(struct seal_vol *v, struct seal_inode *src, u64 soff, struct seal_inode *dst, u64 doff, u64 len)
 {
 	int r = clone_check(v, src, soff, dst, doff, &len);
+	if (!r && len && whole(src, soff, dst, doff, len)) {
+		r = sv_file_shrink(v, dst, 0);
+		if (!r)
+			r = clone_check(v, src, soff, dst, doff, &len);
+	}
 	if (!r)
 		r = sv_op_begin(v, 32 + sv_refs_reserve(v), false);
 	if (!r)
@@ -127,22 +160,17 @@ static int clone(struct seal_vol *v, struct seal_inode *src, u64 soff, struct se
 	if (src->is_inline)
 		r = clone_inline(v, src, soff, dst, doff, len);
 	else {
-		r = sv_nodes_writeback(v, CLASS_FILE); // what is shared has a place
+		r = src->tree.ndirty ? sv_nodes_writeback(v, CLASS_FILE) : 0; // what is shared has a place
 		if (r)
 			return r;
-		if (!soff && !doff && len == src->size && dst->size <= len && src != dst) {
+		if (whole(src, soff, dst, doff, len)) {
 			r = sv_file_truncate(v, dst, 0);
 			if (!r && !dst->is_inline) // it was empty, but may have had blocks set aside behind its end
 				r = sv_tree_free_range(v, &dst->tree, 0, ~0ul);
 			if (!r)
 				r = clone_whole(v, src, dst);
 		} else {
-			r = sv_file_uninline(v, dst);
-			if (!r)
-				r = clone_pages(v, src, soff / SEAL_BLOCK, dst, doff / SEAL_BLOCK,
-						(len + SEAL_BLOCK - 1) / SEAL_BLOCK);
-			if (!r)
-				dst->size = SEAL_MAX(dst->size, doff + len);
+			r = clone_range(v, src, soff, dst, doff, len);
 		}
 	}
 	if (!r)
@@ -175,20 +203,42 @@ static int compare(struct seal_vol *v, struct seal_inode *a, u64 aoff, struct se
 	return same;
 }
 
+#define DEDUPE_PIECE (64ul * SEAL_BLOCK)
+
+static int dedupe_check(const struct seal_vol *v, const struct seal_inode *src, u64 soff, const struct seal_inode *dst, u64 doff, u64 len)
+{
+	return doff > dst->size || len > dst->size - doff ? -EINVAL : clone_check(v, src, soff, dst, doff, &len);
+}
+
+static int dedupe_piece(struct seal_vol *v, struct seal_inode *src, u64 soff, struct seal_inode *dst, u64 doff, u64 len)
+{
+	s64 mtime = dst->mtime, ctime = dst->ctime;
+	int r = compare(v, src, soff, dst, doff, len);
+	if (r <= 0)
+		return r;
+	r = clone(v, src, soff, dst, doff, len);
+	dst->mtime = mtime; // its contents are what they were
+	dst->ctime = ctime;
+	return r ? r : 1;
+}
+
+// Piece by piece, each compared and shared in one hold of the lock. Where a later one differs the earlier ones stay shared: they are
+// the same, which is all that sharing says.
 int seal_dedupe(struct seal_vol *v, struct seal_inode *src, u64 soff, struct seal_inode *dst, u64 doff, u64 len)
 {
 	vol_lock(v);
-	u64 n = len;
-	int r = doff > dst->size || len > dst->size - doff ? -EINVAL : clone_check(v, src, soff, dst, doff, &n);
-	s64 mtime = dst->mtime, ctime = dst->ctime;
-	if (!r && len)
-		r = compare(v, src, soff, dst, doff, n);
-	if (r > 0) {
-		r = clone(v, src, soff, dst, doff, n);
-		dst->mtime = mtime; // its contents are what they were
-		dst->ctime = ctime;
-		r = r ? r : 1;
+	int r = dedupe_check(v, src, soff, dst, doff, len);
+	bool same = !r && len;
+	for (u64 done = 0, m; done < len && same && !r; done += m) {
+		if (done)
+			vol_pause(v);
+		m = SEAL_MIN(len - done, DEDUPE_PIECE);
+		r = dedupe_check(v, src, soff + done, dst, doff + done, m);
+		if (!r)
+			r = dedupe_piece(v, src, soff + done, dst, doff + done, m);
+		same = r > 0;
+		r = SEAL_MIN(r, 0);
 	}
 	vol_unlock(v);
-	return r;
+	return r ? r : same;
 }

@@ -68,13 +68,17 @@ u64 seal_write_needs(struct seal_vol *v, struct seal_inode *i, u64 off, u64 len)
 // Marks the holes among the pages as reserved.
 static int reserve_pages(struct seal_vol *v, struct seal_inode *i, u64 first, u64 n)
 {
-	for (u64 done = 0, m; done < n; done += m) {
+	for (u64 done = 0, m, steps = 1; done < n; done += m, steps++) {
 		struct node *holder;
 		struct d_ptr *slot;
 		u64 at = first + done;
+		if (steps * FANOUT % PIECE_BLOCKS == 0)
+			vol_pause(v);
 		int r = sv_op_begin(v, FANOUT + 12, false);
 		if (!r)
 			r = sv_inode_dirty(v, i);
+		if (!r)
+			r = sv_file_uninline(v, i); // it may have been cut off meanwhile
 		if (!r)
 			r = sv_tree_grow(v, &i->tree, first + n - 1);
 		if (r)
@@ -101,7 +105,7 @@ static int allocate(struct seal_vol *v, struct seal_inode *i, u64 off, u64 end)
 		return 0;
 	if (n > v->max_blocks)
 		return -ENOSPC;
-	int r = sv_op_begin(v, n + n / FANOUT + 12, false); // all of it or nothing
+	int r = sv_op_begin_pieces(v, n + n / FANOUT + 12);
 	if (!r)
 		r = sv_inode_dirty(v, i);
 	if (!r)

@@ -377,6 +377,36 @@ int sv_file_truncate(struct seal_vol *v, struct seal_inode *i, u64 size)
 	return r;
 }
 
+// Do others own all that the file's pointers name? Then nothing of it is freed, however large it is.
+static bool all_shared(struct seal_vol *v, const struct tree *t)
+{
+	bool shared = v->nshared;
+	for (u32 k = 0; k < NROOT && shared; k++)
+		shared = !ptr_addr(&t->root[k]) || sv_refs_extra(v, ptr_addr(&t->root[k])) > 0;
+	return shared;
+}
+
+int sv_file_shrink(struct seal_vol *v, struct seal_inode *i, u64 size)
+{
+	u64 end = ~0ul;
+	int r = 1;
+	while (r > 0 && !i->is_inline && size < i->size && i->blocks > PIECE_BLOCKS && !(!size && all_shared(v, &i->tree))) {
+		r = sv_op_begin(v, 16, true);
+		if (!r)
+			r = sv_inode_dirty(v, i);
+		if (r)
+			return r;
+		r = sv_tree_free_piece(v, &i->tree, pages_of(size), &end, false);
+		if (r < 0)
+			return vol_abort(v, r);
+		i->size = SEAL_MIN(i->size, SEAL_MAX(size, end * SEAL_BLOCK));
+		sv_inode_touch(v, i, true);
+		if (r)
+			vol_pause(v);
+	}
+	return 0;
+}
+
 s64 seal_read(struct seal_vol *v, struct seal_inode *i, u64 off, void *buf, size_t n)
 {
 	vol_lock(v);
@@ -535,8 +565,16 @@ int seal_punch(struct seal_vol *v, struct seal_inode *i, u64 off, u64 len)
 			r = page_zero(v, i, off / SEAL_BLOCK, off % SEAL_BLOCK, SEAL_BLOCK);
 		if (!r && end != i->size && end % SEAL_BLOCK)
 			r = page_zero(v, i, end / SEAL_BLOCK, 0, end % SEAL_BLOCK);
-		if (!r && p0 < p1 && (r = sv_tree_free_range(v, &i->tree, p0, p1)))
-			vol_abort(v, r);
+		for (int more = 1; !r && more && p0 < p1 && !i->is_inline;) {
+			more = sv_tree_free_piece(v, &i->tree, p0, &p1, false);
+			if (more < 0)
+				r = vol_abort(v, more);
+			if (more > 0) {
+				sv_inode_touch(v, i, true);
+				vol_pause(v);
+				r = sv_op_begin(v, 16, true);
+			}
+		}
 	}
 	if (!r)
 		sv_inode_touch(v, i, true);
@@ -551,6 +589,31 @@ int seal_fsync(struct seal_vol *v, struct seal_inode *i)
 	return seal_sync(v);
 }
 
+// What is at a page: data or a hole, up to where that is known without reading more (*n pages, at least one).
+static int extent_at(struct seal_vol *v, struct seal_inode *i, u64 idx, bool *data, u64 *n)
+{
+	struct tree *t = &i->tree;
+	*data = false;
+	*n = 1ul << (7 * t->height);
+	if (idx >= sv_tree_limit(t->height)) { // behind all that the tree can name
+		*n = ~0ul - idx;
+		return 0;
+	}
+	for (u32 level = t->height;; level--) {
+		struct d_ptr *slot;
+		struct node *holder;
+		u64 at = idx >> (7 * level);
+		int r = sv_tree_slot(v, t, level, at, NODE_READ, &slot, &holder);
+		bool there = !r && ((slot && (ptr_addr(slot) || ptr_lost(slot))) || sv_node_find(v, t, level, at));
+		sv_node_put(v, holder);
+		if (r || !there || !level) {
+			*data = there;
+			*n = (1ul << (7 * level)) - (idx & ((1ul << (7 * level)) - 1));
+			return r;
+		}
+	}
+}
+
 s64 seal_seek(struct seal_vol *v, struct seal_inode *i, u64 off, bool hole)
 {
 	vol_lock(v);
@@ -560,13 +623,11 @@ s64 seal_seek(struct seal_vol *v, struct seal_inode *i, u64 off, bool hole)
 	r = (s64)(hole ? i->size : off);
 	if (i->is_inline)
 		goto out;
-	for (u64 idx = off / SEAL_BLOCK, m; idx < pages_of(i->size); idx += m) {
-		struct d_ptr *slot;
-		struct node *holder;
-		int e = sv_tree_slot(v, &i->tree, 0, idx, NODE_READ, &slot, &holder);
-		bool data = !e && ((slot && (ptr_addr(slot) || ptr_lost(slot))) || sv_node_find(v, &i->tree, 0, idx));
-		m = slot || e ? 1 : slots_from(i, idx);
-		sv_node_put(v, holder);
+	for (u64 idx = off / SEAL_BLOCK, m, steps = 1; idx < pages_of(i->size) && !i->is_inline; idx += m, steps++) {
+		bool data;
+		if (steps % PIECE_BLOCKS == 0)
+			vol_pause(v);
+		int e = extent_at(v, i, idx, &data, &m);
 		if (e) {
 			r = e;
 			goto out;

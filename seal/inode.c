@@ -387,6 +387,22 @@ void sv_inode_put(struct seal_vol *v, struct seal_inode *i)
 	}
 }
 
+void sv_inode_put_last(struct seal_vol *v, struct seal_inode *i)
+{
+	u64 end = ~0ul;
+	int r = 1;
+	while (r > 0 && i->refs == 1 && !i->nlink && !i->view && sv_inode_is(i, T_REG) && !i->is_inline && i->blocks > PIECE_BLOCKS &&
+	       !v->repairing && !sv_op_begin(v, 16, true)) {
+		r = sv_tree_free_piece(v, &i->tree, 0, &end, true);
+		i->size = SEAL_MIN(i->size, end * SEAL_BLOCK);
+		if (r < 0)
+			vol_abort(v, r);
+		if (r > 0)
+			vol_pause(v);
+	}
+	sv_inode_put(v, i);
+}
+
 struct reap {
 	u64 ino[64], key[64];
 	u32 n;
@@ -472,7 +488,7 @@ int seal_iget(struct seal_vol *v, u64 ino, struct seal_inode **out)
 void seal_iput(struct seal_vol *v, struct seal_inode *i)
 {
 	vol_lock(v);
-	sv_inode_put(v, i);
+	sv_inode_put_last(v, i);
 	vol_unlock(v);
 }
 
@@ -520,6 +536,11 @@ int seal_setattr(struct seal_vol *v, struct seal_inode *i, u32 which, const stru
 	if (as_is(v, i, which, a)) {
 		vol_unlock(v);
 		return 0;
+	}
+	int e = which & SEAL_SET_SIZE && sv_inode_is(i, T_REG) ? sv_file_shrink(v, i, a->size) : 0;
+	if (e) {
+		vol_unlock(v);
+		return e;
 	}
 	// records of the log have no place for flags
 	int r = which & (SEAL_SET_SIZE | SEAL_SET_FLAGS) ? sv_op_begin(v, 4, true) : sv_op_begin_logged(v, 4, false);

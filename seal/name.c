@@ -235,7 +235,7 @@ static int remove_name(struct seal_vol *v, struct seal_inode *dir, const char *n
 		dir->nlink--;
 out:
 	if (i)
-		sv_inode_put(v, i);
+		sv_inode_put_last(v, i);
 	vol_unlock(v);
 	return r;
 }
@@ -398,10 +398,10 @@ int seal_rename(struct seal_vol *v, struct seal_inode *odir, const char *oname, 
 		sv_inode_touch(v, ndir, true);
 	}
 out:
-	if (n.dst)
-		sv_inode_put(v, n.dst);
 	if (n.src)
 		sv_inode_put(v, n.src);
+	if (n.dst)
+		sv_inode_put_last(v, n.dst);
 	vol_unlock(v);
 	return r;
 }

@@ -248,7 +248,9 @@ struct freeing {
 	struct seal_vol *v;
 	struct tree *t;
 	u64 from, to;
-	bool all; // nothing stays: nobody counts
+	bool all;    // nothing stays: nobody counts
+	bool piece;  // about `budget` blocks, from the end on
+	u64 budget, stop; // stop: from here on all is free
 	struct memo memo;
 };
 
@@ -258,7 +260,7 @@ static int free_slot(struct freeing *f, u32 level, u64 index, struct d_ptr *slot
 static int free_children(struct freeing *f, struct node *n, bool *left)
 {
 	*left = false;
-	for (u64 k = 0; k < FANOUT; k++) {
+	for (u64 k = FANOUT; k--;) {
 		struct d_ptr *s = (struct d_ptr *)n->data + k;
 		int r = free_slot(f, n->level - 1u, n->index * FANOUT + k, s);
 		if (r)
@@ -316,10 +318,12 @@ static int free_shared(struct freeing *f, u32 level, u64 index, struct d_ptr *sl
 	sv_tree_drop_under(v, f->t, level, index);
 	if (f->t->inode)
 		sv_inode_count_blocks(f->t->inode, -(s64)n);
+	f->budget -= SEAL_MIN(f->budget, n + 1);
 	return 0;
 }
 
-// The block at (level, index), whose pointer is *slot (in a writable holder, or one that is itself being freed).
+// The block at (level, index), whose pointer is *slot (in a writable holder, or one that is itself being freed). 1: the piece is done.
+// What hangs below one pointer block is freed as a whole, so the blocks above are all that a piece has to leave writable.
 static int free_slot(struct freeing *f, u32 level, u64 index, struct d_ptr *slot)
 {
 	struct seal_vol *v = f->v;
@@ -328,13 +332,19 @@ static int free_slot(struct freeing *f, u32 level, u64 index, struct d_ptr *slot
 	if (first >= f->to || first + n <= f->from || (ptr_none(slot) && !c))
 		return 0;
 	bool left = false, whole = first >= f->from && first + n <= f->to;
+	if (level && f->piece && !f->budget) {
+		f->stop = SEAL_MIN(f->to, first + n);
+		return 1;
+	}
 	if (level && whole && v->nshared && ptr_addr(slot) && f->t->cls == CLASS_FILE) {
 		s64 extra = sv_refs_extra(v, ptr_addr(slot));
-		if (extra)
-			return extra < 0 ? (int)extra : free_shared(f, level, index, slot);
+		if (extra < 0)
+			return (int)extra;
+		if (extra && (level == 1 || !f->piece || f->all)) // else too much would have to be counted: it gets copies
+			return free_shared(f, level, index, slot);
 	}
 	if (level && !(whole && ptr_lost(slot))) {
-		int r = sv_node_get(v, f->t, level, index, whole ? NODE_READ : NODE_WRITE, &c);
+		int r = sv_node_get(v, f->t, level, index, whole && (level == 1 || !f->piece) ? NODE_READ : NODE_WRITE, &c);
 		if (r)
 			return r;
 		r = free_children(f, c, &left);
@@ -356,26 +366,42 @@ static int free_slot(struct freeing *f, u32 level, u64 index, struct d_ptr *slot
 		sv_node_drop(v, c);
 	if (f->t->inode)
 		sv_inode_count_blocks(f->t->inode, -1);
+	f->budget -= f->budget != 0;
+	return 0;
+}
+
+static int free_within(struct freeing *f)
+{
+	struct seal_vol *v = f->v;
+	struct tree *t = f->t;
+	int r = t->inode ? sv_inode_dirty(v, t->inode) : 0;
+	bool any = false;
+	for (u32 k = NROOT; k-- && !r;) {
+		r = free_slot(f, t->height, k, &t->root[k]);
+		any = any || !ptr_none(&t->root[k]) || sv_node_find(v, t, t->height, k);
+	}
+	sv_memo_end(v, &f->memo);
+	if (r)
+		return r;
+	if (!any)
+		t->height = 0;
+	if (t->inode && f->all)
+		t->inode->blocks = ptr_addr(&t->inode->xattr) || sv_node_find(v, t, LEVEL_XATTR, 0);
 	return 0;
 }
 
 int sv_tree_free_range(struct seal_vol *v, struct tree *t, u64 from, u64 to)
 {
 	struct freeing f = {.v = v, .t = t, .from = from, .to = to, .all = !from && to == ~0ul};
-	int r = t->inode ? sv_inode_dirty(v, t->inode) : 0;
-	bool any = false;
-	for (u32 k = 0; k < NROOT && !r; k++) {
-		r = free_slot(&f, t->height, k, &t->root[k]);
-		any = any || !ptr_none(&t->root[k]) || sv_node_find(v, t, t->height, k);
-	}
-	sv_memo_end(v, &f.memo);
-	if (r)
-		return r;
-	if (!any)
-		t->height = 0;
-	if (t->inode && f.all)
-		t->inode->blocks = ptr_addr(&t->inode->xattr) || sv_node_find(v, t, LEVEL_XATTR, 0);
-	return 0;
+	return free_within(&f);
+}
+
+int sv_tree_free_piece(struct seal_vol *v, struct tree *t, u64 from, u64 *to, bool all)
+{
+	struct freeing f = {.v = v, .t = t, .from = from, .to = *to, .all = all, .piece = true, .budget = PIECE_BLOCKS};
+	int r = free_within(&f);
+	*to = r > 0 ? f.stop : from;
+	return r;
 }
 
 // --- writing out

@@ -129,6 +129,8 @@ int seal_trim(struct seal_vol *v, u64 off, u64 len, u64 minlen, u64 *trimmed)
 	vol_lock(v);
 	if (v->read_only)
 		r = -EROFS;
+	else if (off / SEAL_BLOCK >= v->max_blocks || len < SEAL_BLOCK || minlen > v->max_blocks * SEAL_BLOCK)
+		r = -EINVAL;
 	u64 from = SEAL_MAX(off / SEAL_BLOCK + (off % SEAL_BLOCK != 0), FIRST_BLOCK);
 	u64 to = SEAL_MIN(len > S64_LIMIT - off ? ~0ul : (off + len) / SEAL_BLOCK, v->end);
 	if (!r && !(taken = vol_alloc(v, SEAL_BLOCK)))

@@ -52,6 +52,8 @@ struct seal_env {
 	int (*random)(void *ctx, void *buf, size_t n);	     // cryptographic; 0 or -errno
 	u64 (*now_ns)(void *ctx);			     // CLOCK_REALTIME
 	void (*lock)(void *ctx), (*unlock)(void *ctx);	     // one mutex for the volume; NULL: single-threaded
+	// Lets those who wait have the mutex for a moment, and takes it again. NULL: unlock and lock.
+	void (*pause)(void *ctx);
 	void (*fpu_begin)(void *ctx), (*fpu_end)(void *ctx); // around vector code; NULL: not needed
 	void (*log)(void *ctx, const char *text);	     // one line, no newline; NULL: silent
 	// Calls fn(arg), and when it likes to, at the same time from another thread; both are back when it returns. NULL: it does not.

@@ -344,7 +344,7 @@ void vol_changed(struct seal_vol *v)
 // had.
 static int ballast(struct seal_vol *v, u64 blocks)
 {
-	u64 want = blocks + v->ndirty + v->norphans * 4 + v->ntables + 40;
+	u64 must = blocks + v->ndirty + v->norphans * 4 + v->ntables + 40, want = must + v->reserved;
 	u64 limit = sv_space_top(v), top = SEAL_MIN(SEAL_MIN(v->end, v->hiwater), limit);
 	u64 gone = v->used + v->pending_count;
 	u64 have = top > gone ? top - gone : 0;
@@ -352,7 +352,9 @@ static int ballast(struct seal_vol *v, u64 blocks)
 		return 0;
 	if (v->host_full)
 		return -ENOSPC;
-	return file_extend(v, SEAL_MAX(want - have, FILE_STEP));
+	// what is set aside gets its room a piece at a time: nobody writes there yet
+	u64 lack = have < must ? must - have : SEAL_MIN(want - have, (u64)PIECE_BLOCKS);
+	return file_extend(v, SEAL_MAX(lack, FILE_STEP));
 }
 
 u64 sv_space_kept(const struct seal_vol *v)
@@ -361,7 +363,8 @@ u64 sv_space_kept(const struct seal_vol *v)
 	return v->nshared || v->nsnaps ? n + sv_refs_reserve(v) : n;
 }
 
-int sv_op_begin_logged(struct seal_vol *v, u64 blocks, bool privileged)
+// now: of these blocks, those that are taken before the next such call.
+static int op_begin(struct seal_vol *v, u64 blocks, u64 now, bool privileged)
 {
 	if (v->read_only)
 		return -EROFS;
@@ -371,7 +374,7 @@ int sv_op_begin_logged(struct seal_vol *v, u64 blocks, bool privileged)
 	if (r)
 		return r;
 	for (int again = 0;; again++) {
-		r = ballast(v, blocks);
+		r = ballast(v, now);
 		if (r && r != -ENOSPC)
 			return r;
 		u64 need = v->ndirty + v->norphans * 4 + v->ntables;
@@ -395,6 +398,16 @@ int sv_op_begin_logged(struct seal_vol *v, u64 blocks, bool privileged)
 	v->changed = v->log.unsynced = true;
 	v->clean = false;
 	return 0;
+}
+
+int sv_op_begin_logged(struct seal_vol *v, u64 blocks, bool privileged) { return op_begin(v, blocks, blocks, privileged); }
+
+int sv_op_begin_pieces(struct seal_vol *v, u64 blocks)
+{
+	int r = op_begin(v, blocks, FANOUT, false);
+	if (!r)
+		vol_changed(v);
+	return r;
 }
 
 int sv_op_begin(struct seal_vol *v, u64 blocks, bool privileged)

@@ -235,6 +235,16 @@ static inline void vol_unlock(struct seal_vol *v)
 	if (v->env.unlock)
 		v->env.unlock(v->env.ctx);
 }
+// Between two pieces of what takes long: who waits for the lock gets it.
+static inline void vol_pause(struct seal_vol *v)
+{
+	if (v->env.pause) {
+		v->env.pause(v->env.ctx);
+	} else {
+		vol_unlock(v);
+		vol_lock(v);
+	}
+}
 static inline void fpu_begin(struct seal_vol *v)
 {
 	if (v->env.fpu_begin)
@@ -312,6 +322,8 @@ u64 sv_space_kept(const struct seal_vol *v); // of the free blocks, those that o
 // Before a change: refuses on read-only or failed volumes; makes sure that `blocks` new blocks and the commit after
 // them will find room (committing first if that frees some). privileged: may use the part kept for deleting.
 int sv_op_begin(struct seal_vol *v, u64 blocks, bool privileged);
+// The same for a large change that is done in pieces, each of which begins with sv_op_begin: is there room for all of them?
+int sv_op_begin_pieces(struct seal_vol *v, u64 blocks);
 // The same for a change that the caller tells the log of (sv_log_inode, sv_log_pages).
 int sv_op_begin_logged(struct seal_vol *v, u64 blocks, bool privileged);
 void vol_changed(struct seal_vol *v);
@@ -352,6 +364,10 @@ int sv_tree_slot(struct seal_vol *v, struct tree *t, u32 level, u64 index, u32 m
 int sv_tree_count(struct seal_vol *v, struct tree *t, u32 level, u64 index, const struct d_ptr *slot, struct memo *m, bool shared, u64 *n);
 // Frees the blocks from..to-1 of the contents; pointer blocks that become empty too.
 int sv_tree_free_range(struct seal_vol *v, struct tree *t, u64 from, u64 to);
+// The same a piece at a time, from the end on. 1: more is left, *to is where it ends now; 0: nothing is. all: a file that nobody can
+// reach any more loses everything; the count of its blocks may be too high until it is done. An error leaves the volume to be closed.
+#define PIECE_BLOCKS 2048u
+int sv_tree_free_piece(struct seal_vol *v, struct tree *t, u64 from, u64 *to, bool all);
 int sv_nodes_writeback(struct seal_vol *v, u32 cls); // all dirty nodes of a class, bottom up
 int sv_cache_shrink(struct seal_vol *v);	     // at a safe point: write out and drop when over the limit
 
@@ -363,6 +379,7 @@ int sv_inode_free(struct seal_vol *v, struct seal_inode *i); // its contents too
 int sv_inodes_free_list(struct seal_vol *v, bool mend);	      // 1: it is wrong, and made anew where that is asked
 int sv_inode_get(struct seal_vol *v, u64 ino, struct seal_inode **out);
 void sv_inode_put(struct seal_vol *v, struct seal_inode *i);
+void sv_inode_put_last(struct seal_vol *v, struct seal_inode *i); // at the end of a call: the lock is given up where much is freed
 int sv_inode_dirty(struct seal_vol *v, struct seal_inode *i); // makes its place in the inode table writable
 int sv_inode_alloc(struct seal_vol *v, u32 mode, u32 uid, u32 gid, struct seal_inode **out);
 int sv_inode_store(struct seal_vol *v, struct seal_inode *i); // into its block of the table; it is clean then
@@ -454,6 +471,8 @@ int sv_dir_clear(struct seal_vol *v, struct seal_inode *d);
 // --- file.c
 int sv_file_uninline(struct seal_vol *v, struct seal_inode *i); // inline contents move to a block; i is dirty
 int sv_file_truncate(struct seal_vol *v, struct seal_inode *i, u64 size);
+// Makes a large file shorter a piece at a time, so that sv_file_truncate has little left to do. The lock is given up in between.
+int sv_file_shrink(struct seal_vol *v, struct seal_inode *i, u64 size);
 // Pages index[k] are now what lies behind v->ptrs[k], in blocks that are taken. The inode is dirty.
 int sv_file_adopt(struct seal_vol *v, struct seal_inode *i, const u64 *index, u32 n);
 s64 data_read(struct seal_vol *v, struct seal_inode *i, u64 off, void *buf, size_t n);

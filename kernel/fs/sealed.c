@@ -71,6 +71,19 @@ static u64 env_now(void *ctx)
 static void env_lock(void *ctx) { mutex_lock(&((struct svol *)ctx)->io_lock); }
 static void env_unlock(void *ctx) { mutex_unlock(&((struct svol *)ctx)->io_lock); }
 
+// Who sleeps on the lock takes longer to wake than we to come back: he is given the time.
+static void env_pause(void *ctx)
+{
+	enum { TURNS = 200 };
+	struct mutex *m = &((struct svol *)ctx)->io_lock;
+	bool awaited = __atomic_load_n(&m->word, __ATOMIC_RELAXED) == 2;
+
+	mutex_unlock(m);
+	for (u32 i = 0; awaited && i < TURNS && !__atomic_load_n(&m->word, __ATOMIC_RELAXED); i++)
+		pf_yield();
+	mutex_lock(m);
+}
+
 static void env_fpu_begin(void *ctx)
 {
 	(void)ctx;
@@ -304,6 +317,7 @@ static int open_volume(struct svol *sv, const struct coffer_mount_key *key, u32 
 		.now_ns = env_now,
 		.lock = env_lock,
 		.unlock = env_unlock,
+		.pause = env_pause,
 		.fpu_begin = env_fpu_begin,
 		.fpu_end = env_fpu_end,
 		.log = env_log,

@@ -198,6 +198,9 @@ TEST_DIR(trim)
 		return;
 	}
 	ERR(ioctl(d, FITRIM, NULL), EFAULT);
+	struct fstrim_range beyond = {.start = 1ull << 62, .len = ~0ull}, little = {.len = 1};
+	ERR(ioctl(d, FITRIM, &beyond), EINVAL);
+	ERR(ioctl(d, FITRIM, &little), EINVAL);
 	int again = make("again", "t", 300000);
 	compare(a, 0, again, 0, 300000);
 }
