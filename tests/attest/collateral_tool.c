@@ -119,7 +119,7 @@ static void play(void *ctx, const struct http_request *q, struct http_response *
 	(void)ctx;
 	requests++;
 	snprintf(target, sizeof target, "%s%s%s", q->head->path, *q->head->query ? "?" : "", q->head->query);
-	switch (mood) {
+	switch (atomic_load(&mood)) {
 	case HTML:
 		give(r, "<html>Log in</html>", 19, "text/html; charset=utf-8");
 		return;
