@@ -205,7 +205,7 @@ static int collect(int argc, char **argv)
 		{"libos", required_argument, NULL, 'l'}, {"ccel", required_argument, NULL, 'e'}, {0},
 	};
 	static const char *const sources[] = {"any", "tsm", "csv", "sgx"};
-	struct collect_places places = {NULL};
+	struct collect_places places = {.tsm = NULL};
 	const char *output = NULL, *hex = NULL;
 	uint8_t data[COLLECT_DATA_BYTES] = {0};
 	enum collect_from from = COLLECT_ANY;
