@@ -18,6 +18,7 @@
 #include "kernel/include/ns.h"
 #include "kernel/task/exec.h"
 #include "kernel/task/ptrace.h"
+#include <linux/capability.h>
 #include <linux/mount.h>
 #include <linux/signal.h>
 
@@ -412,6 +413,20 @@ static int load(struct exec *e, struct proc *p)
 	return stack_build(e, p);
 }
 
+// A tracer that could not trace the program when it has gained rights, or another process that moves its working directory and root.
+static bool others_rule(struct proc *p)
+{
+	bool yes = p->fs->ref.n > 1;
+
+	if (unlikely(ptraced(current))) {
+		mutex_lock(&tasklist);
+		struct task *tracer = ptraced(current) ? current->pt->tracer : NULL;
+		yes |= tracer && !cred_capable(&tracer->proc->cred, p->cred.user_ns, CAP_SYS_PTRACE);
+		mutex_unlock(&tasklist);
+	}
+	return yes;
+}
+
 static void __noreturn exec_commit(struct exec *e)
 {
 	struct task *t = current;
@@ -454,7 +469,8 @@ static void __noreturn exec_commit(struct exec *e)
 	if (unlikely(p->time_children))
 		time_ns_exec(p);
 	struct mount *m = e->prog.file->path.mnt;
-	e->secure = cred_exec(e->prog.file->inode, m && (m->flags & MS_NOSUID || !mount_mine(m))); // nobody's set-id programs but of our own mounts
+	// nobody's set-id programs but of our own mounts
+	e->secure = cred_exec(e->prog.file->inode, m && (m->flags & MS_NOSUID || !mount_mine(m)), others_rule(p));
 	p->dumpable = !e->secure;
 	p->exec_ns = p->cred.user_ns;
 	if (e->secure)

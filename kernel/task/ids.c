@@ -60,11 +60,12 @@ static long commit_uid(struct cred *c, const struct cred *new)
 	return 0;
 }
 
-bool cred_exec(struct inode *ino, bool nosuid)
+bool cred_exec(struct inode *ino, bool nosuid, bool unsafe)
 {
 	struct cred *c = cred(), old = *c;
 	u32 zero = root_of(c);
-	bool root;
+	bool root, other;
+	u64 perm;
 
 	nosuid |= unlikely(ino->sb->user_ns) && !user_ns_above(ino->sb->user_ns, c->user_ns);
 	nosuid |= c->user_ns && !(id_mapped(c->user_ns, false, ino->uid) && id_mapped(c->user_ns, true, ino->gid));
@@ -72,12 +73,24 @@ bool cred_exec(struct inode *ino, bool nosuid)
 		c->euid = ino->uid;
 	if (!nosuid && !c->no_new_privs && (ino->mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
 		c->egid = ino->gid;
-	c->suid = c->fsuid = c->euid;
-	c->sgid = c->fsgid = c->egid;
 	c->securebits &= (u8)~SECBIT_KEEP_CAPS;
 	root = (c->uid == zero || c->euid == zero) && !(c->securebits & SECBIT_NOROOT);
-	c->cap_perm = root ? (c->cap_inh | CAP_ALL) & c->cap_bset : c->cap_amb;
-	c->cap_eff = root && c->euid == zero ? c->cap_perm : c->cap_amb;
+	perm = root ? c->cap_inh | c->cap_bset : 0;
+	root = root && c->euid == zero;
+	other = c->euid != old.uid || c->egid != old.gid;
+	if ((other || perm & ~old.cap_perm) && (unsafe || c->no_new_privs)) { // no more than it had
+		if (!(old.cap_eff >> CAP_SETUID & 1) || c->no_new_privs) {
+			c->euid = c->uid;
+			c->egid = c->gid;
+		}
+		perm &= old.cap_perm;
+	}
+	if (other)
+		c->cap_amb = 0;
+	c->suid = c->fsuid = c->euid;
+	c->sgid = c->fsgid = c->egid;
+	c->cap_perm = perm | c->cap_amb;
+	c->cap_eff = root ? c->cap_perm : c->cap_amb;
 	return c->euid != old.uid || c->egid != old.gid;
 }
 

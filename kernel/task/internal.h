@@ -69,7 +69,8 @@ long sud_prctl(u64 mode, u64 offset, u64 len, const void __user *selector);
 bool sud_syscall_enter(struct regs *r);	// false: it was dispatched
 void cred_init_root(struct cred *c);
 struct inode;
-bool cred_exec(struct inode *ino, bool nosuid);	// set-user-ID programs; true: AT_SECURE
+// Set-user-ID programs, and root's capabilities; unsafe: others may have a hand in what the program does. True: AT_SECURE.
+bool cred_exec(struct inode *ino, bool nosuid, bool unsafe);
 
 // --- exec.c: a program that runs cannot be written to (ETXTBSY): these count its users
 struct file *exe_get(struct file *f);	// f may be NULL
