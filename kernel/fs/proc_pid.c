@@ -101,6 +101,7 @@ static void sizes_of(struct proc *p, struct sizes *s)
 static void sigsets_of(struct proc *p, sigset *ignored, sigset *caught)
 {
 	*ignored = *caught = 0;
+	mutex_lock(&p->sig_lock); // a table that is shared goes away under it
 	for (int s = 1; s <= NSIG; s++) {
 		void __user *h = p->action[s].handler;
 
@@ -109,6 +110,7 @@ static void sigsets_of(struct proc *p, sigset *ignored, sigset *caught)
 		else if (h != (void __user *)SIG_DFL)
 			*caught |= SIGBIT(s);
 	}
+	mutex_unlock(&p->sig_lock);
 }
 
 static int pid_stat(struct pout *o, struct pnode *n)

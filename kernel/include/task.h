@@ -274,6 +274,7 @@ void pid_free(int pid);
 
 // kernel/task/sighand.c; sig_lock of p held
 struct ksigaction action_get(struct proc *p, int sig);
+struct ksigaction action_of(struct proc *p, int sig);	// of any process: sig_lock not held
 void action_set(struct proc *p, int sig, const struct ksigaction *ka);
 int sighand_share(struct proc *child, struct proc *from);	// sig_lock not held; -ENOMEM
 void sighand_leave(struct proc *p, bool keep);	// keep: with the actions of now as its own. Takes sig_lock if so

@@ -40,13 +40,13 @@ static void child_info(siginfo_t *info, struct proc *p, int code)
 void proc_notify_stop(struct proc *p, int code)
 {
 	struct proc *parent = p->parent;
-	struct ksigaction *ka;
+	struct ksigaction ka;
 	siginfo_t info;
 
 	if (!parent)
 		return;
-	ka = &parent->action[SIGCHLD];
-	if (ka->handler != (void __user *)SIG_IGN && !(ka->flags & SA_NOCLDSTOP)) {
+	ka = action_of(parent, SIGCHLD);
+	if (ka.handler != (void __user *)SIG_IGN && !(ka.flags & SA_NOCLDSTOP)) {
 		child_info(&info, p, code);
 		signal_send_proc(parent, SIGCHLD, &info);
 	}
@@ -66,15 +66,11 @@ void proc_reap(struct proc *p)
 static bool notify_exit(struct proc *p)
 {
 	struct proc *parent = p->parent;
-	struct ksigaction *ka = &parent->action[SIGCHLD];
-	bool reap = false;
+	struct ksigaction ka = action_of(parent, SIGCHLD);
+	bool ignored = ka.handler == (void __user *)SIG_IGN, reap = p->exit_signal == SIGCHLD && (ignored || ka.flags & SA_NOCLDWAIT);
+	bool tell = p->exit_signal && !(reap && ignored);
 	siginfo_t info;
 
-	mutex_lock(&parent->sig_lock);
-	if (p->exit_signal == SIGCHLD)
-		reap = ka->handler == (void __user *)SIG_IGN || ka->flags & SA_NOCLDWAIT;
-	bool tell = p->exit_signal && !(reap && ka->handler == (void __user *)SIG_IGN);
-	mutex_unlock(&parent->sig_lock);
 	if (tell) {
 		child_info(&info, p,
 			   p->exit_code & 0x7f ? (p->exit_code & 0x80 ? CLD_DUMPED : CLD_KILLED) : CLD_EXITED);

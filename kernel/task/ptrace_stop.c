@@ -91,10 +91,10 @@ void ptrace_unlink(struct task *t)
 static void tell(struct ptrace *pt, int why, int status)
 {
 	struct proc *to = pt->tracer->proc;
-	struct ksigaction *ka = &to->action[SIGCHLD];
+	struct ksigaction ka = action_of(to, SIGCHLD);
 	siginfo_t info;
 
-	if (ka->handler != (void __user *)SIG_IGN && !(ka->flags & SA_NOCLDSTOP && (why == CLD_TRAPPED || why == CLD_STOPPED))) {
+	if (ka.handler != (void __user *)SIG_IGN && !(ka.flags & SA_NOCLDSTOP && (why == CLD_TRAPPED || why == CLD_STOPPED))) {
 		memset(&info, 0, sizeof(info));
 		info.si_signo = SIGCHLD;
 		info.si_code = why;

@@ -23,6 +23,16 @@ struct ksigaction action_get(struct proc *p, int sig)
 	return ka;
 }
 
+struct ksigaction action_of(struct proc *p, int sig)
+{
+	struct ksigaction ka;
+
+	mutex_lock(&p->sig_lock);
+	ka = action_get(p, sig);
+	mutex_unlock(&p->sig_lock);
+	return ka;
+}
+
 void action_set(struct proc *p, int sig, const struct ksigaction *ka)
 {
 	if (likely(!p->sighand)) {
