@@ -172,10 +172,17 @@ bool capable_here(u32 type, int cap)
 	return yes;
 }
 
+// The adjustments of semaphores are given back by the last thread that could be about to make more, now or when the process ends.
+static void undos_leave(struct proc *p)
+{
+	if (p->nthreads == 1)
+		sem_exit(p);
+}
+
 // Its adjustments of semaphores belong to the namespace that it leaves.
 static void ipc_leave(struct proc *p)
 {
-	sem_exit(p);
+	undos_leave(p);
 	ipc_ns_leave();
 }
 
@@ -419,7 +426,7 @@ long sys_unshare(u64 flags)
 	if (!r && flags & CLONE_FILES)
 		r = own_files();
 	if (!r && flags & CLONE_SYSVSEM)
-		sem_exit(p);
+		undos_leave(p);
 	if (!r && !alone && flags & CLONE_NEWNS)
 		r = mounts_of_thread(ERR_PTR(-ENOENT));
 	return r ? r : ns_unshare(p, flags & NEW_NS & (alone ? ~0ul : ~(u64)CLONE_NEWNS));

@@ -2,6 +2,7 @@
 // System V semaphores, message queues and shared memory (man 7 sysvipc).
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
 #include <sys/sem.h>
@@ -267,6 +268,35 @@ TEST(sem_undo_belongs_to_the_process)
 	ZERO(pthread_create(&t, NULL, undo_thread, (void *)(intptr_t)id));
 	ZERO(pthread_join(t, NULL));
 	EQ(val(id, 0), 2);
+	done(id);
+}
+
+static void *undo_waits(void *p)
+{
+	struct sembuf op = {0, -1, SEM_UNDO};
+	OK(semop((int)(intptr_t)p, &op, 1));
+	return NULL;
+}
+
+// A thread that leaves the shared adjustments takes nothing from one that waits with its own: they are given back when the process ends.
+TEST(sem_undo_left_beside_a_waiter)
+{
+	int id = sems(1);
+	pid_t p = OK(fork());
+	if (!p) {
+		pthread_t t;
+		ZERO(pthread_create(&t, NULL, undo_waits, (void *)(intptr_t)id));
+		while (semctl(id, 0, GETNCNT) != 1)
+			t_sleep_ms(1);
+		OK(unshare(CLONE_SYSVSEM));
+		struct sembuf op = {0, 5, 0};
+		OK(semop(id, &op, 1));
+		ZERO(pthread_join(t, NULL));
+		EQ(semctl(id, 0, GETVAL), 4);
+		_exit(0);
+	}
+	EQ(t_wait(p), 0);
+	EQ(semctl(id, 0, GETVAL), 5);
 	done(id);
 }
 
