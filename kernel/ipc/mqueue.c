@@ -756,7 +756,7 @@ static ssize_t mq_read(struct file *f, struct iter *it, u64 *pos)
 	mutex_lock(&q->lock);
 	n = (size_t)scnprintf(line, sizeof(line), "QSIZE:%-10lu NOTIFY:%-5d SIGNO:%-5d NOTIFY_PID:%-6d\n", q->bytes,
 			      q->owner ? q->notify : 0, q->owner && q->notify == SIGEV_SIGNAL_ ? q->signo : 0,
-			      q->owner ? q->owner->pid : 0);
+			      q->owner ? pid_out(q->owner->pid) : 0);
 	mutex_unlock(&q->lock);
 	while (it->left && *pos < n) {
 		size_t k = iter_put(it, line + *pos, n - *pos);
