@@ -34,3 +34,14 @@ hot-order:
 	$(MAKE) COUNT_CALLS=1 B=build/count bins
 	bench/hot-order build/count >build/count/hot.lds
 	cp build/count/hot.lds platform/process/hot.lds
+
+# 10 million records of the audit log: 1.8 GB in $(B)/audit-bench, which goes away again.
+AUDIT_BENCH_RECORDS ?= 10000000
+$(B)/bench/audit: bench/audit.c $(B)/lib/libcoffer.a
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_CFLAGS) -I. -o $@ $^ $(COFFER_LIBS)
+
+.PHONY: audit-bench
+audit-bench: $(B)/bench/audit
+	@rm -rf $(B)/audit-bench
+	$(B)/bench/audit $(B)/audit-bench $(AUDIT_BENCH_RECORDS); status=$$?; rm -rf $(B)/audit-bench; exit $$status
