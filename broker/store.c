@@ -4,12 +4,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/kdf.h>
 #include <openssl/rand.h>
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -24,14 +26,15 @@ struct store {
 	sqlite3 *db;
 	pthread_mutex_t lock;
 	uint8_t key[32];	// for secrets, derived from the master key
+	uint8_t policy_key[32];	// the same for what is not secret: policies
 };
 
 static const char schema[] =
 	"CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;"
 	"CREATE TABLE IF NOT EXISTS secret(resource TEXT PRIMARY KEY, sealed BLOB NOT NULL, changed TEXT NOT NULL) "
 	"STRICT;"
-	"CREATE TABLE IF NOT EXISTS policy(resource TEXT NOT NULL, measurement TEXT NOT NULL, note TEXT NOT NULL,"
-	" created TEXT NOT NULL, PRIMARY KEY(resource, measurement)) STRICT;"
+	"CREATE TABLE IF NOT EXISTS allowed(resource TEXT NOT NULL, measurement TEXT NOT NULL, note TEXT NOT NULL,"
+	" created TEXT NOT NULL, mac BLOB NOT NULL, PRIMARY KEY(resource, measurement)) STRICT;"
 	"CREATE TABLE IF NOT EXISTS anchor(resource TEXT PRIMARY KEY, epoch INTEGER NOT NULL, generation INTEGER NOT NULL,"
 	" digest BLOB NOT NULL, changed TEXT NOT NULL) STRICT;"
 	"CREATE TRIGGER IF NOT EXISTS anchor_never_back BEFORE UPDATE ON anchor WHEN new.resource <> old.resource"
@@ -172,7 +175,7 @@ int store_open(struct store **out, const char *path, const uint8_t master_key[ST
 		goto out;
 	}
 	close(fd);
-	if (derive(master_key, "coffer broker secrets v1", s->key)) {
+	if (derive(master_key, "coffer broker secrets v1", s->key) || derive(master_key, "coffer broker policies v1", s->policy_key)) {
 		err = fault_set(f, -EIO, "cannot derive keys");
 		goto out;
 	}
@@ -200,6 +203,36 @@ void store_close(struct store *s)
 	sqlite3_close(s->db);
 	pthread_mutex_destroy(&s->lock);
 	free_wiped(s, sizeof *s);
+}
+
+// Over a policy's row, each part with its length: what somebody else wrote into the database allows nothing.
+static int policy_mac(const struct store *s, const char *resource, const char *measurement, const char *note, const char *created,
+		      uint8_t out[32])
+{
+	const char *const parts[] = {resource, measurement, note, created};
+	char text[1024];
+	size_t n = 0, len = 0;
+	for (int i = 0; i < 4; i++) {
+		if (!parts[i] || n + strlen(parts[i]) + 24 > sizeof text)
+			return -EINVAL;
+		n += (size_t)snprintf(text + n, sizeof text - n, "%zu:%s", strlen(parts[i]), parts[i]);
+	}
+	return EVP_Q_mac(NULL, "HMAC", NULL, "SHA256", NULL, s->policy_key, sizeof s->policy_key, (const uint8_t *)text, n, out, 32, &len) &&
+	       len == 32 ? 0 : -EIO;
+}
+
+// The row of a statement that gives resource, measurement, note, created, mac. -EBADMSG when this broker did not write it.
+static int check_policy(const struct store *s, sqlite3_stmt *st, struct fault *f)
+{
+	const char *t[4];
+	uint8_t mac[32];
+	for (int i = 0; i < 4; i++)
+		t[i] = (const char *)sqlite3_column_text(st, i);
+	if (!policy_mac(s, t[0], t[1], t[2], t[3], mac) && sqlite3_column_bytes(st, 4) == sizeof mac &&
+	    !CRYPTO_memcmp(sqlite3_column_blob(st, 4), mac, sizeof mac))
+		return 0;
+	return fault_set(f, -EBADMSG, "a policy of %.200s was changed outside the broker: it allows nothing. `coffer policy deny` removes it, "
+			 "`allow` makes it anew", t[0] ? t[0] : "?");
 }
 
 int store_put_secret(struct store *s, const char *resource, const void *secret, size_t len, bool replace,
@@ -286,13 +319,14 @@ int store_delete_secret(struct store *s, const char *resource, struct fault *f)
 
 int store_allow(struct store *s, const char *resource, const char *measurement, const char *note, struct fault *f)
 {
+	uint8_t mac[32];
 	char now[32];
 	now_text(now);
+	if (policy_mac(s, resource, measurement, note, now, mac))
+		return fault_set(f, -EINVAL, "the policy cannot be stored");
 	pthread_mutex_lock(&s->lock);
-	int err = change(s,
-			 query(s, f, "INSERT OR REPLACE INTO policy VALUES(?, ?, ?, ?)", "tttt", resource, measurement,
-			       note, now),
-			 resource, f);
+	int err = change(s, query(s, f, "INSERT OR REPLACE INTO allowed VALUES(?, ?, ?, ?, ?)", "ttttb", resource, measurement, note, now,
+				  mac, (int)sizeof mac), resource, f);
 	pthread_mutex_unlock(&s->lock);
 	return err;
 }
@@ -301,9 +335,9 @@ int store_deny(struct store *s, const char *resource, const char *measurement, s
 {
 	pthread_mutex_lock(&s->lock);
 	int err = change(s,
-			 measurement ? query(s, f, "DELETE FROM policy WHERE resource = ? AND measurement = ?", "tt",
+			 measurement ? query(s, f, "DELETE FROM allowed WHERE resource = ? AND measurement = ?", "tt",
 					     resource, measurement)
-				     : query(s, f, "DELETE FROM policy WHERE resource = ?", "t", resource),
+				     : query(s, f, "DELETE FROM allowed WHERE resource = ?", "t", resource),
 			 resource, f);
 	pthread_mutex_unlock(&s->lock);
 	return err;
@@ -317,17 +351,17 @@ int store_allowed(struct store *s, const char *resource, char (**list)[ATTEST_ME
 	*count = 0;
 	pthread_mutex_lock(&s->lock);
 	sqlite3_stmt *st = query(
-		s, f, "SELECT measurement FROM policy WHERE resource = ? ORDER BY created, measurement", "t", resource);
+		s, f, "SELECT resource, measurement, note, created, mac FROM allowed WHERE resource = ? ORDER BY created, measurement", "t", resource);
 	if (!st)
 		err = -EIO;
-	while (!err && (rc = sqlite3_step(st)) == SQLITE_ROW) {
+	while (!err && (rc = sqlite3_step(st)) == SQLITE_ROW && !(err = check_policy(s, st, f))) {
 		void *bigger = realloc(*list, (*count + 1) * sizeof **list);
 		if (!bigger) {
 			err = fault_set(f, -ENOMEM, "out of memory");
 			break;
 		}
 		*list = bigger;
-		strncpy((*list)[*count], (const char *)sqlite3_column_text(st, 0), ATTEST_MEASUREMENT_HEX - 1);
+		strncpy((*list)[*count], (const char *)sqlite3_column_text(st, 1), ATTEST_MEASUREMENT_HEX - 1);
 		(*list)[(*count)++][ATTEST_MEASUREMENT_HEX - 1] = '\0';
 	}
 	if (!err && rc != SQLITE_DONE)
@@ -348,7 +382,7 @@ int store_policies(struct store *s, json_t **out, struct fault *f)
 	json_t *list = json_array();
 	pthread_mutex_lock(&s->lock);
 	sqlite3_stmt *st = query(s, f,
-				 "SELECT resource, measurement, note, created FROM policy ORDER BY resource, created,"
+				 "SELECT resource, measurement, note, created, mac FROM allowed ORDER BY resource, created,"
 				 " measurement",
 				 "");
 	if (!st)
@@ -357,6 +391,8 @@ int store_policies(struct store *s, json_t **out, struct fault *f)
 		json_t *o = json_pack("{s:s, s:s, s:s, s:s}", "resource", sqlite3_column_text(st, 0), "measurement",
 				      sqlite3_column_text(st, 1), "note", sqlite3_column_text(st, 2), "created",
 				      sqlite3_column_text(st, 3));
+		if (check_policy(s, st, NULL))
+			json_object_set_new(o, "changed_outside", json_true());
 		if (json_array_append_new(list, o))
 			err = fault_set(f, -ENOMEM, "out of memory");
 	}
@@ -375,7 +411,7 @@ int store_counts(struct store *s, long long *resources, long long *policies, str
 {
 	int err = 0;
 	pthread_mutex_lock(&s->lock);
-	sqlite3_stmt *st = query(s, f, "SELECT (SELECT count(*) FROM secret), (SELECT count(*) FROM policy)", "");
+	sqlite3_stmt *st = query(s, f, "SELECT (SELECT count(*) FROM secret), (SELECT count(*) FROM allowed)", "");
 	if (!st || sqlite3_step(st) != SQLITE_ROW) {
 		err = db_fault(s, f);
 	} else {

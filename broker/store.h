@@ -33,10 +33,10 @@ int store_delete_secret(struct store *s, const char *resource, struct fault *f);
 int store_allow(struct store *s, const char *resource, const char *measurement, const char *note, struct fault *f);
 // measurement NULL: all of the resource. -ENOENT when there was none.
 int store_deny(struct store *s, const char *resource, const char *measurement, struct fault *f);
-// The measurements that may have the resource; *list is malloc'ed.
+// The measurements that may have the resource; *list is malloc'ed. -EBADMSG when one was changed behind the broker's back.
 int store_allowed(struct store *s, const char *resource, char (**list)[ATTEST_MEASUREMENT_HEX], unsigned int *count,
 		  struct fault *f);
-// [{"resource","measurement","note","created"}]; a new reference.
+// [{"resource","measurement","note","created"}], and "changed_outside" where that is so; a new reference.
 int store_policies(struct store *s, json_t **out, struct fault *f);
 
 // What is remembered of a volume (broker/anchor.c).

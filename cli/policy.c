@@ -58,6 +58,8 @@ static int list(struct broker_client *client, bool json, struct fault *f)
 
 		printf("%s\n  to       %s\n  since    %s\n", json_string_value(json_object_get(row, "resource")),
 		       json_string_value(json_object_get(row, "measurement")), json_string_value(json_object_get(row, "created")));
+		if (json_is_true(json_object_get(row, "changed_outside")))
+			printf("  %sCHANGED outside the broker: it allows nothing%s\n", cli_red(stdout), cli_plain(stdout));
 		if (note && *note)
 			printf("  note     %s\n", note);
 	}

@@ -20,6 +20,7 @@
 #include "attest/binding.h"
 #include "attest/simtee_sign.h"
 #include "broker/audit_client.h"
+#include "broker/store.h"
 #include "init/exchange.h"
 #include "lib/encode.h"
 #include "lib/file.h"
@@ -716,7 +717,40 @@ static void test_at_rest(void)
 	sqlite3_open(path, &db);
 	// A key under another's name, behind the broker's back.
 	sqlite3_exec(db, "INSERT INTO secret SELECT 'default/volume/other', sealed, changed FROM secret LIMIT 1", NULL, NULL, NULL);
+	// So with a policy: another's row under a new name, and one with another measurement.
+	ok("a policy can be put into the database",
+	   sqlite3_exec(db, "INSERT INTO allowed SELECT 'default/volume/moved', measurement, note, created, mac FROM allowed LIMIT 1;"
+			"INSERT INTO allowed SELECT 'default/volume/edited', 'ab' || substr(measurement, 3), note, created, mac FROM allowed LIMIT 1",
+			NULL, NULL, NULL) == SQLITE_OK && sqlite3_changes(db) == 1, "%s", sqlite3_errmsg(db));
 	sqlite3_close(db);
+}
+
+// The store itself, beside the running broker, as its decisions ask it.
+static void test_forged_policy(void)
+{
+	char path[160], *text;
+	uint8_t master[STORE_MASTER_KEY_BYTES];
+	char(*list)[ATTEST_MEASUREMENT_HEX] = NULL;
+	unsigned int count = 0;
+	struct store *s = NULL;
+	struct fault f = {""};
+	size_t len;
+	snprintf(path, sizeof path, "%s/master.key", broker_dir);
+	if (file_read(path, 100, &text, &len, &f))
+		return;
+	text[64] = '\0';
+	hex_decode(master, sizeof master, text);
+	free(text);
+	snprintf(path, sizeof path, "%s/broker.db", broker_dir);
+	int err = store_open(&s, path, master, &f);
+	ok("the store opens", !err, "%s", f.text);
+	if (err)
+		return;
+	err = store_allowed(s, "default/volume/moved", &list, &count, &f);
+	ok("a moved policy allows nothing", err == -EBADMSG && !count && strstr(f.text, "changed outside"), "%d %u %s", err, count, f.text);
+	err = store_allowed(s, "default/volume/edited", &list, &count, &f);
+	ok("an edited policy allows nothing", err == -EBADMSG && !count, "%d %u %s", err, count, f.text);
+	store_close(s);
 }
 
 static void test_after_tampering(const char *url)
@@ -732,7 +766,22 @@ static void test_after_tampering(const char *url)
 	int err = audit_client_head(c, "", &now, &f) || audit_client_consistency(c, kept_head.head.size, now.head.size, &p, &f);
 	ok("after several starts the log goes on from the head that was kept", !err && now.head.size > kept_head.head.size &&
 	   merkle_check_consistency(kept_head.head.size, kept_head.head.root, now.head.size, now.head.root, &p), "%s", f.text);
+	json_t *list = NULL, *row;
+	unsigned int marked = 0, others = 0;
+	size_t i;
+	err = broker_client_policy_list(c, &list, &f);
+	json_array_foreach(json_object_get(list, "policies"), i, row) {
+		const char *name = json_string_value(json_object_get(row, "resource"));
+		bool forged = name && (strstr(name, "/moved") || strstr(name, "/edited"));
+		if (json_is_true(json_object_get(row, "changed_outside")) == forged)
+			marked += forged;
+		else
+			others++;
+	}
+	ok("what was put in is told from the owner's policies", !err && marked == 2 && others == 0, "%u, %u", marked, others);
+	json_decref(list);
 	broker_client_close(c);
+	test_forged_policy();
 	err = file_read(log_file, 1 << 20, &log, &len, NULL);
 	ok("the broker's log shows no key", !err && !strstr(log, (const char *)volume_key), "it does");
 	free(log);
