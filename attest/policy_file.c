@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attest/rules.h"
 #include "lib/yamlcfg.h"
 
 static const struct yamlcfg_type text = {.kind = YAMLCFG_TEXT};
@@ -27,6 +28,9 @@ static const struct yamlcfg_key keys[] = {
 	{.name = "cca_platform_keys", .type = LIST},
 	{.name = "insecure_accept_simulated", .type = {.kind = YAMLCFG_BOOL}},
 	{.name = "insecure_accept_debug", .type = {.kind = YAMLCFG_BOOL}},
+	{.name = "sets", .type = {.kind = YAMLCFG_MAP, .item = &rules_set}},
+	{.name = "conditions", .type = {.kind = YAMLCFG_MAP, .item = &rules_condition}},
+	{.name = "rules", .type = {.kind = YAMLCFG_LIST, .item = &rules_rule}},
 	{.name = NULL},
 };
 static const struct yamlcfg_type record = {.kind = YAMLCFG_RECORD, .keys = keys};
@@ -77,16 +81,10 @@ static int svn(const json_t *o, const char *name)
 	return (int)json_integer_value(json_object_get(o, name));
 }
 
-int policy_file_read(const char *path, struct policy_file *p, struct fault *f)
+static int fill(struct policy_file *p, struct fault *f)
 {
 	const char *measurements[POLICY_LIST_MAX + 1];
-	memset(p, 0, sizeof *p);
-	p->policy.tees = all_tees;
-	if (!path)
-		return 0;
-	int err = yamlcfg_load(path, &record, &p->json, f);
-	if (!err)
-		err = list(p->json, "tees", p->tees, 0, 0, f);
+	int err = list(p->json, "tees", p->tees, 0, 0, f);
 	if (!err)
 		err = list(p->json, "tcb_status", p->tcb_status, 0, 0, f);
 	if (!err)
@@ -97,6 +95,8 @@ int policy_file_read(const char *path, struct policy_file *p, struct fault *f)
 		err = list(p->json, "measurements", measurements, 96, 64, f);
 	if (!err)
 		err = check_pcrs(json_object_get(p->json, "tpm_pcrs"), f);
+	if (!err)
+		err = rules_check(p->json, f);
 	for (size_t i = 0; !err && p->tees[i]; i++) {
 		bool known = false;
 		for (const char *const *t = all_tees; *t; t++)
@@ -123,6 +123,23 @@ int policy_file_read(const char *path, struct policy_file *p, struct fault *f)
 	p->policy.insecure_accept_simulated = json_is_true(json_object_get(p->json, "insecure_accept_simulated"));
 	p->policy.insecure_accept_debug = json_is_true(json_object_get(p->json, "insecure_accept_debug"));
 	return 0;
+}
+
+int policy_file_read(const char *path, struct policy_file *p, struct fault *f)
+{
+	memset(p, 0, sizeof *p);
+	p->policy.tees = all_tees;
+	if (!path)
+		return 0;
+	int err = yamlcfg_load(path, &record, &p->json, f);
+	return err ? err : fill(p, f);
+}
+
+int policy_file_parse(const char *text, size_t len, struct policy_file *p, struct fault *f)
+{
+	memset(p, 0, sizeof *p);
+	int err = yamlcfg_parse(text, len, "policy", &record, &p->json, f);
+	return err ? err : fill(p, f);
 }
 
 void policy_file_free(struct policy_file *p)

@@ -45,10 +45,10 @@ _coffer() {
 		words+=" --timeout --patience --issuer-chain --output --listen --offline --certificate --key"
 		;;
 	audit) words="list show head prove export verify witness --last --all --from --since --until --event --outcome --resource --peer --key --head --witness --quorum --cosigned --output --json --key-file --name --state --print-key $owner" ;;
-	policy) words="allow deny list log --measurement --note --json $owner" ;;
+	policy) words="allow deny list log check --resource --collateral --at --caller --owner-allows --reference --reference-key --measurement --note --json $owner" ;;
 	broker)
 		case " ${COMP_WORDS[*]} " in
-		*" serve "*) words="--dir --listen --insecure-accept-simulated" ;;
+		*" serve "*) words="--dir --listen --insecure-accept-simulated --insecure-accept-debug --require-anchor --collateral --policy --references --tpm-roots" ;;
 		*" prepare "*) words="--dir" ;;
 		*" status "*) words="--json $owner" ;;
 		*) words="serve prepare status simulated-root" ;;

@@ -133,6 +133,18 @@ int evidence_time(const char *text, const struct bundle *b, time_t *t, struct fa
 	return *t >= 0 ? 0 : fault_set(f, -EINVAL, "'%s' is no time: write it as 2025-06-19T10:16:03Z, or 'recorded', or 'now'", text);
 }
 
+int evidence_roots(const char *path, struct cert_list *l, struct fault *f)
+{
+	char *pem;
+	size_t len;
+	int err = path ? file_read(path, 1 << 20, &pem, &len, f) : 0;
+	if (!path || err)
+		return err;
+	err = cert_list_add(l, pem, len, f);
+	free(pem);
+	return err;
+}
+
 static int show(const struct evidence_files *files, bool json, struct fault *f)
 {
 	struct bundle b;

@@ -4,6 +4,7 @@
 #define COFFER_CLI_EVIDENCE_H
 
 #include "attest/bundle.h"
+#include "attest/cert.h"
 #include "attest/collateral.h"
 
 struct evidence_files {
@@ -26,5 +27,8 @@ int evidence_pack(const struct evidence_files *files, const char *at, const char
 
 // "now", "recorded" (the bundle's own time) or 2025-06-19T10:16:03Z.
 int evidence_time(const char *text, const struct bundle *b, time_t *t, struct fault *f);
+
+// Certificates from a file, PEM or DER; path NULL: none.
+int evidence_roots(const char *path, struct cert_list *l, struct fault *f);
 
 #endif

@@ -9,6 +9,7 @@
 #include "attest/evidence.h"
 #include "attest/json.h"
 #include "attest/policy_file.h"
+#include "attest/rules.h"
 #include "cli/cli.h"
 #include "cli/evidence.h"
 #include "cli/reference.h"
@@ -163,18 +164,6 @@ static int hex_option(const char *name, const char *text, uint8_t *out, size_t s
 	return 0;
 }
 
-static int read_roots(const char *path, struct cert_list *l, struct fault *f)
-{
-	char *pem;
-	size_t len;
-	int err = path ? file_read(path, 1 << 20, &pem, &len, f) : 0;
-	if (!path || err)
-		return err;
-	err = cert_list_add(l, pem, len, f);
-	free(pem);
-	return err;
-}
-
 static void print_json(enum evidence_kind kind, const struct attest_result *r, time_t now)
 {
 	char stamp[32];
@@ -201,6 +190,9 @@ static int judge(const struct request *q, struct fault *f)
 	int err = !policy || !references || !r || attest_result_init(r) ? fault_set(f, -ENOMEM, "out of memory") : 0;
 	if (!err)
 		err = policy_file_read(q->policy, policy, f);
+	if (!err && rules_any(policy->json))
+		err = fault_set(f, -EINVAL, "%s has rules, which are about resources: coffer policy check %s %s --resource ...", q->policy, q->policy,
+				q->files.evidence);
 	if (!err)
 		err = evidence_load(&q->files, &b, f);
 	if (!err)
@@ -212,9 +204,9 @@ static int judge(const struct request *q, struct fault *f)
 	if (!err && q->nonce)
 		err = hex_option("nonce", q->nonce, nonce, sizeof nonce, &nonce_len, f);
 	if (!err)
-		err = read_roots(q->simulated_root, &simulated, f);
+		err = evidence_roots(q->simulated_root, &simulated, f);
 	if (!err)
-		err = read_roots(q->tpm_root, &tpm, f);
+		err = evidence_roots(q->tpm_root, &tpm, f);
 	if (!err)
 		err = reference_load(&q->reference, in.now, references, f);
 	if (err)
