@@ -143,7 +143,7 @@ static void status(struct broker *b, struct http_response *r)
 				       (json_int_t)session_count(b->sessions), "decisions", (json_int_t)head.head.size,
 				       "log_head", root, "simulated_accepted",
 				       verifier_accepts_simulated(&b->verifier), "debug_accepted",
-				       b->verifier.platform->policy.insecure_accept_debug));
+				       b->verifier.policy->policy.insecure_accept_debug));
 }
 
 void admin_handle(struct broker *b, const char *path, const struct http_request *q, struct http_response *r)

@@ -127,7 +127,7 @@ static void change(struct broker *b, const char *resource, bool owner, json_t *c
 	json_t *o = json_loadb(q->body, q->body_len, JSON_REJECT_DUPLICATES, &e);
 	const char *action = json_string_value(json_object_get(o, "action"));
 	bool is_claim = action && !strcmp(action, "claim");
-	if (!owner && broker_appraise(b, is_claim ? "anchor" : NULL, resource, claims, r))
+	if (!owner && broker_appraise(b, is_claim ? "anchor" : NULL, resource, claims, q, r))
 		goto out;
 	if (is_claim)
 		claim(b, resource, o, now, r);
@@ -158,7 +158,7 @@ void anchor_handle(struct broker *b, const char *resource, const struct http_req
 	}
 	if (broker_asker(b, q, r, &owner, &claims, &key))
 		return;
-	if (get && !owner && broker_appraise(b, NULL, resource, claims, r))
+	if (get && !owner && broker_appraise(b, NULL, resource, claims, q, r))
 		goto out;
 	int err = store_get_anchor(b->store, resource, &now, &f);
 	if (err && err != -ENOENT) {

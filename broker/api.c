@@ -242,7 +242,7 @@ out:
 }
 
 // Which policy decided, for the log: a digest over all of it, in a fixed order.
-static json_t *policy_digest(const struct attest_policy *p)
+static json_t *policy_digest(const struct attest_policy *p, const char *file)
 {
 	uint8_t digest[32];
 	char hex[65];
@@ -251,6 +251,7 @@ static json_t *policy_digest(const struct attest_policy *p)
 		json_array_append_new(o, json_string(p->measurements[i]));
 	for (unsigned int i = 0; p->anchors && p->anchors[i]; i++)
 		json_array_append_new(o, json_string(p->anchors[i]));
+	json_array_append_new(o, json_string(file));
 	char *text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	if (!text)
@@ -260,14 +261,43 @@ static json_t *policy_digest(const struct attest_policy *p)
 	return json_string(hex_encode(hex, digest, sizeof digest));
 }
 
+// "10.0.0.7" of "10.0.0.7:4711", "::1" of "[::1]:4711"; IPv4 on a socket of both is IPv4.
+static const char *address_of(const char *peer, char out[64])
+{
+	const char *from = *peer == '[' ? peer + 1 : peer;
+	if (!strncmp(from, "::ffff:", 7) && strchr(from, '.'))
+		from += 7;
+	snprintf(out, 64, "%.*s", (int)strcspn(from, *peer == '[' ? "]" : ":"), from);
+	return out;
+}
+
+// What the rules say, where there are some: they alone decide, and may ask what the owner allows.
+static json_t *ask_rules(struct broker *b, const char *resource, const json_t *claims, const struct attest_policy *owner, const struct http_request *q,
+			 const char *peer)
+{
+	const char *measurement = json_string_value(json_object_get(claims, "measurement"));
+	bool listed = false;
+	for (unsigned int i = 0; measurement && i < owner->measurement_count; i++)
+		listed |= !strcmp(owner->measurements[i], measurement);
+	char address[64];
+	json_t *caller = json_pack("{s:s, s:s}", "address", address_of(peer, address), "session", *q->head->authorization ? "token" : "cookie");
+	const struct rules_input in = {.claims = claims, .resource = resource, .caller = caller, .owner_known = true, .owner_allows = listed,
+				       .references = b->verifier.references, .now = time(NULL)};
+	json_t *decision = rules_decide(b->verifier.policy->json, &in);
+	json_decref(caller);
+	return decision;
+}
+
 // What the measurement's policy says about this resource; the platform was appraised when the session attested, but
 // the policy there may have become stricter since, so both are looked at.
-int broker_appraise(struct broker *b, const char *event, const char *resource, json_t *claims, struct http_response *r)
+int broker_appraise(struct broker *b, const char *event, const char *resource, json_t *claims, const struct http_request *q,
+		    struct http_response *r)
 {
 	struct fault f = {""};
 	struct attest_result result = {.claims = claims};
 	char(*list)[ATTEST_MEASUREMENT_HEX];
 	struct attest_policy policy = {.anchors = b->anchors};
+	json_t *rules = NULL;
 	int err = store_allowed(b->store, resource, &list, &policy.measurement_count, &f);
 	if (err) {
 		server_fault(r, &f);
@@ -275,11 +305,24 @@ int broker_appraise(struct broker *b, const char *event, const char *resource, j
 	}
 	policy.measurements = (const char (*)[ATTEST_MEASUREMENT_HEX])list;
 	verifier_appraise(&b->verifier, &result);
-	attest_appraise_measurement(&policy, &result);
+	if (!verifier_has_rules(&b->verifier)) {
+		attest_appraise_measurement(&policy, &result);
+	} else {
+		rules = ask_rules(b, resource, claims, &policy, q, r->peer);
+		if (!rules)
+			err = fault_set(&f, -ENOMEM, "out of memory");
+		else
+			rules_explain(rules, &result);
+	}
 	attest_appraise_anchor(&policy, &result);
-	json_object_set_new(claims, "policy_digest", policy_digest(&policy));
+	json_object_set_new(claims, "policy_digest", policy_digest(&policy, b->verifier.digest));
 	free(list);
-	return decide(b, event, &result, resource, r);
+	if (err)
+		server_fault(r, &f);
+	else
+		err = decide(b, event, &result, resource, r);
+	json_decref(rules);	// its names are those of checks
+	return err;
 }
 
 // Who asks: an attested session (cookie), or the bearer of a token that this broker gave. Answers when it is neither.
@@ -316,7 +359,7 @@ static void get_resource(struct broker *b, const char *resource, const struct ht
 	size_t len = 0;
 	if (asker(b, q, r, &claims, &key))
 		return;
-	if (broker_appraise(b, "resource", resource, claims, r))
+	if (broker_appraise(b, "resource", resource, claims, q, r))
 		goto out;
 	int err = store_get_secret(b->store, resource, &secret, &len, &f);
 	if (err == -ENOENT) {
@@ -373,9 +416,8 @@ static void resource(struct broker *b, const char *name, const struct http_reque
 	}
 }
 
-void broker_handle(void *ctx, const struct http_request *q, struct http_response *r)
+static void handle(struct broker *b, const struct http_request *q, struct http_response *r)
 {
-	struct broker *b = ctx;
 	const char *path = q->head->path;
 	bool post = !strcmp(q->head->method, "POST");
 	if (!strcmp(path, "/kbs/v0/auth") && post)
@@ -395,4 +437,12 @@ void broker_handle(void *ctx, const struct http_request *q, struct http_response
 			admin_handle(b, path + sizeof ADMIN_PREFIX - 1, q, r);
 	} else
 		broker_problem(r, 404, "NotFound", "there is nothing here", NULL);
+}
+
+void broker_handle(void *ctx, const struct http_request *q, struct http_response *r)
+{
+	struct broker *b = ctx;
+	pthread_rwlock_rdlock(&b->verifier_lock);
+	handle(b, q, r);
+	pthread_rwlock_unlock(&b->verifier_lock);
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside broker/: what the HTTP handlers work on. Filled once at the start, then read-only; store and sessions have
-// their own locks.
+// Inside broker/: what the HTTP handlers work on. Filled once at the start, then read-only but for the verifier, which a reload exchanges
+// under verifier_lock; store and sessions have their own locks.
 #ifndef COFFER_BROKER_API_H
 #define COFFER_BROKER_API_H
 
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <pthread.h>
 
 #include "broker/audit_api.h"
 #include "broker/session.h"
@@ -23,6 +24,7 @@ struct broker {
 	struct session_table *sessions;
 	char admin_token[BROKER_TOKEN_TEXT];
 	EVP_PKEY *token_key;		// signs EAR tokens
+	pthread_rwlock_t verifier_lock;	// held for reading while a request is served; taken before any other lock
 	struct verifier verifier;
 	const char *const *anchors;	// `require_anchor`: which will do, up to NULL; NULL: not asked for
 };
@@ -45,7 +47,8 @@ void admin_handle(struct broker *b, const char *path, const struct http_request 
 int broker_asker(struct broker *b, const struct http_request *q, struct http_response *r, bool *owner, json_t **claims,
 		 EVP_PKEY **key);
 // May these claims have the resource? event NULL: a permission is not logged, a refusal is. Answers a refusal.
-int broker_appraise(struct broker *b, const char *event, const char *resource, json_t *claims, struct http_response *r);
+int broker_appraise(struct broker *b, const char *event, const char *resource, json_t *claims, const struct http_request *q,
+		    struct http_response *r);
 
 // anchor.c: /kbs/v0/anchor/RESOURCE
 void anchor_handle(struct broker *b, const char *resource, const struct http_request *q, struct http_response *r);

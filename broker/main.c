@@ -18,7 +18,8 @@
 static const char usage[] =
 	"usage: %s [--dir DIR] [--listen ADDRESS:PORT] [--config FILE]\n"
 	"                    [--insecure-accept-simulated ROOT.pem] [--insecure-accept-debug]\n"
-	"                    [--require-anchor any|broker|tpm] [--collateral DIR] [--platform-policy FILE] [--tpm-roots FILE]\n"
+	"                    [--require-anchor any|broker|tpm] [--collateral DIR] [--policy FILE] [--tpm-roots FILE]\n"
+	"                    [--references DIR]\n"
 	"\n"
 	"Runs the attestation and key broker: it gives a sealed volume's key to an enclave that proves to be one that\n"
 	"`coffer policy allow` names. Stop it with Ctrl-C or SIGTERM.\n"
@@ -29,7 +30,8 @@ static const char usage[] =
 	"  --require-anchor any|broker|tpm\n"
 	"                         only enclaves whose volumes are anchored: anywhere, at a broker, in a TPM\n"
 	"  --collateral DIR       a store of what makers of hardware publish (coffer collateral)\n"
-	"  --platform-policy FILE which hardware, TCB status, registers... will do (docs/attestation.md)\n"
+	"  --policy FILE          which hardware will do, and rules about resources (docs/policy.md); SIGHUP reads it anew\n"
+	"  --references DIR       signed reference values (*.json) and the keys that may have signed them (*.pem)\n"
 	"  --tpm-roots FILE       certificates of makers of TPMs (PEM)\n"
 	"  --insecure-accept-simulated ROOT.pem\n"
 	"                         also accept evidence of simulated hardware under this root; proves nothing\n"
@@ -93,7 +95,7 @@ static int serve(const struct broker_settings *s, struct fault *f)
 			  "simulation's "
 			  "key gets every key that a policy allows. For development only.",
 			  s->simulated_root);
-	if (b.verifier.platform->policy.insecure_accept_debug)
+	if (b.verifier.policy->policy.insecure_accept_debug)
 		log_alarm("INSECURE: this broker accepts debug enclaves, which show their host what they do. For "
 			  "development only.");
 
@@ -103,6 +105,7 @@ static int serve(const struct broker_settings *s, struct fault *f)
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &signals, &before);
 	struct http_server_options o = {
 		.address = address, .port = port, .tls = tls, .handle = broker_handle, .ctx = &b};
@@ -110,8 +113,13 @@ static int serve(const struct broker_settings *s, struct fault *f)
 	if (!err)
 		err = announce(s, address, http_server_port(server), f);
 	if (!err) {
-		while (sigwait(&signals, &sig))
-			;
+		while (sigwait(&signals, &sig) || sig == SIGHUP) {
+			struct fault why = {""};
+			if (broker_state_reload(&b, s, &why))
+				log_alarm("broker: the policy was NOT read anew, the one before stays: %s", why.text);
+			else
+				log_info("broker: policy, references and roots were read anew");
+		}
 		log_info("broker: stopping");
 	}
 	if (server)

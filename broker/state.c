@@ -25,8 +25,9 @@ static const struct yamlcfg_key setting_keys[] = {
 	{.name = "insecure_accept_debug", .type = {.kind = YAMLCFG_BOOL}},
 	{.name = "require_anchor", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "collateral", .type = {.kind = YAMLCFG_TEXT}},
-	{.name = "platform_policy", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "policy", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "tpm_roots", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "references", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "audit_witnesses", .type = {.kind = YAMLCFG_LIST, .item = &(const struct yamlcfg_type){.kind = YAMLCFG_TEXT}}},
 	{.name = NULL},
 };
@@ -83,8 +84,8 @@ static int read_yaml(struct broker_settings *s, const char *config, struct fault
 		return err;
 	const struct { const char *name; char *out; size_t size; } texts[] = {
 		{"listen", s->listen, sizeof s->listen}, {"insecure_accept_simulated", s->simulated_root, sizeof s->simulated_root},
-		{"collateral", s->collateral, sizeof s->collateral}, {"platform_policy", s->platform_policy, sizeof s->platform_policy},
-		{"tpm_roots", s->tpm_roots, sizeof s->tpm_roots},
+		{"collateral", s->collateral, sizeof s->collateral}, {"policy", s->policy, sizeof s->policy},
+		{"tpm_roots", s->tpm_roots, sizeof s->tpm_roots}, {"references", s->references, sizeof s->references},
 	};
 	for (size_t i = 0; !err && i < sizeof texts / sizeof *texts; i++) {
 		const char *text = json_string_value(json_object_get(o, texts[i].name));
@@ -104,7 +105,7 @@ static int read_yaml(struct broker_settings *s, const char *config, struct fault
 int broker_settings_read(struct broker_settings *s, int argc, char **argv, struct fault *f)
 {
 	static const char *const names[] = {"--dir", "--listen", "--config", "--insecure-accept-simulated", "--require-anchor",
-					    "--collateral", "--platform-policy", "--tpm-roots"};
+					    "--collateral", "--policy", "--tpm-roots", "--references"};
 	enum { OPTIONS = sizeof names / sizeof *names };
 	const char *values[OPTIONS] = {NULL};
 	bool accept_debug = false;
@@ -151,9 +152,11 @@ int broker_settings_read(struct broker_settings *s, int argc, char **argv, struc
 	if (!err && values[5])
 		err = set(s->collateral, sizeof s->collateral, values[5], "--collateral", f);
 	if (!err && values[6])
-		err = set(s->platform_policy, sizeof s->platform_policy, values[6], "--platform-policy", f);
+		err = set(s->policy, sizeof s->policy, values[6], "--policy", f);
 	if (!err && values[7])
 		err = set(s->tpm_roots, sizeof s->tpm_roots, values[7], "--tpm-roots", f);
+	if (!err && values[8])
+		err = set(s->references, sizeof s->references, values[8], "--references", f);
 	return err;
 }
 
@@ -344,17 +347,39 @@ static int open_token_key(struct broker *b, const char *dir, struct fault *f)
 	return err;
 }
 
-static int open_verifier(struct broker *b, const struct broker_settings *s, struct fault *f)
+static int open_verifier(struct verifier *out, const struct broker_settings *s, struct fault *f)
 {
-	const struct verifier_settings v = {.collateral = s->collateral, .platform_policy = s->platform_policy, .tpm_roots = s->tpm_roots,
-					    .simulated = s->simulated_root, .accept_debug = s->accept_debug};
-	return verifier_open(&b->verifier, &v, f);
+	const struct verifier_settings v = {.collateral = s->collateral, .policy = s->policy, .tpm_roots = s->tpm_roots,
+					    .simulated = s->simulated_root, .references = s->references,
+					    .accept_debug = s->accept_debug};
+	return verifier_open(out, &v, f);
+}
+
+int broker_state_reload(struct broker *b, const struct broker_settings *s, struct fault *f)
+{
+	struct verifier fresh, old;
+	int err = open_verifier(&fresh, s, f);
+	if (err) {
+		verifier_close(&fresh);
+		return err;
+	}
+	pthread_rwlock_wrlock(&b->verifier_lock);
+	old = b->verifier;
+	b->verifier = fresh;
+	pthread_rwlock_unlock(&b->verifier_lock);
+	verifier_close(&old);
+	return 0;
 }
 
 int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_settings *s, struct fault *f)
 {
 	memset(b, 0, sizeof *b);
 	b->anchors = anchors_of(s->anchor);
+	pthread_rwlockattr_t attr;	// a reload waits for the requests in hand, not for those to come
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&b->verifier_lock, &attr);
+	pthread_rwlockattr_destroy(&attr);
 	*tls = NULL;
 	int err = broker_prepare(s->dir, f);
 	if (!err)
@@ -368,7 +393,7 @@ int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_setti
 	if (!err)
 		err = open_tls(tls, s->dir, f);
 	if (!err)
-		err = open_verifier(b, s, f);
+		err = open_verifier(&b->verifier, s, f);
 	if (!err && !(b->sessions = session_table_new(4096, SESSION_SECONDS)))
 		err = fault_set(f, -ENOMEM, "out of memory");
 	return err;
@@ -381,6 +406,7 @@ void broker_state_close(struct broker *b, SSL_CTX *tls)
 	audit_stop(b);
 	EVP_PKEY_free(b->token_key);
 	verifier_close(&b->verifier);
+	pthread_rwlock_destroy(&b->verifier_lock);
 	SSL_CTX_free(tls);
 	explicit_bzero(b, sizeof *b);
 }

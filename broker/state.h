@@ -16,7 +16,8 @@ struct broker_settings {
 	bool accept_debug;		// `insecure_accept_debug`
 	char anchor[8];			// `require_anchor`, "" for none
 	char collateral[PATH_MAX];	// `collateral`, a folder; "" for none
-	char platform_policy[PATH_MAX];	// `platform_policy`, a file; "" for none
+	char policy[PATH_MAX];	// `policy`, a file; "" for none
+	char references[PATH_MAX];	// `references`, a folder; "" for none
 	char tpm_roots[PATH_MAX];	// `tpm_roots`, a file; "" for none
 	struct note_key witnesses[AUDIT_MAX_WITNESSES];	// `audit_witnesses`
 	unsigned int witness_count;
@@ -32,6 +33,9 @@ int broker_split_listen(const char *listen, char address[64], unsigned int *port
 // Reads what broker_prepare made: fills store, admin_token, token_key, verifier of *b, and the server's TLS.
 // Call broker_state_close in any case.
 int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_settings *s, struct fault *f);
+// Reads broker.yaml's files anew (policy, references, roots) and has the broker use them, or leaves it as it was. May be called while it
+// serves.
+int broker_state_reload(struct broker *b, const struct broker_settings *s, struct fault *f);
 void broker_state_close(struct broker *b, SSL_CTX *tls);
 
 #endif

@@ -2,6 +2,7 @@
 // See verifier.h.
 #include "broker/verifier.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include "attest/csv.h"
 #include "attest/evidence.h"
 #include "attest/json.h"
+#include "lib/encode.h"
 #include "lib/file.h"
 #include "lib/log.h"
 
@@ -43,28 +45,88 @@ static int read_hrk(const char *simulated, uint8_t **out, struct fault *f)
 	return len == CSV_ROOT_BYTES ? 0 : fault_set(f, -EINVAL, "insecure_accept_simulated: %s is no root certificate of CSV", path);
 }
 
+static int digest_policy(struct verifier *v, struct fault *f)
+{
+	uint8_t digest[32];
+	char *text = v->policy->json ? json_dumps(v->policy->json, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+	if (v->policy->json && (!text || EVP_Digest(text, strlen(text), digest, NULL, EVP_sha256(), NULL) != 1))
+		return fault_set(f, -ENOMEM, "out of memory");
+	if (text)
+		hex_encode(v->digest, digest, sizeof digest);
+	free(text);
+	return 0;
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+	size_t n = strlen(s), k = strlen(end);
+	return n > k && !strcmp(s + n - k, end);
+}
+
+// NAME.pem: who may have signed; NAME.json: what they did. All must be good: a document that is left out may be the one that revokes.
+static int read_references(const char *dir, struct refval_set **out, struct fault *f)
+{
+	struct dsse_key keys[REFVAL_MAX_DOCS];
+	struct dirent **names = NULL;
+	struct fault why = {""};
+	unsigned int count = 0;
+	char path[PATH_MAX], *text;
+	size_t len;
+	int err = 0, n = *dir ? scandir(dir, &names, NULL, alphasort) : 0;
+	if (n < 0)
+		return fault_errno(f, errno, "cannot read %s", dir);
+	if (*dir && !(*out = calloc(1, sizeof **out)))
+		err = -ENOMEM;
+	for (int pass = 0; pass < 2; pass++) {
+		for (int i = 0; i < n && !err; i++) {
+			if (!ends_with(names[i]->d_name, pass ? ".json" : ".pem"))
+				continue;
+			snprintf(path, sizeof path, "%s/%s", dir, names[i]->d_name);
+			err = file_read(path, DSSE_MAX_BYTES, &text, &len, &why);
+			if (err)
+				break;
+			err = pass ? refval_add(*out, text, len, keys, count, time(NULL), &why)
+				   : count == REFVAL_MAX_DOCS ? -E2BIG : dsse_public_key(text, len, &keys[count], &why);
+			count += !pass && !err;
+			free(text);
+		}
+	}
+	if (err)
+		fault_set(f, err, "references: %s: %s", path, err == -E2BIG && !*why.text ? "too many keys" : why.text);
+	while (count)
+		dsse_key_free(&keys[--count]);
+	while (n > 0)
+		free(names[--n]);
+	free(names);
+	return err;
+}
+
 int verifier_open(struct verifier *v, const struct verifier_settings *s, struct fault *f)
 {
 	memset(v, 0, sizeof *v);
-	v->platform = calloc(1, sizeof *v->platform);
-	if (!v->platform)
+	v->policy = calloc(1, sizeof *v->policy);
+	if (!v->policy)
 		return fault_set(f, -ENOMEM, "out of memory");
-	int err = policy_file_read(*s->platform_policy ? s->platform_policy : NULL, v->platform, f);
+	int err = policy_file_read(*s->policy ? s->policy : NULL, v->policy, f);
 	if (!err && *s->collateral)
 		err = collateral_open(&v->store, s->collateral, false, f);
-	if (!err && v->platform->measured)
+	if (!err && v->policy->measured)
 		err = fault_set(f, -EINVAL, "%s: measurements are allowed for each resource (coffer policy allow), not for the platform",
-				s->platform_policy);
+				s->policy);
+	if (!err)
+		err = digest_policy(v, f);
 	if (!err)
 		err = read_roots(s->tpm_roots, "tpm_roots", &v->tpm_roots, f);
 	if (!err)
 		err = read_roots(s->simulated, "insecure_accept_simulated", &v->simulated_roots, f);
 	if (!err)
 		err = read_hrk(s->simulated, &v->simulated_hrk, f);
+	if (!err)
+		err = read_references(s->references, &v->references, f);
 	// The command line and broker.yaml say what is insecure, and so does the broker at its start: a policy file alone is too quiet.
-	struct attest_policy *p = &v->platform->policy;
+	struct attest_policy *p = &v->policy->policy;
 	if (!err && ((p->insecure_accept_simulated && !*s->simulated) || (p->insecure_accept_debug && !s->accept_debug)))
-		err = fault_set(f, -EINVAL, "%s: simulated hardware and debugging are accepted in broker.yaml only", s->platform_policy);
+		err = fault_set(f, -EINVAL, "%s: simulated hardware and debugging are accepted in broker.yaml only", s->policy);
 	p->insecure_accept_simulated = *s->simulated;
 	p->insecure_accept_debug = s->accept_debug;
 	return err;
@@ -72,12 +134,15 @@ int verifier_open(struct verifier *v, const struct verifier_settings *s, struct 
 
 void verifier_close(struct verifier *v)
 {
-	if (v->platform)
-		policy_file_free(v->platform);
-	free(v->platform);
+	if (v->policy)
+		policy_file_free(v->policy);
+	free(v->policy);
 	cert_list_free(&v->tpm_roots);
 	cert_list_free(&v->simulated_roots);
 	free(v->simulated_hrk);
+	if (v->references)
+		refval_set_free(v->references);
+	free(v->references);
 	if (v->store)
 		collateral_close(v->store);
 	memset(v, 0, sizeof *v);
@@ -164,7 +229,7 @@ static void note_evidence(struct bundle *b, struct attest_result *out)
 void verifier_verify(const struct verifier *v, const struct coco_tee *tee, struct bundle *b, const uint8_t report_data[64], time_t now,
 		     struct attest_result *out)
 {
-	const struct policy_file *p = v->platform;
+	const struct policy_file *p = v->policy;
 	add_collateral(v, tee, b, now, out);
 	const struct evidence_input in = {
 		.bundle = b, .now = now,
@@ -183,10 +248,15 @@ void verifier_verify(const struct verifier *v, const struct coco_tee *tee, struc
 
 void verifier_appraise(const struct verifier *v, struct attest_result *r)
 {
-	policy_file_appraise(v->platform, r);
+	policy_file_appraise(v->policy, r);
+}
+
+bool verifier_has_rules(const struct verifier *v)
+{
+	return rules_any(v->policy->json);
 }
 
 bool verifier_accepts_simulated(const struct verifier *v)
 {
-	return v->platform->policy.insecure_accept_simulated;
+	return v->policy->policy.insecure_accept_simulated;
 }

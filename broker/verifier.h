@@ -8,20 +8,24 @@
 #include "attest/coco.h"
 #include "attest/collateral.h"
 #include "attest/policy_file.h"
+#include "attest/rules.h"
 
 struct verifier_settings {
 	const char *collateral;		// a store's folder; "" for none
-	const char *platform_policy;	// a policy file; "": every kind of real hardware, up to date
+	const char *policy;		// a policy file; "": every kind of real hardware, up to date
+	const char *references;		// a folder of signed reference values and of keys that may have signed them; "" for none
 	const char *tpm_roots;		// PEM; "" for none
 	const char *simulated;		// test roots: PEM, and CSV's as a file of 832 bytes beside it (.hrk); ""
 	bool accept_debug;
 };
 
 struct verifier {
-	struct policy_file *platform;
+	struct policy_file *policy;
+	char digest[65];		// SHA-256 of the policy as it was read, for logs; "" without a file
 	struct cert_list tpm_roots, simulated_roots;
 	uint8_t *simulated_hrk;		// 832 bytes, or NULL
 	struct collateral_store *store;	// NULL: none
+	struct refval_set *references;	// NULL: none
 };
 
 int verifier_open(struct verifier *v, const struct verifier_settings *s, struct fault *f);
@@ -31,6 +35,9 @@ void verifier_close(struct verifier *v);
 // policy. `evidence` is changed: collateral is added. *out is initialised.
 void verifier_verify(const struct verifier *v, const struct coco_tee *tee, struct bundle *evidence, const uint8_t report_data[64], time_t now,
 		     struct attest_result *out);
+
+// The policy has rules about resources, which alone decide about them.
+bool verifier_has_rules(const struct verifier *v);
 
 // The platform's policy alone, on claims that were verified before.
 void verifier_appraise(const struct verifier *v, struct attest_result *claims);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <openssl/pem.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include "attest/bundle.h"
 #include "attest/cert.h"
 #include "attest/collateral.h"
+#include "attest/refval.h"
 #include "broker/broker.h"
 #include "broker/audit_client.h"
 #include "lib/encode.h"
@@ -33,7 +35,7 @@
 
 #define RESOURCE "default/secret/one"
 
-static char work[64], dir[96], collateral[96], roots_file[96], policy_file[96], tpm_roots_file[96], log_file[96];
+static char work[64], dir[96], collateral[96], roots_file[96], policy_file[96], tpm_roots_file[96], references[96], log_file[96];
 static char *ca, url[128];
 static pid_t broker;
 
@@ -53,12 +55,12 @@ static bool start(const char *extra1, const char *extra2)
 	fflush(stdout);
 	broker = fork();
 	if (broker == 0) {
-		char *argv[] = {"broker", "--dir", dir, "--listen", "127.0.0.1:0", "--collateral", collateral, "--platform-policy", policy_file,
-				"--tpm-roots", tpm_roots_file, (char *)extra1, (char *)extra2, NULL};
+		char *argv[] = {"broker", "--dir", dir, "--listen", "127.0.0.1:0", "--collateral", collateral, "--policy", policy_file,
+				"--tpm-roots", tpm_roots_file, "--references", references, (char *)extra1, (char *)extra2, NULL};
 		int log = open(log_file, O_WRONLY | O_CREAT | O_APPEND, 0600);
 		dup2(out[1], 1);
 		dup2(log, 2);
-		exit(broker_main(extra1 ? 13 : 11, argv));
+		exit(broker_main(extra1 ? 15 : 13, argv));
 	}
 	close(out[1]);
 	struct pollfd p = {.fd = out[0], .events = POLLIN};
@@ -761,6 +763,112 @@ static void test_release(void)
 	broker_client_close(c);
 }
 
+static char platform[512];	// the policy without rules
+
+static void reload(const char *rules, const char *wanted)
+{
+	char text[2048], *log;
+	size_t len, before = 0;
+	struct stat st;
+	if (!stat(log_file, &st))
+		before = (size_t)st.st_size;
+	snprintf(text, sizeof text, "%s%s", platform, rules);
+	write_text(policy_file, text, strlen(text));
+	kill(broker, SIGHUP);
+	bool said = false;
+	for (int i = 0; i < 600 && !said; i++) {
+		usleep(20000);
+		if (file_read(log_file, 4 << 20, &log, &len, NULL))
+			continue;
+		said = strstr(log + (before < len ? before : len), wanted);
+		free(log);
+	}
+	ok("SIGHUP has the policy read anew", said, "no '%s' in the log", wanted);
+}
+
+static void get(const char *name, int status, const char *text)
+{
+	struct http_reply r;
+	int err = request("GET", "/kbs/v0/resource/" RESOURCE, cookie, NULL, &r);
+	ok(name, !err && r.status == status && strstr(r.body, text), "%d, %d: %s", err, err ? 0 : r.status, err ? "" : r.body);
+	if (!err)
+		http_reply_free(&r);
+}
+
+#define CONDITIONS \
+	"conditions:\n  simulated: {claim: tee, is: simulated}\n  local: {caller: address, is: 127.0.0.1}\n  owned: {owner_allows: true}\n" \
+	"  current: {claim: tcb_status, is: UpToDate}\n  stale: {claim: tcb_status, is: OutOfDate}\n  known: {reference: measurement}\n" \
+	"rules:\n  - name: main\n    resources: ['default/secret/*']\n"
+
+static void sign_reference(EVP_PKEY *signer, json_t *body)
+{
+	struct dsse_key k;
+	struct fault f = {""};
+	char path[160], *text;
+	EVP_PKEY_up_ref(signer);
+	if (dsse_key_of(signer, &k, &f) || refval_sign(body, &k, time(NULL), &text, &f)) {
+		ok("a document of reference values", false, "%s", f.text);
+		return;
+	}
+	snprintf(path, sizeof path, "%s/values.json", references);
+	write_text(path, text, strlen(text));
+	free(text);
+	dsse_key_free(&k);
+}
+
+static void test_rules(void)
+{
+	struct made m;
+	struct fault f = {""};
+	char path[160], *pem;
+	begin("sgx");
+	struct dcap_spec s = now_of(&made_sgx);
+	made_make(&s, &m);
+	dcap_collateral("sgx", &m);
+	send_evidence(json_pack("{s:o}", "quote", b64(m.quote, m.quote_len, BASE64_STD)));
+	made_free(&m);
+	no_collateral("sgx");
+	json_t *measurement = json_string(token_claim("measurement"));
+	reload(CONDITIONS "    allow_when: [simulated, local, owned, current]\n", "were read anew");
+	get("rules: what all conditions allow is given", 200, "ciphertext");
+	reload(CONDITIONS "    allow_when: [simulated, stale]\n", "were read anew");
+	get("rules: what one refuses is not, and it is named", 403, "stale: expected tcb_status: OutOfDate, found UpToDate");
+	reload(CONDITIONS "    allow_when: [simulated, lost]\n", "there is no condition 'lost'");
+	get("rules: a policy that is none changes nothing", 403, "stale: expected");
+	reload(CONDITIONS "    allow_when: [simulated]\n    deny_when: [current]\n", "were read anew");
+	get("rules: a rule that denies", 403, "current: expected not tcb_status: UpToDate");
+	reload(CONDITIONS "    allow_when: [known]\n", "were read anew");
+	get("rules: no reference value", 403, "no document has one");
+
+	EVP_PKEY *signer = EVP_EC_gen("P-256");
+	BIO *bio = BIO_new(BIO_s_mem());
+	PEM_write_bio_PUBKEY(bio, signer);
+	long n = BIO_get_mem_data(bio, &pem);
+	snprintf(path, sizeof path, "%s/signer.pem", references);
+	write_text(path, pem, (size_t)n);
+	BIO_free(bio);
+	json_t *body = refval_body("values", time(NULL) - 60, time(NULL) + 3600);
+	const struct refval_new v = {.name = "measurement", .kind = REFVAL_EQUALS, .value = measurement, .from = -1, .until = -1};
+	refval_put(body, &v, &f);
+	sign_reference(signer, body);
+	reload(CONDITIONS "    allow_when: [known]\n", "were read anew");
+	get("rules: a reference value", 200, "ciphertext");
+	refval_revoke(body, "measurement", measurement, "a hole", time(NULL) - 1, &f);
+	sign_reference(signer, body);
+	reload(CONDITIONS "    allow_when: [known]\n", "were read anew");
+	get("rules: a reference value that was revoked", 403, "that is not revoked");
+	EVP_PKEY *other = EVP_EC_gen("P-256");
+	sign_reference(other, body);
+	reload(CONDITIONS "    allow_when: [simulated]\n", "was NOT read anew");
+	get("rules: a document signed by somebody else keeps the old policy", 403, "that is not revoked");
+	EVP_PKEY_free(signer);
+	EVP_PKEY_free(other);
+	json_decref(body);
+	json_decref(measurement);
+	snprintf(path, sizeof path, "%s/values.json", references);
+	unlink(path);
+}
+
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
 	(void)st;
@@ -780,7 +888,9 @@ static void prepare(void)
 	snprintf(policy_file, sizeof policy_file, "%s/platform.yaml", work);
 	snprintf(tpm_roots_file, sizeof tpm_roots_file, "%s/tpm.pem", work);
 	snprintf(log_file, sizeof log_file, "%s/log", work);
+	snprintf(references, sizeof references, "%s/references", work);
 	mkdir(collateral, 0700);
+	mkdir(references, 0700);
 	snprintf(path, sizeof path, "%s/own", collateral);
 	mkdir(path, 0700);
 	char *pem = pki_pem(made_root(), snp_made_root(), NULL);
@@ -792,6 +902,7 @@ static void prepare(void)
 	cca = (struct cca_keys){EVP_EC_gen("P-384"), EVP_EC_gen("P-384"), EVP_EC_gen("P-256"), EVP_EC_gen("P-384")};
 	tpm_key_digest(cca.cpak, digest);
 	snprintf(text, sizeof text, "tcb_status: [SWHardeningNeeded]\ncca_platform_keys: [%s]\n", digest);
+	snprintf(platform, sizeof platform, "%s", text);
 	write_text(policy_file, text, strlen(text));
 	tpm_root = pki_make(&(struct pki_spec){"TEST TPM root", NULL, true, "P-256", MADE_NOW - MADE_DAY, MADE_NOW + 3650ll * MADE_DAY, NULL});
 	tpm_ak = pki_make(&(struct pki_spec){"TEST AK", &tpm_root, false, "P-256", MADE_NOW - MADE_DAY, MADE_NOW + 3650ll * MADE_DAY, pki_ak_usage});
@@ -826,6 +937,7 @@ int main(void)
 	test_swtpm();
 	test_recorded();
 	test_release();
+	test_rules();
 	test_store();
 	ok("a name for simulated hardware", begin("coffer-simulated"), "%s", answer);
 	ok("an unknown kind of hardware", !begin("sample") && strstr(answer, "supported: snp, tdx"), "%s", answer);
