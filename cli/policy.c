@@ -145,7 +145,7 @@ const struct command command_policy = {
 	"       coffer policy deny VOLUME [--measurement DIGEST]      without a digest: for every enclave\n"
 	"       coffer policy list [--json]\n"
 	"       coffer policy log                                     all of `coffer audit list`, a JSON line each\n"
-	"       coffer policy check POLICY.yaml EVIDENCE --resource RESOURCE [--collateral FILE] [--event-log FILE] [--at TIME]\n"
+	"       coffer policy check POLICY.yaml EVIDENCE --resource RESOURCE [--collateral FILE|DIR] [--event-log FILE] [--at TIME]\n"
 	"                     [--caller NAME=VALUE...] [--owner-allows yes|no] [--reference FILE... --reference-key KEY...]\n"
 	"                     [--tpm-root FILE] [--insecure-simulated-root FILE] [--json]\n\n"
 	"VOLUME is a volume's file, its id (32 hex digits), or a resource of the broker (default/volume/ID). DIGEST is what\n"

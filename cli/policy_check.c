@@ -144,6 +144,7 @@ static int check(const struct request *q, struct fault *f)
 	struct cert_list simulated = {.count = 0}, tpm = {.count = 0};
 	struct bundle b = {.json = NULL};
 	struct evidence_input in = {.bundle = &b};
+	struct collateral_needs needs;
 	int err = !p || !references || !r || attest_result_init(r) ? fault_set(f, -ENOMEM, "out of memory") : 0;
 	if (!err)
 		err = policy_file_read(q->policy, p, f);
@@ -151,6 +152,8 @@ static int check(const struct request *q, struct fault *f)
 		err = evidence_load(&q->files, &b, f);
 	if (!err)
 		err = evidence_time(q->at, &b, &in.now, f);
+	if (!err)
+		err = evidence_add_store(&q->files, &b, in.now, &needs, f);
 	if (!err)
 		err = evidence_roots(q->simulated_root, &simulated, f);
 	if (!err)
@@ -165,6 +168,7 @@ static int check(const struct request *q, struct fault *f)
 		in.tpm_keys = p->tpm_keys[0] ? p->tpm_keys : NULL;
 		in.cca_keys = p->cca_keys;
 		err = decide(q, p, &in, references, r, f);
+		evidence_missing(&q->files, &needs);
 	}
 	if (r)
 		attest_result_free(r);
