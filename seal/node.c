@@ -292,6 +292,9 @@ int sv_tree_count(struct seal_vol *v, struct tree *t, u32 level, u64 index, cons
 		*n += e->blocks;
 		return 0;
 	}
+	if (m->limited && !m->reads)
+		return -EAGAIN;
+	m->reads -= m->limited;
 	int r = sv_node_get(v, t, level, index, NODE_READ, &c);
 	if (r || !c)
 		return r;
@@ -304,11 +307,13 @@ int sv_tree_count(struct seal_vol *v, struct tree *t, u32 level, u64 index, cons
 	return r;
 }
 
-// A whole subtree whose top has other owners: they keep it.
+// A whole subtree whose top has other owners: they keep it. -EAGAIN: counting it would take too long for one piece; nothing was done.
 static int free_shared(struct freeing *f, u32 level, u64 index, struct d_ptr *slot)
 {
 	struct seal_vol *v = f->v;
 	u64 n = 0;
+	f->memo.limited = f->piece;
+	f->memo.reads = PIECE_BLOCKS / 8;
 	int r = f->t->inode && !f->all ? sv_tree_count(v, f->t, level, index, slot, &f->memo, true, &n) : 0;
 	if (!r)
 		r = sv_refs_add(v, ptr_addr(slot), -1);
@@ -340,8 +345,9 @@ static int free_slot(struct freeing *f, u32 level, u64 index, struct d_ptr *slot
 		s64 extra = sv_refs_extra(v, ptr_addr(slot));
 		if (extra < 0)
 			return (int)extra;
-		if (extra && (level == 1 || !f->piece || f->all)) // else too much would have to be counted: it gets copies
-			return free_shared(f, level, index, slot);
+		int r = extra ? free_shared(f, level, index, slot) : -EAGAIN;
+		if (r != -EAGAIN)
+			return r;
 	}
 	if (level && !(whole && ptr_lost(slot))) {
 		int r = sv_node_get(v, f->t, level, index, whole && (level == 1 || !f->piece) ? NODE_READ : NODE_WRITE, &c);

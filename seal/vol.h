@@ -339,6 +339,8 @@ struct memo_entry {
 struct memo {
 	struct memo_entry *e; // by address and level; cap: a power of two
 	u64 n, cap, seed;
+	u64 reads; // sv_tree_count: pointer blocks that it may still read, where that is limited; then -EAGAIN
+	bool limited;
 };
 struct memo_entry *sv_memo_find(const struct memo *m, const struct d_ptr *p, u32 level);
 int sv_memo_add(struct seal_vol *v, struct memo *m, const struct d_ptr *p, u32 level, u64 blocks, u32 bad);

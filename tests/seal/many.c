@@ -196,6 +196,34 @@ static void delete(void)
 	mem_free(&mem);
 }
 
+// A large file, in whole pages and in pieces that end within pages, and many files that are open and written at the same time.
+static void large_writes(void)
+{
+	static u8 data[1 << 20];
+	CHECK_EQ((mem_init(&mem), seal_format(&mem.io, &test_env, test_key, NULL, 1ul << 30)), 0);
+	struct seal_vol *v = open_volume();
+	CHECK(v);
+	struct seal_inode *d = dir_of(v);
+	char name[40];
+	for (u32 k = 0; k < 400; k++)
+		CHECK_EQ(seal_create(v, d, name, name_of(k, name), 0100644, 0, 0, 0, &held[k]), 0);
+	for (u64 at = 0; at < 96ul << 20; at += sizeof data)
+		CHECK_EQ(seal_write(v, held[0], at, data, sizeof data), (s64)sizeof data);
+	for (u64 at = 0; at < 32ul << 20; at += 60000)
+		CHECK_EQ(seal_write(v, held[1], at, data, 60000), 60000);
+	for (u32 k = 2; k < 12000; k++)
+		CHECK_EQ(seal_write(v, held[2 + k % 398], k / 398 * 5000ul, data, 5000), 5000);
+	printf("# large writes: %lu KiB at most (%lu allowed)\n", peak / 1024, allowed() / 1024);
+	CHECK(peak <= allowed());
+	for (u32 k = 0; k < 400; k++)
+		seal_iput(v, held[k]);
+	seal_iput(v, d);
+	CHECK_EQ(seal_sync(v), 0);
+	CHECK_EQ(fsck_quiet(v), 0);
+	CHECK_EQ(seal_unmount(v), 0);
+	mem_free(&mem);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 3 && !strcmp(argv[1], "-n"))
@@ -204,5 +232,6 @@ int main(int argc, char **argv)
 	RUN(look_up);
 	RUN(hold);
 	RUN(delete);
+	RUN(large_writes);
 	return test_end();
 }
