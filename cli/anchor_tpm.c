@@ -17,6 +17,8 @@ static struct {
 	struct tpm_place place[VOLUMES];
 	unsigned int next;
 	uint8_t name[TPM_NAME_BYTES];	// of the TPM's endorsement key: the one to insist on, then the one that was met
+	bool made;			// an index, for `id`
+	u8 id[SEAL_ID_BYTES];
 } tpm;
 
 static int told(int err, const struct fault *f, struct seal_tool_err *e)
@@ -80,6 +82,8 @@ static int make(const u8 id[SEAL_ID_BYTES], const struct seal_anchor *now, u64 *
 
 	if (epoch)
 		*epoch = given;
+	tpm.made = tpm.made || !err;
+	memcpy(tpm.id, id, sizeof(tpm.id));
 	return told(err, &f, e);
 }
 
@@ -122,7 +126,7 @@ int owner_anchor_tpm(const struct owner *o, const char *where, struct fault *f)
 	if (!tpm_where_valid(where))
 		return fault_set(f, -EINVAL, "--anchor tpm:WHERE takes device:/dev/tpmrm0, tcp:ADDRESS:PORT or unix:PATH, not '%.100s'", where);
 	if (o->tpm_key && hex_decode(tpm.name, sizeof(tpm.name), o->tpm_key))
-		return fault_set(f, -EINVAL, "--tpm-key takes the %zu hex digits that `coffer volume anchor set` shows", 2 * sizeof(tpm.name));
+		return fault_set(f, -EINVAL, "--tpm-key takes the %zu hex digits that `coffer volume create`, `seal` and `volume anchor set` show", 2 * sizeof(tpm.name));
 	snprintf(tpm.where, sizeof(tpm.where), "%s", where);
 	tpm.used = true;
 	seal_tool_set_anchor(&anchor);
@@ -139,10 +143,16 @@ bool owner_anchor_is_tpm(void)
 	return tpm.used;
 }
 
-bool owner_anchor_tpm_name(char out[2 * OWNER_TPM_NAME_BYTES + 1])
+void owner_anchor_tpm_say(void)
 {
-	static const uint8_t none[TPM_NAME_BYTES];
+	char key[2 * TPM_NAME_BYTES + 1], index[2 * TPM_NAME_BYTES + 1];
+	uint8_t name[TPM_NAME_BYTES];
 
-	hex_encode(out, tpm.name, sizeof(tpm.name));
-	return memcmp(tpm.name, none, sizeof(none)) != 0;
+	if (!tpm.made)
+		return;
+	tpm_anchor_name(tpm.id, name);
+	hex_encode(key, tpm.name, sizeof(tpm.name));
+	hex_encode(index, name, sizeof(name));
+	printf("The TPM's endorsement key has the name %s: compare it with the TPM's certificate, and name it with --tpm-key.\n"
+	       "Its index 0x%x remembers the volume; that has the name %s.\n", key, tpm_anchor_index(tpm.id), index);
 }

@@ -179,6 +179,7 @@ int owner_make_volume(const struct owner *o, const struct owner_new_volume *v, s
 			printf("  key  in %s: keep it in a safe place\n", o->key_file);
 		else
 			printf("  key  at the broker %s; no enclave gets it before `coffer policy allow`\n", broker_client_url(m.client));
+		owner_anchor_tpm_say();
 	}
 out:
 	explicit_bzero(key, sizeof(key));

@@ -44,9 +44,8 @@ int owner_anchor(const struct owner *o, struct fault *f);
 int owner_anchor_tpm(const struct owner *o, const char *where, struct fault *f);
 void owner_anchor_new(void);
 bool owner_anchor_is_tpm(void);
-// Name of the endorsement key that was met when an index was made. false: none was.
-#define OWNER_TPM_NAME_BYTES 34
-bool owner_anchor_tpm_name(char out[2 * OWNER_TPM_NAME_BYTES + 1]);
+// Where an index was made: prints the names of the TPM's endorsement key and of the index.
+void owner_anchor_tpm_say(void);
 // One sentence: what detects a rollback of the volume opened last.
 const char *owner_anchor_text(char *buf, size_t n);
 

@@ -50,7 +50,7 @@ static void show(const struct request *r, const struct seal_tool_anchor_view *v)
 
 static void say_set(const struct request *r, const struct seal_tool_anchor_view *v)
 {
-	char from[64] = "nothing", name[2 * OWNER_TPM_NAME_BYTES + 1];
+	char from[64] = "nothing";
 
 	if (v->known && !v->verdict) {
 		printf("%s is what its anchor remembers, or goes on from there: nothing was changed\n", r->words[0]);
@@ -61,8 +61,7 @@ static void say_set(const struct request *r, const struct seal_tool_anchor_view 
 	printf("The anchor of %s remembers commit %" PRIu64 " now (before: %s).\n"
 	       "This is on your word: had somebody put another copy there, that copy would be the right one from now on. Look at what it holds.\n"
 	       "Every enclave that was writing the volume is fenced: it can store nothing more.\n", r->words[0], (uint64_t)v->found.generation, from);
-	if (owner_anchor_tpm_name(name))
-		printf("The TPM's endorsement key has the name %s: compare it with the TPM's certificate, and name it with --tpm-key.\n", name);
+	owner_anchor_tpm_say();
 }
 
 int volume_anchor(struct request *r)

@@ -150,6 +150,8 @@ int volume_rekey(struct request *r)
 		printf("%s has a new key, in %s; the old one opens it no more\n", r->words[0], r->new_key_file);
 	else if (!err)
 		printf("%s has a new key, at the broker; the old one opens it no more\n", r->words[0]);
+	if (!err)
+		owner_anchor_tpm_say();
 	err = volume_result(err, &e);
 out:
 	explicit_bzero(old, sizeof(old));

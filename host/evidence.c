@@ -9,22 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "host/exact.h"
+
 extern char **environ;
-
-static bool read_exactly(int fd, void *buf, size_t n)
-{
-	for (char *p = buf; n;) {
-		ssize_t k = read(fd, p, n);
-
-		if (k < 0 && errno == EINTR)
-			continue;
-		if (k <= 0)
-			return false;
-		p += k;
-		n -= (size_t)k;
-	}
-	return true;
-}
 
 static int start(const char *lib_dir, int in, int out)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The enclave's way to a TPM of this host: a port of 127.0.0.1 whose connections are passed on to the device. The enclave needs no
-// faith in it.
+// The enclave's way to a TPM of this host: a port of 127.0.0.1 whose connections are passed on to the device, one after the other, if they are
+// of this process's user: others of the host do not get at a TPM by it that they may not use themselves. The enclave needs no faith in it.
 #pragma once
 #include <stddef.h>
 

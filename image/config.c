@@ -756,8 +756,11 @@ int config_parse(struct config *c, const char *folder, const char *file, const c
 	yaml_parser_delete(&parser);
 	for (size_t k = 0; !err && k < c->volume_count; k++)
 		if (c->volumes[k].sealing && strcmp(c->anchor, "none") != 0)
-			err = fault_set(p, -EINVAL, "%s: the volume at %s is sealed to the enclave ('key: sealing'), which no anchor knows: a rollback of it is "
-					"not detected; 'anchor: none' accepts that", file, c->volumes[k].path);
+			err = fault_set(p, -EINVAL, "%s: the volume at %s is sealed to the enclave ('key: sealing'), and %s: a rollback of it is not detected. "
+					"'anchor: none' accepts that; else its key has to be the broker's", file, c->volumes[k].path,
+					strcmp(c->anchor, "tpm") == 0 ?
+						"the index of a TPM is made by the owner with the volume's key, which he does not have" :
+						"a broker remembers volumes whose owner put their key there, which nobody did");
 	bool tpm = !err && !strcmp(c->anchor, "tpm"); // its memory bears some 100,000 writes
 	if (c->anchor_every < 0)
 		c->anchor_every = tpm ? CONFIG_DEFAULT_TPM_EVERY : CONFIG_DEFAULT_ANCHOR_EVERY;

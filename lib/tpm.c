@@ -28,7 +28,6 @@
 #define RH_NULL 0x40000007u
 #define RS_PW 0x40000009u
 #define RH_ENDORSEMENT 0x4000000bu
-#define FIRST_SESSION 0x02000000u
 #define ALG_AES 0x0006u
 #define ALG_SHA256 0x000bu
 #define ALG_NULL 0x0010u
@@ -42,6 +41,7 @@
 #define SESSION_AUDIT 0x80u
 
 #define DEFINE_TRIES 20 // others use the TPM too
+#define ROOM_TRIES 20	// for two seconds
 
 // Only the secret opens it, all of it is written at once, and wrong secrets do not lock the TPM.
 #define NV_AUTHWRITE (1u << 2)
@@ -170,7 +170,8 @@ static int refused(const struct tpm *t, const char *what, uint32_t rc, struct fa
 	case RC_AUTH_FAIL:
 	case RC_BAD_AUTH: return fault_set(f, -EACCES, "the TPM at %s takes another secret (%s)", t->where, what);
 	case RC_EXCLUSIVE: return fault_set(f, -ESTALE, "somebody else used the TPM at %s in between", t->where);
-	case RC_SESSION_MEMORY: return fault_set(f, -ENOBUFS, "the TPM at %s has no room for another session", t->where);
+	case RC_SESSION_MEMORY: return fault_set(f, -ENOBUFS, "the TPM at %s has no room for another session: others hold theirs. Use its resource manager "
+							 "(device:/dev/tpmrm0), or take away what nobody needs (tpm2_flushcontext --loaded-session)", t->where);
 	case RC_NV_UNINITIALIZED: return fault_set(f, -ENODATA, "nothing was written into the TPM at %s yet", t->where);
 	default: return fault_set(f, -EIO, "the TPM at %s refuses %s: code 0x%x", t->where, what, rc);
 	}
@@ -288,9 +289,8 @@ static int start_session(struct tpm *t, struct session *s, uint32_t salt_key, co
 	}
 	put16(&c, ALG_SHA256);
 	err = send_command(t, "starting a session", &c, answer, &a, f);
-	if (err == -ENOBUFS) { // left behind by who was killed, on a way without a resource manager: it has room for three
-		for (uint32_t k = 0; k < 3; k++)
-			flush(t, FIRST_SESSION + k);
+	for (int tries = 0; err == -ENOBUFS && tries < ROOM_TRIES; tries++) { // others' sessions are theirs: it may be that they end
+		nanosleep(&(struct timespec){0, 100000000}, NULL);
 		err = send_command(t, "starting a session", &c, answer, &a, f);
 	}
 	if (err)
@@ -415,6 +415,13 @@ static void nv_names(struct out *o, uint32_t index, size_t size, bool written)
 	o->n = 0;
 	put(o, name, sizeof name); // the index authorises itself
 	put(o, name, sizeof name);
+}
+
+void tpm_nv_name(uint32_t index, size_t size, uint8_t name[TPM_NAME_BYTES])
+{
+	struct out o;
+	nv_names(&o, index, size, true);
+	memcpy(name, o.b, TPM_NAME_BYTES);
 }
 
 static int nv_read(struct tpm *t, struct session *s, uint32_t index, void *data, size_t size, unsigned int attributes, struct fault *f)

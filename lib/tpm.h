@@ -36,6 +36,8 @@ bool tpm_where_valid(const char *where);
 // TPM's endorsement key, whose name is given in *name (all zero: any; it is filled in).
 int tpm_nv_create(struct tpm *t, uint32_t index, const uint8_t auth[TPM_AUTH_BYTES], const void *data, size_t size, uint8_t name[TPM_NAME_BYTES],
 		  struct fault *f);
+// The name of such an index once it is written: a digest of its number, its size and its attributes.
+void tpm_nv_name(uint32_t index, size_t size, uint8_t name[TPM_NAME_BYTES]);
 int tpm_nv_read(struct tpm *t, uint32_t index, const uint8_t auth[TPM_AUTH_BYTES], void *data, size_t size, struct fault *f);
 // Reads the index and lets `decide` change the bytes: they are written (1), left (0), or it is an error (<0). Nothing that another did
 // to the TPM can come between: -ESTALE then, and nothing was written.

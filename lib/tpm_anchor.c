@@ -41,6 +41,11 @@ uint32_t tpm_anchor_index(const uint8_t id[TPM_ANCHOR_ID_BYTES])
 	return 0x01800000u | ((uint32_t)h[0] << 16 | (uint32_t)h[1] << 8 | h[2]) >> 2; // the owner's range has 22 bits
 }
 
+void tpm_anchor_name(const uint8_t id[TPM_ANCHOR_ID_BYTES], uint8_t name[TPM_NAME_BYTES])
+{
+	tpm_nv_name(tpm_anchor_index(id), sizeof(struct record), name);
+}
+
 static int read_record(const struct tpm_place *p, const struct record *r, struct tpm_anchor *out, struct fault *f)
 {
 	if (memcmp(r->magic, magic, sizeof magic) || memcmp(r->id, p->id, sizeof r->id))

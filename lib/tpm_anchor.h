@@ -24,6 +24,8 @@ struct tpm_place {
 void tpm_anchor_auth(struct tpm_place *p, const uint8_t key[32]);
 uint32_t tpm_anchor_index(const uint8_t id[TPM_ANCHOR_ID_BYTES]);
 
+void tpm_anchor_name(const uint8_t id[TPM_ANCHOR_ID_BYTES], uint8_t name[TPM_NAME_BYTES]); // of the index, as TPM2_NV_ReadPublic tells it
+
 // -ENOENT: there is no index. Never "a new volume": who may delete it could put an old copy back. -EACCES: it takes another key.
 int tpm_anchor_get(const struct tpm_place *p, struct tpm_anchor *out, struct fault *f);
 // The volume was compared with *from and found in state *to: *epoch is its writer's. -EEXIST: another one was faster.

@@ -11,6 +11,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "host/tpm_relay.h"
 #include "lib/tpm_anchor.h"
 #include "tests/attest/ok.h"
 
@@ -157,6 +162,16 @@ static int between(struct tpm *t, const uint8_t *command, size_t n, uint8_t *ans
 	return err;
 }
 
+// What a command left behind whose answer did not come.
+static void make_room(struct tpm *t)
+{
+	uint8_t c[14] = {0x80, 1, 0, 0, 0, 14, 0, 0, 1, 0x65, 2}, a[TPM_MAX];
+	struct fault f;
+	size_t len;
+	for (c[13] = 0; c[13] < 3; c[13]++)
+		honest(t, c, sizeof c, a, &len, &f);
+}
+
 static void test_wire(void)
 {
 	struct tpm_place p = place(1);
@@ -178,6 +193,7 @@ static void test_wire(void)
 				flip_answer = answer ? message : 0;
 				flip_command = answer ? 0 : message;
 				memset(got, 0, sizeof got);
+				make_room(&wire);
 				int err = tpm_nv_read(&wire, index, p.auth, got, sizeof got, &f);
 				bad += !err && memcmp(got, good, sizeof good);
 				bad += !err && answer && flip_at < flipped_len && message == 2;
@@ -192,6 +208,7 @@ static void test_wire(void)
 	int err = tpm_nv_read(&wire, index, p.auth, got, sizeof got, &f);
 	replay = false;
 	ok("an old answer", err == -EPROTO, "%d %s", err, f.text);
+	make_room(&wire);
 	tpm_close(&wire);
 }
 
@@ -349,6 +366,84 @@ static void test_replaced(void)
 	ok("an index that the host made", !err && tpm_anchor_get(&p, &now, &f) == -EACCES && strstr(f.text, "does not go with"), "%d %s", err, f.text);
 }
 
+// A TPM without room: what others hold there stays theirs.
+static void test_no_room(void)
+{
+	static const uint8_t begin[43] = {0x80, 1, 0, 0, 0, 43, 0, 0, 1, 0x76, 0x40, 0, 0, 7, 0x40, 0, 0, 7, 0, 16, [36] = 0, 0, 0, 0, 0x10, 0, 0x0b};
+	uint8_t a[TPM_MAX], end[14] = {0x80, 1, 0, 0, 0, 14, 0, 0, 1, 0x65}, handle[8][4];
+	struct tpm_place p = place(1);
+	struct tpm_anchor now;
+	struct fault f = {""};
+	unsigned int held = 0, there = 0;
+	struct tpm t;
+	size_t len;
+	if (tpm_open(&t, where, &f))
+		return (void)ok("open", false, "%s", f.text);
+	make_room(&t);
+	while (held < 8 && !t.transmit(&t, begin, sizeof begin, a, &len, &f) && !be32(a + 6))
+		memcpy(handle[held++], a + 10, 4);
+	tpm_close(&t);
+	int err = tpm_anchor_get(&p, &now, &f);
+	ok("no room for a session", held >= 3 && err == -ENOBUFS && strstr(f.text, "tpmrm0"), "%u %d %s", held, err, f.text);
+	if (tpm_open(&t, where, &f))
+		return (void)ok("open", false, "%s", f.text);
+	for (unsigned int k = 0; k < held; k++) {
+		memcpy(end + 10, handle[k], 4);
+		there += !t.transmit(&t, end, sizeof end, a, &len, &f) && !be32(a + 6);
+	}
+	tpm_close(&t);
+	ok("the sessions of others are still there", there == held, "%u of %u", there, held);
+	ok("room again", tpm_anchor_get(&p, &now, &f) != -ENOBUFS, "%s", f.text);
+}
+
+static int reach(unsigned int port)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof a)) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+// The launcher's relay: connections that say nothing are in nobody's way, other users of the host are shown the door.
+static void test_relay(void)
+{
+	static const uint8_t random[12] = {0x80, 1, 0, 0, 0, 12, 0, 0, 1, 0x7b, 0, 8};
+	char way[200], *colon;
+	struct tpm_place p = place(1);
+	struct tpm_anchor direct, now;
+	struct fault f = {""};
+	int idle[8], err = tpm_anchor_get(&p, &direct, &f), status;
+	if (tpm_relay(where, way, sizeof way, &f) || !(colon = strrchr(way, ':')))
+		return (void)ok("relay", false, "%s", f.text);
+	unsigned int port = (unsigned int)atoi(colon + 1);
+	p.where = way;
+	int through = tpm_anchor_get(&p, &now, &f);
+	ok("through the relay", err == through && (err || same(&now, &direct)), "%d %d %s", err, through, f.text);
+	for (int k = 0; k < 8; k++)
+		idle[k] = reach(port);
+	through = tpm_anchor_get(&p, &now, &f);
+	ok("beside eight that say nothing", err == through && (err || same(&now, &direct)), "%d %d %s", err, through, f.text);
+	for (int k = 0; k < 8; k++)
+		close(idle[k]);
+	if (geteuid())
+		return skip("another user of the host", "not root");
+	pid_t other = fork();
+	if (!other) {
+		uint8_t a[64];
+		if (setgid(65534) || setuid(65534))
+			_exit(2);
+		int fd = reach(port);
+		if (fd < 0 || send(fd, random, sizeof random, MSG_NOSIGNAL) < 0)
+			_exit(0);
+		_exit(read(fd, a, sizeof a) > 0);
+	}
+	waitpid(other, &status, 0);
+	ok("another user of the host gets no answer", WIFEXITED(status) && !WEXITSTATUS(status), "%x", status);
+}
+
 int main(void)
 {
 	static const char *const bad[] = {"", "tcp:", "tcp:host:1", "tcp:127.0.0.1", "tcp:127.0.0.1:0", "tcp:127.0.0.1:70000", "unix:", "device:tpm0",
@@ -368,6 +463,8 @@ int main(void)
 		test_wire();
 		test_held_back();
 		test_made_late();
+		test_no_room();
+		test_relay();
 		test_replaced();
 	}
 	stop();
