@@ -46,7 +46,7 @@ int audit_cosigned_open(struct audit_cosigned **out, const char *dir, const stru
 	c->count = count;
 	memcpy(c->witness, witnesses, count * sizeof *witnesses);
 	for (unsigned int i = 0; i < count; i++) {
-		char path[sizeof c->dir + 16], *text;
+		char path[sizeof c->dir + 32], *text;
 		size_t len;
 		snprintf(path, sizeof path, "%s/cosigned.%u", dir, i + 1);
 		if (file_read(path, NOTE_MAX, &text, &len, NULL))
@@ -105,7 +105,7 @@ static unsigned int take(const struct audit_cosigned *c, struct note *to, const 
 int audit_cosign(struct audit_cosigned *c, struct audit *a, const struct note *n, struct fault *f)
 {
 	struct note *to = NULL, merged;
-	char path[sizeof c->dir + 16], text[NOTE_MAX];
+	char path[sizeof c->dir + 32], text[NOTE_MAX];
 	int err = 0;
 
 	if (!note_signed_by(n, audit_key(a), NULL) || !signatures(c, n))

@@ -350,6 +350,7 @@ static void test_appraise(void)
 	if (refval_add(s, text, strlen(text), &owner, 1, NOW, &f))
 		abort();
 	attest_result_init(&r);
+	json_decref(r.claims);
 	r.claims = json_pack("{s:s, s:{s:{s:i}}, s:{s:{s:[{s:s, s:s}]}}}", "measurement", A48, "snp", "reported_tcb", "microcode", 80, "event_log", "measured",
 			     "kernel", "digest", "ef", "about", "vmlinuz");
 	refval_appraise(s, NOW, &r);
@@ -363,6 +364,7 @@ static void test_appraise(void)
 	   !strcmp(attest_find(&r, "measurement")->expected, A48) && !strcmp(attest_find(&r, "measurement")->found, B48), "%s", failures(&r));
 	attest_result_free(&r);
 	attest_result_init(&r);
+	json_decref(r.claims);
 	r.claims = json_pack("{s:s, s:{s:{s:[{s:s,s:s},{s:s,s:s,s:s}]}}}", "measurement", A48, "cca", "platform", "software_components", "type", "M1", "value", "00",
 			     "type", "BL", "value", "cd", "signer_id", "ee");
 	refval_appraise(s, NOW, &r);
