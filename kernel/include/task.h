@@ -300,6 +300,8 @@ void signal_force_info(const siginfo_t *info);
 void signal_recalc(struct task *t);		// recomputes WORK_SIGNAL; sig_lock held
 // Takes the next pending signal in `set` (signalfd, sigtimedwait): signal number or 0.
 int signal_dequeue(sigset set, siginfo_t *info);
+// The caller took a timer's signal (kernel/time/posix_timer.c): it stands for all expiries until now. Not with sig_lock held.
+void posix_timer_taken(siginfo_t *info);
 // Exit path: delivers signals, stops, exits. Called with interrupts of any kind harmless.
 void task_work(struct regs *regs);
 // ppoll, pselect, epoll_pwait: install a temporary mask; the old one comes back on return to user mode

@@ -367,6 +367,8 @@ int signal_dequeue(sigset set, siginfo_t *info)
 	if (sig)
 		signal_recalc(t);
 	mutex_unlock(&t->proc->sig_lock);
+	if (sig && unlikely(info->si_code == SI_TIMER))
+		posix_timer_taken(info);
 	if (sig && (pid_namespaced() || cred()->user_ns))
 		pid_fix_info(info);
 	return sig;
@@ -631,6 +633,8 @@ static bool deliver(struct regs *regs)
 	}
 
 	restart_handler(regs, ka.flags);
+	if (unlikely(info.si_code == SI_TIMER))
+		posix_timer_taken(&info);
 	if (pid_namespaced() || unlikely(cred()->user_ns))
 		pid_fix_info(&info);
 	if (sigframe_build(regs, sig, &info, &ka, old)) {

@@ -16,6 +16,8 @@
 #define MAX_TIMERS 4096
 #define MIN_INTERVAL_NS 20000ul	 // a shorter one counts overruns instead of keeping the timer thread busy
 #define CPU_CHECK_MIN_NS 500000ul
+#define OVERRUN_MAX 0x7fffffff
+#define MISSED_MAX 0x3ffffffful
 
 #define SIGEV_SIGNAL_ 0
 #define SIGEV_NONE_ 1
@@ -73,7 +75,7 @@ static bool count_in(struct posix_timer *t, struct sigpending *pend, int n)
 	struct sigqueue *q;
 	list_for_each(q, &pend->queue, link)
 		if (q->info.si_signo == t->signo && q->info.si_code == SI_TIMER && q->info.si_tid == t->id) {
-			q->info.si_overrun += n;
+			q->info.si_overrun = q->info.si_overrun > OVERRUN_MAX - n ? OVERRUN_MAX : q->info.si_overrun + n;
 			return true;
 		}
 	return false;
@@ -86,12 +88,8 @@ static void notify(struct posix_timer *t, int missed)
 	mutex_lock(&t->proc->sig_lock);
 	bool queued = count_in(t, t->target ? &t->target->pending : &t->proc->pending, missed + 1);
 	mutex_unlock(&t->proc->sig_lock);
-	if (queued) {
-		if (__builtin_add_overflow(t->overrun, missed + 1, &t->overrun))
-			t->overrun = 0x7fffffff;
+	if (queued)
 		return;
-	}
-	t->overrun = missed;
 	siginfo_t si;
 	memset(&si, 0, sizeof(si));
 	si.si_signo = t->signo;
@@ -105,6 +103,15 @@ static void notify(struct posix_timer *t, int missed)
 		signal_send_proc(t->proc, t->signo, &si);
 }
 
+// Moves t->at beyond now; how many expiries that passes over.
+static u64 forward(struct posix_timer *t, u64 now)
+{
+	u64 n = (now - t->at) / t->interval + 1;
+
+	t->at += n * t->interval;
+	return n;
+}
+
 static void expired(struct ktimer *kt)
 {
 	struct posix_timer *t = container_of(kt, struct posix_timer, kt);
@@ -113,8 +120,7 @@ static void expired(struct ktimer *kt)
 	if (t->at && now >= t->at) {
 		u64 missed = 0;
 		if (t->interval) {
-			missed = (now - t->at) / t->interval;
-			t->at += (missed + 1) * t->interval;
+			missed = forward(t, now) - 1;
 			if (t->at - now < MIN_INTERVAL_NS) {
 				u64 more = MIN_INTERVAL_NS / t->interval;
 				missed += more;
@@ -123,7 +129,7 @@ static void expired(struct ktimer *kt)
 		} else {
 			t->at = 0;
 		}
-		notify(t, (int)min(missed, 0x3ffffffful));
+		notify(t, (int)min(missed, MISSED_MAX));
 	}
 	if (t->at)
 		arm(t, now);
@@ -140,6 +146,20 @@ static struct posix_timer *find(int id)
 			if (t->id == id)
 				return t;
 	return NULL;
+}
+
+void posix_timer_taken(siginfo_t *info)
+{
+	mutex_lock(&posix_lock);
+	struct posix_timer *t = find(info->si_tid);
+	if (t && t->signo == info->si_signo) {
+		u64 now = t->at && t->interval ? now_of(t) : 0;
+		int had = max(info->si_overrun, 0); // a program can send itself what looks like a timer's signal
+		if (now && now >= t->at)
+			had += (int)min(forward(t, now), (u64)(OVERRUN_MAX - had));
+		t->overrun = info->si_overrun = had;
+	}
+	mutex_unlock(&posix_lock);
 }
 
 // What left the list is no one else's.
