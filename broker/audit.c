@@ -67,10 +67,12 @@ int audit_open(struct audit **out, const char *dir, const char *name, EVP_PKEY *
 		err = fault_set(f, -EIO, "cannot sign the audit log's head");
 	if (!err && a->files.range.size - a->files.marked > MARK_EVERY)
 		err = audit_mark(&a->files, f);
-	if (err)
+	if (err) {
+		a->broken = true;	// its mark says more than was found here
 		audit_close(a);
-	else
+	} else {
 		*out = a;
+	}
 	return err;
 }
 
@@ -147,6 +149,10 @@ static int commit(struct audit *a, struct batch *b, struct note *head)
 		fault_errno(&b->why, -err, "cannot write the audit log");
 		goto out;
 	}
+	// First, because what they have behind the range counts for nothing: without room for them nothing has happened yet.
+	err = audit_grown(s, &g, s->range.size, &b->why);
+	if (err)
+		goto out;
 	err = audit_pwrite(s->entries, b->bytes, b->len, s->end);
 	if (err) {
 		fault_errno(&b->why, -err, "cannot write the audit log in %s", s->dir);
@@ -155,11 +161,8 @@ static int commit(struct audit *a, struct batch *b, struct note *head)
 	}
 	// What a failed sync leaves is not known, and a second one may say yes to what is not there.
 	err = fdatasync(s->entries) ? -errno : 0;
-	if (err)
-		fault_errno(&b->why, -err, "cannot make the audit log durable in %s", s->dir);
-	else
-		err = audit_grown(s, &g, s->range.size, &b->why);
 	if (err) {
+		fault_errno(&b->why, -err, "cannot make the audit log durable in %s", s->dir);
 		a->broken = true;
 		goto out;
 	}

@@ -175,9 +175,11 @@ int audit_recover(struct audit_files *s, const struct note_key *key, struct note
 	uint64_t at = s->end;
 	while ((err = frame(&c, &at, &r, &g, head, f)) == 1)
 		;
-	if (err || s->end == c.size)
+	if (err)
 		goto out;
-	if (c.size - s->end > MAX_TAIL || signed_later(&c, &err)) {
+	// The last head is what all that is kept rests on, wherever it stood.
+	bool forged = s->range.size && !note_signed_by(head, key, NULL);
+	if (forged || c.size - s->end > MAX_TAIL || signed_later(&c, &err)) {
 		err = fault_set(f, -EBADMSG, "the audit log in %s was changed behind the broker's back: record %llu or one soon after is not what "
 				"was signed. Put its newest copy back, or move the folder away to begin a new log", s->dir,
 				(unsigned long long)s->range.size);
@@ -186,7 +188,8 @@ int audit_recover(struct audit_files *s, const struct note_key *key, struct note
 	if (err)
 		goto out;
 	*dropped = c.size - s->end;
-	if (ftruncate(s->entries, (off_t)s->end) || fdatasync(s->entries))
+	// Synced also when nothing is dropped: a kill may have left a whole batch that is not durable, and its head is told from now on.
+	if ((*dropped && ftruncate(s->entries, (off_t)s->end)) || fdatasync(s->entries))
 		err = -errno;
 out:
 	if (err && f && !f->text[0])

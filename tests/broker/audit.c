@@ -438,6 +438,34 @@ static void restore(const char *dir, const char *whole, size_t len, bool derived
 	}
 }
 
+// A record and a head over it without a signature, and behind them as much as may be the rest of a batch.
+static void forge(const char *dir)
+{
+	static const char record[] = "{\"event\":\"allow\"}";
+	static uint8_t bytes[AUDIT_BATCH + AUDIT_MAX_ENTRY + 4096 + 100];
+	struct merkle_range r;
+	struct fault f;
+	char path[160];
+	uint8_t leaf[MERKLE_HASH], *p = bytes;
+	struct audit *a = reopen(dir, &f);
+	if (!a || audit_range(a, 600, &r, &f))
+		abort();
+	audit_close(a);
+	merkle_leaf(record, sizeof record - 1, leaf);
+	merkle_add(&r, leaf);
+	audit_store(p, sizeof record - 1, AUDIT_FRAME);
+	memcpy(p + AUDIT_FRAME, record, sizeof record - 1);
+	p += AUDIT_FRAME + sizeof record - 1;
+	audit_store(p, (uint64_t)AUDIT_HEAD << 24 | AUDIT_HEAD_BYTES, AUDIT_FRAME);
+	audit_store(p + AUDIT_FRAME, 601, 8);
+	merkle_range_root(&r, p + AUDIT_FRAME + 8);
+	snprintf(path, sizeof path, "%s/entries", dir);
+	int fd = open(path, O_WRONLY | O_APPEND);
+	if (write(fd, bytes, sizeof bytes) != (ssize_t)sizeof bytes)
+		abort();
+	close(fd);
+}
+
 static void test_changed(void)
 {
 	const char *dir = fresh("changed");
@@ -467,6 +495,9 @@ static void test_changed(void)
 	restore(dir, whole, len, false);
 	a = reopen(dir, &f);
 	ok("a changed record is noticed when all is read again", !a && strstr(f.text, "changed behind"), "%s", f.text);
+	snprintf(tree, sizeof tree, "%s/mark", dir);
+	ok("and no mark says that what is before it is all", access(tree, F_OK) != 0, "there is one");
+	snprintf(tree, sizeof tree, "%s/tree0", dir);
 	whole[len / 2] ^= 1;
 
 	restore(dir, whole, len, false);
@@ -513,7 +544,27 @@ static void test_changed(void)
 	ok("a tree that changes while it is used proves nothing", wrote && a && audit_prove_inclusion(a, 7, 600, &p, &f) == -EBADMSG &&
 	   audit_prove_consistency(a, 7, 600, &p, &f) == -EBADMSG, "%s", f.text);
 	audit_close(a);
+
+	restore(dir, whole, len, true);
+	forge(dir);
+	a = reopen(dir, &f);
+	ok("a head that nobody signed is not believed", !a && strstr(f.text, "changed behind"), "%s", a ? "it is" : f.text);
+	audit_close(a);
 	free(whole);
+}
+
+// By which descriptor this process has a file open.
+static int descriptor(const char *path)
+{
+	char link[64], to[200];
+	for (int fd = 3; fd < 256; fd++) {
+		snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+		ssize_t n = readlink(link, to, sizeof to - 1);
+		to[n > 0 ? n : 0] = '\0';
+		if (!strcmp(to, path))
+			return fd;
+	}
+	return -1;
 }
 
 // No room: the record is refused, nothing of it stays, and the log goes on when there is room.
@@ -541,11 +592,21 @@ static void test_full(void)
 	audit_head(a, &n);
 	ok("without room a record is refused", err == -EFBIG && n.head.size == 10, "%d %s", err, f.text);
 	ok("and with room it goes on", !append(a, 10, &index, &f) && index == 10, "%s", f.text);
+	snprintf(path, sizeof path, "%s/index", dir);
+	int fd = descriptor(path), saved = dup(fd), full = open("/dev/full", O_RDWR);
+	dup2(full, fd);
+	err = append(a, 11, &index, &f);
+	dup2(saved, fd);
+	close(saved);
+	close(full);
+	audit_head(a, &n);
+	ok("without room for what is derived it is refused too", err == -ENOSPC && n.head.size == 11, "%d %s", err, f.text);
+	ok("and then it goes on", !append(a, 11, &index, &f) && index == 11, "%s", f.text);
 	audit_close(a);
 	a = reopen(dir, &f);
 	if (a)
 		audit_head(a, &n);
-	ok("also when opened again", a && n.head.size == 11, "%s", f.text);
+	ok("also when opened again", a && n.head.size == 12, "%s", f.text);
 	audit_close(a);
 }
 
