@@ -131,9 +131,15 @@ static bool wanted(const struct matching *m, const struct refval *v)
 	return !strcmp(v->name, m->name) && (!v->tee || !m->tee || !strcmp(v->tee, m->tee));
 }
 
-static bool holds(const struct refval *v, time_t now)
+// A set is used for as long as a broker runs: its documents' time may end meanwhile.
+static bool current(const struct refval_doc *d, time_t now)
 {
-	return (v->from < 0 || now >= v->from) && (v->until < 0 || now <= v->until);
+	return now >= d->from && now <= d->until;
+}
+
+static bool holds(const struct refval_doc *d, const struct refval *v, time_t now)
+{
+	return current(d, now) && (v->from < 0 || now >= v->from) && (v->until < 0 || now <= v->until);
 }
 
 __attribute__((format(printf, 2, 3))) static void tell(struct matching *m, const char *format, ...)
@@ -156,7 +162,7 @@ static void expect(struct matching *m)
 		const struct refval_doc *d = &m->set->docs[i];
 		for (unsigned int k = 0; k < d->count; k++) {
 			const struct refval *v = &d->values[k];
-			if (!wanted(m, v) || v->revoked >= 0 || !holds(v, m->now))
+			if (!wanted(m, v) || v->revoked >= 0 || !holds(d, v, m->now))
 				continue;
 			if (v->kind == REFVAL_MINIMUM) {
 				if (!least || json_integer_value(v->value) > json_integer_value(least->value))
@@ -201,8 +207,10 @@ static enum refval_verdict one(struct matching *m, const json_t *found)
 			}
 			if (v->revoked >= 0)
 				continue;
-			if (!holds(v, m->now)) {
+			if (!holds(d, v, m->now)) {
 				expired |= same && v->kind != REFVAL_MINIMUM;
+				// A document that is out of date allows nothing more, and what it demanded is still demanded.
+				below |= !same && v->kind == REFVAL_MINIMUM && !current(d, m->now);
 				continue;
 			}
 			if (v->kind == REFVAL_MINIMUM) {

@@ -274,6 +274,11 @@ static void test_lookup(void)
 		ok(label, v == rows[i].want && v == a.verdict && strstr(a.expected, rows[i].expected) && strstr(a.found, rows[i].says) &&
 		   (v != REFVAL_GOOD || a.doc == &s->docs[0]), "%d, expected '%s', found '%s'", v, a.expected, a.found);
 	}
+	json_t *late = json_string(A48), *high = json_integer(99);
+	ok("reference: a document whose time ran out while it was in use", refval_lookup(s, "measurement", NULL, late, NOW + 1001, &a) == REFVAL_EXPIRED &&
+	   refval_lookup(s, "snp.reported_tcb.microcode", NULL, high, NOW + 1001, &a) != REFVAL_GOOD, "%d, found '%s'", a.verdict, a.found);
+	json_decref(late);
+	json_decref(high);
 	ok("reference: nothing found", ask(s, "measurement", NULL, NULL, &a) == REFVAL_DIFFERS && !strcmp(a.found, "none"), "%s", a.found);
 	ok("reference: nothing found for a minimum", ask(s, "snp.reported_tcb.microcode", NULL, NULL, &a) == REFVAL_DIFFERS, "%s", a.found);
 	ok("reference: truth", ask(s, "flag", NULL, json_true(), &a) == REFVAL_GOOD && ask(s, "flag", NULL, json_false(), &a) == REFVAL_DIFFERS, "%s", a.found);
