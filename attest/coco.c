@@ -266,10 +266,11 @@ static int read_az_tdx(const json_t *o, struct bundle *b, struct fault *f)
 }
 
 static const struct coco_tee tees[] = {
-	{"snp", EVIDENCE_SNP, false, false, read_snp}, {"tdx", EVIDENCE_TDX, false, false, read_tdx}, {"sgx", EVIDENCE_SGX, false, false, read_sgx},
-	{"csv", EVIDENCE_CSV, false, false, read_csv}, {"cca", EVIDENCE_CCA, false, false, read_cca},
-	{"az-snp-vtpm", EVIDENCE_HCL, true, false, read_az_snp}, {"az-tdx-vtpm", EVIDENCE_HCL, true, false, read_az_tdx},
-	{"tpm", EVIDENCE_TPM, true, false, read_tpm}, {"coffer-simulated", EVIDENCE_SNP, false, true, read_snp},
+	{"snp", EVIDENCE_SNP, .read = read_snp}, {"tdx", EVIDENCE_TDX, .read = read_tdx}, {"sgx", EVIDENCE_SGX, .read = read_sgx},
+	{"csv", EVIDENCE_CSV, .read = read_csv}, {"cca", EVIDENCE_CCA, .read = read_cca},
+	{"az-snp-vtpm", EVIDENCE_HCL, .by_nonce = true, .hardware = "snp", .read = read_az_snp},
+	{"az-tdx-vtpm", EVIDENCE_HCL, .by_nonce = true, .hardware = "tdx", .read = read_az_tdx},
+	{"tpm", EVIDENCE_TPM, .by_nonce = true, .read = read_tpm}, {"coffer-simulated", EVIDENCE_SNP, .simulated = true, .read = read_snp},
 };
 
 const struct coco_tee *coco_tee_find(const char *name)

@@ -13,6 +13,7 @@ struct coco_tee {
 	enum evidence_kind kind;	// what its evidence must turn out to be
 	bool by_nonce;			// bound by the nonce of a TPM's quote, not by report data
 	bool simulated;			// a name for simulated hardware
+	const char *hardware;		// whose claims there must be, where the kind leaves it open; NULL
 	int (*read)(const json_t *primary, struct bundle *b, struct fault *f);
 };
 

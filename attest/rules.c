@@ -234,5 +234,8 @@ int rules_check(const json_t *policy, struct fault *f)
 		if (err)
 			return fault_set(f, err, "policy: %.600s", why.text);
 	}
+	// A file that was cut off must not leave the decision to what decides without rules.
+	if (!rules_any(policy) && (json_object_size(conditions) || json_object_get(policy, "rules")))
+		return fault_set(f, -EINVAL, "policy: conditions without rules, or a list of rules without one");
 	return 0;
 }

@@ -71,29 +71,26 @@ static bool glob(const char *p, const char *s, bool path)
 	return !*p;
 }
 
-// A text, number or truth as text; NULL for anything else.
-static const char *scalar(const json_t *v, char *out, size_t size)
+// A text, number or truth as text, all of it: what is cut off could be what a rule denies. NULL for anything else.
+static const char *scalar(const json_t *v, char number[32])
 {
 	if (json_is_string(v))
-		snprintf(out, size, "%s", json_string_value(v));
-	else if (json_is_integer(v))
-		snprintf(out, size, "%lld", (long long)json_integer_value(v));
-	else if (json_is_boolean(v))
-		snprintf(out, size, "%s", json_is_true(v) ? "true" : "false");
-	else
+		return json_string_value(v);
+	if (json_is_boolean(v))
+		return json_is_true(v) ? "true" : "false";
+	if (!json_is_integer(v))
 		return NULL;
-	return out;
+	snprintf(number, 32, "%lld", (long long)json_integer_value(v));
+	return number;
 }
 
 static void show(const json_t *v, char *out, size_t size)
 {
-	if (!v)
-		snprintf(out, size, "none");
-	else if (!scalar(v, out, size)) {
-		char *text = json_dumps(v, JSON_COMPACT | JSON_SORT_KEYS);
-		snprintf(out, size, "%s", text ? text : "");
-		free(text);
-	}
+	char number[32];
+	const char *s = v ? scalar(v, number) : "none";
+	char *text = s ? NULL : json_dumps(v, JSON_COMPACT | JSON_SORT_KEYS);
+	snprintf(out, size, "%s", s ? s : text ? text : "");
+	free(text);
 }
 
 static bool listed(const json_t *list, const char *s)
@@ -125,8 +122,8 @@ static enum truth ask_scalar(const json_t *policy, const json_t *c, const json_t
 	static const struct { const char *name, *set; bool in; const char *words; } lists[] = {
 		{"in", "in_set", true, "one of "}, {"not_in", "not_in_set", false, "none of "},
 	};
-	char buffer[1024];
-	const char *s = scalar(v, buffer, sizeof buffer), *is = json_string_value(json_object_get(c, "is"));
+	char number[32];
+	const char *s = scalar(v, number), *is = json_string_value(json_object_get(c, "is"));
 	const char *is_not = json_string_value(json_object_get(c, "is_not")), *matches = json_string_value(json_object_get(c, "matches"));
 	enum truth t = TRUE;
 	if (is) {
@@ -361,9 +358,10 @@ static enum truth ask_one(const json_t *policy, const struct rules_input *in, co
 		return t;
 	}
 	if (owner) {
+		bool known = in->owner_known && json_is_string(json_object_get(in->claims, "measurement"));
 		expect(w, json_is_true(owner) ? "a measurement that the owner allows for this resource" : "one that the owner does not allow");
 		snprintf(w->found, sizeof w->found, "%s", slice_text(in->claims, "measurement"));
-		return in->owner_known ? of(in->owner_allows == json_is_true(owner)) : UNKNOWN;
+		return known ? of(in->owner_allows == json_is_true(owner)) : UNKNOWN;
 	}
 	return ask_time(c, in->now, w);
 }

@@ -271,6 +271,12 @@ static const char *address_of(const char *peer, char out[64])
 	return out;
 }
 
+// A header of another scheme is no token: who sends one is known by his cookie.
+static bool bears_token(const struct http_request *q)
+{
+	return !strncmp(q->head->authorization, "Bearer ", 7);
+}
+
 // What the rules say, where there are some: they alone decide, and may ask what the owner allows.
 static json_t *ask_rules(struct broker *b, const char *resource, const json_t *claims, const struct attest_policy *owner, const struct http_request *q,
 			 const char *peer)
@@ -280,7 +286,7 @@ static json_t *ask_rules(struct broker *b, const char *resource, const json_t *c
 	for (unsigned int i = 0; measurement && i < owner->measurement_count; i++)
 		listed |= !strcmp(owner->measurements[i], measurement);
 	char address[64];
-	json_t *caller = json_pack("{s:s, s:s}", "address", address_of(peer, address), "session", *q->head->authorization ? "token" : "cookie");
+	json_t *caller = json_pack("{s:s, s:s}", "address", address_of(peer, address), "session", bears_token(q) ? "token" : "cookie");
 	const struct rules_input in = {.claims = claims, .resource = resource, .caller = caller, .owner_known = true, .owner_allows = listed,
 				       .references = b->verifier.references, .now = time(NULL)};
 	json_t *decision = rules_decide(b->verifier.policy->json, &in);
@@ -331,7 +337,7 @@ static int asker(struct broker *b, const struct http_request *q, struct http_res
 {
 	char id[SESSION_ID_TEXT];
 	int err;
-	if (!strncmp(q->head->authorization, "Bearer ", 7)) {
+	if (bears_token(q)) {
 		err = ear_open(b->token_key, q->head->authorization + 7, time(NULL), claims, key);
 		if (err)
 			broker_problem(r, 401, "TokenRefused", err == -ESTALE ? "the token has expired: attest anew" :

@@ -108,6 +108,8 @@ int verifier_open(struct verifier *v, const struct verifier_settings *s, struct 
 	if (!v->policy)
 		return fault_set(f, -ENOMEM, "out of memory");
 	int err = policy_file_read(*s->policy ? s->policy : NULL, v->policy, f);
+	if (!err && *s->policy && !json_object_size(v->policy->json))
+		err = fault_set(f, -EINVAL, "%s is empty: whoever wants to allow all real hardware names no policy", s->policy);
 	if (!err && *s->collateral)
 		err = collateral_open(&v->store, s->collateral, false, f);
 	if (!err && v->policy->measured)
@@ -240,9 +242,10 @@ void verifier_verify(const struct verifier *v, const struct coco_tee *tee, struc
 	};
 	enum evidence_kind kind = evidence_verify(&in, out);
 	note_evidence(b, out);
-	struct attest_check *c = attest_check_add(out, "evidence-kind", kind == tee->kind);
+	bool other = tee->hardware && !json_object_get(out->claims, tee->hardware);
+	struct attest_check *c = attest_check_add(out, "evidence-kind", kind == tee->kind && !other);
 	attest_expected(c, "%s, as the client calls itself %s", evidence_kind_name(tee->kind), tee->name);
-	attest_found(c, "%s", evidence_kind_name(kind));
+	attest_found(c, "%s%s", evidence_kind_name(kind), kind == tee->kind && other ? " over other hardware" : "");
 	verifier_appraise(v, out);
 }
 

@@ -87,6 +87,7 @@ static void test_operators(void)
 		{"claim: 'event_log.measured.kernel[each].digest', not_in_set: some", "false"},
 		{"caller: address, matches: '10.*'", "true"}, {"caller: address, is: 10.0.0.8", "false"}, {"caller: name, is: x", "unknown"},
 		{"resource: 'a/b/*'", "true"}, {"resource: 'a/*'", "false"}, {"resource: '*/*/c'", "true"},
+		{"claim: words, matches: '*evil'", "true"}, {"claim: words, is_not: evil", "true"},
 		{"owner_allows: true", "true"}, {"owner_allows: false", "false"}, {"reference: measurement", "unknown"}, {"claim: tee, reference: tee", "unknown"},
 		{"not_before: '2026-01-01T00:00:00Z'", "true"}, {"not_after: '2026-01-01T00:00:00Z'", "false"}, {"hours: 08:00-18:00", "true"},
 		{"hours: 22:00-06:00", "false"}, {"hours: 11:00-12:00", "false"}, {"days: [thursday]", "true"}, {"days: [friday, monday]", "false"},
@@ -97,6 +98,17 @@ static void test_operators(void)
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
 		expect(cases[i].condition, cases[i].result);
+}
+
+// Evidence without a measurement is not known to be off the owner's list either.
+static void test_no_measurement(void)
+{
+	json_t *without = json_copy(claims);
+	const struct rules_input in = {.claims = without, .resource = "a/b/c", .now = NOW, .owner_known = true};
+	json_object_del(without, "measurement");
+	const char *got = result_of("conditions:\n  c: {owner_allows: false}\n" RULE, &in);
+	ok("rules: without a measurement the owner's list says nothing", !strcmp(got, "unknown"), "%s", got);
+	json_decref(without);
 }
 
 static void test_bad(void)
@@ -112,6 +124,7 @@ static void test_bad(void)
 		{"conditions:\n  c: {claim: a, present: false, is: x}\n", "absent"}, {"rules:\n  - {name: r, resources: [a]}\n", "neither"},
 		{"rules:\n  - {name: r, resources: [], allow_when: [c]}\n", "no resource"}, {"rules:\n  - {name: r, resources: [a], allow_when: [c]}\n", "no condition 'c'"},
 		{"rules:\n  - {resources: [a], allow_when: [c]}\n", "name"}, {"tees: [snp, sev]\n", "sev"},
+		{"conditions:\n  c: {claim: a, is: b}\n", "without rules"}, {"rules: []\n", "without rules"},
 	};
 	struct policy_file *p = calloc(1, sizeof *p);
 	struct fault f;
@@ -264,7 +277,9 @@ int main(int argc, char **argv)
 {
 	(void)argc;
 	claims = json_loads(claims_text, 0, NULL);
+	json_object_set_new(claims, "words", json_sprintf("%01100d evil", 0));
 	test_operators();
+	test_no_measurement();
 	test_bad();
 	test_decisions();
 	test_command(argv[0]);

@@ -602,6 +602,16 @@ static void test_azure(void)
 	send_evidence(json_pack("{s:s, s:o, s:{s:o, s:o, s:o}}", "vcek", pem, "report", numbers(blob, len), "quote", "signature",
 				numbers(q.signature, q.signature_len), "message", numbers(q.attest, q.attest_len), "pcrs", pcrs_hex()));
 	refused("azure: the older form, of another session", "tpm-nonce ");
+	struct bundle own;
+	bundle_init(&own);
+	bundle_put_text(&own, "certificates", pem, strlen(pem));
+	put_collateral("az-tdx-vtpm", &own);
+	begin("az-tdx-vtpm");
+	tpm_make(&(struct tpm_spec){0x14, 0xff544347, 0x8018, 0x81, bound, 48, values}, rsa, &q);
+	send_evidence(json_pack("{s:s, s:o, s:{s:o, s:o, s:o}}", "td_quote", "AAAA", "hcl_report", b64(blob, len, BASE64_URL), "tpm_quote", "signature",
+				hex(q.signature, q.signature_len), "message", hex(q.attest, q.attest_len), "pcrs", pcrs_hex()));
+	refused("azure: SNP under TDX's name", "evidence-kind ");
+	no_collateral("az-tdx-vtpm");
 	free(pem);
 	snp_made_free(&m);
 
@@ -786,18 +796,23 @@ static void reload(const char *rules, const char *wanted)
 	ok("SIGHUP has the policy read anew", said, "no '%s' in the log", wanted);
 }
 
-static void get(const char *name, int status, const char *text)
+static void get_with(const char *headers, const char *name, int status, const char *text)
 {
 	struct http_reply r;
-	int err = request("GET", "/kbs/v0/resource/" RESOURCE, cookie, NULL, &r);
+	int err = request("GET", "/kbs/v0/resource/" RESOURCE, headers, NULL, &r);
 	ok(name, !err && r.status == status && strstr(r.body, text), "%d, %d: %s", err, err ? 0 : r.status, err ? "" : r.body);
 	if (!err)
 		http_reply_free(&r);
 }
 
+static void get(const char *name, int status, const char *text)
+{
+	get_with(cookie, name, status, text);
+}
+
 #define CONDITIONS \
 	"conditions:\n  simulated: {claim: tee, is: simulated}\n  local: {caller: address, is: 127.0.0.1}\n  owned: {owner_allows: true}\n" \
-	"  current: {claim: tcb_status, is: UpToDate}\n  stale: {claim: tcb_status, is: OutOfDate}\n  known: {reference: measurement}\n" \
+	"  current: {claim: tcb_status, is: UpToDate}\n  stale: {claim: tcb_status, is: OutOfDate}\n  token: {caller: session, is: token}\n  known: {reference: measurement}\n" \
 	"rules:\n  - name: main\n    resources: ['default/secret/*']\n"
 
 static void sign_reference(EVP_PKEY *signer, json_t *body)
@@ -837,6 +852,14 @@ static void test_rules(void)
 	get("rules: a policy that is none changes nothing", 403, "stale: expected");
 	reload(CONDITIONS "    allow_when: [simulated]\n    deny_when: [current]\n", "were read anew");
 	get("rules: a rule that denies", 403, "current: expected not tcb_status: UpToDate");
+	char headers[256], begun = platform[0];
+	snprintf(headers, sizeof headers, "Authorization: Basic eDp5\r\n%s", cookie);
+	reload(CONDITIONS "    allow_when: [simulated, token]\n", "were read anew");
+	get_with(headers, "rules: a session's cookie is no token, whatever stands beside it", 403, "token: expected session: token, found cookie");
+	platform[0] = '\0';
+	reload("", "was NOT read anew");
+	platform[0] = begun;
+	get("rules: an empty policy changes nothing", 403, "token: expected");
 	reload(CONDITIONS "    allow_when: [known]\n", "were read anew");
 	get("rules: no reference value", 403, "no document has one");
 
