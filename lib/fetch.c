@@ -120,8 +120,11 @@ int fetch_open(struct fetch **out, const struct fetch_options *o, struct fault *
 	SET(CURLOPT_USERAGENT, "coffer");
 	SET(CURLOPT_WRITEFUNCTION, take_body);
 	SET(CURLOPT_HEADERFUNCTION, take_header);
-	if (o->ca_file)
+	if (o->ca_file) {
 		SET(CURLOPT_CAINFO, o->ca_file);
+		// Distributions build a folder of the system's authorities in, which would go on being trusted beside that file.
+		SET(CURLOPT_CAPATH, (char *)NULL);
+	}
 #undef SET
 	if (bad) {
 		fetch_close(c);

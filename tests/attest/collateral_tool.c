@@ -199,6 +199,15 @@ static void breaker_stop(struct breaker *b)
 
 static char out[256 << 10];
 
+static int shell(const char *line)
+{
+	FILE *p = popen(line, "r");
+	size_t n = p ? fread(out, 1, sizeof out - 1, p) : 0;
+	out[n] = '\0';
+	int status = p ? pclose(p) : -1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 __attribute__((format(printf, 1, 2))) static int run(const char *format, ...)
 {
 	char arguments[3000], line[4096];
@@ -207,11 +216,7 @@ __attribute__((format(printf, 1, 2))) static int run(const char *format, ...)
 	vsnprintf(arguments, sizeof arguments, format, ap);
 	va_end(ap);
 	snprintf(line, sizeof line, "%s %s 2>&1", coffer, arguments);
-	FILE *p = popen(line, "r");
-	size_t n = p ? fread(out, 1, sizeof out - 1, p) : 0;
-	out[n] = '\0';
-	int status = p ? pclose(p) : -1;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+	return shell(line);
 }
 
 static void expect(const char *name, int rc, int code, const char *text)
@@ -374,6 +379,24 @@ static void test_bad_services(SSL_CTX *tls)
 	int status = pclose(p);
 	ok("collateral: no room: what is said", WIFEXITED(status) && WEXITSTATUS(status) == 1 && strstr(out, "File too large"), "%d %s", status, out);
 	ok("collateral: no room: nothing is lost", !strcmp(before, contents("store", "tdx-*.json")), "%s became something else", before);
+}
+
+// In a mount namespace of its own whose system trusts the server: who names authorities does not trust the system's.
+static void test_authorities(void)
+{
+	char line[2048];
+#define UNDER "unshare -m sh -c 'mount --bind %s /etc/ssl/certs && exec %s collateral fetch --pcs https://127.0.0.1:%u --store %s %s%s " \
+	      "--item /tdx/certification/v4/qe/identity' 2>&1"
+	snprintf(line, sizeof line, "mkdir %s && cp %s %s/ca-certificates.crt && cp %s %s/$(openssl x509 -hash -noout -in %s).0 2>&1", path("system"),
+		 path("ca.pem"), path("system"), path("ca.pem"), path("system"), path("ca.pem"));
+	int rc = shell(line);
+	snprintf(line, sizeof line, UNDER, path("system"), coffer, port, path("trusting"), "", "");
+	if (rc || shell(line)) {
+		skip("collateral: authorities that are named", "no mount namespace with authorities of its own");
+		return;
+	}
+	snprintf(line, sizeof line, UNDER, path("system"), coffer, port, path("wary"), "--ca ", path("root.pem"));
+	expect("collateral: authorities that are named count instead of the system's", shell(line), 1, "certificate");
 }
 
 static void test_files(void)
@@ -617,6 +640,7 @@ int main(int argc, char **argv)
 	port = http_server_port(server);
 	test_fetch();
 	test_bad_services(tls_server_context(cert, key, &f));
+	test_authorities();
 	test_files();
 	test_mirror();
 	test_vectors();
