@@ -2,7 +2,8 @@
 // What makers of hardware publish about it, kept in a folder: TCB info, identities of quoting enclaves, certificates of chips, revocation
 // lists. One file an item, which says where it came from and when; named by the question that the maker answers with it. Nothing is
 // believed for lying there: verifiers check every signature. An item only replaces another of the same name when it is well-formed, signed
-// under the chain that it brings, about what its name says and not older: no mirror can push out what is good.
+// under the chain that it brings, about what its name says and not older: no mirror can push out what is good, but for lists of roots and
+// certificates of chips, which come without a chain.
 // No network here. A store may be shared by threads and processes: files change by rename, writers take turns by flock.
 #ifndef COFFER_ATTEST_COLLATERAL_H
 #define COFFER_ATTEST_COLLATERAL_H

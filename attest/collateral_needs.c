@@ -286,19 +286,34 @@ int collateral_to_bundle(const struct collateral_item *i, struct bundle *b, stru
 	return err ? fault_set(f, -ENOMEM, "out of memory") : 0;
 }
 
-// One of the wanted items; Intel's early ones count before the standard ones where both are kept.
-static int find(struct collateral_store *s, struct collateral_key *k, struct collateral_item *item)
+// Early statements are ahead of the standard ones, unless nobody fetched them for long.
+static bool early_counts(const struct collateral_item *early, const struct collateral_item *standard, time_t now)
 {
-	struct collateral_key early;
+	bool over = early->expires >= 0 && early->expires < now, standard_over = standard->expires >= 0 && standard->expires < now;
+	return over == standard_over ? early->evaluation >= standard->evaluation : !over;
+}
+
+// One of the wanted items.
+static int find(struct collateral_store *s, struct collateral_key *k, time_t now, struct collateral_item *item)
+{
+	struct collateral_key early_key;
+	struct collateral_item early;
 	char path[COLLATERAL_MAX_PATH + 16];
-	if (k->kind == COLLATERAL_TCB_INFO || k->kind == COLLATERAL_QE_IDENTITY) {
-		snprintf(path, sizeof path, "%s%cupdate=early", k->path, strchr(k->path, '?') ? '&' : '?');
-		if (!collateral_key_read(path, &early, NULL) && !collateral_get(s, &early, item, NULL)) {
-			*k = early;
-			return 0;
-		}
+	int err = collateral_get(s, k, item, NULL);
+	if (k->kind != COLLATERAL_TCB_INFO && k->kind != COLLATERAL_QE_IDENTITY)
+		return err;
+	snprintf(path, sizeof path, "%s%cupdate=early", k->path, strchr(k->path, '?') ? '&' : '?');
+	if (collateral_key_read(path, &early_key, NULL) || collateral_get(s, &early_key, &early, NULL))
+		return err;
+	if (!err && !early_counts(&early, item, now)) {
+		collateral_item_free(&early);
+		return 0;
 	}
-	return collateral_get(s, k, item, NULL);
+	if (!err)
+		collateral_item_free(item);
+	*item = early;
+	*k = early_key;
+	return 0;
 }
 
 static int fill(struct collateral_store *s, struct bundle *b, time_t now, struct collateral_needs *n, struct fault *f)
@@ -310,7 +325,7 @@ static int fill(struct collateral_store *s, struct bundle *b, time_t now, struct
 		// A chip's certificate and its chain are listed only where the evidence lacks them.
 		bool certificate = k->kind == COLLATERAL_VCEK || k->kind == COLLATERAL_AMD_CHAIN;
 		n->need[i].in_bundle = !certificate && json_object_get(b->json, member_of(k));
-		if (find(s, k, &item)) {
+		if (find(s, k, now, &item)) {
 			n->need[i].state = n->need[i].in_bundle ? COLLATERAL_THERE : COLLATERAL_MISSING;
 			continue;
 		}

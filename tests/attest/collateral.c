@@ -182,6 +182,44 @@ static void test_intel(bool tdx)
 	collateral_close(s);
 }
 
+// Early statements and standard ones side by side; lists that nobody proves.
+static void test_which_counts(void)
+{
+	struct collateral_store *s = new_store("which");
+	struct collateral_needs n;
+	struct bundle b;
+	struct made m, early, ahead;
+	struct fault f = {""};
+	struct dcap_spec spec = made_tdx;
+	made_make(&spec, &m);
+	spec.tcb_next = MADE_NOW + MADE_DAY;
+	made_make(&spec, &early);
+	spec = made_tdx;
+	spec.crl_from = MADE_NOW + 60ll * 365 * MADE_DAY;
+	spec.crl_to = spec.crl_from + MADE_DAY;
+	made_make(&spec, &ahead);
+	ok("collateral: a list from a time that has not come", !put(s, "/IntelSGXRootCA.der", ahead.root_crl, ahead.parts.root_crl.len, NULL, &f), "%s", f.text);
+	put_all(s, &m, true);	// it does not keep out the true one
+	ok("collateral: it pushes out none that has", put(s, "/IntelSGXRootCA.der", ahead.root_crl, ahead.parts.root_crl.len, NULL, &f) == -ESTALE &&
+	   strstr(f.text, "has not come"), "%s", f.text);
+	int err = put(s, "/tdx/certification/v4/tcb?fmspc=00806F050000&update=early", early.tcb, strlen(early.tcb), early.tcb_chain, &f);
+	for (int later = 0; later < 2; later++) {
+		bundle_init(&b);
+		bundle_put_bytes(&b, "evidence", m.quote, m.quote_len);
+		time_t now = MADE_NOW + (later ? 10 * MADE_DAY : 0);
+		if (!err)
+			err = collateral_fill(s, &b, now, &n, &f);
+		ok(later ? "collateral: an early statement that has expired gives way to the standard one" : "collateral: an early statement counts before the standard one",
+		   !err && n.need[0].key.early == !later && n.need[0].state == COLLATERAL_THERE && !*judge(&b, made_root(), now), "%s %d %d %s", f.text,
+		   n.need[0].key.early, n.need[0].state, judge(&b, made_root(), now));
+		bundle_free(&b);
+	}
+	made_free(&m);
+	made_free(&early);
+	made_free(&ahead);
+	collateral_close(s);
+}
+
 static char *hex_id(const uint8_t *report, size_t n)
 {
 	static char hex[129];
@@ -361,6 +399,7 @@ int main(void)
 	test_keys();
 	test_intel(true);
 	test_intel(false);
+	test_which_counts();
 	test_amd("Milan", &snp_milan, "Milan", false);
 	test_amd("Genoa", &snp_genoa, "Genoa", false);
 	test_amd("Turin", &snp_turin, "Turin", false);
