@@ -95,6 +95,8 @@ static int read_value(const json_t *o, struct refval *v, struct fault *f)
 		return fault_set(f, -EINVAL, "%s: a time that is none (2026-01-31T00:00:00Z)", v->name);
 	if (!text_member(o, "tee", NULL, &v->tee) || !text_member(o, "note", "", &v->note) || !text_member(o, "reason", "", &v->reason))
 		return fault_set(f, -EINVAL, "%s: tee, note and reason are printable texts", v->name);
+	if (v->tee && !refval_is_tee(v->tee))	// it would apply to nothing, and what it asks for would be asked of nobody
+		return fault_set(f, -EINVAL, "%s: '%.40s' is no kind of hardware (snp, tdx, sgx, csv, cca, psa, tpm)", v->name, v->tee);
 	return 0;
 }
 
@@ -196,8 +198,10 @@ int refval_dates(const struct refval_doc *d, time_t now, struct fault *f)
 
 int refval_seen(json_t *seen, const struct refval_doc *d, struct fault *f)
 {
-	const json_t *old = json_object_get(seen, d->name);
-	json_int_t version = json_integer_value(json_object_get(old, "version"));
+	const json_t *old = json_object_get(seen, d->name), *number = json_object_get(old, "version");
+	json_int_t version = json_integer_value(number);
+	if (old && (!json_is_integer(number) || version < 1))
+		return fault_set(f, -EINVAL, "what is remembered of %s is damaged: which version was seen?", d->name);
 	if (d->version < version)
 		return fault_set(f, -ESTALE, "%s was seen in version %lld; this is version %lld, an older one", d->name, (long long)version,
 				 (long long)d->version);

@@ -87,12 +87,16 @@ struct refval_answer {
 
 // The question that policies ask: is what was found of the claim `name` among what the documents want? `found` may be NULL (the evidence
 // has no such claim: never good) or a list, of which each member must be good. `tee` is the kind of hardware; NULL asks values of all.
+// Of a document whose time is over at `now` only what restricts still counts.
 enum refval_verdict refval_lookup(const struct refval_set *s, const char *name, const char *tee, const json_t *found, time_t now,
 				  struct refval_answer *a);
 
 // What the claims have by that path; a new reference, or NULL. Of a list of objects the next part of the path selects those of that
 // "type" (else that member of each); an object that ends a path is its "digest" or "value".
 json_t *refval_claim(const json_t *claims, const char *name);
+
+// A kind of hardware that values may be for.
+bool refval_is_tee(const char *name);
 
 // Appends a check for each name in the set that applies to the evidence, and "reference", which tells by which documents. Values under
 // the name of a kind of hardware ("tdx.rtmr_1") apply to that kind alone. Ids of checks live as long as the set.
@@ -107,7 +111,7 @@ struct refval_new {
 	const char *mask;
 	time_t from, until;		// -1: none
 };
-// 1: added; 0: it was there; -EKEYREVOKED: it was there, and is revoked; -EINVAL.
+// 1: added, or it was there and holds at another time now; 0: it was there; -EKEYREVOKED: it was there, and is revoked; -EINVAL.
 int refval_put(json_t *body, const struct refval_new *v, struct fault *f);
 // The number of values marked as revoked; -ENOENT when there is none of that name and value (NULL: all of the name).
 int refval_revoke(json_t *body, const char *name, const json_t *value, const char *reason, time_t now, struct fault *f);

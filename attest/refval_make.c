@@ -31,6 +31,20 @@ static bool same(const json_t *row, const struct refval_new *v)
 	       json_equal(value, v->value);
 }
 
+// When the value holds; false when that is how it was.
+static bool set_times(json_t *row, time_t from, time_t until)
+{
+	if (slice_time(json_object_get(row, "not_before")) == from && slice_time(json_object_get(row, "not_after")) == until)
+		return false;
+	json_object_del(row, "not_before");
+	json_object_del(row, "not_after");
+	if (from >= 0)
+		set_time(row, "not_before", from);
+	if (until >= 0)
+		set_time(row, "not_after", until);
+	return true;
+}
+
 int refval_put(json_t *body, const struct refval_new *v, struct fault *f)
 {
 	json_t *values = json_object_get(body, "values"), *row;
@@ -41,7 +55,8 @@ int refval_put(json_t *body, const struct refval_new *v, struct fault *f)
 		if (json_object_get(row, "revoked"))
 			return fault_set(f, -EKEYREVOKED, "%s: that value was revoked %s; what is revoked does not come back", v->name,
 					 slice_text(row, "revoked"));
-		return 0;
+		// The next manifest of the same values holds longer; who says no time leaves what was said before.
+		return (v->from >= 0 || v->until >= 0) && set_times(row, v->from, v->until);
 	}
 	row = json_pack("{s:s, s:O}", "name", v->name, v->kind == REFVAL_MINIMUM ? "minimum" : "value", v->value);
 	if (!row)
@@ -52,10 +67,7 @@ int refval_put(json_t *body, const struct refval_new *v, struct fault *f)
 		set_text(row, "tee", v->tee);
 	if (v->note && *v->note)
 		set_text(row, "note", v->note);
-	if (v->from >= 0)
-		set_time(row, "not_before", v->from);
-	if (v->until >= 0)
-		set_time(row, "not_after", v->until);
+	set_times(row, v->from, v->until);
 	return json_array_append_new(values, row) ? fault_set(f, -ENOMEM, "out of memory") : 1;
 }
 

@@ -24,6 +24,14 @@ static const char *family_of(const char *name)
 	return NULL;
 }
 
+bool refval_is_tee(const char *name)
+{
+	const char *const *t = families;
+	while (*t && strcmp(*t, name))
+		t++;
+	return *t != NULL;
+}
+
 static json_t *step(json_t *at, const char *part)
 {
 	json_t *list, *member;

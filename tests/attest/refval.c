@@ -215,6 +215,7 @@ static void test_malformed(void)
 	refused("a mask in upper case", "values.mask", json_string("FF"), "lower-case");
 	refused("a time that is none", "values.not_after", json_string("soon"), "time");
 	refused("a revocation that is no time", "values.revoked", json_true(), "time");
+	refused("a kind of hardware that there is not", "values.tee", json_string("SNP"), "no kind of hardware");
 	refused("a note that is a number", "values.note", json_integer(1), "printable");
 }
 
@@ -308,6 +309,25 @@ static void test_lookup(void)
 	json_decref(body);
 }
 
+// What is added again: a time that is given is the new one.
+static void test_again(void)
+{
+	struct fault f = {""};
+	json_t *body = refval_body("web", NOW, NOW + 1000), *value = json_string("x");
+	struct refval_new v = {.name = "firmware", .value = value, .from = -1, .until = NOW + 100};
+	const json_t *rows = json_object_get(body, "values");
+	int first = refval_put(body, &v, &f), same = refval_put(body, &v, &f);
+	v.until = NOW + 500;
+	int later = refval_put(body, &v, &f);
+	v.until = -1;
+	int none = refval_put(body, &v, &f);
+	const char *until = json_string_value(json_object_get(json_array_get(rows, 0), "not_after"));
+	ok("reference: a value again, with another time", first == 1 && !same && later == 1 && !none && json_array_size(rows) == 1 && until &&
+	   !strcmp(until, "2026-01-01T00:08:20Z"), "%d %d %d %d, %zu rows, until %s", first, same, later, none, json_array_size(rows), until ? until : "");
+	json_decref(value);
+	json_decref(body);
+}
+
 static void test_seen(void)
 {
 	struct refval_doc one, two, fork;
@@ -327,6 +347,8 @@ static void test_seen(void)
 	ok("reference: an older version", refval_seen(seen, &one, &f) == -ESTALE && strstr(f.text, "older"), "%s", f.text);
 	ok("reference: two documents of one version", refval_seen(seen, &fork, &f) == -EBADMSG, "%s", f.text);
 	ok("reference: what was refused is not remembered", !refval_seen(seen, &two, &f), "%s", f.text);
+	json_object_set_new(seen, "web", json_pack("{s:s, s:s}", "version", "9", "digest", ""));
+	ok("reference: a damaged memory is not an empty one", refval_seen(seen, &two, &f) == -EINVAL, "%s", f.text);
 	refval_close(&one);
 	refval_close(&two);
 	refval_close(&fork);
@@ -529,6 +551,7 @@ int main(int argc, char **argv)
 	test_openssl();
 	test_malformed();
 	test_lookup();
+	test_again();
 	test_seen();
 	test_appraise();
 	test_commands();
