@@ -223,11 +223,15 @@ int policy_check(int argc, char **argv)
 				err = cli_usage(&command_policy, "--caller takes NAME=VALUE, such as address=10.0.0.7");
 			break;
 		case 'f':
-			if (q.reference.file_count < REFERENCE_MAX_FILES)
+			if (q.reference.file_count == REFERENCE_MAX_FILES)
+				err = cli_usage(&command_policy, "more than %d documents of reference values", REFERENCE_MAX_FILES);
+			else
 				q.reference.files[q.reference.file_count++] = optarg;
 			break;
 		case 'k':
-			if (q.reference.key_count < REFERENCE_MAX_FILES)
+			if (q.reference.key_count == REFERENCE_MAX_FILES)
+				err = cli_usage(&command_policy, "more than %d keys of reference values", REFERENCE_MAX_FILES);
+			else
 				q.reference.keys[q.reference.key_count++] = optarg;
 			break;
 		default: err = cli_usage(&command_policy, "wrong option"); break;
