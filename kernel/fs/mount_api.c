@@ -412,6 +412,11 @@ static long read_change(struct change *c, const void __user *uattr, size_t size)
 	return 0;
 }
 
+static long may_change(const struct mount *m, const struct change *c)
+{
+	return mount_takes_back(m, (m->flags & ~c->clr) | c->set | c->atime) ? -EPERM : 0;
+}
+
 static void change_one(struct mount *m, const struct change *c)
 {
 	m->flags = (m->flags & ~c->clr) | c->set | c->atime;
@@ -426,11 +431,10 @@ static long change_at(const struct path *p, const struct change *c, bool recursi
 
 	mutex_lock(&mount_lock);
 	write_lock(&dcache_lock);
-	r = p->dentry != top->root || !(mount_mine(top) || mount_waits(top)) ? -EINVAL : 0;
-	list_for_each(m, &mounts, link)
-		if (!r && (m == top || (recursive && under(m, top))) &&
-		    mount_takes_back(m, (m->flags & ~c->clr) | c->set | c->atime))
-			r = -EPERM;
+	r = p->dentry != top->root || !(mount_mine(top) || mount_waits(top)) ? -EINVAL : may_change(top, c);
+	list_for_each(m, &mounts, link) // where one that hangs nowhere is not
+		if (!r && recursive && m != top && under(m, top))
+			r = may_change(m, c);
 	if (!r) {
 		change_one(top, c);
 		list_for_each(m, &mounts, link)

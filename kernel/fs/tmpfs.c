@@ -740,11 +740,11 @@ static int parse_option(struct options *o, const char *p, size_t key, const char
 		return parse_octal(v, &o->mode);
 	if (key == 3 && !memcmp(p, "uid", 3)) {
 		o->has_uid = true;
-		return parse_id(v, &o->uid);
+		return parse_id(v, &o->uid) || (o->uid = uid_in(o->uid)) == U32_MAX ? -EINVAL : 0;
 	}
 	if (key == 3 && !memcmp(p, "gid", 3)) {
 		o->has_gid = true;
-		return parse_id(v, &o->gid);
+		return parse_id(v, &o->gid) || (o->gid = gid_in(o->gid)) == U32_MAX ? -EINVAL : 0;
 	}
 	// without an effect here
 	return (key == 4 && !memcmp(p, "huge", 4)) || (key == 4 && !memcmp(p, "mpol", 4)) ? 0 : -EINVAL;

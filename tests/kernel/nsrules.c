@@ -90,8 +90,26 @@ TEST_DIR(flags_from_above_stay)
 	OK(set_attr(AT_FDCWD, "n", 0, 8, 0));
 	OK(set_attr(AT_FDCWD, "n", 0, 0, 8));
 	OK(set_attr(AT_FDCWD, "n", 0, 8, 0));
+	int copy = OK((int)syscall(428, AT_FDCWD, "m", 1)); // which hangs nowhere
+	ERR(set_attr(copy, "", AT_EMPTY_PATH, 0, 2), EPERM);
+	OK(set_attr(copy, "", AT_EMPTY_PATH, 8, 0));
+	OK(close(copy));
 	OK(unshare(CLONE_NEWUSER | CLONE_NEWNS)); // a level further down what was its own is from above, too
 	ERR(set_attr(AT_FDCWD, "n", 0, 0, 8), EPERM);
+}
+
+TEST_DIR(owners_of_a_tmpfs)
+{
+	struct stat st;
+	own_mounts();
+	as_root_in(CLONE_NEWNS);
+	OK(mount("none", "m", "tmpfs", 0, "uid=0,gid=0,mode=700"));
+	OK(stat("m", &st));
+	EQ(st.st_uid, 0);
+	EQ(st.st_gid, 0);
+	t_put("m/f", "x");
+	ERR(mount("none", "m", "tmpfs", 0, "uid=5"), EINVAL);
+	ERR(mount("none", "m", "tmpfs", 0, "gid=5"), EINVAL);
 }
 
 TEST_DIR(what_was_taken_off_lazily)
