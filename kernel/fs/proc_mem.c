@@ -12,26 +12,22 @@
 
 static int mem_open(struct inode *ino, struct file *f)
 {
-	struct mm *mm;
+	u64 program = remote_program(pnode_of(ino)->proc);
 
 	if (!remote_allowed(pnode_of(ino)->proc))
 		return -EACCES;
-	if (proc_mm_get(pnode_of(ino)->proc, &mm))
-		return -ESRCH;
-	f->priv = mm;
-	return 0;
+	f->priv = (void *)program;
+	return program ? 0 : -ESRCH;
 }
 
-static void mem_release(struct file *f) { mm_put(f->priv); }
-
-// A task of the process if it still has the address space that was opened; reference or NULL.
+// A task of the process if it still runs the program whose memory was opened; reference or NULL.
 static struct task *mem_task(struct file *f)
 {
 	struct proc *p = pnode_of(f->inode)->proc;
 	struct task *t = NULL;
 
 	mutex_lock(&tasklist);
-	if (p->mm == f->priv && !list_empty(&p->threads)) {
+	if (p->mm && p->mm->program == (u64)f->priv && !list_empty(&p->threads)) {
 		t = list_first(&p->threads, struct task, thread_link);
 		ref_get(&t->ref);
 	}
@@ -58,7 +54,7 @@ static ssize_t mem_move(struct file *f, struct iter *it, u64 *pos, bool write)
 			iter_revert(it, &saved);
 		}
 		if (!r)
-			r = write ? remote_poke(t, buf, *pos, n) : remote_peek(t, buf, *pos, n);
+			r = write ? remote_poke(t, (u64)f->priv, buf, *pos, n) : remote_peek(t, (u64)f->priv, buf, *pos, n);
 		task_put(t);
 		if (r <= 0)
 			break;
@@ -106,5 +102,4 @@ const struct file_ops proc_mem_fops = {
 	.read = mem_read,
 	.write = mem_write,
 	.llseek = mem_llseek,
-	.release = mem_release,
 };

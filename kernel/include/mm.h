@@ -62,6 +62,7 @@ struct mm {
 	bool unpatched;		// traced: text is the process's own (mm/text_trace.c)
 	struct mutex remote_lock;	// requests of other processes (mm/remote.c)
 	struct list remote;
+	u64 program;		// a number that no other program's memory ever has; changes with exec, after the ids. tasklist
 	struct list aio;		// contexts of Linux AIO (fs/aio.c)
 };
 
@@ -78,6 +79,7 @@ u64 mm_random(u64 bits);		// for the next program of the current process; 0 when
 
 void aio_drop(struct mm *mm);
 struct mm *mm_new(void);
+u64 mm_program_new(void);
 static inline void mm_inherit_mdwe(struct mm *to, const struct mm *from) { to->mdwe = from->mdwe & 2 ? 0 : from->mdwe; } // PR_MDWE_NO_INHERIT
 // Copies the mappings (the platform copies the memory). On success from->lock stays held, so that nobody changes them until
 // the memory has been copied too; then call mm_fork_end. -ENOMEM.

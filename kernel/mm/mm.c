@@ -22,6 +22,13 @@ u64 mm_random(u64 bits)
 // Until exec has placed the stack (stack_reserve).
 static void set_base(struct mm *mm) { mm->mmap_base = mm->hint = pf_user_max - (64ul << 20); }
 
+u64 mm_program_new(void)
+{
+	static u64 last;
+
+	return __atomic_add_fetch(&last, 1, __ATOMIC_RELAXED);
+}
+
 struct mm *mm_new(void)
 {
 	struct mm *mm = knew(struct mm);
@@ -30,6 +37,7 @@ struct mm *mm_new(void)
 		return NULL;
 	COUNT(mms, 1);
 	ref_init(&mm->ref, 1);
+	mm->program = mm_program_new();
 	list_init(&mm->remote);
 	list_init(&mm->aio);
 	list_init(&mm->rseq);
@@ -59,6 +67,7 @@ int mm_fork_begin(struct mm *from, struct mm **out)
 	mutex_lock(&from->lock);
 	*mm = *from;
 	ref_init(&mm->ref, 1);
+	mm->program = mm_program_new();
 	mutex_init(&mm->lock);
 	mutex_init(&mm->remote_lock);
 	list_init(&mm->remote);

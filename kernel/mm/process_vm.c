@@ -48,7 +48,7 @@ static bool local(struct iter *it, void *buf, size_t n, bool put)
 	return true;
 }
 
-static ssize_t transfer(struct task *t, struct iter *it, const struct iovec *rv, u64 nr, bool write)
+static ssize_t transfer(struct task *t, u64 program, struct iter *it, const struct iovec *rv, u64 nr, bool write)
 {
 	ssize_t done = 0, r = 0;
 	u8 *buf = kmalloc(PIECE);
@@ -63,7 +63,7 @@ static ssize_t transfer(struct task *t, struct iter *it, const struct iovec *rv,
 			r = -EFAULT;
 			if (write && !local(it, buf, n, false))
 				goto out;
-			r = write ? remote_write(t, buf, addr, n) : remote_read(t, buf, addr, n);
+			r = write ? remote_write(t, program, buf, addr, n) : remote_read(t, program, buf, addr, n);
 			if (r > 0 && !write && !local(it, buf, (size_t)r, true))
 				r = -EFAULT;
 			if (r <= 0)
@@ -83,6 +83,7 @@ static long process_vm(int pid, const void __user *lvec, u64 nl, const void __us
 	struct iovec fast[8], *lv = NULL, *rv = NULL;
 	struct task *t = NULL;
 	struct iter it;
+	u64 program;
 	long r;
 
 	if (flags)
@@ -96,12 +97,13 @@ static long process_vm(int pid, const void __user *lvec, u64 nl, const void __us
 	if (r)
 		goto out;
 	t = task_find(pid);
+	program = t ? remote_program(t->proc) : 0;
 	if (!t)
 		r = -ESRCH;
 	else if (!remote_allowed(t->proc))
 		r = -EPERM;
 	else
-		r = transfer(t, &it, rv, nr, write);
+		r = program ? transfer(t, program, &it, rv, nr, write) : -ESRCH;
 out:
 	if (t)
 		task_put(t);

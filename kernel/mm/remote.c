@@ -72,6 +72,12 @@ static struct remote *next_queued(struct mm *mm)
 	return found;
 }
 
+// The program that it was for is no more.
+static bool outdated(const struct remote *r, const struct mm *mm)
+{
+	return r->program && r->program != __atomic_load_n(&mm->program, __ATOMIC_RELAXED);
+}
+
 void remote_serve(void)
 {
 	struct task *t = current;
@@ -80,7 +86,7 @@ void remote_serve(void)
 
 	__atomic_fetch_and(&t->work, ~WORK_REMOTE, __ATOMIC_SEQ_CST);
 	while (mm && (r = next_queued(mm))) {
-		long result = r->fn(r);
+		long result = outdated(r, mm) ? -ESRCH : r->fn(r);
 
 		mutex_lock(&mm->remote_lock);
 		if (r->state == REMOTE_RUNNING) {
@@ -181,9 +187,9 @@ long remote_run(struct task *t, struct remote *r)
 	int asked = 0;
 
 	if (p->mm && p->mm == curproc->mm)
-		return r->result = r->fn(r);
+		return r->result = outdated(r, p->mm) ? -ESRCH : r->fn(r);
 	mutex_lock(&tasklist);
-	mm = p->mm;
+	mm = p->mm && !outdated(r, p->mm) ? p->mm : NULL;
 	if (mm) {
 		ref_get(&mm->ref);
 		ref_get(&r->ref);
@@ -230,7 +236,7 @@ static long copy_fn(struct remote *r)
 	return done ? (long)done : -EFAULT;
 }
 
-static ssize_t move(struct task *t, void *buf, uptr addr, size_t n, bool write, bool debug)
+static ssize_t move(struct task *t, u64 program, void *buf, uptr addr, size_t n, bool write, bool debug)
 {
 	size_t done = 0;
 	long r = 0;
@@ -242,6 +248,7 @@ static ssize_t move(struct task *t, void *buf, uptr addr, size_t n, bool write, 
 
 		if (!q)
 			return done ? (ssize_t)done : -ENOMEM;
+		q->program = program;
 		c->addr = addr + done;
 		c->n = k;
 		c->write = write;
@@ -260,10 +267,10 @@ static ssize_t move(struct task *t, void *buf, uptr addr, size_t n, bool write, 
 	return done ? (ssize_t)done : r < 0 ? r : 0;
 }
 
-ssize_t remote_read(struct task *t, void *dst, uptr addr, size_t n) { return move(t, dst, addr, n, false, false); }
-ssize_t remote_write(struct task *t, const void *src, uptr addr, size_t n) { return move(t, (void *)(uptr)src, addr, n, true, false); }
-ssize_t remote_peek(struct task *t, void *dst, uptr addr, size_t n) { return move(t, dst, addr, n, false, true); }
-ssize_t remote_poke(struct task *t, const void *src, uptr addr, size_t n) { return move(t, (void *)(uptr)src, addr, n, true, true); }
+ssize_t remote_read(struct task *t, u64 program, void *dst, uptr addr, size_t n) { return move(t, program, dst, addr, n, false, false); }
+ssize_t remote_write(struct task *t, u64 program, const void *src, uptr addr, size_t n) { return move(t, program, (void *)(uptr)src, addr, n, true, false); }
+ssize_t remote_peek(struct task *t, u64 program, void *dst, uptr addr, size_t n) { return move(t, program, dst, addr, n, false, true); }
+ssize_t remote_poke(struct task *t, u64 program, const void *src, uptr addr, size_t n) { return move(t, program, (void *)(uptr)src, addr, n, true, true); }
 
 bool remote_allowed(struct proc *p)
 {
@@ -273,4 +280,12 @@ bool remote_allowed(struct proc *p)
 		return true;
 	return p->dumpable && c->user_ns == o->user_ns && c->uid == o->euid && c->uid == o->suid && c->uid == o->uid && c->gid == o->egid && c->gid == o->sgid &&
 	       c->gid == o->gid;
+}
+
+u64 remote_program(struct proc *p)
+{
+	mutex_lock(&tasklist);
+	u64 n = p->mm ? p->mm->program : 0;
+	mutex_unlock(&tasklist);
+	return n;
 }

@@ -414,17 +414,12 @@ static int load(struct exec *e, struct proc *p)
 }
 
 // A tracer that could not trace the program when it has gained rights, or another process that moves its working directory and root.
+// tasklist held.
 static bool others_rule(struct proc *p)
 {
-	bool yes = p->fs->ref.n > 1;
+	struct task *tracer = ptraced(current) ? current->pt->tracer : NULL;
 
-	if (unlikely(ptraced(current))) {
-		mutex_lock(&tasklist);
-		struct task *tracer = ptraced(current) ? current->pt->tracer : NULL;
-		yes |= tracer && !cred_capable(&tracer->proc->cred, p->cred.user_ns, CAP_SYS_PTRACE);
-		mutex_unlock(&tasklist);
-	}
-	return yes;
+	return p->fs->ref.n > 1 || (tracer && !cred_capable(&tracer->proc->cred, p->cred.user_ns, CAP_SYS_PTRACE));
 }
 
 static void __noreturn exec_commit(struct exec *e)
@@ -469,10 +464,13 @@ static void __noreturn exec_commit(struct exec *e)
 	if (unlikely(p->time_children))
 		time_ns_exec(p);
 	struct mount *m = e->prog.file->path.mnt;
-	// nobody's set-id programs but of our own mounts
-	e->secure = cred_exec(e->prog.file->inode, m && (m->flags & MS_NOSUID || !mount_mine(m)), others_rule(p));
+	bool nosuid = m && (m->flags & MS_NOSUID || !mount_mine(m)); // nobody's set-id programs but of our own mounts
+	mutex_lock(&tasklist); // who may trace it, or reach its memory, is asked about one of the programs, not about both
+	e->secure = cred_exec(e->prog.file->inode, nosuid, others_rule(p));
 	p->dumpable = !e->secure;
 	p->exec_ns = p->cred.user_ns;
+	p->mm->program = mm_program_new();
+	mutex_unlock(&tasklist);
 	if (e->secure)
 		p->personality &= ~PER_CLEAR_SETID;
 	p->exit_signal = SIGCHLD;

@@ -56,10 +56,8 @@ static long attach(int pid, bool seize, u64 options)
 	if (!t)
 		return -ESRCH;
 	p = t->proc;
-	if (p == curproc || !remote_allowed(p))
-		goto out;
-	mutex_lock(&tasklist);
-	if (!ptraced(t) && !t->dead && !t->exiting)
+	mutex_lock(&tasklist); // an exec that gains rights comes before, and is not allowed, or after, and finds a tracer
+	if (p != curproc && remote_allowed(p) && !ptraced(t) && !t->dead && !t->exiting)
 		r = ptrace_link(t, current, seize, (u32)options);
 	if (!r) {
 		stop = !seize;
@@ -71,7 +69,6 @@ static long attach(int pid, bool seize, u64 options)
 	mutex_unlock(&tasklist);
 	if (stop)
 		signal_send_task(t, SIGSTOP, NULL);
-out:
 	task_put(t);
 	return r;
 }
@@ -328,7 +325,7 @@ static long memory(int pid, u64 addr, u64 data, bool write)
 
 	if (!t)
 		return -ESRCH;
-	n = write ? remote_poke(t, &v, addr, 8) : remote_peek(t, &v, addr, 8);
+	n = write ? remote_poke(t, 0, &v, addr, 8) : remote_peek(t, 0, &v, addr, 8);
 	task_put(t);
 	if (n != 8)
 		return -EIO;

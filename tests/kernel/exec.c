@@ -242,6 +242,29 @@ TEST_DIR(record_locks_stay)
 	}
 }
 
+HELPER(mem_of_another)
+{
+	static long here = 5;
+	int fd = atoi(argv[1]);
+	long v = 6;
+	if (pread(fd, &v, sizeof(v), (off_t)(uintptr_t)&here) || pwrite(fd, &v, sizeof(v), (off_t)(uintptr_t)&here))
+		return 1;
+	return here == 5 ? 0 : 2;
+}
+
+// What was opened as the memory of one program is not that of the next.
+TEST(memory_file_ends_with_the_program)
+{
+	pid_t p = OK(fork());
+	if (!p) {
+		char num[16];
+		snprintf(num, sizeof(num), "%d", OK(open("/proc/self/mem", O_RDWR)));
+		execl(t_self, t_self, "--helper", "mem_of_another", num, NULL);
+		_exit(98);
+	}
+	EQ(t_wait(p), 0);
+}
+
 HELPER(cwd)
 {
 	char now[PATH_MAX];
