@@ -140,8 +140,8 @@ static void more_than_the_volume(void)
 	mem_free(&m);
 }
 
-// A file of one block of contents in 11 * 128^5 places. addr[level]: its blocks.
-static int make_tower(struct mem *m, u64 addr[MAX_HEIGHT + 1])
+// A file, or a directory, of one block of contents in 11 * 128^5 places. addr[level]: its blocks.
+static int make_tower(struct mem *m, bool dir, u64 addr[MAX_HEIGHT + 1])
 {
 	struct seal_inode *root, *i;
 	struct seal_vol *v;
@@ -150,8 +150,10 @@ static int make_tower(struct mem *m, u64 addr[MAX_HEIGHT + 1])
 	if (r)
 		return r;
 	root = root_of(v);
-	r = seal_create(v, root, "tower", 5, 0100644, 0, 0, 0, &i);
-	if (!r)
+	r = seal_create(v, root, "tower", 5, dir ? 0040755 : 0100644, 0, 0, 0, &i);
+	if (!r && dir)
+		r = seal_create(v, i, "entry", 5, 0100644, 0, 0, 0, NULL);
+	else if (!r)
 		r = (int)SEAL_MIN(seal_write(v, i, 0, m, sizeof *m), 0);
 	if (!r)
 		r = sv_inode_dirty(v, i);
@@ -196,7 +198,7 @@ static void tower(void)
 	struct seal_vol *v;
 	struct mem whole, m;
 	u64 addr[MAX_HEIGHT + 1];
-	CHECK_EQ(make_tower(&whole, addr), 0);
+	CHECK_EQ(make_tower(&whole, false, addr), 0);
 	CHECK_EQ(check(&whole), 0);
 	// the count is checked though all of it is shared
 	mem_copy(&m, &whole);
@@ -245,6 +247,50 @@ static void tower(void)
 	CHECK(check(&m) != 0);
 	mem_free(&m);
 	mem_free(&whole);
+}
+
+// The same of a directory, beside two files that share what is damaged: a repair looks for each of these, and does not climb for them.
+static void directory_tower(void)
+{
+	struct seal_inode *root, *i, *c;
+	struct seal_vol *v;
+	struct mem m;
+	u64 addr[MAX_HEIGHT + 1];
+	u8 page[SEAL_BLOCK] = {1};
+	CHECK_EQ(make_tower(&m, true, addr), 0);
+	CHECK_EQ(seal_mount(&m.io, &test_env, test_key, NULL, 0, &v, NULL), 0);
+	root = root_of(v);
+	CHECK_EQ(seal_create(v, root, "f", 1, 0100644, 0, 0, 0, &i), 0);
+	for (u64 k = 0; k < 300; k++)
+		CHECK_EQ(seal_write(v, i, k * SEAL_BLOCK, page, sizeof page), SEAL_BLOCK);
+	CHECK_EQ(seal_create(v, root, "c", 1, 0100644, 0, 0, 0, &c), 0);
+	CHECK_EQ(seal_clone(v, i, 0, c, 0, 0), 0);
+	CHECK_EQ(seal_sync(v), 0);
+	u64 leaf = address(v, &i->tree, 0, 200);
+	seal_iput(v, i);
+	seal_iput(v, c);
+	seal_iput(v, root);
+	CHECK_EQ(seal_unmount(v), 0);
+	ruin(&m, leaf);
+	m.reads = 0;
+	CHECK_EQ(repair(&m), 0);
+	CHECK(m.reads < 20 * (m.size / SEAL_BLOCK));
+	CHECK_EQ(check(&m), 0);
+	CHECK_EQ(seal_mount(&m.io, &test_env, test_key, NULL, 0, &v, NULL), 0);
+	root = root_of(v);
+	CHECK_EQ(seal_lookup(v, root, "tower", 5, &i), 0);
+	CHECK_EQ(seal_lookup(v, i, "entry", 5, &c), 0);
+	seal_iput(v, c);
+	seal_iput(v, i);
+	for (u32 k = 0; k < 2; k++) {
+		CHECK_EQ(seal_lookup(v, root, k ? "f" : "c", 1, &i), 0);
+		CHECK_EQ(seal_read(v, i, 200 * SEAL_BLOCK, page, sizeof page), SEAL_ETAMPER);
+		CHECK_EQ(seal_read(v, i, 201 * SEAL_BLOCK, page, sizeof page), SEAL_BLOCK);
+		seal_iput(v, i);
+	}
+	seal_iput(v, root);
+	CHECK_EQ(seal_unmount(v), 0);
+	mem_free(&m);
 }
 
 static int reopen(struct mem *m, struct seal_vol **v)
@@ -363,6 +409,7 @@ int main(void)
 	RUN(clones);
 	RUN(more_than_the_volume);
 	RUN(tower);
+	RUN(directory_tower);
 	RUN(inode_tower);
 	RUN(directories);
 	return test_end();
