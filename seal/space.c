@@ -140,8 +140,8 @@ static int space_grow(struct seal_vol *v, u64 want, u64 *addr, u64 *got)
 	u64 off = v->hiwater % RUN_LONG;
 	if (want >= RUN_LONG && off && v->end == v->hiwater && v->hiwater + 2 * RUN_LONG < sv_space_top(v)) {
 		int r = file_extend(v, RUN_LONG - off);
-		if (r && r != -ENOSPC)
-			return r;
+		if (r)
+			return r; // -ENOSPC: of the host, so holes have to do
 	}
 	return space_search(v, v->hiwater, sv_space_top(v), 1, want, addr, got);
 }
@@ -187,10 +187,11 @@ int sv_space_alloc(struct seal_vol *v, u64 want, u64 *addr, u64 *got)
 			r = space_reuse(v, &v->cursor, 1, want, addr, got);
 	} else if (want >= RUN_SHORT) {
 		if (grow && holes < v->hiwater / 8 + 64)
-			return space_grow(v, want, addr, got);
-		r = space_run(v, &v->run_cursor, SEAL_MIN(want, RUN_LONG), want, addr, got);
-		if (r == -ENOSPC && grow && holes < v->hiwater / 2)
-			return space_grow(v, want, addr, got);
+			r = space_grow(v, want, addr, got);
+		if (r == -ENOSPC)
+			r = space_run(v, &v->run_cursor, SEAL_MIN(want, RUN_LONG), want, addr, got);
+		if (r == -ENOSPC && grow && !v->host_full && holes < v->hiwater / 2)
+			r = space_grow(v, want, addr, got);
 		if (r == -ENOSPC)
 			r = space_reuse(v, &v->run_cursor, 1, want, addr, got);
 	}

@@ -138,6 +138,40 @@ static void host_disk_full(void)
 	mem_free(&m);
 }
 
+// Holes here and there, and a host that gives no more: what is written goes into them, and the volume stays usable.
+static void host_full_with_holes(void)
+{
+	for (u32 holes = 350; holes < 470; holes += 10) {
+		struct seal_info before, after;
+		struct mem m;
+		struct seal_vol *v;
+		CHECK_EQ(new_volume(&m, 1ul << 30, &v), 0);
+		struct seal_inode *a = make(v, "a"), *b = make(v, "b");
+		for (u64 at = 0; at < 16ul << 20; at += sizeof data)
+			CHECK_EQ(seal_write(v, a, at, data, sizeof data), (s64)sizeof data);
+		CHECK_EQ(seal_write(v, b, 0, data, holes % 64 * 4096), holes % 64 * 4096);
+		CHECK_EQ(seal_sync(v), 0);
+		for (u32 k = 0; k < holes; k++)
+			CHECK_EQ(seal_punch(v, a, k * 6ul * 4096, 4096), 0);
+		CHECK_EQ(seal_sync(v), 0);
+		m.limit = m.size;
+		for (u64 k = 0; k < 200; k++) // nothing of any length is left
+			CHECK_EQ(seal_write(v, b, (1000 + k) * 4096, data, 4096), 4096);
+		CHECK_EQ(seal_sync(v), 0);
+		seal_get_info(v, &before);
+		CHECK_EQ(seal_write(v, b, 1 << 20, data, 64 * 4096), 64 * 4096);
+		seal_get_info(v, &after);
+		CHECK_EQ(after.generation, before.generation); // they are found at once, not after places behind the end
+		CHECK_EQ(seal_sync(v), 0);
+		CHECK_EQ(fsck_quiet(v), 0);
+		seal_iput(v, a);
+		seal_iput(v, b);
+		CHECK_EQ(seal_unmount(v), 0);
+		CHECK(m.size <= m.limit);
+		mem_free(&m);
+	}
+}
+
 struct page {
 	u64 n, last;
 	u32 room; // entries that still fit into this call's buffer
@@ -438,6 +472,7 @@ int main(void)
 	RUN(full_volume);
 	RUN(overwrite_when_full);
 	RUN(host_disk_full);
+	RUN(host_full_with_holes);
 	RUN(big_directory);
 	RUN(sparse_and_huge);
 	RUN(many_mounts);
