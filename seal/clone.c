@@ -143,14 +143,10 @@ static bool whole(const struct seal_inode *src, u64 soff, const struct seal_inod
 	return !soff && !doff && len == src->size && dst->size <= len && src != dst;
 }
 
-static int clone(struct seal_vol *v, struct seal_inode *src, u64 soff, struct seal_inode *dst, u64 doff, u64 len)
+// same: dst has these contents already, so nothing else is done to it and the lock is not given up.
+static int clone(struct seal_vol *v, struct seal_inode *src, u64 soff, struct seal_inode *dst, u64 doff, u64 len, bool same)
 {
 	int r = clone_check(v, src, soff, dst, doff, &len);
-	if (!r && len && whole(src, soff, dst, doff, len)) {
-		r = sv_file_shrink(v, dst, 0);
-		if (!r)
-			r = clone_check(v, src, soff, dst, doff, &len);
-	}
 	if (!r)
 		r = sv_op_begin(v, 32 + sv_refs_reserve(v), false);
 	if (!r)
@@ -163,7 +159,7 @@ static int clone(struct seal_vol *v, struct seal_inode *src, u64 soff, struct se
 		r = src->tree.ndirty ? sv_nodes_writeback(v, CLASS_FILE) : 0; // what is shared has a place
 		if (r)
 			return r;
-		if (whole(src, soff, dst, doff, len)) {
+		if (whole(src, soff, dst, doff, len) && !(same && dst->blocks > PIECE_BLOCKS)) {
 			r = sv_file_truncate(v, dst, 0);
 			if (!r && !dst->is_inline) // it was empty, but may have had blocks set aside behind its end
 				r = sv_tree_free_range(v, &dst->tree, 0, ~0ul);
@@ -178,10 +174,22 @@ static int clone(struct seal_vol *v, struct seal_inode *src, u64 soff, struct se
 	return r;
 }
 
+// What all of src replaces is cut off a piece at a time first, once there is sure to be room for the clone.
+static int make_way(struct seal_vol *v, struct seal_inode *src, u64 soff, struct seal_inode *dst, u64 doff, u64 len)
+{
+	int r = clone_check(v, src, soff, dst, doff, &len);
+	if (r || !len || !whole(src, soff, dst, doff, len))
+		return r;
+	r = sv_op_begin(v, 32 + sv_refs_reserve(v), false);
+	return r ? r : sv_file_shrink(v, dst, 0);
+}
+
 int seal_clone(struct seal_vol *v, struct seal_inode *src, u64 soff, struct seal_inode *dst, u64 doff, u64 len)
 {
 	vol_lock(v);
-	int r = clone(v, src, soff, dst, doff, len);
+	int r = make_way(v, src, soff, dst, doff, len);
+	if (!r)
+		r = clone(v, src, soff, dst, doff, len, false);
 	vol_unlock(v);
 	return r;
 }
@@ -216,7 +224,7 @@ static int dedupe_piece(struct seal_vol *v, struct seal_inode *src, u64 soff, st
 	int r = compare(v, src, soff, dst, doff, len);
 	if (r <= 0)
 		return r;
-	r = clone(v, src, soff, dst, doff, len);
+	r = clone(v, src, soff, dst, doff, len, true);
 	dst->mtime = mtime; // its contents are what they were
 	dst->ctime = ctime;
 	return r ? r : 1;

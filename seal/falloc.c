@@ -101,15 +101,15 @@ static int reserve_pages(struct seal_vol *v, struct seal_inode *i, u64 first, u6
 static int allocate(struct seal_vol *v, struct seal_inode *i, u64 off, u64 end)
 {
 	u64 first = off / SEAL_BLOCK, n = (end - 1) / SEAL_BLOCK - first + 1;
-	if (i->is_inline && end <= INLINE_MAX)
-		return 0;
+	bool small = i->is_inline && end <= INLINE_MAX;
 	if (n > v->max_blocks)
 		return -ENOSPC;
-	int r = sv_op_begin_pieces(v, n + n / FANOUT + 12);
+	int r = small ? sv_op_begin(v, 4, false) : sv_op_begin_pieces(v, n + n / FANOUT + 12);
 	if (!r)
 		r = sv_inode_dirty(v, i);
-	if (!r)
-		r = sv_file_uninline(v, i);
+	if (r || small)
+		return r;
+	r = sv_file_uninline(v, i);
 	return r ? r : reserve_pages(v, i, first, n);
 }
 

@@ -378,11 +378,11 @@ int sv_file_truncate(struct seal_vol *v, struct seal_inode *i, u64 size)
 }
 
 // Do others own all that the file's pointers name? Then nothing of it is freed, however large it is.
-static bool all_shared(struct seal_vol *v, const struct tree *t)
+static bool all_shared(struct seal_vol *v, struct tree *t)
 {
 	bool shared = v->nshared;
 	for (u32 k = 0; k < NROOT && shared; k++)
-		shared = !ptr_addr(&t->root[k]) || sv_refs_extra(v, ptr_addr(&t->root[k])) > 0;
+		shared = ptr_addr(&t->root[k]) ? sv_refs_extra(v, ptr_addr(&t->root[k])) > 0 : !sv_node_find(v, t, t->height, k);
 	return shared;
 }
 
@@ -403,6 +403,8 @@ int sv_file_shrink(struct seal_vol *v, struct seal_inode *i, u64 size)
 		sv_inode_touch(v, i, true);
 		if (r)
 			vol_pause(v);
+		if (i->size > end * SEAL_BLOCK) // somebody made it longer meanwhile
+			end = ~0ul;
 	}
 	return 0;
 }

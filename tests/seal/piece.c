@@ -17,6 +17,8 @@ static u64 mib = 512, most, holds, turn, checks;
 static u64 used, reserved, shared, moved; // as of when the lock was taken
 static u8 data[1 << 20];
 static struct seal_inode *other; // another user's
+static struct seal_inode *meddled; // somebody writes here when the lock is given up for the first time
+static u64 meddled_at;
 static bool busy, crashes;
 
 static u64 io(void) { return mem.reads + mem.bytes_written / SEAL_BLOCK; }
@@ -62,6 +64,13 @@ static int whole(void)
 static void pause_hook(void *ctx)
 {
 	unlock(ctx);
+	if (meddled && !busy) {
+		busy = true;
+		if (seal_write(vol, meddled, meddled_at, "meddled", 7) != 7)
+			test_failures++;
+		meddled = NULL;
+		busy = false;
+	}
 	if (other && !busy) {
 		busy = true;
 		turn++;
@@ -228,6 +237,105 @@ static void contents(void)
 	CHECK_EQ(end(), 0);
 }
 
+// Nothing is lost of what a clone would take the place of, when there is no room for it.
+static void no_room(void)
+{
+	CHECK_EQ(begin(64ul << 20), 0);
+	crashes = false;
+	struct seal_inode *a = make("a"), *b = make("b"), *fill = make("fill"), *waits = other;
+	other = NULL; // there is no room for him either
+	for (u64 at = 0; at < DATA / 2; at += sizeof data)
+		for (u32 k = 0; k < 2; k++)
+			CHECK_EQ(seal_write(vol, k ? a : b, at, data, sizeof data), (s64)sizeof data);
+	CHECK_EQ(seal_sync(vol), 0);
+	CHECK_EQ(seal_snapshot_create(vol, "s", 1), 0);
+	CHECK_EQ(seal_write(vol, b, 0, data, 4096), 4096); // it shares the rest
+	u64 at = 0;
+	for (u64 n = sizeof data; n >= 4096; n /= 2)
+		while (seal_write(vol, fill, at, data, n) == (s64)n)
+			at += n;
+	CHECK_EQ(seal_clone(vol, a, 0, b, 0, 0), -ENOSPC);
+	CHECK(reads_as(b, 0, DATA / 2));
+	seal_iput(vol, fill);
+	CHECK_EQ(drop("fill"), 0);
+	CHECK_EQ(seal_sync(vol), 0);
+	CHECK_EQ(seal_clone(vol, a, 0, b, 0, 0), 0);
+	CHECK(reads_as(b, 0, DATA / 2));
+	seal_iput(vol, a);
+	seal_iput(vol, b);
+	other = waits;
+	CHECK_EQ(end(), 0);
+}
+
+// Whoever gets the lock between two pieces changes the file that they are about.
+static void meddling(void)
+{
+	const u64 small = 64 * 4096;
+	struct seal_attr a;
+	char got[8] = "";
+	CHECK_EQ(begin(1ul << 30), 0);
+	crashes = false;
+	struct seal_inode *i = make("i"), *c = make("c");
+	for (u32 k = 0; k < 2; k++)
+		CHECK_EQ(seal_write(vol, k ? i : c, 0, data, small), (s64)small);
+	CHECK_EQ(seal_fallocate(vol, c, SEAL_FALLOC_KEEP_SIZE, 0, 32ul << 20), 0);
+	CHECK_EQ(seal_sync(vol), 0);
+	bounded("-");
+	meddled = i;
+	meddled_at = 0;
+	CHECK_EQ(seal_dedupe(vol, i, 0, c, 0, small), 1); // what was compared is what is shared
+	CHECK(bounded("dedupe"));
+	CHECK(reads_as(c, 0, small));
+	meddled = NULL;
+	CHECK_EQ(seal_fallocate(vol, i, 0, 0, 32ul << 20), 0);
+	meddled = i; // it becomes longer while it is cut off
+	meddled_at = 48ul << 20;
+	CHECK_EQ(seal_truncate(vol, i, 8192), 0);
+	CHECK(!meddled);
+	seal_getattr(vol, i, &a);
+	CHECK_EQ(a.size, 8192);
+	CHECK_EQ(seal_truncate(vol, i, 64ul << 20), 0);
+	CHECK_EQ(seal_read(vol, i, 48ul << 20, got, 7), 7);
+	CHECK_EQ(got[0], 0);
+	seal_iput(vol, i);
+	seal_iput(vol, c);
+	CHECK_EQ(end(), 0);
+}
+
+// What fits into the inode is stored like all else, and a snapshot's is left alone.
+static void set_aside_little(void)
+{
+	struct seal_inode *root, *dir, *i;
+	struct seal_attr a;
+	struct seal_vol *v;
+	CHECK_EQ(new_volume(&mem, 16ul << 20, &v), 0);
+	root = root_of(v);
+	CHECK_EQ(seal_create(v, root, "f", 1, 0100600, 0, 0, 0, &i), 0);
+	CHECK_EQ(seal_snapshot_create(v, "s", 1), 0);
+	CHECK_EQ(seal_fallocate(v, i, 0, 0, 100), 0);
+	seal_iput(v, i);
+	seal_iput(v, root);
+	CHECK_EQ(seal_unmount(v), 0);
+	CHECK_EQ(seal_mount(&mem.io, &test_env, test_key, NULL, 0, &v, NULL), 0);
+	root = root_of(v);
+	CHECK_EQ(seal_lookup(v, root, "f", 1, &i), 0);
+	seal_getattr(v, i, &a);
+	CHECK_EQ(a.size, 100);
+	seal_iput(v, i);
+	CHECK_EQ(seal_lookup(v, root, SEAL_SNAPDIR, strlen(SEAL_SNAPDIR), &dir), 0);
+	seal_iput(v, root);
+	CHECK_EQ(seal_lookup(v, dir, "s", 1, &root), 0);
+	CHECK_EQ(seal_lookup(v, root, "f", 1, &i), 0);
+	CHECK_EQ(seal_fallocate(v, i, 0, 0, 100), -EROFS);
+	seal_getattr(v, i, &a);
+	CHECK_EQ(a.size, 0);
+	seal_iput(v, i);
+	seal_iput(v, root);
+	seal_iput(v, dir);
+	CHECK_EQ(seal_unmount(v), 0);
+	mem_free(&mem);
+}
+
 // Nearly endless holes: as quick as short ones.
 static void sparse(void)
 {
@@ -266,6 +374,9 @@ int main(int argc, char **argv)
 		mib = strtoul(argv[2], NULL, 0);
 	RUN(huge);
 	RUN(contents);
+	RUN(no_room);
+	RUN(meddling);
+	RUN(set_aside_little);
 	RUN(sparse);
 	return test_end();
 }
