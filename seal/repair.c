@@ -306,7 +306,7 @@ static void tell_lost(struct check *c, u64 *budget)
 		if (d->cls != CLASS_FILE || d->level == LEVEL_INODE || sv_inode_get(c->v, d->ino, &i))
 			continue;
 		u32 up = d->level == LEVEL_XATTR ? 0 : d->level;
-		u64 from = (d->index << (7 * up)) * SEAL_BLOCK, len = SEAL_BLOCK << (7 * up), size = i->size;
+		u64 from = (d->index << (7 * up)) * SEAL_BLOCK, len = (u64)SEAL_BLOCK << (7 * up), size = i->size;
 		if (sv_path(c->v, d->ino, d->dir, path, sizeof path, budget))
 			snprintf(path, sizeof path, "inode %lu", d->ino & VIEW_INO);
 		if (d->level == LEVEL_XATTR)

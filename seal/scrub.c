@@ -147,7 +147,7 @@ static void damaged(struct seal_scrub *s, const struct tree *t, u32 level, u64 i
 		d.snapshot = (u32)(d.ino >> VIEW_SHIFT);
 		if (level < LEVEL_XATTR) {
 			d.offset = index << (7 * level) << 12;
-			u64 len = SEAL_BLOCK << (7 * level);
+			u64 len = (u64)SEAL_BLOCK << (7 * level);
 			d.length = d.offset < t->inode->size ? SEAL_MIN(len, t->inode->size - d.offset) : 0;
 		}
 		if (s->path_ino != d.ino && sv_path(s->v, d.ino, 0, s->path, sizeof s->path, &unlimited))
