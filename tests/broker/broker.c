@@ -86,15 +86,30 @@ static bool start(struct running *b, bool accept_simulated, bool accept_debug)
 	return sscanf(line, "listening on %127s", b->url) == 1;
 }
 
+// What a broker that did not end well said last.
+static void show_log(void)
+{
+	char *text;
+	size_t len;
+	if (file_read(log_file, 1 << 20, &text, &len, NULL))
+		return;
+	printf("%s\n", text + (len > 4000 ? len - 4000 : 0));
+	free(text);
+}
+
 static int stop(struct running *b)
 {
 	int status = -1;
 	kill(b->pid, SIGTERM);
 	for (int i = 0; i < 1200; i++) { // a minute: the machine may be busy, and the leak checker takes its time
-		if (waitpid(b->pid, &status, WNOHANG) == b->pid)
+		if (waitpid(b->pid, &status, WNOHANG) == b->pid) {
+			if (status)
+				show_log();
 			return status;
+		}
 		usleep(50000);
 	}
+	show_log();
 	kill(b->pid, SIGKILL);
 	waitpid(b->pid, &status, 0);
 	return -1;
