@@ -271,14 +271,17 @@ TEST(sem_undo_belongs_to_the_process)
 	done(id);
 }
 
+static int undo_seen;
 static void *undo_waits(void *p)
 {
 	struct sembuf op = {0, -1, SEM_UNDO};
 	OK(semop((int)(intptr_t)p, &op, 1));
+	while (!__atomic_load_n(&undo_seen, __ATOMIC_SEQ_CST))
+		t_sleep_ms(1);
 	return NULL;
 }
 
-// A thread that leaves the shared adjustments takes nothing from one that waits with its own: they are given back when the process ends.
+// A thread that leaves the shared adjustments takes nothing from one that waits with them: they are given back when that one ends.
 TEST(sem_undo_left_beside_a_waiter)
 {
 	int id = sems(1);
@@ -291,8 +294,11 @@ TEST(sem_undo_left_beside_a_waiter)
 		OK(unshare(CLONE_SYSVSEM));
 		struct sembuf op = {0, 5, 0};
 		OK(semop(id, &op, 1));
-		ZERO(pthread_join(t, NULL));
+		while (semctl(id, 0, GETNCNT))
+			t_sleep_ms(1);
 		EQ(semctl(id, 0, GETVAL), 4);
+		__atomic_store_n(&undo_seen, 1, __ATOMIC_SEQ_CST);
+		ZERO(pthread_join(t, NULL));
 		_exit(0);
 	}
 	EQ(t_wait(p), 0);
