@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <openssl/pem.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,37 +12,8 @@
 #include "broker/api.h"
 #include "lib/encode.h"
 #include "lib/file.h"
+#include "lib/keyfile.h"
 #include "lib/log.h"
-
-static int make_key(const char *path, struct fault *f)
-{
-	EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
-	BIO *bio = BIO_new(BIO_s_secmem());
-	char *pem;
-	long len = 0;
-
-	if (key && bio && PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL))
-		len = BIO_get_mem_data(bio, &pem);
-	int err = len > 0 ? file_write(path, pem, (size_t)len, 0600, true, f) : fault_set(f, -EIO, "cannot make a key");
-	BIO_free(bio);
-	EVP_PKEY_free(key);
-	return err;
-}
-
-static int read_key(const char *path, EVP_PKEY **key, struct fault *f)
-{
-	char *pem;
-	size_t len;
-	int err = file_read_private(path, 64 << 10, &pem, &len, f);
-
-	if (err)
-		return err;
-	BIO *bio = BIO_new_mem_buf(pem, (int)len);
-	*key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
-	BIO_free(bio);
-	free_wiped(pem, len);
-	return *key ? 0 : fault_set(f, -EINVAL, "%s does not hold a key", path);
-}
 
 // The log's name says which key it is: "coffer-audit/" and the beginning of the key's digest.
 static int name_of(EVP_PKEY *key, char name[NOTE_NAME])
@@ -78,9 +48,9 @@ int audit_start(struct broker *b, const char *dir, const struct note_key *witnes
 
 	snprintf(path, sizeof path, "%s/audit.key", dir);
 	if (access(path, F_OK))
-		err = make_key(path, f);
+		err = keyfile_write(path, EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"), f);
 	if (!err)
-		err = read_key(path, &key, f);
+		err = keyfile_read(path, &key, f);
 	if (!err && name_of(key, name))
 		err = fault_set(f, -EINVAL, "%s does not hold an Ed25519 key", path);
 	snprintf(path, sizeof path, "%s/audit", dir);

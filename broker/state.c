@@ -15,6 +15,7 @@
 #include "broker/broker.h"
 #include "lib/encode.h"
 #include "lib/file.h"
+#include "lib/keyfile.h"
 #include "lib/jwe.h"
 #include "lib/tls.h"
 #include "lib/yamlcfg.h"
@@ -231,18 +232,10 @@ static int make_tls(const char *dir, struct fault *f)
 
 static int make_token_key(const char *dir, struct fault *f)
 {
-	char path[PATH_MAX + 32], *pem;
+	char path[PATH_MAX + 32];
 	if (exists(dir, "token.key", path))
 		return 0;
-	EVP_PKEY *key = jwk_new_key("P-256");
-	BIO *bio = BIO_new(BIO_s_secmem());
-	long len = 0;
-	if (key && bio && PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL))
-		len = BIO_get_mem_data(bio, &pem);
-	int err = len > 0 ? file_write(path, pem, (size_t)len, 0600, true, f) : fault_set(f, -EIO, "cannot make a key");
-	BIO_free(bio);
-	EVP_PKEY_free(key);
-	return err;
+	return keyfile_write(path, jwk_new_key("P-256"), f);
 }
 
 int broker_prepare(const char *dir, struct fault *f)

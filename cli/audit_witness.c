@@ -3,7 +3,6 @@
 // witness signed. What it is about to sign is kept before it signs: after any failure it never signs two heads that do not fit.
 #include <errno.h>
 #include <inttypes.h>
-#include <openssl/pem.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -12,37 +11,17 @@
 #include "cli/audit.h"
 #include "cli/cli.h"
 #include "lib/file.h"
-
-static int make_key(const char *path, struct fault *f)
-{
-	EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
-	BIO *bio = BIO_new(BIO_s_secmem());
-	char *pem;
-	long len = 0;
-
-	if (key && bio && PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL))
-		len = BIO_get_mem_data(bio, &pem);
-	int err = len > 0 ? file_write(path, pem, (size_t)len, 0600, true, f) : fault_set(f, -EIO, "cannot make a key");
-	BIO_free(bio);
-	EVP_PKEY_free(key);
-	return err;
-}
+#include "lib/keyfile.h"
 
 static int read_key(const struct audit_options *o, EVP_PKEY **key, struct note_key *name, struct fault *f)
 {
-	char *pem;
-	size_t len;
-	int err = access(o->witness_key, F_OK) ? make_key(o->witness_key, f) : 0;
+	int err = access(o->witness_key, F_OK) ? keyfile_write(o->witness_key, EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"), f) : 0;
 
 	if (!err)
-		err = file_read_private(o->witness_key, 64 << 10, &pem, &len, f);
+		err = keyfile_read(o->witness_key, key, f);
 	if (err)
 		return err;
-	BIO *bio = BIO_new_mem_buf(pem, (int)len);
-	*key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
-	BIO_free(bio);
-	free_wiped(pem, len);
-	if (!*key || note_key_of(name, o->witness_name, NOTE_WITNESS, *key))
+	if (note_key_of(name, o->witness_name, NOTE_WITNESS, *key))
 		return fault_set(f, -EINVAL, "%s does not hold an Ed25519 key, or '%.60s' cannot be a witness's name (no spaces, no '+')",
 				 o->witness_key, o->witness_name);
 	return 0;
