@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The owner's requests, behind the admin token: keys, policies, log, status. Each change is a record of the decision
-// log. Runs in connection threads; takes no lock of its own.
+// The owners' requests: keys, policies, status. Each change is a record of the audit log. Runs in connection threads; takes no lock of its own.
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -32,7 +31,7 @@ static bool record(struct broker *b, const char *event, const char *resource, co
 		   struct http_response *r)
 {
 	struct fault f = {""};
-	json_t *o = json_pack("{s:s, s:s, s:s}", "by", "owner", "event", event, "resource", resource);
+	json_t *o = json_pack("{s:s, s:s}", "event", event, "resource", resource);
 	if (measurement)
 		json_object_set_new(o, "measurement", json_string(measurement));
 	return fine(audit_log(b, r, o, &f), &f, r);
@@ -54,22 +53,20 @@ void admin_put(struct broker *b, const char *resource, const struct http_request
 		done(r);
 }
 
-void admin_delete(struct broker *b, const char *resource, struct http_response *r)
+void admin_delete(struct broker *b, const char *resource, const struct http_request *q, struct http_response *r)
 {
+	(void)q;
 	struct fault f = {""};
 	if (record(b, "delete-key", resource, NULL, r) && fine(store_delete_secret(b->store, resource, &f), &f, r))
 		done(r);
 }
 
-static void read_key(struct broker *b, const char *resource, struct http_response *r)
+void admin_read_key(struct broker *b, const char *resource, const struct http_request *q, struct http_response *r)
 {
+	(void)q;
 	struct fault f = {""};
 	void *secret = NULL;
 	size_t len;
-	if (!kbs_resource_valid(resource)) {
-		broker_problem(r, 404, "NotFound", "a resource is named repository/type/tag", NULL);
-		return;
-	}
 	if (!record(b, "owner-reads-key", resource, NULL, r) ||
 	    !fine(store_get_secret(b->store, resource, &secret, &len, &f), &f, r))
 		return;
@@ -95,8 +92,9 @@ static bool note_valid(const char *note)
 	return n <= MAX_NOTE;
 }
 
-static void change_policy(struct broker *b, const struct http_request *q, struct http_response *r)
+void admin_change_policy(struct broker *b, const char *rest, const struct http_request *q, struct http_response *r)
 {
+	(void)rest;
 	struct fault f = {""};
 	json_error_t e;
 	json_t *o = json_loadb(q->body, q->body_len, JSON_REJECT_DUPLICATES, &e);
@@ -113,23 +111,32 @@ static void change_policy(struct broker *b, const struct http_request *q, struct
 		broker_problem(r, 400, "BadRequest", "measurement must be 96 or 64 lower-case hex digits", NULL);
 	else if (note && !note_valid(note))
 		broker_problem(r, 400, "BadRequest", "note must be one line of at most 200 bytes", NULL);
-	else if (record(b, action, resource, measurement, r) &&
+	else if (broker_permits(r, PERMIT_ALLOW, resource) && record(b, action, resource, measurement, r) &&
 		 fine(allow ? store_allow(b->store, resource, measurement, note ? note : "", &f)
 			    : store_deny(b->store, resource, measurement, &f), &f, r))
 		done(r);
 	json_decref(o);
 }
 
-static void list_policies(struct broker *b, struct http_response *r)
+void admin_list_policies(struct broker *b, const char *rest, const struct http_request *q, struct http_response *r)
 {
+	(void)rest;
+	(void)q;
 	struct fault f = {""};
 	json_t *list = NULL;
-	if (fine(store_policies(b->store, &list, &f), &f, r))
-		broker_reply(r, 200, json_pack("{s:o}", "policies", list));
+	if (!fine(store_policies(b->store, &list, &f), &f, r))
+		return;
+	for (size_t i = json_array_size(list); i-- > 0;) {	// an owner sees what is its own
+		if (!caller_may(r->caller, PERMIT_ALLOW_LIST, json_string_value(json_object_get(json_array_get(list, i), "resource")) ?: ""))
+			json_array_remove(list, i);
+	}
+	broker_reply(r, 200, json_pack("{s:o}", "policies", list));
 }
 
-static void status(struct broker *b, struct http_response *r)
+void admin_status(struct broker *b, const char *rest, const struct http_request *q, struct http_response *r)
 {
+	(void)rest;
+	(void)q;
 	struct fault f = {""};
 	long long resources = 0, policies = 0;
 	struct note head;
@@ -144,19 +151,4 @@ static void status(struct broker *b, struct http_response *r)
 				       "log_head", root, "simulated_accepted",
 				       verifier_accepts_simulated(&b->verifier), "debug_accepted",
 				       b->verifier.policy->policy.insecure_accept_debug));
-}
-
-void admin_handle(struct broker *b, const char *path, const struct http_request *q, struct http_response *r)
-{
-	bool get = !strcmp(q->head->method, "GET");
-	if (!strcmp(path, "policy") && get)
-		list_policies(b, r);
-	else if (!strcmp(path, "policy") && !strcmp(q->head->method, "POST"))
-		change_policy(b, q, r);
-	else if (!strcmp(path, "status") && get)
-		status(b, r);
-	else if (!strncmp(path, "key/", 4) && get)
-		read_key(b, path + 4, r);
-	else
-		broker_problem(r, 404, "NotFound", "there is nothing here", NULL);
 }

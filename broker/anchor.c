@@ -148,15 +148,9 @@ void anchor_handle(struct broker *b, const char *resource, const struct http_req
 	json_t *claims = NULL;
 	EVP_PKEY *key = NULL;
 	bool owner, get = !strcmp(q->head->method, "GET");
-	if (!kbs_resource_valid(resource)) {
-		broker_problem(r, 404, "ResourceNotFound", "a resource is named repository/type/tag", NULL);
-		return;
-	}
-	if (!get && strcmp(q->head->method, "POST")) {
-		broker_problem(r, 405, "MethodNotAllowed", "GET or POST", NULL);
-		return;
-	}
 	if (broker_asker(b, q, r, &owner, &claims, &key))
+		return;
+	if (owner && !broker_permits(r, get ? PERMIT_ANCHOR_READ : PERMIT_ANCHOR_SET, resource))
 		return;
 	if (get && !owner && broker_appraise(b, NULL, resource, claims, q, r))
 		goto out;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The broker's HTTP interface: the KBS protocol for enclaves; the way in to admin.c for the owner. Runs in connection
-// threads; takes no lock of its own.
+// The broker's HTTP interface: who asks for what (routes.c, identity.c), and the KBS protocol for enclaves. Runs in connection threads; takes
+// no lock of its own.
 #include "broker/api.h"
 
 #include <errno.h>
@@ -14,6 +14,7 @@
 #include "attest/policy.h"
 #include "broker/ear.h"
 #include "broker/kbs.h"
+#include "broker/routes.h"
 #include "lib/encode.h"
 #include "lib/file.h"
 #include "lib/jwe.h"
@@ -21,10 +22,6 @@
 #include "lib/sha.h"
 
 #define SESSION_COOKIE "kbs-session-id"
-#define RESOURCE_PREFIX "/kbs/v0/resource/"
-#define ADMIN_PREFIX "/coffer/v0/"
-#define AUDIT_PREFIX ADMIN_PREFIX "audit/"
-#define ANCHOR_PREFIX "/kbs/v0/anchor/"
 
 void broker_reply(struct http_response *r, int status, json_t *o)
 {
@@ -119,8 +116,9 @@ static int decide(struct broker *b, const char *event, const struct attest_resul
 	return -EACCES;
 }
 
-static void auth(struct broker *b, const struct http_request *q, struct http_response *r)
+void api_auth(struct broker *b, const char *rest, const struct http_request *q, struct http_response *r)
 {
+	(void)rest;
 	struct fault f = {""};
 	char id[SESSION_ID_TEXT], nonce[SESSION_NONCE_TEXT];
 	const struct coco_tee *tee;
@@ -193,8 +191,9 @@ static json_t *thumbprint(const json_t *jwk)
 	return json_string(text);
 }
 
-static void attest(struct broker *b, const struct http_request *q, struct http_response *r)
+void api_attest(struct broker *b, const char *rest, const struct http_request *q, struct http_response *r)
 {
+	(void)rest;
 	struct fault f = {""};
 	char id[SESSION_ID_TEXT], nonce[SESSION_NONCE_TEXT], *token = NULL;
 	const struct coco_tee *tee;
@@ -356,7 +355,7 @@ static int asker(struct broker *b, const struct http_request *q, struct http_res
 	return err;
 }
 
-static void get_resource(struct broker *b, const char *resource, const struct http_request *q, struct http_response *r)
+void api_get_resource(struct broker *b, const char *resource, const struct http_request *q, struct http_response *r)
 {
 	struct fault f = {""};
 	json_t *claims = NULL, *jwe = NULL;
@@ -383,66 +382,42 @@ out:
 	EVP_PKEY_free(key);
 }
 
-static bool bears_admin_token(const struct broker *b, const struct http_request *q)
-{
-	const char *a = q->head->authorization;
-	return !strncmp(a, "Bearer ", 7) && strlen(a + 7) == BROKER_TOKEN_TEXT - 1 &&
-	       !CRYPTO_memcmp(a + 7, b->admin_token, BROKER_TOKEN_TEXT - 1);
-}
-
 int broker_asker(struct broker *b, const struct http_request *q, struct http_response *r, bool *owner, json_t **claims,
 		 EVP_PKEY **key)
 {
-	*owner = bears_admin_token(b, q);
+	*owner = r->caller->kind != CALLER_NOBODY;
 	return *owner ? 0 : asker(b, q, r, claims, key);
 }
 
-static bool is_admin(const struct broker *b, const struct http_request *q, struct http_response *r)
+void api_health(struct broker *b, const char *rest, const struct http_request *q, struct http_response *r)
 {
-	if (bears_admin_token(b, q))
-		return true;
-	broker_problem(r, 401, "TokenRefused", "this needs the admin token (Authorization: Bearer ...)", NULL);
-	return false;
-}
-
-static void resource(struct broker *b, const char *name, const struct http_request *q, struct http_response *r)
-{
-	const char *method = q->head->method;
-	if (!kbs_resource_valid(name))
-		broker_problem(r, 404, "ResourceNotFound", "a resource is named repository/type/tag", NULL);
-	else if (!strcmp(method, "GET"))
-		get_resource(b, name, q, r);
-	else if (strcmp(method, "POST") && strcmp(method, "DELETE"))
-		broker_problem(r, 405, "MethodNotAllowed", "GET, or with the admin token POST and DELETE", NULL);
-	else if (is_admin(b, q, r)) {
-		if (!strcmp(method, "POST"))
-			admin_put(b, name, q, r);
-		else
-			admin_delete(b, name, r);
-	}
+	(void)b;
+	(void)rest;
+	(void)q;
+	broker_reply(r, 200, json_pack("{s:s}", "status", "ok"));
 }
 
 static void handle(struct broker *b, const struct http_request *q, struct http_response *r)
 {
-	const char *path = q->head->path;
-	bool post = !strcmp(q->head->method, "POST");
-	if (!strcmp(path, "/kbs/v0/auth") && post)
-		auth(b, q, r);
-	else if (!strcmp(path, "/kbs/v0/attest") && post)
-		attest(b, q, r);
-	else if (!strncmp(path, RESOURCE_PREFIX, sizeof RESOURCE_PREFIX - 1))
-		resource(b, path + sizeof RESOURCE_PREFIX - 1, q, r);
-	else if (!strncmp(path, ANCHOR_PREFIX, sizeof ANCHOR_PREFIX - 1))
-		anchor_handle(b, path + sizeof ANCHOR_PREFIX - 1, q, r);
-	else if (!strcmp(path, "/healthz"))
-		broker_reply(r, 200, json_pack("{s:s}", "status", "ok"));
-	else if (!strncmp(path, AUDIT_PREFIX, sizeof AUDIT_PREFIX - 1))
-		audit_handle(b, path + sizeof AUDIT_PREFIX - 1, q, bears_admin_token(b, q), r);
-	else if (!strncmp(path, ADMIN_PREFIX, sizeof ADMIN_PREFIX - 1)) {
-		if (is_admin(b, q, r))
-			admin_handle(b, path + sizeof ADMIN_PREFIX - 1, q, r);
-	} else
-		broker_problem(r, 404, "NotFound", "there is nothing here", NULL);
+	bool other;
+	const struct route *t = route_find(q->head->method, q->head->path, &other);
+	if (!t) {
+		if (other)
+			broker_problem(r, 405, "MethodNotAllowed", "this is not done with that method", NULL);
+		else
+			broker_problem(r, 404, "NotFound", "there is nothing here", NULL);
+		return;
+	}
+	const char *rest = q->head->path + strlen(t->path);
+	if (t->resource && !kbs_resource_valid(rest)) {
+		broker_problem(r, 404, "ResourceNotFound", "a resource is named repository/type/tag", NULL);
+		return;
+	}
+	struct caller caller;
+	r->caller = &caller;
+	if (identify(b, q, r, &caller) && broker_permits(r, t->permission, t->resource ? rest : NULL))
+		t->handle(b, rest, q, r);
+	r->caller = NULL;
 }
 
 void broker_handle(void *ctx, const struct http_request *q, struct http_response *r)

@@ -10,6 +10,7 @@
 #include <pthread.h>
 
 #include "broker/audit_api.h"
+#include "broker/identity.h"
 #include "broker/session.h"
 #include "broker/store.h"
 #include "broker/verifier.h"
@@ -37,20 +38,26 @@ void broker_problem(struct http_response *r, int status, const char *name, const
 // `o` as the body; taken over.
 void broker_reply(struct http_response *r, int status, json_t *o);
 
-// admin.c: /coffer/v0/... and writing resources. The token has been checked.
-void admin_put(struct broker *b, const char *resource, const struct http_request *q, struct http_response *r);
-void admin_delete(struct broker *b, const char *resource, struct http_response *r);
-void admin_handle(struct broker *b, const char *path, const struct http_request *q, struct http_response *r);
+// Handlers (routes.c says which requests are theirs, and has asked for the permission): `rest` is what follows the route's path.
+#define BROKER_HANDLER(name) void name(struct broker *b, const char *rest, const struct http_request *q, struct http_response *r)
+BROKER_HANDLER(api_health);		// api.c
+BROKER_HANDLER(api_auth);
+BROKER_HANDLER(api_attest);
+BROKER_HANDLER(api_get_resource);
+BROKER_HANDLER(admin_put);		// admin.c
+BROKER_HANDLER(admin_delete);
+BROKER_HANDLER(admin_read_key);
+BROKER_HANDLER(admin_list_policies);
+BROKER_HANDLER(admin_change_policy);
+BROKER_HANDLER(admin_status);
+BROKER_HANDLER(anchor_handle);		// anchor.c
 
-// api.c: who asks, by session cookie, EAR token, or the owner's token (then *owner; claims and key stay NULL). Answers when it is
-// none of them.
+// api.c: who asks, by session cookie or EAR token, or one whom broker/identity.h knows (then *owner, and r->caller says who; claims and key
+// stay NULL). Answers when it is none of them.
 int broker_asker(struct broker *b, const struct http_request *q, struct http_response *r, bool *owner, json_t **claims,
 		 EVP_PKEY **key);
 // May these claims have the resource? event NULL: a permission is not logged, a refusal is. Answers a refusal.
 int broker_appraise(struct broker *b, const char *event, const char *resource, json_t *claims, const struct http_request *q,
 		    struct http_response *r);
-
-// anchor.c: /kbs/v0/anchor/RESOURCE
-void anchor_handle(struct broker *b, const char *resource, const struct http_request *q, struct http_response *r);
 
 #endif

@@ -77,6 +77,8 @@ int audit_log(struct broker *b, const struct http_response *r, json_t *record, s
 {
 	if (r && r->peer)
 		json_object_set_new(record, "from", json_string(r->peer));
+	if (r && r->caller && r->caller->name[0])
+		json_object_set_new(record, "by", json_string(r->caller->name));
 	return audit_append(b->audit, record, NULL, f);
 }
 
@@ -258,14 +260,10 @@ static void key(struct broker *b, struct http_response *r)
 	text_reply(r, copy, copy ? strlen(copy) : 0);
 }
 
-void audit_handle(struct broker *b, const char *path, const struct http_request *q, bool owner, struct http_response *r)
+void audit_handle(struct broker *b, const char *path, const struct http_request *q, struct http_response *r)
 {
-	bool get = !strcmp(q->head->method, "GET");
-
-	if (!strcmp(path, "cosignature") && !strcmp(q->head->method, "POST"))
+	if (!strcmp(q->head->method, "POST"))
 		cosign(b, q, r);
-	else if (!get)
-		broker_problem(r, 405, "MethodNotAllowed", "GET", NULL);
 	else if (!strcmp(path, "head"))
 		head(b, q->head->query, r);
 	else if (!strcmp(path, "key"))
@@ -274,11 +272,14 @@ void audit_handle(struct broker *b, const char *path, const struct http_request 
 		proof(b, q->head->query, *path == 'i', r);
 	else if (!strcmp(path, "range"))
 		range(b, q->head->query, r);
-	else if (strcmp(path, "records") && strcmp(path, "record"))
+	else
 		broker_problem(r, 404, "NotFound", "there is nothing here", NULL);
-	else if (!owner)
-		broker_problem(r, 401, "TokenRefused", "records need the admin token (Authorization: Bearer ...)", NULL);
-	else if (!strcmp(path, "records"))
+}
+
+void audit_handle_records(struct broker *b, const char *rest, const struct http_request *q, struct http_response *r)
+{
+	(void)rest;
+	if (q->head->path[strlen(q->head->path) - 1] == 's')
 		records(b, q->head->query, r);
 	else
 		record(b, q->head->query, r);

@@ -14,11 +14,12 @@ struct audit_cosigned;
 int audit_start(struct broker *b, const char *dir, const struct note_key *witnesses, unsigned int count, struct fault *f);
 void audit_stop(struct broker *b);
 
-// Records what is about to be answered with `r`: adds who asked. `record` is stolen. 0 when it is durable.
+// Records what is about to be answered with `r`: adds who asked ("by", where an identity did; "from": its address). `record` is stolen. 0 when it is durable.
 int audit_log(struct broker *b, const struct http_response *r, json_t *record, struct fault *f);
 
-// /coffer/v0/audit/...; heads and proofs hold hashes only and are for everybody, records are the owner's.
-void audit_handle(struct broker *b, const char *path, const struct http_request *q, bool owner, struct http_response *r);
+// /coffer/v0/audit/...; heads and proofs hold hashes only and are for everybody, records are not.
+void audit_handle(struct broker *b, const char *path, const struct http_request *q, struct http_response *r);
+void audit_handle_records(struct broker *b, const char *rest, const struct http_request *q, struct http_response *r);
 
 // audit_cosign.c: heads with the signatures of witnesses. One lock inside.
 int audit_cosigned_open(struct audit_cosigned **out, const char *dir, const struct note_key *witnesses, unsigned int count, struct fault *f);

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// See routes.h. A new endpoint is a row here; tests/broker/identity.c asks each one as every role.
+#include "broker/routes.h"
+
+#include <string.h>
+
+#include "broker/api.h"
+
+const struct route routes[] = {
+	{"GET", "/healthz", PERMIT_ANYBODY, false, api_health},
+	// Enclaves: the protocol of Confidential Containers
+	{"POST", "/kbs/v0/auth", PERMIT_ANYBODY, false, api_auth},
+	{"POST", "/kbs/v0/attest", PERMIT_ATTESTED, false, api_attest},
+	{"GET", "/kbs/v0/resource/", PERMIT_ATTESTED, true, api_get_resource},
+	{"GET", "/kbs/v0/anchor/", PERMIT_ATTESTED, true, anchor_handle},	// or PERMIT_ANCHOR_READ, _SET: anchor.c
+	{"POST", "/kbs/v0/anchor/", PERMIT_ATTESTED, true, anchor_handle},
+	// Owners
+	{"POST", "/kbs/v0/resource/", PERMIT_SECRET_WRITE, true, admin_put},
+	{"DELETE", "/kbs/v0/resource/", PERMIT_SECRET_DESTROY, true, admin_delete},
+	{"GET", "/coffer/v0/key/", PERMIT_SECRET_READ, true, admin_read_key},
+	{"GET", "/coffer/v0/policy", PERMIT_ALLOW_LIST, false, admin_list_policies},
+	{"POST", "/coffer/v0/policy", PERMIT_ALLOW, false, admin_change_policy},
+	{"GET", "/coffer/v0/status", PERMIT_STATUS, false, admin_status},
+	// The audit log: hashes are for everybody, records are not
+	{"POST", "/coffer/v0/audit/cosignature", PERMIT_ANYBODY, false, audit_handle},
+	{"GET", "/coffer/v0/audit/records", PERMIT_AUDIT, false, audit_handle_records},
+	{"GET", "/coffer/v0/audit/record", PERMIT_AUDIT, false, audit_handle_records},
+	{"GET", "/coffer/v0/audit/", PERMIT_ANYBODY, false, audit_handle},
+	{NULL, NULL, PERMIT_NOTHING, false, NULL},
+};
+
+const struct route *route_find(const char *method, const char *path, bool *other)
+{
+	*other = false;
+	for (const struct route *t = routes; t->path; t++) {
+		size_t n = strlen(t->path);
+		if (t->path[n - 1] == '/' ? strncmp(path, t->path, n) : strcmp(path, t->path))
+			continue;
+		if (!strcmp(method, t->method))
+			return t;
+		*other = true;
+	}
+	return NULL;
+}
