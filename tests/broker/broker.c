@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The broker, whole: a real server on a loopback port, the owner's client, and the enclave's own code (init/attest.c)
 // with evidence from the simulated hardware in place of configfs. Every refusal is asserted by its words.
-#include "broker/broker.h"
+#include "tests/broker/harness.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
-#include <openssl/rand.h>
-#include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,118 +19,51 @@
 #include "init/exchange.h"
 #include "lib/encode.h"
 #include "lib/file.h"
-#include "lib/http_client.h"
 #include "lib/jwe.h"
 #include "lib/tls.h"
-#include "tests/attest/ok.h"
 
-static char work[64], broker_dir[96], tee_dir[96], other_tee_dir[96], root_pem[128], log_file[96];
-static char *ca;
-static uint8_t measurement[48];
+static struct run b;
+static struct machine other_machine;
 static const uint8_t volume_id[16] = {0xab, 0xcd, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
 static const uint8_t volume_key[32] = "the thirty-two bytes of the key";
 #define VOLUME_HEX "abcd030405060708090a0b0c0d0e0f10"
 #define RESOURCE "default/volume/" VOLUME_HEX
 
-static char listen_at[32] = "127.0.0.1:0";
-
-struct running {
-	pid_t pid;
-	char url[128];
-};
-
 static const char *require_anchor; // of brokers that are started from now on
 
-// Starts the broker in a process of its own; its URL comes from its first line.
-static bool start(struct running *b, bool accept_simulated, bool accept_debug)
+static bool start(struct run *of, bool accept_simulated, bool accept_debug)
 {
-	int out[2];
-	if (pipe2(out, O_CLOEXEC) < 0)
-		return false;
-	fflush(stdout);
-	b->pid = fork();
-	if (b->pid == 0) {
-		char *argv[] = {"broker", "--dir", broker_dir, "--listen", listen_at, NULL, NULL, NULL, NULL, NULL, NULL};
-		int argc = 5, log = open(log_file, O_WRONLY | O_CREAT | O_APPEND, 0600);
-		if (accept_simulated) {
-			argv[argc++] = "--insecure-accept-simulated";
-			argv[argc++] = root_pem;
-		}
-		if (accept_debug)
-			argv[argc++] = "--insecure-accept-debug";
-		if (require_anchor) {
-			argv[argc++] = "--require-anchor";
-			argv[argc++] = (char *)require_anchor;
-		}
-		dup2(out[1], 1);
-		dup2(log, 2);
-		exit(broker_main(argc, argv));	// not _exit: the leak checker runs
+	const char *options[6] = {NULL};
+	int n = 0;
+	if (accept_simulated) {
+		options[n++] = "--insecure-accept-simulated";
+		options[n++] = machine.root_pem;
 	}
-	close(out[1]);
-	char line[256];
-	size_t n = 0;
-	struct pollfd p = {.fd = out[0], .events = POLLIN};
-	while (n < sizeof line - 1 && !memchr(line, '\n', n) && poll(&p, 1, 20000) == 1) {
-		ssize_t got = read(out[0], line + n, sizeof line - 1 - n);
-		if (got <= 0)
-			break;
-		n += (size_t)got;
+	if (accept_debug)
+		options[n++] = "--insecure-accept-debug";
+	if (require_anchor) {
+		options[n++] = "--require-anchor";
+		options[n++] = require_anchor;
 	}
-	line[n] = '\0';
-	close(out[0]);
-	return sscanf(line, "listening on %127s", b->url) == 1;
-}
-
-// What a broker that did not end well said last.
-static void show_log(void)
-{
-	char *text;
-	size_t len;
-	if (file_read(log_file, 1 << 20, &text, &len, NULL))
-		return;
-	printf("%s\n", text + (len > 4000 ? len - 4000 : 0));
-	free(text);
-}
-
-static int stop(struct running *b)
-{
-	int status = -1;
-	kill(b->pid, SIGTERM);
-	for (int i = 0; i < 1200; i++) { // a minute: the machine may be busy, and the leak checker takes its time
-		if (waitpid(b->pid, &status, WNOHANG) == b->pid) {
-			if (status)
-				show_log();
-			return status;
-		}
-		usleep(50000);
-	}
-	show_log();
-	kill(b->pid, SIGKILL);
-	waitpid(b->pid, &status, 0);
-	return -1;
+	return run_start_with(of, options);
 }
 
 // ---- evidence, right and wrong ----
 
-static const char *evidence_dir;
+static const struct machine *evidence_of = &machine;
 static unsigned int change_at;		// 0: nothing is changed
 static uint8_t change_to;
-static bool change_after_signing, other_report_data, debug_enclave;
+static bool change_after_signing, other_report_data;
 
 static int simulated_evidence(const uint8_t report_data[64], struct evidence *out, struct fault *f)
 {
 	uint8_t data[64];
-	char *pem;
 	memcpy(data, report_data, 64);
 	data[0] ^= other_report_data;
-	int err = simtee_report(evidence_dir, measurement, data, debug_enclave, out->report, &pem);
-	if (err)
-		return fault_set(f, err, "no evidence");
-	err = snp_chain_add_pem(&out->chain, pem, strlen(pem), f);
-	free(pem);
+	int err = machine_evidence(evidence_of, data, out, f);
 	if (change_at && !change_after_signing) {
 		out->report[change_at] = change_to;
-		simtee_sign(evidence_dir, out->report);
+		simtee_sign(evidence_of->dir, out->report);
 	} else if (change_at) {
 		out->report[change_at] ^= change_to;
 	}
@@ -224,7 +152,7 @@ static int attest_as(const char *url, const char *trusted, const char *name, uns
 static int anchored(const char *url, bool read_only, struct exchange **x, struct fault *f)
 {
 	static struct settings s; // the helper keeps it
-	s = (struct settings){.volume_count = 1, .broker_url = (char *)url, .broker_ca = ca, .broker_timeout_s = 2, .anchor = true,
+	s = (struct settings){.volume_count = 1, .broker_url = (char *)url, .broker_ca = b.ca, .broker_timeout_s = 2, .anchor = true,
 			      .anchor_every_ms = 30, .anchor_bound_ms = 7000};
 	s.volumes[0].name = "customers.vol";
 	s.volumes[0].path = "/data";
@@ -243,10 +171,10 @@ static void serve(struct exchange *x, unsigned int roots)
 	anchor_serve(x);
 }
 
-static void refused(const char *name, const char *url, const char *text1, const char *text2)
+static void refused(const char *name, const char *text1, const char *text2)
 {
 	struct fault f;
-	int err = attest_as(url, ca, NULL, 2, &f);
+	int err = attest_as(b.url, b.ca, NULL, 2, &f);
 	ok(name, err == -EACCES && mount_count == 0 && strstr(f.text, text1) && strstr(f.text, text2), "%d: %s", err,
 	   f.text);
 	change_at = 0;
@@ -255,47 +183,13 @@ static void refused(const char *name, const char *url, const char *text1, const 
 
 // ---- the protocol by hand ----
 
-static int request(const char *url, const char *method, const char *path, const char *headers, const char *body,
-		   struct http_reply *reply)
+static bool begin(char cookie[128], char nonce[64])
 {
-	struct http_client *c;
-	struct fault f = {""};
-	struct http_client_options o = {.url = url, .ca_pem = ca, .resolve = http_resolve_static, .timeout_ms = 5000};
-	int err = http_client_open(&c, &o, &f);
-	if (err)
-		return err;
-	err = http_client_request(c, method, path, headers, body, body ? strlen(body) : 0, reply, &f);
-	http_client_close(c);
-	return err;
-}
-
-static void expect(const char *name, const char *url, const char *method, const char *path, const char *headers,
-		   const char *body, int status, const char *text)
-{
-	struct http_reply r;
-	int err = request(url, method, path, headers, body, &r);
-	ok(name, !err && r.status == status && strstr(r.body, text), "%d, status %d: %s", err, r.status,
-	   err ? "" : r.body);
-	if (!err)
-		http_reply_free(&r);
-}
-
-static bool begin(const char *url, char cookie[128], char nonce[64])
-{
-	struct http_reply r;
-	if (request(url, "POST", "/kbs/v0/auth", "", "{\"version\":\"0.4.0\",\"tee\":\"snp\",\"extra-params\":\"\"}",
-		    &r))
-		return false;
-	json_t *o = json_loads(r.body, 0, NULL);
-	const char *n = json_string_value(json_object_get(o, "nonce"));
-	r.cookie[strcspn(r.cookie, ";")] = '\0';
-	bool good = r.status == 200 && n && strlen(n) < 64;
-	if (good) {
-		strcpy(nonce, n);
-		snprintf(cookie, 128, "Cookie: %.100s\r\n", r.cookie);
-	}
-	json_decref(o);
-	http_reply_free(&r);
+	struct guest g = {.key = NULL};
+	bool good = guest_begin(&b, "snp", &g);
+	memcpy(cookie, g.cookie, sizeof g.cookie);
+	memcpy(nonce, g.nonce, sizeof g.nonce);
+	guest_free(&g);
 	return good;
 }
 
@@ -304,61 +198,44 @@ static char *body_of(EVP_PKEY *bound_key, const char *bound_nonce, EVP_PKEY *sen
 {
 	struct evidence e = {.chain = {.count = 0}};
 	uint8_t data[64];
-	char report[BASE64_SIZE(1184)];
-	json_t *bound = jwk_from_key(bound_key), *sent = jwk_from_key(sent_key), *chain = json_array();
+	json_t *bound = jwk_from_key(bound_key);
 	attest_report_data(bound_nonce, bound, "", data);
-	simulated_evidence(data, &e, NULL);
-	base64_encode(report, e.report, sizeof e.report, BASE64_STD);
-	static const char *const types[] = {"VCEK", "ASK", "ARK"};
-	for (unsigned int i = 0; i < 3; i++) {
-		uint8_t *der = NULL;
-		int len = i2d_X509(e.chain.certs[i], &der);
-		char text[BASE64_SIZE(4096)];
-		base64_encode(text, der, (size_t)len, BASE64_STD);
-		json_array_append_new(chain, json_pack("{s:s, s:s}", "cert_type", types[i], "data", text));
-		OPENSSL_free(der);
-	}
-	json_t *o = json_pack("{s:{s:s, s:o}, s:{s:{s:s, s:o}, s:s}}", "runtime-data", "nonce", sent_nonce,
-			      "tee-pubkey", sent, "tee-evidence", "primary_evidence", "attestation_report", report,
-			      "cert_chain", chain, "additional_evidence", "");
-	char *text = json_dumps(o, JSON_COMPACT);
-	json_decref(o);
 	json_decref(bound);
-	snp_chain_free(&e.chain);
-	return text;
+	simulated_evidence(data, &e, NULL);
+	return guest_body(sent_key, sent_nonce, &e);
 }
 
-static void test_protocol(const char *url)
+static void test_protocol(void)
 {
 	char cookie[128], nonce[64], cookie2[128], nonce2[64];
 	EVP_PKEY *key = jwk_new_key("P-256"), *thief = jwk_new_key("P-256"), *p521 = jwk_new_key("P-521");
 	struct http_reply r;
 
-	expect("another protocol version is refused with the supported ones", url, "POST", "/kbs/v0/auth", "",
+	expect("another protocol version is refused with the supported ones", &b, "POST", "/kbs/v0/auth", "",
 	       "{\"version\":\"0.1.1\",\"tee\":\"snp\"}", 400, "supported: 0.4.x");
-	expect("another TEE is refused with the supported ones", url, "POST", "/kbs/v0/auth", "",
+	expect("another TEE is refused with the supported ones", &b, "POST", "/kbs/v0/auth", "",
 	       "{\"version\":\"0.4.0\",\"tee\":\"sample\"}", 400, "supported: snp");
-	expect("a resource without a session", url, "GET", "/kbs/v0/resource/" RESOURCE, "", NULL, 401, "no session");
-	expect("an unknown session", url, "GET", "/kbs/v0/resource/" RESOURCE,
+	expect("a resource without a session", &b, "GET", "/kbs/v0/resource/" RESOURCE, "", NULL, 401, "no session");
+	expect("an unknown session", &b, "GET", "/kbs/v0/resource/" RESOURCE,
 	       "Cookie: kbs-session-id=00000000-0000-4000-8000-000000000000\r\n", NULL, 401, "unknown or has expired");
 
-	if (!ok("a session begins", begin(url, cookie, nonce) && begin(url, cookie2, nonce2), "no"))
+	if (!ok("a session begins", begin(cookie, nonce) && begin(cookie2, nonce2), "no"))
 		return;
 	ok("nonces differ", strcmp(nonce, nonce2) && strlen(nonce) == 44, "%s %s", nonce, nonce2);
-	expect("a session that has not attested gets nothing", url, "GET", "/kbs/v0/resource/" RESOURCE, cookie, NULL,
+	expect("a session that has not attested gets nothing", &b, "GET", "/kbs/v0/resource/" RESOURCE, cookie, NULL,
 	       401, "has not attested");
 
 	char *body = body_of(key, nonce, key, nonce);
-	expect("evidence is accepted once", url, "POST", "/kbs/v0/attest", cookie, body, 200, "\"token\"");
-	expect("the same evidence again: the nonce is spent", url, "POST", "/kbs/v0/attest", cookie, body, 401,
+	expect("evidence is accepted once", &b, "POST", "/kbs/v0/attest", cookie, body, 200, "\"token\"");
+	expect("the same evidence again: the nonce is spent", &b, "POST", "/kbs/v0/attest", cookie, body, 401,
 	       "nonce was used already");
-	expect("the same evidence in another session: replay", url, "POST", "/kbs/v0/attest", cookie2, body, 403,
+	expect("the same evidence in another session: replay", &b, "POST", "/kbs/v0/attest", cookie2, body, 403,
 	       "report-data: expected");
 	free(body);
-	expect("a refused attempt spends the nonce too", url, "POST", "/kbs/v0/attest", cookie2, "{}", 401,
+	expect("a refused attempt spends the nonce too", &b, "POST", "/kbs/v0/attest", cookie2, "{}", 401,
 	       "used already");
 
-	int err = request(url, "GET", "/kbs/v0/resource/" RESOURCE, cookie, NULL, &r);
+	int err = request(&b, "GET", "/kbs/v0/resource/" RESOURCE, cookie, NULL, &r);
 	json_t *jwe = err ? NULL : json_loads(r.body, 0, NULL);
 	uint8_t plain[64];
 	size_t len = 0;
@@ -373,47 +250,47 @@ static void test_protocol(const char *url)
 	if (!err)
 		http_reply_free(&r);
 
-	begin(url, cookie, nonce);
+	begin(cookie, nonce);
 	body = body_of(key, nonce, thief, nonce);
-	expect("evidence bound to another key is refused", url, "POST", "/kbs/v0/attest", cookie, body, 403,
+	expect("evidence bound to another key is refused", &b, "POST", "/kbs/v0/attest", cookie, body, 403,
 	       "report-data: expected");
 	free(body);
-	begin(url, cookie, nonce);
+	begin(cookie, nonce);
 	body = body_of(key, nonce2, key, nonce2);
-	expect("a nonce of one's own is refused by name", url, "POST", "/kbs/v0/attest", cookie, body, 403,
+	expect("a nonce of one's own is refused by name", &b, "POST", "/kbs/v0/attest", cookie, body, 403,
 	       "nonce: expected");
 	free(body);
-	begin(url, cookie, nonce);
+	begin(cookie, nonce);
 	body = body_of(p521, nonce, p521, nonce);
-	expect("a P-521 key serves as well", url, "POST", "/kbs/v0/attest", cookie, body, 200, "token");
+	expect("a P-521 key serves as well", &b, "POST", "/kbs/v0/attest", cookie, body, 200, "token");
 	free(body);
-	begin(url, cookie, nonce);
-	expect("an RSA key is refused", url, "POST", "/kbs/v0/attest", cookie,
+	begin(cookie, nonce);
+	expect("an RSA key is refused", &b, "POST", "/kbs/v0/attest", cookie,
 	       "{\"runtime-data\":{\"tee-pubkey\":{\"kty\":\"RSA\"}},\"tee-evidence\":{}}", 400, "tee-pubkey");
-	begin(url, cookie, nonce);
-	expect("what is not JSON is refused", url, "POST", "/kbs/v0/attest", cookie, "{\"runtime", 400, "not JSON");
-	expect("unknown paths", url, "GET", "/kbs/v0/nothing", "", NULL, 404, "nothing here");
-	expect("odd resource names", url, "GET", "/kbs/v0/resource/../../etc", "", NULL, 404, "repository/type/tag");
-	expect("health", url, "GET", "/healthz", "", NULL, 200, "ok");
+	begin(cookie, nonce);
+	expect("what is not JSON is refused", &b, "POST", "/kbs/v0/attest", cookie, "{\"runtime", 400, "not JSON");
+	expect("unknown paths", &b, "GET", "/kbs/v0/nothing", "", NULL, 404, "nothing here");
+	expect("odd resource names", &b, "GET", "/kbs/v0/resource/../../etc", "", NULL, 404, "repository/type/tag");
+	expect("health", &b, "GET", "/healthz", "", NULL, 200, "ok");
 
-	expect("writing needs the admin token", url, "POST", "/kbs/v0/resource/" RESOURCE, "", "x", 401, "admin token");
-	expect("deleting needs the admin token", url, "DELETE", "/kbs/v0/resource/" RESOURCE, "", NULL, 401,
+	expect("writing needs the admin token", &b, "POST", "/kbs/v0/resource/" RESOURCE, "", "x", 401, "admin token");
+	expect("deleting needs the admin token", &b, "DELETE", "/kbs/v0/resource/" RESOURCE, "", NULL, 401,
 	       "admin token");
-	expect("policies need the admin token", url, "GET", "/coffer/v0/policy", "Authorization: Bearer 00\r\n", NULL,
+	expect("policies need the admin token", &b, "GET", "/coffer/v0/policy", "Authorization: Bearer 00\r\n", NULL,
 	       401, "admin token");
 	EVP_PKEY_free(key);
 	EVP_PKEY_free(thief);
 	EVP_PKEY_free(p521);
 }
 
-static void test_token(const char *url)
+static void test_token(void)
 {
 	char cookie[128], nonce[64];
 	EVP_PKEY *key = jwk_new_key("P-256");
 	struct http_reply r;
-	begin(url, cookie, nonce);
+	begin(cookie, nonce);
 	char *body = body_of(key, nonce, key, nonce);
-	int err = request(url, "POST", "/kbs/v0/attest", cookie, body, &r);
+	int err = request(&b, "POST", "/kbs/v0/attest", cookie, body, &r);
 	json_t *o = err ? NULL : json_loads(r.body, 0, NULL);
 	const char *token = json_string_value(json_object_get(o, "token"));
 	char claims[16384] = "";
@@ -436,7 +313,7 @@ static void test_token(const char *url)
 	size_t len = 0;
 	struct fault f = {""};
 	snprintf(headers, sizeof headers, "Authorization: Bearer %s\r\n", token ? token : "");
-	int err2 = request(url, "GET", "/kbs/v0/resource/" RESOURCE, headers, NULL, &answer);
+	int err2 = request(&b, "GET", "/kbs/v0/resource/" RESOURCE, headers, NULL, &answer);
 	json_t *jwe = err2 ? NULL : json_loads(answer.body, 0, NULL);
 	ok("the bearer of a token gets the secret for the token's key", jwe &&
 	   !jwe_decrypt(key, jwe, plain, sizeof plain, &len, &f) && len == 32, "%d %s", err2, f.text);
@@ -445,7 +322,7 @@ static void test_token(const char *url)
 		http_reply_free(&answer);
 	char *middle = strchr(headers, '.') + 9;
 	*middle = *middle == 'A' ? 'B' : 'A';
-	expect("a changed token is refused", url, "GET", "/kbs/v0/resource/" RESOURCE, headers, NULL, 401,
+	expect("a changed token is refused", &b, "GET", "/kbs/v0/resource/" RESOURCE, headers, NULL, 401,
 	       "did not give");
 	json_decref(o);
 	if (!err)
@@ -456,26 +333,14 @@ static void test_token(const char *url)
 
 // ---- owner ----
 
-static struct broker_client *owner(void)
-{
-	struct broker_client *c = NULL;
-	struct broker_client_options o = {.dir = broker_dir};
-	struct fault f = {""};
-	if (broker_client_open(&c, &o, &f))
-		ok("the owner's client opens", false, "%s", f.text);
-	return c;
-}
-
 static void test_owner(void)
 {
-	struct broker_client *c = owner();
+	struct broker_client *c = owner(&b);
 	struct fault f = {""};
 	uint8_t key[32];
-	char hex[97];
 	json_t *list = NULL;
 	if (!c)
 		return;
-	hex_encode(hex, measurement, 48);
 	int err = broker_client_put_volume_key(c, volume_id, volume_key, false, &f);
 	ok("a key is stored", !err, "%s", f.text);
 	err = broker_client_put_volume_key(c, volume_id, volume_key, false, &f);
@@ -488,9 +353,9 @@ static void test_owner(void)
 	ok("an unknown key", broker_client_get_volume_key(c, unknown, key, &f) == -ENOENT, "%s", f.text);
 	err = broker_client_policy_allow(c, RESOURCE, "ABC", NULL, &f);
 	ok("a malformed measurement is refused", err == -EINVAL && strstr(f.text, "96"), "%s", f.text);
-	err = broker_client_policy_allow(c, "a/b", hex, NULL, &f);
+	err = broker_client_policy_allow(c, "a/b", machine.measurement_hex, NULL, &f);
 	ok("a malformed resource is refused", err == -EINVAL && strstr(f.text, "repository/type/tag"), "%s", f.text);
-	err = broker_client_policy_allow(c, RESOURCE, hex, "loan 1.0", &f);
+	err = broker_client_policy_allow(c, RESOURCE, machine.measurement_hex, "loan 1.0", &f);
 	ok("a policy is stored", !err, "%s", f.text);
 	err = broker_client_policy_list(c, &list, &f);
 	const char *note =
@@ -500,110 +365,85 @@ static void test_owner(void)
 	broker_client_close(c);
 }
 
-static void set_policy(bool allow, const uint8_t m[48])
-{
-	struct broker_client *c = owner();
-	struct fault f = {""};
-	char hex[97];
-	hex_encode(hex, m, 48);
-	int err = !c ? -1 : allow ? broker_client_policy_allow(c, RESOURCE, hex, NULL, &f)
-				  : broker_client_policy_deny(c, RESOURCE, NULL, &f);
-	if (err)
-		ok("a policy is changed", false, "%s", f.text);
-	broker_client_close(c);
-}
-
 // ---- through the enclave's code ----
 
-static void test_release(const char *url)
+static void test_release(void)
 {
 	struct fault f;
-	char hex[97], other_hex[97];
+	const char *hex = machine.measurement_hex;
+	char other_hex[97];
 	uint8_t other[48];
-	int err = attest_as(url, ca, NULL, 2, &f);
+	int err = attest_as(b.url, b.ca, NULL, 2, &f);
 	ok("the right enclave gets its key", !err && mount_count == 1 && !memcmp(mounted.key, volume_key, 32) &&
 	   mounted.magic == COFFER_MOUNT_KEY_MAGIC && !memcmp(mounted.id, volume_id, 16), "%d: %s", err, f.text);
 
 	memset(other, 0x77, sizeof other);
-	hex_encode(hex, measurement, 48);
 	hex_encode(other_hex, other, 48);
-	set_policy(false, measurement);
-	refused("without a policy nobody gets it", url, "no policy allows any", hex);
-	set_policy(true, other);
-	refused("another measurement: the one expected is named", url, "measurement: expected 7777", other_hex);
-	refused("another measurement: the one found is named", url, "found", hex);
-	set_policy(true, measurement);
-	err = attest_as(url, ca, NULL, 2, &f);
+	set_policy(&b, RESOURCE, false, NULL);
+	refused("without a policy nobody gets it", "no policy allows any", hex);
+	set_policy(&b, RESOURCE, true, other_hex);
+	refused("another measurement: the one expected is named", "measurement: expected 7777", other_hex);
+	refused("another measurement: the one found is named", "found", hex);
+	set_policy(&b, RESOURCE, true, machine.measurement_hex);
+	err = attest_as(b.url, b.ca, NULL, 2, &f);
 	ok("two measurements may be allowed", !err && mount_count == 1, "%d: %s", err, f.text);
 
-	debug_enclave = true;
-	refused("debug is refused", url, "dbgstat: expected disabled-since-boot", "found enabled");
-	debug_enclave = false;
+	machine.debug = true;
+	refused("debug is refused", "dbgstat: expected disabled-since-boot", "found enabled");
+	machine.debug = false;
 	change_at = 0x90, change_to = 1, change_after_signing = true;
-	refused("a changed report is refused", url, "signature: expected", "changed or signed by another key");
+	refused("a changed report is refused", "signature: expected", "changed or signed by another key");
 	other_report_data = true;
-	refused("a report bound to something else is refused", url, "report-data: expected", "found");
-	evidence_dir = other_tee_dir;
-	refused("another machine's simulated hardware is refused", url, "root: expected AMD's root", SIMTEE_ROOT_NAME);
-	evidence_dir = tee_dir;
+	refused("a report bound to something else is refused", "report-data: expected", "found");
+	evidence_of = &other_machine;
+	refused("another machine's simulated hardware is refused", "root: expected AMD's root", SIMTEE_ROOT_NAME);
+	evidence_of = &machine;
 }
 
-static void test_connection(const char *url)
+static void test_connection(void)
 {
 	struct fault f;
 	char *cert, *key;
 	tls_make_certificate("Somebody else", "localhost,127.0.0.1", &cert, &key, &f);
-	int err = attest_as(url, cert, NULL, 2, &f);
+	int err = attest_as(b.url, cert, NULL, 2, &f);
 	ok("a broker with another certificate is not trusted", err == -EKEYREJECTED && strstr(f.text, "not trusted"),
 	   "%d: %s", err, f.text);
 	free(cert);
 	free(key);
-	err = attest_as("https://127.0.0.1:1", ca, NULL, 1, &f);
+	err = attest_as("https://127.0.0.1:1", b.ca, NULL, 1, &f);
 	ok("an unreachable broker is tried again, then given up",
 	   err == -ECONNREFUSED && strstr(f.text, "within 1 s") && strstr(said, "trying again"), "%d: %s (%s)", err,
 	   f.text, said);
-	err = attest_as("https://no-such-host.invalid:8443", ca, NULL, 0, &f);
+	err = attest_as("https://no-such-host.invalid:8443", b.ca, NULL, 0, &f);
 	ok("an unknown name says what can be done", err && strstr(f.text, "numeric address"), "%d: %s", err, f.text);
-	err = attest_as("http://127.0.0.1:8443", ca, NULL, 1, &f);
+	err = attest_as("http://127.0.0.1:8443", b.ca, NULL, 1, &f);
 	ok("plain HTTP is refused", err == -EINVAL && strstr(f.text, "https://"), "%d: %s", err, f.text);
-	err = attest_as(url, "", NULL, 1, &f);
+	err = attest_as(b.url, "", NULL, 1, &f);
 	ok("no pinned certificate, no trust", err == -EINVAL && strstr(f.text, "broker: ca:"), "%d: %s", err, f.text);
 }
 
-static void *many(void *url)
+static void *many(void *unused)
 {
+	(void)unused;
 	long failed = 0;
 	for (int i = 0; i < 10; i++) {
-		struct http_reply r;
-		char cookie[128], nonce[64];
-		EVP_PKEY *key = jwk_new_key("P-256");
-		bool good = begin(url, cookie, nonce);
-		char *body = body_of(key, nonce, key, nonce);
-		good = good && !request(url, "POST", "/kbs/v0/attest", cookie, body, &r);
-		if (good) {
-			good = r.status == 200;
-			http_reply_free(&r);
-		}
-		free(body);
-		good = good && !request(url, "GET", "/kbs/v0/resource/" RESOURCE, cookie, NULL, &r);
-		if (good) {
-			good = r.status == 200;
-			http_reply_free(&r);
-		}
-		EVP_PKEY_free(key);
-		failed += !good;
+		struct guest g = {.key = NULL};
+		uint8_t got[64];
+		size_t len;
+		failed += guest_attest(&b, &machine, &g, NULL) != 200 || guest_get(&b, &g, RESOURCE, got, sizeof got, &len) != 200;
+		guest_free(&g);
 	}
 	return (void *)failed;
 }
 
 // Connections that say nothing (more than the server has places for) do not keep others out.
-static void test_slow_clients(const char *url)
+static void test_slow_clients(void)
 {
 	union http_address a;
 	int idle[160];
 	struct fault f;
 	char port[8];
-	snprintf(port, sizeof port, "%s", strrchr(url, ':') + 1);
+	snprintf(port, sizeof port, "%s", strrchr(b.url, ':') + 1);
 	http_resolve_static("127.0.0.1", port, &a, 1, &f);
 	for (size_t i = 0; i < sizeof idle / sizeof *idle; i++) {
 		idle[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -611,19 +451,19 @@ static void test_slow_clients(const char *url)
 			ok("a silent connection", false, "%s", strerror(errno));
 	}
 	int64_t before = clock_ms();
-	int err = attest_as(url, ca, NULL, 2, &f);
+	int err = attest_as(b.url, b.ca, NULL, 2, &f);
 	ok("silent connections do not keep others waiting", !err && clock_ms() - before < 8000, "%d: %s after %lld ms",
 	   err, f.text, (long long)(clock_ms() - before));
 	for (size_t i = 0; i < sizeof idle / sizeof *idle; i++)
 		close(idle[i]);
 }
 
-static void test_concurrent(char *url)
+static void test_concurrent(void)
 {
 	pthread_t t[8];
 	long failed = 0;
 	for (int i = 0; i < 8; i++)
-		pthread_create(&t[i], NULL, many, url);
+		pthread_create(&t[i], NULL, many, NULL);
 	for (int i = 0; i < 8; i++) {
 		void *n;
 		pthread_join(t[i], &n);
@@ -653,10 +493,10 @@ static int look_at(void *ctx, uint64_t index, const char *line, size_t len)
 
 static struct note kept_head;
 
-static void test_log(const char *url)
+static void test_log(void)
 {
-	struct broker_client *c = owner(), *anybody = NULL;
-	struct broker_client_options nobody = {.dir = broker_dir, .url = url, .anonymous = true};
+	struct broker_client *c = owner(&b), *anybody = NULL;
+	struct broker_client_options nobody = {.dir = b.dir, .url = b.url, .anonymous = true};
 	struct fault f = {""};
 	struct note_key k;
 	struct merkle_proof p;
@@ -718,12 +558,12 @@ static void test_at_rest(void)
 	struct stat st;
 	static const char *const secrets[] = {"master.key", "admin.token", "tls.key", "token.key", "broker.db", "audit.key", "audit/entries"};
 	for (size_t i = 0; i < 7; i++) {
-		snprintf(path, sizeof path, "%s/%s", broker_dir, secrets[i]);
+		snprintf(path, sizeof path, "%s/%s", b.dir, secrets[i]);
 		char name[64];
 		snprintf(name, sizeof name, "%s is private", secrets[i]);
 		ok(name, !stat(path, &st) && (st.st_mode & 0777) == 0600, "mode %o", st.st_mode);
 	}
-	snprintf(path, sizeof path, "%s/broker.db", broker_dir);
+	snprintf(path, sizeof path, "%s/broker.db", b.dir);
 	int err = file_read(path, 64 << 20, &bytes, &len, NULL);
 	ok("the key is not in the database in the clear", !err && !memmem(bytes, len, volume_key, 16), "it is");
 	free(bytes);
@@ -750,13 +590,13 @@ static void test_forged_policy(void)
 	struct store *s = NULL;
 	struct fault f = {""};
 	size_t len;
-	snprintf(path, sizeof path, "%s/master.key", broker_dir);
+	snprintf(path, sizeof path, "%s/master.key", b.dir);
 	if (file_read(path, 100, &text, &len, &f))
 		return;
 	text[64] = '\0';
 	hex_decode(master, sizeof master, text);
 	free(text);
-	snprintf(path, sizeof path, "%s/broker.db", broker_dir);
+	snprintf(path, sizeof path, "%s/broker.db", b.dir);
 	int err = store_open(&s, path, master, &f);
 	ok("the store opens", !err, "%s", f.text);
 	if (err)
@@ -768,11 +608,11 @@ static void test_forged_policy(void)
 	store_close(s);
 }
 
-static void test_after_tampering(const char *url)
+static void test_after_tampering(void)
 {
-	struct broker_client *c = owner();
+	struct broker_client *c = owner(&b);
 	struct fault f = {""};
-	char *log, token[128], headers[256];
+	char *log;
 	size_t len;
 	if (!c)
 		return;
@@ -797,29 +637,23 @@ static void test_after_tampering(const char *url)
 	json_decref(list);
 	broker_client_close(c);
 	test_forged_policy();
-	err = file_read(log_file, 1 << 20, &log, &len, NULL);
+	err = file_read(b.log, 1 << 20, &log, &len, NULL);
 	ok("the broker's log shows no key", !err && !strstr(log, (const char *)volume_key), "it does");
 	free(log);
-	snprintf(token, sizeof token, "%s/admin.token", broker_dir);
-	file_read(token, 100, &log, &len, NULL);
-	log[64] = '\0';
-	snprintf(headers, sizeof headers, "Authorization: Bearer %s\r\n", log);
-	free(log);
-	expect("a key moved to another name does not open", url, "GET", "/coffer/v0/key/default/volume/other", headers,
-	       NULL, 500, "outside the broker");
+	expect("a key moved to another name does not open", &b, "GET", "/coffer/v0/key/default/volume/other", admin_header(&b), NULL, 500, "outside the broker");
 }
 
-static void test_anchor(struct running *b)
+static void test_anchor(void)
 {
 	struct exchange *x = NULL, *y = NULL;
 	struct fault f = {""};
 	struct broker_anchor a = {0}, older;
-	struct broker_client *c = owner();
+	struct broker_client *c = owner(&b);
 	if (!c)
 		return;
 	volume = (struct coffer_anchor_state){.generation = 40, .digest = {1}};
 	ok("nothing is remembered of a new volume", broker_client_anchor_get(c, volume_id, &a, &f) == -ENOENT, "%s", f.text);
-	int err = anchored(b->url, false, &x, &f);
+	int err = anchored(b.url, false, &x, &f);
 	ok("the first mount claims it", !err && x && mounted.anchor == COFFER_ANCHOR_FIRST && claims == 1 && claimed_epoch == 1 &&
 	   mounted.every_ms == 30 && mounted.bound_ms == 7000, "%d: %s", err, f.text);
 	if (!x)
@@ -834,7 +668,7 @@ static void test_anchor(struct running *b)
 
 	volume.generation = 47; // a crash: two commits that the broker was not told of
 	struct coffer_anchor_state crashed = volume;
-	err = anchored(b->url, false, &y, &f);
+	err = anchored(b.url, false, &y, &f);
 	ok("the next mount is given what is remembered, and claims what it found", !err && y && mounted.anchor == COFFER_ANCHOR_KNOWN &&
 	   mounted.least.generation == 45 && mounted.least.epoch == 1 && claimed_epoch == 2, "%d: %s", err, f.text);
 	broker_client_anchor_get(c, volume_id, &a, &f);
@@ -861,7 +695,7 @@ static void test_anchor(struct running *b)
 	ok("the same state twice is no error", !broker_client_anchor_advance(c, volume_id, &a, &f), "%s", f.text);
 	sqlite3 *db;
 	char path[200];
-	snprintf(path, sizeof path, "%s/broker.db", broker_dir);
+	snprintf(path, sizeof path, "%s/broker.db", b.dir);
 	sqlite3_open(path, &db);
 	ok("the database itself does not go back", sqlite3_exec(db, "UPDATE anchor SET generation = 1", NULL, NULL, NULL) == SQLITE_CONSTRAINT, "it does");
 	older = a;
@@ -879,108 +713,78 @@ static void test_anchor(struct running *b)
 
 	volume = (struct coffer_anchor_state){.generation = 12};
 	memcpy(volume.digest, a.digest, 32);
-	err = anchored(b->url, true, &y, &f);
+	err = anchored(b.url, true, &y, &f);
 	ok("who only reads is told, and claims nothing", !err && !y && claims == 0 && mounted.anchor == COFFER_ANCHOR_KNOWN &&
 	   mounted.least.generation == 12, "%d: %s", err, f.text);
 	exchange_free(x);
 
-	err = anchored(b->url, false, &x, &f);
+	err = anchored(b.url, false, &x, &f);
 	if (!ok("a writer for the broker's end", !err && x, "%d: %s", err, f.text))
 		return;
-	expect("the claim needs a session", b->url, "POST", "/kbs/v0/anchor/" RESOURCE, "", "{\"action\":\"claim\"}", 401, "no session");
-	expect("so does looking", b->url, "GET", "/kbs/v0/anchor/" RESOURCE, "", NULL, 401, "no session");
-	set_policy(false, measurement);
+	expect("the claim needs a session", &b, "POST", "/kbs/v0/anchor/" RESOURCE, "", "{\"action\":\"claim\"}", 401, "no session");
+	expect("so does looking", &b, "GET", "/kbs/v0/anchor/" RESOURCE, "", NULL, 401, "no session");
+	set_policy(&b, RESOURCE, false, NULL);
 	serve(x, 1);
 	ok("a policy that is taken back is felt", silent == 1 && !known, "%u %u", known, silent);
-	set_policy(true, measurement);
+	set_policy(&b, RESOURCE, true, machine.measurement_hex);
 	broker_client_close(c);
-	stop(b);
+	run_stop(&b);
 	serve(x, 2);
 	ok("a broker that is gone is silence", silent == 2 && !known && !fenced, "%u %u %u", known, fenced, silent);
 	char url[128];
-	snprintf(url, sizeof url, "%s", b->url);
-	snprintf(listen_at, sizeof listen_at, "127.0.0.1:%s", strrchr(url, ':') + 1);
-	ok("it starts again at its address", start(b, true, false), "no");
-	strcpy(listen_at, "127.0.0.1:0");
+	snprintf(url, sizeof url, "%s", b.url);
+	snprintf(b.listen, sizeof b.listen, "127.0.0.1:%s", strrchr(b.url, ':') + 1);
+	ok("it starts again at its address", start(&b, true, false), "no");
+	strcpy(b.listen, "127.0.0.1:0");
 	serve(x, 2);
 	ok("the helper proves the enclave anew, and goes on", known == 2, "%u known, %u silent, %u fenced", known, silent, fenced);
 	exchange_free(x);
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 int main(void)
 {
-	struct running b;
 	struct fault f = {""};
-	char cert[160];
-	size_t len;
 
-	setenv("NO_COLOR", "1", 1);
-	signal(SIGPIPE, SIG_IGN);
-	strcpy(work, "/tmp/coffer-broker-XXXXXX");
-	if (!mkdtemp(work)) {
-		printf("not ok broker: no temporary folder\n");
-		return 1;
-	}
-	snprintf(broker_dir, sizeof broker_dir, "%s/state", work);
-	snprintf(tee_dir, sizeof tee_dir, "%s/tee", work);
-	snprintf(other_tee_dir, sizeof other_tee_dir, "%s/other-tee", work);
-	snprintf(log_file, sizeof log_file, "%s/log", work);
-	evidence_dir = tee_dir;
-	RAND_bytes(measurement, sizeof measurement);
-	simtee_root_path(tee_dir, root_pem, sizeof root_pem);
-
-	int err = broker_prepare(broker_dir, &f);
-	ok("the state folder is prepared", !err, "%s", f.text);
-	snprintf(cert, sizeof cert, "%s/cert.pem", broker_dir);
-	err = file_read(cert, 65536, &ca, &len, &f);
-	if (!ok("the certificate is there before the first start", !err, "%s", f.text) ||
-	    !ok("the broker starts", start(&b, true, false), "no"))
+	world_begin("broker");
+	machine_make(&other_machine, "other-machine");
+	if (!run_prepare(&b, "state") || !ok("the broker starts", start(&b, true, false), "no"))
 		return 1;
 	test_owner();
-	test_release(b.url);
-	test_protocol(b.url);
-	test_token(b.url);
-	test_connection(b.url);
-	test_slow_clients(b.url);
-	test_concurrent(b.url);
-	test_log(b.url);
-	test_anchor(&b);
-	struct running twice;
+	test_release();
+	test_protocol();
+	test_token();
+	test_connection();
+	test_slow_clients();
+	test_concurrent();
+	test_log();
+	test_anchor();
+	struct run twice = b;
 	ok("two brokers do not share a folder", !start(&twice, true, false), "they do");
 	waitpid(twice.pid, NULL, 0);
-	int status = stop(&b);
+	int status = run_stop(&b);
 	ok("SIGTERM ends it cleanly", !status, "status %#x", (unsigned int)status);
 
 	ok("it starts again", start(&b, false, false), "no");
-	refused("simulated hardware is refused by default", b.url,
-		"root: expected AMD's root (Milan, Genoa, Turin), found", SIMTEE_ROOT_NAME);
-	refused("and the claim is named", b.url, "tee: expected snp", "found unknown");
-	status = stop(&b);
+	refused("simulated hardware is refused by default", "root: expected AMD's root (Milan, Genoa, Turin), found", SIMTEE_ROOT_NAME);
+	refused("and the claim is named", "tee: expected snp", "found unknown");
+	status = run_stop(&b);
 	ok("SIGTERM ends it cleanly again", !status, "status %#x", (unsigned int)status);
 
 	require_anchor = "any";
 	ok("it starts, requiring an anchor", start(&b, true, false), "no");
-	refused("volumes without an anchor are refused", b.url, "coffer.anchor: expected broker or tpm", "found none");
+	refused("volumes without an anchor are refused", "coffer.anchor: expected broker or tpm", "found none");
 	struct exchange *x = NULL;
-	err = anchored(b.url, true, &x, &f);
+	int err = anchored(b.url, true, &x, &f);
 	ok("anchored ones are not", !err && mount_count == 1, "%d: %s", err, f.text);
 	exchange_free(x);
-	stop(&b);
+	run_stop(&b);
 	require_anchor = "tpm";
 	ok("it starts, requiring a TPM", start(&b, true, false), "no");
 	x = NULL;
 	err = anchored(b.url, true, &x, &f);
 	ok("the broker's anchor does not do for a TPM's", err == -EACCES && strstr(f.text, "coffer.anchor: expected tpm, found broker"), "%d: %s", err, f.text);
 	exchange_free(x);
-	stop(&b);
+	run_stop(&b);
 	require_anchor = "swtpm";
 	ok("an anchor that there is not", !start(&b, true, false), "it starts");
 	waitpid(b.pid, NULL, 0);
@@ -988,19 +792,18 @@ int main(void)
 
 	test_at_rest();
 	ok("it starts a third time", start(&b, true, true), "no");
-	err = attest_as(b.url, ca, NULL, 2, &f);
+	err = attest_as(b.url, b.ca, NULL, 2, &f);
 	ok("keys and policies outlive the process", !err && !memcmp(mounted.key, volume_key, 32), "%d: %s", err,
 	   f.text);
-	debug_enclave = true;
-	err = attest_as(b.url, ca, NULL, 2, &f);
+	machine.debug = true;
+	err = attest_as(b.url, b.ca, NULL, 2, &f);
 	ok("a debug enclave is accepted where that is asked for", !err && mount_count == 1, "%d: %s", err, f.text);
-	debug_enclave = false;
-	test_after_tampering(b.url);
-	set_policy(false, measurement);
-	refused("a policy that is taken back refuses at once", b.url, "measurement: expected", "no policy allows any");
-	stop(&b);
+	machine.debug = false;
+	test_after_tampering();
+	set_policy(&b, RESOURCE, false, NULL);
+	refused("a policy that is taken back refuses at once", "measurement: expected", "no policy allows any");
+	run_stop(&b);
 
-	free(ca);
-	nftw(work, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-	return ok_failed != 0;
+	run_free(&b);
+	return world_end();
 }

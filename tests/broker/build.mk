@@ -4,8 +4,8 @@ UNIT_TESTS += $(BROKER_TESTS)
 TEST_BINS += $(BROKER_TESTS)
 
 $(B)/test/broker-tees: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/attest/make/*.c))
-$(B)/test/broker-%: $(B)/obj/tests/broker/%.o $(B)/lib/libcoffer.a
+$(B)/test/broker-%: $(B)/obj/tests/broker/%.o $(B)/obj/tests/broker/harness.o $(B)/lib/libcoffer.a
 	@mkdir -p $(@D)
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(COFFER_LIBS)
-.SECONDARY: $(BROKER_TESTS:$(B)/test/broker-%=$(B)/obj/tests/broker/%.o)
+.SECONDARY: $(BROKER_TESTS:$(B)/test/broker-%=$(B)/obj/tests/broker/%.o) $(B)/obj/tests/broker/harness.o

@@ -2,10 +2,7 @@
 // The broker takes the evidence of each kind of hardware, in the forms that clients of the KBS protocol write: made under test roots and
 // bound to the session, a real TPM's (swtpm), and recorded from real machines, where what is wrong must be the session's nonce and no more.
 #include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
 #include <openssl/pem.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,25 +16,22 @@
 #include "attest/cert.h"
 #include "attest/collateral.h"
 #include "attest/refval.h"
-#include "broker/broker.h"
 #include "broker/audit_client.h"
 #include "lib/encode.h"
 #include "lib/file.h"
-#include "lib/http_client.h"
 #include "lib/jwe.h"
 #include "tests/attest/make/cca.h"
 #include "tests/attest/make/csv.h"
 #include "tests/attest/make/dcap.h"
 #include "tests/attest/make/snp.h"
 #include "tests/attest/make/tpm.h"
-#include "tests/attest/ok.h"
 #include "tests/attest/vectors.h"
+#include "tests/broker/harness.h"
 
 #define RESOURCE "default/secret/one"
 
-static char work[64], dir[96], collateral[96], roots_file[96], policy_file[96], tpm_roots_file[96], references[96], log_file[96];
-static char *ca, url[128];
-static pid_t broker;
+static char collateral[96], roots_file[96], policy_file[96], tpm_roots_file[96], references[96];
+static struct run b;
 
 static void write_text(const char *path, const void *text, size_t len)
 {
@@ -47,91 +41,33 @@ static void write_text(const char *path, const void *text, size_t len)
 
 static bool start(const char *extra1, const char *extra2)
 {
-	int out[2];
-	char line[256];
-	size_t n = 0;
-	if (pipe2(out, O_CLOEXEC) < 0)
-		return false;
-	fflush(stdout);
-	broker = fork();
-	if (broker == 0) {
-		char *argv[] = {"broker", "--dir", dir, "--listen", "127.0.0.1:0", "--collateral", collateral, "--policy", policy_file,
-				"--tpm-roots", tpm_roots_file, "--references", references, (char *)extra1, (char *)extra2, NULL};
-		int log = open(log_file, O_WRONLY | O_CREAT | O_APPEND, 0600);
-		dup2(out[1], 1);
-		dup2(log, 2);
-		exit(broker_main(extra1 ? 15 : 13, argv));
-	}
-	close(out[1]);
-	struct pollfd p = {.fd = out[0], .events = POLLIN};
-	while (n < sizeof line - 1 && !memchr(line, '\n', n) && poll(&p, 1, 20000) == 1) {
-		ssize_t got = read(out[0], line + n, sizeof line - 1 - n);
-		if (got <= 0)
-			break;
-		n += (size_t)got;
-	}
-	line[n] = '\0';
-	close(out[0]);
-	return sscanf(line, "listening on %127s", url) == 1;
-}
-
-static void stop(void)
-{
-	kill(broker, SIGTERM);
-	waitpid(broker, NULL, 0);
-}
-
-static int request(const char *method, const char *path, const char *headers, const char *body, struct http_reply *reply)
-{
-	struct http_client *c;
-	struct fault f = {""};
-	struct http_client_options o = {.url = url, .ca_pem = ca, .resolve = http_resolve_static, .timeout_ms = 20000};
-	int err = http_client_open(&c, &o, &f);
-	if (err)
-		return err;
-	err = http_client_request(c, method, path, headers, body, body ? strlen(body) : 0, reply, &f);
-	http_client_close(c);
-	return err;
+	return run_start(&b, "--collateral", collateral, "--policy", policy_file, "--tpm-roots", tpm_roots_file, "--references", references, extra1,
+			 extra2);
 }
 
 // ---- one exchange ----
 
-static EVP_PKEY *key;
-static json_t *jwk;
-static char cookie[128], nonce[64], answer[65536];
+static struct guest guest;
+static json_t *jwk;		// of its key
+static char answer[65536];
 static int answer_status;
 static uint8_t bound[64];	// the report data of this session
 
 static bool begin(const char *tee)
 {
-	struct http_reply r;
-	char body[128];
-	snprintf(body, sizeof body, "{\"version\":\"0.4.0\",\"tee\":\"%s\",\"extra-params\":\"\"}", tee);
-	if (request("POST", "/kbs/v0/auth", "", body, &r))
-		return false;
-	json_t *o = json_loads(r.body, 0, NULL);
-	const char *n = json_string_value(json_object_get(o, "nonce"));
-	bool good = r.status == 200 && n && strlen(n) < sizeof nonce;
-	r.cookie[strcspn(r.cookie, ";")] = '\0';
-	if (good)
-		strcpy(nonce, n);
-	snprintf(cookie, sizeof cookie, "Cookie: %.100s\r\n", r.cookie);
-	snprintf(answer, sizeof answer, "%s", r.body);
-	json_decref(o);
-	http_reply_free(&r);
-	return good && !attest_report_data(nonce, jwk, "", bound);
+	return guest_begin(&b, tee, &guest) && !attest_report_data(guest.nonce, jwk, "", bound);
 }
 
 // Sends evidence (taken over); the answer stands in `answer`.
 static void send_evidence(json_t *primary)
 {
 	struct http_reply r;
-	json_t *o = json_pack("{s:{s:s, s:O}, s:{s:o, s:s}}", "runtime-data", "nonce", nonce, "tee-pubkey", jwk, "tee-evidence", "primary_evidence",
+	json_t *o = json_pack("{s:{s:s, s:O}, s:{s:o, s:s}}", "runtime-data", "nonce", guest.nonce, "tee-pubkey", jwk, "tee-evidence", "primary_evidence",
 			      primary, "additional_evidence", "");
 	char *body = json_dumps(o, JSON_COMPACT);
 	answer_status = 0;
 	answer[0] = '\0';
-	if (!request("POST", "/kbs/v0/attest", cookie, body, &r)) {
+	if (!request(&b, "POST", "/kbs/v0/attest", guest.cookie, body, &r)) {
 		answer_status = r.status;
 		snprintf(answer, sizeof answer, "%s", r.body);
 		http_reply_free(&r);
@@ -446,7 +382,7 @@ static void test_store(void)
 	made_free(&m);
 	char *log;
 	size_t len;
-	bool said = !file_read(log_file, 1 << 20, &log, &len, NULL) && strstr(log, "collateral: missing VCEK of the Genoa chip c1c1c1c1");
+	bool said = !file_read(b.log, 1 << 20, &log, &len, NULL) && strstr(log, "collateral: missing VCEK of the Genoa chip c1c1c1c1");
 	ok("what was missing before is in the broker's log", said, "no");
 	free(log);
 }
@@ -651,7 +587,7 @@ static void test_swtpm(void)
 	static const char *const names[] = {"q.msg", "q.sig", "k.pub"};
 	size_t len[3];
 	begin("tpm");
-	snprintf(folder, sizeof folder, "%s/tpm", work);
+	snprintf(folder, sizeof folder, "%s/tpm", world);
 	mkdir(folder, 0700);
 	snprintf(path, sizeof path, "%s/script", folder);
 	write_text(path, swtpm_script, sizeof swtpm_script - 1);
@@ -728,21 +664,14 @@ static int is_acceptance(void *found, uint64_t index, const char *line, size_t l
 // The measurement decides who gets it, however long it is.
 static void test_release(void)
 {
-	struct broker_client *c = NULL;
-	struct broker_client_options o = {.dir = dir};
 	struct fault f = {""};
 	struct http_reply r;
 	struct made m;
-	char token[128], headers[256], *text;
 	size_t len;
-	if (broker_client_open(&c, &o, &f))
+	struct broker_client *c = owner(&b);
+	if (!c)
 		return;
-	snprintf(token, sizeof token, "%s/admin.token", dir);
-	file_read(token, 100, &text, &len, NULL);
-	snprintf(headers, sizeof headers, "Authorization: Bearer %.64s\r\n", text);
-	free(text);
-	if (!request("POST", "/kbs/v0/resource/" RESOURCE, headers, "a secret", &r))
-		http_reply_free(&r);
+	put_secret(&b, RESOURCE, "a secret");
 	begin("sgx");
 	struct dcap_spec s = now_of(&made_sgx);
 	made_make(&s, &m);
@@ -750,16 +679,16 @@ static void test_release(void)
 	send_evidence(json_pack("{s:o}", "quote", b64(m.quote, m.quote_len, BASE64_STD)));
 	made_free(&m);
 	no_collateral("sgx");
-	int err = request("GET", "/kbs/v0/resource/" RESOURCE, cookie, NULL, &r);
+	int err = request(&b, "GET", "/kbs/v0/resource/" RESOURCE, guest.cookie, NULL, &r);
 	ok("sgx: an enclave that no policy allows gets nothing", !err && r.status == 403 && strstr(r.body, "measurement"), "%d", err);
 	if (!err)
 		http_reply_free(&r);
 	err = broker_client_policy_allow(c, RESOURCE, token_claim("measurement"), NULL, &f);
 	ok("sgx: its measurement is allowed", !err && strlen(token_claim("measurement")) == 64, "%s", f.text);
-	err = request("GET", "/kbs/v0/resource/" RESOURCE, cookie, NULL, &r);
+	err = request(&b, "GET", "/kbs/v0/resource/" RESOURCE, guest.cookie, NULL, &r);
 	json_t *jwe = err ? NULL : json_loads(r.body, 0, NULL);
 	char plain[64];
-	ok("sgx: it gets its secret", jwe && !jwe_decrypt(key, jwe, plain, sizeof plain, &len, &f) && len == 8 && !memcmp(plain, "a secret", 8),
+	ok("sgx: it gets its secret", jwe && !jwe_decrypt(guest.key, jwe, plain, sizeof plain, &len, &f) && len == 8 && !memcmp(plain, "a secret", 8),
 	   "%d: %s", err, err ? "" : r.body);
 	json_decref(jwe);
 	if (!err)
@@ -777,29 +706,19 @@ static char platform[512];	// the policy without rules
 
 static void reload(const char *rules, const char *wanted)
 {
-	char text[2048], *log;
-	size_t len, before = 0;
-	struct stat st;
-	if (!stat(log_file, &st))
-		before = (size_t)st.st_size;
+	char text[2048];
+	size_t before = run_log_size(&b);
 	snprintf(text, sizeof text, "%s%s", platform, rules);
 	write_text(policy_file, text, strlen(text));
-	kill(broker, SIGHUP);
-	bool said = false;
-	for (int i = 0; i < 600 && !said; i++) {
-		usleep(20000);
-		if (file_read(log_file, 4 << 20, &log, &len, NULL))
-			continue;
-		said = strstr(log + (before < len ? before : len), wanted);
-		free(log);
-	}
+	kill(b.pid, SIGHUP);
+	bool said = run_said(&b, before, wanted);
 	ok("SIGHUP has the policy read anew", said, "no '%s' in the log", wanted);
 }
 
 static void get_with(const char *headers, const char *name, int status, const char *text)
 {
 	struct http_reply r;
-	int err = request("GET", "/kbs/v0/resource/" RESOURCE, headers, NULL, &r);
+	int err = request(&b, "GET", "/kbs/v0/resource/" RESOURCE, headers, NULL, &r);
 	ok(name, !err && r.status == status && strstr(r.body, text), "%d, %d: %s", err, err ? 0 : r.status, err ? "" : r.body);
 	if (!err)
 		http_reply_free(&r);
@@ -807,7 +726,7 @@ static void get_with(const char *headers, const char *name, int status, const ch
 
 static void get(const char *name, int status, const char *text)
 {
-	get_with(cookie, name, status, text);
+	get_with(guest.cookie, name, status, text);
 }
 
 #define CONDITIONS \
@@ -853,7 +772,7 @@ static void test_rules(void)
 	reload(CONDITIONS "    allow_when: [simulated]\n    deny_when: [current]\n", "were read anew");
 	get("rules: a rule that denies", 403, "current: expected not tcb_status: UpToDate");
 	char headers[256], begun = platform[0];
-	snprintf(headers, sizeof headers, "Authorization: Basic eDp5\r\n%s", cookie);
+	snprintf(headers, sizeof headers, "Authorization: Basic eDp5\r\n%s", guest.cookie);
 	reload(CONDITIONS "    allow_when: [simulated, token]\n", "were read anew");
 	get_with(headers, "rules: a session's cookie is no token, whatever stands beside it", 403, "token: expected session: token, found cookie");
 	platform[0] = '\0';
@@ -892,26 +811,14 @@ static void test_rules(void)
 	unlink(path);
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 static void prepare(void)
 {
 	char path[160], hrk[128], text[512], digest[65];
-	struct fault f = {""};
-	size_t len;
-	snprintf(dir, sizeof dir, "%s/state", work);
-	snprintf(collateral, sizeof collateral, "%s/collateral", work);
-	snprintf(roots_file, sizeof roots_file, "%s/roots.pem", work);
-	snprintf(policy_file, sizeof policy_file, "%s/platform.yaml", work);
-	snprintf(tpm_roots_file, sizeof tpm_roots_file, "%s/tpm.pem", work);
-	snprintf(log_file, sizeof log_file, "%s/log", work);
-	snprintf(references, sizeof references, "%s/references", work);
+	snprintf(collateral, sizeof collateral, "%s/collateral", world);
+	snprintf(roots_file, sizeof roots_file, "%s/roots.pem", world);
+	snprintf(policy_file, sizeof policy_file, "%s/platform.yaml", world);
+	snprintf(tpm_roots_file, sizeof tpm_roots_file, "%s/tpm.pem", world);
+	snprintf(references, sizeof references, "%s/references", world);
 	mkdir(collateral, 0700);
 	mkdir(references, 0700);
 	snprintf(path, sizeof path, "%s/own", collateral);
@@ -932,23 +839,15 @@ static void prepare(void)
 	pem = pki_pem(tpm_root.cert, NULL);
 	write_text(tpm_roots_file, pem, strlen(pem));
 	free(pem);
-	key = jwk_new_key("P-256");
-	jwk = jwk_from_key(key);
-	int err = broker_prepare(dir, &f);
-	snprintf(path, sizeof path, "%s/cert.pem", dir);
-	if (err || file_read(path, 65536, &ca, &len, &f))
-		ok("the state folder", false, "%s", f.text);
+	guest.key = jwk_new_key("P-256");
+	jwk = jwk_from_key(guest.key);
 }
 
 int main(void)
 {
-	setenv("NO_COLOR", "1", 1);
-	signal(SIGPIPE, SIG_IGN);
-	strcpy(work, "/tmp/coffer-tees-XXXXXX");
-	if (!mkdtemp(work))
-		return 1;
+	world_begin("tees");
 	prepare();
-	if (!ok("the broker starts", start("--insecure-accept-simulated", roots_file), "no"))
+	if (!run_prepare(&b, "state") || !ok("the broker starts", start("--insecure-accept-simulated", roots_file), "no"))
 		return 1;
 	test_snp();
 	test_dcap("tdx", &made_tdx);
@@ -962,13 +861,14 @@ int main(void)
 	test_release();
 	test_rules();
 	test_store();
-	ok("a name for simulated hardware", begin("coffer-simulated"), "%s", answer);
-	ok("an unknown kind of hardware", !begin("sample") && strstr(answer, "supported: snp, tdx"), "%s", answer);
-	stop();
+	ok("a name for simulated hardware", begin("coffer-simulated"), "no");
+	expect("an unknown kind of hardware", &b, "POST", "/kbs/v0/auth", "", "{\"version\":\"0.4.0\",\"tee\":\"sample\"}", 400, "supported: snp, tdx");
+	ok("it ends well", !run_stop(&b), "no");
 	if (ok("the broker starts, for real hardware only", start(NULL, NULL), "no")) {
 		struct snp_made m;
 		struct snp_spec s = snp_milan;
-		ok("the name for simulated hardware is refused", !begin("coffer-simulated") && strstr(answer, "not accepted here"), "%s", answer);
+		expect("the name for simulated hardware is refused", &b, "POST", "/kbs/v0/auth", "", "{\"version\":\"0.4.0\",\"tee\":\"coffer-simulated\"}",
+		       400, "not accepted here");
 		s.bound = bound;
 		begin("snp");
 		snp_make(&s, &m);
@@ -976,14 +876,14 @@ int main(void)
 					cert_entry("ASK", m.chain.certs[1]), cert_entry("ARK", m.chain.certs[2]), cert_entry("VCEK", m.chain.certs[0])));
 		refused("and so is what it signs", "root tee ");
 		snp_made_free(&m);
-		stop();
+		ok("it ends well", !run_stop(&b), "no");
 	}
 	static const char loose[] = "insecure_accept_simulated: true\n";
 	write_text(policy_file, loose, sizeof loose - 1);
 	ok("a policy file alone does not make the broker insecure", !start(NULL, NULL), "it starts");
-	waitpid(broker, NULL, 0);
+	waitpid(b.pid, NULL, 0);
 	json_decref(jwk);
-	EVP_PKEY_free(key);
+	guest_free(&guest);
 	csv_free_world(&csv);
 	EVP_PKEY_free(cca.cpak);
 	EVP_PKEY_free(cca.rak);
@@ -991,7 +891,6 @@ int main(void)
 	EVP_PKEY_free(cca.other);
 	pki_free(&tpm_root);
 	pki_free(&tpm_ak);
-	free(ca);
-	nftw(work, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-	return ok_failed != 0;
+	run_free(&b);
+	return world_end();
 }
