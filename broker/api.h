@@ -19,6 +19,7 @@
 #define BROKER_TOKEN_TEXT 65	// 64 hex digits and the terminator
 
 struct broker {
+	struct db *db;
 	struct store *store;
 	struct audit *audit;		// every decision, before it is told
 	struct audit_cosigned *cosigned;

@@ -304,7 +304,9 @@ static int open_store(struct broker *b, const char *dir, struct fault *f)
 	err = hex_decode(master, sizeof master, hex);
 	exists(dir, "broker.db", path);
 	if (!err)
-		err = store_open(&b->store, path, master, f);
+		err = db_open(&b->db, path, f);
+	if (!err)
+		err = store_open(&b->store, b->db, master, f);
 	explicit_bzero(master, sizeof master);
 	explicit_bzero(hex, sizeof hex);
 	return err;
@@ -396,6 +398,7 @@ void broker_state_close(struct broker *b, SSL_CTX *tls)
 {
 	session_table_free(b->sessions);
 	store_close(b->store);
+	db_close(b->db);
 	audit_stop(b);
 	EVP_PKEY_free(b->token_key);
 	verifier_close(&b->verifier);

@@ -1,21 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// See store.h. `lock` is held for each whole operation: SQLite serialises writers anyway, and each is short.
+// See store.h. Takes no lock: the database orders what happens at the same time.
 #include "broker/store.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/kdf.h>
 #include <openssl/rand.h>
-#include <pthread.h>
-#include <sqlite3.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "lib/file.h"
 
@@ -23,73 +18,28 @@
 #define TAG_BYTES 16
 
 struct store {
-	sqlite3 *db;
-	pthread_mutex_t lock;
+	struct db *db;
 	uint8_t key[32];	// for secrets, derived from the master key
 	uint8_t policy_key[32];	// the same for what is not secret: policies
 };
 
-static const char schema[] =
-	"CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;"
-	"CREATE TABLE IF NOT EXISTS secret(resource TEXT PRIMARY KEY, sealed BLOB NOT NULL, changed TEXT NOT NULL) "
-	"STRICT;"
-	"CREATE TABLE IF NOT EXISTS allowed(resource TEXT NOT NULL, measurement TEXT NOT NULL, note TEXT NOT NULL,"
-	" created TEXT NOT NULL, mac BLOB NOT NULL, PRIMARY KEY(resource, measurement)) STRICT;"
-	"CREATE TABLE IF NOT EXISTS anchor(resource TEXT PRIMARY KEY, epoch INTEGER NOT NULL, generation INTEGER NOT NULL,"
-	" digest BLOB NOT NULL, changed TEXT NOT NULL) STRICT;"
-	"CREATE TRIGGER IF NOT EXISTS anchor_never_back BEFORE UPDATE ON anchor WHEN new.resource <> old.resource"
-	" OR new.epoch < old.epoch OR new.generation < old.generation"
-	" OR (new.generation = old.generation AND new.digest <> old.digest)"
-	" BEGIN SELECT RAISE(ABORT, 'an anchor never goes back'); END;";
-
-static int db_fault(struct store *s, struct fault *f)
-{
-	int code = sqlite3_errcode(s->db) & 0xff;
-	int err = code == SQLITE_FULL ? -ENOSPC : code == SQLITE_NOMEM ? -ENOMEM : code == SQLITE_BUSY ? -EBUSY : -EIO;
-	return fault_set(f, err, "the broker's database: %s", sqlite3_errmsg(s->db));
-}
-
-// Prepares and binds: each letter of `types` is t (const char *), b (const void *, int) or i (long long).
-// NULL on failure, with the message.
-static sqlite3_stmt *query(struct store *s, struct fault *f, const char *sql, const char *types, ...)
-{
-	sqlite3_stmt *st = NULL;
-	va_list ap;
-	if (sqlite3_prepare_v2(s->db, sql, -1, &st, NULL) != SQLITE_OK) {
-		db_fault(s, f);
-		return NULL;
-	}
-	int rc = SQLITE_OK;
-	va_start(ap, types);
-	for (int i = 0; types[i] && rc == SQLITE_OK; i++) {
-		if (types[i] == 't') {
-			rc = sqlite3_bind_text(st, i + 1, va_arg(ap, const char *), -1, SQLITE_TRANSIENT);
-		} else if (types[i] == 'b') {
-			const void *p = va_arg(ap, const void *);
-			rc = sqlite3_bind_blob(st, i + 1, p, va_arg(ap, int), SQLITE_TRANSIENT);
-		} else {
-			rc = sqlite3_bind_int64(st, i + 1, va_arg(ap, long long));
-		}
-	}
-	va_end(ap);
-	if (rc != SQLITE_OK) {
-		db_fault(s, f);
-		sqlite3_finalize(st);
-		return NULL;
-	}
-	return st;
-}
-
-// Runs a statement that gives no rows; the number of rows it changed, or -errno.
-static int run(struct store *s, sqlite3_stmt *st, struct fault *f)
-{
-	if (!st)
-		return -EIO;
-	int rc = sqlite3_step(st);
-	int err = rc == SQLITE_DONE ? sqlite3_changes(s->db) : db_fault(s, f);
-	sqlite3_finalize(st);
-	return err;
-}
+static const struct db_migration tables[] = {
+	{.both = "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;"
+		 "CREATE TABLE IF NOT EXISTS secret(resource TEXT PRIMARY KEY, sealed BLOB NOT NULL, changed TEXT NOT NULL) STRICT;"
+		 "CREATE TABLE IF NOT EXISTS allowed(resource TEXT NOT NULL, measurement TEXT NOT NULL, note TEXT NOT NULL,"
+		 " created TEXT NOT NULL, mac BLOB NOT NULL, PRIMARY KEY(resource, measurement)) STRICT;"
+		 "CREATE TABLE IF NOT EXISTS anchor(resource TEXT PRIMARY KEY, epoch INTEGER NOT NULL, generation INTEGER NOT NULL,"
+		 " digest BLOB NOT NULL, changed TEXT NOT NULL) STRICT;",
+	 .sqlite = "CREATE TRIGGER IF NOT EXISTS anchor_never_back BEFORE UPDATE ON anchor WHEN new.resource <> old.resource"
+		   " OR new.epoch < old.epoch OR new.generation < old.generation"
+		   " OR (new.generation = old.generation AND new.digest <> old.digest)"
+		   " BEGIN SELECT RAISE(ABORT, 'an anchor never goes back'); END;",
+	 .postgres = "CREATE FUNCTION anchor_never_back() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+		     " RAISE EXCEPTION 'an anchor never goes back'; END $$;"
+		     "CREATE TRIGGER anchor_never_back BEFORE UPDATE ON anchor FOR EACH ROW WHEN (new.resource <> old.resource"
+		     " OR new.epoch < old.epoch OR new.generation < old.generation"
+		     " OR (new.generation = old.generation AND new.digest <> old.digest)) EXECUTE FUNCTION anchor_never_back();"},
+};
 
 static void now_text(char out[32])
 {
@@ -144,50 +94,41 @@ static int open_secret(const struct store *s, const char *resource, const uint8_
 }
 
 // A value that only the right master key can have written tells a foreign database or key apart from a damaged one.
-static int check_master(struct store *s, const uint8_t master[STORE_MASTER_KEY_BYTES], struct fault *f)
+static int check_master(struct db_tx *t, void *ctx, struct fault *f)
 {
-	uint8_t mark[32];
-	if (derive(master, "coffer broker master key check v1", mark))
-		return fault_set(f, -EIO, "cannot derive keys");
-	int err = run(s, query(s, f, "INSERT OR IGNORE INTO meta VALUES('master', ?)", "b", mark, (int)sizeof mark), f);
-	if (err < 0)
-		return err;
-	sqlite3_stmt *st = query(s, f, "SELECT value FROM meta WHERE name = 'master'", "");
-	if (!st)
-		return -EIO;
-	err = sqlite3_step(st) == SQLITE_ROW && sqlite3_column_bytes(st, 0) == sizeof mark &&
-	      !memcmp(sqlite3_column_blob(st, 0), mark, sizeof mark) ? 0 : fault_set(f, -EKEYREJECTED,
-	      "the broker's database was made with another master key");
-	sqlite3_finalize(st);
+	const uint8_t *mark = ctx;
+	struct db_rows *r = NULL;
+	size_t len = 0;
+	int err = db_run(t, f, "INSERT INTO meta VALUES('master', ?) ON CONFLICT (name) DO NOTHING", "b", mark, (size_t)32);
+	if (err >= 0)
+		err = db_query(t, &r, f, "SELECT value FROM meta WHERE name = 'master'", "");
+	if (err >= 0)
+		err = db_next(r, f);
+	if (err >= 0) {
+		const void *found = err ? db_blob(r, 0, &len) : NULL;
+		err = found && len == 32 && !memcmp(found, mark, 32) ? 0 : fault_set(f, -EKEYREJECTED, "the broker's database was made with "
+										     "another master key");
+	}
+	db_rows_end(r);
 	return err;
 }
 
-int store_open(struct store **out, const char *path, const uint8_t master_key[STORE_MASTER_KEY_BYTES], struct fault *f)
+int store_open(struct store **out, struct db *db, const uint8_t master_key[STORE_MASTER_KEY_BYTES], struct fault *f)
 {
 	struct store *s = calloc(1, sizeof *s);
+	uint8_t mark[32];
+	int err;
 	if (!s)
 		return fault_set(f, -ENOMEM, "out of memory");
-	pthread_mutex_init(&s->lock, NULL);
-	// SQLite would make it with the umask's mode.
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), err = 0;
-	if (fd < 0) {
-		err = fault_errno(f, errno, "cannot open %s", path);
-		goto out;
-	}
-	close(fd);
-	if (derive(master_key, "coffer broker secrets v1", s->key) || derive(master_key, "coffer broker policies v1", s->policy_key)) {
+	s->db = db;
+	if (derive(master_key, "coffer broker secrets v1", s->key) || derive(master_key, "coffer broker policies v1", s->policy_key) ||
+	    derive(master_key, "coffer broker master key check v1", mark)) {
 		err = fault_set(f, -EIO, "cannot derive keys");
 		goto out;
 	}
-	if (sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK ||
-	    sqlite3_busy_timeout(s->db, 5000) != SQLITE_OK ||
-	    sqlite3_exec(s->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;"
-			 "PRAGMA trusted_schema = OFF;", NULL, NULL, NULL) != SQLITE_OK ||
-	    sqlite3_exec(s->db, schema, NULL, NULL, NULL) != SQLITE_OK) {
-		err = db_fault(s, f);
-		goto out;
-	}
-	err = check_master(s, master_key, f);
+	err = db_migrate(db, "store", tables, sizeof tables / sizeof *tables, f);
+	if (!err)
+		err = db_write(db, check_master, mark, f);
 out:
 	if (err)
 		store_close(s);
@@ -198,10 +139,6 @@ out:
 
 void store_close(struct store *s)
 {
-	if (!s)
-		return;
-	sqlite3_close(s->db);
-	pthread_mutex_destroy(&s->lock);
 	free_wiped(s, sizeof *s);
 }
 
@@ -222,14 +159,15 @@ static int policy_mac(const struct store *s, const char *resource, const char *m
 }
 
 // The row of a statement that gives resource, measurement, note, created, mac. -EBADMSG when this broker did not write it.
-static int check_policy(const struct store *s, sqlite3_stmt *st, struct fault *f)
+static int check_policy(const struct store *s, struct db_rows *r, struct fault *f)
 {
 	const char *t[4];
 	uint8_t mac[32];
+	size_t len;
+	const void *found = db_blob(r, 4, &len);
 	for (int i = 0; i < 4; i++)
-		t[i] = (const char *)sqlite3_column_text(st, i);
-	if (!policy_mac(s, t[0], t[1], t[2], t[3], mac) && sqlite3_column_bytes(st, 4) == sizeof mac &&
-	    !CRYPTO_memcmp(sqlite3_column_blob(st, 4), mac, sizeof mac))
+		t[i] = db_text(r, i);
+	if (!policy_mac(s, t[0], t[1], t[2], t[3], mac) && len == sizeof mac && !CRYPTO_memcmp(found, mac, sizeof mac))
 		return 0;
 	return fault_set(f, -EBADMSG, "a policy of %.200s was changed outside the broker: it allows nothing. `coffer policy deny` removes it, "
 			 "`allow` makes it anew", t[0] ? t[0] : "?");
@@ -252,11 +190,10 @@ int store_put_secret(struct store *s, const char *resource, const void *secret, 
 		goto out;
 	}
 	now_text(now);
-	pthread_mutex_lock(&s->lock);
-	err = run(s, query(s, f, replace ? "INSERT OR REPLACE INTO secret VALUES(?, ?, ?)"
-				 : "INSERT OR IGNORE INTO secret VALUES(?, ?, ?)", "tbt", resource, sealed,
-			   (int)(len + IV_BYTES + TAG_BYTES), now), f);
-	pthread_mutex_unlock(&s->lock);
+	err = db_do(s->db, f, replace ? "INSERT INTO secret VALUES(?, ?, ?) ON CONFLICT (resource) DO UPDATE SET sealed = excluded.sealed,"
+				  " changed = excluded.changed"
+				: "INSERT INTO secret VALUES(?, ?, ?) ON CONFLICT (resource) DO NOTHING", "tbt", resource, sealed,
+		    len + IV_BYTES + TAG_BYTES, now);
 	if (err == 0)
 		err = fault_set(f, -EEXIST,
 				"%s has a key already; replacing it makes data sealed with the old one unreadable",
@@ -268,53 +205,71 @@ out:
 	return err;
 }
 
-int store_get_secret(struct store *s, const char *resource, void **secret, size_t *len, struct fault *f)
+// What a transaction is about, and what it finds.
+struct work {
+	const struct store *s;
+	const char *resource;
+	void *secret;
+	size_t len, room;
+	char (*list)[ATTEST_MEASUREMENT_HEX];
+	unsigned int count;
+	json_t *json;
+	long long resources, policies;
+	struct store_anchor *anchor;
+	const struct store_anchor *from, *to;
+	bool back;
+};
+
+static int get_secret(struct db_tx *t, void *ctx, struct fault *f)
 {
-	int err = 0;
-	pthread_mutex_lock(&s->lock);
-	sqlite3_stmt *st = query(s, f, "SELECT sealed FROM secret WHERE resource = ?", "t", resource);
-	int rc = st ? sqlite3_step(st) : SQLITE_ERROR;
-	if (!st) {
-		err = -EIO;
-	} else if (rc == SQLITE_DONE) {
-		err = fault_set(f, -ENOENT, "there is no key for %s", resource);
-	} else if (rc != SQLITE_ROW) {
-		err = db_fault(s, f);
-	} else {
-		size_t n = (size_t)sqlite3_column_bytes(st, 0);
-		*secret = malloc(n + 1);
-		if (!*secret)
-			err = fault_set(f, -ENOMEM, "out of memory");
-		else if ((err = open_secret(s, resource, sqlite3_column_blob(st, 0), n, *secret)))
-			fault_set(f, err, "the stored key of %s is damaged: it was changed outside the broker",
-				  resource);
-		if (err) {
-			free_wiped(*secret, *secret ? n : 0);
-			*secret = NULL;
-		} else {
-			*len = n - IV_BYTES - TAG_BYTES;
-		}
-	}
-	sqlite3_finalize(st);
-	pthread_mutex_unlock(&s->lock);
+	struct work *w = ctx;
+	struct db_rows *r;
+	size_t n;
+	int err = db_query(t, &r, f, "SELECT sealed FROM secret WHERE resource = ?", "t", w->resource);
+	if (!err)
+		err = db_next(r, f);
+	if (err == 0)
+		err = fault_set(f, -ENOENT, "there is no key for %s", w->resource);
+	if (err < 0)
+		goto out;
+	const void *sealed = db_blob(r, 0, &n);
+	w->secret = malloc(n + 1);
+	w->room = n;
+	if (!w->secret)
+		err = fault_set(f, -ENOMEM, "out of memory");
+	else if ((err = open_secret(w->s, w->resource, sealed, n, w->secret)))
+		fault_set(f, err, "the stored key of %s is damaged: it was changed outside the broker", w->resource);
+	else
+		w->len = n - IV_BYTES - TAG_BYTES;
+out:
+	db_rows_end(r);
 	return err;
 }
 
-// Runs a change; nothing changed is -ENOENT.
-static int change(struct store *s, sqlite3_stmt *st, const char *resource, struct fault *f)
+int store_get_secret(struct store *s, const char *resource, void **secret, size_t *len, struct fault *f)
 {
-	int err = run(s, st, f);
-	if (err == 0)
+	struct work w = {.s = s, .resource = resource};
+	int err = db_read(s->db, get_secret, &w, f);
+	if (err && w.secret) {
+		free_wiped(w.secret, w.room);
+		w.secret = NULL;
+	}
+	*secret = w.secret;
+	*len = w.len;
+	return err;
+}
+
+// Of a change: nothing changed is -ENOENT.
+static int changed(int count, const char *resource, struct fault *f)
+{
+	if (count == 0)
 		return fault_set(f, -ENOENT, "there is no such entry for %s", resource);
-	return err > 0 ? 0 : err;
+	return count > 0 ? 0 : count;
 }
 
 int store_delete_secret(struct store *s, const char *resource, struct fault *f)
 {
-	pthread_mutex_lock(&s->lock);
-	int err = change(s, query(s, f, "DELETE FROM secret WHERE resource = ?", "t", resource), resource, f);
-	pthread_mutex_unlock(&s->lock);
-	return err;
+	return changed(db_do(s->db, f, "DELETE FROM secret WHERE resource = ?", "t", resource), resource, f);
 }
 
 int store_allow(struct store *s, const char *resource, const char *measurement, const char *note, struct fault *f)
@@ -324,155 +279,164 @@ int store_allow(struct store *s, const char *resource, const char *measurement, 
 	now_text(now);
 	if (policy_mac(s, resource, measurement, note, now, mac))
 		return fault_set(f, -EINVAL, "the policy cannot be stored");
-	pthread_mutex_lock(&s->lock);
-	int err = change(s, query(s, f, "INSERT OR REPLACE INTO allowed VALUES(?, ?, ?, ?, ?)", "ttttb", resource, measurement, note, now,
-				  mac, (int)sizeof mac), resource, f);
-	pthread_mutex_unlock(&s->lock);
-	return err;
+	return changed(db_do(s->db, f, "INSERT INTO allowed VALUES(?, ?, ?, ?, ?) ON CONFLICT (resource, measurement) DO UPDATE SET"
+			     " note = excluded.note, created = excluded.created, mac = excluded.mac", "ttttb", resource, measurement, note, now,
+			     mac, sizeof mac), resource, f);
 }
 
 int store_deny(struct store *s, const char *resource, const char *measurement, struct fault *f)
 {
-	pthread_mutex_lock(&s->lock);
-	int err = change(s,
-			 measurement ? query(s, f, "DELETE FROM allowed WHERE resource = ? AND measurement = ?", "tt",
-					     resource, measurement)
-				     : query(s, f, "DELETE FROM allowed WHERE resource = ?", "t", resource),
-			 resource, f);
-	pthread_mutex_unlock(&s->lock);
+	return changed(measurement ? db_do(s->db, f, "DELETE FROM allowed WHERE resource = ? AND measurement = ?", "tt", resource, measurement)
+				   : db_do(s->db, f, "DELETE FROM allowed WHERE resource = ?", "t", resource), resource, f);
+}
+
+static int get_allowed(struct db_tx *t, void *ctx, struct fault *f)
+{
+	struct work *w = ctx;
+	struct db_rows *r;
+	w->count = 0;
+	int err = db_query(t, &r, f, "SELECT resource, measurement, note, created, mac FROM allowed WHERE resource = ?"
+			   " ORDER BY created, measurement", "t", w->resource);
+	while (!err && (err = db_next(r, f)) == 1 && !(err = check_policy(w->s, r, f))) {
+		void *bigger = realloc(w->list, (w->count + 1) * sizeof *w->list);
+		if (!bigger) {
+			err = fault_set(f, -ENOMEM, "out of memory");
+			break;
+		}
+		w->list = bigger;
+		strncpy(w->list[w->count], db_text(r, 1), ATTEST_MEASUREMENT_HEX - 1);
+		w->list[w->count++][ATTEST_MEASUREMENT_HEX - 1] = '\0';
+	}
+	db_rows_end(r);
 	return err;
 }
 
 int store_allowed(struct store *s, const char *resource, char (**list)[ATTEST_MEASUREMENT_HEX], unsigned int *count,
 		  struct fault *f)
 {
-	int err = 0, rc = SQLITE_ERROR;
-	*list = NULL;
-	*count = 0;
-	pthread_mutex_lock(&s->lock);
-	sqlite3_stmt *st = query(
-		s, f, "SELECT resource, measurement, note, created, mac FROM allowed WHERE resource = ? ORDER BY created, measurement", "t", resource);
-	if (!st)
-		err = -EIO;
-	while (!err && (rc = sqlite3_step(st)) == SQLITE_ROW && !(err = check_policy(s, st, f))) {
-		void *bigger = realloc(*list, (*count + 1) * sizeof **list);
-		if (!bigger) {
-			err = fault_set(f, -ENOMEM, "out of memory");
-			break;
-		}
-		*list = bigger;
-		strncpy((*list)[*count], (const char *)sqlite3_column_text(st, 1), ATTEST_MEASUREMENT_HEX - 1);
-		(*list)[(*count)++][ATTEST_MEASUREMENT_HEX - 1] = '\0';
-	}
-	if (!err && rc != SQLITE_DONE)
-		err = db_fault(s, f);
-	sqlite3_finalize(st);
-	pthread_mutex_unlock(&s->lock);
+	struct work w = {.s = s, .resource = resource};
+	int err = db_read(s->db, get_allowed, &w, f);
 	if (err) {
-		free(*list);
-		*list = NULL;
-		*count = 0;
+		free(w.list);
+		w.list = NULL;
+		w.count = 0;
 	}
+	*list = w.list;
+	*count = w.count;
+	return err;
+}
+
+static int get_policies(struct db_tx *t, void *ctx, struct fault *f)
+{
+	struct work *w = ctx;
+	struct db_rows *r;
+	json_array_clear(w->json);
+	int err = db_query(t, &r, f, "SELECT resource, measurement, note, created, mac FROM allowed ORDER BY resource, created, measurement", "");
+	while (!err && (err = db_next(r, f)) == 1) {
+		json_t *o = json_pack("{s:s, s:s, s:s, s:s}", "resource", db_text(r, 0), "measurement", db_text(r, 1), "note", db_text(r, 2),
+				      "created", db_text(r, 3));
+		if (check_policy(w->s, r, NULL))
+			json_object_set_new(o, "changed_outside", json_true());
+		err = json_array_append_new(w->json, o) ? fault_set(f, -ENOMEM, "out of memory") : 0;
+	}
+	db_rows_end(r);
 	return err;
 }
 
 int store_policies(struct store *s, json_t **out, struct fault *f)
 {
-	int err = 0, rc = SQLITE_ERROR;
-	json_t *list = json_array();
-	pthread_mutex_lock(&s->lock);
-	sqlite3_stmt *st = query(s, f,
-				 "SELECT resource, measurement, note, created, mac FROM allowed ORDER BY resource, created,"
-				 " measurement",
-				 "");
-	if (!st)
-		err = -EIO;
-	while (!err && (rc = sqlite3_step(st)) == SQLITE_ROW) {
-		json_t *o = json_pack("{s:s, s:s, s:s, s:s}", "resource", sqlite3_column_text(st, 0), "measurement",
-				      sqlite3_column_text(st, 1), "note", sqlite3_column_text(st, 2), "created",
-				      sqlite3_column_text(st, 3));
-		if (check_policy(s, st, NULL))
-			json_object_set_new(o, "changed_outside", json_true());
-		if (json_array_append_new(list, o))
-			err = fault_set(f, -ENOMEM, "out of memory");
-	}
-	if (!err && rc != SQLITE_DONE)
-		err = db_fault(s, f);
-	sqlite3_finalize(st);
-	pthread_mutex_unlock(&s->lock);
+	struct work w = {.s = s, .json = json_array()};
+	int err = w.json ? db_read(s->db, get_policies, &w, f) : fault_set(f, -ENOMEM, "out of memory");
 	if (err)
-		json_decref(list);
+		json_decref(w.json);
 	else
-		*out = list;
+		*out = w.json;
+	return err;
+}
+
+static int get_counts(struct db_tx *t, void *ctx, struct fault *f)
+{
+	struct work *w = ctx;
+	struct db_rows *r;
+	int err = db_query(t, &r, f, "SELECT (SELECT count(*) FROM secret), (SELECT count(*) FROM allowed)", "");
+	if (!err && (err = db_next(r, f)) == 1) {
+		w->resources = db_int(r, 0);
+		w->policies = db_int(r, 1);
+		err = 0;
+	}
+	db_rows_end(r);
 	return err;
 }
 
 int store_counts(struct store *s, long long *resources, long long *policies, struct fault *f)
 {
-	int err = 0;
-	pthread_mutex_lock(&s->lock);
-	sqlite3_stmt *st = query(s, f, "SELECT (SELECT count(*) FROM secret), (SELECT count(*) FROM allowed)", "");
-	if (!st || sqlite3_step(st) != SQLITE_ROW) {
-		err = db_fault(s, f);
-	} else {
-		*resources = sqlite3_column_int64(st, 0);
-		*policies = sqlite3_column_int64(st, 1);
-	}
-	sqlite3_finalize(st);
-	pthread_mutex_unlock(&s->lock);
+	struct work w = {.s = s};
+	int err = db_read(s->db, get_counts, &w, f);
+	*resources = w.resources;
+	*policies = w.policies;
 	return err;
 }
 
-static int read_anchor(struct store *s, const char *resource, struct store_anchor *out, struct fault *f)
+static int read_anchor(struct db_tx *t, const char *resource, struct store_anchor *out, struct fault *f)
 {
-	int err = 0;
-	sqlite3_stmt *st = query(s, f, "SELECT epoch, generation, digest FROM anchor WHERE resource = ?", "t", resource);
-	int rc = st ? sqlite3_step(st) : SQLITE_ERROR;
-	if (!st)
-		return -EIO;
-	if (rc == SQLITE_DONE)
+	struct db_rows *r;
+	size_t n;
+	int err = db_query(t, &r, f, "SELECT epoch, generation, digest FROM anchor WHERE resource = ?", "t", resource);
+	if (!err)
+		err = db_next(r, f);
+	if (err == 0) {
 		err = fault_set(f, -ENOENT, "nothing is remembered of %s", resource);
-	else if (rc != SQLITE_ROW)
-		err = db_fault(s, f);
-	else if (sqlite3_column_bytes(st, 2) != sizeof out->digest)
-		err = fault_set(f, -EIO, "what is remembered of %s is damaged", resource);
-	if (!err) {
-		out->epoch = sqlite3_column_int64(st, 0);
-		out->generation = sqlite3_column_int64(st, 1);
-		memcpy(out->digest, sqlite3_column_blob(st, 2), sizeof out->digest);
+	} else if (err == 1) {
+		const void *digest = db_blob(r, 2, &n);
+		memset(out, 0, sizeof *out);
+		out->epoch = db_int(r, 0);
+		out->generation = db_int(r, 1);
+		err = n == sizeof out->digest ? 0 : fault_set(f, -EIO, "what is remembered of %s is damaged", resource);
+		if (!err)
+			memcpy(out->digest, digest, sizeof out->digest);
 	}
-	sqlite3_finalize(st);
+	db_rows_end(r);
 	return err;
+}
+
+static int get_anchor(struct db_tx *t, void *ctx, struct fault *f)
+{
+	struct work *w = ctx;
+	return read_anchor(t, w->resource, w->anchor, f);
 }
 
 int store_get_anchor(struct store *s, const char *resource, struct store_anchor *out, struct fault *f)
 {
-	pthread_mutex_lock(&s->lock);
-	int err = read_anchor(s, resource, out, f);
-	pthread_mutex_unlock(&s->lock);
-	return err;
+	struct work w = {.resource = resource, .anchor = out};
+	return db_read(s->db, get_anchor, &w, f);
+}
+
+static int move_anchor(struct db_tx *t, void *ctx, struct fault *f)
+{
+	const struct work *w = ctx;
+	struct store_anchor now;
+	char when[32];
+	now_text(when);
+	int err = read_anchor(t, w->resource, &now, f);
+	bool there = !err;
+	if (err && err != -ENOENT)
+		return err;
+	if (there != (w->from != NULL) || (w->from && memcmp(&now, w->from, sizeof now)))
+		return fault_set(f, -ESTALE, "what is remembered of %s has changed meanwhile", w->resource);
+	// One transaction in any case: at no moment, and after no failure, is nothing remembered, for then any copy would be accepted.
+	if (there && !w->back)
+		return db_run(t, f, "UPDATE anchor SET epoch = ?, generation = ?, digest = ?, changed = ? WHERE resource = ?", "iibtt",
+			      w->to->epoch, w->to->generation, w->to->digest, sizeof w->to->digest, when, w->resource);
+	// What the trigger lets nobody do: the owner puts a new row in the old one's place.
+	err = there ? db_run(t, f, "DELETE FROM anchor WHERE resource = ?", "t", w->resource) : 0;
+	return err < 0 ? err : db_run(t, f, "INSERT INTO anchor VALUES(?, ?, ?, ?, ?)", "tiibt", w->resource, w->to->epoch, w->to->generation,
+				      w->to->digest, sizeof w->to->digest, when);
 }
 
 int store_move_anchor(struct store *s, const char *resource, const struct store_anchor *from, const struct store_anchor *to,
 		      bool back, struct fault *f)
 {
-	struct store_anchor now;
-	char when[32];
-	now_text(when);
-	pthread_mutex_lock(&s->lock);
-	int err = read_anchor(s, resource, &now, f);
-	bool there = !err;
-	if (err == -ENOENT)
-		err = 0;
-	if (!err && (there != (from != NULL) || (from && memcmp(&now, from, sizeof now))))
-		err = fault_set(f, -ESTALE, "what is remembered of %s has changed meanwhile", resource);
-	// One statement in any case: at no moment, and after no failure, is nothing remembered, for then any copy would be accepted.
-	if (!err)
-		err = run(s, there && !back ? query(s, f, "UPDATE anchor SET epoch = ?, generation = ?, digest = ?, changed = ? WHERE resource = ?",
-						    "iibtt", to->epoch, to->generation, to->digest, (int)sizeof to->digest, when, resource)
-					    : query(s, f, back ? "INSERT OR REPLACE INTO anchor VALUES(?, ?, ?, ?, ?)"
-							       : "INSERT INTO anchor VALUES(?, ?, ?, ?, ?)", "tiibt", resource, to->epoch,
-						    to->generation, to->digest, (int)sizeof to->digest, when), f);
-	pthread_mutex_unlock(&s->lock);
+	struct work w = {.resource = resource, .from = from, .to = to, .back = back};
+	int err = db_write(s->db, move_anchor, &w, f);
 	return err < 0 ? err : 0;
 }

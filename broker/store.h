@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the broker keeps, in SQLite: secrets (encrypted and authenticated at rest, bound to their resource's name),
+// What the broker keeps, in its database (db.h): secrets (encrypted and authenticated at rest, bound to their resource's name),
 // policies (resource -> allowed measurement), anchors of volumes.
-// One lock inside; every function may be called from any thread.
+// Every function may be called from any thread.
 #ifndef COFFER_BROKER_STORE_H
 #define COFFER_BROKER_STORE_H
 
@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "attest/policy.h"
+#include "broker/db.h"
 #include "lib/fault.h"
 
 #define STORE_MAX_SECRET (64u << 10)
@@ -17,9 +18,9 @@
 
 struct store;
 
-// Opens or makes `path`, 0600. The master key (copied) encrypts the secrets; -EKEYREJECTED when the database was made
-// with another one.
-int store_open(struct store **out, const char *path, const uint8_t master_key[STORE_MASTER_KEY_BYTES], struct fault *f);
+// Makes its tables in *db, which must outlive it. The master key (copied) encrypts the secrets; -EKEYREJECTED when the database was
+// made with another one.
+int store_open(struct store **out, struct db *db, const uint8_t master_key[STORE_MASTER_KEY_BYTES], struct fault *f);
 void store_close(struct store *s);
 
 // -EEXIST when there is one already and `replace` is not set.

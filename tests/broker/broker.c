@@ -588,6 +588,7 @@ static void test_forged_policy(void)
 	char(*list)[ATTEST_MEASUREMENT_HEX] = NULL;
 	unsigned int count = 0;
 	struct store *s = NULL;
+	struct db *db = NULL;
 	struct fault f = {""};
 	size_t len;
 	snprintf(path, sizeof path, "%s/master.key", b.dir);
@@ -597,15 +598,20 @@ static void test_forged_policy(void)
 	hex_decode(master, sizeof master, text);
 	free(text);
 	snprintf(path, sizeof path, "%s/broker.db", b.dir);
-	int err = store_open(&s, path, master, &f);
+	int err = db_open(&db, path, &f);
+	if (!err)
+		err = store_open(&s, db, master, &f);
 	ok("the store opens", !err, "%s", f.text);
-	if (err)
+	if (err) {
+		db_close(db);
 		return;
+	}
 	err = store_allowed(s, "default/volume/moved", &list, &count, &f);
 	ok("a moved policy allows nothing", err == -EBADMSG && !count && strstr(f.text, "changed outside"), "%d %u %s", err, count, f.text);
 	err = store_allowed(s, "default/volume/edited", &list, &count, &f);
 	ok("an edited policy allows nothing", err == -EBADMSG && !count, "%d %u %s", err, count, f.text);
 	store_close(s);
+	db_close(db);
 }
 
 static void test_after_tampering(void)

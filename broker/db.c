@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: Apache-2.0
+// See db.h. `lock` guards the pool; it is never held while a statement runs.
+#include "broker/db_backend.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define ATTEMPTS 40		// of a transaction that meets others; about ten seconds
+
+struct db {
+	const struct db_backend *backend;
+	char *where;
+	pthread_mutex_t lock;
+	pthread_cond_t freed;
+	struct db_conn *conn[DB_MAX_CONNECTIONS];
+	bool taken[DB_MAX_CONNECTIONS];
+};
+
+struct db_tx {
+	struct db_conn *c;
+};
+
+bool db_worth_retrying(int err)
+{
+	return err == -ENOTCONN || err == -EBUSY || err == -ETIMEDOUT || err == -ENOSPC || err == -EROFS;
+}
+
+bool db_is_url(const char *where)
+{
+	return !strncmp(where, "postgresql://", 13) || !strncmp(where, "postgres://", 11);
+}
+
+void db_show(const char *where, char *out, size_t size)
+{
+	const char *host = db_is_url(where) ? strstr(where, "://") + 3 : NULL;
+	const char *at = host ? strchr(host, '@') : NULL, *colon = host ? strchr(host, ':') : NULL;
+	if (at && colon && colon < at)
+		snprintf(out, size, "%.*s:***%s", (int)(colon - where), where, at);
+	else
+		snprintf(out, size, "%s", where);
+	char *secret = strstr(out, "password=");
+	for (char *p = secret ? secret + 9 : NULL; p && *p && *p != '&'; p++)
+		*p = '*';
+}
+
+bool db_shared(const struct db *d)
+{
+	return d->backend->shared;
+}
+
+// A connection of the pool, made if need be, for this thread alone.
+static int take(struct db *d, unsigned int *slot, struct fault *f)
+{
+	unsigned int i;
+	pthread_mutex_lock(&d->lock);
+	for (;;) {
+		unsigned int empty = d->backend->connections;
+		for (i = 0; i < d->backend->connections; i++) {
+			if (!d->taken[i] && d->conn[i])
+				break;
+			if (!d->taken[i] && empty > i)
+				empty = i;
+		}
+		if (i == d->backend->connections)
+			i = empty;
+		if (i < d->backend->connections)
+			break;
+		pthread_cond_wait(&d->freed, &d->lock);
+	}
+	d->taken[i] = true;
+	pthread_mutex_unlock(&d->lock);
+	*slot = i;
+	return d->conn[i] ? 0 : d->backend->connect(&d->conn[i], d->where, f);
+}
+
+static void give_back(struct db *d, unsigned int i)
+{
+	if (d->conn[i] && !d->backend->alive(d->conn[i])) {
+		d->backend->disconnect(d->conn[i]);
+		d->conn[i] = NULL;
+	}
+	pthread_mutex_lock(&d->lock);
+	d->taken[i] = false;
+	pthread_cond_signal(&d->freed);
+	pthread_mutex_unlock(&d->lock);
+}
+
+int db_open(struct db **out, const char *where, struct fault *f)
+{
+	struct db *d = calloc(1, sizeof *d);
+	unsigned int slot;
+	if (!d)
+		return fault_set(f, -ENOMEM, "out of memory");
+	pthread_mutex_init(&d->lock, NULL);
+	pthread_cond_init(&d->freed, NULL);
+	d->backend = &db_sqlite;
+	d->where = strdup(where);
+	int err = d->where ? take(d, &slot, f) : fault_set(f, -ENOMEM, "out of memory");
+	if (err)
+		db_close(d);
+	else {
+		give_back(d, slot);
+		*out = d;
+	}
+	return err;
+}
+
+void db_close(struct db *d)
+{
+	if (!d)
+		return;
+	for (unsigned int i = 0; i < DB_MAX_CONNECTIONS; i++) {
+		if (d->conn[i])
+			d->backend->disconnect(d->conn[i]);
+	}
+	pthread_cond_destroy(&d->freed);
+	pthread_mutex_destroy(&d->lock);
+	free(d->where);
+	free(d);
+}
+
+// Longer and longer, and not all at the same moment.
+static void wait_a_little(unsigned int attempt)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	unsigned int most = attempt < 9 ? 1u << attempt : 512;
+	long ms = 1 + (now.tv_nsec / 1000) % most;
+	nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
+}
+
+static int once(struct db_conn *c, enum db_mode mode, db_work *work, void *ctx, struct fault *f)
+{
+	struct db_tx t = {c};
+	c->failed = 0;
+	int err = c->backend->begin(c, mode, f);
+	if (err)
+		return err;
+	int result = work(&t, ctx, f);
+	err = c->failed ? c->failed : result < 0 ? result : 0;
+	if (!err)
+		err = c->backend->commit(c, f);
+	if (err)
+		c->backend->rollback(c);
+	return err ? err : result;
+}
+
+static int transact(struct db *d, enum db_mode mode, db_work *work, void *ctx, struct fault *f)
+{
+	unsigned int slot;
+	int err = take(d, &slot, f);
+	for (unsigned int i = 0; !err; i++) {
+		err = once(d->conn[slot], mode, work, ctx, f);
+		if (err != -EAGAIN)
+			break;
+		if (i == ATTEMPTS) {
+			err = fault_set(f, -EBUSY, "the broker's database is busy: others were in the way each time");
+			break;
+		}
+		wait_a_little(i);
+		err = 0;
+	}
+	give_back(d, slot);
+	return err;
+}
+
+int db_write(struct db *d, db_work *work, void *ctx, struct fault *f)
+{
+	return transact(d, DB_WRITE, work, ctx, f);
+}
+
+int db_read(struct db *d, db_work *work, void *ctx, struct fault *f)
+{
+	return transact(d, DB_READ, work, ctx, f);
+}
+
+static int collect(struct db_value *v, const char *types, va_list ap)
+{
+	int n = 0;
+	for (; types[n]; n++) {
+		if (n == DB_MAX_VALUES)
+			return -EINVAL;
+		v[n] = (struct db_value){.type = types[n]};
+		if (types[n] == 't') {
+			v[n].p = va_arg(ap, const char *);
+			v[n].len = v[n].p ? strlen(v[n].p) : 0;
+			v[n].type = v[n].p ? 't' : 'n';
+		} else if (types[n] == 'b') {
+			v[n].p = va_arg(ap, const void *);
+			v[n].len = va_arg(ap, size_t);
+		} else if (types[n] == 'i') {
+			v[n].i = va_arg(ap, long long);
+		}
+	}
+	return n;
+}
+
+static int statement(struct db_tx *t, struct db_rows **rows, struct fault *f, const char *sql, const struct db_value *v, int count)
+{
+	struct db_conn *c = t->c;
+	if (rows)
+		*rows = NULL;
+	int err = c->failed ? c->failed : count < 0 ? fault_set(f, count, "too many parameters") : c->backend->run(c, sql, v, count, rows, f);
+	if (err < 0)
+		c->failed = err;
+	return err;
+}
+
+int db_run(struct db_tx *t, struct fault *f, const char *sql, const char *types, ...)
+{
+	struct db_value v[DB_MAX_VALUES];
+	va_list ap;
+	va_start(ap, types);
+	int n = collect(v, types, ap);
+	va_end(ap);
+	return statement(t, NULL, f, sql, v, n);
+}
+
+int db_query(struct db_tx *t, struct db_rows **out, struct fault *f, const char *sql, const char *types, ...)
+{
+	struct db_value v[DB_MAX_VALUES];
+	va_list ap;
+	va_start(ap, types);
+	int n = collect(v, types, ap);
+	va_end(ap);
+	return statement(t, out, f, sql, v, n);
+}
+
+struct single {
+	const char *sql;
+	struct db_value v[DB_MAX_VALUES];
+	int count;
+};
+
+static int run_single(struct db_tx *t, void *ctx, struct fault *f)
+{
+	struct single *s = ctx;
+	return statement(t, NULL, f, s->sql, s->v, s->count);
+}
+
+int db_do(struct db *d, struct fault *f, const char *sql, const char *types, ...)
+{
+	struct single s = {.sql = sql};
+	va_list ap;
+	va_start(ap, types);
+	s.count = collect(s.v, types, ap);
+	va_end(ap);
+	return db_write(d, run_single, &s, f);
+}
+
+int db_next(struct db_rows *r, struct fault *f)
+{
+	struct db_conn *c = r->conn;
+	int err = c->backend->next(r, f);
+	if (err < 0)
+		c->failed = err;
+	return err;
+}
+
+void db_rows_end(struct db_rows *r)
+{
+	if (r)
+		r->conn->backend->end(r);
+}
+
+static struct db_value value(struct db_rows *r, int column)
+{
+	struct db_value v = {.type = 'n'};
+	r->conn->backend->value(r, column, &v);
+	return v;
+}
+
+long long db_int(struct db_rows *r, int column)
+{
+	struct db_value v = value(r, column);
+	return v.type == 'i' ? v.i : 0;
+}
+
+const char *db_text(struct db_rows *r, int column)
+{
+	struct db_value v = value(r, column);
+	return v.type == 't' ? v.p : NULL;
+}
+
+const void *db_blob(struct db_rows *r, int column, size_t *len)
+{
+	struct db_value v = value(r, column);
+	*len = v.type == 'b' ? v.len : 0;
+	return v.type == 'b' ? v.p : NULL;
+}
+
+static const char *const postgres_words[][2] = {{"BLOB", "BYTEA"}, {"INTEGER", "BIGINT"}, {"TEXT", "TEXT COLLATE \"C\""},
+						  {"STRICT", ""}, {NULL, NULL}};
+
+static bool in_word(char c)
+{
+	return isalnum((unsigned char)c) || c == '_';
+}
+
+// A migration's common words as PostgreSQL has them; malloc'ed.
+static char *translated(const char *sql)
+{
+	char *out = NULL;
+	size_t size = 0;
+	FILE *to = open_memstream(&out, &size);
+	if (!to)
+		return NULL;
+	for (const char *p = sql; *p;) {
+		size_t n = 0;
+		while (in_word(p[n]))
+			n++;
+		const char *now = p;
+		size_t len = n ? n : 1;
+		for (int i = 0; postgres_words[i][0] && n; i++) {
+			if (strlen(postgres_words[i][0]) == n && !strncmp(postgres_words[i][0], p, n)) {
+				now = postgres_words[i][1];
+				len = strlen(now);
+			}
+		}
+		fwrite(now, 1, len, to);
+		p += n ? n : 1;
+	}
+	return fclose(to) ? free(out), NULL : out;
+}
+
+struct migrate {
+	const struct db_backend *backend;
+	const char *area;
+	const struct db_migration *list;
+	unsigned int count;
+};
+
+static const char versions[] = "CREATE TABLE IF NOT EXISTS schema_version(area TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT";
+
+static int script(struct db_tx *t, const char *sql, bool translate, struct fault *f)
+{
+	struct db_conn *c = t->c;
+	if (!sql)
+		return 0;
+	char *own = translate && c->backend->postgres ? translated(sql) : strdup(sql);
+	int err = own ? c->backend->script(c, own, f) : fault_set(f, -ENOMEM, "out of memory");
+	if (err)
+		c->failed = err;
+	free(own);
+	return err;
+}
+
+static int migrate(struct db_tx *t, void *ctx, struct fault *f)
+{
+	const struct migrate *m = ctx;
+	struct db_rows *r = NULL;
+	long long version = 0;
+	int err = script(t, versions, true, f);
+	if (!err)
+		err = db_query(t, &r, f, "SELECT version FROM schema_version WHERE area = ?", "t", m->area);
+	if (!err)
+		err = db_next(r, f);
+	if (err == 1)
+		version = db_int(r, 0);
+	db_rows_end(r);
+	if (err < 0)
+		return err;
+	if (version < 0 || version > m->count)
+		return fault_set(f, -EPROTO, "the broker's database was written by a newer Coffer (its tables '%s' have version %lld, this one "
+				 "knows %u): use that one, or put a backup from before back", m->area, version, m->count);
+	if (version == m->count)
+		return 0;
+	err = 0;
+	for (unsigned int i = (unsigned int)version; i < m->count && !err; i++) {
+		err = script(t, m->list[i].both, true, f);
+		if (!err)
+			err = script(t, m->backend->postgres ? m->list[i].postgres : m->list[i].sqlite, false, f);
+	}
+	if (!err)
+		err = db_run(t, f, "INSERT INTO schema_version VALUES(?, ?) ON CONFLICT (area) DO UPDATE SET version = excluded.version", "ti",
+			     m->area, (long long)m->count);
+	return err < 0 ? err : 0;
+}
+
+int db_migrate(struct db *d, const char *area, const struct db_migration *list, unsigned int count, struct fault *f)
+{
+	struct migrate m = {d->backend, area, list, count};
+	return transact(d, DB_MIGRATE, migrate, &m, f);
+}
