@@ -34,10 +34,9 @@ static bool flat_object_of_text(const json_t *o)
 
 int attest_report_data(const char *nonce, const json_t *tee_pubkey, const char *additional, uint8_t out[64])
 {
-	if (!plain(nonce) || !plain(additional) || !flat_object_of_text(tee_pubkey))
+	if (!plain(nonce) || (additional && !plain(additional)) || !flat_object_of_text(tee_pubkey))
 		return -EINVAL;
-	json_t *o = json_pack("{s:s, s:s, s:O}", "additional-evidence", additional, "nonce", nonce, "tee-pubkey",
-			      tee_pubkey);
+	json_t *o = json_pack("{s:s*, s:s, s:O}", "additional-evidence", additional, "nonce", nonce, "tee-pubkey", tee_pubkey);
 	char *text = o ? json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
 	json_decref(o);
 	memset(out, 0, 64);

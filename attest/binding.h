@@ -8,7 +8,8 @@
 #include <jansson.h>
 #include <stdint.h>
 
-// `nonce` is the base64 text as the broker sent it, `additional` the text of additional evidence ("" for none).
+// `nonce` is the base64 text as the broker sent it, `additional` the text of additional evidence ("" for none; NULL: without that member, as additional
+// devices are bound, which cannot cover what they are part of).
 // 0; -EINVAL when a text is not plain ASCII, whose canonical form would differ between JSON libraries; -ENOMEM.
 int attest_report_data(const char *nonce, const json_t *tee_pubkey, const char *additional, uint8_t out[64]);
 

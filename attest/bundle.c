@@ -12,7 +12,8 @@
 const char *const bundle_members[] = {
 	"format", "time", "evidence", "quote", "event_log", "certificates", "crl", "tcb_info", "tcb_info_signature", "tcb_info_issuer_chain",
 	"qe_identity", "qe_identity_signature", "qe_identity_issuer_chain", "root_ca_crl", "pck_crl", "pck_crl_issuer_chain", "pck_certificate_chain",
-	"hsk_cek", "hrk", "cca_platform_key", "tpm_quote", "tpm_signature", "tpm_key", "tpm_certificates", "tpm_pcrs", NULL,
+	"hsk_cek", "hrk", "cca_platform_key", "tpm_quote", "tpm_signature", "tpm_key", "tpm_certificates", "tpm_pcrs",
+	"device_evidence_list", "gpu_crl", NULL,
 };
 
 bool bundle_looks(const uint8_t *bytes, size_t len)
@@ -57,7 +58,7 @@ int bundle_read(struct bundle *b, const uint8_t *bytes, size_t len, struct fault
 			known = !strcmp(*m, name);
 		if (!err && !known)
 			err = fault_set(f, -EINVAL, "a member '%.64s', which bundles do not have", name);
-		if (!err && !json_is_string(value) && strcmp(name, "tpm_pcrs"))
+		if (!err && !json_is_string(value) && strcmp(name, "tpm_pcrs") && strcmp(name, "device_evidence_list"))
 			err = fault_set(f, -EINVAL, "'%s' is not a text", name);
 	}
 	if (err)
@@ -78,7 +79,8 @@ void bundle_merge(struct bundle *b, const struct bundle *other)
 // What was collected with the evidence, and belongs to no other.
 static bool is_of_evidence(const char *name)
 {
-	static const char *const names[] = {"format", "time", "evidence", "quote", "event_log", "tpm_quote", "tpm_signature", "tpm_key", "tpm_pcrs"};
+	static const char *const names[] = {"format", "time", "evidence", "quote", "event_log", "tpm_quote", "tpm_signature", "tpm_key", "tpm_pcrs",
+					    "device_evidence_list"};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
 		if (!strcmp(names[i], name))
 			return true;

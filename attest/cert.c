@@ -110,6 +110,41 @@ X509_CRL *cert_crl_read(const void *bytes, size_t len)
 	return crl;
 }
 
+int cert_crls_add(struct cert_crls *l, const void *bytes, size_t len, struct fault *f)
+{
+	const uint8_t *p = bytes, *end = p + len;
+	bool pem = len > 10 && !memcmp(bytes, "-----BEGIN", 10);
+	BIO *bio = pem && len <= CERT_MAX_BYTES ? BIO_new_mem_buf(bytes, (int)len) : NULL;
+	unsigned int before = l->count;
+	int err = 0;
+	X509_CRL *crl;
+	while (!err && len <= CERT_MAX_BYTES && (pem || p < end)) {
+		crl = bio ? PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL) : pem ? NULL : d2i_X509_CRL(NULL, &p, end - p);
+		if (!crl) {	// the end of PEM text; in DER something that is none
+			err = pem ? 0 : -EINVAL;
+			break;
+		}
+		if (l->count < CERT_CRLS_MAX) {
+			l->crls[l->count++] = crl;
+		} else {
+			X509_CRL_free(crl);
+			err = -E2BIG;
+		}
+	}
+	BIO_free(bio);
+	ERR_clear_error();
+	if (err || l->count == before)
+		return fault_set(f, err ? err : -EINVAL, err == -E2BIG ? "too many revocation lists" : "not a revocation list");
+	return 0;
+}
+
+void cert_crls_free(struct cert_crls *l)
+{
+	for (unsigned int i = 0; i < l->count; i++)
+		X509_CRL_free(l->crls[i]);
+	l->count = 0;
+}
+
 char *cert_subject(X509 *cert, char *out, size_t size)
 {
 	out[0] = '\0';

@@ -26,6 +26,17 @@ int cert_list_add(struct cert_list *l, const void *bytes, size_t len, struct fau
 void cert_list_leaf_first(struct cert_list *l);
 void cert_list_free(struct cert_list *l);
 
+// Revocation lists of several issuers.
+#define CERT_CRLS_MAX 8
+struct cert_crls {
+	X509_CRL *crls[CERT_CRLS_MAX];
+	unsigned int count;
+};
+
+// Appends the lists that PEM text or DER holds, one after the other; at least one. -EINVAL, -E2BIG.
+int cert_crls_add(struct cert_crls *l, const void *bytes, size_t len, struct fault *f);
+void cert_crls_free(struct cert_crls *l);
+
 // One revocation list, PEM or DER; NULL when it is neither.
 X509_CRL *cert_crl_read(const void *bytes, size_t len);
 

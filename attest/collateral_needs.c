@@ -140,7 +140,8 @@ int collateral_needs(struct bundle *b, const char *product, struct collateral_ne
 	size_t len, quote_len;
 	memset(n, 0, sizeof *n);
 	const uint8_t *evidence = bundle_bytes(b, "evidence", &len), *quote;
-	enum evidence_kind kind = evidence ? evidence_kind_of(evidence, len) : json_object_get(b->json, "tpm_quote") ? EVIDENCE_TPM : EVIDENCE_UNKNOWN;
+	enum evidence_kind kind = evidence ? evidence_kind_of(evidence, len) : json_object_get(b->json, "tpm_quote") ? EVIDENCE_TPM
+				  : json_object_get(b->json, "device_evidence_list") ? EVIDENCE_GPU : EVIDENCE_UNKNOWN;
 	int err = 0;
 	switch (kind) {
 	case EVIDENCE_SGX:
@@ -177,6 +178,7 @@ int collateral_needs(struct bundle *b, const char *product, struct collateral_ne
 		break;
 	case EVIDENCE_TPM:
 	case EVIDENCE_LOG:
+	case EVIDENCE_GPU:
 		break;
 	case EVIDENCE_UNKNOWN:
 		err = fault_set(f, -EINVAL, evidence ? "evidence of no kind that is known" : "no evidence");

@@ -11,16 +11,18 @@
 #include "attest/csv.h"
 #include "attest/dcap.h"
 #include "attest/eventlog.h"
+#include "attest/gpu.h"
 #include "attest/hcl.h"
 #include "attest/json.h"
 #include "attest/slice.h"
 #include "attest/snp.h"
+#include "attest/spdm.h"
 #include "attest/tpm.h"
 #include "lib/encode.h"
 
 static const char *const kind_names[] = {
 	"nothing that is known", "an AMD SEV-SNP report", "an Intel SGX quote", "an Intel TDX quote", "an Azure confidential VM's report",
-	"a Hygon CSV report", "an Arm CCA token", "a TPM quote", "an event log",
+	"a Hygon CSV report", "an Arm CCA token", "a TPM quote", "an event log", "an NVIDIA GPU's measurements",
 };
 
 const char *evidence_kind_name(enum evidence_kind kind)
@@ -37,6 +39,8 @@ enum evidence_kind evidence_kind_of(const uint8_t *b, size_t len)
 		return EVIDENCE_HCL;
 	if (len >= 6 && load_be(b, 4) == 0xff544347)
 		return EVIDENCE_TPM;
+	if (spdm_looks(b, len))
+		return EVIDENCE_GPU;
 	if (len >= 3 && b[0] == 0xd9 && load_be(b + 1, 2) == 399)
 		return EVIDENCE_CCA;
 	if (len >= 48 && !dcap_quote_parse(b, len, &q, NULL))
@@ -238,6 +242,42 @@ static void verify_cca(struct parts *p, struct attest_result *out)
 	cca_verify(&cca, out);
 }
 
+// GPUs: one alone by its messages and certificates, or several as a list in JSON, which may stand beside other evidence.
+static void verify_gpu(struct parts *p, bool alone, struct attest_result *out)
+{
+	const struct evidence_input *in = p->in;
+	struct cert_list certs = {.count = 0};
+	struct cert_crls crls = {.count = 0};
+	size_t n;
+	struct gpu_trust t = {.roots = in->gpu_roots, .root_count = in->gpu_root_count, .simulated_roots = in->simulated_roots,
+			      .simulated_root_count = in->simulated_root_count, .nonce = in->gpu_nonce, .strict = in->strict, .now = in->now};
+	if (alone && in->nonce && in->nonce_len == GPU_NONCE_BYTES)
+		t.nonce = in->nonce;
+	const uint8_t *crl = bundle_bytes(in->bundle, alone ? "crl" : "gpu_crl", &n);
+	if (crl && cert_crls_add(&crls, crl, n, NULL))
+		attest_expected(attest_check_add(out, "gpu-revocation", false), "revocation lists that can be read");
+	t.crls = &crls;
+	const json_t *list = json_object_get(in->bundle->json, "device_evidence_list");
+	if (list) {
+		gpu_verify_json(&t, in->bundle->json, out);
+	} else {
+		const char *pem = bundle_text(in->bundle, "certificates", &n);
+		if (pem)
+			cert_list_add_pem(&certs, pem, n, NULL);
+		gpu_verify(&t, &(struct gpu_device){p->evidence, p->len, &certs, ""}, 1, out);
+	}
+	const struct attest_check *root = attest_find(out, "gpu-root");
+	bool proved = root && root->outcome == ATTEST_PASSED, simulated = false;
+	json_t *device;
+	size_t i;
+	json_array_foreach(json_object_get(out->claims, "gpu"), i, device)
+		simulated |= json_is_true(json_object_get(device, "simulated"));
+	if (alone)
+		set_text(out->claims, "tee", !proved ? "unknown" : simulated ? "simulated" : "gpu");
+	cert_list_free(&certs);
+	cert_crls_free(&crls);
+}
+
 static void show_log(struct parts *p, struct attest_result *out)
 {
 	struct eventlog l;
@@ -264,11 +304,12 @@ static void check_unanswered(const struct evidence_input *in, enum evidence_kind
 	if (in->report_data && (kind == EVIDENCE_HCL || !attest_find(out, "report-data"))) {
 		c = attest_check_add(out, "report-data-asked", false);
 		attest_expected(c, "evidence that can be bound to report data");
-		attest_found(c, "%s%s", evidence_kind_name(kind), kind == EVIDENCE_HCL || kind == EVIDENCE_TPM ? ", which is bound by a nonce" : "");
+		attest_found(c, "%s%s", evidence_kind_name(kind), kind == EVIDENCE_HCL || kind == EVIDENCE_TPM || kind == EVIDENCE_GPU ? ", which is bound by a nonce" : "");
 	}
-	if (in->nonce && !attest_find(out, "tpm-nonce")) {
+	const struct attest_check *gpu = kind == EVIDENCE_GPU ? attest_find(out, "gpu-nonce") : NULL;
+	if (in->nonce && !attest_find(out, "tpm-nonce") && (!gpu || gpu->outcome == ATTEST_SKIPPED)) {
 		c = attest_check_add(out, "nonce-asked", false);
-		attest_expected(c, "a TPM's quote, which a nonce can bind");
+		attest_expected(c, "a TPM's quote, which a nonce can bind, or a GPU's answer (%d bytes)", GPU_NONCE_BYTES);
 		attest_found(c, "%s without one", evidence_kind_name(kind));
 	}
 	if (json_object_get(in->bundle->json, "event_log") && !attest_find(out, "event-log")) {
@@ -292,8 +333,12 @@ enum evidence_kind evidence_verify(const struct evidence_input *in, struct attes
 	p.evidence = bundle_bytes(in->bundle, "evidence", &p.len);
 	if (!p.evidence)	// a TPM's quote may stand alone
 		p.evidence = bundle_bytes(in->bundle, "tpm_quote", &p.len);
-	enum evidence_kind kind = p.evidence ? evidence_kind_of(p.evidence, p.len) : EVIDENCE_UNKNOWN;
+	bool gpus = json_object_get(in->bundle->json, "device_evidence_list");
+	enum evidence_kind kind = p.evidence ? evidence_kind_of(p.evidence, p.len) : gpus ? EVIDENCE_GPU : EVIDENCE_UNKNOWN;
 	switch (kind) {
+	case EVIDENCE_GPU:
+		verify_gpu(&p, true, out);
+		break;
 	case EVIDENCE_SNP:
 		fill_snp(&p);
 		snp_verify(&p.snp, out);
@@ -334,6 +379,8 @@ enum evidence_kind evidence_verify(const struct evidence_input *in, struct attes
 		set_text(out->claims, "tee", "unknown");
 		break;
 	}
+	if (gpus && kind != EVIDENCE_GPU)
+		verify_gpu(&p, false, out);
 	check_unanswered(in, kind, out);
 	note_revocation(out);
 	snp_chain_free(&p.chain);

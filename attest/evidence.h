@@ -10,6 +10,7 @@
 
 enum evidence_kind {
 	EVIDENCE_UNKNOWN, EVIDENCE_SNP, EVIDENCE_SGX, EVIDENCE_TDX, EVIDENCE_HCL, EVIDENCE_CSV, EVIDENCE_CCA, EVIDENCE_TPM, EVIDENCE_LOG,
+	EVIDENCE_GPU,
 };
 
 // What untrusted bytes look like. A TPM's quote (TPMS_ATTEST) is EVIDENCE_TPM, an event log EVIDENCE_LOG.
@@ -27,6 +28,9 @@ struct evidence_input {
 	const uint8_t *simulated_hrk;	// 832 bytes, or NULL
 	X509 *const *tpm_roots;		// of makers of TPMs
 	unsigned int tpm_root_count;
+	X509 *const *gpu_roots;		// of makers of GPUs, beside NVIDIA's own
+	unsigned int gpu_root_count;
+	const uint8_t *gpu_nonce;	// 32 bytes, of GPUs beside other evidence; NULL: not checked (of GPUs alone: nonce)
 	const char *const *tpm_keys;	// SHA-256 of acceptable attestation keys, up to NULL; or NULL
 	const char *const *cca_keys;	// SHA-256 of acceptable platform keys, up to NULL; or NULL
 	bool strict;

@@ -126,6 +126,19 @@ static void appraise_pcrs(struct attest_result *r, const json_t *wanted)
 	}
 }
 
+// One GPU that proves nothing would receive what is meant for all.
+static void appraise_gpus(struct attest_result *r, const json_t *gpus, bool accept_simulated)
+{
+	bool real = json_array_size(gpus) > 0;
+	json_t *device;
+	size_t i;
+	json_array_foreach((json_t *)gpus, i, device)
+		real &= json_is_false(json_object_get(device, "simulated"));
+	struct attest_check *c = attest_check_add(r, "gpu", real || accept_simulated);
+	attest_expected(c, accept_simulated ? "real or simulated GPUs" : "real GPUs");
+	attest_found(c, "%zu, %s", json_array_size(gpus), real ? "real" : "simulated or unproved");
+}
+
 void attest_appraise_platform(const struct attest_policy *p, struct attest_result *r)
 {
 	static const char *const only_snp[] = {"snp", NULL};
@@ -137,13 +150,15 @@ void attest_appraise_platform(const struct attest_policy *p, struct attest_resul
 	alternatives(c, NULL, tees, p->insecure_accept_simulated ? "simulated" : NULL);
 	attest_found(c, "%s", tee);
 
-	if (strcmp(tee, "tpm")) {	// a TPM says nothing about debuggers
+	if (strcmp(tee, "tpm") && strcmp(tee, "gpu")) {	// they say nothing about debuggers
 		c = attest_check_add(r, "dbgstat", !strcmp(debug, "disabled-since-boot") ||
 				     (!strcmp(debug, "enabled") && p->insecure_accept_debug));
 		attest_expected(c, p->insecure_accept_debug ? "disabled-since-boot or enabled" : "disabled-since-boot");
 		attest_found(c, "%s", debug);
 	}
 
+	if (json_object_get(r->claims, "gpu"))
+		appraise_gpus(r, json_object_get(r->claims, "gpu"), p->insecure_accept_simulated);
 	const json_t *own = json_object_get(r->claims, "snp");
 	if (own || listed(only_snp, tee)) {
 		static const struct attest_snp_tcb any;

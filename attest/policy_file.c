@@ -35,7 +35,7 @@ static const struct yamlcfg_key keys[] = {
 };
 static const struct yamlcfg_type record = {.kind = YAMLCFG_RECORD, .keys = keys};
 
-static const char *const all_tees[] = {"snp", "tdx", "sgx", "csv", "cca", "tpm", NULL};
+static const char *const all_tees[] = {"snp", "tdx", "sgx", "csv", "cca", "tpm", "gpu", NULL};
 
 // A list of texts, each of which must be hex of one of the sizes (0: any text).
 static int list(const json_t *o, const char *name, const char *out[], size_t a, size_t b, struct fault *f)
@@ -102,7 +102,7 @@ static int fill(struct policy_file *p, struct fault *f)
 		for (const char *const *t = all_tees; *t; t++)
 			known |= !strcmp(*t, p->tees[i]);
 		if (!known)
-			err = fault_set(f, -EINVAL, "policy: tees: '%s' is not one of snp, tdx, sgx, csv, cca, tpm", p->tees[i]);
+			err = fault_set(f, -EINVAL, "policy: tees: '%s' is not one of snp, tdx, sgx, csv, cca, tpm, gpu", p->tees[i]);
 	}
 	if (err) {
 		policy_file_free(p);

@@ -11,7 +11,7 @@
 // Checks of one verdict beside the verifier's own: more names than this share the last one.
 #define CHECKS_MAX 20
 
-static const char *const families[] = {"snp", "tdx", "sgx", "csv", "cca", "psa", "tpm", NULL};
+static const char *const families[] = {"snp", "tdx", "sgx", "csv", "cca", "psa", "tpm", "gpu", NULL};
 
 // The kind of hardware that a path begins with; NULL: any.
 static const char *family_of(const char *name)

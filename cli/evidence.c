@@ -309,7 +309,7 @@ const struct command command_evidence = {
 	"       coffer evidence bundle FILE --output BUNDLE [--collateral FILE] [--event-log FILE] [--at TIME]\n"
 	"       coffer evidence collect --report-data HEX --output BUNDLE [--from tsm|csv|sgx] [--privlevel N]\n\n"
 	"show     says what a file is and what it claims; checks nothing. Knows reports and quotes of AMD SEV-SNP, Intel SGX and TDX, Azure,\n"
-	"         Hygon CSV, Arm CCA and TPMs, event logs (TCG, CCEL), and bundles\n"
+	"         Hygon CSV, Arm CCA, TPMs and NVIDIA GPUs, event logs (TCG, CCEL), and bundles\n"
 	"bundle   puts evidence, collateral, log and the time (now, or --at 2025-06-19T10:16:03Z) into one file, with which\n"
 	"         `coffer verify BUNDLE --at recorded` says the same anywhere and at any time\n"
 	"collect  asks the hardware that this runs on for evidence about these data (a digest of a nonce and a key, up to 64 bytes): through\n"

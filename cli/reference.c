@@ -375,7 +375,7 @@ const struct command command_reference = {
 	"      --key FILE      the private key of who signs (PEM: P-256, P-384, Ed25519); for verify the public keys that may have signed\n"
 	"      --from-key FILE who signed the document until now, when that was another key\n"
 	"      --name NAME     what it is about; versions count under this name\n"
-	"      --tee TEE       the values hold on this hardware only: snp, tdx, sgx, csv, cca, tpm\n"
+	"      --tee TEE       the values hold on this hardware only: snp, tdx, sgx, csv, cca, tpm, gpu\n"
 	"      --not-before TIME, --not-after TIME   2026-01-31T00:00:00Z: when the document holds (create, renew), or the values do (add)\n"
 	"      --days N        until N days from now (create without it: 365)\n"
 	"      --seen FILE     remembers the version met last of each document; an older one is refused\n\n"

@@ -21,7 +21,7 @@
 struct request {
 	struct evidence_files files;
 	struct reference_files reference;
-	const char *policy, *at, *report_data, *nonce, *simulated_root, *tpm_root;
+	const char *policy, *at, *report_data, *nonce, *gpu_nonce, *simulated_root, *tpm_root, *gpu_root;
 	bool json, strict;
 };
 
@@ -96,6 +96,10 @@ static const struct {
 	{"tpm-nonce", "The quote is of another session: perhaps an old one, replayed."},
 	{"tpm-key", "Nothing says that the key is a TPM's: give its certificate and --tpm-root, or list it in the policy (tpm_keys)."},
 	{"platform-signature", "The platform's key is not endorsed: list its digest in the policy (cca_platform_keys)."},
+	{"gpu-root", "The GPU's certificates are not NVIDIA's: made by somebody else, or simulated."},
+	{"gpu-signature", "The GPU's measurements were changed, or are another GPU's."},
+	{"gpu-nonce", "The GPU answered another session: perhaps an old answer, replayed."},
+	{"gpu", "A GPU that is not proved to be NVIDIA's could read what is sent to it."},
 	{"event-log", "The log does not belong to this machine or was changed: nothing in it can be believed."},
 	{"dbgstat", "The host can look inside: no secret belongs there."},
 	{"reference", "The documents of reference values say nothing about this kind of hardware."},
@@ -181,10 +185,10 @@ static int judge(const struct request *q, struct fault *f)
 	struct policy_file *policy = calloc(1, sizeof *policy);
 	struct refval_set *references = calloc(1, sizeof *references);
 	struct bundle b = {.json = NULL};
-	struct cert_list simulated = {.count = 0}, tpm = {.count = 0};
+	struct cert_list simulated = {.count = 0}, tpm = {.count = 0}, gpu = {.count = 0};
 	struct attest_result *r = calloc(1, sizeof *r);
-	uint8_t data[64] = {0}, nonce[64];
-	size_t data_len = 0, nonce_len = 0;
+	uint8_t data[64] = {0}, nonce[64], device_nonce[32];
+	size_t data_len = 0, nonce_len = 0, device_nonce_len = 0;
 	struct evidence_input in = {.bundle = &b, .strict = q->strict};
 	struct collateral_needs needs;
 	int err = !policy || !references || !r || attest_result_init(r) ? fault_set(f, -ENOMEM, "out of memory") : 0;
@@ -203,10 +207,16 @@ static int judge(const struct request *q, struct fault *f)
 		err = hex_option("report-data", q->report_data, data, sizeof data, &data_len, f);
 	if (!err && q->nonce)
 		err = hex_option("nonce", q->nonce, nonce, sizeof nonce, &nonce_len, f);
+	if (!err && q->gpu_nonce)
+		err = hex_option("gpu-nonce", q->gpu_nonce, device_nonce, sizeof device_nonce, &device_nonce_len, f);
+	if (!err && q->gpu_nonce && device_nonce_len != sizeof device_nonce)
+		err = fault_set(f, -EINVAL, "--gpu-nonce takes 32 bytes in hex");
 	if (!err)
 		err = evidence_roots(q->simulated_root, &simulated, f);
 	if (!err)
 		err = evidence_roots(q->tpm_root, &tpm, f);
+	if (!err)
+		err = evidence_roots(q->gpu_root, &gpu, f);
 	if (!err)
 		err = reference_load(&q->reference, in.now, references, f);
 	if (err)
@@ -218,6 +228,9 @@ static int judge(const struct request *q, struct fault *f)
 	in.simulated_root_count = simulated.count;
 	in.tpm_roots = tpm.certs;
 	in.tpm_root_count = tpm.count;
+	in.gpu_roots = gpu.certs;
+	in.gpu_root_count = gpu.count;
+	in.gpu_nonce = q->gpu_nonce ? device_nonce : NULL;
 	in.tpm_keys = policy->tpm_keys[0] ? policy->tpm_keys : NULL;
 	in.cca_keys = policy->cca_keys;
 	enum evidence_kind kind = evidence_verify(&in, r);
@@ -241,6 +254,7 @@ out:
 	bundle_free(&b);
 	cert_list_free(&simulated);
 	cert_list_free(&tpm);
+	cert_list_free(&gpu);
 	if (policy)
 		policy_file_free(policy);
 	free(policy);
@@ -252,7 +266,8 @@ static int verify(int argc, char **argv)
 	static const struct option options[] = {
 		{"collateral", required_argument, NULL, 'c'}, {"event-log", required_argument, NULL, 'e'}, {"policy", required_argument, NULL, 'p'},
 		{"at", required_argument, NULL, 't'}, {"report-data", required_argument, NULL, 'd'}, {"nonce", required_argument, NULL, 'n'},
-		{"insecure-simulated-root", required_argument, NULL, 'r'}, {"tpm-root", required_argument, NULL, 'm'}, {"strict", no_argument, NULL, 's'},
+		{"insecure-simulated-root", required_argument, NULL, 'r'}, {"tpm-root", required_argument, NULL, 'm'}, {"gpu-root", required_argument, NULL, 'g'},
+		{"gpu-nonce", required_argument, NULL, 'G'}, {"strict", no_argument, NULL, 's'},
 		{"reference", required_argument, NULL, 'R'}, {"reference-key", required_argument, NULL, 'K'}, {"reference-seen", required_argument, NULL, 'S'},
 		{"json", no_argument, NULL, 'j'}, {0},
 	};
@@ -271,6 +286,8 @@ static int verify(int argc, char **argv)
 		case 'n': q.nonce = optarg; break;
 		case 'r': q.simulated_root = optarg; break;
 		case 'm': q.tpm_root = optarg; break;
+		case 'g': q.gpu_root = optarg; break;
+		case 'G': q.gpu_nonce = optarg; break;
 		case 's': q.strict = true; break;
 		case 'S': q.reference.seen = optarg; break;
 		case 'R':
@@ -300,7 +317,7 @@ const struct command command_verify = {
 	"verify", "check attestation evidence of any kind and explain the verdict",
 	"usage: coffer verify FILE [--collateral FILE|DIR] [--event-log FILE] [--policy FILE] [--at TIME] [--report-data HEX] [--nonce HEX]\n"
 	"                     [--reference FILE... --reference-key KEY... [--reference-seen FILE]] [--strict] [--json]\n\n"
-	"FILE is raw evidence (AMD SEV-SNP, Intel SGX and TDX, Azure, Hygon CSV, Arm CCA, TPM) or a bundle (coffer evidence bundle).\n"
+	"FILE is raw evidence (AMD SEV-SNP, Intel SGX and TDX, Azure, Hygon CSV, Arm CCA, TPM, NVIDIA GPUs) or a bundle (coffer evidence bundle).\n"
 	"Everything is checked here, without a network: chain to the maker's root, revocation, collateral, signatures, TCB, and what the\n"
 	"policy asks. Every check is listed, also after one failed.\n\n"
 	"--collateral FILE   what belongs to the evidence: a bundle, or JSON as tools for Intel's PCCS write it. Counts before what FILE has\n"
@@ -312,6 +329,8 @@ const struct command command_verify = {
 	"--at TIME           judge for 2025-06-19T10:16:03Z, or for the time `recorded` in the bundle, instead of now\n"
 	"--report-data HEX   what the evidence must be bound to; --nonce HEX: what a TPM's quote must be bound to\n"
 	"--tpm-root FILE     certificates of makers of TPMs\n"
+	"--gpu-root FILE     certificates of makers of GPUs, beside NVIDIA's, which is known; --gpu-nonce HEX: the nonce of GPUs that stand beside\n"
+	"                    other evidence in a bundle (device_evidence_list); of GPUs alone it is --nonce\n"
 	"--strict            refuse bytes behind the evidence\n"
 	"--insecure-simulated-root FILE   a test root whose evidence counts as `simulated` (the policy must accept that as well)\n\n"
 	"Exit codes: 0 accepted, 3 refused, 1 something could not be read, 2 wrong usage.\n",
