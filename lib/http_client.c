@@ -90,6 +90,8 @@ int http_client_open(struct http_client **out, const struct http_client_options 
 		err = fault_set(f, -EINVAL, "'%.200s' is not a URL of the form https://host:port", o->url);
 	else if (!(c->tls = tls_client_context(o->ca_pem, f)))
 		err = -EINVAL;
+	else if (o->certificate && tls_show(c->tls, o->certificate, o->key, f))
+		err = -EINVAL;
 	else if (o->name && !(c->name = strdup(o->name)))
 		err = fault_set(f, -ENOMEM, "out of memory");
 	c->resolve = o->resolve;

@@ -5,6 +5,7 @@
 #define COFFER_LIB_HTTP_CLIENT_H
 
 #include <netinet/in.h>
+#include <openssl/x509.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -30,6 +31,8 @@ struct http_client_options {
 	const char *url;	// https://host[:port][/prefix]
 	const char *ca_pem;	// certificates to trust
 	const char *name;	// the name that a certificate which is not pinned must carry; NULL: pinned only
+	X509 *certificate;	// shown to the server, with its key; NULL: none. Both stay the caller's
+	EVP_PKEY *key;
 	http_resolver *resolve;
 	int timeout_ms;		// for connecting, and for each request
 };

@@ -163,7 +163,7 @@ static bool serve_one(struct connection *c, struct tls_stream *s, struct http_he
 	explicit_bzero(buf + spare, HTTP_MAX_HEAD - spare);
 	*have = spare;
 	if (ok) {
-		struct http_request request = {.head = head, .body = body, .body_len = got};
+		struct http_request request = {.head = head, .body = body, .body_len = got, .certificate = SSL_get0_peer_certificate(s->ssl)};
 		struct http_response r = {.peer = c->peer, .status = 200, .content_type = "application/json"};
 		set_serving(c, true);
 		o->handle(o->ctx, &request, &r);

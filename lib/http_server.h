@@ -17,6 +17,7 @@ struct http_request {
 	const struct http_head *head;
 	const char *body;	// head->content_length bytes and a NUL
 	size_t body_len;
+	X509 *certificate;	// that the client showed, and whose key it has; checked for nothing else. NULL: none
 };
 
 struct http_response {
