@@ -107,18 +107,17 @@ int cose_read(const uint8_t *bytes, size_t len, struct cose_sign1 *s, struct fau
 	return 0;
 }
 
-// A byte string's head: type 2, length in the shortest form.
-static size_t bytes_head(uint8_t *out, size_t len)
+size_t cbor_head(uint8_t *out, unsigned int major, uint64_t n)
 {
-	if (len < 24) {
-		out[0] = (uint8_t)(0x40 | len);
+	if (n < 24) {
+		out[0] = (uint8_t)(major << 5 | n);
 		return 1;
 	}
-	size_t n = len < 256 ? 1 : len < 65536 ? 2 : 4;
-	out[0] = (uint8_t)(0x58 + (n == 1 ? 0 : n == 2 ? 1 : 2));
-	for (size_t i = 0; i < n; i++)
-		out[1 + i] = (uint8_t)(len >> 8 * (n - 1 - i));
-	return 1 + n;
+	unsigned int log = n < 1u << 8 ? 0 : n < 1u << 16 ? 1 : n < 1ull << 32 ? 2 : 3, bytes = 1u << log;
+	out[0] = (uint8_t)(major << 5 | (24 + log));
+	for (unsigned int i = 0; i < bytes; i++)
+		out[1 + i] = (uint8_t)(n >> 8 * (bytes - 1 - i));
+	return 1 + bytes;
 }
 
 bool cose_ok(const struct cose_sign1 *s, EVP_PKEY *key)
@@ -131,11 +130,11 @@ bool cose_ok(const struct cose_sign1 *s, EVP_PKEY *key)
 	if (!m)
 		return false;
 	memcpy(m, begin, n);
-	n += bytes_head(m + n, s->protected.len);
+	n += cbor_head(m + n, 2, s->protected.len);
 	memcpy(m + n, s->protected.bytes, s->protected.len);
 	n += s->protected.len;
 	m[n++] = 0x40;	// nothing beside it
-	n += bytes_head(m + n, s->payload.len);
+	n += cbor_head(m + n, 2, s->payload.len);
 	memcpy(m + n, s->payload.bytes, s->payload.len);
 	n += s->payload.len;
 	bool ok = ecdsa_ok(key, s->signature.bytes, half, m, n);

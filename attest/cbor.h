@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside attest/: reading CBOR (RFC 8949) and COSE_Sign1 (RFC 9052) in place. Items come one by one; a whole one is skipped by counting, so
+// Inside attest/: reading CBOR (RFC 8949) and COSE_Sign1 (RFC 9052) in place, and the heads to write it. Items come one by one; a whole one is skipped by counting, so
 // nothing recurses and nothing is allocated for what a length claims. Indefinite lengths and floats, which tokens do not use, are
 // refused. Pure; no locks.
 #ifndef COFFER_ATTEST_CBOR_H
@@ -27,6 +27,9 @@ bool cbor_skip(struct cursor *c);
 bool cbor_find(struct cursor c, uint64_t pairs, int64_t key, struct cursor *value);
 // The same, read, when it is of that kind.
 bool cbor_find_kind(struct cursor c, uint64_t pairs, int64_t key, enum cbor_kind kind, struct cbor *v);
+
+// Writes an item's head in its shortest form, at most 9 bytes: type 0 number, 2 bytes, 3 text, 4 list, 5 map, 6 tag. Its length.
+size_t cbor_head(uint8_t *out, unsigned int major, uint64_t n);
 
 struct cose_sign1 {
 	struct cbor protected, payload, signature;

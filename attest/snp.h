@@ -74,6 +74,9 @@ void snp_chain_free(struct snp_chain *c);
 // VCEK and VLEK, or whose entries do not lie in it, is -EINVAL.
 int snp_chain_add_table(struct snp_chain *c, const uint8_t *table, size_t len, struct fault *f);
 
+// Such a table of a chain (VCEK or VLEK first, then ASK and ARK); out NULL: only its length. -EINVAL: no such chain.
+int snp_table_make(const struct snp_chain *c, uint8_t *out, size_t *len);
+
 struct snp_input {
 	const uint8_t *report;
 	size_t report_len;

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "attest/bytes.h"
-#include "attest/snp.h"
+#include "attest/snp_chain.h"
 
 #define ENTRY_BYTES 24
 #define MAX_ENTRIES 16
@@ -56,5 +56,30 @@ int snp_chain_add_table(struct snp_chain *chain, const uint8_t *table, size_t le
 		if (i == 1 && chain->count == before)
 			return fault_set(f, -EINVAL, "the certificate table has neither VCEK nor VLEK");
 	}
+	return 0;
+}
+
+int snp_table_make(const struct snp_chain *chain, uint8_t *out, size_t *len)
+{
+	struct snp_leaf leaf;
+	size_t at = (chain->count + 1) * ENTRY_BYTES;
+	if (!chain->count || chain->count > 3)
+		return -EINVAL;
+	bool vlek = !snp_leaf_read(chain->certs[0], &leaf, NULL) && leaf.is_vlek;
+	if (out)
+		memset(out, 0, at);
+	for (unsigned int i = 0; i < chain->count; i++) {
+		uint8_t *p = out ? out + at : NULL, *e = out ? out + i * ENTRY_BYTES : NULL;
+		int n = i2d_X509(chain->certs[i], out ? &p : NULL);
+		if (n <= 0)
+			return -EINVAL;
+		if (out) {
+			memcpy(e, guids[i ? i + 1 : vlek], 16);
+			store_le32(e + 16, (uint32_t)at);
+			store_le32(e + 20, (uint32_t)n);
+		}
+		at += (size_t)n;
+	}
+	*len = at;
 	return 0;
 }

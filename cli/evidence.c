@@ -11,6 +11,7 @@
 #include "attest/collect.h"
 #include "attest/evidence.h"
 #include "attest/json.h"
+#include "attest/ratls.h"
 #include "attest/slice.h"
 #include "cli/cli.h"
 #include "lib/encode.h"
@@ -49,6 +50,40 @@ static int read_into(struct bundle *b, const char *path, const char *member, str
 	return err;
 }
 
+int evidence_certificate(const char *path, X509 **cert, struct fault *f)
+{
+	static const char head[] = "-----BEGIN CERTIFICATE-----";
+	struct cert_list l = {.count = 0};
+	char *bytes;
+	size_t len;
+	int err = file_read(path, BUNDLE_MAX_BYTES, &bytes, &len, f);
+	*cert = NULL;
+	if (err)
+		return err;
+	// Event logs and reports do not begin like DER's sequence of some kilobytes and end where it says.
+	bool pem = len > sizeof head && !memcmp(bytes, head, sizeof head - 1), der = len > 4 && !memcmp(bytes, "\x30\x82", 2);
+	if ((pem || der) && !cert_list_add(&l, bytes, len, NULL) && l.count == 1) {
+		*cert = l.certs[0];
+		l.count = 0;
+	}
+	cert_list_free(&l);
+	free(bytes);
+	return 0;
+}
+
+// The evidence that a certificate carries; none is the verifier's to refuse.
+static int read_certificate(struct bundle *b, const struct evidence_files *files, bool *is, struct fault *f)
+{
+	struct ratls r;
+	X509 *cert;
+	int err = evidence_certificate(files->evidence, &cert, f);
+	*is = cert;
+	if (!err && cert && !ratls_read(cert, &r, NULL))
+		err = ratls_bundle(&r, b, f);
+	X509_free(cert);
+	return err;
+}
+
 static bool is_folder(const char *path)
 {
 	struct stat st;
@@ -60,7 +95,10 @@ int evidence_load(const struct evidence_files *files, struct bundle *b, struct f
 	int err = bundle_init(b);
 	if (err)
 		return fault_set(f, err, "out of memory");
-	err = read_into(b, files->evidence, "evidence", f);
+	bool certificate;
+	err = read_certificate(b, files, &certificate, f);
+	if (!err && !certificate)
+		err = read_into(b, files->evidence, "evidence", f);
 	if (!err && files->event_log)
 		err = read_into(b, files->event_log, "event_log", f);
 	if (!err && files->collateral && !is_folder(files->collateral))
@@ -160,18 +198,33 @@ static int show(const struct evidence_files *files, bool json, struct fault *f)
 	struct collateral_needs n;
 	err = evidence_add_store(files, &b, in.now, &n, f);
 	enum evidence_kind kind = evidence_verify(&in, &r);
+	X509 *cert = NULL;
+	struct ratls ratls;
+	const char *in_a = "";
+	if (!err && !evidence_certificate(files->evidence, &cert, f) && cert) {
+		struct fault why = {""};
+		if (ratls_read(cert, &ratls, &why)) {
+			err = fault_set(f, -EINVAL, "%s: %s", files->evidence, why.text);
+		} else {
+			ratls_check(cert, &ratls, in.now, &r);
+			in_a = " in an RA-TLS certificate";
+		}
+	}
+	X509_free(cert);
 	// Nobody asked whether any of it is true.
 	json_object_del(r.claims, "tee");
 	json_object_del(r.claims, "tcb_status");
 	const char *member;
 	json_t *value;
 	char *text = json_dumps(r.claims, json ? JSON_COMPACT | JSON_SORT_KEYS : JSON_INDENT(2) | JSON_SORT_KEYS);
-	if (kind == EVIDENCE_UNKNOWN)
+	if (err)
+		;
+	else if (kind == EVIDENCE_UNKNOWN)
 		err = fault_set(f, -EINVAL, "%s: not evidence of a kind that is known", files->evidence);
 	else if (json)
 		printf("{\"kind\":\"%s\",\"verified\":false,\"claims\":%s}\n", evidence_kind_name(kind), text ? text : "null");
 	else {
-		printf("%s: %s. Nothing of this is verified (coffer verify).\n", files->evidence, evidence_kind_name(kind));
+		printf("%s: %s%s. Nothing of this is verified (coffer verify).\n", files->evidence, evidence_kind_name(kind), in_a);
 		json_object_foreach(b.json, member, value)
 			if (strcmp(member, "evidence"))
 				printf("  with %s, %zu characters\n", member, json_string_length(value));
@@ -309,7 +362,7 @@ const struct command command_evidence = {
 	"       coffer evidence bundle FILE --output BUNDLE [--collateral FILE] [--event-log FILE] [--at TIME]\n"
 	"       coffer evidence collect --report-data HEX --output BUNDLE [--from tsm|csv|sgx] [--privlevel N]\n\n"
 	"show     says what a file is and what it claims; checks nothing. Knows reports and quotes of AMD SEV-SNP, Intel SGX and TDX, Azure,\n"
-	"         Hygon CSV, Arm CCA, TPMs and NVIDIA GPUs, event logs (TCG, CCEL), and bundles\n"
+	"         Hygon CSV, Arm CCA, TPMs and NVIDIA GPUs, event logs (TCG, CCEL), RA-TLS certificates, and bundles\n"
 	"bundle   puts evidence, collateral, log and the time (now, or --at 2025-06-19T10:16:03Z) into one file, with which\n"
 	"         `coffer verify BUNDLE --at recorded` says the same anywhere and at any time\n"
 	"collect  asks the hardware that this runs on for evidence about these data (a digest of a nonce and a key, up to 64 bytes): through\n"

@@ -17,6 +17,9 @@ struct evidence_files {
 // Raw evidence or a bundle, with what the others add. bundle_free by the caller.
 int evidence_load(const struct evidence_files *files, struct bundle *b, struct fault *f);
 
+// *cert: the file is one certificate, which may carry evidence (RA-TLS; X509_free); else NULL.
+int evidence_certificate(const char *path, X509 **cert, struct fault *f);
+
 // Adds what the store has for that evidence, if one was named; `n` tells what was wanted. To be called when the time is known.
 int evidence_add_store(const struct evidence_files *files, struct bundle *b, time_t now, struct collateral_needs *n, struct fault *f);
 // Says on stderr what is missing and which command fetches it; the number of items.

@@ -9,6 +9,7 @@
 #include "attest/evidence.h"
 #include "attest/json.h"
 #include "attest/policy_file.h"
+#include "attest/ratls.h"
 #include "attest/rules.h"
 #include "cli/cli.h"
 #include "cli/evidence.h"
@@ -92,6 +93,11 @@ static const struct {
 	{"signature", "The evidence was changed, or was not made by the hardware that it names."},
 	{"tcb", "The firmware of this machine is revoked or unknown to its maker: do not trust it."},
 	{"tcb_status", "The machine wants an update or another configuration; a policy can accept it (tcb_status)."},
+	{"certificate-evidence", "Whoever has this certificate proves nothing about where its key is."},
+	{"certificate-signature", "The certificate was changed, or its maker does not have its key."},
+	{"certificate-validity", "The certificate has run out or is not valid yet: is the time right (--at)?"},
+	{"certificate-key", "The evidence is about another key: it was moved from another certificate into this one."},
+	{"nonce", "The certificate was not made for this nonce: perhaps an old one, replayed."},
 	{"report-data", "The evidence is about another session or key: perhaps an old one, replayed."},
 	{"tpm-nonce", "The quote is of another session: perhaps an old one, replayed."},
 	{"tpm-key", "Nothing says that the key is a TPM's: give its certificate and --tpm-root, or list it in the policy (tpm_keys)."},
@@ -133,7 +139,7 @@ static void print_checks(const struct attest_result *r)
 	}
 }
 
-static void print_page(const struct request *q, enum evidence_kind kind, const struct attest_result *r, time_t now)
+static void print_page(const struct request *q, const char *what, const struct attest_result *r, time_t now)
 {
 	char stamp[32];
 	const char *first = "";
@@ -146,7 +152,7 @@ static void print_page(const struct request *q, enum evidence_kind kind, const s
 	}
 	bool good = attest_passed(r), simulated = !strcmp(text_claim(r->claims, "tee"), "simulated");
 	printf("%s%s%s: %s is %s.\n", good ? simulated ? cli_yellow(stdout) : cli_green(stdout) : cli_red(stdout), good ? "ACCEPTED" : "REFUSED",
-	       cli_plain(stdout), q->files.evidence, evidence_kind_name(kind));
+	       cli_plain(stdout), q->files.evidence, what);
 	if (good)
 		printf("All %u checks hold%s%s.\n", r->count - skipped, skipped ? "; not made, for want of what to compare with: see `skipped`" : "",
 		       simulated ? ", but the hardware is simulated and proves nothing" : "");
@@ -168,15 +174,34 @@ static int hex_option(const char *name, const char *text, uint8_t *out, size_t s
 	return 0;
 }
 
-static void print_json(enum evidence_kind kind, const struct attest_result *r, time_t now)
+static void print_json(const char *what, const struct attest_result *r, time_t now)
 {
 	char stamp[32];
-	json_t *o = json_pack("{s:s, s:s, s:s, s:O, s:o}", "verdict", attest_passed(r) ? "accepted" : "refused", "kind", evidence_kind_name(kind),
+	json_t *o = json_pack("{s:s, s:s, s:s, s:O, s:o}", "verdict", attest_passed(r) ? "accepted" : "refused", "kind", what,
 			      "time", time_text(stamp, now), "claims", r->claims, "checks", attest_checks_json(r));
 	char *text = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
 	printf("%s\n", text ? text : "{}");
 	free(text);
 	json_decref(o);
+}
+
+// A certificate's own checks, and what its evidence must be bound to.
+static int begin_certificate(const struct request *q, X509 *cert, const uint8_t *nonce, size_t nonce_len, struct evidence_input *in, uint8_t data[64],
+			     struct attest_result *out, struct fault *f)
+{
+	struct bundle again;
+	struct ratls r;
+	if (q->report_data)
+		return fault_set(f, -EINVAL, "--report-data is for evidence alone: a certificate's is bound to its key");
+	if (bundle_init(&again))
+		return fault_set(f, -ENOMEM, "out of memory");
+	if (ratls_begin(cert, in->now, &r, &again, data, out)) {
+		in->report_data = data;
+		if (q->nonce)
+			ratls_check_nonce(&r, nonce, nonce_len, out);
+	}
+	bundle_free(&again);
+	return 0;
 }
 
 // 0 accepted, 1 refused, or a negative errno.
@@ -189,6 +214,8 @@ static int judge(const struct request *q, struct fault *f)
 	struct attest_result *r = calloc(1, sizeof *r);
 	uint8_t data[64] = {0}, nonce[64], device_nonce[32];
 	size_t data_len = 0, nonce_len = 0, device_nonce_len = 0;
+	X509 *cert = NULL;
+	char what[96];
 	struct evidence_input in = {.bundle = &b, .strict = q->strict};
 	struct collateral_needs needs;
 	int err = !policy || !references || !r || attest_result_init(r) ? fault_set(f, -ENOMEM, "out of memory") : 0;
@@ -219,10 +246,14 @@ static int judge(const struct request *q, struct fault *f)
 		err = evidence_roots(q->gpu_root, &gpu, f);
 	if (!err)
 		err = reference_load(&q->reference, in.now, references, f);
+	if (!err)
+		err = evidence_certificate(q->files.evidence, &cert, f);
+	in.report_data = q->report_data ? data : NULL;	// shorter ones are followed by zeros
+	in.nonce = q->nonce && !cert ? nonce : NULL;
+	if (!err && cert)
+		err = begin_certificate(q, cert, nonce, nonce_len, &in, data, r, f);
 	if (err)
 		goto out;
-	in.report_data = q->report_data ? data : NULL;	// shorter ones are followed by zeros
-	in.nonce = q->nonce ? nonce : NULL;
 	in.nonce_len = nonce_len;
 	in.simulated_roots = simulated.certs;
 	in.simulated_root_count = simulated.count;
@@ -237,10 +268,11 @@ static int judge(const struct request *q, struct fault *f)
 	policy_file_appraise(policy, r);
 	if (q->reference.file_count)
 		refval_appraise(references, in.now, r);
+	snprintf(what, sizeof what, "%s%s", cert ? "a certificate with " : "", evidence_kind_name(kind));
 	if (q->json)
-		print_json(kind, r, in.now);
+		print_json(what, r, in.now);
 	else
-		print_page(q, kind, r, in.now);
+		print_page(q, what, r, in.now);
 	err = attest_passed(r) ? 0 : 1;
 	fflush(stdout);
 	evidence_missing(&q->files, &needs);
@@ -252,6 +284,7 @@ out:
 		refval_set_free(references);
 	free(references);
 	bundle_free(&b);
+	X509_free(cert);
 	cert_list_free(&simulated);
 	cert_list_free(&tpm);
 	cert_list_free(&gpu);
@@ -317,7 +350,8 @@ const struct command command_verify = {
 	"verify", "check attestation evidence of any kind and explain the verdict",
 	"usage: coffer verify FILE [--collateral FILE|DIR] [--event-log FILE] [--policy FILE] [--at TIME] [--report-data HEX] [--nonce HEX]\n"
 	"                     [--reference FILE... --reference-key KEY... [--reference-seen FILE]] [--strict] [--json]\n\n"
-	"FILE is raw evidence (AMD SEV-SNP, Intel SGX and TDX, Azure, Hygon CSV, Arm CCA, TPM, NVIDIA GPUs) or a bundle (coffer evidence bundle).\n"
+	"FILE is raw evidence (AMD SEV-SNP, Intel SGX and TDX, Azure, Hygon CSV, Arm CCA, TPM, NVIDIA GPUs), a bundle (coffer evidence bundle),\n"
+	"or an RA-TLS certificate (PEM, DER), whose evidence must be about its key.\n"
 	"Everything is checked here, without a network: chain to the maker's root, revocation, collateral, signatures, TCB, and what the\n"
 	"policy asks. Every check is listed, also after one failed.\n\n"
 	"--collateral FILE   what belongs to the evidence: a bundle, or JSON as tools for Intel's PCCS write it. Counts before what FILE has\n"
@@ -327,7 +361,7 @@ const struct command command_verify = {
 	"--reference FILE    signed reference values (coffer reference), which the claims must meet; --reference-key FILE: a public key or\n"
 	"                    certificate of who may sign them; --reference-seen FILE: remembers their versions and refuses an older one\n"
 	"--at TIME           judge for 2025-06-19T10:16:03Z, or for the time `recorded` in the bundle, instead of now\n"
-	"--report-data HEX   what the evidence must be bound to; --nonce HEX: what a TPM's quote must be bound to\n"
+	"--report-data HEX   what the evidence must be bound to; --nonce HEX: what a TPM's quote or a certificate must be bound to\n"
 	"--tpm-root FILE     certificates of makers of TPMs\n"
 	"--gpu-root FILE     certificates of makers of GPUs, beside NVIDIA's, which is known; --gpu-nonce HEX: the nonce of GPUs that stand beside\n"
 	"                    other evidence in a bundle (device_evidence_list); of GPUs alone it is --nonce\n"

@@ -19,7 +19,7 @@ FUZZ_SRC_tpm_nv = lib/tpm.c lib/fault.c
 FUZZ_SRC_scan = image/scan.c image/elf.c image/libpath.c image/text.c lib/fault.c lib/file.c
 # Evidence of the other kinds of hardware, each for two fifths of the time; what they share is compiled once.
 FUZZ_SHORT = rules dcap dcap_json eventlog tpm hcl csv cca bundle collateral
-FUZZ_SHORT += refval launch corim gpu
+FUZZ_SHORT += refval launch corim gpu ratls
 FUZZERS += $(FUZZ_SHORT)
 FUZZ_ATTEST = $(patsubst %.c,$(B)/fuzz/obj/%.o,$(filter-out attest/simtee_main.c,$(wildcard attest/*.c)) lib/encode.c lib/fault.c lib/file.c lib/sha.c lib/yamlcfg.c)
 $(foreach f,$(FUZZ_SHORT),$(eval FUZZ_SRC_$(f) = $(B)/fuzz/attest.a))
