@@ -12,12 +12,15 @@
 
 #include "attest/binding.h"
 #include "attest/policy.h"
+#include "attest/ratls.h"
 #include "broker/ear.h"
 #include "broker/kbs.h"
+#include "broker/ratls.h"
 #include "broker/routes.h"
 #include "lib/encode.h"
 #include "lib/file.h"
 #include "lib/jwe.h"
+#include "lib/jwk.h"
 #include "lib/log.h"
 #include "lib/sha.h"
 
@@ -93,10 +96,7 @@ static json_t *decision(const char *event, const struct attest_result *result, c
 	return o;
 }
 
-// Logs the decision; a refusal is answered here. 0 when the request may go on: nothing is granted that is not logged.
-// event NULL: only a refusal is logged.
-static int decide(struct broker *b, const char *event, const struct attest_result *result, const char *resource,
-		  struct http_response *r)
+int broker_decide(struct broker *b, const char *event, const struct attest_result *result, const char *resource, struct http_response *r)
 {
 	struct fault f = {""};
 	if (!event && attest_passed(result))
@@ -172,25 +172,6 @@ static void verify(struct broker *b, const struct coco_tee *tee, struct kbs_atte
 		json_object_set_new(result->claims, "coffer", json_pack("{s:s}", "anchor", a->anchor));
 }
 
-// Of the enclave's key, RFC 7638: who asks later with the token or the session is whoever has this key.
-static json_t *thumbprint(const json_t *jwk)
-{
-	uint8_t digest[32];
-	char text[BASE64_SIZE(32)], *canonical = NULL;
-	static const char *const members[] = {"crv", "kty", "x", "y"};
-	json_t *o = json_object();
-	for (size_t i = 0; i < 4; i++)
-		json_object_set(o, members[i], json_object_get(jwk, members[i]));
-	canonical = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
-	json_decref(o);
-	if (!canonical)
-		return NULL;
-	sha_256(canonical, strlen(canonical), digest);
-	free(canonical);
-	base64_encode(text, digest, sizeof digest, BASE64_URL);
-	return json_string(text);
-}
-
 void api_attest(struct broker *b, const char *rest, const struct http_request *q, struct http_response *r)
 {
 	(void)rest;
@@ -199,6 +180,7 @@ void api_attest(struct broker *b, const char *rest, const struct http_request *q
 	const struct coco_tee *tee;
 	struct kbs_attest a;
 	struct attest_result result;
+	char thumbprint[JWK_THUMBPRINT];
 	if (!session_id(q, r, id))
 		return;
 	// The nonce is spent here, before anything is looked at: each one gets one try.
@@ -223,8 +205,9 @@ void api_attest(struct broker *b, const char *rest, const struct http_request *q
 	verify(b, tee, &a, nonce, &result);
 	// What was measured, by role, stays; the hundreds of events do not: claims are kept for each session and go into tokens.
 	json_object_del(json_object_get(result.claims, "event_log"), "events");
-	json_object_set_new(result.claims, "key_thumbprint", thumbprint(a.tee_pubkey));
-	if (decide(b, "attest", &result, NULL, r))
+	jwk_thumbprint(a.tee_pubkey, thumbprint);
+	json_object_set_new(result.claims, "key_thumbprint", json_string(thumbprint));
+	if (broker_decide(b, "attest", &result, NULL, r))
 		goto out;
 	token = ear_token(b->token_key, &result, a.tee_pubkey, time(NULL));
 	err = token ? session_attested(b->sessions, id, result.claims, a.key) : -ENOMEM;
@@ -325,12 +308,13 @@ int broker_appraise(struct broker *b, const char *event, const char *resource, j
 	if (err)
 		server_fault(r, &f);
 	else
-		err = decide(b, event, &result, resource, r);
+		err = broker_decide(b, event, &result, resource, r);
 	json_decref(rules);	// its names are those of checks
 	return err;
 }
 
-// Who asks: an attested session (cookie), or the bearer of a token that this broker gave. Answers when it is neither.
+// Who asks: an attested session (cookie), the bearer of a token that this broker gave, or who has the key of a certificate with evidence in
+// it. Answers when it is none of them.
 static int asker(struct broker *b, const struct http_request *q, struct http_response *r, json_t **claims,
 		 EVP_PKEY **key)
 {
@@ -343,9 +327,14 @@ static int asker(struct broker *b, const struct http_request *q, struct http_res
 				       "this broker did not give this token", NULL);
 		return err;
 	}
+	bool has_session = http_cookie(q->head->cookie, SESSION_COOKIE, id, sizeof id), certified = q->certificate && ratls_carries(q->certificate);
+	if (!has_session && certified)
+		return ratls_ask_by_age(b, q, r, claims, key);
 	if (!session_id(q, r, id))
 		return -EACCES;
 	err = session_get(b->sessions, id, claims, key);
+	if (err == -EACCES && certified)
+		return ratls_ask(b, id, q, r, claims, key);
 	if (err)
 		broker_problem(r, 401, err == -EACCES ? "NotAttested" : "SessionUnknown",
 			       err == -EACCES

@@ -28,6 +28,7 @@ struct broker {
 	EVP_PKEY *token_key;		// signs EAR tokens
 	pthread_rwlock_t verifier_lock;	// held for reading while a request is served; taken before any other lock
 	struct verifier verifier;
+	unsigned int ratls_max_age_s;	// how old a certificate without a nonce may be; 0: none will do
 	const char *const *anchors;	// `require_anchor`: which will do, up to NULL; NULL: not asked for
 };
 
@@ -57,6 +58,9 @@ BROKER_HANDLER(anchor_handle);		// anchor.c
 // stay NULL). Answers when it is none of them.
 int broker_asker(struct broker *b, const struct http_request *q, struct http_response *r, bool *owner, json_t **claims,
 		 EVP_PKEY **key);
+// Logs the decision; a refusal is answered here. 0 when the request may go on: nothing is granted that is not logged.
+// event NULL: only a refusal is logged.
+int broker_decide(struct broker *b, const char *event, const struct attest_result *result, const char *resource, struct http_response *r);
 // May these claims have the resource? event NULL: a permission is not logged, a refusal is. Answers a refusal.
 int broker_appraise(struct broker *b, const char *event, const char *resource, json_t *claims, const struct http_request *q,
 		    struct http_response *r);

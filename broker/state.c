@@ -29,6 +29,7 @@ static const struct yamlcfg_key setting_keys[] = {
 	{.name = "policy", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "tpm_roots", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "references", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "ratls_max_age", .type = {.kind = YAMLCFG_INT, .max = 30 * 86400}},
 	{.name = "audit_witnesses", .type = {.kind = YAMLCFG_LIST, .item = &(const struct yamlcfg_type){.kind = YAMLCFG_TEXT}}},
 	{.name = NULL},
 };
@@ -97,6 +98,7 @@ static int read_yaml(struct broker_settings *s, const char *config, struct fault
 	const char *anchor = json_string_value(json_object_get(o, "require_anchor"));
 	if (!err && anchor)
 		err = set_anchor(s, anchor, f);
+	s->ratls_max_age_s = (unsigned int)json_integer_value(json_object_get(o, "ratls_max_age"));
 	if (!err)
 		err = set_witnesses(s, json_object_get(o, "audit_witnesses"), f);
 	json_decref(o);
@@ -370,6 +372,7 @@ int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_setti
 {
 	memset(b, 0, sizeof *b);
 	b->anchors = anchors_of(s->anchor);
+	b->ratls_max_age_s = s->ratls_max_age_s;
 	pthread_rwlockattr_t attr;	// a reload waits for the requests in hand, not for those to come
 	pthread_rwlockattr_init(&attr);
 	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);

@@ -19,6 +19,7 @@ struct broker_settings {
 	char policy[PATH_MAX];	// `policy`, a file; "" for none
 	char references[PATH_MAX];	// `references`, a folder; "" for none
 	char tpm_roots[PATH_MAX];	// `tpm_roots`, a file; "" for none
+	unsigned int ratls_max_age_s;	// `ratls_max_age`, 0: certificates need the broker's nonce
 	struct note_key witnesses[AUDIT_MAX_WITNESSES];	// `audit_witnesses`
 	unsigned int witness_count;
 };

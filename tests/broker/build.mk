@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 BROKER_TESTS = $(B)/test/broker-broker $(B)/test/broker-settings $(B)/test/broker-tees $(B)/test/broker-audit
+BROKER_TESTS += $(B)/test/broker-ratls
 UNIT_TESTS += $(BROKER_TESTS)
 TEST_BINS += $(BROKER_TESTS)
 
