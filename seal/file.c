@@ -119,9 +119,37 @@ static int batch_place(struct seal_vol *v, struct seal_inode *i, const u64 *inde
 	return 0;
 }
 
+// Blocks one behind the other that are no longer referred to: given back together.
+struct run {
+	struct d_ptr first;
+	u32 n;
+};
+
+static int run_end(struct seal_vol *v, struct run *run)
+{
+	u32 n = run->n;
+	run->n = 0;
+	return n ? sv_space_free_run(v, &run->first, n) : 0;
+}
+
+static int run_free(struct seal_vol *v, struct run *run, const struct d_ptr *p)
+{
+	if (v->nshared || ptr_uncommitted(v, p))
+		return sv_space_free(v, p);
+	if (run->n && ptr_addr(p) == ptr_addr(&run->first) + run->n && p->session == run->first.session) {
+		run->n++;
+		return 0;
+	}
+	int r = run_end(v, run);
+	*run = (struct run){*p, 1};
+	return r;
+}
+
 static int batch_store(struct seal_vol *v, struct seal_inode *i, const u64 *index, u32 n)
 {
 	struct group g = {0};
+	struct run run = {.n = 0};
+	u32 added = 0; // under the session in use
 	for (u32 k = 0; k < n; k++) {
 		struct node *c = sv_node_find(v, &i->tree, 0, index[k]);
 		struct d_ptr *slot;
@@ -133,16 +161,22 @@ static int batch_store(struct seal_vol *v, struct seal_inode *i, const u64 *inde
 			v->reserved--;
 		else if (ptr_addr(slot) == ptr_addr(&v->ptrs[k])) // overwritten where it lay
 			sv_session_ref(v, slot->session, -1);
-		else if (ptr_addr(slot) && (r = sv_space_free(v, slot)))
+		else if (ptr_addr(slot) && (r = run_free(v, &run, slot)))
 			return vol_abort(v, r);
-		sv_session_ref(v, v->ptrs[k].session, 1);
+		if (v->ptrs[k].session == v->cur)
+			added++;
+		else
+			sv_session_ref(v, v->ptrs[k].session, 1);
 		*slot = v->ptrs[k];
 		if (!had)
 			sv_inode_count_blocks(i, 1);
 		if (c)
 			sv_node_drop(v, c);
 	}
-	return 0;
+	if (added)
+		sv_session_ref(v, v->cur, added);
+	int r = run_end(v, &run);
+	return r ? vol_abort(v, r) : 0;
 }
 
 int sv_file_adopt(struct seal_vol *v, struct seal_inode *i, const u64 *index, u32 n)

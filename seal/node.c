@@ -25,7 +25,7 @@ u64 sv_tree_limit(u32 height) { return NROOT * (1ul << (7 * height)); }
 
 struct node *sv_node_find(struct seal_vol *v, struct tree *t, u32 level, u64 index)
 {
-	if (!t->nnodes)
+	if (!t->nnodes || (!level && !t->nleaves)) // contents are hardly ever here: no need to look for each page
 		return NULL;
 	struct node *n = v->hash[hash_of(v, t, level, index)];
 	while (n && (n->tree != t || n->index != index || n->level != level))
@@ -42,6 +42,7 @@ void sv_node_drop(struct seal_vol *v, struct node *n)
 	list_del(&n->lru);
 	list_del(&n->in_tree);
 	n->tree->nnodes--;
+	n->tree->nleaves -= !n->level;
 	v->nnodes--;
 	if (n->dirty) {
 		v->ndirty--;
@@ -91,6 +92,7 @@ static int node_make(struct seal_vol *v, struct tree *t, u32 level, u64 index, s
 	*h = n;
 	list_add_tail(&t->nodes, &n->in_tree);
 	t->nnodes++;
+	t->nleaves += !level;
 	v->nnodes++;
 	*out = n;
 	return 0;

@@ -200,13 +200,14 @@ int sv_space_alloc(struct seal_vol *v, u64 want, u64 *addr, u64 *got)
 	return r;
 }
 
-static int pending_add(struct seal_vol *v, u64 leaf, u64 bit)
+// The bits of a bitmap block whose blocks the committed state still has.
+static u64 *pending_leaf(struct seal_vol *v, u64 leaf)
 {
 	if (leaf >= v->npending_leaves) {
 		u64 n = SEAL_MAX(leaf + 1, v->npending_leaves * 2);
 		u64 **p = vol_alloc(v, n * sizeof *p);
 		if (!p)
-			return -ENOMEM;
+			return NULL;
 		memset(p, 0, n * sizeof *p);
 		if (v->npending_leaves)
 			memcpy(p, v->pending, v->npending_leaves * sizeof *p);
@@ -217,35 +218,67 @@ static int pending_add(struct seal_vol *v, u64 leaf, u64 bit)
 	if (!v->pending[leaf]) {
 		u64 *b = vol_alloc(v, SEAL_BLOCK);
 		if (!b)
-			return -ENOMEM;
+			return NULL;
 		memset(b, 0, SEAL_BLOCK);
 		v->pending[leaf] = b;
 	}
-	v->pending[leaf][bit / 64] |= 1ul << (bit % 64);
+	return v->pending[leaf];
+}
+
+static int pending_add(struct seal_vol *v, u64 leaf, u64 bit)
+{
+	u64 *pend = pending_leaf(v, leaf);
+	if (!pend)
+		return -ENOMEM;
+	pend[bit / 64] |= 1ul << (bit % 64);
 	v->pending_count++;
 	return 0;
 }
 
-// Clears one bit. pending: the committed state still has the block.
-static int space_clear(struct seal_vol *v, u64 addr, bool pending)
+// Of n bits from `bit` on: those in its word, at most.
+static u64 word_mask(u64 bit, u64 n, u64 *here)
+{
+	*here = SEAL_MIN(64 - bit % 64, n);
+	return (*here == 64 ? ~0ul : (1ul << *here) - 1) << (bit % 64);
+}
+
+// Clears n bits that lie in one bitmap block. pending: the committed state still has the blocks.
+static int leaf_clear(struct seal_vol *v, u64 addr, u64 n, bool pending)
 {
 	struct node *b;
-	u64 leaf = addr / BITS_PER_BLOCK, bit = addr % BITS_PER_BLOCK, m = 1ul << (bit % 64);
+	u64 leaf = addr / BITS_PER_BLOCK, bit = addr % BITS_PER_BLOCK;
 	int r = sv_node_get(v, &v->bmap, 0, leaf, NODE_WRITE, &b);
 	if (r)
 		return r;
-	u64 *w = (u64 *)b->data + bit / 64;
-	if (!(*w & m))
-		r = vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, &v->bmap, 0, leaf, addr);
-	else if (pending)
-		r = pending_add(v, leaf, bit);
-	if (!r) {
-		*w &= ~m;
-		v->used--;
-		if (v->reloc)
-			sv_reloc_freed(v, addr);
+	u64 *bits = (u64 *)b->data, *pend = pending ? pending_leaf(v, leaf) : NULL;
+	if (pending && !pend)
+		r = -ENOMEM;
+	for (u64 k = 0, here; k < n && !r; k += here) {
+		u64 w = (bit + k) / 64, m = word_mask(bit + k, n - k, &here);
+		if ((bits[w] & m) != m) {
+			r = vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_FORMAT, &v->bmap, 0, leaf, addr + k);
+			break;
+		}
+		bits[w] &= ~m;
+		v->used -= here;
+		if (pending) {
+			pend[w] |= m;
+			v->pending_count += here;
+		}
+		for (u64 j = 0; j < here && v->reloc; j++)
+			sv_reloc_freed(v, addr + k + j);
 	}
 	sv_node_put(v, b);
+	return r;
+}
+
+static int space_clear(struct seal_vol *v, u64 addr, u64 n, bool pending)
+{
+	int r = 0;
+	for (u64 here; n && !r; addr += here, n -= here) {
+		here = SEAL_MIN(n, BITS_PER_BLOCK - addr % BITS_PER_BLOCK);
+		r = leaf_clear(v, addr, here, pending);
+	}
 	return r;
 }
 
@@ -265,14 +298,29 @@ int sv_space_free_sole(struct seal_vol *v, const struct d_ptr *p)
 	bool uncommitted = ptr_uncommitted(v, p);
 	if (uncommitted)
 		sv_recent_forget(v, ptr_addr(p));
-	r = space_clear(v, ptr_addr(p), !uncommitted);
+	r = space_clear(v, ptr_addr(p), 1, !uncommitted);
 	if (!r)
 		sv_session_ref(v, p->session, -1);
 	return r;
 }
 
+int sv_space_free_run(struct seal_vol *v, const struct d_ptr *first, u32 n)
+{
+	struct d_ptr last = *first;
+	ptr_set(&last, ptr_addr(first) + n - 1, ptr_ctr(first), first->session);
+	int r = vol_check_ptr(v, first);
+	if (!r)
+		r = vol_check_ptr(v, &last);
+	if (r)
+		return vol_fault(v, r, SEAL_FAULT_POINTER, &v->bmap, 0, 0, ptr_addr(first));
+	r = space_clear(v, ptr_addr(first), n, true);
+	if (!r)
+		sv_session_ref(v, first->session, -(s64)n);
+	return r;
+}
+
 int sv_space_keep(struct seal_vol *v, u64 addr) { return pending_add(v, addr / BITS_PER_BLOCK, addr % BITS_PER_BLOCK); }
-int sv_space_free_addr(struct seal_vol *v, u64 addr) { return space_clear(v, addr, true); }
+int sv_space_free_addr(struct seal_vol *v, u64 addr) { return space_clear(v, addr, 1, true); }
 
 void sv_space_host_full(struct seal_vol *v)
 {
@@ -281,13 +329,7 @@ void sv_space_host_full(struct seal_vol *v)
 	v->cursor = v->run_cursor = FIRST_BLOCK;
 }
 
-int sv_space_release(struct seal_vol *v, u64 addr, u64 n)
-{
-	int r = 0;
-	for (u64 k = 0; k < n && !r; k++)
-		r = space_clear(v, addr + k, false);
-	return r;
-}
+int sv_space_release(struct seal_vol *v, u64 addr, u64 n) { return space_clear(v, addr, n, false); }
 
 void sv_space_committed(struct seal_vol *v)
 {

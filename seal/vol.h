@@ -38,6 +38,7 @@ struct tree {
 	u8 cls;
 	u8 height;  // level of the blocks that root[] points to
 	u32 nnodes, ndirty; // of it in the cache; of these dirty
+	u32 nleaves;	    // in the cache and of level 0
 	struct list nodes;
 	struct seal_inode *inode; // CLASS_FILE: whose
 	struct view *view;	  // CLASS_ITAB: whose; NULL: the live tree
@@ -310,6 +311,7 @@ static inline int sv_inplace(struct seal_vol *v, const struct d_ptr *p)
 int sv_space_alloc(struct seal_vol *v, u64 want, u64 *addr, u64 *got); // a run of at least one block
 int sv_space_free(struct seal_vol *v, const struct d_ptr *p);	       // one pointer to the block less
 int sv_space_free_sole(struct seal_vol *v, const struct d_ptr *p);     // of a block that is never shared
+int sv_space_free_run(struct seal_vol *v, const struct d_ptr *first, u32 n); // and the n - 1 behind it, of the same session: committed, no other pointer
 int sv_space_release(struct seal_vol *v, u64 addr, u64 n);	       // allocated but never referred to
 int sv_space_free_addr(struct seal_vol *v, u64 addr); // a committed block outside the trees (session table)
 int sv_space_keep(struct seal_vol *v, u64 addr);      // free from the next commit on, as the map says already
