@@ -14,12 +14,15 @@
 // Returns the exit code: 0 after a clean stop, 2 for wrong usage, 1 for any other failure (message on stderr).
 int broker_main(int argc, char **argv);
 
+// `coffer broker rekey-master`, the same way (rekey.c).
+int broker_rekey_main(int argc, char **argv);
+
 // The state folder: $COFFER_BROKER_DIR, else $XDG_DATA_HOME/coffer/broker, else ~/.local/share/coffer/broker.
 // -ENOENT when none is set, -ENAMETOOLONG.
 int broker_default_dir(char *out, unsigned long size);
 
 // Makes the state folder with what is missing in it: cert.pem (what coffer.yaml's `broker: ca:` points to), tls.key,
-// master.key, admin.token, token.key, all 0600 but cert.pem. dir NULL: the default. Lets `coffer` hand out the
+// admin.token, token.key, all 0600 but cert.pem (the master key is made by the first start, which knows what it is kept under). dir NULL: the default. Lets `coffer` hand out the
 // certificate before the first start. 0 or a negative errno.
 int broker_prepare(const char *dir, struct fault *f);
 

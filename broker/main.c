@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // `coffer broker serve`: starts the server, waits for a signal, stops it. See broker.h.
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -19,7 +17,7 @@ static const char usage[] =
 	"usage: %s [--dir DIR] [--listen ADDRESS:PORT] [--config FILE]\n"
 	"                    [--insecure-accept-simulated ROOT.pem] [--insecure-accept-debug]\n"
 	"                    [--require-anchor any|broker|tpm] [--collateral DIR] [--policy FILE] [--tpm-roots FILE]\n"
-	"                    [--references DIR]\n"
+	"                    [--references DIR] [--master-key file|passphrase|tpm|pkcs11]\n"
 	"\n"
 	"Runs the attestation and key broker: it gives a sealed volume's key to an enclave that proves to be one that\n"
 	"`coffer policy allow` names. Stop it with Ctrl-C or SIGTERM.\n"
@@ -36,22 +34,8 @@ static const char usage[] =
 	"  --insecure-accept-simulated ROOT.pem\n"
 	"                         also accept evidence of simulated hardware under this root; proves nothing\n"
 	"  --insecure-accept-debug\n"
-	"                         also accept enclaves whose host may look inside (debug_enclave: true)\n";
-
-// Only one broker works on a folder at a time. The descriptor holds the lock; -errno.
-static int lock_dir(const char *dir, struct fault *f)
-{
-	char path[PATH_MAX + 16];
-	snprintf(path, sizeof path, "%s/serving.lock", dir);
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return fault_errno(f, errno, "cannot open %s", path);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		close(fd);
-		return fault_set(f, -EBUSY, "another broker is serving from %s", dir);
-	}
-	return fd;
-}
+	"                         also accept enclaves whose host may look inside (debug_enclave: true)\n"
+	MASTER_HELP;
 
 // The URL that clients on this machine use; they find it in the file `address`.
 static int announce(const struct broker_settings *s, const char *address, unsigned int port, struct fault *f)
@@ -84,7 +68,7 @@ static int serve(const struct broker_settings *s, struct fault *f)
 	int err = broker_prepare(s->dir, f);
 	if (err)
 		return err;
-	lock = lock_dir(s->dir, f);
+	lock = broker_lock_dir(s->dir, f);
 	if (lock < 0)
 		return lock;
 	err = broker_state_open(&b, &tls, s, f);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// See state.h and broker.h. Files: cert.pem (public), tls.key, token.key, master.key, admin.token (0600), broker.db.
+// See state.h and broker.h. Files: cert.pem (public), tls.key, token.key, admin.token (0600), broker.db; master.c has its own.
 #include "broker/state.h"
 
 #include <errno.h>
@@ -31,6 +31,13 @@ static const struct yamlcfg_key setting_keys[] = {
 	{.name = "references", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "ratls_max_age", .type = {.kind = YAMLCFG_INT, .max = 30 * 86400}},
 	{.name = "audit_witnesses", .type = {.kind = YAMLCFG_LIST, .item = &(const struct yamlcfg_type){.kind = YAMLCFG_TEXT}}},
+	{.name = "master_key", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "master_key_tpm", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "master_key_pcrs", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "master_key_module", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "master_key_token", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "master_key_label", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "master_key_pin_file", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = NULL},
 };
 static const struct yamlcfg_type settings_type = {.kind = YAMLCFG_RECORD, .keys = setting_keys};
@@ -94,6 +101,11 @@ static int read_yaml(struct broker_settings *s, const char *config, struct fault
 		if (text)
 			err = set(texts[i].out, texts[i].size, text, texts[i].name, f);
 	}
+	for (int i = 0; !err && master_setting_names[i]; i++) {
+		const char *text = json_string_value(json_object_get(o, master_setting_names[i]));
+		if (text)
+			err = master_setting(&s->master, master_setting_names[i], text, f);
+	}
 	s->accept_debug = json_is_true(json_object_get(o, "insecure_accept_debug"));
 	const char *anchor = json_string_value(json_object_get(o, "require_anchor"));
 	if (!err && anchor)
@@ -113,11 +125,20 @@ int broker_settings_read(struct broker_settings *s, int argc, char **argv, struc
 	const char *values[OPTIONS] = {NULL};
 	bool accept_debug = false;
 	memset(s, 0, sizeof *s);
+	master_settings_init(&s->master);
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
 			return 1;
 		if (!strcmp(argv[i], "--insecure-accept-debug")) {
 			accept_debug = true;
+			continue;
+		}
+		struct master_settings later = s->master; // they count over broker.yaml, which is read below
+		int took = master_option(&later, argv[i], argv[i + 1], f);
+		if (took < 0)
+			return took;
+		if (took) {
+			i += took - 1;
 			continue;
 		}
 		int k = 0;
@@ -145,6 +166,12 @@ int broker_settings_read(struct broker_settings *s, int argc, char **argv, struc
 	strcpy(s->listen, BROKER_DEFAULT_LISTEN);
 	if (!err)
 		err = read_yaml(s, values[2], f);
+	for (int i = 1; !err && i < argc; i++) {
+		int took = master_option(&s->master, argv[i], argv[i + 1], f);
+		if (took < 0)
+			err = took;
+		i += took == 2;
+	}
 	if (!err && values[1])
 		err = set(s->listen, sizeof s->listen, values[1], "--listen", f);
 	s->accept_debug |= accept_debug;
@@ -256,9 +283,7 @@ int broker_prepare(const char *dir, struct fault *f)
 		err = fault_errno(f, errno, "cannot lock %s", path);
 		goto out;
 	}
-	err = make_random_file(dir, "master.key", f);
-	if (!err)
-		err = make_random_file(dir, "admin.token", f);
+	err = make_random_file(dir, "admin.token", f);
 	if (!err)
 		err = make_token_key(dir, f);
 	if (!err)
@@ -267,6 +292,20 @@ out:
 	if (lock >= 0)
 		close(lock);
 	return err;
+}
+
+int broker_lock_dir(const char *dir, struct fault *f)
+{
+	char path[PATH_MAX + 16];
+	snprintf(path, sizeof path, "%s/serving.lock", dir);
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return fault_errno(f, errno, "cannot open %s", path);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		close(fd);
+		return fault_set(f, -EBUSY, "another broker is serving from %s", dir);
+	}
+	return fd;
 }
 
 // A private file; its text in malloc'ed memory.
@@ -296,21 +335,21 @@ static int read_hex_file(const char *dir, const char *name, char hex[BROKER_TOKE
 	return err;
 }
 
-static int open_store(struct broker *b, const char *dir, struct fault *f)
+static int store_fits(void *ctx, const uint8_t key[MASTER_KEY_BYTES], struct fault *f)
 {
-	char path[PATH_MAX + 32], hex[BROKER_TOKEN_TEXT];
-	uint8_t master[STORE_MASTER_KEY_BYTES];
-	int err = read_hex_file(dir, "master.key", hex, f);
-	if (err)
-		return err;
-	err = hex_decode(master, sizeof master, hex);
-	exists(dir, "broker.db", path);
+	struct broker *b = ctx;
+	return store_open(&b->store, b->db, key, f);
+}
+
+static int open_store(struct broker *b, const struct broker_settings *s, struct fault *f)
+{
+	char path[PATH_MAX + 32];
+	struct master_secrets known = {.have_pin = false};
+	bool there = exists(s->dir, "broker.db", path);
+	int err = db_open(&b->db, path, f);
 	if (!err)
-		err = db_open(&b->db, path, f);
-	if (!err)
-		err = store_open(&b->store, b->db, master, f);
-	explicit_bzero(master, sizeof master);
-	explicit_bzero(hex, sizeof hex);
+		err = master_find(s->dir, &s->master, &known, !there, store_fits, b, f);
+	master_secrets_wipe(&known);
 	return err;
 }
 
@@ -381,7 +420,7 @@ int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_setti
 	*tls = NULL;
 	int err = broker_prepare(s->dir, f);
 	if (!err)
-		err = open_store(b, s->dir, f);
+		err = open_store(b, s, f);
 	if (!err)
 		err = audit_start(b, s->dir, s->witnesses, s->witness_count, f);
 	if (!err)

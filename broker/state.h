@@ -8,6 +8,7 @@
 
 #include "broker/api.h"
 #include "broker/audit_verify.h"
+#include "broker/master.h"
 
 struct broker_settings {
 	char dir[PATH_MAX];
@@ -22,6 +23,7 @@ struct broker_settings {
 	unsigned int ratls_max_age_s;	// `ratls_max_age`, 0: certificates need the broker's nonce
 	struct note_key witnesses[AUDIT_MAX_WITNESSES];	// `audit_witnesses`
 	unsigned int witness_count;
+	struct master_settings master;	// `master_key` and its like
 };
 
 // Options of the command line over broker.yaml (in the state folder, or --config) over defaults.
@@ -37,6 +39,8 @@ int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_setti
 // Reads broker.yaml's files anew (policy, references, roots) and has the broker use them, or leaves it as it was. May be called while it
 // serves.
 int broker_state_reload(struct broker *b, const struct broker_settings *s, struct fault *f);
+// Only one broker, or command that changes the folder, works on it at a time. The descriptor holds the lock; -EBUSY.
+int broker_lock_dir(const char *dir, struct fault *f);
 void broker_state_close(struct broker *b, SSL_CTX *tls);
 
 #endif

@@ -87,13 +87,17 @@ static int simulated_root(int argc, char **argv)
 
 static int broker(int argc, char **argv)
 {
-	char name[] = "coffer broker serve";
+	char name[] = "coffer broker serve", rekey_name[] = "coffer broker rekey-master";
 
 	if (argc < 2)
-		return cli_usage(&command_broker, "say what to do: serve, prepare or status");
+		return cli_usage(&command_broker, "say what to do: serve, prepare, status or rekey-master");
 	if (!strcmp(argv[1], "serve")) {
 		argv[1] = name;
 		return broker_main(argc - 1, argv + 1);
+	}
+	if (!strcmp(argv[1], "rekey-master")) {
+		argv[1] = rekey_name;
+		return broker_rekey_main(argc - 1, argv + 1);
 	}
 	if (!strcmp(argv[1], "prepare"))
 		return prepare(argc - 1, argv + 1);
@@ -101,7 +105,7 @@ static int broker(int argc, char **argv)
 		return status(argc - 1, argv + 1);
 	if (!strcmp(argv[1], "simulated-root"))
 		return simulated_root(argc - 1, argv + 1);
-	return cli_usage(&command_broker, "there is no 'broker %s': serve, prepare, status or simulated-root", argv[1]);
+	return cli_usage(&command_broker, "there is no 'broker %s': serve, prepare, status, rekey-master or simulated-root", argv[1]);
 }
 
 const struct command command_broker = {
@@ -109,6 +113,7 @@ const struct command command_broker = {
 	"usage: coffer broker serve [--dir DIR] [--listen ADDRESS:PORT]   runs until it is stopped\n"
 	"       coffer broker prepare [--dir DIR]                         makes its keys; prints the certificate's file\n"
 	"       coffer broker status [--json]                             asks a running broker\n"
+	"       coffer broker rekey-master ...                            keeps its master key under another passphrase, TPM or token\n"
 	"       coffer broker simulated-root                              the root certificate of this machine's simulated TEE\n\n"
 	"The broker holds the keys of the owner's volumes, checks the evidence of enclaves, and gives a key to those that the\n"
 	"policy allows. Run it where the owner trusts the machine. Its certificate belongs into coffer.yaml (broker: ca:).\n\n"

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 BROKER_TESTS = $(B)/test/broker-broker $(B)/test/broker-settings $(B)/test/broker-tees $(B)/test/broker-audit
 BROKER_TESTS += $(B)/test/broker-ratls
+BROKER_TESTS += $(B)/test/broker-master
 UNIT_TESTS += $(BROKER_TESTS)
 TEST_BINS += $(BROKER_TESTS)
 
+$(B)/test/broker-master: $(B)/obj/tests/broker/softhsm.o
+$(B)/obj/tests/broker/softhsm.o: CFLAGS += -isystem /usr/include/p11-kit-1
 $(B)/test/broker-tees: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/attest/make/*.c))
 $(B)/test/broker-%: $(B)/obj/tests/broker/%.o $(B)/obj/tests/broker/harness.o $(B)/lib/libcoffer.a
 	@mkdir -p $(@D)

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// `coffer broker rekey-master`: the master key under another passphrase, TPM or token, or another master key. Steps, each durable before the
+// next: the new file beside the old one; the database (one transaction, when the key itself changes); the new file in the old one's place.
+// Cut short anywhere, the next start finds the file that opens the database (master_find).
+#include <errno.h>
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "broker/broker.h"
+#include "broker/state.h"
+
+static const char usage[] =
+	"usage: %s [--dir DIR] [--config FILE] --master-key file|passphrase|tpm|pkcs11 [--add]\n"
+	"\n"
+	"Wraps the broker's master key in another way; what it encrypts stays as it is. The broker must not be running.\n"
+	"An old copy of master.wrapped (or master.key) still opens the database.\n"
+	"\n"
+	"  --add                  keep the ways in which it is wrapped now: any of them opens the broker\n"
+	"  --new-passphrase-fd N  the new passphrase from a descriptor (--passphrase-fd is the one of now)\n"
+	"  --new-pin-fd N         the PIN of the new token, if the key is in another one now (--pin-fd)\n"
+	MASTER_HELP;
+
+struct request {
+	struct broker_settings now;
+	struct master_settings to;
+	bool add, help;
+};
+
+static int number(const char *name, const char *value, int *out, struct fault *f)
+{
+	char *end;
+	unsigned long k = value ? strtoul(value, &end, 10) : 0;
+	if (!value || end == value || *end || k > 65535)
+		return fault_set(f, -EINVAL, "%s takes the number of an open descriptor", name);
+	*out = (int)k + 1;
+	return 0;
+}
+
+// What says how things are now goes to the broker's own reader of settings; the rest is how they shall be.
+static int parse(struct request *q, int argc, char **argv, struct fault *f)
+{
+	static const char *const of_now[] = {"--dir", "--config", "--passphrase-fd", "--pin-fd"};
+	char *now[12] = {argc > 0 ? argv[0] : "rekey-master"};
+	int n = 1, err = 0, new_passphrase = 0, new_pin = 0;
+	memset(q, 0, sizeof *q);
+	for (int i = 1; i < argc && !err; i++) {
+		bool mine = false;
+		for (size_t k = 0; k < sizeof of_now / sizeof *of_now; k++)
+			mine |= !strcmp(argv[i], of_now[k]);
+		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
+			q->help = true;
+		else if (mine && (i + 1 == argc || n + 2 > 10))
+			err = fault_set(f, -EINVAL, "%s needs a value, once", argv[i]);
+		else if (mine)
+			now[n++] = argv[i], now[n++] = argv[++i];
+		else if (!strncmp(argv[i], "--master-key", 12))
+			i += strchr(argv[i], '=') ? 0 : 1; // below
+		else if (!strcmp(argv[i], "--add"))
+			q->add = true;
+		else if (!strcmp(argv[i], "--new-passphrase-fd"))
+			err = number(argv[i], argv[i + 1], &new_passphrase, f), i++;
+		else if (!strcmp(argv[i], "--new-pin-fd"))
+			err = number(argv[i], argv[i + 1], &new_pin, f), i++;
+		else
+			err = fault_set(f, -EINVAL, "unknown option '%.100s'", argv[i]);
+	}
+	if (err || q->help)
+		return err;
+	err = broker_settings_read(&q->now, n, now, f);
+	q->to = q->now.master;
+	q->to.with[0] = '\0';
+	for (int i = 1; i < argc && !err; i++) {
+		if (strncmp(argv[i], "--master-key", 12))
+			continue;
+		int took = master_option(&q->to, argv[i], i + 1 < argc ? argv[i + 1] : NULL, f);
+		err = took < 0 ? took : took == 0 ? fault_set(f, -EINVAL, "unknown option '%.100s'", argv[i]) : 0;
+		i += took == 2;
+	}
+	q->to.passphrase_fd = new_passphrase;
+	if (new_pin)
+		q->to.pin_fd = new_pin;
+	if (!err && !*q->to.with)
+		err = fault_set(f, -EINVAL, "--master-key says in which way the key shall be wrapped");
+	if (!err && q->add && !strcmp(q->to.with, "file"))
+		err = fault_set(f, -EINVAL, "beside an unwrapped key, other ways protect nothing: --add is for those that wrap");
+	q->now.master.with[0] = '\0'; // as it is, whatever broker.yaml already says
+	return err;
+}
+
+struct found {
+	uint8_t key[MASTER_KEY_BYTES];
+	struct db *db; // NULL: there is no database yet
+};
+
+static int fits(void *ctx, const uint8_t key[MASTER_KEY_BYTES], struct fault *f)
+{
+	struct found *found = ctx;
+	struct store *store = NULL;
+	int err = found->db ? store_open(&store, found->db, key, f) : 0;
+	store_close(store);
+	if (!err)
+		memcpy(found->key, key, sizeof found->key);
+	return err;
+}
+
+static int change(const struct request *q, struct fault *f)
+{
+	struct master_secrets old = {.have_pin = false}, new = {.have_pin = false};
+	char path[PATH_MAX + 32], ways[64];
+	struct found found = {.db = NULL};
+	enum master_file file;
+	snprintf(path, sizeof path, "%s/broker.db", q->now.dir);
+	int lock = broker_lock_dir(q->now.dir, f);
+	if (lock < 0)
+		return lock;
+	int err = access(path, F_OK) ? 0 : db_open(&found.db, path, f);
+	if (!err)
+		err = master_find(q->now.dir, &q->now.master, &old, false, fits, &found, f);
+	if (err)
+		goto out;
+	if (old.have_pin && !strcmp(q->to.token, q->now.master.token) && q->to.pin_fd == q->now.master.pin_fd) {
+		memcpy(new.pin, old.pin, sizeof new.pin);
+		new.have_pin = true;
+	}
+	err = master_write_next(q->now.dir, &q->to, &new, q->add, found.key, &file, f);
+	if (!err)
+		err = master_settle(q->now.dir, file, f);
+	if (!err) {
+		master_describe(q->now.dir, ways, sizeof ways);
+		printf("the master key is kept under: %s\n", ways);
+	}
+out:
+	db_close(found.db);
+	explicit_bzero(&found, sizeof found);
+	master_secrets_wipe(&old);
+	master_secrets_wipe(&new);
+	close(lock);
+	return err;
+}
+
+int broker_rekey_main(int argc, char **argv)
+{
+	const char *name = argc > 0 ? argv[0] : "coffer broker rekey-master";
+	struct request q;
+	struct fault f = {""};
+	int err = parse(&q, argc, argv, &f);
+	if (!err && q.help) {
+		printf(usage, name);
+		return 0;
+	}
+	bool wrong = err == -EINVAL;
+	if (!err)
+		err = change(&q, &f);
+	if (err)
+		fprintf(stderr, "%s: %s\n", name, f.text);
+	if (wrong)
+		fprintf(stderr, usage, name);
+	return wrong ? 2 : err ? 1 : 0;
+}
