@@ -25,6 +25,9 @@
 
 #define DEFAULT_LISTEN "127.0.0.1:8081"
 #define FLIGHTS 64
+#define WORKERS 32
+// Who waits for a maker's answer keeps one of them; the others give what is there.
+#define MAX_WAITING (WORKERS / 2)
 // What failed is not asked for again for so long: clients that try again and again are not passed on to the makers.
 #define PENANCE_S 60
 
@@ -45,6 +48,7 @@ struct mirror {
 	pthread_cond_t landed;
 	struct flight flights[FLIGHTS];
 	unsigned int served, fetched, failed;	// under lock
+	unsigned int waiting;			// requests that fetch, or wait for one that does; under lock
 };
 
 static struct flight *flight_of(struct mirror *m, const char *name, time_t now)
@@ -67,10 +71,12 @@ static struct flight *flight_of(struct mirror *m, const char *name, time_t now)
 // Fetches an item, once for all who ask for it meanwhile. 0 or why it is not there now.
 static int refresh(struct mirror *m, const struct collateral_key *k, struct fault *f)
 {
-	struct flight *l;
-	bool waited = false;
+	struct flight *l = NULL;
+	bool waited = false, full;
 	pthread_mutex_lock(&m->lock);
-	while ((l = flight_of(m, k->name, time(NULL))) && l->flying) {
+	full = m->waiting >= MAX_WAITING;
+	m->waiting += !full;
+	while (!full && (l = flight_of(m, k->name, time(NULL))) && l->flying) {
 		pthread_cond_wait(&m->landed, &m->lock);
 		waited = true;
 	}
@@ -78,6 +84,7 @@ static int refresh(struct mirror *m, const struct collateral_key *k, struct faul
 		int err = !l ? fault_set(f, -EAGAIN, "too much is being fetched already") : l->until ? fault_set(f, l->err, "%s", l->why) : 0;
 		if (l && !l->until)
 			l->name[0] = '\0';	// somebody else's fetch went well
+		m->waiting -= !full;
 		pthread_mutex_unlock(&m->lock);
 		return err;
 	}
@@ -93,6 +100,7 @@ static int refresh(struct mirror *m, const struct collateral_key *k, struct faul
 	snprintf(l->why, sizeof l->why, "%s", f->text);
 	if (!err)
 		l->name[0] = '\0';
+	m->waiting--;
 	m->fetched += !err;
 	m->failed += err != 0;
 	pthread_cond_broadcast(&m->landed);
@@ -226,6 +234,8 @@ static void serve_item(struct mirror *m, const struct http_head *h, struct http_
 	}
 	if (!there) {
 		int status = m->offline || err == -ENOENT ? 404 : err == -EAGAIN ? 503 : 502;
+		if (status == 503)
+			r->headers = strdup("Retry-After: 5\r\n");
 		refuse(r, status, "%s", m->offline && err == -ENOENT ? "this mirror is offline and does not have it" : f.text);
 		return;
 	}
@@ -376,7 +386,7 @@ static bool split_listen(const char *text, char *address, size_t size, unsigned 
 static int run(struct mirror *m, const char *dir, const char *listen, const char *cert_file, const char *key_file, struct fault *f)
 {
 	char *cert = NULL, *key = NULL, address[64], cert_path[PATH_MAX] = "";
-	struct http_server_options o = {.handle = handle, .ctx = m, .address = address};
+	struct http_server_options o = {.handle = handle, .ctx = m, .address = address, .workers = WORKERS};
 	struct http_server *server;
 	sigset_t stop;
 	size_t len, key_len = 0;

@@ -59,7 +59,7 @@ static int request_line(struct http_head *h, const char *s, size_t len)
 	size_t version = (size_t)(end - sp2 - 1);
 	if (version != 8 || (memcmp(sp2 + 1, "HTTP/1.1", 8) && memcmp(sp2 + 1, "HTTP/1.0", 8)))
 		return -EINVAL;
-	h->keep_alive = sp2[8] == '1';
+	h->version_1_1 = h->keep_alive = sp2[8] == '1';
 	const char *q = memchr(target, '?', (size_t)(sp2 - target));
 	err = copy(h->path, sizeof h->path, target, (size_t)((q ? q : sp2) - target));
 	if (!err && q)
@@ -98,6 +98,28 @@ static int content_length(struct http_head *h, const char *v, size_t len)
 	return 0;
 }
 
+// "close" among the words of "keep-alive, close".
+static bool has_word(const char *v, size_t len, const char *word)
+{
+	for (size_t i = 0; i < len;) {
+		size_t n = 0;
+		while (i + n < len && v[i + n] != ',')
+			n++;
+		const char *w = v + i;
+		size_t k = n;
+		while (k && (*w == ' ' || *w == '\t')) {
+			w++;
+			k--;
+		}
+		while (k && (w[k - 1] == ' ' || w[k - 1] == '\t'))
+			k--;
+		if (is_name(w, k, word))
+			return true;
+		i += n + 1;
+	}
+	return false;
+}
+
 static int header(struct http_head *h, const char *s, size_t len, bool reply)
 {
 	const char *colon = memchr(s, ':', len);
@@ -117,8 +139,14 @@ static int header(struct http_head *h, const char *s, size_t len, bool reply)
 	if (is_name(s, name, "Transfer-Encoding"))
 		return -EOPNOTSUPP;
 	if (is_name(s, name, "Connection")) {
-		if (is_name(v, n, "close"))
+		if (has_word(v, n, "close"))
 			h->keep_alive = false;
+		return 0;
+	}
+	if (!reply && is_name(s, name, "Host")) {
+		if (h->has_host)
+			return -EINVAL;
+		h->has_host = true;
 		return 0;
 	}
 	if (is_name(s, name, "Expect")) {
@@ -151,7 +179,7 @@ int http_parse_head(struct http_head *h, const char *bytes, size_t len, bool rep
 			return err;
 		p = end + 2;
 	}
-	return 0;
+	return reply || h->has_host || !h->version_1_1 ? 0 : -EINVAL;
 }
 
 bool http_cookie(const char *header, const char *name, char *out, size_t size)

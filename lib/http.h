@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // HTTP/1.1 messages (RFC 9112), the part that server and client share: a strict, bounded parser of message heads.
-// Not accepted: line folding, bare LF or CR, transfer codings, repeated Content-Length. No allocation, no locks.
+// Not accepted: line folding, bare LF or CR, transfer codings, repeated Content-Length, requests of HTTP/1.1 without Host or with two. No
+// allocation, no locks.
 #ifndef COFFER_LIB_HTTP_H
 #define COFFER_LIB_HTTP_H
 
@@ -18,6 +19,7 @@ struct http_head {
 	int status;			// reply: 200
 	size_t content_length;
 	bool has_length;
+	bool has_host, version_1_1;	// request
 	bool keep_alive;
 	bool expects_continue;		// "Expect: 100-continue"
 	char authorization[HTTP_MAX_VALUE];

@@ -1,306 +1,213 @@
 // SPDX-License-Identifier: Apache-2.0
-// See http_server.h. One lock, `server.lock`, guards the list of connections; it is held for list work only.
+// See http_server.h. Threads: `workers`, who each take one event at a time from the one epoll set (listener and connections are armed for one
+// event, so that a connection is in one thread's hands only), and the keeper, who cuts off what has waited beyond its deadline. server.lock
+// guards the list of connections with their deadlines; it is held for list work only. A connection is closed by whoever holds it: others only
+// shut its socket down, while it is in the list, which brings it back from epoll.
 #include "lib/http_server.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netdb.h>
+#include <netinet/tcp.h>
 #include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "lib/file.h"
+#include "lib/http_conn.h"
+#include "lib/log.h"
 #include "lib/tls.h"
 
-struct connection {
-	struct connection *next;
-	struct http_server *server;
-	int fd;
-	char peer[64];		// numeric address
-	bool serving;		// a request is in the handler's hands: not to be cut off
-	int64_t since_ms;	// of the last change of `serving`
+#define KEEPER_MS 250
+#define OTHER_FILES 256		// that this process may have open besides connections
+#define ACCEPTS 32		// at a time
+
+union address {
+	struct sockaddr sa;
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
 };
 
-struct http_server {
-	struct http_server_options o;
-	int listener, stop_event;
-	unsigned int port;
-	pthread_t acceptor;
-	pthread_mutex_t lock;
-	pthread_cond_t freed;	// a connection left the list
-	struct connection *connections;
-	unsigned int count;
-	atomic_bool stopping;
-};
-
-static const char *reason(int status)
+static int arm(struct http_server *s, int op, int fd, void *what, uint32_t events)
 {
-	static const struct { int status; const char *text; } reasons[] = {
-		{200, "OK"}, {201, "Created"}, {204, "No Content"}, {400, "Bad Request"}, {401, "Unauthorized"},
-		{403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"}, {408, "Request Timeout"},
-		{409, "Conflict"}, {411, "Length Required"}, {413, "Content Too Large"},
-		{429, "Too Many Requests"}, {502, "Bad Gateway"}, {504, "Gateway Timeout"},
-		{431, "Request Header Fields Too Large"}, {500, "Internal Server Error"}, {501, "Not Implemented"},
-		{503, "Service Unavailable"},
-	};
-	for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++) {
-		if (reasons[i].status == status)
-			return reasons[i].text;
-	}
-	return "Status";
+	struct epoll_event e = {.events = events | EPOLLONESHOT, .data.ptr = what};
+	return epoll_ctl(s->epoll, op, fd, &e) ? -errno : 0;
 }
 
-static int send_response(struct tls_stream *s, const struct http_response *r, bool keep_alive, int64_t deadline)
+// With the lock held.
+static void cut_off(struct http_conn *c)
 {
-	char head[1024];
-	int n = snprintf(head, sizeof head,
-			 "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n"
-			 "%s%s%sConnection: %s\r\n\r\n",
-			 r->status, reason(r->status), r->content_type, r->body_len,
-			 r->set_cookie[0] ? "Set-Cookie: " : "", r->set_cookie, r->set_cookie[0] ? "\r\n" : "",
-			 keep_alive ? "keep-alive" : "close");
-	if (n < 0 || (size_t)n >= sizeof head)
-		return -E2BIG;
-	// Further lines go before the empty one.
-	size_t lead = r->headers ? (size_t)n - 2 : (size_t)n;
-	int err = tls_write(s, head, lead, deadline);
-	if (!err && r->headers)
-		err = tls_write(s, r->headers, strlen(r->headers), deadline);
-	if (!err && r->headers)
-		err = tls_write(s, "\r\n", 2, deadline);
-	return !err && r->body_len ? tls_write(s, r->body, r->body_len, deadline) : err;
+	c->cut = true;
+	shutdown(c->fd, SHUT_RDWR);
 }
 
-static void refuse(struct tls_stream *s, int status, const char *detail, int64_t deadline)
+static void leave(struct http_conn *c)
 {
-	char body[256];
-	struct http_response r = {.status = status, .content_type = "application/json", .body = body};
-	r.body_len =
-		(size_t)snprintf(body, sizeof body, "{\"title\":\"%s\",\"detail\":\"%s\"}", reason(status), detail);
-	send_response(s, &r, false, deadline);
+	struct http_server *s = c->server;
+	pthread_mutex_lock(&s->lock);
+	*c->link = c->next;
+	if (c->next)
+		c->next->link = c->link;
+	if (!--s->counts.open)
+		pthread_cond_broadcast(&s->freed);
+	pthread_mutex_unlock(&s->lock);
+	conn_close(c);	// *s lives until the workers have ended
 }
 
-static void set_serving(struct connection *c, bool serving)
+// With the lock held: all places are taken, so the connection that has waited longest without a request in a handler's hands goes.
+static void make_place(struct http_server *s)
 {
-	pthread_mutex_lock(&c->server->lock);
-	c->serving = serving;
-	c->since_ms = clock_ms();
-	pthread_mutex_unlock(&c->server->lock);
-}
-
-// Reads until the head is complete. `have` bytes are in buf already. The head's length, 0 at a clean end, or -errno.
-static ssize_t read_head(struct tls_stream *s, const struct http_server_options *o, char *buf, size_t *have,
-			 int64_t *deadline)
-{
-	*deadline = clock_ms() + (*have ? o->io_timeout_ms : o->idle_timeout_ms);
-	bool started = *have > 0;
-	for (;;) {
-		size_t len = http_head_length(buf, *have);
-		if (len)
-			return (ssize_t)len;
-		if (*have == HTTP_MAX_HEAD)
-			return -E2BIG;
-		ssize_t n = tls_read(s, buf + *have, HTTP_MAX_HEAD - *have, *deadline);
-		if (n <= 0)
-			return n ? n : *have ? -ECONNRESET : 0;
-		*have += (size_t)n;
-		if (!started)	// the request's own time starts with its first byte
-			*deadline = clock_ms() + o->io_timeout_ms;
-		started = true;
-	}
-}
-
-// One request on the connection. True when another may follow. buf holds *have bytes of it on entry and the first
-// bytes of the next one on return.
-static bool serve_one(struct connection *c, struct tls_stream *s, struct http_head *head, char *buf, size_t *have)
-{
-	const struct http_server_options *o = &c->server->o;
-	int64_t deadline;
-	ssize_t len = read_head(s, o, buf, have, &deadline);
-	if (len == -E2BIG)
-		refuse(s, 431, "the request's head is too long", deadline);
-	if (len <= 0)
-		return false;
-	int err = http_parse_head(head, buf, (size_t)len, false);
-	if (err) {
-		refuse(s, err == -E2BIG ? 431 : err == -EOPNOTSUPP ? 501 : 400,
-		       err == -EOPNOTSUPP ? "send the body with Content-Length; transfer codings are not supported"
-					  : "malformed request", deadline);
-		return false;
-	}
-	if (head->content_length > o->max_body_bytes) {
-		refuse(s, 413, "the request's body is too large", deadline);
-		return false;
-	}
-	char *body = malloc(head->content_length + 1);
-	if (!body) {
-		refuse(s, 503, "out of memory", deadline);
-		return false;
-	}
-	size_t got = *have - (size_t)len, spare = got > head->content_length ? got - head->content_length : 0;
-	got -= spare;
-	memcpy(body, buf + len, got);
-	bool ok = true;
-	if (head->expects_continue && got < head->content_length)
-		ok = !tls_write(s, "HTTP/1.1 100 Continue\r\n\r\n", 25, deadline);
-	while (ok && got < head->content_length) {
-		ssize_t n = tls_read(s, body + got, head->content_length - got, deadline);
-		if (n <= 0)
-			ok = false;
-		else
-			got += (size_t)n;
-	}
-	body[got] = '\0';
-	// What follows the body is the next request; the rest of the buffer may hold a secret or a token.
-	memmove(buf, buf + *have - spare, spare);
-	explicit_bzero(buf + spare, HTTP_MAX_HEAD - spare);
-	*have = spare;
-	if (ok) {
-		struct http_request request = {.head = head, .body = body, .body_len = got, .certificate = SSL_get0_peer_certificate(s->ssl)};
-		struct http_response r = {.peer = c->peer, .status = 200, .content_type = "application/json"};
-		set_serving(c, true);
-		o->handle(o->ctx, &request, &r);
-		bool keep = head->keep_alive && !c->server->stopping;
-		ok = !send_response(s, &r, keep, clock_ms() + o->io_timeout_ms) && keep;
-		set_serving(c, false);
-		free_wiped(r.body, r.body_len);
-		free(r.headers);
-	}
-	free_wiped(body, got);
-	explicit_bzero(head, sizeof *head);
-	return ok;
-}
-
-static void leave(struct connection *c)
-{
-	struct http_server *server = c->server;
-	pthread_mutex_lock(&server->lock);
-	for (struct connection **p = &server->connections; *p; p = &(*p)->next) {
-		if (*p == c) {
-			*p = c->next;
-			break;
-		}
-	}
-	server->count--;
-	pthread_cond_broadcast(&server->freed);
-	pthread_mutex_unlock(&server->lock);
-	free(c);
-}
-
-static void *connection_thread(void *arg)
-{
-	struct connection *c = arg;
-	const struct http_server_options *o = &c->server->o;
-	struct tls_stream s;
-	char *buf = malloc(HTTP_MAX_HEAD);
-	struct http_head *head = malloc(sizeof *head);
-	size_t have = 0;
-	// The list keeps its own descriptor, so that shutting it down never hits a reused number.
-	int fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 0);
-	if (fd >= 0 && buf && head && !tls_accept(&s, o->tls, fd, clock_ms() + o->io_timeout_ms)) {
-		while (serve_one(c, &s, head, buf, &have))
-			;
-		tls_close(&s);
-	} else if (fd >= 0 && (!buf || !head)) {
-		close(fd);
-	}
-	free_wiped(buf, buf ? HTTP_MAX_HEAD : 0);
-	free(head);
-	int own = c->fd;
-	leave(c);
-	close(own);
-	return NULL;
-}
-
-// Makes room when all places are taken: the connection that has waited longest without a request in hand goes.
-// Called and returns with the lock held.
-static void make_room(struct http_server *s)
-{
-	struct connection *oldest = NULL;
-	for (struct connection *c = s->connections; c; c = c->next) {
-		if (!c->serving && (!oldest || c->since_ms < oldest->since_ms))
+	struct http_conn *oldest = NULL;
+	for (struct http_conn *c = s->connections; c; c = c->next) {
+		if (!c->cut && c->deadline_ms != INT64_MAX && (!oldest || c->since_ms < oldest->since_ms))
 			oldest = c;
 	}
-	if (oldest) {
-		shutdown(oldest->fd, SHUT_RDWR);
-		oldest->since_ms = INT64_MAX;	// not chosen twice
-	}
-	struct timespec until;
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec++;
-	while (s->count >= s->o.max_connections && !s->stopping) {
-		if (pthread_cond_timedwait(&s->freed, &s->lock, &until))
-			break;
-	}
+	if (!oldest)
+		return;
+	cut_off(oldest);
+	s->counts.made_room++;
 }
 
-static void name_peer(struct connection *c, const struct sockaddr *from, socklen_t len)
+// May one more of this peer come in? With the lock held.
+static bool admits(struct http_server *s, const struct http_conn *new)
+{
+	unsigned int same = 0, cut = 0;
+	for (const struct http_conn *c = s->connections; c; c = c->next) {
+		same += !c->cut && !memcmp(c->group, new->group, sizeof c->group);
+		cut += c->cut;
+	}
+	if (same >= s->o.max_per_peer) {
+		s->counts.over_peer_limit++;
+		return false;
+	}
+	if (s->counts.open - cut >= s->o.max_connections)
+		make_place(s);
+	// Those that were cut off leave when a worker gets to them.
+	return s->counts.open < s->o.max_connections + OTHER_FILES / 4;
+}
+
+static void name_peer(struct http_conn *c, const union address *from, socklen_t len)
 {
 	char host[48], port[8];
-	if (getnameinfo(from, len, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV))
+	const struct in6_addr *six = &from->in6.sin6_addr;
+	if (getnameinfo(&from->sa, len, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV))
 		strcpy(c->peer, "unknown");
 	else
 		snprintf(c->peer, sizeof c->peer, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+	if (from->sa.sa_family == AF_INET)
+		memcpy(c->group, &from->in.sin_addr, 4);
+	else
+		memcpy(c->group, IN6_IS_ADDR_V4MAPPED(six) ? six->s6_addr + 12 : six->s6_addr, IN6_IS_ADDR_V4MAPPED(six) ? 4 : 8);
 }
 
-static void start_connection(struct http_server *s, int fd, const struct sockaddr *from, socklen_t len)
+static void start_connection(struct http_server *s, int fd, const union address *from, socklen_t len)
 {
-	struct connection *c = malloc(sizeof *c);
-	pthread_attr_t attr;
-	pthread_t thread;
-	bool started = false;
+	struct http_conn *c = calloc(1, sizeof *c);
 	if (!c) {
 		close(fd);
 		return;
 	}
-	*c = (struct connection){.server = s, .fd = fd, .since_ms = clock_ms()};
+	c->server = s;
+	c->fd = fd;
+	c->since_ms = clock_ms();
+	c->deadline_ms = c->since_ms + s->o.io_timeout_ms;
 	name_peer(c, from, len);
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, 512 << 10);
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
 	pthread_mutex_lock(&s->lock);
-	if (s->count >= s->o.max_connections)
-		make_room(s);
-	if (s->count < s->o.max_connections && !pthread_create(&thread, &attr, connection_thread, c)) {
+	bool in = !s->stopping && admits(s, c);
+	if (in) {
 		c->next = s->connections;
+		c->link = &s->connections;
+		if (c->next)
+			c->next->link = &c->next;
 		s->connections = c;
-		s->count++;
-		started = true;
+		s->counts.accepted++;
+		if (!s->counts.open++)
+			eventfd_write(s->wake_keeper, 1);
 	}
 	pthread_mutex_unlock(&s->lock);
-	pthread_attr_destroy(&attr);
-	if (!started) {
-		free(c);
+	if (!in) {
 		close(fd);
+		free(c);
+	} else if (arm(s, EPOLL_CTL_ADD, fd, c, EPOLLIN)) {
+		leave(c);
 	}
 }
 
-static void *acceptor_thread(void *arg)
+static void accept_some(struct http_server *s)
+{
+	for (int i = 0; i < ACCEPTS; i++) {
+		union address from;
+		socklen_t len = sizeof from;
+		int fd = accept4(s->listener, &from.sa, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd >= 0) {
+			start_connection(s, fd, &from, len);
+		} else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+			s->accept_later = true;	// the keeper arms it: not to spin until a connection ends
+			eventfd_write(s->wake_keeper, 1);
+			return;
+		} else if (errno == EAGAIN) {
+			break;
+		}
+	}
+	if (!s->stopping)
+		arm(s, EPOLL_CTL_MOD, s->listener, s, EPOLLIN);
+}
+
+static void *worker_thread(void *arg)
 {
 	struct http_server *s = arg;
-	struct pollfd p[2] = {{.fd = s->listener, .events = POLLIN}, {.fd = s->stop_event, .events = POLLIN}};
-	while (!p[1].revents) {
-		if (poll(p, 2, -1) < 0 && errno != EINTR)
+	struct http_head *head = malloc(sizeof *head);
+	struct epoll_event e;
+	while (head) {
+		int n = epoll_wait(s->epoll, &e, 1, -1);
+		if (n < 0 && errno != EINTR)
 			break;
-		if (!p[0].revents)
+		if (n <= 0)
 			continue;
-		union {
-			struct sockaddr sa;
-			struct sockaddr_in6 in6;
-		} from;
-		socklen_t from_len = sizeof from;
-		int fd = accept4(s->listener, &from.sa, &from_len, SOCK_CLOEXEC | SOCK_NONBLOCK);
-		if (fd >= 0)
-			start_connection(s, fd, &from.sa, from_len);
-		else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
-			poll(&p[1], 1, 100);	// until a connection ends; do not spin
+		if (!e.data.ptr)	// quit_workers
+			break;
+		if (e.data.ptr == s) {
+			accept_some(s);
+			continue;
+		}
+		struct http_conn *c = e.data.ptr;
+		uint32_t events = conn_run(c, head);
+		if (!events || arm(s, EPOLL_CTL_MOD, c->fd, c, events))
+			leave(c);
+	}
+	free(head);
+	return NULL;
+}
+
+static void *keeper_thread(void *arg)
+{
+	struct http_server *s = arg;
+	struct pollfd p = {.fd = s->wake_keeper, .events = POLLIN};
+	eventfd_t ignored;
+	bool any = false;
+	while (!s->stopping || any) {
+		if (poll(&p, 1, any || s->accept_later ? KEEPER_MS : -1) > 0) {
+			eventfd_read(s->wake_keeper, &ignored);
+			poll(NULL, 0, KEEPER_MS / 10);	// who wakes it often does not keep it busy
+		}
+		int64_t now = clock_ms();
+		pthread_mutex_lock(&s->lock);
+		for (struct http_conn *c = s->connections; c; c = c->next) {
+			if (!c->cut && c->deadline_ms <= now) {
+				cut_off(c);
+				s->counts.timed_out++;
+			}
+		}
+		any = s->counts.open;
+		pthread_mutex_unlock(&s->lock);
+		if (atomic_exchange(&s->accept_later, false) && !s->stopping)
+			arm(s, EPOLL_CTL_MOD, s->listener, s, EPOLLIN);
 	}
 	return NULL;
 }
@@ -315,15 +222,11 @@ static int listen_on(struct http_server *s, struct fault *f)
 		return fault_set(f, -EINVAL, "cannot listen on '%s': not a numeric address", s->o.address);
 	s->listener = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (s->listener < 0 || setsockopt(s->listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 ||
-	    bind(s->listener, ai->ai_addr, ai->ai_addrlen) < 0 || listen(s->listener, 256) < 0)
+	    bind(s->listener, ai->ai_addr, ai->ai_addrlen) < 0 || listen(s->listener, SOMAXCONN) < 0)
 		err = fault_errno(f, errno, "cannot listen on %s port %s", s->o.address, port);
 	freeaddrinfo(ai);
 
-	union {
-		struct sockaddr sa;
-		struct sockaddr_in in;
-		struct sockaddr_in6 in6;
-	} name;
+	union address name;
 	socklen_t len = sizeof name;
 	if (!err && getsockname(s->listener, &name.sa, &len) < 0)
 		err = fault_errno(f, errno, "cannot listen on %s", s->o.address);
@@ -332,37 +235,100 @@ static int listen_on(struct http_server *s, struct fault *f)
 	return err;
 }
 
+static void fit_open_files(struct http_server *s)
+{
+	struct rlimit l;
+	rlim_t wanted = s->o.max_connections + OTHER_FILES;
+	if (getrlimit(RLIMIT_NOFILE, &l) || l.rlim_cur == RLIM_INFINITY || l.rlim_cur >= wanted)
+		return;
+	l.rlim_cur = l.rlim_max == RLIM_INFINITY || l.rlim_max > wanted ? wanted : l.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &l);
+	getrlimit(RLIMIT_NOFILE, &l);
+	if (l.rlim_cur >= wanted)
+		return;
+	s->o.max_connections = l.rlim_cur > 2 * OTHER_FILES ? (unsigned int)l.rlim_cur - OTHER_FILES : OTHER_FILES / 2;
+	log_warning("only %u connections at a time: this process may open %lu files", s->o.max_connections, (unsigned long)l.rlim_cur);
+}
+
+static unsigned int or_else(unsigned int value, unsigned int usual)
+{
+	return value ? value : usual;
+}
+
+static int start_threads(struct http_server *s, struct fault *f)
+{
+	pthread_attr_t attr;
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 1 << 20);
+	int err = -pthread_create(&s->keeper, &attr, keeper_thread, s);
+	if (!err) {
+		for (; !err && s->worker_count < s->o.workers; s->worker_count += !err)
+			err = -pthread_create(&s->workers[s->worker_count], &attr, worker_thread, s);
+		if (err && s->worker_count)	// some will do
+			err = 0;
+		if (err) {
+			s->stopping = true;
+			eventfd_write(s->wake_keeper, 1);
+			pthread_join(s->keeper, NULL);
+		}
+	}
+	pthread_attr_destroy(&attr);
+	return err ? fault_errno(f, -err, "cannot start the server's threads") : 0;
+}
+
+static void free_server(struct http_server *s)
+{
+	const int fds[] = {s->listener, s->epoll, s->wake_keeper, s->quit_workers};
+	for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+	}
+	pthread_mutex_destroy(&s->lock);
+	pthread_cond_destroy(&s->freed);
+	free(s->workers);
+	free(s);
+}
+
 int http_server_start(struct http_server **out, const struct http_server_options *o, struct fault *f)
 {
 	struct http_server *s = calloc(1, sizeof *s);
+	pthread_condattr_t monotonic;
+	int err = 0;
 	if (!s)
 		return fault_set(f, -ENOMEM, "out of memory");
 	s->o = *o;
-	s->o.max_connections = o->max_connections ? o->max_connections : 128;
-	s->o.max_body_bytes = o->max_body_bytes ? o->max_body_bytes : 1u << 20;
-	s->o.io_timeout_ms = o->io_timeout_ms ? o->io_timeout_ms : 10000;
-	s->o.idle_timeout_ms = o->idle_timeout_ms ? o->idle_timeout_ms : 15000;
-	s->listener = -1;
+	s->o.max_connections = or_else(o->max_connections, 1024);
+	s->o.max_per_peer = or_else(o->max_per_peer, 256);
+	s->o.max_body_bytes = or_else(o->max_body_bytes, 1u << 20);
+	s->o.max_large_bytes = or_else(o->max_large_bytes, 16u << 20);
+	s->o.io_timeout_ms = or_else(o->io_timeout_ms, 10000);
+	s->o.idle_timeout_ms = or_else(o->idle_timeout_ms, 15000);
+	s->o.workers = or_else(o->workers, 16);
+	fit_open_files(s);
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_cond_init(&s->freed, NULL);
-	int err = 0;
-	s->stop_event = eventfd(0, EFD_CLOEXEC);
-	if (s->stop_event < 0)
-		err = fault_errno(f, errno, "cannot start the server");
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->freed, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	s->listener = -1;
+	s->epoll = epoll_create1(EPOLL_CLOEXEC);
+	s->wake_keeper = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	s->quit_workers = eventfd(0, EFD_CLOEXEC);
+	s->workers = calloc(s->o.workers, sizeof *s->workers);
+	if (s->epoll < 0 || s->wake_keeper < 0 || s->quit_workers < 0 || !s->workers)
+		err = fault_errno(f, s->workers ? errno : ENOMEM, "cannot start the server");
 	if (!err)
 		err = listen_on(s, f);
-	if (!err && (err = -pthread_create(&s->acceptor, NULL, acceptor_thread, s)))
-		fault_errno(f, -err, "cannot start the server");
-	if (err) {
-		if (s->listener >= 0)
-			close(s->listener);
-		if (s->stop_event >= 0)
-			close(s->stop_event);
-		free(s);
-		return err;
-	}
-	*out = s;
-	return 0;
+	struct epoll_event quit = {.events = EPOLLIN};
+	if (!err && (epoll_ctl(s->epoll, EPOLL_CTL_ADD, s->quit_workers, &quit) || arm(s, EPOLL_CTL_ADD, s->listener, s, EPOLLIN)))
+		err = fault_errno(f, errno, "cannot start the server");
+	if (!err)
+		err = start_threads(s, f);
+	if (err)
+		free_server(s);
+	else
+		*out = s;
+	return err;
 }
 
 unsigned int http_server_port(const struct http_server *s)
@@ -370,23 +336,46 @@ unsigned int http_server_port(const struct http_server *s)
 	return s->port;
 }
 
-void http_server_stop(struct http_server *s)
+void http_server_counts(struct http_server *s, struct http_server_counts *out)
 {
 	pthread_mutex_lock(&s->lock);
-	s->stopping = true;
+	*out = s->counts;
 	pthread_mutex_unlock(&s->lock);
-	eventfd_write(s->stop_event, 1);
-	pthread_join(s->acceptor, NULL);
-	close(s->listener);
+}
 
+// The connections that are left: what has arrived is still read, or nothing more is. With the lock held.
+static void shut_all(struct http_server *s, bool hard)
+{
+	for (struct http_conn *c = s->connections; c; c = c->next) {
+		if (!hard)
+			shutdown(c->fd, SHUT_RD);
+		else if (c->deadline_ms != INT64_MAX && !c->cut)
+			cut_off(c);
+	}
+}
+
+void http_server_stop(struct http_server *s)
+{
+	struct timespec until;
 	pthread_mutex_lock(&s->lock);
-	for (struct connection *c = s->connections; c; c = c->next)
-		shutdown(c->fd, c->serving ? SHUT_RD : SHUT_RDWR);
-	while (s->count)
-		pthread_cond_wait(&s->freed, &s->lock);
+	s->stopping = true;
+	shutdown(s->listener, SHUT_RDWR);	// from here on connections are refused
+	shut_all(s, false);
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += s->o.io_timeout_ms / 1000 + 1;
+	while (s->counts.open && !pthread_cond_timedwait(&s->freed, &s->lock, &until))
+		;
+	while (s->counts.open) {	// the rest is in handlers' hands, or comes from there
+		shut_all(s, true);
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_sec++;
+		pthread_cond_timedwait(&s->freed, &s->lock, &until);
+	}
 	pthread_mutex_unlock(&s->lock);
-	close(s->stop_event);
-	pthread_mutex_destroy(&s->lock);
-	pthread_cond_destroy(&s->freed);
-	free(s);
+	eventfd_write(s->quit_workers, 1);
+	eventfd_write(s->wake_keeper, 1);
+	for (unsigned int i = 0; i < s->worker_count; i++)
+		pthread_join(s->workers[i], NULL);
+	pthread_join(s->keeper, NULL);
+	free_server(s);
 }

@@ -122,18 +122,21 @@ static void test_http(void)
 	static const char *const bad[] = {
 		"GET /\r\n\r\n",
 		"GET / HTTP/2.0\r\n\r\n",
-		"GET x HTTP/1.1\r\n\r\n",
+		"GET x HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET / HTTP/1.1\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost : x\r\n\r\n",
 		"GET / HTTP/1.1\nHost: x\r\n\r\n",
-		"GET / HTTP/1.1\r\n folded: x\r\n\r\n",
-		"GET / HTTP/1.1\r\nno colon\r\n\r\n",
-		"GET / HTTP/1.1\r\n: x\r\n\r\n",
-		"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
-		"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-		"GET / HTTP/1.1\r\nContent-Length: 9999999999999999999\r\n\r\n",
-		"GET /a b HTTP/1.1\r\n\r\n",
-		"G\001T / HTTP/1.1\r\n\r\n",
-		"GET / HTTP/1.1\r\nA: b\001\r\n\r\n",
-		"GET / HTTP/1.1\r\nContent-Length: 1 2\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\n folded: x\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\n: x\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999999999999999\r\n\r\n",
+		"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n",
+		"G\001T / HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\nA: b\001\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1 2\r\n\r\n",
 	};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		char name[64];
@@ -141,7 +144,7 @@ static void test_http(void)
 		ok(name, head(&h, bad[i]) == -EINVAL, "accepted");
 	}
 	ok("http: chunked bodies are refused as such",
-	   head(&h, "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n") == -EOPNOTSUPP, "no");
+	   head(&h, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n") == -EOPNOTSUPP, "no");
 	struct http_url u;
 	ok("urls",
 	   !http_parse_url(&u, "https://[::1]:8443/kbs/") && !strcmp(u.host, "::1") && !strcmp(u.port, "8443") &&

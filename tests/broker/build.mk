@@ -2,6 +2,7 @@
 BROKER_TESTS = $(B)/test/broker-broker $(B)/test/broker-settings $(B)/test/broker-tees $(B)/test/broker-audit
 BROKER_TESTS += $(B)/test/broker-ratls
 BROKER_TESTS += $(B)/test/broker-master
+BROKER_TESTS += $(B)/test/broker-load
 UNIT_TESTS += $(BROKER_TESTS)
 TEST_BINS += $(BROKER_TESTS)
 
