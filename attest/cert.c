@@ -195,25 +195,39 @@ int cert_dates(X509 *cert, time_t now, struct fault *f)
 	return 0;
 }
 
-int cert_order(const struct cert_list *l, X509 **ordered, unsigned int max, unsigned int *count, struct fault *f)
+static X509 *issuer_among(X509 *cert, X509 *const *list, unsigned int count)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		if (list[i] != cert && cert_is_authority(list[i]) && cert_signed_by(cert, list[i]))
+			return list[i];
+	}
+	return NULL;
+}
+
+int cert_order_under(const struct cert_list *l, X509 *const *roots, unsigned int root_count, X509 **ordered, unsigned int max, unsigned int *count,
+		     bool *known, struct fault *f)
 {
 	char name[128];
 	*count = 0;
+	*known = false;
 	if (!l->count)
 		return fault_set(f, -EBADMSG, "no certificates");
 	ordered[(*count)++] = l->certs[0];
 	for (;;) {
 		X509 *last = ordered[*count - 1], *next = NULL;
+		for (unsigned int i = 0; i < root_count && *count > 1; i++)
+			*known |= !X509_cmp(last, roots[i]);
+		if (*known)
+			return 0;
 		if (*count > 1 && X509_NAME_cmp(X509_get_issuer_name(last), X509_get_subject_name(last)) == 0) {
 			if (cert_signed_by(last, last))
 				return 0;
 			return fault_set(f, -EBADMSG, "'%s' is not a root (not signed by itself)",
 					 cert_subject(last, name, sizeof name));
 		}
-		for (unsigned int i = 1; i < l->count && !next; i++) {
-			if (l->certs[i] != last && cert_is_authority(l->certs[i]) && cert_signed_by(last, l->certs[i]))
-				next = l->certs[i];
-		}
+		next = issuer_among(last, l->certs + 1, l->count - 1);
+		if (!next)
+			next = issuer_among(last, roots, root_count);
 		if (!next)
 			return fault_set(f, -EBADMSG, "no certificate that signed '%s'",
 					 cert_subject(last, name, sizeof name));
@@ -221,6 +235,25 @@ int cert_order(const struct cert_list *l, X509 **ordered, unsigned int max, unsi
 			return fault_set(f, -EBADMSG, "a chain of more than %u certificates", max);
 		ordered[(*count)++] = next;
 	}
+}
+
+int cert_order(const struct cert_list *l, X509 **ordered, unsigned int max, unsigned int *count, struct fault *f)
+{
+	bool known;
+	return cert_order_under(l, NULL, 0, ordered, max, count, &known, f);
+}
+
+bool cert_has_usage(X509 *cert, const char *oid)
+{
+	EXTENDED_KEY_USAGE *usage = X509_get_ext_d2i(cert, NID_ext_key_usage, NULL, NULL);
+	bool found = false;
+	for (int i = 0; usage && i < sk_ASN1_OBJECT_num(usage); i++) {
+		char text[64];
+		found |= OBJ_obj2txt(text, sizeof text, sk_ASN1_OBJECT_value(usage, i), 1) > 0 && !strcmp(text, oid);
+	}
+	EXTENDED_KEY_USAGE_free(usage);
+	ERR_clear_error();
+	return found;
 }
 
 time_t cert_time(const ASN1_TIME *t)

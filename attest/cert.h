@@ -55,6 +55,13 @@ int cert_dates(X509 *cert, time_t now, struct fault *f);
 // to it are ignored. Fills ordered[] (leaf first) and *count, at most `max`. -EBADMSG and which link is wrong.
 int cert_order(const struct cert_list *l, X509 **ordered, unsigned int max, unsigned int *count, struct fault *f);
 
+// The same up to one of `roots`, which the list need not have (TPMs bring their chains without); *known says that it ends in one.
+int cert_order_under(const struct cert_list *l, X509 *const *roots, unsigned int root_count, X509 **ordered, unsigned int max, unsigned int *count,
+		     bool *known, struct fault *f);
+
+// The certificate's extended key usage names this OID (as text).
+bool cert_has_usage(X509 *cert, const char *oid);
+
 // 0 when `crl` is `issuer`'s, signed by it, current at `now` and does not name `cert`. -EBADMSG (not the issuer's), -ESTALE, or
 // -EKEYREVOKED.
 int cert_crl_check(X509_CRL *crl, X509 *issuer, X509 *cert, time_t now, struct fault *f);

@@ -20,6 +20,8 @@
 #include "attest/evidence.h"
 #include "attest/json.h"
 #include "attest/snp.h"
+#include "attest/tpm.h"
+#include "attest/tpm_collect.h"
 #include "lib/file.h"
 
 #define MAX_BLOB (1u << 20)
@@ -227,6 +229,30 @@ static int from_sgx(const struct collect_places *p, const uint8_t data[64], stru
 	return err;
 }
 
+// Registers of the boot and of the system's loader; those above are for others and change while a machine runs.
+#define QUOTED_PCRS 0xffffu
+
+static int from_tpm(const struct collect_places *p, const uint8_t data[64], struct bundle *b, char provider[64], struct fault *f)
+{
+	struct tpm_attester a;
+	char *log;
+	size_t len;
+	int err = tpm_attester_open(&a, p->tpm, f);
+	if (err)
+		return err;
+	err = tpm_attester_quote(&a, QUOTED_PCRS, data, COLLECT_NONCE_BYTES, b, f);
+	strcpy(provider, a.azure ? "azure-vtpm" : "tpm");
+	tpm_attester_close(&a);
+	// A machine of the usual place has its log there; a TPM elsewhere is another machine's.
+	const char *path = p->tpm_log ? p->tpm_log : p->tpm ? NULL : "/sys/kernel/security/tpm0/binary_bios_measurements";
+	if (!err && path && !file_read(path, MAX_BLOB, &log, &len, NULL)) {
+		if (len)
+			bundle_put_bytes(b, "event_log", log, len);
+		free(log);
+	}
+	return err;
+}
+
 // The report is about what was asked, as far as this is in a known place.
 static int check_bound(struct bundle *b, const uint8_t data[64], struct fault *f)
 {
@@ -239,6 +265,11 @@ static int check_bound(struct bundle *b, const uint8_t data[64], struct fault *f
 		return fault_set(f, -EIO, "the kernel gave %zu bytes that are no evidence of a known kind", len);
 	if (kind == EVIDENCE_SNP && !snp_parse(e, SNP_REPORT_BYTES, &snp, NULL))
 		found = snp.report_data;
+	struct tpm_quote t;
+	const uint8_t *quote = bundle_bytes(b, "tpm_quote", &len);
+	if (quote && (tpm_quote_parse(quote, len, &t, NULL) || t.nonce_len != COLLECT_NONCE_BYTES || memcmp(t.nonce, data, COLLECT_NONCE_BYTES)))
+		return fault_set(f, -EIO, "the TPM gave a quote about something else");
+	e = bundle_bytes(b, "evidence", &len);
 	if ((kind == EVIDENCE_SGX || kind == EVIDENCE_TDX) && !dcap_quote_parse(e, len, &q, NULL))
 		found = q.report_data;
 	return found && memcmp(found, data, 64) ? fault_set(f, -EIO, "the kernel gave evidence about something else") : 0;
@@ -248,7 +279,7 @@ int collect_evidence(enum collect_from from, const struct collect_places *places
 		     char provider[64], struct fault *f)
 {
 	static const struct collect_places usual;
-	struct fault tsm = {""}, csv = {""}, sgx = {""};
+	struct fault tsm = {""}, csv = {""}, sgx = {""}, tpm = {""};
 	char stamp[32];
 	int err = -ENODEV;
 	if (!places)
@@ -259,11 +290,18 @@ int collect_evidence(enum collect_from from, const struct collect_places *places
 		err = from_csv(places, data, b, provider, &csv);
 	if (err == -ENODEV && (from == COLLECT_ANY || from == COLLECT_SGX))
 		err = from_sgx(places, data, b, provider, &sgx);
-	if (err == -ENODEV)
-		return fault_set(f, err, "this machine offers no evidence: %s%s%s%s%s", tsm.text, *tsm.text && *csv.text ? "; " : "", csv.text,
-				 (*tsm.text || *csv.text) && *sgx.text ? "; " : "", sgx.text);
+	if (err == -ENODEV && (from == COLLECT_ANY || from == COLLECT_TPM))
+		err = from_tpm(places, data, b, provider, &tpm);
+	const char *const all[] = {tsm.text, csv.text, sgx.text, tpm.text};
+	char words[600] = "";
+	size_t n = 0;
+	for (size_t i = 0; i < 4 && n < sizeof words; i++) {
+		if (*all[i])
+			n = err == -ENODEV ? n + (size_t)snprintf(words + n, sizeof words - n, "%s%s", n ? "; " : "", all[i])
+					   : (size_t)snprintf(words, sizeof words, "%s", all[i]);
+	}
 	if (err)
-		return fault_set(f, err, "%s", *sgx.text ? sgx.text : *csv.text ? csv.text : tsm.text);
+		return fault_set(f, err, "%s%s", err == -ENODEV ? "this machine offers no evidence: " : "", words);
 	err = check_bound(b, data, f);
 	time_text(stamp, time(NULL));
 	if (!err && (bundle_put_text(b, "format", BUNDLE_FORMAT, strlen(BUNDLE_FORMAT)) || bundle_put_text(b, "time", stamp, strlen(stamp))))

@@ -66,6 +66,7 @@ struct parts {
 	X509_CRL *crl;
 	struct dcap_collateral *collateral;
 	EVP_PKEY *key;
+	char tpm_key[65];	// its digest
 	uint8_t pcr_values[TPM_PCRS][DIGEST_MAX];
 	const uint8_t *pcrs[TPM_PCRS];
 	struct snp_input snp;
@@ -156,6 +157,10 @@ static void fill_tpm(struct parts *p, const uint8_t *quote, size_t len)
 			p->key = X509_get0_pubkey(p->tpm_certs.certs[0]);
 			EVP_PKEY_up_ref(p->key);
 		}
+	}
+	if (in->tpm_activated && tpm_key_digest(p->key, p->tpm_key) && !strcmp(p->tpm_key, in->tpm_activated)) {
+		p->tpm.trust = TPM_TRUST_ACTIVATED;
+		p->tpm.ak_digest = p->tpm_key;
 	}
 	if (in->tpm_keys) // who lists keys wants one of these; a certificate is any TPM's of its maker
 		p->tpm.trust = TPM_TRUST_ALLOWED;

@@ -59,16 +59,7 @@ bool tpm_key_digest(EVP_PKEY *key, char hex[65])
 // The certificate is one of an attestation key (tcg-kp-AIKCertificate): makers certify keys of other uses under the same roots.
 static bool is_of_attestation_key(X509 *cert)
 {
-	static const char aik[] = "2.23.133.8.3";
-	EXTENDED_KEY_USAGE *usage = X509_get_ext_d2i(cert, NID_ext_key_usage, NULL, NULL);
-	bool found = false;
-	for (int i = 0; usage && i < sk_ASN1_OBJECT_num(usage); i++) {
-		char oid[64];
-		found |= OBJ_obj2txt(oid, sizeof oid, sk_ASN1_OBJECT_value(usage, i), 1) > 0 && !strcmp(oid, aik);
-	}
-	EXTENDED_KEY_USAGE_free(usage);
-	ERR_clear_error();
-	return found && !cert_is_authority(cert) && X509_get_key_usage(cert) & KU_DIGITAL_SIGNATURE;
+	return cert_has_usage(cert, "2.23.133.8.3") && !cert_is_authority(cert) && X509_get_key_usage(cert) & KU_DIGITAL_SIGNATURE;
 }
 
 static int certified(const struct tpm_input *in, struct fault *f)
@@ -78,15 +69,13 @@ static int certified(const struct tpm_input *in, struct fault *f)
 	bool known = false;
 	if (!in->certificates)
 		return fault_set(f, -EBADMSG, "no certificate");
-	int err = cert_order(in->certificates, chain, 5, &count, f);
+	int err = cert_order_under(in->certificates, in->roots, in->root_count, chain, 5, &count, &known, f);
 	if (err)
 		return err;
 	if (!in->ak || EVP_PKEY_eq(X509_get0_pubkey(chain[0]), in->ak) != 1)
 		return fault_set(f, -EBADMSG, "a certificate of another key");
 	if (!is_of_attestation_key(chain[0]))
 		return fault_set(f, -EBADMSG, "a certificate for another use than attestation (tcg-kp-AIKCertificate)");
-	for (unsigned int i = 0; i < in->root_count; i++)
-		known |= !X509_cmp(in->roots[i], chain[count - 1]);
 	if (!known)
 		return fault_set(f, -EBADMSG, "a certificate under a root that is not known");
 	for (unsigned int i = 0; !err && i < count; i++)

@@ -117,7 +117,7 @@ EVP_PKEY *tpm_rsa_key(const uint8_t *n, size_t len, uint32_t e)
 	return key;
 }
 
-// TPMT_PUBLIC of a signing key: no symmetric part.
+// TPMT_PUBLIC of a key that signs, or one that decrypts, which names a symmetric cipher.
 static EVP_PKEY *public_area(struct cursor c)
 {
 	uint8_t xy[96];
@@ -126,7 +126,7 @@ static EVP_PKEY *public_area(struct cursor c)
 	cursor_take(&c, 2 + 4);			// name's algorithm, attributes
 	sized(&c, &n);				// policy
 	if (cursor_be(&c, 2) != ALG_NULL)
-		return NULL;
+		cursor_take(&c, 4);		// its bits and mode
 	uint64_t scheme = cursor_be(&c, 2);
 	if (scheme != ALG_NULL)
 		cursor_take(&c, scheme == ALG_ECDAA ? 4 : 2);

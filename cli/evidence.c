@@ -267,9 +267,10 @@ static int collect(int argc, char **argv)
 	static const struct option options[] = {
 		{"report-data", required_argument, NULL, 'd'}, {"output", required_argument, NULL, 'o'}, {"from", required_argument, NULL, 'f'},
 		{"privlevel", required_argument, NULL, 'p'}, {"tsm", required_argument, NULL, 't'}, {"csv-device", required_argument, NULL, 'c'},
-		{"libos", required_argument, NULL, 'l'}, {"ccel", required_argument, NULL, 'e'}, {0},
+		{"libos", required_argument, NULL, 'l'}, {"ccel", required_argument, NULL, 'e'}, {"tpm", required_argument, NULL, 'T'},
+		{"tpm-log", required_argument, NULL, 'L'}, {0},
 	};
-	static const char *const sources[] = {"any", "tsm", "csv", "sgx"};
+	static const char *const sources[] = {"any", "tsm", "csv", "sgx", "tpm"};
 	struct collect_places places = {.tsm = NULL};
 	const char *output = NULL, *hex = NULL;
 	uint8_t data[COLLECT_DATA_BYTES] = {0};
@@ -289,11 +290,13 @@ static int collect(int argc, char **argv)
 		case 'c': places.csv = optarg; break;
 		case 'l': places.libos = optarg; break;
 		case 'e': places.ccel = optarg; break;
+		case 'T': places.tpm = optarg; break;
+		case 'L': places.tpm_log = optarg; break;
 		case 'f':
-			for (from = COLLECT_SGX; from > COLLECT_ANY && strcmp(sources[from], optarg); from--)
+			for (from = COLLECT_TPM; from > COLLECT_ANY && strcmp(sources[from], optarg); from--)
 				;
 			if (strcmp(sources[from], optarg))
-				return cli_usage(&command_evidence, "--from takes any, tsm, csv or sgx");
+				return cli_usage(&command_evidence, "--from takes any, tsm, csv, sgx or tpm");
 			break;
 		default: return cli_usage(&command_evidence, "wrong option of collect");
 		}
@@ -360,15 +363,16 @@ const struct command command_evidence = {
 	"evidence", "collect and decode attestation evidence, pack it with its collateral",
 	"usage: coffer evidence show FILE [--event-log FILE] [--json]\n"
 	"       coffer evidence bundle FILE --output BUNDLE [--collateral FILE] [--event-log FILE] [--at TIME]\n"
-	"       coffer evidence collect --report-data HEX --output BUNDLE [--from tsm|csv|sgx] [--privlevel N]\n\n"
+	"       coffer evidence collect --report-data HEX --output BUNDLE [--from tsm|csv|sgx|tpm] [--privlevel N]\n\n"
 	"show     says what a file is and what it claims; checks nothing. Knows reports and quotes of AMD SEV-SNP, Intel SGX and TDX, Azure,\n"
 	"         Hygon CSV, Arm CCA, TPMs and NVIDIA GPUs, event logs (TCG, CCEL), RA-TLS certificates, and bundles\n"
 	"bundle   puts evidence, collateral, log and the time (now, or --at 2025-06-19T10:16:03Z) into one file, with which\n"
 	"         `coffer verify BUNDLE --at recorded` says the same anywhere and at any time\n"
 	"collect  asks the hardware that this runs on for evidence about these data (a digest of a nonce and a key, up to 64 bytes): through\n"
-	"         configfs-tsm (TDX, SEV-SNP, CCA, Coffer's enclaves), /dev/csv-guest (Hygon), a library OS's /dev/attestation (SGX). With\n"
-	"         its certificates and event log where the machine has them. --output - is standard output. --tsm, --csv-device, --libos and\n"
-	"         --ccel name other places\n\n"
+	"         configfs-tsm (TDX, SEV-SNP, CCA, Coffer's enclaves), /dev/csv-guest (Hygon), a library OS's /dev/attestation (SGX), a TPM (a\n"
+	"         quote whose nonce is the first 32 bytes; on Azure with the report that its vTPM keeps). With its certificates and event log where\n"
+	"         the machine has them. --output - is standard output. --tsm, --csv-device, --libos, --ccel, --tpm (device:PATH, unix:PATH,\n"
+	"         tcp:ADDRESS:PORT) and --tpm-log name other places\n\n"
 	"--collateral is a bundle, a JSON file as tools for Intel's PCCS write it, or a folder that `coffer collateral` keeps.\n"
 	"docs/attestation.md has the format.\n",
 	evidence,

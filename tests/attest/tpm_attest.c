@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: Apache-2.0
+// A TPM's evidence end to end, against swtpm (a real TPM's code) whose maker is swtpm_localca: endorsement certificate, activate-credential made
+// without a TPM and answered by one, quotes, registers; a TPM without a certificate; Azure's report in an NV index.
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "attest/collect.h"
+#include "attest/evidence.h"
+#include "attest/tpm.h"
+#include "attest/tpm_collect.h"
+#include "lib/encode.h"
+#include "lib/file.h"
+#include "tests/attest/ok.h"
+#include "tests/attest/vectors.h"
+
+static char dir[64], where[100];
+static pid_t swtpm;
+
+__attribute__((format(printf, 2, 3))) static void write_text(const char *name, const char *format, ...)
+{
+	char path[128], text[512];
+	va_list ap;
+	va_start(ap, format);
+	vsnprintf(text, sizeof text, format, ap);
+	va_end(ap);
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	file_write(path, text, strlen(text), 0644, false, NULL);
+}
+
+// Runs a command without output; its exit code.
+static int command(const char *const *argv, bool wait, pid_t *pid)
+{
+	int status = -1;
+	*pid = fork();
+	if (*pid == 0) {
+		int null = open("/dev/null", O_RDWR);
+		dup2(null, 1);
+		dup2(null, 2);
+		execvp(argv[0], (char **)argv);
+		_exit(127);
+	}
+	if (wait && (*pid < 0 || waitpid(*pid, &status, 0) < 0))
+		return -1;
+	return wait && WIFEXITED(status) ? WEXITSTATUS(status) : wait ? -1 : 0;
+}
+
+// A TPM as a maker ships it: with endorsement keys, and certificates by an authority of its own.
+static bool manufacture(void)
+{
+	char state[100], ca[100], conf[100];
+	pid_t pid;
+	snprintf(state, sizeof state, "%s/state", dir);
+	snprintf(ca, sizeof ca, "%s/ca", dir);
+	snprintf(conf, sizeof conf, "%s/setup.conf", dir);
+	if (mkdir(state, 0700) || mkdir(ca, 0700))
+		return false;
+	write_text("setup.conf", "create_certs_tool=/usr/bin/swtpm_localca\ncreate_certs_tool_config=%s/localca.conf\n"
+		   "create_certs_tool_options=%s/localca.options\nactive_pcr_banks=sha256\n", dir, dir);
+	write_text("localca.conf", "statedir=%s\nsigningkey=%s/signkey.pem\nissuercert=%s/issuercert.pem\ncertserial=%s/certserial\n", ca, ca, ca, ca);
+	write_text("localca.options", "--platform-manufacturer Test\n--platform-version 1\n--platform-model Test\n");
+	return command((const char *const[]){"swtpm_setup", "--tpm2", "--tpmstate", state, "--create-ek-cert", "--config", conf, NULL}, true, &pid) == 0;
+}
+
+static bool start(const char *state_name)
+{
+	char state[120], server[120];
+	struct tpm t;
+	snprintf(state, sizeof state, "dir=%s/%s", dir, state_name);
+	mkdir(state + 4, 0700);
+	snprintf(where, sizeof where, "unix:%s/socket", dir);
+	snprintf(server, sizeof server, "type=unixio,path=%s/socket", dir);
+	command((const char *const[]){"swtpm", "socket", "--tpm2", "--tpmstate", state, "--server", server, "--flags", "not-need-init,startup-clear", NULL},
+		false, &swtpm);
+	for (int k = 0; k < 500; k++) {
+		if (!tpm_open(&t, where, NULL)) {
+			tpm_close(&t);
+			return true;
+		}
+		if (waitpid(swtpm, NULL, WNOHANG) == swtpm)
+			break;
+		nanosleep(&(struct timespec){0, 20000000}, NULL);
+	}
+	swtpm = 0;
+	return false;
+}
+
+static void stop(void)
+{
+	if (swtpm > 0) {
+		kill(swtpm, SIGTERM);
+		waitpid(swtpm, NULL, 0);
+	}
+	swtpm = 0;
+}
+
+static void read_certs(const char *name, struct cert_list *l)
+{
+	char path[128], *pem;
+	size_t len;
+	snprintf(path, sizeof path, "%s/ca/%s", dir, name);
+	if (!file_read(path, 1 << 16, &pem, &len, NULL)) {
+		cert_list_add_pem(l, pem, len, NULL);
+		free(pem);
+	}
+}
+
+static void test_challenge(struct tpm_attester *a, EVP_PKEY *ek, const struct tpm_public *ak)
+{
+	uint8_t secret[TPM_CREDENTIAL_BYTES] = {1, 2, 3}, got[TPM_CREDENTIAL_BYTES] = {0}, name[66];
+	struct tpm_challenge c, bad;
+	struct fault f = {""};
+	int err = tpm_credential_make(ek, ak->name, ak->name_len, secret, &c, &f);
+	if (!err)
+		err = tpm_attester_activate(a, &c, got, &f);
+	ok("the TPM opens a credential for its keys", !err && !memcmp(secret, got, sizeof got), "%d %s", err, f.text);
+	memcpy(name, ak->name, ak->name_len);
+	name[10] ^= 1;
+	err = tpm_credential_make(ek, name, ak->name_len, secret, &bad, &f);
+	if (!err)
+		err = tpm_attester_activate(a, &bad, got, &f);
+	ok("not one for another attestation key", err == -EACCES, "%d %s", err, f.text);
+	bad = c;
+	bad.blob[bad.blob_len - 1] ^= 1;
+	err = tpm_attester_activate(a, &bad, got, &f);
+	ok("not one that was changed", err == -EACCES, "%d %s", err, f.text);
+	EVP_PKEY *other = EVP_RSA_gen(2048);
+	err = tpm_credential_make(other, ak->name, ak->name_len, secret, &bad, &f);
+	if (!err)
+		err = tpm_attester_activate(a, &bad, got, &f);
+	ok("not one for another TPM", err < 0, "%d %s", err, f.text);
+	EVP_PKEY_free(other);
+	err = tpm_attester_activate(a, &c, got, &f);
+	ok("and the first again", !err && !memcmp(secret, got, sizeof got), "%d %s", err, f.text);
+}
+
+static void test_verdict(struct tpm_attester *a, const struct tpm_public *ak)
+{
+	static const uint8_t nonce[32] = {7, 7};
+	struct fault f = {""};
+	struct bundle b;
+	char hex[65];
+	bundle_init(&b);
+	int err = tpm_attester_quote(a, 0xff, nonce, sizeof nonce, &b, &f);
+	tpm_key_digest(ak->key, hex);
+	struct evidence_input in = {.bundle = &b, .nonce = nonce, .nonce_len = sizeof nonce, .now = time(NULL), .tpm_activated = hex};
+	struct attest_result out;
+	attest_result_init(&out);
+	if (!err)
+		evidence_verify(&in, &out);
+	ok("its quote", !err && attest_passed(&out) && !strcmp(claim_of(&out, "tpm.ak_trust"), "activate-credential") && *claim_of(&out, "tpm.pcrs.pcr07"),
+	   "%d %s %s", err, f.text, failures(&out));
+	attest_result_free(&out);
+	hex[3] ^= 1;
+	attest_result_init(&out);
+	evidence_verify(&in, &out);
+	ok("another key was activated", !strcmp(failed_ids(&out), "tpm-key "), "%s", failures(&out));
+	attest_result_free(&out);
+	bundle_free(&b);
+}
+
+static void test_made(void)
+{
+	struct tpm_attester a;
+	struct fault f = {""};
+	struct cert_list roots = {.count = 0}, chain = {.count = 0}, nobody = {.count = 0};
+	struct tpm_public ak;
+	EVP_PKEY *ek = NULL;
+	uint8_t *der;
+	size_t len;
+	int err = tpm_attester_open(&a, where, &f);
+	if (!ok("a TPM", !err && !a.azure && a.ak_len > 60, "%d %s", err, f.text))
+		return;
+	err = tpm_public_read(a.ak_public, a.ak_len, &ak, &f);
+	ok("its attestation key", !err && !tpm_public_attests(&ak, &f) && ak.name_len == 34, "%d %s", err, f.text);
+	struct tpm_public weak = ak;
+	weak.attributes &= ~(1u << 16);
+	ok("an unrestricted key attests nothing", tpm_public_attests(&weak, &f) == -EBADMSG, "%s", f.text);
+	weak.attributes = ak.attributes & ~2u;
+	ok("nor one that can be copied", tpm_public_attests(&weak, &f) == -EBADMSG, "%s", f.text);
+	err = tpm_attester_endorsement(&a, &der, &len, &f);
+	ok("its endorsement certificate", !err && !cert_list_add_der(&chain, der, len, &f), "%d %s", err, f.text);
+	free(err ? NULL : der);
+	read_certs("swtpm-localca-rootca-cert.pem", &roots);
+	err = tpm_ek_certified(&chain, roots.certs, roots.count, time(NULL), &ek, &f);
+	ok("its maker's intermediate is missing", err == -EBADMSG && strstr(f.text, "no certificate that signed"), "%d %s", err, f.text);
+	read_certs("issuercert.pem", &chain);
+	err = tpm_ek_certified(&chain, roots.certs, roots.count, time(NULL), &ek, &f);
+	ok("a chain to its maker's root", !err && ek, "%d %s", err, f.text);
+	ok("nobody's root", tpm_ek_certified(&chain, nobody.certs, 0, time(NULL), &ek, &f) == -EBADMSG, "%s", f.text);
+	ok("before it was made", tpm_ek_certified(&chain, roots.certs, roots.count, 1000000000, &ek, &f) == -ESTALE, "%s", f.text);
+	X509 *leaf = chain.certs[0];
+	chain.certs[0] = chain.certs[1];
+	chain.certs[1] = leaf;
+	ok("an authority's certificate is no endorsement key's", tpm_ek_certified(&chain, roots.certs, roots.count, time(NULL), &ek, &f) == -EBADMSG, "%s",
+	   f.text);
+	EVP_PKEY *own = tpm_key_read(a.ek_public, a.ek_len, &f);
+	ok("the certificate is about the TPM's own key", own && EVP_PKEY_eq(own, X509_get0_pubkey(leaf)) == 1, "%s", f.text);
+	test_challenge(&a, X509_get0_pubkey(leaf), &ak);
+	test_verdict(&a, &ak);
+	EVP_PKEY_free(own);
+	tpm_public_free(&ak);
+	tpm_attester_close(&a);
+	cert_list_free(&roots);
+	cert_list_free(&chain);
+}
+
+// No certificate: an elliptic endorsement key, which a verifier may have on a list.
+static void test_bare(void)
+{
+	struct tpm_attester a;
+	struct fault f = {""};
+	struct tpm_public ak = {.key = NULL};
+	uint8_t *der;
+	size_t len;
+	int err = tpm_attester_open(&a, where, &f);
+	if (!ok("a TPM without certificates", !err, "%d %s", err, f.text))
+		return;
+	err = tpm_attester_endorsement(&a, &der, &len, &f);
+	ok("has none", err == -ENOENT && a.ek && a.ek_len, "%d %s", err, f.text);
+	EVP_PKEY *ek = tpm_key_read(a.ek_public, a.ek_len, &f);
+	err = tpm_public_read(a.ak_public, a.ak_len, &ak, &f);
+	ok("an elliptic endorsement key", ek && !err && EVP_PKEY_is_a(ek, "EC"), "%s", f.text);
+	if (ek && !err)
+		test_challenge(&a, ek, &ak);
+	EVP_PKEY_free(ek);
+	tpm_public_free(&ak);
+	tpm_attester_close(&a);
+}
+
+static void test_collect(void)
+{
+	static const uint8_t data[64] = {9, 8, 7};
+	const struct collect_places places = {.tpm = where};
+	char provider[64] = "";
+	struct fault f = {""};
+	struct bundle b;
+	struct attest_result out;
+	bundle_init(&b);
+	int err = collect_evidence(COLLECT_TPM, &places, data, -1, &b, provider, &f);
+	ok("evidence collected from a TPM", !err && !strcmp(provider, "tpm"), "%d %s", err, f.text);
+	struct evidence_input in = {.bundle = &b, .nonce = data, .nonce_len = COLLECT_NONCE_BYTES, .now = time(NULL)};
+	attest_result_init(&out);
+	if (!err)
+		evidence_verify(&in, &out);
+	ok("all but its key is proved", !strcmp(failed_ids(&out), "tpm-key "), "%s", failures(&out));
+	attest_result_free(&out);
+	bundle_free(&b);
+	const struct collect_places none = {.tpm = "unix:/nowhere/socket"};
+	bundle_init(&b);
+	err = collect_evidence(COLLECT_TPM, &none, data, -1, &b, provider, &f);
+	ok("no TPM there", err < 0 && strstr(f.text, "/nowhere/socket"), "%d %s", err, f.text);
+	bundle_free(&b);
+}
+
+// What the owner of a TPM does to it, in bytes: the command's length is filled in. 0, or what the TPM answers; `handle` gets the first handle.
+static uint32_t owner(struct tpm *t, const uint8_t *command, size_t n, uint32_t *handle)
+{
+	uint8_t q[TPM_MAX], answer[TPM_MAX];
+	size_t len = 0;
+	uint32_t rc = 0x922;
+	memcpy(q, command, n);
+	q[4] = (uint8_t)(n >> 8);
+	q[5] = (uint8_t)n;
+	for (int i = 0; i < 100 && rc == 0x922; i++) {
+		if (t->transmit(t, q, n, answer, &len, NULL) || len < 10)
+			return 0xffffffff;
+		rc = (uint32_t)answer[6] << 24 | (uint32_t)answer[7] << 16 | (uint32_t)answer[8] << 8 | answer[9];
+	}
+	if (handle && len >= 14)
+		*handle = (uint32_t)answer[10] << 24 | (uint32_t)answer[11] << 16 | (uint32_t)answer[12] << 8 | answer[13];
+	return rc;
+}
+
+#define BE32(v) (uint8_t)((v) >> 24), (uint8_t)((v) >> 16), (uint8_t)((v) >> 8), (uint8_t)(v)
+#define PASSWORD 0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0
+#define OWNER 0x40, 0, 0, 1
+
+// A TPM as Azure's paravisor leaves it: a report in an NV index, and a persistent key (0x81000003).
+static void test_azure(void)
+{
+	enum { REPORT = 1500, PIECE = 500 };
+	static const uint8_t define[] = {0x80, 2, 0, 0, 0, 0, 0, 0, 1, 0x2a, OWNER, PASSWORD, 0, 0, 0, 14, 0x01, 0x40, 0, 1, 0, 0xb,
+					 BE32(1u << 1 | 1u << 17 | 1u << 25), 0, 0, REPORT >> 8, REPORT & 0xff};
+	static const uint8_t key[] = {0x80, 2, 0, 0, 0, 0, 0, 0, 1, 0x31, OWNER, PASSWORD, 0, 4, 0, 0, 0, 0, 0, 24, 0, 0x23, 0, 0xb, 0, 5, 0, 0x72,
+				      0, 0, 0, 0x10, 0, 0x18, 0, 0xb, 0, 3, 0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+	static const uint8_t data[64] = {3, 1};
+	uint8_t report[REPORT] = "HCLA", write[64 + PIECE];
+	const struct collect_places places = {.tpm = where};
+	char provider[64] = "";
+	struct fault f = {""};
+	struct attest_result out;
+	struct bundle b;
+	struct tpm t;
+	uint32_t handle = 0, rc = 1;
+	size_t len;
+	for (size_t i = 4; i < sizeof report; i++)
+		report[i] = (uint8_t)(i * 7);
+	if (!tpm_open(&t, where, &f)) {
+		rc = owner(&t, define, sizeof define, NULL);
+		for (size_t at = 0; !rc && at < REPORT; at += PIECE) {
+			const uint8_t head[] = {0x80, 2, 0, 0, 0, 0, 0, 0, 1, 0x37, OWNER, 0x01, 0x40, 0, 1, PASSWORD, PIECE >> 8, PIECE & 0xff};
+			uint8_t *p = mempcpy(mempcpy(write, head, sizeof head), report + at, PIECE);
+			*p++ = (uint8_t)(at >> 8);
+			*p++ = (uint8_t)at;
+			rc = owner(&t, write, (size_t)(p - write), NULL);
+		}
+		if (!rc)
+			rc = owner(&t, key, sizeof key, &handle);
+		const uint8_t keep[] = {0x80, 2, 0, 0, 0, 0, 0, 0, 1, 0x20, OWNER, BE32(handle), PASSWORD, 0x81, 0, 0, 3};
+		if (!rc)
+			rc = owner(&t, keep, sizeof keep, NULL);
+		const uint8_t flush[] = {0x80, 1, 0, 0, 0, 0, 0, 0, 1, 0x65, BE32(handle)};
+		if (!rc)
+			rc = owner(&t, flush, sizeof flush, NULL);
+		tpm_close(&t);
+	}
+	if (!ok("a TPM like Azure's", !rc, "code 0x%x", rc))
+		return;
+	bundle_init(&b);
+	int err = collect_evidence(COLLECT_ANY, &places, data, -1, &b, provider, &f);
+	const uint8_t *got = bundle_bytes(&b, "evidence", &len);
+	ok("the paravisor's report with the TPM's quote", !err && !strcmp(provider, "azure-vtpm") && got && len == REPORT && !memcmp(got, report, REPORT),
+	   "%d %s %s", err, f.text, provider);
+	// By the same key, alone: the quote is good; that a TEE vouches for the key is another's to prove (hcl.c).
+	const struct evidence_input in = {.bundle = &b, .nonce = data, .nonce_len = COLLECT_NONCE_BYTES, .now = time(NULL)};
+	json_object_del(b.json, "evidence");
+	for (unsigned int i = 0; i < b.count; i++) {
+		if (!strcmp(b.blobs[i].name, "evidence")) {
+			free(b.blobs[i].bytes);
+			b.blobs[i] = b.blobs[--b.count];
+		}
+	}
+	attest_result_init(&out);
+	evidence_verify(&in, &out);
+	ok("quoted by its persistent key", !strcmp(failed_ids(&out), "tpm-key "), "%s", failures(&out));
+	attest_result_free(&out);
+	bundle_free(&b);
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st, (void)type, (void)ftw;
+	return remove(path);
+}
+
+int main(void)
+{
+	snprintf(dir, sizeof dir, "/tmp/coffer-tpm-XXXXXX");
+	if (!mkdtemp(dir))
+		return 1;
+	if (!manufacture()) {
+		skip("TPMs", "swtpm_setup with swtpm_localca cannot make one here");
+	} else if (!start("state")) {
+		ok("swtpm", false, "it does not start");
+	} else {
+		test_made();
+		test_collect();
+		stop();
+		if (ok("another TPM", start("bare"), "it does not start"))
+			test_bare();
+		stop();
+		if (ok("a third TPM", start("azure"), "it does not start"))
+			test_azure();
+	}
+	stop();
+	nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	return ok_failed != 0;
+}
