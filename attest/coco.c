@@ -230,6 +230,9 @@ static int read_tpm(const json_t *o, struct bundle *b, struct fault *f)
 	const char *certs = json_string_value(json_object_get(o, "ak_certificates"));	// ours: PEM, the key's first
 	if (!err && certs)
 		err = bundle_put_text(b, "tpm_certificates", certs, strlen(certs));
+	json_t *activation = json_object_get(o, "activation");	// ours: the answer to the session's challenge
+	if (!err && activation && json_object_set(b->json, "tpm_activation", activation))
+		err = fault_set(f, -ENOMEM, "out of memory");
 	const uint8_t *quote = bundle_bytes(b, "tpm_quote", &len);
 	return err || !quote ? err : bundle_put_bytes(b, "evidence", quote, len);
 }

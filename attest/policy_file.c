@@ -24,6 +24,7 @@ static const struct yamlcfg_key keys[] = {
 	{.name = "snp_minimum_tcb", .type = {.kind = YAMLCFG_RECORD, .keys = snp_keys}},
 	{.name = "require_revocation", .type = {.kind = YAMLCFG_BOOL}},
 	{.name = "tpm_keys", .type = LIST},
+	{.name = "tpm_endorsement_keys", .type = LIST},
 	{.name = "tpm_pcrs", .type = {.kind = YAMLCFG_MAP, .item = &texts}},
 	{.name = "cca_platform_keys", .type = LIST},
 	{.name = "insecure_accept_simulated", .type = {.kind = YAMLCFG_BOOL}},
@@ -89,6 +90,8 @@ static int fill(struct policy_file *p, struct fault *f)
 		err = list(p->json, "tcb_status", p->tcb_status, 0, 0, f);
 	if (!err)
 		err = list(p->json, "tpm_keys", p->tpm_keys, 64, 64, f);
+	if (!err)
+		err = list(p->json, "tpm_endorsement_keys", p->tpm_endorsement_keys, 64, 64, f);
 	if (!err)
 		err = list(p->json, "cca_platform_keys", p->cca_keys, 64, 64, f);
 	if (!err)

@@ -15,6 +15,7 @@ struct policy_file {
 	char measurements[POLICY_LIST_MAX][ATTEST_MEASUREMENT_HEX];
 	const char *tees[POLICY_LIST_MAX + 1], *tcb_status[POLICY_LIST_MAX + 1];
 	const char *tpm_keys[POLICY_LIST_MAX + 1], *cca_keys[POLICY_LIST_MAX + 1];
+	const char *tpm_endorsement_keys[POLICY_LIST_MAX + 1];
 	bool measured;			// the file names measurements
 };
 

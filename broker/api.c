@@ -17,6 +17,7 @@
 #include "broker/kbs.h"
 #include "broker/ratls.h"
 #include "broker/routes.h"
+#include "broker/tpm_activation.h"
 #include "lib/encode.h"
 #include "lib/file.h"
 #include "lib/jwe.h"
@@ -133,10 +134,17 @@ void api_auth(struct broker *b, const char *rest, const struct http_request *q, 
 		broker_problem(r, 503, "Internal", "no session can be started", NULL);
 		return;
 	}
+	json_t *challenge = NULL;
+	err = tee->kind == EVIDENCE_TPM ? tpm_activation_challenge(&b->verifier, b->token_key, q->body, q->body_len, id, nonce, time(NULL), &challenge, &f) : 0;
+	if (err) {
+		broker_problem(r, err == -EINVAL ? 400 : err == -EACCES ? 403 : 503, err == -EINVAL ? "BadRequest" : err == -EACCES ? "EndorsementRefused" : "Internal",
+			       f.text, NULL);
+		return;
+	}
 	snprintf(r->set_cookie, sizeof r->set_cookie, SESSION_COOKIE "=%s; Path=/kbs; Max-Age=%d; Secure; HttpOnly; "
 		 "SameSite=Strict", id, SESSION_SECONDS);
-	broker_reply(r, 200, json_pack("{s:s, s:{s:s, s:b}}", "nonce", nonce, "extra-params", "selected-hash-algorithm",
-				       "sha384", "coffer-statement", 1));
+	broker_reply(r, 200, json_pack("{s:s, s:{s:s, s:b, s:o*}}", "nonce", nonce, "extra-params", "selected-hash-algorithm",
+				       "sha384", "coffer-statement", 1, "tpm", challenge));
 }
 
 static bool session_id(const struct http_request *q, struct http_response *r, char id[SESSION_ID_TEXT])
@@ -157,7 +165,7 @@ static void check_nonce(const struct kbs_attest *a, const char *nonce, struct at
 	attest_found(c, "%s", a->nonce);
 }
 
-static void verify(struct broker *b, const struct coco_tee *tee, struct kbs_attest *a, const char *nonce, struct attest_result *result)
+static void verify(struct broker *b, const struct coco_tee *tee, struct kbs_attest *a, const char *id, const char *nonce, struct attest_result *result)
 {
 	uint8_t report_data[64];
 	check_nonce(a, nonce, result);
@@ -167,6 +175,7 @@ static void verify(struct broker *b, const struct coco_tee *tee, struct kbs_atte
 		attest_found(c, "something else");
 		return;
 	}
+	tpm_activation_check(b->token_key, id, nonce, &a->evidence, result);
 	verifier_verify(&b->verifier, tee, &a->evidence, report_data, time(NULL), result);
 	if (a->anchor[0])
 		json_object_set_new(result->claims, "coffer", json_pack("{s:s}", "anchor", a->anchor));
@@ -202,7 +211,7 @@ void api_attest(struct broker *b, const char *rest, const struct http_request *q
 		broker_problem(r, 503, "Internal", "out of memory", NULL);
 		return;
 	}
-	verify(b, tee, &a, nonce, &result);
+	verify(b, tee, &a, id, nonce, &result);
 	// What was measured, by role, stays; the hundreds of events do not: claims are kept for each session and go into tokens.
 	json_object_del(json_object_get(result.claims, "event_log"), "events");
 	jwk_thumbprint(a.tee_pubkey, thumbprint);

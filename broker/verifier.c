@@ -239,6 +239,7 @@ void verifier_verify(const struct verifier *v, const struct coco_tee *tee, struc
 		.simulated_roots = v->simulated_roots.certs, .simulated_root_count = v->simulated_roots.count, .simulated_hrk = v->simulated_hrk,
 		.tpm_roots = v->tpm_roots.certs, .tpm_root_count = v->tpm_roots.count,
 		.tpm_keys = p->tpm_keys[0] ? p->tpm_keys : NULL, .cca_keys = p->cca_keys,
+		.tpm_activated = json_string_value(json_object_get(b->json, "tpm_activated")),
 	};
 	enum evidence_kind kind = evidence_verify(&in, out);
 	note_evidence(b, out);

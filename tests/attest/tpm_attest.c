@@ -2,114 +2,26 @@
 // A TPM's evidence end to end, against swtpm (a real TPM's code) whose maker is swtpm_localca: endorsement certificate, activate-credential made
 // without a TPM and answered by one, quotes, registers; a TPM without a certificate; Azure's report in an NV index.
 #include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "attest/collect.h"
 #include "attest/evidence.h"
 #include "attest/tpm.h"
 #include "attest/tpm_collect.h"
-#include "lib/encode.h"
-#include "lib/file.h"
+#include "tests/attest/make/swtpm.h"
 #include "tests/attest/ok.h"
 #include "tests/attest/vectors.h"
 
-static char dir[64], where[100];
-static pid_t swtpm;
-
-__attribute__((format(printf, 2, 3))) static void write_text(const char *name, const char *format, ...)
-{
-	char path[128], text[512];
-	va_list ap;
-	va_start(ap, format);
-	vsnprintf(text, sizeof text, format, ap);
-	va_end(ap);
-	snprintf(path, sizeof path, "%s/%s", dir, name);
-	file_write(path, text, strlen(text), 0644, false, NULL);
-}
-
-// Runs a command without output; its exit code.
-static int command(const char *const *argv, bool wait, pid_t *pid)
-{
-	int status = -1;
-	*pid = fork();
-	if (*pid == 0) {
-		int null = open("/dev/null", O_RDWR);
-		dup2(null, 1);
-		dup2(null, 2);
-		execvp(argv[0], (char **)argv);
-		_exit(127);
-	}
-	if (wait && (*pid < 0 || waitpid(*pid, &status, 0) < 0))
-		return -1;
-	return wait && WIFEXITED(status) ? WEXITSTATUS(status) : wait ? -1 : 0;
-}
-
-// A TPM as a maker ships it: with endorsement keys, and certificates by an authority of its own.
-static bool manufacture(void)
-{
-	char state[100], ca[100], conf[100];
-	pid_t pid;
-	snprintf(state, sizeof state, "%s/state", dir);
-	snprintf(ca, sizeof ca, "%s/ca", dir);
-	snprintf(conf, sizeof conf, "%s/setup.conf", dir);
-	if (mkdir(state, 0700) || mkdir(ca, 0700))
-		return false;
-	write_text("setup.conf", "create_certs_tool=/usr/bin/swtpm_localca\ncreate_certs_tool_config=%s/localca.conf\n"
-		   "create_certs_tool_options=%s/localca.options\nactive_pcr_banks=sha256\n", dir, dir);
-	write_text("localca.conf", "statedir=%s\nsigningkey=%s/signkey.pem\nissuercert=%s/issuercert.pem\ncertserial=%s/certserial\n", ca, ca, ca, ca);
-	write_text("localca.options", "--platform-manufacturer Test\n--platform-version 1\n--platform-model Test\n");
-	return command((const char *const[]){"swtpm_setup", "--tpm2", "--tpmstate", state, "--create-ek-cert", "--config", conf, NULL}, true, &pid) == 0;
-}
-
-static bool start(const char *state_name)
-{
-	char state[120], server[120];
-	struct tpm t;
-	snprintf(state, sizeof state, "dir=%s/%s", dir, state_name);
-	mkdir(state + 4, 0700);
-	snprintf(where, sizeof where, "unix:%s/socket", dir);
-	snprintf(server, sizeof server, "type=unixio,path=%s/socket", dir);
-	command((const char *const[]){"swtpm", "socket", "--tpm2", "--tpmstate", state, "--server", server, "--flags", "not-need-init,startup-clear", NULL},
-		false, &swtpm);
-	for (int k = 0; k < 500; k++) {
-		if (!tpm_open(&t, where, NULL)) {
-			tpm_close(&t);
-			return true;
-		}
-		if (waitpid(swtpm, NULL, WNOHANG) == swtpm)
-			break;
-		nanosleep(&(struct timespec){0, 20000000}, NULL);
-	}
-	swtpm = 0;
-	return false;
-}
-
-static void stop(void)
-{
-	if (swtpm > 0) {
-		kill(swtpm, SIGTERM);
-		waitpid(swtpm, NULL, 0);
-	}
-	swtpm = 0;
-}
+#define where swtpm_where
 
 static void read_certs(const char *name, struct cert_list *l)
 {
-	char path[128], *pem;
-	size_t len;
-	snprintf(path, sizeof path, "%s/ca/%s", dir, name);
-	if (!file_read(path, 1 << 16, &pem, &len, NULL)) {
-		cert_list_add_pem(l, pem, len, NULL);
-		free(pem);
-	}
+	char *pem = swtpm_certificate(name);
+	if (pem)
+		cert_list_add_pem(l, pem, strlen(pem), NULL);
+	free(pem);
 }
 
 static void test_challenge(struct tpm_attester *a, EVP_PKEY *ek, const struct tpm_public *ak)
@@ -345,32 +257,22 @@ static void test_azure(void)
 	bundle_free(&b);
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	return remove(path);
-}
-
 int main(void)
 {
-	snprintf(dir, sizeof dir, "/tmp/coffer-tpm-XXXXXX");
-	if (!mkdtemp(dir))
-		return 1;
-	if (!manufacture()) {
+	if (!swtpm_begin()) {
 		skip("TPMs", "swtpm_setup with swtpm_localca cannot make one here");
-	} else if (!start("state")) {
+	} else if (!swtpm_start("state")) {
 		ok("swtpm", false, "it does not start");
 	} else {
 		test_made();
 		test_collect();
-		stop();
-		if (ok("another TPM", start("bare"), "it does not start"))
+		swtpm_stop();
+		if (ok("another TPM", swtpm_start("bare"), "it does not start"))
 			test_bare();
-		stop();
-		if (ok("a third TPM", start("azure"), "it does not start"))
+		swtpm_stop();
+		if (ok("a third TPM", swtpm_start("azure"), "it does not start"))
 			test_azure();
 	}
-	stop();
-	nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	swtpm_end();
 	return ok_failed != 0;
 }

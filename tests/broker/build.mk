@@ -3,14 +3,15 @@ BROKER_TESTS = $(B)/test/broker-broker $(B)/test/broker-settings $(B)/test/broke
 BROKER_TESTS += $(B)/test/broker-ratls
 BROKER_TESTS += $(B)/test/broker-master
 BROKER_TESTS += $(B)/test/broker-load
+BROKER_TESTS += $(B)/test/broker-tpm
 UNIT_TESTS += $(BROKER_TESTS)
 TEST_BINS += $(BROKER_TESTS)
 
 $(B)/test/broker-master: $(B)/obj/tests/broker/softhsm.o
 $(B)/obj/tests/broker/softhsm.o: CFLAGS += -isystem /usr/include/p11-kit-1
-$(B)/test/broker-tees: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/attest/make/*.c))
+$(B)/test/broker-tees $(B)/test/broker-tpm: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/attest/make/*.c))
 $(B)/test/broker-%: $(B)/obj/tests/broker/%.o $(B)/obj/tests/broker/harness.o $(B)/lib/libcoffer.a
 	@mkdir -p $(@D)
 	@echo "  LD   $@"
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(COFFER_LIBS)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(COFFER_LIBS)
 .SECONDARY: $(BROKER_TESTS:$(B)/test/broker-%=$(B)/obj/tests/broker/%.o) $(B)/obj/tests/broker/harness.o
