@@ -57,12 +57,18 @@ static int pointers_set(struct seal_vol *v, struct seal_inode *dst, u64 at, cons
 	return r ? vol_abort(v, r) : 0;
 }
 
+// A range that ends within a block ends both files.
+static bool ragged(const struct seal_inode *src, u64 soff, const struct seal_inode *dst, u64 doff, u64 len)
+{
+	return len % SEAL_BLOCK && (soff + len != src->size || doff + len < dst->size);
+}
+
 // Others had the lock: is there still what is to be cloned, and with a place for each of its blocks?
-static int clone_again(struct seal_vol *v, struct seal_inode *src, u64 end)
+static int clone_again(struct seal_vol *v, struct seal_inode *src, u64 soff, const struct seal_inode *dst, u64 doff, u64 len)
 {
 	if (sv_is_stale(src))
 		return -ESTALE;
-	if (src->is_inline || src->size < end)
+	if (src->is_inline || src->size < soff + len || ragged(src, soff, dst, doff, len))
 		return -EINVAL;
 	return src->tree.ndirty ? sv_nodes_writeback(v, CLASS_FILE) : 0;
 }
@@ -78,7 +84,7 @@ static int clone_range(struct seal_vol *v, struct seal_inode *src, u64 soff, str
 		int r = 0;
 		if (steps * FANOUT % PIECE_BLOCKS == 0) {
 			vol_pause(v);
-			r = clone_again(v, src, soff + len);
+			r = clone_again(v, src, soff, dst, doff, len);
 		}
 		if (!r)
 			r = sv_op_begin(v, 16, false);
@@ -130,9 +136,7 @@ static int clone_check(const struct seal_vol *v, const struct seal_inode *src, u
 		*len = src->size > soff ? src->size - soff : 0;
 	if (soff > src->size || *len > src->size - soff || doff > S64_LIMIT || *len > S64_LIMIT - doff)
 		return -EINVAL;
-	if ((soff | doff) % SEAL_BLOCK)
-		return -EINVAL;
-	if (*len % SEAL_BLOCK && (soff + *len != src->size || doff + *len < dst->size))
+	if ((soff | doff) % SEAL_BLOCK || ragged(src, soff, dst, doff, *len))
 		return -EINVAL;
 	return src == dst && soff < doff + *len && doff < soff + *len ? -EINVAL : 0;
 }

@@ -609,6 +609,8 @@ int seal_punch(struct seal_vol *v, struct seal_inode *i, u64 off, u64 len)
 				sv_inode_touch(v, i, true);
 				vol_pause(v);
 				r = sv_op_begin(v, 16, true);
+				if (!r)
+					r = sv_inode_dirty(v, i);
 			}
 		}
 	}

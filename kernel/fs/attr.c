@@ -45,8 +45,8 @@ static int set(struct inode *ino, const struct path *at, struct iattr *a)
 	inode_lock(ino);
 	r = setattr_checked(ino, a);
 	inode_unlock(ino);
-	if (!r && a->valid & ATTR_SIZE)
-		setattr_cut(ino, a->size);
+	if (a->valid & ATTR_SIZE) // what failed may have cut off a part
+		setattr_cut(ino, r ? __atomic_load_n(&ino->size, __ATOMIC_RELAXED) : a->size);
 	if (!r && at->dentry)
 		fsnotify_name(at->dentry, a->valid & ATTR_SIZE ? IN_MODIFY : IN_ATTRIB);
 	return r;

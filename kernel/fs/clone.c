@@ -11,8 +11,6 @@
 
 static long clone(struct file *src, u64 soff, u64 len, struct file *dst, u64 doff)
 {
-	long r;
-
 	if (src->inode->sb != dst->inode->sb)
 		return -EXDEV;
 	if (is_dir(src->inode) || is_dir(dst->inode))
@@ -25,10 +23,7 @@ static long clone(struct file *src, u64 soff, u64 len, struct file *dst, u64 dof
 		return -EOPNOTSUPP;
 	if ((s64)soff < 0 || (s64)doff < 0 || (s64)len < 0 || (s64)(soff + len) < 0 || (s64)(doff + len) < 0)
 		return -EINVAL;
-	r = dst->ops->clone(src, soff, dst, doff, len);
-	if (!r)
-		setattr_cut(dst->inode, doff); // mappings have the pages of before
-	return r;
+	return dst->ops->clone(src, soff, dst, doff, len);
 }
 
 long file_clone(struct file *dst, u32 cmd, u64 arg)
@@ -57,8 +52,6 @@ u64 clone_for_copy(struct file *src, u64 soff, struct file *dst, u64 doff, u64 n
 	u64 done = 0, piece = !soff && !doff && n == size ? n : PIECE; // a whole file is as quick as a piece
 	while (done < n && !signal_pending() && !dst->ops->clone(src, soff + done, dst, doff + done, min(piece, n - done)))
 		done += min(piece, n - done); // copying will find out why one failed
-	if (done)
-		setattr_cut(dst->inode, doff);
 	return done;
 }
 

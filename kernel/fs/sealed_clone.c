@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Clones on a sealed volume, and giving free room back to the host. What waits in the caches is stored first, so that the
-// blocks are there to be shared; the pages that the clone replaces are dropped. Locks: both inodes' (the one at the lower address first), then store_lock.
+// blocks are there to be shared; the pages that the clone replaces are dropped, also where it stops half way. Locks: both inodes' (the one at the lower address first), then store_lock.
 #include "kernel/fs/sealed.h"
 #include <linux/fs.h>
 
@@ -22,6 +22,8 @@ static void unlock_both(struct inode *a, struct inode *b)
 static int share(struct file *from, u64 soff, struct file *to, u64 doff, u64 len, bool dedupe)
 {
 	struct inode *src = from->inode, *dst = to->inode;
+	struct seal_attr was, now;
+	bool changed = false;
 	int r = 0;
 	if (dst->sb->read_only)
 		return -EROFS;
@@ -37,19 +39,27 @@ static int share(struct file *from, u64 soff, struct file *to, u64 doff, u64 len
 	if (r)
 		goto out;
 	mutex_lock(&snode_of(dst)->store_lock);
+	seal_getattr(vol_of(dst), snode_of(dst)->si, &was);
 	r = dedupe ? seal_dedupe(vol_of(dst), snode_of(src)->si, soff, snode_of(dst)->si, doff, len)
 		   : seal_clone(vol_of(dst), snode_of(src)->si, soff, snode_of(dst)->si, doff, len);
+	if (!dedupe)
+		changed = sealed_half_done(dst, &was, &now) && len;
+	if (changed) {
+		pc_drop(dst->pc, doff, doff + len);
+		if (now.size < dst->size) // it was cut off to make way for the clone
+			pc_truncate(dst->pc, now.size, dst->size);
+		dst->size = now.size;
+	}
 	r = sealed_err(r);
-	if (!r && !dedupe && doff < dst->size)
-		pc_truncate(dst->pc, doff, dst->size);
 	mutex_unlock(&snode_of(dst)->store_lock);
-	if (!r && len && !dedupe) {
-		dst->size = max(dst->size, doff + len);
+	if (changed) {
 		inode_touch(dst, ATTR_MTIME);
 		sealed_mark_dirty(dst);
 	}
 out:
 	unlock_both(src, dst);
+	if (changed)
+		setattr_cut(dst, doff); // mappings have the pages of before
 	return r;
 }
 

@@ -132,7 +132,7 @@ struct inode *sealed_inode(struct super *sb, struct seal_inode *si)
 	i->mtime = fstime_of(a.mtime_ns);
 	i->ctime = fstime_of(a.ctime_ns);
 	i->btime = fstime_of(a.btime_ns);
-	i->flags = a.flags;
+	i->flags = a.flags & FILE_FLAGS; // others mean something to the kernel only
 	i->iops = &file_iops;
 	if (is_dir(i)) {
 		i->iops = &dir_iops;
@@ -224,6 +224,12 @@ int sealed_flush(struct inode *i)
 		.atime_ns = ns_of(i->atime), .mtime_ns = ns_of(i->mtime), .ctime_ns = ns_of(i->ctime), .mode = i->mode};
 	return sealed_err(seal_setattr(vol_of(i), snode_of(i)->si,
 				       SEAL_SET_ATIME | SEAL_SET_MTIME | SEAL_SET_CTIME | SEAL_SET_MODE, &a));
+}
+
+bool sealed_half_done(struct inode *i, const struct seal_attr *was, struct seal_attr *now)
+{
+	seal_getattr(vol_of(i), snode_of(i)->si, now);
+	return now->size != was->size || now->ctime_ns != was->ctime_ns;
 }
 
 // With i's lock.
@@ -426,14 +432,17 @@ static int setattr(struct inode *i, const struct iattr *a)
 	u32 which = (a->valid & ATTR_MODE ? SEAL_SET_MODE : 0) | (a->valid & ATTR_UID ? SEAL_SET_UID : 0) |
 		    (a->valid & ATTR_GID ? SEAL_SET_GID : 0) | (a->valid & ATTR_SIZE ? SEAL_SET_SIZE : 0) |
 		    (a->valid & ATTR_ATIME ? SEAL_SET_ATIME : 0) | (a->valid & ATTR_MTIME ? SEAL_SET_MTIME : 0);
-	if (a->valid & ATTR_SIZE)
+	struct seal_attr was, now;
+	if (a->valid & ATTR_SIZE) {
 		mutex_lock(&snode_of(i)->store_lock);
+		seal_getattr(vol_of(i), snode_of(i)->si, &was);
+	}
 	int r = seal_setattr(vol_of(i), snode_of(i)->si, which, &s);
-	if (!r && a->valid & ATTR_SIZE) {
+	if (a->valid & ATTR_SIZE && (!r || (sealed_half_done(i, &was, &now) && now.size < was.size))) {
 		u64 old = i->size;
-		i->size = a->size;
-		if (a->size < old)
-			pc_truncate(i->pc, a->size, old);
+		i->size = r ? now.size : a->size;
+		if (i->size < old)
+			pc_truncate(i->pc, i->size, old);
 		inode_touch(i, ATTR_MTIME);
 	}
 	if (a->valid & ATTR_SIZE)
@@ -655,9 +664,11 @@ static int fallocate(struct file *f, int mode, u64 off, u64 len)
 		return -EOPNOTSUPP;
 	mutex_lock(&i->lock);
 	if (mode & (FALLOC_PUNCH_HOLE | FALLOC_ZERO_RANGE)) {
+		struct seal_attr was, now;
 		mutex_lock(&snode_of(i)->store_lock);
+		seal_getattr(vol_of(i), snode_of(i)->si, &was);
 		r = sealed_err(seal_punch(vol_of(i), snode_of(i)->si, off, len));
-		if (!r && off < i->size)
+		if ((!r || sealed_half_done(i, &was, &now)) && off < i->size)
 			pc_punch(i->pc, off, min(end, PAGE_ALIGN(i->size)));
 		mutex_unlock(&snode_of(i)->store_lock);
 	}

@@ -705,6 +705,15 @@ void pc_truncate(struct pagecache *pc, u64 newsize, u64 oldsize)
 	mutex_unlock(&pc->lock);
 }
 
+void pc_drop(struct pagecache *pc, u64 start, u64 end)
+{
+	pc_lock(pc);
+	pc->cut_gen++;
+	changed(pc);
+	drop_range(pc, start >> PAGE_SHIFT, DIV_ROUND_UP(end, PAGE_SIZE));
+	mutex_unlock(&pc->lock);
+}
+
 // Mapped pages stay, as zeroes.
 static void zero_pages(struct pagecache *pc, u64 from, u64 to)
 {

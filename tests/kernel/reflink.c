@@ -170,6 +170,43 @@ TEST_DIR(memory_ends_within_a_write)
 	CHECK(!memcmp(got, m, 100));
 }
 
+// On a small file system for itself (tests/e2e/refusals/storage): a clone that stops half way, for want of room, has replaced what it has
+// replaced, and everybody sees that: readers, mappings, and who asks for the size.
+TEST_DIR(clone_without_room)
+{
+	const off_t part = 14 << 20, old = 2 << 20;
+	int a = OK(open("a", O_RDWR | O_CREAT, 0644)), b, r = 0, e = 0;
+	struct statfs s;
+	struct stat st;
+	char name[8], page[4096];
+	OK(statfs(".", &s));
+	if (!sharing(a) || s.f_blocks * (unsigned long)s.f_bsize > 80ul << 20)
+		return;
+	OK(fallocate(a, 0, 0, part));
+	for (int k = 0; k < 10 && !r; k++) {
+		struct file_clone_range c = {.src_fd = a, .src_length = (unsigned long)part, .dest_offset = 4096};
+		snprintf(name, sizeof(name), "b%d", k);
+		b = make(name, "b", (size_t)old);
+		OK(fsync(b));
+		char *m = mmap(NULL, (size_t)old, PROT_READ | PROT_WRITE, MAP_SHARED, b, 0);
+		CHECK(m != MAP_FAILED && m[4096] == 'b' + 4096 % 13);
+		r = ioctl(b, FICLONERANGE, &c);
+		e = errno;
+		OK(fstat(b, &st));
+		EQ(m[0], 'b');
+		EQ(m[4096], 0);
+		EQ(pread(b, page, 4096, 4096), 4096);
+		EQ(page[0], 0);
+		CHECK(st.st_size >= old && st.st_size <= part + 4096);
+		ERR(lseek(b, st.st_size, SEEK_HOLE), ENXIO);
+		OK(munmap(m, (size_t)old));
+		if (!r)
+			OK(close(b));
+	}
+	CHECK(r == -1 && e == ENOSPC); // the tenth would be twice the file system's size
+	CHECK(st.st_size < part + 4096);
+}
+
 TEST_DIR(sync_file_range)
 {
 	int a = make("a", "s", 100000), pipes[2];

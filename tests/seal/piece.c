@@ -18,7 +18,8 @@ static u64 used, reserved, shared, moved; // as of when the lock was taken
 static u8 data[1 << 20];
 static struct seal_inode *other; // another user's
 static struct seal_inode *meddled; // somebody writes here when the lock is given up for the first time
-static u64 meddled_at;
+static u64 meddled_at; // CUT: or makes it empty, and all is stored
+#define CUT (~0ul)
 static bool busy, crashes;
 
 static u64 io(void) { return mem.reads + mem.bytes_written / SEAL_BLOCK; }
@@ -66,7 +67,7 @@ static void pause_hook(void *ctx)
 	unlock(ctx);
 	if (meddled && !busy) {
 		busy = true;
-		if (seal_write(vol, meddled, meddled_at, "meddled", 7) != 7)
+		if (meddled_at == CUT ? seal_truncate(vol, meddled, 1) || seal_truncate(vol, meddled, 0) || seal_sync(vol) : seal_write(vol, meddled, meddled_at, "meddled", 7) != 7)
 			test_failures++;
 		meddled = NULL;
 		busy = false;
@@ -302,6 +303,70 @@ static void meddling(void)
 	CHECK_EQ(end(), 0);
 }
 
+// The source's ragged end may become the end of the clone as long as both are ends.
+static void ragged(void)
+{
+	const u64 size = (32ul << 20) + 100;
+	struct seal_attr a;
+	char got[8] = "";
+	CHECK_EQ(begin(1ul << 30), 0);
+	crashes = false;
+	struct seal_inode *i = make("i"), *c = make("c");
+	for (int what = 0; what < 2; what++) {
+		CHECK_EQ(seal_truncate(vol, i, 0), 0);
+		CHECK_EQ(seal_truncate(vol, c, 0), 0);
+		CHECK_EQ(seal_fallocate(vol, i, 0, 0, size), 0);
+		CHECK_EQ(seal_write(vol, i, size - 1, "e", 1), 1);
+		meddled = what ? c : i; // becomes longer
+		meddled_at = what ? size + 4096 : size;
+		CHECK_EQ(seal_clone(vol, i, 0, c, 4096, 0), -EINVAL);
+		CHECK(!meddled);
+		if (what)
+			CHECK_EQ(seal_read(vol, c, size + 4096, got, 7), 7);
+		else
+			CHECK_EQ(seal_read(vol, i, size, got, 7), 7);
+		CHECK(!memcmp(got, "meddled", 7));
+		seal_getattr(vol, c, &a);
+		CHECK(what ? a.size == size + 4096 + 7 : a.size < size + 4096);
+	}
+	seal_iput(vol, i);
+	seal_iput(vol, c);
+	CHECK_EQ(end(), 0);
+}
+
+// What a file that somebody emptied meanwhile is told last is stored, too.
+static void punch_of_emptied(void)
+{
+	struct seal_attr a, b;
+	struct seal_vol *v;
+	CHECK_EQ(begin(1ul << 30), 0);
+	crashes = false;
+	struct seal_inode *i = make("i"), *root;
+	CHECK_EQ(seal_fallocate(vol, i, 0, 0, 32ul << 20), 0);
+	CHECK_EQ(seal_sync(vol), 0);
+	meddled = i;
+	meddled_at = CUT;
+	CHECK_EQ(seal_punch(vol, i, 0, 31ul << 20), 0);
+	CHECK(!meddled);
+	seal_getattr(vol, i, &a);
+	CHECK_EQ(a.size, 0);
+	seal_iput(vol, i);
+	seal_iput(vol, other);
+	other = NULL;
+	v = vol;
+	vol = NULL;
+	CHECK_EQ(seal_unmount(v), 0);
+	CHECK_EQ(seal_mount(&mem.io, &test_env, test_key, NULL, 0, &v, NULL), 0);
+	root = root_of(v);
+	CHECK_EQ(seal_lookup(v, root, "i", 1, &i), 0);
+	seal_getattr(v, i, &b);
+	CHECK_EQ(a.mtime_ns, b.mtime_ns);
+	seal_iput(v, i);
+	seal_iput(v, root);
+	CHECK_EQ(seal_unmount(v), 0);
+	mem_free(&mem);
+}
+
 // What fits into the inode is stored like all else, and a snapshot's is left alone.
 static void set_aside_little(void)
 {
@@ -376,6 +441,8 @@ int main(int argc, char **argv)
 	RUN(contents);
 	RUN(no_room);
 	RUN(meddling);
+	RUN(ragged);
+	RUN(punch_of_emptied);
 	RUN(set_aside_little);
 	RUN(sparse);
 	return test_end();
