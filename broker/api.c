@@ -16,6 +16,7 @@
 #include "broker/ear.h"
 #include "broker/kbs.h"
 #include "broker/ratls.h"
+#include "broker/token_api.h"
 #include "broker/routes.h"
 #include "broker/tpm_activation.h"
 #include "lib/encode.h"
@@ -135,7 +136,7 @@ void api_auth(struct broker *b, const char *rest, const struct http_request *q, 
 		return;
 	}
 	json_t *challenge = NULL;
-	err = tee->kind == EVIDENCE_TPM ? tpm_activation_challenge(&b->verifier, b->token_key, q->body, q->body_len, id, nonce, time(NULL), &challenge, &f) : 0;
+	err = tee->kind == EVIDENCE_TPM ? tpm_activation_challenge(&b->verifier, b->activation_key, q->body, q->body_len, id, nonce, time(NULL), &challenge, &f) : 0;
 	if (err) {
 		broker_problem(r, err == -EINVAL ? 400 : err == -EACCES ? 403 : 503, err == -EINVAL ? "BadRequest" : err == -EACCES ? "EndorsementRefused" : "Internal",
 			       f.text, NULL);
@@ -175,7 +176,7 @@ static void verify(struct broker *b, const struct coco_tee *tee, struct kbs_atte
 		attest_found(c, "something else");
 		return;
 	}
-	tpm_activation_check(b->token_key, id, nonce, &a->evidence, result);
+	tpm_activation_check(b->activation_key, id, nonce, &a->evidence, result);
 	verifier_verify(&b->verifier, tee, &a->evidence, report_data, time(NULL), result);
 	if (a->anchor[0])
 		json_object_set_new(result->claims, "coffer", json_pack("{s:s}", "anchor", a->anchor));
@@ -218,7 +219,11 @@ void api_attest(struct broker *b, const char *rest, const struct http_request *q
 	json_object_set_new(result.claims, "key_thumbprint", json_string(thumbprint));
 	if (broker_decide(b, "attest", &result, NULL, r))
 		goto out;
-	token = ear_token(b->token_key, &result, a.tee_pubkey, time(NULL));
+	struct signer signer;
+	if (!signers_current(b->signers, SIGNER_TOKEN, &signer, &f)) {
+		token = ear_token(&signer, b->issuer, &result, a.tee_pubkey, time(NULL));
+		EVP_PKEY_free(signer.key);
+	}
 	err = token ? session_attested(b->sessions, id, result.claims, a.key) : -ENOMEM;
 	if (err) {
 		broker_problem(r, 503, "Internal", "the session ended meanwhile or memory is short", NULL);
@@ -330,7 +335,7 @@ static int asker(struct broker *b, const struct http_request *q, struct http_res
 	char id[SESSION_ID_TEXT];
 	int err;
 	if (bears_token(q)) {
-		err = ear_open(b->token_key, q->head->authorization + 7, time(NULL), claims, key);
+		err = ear_open(token_find, b, q->head->authorization + 7, time(NULL), NULL, claims, key);
 		if (err)
 			broker_problem(r, 401, "TokenRefused", err == -ESTALE ? "the token has expired: attest anew" :
 				       "this broker did not give this token", NULL);

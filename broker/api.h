@@ -12,6 +12,7 @@
 #include "broker/audit_api.h"
 #include "broker/identity.h"
 #include "broker/session.h"
+#include "broker/signer.h"
 #include "broker/store.h"
 #include "broker/verifier.h"
 #include "lib/http_server.h"
@@ -25,7 +26,9 @@ struct broker {
 	struct audit_cosigned *cosigned;
 	struct session_table *sessions;
 	char admin_token[BROKER_TOKEN_TEXT];
-	EVP_PKEY *token_key;		// signs EAR tokens
+	struct signers *signers;	// of tokens and identities
+	uint8_t activation_key[32];	// tpm_activation.h
+	char issuer[256];		// "https://...": who gives them; under verifier_lock
 	pthread_rwlock_t verifier_lock;	// held for reading while a request is served; taken before any other lock
 	struct verifier verifier;
 	unsigned int ratls_max_age_s;	// how old a certificate without a nonce may be; 0: none will do

@@ -22,7 +22,7 @@ int broker_rekey_main(int argc, char **argv);
 int broker_default_dir(char *out, unsigned long size);
 
 // Makes the state folder with what is missing in it: cert.pem (what coffer.yaml's `broker: ca:` points to), tls.key,
-// admin.token, token.key, all 0600 but cert.pem (the master key is made by the first start, which knows what it is kept under). dir NULL: the default. Lets `coffer` hand out the
+// admin.token, all 0600 but cert.pem (the master key is made by the first start, which knows what it is kept under). dir NULL: the default. Lets `coffer` hand out the
 // certificate before the first start. 0 or a negative errno.
 int broker_prepare(const char *dir, struct fault *f);
 

@@ -7,14 +7,16 @@
 #include <time.h>
 
 #include "attest/result.h"
+#include "broker/signer.h"
+#include "lib/jws.h"
 
 #define EAR_SECONDS 300
 
-// The token for a verified result and the TEE's public key (JWK); malloc'ed text, NULL on failure.
-char *ear_token(EVP_PKEY *signer, const struct attest_result *result, const json_t *tee_pubkey, time_t now);
+// The token for a verified result and the TEE's public key (JWK); issuer "" for none. malloc'ed text, NULL on failure.
+char *ear_token(const struct signer *signer, const char *issuer, const struct attest_result *result, const json_t *tee_pubkey, time_t now);
 
-// A token that this signer made and that has not expired: its claims (new reference) and the TEE's key. Nothing in it
-// is looked at before the signature is found good. -EBADMSG, -ESTALE expired, -ENOMEM.
-int ear_open(EVP_PKEY *signer, const char *token, time_t now, json_t **claims, EVP_PKEY **key);
+// A token that one of the keys made which `find` knows, and that has not expired: its body and its claims (new references; either may be NULL
+// when nobody asks) and the TEE's key. -EBADMSG, -ESTALE expired, -ENOMEM.
+int ear_open(jws_find *find, void *ctx, const char *token, time_t now, json_t **body, json_t **claims, EVP_PKEY **key);
 
 #endif

@@ -38,7 +38,7 @@ static const char usage[] =
 	MASTER_HELP;
 
 // The URL that clients on this machine use; they find it in the file `address`.
-static int announce(const struct broker_settings *s, const char *address, unsigned int port, struct fault *f)
+static int announce(const struct broker_settings *s, struct broker *b, const char *address, unsigned int port, struct fault *f)
 {
 	char path[PATH_MAX + 16], url[128];
 	const char *host = !strcmp(address, "0.0.0.0") ? "127.0.0.1" : !strcmp(address, "::") ? "::1" : address;
@@ -46,6 +46,10 @@ static int announce(const struct broker_settings *s, const char *address, unsign
 	int n = snprintf(url, sizeof url, "https://%s%s%s:%u\n", v6 ? "[" : "", host, v6 ? "]" : "", port);
 	snprintf(path, sizeof path, "%s/address", s->dir);
 	int err = file_write(path, url, (size_t)n, 0644, false, f);
+	pthread_rwlock_wrlock(&b->verifier_lock);
+	if (!*b->issuer)
+		snprintf(b->issuer, sizeof b->issuer, "%.*s", n - 1, url);
+	pthread_rwlock_unlock(&b->verifier_lock);
 	if (!err) {
 		printf("listening on %s", url);
 		fflush(stdout);
@@ -95,7 +99,7 @@ static int serve(const struct broker_settings *s, struct fault *f)
 		.address = address, .port = port, .tls = tls, .handle = broker_handle, .ctx = &b};
 	err = http_server_start(&server, &o, f);
 	if (!err)
-		err = announce(s, address, http_server_port(server), f);
+		err = announce(s, &b, address, http_server_port(server), f);
 	if (!err) {
 		while (sigwait(&signals, &sig) || sig == SIGHUP) {
 			struct fault why = {""};

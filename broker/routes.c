@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "broker/api.h"
+#include "broker/token_api.h"
 
 const struct route routes[] = {
 	{"GET", "/healthz", PERMIT_ANYBODY, false, api_health},
@@ -21,6 +21,11 @@ const struct route routes[] = {
 	{"GET", "/coffer/v0/policy", PERMIT_ALLOW_LIST, false, admin_list_policies},
 	{"POST", "/coffer/v0/policy", PERMIT_ALLOW, false, admin_change_policy},
 	{"GET", "/coffer/v0/status", PERMIT_STATUS, false, admin_status},
+	// Those who verify what the broker signs
+	{"GET", "/.well-known/jwks.json", PERMIT_ANYBODY, false, token_jwks},
+	{"GET", "/.well-known/openid-configuration", PERMIT_ANYBODY, false, token_discovery},
+	{"GET", "/coffer/v0/signing-key", PERMIT_SIGNER, false, token_keys},
+	{"POST", "/coffer/v0/signing-key", PERMIT_SIGNER, false, token_rotate},
 	// The audit log: hashes are for everybody, records are not
 	{"POST", "/coffer/v0/audit/cosignature", PERMIT_ANYBODY, false, audit_handle},
 	{"GET", "/coffer/v0/audit/records", PERMIT_AUDIT, false, audit_handle_records},

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// See state.h and broker.h. Files: cert.pem (public), tls.key, token.key, admin.token (0600), broker.db; master.c has its own.
+// See state.h and broker.h. Files: cert.pem (public), tls.key, admin.token (0600), broker.db; master.c has its own.
 #include "broker/state.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,10 +12,9 @@
 #include <unistd.h>
 
 #include "broker/broker.h"
+#include "broker/token_api.h"
 #include "lib/encode.h"
 #include "lib/file.h"
-#include "lib/keyfile.h"
-#include "lib/jwe.h"
 #include "lib/tls.h"
 #include "lib/yamlcfg.h"
 
@@ -29,6 +27,7 @@ static const struct yamlcfg_key setting_keys[] = {
 	{.name = "policy", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "tpm_roots", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "references", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "issuer", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "ratls_max_age", .type = {.kind = YAMLCFG_INT, .max = 30 * 86400}},
 	{.name = "audit_witnesses", .type = {.kind = YAMLCFG_LIST, .item = &(const struct yamlcfg_type){.kind = YAMLCFG_TEXT}}},
 	{.name = "master_key", .type = {.kind = YAMLCFG_TEXT}},
@@ -95,6 +94,7 @@ static int read_yaml(struct broker_settings *s, const char *config, struct fault
 		{"listen", s->listen, sizeof s->listen}, {"insecure_accept_simulated", s->simulated_root, sizeof s->simulated_root},
 		{"collateral", s->collateral, sizeof s->collateral}, {"policy", s->policy, sizeof s->policy},
 		{"tpm_roots", s->tpm_roots, sizeof s->tpm_roots}, {"references", s->references, sizeof s->references},
+		{"issuer", s->issuer, sizeof s->issuer},
 	};
 	for (size_t i = 0; !err && i < sizeof texts / sizeof *texts; i++) {
 		const char *text = json_string_value(json_object_get(o, texts[i].name));
@@ -259,14 +259,6 @@ static int make_tls(const char *dir, struct fault *f)
 	return err;
 }
 
-static int make_token_key(const char *dir, struct fault *f)
-{
-	char path[PATH_MAX + 32];
-	if (exists(dir, "token.key", path))
-		return 0;
-	return keyfile_write(path, jwk_new_key("P-256"), f);
-}
-
 int broker_prepare(const char *dir, struct fault *f)
 {
 	char own[PATH_MAX], path[PATH_MAX + 32];
@@ -284,8 +276,6 @@ int broker_prepare(const char *dir, struct fault *f)
 		goto out;
 	}
 	err = make_random_file(dir, "admin.token", f);
-	if (!err)
-		err = make_token_key(dir, f);
 	if (!err)
 		err = make_tls(dir, f);
 out:
@@ -335,10 +325,16 @@ static int read_hex_file(const char *dir, const char *name, char hex[BROKER_TOKE
 	return err;
 }
 
+struct opening {
+	struct broker *b;
+	const char *dir;
+};
+
 static int store_fits(void *ctx, const uint8_t key[MASTER_KEY_BYTES], struct fault *f)
 {
-	struct broker *b = ctx;
-	return store_open(&b->store, b->db, key, f);
+	struct opening *o = ctx;
+	int err = store_open(&o->b->store, o->b->db, key, f);
+	return err ? err : token_open(o->b, o->dir, key, f);
 }
 
 static int open_store(struct broker *b, const struct broker_settings *s, struct fault *f)
@@ -348,7 +344,7 @@ static int open_store(struct broker *b, const struct broker_settings *s, struct 
 	bool there = exists(s->dir, "broker.db", path);
 	int err = db_open(&b->db, path, f);
 	if (!err)
-		err = master_find(s->dir, &s->master, &known, !there, store_fits, b, f);
+		err = master_find(s->dir, &s->master, &known, !there, store_fits, &(struct opening){b, s->dir}, f);
 	master_secrets_wipe(&known);
 	return err;
 }
@@ -364,22 +360,6 @@ static int open_tls(SSL_CTX **tls, const char *dir, struct fault *f)
 		err = -EINVAL;
 	free(cert);
 	free_wiped(key, key_len);
-	return err;
-}
-
-static int open_token_key(struct broker *b, const char *dir, struct fault *f)
-{
-	char *pem;
-	size_t len;
-	int err = read_state(dir, "token.key", true, &pem, &len, f);
-	if (err)
-		return err;
-	BIO *bio = BIO_new_mem_buf(pem, (int)len);
-	b->token_key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
-	if (!b->token_key)
-		err = fault_set(f, -EINVAL, "%s/token.key does not hold a key", dir);
-	BIO_free(bio);
-	free_wiped(pem, len);
 	return err;
 }
 
@@ -411,6 +391,7 @@ int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_setti
 {
 	memset(b, 0, sizeof *b);
 	b->anchors = anchors_of(s->anchor);
+	strcpy(b->issuer, s->issuer);
 	b->ratls_max_age_s = s->ratls_max_age_s;
 	pthread_rwlockattr_t attr;	// a reload waits for the requests in hand, not for those to come
 	pthread_rwlockattr_init(&attr);
@@ -426,8 +407,6 @@ int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_setti
 	if (!err)
 		err = read_hex_file(s->dir, "admin.token", b->admin_token, f);
 	if (!err)
-		err = open_token_key(b, s->dir, f);
-	if (!err)
 		err = open_tls(tls, s->dir, f);
 	if (!err)
 		err = open_verifier(&b->verifier, s, f);
@@ -440,9 +419,9 @@ void broker_state_close(struct broker *b, SSL_CTX *tls)
 {
 	session_table_free(b->sessions);
 	store_close(b->store);
+	signers_close(b->signers);
 	db_close(b->db);
 	audit_stop(b);
-	EVP_PKEY_free(b->token_key);
 	verifier_close(&b->verifier);
 	pthread_rwlock_destroy(&b->verifier_lock);
 	SSL_CTX_free(tls);

@@ -20,6 +20,7 @@ struct broker_settings {
 	char policy[PATH_MAX];	// `policy`, a file; "" for none
 	char references[PATH_MAX];	// `references`, a folder; "" for none
 	char tpm_roots[PATH_MAX];	// `tpm_roots`, a file; "" for none
+	char issuer[256];		// `issuer`, the URL by which others know this broker; "": the one that it listens on
 	unsigned int ratls_max_age_s;	// `ratls_max_age`, 0: certificates need the broker's nonce
 	struct note_key witnesses[AUDIT_MAX_WITNESSES];	// `audit_witnesses`
 	unsigned int witness_count;
@@ -33,7 +34,7 @@ int broker_settings_read(struct broker_settings *s, int argc, char **argv, struc
 // "127.0.0.1:8443" or "[::1]:8443". -EINVAL.
 int broker_split_listen(const char *listen, char address[64], unsigned int *port);
 
-// Reads what broker_prepare made: fills store, admin_token, token_key, verifier of *b, and the server's TLS.
+// Reads what broker_prepare made: fills store, signers, admin_token, verifier of *b, and the server's TLS.
 // Call broker_state_close in any case.
 int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_settings *s, struct fault *f);
 // Reads broker.yaml's files anew (policy, references, roots) and has the broker use them, or leaves it as it was. May be called while it

@@ -3,7 +3,6 @@
 #include "broker/tpm_activation.h"
 
 #include <errno.h>
-#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/hmac.h>
 #include <stdlib.h>
@@ -16,18 +15,12 @@
 #define MAX_TEXT (64u << 10)
 
 // What only brokers with this key can make, and the TPM that it was sealed to can open.
-static int credential_of(EVP_PKEY *secret, const char *id, const char *nonce, const char *ak, const char *ek, uint8_t out[TPM_CREDENTIAL_BYTES])
+static int credential_of(const uint8_t secret[32], const char *id, const char *nonce, const char *ak, const char *ek, uint8_t out[TPM_CREDENTIAL_BYTES])
 {
-	BIGNUM *d = NULL;
-	uint8_t key[32];
 	char text[400];
 	unsigned int n = 0;
 	int len = snprintf(text, sizeof text, "coffer tpm activation 1\n%s\n%s\n%s\n%s\n", id, nonce, ak, ek);
-	bool ok = EVP_PKEY_get_bn_param(secret, OSSL_PKEY_PARAM_PRIV_KEY, &d) == 1 && BN_bn2binpad(d, key, sizeof key) == sizeof key &&
-		  HMAC(EVP_sha256(), key, sizeof key, (uint8_t *)text, (size_t)len, out, &n) && n == TPM_CREDENTIAL_BYTES;
-	BN_clear_free(d);
-	OPENSSL_cleanse(key, sizeof key);
-	return ok ? 0 : -EIO;
+	return HMAC(EVP_sha256(), secret, 32, (uint8_t *)text, (size_t)len, out, &n) && n == TPM_CREDENTIAL_BYTES ? 0 : -EIO;
 }
 
 static uint8_t *decode(const json_t *o, const char *name, size_t *len)
@@ -98,7 +91,7 @@ static json_t *answer(const struct tpm_challenge *c, const char *ek)
 	return json_pack("{s:s, s:s, s:s}", "credential_blob", blob, "encrypted_secret", secret, "ek_digest", ek);
 }
 
-int tpm_activation_challenge(const struct verifier *v, EVP_PKEY *secret, const char *body, size_t len, const char id[SESSION_ID_TEXT],
+int tpm_activation_challenge(const struct verifier *v, const uint8_t secret[32], const char *body, size_t len, const char id[SESSION_ID_TEXT],
 			     const char nonce[SESSION_NONCE_TEXT], time_t now, json_t **out, struct fault *f)
 {
 	uint8_t credential[TPM_CREDENTIAL_BYTES], *public = NULL;
@@ -139,7 +132,7 @@ out:
 	return err;
 }
 
-void tpm_activation_check(EVP_PKEY *secret, const char *id, const char *nonce, struct bundle *b, struct attest_result *out)
+void tpm_activation_check(const uint8_t secret[32], const char *id, const char *nonce, struct bundle *b, struct attest_result *out)
 {
 	uint8_t wanted[TPM_CREDENTIAL_BYTES];
 	const json_t *said = json_object_get(b->json, "tpm_activation");

@@ -85,6 +85,43 @@ static int simulated_root(int argc, char **argv)
 	return EXIT_OK;
 }
 
+static int rotate(int argc, char **argv)
+{
+	static const struct option options[] = {OWNER_OPTIONS, {"ring", required_argument, NULL, 'r'}, {0}};
+	struct broker_client *client;
+	struct owner o = {0};
+	struct fault f = {0};
+	const char *ring = "token";
+	char body[64], *answer = NULL;
+	size_t len;
+	int option, err;
+
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (option == 'r')
+			ring = optarg;
+		else if (!owner_option(&o, option, optarg) || o.key_file)
+			return cli_usage(&command_broker, "wrong option");
+	}
+	if (optind != argc || (strcmp(ring, "token") && strcmp(ring, "svid-jwt") && strcmp(ring, "svid-x509")))
+		return cli_usage(&command_broker, "rotate-token-key takes --ring token, svid-jwt or svid-x509");
+	err = broker_client_open(&client, &o.broker, &f);
+	if (err)
+		return cli_fail(&f);
+	snprintf(body, sizeof body, "{\"ring\":\"%s\"}", ring);
+	err = broker_client_text(client, "POST", "/coffer/v0/signing-key", body, strlen(body), &answer, &len, &f);
+	broker_client_close(client);
+	if (err)
+		return cli_fail(&f);
+	json_t *made = json_loadb(answer, len, 0, NULL);
+	const char *kid = json_string_value(json_object_get(made, "kid"));
+	printf("%s\n", kid ? kid : "");
+	fprintf(stderr, "coffer: this key signs from now on; the one before verifies until what it signed has expired\n");
+	json_decref(made);
+	free(answer);
+	return EXIT_OK;
+}
+
 static int broker(int argc, char **argv)
 {
 	char name[] = "coffer broker serve", rekey_name[] = "coffer broker rekey-master";
@@ -105,7 +142,9 @@ static int broker(int argc, char **argv)
 		return status(argc - 1, argv + 1);
 	if (!strcmp(argv[1], "simulated-root"))
 		return simulated_root(argc - 1, argv + 1);
-	return cli_usage(&command_broker, "there is no 'broker %s': serve, prepare, status, rekey-master or simulated-root", argv[1]);
+	if (!strcmp(argv[1], "rotate-token-key"))
+		return rotate(argc - 1, argv + 1);
+	return cli_usage(&command_broker, "there is no 'broker %s': serve, prepare, status, rekey-master, rotate-token-key or simulated-root", argv[1]);
 }
 
 const struct command command_broker = {
@@ -114,6 +153,7 @@ const struct command command_broker = {
 	"       coffer broker prepare [--dir DIR]                         makes its keys; prints the certificate's file\n"
 	"       coffer broker status [--json]                             asks a running broker\n"
 	"       coffer broker rekey-master ...                            keeps its master key under another passphrase, TPM or token\n"
+	"       coffer broker rotate-token-key [--ring token|svid-jwt|svid-x509]   signs with a new key from now on; prints its name\n"
 	"       coffer broker simulated-root                              the root certificate of this machine's simulated TEE\n\n"
 	"The broker holds the keys of the owner's volumes, checks the evidence of enclaves, and gives a key to those that the\n"
 	"policy allows. Run it where the owner trusts the machine. Its certificate belongs into coffer.yaml (broker: ca:).\n\n"

@@ -556,8 +556,8 @@ static void test_at_rest(void)
 	char path[160], *bytes;
 	size_t len;
 	struct stat st;
-	static const char *const secrets[] = {"master.key", "admin.token", "tls.key", "token.key", "broker.db", "audit.key", "audit/entries"};
-	for (size_t i = 0; i < 7; i++) {
+	static const char *const secrets[] = {"master.key", "admin.token", "tls.key", "broker.db", "audit.key", "audit/entries"};
+	for (size_t i = 0; i < sizeof secrets / sizeof *secrets; i++) {
 		snprintf(path, sizeof path, "%s/%s", b.dir, secrets[i]);
 		char name[64];
 		snprintf(name, sizeof name, "%s is private", secrets[i]);

@@ -4,6 +4,7 @@ BROKER_TESTS += $(B)/test/broker-ratls
 BROKER_TESTS += $(B)/test/broker-master
 BROKER_TESTS += $(B)/test/broker-load
 BROKER_TESTS += $(B)/test/broker-tpm
+BROKER_TESTS += $(B)/test/broker-token
 UNIT_TESTS += $(BROKER_TESTS)
 TEST_BINS += $(BROKER_TESTS)
 
