@@ -7,17 +7,17 @@
 #include <openssl/crypto.h>
 #include <openssl/ec.h>
 #include <openssl/rand.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/encode.h"
 #include "lib/file.h"
+#include "lib/jwa.h"
 
 #define KEY_BYTES 32
-#define WRAPPED_BYTES (KEY_BYTES + 8)
-#define IV_BYTES 12
-#define TAG_BYTES 16
+#define WRAPPED_BYTES (KEY_BYTES + JWA_WRAP_EXTRA)
+#define IV_BYTES JWA_IV_BYTES
+#define TAG_BYTES JWA_TAG_BYTES
 #define MAX_FIELD 66	// of P-521
 #define ALG "ECDH-ES+A256KW"
 #define ENC "A256GCM"
@@ -123,77 +123,10 @@ int jwk_to_key(const json_t *jwk, EVP_PKEY **out, struct fault *f)
 	return err;
 }
 
-static void put_be32(uint8_t *p, uint32_t v)
-{
-	p[0] = (uint8_t)(v >> 24);
-	p[1] = (uint8_t)(v >> 16);
-	p[2] = (uint8_t)(v >> 8);
-	p[3] = (uint8_t)v;
-}
-
-// Z by ECDH, then the Concat KDF of RFC 7518 section 4.6.2 with empty apu and apv: one block of SHA-256.
+// The key that wraps the content's, with empty apu and apv.
 static int agree(EVP_PKEY *mine, EVP_PKEY *theirs, uint8_t kek[KEY_BYTES])
 {
-	uint8_t z[MAX_FIELD], info[4 + sizeof ALG - 1 + 4 + 4 + 4], counter[4];
-	size_t zlen = sizeof z;
-	int err = -EINVAL;
-	EVP_MD_CTX *md = EVP_MD_CTX_new();
-	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, mine, NULL);
-
-	put_be32(counter, 1);
-	put_be32(info, sizeof ALG - 1);
-	memcpy(info + 4, ALG, sizeof ALG - 1);
-	put_be32(info + 4 + sizeof ALG - 1, 0);
-	put_be32(info + 8 + sizeof ALG - 1, 0);
-	put_be32(info + 12 + sizeof ALG - 1, 8 * KEY_BYTES);
-	if (ctx && md && EVP_PKEY_derive_init(ctx) == 1 && EVP_PKEY_derive_set_peer_ex(ctx, theirs, 1) == 1 &&
-	    EVP_PKEY_derive(ctx, z, &zlen) == 1 && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 &&
-	    EVP_DigestUpdate(md, counter, 4) == 1 && EVP_DigestUpdate(md, z, zlen) == 1 &&
-	    EVP_DigestUpdate(md, info, sizeof info) == 1 && EVP_DigestFinal_ex(md, kek, NULL) == 1)
-		err = 0;
-	explicit_bzero(z, sizeof z);
-	EVP_PKEY_CTX_free(ctx);
-	EVP_MD_CTX_free(md);
-	return err;
-}
-
-// AES key wrap (RFC 3394) of a 32-byte key; `wrap` chooses the direction.
-static int key_wrap(const uint8_t kek[KEY_BYTES], const uint8_t *in, int in_len, uint8_t *out, int out_len, bool wrap)
-{
-	EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
-	int n = 0, last = 0, err = -EBADMSG;
-	if (!c)
-		return -ENOMEM;
-	EVP_CIPHER_CTX_set_flags(c, EVP_CIPHER_CTX_FLAG_WRAP_ALLOW);
-	if (EVP_CipherInit_ex(c, EVP_aes_256_wrap(), NULL, kek, NULL, wrap) == 1 &&
-	    EVP_CipherUpdate(c, out, &n, in, in_len) == 1 && EVP_CipherFinal_ex(c, out + n, &last) == 1 &&
-	    n + last == out_len)
-		err = 0;
-	EVP_CIPHER_CTX_free(c);
-	return err;
-}
-
-static int gcm(bool encrypt, const uint8_t key[KEY_BYTES], const uint8_t iv[IV_BYTES], const char *aad,
-	       const uint8_t *in, size_t len, uint8_t *out, uint8_t tag[TAG_BYTES])
-{
-	EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
-	int n = 0, last = 0, err = -EBADMSG;
-	if (!c)
-		return -ENOMEM;
-	if (EVP_CipherInit_ex(c, EVP_aes_256_gcm(), NULL, key, iv, encrypt) != 1 ||
-	    EVP_CipherUpdate(c, NULL, &n, (const uint8_t *)aad, (int)strlen(aad)) != 1 ||
-	    EVP_CipherUpdate(c, out, &n, in, (int)len) != 1)
-		goto out;
-	if (!encrypt && EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_SET_TAG, TAG_BYTES, tag) != 1)
-		goto out;
-	if (EVP_CipherFinal_ex(c, out + n, &last) != 1 || (size_t)(n + last) != len)
-		goto out;
-	if (encrypt && EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_GET_TAG, TAG_BYTES, tag) != 1)
-		goto out;
-	err = 0;
-out:
-	EVP_CIPHER_CTX_free(c);
-	return err;
+	return jwa_agree(mine, theirs, &(struct jwa_info){.alg = ALG}, kek, KEY_BYTES);
 }
 
 // The protected header's base64url text, for the ephemeral key; malloc.
@@ -230,8 +163,8 @@ int jwe_encrypt(EVP_PKEY *to, const void *plain, size_t len, json_t **out, struc
 	if (!sealed || !text64 || !ephemeral || !(header = protected_header(ephemeral)))
 		goto out;
 	if (RAND_priv_bytes(cek, sizeof cek) != 1 || RAND_bytes(iv, sizeof iv) != 1 || agree(ephemeral, to, kek) ||
-	    key_wrap(kek, cek, sizeof cek, wrapped, sizeof wrapped, true) ||
-	    gcm(true, cek, iv, header, plain, len, sealed, tag)) {
+	    jwa_wrap(kek, sizeof kek, cek, sizeof cek, wrapped) ||
+	    jwa_gcm(true, cek, sizeof cek, iv, header, strlen(header), plain, len, sealed, tag)) {
 		err = -EIO;
 		goto out;
 	}
@@ -304,9 +237,9 @@ int jwe_decrypt(EVP_PKEY *key, const json_t *jwe, void *plain, size_t size, size
 	}
 	err = agree(key, epk, kek);
 	if (!err)
-		err = key_wrap(kek, wrapped, sizeof wrapped, cek, sizeof cek, false);
+		err = jwa_unwrap(kek, sizeof kek, wrapped, sizeof wrapped, cek);
 	if (!err)
-		err = gcm(false, cek, iv, header, sealed, (size_t)n, plain, tag);
+		err = jwa_gcm(false, cek, sizeof cek, iv, header, strlen(header), sealed, (size_t)n, plain, tag);
 	if (err) {
 		explicit_bzero(plain, (size_t)n);
 		err = fault_set(f, -EBADMSG,
