@@ -379,6 +379,134 @@ static int read_volumes(struct reader *r, yaml_node_t *value, const char *key)
 	return 0;
 }
 
+static struct config_secret *newest_secret(struct reader *r)
+{
+	return &r->config->secrets[r->config->secret_count - 1];
+}
+
+// repository/type/tag, as the broker has them.
+static bool is_resource(const char *s)
+{
+	unsigned int parts = 0;
+
+	if (strlen(s) > 200)
+		return false;
+	for (;; s++) {
+		size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.");
+
+		if (!n || n > 64 || (n <= 2 && strspn(s, ".") >= n))
+			return false;
+		parts++;
+		s += n;
+		if (*s != '/')
+			return !*s && parts == 3;
+	}
+}
+
+static int read_secret_resource(struct reader *r, yaml_node_t *value, const char *key)
+{
+	const char *s;
+	int err = read_scalar(r, value, key, &s);
+
+	if (err)
+		return err;
+	if (!is_resource(s))
+		return bad(r, value, "a secret is a resource of the broker, such as default/app/password, not '%s'", s);
+	free(newest_secret(r)->resource);
+	newest_secret(r)->resource = xstrdup(s);
+	return 0;
+}
+
+static int read_secret_number(struct reader *r, yaml_node_t *value, const char *key, unsigned long max, unsigned int *out)
+{
+	const char *s;
+	int err = read_scalar(r, value, key, &s);
+
+	if (err)
+		return err;
+	if (!*s || strlen(s) > 9 || strspn(s, "0123456789") != strlen(s) || strtoul(s, NULL, 10) > max)
+		return bad(r, value, "'%s' of a secret is a number up to %lu, not '%s'", key, max, s);
+	*out = (unsigned int)strtoul(s, NULL, 10);
+	return 0;
+}
+
+static int read_secret_version(struct reader *r, yaml_node_t *value, const char *key)
+{
+	return read_secret_number(r, value, key, 1000000, &newest_secret(r)->version);
+}
+
+static int read_secret_owner(struct reader *r, yaml_node_t *value, const char *key)
+{
+	return read_secret_number(r, value, key, 65534, &newest_secret(r)->owner);
+}
+
+static int read_secret_group(struct reader *r, yaml_node_t *value, const char *key)
+{
+	return read_secret_number(r, value, key, 65534, &newest_secret(r)->group);
+}
+
+static int read_secret_mode(struct reader *r, yaml_node_t *value, const char *key)
+{
+	const char *s;
+	int err = read_scalar(r, value, key, &s);
+
+	if (err)
+		return err;
+	if (strlen(s) < 3 || strlen(s) > 4 || strspn(s, "01234567") != strlen(s) || strtoul(s, NULL, 8) > 0777)
+		return bad(r, value, "'mode' of a secret is octal, such as 0400, not '%s'", s);
+	newest_secret(r)->mode = (unsigned int)strtoul(s, NULL, 8);
+	return 0;
+}
+
+static const struct key secret_keys[] = {
+	{"group", read_secret_group},
+	{"mode", read_secret_mode},
+	{"owner", read_secret_owner},
+	{"resource", read_secret_resource},
+	{"version", read_secret_version},
+	{0},
+};
+
+static int compare_secrets(const void *a, const void *b)
+{
+	return strcmp(((const struct config_secret *)a)->path, ((const struct config_secret *)b)->path);
+}
+
+static int read_secrets(struct reader *r, yaml_node_t *value, const char *key)
+{
+	struct config *c = r->config;
+	int err;
+
+	if (value->type != YAML_MAPPING_NODE)
+		return bad(r, value, "'%s' is a map such as /run/secrets/password: default/app/password, not %s", key, type_name(value));
+	for (yaml_node_pair_t *i = value->data.mapping.pairs.start; i < value->data.mapping.pairs.top; i++) {
+		yaml_node_t *path_node = yaml_document_get_node(r->doc, i->key);
+		yaml_node_t *settings = yaml_document_get_node(r->doc, i->value);
+		const char *path;
+
+		err = read_scalar(r, path_node, key, &path);
+		if (err)
+			return err;
+		if (!is_clean_path(path) || !starts_with(path, "/run/") || strlen(path) > 255)
+			return bad(r, path_node, "a secret becomes a file in memory, below /run, such as /run/secrets/password, not '%s'", path);
+		for (size_t k = 0; k < c->secret_count; k++)
+			if (!strcmp(c->secrets[k].path, path))
+				return bad(r, path_node, "'%s' is given twice", path);
+		if (c->secret_count == CONFIG_MAX_SECRETS)
+			return bad(r, path_node, "more than %d secrets", CONFIG_MAX_SECRETS);
+		c->secrets = xrealloc(c->secrets, (c->secret_count + 1) * sizeof(*c->secrets));
+		c->secrets[c->secret_count++] = (struct config_secret){.path = xstrdup(path), .mode = 0400};
+		err = settings->type == YAML_SCALAR_NODE ? read_secret_resource(r, settings, "resource") : read_map(r, settings, " of a secret", secret_keys);
+		if (err)
+			return err;
+		if (!newest_secret(r)->resource)
+			return bad(r, path_node, "which secret of the broker is to be at %s? Its 'resource' is missing", path);
+	}
+	if (c->secret_count)
+		qsort(c->secrets, c->secret_count, sizeof(*c->secrets), compare_secrets);
+	return 0;
+}
+
 static int read_copy_from(struct reader *r, yaml_node_t *value, const char *key)
 {
 	const char *s;
@@ -689,6 +817,7 @@ static const struct key top_keys[] = {
 	{"broker", read_broker},
 	{"encrypt", read_encrypt},
 	{"restartable_sequences", read_restartable_sequences},
+	{"secrets", read_secrets},
 	{"debug_enclave", read_debug_enclave},
 	{"insecure_host_mounts", read_insecure_host_mounts},
 	{0},
@@ -792,78 +921,10 @@ int config_load(struct config *c, const char *folder, struct fault *p)
 	return err;
 }
 
-void config_free(struct config *c)
-{
-	free(c->project);
-	free(c->name);
-	string_list_free(&c->command);
-	for (size_t i = 0; i < c->environment_count; i++) {
-		free(c->environment[i].name);
-		free(c->environment[i].value);
-	}
-	free(c->environment);
-	string_list_free(&c->host_environment);
-	free(c->working_directory);
-	for (size_t i = 0; i < c->volume_count; i++) {
-		free(c->volumes[i].path);
-		free(c->volumes[i].name);
-	}
-	free(c->volumes);
-	for (size_t i = 0; i < c->copy_count; i++) {
-		free(c->copy[i].from);
-		free(c->copy[i].to);
-	}
-	free(c->copy);
-	free(c->anchor);
-	free(c->broker_ca);
-	free(c->broker_name);
-	*c = (struct config){0};
-}
-
 bool config_listens(const struct config *c, unsigned int port)
 {
 	for (size_t i = 0; i < c->listen_count; i++)
 		if (c->listen[i] == port)
 			return true;
 	return false;
-}
-
-void config_json(const struct config *c, struct text *out)
-{
-	text_printf(out, "{\"anchor\":{\"bound\":%d,\"each_fsync\":%s,\"every\":%d,\"in\":\"%s\"},\"broker\":{\"ca\":", c->anchor_bound,
-		    c->anchor_fsync ? "true" : "false", c->anchor_every, c->anchor);
-	text_json(out, c->broker_ca);
-	text_puts(out, ",\"name\":");
-	text_json(out, c->broker_name);
-	text_printf(out, ",\"timeout\":%d", c->broker_timeout);
-	text_puts(out, "},\"command\":");
-	text_json_list(out, &c->command);
-	text_printf(out, ",\"debug_enclave\":%s,\"environment\":{", c->debug_enclave ? "true" : "false");
-	for (size_t i = 0; i < c->environment_count; i++) {
-		if (i)
-			text_puts(out, ",");
-		text_json(out, c->environment[i].name);
-		text_puts(out, ":");
-		text_json(out, c->environment[i].value);
-	}
-	text_printf(out, "},\"host_arguments\":%s,\"host_environment\":", c->host_arguments ? "true" : "false");
-	text_json_list(out, &c->host_environment);
-	text_printf(out, ",\"memory\":%llu,\"name\":", (unsigned long long)c->memory_bytes);
-	text_json(out, c->name);
-	text_printf(out, ",\"network\":{\"connect\":\"%s\",\"listen\":[", c->connect_any ? "any" : "none");
-	for (size_t i = 0; i < c->listen_count; i++)
-		text_printf(out, "%s%u", i ? "," : "", c->listen[i]);
-	text_printf(out, "]},\"restartable_sequences\":%s,\"version\":1,\"volume_cache\":%llu,\"volumes\":{",
-		    c->restartable_sequences ? "true" : "false", (unsigned long long)c->volume_cache_bytes);
-	for (size_t i = 0; i < c->volume_count; i++) {
-		if (i)
-			text_puts(out, ",");
-		text_json(out, c->volumes[i].path);
-		text_printf(out, ":{%s\"mode\":\"%s\",\"name\":", c->volumes[i].sealing ? "\"key\":\"sealing\"," : "", c->volumes[i].read_only ? "ro" : "rw");
-		text_json(out, c->volumes[i].name);
-		text_puts(out, "}");
-	}
-	text_puts(out, "},\"working_directory\":");
-	text_json(out, c->working_directory);
-	text_puts(out, "}");
 }

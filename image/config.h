@@ -6,7 +6,8 @@
 //    "broker":{"ca":"<PEM text or empty>","name":"<or empty>","timeout":10},"command":["/bin/echo"],
 //    "debug_enclave":false,"environment":{"K":"V"},"host_arguments":false,"host_environment":["TERM"],
 //    "memory":8589934592,"name":"hello","network":{"connect":"none","listen":[8080]},
-//    "restartable_sequences":false,"version":1,"volume_cache":67108864,"volumes":{"/data":{"mode":"ro","name":"<32 hex digits or empty>"}},"working_directory":"/app"}
+//    "restartable_sequences":false,"secrets":{"/run/key":{"group":0,"mode":256,"owner":0,"resource":"default/app/key","version":0}},
+//    "version":1,"volume_cache":67108864,"volumes":{"/data":{"mode":"ro","name":"<32 hex digits or empty>"}},"working_directory":"/app"}
 #ifndef COFFER_IMAGE_CONFIG_H
 #define COFFER_IMAGE_CONFIG_H
 
@@ -19,6 +20,7 @@
 #define CONFIG_FILE "coffer.yaml"
 #define CONFIG_DEFAULT_MEMORY (8ull << 30)
 #define CONFIG_MAX_PORTS 64
+#define CONFIG_MAX_SECRETS 64
 #define CONFIG_DEFAULT_BROKER_TIMEOUT 10
 #define CONFIG_DEFAULT_ANCHOR_EVERY 1000
 #define CONFIG_DEFAULT_TPM_EVERY 60000
@@ -45,6 +47,13 @@ struct config {
 		char *name;			// the one volume id accepted there, 32 hex digits; "" for any
 	} *volumes;				// sorted by path
 	size_t volume_count;
+	struct config_secret {
+		char *path;			// file in the enclave, below /run
+		char *resource;			// of the broker
+		unsigned int mode, owner, group;
+		unsigned int version;		// 0: the current one
+	} *secrets;				// sorted by path
+	size_t secret_count;
 	struct config_copy {
 		char *from;
 		char *to;			// NULL: where copy.h says

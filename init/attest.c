@@ -283,10 +283,10 @@ void exchange_free(struct exchange *x)
 	free(x);
 }
 
-// The broker is asked for the key of an image, and of each volume that is not sealed to the enclave.
+// The broker is asked for the key of an image, for secrets, and for the key of each volume that is not sealed to the enclave.
 static bool wants_broker(const struct settings *s)
 {
-	bool wanted = s->image.present;
+	bool wanted = s->image.present || s->secret_count;
 	for (unsigned int i = 0; i < s->volume_count; i++)
 		wanted = wanted || !s->volumes[i].sealing;
 	return wanted;
@@ -298,7 +298,7 @@ static int meet_broker(struct exchange *x, struct fault *f)
 	if (!s->broker_url)
 		return fault_set(
 			f, -EINVAL,
-			"a sealed volume or an encrypted image needs a broker for its key: give its address (coffer run --broker URL)");
+			"secrets, and keys of sealed volumes or of an encrypted image, come from a broker: give its address (coffer run --broker URL)");
 	if (!s->broker_ca[0])
 		return fault_set(f, -EINVAL,
 				 "this enclave trusts no broker: coffer.yaml must name its certificate (broker: ca:)");
@@ -330,6 +330,8 @@ int attest_run(const struct settings *s, const struct attest_ops *ops, struct ex
 		err = s->volumes[i].sealing ? sealing_mount(x, i, f) : mount_volume(x, i, f);
 		keep = keep || (s->anchor && !s->volumes[i].read_only && !s->volumes[i].sealing);
 	}
+	for (unsigned int i = 0; i < s->secret_count && !err; i++)
+		err = secret_fetch(x, &s->secrets[i], f);
 	if (helper)
 		*helper = !err && keep ? x : NULL;
 	if (err || !keep || !helper)

@@ -30,9 +30,11 @@ struct attest_ops {
 	// The kernel's side of anchors (hostcall/mountkey.h): writes one record, reads one. 0 or -errno.
 	int (*anchor_write)(const struct coffer_anchor_record *r);
 	int (*anchor_read)(struct coffer_anchor_record *r);
+	// Makes the file of a secret, with its folders, in memory.
+	int (*deliver)(const struct settings_secret *s, const void *bytes, size_t len, struct fault *f);
 };
 
-// Proves the enclave to the broker, gets each volume's key and mounts it. Tries again while the broker cannot be
+// Proves the enclave to the broker, gets each volume's key and mounts it, and has each secret put where it belongs. Tries again while the broker cannot be
 // reached, for s->broker_timeout_s. -errno; f->text says what failed and, for a refusal, each claim with the value
 // expected and the value found (a line each).
 //

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// /.coffer/init-attest (static, with OpenSSL): init runs it when volumes are asked for. Exit status 0: all are mounted;
-// 1: not, and one message on stderr says why. Where
+// /.coffer/init-attest (static, with OpenSSL): init runs it when volumes or secrets are asked for. Exit status 0: all are mounted,
+// or there; 1: not, and one message on stderr says why. Where
 // volumes are anchored, a helper stays behind that tells the broker of their new states until the enclave ends.
 #include <errno.h>
 #include <fcntl.h>

@@ -3,11 +3,13 @@
 // sealed file system behind mount(2). No locks.
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -124,6 +126,43 @@ static int enter_image(const struct settings_image *image, const unsigned char k
 	return become_root(f);
 }
 
+// The folders above, each only if it is missing. What hangs below /run may be anything that the image or the host made of it: it must be memory.
+static int make_folders(const char *path, struct fault *f)
+{
+	char folder[256];
+	for (const char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
+		if (mkdir(folder, 0755) && errno != EEXIST)
+			return fault_errno(f, errno, "cannot make the folder %s for a secret", folder);
+	}
+	struct statfs st;
+	snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(path, '/') - path), path);
+	if (statfs(folder, &st))
+		return fault_errno(f, errno, "cannot look at %s", folder);
+	return st.f_type == TMPFS_MAGIC ? 0 : fault_set(f, -EPERM, "the secret for %s would not stay in memory: something else is mounted there", path);
+}
+
+static int deliver(const struct settings_secret *s, const void *bytes, size_t len, struct fault *f)
+{
+	int err = make_folders(s->path, f);
+	if (err)
+		return err;
+	int fd = open(s->path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return fault_errno(f, errno, "cannot make %s for a secret", s->path);
+	for (size_t done = 0; done < len && !err;) {
+		ssize_t n = write(fd, (const char *)bytes + done, len - done);
+		if (n > 0)
+			done += (size_t)n;
+		else
+			err = n < 0 ? errno : EIO;
+	}
+	if (!err && (fchown(fd, s->owner, s->group) || fchmod(fd, s->mode)))
+		err = errno;
+	close(fd);
+	return err ? fault_errno(f, err, "cannot write the secret to %s", s->path) : 0;
+}
+
 static void say(const char *line)
 {
 	fprintf(stderr, "coffer: %s\n", line);
@@ -158,4 +197,4 @@ static int sealing_key(struct coffer_sealing_key *out)
 	return err;
 }
 
-const struct attest_ops enclave_ops = {tsm_evidence, mount_sealed, enter_image, sealing_key, say, anchor_write, anchor_read};
+const struct attest_ops enclave_ops = {tsm_evidence, mount_sealed, enter_image, sealing_key, say, anchor_write, anchor_read, deliver};

@@ -30,6 +30,9 @@ int exchange_refused(const struct exchange *x, const char *what, const struct ht
 // sealing.c: mounts a volume that is sealed to this enclave.
 int sealing_mount(struct exchange *x, unsigned int index, struct fault *f);
 
+// secrets.c: gets a secret and delivers it.
+int secret_fetch(struct exchange *x, const struct settings_secret *s, struct fault *f);
+
 // anchor.c. -ENOENT: the broker remembers nothing of the volume.
 int anchor_get(struct exchange *x, const char *id, struct coffer_anchor_state *out, struct fault *f);
 // anchor_tpm.c: the same with the volume's index in the TPM, which `key` opens. Nothing there is a refusal.

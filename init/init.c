@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // /.coffer/init, the enclave's first program (pid 1, static): checks what the host asks for against the measured
-// configuration, has init-attest fetch keys and mount volumes, starts the program, reaps orphans, and ends with the
+// configuration, has init-attest fetch keys and secrets and mount volumes, starts the program, reaps orphans, and ends with the
 // program's exit status. Single-threaded.
 //
 // Exit codes: the program's own; 128 + N when signal N killed it; 125 when Coffer refused or failed before it could
@@ -136,7 +136,7 @@ int main(void)
 	if (settings_load(&s, &f))
 		return refuse(f.text);
 	clearenv();
-	if (s.volume_count > 0 || s.image.present) {
+	if (s.volume_count > 0 || s.image.present || s.secret_count > 0) {
 		int code = attest();
 		if (code)
 			return code;

@@ -274,6 +274,34 @@ static int copy_text(char **out, const json_t *v, struct fault *f)
 	return *out ? 0 : no_memory(f);
 }
 
+static int read_secrets(struct settings *s, const json_t *config, struct fault *f)
+{
+	static const char *const numbers[] = {"mode", "owner", "group", "version"};
+	json_t *measured = json_object_get(config, "secrets"), *v;
+	const char *path;
+	if (!json_object_size(measured))
+		return 0;
+	s->secrets = calloc(json_object_size(measured), sizeof *s->secrets);
+	if (!s->secrets)
+		return no_memory(f);
+	json_object_foreach(measured, path, v) {
+		struct settings_secret *out = &s->secrets[s->secret_count++];
+		unsigned int *const values[] = {&out->mode, &out->owner, &out->group, &out->version};
+		const char *resource = json_string_value(json_object_get(v, "resource"));
+		bool good = resource && *path == '/' && strlen(path) < 256 && strlen(resource) <= 200;
+		for (size_t i = 0; i < 4; i++) {
+			const json_t *n = json_object_get(v, numbers[i]);
+			good = good && json_is_integer(n) && json_integer_value(n) >= 0 && json_integer_value(n) <= 1 << 30;
+			*values[i] = (unsigned int)json_integer_value(n);
+		}
+		if (!good)
+			return fault_set(f, -EINVAL, "config.json's secrets are malformed");
+		if (!(out->path = strdup(path)) || !(out->resource = strdup(resource)))
+			return no_memory(f);
+	}
+	return 0;
+}
+
 static int read_broker(struct settings *s, const json_t *config, const json_t *host, struct fault *f)
 {
 	const json_t *broker = json_object_get(config, "broker"), *url = json_object_get(host, "broker");
@@ -366,6 +394,8 @@ int settings_read(struct settings *s, const char *config_text, size_t config_len
 	if (!err)
 		err = read_volumes(s, config, host, f);
 	if (!err)
+		err = read_secrets(s, config, f);
+	if (!err)
 		err = read_broker(s, config, host, f);
 	if (!err)
 		err = read_anchor(s, config, host, f);
@@ -441,6 +471,11 @@ void settings_free(struct settings *s)
 		free(s->volumes[i].name);
 		free(s->volumes[i].path);
 	}
+	for (unsigned int i = 0; i < s->secret_count; i++) {
+		free(s->secrets[i].path);
+		free(s->secrets[i].resource);
+	}
+	free(s->secrets);
 	free(s->broker_url);
 	free(s->broker_ca);
 	free(s->broker_name);

@@ -36,6 +36,12 @@ struct settings {
 		bool read_only;
 		bool sealing;	// measured: its key is the enclave's sealing key; id "" then: a new one is to be made
 	} volumes[SETTINGS_MAX_VOLUMES];
+	unsigned int secret_count;
+	struct settings_secret {	// measured: what the broker gives becomes a file before the program starts
+		char *path, *resource;
+		unsigned int mode, owner, group;
+		unsigned int version;	// 0: the current one
+	} *secrets;
 	struct settings_image {	// an encrypted root image behind the measured one
 		bool present;
 		char id[33];		// of its key at the broker

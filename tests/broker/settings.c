@@ -52,6 +52,7 @@ static void test_accepted(void)
 	struct settings s;
 	struct fault f;
 	int err = read_both(&s, strict, "{}", &f);
+	ok("no secrets unless configured", !s.secret_count && !s.secrets, "no");
 	ok("an empty host block runs the command",
 	   !err && !strcmp(s.argv[0], "/bin/echo") && !strcmp(s.argv[1], "hi") && !s.argv[2] &&
 		   !strcmp(s.cwd, "/app") && s.volume_count == 0,
@@ -142,9 +143,35 @@ static void test_refused(void)
 	settings_free(&s);
 }
 
+static void test_secrets(void)
+{
+#define SECRETS(x) "{\"command\":[\"/bin/echo\"],\"working_directory\":\"/\",\"secrets\":{" x "},\"volumes\":{}}"
+	static const char good[] = SECRETS("\"/run/a\":{\"group\":3,\"mode\":256,\"owner\":2,\"resource\":\"default/app/a\",\"version\":0},"
+					   "\"/run/s/b\":{\"group\":0,\"mode\":288,\"owner\":0,\"resource\":\"default/app/b\",\"version\":7}");
+	static const char *const bad[] = {
+		SECRETS("\"/run/a\":{\"group\":0,\"mode\":256,\"owner\":0,\"version\":0}"),
+		SECRETS("\"run/a\":{\"group\":0,\"mode\":256,\"owner\":0,\"resource\":\"a/b/c\",\"version\":0}"),
+		SECRETS("\"/run/a\":{\"group\":0,\"mode\":-1,\"owner\":0,\"resource\":\"a/b/c\",\"version\":0}"),
+		SECRETS("\"/run/a\":\"a/b/c\""),
+	};
+	struct settings s;
+	struct fault f;
+	int err = read_both(&s, good, "{}", &f);
+	ok("secrets", !err && s.secret_count == 2 && !strcmp(s.secrets[0].path, "/run/a") && s.secrets[0].owner == 2 && s.secrets[0].group == 3 &&
+	   s.secrets[0].mode == 0400 && !strcmp(s.secrets[1].resource, "default/app/b") && s.secrets[1].version == 7, "%d: %s", err, f.text);
+	settings_free(&s);
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		err = read_both(&s, bad[i], "{}", &f);
+		ok("secrets that are malformed", err == -EINVAL, "%zu: %d: %s", i, err, f.text);
+		settings_free(&s);
+	}
+	refused("the host asks for a secret", good, "{\"secrets\":{}}", "unknown key 'secrets'");
+}
+
 int main(void)
 {
 	test_accepted();
+	test_secrets();
 	test_sealing();
 	test_refused();
 	return ok_failed != 0;

@@ -46,15 +46,18 @@ int main(void)
 	accepts("config_least", "command: [/bin/echo]\n",
 		ANCHOR "\"broker\":{\"ca\":\"\",\"name\":\"\",\"timeout\":10},\"command\":[\"/bin/echo\"],\"debug_enclave\":false,\"environment\":{},"
 		"\"host_arguments\":false,\"host_environment\":[],\"memory\":8589934592,\"name\":\"enclave\","
-		"\"network\":{\"connect\":\"none\",\"listen\":[]},\"restartable_sequences\":false,\"version\":1,\"volume_cache\":67108864,\"volumes\":{},\"working_directory\":\"/\"}");
+		"\"network\":{\"connect\":\"none\",\"listen\":[]},\"restartable_sequences\":false,\"secrets\":{},\"version\":1,\"volume_cache\":67108864,\"volumes\":{},\"working_directory\":\"/\"}");
 	accepts("config_all",
 		"name: scoring\ncommand: [python3, \"a b\\n.py\"]\nhost_arguments: true\nenvironment: {B: 'x\"y', A: 1}\n"
 		"host_environment: [TERM, LC_ALL]\nworking_directory: /app\nvolumes:\n  /out: {mode: rw}\n"
 		"  /data: {mode: ro, name: 00112233445566778899aabbccddeeff}\n  /x:\ncopy: [a, {from: b, to: /c}]\nmemory: 64M\nvolume_cache: 2M\n"
-		"network: {listen: [443, 80], connect: any}\nbroker:\ndebug_enclave: true\nrestartable_sequences: true\n",
+		"network: {listen: [443, 80], connect: any}\nbroker:\ndebug_enclave: true\nrestartable_sequences: true\n"
+		"secrets:\n  /run/s/b: {resource: a/b/c-1, mode: 0440, owner: 33, group: 34, version: 2}\n  /run/a: default/app/x\n",
 		ANCHOR "\"broker\":{\"ca\":\"\",\"name\":\"\",\"timeout\":10},\"command\":[\"python3\",\"a b\\n.py\"],\"debug_enclave\":true,\"environment\":{\"A\":\"1\","
 		"\"B\":\"x\\\"y\"},\"host_arguments\":true,\"host_environment\":[\"LC_ALL\",\"TERM\"],\"memory\":67108864,"
-		"\"name\":\"scoring\",\"network\":{\"connect\":\"any\",\"listen\":[80,443]},\"restartable_sequences\":true,\"version\":1,\"volume_cache\":2097152,\"volumes\":{\"/data\":{"
+		"\"name\":\"scoring\",\"network\":{\"connect\":\"any\",\"listen\":[80,443]},\"restartable_sequences\":true,\"secrets\":{\"/run/a\":{\"group\":0,\"mode\":256,"
+		"\"owner\":0,\"resource\":\"default/app/x\",\"version\":0},\"/run/s/b\":{\"group\":34,\"mode\":288,\"owner\":33,\"resource\":\"a/b/c-1\",\"version\":2}},"
+		"\"version\":1,\"volume_cache\":2097152,\"volumes\":{\"/data\":{"
 		"\"mode\":\"ro\",\"name\":\"00112233445566778899aabbccddeeff\"},\"/out\":{\"mode\":\"rw\",\"name\":\"\"},"
 		"\"/x\":{\"mode\":\"ro\",\"name\":\"\"}},\"working_directory\":\"/app\"}");
 	refuses("config_broker_timeout", "command: [a]\nbroker: {timeout: soon}\n", "coffer.yaml:2:|number of seconds");
@@ -63,6 +66,12 @@ int main(void)
 	refuses("config_unknown_key_far", "command: [a]\nxyzzyplugh: 1\n", "coffer.yaml:2:|known keys: name, command");
 	refuses("config_unknown_inner_key", "command: [a]\nnetwork:\n  lsiten: [1]\n", "coffer.yaml:3:|did you mean 'listen'");
 	refuses("config_unknown_volume_key", "command: [a]\nvolumes:\n  /d: {mdoe: ro}\n", "coffer.yaml:3:|did you mean 'mode'");
+	refuses("config_secret_elsewhere", "command: [a]\nsecrets:\n  /etc/key: default/a/b\n", "coffer.yaml:3:|below /run");
+	refuses("config_secret_up", "command: [a]\nsecrets:\n  /run/../etc/key: default/a/b\n", "coffer.yaml:3:|below /run");
+	refuses("config_secret_name", "command: [a]\nsecrets: {/run/key: default/a}\n", "coffer.yaml:2:|resource of the broker");
+	refuses("config_secret_of_nothing", "command: [a]\nsecrets: {/run/key: {mode: 0400}}\n", "coffer.yaml:2:|'resource' is missing");
+	refuses("config_secret_mode", "command: [a]\nsecrets: {/run/key: {resource: a/b/c, mode: 4755}}\n", "coffer.yaml:2:|octal");
+	refuses("config_secret_key", "command: [a]\nsecrets: {/run/key: {resuorce: a/b/c}}\n", "coffer.yaml:2:|did you mean 'resource'");
 	refuses("config_duplicate_key", "command: [a]\nname: a\nname: b\n", "coffer.yaml:3:|given twice");
 	refuses("config_wrong_type_list", "command: /bin/echo\n", "coffer.yaml:1:|'command' is a list");
 	refuses("config_wrong_type_scalar", "command: [a]\nname: [a]\n", "coffer.yaml:2:|one value");
