@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The owners' requests: keys, policies, status. Each change is a record of the audit log. Runs in connection threads; takes no lock of its own.
+// The owners' requests: policies, status. Each change is a record of the audit log. Runs in connection threads; takes no lock of its own.
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -7,6 +7,7 @@
 
 #include "broker/api.h"
 #include "broker/kbs.h"
+#include "broker/secrets.h"
 #include "lib/encode.h"
 #include "lib/file.h"
 #include "lib/log.h"
@@ -40,40 +41,6 @@ static bool record(struct broker *b, const char *event, const char *resource, co
 static void done(struct http_response *r)
 {
 	broker_reply(r, 200, json_pack("{s:b}", "ok", 1));
-}
-
-void admin_put(struct broker *b, const char *resource, const struct http_request *q, struct http_response *r)
-{
-	struct fault f = {""};
-	bool replace = !strcmp(q->head->query, "replace=true");
-	if (q->body_len == 0)
-		broker_problem(r, 400, "BadRequest", "the secret is empty", NULL);
-	else if (record(b, replace ? "replace-key" : "put-key", resource, NULL, r) &&
-		 fine(store_put_secret(b->store, resource, q->body, q->body_len, replace, &f), &f, r))
-		done(r);
-}
-
-void admin_delete(struct broker *b, const char *resource, const struct http_request *q, struct http_response *r)
-{
-	(void)q;
-	struct fault f = {""};
-	if (record(b, "delete-key", resource, NULL, r) && fine(store_delete_secret(b->store, resource, &f), &f, r))
-		done(r);
-}
-
-void admin_read_key(struct broker *b, const char *resource, const struct http_request *q, struct http_response *r)
-{
-	(void)q;
-	struct fault f = {""};
-	void *secret = NULL;
-	size_t len;
-	if (!record(b, "owner-reads-key", resource, NULL, r) ||
-	    !fine(store_get_secret(b->store, resource, &secret, &len, &f), &f, r))
-		return;
-	r->status = 200;
-	r->content_type = "application/octet-stream";
-	r->body = secret;
-	r->body_len = len;
 }
 
 static bool measurement_valid(const char *m)
@@ -143,7 +110,7 @@ void admin_status(struct broker *b, const char *rest, const struct http_request 
 	char root[65];
 	audit_head(b->audit, &head);
 	hex_encode(root, head.head.root, sizeof head.head.root);
-	if (fine(store_counts(b->store, &resources, &policies, &f), &f, r))
+	if (fine(secrets_count(b->secrets, &resources, &f), &f, r) && fine(store_count_policies(b->store, &policies, &f), &f, r))
 		broker_reply(r, 200,
 			     json_pack("{s:s, s:I, s:I, s:I, s:I, s:s, s:b, s:b}", "version", KBS_VERSION,
 				       "resources", (json_int_t)resources, "policies", (json_int_t)policies, "sessions",

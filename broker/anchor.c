@@ -127,7 +127,7 @@ static void change(struct broker *b, const char *resource, bool owner, json_t *c
 	json_t *o = json_loadb(q->body, q->body_len, JSON_REJECT_DUPLICATES, &e);
 	const char *action = json_string_value(json_object_get(o, "action"));
 	bool is_claim = action && !strcmp(action, "claim");
-	if (!owner && broker_appraise(b, is_claim ? "anchor" : NULL, resource, claims, q, r))
+	if (!owner && broker_appraise(b, &(struct broker_wish){is_claim ? "anchor" : NULL, resource, "anchor", 0}, claims, q, r))
 		goto out;
 	if (is_claim)
 		claim(b, resource, o, now, r);
@@ -152,7 +152,7 @@ void anchor_handle(struct broker *b, const char *resource, const struct http_req
 		return;
 	if (owner && !broker_permits(r, get ? PERMIT_ANCHOR_READ : PERMIT_ANCHOR_SET, resource))
 		return;
-	if (get && !owner && broker_appraise(b, NULL, resource, claims, q, r))
+	if (get && !owner && broker_appraise(b, &(struct broker_wish){NULL, resource, "anchor", 0}, claims, q, r))
 		goto out;
 	int err = store_get_anchor(b->store, resource, &now, &f);
 	if (err && err != -ENOENT) {

@@ -80,11 +80,11 @@ static json_t *checks_that(const struct attest_result *result, enum attest_outco
 	return list;
 }
 
-static json_t *decision(const char *event, const struct attest_result *result, const char *resource)
+static json_t *decision(const struct broker_wish *wish, const struct attest_result *result)
 {
 	static const char *const noted[][2] = {{"tee", "tee"}, {"measurement", "measurement"}, {"evidence", "evidence_digest"},
 						{"key", "key_thumbprint"}, {"policy", "policy_digest"}};
-	json_t *o = json_pack("{s:s, s:s, s:o}", "event", event, "outcome",
+	json_t *o = json_pack("{s:s, s:s, s:o}", "event", wish->event ? wish->event : wish->operation, "outcome",
 			      attest_passed(result) ? "accepted" : "refused", "refusals", attest_failures_json(result));
 	json_object_set_new(o, "passed", checks_that(result, ATTEST_PASSED));
 	json_object_set_new(o, "skipped", checks_that(result, ATTEST_SKIPPED));
@@ -93,18 +93,21 @@ static json_t *decision(const char *event, const struct attest_result *result, c
 		if (claim)
 			json_object_set(o, noted[i][0], claim);
 	}
-	if (resource)
-		json_object_set_new(o, "resource", json_string(resource));
+	if (wish->resource)
+		json_object_set_new(o, "resource", json_string(wish->resource));
+	if (wish->operation)
+		json_object_set_new(o, "operation", json_string(wish->operation));
+	if (wish->version)
+		json_object_set_new(o, "version", json_integer(wish->version));
 	return o;
 }
 
-int broker_decide(struct broker *b, const char *event, const struct attest_result *result, const char *resource, struct http_response *r)
+int broker_decide(struct broker *b, const struct broker_wish *wish, const struct attest_result *result, struct http_response *r)
 {
 	struct fault f = {""};
-	if (!event && attest_passed(result))
+	if (!wish->event && attest_passed(result))
 		return 0;
-	event = event ? event : "anchor";
-	int err = audit_log(b, r, decision(event, result, resource), &f);
+	int err = audit_log(b, r, decision(wish, result), &f);
 	if (err) {
 		server_fault(r, &f);
 		return err;
@@ -113,7 +116,8 @@ int broker_decide(struct broker *b, const char *event, const struct attest_resul
 		return 0;
 	char text[4096];
 	refusal_text(result, text, sizeof text);
-	log_warning("broker: refused (%s%s%s): %.1500s", event, resource ? " " : "", resource ? resource : "", text);
+	log_warning("broker: refused (%s%s%s): %.1500s", wish->operation ? wish->operation : wish->event, wish->resource ? " " : "",
+		    wish->resource ? wish->resource : "", text);
 	broker_problem(r, 403, "PolicyDeny", text, attest_failures_json(result));
 	return -EACCES;
 }
@@ -217,7 +221,7 @@ void api_attest(struct broker *b, const char *rest, const struct http_request *q
 	json_object_del(json_object_get(result.claims, "event_log"), "events");
 	jwk_thumbprint(a.tee_pubkey, thumbprint);
 	json_object_set_new(result.claims, "key_thumbprint", json_string(thumbprint));
-	if (broker_decide(b, "attest", &result, NULL, r))
+	if (broker_decide(b, &(struct broker_wish){.event = "attest"}, &result, r))
 		goto out;
 	struct signer signer;
 	if (!signers_current(b->signers, SIGNER_TOKEN, &signer, &f)) {
@@ -274,16 +278,17 @@ static bool bears_token(const struct http_request *q)
 }
 
 // What the rules say, where there are some: they alone decide, and may ask what the owner allows.
-static json_t *ask_rules(struct broker *b, const char *resource, const json_t *claims, const struct attest_policy *owner, const struct http_request *q,
-			 const char *peer)
+static json_t *ask_rules(struct broker *b, const struct broker_wish *wish, const json_t *claims, const struct attest_policy *owner,
+			 const struct http_request *q, const char *peer)
 {
 	const char *measurement = json_string_value(json_object_get(claims, "measurement"));
 	bool listed = false;
 	for (unsigned int i = 0; measurement && i < owner->measurement_count; i++)
 		listed |= !strcmp(owner->measurements[i], measurement);
 	char address[64];
-	json_t *caller = json_pack("{s:s, s:s}", "address", address_of(peer, address), "session", bears_token(q) ? "token" : "cookie");
-	const struct rules_input in = {.claims = claims, .resource = resource, .caller = caller, .owner_known = true, .owner_allows = listed,
+	json_t *caller = json_pack("{s:s, s:s, s:s}", "address", address_of(peer, address), "session", bears_token(q) ? "token" : "cookie", "operation",
+				   wish->operation);
+	const struct rules_input in = {.claims = claims, .resource = wish->resource, .caller = caller, .owner_known = true, .owner_allows = listed,
 				       .references = b->verifier.references, .now = time(NULL)};
 	json_t *decision = rules_decide(b->verifier.policy->json, &in);
 	json_decref(caller);
@@ -292,15 +297,14 @@ static json_t *ask_rules(struct broker *b, const char *resource, const json_t *c
 
 // What the measurement's policy says about this resource; the platform was appraised when the session attested, but
 // the policy there may have become stricter since, so both are looked at.
-int broker_appraise(struct broker *b, const char *event, const char *resource, json_t *claims, const struct http_request *q,
-		    struct http_response *r)
+int broker_appraise(struct broker *b, const struct broker_wish *wish, json_t *claims, const struct http_request *q, struct http_response *r)
 {
 	struct fault f = {""};
 	struct attest_result result = {.claims = claims};
 	char(*list)[ATTEST_MEASUREMENT_HEX];
 	struct attest_policy policy = {.anchors = b->anchors};
 	json_t *rules = NULL;
-	int err = store_allowed(b->store, resource, &list, &policy.measurement_count, &f);
+	int err = store_allowed(b->store, wish->resource, &list, &policy.measurement_count, &f);
 	if (err) {
 		server_fault(r, &f);
 		return err;
@@ -310,7 +314,7 @@ int broker_appraise(struct broker *b, const char *event, const char *resource, j
 	if (!verifier_has_rules(&b->verifier)) {
 		attest_appraise_measurement(&policy, &result);
 	} else {
-		rules = ask_rules(b, resource, claims, &policy, q, r->peer);
+		rules = ask_rules(b, wish, claims, &policy, q, r->peer);
 		if (!rules)
 			err = fault_set(&f, -ENOMEM, "out of memory");
 		else
@@ -322,7 +326,7 @@ int broker_appraise(struct broker *b, const char *event, const char *resource, j
 	if (err)
 		server_fault(r, &f);
 	else
-		err = broker_decide(b, event, &result, resource, r);
+		err = broker_decide(b, wish, &result, r);
 	json_decref(rules);	// its names are those of checks
 	return err;
 }
@@ -356,33 +360,6 @@ static int asker(struct broker *b, const struct http_request *q, struct http_res
 				       : "the session is unknown or has expired: begin anew with POST /kbs/v0/auth",
 			       NULL);
 	return err;
-}
-
-void api_get_resource(struct broker *b, const char *resource, const struct http_request *q, struct http_response *r)
-{
-	struct fault f = {""};
-	json_t *claims = NULL, *jwe = NULL;
-	EVP_PKEY *key = NULL;
-	void *secret = NULL;
-	size_t len = 0;
-	if (asker(b, q, r, &claims, &key))
-		return;
-	if (broker_appraise(b, "resource", resource, claims, q, r))
-		goto out;
-	int err = store_get_secret(b->store, resource, &secret, &len, &f);
-	if (err == -ENOENT) {
-		broker_problem(r, 404, "ResourceNotFound", f.text, NULL);
-		goto out;
-	}
-	if (err || jwe_encrypt(key, secret, len, &jwe, &f)) {
-		server_fault(r, &f);
-		goto out;
-	}
-	broker_reply(r, 200, jwe);
-out:
-	free_wiped(secret, len);
-	json_decref(claims);
-	EVP_PKEY_free(key);
 }
 
 int broker_asker(struct broker *b, const struct http_request *q, struct http_response *r, bool *owner, json_t **claims,

@@ -19,9 +19,12 @@
 
 #define BROKER_TOKEN_TEXT 65	// 64 hex digits and the terminator
 
+struct secrets;
+
 struct broker {
 	struct db *db;
 	struct store *store;
+	struct secrets *secrets;
 	struct audit *audit;		// every decision, before it is told
 	struct audit_cosigned *cosigned;
 	struct session_table *sessions;
@@ -48,11 +51,17 @@ void broker_reply(struct http_response *r, int status, json_t *o);
 BROKER_HANDLER(api_health);		// api.c
 BROKER_HANDLER(api_auth);
 BROKER_HANDLER(api_attest);
-BROKER_HANDLER(api_get_resource);
-BROKER_HANDLER(admin_put);		// admin.c
-BROKER_HANDLER(admin_delete);
-BROKER_HANDLER(admin_read_key);
-BROKER_HANDLER(admin_list_policies);
+BROKER_HANDLER(api_get_resource);	// key_api.c
+BROKER_HANDLER(key_use);
+BROKER_HANDLER(key_public);
+BROKER_HANDLER(secret_list);		// secret_api.c
+BROKER_HANDLER(secret_show);
+BROKER_HANDLER(secret_change);
+BROKER_HANDLER(secret_destroy);
+BROKER_HANDLER(secret_delete);
+BROKER_HANDLER(secret_read);
+BROKER_HANDLER(secret_put);
+BROKER_HANDLER(admin_list_policies);	// admin.c
 BROKER_HANDLER(admin_change_policy);
 BROKER_HANDLER(admin_status);
 BROKER_HANDLER(anchor_handle);		// anchor.c
@@ -61,11 +70,20 @@ BROKER_HANDLER(anchor_handle);		// anchor.c
 // stay NULL). Answers when it is none of them.
 int broker_asker(struct broker *b, const struct http_request *q, struct http_response *r, bool *owner, json_t **claims,
 		 EVP_PKEY **key);
+// What is decided about.
+struct broker_wish {
+	const char *event;	// of the record; NULL: a permission is not logged, a refusal is
+	const char *resource;
+	const char *operation;	// "read", "sign", "decrypt", "unwrap", "wrap", "public", "anchor": rules may ask (caller: operation)
+	unsigned int version;	// 0: it has none
+};
 // Logs the decision; a refusal is answered here. 0 when the request may go on: nothing is granted that is not logged.
-// event NULL: only a refusal is logged.
-int broker_decide(struct broker *b, const char *event, const struct attest_result *result, const char *resource, struct http_response *r);
-// May these claims have the resource? event NULL: a permission is not logged, a refusal is. Answers a refusal.
-int broker_appraise(struct broker *b, const char *event, const char *resource, json_t *claims, const struct http_request *q,
-		    struct http_response *r);
+int broker_decide(struct broker *b, const struct broker_wish *wish, const struct attest_result *result, struct http_response *r);
+// May these claims have that done with the resource? Answers a refusal.
+int broker_appraise(struct broker *b, const struct broker_wish *wish, json_t *claims, const struct http_request *q, struct http_response *r);
+
+// key_api.c: what a failure of secrets.h is to whoever asked.
+void secret_problem(struct http_response *r, int err, const struct fault *f);
+int secret_query_version(const char *query, unsigned int *version);
 
 #endif

@@ -75,7 +75,7 @@ static int verify(struct broker *b, const char *nonce, const struct coco_tee *sa
 			verifier_verify(&b->verifier, tee, &evidence, data, now, &result);
 	}
 	json_object_del(json_object_get(result.claims, "event_log"), "events");
-	int err = broker_decide(b, "attest", &result, NULL, r);
+	int err = broker_decide(b, &(struct broker_wish){.event = "attest"}, &result, r);
 	if (!err)
 		*claims = json_incref(result.claims);
 	attest_result_free(&result);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "broker/broker.h"
+#include "broker/secrets.h"
 #include "broker/token_api.h"
 #include "lib/encode.h"
 #include "lib/file.h"
@@ -334,6 +335,8 @@ static int store_fits(void *ctx, const uint8_t key[MASTER_KEY_BYTES], struct fau
 {
 	struct opening *o = ctx;
 	int err = store_open(&o->b->store, o->b->db, key, f);
+	if (!err)
+		err = secrets_open(&o->b->secrets, o->b->db, key, f);
 	return err ? err : token_open(o->b, o->dir, key, f);
 }
 
@@ -418,6 +421,7 @@ int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_setti
 void broker_state_close(struct broker *b, SSL_CTX *tls)
 {
 	session_table_free(b->sessions);
+	secrets_close(b->secrets);
 	store_close(b->store);
 	signers_close(b->signers);
 	db_close(b->db);

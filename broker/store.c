@@ -14,13 +14,9 @@
 
 #include "lib/file.h"
 
-#define IV_BYTES 12
-#define TAG_BYTES 16
-
 struct store {
 	struct db *db;
-	uint8_t key[32];	// for secrets, derived from the master key
-	uint8_t policy_key[32];	// the same for what is not secret: policies
+	uint8_t policy_key[32];	// derived from the master key
 };
 
 static const struct db_migration tables[] = {
@@ -48,7 +44,7 @@ static void now_text(char out[32])
 	strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
 }
 
-static int derive(const uint8_t master[STORE_MASTER_KEY_BYTES], const char *info, uint8_t out[32])
+int store_derive(const uint8_t master[STORE_MASTER_KEY_BYTES], const char *info, uint8_t out[32])
 {
 	EVP_PKEY_CTX *c = EVP_PKEY_CTX_new_id(EVP_PKEY_HKDF, NULL);
 	size_t len = 32;
@@ -58,39 +54,6 @@ static int derive(const uint8_t master[STORE_MASTER_KEY_BYTES], const char *info
 		 EVP_PKEY_derive(c, out, &len) == 1 && len == 32;
 	EVP_PKEY_CTX_free(c);
 	return ok ? 0 : -EIO;
-}
-
-// iv | ciphertext | tag, with the resource's name as associated data: a sealed secret opens under its own name only.
-static int seal_secret(const struct store *s, const char *resource, const void *secret, size_t len, uint8_t *out)
-{
-	EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
-	int n = 0, last = 0, aad;
-	int ok = c && RAND_bytes(out, IV_BYTES) == 1 &&
-		 EVP_EncryptInit_ex(c, EVP_aes_256_gcm(), NULL, s->key, out) == 1 &&
-		 EVP_EncryptUpdate(c, NULL, &aad, (const uint8_t *)resource, (int)strlen(resource)) == 1 &&
-		 EVP_EncryptUpdate(c, out + IV_BYTES, &n, secret, (int)len) == 1 &&
-		 EVP_EncryptFinal_ex(c, out + IV_BYTES + n, &last) == 1 &&
-		 EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_GET_TAG, TAG_BYTES, out + IV_BYTES + len) == 1;
-	EVP_CIPHER_CTX_free(c);
-	return ok ? 0 : -EIO;
-}
-
-static int open_secret(const struct store *s, const char *resource, const uint8_t *sealed, size_t len, uint8_t *out)
-{
-	if (len < IV_BYTES + TAG_BYTES)
-		return -EBADMSG;
-	size_t body = len - IV_BYTES - TAG_BYTES;
-	uint8_t tag[TAG_BYTES];
-	memcpy(tag, sealed + len - TAG_BYTES, TAG_BYTES);
-	EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
-	int n = 0, last = 0, aad;
-	int ok = c && EVP_DecryptInit_ex(c, EVP_aes_256_gcm(), NULL, s->key, sealed) == 1 &&
-		 EVP_DecryptUpdate(c, NULL, &aad, (const uint8_t *)resource, (int)strlen(resource)) == 1 &&
-		 EVP_DecryptUpdate(c, out, &n, sealed + IV_BYTES, (int)body) == 1 &&
-		 EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_SET_TAG, TAG_BYTES, tag) == 1 &&
-		 EVP_DecryptFinal_ex(c, out + n, &last) == 1;
-	EVP_CIPHER_CTX_free(c);
-	return ok ? 0 : -EBADMSG;
 }
 
 // A value that only the right master key can have written tells a foreign database or key apart from a damaged one.
@@ -121,8 +84,8 @@ int store_open(struct store **out, struct db *db, const uint8_t master_key[STORE
 	if (!s)
 		return fault_set(f, -ENOMEM, "out of memory");
 	s->db = db;
-	if (derive(master_key, "coffer broker secrets v1", s->key) || derive(master_key, "coffer broker policies v1", s->policy_key) ||
-	    derive(master_key, "coffer broker master key check v1", mark)) {
+	if (store_derive(master_key, "coffer broker policies v1", s->policy_key) ||
+	    store_derive(master_key, "coffer broker master key check v1", mark)) {
 		err = fault_set(f, -EIO, "cannot derive keys");
 		goto out;
 	}
@@ -173,91 +136,18 @@ static int check_policy(const struct store *s, struct db_rows *r, struct fault *
 			 "`allow` makes it anew", t[0] ? t[0] : "?");
 }
 
-int store_put_secret(struct store *s, const char *resource, const void *secret, size_t len, bool replace,
-		     struct fault *f)
-{
-	uint8_t *sealed = NULL;
-	char now[32];
-	int err;
-	if (len > STORE_MAX_SECRET)
-		return fault_set(f, -EFBIG, "a secret may have %u bytes at most", STORE_MAX_SECRET);
-	sealed = malloc(len + IV_BYTES + TAG_BYTES);
-	if (!sealed)
-		return fault_set(f, -ENOMEM, "out of memory");
-	err = seal_secret(s, resource, secret, len, sealed);
-	if (err) {
-		fault_set(f, err, "cannot encrypt the secret");
-		goto out;
-	}
-	now_text(now);
-	err = db_do(s->db, f, replace ? "INSERT INTO secret VALUES(?, ?, ?) ON CONFLICT (resource) DO UPDATE SET sealed = excluded.sealed,"
-				  " changed = excluded.changed"
-				: "INSERT INTO secret VALUES(?, ?, ?) ON CONFLICT (resource) DO NOTHING", "tbt", resource, sealed,
-		    len + IV_BYTES + TAG_BYTES, now);
-	if (err == 0)
-		err = fault_set(f, -EEXIST,
-				"%s has a key already; replacing it makes data sealed with the old one unreadable",
-				resource);
-	else if (err > 0)
-		err = 0;
-out:
-	free(sealed);
-	return err;
-}
-
 // What a transaction is about, and what it finds.
 struct work {
 	const struct store *s;
 	const char *resource;
-	void *secret;
-	size_t len, room;
 	char (*list)[ATTEST_MEASUREMENT_HEX];
 	unsigned int count;
 	json_t *json;
-	long long resources, policies;
+	long long policies;
 	struct store_anchor *anchor;
 	const struct store_anchor *from, *to;
 	bool back;
 };
-
-static int get_secret(struct db_tx *t, void *ctx, struct fault *f)
-{
-	struct work *w = ctx;
-	struct db_rows *r;
-	size_t n;
-	int err = db_query(t, &r, f, "SELECT sealed FROM secret WHERE resource = ?", "t", w->resource);
-	if (!err)
-		err = db_next(r, f);
-	if (err == 0)
-		err = fault_set(f, -ENOENT, "there is no key for %s", w->resource);
-	if (err < 0)
-		goto out;
-	const void *sealed = db_blob(r, 0, &n);
-	w->secret = malloc(n + 1);
-	w->room = n;
-	if (!w->secret)
-		err = fault_set(f, -ENOMEM, "out of memory");
-	else if ((err = open_secret(w->s, w->resource, sealed, n, w->secret)))
-		fault_set(f, err, "the stored key of %s is damaged: it was changed outside the broker", w->resource);
-	else
-		w->len = n - IV_BYTES - TAG_BYTES;
-out:
-	db_rows_end(r);
-	return err;
-}
-
-int store_get_secret(struct store *s, const char *resource, void **secret, size_t *len, struct fault *f)
-{
-	struct work w = {.s = s, .resource = resource};
-	int err = db_read(s->db, get_secret, &w, f);
-	if (err && w.secret) {
-		free_wiped(w.secret, w.room);
-		w.secret = NULL;
-	}
-	*secret = w.secret;
-	*len = w.len;
-	return err;
-}
 
 // Of a change: nothing changed is -ENOENT.
 static int changed(int count, const char *resource, struct fault *f)
@@ -265,11 +155,6 @@ static int changed(int count, const char *resource, struct fault *f)
 	if (count == 0)
 		return fault_set(f, -ENOENT, "there is no such entry for %s", resource);
 	return count > 0 ? 0 : count;
-}
-
-int store_delete_secret(struct store *s, const char *resource, struct fault *f)
-{
-	return changed(db_do(s->db, f, "DELETE FROM secret WHERE resource = ?", "t", resource), resource, f);
 }
 
 int store_allow(struct store *s, const char *resource, const char *measurement, const char *note, struct fault *f)
@@ -354,25 +239,23 @@ int store_policies(struct store *s, json_t **out, struct fault *f)
 	return err;
 }
 
-static int get_counts(struct db_tx *t, void *ctx, struct fault *f)
+static int count_policies(struct db_tx *t, void *ctx, struct fault *f)
 {
 	struct work *w = ctx;
 	struct db_rows *r;
-	int err = db_query(t, &r, f, "SELECT (SELECT count(*) FROM secret), (SELECT count(*) FROM allowed)", "");
+	int err = db_query(t, &r, f, "SELECT count(*) FROM allowed", "");
 	if (!err && (err = db_next(r, f)) == 1) {
-		w->resources = db_int(r, 0);
-		w->policies = db_int(r, 1);
+		w->policies = db_int(r, 0);
 		err = 0;
 	}
 	db_rows_end(r);
 	return err;
 }
 
-int store_counts(struct store *s, long long *resources, long long *policies, struct fault *f)
+int store_count_policies(struct store *s, long long *policies, struct fault *f)
 {
 	struct work w = {.s = s};
-	int err = db_read(s->db, get_counts, &w, f);
-	*resources = w.resources;
+	int err = db_read(s->db, count_policies, &w, f);
 	*policies = w.policies;
 	return err;
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the broker keeps, in its database (db.h): secrets (encrypted and authenticated at rest, bound to their resource's name),
-// policies (resource -> allowed measurement), anchors of volumes.
+// What the broker keeps beside secrets (secrets.h), in its database (db.h): policies (resource -> allowed measurement), anchors of volumes.
 // Every function may be called from any thread.
 #ifndef COFFER_BROKER_STORE_H
 #define COFFER_BROKER_STORE_H
@@ -13,22 +12,13 @@
 #include "broker/db.h"
 #include "lib/fault.h"
 
-#define STORE_MAX_SECRET (64u << 10)
 #define STORE_MASTER_KEY_BYTES 32
 
 struct store;
 
-// Makes its tables in *db, which must outlive it. The master key (copied) encrypts the secrets; -EKEYREJECTED when the database was
-// made with another one.
+// Makes its tables in *db, which must outlive it. -EKEYREJECTED when the database was made with another master key.
 int store_open(struct store **out, struct db *db, const uint8_t master_key[STORE_MASTER_KEY_BYTES], struct fault *f);
 void store_close(struct store *s);
-
-// -EEXIST when there is one already and `replace` is not set.
-int store_put_secret(struct store *s, const char *resource, const void *secret, size_t len, bool replace,
-		     struct fault *f);
-// *secret is malloc'ed; wipe and free it. -ENOENT; -EBADMSG when the row was changed behind the broker's back.
-int store_get_secret(struct store *s, const char *resource, void **secret, size_t *len, struct fault *f);
-int store_delete_secret(struct store *s, const char *resource, struct fault *f);
 
 // measurement: 96 lower-case hex digits. Allowing twice is fine (the note is replaced).
 int store_allow(struct store *s, const char *resource, const char *measurement, const char *note, struct fault *f);
@@ -52,7 +42,9 @@ int store_get_anchor(struct store *s, const char *resource, struct store_anchor 
 int store_move_anchor(struct store *s, const char *resource, const struct store_anchor *from, const struct store_anchor *to,
 		      bool back, struct fault *f);
 
-// {"resources": n, "policies": n}
-int store_counts(struct store *s, long long *resources, long long *policies, struct fault *f);
+int store_count_policies(struct store *s, long long *policies, struct fault *f);
+
+// A key for one purpose, by HKDF. -EIO.
+int store_derive(const uint8_t master_key[STORE_MASTER_KEY_BYTES], const char *purpose, uint8_t out[32]);
 
 #endif

@@ -12,11 +12,12 @@
 bool jwk_thumbprint(const json_t *jwk, char out[JWK_THUMBPRINT])
 {
 	static const char *const ec[] = {"crv", "kty", "x", "y", NULL}, *const rsa[] = {"e", "kty", "n", NULL};
+	static const char *const okp[] = {"crv", "kty", "x", NULL};
 	const char *kty = json_string_value(json_object_get(jwk, "kty"));
 	uint8_t digest[32];
 	json_t *o = json_object();
 	*out = '\0';
-	for (const char *const *m = kty && !strcmp(kty, "RSA") ? rsa : ec; *m; m++) {
+	for (const char *const *m = kty && !strcmp(kty, "RSA") ? rsa : kty && !strcmp(kty, "OKP") ? okp : ec; *m; m++) {
 		if (json_object_set(o, *m, json_object_get(jwk, *m))) {
 			json_decref(o);
 			return false;

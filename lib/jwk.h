@@ -8,7 +8,7 @@
 
 #define JWK_THUMBPRINT 44	// base64url of SHA-256, with the terminator
 
-// Of a key of type EC or RSA; the members are taken as they are. "" and false when there are none, or memory is short.
+// Of a key of type EC, RSA or OKP; the members are taken as they are. "" and false when there are none, or memory is short.
 bool jwk_thumbprint(const json_t *jwk, char out[JWK_THUMBPRINT]);
 
 #endif

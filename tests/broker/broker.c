@@ -571,7 +571,8 @@ static void test_at_rest(void)
 	sqlite3 *db;
 	sqlite3_open(path, &db);
 	// A key under another's name, behind the broker's back.
-	sqlite3_exec(db, "INSERT INTO secret SELECT 'default/volume/other', sealed, changed FROM secret LIMIT 1", NULL, NULL, NULL);
+	sqlite3_exec(db, "INSERT INTO secret_head SELECT 'default/volume/other', head FROM secret_head LIMIT 1;"
+		     "INSERT INTO secret_value SELECT 'default/volume/other', version, sealed FROM secret_value LIMIT 1", NULL, NULL, NULL);
 	// So with a policy: another's row under a new name, and one with another measurement.
 	ok("a policy can be put into the database",
 	   sqlite3_exec(db, "INSERT INTO allowed SELECT 'default/volume/moved', measurement, note, created, mac FROM allowed LIMIT 1;"
