@@ -15,6 +15,8 @@
 #include "attest/ratls.h"
 #include "broker/ear.h"
 #include "broker/kbs.h"
+#include "broker/limits.h"
+#include "broker/metrics.h"
 #include "broker/ratls.h"
 #include "broker/token_api.h"
 #include "broker/routes.h"
@@ -102,24 +104,53 @@ static json_t *decision(const struct broker_wish *wish, const struct attest_resu
 	return o;
 }
 
+static void count_decision(const char *event, const struct attest_result *result)
+{
+	const char *tee = json_string_value(json_object_get(result->claims, "tee"));
+	bool passed = attest_passed(result);
+	if (event && !strcmp(event, "attest"))
+		metric_attestation(tee ? tee : "unknown", passed ? "accepted" : "refused");
+	for (unsigned int i = 0; i < result->count; i++) {
+		if (result->checks[i].outcome == ATTEST_FAILED)
+			metric_refusal(result->checks[i].id);
+	}
+}
+
 int broker_decide(struct broker *b, const struct broker_wish *wish, const struct attest_result *result, struct http_response *r)
 {
 	struct fault f = {""};
 	if (!wish->event && attest_passed(result))
 		return 0;
-	int err = audit_log(b, r, decision(wish, result), &f);
+	count_decision(wish->event, result);
+	bool passed = attest_passed(result), single = passed || limits_refused(b->limits, r->peer, wish->resource ? REFUSED_RELEASE : REFUSED_EVIDENCE);
+	int err = single ? audit_log(b, r, decision(wish, result), &f) : 0;
 	if (err) {
 		server_fault(r, &f);
 		return err;
 	}
-	if (attest_passed(result))
+	if (passed && !strcmp(wish->event ? wish->event : "", "attest"))
+		limits_attested(b->limits, r->peer);
+	if (passed)
 		return 0;
 	char text[4096];
 	refusal_text(result, text, sizeof text);
-	log_warning("broker: refused (%s%s%s): %.1500s", wish->operation ? wish->operation : wish->event, wish->resource ? " " : "",
-		    wish->resource ? wish->resource : "", text);
+	if (single)
+		log_warning("broker: refused (%s%s%s): %.1500s", wish->operation ? wish->operation : wish->event, wish->resource ? " " : "",
+			    wish->resource ? wish->resource : "", text);
 	broker_problem(r, 403, "PolicyDeny", text, attest_failures_json(result));
 	return -EACCES;
+}
+
+bool broker_told_to_wait(struct http_response *r, unsigned int seconds)
+{
+	char text[200];
+	if (!seconds)
+		return false;
+	snprintf(text, sizeof text, "too many requests of this address were refused or led to nothing; come again in %u s", seconds);
+	broker_problem(r, 429, "TooManyRequests", text, NULL);
+	if (asprintf(&r->headers, "Retry-After: %u\r\n", seconds) < 0)
+		r->headers = NULL;
+	return true;
 }
 
 void api_auth(struct broker *b, const char *rest, const struct http_request *q, struct http_response *r)
@@ -128,6 +159,8 @@ void api_auth(struct broker *b, const char *rest, const struct http_request *q, 
 	struct fault f = {""};
 	char id[SESSION_ID_TEXT], nonce[SESSION_NONCE_TEXT];
 	const struct coco_tee *tee;
+	if (broker_told_to_wait(r, limits_begin(b->limits, r->peer)))
+		return;
 	int err = kbs_parse_auth(q->body, q->body_len, &tee, &f);
 	if (!err && tee->simulated && !verifier_accepts_simulated(&b->verifier))
 		err = fault_set(&f, -EPROTONOSUPPORT, "simulated hardware is not accepted here; supported: %s", coco_tee_names());
@@ -195,7 +228,7 @@ void api_attest(struct broker *b, const char *rest, const struct http_request *q
 	struct kbs_attest a;
 	struct attest_result result;
 	char thumbprint[JWK_THUMBPRINT];
-	if (!session_id(q, r, id))
+	if (broker_told_to_wait(r, limits_ask(b->limits, r->peer)) || !session_id(q, r, id))
 		return;
 	// The nonce is spent here, before anything is looked at: each one gets one try.
 	int err = session_take_nonce(b->sessions, id, nonce, &tee);
@@ -369,18 +402,28 @@ int broker_asker(struct broker *b, const struct http_request *q, struct http_res
 	return *owner ? 0 : asker(b, q, r, claims, key);
 }
 
-void api_health(struct broker *b, const char *rest, const struct http_request *q, struct http_response *r)
+// Those that no enclave asks for.
+static bool is_for_people(const struct route *t)
 {
-	(void)b;
-	(void)rest;
-	(void)q;
-	broker_reply(r, 200, json_pack("{s:s}", "status", "ok"));
+	return t->permission != PERMIT_ANYBODY && t->permission != PERMIT_ATTESTED;
 }
 
-static void handle(struct broker *b, const struct http_request *q, struct http_response *r)
+// Somebody who may not was told so. Who is told too often hears nothing more; who may is never kept out by that.
+static void refused_caller(struct broker *b, struct http_response *r)
 {
-	bool other;
-	const struct route *t = route_find(q->head->method, q->head->path, &other);
+	unsigned int wait = limits_ask(b->limits, r->peer);
+	if (!wait) {
+		limits_refused(b->limits, r->peer, REFUSED_CALLER);
+		return;
+	}
+	free(r->body);
+	r->body = NULL;
+	free(r->headers);
+	broker_told_to_wait(r, wait);
+}
+
+static void handle(struct broker *b, const struct route *t, bool other, const struct http_request *q, struct http_response *r)
+{
 	if (!t) {
 		if (other)
 			broker_problem(r, 405, "MethodNotAllowed", "this is not done with that method", NULL);
@@ -397,13 +440,21 @@ static void handle(struct broker *b, const struct http_request *q, struct http_r
 	r->caller = &caller;
 	if (identify(b, q, r, &caller) && broker_permits(r, t->permission, t->resource ? rest : NULL))
 		t->handle(b, rest, q, r);
+	if (is_for_people(t) && (r->status == 401 || r->status == 403))
+		refused_caller(b, r);
 	r->caller = NULL;
 }
 
 void broker_handle(void *ctx, const struct http_request *q, struct http_response *r)
 {
 	struct broker *b = ctx;
+	struct timespec begun, ended;
+	bool other;
+	clock_gettime(CLOCK_MONOTONIC, &begun);
+	const struct route *t = route_find(q->head->method, q->head->path, &other);
 	pthread_rwlock_rdlock(&b->verifier_lock);
-	handle(b, q, r);
+	handle(b, t, other, q, r);
 	pthread_rwlock_unlock(&b->verifier_lock);
+	clock_gettime(CLOCK_MONOTONIC, &ended);
+	metric_request(t ? (int)(t - routes) : -1, r->status, (ended.tv_sec - begun.tv_sec) * 1000000 + (ended.tv_nsec - begun.tv_nsec) / 1000);
 }

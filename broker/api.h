@@ -35,6 +35,9 @@ struct broker {
 	pthread_rwlock_t verifier_lock;	// held for reading while a request is served; taken before any other lock
 	struct verifier verifier;
 	unsigned int ratls_max_age_s;	// how old a certificate without a nonce may be; 0: none will do
+	struct limits *limits;		// what refusals may cost
+	struct http_server *_Atomic server;	// NULL until it listens
+	time_t started;
 	const char *const *anchors;	// `require_anchor`: which will do, up to NULL; NULL: not asked for
 };
 
@@ -48,8 +51,7 @@ void broker_reply(struct http_response *r, int status, json_t *o);
 
 // Handlers (routes.c says which requests are theirs, and has asked for the permission): `rest` is what follows the route's path.
 #define BROKER_HANDLER(name) void name(struct broker *b, const char *rest, const struct http_request *q, struct http_response *r)
-BROKER_HANDLER(api_health);		// api.c
-BROKER_HANDLER(api_auth);
+BROKER_HANDLER(api_auth);		// api.c
 BROKER_HANDLER(api_attest);
 BROKER_HANDLER(api_get_resource);	// key_api.c
 BROKER_HANDLER(key_use);
@@ -70,6 +72,8 @@ BROKER_HANDLER(anchor_handle);		// anchor.c
 // stay NULL). Answers when it is none of them.
 int broker_asker(struct broker *b, const struct http_request *q, struct http_response *r, bool *owner, json_t **claims,
 		 EVP_PKEY **key);
+// limits.h: answers who has to wait, if he has.
+bool broker_told_to_wait(struct http_response *r, unsigned int seconds);
 // What is decided about.
 struct broker_wish {
 	const char *event;	// of the record; NULL: a permission is not logged, a refusal is

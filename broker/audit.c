@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +35,8 @@ struct audit {
 	struct note_key name;
 	EVP_PKEY *key;
 	struct batch *waiting;
-	bool busy, broken;
+	bool busy;
+	atomic_bool broken;
 	struct note head;	// published
 };
 
@@ -280,6 +282,11 @@ void audit_head(struct audit *a, struct note *out)
 	pthread_mutex_lock(&a->lock);
 	*out = a->head;
 	pthread_mutex_unlock(&a->lock);
+}
+
+bool audit_works(struct audit *a)
+{
+	return !a->broken;
 }
 
 static uint64_t size_of(struct audit *a)

@@ -24,6 +24,8 @@ void audit_close(struct audit *a);
 int audit_append(struct audit *a, json_t *record, uint64_t *index, struct fault *f);
 
 const struct note_key *audit_key(const struct audit *a);
+// It still takes records: nothing has left it in doubt what the disk has.
+bool audit_works(struct audit *a);
 // The newest signed tree head.
 void audit_head(struct audit *a, struct note *out);
 

@@ -8,6 +8,7 @@
 
 #include "broker/api.h"
 #include "broker/kbs.h"
+#include "broker/metrics.h"
 #include "broker/secrets.h"
 #include "lib/file.h"
 #include "lib/jwe.h"
@@ -167,6 +168,7 @@ void api_get_resource(struct broker *b, const char *name, const struct http_requ
 	else if (!begin(b, &a, q, r) && !permit(b, &a, NULL, q, r) && !release(b, &a, q, out, r)) {
 		reply_encrypted(r, a.key, out->value, out->len);
 		free_wiped(out->value, out->len);
+		metric_add(METRIC_SECRETS);
 	}
 	free(out);
 	end(&a);

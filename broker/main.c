@@ -9,9 +9,14 @@
 #include <unistd.h>
 
 #include "broker/broker.h"
+#include "broker/metrics.h"
+#include "broker/ops.h"
 #include "broker/state.h"
 #include "lib/file.h"
 #include "lib/log.h"
+
+// How long refusals without a record of their own may wait for one that sums them up.
+#define SUMMARY_S 10
 
 static const char usage[] =
 	"usage: %s [--dir DIR] [--listen ADDRESS:PORT] [--config FILE]\n"
@@ -57,11 +62,22 @@ static int announce(const struct broker_settings *s, struct broker *b, const cha
 	return err;
 }
 
+static void reload(struct broker *b, const struct broker_settings *s)
+{
+	struct fault why = {""};
+	int err = broker_state_reload(b, s, &why);
+	metric_add(err ? METRIC_BAD_RELOADS : METRIC_RELOADS);
+	if (err)
+		log_alarm("broker: the policy was NOT read anew, the one before stays: %s", why.text);
+	else
+		log_info("broker: policy, references and roots were read anew");
+}
+
 static int serve(const struct broker_settings *s, struct fault *f)
 {
 	struct broker b;
 	SSL_CTX *tls = NULL;
-	struct http_server *server = NULL;
+	struct http_server *server = NULL, *metrics = NULL;
 	char address[64];
 	unsigned int port;
 	sigset_t signals, before;
@@ -96,20 +112,27 @@ static int serve(const struct broker_settings *s, struct fault *f)
 	sigaddset(&signals, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &signals, &before);
 	struct http_server_options o = {
-		.address = address, .port = port, .tls = tls, .handle = broker_handle, .ctx = &b};
+		.address = address, .port = port, .tls = tls, .max_connections = s->connections, .max_per_peer = s->connections_per_peer,
+		.handle = broker_handle, .ctx = &b};
 	err = http_server_start(&server, &o, f);
+	b.server = server;
+	if (!err && *s->metrics_listen)
+		err = ops_listen(&metrics, &b, s->metrics_listen, f);
 	if (!err)
 		err = announce(s, &b, address, http_server_port(server), f);
+	if (!err && metrics)
+		printf("metrics on port %u\n", http_server_port(metrics));
+	fflush(stdout);
 	if (!err) {
-		while (sigwait(&signals, &sig) || sig == SIGHUP) {
-			struct fault why = {""};
-			if (broker_state_reload(&b, s, &why))
-				log_alarm("broker: the policy was NOT read anew, the one before stays: %s", why.text);
-			else
-				log_info("broker: policy, references and roots were read anew");
+		while ((sig = sigtimedwait(&signals, NULL, &(struct timespec){.tv_sec = SUMMARY_S})) <= 0 || sig == SIGHUP) {
+			if (sig == SIGHUP)
+				reload(&b, s);
+			limits_summarise(b.limits, &b);
 		}
 		log_info("broker: stopping");
 	}
+	if (metrics)	// first: it tells of the other
+		http_server_stop(metrics);
 	if (server)
 		http_server_stop(server);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -10,6 +10,7 @@
 #include "attest/cert.h"
 #include "attest/ratls.h"
 #include "broker/kbs.h"
+#include "broker/limits.h"
 #include "lib/encode.h"
 #include "lib/jwe.h"
 #include "lib/jwk.h"
@@ -57,6 +58,8 @@ static int verify(struct broker *b, const char *nonce, const struct coco_tee *sa
 	struct ratls ratls;
 	uint8_t data[64], bytes[SESSION_NONCE_BYTES];
 	time_t now = time(NULL);
+	if (broker_told_to_wait(r, limits_ask(b->limits, r->peer)))
+		return -EAGAIN;
 	if (attest_result_init(&result) || bundle_init(&evidence)) {
 		attest_result_free(&result);
 		broker_problem(r, 503, "Internal", "out of memory", NULL);

@@ -4,10 +4,14 @@
 
 #include <string.h>
 
+#include "broker/ops.h"
 #include "broker/token_api.h"
 
 const struct route routes[] = {
-	{"GET", "/healthz", PERMIT_ANYBODY, false, api_health},
+	// Who keeps it running
+	{"GET", "/healthz", PERMIT_ANYBODY, false, ops_live},
+	{"GET", "/readyz", PERMIT_ANYBODY, false, ops_ready},
+	{"GET", "/metrics", PERMIT_METRICS, false, ops_metrics},
 	// Enclaves: the protocol of Confidential Containers
 	{"POST", "/kbs/v0/auth", PERMIT_ANYBODY, false, api_auth},
 	{"POST", "/kbs/v0/attest", PERMIT_ATTESTED, false, api_attest},

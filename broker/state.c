@@ -30,6 +30,13 @@ static const struct yamlcfg_key setting_keys[] = {
 	{.name = "references", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "issuer", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "ratls_max_age", .type = {.kind = YAMLCFG_INT, .max = 30 * 86400}},
+	{.name = "metrics_listen", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "connections", .type = {.kind = YAMLCFG_INT, .min = 16, .max = 100000}},
+	{.name = "connections_per_peer", .type = {.kind = YAMLCFG_INT, .min = 1, .max = 100000}},
+	{.name = "refusals_per_peer", .type = {.kind = YAMLCFG_INT, .min = 1, .max = 1000000}},
+	{.name = "sessions_per_peer", .type = {.kind = YAMLCFG_INT, .min = 1, .max = 1000000}},
+	{.name = "refusals_logged", .type = {.kind = YAMLCFG_INT, .min = 1, .max = 1000000}},
+	{.name = "disk_reserve", .type = {.kind = YAMLCFG_INT, .min = 0, .max = 1 << 20}},
 	{.name = "audit_witnesses", .type = {.kind = YAMLCFG_LIST, .item = &(const struct yamlcfg_type){.kind = YAMLCFG_TEXT}}},
 	{.name = "master_key", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "master_key_tpm", .type = {.kind = YAMLCFG_TEXT}},
@@ -96,11 +103,22 @@ static int read_yaml(struct broker_settings *s, const char *config, struct fault
 		{"collateral", s->collateral, sizeof s->collateral}, {"policy", s->policy, sizeof s->policy},
 		{"tpm_roots", s->tpm_roots, sizeof s->tpm_roots}, {"references", s->references, sizeof s->references},
 		{"issuer", s->issuer, sizeof s->issuer},
+		{"metrics_listen", s->metrics_listen, sizeof s->metrics_listen},
 	};
 	for (size_t i = 0; !err && i < sizeof texts / sizeof *texts; i++) {
 		const char *text = json_string_value(json_object_get(o, texts[i].name));
 		if (text)
 			err = set(texts[i].out, texts[i].size, text, texts[i].name, f);
+	}
+	const struct { const char *name; unsigned int *out; } numbers[] = {
+		{"connections", &s->connections}, {"connections_per_peer", &s->connections_per_peer},
+		{"refusals_per_peer", &s->limits.refusals_per_peer}, {"sessions_per_peer", &s->limits.sessions_per_peer},
+		{"refusals_logged", &s->limits.refusals_logged}, {"disk_reserve", &s->limits.disk_reserve_mib},
+	};
+	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+		const json_t *n = json_object_get(o, numbers[i].name);
+		if (n)
+			*numbers[i].out = (unsigned int)json_integer_value(n);
 	}
 	for (int i = 0; !err && master_setting_names[i]; i++) {
 		const char *text = json_string_value(json_object_get(o, master_setting_names[i]));
@@ -165,6 +183,7 @@ int broker_settings_read(struct broker_settings *s, int argc, char **argv, struc
 		err = fault_set(f, -ENOENT,
 				"no place for the broker's files: set HOME or COFFER_BROKER_DIR, or give --dir");
 	strcpy(s->listen, BROKER_DEFAULT_LISTEN);
+	s->limits = (struct limit_settings){.refusals_per_peer = 60, .sessions_per_peer = 500, .refusals_logged = 1000, .disk_reserve_mib = 64};
 	if (!err)
 		err = read_yaml(s, values[2], f);
 	for (int i = 1; !err && i < argc; i++) {
@@ -392,6 +411,7 @@ int broker_state_reload(struct broker *b, const struct broker_settings *s, struc
 
 int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_settings *s, struct fault *f)
 {
+	char path[PATH_MAX + 32];
 	memset(b, 0, sizeof *b);
 	b->anchors = anchors_of(s->anchor);
 	strcpy(b->issuer, s->issuer);
@@ -413,13 +433,18 @@ int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_setti
 		err = open_tls(tls, s->dir, f);
 	if (!err)
 		err = open_verifier(&b->verifier, s, f);
-	if (!err && !(b->sessions = session_table_new(4096, SESSION_SECONDS)))
+	snprintf(path, sizeof path, "%s/audit", s->dir);
+	b->started = time(NULL);
+	if (!err && (!(b->sessions = session_table_new(4096, SESSION_SECONDS)) || !(b->limits = limits_new(&s->limits, path))))
 		err = fault_set(f, -ENOMEM, "out of memory");
 	return err;
 }
 
 void broker_state_close(struct broker *b, SSL_CTX *tls)
 {
+	if (b->limits && b->audit)
+		limits_summarise(b->limits, b);
+	limits_free(b->limits);
 	session_table_free(b->sessions);
 	secrets_close(b->secrets);
 	store_close(b->store);

@@ -8,6 +8,7 @@
 
 #include "broker/api.h"
 #include "broker/audit_verify.h"
+#include "broker/limits.h"
 #include "broker/master.h"
 
 struct broker_settings {
@@ -22,6 +23,9 @@ struct broker_settings {
 	char tpm_roots[PATH_MAX];	// `tpm_roots`, a file; "" for none
 	char issuer[256];		// `issuer`, the URL by which others know this broker; "": the one that it listens on
 	unsigned int ratls_max_age_s;	// `ratls_max_age`, 0: certificates need the broker's nonce
+	char metrics_listen[128];	// `metrics_listen`, "" for none
+	unsigned int connections, connections_per_peer;
+	struct limit_settings limits;	// `refusals_per_peer` and so on
 	struct note_key witnesses[AUDIT_MAX_WITNESSES];	// `audit_witnesses`
 	unsigned int witness_count;
 	struct master_settings master;	// `master_key` and its like

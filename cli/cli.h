@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "lib/fault.h"
+#include "lib/version.h"
 
 // Exit codes beside a program's own.
 enum {
@@ -56,6 +57,5 @@ const char *cli_yellow(FILE *f);
 const char *cli_bold(FILE *f);
 const char *cli_plain(FILE *f);
 
-#define COFFER_VERSION "0.1.0"
 
 #endif

@@ -2,7 +2,7 @@
 BROKER_TESTS = $(B)/test/broker-broker $(B)/test/broker-settings $(B)/test/broker-tees $(B)/test/broker-audit
 BROKER_TESTS += $(B)/test/broker-ratls
 BROKER_TESTS += $(B)/test/broker-master
-BROKER_TESTS += $(B)/test/broker-load
+BROKER_TESTS += $(B)/test/broker-load $(B)/test/broker-operations
 BROKER_TESTS += $(B)/test/broker-tpm
 BROKER_TESTS += $(B)/test/broker-token
 UNIT_TESTS += $(BROKER_TESTS)

@@ -1,0 +1,530 @@
+// SPDX-License-Identifier: Apache-2.0
+// A broker in operation: health and metrics (read by Prometheus' own promtool where it is), limits on who is refused, reload and stop with
+// requests in hand, and kills: what was acknowledged is there afterwards.
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "broker/audit_client.h"
+#include "lib/file.h"
+#include "lib/tls.h"
+#include "tests/broker/harness.h"
+
+#define RESOURCE "default/secret/one"
+
+static struct run b;
+
+static bool start(const char *settings)
+{
+	char path[160];
+	snprintf(path, sizeof path, "%s/settings.yaml", world);
+	if (file_write(path, settings, strlen(settings), 0600, false, NULL))
+		return false;
+	return run_start(&b, "--insecure-accept-simulated", machine.root_pem, "--config", path);
+}
+
+// ---- health and metrics ----
+
+// The second line that a broker with metrics_listen prints is lost in the harness: tests give it a fixed port.
+static char *plain_get(unsigned int port, const char *path)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char *text = calloc(1, 1 << 20), line[200];
+	size_t n = 0;
+	ssize_t got;
+	snprintf(line, sizeof line, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", path);
+	if (!connect(fd, (struct sockaddr *)&a, sizeof a) && send(fd, line, strlen(line), MSG_NOSIGNAL) > 0) {
+		while ((got = recv(fd, text + n, (1 << 20) - 1 - n, 0)) > 0)
+			n += (size_t)got;
+	}
+	close(fd);
+	return text;
+}
+
+static unsigned int free_port(void)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof a;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	unsigned int port = !bind(fd, (struct sockaddr *)&a, sizeof a) && !getsockname(fd, (struct sockaddr *)&a, &len) ? ntohs(a.sin_port) : 0;
+	close(fd);
+	return port;
+}
+
+// The value of a series, -1 when it is not there.
+static double value(const char *text, const char *series)
+{
+	char line[300];
+	snprintf(line, sizeof line, "\n%s ", series);
+	const char *at = strstr(text, line);
+	return at ? atof(at + strlen(line)) : -1;
+}
+
+static char *metrics(void)
+{
+	struct http_reply r;
+	if (request(&b, "GET", "/metrics", admin_header(&b), NULL, &r))
+		return strdup("");
+	char *text = strdup(r.body);
+	http_reply_free(&r);
+	return text;
+}
+
+// Each line is a comment of ours or `name{label="value",...} number`, each family is announced once, a histogram grows to its count.
+static const char *malformed(const char *text)
+{
+	static char why[300];
+	char family[128] = "";
+	double last = 0;
+	for (const char *p = text; *p;) {
+		char line[600], name[128];
+		size_t n = strcspn(p, "\n");
+		int used = 0;
+		double v;
+		snprintf(line, sizeof line, "%.*s", (int)n, p);
+		snprintf(why, sizeof why, "%.250s", line);
+		p += n + 1;
+		if (p[-1] != '\n')
+			return "no newline at its end";
+		if (!strncmp(line, "# TYPE ", 7)) {
+			char again[200];
+			sscanf(line + 7, "%127s", family);
+			snprintf(again, sizeof again, "\n# TYPE %s ", family);
+			if (strstr(p, again))
+				return why;
+			continue;
+		}
+		if (!strncmp(line, "# HELP ", 7))
+			continue;
+		if (sscanf(line, "%127[a-zA-Z0-9_:]%n", name, &used) != 1 || strncmp(name, family, strlen(family)))
+			return why;
+		const char *rest = line + used;
+		if (*rest == '{') {
+			do {
+				int k = 0;
+				rest++;
+				sscanf(rest, "%*[a-z_]=\"%n", &k);
+				rest += k;
+				rest += strcspn(rest, "\"\\");
+				if (!k || *rest++ != '"')
+					return why;
+			} while (*rest == ',');
+			if (*rest++ != '}')
+				return why;
+		}
+		if (sscanf(rest, " %lf%n", &v, &used) != 1 || rest[used])
+			return why;
+		bool bucket = strstr(line, "_bucket{") != NULL;
+		if (bucket && !strstr(line, "le=\"0.001\"") && v < last)
+			return why;
+		last = v;
+	}
+	return NULL;
+}
+
+static void promtool(const char *text)
+{
+	char path[160], command[400];
+	snprintf(path, sizeof path, "%s/metrics", world);
+	if (system("command -v promtool >/dev/null 2>&1")) {
+		skip("promtool", "prometheus is not installed");
+		return;
+	}
+	file_write(path, text, strlen(text), 0600, false, NULL);
+	snprintf(command, sizeof command, "promtool check metrics < %s > %s.said 2>&1", path, path);
+	int status = system(command);
+	char *said = NULL;
+	size_t len;
+	strcat(path, ".said");
+	if (file_read(path, 65536, &said, &len, NULL))
+		said = NULL;
+	ok("promtool finds nothing wrong", status == 0, "%s", said ? said : "");
+	free(said);
+}
+
+static void test_metrics(void)
+{
+	char settings[100];
+	unsigned int port = free_port();
+	struct guest g = {.key = NULL};
+	struct machine other;
+	uint8_t got[64];
+	size_t len;
+	snprintf(settings, sizeof settings, "metrics_listen: 127.0.0.1:%u\n", port);
+	if (!ok("a broker with metrics starts", start(settings), "no"))
+		return;
+	put_secret(&b, RESOURCE, "a secret");
+	set_policy(&b, RESOURCE, true, machine.measurement_hex);
+	ok("a secret is released", guest_attest(&b, &machine, &g, NULL) == 200 && guest_get(&b, &g, RESOURCE, got, sizeof got, &len) == 200, "no");
+	guest_free(&g);
+	machine_make(&other, "other");
+	ok("and another machine refused", guest_attest(&b, &other, &g, NULL) == 403, "no");
+	guest_free(&g);
+
+	expect("health is for everybody", &b, "GET", "/healthz", "", NULL, 200, "ok");
+	expect("so is readiness", &b, "GET", "/readyz", "", NULL, 200, "\"status\":\"ready\"");
+	expect("metrics are not", &b, "GET", "/metrics", "", NULL, 401, "admin token");
+	char *text = metrics();
+	const char *wrong = malformed(text);
+	ok("metrics are well-formed", *text && !wrong, "%s", wrong ? wrong : "none");
+	promtool(text);
+	ok("attestations are counted by outcome", value(text, "coffer_attestations_total{tee=\"simulated\",outcome=\"accepted\"}") == 1, "%s", text);
+	ok("refusals by check", value(text, "coffer_refusals_total{check=\"root\"}") == 1, "%s", text);
+	ok("requests by route and status", value(text, "coffer_requests_total{method=\"POST\",route=\"/kbs/v0/attest\",status=\"200\"}") == 1 &&
+	   value(text, "coffer_requests_total{method=\"POST\",route=\"/kbs/v0/attest\",status=\"403\"}") == 1, "%s", text);
+	ok("their times", value(text, "coffer_request_duration_seconds_count{method=\"POST\",route=\"/kbs/v0/attest\"}") == 2 &&
+	   value(text, "coffer_request_duration_seconds_bucket{method=\"POST\",route=\"/kbs/v0/attest\",le=\"+Inf\"}") == 2, "%s", text);
+	ok("secrets, sessions, records", value(text, "coffer_secrets_released_total") == 1 && value(text, "coffer_sessions") == 2 &&
+	   value(text, "coffer_audit_entries") >= 5, "%s", text);
+	ok("and what it runs on", value(text, "coffer_database_up") == 1 && value(text, "coffer_audit_log_up") == 1 &&
+	   value(text, "process_resident_memory_bytes") > 1e6 && value(text, "coffer_disk_reserve_used") == 0, "%s", text);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+	ok("in less than 30 MiB", value(text, "process_resident_memory_bytes") < 30 << 20, "%.0f bytes", value(text, "process_resident_memory_bytes"));
+#endif
+	free(text);
+	text = plain_get(port, "/metrics");
+	ok("the loopback address has them without TLS", strstr(text, " 200 OK") && strstr(text, "coffer_build_info{version="), "%s", text);
+	free(text);
+	text = plain_get(port, "/readyz");
+	ok("and health", strstr(text, " 200 OK") && strstr(text, "\"ready\""), "%s", text);
+	free(text);
+	text = plain_get(port, "/coffer/v0/status");
+	ok("and nothing else", strstr(text, " 404 "), "%s", text);
+	free(text);
+	ok("it ends well", !run_stop(&b), "no");
+	ok("metrics are not given to the network without TLS", !start("metrics_listen: 0.0.0.0:0\n"), "it starts");
+	waitpid(b.pid, NULL, 0);
+}
+
+// ---- limits ----
+
+static unsigned long records(int look(void *ctx, uint64_t index, const char *line, size_t len), void *ctx)
+{
+	struct broker_client *c = owner(&b);
+	struct fault f = {""};
+	struct note head = {.head = {.size = 0}};
+	int err = !c || audit_client_head(c, "", &head, &f) ? -1 : audit_client_lines(c, 0, head.head.size, look, ctx, &f);
+	ok("the log is read", !err, "%s", f.text);
+	broker_client_close(c);
+	return head.head.size;
+}
+
+struct seen {
+	unsigned long attests, summed[4];
+};
+
+static int count_refusals(void *ctx, uint64_t index, const char *line, size_t len)
+{
+	static const char *const kinds[] = {"attest", "resource", "admin", "too-many"};
+	struct seen *s = ctx;
+	json_t *o = json_loadb(line, len, 0, NULL);
+	const char *event = json_string_value(json_object_get(o, "event")), *kind = json_string_value(json_object_get(o, "kind"));
+	const char *outcome = json_string_value(json_object_get(o, "outcome"));
+	(void)index;
+	s->attests += event && outcome && !strcmp(event, "attest") && !strcmp(outcome, "refused");
+	for (int k = 0; event && kind && !strcmp(event, "refusals") && k < 4; k++)
+		s->summed[k] += strcmp(kind, kinds[k]) ? 0 : (unsigned long)json_integer_value(json_object_get(o, "count"));
+	json_decref(o);
+	return 0;
+}
+
+static void test_limits(void)
+{
+	struct machine other;
+	struct guest g = {.key = NULL};
+	struct http_reply r;
+	struct seen before = {0}, after = {0};
+	unsigned int refused = 0, waits = 0;
+	machine_make(&other, "wrong");
+	if (!ok("a broker with small limits starts", start("refusals_per_peer: 12\nrefusals_logged: 5\n"), "no"))
+		return;
+	records(count_refusals, &before);
+	for (int i = 0; i < 40; i++) {
+		int status = guest_attest(&b, &other, &g, NULL);
+		refused += status == 403;
+		waits += status == -EPROTO;	// 429 for /auth
+	}
+	ok("who is refused again and again is told to wait", refused >= 12 && waits >= 1 && refused + waits == 40, "%u refused, %u waits", refused, waits);
+	int err = request(&b, "POST", "/kbs/v0/auth", "", "{\"version\":\"0.4.0\",\"tee\":\"snp\"}", &r);
+	ok("with 429", !err && r.status == 429 && strstr(r.body, "come again in"), "%d %d", err, err ? 0 : r.status);
+	if (!err)
+		http_reply_free(&r);
+	expect("who may is not kept out by that", &b, "GET", "/coffer/v0/status", admin_header(&b), NULL, 200, "version");
+	unsigned int told = 0, wrong = 0;
+	for (int i = 0; i < 20; i++) {
+		if (request(&b, "GET", "/coffer/v0/status", "Authorization: Bearer 00\r\n", NULL, &r))
+			continue;
+		told += r.status == 429;
+		wrong += r.status == 401;
+		http_reply_free(&r);
+	}
+	ok("who guesses tokens is told to wait as well", told && told + wrong == 20, "%u, %u", told, wrong);
+	run_stop(&b);
+	ok("it starts again", start("refusals_per_peer: 1000\n"), "no");
+	records(count_refusals, &after);
+	unsigned long single = after.attests - before.attests, summed = after.summed[0] - before.summed[0];
+	ok("each refusal is a record, or one of a number that is", single >= 5 && summed >= 1 && single + summed == refused, "%lu + %lu of %u", single, summed,
+	   refused);
+	ok("so are those who were told to wait", after.summed[3] - before.summed[3] >= waits + told, "%lu of %u", after.summed[3] - before.summed[3], waits);
+	ok("and wrong callers", after.summed[2] - before.summed[2] == wrong, "%lu of %u", after.summed[2] - before.summed[2], wrong);
+	unsigned int good = 0;
+	for (int i = 0; i < 60; i++)	// more than sessions_per_peer would be in this time if they were not given back
+		good += guest_attest(&b, &machine, &g, NULL) == 200;
+	ok("good attestations are never limited", good == 60, "%u", good);
+	guest_free(&g);
+	run_stop(&b);
+	ok("it starts where sessions are few", start("sessions_per_peer: 3\n"), "no");
+	good = 0;
+	for (int i = 0; i < 10; i++)
+		good += guest_attest(&b, &machine, &g, NULL) == 200;
+	ok("one after the other they suffice", good == 10, "%u", good);
+	unsigned int begun = 0;
+	for (int i = 0; i < 60; i++)
+		begun += guest_begin(&b, "snp", &g);
+	ok("sessions that lead to nothing are limited", begun >= 3 && begun < 60, "%u", begun);
+	guest_free(&g);
+	run_stop(&b);
+	// More than any disk has.
+	ok("it starts without room on its disk", start("disk_reserve: 1048576\n"), "no");
+	expect("it says that it is not ready", &b, "GET", "/readyz", "", NULL, 503, "\"disk_reserve\":\"used\"");
+	struct seen low = {0}, lower = {0};
+	records(count_refusals, &low);
+	ok("refusals are still answered", guest_attest(&b, &other, &g, NULL) == 403, "no");
+	ok("grants go on", guest_attest(&b, &machine, &g, NULL) == 200, "no");
+	records(count_refusals, &lower);
+	ok("the refusal is not in the log by itself", lower.attests == low.attests, "it is");
+	guest_free(&g);
+	ok("it ends well", !run_stop(&b), "no");
+}
+
+// ---- JSON that is meant to hurt ----
+
+static void test_json(void)
+{
+	size_t n = 1 << 19;
+	char *deep = malloc(n + 200);
+	if (!ok("a broker starts", start("refusals_per_peer: 1000\n"), "no"))
+		return;
+	static const char *const paths[] = {"/kbs/v0/auth", "/coffer/v0/policy"};
+	for (int i = 0; i < 2; i++) {
+		for (int closed = 0; closed < 2; closed++) {
+			memset(deep, '[', n);
+			if (closed)
+				memset(deep + n / 2, ']', n / 2);
+			deep[n] = '\0';
+			expect("deeply nested lists are refused", &b, "POST", paths[i], admin_header(&b), deep, 400, "");
+		}
+	}
+	// As deep as the parser lets it be, where the value is looked at.
+	char *p = deep + sprintf(deep, "{\"version\":\"0.4.0\",\"tee\":\"snp\",\"extra-params\":");
+	for (int i = 0; i < 2000; i++)
+		p = stpcpy(p, "{\"a\":");
+	p = stpcpy(p, "1");
+	for (int i = 0; i < 2001; i++)
+		p = stpcpy(p, "}");
+	struct http_reply r;
+	int err = request(&b, "POST", "/kbs/v0/auth", "", deep, &r);
+	ok("the deepest that are read do no harm", !err && (r.status == 200 || r.status == 400), "%d", err);
+	if (!err)
+		http_reply_free(&r);
+	struct guest g = {.key = NULL};
+	guest_begin(&b, "snp", &g);
+	p = deep + sprintf(deep, "{\"runtime-data\":{\"nonce\":\"x\",\"tee-pubkey\":");
+	for (int i = 0; i < 2000; i++)
+		p = stpcpy(p, "{\"a\":");
+	p = stpcpy(p, "1");
+	for (int i = 0; i < 2000; i++)
+		p = stpcpy(p, "}");
+	strcpy(p, "},\"tee-evidence\":{}}");
+	expect("nor in evidence", &b, "POST", "/kbs/v0/attest", g.cookie, deep, 400, "");
+	guest_free(&g);
+	free(deep);
+	expect("it still answers", &b, "GET", "/healthz", "", NULL, 200, "ok");
+	ok("it ends well", !run_stop(&b), "no");
+}
+
+// ---- reload, stop and kill with requests in hand ----
+
+#define CLIENTS 16
+
+static atomic_bool enough;
+static atomic_ulong rounds, failures;
+
+static void *attest_on(void *unused)
+{
+	(void)unused;
+	while (!enough) {
+		struct guest g = {.key = NULL};
+		uint8_t got[64];
+		size_t len;
+		bool good = guest_attest(&b, &machine, &g, NULL) == 200 && guest_get(&b, &g, RESOURCE, got, sizeof got, &len) == 200;
+		rounds++;
+		failures += !good;
+		guest_free(&g);
+	}
+	return NULL;
+}
+
+static void test_reload(void)
+{
+	pthread_t t[CLIENTS];
+	unsigned int reloads = 0;
+	if (!ok("a broker starts", start("connections_per_peer: 1000\n"), "no"))
+		return;
+	enough = false;
+	rounds = failures = 0;
+	for (int i = 0; i < CLIENTS; i++)
+		pthread_create(&t[i], NULL, attest_on, NULL);
+	for (; reloads < 20 || rounds < 50; reloads++) {
+		size_t before = run_log_size(&b);
+		kill(b.pid, SIGHUP);
+		if (!run_said(&b, before, "were read anew"))
+			break;
+	}
+	enough = true;
+	for (int i = 0; i < CLIENTS; i++)
+		pthread_join(t[i], NULL);
+	ok("no request fails while everything is read anew again and again", reloads >= 20 && rounds >= 50 && failures == 0, "%u reloads, %lu rounds, %lu failed",
+	   reloads, (unsigned long)rounds, (unsigned long)failures);
+	ok("it ends well", !run_stop(&b), "no");
+}
+
+struct put_ctx {
+	pthread_t thread;
+	int id;
+	unsigned long acknowledged;
+	const char *admin;
+};
+
+// Stores numbers, each after the one before was acknowledged.
+static void *put_on(void *arg)
+{
+	struct put_ctx *c = arg;
+	while (!enough) {
+		char path[100], body[32];
+		struct http_reply r;
+		snprintf(path, sizeof path, "/kbs/v0/resource/default/kill/n%d?replace=true", c->id);
+		snprintf(body, sizeof body, "%lu", c->acknowledged + 1);
+		if (request(&b, "POST", path, c->admin, body, &r))
+			continue;
+		c->acknowledged += r.status / 100 == 2;
+		http_reply_free(&r);
+	}
+	return NULL;
+}
+
+static int look(void *ctx, uint64_t index, const char *line, size_t len)
+{
+	(void)index;
+	(void)line;
+	(void)len;
+	++*(unsigned long *)ctx;
+	return 0;
+}
+
+// A kill leaves a log that opens with the same history, and every change that was acknowledged.
+static void test_kill(void)
+{
+	struct put_ctx c[4] = {{.id = 0}, {.id = 1}, {.id = 2}, {.id = 3}};
+	unsigned int good = 0, consistent = 0;
+	char header[128];
+	snprintf(header, sizeof header, "%s", admin_header(&b));
+	struct note kept = {.head = {.size = 0}};
+	const int kills = 6;
+	for (int k = 0; k < kills; k++) {
+		if (!ok("a broker starts after the kill", start(""), "no"))
+			return;
+		struct broker_client *o = owner(&b);
+		struct fault f = {""};
+		struct note now;
+		struct merkle_proof p;
+		bool fine = o && !audit_client_head(o, "", &now, &f);
+		if (fine && kept.head.size)
+			fine = now.head.size >= kept.head.size && !audit_client_consistency(o, kept.head.size, now.head.size, &p, &f) &&
+			       merkle_check_consistency(kept.head.size, kept.head.root, now.head.size, now.head.root, &p);
+		consistent += fine;
+		enough = false;
+		for (int i = 0; i < 4; i++) {
+			c[i].admin = header;
+			pthread_create(&c[i].thread, NULL, put_on, &c[i]);
+		}
+		unsigned long goal = c[0].acknowledged + 5 + (unsigned long)(3 * k);
+		for (int i = 0; i < 20000 && c[0].acknowledged < goal; i++)
+			usleep(1000);
+		if (o)
+			fine = !audit_client_head(o, "", &kept, &f);
+		broker_client_close(o);
+		kill(b.pid, SIGKILL);
+		waitpid(b.pid, NULL, 0);
+		enough = true;
+		for (int i = 0; i < 4; i++)
+			pthread_join(c[i].thread, NULL);
+		if (!ok("a broker starts where another was killed", start(""), "no"))
+			return;
+		for (int i = 0; i < 4; i++) {
+			char path[100];
+			struct http_reply r;
+			snprintf(path, sizeof path, "/coffer/v0/key/default/kill/n%d", i);
+			if (request(&b, "GET", path, header, NULL, &r))
+				continue;
+			// One more may have been stored whose answer was lost.
+			unsigned long stored = strtoul(r.body, NULL, 10);
+			good += r.status == 200 && (stored == c[i].acknowledged || stored == c[i].acknowledged + 1);
+			if (stored > c[i].acknowledged)
+				c[i].acknowledged = stored;
+			http_reply_free(&r);
+		}
+		run_stop(&b);
+	}
+	ok("after each kill the log goes on from the head that was shown", consistent == kills, "%u of %d", consistent, kills);
+	ok("and what was acknowledged is there", good == 4 * kills, "%u of %d", good, 4 * kills);
+	ok("a broker starts", start(""), "no");
+	unsigned long lines = 0, size = records(look, &lines);
+	ok("the whole log is given", lines >= size && size > 50, "%lu of %lu", lines, size);
+	ok("it ends well", !run_stop(&b), "no");
+}
+
+// SIGTERM comes while clients ask: each answer is whole or the connection was refused, and the broker ends.
+static void test_stop(void)
+{
+	pthread_t t[CLIENTS];
+	unsigned int well = 0;
+	for (int k = 0; k < 5; k++) {
+		if (!ok("a broker starts", start("connections_per_peer: 1000\n"), "no"))
+			return;
+		enough = false;
+		rounds = failures = 0;
+		for (int i = 0; i < CLIENTS; i++)
+			pthread_create(&t[i], NULL, attest_on, NULL);
+		while (rounds < CLIENTS)
+			usleep(1000);
+		enough = true;
+		int status = run_stop(&b);
+		well += status == 0;
+		for (int i = 0; i < CLIENTS; i++)
+			pthread_join(t[i], NULL);
+	}
+	ok("SIGTERM under load ends it with 0", well == 5, "%u of 5", well);
+}
+
+int main(void)
+{
+	world_begin("operations");
+	if (!run_prepare(&b, "state"))
+		return 1;
+	test_metrics();
+	test_limits();
+	test_json();
+	test_reload();
+	test_stop();
+	test_kill();
+	run_free(&b);
+	return world_end();
+}
