@@ -20,6 +20,10 @@ static bool fine(int err, const struct fault *f, struct http_response *r)
 	if (!err)
 		return true;
 	int status = err == -ENOENT ? 404 : err == -EEXIST ? 409 : err == -EFBIG ? 413 : 500;
+	if (db_worth_retrying(err)) {
+		broker_fault(r, err, f);
+		return false;
+	}
 	if (status == 500)
 		log_warning("broker: %s", f->text);
 	broker_problem(r, status, err == -ENOENT ? "NotFound" : err == -EEXIST ? "Exists" : err == -EFBIG ? "TooLarge" :

@@ -44,11 +44,10 @@ static bool record(struct broker *b, const char *event, const char *resource, co
 	struct fault f = {""};
 	json_t *o = json_pack("{s:s, s:s, s:I, s:I}", "event", event, "resource", resource, "epoch", (json_int_t)to->epoch,
 			      "generation", (json_int_t)to->generation);
-	if (audit_log(b, r, o, &f) == 0)
-		return true;
-	log_warning("broker: %s", f.text);
-	broker_problem(r, 500, "Internal", "the broker could not do this; its own log says why", NULL);
-	return false;
+	int err = audit_log(b, r, o, &f);
+	if (err)
+		broker_fault(r, err, &f);
+	return !err;
 }
 
 static void move(struct broker *b, const char *resource, const struct store_anchor *from, const struct store_anchor *to,
@@ -58,12 +57,10 @@ static void move(struct broker *b, const char *resource, const struct store_anch
 	int err = store_move_anchor(b->store, resource, from, to, back, &f);
 	if (err == -ESTALE)
 		broker_problem(r, 409, "AnchorConflict", f.text, NULL);
-	else if (err) {
-		log_warning("broker: %s", f.text);
-		broker_problem(r, 500, "Internal", "the broker could not do this; its own log says why", NULL);
-	} else {
+	else if (err)
+		broker_fault(r, err, &f);
+	else
 		broker_reply(r, 200, state_json(to));
-	}
 }
 
 // {"from": state or null, "to": state}: `from` is what the asker compared the volume with, `to` is what he found there.
@@ -156,8 +153,7 @@ void anchor_handle(struct broker *b, const char *resource, const struct http_req
 		goto out;
 	int err = store_get_anchor(b->store, resource, &now, &f);
 	if (err && err != -ENOENT) {
-		log_warning("broker: %s", f.text);
-		broker_problem(r, 500, "Internal", "the broker could not do this; its own log says why", NULL);
+		broker_fault(r, err, &f);
 	} else if (!get) {
 		change(b, resource, owner, claims, q, err ? NULL : &now, r);
 	} else if (err) {

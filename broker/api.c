@@ -52,9 +52,16 @@ void broker_problem(struct http_response *r, int status, const char *name, const
 	broker_reply(r, status, o);
 }
 
-static void server_fault(struct http_response *r, const struct fault *f)
+void broker_fault(struct http_response *r, int err, const struct fault *f)
 {
 	log_warning("broker: %s", f->text);
+	if (db_worth_retrying(err)) {
+		free(r->headers);
+		r->headers = strdup("Retry-After: 2\r\n");
+		broker_problem(r, 503, "Unavailable", "the broker cannot reach or write what it stores; ask again a little later. Its own log "
+			       "says why", NULL);
+		return;
+	}
 	broker_problem(r, 500, "Internal", "the broker could not do this; its own log says why", NULL);
 }
 
@@ -125,7 +132,7 @@ int broker_decide(struct broker *b, const struct broker_wish *wish, const struct
 	bool passed = attest_passed(result), single = passed || limits_refused(b->limits, r->peer, wish->resource ? REFUSED_RELEASE : REFUSED_EVIDENCE);
 	int err = single ? audit_log(b, r, decision(wish, result), &f) : 0;
 	if (err) {
-		server_fault(r, &f);
+		broker_fault(r, err, &f);
 		return err;
 	}
 	if (passed && !strcmp(wish->event ? wish->event : "", "attest"))
@@ -339,7 +346,7 @@ int broker_appraise(struct broker *b, const struct broker_wish *wish, json_t *cl
 	json_t *rules = NULL;
 	int err = store_allowed(b->store, wish->resource, &list, &policy.measurement_count, &f);
 	if (err) {
-		server_fault(r, &f);
+		broker_fault(r, err, &f);
 		return err;
 	}
 	policy.measurements = (const char (*)[ATTEST_MEASUREMENT_HEX])list;
@@ -357,7 +364,7 @@ int broker_appraise(struct broker *b, const struct broker_wish *wish, json_t *cl
 	json_object_set_new(claims, "policy_digest", policy_digest(&policy, b->verifier.digest));
 	free(list);
 	if (err)
-		server_fault(r, &f);
+		broker_fault(r, err, &f);
 	else
 		err = broker_decide(b, wish, &result, r);
 	json_decref(rules);	// its names are those of checks

@@ -23,6 +23,7 @@ struct secrets;
 
 struct broker {
 	struct db *db;
+	struct guard *guard;
 	struct store *store;
 	struct secrets *secrets;
 	struct audit *audit;		// every decision, before it is told
@@ -46,6 +47,8 @@ void broker_handle(void *ctx, const struct http_request *request, struct http_re
 
 // Inside the handlers: an error as problem JSON (RFC 9457); `refusals` is taken over, may be NULL.
 void broker_problem(struct http_response *r, int status, const char *name, const char *detail, json_t *refusals);
+// What the broker itself could not do: 500, or 503 with Retry-After where it is worth to ask again (db.h); the reason goes to its log.
+void broker_fault(struct http_response *r, int err, const struct fault *f);
 // `o` as the body; taken over.
 void broker_reply(struct http_response *r, int status, json_t *o);
 

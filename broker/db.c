@@ -16,6 +16,7 @@
 struct db {
 	const struct db_backend *backend;
 	char *where;
+	struct db_observer observer;
 	pthread_mutex_t lock;
 	pthread_cond_t freed;
 	struct db_conn *conn[DB_MAX_CONNECTIONS];
@@ -24,6 +25,8 @@ struct db {
 
 struct db_tx {
 	struct db_conn *c;
+	unsigned int lane, attempt;
+	void *data;
 };
 
 bool db_worth_retrying(int err)
@@ -36,22 +39,29 @@ bool db_is_url(const char *where)
 	return !strncmp(where, "postgresql://", 13) || !strncmp(where, "postgres://", 11);
 }
 
-void db_show(const char *where, char *out, size_t size)
-{
-	const char *host = db_is_url(where) ? strstr(where, "://") + 3 : NULL;
-	const char *at = host ? strchr(host, '@') : NULL, *colon = host ? strchr(host, ':') : NULL;
-	if (at && colon && colon < at)
-		snprintf(out, size, "%.*s:***%s", (int)(colon - where), where, at);
-	else
-		snprintf(out, size, "%s", where);
-	char *secret = strstr(out, "password=");
-	for (char *p = secret ? secret + 9 : NULL; p && *p && *p != '&'; p++)
-		*p = '*';
-}
-
 bool db_shared(const struct db *d)
 {
 	return d->backend->shared;
+}
+
+void db_observe(struct db *d, const struct db_observer *o)
+{
+	d->observer = *o;
+}
+
+void **db_data(struct db_tx *t)
+{
+	return &t->data;
+}
+
+unsigned int db_lane(const struct db_tx *t)
+{
+	return t->lane;
+}
+
+unsigned int db_attempt(const struct db_tx *t)
+{
+	return t->attempt;
 }
 
 // A connection of the pool, made if need be, for this thread alone.
@@ -99,7 +109,7 @@ int db_open(struct db **out, const char *where, struct fault *f)
 		return fault_set(f, -ENOMEM, "out of memory");
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_cond_init(&d->freed, NULL);
-	d->backend = &db_sqlite;
+	d->backend = db_is_url(where) ? &db_postgres : &db_sqlite;
 	d->where = strdup(where);
 	int err = d->where ? take(d, &slot, f) : fault_set(f, -ENOMEM, "out of memory");
 	if (err)
@@ -135,39 +145,73 @@ static void wait_a_little(unsigned int attempt)
 	nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
 }
 
-static int once(struct db_conn *c, enum db_mode mode, db_work *work, void *ctx, struct fault *f)
+// *told: the end of the transaction was asked for.
+static int once(struct db *d, struct db_tx *t, enum db_mode mode, db_work *work, void *ctx, bool *told, struct fault *f)
 {
-	struct db_tx t = {c};
+	struct db_conn *c = t->c;
 	c->failed = 0;
+	*told = false;
 	int err = c->backend->begin(c, mode, f);
 	if (err)
 		return err;
-	int result = work(&t, ctx, f);
+	int result = work(t, ctx, f);
 	err = c->failed ? c->failed : result < 0 ? result : 0;
-	if (!err)
+	if (!err && t->data)
+		err = d->observer.ending(d->observer.ctx, t, f);
+	err = c->failed ? c->failed : err;
+	if (!err) {
+		*told = mode != DB_READ;
 		err = c->backend->commit(c, f);
+	}
 	if (err)
 		c->backend->rollback(c);
+	if (t->data)
+		d->observer.ended(d->observer.ctx, t->data, !err);
 	return err ? err : result;
+}
+
+static int settle(struct db *d, struct db_tx *t, int result, struct fault *f)
+{
+	int err = t->data ? d->observer.settled(d->observer.ctx, t->data, result >= 0, f) : 0;
+	t->data = NULL;
+	return result < 0 || !err ? result : err;
+}
+
+static int reconnect(struct db *d, unsigned int slot, struct fault *f)
+{
+	d->backend->disconnect(d->conn[slot]);
+	d->conn[slot] = NULL;
+	return d->backend->connect(&d->conn[slot], d->where, f);
 }
 
 static int transact(struct db *d, enum db_mode mode, db_work *work, void *ctx, struct fault *f)
 {
-	unsigned int slot;
-	int err = take(d, &slot, f);
-	for (unsigned int i = 0; !err; i++) {
-		err = once(d->conn[slot], mode, work, ctx, f);
-		if (err != -EAGAIN)
-			break;
-		if (i == ATTEMPTS) {
-			err = fault_set(f, -EBUSY, "the broker's database is busy: others were in the way each time");
+	struct db_tx t = {.c = NULL};
+	bool told = false, again = true;
+	int err = take(d, &t.lane, f);
+	while (!err) {
+		t.c = d->conn[t.lane];
+		err = once(d, &t, mode, work, ctx, &told, f);
+		if (err == -ENOTCONN && told) {
+			fault_set(f, err, "the connection to the broker's database broke at the end of a change: whether it took effect is not "
+				  "known. Look before you repeat it");
 			break;
 		}
-		wait_a_little(i);
-		err = 0;
+		if (err == -EAGAIN && t.attempt == ATTEMPTS)
+			err = fault_set(f, -EBUSY, "the broker's database is busy: others were in the way each time");
+		if (err != -EAGAIN && (err != -ENOTCONN || !again))
+			break;
+		settle(d, &t, err, NULL);
+		if (err == -ENOTCONN) { // the server was restarted since it was last used
+			again = false;
+			err = reconnect(d, t.lane, f);
+		} else {
+			wait_a_little(t.attempt++);
+			err = 0;
+		}
 	}
-	give_back(d, slot);
-	return err;
+	give_back(d, t.lane);
+	return settle(d, &t, err, f);
 }
 
 int db_write(struct db *d, db_work *work, void *ctx, struct fault *f)

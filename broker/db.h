@@ -48,8 +48,6 @@ void db_close(struct db *d);
 bool db_shared(const struct db *d);
 // Is `where` such a URL?
 bool db_is_url(const char *where);
-// Takes the password out of a URL, for messages.
-void db_show(const char *where, char *out, size_t size);
 
 struct db_migration {
 	const char *both, *sqlite, *postgres;	// NULL for none
@@ -64,6 +62,23 @@ typedef int db_work(struct db_tx *t, void *ctx, struct fault *f);
 int db_write(struct db *d, db_work *work, void *ctx, struct fault *f);
 int db_read(struct db *d, db_work *work, void *ctx, struct fault *f);
 
+// One who follows all transactions of db_write (guard.c). `data` is the transaction's own, NULL at first.
+struct db_observer {
+	void *ctx;
+	// The last thing in it.
+	int (*ending)(void *ctx, struct db_tx *t, struct fault *f);
+	// It took effect, or not; nobody else uses the connection yet.
+	void (*ended)(void *ctx, void *data, bool committed);
+	// Others go on; who called db_write waits for this. Frees data.
+	int (*settled)(void *ctx, void *data, bool committed, struct fault *f);
+};
+void db_observe(struct db *d, const struct db_observer *o);
+void **db_data(struct db_tx *t);
+// The connection's place in the pool, 0...
+unsigned int db_lane(const struct db_tx *t);
+// How many times this transaction was begun before.
+unsigned int db_attempt(const struct db_tx *t);
+
 // A statement. Each letter of `types` is a parameter: t (const char *, NULL is null), b (const void *, size_t), i (long long), n (null,
 // nothing passed). `sql` must be a literal: prepared statements are found by its address. After a failed statement the transaction can
 // only fail. Returns the number of rows changed.
@@ -71,7 +86,8 @@ int db_run(struct db_tx *t, struct fault *f, const char *sql, const char *types,
 // A transaction of one such statement.
 int db_do(struct db *d, struct fault *f, const char *sql, const char *types, ...);
 
-// One that yields rows: *out is ended by db_rows_end (NULL is fine) before the next statement, in any case.
+// One that yields rows: *out is ended by db_rows_end (NULL is fine) in any case, before the transaction ends. Other statements may run
+// meanwhile.
 int db_query(struct db_tx *t, struct db_rows **out, struct fault *f, const char *sql, const char *types, ...);
 // 1: there is a row; 0: no more.
 int db_next(struct db_rows *r, struct fault *f);

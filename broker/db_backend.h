@@ -34,7 +34,7 @@ struct db_backend {
 	int (*commit)(struct db_conn *c, struct fault *f);
 	void (*rollback)(struct db_conn *c);
 	// Can it still be used?
-	bool (*alive)(const struct db_conn *c);
+	bool (*alive)(struct db_conn *c);
 	// Statements without parameters, one after the other.
 	int (*script)(struct db_conn *c, const char *sql, struct fault *f);
 	// rows NULL: runs to its end, returns the number of rows changed.
@@ -50,6 +50,6 @@ struct db_conn {
 	bool busy;
 };
 
-extern const struct db_backend db_sqlite;
+extern const struct db_backend db_sqlite, db_postgres;
 
 #endif

@@ -121,7 +121,7 @@ static void sqlite_rollback(struct db_conn *base)
 		sqlite3_exec(of(base)->db, "ROLLBACK", NULL, NULL, NULL);
 }
 
-static bool sqlite_alive(const struct db_conn *base)
+static bool sqlite_alive(struct db_conn *base)
 {
 	(void)base;
 	return true;

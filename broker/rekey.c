@@ -98,9 +98,7 @@ struct found {
 static int fits(void *ctx, const uint8_t key[MASTER_KEY_BYTES], struct fault *f)
 {
 	struct found *found = ctx;
-	struct store *store = NULL;
-	int err = found->db ? store_open(&store, found->db, key, f) : 0;
-	store_close(store);
+	int err = found->db ? store_prepare(found->db, key, f) : 0;
 	if (!err)
 		memcpy(found->key, key, sizeof found->key);
 	return err;
@@ -116,7 +114,7 @@ static int change(const struct request *q, struct fault *f)
 	int lock = broker_lock_dir(q->now.dir, f);
 	if (lock < 0)
 		return lock;
-	int err = access(path, F_OK) ? 0 : db_open(&found.db, path, f);
+	int err = *q->now.database ? db_open(&found.db, q->now.database, f) : access(path, F_OK) ? 0 : db_open(&found.db, path, f);
 	if (!err)
 		err = master_find(q->now.dir, &q->now.master, &old, false, fits, &found, f);
 	if (err)

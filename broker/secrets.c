@@ -25,6 +25,7 @@
 
 struct secrets {
 	struct db *db;
+	struct guard *guard;	// of each row of secret_head: what else there is hangs on these
 	uint8_t head_key[32], value_key[32], release_key[32];
 	uint8_t old_key[32];	// of the table before these
 };
@@ -120,15 +121,15 @@ static int open_head(const struct secrets *s, const char *name, const void *seal
 static int read_head(const struct secrets *s, struct db_tx *t, const char *name, struct secret *h, struct fault *f)
 {
 	struct db_rows *r = NULL;
-	size_t len;
+	size_t len = 0;
 	int err = db_query(t, &r, f, "SELECT head FROM secret_head WHERE resource = ?", "t", name);
 	if (!err)
 		err = db_next(r, f);
-	if (err == 0)
-		err = fault_set(f, -ENOENT, "there is no secret %s", name);
-	else if (err == 1) {
-		const void *sealed = db_blob(r, 0, &len);
-		err = open_head(s, name, sealed, len, h, f);
+	if (err >= 0) {
+		const void *sealed = err ? db_blob(r, 0, &len) : NULL;
+		err = guard_read(s->guard, t, "secret_head", name, sealed, len, f);
+		if (!err)
+			err = sealed ? open_head(s, name, sealed, len, h, f) : fault_set(f, -ENOENT, "there is no secret %s", name);
 	}
 	db_rows_end(r);
 	return err;
@@ -148,6 +149,8 @@ static int write_head(const struct secrets *s, struct db_tx *t, const char *name
 	int err = seal(s->head_key, aad, text, strlen(text), &sealed, &len, f);
 	if (!err)
 		err = db_run(t, f, "INSERT INTO secret_head VALUES(?, ?) ON CONFLICT (resource) DO UPDATE SET head = excluded.head", "tb", name, sealed, len);
+	if (err >= 0)
+		err = guard_write(s->guard, t, "secret_head", name, sealed, len, f);
 	free(text);
 	free(sealed);
 	return err < 0 ? err : 0;
@@ -256,12 +259,13 @@ static int adopt(struct db_tx *t, void *ctx, struct fault *f)
 	return err < 0 ? err : 0;
 }
 
-int secrets_open(struct secrets **out, struct db *db, const uint8_t master[32], struct fault *f)
+int secrets_open(struct secrets **out, struct db *db, struct guard *guard, const uint8_t master[32], struct fault *f)
 {
 	struct secrets *s = calloc(1, sizeof *s);
 	if (!s)
 		return fault_set(f, -ENOMEM, "out of memory");
 	s->db = db;
+	s->guard = guard;
 	int err = 0;
 	if (store_derive(master, "coffer broker secret heads v2", s->head_key) || store_derive(master, "coffer broker secret values v2", s->value_key) ||
 	    store_derive(master, "coffer broker secret releases v2", s->release_key) || store_derive(master, "coffer broker secrets v1", s->old_key))
@@ -329,8 +333,11 @@ static int list(struct db_tx *t, void *ctx, struct fault *f)
 		const char *name = db_text(r, 0);
 		const void *sealed = db_blob(r, 1, &len);
 		json_t *o = NULL;
-		err = 0;
-		if (name && !open_head(w->s, name, sealed, len, h, NULL))
+		int kept = name ? guard_read(w->s->guard, t, "secret_head", name, sealed, len, f) : -EBADMSG;
+		err = kept == -EBADMSG ? 0 : kept;
+		if (err)
+			break;
+		if (!kept && !open_head(w->s, name, sealed, len, h, NULL))
 			o = secret_describe(h, name, w->now);
 		else
 			o = json_pack("{s:s, s:b}", "resource", name ? name : "?", "changed_outside", 1);
@@ -527,6 +534,8 @@ static int delete(struct db_tx *t, void *ctx, struct fault *f)
 	int err = gone < 0 ? gone : db_run(t, f, "DELETE FROM secret_value WHERE resource = ?", "t", w->name);
 	if (err >= 0)
 		err = db_run(t, f, "DELETE FROM secret_release WHERE resource = ?", "t", w->name);
+	if (err >= 0)
+		err = guard_write(w->s->guard, t, "secret_head", w->name, NULL, 0, f);
 	return err < 0 ? err : gone ? 0 : fault_set(f, -ENOENT, "there is no secret %s", w->name);
 }
 

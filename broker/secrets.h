@@ -5,13 +5,13 @@
 #ifndef COFFER_BROKER_SECRETS_H
 #define COFFER_BROKER_SECRETS_H
 
-#include "broker/db.h"
+#include "broker/guard.h"
 #include "broker/secret.h"
 
 struct secrets;
 
-// Makes its tables in *db, which must outlive it, and takes over what the table of a broker from before has (store_open made it).
-int secrets_open(struct secrets **out, struct db *db, const uint8_t master_key[32], struct fault *f);
+// Makes its tables in *db, which with *guard must outlive it, and takes over what the table of a broker from before has (store_open made it).
+int secrets_open(struct secrets **out, struct db *db, struct guard *guard, const uint8_t master_key[32], struct fault *f);
 void secrets_close(struct secrets *s);
 
 // What there is to know of one, or of all ([secret_describe]); no values. -ENOENT; -EBADMSG: changed behind the broker's back.

@@ -24,6 +24,7 @@ static const struct yamlcfg_key setting_keys[] = {
 	{.name = "insecure_accept_simulated", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "insecure_accept_debug", .type = {.kind = YAMLCFG_BOOL}},
 	{.name = "require_anchor", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "database", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "collateral", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "policy", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "tpm_roots", .type = {.kind = YAMLCFG_TEXT}},
@@ -100,7 +101,7 @@ static int read_yaml(struct broker_settings *s, const char *config, struct fault
 		return err;
 	const struct { const char *name; char *out; size_t size; } texts[] = {
 		{"listen", s->listen, sizeof s->listen}, {"insecure_accept_simulated", s->simulated_root, sizeof s->simulated_root},
-		{"collateral", s->collateral, sizeof s->collateral}, {"policy", s->policy, sizeof s->policy},
+		{"database", s->database, sizeof s->database}, {"collateral", s->collateral, sizeof s->collateral}, {"policy", s->policy, sizeof s->policy},
 		{"tpm_roots", s->tpm_roots, sizeof s->tpm_roots}, {"references", s->references, sizeof s->references},
 		{"issuer", s->issuer, sizeof s->issuer},
 		{"metrics_listen", s->metrics_listen, sizeof s->metrics_listen},
@@ -139,7 +140,7 @@ static int read_yaml(struct broker_settings *s, const char *config, struct fault
 int broker_settings_read(struct broker_settings *s, int argc, char **argv, struct fault *f)
 {
 	static const char *const names[] = {"--dir", "--listen", "--config", "--insecure-accept-simulated", "--require-anchor",
-					    "--collateral", "--policy", "--tpm-roots", "--references"};
+					    "--collateral", "--policy", "--tpm-roots", "--references", "--database"};
 	enum { OPTIONS = sizeof names / sizeof *names };
 	const char *values[OPTIONS] = {NULL};
 	bool accept_debug = false;
@@ -150,6 +151,10 @@ int broker_settings_read(struct broker_settings *s, int argc, char **argv, struc
 			return 1;
 		if (!strcmp(argv[i], "--insecure-accept-debug")) {
 			accept_debug = true;
+			continue;
+		}
+		if (!strcmp(argv[i], "--accept-restored-database")) {
+			s->accept_restored = true;
 			continue;
 		}
 		struct master_settings later = s->master; // they count over broker.yaml, which is read below
@@ -207,6 +212,8 @@ int broker_settings_read(struct broker_settings *s, int argc, char **argv, struc
 		err = set(s->tpm_roots, sizeof s->tpm_roots, values[7], "--tpm-roots", f);
 	if (!err && values[8])
 		err = set(s->references, sizeof s->references, values[8], "--references", f);
+	if (!err && values[9])
+		err = set(s->database, sizeof s->database, values[9], "--database", f);
 	return err;
 }
 
@@ -347,26 +354,32 @@ static int read_hex_file(const char *dir, const char *name, char hex[BROKER_TOKE
 
 struct opening {
 	struct broker *b;
-	const char *dir;
+	const struct broker_settings *s;
 };
 
 static int store_fits(void *ctx, const uint8_t key[MASTER_KEY_BYTES], struct fault *f)
 {
 	struct opening *o = ctx;
-	int err = store_open(&o->b->store, o->b->db, key, f);
+	struct broker *b = o->b;
+	int err = store_prepare(b->db, key, f);
 	if (!err)
-		err = secrets_open(&o->b->secrets, o->b->db, key, f);
-	return err ? err : token_open(o->b, o->dir, key, f);
+		err = guard_open(&b->guard, b->db, key, b->audit, o->s->accept_restored, f);
+	if (!err)
+		err = store_open(&b->store, b->db, b->guard, key, f);
+	if (!err)
+		err = secrets_open(&b->secrets, b->db, b->guard, key, f);
+	return err ? err : token_open(b, o->s->dir, key, f);
 }
 
 static int open_store(struct broker *b, const struct broker_settings *s, struct fault *f)
 {
 	char path[PATH_MAX + 32];
+	struct opening o = {b, s};
 	struct master_secrets known = {.have_pin = false};
-	bool there = exists(s->dir, "broker.db", path);
-	int err = db_open(&b->db, path, f);
+	bool there = exists(s->dir, "broker.db", path) && !*s->database;
+	int err = db_open(&b->db, *s->database ? s->database : path, f);
 	if (!err)
-		err = master_find(s->dir, &s->master, &known, !there, store_fits, &(struct opening){b, s->dir}, f);
+		err = master_find(s->dir, &s->master, &known, !there, store_fits, &o, f);
 	master_secrets_wipe(&known);
 	return err;
 }
@@ -424,9 +437,9 @@ int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_setti
 	*tls = NULL;
 	int err = broker_prepare(s->dir, f);
 	if (!err)
-		err = open_store(b, s, f);
-	if (!err)
 		err = audit_start(b, s->dir, s->witnesses, s->witness_count, f);
+	if (!err)
+		err = open_store(b, s, f);
 	if (!err)
 		err = read_hex_file(s->dir, "admin.token", b->admin_token, f);
 	if (!err)
@@ -449,6 +462,7 @@ void broker_state_close(struct broker *b, SSL_CTX *tls)
 	secrets_close(b->secrets);
 	store_close(b->store);
 	signers_close(b->signers);
+	guard_close(b->guard);
 	db_close(b->db);
 	audit_stop(b);
 	verifier_close(&b->verifier);

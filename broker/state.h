@@ -16,7 +16,9 @@ struct broker_settings {
 	char listen[128];		// ADDRESS:PORT
 	char simulated_root[PATH_MAX];	// `insecure_accept_simulated`, "" for none
 	bool accept_debug;		// `insecure_accept_debug`
+	bool accept_restored;		// the database was put back on purpose
 	char anchor[8];			// `require_anchor`, "" for none
+	char database[1024];		// `database`, a URL or a path; "" for broker.db
 	char collateral[PATH_MAX];	// `collateral`, a folder; "" for none
 	char policy[PATH_MAX];	// `policy`, a file; "" for none
 	char references[PATH_MAX];	// `references`, a folder; "" for none

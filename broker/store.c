@@ -16,6 +16,7 @@
 
 struct store {
 	struct db *db;
+	struct guard *guard;	// of each row of allowed and anchor
 	uint8_t policy_key[32];	// derived from the master key
 };
 
@@ -76,23 +77,76 @@ static int check_master(struct db_tx *t, void *ctx, struct fault *f)
 	return err;
 }
 
-int store_open(struct store **out, struct db *db, const uint8_t master_key[STORE_MASTER_KEY_BYTES], struct fault *f)
+#define POLICY_NAME 512
+
+// What a policy is called where it is guarded.
+static const char *policy_name(char out[POLICY_NAME], const char *resource, const char *measurement)
+{
+	snprintf(out, POLICY_NAME, "%s %s", resource ? resource : "", measurement ? measurement : "");
+	return out;
+}
+
+// Of a row: resource, epoch, generation, digest.
+static int anchor_of(struct db_rows *r, struct store_anchor *out, const char *resource, struct fault *f)
+{
+	size_t n;
+	const void *digest = db_blob(r, 3, &n);
+	memset(out, 0, sizeof *out);
+	out->epoch = db_int(r, 1);
+	out->generation = db_int(r, 2);
+	if (n != sizeof out->digest)
+		return fault_set(f, -EIO, "what is remembered of %s is damaged", resource);
+	memcpy(out->digest, digest, sizeof out->digest);
+	return 0;
+}
+
+int store_prepare(struct db *db, const uint8_t master_key[STORE_MASTER_KEY_BYTES], struct fault *f)
+{
+	uint8_t mark[32];
+	if (store_derive(master_key, "coffer broker master key check v1", mark))
+		return fault_set(f, -EIO, "cannot derive keys");
+	int err = db_migrate(db, "store", tables, sizeof tables / sizeof *tables, f);
+	return err ? err : db_write(db, check_master, mark, f);
+}
+
+// Rows from before there were guards.
+static int adopt(struct db_tx *t, void *ctx, struct fault *f)
+{
+	struct store *s = ctx;
+	struct db_rows *r = NULL;
+	struct store_anchor a;
+	char name[POLICY_NAME];
+	size_t n;
+	int err = db_query(t, &r, f, "SELECT resource, measurement, mac FROM allowed", "");
+	while (!err && (err = db_next(r, f)) == 1) {
+		const void *mac = db_blob(r, 2, &n);
+		err = guard_write(s->guard, t, "allowed", policy_name(name, db_text(r, 0), db_text(r, 1)), mac, n, f);
+	}
+	db_rows_end(r);
+	r = NULL;
+	if (!err)
+		err = db_query(t, &r, f, "SELECT resource, epoch, generation, digest FROM anchor", "");
+	while (!err && (err = db_next(r, f)) == 1) {
+		err = anchor_of(r, &a, db_text(r, 0), f);
+		if (!err)
+			err = guard_write(s->guard, t, "anchor", db_text(r, 0), &a, sizeof a, f);
+	}
+	db_rows_end(r);
+	return err;
+}
+
+int store_open(struct store **out, struct db *db, struct guard *guard, const uint8_t master_key[STORE_MASTER_KEY_BYTES], struct fault *f)
 {
 	struct store *s = calloc(1, sizeof *s);
-	uint8_t mark[32];
-	int err;
+	int err = 0;
 	if (!s)
 		return fault_set(f, -ENOMEM, "out of memory");
 	s->db = db;
-	if (store_derive(master_key, "coffer broker policies v1", s->policy_key) ||
-	    store_derive(master_key, "coffer broker master key check v1", mark)) {
+	s->guard = guard;
+	if (store_derive(master_key, "coffer broker policies v1", s->policy_key))
 		err = fault_set(f, -EIO, "cannot derive keys");
-		goto out;
-	}
-	err = db_migrate(db, "store", tables, sizeof tables / sizeof *tables, f);
-	if (!err)
-		err = db_write(db, check_master, mark, f);
-out:
+	if (!err && guard_new(guard))
+		err = db_write(db, adopt, s, f);
 	if (err)
 		store_close(s);
 	else
@@ -122,24 +176,28 @@ static int policy_mac(const struct store *s, const char *resource, const char *m
 }
 
 // The row of a statement that gives resource, measurement, note, created, mac. -EBADMSG when this broker did not write it.
-static int check_policy(const struct store *s, struct db_rows *r, struct fault *f)
+static int check_policy(struct store *s, struct db_tx *t, struct db_rows *r, struct fault *f)
 {
-	const char *t[4];
+	const char *text[4];
+	char name[POLICY_NAME];
 	uint8_t mac[32];
 	size_t len;
 	const void *found = db_blob(r, 4, &len);
 	for (int i = 0; i < 4; i++)
-		t[i] = db_text(r, i);
-	if (!policy_mac(s, t[0], t[1], t[2], t[3], mac) && len == sizeof mac && !CRYPTO_memcmp(found, mac, sizeof mac))
-		return 0;
+		text[i] = db_text(r, i);
+	if (!policy_mac(s, text[0], text[1], text[2], text[3], mac) && len == sizeof mac && !CRYPTO_memcmp(found, mac, sizeof mac)) {
+		int err = guard_read(s->guard, t, "allowed", policy_name(name, text[0], text[1]), mac, sizeof mac, f);
+		if (err != -EBADMSG)
+			return err;
+	}
 	return fault_set(f, -EBADMSG, "a policy of %.200s was changed outside the broker: it allows nothing. `coffer policy deny` removes it, "
-			 "`allow` makes it anew", t[0] ? t[0] : "?");
+			 "`allow` makes it anew", text[0] ? text[0] : "?");
 }
 
 // What a transaction is about, and what it finds.
 struct work {
-	const struct store *s;
-	const char *resource;
+	struct store *s;
+	const char *resource, *measurement, *note;
 	char (*list)[ATTEST_MEASUREMENT_HEX];
 	unsigned int count;
 	json_t *json;
@@ -157,22 +215,51 @@ static int changed(int count, const char *resource, struct fault *f)
 	return count > 0 ? 0 : count;
 }
 
+static int allow(struct db_tx *t, void *ctx, struct fault *f)
+{
+	const struct work *w = ctx;
+	char now[32], name[POLICY_NAME];
+	uint8_t mac[32];
+	now_text(now);
+	if (policy_mac(w->s, w->resource, w->measurement, w->note, now, mac))
+		return fault_set(f, -EINVAL, "the policy cannot be stored");
+	int err = db_run(t, f, "INSERT INTO allowed VALUES(?, ?, ?, ?, ?) ON CONFLICT (resource, measurement) DO UPDATE SET"
+			 " note = excluded.note, created = excluded.created, mac = excluded.mac", "ttttb", w->resource, w->measurement, w->note, now,
+			 mac, sizeof mac);
+	return err < 0 ? err : guard_write(w->s->guard, t, "allowed", policy_name(name, w->resource, w->measurement), mac, sizeof mac, f);
+}
+
 int store_allow(struct store *s, const char *resource, const char *measurement, const char *note, struct fault *f)
 {
-	uint8_t mac[32];
-	char now[32];
-	now_text(now);
-	if (policy_mac(s, resource, measurement, note, now, mac))
-		return fault_set(f, -EINVAL, "the policy cannot be stored");
-	return changed(db_do(s->db, f, "INSERT INTO allowed VALUES(?, ?, ?, ?, ?) ON CONFLICT (resource, measurement) DO UPDATE SET"
-			     " note = excluded.note, created = excluded.created, mac = excluded.mac", "ttttb", resource, measurement, note, now,
-			     mac, sizeof mac), resource, f);
+	struct work w = {.s = s, .resource = resource, .measurement = measurement, .note = note};
+	return db_write(s->db, allow, &w, f);
+}
+
+static int deny(struct db_tx *t, void *ctx, struct fault *f)
+{
+	const struct work *w = ctx;
+	struct db_rows *r;
+	char name[POLICY_NAME];
+	int count = 0, err = db_query(t, &r, f, "SELECT measurement FROM allowed WHERE resource = ?", "t", w->resource);
+	while (!err && (err = db_next(r, f)) == 1) {
+		const char *m = db_text(r, 0);
+		err = 0;
+		if (w->measurement && strcmp(m, w->measurement))
+			continue;
+		count++;
+		err = guard_write(w->s->guard, t, "allowed", policy_name(name, w->resource, m), NULL, 0, f);
+		if (!err)
+			err = db_run(t, f, "DELETE FROM allowed WHERE resource = ? AND measurement = ?", "tt", w->resource, m);
+		err = err < 0 ? err : 0;
+	}
+	db_rows_end(r);
+	return err ? err : count;
 }
 
 int store_deny(struct store *s, const char *resource, const char *measurement, struct fault *f)
 {
-	return changed(measurement ? db_do(s->db, f, "DELETE FROM allowed WHERE resource = ? AND measurement = ?", "tt", resource, measurement)
-				   : db_do(s->db, f, "DELETE FROM allowed WHERE resource = ?", "t", resource), resource, f);
+	struct work w = {.s = s, .resource = resource, .measurement = measurement};
+	return changed(db_write(s->db, deny, &w, f), resource, f);
 }
 
 static int get_allowed(struct db_tx *t, void *ctx, struct fault *f)
@@ -182,7 +269,7 @@ static int get_allowed(struct db_tx *t, void *ctx, struct fault *f)
 	w->count = 0;
 	int err = db_query(t, &r, f, "SELECT resource, measurement, note, created, mac FROM allowed WHERE resource = ?"
 			   " ORDER BY created, measurement", "t", w->resource);
-	while (!err && (err = db_next(r, f)) == 1 && !(err = check_policy(w->s, r, f))) {
+	while (!err && (err = db_next(r, f)) == 1 && !(err = check_policy(w->s, t, r, f))) {
 		void *bigger = realloc(w->list, (w->count + 1) * sizeof *w->list);
 		if (!bigger) {
 			err = fault_set(f, -ENOMEM, "out of memory");
@@ -220,7 +307,13 @@ static int get_policies(struct db_tx *t, void *ctx, struct fault *f)
 	while (!err && (err = db_next(r, f)) == 1) {
 		json_t *o = json_pack("{s:s, s:s, s:s, s:s}", "resource", db_text(r, 0), "measurement", db_text(r, 1), "note", db_text(r, 2),
 				      "created", db_text(r, 3));
-		if (check_policy(w->s, r, NULL))
+		int checked = check_policy(w->s, t, r, f);
+		if (checked && checked != -EBADMSG) {
+			json_decref(o);
+			err = checked;
+			break;
+		}
+		if (checked)
 			json_object_set_new(o, "changed_outside", json_true());
 		err = json_array_append_new(w->json, o) ? fault_set(f, -ENOMEM, "out of memory") : 0;
 	}
@@ -260,24 +353,19 @@ int store_count_policies(struct store *s, long long *policies, struct fault *f)
 	return err;
 }
 
-static int read_anchor(struct db_tx *t, const char *resource, struct store_anchor *out, struct fault *f)
+static int read_anchor(struct db_tx *t, const struct work *w, struct store_anchor *out, struct fault *f)
 {
 	struct db_rows *r;
-	size_t n;
-	int err = db_query(t, &r, f, "SELECT epoch, generation, digest FROM anchor WHERE resource = ?", "t", resource);
+	int err = db_query(t, &r, f, "SELECT resource, epoch, generation, digest FROM anchor WHERE resource = ?", "t", w->resource);
 	if (!err)
 		err = db_next(r, f);
-	if (err == 0) {
-		err = fault_set(f, -ENOENT, "nothing is remembered of %s", resource);
-	} else if (err == 1) {
-		const void *digest = db_blob(r, 2, &n);
-		memset(out, 0, sizeof *out);
-		out->epoch = db_int(r, 0);
-		out->generation = db_int(r, 1);
-		err = n == sizeof out->digest ? 0 : fault_set(f, -EIO, "what is remembered of %s is damaged", resource);
-		if (!err)
-			memcpy(out->digest, digest, sizeof out->digest);
-	}
+	bool there = err == 1;
+	if (there)
+		err = anchor_of(r, out, w->resource, f);
+	if (!err)
+		err = guard_read(w->s->guard, t, "anchor", w->resource, there ? out : NULL, sizeof *out, f);
+	if (!err && !there)
+		err = fault_set(f, -ENOENT, "nothing is remembered of %s", w->resource);
 	db_rows_end(r);
 	return err;
 }
@@ -285,12 +373,12 @@ static int read_anchor(struct db_tx *t, const char *resource, struct store_ancho
 static int get_anchor(struct db_tx *t, void *ctx, struct fault *f)
 {
 	struct work *w = ctx;
-	return read_anchor(t, w->resource, w->anchor, f);
+	return read_anchor(t, w, w->anchor, f);
 }
 
 int store_get_anchor(struct store *s, const char *resource, struct store_anchor *out, struct fault *f)
 {
-	struct work w = {.resource = resource, .anchor = out};
+	struct work w = {.s = s, .resource = resource, .anchor = out};
 	return db_read(s->db, get_anchor, &w, f);
 }
 
@@ -300,26 +388,33 @@ static int move_anchor(struct db_tx *t, void *ctx, struct fault *f)
 	struct store_anchor now;
 	char when[32];
 	now_text(when);
-	int err = read_anchor(t, w->resource, &now, f);
+	int err = read_anchor(t, w, &now, f);
 	bool there = !err;
 	if (err && err != -ENOENT)
 		return err;
 	if (there != (w->from != NULL) || (w->from && memcmp(&now, w->from, sizeof now)))
 		return fault_set(f, -ESTALE, "what is remembered of %s has changed meanwhile", w->resource);
 	// One transaction in any case: at no moment, and after no failure, is nothing remembered, for then any copy would be accepted.
-	if (there && !w->back)
-		return db_run(t, f, "UPDATE anchor SET epoch = ?, generation = ?, digest = ?, changed = ? WHERE resource = ?", "iibtt",
-			      w->to->epoch, w->to->generation, w->to->digest, sizeof w->to->digest, when, w->resource);
-	// What the trigger lets nobody do: the owner puts a new row in the old one's place.
-	err = there ? db_run(t, f, "DELETE FROM anchor WHERE resource = ?", "t", w->resource) : 0;
-	return err < 0 ? err : db_run(t, f, "INSERT INTO anchor VALUES(?, ?, ?, ?, ?)", "tiibt", w->resource, w->to->epoch, w->to->generation,
-				      w->to->digest, sizeof w->to->digest, when);
+	if (there && !w->back) {
+		err = db_run(t, f, "UPDATE anchor SET epoch = ?, generation = ?, digest = ?, changed = ? WHERE resource = ?", "iibtt",
+			     w->to->epoch, w->to->generation, w->to->digest, sizeof w->to->digest, when, w->resource);
+	} else {
+		// What the trigger lets nobody do: the owner puts a new row in the old one's place.
+		err = there ? db_run(t, f, "DELETE FROM anchor WHERE resource = ?", "t", w->resource) : 0;
+		if (err >= 0)
+			err = db_run(t, f, "INSERT INTO anchor VALUES(?, ?, ?, ?, ?)", "tiibt", w->resource, w->to->epoch, w->to->generation,
+				     w->to->digest, sizeof w->to->digest, when);
+	}
+	// A writer advances many times a second.
+	if (err >= 0 && w->from && w->from->epoch == w->to->epoch)
+		guard_later(w->s->guard, t);
+	return err < 0 ? err : guard_write(w->s->guard, t, "anchor", w->resource, w->to, sizeof *w->to, f);
 }
 
 int store_move_anchor(struct store *s, const char *resource, const struct store_anchor *from, const struct store_anchor *to,
 		      bool back, struct fault *f)
 {
-	struct work w = {.resource = resource, .from = from, .to = to, .back = back};
+	struct work w = {.s = s, .resource = resource, .from = from, .to = to, .back = back};
 	int err = db_write(s->db, move_anchor, &w, f);
 	return err < 0 ? err : 0;
 }

@@ -9,15 +9,17 @@
 #include <stdint.h>
 
 #include "attest/policy.h"
-#include "broker/db.h"
+#include "broker/guard.h"
 #include "lib/fault.h"
 
 #define STORE_MASTER_KEY_BYTES 32
 
 struct store;
 
-// Makes its tables in *db, which must outlive it. -EKEYREJECTED when the database was made with another master key.
-int store_open(struct store **out, struct db *db, const uint8_t master_key[STORE_MASTER_KEY_BYTES], struct fault *f);
+// Makes the tables; -EKEYREJECTED when the database was made with another master key. Before the guard is opened.
+int store_prepare(struct db *db, const uint8_t master_key[STORE_MASTER_KEY_BYTES], struct fault *f);
+// *db and *guard must outlive it. The master key is not kept.
+int store_open(struct store **out, struct db *db, struct guard *guard, const uint8_t master_key[STORE_MASTER_KEY_BYTES], struct fault *f);
 void store_close(struct store *s);
 
 // measurement: 96 lower-case hex digits. Allowing twice is fine (the note is replaced).

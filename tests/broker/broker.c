@@ -590,6 +590,7 @@ static void test_forged_policy(void)
 	unsigned int count = 0;
 	struct store *s = NULL;
 	struct db *db = NULL;
+	struct guard *guard = NULL;
 	struct fault f = {""};
 	size_t len;
 	snprintf(path, sizeof path, "%s/master.key", b.dir);
@@ -601,9 +602,12 @@ static void test_forged_policy(void)
 	snprintf(path, sizeof path, "%s/broker.db", b.dir);
 	int err = db_open(&db, path, &f);
 	if (!err)
-		err = store_open(&s, db, master, &f);
+		err = guard_open(&guard, db, master, NULL, false, &f);
+	if (!err)
+		err = store_open(&s, db, guard, master, &f);
 	ok("the store opens", !err, "%s", f.text);
 	if (err) {
+		guard_close(guard);
 		db_close(db);
 		return;
 	}
@@ -612,6 +616,7 @@ static void test_forged_policy(void)
 	err = store_allowed(s, "default/volume/edited", &list, &count, &f);
 	ok("an edited policy allows nothing", err == -EBADMSG && !count, "%d %u %s", err, count, f.text);
 	store_close(s);
+	guard_close(guard);
 	db_close(db);
 }
 

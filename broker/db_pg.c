@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: Apache-2.0
+// The PostgreSQL backend of db.h, over libpq, which is loaded when a database is such a URL. Takes no locks: the pool gives a connection
+// to one thread at a time. Writers are SERIALIZABLE: the server finds what cannot be put in an order, and db.c runs it again.
+#include "broker/db_backend.h"
+
+#include <ctype.h>
+#include <dlfcn.h>
+#include <endian.h>
+#include <errno.h>
+#include <postgresql/libpq-fe.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KEPT 128		// prepared statements
+
+enum { OID_BYTEA = 17, OID_INT8 = 20, OID_INT4 = 23, OID_TEXT = 25 };
+
+struct connection {
+	struct db_conn base;
+	PGconn *pg;
+	const char *kept[KEPT];	// statement N is named "sN"
+	unsigned int kept_count;
+};
+
+struct rows {
+	struct db_rows base;
+	PGresult *result;
+	int at;			// the row it is on
+};
+
+#define LIBPQ(X) X(connectdbParams) X(finish) X(status) X(errorMessage) X(setNoticeProcessor) X(conninfoParse) X(conninfoFree) X(freemem) \
+	X(exec) X(prepare) X(execPrepared) X(resultStatus) X(resultErrorField) X(clear) X(cmdStatus) X(cmdTuples) X(ntuples) X(nfields) \
+	X(getisnull) X(ftype) X(getvalue) X(getlength) X(host) X(hostaddr) X(sslInUse) X(conninfo) X(transactionStatus) X(parameterStatus)
+
+static struct {
+#define X(name) typeof(&PQ##name) name;
+	LIBPQ(X)
+#undef X
+} pq;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static bool loaded;
+
+static void load(void)
+{
+	void *so = dlopen("libpq.so.5", RTLD_NOW | RTLD_LOCAL);
+	loaded = so != NULL;
+#define X(name) loaded = loaded && (pq.name = (typeof(pq.name))dlsym(so, "PQ" #name)) != NULL;
+	LIBPQ(X)
+#undef X
+}
+
+static struct connection *of(struct db_conn *c)
+{
+	return (struct connection *)c;
+}
+
+static int of_sqlstate(const char *s)
+{
+	static const struct {
+		const char *state;
+		int err;
+	} known[] = {
+		{"40001", -EAGAIN}, {"40P01", -EAGAIN}, {"55P03", -EAGAIN},	// another transaction was in the way
+		{"57014", -ETIMEDOUT}, {"53100", -ENOSPC}, {"53", -ENOTCONN}, {"57P", -ENOTCONN}, {"08", -ENOTCONN}, {"25P03", -ENOTCONN},
+		{"23505", -EEXIST}, {"25006", -EROFS}, {"P0001", -EPERM},
+	};
+	for (size_t i = 0; s && i < sizeof known / sizeof *known; i++) {
+		if (!strncmp(s, known[i].state, strlen(known[i].state)))
+			return known[i].err;
+	}
+	return -EIO;
+}
+
+// libpq's messages end lines; ours are one.
+static int say(struct fault *f, int err, const char *what, const char *why)
+{
+	char text[600];
+	size_t n = 0;
+	for (; why[n] && n < sizeof text - 1; n++)
+		text[n] = (unsigned char)why[n] < ' ' ? ' ' : why[n];
+	while (n && text[n - 1] == ' ')
+		n--;
+	text[n] = '\0';
+	return fault_set(f, err, "%s: %s", what, text);
+}
+
+// Consumes a result. 0 when it is what a statement without rows, or a query, gives.
+static int check(struct connection *c, PGresult *r, struct fault *f)
+{
+	ExecStatusType s = r ? pq.resultStatus(r) : PGRES_FATAL_ERROR;
+	if (s == PGRES_COMMAND_OK || s == PGRES_TUPLES_OK)
+		return 0;
+	const char *detail = r ? pq.resultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) : NULL;
+	int err = pq.status(c->pg) != CONNECTION_OK ? -ENOTCONN : of_sqlstate(r ? pq.resultErrorField(r, PG_DIAG_SQLSTATE) : NULL);
+	return say(f, err, err == -ENOTCONN ? "the broker's database is not reachable" : "the broker's database",
+		   detail ? detail : pq.errorMessage(c->pg));
+}
+
+static int pg_script(struct db_conn *base, const char *sql, struct fault *f)
+{
+	PGresult *r = pq.exec(of(base)->pg, sql);
+	int err = check(of(base), r, f);
+	pq.clear(r);
+	return err;
+}
+
+static void pg_disconnect(struct db_conn *base)
+{
+	pq.finish(of(base)->pg);
+	free(base);
+}
+
+static void say_nothing(void *ctx, const char *message)
+{
+	(void)ctx;
+	(void)message;
+}
+
+// Arguments, settings and logs are read by many: a password stands in a file of its own.
+static int refuse_password(const char *where, struct fault *f)
+{
+	char *why = NULL;
+	int err = 0;
+	PQconninfoOption *o = pq.conninfoParse(where, &why);
+	if (!o)
+		err = say(f, -EINVAL, "database", why ? why : "not a URL of PostgreSQL");
+	for (PQconninfoOption *p = o; p && p->keyword; p++) {
+		if (!strcmp(p->keyword, "password") && p->val)
+			err = fault_set(f, -EINVAL, "database: the URL has a password in it. Put it into a file: ?passfile=FILE in the URL, "
+					"PGPASSFILE, ~/.pgpass, or use a client certificate (?sslcert=...&sslkey=...)");
+	}
+	if (o)
+		pq.conninfoFree(o);
+	if (why)
+		pq.freemem(why);
+	return err;
+}
+
+// Over a network, whoever sits between would see sessions and could answer in the server's place.
+static int refuse_plain(struct connection *c, struct fault *f)
+{
+	const char *host = pq.host(c->pg), *address = pq.hostaddr(c->pg);
+	bool sure = !host || !*host || *host == '/' || (address && (!strncmp(address, "127.", 4) || !strcmp(address, "::1")));
+	PQconninfoOption *o = sure ? NULL : pq.conninfo(c->pg);
+	for (PQconninfoOption *p = o; p && p->keyword; p++)
+		sure |= !strcmp(p->keyword, "sslmode") && p->val && !strcmp(p->val, "verify-full") && pq.sslInUse(c->pg);
+	if (o)
+		pq.conninfoFree(o);
+	return sure ? 0 : fault_set(f, -EACCES, "the broker's database is on another machine, which must prove who it is: add "
+				    "?sslmode=verify-full&sslrootcert=FILE to its URL");
+}
+
+static int pg_connect(struct db_conn **out, const char *where, struct fault *f)
+{
+	const char *const names[] = {"connect_timeout", "tcp_user_timeout", "application_name", "client_encoding", "dbname", NULL};
+	const char *const values[] = {"5", "10000", "coffer-broker", "UTF8", where, NULL};
+	pthread_once(&once, load);
+	if (!loaded)
+		return fault_set(f, -ENOENT, "PostgreSQL's client library is missing (apt-get install libpq5)");
+	int err = refuse_password(where, f);
+	if (err)
+		return err;
+	struct connection *c = calloc(1, sizeof *c);
+	if (!c)
+		return fault_set(f, -ENOMEM, "out of memory");
+	c->base.backend = &db_postgres;
+	c->pg = pq.connectdbParams(names, values, 1);
+	if (pq.status(c->pg) != CONNECTION_OK) {
+		err = say(f, -ENOTCONN, "the broker's database is not reachable", pq.errorMessage(c->pg));
+		goto out;
+	}
+	pq.setNoticeProcessor(c->pg, say_nothing, NULL);
+	err = refuse_plain(c, f);
+	const char *encoding = pq.parameterStatus(c->pg, "server_encoding");
+	if (!err && (!encoding || strcmp(encoding, "UTF8") != 0))
+		err = fault_set(f, -EINVAL, "the broker's database must have the encoding UTF8 (CREATE DATABASE ... ENCODING 'UTF8'), not %.40s",
+				encoding ? encoding : "?");
+	// A commit is on disk when it is told, whatever the server's own default is, or with its standbys as far as that asks for.
+	if (!err)
+		err = pg_script(&c->base, "SET statement_timeout = 10000; SET lock_timeout = 5000; SET idle_in_transaction_session_timeout = 20000;"
+				"SET standard_conforming_strings = on;"
+				"SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'", f);
+out:
+	if (err)
+		pg_disconnect(&c->base);
+	else
+		*out = &c->base;
+	return err;
+}
+
+static int pg_begin(struct db_conn *base, enum db_mode mode, struct fault *f)
+{
+	return pg_script(base, mode == DB_READ ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" :
+			 mode == DB_WRITE ? "BEGIN ISOLATION LEVEL SERIALIZABLE" :
+			 "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(4851706420771201)", f);
+}
+
+static int pg_commit(struct db_conn *base, struct fault *f)
+{
+	struct connection *c = of(base);
+	PGresult *r = pq.exec(c->pg, "COMMIT");
+	int err = check(c, r, f);
+	if (!err && strcmp(pq.cmdStatus(r), "COMMIT") != 0)
+		err = fault_set(f, -EIO, "the broker's database did not commit");
+	pq.clear(r);
+	return err;
+}
+
+static void pg_rollback(struct db_conn *base)
+{
+	if (pq.status(of(base)->pg) == CONNECTION_OK && pq.transactionStatus(of(base)->pg) != PQTRANS_IDLE)
+		pg_script(base, "ROLLBACK", NULL);
+}
+
+static bool pg_alive(struct db_conn *base)
+{
+	return pq.status(of(base)->pg) == CONNECTION_OK && pq.transactionStatus(of(base)->pg) == PQTRANS_IDLE;
+}
+
+// `?` are $1, $2... here; none stands in a quoted string.
+static char *numbered(const char *sql)
+{
+	char *out = NULL;
+	size_t size = 0;
+	unsigned int n = 0;
+	FILE *to = open_memstream(&out, &size);
+	if (!to)
+		return NULL;
+	for (const char *p = sql; *p; p++) {
+		if (*p == '?')
+			fprintf(to, "$%u", ++n);
+		else
+			fputc(*p, to);
+	}
+	return fclose(to) ? free(out), NULL : out;
+}
+
+static int prepare(struct connection *c, const char *sql, const struct db_value *v, int count, char name[16], struct fault *f)
+{
+	Oid types[DB_MAX_VALUES];
+	unsigned int i = 0;
+	while (i < c->kept_count && c->kept[i] != sql)
+		i++;
+	if (i < c->kept_count) {
+		snprintf(name, 16, "s%u", i);
+		return 0;
+	}
+	// The last place is for all that come after: the nameless statement.
+	if (i < KEPT)
+		snprintf(name, 16, "s%u", i);
+	else
+		*name = '\0';
+	for (int k = 0; k < count; k++)
+		types[k] = v[k].type == 'i' ? OID_INT8 : v[k].type == 't' ? OID_TEXT : v[k].type == 'b' ? OID_BYTEA : 0;
+	char *text = numbered(sql);
+	if (!text)
+		return fault_set(f, -ENOMEM, "out of memory");
+	PGresult *r = pq.prepare(c->pg, name, text, count, types);
+	int err = check(c, r, f);
+	pq.clear(r);
+	free(text);
+	if (!err && i < KEPT)
+		c->kept[c->kept_count++] = sql;
+	return err;
+}
+
+static int pg_run(struct db_conn *base, const char *sql, const struct db_value *v, int count, struct db_rows **rows, struct fault *f)
+{
+	struct connection *c = of(base);
+	const char *p[DB_MAX_VALUES];
+	int len[DB_MAX_VALUES], format[DB_MAX_VALUES];
+	uint64_t number[DB_MAX_VALUES];
+	char name[16];
+	int err = prepare(c, sql, v, count, name, f);
+	if (err)
+		return err;
+	for (int i = 0; i < count; i++) {
+		number[i] = htobe64((uint64_t)v[i].i);
+		p[i] = v[i].type == 'n' ? NULL : v[i].type == 'i' ? (const char *)&number[i] : v[i].p ? v[i].p : "";
+		len[i] = v[i].type == 'i' ? 8 : (int)v[i].len;
+		format[i] = v[i].type != 't';
+	}
+	PGresult *result = pq.execPrepared(c->pg, name, count, p, len, format, 1);
+	err = check(c, result, f);
+	if (err || !rows) {
+		err = err ? err : atoi(pq.cmdTuples(result));
+		pq.clear(result);
+		return err;
+	}
+	struct rows *r = calloc(1, sizeof *r);
+	if (!r) {
+		pq.clear(result);
+		return fault_set(f, -ENOMEM, "out of memory");
+	}
+	*r = (struct rows){{base}, result, -1};
+	*rows = &r->base;
+	return 0;
+}
+
+static int pg_next(struct db_rows *base, struct fault *f)
+{
+	struct rows *r = (struct rows *)base;
+	(void)f;
+	return ++r->at < pq.ntuples(r->result);
+}
+
+static void pg_end(struct db_rows *base)
+{
+	struct rows *r = (struct rows *)base;
+	pq.clear(r->result);
+	free(r);
+}
+
+static void pg_value(struct db_rows *base, int column, struct db_value *out)
+{
+	struct rows *r = (struct rows *)base;
+	if (r->at < 0 || r->at >= pq.ntuples(r->result) || column >= pq.nfields(r->result) || pq.getisnull(r->result, r->at, column))
+		return;
+	const char *p = pq.getvalue(r->result, r->at, column);
+	size_t len = (size_t)pq.getlength(r->result, r->at, column);
+	Oid type = pq.ftype(r->result, column);
+	uint64_t wide;
+	uint32_t narrow;
+	if (type == OID_INT8 && len == 8) {
+		memcpy(&wide, p, 8);
+		*out = (struct db_value){.type = 'i', .i = (long long)be64toh(wide)};
+	} else if (type == OID_INT4 && len == 4) {
+		memcpy(&narrow, p, 4);
+		*out = (struct db_value){.type = 'i', .i = (int32_t)be32toh(narrow)};
+	} else if (type == OID_TEXT) {
+		*out = (struct db_value){.type = 't', .p = p, .len = len};
+	} else if (type == OID_BYTEA) {
+		*out = (struct db_value){.type = 'b', .p = p, .len = len};
+	}
+}
+
+const struct db_backend db_postgres = {
+	.connections = DB_MAX_CONNECTIONS,
+	.shared = true,
+	.postgres = true,
+	.connect = pg_connect,
+	.disconnect = pg_disconnect,
+	.begin = pg_begin,
+	.commit = pg_commit,
+	.rollback = pg_rollback,
+	.alive = pg_alive,
+	.script = pg_script,
+	.run = pg_run,
+	.next = pg_next,
+	.end = pg_end,
+	.value = pg_value,
+};

@@ -1,0 +1,456 @@
+// SPDX-License-Identifier: Apache-2.0
+// The broker's database layer and the guard of its rows, on SQLite and on PostgreSQL.
+#include "broker/db.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <openssl/evp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "broker/audit.h"
+#include "broker/guard.h"
+#include "broker/secrets.h"
+#include "broker/store.h"
+#include "tests/attest/ok.h"
+#include "tests/broker/pg.h"
+
+static char work[64];
+static const char *on; // what is being tested, for names
+static const uint8_t master[32] = "a master key of this test's own";
+
+#define OK(name, ...) do { char text_[160]; snprintf(text_, sizeof text_, "%s: %s", on, name); ok(text_, __VA_ARGS__); } while (0)
+
+// ---- the layer ----
+
+static const struct db_migration versions[] = {
+	{.both = "CREATE TABLE thing(name TEXT PRIMARY KEY, n INTEGER NOT NULL, body BLOB) STRICT;"},
+	{.both = "ALTER TABLE thing ADD COLUMN note TEXT NOT NULL DEFAULT 'none';"},
+};
+
+static int read_thing(struct db_tx *t, void *ctx, struct fault *f)
+{
+	struct db_rows *r = NULL;
+	size_t len = 0;
+	int *good = ctx;
+	int err = db_query(t, &r, f, "SELECT name, n, body, note FROM thing WHERE name = ?", "t", "größte");
+	if (!err)
+		err = db_next(r, f);
+	*good = err == 1 && !strcmp(db_text(r, 0), "größte") && db_int(r, 1) == LLONG_MIN && db_blob(r, 2, &len) && len == 5 &&
+		!memcmp(db_blob(r, 2, &len), "a\0b\xff'", 5) && !strcmp(db_text(r, 3), "none") && db_next(r, f) == 0;
+	db_rows_end(r);
+	r = NULL;
+	if (err == 1)
+		err = db_query(t, &r, f, "SELECT body, n FROM thing WHERE name IN ('null', 'empty') ORDER BY name", "");
+	*good = *good && db_next(r, f) == 1 && db_blob(r, 0, &len) && len == 0 && db_int(r, 1) == LLONG_MAX && db_next(r, f) == 1 &&
+		!db_blob(r, 0, &len);
+	db_rows_end(r);
+	return err < 0 ? err : 0;
+}
+
+static int half(struct db_tx *t, void *ctx, struct fault *f)
+{
+	(void)ctx;
+	int err = db_run(t, f, "INSERT INTO thing(name, n) VALUES('half', 1)", "");
+	if (err < 0)
+		return err;
+	db_run(t, f, "INSERT INTO thing(name, n) VALUES('half', 2)", ""); // fails, and nobody looks
+	return 0;
+}
+
+static int add_one(struct db_tx *t, void *ctx, struct fault *f)
+{
+	struct db_rows *r = NULL;
+	long long n = 0;
+	(void)ctx;
+	int err = db_query(t, &r, f, "SELECT n FROM thing WHERE name = 'sum'", "");
+	if (!err && (err = db_next(r, f)) == 1)
+		n = db_int(r, 0);
+	db_rows_end(r);
+	return err < 0 ? err : db_run(t, f, "UPDATE thing SET n = ? WHERE name = 'sum'", "i", n + 1);
+}
+
+static void *add_many(void *ctx)
+{
+	struct fault f;
+	for (int i = 0; i < 25; i++) {
+		if (db_write(ctx, add_one, NULL, &f) != 1) {
+			printf("# %s\n", f.text);
+			break;
+		}
+	}
+	return NULL;
+}
+
+static int read_number(struct db_tx *t, void *ctx, struct fault *f)
+{
+	struct db_rows *r = NULL;
+	int err = db_query(t, &r, f, "SELECT n FROM thing WHERE name = 'sum'", "");
+	if (!err)
+		err = db_next(r, f);
+	if (err == 1)
+		*(long long *)ctx = db_int(r, 0);
+	db_rows_end(r);
+	return err < 0 ? err : 0;
+}
+
+static void test_layer(const char *where)
+{
+	struct db *d = NULL;
+	struct fault f = {""};
+	pthread_t thread[4];
+	long long sum = -1;
+	int good = 0, err = db_open(&d, where, &f);
+	OK("opens", !err, "%s", f.text);
+	if (err)
+		return;
+	OK("tables are made", !db_migrate(d, "test", versions, 1, &f), "%s", f.text);
+	OK("and migrated", !db_migrate(d, "test", versions, 2, &f), "%s", f.text);
+	OK("once", !db_migrate(d, "test", versions, 2, &f), "%s", f.text);
+	err = db_migrate(d, "test", versions, 1, &f);
+	OK("newer tables are refused", err == -EPROTO && strstr(f.text, "newer Coffer"), "%d %s", err, f.text);
+	err = db_do(d, &f, "INSERT INTO thing(name, n, body) VALUES(?, ?, ?)", "tib", "größte", LLONG_MIN, "a\0b\xff'", (size_t)5);
+	OK("a row is written", err == 1, "%d %s", err, f.text);
+	db_do(d, &f, "INSERT INTO thing(name, n, body) VALUES(?, ?, ?)", "tib", "empty", LLONG_MAX, "", (size_t)0);
+	db_do(d, &f, "INSERT INTO thing(name, n, body) VALUES(?, ?, ?)", "tin", "null", 0ll);
+	err = db_read(d, read_thing, &good, &f);
+	OK("and read", !err && good, "%d %s", err, f.text);
+	err = db_do(d, &f, "INSERT INTO thing(name, n) VALUES('null', 3)", "");
+	OK("a key that is taken", err == -EEXIST, "%d %s", err, f.text);
+	err = db_do(d, &f, "INSERT INTO thing(name, n) VALUES('null', 3) ON CONFLICT (name) DO NOTHING", "");
+	OK("changes nothing", err == 0, "%d %s", err, f.text);
+	err = db_write(d, half, NULL, &f);
+	OK("a failed statement fails the transaction", err == -EEXIST, "%d %s", err, f.text);
+	err = db_do(d, &f, "DELETE FROM thing WHERE name = 'half'", "");
+	OK("nothing of it is there", err == 0, "%d %s", err, f.text);
+	err = db_do(d, &f, "SELECT x FROM nowhere", "");
+	OK("an error is told", err == -EIO && strstr(f.text, "nowhere"), "%d %s", err, f.text);
+	db_do(d, &f, "INSERT INTO thing(name, n) VALUES('sum', 0)", "");
+	for (int i = 0; i < 4; i++)
+		pthread_create(&thread[i], NULL, add_many, d);
+	for (int i = 0; i < 4; i++)
+		pthread_join(thread[i], NULL);
+	err = db_read(d, read_number, &sum, &f);
+	OK("of 100 additions at once none is lost", !err && sum == 100, "%d %lld %s", err, sum, f.text);
+	db_close(d);
+}
+
+// ---- the guard ----
+
+struct world {
+	const char *where;
+	struct db *db, *host;	// the broker's, and somebody else's
+	struct audit *audit;
+	struct guard *guard;
+	struct store *store;
+	struct secrets *secrets;
+	EVP_PKEY *key;
+};
+
+static int open_world(struct world *w, bool accept, struct fault *f)
+{
+	char dir[96];
+	uint64_t dropped;
+	snprintf(dir, sizeof dir, "%s/audit-%s", work, on);
+	if (!w->key)
+		w->key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+	int err = audit_open(&w->audit, dir, "coffer-audit/test", w->key, &dropped, f);
+	if (!err)
+		err = db_open(&w->db, w->where, f);
+	if (!err)
+		err = store_prepare(w->db, master, f);
+	if (!err)
+		err = guard_open(&w->guard, w->db, master, w->audit, accept, f);
+	if (!err)
+		err = store_open(&w->store, w->db, w->guard, master, f);
+	if (!err)
+		err = secrets_open(&w->secrets, w->db, w->guard, master, f);
+	return err;
+}
+
+static void close_world(struct world *w)
+{
+	secrets_close(w->secrets);
+	store_close(w->store);
+	guard_close(w->guard);
+	db_close(w->db);
+	audit_close(w->audit);
+	w->store = NULL;
+	w->secrets = NULL;
+	w->guard = NULL;
+	w->db = NULL;
+	w->audit = NULL;
+}
+
+static int put(struct world *w, const char *resource, const char *text, struct fault *f)
+{
+	const struct secrets_put p = {.mode = SECRETS_REPLACE, .value = text, .len = strlen(text)};
+	return secrets_put(w->secrets, resource, &p, time(NULL), NULL, f);
+}
+
+// What the broker gives out: the text, or what it answers.
+static const char *get(struct world *w, const char *resource, struct fault *f)
+{
+	static char text[64];
+	uint8_t *secret;
+	size_t len;
+	int err = secrets_read(w->secrets, resource, 0, time(NULL), &secret, &len, f);
+	if (err == -ENOENT || err == -EBADMSG)
+		return err == -ENOENT ? "(none)" : "(changed)";
+	if (err)
+		return "(error)";
+	snprintf(text, sizeof text, "%.*s", (int)len, (char *)secret);
+	free(secret);
+	return text;
+}
+
+static void as_host(struct world *w, const char *sql)
+{
+	struct fault f;
+	int err = db_do(w->host, &f, sql, "");
+	if (err < 0)
+		printf("# %s: %s\n", sql, f.text);
+}
+
+// Copies of all that matters, as a host that reads and writes the database can make.
+static const char *const kept[] = {"secret_head", "secret_value", "allowed", "anchor", "guard", "guard_lane"};
+
+static void keep(struct world *w)
+{
+	for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
+		char *drop, *copy;
+		struct fault f;
+		// Statements live as long as connections remember them.
+		if (asprintf(&drop, "DROP TABLE IF EXISTS kept_%s", kept[i]) < 0 || asprintf(&copy, "CREATE TABLE kept_%s AS SELECT * FROM %s", kept[i], kept[i]) < 0)
+			return;
+		struct db *d;
+		if (!db_open(&d, w->where, &f)) {
+			db_do(d, &f, drop, "");
+			db_do(d, &f, copy, "");
+			db_close(d);
+		}
+		free(drop);
+		free(copy);
+	}
+}
+
+static void put_back(struct world *w)
+{
+	as_host(w, "DELETE FROM secret_head");
+	as_host(w, "DELETE FROM secret_value");
+	as_host(w, "DELETE FROM allowed");
+	as_host(w, "DELETE FROM anchor");
+	as_host(w, "DELETE FROM guard");
+	as_host(w, "DELETE FROM guard_lane");
+	as_host(w, "INSERT INTO secret_head SELECT * FROM kept_secret_head");
+	as_host(w, "INSERT INTO secret_value SELECT * FROM kept_secret_value");
+	as_host(w, "INSERT INTO allowed SELECT * FROM kept_allowed");
+	as_host(w, "INSERT INTO anchor SELECT * FROM kept_anchor");
+	as_host(w, "INSERT INTO guard SELECT * FROM kept_guard");
+	as_host(w, "INSERT INTO guard_lane SELECT * FROM kept_guard_lane");
+}
+
+// One row and its guard as they were when they were kept.
+#define PUT_BACK_ROW(w, name) do { \
+	as_host(w, "DELETE FROM secret_head WHERE resource = '" name "'"); \
+	as_host(w, "DELETE FROM secret_value WHERE resource = '" name "'"); \
+	as_host(w, "DELETE FROM guard WHERE name = '" name "'"); \
+	as_host(w, "INSERT INTO secret_head SELECT * FROM kept_secret_head WHERE resource = '" name "'"); \
+	as_host(w, "INSERT INTO secret_value SELECT * FROM kept_secret_value WHERE resource = '" name "'"); \
+	as_host(w, "INSERT INTO guard SELECT * FROM kept_guard WHERE name = '" name "'"); } while (0)
+
+#define GIVES(name, w, resource, want) do { \
+	struct fault f_ = {""}; \
+	const char *got_ = get(w, resource, &f_); \
+	OK(name, !strcmp(got_, want), "%s: %s", got_, f_.text); } while (0)
+
+static void test_rows(struct world *w)
+{
+	struct fault f = {""};
+	int err = put(w, "a/b/one", "first", &f);
+	OK("a secret is stored", !err, "%d %s", err, f.text);
+	put(w, "a/b/two", "other", &f);
+	keep(w);
+	err = put(w, "a/b/one", "second", &f);
+	OK("and replaced", !err, "%d %s", err, f.text);
+	GIVES("it is given out", w, "a/b/one", "second");
+
+	PUT_BACK_ROW(w, "a/b/one");
+	GIVES("a row that was put back with its guard is not given out", w, "a/b/one", "(changed)");
+	GIVES("others are", w, "a/b/two", "other");
+	err = guard_check(w->guard, &f);
+	OK("a look at all rows finds it", err == -EBADMSG, "%d %s", err, f.text);
+	err = put(w, "a/b/one", "third", &f);
+	OK("nor can it be replaced unnoticed", err == -EBADMSG, "%d %s", err, f.text);
+	close_world(w);
+	err = open_world(w, false, &f);
+	OK("a start finds it", err == -EBADMSG && strstr(f.text, "outside the broker"), "%d %s", err, f.text);
+	close_world(w);
+	err = open_world(w, true, &f);
+	OK("which nobody can accept", err == -EBADMSG, "%d %s", err, f.text);
+	close_world(w);
+}
+
+static void test_removed(struct world *w)
+{
+	struct fault f = {""};
+	int err = open_world(w, false, &f);
+	OK("the broker starts", !err, "%d %s", err, f.text);
+	if (err)
+		return;
+	put(w, "a/b/gone", "once", &f);
+	keep(w);
+	err = secrets_delete(w->secrets, "a/b/gone", &f);
+	OK("a secret is deleted", !err, "%d %s", err, f.text);
+	GIVES("it is gone", w, "a/b/gone", "(none)");
+	PUT_BACK_ROW(w, "a/b/gone");
+	GIVES("a deleted row that was put back is not given out", w, "a/b/gone", "(changed)");
+	as_host(w, "DELETE FROM secret_head WHERE resource = 'a/b/gone'");
+	as_host(w, "DELETE FROM secret_value WHERE resource = 'a/b/gone'");
+	as_host(w, "DELETE FROM guard WHERE name = 'a/b/gone'");
+	GIVES("taken out again", w, "a/b/gone", "(none)");
+	err = put(w, "a/b/gone", "anew", &f);
+	OK("it can be made anew", !err, "%d %s", err, f.text);
+	GIVES("and read", w, "a/b/gone", "anew");
+	as_host(w, "UPDATE secret_head SET head = (SELECT head FROM secret_head WHERE resource = 'a/b/two') WHERE resource = 'a/b/gone'");
+	GIVES("a row with another's content is not given out", w, "a/b/gone", "(changed)");
+	as_host(w, "DELETE FROM secret_head WHERE resource = 'a/b/gone'");
+	GIVES("one that the host deletes is missed", w, "a/b/gone", "(changed)");
+	put_back(w);
+	close_world(w);
+}
+
+static void test_restored(struct world *w)
+{
+	struct fault f = {""};
+	struct note before, after;
+	int err = open_world(w, false, &f);
+	OK("a database that was put back as a whole is refused", err == -ESTALE && strstr(f.text, "--accept-restored-database"), "%d %s", err, f.text);
+	if (w->audit)
+		audit_head(w->audit, &before);
+	close_world(w);
+	err = open_world(w, true, &f);
+	OK("unless its owner says so", !err, "%d %s", err, f.text);
+	if (err)
+		return;
+	audit_head(w->audit, &after);
+	OK("which is on record", after.head.size == before.head.size + 1, "%llu %llu", (unsigned long long)before.head.size,
+	   (unsigned long long)after.head.size);
+	GIVES("it has what the backup had", w, "a/b/gone", "once");
+	err = put(w, "a/b/gone", "later", &f);
+	OK("it can be written", !err, "%d %s", err, f.text);
+	close_world(w);
+	err = open_world(w, false, &f);
+	OK("later starts need no word", !err, "%d %s", err, f.text);
+	if (!err)
+		GIVES("and have what is newest", w, "a/b/gone", "later");
+	put_back(w);
+	close_world(w);
+	err = open_world(w, false, &f);
+	OK("the same backup is refused again", err == -ESTALE, "%d %s", err, f.text);
+	close_world(w);
+}
+
+static void test_anchor(struct world *w)
+{
+	struct fault f = {""};
+	struct store_anchor one = {.epoch = 1, .generation = 5, .digest = "five"}, two = {.epoch = 1, .generation = 6, .digest = "six"}, now;
+	int err = open_world(w, true, &f);
+	OK("the broker starts again", !err, "%d %s", err, f.text);
+	if (err)
+		return;
+	err = store_move_anchor(w->store, "a/b/volume", NULL, &one, false, &f);
+	OK("an anchor is set", !err, "%d %s", err, f.text);
+	keep(w);
+	err = store_move_anchor(w->store, "a/b/volume", &one, &two, false, &f);
+	OK("and moved", !err, "%d %s", err, f.text);
+	err = store_move_anchor(w->store, "a/b/volume", &two, &one, false, &f);
+	OK("the database refuses to move it back", err == -EPERM, "%d %s", err, f.text);
+	err = store_move_anchor(w->store, "a/b/volume", &one, &two, false, &f);
+	OK("who comes late is told", err == -ESTALE, "%d %s", err, f.text);
+	err = db_do(w->host, &f, "UPDATE anchor SET generation = 1", "");
+	OK("whoever asks", err == -EPERM, "%d %s", err, f.text);
+	err = store_get_anchor(w->store, "a/b/volume", &now, &f);
+	OK("it is where it was", !err && now.generation == 6, "%d %s", err, f.text);
+	as_host(w, "DELETE FROM anchor");
+	as_host(w, "DELETE FROM guard WHERE name = 'a/b/volume'");
+	as_host(w, "INSERT INTO anchor SELECT * FROM kept_anchor");
+	as_host(w, "INSERT INTO guard SELECT * FROM kept_guard WHERE name = 'a/b/volume'");
+	err = store_get_anchor(w->store, "a/b/volume", &now, &f);
+	OK("one that was put back is noticed", err == -EBADMSG, "%d %s", err, f.text);
+	put_back(w);
+	close_world(w);
+	err = open_world(w, false, &f);
+	OK("an advance that was put back with all else is noticed at the start", err == -ESTALE, "%d %s", err, f.text);
+	close_world(w);
+}
+
+static void test_key(struct world *w)
+{
+	struct fault f = {""};
+	const uint8_t other[32] = "another master key";
+	int err = db_open(&w->db, w->where, &f);
+	if (!err)
+		err = store_prepare(w->db, other, &f);
+	OK("another master key is refused", err == -EKEYREJECTED, "%d %s", err, f.text);
+	db_close(w->db);
+	w->db = NULL;
+}
+
+static void test_guard(const char *where)
+{
+	struct world w = {.where = where};
+	struct fault f = {""};
+	int err = open_world(&w, false, &f);
+	OK("a broker's tables are made", !err, "%d %s", err, f.text);
+	if (!err)
+		err = db_open(&w.host, where, &f);
+	if (!err) {
+		test_rows(&w);
+		// The host mends what it did.
+		as_host(&w, "UPDATE guard SET stamp = stamp + 0");
+		put_back(&w);
+		err = open_world(&w, true, &f);
+		OK("a whole older copy can be accepted", !err, "%d %s", err, f.text);
+		close_world(&w);
+		test_removed(&w);
+		test_restored(&w);
+		test_anchor(&w);
+		test_key(&w);
+	}
+	close_world(&w);
+	db_close(w.host);
+	EVP_PKEY_free(w.key);
+}
+
+int main(void)
+{
+	char path[96], command[128];
+	struct pg pg;
+	struct stat st;
+	signal(SIGPIPE, SIG_IGN);
+	strcpy(work, "/tmp/coffer-db-XXXXXX");
+	if (!mkdtemp(work))
+		return 1;
+	on = "sqlite";
+	snprintf(path, sizeof path, "%s/test.db", work);
+	test_layer(path);
+	ok("sqlite: only its owner reads it", !stat(path, &st) && (st.st_mode & 0777) == 0600, "%o", st.st_mode);
+	test_guard(path);
+	on = "postgres";
+	if (pg_make(&pg)) {
+		test_layer(pg.url);
+		test_guard(pg.url);
+	} else {
+		skip("postgres", "no server could be started");
+	}
+	pg_remove(&pg);
+	snprintf(command, sizeof command, "rm -rf %s", work);
+	return system(command) || ok_failed ? 1 : 0;
+}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// A PostgreSQL server of a test's own, from Debian's package, in a folder of its own, as an unprivileged user, on a socket in that folder.
+#ifndef COFFER_TESTS_BROKER_PG_H
+#define COFFER_TESTS_BROKER_PG_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct pg {
+	char dir[64];
+	char url[256];	// with a password file
+	pid_t pid;
+};
+
+// False (with a notice) when the package is not there.
+bool pg_make(struct pg *s);
+// Returns when it takes connections.
+bool pg_start(struct pg *s);
+// At once, as after a power cut; or SIGINT: its transactions end, then it.
+void pg_stop(struct pg *s, int sig);
+void pg_remove(struct pg *s);
+
+#endif
