@@ -7,9 +7,12 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "attest/digest.h"
 #include "attest/link_cache.h"
+#include "attest/shared_cache.h"
 #include "lib/encode.h"
 
 #define CERT_MAX_BYTES (1 << 20)
@@ -65,6 +68,27 @@ int cert_list_add(struct cert_list *l, const void *bytes, size_t len, struct fau
 	}
 	ERR_clear_error();
 	return err;
+}
+
+static void list_destroy(void *p)
+{
+	cert_list_free(p);
+	free(p);
+}
+
+struct shared_entry *cert_list_shared(const void *bytes, size_t len)
+{
+	static struct shared_cache lists = SHARED_CACHE_INIT;
+	const struct shared_part key = {bytes, len};
+	struct shared_entry *e = shared_get(&lists, &key, 1);
+	struct cert_list *l = e ? NULL : calloc(1, sizeof *l);
+	if (e || !l)
+		return e;
+	if (!cert_list_add(l, bytes, len, NULL))
+		e = shared_put(&lists, &key, 1, l, list_destroy);
+	if (!e)
+		list_destroy(l);
+	return e;
 }
 
 void cert_list_leaf_first(struct cert_list *l)
@@ -160,8 +184,8 @@ char *cert_subject(X509 *cert, char *out, size_t size)
 static bool link_digest(X509 *cert, X509 *issuer, uint8_t link[32])
 {
 	uint8_t both[64];
-	return X509_digest(cert, EVP_sha256(), both, NULL) == 1 && X509_digest(issuer, EVP_sha256(), both + 32, NULL) == 1 &&
-	       EVP_Digest(both, sizeof both, link, NULL, EVP_sha256(), NULL) == 1;
+	return X509_digest(cert, digest_of(TPM_SHA256), both, NULL) == 1 && X509_digest(issuer, digest_of(TPM_SHA256), both + 32, NULL) == 1 &&
+	       EVP_Digest(both, sizeof both, link, NULL, digest_of(TPM_SHA256), NULL) == 1;
 }
 
 bool cert_signed_by(X509 *cert, X509 *issuer)
@@ -284,12 +308,25 @@ const ASN1_OCTET_STRING *cert_extension(X509 *cert, const uint8_t *oid, size_t l
 	return NULL;
 }
 
+// As cert_signed_by, for a list.
+static bool crl_signed_by(X509_CRL *crl, X509 *issuer)
+{
+	uint8_t both[64], link[32];
+	bool known = X509_CRL_digest(crl, digest_of(TPM_SHA256), both, NULL) == 1 && X509_digest(issuer, digest_of(TPM_SHA256), both + 32, NULL) == 1 &&
+		     EVP_Digest(both, sizeof both, link, NULL, digest_of(TPM_SHA256), NULL) == 1;
+	if (known && link_cache_has(link))
+		return true;
+	bool ok = X509_CRL_verify(crl, X509_get0_pubkey(issuer)) == 1;
+	if (ok && known)
+		link_cache_put(link);
+	return ok;
+}
+
 int cert_crl_check(X509_CRL *crl, X509 *issuer, X509 *cert, time_t now, struct fault *f)
 {
 	char name[128];
 	X509_REVOKED *entry = NULL;
-	bool ours = X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_get_subject_name(issuer)) == 0 &&
-		    X509_CRL_verify(crl, X509_get0_pubkey(issuer)) == 1;
+	bool ours = X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_get_subject_name(issuer)) == 0 && crl_signed_by(crl, issuer);
 	ERR_clear_error();
 	if (!ours)
 		return fault_set(f, -EBADMSG, "a revocation list that '%s' did not sign", cert_subject(issuer, name, sizeof name));
@@ -305,7 +342,7 @@ bool cert_digest(X509 *cert, char hex[65])
 {
 	uint8_t digest[32];
 	unsigned int len = 0;
-	if (X509_digest(cert, EVP_sha256(), digest, &len) != 1 || len != sizeof digest)
+	if (X509_digest(cert, digest_of(TPM_SHA256), digest, &len) != 1 || len != sizeof digest)
 		return false;
 	hex_encode(hex, digest, sizeof digest);
 	return true;
@@ -315,7 +352,7 @@ bool cert_key_digest(X509 *cert, char hex[65])
 {
 	uint8_t digest[32], *der = NULL;
 	int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
-	bool ok = len > 0 && EVP_Digest(der, (size_t)len, digest, NULL, EVP_sha256(), NULL) == 1;
+	bool ok = len > 0 && EVP_Digest(der, (size_t)len, digest, NULL, digest_of(TPM_SHA256), NULL) == 1;
 	OPENSSL_free(der);
 	if (ok)
 		hex_encode(hex, digest, sizeof digest);

@@ -22,6 +22,10 @@ int cert_list_add_pem(struct cert_list *l, const char *pem, size_t len, struct f
 int cert_list_add_der(struct cert_list *l, const uint8_t *der, size_t len, struct fault *f);
 // Appends PEM text, or one certificate or more in DER, whichever it is.
 int cert_list_add(struct cert_list *l, const void *bytes, size_t len, struct fault *f);
+// The same as a list of its own, shared with all who read the same bytes (shared_cache.h): const struct cert_list *l = shared_object(e). NULL when
+// they are malformed or memory is short. shared_release by the caller.
+struct shared_entry;
+struct shared_entry *cert_list_shared(const void *bytes, size_t len);
 // Moves the certificate that issued none of the others to the front: for chains that begin with the root.
 void cert_list_leaf_first(struct cert_list *l);
 void cert_list_free(struct cert_list *l);

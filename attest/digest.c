@@ -2,6 +2,8 @@
 // See digest.h.
 #include "attest/digest.h"
 
+#include <pthread.h>
+
 static const struct {
 	uint16_t alg;
 	uint8_t size;
@@ -11,6 +13,16 @@ static const struct {
 	{TPM_SHA1, 20, "sha1", EVP_sha1},	{TPM_SHA256, 32, "sha256", EVP_sha256}, {TPM_SHA384, 48, "sha384", EVP_sha384},
 	{TPM_SHA512, 64, "sha512", EVP_sha512}, {TPM_SM3, 32, "sm3", EVP_sm3},
 };
+
+// Fetched once: OpenSSL looks up an implementation at each use of the plain ones. For as long as the process runs.
+static EVP_MD *fetched[sizeof algs / sizeof *algs];
+
+static void fetch(void)
+{
+	static const char *const names[] = {"SHA1", "SHA256", "SHA384", "SHA512", "SM3"};
+	for (size_t i = 0; i < sizeof algs / sizeof *algs; i++)
+		fetched[i] = EVP_MD_fetch(NULL, names[i], NULL);
+}
 
 static int find(uint16_t alg)
 {
@@ -23,8 +35,10 @@ static int find(uint16_t alg)
 
 const EVP_MD *digest_of(uint16_t alg)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	int i = find(alg);
-	return i < 0 ? NULL : algs[i].md();
+	pthread_once(&once, fetch);
+	return i < 0 ? NULL : fetched[i] ? fetched[i] : algs[i].md();
 }
 
 size_t digest_size(uint16_t alg)

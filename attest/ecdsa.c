@@ -8,6 +8,8 @@
 #include <openssl/params.h>
 #include <string.h>
 
+#include "attest/digest.h"
+
 EVP_PKEY *ecdsa_key(const uint8_t *xy, size_t n)
 {
 	uint8_t point[1 + 2 * 48];
@@ -80,6 +82,6 @@ bool ecdsa_digest_ok(EVP_PKEY *key, const uint8_t *rs, size_t n, const uint8_t *
 bool ecdsa_ok(EVP_PKEY *key, const uint8_t *rs, size_t n, const void *message, size_t len)
 {
 	uint8_t digest[48];
-	return EVP_Digest(message, len, digest, NULL, n == 32 ? EVP_sha256() : EVP_sha384(), NULL) == 1 &&
+	return EVP_Digest(message, len, digest, NULL, n == 32 ? digest_of(TPM_SHA256) : digest_of(TPM_SHA384), NULL) == 1 &&
 	       ecdsa_digest_ok(key, rs, n, digest);
 }

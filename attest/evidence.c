@@ -14,6 +14,7 @@
 #include "attest/gpu.h"
 #include "attest/hcl.h"
 #include "attest/json.h"
+#include "attest/shared_cache.h"
 #include "attest/slice.h"
 #include "attest/snp.h"
 #include "attest/spdm.h"
@@ -61,12 +62,8 @@ struct parts {
 	const struct evidence_input *in;
 	const uint8_t *evidence;
 	size_t len;
-	struct snp_chain chain;
-	struct cert_list tpm_certs;
-	X509_CRL *crl;
-	struct dcap_collateral *collateral;
-	EVP_PKEY *key;
-	char tpm_key[65];	// its digest
+	struct shared_entry *chain, *collateral, *tpm_keys;	// of the tables below
+	EVP_PKEY *key;		// CCA's
 	uint8_t pcr_values[TPM_PCRS][DIGEST_MAX];
 	const uint8_t *pcrs[TPM_PCRS];
 	struct snp_input snp;
@@ -88,39 +85,113 @@ static struct collateral_text bytes(const struct evidence_input *in, const char 
 	return t;
 }
 
-static void fill_snp(struct parts *p)
+// What members of a bundle were read to, by their text as it stands.
+static struct shared_cache collaterals = SHARED_CACHE_INIT, chains = SHARED_CACHE_INIT, tpm_keys = SHARED_CACHE_INIT;
+
+static unsigned int key_of(const struct evidence_input *in, const char *const *members, struct shared_part parts[SHARED_CACHE_PARTS])
 {
-	const struct evidence_input *in = p->in;
-	size_t report = p->len < SNP_REPORT_BYTES ? p->len : SNP_REPORT_BYTES, n;
-	const char *pem = bundle_text(in->bundle, "certificates", &n);
-	if (pem)
-		snp_chain_add_pem(&p->chain, pem, n, NULL);
-	else if (p->len > SNP_REPORT_BYTES)
-		snp_chain_add_table(&p->chain, p->evidence + SNP_REPORT_BYTES, p->len - SNP_REPORT_BYTES, NULL);
-	const uint8_t *crl = bundle_bytes(in->bundle, "crl", &n);
-	p->crl = crl ? cert_crl_read(crl, n) : NULL;
-	bool given = json_object_get(in->bundle->json, "crl");
-	p->snp = (struct snp_input){.report = p->evidence, .report_len = report, .chain = &p->chain, .report_data = in->report_data,
-				    .simulated_roots = in->simulated_roots, .simulated_root_count = in->simulated_root_count, .crl = p->crl,
-				    .crl_unreadable = given && !p->crl, .now = in->now};
+	unsigned int n = 0;
+	for (; members[n]; n++)
+		parts[n].bytes = bundle_text(in->bundle, members[n], &parts[n].len);
+	return n;
 }
 
-// `quote` is the evidence itself, or what an Azure machine's host made of its report.
-static int fill_dcap(struct parts *p, const uint8_t *quote, size_t len)
+// AMD's certificates and revocation list.
+struct snp_parts {
+	struct snp_chain chain;
+	X509_CRL *crl;
+};
+
+static void snp_parts_free(void *p)
+{
+	struct snp_parts *s = p;
+	snp_chain_free(&s->chain);
+	X509_CRL_free(s->crl);
+	free(s);
+}
+
+// The certificates stand in the bundle as PEM, or behind the report as a table.
+static struct shared_entry *read_chain(struct parts *p)
+{
+	static const char *const members[] = {"certificates", "crl", NULL};
+	const struct evidence_input *in = p->in;
+	struct shared_part key[SHARED_CACHE_PARTS];
+	unsigned int count = key_of(in, members, key);
+	bool table = !key[0].bytes && p->len > SNP_REPORT_BYTES;
+	size_t n;
+	if (table)
+		key[count++] = (struct shared_part){p->evidence + SNP_REPORT_BYTES, p->len - SNP_REPORT_BYTES};
+	struct shared_entry *e = shared_get(&chains, key, count);
+	struct snp_parts *s = e ? NULL : calloc(1, sizeof *s);
+	if (e || !s)
+		return e;
+	if (key[0].bytes)
+		snp_chain_add_pem(&s->chain, key[0].bytes, key[0].len, NULL);
+	else if (table)
+		snp_chain_add_table(&s->chain, key[2].bytes, key[2].len, NULL);
+	const uint8_t *crl = bundle_bytes(in->bundle, "crl", &n);
+	s->crl = crl ? cert_crl_read(crl, n) : NULL;
+	e = shared_put(&chains, key, count, s, snp_parts_free);
+	if (!e)
+		snp_parts_free(s);
+	return e;
+}
+
+static int fill_snp(struct parts *p)
 {
 	const struct evidence_input *in = p->in;
+	size_t report = p->len < SNP_REPORT_BYTES ? p->len : SNP_REPORT_BYTES;
+	bool given = json_object_get(in->bundle->json, "crl");
+	p->chain = read_chain(p);
+	if (!p->chain)
+		return -ENOMEM;
+	const struct snp_parts *s = shared_object(p->chain);
+	p->snp = (struct snp_input){.report = p->evidence, .report_len = report, .chain = &s->chain, .report_data = in->report_data,
+				    .simulated_roots = in->simulated_roots, .simulated_root_count = in->simulated_root_count, .crl = s->crl,
+				    .crl_unreadable = given && !s->crl, .now = in->now};
+	return 0;
+}
+
+static void collateral_free(void *p)
+{
+	dcap_collateral_free(p);
+}
+
+static struct shared_entry *read_collateral(const struct evidence_input *in)
+{
+	static const char *const members[] = {"tcb_info", "tcb_info_signature", "tcb_info_issuer_chain", "qe_identity", "qe_identity_signature",
+					      "qe_identity_issuer_chain", "root_ca_crl", "pck_crl", "pck_crl_issuer_chain", "pck_certificate_chain", NULL};
+	struct shared_part key[SHARED_CACHE_PARTS];
+	unsigned int count = key_of(in, members, key);
+	struct shared_entry *e = shared_get(&collaterals, key, count);
+	struct dcap_collateral *opened;
+	if (e)
+		return e;
 	const struct dcap_collateral_parts c = {
 		.tcb_info = text(in, "tcb_info"), .tcb_info_signature = text(in, "tcb_info_signature"), .tcb_info_chain = text(in, "tcb_info_issuer_chain"),
 		.qe_identity = text(in, "qe_identity"), .qe_identity_signature = text(in, "qe_identity_signature"),
 		.qe_identity_chain = text(in, "qe_identity_issuer_chain"), .root_crl = bytes(in, "root_ca_crl"), .pck_crl = bytes(in, "pck_crl"),
 		.pck_crl_chain = text(in, "pck_crl_issuer_chain"), .pck_chain = text(in, "pck_certificate_chain"),
 	};
-	p->dcap = (struct dcap_input){.quote = quote, .quote_len = len, .report_data = in->report_data,
+	if (dcap_collateral_open(&c, &opened))
+		return NULL;
+	e = shared_put(&collaterals, key, count, opened, collateral_free);
+	if (!e)
+		dcap_collateral_free(opened);
+	return e;
+}
+
+// `quote` is the evidence itself, or what an Azure machine's host made of its report.
+static int fill_dcap(struct parts *p, const uint8_t *quote, size_t len)
+{
+	const struct evidence_input *in = p->in;
+	p->collateral = read_collateral(in);
+	if (!p->collateral)
+		return -ENOMEM;
+	p->dcap = (struct dcap_input){.quote = quote, .quote_len = len, .report_data = in->report_data, .collateral = shared_object(p->collateral),
 				      .simulated_roots = in->simulated_roots, .simulated_root_count = in->simulated_root_count,
 				      .strict = in->strict, .now = in->now};
-	int err = dcap_collateral_open(&c, &p->collateral);
-	p->dcap.collateral = p->collateral;
-	return err;
+	return 0;
 }
 
 static void fill_pcrs(struct parts *p)
@@ -136,35 +207,71 @@ static void fill_pcrs(struct parts *p)
 	}
 }
 
+// A TPM's key and its certificates.
+struct tpm_parts {
+	EVP_PKEY *key;
+	char digest[65];
+	struct cert_list certs;
+};
+
+static void tpm_parts_free(void *p)
+{
+	struct tpm_parts *t = p;
+	EVP_PKEY_free(t->key);
+	cert_list_free(&t->certs);
+	free(t);
+}
+
+static struct shared_entry *read_tpm_keys(const struct evidence_input *in)
+{
+	static const char *const members[] = {"tpm_key", "tpm_certificates", NULL};
+	struct shared_part key[SHARED_CACHE_PARTS];
+	unsigned int count = key_of(in, members, key);
+	struct shared_entry *e = shared_get(&tpm_keys, key, count);
+	struct tpm_parts *t = e ? NULL : calloc(1, sizeof *t);
+	size_t n;
+	if (e || !t)
+		return e;
+	const uint8_t *der = bundle_bytes(in->bundle, "tpm_key", &n);
+	t->key = der ? tpm_key_read(der, n, NULL) : NULL;
+	if (key[1].bytes && cert_list_add_pem(&t->certs, key[1].bytes, key[1].len, NULL))
+		cert_list_free(&t->certs);
+	cert_list_leaf_first(&t->certs);
+	if (!t->key && t->certs.count) {
+		t->key = X509_get0_pubkey(t->certs.certs[0]);
+		if (t->key)
+			EVP_PKEY_up_ref(t->key);
+	}
+	tpm_key_digest(t->key, t->digest);
+	e = shared_put(&tpm_keys, key, count, t, tpm_parts_free);
+	if (!e)
+		tpm_parts_free(t);
+	return e;
+}
+
 static void fill_tpm(struct parts *p, const uint8_t *quote, size_t len)
 {
 	const struct evidence_input *in = p->in;
-	size_t n;
 	p->tpm = (struct tpm_input){.attest = quote, .attest_len = len, .nonce = in->nonce, .nonce_len = in->nonce_len, .pcrs = p->pcrs, .now = in->now,
 				    .roots = in->tpm_roots, .root_count = in->tpm_root_count, .allowed = in->tpm_keys};
 	p->tpm.signature = bundle_bytes(in->bundle, "tpm_signature", &p->tpm.signature_len);
 	// An RSA signature alone has the key's size; a TPMT_SIGNATURE is longer and begins with its scheme.
 	p->tpm.bare_signature = p->tpm.signature && (p->tpm.signature_len == 256 || p->tpm.signature_len == 384 || p->tpm.signature_len == 512);
 	p->tpm.log = bundle_bytes(in->bundle, "event_log", &p->tpm.log_len);
-	const uint8_t *key = bundle_bytes(in->bundle, "tpm_key", &n);
-	p->key = key ? tpm_key_read(key, n, NULL) : NULL;
-	const char *pem = bundle_text(in->bundle, "tpm_certificates", &n);
-	if (pem && !cert_list_add_pem(&p->tpm_certs, pem, n, NULL)) {
-		cert_list_leaf_first(&p->tpm_certs);
-		p->tpm.certificates = &p->tpm_certs;
+	p->tpm_keys = read_tpm_keys(in);
+	const struct tpm_parts *t = p->tpm_keys ? shared_object(p->tpm_keys) : NULL;	// without memory: no key
+	if (t && t->certs.count) {
+		p->tpm.certificates = &t->certs;
 		p->tpm.trust = TPM_TRUST_CERTIFICATE;
-		if (!p->key) {
-			p->key = X509_get0_pubkey(p->tpm_certs.certs[0]);
-			EVP_PKEY_up_ref(p->key);
-		}
 	}
-	if (in->tpm_activated && tpm_key_digest(p->key, p->tpm_key) && !strcmp(p->tpm_key, in->tpm_activated)) {
+	if (t && *t->digest) {
+		p->tpm.ak = t->key;
+		p->tpm.ak_digest = t->digest;
+	}
+	if (p->tpm.ak && in->tpm_activated && !strcmp(t->digest, in->tpm_activated))
 		p->tpm.trust = TPM_TRUST_ACTIVATED;
-		p->tpm.ak_digest = p->tpm_key;
-	}
 	if (in->tpm_keys) // who lists keys wants one of these; a certificate is any TPM's of its maker
 		p->tpm.trust = TPM_TRUST_ALLOWED;
-	p->tpm.ak = p->key;
 	fill_pcrs(p);
 }
 
@@ -188,8 +295,7 @@ static void verify_hcl(struct parts *p, struct attest_result *out)
 {
 	size_t n;
 	const uint8_t *quote = bundle_bytes(p->in->bundle, "quote", &n);
-	fill_snp(p);
-	if (fill_dcap(p, quote, n)) {
+	if (fill_snp(p) || fill_dcap(p, quote, n)) {
 		attest_found(attest_check_add(out, "format", false), "memory is short");
 		return;
 	}
@@ -251,7 +357,8 @@ static void verify_cca(struct parts *p, struct attest_result *out)
 static void verify_gpu(struct parts *p, bool alone, struct attest_result *out)
 {
 	const struct evidence_input *in = p->in;
-	struct cert_list certs = {.count = 0};
+	static const struct cert_list none = {.count = 0};
+	struct shared_entry *certs = NULL;
 	struct cert_crls crls = {.count = 0};
 	size_t n;
 	struct gpu_trust t = {.roots = in->gpu_roots, .root_count = in->gpu_root_count, .simulated_roots = in->simulated_roots,
@@ -267,9 +374,8 @@ static void verify_gpu(struct parts *p, bool alone, struct attest_result *out)
 		gpu_verify_json(&t, in->bundle->json, out);
 	} else {
 		const char *pem = bundle_text(in->bundle, "certificates", &n);
-		if (pem)
-			cert_list_add_pem(&certs, pem, n, NULL);
-		gpu_verify(&t, &(struct gpu_device){p->evidence, p->len, &certs, ""}, 1, out);
+		certs = pem ? cert_list_shared(pem, n) : NULL;
+		gpu_verify(&t, &(struct gpu_device){p->evidence, p->len, certs ? shared_object(certs) : &none, ""}, 1, out);
 	}
 	const struct attest_check *root = attest_find(out, "gpu-root");
 	bool proved = root && root->outcome == ATTEST_PASSED, simulated = false;
@@ -279,7 +385,7 @@ static void verify_gpu(struct parts *p, bool alone, struct attest_result *out)
 		simulated |= json_is_true(json_object_get(device, "simulated"));
 	if (alone)
 		set_text(out->claims, "tee", !proved ? "unknown" : simulated ? "simulated" : "gpu");
-	cert_list_free(&certs);
+	shared_release(certs);
 	cert_crls_free(&crls);
 }
 
@@ -345,7 +451,10 @@ enum evidence_kind evidence_verify(const struct evidence_input *in, struct attes
 		verify_gpu(&p, true, out);
 		break;
 	case EVIDENCE_SNP:
-		fill_snp(&p);
+		if (fill_snp(&p)) {
+			attest_found(attest_check_add(out, "format", false), "memory is short");
+			break;
+		}
 		snp_verify(&p.snp, out);
 		if (in->strict) {
 			bool read = !json_object_get(in->bundle->json, "certificates"); // what follows is their table
@@ -388,10 +497,9 @@ enum evidence_kind evidence_verify(const struct evidence_input *in, struct attes
 		verify_gpu(&p, false, out);
 	check_unanswered(in, kind, out);
 	note_revocation(out);
-	snp_chain_free(&p.chain);
-	cert_list_free(&p.tpm_certs);
-	X509_CRL_free(p.crl);
-	dcap_collateral_free(p.collateral);
+	shared_release(p.chain);
+	shared_release(p.collateral);
+	shared_release(p.tpm_keys);
 	EVP_PKEY_free(p.key);
 	return kind;
 }

@@ -12,6 +12,7 @@
 #include "attest/bytes.h"
 #include "attest/ecdsa.h"
 #include "attest/json.h"
+#include "attest/shared_cache.h"
 #include "attest/spdm.h"
 #include "lib/encode.h"
 
@@ -358,24 +359,24 @@ static uint8_t *bytes_of(const json_t *v, size_t max, size_t *len)
 	return NULL;
 }
 
-static const char *read_device(const json_t *o, struct gpu_device *d, struct cert_list *certs)
+static const char *read_device(const json_t *o, struct gpu_device *d, struct shared_entry **certs)
 {
 	size_t len;
 	const char *uuid = json_string_value(json_object_get(o, "uuid"));
 	uint8_t *pem = bytes_of(json_object_get(o, "certificate"), 64 << 10, &len);
-	int err = pem ? cert_list_add(certs, pem, len, NULL) : -EINVAL;
+	*certs = pem ? cert_list_shared(pem, len) : NULL;
 	free(pem);
-	d->certificates = certs;
+	d->certificates = *certs ? shared_object(*certs) : NULL;
 	d->uuid = uuid ? uuid : "";
 	d->report = bytes_of(json_object_get(o, "evidence"), SPDM_MAX_BYTES, &d->report_len);
-	return !d->report ? "evidence is neither base64 nor hexadecimal" : err ? "certificate holds no certificates (base64 of PEM)" : NULL;
+	return !d->report ? "evidence is neither base64 nor hexadecimal" : !*certs ? "certificate holds no certificates (base64 of PEM)" : NULL;
 }
 
 void gpu_verify_json(const struct gpu_trust *t, const json_t *evidence, struct attest_result *out)
 {
 	const json_t *list = json_object_get(evidence, "device_evidence_list");
 	struct gpu_device devices[GPU_MAX_DEVICES] = {0};
-	struct cert_list certs[GPU_MAX_DEVICES] = {0};
+	struct shared_entry *certs[GPU_MAX_DEVICES] = {NULL};
 	size_t n = json_array_size(list);
 	const char *why = !n ? "no device_evidence_list" : n > GPU_MAX_DEVICES ? "more devices than a machine has" : NULL;
 	for (size_t i = 0; i < n && !why; i++)
@@ -389,6 +390,6 @@ void gpu_verify_json(const struct gpu_trust *t, const json_t *evidence, struct a
 	}
 	for (size_t i = 0; i < GPU_MAX_DEVICES; i++) {
 		free((uint8_t *)devices[i].report);
-		cert_list_free(&certs[i]);
+		shared_release(certs[i]);
 	}
 }

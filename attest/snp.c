@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "attest/cert.h"
+#include "attest/digest.h"
 #include "attest/json.h"
 #include "attest/simtee.h"
 #include "attest/snp_chain.h"
@@ -156,7 +157,7 @@ static bool signature_ok(const uint8_t *bytes, const struct snp_report *r, EVP_P
 	uint8_t *der = NULL;
 	int len = signature_der(r, &der);
 	EVP_MD_CTX *md = EVP_MD_CTX_new();
-	bool ok = len > 0 && md && EVP_DigestVerifyInit(md, NULL, EVP_sha384(), NULL, key) == 1 &&
+	bool ok = len > 0 && md && EVP_DigestVerifyInit(md, NULL, digest_of(TPM_SHA384), NULL, key) == 1 &&
 		  EVP_DigestVerify(md, der, (size_t)len, bytes, SNP_SIGNED_BYTES) == 1;
 	EVP_MD_CTX_free(md);
 	OPENSSL_free(der);

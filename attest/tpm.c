@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "attest/digest.h"
 #include "attest/ecdsa.h"
 #include "attest/json.h"
 #include "lib/encode.h"
@@ -18,15 +19,17 @@ enum { SCHEME_RSASSA = 0x14, SCHEME_RSAPSS = 0x16 };
 
 static bool rsa_ok(EVP_PKEY *key, const struct tpm_signature *s, const uint8_t *message, size_t len)
 {
-	EVP_MD_CTX *md = EVP_MD_CTX_new();
-	EVP_PKEY_CTX *ctx = NULL;
+	uint8_t digest[DIGEST_MAX];
+	unsigned int n = 0;
 	const EVP_MD *hash = s->hash == TPM_SHA1 ? NULL : digest_of(s->hash);	// SHA-1 signs nothing any more
-	bool ok = md && hash && EVP_PKEY_is_a(key, "RSA") && EVP_PKEY_get_bits(key) >= 2048 &&
-		  EVP_DigestVerifyInit(md, &ctx, hash, NULL, key) == 1;
-	if (ok && s->scheme == SCHEME_RSAPSS)
-		ok = EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PSS_PADDING) == 1 && EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, RSA_PSS_SALTLEN_AUTO) == 1;
-	ok = ok && EVP_DigestVerify(md, s->rsa, s->rsa_len, message, len) == 1;
-	EVP_MD_CTX_free(md);
+	bool usable = hash && EVP_PKEY_is_a(key, "RSA") && EVP_PKEY_get_bits(key) >= 2048;
+	EVP_PKEY_CTX *ctx = usable ? EVP_PKEY_CTX_new(key, NULL) : NULL;
+	bool ok = ctx && EVP_Digest(message, len, digest, &n, hash, NULL) == 1 && EVP_PKEY_verify_init(ctx) == 1 &&
+		  EVP_PKEY_CTX_set_rsa_padding(ctx, s->scheme == SCHEME_RSAPSS ? RSA_PKCS1_PSS_PADDING : RSA_PKCS1_PADDING) == 1 &&
+		  EVP_PKEY_CTX_set_signature_md(ctx, hash) == 1 &&
+		  (s->scheme != SCHEME_RSAPSS || EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, RSA_PSS_SALTLEN_AUTO) == 1) &&
+		  EVP_PKEY_verify(ctx, s->rsa, s->rsa_len, digest, n) == 1;
+	EVP_PKEY_CTX_free(ctx);
 	ERR_clear_error();
 	return ok;
 }
@@ -48,7 +51,7 @@ bool tpm_key_digest(EVP_PKEY *key, char hex[65])
 {
 	uint8_t digest[32], *der = NULL;
 	int len = key ? i2d_PUBKEY(key, &der) : 0;
-	bool ok = len > 0 && EVP_Digest(der, (size_t)len, digest, NULL, EVP_sha256(), NULL) == 1;
+	bool ok = len > 0 && EVP_Digest(der, (size_t)len, digest, NULL, digest_of(TPM_SHA256), NULL) == 1;
 	OPENSSL_free(der);
 	hex[0] = '\0';
 	if (ok)

@@ -17,12 +17,17 @@ $(B)/bench/volume: bench/volume.c $(B)/lib/libcoffer.a
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_CFLAGS) -I. -o $@ $^ $(IPSEC_MB) -lpthread
 
+# Evidence made under test roots, by what the tests make it with.
+$(B)/bench/verify: bench/verify.c $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/attest/make/*.c)) $(B)/lib/libcoffer.a
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_CFLAGS) -I. -o $@ $^ $(COFFER_LIBS)
+
 $(B)/bench/micro.static: bench/micro.c
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_CFLAGS) -static -o $@ $<
 
 .PHONY: bench bench-quick bench-programs hot-order
-bench-programs: $(B)/bench/scale $(B)/bench/micro $(B)/bench/micro.static $(B)/bench/volume
+bench-programs: $(B)/bench/scale $(B)/bench/micro $(B)/bench/micro.static $(B)/bench/volume $(B)/bench/verify
 
 bench: bins bench-programs
 	bench/run -o bench/RESULTS.md
