@@ -16,6 +16,8 @@ FUZZ_SRC_manifest = image/manifest.c image/text.c lib/fault.c
 FUZZERS += erofs exec bpf
 FUZZERS += scan fuse_reply tpm_nv
 FUZZ_SRC_tpm_nv = lib/tpm.c lib/tpm_command.c lib/fault.c
+FUZZERS += httpsig
+FUZZ_SRC_httpsig = lib/httpsig.c lib/signkey.c lib/encode.c lib/sha.c lib/fault.c
 FUZZ_SRC_scan = image/scan.c image/elf.c image/libpath.c image/text.c lib/fault.c lib/file.c
 # Evidence of the other kinds of hardware, each for two fifths of the time; what they share is compiled once.
 FUZZ_SHORT = rules dcap dcap_json eventlog tpm hcl csv cca bundle collateral

@@ -147,16 +147,20 @@ static int header(struct http_head *h, const char *s, size_t len, bool reply)
 		if (h->has_host)
 			return -EINVAL;
 		h->has_host = true;
-		return 0;
+		return copy(h->host, sizeof h->host, v, n);
 	}
 	if (is_name(s, name, "Expect")) {
 		h->expects_continue = is_name(v, n, "100-continue");
 		return 0;
 	}
-	if (is_name(s, name, "Authorization")) {
-		if (h->authorization[0])
-			return -EINVAL;
-		return copy(h->authorization, sizeof h->authorization, v, n);
+	const struct { const char *name; char *out; size_t size; } once[] = {
+		{"Authorization", h->authorization, sizeof h->authorization},
+		{"Origin", h->origin, sizeof h->origin}, {"Content-Digest", h->content_digest, sizeof h->content_digest},
+		{"Signature-Input", h->signature_input, sizeof h->signature_input}, {"Signature", h->signature, sizeof h->signature},
+	};
+	for (size_t i = 0; i < sizeof once / sizeof *once; i++) {
+		if (is_name(s, name, once[i].name))
+			return once[i].out[0] ? -EINVAL : copy(once[i].out, once[i].size, v, n);
 	}
 	if (is_name(s, name, reply ? "Set-Cookie" : "Cookie") && !h->cookie[0])
 		return copy(h->cookie, sizeof h->cookie, v, n);

@@ -10,6 +10,7 @@
 
 #define HTTP_MAX_HEAD (16u << 10)
 #define HTTP_MAX_TARGET 1024
+#define HTTP_MAX_HOST 300
 #define HTTP_MAX_VALUE 12288	// attestation result tokens are long
 
 struct http_head {
@@ -24,6 +25,9 @@ struct http_head {
 	bool expects_continue;		// "Expect: 100-continue"
 	char authorization[HTTP_MAX_VALUE];
 	char cookie[HTTP_MAX_VALUE];	// request: Cookie; reply: the first Set-Cookie
+	// Each at most once in a message, "" when it is not there.
+	char host[HTTP_MAX_HOST], origin[HTTP_MAX_HOST];
+	char content_digest[256], signature_input[1024], signature[256];
 };
 
 // The length of the head in `bytes` including the empty line, 0 when it is not complete yet.
