@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <openssl/bio.h>
+#include <openssl/err.h>
 #include <openssl/pem.h>
 #include <stdbool.h>
 
@@ -11,21 +12,37 @@
 
 #define LIMIT (64u << 10)
 
-int keyfile_write(const char *path, EVP_PKEY *key, struct fault *f)
+int keyfile_write_locked(const char *path, EVP_PKEY *key, int (*ask)(char *out, int size, int writing, void *path), struct fault *f)
 {
 	BIO *bio = BIO_new(BIO_s_secmem());
 	char *pem;
 	long len = 0;
 
-	if (key && bio && PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL))
+	if (key && bio && PEM_write_bio_PKCS8PrivateKey(bio, key, ask ? EVP_aes_256_cbc() : NULL, NULL, 0, ask, (void *)path))
 		len = BIO_get_mem_data(bio, &pem);
+	ERR_clear_error();
 	int err = len > 0 ? file_write(path, pem, (size_t)len, 0600, true, f) : fault_set(f, -EIO, "cannot make a key");
 	BIO_free(bio);
 	EVP_PKEY_free(key);
 	return err;
 }
 
-int keyfile_read(const char *path, EVP_PKEY **key, struct fault *f)
+int keyfile_write(const char *path, EVP_PKEY *key, struct fault *f)
+{
+	return keyfile_write_locked(path, key, NULL, f);
+}
+
+// Without somebody to ask, a key that is encrypted is none: OpenSSL must not ask on the terminal by itself.
+static int nobody(char *out, int size, int writing, void *path)
+{
+	(void)out;
+	(void)size;
+	(void)writing;
+	(void)path;
+	return -1;
+}
+
+int keyfile_read_locked(const char *path, int (*ask)(char *out, int size, int writing, void *path), EVP_PKEY **key, struct fault *f)
 {
 	char *pem;
 	size_t len;
@@ -33,9 +50,19 @@ int keyfile_read(const char *path, EVP_PKEY **key, struct fault *f)
 
 	if (err)
 		return err;
+	bool locked = strstr(pem, "ENCRYPTED") != NULL;
 	BIO *bio = BIO_new_mem_buf(pem, (int)len);
-	*key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
+	*key = bio ? PEM_read_bio_PrivateKey(bio, NULL, ask ? ask : nobody, (void *)path) : NULL;
 	BIO_free(bio);
+	ERR_clear_error();
 	free_wiped(pem, len);
-	return *key ? 0 : fault_set(f, -EINVAL, "%s does not hold a key", path);
+	if (*key)
+		return 0;
+	return locked && ask ? fault_set(f, -EACCES, "%s stays closed: that is not its passphrase, or none was given", path) :
+	       fault_set(f, -EINVAL, locked ? "%s is encrypted with a passphrase" : "%s does not hold a key", path);
+}
+
+int keyfile_read(const char *path, EVP_PKEY **key, struct fault *f)
+{
+	return keyfile_read_locked(path, NULL, key, f);
 }
