@@ -443,9 +443,9 @@ static void handle(struct broker *b, const struct route *t, bool other, const st
 		broker_problem(r, 404, "ResourceNotFound", "a resource is named repository/type/tag", NULL);
 		return;
 	}
-	struct caller caller;
+	struct caller caller = {.kind = CALLER_NOBODY};
 	r->caller = &caller;
-	if (identify(b, q, r, &caller) && broker_permits(r, t->permission, t->resource ? rest : NULL))
+	if ((t->permission == PERMIT_ANYBODY || identify(b, q, r, &caller)) && broker_permits(r, t->permission, t->resource ? rest : NULL))
 		t->handle(b, rest, q, r);
 	if (is_for_people(t) && (r->status == 401 || r->status == 403))
 		refused_caller(b, r);

@@ -10,6 +10,7 @@
 #include <pthread.h>
 
 #include "broker/audit_api.h"
+#include "broker/identities.h"
 #include "broker/identity.h"
 #include "broker/session.h"
 #include "broker/signer.h"
@@ -33,6 +34,11 @@ struct broker {
 	struct signers *signers;	// of tokens and identities
 	uint8_t activation_key[32];	// tpm_activation.h
 	char issuer[256];		// "https://...": who gives them; under verifier_lock
+	bool no_admin_token;		// `admin_token: false`: it opens nothing
+	struct identities *identities;
+	X509 *certificate;		// the server's own: what it is called
+	char authority[1024];		// `authority`: further names, "," between
+	X509_STORE *client_ca;		// `client_ca`; NULL: none
 	pthread_rwlock_t verifier_lock;	// held for reading while a request is served; taken before any other lock
 	struct verifier verifier;
 	unsigned int ratls_max_age_s;	// how old a certificate without a nonce may be; 0: none will do
@@ -70,6 +76,9 @@ BROKER_HANDLER(admin_list_policies);	// admin.c
 BROKER_HANDLER(admin_change_policy);
 BROKER_HANDLER(admin_status);
 BROKER_HANDLER(anchor_handle);		// anchor.c
+BROKER_HANDLER(identity_whoami);	// identity_api.c
+BROKER_HANDLER(identity_list);
+BROKER_HANDLER(identity_change);
 
 // api.c: who asks, by session cookie or EAR token, or one whom broker/identity.h knows (then *owner, and r->caller says who; claims and key
 // stay NULL). Answers when it is none of them.

@@ -183,6 +183,36 @@ static void range(struct broker *b, const char *query, struct http_response *r)
 	broker_reply(r, 200, json_pack("{s:I, s:o}", "size", (json_int_t)size, "hashes", hashes(peaks, n)));
 }
 
+// An owner sees what is about its resources and what it did itself; of the others it sees that they are there.
+static bool may_see(const struct caller *c, const char *line, size_t len)
+{
+	if (caller_may(c, PERMIT_AUDIT, ""))
+		return true;
+	json_t *o = json_loadb(line, len, 0, NULL);
+	const char *resource = json_string_value(json_object_get(o, "resource")), *by = json_string_value(json_object_get(o, "by"));
+	bool may = (resource && caller_may(c, PERMIT_AUDIT, resource)) || (by && !strcmp(by, c->name));
+	json_decref(o);
+	return may;
+}
+
+// Leaves "{}" of each line that the caller may not see. *text is in place: lines only become shorter.
+static void hide(const struct caller *c, char *text, size_t *len)
+{
+	size_t out = 0;
+	for (size_t at = 0; at < *len;) {
+		char *end = memchr(text + at, '\n', *len - at);
+		size_t n = end ? (size_t)(end - text) - at : *len - at;
+		bool may = may_see(c, text + at, n);
+		memmove(text + out, may ? text + at : "{}", may ? n : 2);
+		out += may ? n : 2;
+		if (end)
+			text[out++] = '\n';
+		at += n + 1;
+	}
+	*len = out;
+	text[out] = '\0';
+}
+
 static void records(struct broker *b, const char *query, struct http_response *r)
 {
 	struct fault f = {""};
@@ -195,10 +225,13 @@ static void records(struct broker *b, const char *query, struct http_response *r
 		return;
 	}
 	int err = audit_lines(b->audit, from, to, &text, &len, &f);
-	if (err)
+	if (err) {
 		fail(err, &f, r);
-	else
-		text_reply(r, text, len);
+		return;
+	}
+	if (!caller_may(r->caller, PERMIT_AUDIT, ""))
+		hide(r->caller, text, &len);
+	text_reply(r, text, len);
 }
 
 static void record(struct broker *b, const char *query, struct http_response *r)
@@ -213,10 +246,14 @@ static void record(struct broker *b, const char *query, struct http_response *r)
 		return;
 	}
 	int err = audit_read(b->audit, index, &text, &len, &f);
-	if (err)
+	if (err) {
 		fail(err, &f, r);
-	else
+	} else if (!may_see(r->caller, text, len)) {
+		free(text);
+		broker_problem(r, 403, "NotPermitted", "this record is not about your resources", NULL);
+	} else {
 		text_reply(r, text, len);
+	}
 }
 
 static void head(struct broker *b, const char *query, struct http_response *r)

@@ -12,6 +12,10 @@
 #define IDENTITY_NAME 65	// with the terminator
 #define IDENTITY_PREFIXES 1024	// "team/,default/volume/ab..."
 
+#define IDENTITY_WINDOW 60	// seconds that a signature's time and the broker's may differ
+#define IDENTITY_TAG "coffer"	// of signatures: for this and nothing else
+#define IDENTITY_TOKEN "admin-token"	// the name of who has it
+
 struct broker;
 
 enum role {	// bits: an identity may have several
@@ -74,5 +78,10 @@ bool identify(struct broker *b, const struct http_request *q, struct http_respon
 bool broker_permits(struct http_response *r, enum permission p, const char *resource);
 
 const char *permission_name(enum permission p);
+
+struct broker_settings;
+// At the start, when the database and the store are open; `tls` has the server's certificate. Call identity_close in any case.
+int identity_open(struct broker *b, const struct broker_settings *s, SSL_CTX *tls, struct fault *f);
+void identity_close(struct broker *b);
 
 #endif

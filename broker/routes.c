@@ -37,6 +37,10 @@ const struct route routes[] = {
 	{"GET", "/.well-known/openid-configuration", PERMIT_ANYBODY, false, token_discovery},
 	{"GET", "/coffer/v0/signing-key", PERMIT_SIGNER, false, token_keys},
 	{"POST", "/coffer/v0/signing-key", PERMIT_SIGNER, false, token_rotate},
+	// Who may do that
+	{"GET", "/coffer/v0/whoami", PERMIT_WHOAMI, false, identity_whoami},
+	{"GET", "/coffer/v0/identity", PERMIT_IDENTITY_LIST, false, identity_list},
+	{"POST", "/coffer/v0/identity", PERMIT_IDENTITY_WRITE, false, identity_change},
 	// The audit log: hashes are for everybody, records are not
 	{"POST", "/coffer/v0/audit/cosignature", PERMIT_ANYBODY, false, audit_handle},
 	{"GET", "/coffer/v0/audit/records", PERMIT_AUDIT, false, audit_handle_records},

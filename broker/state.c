@@ -38,6 +38,9 @@ static const struct yamlcfg_key setting_keys[] = {
 	{.name = "sessions_per_peer", .type = {.kind = YAMLCFG_INT, .min = 1, .max = 1000000}},
 	{.name = "refusals_logged", .type = {.kind = YAMLCFG_INT, .min = 1, .max = 1000000}},
 	{.name = "disk_reserve", .type = {.kind = YAMLCFG_INT, .min = 0, .max = 1 << 20}},
+	{.name = "admin_token", .type = {.kind = YAMLCFG_BOOL}},
+	{.name = "client_ca", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "authority", .type = {.kind = YAMLCFG_LIST, .item = &(const struct yamlcfg_type){.kind = YAMLCFG_TEXT}}},
 	{.name = "audit_witnesses", .type = {.kind = YAMLCFG_LIST, .item = &(const struct yamlcfg_type){.kind = YAMLCFG_TEXT}}},
 	{.name = "master_key", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "master_key_tpm", .type = {.kind = YAMLCFG_TEXT}},
@@ -89,6 +92,19 @@ static int set_witnesses(struct broker_settings *s, const json_t *list, struct f
 	return 0;
 }
 
+static int set_authority(struct broker_settings *s, const json_t *list, struct fault *f)
+{
+	size_t n = 0, i;
+	json_t *v;
+	json_array_foreach(list, i, v) {
+		const char *name = json_string_value(v);
+		if (!*name || strpbrk(name, ",/ ") || n + strlen(name) + 2 > sizeof s->authority)
+			return fault_set(f, -EINVAL, "authority: '%.100s' is no host name or address, or there are too many", name);
+		n += (size_t)sprintf(s->authority + n, "%s%s", n ? "," : "", name);
+	}
+	return 0;
+}
+
 static int read_yaml(struct broker_settings *s, const char *config, struct fault *f)
 {
 	char path[PATH_MAX + 16];
@@ -102,6 +118,7 @@ static int read_yaml(struct broker_settings *s, const char *config, struct fault
 	const struct { const char *name; char *out; size_t size; } texts[] = {
 		{"listen", s->listen, sizeof s->listen}, {"insecure_accept_simulated", s->simulated_root, sizeof s->simulated_root},
 		{"database", s->database, sizeof s->database}, {"collateral", s->collateral, sizeof s->collateral}, {"policy", s->policy, sizeof s->policy},
+		{"client_ca", s->client_ca, sizeof s->client_ca},
 		{"tpm_roots", s->tpm_roots, sizeof s->tpm_roots}, {"references", s->references, sizeof s->references},
 		{"issuer", s->issuer, sizeof s->issuer},
 		{"metrics_listen", s->metrics_listen, sizeof s->metrics_listen},
@@ -131,6 +148,9 @@ static int read_yaml(struct broker_settings *s, const char *config, struct fault
 	if (!err && anchor)
 		err = set_anchor(s, anchor, f);
 	s->ratls_max_age_s = (unsigned int)json_integer_value(json_object_get(o, "ratls_max_age"));
+	s->no_admin_token = json_is_false(json_object_get(o, "admin_token"));
+	if (!err)
+		err = set_authority(s, json_object_get(o, "authority"), f);
 	if (!err)
 		err = set_witnesses(s, json_object_get(o, "audit_witnesses"), f);
 	json_decref(o);
@@ -445,6 +465,8 @@ int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_setti
 	if (!err)
 		err = open_tls(tls, s->dir, f);
 	if (!err)
+		err = identity_open(b, s, *tls, f);
+	if (!err)
 		err = open_verifier(&b->verifier, s, f);
 	snprintf(path, sizeof path, "%s/audit", s->dir);
 	b->started = time(NULL);
@@ -460,6 +482,7 @@ void broker_state_close(struct broker *b, SSL_CTX *tls)
 	limits_free(b->limits);
 	session_table_free(b->sessions);
 	secrets_close(b->secrets);
+	identity_close(b);
 	store_close(b->store);
 	signers_close(b->signers);
 	guard_close(b->guard);

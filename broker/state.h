@@ -28,6 +28,9 @@ struct broker_settings {
 	char metrics_listen[128];	// `metrics_listen`, "" for none
 	unsigned int connections, connections_per_peer;
 	struct limit_settings limits;	// `refusals_per_peer` and so on
+	bool no_admin_token;		// `admin_token: false`
+	char client_ca[PATH_MAX];	// `client_ca`, a file; "" for none
+	char authority[1024];		// `authority`: names beside those of the certificate, "," between
 	struct note_key witnesses[AUDIT_MAX_WITNESSES];	// `audit_witnesses`
 	unsigned int witness_count;
 	struct master_settings master;	// `master_key` and its like

@@ -159,6 +159,19 @@ void store_close(struct store *s)
 	free_wiped(s, sizeof *s);
 }
 
+int store_mac(const struct store *s, const char *what, const void *bytes, size_t len, uint8_t mac[32])
+{
+	size_t n = strlen(what) + 1, out = 0;	// with its NUL: a policy's text begins with a digit, and has none
+	char *text = malloc(n + len);
+	if (!text)
+		return -ENOMEM;
+	memcpy(mempcpy(text, what, n), bytes, len);
+	bool ok = EVP_Q_mac(NULL, "HMAC", NULL, "SHA256", NULL, s->policy_key, sizeof s->policy_key, (uint8_t *)text, n + len, mac, 32, &out) &&
+		  out == 32;
+	free(text);
+	return ok ? 0 : -EIO;
+}
+
 // Over a policy's row, each part with its length: what somebody else wrote into the database allows nothing.
 static int policy_mac(const struct store *s, const char *resource, const char *measurement, const char *note, const char *created,
 		      uint8_t out[32])

@@ -22,6 +22,10 @@ int store_prepare(struct db *db, const uint8_t master_key[STORE_MASTER_KEY_BYTES
 int store_open(struct store **out, struct db *db, struct guard *guard, const uint8_t master_key[STORE_MASTER_KEY_BYTES], struct fault *f);
 void store_close(struct store *s);
 
+// A MAC under the master key over what another area of the broker keeps in the database; `what` names the area, so that none passes for
+// another's.
+int store_mac(const struct store *s, const char *what, const void *bytes, size_t len, uint8_t mac[32]);
+
 // measurement: 96 lower-case hex digits. Allowing twice is fine (the note is replaced).
 int store_allow(struct store *s, const char *resource, const char *measurement, const char *note, struct fault *f);
 // measurement NULL: all of the resource. -ENOENT when there was none.

@@ -6,13 +6,14 @@ BROKER_TESTS += $(B)/test/broker-load $(B)/test/broker-operations
 BROKER_TESTS += $(B)/test/broker-tpm
 BROKER_TESTS += $(B)/test/broker-token
 BROKER_TESTS += $(B)/test/broker-db
+BROKER_TESTS += $(B)/test/broker-identity
 UNIT_TESTS += $(BROKER_TESTS)
 TEST_BINS += $(BROKER_TESTS)
 
 $(B)/test/broker-master: $(B)/obj/tests/broker/softhsm.o
 $(B)/obj/tests/broker/softhsm.o: CFLAGS += -isystem /usr/include/p11-kit-1
-$(B)/test/broker-tees $(B)/test/broker-tpm: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/attest/make/*.c))
 $(B)/test/broker-db: $(B)/obj/tests/broker/pg.o
+$(B)/test/broker-tees $(B)/test/broker-tpm $(B)/test/broker-identity: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/attest/make/*.c))
 $(B)/test/broker-%: $(B)/obj/tests/broker/%.o $(B)/obj/tests/broker/harness.o $(B)/lib/libcoffer.a
 	@mkdir -p $(@D)
 	@echo "  LD   $@"

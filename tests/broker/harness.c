@@ -44,6 +44,7 @@ void world_begin(const char *name)
 		printf("not ok %s: no temporary folder\n", name);
 		exit(1);
 	}
+	setenv("XDG_CONFIG_HOME", world, 1);	// whoever runs this may have an identity of his own
 	machine_make(&machine, "machine");
 }
 
