@@ -2,25 +2,41 @@
 // See client.h.
 #include "broker/client.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <limits.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "broker/broker.h"
 #include "lib/encode.h"
 #include "lib/file.h"
 #include "lib/http.h"
 #include "lib/http_client.h"
+#include "lib/httpsig.h"
+#include "lib/keyfile.h"
+#include "lib/signkey.h"
 
 #define TIMEOUT_MS 10000
+
+int (*broker_client_passphrase)(char *out, int size, int writing, void *path);
 
 struct broker_client {
 	struct http_client *http;
 	char url[600];
 	char headers[128];	// the bearer token
+	EVP_PKEY *key;		// or what signs
+	char keyid[SIGNKEY_ID];
+	struct http_url parts;
+	char authority[HTTP_MAX_HOST];
+	X509 *certificate;	// or what is shown, with its key
+	EVP_PKEY *certificate_key;
 };
 
 static int read_text(const char *dir, const char *name, const char *given, bool private, char **text, size_t *len,
@@ -57,6 +73,23 @@ static int read_url(struct broker_client *c, const char *dir, const char *given,
 	return err;
 }
 
+static int read_certificate(struct broker_client *c, const struct broker_client_options *o, struct fault *f)
+{
+	char *pem;
+	size_t len;
+	int err = o->certificate_key_file ? file_read(o->certificate_file, 64 << 10, &pem, &len, f) : fault_set(f, -EINVAL, "which key does the "
+										     "certificate %s have?", o->certificate_file);
+	if (err)
+		return err;
+	BIO *bio = BIO_new_mem_buf(pem, (int)len);
+	c->certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+	BIO_free(bio);
+	free(pem);
+	if (!c->certificate)
+		return fault_set(f, -EINVAL, "%s holds no certificate (PEM)", o->certificate_file);
+	return keyfile_read_locked(o->certificate_key_file, broker_client_passphrase, &c->certificate_key, f);
+}
+
 static int read_token(struct broker_client *c, const char *dir, const char *given, struct fault *f)
 {
 	char *token;
@@ -73,31 +106,58 @@ static int read_token(struct broker_client *c, const char *dir, const char *give
 	return err;
 }
 
+int broker_identity_path(char *out, size_t size)
+{
+	const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+	bool own = config && *config;
+	if (!own && (!home || !*home))
+		return -ENOENT;
+	return snprintf(out, size, "%s%s/coffer/identity.key", own ? config : home, own ? "" : "/.config") < (int)size ? 0 : -ENAMETOOLONG;
+}
+
+// What says who asks: what was named; then the identity of this user; then the token in the broker's folder.
+static int read_identity(struct broker_client *c, const char *dir, const struct broker_client_options *o, struct fault *f)
+{
+	char path[PATH_MAX];
+	const char *file = o->identity_file;
+	int err = 0;
+	if (o->anonymous)
+		return 0;
+	if (o->certificate_file)
+		return read_certificate(c, o, f);
+	if (!file && (o->token_file || broker_identity_path(path, sizeof path) || access(path, F_OK)))
+		return read_token(c, dir, o->token_file, f);
+	err = keyfile_read_locked(file ? file : path, broker_client_passphrase, &c->key, f);
+	if (!err && signkey_id(c->key, c->keyid))
+		err = fault_set(f, -EINVAL, "%s is no key of EC P-256 or Ed25519", file ? file : path);
+	return err;
+}
+
 int broker_client_open(struct broker_client **out, const struct broker_client_options *o, struct fault *f)
 {
 	char dir[PATH_MAX] = "", *ca = NULL;
 	size_t len;
-	struct http_url parts;
 	struct broker_client *c = calloc(1, sizeof *c);
 	if (!c)
 		return fault_set(f, -ENOMEM, "out of memory");
 	int err = 0;
 	if (o->dir && strlen(o->dir) < sizeof dir)
 		strcpy(dir, o->dir);
-	else if (!o->dir && (!o->url || !o->ca_file || (!o->token_file && !o->anonymous)))
-		err = broker_default_dir(dir, sizeof dir) ? fault_set(f, -ENOENT, "where is the broker? Set HOME or "
+	else if (!o->dir && (!o->url || !o->ca_file || !(o->token_file || o->anonymous || o->identity_file || o->certificate_file)))
+		err = broker_default_dir(dir, sizeof dir) && (!o->url || !o->ca_file) ? fault_set(f, -ENOENT, "where is the broker? Set HOME or "
 								      "COFFER_BROKER_DIR, or name its URL") : 0;
 	if (!err)
 		err = read_url(c, dir, o->url, f);
 	if (!err)
 		err = read_text(dir, "cert.pem", o->ca_file, false, &ca, &len, f);
-	if (!err && !o->anonymous)
-		err = read_token(c, dir, o->token_file, f);
-	if (!err && http_parse_url(&parts, c->url))
+	if (!err)
+		err = read_identity(c, dir, o, f);
+	if (!err && http_parse_url(&c->parts, c->url))
 		err = fault_set(f, -EINVAL, "'%.200s' is not a URL of the form https://host:port", c->url);
 	if (!err) {
 		// The owner chose the URL, so that the certificate may also be recognised by the name in it.
-		struct http_client_options h = {.url = c->url, .ca_pem = ca, .name = parts.host,
+		struct http_client_options h = {.url = c->url, .ca_pem = ca, .name = c->parts.host,
+						.certificate = c->certificate, .key = c->certificate_key,
 						.resolve = http_resolve_system, .timeout_ms = TIMEOUT_MS};
 		signal(SIGPIPE, SIG_IGN);
 		err = http_client_open(&c->http, &h, f);
@@ -115,7 +175,64 @@ void broker_client_close(struct broker_client *c)
 	if (!c)
 		return;
 	http_client_close(c->http);
+	EVP_PKEY_free(c->key);
+	EVP_PKEY_free(c->certificate_key);
+	X509_free(c->certificate);
 	free_wiped(c, sizeof *c);
+}
+
+EVP_PKEY *broker_client_key(const struct broker_client *c)
+{
+	return c->key;
+}
+
+struct message {
+	const char *method, *path, *query, *authority, *digest;
+};
+
+static const char *component(void *ctx, const char *name)
+{
+	const struct message *m = ctx;
+	return !strcmp(name, "@method") ? m->method : !strcmp(name, "@authority") ? m->authority : !strcmp(name, "@path") ? m->path :
+	       !strcmp(name, "@query") ? m->query : !strcmp(name, "content-digest") && m->digest[0] ? m->digest : NULL;
+}
+
+// The header lines that sign this request (docs/identity.md), malloc'ed.
+static int sign(const struct broker_client *c, const char *method, const char *path, const void *body, size_t len, char **headers, struct fault *f)
+{
+	const struct http_url *u = &c->parts;
+	char target[2 * HTTP_MAX_TARGET], authority[HTTP_MAX_HOST + 16], digest[HTTPSIG_DIGEST] = "", nonce[BASE64_SIZE(18)], *lines;
+	uint8_t random[18];
+	bool standard = !strcmp(u->port, "443");
+	int n = snprintf(target, sizeof target, "%s%.*s", u->prefix, (int)strcspn(path, "?"), path);
+	if (n >= (int)sizeof target || RAND_bytes(random, sizeof random) != 1)
+		return fault_set(f, -E2BIG, "the request is too long");
+	snprintf(authority, sizeof authority, "%s%s%s%s%s", u->ipv6 ? "[" : "", u->host, u->ipv6 ? "]" : "", standard ? "" : ":", standard ? "" : u->port);
+	for (char *p = authority; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	base64_encode(nonce, random, sizeof random, BASE64_URL);
+	if (len)
+		httpsig_digest(body, len, digest);
+	struct message m = {.method = method, .path = target, .query = strchr(path, '?') ?: "?", .authority = authority, .digest = digest};
+	int err = httpsig_sign(c->key, len ? "\"@method\" \"@authority\" \"@path\" \"@query\" \"content-digest\"" :
+			       "\"@method\" \"@authority\" \"@path\" \"@query\"", time(NULL), nonce, c->keyid, "coffer", component, &m, &lines, f);
+	if (err)
+		return err;
+	err = asprintf(headers, "%s%s%s%s", lines, len ? "Content-Digest: " : "", digest, len ? "\r\n" : "") < 0 ? -ENOMEM : 0;
+	free(lines);
+	return err;
+}
+
+// Every request of an owner goes through here.
+static int send_request(struct broker_client *c, const char *method, const char *path, const void *body, size_t len, struct http_reply *reply,
+			struct fault *f)
+{
+	char *headers = NULL;
+	int err = c->key ? sign(c, method, path, body, len, &headers, f) : 0;
+	if (!err)
+		err = http_client_request(c->http, method, path, c->key ? headers : c->headers, body, len, reply, f);
+	free(headers);
+	return err;
 }
 
 const char *broker_client_url(const struct broker_client *c)
@@ -150,7 +267,7 @@ static int call(struct broker_client *c, const char *method, const char *path, c
 		json_t **out, struct fault *f)
 {
 	struct http_reply reply;
-	int err = http_client_request(c->http, method, path, c->headers, body, len, &reply, f);
+	int err = send_request(c, method, path, body, len, &reply, f);
 	if (err)
 		return err;
 	if (reply.status != 200) {
@@ -170,7 +287,7 @@ int broker_client_text(struct broker_client *c, const char *method, const char *
 		       size_t *out_len, struct fault *f)
 {
 	struct http_reply reply;
-	int err = http_client_request(c->http, method, path, c->headers, body, len, &reply, f);
+	int err = send_request(c, method, path, body, len, &reply, f);
 	if (err)
 		return err;
 	if (reply.status == 200) {
@@ -180,6 +297,16 @@ int broker_client_text(struct broker_client *c, const char *method, const char *
 	}
 	err = refused(&reply, f);
 	http_reply_free(&reply);
+	return err;
+}
+
+int broker_client_json(struct broker_client *c, const char *method, const char *path, json_t *body, json_t **out, struct fault *f)
+{
+	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+	if (body && !text)
+		return fault_set(f, -EINVAL, "what is to be sent is not valid text");
+	int err = call(c, method, path, text, text ? strlen(text) : 0, out, f);
+	free(text);
 	return err;
 }
 
@@ -199,7 +326,7 @@ int broker_client_get_volume_key(struct broker_client *c, const uint8_t id[BROKE
 	struct http_reply reply;
 	broker_volume_resource(resource, id);
 	snprintf(path, sizeof path, "/coffer/v0/key/%s", resource);
-	int err = http_client_request(c->http, "GET", path, c->headers, NULL, 0, &reply, f);
+	int err = send_request(c, "GET", path, NULL, 0, &reply, f);
 	if (err)
 		return err;
 	if (reply.status != 200)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The owner's side of the broker: admin calls over TLS with the admin token. Used by `coffer seal`, `coffer policy`...
+// The owner's side of the broker: calls over TLS, each signed by the owner's identity, or with the admin token. Used by `coffer seal`, `coffer policy`...
 // One connection per call; no locks. Every call returns 0 or a negative errno with a message in `f`:
 // -ECONNREFUSED etc. not reachable, -EPROTO not understood, -EACCES token refused, -EKEYREJECTED certificate not
 // trusted, -EEXIST the key is there already, -ENOENT no such entry, -EINVAL bad argument.
@@ -7,6 +7,7 @@
 #define COFFER_BROKER_CLIENT_H
 
 #include <jansson.h>
+#include <openssl/evp.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -25,7 +26,17 @@ struct broker_client_options {
 	const char *ca_file;
 	const char *token_file;
 	bool anonymous;		// no token: for what everybody may ask
+	// An identity (docs/identity.md) instead of the token: its private key, which signs each request. NULL: the one of broker_identity_path(), where
+	// there is one and no token_file is named.
+	const char *identity_file;
+	const char *certificate_file, *certificate_key_file;	// or a client's certificate and its key (PEM)
 };
+
+// Asks for the passphrase of a key (keyfile.h); NULL: keys without one only. Set once, before clients are opened.
+extern int (*broker_client_passphrase)(char *out, int size, int writing, void *path);
+
+// $XDG_CONFIG_HOME/coffer/identity.key or ~/.config/coffer/identity.key. -ENOENT when neither is set, -ENAMETOOLONG.
+int broker_identity_path(char *out, size_t size);
 
 int broker_client_open(struct broker_client **out, const struct broker_client_options *o, struct fault *f);
 void broker_client_close(struct broker_client *c);
@@ -71,6 +82,10 @@ int broker_client_policy_list(struct broker_client *c, json_t **out, struct faul
 // *out: {"version","resources","policies","sessions","decisions","log_head","simulated_accepted",
 // "debug_accepted"}.
 int broker_client_status(struct broker_client *c, json_t **out, struct fault *f);
+// A request whose answer is a JSON object; out NULL: it does not matter.
+int broker_client_json(struct broker_client *c, const char *method, const char *path, json_t *body, json_t **out, struct fault *f);
+// The key that signs; NULL when the token or a certificate does it.
+EVP_PKEY *broker_client_key(const struct broker_client *c);
 // A request whose answer is text: *out is malloc'ed, with a NUL behind it.
 int broker_client_text(struct broker_client *c, const char *method, const char *path, const void *body, size_t len, char **out,
 		       size_t *out_len, struct fault *f);

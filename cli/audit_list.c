@@ -51,6 +51,10 @@ static int match(void *ctx, uint64_t index, const char *line, size_t len)
 	if (index == UINT64_MAX)
 		return 0;
 	json_t *record = json_loadb(line, len, 0, NULL);
+	if (!json_object_size(record)) {	// another owner's: the broker does not show it
+		json_decref(record);
+		return 0;
+	}
 	const char *time = text_of(record, "time");
 	bool early = o->since && strcmp(time, o->since) < 0;
 	s->before_since |= early;
@@ -88,7 +92,11 @@ static void say(const struct audit_options *o, uint64_t index, const char *line)
 	printf("%8" PRIu64 "  %-24s  %-20s  %s%-8s%s  %s  %s", index, text_of(record, "time"), text_of(record, "event"),
 	       !strcmp(outcome, "refused") ? cli_red(stdout) : "", outcome, !strcmp(outcome, "refused") ? cli_plain(stdout) : "",
 	       *text_of(record, "from") ? text_of(record, "from") : "-", text_of(record, "resource"));
+	if (*text_of(record, "identity"))
+		fputs(text_of(record, "identity"), stdout);
 	say_refusals(record);
+	if (*text_of(record, "by"))
+		printf("  by %s", text_of(record, "by"));
 	putchar('\n');
 	json_decref(record);
 }

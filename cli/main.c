@@ -2,12 +2,14 @@
 // All of `coffer`: finds the subcommand and hands over. No logic of its own. command.c says why it is a program beside `coffer`.
 #include <string.h>
 
+#include "broker/client.h"
 #include "cli/cli.h"
+#include "cli/passphrase.h"
 #include "image/text.h"
 
 const struct command *const commands[] = {
 	&command_init, &command_new, &command_copy, &command_build, &command_run, &command_measure,
-	&command_seal, &command_open, &command_mount, &command_volume, &command_broker, &command_policy, &command_audit,
+	&command_seal, &command_open, &command_mount, &command_volume, &command_broker, &command_policy, &command_audit, &command_identity, &command_admin,
 	&command_verify, &command_evidence, &command_reference, &command_collateral, &command_token, &command_doctor, &command_syscalls, &command_version, &command_help, NULL,
 };
 
@@ -87,6 +89,7 @@ int main(int argc, char **argv)
 	const struct command *c;
 	int at;
 
+	broker_client_passphrase = cli_passphrase;
 	at = cli_options(argc, argv);
 	if (at >= argc) {
 		help(1, argv);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/passphrase.h"
 #include "cli/progress.h"
 #include "image/text.h"
 
@@ -23,6 +24,10 @@ bool owner_option(struct owner *o, int option, const char *value)
 	case 516: o->key_file = value; return true;
 	case 517: o->anchor = value; return true;
 	case 518: o->tpm_key = value; return true;
+	case 540: o->broker.identity_file = value; return true;
+	case 541: cli_passphrase_file = value; return true;
+	case 542: o->broker.certificate_file = value; return true;
+	case 543: o->broker.certificate_key_file = value; return true;
 	default: return false;
 	}
 }

@@ -19,7 +19,10 @@ struct owner {
 #define OWNER_HELP										\
 	"      --broker URL         the broker (default: the one of --broker-dir)\n"		\
 	"      --broker-ca FILE     its certificate\n"						\
-	"      --broker-token FILE  the owner's token\n"					\
+	"      --identity FILE      the key that signs requests (default: ~/.config/coffer/identity.key, where there is one; coffer identity)\n" \
+	"      --passphrase-file F  its passphrase, instead of asking on the terminal\n" \
+	"      --client-cert FILE   instead: a client's certificate, with --client-key FILE\n" \
+	"      --broker-token FILE  instead: the admin token (default, where there is no identity: the one in --broker-dir)\n" \
 	"      --anchor WHERE       who remembers the newest state of volumes: broker (default, unless --key-file is given), tpm, or none;\n" \
 	"                           tpm:device:/dev/tpmrm0 (what tpm means), tpm:tcp:ADDRESS:PORT, tpm:unix:PATH\n" \
 	"      --tpm-key NAME       when the TPM is told of a volume first: its endorsement key must have this name\n" \
@@ -30,7 +33,9 @@ struct owner {
 	{"broker", required_argument, NULL, 512}, {"broker-ca", required_argument, NULL, 513},	\
 	{"broker-token", required_argument, NULL, 514}, {"broker-dir", required_argument, NULL, 515}, \
 	{"key-file", required_argument, NULL, 516}, {"anchor", required_argument, NULL, 517}, \
-	{"tpm-key", required_argument, NULL, 518}
+	{"tpm-key", required_argument, NULL, 518}, {"identity", required_argument, NULL, 540},	\
+	{"passphrase-file", required_argument, NULL, 541}, {"client-cert", required_argument, NULL, 542}, \
+	{"client-key", required_argument, NULL, 543}
 
 // Takes one of OWNER_OPTIONS; false when the option is another.
 bool owner_option(struct owner *o, int option, const char *value);
