@@ -31,6 +31,8 @@ size_t coco_nonce_len(struct bundle *b);
 
 // Inside attest/: the 1184 bytes of an SNP report from its fields by name. -EINVAL and which.
 int coco_snp_report(const json_t *fields, uint8_t report[1184], struct fault *f);
+// The same the other way round, as verifiers of the KBS protocol read it; a new reference.
+json_t *coco_snp_fields(const uint8_t report[1184]);
 // Inside attest/: up to `size` bytes of a list of numbers. -EINVAL.
 ssize_t coco_numbers(const json_t *list, uint8_t *out, size_t size);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An SNP report whose fields came by name, as a Rust client's serialiser writes them, put back into the bytes that were signed. What the
+// An SNP report by its fields' names, as a Rust client's serialiser writes it: so written, and put back into the bytes that were signed. What the
 // form leaves out (reserved bytes) is zero; if it was not, the signature says so. See coco.h. Pure.
 #include <errno.h>
 #include <string.h>
@@ -65,14 +65,61 @@ static int put(const json_t *o, const struct field *list, size_t count, uint8_t 
 	return 0;
 }
 
+static json_t *numbers(const uint8_t *bytes, size_t len)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < len; i++)
+		json_array_append_new(list, json_integer(bytes[i]));
+	return list;
+}
+
+static json_t *get(const struct field *list, size_t count, const uint8_t *in)
+{
+	json_t *o = json_object();
+	for (const struct field *d = list; d < list + count; d++) {
+		uint64_t n = 0;
+		for (unsigned int i = d->list ? 0 : d->size; i--;)
+			n = n << 8 | in[d->at + i];
+		json_object_set_new(o, d->name, d->list ? numbers(in + d->at, d->size) : json_integer((json_int_t)n));
+	}
+	return o;
+}
+
+#define GET(list, in) get(list, sizeof list / sizeof *list, in)
 #define PUT(o, list, out) put(o, list, sizeof list / sizeof *list, out, f)
+
+static const struct { const char *name; unsigned int at; } tcbs[] = {
+	{"current_tcb", 0x38}, {"reported_tcb", 0x180}, {"committed_tcb", 0x1e0}, {"launch_tcb", 0x1f0},
+};
+static const struct { const char *name; unsigned int at; } versions[] = {{"current", 0x1e8}, {"committed", 0x1ec}};
+
+// What a report of an older version does not have is null; a name of each generation of clients stands for the same bytes.
+json_t *coco_snp_fields(const uint8_t report[1184])
+{
+	json_t *o = GET(fields, report);
+	unsigned int version = report[0];
+	bool turin = version >= 3 && report[0x188] == 0x1a;
+	for (size_t i = 0; i < sizeof tcbs / sizeof *tcbs; i++) {
+		json_t *tcb = turin ? GET(turin_fields, report + tcbs[i].at) : GET(tcb_fields, report + tcbs[i].at);
+		if (!turin)
+			json_object_set_new(tcb, "fmc", json_null());
+		json_object_set_new(o, tcbs[i].name, tcb);
+	}
+	for (size_t i = 0; i < sizeof versions / sizeof *versions; i++)
+		json_object_set_new(o, versions[i].name, GET(version_fields, report + versions[i].at));
+	static const struct { const char *name; unsigned int since; } later[] = {
+		{"cpuid_fam_id", 3}, {"cpuid_mod_id", 3}, {"cpuid_step", 3}, {"launch_mit_vector", 5}, {"current_mit_vector", 5},
+	};
+	for (size_t i = 0; i < sizeof later / sizeof *later; i++) {
+		if (version < later[i].since)
+			json_object_set_new(o, later[i].name, json_null());
+	}
+	json_object_set_new(o, "signature", GET(signature_fields, report + 0x2a0));
+	return o;
+}
 
 int coco_snp_report(const json_t *o, uint8_t report[1184], struct fault *f)
 {
-	static const struct { const char *name; unsigned int at; } tcbs[] = {
-		{"current_tcb", 0x38}, {"reported_tcb", 0x180}, {"committed_tcb", 0x1e0}, {"launch_tcb", 0x1f0},
-	};
-	static const struct { const char *name; unsigned int at; } versions[] = {{"current", 0x1e8}, {"committed", 0x1ec}};
 	memset(report, 0, 1184);
 	int err = PUT(o, fields, report);
 	for (size_t i = 0; !err && i < sizeof tcbs / sizeof *tcbs; i++) {

@@ -33,7 +33,7 @@ static void check_key(X509 *cert, struct attest_result *result)
 	char thumbprint[JWK_THUMBPRINT];
 	json_t *jwk = jwk_from_key(X509_get0_pubkey(cert));
 	struct attest_check *c = attest_check_add(result, "certificate-key-kind", jwk != NULL);
-	attest_expected(c, "a key that secrets can be encrypted to: EC on P-256, P-384 or P-521");
+	attest_expected(c, "a key that secrets can be encrypted to: EC on P-256, P-384 or P-521, RSA");
 	attest_found(c, "%s", jwk ? "one" : "another");
 	if (jwk && jwk_thumbprint(jwk, thumbprint))
 		json_object_set_new(result->claims, "key_thumbprint", json_string(thumbprint));

@@ -6,7 +6,7 @@ FUZZ_CFLAGS = -std=gnu17 -O1 -g $(WARN) -D_GNU_SOURCE -I. -fsanitize=fuzzer,addr
 FUZZERS += snp_report kbs_request host_block audit
 FUZZ_SRC_audit = broker/audit_verify.c broker/note.c broker/merkle.c lib/sha.c lib/encode.c lib/fault.c
 FUZZ_SRC_snp_report = $(B)/fuzz/attest.a
-FUZZ_SRC_kbs_request = broker/kbs.c lib/http.c lib/jwa.c lib/jwe.c $(B)/fuzz/attest.a
+FUZZ_SRC_kbs_request = broker/kbs.c lib/http.c lib/jwa.c lib/jwe.c lib/jwe_rsa.c $(B)/fuzz/attest.a
 FUZZ_SRC_host_block = init/settings.c lib/file.c lib/fault.c
 FUZZERS += elf coffer_yaml python_imports manifest ldisc
 FUZZ_SRC_elf = image/elf.c image/text.c lib/fault.c

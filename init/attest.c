@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "attest/binding.h"
+#include "attest/coco.h"
 #include "lib/encode.h"
 #include "lib/file.h"
 #include "lib/http_client.h"
@@ -121,14 +122,6 @@ static int find_broker(struct exchange *x, struct fault *f)
 	}
 }
 
-static char *base64(const void *bytes, size_t len)
-{
-	char *out = malloc(BASE64_SIZE(len));
-	if (out)
-		base64_encode(out, bytes, len, BASE64_STD);
-	return out;
-}
-
 static json_t *chain_json(const struct snp_chain *chain)
 {
 	static const char *const types[] = {"VCEK", "ASK", "ARK"};
@@ -136,32 +129,34 @@ static json_t *chain_json(const struct snp_chain *chain)
 	for (unsigned int i = 0; list && i < chain->count; i++) {
 		uint8_t *der = NULL;
 		int len = i2d_X509(chain->certs[i], &der);
-		char *text = len > 0 ? base64(der, (size_t)len) : NULL;
-		json_t *o = text ? json_pack("{s:s, s:s}", "cert_type", i < 3 ? types[i] : "CRL", "data", text) : NULL;
+		json_t *data = json_array(), *o;
+		for (int k = 0; k < len; k++)
+			json_array_append_new(data, json_integer(der[k]));
+		o = len > 0 ? json_pack("{s:s, s:O}", "cert_type", i < 3 ? types[i] : "CRL", "data", data) : NULL;
 		if (!o || json_array_append_new(list, o)) {
 			json_decref(list);
 			list = NULL;
 		}
-		free(text);
+		json_decref(data);
 		OPENSSL_free(der);
 	}
 	return list;
 }
 
-// The body of the attestation request; malloc'ed.
+// The body of the attestation request; malloc'ed. The report goes by its fields' names, which is all that some brokers read.
 static char *attest_body(const struct exchange *x, const struct evidence *e)
 {
-	char *report = base64(e->report, sizeof e->report), *text = NULL;
-	json_t *chain = chain_json(&e->chain);
+	char *text = NULL;
+	json_t *report = coco_snp_fields(e->report), *chain = chain_json(&e->chain);
 	if (report && chain) {
-		json_t *o = json_pack("{s:{s:s, s:O}, s:{s:{s:s, s:O}, s:s}}", "runtime-data", "nonce", x->nonce,
+		json_t *o = json_pack("{s:{s:s, s:O}, s:{s:{s:O, s:O}, s:s}}", "runtime-data", "nonce", x->nonce,
 				      "tee-pubkey", x->jwk, "tee-evidence", "primary_evidence", "attestation_report",
 				      report, "cert_chain", chain, "additional_evidence", x->statement);
 		text = o ? json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
 		json_decref(o);
 	}
 	json_decref(chain);
-	free(report);
+	json_decref(report);
 	return text;
 }
 

@@ -13,6 +13,7 @@
 #include "lib/encode.h"
 #include "lib/file.h"
 #include "lib/jwa.h"
+#include "lib/jwe_rsa.h"
 
 #define KEY_BYTES 32
 #define WRAPPED_BYTES (KEY_BYTES + JWA_WRAP_EXTRA)
@@ -61,7 +62,9 @@ json_t *jwk_from_key(EVP_PKEY *key)
 	uint8_t point[1 + 2 * MAX_FIELD];
 	char x[BASE64_SIZE(MAX_FIELD)], y[BASE64_SIZE(MAX_FIELD)];
 	size_t len;
-	if (!c || !EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof point, &len) ||
+	if (!c)
+		return jwe_rsa_jwk(key);
+	if (!EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof point, &len) ||
 	    len != 1 + 2 * c->field || point[0] != POINT_CONVERSION_UNCOMPRESSED)
 		return NULL;
 	base64_encode(x, point + 1, c->field, BASE64_URL);
@@ -91,8 +94,10 @@ int jwk_to_key(const json_t *jwk, EVP_PKEY **out, struct fault *f)
 	const char *alg = json_string_value(json_object_get(jwk, "alg"));
 	uint8_t point[1 + 2 * MAX_FIELD];
 
+	if (kty && !strcmp(kty, "RSA"))
+		return jwe_rsa_key(jwk, out, f);
 	if (!kty || strcmp(kty, "EC"))
-		return fault_set(f, -EINVAL, "tee-pubkey: kty must be \"EC\" (RSA keys are not accepted)");
+		return fault_set(f, -EINVAL, "tee-pubkey: kty must be \"EC\" or \"RSA\"");
 	const struct curve *c = curve_by_name(crv);
 	if (!c || strcmp(c->jose, crv))
 		return fault_set(f, -EINVAL, "tee-pubkey: crv must be P-256, P-384 or P-521");
@@ -129,14 +134,14 @@ static int agree(EVP_PKEY *mine, EVP_PKEY *theirs, uint8_t kek[KEY_BYTES])
 	return jwa_agree(mine, theirs, &(struct jwa_info){.alg = ALG}, kek, KEY_BYTES);
 }
 
-// The protected header's base64url text, for the ephemeral key; malloc.
+// The protected header's base64url text, for the ephemeral key (RSA: NULL); malloc.
 static char *protected_header(EVP_PKEY *ephemeral)
 {
-	json_t *epk = jwk_from_key(ephemeral);
-	if (!epk)
+	json_t *epk = ephemeral ? jwk_from_key(ephemeral) : NULL;
+	if (ephemeral && !epk)
 		return NULL;
 	json_object_del(epk, "alg");
-	json_t *header = json_pack("{s:s, s:s, s:o}", "alg", ALG, "enc", ENC, "epk", epk);
+	json_t *header = json_pack("{s:s, s:s, s:o*}", "alg", ephemeral ? ALG : JWE_RSA_ALG, "enc", ENC, "epk", epk);
 	char *text = header ? json_dumps(header, JSON_COMPACT | JSON_SORT_KEYS) : NULL, *out = NULL;
 	json_decref(header);
 	if (text && (out = malloc(BASE64_SIZE(strlen(text)))))
@@ -145,30 +150,46 @@ static char *protected_header(EVP_PKEY *ephemeral)
 	return out;
 }
 
+// The content's key for whoever has `to`; the header that says how. -EIO, -ENOMEM.
+static int wrap_for(EVP_PKEY *to, const uint8_t cek[KEY_BYTES], uint8_t wrapped[JWE_RSA_MAX], size_t *len, char **header)
+{
+	const struct curve *c = curve_of(to);
+	uint8_t kek[KEY_BYTES];
+	EVP_PKEY *ephemeral = c ? EVP_EC_gen(c->openssl) : NULL;
+	int err = -EIO;
+	if (!c) {
+		err = jwe_rsa_wrap(to, cek, KEY_BYTES, wrapped, len);
+	} else if (ephemeral && !agree(ephemeral, to, kek) && !jwa_wrap(kek, sizeof kek, cek, KEY_BYTES, wrapped)) {
+		*len = WRAPPED_BYTES;
+		err = 0;
+	}
+	*header = err ? NULL : protected_header(ephemeral);
+	explicit_bzero(kek, sizeof kek);
+	EVP_PKEY_free(ephemeral);
+	return err ? err : *header ? 0 : -ENOMEM;
+}
+
 int jwe_encrypt(EVP_PKEY *to, const void *plain, size_t len, json_t **out, struct fault *f)
 {
-	uint8_t kek[KEY_BYTES], cek[KEY_BYTES], wrapped[WRAPPED_BYTES], iv[IV_BYTES], tag[TAG_BYTES];
-	char wrapped64[BASE64_SIZE(WRAPPED_BYTES)], iv64[BASE64_SIZE(IV_BYTES)], tag64[BASE64_SIZE(TAG_BYTES)];
-	const struct curve *c = curve_of(to);
-	EVP_PKEY *ephemeral = NULL;
+	uint8_t cek[KEY_BYTES], wrapped[JWE_RSA_MAX], iv[IV_BYTES], tag[TAG_BYTES];
+	char wrapped64[BASE64_SIZE(JWE_RSA_MAX)], iv64[BASE64_SIZE(IV_BYTES)], tag64[BASE64_SIZE(TAG_BYTES)];
+	size_t wrapped_len = 0;
 	char *header = NULL, *text64 = NULL;
 	uint8_t *sealed = NULL;
 	int err = -ENOMEM;
 
-	if (!c || len > JWE_MAX_PLAINTEXT)
-		return fault_set(f, -EINVAL, "the secret cannot be encrypted: unknown curve or too long");
+	if ((!curve_of(to) && !EVP_PKEY_is_a(to, "RSA")) || len > JWE_MAX_PLAINTEXT)
+		return fault_set(f, -EINVAL, "the secret cannot be encrypted: unknown kind of key or too long");
 	sealed = malloc(len + 1);
 	text64 = malloc(BASE64_SIZE(len));
-	ephemeral = EVP_EC_gen(c->openssl);
-	if (!sealed || !text64 || !ephemeral || !(header = protected_header(ephemeral)))
+	if (!sealed || !text64)
 		goto out;
-	if (RAND_priv_bytes(cek, sizeof cek) != 1 || RAND_bytes(iv, sizeof iv) != 1 || agree(ephemeral, to, kek) ||
-	    jwa_wrap(kek, sizeof kek, cek, sizeof cek, wrapped) ||
-	    jwa_gcm(true, cek, sizeof cek, iv, header, strlen(header), plain, len, sealed, tag)) {
+	err = RAND_priv_bytes(cek, sizeof cek) == 1 && RAND_bytes(iv, sizeof iv) == 1 ? wrap_for(to, cek, wrapped, &wrapped_len, &header) : -EIO;
+	if (!err && jwa_gcm(true, cek, sizeof cek, iv, header, strlen(header), plain, len, sealed, tag))
 		err = -EIO;
+	if (err)
 		goto out;
-	}
-	base64_encode(wrapped64, wrapped, sizeof wrapped, BASE64_URL);
+	base64_encode(wrapped64, wrapped, wrapped_len, BASE64_URL);
 	base64_encode(iv64, iv, sizeof iv, BASE64_URL);
 	base64_encode(tag64, tag, sizeof tag, BASE64_URL);
 	base64_encode(text64, sealed, len, BASE64_URL);
@@ -178,9 +199,7 @@ int jwe_encrypt(EVP_PKEY *to, const void *plain, size_t len, json_t **out, struc
 out:
 	if (err)
 		fault_set(f, err, "the secret cannot be encrypted: %s", strerror(-err));
-	explicit_bzero(kek, sizeof kek);
 	explicit_bzero(cek, sizeof cek);
-	EVP_PKEY_free(ephemeral);
 	free(header);
 	free(text64);
 	free(sealed);
