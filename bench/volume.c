@@ -237,112 +237,161 @@ static void store_run(struct seal_vol *v, struct seal_inode *i, u64 block, u32 n
 	store(v, i, index, n, data);
 }
 
-// Both files are there already, and in the host's memory: what is measured is the median of several passes, of the layer and of the volume in
-// turn, each over what one before it left.
+// What is measured is the median of several passes, each over what those before it left, in the host's memory: of the layer and of the volume in
+// turn. Files so large that they do not fit there beside each other are measured apart, the layer's first.
 #define PASSES 9
 #define FIRST  2 // passes before the first that counts
+#define APART  1024ul // MiB
 
-static double median(double *t)
+static struct {
+	int fd;
+	struct seal_vol *v;
+	struct seal_inode *i;
+	u64 blocks;
+	u8 *data, *buf, *out;
+} on;
+
+// Seconds of a pass. Writing: until all is written, and until it is flushed. Reading: from one end to the other, and at random.
+struct times {
+	double first, second;
+};
+
+static void layer_write(struct times *t)
 {
-	for (u32 i = 1; i < PASSES - FIRST; i++)
-		for (u32 k = i; k && t[k] < t[k - 1]; k--) {
-			double x = t[k];
-			t[k] = t[k - 1];
-			t[k - 1] = x;
-		}
-	return t[(PASSES - FIRST) / 2];
+	double from = now();
+	for (u64 b = 0; b < on.blocks; b += PIECE)
+		put(on.fd, b, PIECE, on.data, on.buf);
+	t->first = now() - from;
+	check(!fdatasync(on.fd), "flush");
+	t->second = now() - from;
 }
 
-// What one pass takes, of the layer and of the volume: seconds until all is written or read, and until it is flushed.
-struct both {
-	double layer[PASSES], layer_flush[PASSES], volume[PASSES], volume_flush[PASSES];
-};
+static void volume_write(struct times *t)
+{
+	double from = now();
+	for (u64 b = 0; b < on.blocks; b += PIECE)
+		store_run(on.v, on.i, b, PIECE, on.data);
+	t->first = now() - from;
+	must(seal_sync(on.v), "sync");
+	t->second = now() - from;
+}
+
+static void layer_read(struct times *t)
+{
+	double from = now();
+	for (u64 b = 0; b < on.blocks; b += PIECE)
+		get(on.fd, b, PIECE, on.out, on.buf);
+	t->first = now() - from;
+	from = now();
+	for (u64 k = 0; k < on.blocks / 8; k++)
+		get(on.fd, rnd() % on.blocks, 1, on.out, on.buf);
+	t->second = now() - from;
+}
+
+static void volume_read(struct times *t)
+{
+	double from = now();
+	for (u64 b = 0; b < on.blocks; b += PIECE)
+		fetch(on.v, on.i, b, PIECE, on.out);
+	t->first = now() - from;
+	from = now();
+	for (u64 k = 0; k < on.blocks / 8; k++)
+		fetch(on.v, on.i, rnd() % on.blocks, 1, on.out);
+	t->second = now() - from;
+}
+
+static int by_seconds(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return x < y ? -1 : x > y;
+}
+
+static struct times median(const struct times *t, u32 passes)
+{
+	double first[PASSES], second[PASSES];
+	u32 n = passes - FIRST;
+	for (u32 k = 0; k < n; k++) {
+		first[k] = t[FIRST + k].first;
+		second[k] = t[FIRST + k].second;
+	}
+	qsort(first, n, sizeof *first, by_seconds);
+	qsort(second, n, sizeof *second, by_seconds);
+	return (struct times){first[n / 2], second[n / 2]};
+}
+
+static void turns(void (*one)(struct times *), struct times *a, void (*other)(struct times *), struct times *b)
+{
+	struct times t[2][PASSES];
+	bool apart = mib > APART;
+	u32 passes = apart ? FIRST + 3 : PASSES;
+	for (u32 pass = 0; pass < passes; pass++) {
+		one(&t[0][pass]);
+		if (!apart)
+			other(&t[1][pass]);
+	}
+	for (u32 pass = 0; apart && pass < passes; pass++)
+		other(&t[1][pass]);
+	*a = median(t[0], passes);
+	*b = median(t[1], passes);
+}
+
 static void layer(const char *path)
 {
 	static const u8 key[32] = "a key of the benchmark";
-	u64 blocks = (mib << 20) / BLOCK, n = blocks / 8;
 	char other[4096];
+	struct times a, b;
+	on.blocks = (mib << 20) / BLOCK;
 	snprintf(other, sizeof other, "%s.vol", path);
-	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	check(fd >= 0, path);
+	on.fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	check(on.fd >= 0, path);
 	must(gcm_init(), "cipher");
 	gcm_key_set(&gcm_key, key);
-	tags = calloc(blocks, sizeof *tags);
-	u8 *data = pages(PIECE), *buf = pages(PIECE), *out = pages(PIECE);
+	tags = calloc(on.blocks, sizeof *tags);
+	on.data = pages(PIECE);
+	on.buf = pages(PIECE);
+	on.out = pages(PIECE);
 	check(tags != NULL, "memory");
-	struct seal_vol *v = open_volume(other, 4 * (mib << 20), true);
-	struct seal_inode *i = make(v, "file");
-	static struct both seq, random;
-	double t = 0;
-	for (u32 pass = 0; pass < PASSES; pass++) {
-		u32 k = pass < FIRST ? 0 : pass - FIRST;
-		t = now();
-		for (u64 b = 0; b < blocks; b += PIECE)
-			put(fd, b, PIECE, data, buf);
-		seq.layer[k] = now() - t;
-		check(!fdatasync(fd), "flush");
-		seq.layer_flush[k] = now() - t;
-		t = now();
-		for (u64 b = 0; b < blocks; b += PIECE)
-			store_run(v, i, b, PIECE, data);
-		seq.volume[k] = now() - t;
-		must(seal_sync(v), "sync");
-		seq.volume_flush[k] = now() - t;
-	}
-	rate("encrypt_only_seq_write", median(seq.layer));
-	rate("encrypt_only_seq_write_flush", median(seq.layer_flush));
-	rate("volume_seq_write", median(seq.volume));
-	rate("volume_seq_write_flush", median(seq.volume_flush));
-	for (u32 pass = 0; pass < PASSES; pass++) {
-		u32 at = pass < FIRST ? 0 : pass - FIRST;
-		t = now();
-		for (u64 b = 0; b < blocks; b += PIECE)
-			get(fd, b, PIECE, out, buf);
-		seq.layer[at] = now() - t;
-		t = now();
-		for (u64 b = 0; b < blocks; b += PIECE)
-			fetch(v, i, b, PIECE, out);
-		seq.volume[at] = now() - t;
-		t = now();
-		for (u64 k = 0; k < n; k++)
-			get(fd, rnd() % blocks, 1, out, buf);
-		random.layer[at] = now() - t;
-		t = now();
-		for (u64 k = 0; k < n; k++)
-			fetch(v, i, rnd() % blocks, 1, out);
-		random.volume[at] = now() - t;
-	}
-	rate("encrypt_only_seq_read", median(seq.layer));
-	rate("volume_seq_read", median(seq.volume));
-	often("encrypt_only_rand_read", n, median(random.layer));
-	often("volume_rand_read", n, median(random.volume));
+	on.v = open_volume(other, 4 * (mib << 20), true);
+	on.i = make(on.v, "file");
+
+	turns(layer_write, &a, volume_write, &b);
+	rate("encrypt_only_seq_write", a.first);
+	rate("encrypt_only_seq_write_flush", a.second);
+	rate("volume_seq_write", b.first);
+	rate("volume_seq_write_flush", b.second);
+	turns(layer_read, &a, volume_read, &b);
+	rate("encrypt_only_seq_read", a.first);
+	rate("volume_seq_read", b.first);
+	often("encrypt_only_rand_read", on.blocks / 8, a.second);
+	often("volume_rand_read", on.blocks / 8, b.second);
+
+	double t = now();
+	for (u64 k = 0; k < on.blocks; k++)
+		put(on.fd, rnd() % on.blocks, 1, on.data, on.buf);
+	check(!fdatasync(on.fd), "flush");
+	often("encrypt_only_rand_write_flush", on.blocks, now() - t);
 	t = now();
-	for (u64 k = 0; k < blocks; k++)
-		put(fd, rnd() % blocks, 1, data, buf);
-	check(!fdatasync(fd), "flush");
-	often("encrypt_only_rand_write_flush", blocks, now() - t);
-	t = now();
-	for (u64 k = 0; k < blocks; k++)
-		store_run(v, i, rnd() % blocks, 1, data);
-	must(seal_sync(v), "sync");
-	often("volume_rand_write_flush", blocks, now() - t);
-	close(fd);
-	fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
-	if (fd >= 0) { // each write goes to the disk, as under a block device without a cache
-		n = SEAL_MIN(blocks, 8192ul);
+	for (u64 k = 0; k < on.blocks; k++)
+		store_run(on.v, on.i, rnd() % on.blocks, 1, on.data);
+	must(seal_sync(on.v), "sync");
+	often("volume_rand_write_flush", on.blocks, now() - t);
+	close(on.fd);
+	on.fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	if (on.fd >= 0) { // each write goes to the disk, as under a block device without a cache
+		u64 n = SEAL_MIN(on.blocks, 8192ul);
 		t = now();
 		for (u64 k = 0; k < n; k++)
-			put(fd, rnd() % blocks, 1, data, buf);
-		check(!fdatasync(fd), "flush");
+			put(on.fd, rnd() % on.blocks, 1, on.data, on.buf);
+		check(!fdatasync(on.fd), "flush");
 		often("encrypt_only_rand_write_through", n, now() - t);
-		close(fd);
+		close(on.fd);
 	}
-	seal_iput(v, i);
-	close_volume(v);
+	seal_iput(on.v, on.i);
+	close_volume(on.v);
 	free(tags);
-	free(data);
-	free(buf);
-	free(out);
+	free(on.data);
+	free(on.buf);
+	free(on.out);
 	unlink(path);
 	unlink(other);
 }
