@@ -16,6 +16,9 @@ int broker_main(int argc, char **argv);
 
 // `coffer broker rekey-master`, the same way (rekey.c).
 int broker_rekey_main(int argc, char **argv);
+// `coffer broker backup` and `restore`.
+int broker_backup_main(int argc, char **argv);
+int broker_restore_main(int argc, char **argv);
 
 // The state folder: $COFFER_BROKER_DIR, else $XDG_DATA_HOME/coffer/broker, else ~/.local/share/coffer/broker.
 // -ENOENT when none is set, -ENAMETOOLONG.

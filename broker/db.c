@@ -224,6 +224,18 @@ int db_read(struct db *d, db_work *work, void *ctx, struct fault *f)
 	return transact(d, DB_READ, work, ctx, f);
 }
 
+int db_snapshot(struct db *d, const char *path, struct fault *f)
+{
+	unsigned int slot;
+	if (!d->backend->snapshot)
+		return fault_set(f, -EOPNOTSUPP, "the database is on a server, which makes its own copies (pg_dump)");
+	int err = take(d, &slot, f);
+	if (!err)
+		err = d->backend->snapshot(d->conn[slot], path, f);
+	give_back(d, slot);
+	return err;
+}
+
 static int collect(struct db_value *v, const char *types, va_list ap)
 {
 	int n = 0;

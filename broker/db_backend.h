@@ -42,6 +42,7 @@ struct db_backend {
 	int (*next)(struct db_rows *r, struct fault *f);
 	void (*end)(struct db_rows *r);
 	void (*value)(struct db_rows *r, int column, struct db_value *out);
+	int (*snapshot)(struct db_conn *c, const char *path, struct fault *f);	// NULL: it has none
 };
 
 struct db_conn {

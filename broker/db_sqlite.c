@@ -237,6 +237,26 @@ static void sqlite_value(struct db_rows *base, int column, struct db_value *out)
 	}
 }
 
+static int sqlite_snapshot(struct db_conn *base, const char *path, struct fault *f)
+{
+	sqlite3 *to = NULL;
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600), rc = SQLITE_ERROR;
+	if (fd < 0)
+		return fault_errno(f, errno, "cannot make %s", path);
+	close(fd);
+	if (sqlite3_open_v2(path, &to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK) {
+		sqlite3_backup *b = sqlite3_backup_init(to, "main", of(base)->db, "main");
+		if (b) {
+			sqlite3_backup_step(b, -1); // all of it, in one state
+			rc = sqlite3_backup_finish(b);
+		}
+	}
+	int err = rc == SQLITE_OK ? 0 : fault_set(f, (rc & 0xff) == SQLITE_FULL ? -ENOSPC : -EIO, "cannot copy the database: %s",
+						  to ? sqlite3_errmsg(to) : "out of memory");
+	sqlite3_close(to);
+	return err;
+}
+
 const struct db_backend db_sqlite = {
 	.connections = 1,
 	.connect = sqlite_connect,
@@ -250,4 +270,5 @@ const struct db_backend db_sqlite = {
 	.next = sqlite_next,
 	.end = sqlite_end,
 	.value = sqlite_value,
+	.snapshot = sqlite_snapshot,
 };

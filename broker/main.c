@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -77,6 +78,19 @@ static void reload(struct broker *b, const struct broker_settings *s)
 		log_info("broker: policy, references and roots were read anew");
 }
 
+// What a restore left (restore.c): the owner takes the file away once what was lost is made good.
+static void warn_restored(const char *dir)
+{
+	char path[PATH_MAX + 16], *text;
+	size_t len;
+	snprintf(path, sizeof path, "%s/restored", dir);
+	if (file_read(path, 1024, &text, &len, NULL))
+		return;
+	text[strcspn(text, "\n")] = '\0';
+	log_warning("broker: %.300s: what was changed in between is lost (remove %s to end this notice)", text, path);
+	free(text);
+}
+
 static int serve(const struct broker_settings *s, struct fault *f)
 {
 	struct broker b;
@@ -106,6 +120,8 @@ static int serve(const struct broker_settings *s, struct fault *f)
 	if (b.verifier.policy->policy.insecure_accept_debug)
 		log_alarm("INSECURE: this broker accepts debug enclaves, which show their host what they do. For "
 			  "development only.");
+
+	warn_restored(s->dir);
 
 	// A core file would hold keys.
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});

@@ -62,9 +62,10 @@ int master_write_next(const char *dir, const struct master_settings *s, struct m
 		      const uint8_t key[MASTER_KEY_BYTES], enum master_file *file, struct fault *f);
 // That file is right: it takes its place, the others go.
 int master_settle(const char *dir, enum master_file file, struct fault *f);
-// Finds the key that `fits` (0, or -EKEYREJECTED: try another; other errors end it), tidies up after a change that was cut short, and makes
-// a key where there is none and `fresh` allows it.
-int master_find(const char *dir, const struct master_settings *s, struct master_secrets *known, bool fresh,
+// Finds the key that `fits` (0, or -EKEYREJECTED: try another; other errors end it); then tidies up after a change that was cut short; and
+// makes a key where there is none.
+enum master_may { MASTER_LOOK, MASTER_TIDY, MASTER_MAKE };
+int master_find(const char *dir, const struct master_settings *s, struct master_secrets *known, enum master_may may,
 		int (*fits)(void *ctx, const uint8_t key[MASTER_KEY_BYTES], struct fault *f), void *ctx, struct fault *f);
 // Which ways the file has, for people: "passphrase, tpm". "" when there is none.
 void master_describe(const char *dir, char *out, size_t size);

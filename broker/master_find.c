@@ -57,7 +57,7 @@ static int make(const char *dir, const struct master_settings *s, struct master_
 	return err ? err : master_settle(dir, file, f);
 }
 
-int master_find(const char *dir, const struct master_settings *s, struct master_secrets *known, bool fresh,
+int master_find(const char *dir, const struct master_settings *s, struct master_secrets *known, enum master_may may,
 		int (*fits)(void *ctx, const uint8_t key[MASTER_KEY_BYTES], struct fault *f), void *ctx, struct fault *f)
 {
 	uint8_t key[MASTER_KEY_BYTES];
@@ -81,9 +81,9 @@ int master_find(const char *dir, const struct master_settings *s, struct master_
 		if (tried && err && err != -EKEYREJECTED)
 			break;
 	}
-	if (found && !result && (which || found > 1))
+	if (may != MASTER_LOOK && !result && found && (which || found > 1))
 		result = master_settle(dir, (enum master_file)which, &first);
-	if (!found && !fresh) {
+	if (!found && may != MASTER_MAKE) {
 		fault_set(&first, -ENOENT, "the master key is missing in %s, but there is a database: without its key (or a backup) nothing in it can be read", dir);
 	} else if (!found) {
 		result = make(dir, s, known, key, &first);

@@ -116,7 +116,7 @@ static int change(const struct request *q, struct fault *f)
 		return lock;
 	int err = *q->now.database ? db_open(&found.db, q->now.database, f) : access(path, F_OK) ? 0 : db_open(&found.db, path, f);
 	if (!err)
-		err = master_find(q->now.dir, &q->now.master, &old, false, fits, &found, f);
+		err = master_find(q->now.dir, &q->now.master, &old, MASTER_TIDY, fits, &found, f);
 	if (err)
 		goto out;
 	if (old.have_pin && !strcmp(q->to.token, q->now.master.token) && q->to.pin_fd == q->now.master.pin_fd) {

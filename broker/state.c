@@ -399,7 +399,7 @@ static int open_store(struct broker *b, const struct broker_settings *s, struct 
 	bool there = exists(s->dir, "broker.db", path) && !*s->database;
 	int err = db_open(&b->db, *s->database ? s->database : path, f);
 	if (!err)
-		err = master_find(s->dir, &s->master, &known, !there, store_fits, &o, f);
+		err = master_find(s->dir, &s->master, &known, there ? MASTER_TIDY : MASTER_MAKE, store_fits, &o, f);
 	master_secrets_wipe(&known);
 	return err;
 }

@@ -124,10 +124,11 @@ static int rotate(int argc, char **argv)
 
 static int broker(int argc, char **argv)
 {
-	char name[] = "coffer broker serve", rekey_name[] = "coffer broker rekey-master";
+	char name[] = "coffer broker serve", rekey_name[] = "coffer broker rekey-master", backup_name[] = "coffer broker backup",
+	     restore_name[] = "coffer broker restore";
 
 	if (argc < 2)
-		return cli_usage(&command_broker, "say what to do: serve, prepare, status or rekey-master");
+		return cli_usage(&command_broker, "say what to do: serve, prepare, status, rekey-master, backup or restore");
 	if (!strcmp(argv[1], "serve")) {
 		argv[1] = name;
 		return broker_main(argc - 1, argv + 1);
@@ -135,6 +136,14 @@ static int broker(int argc, char **argv)
 	if (!strcmp(argv[1], "rekey-master")) {
 		argv[1] = rekey_name;
 		return broker_rekey_main(argc - 1, argv + 1);
+	}
+	if (!strcmp(argv[1], "backup")) {
+		argv[1] = backup_name;
+		return broker_backup_main(argc - 1, argv + 1);
+	}
+	if (!strcmp(argv[1], "restore")) {
+		argv[1] = restore_name;
+		return broker_restore_main(argc - 1, argv + 1);
 	}
 	if (!strcmp(argv[1], "prepare"))
 		return prepare(argc - 1, argv + 1);
@@ -144,7 +153,7 @@ static int broker(int argc, char **argv)
 		return simulated_root(argc - 1, argv + 1);
 	if (!strcmp(argv[1], "rotate-token-key"))
 		return rotate(argc - 1, argv + 1);
-	return cli_usage(&command_broker, "there is no 'broker %s': serve, prepare, status, rekey-master, rotate-token-key or simulated-root", argv[1]);
+	return cli_usage(&command_broker, "there is no 'broker %s': serve, prepare, status, rekey-master, backup, restore, rotate-token-key or simulated-root", argv[1]);
 }
 
 const struct command command_broker = {
@@ -154,6 +163,7 @@ const struct command command_broker = {
 	"       coffer broker status [--json]                             asks a running broker\n"
 	"       coffer broker rekey-master ...                            keeps its master key under another passphrase, TPM or token\n"
 	"       coffer broker rotate-token-key [--ring token|svid-jwt|svid-x509]   signs with a new key from now on; prints its name\n"
+	"       coffer broker backup FILE ..., restore FILE ...           all that it knows, encrypted, in one file\n"
 	"       coffer broker simulated-root                              the root certificate of this machine's simulated TEE\n\n"
 	"The broker holds the keys of the owner's volumes, checks the evidence of enclaves, and gives a key to those that the\n"
 	"policy allows. Run it where the owner trusts the machine. Its certificate belongs into coffer.yaml (broker: ca:).\n\n"

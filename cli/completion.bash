@@ -52,7 +52,7 @@ _coffer() {
 		*" serve "*) words="--dir --listen --insecure-accept-simulated --insecure-accept-debug --require-anchor --collateral --policy --references --tpm-roots" ;;
 		*" prepare "*) words="--dir" ;;
 		*" status "*) words="--json $owner" ;;
-		*) words="serve prepare status rekey-master simulated-root" ;;
+		*) words="serve prepare status rekey-master backup restore simulated-root" ;;
 		esac
 		files=0
 		;;

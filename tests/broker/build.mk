@@ -3,6 +3,7 @@ BROKER_TESTS = $(B)/test/broker-broker $(B)/test/broker-settings $(B)/test/broke
 BROKER_TESTS += $(B)/test/broker-ratls
 BROKER_TESTS += $(B)/test/broker-master
 BROKER_TESTS += $(B)/test/broker-load $(B)/test/broker-operations
+BROKER_TESTS += $(B)/test/broker-backup
 BROKER_TESTS += $(B)/test/broker-tpm
 BROKER_TESTS += $(B)/test/broker-token
 BROKER_TESTS += $(B)/test/broker-db

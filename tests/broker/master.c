@@ -80,7 +80,7 @@ static int find(const char *dir, const struct master_settings *s, bool fresh, ui
 {
 	struct master_secrets known = {.have_pin = false};
 	f->text[0] = '\0';
-	int err = master_find(dir, s, &known, fresh, fits, key, f);
+	int err = master_find(dir, s, &known, fresh ? MASTER_MAKE : MASTER_TIDY, fits, key, f);
 	master_secrets_wipe(&known);
 	return err;
 }
