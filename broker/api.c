@@ -91,7 +91,7 @@ static json_t *checks_that(const struct attest_result *result, enum attest_outco
 
 static json_t *decision(const struct broker_wish *wish, const struct attest_result *result)
 {
-	static const char *const noted[][2] = {{"tee", "tee"}, {"measurement", "measurement"}, {"evidence", "evidence_digest"},
+	static const char *const noted[][2] = {{"tee", "tee"}, {"measurement", "measurement"}, {"tcb", "tcb_status"}, {"evidence", "evidence_digest"},
 						{"key", "key_thumbprint"}, {"policy", "policy_digest"}};
 	json_t *o = json_pack("{s:s, s:s, s:o}", "event", wish->event ? wish->event : wish->operation, "outcome",
 			      attest_passed(result) ? "accepted" : "refused", "refusals", attest_failures_json(result));

@@ -15,6 +15,7 @@
 #include "broker/audit_file.h"
 #include "broker/backup.h"
 #include "broker/broker.h"
+#include "broker/secrets.h"
 #include "broker/state.h"
 #include "lib/encode.h"
 

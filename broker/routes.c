@@ -6,12 +6,16 @@
 
 #include "broker/ops.h"
 #include "broker/token_api.h"
+#include "broker/ui.h"
 
 const struct route routes[] = {
 	// Who keeps it running
 	{"GET", "/healthz", PERMIT_ANYBODY, false, ops_live},
 	{"GET", "/readyz", PERMIT_ANYBODY, false, ops_ready},
 	{"GET", "/metrics", PERMIT_METRICS, false, ops_metrics},
+	// The page; what it shows it asks for below
+	{"GET", "/ui/", PERMIT_ANYBODY, false, ui_handle},
+	{"GET", "/ui", PERMIT_ANYBODY, false, ui_redirect},
 	// Enclaves: the protocol of Confidential Containers
 	{"POST", "/kbs/v0/auth", PERMIT_ANYBODY, false, api_auth},
 	{"POST", "/kbs/v0/attest", PERMIT_ATTESTED, false, api_attest},

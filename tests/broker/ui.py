@@ -1,0 +1,206 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+# The broker's web page in headless Chromium, driven over WebDriver with the standard library alone. Prints lines as the other tests do.
+# ui.py URL STATE-FOLDER WORK-FOLDER MEASUREMENT KEY-FILE: tests/broker/ui.c has made what is to be seen. KEY-FILE "-": no identity has a key.
+import json, os, re, subprocess, sys, time, urllib.request
+
+url, state, work, measurement, key_file = sys.argv[1:6]
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+failed = False
+
+
+def ok(name, passed, why=""):
+    global failed
+    print(f"ok {name}" if passed else f"not ok {name}: {why}", flush=True)
+    failed |= not passed
+
+
+class Browser:
+    def __init__(self):
+        self.driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                                       env={**os.environ, "HOME": work, "TMPDIR": work})
+        for line in self.driver.stdout:
+            m = re.search(r"on port (\d+)", line)
+            if m and int(m[1]):
+                break
+        self.base = f"http://127.0.0.1:{m[1]}/session"
+        options = {"args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
+                            f"--user-data-dir={work}/chromium"]}
+        self.base += "/" + self.call("", {"capabilities": {"alwaysMatch": {
+            "acceptInsecureCerts": True, "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}}})["sessionId"]
+
+    def call(self, path, body=None, method=None):
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.base + path, data, {"Content-Type": "application/json"}, method=method)
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=120) as reply:
+            return json.load(reply)["value"]
+
+    def run(self, script, *args):
+        return self.call("/execute/sync", {"script": script, "args": list(args)})
+
+    def until(self, script, *args):
+        for _ in range(300):
+            value = self.run(script, *args)
+            if value:
+                return value
+            time.sleep(0.1)
+        return None
+
+    def find(self, css):
+        return self.call("/element", {"using": "css selector", "value": css})[ELEMENT]
+
+    def type(self, css, text):
+        self.call(f"/element/{self.find(css)}/value", {"text": text})
+
+    def click(self, css):
+        self.call(f"/element/{self.find(css)}/click", {})
+
+    def press(self, *keys):
+        self.call("/actions", {"actions": [{"type": "key", "id": "k", "actions": [a for k in keys for a in ({"type": "keyDown", "value": k}, {"type": "keyUp", "value": k})]}]})
+
+    def view(self, name):
+        self.run("location.hash = arguments[0]", name)
+        self.until("return document.querySelector(`#nav a[href='#${arguments[0]}'][aria-current]`) && !document.getElementById('view').hasAttribute('aria-busy') && document.querySelector('#view h2')", name)
+        return self.text("#view")
+
+    def text(self, css):
+        return self.run("return document.querySelector(arguments[0])?.innerText ?? ''", css)
+
+    def end(self):
+        try:
+            self.call("", method="DELETE")
+        finally:
+            self.driver.terminate()
+            self.driver.wait()
+
+
+def login(b):
+    b.call("/url", {"url": url + "/ui/"})
+    ok("the page is there", b.until("return document.getElementById('login') && document.title === 'Coffer key broker'"), b.run("return document.documentElement.outerHTML")[:300])
+    b.type("#token", "nonsense")
+    b.click("#enter")
+    ok("what is no token is explained", b.until("return document.getElementById('problem').innerText.includes('64 hexadecimal')"), b.text("#problem"))
+    b.run("document.getElementById('token').value = ''")
+    b.type("#token", "0" * 64)
+    b.click("#enter")
+    ok("a refusal is explained in the broker's words", b.until("return /TokenRefused: .*token/.test(document.getElementById('problem').innerText)"), b.text("#problem"))
+    ok("and lets nobody in", b.run("return document.getElementById('view').hidden && document.getElementById('nav').hidden"))
+    b.run("document.getElementById('token').value = ''")
+    b.type("#token", open(state + "/admin.token").read().strip())
+    b.press("\ue007")
+    ok("the token opens it, with the Enter key", b.until("return !document.getElementById('view').hidden && document.querySelector('#view dl')"), b.text("#problem"))
+    ok("nothing is kept", b.run("return document.getElementById('token').value === '' && localStorage.length === 0 && sessionStorage.length === 0 && document.cookie === ''"))
+    ok("it says whose it is", b.text("#who") != "", b.text("header"))
+
+
+def lists(b):
+    text = b.view("overview")
+    ok("the overview warns of simulated hardware", "INSECURE" in text and "decisions" in text, text)
+    text = b.view("resources")
+    ok("resources are listed", "default/key/one" in text, text)
+    text = b.view("policies")
+    ok("policies are listed", "default/key/one" in text and measurement in text, text)
+    ok("HTML in a note is shown as text", "<script>window.hacked=1</script><img src=x onerror=window.hacked=2>" in text, text)
+    ok("and is not run", b.run("return window.hacked === undefined && !document.querySelector('#view script, #view img')"))
+    text = b.view("workloads")
+    ok("attested workloads are listed, with what they got", measurement in text and "default/key/one" in text, text)
+
+
+def audit(b):
+    text = b.view("audit")
+    ok("the audit log is listed", "attest" in text and "default/key/one" in text, text)
+    ok("a refusal says what was expected and what was found", "measurement: expected" in text, text)
+    b.type("#word", "default/key/ONE")
+    b.press("\ue007")
+    found = b.until("return /^\\d+ found$/.test(document.querySelector('.bar [role=status]').innerText) && document.querySelector('.bar [role=status]').innerText")
+    rows = b.run("return [...document.querySelectorAll('#view tbody tr')].every(r => r.textContent.includes('default/key/one'))")
+    ok("a search finds", found and int(found.split()[0]) > 0 and rows, found)
+    b.run("document.querySelector('#word').value = ''")
+    b.type("#word", "nowhere-to-be-found")
+    b.press("\ue007")
+    ok("and finds nothing where there is nothing", b.until("return document.querySelector('.bar [role=status]').innerText === '0 found'"), b.text(".bar"))
+    b.view("overview")
+    b.view("audit")
+    b.click("#view tbody tr:last-child details summary")
+    b.click("#view tbody tr:last-child details button")
+    b.until("return document.querySelectorAll('.proof .good, .proof .bad').length >= 3")
+    text = b.text("#view tbody tr:last-child .proof")
+    ok("inclusion is proved in the browser", text.count("\u2713") == 3 and "\u2717" not in text, text)
+    b.type("#log-key", open(state + "/audit.pub").read().strip())
+    b.click("#view tbody tr:last-child details button")
+    ok("also under one's own copy of the key", b.until("return document.querySelector('#view tbody tr:last-child .proof').innerText.includes('key that you gave')") and
+       "\u2717" not in b.text("#view tbody tr:last-child .proof"), b.text(".proof"))
+    other = open(state + "/audit.pub").read().strip()
+    b.run("document.getElementById('log-key').value = arguments[0]", other[:-44] + ("B" if other[-44] != "B" else "C") + other[-43:])
+    b.run("document.querySelector('#view tbody tr:last-child .proof').textContent = ''")
+    b.click("#view tbody tr:last-child details button")
+    b.until("return document.querySelectorAll('#view tbody tr:last-child .proof div').length >= 3")
+    ok("another key is told apart", "\u2717" in b.text("#view tbody tr:last-child .proof"), b.text("#view tbody tr:last-child .proof"))
+
+
+def looks(b):
+    before = b.run("return getComputedStyle(document.body).backgroundColor")
+    b.click("#theme")
+    after = b.run("return getComputedStyle(document.body).backgroundColor")
+    ok("dark and light", before != after, f"{before} {after}")
+    b.call("/goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride", "params": {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": False}})
+    wide = []
+    for name in ("overview", "resources", "policies", "workloads", "audit"):
+        b.view(name)
+        if b.run("return document.documentElement.scrollWidth") > 400:
+            wide.append(name)
+    ok("it fits 400 pixels", not wide, wide)
+    b.call("/goog/cdp/execute", {"cmd": "Emulation.clearDeviceMetricsOverride", "params": {}})
+    b.view("overview")
+    b.run("document.activeElement.blur()")
+    reached = set()
+    for _ in range(12):
+        b.press("\ue004")
+        reached.add(b.run("const a = document.activeElement; return a.id || a.getAttribute('href') || a.tagName"))
+    ok("the keyboard reaches everything", {"#main", "#overview", "#resources", "#policies", "#workloads", "#audit", "theme", "leave"} <= reached, reached)
+    b.run("document.querySelector('#nav a[href=\"#policies\"]').focus()")
+    b.press("\ue007")
+    ok("and opens a view", b.until("return document.querySelector('#view h2')?.innerText === 'Policies'"), b.text("#view"))
+
+
+def walls(b):
+    why = b.run("try { document.getElementById('view').innerHTML = '<b>x</b>'; return ''; } catch (e) { return e.name; }")
+    ok("the policy lets no text become HTML", why == "TypeError", why)
+    b.run("const s = document.createElement('img'); s.src = 'https://127.0.0.1:1/x.png'; document.body.append(s); window.blocked = 0; "
+          "document.addEventListener('securitypolicyviolation', () => window.blocked++);"
+          "fetch('https://127.0.0.1:1/').catch(() => {})")
+    ok("nor anything be fetched from elsewhere", b.until("return window.blocked > 0"), "not blocked")
+
+
+def by_key(b):
+    b.click("#leave")
+    ok("one may leave", b.run("return document.getElementById('view').hidden && document.getElementById('view').textContent === '' && !document.getElementById('login').hidden"))
+    b.type("#key", state + "/broker.yaml" if os.path.exists(state + "/broker.yaml") else state + "/cert.pem")
+    b.click("#enter")
+    ok("a file without a key is told", b.until("return document.getElementById('problem').innerText.includes('no private key')"), b.text("#problem"))
+    if key_file == "-":
+        return
+    b.call("/url", {"url": url + "/ui/"})
+    b.until("return document.getElementById('login')")
+    b.type("#key", key_file)
+    b.click("#enter")
+    ok("a private key opens it: each request is signed", b.until("return !document.getElementById('view').hidden && document.querySelector('#view dl')"), b.text("#problem"))
+    ok("by the name that the broker knows", b.text("#who") == "alice", b.text("#who"))
+    text = b.view("audit")
+    ok("with queries, too", "default/key/one" in text, text)
+
+
+browser = Browser()
+try:
+    login(browser)
+    lists(browser)
+    audit(browser)
+    looks(browser)
+    by_key(browser)
+    # What the browser has to say: the refusals that were wanted are the network's lines, and there is nothing else.
+    said = [l for l in browser.call("/se/log", {"type": "browser"}) if l["level"] == "SEVERE" and not (l["source"] == "network" and re.search(r"status of 40[14]", l["message"]))]
+    ok("no error on the console", not said, said)
+    walls(browser)
+finally:
+    browser.end()
+sys.exit(failed)
