@@ -8,6 +8,8 @@
 #include "seal/sha256.h"
 #include "seal/vol.h"
 
+#define READ_AGAIN 2u
+
 struct aad {
 	u8 id[16];
 	u64 addr;
@@ -198,11 +200,20 @@ static void block_nonce(const struct d_ptr *p, u8 nonce[12])
 	memset(nonce + 8, 0, 4);
 }
 
+// What a repair cannot read is lost, so a host that could not read it gets another chance.
+int sv_host_read(struct seal_vol *v, u64 addr, void *buf, u32 n)
+{
+	int r = v->io.read(v->io.ctx, addr * SEAL_BLOCK, buf, (size_t)n * SEAL_BLOCK);
+	for (u32 k = 0; r && r != -ENODATA && v->repairing && k < READ_AGAIN; k++)
+		r = v->io.read(v->io.ctx, addr * SEAL_BLOCK, buf, (size_t)n * SEAL_BLOCK);
+	return r;
+}
+
 int sv_block_read_run(struct seal_vol *v, const struct tree *t, u64 index, const struct d_ptr *p, u32 n,
 		      void *const *out)
 {
 	u64 addr = ptr_addr(p);
-	int r = v->io.read(v->io.ctx, addr * SEAL_BLOCK, v->buf, (size_t)n * SEAL_BLOCK);
+	int r = sv_host_read(v, addr, v->buf, n);
 	if (r && n > 1) { // find out which one it is
 		for (u32 k = 0; k < n; k++) {
 			r = sv_block_read_run(v, t, index + k, p + k, 1, out + k);
@@ -259,7 +270,7 @@ int sv_block_read(struct seal_vol *v, const struct tree *t, u32 level, u64 index
 	int r = vol_check_ptr(v, p);
 	if (r)
 		return vol_fault(v, r, SEAL_FAULT_POINTER, t, level, index, addr);
-	r = v->io.read(v->io.ctx, addr * SEAL_BLOCK, v->buf, SEAL_BLOCK);
+	r = sv_host_read(v, addr, v->buf, 1);
 	if (r == -ENODATA)
 		return vol_fault(v, SEAL_ETAMPER, SEAL_FAULT_CUT, t, level, index, addr);
 	if (r)

@@ -174,7 +174,7 @@ static int record_read(struct seal_vol *v, u32 session, struct d_log *d)
 	u8 nonce[12];
 	if (l->next < FIRST_BLOCK || l->next >= v->max_blocks)
 		return vol_fault(v, SEAL_ECORRUPT, SEAL_FAULT_POINTER, NULL, 0, l->records, l->next);
-	int r = v->io.read(v->io.ctx, l->next * SEAL_BLOCK, v->buf, SEAL_BLOCK);
+	int r = sv_host_read(v, l->next, v->buf, 1);
 	if (r)
 		return r == -ENODATA ? 0 : vol_io_error(v, r, l->next, false);
 	memcpy(d, v->buf, LOG_PLAIN);
@@ -257,6 +257,8 @@ static int inode_apply(struct seal_vol *v, const struct d_log *d, u32 k)
 	return r;
 }
 
+static bool damage(int r) { return r == SEAL_ETAMPER || r == SEAL_ECORRUPT || r == -EIO; }
+
 // For a repair: page by page, as far as the trees can be read; the rest is noted. What a record says of a file is newer than what is
 // there, so nothing that is put in place can be older than what it replaces.
 static int inode_salvage(struct seal_vol *v, const struct d_log *d, u32 k)
@@ -279,7 +281,7 @@ static int inode_salvage(struct seal_vol *v, const struct d_log *d, u32 k)
 		v->ptrs[0] = d->page[j].ptr;
 		r = sv_file_adopt(v, i, &d->page[j].index, 1);
 		missed += r != 0;
-		r = v->failed ? v->failed : r == SEAL_ETAMPER || r == SEAL_ECORRUPT ? 0 : r;
+		r = v->failed ? v->failed : damage(r) ? 0 : r;
 	}
 	if (!r)
 		inode_set(i, e);
@@ -296,7 +298,7 @@ static int inode_salvage(struct seal_vol *v, const struct d_log *d, u32 k)
 		lost->of[at].pages += whole ? missed : pages;
 		lost->of[at].attributes = lost->of[at].attributes || !whole;
 	}
-	return v->failed ? v->failed : r == SEAL_ETAMPER || r == SEAL_ECORRUPT || r == -ESTALE ? 0 : r;
+	return v->failed ? v->failed : damage(r) || r == -ESTALE ? 0 : r;
 }
 
 static int record_apply(struct seal_vol *v, const struct d_log *d)
@@ -338,6 +340,10 @@ static int chain_hold(struct seal_vol *v, u32 session, struct d_log *d, u8 *page
 		r = record_read(v, session, d);
 		if (r > 0)
 			r = record_complete(v, session, d, page);
+		if (r == -EIO && v->log_lost && !v->failed) {
+			v->log_lost->cut = true;
+			return 0;
+		}
 		if (r <= 0)
 			return r;
 		r = block_hold(v, l->next);
@@ -396,6 +402,11 @@ int sv_log_salvage(struct seal_vol *v)
 		return -ENOMEM;
 	memset(v->log_lost, 0, sizeof *v->log_lost);
 	v->log_lost->some = true;
-	int r = sv_repair_counts(v);
-	return r ? r : sv_log_replay(v);
+	u32 session = v->log.session;
+	int r = sv_repair_counts(v); // counts one block more under that key, so that it is not forgotten
+	if (!r)
+		r = sv_log_replay(v);
+	if (!r)
+		sv_session_ref(v, session, -1);
+	return r;
 }

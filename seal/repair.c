@@ -284,6 +284,8 @@ static void tell_log(struct check *c, u64 *budget)
 	char path[1100];
 	if (l->all)
 		check_repaired(c, "what was synced after the newest root could not be gone through: it is lost");
+	if (l->cut)
+		check_repaired(c, "a part of what was synced after the newest root cannot be read by the host: it and what follows it are lost");
 	for (u32 k = 0; k < l->n; k++) {
 		if (sv_path(c->v, l->of[k].ino, 0, path, sizeof path, budget))
 			snprintf(path, sizeof path, "inode %lu", l->of[k].ino);

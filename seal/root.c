@@ -193,7 +193,7 @@ static int table_read(struct seal_vol *v, u32 k)
 	if (!d)
 		return -ENOMEM;
 	memcpy(a.id, v->id, 16);
-	int r = v->io.read(v->io.ctx, t->ptr.addr * SEAL_BLOCK, v->buf, SEAL_BLOCK);
+	int r = sv_host_read(v, t->ptr.addr, v->buf, 1);
 	if (r == -ENODATA)
 		r = vol_fault(v, SEAL_ETAMPER, SEAL_FAULT_CUT, NULL, 0, k, t->ptr.addr);
 	else if (r)

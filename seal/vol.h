@@ -129,6 +129,7 @@ struct log {
 #define LOG_LOST 64u
 struct log_lost {
 	bool all;   // none of it could be gone through
+	bool cut;   // the host could not read a record, or a page of one: it is lost, and what follows it
 	bool some;  // it was, with a map of free space made anew
 	u64 others; // inodes beyond those in `of`
 	u32 n;
@@ -262,6 +263,7 @@ static inline void fpu_end(struct seal_vol *v)
 int vol_fault(struct seal_vol *v, int err, int kind, const struct tree *t, u32 level, u64 index, u64 block);
 int vol_check_ptr(struct seal_vol *v, const struct d_ptr *p); // range of address and session; 0 or SEAL_ECORRUPT
 int sv_block_read(struct seal_vol *v, const struct tree *t, u32 level, u64 index, const struct d_ptr *p, void *out);
+int sv_host_read(struct seal_vol *v, u64 addr, void *buf, u32 n); // n blocks of ciphertext
 // n blocks of level 0 with adjacent addresses (n <= IO_BLOCKS), block k into out[k].
 int sv_block_read_run(struct seal_vol *v, const struct tree *t, u64 index, const struct d_ptr *p, u32 n,
 		      void *const *out);

@@ -26,6 +26,10 @@ static int mem_read(void *ctx, u64 off, void *buf, size_t len)
 	m->reads++;
 	if (off + len > m->size)
 		return -ENODATA;
+	if (m->bad_reads && off <= m->bad_block * 4096 && m->bad_block * 4096 < off + len) {
+		m->bad_reads--;
+		return -EIO;
+	}
 	memcpy(buf, m->data + off, len);
 	return 0;
 }

@@ -18,6 +18,8 @@ struct mem {
 	struct mem_op *ops;
 	u32 nops, cap_ops;
 	int fail_after; // writes until -EIO; < 0: never
+	u64 bad_block; // the next bad_reads reads of it fail
+	u32 bad_reads;
 	u64 punches, punched, writes, flushes, reads, bytes_written;
 	struct seal_io io;
 };
