@@ -312,6 +312,7 @@ int sv_flush(struct seal_vol *v)
 	v->nrecent = 0;
 	v->recent_full = false;
 	v->flushed_end = v->end;
+	v->unflushed = 0;
 	return 0;
 }
 
@@ -389,6 +390,7 @@ int sv_block_write(struct seal_vol *v, u32 cls, u32 level, struct d_ptr *p, cons
 		put_pieces(&w);
 	if (w.err)
 		return vol_io_error(v, w.err, w.err_addr, true);
+	v->unflushed += n;
 	for (u32 k = 0; k < n; k++)
 		v->end = SEAL_MAX(v->end, ptr_addr(&p[k]) + 1);
 	for (u32 k = 0; k < n && !v->recent_full; k++)

@@ -189,10 +189,26 @@ int vol_commit(struct seal_vol *v, bool clean)
 	return 0;
 }
 
+#define UNFLUSHED_MOST 256u // blocks
+
+// Much takes the host long: it is made durable before the commit, while others have the lock, so that the commit's own flushes have little left
+// to do. An error ends all changes, since a host tells of it once.
+static void flush_ahead(struct seal_vol *v)
+{
+	v->unflushed = 0;
+	vol_unlock(v);
+	int r = v->io.flush(v->io.ctx);
+	vol_lock(v);
+	if (r)
+		vol_abort(v, vol_io_error(v, r, 0, true));
+}
+
 // By a record of the log where one can tell what has changed, else by a root.
 int seal_sync(struct seal_vol *v)
 {
 	vol_lock(v);
+	if (!v->failed && v->log.unsynced && !v->read_only && v->unflushed > UNFLUSHED_MOST)
+		flush_ahead(v);
 	int r = v->failed;
 	if (!r && v->log.unsynced && !v->read_only) {
 		r = sv_log_write(v);

@@ -197,6 +197,7 @@ struct seal_vol {
 	u32 nrecent;
 	bool recent_full; // more than fits
 	u64 flushed_end;  // `end` as of that flush
+	u64 unflushed;	  // blocks, most of them
 
 	// cache
 	struct node **hash; // nhash chains, a power of two

@@ -20,7 +20,8 @@ static struct seal_inode *other; // another user's
 static struct seal_inode *meddled; // somebody writes here when the lock is given up for the first time
 static u64 meddled_at; // CUT: or makes it empty, and all is stored
 #define CUT (~0ul)
-static bool busy, crashes;
+static bool busy, crashes, held;
+static u64 flushed, most_flushed; // bytes written by the last flush; by one flush with the lock held
 
 static u64 io(void) { return mem.reads + mem.bytes_written / SEAL_BLOCK; }
 static u64 apart(u64 a, u64 b) { return a > b ? a - b : b - a; }
@@ -28,6 +29,7 @@ static u64 apart(u64 a, u64 b) { return a > b ? a - b : b - a; }
 static void lock(void *ctx)
 {
 	(void)ctx;
+	held = true;
 	if (vol) {
 		used = vol->used;
 		reserved = vol->reserved;
@@ -39,6 +41,7 @@ static void lock(void *ctx)
 static void unlock(void *ctx)
 {
 	(void)ctx;
+	held = false;
 	if (!vol || busy)
 		return;
 	u64 a = SEAL_MAX(apart(vol->used, used), apart(vol->reserved, reserved)), b = SEAL_MAX(apart(vol->nshared, shared), io() - moved);
@@ -105,6 +108,22 @@ static int drop(const char *name)
 	return r;
 }
 
+static int flush(void *ctx)
+{
+	struct mem *m = ctx;
+	m->flushes++;
+	most_flushed = SEAL_MAX(most_flushed, held ? m->bytes_written - flushed : 0);
+	flushed = m->bytes_written;
+	if (!held && vol && meddled && !busy) { // nobody waits for this one
+		busy = true;
+		if (seal_write(vol, meddled, meddled_at, "meddled", 7) != 7 || seal_sync(vol))
+			test_failures++;
+		busy = false;
+		meddled = NULL;
+	}
+	return meddled_at == CUT && !held ? -EIO : 0;
+}
+
 static int begin(u64 bytes)
 {
 	struct seal_env env = test_env;
@@ -113,9 +132,10 @@ static int begin(u64 bytes)
 	env.unlock = unlock;
 	env.pause = pause_hook;
 	vol = NULL;
-	turn = 0;
+	turn = meddled_at = 0;
 	mem_init(&mem);
 	r = seal_format(&mem.io, &test_env, test_key, NULL, bytes);
+	mem.io.flush = flush;
 	struct seal_vol *v;
 	if (!r)
 		r = seal_mount(&mem.io, &env, test_key, NULL, 0, &v, NULL);
@@ -334,6 +354,48 @@ static void ragged(void)
 	CHECK_EQ(end(), 0);
 }
 
+// What is to be made durable is so before the lock is taken for it: who waits for the lock waits for little of the host's disk.
+static void sync_of_much(void)
+{
+	struct seal_attr a;
+	CHECK_EQ(begin(1ul << 30), 0);
+	crashes = false;
+	struct seal_inode *i = make("i"), *c = make("c");
+	CHECK_EQ(seal_sync(vol), 0);
+	for (int pass = 0; pass < 2; pass++) {
+		most_flushed = 0;
+		flushed = mem.bytes_written;
+		for (u64 at = 0; at < DATA; at += sizeof data)
+			CHECK_EQ(seal_write(vol, i, at, data, sizeof data), (s64)sizeof data);
+		meddled = pass ? c : NULL;
+		meddled_at = 0;
+		CHECK_EQ(seal_sync(vol), 0);
+		CHECK(!meddled);
+		printf("# %lu bytes were made durable with the lock held\n", most_flushed);
+		CHECK(most_flushed < 2 << 20);
+		CHECK_EQ(whole(), 0);
+	}
+	seal_getattr(vol, c, &a);
+	CHECK_EQ(a.size, 7);
+	// what that flush reports nobody else is told: the volume is closed for changes
+	for (u64 at = 0; at < DATA; at += sizeof data)
+		CHECK_EQ(seal_write(vol, i, at, data, sizeof data), (s64)sizeof data);
+	meddled_at = CUT;
+	CHECK_EQ(seal_sync(vol), -EIO);
+	meddled_at = 0;
+	CHECK_EQ(seal_sync(vol), -EIO);
+	CHECK_EQ(seal_write(vol, c, 0, data, 1), -EIO);
+	CHECK_EQ(whole(), 0);
+	seal_iput(vol, i);
+	seal_iput(vol, c);
+	struct seal_vol *v = vol;
+	seal_iput(v, other);
+	other = NULL;
+	vol = NULL;
+	CHECK(seal_unmount(v) < 0);
+	mem_free(&mem);
+}
+
 // What a file that somebody emptied meanwhile is told last is stored, too.
 static void punch_of_emptied(void)
 {
@@ -443,6 +505,7 @@ int main(int argc, char **argv)
 	RUN(meddling);
 	RUN(ragged);
 	RUN(punch_of_emptied);
+	RUN(sync_of_much);
 	RUN(set_aside_little);
 	RUN(sparse);
 	return test_end();
