@@ -355,7 +355,7 @@ static int free_slot(struct freeing *f, u32 level, u64 index, struct d_ptr *slot
 		int r = sv_node_get(v, f->t, level, index, whole && (level == 1 || !f->piece) ? NODE_READ : NODE_WRITE, &c);
 		if (r)
 			return r;
-		r = free_children(f, c, &left);
+		r = c ? free_children(f, c, &left) : 0; // a whole block of pointers can be set aside
 		sv_node_put(v, c);
 		if (r)
 			return r;

@@ -404,6 +404,42 @@ static void directories(void)
 	mem_free(&m);
 }
 
+// Room set aside where a pointer block would be: a whole one at once, which no program asks for. Freeing it goes no deeper.
+static void set_aside_above(void)
+{
+	struct seal_vol *v;
+	struct seal_inode *root, *i;
+	struct mem m;
+	u8 page[SEAL_BLOCK] = {1};
+	CHECK_EQ(new_volume(&m, 16u << 20, &v), 0);
+	root = root_of(v);
+	for (int what = 0; what < 3; what++) {
+		CHECK_EQ(seal_create(v, root, "f", 1, 0100644, 0, 0, 0, &i), 0);
+		for (u64 k = 0; k < 20; k++)
+			CHECK_EQ(seal_write(v, i, k * SEAL_BLOCK, page, SEAL_BLOCK), SEAL_BLOCK);
+		CHECK_EQ(sv_op_begin(v, 16, true), 0);
+		CHECK_EQ(sv_inode_dirty(v, i), 0);
+		ptr_set(&i->tree.root[2], 0, CTR_RESERVED, 0);
+		v->reserved++;
+		sv_inode_count_blocks(i, 1);
+		CHECK_EQ(seal_truncate(v, i, FANOUT * 4 * SEAL_BLOCK), 0);
+		CHECK_EQ(seal_sync(v), 0);
+		CHECK_EQ(fsck_quiet(v), 0);
+		if (what == 0)
+			CHECK_EQ(seal_truncate(v, i, 5), 0);
+		else if (what == 1)
+			CHECK_EQ(seal_punch(v, i, 0, FANOUT * 3 * SEAL_BLOCK), 0);
+		CHECK_EQ(seal_unlink(v, root, "f", 1), 0);
+		seal_iput(v, i);
+		CHECK_EQ(seal_sync(v), 0);
+		CHECK_EQ(v->reserved, 0);
+		CHECK_EQ(fsck_quiet(v), 0);
+	}
+	seal_iput(v, root);
+	CHECK_EQ(seal_unmount(v), 0);
+	mem_free(&m);
+}
+
 int main(void)
 {
 	RUN(clones);
@@ -412,5 +448,6 @@ int main(void)
 	RUN(directory_tower);
 	RUN(inode_tower);
 	RUN(directories);
+	RUN(set_aside_above);
 	return test_end();
 }
