@@ -46,3 +46,16 @@ void mount_release_nodes(struct mount *m);
 // An error of the library for the program; when it is damage or the host's storage, says what is known about it.
 int mount_error(struct mount *m, int e);
 void mount_say(const struct mount *m, const char *text);
+
+// --- tool_mount_flags.c: 0, or -EPERM where flags of files forbid it
+u32 mount_flags(struct mount *m, struct seal_inode *i);
+int mount_may(struct mount *m, struct seal_inode *i, u32 forbidden);
+int mount_may_open(struct mount *m, struct seal_inode *i, int how); // O_*
+int mount_may_set(struct mount *m, struct seal_inode *i, bool now_only); // attributes; nothing but times, that become now
+int mount_may_allocate(struct mount *m, struct seal_inode *i, int mode);
+int mount_may_remove(struct mount *m, struct seal_inode *dir, const char *name, u32 len);
+int mount_may_rename(struct mount *m, struct seal_inode *from, const char *name, u32 len, struct seal_inode *to, const char *newname,
+		     u32 newlen);
+// FS_IOC_GETFLAGS and the like: bytes of the answer, or -ENOTTY where it is another request.
+#define MOUNT_FLAGS_BYTES 64u
+int mount_ioctl_flags(struct mount *m, struct seal_inode *i, unsigned cmd, const void *in, size_t in_size, void *out, size_t out_size);

@@ -218,7 +218,12 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int set,
 		a.ctime_ns = now;
 		which |= SEAL_SET_CTIME;
 	}
-	int r = which ? seal_setattr(m->t.vol, i, which, &a) : 0;
+	const int now_only = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW;
+	bool times = !(set & ~now_only) && (!(which & SEAL_SET_ATIME) || set & FUSE_SET_ATTR_ATIME_NOW) &&
+		     (!(which & SEAL_SET_MTIME) || set & FUSE_SET_ATTR_MTIME_NOW);
+	int r = which ? mount_may_set(m, i, times) : 0;
+	if (!r && which)
+		r = seal_setattr(m->t.vol, i, which, &a);
 	if (r)
 		reply(req, r);
 	else
@@ -288,7 +293,9 @@ static void make(fuse_req_t req, fuse_ino_t parent, const char *name, u32 mode, 
 	if (!dir)
 		return;
 	new_owner(req, dir, &mode, &uid, &gid);
-	int r = seal_create(mount_of(req)->t.vol, dir, name, len_of(name), mode, uid, gid, rdev, &i);
+	int r = mount_may(mount_of(req), dir, SEAL_FLAG_IMMUTABLE);
+	if (!r)
+		r = seal_create(mount_of(req)->t.vol, dir, name, len_of(name), mode, uid, gid, rdev, &i);
 	if (r)
 		reply(req, r);
 	else
@@ -319,7 +326,9 @@ static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
 	if (!dir)
 		return;
 	new_owner(req, dir, &mode, &uid, &gid);
-	int r = n > SEAL_SYMLINK_MAX
+	int r = mount_may(mount_of(req), dir, SEAL_FLAG_IMMUTABLE);
+	if (!r)
+		r = n > SEAL_SYMLINK_MAX
 			? -ENAMETOOLONG
 			: seal_symlink(mount_of(req)->t.vol, dir, name, len_of(name), target, (u32)n, uid, gid, &i);
 	if (r)
@@ -349,7 +358,11 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const cha
 	struct seal_inode *i = inode_of(req, ino), *dir = i ? inode_of(req, parent) : NULL, *ref;
 	if (!dir)
 		return;
-	int r = seal_link(m->t.vol, dir, name, len_of(name), i);
+	int r = mount_may(m, i, SEAL_FLAG_IMMUTABLE | SEAL_FLAG_APPEND);
+	if (!r)
+		r = mount_may(m, dir, SEAL_FLAG_IMMUTABLE);
+	if (!r)
+		r = seal_link(m->t.vol, dir, name, len_of(name), i);
 	if (!r)
 		r = seal_iget(m->t.vol, ino, &ref);
 	if (r)
@@ -361,15 +374,19 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const cha
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct seal_inode *dir = inode_of(req, parent);
-	if (dir)
-		reply(req, seal_unlink(mount_of(req)->t.vol, dir, name, len_of(name)));
+	if (!dir)
+		return;
+	int r = mount_may_remove(mount_of(req), dir, name, len_of(name));
+	reply(req, r ? r : seal_unlink(mount_of(req)->t.vol, dir, name, len_of(name)));
 }
 
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct seal_inode *dir = inode_of(req, parent);
-	if (dir)
-		reply(req, seal_rmdir(mount_of(req)->t.vol, dir, name, len_of(name)));
+	if (!dir)
+		return;
+	int r = mount_may_remove(mount_of(req), dir, name, len_of(name));
+	reply(req, r ? r : seal_rmdir(mount_of(req)->t.vol, dir, name, len_of(name)));
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent, const char *newname,
@@ -378,10 +395,10 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	struct seal_inode *from = inode_of(req, parent), *to = from ? inode_of(req, newparent) : NULL;
 	if (!to)
 		return;
-	if (flags & ~(SEAL_RENAME_NOREPLACE | SEAL_RENAME_EXCHANGE))
-		reply(req, -EINVAL);
-	else
-		reply(req, seal_rename(mount_of(req)->t.vol, from, name, len_of(name), to, newname, len_of(newname), flags));
+	int r = flags & ~(SEAL_RENAME_NOREPLACE | SEAL_RENAME_EXCHANGE)
+			? -EINVAL
+			: mount_may_rename(mount_of(req), from, name, len_of(name), to, newname, len_of(newname));
+	reply(req, r ? r : seal_rename(mount_of(req)->t.vol, from, name, len_of(name), to, newname, len_of(newname), flags));
 }
 
 // --- directories: entries are gathered first, because the library holds its lock while it lists
@@ -490,10 +507,13 @@ static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	if (!inode_of(req, ino))
-		return;
+	struct seal_inode *i = inode_of(req, ino);
+	int r = i ? mount_may_open(mount_of(req), i, fi->flags) : 0;
 	fi->keep_cache = 1;
-	fuse_reply_open(req, fi);
+	if (i && r)
+		reply(req, r);
+	else if (i)
+		fuse_reply_open(req, fi);
 }
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
@@ -516,7 +536,9 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	(void)fi;
 	if (!i)
 		return;
-	s64 n = seal_write(mount_of(req)->t.vol, i, (u64)off, buf, size);
+	s64 n = mount_may(mount_of(req), i, SEAL_FLAG_IMMUTABLE);
+	if (!n)
+		n = seal_write(mount_of(req)->t.vol, i, (u64)off, buf, size);
 	if (n < 0)
 		reply(req, (int)n);
 	else
@@ -536,8 +558,10 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, of
 {
 	struct seal_inode *i = inode_of(req, ino);
 	(void)fi;
-	if (i)
-		reply(req, seal_fallocate(mount_of(req)->t.vol, i, mode, (u64)off, (u64)len));
+	if (!i)
+		return;
+	int r = mount_may_allocate(mount_of(req), i, mode);
+	reply(req, r ? r : seal_fallocate(mount_of(req)->t.vol, i, mode, (u64)off, (u64)len));
 }
 
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
@@ -584,22 +608,32 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t at, struct
 	(void)fi, (void)fi_to;
 	if (!o)
 		return;
-	s64 n = flags || at < 0 || off < 0 ? -EINVAL : copy_range(mount_of(req), i, (u64)at, o, (u64)off, len);
+	s64 n = flags || at < 0 || off < 0 ? -EINVAL : mount_may(mount_of(req), o, SEAL_FLAG_IMMUTABLE);
+	if (!n)
+		n = copy_range(mount_of(req), i, (u64)at, o, (u64)off, len);
 	if (n < 0)
 		reply(req, (int)n);
 	else
 		fuse_reply_write(req, (size_t)n);
 }
 
-// FITRIM: what the volume does not use goes back to this machine's file system.
+// FITRIM: what the volume does not use goes back to this machine's file system. And flags of files, whose caller the kernel has checked.
 static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg, struct fuse_file_info *fi, unsigned int flags,
 		     const void *in, size_t in_size, size_t out_size)
 {
 	struct mount *m = mount_of(req);
+	struct seal_inode *i = inode_of(req, ino);
 	struct fstrim_range range;
+	u8 out[MOUNT_FLAGS_BYTES];
 	u64 trimmed = 0;
-	int r = -ENOTTY;
-	(void)ino, (void)arg, (void)fi;
+	(void)arg, (void)fi;
+	if (!i)
+		return;
+	int r = mount_ioctl_flags(m, i, cmd, in, in_size, out, SEAL_MIN(out_size, sizeof out));
+	if (r >= 0) {
+		fuse_reply_ioctl(req, 0, out, (size_t)r);
+		return;
+	}
 	if (cmd == FITRIM && !(flags & FUSE_IOCTL_COMPAT) && in_size == sizeof range && out_size == sizeof range) {
 		memcpy(&range, in, sizeof range);
 		r = seal_sync(m->t.vol); // what was deleted last is free then
@@ -636,9 +670,9 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
 {
 	struct seal_inode *i = inode_of(req, ino);
+	int r = not_kept(name) ? -EOPNOTSUPP : i ? mount_may(mount_of(req), i, SEAL_FLAG_IMMUTABLE | SEAL_FLAG_APPEND) : 0;
 	if (i)
-		reply(req, not_kept(name) ? -EOPNOTSUPP
-					  : seal_setxattr(mount_of(req)->t.vol, i, name, len_of(name), value, size, flags));
+		reply(req, r ? r : seal_setxattr(mount_of(req)->t.vol, i, name, len_of(name), value, size, flags));
 }
 
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
@@ -659,8 +693,9 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
 	struct seal_inode *i = inode_of(req, ino);
+	int r = not_kept(name) ? -EOPNOTSUPP : i ? mount_may(mount_of(req), i, SEAL_FLAG_IMMUTABLE | SEAL_FLAG_APPEND) : 0;
 	if (i)
-		reply(req, not_kept(name) ? -EOPNOTSUPP : seal_removexattr(mount_of(req)->t.vol, i, name, len_of(name)));
+		reply(req, r ? r : seal_removexattr(mount_of(req)->t.vol, i, name, len_of(name)));
 }
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
