@@ -26,8 +26,13 @@ $(B)/bench/micro.static: bench/micro.c
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_CFLAGS) -static -o $@ $<
 
+# Links the test harness: it starts a real broker, and attests to it with simulated evidence.
+$(B)/bench/broker: bench/broker.c $(B)/obj/tests/broker/harness.o $(B)/lib/libcoffer.a
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_CFLAGS) -I. -o $@ $^ $(COFFER_LIBS)
+
 .PHONY: bench bench-quick bench-programs hot-order
-bench-programs: $(B)/bench/scale $(B)/bench/micro $(B)/bench/micro.static $(B)/bench/volume $(B)/bench/verify
+bench-programs: $(B)/bench/scale $(B)/bench/micro $(B)/bench/micro.static $(B)/bench/volume $(B)/bench/verify $(B)/bench/broker
 
 bench: bins bench-programs
 	bench/run -o bench/RESULTS.md

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `coffer broker serve`: starts the server, waits for a signal, stops it. See broker.h.
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -123,6 +124,7 @@ static int serve(const struct broker_settings *s, struct fault *f)
 
 	warn_restored(s->dir);
 
+	mallopt(M_ARENA_MAX, 2);	// threads that come and go with the load would keep an arena each
 	// A core file would hold keys.
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 	signal(SIGPIPE, SIG_IGN);

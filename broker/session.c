@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// See session.h. `lock` guards the table; nothing else is taken under it. A linear search over at most a few thousand
-// entries costs less than the TLS record that brought the request.
+// See session.h. `lock` guards the table; nothing else is taken under it. A session is in a chain by its id, and in a queue: those that wait for
+// their attestation, oldest first, or those that have it. Claims are kept as text: a tree of them takes five times the memory.
 #include "broker/session.h"
 
 #include <errno.h>
@@ -14,39 +14,88 @@
 #include "lib/encode.h"
 #include "lib/tls.h"
 
+enum { WAITING, ATTESTED, QUEUES };
+
 struct session {
-	bool used, nonce_taken;
+	struct session *in_chain, *before, *behind;	// behind: also in the list of free ones
+	bool nonce_taken;
 	const struct coco_tee *tee;	// static
 	char id[SESSION_ID_TEXT];
 	char nonce[SESSION_NONCE_TEXT];
 	int64_t begun_ms;
-	json_t *claims;		// NULL until attested
+	char *claims;		// NULL until attested
 	EVP_PKEY *key;
 };
 
 struct session_table {
 	pthread_mutex_t lock;
-	unsigned int capacity;
+	unsigned int capacity, used;
 	int64_t life_ms;
+	struct session **chains;	// `capacity` of them
+	struct { struct session *first, *last; } queues[QUEUES];
+	struct session *free;
 	struct session sessions[];
 };
 
 struct session_table *session_table_new(unsigned int capacity, unsigned int seconds)
 {
 	struct session_table *t = calloc(1, sizeof *t + capacity * sizeof t->sessions[0]);
-	if (t) {
-		pthread_mutex_init(&t->lock, NULL);
-		t->capacity = capacity;
-		t->life_ms = seconds * 1000ll;
+	if (!t || !(t->chains = calloc(capacity, sizeof *t->chains))) {
+		free(t);
+		return NULL;
+	}
+	pthread_mutex_init(&t->lock, NULL);
+	t->capacity = capacity;
+	t->life_ms = seconds * 1000ll;
+	for (unsigned int i = capacity; i-- > 0;) {
+		t->sessions[i].behind = t->free;
+		t->free = &t->sessions[i];
 	}
 	return t;
 }
 
-static void end(struct session *s)
+static void put(struct session_table *t, struct session *s, int queue)
 {
-	json_decref(s->claims);
+	s->before = t->queues[queue].last;
+	s->behind = NULL;
+	*(s->before ? &s->before->behind : &t->queues[queue].first) = s;
+	t->queues[queue].last = s;
+}
+
+static void take(struct session_table *t, struct session *s)
+{
+	int queue = s->claims ? ATTESTED : WAITING;
+	*(s->before ? &s->before->behind : &t->queues[queue].first) = s->behind;
+	*(s->behind ? &s->behind->before : &t->queues[queue].last) = s->before;
+}
+
+// Ids are random: their first digits will do.
+static struct session **chain(struct session_table *t, const char *id)
+{
+	char digits[9];
+	memcpy(digits, id, 8);
+	digits[8] = '\0';
+	return &t->chains[strtoul(digits, NULL, 16) % t->capacity];
+}
+
+static void wipe(struct session *s)
+{
+	free(s->claims);
 	EVP_PKEY_free(s->key);
 	explicit_bzero(s, sizeof *s);
+}
+
+static void end(struct session_table *t, struct session *s)
+{
+	struct session **p = chain(t, s->id);
+	while (*p != s)
+		p = &(*p)->in_chain;
+	*p = s->in_chain;
+	take(t, s);
+	wipe(s);
+	s->behind = t->free;
+	t->free = s;
+	t->used--;
 }
 
 void session_table_free(struct session_table *t)
@@ -54,45 +103,46 @@ void session_table_free(struct session_table *t)
 	if (!t)
 		return;
 	for (unsigned int i = 0; i < t->capacity; i++)
-		end(&t->sessions[i]);
+		wipe(&t->sessions[i]);
 	pthread_mutex_destroy(&t->lock);
+	free(t->chains);
 	free(t);
+}
+
+// With the lock held: ends those whose time is over.
+static void expire(struct session_table *t)
+{
+	int64_t now = clock_ms();
+	for (int q = 0; q < QUEUES; q++) {
+		while (t->queues[q].first && now - t->queues[q].first->begun_ms >= t->life_ms)
+			end(t, t->queues[q].first);
+	}
 }
 
 // With the lock held: a free place, made if need be.
 static struct session *place(struct session_table *t)
 {
-	struct session *oldest = NULL, *oldest_waiting = NULL;
-	int64_t now = clock_ms();
-	for (unsigned int i = 0; i < t->capacity; i++) {
-		struct session *s = &t->sessions[i];
-		if (s->used && now - s->begun_ms >= t->life_ms)
-			end(s);
-		if (!s->used)
-			return s;
-		if (!oldest || s->begun_ms < oldest->begun_ms)
-			oldest = s;
-		if (!s->claims && (!oldest_waiting || s->begun_ms < oldest_waiting->begun_ms))
-			oldest_waiting = s;
-	}
-	struct session *victim = oldest_waiting ? oldest_waiting : oldest;
-	end(victim);
-	return victim;
+	expire(t);
+	if (!t->free)
+		end(t, t->queues[WAITING].first ? t->queues[WAITING].first : t->queues[ATTESTED].first);
+	struct session *s = t->free;
+	t->free = s->behind;
+	t->used++;
+	return s;
 }
 
 // With the lock held: the live session with this id.
 static struct session *find(struct session_table *t, const char *id)
 {
-	int64_t now = clock_ms();
 	if (strlen(id) != SESSION_ID_TEXT - 1)
 		return NULL;
-	for (unsigned int i = 0; i < t->capacity; i++) {
-		struct session *s = &t->sessions[i];
-		if (s->used && !CRYPTO_memcmp(s->id, id, SESSION_ID_TEXT - 1)) {
-			if (now - s->begun_ms < t->life_ms)
-				return s;
-			end(s);
-		}
+	for (struct session *s = *chain(t, id); s; s = s->in_chain) {
+		if (CRYPTO_memcmp(s->id, id, SESSION_ID_TEXT - 1))
+			continue;
+		if (clock_ms() - s->begun_ms < t->life_ms)
+			return s;
+		end(t, s);
+		return NULL;
 	}
 	return NULL;
 }
@@ -109,11 +159,14 @@ int session_begin(struct session_table *t, const struct coco_tee *tee, char id[S
 	base64_encode(nonce, n, sizeof n, BASE64_STD);
 	pthread_mutex_lock(&t->lock);
 	struct session *s = place(t);
-	s->used = true;
 	s->tee = tee;
 	s->begun_ms = clock_ms();
 	memcpy(s->id, id, SESSION_ID_TEXT);
 	memcpy(s->nonce, nonce, SESSION_NONCE_TEXT);
+	struct session **p = chain(t, id);
+	s->in_chain = *p;
+	*p = s;
+	put(t, s, WAITING);
 	pthread_mutex_unlock(&t->lock);
 	return 0;
 }
@@ -136,20 +189,23 @@ int session_take_nonce(struct session_table *t, const char *id, char nonce[SESSI
 	return err;
 }
 
-int session_attested(struct session_table *t, const char *id, json_t *claims, EVP_PKEY *key)
+int session_attested(struct session_table *t, const char *id, const json_t *claims, EVP_PKEY *key)
 {
+	char *text = json_dumps(claims, JSON_COMPACT);
+	if (!text)
+		return -ENOMEM;
 	pthread_mutex_lock(&t->lock);
 	struct session *s = find(t, id);
 	int err = s && !s->claims ? 0 : -ENOENT;
 	if (!err) {
-		s->claims = json_deep_copy(claims);
+		take(t, s);
+		s->claims = text;
 		s->key = key;
-		if (!s->claims) {
-			s->key = NULL;
-			err = -ENOMEM;
-		}
+		put(t, s, ATTESTED);
+		text = NULL;
 	}
 	pthread_mutex_unlock(&t->lock);
+	free(text);
 	return err;
 }
 
@@ -158,30 +214,32 @@ int session_get(struct session_table *t, const char *id, json_t **claims, EVP_PK
 	int err = 0;
 	pthread_mutex_lock(&t->lock);
 	struct session *s = find(t, id);
+	char *text = s && s->claims ? strdup(s->claims) : NULL;
 	if (!s) {
 		err = -ENOENT;
 	} else if (!s->claims) {
 		err = -EACCES;
+	} else if (!text) {
+		err = -ENOMEM;
 	} else {
-		// jansson's reference counts are not shared between threads here: each gets a copy.
-		*claims = json_deep_copy(s->claims);
 		*key = s->key;
-		if (!*claims)
-			err = -ENOMEM;
-		else
-			EVP_PKEY_up_ref(s->key);
+		EVP_PKEY_up_ref(s->key);
 	}
 	pthread_mutex_unlock(&t->lock);
+	if (!err && !(*claims = json_loads(text, 0, NULL))) {
+		EVP_PKEY_free(*key);
+		*key = NULL;
+		err = -ENOMEM;
+	}
+	free(text);
 	return err;
 }
 
 unsigned int session_count(struct session_table *t)
 {
-	unsigned int n = 0;
-	int64_t now = clock_ms();
 	pthread_mutex_lock(&t->lock);
-	for (unsigned int i = 0; i < t->capacity; i++)
-		n += t->sessions[i].used && now - t->sessions[i].begun_ms < t->life_ms;
+	expire(t);
+	unsigned int n = t->used;
 	pthread_mutex_unlock(&t->lock);
 	return n;
 }

@@ -27,10 +27,10 @@ int session_begin(struct session_table *t, const struct coco_tee *tee, char id[S
 // Takes the nonce: it can be taken once. -ENOENT no such session (or expired), -EALREADY taken before.
 int session_take_nonce(struct session_table *t, const char *id, char nonce[SESSION_NONCE_TEXT], const struct coco_tee **tee);
 
-// The attestation succeeded: stores claims (a new reference is taken) and key (taken over on success).
-int session_attested(struct session_table *t, const char *id, json_t *claims, EVP_PKEY *key);
+// The attestation succeeded: stores a copy of the claims, and the key (taken over on success).
+int session_attested(struct session_table *t, const char *id, const json_t *claims, EVP_PKEY *key);
 
-// Of an attested session: a deep copy of the claims and a reference to the key. -ENOENT, -EACCES not attested.
+// Of an attested session: a copy of the claims and a reference to the key. -ENOENT, -EACCES not attested.
 int session_get(struct session_table *t, const char *id, json_t **claims, EVP_PKEY **key);
 
 unsigned int session_count(struct session_table *t);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "broker/audit_client.h"
+#include "broker/session.h"
 #include "lib/file.h"
 #include "lib/tls.h"
 #include "tests/broker/harness.h"
@@ -201,6 +202,47 @@ static void test_metrics(void)
 	ok("it ends well", !run_stop(&b), "no");
 	ok("metrics are not given to the network without TLS", !start("metrics_listen: 0.0.0.0:0\n"), "it starts");
 	waitpid(b.pid, NULL, 0);
+}
+
+// ---- sessions ----
+
+static void test_sessions(void)
+{
+	struct session_table *t = session_table_new(8, 60);
+	char id[20][SESSION_ID_TEXT], nonce[SESSION_NONCE_TEXT];
+	json_t *claims = json_pack("{s:s}", "tee", "x"), *got = NULL;
+	EVP_PKEY *key = NULL;
+	const struct coco_tee *tee;
+	unsigned int there = 0;
+	for (int i = 0; i < 20; i++) {
+		session_begin(t, NULL, id[i], nonce);
+		if (i % 3 == 0)
+			session_attested(t, id[i], claims, EVP_EC_gen("P-256"));
+	}
+	ok("the table of sessions is bounded", session_count(t) == 8, "%u", session_count(t));
+	for (int i = 0; i < 20; i += 3) {
+		int err = session_get(t, id[i], &got, &key);
+		there += !err && json_equal(got, claims);
+		if (!err) {
+			json_decref(got);
+			EVP_PKEY_free(key);
+		}
+	}
+	ok("those that never attested went first", there == 7 && session_take_nonce(t, id[19], nonce, &tee) == 0 &&
+	   session_take_nonce(t, id[17], nonce, &tee) == -ENOENT, "%u", there);
+	for (int i = 0; i < 4; i++) {
+		session_begin(t, NULL, id[i], nonce);
+		session_attested(t, id[i], claims, EVP_EC_gen("P-256"));
+	}
+	ok("then the oldest", session_get(t, id[6], &got, &key) == -ENOENT && session_get(t, id[3], &got, &key) == 0, "no");
+	json_decref(got);
+	EVP_PKEY_free(key);
+	session_table_free(t);
+	t = session_table_new(8, 0);
+	session_begin(t, NULL, id[0], nonce);
+	ok("and none outlives its time", session_take_nonce(t, id[0], nonce, &tee) == -ENOENT && session_count(t) == 0, "one does");
+	session_table_free(t);
+	json_decref(claims);
 }
 
 // ---- limits ----
@@ -519,6 +561,7 @@ int main(void)
 	world_begin("operations");
 	if (!run_prepare(&b, "state"))
 		return 1;
+	test_sessions();
 	test_metrics();
 	test_limits();
 	test_json();
