@@ -66,6 +66,9 @@ int refval_dates(const struct refval_doc *d, time_t now, struct fault *f);
 // Who keeps the last version seen of each document detects an older one that is offered again. `seen` is {name: {"version", "digest"}};
 // -ESTALE: older than seen; -EBADMSG: another document of the same version. On success `seen` knows the document.
 int refval_seen(json_t *seen, const struct refval_doc *d, struct fault *f);
+// refval_seen.c: `seen` in a file. Where there is none yet it is empty; -EINVAL when it is damaged.
+int refval_seen_read(const char *path, json_t **seen, struct fault *f);
+int refval_seen_write(const char *path, const json_t *seen, struct fault *f);
 
 // Opens, checks dates, and adds to the set. As refval_open, -ESTALE, -E2BIG.
 int refval_add(struct refval_set *s, const char *text, size_t len, const struct dsse_key *keys, unsigned int count, time_t now, struct fault *f);

@@ -420,8 +420,10 @@ static int open_tls(SSL_CTX **tls, const char *dir, struct fault *f)
 
 static int open_verifier(struct verifier *out, const struct broker_settings *s, struct fault *f)
 {
+	char seen[PATH_MAX + 32];
+	exists(s->dir, "references.seen", seen);
 	const struct verifier_settings v = {.collateral = s->collateral, .policy = s->policy, .tpm_roots = s->tpm_roots,
-					    .simulated = s->simulated_root, .references = s->references,
+					    .simulated = s->simulated_root, .references = s->references, .references_seen = seen,
 					    .accept_debug = s->accept_debug};
 	return verifier_open(out, &v, f);
 }

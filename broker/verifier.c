@@ -63,6 +63,21 @@ static bool ends_with(const char *s, const char *end)
 	return n > k && !strcmp(s + n - k, end);
 }
 
+// An older version of a document than one that was used here is refused: it may lack the revocation that the newer one has.
+static int remember_versions(const char *file, const struct refval_set *set, struct fault *f)
+{
+	json_t *seen = NULL;
+	int err = refval_seen_read(file, &seen, f);
+	json_t *before = err ? NULL : json_deep_copy(seen);
+	for (unsigned int i = 0; i < set->count && !err; i++)
+		err = refval_seen(seen, &set->docs[i], f);
+	if (!err && !json_equal(before, seen))
+		err = refval_seen_write(file, seen, f);
+	json_decref(before);
+	json_decref(seen);
+	return err;
+}
+
 // NAME.pem: who may have signed; NAME.json: what they did. All must be good: a document that is left out may be the one that revokes.
 static int read_references(const char *dir, struct refval_set **out, struct fault *f)
 {
@@ -125,6 +140,8 @@ int verifier_open(struct verifier *v, const struct verifier_settings *s, struct 
 		err = read_hrk(s->simulated, &v->simulated_hrk, f);
 	if (!err)
 		err = read_references(s->references, &v->references, f);
+	if (!err && v->references && s->references_seen)
+		err = remember_versions(s->references_seen, v->references, f);
 	// The command line and broker.yaml say what is insecure, and so does the broker at its start: a policy file alone is too quiet.
 	struct attest_policy *p = &v->policy->policy;
 	if (!err && ((p->insecure_accept_simulated && !*s->simulated) || (p->insecure_accept_debug && !s->accept_debug)))

@@ -14,6 +14,7 @@ struct verifier_settings {
 	const char *collateral;		// a store's folder; "" for none
 	const char *policy;		// a policy file; "": every kind of real hardware, up to date
 	const char *references;		// a folder of signed reference values and of keys that may have signed them; "" for none
+	const char *references_seen;	// a file that remembers the newest version of each of these documents: an older one is refused
 	const char *tpm_roots;		// PEM; "" for none
 	const char *simulated;		// test roots: PEM, and CSV's as a file of 832 bytes beside it (.hrk); ""
 	bool accept_debug;

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "attest/slice.h"
 #include "lib/file.h"
 
 #define KEY_MAX_BYTES (64u << 10)
@@ -45,36 +44,6 @@ int reference_private_key(const char *path, struct dsse_key *k, struct fault *f)
 	return err;
 }
 
-// {"name": {"version", "digest"}}; an empty one where there is no file yet.
-static int read_seen(const char *path, json_t **seen, struct fault *f)
-{
-	struct fault why = {""};
-	char *text;
-	size_t len;
-	if (access(path, F_OK)) {
-		*seen = json_object();
-		return *seen ? 0 : fault_set(f, -ENOMEM, "out of memory");
-	}
-	int err = file_read(path, 1 << 20, &text, &len, f);
-	if (err)
-		return err;
-	*seen = slice_parse(text, len, &why);
-	free(text);
-	if (!json_is_object(*seen)) {
-		json_decref(*seen);
-		return fault_set(f, -EINVAL, "%s is no list of versions seen: %.200s", path, why.text);
-	}
-	return 0;
-}
-
-static int write_seen(const char *path, const json_t *seen, struct fault *f)
-{
-	char *text = json_dumps(seen, JSON_INDENT(1) | JSON_SORT_KEYS);
-	int err = text ? file_write(path, text, strlen(text), 0600, false, f) : fault_set(f, -ENOMEM, "out of memory");
-	free(text);
-	return err;
-}
-
 int reference_load(const struct reference_files *r, time_t now, struct refval_set *s, struct fault *f)
 {
 	struct dsse_key keys[REFERENCE_MAX_FILES] = {{NULL, ""}};
@@ -85,7 +54,7 @@ int reference_load(const struct reference_files *r, time_t now, struct refval_se
 	for (; count < r->key_count && !err; count++)
 		err = reference_public_key(r->keys[count], &keys[count], f);
 	if (!err && r->seen)
-		err = read_seen(r->seen, &seen, f);
+		err = refval_seen_read(r->seen, &seen, f);
 	for (unsigned int i = 0; i < r->file_count && !err; i++) {
 		char *text;
 		size_t len;
@@ -99,7 +68,7 @@ int reference_load(const struct reference_files *r, time_t now, struct refval_se
 		err = named(r->files[i], err, &why, f);
 	}
 	if (!err && seen)
-		err = write_seen(r->seen, seen, f);
+		err = refval_seen_write(r->seen, seen, f);
 	json_decref(seen);
 	while (count)
 		dsse_key_free(&keys[--count]);

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "attest/refval.h"
 #include "broker/audit_client.h"
 #include "broker/session.h"
 #include "lib/file.h"
@@ -202,6 +203,20 @@ static void test_metrics(void)
 	ok("it ends well", !run_stop(&b), "no");
 	ok("metrics are not given to the network without TLS", !start("metrics_listen: 0.0.0.0:0\n"), "it starts");
 	waitpid(b.pid, NULL, 0);
+}
+
+// ---- what the broker remembers of documents ----
+
+static void test_seen(void)
+{
+	char path[160];
+	json_t *seen = NULL;
+	struct fault f = {""};
+	snprintf(path, sizeof path, "%s/seen", world);
+	ok("nothing was seen before there is a file", !refval_seen_read(path, &seen, &f) && json_object_size(seen) == 0, "%s", f.text);
+	json_decref(seen);
+	file_write(path, "[1]", 3, 0600, false, NULL);
+	ok("a damaged file is no empty one", refval_seen_read(path, &seen, &f) == -EINVAL && !seen, "%s", f.text);
 }
 
 // ---- sessions ----
@@ -561,6 +576,7 @@ int main(void)
 	world_begin("operations");
 	if (!run_prepare(&b, "state"))
 		return 1;
+	test_seen();
 	test_sessions();
 	test_metrics();
 	test_limits();

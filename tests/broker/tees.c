@@ -795,10 +795,19 @@ static void test_rules(void)
 	sign_reference(signer, body);
 	reload(CONDITIONS "    allow_when: [known]\n", "were read anew");
 	get("rules: a reference value", 200, "ciphertext");
+	char *older;
+	size_t older_len;
+	snprintf(path, sizeof path, "%s/values.json", references);
+	if (file_read(path, 1 << 20, &older, &older_len, NULL))
+		abort();
 	refval_revoke(body, "measurement", measurement, "a hole", time(NULL) - 1, &f);
 	sign_reference(signer, body);
 	reload(CONDITIONS "    allow_when: [known]\n", "were read anew");
 	get("rules: a reference value that was revoked", 403, "that is not revoked");
+	write_text(path, older, older_len);
+	free(older);
+	reload(CONDITIONS "    allow_when: [known]\n", "was NOT read anew");
+	get("rules: an older document than one that was used, put back, changes nothing", 403, "that is not revoked");
 	EVP_PKEY *other = EVP_EC_gen("P-256");
 	sign_reference(other, body);
 	reload(CONDITIONS "    allow_when: [simulated]\n", "was NOT read anew");
