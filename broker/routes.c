@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "broker/ops.h"
+#include "broker/svid_api.h"
 #include "broker/token_api.h"
 #include "broker/ui.h"
 
@@ -24,6 +25,7 @@ const struct route routes[] = {
 	{"POST", "/kbs/v0/key/", PERMIT_ATTESTED, false, key_use},
 	{"GET", "/kbs/v0/anchor/", PERMIT_ATTESTED, true, anchor_handle},	// or PERMIT_ANCHOR_READ, _SET: anchor.c
 	{"POST", "/kbs/v0/anchor/", PERMIT_ATTESTED, true, anchor_handle},
+	{"POST", "/kbs/v0/svid", PERMIT_ATTESTED, false, svid_mint},
 	// Owners
 	{"POST", "/kbs/v0/resource/", PERMIT_SECRET_WRITE, true, secret_put},
 	{"DELETE", "/kbs/v0/resource/", PERMIT_SECRET_DESTROY, true, secret_delete},
@@ -39,6 +41,7 @@ const struct route routes[] = {
 	// Those who verify what the broker signs
 	{"GET", "/.well-known/jwks.json", PERMIT_ANYBODY, false, token_jwks},
 	{"GET", "/.well-known/openid-configuration", PERMIT_ANYBODY, false, token_discovery},
+	{"GET", "/spiffe/bundle", PERMIT_ANYBODY, false, svid_bundle},
 	{"GET", "/coffer/v0/signing-key", PERMIT_SIGNER, false, token_keys},
 	{"POST", "/coffer/v0/signing-key", PERMIT_SIGNER, false, token_rotate},
 	// Who may do that

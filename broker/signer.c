@@ -7,6 +7,7 @@
 #include <openssl/rand.h>
 #include <openssl/x509.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@
 
 #define IV 12
 #define TAG 16
+#define ROW_MAX 512
 #define FRESH_S 5	// how old the copy may be where another broker may rotate
 
 const char *const signer_ring_names[SIGNER_RINGS] = {"token", "svid-jwt", "svid-x509"};
@@ -26,10 +28,13 @@ struct entry {
 	struct signer signer;
 	enum signer_ring ring;
 	time_t retired;		// 0: signs
+	size_t row_len;
+	uint8_t row[ROW_MAX];	// as it is in the database: encrypted
 };
 
 struct signers {
 	struct db *db;
+	struct guard *guard;
 	uint8_t key[32];
 	pthread_mutex_t lock;
 	struct entry entries[SIGNER_RINGS * SIGNERS_MAX];
@@ -87,7 +92,7 @@ static int seal(const struct signers *s, const struct entry *e, uint8_t **out, s
 static int unseal(const struct signers *s, struct entry *e, const uint8_t *body, size_t len)
 {
 	uint8_t tag[TAG];
-	if (len < IV + TAG || len > 4096)
+	if (len < IV + TAG || len > ROW_MAX)
 		return -EBADMSG;
 	size_t n = len - IV - TAG;
 	char *text = malloc(n + 1);
@@ -117,6 +122,14 @@ static bool expired(const struct entry *e, time_t now)
 }
 
 // ---- the rows of all rings ----
+
+// What the row is to the guard; body NULL: it is gone.
+static int guarded(const struct signers *s, struct db_tx *t, bool write, const struct entry *e, const void *body, size_t len, struct fault *f)
+{
+	char name[16 + JWK_THUMBPRINT];
+	snprintf(name, sizeof name, "%s/%s", signer_ring_names[e->ring], e->signer.kid);
+	return write ? guard_write(s->guard, t, "signing_key", name, body, len, f) : guard_read(s->guard, t, "signing_key", name, body, len, f);
+}
 
 struct rows {
 	const struct signers *s;
@@ -151,13 +164,20 @@ static int read_rows(struct db_tx *t, void *ctx, struct fault *f)
 		}
 		strcpy(e->signer.kid, kid);
 		err = unseal(r->s, e, body, len);
-		if (err)
+		if (err) {
 			fault_set(f, err, "the signing key %s (%s) was changed in the database, or belongs to another master key", kid, ring);
-		else
-			r->count++;
+			break;
+		}
+		e->row_len = len;
+		memcpy(e->row, body, len);
+		r->count++;
 	}
 	db_rows_end(rows);
-	return err ? err : more < 0 ? more : 0;
+	if (!err && more < 0)
+		err = more;
+	for (unsigned int i = 0; i < r->count && !err; i++)	// a statement at a time
+		err = guarded(r->s, t, false, &r->entries[i], r->entries[i].row, r->entries[i].row_len, f);
+	return err;
 }
 
 // With the lock held.
@@ -192,7 +212,7 @@ static struct entry *current(struct signers *s, enum signer_ring ring)
 	return NULL;
 }
 
-int signers_open(struct signers **out, struct db *db, const uint8_t master_key[32], struct fault *f)
+int signers_open(struct signers **out, struct db *db, struct guard *guard, const uint8_t master_key[32], struct fault *f)
 {
 	static const struct db_migration tables[] = {
 		{.both = "CREATE TABLE signing_key(ring TEXT NOT NULL, kid TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY(ring, kid))"},
@@ -203,6 +223,7 @@ int signers_open(struct signers **out, struct db *db, const uint8_t master_key[3
 	if (!s)
 		return fault_set(f, -ENOMEM, "out of memory");
 	s->db = db;
+	s->guard = guard;
 	pthread_mutex_init(&s->lock, NULL);
 	int err = HMAC(EVP_sha256(), master_key, 32, (const uint8_t *)purpose, sizeof purpose - 1, s->key, &n) ? 0 : -EIO;
 	if (!err)
@@ -239,6 +260,8 @@ static int write_row(struct db_tx *t, const struct signers *s, const struct entr
 		return fault_set(f, err, "a signing key cannot be encrypted");
 	err = db_run(t, f, "INSERT INTO signing_key(ring, kid, body) VALUES(?, ?, ?) ON CONFLICT(ring, kid) DO UPDATE SET body = excluded.body", "ttb",
 		     signer_ring_names[e->ring], e->signer.kid, body, len);
+	if (err >= 0)
+		err = guarded(s, t, true, e, body, len, f);
 	free(body);
 	return err < 0 ? err : 0;
 }
@@ -257,7 +280,7 @@ static int change_rows(struct db_tx *t, void *ctx, struct fault *f)
 		there |= !e->retired;
 		if (expired(e, c->fresh.signer.created)) {
 			err = db_run(t, f, "DELETE FROM signing_key WHERE ring = ? AND kid = ?", "tt", signer_ring_names[e->ring], e->signer.kid);
-			err = err < 0 ? err : 0;
+			err = err < 0 ? err : guarded(c->s, t, true, e, NULL, 0, f);
 			continue;
 		}
 		needed++;

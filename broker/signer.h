@@ -9,7 +9,7 @@
 #include <openssl/evp.h>
 #include <time.h>
 
-#include "broker/db.h"
+#include "broker/guard.h"
 #include "lib/jwk.h"
 
 enum signer_ring {
@@ -22,8 +22,8 @@ extern const char *const signer_ring_names[SIGNER_RINGS];	// "token", "svid-jwt"
 
 struct signers;
 
-// Makes its table; *db must outlive it.
-int signers_open(struct signers **out, struct db *db, const uint8_t master_key[32], struct fault *f);
+// Makes its table; *db and *guard (which tells when rows were edited or put back) must outlive it.
+int signers_open(struct signers **out, struct db *db, struct guard *guard, const uint8_t master_key[32], struct fault *f);
 void signers_close(struct signers *s);
 
 // A key of a broker from before, as the ring's first one: only where the ring is empty. Takes nothing over.

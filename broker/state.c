@@ -13,6 +13,7 @@
 
 #include "broker/broker.h"
 #include "broker/secrets.h"
+#include "broker/svid.h"
 #include "broker/token_api.h"
 #include "lib/encode.h"
 #include "lib/file.h"
@@ -30,6 +31,7 @@ static const struct yamlcfg_key setting_keys[] = {
 	{.name = "tpm_roots", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "references", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "issuer", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "spiffe_trust_domain", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "ratls_max_age", .type = {.kind = YAMLCFG_INT, .max = 30 * 86400}},
 	{.name = "metrics_listen", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "connections", .type = {.kind = YAMLCFG_INT, .min = 16, .max = 100000}},
@@ -120,7 +122,7 @@ static int read_yaml(struct broker_settings *s, const char *config, struct fault
 		{"database", s->database, sizeof s->database}, {"collateral", s->collateral, sizeof s->collateral}, {"policy", s->policy, sizeof s->policy},
 		{"client_ca", s->client_ca, sizeof s->client_ca},
 		{"tpm_roots", s->tpm_roots, sizeof s->tpm_roots}, {"references", s->references, sizeof s->references},
-		{"issuer", s->issuer, sizeof s->issuer},
+		{"issuer", s->issuer, sizeof s->issuer}, {"spiffe_trust_domain", s->spiffe_domain, sizeof s->spiffe_domain},
 		{"metrics_listen", s->metrics_listen, sizeof s->metrics_listen},
 	};
 	for (size_t i = 0; !err && i < sizeof texts / sizeof *texts; i++) {
@@ -147,6 +149,8 @@ static int read_yaml(struct broker_settings *s, const char *config, struct fault
 	const char *anchor = json_string_value(json_object_get(o, "require_anchor"));
 	if (!err && anchor)
 		err = set_anchor(s, anchor, f);
+	if (!err && *s->spiffe_domain && !svid_domain_valid(s->spiffe_domain))
+		err = fault_set(f, -EINVAL, "spiffe_trust_domain: '%.60s' must be lower-case letters, digits, . _ -", s->spiffe_domain);
 	s->ratls_max_age_s = (unsigned int)json_integer_value(json_object_get(o, "ratls_max_age"));
 	s->no_admin_token = json_is_false(json_object_get(o, "admin_token"));
 	if (!err)
@@ -450,6 +454,7 @@ int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_setti
 	memset(b, 0, sizeof *b);
 	b->anchors = anchors_of(s->anchor);
 	strcpy(b->issuer, s->issuer);
+	strcpy(b->spiffe_domain, s->spiffe_domain);
 	b->ratls_max_age_s = s->ratls_max_age_s;
 	pthread_rwlockattr_t attr;	// a reload waits for the requests in hand, not for those to come
 	pthread_rwlockattr_init(&attr);

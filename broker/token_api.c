@@ -18,7 +18,7 @@ int token_open(struct broker *b, const char *dir, const uint8_t master_key[32], 
 	static const char activation[] = "coffer broker tpm activation 1";
 	EVP_PKEY *old = NULL;
 	unsigned int n;
-	int err = signers_open(&b->signers, b->db, master_key, f);
+	int err = signers_open(&b->signers, b->db, b->guard, master_key, f);
 	if (!err && !HMAC(EVP_sha256(), master_key, 32, (const uint8_t *)activation, sizeof activation - 1, b->activation_key, &n))
 		err = fault_set(f, -EIO, "no key can be derived");
 	snprintf(path, sizeof path, "%s/token.key", dir);
