@@ -70,6 +70,8 @@ int exchange_begin(struct exchange *x, struct fault *f)
 	reply.cookie[strcspn(reply.cookie, ";")] = '\0';
 	if (reply.status == 503)
 		err = fault_set(f, -EAGAIN, "the broker is overloaded");
+	else if (reply.status == 429)
+		err = fault_set(f, -EAGAIN, "the broker refused too many requests of this address lately");
 	else if (reply.status != 200)
 		err = exchange_refused(x, "to talk", &reply, f);
 	else if (!nonce || strlen(nonce) >= sizeof x->nonce || !reply.cookie[0] || strlen(reply.cookie) > 256)

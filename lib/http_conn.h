@@ -22,6 +22,8 @@ struct http_conn {
 	int64_t since_ms;	// server.lock: since when it has waited
 	bool cut;		// server.lock
 
+	atomic_uint turns;	// passes what follows from one holder to the next, in the memory model's terms
+
 	// Whoever got the connection from epoll, until it goes back there.
 	SSL *ssl;		// NULL: plain
 	enum conn_state state;

@@ -134,8 +134,10 @@ static void start_connection(struct http_server *s, int fd, const union address 
 	if (!in) {
 		close(fd);
 		free(c);
-	} else if (arm(s, EPOLL_CTL_ADD, fd, c, EPOLLIN)) {
-		leave(c);
+	} else {
+		atomic_fetch_add(&c->turns, 1);
+		if (arm(s, EPOLL_CTL_ADD, fd, c, EPOLLIN))
+			leave(c);
 	}
 }
 
@@ -177,8 +179,11 @@ static void *worker_thread(void *arg)
 			continue;
 		}
 		struct http_conn *c = e.data.ptr;
+		atomic_load(&c->turns);
 		uint32_t events = conn_run(c, head);
-		if (!events || arm(s, EPOLL_CTL_MOD, c->fd, c, events))
+		int fd = c->fd;
+		atomic_fetch_add(&c->turns, 1);	// from here on it may be another's
+		if (!events || arm(s, EPOLL_CTL_MOD, fd, c, events))
 			leave(c);
 	}
 	free(head);
