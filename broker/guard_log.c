@@ -3,6 +3,7 @@
 // over them and their sums, and with the versions of other brokers' lanes as they were last seen. `telling` is held while a record is
 // written, so that transactions that end at the same time share one; then `lock` for a moment.
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -252,7 +253,12 @@ int guard_log_start(struct guard *g, struct fault *f)
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&g->wake, &attr);
 	pthread_condattr_destroy(&attr);
+	// Signals are for the thread that waits for them: here they would end the process.
+	sigset_t all, before;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
 	int err = pthread_create(&g->thread, NULL, follow, g);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	g->running = !err;
 	return err ? fault_errno(f, err, "cannot start a thread") : 0;
 }

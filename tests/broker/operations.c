@@ -490,7 +490,8 @@ static void test_reload(void)
 		pthread_create(&t[i], NULL, attest_on, NULL);
 	for (; reloads < 20 || rounds < 50; reloads++) {
 		size_t before = run_log_size(&b);
-		kill(b.pid, SIGHUP);
+		for (int i = 0; i < 3; i++)	// also while one is being served
+			kill(b.pid, SIGHUP);
 		if (!run_said(&b, before, "were read anew"))
 			break;
 	}
@@ -618,6 +619,10 @@ static void test_stop(void)
 			pthread_join(t[i], NULL);
 	}
 	ok("SIGTERM under load ends it with 0", well == 5, "%u of 5", well);
+	well = 0;
+	for (int k = 0; k < 8; k++)
+		well += start("") && run_stop(&b) == 0;
+	ok("so does one that comes as soon as it has said where it listens", well == 8, "%u of 8", well);
 }
 
 int main(void)
