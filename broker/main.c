@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "broker/broker.h"
+#include "broker/notify.h"
 #include "broker/metrics.h"
 #include "broker/ops.h"
 #include "broker/state.h"
@@ -110,6 +111,12 @@ static int serve(const struct broker_settings *s, struct fault *f)
 	lock = broker_lock_dir(s->dir, f);
 	if (lock < 0)
 		return lock;
+	// Before the first thread is made, which would take them otherwise while this one is busy.
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &signals, &before);
 	err = broker_state_open(&b, &tls, s, f);
 	if (err)
 		goto out;
@@ -128,11 +135,6 @@ static int serve(const struct broker_settings *s, struct fault *f)
 	// A core file would hold keys.
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, &signals, &before);
 	struct http_server_options o = {
 		.address = address, .port = port, .tls = tls, .max_connections = s->connections, .max_per_peer = s->connections_per_peer,
 		.handle = broker_handle, .ctx = &b};
@@ -146,20 +148,27 @@ static int serve(const struct broker_settings *s, struct fault *f)
 		printf("metrics on port %u\n", http_server_port(metrics));
 	fflush(stdout);
 	if (!err) {
+		char url[160];
+		snprintf(url, sizeof url, "https://%.80s:%u", address, http_server_port(server));
+		notify_ready(url);
 		while ((sig = sigtimedwait(&signals, NULL, &(struct timespec){.tv_sec = SUMMARY_S})) <= 0 || sig == SIGHUP) {
-			if (sig == SIGHUP)
+			if (sig == SIGHUP) {
+				notify_reloading();
 				reload(&b, s);
+				notify_ready(url);
+			}
 			limits_summarise(b.limits, &b);
 		}
+		notify_stopping();
 		log_info("broker: stopping");
 	}
 	if (metrics)	// first: it tells of the other
 		http_server_stop(metrics);
 	if (server)
 		http_server_stop(server);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
 out:
 	broker_state_close(&b, tls);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (lock >= 0)
 		close(lock);
 	return err;

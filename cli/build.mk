@@ -37,4 +37,6 @@ install: bins
 	install -D -m 644 $(B)/lib/coffer/kernel.elf $(DESTDIR)$(PREFIX)/lib/coffer/kernel.elf
 	install -D -m 755 $(B)/lib/coffer/init $(DESTDIR)$(PREFIX)/lib/coffer/init
 	install -D -m 755 $(B)/lib/coffer/init-attest $(DESTDIR)$(PREFIX)/lib/coffer/init-attest
+	sed "s,/usr/local,$(PREFIX)," broker/coffer-broker.service >$(B)/coffer-broker.service
+	install -D -m 644 $(B)/coffer-broker.service $(DESTDIR)$(PREFIX)/lib/systemd/system/coffer-broker.service
 	install -D -m 644 cli/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/coffer
