@@ -5,6 +5,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/keyfile.h"
+#include "lib/signkey.h"
 #include "tests/broker/harness.h"
 
 static struct run b;
@@ -31,6 +33,27 @@ static void fill(void)
 	guest_free(&stranger);
 }
 
+// An identity with a key of its own, in world/NAME.key.
+static void add_identity(const char *name, const char *role, EVP_PKEY *key)
+{
+	char pem[SIGNKEY_PEM], path[128], *body;
+	struct http_reply reply;
+	struct fault f = {""};
+	snprintf(path, sizeof path, "%s/%s.key", world, name);
+	int err = key ? signkey_pem(key, pem) : -1;
+	if (!err)
+		err = keyfile_write(path, key, &f);
+	json_t *o = json_pack("{s:s, s:s, s:[s], s:s}", "action", "add", "name", name, "roles", role, "key", err ? "" : pem);
+	body = json_dumps(o, 0);
+	json_decref(o);
+	if (!err)
+		err = request(&b, "POST", "/coffer/v0/identity", admin_header(&b), body, &reply);
+	ok("an identity is added", !err && reply.status == 200, "%d %s", err, err ? f.text : reply.body);
+	if (!err)
+		http_reply_free(&reply);
+	free(body);
+}
+
 static void test_answers(void)
 {
 	struct http_reply reply;
@@ -46,7 +69,6 @@ static void test_answers(void)
 
 static void test_browser(void)
 {
-	char key[] = "-";
 	int status = -1;
 	if (access("/usr/bin/chromium", X_OK) || access("/usr/bin/chromedriver", X_OK) || access("/usr/bin/python3", X_OK)) {
 		skip("the page in a browser", "there is no chromium with its driver (chromium, chromium-driver)");
@@ -55,7 +77,7 @@ static void test_browser(void)
 	fflush(stdout);
 	pid_t pid = fork();
 	if (pid == 0) {
-		execl("/usr/bin/python3", "python3", "tests/broker/ui.py", b.url, b.dir, world, machine.measurement_hex, key, (char *)NULL);
+		execl("/usr/bin/python3", "python3", "tests/broker/ui.py", b.url, b.dir, world, machine.measurement_hex, (char *)NULL);
 		_exit(127);
 	}
 	waitpid(pid, &status, 0);
@@ -67,6 +89,9 @@ int main(void)
 	world_begin("ui");
 	if (run_prepare(&b, "state") && ok("the broker starts", run_start(&b, "--insecure-accept-simulated", machine.root_pem), "no")) {
 		fill();
+		add_identity("alice", "admin", EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"));
+		add_identity("edith", "auditor", EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"));
+		add_identity("oscar", "operator", EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"));
 		test_answers();
 		test_browser();
 		ok("it ends well", !run_stop(&b), "no");

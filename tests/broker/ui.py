@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 # The broker's web page in headless Chromium, driven over WebDriver with the standard library alone. Prints lines as the other tests do.
-# ui.py URL STATE-FOLDER WORK-FOLDER MEASUREMENT KEY-FILE: tests/broker/ui.c has made what is to be seen. KEY-FILE "-": no identity has a key.
+# ui.py URL STATE-FOLDER WORK-FOLDER MEASUREMENT: tests/broker/ui.c has made what is to be seen, and keys in WORK-FOLDER/NAME.key.
 import json, os, re, subprocess, sys, time, urllib.request
 
-url, state, work, measurement, key_file = sys.argv[1:6]
+url, state, work, measurement = sys.argv[1:5]
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 failed = False
 
@@ -178,16 +178,23 @@ def by_key(b):
     b.type("#key", state + "/broker.yaml" if os.path.exists(state + "/broker.yaml") else state + "/cert.pem")
     b.click("#enter")
     ok("a file without a key is told", b.until("return document.getElementById('problem').innerText.includes('no private key')"), b.text("#problem"))
-    if key_file == "-":
-        return
-    b.call("/url", {"url": url + "/ui/"})
-    b.until("return document.getElementById('login')")
-    b.type("#key", key_file)
+    for name in ("alice", "edith", "oscar"):
+        b.call("/url", {"url": url + "/ui/"})
+        b.run("location.reload()")
+        b.until("return document.readyState === 'complete' && document.getElementById('login') && !document.getElementById('login').hidden")
+        b.type("#key", f"{work}/{name}.key")
+        b.click("#enter")
+        ok(f"{name}'s private key opens it: each request is signed", b.until("return !document.getElementById('view').hidden && document.querySelector('#view dl')"), b.text("#problem"))
+        ok("by the name that the broker knows", name in b.text("#who"), b.text("#who"))
+        if name == "oscar":
+            b.run("location.hash = 'policies'")
+            ok("who may not see something is told so", b.until("return /NotPermitted: oscar may not/.test(document.getElementById('problem').innerText)"), b.text("#problem"))
+        else:
+            ok("requests with a query are, too", "default/key/one" in b.view("audit"), b.text("#problem"))
+    b.run("const d = new DataTransfer(); d.items.add(new File(['-----BEGIN ENCRYPTED PRIVATE KEY-----'], 'k')); document.getElementById('leave').click(); "
+          "document.getElementById('key').files = d.files")
     b.click("#enter")
-    ok("a private key opens it: each request is signed", b.until("return !document.getElementById('view').hidden && document.querySelector('#view dl')"), b.text("#problem"))
-    ok("by the name that the broker knows", b.text("#who") == "alice", b.text("#who"))
-    text = b.view("audit")
-    ok("with queries, too", "default/key/one" in text, text)
+    ok("a key under a passphrase is told", b.until("return document.getElementById('problem').innerText.includes('encrypted with a passphrase')"), b.text("#problem"))
 
 
 browser = Browser()
@@ -198,7 +205,7 @@ try:
     looks(browser)
     by_key(browser)
     # What the browser has to say: the refusals that were wanted are the network's lines, and there is nothing else.
-    said = [l for l in browser.call("/se/log", {"type": "browser"}) if l["level"] == "SEVERE" and not (l["source"] == "network" and re.search(r"status of 40[14]", l["message"]))]
+    said = [l for l in browser.call("/se/log", {"type": "browser"}) if l["level"] == "SEVERE" and not (l["source"] == "network" and re.search(r"status of 40[134]", l["message"]))]
     ok("no error on the console", not said, said)
     walls(browser)
 finally:
