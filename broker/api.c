@@ -212,16 +212,16 @@ static void check_nonce(const struct kbs_attest *a, const char *nonce, struct at
 
 static void verify(struct broker *b, const struct coco_tee *tee, struct kbs_attest *a, const char *id, const char *nonce, struct attest_result *result)
 {
-	uint8_t report_data[64];
+	uint8_t report_data[64], device_data[64];	// devices are bound to the first half of theirs, which cannot cover themselves
 	check_nonce(a, nonce, result);
-	if (attest_report_data(nonce, a->tee_pubkey, a->additional, report_data)) {
+	if (attest_report_data(nonce, a->tee_pubkey, a->additional, report_data) || attest_report_data(nonce, a->tee_pubkey, NULL, device_data)) {
 		struct attest_check *c = attest_check_add(result, "report-data", false);
 		attest_expected(c, "a tee-pubkey of plain text members");
 		attest_found(c, "something else");
 		return;
 	}
 	tpm_activation_check(b->activation_key, id, nonce, &a->evidence, result);
-	verifier_verify(&b->verifier, tee, &a->evidence, report_data, time(NULL), result);
+	verifier_verify(&b->verifier, tee, &a->evidence, report_data, device_data, time(NULL), result);
 	if (a->anchor[0])
 		json_object_set_new(result->claims, "coffer", json_pack("{s:s}", "anchor", a->anchor));
 }

@@ -5,9 +5,13 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "attest/json.h"
 #include "lib/jwe.h"
+#include "lib/sha.h"
 
 // Each check and its outcome. What was expected and found stands in the decision log: a token must fit into a request's head.
 static json_t *checks(const struct attest_result *r)
@@ -19,6 +23,54 @@ static json_t *checks(const struct attest_result *r)
 	return list;
 }
 
+// What was measured, by index, does not fit into a request's head: a token has its digest.
+static json_t *short_claims(const json_t *device)
+{
+	json_t *o = json_copy((json_t *)device);
+	char *text = json_dumps(json_object_get(o, "measurements"), JSON_COMPACT | JSON_SORT_KEYS);
+	uint8_t digest[32];
+	if (text) {
+		sha_256(text, strlen(text), digest);
+		set_hex(o, "measurements_digest", digest, sizeof digest);
+	}
+	json_object_del(o, "measurements");
+	free(text);
+	return o;
+}
+
+// A submodule for each further device, as verifiers of composite machines give them. Their claims are in these alone.
+static int add_devices(json_t *submods, json_t *cpu_claims)
+{
+	json_t *list = json_incref(json_object_get(cpu_claims, "gpu")), *device;
+	int err = 0;
+	char name[32];
+	size_t i;
+	json_object_del(cpu_claims, "gpu");
+	json_array_foreach(list, i, device) {
+		bool simulated = json_is_true(json_object_get(device, "simulated"));
+		snprintf(name, sizeof name, "gpu%zu", i);
+		err |= json_object_set_new(submods, name,
+					   json_pack("{s:s, s:{s:i}, s:s, s:o}", "ear.status", simulated ? "contraindicated" : "affirming", "ear.trustworthiness-vector",
+						     "hardware", simulated ? 97 : 2, "ear.appraisal-policy-id", "coffer-platform-1",
+						     "ear.veraison.annotated-evidence", short_claims(device)));
+	}
+	json_decref(list);
+	return err;
+}
+
+// The claims as they were before that; a new reference.
+static json_t *claims_of(const json_t *submods)
+{
+	json_t *claims = json_copy(json_object_get(json_object_get(submods, "cpu0"), "ear.veraison.annotated-evidence")), *list = json_array(), *device;
+	char name[32];
+	for (size_t i = 0; snprintf(name, sizeof name, "gpu%zu", i) > 0 && (device = json_object_get(submods, name)); i++)
+		json_array_append(list, json_object_get(device, "ear.veraison.annotated-evidence"));
+	if (json_array_size(list))
+		json_object_set(claims, "gpu", list);
+	json_decref(list);
+	return claims;
+}
+
 static json_t *body(const struct attest_result *r, const json_t *tee_pubkey, time_t now)
 {
 	const char *tee = json_string_value(json_object_get(r->claims, "tee"));
@@ -28,19 +80,23 @@ static json_t *body(const struct attest_result *r, const json_t *tee_pubkey, tim
 	int configuration = tpm ? 0 : debug && !strcmp(debug, "disabled-since-boot") ? 2 : 97;
 	bool good = attest_passed(r) && hardware == 2 && configuration != 97;
 
-	json_t *cpu = json_pack("{s:s, s:{s:i, s:i, s:i}, s:s, s:O, s:o}",
+	json_t *claims = json_copy(r->claims), *submods = json_object();
+	int err = add_devices(submods, claims);
+	json_t *cpu = json_pack("{s:s, s:{s:i, s:i, s:i}, s:s, s:o, s:o}",
 				"ear.status", good ? "affirming" : "contraindicated",
 				"ear.trustworthiness-vector", "configuration", configuration, "executables", 0,
 				"hardware", hardware,
 				"ear.appraisal-policy-id", "coffer-platform-1",
-				"ear.veraison.annotated-evidence", r->claims,
+				"ear.veraison.annotated-evidence", claims,
 				"coffer.checks", checks(r));
-	if (!cpu)
+	if (err || json_object_set_new(submods, "cpu0", cpu)) {
+		json_decref(submods);
 		return NULL;
-	return json_pack("{s:s, s:I, s:I, s:{s:s, s:s}, s:O, s:{s:o}}", "eat_profile",
+	}
+	return json_pack("{s:s, s:I, s:I, s:{s:s, s:s}, s:O, s:o}", "eat_profile",
 			 "tag:github.com,2023:veraison/ear", "iat", (json_int_t)now, "exp",
 			 (json_int_t)now + EAR_SECONDS, "ear.verifier-id", "developer", "Coffer", "build",
-			 "coffer-broker", "tee-pubkey", tee_pubkey, "submods", "cpu0", cpu);
+			 "coffer-broker", "tee-pubkey", tee_pubkey, "submods", submods);
 }
 
 static json_t *header(const struct signer *signer)
@@ -67,16 +123,15 @@ int ear_open(jws_find *find, void *ctx, const char *token, time_t now, json_t **
 	int err = jws_open(token, find, ctx, &o);
 	if (err)
 		return -EBADMSG;
-	const json_t *cpu = json_object_get(json_object_get(o, "submods"), "cpu0");
-	json_t *evidence = json_object_get(cpu, "ear.veraison.annotated-evidence");
-	if (!json_is_object(evidence))
+	const json_t *submods = json_object_get(o, "submods");
+	if (!json_is_object(json_object_get(json_object_get(submods, "cpu0"), "ear.veraison.annotated-evidence")))
 		err = -EBADMSG;
 	else if (json_integer_value(json_object_get(o, "exp")) <= (json_int_t)now)
 		err = -ESTALE;
 	else if (jwk_to_key(json_object_get(o, "tee-pubkey"), key, NULL))
 		err = -EBADMSG;
 	else if (claims)
-		*claims = json_incref(evidence);
+		*claims = claims_of(submods);
 	if (!err && body_out)
 		*body_out = o;
 	else

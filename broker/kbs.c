@@ -43,18 +43,37 @@ int kbs_parse_auth(const char *body, size_t len, const struct coco_tee **tee, st
 	return err;
 }
 
-// {"coffer":{"anchor":"broker"}}: no device's evidence, but what an enclave of ours states of itself; bound by the report data as
-// evidence would be.
-static int read_statement(struct kbs_attest *a)
+// {"anchor":"broker"}: what an enclave of ours states of itself.
+static int read_statement(const json_t *own, struct kbs_attest *a)
 {
-	json_t *o = json_loads(a->additional, JSON_REJECT_DUPLICATES, NULL), *own = json_object_get(o, "coffer");
 	const char *anchor = json_string_value(json_object_get(own, "anchor"));
-	bool good = json_object_size(o) == 1 && json_object_size(own) == 1 && anchor &&
-		    (!strcmp(anchor, "broker") || !strcmp(anchor, "tpm") || !strcmp(anchor, "none"));
+	bool good = json_object_size(own) == 1 && anchor && (!strcmp(anchor, "broker") || !strcmp(anchor, "tpm") || !strcmp(anchor, "none"));
 	if (good)
 		strcpy(a->anchor, anchor);
-	json_decref(o);
 	return good ? 0 : -EINVAL;
+}
+
+// GPUs: {"device_evidence_list": [...]}; as clients write it now, ["gpu", that], with the class of the device.
+static int read_devices(const json_t *v, struct bundle *b)
+{
+	json_t *list = json_object_get(json_is_array(v) && json_array_size(v) == 2 ? json_array_get(v, 1) : v, "device_evidence_list");
+	return json_is_array(list) && !json_object_set(b->json, "device_evidence_list", list) ? 0 : -EINVAL;
+}
+
+// {"nvidia": ..., "coffer": ...}, as text: the report data cover it.
+static int read_additional(struct kbs_attest *a, struct fault *f)
+{
+	json_t *o = json_loads(a->additional, JSON_REJECT_DUPLICATES, NULL), *v;
+	const char *name;
+	int err = json_object_size(o) ? 0 : fault_set(f, -EINVAL, "tee-evidence: additional_evidence must be \"\" or an object of JSON, as text");
+	json_object_foreach(o, name, v) {
+		int bad = err ? 0 : !strcmp(name, "coffer") ? read_statement(v, a) : !strcmp(name, "nvidia") ? read_devices(v, &a->evidence) : -ENOENT;
+		if (bad)
+			err = fault_set(f, -EINVAL, bad == -ENOENT ? "tee-evidence: evidence of additional devices '%.32s' cannot be verified here; supported: nvidia"
+							: "tee-evidence: additional_evidence: '%.32s' is malformed", name);
+	}
+	json_decref(o);
+	return err;
 }
 
 static int read_evidence(const json_t *evidence, const struct coco_tee *tee, struct kbs_attest *a, struct fault *f)
@@ -65,9 +84,8 @@ static int read_evidence(const json_t *evidence, const struct coco_tee *tee, str
 	a->additional = strdup(json_string_length(extra) ? json_string_value(extra) : "");
 	if (!a->additional || bundle_init(&a->evidence))
 		return fault_set(f, -ENOMEM, "out of memory");
-	if (*a->additional && read_statement(a))
-		return fault_set(f, -EINVAL, "tee-evidence: evidence of additional devices cannot be verified here");
-	return coco_read(tee, json_object_get(evidence, "primary_evidence"), &a->evidence, f);
+	int err = *a->additional ? read_additional(a, f) : 0;
+	return err ? err : coco_read(tee, json_object_get(evidence, "primary_evidence"), &a->evidence, f);
 }
 
 int kbs_parse_attest(const char *body, size_t len, const struct coco_tee *tee, struct kbs_attest *a, struct fault *f)

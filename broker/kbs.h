@@ -20,7 +20,7 @@ struct kbs_attest {
 	char nonce[64];			// as the client repeats it; "" when it does not
 	json_t *tee_pubkey;		// as sent: what report data covers
 	EVP_PKEY *key;			// the same, checked
-	char *additional;		// additional evidence, "" for none: what the enclave states of itself
+	char *additional;		// additional evidence, "" for none: devices (also in `evidence`), what the enclave states of itself
 	char anchor[8];			// from it: "broker", "tpm", "none"; "" when nothing was stated
 	struct bundle evidence;		// as sent; no collateral of the verifier's yet
 };

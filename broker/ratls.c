@@ -75,7 +75,7 @@ static int verify(struct broker *b, const char *nonce, const struct coco_tee *sa
 		}
 		check_key(q->certificate, &result);
 		if (tee)	// else a check has failed already
-			verifier_verify(&b->verifier, tee, &evidence, data, now, &result);
+			verifier_verify(&b->verifier, tee, &evidence, data, NULL, now, &result);
 	}
 	json_object_del(json_object_get(result.claims, "event_log"), "events");
 	int err = broker_decide(b, &(struct broker_wish){.event = "attest"}, &result, r);

@@ -245,8 +245,8 @@ static void note_evidence(struct bundle *b, struct attest_result *out)
 		set_hex(out->claims, "evidence_digest", digest, sizeof digest);
 }
 
-void verifier_verify(const struct verifier *v, const struct coco_tee *tee, struct bundle *b, const uint8_t report_data[64], time_t now,
-		     struct attest_result *out)
+void verifier_verify(const struct verifier *v, const struct coco_tee *tee, struct bundle *b, const uint8_t report_data[64],
+		     const uint8_t *device_nonce, time_t now, struct attest_result *out)
 {
 	const struct policy_file *p = v->policy;
 	add_collateral(v, tee, b, now, out);
@@ -256,7 +256,7 @@ void verifier_verify(const struct verifier *v, const struct coco_tee *tee, struc
 		.simulated_roots = v->simulated_roots.certs, .simulated_root_count = v->simulated_roots.count, .simulated_hrk = v->simulated_hrk,
 		.tpm_roots = v->tpm_roots.certs, .tpm_root_count = v->tpm_roots.count,
 		.tpm_keys = p->tpm_keys[0] ? p->tpm_keys : NULL, .cca_keys = p->cca_keys,
-		.tpm_activated = json_string_value(json_object_get(b->json, "tpm_activated")),
+		.gpu_nonce = device_nonce, .tpm_activated = json_string_value(json_object_get(b->json, "tpm_activated")),
 	};
 	enum evidence_kind kind = evidence_verify(&in, out);
 	note_evidence(b, out);

@@ -33,9 +33,10 @@ int verifier_open(struct verifier *v, const struct verifier_settings *s, struct 
 void verifier_close(struct verifier *v);
 
 // Verifies what a client that calls itself a `tee` sent, bound to these report data, with the operator's collateral; then the platform's
-// policy. `evidence` is changed: collateral is added. *out is initialised.
-void verifier_verify(const struct verifier *v, const struct coco_tee *tee, struct bundle *evidence, const uint8_t report_data[64], time_t now,
-		     struct attest_result *out);
+// policy. `evidence` is changed: collateral is added. Devices in it must be bound to device_nonce (32 bytes; NULL: there can be none).
+// *out is initialised.
+void verifier_verify(const struct verifier *v, const struct coco_tee *tee, struct bundle *evidence, const uint8_t report_data[64],
+		     const uint8_t *device_nonce, time_t now, struct attest_result *out);
 
 // The policy has rules about resources, which alone decide about them.
 bool verifier_has_rules(const struct verifier *v);
