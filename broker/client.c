@@ -448,3 +448,8 @@ int broker_client_status(struct broker_client *c, json_t **out, struct fault *f)
 {
 	return call(c, "GET", "/coffer/v0/status", NULL, 0, out, f);
 }
+
+int broker_client_call(struct broker_client *c, const char *method, const char *path, const void *body, size_t len, json_t **out, struct fault *f)
+{
+	return call(c, method, path, body, len, out, f);
+}

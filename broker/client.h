@@ -86,6 +86,8 @@ int broker_client_status(struct broker_client *c, json_t **out, struct fault *f)
 int broker_client_json(struct broker_client *c, const char *method, const char *path, json_t *body, json_t **out, struct fault *f);
 // The key that signs; NULL when the token or a certificate does it.
 EVP_PKEY *broker_client_key(const struct broker_client *c);
+// Any request; *out (unless NULL) is the answer's JSON object, a new reference.
+int broker_client_call(struct broker_client *c, const char *method, const char *path, const void *body, size_t len, json_t **out, struct fault *f);
 // A request whose answer is text: *out is malloc'ed, with a NUL behind it.
 int broker_client_text(struct broker_client *c, const char *method, const char *path, const void *body, size_t len, char **out,
 		       size_t *out_len, struct fault *f);

@@ -3,7 +3,7 @@
 
 _coffer() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command= i=1
-	local commands="init new copy build run measure seal open mount volume broker policy audit verify evidence reference collateral token doctor syscalls version help"
+	local commands="init new copy build run measure seal open mount volume broker secret policy audit verify evidence reference collateral token doctor syscalls version help"
 	local owner="--anchor --tpm-key --broker --broker-ca --broker-token --broker-dir"
 
 	while ((i < COMP_CWORD)); do
@@ -47,6 +47,7 @@ _coffer() {
 		;;
 	audit) words="list show head prove export verify witness --last --all --from --since --until --event --outcome --resource --peer --key --head --witness --quorum --cosigned --output --json --key-file --name --state --print-key $owner" ;;
 	policy) words="allow deny list log check --resource --collateral --at --caller --owner-allows --reference --reference-key --measurement --note --json $owner" ;;
+	secret) words="put get generate list show public rotate set disable enable destroy delete --file --kind --use --bytes --encoding --version --output --format --uses --uses-total --keep --keep-for --not-before --not-after --lifetime --publish --current --reset-uses --note --all --force --json $owner" ;;
 	broker)
 		case " ${COMP_WORDS[*]} " in
 		*" serve "*) words="--dir --listen --insecure-accept-simulated --insecure-accept-debug --require-anchor --collateral --policy --references --tpm-roots" ;;

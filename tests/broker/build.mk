@@ -8,6 +8,7 @@ BROKER_TESTS += $(B)/test/broker-tpm
 BROKER_TESTS += $(B)/test/broker-token $(B)/test/broker-svid $(B)/test/broker-devices
 BROKER_TESTS += $(B)/test/broker-db
 BROKER_TESTS += $(B)/test/broker-identity
+BROKER_TESTS += $(B)/test/broker-secrets
 UNIT_TESTS += $(BROKER_TESTS)
 TEST_BINS += $(BROKER_TESTS)
 
