@@ -174,8 +174,17 @@ out:
 	return err;
 }
 
+// Requests and answers pass through JSON, and some hold keys: what it gives back is wiped.
+static void wipe_and_free(void *p)
+{
+	if (p)
+		explicit_bzero(p, malloc_usable_size(p));
+	free(p);
+}
+
 int broker_main(int argc, char **argv)
 {
+	json_set_alloc_funcs(malloc, wipe_and_free);
 	struct broker_settings s;
 	struct fault f = {""};
 	const char *name = argc > 0 ? argv[0] : "coffer broker serve";

@@ -293,13 +293,18 @@ json_t *secret_to_json(const struct secret *s)
 			 "lifetime", (json_int_t)s->lifetime, "pinned", (int)s->pinned, "last", (int)s->last, "versions", list);
 }
 
+static bool time_fits(json_int_t t)
+{
+	return t >= 0 && t < 253402300800;	// the year 10000
+}
+
 static int version_from_json(struct secret_version *v, json_t *o)
 {
 	const char *kid;
 	json_int_t created, not_before, not_after, used;
 	int number, state;
 	if (json_unpack(o, "[i, i, I, I, I, I, s!]", &number, &state, &created, &not_before, &not_after, &used, &kid) || number < 1 || state < 0 ||
-	    state > SECRET_DESTROYED || strlen(kid) >= sizeof v->kid)
+	    state > SECRET_DESTROYED || strlen(kid) >= sizeof v->kid || !time_fits(created) || !time_fits(not_before) || !time_fits(not_after))
 		return -EBADMSG;
 	*v = (struct secret_version){(unsigned int)number, (enum secret_state)state, created, not_before, not_after, used, ""};
 	strcpy(v->kid, kid);

@@ -860,7 +860,6 @@ int main(void)
 	test_jose("ec-p256", "ECDH-ES", "A128GCM");
 	test_jose("ec-p256", "ECDH-ES+A128KW", "A256GCM");
 	test_jose("ec-p384", "ECDH-ES+A256KW", "A192GCM");
-	test_jose("rsa-3072", "RSA-OAEP-256", "A256GCM");
 	test_old_table();
 	snprintf(path, sizeof path, "%s/own.db", world);
 	if (ok("a database opens", open_all(path, &f), "%s", f.text)) {
