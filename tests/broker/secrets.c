@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "broker/guard.h"
 #include "broker/secrets.h"
 #include "broker/store.h"
 #include "lib/encode.h"
@@ -283,6 +284,7 @@ static void test_import(void)
 // ---- the store, with a clock of its own ----
 
 static struct db *db;
+static struct guard *guard;
 static struct store *policies;
 static struct secrets *all;
 static const uint8_t master[32] = "the master key of this test only";
@@ -290,16 +292,19 @@ static const time_t start = 1700000000;
 
 static bool open_all(const char *path, struct fault *f)
 {
-	return !db_open(&db, path, f) && !store_open(&policies, db, master, f) && !secrets_open(&all, db, master, f);
+	return !db_open(&db, path, f) && !store_prepare(db, master, f) && !guard_open(&guard, db, master, NULL, false, f) && !store_open(&policies, db, guard, master, f) &&
+	       !secrets_open(&all, db, guard, master, f);
 }
 
 static void close_all(void)
 {
 	secrets_close(all);
 	store_close(policies);
+	guard_close(guard);
 	db_close(db);
 	all = NULL;
 	policies = NULL;
+	guard = NULL;
 	db = NULL;
 }
 
@@ -536,12 +541,19 @@ static void test_edited(const char *path)
 	refuses("neither", "e/b/two", 1, "k", start, -EBADMSG);
 	ok("a release is given to another", sql(path, "UPDATE secret_release SET who = who || 'x' WHERE resource = 'e/b/one'"), "no");
 	refuses("who has none by it", "e/b/one", 0, "bob", start, -EDQUOT);
+	// The count as it was before the release.
+	put("e/b/back", SECRETS_NEW, NULL, "once", "{\"uses\":1}", start, &f);
+	sql(path, "CREATE TABLE before AS SELECT * FROM secret_head WHERE resource = 'e/b/back'");
+	gives("one use", "e/b/back", 0, "alice", start, "once");
+	ok("is undone by the host", sql(path, "DELETE FROM secret_release WHERE resource = 'e/b/back';"
+					"UPDATE secret_head SET head = (SELECT head FROM before) WHERE resource = 'e/b/back'"), "no");
+	refuses("which gives nobody another", "e/b/back", 0, "bob", start, -EBADMSG);
 	ok("a head is moved", sql(path, "UPDATE secret_head SET resource = 'e/b/other' WHERE resource = 'e/b/one'"), "no");
 	refuses("it does not open", "e/b/other", 0, "bob", start, -EBADMSG);
 	int err = secrets_list(all, start, &list, &f);
 	json_array_foreach(list, i, o)
 		changed += json_is_true(json_object_get(o, "changed_outside"));
-	ok("the list says so", !err && changed == 1, "%u", changed);
+	ok("the list says so", !err && changed == 2, "%u", changed);
 	json_decref(list);
 	// One that was deleted and made anew: the value of the one before does not open in it.
 	put("e/b/anew", SECRETS_NEW, NULL, "old", "{}", start, &f);
@@ -561,17 +573,23 @@ static void test_old_table(void)
 	snprintf(path, sizeof path, "%s/old.db", world);
 	int err = db_open(&db, path, &f);
 	if (!err)
-		err = store_open(&policies, db, master, &f);
+		err = store_prepare(db, master, &f);
+	if (!err)
+		err = guard_open(&guard, db, master, NULL, false, &f);
+	if (!err)
+		err = store_open(&policies, db, guard, master, &f);
 	store_derive(master, "coffer broker secrets v1", key);
 	jwa_gcm(true, key, 32, sealed, "default/volume/old", 18, (const uint8_t *)"a old key", 9, sealed + 12, sealed + 21);
 	if (!err)
 		err = db_do(db, &f, "INSERT INTO secret VALUES(?, ?, ?)", "tbt", "default/volume/old", sealed, sizeof sealed, "2025-01-01T00:00:00Z");
 	if (err > 0)
-		err = secrets_open(&all, db, master, &f);
-	ok("a database from before is opened", !err, "%d: %s", err, f.text);
+		err = secrets_open(&all, db, guard, master, &f);
+	if (!ok("a database from before is opened", !err, "%d: %s", err, f.text))
+		return;
 	gives("and its secrets are there", "default/volume/old", 0, "k", time(NULL) + 5, "a old key");
 	close_all();
-	ok("also at the next start", open_all(path, &f), "%s", f.text);
+	if (!ok("also at the next start", open_all(path, &f), "%s", f.text))
+		return;
 	gives("still", "default/volume/old", 1, "k", time(NULL) + 5, "a old key");
 	close_all();
 }
