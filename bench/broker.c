@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/time.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -238,6 +238,21 @@ static bool row(const char *name, bool (*work)(struct client *), bool (*before)(
 	return true;
 }
 
+// Open and quiet.
+static bool many_connections(unsigned int count)
+{
+	struct client *c = calloc(count, sizeof *c);
+	bool good = c != NULL;
+	for (unsigned int i = 0; i < count && good; i++)
+		good = health(&c[i]);
+	if (good)
+		printf("memory_with_%u_connections_mib %.1f\n", count, memory_mib("VmRSS:"));
+	for (unsigned int i = 0; i < count && c; i++)
+		hang_up(&c[i]);
+	free(c);
+	return good;
+}
+
 static bool start(const char *settings, double *ms)
 {
 	double from = now_s();
@@ -249,7 +264,7 @@ static bool start(const char *settings, double *ms)
 
 int main(int argc, char **argv)
 {
-	static const char text[] = "connections_per_peer: 1000\nsessions_per_peer: 1000000\n";
+	static const char text[] = "connections_per_peer: 1024\nsessions_per_peer: 1000000\n";
 	double seconds = argc > 1 ? atof(argv[1]) : 5, ms, least = 1e9;
 	char settings[160];
 	cpu_set_t all;
@@ -258,6 +273,7 @@ int main(int argc, char **argv)
 	sched_getaffinity(0, sizeof all, &all);
 	if (CPU_COUNT(&all) < 2)
 		fprintf(stderr, "broker: clients and broker share one CPU: only processor times count\n");
+	setrlimit(RLIMIT_NOFILE, &(struct rlimit){4096, 4096});
 	world_begin("bench-broker");
 	snprintf(settings, sizeof settings, "%s/settings.yaml", world);
 	FILE *f = fopen(settings, "we");
@@ -285,6 +301,7 @@ int main(int argc, char **argv)
 	good &= row("handshake", connect_only, NULL, seconds);
 	good &= row("request", health, NULL, seconds);
 	printf("memory_highest_mib %.1f\n", memory_mib("VmHWM:"));
+	good &= many_connections(1000);
 	good &= !run_stop(&b);
 	run_free(&b);
 	return world_end() || !good;

@@ -54,7 +54,8 @@ def report(quick, rows=()):
 	start = values["start_ms"][0]
 	out += ["", f"Start to the first request: {start:.0f} ms (target ≤ {TARGET_START_MS} ms, {reached(start <= TARGET_START_MS)}). Resident memory: "
 		f"{values['memory_at_start_mib'][0]:.1f} MiB at its start, {memory:.1f} MiB with 16 clients at work (target ≤ {TARGET_MIB} MiB, "
-		f"{reached(memory <= TARGET_MIB)}), {values['memory_highest_mib'][0]:.1f} MiB at most after all rows.", ""]
+		f"{reached(memory <= TARGET_MIB)}), {values['memory_highest_mib'][0]:.1f} MiB at most in all rows, "
+		f"{values['memory_with_1000_connections_mib'][0]:.1f} MiB with 1000 TLS connections open.", ""]
 	return out
 
 

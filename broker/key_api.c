@@ -8,6 +8,7 @@
 
 #include "broker/api.h"
 #include "broker/kbs.h"
+#include "broker/limits.h"
 #include "broker/metrics.h"
 #include "broker/secrets.h"
 #include "lib/file.h"
@@ -127,7 +128,8 @@ static int release(struct broker *b, const struct asking *a, const struct http_r
 	int err = secrets_release(b->secrets, &ask, out, &f);
 	json_t *o = NULL;
 	if (err == -EDQUOT || err == -EKEYREVOKED || err == -EKEYEXPIRED || err == -ETIME || err == -ESTALE)
-		o = json_pack("{s:s, s:s, s:s}", "event", "release", "outcome", "refused", "reason", f.text);
+		o = limits_refused(b->limits, r->peer, REFUSED_RELEASE) ?
+			json_pack("{s:s, s:s, s:s}", "event", "release", "outcome", "refused", "reason", f.text) : NULL;
 	else if (!err && out->counted)
 		o = json_pack("{s:s, s:s, s:b, s:I, s:I}", "event", "release", "outcome", "accepted", "again", out->again, "use", (json_int_t)out->use, "uses",
 			      (json_int_t)out->uses);

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -215,6 +216,17 @@ static bool lacking(const struct collateral_needs *n, char *out, size_t size)
 	return len > 0;
 }
 
+// What clients send decides about these lines: ten a minute will do.
+static void warn(const char *text)
+{
+	static atomic_long minute, said;
+	long now = (long)(time(NULL) / 60);
+	if (atomic_exchange(&minute, now) != now)
+		said = 0;
+	if (said++ < 10)
+		log_warning("broker: collateral: %s", text);
+}
+
 static void add_collateral(const struct verifier *v, const struct coco_tee *tee, struct bundle *b, time_t now, struct attest_result *out)
 {
 	struct collateral_needs needs = {.count = 0};
@@ -224,14 +236,14 @@ static void add_collateral(const struct verifier *v, const struct coco_tee *tee,
 		return;
 	int err = add_file(collateral_dir(v->store), tee->name, b, &f);
 	if (err)
-		log_warning("broker: collateral: %s", f.text);
+		warn(f.text);
 	err = collateral_fill(v->store, b, now, &needs, &f);
 	if (!err && lacking(&needs, text, sizeof text)) {
 		// Not a refusal of its own: the checks that need it fail, or the evidence brought it.
 		struct attest_check *c = attest_check_add(out, "collateral", true);
 		c->outcome = ATTEST_SKIPPED;
 		attest_found(c, "%s", text);
-		log_warning("broker: collateral: %s", text);
+		warn(text);
 	}
 }
 
