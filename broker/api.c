@@ -175,8 +175,9 @@ void api_auth(struct broker *b, const char *rest, const struct http_request *q, 
 		broker_problem(r, 400, err == -EPROTONOSUPPORT ? "NotSupported" : "BadRequest", f.text, NULL);
 		return;
 	}
-	if (session_begin(b->sessions, tee, id, nonce)) {
-		broker_problem(r, 503, "Internal", "no session can be started", NULL);
+	err = session_begin(b->sessions, tee, id, nonce, &f);
+	if (err) {
+		broker_fault(r, db_worth_retrying(err) ? err : -EBUSY, &f);
 		return;
 	}
 	json_t *challenge = NULL;
@@ -238,7 +239,11 @@ void api_attest(struct broker *b, const char *rest, const struct http_request *q
 	if (broker_told_to_wait(r, limits_ask(b->limits, r->peer)) || !session_id(q, r, id))
 		return;
 	// The nonce is spent here, before anything is looked at: each one gets one try.
-	int err = session_take_nonce(b->sessions, id, nonce, &tee);
+	int err = session_take_nonce(b->sessions, id, nonce, &tee, &f);
+	if (err && err != -EALREADY && err != -ENOENT) {
+		broker_fault(r, err, &f);
+		return;
+	}
 	if (err) {
 		broker_problem(r, 401, err == -EALREADY ? "NonceUsed" : "SessionUnknown",
 			       err == -EALREADY
@@ -268,7 +273,11 @@ void api_attest(struct broker *b, const char *rest, const struct http_request *q
 		token = ear_token(&signer, b->issuer, &result, a.tee_pubkey, time(NULL));
 		EVP_PKEY_free(signer.key);
 	}
-	err = token ? session_attested(b->sessions, id, result.claims, a.key) : -ENOMEM;
+	err = token ? session_attested(b->sessions, id, result.claims, a.key, &f) : -ENOMEM;
+	if (err && err != -ENOMEM && err != -ENOENT) {
+		broker_fault(r, err, &f);
+		goto out;
+	}
 	if (err) {
 		broker_problem(r, 503, "Internal", "the session ended meanwhile or memory is short", NULL);
 		goto out;
@@ -376,6 +385,7 @@ int broker_appraise(struct broker *b, const struct broker_wish *wish, json_t *cl
 static int asker(struct broker *b, const struct http_request *q, struct http_response *r, json_t **claims,
 		 EVP_PKEY **key)
 {
+	struct fault f = {""};
 	char id[SESSION_ID_TEXT];
 	int err;
 	if (bears_token(q)) {
@@ -390,7 +400,11 @@ static int asker(struct broker *b, const struct http_request *q, struct http_res
 		return ratls_ask_by_age(b, q, r, claims, key);
 	if (!session_id(q, r, id))
 		return -EACCES;
-	err = session_get(b->sessions, id, claims, key);
+	err = session_get(b->sessions, id, claims, key, &f);
+	if (err && err != -EACCES && err != -ENOENT) {
+		broker_fault(r, err, &f);
+		return err;
+	}
 	if (err == -EACCES && certified)
 		return ratls_ask(b, id, q, r, claims, key);
 	if (err)

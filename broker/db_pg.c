@@ -20,6 +20,7 @@ enum { OID_BYTEA = 17, OID_INT8 = 20, OID_INT4 = 23, OID_TEXT = 25 };
 struct connection {
 	struct db_conn base;
 	PGconn *pg;
+	bool broken;
 	const char *kept[KEPT];	// statement N is named "sN"
 	unsigned int kept_count;
 };
@@ -66,7 +67,7 @@ static int of_sqlstate(const char *s)
 		{"57014", -ETIMEDOUT}, {"53100", -ENOSPC}, {"53", -ENOTCONN}, {"57P", -ENOTCONN}, {"08", -ENOTCONN}, {"25P03", -ENOTCONN},
 		{"23505", -EEXIST}, {"25006", -EROFS}, {"P0001", -EPERM},
 	};
-	for (size_t i = 0; s && i < sizeof known / sizeof *known; i++) {
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
 		if (!strncmp(s, known[i].state, strlen(known[i].state)))
 			return known[i].err;
 	}
@@ -93,7 +94,10 @@ static int check(struct connection *c, PGresult *r, struct fault *f)
 	if (s == PGRES_COMMAND_OK || s == PGRES_TUPLES_OK)
 		return 0;
 	const char *detail = r ? pq.resultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) : NULL;
-	int err = pq.status(c->pg) != CONNECTION_OK ? -ENOTCONN : of_sqlstate(r ? pq.resultErrorField(r, PG_DIAG_SQLSTATE) : NULL);
+	// What the server did not say, libpq says: that it is gone. Its connection need not know yet.
+	const char *state = r ? pq.resultErrorField(r, PG_DIAG_SQLSTATE) : NULL;
+	int err = pq.status(c->pg) != CONNECTION_OK || !state ? -ENOTCONN : of_sqlstate(state);
+	c->broken |= err == -ENOTCONN;
 	return say(f, err, err == -ENOTCONN ? "the broker's database is not reachable" : "the broker's database",
 		   detail ? detail : pq.errorMessage(c->pg));
 }
@@ -216,7 +220,7 @@ static void pg_rollback(struct db_conn *base)
 
 static bool pg_alive(struct db_conn *base)
 {
-	return pq.status(of(base)->pg) == CONNECTION_OK && pq.transactionStatus(of(base)->pg) == PQTRANS_IDLE;
+	return !of(base)->broken && pq.status(of(base)->pg) == CONNECTION_OK && pq.transactionStatus(of(base)->pg) == PQTRANS_IDLE;
 }
 
 // `?` are $1, $2... here; none stands in a quoted string.

@@ -28,11 +28,7 @@ void secret_problem(struct http_response *r, int err, const struct fault *f)
 			return;
 		}
 	}
-	log_warning("broker: %s", f->text);
-	if (db_worth_retrying(err))
-		broker_problem(r, 503, "Unavailable", "the broker's database does not answer now: ask again", NULL);
-	else
-		broker_problem(r, 500, "Internal", "the broker could not do this; its own log says why", NULL);
+	broker_fault(r, err, f);
 }
 
 // "", "version=7". -EINVAL.

@@ -91,7 +91,12 @@ int ratls_ask(struct broker *b, const char *session, const struct http_request *
 	char nonce[SESSION_NONCE_TEXT];
 	const struct coco_tee *tee;
 	EVP_PKEY *own = X509_get0_pubkey(q->certificate);
-	int err = session_take_nonce(b->sessions, session, nonce, &tee);
+	struct fault f = {""};
+	int err = session_take_nonce(b->sessions, session, nonce, &tee, &f);
+	if (err && err != -EALREADY && err != -ENOENT) {
+		broker_fault(r, err, &f);
+		return err;
+	}
 	if (err) {
 		broker_problem(r, 401, err == -EALREADY ? "NonceUsed" : "SessionUnknown",
 			       "this session's nonce was used already, or the session has expired: begin anew with POST /kbs/v0/auth", NULL);
@@ -101,7 +106,7 @@ int ratls_ask(struct broker *b, const char *session, const struct http_request *
 	if (err)
 		return err;
 	EVP_PKEY_up_ref(own);
-	err = session_attested(b->sessions, session, *claims, own);
+	err = session_attested(b->sessions, session, *claims, own, &f);
 	if (err) {
 		EVP_PKEY_free(own);
 		json_decref(*claims);

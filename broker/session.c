@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/session_db.h"
 #include "lib/encode.h"
 #include "lib/tls.h"
 
@@ -28,6 +29,7 @@ struct session {
 };
 
 struct session_table {
+	struct session_db *shared;	// then nothing of what follows is used
 	pthread_mutex_t lock;
 	unsigned int capacity, used;
 	int64_t life_ms;
@@ -52,6 +54,17 @@ struct session_table *session_table_new(unsigned int capacity, unsigned int seco
 		t->free = &t->sessions[i];
 	}
 	return t;
+}
+
+int session_table_shared(struct session_table **out, struct db *db, const uint8_t master_key[32], unsigned int seconds, struct fault *f)
+{
+	struct session_table *t = session_table_new(1, seconds);
+	int err = t ? session_db_open(&t->shared, db, master_key, seconds, f) : fault_set(f, -ENOMEM, "out of memory");
+	if (err)
+		session_table_free(t);
+	else
+		*out = t;
+	return err;
 }
 
 static void put(struct session_table *t, struct session *s, int queue)
@@ -104,6 +117,8 @@ void session_table_free(struct session_table *t)
 		return;
 	for (unsigned int i = 0; i < t->capacity; i++)
 		wipe(&t->sessions[i]);
+	if (t->shared)
+		session_db_close(t->shared);
 	pthread_mutex_destroy(&t->lock);
 	free(t->chains);
 	free(t);
@@ -147,16 +162,18 @@ static struct session *find(struct session_table *t, const char *id)
 	return NULL;
 }
 
-int session_begin(struct session_table *t, const struct coco_tee *tee, char id[SESSION_ID_TEXT], char nonce[SESSION_NONCE_TEXT])
+int session_begin(struct session_table *t, const struct coco_tee *tee, char id[SESSION_ID_TEXT], char nonce[SESSION_NONCE_TEXT], struct fault *f)
 {
 	uint8_t u[16], n[SESSION_NONCE_BYTES];
 	if (RAND_bytes(u, sizeof u) != 1 || RAND_bytes(n, sizeof n) != 1)
-		return -EIO;
+		return fault_set(f, -EIO, "no random numbers");
 	u[6] = (uint8_t)((u[6] & 0x0f) | 0x40);
 	u[8] = (uint8_t)((u[8] & 0x3f) | 0x80);
 	snprintf(id, SESSION_ID_TEXT, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0],
 		 u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
 	base64_encode(nonce, n, sizeof n, BASE64_STD);
+	if (t->shared)
+		return session_db_begin(t->shared, tee, id, nonce, f);
 	pthread_mutex_lock(&t->lock);
 	struct session *s = place(t);
 	s->tee = tee;
@@ -171,8 +188,10 @@ int session_begin(struct session_table *t, const struct coco_tee *tee, char id[S
 	return 0;
 }
 
-int session_take_nonce(struct session_table *t, const char *id, char nonce[SESSION_NONCE_TEXT], const struct coco_tee **tee)
+int session_take_nonce(struct session_table *t, const char *id, char nonce[SESSION_NONCE_TEXT], const struct coco_tee **tee, struct fault *f)
 {
+	if (t->shared)
+		return session_db_take_nonce(t->shared, id, nonce, tee, f);
 	int err = 0;
 	pthread_mutex_lock(&t->lock);
 	struct session *s = find(t, id);
@@ -189,8 +208,14 @@ int session_take_nonce(struct session_table *t, const char *id, char nonce[SESSI
 	return err;
 }
 
-int session_attested(struct session_table *t, const char *id, const json_t *claims, EVP_PKEY *key)
+int session_attested(struct session_table *t, const char *id, const json_t *claims, EVP_PKEY *key, struct fault *f)
 {
+	if (t->shared) {
+		int result = session_db_attested(t->shared, id, claims, key, f);
+		if (!result)
+			EVP_PKEY_free(key);
+		return result;
+	}
 	char *text = json_dumps(claims, JSON_COMPACT);
 	if (!text)
 		return -ENOMEM;
@@ -209,8 +234,10 @@ int session_attested(struct session_table *t, const char *id, const json_t *clai
 	return err;
 }
 
-int session_get(struct session_table *t, const char *id, json_t **claims, EVP_PKEY **key)
+int session_get(struct session_table *t, const char *id, json_t **claims, EVP_PKEY **key, struct fault *f)
 {
+	if (t->shared)
+		return session_db_get(t->shared, id, claims, key, f);
 	int err = 0;
 	pthread_mutex_lock(&t->lock);
 	struct session *s = find(t, id);
@@ -237,6 +264,8 @@ int session_get(struct session_table *t, const char *id, json_t **claims, EVP_PK
 
 unsigned int session_count(struct session_table *t)
 {
+	if (t->shared)
+		return session_db_count(t->shared);
 	pthread_mutex_lock(&t->lock);
 	expire(t);
 	unsigned int n = t->used;

@@ -392,6 +392,8 @@ static int store_fits(void *ctx, const uint8_t key[MASTER_KEY_BYTES], struct fau
 		err = store_open(&b->store, b->db, b->guard, key, f);
 	if (!err)
 		err = secrets_open(&b->secrets, b->db, b->guard, key, f);
+	if (!err && db_shared(b->db))
+		err = session_table_shared(&b->sessions, b->db, key, SESSION_SECONDS, f);
 	return err ? err : token_open(b, o->s->dir, key, f);
 }
 
@@ -477,7 +479,7 @@ int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_setti
 		err = open_verifier(&b->verifier, s, f);
 	snprintf(path, sizeof path, "%s/audit", s->dir);
 	b->started = time(NULL);
-	if (!err && (!(b->sessions = session_table_new(4096, SESSION_SECONDS)) || !(b->limits = limits_new(&s->limits, path))))
+	if (!err && ((!b->sessions && !(b->sessions = session_table_new(4096, SESSION_SECONDS))) || !(b->limits = limits_new(&s->limits, path))))
 		err = fault_set(f, -ENOMEM, "out of memory");
 	return err;
 }

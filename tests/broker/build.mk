@@ -6,7 +6,7 @@ BROKER_TESTS += $(B)/test/broker-load $(B)/test/broker-operations
 BROKER_TESTS += $(B)/test/broker-backup $(B)/test/broker-ui $(B)/test/broker-service
 BROKER_TESTS += $(B)/test/broker-tpm
 BROKER_TESTS += $(B)/test/broker-token $(B)/test/broker-svid $(B)/test/broker-devices
-BROKER_TESTS += $(B)/test/broker-db
+BROKER_TESTS += $(B)/test/broker-db $(B)/test/broker-brokers
 BROKER_TESTS += $(B)/test/broker-identity
 BROKER_TESTS += $(B)/test/broker-secrets
 UNIT_TESTS += $(BROKER_TESTS)
@@ -14,7 +14,7 @@ TEST_BINS += $(BROKER_TESTS)
 
 $(B)/test/broker-master: $(B)/obj/tests/broker/softhsm.o
 $(B)/obj/tests/broker/softhsm.o: CFLAGS += -isystem /usr/include/p11-kit-1
-$(B)/test/broker-db: $(B)/obj/tests/broker/pg.o
+$(B)/test/broker-db $(B)/test/broker-brokers: $(B)/obj/tests/broker/pg.o
 $(B)/test/broker-tees $(B)/test/broker-tpm $(B)/test/broker-identity $(B)/test/broker-devices: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/attest/make/*.c))
 $(B)/test/broker-%: $(B)/obj/tests/broker/%.o $(B)/obj/tests/broker/harness.o $(B)/lib/libcoffer.a
 	@mkdir -p $(@D)

@@ -230,32 +230,32 @@ static void test_sessions(void)
 	const struct coco_tee *tee;
 	unsigned int there = 0;
 	for (int i = 0; i < 20; i++) {
-		session_begin(t, NULL, id[i], nonce);
+		session_begin(t, NULL, id[i], nonce, NULL);
 		if (i % 3 == 0)
-			session_attested(t, id[i], claims, EVP_EC_gen("P-256"));
+			session_attested(t, id[i], claims, EVP_EC_gen("P-256"), NULL);
 	}
 	ok("the table of sessions is bounded", session_count(t) == 8, "%u", session_count(t));
 	for (int i = 0; i < 20; i += 3) {
-		int err = session_get(t, id[i], &got, &key);
+		int err = session_get(t, id[i], &got, &key, NULL);
 		there += !err && json_equal(got, claims);
 		if (!err) {
 			json_decref(got);
 			EVP_PKEY_free(key);
 		}
 	}
-	ok("those that never attested went first", there == 7 && session_take_nonce(t, id[19], nonce, &tee) == 0 &&
-	   session_take_nonce(t, id[17], nonce, &tee) == -ENOENT, "%u", there);
+	ok("those that never attested went first", there == 7 && session_take_nonce(t, id[19], nonce, &tee, NULL) == 0 &&
+	   session_take_nonce(t, id[17], nonce, &tee, NULL) == -ENOENT, "%u", there);
 	for (int i = 0; i < 4; i++) {
-		session_begin(t, NULL, id[i], nonce);
-		session_attested(t, id[i], claims, EVP_EC_gen("P-256"));
+		session_begin(t, NULL, id[i], nonce, NULL);
+		session_attested(t, id[i], claims, EVP_EC_gen("P-256"), NULL);
 	}
-	ok("then the oldest", session_get(t, id[6], &got, &key) == -ENOENT && session_get(t, id[3], &got, &key) == 0, "no");
+	ok("then the oldest", session_get(t, id[6], &got, &key, NULL) == -ENOENT && session_get(t, id[3], &got, &key, NULL) == 0, "no");
 	json_decref(got);
 	EVP_PKEY_free(key);
 	session_table_free(t);
 	t = session_table_new(8, 0);
-	session_begin(t, NULL, id[0], nonce);
-	ok("and none outlives its time", session_take_nonce(t, id[0], nonce, &tee) == -ENOENT && session_count(t) == 0, "one does");
+	session_begin(t, NULL, id[0], nonce, NULL);
+	ok("and none outlives its time", session_take_nonce(t, id[0], nonce, &tee, NULL) == -ENOENT && session_count(t) == 0, "one does");
 	session_table_free(t);
 	json_decref(claims);
 }
