@@ -37,22 +37,13 @@ struct attest_check *attest_check_add(struct attest_result *r, const char *id, b
 	return c;
 }
 
-// Some of it comes from the evidence, and all of it goes to terminals and logs.
-static void printable(char *s)
-{
-	for (; *s; s++) {
-		if ((unsigned char)*s < ' ' || *s == 0x7f)
-			*s = '?';
-	}
-}
-
 void attest_expected(struct attest_check *c, const char *format, ...)
 {
 	va_list ap;
 	va_start(ap, format);
 	vsnprintf(c->expected, sizeof c->expected, format, ap);
 	va_end(ap);
-	printable(c->expected);
+	text_printable(c->expected);	// some of it comes from the evidence, and all of it goes to terminals and logs
 }
 
 void attest_found(struct attest_check *c, const char *format, ...)
@@ -61,7 +52,7 @@ void attest_found(struct attest_check *c, const char *format, ...)
 	va_start(ap, format);
 	vsnprintf(c->found, sizeof c->found, format, ap);
 	va_end(ap);
-	printable(c->found);
+	text_printable(c->found);
 }
 
 void attest_check_report_data(struct attest_result *r, const uint8_t *expected, const uint8_t *found)

@@ -5,6 +5,17 @@
 #include <errno.h>
 #include <string.h>
 
+char *text_printable(char *s)
+{
+	for (unsigned char *p = (unsigned char *)s; *p; p++) {
+		if (*p < ' ' || *p == 0x7f)
+			*p = '?';
+		if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)
+			*p = p[1] = '?';
+	}
+	return s;
+}
+
 char *hex_encode(char *out, const void *bytes, size_t len)
 {
 	static const char digits[] = "0123456789abcdef";

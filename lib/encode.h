@@ -8,6 +8,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+// Makes control characters '?', in place: those of ASCII, and U+0080 to U+009f in UTF-8, which terminals obey as well. Returns the text.
+char *text_printable(char *s);
+
 // `out` has room for 2 * len + 1. Returns out.
 char *hex_encode(char *out, const void *bytes, size_t len);
 // Decodes exactly 2 * len hex digits (either case) that end the string. 0 or -EINVAL.
