@@ -96,7 +96,11 @@ int audit_witness(struct broker_client *c, const struct audit_options *o, struct
 	char text[NOTE_KEY_TEXT];
 	struct note_key name;
 	EVP_PKEY *key = NULL;
-	int err = read_key(o, &key, &name, f);
+	int lock = -1;
+	int err = o->print_key ? 0 : file_lock(o->state, &lock, f);	// two at once could each sign what the other's head does not fit
+
+	if (!err)
+		err = read_key(o, &key, &name, f);
 
 	if (!err && o->print_key) {
 		note_key_text(&name, text);
@@ -105,5 +109,7 @@ int audit_witness(struct broker_client *c, const struct audit_options *o, struct
 		err = witness(c, o, &name, key, f);
 	}
 	EVP_PKEY_free(key);
+	if (lock >= 0)
+		close(lock);
 	return err;
 }

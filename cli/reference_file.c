@@ -50,9 +50,11 @@ int reference_load(const struct reference_files *r, time_t now, struct refval_se
 	struct fault why = {""};
 	json_t *seen = NULL;
 	unsigned int count = 0;
-	int err = 0;
+	int err = 0, lock = -1;
 	for (; count < r->key_count && !err; count++)
 		err = reference_public_key(r->keys[count], &keys[count], f);
+	if (!err && r->seen)
+		err = file_lock(r->seen, &lock, f);	// of two at once neither may forget what the other saw
 	if (!err && r->seen)
 		err = refval_seen_read(r->seen, &seen, f);
 	for (unsigned int i = 0; i < r->file_count && !err; i++) {
@@ -70,6 +72,8 @@ int reference_load(const struct reference_files *r, time_t now, struct refval_se
 	if (!err && seen)
 		err = refval_seen_write(r->seen, seen, f);
 	json_decref(seen);
+	if (lock >= 0)
+		close(lock);
 	while (count)
 		dsse_key_free(&keys[--count]);
 	return err;

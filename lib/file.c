@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -102,6 +103,21 @@ static int write_all(int fd, const char *b, size_t len)
 	return 0;
 }
 
+// A rename lasts when its folder was written, too.
+static int sync_folder(const char *path)
+{
+	char dir[PATH_MAX];
+	const char *slash = strrchr(path, '/');
+	snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err = 0;
+	if (fd < 0)
+		return errno == EACCES ? 0 : -errno;	// a folder that may be written to, not read
+	if (fsync(fd) < 0 && errno != EINVAL && errno != EROFS)	// some file systems have nothing to write
+		err = -errno;
+	close(fd);
+	return err;
+}
+
 int file_write(const char *path, const void *bytes, size_t len, mode_t mode, bool fresh, struct fault *f)
 {
 	char tmp[PATH_MAX];
@@ -119,7 +135,28 @@ int file_write(const char *path, const void *bytes, size_t len, mode_t mode, boo
 		err = -errno;
 	if (err || fresh)
 		unlink(tmp);
+	if (!err)
+		err = sync_folder(path);
 	return err ? fault_errno(f, -err, "cannot write %s", path) : 0;
+}
+
+int file_lock(const char *path, int *fd, struct fault *f)
+{
+	char lock[PATH_MAX];
+	if (snprintf(lock, sizeof lock, "%s.lock", path) >= (int)sizeof lock)
+		return fault_set(f, -ENAMETOOLONG, "the path %s is too long", path);
+	*fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (*fd < 0)
+		return fault_errno(f, errno, "cannot make %s", lock);
+	while (flock(*fd, LOCK_EX) < 0) {
+		if (errno == EINTR)
+			continue;
+		int err = errno;
+		close(*fd);
+		*fd = -1;
+		return fault_errno(f, err, "cannot lock %s", lock);
+	}
+	return 0;
 }
 
 int file_make_private_dir(const char *path, struct fault *f)

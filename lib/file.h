@@ -30,4 +30,7 @@ int file_data_dir(char *out, size_t size, const char *variable, const char *name
 // Wipes, then frees. NULL is fine.
 void free_wiped(void *p, size_t len);
 
+// Waits for its turn to read `path`, change it and write it anew: an exclusive lock on PATH.lock, made where it is missing, until *fd is closed.
+int file_lock(const char *path, int *fd, struct fault *f);
+
 #endif

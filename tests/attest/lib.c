@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The hosted helpers: encodings, strict YAML, HTTP heads, URLs, JWE against a published vector and the `jose` tool.
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "lib/encode.h"
@@ -52,6 +54,41 @@ static void test_encode(void)
 	   "it is not");
 	ok("hex is strict", !hex_decode(out, 2, "aBcD") && hex_decode(out, 2, "aBc") == -EINVAL &&
 	   hex_decode(out, 2, "aBcg") == -EINVAL && hex_decode(out, 2, "aBcDe") == -EINVAL, "it is not");
+}
+
+static void test_printable(void)
+{
+	char text[] = "a\x1b[2J\x7f\tb \xc3\xa4 \xc2\x9b" "31m \xc2\xa0 \xc2", plain[] = "caf\xc3\xa9";
+	ok("nothing for a terminal to obey is left", !strcmp(text_printable(text), "a?[2J??b \xc3\xa4 ??31m \xc2\xa0 \xc2") &&
+	   !strcmp(text_printable(plain), "caf\xc3\xa9"), "%s", text);
+}
+
+// Whoever waits gets the lock only when the other lets go.
+static void test_lock(void)
+{
+	char path[] = "/tmp/coffer-lock-XXXXXX", lock[64], got = 0;
+	int fd = mkstemp(path), held = -1, second = -1, ends[2];
+	struct fault f;
+	snprintf(lock, sizeof lock, "%s.lock", path);
+	if (fd < 0 || pipe(ends))
+		abort();
+	int err = file_lock(path, &held, &f);
+	pid_t pid = fork();
+	if (pid == 0) {
+		char done = !file_lock(path, &second, NULL);
+		_exit(write(ends[1], &done, 1) != 1);
+	}
+	struct pollfd wait = {.fd = ends[0], .events = POLLIN};
+	bool early = poll(&wait, 1, 100) > 0;
+	close(held);
+	bool late = read(ends[0], &got, 1) == 1 && got == 1;
+	waitpid(pid, NULL, 0);
+	ok("two who change a file take turns", !err && !early && late, "%d %d %d", err, early, late);
+	close(fd);
+	close(ends[0]);
+	close(ends[1]);
+	unlink(path);
+	unlink(lock);
 }
 
 static const struct yamlcfg_type text_type = {.kind = YAMLCFG_TEXT};
@@ -279,6 +316,8 @@ static void test_jose(void)
 int main(void)
 {
 	test_encode();
+	test_printable();
+	test_lock();
 	test_yaml();
 	test_http();
 	test_files();
