@@ -221,6 +221,18 @@ int refval_add(struct refval_set *s, const char *text, size_t len, const struct 
 	if (err)
 		return err;
 	err = refval_dates(d, now, f);
+	for (unsigned int i = 0; i < s->count && !err; i++) {
+		const struct refval_doc *other = &s->docs[i];
+		if (strcmp(other->name, d->name))
+			continue;
+		if (!strcmp(other->digest, d->digest)) {	// the same once more
+			refval_close(d);
+			return 0;
+		}
+		// What the newer one no longer has, the older one would still allow.
+		err = fault_set(f, -EEXIST, "%s is given twice, as version %lld and version %lld: leave only the newest", d->name,
+				(long long)other->version, (long long)d->version);
+	}
 	if (!err && d->count > REFVAL_MAX_VALUES - s->values)
 		err = fault_set(f, -E2BIG, "more than %d reference values in all", REFVAL_MAX_VALUES);
 	if (err) {

@@ -70,7 +70,8 @@ int refval_seen(json_t *seen, const struct refval_doc *d, struct fault *f);
 int refval_seen_read(const char *path, json_t **seen, struct fault *f);
 int refval_seen_write(const char *path, const json_t *seen, struct fault *f);
 
-// Opens, checks dates, and adds to the set. As refval_open, -ESTALE, -E2BIG.
+// Opens, checks dates, and adds to the set. As refval_open, -ESTALE, -E2BIG; -EEXIST: another version of a
+// document that is in the set (the same once more is fine).
 int refval_add(struct refval_set *s, const char *text, size_t len, const struct dsse_key *keys, unsigned int count, time_t now, struct fault *f);
 void refval_set_free(struct refval_set *s);
 

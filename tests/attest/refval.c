@@ -299,6 +299,12 @@ static void test_lookup(void)
 	ok("reference: what is revoked does not come back", refval_put(second, &(struct refval_new){.name = "measurement", .value = value = json_string(A48),
 	   .from = -1, .until = -1}, &f) == -EKEYREVOKED, "%s", f.text);
 	json_decref(value);
+	char *newer = sign(second);
+	err = refval_add(s, newer, strlen(newer), &owner, 1, NOW + 500, &f);
+	ok("reference: another version of a document in the set", err == -EEXIST && strstr(f.text, "leave only the newest") && s->count == 2, "%d %s", err, f.text);
+	err = refval_add(s, more, strlen(more), &owner, 1, NOW + 500, &f);
+	ok("reference: the same document once more", !err && s->count == 2, "%d %s", err, f.text);
+	free(newer);
 	ok("reference: a document before its time", refval_add(s, more, strlen(more), &owner, 1, NOW - 1, &f) == -ESTALE, "%s", f.text);
 	ok("reference: a document after its time", refval_add(s, more, strlen(more), &owner, 1, NOW + 1001, &f) == -ESTALE, "%s", f.text);
 	refval_set_free(s);
