@@ -122,8 +122,12 @@ static void put_class(struct reading *r, const struct corim_env *env, struct cur
 {
 	struct cbor v;
 	struct cursor in;
-	if (!corim_open(id, TAG_BYTES, CBOR_BYTES, &v, &in) && !corim_open(id, TAG_PSA_IMPLEMENTATION, CBOR_BYTES, &v, &in))
+	if (!corim_open(id, TAG_BYTES, CBOR_BYTES, &v, &in) && !corim_open(id, TAG_PSA_IMPLEMENTATION, CBOR_BYTES, &v, &in)) {
+		// Identifiers of AMD's two classes and Intel's (beside vendor and model) only say the kind, which is known by them.
+		if (env->kind == CORIM_UNKNOWN || (env->kind != CORIM_SNP && !env->tee) || !strcmp(env->tee, "cca") || !strcmp(env->tee, "psa"))
+			corim_say(r->out->left_out, "an environment's class by an identifier");
 		return;
+	}
 	if (env->kind == CORIM_CCA_PLATFORM || env->kind == CORIM_PSA)
 		corim_put_hex(r->out, env, env->kind == CORIM_PSA ? "psa.implementation_id" : "cca.platform.implementation_id", v.bytes, v.len);
 	else if (env->kind == CORIM_CCA_REALM)
@@ -159,6 +163,8 @@ static int read_environment(struct reading *r, struct cursor c, bool keep, struc
 		has_id = cbor_find(in_class, class.n, 0, &id_at);
 		if (has_id)
 			corim_open(id_at, TAG_UUID, CBOR_BYTES, &id, &at);
+		if (keep && (cbor_find(in_class, class.n, 3, &at) || cbor_find(in_class, class.n, 4, &at)))
+			corim_say(r->out->left_out, "an environment's layer or index");
 		if (cbor_find_kind(in_class, class.n, 1, CBOR_TEXT, &words[0]))
 			to_text(vendor, sizeof vendor, &words[0]);
 		if (cbor_find_kind(in_class, class.n, 2, CBOR_TEXT, &words[1]))

@@ -484,7 +484,9 @@ int corim_measurement(struct corim *out, const struct corim_env *env, struct cur
 	while (corim_pair(&in, &pairs, &key, &value)) {
 		if (!number_key(&key, &n))
 			corim_say(out->left_out, "a value under the key '%.*s'", (int)(key.len < 40 ? key.len : 40), (const char *)key.bytes);
-		else if (n != RAW_MASK && n != NAME && n != TCB_DATE && !map_one(out, env, &mkey, n, value, masked ? &mask : NULL))
+		else if (n == TCB_DATE)
+			corim_say(out->notes, "a TCB date: how current a platform is, its maker's collateral says");
+		else if (n != RAW_MASK && n != NAME && !map_one(out, env, &mkey, n, value, masked ? &mask : NULL))
 			corim_say(out->left_out, "value %lld of %s", (long long)n, env->tee ? env->tee : "an environment that is not known");
 	}
 	return pairs ? fault_set(f, -EINVAL, "a measurement whose values are malformed") : 0;

@@ -118,7 +118,9 @@ static void test_profiles(void)
 	expect("an environment of nobody's (the draft's first example)", "501({0: h'284e6c3e5d9f4f6b851f5a4247f243a7', 1: [506(<< {1: {0: h'3f06af63a93c11e4979700505690773f'},"
 	       "2: [{0: \"ACME Inc.\", 1: 32(\"https://acme.example\"), 2: [0]}], 4: {0: [[{0: {0: 37(h'67b28b6c34cc40a19117ab5b05911e37'), 1: \"ACME Inc.\","
 	       "2: \"ACME RoadRunner\", 3: 1}}, [{1: {0: {0: \"1.0.0\", 1: 16384}, 2: [[1, h'44aa336af4cb14a879432e53dd6571c7fa9bccafb75f488259262d6ea3a4d91b']]}}]]]}} >>)]})",
-	       NULL, 2, "");
+	       NULL, 4, "");
+	expect("a class with a layer", TAG("111(h'00')", "{0: [[{0: {1: \"Intel Corporation\", 2: \"SGX PCE TCB\", 3: 1}}, [{1: {-80: h'0000'}}]]]}"), "sgx", 1,
+	       "platform.pce_id=0000");
 	expect("endorsements restrict nothing", TAG("\"x\"", "{1: [[" SNP_CLASS ", [{1: {1: 552(3)}}]]]}"), NULL, 0, "");
 	expect("a tag of another kind", "501({0: \"a\", 1: [505(<<{}>>)]})", NULL, 1, "");
 	expect("components whose name is no path", TAG("\"tag:arm.com,2025:cca_platform#1.0.0\"", "{0: [[{0: {1: \"x\"}}, [{0: \"cca.software-component\","
