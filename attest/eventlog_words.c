@@ -217,7 +217,7 @@ bool event_proved(const struct event *e, uint16_t alg, const uint8_t **text, siz
 
 static void event_claims(const struct event *e, uint16_t alg, json_t *events, json_t *roles)
 {
-	char text[512];
+	char *text = malloc(e->len + 8);	// whole: of a long command line the end counts too
 	const uint8_t *proved_text;
 	size_t proved_len;
 	const uint8_t *digest = event_digest(e, alg);
@@ -230,8 +230,9 @@ static void event_claims(const struct event *e, uint16_t alg, json_t *events, js
 		set_number(o, "type", e->type);
 	if (digest && e->type != EV_NO_ACTION)
 		set_hex(o, "digest", digest, digest_size(alg));
-	if (*event_words(e, text, sizeof text))
+	if (text && *event_words(e, text, e->len + 8))
 		set_text(o, "about", text);
+	free(text);
 	if (*role)
 		set_text(o, "role", role);
 	if (e->type != EV_NO_ACTION)

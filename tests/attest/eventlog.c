@@ -217,6 +217,18 @@ static void test_made(void)
 	ok("eventlog: a command line is named and proved", json_is_true(json_object_get(line, "digest_matches_event")) &&
 	   !strcmp(json_string_value(json_object_get(line, "about")), cmdline), "it is not");
 	json_decref(claims);
+	char longest[1500];
+	size_t end;
+	memset(longest, 'x', sizeof longest);
+	memcpy(longest, cmdline, sizeof cmdline - 1);
+	memcpy(longest + sizeof longest - 6, " last", 6);
+	end = put_event(at, 9, EV_IPL, longest + 16, sizeof longest - 17, longest, sizeof longest);
+	claims = eventlog_claims(made, end, TPM_SHA384, NULL);
+	line = json_array_get(json_object_get(json_object_get(claims, "measured"), "cmdline"), 1);
+	ok("eventlog: of a long command line the end is there too", json_is_true(json_object_get(line, "digest_matches_event")) &&
+	   !strcmp(json_string_value(json_object_get(line, "about")), longest), "it is cut");
+	json_decref(claims);
+	memset(made + at, 0, end - at);
 	made[at - 4 - 4 - 48 - 2 - 32 - 2 - 4 - 8 - 5] ^= 1;	// a word of the command line
 	claims = eventlog_claims(made, at, TPM_SHA384, NULL);
 	line = json_array_get(json_object_get(json_object_get(claims, "measured"), "cmdline"), 0);
