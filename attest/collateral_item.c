@@ -176,6 +176,8 @@ static int set_vcek(struct collateral_item *i, const char *body, size_t len, str
 		err = snp_leaf_read(l.certs[0], &leaf, f);
 	if (!err && (leaf.is_vlek || !leaf.has_hwid || memcmp(leaf.hwid, k->hwid, k->hwid_len)))
 		err = fault_set(f, -EINVAL, "it is another chip's");
+	if (!err && strncmp(leaf.product, k->product, strlen(k->product)))	// "Milan-B0"
+		err = fault_set(f, -EINVAL, "it is of another product: %.40s", leaf.product);
 	if (!err && (leaf.bootloader != k->bootloader || leaf.tee != k->tee || leaf.snp != k->snp || leaf.microcode != k->microcode ||
 		     (k->fmc >= 0 && leaf.fmc != k->fmc)))
 		err = fault_set(f, -EINVAL, "it is of other firmware: TCB %d.%d.%d.%d", leaf.bootloader, leaf.tee, leaf.snp, leaf.microcode);

@@ -277,6 +277,10 @@ static void test_amd(const char *name, const struct snp_spec *spec, const char *
 	if (!with_table) {
 		snprintf(path, sizeof path, "/vcek/v1/%s/%s?%sblSPL=%d&teeSPL=%d&snpSPL=%d&ucodeSPL=%d", product, hex_id(m.report, spec->turin ? 8 : 64), fmc,
 			 spec->tcb[1] + 1, spec->tcb[2], spec->tcb[3], spec->tcb[4]);
+		char *other = strstr(path, product);
+		memcpy(other, *product == 'G' ? "Milan" : "Genoa", 5);
+		ok("collateral: a certificate of another product", strlen(product) != 5 || put(s, path, der, (size_t)der_len, NULL, &f) == -EINVAL, "%s", f.text);
+		memcpy(other, product, 5);
 		ok("collateral: a certificate of other firmware", put(s, path, der, (size_t)der_len, NULL, &f) == -EINVAL, "%s", f.text);
 	}
 	OPENSSL_free(der);
