@@ -325,14 +325,8 @@ static void verify_csv(struct parts *p, struct attest_result *out)
 	eventlog_check(out, log, n, TPM_SM3, 0, 0x1e, rtmr, 5, "RTMR");	// the first is the launch measurement
 }
 
-static bool key_listed(EVP_PKEY *key, const char *const *list)
+static bool key_listed(const char hex[65], const char *const *list)
 {
-	uint8_t digest[32], *der = NULL;
-	char hex[65] = "";
-	int len = i2d_PUBKEY(key, &der);
-	if (len > 0 && EVP_Digest(der, (size_t)len, digest, NULL, EVP_sha256(), NULL) == 1)
-		hex_encode(hex, digest, sizeof digest);
-	OPENSSL_free(der);
 	for (; list && *list; list++) {
 		if (!strcmp(*list, hex))
 			return true;
@@ -347,10 +341,15 @@ static void verify_cca(struct parts *p, struct attest_result *out)
 	const uint8_t *key = bundle_bytes(in->bundle, "cca_platform_key", &n);
 	p->key = key ? tpm_key_read(key, n, NULL) : NULL;
 	// The bundle brings the key, the verifier says whether it is a platform's.
+	char digest[65];
+	bool endorsed = p->key && tpm_key_digest(p->key, digest) && key_listed(digest, in->cca_keys);
 	const struct cca_endorsement e = {.cpak = p->key};
 	const struct cca_input cca = {.token = p->evidence, .token_len = p->len, .endorsements = &e,
-				      .endorsement_count = p->key && key_listed(p->key, in->cca_keys), .challenge = in->report_data, .strict = in->strict};
+				      .endorsement_count = endorsed, .challenge = in->report_data, .strict = in->strict};
 	cca_verify(&cca, out);
+	json_t *platform = json_object_get(json_object_get(out->claims, "cca"), "platform");
+	if (endorsed && platform)
+		set_text(platform, "key_digest", digest);
 }
 
 // GPUs: one alone by its messages and certificates, or several as a list in JSON, which may stand beside other evidence.
@@ -479,6 +478,8 @@ enum evidence_kind evidence_verify(const struct evidence_input *in, struct attes
 	case EVIDENCE_TPM:
 		fill_tpm(&p, p.evidence, p.len);
 		tpm_verify(&p.tpm, out);
+		if (p.tpm.trust == TPM_TRUST_ACTIVATED && in->tpm_endorsement && json_object_get(out->claims, "tpm"))
+			set_text(json_object_get(out->claims, "tpm"), "ek_digest", in->tpm_endorsement);
 		break;
 	case EVIDENCE_LOG:
 		show_log(&p, out);

@@ -33,6 +33,7 @@ struct evidence_input {
 	const uint8_t *gpu_nonce;	// 32 bytes, of GPUs beside other evidence; NULL: not checked (of GPUs alone: nonce)
 	const char *const *tpm_keys;	// SHA-256 of acceptable attestation keys, up to NULL; or NULL
 	const char *tpm_activated;	// SHA-256 of the attestation key that a known TPM has shown to hold (tpm_credential.h), hex; NULL
+	const char *tpm_endorsement;	// then the SHA-256 of that TPM's endorsement key
 	const char *const *cca_keys;	// SHA-256 of acceptable platform keys, up to NULL; or NULL
 	bool strict;
 	time_t now;

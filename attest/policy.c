@@ -126,6 +126,29 @@ static void appraise_pcrs(struct attest_result *r, const json_t *wanted)
 	}
 }
 
+// Keys that a list vouches for, as long as they are on it: a session lives longer than a list.
+static void appraise_lists(struct attest_result *r, const struct attest_policy *p)
+{
+	const json_t *tpm = json_object_get(r->claims, "tpm"), *cca = json_object_get(json_object_get(r->claims, "cca"), "platform");
+	const char *trust = claim(tpm, "ak_trust");
+	const struct {
+		const char *id, *found;
+		const char *const *list;
+		bool always;	// also when the list is empty by now
+	} lists[] = {
+		{"tpm_keys", tpm && strcmp(trust, "tee") && strcmp(trust, "none") ? claim(tpm, "ak_digest") : NULL, p->tpm_keys, !strcmp(trust, "allow-list")},
+		{"tpm_endorsement_keys", tpm && !strcmp(trust, "activate-credential") ? claim(tpm, "ek_digest") : NULL, p->tpm_endorsement_keys, false},
+		{"cca_platform_keys", json_object_get(cca, "key_digest") ? claim(cca, "key_digest") : NULL, p->cca_keys, true},
+	};
+	for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+		if (!lists[i].found || !lists[i].list || (!lists[i].list[0] && !lists[i].always))
+			continue;
+		struct attest_check *c = attest_check_add(r, lists[i].id, listed(lists[i].list, lists[i].found));
+		attest_expected(c, "a key that the policy lists");
+		attest_found(c, "%s", lists[i].found);
+	}
+}
+
 // One GPU that proves nothing would receive what is meant for all.
 static void appraise_gpus(struct attest_result *r, const json_t *gpus, bool accept_simulated)
 {
@@ -157,6 +180,7 @@ void attest_appraise_platform(const struct attest_policy *p, struct attest_resul
 		attest_found(c, "%s", debug);
 	}
 
+	appraise_lists(r, p);
 	if (json_object_get(r->claims, "gpu"))
 		appraise_gpus(r, json_object_get(r->claims, "gpu"), p->insecure_accept_simulated);
 	const json_t *own = json_object_get(r->claims, "snp");

@@ -20,6 +20,9 @@ struct attest_policy {
 	const char *const *tcb_status;	// which `tcb_status` will do beside "UpToDate", up to NULL; NULL: none
 	struct attest_snp_tcb snp_minimum;	// of the reported, committed and launch versions
 	bool require_revocation;	// revocation lists must have been given and checked
+	const char *const *tpm_keys;	// a TPM's attestation keys that will do, up to NULL; empty or NULL: not asked
+	const char *const *tpm_endorsement_keys;	// the same of endorsement keys, for attestation keys that were activated
+	const char *const *cca_keys;	// the platform keys of Arm CCA that will do; NULL: not asked (the verifier knows)
 	const json_t *pcrs;		// registers of a TPM and their acceptable values, {"7": ["hex", ...]}; NULL: not asked
 	const char *const *anchors;	// which anchors of volumes will do ("broker", "tpm"), up to NULL; NULL: any, and none
 	const char (*measurements)[ATTEST_MEASUREMENT_HEX];	// lower case; any one of them

@@ -128,9 +128,17 @@ static int fill(struct policy_file *p, struct fault *f)
 	return 0;
 }
 
-int policy_file_read(const char *path, struct policy_file *p, struct fault *f)
+static void begin(struct policy_file *p)
 {
 	memset(p, 0, sizeof *p);
+	p->policy.tpm_keys = p->tpm_keys;
+	p->policy.tpm_endorsement_keys = p->tpm_endorsement_keys;
+	p->policy.cca_keys = p->cca_keys;
+}
+
+int policy_file_read(const char *path, struct policy_file *p, struct fault *f)
+{
+	begin(p);
 	p->policy.tees = all_tees;
 	if (!path)
 		return 0;
@@ -140,7 +148,7 @@ int policy_file_read(const char *path, struct policy_file *p, struct fault *f)
 
 int policy_file_parse(const char *text, size_t len, struct policy_file *p, struct fault *f)
 {
-	memset(p, 0, sizeof *p);
+	begin(p);
 	int err = yamlcfg_parse(text, len, "policy", &record, &p->json, f);
 	return err ? err : fill(p, f);
 }

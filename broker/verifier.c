@@ -235,8 +235,11 @@ static void add_collateral(const struct verifier *v, const struct coco_tee *tee,
 	if (!v->store)
 		return;
 	int err = add_file(collateral_dir(v->store), tee->name, b, &f);
-	if (err)
+	if (err) {	// it counts before what was sent, and may be what revokes: without it nothing is known
 		warn(f.text);
+		attest_expected(attest_check_add(out, "collateral-own", false), "the operator's own collateral");
+		attest_found(&out->checks[out->count - 1], "a file that cannot be read");
+	}
 	err = collateral_fill(v->store, b, now, &needs, &f);
 	if (!err && lacking(&needs, text, sizeof text)) {
 		// Not a refusal of its own: the checks that need it fail, or the evidence brought it.
@@ -269,6 +272,7 @@ void verifier_verify(const struct verifier *v, const struct coco_tee *tee, struc
 		.tpm_roots = v->tpm_roots.certs, .tpm_root_count = v->tpm_roots.count,
 		.tpm_keys = p->tpm_keys[0] ? p->tpm_keys : NULL, .cca_keys = p->cca_keys,
 		.gpu_nonce = device_nonce, .tpm_activated = json_string_value(json_object_get(b->json, "tpm_activated")),
+		.tpm_endorsement = json_string_value(json_object_get(json_object_get(b->json, "tpm_activation"), "ek_digest")),
 	};
 	enum evidence_kind kind = evidence_verify(&in, out);
 	note_evidence(b, out);

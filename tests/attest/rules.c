@@ -273,6 +273,36 @@ static void test_command(const char *self)
 		return;
 }
 
+// A list vouches for keys as long as they are on it, also when evidence was verified before.
+static void test_lists(void)
+{
+#define KEY_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define KEY_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define TPM_BY(trust) "{\"tee\":\"tpm\",\"tpm\":{\"ak_trust\":\"" trust "\",\"ak_digest\":\"" KEY_A "\",\"ek_digest\":\"" KEY_A "\"}}"
+#define CCA_OF "{\"tee\":\"cca\",\"dbgstat\":\"disabled-since-boot\",\"cca\":{\"platform\":{\"key_digest\":\"" KEY_A "\"}}}"
+	static const struct { const char *name, *claims, *policy, *failed; } rows[] = {
+		{"a key on the list", TPM_BY("allow-list"), "tpm_keys: [" KEY_A "]\n", ""},
+		{"one that was taken off", TPM_BY("allow-list"), "tpm_keys: [" KEY_B "]\n", "tpm_keys "},
+		{"a list that was emptied", TPM_BY("allow-list"), "tees: [tpm]\n", "tpm_keys "},
+		{"a certified key and no list", TPM_BY("certificate"), "tees: [tpm]\n", ""},
+		{"an endorsement key on the list", TPM_BY("activate-credential"), "tpm_endorsement_keys: [" KEY_A "]\n", ""},
+		{"an endorsement key taken off", TPM_BY("activate-credential"), "tpm_endorsement_keys: [" KEY_B "]\n", "tpm_endorsement_keys "},
+		{"a platform's key on the list", CCA_OF, "cca_platform_keys: [" KEY_A "]\n", ""},
+		{"a platform's key taken off", CCA_OF, "tees: [cca]\n", "cca_platform_keys "},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct policy_file *p = calloc(1, sizeof *p);
+		struct fault f = {""};
+		struct attest_result r = {.claims = json_loads(rows[i].claims, 0, NULL)};
+		int err = policy_file_parse(rows[i].policy, strlen(rows[i].policy), p, &f);
+		policy_file_appraise(p, &r);
+		ok(rows[i].name, !err && !strcmp(failed_ids(&r), rows[i].failed), "%d %s %s", err, f.text, failures(&r));
+		attest_result_free(&r);
+		policy_file_free(p);
+		free(p);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	(void)argc;
@@ -284,5 +314,6 @@ int main(int argc, char **argv)
 	test_decisions();
 	test_command(argv[0]);
 	json_decref(claims);
+	test_lists();
 	return ok_failed != 0;
 }

@@ -268,6 +268,14 @@ static void test_snp(void)
 	send_evidence(json_pack("{s:o, s:[o, o, o]}", "attestation_report", snp_fields(m.report), "cert_chain", cert_entry("VCEK", m.chain.certs[0]),
 				cert_entry("ASK", m.chain.certs[1]), cert_entry("ARK", m.chain.certs[2])));
 	refused("snp: a revocation list that cannot be read", "revocation ");
+	char own[160];
+	snprintf(own, sizeof own, "%s/own/snp.json", collateral);
+	write_text(own, "{", 1);
+	begin("snp");
+	send_evidence(json_pack("{s:o, s:[o, o, o]}", "attestation_report", snp_fields(m.report), "cert_chain", cert_entry("VCEK", m.chain.certs[0]),
+				cert_entry("ASK", m.chain.certs[1]), cert_entry("ARK", m.chain.certs[2])));
+	ok("snp: the operator's own file, which may be what revokes, is damaged", answer_status == 403 && strstr(refusals(), "collateral-own "), "%d: %s",
+	   answer_status, answer);
 	no_collateral("snp");
 	snp_made_free(&m);
 
