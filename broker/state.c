@@ -437,15 +437,25 @@ static int open_verifier(struct verifier *out, const struct broker_settings *s, 
 int broker_state_reload(struct broker *b, const struct broker_settings *s, struct fault *f)
 {
 	struct verifier fresh, old;
+	SSL_CTX *tls = NULL;
 	int err = open_verifier(&fresh, s, f);
+	if (!err)
+		err = open_tls(&tls, s->dir, f);
 	if (err) {
 		verifier_close(&fresh);
 		return err;
 	}
+	X509 *certificate = SSL_CTX_get0_certificate(tls), *old_certificate;
+	X509_up_ref(certificate);
 	pthread_rwlock_wrlock(&b->verifier_lock);
 	old = b->verifier;
 	b->verifier = fresh;
+	old_certificate = b->certificate;
+	b->certificate = certificate;
 	pthread_rwlock_unlock(&b->verifier_lock);
+	http_server_use_tls(b->server, tls);
+	SSL_CTX_free(tls);
+	X509_free(old_certificate);
 	verifier_close(&old);
 	return 0;
 }

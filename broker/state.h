@@ -47,7 +47,7 @@ int broker_split_listen(const char *listen, char address[64], unsigned int *port
 // Reads what broker_prepare made: fills store, signers, admin_token, verifier of *b, and the server's TLS.
 // Call broker_state_close in any case.
 int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_settings *s, struct fault *f);
-// Reads broker.yaml's files anew (policy, references, roots) and has the broker use them, or leaves it as it was. May be called while it
+// Reads broker.yaml's files (policy, references, roots) and the server's certificate anew and has the broker use them, or leaves it as it was. May be called while it
 // serves.
 int broker_state_reload(struct broker *b, const struct broker_settings *s, struct fault *f);
 // Only one broker, or command that changes the folder, works on it at a time. The descriptor holds the lock; -EBUSY.

@@ -88,14 +88,25 @@ static size_t move(struct http_conn *c, bool out, char *bytes, size_t len, int *
 	return n > 0 ? (size_t)n : 0;
 }
 
+static SSL *new_ssl(struct http_server *s)
+{
+	pthread_mutex_lock(&s->lock);
+	SSL_CTX *tls = s->o.tls;
+	SSL_CTX_up_ref(tls);
+	pthread_mutex_unlock(&s->lock);
+	SSL *ssl = SSL_new(tls);
+	SSL_CTX_free(tls);
+	return ssl;
+}
+
 static int handshake(struct http_conn *c)
 {
-	if (!c->server->o.tls) {
+	if (!c->server->tls) {
 		c->state = CONN_READING;
 		return deadline_in(c, c->server->o.idle_timeout_ms) ? GO_ON : CLOSE;
 	}
 	if (!c->ssl) {
-		c->ssl = SSL_new(c->server->o.tls);
+		c->ssl = new_ssl(c->server);
 		if (!c->ssl || SSL_set_fd(c->ssl, c->fd) != 1)
 			return CLOSE;
 		SSL_set_accept_state(c->ssl);

@@ -36,7 +36,8 @@ struct http_conn {
 };
 
 struct http_server {
-	struct http_server_options o;
+	struct http_server_options o;	// o.tls: under lock
+	bool tls;
 	int listener, epoll, wake_keeper, quit_workers;
 	unsigned int port, worker_count;
 	pthread_t keeper, *workers;

@@ -290,6 +290,7 @@ static void free_server(struct http_server *s)
 	}
 	pthread_mutex_destroy(&s->lock);
 	pthread_cond_destroy(&s->freed);
+	SSL_CTX_free(s->o.tls);
 	free(s->workers);
 	free(s);
 }
@@ -309,6 +310,9 @@ int http_server_start(struct http_server **out, const struct http_server_options
 	s->o.io_timeout_ms = or_else(o->io_timeout_ms, 10000);
 	s->o.idle_timeout_ms = or_else(o->idle_timeout_ms, 15000);
 	s->o.workers = or_else(o->workers, 16);
+	s->tls = s->o.tls != NULL;
+	if (s->tls)
+		SSL_CTX_up_ref(s->o.tls);
 	fit_open_files(s);
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_condattr_init(&monotonic);
@@ -339,6 +343,16 @@ int http_server_start(struct http_server **out, const struct http_server_options
 unsigned int http_server_port(const struct http_server *s)
 {
 	return s->port;
+}
+
+void http_server_use_tls(struct http_server *s, SSL_CTX *tls)
+{
+	SSL_CTX_up_ref(tls);
+	pthread_mutex_lock(&s->lock);
+	SSL_CTX *old = s->o.tls;
+	s->o.tls = tls;
+	pthread_mutex_unlock(&s->lock);
+	SSL_CTX_free(old);
 }
 
 void http_server_counts(struct http_server *s, struct http_server_counts *out)

@@ -35,7 +35,7 @@ struct http_response {
 struct http_server_options {
 	const char *address;		// numeric IPv4 or IPv6 address
 	unsigned int port;		// 0: any free one
-	SSL_CTX *tls;			// stays the caller's; NULL: plain HTTP
+	SSL_CTX *tls;			// the server keeps a reference; NULL: plain HTTP
 	unsigned int max_connections;	// [1024]
 	unsigned int max_per_peer;	// of one address (IPv6: of one /64) [256]
 	unsigned int max_body_bytes;	// [1 MiB]
@@ -61,6 +61,8 @@ struct http_server;
 // -EADDRINUSE, -EACCES, -EINVAL...
 int http_server_start(struct http_server **out, const struct http_server_options *o, struct fault *f);
 unsigned int http_server_port(const struct http_server *s);
+// Connections from now on have this context (another reference); those that are open keep theirs.
+void http_server_use_tls(struct http_server *s, SSL_CTX *tls);
 void http_server_counts(struct http_server *s, struct http_server_counts *out);
 // Takes no new connection, lets requests that have arrived end (for io_timeout_ms at most, besides what handlers take), then frees everything.
 void http_server_stop(struct http_server *s);

@@ -503,10 +503,50 @@ static void test_reload(void)
 	ok("it ends well", !run_stop(&b), "no");
 }
 
+// The certificate is exchanged while it serves; a connection that is open goes on.
+static void test_certificate(void)
+{
+	char path[160], *cert, *key, *old;
+	struct fault f = {""};
+	struct http_client *c = NULL;
+	struct http_reply r;
+	if (!ok("a broker starts", start(""), "no"))
+		return;
+	old = b.ca;
+	struct http_client_options o = {.url = b.url, .ca_pem = old, .resolve = http_resolve_static, .timeout_ms = 20000};
+	bool kept = !http_client_open(&c, &o, &f) && !http_client_request(c, "GET", "/healthz", "", NULL, 0, &r, &f);
+	if (kept)
+		http_reply_free(&r);
+	if (tls_make_certificate("Another", "localhost,127.0.0.1", &cert, &key, &f))
+		abort();
+	snprintf(path, sizeof path, "%s/cert.pem", b.dir);
+	file_write(path, cert, strlen(cert), 0644, false, NULL);
+	size_t before = run_log_size(&b);
+	kill(b.pid, SIGHUP);
+	ok("a certificate without its key changes nothing", run_said(&b, before, "NOT read anew") && !request(&b, "GET", "/healthz", "", NULL, &r), "it does");
+	http_reply_free(&r);
+	snprintf(path, sizeof path, "%s/tls.key", b.dir);
+	file_write(path, key, strlen(key), 0600, false, NULL);
+	before = run_log_size(&b);
+	kill(b.pid, SIGHUP);
+	ok("one with its key is taken", run_said(&b, before, "were read anew"), "no");
+	ok("who trusts the old one is told", request(&b, "GET", "/healthz", "", NULL, &r) == -EKEYREJECTED, "no");
+	b.ca = cert;
+	expect("who trusts the new one is served", &b, "GET", "/healthz", "", NULL, 200, "ok");
+	kept = kept && !http_client_request(c, "GET", "/healthz", "", NULL, 0, &r, &f);
+	ok("and a connection from before goes on", kept, "%s", f.text);
+	if (kept)
+		http_reply_free(&r);
+	http_client_close(c);
+	free(old);
+	free_wiped(key, strlen(key));
+	ok("it ends well", !run_stop(&b), "no");
+}
+
 struct put_ctx {
 	pthread_t thread;
 	int id;
-	unsigned long acknowledged;
+	atomic_ulong acknowledged;
 	const char *admin;
 };
 
@@ -636,6 +676,7 @@ int main(void)
 	test_limits();
 	test_json();
 	test_reload();
+	test_certificate();
 	test_stop();
 	test_kill();
 	run_free(&b);
