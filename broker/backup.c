@@ -31,19 +31,6 @@ static const char usage[] =
 static const char *const left_out[] = {"lock", "serving.lock", "address", "broker.db", "broker.db-wal", "broker.db-shm", "master.key", "master.wrapped",
 				       "master.key.next", "master.wrapped.next", "restored"};
 
-bool backup_name_valid(const char *name)
-{
-	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-	size_t n = strspn(name, letters);
-	if (!n || name[0] == '.')
-		return false;
-	if (name[n] == '/') {
-		const char *rest = name + n + 1;
-		return rest[0] != '.' && rest[0] && !rest[strspn(rest, letters)];
-	}
-	return !name[n];
-}
-
 int backup_passphrase(int fd, bool fresh, char out[MASTER_SECRET_MAX], struct fault *f)
 {
 	int err = master_ask("passphrase of the backup", fd, "coffer-backup-passphrase", "", fresh, out, f);

@@ -16,8 +16,6 @@ struct backup_request {
 
 // FILE, --backup-passphrase-fd, --audit (where `audit` is not NULL), and the broker's own options.
 int backup_arguments(struct backup_request *q, int argc, char **argv, const char *audit, struct fault *f);
-// A file of the state folder, or of a folder in it: nothing that leads elsewhere.
-bool backup_name_valid(const char *name);
 int backup_passphrase(int fd, bool fresh, char out[MASTER_SECRET_MAX], struct fault *f);
 
 #endif

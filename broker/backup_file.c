@@ -338,3 +338,16 @@ void backup_read_close(struct backup_reader *r)
 	OPENSSL_cleanse(r, sizeof *r);
 	free(r);
 }
+
+bool backup_name_valid(const char *name)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+	size_t n = strspn(name, letters);
+	if (!n || name[0] == '.')
+		return false;
+	if (name[n] == '/') {
+		const char *rest = name + n + 1;
+		return rest[0] != '.' && rest[0] && !rest[strspn(rest, letters)];
+	}
+	return !name[n];
+}

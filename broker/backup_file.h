@@ -38,4 +38,7 @@ int backup_read_piece(struct backup_reader *r, char name[BACKUP_NAME], uint64_t 
 int backup_read(struct backup_reader *r, void *out, size_t len, struct fault *f);
 void backup_read_close(struct backup_reader *r);
 
+// A file of the state folder, or of a folder in it: nothing that leads elsewhere.
+bool backup_name_valid(const char *name);
+
 #endif

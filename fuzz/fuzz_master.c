@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "broker/backup.h"
+#include "broker/backup_file.h"
 #include "broker/master.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
