@@ -14,10 +14,16 @@ TEST_BINS += $(BROKER_TESTS)
 
 $(B)/test/broker-master: $(B)/obj/tests/broker/softhsm.o
 $(B)/obj/tests/broker/softhsm.o: CFLAGS += -isystem /usr/include/p11-kit-1
-$(B)/test/broker-db $(B)/test/broker-brokers: $(B)/obj/tests/broker/pg.o
+$(B)/test/broker-db $(B)/test/broker-brokers $(B)/test/broker-secrets: $(B)/obj/tests/broker/pg.o
 $(B)/test/broker-tees $(B)/test/broker-tpm $(B)/test/broker-identity $(B)/test/broker-devices: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/attest/make/*.c))
 $(B)/test/broker-%: $(B)/obj/tests/broker/%.o $(B)/obj/tests/broker/harness.o $(B)/lib/libcoffer.a
 	@mkdir -p $(@D)
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(COFFER_LIBS)
 .SECONDARY: $(BROKER_TESTS:$(B)/test/broker-%=$(B)/obj/tests/broker/%.o) $(B)/obj/tests/broker/harness.o
+
+# A million callers race for one use at a time; a broker is killed a hundred times with requests in flight.
+.PHONY: soak-secrets
+soak: soak-secrets
+soak-secrets: $(B)/test/broker-secrets
+	$(Q)COFFER_TEST_RACE=6250 COFFER_TEST_KILLS=100 $<
