@@ -27,7 +27,7 @@
 #include "tests/attest/ok.h"
 #include "tests/attest/vectors.h"
 
-enum mood { WELL, HTML, NOT_FOUND, HUGE_ANSWER, BUSY_ONCE, BUSY_LONG, OTHER_PLATFORM, NO_CHAIN };
+enum mood { WELL, HTML, NOT_FOUND, HUGE_ANSWER, BUSY_ONCE, BUSY_LONG, OTHER_PLATFORM, NO_CHAIN, HANGING };
 
 static char folder[64], coffer[512];
 static unsigned int port;
@@ -135,6 +135,11 @@ static void play(void *ctx, const struct http_request *q, struct http_response *
 			break;
 		r->status = 429;
 		r->headers = strdup("Retry-After: 1\r\n");
+		return;
+	case HANGING:
+		while (atomic_load(&mood) == HANGING)
+			usleep(10000);
+		r->status = 404;
 		return;
 	case BUSY_LONG:
 		r->status = 429;
@@ -493,6 +498,59 @@ static void mirror_stop(pid_t pid)
 	ok("collateral: a mirror stops in good order", WIFEXITED(status) && !WEXITSTATUS(status), "status %x", status);
 }
 
+static const int64_t patience_ms = 60000;
+
+static void mirror_ask(unsigned int at, SSL_CTX *tls, const char *what, struct tls_stream *s)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)at), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int64_t deadline = clock_ms() + patience_ms;
+	struct fault f = {""};
+	char request[300];
+	if (connect(fd, (struct sockaddr *)&a, sizeof a) || fcntl(fd, F_SETFL, O_NONBLOCK) || tls_connect(s, tls, fd, "127.0.0.1", deadline, &f))
+		abort();
+	snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", what);
+	tls_write(s, request, strlen(request), deadline);
+}
+
+static void mirror_hear(struct tls_stream *s, char *head, size_t size)
+{
+	int64_t deadline = clock_ms() + patience_ms;
+	ssize_t got;
+	size_t n;
+	for (n = 0; n < size - 1 && (got = tls_read(s, head + n, size - 1 - n, deadline)) > 0; n += (size_t)got)
+		;
+	head[n] = '\0';
+	tls_close(s);
+}
+
+// A maker that does not answer keeps those waiting who ask for what only it has, and nobody else.
+static void test_waiters(unsigned int at, const char *ca)
+{
+	struct tls_stream waiting[40], s;
+	struct fault f = {""};
+	char *pem, head[64 << 10];
+	unsigned int told = 0;
+	size_t len;
+	if (file_read(ca, 1 << 16, &pem, &len, &f))
+		abort();
+	SSL_CTX *tls = tls_client_context(pem, &f);
+	mood = HANGING;
+	for (int i = 0; i < 40; i++)
+		mirror_ask(at, tls, "/vcek/v1/Milan/crl", &waiting[i]);
+	mirror_ask(at, tls, "/vcek/v1/Genoa/cert_chain", &s);
+	mirror_hear(&s, head, sizeof head);
+	ok("collateral: what a mirror has it gives, however many wait for a maker", !strncmp(head, "HTTP/1.1 200", 12) && mood == HANGING, "%.300s", head);
+	mood = WELL;
+	for (int i = 0; i < 40; i++) {
+		mirror_hear(&waiting[i], head, sizeof head);
+		told += !strncmp(head, "HTTP/1.1 503", 12) && strstr(head, "Retry-After: ");
+	}
+	ok("collateral: of those some are told to come again", told >= 24 && told < 40, "%u of 40", told);
+	SSL_CTX_free(tls);
+	free(pem);
+}
+
 static void test_mirror(void)
 {
 	char options[600], quote[200], ca[600];
@@ -519,6 +577,7 @@ static void test_mirror(void)
 	run("collateral fetch " ORIGINS " --item /vcek/v1/Turin/crl", at, at, ca, path("client"));
 	ok("collateral: is not asked for again at once", requests == before, "%d requests", requests - before);
 	mood = WELL;
+	test_waiters(at, ca);
 	mirror_stop(pid);
 
 	snprintf(options, sizeof options, "--offline --store %s", path("mirror"));
@@ -530,8 +589,8 @@ static void test_mirror(void)
 
 	struct tls_stream s;
 	struct fault f = {""};
-	char *pem, request[300], head[64 << 10];
-	size_t len, n;
+	char *pem, head[64 << 10];
+	size_t len;
 	if (file_read(ca, 1 << 16, &pem, &len, &f))
 		abort();
 	SSL_CTX *tls = tls_client_context(pem, &f);
@@ -548,21 +607,11 @@ static void test_mirror(void)
 	};
 	for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
 		char label[100];
-		struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)at), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		int64_t deadline = clock_ms() + 30000;
-		if (connect(fd, (struct sockaddr *)&a, sizeof a) || fcntl(fd, F_SETFL, O_NONBLOCK) || tls_connect(&s, tls, fd, "127.0.0.1", deadline, &f))
-			abort();
-		snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", asked[i].path);
-		tls_write(&s, request, strlen(request), deadline);
-		ssize_t got;
-		for (n = 0; n < sizeof head - 1 && (got = tls_read(&s, head + n, sizeof head - 1 - n, deadline)) > 0; n += (size_t)got)
-			;
-		head[n] = '\0';
-		tls_close(&s);
+		mirror_ask(at, tls, asked[i].path, &s);
+		mirror_hear(&s, head, sizeof head);
 		bool all = true;
 		for (int w = 0; w < 4 && asked[i].want[w]; w++)
-			all &= memmem(head, n, asked[i].want[w], strlen(asked[i].want[w])) != NULL;
+			all &= strstr(head, asked[i].want[w]) != NULL;
 		snprintf(label, sizeof label, "collateral: a mirror's answer: %s", asked[i].name);
 		ok(label, all, "%.3000s", head);
 	}
