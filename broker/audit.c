@@ -171,8 +171,8 @@ static int commit(struct audit *a, struct batch *b, struct note *head)
 	b->first = s->range.size;
 	s->range = r;
 	s->end += b->len;
-	if (r.size - s->marked >= MARK_EVERY && audit_mark(s, &b->why))
-		a->broken = true; // of the next: this one is durable
+	if (r.size - s->marked >= MARK_EVERY && audit_mark(s, &b->why) == -EUCLEAN)
+		a->broken = true; // of the next: this one is durable. Without a mark alone the next start reads a little more
 out:
 	audit_growth_free(&g);
 	return err;

@@ -31,12 +31,19 @@ static int name_of(EVP_PKEY *key, char name[NOTE_NAME])
 
 static int write_public(struct audit *a, const char *dir, struct fault *f)
 {
-	char path[PATH_MAX + 32], text[NOTE_KEY_TEXT + 1];
+	char path[PATH_MAX + 32], text[NOTE_KEY_TEXT + 1], *there;
+	size_t len;
 
 	note_key_text(audit_key(a), text);
 	strcat(text, "\n");
 	snprintf(path, sizeof path, "%s/audit.pub", dir);
-	return access(path, F_OK) == 0 ? 0 : file_write(path, text, strlen(text), 0644, false, f);
+	int err = file_read(path, sizeof text, &there, &len, NULL);
+	bool same = !err && !strcmp(there, text);
+	if (!err)
+		free(there);
+	if (!err && !same)	// who verifies by it would call this log another's
+		log_warning("broker: %s held another key than audit.key's: it is written anew. Whoever verifies the log needs it", path);
+	return same ? 0 : file_write(path, text, strlen(text), 0644, false, f);
 }
 
 int audit_start(struct broker *b, const char *dir, const struct note_key *witnesses, unsigned int count, struct fault *f)

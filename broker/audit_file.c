@@ -169,8 +169,10 @@ int audit_mark(struct audit_files *s, struct fault *f)
 
 	for (int i = 0; i < AUDIT_TREES && !err; i++)
 		err = fdatasync(s->tree[i]) ? -errno : 0;
-	if (err)
-		return fault_errno(f, -err, "cannot make the audit log's tree durable in %s", s->dir);
+	if (err) {
+		fault_errno(f, -err, "cannot make the audit log's tree durable in %s", s->dir);
+		return -EUCLEAN;
+	}
 	snprintf(path, sizeof path, "%s/mark", s->dir);
 	int n = snprintf(text, sizeof text, "%llu %llu\n", (unsigned long long)s->range.size, (unsigned long long)s->end);
 	err = file_write(path, text, (size_t)n, 0600, false, f);

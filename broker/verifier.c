@@ -235,6 +235,8 @@ static void add_collateral(const struct verifier *v, const struct coco_tee *tee,
 	if (!v->store)
 		return;
 	int err = add_file(collateral_dir(v->store), tee->name, b, &f);
+	if (!err && json_object_get(b->json, "device_evidence_list"))
+		err = add_file(collateral_dir(v->store), "nvidia", b, &f);	// revocation lists (gpu_crl)
 	if (err) {	// it counts before what was sent, and may be what revokes: without it nothing is known
 		warn(f.text);
 		attest_expected(attest_check_add(out, "collateral-own", false), "the operator's own collateral");

@@ -803,7 +803,18 @@ int main(void)
 	require_anchor = NULL;
 
 	test_at_rest();
+	char public[160], *was = NULL, *now = NULL;
+	size_t len;
+	snprintf(public, sizeof public, "%s/audit.pub", b.dir);
+	err = file_read(public, 4096, &was, &len, &f);
+	if (!err)
+		err = file_write(public, "another log's key\n", 18, 0644, false, &f);
 	ok("it starts a third time", start(&b, true, true), "no");
+	if (!err)
+		err = file_read(public, 4096, &now, &len, &f);
+	ok("the audit log's public key stands in its file, whatever stood there", !err && !strcmp(was, now), "%d %s", err, f.text);
+	free(was);
+	free(now);
 	err = attest_as(b.url, b.ca, NULL, 2, &f);
 	ok("keys and policies outlive the process", !err && !memcmp(mounted.key, volume_key, 32), "%d: %s", err,
 	   f.text);
