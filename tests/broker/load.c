@@ -203,7 +203,7 @@ enum slow { SILENT, HALF_HELLO, HALF_HEAD, HALF_BODY, NEVER_READS, SLOWS };
 static void test_slow(enum slow kind, bool plain, const char *name)
 {
 	struct http_server *s = start((struct http_server_options){.tls = plain ? NULL : server_tls, .max_connections = 64, .max_per_peer = 1000,
-				      .io_timeout_ms = 2000, .idle_timeout_ms = 2000, .workers = 4});
+				      .io_timeout_ms = 1000, .idle_timeout_ms = 1000, .workers = 4});
 	int slow[100];
 	struct tls_stream t;
 	struct http_server_counts counts;

@@ -13,6 +13,7 @@
 
 #include "attest/refval.h"
 #include "broker/audit_client.h"
+#include "broker/limits.h"
 #include "broker/session.h"
 #include "lib/file.h"
 #include "lib/tls.h"
@@ -261,6 +262,37 @@ static void test_sessions(void)
 }
 
 // ---- limits ----
+
+// Whose allowance is whose.
+static void test_peers(void)
+{
+	static const struct limit_settings few = {.refusals_per_peer = 1, .sessions_per_peer = 1, .refusals_logged = 2};
+	static const struct { const char *name, *one, *other; bool same; } cases[] = {
+		{"another port is the same peer", "10.0.0.7:1", "10.0.0.7:2", true},
+		{"another address is not", "10.0.0.7:1", "10.0.0.8:1", false},
+		{"IPv4 through a socket of both is IPv4", "[::ffff:10.0.0.7]:1", "10.0.0.7:2", true},
+		{"a /64 is one peer", "[2001:db8::1]:1", "[2001:db8::ffff:2]:2", true},
+		{"another /64 is not", "[2001:db8::1]:1", "[2001:db8:0:1::1]:1", false},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct limits *l = limits_new(&few, world);
+		bool first = limits_ask(l, cases[i].one) == 0;
+		limits_refused(l, cases[i].one, REFUSED_EVIDENCE);
+		ok(cases[i].name, first && limits_ask(l, cases[i].one) > 0 && (limits_ask(l, cases[i].other) > 0) == cases[i].same, "no");
+		limits_free(l);
+	}
+	// Nobody gets rid of another's allowance by coming from everywhere.
+	struct limits *l = limits_new(&(struct limit_settings){.refusals_per_peer = 3, .sessions_per_peer = 3, .refusals_logged = 1}, world);
+	char peer[64];
+	for (int i = 0; i < 3; i++)
+		limits_refused(l, "192.0.2.1:1", REFUSED_EVIDENCE);
+	for (int i = 0; i < 20000; i++) {
+		snprintf(peer, sizeof peer, "10.%d.%d.%d:1", i >> 16, i >> 8 & 255, i & 255);
+		limits_ask(l, peer);
+	}
+	ok("who only asks takes nobody's place", limits_ask(l, "192.0.2.1:1") > 0, "it did");
+	limits_free(l);
+}
 
 static unsigned long records(int look(void *ctx, uint64_t index, const char *line, size_t len), void *ctx)
 {
@@ -673,6 +705,7 @@ int main(void)
 	test_seen();
 	test_sessions();
 	test_metrics();
+	test_peers();
 	test_limits();
 	test_json();
 	test_reload();
