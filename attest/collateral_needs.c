@@ -16,6 +16,7 @@
 #include "attest/dcap.h"
 #include "attest/evidence.h"
 #include "attest/hcl.h"
+#include "attest/shared_cache.h"
 #include "attest/snp_chain.h"
 #include "lib/encode.h"
 
@@ -38,15 +39,20 @@ __attribute__((format(printf, 2, 3))) static void need(struct collateral_needs *
 // The platform's certificate: in the quote, or beside it.
 static void needs_of_pck(struct bundle *b, const struct dcap_quote *q, struct collateral_needs *n, const char *tee)
 {
-	struct cert_list l = {.count = 0};
+	struct cert_list l = {.count = 0};	// borrowed
+	struct shared_entry *shared = NULL;	// a platform sends the same chain each time
 	struct pck_platform pck;
 	char issuer[128] = "", fmspc[13];
 	size_t len = q->cert_len;
 	const char *pem = (const char *)q->cert_data;
 	if (q->cert_type != DCAP_CERT_PCK_CHAIN)
 		pem = bundle_text(b, "pck_certificate_chain", &len);
+	while (pem && len && !pem[len - 1])	// quotes end it so
+		len--;
 	if (pem)
-		cert_list_add(&l, pem, len, NULL);
+		shared = cert_list_shared(pem, len);
+	if (shared)
+		l = *(const struct cert_list *)shared_object(shared);
 	cert_list_leaf_first(&l);
 	const ASN1_OCTET_STRING *e = l.count ? cert_extension(l.certs[0], pck_extension, sizeof pck_extension) : NULL;
 	if (!e || pck_platform_read(ASN1_STRING_get0_data(e), (size_t)ASN1_STRING_length(e), &pck, NULL)) {
@@ -58,7 +64,7 @@ static void needs_of_pck(struct bundle *b, const struct dcap_quote *q, struct co
 		need(n, "/%s/certification/v4/tcb?fmspc=%s", tee, hex_encode(fmspc, pck.fmspc, 6));
 		need(n, "/sgx/certification/v4/pckcrl?ca=%s", strcasestr(issuer, "processor") ? "processor" : "platform");
 	}
-	cert_list_free(&l);
+	shared_release(shared);
 }
 
 static int needs_of_quote(struct bundle *b, const uint8_t *bytes, size_t len, struct collateral_needs *n, struct fault *f)
@@ -79,9 +85,14 @@ static void own_certificates(struct bundle *b, const uint8_t *evidence, size_t l
 {
 	size_t n;
 	const char *pem = bundle_text(b, "certificates", &n);
-	if (pem)
-		snp_chain_add_pem(chain, pem, n, NULL);
-	else if (len > SNP_REPORT_BYTES && evidence_kind_of(evidence, len) == EVIDENCE_SNP)
+	struct shared_entry *shared = pem ? cert_list_shared(pem, n) : NULL;
+	const struct cert_list *l = shared ? shared_object(shared) : NULL;
+	for (unsigned int i = 0; l && i < l->count && chain->count < SNP_MAX_CERTS; i++) {
+		chain->certs[chain->count] = l->certs[i];
+		X509_up_ref(chain->certs[chain->count++]);
+	}
+	shared_release(shared);
+	if (!pem && len > SNP_REPORT_BYTES && evidence_kind_of(evidence, len) == EVIDENCE_SNP)
 		snp_chain_add_table(chain, evidence + SNP_REPORT_BYTES, len - SNP_REPORT_BYTES, NULL);
 }
 

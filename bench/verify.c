@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How fast evidence of each kind is verified on one core, as a broker does it: evidence in a request's bundle, collateral added as it lies in
+// How fast evidence of each kind is verified on one core, as a broker does it: evidence in a request's bundle, collateral added out of
 // a store, everything checked, claims made. Beside it, in the same rounds, OpenSSL's signature checks alone with the same keys: the share is what of the
 // whole they are. Rounds take turns, and the median of each counts. Every verdict is looked at.
 //
@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "attest/collateral.h"
 #include "attest/ecdsa.h"
 #include "attest/evidence.h"
 #include "attest/snp.h"
@@ -31,7 +32,8 @@ struct raw {
 
 struct job {
 	const char *name;
-	json_t *request, *collateral;	// members of the bundle
+	json_t *request;		// members of the bundle
+	struct collateral_store *store;	// NULL: none is needed
 	struct evidence_input in;
 	struct raw raw;
 };
@@ -54,8 +56,8 @@ static void one(const struct job *j)
 	static struct attest_result out;
 	struct evidence_input in = j->in;
 	struct bundle b;
-	if (bundle_init(&b) || json_object_update(b.json, j->request) || (j->collateral && json_object_update(b.json, j->collateral)) ||
-	    attest_result_init(&out))
+	if (bundle_init(&b) || json_object_update(b.json, j->request) || attest_result_init(&out) ||
+	    (j->store && collateral_fill(j->store, &b, in.now, NULL, NULL)))
 		die("out of memory");
 	in.bundle = &b;
 	evidence_verify(&in, &out);
@@ -145,12 +147,37 @@ static void put_bytes(json_t *o, const char *name, const void *bytes, size_t len
 	json_decref(from);
 }
 
-static void put_part(json_t *o, const char *name, const struct collateral_text *t, bool text)
+static char base[] = "/dev/shm/coffer-bench-XXXXXX";
+
+static void remove_stores(void)
 {
-	if (t->bytes && text)
-		json_object_set_new(o, name, json_stringn(t->bytes, t->len));
-	else if (t->bytes)
-		put_bytes(o, name, t->bytes, t->len);
+	char command[64];
+	snprintf(command, sizeof command, "rm -rf '%s'", base);
+	if (system(command))
+		fprintf(stderr, "verify: %s is left\n", base);
+}
+
+// A store in the memory's file system, as a broker reads one.
+static struct collateral_store *open_store(const char *name)
+{
+	struct collateral_store *s;
+	char dir[64];
+	if (base[sizeof base - 2] == 'X' && (!mkdtemp(base) || atexit(remove_stores)))
+		die("cannot make a folder in /dev/shm");
+	snprintf(dir, sizeof dir, "%s/%s", base, name);
+	if (collateral_open(&s, dir, true, NULL))
+		die("cannot make a store");
+	return s;
+}
+
+static void keep(struct collateral_store *s, const char *path, const void *body, size_t len, const struct collateral_text *chain)
+{
+	struct collateral_item i = {.fetched = MADE_NOW, .source = "bench"};
+	struct fault f = {""};
+	if (collateral_key_read(path, &i.key, &f) || collateral_item_set(&i, body, len, chain ? chain->bytes : NULL, chain ? chain->len : 0, &f) ||
+	    collateral_put(s, &i, &f))
+		die(f.text);
+	collateral_item_free(&i);
 }
 
 static struct job dcap_job(const char *name, const struct dcap_spec *spec)
@@ -162,16 +189,16 @@ static struct job dcap_job(const char *name, const struct dcap_spec *spec)
 	s.has_bound = true;
 	made_make(&s, &m);
 	root[0] = made_root();
-	struct job j = {.name = name, .request = object_with("evidence", m.quote, m.quote_len), .collateral = json_object(),
+	struct job j = {.name = name, .request = object_with("evidence", m.quote, m.quote_len), .store = open_store(name),
 			.in = {.report_data = bound, .simulated_roots = root, .simulated_root_count = 1, .now = MADE_NOW}};
 	const struct dcap_collateral_parts *p = &m.parts;
-	put_part(j.collateral, "tcb_info", &p->tcb_info, true);
-	put_part(j.collateral, "tcb_info_issuer_chain", &p->tcb_info_chain, true);
-	put_part(j.collateral, "qe_identity", &p->qe_identity, true);
-	put_part(j.collateral, "qe_identity_issuer_chain", &p->qe_identity_chain, true);
-	put_part(j.collateral, "root_ca_crl", &p->root_crl, false);
-	put_part(j.collateral, "pck_crl", &p->pck_crl, false);
-	put_part(j.collateral, "pck_crl_issuer_chain", &p->pck_crl_chain, true);
+	char path[100];
+	snprintf(path, sizeof path, "/%s/certification/v4/tcb?fmspc=00806F050000", name);
+	keep(j.store, path, p->tcb_info.bytes, p->tcb_info.len, &p->tcb_info_chain);
+	snprintf(path, sizeof path, "/%s/certification/v4/qe/identity", name);
+	keep(j.store, path, p->qe_identity.bytes, p->qe_identity.len, &p->qe_identity_chain);
+	keep(j.store, "/sgx/certification/v4/pckcrl?ca=platform", p->pck_crl.bytes, p->pck_crl.len, &p->pck_crl_chain);
+	keep(j.store, "/IntelSGXRootCA.der", p->root_crl.bytes, p->root_crl.len, NULL);
 	raw_make(&j.raw, EVP_EC_gen("P-256"), EVP_sha256(), 600, 2);
 	made_free(&m);
 	return j;
@@ -186,13 +213,13 @@ static struct job snp_job(void)
 	s.bound = bound;
 	snp_make(&s, &m);
 	root[0] = snp_made_root();
-	struct job j = {.name = "snp", .request = object_with("evidence", m.report, sizeof m.report), .collateral = json_object(),
+	struct job j = {.name = "snp", .request = object_with("evidence", m.report, sizeof m.report), .store = open_store("snp"),
 			.in = {.report_data = bound, .simulated_roots = root, .simulated_root_count = 1, .now = SNP_MADE_NOW}};
 	char *pem = pki_pem(m.chain.certs[0], m.chain.certs[1], m.chain.certs[2], NULL);
 	json_object_set_new(j.request, "certificates", json_string(pem));
 	size_t len;
 	uint8_t *der = pki_crl_der(m.crl, &len);
-	put_bytes(j.collateral, "crl", der, len);
+	keep(j.store, "/vcek/v1/Milan/crl", der, len, &(struct collateral_text){pem, strlen(pem)});
 	raw_make(&j.raw, EVP_EC_gen("P-384"), EVP_sha384(), 672, 1);
 	free(der);
 	free(pem);
@@ -255,5 +282,7 @@ int main(int argc, char **argv)
 			     gpu_job()};
 	for (size_t i = 0; i < sizeof jobs / sizeof *jobs; i++)
 		measure(&jobs[i], quick ? 3 : ROUNDS_MAX, quick ? 0.1 : 0.4);
+	for (size_t i = 0; i < sizeof jobs / sizeof *jobs; i++)
+		collateral_close(jobs[i].store);
 	return 0;
 }
