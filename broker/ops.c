@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// See ops.h. Runs in connection threads. What costs something to find out is found out once in a while: `lock` guards what was found last, and
-// is held while it is looked at again.
+// See ops.h. Runs in connection threads. What costs something to find out is found out once in a while; `lock` guards what was found last. It is not
+// held while the database is asked, which may take until a server is given up: one thread does that, the others say what is known.
 #include "broker/ops.h"
 
 #include <arpa/inet.h>
@@ -20,6 +20,7 @@
 #include "lib/version.h"
 
 #define READY_MS 1000
+#define SILENT_MS 3000	// a database that has not answered for so long is down
 #define COLLATERAL_MS 60000
 #define MAX_KINDS 16
 
@@ -31,7 +32,8 @@ struct expiry {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int64_t ready_ms = INT64_MIN / 2, collateral_ms = INT64_MIN / 2;
-static bool database_up;
+static bool database_up = true, asking;	// it was there when the broker started
+static int64_t asked_ms;
 static struct expiry expiries[MAX_KINDS];
 static unsigned int kinds, damaged;
 
@@ -88,14 +90,27 @@ static void look_at_collateral(struct broker *b)
 	collateral_ms = clock_ms();
 }
 
-static void look_at_database(struct broker *b)
+static bool database_answers(struct broker *b)
 {
 	struct fault f = {""};
 	long long policies;
-	if (clock_ms() - ready_ms < READY_MS)
-		return;
-	database_up = !store_count_policies(b->store, &policies, &f);
-	ready_ms = clock_ms();
+	pthread_mutex_lock(&lock);
+	bool mine = !asking && clock_ms() - ready_ms >= READY_MS;
+	if (mine) {
+		asking = true;
+		asked_ms = clock_ms();
+	}
+	pthread_mutex_unlock(&lock);
+	bool up = mine && !store_count_policies(b->store, &policies, &f);
+	pthread_mutex_lock(&lock);
+	if (mine) {
+		asking = false;
+		database_up = up;
+		ready_ms = clock_ms();
+	}
+	up = database_up && !(asking && clock_ms() - asked_ms > SILENT_MS);
+	pthread_mutex_unlock(&lock);
+	return up;
 }
 
 // {"status":"ready"|"not ready","checks":{...}}: 200 or 503. Collateral that has expired refuses some evidence and not all, so that it is told,
@@ -104,11 +119,9 @@ void ops_ready(struct broker *b, const char *rest, const struct http_request *q,
 {
 	(void)rest;
 	(void)q;
-	bool low, expired = false;
+	bool low, expired = false, database = database_answers(b);
 	pthread_mutex_lock(&lock);
-	look_at_database(b);
 	look_at_collateral(b);
-	bool database = database_up;
 	for (unsigned int i = 0; i < kinds; i++)
 		expired |= expiries[i].expired > 0;
 	const char *collateral = !b->verifier.store ? "none" : damaged ? "damaged" : expired ? "expired" : "ok";
@@ -175,10 +188,9 @@ static void write_all(FILE *out, struct broker *b)
 		fprintf(out, "coffer_refusals_summed_total{kind=\"%s\"} %lu\n", refusal_name((enum refusal)k), limits_unlogged(b->limits, (enum refusal)k));
 	metrics_one(out, "coffer_disk_free_bytes", "gauge", "Room where the audit log lies.", (double)limits_disk(b->limits, &low));
 	metrics_one(out, "coffer_disk_reserve_used", "gauge", "1: there is less room than is kept for grants.", low);
+	metrics_one(out, "coffer_database_up", "gauge", "1: the database answers.", database_answers(b));
 	pthread_mutex_lock(&lock);
-	look_at_database(b);
 	look_at_collateral(b);
-	metrics_one(out, "coffer_database_up", "gauge", "1: the database answers.", database_up);
 	write_collateral(out);
 	pthread_mutex_unlock(&lock);
 	if (b->server)
@@ -234,7 +246,7 @@ int ops_listen(struct http_server **out, struct broker *b, const char *listen, s
 	if (broker_split_listen(listen, address, &port) || (strncmp(address, "127.", 4) && strcmp(address, "::1")))
 		return fault_set(f, -EINVAL, "metrics_listen: '%s' is no loopback ADDRESS:PORT; elsewhere /metrics is read at the broker's own address, "
 				 "by those who may", listen);
-	const struct http_server_options o = {.address = address, .port = port, .handle = handle, .ctx = b, .workers = 2, .max_connections = 64,
+	const struct http_server_options o = {.address = address, .port = port, .handle = handle, .ctx = b, .workers = 4, .max_connections = 64,
 					      .max_per_peer = 64, .max_body_bytes = 1024};
 	return http_server_start(out, &o, f);
 }
