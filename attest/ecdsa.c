@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "attest/digest.h"
+#include "attest/p384.h"
 
 EVP_PKEY *ecdsa_key(const uint8_t *xy, size_t n)
 {
@@ -71,6 +72,8 @@ bool ecdsa_digest_ok(EVP_PKEY *key, const uint8_t *rs, size_t n, const uint8_t *
 	uint8_t der[ECDSA_DER_MAX];
 	if (ecdsa_size(key) != n || !n)
 		return false;
+	if (n == P384_BYTES)
+		return p384_verify(key, rs, digest);
 	size_t len = ecdsa_der(der, rs, n);
 	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(key, NULL);
 	bool ok = ctx && EVP_PKEY_verify_init(ctx) == 1 && EVP_PKEY_verify(ctx, der, len, digest, n) == 1;
