@@ -30,7 +30,8 @@ static int read_into(struct bundle *b, const char *path, const char *member, str
 		err = bundle_read(&other, (uint8_t *)bytes, len, &why);
 		if (err) {
 			fault_set(f, err, "%s: %s", path, why.text);
-		} else if (member && !json_object_get(other.json, member) && !json_object_get(other.json, "tpm_quote")) {
+		} else if (member && !json_object_get(other.json, member) && !json_object_get(other.json, "tpm_quote") &&
+			   !json_object_get(other.json, "device_evidence_list")) {
 			err = fault_set(f, -EINVAL, "%s has no %s: is it a file of collateral?", path, member);
 			bundle_free(&other);
 		} else {

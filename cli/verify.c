@@ -57,6 +57,16 @@ static void print_measured(const json_t *measured)
 	}
 }
 
+// A line a device; what it calls itself is from its certificate, the rest from its signed answer.
+static void print_gpus(const json_t *gpus)
+{
+	const json_t *d;
+	size_t i;
+	json_array_foreach((json_t *)gpus, i, d)
+		printf("  %-14s %s, driver %s, VBIOS %s%s\n", i ? "" : "GPU", text_claim(d, "hwmodel"), text_claim(d, "driver_version"),
+		       text_claim(d, "vbios_version"), json_is_true(json_object_get(d, "simulated")) ? ", SIMULATED or not proved" : "");
+}
+
 // The claims that a person wants first.
 static void print_claims(const json_t *c)
 {
@@ -75,6 +85,7 @@ static void print_claims(const json_t *c)
 		line(i ? "" : "advisories", json_string_value(a));
 	if (*text_claim(c, "collateral_expires"))
 		printf("  %-14s good until %s (%s)\n", "collateral", text_claim(c, "collateral_expires"), text_claim(c, "collateral_expires_first"));
+	print_gpus(json_object_get(c, "gpu"));
 	print_measured(json_object_get(json_object_get(c, "event_log"), "measured"));
 }
 
@@ -100,7 +111,7 @@ static const struct {
 	{"nonce", "The certificate was not made for this nonce: perhaps an old one, replayed."},
 	{"report-data", "The evidence is about another session or key: perhaps an old one, replayed."},
 	{"tpm-nonce", "The quote is of another session: perhaps an old one, replayed."},
-	{"tpm-key", "Nothing says that the key is a TPM's: give its certificate and --tpm-root, or list it in the policy (tpm_keys)."},
+	{"tpm-key", "Nothing says that the key is a TPM's: give its certificate and --tpm-root, or list it in the policy (tpm_keys). A broker asks the TPM itself."},
 	{"platform-signature", "The platform's key is not endorsed: list its digest in the policy (cca_platform_keys)."},
 	{"gpu-root", "The GPU's certificates are not NVIDIA's: made by somebody else, or simulated."},
 	{"gpu-signature", "The GPU's measurements were changed, or are another GPU's."},

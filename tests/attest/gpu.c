@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // NVIDIA GPUs: measurements made under a test root, whole and damaged; several devices; a real GPU's where the vectors have one.
 #include <string.h>
+#include <unistd.h>
 
 #include "attest/binding.h"
 #include "attest/evidence.h"
@@ -253,8 +254,55 @@ static void test_real(void)
 	free(pem);
 }
 
-int main(void)
+// What the command prints of that line, or "".
+static const char *output(const char *line)
 {
+	static char text[16384];
+	FILE *p = popen(line, "r");
+	size_t n = p ? fread(text, 1, sizeof text - 1, p) : 0;
+	text[n] = '\0';
+	if (p)
+		pclose(p);
+	return text;
+}
+
+// As a person sees it.
+static void test_command(const char *self)
+{
+	char coffer[512], folder[] = "/tmp/coffer-gpu-XXXXXX", list[64], root[64], line[1200];
+	struct gpu_made m;
+	snprintf(coffer, sizeof coffer, "%.*s/../bin/coffer", (int)(strrchr(self, '/') - self), self);
+	if (access(coffer, X_OK) || !mkdtemp(folder)) {
+		skip("coffer verify", "the command is not built");
+		return;
+	}
+	gpu_make(&gpu_good, &m);
+	char *json = gpu_made_json((const struct gpu_made *const[]){&m}, 1), *pem = pki_pem(gpu_made_root(), NULL);
+	snprintf(list, sizeof list, "%s/gpu.json", folder);
+	snprintf(root, sizeof root, "%s/root.pem", folder);
+	file_write(list, json, strlen(json), 0600, false, NULL);
+	file_write(root, pem, strlen(pem), 0600, false, NULL);
+	snprintf(line, sizeof line, "'%s' verify %s --gpu-root %s --at 2026-01-01T00:00:00Z --nonce %064d 2>&1", coffer, list, root, 0);
+	const char *out = output(line);
+	ok("coffer verify refuses another nonce and shows the device", strstr(out, "REFUSED") && strstr(out, "gpu-nonce") &&
+	   strstr(out, "TEST GSP FMC, driver 580.95.05, VBIOS 96.00.74.00.1a"), "%s", out);
+	snprintf(line, sizeof line, "'%s' verify %s --gpu-root %s --at 2026-01-01T00:00:00Z 2>&1", coffer, list, root);
+	out = output(line);
+	ok("coffer verify accepts one under the root given", strstr(out, "ACCEPTED"), "%s", out);
+	snprintf(line, sizeof line, "'%s' evidence show %s 2>&1", coffer, list);
+	out = output(line);
+	ok("coffer evidence show", strstr(out, "an NVIDIA GPU's measurements") && strstr(out, "\"driver_version\": \"580.95.05\""), "%s", out);
+	unlink(list);
+	unlink(root);
+	rmdir(folder);
+	free(json);
+	free(pem);
+	gpu_made_free(&m);
+}
+
+int main(int argc, char **argv)
+{
+	(void)argc;
 	test_made();
 	test_bits();
 	test_trust();
@@ -262,5 +310,6 @@ int main(void)
 	test_bundle();
 	test_binding();
 	test_real();
+	test_command(argv[0]);
 	return ok_failed != 0;
 }
