@@ -42,6 +42,7 @@ struct broker {
 	pthread_rwlock_t verifier_lock;	// held for reading while a request is served; taken before any other lock
 	struct verifier verifier;
 	char spiffe_domain[256];	// `spiffe_trust_domain`; "": no identities are given
+	unsigned int spiffe_seconds;	// `spiffe_svid_seconds`: how long their certificates live
 	unsigned int ratls_max_age_s;	// how old a certificate without a nonce may be; 0: none will do
 	struct limits *limits;		// what refusals may cost
 	struct http_server *_Atomic server;	// NULL until it listens

@@ -22,7 +22,7 @@
 
 const char *const signer_ring_names[SIGNER_RINGS] = {"token", "svid-jwt", "svid-x509"};
 // How long a key verifies after its last signature: what it signed lives that long, and a broker may not have heard of the rotation.
-static const unsigned int kept_s[SIGNER_RINGS] = {300 + 60, 3600 + 60, 3600 + 60};
+static const unsigned int kept_s[SIGNER_RINGS] = {300 + 60, 3600 + 60, SIGNER_X509_MAX_SECONDS + 60};
 
 struct entry {
 	struct signer signer;

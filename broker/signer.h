@@ -20,6 +20,8 @@ enum signer_ring {
 };
 extern const char *const signer_ring_names[SIGNER_RINGS];	// "token", "svid-jwt", "svid-x509"
 
+#define SIGNER_X509_MAX_SECONDS 86400	// what SIGNER_SVID_X509 signs lives no longer
+
 struct signers;
 
 // Makes its table; *db and *guard (which tells when rows were edited or put back) must outlive it.

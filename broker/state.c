@@ -32,6 +32,7 @@ static const struct yamlcfg_key setting_keys[] = {
 	{.name = "references", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "issuer", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "spiffe_trust_domain", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "spiffe_svid_seconds", .type = {.kind = YAMLCFG_INT, .min = 60, .max = SIGNER_X509_MAX_SECONDS}},
 	{.name = "ratls_max_age", .type = {.kind = YAMLCFG_INT, .max = 30 * 86400}},
 	{.name = "metrics_listen", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "connections", .type = {.kind = YAMLCFG_INT, .min = 16, .max = 100000}},
@@ -151,6 +152,7 @@ static int read_yaml(struct broker_settings *s, const char *config, struct fault
 		err = set_anchor(s, anchor, f);
 	if (!err && *s->spiffe_domain && !svid_domain_valid(s->spiffe_domain))
 		err = fault_set(f, -EINVAL, "spiffe_trust_domain: '%.60s' must be lower-case letters, digits, . _ -", s->spiffe_domain);
+	s->spiffe_seconds = (unsigned int)json_integer_value(json_object_get(o, "spiffe_svid_seconds"));
 	s->ratls_max_age_s = (unsigned int)json_integer_value(json_object_get(o, "ratls_max_age"));
 	s->no_admin_token = json_is_false(json_object_get(o, "admin_token"));
 	if (!err)
@@ -467,6 +469,7 @@ int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_setti
 	b->anchors = anchors_of(s->anchor);
 	strcpy(b->issuer, s->issuer);
 	strcpy(b->spiffe_domain, s->spiffe_domain);
+	b->spiffe_seconds = s->spiffe_seconds ? s->spiffe_seconds : SVID_X509_SECONDS;
 	b->ratls_max_age_s = s->ratls_max_age_s;
 	pthread_rwlockattr_t attr;	// a reload waits for the requests in hand, not for those to come
 	pthread_rwlockattr_init(&attr);

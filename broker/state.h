@@ -25,6 +25,7 @@ struct broker_settings {
 	char tpm_roots[PATH_MAX];	// `tpm_roots`, a file; "" for none
 	char issuer[256];		// `issuer`, the URL by which others know this broker; "": the one that it listens on
 	char spiffe_domain[256];	// `spiffe_trust_domain`
+	unsigned int spiffe_seconds;	// `spiffe_svid_seconds`
 	unsigned int ratls_max_age_s;	// `ratls_max_age`, 0: certificates need the broker's nonce
 	char metrics_listen[128];	// `metrics_listen`, "" for none
 	unsigned int connections, connections_per_peer;

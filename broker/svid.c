@@ -93,12 +93,12 @@ X509 *svid_authority(const struct signer *s, const char *domain)
 	return finish(cert, ok, s->key);
 }
 
-X509 *svid_leaf(const struct signer *s, const char *domain, const char *name, EVP_PKEY *key, time_t now)
+X509 *svid_leaf(const struct signer *s, const char *domain, const char *name, EVP_PKEY *key, time_t now, unsigned int seconds)
 {
 	char id[SVID_ID_TEXT], uri[SVID_ID_TEXT + 8];
 	svid_id(id, domain, name);
 	snprintf(uri, sizeof uri, "URI:%s", id);
-	X509 *authority = svid_authority(s, domain), *cert = authority ? begin(key, name, now - CLOCK_SLACK_S, now + SVID_X509_SECONDS) : NULL;
+	X509 *authority = svid_authority(s, domain), *cert = authority ? begin(key, name, now - CLOCK_SLACK_S, now + seconds) : NULL;
 	if (cert) {
 		bool ok = X509_set_issuer_name(cert, X509_get_subject_name(authority)) && add(cert, authority, NID_basic_constraints, "critical,CA:FALSE") &&
 			  add(cert, authority, NID_key_usage, "critical,digitalSignature") &&

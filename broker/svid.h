@@ -9,7 +9,7 @@
 
 #include "broker/signer.h"
 
-#define SVID_X509_SECONDS 3600
+#define SVID_X509_SECONDS 3600	// unless the owner says otherwise
 #define SVID_JWT_SECONDS 300
 #define SVID_AUTHORITY_SECONDS (10 * 365 * 86400ll)
 #define SVID_MAX_DOMAIN 255
@@ -23,8 +23,8 @@ void svid_id(char out[SVID_ID_TEXT], const char *domain, const char *name);
 
 // The authority's certificate: the same subject and key each time it is made for a key. NULL on failure.
 X509 *svid_authority(const struct signer *s, const char *domain);
-// For a workload's public key, good from a minute before now. NULL on failure.
-X509 *svid_leaf(const struct signer *s, const char *domain, const char *name, EVP_PKEY *key, time_t now);
+// For a workload's public key, good from a minute before now for so long. NULL on failure.
+X509 *svid_leaf(const struct signer *s, const char *domain, const char *name, EVP_PKEY *key, time_t now, unsigned int seconds);
 // malloc'ed; NULL on failure. `audience`: a list of texts.
 char *svid_jwt(const struct signer *s, const char *issuer, const char *domain, const char *name, const json_t *audience, time_t now);
 

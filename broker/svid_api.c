@@ -75,13 +75,13 @@ static int mint(struct broker *b, const struct wish *w, EVP_PKEY *key, json_t **
 	if (err)
 		goto out;
 	svid_id(id, b->spiffe_domain, w->name);
-	leaf = svid_leaf(&x509, b->spiffe_domain, w->name, key, now);
+	leaf = svid_leaf(&x509, b->spiffe_domain, w->name, key, now, b->spiffe_seconds);
 	leaf_pem = leaf ? svid_pem(leaf) : NULL;
 	bundle = authorities(b, f);
 	token = w->audience ? svid_jwt(&jwt, b->issuer, b->spiffe_domain, w->name, w->audience, now) : NULL;
 	if (leaf_pem && bundle && (token || !w->audience))
 		*out = json_pack("{s:s, s:s, s:s, s:s, s:s*}", "spiffe_id", id, "x509_svid", leaf_pem, "bundle", bundle, "expires",
-				 time_text(stamp, now + SVID_X509_SECONDS), "jwt_svid", token);
+				 time_text(stamp, now + b->spiffe_seconds), "jwt_svid", token);
 	if (!*out)
 		err = fault_set(f, -EIO, "an identity cannot be made");
 out:

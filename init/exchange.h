@@ -30,6 +30,10 @@ int exchange_refused(const struct exchange *x, const char *what, const struct ht
 // sealing.c: mounts a volume that is sealed to this enclave.
 int sealing_mount(struct exchange *x, unsigned int index, struct fault *f);
 
+// identity.c: a "secret" whose resource begins so is an identity, and its path a folder.
+#define IDENTITY_PREFIX "spiffe/svid/"
+int identity_fetch(struct exchange *x, const struct settings_secret *s, struct fault *f);
+
 // secrets.c: gets a secret and delivers it.
 int secret_fetch(struct exchange *x, const struct settings_secret *s, struct fault *f);
 

@@ -15,6 +15,8 @@ int secret_fetch(struct exchange *x, const struct settings_secret *s, struct fau
 	char path[300], what[512];
 	void *plain = NULL;
 	size_t len = 0;
+	if (!strncmp(s->resource, IDENTITY_PREFIX, strlen(IDENTITY_PREFIX)))
+		return identity_fetch(x, s, f);
 	int n = snprintf(path, sizeof path, "/kbs/v0/resource/%s", s->resource);
 	if (s->version)
 		snprintf(path + n, sizeof path - (size_t)n, "?version=%u", s->version);
