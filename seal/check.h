@@ -30,6 +30,8 @@ struct check {
 	u64 seen_bytes, marked;
 	u32 **extra; // by block: references beyond the first; pages of REFS_PER_BLOCK, made as needed
 	u64 extra_pages, shared;
+	u32 **prints; // by block, in pages like `extra`: of contents that are shared, a digest of the pointer that was met first; 0: none
+	u64 seed;     // of these digests
 	u32 *names;  // by inode: directory entries that name it, and NAME_ORPHAN
 	u64 names_max; // inodes in `names`
 	u64 *live;     // by session: blocks found

@@ -43,8 +43,13 @@ int check_begin(struct check *c)
 	c->page = vol_alloc(v, SEAL_BLOCK);
 	c->own = vol_alloc(v, c->seen_bytes);
 	c->own_live = vol_alloc(v, c->live_max * sizeof *c->live);
+	c->prints = vol_alloc(v, c->extra_pages * sizeof *c->prints);
 	if (c->extra)
 		memset(c->extra, 0, c->extra_pages * sizeof *c->extra);
+	if (c->prints)
+		memset(c->prints, 0, c->extra_pages * sizeof *c->prints);
+	if (!c->prints || v->env.random(v->env.ctx, &c->seed, sizeof c->seed))
+		return -ENOMEM;
 	if (!c->seen || !c->extra || !c->names || !c->live || !c->page || !c->own || !c->own_live)
 		return -ENOMEM;
 	memset(c->seen, 0, c->seen_bytes);
@@ -63,6 +68,9 @@ void check_end(struct check *c)
 	for (u64 k = 0; c->extra && k < c->extra_pages; k++)
 		vol_free(v, c->extra[k], REFS_PER_BLOCK * sizeof **c->extra);
 	vol_free(v, c->extra, c->extra_pages * sizeof *c->extra);
+	for (u64 k = 0; c->prints && k < c->extra_pages; k++)
+		vol_free(v, c->prints[k], REFS_PER_BLOCK * sizeof **c->prints);
+	vol_free(v, c->prints, c->extra_pages * sizeof *c->prints);
 	vol_free(v, c->seen, c->seen_bytes);
 	vol_free(v, c->own, c->seen_bytes);
 	vol_free(v, c->bad, c->seen_bytes);
@@ -75,17 +83,57 @@ void check_end(struct check *c)
 	sv_memo_end(v, &c->counted);
 }
 
-static int extra_add(struct check *c, u64 addr)
+// The place of a block in such pages. NULL: no memory.
+static u32 *by_block(struct check *c, u32 **pages, u64 addr)
 {
-	u32 **p = &c->extra[addr / REFS_PER_BLOCK];
+	u32 **p = &pages[addr / REFS_PER_BLOCK];
 	if (!*p) {
 		*p = vol_alloc(c->v, REFS_PER_BLOCK * sizeof **p);
 		if (!*p)
-			return -ENOMEM;
+			return NULL;
 		memset(*p, 0, REFS_PER_BLOCK * sizeof **p);
 	}
-	c->shared += !(*p)[addr % REFS_PER_BLOCK]++;
+	return *p + addr % REFS_PER_BLOCK;
+}
+
+static int extra_add(struct check *c, u64 addr)
+{
+	u32 *n = by_block(c, c->extra, addr);
+	if (!n)
+		return -ENOMEM;
+	c->shared += !(*n)++;
 	return 0;
+}
+
+static u32 print_of(const struct check *c, const struct d_ptr *p, u32 level)
+{
+	u64 h = c->seed + level, tag[2];
+	memcpy(tag, p->tag, sizeof tag);
+	const u64 parts[] = {ptr_ctr(p), p->session, tag[0], tag[1]};
+	for (u32 k = 0; k < 4; k++) {
+		h = (h ^ parts[k]) * 0x9e3779b97f4a7c15ul;
+		h ^= h >> 29;
+	}
+	return (u32)(h >> 32) | 1;
+}
+
+// The first pointer to contents. Where others may follow it is noted, to be compared with theirs.
+static int print_add(struct check *c, const struct d_ptr *p, u32 level)
+{
+	if (!c->v->nshared || !sv_refs_extra(c->v, ptr_addr(p)))
+		return 0;
+	u32 *print = by_block(c, c->prints, ptr_addr(p));
+	if (!print)
+		return -ENOMEM;
+	*print = print_of(c, p, level);
+	return 0;
+}
+
+static bool print_differs(const struct check *c, const struct d_ptr *p, u32 level)
+{
+	const u32 *page = c->prints[ptr_addr(p) / REFS_PER_BLOCK];
+	u32 print = page ? page[ptr_addr(p) % REFS_PER_BLOCK] : 0;
+	return print && print != print_of(c, p, level);
 }
 
 // A reference to the block. 1: it was met before, 0: not.
@@ -190,6 +238,21 @@ static const struct memo_entry *walked(struct check *c, const struct tree *t, u3
 	return e && t->cls == CLASS_ITAB && e->blocks != index ? NULL : e;
 }
 
+// p names contents that were met before, by a pointer that read them or did not. One that differs has to be tried itself.
+static int contents_met(struct check *c, struct tree *t, u32 level, u64 index, const struct d_ptr *p, struct sum *s)
+{
+	bool bad = c->bad && check_bit(c->bad, ptr_addr(p)), differs = print_differs(c, p, level);
+	if (differs) {
+		int r = sv_block_read(c->v, t, level, index, p, c->page);
+		if (r == -ENOMEM)
+			return r;
+		bad = r != 0;
+	}
+	s->blocks++;
+	sum_bad(s, bad);
+	return bad && (differs || c->again) ? damaged(c, t, level, index, p) : 0;
+}
+
 // p names a block that was met before. What only must not be named here is no damage for the second walk: it would find none, however
 // often it came by.
 static int walk_met(struct check *c, struct tree *t, u32 level, u64 index, const struct d_ptr *p, bool last, struct sum *s)
@@ -199,9 +262,11 @@ static int walk_met(struct check *c, struct tree *t, u32 level, u64 index, const
 		check_finding(c, "block %lu belongs to two owners, one of them directory %lu", ptr_addr(p), t->inode->ino);
 		return damage_add(c, t, level, index, p, true);
 	}
-	if (last || (c->bad && check_bit(c->bad, ptr_addr(p)))) {
+	if (last)
+		return contents_met(c, t, level, index, p, s);
+	if (c->bad && check_bit(c->bad, ptr_addr(p))) {
 		s->blocks++;
-		sum_bad(s, c->bad && check_bit(c->bad, ptr_addr(p)));
+		sum_bad(s, 1);
 		return 0;
 	}
 	const struct memo_entry *e = walked(c, t, level, index, p);
@@ -218,10 +283,10 @@ static int walk_met(struct check *c, struct tree *t, u32 level, u64 index, const
 // The second walk: where nothing is damaged it does not go.
 static int walk_again(struct check *c, struct tree *t, u32 level, u64 index, const struct d_ptr *p, bool last, struct sum *s)
 {
+	if (last)
+		return contents_met(c, t, level, index, p, s);
 	if (c->bad && check_bit(c->bad, ptr_addr(p)))
 		return damaged(c, t, level, index, p);
-	if (last)
-		return 0;
 	const struct memo_entry *e = walked(c, t, level, index, p);
 	if (!e)
 		return damaged(c, t, level, index, p);
@@ -257,7 +322,9 @@ static int walk(struct check *c, struct tree *t, u32 level, u64 index, const str
 	c->st->blocks++;
 	if (c->st->blocks % 256 == 0 && c->how->progress && c->how->progress(c->how->ctx, c->st->blocks, c->v->used))
 		return -EINTR;
-	int r = sv_block_read(c->v, t, level, index, p, c->page);
+	int r = last && shareable ? print_add(c, p, level) : 0;
+	if (!r)
+		r = sv_block_read(c->v, t, level, index, p, c->page);
 	if (r == -ENOMEM)
 		return r;
 	if (r) {

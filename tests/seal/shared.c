@@ -404,6 +404,59 @@ static void directories(void)
 	mem_free(&m);
 }
 
+// Two pointers to one block that differ: one of them reads something, the other nothing. The check finds it, a repair keeps the one.
+static void pointers_that_differ(void)
+{
+	struct seal_vol *v;
+	struct seal_inode *root, *f, *g;
+	struct d_ptr *slot;
+	struct node *holder;
+	struct mem m;
+	u8 page[SEAL_BLOCK], got[SEAL_BLOCK];
+	CHECK_EQ(new_volume(&m, 16u << 20, &v), 0);
+	root = root_of(v);
+	CHECK_EQ(seal_create(v, root, "f", 1, 0100644, 0, 0, 0, &f), 0);
+	CHECK_EQ(seal_create(v, root, "g", 1, 0100644, 0, 0, 0, &g), 0);
+	for (u64 k = 0; k < 50; k++) {
+		memset(page, (int)k + 1, sizeof page);
+		CHECK_EQ(seal_write(v, f, k * SEAL_BLOCK, page, SEAL_BLOCK), SEAL_BLOCK);
+	}
+	CHECK_EQ(seal_setxattr(v, f, "user.a", 6, page, 1000, 0), 0);
+	CHECK_EQ(seal_sync(v), 0);
+	CHECK_EQ(seal_clone(v, f, 0, g, 0, 0), 0);
+	CHECK_EQ(seal_snapshot_create(v, "s", 1), 0);
+	CHECK_EQ(sv_op_begin(v, 16, true), 0);
+	CHECK_EQ(sv_tree_slot(v, &g->tree, 0, 3, NODE_WRITE, &slot, &holder), 0);
+	slot->tag[5] ^= 1;
+	sv_node_put(v, holder);
+	CHECK_EQ(sv_inode_dirty(v, f), 0);
+	f->xattr.tag[5] ^= 1;
+	seal_iput(v, f);
+	seal_iput(v, g);
+	seal_iput(v, root);
+	CHECK_EQ(seal_unmount(v), 0);
+	CHECK_EQ(check(&m), 2);
+	CHECK_EQ(repair(&m), 0);
+	CHECK_EQ(repairs, 2); // the snapshot's are whole
+	CHECK(strstr(said, "/g: bytes 12288 to 16383 are lost") && strstr(said, "attributes are lost"));
+	CHECK_EQ(check(&m), 0);
+	CHECK_EQ(seal_mount(&m.io, &test_env, test_key, NULL, 0, &v, NULL), 0);
+	root = root_of(v);
+	CHECK_EQ(seal_lookup(v, root, "f", 1, &f), 0);
+	CHECK_EQ(seal_lookup(v, root, "g", 1, &g), 0);
+	for (u64 k = 0; k < 50; k++) {
+		memset(page, (int)k + 1, sizeof page);
+		CHECK_EQ(seal_read(v, f, k * SEAL_BLOCK, got, SEAL_BLOCK), SEAL_BLOCK);
+		CHECK(!memcmp(page, got, sizeof page));
+		CHECK_EQ(seal_read(v, g, k * SEAL_BLOCK, got, SEAL_BLOCK), k == 3 ? SEAL_ETAMPER : (int)SEAL_BLOCK);
+	}
+	seal_iput(v, f);
+	seal_iput(v, g);
+	seal_iput(v, root);
+	CHECK_EQ(seal_unmount(v), 0);
+	mem_free(&m);
+}
+
 // Room set aside where a pointer block would be: a whole one at once, which no program asks for. Freeing it goes no deeper.
 static void set_aside_above(void)
 {
@@ -449,5 +502,6 @@ int main(void)
 	RUN(inode_tower);
 	RUN(directories);
 	RUN(set_aside_above);
+	RUN(pointers_that_differ);
 	return test_end();
 }
