@@ -39,13 +39,22 @@ static u64 state_of(struct seal_vol *v)
 	return state_digest(&s);
 }
 
+// It is durable with its last flush: what is given back to the host after that (SEAL_DISCARD) goes with whatever comes next.
+static u32 durable(u32 begin)
+{
+	u32 end = store.nops;
+	while (end > begin && store.ops[end - 1].n)
+		end--;
+	return end;
+}
+
 static void sync_point(struct seal_vol *v)
 {
 	struct point *p = &points[npoints++];
 	p->digest = state_of(v);
 	p->begin = store.nops;
 	CHECK_EQ(seal_sync(v), 0);
-	p->end = store.nops;
+	p->end = durable(p->begin);
 }
 
 static u32 snapshots, rekeys, records, resizes, trims;
@@ -93,7 +102,7 @@ static void special(struct seal_vol *v)
 		test_failures++;
 	}
 	p->digest = state_of(v);
-	p->end = store.nops;
+	p->end = durable(p->begin);
 }
 
 // Small files, renames over, unlinks while open, overwrites, truncates: what databases and editors do.
