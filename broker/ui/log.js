@@ -25,7 +25,7 @@ function parseHead(note) {
 
 export const head = async () => parseHead(await text(root + "head"));
 
-// Records [from, to) as {index, line, record}; what the broker does not show this caller is left out.
+// Records [from, to) as {index, line, record}; those that the broker shows empty are not for this caller, and left out.
 export async function records(from, to) {
 	let at = from;
 	while (at < to) {
@@ -49,7 +49,7 @@ export async function records(from, to) {
 	}
 	const list = [];
 	for (let i = from; i < to; i++) {
-		if (known.has(i))
+		if (known.has(i) && known.get(i).record.event)
 			list.push(known.get(i));
 	}
 	return list;

@@ -20,6 +20,7 @@ static void fill(void)
 	struct machine other;
 	char secret[100];
 	size_t len;
+	put_secret(&b, "default/other/two", "somebody else's");
 	put_secret(&b, "default/key/one", "a secret");
 	ok("a note with HTML in it is stored", c && !broker_client_policy_allow(c, "default/key/one", machine.measurement_hex, note, &f), "%s", f.text);
 	broker_client_close(c);
@@ -34,7 +35,7 @@ static void fill(void)
 }
 
 // An identity with a key of its own, in world/NAME.key.
-static void add_identity(const char *name, const char *role, EVP_PKEY *key)
+static void add_identity(const char *name, const char *role, const char *resources, EVP_PKEY *key)
 {
 	char pem[SIGNKEY_PEM], path[128], *body;
 	struct http_reply reply;
@@ -44,6 +45,8 @@ static void add_identity(const char *name, const char *role, EVP_PKEY *key)
 	if (!err)
 		err = keyfile_write(path, key, &f);
 	json_t *o = json_pack("{s:s, s:s, s:[s], s:s}", "action", "add", "name", name, "roles", role, "key", err ? "" : pem);
+	if (resources)
+		json_object_set_new(o, "resources", json_pack("[s]", resources));
 	body = json_dumps(o, 0);
 	json_decref(o);
 	if (!err)
@@ -89,9 +92,10 @@ int main(void)
 	world_begin("ui");
 	if (run_prepare(&b, "state") && ok("the broker starts", run_start(&b, "--insecure-accept-simulated", machine.root_pem), "no")) {
 		fill();
-		add_identity("alice", "admin", EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"));
-		add_identity("edith", "auditor", EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"));
-		add_identity("oscar", "operator", EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"));
+		add_identity("alice", "admin", NULL, EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"));
+		add_identity("edith", "auditor", NULL, EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"));
+		add_identity("oscar", "operator", NULL, EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"));
+		add_identity("olga", "owner", "default/key/", EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"));
 		test_answers();
 		test_browser();
 		ok("it ends well", !run_stop(&b), "no");

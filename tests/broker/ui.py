@@ -178,7 +178,7 @@ def by_key(b):
     b.type("#key", state + "/broker.yaml" if os.path.exists(state + "/broker.yaml") else state + "/cert.pem")
     b.click("#enter")
     ok("a file without a key is told", b.until("return document.getElementById('problem').innerText.includes('no private key')"), b.text("#problem"))
-    for name in ("alice", "edith", "oscar"):
+    for name in ("alice", "edith", "olga", "oscar"):
         b.call("/url", {"url": url + "/ui/"})
         b.run("location.reload()")
         b.until("return document.readyState === 'complete' && document.getElementById('login') && !document.getElementById('login').hidden")
@@ -190,7 +190,14 @@ def by_key(b):
             b.run("location.hash = 'policies'")
             ok("who may not see something is told so", b.until("return /NotPermitted: oscar may not/.test(document.getElementById('problem').innerText)"), b.text("#problem"))
         else:
-            ok("requests with a query are, too", "default/key/one" in b.view("audit"), b.text("#problem"))
+            text = b.view("audit")
+            ok("requests with a query are, too", "default/key/one" in text, b.text("#problem"))
+            ok("an owner sees the records of its own resources", ("default/other/two" in text) == (name != "olga"), text)
+            last = "[...document.querySelectorAll('#view tbody tr')].filter(r => r.textContent.includes('default/key/one')).at(-1)"
+            b.run(f"const d = {last}.querySelector('details'); d.open = true; d.querySelector('button').click()")
+            b.until(f"return {last}.querySelectorAll('.proof div').length >= 3")
+            text = b.run(f"return {last}.querySelector('.proof').innerText")
+            ok("and proves the one that is shown", text.count("\u2713") == 3, text)
     b.run("const d = new DataTransfer(); d.items.add(new File(['-----BEGIN ENCRYPTED PRIVATE KEY-----'], 'k')); document.getElementById('leave').click(); "
           "document.getElementById('key').files = d.files")
     b.click("#enter")
