@@ -39,4 +39,5 @@ install: bins
 	install -D -m 755 $(B)/lib/coffer/init-attest $(DESTDIR)$(PREFIX)/lib/coffer/init-attest
 	sed "s,/usr/local,$(PREFIX)," broker/coffer-broker.service >$(B)/coffer-broker.service
 	install -D -m 644 $(B)/coffer-broker.service $(DESTDIR)$(PREFIX)/lib/systemd/system/coffer-broker.service
+	install -D -m 644 broker/coffer-broker.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/coffer-broker.conf
 	install -D -m 644 cli/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/coffer
