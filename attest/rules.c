@@ -16,10 +16,14 @@ static const struct yamlcfg_type number = {.kind = YAMLCFG_INT, .min = 0, .max =
 #define INT {.kind = YAMLCFG_INT, .min = -(1ll << 52), .max = 1ll << 52}
 #define LIST {.kind = YAMLCFG_LIST, .item = &text}
 
+static const struct yamlcfg_key approval_keys[] = {
+	{.name = "k", .type = {.kind = YAMLCFG_INT, .min = 1, .max = 100}, .required = true}, {.name = "of", .type = LIST, .required = true}, {.name = NULL},
+};
 static const struct yamlcfg_key condition_keys[] = {
 	// subjects: one of them
 	{.name = "claim", .type = TEXT}, {.name = "caller", .type = TEXT}, {.name = "resource", .type = TEXT}, {.name = "owner_allows", .type = BOOL},
 	{.name = "all", .type = LIST}, {.name = "any", .type = LIST}, {.name = "none", .type = LIST},
+	{.name = "approval", .type = {.kind = YAMLCFG_RECORD, .keys = approval_keys}},
 	{.name = "not_before", .type = TEXT}, {.name = "not_after", .type = TEXT}, {.name = "hours", .type = TEXT}, {.name = "days", .type = LIST},
 	// what is asked of a claim, or of what is known of the caller
 	{.name = "reference", .type = TEXT}, {.name = "is", .type = TEXT}, {.name = "is_not", .type = TEXT}, {.name = "in", .type = LIST},
@@ -30,7 +34,7 @@ static const struct yamlcfg_key condition_keys[] = {
 	{.name = "max_age_days", .type = {.kind = YAMLCFG_INT, .min = 0, .max = 36500}},
 	{.name = NULL},
 };
-enum { FIRST_OPERATOR = 11 };	// in condition_keys
+enum { FIRST_OPERATOR = 12 };	// in condition_keys
 const struct yamlcfg_type rules_condition = {.kind = YAMLCFG_RECORD, .keys = condition_keys};
 static const struct yamlcfg_key rule_keys[] = {
 	{.name = "name", .type = TEXT, .required = true}, {.name = "resources", .type = LIST, .required = true}, {.name = "allow_when", .type = LIST},
@@ -130,7 +134,7 @@ static bool has(const json_t *c, const char *name)
 
 static int check_subject(const char *name, const json_t *c, bool *asks, struct fault *f)
 {
-	static const char *const alone[] = {"claim", "caller", "resource", "owner_allows", "all", "any", "none"};
+	static const char *const alone[] = {"claim", "caller", "resource", "owner_allows", "all", "any", "none", "approval"};
 	static const char *const times[] = {"not_before", "not_after", "hours", "days"};
 	int subjects = 0;
 	bool timed = false;
@@ -141,7 +145,7 @@ static int check_subject(const char *name, const json_t *c, bool *asks, struct f
 	subjects += timed;
 	bool only_reference = !subjects && has(c, "reference");	// of the claim of that name
 	if (subjects + only_reference != 1)
-		return fault_set(f, -EINVAL, "condition '%.64s': about one thing each: claim, caller, resource, owner_allows, reference, a time, or all, any, none "
+		return fault_set(f, -EINVAL, "condition '%.64s': about one thing each: claim, caller, resource, owner_allows, approval, reference, a time, or all, any, none "
 				 "of others", name);
 	*asks = has(c, "claim") || has(c, "caller") || only_reference;
 	int operators = 0;
@@ -166,9 +170,18 @@ static int check_values(const json_t *policy, const char *name, const json_t *c,
 	static const char *const dates[] = {"not_before", "not_after", "since"}, *const sets[] = {"in_set", "not_in_set"},
 				 *const versions[] = {"version_at_least", "version_below"};
 	const char *hours = json_string_value(json_object_get(c, "hours"));
-	size_t i;
+	const json_t *of = json_object_get(json_object_get(c, "approval"), "of");
+	size_t i, j;
 	json_t *day;
 	int from, to;
+	json_array_foreach(of, i, day) {
+		for (j = 0; j < i; j++) {
+			if (json_equal(day, json_array_get(of, j)))
+				return fault_set(f, -EINVAL, "condition '%.64s': '%.64s' stands in approval's `of` twice", name, json_string_value(day));
+		}
+	}
+	if (has(c, "approval") && (size_t)json_integer_value(json_object_get(json_object_get(c, "approval"), "k")) > json_array_size(of))
+		return fault_set(f, -EINVAL, "condition '%.64s': more approvals than names in `of`", name);
 	for (size_t k = 0; k < 3; k++) {
 		if (has(c, dates[k]) && slice_time(json_object_get(c, dates[k])) < 0)
 			return fault_set(f, -EINVAL, "condition '%.64s': %s: not a time like 2026-01-31T00:00:00Z", name, dates[k]);
@@ -238,4 +251,15 @@ int rules_check(const json_t *policy, struct fault *f)
 	if (!rules_any(policy) && (json_object_size(conditions) || json_object_get(policy, "rules")))
 		return fault_set(f, -EINVAL, "policy: conditions without rules, or a list of rules without one");
 	return 0;
+}
+
+bool rules_ask_approvals(const json_t *policy)
+{
+	const char *name;
+	json_t *c;
+	json_object_foreach(json_object_get(policy, "conditions"), name, c) {
+		if (has(c, "approval"))
+			return true;
+	}
+	return false;
 }

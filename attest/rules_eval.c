@@ -337,6 +337,33 @@ static enum truth ask_time(const json_t *c, time_t now, struct words *w)
 	return t;
 }
 
+// k of n: each name counts once.
+static enum truth ask_approval(const json_t *approval, const struct rules_input *in, struct words *w)
+{
+	const json_t *names = json_object_get(approval, "of");
+	json_int_t k = json_integer_value(json_object_get(approval, "k")), have = 0;
+	size_t i, n = 0;
+	json_t *name;
+	char before[48];
+	snprintf(before, sizeof before, "%lld approvals of ", (long long)k);
+	expect_list(w, before, names);
+	if (!in->approvals) {
+		snprintf(w->found, sizeof w->found, "nothing is known of approvals here");
+		return UNKNOWN;
+	}
+	json_array_foreach((json_t *)names, i, name) {
+		if (!listed(in->approvals, json_string_value(name)))
+			continue;
+		have++;
+		if (n < 150)
+			n += (size_t)snprintf(w->found + n, sizeof w->found - n, "%s%.60s", n ? ", " : "", json_string_value(name));
+	}
+	if (have < k && n < sizeof w->found)
+		snprintf(w->found + n, sizeof w->found - n, "%s%s%s", have ? "" : "none", in->approval_id ? "; coffer approve " : "",
+			 in->approval_id ? in->approval_id : "");
+	return of(have >= k);
+}
+
 static enum truth ask_one(const json_t *policy, const struct rules_input *in, const json_t *c, struct words *w)
 {
 	const char *claim = json_string_value(json_object_get(c, "claim")), *caller = json_string_value(json_object_get(c, "caller"));
@@ -363,6 +390,8 @@ static enum truth ask_one(const json_t *policy, const struct rules_input *in, co
 		snprintf(w->found, sizeof w->found, "%s", slice_text(in->claims, "measurement"));
 		return known ? of(in->owner_allows == json_is_true(owner)) : UNKNOWN;
 	}
+	if (json_object_get(c, "approval"))
+		return ask_approval(json_object_get(c, "approval"), in, w);
 	return ask_time(c, in->now, w);
 }
 
@@ -412,6 +441,8 @@ static json_t *node_of(const json_t *policy, const struct rules_input *in, const
 	json_object_set_new(node, "result", json_string(truth_words[*t]));
 	if (about)
 		json_object_set_new(node, "about", json_string(about));
+	if (json_object_get(c, "approval"))
+		json_object_set_new(node, "approval", json_true());
 	json_object_set_new(node, "expected", text(w.expected));
 	json_object_set_new(node, "found", text(w.found));
 	return node;
@@ -463,6 +494,29 @@ json_t *rules_decide(const json_t *policy, const struct rules_input *in)
 	if (d && by)
 		json_object_set_new(d, "rule", json_string(by));
 	return d;
+}
+
+static bool waits(const json_t *node)
+{
+	const char *key;
+	json_t *v, *e;
+	size_t i;
+	if (json_is_true(json_object_get(node, "approval")) && strcmp(slice_text(node, "result"), "true") != 0)
+		return true;
+	json_object_foreach((json_t *)node, key, v) {
+		if (json_is_object(v) && waits(v))
+			return true;
+		json_array_foreach(v, i, e) {
+			if (json_is_object(e) && waits(e))
+				return true;
+		}
+	}
+	return false;
+}
+
+bool rules_wait_for_approval(const json_t *decision)
+{
+	return !rules_allowed(decision) && waits(decision);
 }
 
 bool rules_allowed(const json_t *decision)

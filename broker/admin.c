@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "broker/api.h"
+#include "broker/approvals.h"
 #include "broker/kbs.h"
 #include "broker/secrets.h"
 #include "lib/encode.h"
@@ -82,7 +83,7 @@ void admin_change_policy(struct broker *b, const char *rest, const struct http_r
 		broker_problem(r, 400, "BadRequest", "measurement must be 96 or 64 lower-case hex digits", NULL);
 	else if (note && !note_valid(note))
 		broker_problem(r, 400, "BadRequest", "note must be one line of at most 200 bytes", NULL);
-	else if (broker_permits(r, PERMIT_ALLOW, resource) && record(b, action, resource, measurement, r) &&
+	else if (broker_permits(r, PERMIT_ALLOW, resource) && (!allow || broker_approved(b, r, "allow", resource, measurement)) && record(b, action, resource, measurement, r) &&
 		 fine(allow ? store_allow(b->store, resource, measurement, note ? note : "", &f)
 			    : store_deny(b->store, resource, measurement, &f), &f, r))
 		done(r);

@@ -14,7 +14,9 @@
 #include "attest/policy.h"
 #include "attest/ratls.h"
 #include "broker/ear.h"
+#include "broker/approvals.h"
 #include "broker/kbs.h"
+#include "broker/policies.h"
 #include "broker/limits.h"
 #include "broker/metrics.h"
 #include "broker/ratls.h"
@@ -92,7 +94,7 @@ static json_t *checks_that(const struct attest_result *result, enum attest_outco
 static json_t *decision(const struct broker_wish *wish, const struct attest_result *result)
 {
 	static const char *const noted[][2] = {{"tee", "tee"}, {"measurement", "measurement"}, {"tcb", "tcb_status"}, {"evidence", "evidence_digest"},
-						{"key", "key_thumbprint"}, {"policy", "policy_digest"}};
+						{"key", "key_thumbprint"}, {"policy", "policy_digest"}, {"policy_version", "policy_version"}};
 	json_t *o = json_pack("{s:s, s:s, s:o}", "event", wish->event ? wish->event : wish->operation, "outcome",
 			      attest_passed(result) ? "accepted" : "refused", "refusals", attest_failures_json(result));
 	json_object_set_new(o, "passed", checks_that(result, ATTEST_PASSED));
@@ -211,6 +213,15 @@ static void check_nonce(const struct kbs_attest *a, const char *nonce, struct at
 	attest_found(c, "%s", a->nonce);
 }
 
+// Which version of the policy decides, where it is one of those in the database.
+static void note_version(const struct broker *b, json_t *claims)
+{
+	if (b->verifier.policy_version)
+		json_object_set_new(claims, "policy_version", json_integer(b->verifier.policy_version));
+	else
+		json_object_del(claims, "policy_version");
+}
+
 static void verify(struct broker *b, const struct coco_tee *tee, struct kbs_attest *a, const char *id, const char *nonce, struct attest_result *result)
 {
 	uint8_t report_data[64], device_data[64];	// devices are bound to the first half of theirs, which cannot cover themselves
@@ -223,6 +234,7 @@ static void verify(struct broker *b, const struct coco_tee *tee, struct kbs_atte
 	}
 	tpm_activation_check(b->activation_key, id, nonce, &a->evidence, result);
 	verifier_verify(&b->verifier, tee, &a->evidence, report_data, device_data, time(NULL), result);
+	note_version(b, result->claims);
 	if (a->anchor[0])
 		json_object_set_new(result->claims, "coffer", json_pack("{s:s}", "anchor", a->anchor));
 }
@@ -337,9 +349,21 @@ static json_t *ask_rules(struct broker *b, const struct broker_wish *wish, const
 	char address[64];
 	json_t *caller = json_pack("{s:s, s:s, s:s}", "address", address_of(peer, address), "session", bears_token(q) ? "token" : "cookie", "operation",
 				   wish->operation);
+	const struct approval a = {APPROVAL_RELEASE, wish->resource, measurement ? measurement : ""};
+	struct fault f = {""};
+	char id[APPROVAL_ID];
+	json_t *approvals = NULL;
+	approval_id(&a, id);
+	if (measurement && rules_ask_approvals(b->verifier.policy->json) && approvals_valid(b, &a, &approvals, &f)) {
+		log_alarm("broker: approvals: %s", f.text);	// and so none is known
+		approvals = NULL;
+	}
 	const struct rules_input in = {.claims = claims, .resource = wish->resource, .caller = caller, .owner_known = true, .owner_allows = listed,
-				       .references = b->verifier.references, .now = time(NULL)};
+				       .approvals = approvals, .approval_id = id, .references = b->verifier.references, .now = time(NULL)};
 	json_t *decision = rules_decide(b->verifier.policy->json, &in);
+	if (approvals && rules_wait_for_approval(decision) && approvals_ask(b, &a, "an enclave", &f))
+		log_alarm("broker: approvals: %s", f.text);
+	json_decref(approvals);
 	json_decref(caller);
 	return decision;
 }
@@ -371,6 +395,7 @@ int broker_appraise(struct broker *b, const struct broker_wish *wish, json_t *cl
 	}
 	attest_appraise_anchor(&policy, &result);
 	json_object_set_new(claims, "policy_digest", policy_digest(&policy, b->verifier.digest));
+	note_version(b, claims);
 	free(list);
 	if (err)
 		broker_fault(r, err, &f);
@@ -473,6 +498,8 @@ void broker_handle(void *ctx, const struct http_request *q, struct http_response
 	bool other;
 	clock_gettime(CLOCK_MONOTONIC, &begun);
 	const struct route *t = route_find(q->head->method, q->head->path, &other);
+	if (t && (t->permission == PERMIT_ATTESTED || t->permission == PERMIT_POLICY_READ))
+		policies_follow(b);
 	pthread_rwlock_rdlock(&b->verifier_lock);
 	handle(b, t, other, q, r);
 	pthread_rwlock_unlock(&b->verifier_lock);

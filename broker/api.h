@@ -8,6 +8,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "broker/audit_api.h"
 #include "broker/identities.h"
@@ -36,9 +37,13 @@ struct broker {
 	char issuer[256];		// "https://...": who gives them; under verifier_lock
 	bool no_admin_token;		// `admin_token: false`: it opens nothing
 	struct identities *identities;
+	const json_t *approvals;	// `approvals`: which operations need some; the settings'
+	char approval_name[17];		// of this broker, and all that share its master key, in what approvers sign
 	X509 *certificate;		// the server's own: what it is called
 	char authority[1024];		// `authority`: further names, "," between
 	X509_STORE *client_ca;		// `client_ca`; NULL: none
+	const struct broker_settings *settings;	// as the broker was started
+	_Atomic long long policy_failed;	// a version that could not be used: said once; -1: none
 	pthread_rwlock_t verifier_lock;	// held for reading while a request is served; taken before any other lock
 	struct verifier verifier;
 	char spiffe_domain[256];	// `spiffe_trust_domain`; "": no identities are given
@@ -78,6 +83,11 @@ BROKER_HANDLER(admin_list_policies);	// admin.c
 BROKER_HANDLER(admin_change_policy);
 BROKER_HANDLER(admin_status);
 BROKER_HANDLER(anchor_handle);		// anchor.c
+BROKER_HANDLER(policy_show);		// policy_api.c
+BROKER_HANDLER(policy_history);
+BROKER_HANDLER(policy_change);
+BROKER_HANDLER(approval_list);		// approval_api.c
+BROKER_HANDLER(approval_give);
 BROKER_HANDLER(identity_whoami);	// identity_api.c
 BROKER_HANDLER(identity_list);
 BROKER_HANDLER(identity_change);

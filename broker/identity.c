@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "broker/api.h"
+#include "broker/approvals.h"
 #include "broker/identity_cert.h"
 #include "broker/state.h"
 #include "lib/file.h"
@@ -340,6 +341,9 @@ static int open_ca(X509_STORE **out, const char *path, struct fault *f)
 int identity_open(struct broker *b, const struct broker_settings *s, SSL_CTX *tls, struct fault *f)
 {
 	int err = identities_open(&b->identities, b->db, b->store, f);
+	if (!err)
+		err = approvals_open(b, f);
+	b->approvals = s->approvals;
 	b->no_admin_token = s->no_admin_token;
 	strcpy(b->authority, s->authority);
 	b->certificate = SSL_CTX_get0_certificate(tls);

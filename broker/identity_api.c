@@ -5,10 +5,12 @@
 #include <errno.h>
 #include <openssl/pem.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "broker/api.h"
+#include "broker/approvals.h"
 #include "broker/identity_cert.h"
 #include "broker/kbs.h"
 #include "lib/log.h"
@@ -159,6 +161,18 @@ static bool record(struct broker *b, const char *event, const struct identity *i
 	return fine(audit_log(b, r, o, &f), &f, r);
 }
 
+// Where that is asked for: exactly this.
+static bool approved(struct broker *b, const char *action, const struct identity *i, struct http_response *r)
+{
+	char detail[IDENTITY_PREFIXES + IDENTITY_KEYID + 128];
+	json_t *list = roles_json(i->roles);
+	char *text = json_dumps(list, JSON_COMPACT);
+	snprintf(detail, sizeof detail, "%s, roles %s, resources %s, key %s", action, text ? text : "", i->prefixes, i->keyid);
+	free(text);
+	json_decref(list);
+	return broker_approved(b, r, "identity", i->name, detail);
+}
+
 void identity_change(struct broker *b, const char *rest, const struct http_request *q, struct http_response *r)
 {
 	(void)rest;
@@ -175,7 +189,7 @@ void identity_change(struct broker *b, const char *rest, const struct http_reque
 	if (!err && add)
 		err = read_proof(b, o, &i, &f);
 	strcpy(i.by, r->caller->name);
-	if (!fine(err, &f, r) || !record(b, add ? "identity-add" : remove ? "identity-remove" : "identity-role", &i, r))
+	if (!fine(err, &f, r) || !approved(b, action, &i, r) || !record(b, add ? "identity-add" : remove ? "identity-remove" : "identity-role", &i, r))
 		goto out;
 	err = add ? identities_add(b->identities, &i, &f) : remove ? identities_remove(b->identities, i.name, superuser, &f) :
 	      identities_change(b->identities, i.name, i.roles, i.prefixes, superuser, &f);

@@ -37,6 +37,9 @@ const struct route routes[] = {
 	{"POST", "/coffer/v0/secret-destroy/", PERMIT_SECRET_DESTROY, true, secret_destroy},
 	{"GET", "/coffer/v0/policy", PERMIT_ALLOW_LIST, false, admin_list_policies},
 	{"POST", "/coffer/v0/policy", PERMIT_ALLOW, false, admin_change_policy},
+	{"GET", "/coffer/v0/policy-document", PERMIT_POLICY_READ, false, policy_show},
+	{"POST", "/coffer/v0/policy-document", PERMIT_POLICY_WRITE, false, policy_change},
+	{"GET", "/coffer/v0/policy-history", PERMIT_POLICY_READ, false, policy_history},
 	{"GET", "/coffer/v0/status", PERMIT_STATUS, false, admin_status},
 	// Those who verify what the broker signs
 	{"GET", "/.well-known/jwks.json", PERMIT_ANYBODY, false, token_jwks},
@@ -48,6 +51,8 @@ const struct route routes[] = {
 	{"GET", "/coffer/v0/whoami", PERMIT_WHOAMI, false, identity_whoami},
 	{"GET", "/coffer/v0/identity", PERMIT_IDENTITY_LIST, false, identity_list},
 	{"POST", "/coffer/v0/identity", PERMIT_IDENTITY_WRITE, false, identity_change},
+	{"GET", "/coffer/v0/approval", PERMIT_APPROVAL_LIST, false, approval_list},
+	{"POST", "/coffer/v0/approval", PERMIT_APPROVE, false, approval_give},
 	// The audit log: hashes are for everybody, records are not
 	{"POST", "/coffer/v0/audit/cosignature", PERMIT_ANYBODY, false, audit_handle},
 	{"GET", "/coffer/v0/audit/records", PERMIT_AUDIT, false, audit_handle_records},

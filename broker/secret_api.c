@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "broker/api.h"
+#include "broker/approvals.h"
 #include "broker/secrets.h"
 #include "lib/file.h"
 
@@ -141,6 +142,14 @@ void secret_change(struct broker *b, const char *name, const struct http_request
 	json_decref(o);
 }
 
+// Where that is asked for: of this version, or of all of them.
+static bool approved_version(struct broker *b, const char *operation, const char *name, unsigned int version, struct http_response *r)
+{
+	char detail[32];
+	snprintf(detail, sizeof detail, version ? "version %u" : "all versions", version);
+	return broker_approved(b, r, operation, name, detail);
+}
+
 void secret_destroy(struct broker *b, const char *name, const struct http_request *q, struct http_response *r)
 {
 	json_t *o = json_loadb(q->body, q->body_len, JSON_REJECT_DUPLICATES, NULL);
@@ -148,7 +157,7 @@ void secret_destroy(struct broker *b, const char *name, const struct http_reques
 	unsigned int version = 0;
 	if (!json_is_object(o) || json_object_size(o) != (json_object_get(o, "version") ? 1 : 0))
 		broker_problem(r, 400, "BadRequest", "the request is {\"version\": N}, or {} for all versions", NULL);
-	else if (version_of(o, &version, r) && record(b, "destroy-secret", name, o, r) &&
+	else if (version_of(o, &version, r) && approved_version(b, "destroy", name, version, r) && record(b, "destroy-secret", name, o, r) &&
 		 fine(secrets_state(b->secrets, name, version, SECRET_DESTROYED, &f), &f, r))
 		done(r);
 	json_decref(o);
@@ -158,7 +167,7 @@ void secret_delete(struct broker *b, const char *name, const struct http_request
 {
 	struct fault f = {""};
 	(void)q;
-	if (record(b, "delete-key", name, NULL, r) && fine(secrets_delete(b->secrets, name, &f), &f, r))
+	if (approved_version(b, "destroy", name, 0, r) && record(b, "delete-key", name, NULL, r) && fine(secrets_delete(b->secrets, name, &f), &f, r))
 		done(r);
 }
 
@@ -170,7 +179,7 @@ void secret_read(struct broker *b, const char *name, const struct http_request *
 	unsigned int version;
 	int err = secret_query_version(q->head->query, &version) ? fault_set(&f, -EINVAL, "all that may be asked is ?version=N") : 0;
 	json_t *what = version ? json_pack("{s:i}", "version", (int)version) : NULL;
-	if (fine(err, &f, r) && record(b, "owner-reads-key", name, what, r) &&
+	if (fine(err, &f, r) && approved_version(b, "read", name, version, r) && record(b, "owner-reads-key", name, what, r) &&
 	    fine(secrets_read(b->secrets, name, version, time(NULL), &value, &len, &f), &f, r)) {
 		r->status = 200;
 		r->content_type = "application/octet-stream";

@@ -11,7 +11,9 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "broker/approvals.h"
 #include "broker/broker.h"
+#include "broker/policies.h"
 #include "broker/secrets.h"
 #include "broker/svid.h"
 #include "broker/token_api.h"
@@ -20,6 +22,12 @@
 #include "lib/tls.h"
 #include "lib/yamlcfg.h"
 
+static const struct yamlcfg_key approval_keys[] = {
+	{.name = "k", .type = {.kind = YAMLCFG_INT, .min = 1, .max = 100}, .required = true},
+	{.name = "of", .type = {.kind = YAMLCFG_LIST, .item = &(const struct yamlcfg_type){.kind = YAMLCFG_TEXT}}, .required = true},
+	{.name = NULL},
+};
+static const struct yamlcfg_type approval_type = {.kind = YAMLCFG_RECORD, .keys = approval_keys};
 static const struct yamlcfg_key setting_keys[] = {
 	{.name = "listen", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "insecure_accept_simulated", .type = {.kind = YAMLCFG_TEXT}},
@@ -41,6 +49,7 @@ static const struct yamlcfg_key setting_keys[] = {
 	{.name = "sessions_per_peer", .type = {.kind = YAMLCFG_INT, .min = 1, .max = 1000000}},
 	{.name = "refusals_logged", .type = {.kind = YAMLCFG_INT, .min = 1, .max = 1000000}},
 	{.name = "disk_reserve", .type = {.kind = YAMLCFG_INT, .min = 0, .max = 1 << 20}},
+	{.name = "approvals", .type = {.kind = YAMLCFG_MAP, .item = &approval_type}},
 	{.name = "admin_token", .type = {.kind = YAMLCFG_BOOL}},
 	{.name = "client_ca", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "authority", .type = {.kind = YAMLCFG_LIST, .item = &(const struct yamlcfg_type){.kind = YAMLCFG_TEXT}}},
@@ -155,6 +164,10 @@ static int read_yaml(struct broker_settings *s, const char *config, struct fault
 	s->spiffe_seconds = (unsigned int)json_integer_value(json_object_get(o, "spiffe_svid_seconds"));
 	s->ratls_max_age_s = (unsigned int)json_integer_value(json_object_get(o, "ratls_max_age"));
 	s->no_admin_token = json_is_false(json_object_get(o, "admin_token"));
+	if (!err)
+		err = approvals_check_settings(json_object_get(o, "approvals"), f);
+	if (!err)
+		s->approvals = json_incref(json_object_get(o, "approvals"));
 	if (!err)
 		err = set_authority(s, json_object_get(o, "authority"), f);
 	if (!err)
@@ -426,39 +439,85 @@ static int open_tls(SSL_CTX **tls, const char *dir, struct fault *f)
 	return err;
 }
 
-static int open_verifier(struct verifier *out, const struct broker_settings *s, struct fault *f)
+static int open_verifier_with(struct verifier *out, const struct broker_settings *s, const struct policy_version *p, struct fault *f)
 {
 	char seen[PATH_MAX + 32];
 	exists(s->dir, "references.seen", seen);
 	const struct verifier_settings v = {.collateral = s->collateral, .policy = s->policy, .tpm_roots = s->tpm_roots,
 					    .simulated = s->simulated_root, .references = s->references, .references_seen = seen,
+					    .policy_text = p->text, .policy_len = p->len, .policy_version = p->version,
 					    .accept_debug = s->accept_debug};
 	return verifier_open(out, &v, f);
 }
 
+// With the policy of the settings, or the one that was put in the database: never both.
+static int open_verifier(struct broker *b, struct verifier *out, const struct broker_settings *s, struct fault *f)
+{
+	struct policy_version p = {0};
+	memset(out, 0, sizeof *out);
+	int err = policies_get(b, 0, &p, f);
+	if (err == -ENOENT)
+		err = 0;
+	else if (!err && *s->policy)
+		err = fault_set(f, -EINVAL, "two policies: the file %s (`policy` in broker.yaml, or --policy) and version %lld in the database, by %s: take out the "
+				"first, or start without it and `coffer policy withdraw` the second", s->policy, p.version, p.author);
+	if (!err)
+		err = open_verifier_with(out, s, &p, f);
+	policy_version_free(&p);
+	return err;
+}
+
+int broker_policy_check(const struct broker_settings *s, const char *text, size_t len, struct fault *f)
+{
+	const struct policy_version p = {.text = (char *)text, .len = len};
+	struct verifier v;
+	int err = open_verifier_with(&v, s, &p, f);
+	verifier_close(&v);
+	return err;
+}
+
+// Takes the fresh one over.
+static void exchange_verifier(struct broker *b, struct verifier *fresh)
+{
+	pthread_rwlock_wrlock(&b->verifier_lock);
+	struct verifier old = b->verifier;
+	b->verifier = *fresh;
+	pthread_rwlock_unlock(&b->verifier_lock);
+	verifier_close(&old);
+}
+
+int broker_state_follow(struct broker *b, struct fault *f)
+{
+	struct verifier fresh;
+	int err = open_verifier(b, &fresh, b->settings, f);
+	if (err)
+		verifier_close(&fresh);
+	else
+		exchange_verifier(b, &fresh);
+	return err;
+}
+
 int broker_state_reload(struct broker *b, const struct broker_settings *s, struct fault *f)
 {
-	struct verifier fresh, old;
+	struct verifier fresh;
 	SSL_CTX *tls = NULL;
-	int err = open_verifier(&fresh, s, f);
+	int err = open_verifier(b, &fresh, s, f);
 	if (!err)
 		err = open_tls(&tls, s->dir, f);
 	if (err) {
 		verifier_close(&fresh);
 		return err;
 	}
+	exchange_verifier(b, &fresh);
 	X509 *certificate = SSL_CTX_get0_certificate(tls), *old_certificate;
 	X509_up_ref(certificate);
 	pthread_rwlock_wrlock(&b->verifier_lock);
-	old = b->verifier;
-	b->verifier = fresh;
 	old_certificate = b->certificate;
 	b->certificate = certificate;
 	pthread_rwlock_unlock(&b->verifier_lock);
 	http_server_use_tls(b->server, tls);
 	SSL_CTX_free(tls);
 	X509_free(old_certificate);
-	verifier_close(&old);
 	return 0;
 }
 
@@ -489,9 +548,13 @@ int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_setti
 	if (!err)
 		err = identity_open(b, s, *tls, f);
 	if (!err)
-		err = open_verifier(&b->verifier, s, f);
+		err = policies_open(b, f);
+	if (!err)
+		err = open_verifier(b, &b->verifier, s, f);
 	snprintf(path, sizeof path, "%s/audit", s->dir);
 	b->started = time(NULL);
+	b->settings = s;
+	atomic_store(&b->policy_failed, -1);
 	if (!err && ((!b->sessions && !(b->sessions = session_table_new(4096, SESSION_SECONDS))) || !(b->limits = limits_new(&s->limits, path))))
 		err = fault_set(f, -ENOMEM, "out of memory");
 	return err;

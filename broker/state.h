@@ -30,6 +30,7 @@ struct broker_settings {
 	char metrics_listen[128];	// `metrics_listen`, "" for none
 	unsigned int connections, connections_per_peer;
 	struct limit_settings limits;	// `refusals_per_peer` and so on
+	json_t *approvals;		// `approvals`: {operation: {k, of}}; lives as long as the process
 	bool no_admin_token;		// `admin_token: false`
 	char client_ca[PATH_MAX];	// `client_ca`, a file; "" for none
 	char authority[1024];		// `authority`: names beside those of the certificate, "," between
@@ -53,6 +54,10 @@ int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_setti
 int broker_state_reload(struct broker *b, const struct broker_settings *s, struct fault *f);
 // Only one broker, or command that changes the folder, works on it at a time. The descriptor holds the lock; -EBUSY.
 int broker_lock_dir(const char *dir, struct fault *f);
+// The policy in the database is another one: only the verifier is made anew.
+int broker_state_follow(struct broker *b, struct fault *f);
+// Would this text do as the policy of a broker with these settings? -EINVAL and where not.
+int broker_policy_check(const struct broker_settings *s, const char *text, size_t len, struct fault *f);
 void broker_state_close(struct broker *b, SSL_CTX *tls);
 
 #endif

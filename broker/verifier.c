@@ -123,14 +123,16 @@ int verifier_open(struct verifier *v, const struct verifier_settings *s, struct 
 	v->policy = calloc(1, sizeof *v->policy);
 	if (!v->policy)
 		return fault_set(f, -ENOMEM, "out of memory");
-	int err = policy_file_read(*s->policy ? s->policy : NULL, v->policy, f);
-	if (!err && *s->policy && !json_object_size(v->policy->json))
-		err = fault_set(f, -EINVAL, "%s is empty: whoever wants to allow all real hardware names no policy", s->policy);
+	const char *name = s->policy_text ? "the policy" : s->policy;
+	v->policy_version = s->policy_text ? s->policy_version : 0;
+	int err = s->policy_text ? policy_file_parse(s->policy_text, s->policy_len, v->policy, f) : policy_file_read(*s->policy ? s->policy : NULL, v->policy, f);
+	if (!err && *name && !json_object_size(v->policy->json))
+		err = fault_set(f, -EINVAL, "%s is empty: whoever wants to allow all real hardware names no policy", name);
 	if (!err && *s->collateral)
 		err = collateral_open(&v->store, s->collateral, false, f);
 	if (!err && v->policy->measured)
 		err = fault_set(f, -EINVAL, "%s: measurements are allowed for each resource (coffer policy allow), not for the platform",
-				s->policy);
+				name);
 	if (!err)
 		err = digest_policy(v, f);
 	if (!err)
@@ -146,7 +148,7 @@ int verifier_open(struct verifier *v, const struct verifier_settings *s, struct 
 	// The command line and broker.yaml say what is insecure, and so does the broker at its start: a policy file alone is too quiet.
 	struct attest_policy *p = &v->policy->policy;
 	if (!err && ((p->insecure_accept_simulated && !*s->simulated) || (p->insecure_accept_debug && !s->accept_debug)))
-		err = fault_set(f, -EINVAL, "%s: simulated hardware and debugging are accepted in broker.yaml only", s->policy);
+		err = fault_set(f, -EINVAL, "%s: simulated hardware and debugging are accepted in broker.yaml only", name);
 	p->insecure_accept_simulated = *s->simulated;
 	p->insecure_accept_debug = s->accept_debug;
 	return err;

@@ -13,6 +13,9 @@
 struct verifier_settings {
 	const char *collateral;		// a store's folder; "" for none
 	const char *policy;		// a policy file; "": every kind of real hardware, up to date
+	const char *policy_text;	// instead of the file: one that was put in the database; NULL: none
+	size_t policy_len;
+	long long policy_version;	// of that
 	const char *references;		// a folder of signed reference values and of keys that may have signed them; "" for none
 	const char *references_seen;	// a file that remembers the newest version of each of these documents: an older one is refused
 	const char *tpm_roots;		// PEM; "" for none
@@ -22,6 +25,7 @@ struct verifier_settings {
 
 struct verifier {
 	struct policy_file *policy;
+	long long policy_version;	// in the database; 0: it is none of those
 	char digest[65];		// SHA-256 of the policy as it was read, for logs; "" without a file
 	struct cert_list tpm_roots, simulated_roots;
 	uint8_t *simulated_hrk;		// 832 bytes, or NULL

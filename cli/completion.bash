@@ -3,8 +3,8 @@
 
 _coffer() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command= i=1
-	local commands="init new copy build run measure seal open mount volume broker secret policy audit verify evidence reference collateral token doctor syscalls version help"
-	local owner="--anchor --tpm-key --broker --broker-ca --broker-token --broker-dir"
+	local commands="init new copy build run measure seal open mount volume broker secret policy audit identity admin approve approvals verify evidence reference collateral token doctor syscalls version help"
+	local owner="--anchor --tpm-key --broker --broker-ca --broker-token --broker-dir --identity --passphrase-file --client-cert --client-key"
 
 	while ((i < COMP_CWORD)); do
 		case ${COMP_WORDS[i]} in
@@ -45,8 +45,12 @@ _coffer() {
 		words="fetch show import export serve --store --json --within --at --renew --item --all --early --product --pcs --kds --hygon --ca"
 		words+=" --timeout --patience --issuer-chain --output --listen --offline --certificate --key"
 		;;
+	identity) words="create show whoami --algorithm --passphrase --json $owner" ;;
+	admin) words="add list role remove --role --resources --key --certificate --certificate-name --json $owner" ;;
+	approve) words="--for --resource --measurement $owner" ;;
+	approvals) words="list --json $owner" ;;
 	audit) words="list show head prove export verify witness --last --all --from --since --until --event --outcome --resource --peer --key --head --witness --quorum --cosigned --output --json --key-file --name --state --print-key $owner" ;;
-	policy) words="allow deny list log check --resource --collateral --at --caller --owner-allows --reference --reference-key --measurement --note --json $owner" ;;
+	policy) words="allow deny list log check put show history rollback withdraw --name --version --approved-by --resource --collateral --at --caller --owner-allows --reference --reference-key --measurement --note --json $owner" ;;
 	secret) words="put get generate list show public rotate set disable enable destroy delete --file --kind --use --bytes --encoding --version --output --format --uses --uses-total --keep --keep-for --not-before --not-after --lifetime --publish --current --reset-uses --note --all --force --json $owner" ;;
 	broker)
 		case " ${COMP_WORDS[*]} " in

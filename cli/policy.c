@@ -10,6 +10,7 @@
 #include "cli/cli.h"
 #include "cli/owner.h"
 #include "cli/policy_check.h"
+#include "cli/policy_document.h"
 #include "image/text.h"
 
 // A volume's file, its id, or a resource path -> "default/volume/<id>".
@@ -92,6 +93,8 @@ static int policy(int argc, char **argv)
 
 	if (argc > 1 && !strcmp(argv[1], "check"))
 		return policy_check(argc - 1, argv + 1);
+	if (argc > 1 && policy_document_knows(argv[1]))
+		return policy_document(argc - 1, argv + 1);
 	optind = 1;
 	while ((option = getopt_long(argc, argv, "m:n:", options, NULL)) != -1) {
 		if (option == 'm')
@@ -104,11 +107,11 @@ static int policy(int argc, char **argv)
 			return cli_usage(&command_policy, "wrong option");
 	}
 	if (optind == argc)
-		return cli_usage(&command_policy, "say what to do: allow, deny, list, log or check");
+		return cli_usage(&command_policy, "say what to do: allow, deny, list, log, check, put, show, history, rollback or withdraw");
 	what = argv[optind];
 	words = argc - optind - 1;
 	if (strcmp(what, "allow") && strcmp(what, "deny") && strcmp(what, "list") && strcmp(what, "log"))
-		return cli_usage(&command_policy, "there is no 'policy %s': allow, deny, list, log or check", what);
+		return cli_usage(&command_policy, "there is no 'policy %s': allow, deny, list, log, check, put, show, history, rollback or withdraw", what);
 	if (words != (*what == 'l' ? 0 : 1))
 		return cli_usage(&command_policy, "wrong number of arguments for '%s'", what);
 	if (measurement && !is_measurement(measurement))
@@ -145,14 +148,20 @@ const struct command command_policy = {
 	"       coffer policy deny VOLUME [--measurement DIGEST]      without a digest: for every enclave\n"
 	"       coffer policy list [--json]\n"
 	"       coffer policy log                                     all of `coffer audit list`, a JSON line each\n"
+	"       coffer policy put POLICY.yaml [--name TEXT]            a new version of the rules, which holds from now on\n"
+	"       coffer policy show [--version N] [--json]             the rules that hold, or held\n"
+	"       coffer policy history [--json]\n"
+	"       coffer policy rollback N                              version N again, as a new version\n"
+	"       coffer policy withdraw                                no rules any longer: what `policy allow` says decides\n"
 	"       coffer policy check POLICY.yaml EVIDENCE --resource RESOURCE [--collateral FILE|DIR] [--event-log FILE] [--at TIME]\n"
-	"                     [--caller NAME=VALUE...] [--owner-allows yes|no] [--reference FILE... --reference-key KEY...]\n"
+	"                     [--caller NAME=VALUE...] [--owner-allows yes|no] [--approved-by NAME...] [--reference FILE... --reference-key KEY...]\n"
 	"                     [--tpm-root FILE] [--insecure-simulated-root FILE] [--json]\n\n"
 	"VOLUME is a volume's file, its id (32 hex digits), or a resource of the broker (default/volume/ID). DIGEST is what\n"
 	"`coffer measure` prints.\n\n"
 	"check shows what the rules of a policy file (docs/policy.md) decide about a resource for recorded evidence (raw, or a\n"
 	"bundle), and the whole tree of conditions that led there. It asks no broker. --caller says what a broker would know of who\n"
-	"asks (address, session), --owner-allows whether `policy allow` names the measurement. Exit codes: 0 allowed, 3 refused,\n"
+	"asks (address, session), --owner-allows whether `policy allow` names the measurement,\n"
+	"--approved-by who approved this release. Exit codes: 0 allowed, 3 refused,\n"
 	"1 something could not be read, 2 wrong usage.\n\n" OWNER_HELP,
 	policy,
 };

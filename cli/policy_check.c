@@ -19,7 +19,7 @@ struct request {
 	struct evidence_files files;
 	struct reference_files reference;
 	const char *policy, *resource, *at, *simulated_root, *tpm_root, *owner;
-	json_t *caller;
+	json_t *caller, *approvals;
 	bool json;
 };
 
@@ -118,7 +118,7 @@ static int decide(const struct request *q, const struct policy_file *p, struct e
 		  struct attest_result *r, struct fault *f)
 {
 	const struct rules_input rules = {
-		.claims = r->claims, .resource = q->resource, .caller = q->caller, .owner_known = q->owner != NULL,
+		.claims = r->claims, .resource = q->resource, .caller = q->caller, .owner_known = q->owner != NULL, .approvals = q->approvals,
 		.owner_allows = q->owner && !strcmp(q->owner, "yes"), .references = q->reference.file_count ? references : NULL, .now = in->now,
 	};
 	enum evidence_kind kind = evidence_verify(in, r);
@@ -201,9 +201,10 @@ int policy_check(int argc, char **argv)
 		{"resource", required_argument, NULL, 'R'}, {"collateral", required_argument, NULL, 'c'}, {"event-log", required_argument, NULL, 'e'},
 		{"at", required_argument, NULL, 't'}, {"caller", required_argument, NULL, 'C'}, {"owner-allows", required_argument, NULL, 'o'},
 		{"reference", required_argument, NULL, 'f'}, {"reference-key", required_argument, NULL, 'k'}, {"tpm-root", required_argument, NULL, 'm'},
-		{"insecure-simulated-root", required_argument, NULL, 'r'}, {"json", no_argument, NULL, 'j'}, {0},
+		{"insecure-simulated-root", required_argument, NULL, 'r'}, {"json", no_argument, NULL, 'j'},
+		{"approved-by", required_argument, NULL, 'A'}, {0},
 	};
-	struct request q = {.at = "now", .caller = json_object()};
+	struct request q = {.at = "now", .caller = json_object(), .approvals = json_array()};
 	struct fault f = {""};
 	int option, err = 0;
 
@@ -218,6 +219,7 @@ int policy_check(int argc, char **argv)
 		case 'm': q.tpm_root = optarg; break;
 		case 'r': q.simulated_root = optarg; break;
 		case 'j': q.json = true; break;
+		case 'A': json_array_append_new(q.approvals, json_string(optarg)); break;
 		case 'C':
 			if (!add_caller(q.caller, optarg))
 				err = cli_usage(&command_policy, "--caller takes NAME=VALUE, such as address=10.0.0.7");
@@ -247,11 +249,13 @@ int policy_check(int argc, char **argv)
 		err = cli_usage(&command_policy, "who may have signed the reference values? --reference-key FILE");
 	if (err) {
 		json_decref(q.caller);
+		json_decref(q.approvals);
 		return err;
 	}
 	q.policy = argv[optind];
 	q.files.evidence = argv[optind + 1];
 	err = check(&q, &f);
 	json_decref(q.caller);
+	json_decref(q.approvals);
 	return err < 0 ? cli_fail(&f) : err ? EXIT_REFUSED : EXIT_OK;
 }

@@ -51,12 +51,14 @@ static void expect(const char *condition, const char *wanted)
 	char text[2048], label[256];
 	struct rules_input in = {.claims = claims, .resource = "a/b/c", .now = NOW, .owner_known = true, .owner_allows = true};
 	in.caller = json_pack("{s:s}", "address", "10.0.0.7");
+	in.approvals = json_pack("[s, s]", "ann", "ben");
 	snprintf(text, sizeof text, "sets:\n  kernels: ['11', '22']\n  some: ['11']\nconditions:\n  t: {claim: tee, is: snp}\n  f: {claim: tee, is: tdx}\n"
 		 "  u: {claim: missing, is: x}\n  c: {%s}\n" RULE, condition);
 	const char *got = result_of(text, &in);
 	snprintf(label, sizeof label, "rules: {%.180s} is %s", condition, wanted);
 	ok(label, !strcmp(got, wanted), "%s", got);
 	json_decref((json_t *)in.caller);
+	json_decref((json_t *)in.approvals);
 }
 
 static void test_operators(void)
@@ -92,6 +94,8 @@ static void test_operators(void)
 		{"not_before: '2026-01-01T00:00:00Z'", "true"}, {"not_after: '2026-01-01T00:00:00Z'", "false"}, {"hours: 08:00-18:00", "true"},
 		{"hours: 22:00-06:00", "false"}, {"hours: 11:00-12:00", "false"}, {"days: [thursday]", "true"}, {"days: [friday, monday]", "false"},
 		{"days: [thursday], hours: 13:00-14:00", "false"},
+		{"approval: {k: 1, of: [ann, cid]}", "true"}, {"approval: {k: 2, of: [ann, cid]}", "false"}, {"approval: {k: 2, of: [cid, ben, ann]}", "true"},
+		{"approval: {k: 1, of: [cid]}", "false"},
 		{"all: [t, t]", "true"}, {"all: [t, f]", "false"}, {"all: [t, u]", "unknown"}, {"all: [f, u]", "false"}, {"any: [f, t]", "true"},
 		{"any: [f, u]", "unknown"}, {"any: [t, u]", "true"}, {"any: [f, f]", "false"}, {"none: [f]", "true"}, {"none: [t]", "false"},
 		{"none: [u]", "unknown"}, {"none: [f, u]", "unknown"}, {"none: [t, u]", "false"},
@@ -109,6 +113,9 @@ static void test_no_measurement(void)
 	const char *got = result_of("conditions:\n  c: {owner_allows: false}\n" RULE, &in);
 	ok("rules: without a measurement the owner's list says nothing", !strcmp(got, "unknown"), "%s", got);
 	json_decref(without);
+	const struct rules_input plain = {.claims = claims, .resource = "a/b/c", .now = NOW};
+	got = result_of("conditions:\n  c: {approval: {k: 1, of: [ann]}}\n" RULE, &plain);
+	ok("rules: where nothing is known of approvals they are unknown", !strcmp(got, "unknown"), "%s", got);
 }
 
 static void test_bad(void)
@@ -116,6 +123,8 @@ static void test_bad(void)
 	static const struct { const char *text, *why; } cases[] = {
 		{"conditions:\n  c: {all: [c]}\n", "names itself"}, {"conditions:\n  a: {all: [b]}\n  b: {none: [a]}\n", "names itself"},
 		{"conditions:\n  c: {all: [d]}\n", "no condition 'd'"}, {"conditions:\n  c: {claim: tee}\n", "says nothing"},
+		{"conditions:\n  c: {approval: {k: 2, of: [a]}}\n", "more approvals"}, {"conditions:\n  c: {approval: {k: 1, of: [a, a]}}\n", "twice"},
+		{"conditions:\n  c: {approval: {k: 1, of: [a]}, is: x}\n", "no claim"}, {"conditions:\n  c: {approval: {k: 0, of: [a]}}\n", "k"},
 		{"conditions:\n  c: {is: snp}\n", "about one thing each"}, {"conditions:\n  c: {claim: tee, caller: x, is: y}\n", "about one thing each"},
 		{"conditions:\n  c: {hours: 08:00-18:00, is: x}\n", "no claim"}, {"conditions:\n  c: {hours: 8-18}\n", "08:00-18:00"},
 		{"conditions:\n  c: {days: [someday]}\n", "no day"}, {"conditions:\n  c: {not_before: soon}\n", "not a time"},

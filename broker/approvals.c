@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+// See approvals.h.
+#include "broker/approvals.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "attest/slice.h"
+#include "broker/api.h"
+#include "lib/encode.h"
+#include "lib/log.h"
+#include "lib/sha.h"
+
+#define MAX_WAITING 1000
+#define WAIT_SECONDS (7 * 86400)
+
+static const struct db_migration tables[] = {
+	{.both = "CREATE TABLE approval_request(id TEXT PRIMARY KEY, action TEXT NOT NULL, subject TEXT NOT NULL, detail TEXT NOT NULL,"
+		 " asked INTEGER NOT NULL, author TEXT NOT NULL) STRICT;"
+		 "CREATE TABLE approval(id TEXT NOT NULL, keyid TEXT NOT NULL, expires TEXT NOT NULL, signature BLOB NOT NULL, PRIMARY KEY(id, keyid)) STRICT;"},
+};
+
+static const char *const operations[] = {"allow", "destroy", "identity", "policy", "read", NULL};
+
+int approval_check_rule(const json_t *rule, struct fault *f)
+{
+	const json_t *of = json_object_get(rule, "of");
+	json_int_t k = json_integer_value(json_object_get(rule, "k"));
+	size_t n = json_array_size(of);
+	for (size_t i = 0; i < n; i++) {
+		const char *name = json_string_value(json_array_get(of, i));
+		for (size_t j = 0; j < i; j++) {
+			if (!strcmp(json_string_value(json_array_get(of, j)), name))
+				return fault_set(f, -EINVAL, "'%.64s' stands in `of` twice", name);
+		}
+	}
+	return k >= 1 && (size_t)k <= n ? 0 : fault_set(f, -EINVAL, "k must be between 1 and the number of names in `of`");
+}
+
+int approvals_check_settings(const json_t *settings, struct fault *f)
+{
+	struct fault why = {""};
+	const char *name;
+	json_t *rule;
+	json_object_foreach((json_t *)settings, name, rule) {
+		const char *const *o = operations;
+		while (*o && strcmp(*o, name))
+			o++;
+		if (!*o)
+			return fault_set(f, -EINVAL, "approvals: '%.32s' is none of allow, destroy, identity, policy, read", name);
+		if (approval_check_rule(rule, &why))
+			return fault_set(f, -EINVAL, "approvals: %s: %s", name, why.text);
+	}
+	return 0;
+}
+
+int approvals_open(struct broker *b, struct fault *f)
+{
+	uint8_t mac[32];
+	int err = store_mac(b->store, "approvals of the broker", "", 0, mac);
+	if (err)
+		return fault_set(f, err, "cannot derive keys");
+	hex_encode(b->approval_name, mac, 8);
+	return db_migrate(b->db, "approval", tables, sizeof tables / sizeof *tables, f);
+}
+
+void approval_id(const struct approval *a, char id[APPROVAL_ID])
+{
+	uint8_t digest[32];
+	char text[APPROVAL_STATEMENT];
+	int n = snprintf(text, sizeof text, "%s\n%s\n%s", a->action, a->subject, a->detail);
+	sha_256(text, n < (int)sizeof text ? (size_t)n : sizeof text - 1, digest);
+	hex_encode(id, digest, 8);
+}
+
+int approval_statement(const char *broker, const struct approval *a, const char *expires, char out[APPROVAL_STATEMENT])
+{
+	if (strchr(a->action, '\n') || strchr(a->subject, '\n') || strchr(a->detail, '\n') || strchr(expires, '\n'))
+		return -EINVAL;
+	int n = snprintf(out, APPROVAL_STATEMENT, "coffer-approval-v1\nbroker: %s\naction: %s\nsubject: %s\ndetail: %s\nexpires: %s\n", broker, a->action,
+			 a->subject, a->detail, expires);
+	return n < APPROVAL_STATEMENT ? 0 : -E2BIG;
+}
+
+struct signed_one {
+	char keyid[IDENTITY_KEYID], expires[32];
+	uint8_t signature[SIGNKEY_SIGNATURE];
+};
+
+struct reading {
+	const char *id;
+	struct signed_one *all;
+	unsigned int count;
+};
+
+static int read_signed(struct db_tx *t, void *ctx, struct fault *f)
+{
+	struct reading *g = ctx;
+	struct db_rows *r;
+	size_t len;
+	int err = db_query(t, &r, f, "SELECT keyid, expires, signature FROM approval WHERE id = ? ORDER BY keyid", "t", g->id);
+	g->count = 0;
+	while (!err && (err = db_next(r, f)) == 1) {
+		struct signed_one *more = realloc(g->all, (g->count + 1) * sizeof *more), *s;
+		const char *keyid = db_text(r, 0), *expires = db_text(r, 1);
+		const void *signature = db_blob(r, 2, &len);
+		err = more ? 0 : fault_set(f, -ENOMEM, "out of memory");
+		if (!more)
+			break;
+		g->all = more;
+		s = &more[g->count];
+		// What does not fit was not written by a broker, and counts for nothing.
+		if (keyid && expires && strlen(keyid) < sizeof s->keyid && strlen(expires) < sizeof s->expires && len == sizeof s->signature) {
+			strcpy(s->keyid, keyid);
+			strcpy(s->expires, expires);
+			memcpy(s->signature, signature, len);
+			g->count++;
+		}
+	}
+	db_rows_end(r);
+	return err < 0 ? err : 0;
+}
+
+static bool may_approve(const struct identity *who)
+{
+	const struct caller c = {.kind = CALLER_KEY, .roles = who->roles};
+	return caller_may(&c, PERMIT_APPROVE, NULL);
+}
+
+// Does its signature hold, and its time, and its signer?
+static int check_one(struct broker *b, const struct approval *a, const char *keyid, const char *expires, const uint8_t signature[SIGNKEY_SIGNATURE],
+		     struct identity *who, struct fault *f)
+{
+	char text[APPROVAL_STATEMENT];
+	EVP_PKEY *key;
+	json_t *when = json_string(expires);
+	time_t until = when ? slice_time(when) : -1, now = time(NULL);
+	json_decref(when);
+	if (until < now || until > now + APPROVAL_DAYS * 86400ll)
+		return fault_set(f, -EINVAL, "expires: a time like 2026-01-31T00:00:00Z that lies ahead, by %d days at most", APPROVAL_DAYS);
+	int err = strchr(keyid, ':') ? -ENOENT : identities_find(b->identities, keyid, who, f);
+	if (err)
+		return err == -ENOENT ? fault_set(f, err, "an approval is signed by an identity's key: a certificate or the admin token cannot") : err;
+	if (!may_approve(who))
+		return fault_set(f, -EACCES, "%s may not approve", who->name);
+	if (approval_statement(b->approval_name, a, expires, text) || signkey_read(who->pem, strlen(who->pem), &key, f))
+		return fault_set(f, -EINVAL, "the statement is too long or not one");
+	bool good = signkey_verify(key, text, strlen(text), signature, SIGNKEY_SIGNATURE);
+	EVP_PKEY_free(key);
+	return good ? 0 : fault_set(f, -EKEYREJECTED, "the approval's signature does not hold");
+}
+
+int approval_check(struct broker *b, const struct approval *a, const char *keyid, const char *expires, const uint8_t signature[SIGNKEY_SIGNATURE],
+		   struct fault *f)
+{
+	struct identity who;
+	return check_one(b, a, keyid, expires, signature, &who, f);
+}
+
+int approvals_valid(struct broker *b, const struct approval *a, json_t **names, struct fault *f)
+{
+	char id[APPROVAL_ID];
+	approval_id(a, id);
+	struct reading g = {.id = id};
+	int err = db_read(b->db, read_signed, &g, f);
+	*names = json_array();
+	for (unsigned int i = 0; !err && i < g.count; i++) {
+		struct identity who;
+		err = check_one(b, a, g.all[i].keyid, g.all[i].expires, g.all[i].signature, &who, f);
+		if (!err)
+			json_array_append_new(*names, json_string(who.name));
+		else if (err == -EINVAL || err == -ENOENT || err == -EACCES || err == -EKEYREJECTED)
+			err = 0;	// one that no longer counts
+	}
+	free(g.all);
+	if (err)
+		json_decref(*names);
+	return err;
+}
+
+struct waiting {
+	const struct approval *a;
+	const char *id, *by;
+	long long now;
+};
+
+static int ask_work(struct db_tx *t, void *ctx, struct fault *f)
+{
+	const struct waiting *w = ctx;
+	struct db_rows *r;
+	long long count = 0;
+	int err = db_run(t, f, "DELETE FROM approval_request WHERE asked < ?", "i", w->now - WAIT_SECONDS);
+	if (err < 0)
+		return err;
+	err = db_query(t, &r, f, "SELECT count(*) FROM approval_request", "");
+	if (!err && (err = db_next(r, f)) == 1)
+		count = db_int(r, 0);
+	db_rows_end(r);
+	if (err < 0 || count >= MAX_WAITING)
+		return err < 0 ? err : 0;
+	err = db_run(t, f, "INSERT INTO approval_request(id, action, subject, detail, asked, author) VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE"
+		     " SET asked = excluded.asked", "ttttit", w->id, w->a->action, w->a->subject, w->a->detail, w->now, w->by);
+	return err < 0 ? err : 0;
+}
+
+int approvals_ask(struct broker *b, const struct approval *a, const char *by, struct fault *f)
+{
+	char id[APPROVAL_ID];
+	approval_id(a, id);
+	return db_write(b->db, ask_work, &(struct waiting){.a = a, .id = id, .by = by, .now = time(NULL)}, f);
+}
+
+static int use_work(struct db_tx *t, void *ctx, struct fault *f)
+{
+	int used = db_run(t, f, "DELETE FROM approval WHERE id = ?", "t", (const char *)ctx);
+	int err = used < 0 ? used : db_run(t, f, "DELETE FROM approval_request WHERE id = ?", "t", (const char *)ctx);
+	return err < 0 ? err : used;
+}
+
+static size_t count_of(const json_t *names, const json_t *of)
+{
+	size_t i, j, n = 0;
+	json_t *want, *have;
+	json_array_foreach((json_t *)of, i, want) {
+		bool there = false;
+		json_array_foreach((json_t *)names, j, have)
+			there |= json_equal(want, have);
+		n += there;
+	}
+	return n;
+}
+
+bool broker_approved(struct broker *b, struct http_response *r, const char *operation, const char *subject, const char *detail)
+{
+	const json_t *rule = json_object_get(b->approvals, operation), *of = json_object_get(rule, "of");
+	const struct approval a = {operation, subject, detail};
+	struct fault f = {""};
+	char id[APPROVAL_ID], text[600];
+	json_t *names = NULL;
+	if (!rule)
+		return true;
+	approval_id(&a, id);
+	int err = approvals_valid(b, &a, &names, &f);
+	size_t have = err ? 0 : count_of(names, of), need = (size_t)json_integer_value(json_object_get(rule, "k"));
+	json_decref(names);
+	// Who is second finds none left.
+	if (!err && have >= need) {
+		err = db_write(b->db, use_work, id, &f);
+		have = err > 0 ? have : 0;
+		err = err < 0 ? err : 0;
+	}
+	if (!err && have >= need)
+		return true;
+	if (!err)
+		err = approvals_ask(b, &a, r->caller->name, &f);
+	if (err) {
+		log_alarm("broker: approvals: %s", f.text);
+		broker_problem(r, db_worth_retrying(err) ? 503 : 500, "Internal", "the approvals cannot be looked at now; the broker's own log says why", NULL);
+		return false;
+	}
+	snprintf(text, sizeof text, "this needs %zu approvals, and has %zu: `coffer approve %s` by others, then once more", need, have, id);
+	broker_problem(r, 403, "ApprovalNeeded", text, NULL);
+	return false;
+}
