@@ -89,7 +89,7 @@ int exchange_begin(struct exchange *x, struct fault *f)
 	return err;
 }
 
-static bool try_again(int err)
+bool exchange_try_again(int err)
 {
 	return err == -ECONNREFUSED || err == -ETIMEDOUT || err == -EHOSTUNREACH || err == -ENETUNREACH ||
 	       err == -ECONNRESET || err == -ENETDOWN || err == -EAGAIN || err == -EPIPE;
@@ -104,7 +104,7 @@ static int find_broker(struct exchange *x, struct fault *f)
 	for (bool said = false;; said = true) {
 		int err = exchange_begin(x, f);
 		int64_t left = deadline - clock_ms();
-		if (!err || !try_again(err))
+		if (!err || !exchange_try_again(err))
 			return err;
 		printable(f->text);
 		if (left <= 0) {

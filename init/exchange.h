@@ -24,6 +24,8 @@ struct exchange {
 // A new session with a nonce, and the proof with it.
 int exchange_begin(struct exchange *x, struct fault *f);
 int exchange_prove(struct exchange *x, struct fault *f);
+// The broker could not be reached, or went away meanwhile: it may come back.
+bool exchange_try_again(int err);
 // What the broker says about a refusal: each claim on a line of its own. -EACCES.
 int exchange_refused(const struct exchange *x, const char *what, const struct http_reply *reply, struct fault *f);
 

@@ -887,6 +887,76 @@ static void test_kills(void)
 	printf("# %u of %u kills came before all answers\n", cut, rounds);
 }
 
+// ---- an enclave that starts while its broker is killed ----
+
+static char delivered[128];
+
+static int evidence_here(const uint8_t report_data[64], struct evidence *out, struct fault *f)
+{
+	return machine_evidence(&machine, report_data, out, f);
+}
+
+static int deliver_here(const struct settings_secret *s, const void *bytes, size_t len, struct fault *f)
+{
+	if (strcmp(s->path, "/run/key") || len >= sizeof delivered)
+		return fault_set(f, -EINVAL, "not what was asked for");
+	memcpy(delivered, bytes, len);
+	delivered[len] = '\0';
+	return 0;
+}
+
+static void say_nothing(const char *line)
+{
+	(void)line;
+}
+
+static void *start_enclave(void *ctx)
+{
+	static const struct attest_ops ops = {evidence_here, NULL, NULL, NULL, say_nothing, NULL, NULL, deliver_here};
+	struct settings_secret secret = {.path = (char *)"/run/key", .resource = (char *)"app/start/once", .mode = 0400};
+	struct settings s = {.broker_url = b.url, .broker_ca = b.ca, .broker_timeout_s = 60, .secret_count = 1, .secrets = &secret};
+	struct fault f = {""};
+	int *err = ctx;
+	*err = attest_run(&s, &ops, NULL, &f);
+	return NULL;
+}
+
+// The use that was counted is the enclave's that started, or none was.
+static void test_starts(void)
+{
+	unsigned int rounds = amount("COFFER_TEST_KILLS", 6), lost = 0, had = 0, again = 0;
+	set_policy(&b, "app/start/once", true, machine.measurement_hex);
+	owner_post("app/start/once", "{\"action\":\"generate\",\"encoding\":\"hex\",\"uses\":1}", NULL);
+	snprintf(b.listen, sizeof b.listen, "%.60s", b.url + strlen("https://"));
+	for (unsigned int round = 0; round < rounds; round++) {
+		pthread_t thread;
+		struct http_reply r;
+		uint16_t pause;
+		int err = -1;
+		*delivered = '\0';
+		RAND_bytes((uint8_t *)&pause, sizeof pause);
+		owner_post("app/start/once", "{\"action\":\"rotate\"}", NULL);
+		pthread_create(&thread, NULL, start_enclave, &err);
+		usleep(2000 + 3u * pause);
+		kill(b.pid, SIGKILL);
+		waitpid(b.pid, NULL, 0);
+		if (!run_start(&b, "--insecure-accept-simulated", machine.root_pem))
+			lost++;
+		pthread_join(thread, NULL);
+		bool used = !request(&b, "GET", "/coffer/v0/secret/app/start/once", admin_header(&b), NULL, &r);
+		json_t *o = used ? json_loads(r.body, 0, NULL) : NULL, *list = json_object_get(o, "versions");
+		used = json_object_get(json_array_get(list, json_array_size(list) - 1), "used") != NULL;
+		if (o)
+			http_reply_free(&r);
+		json_decref(o);
+		had += !err;
+		again += !err && used;
+		lost += used != !err || (!err && strlen(delivered) != 64);
+	}
+	ok("an enclave that starts while its broker is killed gets what was counted for it", !lost, "%u of %u", lost, rounds);
+	printf("# %u of %u starts came through, %u were counted\n", had, rounds, again);
+}
+
 int main(void)
 {
 	static const char *const es256[] = {"ES256", NULL}, *const es384[] = {"ES384", NULL}, *const eddsa[] = {"EdDSA", NULL}, *const rsa[] = {"PS256", "RS256", NULL};
@@ -920,6 +990,7 @@ int main(void)
 		test_keys_over_http(&g, &stranger);
 		test_once_over_http(&g);
 		test_kills();
+		test_starts();
 		test_traces();
 		ok("it ends well", !run_stop(&b), "no");
 		test_rules();
