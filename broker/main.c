@@ -200,6 +200,7 @@ int broker_main(int argc, char **argv)
 		return err == -EINVAL ? 2 : 1;
 	}
 	err = serve(&s, &f);
+	json_decref(s.approvals);
 	if (err)
 		fprintf(stderr, "%s: %s\n", name, f.text);
 	return err ? 1 : 0;

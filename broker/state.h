@@ -30,7 +30,7 @@ struct broker_settings {
 	char metrics_listen[128];	// `metrics_listen`, "" for none
 	unsigned int connections, connections_per_peer;
 	struct limit_settings limits;	// `refusals_per_peer` and so on
-	json_t *approvals;		// `approvals`: {operation: {k, of}}; lives as long as the process
+	json_t *approvals;		// `approvals`: {operation: {k, of}}; NULL: none. json_decref when the broker has ended
 	bool no_admin_token;		// `admin_token: false`
 	char client_ca[PATH_MAX];	// `client_ca`, a file; "" for none
 	char authority[1024];		// `authority`: names beside those of the certificate, "," between
