@@ -113,7 +113,8 @@ static void test_trust(void)
 	const json_t *gpu = json_array_get(json_object_get(out.claims, "gpu"), 0);
 	ok("claims", json_is_true(json_object_get(gpu, "simulated")) && !strcmp(json_string_value(json_object_get(gpu, "driver_version")), "580.95.05") &&
 	   !strcmp(json_string_value(json_object_get(gpu, "vbios_version")), "96.00.74.00.1a") &&
-	   json_object_size(json_object_get(gpu, "measurements")) == 56, "%s", json_dumps(gpu, 0));
+	   json_object_size(json_object_get(gpu, "measurements")) == 56, "%zu measurements, driver %s", json_object_size(json_object_get(gpu, "measurements")),
+	   json_string_value(json_object_get(gpu, "driver_version")));
 	attest_result_free(&out);
 	t.simulated_root_count = 0;
 	attest_result_init(&out);
