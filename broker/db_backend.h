@@ -48,7 +48,6 @@ struct db_backend {
 struct db_conn {
 	const struct db_backend *backend;
 	int failed;	// a statement of this transaction failed so
-	bool busy;
 };
 
 extern const struct db_backend db_sqlite, db_postgres;

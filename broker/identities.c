@@ -29,6 +29,7 @@ struct list {
 
 struct identities {
 	struct db *db;
+	struct guard *guard;	// of the one row of identity_head, whose MAC is over the others
 	const struct store *store;
 	pthread_mutex_t lock;
 	struct list now;
@@ -117,34 +118,41 @@ static bool read_row(struct db_rows *r, struct identity *e)
 
 static int damaged(struct fault *f)
 {
-	return fault_set(f, -EBADMSG, "the identities were changed outside the broker: none of them counts. Put the database's backup back, or empty "
-			 "the tables identity and identity_head and add them anew with the admin token");
+	return fault_set(f, -EBADMSG, "the identities were changed outside the broker: none of them counts. Put the newest copy "
+			 "of the database back");
 }
 
-static int read_head(struct db_tx *t, long long *version, uint8_t mac[MAC_BYTES], struct fault *f)
+struct head {	// of the row, as it is guarded
+	long long version;
+	uint8_t mac[MAC_BYTES];
+};
+
+static int read_head(struct db_tx *t, const struct identities *s, struct head *h, struct fault *f)
 {
 	struct db_rows *r;
 	size_t len = 0;
 	int err = db_query(t, &r, f, "SELECT version, mac FROM identity_head WHERE one = 1", "");
-	*version = 0;
+	memset(h, 0, sizeof *h);
 	if (!err && (err = db_next(r, f)) == 1) {
 		const void *bytes = db_blob(r, 1, &len);
-		*version = db_int(r, 0);
-		if (len == MAC_BYTES && *version > 0)
-			memcpy(mac, bytes, MAC_BYTES);
-		err = len == MAC_BYTES && *version > 0 ? 0 : damaged(f);
+		h->version = db_int(r, 0);
+		err = len == MAC_BYTES && h->version > 0 ? 0 : damaged(f);
+		if (!err)
+			memcpy(h->mac, bytes, MAC_BYTES);
 	}
 	db_rows_end(r);
-	return err < 0 ? err : 0;
+	return err < 0 ? err : guard_read(s->guard, t, "identity_head", "1", h->version ? h : NULL, sizeof *h, f);
 }
 
 // All of it, checked. *l was zeroed, or is filled anew.
 static int read_all(struct db_tx *t, const struct identities *s, struct list *l, struct fault *f)
 {
-	uint8_t said[MAC_BYTES], is[MAC_BYTES];
+	uint8_t is[MAC_BYTES];
+	struct head said;
 	struct db_rows *r = NULL;
 	l->count = 0;
-	int err = read_head(t, &l->version, said, f);
+	int err = read_head(t, s, &said, f);
+	l->version = said.version;
 	if (!err)
 		err = db_query(t, &r, f, "SELECT name, roles, prefixes, keyid, pem, created, author FROM identity ORDER BY name", "");
 	while (!err && (err = db_next(r, f)) == 1) {
@@ -160,7 +168,7 @@ static int read_all(struct db_tx *t, const struct identities *s, struct list *l,
 	if (!l->version)
 		return l->count ? damaged(f) : 0;
 	err = mac_of(s, l, is);
-	return err ? fault_set(f, err, "cannot check the identities") : CRYPTO_memcmp(said, is, MAC_BYTES) ? damaged(f) : 0;
+	return err ? fault_set(f, err, "cannot check the identities") : CRYPTO_memcmp(said.mac, is, MAC_BYTES) ? damaged(f) : 0;
 }
 
 struct look {
@@ -174,10 +182,9 @@ struct look {
 static int look(struct db_tx *t, void *ctx, struct fault *f)
 {
 	struct look *k = ctx;
-	uint8_t mac[MAC_BYTES];
-	long long version;
-	int err = read_head(t, &version, mac, f);
-	k->changed = version != k->base;
+	struct head now;
+	int err = read_head(t, k->s, &now, f);
+	k->changed = now.version != k->base;
 	return err || !k->changed ? err : read_all(t, k->s, &k->fresh, f);
 }
 
@@ -204,13 +211,14 @@ static int refresh(struct identities *s, struct fault *f)
 	return err;
 }
 
-int identities_open(struct identities **out, struct db *db, const struct store *store, struct fault *f)
+int identities_open(struct identities **out, struct db *db, struct guard *guard, const struct store *store, struct fault *f)
 {
 	struct identities *s = calloc(1, sizeof *s);
 	if (!s)
 		return fault_set(f, -ENOMEM, "out of memory");
 	pthread_mutex_init(&s->lock, NULL);
 	s->db = db;
+	s->guard = guard;
 	s->store = store;
 	int err = db_migrate(db, "identity", tables, sizeof tables / sizeof *tables, f);
 	if (err)
@@ -354,16 +362,18 @@ static int change_work(struct db_tx *t, void *ctx, struct fault *f)
 {
 	const struct change *c = ctx;
 	struct list l = {0};
-	uint8_t mac[MAC_BYTES];
+	struct head now;
 	int err = read_all(t, c->s, &l, f);
 	if (!err && (err = apply(&l, c, t, f)) >= 0) {
-		l.version++;
-		err = mac_of(c->s, &l, mac);
+		now.version = ++l.version;
+		err = mac_of(c->s, &l, now.mac);
 		if (err)
 			fault_set(f, err, "cannot authenticate the identities");
 		else
 			err = db_run(t, f, "INSERT INTO identity_head(one, version, mac) VALUES(1, ?, ?) ON CONFLICT (one) DO UPDATE SET"
-				     " version = excluded.version, mac = excluded.mac", "ib", l.version, mac, sizeof mac);
+				     " version = excluded.version, mac = excluded.mac", "ib", l.version, now.mac, sizeof now.mac);
+		if (err >= 0)
+			err = guard_write(c->s->guard, t, "identity_head", "1", &now, sizeof now, f);
 	}
 	free(l.all);
 	return err < 0 ? err : 0;

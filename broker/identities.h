@@ -27,7 +27,7 @@ struct identity {
 
 struct identities;
 
-int identities_open(struct identities **out, struct db *db, const struct store *store, struct fault *f);
+int identities_open(struct identities **out, struct db *db, struct guard *guard, const struct store *store, struct fault *f);
 void identities_close(struct identities *s);
 
 // -ENOENT; -EBADMSG when the table was changed outside the broker.

@@ -340,7 +340,7 @@ static int open_ca(X509_STORE **out, const char *path, struct fault *f)
 
 int identity_open(struct broker *b, const struct broker_settings *s, SSL_CTX *tls, struct fault *f)
 {
-	int err = identities_open(&b->identities, b->db, b->store, f);
+	int err = identities_open(&b->identities, b->db, b->guard, b->store, f);
 	if (!err)
 		err = approvals_open(b, f);
 	b->approvals = s->approvals;

@@ -418,7 +418,7 @@ const struct command command_run = {
 	"  -p, --publish PORT[,PORT...]       says that the program serves these ports; they must be in `network: listen:`\n"
 	"  -w, --workdir DIR                  the folder in which the program starts\n"
 	"  -i, -t                             nothing: the console is interactive when it is a terminal\n"
-	"      --broker URL                   the owner's broker (or COFFER_BROKER, or this user's own broker)\n"
+	"      --broker URL[,URL...]          the owner's broker (or COFFER_BROKER, or this user's own broker)\n"
 	"      --tpm WHERE                    the TPM in which volumes are anchored (anchor: tpm): device:/dev/tpmrm0, tcp:ADDRESS:PORT,\n"
 	"                                     unix:PATH\n"
 	"      --stop-timeout SECONDS         after SIGTERM the program has this long; then the enclave is killed\n"

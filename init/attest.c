@@ -309,7 +309,12 @@ static int meet_broker(struct exchange *x, struct fault *f)
 	if (!x->jwk)
 		return fault_set(f, -EIO, "cannot make a key");
 	err = find_broker(x, f);
-	return err ? err : exchange_prove(x, f);
+	if (!err)
+		err = exchange_prove(x, f);
+	// It was stopped in between: another one, or the same again, begins anew.
+	if (err && exchange_try_again(err) && !find_broker(x, f))
+		err = exchange_prove(x, f);
+	return err;
 }
 
 int attest_run(const struct settings *s, const struct attest_ops *ops, struct exchange **helper, struct fault *f)

@@ -17,9 +17,11 @@
 #include "lib/tls.h"
 
 #define MAX_ADDRESSES 8
+#define MAX_URLS 8
 
 struct http_client {
-	struct http_url url;
+	struct http_url urls[MAX_URLS];
+	unsigned int count, at;	// the one that is used now
 	char *name;
 	SSL_CTX *tls;
 	http_resolver *resolve;
@@ -80,19 +82,32 @@ int http_resolve_static(const char *host, const char *port, union http_address *
 	return count;
 }
 
+static int parse_urls(struct http_client *c, const char *text, struct fault *f)
+{
+	char one[600];
+	for (const char *p = text; p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL) {
+		size_t n = strcspn(p, ",");
+		if (c->count == MAX_URLS)
+			return fault_set(f, -EINVAL, "more than %d addresses", MAX_URLS);
+		snprintf(one, sizeof one, "%.*s", n < sizeof one ? (int)n : 0, p);
+		if (http_parse_url(&c->urls[c->count++], one))
+			return fault_set(f, -EINVAL, "'%.200s' is not a URL of the form https://host:port", one);
+	}
+	return 0;
+}
+
 int http_client_open(struct http_client **out, const struct http_client_options *o, struct fault *f)
 {
 	struct http_client *c = calloc(1, sizeof *c);
 	int err = 0;
 	if (!c)
 		return fault_set(f, -ENOMEM, "out of memory");
-	if (http_parse_url(&c->url, o->url))
-		err = fault_set(f, -EINVAL, "'%.200s' is not a URL of the form https://host:port", o->url);
-	else if (!(c->tls = tls_client_context(o->ca_pem, f)))
+	err = parse_urls(c, o->url, f);
+	if (!err && !(c->tls = tls_client_context(o->ca_pem, f)))
 		err = -EINVAL;
-	else if (o->certificate && tls_show(c->tls, o->certificate, o->key, f))
+	else if (!err && o->certificate && tls_show(c->tls, o->certificate, o->key, f))
 		err = -EINVAL;
-	else if (o->name && !(c->name = strdup(o->name)))
+	else if (!err && o->name && !(c->name = strdup(o->name)))
 		err = fault_set(f, -ENOMEM, "out of memory");
 	c->resolve = o->resolve;
 	c->timeout_ms = o->timeout_ms;
@@ -147,21 +162,31 @@ static int connect_within(const union http_address *a, int64_t deadline)
 	}
 }
 
-static int ensure_connected(struct http_client *c, int64_t deadline, struct fault *f)
+static int connect_to(struct http_client *c, const struct http_url *url, int64_t deadline, struct fault *f)
 {
 	union http_address addresses[MAX_ADDRESSES];
-	if (c->connected)
-		return 0;
-	int n = c->resolve(c->url.host, c->url.port, addresses, MAX_ADDRESSES, f), fd = -EHOSTUNREACH;
+	int n = c->resolve(url->host, url->port, addresses, MAX_ADDRESSES, f), fd = -EHOSTUNREACH;
 	if (n < 0)
 		return n;
 	for (int i = 0; i < n && fd < 0; i++)
 		fd = connect_within(&addresses[i], deadline);
 	if (fd < 0)
-		return fault_errno(f, -fd, "cannot reach %s port %s", c->url.host, c->url.port);
-	int err = tls_connect(&c->stream, c->tls, fd, c->name, deadline, f);
-	c->connected = !err;
-	return err;
+		return fault_errno(f, -fd, "cannot reach %s port %s", url->host, url->port);
+	return tls_connect(&c->stream, c->tls, fd, c->name, deadline, f);
+}
+
+// To the one that was used last, or the next that answers: each has its share of the time.
+static int ensure_connected(struct http_client *c, int64_t deadline, struct fault *f)
+{
+	int err = 0;
+	for (unsigned int left = c->count; left && !c->connected; left--) {
+		int64_t now = clock_ms();
+		err = connect_to(c, &c->urls[c->at], now + (deadline - now) / left, f);
+		c->connected = !err;
+		if (err)
+			c->at = (c->at + 1) % c->count;
+	}
+	return c->connected ? 0 : err;
 }
 
 static int read_reply(struct http_client *c, struct http_reply *reply, int64_t deadline)
@@ -210,20 +235,20 @@ out:
 	return err;
 }
 
-int http_client_request(struct http_client *c, const char *method, const char *path, const char *headers,
-			const char *body, size_t body_len, struct http_reply *reply, struct fault *f)
+static int ask(struct http_client *c, const char *method, const char *path, const char *headers, const char *body, size_t body_len,
+	       struct http_reply *reply, int64_t deadline, struct fault *f)
 {
-	int64_t deadline = clock_ms() + c->timeout_ms;
 	char head[HTTP_MAX_HEAD];
 	memset(reply, 0, sizeof *reply);
 	int err = ensure_connected(c, deadline, f);
 	if (err)
 		return err;
-	const char *open = c->url.ipv6 ? "[" : "", *shut = c->url.ipv6 ? "]" : "";
+	const struct http_url *url = &c->urls[c->at];
+	const char *open = url->ipv6 ? "[" : "", *shut = url->ipv6 ? "]" : "";
 	int n = snprintf(
 		head, sizeof head,
 		"%s %s%s HTTP/1.1\r\nHost: %s%s%s:%s\r\nContent-Length: %zu\r\nAccept: application/json\r\n%s%s\r\n",
-		method, c->url.prefix, path, open, c->url.host, shut, c->url.port, body ? body_len : 0,
+		method, url->prefix, path, open, url->host, shut, url->port, body ? body_len : 0,
 		body ? "Content-Type: application/json\r\n" : "", headers);
 	if (n < 0 || (size_t)n >= sizeof head)
 		return fault_set(f, -E2BIG, "the request is too long");
@@ -237,9 +262,20 @@ int http_client_request(struct http_client *c, const char *method, const char *p
 		http_reply_free(reply);
 		tls_close(&c->stream);
 		c->connected = false;
-		return fault_errno(f, -err, "no proper answer from %s port %s", c->url.host, c->url.port);
+		c->at = (c->at + 1) % c->count;
+		return fault_errno(f, -err, "no proper answer from %s port %s", url->host, url->port);
 	}
 	return 0;
+}
+
+int http_client_request(struct http_client *c, const char *method, const char *path, const char *headers,
+			const char *body, size_t body_len, struct http_reply *reply, struct fault *f)
+{
+	int64_t deadline = clock_ms() + c->timeout_ms;
+	int err = ask(c, method, path, headers, body, body_len, reply, deadline, f);
+	if ((err == -ECONNRESET || err == -EPIPE) && c->count > 1 && !strcmp(method, "GET"))
+		err = ask(c, method, path, headers, body, body_len, reply, deadline, f);
+	return err;
 }
 
 void http_reply_free(struct http_reply *r)

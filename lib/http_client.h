@@ -28,7 +28,7 @@ http_resolver http_resolve_static;
 http_resolver http_resolve_system;
 
 struct http_client_options {
-	const char *url;	// https://host[:port][/prefix]
+	const char *url;	// https://host[:port][/prefix]; or several, with commas between: servers that know the same
 	const char *ca_pem;	// certificates to trust
 	const char *name;	// the name that a certificate which is not pinned must carry; NULL: pinned only
 	X509 *certificate;	// shown to the server, with its key; NULL: none. Both stay the caller's
@@ -49,7 +49,8 @@ struct http_client;
 // Checks options and copies them; connects at the first request. -EINVAL.
 int http_client_open(struct http_client **out, const struct http_client_options *o, struct fault *f);
 
-// One request. `headers` are extra lines, each ended by \r\n, or "". `body` NULL for none.
+// One request. Of several servers, the one that answered last, or the next that can be reached; a GET that is cut short is asked of the next,
+// another method's request is not made twice. `headers` are extra lines, each ended by \r\n, or "". `body` NULL for none.
 // -ECONNREFUSED, -EHOSTUNREACH, -ETIMEDOUT..., -EKEYREJECTED, -EPROTO; 0 with any status code.
 int http_client_request(struct http_client *c, const char *method, const char *path, const char *headers,
 			const char *body, size_t body_len, struct http_reply *reply, struct fault *f);

@@ -211,6 +211,8 @@ static int wait_ready(struct tls_stream *s, int ret, int64_t deadline_ms)
 	case SSL_ERROR_WANT_WRITE: p.events = POLLOUT; break;
 	case SSL_ERROR_ZERO_RETURN: return -EPIPE;
 	case SSL_ERROR_SYSCALL: return -ECONNRESET;
+	case SSL_ERROR_SSL: // the other side ended without a word, as one that is killed does
+		return ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING ? -ECONNRESET : -EPROTO;
 	default: return -EPROTO;
 	}
 	for (;;) {

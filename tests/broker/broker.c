@@ -376,6 +376,10 @@ static void test_release(void)
 	int err = attest_as(b.url, b.ca, NULL, 2, &f);
 	ok("the right enclave gets its key", !err && mount_count == 1 && !memcmp(mounted.key, volume_key, 32) &&
 	   mounted.magic == COFFER_MOUNT_KEY_MAGIC && !memcmp(mounted.id, volume_id, 16), "%d: %s", err, f.text);
+	char two[300];
+	snprintf(two, sizeof two, "https://127.0.0.1:1,%s", b.url);
+	err = attest_as(two, b.ca, NULL, 2, &f);
+	ok("of two brokers, the one that answers gives it", !err && mount_count == 1, "%d: %s", err, f.text);
 
 	memset(other, 0x77, sizeof other);
 	hex_encode(other_hex, other, 48);

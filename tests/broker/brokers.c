@@ -243,6 +243,21 @@ static void *writer(void *ctx)
 	return NULL;
 }
 
+static struct http_client *both_open(void)
+{
+	struct http_client *c = NULL;
+	struct fault f = {""};
+	char url[300], *ca = NULL;
+	snprintf(url, sizeof url, "%s,%s", a.url, b.url);
+	if (asprintf(&ca, "%s%s", a.ca, b.ca) < 0)
+		return NULL;
+	struct http_client_options o = {.url = url, .ca_pem = ca, .resolve = http_resolve_static, .timeout_ms = 20000};
+	if (http_client_open(&c, &o, &f))
+		ok("a client of both opens", false, "%s", f.text);
+	free(ca);
+	return c;
+}
+
 static void test_killed(void)
 {
 	pthread_t threads[4];
@@ -251,8 +266,18 @@ static void test_killed(void)
 	pthread_create(&threads[3], NULL, writer, NULL);
 	while (atomic_load(&rounds) < 6 || atomic_load(&written) < 6)
 		usleep(10000);
+	struct http_client *both = both_open();
+	struct http_reply reply = {.status = 0};
+	struct fault f = {""};
+	int got = both ? http_client_request(both, "GET", "/kbs/v0/resource/" RESOURCE, "", NULL, 0, &reply, &f) : -1;
+	ok("a client that knows both asks the first", !got && reply.status == 401, "%d, %d: %s", got, reply.status, f.text);
+	http_reply_free(&reply);
 	kill(a.pid, SIGKILL);
 	waitpid(a.pid, NULL, 0);
+	got = both ? http_client_request(both, "GET", "/kbs/v0/resource/" RESOURCE, "", NULL, 0, &reply, &f) : -1;
+	ok("and, when that is killed, the other", !got && reply.status == 401, "%d, %d: %s", got, reply.status, f.text);
+	http_reply_free(&reply);
+	http_client_close(both);
 	unsigned int before = atomic_load(&rounds), wrote = atomic_load(&written);
 	for (int i = 0; i < 3000 && (atomic_load(&rounds) < before + 6 || (atomic_load(&written) < wrote + 6 && atomic_load(&written) < WRITES)); i++)
 		usleep(10000);
@@ -340,7 +365,7 @@ static void test_full(void)
 	run_prepare(&r, "full");
 	run_free(&r);
 	snprintf(path, sizeof path, "%s/full", world);
-	if (mount("none", path, "tmpfs", 0, "size=3m,mode=0700")) {
+	if (mount("none", path, "tmpfs", 0, "size=4m,mode=0700")) {
 		skip("full disk", "nothing can be mounted here");
 		return;
 	}
@@ -348,6 +373,10 @@ static void test_full(void)
 	snprintf(r.log, sizeof r.log, "%s/full.log", world);
 	ok("a broker starts on a small disk", run_start(&r, "--insecure-accept-simulated", machine.root_pem), "no");
 	put_secret(&r, "default/file/first", "first");
+	char ballast[160], *room = calloc(1, 512 << 10);	// to be thrown off later
+	snprintf(ballast, sizeof ballast, "%s/ballast", r.dir);
+	ok("half a megabyte of it is taken", room && !file_write(ballast, room, 512 << 10, 0600, true, NULL), "no");
+	free(room);
 	memset(text, 's', sizeof text - 1);
 	text[sizeof text - 1] = '\0';
 	for (unsigned int i = 0; i < 2000 && refused < 3; i++) {
@@ -366,12 +395,13 @@ static void test_full(void)
 	int status = status_of(&r, "POST", "/kbs/v0/resource/default/file/more", admin_header(&r), text);
 	ok("nothing goes with no room at all", status == 503, "%d", status);
 	unlink(path);
+	unlink(ballast);
 	status = status_of(&r, "POST", "/kbs/v0/resource/default/file/more", admin_header(&r), "with room again");
 	ok("with room it goes on by itself", status / 100 == 2, "%d", status);
 	kill(r.pid, SIGKILL);
 	waitpid(r.pid, NULL, 0);
 	snprintf(path, sizeof path, "%s/full", world);
-	mount(NULL, path, NULL, MS_REMOUNT, "size=6m");
+	mount(NULL, path, NULL, MS_REMOUNT, "size=8m");
 	ok("after a kill it starts again, with more room", run_start(&r, "--insecure-accept-simulated", machine.root_pem), "no");
 	unsigned int lost = 0;
 	for (unsigned int i = 0; i < stored; i++) {
