@@ -529,6 +529,15 @@ static void test_edited(const char *ca_option)
 	expect("a new start does not forget it", &b, "GET", WHOAMI, headers, NULL, 401, "made before");
 	free(headers);
 	ok("identities stay", as(&alice, "GET", WHOAMI, NULL) == 200, "no");
+	edit("CREATE TABLE was AS SELECT * FROM identity; CREATE TABLE was_head AS SELECT * FROM identity_head");
+	s = by(&alice, "POST", "/coffer/v0/identity", "{\"action\":\"role\",\"name\":\"op\",\"roles\":[\"operator\",\"approver\"]}");
+	asked("a role changes", &s, "POST", "/coffer/v0/identity", s.body, 200, "op");
+	edit("CREATE TABLE is_now AS SELECT * FROM identity; CREATE TABLE is_head AS SELECT * FROM identity_head");
+	ok("rows as they once were are put back", !run_stop(&b) && edit("DELETE FROM identity; DELETE FROM identity_head; INSERT INTO identity SELECT * FROM was;"
+	   "INSERT INTO identity_head SELECT * FROM was_head") && run_start(&b, "--config", ca_option), "no");
+	ok("which a new start notices", as(&alice, "GET", WHOAMI, NULL) == 500, "it does not");
+	ok("and the right ones count", edit("DELETE FROM identity; DELETE FROM identity_head; INSERT INTO identity SELECT * FROM is_now;"
+	   "INSERT INTO identity_head SELECT * FROM is_head") && as(&alice, "GET", WHOAMI, NULL) == 200, "they do not");
 	ok("a role is edited in the database", edit("UPDATE identity SET roles = 1 WHERE name = 'op'"), "it is not");
 	ok("the stranger among running ones is not noticed before the next change", as(&operator, "GET", WHOAMI, NULL) == 200, "no");
 	ok("and gives nothing", as(&operator, "GET", "/coffer/v0/identity", NULL) == 403, "it does");
