@@ -14,12 +14,13 @@
 
 enum coding { STD, URL, HEX };
 
-// Bytes of a text in that coding, or of a list of numbers: malloc'ed. -EINVAL, -ENOMEM.
+// Bytes of a text in that coding, or of a list of numbers: malloc'ed. -EINVAL, -ENOMEM; *out is NULL then.
 static int bytes_of(const json_t *v, enum coding coding, uint8_t **out, size_t *len)
 {
 	size_t size = json_is_string(v) ? json_string_length(v) : json_array_size(v);
 	const char *text = json_string_value(v);
 	ssize_t n = -EINVAL;
+	*out = NULL;
 	if (!size)
 		return -EINVAL;
 	*out = malloc(size);
@@ -35,6 +36,7 @@ static int bytes_of(const json_t *v, enum coding coding, uint8_t **out, size_t *
 	if (n > 0)
 		return 0;
 	free(*out);
+	*out = NULL;
 	return -EINVAL;
 }
 
