@@ -34,7 +34,10 @@ struct session_table {
 	unsigned int capacity, used;
 	int64_t life_ms;
 	struct session **chains;	// `capacity` of them
-	struct { struct session *first, *last; } queues[QUEUES];
+	struct {
+		struct session *first, *last;
+		unsigned int count;
+	} queues[QUEUES];
 	struct session *free;
 	struct session sessions[];
 };
@@ -73,6 +76,7 @@ static void put(struct session_table *t, struct session *s, int queue)
 	s->behind = NULL;
 	*(s->before ? &s->before->behind : &t->queues[queue].first) = s;
 	t->queues[queue].last = s;
+	t->queues[queue].count++;
 }
 
 static void take(struct session_table *t, struct session *s)
@@ -80,6 +84,7 @@ static void take(struct session_table *t, struct session *s)
 	int queue = s->claims ? ATTESTED : WAITING;
 	*(s->before ? &s->before->behind : &t->queues[queue].first) = s->behind;
 	*(s->behind ? &s->behind->before : &t->queues[queue].last) = s->before;
+	t->queues[queue].count--;
 }
 
 // Ids are random: their first digits will do.
@@ -134,12 +139,15 @@ static void expire(struct session_table *t)
 	}
 }
 
-// With the lock held: a free place, made if need be.
+// With the lock held: a free place, made if need be. A quarter of all is for those that wait: sessions that have it do not have clients in
+// the middle of their attestation push each other out, and whoever only begins sessions ends no more of the others.
 static struct session *place(struct session_table *t)
 {
 	expire(t);
-	if (!t->free)
-		end(t, t->queues[WAITING].first ? t->queues[WAITING].first : t->queues[ATTESTED].first);
+	if (!t->free) {
+		bool many = t->queues[WAITING].count >= (t->capacity + 3) / 4 || !t->queues[ATTESTED].count;
+		end(t, t->queues[many ? WAITING : ATTESTED].first);
+	}
 	struct session *s = t->free;
 	t->free = s->behind;
 	t->used++;

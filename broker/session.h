@@ -26,7 +26,8 @@ void session_table_free(struct session_table *t);
 
 struct coco_tee;
 
-// A new session of a client that says it is a `tee`. When the table is full, the oldest one that has not attested makes room; if all have, the oldest.
+// A new session of a client that says it is a `tee`. When the table is full, the oldest one that has not attested makes room if a quarter has not; else
+// the oldest that has.
 int session_begin(struct session_table *t, const struct coco_tee *tee, char id[SESSION_ID_TEXT], char nonce[SESSION_NONCE_TEXT], struct fault *f);
 
 // Takes the nonce: it can be taken once. -ENOENT no such session (or expired), -EALREADY taken before.

@@ -230,14 +230,15 @@ static void test_sessions(void)
 	json_t *claims = json_pack("{s:s}", "tee", "x"), *got = NULL;
 	EVP_PKEY *key = NULL;
 	const struct coco_tee *tee;
-	unsigned int there = 0;
-	for (int i = 0; i < 20; i++) {
+	for (int i = 0; i < 6; i++) {
 		session_begin(t, NULL, id[i], nonce, NULL);
-		if (i % 3 == 0)
-			session_attested(t, id[i], claims, EVP_EC_gen("P-256"), NULL);
+		session_attested(t, id[i], claims, EVP_EC_gen("P-256"), NULL);
 	}
+	for (int i = 6; i < 20; i++)
+		session_begin(t, NULL, id[i], nonce, NULL);
 	ok("the table of sessions is bounded", session_count(t) == 8, "%u", session_count(t));
-	for (int i = 0; i < 20; i += 3) {
+	unsigned int there = 0;
+	for (int i = 0; i < 6; i++) {
 		int err = session_get(t, id[i], &got, &key, NULL);
 		there += !err && json_equal(got, claims);
 		if (!err) {
@@ -245,13 +246,17 @@ static void test_sessions(void)
 			EVP_PKEY_free(key);
 		}
 	}
-	ok("those that never attested went first", there == 7 && session_take_nonce(t, id[19], nonce, &tee, NULL) == 0 &&
-	   session_take_nonce(t, id[17], nonce, &tee, NULL) == -ENOENT, "%u", there);
-	for (int i = 0; i < 4; i++) {
-		session_begin(t, NULL, id[i], nonce, NULL);
-		session_attested(t, id[i], claims, EVP_EC_gen("P-256"), NULL);
-	}
-	ok("then the oldest", session_get(t, id[6], &got, &key, NULL) == -ENOENT && session_get(t, id[3], &got, &key, NULL) == 0, "no");
+	ok("whoever only begins sessions ends none that has attested", there == 6, "%u", there);
+	ok("of those that wait the oldest went", session_take_nonce(t, id[19], nonce, &tee, NULL) == 0 && session_take_nonce(t, id[18], nonce, &tee, NULL) == 0 &&
+	   session_take_nonce(t, id[17], nonce, &tee, NULL) == -ENOENT, "no");
+	session_attested(t, id[18], claims, EVP_EC_gen("P-256"), NULL);
+	session_attested(t, id[19], claims, EVP_EC_gen("P-256"), NULL);
+	session_begin(t, NULL, id[6], nonce, NULL);
+	session_begin(t, NULL, id[7], nonce, NULL);
+	ok("where all have attested, two that come at once both can", session_take_nonce(t, id[6], nonce, &tee, NULL) == 0 &&
+	   session_take_nonce(t, id[7], nonce, &tee, NULL) == 0, "one has lost its session");
+	ok("the oldest made room", session_get(t, id[0], &got, &key, NULL) == -ENOENT && session_get(t, id[1], &got, &key, NULL) == -ENOENT &&
+	   session_get(t, id[2], &got, &key, NULL) == 0, "no");
 	json_decref(got);
 	EVP_PKEY_free(key);
 	session_table_free(t);
