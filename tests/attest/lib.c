@@ -75,6 +75,7 @@ static void test_lock(void)
 	int err = file_lock(path, &held, &f);
 	pid_t pid = fork();
 	if (pid == 0) {
+		close(held);	// or it would wait for itself
 		char done = !file_lock(path, &second, NULL);
 		_exit(write(ends[1], &done, 1) != 1);
 	}
