@@ -13,6 +13,7 @@
 #include "lib/file.h"
 
 #define STALE_ATTEMPTS 10	// a transaction may have begun before what is remembered took effect; not ten times
+#define FORGOTTEN (-1ll)	// a stamp: another broker took the row away, it is not known when
 
 static const struct db_migration tables[] = {
 	{.both = "CREATE TABLE guard(area TEXT NOT NULL, name TEXT NOT NULL, stamp INTEGER NOT NULL, mac BLOB NOT NULL, PRIMARY KEY(area, name))"
@@ -70,9 +71,11 @@ static struct guard_stamp *place(struct guard_stamp *stamps, size_t room, uint64
 	return &stamps[i];
 }
 
+// 0: nothing is known of it.
 static long long stamp_of(struct guard_stamp *stamps, size_t room, uint64_t row)
 {
-	return room ? place(stamps, room, row)->stamp : 0;
+	long long stamp = room ? place(stamps, room, row)->stamp : 0;
+	return stamp == FORGOTTEN ? 0 : stamp;
 }
 
 // With the lock held. A newer one stays.
@@ -185,6 +188,42 @@ static int put_back(const struct guard *g, struct db_tx *t, const char *table, c
 	return fault_set(f, -EBADMSG, "the broker's database was changed outside the broker: %.100s %.300s is not as it was last written", table, name);
 }
 
+// A look at all rows.
+struct look {
+	struct guard *g;
+	uint8_t rows[GUARD_SUM], sum[GUARD_SUM];
+	struct guard_lane *lanes;
+	unsigned int lane_count;
+	struct guard_stamp *found;	// of all rows
+	size_t count, room;
+	struct guard_stamp *before;	// what was remembered before
+	size_t before_room;
+	struct guard_lane *lanes_before;
+	unsigned int lanes_before_count;
+};
+
+static int look_at_all(struct db_tx *t, void *ctx, struct fault *f);
+static int begin_look(struct guard *g, struct look *l, bool rows, struct fault *f);
+static void end_look(struct look *l);
+
+// A row that was known is not there, though this broker did not take it away. Did another one? Then what is there fits together.
+static int check_missing(struct guard *g, struct db_tx *t, uint64_t row, long long known, struct fault *f)
+{
+	struct look l = {.g = g};
+	int err = begin_look(g, &l, false, f);
+	if (!err)
+		err = look_at_all(t, &l, f);
+	end_look(&l);
+	if (err)
+		return err;
+	pthread_mutex_lock(&g->lock);
+	struct guard_stamp *p = place(g->stamps, g->room, row);
+	if (p->stamp == known)
+		p->stamp = FORGOTTEN;
+	pthread_mutex_unlock(&g->lock);
+	return 0;
+}
+
 // Is this stamp (0: no such row) what may be there?
 static int check_stamp(struct guard *g, struct db_tx *t, const char *table, const char *name, uint64_t row, long long stamp, struct fault *f)
 {
@@ -200,6 +239,8 @@ static int check_stamp(struct guard *g, struct db_tx *t, const char *table, cons
 		return stamp == (known > 0 ? known : 0) ? 0 : put_back(g, t, table, name, f);
 	if (stamp && (known > 0 ? stamp < known : stamp <= -known))
 		return put_back(g, t, table, name, f);
+	if (!stamp && known > 0)
+		return check_missing(g, t, row, known, f);
 	if (stamp > known) {
 		pthread_mutex_lock(&g->lock);
 		int err = remember(g, &(struct guard_stamp){row, stamp});
@@ -320,17 +361,6 @@ static int settled(void *ctx, void *data, bool committed, struct fault *f)
 
 // ---- all of it ----
 
-struct look {
-	struct guard *g;
-	uint8_t rows[GUARD_SUM], sum[GUARD_SUM];
-	struct guard_lane *lanes;
-	unsigned int lane_count;
-	struct guard_stamp *found;	// of all rows
-	size_t count, room;
-	struct guard_stamp *before;	// what was remembered before
-	size_t before_room;
-};
-
 static int look_at_row(struct look *l, struct db_rows *r, struct fault *f)
 {
 	const char *table = db_text(r, 0), *name = db_text(r, 1);
@@ -357,6 +387,20 @@ static int look_at_row(struct look *l, struct db_rows *r, struct fault *f)
 	return 0;
 }
 
+// Is each lane there, and as new as it was?
+static int look_at_lanes(const struct look *l, struct db_tx *t, struct fault *f)
+{
+	for (unsigned int i = 0; i < l->lanes_before_count; i++) {
+		const struct guard_lane *known = &l->lanes_before[i];
+		unsigned int k = 0;
+		while (k < l->lane_count && strcmp(l->lanes[k].name, known->name))
+			k++;
+		if (known->version > (k < l->lane_count ? l->lanes[k].version : 0))
+			return put_back(l->g, t, "guard_lane", known->name, f);
+	}
+	return 0;
+}
+
 static int look_at_all(struct db_tx *t, void *ctx, struct fault *f)
 {
 	struct look *l = ctx;
@@ -366,7 +410,12 @@ static int look_at_all(struct db_tx *t, void *ctx, struct fault *f)
 	l->count = 0;
 	free(l->lanes);
 	l->lanes = NULL;
+	const struct guard_tx *x = *db_data(t);
 	int err = guard_lanes_read(l->g, t, l->sum, &l->lanes, &l->lane_count, f);
+	if (x)	// what it changed is in the rows, and not yet in its lane
+		guard_add(l->sum, x->delta, false);
+	if (!err)
+		err = look_at_lanes(l, t, f);
 	if (!err)
 		err = db_query(t, &r, f, "SELECT area, name, stamp, mac FROM guard", "");
 	while (!err && (err = db_next(r, f)) == 1)
@@ -378,18 +427,44 @@ static int look_at_all(struct db_tx *t, void *ctx, struct fault *f)
 	return err;
 }
 
+// Copies what is known now.
+static int begin_look(struct guard *g, struct look *l, bool rows, struct fault *f)
+{
+	int err = 0;
+	pthread_mutex_lock(&g->lock);
+	if (rows && g->room) {
+		if ((l->before = malloc(g->room * sizeof *l->before))) {
+			memcpy(l->before, g->stamps, g->room * sizeof *l->before);
+			l->before_room = g->room;
+		} else {
+			err = fault_set(f, -ENOMEM, "out of memory");
+		}
+	}
+	if (!err && g->lane_count) {
+		if ((l->lanes_before = malloc(g->lane_count * sizeof *l->lanes_before))) {
+			memcpy(l->lanes_before, g->lanes, g->lane_count * sizeof *l->lanes_before);
+			l->lanes_before_count = g->lane_count;
+		} else {
+			err = fault_set(f, -ENOMEM, "out of memory");
+		}
+	}
+	pthread_mutex_unlock(&g->lock);
+	return err;
+}
+
+static void end_look(struct look *l)
+{
+	if (l->lanes_before)
+		free_wiped(l->lanes_before, l->lanes_before_count * sizeof *l->lanes_before);
+	free(l->before);
+	free(l->found);
+	free(l->lanes);
+}
+
 int guard_check(struct guard *g, struct fault *f)
 {
 	struct look l = {.g = g};
-	int err = 0;
-	pthread_mutex_lock(&g->lock);
-	if (g->room && (l.before = malloc(g->room * sizeof *l.before))) {
-		memcpy(l.before, g->stamps, g->room * sizeof *l.before);
-		l.before_room = g->room;
-	} else if (g->room) {
-		err = fault_set(f, -ENOMEM, "out of memory");
-	}
-	pthread_mutex_unlock(&g->lock);
+	int err = begin_look(g, &l, true, f);
 	if (!err)
 		err = db_read(g->db, look_at_all, &l, f);
 	pthread_mutex_lock(&g->lock);
@@ -403,9 +478,7 @@ int guard_check(struct guard *g, struct fault *f)
 	if (!l.before)
 		g->fresh = !l.lane_count && !l.count;
 	pthread_mutex_unlock(&g->lock);
-	free(l.before);
-	free(l.found);
-	free(l.lanes);
+	end_look(&l);
 	return err;
 }
 
