@@ -147,43 +147,62 @@ static int compare(struct guard *g, const json_t *record, struct fault *f)
 			 "the backup", (unsigned long long)g->told_at, lane ? ", lane " : "", lane ? lane : "");
 }
 
-// Versions and stamps go on from where none has ever been, so that nothing from before passes for what comes now.
+// Versions and stamps go on from where none has ever been, in this copy or in what the log knows, so that nothing from before, nor from an
+// earlier time that a copy was accepted, passes for what comes now.
+static int go_beyond(struct guard *g, const json_t *said, struct fault *f)
+{
+	const char *name;
+	json_t *v;
+	int err = 0;
+	pthread_mutex_lock(&g->lock);
+	json_object_foreach((json_t *)said, name, v) {
+		struct guard_lane missing = {.own = true}, *l = guard_lane_find(g, name);
+		if (!l && strlen(name) < sizeof missing.name) {
+			strcpy(missing.name, name);
+			err = err ? err : guard_lane_known(g, &missing);
+			l = guard_lane_find(g, name);
+		}
+		if (l && l->version < json_integer_value(v))
+			l->version = json_integer_value(v);
+	}
+	for (unsigned int i = 0; i < g->lane_count; i++) {
+		g->lanes[i].version += g->lanes[i].own ? JUMP : 0;
+		if (g->lanes[i].own && g->lanes[i].version > g->clock)
+			g->clock = g->lanes[i].version;
+	}
+	pthread_mutex_unlock(&g->lock);
+	return err ? fault_set(f, err, "out of memory") : 0;
+}
+
 static int jump(struct db_tx *t, void *ctx, struct fault *f)
 {
 	struct guard *g = ctx;
 	struct db_rows *r = NULL;
 	int err = 0;
 	if (g->shared)
-		err = db_query(t, &r, f, "SELECT setval('guard_clock', nextval('guard_clock') + ?)", "i", JUMP);
+		err = db_query(t, &r, f, "SELECT setval('guard_clock', nextval('guard_clock') + ?)", "i", g->clock);
 	db_rows_end(r);
 	for (unsigned int i = 0; i < g->lane_count && !err; i++) {
-		struct guard_lane l = g->lanes[i];
-		l.version += JUMP;
-		if (l.own)
-			err = guard_lane_write(g, t, &l, f);
+		if (g->lanes[i].own)
+			err = guard_lane_write(g, t, &g->lanes[i], f);
 	}
 	return err;
 }
 
-static int accept_state(struct guard *g, struct fault *f)
+// On record first: were it cut off in between, the next start would refuse again.
+static int accept_state(struct guard *g, const json_t *record, bool older, struct fault *f)
 {
-	pthread_mutex_lock(&g->lock);
-	bool any = false;
-	for (unsigned int i = 0; i < g->lane_count; i++)
-		any |= g->lanes[i].own;
-	pthread_mutex_unlock(&g->lock);
-	int err = db_write(g->db, jump, g, f);
-	pthread_mutex_lock(&g->lock);
-	for (unsigned int i = 0; i < g->lane_count && !err; i++)
-		g->lanes[i].version += g->lanes[i].own ? JUMP : 0;
-	g->clock += err ? 0 : JUMP;
-	pthread_mutex_unlock(&g->lock);
+	bool any = g->lane_count;
+	int err = go_beyond(g, json_object_get(record, "lanes"), f);
 	if (err)
 		return err;
-	log_warning("broker: the database was accepted as it is, %s", any ? "though the audit log knows a newer state of it" : "an empty one");
 	pthread_mutex_lock(&g->telling);
 	err = tell(g, true, f);
 	pthread_mutex_unlock(&g->telling);
+	if (!err)
+		err = db_write(g->db, jump, g, f);
+	if (!err && older)
+		log_warning("broker: the database was accepted as it is, %s", any ? "though the audit log knows a newer state of it" : "an empty one");
 	return err;
 }
 
@@ -201,18 +220,22 @@ int guard_log_compare(struct guard *g, bool accept, struct fault *f)
 	}
 	if (!err)
 		err = compare(g, record, f);
+	// Also what looks as new as the log: a backup that was restored with its log goes another way from here.
+	if (accept && (!err || err == -ESTALE))
+		err = accept_state(g, record, err, f);
 	json_decref(record);
-	return err == -ESTALE && accept ? accept_state(g, f) : err;
+	return err;
 }
 
 // What is told later, and what is looked at now and then.
 static void *follow(void *ctx)
 {
 	struct guard *g = ctx;
-	time_t next = time(NULL) + CHECK_SECONDS;
+	struct timespec until;
+	clock_gettime(CLOCK_MONOTONIC, &until);	// which nobody sets back
+	time_t next = until.tv_sec + CHECK_SECONDS;
 	pthread_mutex_lock(&g->lock);
 	while (!g->stop) {
-		struct timespec until;
 		struct note head;
 		struct fault f = {""};
 		bool damaged = false;
@@ -228,7 +251,7 @@ static void *follow(void *ctx)
 		if ((g->told < changes || head.head.size > g->told_at + TELL_EVERY) && tell(g, false, &f))
 			log_warning("broker: %s", f.text);
 		pthread_mutex_unlock(&g->telling);
-		if (g->shared && time(NULL) >= next) {
+		if (g->shared && until.tv_sec >= next) {
 			int err = guard_check(g, &f);
 			if (err == -EBADMSG) {
 				log_alarm("broker: %s", f.text);
@@ -237,7 +260,7 @@ static void *follow(void *ctx)
 			} else if (err) {
 				log_warning("broker: %s", f.text);
 			}
-			next = time(NULL) + CHECK_SECONDS;
+			next = until.tv_sec + CHECK_SECONDS;
 		}
 		pthread_mutex_lock(&g->lock);
 		g->damaged |= damaged;
