@@ -152,8 +152,10 @@ static int once(struct db *d, struct db_tx *t, enum db_mode mode, db_work *work,
 	c->failed = 0;
 	*told = false;
 	int err = c->backend->begin(c, mode, f);
-	if (err)
+	if (err) {
+		c->backend->rollback(c);	// it may have begun, and failed then: on the lock of who migrates
 		return err;
+	}
 	int result = work(t, ctx, f);
 	err = c->failed ? c->failed : result < 0 ? result : 0;
 	if (!err && t->data)

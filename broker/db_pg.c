@@ -122,9 +122,28 @@ static void say_nothing(void *ctx, const char *message)
 	(void)message;
 }
 
-// Arguments, settings and logs are read by many: a password stands in a file of its own.
-static int refuse_password(const char *where, struct fault *f)
+// Does each of the names, with commas between, say this machine?
+static bool all_local(const char *names)
 {
+	for (const char *p = names; p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL) {
+		size_t n = strcspn(p, ",");
+		if (n && *p != '/' && strncmp(p, "127.", 4) && (n != 3 || strncmp(p, "::1", 3)) && (n != 9 || strncmp(p, "localhost", 9)))
+			return false;
+	}
+	return true;
+}
+
+static int other_machine(struct fault *f)
+{
+	return fault_set(f, -EACCES, "the broker's database is on another machine, which must prove who it is: add "
+			 "?sslmode=verify-full&sslrootcert=FILE to its URL");
+}
+
+// Arguments, settings and logs are read by many: a password stands in a file of its own. And it is told to nobody who did not prove who he is,
+// as far as the URL alone says (refuse_plain sees the rest).
+static int check_url(const char *where, struct fault *f)
+{
+	const char *host = NULL, *address = NULL, *mode = getenv("PGSSLMODE"), *service = getenv("PGSERVICE");
 	char *why = NULL;
 	int err = 0;
 	PQconninfoOption *o = pq.conninfoParse(where, &why);
@@ -134,7 +153,13 @@ static int refuse_password(const char *where, struct fault *f)
 		if (!strcmp(p->keyword, "password") && p->val)
 			err = fault_set(f, -EINVAL, "database: the URL has a password in it. Put it into a file: ?passfile=FILE in the URL, "
 					"PGPASSFILE, ~/.pgpass, or use a client certificate (?sslcert=...&sslkey=...)");
+		host = strcmp(p->keyword, "host") || !p->val ? host : p->val;
+		address = strcmp(p->keyword, "hostaddr") || !p->val ? address : p->val;
+		mode = strcmp(p->keyword, "sslmode") || !p->val ? mode : p->val;
+		service = strcmp(p->keyword, "service") || !p->val ? service : p->val;
 	}
+	if (!err && !all_local(address ? address : host) && (mode ? strcmp(mode, "verify-full") != 0 : !service))
+		err = other_machine(f);
 	if (o)
 		pq.conninfoFree(o);
 	if (why)
@@ -152,18 +177,19 @@ static int refuse_plain(struct connection *c, struct fault *f)
 		sure |= !strcmp(p->keyword, "sslmode") && p->val && !strcmp(p->val, "verify-full") && pq.sslInUse(c->pg);
 	if (o)
 		pq.conninfoFree(o);
-	return sure ? 0 : fault_set(f, -EACCES, "the broker's database is on another machine, which must prove who it is: add "
-				    "?sslmode=verify-full&sslrootcert=FILE to its URL");
+	return sure ? 0 : other_machine(f);
 }
 
 static int pg_connect(struct db_conn **out, const char *where, struct fault *f)
 {
-	const char *const names[] = {"connect_timeout", "tcp_user_timeout", "application_name", "client_encoding", "dbname", NULL};
-	const char *const values[] = {"5", "10000", "coffer-broker", "UTF8", where, NULL};
+	// A machine that is gone between a statement and its answer is missed by what keeps connections alive, after some ten seconds.
+	const char *const names[] = {"connect_timeout", "tcp_user_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count",
+				     "application_name", "client_encoding", "dbname", NULL};
+	const char *const values[] = {"5", "10000", "5", "2", "3", "coffer-broker", "UTF8", where, NULL};
 	pthread_once(&once, load);
 	if (!loaded)
 		return fault_set(f, -ENOENT, "PostgreSQL's client library is missing (apt-get install libpq5)");
-	int err = refuse_password(where, f);
+	int err = check_url(where, f);
 	if (err)
 		return err;
 	struct connection *c = calloc(1, sizeof *c);
