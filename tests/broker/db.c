@@ -7,6 +7,7 @@
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,7 +145,7 @@ static void test_layer(const char *where)
 // ---- the guard ----
 
 struct world {
-	const char *where;
+	const char *where, *name;
 	struct db *db, *host;	// the broker's, and somebody else's
 	struct audit *audit;
 	struct guard *guard;
@@ -155,12 +156,13 @@ struct world {
 
 static int open_world(struct world *w, bool accept, struct fault *f)
 {
-	char dir[96];
+	char dir[96], origin[64];
 	uint64_t dropped;
-	snprintf(dir, sizeof dir, "%s/audit-%s", work, on);
+	snprintf(dir, sizeof dir, "%s/audit-%s-%s", work, on, w->name);
+	snprintf(origin, sizeof origin, "coffer-audit/%s", w->name);
 	if (!w->key)
 		w->key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
-	int err = audit_open(&w->audit, dir, "coffer-audit/test", w->key, &dropped, f);
+	int err = audit_open(&w->audit, dir, origin, w->key, &dropped, f);
 	if (!err)
 		err = db_open(&w->db, w->where, f);
 	if (!err)
@@ -384,11 +386,152 @@ static void test_anchor(struct world *w)
 	as_host(w, "INSERT INTO guard SELECT * FROM kept_guard WHERE name = 'a/b/volume'");
 	err = store_get_anchor(w->store, "a/b/volume", &now, &f);
 	OK("one that was put back is noticed", err == -EBADMSG, "%d %s", err, f.text);
+	as_host(w, "DELETE FROM anchor");
+	as_host(w, "DELETE FROM guard WHERE name = 'a/b/volume'");
+	err = store_get_anchor(w->store, "a/b/volume", &now, &f);
+	OK("one that was taken away is missed", err == -EBADMSG, "%d %s", err, f.text);
+	err = store_move_anchor(w->store, "a/b/volume", NULL, &one, false, &f);
+	OK("and none is set in its place", err == -EBADMSG, "%d %s", err, f.text);
 	put_back(w);
 	close_world(w);
 	err = open_world(w, false, &f);
 	OK("an advance that was put back with all else is noticed at the start", err == -ESTALE, "%d %s", err, f.text);
 	close_world(w);
+}
+
+static void accept_again(struct world *w, const char *name, const char *text, int times)
+{
+	struct fault f = {""};
+	int err = open_world(w, true, &f);
+	while (!err && times--)
+		err = put(w, "a/b/era", text, &f);
+	OK(name, !err, "%d %s", err, f.text);
+	close_world(w);
+}
+
+// What was accepted earlier, and went on, is not what was accepted last.
+static void test_eras(struct world *w)
+{
+	struct fault f = {""};
+	accept_again(w, "a copy is accepted", "the first time", 2);
+	as_host(w, "CREATE TABLE era_head AS SELECT * FROM secret_head");
+	as_host(w, "CREATE TABLE era_value AS SELECT * FROM secret_value");
+	as_host(w, "CREATE TABLE era_guard AS SELECT * FROM guard");
+	as_host(w, "CREATE TABLE era_lane AS SELECT * FROM guard_lane");
+	for (int empty = 0; empty < 2; empty++) {
+		put_back(w);
+		if (empty) {
+			as_host(w, "DELETE FROM anchor");
+			as_host(w, "DELETE FROM allowed");
+			as_host(w, "DELETE FROM secret_head");
+			as_host(w, "DELETE FROM secret_value");
+			as_host(w, "DELETE FROM guard");
+			as_host(w, "DELETE FROM guard_lane");
+		}
+		accept_again(w, empty ? "an empty one" : "and accepted once more", "another time", 1);
+		int err = open_world(w, false, &f);
+		OK("which stays", !err, "%d %s", err, f.text);
+		close_world(w);
+		if (empty)
+			as_host(w, "INSERT INTO anchor SELECT * FROM kept_anchor");
+		as_host(w, "DELETE FROM secret_head");
+		as_host(w, "DELETE FROM secret_value");
+		as_host(w, "DELETE FROM guard");
+		as_host(w, "DELETE FROM guard_lane");
+		as_host(w, "INSERT INTO secret_head SELECT * FROM era_head");
+		as_host(w, "INSERT INTO secret_value SELECT * FROM era_value");
+		as_host(w, "INSERT INTO guard SELECT * FROM era_guard");
+		as_host(w, "INSERT INTO guard_lane SELECT * FROM era_lane");
+		err = open_world(w, false, &f);
+		OK("what grew from the first is refused", err == -ESTALE, "%d %s", err, f.text);
+		close_world(w);
+	}
+}
+
+// Two brokers on one database.
+static void test_two(const char *where)
+{
+	struct world one = {.where = where, .name = "one"}, two = {.where = where, .name = "two"};
+	struct fault f = {""};
+	int err = open_world(&one, false, &f);
+	if (!err)
+		err = open_world(&two, false, &f);
+	if (!err)
+		err = db_open(&two.host, where, &f);
+	if (!err)
+		err = put(&one, "a/b/pair", "text", &f);
+	OK("two brokers", !err, "%d %s", err, f.text);
+	if (!err) {
+		GIVES("what one stores, the other has", &two, "a/b/pair", "text");
+		err = secrets_delete(one.secrets, "a/b/pair", &f);
+		OK("the one deletes it", !err, "%d %s", err, f.text);
+		GIVES("the other knows that it is gone", &two, "a/b/pair", "(none)");
+		GIVES("and goes on", &two, "a/b/pair", "(none)");
+		err = put(&one, "a/b/pair", "anew", &f);
+		OK("it is made anew", !err, "%d %s", err, f.text);
+		GIVES("which the other has", &two, "a/b/pair", "anew");
+		err = guard_check(two.guard, &f);
+		OK("all fits", !err, "%d %s", err, f.text);
+		as_host(&two, "DELETE FROM secret_head WHERE resource = 'a/b/pair'");
+		as_host(&two, "DELETE FROM guard WHERE name = 'a/b/pair'");
+		GIVES("when the host takes it away the other notices", &two, "a/b/pair", "(changed)");
+	}
+	close_world(&one);
+	close_world(&two);
+	db_close(two.host);
+	EVP_PKEY_free(one.key);
+	EVP_PKEY_free(two.key);
+}
+
+static atomic_bool held;
+
+// What brokers that change tables take, kept for longer than one waits for it at a time.
+static int hold(struct db_tx *t, void *ctx, struct fault *f)
+{
+	struct db_rows *r = NULL;
+	(void)ctx;
+	int err = db_query(t, &r, f, "SELECT pg_advisory_xact_lock(4851706420771201)", "");
+	db_rows_end(r);
+	atomic_store(&held, true);
+	usleep(6000000);
+	return err;
+}
+
+static void *hold_lock(void *ctx)
+{
+	struct fault f;
+	db_write(ctx, hold, NULL, &f);
+	return NULL;
+}
+
+static void test_migrations_meet(const char *where)
+{
+	struct db *d = NULL;
+	struct fault f = {""};
+	pthread_t thread;
+	int err = db_open(&d, where, &f);
+	if (!err && !pthread_create(&thread, NULL, hold_lock, d)) {
+		while (!atomic_load(&held))
+			usleep(1000);
+		err = db_migrate(d, "test", versions, 2, &f);
+		pthread_join(thread, NULL);
+	}
+	OK("who finds another one changing tables waits", !err, "%d %s", err, f.text);
+	db_close(d);
+}
+
+// Nothing is told to a server that need not prove who it is.
+static void test_plain(void)
+{
+	static const char *const urls[] = {"postgresql://u@192.0.2.1/x", "postgresql://u@127.0.0.1,192.0.2.1/x",
+					   "postgresql://u@192.0.2.1/x?sslmode=require", "postgresql://u@localhost/x?hostaddr=192.0.2.1"};
+	for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
+		struct db *d = NULL;
+		struct fault f = {""};
+		int err = db_open(&d, urls[i], &f);
+		OK("another machine must prove who it is", err == -EACCES, "%s: %d %s", urls[i], err, f.text);
+		db_close(err ? NULL : d);
+	}
 }
 
 static void test_key(struct world *w)
@@ -405,7 +548,7 @@ static void test_key(struct world *w)
 
 static void test_guard(const char *where)
 {
-	struct world w = {.where = where};
+	struct world w = {.where = where, .name = "test"};
 	struct fault f = {""};
 	int err = open_world(&w, false, &f);
 	OK("a broker's tables are made", !err, "%d %s", err, f.text);
@@ -422,6 +565,7 @@ static void test_guard(const char *where)
 		test_removed(&w);
 		test_restored(&w);
 		test_anchor(&w);
+		test_eras(&w);
 		test_key(&w);
 	}
 	close_world(&w);
@@ -447,6 +591,9 @@ int main(void)
 	if (pg_make(&pg)) {
 		test_layer(pg.url);
 		test_guard(pg.url);
+		test_two(pg.url);
+		test_migrations_meet(pg.url);
+		test_plain();
 	} else {
 		skip("postgres", "no server could be started");
 	}
