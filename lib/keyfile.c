@@ -6,11 +6,27 @@
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/pkcs12.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include "lib/file.h"
 
 #define LIMIT (64u << 10)
+#define ROUNDS 600000	// of PBKDF2: what each guess at a passphrase costs who has the file; OpenSSL's own number is 2048
+
+static int write_encrypted(BIO *bio, EVP_PKEY *key, int (*ask)(char *out, int size, int writing, void *path), const char *path)
+{
+	char passphrase[1024];
+	int n = ask(passphrase, sizeof passphrase, 1, (void *)path);
+	PKCS8_PRIV_KEY_INFO *plain = n > 0 ? EVP_PKEY2PKCS8(key) : NULL;
+	X509_SIG *sealed = plain ? PKCS8_encrypt(-1, EVP_aes_256_cbc(), passphrase, n, NULL, 0, ROUNDS, plain) : NULL;
+	int ok = sealed && PEM_write_bio_PKCS8(bio, sealed) == 1;
+	explicit_bzero(passphrase, sizeof passphrase);
+	PKCS8_PRIV_KEY_INFO_free(plain);
+	X509_SIG_free(sealed);
+	return ok;
+}
 
 int keyfile_write_locked(const char *path, EVP_PKEY *key, int (*ask)(char *out, int size, int writing, void *path), struct fault *f)
 {
@@ -18,7 +34,7 @@ int keyfile_write_locked(const char *path, EVP_PKEY *key, int (*ask)(char *out, 
 	char *pem;
 	long len = 0;
 
-	if (key && bio && PEM_write_bio_PKCS8PrivateKey(bio, key, ask ? EVP_aes_256_cbc() : NULL, NULL, 0, ask, (void *)path))
+	if (key && bio && (ask ? write_encrypted(bio, key, ask, path) : PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL)))
 		len = BIO_get_mem_data(bio, &pem);
 	ERR_clear_error();
 	int err = len > 0 ? file_write(path, pem, (size_t)len, 0600, true, f) : fault_set(f, -EIO, "cannot make a key");
