@@ -13,6 +13,7 @@
 #include "broker/approvals.h"
 #include "broker/identity_cert.h"
 #include "broker/kbs.h"
+#include "lib/encode.h"
 #include "lib/log.h"
 
 static bool fine(int err, const struct fault *f, struct http_response *r)
@@ -142,8 +143,8 @@ static int read_proof(const struct broker *b, const json_t *o, struct identity *
 		return read_certificate(cert, i, f);
 	if (!b->client_ca)
 		return fault_set(f, -EINVAL, "certificate_name: this broker has no `client_ca` (broker.yaml) whose certificates it could be in");
-	if (!*name || strlen(name) + 6 > sizeof i->keyid)
-		return fault_set(f, -EINVAL, "certificate_name: empty or too long");
+	if (!*name || strlen(name) + 6 > sizeof i->keyid || !text_is_printable(name))
+		return fault_set(f, -EINVAL, "certificate_name: empty, too long, or with control characters in it");
 	strcpy(mempcpy(i->keyid, "name:", 5), name);
 	return 0;
 }

@@ -7,6 +7,7 @@
 
 #include "cli/cli.h"
 #include "cli/owner.h"
+#include "cli/printable.h"
 #include "lib/file.h"
 
 struct request {
@@ -88,6 +89,7 @@ static int list(struct broker_client *client, bool json, struct fault *f)
 		json_dumpf(answer, stdout, JSON_COMPACT | JSON_SORT_KEYS);
 		putchar('\n');
 	} else if (!err) {
+		answer = printable(answer);
 		if (!json_array_size(json_object_get(answer, "identities")))
 			printf("Nobody but who has the admin token (coffer admin add NAME --role admin --key FILE).\n");
 		json_array_foreach(json_object_get(answer, "identities"), i, row) {
@@ -169,7 +171,7 @@ const struct command command_admin = {
 	"       coffer admin role NAME ROLE[,ROLE...] [--resources PREFIX[,PREFIX...]]\n"
 	"       coffer admin remove NAME                              takes effect at the next request\n\n"
 	"Roles: admin (everything), owner (of the resources that begin with a PREFIX such as team/ or default/volume/: put, rotate, allow,\n"
-	"deny, their part of the audit log), operator (status, metrics, reload; no secrets), auditor (audit log, lists), approver (gives\n"
+	"deny, their part of the audit log), operator (status, metrics; no secrets), auditor (audit log, lists), approver (gives\n"
 	"approvals). A key is what `coffer identity show` prints; --certificate is a client's certificate itself, --certificate-name a name\n"
 	"in certificates under the broker's `client_ca`. The first admin is added with the admin token. docs/identity.md\n\n" OWNER_HELP,
 	admin,

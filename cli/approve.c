@@ -9,6 +9,7 @@
 #include "broker/approvals.h"
 #include "cli/cli.h"
 #include "cli/owner.h"
+#include "cli/printable.h"
 #include "lib/encode.h"
 #include "lib/signkey.h"
 
@@ -60,6 +61,7 @@ static int approvals(int argc, char **argv)
 		json_dumpf(answer, stdout, JSON_COMPACT | JSON_SORT_KEYS);
 		putchar('\n');
 	} else if (!err) {
+		answer = printable(answer);
 		if (!json_array_size(json_object_get(answer, "requests")))
 			printf("Nothing waits for an approval.\n");
 		json_array_foreach(json_object_get(answer, "requests"), i, row)
@@ -108,7 +110,7 @@ static int give(struct broker_client *client, const struct approval *a, const ch
 	if (!err)
 		err = signkey_sign(key, statement, strlen(statement), signature);
 	if (err)
-		return fault_set(f, err, "this cannot be signed");
+		return fault_set(f, err, "this cannot be signed: it is too long, or has control characters in it");
 	base64_encode(text, signature, sizeof(signature), BASE64_STD);
 	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s}", "action", a->action, "subject", a->subject, "detail", a->detail, "expires", expires, "signature", text);
 	err = o ? broker_client_json(client, "POST", "/coffer/v0/approval", o, NULL, f) : fault_set(f, -EINVAL, "not valid text");

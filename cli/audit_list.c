@@ -7,7 +7,7 @@
 
 #include "cli/audit.h"
 #include "cli/cli.h"
-#include "lib/encode.h"
+#include "cli/printable.h"
 
 #define PAGE 1000
 
@@ -80,33 +80,6 @@ static void say_refusals(const json_t *record)
 		printf("%s%s", i ? ", " : "  ", text_of(v, "claim"));
 }
 
-// A copy whose texts have no control characters.
-static json_t *printable(const json_t *v)
-{
-	const char *key;
-	json_t *member, *out;
-	size_t i;
-
-	if (json_is_string(v)) {
-		char *text = strdup(json_string_value(v));
-		out = text ? json_string(text_printable(text)) : NULL;
-		free(text);
-		return out;
-	}
-	if (json_is_object(v)) {
-		out = json_object();
-		json_object_foreach((json_t *)v, key, member)
-			json_object_set_new(out, key, printable(member));
-		return out;
-	}
-	if (!json_is_array(v))
-		return json_deep_copy(v);
-	out = json_array();
-	json_array_foreach(v, i, member)
-		json_array_append_new(out, printable(member));
-	return out;
-}
-
 static void say(const struct audit_options *o, uint64_t index, const char *line)
 {
 	json_t *record;
@@ -116,9 +89,7 @@ static void say(const struct audit_options *o, uint64_t index, const char *line)
 		return;
 	}
 	// Names of resources and addresses come from whoever asked: nothing of them is for the terminal to obey.
-	json_t *raw = json_loads(line, 0, NULL);
-	record = printable(raw);
-	json_decref(raw);
+	record = printable(json_loads(line, 0, NULL));
 	const char *outcome = text_of(record, "outcome");
 	printf("%8" PRIu64 "  %-24s  %-20s  %s%-8s%s  %s  %s", index, text_of(record, "time"), text_of(record, "event"),
 	       !strcmp(outcome, "refused") ? cli_red(stdout) : "", outcome, !strcmp(outcome, "refused") ? cli_plain(stdout) : "",

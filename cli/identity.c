@@ -10,6 +10,7 @@
 #include "cli/cli.h"
 #include "cli/owner.h"
 #include "cli/passphrase.h"
+#include "cli/printable.h"
 #include "lib/file.h"
 #include "lib/keyfile.h"
 #include "lib/signkey.h"
@@ -107,6 +108,7 @@ static int whoami(const struct owner *o, bool json, struct fault *f)
 		json_dumpf(answer, stdout, JSON_COMPACT | JSON_SORT_KEYS);
 		putchar('\n');
 	} else if (!err) {
+		answer = printable(answer);
 		printf("%s\n  roles      ", json_string_value(json_object_get(answer, "name")));
 		print_list(answer, "roles");
 		printf("\n  resources  ");

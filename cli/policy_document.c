@@ -9,6 +9,7 @@
 
 #include "cli/cli.h"
 #include "cli/owner.h"
+#include "cli/printable.h"
 #include "lib/file.h"
 
 #define DOCUMENT "/coffer/v0/policy-document"
@@ -100,7 +101,9 @@ static int history(struct broker_client *client, bool json, struct fault *f)
 		return err;
 	if (json)
 		print_json(answer);
-	else if (!json_array_size(json_object_get(answer, "versions")))
+	else
+		answer = printable(answer);
+	if (!json && !json_array_size(json_object_get(answer, "versions")))
 		printf("No policy was ever put.\n");
 	json_array_foreach(json ? NULL : json_object_get(answer, "versions"), i, row)
 		printf("%s%6lld  %s  %.16s...  %-16s  %s\n", json_is_true(json_object_get(row, "active")) ? "*" : " ", number_of(row, "version"),

@@ -5,15 +5,25 @@
 #include <errno.h>
 #include <string.h>
 
+// The bytes of a control character here; 0: none.
+static size_t control(const char *s)
+{
+	const unsigned char *p = (const unsigned char *)s;
+	return *p < ' ' || *p == 0x7f ? 1 : *p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0 ? 2 : 0;
+}
+
 char *text_printable(char *s)
 {
-	for (unsigned char *p = (unsigned char *)s; *p; p++) {
-		if (*p < ' ' || *p == 0x7f)
-			*p = '?';
-		if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)
-			*p = p[1] = '?';
-	}
+	for (char *p = s; *p; p++)
+		memset(p, '?', control(p));
 	return s;
+}
+
+bool text_is_printable(const char *s)
+{
+	while (*s && !control(s))
+		s++;
+	return !*s;
 }
 
 char *hex_encode(char *out, const void *bytes, size_t len)

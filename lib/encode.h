@@ -4,12 +4,15 @@
 #ifndef COFFER_LIB_ENCODE_H
 #define COFFER_LIB_ENCODE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 // Makes control characters '?', in place: those of ASCII, and U+0080 to U+009f in UTF-8, which terminals obey as well. Returns the text.
 char *text_printable(char *s);
+// Has it none of them?
+bool text_is_printable(const char *s);
 
 // `out` has room for 2 * len + 1. Returns out.
 char *hex_encode(char *out, const void *bytes, size_t len);
