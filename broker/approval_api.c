@@ -100,9 +100,8 @@ void approval_give(struct broker *b, const char *rest, const struct http_request
 		fail(err, &f, r);
 	} else if (record(b, &a, expires, r)) {
 		approval_id(&a, id);
-		err = db_do(b->db, &f, "INSERT INTO approval(id, keyid, expires, signature) VALUES(?, ?, ?, ?) ON CONFLICT (id, keyid) DO UPDATE SET"
-			    " expires = excluded.expires, signature = excluded.signature", "tttb", id, who.keyid, expires, signature, sizeof signature);
-		if (err < 0)
+		err = approvals_put(b, &a, who.keyid, expires, signature, &f);
+		if (err)
 			fail(err, &f, r);
 		else
 			broker_reply(r, 200, json_pack("{s:b, s:s}", "ok", 1, "id", id));

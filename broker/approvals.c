@@ -10,6 +10,7 @@
 
 #include "attest/slice.h"
 #include "broker/api.h"
+#include "broker/guard.h"
 #include "lib/encode.h"
 #include "lib/log.h"
 #include "lib/sha.h"
@@ -78,7 +79,8 @@ void approval_id(const struct approval *a, char id[APPROVAL_ID])
 
 int approval_statement(const char *broker, const struct approval *a, const char *expires, char out[APPROVAL_STATEMENT])
 {
-	if (strchr(a->action, '\n') || strchr(a->subject, '\n') || strchr(a->detail, '\n') || strchr(expires, '\n'))
+	// Lines are told apart by what ends them; and what a terminal obeys could show an approver something else.
+	if (!text_is_printable(a->action) || !text_is_printable(a->subject) || !text_is_printable(a->detail) || !text_is_printable(expires))
 		return -EINVAL;
 	int n = snprintf(out, APPROVAL_STATEMENT, "coffer-approval-v1\nbroker: %s\naction: %s\nsubject: %s\ndetail: %s\nexpires: %s\n", broker, a->action,
 			 a->subject, a->detail, expires);
@@ -91,16 +93,25 @@ struct signed_one {
 };
 
 struct reading {
+	struct broker *b;
 	const char *id;
 	struct signed_one *all;
 	unsigned int count;
 };
+
+// The guarded row's name: one that was used up, and is put back, counts for nothing.
+static const char *row_name(const char *id, const struct signed_one *s, char out[APPROVAL_ID + IDENTITY_KEYID])
+{
+	snprintf(out, APPROVAL_ID + IDENTITY_KEYID, "%s %s", id, s->keyid);
+	return out;
+}
 
 static int read_signed(struct db_tx *t, void *ctx, struct fault *f)
 {
 	struct reading *g = ctx;
 	struct db_rows *r;
 	size_t len;
+	char name[APPROVAL_ID + IDENTITY_KEYID];
 	int err = db_query(t, &r, f, "SELECT keyid, expires, signature FROM approval WHERE id = ? ORDER BY keyid", "t", g->id);
 	g->count = 0;
 	while (!err && (err = db_next(r, f)) == 1) {
@@ -114,10 +125,13 @@ static int read_signed(struct db_tx *t, void *ctx, struct fault *f)
 		s = &more[g->count];
 		// What does not fit was not written by a broker, and counts for nothing.
 		if (keyid && expires && strlen(keyid) < sizeof s->keyid && strlen(expires) < sizeof s->expires && len == sizeof s->signature) {
+			memset(s, 0, sizeof *s);
 			strcpy(s->keyid, keyid);
 			strcpy(s->expires, expires);
 			memcpy(s->signature, signature, len);
-			g->count++;
+			int kept = guard_read(g->b->guard, t, "approval", row_name(g->id, s, name), s, sizeof *s, f);
+			g->count += !kept;
+			err = kept == -EBADMSG ? 0 : kept;
 		}
 	}
 	db_rows_end(r);
@@ -160,24 +174,64 @@ int approval_check(struct broker *b, const struct approval *a, const char *keyid
 	return check_one(b, a, keyid, expires, signature, &who, f);
 }
 
-int approvals_valid(struct broker *b, const struct approval *a, json_t **names, struct fault *f)
+struct putting {
+	struct broker *b;
+	const char *id;
+	struct signed_one s;
+};
+
+static int put_work(struct db_tx *t, void *ctx, struct fault *f)
+{
+	const struct putting *p = ctx;
+	char name[APPROVAL_ID + IDENTITY_KEYID];
+	int err = db_run(t, f, "INSERT INTO approval(id, keyid, expires, signature) VALUES(?, ?, ?, ?) ON CONFLICT (id, keyid) DO UPDATE SET"
+			 " expires = excluded.expires, signature = excluded.signature", "tttb", p->id, p->s.keyid, p->s.expires, p->s.signature,
+			 sizeof p->s.signature);
+	return err < 0 ? err : guard_write(p->b->guard, t, "approval", row_name(p->id, &p->s, name), &p->s, sizeof p->s, f);
+}
+
+int approvals_put(struct broker *b, const struct approval *a, const char *keyid, const char *expires, const uint8_t signature[SIGNKEY_SIGNATURE],
+		  struct fault *f)
 {
 	char id[APPROVAL_ID];
+	struct putting p = {.b = b, .id = id};
+	if (strlen(keyid) >= sizeof p.s.keyid || strlen(expires) >= sizeof p.s.expires)
+		return fault_set(f, -EINVAL, "expires: a time like 2026-01-31T00:00:00Z");
 	approval_id(a, id);
-	struct reading g = {.id = id};
-	int err = db_read(b->db, read_signed, &g, f);
+	strcpy(p.s.keyid, keyid);
+	strcpy(p.s.expires, expires);
+	memcpy(p.s.signature, signature, sizeof p.s.signature);
+	int err = db_write(b->db, put_work, &p, f);
+	return err < 0 ? err : 0;
+}
+
+// *g: what was looked at; its list is the caller's to free in any case.
+static int judge(const struct approval *a, struct reading *g, json_t **names, struct fault *f)
+{
+	int err = db_read(g->b->db, read_signed, g, f);
 	*names = json_array();
-	for (unsigned int i = 0; !err && i < g.count; i++) {
+	for (unsigned int i = 0; !err && i < g->count; i++) {
 		struct identity who;
-		err = check_one(b, a, g.all[i].keyid, g.all[i].expires, g.all[i].signature, &who, f);
+		err = check_one(g->b, a, g->all[i].keyid, g->all[i].expires, g->all[i].signature, &who, f);
 		if (!err)
 			json_array_append_new(*names, json_string(who.name));
 		else if (err == -EINVAL || err == -ENOENT || err == -EACCES || err == -EKEYREJECTED)
 			err = 0;	// one that no longer counts
 	}
-	free(g.all);
-	if (err)
+	if (err) {
 		json_decref(*names);
+		*names = NULL;
+	}
+	return err;
+}
+
+int approvals_valid(struct broker *b, const struct approval *a, json_t **names, struct fault *f)
+{
+	char id[APPROVAL_ID];
+	struct reading g = {.b = b, .id = id};
+	approval_id(a, id);
+	int err = judge(a, &g, names, f);
+	free(g.all);
 	return err;
 }
 
@@ -213,10 +267,24 @@ int approvals_ask(struct broker *b, const struct approval *a, const char *by, st
 	return db_write(b->db, ask_work, &(struct waiting){.a = a, .id = id, .by = by, .now = time(NULL)}, f);
 }
 
+// All of those that were judged, or none (0): whoever is second finds others, or none, and what came meanwhile is not taken for what is gone.
 static int use_work(struct db_tx *t, void *ctx, struct fault *f)
 {
-	int used = db_run(t, f, "DELETE FROM approval WHERE id = ?", "t", (const char *)ctx);
-	int err = used < 0 ? used : db_run(t, f, "DELETE FROM approval_request WHERE id = ?", "t", (const char *)ctx);
+	const struct reading *judged = ctx;
+	struct reading now = {.b = judged->b, .id = judged->id};
+	char name[APPROVAL_ID + IDENTITY_KEYID];
+	int err = read_signed(t, &now, f), used = (int)now.count;
+	if (err || now.count != judged->count || (now.count && memcmp(now.all, judged->all, now.count * sizeof *now.all))) {
+		used = 0;
+		goto out;
+	}
+	err = db_run(t, f, "DELETE FROM approval WHERE id = ?", "t", now.id);
+	if (err >= 0)
+		err = db_run(t, f, "DELETE FROM approval_request WHERE id = ?", "t", now.id);
+	for (unsigned int i = 0; i < now.count && err >= 0; i++)
+		err = guard_write(now.b->guard, t, "approval", row_name(now.id, &now.all[i], name), NULL, 0, f);
+out:
+	free(now.all);
 	return err < 0 ? err : used;
 }
 
@@ -239,19 +307,20 @@ bool broker_approved(struct broker *b, struct http_response *r, const char *oper
 	const struct approval a = {operation, subject, detail};
 	struct fault f = {""};
 	char id[APPROVAL_ID], text[600];
+	struct reading g = {.b = b, .id = id};
 	json_t *names = NULL;
 	if (!rule)
 		return true;
 	approval_id(&a, id);
-	int err = approvals_valid(b, &a, &names, &f);
+	int err = judge(&a, &g, &names, &f);
 	size_t have = err ? 0 : count_of(names, of), need = (size_t)json_integer_value(json_object_get(rule, "k"));
 	json_decref(names);
-	// Who is second finds none left.
 	if (!err && have >= need) {
-		err = db_write(b->db, use_work, id, &f);
+		err = db_write(b->db, use_work, &g, &f);
 		have = err > 0 ? have : 0;
 		err = err < 0 ? err : 0;
 	}
+	free(g.all);
 	if (!err && have >= need)
 		return true;
 	if (!err)

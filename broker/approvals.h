@@ -32,12 +32,15 @@ int approvals_check_settings(const json_t *settings, struct fault *f);
 int approvals_open(struct broker *b, struct fault *f);
 
 void approval_id(const struct approval *a, char id[APPROVAL_ID]);
-// The text that is signed. -E2BIG, -EINVAL: a part has a line's end in it.
+// The text that is signed. -E2BIG, -EINVAL: a part has a control character in it.
 int approval_statement(const char *broker, const struct approval *a, const char *expires, char out[APPROVAL_STATEMENT]);
 
 // Would this one count now? -EINVAL, -ENOENT, -EACCES, -EKEYREJECTED and why.
 int approval_check(struct broker *b, const struct approval *a, const char *keyid, const char *expires, const uint8_t signature[SIGNKEY_SIGNATURE],
 		   struct fault *f);
+// Keeps one that was checked; a later one of the same key takes its place.
+int approvals_put(struct broker *b, const struct approval *a, const char *keyid, const char *expires, const uint8_t signature[SIGNKEY_SIGNATURE],
+		  struct fault *f);
 // The names of those who approve it now, as a list; a new reference.
 int approvals_valid(struct broker *b, const struct approval *a, json_t **names, struct fault *f);
 // Somebody waits for it: shown to those who may approve.

@@ -81,10 +81,20 @@ static bool version_of(const json_t *o, unsigned int *version, struct http_respo
 	return true;
 }
 
+// Where that is asked for: of this version, or of all of them.
+static bool approved_version(struct broker *b, const char *operation, const char *name, unsigned int version, struct http_response *r)
+{
+	char detail[32];
+	snprintf(detail, sizeof detail, version ? "version %u" : "all versions", version);
+	return broker_approved(b, r, operation, name, detail);
+}
+
 static void store(struct broker *b, const char *name, const struct secrets_put *p, const char *event, struct http_response *r)
 {
 	struct fault f = {""};
 	unsigned int version = 0;
+	if (p->mode == SECRETS_REPLACE && !approved_version(b, "destroy", name, 0, r))	// those that are there are destroyed
+		return;
 	if (record(b, event, name, p->settings, r) && fine(secrets_put(b->secrets, name, p, time(NULL), &version, &f), &f, r))
 		broker_reply(r, 200, json_pack("{s:b, s:i}", "ok", 1, "version", (int)version));
 }
@@ -140,14 +150,6 @@ void secret_change(struct broker *b, const char *name, const struct http_request
 	else
 		broker_problem(r, 400, "BadRequest", "the first line of the request must be a JSON object with an \"action\"", NULL);
 	json_decref(o);
-}
-
-// Where that is asked for: of this version, or of all of them.
-static bool approved_version(struct broker *b, const char *operation, const char *name, unsigned int version, struct http_response *r)
-{
-	char detail[32];
-	snprintf(detail, sizeof detail, version ? "version %u" : "all versions", version);
-	return broker_approved(b, r, operation, name, detail);
 }
 
 void secret_destroy(struct broker *b, const char *name, const struct http_request *q, struct http_response *r)
