@@ -43,8 +43,10 @@ struct broker {
 	char authority[1024];		// `authority`: further names, "," between
 	X509_STORE *client_ca;		// `client_ca`; NULL: none
 	const struct broker_settings *settings;	// as the broker was started
+	pthread_mutex_t follow_lock;	// held while the verifier is made anew: an older one never comes after a newer. Taken before verifier_lock
 	_Atomic long long policy_failed;	// a version that could not be used: said once; -1: none
-	pthread_rwlock_t verifier_lock;	// held for reading while a request is served; taken before any other lock
+	_Atomic int64_t policy_again_ms;	// when it is tried again
+	pthread_rwlock_t verifier_lock;	// held for reading while a request is served; taken before any lock but follow_lock
 	struct verifier verifier;
 	char spiffe_domain[256];	// `spiffe_trust_domain`; "": no identities are given
 	unsigned int spiffe_seconds;	// `spiffe_svid_seconds`: how long their certificates live

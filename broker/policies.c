@@ -13,6 +13,9 @@
 #include "lib/encode.h"
 #include "lib/log.h"
 #include "lib/sha.h"
+#include "lib/tls.h"
+
+#define AGAIN_MS 2000	// a version that could not be used may have been met by a moment's lack of something
 
 static const struct db_migration tables[] = {
 	{.both = "CREATE TABLE policy_version(version INTEGER PRIMARY KEY, name TEXT NOT NULL, author TEXT NOT NULL, created INTEGER NOT NULL,"
@@ -123,20 +126,27 @@ static int list_work(struct db_tx *t, void *ctx, struct fault *f)
 {
 	struct work *w = ctx;
 	struct db_rows *r;
+	char number[32], content[400];
 	int err = read_active(t, w, f);
 	json_array_clear(w->list);
 	if (err)
 		return err;
 	err = db_query(t, &r, f, "SELECT version, name, author, created, digest FROM policy_version ORDER BY version DESC", "");
 	while (!err && (err = db_next(r, f)) == 1) {
+		struct policy_version v = {.version = db_int(r, 0), .created = db_int(r, 3)};
 		char when[32];
 		struct tm tm;
-		time_t created = (time_t)db_int(r, 3);
+		time_t created = (time_t)v.created;
+		snprintf(number, sizeof number, "%lld", v.version);
+		bool fits = take(v.name, sizeof v.name, db_text(r, 1)) && take(v.author, sizeof v.author, db_text(r, 2)) &&
+			    take(v.digest, sizeof v.digest, db_text(r, 4));
+		err = fits ? guard_read(w->b->guard, t, "policy_version", number, content, content_of(&v, content), f) :
+			fault_set(f, -EBADMSG, "version %lld of the policy was changed outside the broker", v.version);
+		if (err)
+			break;
 		strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&created, &tm));
-		json_array_append_new(w->list, json_pack("{s:I, s:s, s:s, s:s, s:s, s:b}", "version", (json_int_t)db_int(r, 0), "name", db_text(r, 1) ?: "",
-							 "author", db_text(r, 2) ?: "", "digest", db_text(r, 4) ?: "", "created", when, "active",
-							 db_int(r, 0) == w->version));
-		err = 0;
+		json_array_append_new(w->list, json_pack("{s:I, s:s, s:s, s:s, s:s, s:b}", "version", (json_int_t)v.version, "name", v.name, "author", v.author,
+							 "digest", v.digest, "created", when, "active", v.version == w->version));
 	}
 	db_rows_end(r);
 	return err < 0 ? err : 0;
@@ -193,29 +203,37 @@ int policies_put(struct broker *b, struct policy_version *v, struct fault *f)
 	return err < 0 ? err : 0;
 }
 
+// Is another version used than the one that holds? One that could not be used is tried again only now and then.
+static bool behind(struct broker *b, long long *active)
+{
+	struct fault f = {""};
+	int err = policies_active(b, active, &f);
+	pthread_rwlock_rdlock(&b->verifier_lock);
+	bool same = b->verifier.policy_version == *active;
+	pthread_rwlock_unlock(&b->verifier_lock);
+	if (err)
+		log_alarm("broker: the policy cannot be looked at: %s", f.text);
+	return !err && !same && (atomic_load(&b->policy_failed) != *active || clock_ms() >= atomic_load(&b->policy_again_ms));
+}
+
 void policies_follow(struct broker *b)
 {
 	struct fault f = {""};
 	long long active;
-	if (b->settings->policy[0])	// a file decides
+	if (b->settings->policy[0] || !behind(b, &active))	// a file decides, or nothing is new
 		return;
-	int err = policies_active(b, &active, &f);
-	pthread_rwlock_rdlock(&b->verifier_lock);
-	bool same = b->verifier.policy_version == active;
-	pthread_rwlock_unlock(&b->verifier_lock);
-	if (err || same || atomic_load(&b->policy_failed) == active) {
-		if (err)
-			log_alarm("broker: the policy cannot be looked at: %s", f.text);
-		return;
+	pthread_mutex_lock(&b->follow_lock);
+	if (!behind(b, &active)) {	// another request was faster
+	} else if (broker_state_follow(b, &f)) {
+		if (atomic_exchange(&b->policy_failed, active) != active)
+			log_alarm("broker: version %lld of the policy cannot be used here, the one before stays: %s", active, f.text);
+		atomic_store(&b->policy_again_ms, clock_ms() + AGAIN_MS);
+	} else {
+		atomic_store(&b->policy_failed, -1);
+		if (active)
+			log_info("broker: version %lld of the policy holds now", active);
+		else
+			log_info("broker: no policy is put any longer");
 	}
-	if (broker_state_follow(b, &f)) {
-		atomic_store(&b->policy_failed, active);
-		log_alarm("broker: version %lld of the policy cannot be used here, the one before stays: %s", active, f.text);
-		return;
-	}
-	atomic_store(&b->policy_failed, -1);
-	if (active)
-		log_info("broker: version %lld of the policy holds now", active);
-	else
-		log_info("broker: no policy is put any longer");
+	pthread_mutex_unlock(&b->follow_lock);
 }

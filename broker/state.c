@@ -501,14 +501,17 @@ int broker_state_reload(struct broker *b, const struct broker_settings *s, struc
 {
 	struct verifier fresh;
 	SSL_CTX *tls = NULL;
+	pthread_mutex_lock(&b->follow_lock);
 	int err = open_verifier(b, &fresh, s, f);
 	if (!err)
 		err = open_tls(&tls, s->dir, f);
-	if (err) {
+	if (err)
 		verifier_close(&fresh);
+	else
+		exchange_verifier(b, &fresh);
+	pthread_mutex_unlock(&b->follow_lock);
+	if (err)
 		return err;
-	}
-	exchange_verifier(b, &fresh);
 	X509 *certificate = SSL_CTX_get0_certificate(tls), *old_certificate;
 	X509_up_ref(certificate);
 	pthread_rwlock_wrlock(&b->verifier_lock);
@@ -535,6 +538,7 @@ int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_setti
 	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
 	pthread_rwlock_init(&b->verifier_lock, &attr);
 	pthread_rwlockattr_destroy(&attr);
+	pthread_mutex_init(&b->follow_lock, NULL);
 	*tls = NULL;
 	int err = broker_prepare(s->dir, f);
 	if (!err)
@@ -575,6 +579,7 @@ void broker_state_close(struct broker *b, SSL_CTX *tls)
 	audit_stop(b);
 	verifier_close(&b->verifier);
 	pthread_rwlock_destroy(&b->verifier_lock);
+	pthread_mutex_destroy(&b->follow_lock);
 	SSL_CTX_free(tls);
 	explicit_bzero(b, sizeof *b);
 }

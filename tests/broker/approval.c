@@ -140,6 +140,19 @@ static void test_policies(struct guest *g)
 	expect("a version is shown", &b, "GET", DOCUMENT "?version=2", admin_header(&b), NULL, 200, "name: open");
 	expect("decisions name the version", &b, "GET", "/coffer/v0/audit/records?from=0&to=30", admin_header(&b), NULL, 200, "\"policy_version\":3");
 	ok("withdrawn, the owner's list decides", post(DOCUMENT, json_pack("{s:s}", "action", "withdraw"), text, sizeof text) == 200 && release(g) == 200, "%s", text);
+
+	char away[200];
+	snprintf(away, sizeof away, "%s.away", machine.root_pem);
+	ok("a version that cannot be used now: the one before stays", put(SHUT, "later", NULL, 0) == 200 && !rename(machine.root_pem, away) && release(g) == 200, "no");
+	ok("when what it needs is there", !rename(away, machine.root_pem), "%d", errno);
+	for (int i = 0; i < 80 && release(g) == 200; i++)
+		nanosleep(&(struct timespec){.tv_nsec = 250000000}, NULL);
+	ok("it is used by itself", release(g) == 403, "it is not");
+	ok("a version's author is edited", edit("UPDATE policy_version SET author = 'nobody' WHERE version = 1"), "no");
+	expect("which its history does not tell", &b, "GET", "/coffer/v0/policy-history", admin_header(&b), NULL, 500, "policy_version 1");
+	ok("and is put right", edit("UPDATE policy_version SET author = (SELECT author FROM policy_version WHERE version = 2) WHERE version = 1"), "no");
+	expect("so that it is told", &b, "GET", "/coffer/v0/policy-history", admin_header(&b), NULL, 200, "\"name\":\"later\"");
+	ok("and back", post(DOCUMENT, json_pack("{s:s}", "action", "withdraw"), NULL, 0) == 200 && release(g) == 200, "no");
 }
 
 static void test_release(struct guest *g)
@@ -191,10 +204,21 @@ static void test_operations(void)
 	ok("two of three approve", !approve(&ann, &a, 600) && !approve(&ben, &a, 600), "no");
 	json_t *other = json_pack("{s:s, s:s, s:s}", "action", "allow", "resource", "team/file/three", "measurement", m);
 	ok("not something else", post("/coffer/v0/policy", other, text, sizeof text) == 403, "%s", text);
+	edit("CREATE TABLE spare AS SELECT * FROM approval");
 	ok("then it is done", post("/coffer/v0/policy", json_incref(o), text, sizeof text) == 200, "%s", text);
 	ok("once", post("/coffer/v0/policy", json_incref(o), text, sizeof text) == 403, "%s", text);
-	json_decref(o);
+	ok("also when the host puts them back", edit("INSERT OR IGNORE INTO approval SELECT * FROM spare") && post("/coffer/v0/policy", json_incref(o), text, sizeof text) == 403,
+	   "%s", text);
+	ok("approvals that are given anew count", !approve(&ann, &a, 600) && !approve(&ben, &a, 600) && post("/coffer/v0/policy", o, text, sizeof text) == 200, "%s", text);
 	expect("destroying waits too", &b, "DELETE", "/kbs/v0/resource/team/file/one", admin_header(&b), NULL, 403, "ApprovalNeeded");
+	expect("so does replacing, which destroys", &b, "POST", "/kbs/v0/resource/team/file/one?replace=true", admin_header(&b), "x", 403, "ApprovalNeeded");
+	expect("in either way", &b, "POST", "/coffer/v0/secret/team/file/one", admin_header(&b), "{\"action\":\"replace\"}\nx", 403, "ApprovalNeeded");
+	expect("adding a version does not", &b, "POST", "/coffer/v0/secret/team/file/one", admin_header(&b), "{\"action\":\"rotate\"}\nx", 200, "\"version\":2");
+	const struct approval tricky[] = {{"allow", "team/file/two", "\033[1Kx"}, {"allow", "a\nb", "x"}, {"allow", "a", "\xc2\x9b" "1Kx"}, {"al\x7flow", "a", "b"}};
+	for (size_t i = 0; i < sizeof tricky / sizeof *tricky; i++) {
+		char statement[APPROVAL_STATEMENT];
+		ok("nothing is signed that a terminal would obey", approval_statement("b", &tricky[i], "2026-01-01T00:00:00Z", statement) == -EINVAL, "%zu is", i);
+	}
 }
 
 int main(void)
