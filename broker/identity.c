@@ -204,7 +204,7 @@ static int check_signature(struct broker *b, const struct http_request *q, struc
 		err = httpsig_verify(&s, key, base, len, f);
 	// Only now: nobody else fills the memory of nonces.
 	if (!err)
-		err = identities_nonce(b->identities, s.keyid, s.nonce, now, s.created + 2 * IDENTITY_WINDOW, f); // for brokers whose clocks differ
+		err = identities_nonce(b->identities, s.keyid, s.nonce, now, s.created + IDENTITY_WINDOW + IDENTITY_CLOCKS, f);
 out:
 	free(base);
 	free(m);

@@ -13,6 +13,7 @@
 #define IDENTITY_PREFIXES 1024	// "team/,default/volume/ab..."
 
 #define IDENTITY_WINDOW 60	// seconds that a signature's time and the broker's may differ
+#define IDENTITY_CLOCKS 600	// and nonces are remembered so much longer: another broker's clock may be behind, or this one's be set back
 #define IDENTITY_TAG "coffer"	// of signatures: for this and nothing else
 #define IDENTITY_TOKEN "admin-token"	// the name of who has it
 

@@ -3,7 +3,9 @@
 // repeated, by others; certificates; what each role may do at every endpoint of the route table; identities that somebody edits in the database.
 #include <errno.h>
 #include <openssl/ec.h>
+#include <openssl/pem.h>
 #include <openssl/rand.h>
+#include <openssl/x509.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +16,7 @@
 #include "lib/encode.h"
 #include "lib/file.h"
 #include "lib/httpsig.h"
+#include "lib/keyfile.h"
 #include "lib/signkey.h"
 #include "tests/attest/make/pki.h"
 #include "tests/broker/harness.h"
@@ -128,6 +131,51 @@ static void test_strict(void)
 		   "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" "==:", &f) == -EINVAL, "'%s' is taken", bad[i]);
 	ok("a signature of another label", httpsig_parse(&s, "a=(\"@method\")", "b=:AA==:", &f) == -EINVAL, "it is taken");
 	ok("a signature that is too short", httpsig_parse(&s, "a=(\"@method\")", "a=:AAAA:", &f) == -EINVAL, "it is taken");
+}
+
+// ---- a key's file ----
+
+static int say_passphrase(char *out, int size, int writing, void *path)
+{
+	(void)writing;
+	(void)path;
+	return snprintf(out, (size_t)size, "correct horse");
+}
+
+// How often PBKDF2 goes round; -1: it is encrypted in another way.
+static long rounds_of(const char *path)
+{
+	FILE *in = fopen(path, "re");
+	X509_SIG *sealed = in ? PEM_read_PKCS8(in, NULL, NULL, NULL) : NULL;
+	const X509_ALGOR *how = NULL;
+	if (sealed)
+		X509_SIG_get0(sealed, &how, NULL);
+	PBE2PARAM *pbes = how ? ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(PBE2PARAM), how->parameter) : NULL;
+	PBKDF2PARAM *kdf = pbes ? ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(PBKDF2PARAM), pbes->keyfunc->parameter) : NULL;
+	long n = kdf ? ASN1_INTEGER_get(kdf->iter) : -1;
+	PBKDF2PARAM_free(kdf);
+	PBE2PARAM_free(pbes);
+	X509_SIG_free(sealed);
+	if (in)
+		fclose(in);
+	return n;
+}
+
+static void test_keyfile(void)
+{
+	struct fault f = {""};
+	EVP_PKEY *key = EVP_EC_gen("P-256"), *again = NULL;
+	char path[128];
+	snprintf(path, sizeof path, "%s/locked.key", world);
+	EVP_PKEY_up_ref(key);
+	ok("a key is written with a passphrase", !keyfile_write_locked(path, key, say_passphrase, &f), "%s", f.text);
+	ok("guesses at it are slow", rounds_of(path) >= 100000, "%ld rounds", rounds_of(path));
+	ok("it opens with it", !keyfile_read_locked(path, say_passphrase, &again, &f) && EVP_PKEY_eq(key, again) == 1, "%s", f.text);
+	EVP_PKEY_free(again);
+	again = NULL;
+	ok("not without", keyfile_read(path, &again, &f) == -EINVAL, "it does");
+	EVP_PKEY_free(again);
+	EVP_PKEY_free(key);
 }
 
 // ---- signed requests ----
@@ -491,6 +539,7 @@ static void test_certificates(void)
 	char *pem = pki_pem(listed.cert, NULL), *old_pem = pki_pem(old.cert, NULL);
 	ok("a certificate is listed", add_certificate("lister", "certificate", pem) == 200 && add_certificate("older", "certificate", old_pem) == 200, "no");
 	ok("a name under the authority is", add_certificate("carol", "certificate_name", "carol") == 200, "no");
+	ok("a name that a terminal would obey is none", add_certificate("tricky", "certificate_name", "carol\033[1K") == 400, "it is");
 	ok("the listed certificate comes in", with_certificate(&listed, "", "GET", WHOAMI, NULL) == 200, "no");
 	ok("one that has expired does not", with_certificate(&old, "", "GET", WHOAMI, NULL) == 401, "it does");
 	ok("one under the authority comes in by its name", with_certificate(&issued, "", "GET", WHOAMI, NULL) == 200, "no");
@@ -523,6 +572,7 @@ static void test_edited(const char *ca_option)
 	struct signing s = by(&alice, "GET", WHOAMI, NULL);
 	char *headers = headers_of(&s);
 	ok("a request before the broker stops", ask("GET", WHOAMI, headers, NULL) == 200, "no");
+	ok("it is remembered for longer than brokers' clocks may differ", edit("UPDATE admin_nonce SET until = until WHERE until > strftime('%s', 'now') + 300"), "no");
 	unsigned int port = (unsigned int)atoi(strrchr(b.url, ':') + 1);
 	snprintf(b.listen, sizeof b.listen, "127.0.0.1:%u", port);
 	ok("the broker stops and starts", !run_stop(&b) && run_start(&b, "--config", ca_option), "no");
@@ -580,6 +630,7 @@ int main(void)
 	world_begin("identity");
 	test_vectors();
 	test_strict();
+	test_keyfile();
 	for (size_t i = 0; i < 6; i++)
 		make(people[i], i == 2);
 	run_prepare(&b, "state");
