@@ -149,6 +149,8 @@ void anchor_handle(struct broker *b, const char *resource, const struct http_req
 		return;
 	if (owner && !broker_permits(r, get ? PERMIT_ANCHOR_READ : PERMIT_ANCHOR_SET, resource))
 		return;
+	if (!get && !owner && !broker_token_will_do(q, r))
+		goto out;
 	if (get && !owner && broker_appraise(b, &(struct broker_wish){NULL, resource, "anchor", 0}, claims, q, r))
 		goto out;
 	int err = store_get_anchor(b->store, resource, &now, &f);

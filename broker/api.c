@@ -338,6 +338,15 @@ static bool bears_token(const struct http_request *q)
 	return !strncmp(q->head->authorization, "Bearer ", 7);
 }
 
+bool broker_token_will_do(const struct http_request *q, struct http_response *r)
+{
+	if (!bears_token(q))
+		return true;
+	broker_problem(r, 403, "TokenNotEnough", "a token may have been passed on, and this is not encrypted to the enclave's key: ask with the session's cookie, "
+		       "or with a certificate that carries evidence", NULL);
+	return false;
+}
+
 // What the rules say, where there are some: they alone decide, and may ask what the owner allows.
 static json_t *ask_rules(struct broker *b, const struct broker_wish *wish, const json_t *claims, const struct attest_policy *owner,
 			 const struct http_request *q, const char *peer)

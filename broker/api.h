@@ -98,6 +98,8 @@ BROKER_HANDLER(identity_change);
 // stay NULL). Answers when it is none of them.
 int broker_asker(struct broker *b, const struct http_request *q, struct http_response *r, bool *owner, json_t **claims,
 		 EVP_PKEY **key);
+// What is not encrypted to the attested key, or changes something, is not for who only has a token: that can be passed on. False: answered.
+bool broker_token_will_do(const struct http_request *q, struct http_response *r);
 // limits.h: answers who has to wait, if he has.
 bool broker_told_to_wait(struct http_response *r, unsigned int seconds);
 // What is decided about.

@@ -222,11 +222,13 @@ void key_use(struct broker *b, const char *rest, const struct http_request *q, s
 		broker_problem(r, 404, "NotFound", "it is /kbs/v0/key/REPOSITORY/TYPE/TAG/sign, decrypt, unwrap, wrap or (GET) public", NULL);
 		return;
 	}
+	enum keyop op = keyop_named(a.operation);
+	bool encrypted = op == KEYOP_DECRYPT || op == KEYOP_UNWRAP;	// the answer, to the attested key
 	request = json_loadb(q->body, q->body_len, JSON_REJECT_DUPLICATES, &e);
 	out = malloc(sizeof *out);
 	if (!json_is_object(request) || !out)
 		broker_problem(r, out ? 400 : 503, out ? "BadRequest" : "Internal", out ? "the request is not a JSON object" : "out of memory", NULL);
-	else if (!begin(b, &a, q, r) && !permit(b, &a, request, q, r) && !release(b, &a, q, out, r)) {
+	else if (!begin(b, &a, q, r) && (encrypted || broker_token_will_do(q, r)) && !permit(b, &a, request, q, r) && !release(b, &a, q, out, r)) {
 		answer(r, &a, out, request);
 		free_wiped(out->value, out->len);
 	}

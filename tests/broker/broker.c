@@ -320,6 +320,7 @@ static void test_token(void)
 	json_decref(jwe);
 	if (!err2)
 		http_reply_free(&answer);
+	expect("which may have been passed on: it moves no anchor", &b, "POST", "/kbs/v0/anchor/" RESOURCE, headers, "{\"action\":\"claim\"}", 403, "TokenNotEnough");
 	char *middle = strchr(headers, '.') + 9;
 	*middle = *middle == 'A' ? 'B' : 'A';
 	expect("a changed token is refused", &b, "GET", "/kbs/v0/resource/" RESOURCE, headers, NULL, 401,

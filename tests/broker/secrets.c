@@ -706,6 +706,18 @@ static void test_keys_over_http(const struct guest *g, const struct guest *stran
 	status = operate(stranger, "app/key/sign", "sign", request64("message", message, strlen(message), "ES256"), &o);
 	ok("not for one that has not attested", status == 401, "%d %s", status, title(o));
 	json_decref(o);
+	char *token = NULL, *bearer = NULL, *body = json_dumps(request64("message", message, strlen(message), "ES256"), JSON_COMPACT);
+	struct guest other = {.key = NULL};
+	status = guest_attest(&b, &machine, &other, &token);
+	if (status != 200 || !token || asprintf(&bearer, "Authorization: Bearer %s\r\n", token) < 0)
+		abort();
+	expect("a token, which others may have been shown, signs nothing", &b, "POST", "/kbs/v0/key/app/key/sign/sign", bearer, body, 403, "TokenNotEnough");
+	expect("nor wraps", &b, "POST", "/kbs/v0/key/app/key/kek/wrap", bearer, "{}", 403, "TokenNotEnough");
+	expect("it may ask for what is encrypted to its key", &b, "POST", "/kbs/v0/key/app/key/open/decrypt", bearer, "{}", 400, "BadRequest");
+	guest_free(&other);
+	free(bearer);
+	free(token);
+	free(body);
 	expect("the private half does not leave", &b, "GET", "/kbs/v0/resource/app/key/sign", g->cookie, NULL, 403, "KeyStays");
 	expect("nor to its owner", &b, "GET", "/coffer/v0/key/app/key/sign", admin_header(&b), NULL, 403, "KeyStays");
 	expect("its public half is not everybody's", &b, "GET", "/kbs/v0/key/app/key/sign/public", "", NULL, 401, "SessionMissing");
