@@ -338,6 +338,13 @@ static bool bears_token(const struct http_request *q)
 	return !strncmp(q->head->authorization, "Bearer ", 7);
 }
 
+// How the caller showed who it is: a certificate without a session says nothing about when its evidence was made.
+static const char *shown_by(const struct http_request *q)
+{
+	char id[SESSION_ID_TEXT];
+	return bears_token(q) ? "token" : http_cookie(q->head->cookie, SESSION_COOKIE, id, sizeof id) ? "cookie" : "certificate";
+}
+
 bool broker_token_will_do(const struct http_request *q, struct http_response *r)
 {
 	if (!bears_token(q))
@@ -356,7 +363,7 @@ static json_t *ask_rules(struct broker *b, const struct broker_wish *wish, const
 	for (unsigned int i = 0; measurement && i < owner->measurement_count; i++)
 		listed |= !strcmp(owner->measurements[i], measurement);
 	char address[64];
-	json_t *caller = json_pack("{s:s, s:s, s:s}", "address", address_of(peer, address), "session", bears_token(q) ? "token" : "cookie", "operation",
+	json_t *caller = json_pack("{s:s, s:s, s:s}", "address", address_of(peer, address), "session", shown_by(q), "operation",
 				   wish->operation);
 	const struct approval a = {APPROVAL_RELEASE, wish->resource, measurement ? measurement : ""};
 	struct fault f = {""};

@@ -134,6 +134,26 @@ static void test_by_age(void)
 	X509_free(old);
 }
 
+// Rules tell such a certificate from a session, whose evidence is fresh.
+static void test_rules(void)
+{
+	static const char fresh[] = "conditions:\n  fresh: {caller: session, is: cookie}\n  ours: {owner_allows: true}\n"
+				    "rules:\n  - {name: fresh, resources: ['*/*/*'], allow_when: [fresh, ours]}\n";
+	char path[160];
+	struct guest g = {.key = key};
+	X509 *cert = certificate(key, NULL, 0), *bound;
+	snprintf(path, sizeof path, "%s/policy.yaml", b.dir);
+	ok("ratls: with rules", !file_write(path, fresh, sizeof fresh - 1, 0600, false, NULL) &&
+	   run_start(&b, "--insecure-accept-simulated", machine.root_pem, "--policy", path), "no");
+	get("ratls: a rule that wants a session refuses a certificate without nonce", cert, key, NULL, 403, "certificate");
+	guest_begin(&b, "snp", &g);
+	bound = certificate(key, g.nonce, 0);
+	get("ratls: and takes one with the session's", bound, key, g.cookie, 200, SECRET);
+	ok("ratls: it ends well with rules", !run_stop(&b), "no");
+	X509_free(cert);
+	X509_free(bound);
+}
+
 int main(void)
 {
 	world_begin("ratls");
@@ -149,6 +169,7 @@ int main(void)
 	ok("ratls: with an age", run_start(&b, "--insecure-accept-simulated", machine.root_pem), "no");
 	test_by_age();
 	ok("ratls: it ends well again", !run_stop(&b), "no");
+	test_rules();
 	run_free(&b);
 	EVP_PKEY_free(key);
 	return world_end();
