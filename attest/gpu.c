@@ -330,12 +330,35 @@ out:
 	free(own);
 }
 
+// One device that is listed twice is one.
+static void check_distinct(const struct gpu_device *devices, unsigned int count, struct attest_result *out)
+{
+	unsigned int first = 0, again = 0;
+	for (unsigned int i = 1; i < count && !again; i++) {
+		for (unsigned int k = 0; k < i && !again; k++) {
+			const struct cert_list *a = devices[i].certificates, *b = devices[k].certificates;
+			if (a && b && a->count && b->count && EVP_PKEY_eq(X509_get0_pubkey(a->certs[0]), X509_get0_pubkey(b->certs[0])) == 1) {
+				first = k;
+				again = i;
+			}
+		}
+	}
+	struct attest_check *c = attest_check_add(out, "gpu-distinct", !again);
+	attest_expected(c, "a key of its own for each device");
+	if (again)
+		attest_found(c, "devices %u and %u are one", first + 1, again + 1);
+	else
+		attest_found(c, "they have");
+}
+
 void gpu_verify(const struct gpu_trust *t, const struct gpu_device *devices, unsigned int count, struct attest_result *out)
 {
 	json_t *list = json_array();
 	json_object_set_new(out->claims, "gpu", list);
 	for (unsigned int i = 0; i < count; i++)
 		verify_one(t, &devices[i], i, count > 1, list, out);
+	if (count > 1)
+		check_distinct(devices, count, out);
 	set_number(out->claims, "gpu_count", json_array_size(list));
 }
 

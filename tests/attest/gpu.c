@@ -157,6 +157,16 @@ static void test_several(void)
 	attest_result_free(&out);
 	json_decref(list);
 	free(text);
+	const struct gpu_made *same[] = {&a, &b, &a};
+	text = gpu_made_json(same, 3);
+	list = json_loads(text, 0, NULL);
+	attest_result_init(&out);
+	gpu_verify_json(&t, list, &out);
+	ok("one device twice is not two", !strcmp(failed_ids(&out), "gpu-distinct ") && strstr(attest_find(&out, "gpu-distinct")->found, "1 and 3"), "%s",
+	   failures(&out));
+	attest_result_free(&out);
+	json_decref(list);
+	free(text);
 	b.report[5] ^= 1;
 	text = gpu_made_json(both, 2);
 	list = json_loads(text, 0, NULL);
