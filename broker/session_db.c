@@ -255,6 +255,8 @@ int session_db_get(struct session_db *s, const char *id, json_t **claims, EVP_PK
 		if (!*key || !*claims) {
 			EVP_PKEY_free(*key);
 			json_decref(*claims);
+			*key = NULL;
+			*claims = NULL;
 			err = -ENOENT;
 		}
 	}
