@@ -111,6 +111,8 @@ static int handshake(struct http_conn *c)
 			return CLOSE;
 		SSL_set_accept_state(c->ssl);
 		SSL_set_mode(c->ssl, SSL_MODE_RELEASE_BUFFERS);	// an idle connection is to be small
+		// A read returns after each message of TLS's own: who sends nothing but those keeps no worker.
+		SSL_clear_mode(c->ssl, SSL_MODE_AUTO_RETRY);
 	}
 	ERR_clear_error();
 	int n = SSL_do_handshake(c->ssl);
@@ -216,8 +218,22 @@ static void set_size(struct http_conn *c, char *in, size_t size)
 {
 	atomic_fetch_sub(&c->server->large, large_part(c->in_size));
 	atomic_fetch_add(&c->server->large, large_part(size));
+	atomic_store(&c->large, large_part(size));
 	c->in = in;
 	c->in_size = size;
+}
+
+// One address may have half of what there is for large requests, so that it does not keep out those of all others.
+static bool within_share(struct http_conn *c, size_t large)
+{
+	struct http_server *s = c->server;
+	if (!large)
+		return true;
+	pthread_mutex_lock(&s->lock);
+	for (struct http_conn *o = s->connections; o; o = o->next)
+		large += o != c && !memcmp(o->group, c->group, sizeof c->group) ? atomic_load(&o->large) : 0;
+	pthread_mutex_unlock(&s->lock);
+	return large <= s->o.max_large_bytes / 2;
 }
 
 // Room for more of what is read, and a byte behind it. False: there is none.
@@ -230,7 +246,8 @@ static bool make_room(struct http_conn *c)
 		size *= 2;
 	if (size > limit && limit > c->in_len + 1)
 		size = limit;
-	if (atomic_load(&c->server->large) - large_part(c->in_size) + large_part(size) > c->server->o.max_large_bytes)
+	if (atomic_load(&c->server->large) - large_part(c->in_size) + large_part(size) > c->server->o.max_large_bytes ||
+	    !within_share(c, large_part(size)))
 		return false;
 	char *in = malloc(size);
 	if (!in)

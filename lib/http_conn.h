@@ -29,6 +29,7 @@ struct http_conn {
 	enum conn_state state;
 	char *in;		// the request being read and what followed it
 	size_t in_len, in_size;
+	atomic_size_t large;	// of in_size, what is beyond HTTP_SMALL_REQUEST; others read it
 	size_t head_len, need;	// of that request, with its body; 0 until its head is there
 	char *out;		// the answer being written
 	size_t out_len, out_at;

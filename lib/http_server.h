@@ -39,7 +39,7 @@ struct http_server_options {
 	unsigned int max_connections;	// [1024]
 	unsigned int max_per_peer;	// of one address (IPv6: of one /64) [256]
 	unsigned int max_body_bytes;	// [1 MiB]
-	unsigned int max_large_bytes;	// of all requests being read, what is beyond HTTP_SMALL_REQUEST of each [16 MiB]
+	unsigned int max_large_bytes;	// of all requests being read, what is beyond HTTP_SMALL_REQUEST of each; one peer has half of it [16 MiB]
 	unsigned int io_timeout_ms;	// for a handshake, for one whole request, and for taking the answer [10000]
 	unsigned int idle_timeout_ms;	// between requests of a connection [15000]
 	unsigned int workers;		// requests served at a time [16]
