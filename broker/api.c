@@ -162,6 +162,24 @@ bool broker_told_to_wait(struct http_response *r, unsigned int seconds)
 	return true;
 }
 
+// A TPM's endorsement key: on record as refused evidence is.
+static void refuse_endorsement(struct broker *b, const struct fault *why, struct http_response *r)
+{
+	struct attest_result result;
+	if (attest_result_init(&result)) {
+		broker_problem(r, 503, "Internal", "out of memory", NULL);
+		return;
+	}
+	struct attest_check *c = attest_check_add(&result, "tpm-endorsement", false);
+	attest_expected(c, "an endorsement key that is certified or listed, for a key that attests");
+	attest_found(c, "%s", why->text);
+	if (broker_decide(b, &(struct broker_wish){.event = "attest"}, &result, r) == -EACCES) {
+		free_wiped(r->body, r->body_len);
+		broker_problem(r, 403, "EndorsementRefused", why->text, NULL);
+	}
+	attest_result_free(&result);
+}
+
 void api_auth(struct broker *b, const char *rest, const struct http_request *q, struct http_response *r)
 {
 	(void)rest;
@@ -184,9 +202,12 @@ void api_auth(struct broker *b, const char *rest, const struct http_request *q, 
 	}
 	json_t *challenge = NULL;
 	err = tee->kind == EVIDENCE_TPM ? tpm_activation_challenge(&b->verifier, b->activation_key, q->body, q->body_len, id, nonce, time(NULL), &challenge, &f) : 0;
+	if (err == -EACCES) {
+		refuse_endorsement(b, &f, r);
+		return;
+	}
 	if (err) {
-		broker_problem(r, err == -EINVAL ? 400 : err == -EACCES ? 403 : 503, err == -EINVAL ? "BadRequest" : err == -EACCES ? "EndorsementRefused" : "Internal",
-			       f.text, NULL);
+		broker_problem(r, err == -EINVAL ? 400 : 503, err == -EINVAL ? "BadRequest" : "Internal", f.text, NULL);
 		return;
 	}
 	snprintf(r->set_cookie, sizeof r->set_cookie, SESSION_COOKIE "=%s; Path=/kbs; Max-Age=%d; Secure; HttpOnly; "
@@ -504,6 +525,8 @@ static void handle(struct broker *b, const struct route *t, bool other, const st
 		t->handle(b, rest, q, r);
 	if (is_for_people(t) && (r->status == 401 || r->status == 403))
 		refused_caller(b, r);
+	else if (r->status == 401)
+		limits_unknown(b->limits, r->peer);
 	r->caller = NULL;
 }
 

@@ -22,6 +22,7 @@
 #define REFUSAL_MS 1000		// one more each
 #define SESSION_MS 100
 #define DISK_MS 1000		// how old the answer about room may be
+#define LOW_SUMMARY_S 600	// between summaries while the reserve is used
 
 struct allowance {
 	int64_t whole_ms;
@@ -54,7 +55,7 @@ struct limits {
 const char *refusal_name(enum refusal kind)
 {
 	static const char *const names[REFUSALS] = {[REFUSED_EVIDENCE] = "attest", [REFUSED_RELEASE] = "resource", [REFUSED_CALLER] = "admin",
-						    [REFUSED_UNREAD] = "too-many"};
+						    [REFUSED_UNREAD] = "too-many", [REFUSED_SESSION] = "session"};
 	return names[kind];
 }
 
@@ -173,6 +174,13 @@ void limits_attested(struct limits *l, const char *peer)
 	pthread_mutex_unlock(&l->lock);
 }
 
+void limits_unknown(struct limits *l, const char *peer)
+{
+	pthread_mutex_lock(&l->lock);
+	note(l, peer, REFUSED_SESSION);
+	pthread_mutex_unlock(&l->lock);
+}
+
 // With the lock held.
 static bool disk_is_low(struct limits *l, int64_t now)
 {
@@ -188,7 +196,9 @@ bool limits_refused(struct limits *l, const char *peer, enum refusal kind)
 {
 	int64_t now = clock_ms();
 	pthread_mutex_lock(&l->lock);
-	take(&peer_of(l, peer)->refusals, now, REFUSAL_MS);
+	struct allowance *a = &peer_of(l, peer)->refusals;
+	if (missing(a, now, REFUSAL_MS, l->s.refusals_per_peer) <= 0)	// releases are refused without being asked first: nobody is in debt for hours
+		take(a, now, REFUSAL_MS);
 	bool single = kind != REFUSED_CALLER && missing(&l->logged, now, REFUSAL_MS, l->s.refusals_logged) <= 0 && !disk_is_low(l, now);
 	if (single)
 		take(&l->logged, now, REFUSAL_MS);
@@ -215,15 +225,20 @@ unsigned long limits_unlogged(struct limits *l, enum refusal kind)
 	return n;
 }
 
-void limits_summarise(struct limits *l, struct broker *b)
+void limits_summarise(struct limits *l, struct broker *b, bool end)
 {
+	bool low;
+	limits_disk(l, &low);
 	for (int kind = 0; kind < REFUSALS; kind++) {
 		struct fault f = {""};
 		char since[32];
 		struct tm tm;
 		pthread_mutex_lock(&l->lock);
 		struct unlogged u = l->unlogged[kind];
-		l->unlogged[kind].count = 0;
+		if (low && !end && time(NULL) - u.since < LOW_SUMMARY_S)
+			u.count = 0;
+		else
+			l->unlogged[kind].count = 0;
 		pthread_mutex_unlock(&l->lock);
 		if (!u.count)
 			continue;

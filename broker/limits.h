@@ -19,7 +19,7 @@ struct limit_settings {
 	unsigned int disk_reserve_mib;
 };
 
-enum refusal { REFUSED_EVIDENCE, REFUSED_RELEASE, REFUSED_CALLER, REFUSED_UNREAD, REFUSALS };
+enum refusal { REFUSED_EVIDENCE, REFUSED_RELEASE, REFUSED_CALLER, REFUSED_UNREAD, REFUSED_SESSION, REFUSALS };
 
 struct limits;
 
@@ -32,12 +32,14 @@ unsigned int limits_ask(struct limits *l, const char *peer);
 // The same for beginning a session, which costs one; limits_attested gives it back.
 unsigned int limits_begin(struct limits *l, const char *peer);
 void limits_attested(struct limits *l, const char *peer);
+// No session, a token that is none, a nonce that was used: counted for the next summary. It costs nothing: so are all who come back after a restart.
+void limits_unknown(struct limits *l, const char *peer);
 // It was refused. True: a record of its own is due; false: it has been counted for the next summary.
 bool limits_refused(struct limits *l, const char *peer, enum refusal kind);
 
-// Records the refusals that were counted, one record for each kind; call it now and then, and at the end. Those that cannot be recorded stay
-// counted.
-void limits_summarise(struct limits *l, struct broker *b);
+// Records the refusals that were counted, one record for each kind; call it now and then, and at the `end`. While the disk's reserve is used that
+// is done every ten minutes only. Those that cannot be recorded stay counted.
+void limits_summarise(struct limits *l, struct broker *b, bool end);
 
 // Room on the log's file system in bytes; *low: less than the reserve.
 unsigned long long limits_disk(struct limits *l, bool *low);

@@ -157,7 +157,7 @@ static int serve(const struct broker_settings *s, struct fault *f)
 				reload(&b, s);
 				notify_ready(url);
 			}
-			limits_summarise(b.limits, &b);
+			limits_summarise(b.limits, &b, false);
 		}
 		notify_stopping();
 		log_info("broker: stopping");

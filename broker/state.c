@@ -567,7 +567,7 @@ int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_setti
 void broker_state_close(struct broker *b, SSL_CTX *tls)
 {
 	if (b->limits && b->audit)
-		limits_summarise(b->limits, b);
+		limits_summarise(b->limits, b, true);
 	limits_free(b->limits);
 	session_table_free(b->sessions);
 	secrets_close(b->secrets);

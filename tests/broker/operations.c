@@ -332,6 +332,9 @@ static void test_peers(void)
 		limits_ask(l, peer);
 	}
 	ok("who only asks takes nobody's place", limits_ask(l, "192.0.2.1:1") > 0, "it did");
+	for (int i = 0; i < 1000; i++)
+		limits_refused(l, "192.0.2.1:1", REFUSED_RELEASE);
+	ok("what is refused although nothing is left makes no debt", limits_ask(l, "192.0.2.1:1") <= 1, "%u s", limits_ask(l, "192.0.2.1:1"));
 	limits_free(l);
 }
 
@@ -347,19 +350,19 @@ static unsigned long records(int look(void *ctx, uint64_t index, const char *lin
 }
 
 struct seen {
-	unsigned long attests, summed[4];
+	unsigned long attests, summed[5];
 };
 
 static int count_refusals(void *ctx, uint64_t index, const char *line, size_t len)
 {
-	static const char *const kinds[] = {"attest", "resource", "admin", "too-many"};
+	static const char *const kinds[] = {"attest", "resource", "admin", "too-many", "session"};
 	struct seen *s = ctx;
 	json_t *o = json_loadb(line, len, 0, NULL);
 	const char *event = json_string_value(json_object_get(o, "event")), *kind = json_string_value(json_object_get(o, "kind"));
 	const char *outcome = json_string_value(json_object_get(o, "outcome"));
 	(void)index;
 	s->attests += event && outcome && !strcmp(event, "attest") && !strcmp(outcome, "refused");
-	for (int k = 0; event && kind && !strcmp(event, "refusals") && k < 4; k++)
+	for (int k = 0; event && kind && !strcmp(event, "refusals") && k < 5; k++)
 		s->summed[k] += strcmp(kind, kinds[k]) ? 0 : (unsigned long)json_integer_value(json_object_get(o, "count"));
 	json_decref(o);
 	return 0;
@@ -446,6 +449,15 @@ static void test_limits(void)
 		http_reply_free(&r);
 	}
 	ok("who guesses tokens is told to wait as well", told && told + wrong == 20, "%u, %u", told, wrong);
+	unsigned int strangers = 0;
+	static const char *const nobody[] = {"", "Authorization: Bearer x.y.z\r\n", "Cookie: kbs-session-id=01234567-89ab-4cde-8f01-23456789abcd\r\n"};
+	for (int i = 0; i < 30; i++) {
+		if (request(&b, "GET", "/kbs/v0/resource/" RESOURCE, nobody[i % 3], NULL, &r))
+			continue;
+		strangers += r.status == 401;
+		http_reply_free(&r);
+	}
+	ok("without a session nothing is given", strangers == 30, "%u", strangers);
 	run_stop(&b);
 	ok("it starts again", start("refusals_per_peer: 1000\n"), "no");
 	records(count_refusals, &after);
@@ -454,6 +466,7 @@ static void test_limits(void)
 	   refused);
 	ok("so are those who were told to wait", after.summed[3] - before.summed[3] >= waits + told, "%lu of %u", after.summed[3] - before.summed[3], waits);
 	ok("and wrong callers", after.summed[2] - before.summed[2] == wrong, "%lu of %u", after.summed[2] - before.summed[2], wrong);
+	ok("and those without a session", after.summed[4] - before.summed[4] == strangers, "%lu of %u", after.summed[4] - before.summed[4], strangers);
 	unsigned int good = 0;
 	for (int i = 0; i < 60; i++)	// more than sessions_per_peer would be in this time if they were not given back
 		good += guest_attest(&b, &machine, &g, NULL) == 200;

@@ -8,6 +8,7 @@
 #include "attest/binding.h"
 #include "attest/tpm.h"
 #include "attest/tpm_collect.h"
+#include "broker/audit_client.h"
 #include "lib/encode.h"
 #include "lib/file.h"
 #include "lib/jwe.h"
@@ -131,6 +132,26 @@ static void test_honest(void)
 	   answer);
 }
 
+static int count_endorsement(void *ctx, uint64_t index, const char *line, size_t len)
+{
+	(void)index;
+	*(unsigned int *)ctx += memmem(line, len, "\"tpm-endorsement\"", 17) != NULL;
+	return 0;
+}
+
+// Records of refused endorsement keys.
+static unsigned int refusals_on_record(void)
+{
+	struct broker_client *c = owner(&b);
+	struct fault f = {""};
+	struct note head = {.head = {.size = 0}};
+	unsigned int n = 0;
+	int err = !c || audit_client_head(c, "", &head, &f) ? -1 : audit_client_lines(c, 0, head.head.size, count_endorsement, &n, &f);
+	ok("the log is read", !err, "%s", f.text);
+	broker_client_close(c);
+	return n;
+}
+
 static void test_refused(void)
 {
 	json_decref(auth(json_pack("{s:o, s:o}", "ak_public", b64(tpm.ak_public, tpm.ak_len), "ek_public", b64(tpm.ek_public, tpm.ek_len))));
@@ -147,6 +168,8 @@ static void test_refused(void)
 	json_decref(auth(json_pack("{s:o, s:s}", "ak_public", b64(tpm.ak_public, tpm.ak_len), "ek_certificates", self)));
 	ok("an authority's certificate", status == 403, "%d %s", status, answer);
 	free(self);
+	unsigned int n = refusals_on_record();
+	ok("the three endorsements that were refused are in the audit log", n == 3, "%u", n);
 }
 
 static void test_listed(const char *policy)
