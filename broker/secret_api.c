@@ -16,6 +16,8 @@
 #define MAX_LINE 4096
 
 static const char *const others[] = {"action", "kind", "version", NULL};	// members that are no settings
+static const char *const settings[] = {"use", "bytes", "encoding", "note", "uses", "uses_total", "keep_versions", "keep_seconds", "lifetime", "not_before",
+				       "not_after", "publish", "current", "reset_uses", NULL};
 
 static bool fine(int err, const struct fault *f, struct http_response *r)
 {
@@ -99,12 +101,35 @@ static void store(struct broker *b, const char *name, const struct secrets_put *
 		broker_reply(r, 200, json_pack("{s:b, s:i}", "ok", 1, "version", (int)version));
 }
 
+static bool is_one_of(const char *const *list, const char *name)
+{
+	while (*list && strcmp(*list, name))
+		list++;
+	return *list;
+}
+
+// What is not known is not put on record either: somebody may have written the value there.
+static bool all_known(const json_t *o, struct http_response *r)
+{
+	char text[128];
+	const char *name;
+	json_t *v;
+	json_object_foreach((json_t *)o, name, v) {
+		if (is_one_of(others, name) || is_one_of(settings, name))
+			continue;
+		snprintf(text, sizeof text, "\"%.32s\" is no setting (a value stands behind the line of JSON)", name);
+		broker_problem(r, 400, "BadRequest", text, NULL);
+		return false;
+	}
+	return true;
+}
+
 static void change(struct broker *b, const char *name, const char *action, const json_t *o, const void *value, size_t len, struct http_response *r)
 {
 	struct secrets_put p = {.kind = json_string_value(json_object_get(o, "kind")), .settings = o, .others = others, .value = value, .len = len};
 	struct fault f = {""};
 	unsigned int version;
-	if (!version_of(o, &version, r))
+	if (!all_known(o, r) || !version_of(o, &version, r))
 		return;
 	bool puts = !strcmp(action, "put"), makes = !strcmp(action, "generate"), rotates = !strcmp(action, "rotate"), replaces = !strcmp(action, "replace");
 	bool sets = !strcmp(action, "set"), disables = !strcmp(action, "disable"), enables = !strcmp(action, "enable");

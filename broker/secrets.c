@@ -18,6 +18,7 @@
 #include "lib/encode.h"
 #include "lib/file.h"
 #include "lib/jwa.h"
+#include "lib/log.h"
 
 #define OVERHEAD (JWA_IV_BYTES + JWA_TAG_BYTES)
 #define MAX_AAD 512
@@ -259,6 +260,28 @@ static int adopt(struct db_tx *t, void *ctx, struct fault *f)
 	return err < 0 ? err : 0;
 }
 
+static int count_old(struct db_tx *t, void *ctx, struct fault *f)
+{
+	struct db_rows *r = NULL;
+	int err = db_query(t, &r, f, "SELECT count(*) FROM secret", "");
+	if (!err)
+		err = db_next(r, f);
+	if (err == 1)
+		*(long long *)ctx = db_int(r, 0);
+	db_rows_end(r);
+	return err < 0 ? err : 0;
+}
+
+// Taken over is once, when the database is guarded for the first time. What lies in the old table later is not used: a row that somebody kept
+// from before would give an older value back.
+static void warn_left(struct db *db)
+{
+	long long rows = 0;
+	if (!db_read(db, count_old, &rows, NULL) && rows)
+		log_alarm("broker: the table of secrets from before has %lld rows, in a database that was taken over earlier: they are NOT used. Somebody put them "
+			  "there, or the start that took it over was cut short: then put its backup from before back and start again", rows);
+}
+
 int secrets_open(struct secrets **out, struct db *db, struct guard *guard, const uint8_t master[32], struct fault *f)
 {
 	struct secrets *s = calloc(1, sizeof *s);
@@ -272,8 +295,10 @@ int secrets_open(struct secrets **out, struct db *db, struct guard *guard, const
 		err = fault_set(f, -EIO, "cannot derive keys");
 	if (!err)
 		err = db_migrate(db, "secrets", tables, sizeof tables / sizeof *tables, f);
-	if (!err)
+	if (!err && guard_new(guard))
 		err = db_write(db, adopt, s, f);
+	else if (!err)
+		warn_left(db);
 	if (err < 0)
 		secrets_close(s);
 	else
@@ -627,6 +652,15 @@ static int was_released(struct db_tx *t, const struct releasing *r, unsigned int
 	return err;
 }
 
+// What it is now, whatever it was when the caller was told that it may: a key that stays does not leave because it took another's name meanwhile.
+static int fits(const struct secret *h, const struct secrets_ask *a, struct fault *f)
+{
+	if (strcmp(a->operation, "read"))
+		return keyop_possible(keyop_named(a->operation), h->kind, h->use) ? 0 : fault_set(f, -EINVAL, "%s is of kind %s: it does not %s", a->name, h->kind,
+												 a->operation);
+	return secret_leaves(h) ? 0 : fault_set(f, -EPERM, "%s is a key of kind %s, which never leaves the broker", a->name, h->kind);
+}
+
 // What may be given, as far as it is decided by looking: 0 when it is there, -EINPROGRESS when it has to be counted first.
 static int look(struct db_tx *t, struct releasing *r, struct secret_version **v, struct fault *f)
 {
@@ -639,6 +673,8 @@ static int look(struct db_tx *t, struct releasing *r, struct secret_version **v,
 		err = secret_choose(&o->what, r->a->version, r->a->now, v, f);
 	if (!err)
 		err = secret_usable(&o->what, *v, r->a->now, f);
+	if (!err)
+		err = fits(&o->what, r->a, f);
 	if (err)
 		return err;
 	o->version = (*v)->number;

@@ -431,6 +431,9 @@ static void test_made_here(void)
 	ok("a pair is made", !put("a/b/pair", SECRETS_NEW, "ec-p256", NULL, "{\"use\":\"sign\"}", start, &f), "%s", f.text);
 	ok("its owner does not get it", secrets_read(all, "a/b/pair", 0, start, &value, &len, &f) == -EPERM && !value && strstr(f.text, "never leaves"), "%s",
 	   f.text);
+	refuses("nor does it come out as a release", "a/b/pair", 0, "k", start, -EPERM);
+	const struct secrets_ask other_use = {.name = "a/b/pair", .operation = "decrypt", .thumbprint = "k", .now = start};
+	ok("nor for another use than it was made for", secrets_release(all, &other_use, &last, &f) == -EINVAL && !last.value, "%s", f.text);
 	ok("its kind stays", put("a/b/pair", SECRETS_ROTATE, "rsa-3072", NULL, "{}", start, &f) == -EINVAL, "%s", f.text);
 	ok("its use stays", put("a/b/pair", SECRETS_ROTATE, NULL, NULL, "{\"use\":\"decrypt\"}", start, &f) == -EINVAL, "%s", f.text);
 	ok("aes keys have 32 bytes", put("a/b/aes", SECRETS_NEW, "aes-256", "short", "{}", start, &f) == -EINVAL && strstr(f.text, "32"), "%s", f.text);
@@ -617,6 +620,14 @@ static void test_old_table(void)
 	if (!ok("also at the next start", open_all(path, &f), "%s", f.text))
 		return;
 	gives("still", "default/volume/old", 1, "k", time(NULL) + 5, "a old key");
+	// Who kept the row from then puts it back.
+	put("default/volume/old", SECRETS_REPLACE, NULL, "a new key", "{}", time(NULL), &f);
+	ok("the old row is put back", db_do(db, &f, "INSERT INTO secret VALUES(?, ?, ?)", "tbt", "default/volume/old", sealed, sizeof sealed, "2025-01-01T00:00:00Z") > 0,
+	   "%s", f.text);
+	close_all();
+	if (!ok("at another start", open_all(path, &f), "%s", f.text))
+		return;
+	gives("it is not taken over again", "default/volume/old", 0, "k", time(NULL) + 5, "a new key");
 	close_all();
 }
 
@@ -781,6 +792,7 @@ static void test_once_over_http(struct guest *g)
 	status = guest_get(&b, &other, "app/one/time?version=2", plain, sizeof plain, &len);
 	ok("a version by its number", status == 200 && !memcmp(plain, "SECONDVALUE", 11), "%d", status);
 	expect("a version that is none", &b, "GET", "/kbs/v0/resource/app/one/time?version=0", other.cookie, NULL, 400, "BadRequest");
+	ok("a value among the settings is refused", owner_post("app/one/time", "{\"action\":\"rotate\",\"value\":\"UNIQUEVALUE\"}", NULL) == 400, "no");
 	owner_post("app/one/time", "{\"action\":\"disable\"}", NULL);
 	expect("disabled", &b, "GET", "/kbs/v0/resource/app/one/time", other.cookie, NULL, 403, "SecretDisabled");
 	expect("its owner sees what there is", &b, "GET", "/coffer/v0/secret/app/one/time", admin_header(&b), NULL, 200, "\"used\":1");
