@@ -18,6 +18,7 @@
 #include "broker/secrets.h"
 #include "broker/state.h"
 #include "lib/encode.h"
+#include "lib/file.h"
 
 static const char usage[] =
 	"usage: %s FILE [--dir DIR] [--config FILE] [--backup-passphrase-fd N]\n"
@@ -219,6 +220,9 @@ static int backup(const struct broker_settings *s, const char *file, int passphr
 	snprintf(copy, sizeof copy, "%s/backup-%d.db", s->dir, (int)getpid());
 	if (snprintf(part, sizeof part, "%s.partial", file) >= (int)sizeof part)
 		return fault_set(f, -ENAMETOOLONG, "the path %s is too long", file);
+	if (*s->database && !db_is_url(s->database))
+		return fault_set(f, -EOPNOTSUPP, "this broker's database lies outside its folder, at %s: a backup has only the folder's own. Copy it (`sqlite3 FILE "
+				 "\".backup COPY\"`), and keep the folder %s beside it", s->database, s->dir);
 	if (*s->database)
 		return fault_set(f, -EOPNOTSUPP, "this broker's database is on a PostgreSQL server: copy it with pg_dump, and keep the folder %s beside it", s->dir);
 	if (access(path, F_OK))
@@ -244,6 +248,8 @@ static int backup(const struct broker_settings *s, const char *file, int passphr
 		err = write_all_of_it(to, s->dir, copy, &found, passphrase, f);
 	if (!err && rename(part, file))
 		err = fault_errno(f, errno, "cannot rename %s", part);
+	if (!err)
+		err = file_sync_folder(file, f);
 	unlink(copy);
 	snprintf(wal, sizeof wal, "%s-wal", copy);
 	unlink(wal);
@@ -266,6 +272,7 @@ int broker_backup_main(int argc, char **argv)
 	const char *name = argc > 0 ? argv[0] : "coffer broker backup";
 	struct backup_request q;
 	struct fault f = {""};
+	broker_leave_no_traces();
 	int err = backup_arguments(&q, argc, argv, NULL, &f);
 	if (!err && q.help) {
 		printf(usage, name);

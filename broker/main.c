@@ -132,8 +132,6 @@ static int serve(const struct broker_settings *s, struct fault *f)
 	warn_restored(s->dir);
 
 	mallopt(M_ARENA_MAX, 2);	// threads that come and go with the load would keep an arena each
-	// A core file would hold keys.
-	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 	signal(SIGPIPE, SIG_IGN);
 	struct http_server_options o = {
 		.address = address, .port = port, .tls = tls, .max_connections = s->connections, .max_per_peer = s->connections_per_peer,
@@ -182,9 +180,15 @@ static void wipe_and_free(void *p)
 	free(p);
 }
 
+void broker_leave_no_traces(void)
+{
+	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+	json_set_alloc_funcs(malloc, wipe_and_free);
+}
+
 int broker_main(int argc, char **argv)
 {
-	json_set_alloc_funcs(malloc, wipe_and_free);
+	broker_leave_no_traces();
 	struct broker_settings s;
 	struct fault f = {""};
 	const char *name = argc > 0 ? argv[0] : "coffer broker serve";
@@ -203,5 +207,6 @@ int broker_main(int argc, char **argv)
 	json_decref(s.approvals);
 	if (err)
 		fprintf(stderr, "%s: %s\n", name, f.text);
-	return err ? 1 : 0;
+	// A service that is started again and again with a wrong PIN locks its token.
+	return err == -EACCES ? 3 : err ? 1 : 0;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `coffer broker rekey-master`: the master key under another passphrase, TPM or token, or another master key. Steps, each durable before the
-// next: the new file beside the old one; the database (one transaction, when the key itself changes); the new file in the old one's place.
+// `coffer broker rekey-master`: the master key under another passphrase, TPM or token. Steps, each durable before the next: the new file beside the old
+// one; the new file in the old one's place.
 // Cut short anywhere, the next start finds the file that opens the database (master_find).
 #include <errno.h>
 #include <openssl/rand.h>
@@ -144,6 +144,7 @@ int broker_rekey_main(int argc, char **argv)
 	const char *name = argc > 0 ? argv[0] : "coffer broker rekey-master";
 	struct request q;
 	struct fault f = {""};
+	broker_leave_no_traces();
 	int err = parse(&q, argc, argv, &f);
 	if (!err && q.help) {
 		printf(usage, name);

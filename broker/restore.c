@@ -288,17 +288,22 @@ static int leave_note(const char *dir, const struct content *c, struct fault *f)
 
 static int restore(const struct backup_request *q, struct fault *f)
 {
-	char dir[PATH_MAX + 16], passphrase[MASTER_SECRET_MAX];
+	char dir[PATH_MAX + 16], target[PATH_MAX], passphrase[MASTER_SECRET_MAX];
 	struct backup_reader *r = NULL;
 	struct content c = {.info = NULL};
-	const char *target = q->settings.dir;
+	size_t n = strlen(q->settings.dir);
+	while (n > 1 && q->settings.dir[n - 1] == '/')	// the folder beside it, not in it
+		n--;
+	snprintf(target, sizeof target, "%.*s", (int)n, q->settings.dir);
 	snprintf(dir, sizeof dir, "%s.partial", target);
 	int fd = open(q->file, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return fault_errno(f, errno, "cannot read %s", q->file);
 	bool made = false;
 	int err = 0;
-	if (rmdir(target) && errno != ENOENT)
+	if (rmdir(target) && errno != ENOENT && errno != ENOTEMPTY && errno != EEXIST)
+		err = fault_errno(f, errno, "cannot put a folder in the place of %s", target);
+	else if (!access(target, F_OK))
 		err = fault_set(f, -EEXIST, "%s is there and not empty: move it away first, or restore into another folder (--dir)", target);
 	if (!err)
 		err = backup_passphrase(q->passphrase_fd, false, passphrase, f);
@@ -322,6 +327,9 @@ static int restore(const struct backup_request *q, struct fault *f)
 		err = leave_note(dir, &c, f);
 	if (!err && rename(dir, target))
 		err = fault_errno(f, errno, "cannot rename %s", dir);
+	made = made && err;
+	if (!err)
+		err = file_sync_folder(target, f);
 	if (!err) {
 		printf("restored into %s: %lld resources, %lld policies, as of %s\n", target, (long long)json_integer_value(json_object_get(c.info, "resources")),
 		       (long long)json_integer_value(json_object_get(c.info, "policies")), text_of(&c, "made"));
@@ -342,6 +350,7 @@ int broker_restore_main(int argc, char **argv)
 	const char *name = argc > 0 ? argv[0] : "coffer broker restore";
 	struct backup_request q;
 	struct fault f = {""};
+	broker_leave_no_traces();
 	int err = backup_arguments(&q, argc, argv, "--audit", &f);
 	if (!err && q.help) {
 		printf(usage, name);

@@ -43,6 +43,9 @@ struct broker_settings {
 // 1: help was asked for; 0; -EINVAL wrong usage and -errno with a message.
 int broker_settings_read(struct broker_settings *s, int argc, char **argv, struct fault *f);
 
+// Before a passphrase or key is read: no core file will hold it, and what JSON gives back is wiped. (broker_main does it itself.)
+void broker_leave_no_traces(void);
+
 // "127.0.0.1:8443" or "[::1]:8443". -EINVAL.
 int broker_split_listen(const char *listen, char address[64], unsigned int *port);
 

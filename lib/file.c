@@ -118,6 +118,12 @@ static int sync_folder(const char *path)
 	return err;
 }
 
+int file_sync_folder(const char *path, struct fault *f)
+{
+	int err = sync_folder(path);
+	return err ? fault_errno(f, -err, "cannot sync the folder of %s", path) : 0;
+}
+
 int file_write(const char *path, const void *bytes, size_t len, mode_t mode, bool fresh, struct fault *f)
 {
 	char tmp[PATH_MAX];

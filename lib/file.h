@@ -20,6 +20,9 @@ int file_read_private(const char *path, size_t limit, char **out, size_t *len, s
 // link, which fails with -EEXIST where the name is taken).
 int file_write(const char *path, const void *bytes, size_t len, mode_t mode, bool fresh, struct fault *f);
 
+// The folder that `path` lies in is written: a rename lasts from then on.
+int file_sync_folder(const char *path, struct fault *f);
+
 // mkdir -p with mode 0700 for what is made; an existing last folder must not be writable by others (-EPERM).
 int file_make_private_dir(const char *path, struct fault *f);
 

@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "broker/backup_file.h"
@@ -66,6 +68,45 @@ static int command(int (*run)(int, char **), ...)
 		free(text);
 	}
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+// While it waits for its passphrase, a command has said already that no core file is to be made of it.
+static void test_core(void)
+{
+	char path[64], number[16], *text;
+	size_t len;
+	bool none = false;
+	int p[2];
+	if (pipe2(p, 0)) {
+		ok("a pipe", false, "no");
+		return;
+	}
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0) {
+		struct rlimit l;
+		getrlimit(RLIMIT_CORE, &l);
+		l.rlim_cur = l.rlim_max;
+		setrlimit(RLIMIT_CORE, &l);
+		snprintf(number, sizeof number, "%d", p[0]);
+		char *argv[] = {"backup", file, "--dir", b.dir, "--backup-passphrase-fd", number, NULL};
+		close(p[1]);
+		dup2(open("/dev/null", O_WRONLY), 2);
+		exit(broker_backup_main(6, argv));
+	}
+	snprintf(path, sizeof path, "/proc/%d/limits", (int)pid);
+	for (int i = 0; i < 100 && !none; i++) {
+		if (file_read(path, 1 << 16, &text, &len, NULL))
+			break;
+		const char *at = strstr(text, "Max core file size");
+		none = at && strspn(at + 18, " 0") > 20;
+		free(text);
+		nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+	}
+	ok("no core file of a command that holds the master key", none, "there may be one");
+	close(p[0]);
+	close(p[1]);	// an empty passphrase
+	waitpid(pid, NULL, 0);
 }
 
 static void serves(const char *name, const struct run *r, const char *resource, const char *value)
@@ -131,7 +172,8 @@ static void test_backup(void)
 	ok("it ends well, too", !run_stop(&second), "no");
 	free(second.ca);
 
-	snprintf(dir, sizeof dir, "%s/plain", world);
+	snprintf(dir, sizeof dir, "%s/plain/", world);
+	mkdir(dir, 0700);
 	rc = command(broker_restore_main, file, "--dir", dir, "--backup-passphrase-fd", "%the backup's passphrase", NULL);
 	ok("without the old log, it says that it will be found cut", rc == 0 && strstr(said, "find it cut"), "%d %s", rc, said);
 }
@@ -196,8 +238,16 @@ static void test_rekey(void)
 {
 	int fd = giving("the master's passphrase");
 	char number[16];
-	int rc = command(broker_rekey_main, "--dir", b.dir, "--master-key", "passphrase", "--new-passphrase-fd", "%the master's passphrase", NULL);
+	int rc, status = 0;
+	rc = command(broker_rekey_main, "--dir", b.dir, "--master-key", "passphrase", "--new-passphrase-fd", "%the master's passphrase", NULL);
 	ok("the master key gets a passphrase", rc == 0 && strstr(said, "passphrase"), "%d %s", rc, said);
+	int wrong = giving("another passphrase");
+	snprintf(number, sizeof number, "%d", wrong);
+	ok("with another it does not start", !run_start(&b, "--insecure-accept-simulated", machine.root_pem, "--passphrase-fd", number) &&
+	   waitpid(b.pid, &status, 0) == b.pid, "it does");
+	b.pid = 0;
+	ok("which is told apart from what another start may mend", WIFEXITED(status) && WEXITSTATUS(status) == 3, "%x", (unsigned int)status);
+	close(wrong);
 	snprintf(number, sizeof number, "%d", fd);
 	ok("the broker starts with it", run_start(&b, "--insecure-accept-simulated", machine.root_pem, "--passphrase-fd", number), "no");
 	close(fd);
@@ -225,6 +275,7 @@ int main(void)
 	world_begin("backup");
 	snprintf(file, sizeof file, "%s/backup", world);
 	if (run_prepare(&b, "state") && ok("the broker starts", run_start(&b, "--insecure-accept-simulated", machine.root_pem), "no")) {
+		test_core();
 		test_backup();
 		test_damage();
 		test_names();
