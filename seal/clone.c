@@ -42,14 +42,14 @@ static int pointers_set(struct seal_vol *v, struct seal_inode *dst, u64 at, cons
 	if (r)
 		return r;
 	for (u32 k = 0; k < n && !r; k++) {
-		struct node *c = sv_node_find(v, &dst->tree, 0, at + k);
-		bool had = c || !ptr_none(&slot[k]);
+		struct node *c;
+		bool had = !ptr_none(&slot[k]) || sv_node_find(v, &dst->tree, 0, at + k);
 		r = one_more(v, &p[k]);
 		if (!r && ptr_addr(&slot[k]))
 			r = sv_space_free(v, &slot[k]);
 		v->reserved -= ptr_reserved(&slot[k]);
 		slot[k] = p[k];
-		if (c)
+		if ((c = sv_node_find(v, &dst->tree, 0, at + k))) // only now: counting may have made room in the cache
 			sv_node_drop(v, c);
 		sv_inode_count_blocks(dst, (s64)!ptr_none(&p[k]) - had);
 	}

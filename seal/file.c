@@ -151,12 +151,12 @@ static int batch_store(struct seal_vol *v, struct seal_inode *i, const u64 *inde
 	struct run run = {.n = 0};
 	u32 added = 0; // under the session in use
 	for (u32 k = 0; k < n; k++) {
-		struct node *c = sv_node_find(v, &i->tree, 0, index[k]);
+		struct node *c;
 		struct d_ptr *slot;
 		int r = slot_in(v, i, index[k], NODE_READ, &g, &slot);
 		if (r)
 			return vol_abort(v, r);
-		bool had = c || !ptr_none(slot);
+		bool had = !ptr_none(slot) || sv_node_find(v, &i->tree, 0, index[k]);
 		if (ptr_reserved(slot))
 			v->reserved--;
 		else if (ptr_addr(slot) == ptr_addr(&v->ptrs[k])) // overwritten where it lay
@@ -170,7 +170,7 @@ static int batch_store(struct seal_vol *v, struct seal_inode *i, const u64 *inde
 		*slot = v->ptrs[k];
 		if (!had)
 			sv_inode_count_blocks(i, 1);
-		if (c)
+		if ((c = sv_node_find(v, &i->tree, 0, index[k]))) // only now: freeing may have made room in the cache
 			sv_node_drop(v, c);
 	}
 	if (added)

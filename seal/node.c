@@ -362,7 +362,6 @@ static int free_slot(struct freeing *f, u32 level, u64 index, struct d_ptr *slot
 	}
 	if (left)
 		return 0;
-	c = sv_node_find(v, f->t, level, index);
 	if (ptr_addr(slot)) {
 		int r = f->t->cls <= CLASS_ITAB ? sv_space_free(v, slot) : sv_space_free_sole(v, slot);
 		if (r)
@@ -370,6 +369,7 @@ static int free_slot(struct freeing *f, u32 level, u64 index, struct d_ptr *slot
 	} else if (ptr_reserved(slot))
 		v->reserved--;
 	memset(slot, 0, sizeof *slot);
+	c = sv_node_find(v, f->t, level, index); // only now: freeing may have made room in the cache
 	if (c)
 		sv_node_drop(v, c);
 	if (f->t->inode)

@@ -493,6 +493,61 @@ static void set_aside_above(void)
 	mem_free(&m);
 }
 
+// A full cache: whoever looks a page up and then something else cannot count on the page to be there still. The pages that are written
+// over, punched and cloned over are those that the cache would let go next.
+static void full_cache(void)
+{
+	enum { BLOCKS = 8 * 1024, FIRST = 12 };
+	static u8 big[64 * SEAL_BLOCK];
+	struct seal_env env = test_env;
+	struct seal_inode *root, *f, *g;
+	struct seal_vol *v;
+	struct mem m;
+	u8 byte;
+	env.cache_bytes = 64 * SEAL_BLOCK;
+	mem_init(&m);
+	CHECK_EQ(seal_format(&m.io, &test_env, test_key, NULL, 128u << 20), 0);
+	CHECK_EQ(seal_mount(&m.io, &env, test_key, NULL, 0, &v, NULL), 0);
+	root = root_of(v);
+	CHECK_EQ(seal_create(v, root, "f", 1, 0100644, 0, 0, 0, &f), 0);
+	CHECK_EQ(seal_create(v, root, "g", 1, 0100644, 0, 0, 0, &g), 0);
+	for (u64 at = 0; at < BLOCKS * SEAL_BLOCK; at += sizeof big) {
+		memset(big, (int)(at / sizeof big) + 1, sizeof big);
+		CHECK_EQ(seal_write(v, f, at, big, sizeof big), (s64)sizeof big);
+	}
+	CHECK_EQ(seal_clone(v, f, 0, g, SEAL_BLOCK, 0), 0); // page by page
+	CHECK_EQ(seal_sync(v), 0);
+	u32 met = 0;
+	for (u32 n = 0; n < 4000; n++) {
+		u64 at = (rnd() % BLOCKS + 1) * SEAL_BLOCK, of[FIRST];
+		u32 k = 0;
+		CHECK_EQ(seal_read(v, g, at + 5, &byte, 1), 1);
+		if (n % 4)
+			continue;
+		for (struct list *e = v->lru.next; e != &v->lru && k < FIRST; e = e->next) {
+			const struct node *c = LIST_ENTRY(e, struct node, lru);
+			if (c->tree == &g->tree && !c->level)
+				of[k++] = c->index;
+		}
+		if (!k)
+			continue;
+		met++;
+		at = of[rnd() % k] * SEAL_BLOCK;
+		switch (n / 4 % 3) {
+		case 0: CHECK_EQ(seal_write(v, g, at, big, SEAL_BLOCK), SEAL_BLOCK); break;
+		case 1: CHECK_EQ(seal_punch(v, g, at, SEAL_BLOCK), 0); break;
+		case 2: CHECK_EQ(seal_clone(v, f, rnd() % BLOCKS * SEAL_BLOCK, g, at, SEAL_BLOCK), 0); break;
+		}
+	}
+	CHECK(met > 500);
+	CHECK_EQ(fsck_quiet(v), 0);
+	seal_iput(v, f);
+	seal_iput(v, g);
+	seal_iput(v, root);
+	CHECK_EQ(seal_unmount(v), 0);
+	mem_free(&m);
+}
+
 int main(void)
 {
 	RUN(clones);
@@ -503,5 +558,6 @@ int main(void)
 	RUN(directories);
 	RUN(set_aside_above);
 	RUN(pointers_that_differ);
+	RUN(full_cache);
 	return test_end();
 }
