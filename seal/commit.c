@@ -192,7 +192,7 @@ int vol_commit(struct seal_vol *v, bool clean)
 #define UNFLUSHED_MOST 256u // blocks
 
 // Much takes the host long: it is made durable before the commit, while others have the lock, so that the commit's own flushes have little left
-// to do. An error ends all changes, since a host tells of it once.
+// to do. An error ends all changes; who commits meanwhile gets it from his own flush.
 static void flush_ahead(struct seal_vol *v)
 {
 	v->unflushed = 0;

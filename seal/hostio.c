@@ -42,7 +42,17 @@ static int io_write(void *ctx, u64 off, const void *buf, size_t len)
 	return 0;
 }
 
-static int io_flush(void *ctx) { return fdatasync(((struct hostio *)ctx)->fd) ? -errno : 0; }
+// Linux tells of what it could not write once. Who flushes beside him who was told is told too: each waits for the one before.
+static int io_flush(void *ctx)
+{
+	struct hostio *h = ctx;
+	pthread_mutex_lock(&h->flushing);
+	if (!h->flush_error && fdatasync(h->fd))
+		h->flush_error = -errno;
+	int r = h->flush_error;
+	pthread_mutex_unlock(&h->flushing);
+	return r;
+}
 
 static s64 io_size(void *ctx)
 {
@@ -122,6 +132,7 @@ int hostio_open(struct hostio *h, const char *path, enum hostio_mode mode)
 		return r;
 	}
 	pthread_mutex_init(&h->mutex, NULL);
+	pthread_mutex_init(&h->flushing, NULL);
 	h->locked = true;
 	h->io = (struct seal_io){.ctx = h, .read = io_read, .write = io_write, .flush = io_flush, .size = io_size,
 			      .punch = io_punch, .truncate = io_truncate};
@@ -142,5 +153,6 @@ int hostio_close(struct hostio *h)
 		return 0;
 	h->locked = false;
 	pthread_mutex_destroy(&h->mutex);
+	pthread_mutex_destroy(&h->flushing);
 	return close(h->fd) ? -errno : 0;
 }

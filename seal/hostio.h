@@ -7,7 +7,8 @@
 struct hostio {
 	int fd;
 	bool locked;
-	pthread_mutex_t mutex;
+	pthread_mutex_t mutex, flushing;
+	int flush_error; // of the first flush that failed
 	struct seal_io io;
 	struct seal_env env;
 	char last_log[256]; // the last line the library had to say

@@ -37,7 +37,8 @@ struct seal_io {
 	// SEAL_BUF_BYTES.
 	int (*read)(void *ctx, u64 off, void *buf, size_t len);
 	int (*write)(void *ctx, u64 off, const void *buf, size_t len); // grows the file as needed
-	int (*flush)(void *ctx);				       // everything written before is durable after
+	// Everything written before is durable after. Several threads may be in it at once; once it has failed it fails for all who come back later.
+	int (*flush)(void *ctx);
 	s64 (*size)(void *ctx);					       // bytes
 	// Optional. The range holds nothing any more: its room on the host's disk can go; what it reads as is not relied on.
 	int (*punch)(void *ctx, u64 off, u64 len);

@@ -2,7 +2,7 @@
 // Sealed volumes: mount type "sealed", source "volN", data a struct coffer_mount_key. The library in seal/ does the
 // work; this file gives it memory, time, randomness and the host's block calls, and keeps the list of what is dirty.
 // Locks: mounted_lock (mount and unmount only); inode->lock, then the library's lock (svol->io_lock), which is held
-// over block hostcalls; svol->dirty_lock is a leaf. The flusher thread takes the same ones in the same order.
+// over block hostcalls, then flush_lock; svol->dirty_lock is a leaf. The flusher thread takes the same ones in the same order.
 #include "kernel/fs/sealed.h"
 #include "kernel/include/hostcall.h"
 #include "kernel/include/ktime.h"
@@ -33,7 +33,18 @@ static int io_write(void *ctx, u64 off, const void *buf, size_t n)
 {
 	return hc_block_write(((struct svol *)ctx)->index, off, buf, n);
 }
-static int io_flush(void *ctx) { return hc_block_flush(((struct svol *)ctx)->index); }
+// Linux tells of what it could not write once. Who flushes beside him who was told is told too: each waits for the one before.
+static int io_flush(void *ctx)
+{
+	struct svol *sv = ctx;
+	mutex_lock(&sv->flush_lock);
+	if (!sv->flush_error)
+		sv->flush_error = hc_block_flush(sv->index);
+	int r = sv->flush_error;
+	mutex_unlock(&sv->flush_lock);
+	return r;
+}
+
 static int io_punch(void *ctx, u64 off, u64 n) { return min(hc_block_punch(((struct svol *)ctx)->index, off, n), 0); }
 static int io_truncate(void *ctx, u64 size) { return min(hc_block_resize(((struct svol *)ctx)->index, size), 0); }
 static s64 io_size(void *ctx) { return hc_block_size(((struct svol *)ctx)->index); }

@@ -261,6 +261,25 @@ static void two_writers_are_refused(void)
 	hostio_close(&a);
 }
 
+// A host tells of an error once; whoever flushes after that is told by us.
+static void a_flush_that_failed(void)
+{
+	struct hostio h;
+	int ends[2];
+	CHECK_EQ(hostio_open(&h, in("v.vol"), HOSTIO_WRITE), 0);
+	CHECK_EQ(h.io.flush(h.io.ctx), 0);
+	int file = dup(h.fd);
+	CHECK(file >= 0 && !pipe(ends));
+	CHECK_EQ(dup2(ends[1], h.fd), h.fd); // cannot be flushed
+	CHECK_EQ(h.io.flush(h.io.ctx), -EINVAL);
+	CHECK_EQ(dup2(file, h.fd), h.fd);
+	CHECK_EQ(h.io.flush(h.io.ctx), -EINVAL);
+	close(file);
+	close(ends[0]);
+	close(ends[1]);
+	CHECK_EQ(hostio_close(&h), 0);
+}
+
 static int remembers(void *ctx, const u8 asked[SEAL_ID_BYTES], struct seal_anchor *out, struct seal_tool_err *e)
 {
 	(void)ctx, (void)e;
@@ -320,6 +339,7 @@ int main(void)
 	RUN(resumed_opening);
 	RUN(extended_attributes);
 	RUN(two_writers_are_refused);
+	RUN(a_flush_that_failed);
 	RUN(anchor_is_asked_about_what_opens);
 	RUN(unheard_new_key);
 	char cmd[256];
