@@ -204,7 +204,7 @@ static void block_nonce(const struct d_ptr *p, u8 nonce[12])
 int sv_host_read(struct seal_vol *v, u64 addr, void *buf, u32 n)
 {
 	int r = v->io.read(v->io.ctx, addr * SEAL_BLOCK, buf, (size_t)n * SEAL_BLOCK);
-	for (u32 k = 0; r && r != -ENODATA && v->repairing && k < READ_AGAIN; k++)
+	for (u32 k = 0; r && r != -ENODATA && v->patient && k < READ_AGAIN; k++)
 		r = v->io.read(v->io.ctx, addr * SEAL_BLOCK, buf, (size_t)n * SEAL_BLOCK);
 	return r;
 }

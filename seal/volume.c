@@ -240,6 +240,7 @@ static int mount_root(struct seal_vol *v, const u8 *key, const u8 *expect_id, bo
 		return refuse(v, SEAL_EIDENTITY, SEAL_FAULT_NONE, "this is another volume than the one asked for");
 	struct d_slot *other = st[0] != SLOT_OK || st[1] != SLOT_OK ? NULL : s == a ? b : a;
 	v->fell_back = !other;
+	v->patient = repair;
 	int r = root_try(v, key, s);
 	// A commit that was interrupted: its root has landed, but not all that belongs to it. The one before is whole.
 	if (r == SEAL_ETAMPER && s->together && other && !memcmp(other->id, s->id, SEAL_ID_BYTES)) {
