@@ -533,10 +533,9 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off, struct fuse_file_info *fi)
 {
 	struct seal_inode *i = inode_of(req, ino);
-	(void)fi;
 	if (!i)
 		return;
-	s64 n = mount_may(mount_of(req), i, SEAL_FLAG_IMMUTABLE);
+	s64 n = fi->writepage ? 0 : mount_may(mount_of(req), i, SEAL_FLAG_IMMUTABLE); // of a page in the cache the program has long heard that it is written
 	if (!n)
 		n = seal_write(mount_of(req)->t.vol, i, (u64)off, buf, size);
 	if (n < 0)

@@ -42,8 +42,8 @@ static int share(struct file *from, u64 soff, struct file *to, u64 doff, u64 len
 	seal_getattr(vol_of(dst), snode_of(dst)->si, &was);
 	r = dedupe ? seal_dedupe(vol_of(dst), snode_of(src)->si, soff, snode_of(dst)->si, doff, len)
 		   : seal_clone(vol_of(dst), snode_of(src)->si, soff, snode_of(dst)->si, doff, len);
-	if (!dedupe)
-		changed = sealed_half_done(dst, &was, &now) && len;
+	if (!dedupe && len)
+		changed = sealed_half_done(dst, &was, &now) || !r;
 	if (changed) {
 		pc_drop(dst->pc, doff, doff + len);
 		if (now.size < dst->size) // it was cut off to make way for the clone
