@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-static int ok_failed;
+__attribute__((weak)) int ok_failed;	// one for all files of a program
 
 __attribute__((format(printf, 3, 4))) static inline bool ok(const char *name, bool passed, const char *why, ...)
 {
