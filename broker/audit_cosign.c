@@ -44,7 +44,8 @@ int audit_cosigned_open(struct audit_cosigned **out, const char *dir, const stru
 	pthread_mutex_init(&c->lock, NULL);
 	strcpy(c->dir, dir);
 	c->count = count;
-	memcpy(c->witness, witnesses, count * sizeof *witnesses);
+	if (count)
+		memcpy(c->witness, witnesses, count * sizeof *witnesses);
 	for (unsigned int i = 0; i < count; i++) {
 		char path[sizeof c->dir + 32], *text;
 		size_t len;

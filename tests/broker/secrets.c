@@ -717,7 +717,9 @@ static void test_keys_over_http(const struct guest *g, const struct guest *stran
 	status = operate(stranger, "app/key/sign", "sign", request64("message", message, strlen(message), "ES256"), &o);
 	ok("not for one that has not attested", status == 401, "%d %s", status, title(o));
 	json_decref(o);
-	char *token = NULL, *bearer = NULL, *body = json_dumps(request64("message", message, strlen(message), "ES256"), JSON_COMPACT);
+	o = request64("message", message, strlen(message), "ES256");
+	char *token = NULL, *bearer = NULL, *body = json_dumps(o, JSON_COMPACT);
+	json_decref(o);
 	struct guest other = {.key = NULL};
 	status = guest_attest(&b, &machine, &other, &token);
 	if (status != 200 || !token || asprintf(&bearer, "Authorization: Bearer %s\r\n", token) < 0)
