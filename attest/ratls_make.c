@@ -11,6 +11,7 @@
 #include "attest/cbor.h"
 #include "attest/ratls.h"
 #include "attest/snp.h"
+#include "lib/certext.h"
 
 #define CLOCK_SLACK_S 60
 
@@ -110,17 +111,6 @@ static bool add_extension(X509 *cert, const struct buffer *content)
 	return ok;
 }
 
-static bool add_standard(X509 *cert, int nid, const char *value)
-{
-	X509V3_CTX ctx;
-	X509V3_set_ctx_nodb(&ctx);
-	X509V3_set_ctx(&ctx, cert, cert, NULL, NULL, 0);
-	X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
-	bool ok = e && X509_add_ext(cert, e, -1) == 1;
-	X509_EXTENSION_free(e);
-	return ok;
-}
-
 static X509 *make_certificate(const struct ratls_request *q, const struct buffer *content)
 {
 	X509 *cert = X509_new();
@@ -134,8 +124,8 @@ static X509 *make_certificate(const struct ratls_request *q, const struct buffer
 		  X509_time_adj_ex(X509_getm_notBefore(cert), 0, 0, &from) && X509_time_adj_ex(X509_getm_notAfter(cert), 0, 0, &until) &&
 		  X509_set_pubkey(cert, q->key) &&
 		  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const uint8_t *)q->subject, -1, -1, 0) == 1 &&
-		  X509_set_issuer_name(cert, name) && add_standard(cert, NID_basic_constraints, "critical,CA:FALSE") &&
-		  add_standard(cert, NID_key_usage, "critical,digitalSignature") && add_standard(cert, NID_subject_key_identifier, "hash") &&
+		  X509_set_issuer_name(cert, name) && certext_add(cert, cert, NID_basic_constraints, "critical,CA:FALSE") &&
+		  certext_add(cert, cert, NID_key_usage, "critical,digitalSignature") && certext_add(cert, cert, NID_subject_key_identifier, "hash") &&
 		  add_extension(cert, content) && X509_sign(cert, q->key, md) > 0;
 	ERR_clear_error();
 	if (ok)

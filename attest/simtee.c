@@ -24,6 +24,7 @@
 #include "attest/simtee_sign.h"
 #include "attest/snp.h"
 #include "attest/snp_chain.h"
+#include "lib/certext.h"
 #include "lib/file.h"
 
 #define LEAF_NAME "Coffer SIMULATED VCEK - INSECURE"
@@ -35,17 +36,6 @@ enum { SVN_BOOTLOADER = 3, SVN_TEE = 0, SVN_SNP = 8, SVN_MICROCODE = 115 };
 int simtee_default_dir(char *out, unsigned long size)
 {
 	return file_data_dir(out, size, "COFFER_SIMTEE_DIR", "simulated-tee");
-}
-
-static int add_conf_extension(X509 *cert, X509 *issuer, int nid, const char *value)
-{
-	X509V3_CTX ctx;
-	X509V3_set_ctx_nodb(&ctx);
-	X509V3_set_ctx(&ctx, issuer, cert, NULL, NULL, 0);
-	X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
-	int ok = e && X509_add_ext(cert, e, -1) == 1;
-	X509_EXTENSION_free(e);
-	return ok;
 }
 
 // AMD's extension `suffix` with the given DER (or raw) content.
@@ -101,8 +91,8 @@ static X509 *make_certificate(const char *name, EVP_PKEY *key, X509 *issuer, EVP
 	    !X509_set_issuer_name(cert, issuer ? X509_get_subject_name(issuer) : subject))
 		goto fail;
 	if (leaf ? !add_leaf_extensions(cert)
-		 : !add_conf_extension(cert, issuer ? issuer : cert, NID_basic_constraints, "critical,CA:TRUE") ||
-		   !add_conf_extension(cert, issuer ? issuer : cert, NID_key_usage, "critical,keyCertSign"))
+		 : !certext_add(cert, issuer ? issuer : cert, NID_basic_constraints, "critical,CA:TRUE") ||
+		   !certext_add(cert, issuer ? issuer : cert, NID_key_usage, "critical,keyCertSign"))
 		goto fail;
 	if (!X509_sign(cert, issuer_key, EVP_sha384()))
 		goto fail;

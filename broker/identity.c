@@ -76,6 +76,14 @@ bool caller_may(const struct caller *c, enum permission p, const char *resource)
 	return held && (!resource || owns(c->prefixes, resource));
 }
 
+void caller_keep(const struct caller *c, enum permission p, json_t *list)
+{
+	for (size_t i = json_array_size(list); i-- > 0;) {
+		if (!caller_may(c, p, json_string_value(json_object_get(json_array_get(list, i), "resource")) ?: ""))
+			json_array_remove(list, i);
+	}
+}
+
 static bool bears_admin_token(const struct broker *b, const struct http_request *q)
 {
 	const char *a = q->head->authorization;

@@ -5,6 +5,7 @@
 #ifndef COFFER_BROKER_IDENTITY_H
 #define COFFER_BROKER_IDENTITY_H
 
+#include <jansson.h>
 #include <stdbool.h>
 
 #include "lib/http_server.h"
@@ -71,6 +72,9 @@ struct caller {
 
 // resource NULL: on any resource at all. Whoever lists things asks for each.
 bool caller_may(const struct caller *c, enum permission p, const char *resource);
+
+// Of a list of objects with a "resource": leaves those about which the caller may know. An owner sees what is its own.
+void caller_keep(const struct caller *c, enum permission p, json_t *list);
 
 // Who asks, from what came with the request, into *c. False: it claimed to be somebody and is not, which has been answered.
 bool identify(struct broker *b, const struct http_request *q, struct http_response *r, struct caller *c);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/certext.h"
 #include "lib/encode.h"
 #include "lib/jws.h"
 
@@ -35,17 +36,6 @@ bool svid_name_valid(const char *name)
 void svid_id(char out[SVID_ID_TEXT], const char *domain, const char *name)
 {
 	snprintf(out, SVID_ID_TEXT, "spiffe://%s%s%s", domain, *name ? "/" : "", name);
-}
-
-static bool add(X509 *cert, X509 *issuer, int nid, const char *value)
-{
-	X509V3_CTX ctx;
-	X509V3_set_ctx_nodb(&ctx);
-	X509V3_set_ctx(&ctx, issuer, cert, NULL, NULL, 0);
-	X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
-	bool ok = e && X509_add_ext(cert, e, -1) == 1;
-	X509_EXTENSION_free(e);
-	return ok;
 }
 
 static bool entry(X509_NAME *name, const char *field, const char *value)
@@ -87,9 +77,9 @@ X509 *svid_authority(const struct signer *s, const char *domain)
 	X509 *cert = begin(s->key, common, s->created - CLOCK_SLACK_S, (time_t)(s->created + SVID_AUTHORITY_SECONDS));
 	if (!cert)
 		return NULL;
-	bool ok = X509_set_issuer_name(cert, X509_get_subject_name(cert)) && add(cert, cert, NID_basic_constraints, "critical,CA:TRUE") &&
-		  add(cert, cert, NID_key_usage, "critical,keyCertSign,cRLSign") && add(cert, cert, NID_subject_key_identifier, "hash") &&
-		  add(cert, cert, NID_subject_alt_name, uri);
+	bool ok = X509_set_issuer_name(cert, X509_get_subject_name(cert)) && certext_add(cert, cert, NID_basic_constraints, "critical,CA:TRUE") &&
+		  certext_add(cert, cert, NID_key_usage, "critical,keyCertSign,cRLSign") && certext_add(cert, cert, NID_subject_key_identifier, "hash") &&
+		  certext_add(cert, cert, NID_subject_alt_name, uri);
 	return finish(cert, ok, s->key);
 }
 
@@ -100,10 +90,10 @@ X509 *svid_leaf(const struct signer *s, const char *domain, const char *name, EV
 	snprintf(uri, sizeof uri, "URI:%s", id);
 	X509 *authority = svid_authority(s, domain), *cert = authority ? begin(key, name, now - CLOCK_SLACK_S, now + seconds) : NULL;
 	if (cert) {
-		bool ok = X509_set_issuer_name(cert, X509_get_subject_name(authority)) && add(cert, authority, NID_basic_constraints, "critical,CA:FALSE") &&
-			  add(cert, authority, NID_key_usage, "critical,digitalSignature") &&
-			  add(cert, authority, NID_ext_key_usage, "serverAuth,clientAuth") && add(cert, authority, NID_subject_key_identifier, "hash") &&
-			  add(cert, authority, NID_authority_key_identifier, "keyid:always") && add(cert, authority, NID_subject_alt_name, uri);
+		bool ok = X509_set_issuer_name(cert, X509_get_subject_name(authority)) && certext_add(cert, authority, NID_basic_constraints, "critical,CA:FALSE") &&
+			  certext_add(cert, authority, NID_key_usage, "critical,digitalSignature") &&
+			  certext_add(cert, authority, NID_ext_key_usage, "serverAuth,clientAuth") && certext_add(cert, authority, NID_subject_key_identifier, "hash") &&
+			  certext_add(cert, authority, NID_authority_key_identifier, "keyid:always") && certext_add(cert, authority, NID_subject_alt_name, uri);
 		cert = finish(cert, ok, s->key);
 	}
 	X509_free(authority);

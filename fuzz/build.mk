@@ -18,7 +18,7 @@ FUZZ_SRC_python_imports = image/pyimports.c image/text.c lib/fault.c
 FUZZ_SRC_manifest = image/manifest.c image/text.c lib/fault.c
 FUZZERS += erofs exec bpf
 FUZZERS += http_conn
-FUZZ_SRC_http_conn = lib/http_conn.c lib/http.c lib/file.c lib/fault.c lib/tls.c
+FUZZ_SRC_http_conn = lib/http_conn.c lib/http.c lib/file.c lib/fault.c lib/tls.c lib/certext.c
 FUZZERS += scan fuse_reply tpm_nv
 FUZZ_SRC_tpm_nv = lib/tpm.c lib/tpm_command.c lib/fault.c
 FUZZERS += master
@@ -30,7 +30,7 @@ FUZZ_SRC_scan = image/scan.c image/elf.c image/libpath.c image/text.c lib/fault.
 FUZZ_SHORT = rules dcap dcap_json eventlog tpm hcl csv cca bundle collateral
 FUZZ_SHORT += refval launch corim gpu ratls
 FUZZERS += $(FUZZ_SHORT)
-FUZZ_ATTEST = $(patsubst %.c,$(B)/fuzz/obj/%.o,$(filter-out attest/simtee_main.c,$(wildcard attest/*.c)) lib/encode.c lib/fault.c lib/file.c lib/sha.c lib/yamlcfg.c)
+FUZZ_ATTEST = $(patsubst %.c,$(B)/fuzz/obj/%.o,$(filter-out attest/simtee_main.c,$(wildcard attest/*.c)) lib/certext.c lib/encode.c lib/fault.c lib/file.c lib/sha.c lib/yamlcfg.c)
 $(foreach f,$(FUZZ_SHORT),$(eval FUZZ_SRC_$(f) = $(B)/fuzz/attest.a))
 $(B)/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)

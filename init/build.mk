@@ -11,7 +11,7 @@ $(B)/iobj/%.o: %.c
 
 INIT_OBJS = $(addprefix $(B)/iobj/,init/init.o init/settings.o lib/fault.o lib/file.o)
 INIT_ATTEST_OBJS = $(addprefix $(B)/iobj/,init/attest_main.o init/attest.o init/anchor.o init/anchor_tpm.o init/sealing.o init/secrets.o init/identity.o init/enclave.o init/settings.o \
-	attest/binding.o attest/coco_snp.o attest/snp_chain.o attest/cert.o attest/link_cache.o lib/fault.o lib/file.o lib/encode.o lib/jwa.o lib/jwe.o lib/jwe_rsa.o lib/tls.o lib/http.o \
+	attest/binding.o attest/coco_snp.o attest/snp_chain.o attest/cert.o attest/link_cache.o lib/fault.o lib/file.o lib/encode.o lib/jwa.o lib/jwe.o lib/jwe_rsa.o lib/tls.o lib/certext.o lib/http.o \
 	lib/http_client.o lib/tpm.o lib/tpm_command.o lib/tpm_wire.o lib/tpm_anchor.o)
 
 $(B)/lib/coffer/init: $(INIT_OBJS)

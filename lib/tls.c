@@ -19,6 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/certext.h"
+
 int64_t clock_ms(void)
 {
 	struct timespec t;
@@ -34,17 +36,6 @@ static int tls_fault(struct fault *f, const char *what)
 		ERR_error_string_n(e, why, sizeof why);
 	ERR_clear_error();
 	return fault_set(f, -EIO, "%s: %s", what, why);
-}
-
-static bool add_extension(X509 *cert, int nid, const char *value)
-{
-	X509V3_CTX ctx;
-	X509V3_set_ctx_nodb(&ctx);
-	X509V3_set_ctx(&ctx, cert, cert, NULL, NULL, 0);
-	X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
-	bool ok = e && X509_add_ext(cert, e, -1) == 1;
-	X509_EXTENSION_free(e);
-	return ok;
 }
 
 // "localhost,127.0.0.1" -> "DNS:localhost,IP:127.0.0.1"
@@ -66,7 +57,7 @@ static bool add_names(X509 *cert, const char *names)
 		used += (size_t)k;
 		names += n + (names[n] == ',');
 	}
-	return add_extension(cert, NID_subject_alt_name, list);
+	return certext_add(cert, cert, NID_subject_alt_name, list);
 }
 
 static char *bio_text(BIO *bio)
@@ -93,10 +84,10 @@ int tls_make_certificate(const char *common_name, const char *names, char **cert
 	    !X509_gmtime_adj(X509_getm_notBefore(cert), -86400) ||
 	    !X509_time_adj_ex(X509_getm_notAfter(cert), 3650, 0, NULL) || !X509_set_pubkey(cert, key) ||
 	    !X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const uint8_t *)common_name, -1, -1, 0) ||
-	    !X509_set_issuer_name(cert, name) || !add_extension(cert, NID_basic_constraints, "critical,CA:FALSE") ||
-	    !add_extension(cert, NID_key_usage, "critical,digitalSignature") ||
-	    !add_extension(cert, NID_ext_key_usage, "serverAuth") ||
-	    !add_extension(cert, NID_subject_key_identifier, "hash") || !add_names(cert, names) ||
+	    !X509_set_issuer_name(cert, name) || !certext_add(cert, cert, NID_basic_constraints, "critical,CA:FALSE") ||
+	    !certext_add(cert, cert, NID_key_usage, "critical,digitalSignature") ||
+	    !certext_add(cert, cert, NID_ext_key_usage, "serverAuth") ||
+	    !certext_add(cert, cert, NID_subject_key_identifier, "hash") || !add_names(cert, names) ||
 	    !X509_sign(cert, key, EVP_sha256()) || !PEM_write_bio_X509(c, cert) ||
 	    !PEM_write_bio_PrivateKey(k, key, NULL, NULL, 0, NULL, NULL))
 		goto fail;

@@ -12,22 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/certext.h"
+
 static void need(bool ok, const char *what)
 {
 	if (!ok) {
 		fprintf(stderr, "cannot make %s\n", what);
 		abort();
 	}
-}
-
-static void conf(X509 *cert, X509 *issuer, int nid, const char *value)
-{
-	X509V3_CTX ctx;
-	X509V3_set_ctx_nodb(&ctx);
-	X509V3_set_ctx(&ctx, issuer, cert, NULL, NULL, 0);
-	X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
-	need(e && X509_add_ext(cert, e, -1) == 1, "an extension");
-	X509_EXTENSION_free(e);
 }
 
 static void add_raw(X509 *cert, const struct pki_extension *x)
@@ -61,8 +53,8 @@ struct pki pki_make(const struct pki_spec *s)
 	     X509_set_pubkey(p.cert, p.key) &&
 	     X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const uint8_t *)s->name, -1, -1, 0) &&
 	     X509_set_issuer_name(p.cert, X509_get_subject_name(above)), "a certificate");
-	conf(p.cert, above, NID_basic_constraints, s->ca ? "critical,CA:TRUE" : "critical,CA:FALSE");
-	conf(p.cert, above, NID_key_usage, s->ca ? "critical,keyCertSign,cRLSign" : "critical,digitalSignature");
+	need(certext_add(p.cert, above, NID_basic_constraints, s->ca ? "critical,CA:TRUE" : "critical,CA:FALSE"), "an extension");
+	need(certext_add(p.cert, above, NID_key_usage, s->ca ? "critical,keyCertSign,cRLSign" : "critical,digitalSignature"), "an extension");
 	for (const struct pki_extension *x = s->extensions; x && x->oid; x++)
 		add_raw(p.cert, x);
 	EVP_PKEY *signer = s->issuer ? s->issuer->key : p.key;
