@@ -70,6 +70,10 @@ class Plain:
 		sys.stderr.write(r.stderr)
 		return r.stdout
 
+	def empty(self):
+		"""Gives back the room on the disk and in the host's page cache."""
+		sh("/bin/sh", "-c", f"rm -rf {self.dir}/*")
+
 	def close(self):
 		shutil.rmtree(self.tmp, ignore_errors=True)
 
@@ -160,6 +164,9 @@ class Sealed:
 		sys.stderr.write(r.stderr)
 		return r.stdout
 
+	def empty(self):
+		os.unlink(self.volume)
+
 	def close(self):
 		self.broker.terminate()
 		self.broker.wait()
@@ -177,23 +184,30 @@ def measure(work, rounds, quick, size, only, works):
 				worlds.append(Peer(p, work))
 		if "sealed" in only:
 			worlds.append(Sealed(work, f"{max(4, size * 4 // 1024)}G"))
-		for r in range(rounds):
-			for w in works:
-				for world in worlds:
-					if world.name in PEERS and w.removesuffix("_cold") not in PEER_WORK:
-						continue
-					print(f"round {r + 1}/{rounds}: {w}, {world.name}", file=sys.stderr)
-					try:
-						out = world.run(flags, [w])
-					except subprocess.TimeoutExpired:
-						print(f"{world.name}: {w}: no end", file=sys.stderr)
-						continue
-					for key, value in lines(out):
-						results.setdefault((key[0].replace("_files_cold", "_files"), *key[1:]), {}).setdefault(world.name, []).append(value)
-			if "layer" in only and os.path.exists(VOLUME):
-				print(f"round {r + 1}/{rounds}: encrypt-only layer", file=sys.stderr)
-				for key, value in lines(must(VOLUME, "-s", str(size), "layer", work + "/layer.dat")):
-					results.setdefault(key, {}).setdefault("layer", []).append(value)
+		def one(r, w, world):
+			if world.name in PEERS and w.removesuffix("_cold") not in PEER_WORK:
+				return
+			print(f"round {r + 1}/{rounds}: {w}, {world.name}", file=sys.stderr)
+			try:
+				out = world.run(flags, [w])
+			except subprocess.TimeoutExpired:
+				print(f"{world.name}: {w}: no end", file=sys.stderr)
+				return
+			for key, value in lines(out):
+				results.setdefault((key[0].replace("_files_cold", "_files"), *key[1:]), {}).setdefault(world.name, []).append(value)
+
+		# Large files of two worlds do not fit into memory together: then one world after the other, and its file removed behind it.
+		turns = [(r, w, world) for r in range(rounds) for w in works for world in worlds]
+		if size > 1024:
+			turns.sort(key=lambda t: worlds.index(t[2]))
+		for k, (r, w, world) in enumerate(turns):
+			one(r, w, world)
+			if size > 1024 and (k + 1 == len(turns) or turns[k + 1][2] is not world):
+				world.empty()
+		for r in range(rounds if "layer" in only and os.path.exists(VOLUME) else 0):
+			print(f"round {r + 1}/{rounds}: encrypt-only layer", file=sys.stderr)
+			for key, value in lines(must(VOLUME, "-s", str(size), "layer", work + "/layer.dat")):
+				results.setdefault(key, {}).setdefault("layer", []).append(value)
 	finally:
 		for w in worlds:
 			w.close()
