@@ -13,7 +13,7 @@ const char *const bundle_members[] = {
 	"format", "time", "evidence", "quote", "event_log", "certificates", "crl", "tcb_info", "tcb_info_signature", "tcb_info_issuer_chain",
 	"qe_identity", "qe_identity_signature", "qe_identity_issuer_chain", "root_ca_crl", "pck_crl", "pck_crl_issuer_chain", "pck_certificate_chain",
 	"hsk_cek", "hrk", "cca_platform_key", "tpm_quote", "tpm_signature", "tpm_key", "tpm_certificates", "tpm_pcrs",
-	"device_evidence_list", "gpu_crl", NULL,
+	"device_evidence_list", "gpu_crl", "init_data", "init_data_format", NULL,
 };
 
 bool bundle_looks(const uint8_t *bytes, size_t len)

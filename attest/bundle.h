@@ -17,7 +17,8 @@
 #define BUNDLE_FORMAT "coffer-evidence-1"
 #define BUNDLE_MAX_BLOBS 24
 
-// Members. Texts: time, tcb_info, tcb_info_signature, qe_identity, qe_identity_signature, *_chain, certificates, tpm_certificates, format.
+// Members. Texts: time, tcb_info, tcb_info_signature, qe_identity, qe_identity_signature, *_chain, certificates, tpm_certificates, format,
+// init_data, init_data_format (initdata.h).
 // Bytes: all others. tpm_pcrs: an object of register numbers and hex.
 // device_evidence_list: evidence of GPUs as clients of the KBS protocol write it; gpu_crl: revocation lists for it.
 extern const char *const bundle_members[];	// up to NULL

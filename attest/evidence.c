@@ -13,6 +13,7 @@
 #include "attest/eventlog.h"
 #include "attest/gpu.h"
 #include "attest/hcl.h"
+#include "attest/initdata.h"
 #include "attest/json.h"
 #include "attest/shared_cache.h"
 #include "attest/slice.h"
@@ -496,6 +497,7 @@ enum evidence_kind evidence_verify(const struct evidence_input *in, struct attes
 	}
 	if (gpus && kind != EVIDENCE_GPU)
 		verify_gpu(&p, false, out);
+	initdata_check(in->bundle, kind, out);
 	check_unanswered(in, kind, out);
 	note_revocation(out);
 	shared_release(p.chain);

@@ -30,6 +30,8 @@ int kbs_parse_auth(const char *body, size_t len, const struct coco_tee **tee, st
 		return -EINVAL;
 	const char *version = json_string_value(json_object_get(o, "version"));
 	const char *name = json_string_value(json_object_get(o, "tee"));
+	const json_t *extra = json_object_get(o, "extra-params");
+	const json_t *primary = json_object_get(json_object_get(json_object_get(extra, "tee-metadata"), "primary_tee"), "tee");
 	int err = 0;
 	*tee = name ? coco_tee_find(name) : NULL;
 	if (!version || !name)
@@ -37,6 +39,10 @@ int kbs_parse_auth(const char *body, size_t len, const struct coco_tee **tee, st
 	else if (strncmp(version, "0.4.", 4))
 		err = fault_set(f, -EPROTONOSUPPORT,
 				"KBS protocol version '%.16s' is not spoken here; supported: 0.4.x", version);
+	else if (json_object_get(extra, "attestation-policy-selector"))
+		err = fault_set(f, -EPROTONOSUPPORT, "policies are not selected by clients here: leave attestation-policy-selector out");
+	else if (primary && (!json_is_string(primary) || strcmp(json_string_value(primary), name)))
+		err = fault_set(f, -EINVAL, "extra-params: the primary_tee is not the \"tee\" of the request");
 	else if (!*tee)
 		err = fault_set(f, -EPROTONOSUPPORT, "evidence of TEE '%.32s' cannot be verified here; supported: %s", name, coco_tee_names());
 	json_decref(o);
@@ -88,6 +94,18 @@ static int read_evidence(const json_t *evidence, const struct coco_tee *tee, str
 	return err ? err : coco_read(tee, json_object_get(evidence, "primary_evidence"), &a->evidence, f);
 }
 
+// {"format":"toml", "body":...}, or none.
+static int read_init_data(const json_t *init, struct kbs_attest *a, struct fault *f)
+{
+	json_t *format = json_object_get(init, "format"), *body = json_object_get(init, "body");
+	if (!init || json_is_null(init))
+		return 0;
+	if (!json_is_string(format) || !json_is_string(body))
+		return fault_set(f, -EINVAL, "init-data must have \"format\" and \"body\", both text");
+	return json_object_set(a->evidence.json, "init_data", body) || json_object_set(a->evidence.json, "init_data_format", format)
+		       ? fault_set(f, -ENOMEM, "out of memory") : 0;
+}
+
 int kbs_parse_attest(const char *body, size_t len, const struct coco_tee *tee, struct kbs_attest *a, struct fault *f)
 {
 	memset(a, 0, sizeof *a);
@@ -111,6 +129,8 @@ int kbs_parse_attest(const char *body, size_t len, const struct coco_tee *tee, s
 		a->tee_pubkey = json_incref(key);
 	if (!err)
 		err = read_evidence(json_object_get(o, "tee-evidence"), tee, a, f);
+	if (!err)
+		err = read_init_data(json_object_get(o, "init-data"), a, f);
 	json_decref(o);
 	if (err)
 		kbs_attest_free(a);

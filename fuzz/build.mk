@@ -28,7 +28,7 @@ FUZZ_SRC_httpsig = lib/httpsig.c lib/signkey.c lib/encode.c lib/sha.c lib/fault.
 FUZZ_SRC_scan = image/scan.c image/elf.c image/libpath.c image/text.c lib/fault.c lib/file.c
 # Evidence of the other kinds of hardware, each for two fifths of the time; what they share is compiled once.
 FUZZ_SHORT = rules dcap dcap_json eventlog tpm hcl csv cca bundle collateral
-FUZZ_SHORT += refval launch corim gpu ratls
+FUZZ_SHORT += refval launch corim gpu ratls initdata
 FUZZERS += $(FUZZ_SHORT)
 FUZZ_ATTEST = $(patsubst %.c,$(B)/fuzz/obj/%.o,$(filter-out attest/simtee_main.c,$(wildcard attest/*.c)) lib/certext.c lib/encode.c lib/fault.c lib/file.c lib/sha.c lib/yamlcfg.c)
 $(foreach f,$(FUZZ_SHORT),$(eval FUZZ_SRC_$(f) = $(B)/fuzz/attest.a))

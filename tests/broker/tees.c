@@ -58,12 +58,16 @@ static bool begin(const char *tee)
 	return guest_begin(&b, tee, &guest) && !attest_report_data(guest.nonce, jwk, "", bound);
 }
 
+static json_t *init_data;	// sent beside the evidence; NULL: none
+
 // Sends evidence (taken over); the answer stands in `answer`.
 static void send_evidence(json_t *primary)
 {
 	struct http_reply r;
 	json_t *o = json_pack("{s:{s:s, s:O}, s:{s:o, s:s}}", "runtime-data", "nonce", guest.nonce, "tee-pubkey", jwk, "tee-evidence", "primary_evidence",
 			      primary, "additional_evidence", "");
+	if (init_data)
+		json_object_set(o, "init-data", init_data);
 	char *body = json_dumps(o, JSON_COMPACT);
 	answer_status = 0;
 	answer[0] = '\0';
@@ -284,6 +288,58 @@ static void test_snp(void)
 	send_evidence(json_pack("{s:o}", "quote", b64(m.report, sizeof m.report, BASE64_STD)));
 	ok("evidence of another kind than the client's", strstr(refusals(), "evidence-kind "), "%d: %s", answer_status, answer);
 	snp_made_free(&m);
+}
+
+static void test_init_data(void)
+{
+	static const char body[] = "algorithm = \"sha384\"\nversion = \"0.1.0\"\n\n[data]\n\"policy.rego\" = '''\ndefault allow := false\n'''\n";
+	uint8_t digest[48];
+	struct snp_made m;
+	struct snp_spec s = snp_genoa;
+	s.bound = bound;
+	s.host_data = digest;
+	EVP_Q_digest(NULL, "SHA2-384", NULL, body, strlen(body), digest, NULL);
+	for (int step = 0; step < 4; step++) {
+		begin("snp");
+		snp_make(&s, &m);
+		init_data = step == 3 ? json_pack("{s:s}", "format", "toml") : json_pack("{s:s, s:s}", "format", "toml", "body", step == 1 ? body + 1 : body);
+		send_evidence(json_pack("{s:o, s:[o, o, o]}", "attestation_report", b64(m.report, sizeof m.report, BASE64_STD), "cert_chain",
+					cert_entry("ASK", m.chain.certs[1]), cert_entry("ARK", m.chain.certs[2]), cert_entry("VCEK", m.chain.certs[0])));
+		if (step == 0) {
+			accepted("init-data: the host's, as the report has it", "simulated");
+			ok("init-data: its digest is a claim", !strncmp(token_claim("init_data.algorithm"), "sha384", 7) && strlen(token_claim("init_data.digest")) == 96,
+			   "%s", token_claim("init_data.digest"));
+		} else if (step < 3) {
+			refused(step == 1 ? "init-data: another text" : "init-data: a report without it", "init-data ");
+		} else {
+			ok("init-data: without a body", answer_status == 400 && strstr(answer, "init-data"), "%d: %s", answer_status, answer);
+		}
+		json_decref(init_data);
+		init_data = NULL;
+		snp_made_free(&m);
+		s.host_data = step ? NULL : digest;
+	}
+}
+
+static void test_extra_params(void)
+{
+	static const struct {
+		const char *name, *extra;
+		int status;
+	} cases[] = {
+		{"auth: extra-params that say the same", "{\"tee-metadata\":{\"primary_tee\":{\"tee\":\"snp\"},\"additional_tees\":[]},\"supported-hash-algorithms\":[\"sha384\"]}", 200},
+		{"auth: extra-params of another TEE", "{\"tee-metadata\":{\"primary_tee\":{\"tee\":\"tdx\"}}}", 400},
+		{"auth: a policy of the client's choice", "{\"attestation-policy-selector\":\"mine\"}", 400},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct http_reply r;
+		char body[512];
+		snprintf(body, sizeof body, "{\"version\":\"0.4.0\",\"tee\":\"snp\",\"extra-params\":%s}", cases[i].extra);
+		int err = request(&b, "POST", "/kbs/v0/auth", "", body, &r);
+		ok(cases[i].name, !err && r.status == cases[i].status, "%d, %d", err, err ? 0 : r.status);
+		if (!err)
+			http_reply_free(&r);
+	}
 }
 
 static void dcap_collateral(const char *tee, const struct made *m)
@@ -867,6 +923,8 @@ int main(void)
 	if (!run_prepare(&b, "state") || !ok("the broker starts", start("--insecure-accept-simulated", roots_file), "no"))
 		return 1;
 	test_snp();
+	test_init_data();
+	test_extra_params();
 	test_dcap("tdx", &made_tdx);
 	test_dcap("sgx", &made_sgx);
 	test_csv();

@@ -89,6 +89,8 @@ static void make_report(const struct snp_spec *s, const struct pki *leaf, const 
 	else
 		memset(b + 0x50, 0xda, 64);
 	memset(b + 0x90, 0xe1, 48);
+	if (s->host_data)
+		memcpy(b + 0xc0, s->host_data, 32);
 	put_tcb(s, b + 0x180, s->reported_snp);
 	if (s->family) {
 		b[0x188] = (uint8_t)s->family;

@@ -19,6 +19,7 @@ struct snp_spec {
 	time_t crl_to;
 	uint64_t policy;
 	const uint8_t *bound;		// report data; NULL: 64 bytes 0xda
+	const uint8_t *host_data;	// 32 bytes; NULL: zeros
 };
 
 extern const struct snp_spec snp_milan, snp_genoa, snp_turin;
