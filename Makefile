@@ -55,6 +55,7 @@ help:
 	@echo "make lint       static checks (sparse, formatting)"
 	@echo "make soak       stress and robustness, for as long as it takes"
 	@echo "make test-pku   kernel tests on an emulated CPU with protection keys (soak-pku: all of them)"
+	@echo "make test-systemd  the broker as a service of a systemd that boots in a folder"
 	@echo "make bench      benchmarks against native Linux"
 	@echo "make hot-order  the order of the kernel's functions anew, from what new processes run"
 	@echo "make install    PREFIX=/usr/local"

@@ -21,6 +21,8 @@
 // How long refusals without a record of their own may wait for one that sums them up.
 #define SUMMARY_S 10
 
+#define STATUS_MAX 300
+
 static const char usage[] =
 	"usage: %s [--dir DIR] [--listen ADDRESS:PORT] [--config FILE]\n"
 	"                    [--insecure-accept-simulated ROOT.pem] [--insecure-accept-debug]\n"
@@ -69,10 +71,12 @@ static int announce(const struct broker_settings *s, struct broker *b, const cha
 	return err;
 }
 
-static void reload(struct broker *b, const struct broker_settings *s)
+// `status`: what systemd shows afterwards, as it does not ask how the reload went.
+static void reload(struct broker *b, const struct broker_settings *s, const char *url, char status[STATUS_MAX])
 {
 	struct fault why = {""};
 	int err = broker_state_reload(b, s, &why);
+	snprintf(status, STATUS_MAX, err ? "%s; the last reload FAILED: %s" : "%s", url, why.text);
 	metric_add(err ? METRIC_BAD_RELOADS : METRIC_RELOADS);
 	if (err)
 		log_alarm("broker: the policy was NOT read anew, the one before stays: %s", why.text);
@@ -146,15 +150,21 @@ static int serve(const struct broker_settings *s, struct fault *f)
 		printf("metrics on port %u\n", http_server_port(metrics));
 	fflush(stdout);
 	if (!err) {
-		char url[160];
+		char url[160], status[STATUS_MAX];
+		struct http_server_counts counts;
+		struct note head;
 		snprintf(url, sizeof url, "https://%.80s:%u", address, http_server_port(server));
 		notify_ready(url);
 		while ((sig = sigtimedwait(&signals, NULL, &(struct timespec){.tv_sec = SUMMARY_S})) <= 0 || sig == SIGHUP) {
 			if (sig == SIGHUP) {
 				notify_reloading();
-				reload(&b, s);
-				notify_ready(url);
+				reload(&b, s, url, status);
+				notify_ready(status);
 			}
+			// Locks that all requests take: where one is never given back, systemd starts the broker anew.
+			http_server_counts(server, &counts);
+			audit_head(b.audit, &head);
+			notify_alive();
 			limits_summarise(b.limits, &b, false);
 		}
 		notify_stopping();

@@ -30,9 +30,14 @@ static void tell(const char *text)
 
 void notify_ready(const char *status)
 {
-	char text[300];
-	snprintf(text, sizeof text, "READY=1\nSTATUS=%.200s\n", status);
+	char text[400];
+	snprintf(text, sizeof text, "READY=1\nSTATUS=%.300s\n", status);
 	tell(text);
+}
+
+void notify_alive(void)
+{
+	tell("WATCHDOG=1\n");
 }
 
 void notify_reloading(void)

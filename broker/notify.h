@@ -4,6 +4,8 @@
 #define COFFER_BROKER_NOTIFY_H
 
 void notify_ready(const char *status);
+// To be said more often than the unit's WatchdogSec; without one it means nothing.
+void notify_alive(void);
 void notify_reloading(void); // notify_ready follows
 void notify_stopping(void);
 
