@@ -58,6 +58,11 @@ int approvals_check_settings(const json_t *settings, struct fault *f)
 	return 0;
 }
 
+int approvals_tables(struct db *db, struct fault *f)
+{
+	return db_migrate(db, "approval", tables, sizeof tables / sizeof *tables, f);
+}
+
 int approvals_open(struct broker *b, struct fault *f)
 {
 	uint8_t mac[32];
@@ -65,7 +70,7 @@ int approvals_open(struct broker *b, struct fault *f)
 	if (err)
 		return fault_set(f, err, "cannot derive keys");
 	hex_encode(b->approval_name, mac, 8);
-	return db_migrate(b->db, "approval", tables, sizeof tables / sizeof *tables, f);
+	return approvals_tables(b->db, f);
 }
 
 void approval_id(const struct approval *a, char id[APPROVAL_ID])
@@ -135,6 +140,32 @@ static int read_signed(struct db_tx *t, void *ctx, struct fault *f)
 		}
 	}
 	db_rows_end(r);
+	return err < 0 ? err : 0;
+}
+
+int approvals_rekey(struct guard_rekey *k, struct db_tx *t, struct fault *f)
+{
+	struct db_rows *r = NULL;
+	char name[APPROVAL_ID + IDENTITY_KEYID];
+	size_t len;
+	int err = db_query(t, &r, f, "SELECT id, keyid, expires, signature FROM approval", "");
+	while (!err && (err = db_next(r, f)) == 1) {
+		struct signed_one s = {0};
+		const char *id = db_text(r, 0), *keyid = db_text(r, 1), *expires = db_text(r, 2);
+		const void *signature = db_blob(r, 3, &len);
+		err = 0;
+		// What does not fit was not written by a broker.
+		if (!id || !keyid || !expires || strlen(keyid) >= sizeof s.keyid || strlen(expires) >= sizeof s.expires || len != sizeof s.signature)
+			continue;
+		strcpy(s.keyid, keyid);
+		strcpy(s.expires, expires);
+		memcpy(s.signature, signature, len);
+		err = guard_rekey_row(k, "approval", row_name(id, &s, name), &s, sizeof s, NULL, 0, f);
+		err = err == -EBADMSG ? 0 : err;
+	}
+	db_rows_end(r);
+	if (!err)
+		err = db_run(t, f, "DELETE FROM approval", "");
 	return err < 0 ? err : 0;
 }
 

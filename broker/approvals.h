@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "broker/guard.h"
 #include "lib/fault.h"
 #include "lib/http_server.h"
 #include "lib/signkey.h"
@@ -29,7 +30,10 @@ int approval_check_rule(const json_t *rule, struct fault *f);
 // broker.yaml's `approvals`: operations and such rules.
 int approvals_check_settings(const json_t *settings, struct fault *f);
 
+int approvals_tables(struct db *db, struct fault *f);
 int approvals_open(struct broker *b, struct fault *f);
+// Signatures name the broker by its master key: under another one (rekey_data.c) those that were given count for nothing, and go.
+int approvals_rekey(struct guard_rekey *k, struct db_tx *t, struct fault *f);
 
 void approval_id(const struct approval *a, char id[APPROVAL_ID]);
 // The text that is signed. -E2BIG, -EINVAL: a part has a control character in it.

@@ -226,11 +226,24 @@ int db_read(struct db *d, db_work *work, void *ctx, struct fault *f)
 	return transact(d, DB_READ, work, ctx, f);
 }
 
+int db_others(struct db *d, long long *count, struct fault *f)
+{
+	unsigned int slot;
+	*count = 0;
+	if (!d->backend->others)
+		return 0;
+	int err = take(d, &slot, f);
+	if (!err)
+		err = d->backend->others(d->conn[slot], count, f);
+	give_back(d, slot);
+	return err;
+}
+
 int db_snapshot(struct db *d, const char *path, struct fault *f)
 {
 	unsigned int slot;
 	if (!d->backend->snapshot)
-		return fault_set(f, -EOPNOTSUPP, "the database is on a server, which makes its own copies (pg_dump)");
+		return fault_set(f, -EOPNOTSUPP, "the database is on a server: it has no file that could be copied");
 	int err = take(d, &slot, f);
 	if (!err)
 		err = d->backend->snapshot(d->conn[slot], path, f);
@@ -290,6 +303,16 @@ int db_query(struct db_tx *t, struct db_rows **out, struct fault *f, const char 
 	return statement(t, out, f, sql, v, n);
 }
 
+int db_run_values(struct db_tx *t, struct fault *f, const char *sql, const struct db_value *v, int count)
+{
+	return statement(t, NULL, f, sql, v, count);
+}
+
+int db_query_values(struct db_tx *t, struct db_rows **out, struct fault *f, const char *sql, const struct db_value *v, int count)
+{
+	return statement(t, out, f, sql, v, count);
+}
+
 struct single {
 	const char *sql;
 	struct db_value v[DB_MAX_VALUES];
@@ -327,7 +350,7 @@ void db_rows_end(struct db_rows *r)
 		r->conn->backend->end(r);
 }
 
-static struct db_value value(struct db_rows *r, int column)
+struct db_value db_value_of(struct db_rows *r, int column)
 {
 	struct db_value v = {.type = 'n'};
 	r->conn->backend->value(r, column, &v);
@@ -336,19 +359,19 @@ static struct db_value value(struct db_rows *r, int column)
 
 long long db_int(struct db_rows *r, int column)
 {
-	struct db_value v = value(r, column);
+	struct db_value v = db_value_of(r, column);
 	return v.type == 'i' ? v.i : 0;
 }
 
 const char *db_text(struct db_rows *r, int column)
 {
-	struct db_value v = value(r, column);
+	struct db_value v = db_value_of(r, column);
 	return v.type == 't' ? v.p : NULL;
 }
 
 const void *db_blob(struct db_rows *r, int column, size_t *len)
 {
-	struct db_value v = value(r, column);
+	struct db_value v = db_value_of(r, column);
 	*len = v.type == 'b' ? v.len : 0;
 	return v.type == 'b' ? v.p : NULL;
 }

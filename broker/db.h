@@ -49,6 +49,9 @@ bool db_shared(const struct db *d);
 // Is `where` such a URL?
 bool db_is_url(const char *where);
 
+// Connections that other brokers have to it now. To be asked before a second thread uses `d`: a connection of this process would count.
+int db_others(struct db *d, long long *count, struct fault *f);
+
 // A copy as it is at one moment, in a new file (0600), while others work on it. -EOPNOTSUPP: a server makes its own.
 int db_snapshot(struct db *d, const char *path, struct fault *f);
 

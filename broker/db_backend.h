@@ -16,6 +16,12 @@ struct db_value {
 };
 
 struct db_conn;
+struct db_tx;
+
+// As db_run, of values that came out of rows; a row's column.
+int db_run_values(struct db_tx *t, struct fault *f, const char *sql, const struct db_value *v, int count);
+int db_query_values(struct db_tx *t, struct db_rows **out, struct fault *f, const char *sql, const struct db_value *v, int count);
+struct db_value db_value_of(struct db_rows *r, int column);
 
 struct db_rows {
 	struct db_conn *conn;
@@ -42,6 +48,8 @@ struct db_backend {
 	int (*next)(struct db_rows *r, struct fault *f);
 	void (*end)(struct db_rows *r);
 	void (*value)(struct db_rows *r, int column, struct db_value *out);
+	// How many connections of other brokers there are; NULL: there can be none.
+	int (*others)(struct db_conn *c, long long *count, struct fault *f);
 	int (*snapshot)(struct db_conn *c, const char *path, struct fault *f);	// NULL: it has none
 };
 

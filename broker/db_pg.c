@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define KEPT 128		// prepared statements
+#define NAME "coffer-broker"	// by which the server knows our connections
 
 enum { OID_BYTEA = 17, OID_INT8 = 20, OID_INT4 = 23, OID_TEXT = 25 };
 
@@ -185,7 +186,7 @@ static int pg_connect(struct db_conn **out, const char *where, struct fault *f)
 	// A machine that is gone between a statement and its answer is missed by what keeps connections alive, after some ten seconds.
 	const char *const names[] = {"connect_timeout", "tcp_user_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count",
 				     "application_name", "client_encoding", "dbname", NULL};
-	const char *const values[] = {"5", "10000", "5", "2", "3", "coffer-broker", "UTF8", where, NULL};
+	const char *const values[] = {"5", "10000", "5", "2", "3", NAME, "UTF8", where, NULL};
 	pthread_once(&once, load);
 	if (!loaded)
 		return fault_set(f, -ENOENT, "PostgreSQL's client library is missing (apt-get install libpq5)");
@@ -366,6 +367,19 @@ static void pg_value(struct db_rows *base, int column, struct db_value *out)
 	}
 }
 
+// Those of the same role; of others the server does not tell what they are.
+static int pg_others(struct db_conn *base, long long *count, struct fault *f)
+{
+	struct connection *c = of(base);
+	PGresult *r = pq.exec(c->pg, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = '" NAME "'"
+			      " AND pid <> pg_backend_pid()");
+	int err = check(c, r, f);
+	if (!err)
+		*count = pq.ntuples(r) == 1 ? strtoll(pq.getvalue(r, 0, 0), NULL, 10) : 0;
+	pq.clear(r);
+	return err;
+}
+
 const struct db_backend db_postgres = {
 	.connections = DB_MAX_CONNECTIONS,
 	.shared = true,
@@ -381,4 +395,5 @@ const struct db_backend db_postgres = {
 	.next = pg_next,
 	.end = pg_end,
 	.value = pg_value,
+	.others = pg_others,
 };

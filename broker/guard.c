@@ -41,13 +41,13 @@ int guard_mac(EVP_MAC_CTX *keyed, uint8_t out[32], ...)
 	return ok ? 0 : -EIO;
 }
 
-static int row_mac(struct guard *g, const char *table, const char *name, long long stamp, const void *content, size_t len, uint8_t out[32])
+int guard_row_mac(struct guard *g, const char *table, const char *name, long long stamp, const void *content, size_t len, uint8_t out[32])
 {
 	return guard_mac(g->row_mac, out, table, strlen(table), name, strlen(name), &stamp, sizeof stamp, content, len, NULL);
 }
 
 // What a row adds to the digest.
-static int row_share(struct guard *g, const char *table, const char *name, long long stamp, const void *mac, size_t len, uint8_t out[GUARD_SUM])
+int guard_row_share(struct guard *g, const char *table, const char *name, long long stamp, const void *mac, size_t len, uint8_t out[GUARD_SUM])
 {
 	return guard_mac(g->sum_mac, out, table, strlen(table), name, strlen(name), &stamp, sizeof stamp, len ? mac : "", len, NULL);
 }
@@ -139,26 +139,29 @@ void guard_later(struct guard *g, struct db_tx *t)
 		x->later = true;
 }
 
-// Its stamp, greater than that of each transaction that touched the same rows before: where brokers share a database, a sequence's
-// next number is asked for after the transaction's view of the rows was taken, or it fails as unserializable.
-static int stamp(struct guard *g, struct db_tx *t, struct guard_tx *x, struct fault *f)
+int guard_stamp_next(struct guard *g, struct db_tx *t, long long *out, struct fault *f)
 {
 	struct db_rows *r = NULL;
-	if (x->stamp)
-		return 0;
 	if (!g->shared) {
 		pthread_mutex_lock(&g->lock);
-		x->stamp = g->clock + 1;
+		*out = g->clock + 1;
 		pthread_mutex_unlock(&g->lock);
 		return 0;
 	}
 	int err = db_query(t, &r, f, "SELECT nextval('guard_clock')", "");
 	if (!err && (err = db_next(r, f)) == 1) {
-		x->stamp = db_int(r, 0);
-		err = x->stamp > 0 ? 0 : fault_set(f, -EBADMSG, "the broker's database: its sequence guard_clock was changed");
+		*out = db_int(r, 0);
+		err = *out > 0 ? 0 : fault_set(f, -EBADMSG, "the broker's database: its sequence guard_clock was changed");
 	}
 	db_rows_end(r);
 	return err;
+}
+
+// Its stamp, greater than that of each transaction that touched the same rows before: where brokers share a database, a sequence's
+// next number is asked for after the transaction's view of the rows was taken, or it fails as unserializable.
+static int stamp(struct guard *g, struct db_tx *t, struct guard_tx *x, struct fault *f)
+{
+	return x->stamp ? 0 : guard_stamp_next(g, t, &x->stamp, f);
 }
 
 // 0: none, 1: found; its stamp and MAC.
@@ -261,7 +264,7 @@ int guard_read(struct guard *g, struct db_tx *t, const char *table, const char *
 		return err;
 	if (!err != !content)
 		return put_back(g, t, table, name, f);
-	if (content && (row_mac(g, table, name, stamp, content, len, right) || mac_len != sizeof mac || CRYPTO_memcmp(mac, right, sizeof mac)))
+	if (content && (guard_row_mac(g, table, name, stamp, content, len, right) || mac_len != sizeof mac || CRYPTO_memcmp(mac, right, sizeof mac)))
 		return put_back(g, t, table, name, f);
 	return check_stamp(g, t, table, name, row, stamp, f);
 }
@@ -301,12 +304,12 @@ int guard_write(struct guard *g, struct db_tx *t, const char *table, const char 
 	if (old > x->stamp)
 		return put_back(g, t, table, name, f);
 	if (there) {
-		if (row_share(g, table, name, old, mac, mac_len, share))
+		if (guard_row_share(g, table, name, old, mac, mac_len, share))
 			return fault_set(f, -EIO, "cannot hash");
 		guard_add(x->delta, share, true);
 	}
 	if (content) {
-		if (row_mac(g, table, name, x->stamp, content, len, mac) || row_share(g, table, name, x->stamp, mac, sizeof mac, share))
+		if (guard_row_mac(g, table, name, x->stamp, content, len, mac) || guard_row_share(g, table, name, x->stamp, mac, sizeof mac, share))
 			return fault_set(f, -EIO, "cannot hash");
 		guard_add(x->delta, share, false);
 		err = db_run(t, f, "INSERT INTO guard VALUES(?, ?, ?, ?) ON CONFLICT (area, name) DO UPDATE SET stamp = excluded.stamp, mac = excluded.mac",
@@ -369,7 +372,7 @@ static int look_at_row(struct look *l, struct db_rows *r, struct fault *f)
 	size_t len;
 	uint64_t row;
 	const void *mac = db_blob(r, 3, &len);
-	if (!table || !name || stamp <= 0 || row_of(l->g, table, name, &row) || row_share(l->g, table, name, stamp, mac, len, share))
+	if (!table || !name || stamp <= 0 || row_of(l->g, table, name, &row) || guard_row_share(l->g, table, name, stamp, mac, len, share))
 		return fault_set(f, -EBADMSG, "the broker's database was changed outside the broker: a row of the table guard is not one");
 	guard_add(l->rows, share, false);
 	long long known = stamp_of(l->before, l->before_room, row);
@@ -509,26 +512,56 @@ static EVP_MAC_CTX *keyed(const uint8_t master[32], const char *info)
 	return c;
 }
 
-int guard_open(struct guard **out, struct db *db, const uint8_t master_key[32], struct audit *a, bool accept, struct fault *f)
+void guard_free(struct guard *g)
+{
+	if (!g)
+		return;
+	EVP_MAC_CTX_free(g->row_mac);
+	EVP_MAC_CTX_free(g->sum_mac);
+	EVP_MAC_CTX_free(g->log_mac);
+	free(g->stamps);
+	if (g->lanes)
+		free_wiped(g->lanes, g->lane_count * sizeof *g->lanes);
+	pthread_mutex_destroy(&g->telling);
+	pthread_mutex_destroy(&g->lock);
+	free_wiped(g, sizeof *g);
+}
+
+int guard_make(struct guard **out, struct db *db, const uint8_t master_key[32], struct fault *f)
 {
 	struct guard *g = calloc(1, sizeof *g);
-	int err = 0;
 	if (!g)
 		return fault_set(f, -ENOMEM, "out of memory");
 	pthread_mutex_init(&g->lock, NULL);
 	pthread_mutex_init(&g->telling, NULL);
 	g->db = db;
 	g->shared = db_shared(db);
-	g->audit = a;
-	const char *name = a ? strrchr(audit_key(a)->name, '/') : NULL;
-	snprintf(g->who, sizeof g->who, "%s", name ? name + 1 : "broker");
 	g->row_mac = keyed(master_key, "coffer broker guard rows v1");
 	g->sum_mac = keyed(master_key, "coffer broker guard digest v1");
 	g->log_mac = keyed(master_key, "coffer broker guard log v1");
-	if (!g->row_mac || !g->sum_mac || !g->log_mac || derive(master_key, "coffer broker guard lanes v1", g->seal_key))
-		err = fault_set(f, -EIO, "cannot derive keys");
-	if (!err)
-		err = db_migrate(db, "guard", tables, sizeof tables / sizeof *tables, f);
+	if (!g->row_mac || !g->sum_mac || !g->log_mac || derive(master_key, "coffer broker guard lanes v1", g->seal_key)) {
+		guard_free(g);
+		return fault_set(f, -EIO, "cannot derive keys");
+	}
+	*out = g;
+	return 0;
+}
+
+int guard_tables(struct db *db, struct fault *f)
+{
+	return db_migrate(db, "guard", tables, sizeof tables / sizeof *tables, f);
+}
+
+int guard_open(struct guard **out, struct db *db, const uint8_t master_key[32], struct audit *a, bool accept, struct fault *f)
+{
+	struct guard *g;
+	int err = guard_make(&g, db, master_key, f);
+	if (err)
+		return err;
+	g->audit = a;
+	const char *name = a ? strrchr(audit_key(a)->name, '/') : NULL;
+	snprintf(g->who, sizeof g->who, "%s", name ? name + 1 : "broker");
+	err = guard_tables(db, f);
 	if (!err)
 		err = guard_check(g, f);
 	if (!err && a)
@@ -551,15 +584,7 @@ void guard_close(struct guard *g)
 		return;
 	guard_log_stop(g);
 	db_observe(g->db, &(struct db_observer){NULL, NULL, NULL, NULL});
-	EVP_MAC_CTX_free(g->row_mac);
-	EVP_MAC_CTX_free(g->sum_mac);
-	EVP_MAC_CTX_free(g->log_mac);
-	free(g->stamps);
-	if (g->lanes)
-		free_wiped(g->lanes, g->lane_count * sizeof *g->lanes);
-	pthread_mutex_destroy(&g->telling);
-	pthread_mutex_destroy(&g->lock);
-	free_wiped(g, sizeof *g);
+	guard_free(g);
 }
 
 bool guard_new(const struct guard *g)

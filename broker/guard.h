@@ -29,6 +29,7 @@ struct audit;
 // outlive it. `a` NULL: nothing is compared or told. `accept`: the owner says that the database was put back on purpose; is recorded.
 // -EBADMSG: rows were changed by somebody else, or the database is of another master key. -ESTALE: it was put back.
 int guard_open(struct guard **out, struct db *db, const uint8_t master_key[32], struct audit *a, bool accept, struct fault *f);
+int guard_tables(struct db *db, struct fault *f);	// makes them only
 void guard_close(struct guard *g);
 // The database has never been guarded: rows that are there already are to be written with guard_write now.
 bool guard_new(const struct guard *g);
@@ -41,7 +42,21 @@ int guard_read(struct guard *g, struct db_tx *t, const char *table, const char *
 // is not noticed at the start): for what changes many times a second.
 void guard_later(struct guard *g, struct db_tx *t);
 
+// Has the audit log say how the database is.
+int guard_tell(struct guard *g, struct fault *f);
+
 // Compares all rows with all shares. -EBADMSG.
 int guard_check(struct guard *g, struct fault *f);
+
+// ---- Another master key (rekey_data.c): in one transaction, on a database that nobody else uses ----
+struct guard_rekey;
+// `g` is open under the old key.
+int guard_rekey_begin(struct guard_rekey **out, struct guard *g, const uint8_t new_key[32], struct db_tx *t, struct fault *f);
+// A row was found with content `was`; checked as by guard_read, and from now on it has `is` (NULL: it was taken away). Each row once.
+int guard_rekey_row(struct guard_rekey *k, const char *table, const char *name, const void *was, size_t was_len, const void *is, size_t is_len,
+		    struct fault *f);
+// -EBADMSG when there are rows that were not named. After it only the new key's guard can be opened.
+int guard_rekey_end(struct guard_rekey *k, struct fault *f);
+void guard_rekey_free(struct guard_rekey *k);
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Inside the guard (guard.h): what it remembers, and its halves. guard.c: rows. guard_lane.c: the shares of the digest. guard_log.c: what
-// the audit log says of them, and the thread that tells it.
+// the audit log says of them, and the thread that tells it. guard_rekey.c: all of it under another master key.
 #ifndef COFFER_BROKER_GUARD_INNER_H
 #define COFFER_BROKER_GUARD_INNER_H
 
@@ -59,6 +59,15 @@ struct guard_tx {
 	unsigned int count;
 	long long change;		// when it took effect
 };
+
+// One with its keys, that neither follows transactions nor has looked at the database.
+int guard_make(struct guard **out, struct db *db, const uint8_t master_key[32], struct fault *f);
+void guard_free(struct guard *g);
+int guard_row_mac(struct guard *g, const char *table, const char *name, long long stamp, const void *content, size_t len, uint8_t out[32]);
+// What a row adds to the digest.
+int guard_row_share(struct guard *g, const char *table, const char *name, long long stamp, const void *mac, size_t len, uint8_t out[GUARD_SUM]);
+// The stamp of a transaction that begins to change rows.
+int guard_stamp_next(struct guard *g, struct db_tx *t, long long *out, struct fault *f);
 
 void guard_add(uint8_t sum[GUARD_SUM], const uint8_t more[GUARD_SUM], bool take_away);
 // HMAC over parts, each with its length; NULL ends them: const void *, size_t...

@@ -80,6 +80,14 @@ int guard_log_tell(struct guard *g, long long change, struct fault *f)
 	return err;
 }
 
+int guard_tell(struct guard *g, struct fault *f)
+{
+	pthread_mutex_lock(&g->telling);
+	int err = g->audit ? tell(g, false, f) : 0;
+	pthread_mutex_unlock(&g->telling);
+	return err;
+}
+
 // The newest record of the database. -ENOENT.
 static int last_record(struct guard *g, json_t **out, struct fault *f)
 {

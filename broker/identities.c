@@ -211,6 +211,11 @@ static int refresh(struct identities *s, struct fault *f)
 	return err;
 }
 
+int identities_tables(struct db *db, struct fault *f)
+{
+	return db_migrate(db, "identity", tables, sizeof tables / sizeof *tables, f);
+}
+
 int identities_open(struct identities **out, struct db *db, struct guard *guard, const struct store *store, struct fault *f)
 {
 	struct identities *s = calloc(1, sizeof *s);
@@ -220,7 +225,7 @@ int identities_open(struct identities **out, struct db *db, struct guard *guard,
 	s->db = db;
 	s->guard = guard;
 	s->store = store;
-	int err = db_migrate(db, "identity", tables, sizeof tables / sizeof *tables, f);
+	int err = identities_tables(db, f);
 	if (err)
 		identities_close(s);
 	else
@@ -392,6 +397,25 @@ int identities_remove(struct identities *s, const char *name, bool superuser, st
 int identities_change(struct identities *s, const char *name, unsigned int bits, const char *prefixes, bool superuser, struct fault *f)
 {
 	return db_write(s->db, change_work, &(struct change){.s = s, .name = name, .roles = bits, .prefixes = prefixes, .superuser = superuser}, f);
+}
+
+int identities_rekey(const struct identities *s, const struct store *is, struct guard_rekey *k, struct db_tx *t, struct fault *f)
+{
+	const struct identities under = {.store = is};
+	struct list l = {0};
+	struct head was, now;
+	int err = read_all(t, s, &l, f);	// checks them
+	if (!err)
+		err = read_head(t, s, &was, f);
+	if (!err && l.version) {
+		now = was;
+		err = mac_of(&under, &l, now.mac) ? fault_set(f, -EIO, "cannot authenticate the identities") :
+		      guard_rekey_row(k, "identity_head", "1", &was, sizeof was, &now, sizeof now, f);
+		if (!err)
+			err = db_run(t, f, "UPDATE identity_head SET mac = ? WHERE one = 1", "b", now.mac, sizeof now.mac);
+	}
+	free(l.all);
+	return err < 0 ? err : 0;
 }
 
 struct nonce {

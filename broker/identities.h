@@ -28,7 +28,10 @@ struct identity {
 struct identities;
 
 int identities_open(struct identities **out, struct db *db, struct guard *guard, const struct store *store, struct fault *f);
+int identities_tables(struct db *db, struct fault *f);	// makes them only
 void identities_close(struct identities *s);
+// All of them under another master key, whose store `is` is, in the transaction of rekey_data.c.
+int identities_rekey(const struct identities *s, const struct store *is, struct guard_rekey *k, struct db_tx *t, struct fault *f);
 
 // -ENOENT; -EBADMSG when the table was changed outside the broker.
 int identities_find(struct identities *s, const char *keyid, struct identity *out, struct fault *f);

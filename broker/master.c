@@ -170,7 +170,6 @@ static int open_way(const struct master_settings *s, struct master_secrets *know
 		goto out;
 	err = crypt_way(way, json_string_value(json_object_get(file, "id")), false, kek, iv, sealed, key, sealed + MASTER_KEY_BYTES);
 	if (err && p == &master_passphrase) {
-		master_secrets_wipe(known);
 		err = fault_set(f, -EACCES, "the passphrase of the broker's master key is wrong (or master.wrapped was changed)");
 	} else if (err) {
 		fault_set(f, err, "master.wrapped was changed: the master key does not open");
@@ -281,7 +280,7 @@ static json_t *kept_ways(const char *dir, const char *with, bool keep)
 	return ways;
 }
 
-static int key_id(const uint8_t key[MASTER_KEY_BYTES], char out[17])
+int master_id(const uint8_t key[MASTER_KEY_BYTES], char out[MASTER_ID])
 {
 	uint8_t id[32];
 	size_t n = 0;
@@ -295,9 +294,9 @@ static int write_wrapped(const char *dir, const struct master_settings *s, struc
 			 const uint8_t key[MASTER_KEY_BYTES], struct fault *f)
 {
 	uint8_t kek[32], iv[IV_BYTES], sealed[MASTER_KEY_BYTES + TAG_BYTES];
-	char id[17], mac[65], path[PATH_MAX + 32], *text = NULL;
+	char id[MASTER_ID], mac[65], path[PATH_MAX + 32], *text = NULL;
 	json_t *way = json_pack("{s:s}", "with", s->with), *ways = kept_ways(dir, s->with, keep), *o = NULL;
-	int err = key_id(key, id);
+	int err = master_id(key, id);
 	if (!err)
 		err = provider_of(s->with)->make(s, known, way, kek, f);
 	if (err)

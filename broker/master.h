@@ -25,6 +25,10 @@ struct master_settings {
 	int passphrase_fd, pin_fd; // 0: not given, else the descriptor + 1
 };
 
+#define MASTER_ID 17
+// A name of the key that says nothing of it: hex.
+int master_id(const uint8_t key[MASTER_KEY_BYTES], char out[MASTER_ID]);
+
 void master_settings_init(struct master_settings *s);
 // A value of broker.yaml or of the option of that name. 1: it is none of these; 0; -EINVAL.
 int master_setting(struct master_settings *s, const char *name, const char *value, struct fault *f);

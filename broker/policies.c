@@ -23,9 +23,14 @@ static const struct db_migration tables[] = {
 		 "CREATE TABLE policy_head(one INTEGER PRIMARY KEY, active INTEGER NOT NULL) STRICT;"},
 };
 
+int policies_tables(struct db *db, struct fault *f)
+{
+	return db_migrate(db, "policy", tables, sizeof tables / sizeof *tables, f);
+}
+
 int policies_open(struct broker *b, struct fault *f)
 {
-	return db_migrate(b->db, "policy", tables, sizeof tables / sizeof *tables, f);
+	return policies_tables(b->db, f);
 }
 
 struct work {
@@ -160,6 +165,31 @@ int policies_list(struct broker *b, json_t **out, struct fault *f)
 		json_decref(w.list);
 	else
 		*out = w.list;
+	return err;
+}
+
+int policies_rekey(struct guard_rekey *k, struct db_tx *t, struct fault *f)
+{
+	struct db_rows *r = NULL;
+	char number[32], content[400];
+	int err = db_query(t, &r, f, "SELECT version, name, author, created, digest FROM policy_version ORDER BY version", "");
+	while (!err && (err = db_next(r, f)) == 1) {
+		struct policy_version v = {.version = db_int(r, 0), .created = db_int(r, 3)};
+		snprintf(number, sizeof number, "%lld", v.version);
+		bool fits = take(v.name, sizeof v.name, db_text(r, 1)) && take(v.author, sizeof v.author, db_text(r, 2)) &&
+			    take(v.digest, sizeof v.digest, db_text(r, 4));
+		size_t len = fits ? content_of(&v, content) : 0;
+		err = guard_rekey_row(k, "policy_version", number, content, len, content, len, f);
+	}
+	db_rows_end(r);
+	r = NULL;
+	if (!err)
+		err = db_query(t, &r, f, "SELECT active FROM policy_head WHERE one = 1", "");
+	if (!err && (err = db_next(r, f)) == 1) {
+		long long active = db_int(r, 0);
+		err = guard_rekey_row(k, "policy_head", "1", &active, sizeof active, &active, sizeof active, f);
+	}
+	db_rows_end(r);
 	return err;
 }
 

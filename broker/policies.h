@@ -21,7 +21,10 @@ struct policy_version {
 	size_t len;
 };
 
+int policies_tables(struct db *db, struct fault *f);
 int policies_open(struct broker *b, struct fault *f);
+// What guards them under another master key, in the transaction of rekey_data.c.
+int policies_rekey(struct guard_rekey *k, struct db_tx *t, struct fault *f);
 
 // The version that holds, 0: none. Cheap.
 int policies_active(struct broker *b, long long *version, struct fault *f);

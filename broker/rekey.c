@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// `coffer broker rekey-master`: the master key under another passphrase, TPM or token. Steps, each durable before the next: the new file beside the old
-// one; the new file in the old one's place.
-// Cut short anywhere, the next start finds the file that opens the database (master_find).
+// `coffer broker rekey-master`: the master key under another passphrase, TPM or token; with --new-key another key, and all that is encrypted under it.
+// Steps, each durable before the next: the new file beside the old one; (a new key) the database, in one transaction; the new file in the old
+// one's place. Cut short anywhere, the next start finds the file that opens the database (master_find).
 #include <errno.h>
 #include <openssl/rand.h>
 #include <stdio.h>
@@ -10,14 +10,18 @@
 #include <unistd.h>
 
 #include "broker/broker.h"
+#include "broker/rekey_data.h"
 #include "broker/state.h"
 
 static const char usage[] =
 	"usage: %s [--dir DIR] [--config FILE] --master-key file|passphrase|tpm|pkcs11 [--add]\n"
+	"       %s --new-key [--dir DIR] [--config FILE] [--master-key ...]\n"
 	"\n"
-	"Wraps the broker's master key in another way; what it encrypts stays as it is. The broker must not be running.\n"
-	"An old copy of master.wrapped (or master.key) still opens the database.\n"
+	"Wraps the broker's master key in another way; what it encrypts stays as it is, and an old copy of master.wrapped (or\n"
+	"master.key) still opens the database. With --new-key the broker gets another master key and everything is encrypted\n"
+	"anew: no old copy opens it any more. No broker may be running on the database.\n"
 	"\n"
+	"  --new-key              another key; kept under what the one of now is, unless --master-key says otherwise\n"
 	"  --add                  keep the ways in which it is wrapped now: any of them opens the broker\n"
 	"  --new-passphrase-fd N  the new passphrase from a descriptor (--passphrase-fd is the one of now)\n"
 	"  --new-pin-fd N         the PIN of the new token, if the key is in another one now (--pin-fd)\n"
@@ -26,7 +30,7 @@ static const char usage[] =
 struct request {
 	struct broker_settings now;
 	struct master_settings to;
-	bool add, help;
+	bool add, fresh, help;
 };
 
 static int number(const char *name, const char *value, int *out, struct fault *f)
@@ -60,6 +64,8 @@ static int parse(struct request *q, int argc, char **argv, struct fault *f)
 			i += strchr(argv[i], '=') ? 0 : 1; // below
 		else if (!strcmp(argv[i], "--add"))
 			q->add = true;
+		else if (!strcmp(argv[i], "--new-key"))
+			q->fresh = true;
 		else if (!strcmp(argv[i], "--new-passphrase-fd"))
 			err = number(argv[i], argv[i + 1], &new_passphrase, f), i++;
 		else if (!strcmp(argv[i], "--new-pin-fd"))
@@ -82,7 +88,9 @@ static int parse(struct request *q, int argc, char **argv, struct fault *f)
 	q->to.passphrase_fd = new_passphrase;
 	if (new_pin)
 		q->to.pin_fd = new_pin;
-	if (!err && !*q->to.with)
+	if (!err && q->fresh && q->add)
+		err = fault_set(f, -EINVAL, "--add keeps the key that is there: give the new one its first way with --new-key, the others afterwards");
+	if (!err && !*q->to.with && !q->fresh)
 		err = fault_set(f, -EINVAL, "--master-key says in which way the key shall be wrapped");
 	if (!err && q->add && !strcmp(q->to.with, "file"))
 		err = fault_set(f, -EINVAL, "beside an unwrapped key, other ways protect nothing: --add is for those that wrap");
@@ -104,7 +112,51 @@ static int fits(void *ctx, const uint8_t key[MASTER_KEY_BYTES], struct fault *f)
 	return err;
 }
 
-static int change(const struct request *q, struct fault *f)
+// What a new key is kept under when that is not said.
+static int same_way(struct request *q, struct fault *f)
+{
+	char ways[64];
+	master_describe(q->now.dir, ways, sizeof ways);
+	if (strchr(ways, ',') || strlen(ways) >= sizeof q->to.with)
+		return fault_set(f, -EINVAL, "the master key is kept under %s: say which of them shall open the new one (--master-key), and add the others afterwards "
+				 "(--add)", ways);
+	strcpy(q->to.with, ways);
+	return 0;
+}
+
+static int refuse_others(struct db *db, struct fault *f)
+{
+	long long others;
+	int err = db_others(db, &others, f);
+	return err ? err : others ? fault_set(f, -EBUSY, "other brokers (%lld connections) are at work on this database: stop them first. They start again with the new "
+					      "master key's file in their folders", others) : 0;
+}
+
+// The key of now is in *found, *file and what it took to open it are done with: the new key's file beside it, then the database.
+static int exchange(const struct request *q, struct master_secrets *new, struct found *found, enum master_file *file, struct fault *f)
+{
+	static struct broker b;
+	uint8_t fresh[MASTER_KEY_BYTES];
+	unsigned long long values;
+	if (!found->db)
+		return fault_set(f, -ENOENT, "%s has no database yet: nothing is encrypted under its master key", q->now.dir);
+	int err = refuse_others(found->db, f);
+	if (!err)
+		err = rekey_open(&b, found->db, q->now.dir, found->key, f);
+	if (!err && RAND_priv_bytes(fresh, sizeof fresh) != 1)
+		err = fault_set(f, -EIO, "no random numbers");
+	if (!err)
+		err = master_write_next(q->now.dir, &q->to, new, false, fresh, file, f);
+	if (!err)
+		err = rekey_exchange(&b, found->key, fresh, &values, f);
+	if (!err)
+		printf("a new master key: %llu values of secrets, and all else, are encrypted anew\n", values);
+	rekey_close(&b);
+	explicit_bzero(fresh, sizeof fresh);
+	return err;
+}
+
+static int change(struct request *q, struct fault *f)
 {
 	struct master_secrets old = {.have_pin = false}, new = {.have_pin = false};
 	char path[PATH_MAX + 32], ways[64];
@@ -123,7 +175,10 @@ static int change(const struct request *q, struct fault *f)
 		memcpy(new.pin, old.pin, sizeof new.pin);
 		new.have_pin = true;
 	}
-	err = master_write_next(q->now.dir, &q->to, &new, q->add, found.key, &file, f);
+	if (!*q->to.with)
+		err = same_way(q, f);
+	if (!err)
+		err = q->fresh ? exchange(q, &new, &found, &file, f) : master_write_next(q->now.dir, &q->to, &new, q->add, found.key, &file, f);
 	if (!err)
 		err = master_settle(q->now.dir, file, f);
 	if (!err) {
@@ -147,7 +202,7 @@ int broker_rekey_main(int argc, char **argv)
 	broker_leave_no_traces();
 	int err = parse(&q, argc, argv, &f);
 	if (!err && q.help) {
-		printf(usage, name);
+		printf(usage, name, name);
 		return 0;
 	}
 	bool wrong = err == -EINVAL;
@@ -156,6 +211,6 @@ int broker_rekey_main(int argc, char **argv)
 	if (err)
 		fprintf(stderr, "%s: %s\n", name, f.text);
 	if (wrong)
-		fprintf(stderr, usage, name);
+		fprintf(stderr, usage, name, name);
 	return wrong ? 2 : err ? 1 : 0;
 }

@@ -282,6 +282,18 @@ static void warn_left(struct db *db)
 			  "there, or the start that took it over was cut short: then put its backup from before back and start again", rows);
 }
 
+static int derive(struct secrets *s, const uint8_t master[32], struct fault *f)
+{
+	return store_derive(master, "coffer broker secret heads v2", s->head_key) || store_derive(master, "coffer broker secret values v2", s->value_key) ||
+	       store_derive(master, "coffer broker secret releases v2", s->release_key) || store_derive(master, "coffer broker secrets v1", s->old_key) ?
+	       fault_set(f, -EIO, "cannot derive keys") : 0;
+}
+
+int secrets_tables(struct db *db, struct fault *f)
+{
+	return db_migrate(db, "secrets", tables, sizeof tables / sizeof *tables, f);
+}
+
 int secrets_open(struct secrets **out, struct db *db, struct guard *guard, const uint8_t master[32], struct fault *f)
 {
 	struct secrets *s = calloc(1, sizeof *s);
@@ -289,12 +301,9 @@ int secrets_open(struct secrets **out, struct db *db, struct guard *guard, const
 		return fault_set(f, -ENOMEM, "out of memory");
 	s->db = db;
 	s->guard = guard;
-	int err = 0;
-	if (store_derive(master, "coffer broker secret heads v2", s->head_key) || store_derive(master, "coffer broker secret values v2", s->value_key) ||
-	    store_derive(master, "coffer broker secret releases v2", s->release_key) || store_derive(master, "coffer broker secrets v1", s->old_key))
-		err = fault_set(f, -EIO, "cannot derive keys");
+	int err = derive(s, master, f);
 	if (!err)
-		err = db_migrate(db, "secrets", tables, sizeof tables / sizeof *tables, f);
+		err = secrets_tables(db, f);
 	if (!err && guard_new(guard))
 		err = db_write(db, adopt, s, f);
 	else if (!err)
@@ -736,4 +745,112 @@ int secrets_release(struct secrets *s, const struct secrets_ask *a, struct secre
 		out->len = 0;
 	}
 	return err;
+}
+
+// ---- another master key ----
+
+// A row that was encrypted under the one key, under the other.
+static int reseal(const uint8_t was[32], const uint8_t is[32], const char *aad, const char *name, const void *old, size_t old_len, uint8_t **out,
+		  size_t *out_len, struct fault *f)
+{
+	uint8_t *plain = NULL;
+	size_t len = 0;
+	int err = unseal(was, aad, old, old_len, &plain, &len);
+	if (err)
+		return err == -EBADMSG ? damaged(f, name) : fault_set(f, err, "out of memory");
+	err = seal(is, aad, plain, len, out, out_len, f);
+	free_wiped(plain, len);
+	return err;
+}
+
+// One secret is taken into memory at a time, whatever the number of them.
+static int rekey_values(const struct secrets *s, const struct secrets *is, struct db_tx *t, const char *name, const struct secret *h,
+			unsigned long long *count, struct fault *f)
+{
+	struct db_rows *r = NULL;
+	char aad[MAX_AAD];
+	size_t len, new_len;
+	int err = db_query(t, &r, f, "SELECT version, sealed FROM secret_value WHERE resource = ? ORDER BY version", "t", name);
+	while (!err && (err = db_next(r, f)) == 1) {
+		long long version = db_int(r, 0);
+		const void *old = db_blob(r, 1, &len);
+		uint8_t *sealed = NULL;
+		value_aad(aad, name, h, (unsigned int)version);
+		err = reseal(s->value_key, is->value_key, aad, name, old, len, &sealed, &new_len, f);
+		if (!err)
+			err = db_run(t, f, "UPDATE secret_value SET sealed = ? WHERE resource = ? AND version = ?", "bti", sealed, new_len, name, version);
+		free(sealed);
+		err = err < 0 ? err : 0;
+		++*count;
+	}
+	db_rows_end(r);
+	return err;
+}
+
+static int rekey_releases(const struct secrets *s, const struct secrets *is, struct db_tx *t, const char *name, const struct secret *h, struct fault *f)
+{
+	struct db_rows *r = NULL;
+	uint8_t mac[32];
+	size_t len;
+	int err = db_query(t, &r, f, "SELECT version, who, mac FROM secret_release WHERE resource = ? ORDER BY version, who", "t", name);
+	while (!err && (err = db_next(r, f)) == 1) {
+		long long version = db_int(r, 0);
+		const char *who = db_text(r, 1);
+		const void *found = db_blob(r, 2, &len);
+		if (!who || release_mac(s, name, h, (unsigned int)version, who, mac) || len != sizeof mac || CRYPTO_memcmp(found, mac, sizeof mac))
+			err = damaged(f, name);
+		else if (release_mac(is, name, h, (unsigned int)version, who, mac))
+			err = fault_set(f, -EIO, "OpenSSL cannot authenticate");
+		else
+			err = db_run(t, f, "UPDATE secret_release SET mac = ? WHERE resource = ? AND version = ? AND who = ?", "btit", mac, sizeof mac, name,
+				     version, who);
+		err = err < 0 ? err : 0;
+	}
+	db_rows_end(r);
+	return err;
+}
+
+static int rekey_one(const struct secrets *s, const struct secrets *is, struct guard_rekey *k, struct db_tx *t, const char *name, const void *head,
+		     size_t head_len, struct secret *h, unsigned long long *count, struct fault *f)
+{
+	char aad[MAX_AAD];
+	uint8_t *sealed = NULL;
+	size_t len;
+	head_aad(aad, name);
+	int err = open_head(s, name, head, head_len, h, f);
+	if (!err)
+		err = reseal(s->head_key, is->head_key, aad, name, head, head_len, &sealed, &len, f);
+	if (!err)
+		err = guard_rekey_row(k, "secret_head", name, head, head_len, sealed, len, f);
+	if (!err)
+		err = db_run(t, f, "UPDATE secret_head SET head = ? WHERE resource = ?", "bt", sealed, len, name);
+	free(sealed);
+	if (err >= 0)
+		err = rekey_values(s, is, t, name, h, count, f);
+	return err < 0 ? err : rekey_releases(s, is, t, name, h, f);
+}
+
+int secrets_rekey(const struct secrets *s, const uint8_t new_key[32], struct guard_rekey *k, struct db_tx *t, unsigned long long *count, struct fault *f)
+{
+	struct secrets is = {.db = s->db};
+	struct secret *h = malloc(sizeof *h);
+	struct db_rows *r = NULL;
+	size_t len;
+	*count = 0;
+	int err = h ? derive(&is, new_key, f) : fault_set(f, -ENOMEM, "out of memory");
+	// Rows that hang on none are nobody's.
+	if (!err)
+		err = db_run(t, f, "DELETE FROM secret_value WHERE resource NOT IN (SELECT resource FROM secret_head)", "");
+	if (err >= 0)
+		err = db_run(t, f, "DELETE FROM secret_release WHERE resource NOT IN (SELECT resource FROM secret_head)", "");
+	if (err >= 0)
+		err = db_query(t, &r, f, "SELECT resource, head FROM secret_head ORDER BY resource", "");
+	while (!err && (err = db_next(r, f)) == 1) {
+		const void *head = db_blob(r, 1, &len);
+		err = rekey_one(s, &is, k, t, db_text(r, 0), head, len, h, count, f);
+	}
+	db_rows_end(r);
+	free(h);
+	explicit_bzero(&is, sizeof is);
+	return err < 0 ? err : 0;
 }

@@ -12,7 +12,10 @@ struct secrets;
 
 // Makes its tables in *db, which with *guard must outlive it, and takes over what the table of a broker from before has (store_open made it).
 int secrets_open(struct secrets **out, struct db *db, struct guard *guard, const uint8_t master_key[32], struct fault *f);
+int secrets_tables(struct db *db, struct fault *f);	// makes them only
 void secrets_close(struct secrets *s);
+// All of them under the keys of another master key, in the transaction of rekey_data.c; *count: how many values.
+int secrets_rekey(const struct secrets *s, const uint8_t new_key[32], struct guard_rekey *k, struct db_tx *t, unsigned long long *count, struct fault *f);
 
 // What there is to know of one, or of all ([secret_describe]); no values. -ENOENT; -EBADMSG: changed behind the broker's back.
 int secrets_get(struct secrets *s, const char *name, struct secret *out, struct fault *f);

@@ -123,11 +123,18 @@ static bool expired(const struct entry *e, time_t now)
 
 // ---- the rows of all rings ----
 
+#define ROW_NAME (16 + JWK_THUMBPRINT)
+
+static void row_name(const struct entry *e, char out[ROW_NAME])
+{
+	snprintf(out, ROW_NAME, "%s/%s", signer_ring_names[e->ring], e->signer.kid);
+}
+
 // What the row is to the guard; body NULL: it is gone.
 static int guarded(const struct signers *s, struct db_tx *t, bool write, const struct entry *e, const void *body, size_t len, struct fault *f)
 {
-	char name[16 + JWK_THUMBPRINT];
-	snprintf(name, sizeof name, "%s/%s", signer_ring_names[e->ring], e->signer.kid);
+	char name[ROW_NAME];
+	row_name(e, name);
 	return write ? guard_write(s->guard, t, "signing_key", name, body, len, f) : guard_read(s->guard, t, "signing_key", name, body, len, f);
 }
 
@@ -212,22 +219,32 @@ static struct entry *current(struct signers *s, enum signer_ring ring)
 	return NULL;
 }
 
-int signers_open(struct signers **out, struct db *db, struct guard *guard, const uint8_t master_key[32], struct fault *f)
+static int derive(struct signers *s, const uint8_t master_key[32])
+{
+	static const char purpose[] = "coffer broker signing keys 1";
+	unsigned int n;
+	return HMAC(EVP_sha256(), master_key, 32, (const uint8_t *)purpose, sizeof purpose - 1, s->key, &n) ? 0 : -EIO;
+}
+
+int signers_tables(struct db *db, struct fault *f)
 {
 	static const struct db_migration tables[] = {
 		{.both = "CREATE TABLE signing_key(ring TEXT NOT NULL, kid TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY(ring, kid))"},
 	};
-	static const char purpose[] = "coffer broker signing keys 1";
-	unsigned int n;
+	return db_migrate(db, "signer", tables, sizeof tables / sizeof *tables, f);
+}
+
+int signers_open(struct signers **out, struct db *db, struct guard *guard, const uint8_t master_key[32], struct fault *f)
+{
 	struct signers *s = calloc(1, sizeof *s);
 	if (!s)
 		return fault_set(f, -ENOMEM, "out of memory");
 	s->db = db;
 	s->guard = guard;
 	pthread_mutex_init(&s->lock, NULL);
-	int err = HMAC(EVP_sha256(), master_key, 32, (const uint8_t *)purpose, sizeof purpose - 1, s->key, &n) ? 0 : -EIO;
+	int err = derive(s, master_key);
 	if (!err)
-		err = db_migrate(db, "signer", tables, 1, f);
+		err = signers_tables(db, f);
 	if (!err)
 		err = load(s, f);
 	*out = s;
@@ -241,6 +258,31 @@ void signers_close(struct signers *s)
 	forget(s->entries, s->count);
 	pthread_mutex_destroy(&s->lock);
 	free_wiped(s, sizeof *s);
+}
+
+int signers_rekey(struct signers *s, const uint8_t new_key[32], struct guard_rekey *k, struct db_tx *t, struct fault *f)
+{
+	struct signers is = {.db = s->db};
+	struct rows r = {.s = s, .entries = calloc(SIGNER_RINGS * SIGNERS_MAX + 1, sizeof *r.entries)};
+	int err = !r.entries ? fault_set(f, -ENOMEM, "out of memory") : derive(&is, new_key) ? fault_set(f, -EIO, "cannot derive keys") : read_rows(t, &r, f);
+	for (unsigned int i = 0; i < r.count && !err; i++) {
+		struct entry *e = &r.entries[i];
+		char name[ROW_NAME];
+		uint8_t *body = NULL;
+		size_t len;
+		row_name(e, name);
+		err = seal(&is, e, &body, &len) ? fault_set(f, -EIO, "cannot encrypt the signing key %s", e->signer.kid) :
+		      guard_rekey_row(k, "signing_key", name, e->row, e->row_len, body, len, f);
+		if (!err)
+			err = db_run(t, f, "UPDATE signing_key SET body = ? WHERE ring = ? AND kid = ?", "btt", body, len, signer_ring_names[e->ring],
+				     e->signer.kid);
+		free(body);
+		err = err < 0 ? err : 0;
+	}
+	forget(r.entries, r.count);
+	free(r.entries);
+	explicit_bzero(&is, sizeof is);
+	return err;
 }
 
 // ---- a further key ----

@@ -26,7 +26,10 @@ struct signers;
 
 // Makes its table; *db and *guard (which tells when rows were edited or put back) must outlive it.
 int signers_open(struct signers **out, struct db *db, struct guard *guard, const uint8_t master_key[32], struct fault *f);
+int signers_tables(struct db *db, struct fault *f);	// makes it only
 void signers_close(struct signers *s);
+// All of them under another master key, in the transaction of rekey_data.c.
+int signers_rekey(struct signers *s, const uint8_t new_key[32], struct guard_rekey *k, struct db_tx *t, struct fault *f);
 
 // A key of a broker from before, as the ring's first one: only where the ring is empty. Takes nothing over.
 int signers_adopt(struct signers *s, enum signer_ring ring, EVP_PKEY *key, struct fault *f);

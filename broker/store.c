@@ -57,6 +57,8 @@ int store_derive(const uint8_t master[STORE_MASTER_KEY_BYTES], const char *info,
 	return ok ? 0 : -EIO;
 }
 
+static const char master_mark[] = "coffer broker master key check v1";
+
 // A value that only the right master key can have written tells a foreign database or key apart from a damaged one.
 static int check_master(struct db_tx *t, void *ctx, struct fault *f)
 {
@@ -64,6 +66,9 @@ static int check_master(struct db_tx *t, void *ctx, struct fault *f)
 	struct db_rows *r = NULL;
 	size_t len = 0;
 	int err = db_run(t, f, "INSERT INTO meta VALUES('master', ?) ON CONFLICT (name) DO NOTHING", "b", mark, (size_t)32);
+	// Waits for one who is about to exchange the key (rekey_data.c): a server may still be at the commit of one that was killed.
+	if (err >= 0)
+		err = db_run(t, f, "UPDATE meta SET value = value WHERE name = 'master'", "");
 	if (err >= 0)
 		err = db_query(t, &r, f, "SELECT value FROM meta WHERE name = 'master'", "");
 	if (err >= 0)
@@ -100,12 +105,17 @@ static int anchor_of(struct db_rows *r, struct store_anchor *out, const char *re
 	return 0;
 }
 
+int store_tables(struct db *db, struct fault *f)
+{
+	return db_migrate(db, "store", tables, sizeof tables / sizeof *tables, f);
+}
+
 int store_prepare(struct db *db, const uint8_t master_key[STORE_MASTER_KEY_BYTES], struct fault *f)
 {
 	uint8_t mark[32];
-	if (store_derive(master_key, "coffer broker master key check v1", mark))
+	if (store_derive(master_key, master_mark, mark))
 		return fault_set(f, -EIO, "cannot derive keys");
-	int err = db_migrate(db, "store", tables, sizeof tables / sizeof *tables, f);
+	int err = store_tables(db, f);
 	return err ? err : db_write(db, check_master, mark, f);
 }
 
@@ -135,17 +145,28 @@ static int adopt(struct db_tx *t, void *ctx, struct fault *f)
 	return err;
 }
 
-int store_open(struct store **out, struct db *db, struct guard *guard, const uint8_t master_key[STORE_MASTER_KEY_BYTES], struct fault *f)
+int store_keys(struct store **out, const uint8_t master_key[STORE_MASTER_KEY_BYTES], struct fault *f)
 {
 	struct store *s = calloc(1, sizeof *s);
-	int err = 0;
 	if (!s)
 		return fault_set(f, -ENOMEM, "out of memory");
+	if (store_derive(master_key, "coffer broker policies v1", s->policy_key)) {
+		store_close(s);
+		return fault_set(f, -EIO, "cannot derive keys");
+	}
+	*out = s;
+	return 0;
+}
+
+int store_open(struct store **out, struct db *db, struct guard *guard, const uint8_t master_key[STORE_MASTER_KEY_BYTES], struct fault *f)
+{
+	struct store *s;
+	int err = store_keys(&s, master_key, f);
+	if (err)
+		return err;
 	s->db = db;
 	s->guard = guard;
-	if (store_derive(master_key, "coffer broker policies v1", s->policy_key))
-		err = fault_set(f, -EIO, "cannot derive keys");
-	if (!err && guard_new(guard))
+	if (guard_new(guard))
 		err = db_write(db, adopt, s, f);
 	if (err)
 		store_close(s);
@@ -156,7 +177,7 @@ int store_open(struct store **out, struct db *db, struct guard *guard, const uin
 
 void store_close(struct store *s)
 {
-	free_wiped(s, sizeof *s);
+	free_wiped(s, s ? sizeof *s : 0);
 }
 
 int store_mac(const struct store *s, const char *what, const void *bytes, size_t len, uint8_t mac[32])
@@ -429,5 +450,59 @@ int store_move_anchor(struct store *s, const char *resource, const struct store_
 {
 	struct work w = {.s = s, .resource = resource, .from = from, .to = to, .back = back};
 	int err = db_write(s->db, move_anchor, &w, f);
+	return err < 0 ? err : 0;
+}
+
+// ---- another master key ----
+
+static int rekey_policies(struct store *s, const struct store *is, struct guard_rekey *k, struct db_tx *t, struct fault *f)
+{
+	struct db_rows *r = NULL;
+	char name[POLICY_NAME];
+	uint8_t mac[32];
+	size_t len;
+	int err = db_query(t, &r, f, "SELECT resource, measurement, note, created, mac FROM allowed ORDER BY resource, measurement", "");
+	while (!err && (err = db_next(r, f)) == 1) {
+		const char *resource = db_text(r, 0), *measurement = db_text(r, 1);
+		const void *was = db_blob(r, 4, &len);
+		err = check_policy(s, t, r, f);
+		if (!err && policy_mac(is, resource, measurement, db_text(r, 2), db_text(r, 3), mac))
+			err = fault_set(f, -EIO, "cannot authenticate a policy of %s", resource);
+		if (!err)
+			err = guard_rekey_row(k, "allowed", policy_name(name, resource, measurement), was, len, mac, sizeof mac, f);
+		if (!err)
+			err = db_run(t, f, "UPDATE allowed SET mac = ? WHERE resource = ? AND measurement = ?", "btt", mac, sizeof mac, resource, measurement);
+		err = err < 0 ? err : 0;
+	}
+	db_rows_end(r);
+	return err;
+}
+
+static int rekey_anchors(struct guard_rekey *k, struct db_tx *t, struct fault *f)
+{
+	struct db_rows *r = NULL;
+	struct store_anchor a;
+	int err = db_query(t, &r, f, "SELECT resource, epoch, generation, digest FROM anchor ORDER BY resource", "");
+	while (!err && (err = db_next(r, f)) == 1) {
+		err = anchor_of(r, &a, db_text(r, 0), f);
+		if (!err)
+			err = guard_rekey_row(k, "anchor", db_text(r, 0), &a, sizeof a, &a, sizeof a, f);
+	}
+	db_rows_end(r);
+	return err;
+}
+
+int store_rekey(struct store *s, const struct store *is, const uint8_t new_key[STORE_MASTER_KEY_BYTES], struct guard_rekey *k, struct db_tx *t, struct fault *f)
+{
+	uint8_t mark[32];
+	int err = store_derive(new_key, master_mark, mark) ? fault_set(f, -EIO, "cannot derive keys") : 0;
+	if (!err)
+		err = rekey_policies(s, is, k, t, f);
+	if (!err)
+		err = rekey_anchors(k, t, f);
+	if (!err)
+		err = db_run(t, f, "UPDATE meta SET value = ? WHERE name = 'master'", "b", mark, sizeof mark);
+	if (err >= 0)
+		err = db_run(t, f, "DELETE FROM secret", "");	// what was put there behind the broker's back: secrets.c
 	return err < 0 ? err : 0;
 }

@@ -20,7 +20,12 @@ struct store;
 int store_prepare(struct db *db, const uint8_t master_key[STORE_MASTER_KEY_BYTES], struct fault *f);
 // *db and *guard must outlive it. The master key is not kept.
 int store_open(struct store **out, struct db *db, struct guard *guard, const uint8_t master_key[STORE_MASTER_KEY_BYTES], struct fault *f);
+int store_tables(struct db *db, struct fault *f);	// makes them only
 void store_close(struct store *s);
+// One that only computes store_mac, under another key.
+int store_keys(struct store **out, const uint8_t master_key[STORE_MASTER_KEY_BYTES], struct fault *f);
+// All that it keeps under the keys of another master key, in the transaction of rekey_data.c.
+int store_rekey(struct store *s, const struct store *is, const uint8_t new_key[STORE_MASTER_KEY_BYTES], struct guard_rekey *k, struct db_tx *t, struct fault *f);
 
 // A MAC under the master key over what another area of the broker keeps in the database; `what` names the area, so that none passes for
 // another's.
