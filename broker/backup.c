@@ -15,6 +15,7 @@
 #include "broker/audit_file.h"
 #include "broker/backup.h"
 #include "broker/broker.h"
+#include "broker/db_copy.h"
 #include "broker/secrets.h"
 #include "broker/state.h"
 #include "lib/encode.h"
@@ -209,6 +210,17 @@ static int write_all_of_it(int to, const char *dir, const char *copy, const stru
 	return err;
 }
 
+// Of a file: its pages. Of a server: all rows, into a file of the same form.
+static int take_copy(struct db *db, const char *copy, struct db **out, struct fault *f)
+{
+	int err = db_shared(db) ? 0 : db_snapshot(db, copy, f);
+	if (!err)
+		err = db_open(out, copy, f);
+	if (!err && db_shared(db))
+		err = db_copy(db, *out, f);
+	return err;
+}
+
 static int backup(const struct broker_settings *s, const char *file, int passphrase_fd, struct fault *f)
 {
 	char path[PATH_MAX + 32], copy[PATH_MAX + 64], wal[PATH_MAX + 80], part[PATH_MAX], passphrase[MASTER_SECRET_MAX];
@@ -220,12 +232,9 @@ static int backup(const struct broker_settings *s, const char *file, int passphr
 	snprintf(copy, sizeof copy, "%s/backup-%d.db", s->dir, (int)getpid());
 	if (snprintf(part, sizeof part, "%s.partial", file) >= (int)sizeof part)
 		return fault_set(f, -ENAMETOOLONG, "the path %s is too long", file);
-	if (*s->database && !db_is_url(s->database))
-		return fault_set(f, -EOPNOTSUPP, "this broker's database lies outside its folder, at %s: a backup has only the folder's own. Copy it (`sqlite3 FILE "
-				 "\".backup COPY\"`), and keep the folder %s beside it", s->database, s->dir);
-	if (*s->database)
-		return fault_set(f, -EOPNOTSUPP, "this broker's database is on a PostgreSQL server: copy it with pg_dump, and keep the folder %s beside it", s->dir);
-	if (access(path, F_OK))
+	if (*s->database && !db_is_url(s->database) && access(s->database, F_OK))
+		return fault_errno(f, errno, "cannot read the database %s", s->database);
+	if (!*s->database && access(path, F_OK))
 		return fault_set(f, -ENOENT, "%s is no folder of a broker: it has no broker.db", s->dir);
 	if (!access(file, F_OK))
 		return fault_set(f, -EEXIST, "%s is there already", file);
@@ -234,11 +243,9 @@ static int backup(const struct broker_settings *s, const char *file, int passphr
 		err = fault_errno(f, errno, "cannot make %s", part);
 	if (err)
 		goto out;
-	err = db_open(&db, path, f);
+	err = db_open(&db, *s->database ? s->database : path, f);
 	if (!err)
-		err = db_snapshot(db, copy, f);
-	if (!err)
-		err = db_open(&found.db, copy, f);
+		err = take_copy(db, copy, &found.db, f);
 	if (!err)
 		err = master_find(s->dir, &s->master, &known, MASTER_LOOK, fits, &found, f);
 	if (!err)

@@ -14,15 +14,18 @@
 
 #include "broker/backup.h"
 #include "broker/broker.h"
+#include "broker/db_copy.h"
 #include "broker/guard.h"
 #include "lib/encode.h"
 #include "lib/file.h"
 
 static const char usage[] =
-	"usage: %s FILE [--dir DIR] [--backup-passphrase-fd N] [--audit FOLDER] [--master-key ...]\n"
+	"usage: %s FILE [--dir DIR] [--backup-passphrase-fd N] [--audit FOLDER] [--database URL] [--master-key ...]\n"
 	"\n"
 	"Makes a broker's folder out of a backup. DIR must not be there yet, or be empty.\n"
 	"\n"
+	"  --database URL         puts the database on this PostgreSQL server, where it must be an empty one; without it, it is\n"
+	"                         SQLite in DIR, wherever it was when the backup was made\n"
 	"  --audit FOLDER         the audit log of the broker that was lost (its folder `audit`), if it is left: it goes on, and\n"
 	"                         each change since the backup, which is lost, is named\n"
 	MASTER_HELP;
@@ -286,6 +289,62 @@ static int leave_note(const char *dir, const struct content *c, struct fault *f)
 	return file_write(path, text, (size_t)n, 0600, false, f);
 }
 
+// The restored database on a server.
+static int put_on_server(const char *dir, const char *url, struct fault *f)
+{
+	static const char *const files[] = {"broker.db", "broker.db-wal", "broker.db-shm"};
+	char path[PATH_MAX + 200];
+	struct db *from = NULL, *to = NULL;
+	snprintf(path, sizeof path, "%s/broker.db", dir);
+	int err = db_open(&from, path, f);
+	if (!err)
+		err = db_open(&to, url, f);
+	if (!err)
+		err = db_copy(from, to, f);
+	db_close(from);
+	db_close(to);
+	for (size_t i = 0; i < 3 && !err; i++) {
+		snprintf(path, sizeof path, "%s/%s", dir, files[i]);
+		if (unlink(path) && errno != ENOENT)
+			err = fault_errno(f, errno, "cannot remove %s", path);
+	}
+	return err;
+}
+
+// broker.yaml of the backup says where the database was then. That line stays as a comment; url NULL: it is in the folder now.
+static int put_setting(const char *dir, const char *url, struct fault *f)
+{
+	char path[PATH_MAX + 200], *text = NULL, *out = NULL, *save = NULL;
+	size_t len, out_len = 0;
+	struct broker_settings s;
+	snprintf(path, sizeof path, "%s/broker.yaml", dir);
+	bool there = !access(path, F_OK);
+	int err = there ? file_read(path, 1 << 20, &text, &len, f) : 0;
+	if (err)
+		return err;
+	FILE *to = open_memstream(&out, &out_len);
+	for (char *line = to && text ? strtok_r(text, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save))
+		fprintf(to, "%s%s\n", strncmp(line, "database:", 9) ? "" : "# of the backup: ", line);
+	if (to && url)
+		fprintf(to, "database: \"%s\"\n", url);
+	if (!to || fclose(to))
+		err = fault_set(f, -ENOMEM, "out of memory");
+	if (!err && out_len)
+		err = file_write(path, out, out_len, 0600, false, f);
+	free(text);
+	free(out);
+	if (err)
+		return err;
+	char *argv[] = {"restore", "--dir", (char *)dir, NULL};
+	err = broker_settings_read(&s, 3, argv, f);
+	if (!err && strcmp(s.database, url ? url : ""))
+		err = fault_set(f, -EINVAL, "broker.yaml of the backup says `database` in a way that is not understood here: restore it without, and put it right "
+				"afterwards");
+	if (!err)
+		json_decref(s.approvals);
+	return err;
+}
+
 static int restore(const struct backup_request *q, struct fault *f)
 {
 	char dir[PATH_MAX + 16], target[PATH_MAX], passphrase[MASTER_SECRET_MAX];
@@ -301,6 +360,10 @@ static int restore(const struct backup_request *q, struct fault *f)
 		return fault_errno(f, errno, "cannot read %s", q->file);
 	bool made = false;
 	int err = 0;
+	if (*q->settings.database && !db_is_url(q->settings.database)) {
+		close(fd);
+		return fault_set(f, -EINVAL, "--database takes a URL, postgresql://...; a database of SQLite is restored into the folder");
+	}
 	if (rmdir(target) && errno != ENOENT && errno != ENOTEMPTY && errno != EEXIST)
 		err = fault_errno(f, errno, "cannot put a folder in the place of %s", target);
 	else if (!access(target, F_OK))
@@ -325,6 +388,10 @@ static int restore(const struct backup_request *q, struct fault *f)
 		err = settle_log(dir, &c, q->audit != NULL, f);
 	if (!err)
 		err = leave_note(dir, &c, f);
+	if (!err)
+		err = put_setting(dir, *q->settings.database ? q->settings.database : NULL, f);
+	if (!err && *q->settings.database)	// the last thing that may fail: it is not undone
+		err = put_on_server(dir, q->settings.database, f);
 	if (!err && rename(dir, target))
 		err = fault_errno(f, errno, "cannot rename %s", dir);
 	made = made && err;

@@ -12,63 +12,15 @@
 #include <unistd.h>
 
 #include "broker/backup_file.h"
+#include "broker/db.h"
 #include "lib/file.h"
+#include "tests/broker/command.h"
 #include "tests/broker/harness.h"
+#include "tests/broker/pg.h"
 
 static struct run b, second;
-static char file[100], said[8192];
+static char file[100];
 static const char pass[] = "the backup's passphrase";
-
-static int giving(const char *text)
-{
-	int p[2];
-	if (pipe2(p, 0) || write(p[1], text, strlen(text)) < 0)
-		exit(1);
-	close(p[1]);
-	return p[0];
-}
-
-// One of the commands in a process of its own; its exit status, what it prints in `said`. Words that begin with % are passphrases: they are
-// given through a descriptor.
-static int command(int (*run)(int, char **), ...)
-{
-	char *argv[16] = {"command"}, numbers[4][16], path[100];
-	int argc = 1, n = 0, fds[4], status = -1;
-	va_list ap;
-	const char *word;
-	va_start(ap, run);
-	while ((word = va_arg(ap, const char *)) && argc < 15) {
-		if (*word == '%' && n < 4) {
-			fds[n] = giving(word + 1);
-			snprintf(numbers[n], sizeof numbers[n], "%d", fds[n]);
-			argv[argc++] = numbers[n++];
-		} else {
-			argv[argc++] = (char *)word;
-		}
-	}
-	va_end(ap);
-	snprintf(path, sizeof path, "%s/said", world);
-	fflush(stdout);
-	pid_t pid = fork();
-	if (pid == 0) {
-		int out = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-		dup2(out, 1);
-		dup2(out, 2);
-		setsid(); // no terminal to ask at
-		exit(run(argc, argv));
-	}
-	while (n)
-		close(fds[--n]);
-	waitpid(pid, &status, 0);
-	char *text;
-	size_t len;
-	said[0] = '\0';
-	if (!file_read(path, sizeof said - 1, &text, &len, NULL)) {
-		strcpy(said, text);
-		free(text);
-	}
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
 
 // While it waits for its passphrase, a command has said already that no core file is to be made of it.
 static void test_core(void)
@@ -145,9 +97,9 @@ static void test_backup(void)
 	put_secret(&b, "default/bulk/one", large);
 	put_secret(&b, "default/bulk/two", large);
 	free(large);
-	int rc = command(broker_backup_main, file, "--dir", b.dir, "--backup-passphrase-fd", "%the backup's passphrase", NULL);
+	int rc = command(broker_backup_main, file, "--dir", b.dir, "--backup-passphrase-fd", "%the backup's passphrase");
 	ok("a running broker is backed up", rc == 0 && strstr(said, "3 resources, 1 policies") && !stat(file, &st) && (st.st_mode & 0777) == 0600, "%d %s", rc, said);
-	rc = command(broker_backup_main, file, "--dir", b.dir, "--backup-passphrase-fd", "%the backup's passphrase", NULL);
+	rc = command(broker_backup_main, file, "--dir", b.dir, "--backup-passphrase-fd", "%the backup's passphrase");
 	ok("a file that is there is not overwritten", rc == 1 && strstr(said, "there already"), "%d %s", rc, said);
 	put_secret(&b, "default/key/two", "the second secret");
 	set_policy(&b, "default/key/two", true, machine.measurement_hex);
@@ -155,12 +107,12 @@ static void test_backup(void)
 	ok("it ends well", !run_stop(&b), "no");
 
 	snprintf(dir, sizeof dir, "%s/again", world);
-	rc = command(broker_restore_main, file, "--dir", dir, "--backup-passphrase-fd", "%another passphrase", NULL);
+	rc = command(broker_restore_main, file, "--dir", dir, "--backup-passphrase-fd", "%another passphrase");
 	ok("another passphrase does not open it", rc == 1 && strstr(said, "not this backup's") && access(dir, F_OK), "%d %s", rc, said);
-	rc = command(broker_restore_main, file, "--dir", b.dir, "--backup-passphrase-fd", "%the backup's passphrase", NULL);
+	rc = command(broker_restore_main, file, "--dir", b.dir, "--backup-passphrase-fd", "%the backup's passphrase");
 	ok("a folder that is in use is left alone", rc == 1 && strstr(said, "not empty"), "%d %s", rc, said);
 	snprintf(audit, sizeof audit, "%s/audit", b.dir);
-	rc = command(broker_restore_main, file, "--dir", dir, "--audit", audit, "--backup-passphrase-fd", "%the backup's passphrase", NULL);
+	rc = command(broker_restore_main, file, "--dir", dir, "--audit", audit, "--backup-passphrase-fd", "%the backup's passphrase");
 	ok("it is restored, and what is lost is named", rc == 0 && strstr(said, "replace-key default/key/two") && strstr(said, "allow default/key/two") &&
 	   strstr(said, "2 changes since the backup are lost") && !strstr(said, "default/key/one"), "%d %s", rc, said);
 	other(&second, "again");
@@ -174,7 +126,7 @@ static void test_backup(void)
 
 	snprintf(dir, sizeof dir, "%s/plain/", world);
 	mkdir(dir, 0700);
-	rc = command(broker_restore_main, file, "--dir", dir, "--backup-passphrase-fd", "%the backup's passphrase", NULL);
+	rc = command(broker_restore_main, file, "--dir", dir, "--backup-passphrase-fd", "%the backup's passphrase");
 	ok("without the old log, it says that it will be found cut", rc == 0 && strstr(said, "find it cut"), "%d %s", rc, said);
 }
 
@@ -195,13 +147,13 @@ static void test_damage(void)
 		text[places[i]] ^= 1;
 		file_write(bad, text, len, 0600, false, NULL);
 		text[places[i]] ^= 1;
-		int rc = command(broker_restore_main, bad, "--dir", dir, "--backup-passphrase-fd", "%the backup's passphrase", NULL);
+		int rc = command(broker_restore_main, bad, "--dir", dir, "--backup-passphrase-fd", "%the backup's passphrase");
 		tried++;
 		caught += rc == 1 && access(dir, F_OK) && strstr(said, "changed");
 	}
 	for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
 		file_write(bad, text, cuts[i], 0600, false, NULL);
-		int rc = command(broker_restore_main, bad, "--dir", dir, "--backup-passphrase-fd", "%the backup's passphrase", NULL);
+		int rc = command(broker_restore_main, bad, "--dir", dir, "--backup-passphrase-fd", "%the backup's passphrase");
 		tried++;
 		caught += rc == 1 && access(dir, F_OK) && strstr(said, "c");
 	}
@@ -210,7 +162,7 @@ static void test_damage(void)
 	ok("not even in part", access(bad, F_OK), "it is there");
 	free(text);
 	file_write(file, "hello\n", 6, 0600, false, NULL);
-	int rc = command(broker_restore_main, file, "--dir", dir, "--backup-passphrase-fd", "%the backup's passphrase", NULL);
+	int rc = command(broker_restore_main, file, "--dir", dir, "--backup-passphrase-fd", "%the backup's passphrase");
 	ok("another file is told", rc == 1 && strstr(said, "no backup"), "%d %s", rc, said);
 }
 
@@ -225,7 +177,7 @@ static void test_names(void)
 		struct backup_writer *w = NULL;
 		int fd = open(file, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 		if (!backup_write_open(&w, fd, pass, NULL) && !backup_write_piece(w, names[i], "x", 1, NULL) && !backup_write_finish(w, NULL)) {
-			int rc = command(broker_restore_main, file, "--dir", dir, "--backup-passphrase-fd", "%the backup's passphrase", NULL);
+			int rc = command(broker_restore_main, file, "--dir", dir, "--backup-passphrase-fd", "%the backup's passphrase");
 			refused += rc == 1 && strstr(said, "which is no file of a broker");
 		}
 		backup_write_close(w);
@@ -239,7 +191,7 @@ static void test_rekey(void)
 	int fd = giving("the master's passphrase");
 	char number[16];
 	int rc, status = 0;
-	rc = command(broker_rekey_main, "--dir", b.dir, "--master-key", "passphrase", "--new-passphrase-fd", "%the master's passphrase", NULL);
+	rc = command(broker_rekey_main, "--dir", b.dir, "--master-key", "passphrase", "--new-passphrase-fd", "%the master's passphrase");
 	ok("the master key gets a passphrase", rc == 0 && strstr(said, "passphrase"), "%d %s", rc, said);
 	int wrong = giving("another passphrase");
 	snprintf(number, sizeof number, "%d", wrong);
@@ -252,22 +204,120 @@ static void test_rekey(void)
 	ok("the broker starts with it", run_start(&b, "--insecure-accept-simulated", machine.root_pem, "--passphrase-fd", number), "no");
 	close(fd);
 	serves("and serves what it had", &b, "default/key/two", "the second secret");
-	rc = command(broker_rekey_main, "--dir", b.dir, "--master-key", "file", "--passphrase-fd", "%the master's passphrase", NULL);
+	rc = command(broker_rekey_main, "--dir", b.dir, "--master-key", "file", "--passphrase-fd", "%the master's passphrase");
 	ok("not while it runs", rc == 1 && strstr(said, "another broker"), "%d %s", rc, said);
 	unlink(file);
-	rc = command(broker_backup_main, file, "--dir", b.dir, "--backup-passphrase-fd", "%the backup's passphrase", "--passphrase-fd", "%the master's passphrase", NULL);
+	rc = command(broker_backup_main, file, "--dir", b.dir, "--backup-passphrase-fd", "%the backup's passphrase", "--passphrase-fd", "%the master's passphrase");
 	ok("it is backed up, too", rc == 0, "%d %s", rc, said);
 	ok("it ends well", !run_stop(&b), "no");
 	char dir[160];
 	snprintf(dir, sizeof dir, "%s/unwrapped", world);
-	rc = command(broker_restore_main, file, "--dir", dir, "--backup-passphrase-fd", "%the backup's passphrase", NULL);
+	rc = command(broker_restore_main, file, "--dir", dir, "--backup-passphrase-fd", "%the backup's passphrase");
 	ok("a restore does not unwrap the key unasked", rc == 1 && strstr(said, "--master-key") && access(dir, F_OK), "%d %s", rc, said);
-	rc = command(broker_restore_main, file, "--dir", dir, "--backup-passphrase-fd", "%the backup's passphrase", "--master-key", "file", NULL);
+	rc = command(broker_restore_main, file, "--dir", dir, "--backup-passphrase-fd", "%the backup's passphrase", "--master-key", "file");
 	ok("asked to, it does", rc == 0, "%d %s", rc, said);
-	rc = command(broker_rekey_main, "--dir", b.dir, "--master-key", "file", "--passphrase-fd", "%the wrong passphrase", NULL);
+	rc = command(broker_rekey_main, "--dir", b.dir, "--master-key", "file", "--passphrase-fd", "%the wrong passphrase");
 	ok("a wrong passphrase changes nothing", rc == 1 && strstr(said, "is wrong"), "%d %s", rc, said);
-	rc = command(broker_rekey_main, "--dir", b.dir, NULL);
+	rc = command(broker_rekey_main, "--dir", b.dir);
 	ok("the new way must be said", rc == 2, "%d %s", rc, said);
+}
+
+// ---- a database on a server ----
+
+static struct pg pg;
+
+static bool make_schema(const char *sql)
+{
+	struct db *d = NULL;
+	struct fault f = {""};
+	int err = db_open(&d, pg.url, &f);
+	if (!err)
+		err = db_do(d, &f, sql, "");
+	db_close(d);
+	if (err < 0)
+		printf("# %s\n", f.text);
+	return err >= 0;
+}
+
+static bool settings_say(const char *dir, const char *text)
+{
+	char path[200], *log;
+	size_t len;
+	snprintf(path, sizeof path, "%s/broker.yaml", dir);
+	if (file_read(path, 1 << 16, &log, &len, NULL))
+		return false;
+	bool has = strstr(log, text) != NULL;
+	free(log);
+	return has;
+}
+
+// From the server's into a file, from there into another place on the server; and an old state under a broker that knows a newer one.
+static void test_server(void)
+{
+	char two[400], three[400], path[200], yaml[500], dir[160], third[160], audit[200];
+	struct run on, off;
+	if (!ok("places on it", make_schema("CREATE SCHEMA two") && make_schema("CREATE SCHEMA three"), "no") || !run_prepare(&on, "server"))
+		return;
+	snprintf(two, sizeof two, "%s&options=-csearch_path%%3Dtwo", pg.url);
+	snprintf(three, sizeof three, "%s&options=-csearch_path%%3Dthree", pg.url);
+	snprintf(path, sizeof path, "%s/broker.yaml", on.dir);
+	int n = snprintf(yaml, sizeof yaml, "database: \"%s\"\n", pg.url);
+	file_write(path, yaml, (size_t)n, 0600, false, NULL);
+	ok("a broker on a server starts", run_start(&on, "--insecure-accept-simulated", machine.root_pem), "no");
+	for (int i = 0; i < 80; i++) {	// more than a page
+		char name[64];
+		snprintf(name, sizeof name, "default/many/n%d", i);
+		if (i % 20 == 0)
+			put_secret(&on, name, "one of many");
+		snprintf(name, sizeof name, "default/many/p%d", i);
+		set_policy(&on, name, true, machine.measurement_hex);
+	}
+	put_secret(&on, "default/key/one", "on the server");
+	set_policy(&on, "default/key/one", true, machine.measurement_hex);
+	unlink(file);
+	int rc = command(broker_backup_main, file, "--dir", on.dir, "--backup-passphrase-fd", "%the backup's passphrase");
+	ok("it is backed up while it runs", rc == 0 && strstr(said, "5 resources, 81 policies"), "%d %s", rc, said);
+	snprintf(dir, sizeof dir, "%s/offserver", world);
+	rc = command(broker_restore_main, file, "--dir", dir, "--backup-passphrase-fd", "%the backup's passphrase", "--database", pg.url);
+	ok("not into a database that holds one", rc == 1 && strstr(said, "holds a broker's data") && access(dir, F_OK), "%d %s", rc, said);
+	ok("it ends well", !run_stop(&on), "no");
+	snprintf(audit, sizeof audit, "%s/audit", on.dir);
+	rc = command(broker_restore_main, file, "--dir", dir, "--audit", audit, "--backup-passphrase-fd", "%the backup's passphrase");
+	ok("it is restored into a file", rc == 0 && strstr(said, "0 changes since the backup") && settings_say(dir, "# of the backup: database:"), "%d %s", rc, said);
+	off = on;
+	other(&off, "offserver");
+	ok("and starts", run_start(&off, "--insecure-accept-simulated", machine.root_pem), "no");
+	serves("with what the server had", &off, "default/key/one", "on the server");
+	put_secret(&off, "default/key/two", "in the file");
+	set_policy(&off, "default/key/two", true, machine.measurement_hex);
+	ok("it ends well, too", !run_stop(&off), "no");
+	unlink(file);
+	rc = command(broker_backup_main, file, "--dir", dir, "--backup-passphrase-fd", "%the backup's passphrase");
+	ok("that is backed up", rc == 0 && strstr(said, "6 resources"), "%d %s", rc, said);
+	snprintf(third, sizeof third, "%s/third", world);
+	snprintf(audit, sizeof audit, "%s/audit", dir);
+	rc = command(broker_restore_main, file, "--dir", third, "--audit", audit, "--backup-passphrase-fd", "%the backup's passphrase", "--database", two);
+	ok("and put on the server again", rc == 0 && settings_say(third, "search_path%3Dtwo"), "%d %s", rc, said);
+	snprintf(path, sizeof path, "%s/broker.db", third);
+	ok("with no file of it left", access(path, F_OK), "it is there");
+	free(off.ca);
+	other(&off, "third");
+	ok("the broker on the server starts", run_start(&off, "--insecure-accept-simulated", machine.root_pem), "no");
+	serves("it has what was on the server first", &off, "default/key/one", "on the server");
+	serves("and what came then", &off, "default/key/two", "in the file");
+	put_secret(&off, "default/key/three", "newer than the backup");
+	ok("and ends well", !run_stop(&off), "no");
+	snprintf(dir, sizeof dir, "%s/fourth", world);
+	rc = command(broker_restore_main, file, "--dir", dir, "--backup-passphrase-fd", "%the backup's passphrase", "--database", three);
+	ok("the backup once more, elsewhere", rc == 0, "%d %s", rc, said);
+	size_t from = run_log_size(&off);
+	ok("under the broker that knows more", !run_start(&off, "--insecure-accept-simulated", machine.root_pem, "--database", three), "it starts");
+	if (off.pid > 0)
+		waitpid(off.pid, NULL, 0);
+	off.pid = 0;
+	ok("it is found put back", run_said(&off, from, "was put back"), "no");
+	run_free(&off);
+	run_free(&on);
 }
 
 int main(void)
@@ -281,6 +331,11 @@ int main(void)
 		test_names();
 		test_rekey();
 	}
+	if (pg_make(&pg))
+		test_server();
+	else
+		skip("a database on a server", "no server could be started");
+	pg_remove(&pg);
 	run_free(&b);
 	return world_end();
 }
