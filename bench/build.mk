@@ -31,8 +31,13 @@ $(B)/bench/broker: bench/broker.c $(B)/obj/tests/broker/harness.o $(B)/lib/libco
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_CFLAGS) -I. -o $@ $^ $(COFFER_LIBS)
 
+# Simulated hardware, as the tests have it.
+$(B)/bench/ratls: bench/ratls.c $(B)/obj/tests/ratls/world.o $(B)/obj/tests/attest/make/pki.o $(B)/lib/libcoffer.a
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_CFLAGS) -I. -o $@ $^ $(COFFER_LIBS)
+
 .PHONY: bench bench-quick bench-programs hot-order
-bench-programs: $(B)/bench/scale $(B)/bench/micro $(B)/bench/micro.static $(B)/bench/volume $(B)/bench/verify $(B)/bench/broker
+bench-programs: $(B)/bench/scale $(B)/bench/micro $(B)/bench/micro.static $(B)/bench/volume $(B)/bench/verify $(B)/bench/broker $(B)/bench/ratls
 
 bench: bins bench-programs
 	bench/run -o bench/RESULTS.md

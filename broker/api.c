@@ -12,7 +12,6 @@
 
 #include "attest/binding.h"
 #include "attest/policy.h"
-#include "attest/ratls.h"
 #include "broker/ear.h"
 #include "broker/approvals.h"
 #include "broker/kbs.h"
@@ -29,6 +28,7 @@
 #include "lib/jwk.h"
 #include "lib/log.h"
 #include "lib/sha.h"
+#include "ratls/certificate.h"
 
 #define SESSION_COOKIE "kbs-session-id"
 
@@ -457,7 +457,7 @@ static int asker(struct broker *b, const struct http_request *q, struct http_res
 				       "this broker did not give this token", NULL);
 		return err;
 	}
-	bool has_session = http_cookie(q->head->cookie, SESSION_COOKIE, id, sizeof id), certified = q->certificate && ratls_carries(q->certificate);
+	bool has_session = http_cookie(q->head->cookie, SESSION_COOKIE, id, sizeof id), certified = q->certificate && ratls_cert_carries(q->certificate);
 	if (!has_session && certified)
 		return ratls_ask_by_age(b, q, r, claims, key);
 	if (!session_id(q, r, id))

@@ -8,15 +8,15 @@
 #include <time.h>
 
 #include "attest/cert.h"
-#include "attest/ratls.h"
 #include "broker/kbs.h"
 #include "broker/limits.h"
 #include "lib/encode.h"
 #include "lib/jwe.h"
 #include "lib/jwk.h"
+#include "ratls/certificate.h"
 
 // What the protocol calls hardware whose evidence such a certificate can carry.
-static const struct coco_tee *tee_of(const struct ratls *r)
+static const struct coco_tee *tee_of(const struct ratls_cert *r)
 {
 	switch (evidence_kind_of(r->evidence, r->evidence_len)) {
 	case EVIDENCE_SGX: return coco_tee_find("sgx");
@@ -55,7 +55,7 @@ static int verify(struct broker *b, const char *nonce, const struct coco_tee *sa
 {
 	struct attest_result result;
 	struct bundle evidence;
-	struct ratls ratls;
+	struct ratls_cert ratls;
 	uint8_t data[64], bytes[SESSION_NONCE_BYTES];
 	time_t now = time(NULL);
 	if (broker_told_to_wait(r, limits_ask(b->limits, r->peer)))
@@ -65,11 +65,11 @@ static int verify(struct broker *b, const char *nonce, const struct coco_tee *sa
 		broker_problem(r, 503, "Internal", "out of memory", NULL);
 		return -ENOMEM;
 	}
-	if (ratls_begin(q->certificate, now, &ratls, &evidence, data, &result)) {
+	if (ratls_cert_begin(q->certificate, now, &ratls, &evidence, data, &result)) {
 		const struct coco_tee *tee = said ? said : tee_of(&ratls);
 		if (nonce) {
 			ssize_t n = base64_decode(bytes, sizeof bytes, nonce, strlen(nonce), BASE64_STD);
-			ratls_check_nonce(&ratls, bytes, n > 0 ? (size_t)n : 0, &result);
+			ratls_cert_check_nonce(&ratls, bytes, n > 0 ? (size_t)n : 0, &result);
 		} else {
 			check_age(q->certificate, b->ratls_max_age_s, now, &result);
 		}

@@ -37,6 +37,8 @@ install: bins
 	install -D -m 644 $(B)/lib/coffer/kernel.elf $(DESTDIR)$(PREFIX)/lib/coffer/kernel.elf
 	install -D -m 755 $(B)/lib/coffer/init $(DESTDIR)$(PREFIX)/lib/coffer/init
 	install -D -m 755 $(B)/lib/coffer/init-attest $(DESTDIR)$(PREFIX)/lib/coffer/init-attest
+	install -D -m 644 $(B)/lib/libcoffer-ratls.a $(DESTDIR)$(PREFIX)/lib/libcoffer-ratls.a
+	install -D -m 644 ratls/ratls.h $(DESTDIR)$(PREFIX)/include/coffer/ratls.h
 	sed "s,/usr/local,$(PREFIX)," broker/coffer-broker.service >$(B)/coffer-broker.service
 	install -D -m 644 $(B)/coffer-broker.service $(DESTDIR)$(PREFIX)/lib/systemd/system/coffer-broker.service
 	install -D -m 644 broker/coffer-broker.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/coffer-broker.conf

@@ -11,11 +11,11 @@
 #include "attest/collect.h"
 #include "attest/evidence.h"
 #include "attest/json.h"
-#include "attest/ratls.h"
 #include "attest/slice.h"
 #include "cli/cli.h"
 #include "lib/encode.h"
 #include "lib/file.h"
+#include "ratls/certificate.h"
 
 static int read_into(struct bundle *b, const char *path, const char *member, struct fault *f)
 {
@@ -75,12 +75,12 @@ int evidence_certificate(const char *path, X509 **cert, struct fault *f)
 // The evidence that a certificate carries; none is the verifier's to refuse.
 static int read_certificate(struct bundle *b, const struct evidence_files *files, bool *is, struct fault *f)
 {
-	struct ratls r;
+	struct ratls_cert r;
 	X509 *cert;
 	int err = evidence_certificate(files->evidence, &cert, f);
 	*is = cert;
-	if (!err && cert && !ratls_read(cert, &r, NULL))
-		err = ratls_bundle(&r, b, f);
+	if (!err && cert && !ratls_cert_read(cert, &r, NULL))
+		err = ratls_cert_bundle(&r, b, f);
 	X509_free(cert);
 	return err;
 }
@@ -200,14 +200,14 @@ static int show(const struct evidence_files *files, bool json, struct fault *f)
 	err = evidence_add_store(files, &b, in.now, &n, f);
 	enum evidence_kind kind = evidence_verify(&in, &r);
 	X509 *cert = NULL;
-	struct ratls ratls;
+	struct ratls_cert ratls;
 	const char *in_a = "";
 	if (!err && !evidence_certificate(files->evidence, &cert, f) && cert) {
 		struct fault why = {""};
-		if (ratls_read(cert, &ratls, &why)) {
+		if (ratls_cert_read(cert, &ratls, &why)) {
 			err = fault_set(f, -EINVAL, "%s: %s", files->evidence, why.text);
 		} else {
-			ratls_check(cert, &ratls, in.now, &r);
+			ratls_cert_check(cert, &ratls, in.now, &r);
 			in_a = " in an RA-TLS certificate";
 		}
 	}

@@ -9,13 +9,13 @@
 #include "attest/evidence.h"
 #include "attest/json.h"
 #include "attest/policy_file.h"
-#include "attest/ratls.h"
 #include "attest/rules.h"
 #include "cli/cli.h"
 #include "cli/evidence.h"
 #include "cli/reference.h"
 #include "lib/encode.h"
 #include "lib/file.h"
+#include "ratls/certificate.h"
 
 #define SHOWN_OF_A_ROLE 3
 
@@ -201,15 +201,15 @@ static int begin_certificate(const struct request *q, X509 *cert, const uint8_t 
 			     struct attest_result *out, struct fault *f)
 {
 	struct bundle again;
-	struct ratls r;
+	struct ratls_cert r;
 	if (q->report_data)
 		return fault_set(f, -EINVAL, "--report-data is for evidence alone: a certificate's is bound to its key");
 	if (bundle_init(&again))
 		return fault_set(f, -ENOMEM, "out of memory");
-	if (ratls_begin(cert, in->now, &r, &again, data, out)) {
+	if (ratls_cert_begin(cert, in->now, &r, &again, data, out)) {
 		in->report_data = data;
 		if (q->nonce)
-			ratls_check_nonce(&r, nonce, nonce_len, out);
+			ratls_cert_check_nonce(&r, nonce, nonce_len, out);
 	}
 	bundle_free(&again);
 	return 0;

@@ -23,6 +23,8 @@ FUZZERS += scan fuse_reply tpm_nv
 FUZZ_SRC_tpm_nv = lib/tpm.c lib/tpm_command.c lib/fault.c
 FUZZERS += master
 FUZZ_SRC_master = broker/master.c broker/master_wrap.c broker/backup_file.c broker/master_ask.c $(B)/lib/libcoffer.a
+FUZZERS += ratls_exchange
+FUZZ_SRC_ratls_exchange = ratls/frame.c ratls/exchange.c ratls/judge.c ratls/cache.c ratls/self.c ratls/certificate.c ratls/certificate_make.c $(B)/lib/libcoffer.a
 FUZZERS += httpsig
 FUZZ_SRC_httpsig = lib/httpsig.c lib/signkey.c lib/encode.c lib/sha.c lib/fault.c
 FUZZ_SRC_scan = image/scan.c image/elf.c image/libpath.c image/text.c lib/fault.c lib/file.c
@@ -30,7 +32,7 @@ FUZZ_SRC_scan = image/scan.c image/elf.c image/libpath.c image/text.c lib/fault.
 FUZZ_SHORT = rules dcap dcap_json eventlog tpm hcl csv cca bundle collateral
 FUZZ_SHORT += refval launch corim gpu ratls initdata
 FUZZERS += $(FUZZ_SHORT)
-FUZZ_ATTEST = $(patsubst %.c,$(B)/fuzz/obj/%.o,$(filter-out attest/simtee_main.c,$(wildcard attest/*.c)) lib/certext.c lib/encode.c lib/fault.c lib/file.c lib/sha.c lib/yamlcfg.c)
+FUZZ_ATTEST = $(patsubst %.c,$(B)/fuzz/obj/%.o,$(filter-out attest/simtee_main.c,$(wildcard attest/*.c ratls/certificate*.c)) lib/certext.c lib/encode.c lib/fault.c lib/file.c lib/sha.c lib/yamlcfg.c)
 $(foreach f,$(FUZZ_SHORT),$(eval FUZZ_SRC_$(f) = $(B)/fuzz/attest.a))
 $(B)/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)

@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "attest/ratls.h"
+#include "ratls/certificate.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -12,13 +12,13 @@ static void judge(X509 *cert)
 {
 	struct attest_result r;
 	struct bundle b;
-	struct ratls ratls;
+	struct ratls_cert ratls;
 	uint8_t bound[64];
 	if (attest_result_init(&r) || bundle_init(&b))
 		abort();
-	bool begun = ratls_begin(cert, 1750000000, &ratls, &b, bound, &r);
+	bool begun = ratls_cert_begin(cert, 1750000000, &ratls, &b, bound, &r);
 	if (begun)
-		ratls_check_nonce(&ratls, "nonce", 5, &r);
+		ratls_cert_check_nonce(&ratls, "nonce", 5, &r);
 	const struct evidence_input in = {.bundle = &b, .report_data = begun ? bound : NULL, .now = 1750000000};
 	evidence_verify(&in, &r);
 	if (attest_passed(&r))

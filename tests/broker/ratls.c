@@ -5,11 +5,11 @@
 #include <string.h>
 #include <time.h>
 
-#include "attest/ratls.h"
 #include "attest/simtee.h"
 #include "lib/encode.h"
 #include "lib/file.h"
 #include "lib/jwe.h"
+#include "ratls/certificate.h"
 #include "tests/broker/harness.h"
 
 #define RESOURCE "default/secret/one"
@@ -38,9 +38,9 @@ static X509 *certificate(EVP_PKEY *of, const char *nonce, int age)
 	uint8_t bytes[64];
 	ssize_t n = nonce ? base64_decode(bytes, sizeof bytes, nonce, strlen(nonce), BASE64_STD) : 0;
 	X509 *cert = NULL;
-	const struct ratls_request q = {.key = of, .subject = "enclave", .nonce = nonce ? bytes : NULL, .nonce_len = (size_t)n, .now = time(NULL) - age,
+	const struct ratls_cert_request q = {.key = of, .subject = "enclave", .nonce = nonce ? bytes : NULL, .nonce_len = (size_t)n, .now = time(NULL) - age,
 					.seconds = 3600, .evidence = ask_simulated};
-	if (ratls_make(&q, &cert, NULL))
+	if (ratls_cert_make(&q, &cert, NULL))
 		abort();
 	return cert;
 }

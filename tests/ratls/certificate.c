@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // RA-TLS certificates: those of four other implementations, in place; ours, made over simulated hardware; and each way to cheat with them.
-#include "attest/ratls.h"
+#include "ratls/certificate.h"
 
 #include <errno.h>
 #include <openssl/pem.h>
@@ -36,14 +36,14 @@ static X509 *read_vector(const char *name)
 
 static void judge(X509 *cert, time_t now, const uint8_t *nonce, size_t nonce_len, struct attest_result *r)
 {
-	struct ratls ratls;
+	struct ratls_cert ratls;
 	struct bundle b;
 	uint8_t data[64];
 	if (bundle_init(&b) || attest_result_init(r))
 		abort();
-	bool begun = ratls_begin(cert, now, &ratls, &b, data, r);
+	bool begun = ratls_cert_begin(cert, now, &ratls, &b, data, r);
 	if (begun && nonce)
-		ratls_check_nonce(&ratls, nonce, nonce_len, r);
+		ratls_cert_check_nonce(&ratls, nonce, nonce_len, r);
 	const struct evidence_input in = {.bundle = &b, .report_data = begun ? data : NULL, .simulated_roots = &root, .simulated_root_count = 1, .now = now};
 	evidence_verify(&in, r);
 	bundle_free(&b);
@@ -97,9 +97,9 @@ static X509 *make(EVP_PKEY *key, const void *nonce, size_t nonce_len)
 {
 	struct fault f = {""};
 	X509 *cert = NULL;
-	const struct ratls_request q = {.key = key, .subject = "enclave", .nonce = nonce, .nonce_len = nonce_len, .now = time(NULL), .seconds = 300,
+	const struct ratls_cert_request q = {.key = key, .subject = "enclave", .nonce = nonce, .nonce_len = nonce_len, .now = time(NULL), .seconds = 300,
 					.evidence = ask_simulated};
-	if (ratls_make(&q, &cert, &f)) {
+	if (ratls_cert_make(&q, &cert, &f)) {
 		printf("%s\n", f.text);
 		abort();
 	}
@@ -152,9 +152,9 @@ static void test_cheating(EVP_PKEY *key, EVP_PKEY *thief)
 	static const char oid[] = "2.23.133.5.4.9";
 	time_t now = time(NULL);
 	X509 *cert = make(key, "once", 4), *c;
-	struct ratls r;
+	struct ratls_cert r;
 	struct fault f = {""};
-	if (ratls_read(cert, &r, &f))
+	if (ratls_cert_read(cert, &r, &f))
 		abort();
 	ASN1_OBJECT *o = OBJ_txt2obj(oid, 1);
 	ASN1_OCTET_STRING *s = X509_EXTENSION_get_data(X509_get_ext(cert, X509_get_ext_by_OBJ(cert, o, -1)));
@@ -244,19 +244,19 @@ static void test_legacy(void)
 static void test_endorsements(void)
 {
 	static const uint8_t good[] = "\xd9\xea\x60\x88\x1a\x00\x00\x00\x03\x42{}\x41" "A\x41" "B\x40\x41" "C\x42{\x00\x40";
-	struct ratls r = {.evidence = (const uint8_t *)"e", .evidence_len = 1, .endorsements = good, .endorsements_len = sizeof good - 1};
+	struct ratls_cert r = {.evidence = (const uint8_t *)"e", .evidence_len = 1, .endorsements = good, .endorsements_len = sizeof good - 1};
 	struct bundle b;
 	struct fault f = {""};
 	size_t len, n;
 	bundle_init(&b);
-	bool read = !ratls_bundle(&r, &b, &f);
+	bool read = !ratls_cert_bundle(&r, &b, &f);
 	const char *chain = bundle_text(&b, "pck_crl_issuer_chain", &n), *qe = bundle_text(&b, "qe_identity", &len);
 	ok("ratls: endorsements", read && chain && n == 1 && *chain == 'C' && qe && len == 1 && !bundle_text(&b, "root_ca_crl", &n), "%s", f.text);
 	bundle_free(&b);
 	for (size_t cut = 0; cut + 2 < sizeof good - 1; cut++) {
 		bundle_init(&b);
 		r.endorsements_len = cut;
-		if (r.endorsements_len && !ratls_bundle(&r, &b, &f) && cut < sizeof good - 2)
+		if (r.endorsements_len && !ratls_cert_bundle(&r, &b, &f) && cut < sizeof good - 2)
 			ok("ratls: endorsements cut short", false, "at %zu", cut);
 		bundle_free(&b);
 	}

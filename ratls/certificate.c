@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// See ratls.h. One function a layer: extension, tagged CBOR, claims, endorsements. The fuzz target fuzz_ratls drives it.
-#include "attest/ratls.h"
+// See certificate.h. One function a layer: extension, tagged CBOR, claims, endorsements. The fuzz target fuzz_ratls drives it.
+#include "ratls/certificate.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
@@ -44,7 +44,7 @@ static unsigned int find(X509 *cert, const uint8_t *oid, size_t len, const ASN1_
 	return count;
 }
 
-bool ratls_carries(X509 *cert)
+bool ratls_cert_carries(X509 *cert)
 {
 	const ASN1_OCTET_STRING *content;
 	for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
@@ -55,7 +55,7 @@ bool ratls_carries(X509 *cert)
 }
 
 // "pubkey-hash": its bytes hold [algorithm, hash].
-static int read_key_hash(const struct cbor *v, struct ratls *r, struct fault *f)
+static int read_key_hash(const struct cbor *v, struct ratls_cert *r, struct fault *f)
 {
 	struct cursor c = cursor_of(v->bytes, v->len);
 	struct cbor list, alg, hash;
@@ -78,7 +78,7 @@ static bool is(const struct cbor *text, const char *name)
 }
 
 // A map of texts and bytes. No name twice: two verifiers might choose differently.
-static int read_claims(struct ratls *r, json_t *shown, struct fault *f)
+static int read_claims(struct ratls_cert *r, json_t *shown, struct fault *f)
 {
 	struct cursor c = cursor_of(r->claims, r->claims_len);
 	struct cbor map, names[RATLS_MAX_CLAIMS], v;
@@ -100,6 +100,10 @@ static int read_claims(struct ratls *r, json_t *shown, struct fault *f)
 				err = fault_set(f, -EINVAL, "a nonce of %zu bytes", v.len);
 			r->nonce = v.bytes;
 			r->nonce_len = v.len;
+		} else if (is(&names[i], "tls-exporter")) {
+			if (v.len != RATLS_EXPORTER_BYTES)
+				err = fault_set(f, -EINVAL, "a TLS exporter value of %zu bytes", v.len);
+			r->exporter = v.bytes;
 		} else if (shown && names[i].len < sizeof name && v.len <= SHOWN_BYTES) {
 			memcpy(name, names[i].bytes, names[i].len);
 			name[names[i].len] = '\0';
@@ -114,7 +118,7 @@ static int read_claims(struct ratls *r, json_t *shown, struct fault *f)
 }
 
 // tag([evidence, claims])
-static int read_dice(const uint8_t *bytes, size_t len, struct ratls *r, struct fault *f)
+static int read_dice(const uint8_t *bytes, size_t len, struct ratls_cert *r, struct fault *f)
 {
 	struct cursor c = cursor_of(bytes, len);
 	struct cbor tag, list, evidence, claims;
@@ -131,7 +135,14 @@ static int read_dice(const uint8_t *bytes, size_t len, struct ratls *r, struct f
 	return read_claims(r, NULL, f);
 }
 
-int ratls_read(X509 *cert, struct ratls *r, struct fault *f)
+int ratls_content_read(const uint8_t *bytes, size_t len, struct ratls_cert *r, struct fault *f)
+{
+	memset(r, 0, sizeof *r);
+	r->form = RATLS_DICE;
+	return read_dice(bytes, len, r, f);
+}
+
+int ratls_cert_read(X509 *cert, struct ratls_cert *r, struct fault *f)
 {
 	const ASN1_OCTET_STRING *content = NULL, *endorsements = NULL;
 	unsigned int count = 0;
@@ -159,7 +170,7 @@ int ratls_read(X509 *cert, struct ratls *r, struct fault *f)
 
 // tag([version, TCB info, its chain, PCK list, root list, lists' chain, QE identity, its chain (, date)]), for SGX and TDX. What a maker left
 // empty is left out. Each is signed: where they come from does not matter.
-static int read_endorsements(const struct ratls *r, struct bundle *b, struct fault *f)
+static int read_endorsements(const struct ratls_cert *r, struct bundle *b, struct fault *f)
 {
 	static const struct {
 		const char *name;
@@ -186,8 +197,22 @@ static int read_endorsements(const struct ratls *r, struct bundle *b, struct fau
 	return err ? fault_set(f, err, "the endorsements are not text, or memory is short") : 0;
 }
 
-int ratls_bundle(const struct ratls *r, struct bundle *b, struct fault *f)
+// Texts of a JSON object, as the files that `coffer verify` takes. It brings its own collateral.
+static int read_bundle(const struct ratls_cert *r, struct bundle *b, struct fault *f)
 {
+	struct bundle sent;
+	int err = bundle_read(&sent, r->evidence, r->evidence_len, f);
+	if (err)
+		return err;
+	bundle_merge(b, &sent);
+	bundle_free(&sent);
+	return 0;
+}
+
+int ratls_cert_bundle(const struct ratls_cert *r, struct bundle *b, struct fault *f)
+{
+	if (r->form == RATLS_DICE && r->tag == RATLS_TAG_BUNDLE)
+		return read_bundle(r, b, f);
 	int err = bundle_put_bytes(b, "evidence", r->evidence, r->evidence_len);
 	if (err)
 		return fault_set(f, err, "out of memory");
@@ -200,7 +225,7 @@ static int key_der(X509 *cert, uint8_t **der)
 	return i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), der);
 }
 
-int ratls_report_data(X509 *cert, const struct ratls *r, uint8_t out[64])
+int ratls_cert_report_data(X509 *cert, const struct ratls_cert *r, uint8_t out[64])
 {
 	uint8_t *der = NULL;
 	int len = 0;
@@ -212,7 +237,7 @@ int ratls_report_data(X509 *cert, const struct ratls *r, uint8_t out[64])
 	return err;
 }
 
-static void check_key(X509 *cert, const struct ratls *r, struct attest_result *out)
+static void check_key(X509 *cert, const struct ratls_cert *r, struct attest_result *out)
 {
 	uint8_t digest[64], *der;
 	char hex[2 * 64 + 1];
@@ -227,7 +252,7 @@ static void check_key(X509 *cert, const struct ratls *r, struct attest_result *o
 	attest_found(c, "%s", hex_encode(hex, r->key_hash, r->key_hash_len));
 }
 
-static bool tag_fits(const struct ratls *r, enum evidence_kind kind)
+static bool tag_fits(const struct ratls_cert *r, enum evidence_kind kind)
 {
 	if (r->form != RATLS_DICE)
 		return kind == EVIDENCE_SGX || (kind == EVIDENCE_TDX && r->form == RATLS_GRAMINE);
@@ -235,11 +260,12 @@ static bool tag_fits(const struct ratls *r, enum evidence_kind kind)
 	case RATLS_TAG_QUOTE: return kind == EVIDENCE_SGX || kind == EVIDENCE_TDX;
 	case RATLS_TAG_SNP: return kind == EVIDENCE_SNP;
 	case RATLS_TAG_CSV: return kind == EVIDENCE_CSV;
+	case RATLS_TAG_TOKEN: case RATLS_TAG_BUNDLE: return kind == EVIDENCE_UNKNOWN;	// whose reader says more
 	default: return false;
 	}
 }
 
-static void note(X509 *cert, const struct ratls *r, struct attest_result *out)
+static void note(X509 *cert, const struct ratls_cert *r, struct attest_result *out)
 {
 	const char *name = "";
 	char hex[65];
@@ -248,7 +274,7 @@ static void note(X509 *cert, const struct ratls *r, struct attest_result *out)
 			name = forms[i].name;
 	}
 	json_t *o = set_object(out->claims, "ratls"), *own = json_object();
-	struct ratls again = *r;
+	struct ratls_cert again = *r;
 	set_text(o, "form", name);
 	if (r->form == RATLS_DICE)
 		set_number(o, "tag", (json_int_t)r->tag);
@@ -263,27 +289,40 @@ static void note(X509 *cert, const struct ratls *r, struct attest_result *out)
 	json_decref(own);
 }
 
-void ratls_check(X509 *cert, const struct ratls *r, time_t now, struct attest_result *out)
+void ratls_content_check(X509 *cert, const struct ratls_cert *r, struct attest_result *out)
+{
+	enum evidence_kind kind = evidence_kind_of(r->evidence, r->evidence_len);
+	check_key(cert, r, out);
+	struct attest_check *c = attest_check_add(out, "certificate-evidence", tag_fits(r, kind));
+	if (r->form == RATLS_DICE)
+		attest_expected(c, "evidence of the kind that tag %llu names", (unsigned long long)r->tag);
+	else
+		attest_expected(c, "a quote, as older certificates carry it");
+	attest_found(c, "%s", c->outcome == ATTEST_PASSED && kind == EVIDENCE_UNKNOWN ? r->tag == RATLS_TAG_TOKEN ? "a token" : "a bundle" : evidence_kind_name(kind));
+}
+
+void ratls_cert_check(X509 *cert, const struct ratls_cert *r, time_t now, struct attest_result *out)
 {
 	struct fault why = {""};
-	enum evidence_kind kind = evidence_kind_of(r->evidence, r->evidence_len);
 	struct attest_check *c = attest_check_add(out, "certificate-signature", X509_verify(cert, X509_get0_pubkey(cert)) == 1);
 	attest_expected(c, "by the key in it");
 	attest_found(c, c->outcome == ATTEST_PASSED ? "by the key in it" : "another, or none");
 	c = attest_check_add(out, "certificate-validity", !cert_dates(cert, now, &why));
 	attest_expected(c, "valid at that time");
 	attest_found(c, "%s", *why.text ? why.text : "valid at that time");
-	check_key(cert, r, out);
-	c = attest_check_add(out, "certificate-evidence", tag_fits(r, kind));
-	if (r->form == RATLS_DICE)
-		attest_expected(c, "evidence of the kind that tag %llu names", (unsigned long long)r->tag);
-	else
-		attest_expected(c, "a quote, as older certificates carry it");
-	attest_found(c, "%s", evidence_kind_name(kind));
+	ratls_content_check(cert, r, out);
 	note(cert, r, out);
 }
 
-void ratls_check_nonce(const struct ratls *r, const void *nonce, size_t len, struct attest_result *out)
+void ratls_content_check_session(const struct ratls_cert *r, const uint8_t exporter[RATLS_EXPORTER_BYTES], struct attest_result *out)
+{
+	struct attest_check *c = attest_check_add(out, "tls-session", r->exporter && !memcmp(r->exporter, exporter, RATLS_EXPORTER_BYTES));
+	attest_expected(c, "evidence that was made in this TLS session");
+	attest_found(c, "%s", !r->exporter ? "evidence of no session" : c->outcome == ATTEST_PASSED ? "evidence that was made in this TLS session"
+			 : "evidence of another session");
+}
+
+void ratls_cert_check_nonce(const struct ratls_cert *r, const void *nonce, size_t len, struct attest_result *out)
 {
 	char hex[2 * RATLS_MAX_NONCE + 1];
 	struct attest_check *c = attest_check_add(out, "nonce", r->nonce && r->nonce_len == len && !memcmp(r->nonce, nonce, len));
@@ -291,20 +330,20 @@ void ratls_check_nonce(const struct ratls *r, const void *nonce, size_t len, str
 	attest_found(c, "%s", r->nonce ? hex_encode(hex, r->nonce, r->nonce_len) : "a certificate without one");
 }
 
-bool ratls_begin(X509 *cert, time_t now, struct ratls *r, struct bundle *b, uint8_t report_data[64], struct attest_result *out)
+bool ratls_cert_begin(X509 *cert, time_t now, struct ratls_cert *r, struct bundle *b, uint8_t report_data[64], struct attest_result *out)
 {
 	struct fault why = {""};
-	int err = ratls_read(cert, r, &why);
+	int err = ratls_cert_read(cert, r, &why);
 	if (!err)
-		err = ratls_bundle(r, b, &why);
+		err = ratls_cert_bundle(r, b, &why);
 	if (!err)
-		err = ratls_report_data(cert, r, report_data);
+		err = ratls_cert_report_data(cert, r, report_data);
 	if (err) {
 		struct attest_check *c = attest_check_add(out, "certificate-evidence", false);
 		attest_expected(c, "evidence about the certificate's key");
 		attest_found(c, "%s", *why.text ? why.text : "out of memory");
 		return false;
 	}
-	ratls_check(cert, r, now, out);
+	ratls_cert_check(cert, r, now, out);
 	return true;
 }

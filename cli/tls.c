@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: Apache-2.0
+// `coffer tls`: attested TLS from the shell, as openssl's s_client and s_server are for TLS.
+#include "cli/tls.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <netdb.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "attest/bundle.h"
+#include "attest/simtee.h"
+#include "cli/evidence.h"
+#include "lib/encode.h"
+
+#define MAX_MEASUREMENTS 64
+#define MAX_CHILDREN 256
+
+struct request {
+	struct ratls_options o;
+	const char *measurements[MAX_MEASUREMENTS + 1];
+	uint8_t simulated[48];
+	const char *name, *where;
+	bool json, quiet;
+	int timeout_ms;
+	char **command;		// NULL: standard input and output
+};
+
+int tls_simulate(void *ctx, const uint8_t report_data[64], struct ratls_evidence *out)
+{
+	out->bytes = malloc(SIMTEE_REPORT_BYTES);
+	out->len = SIMTEE_REPORT_BYTES;
+	return out->bytes ? simtee_report(NULL, ctx, report_data, false, out->bytes, &out->certificates) : -ENOMEM;
+}
+
+static const struct option options[] = {
+	{"attest", no_argument, NULL, 'a'}, {"insecure-simulate", required_argument, NULL, 's'}, {"endorse", no_argument, NULL, 'e'},
+	{"token", required_argument, NULL, 't'}, {"key", required_argument, NULL, 'k'}, {"certificate", required_argument, NULL, 'c'},
+	{"policy", required_argument, NULL, 'p'}, {"measurement", required_argument, NULL, 'm'}, {"any-measurement", no_argument, NULL, 'M'},
+	{"collateral", required_argument, NULL, 'C'}, {"tpm-root", required_argument, NULL, 'T'}, {"token-keys", required_argument, NULL, 'K'},
+	{"peer-token", required_argument, NULL, 'P'}, {"insecure-simulated-root", required_argument, NULL, 'r'},
+	{"insecure-accept-debug", no_argument, NULL, 'd'}, {"ca", required_argument, NULL, 'A'}, {"insecure-any-server", no_argument, NULL, 'i'},
+	{"session", required_argument, NULL, 'S'}, {"renew", required_argument, NULL, 'R'}, {"answer", required_argument, NULL, 'W'},
+	{"at", required_argument, NULL, 'n'}, {"name", required_argument, NULL, 'N'}, {"timeout", required_argument, NULL, 'w'},
+	{"json", no_argument, NULL, 'j'}, {"quiet", no_argument, NULL, 'q'}, {0},
+};
+
+static bool number(const char *text, unsigned int *out)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+	*out = (unsigned int)n;
+	return *text >= '0' && *text <= '9' && !*end && n && n <= 86400;
+}
+
+static bool session_mode(const char *text, enum ratls_session *out)
+{
+	static const char *const modes[] = {[RATLS_SESSION_REQUIRED] = "required", [RATLS_SESSION_WANTED] = "wanted", [RATLS_SESSION_OFF] = "off"};
+	for (unsigned int i = 0; i < 3; i++) {
+		if (!strcmp(text, modes[i])) {
+			*out = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+// What is wrong with one option, or NULL.
+static const char *take_option(struct request *q, int option, struct fault *f)
+{
+	struct ratls_options *o = &q->o;
+	const struct bundle none = {.json = NULL};
+	unsigned int n, count = 0;
+	time_t at;
+	switch (option) {
+	case 'a': o->attest = true; break;
+	case 's':
+		if (strlen(optarg) != 96 || hex_decode(q->simulated, 48, optarg))
+			return "--insecure-simulate takes a measurement: 96 hexadecimal digits";
+		o->attest = true;
+		o->collect = tls_simulate;
+		o->collect_ctx = q->simulated;
+		break;
+	case 'e': o->endorse = true; break;
+	case 't': o->token_file = optarg; break;
+	case 'k': o->key_file = optarg; break;
+	case 'c': o->certificate_file = optarg; break;
+	case 'p': o->policy_file = optarg; o->verify = true; break;
+	case 'm':
+		while (q->measurements[count])
+			count++;
+		if (count == MAX_MEASUREMENTS)
+			return "too many measurements";
+		q->measurements[count] = optarg;
+		o->measurements = q->measurements;
+		o->verify = true;
+		break;
+	case 'M': o->any_measurement = o->verify = true; break;
+	case 'C': o->collateral_dir = optarg; break;
+	case 'T': o->tpm_roots_file = optarg; break;
+	case 'K': o->token_keys_file = optarg; break;
+	case 'P': o->peer_token_file = optarg; break;
+	case 'r': o->insecure_simulated_root = optarg; break;
+	case 'd': o->insecure_accept_debug = true; break;
+	case 'A': o->ca_file = optarg; break;
+	case 'i': o->insecure_any_server = true; break;
+	case 'S': return session_mode(optarg, &o->session) ? NULL : "--session takes required, wanted or off";
+	case 'R': return number(optarg, &o->renew_seconds) ? NULL : "--renew takes seconds";
+	case 'W': return number(optarg, &o->answer_seconds) ? NULL : "--answer takes seconds";
+	case 'w':
+		if (!number(optarg, &n))
+			return "--timeout takes seconds";
+		q->timeout_ms = (int)n * 1000;
+		break;
+	case 'n':
+		if (evidence_time(optarg, &none, &at, f))
+			return f->text;
+		o->at = strcmp(optarg, "now") ? at : 0;
+		break;
+	case 'N': q->name = optarg; break;
+	case 'j': q->json = true; break;
+	case 'q': q->quiet = true; break;
+	default: return "wrong option";
+	}
+	return NULL;
+}
+
+static int failed(int err, const char *text)
+{
+	struct fault f;
+	snprintf(f.text, sizeof f.text, "%s", text);
+	cli_fail(&f);
+	return err == -EKEYREJECTED || err == -EACCES ? EXIT_REFUSED : EXIT_ERROR;
+}
+
+// "host:port", "[::1]:port", "port" (of all addresses, for servers).
+static int resolve(const char *where, bool server, struct addrinfo **out, char host[256], struct fault *f)
+{
+	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = server ? AI_PASSIVE : 0};
+	const char *colon = strrchr(where, ':'), *port = colon ? colon + 1 : where;
+	size_t n = colon ? (size_t)(colon - where) : 0;
+	if ((!colon && !server) || n >= 256 || !*port)
+		return fault_set(f, -EINVAL, "'%s' is no HOST:PORT", where);
+	if (n > 2 && where[0] == '[' && where[n - 1] == ']')
+		snprintf(host, 256, "%.*s", (int)(n - 2), where + 1);
+	else
+		snprintf(host, 256, "%.*s", (int)n, where);
+	int err = getaddrinfo(*host ? host : NULL, port, &hints, out);
+	return err ? fault_set(f, -EHOSTUNREACH, "%s: %s", where, gai_strerror(err)) : 0;
+}
+
+static int dial(const char *where, char host[256], struct fault *f)
+{
+	struct addrinfo *all, *a;
+	int err = resolve(where, false, &all, host, f), fd = -1, why = 0;
+	if (err)
+		return err;
+	for (a = all; a && fd < 0; a = a->ai_next) {
+		fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (fd < 0 || !connect(fd, a->ai_addr, a->ai_addrlen))
+			continue;
+		why = errno;
+		close(fd);
+		fd = -1;
+	}
+	freeaddrinfo(all);
+	return fd >= 0 ? fd : fault_errno(f, why ? why : EAFNOSUPPORT, "cannot connect to %s", where);
+}
+
+static void say_peer(const struct request *q, const char *who, struct ratls_connection *c)
+{
+	json_t *o = json_loads(ratls_peer(c), 0, NULL), *claims = json_object_get(o, "claims");
+	const char *verdict = json_string_value(json_object_get(o, "verdict")), *model = json_string_value(json_object_get(o, "model"));
+	const char *tee = json_string_value(json_object_get(claims, "tee")), *measurement = json_string_value(json_object_get(claims, "measurement"));
+	bool proved = json_is_true(json_object_get(json_object_get(o, "session"), "proved"));
+	if (!q->quiet)
+		fprintf(stderr, "coffer: %s: %s%s%s%s%s%s%s%s\n", who, verdict ? verdict : "?", model && strcmp(model, "none") ? ", " : "", model && strcmp(model, "none") ? model : "",
+			tee ? ", hardware " : "", tee ? tee : "", measurement ? ", measurement " : "", measurement ? measurement : "", proved ? ", proved in this session" : "");
+	json_decref(o);
+}
+
+static int client(struct request *q, struct ratls_context *ctx)
+{
+	struct ratls_connection *c;
+	struct ratls_error e = {""};
+	struct fault f = {""};
+	char host[256];
+	int fd = dial(q->where, host, &f);
+	if (fd < 0)
+		return failed(fd, f.text);
+	int err = ratls_connect(&c, ctx, fd, q->name ? q->name : host, &e);
+	if (err)
+		return failed(err, e.text);
+	err = ratls_handshake(c, q->timeout_ms);
+	if (q->json)
+		printf("%s\n", ratls_peer(c));
+	else if (!err)
+		say_peer(q, q->where, c);
+	if (!err && !q->json)
+		err = tls_relay(c, STDIN_FILENO, STDOUT_FILENO, false);
+	int code = err ? failed(err, err == -EIO ? "standard output is closed" : ratls_reason(c)) : EXIT_OK;
+	ratls_close(c, err ? 0 : q->timeout_ms);
+	return code;
+}
+
+// CMD with the connection's bytes as its input and output. The peer is in COFFER_TLS_PEER.
+static int run_command(const struct request *q, struct ratls_connection *c)
+{
+	int in[2], out[2], status = 0;
+	if (pipe(in) || pipe(out))
+		return -errno;
+	pid_t pid = fork();
+	if (pid < 0)
+		return -errno;
+	if (!pid) {
+		dup2(in[0], STDIN_FILENO);
+		dup2(out[1], STDOUT_FILENO);
+		for (int i = 0; i < 2; i++) {
+			close(in[i]);
+			close(out[i]);
+		}
+		close(ratls_fd(c));
+		setenv("COFFER_TLS_PEER", ratls_peer(c), 1);
+		signal(SIGPIPE, SIG_DFL);
+		execvp(q->command[0], q->command);
+		fprintf(stderr, "coffer: cannot start %s: %s\n", q->command[0], strerror(errno));
+		_exit(127);
+	}
+	close(in[0]);
+	close(out[1]);
+	int err = tls_relay(c, out[0], in[1], true);
+	close(out[0]);
+	waitpid(pid, &status, 0);
+	return err;
+}
+
+static int serve_one(const struct request *q, struct ratls_context *ctx, int fd)
+{
+	struct ratls_connection *c;
+	struct ratls_error e = {""};
+	int err = ratls_accept(&c, ctx, fd, &e);
+	if (err)
+		return failed(err, e.text);
+	err = ratls_handshake(c, q->timeout_ms);
+	if (q->json)
+		fprintf(stderr, "%s\n", ratls_peer(c));
+	else if (!err)
+		say_peer(q, "a client", c);
+	if (!err)
+		err = q->command ? run_command(q, c) : tls_relay(c, STDIN_FILENO, STDOUT_FILENO, false);
+	int code = err ? failed(err, err == -EIO ? "standard output is closed" : ratls_reason(c)) : EXIT_OK;
+	ratls_close(c, err ? 0 : q->timeout_ms);
+	return code;
+}
+
+// A process for each connection, so that none waits for another.
+static void serve_all(const struct request *q, struct ratls_context *ctx, int s)
+{
+	unsigned int children = 0;
+	for (;;) {
+		while (children && waitpid(-1, NULL, children < MAX_CHILDREN ? WNOHANG : 0) > 0)
+			children--;
+		int fd = accept(s, NULL, NULL);
+		if (fd < 0) {
+			if (errno != EINTR && errno != ECONNABORTED)
+				sleep(1);	// out of descriptors or memory: it passes
+			continue;
+		}
+		pid_t pid = fork();
+		if (!pid) {
+			close(s);
+			_exit(serve_one(q, ctx, fd));
+		}
+		children += pid > 0;
+		close(fd);
+	}
+}
+
+static int server(struct request *q, struct ratls_context *ctx)
+{
+	struct fault f = {""};
+	struct addrinfo *a;
+	char host[256];
+	int err = resolve(q->where, true, &a, host, &f), code = EXIT_OK;
+	if (err)
+		return failed(err, f.text);
+	int s = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (s >= 0)
+		setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
+	if (s < 0 || bind(s, a->ai_addr, a->ai_addrlen) || listen(s, 128))
+		err = fault_errno(&f, errno, "cannot listen at %s", q->where);
+	freeaddrinfo(a);
+	if (err)
+		return failed(err, f.text);
+	if (!q->quiet)
+		fprintf(stderr, "coffer: listening at %s\n", q->where);
+	if (q->command) {
+		serve_all(q, ctx, s);
+	} else {
+		int fd = accept(s, NULL, NULL);
+		close(s);
+		code = fd < 0 ? failed(-errno, strerror(errno)) : serve_one(q, ctx, fd);
+	}
+	return code;
+}
+
+static int tls(int argc, char **argv)
+{
+	static struct request q = {.timeout_ms = 20000};
+	struct ratls_context *ctx;
+	struct ratls_error e = {""};
+	struct fault f = {""};
+	int option;
+	bool serves = argc > 1 && !strcmp(argv[1], "server");
+	if (argc > 1 && !strcmp(argv[1], "certificate"))
+		return tls_certificate(argc - 1, argv + 1);
+	if (argc < 2 || (!serves && strcmp(argv[1], "client")))
+		return cli_usage(&command_tls, "say what: client, server or certificate");
+	argc--, argv++;
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "+", options, NULL)) != -1) {
+		const char *wrong = take_option(&q, option, &f);
+		if (wrong)
+			return cli_usage(&command_tls, "%s", wrong);
+	}
+	// Options may stand behind the address, up to a --.
+	if (optind < argc && strcmp(argv[optind - 1], "--")) {
+		q.where = argv[optind++];
+		while ((option = getopt_long(argc, argv, "+", options, NULL)) != -1) {
+			const char *wrong = take_option(&q, option, &f);
+			if (wrong)
+				return cli_usage(&command_tls, "%s", wrong);
+		}
+	}
+	if (optind < argc)
+		q.command = argv + optind;
+	if (!q.where || (q.command && (!serves || strcmp(argv[optind - 1], "--"))))
+		return cli_usage(&command_tls, serves ? "server takes one [ADDRESS:]PORT, and a command behind --" : "client takes one HOST:PORT");
+	signal(SIGPIPE, SIG_IGN);
+	int err = ratls_context_new(&ctx, &q.o, &e);
+	if (err)
+		return failed(-EINVAL, e.text);
+	int code = serves ? server(&q, ctx) : client(&q, ctx);
+	ratls_context_free(ctx);
+	return code;
+}
+
+const struct command command_tls = {
+	"tls", "attested TLS from the shell: client, server, certificates",
+	"usage: coffer tls client HOST:PORT [OPTIONS]\n"
+	"       coffer tls server [ADDRESS:]PORT [OPTIONS] [-- COMMAND...]\n"
+	"       coffer tls certificate --key FILE --output FILE [--attest | --insecure-simulate HEX | --token FILE] [--nonce HEX]\n"
+	"       coffer tls certificate --show FILE\n\n"
+	"client  connects, checks what the server proves, and passes standard input and output. With --json it prints what is known of the\n"
+	"        server instead, and ends\n"
+	"server  serves one connection with standard input and output; or every one with a process of COMMAND, which finds in\n"
+	"        COFFER_TLS_PEER what is known of the client\n"
+	"certificate  makes an RA-TLS certificate for a key (made too where there is none), or says what is in one\n\n"
+	"What this side shows:\n"
+	"  --attest            evidence of the enclave or confidential machine that this runs in\n"
+	"  --endorse           with the collateral for it that --collateral has\n"
+	"  --token FILE        instead: a broker's token about the key of --key FILE. Read anew when it is needed\n"
+	"  --certificate FILE  instead: an ordinary certificate, with --key FILE\n"
+	"  --insecure-simulate HEX   instead: evidence of simulated hardware that this measurement runs there, which proves nothing\n\n"
+	"What the other side must be:\n"
+	"  --measurement HEX   this enclave (may be repeated)\n"
+	"  --policy FILE       as `coffer verify` takes it; --any-measurement: real hardware, whatever runs there\n"
+	"  --collateral DIR    a folder kept by `coffer collateral`; --tpm-root FILE: certificates of makers of TPMs\n"
+	"  --token-keys FILE   a broker's keys (JWKS): its tokens will do instead of evidence; --peer-token FILE: one that was handed over\n"
+	"  --session MODE      proofs made in the session: required (default), wanted, off. Other implementations have none\n"
+	"  --renew SECONDS     how long a proof is good (300); --answer SECONDS: how long a new one may take (30). Then the peer is cut off\n"
+	"  --at TIME           judge for 2025-06-19T10:16:03Z\n"
+	"  --ca FILE           instead of evidence: ordinary certificates under these; --name NAME: what for (default: HOST)\n"
+	"  --insecure-simulated-root FILE, --insecure-accept-debug, --insecure-any-server   what proves less, or nothing\n\n"
+	"  --json              client: see above; server: one line on standard error for each client\n"
+	"  --timeout SECONDS   for the handshake (20); --quiet: no line about the peer\n\n"
+	"Exit codes: 0 all passed, 3 one side refused the other (the message says which and why), 1 the connection failed, 2 wrong usage.\n",
+	tls,
+};

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `coffer tls`'s parts share.
+#ifndef COFFER_CLI_TLS_H
+#define COFFER_CLI_TLS_H
+
+#include "cli/cli.h"
+#include "ratls/ratls.h"
+
+// Passes bytes between a connection and two descriptors until both sides have ended: 0, or what the connection was lost by; -EIO: `out` was.
+// owns_out: a program's input, which is closed when the peer has ended; else all ends then.
+int tls_relay(struct ratls_connection *c, int in, int out, bool owns_out);
+
+// Evidence of SIMULATED hardware for a measurement of 48 bytes (ctx): a collector for struct ratls_options.
+int tls_simulate(void *ctx, const uint8_t report_data[64], struct ratls_evidence *out);
+
+// `coffer tls certificate`.
+int tls_certificate(int argc, char **argv);
+
+extern const struct command command_tls;
+
+#endif

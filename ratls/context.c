@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+// Contexts: options into TLS settings, the look at the peer's certificate in the handshake, and the TLS extension by which two sides agree on proofs in the
+// session. That extension is part of the handshake that both sides sign: who cuts it out breaks the handshake.
+#include <assert.h>
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ratls/connection.h"
+
+#define EXTENSION 0xffc0	// of those for private use
+#define EXTENSION_VERSION 1
+#define VERIFIES 1		// a flag in it: this side will ask for proofs
+
+static_assert(sizeof(struct ratls_error) == sizeof(struct fault), "the public form of a message");
+
+static int tls_fault(struct fault *f, const char *what)
+{
+	char why[256] = "unknown reason";
+	unsigned long e = ERR_peek_last_error();
+	if (e)
+		ERR_error_string_n(e, why, sizeof why);
+	ERR_clear_error();
+	return fault_set(f, -EINVAL, "%s: %s", what, why);
+}
+
+static int add_extension(SSL *ssl, unsigned int type, unsigned int context, const unsigned char **out, size_t *len, X509 *cert, size_t chain, int *alert,
+			 void *arg)
+{
+	static const unsigned char content[2][2] = {{EXTENSION_VERSION, 0}, {EXTENSION_VERSION, VERIFIES}};
+	struct ratls_connection *c = SSL_get_app_data(ssl);
+	(void)type, (void)context, (void)cert, (void)chain, (void)alert, (void)arg;
+	if (c->ctx->session == RATLS_SESSION_OFF)
+		return 0;
+	*out = content[c->ctx->judge != NULL];
+	*len = 2;
+	return 1;
+}
+
+// A later version of it would be another extension, or say the same in its first two bytes.
+static int parse_extension(SSL *ssl, unsigned int type, unsigned int context, const unsigned char *in, size_t len, X509 *cert, size_t chain, int *alert,
+			   void *arg)
+{
+	struct ratls_connection *c = SSL_get_app_data(ssl);
+	(void)type, (void)context, (void)cert, (void)chain, (void)arg;
+	if (len < 2 || in[0] != EXTENSION_VERSION) {
+		*alert = SSL_AD_DECODE_ERROR;
+		return 0;
+	}
+	c->framed = c->ctx->session != RATLS_SESSION_OFF;
+	c->peer_verifies = in[1] & VERIFIES;
+	return 1;
+}
+
+// Only what OpenSSL found wrong with an ordinary chain, or with the name.
+static int look_ordinary(struct ratls_connection *c, X509_STORE_CTX *store)
+{
+	int ok = X509_verify_cert(store);
+	c->verdict = judge_ordinary("x509", ok == 1 ? "" : X509_verify_cert_error_string(X509_STORE_CTX_get_error(store)));
+	return ok == 1 && c->verdict;
+}
+
+// The peer has shown its certificate; that it has the key is TLS's to find out, in this handshake as well.
+static int look(X509_STORE_CTX *store, void *unused)
+{
+	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+	struct ratls_connection *c = SSL_get_app_data(ssl);
+	(void)unused;
+	verdict_release(c->verdict);
+	c->verdict = NULL;
+	if (c->ctx->judge) {
+		c->verdict = judge_certificate(c->ctx->judge, X509_STORE_CTX_get0_cert(store));
+		if (c->verdict && c->verdict->accepted)
+			return 1;
+		X509_STORE_CTX_set_error(store, c->verdict ? X509_V_ERR_CERT_REJECTED : X509_V_ERR_OUT_OF_MEM);
+		return 0;
+	}
+	return c->ctx->ordinary ? look_ordinary(c, store) : 1;
+}
+
+static int remember_session(SSL *ssl, SSL_SESSION *session)
+{
+	struct ratls_connection *c = SSL_get_app_data(ssl);
+	struct ratls_context *ctx = c->ctx;
+	if (c->server || !c->name)
+		return 0;
+	pthread_mutex_lock(&ctx->lock);
+	unsigned int i = 0;
+	while (i < RATLS_SESSIONS && (!ctx->sessions[i].name || strcmp(ctx->sessions[i].name, c->name)))
+		i++;
+	if (i == RATLS_SESSIONS) {
+		i = ctx->next++ % RATLS_SESSIONS;
+		free(ctx->sessions[i].name);
+		ctx->sessions[i].name = strdup(c->name);
+	}
+	SSL_SESSION_free(ctx->sessions[i].session);
+	ctx->sessions[i].session = session;	// the reference is ours now
+	pthread_mutex_unlock(&ctx->lock);
+	return 1;
+}
+
+static SSL_CTX *new_tls(struct ratls_context *ctx, const struct ratls_options *o, bool server, struct fault *f)
+{
+	// The machine's openssl.cnf must not change what is accepted here.
+	OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, NULL);
+	SSL_CTX *t = SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
+	if (!t || !SSL_CTX_set_min_proto_version(t, TLS1_3_VERSION) || !SSL_CTX_set_max_proto_version(t, TLS1_3_VERSION) ||
+	    !SSL_CTX_add_custom_ext(t, EXTENSION, SSL_EXT_CLIENT_HELLO | SSL_EXT_TLS1_3_ENCRYPTED_EXTENSIONS, add_extension, NULL, NULL, parse_extension, NULL)) {
+		tls_fault(f, "cannot set up TLS");
+		goto fail;
+	}
+	SSL_CTX_set_mode(t, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_max_cert_list(t, 256 << 10);	// evidence and collateral are larger than names
+	SSL_CTX_set_cert_verify_callback(t, look, NULL);
+	int mode = !server ? SSL_VERIFY_PEER : ctx->judge || ctx->ordinary ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : SSL_VERIFY_NONE;
+	SSL_CTX_set_verify(t, mode, NULL);
+	if (o->ca_file && !SSL_CTX_load_verify_locations(t, o->ca_file, NULL)) {
+		fault_set(f, -EINVAL, "%s holds no certificates (PEM)", o->ca_file);
+		ERR_clear_error();
+		goto fail;
+	}
+	X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(t), X509_V_FLAG_PARTIAL_CHAIN | X509_V_FLAG_X509_STRICT);
+	if (!o->resume) {
+		SSL_CTX_set_session_cache_mode(t, SSL_SESS_CACHE_OFF);
+		SSL_CTX_set_num_tickets(t, 0);
+		SSL_CTX_set_options(t, SSL_OP_NO_TICKET);
+	} else if (server) {
+		// Kept in memory: a ticket would carry the client's whole certificate to and fro.
+		SSL_CTX_set_options(t, SSL_OP_NO_TICKET);
+		SSL_CTX_set_session_id_context(t, (const unsigned char *)"coffer-ratls", 12);
+	} else {
+		SSL_CTX_set_session_cache_mode(t, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+		SSL_CTX_sess_set_new_cb(t, remember_session);
+	}
+	return t;
+fail:
+	SSL_CTX_free(t);
+	return NULL;
+}
+
+int ratls_context_new(struct ratls_context **out, const struct ratls_options *o, struct ratls_error *e)
+{
+	struct fault *f = (struct fault *)e;
+	struct ratls_context *ctx = calloc(1, sizeof *ctx);
+	int err = 0;
+	*out = NULL;
+	if (!ctx)
+		return fault_set(f, -ENOMEM, "out of memory");
+	pthread_mutex_init(&ctx->lock, NULL);
+	ctx->session = o->session;
+	ctx->renew_s = o->renew_seconds ? o->renew_seconds : 300;
+	ctx->answer_s = o->answer_seconds ? o->answer_seconds : 30;
+	ctx->ordinary = o->ca_file;
+	ctx->any_server = o->insecure_any_server;
+	ctx->resume = o->resume;
+	if (o->session > RATLS_SESSION_OFF)
+		err = fault_set(f, -EINVAL, "session is none of the three");
+	else if (o->verify && o->ca_file)
+		err = fault_set(f, -EINVAL, "the peer is recognised by its evidence or by an ordinary certificate, not both");
+	else if (!o->verify && (o->policy_file || o->measurements || o->insecure_simulated_root || o->token_keys_file || o->peer_token_file))
+		err = fault_set(f, -EINVAL, "there is a policy for peers, but nothing is asked of them (verify)");
+	if (!err)
+		err = self_open(&ctx->self, o, f);
+	if (!err && o->verify)
+		err = judge_open(&ctx->judge, o, f);
+	if (!err && (!(ctx->server = new_tls(ctx, o, true, f)) || !(ctx->client = new_tls(ctx, o, false, f))))
+		err = -EINVAL;
+	if (err) {
+		ratls_context_free(ctx);
+		return err;
+	}
+	*out = ctx;
+	return 0;
+}
+
+void ratls_context_free(struct ratls_context *ctx)
+{
+	if (!ctx)
+		return;
+	for (unsigned int i = 0; i < RATLS_SESSIONS; i++) {
+		free(ctx->sessions[i].name);
+		SSL_SESSION_free(ctx->sessions[i].session);
+	}
+	SSL_CTX_free(ctx->server);
+	SSL_CTX_free(ctx->client);
+	judge_close(ctx->judge);
+	self_close(ctx->self);
+	pthread_mutex_destroy(&ctx->lock);
+	free(ctx);
+}

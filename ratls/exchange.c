@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// See exchange.h.
+#include "ratls/exchange.h"
+
+#include <errno.h>
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/encode.h"
+
+// Asking the hardware costs: a verifier may ask so often at once, and then once in two seconds.
+#define FREE_ANSWERS 8
+#define ANSWER_EVERY_MS 2000
+
+int exchange_challenge(struct exchange_state *x, int64_t now_ms, struct fault *f)
+{
+	if (x->asked)
+		return 0;
+	if (RAND_bytes(x->nonce, sizeof x->nonce) != 1)
+		return fault_set(f, -EIO, "no random bytes");
+	x->asked = true;
+	x->answer_by_ms = now_ms + x->answer_s * 1000ll;
+	return x->send(x->ctx, FRAME_CHALLENGE, x->nonce, sizeof x->nonce);
+}
+
+static int answer(struct exchange_state *x, const uint8_t *nonce, int64_t now_ms, struct fault *f)
+{
+	uint8_t *content = NULL;
+	size_t len = 0;
+	struct fault why = {""};
+	if (!x->peer_verifies)
+		return fault_set(f, -EPROTO, "the peer asks for a proof although it said that it would not");
+	if (!x->first_ms)
+		x->first_ms = now_ms;
+	if (x->answers > FREE_ANSWERS + (now_ms - x->first_ms) / ANSWER_EVERY_MS)
+		return fault_set(f, -EPROTO, "the peer asks for proofs again and again");
+	x->answers++;
+	int err = self_prove(x->self, nonce, x->own_exporter, &content, &len, &why);
+	if (!err && len > FRAME_MAX_PROOF)
+		err = fault_set(&why, -E2BIG, "the evidence is too large");
+	int sent = x->send(x->ctx, FRAME_PROOF, content, err ? 0 : len);
+	free(content);
+	if (err)
+		return fault_set(f, err == -EACCES ? -EIO : err, "this side cannot prove itself: %s", why.text);
+	return sent;
+}
+
+static int refuse(struct exchange_state *x, const char *to_peer, const char *text, struct fault *f)
+{
+	char reason[FRAME_MAX_REASON];
+	int n = snprintf(reason, sizeof reason, "%s", to_peer);
+	x->send(x->ctx, FRAME_VERDICT, reason, n < (int)sizeof reason ? (size_t)n : sizeof reason - 1);
+	return fault_set(f, -EKEYREJECTED, "the peer is refused: %s", text);
+}
+
+static int take_proof(struct exchange_state *x, const uint8_t *content, size_t len, int64_t now_ms, struct fault *f)
+{
+	if (!x->asked)
+		return fault_set(f, -EPROTO, "the peer sent a proof that nobody asked for");
+	x->asked = false;	// a nonce serves once
+	if (!len)
+		return refuse(x, "no proof", "it has no proof for this session", f);
+	struct verdict *v = judge_session(x->judge, x->peer, content, len, x->nonce, x->peer_exporter);
+	if (!v)
+		return fault_set(f, -ENOMEM, "out of memory");
+	verdict_release(x->verdict);
+	x->verdict = v;
+	if (!v->accepted)
+		return refuse(x, v->short_reason, v->reason, f);
+	x->proofs++;
+	// Good for renew_s, but no longer than what it rests on: a token, collateral.
+	long long rest_s = (long long)(v->until - judge_now(x->judge));
+	x->renew_at_ms = now_ms + 1000 * (rest_s < 1 ? 1 : rest_s < x->renew_s ? rest_s : x->renew_s);
+	return x->send(x->ctx, FRAME_VERDICT, NULL, 0);
+}
+
+int exchange_take(struct exchange_state *x, enum frame_type type, const uint8_t *bytes, size_t len, int64_t now_ms, struct fault *f)
+{
+	char reason[FRAME_MAX_REASON + 1];
+	switch (type) {
+	case FRAME_CHALLENGE: return answer(x, bytes, now_ms, f);
+	case FRAME_PROOF: return take_proof(x, bytes, len, now_ms, f);
+	case FRAME_VERDICT:
+		if (len) {
+			memcpy(reason, bytes, len);
+			reason[len] = '\0';
+			return fault_set(f, -EACCES, "the peer refuses this side: %s", text_printable(reason));
+		}
+		if (x->verdicts >= x->answers)
+			return fault_set(f, -EPROTO, "the peer sent a verdict about nothing");
+		x->verdicts++;
+		return 0;
+	default: return fault_set(f, -EPROTO, "a frame that is no part of a proof");
+	}
+}
+
+bool exchange_done(const struct exchange_state *x)
+{
+	return (!x->judge || x->proofs) && (!x->peer_verifies || x->verdicts);
+}
+
+int64_t exchange_due_ms(const struct exchange_state *x)
+{
+	return !x->judge ? -1 : x->asked ? x->answer_by_ms : x->renew_at_ms ? x->renew_at_ms : -1;
+}
+
+void exchange_close(struct exchange_state *x)
+{
+	verdict_release(x->verdict);
+	x->verdict = NULL;
+	X509_free(x->peer);
+	x->peer = NULL;
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside ratls/: what a side believes about its peer: evidence in the peer's certificate, evidence made in the session, tokens. Verdicts are immutable and
+// shared by reference counts; those about certificates are kept for a while by the certificates' exact bytes.
+// Threads may share a judge: what it reads is fixed at its opening, but for collateral, which is looked at anew; the cache has a lock of its own.
+#ifndef COFFER_RATLS_JUDGE_H
+#define COFFER_RATLS_JUDGE_H
+
+#include <openssl/x509.h>
+#include <time.h>
+
+#include "lib/fault.h"
+#include "ratls/ratls.h"
+
+struct judge;
+
+struct verdict {
+	bool accepted;
+	const char *model;	// "background-check", "passport", "x509", "none"
+	time_t from, until;	// when it was reached, how long it holds
+	char *claims, *checks;	// JSON
+	char *reason;		// of a refusal: each failed check on a line of its own
+	char *short_reason;	// the failed checks' names, as the peer may know them
+	unsigned int refs;	// verdict_ref, verdict_release
+};
+
+int judge_open(struct judge **out, const struct ratls_options *o, struct fault *f);
+void judge_close(struct judge *j);
+
+time_t judge_now(const struct judge *j);
+
+// A new reference; NULL without memory.
+struct verdict *judge_certificate(struct judge *j, X509 *cert);
+// The content of an evidence extension that came in the session whose exporter value this is, as the answer to this nonce.
+struct verdict *judge_session(struct judge *j, X509 *cert, const uint8_t *content, size_t len, const uint8_t nonce[32], const uint8_t exporter[32]);
+// Of ordinary certificates, which OpenSSL has looked at; reason "" when they will do.
+struct verdict *judge_ordinary(const char *model, const char *reason);
+
+struct verdict *verdict_ref(struct verdict *v);
+void verdict_release(struct verdict *v);
+
+#endif

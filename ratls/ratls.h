@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attested TLS: TLS 1.3 connections whose far end has proved which enclave it is (docs/ra-tls.md). The public header of libcoffer-ratls; needs no other
+// header of Coffer's. Link with -lcoffer-ratls -lssl -lcrypto -lhogweed -lnettle -lgmp -ljansson -lyaml -lpthread.
+//
+// Each side may prove itself (attest), ask for proof (verify), both, or neither. A zeroed struct ratls_options is the strictest: it shows nothing, asks
+// nothing of the peer that it could believe without a policy, and so opens no connection; what is weaker has to be asked for by name.
+//
+//	struct ratls_options o = {.verify = true, .policy_file = "policy.yaml", .collateral_dir = "collateral"};
+//	struct ratls_error e;
+//	struct ratls_context *ctx;
+//	struct ratls_connection *c;
+//	if (ratls_context_new(&ctx, &o, &e) || ratls_connect(&c, ctx, fd, "db.example", &e) || ratls_handshake(c, 10000))
+//		...
+//	ratls_write(c, "hello\n", 6, -1);
+//	ratls_close(c, 1000);
+//
+// A context may be shared by threads. A connection belongs to one thread at a time. Ignore SIGPIPE in the process that uses this.
+// Functions return 0 (or a count) or a negative errno:
+//	-EAGAIN        would wait longer than it may: see ratls_wants
+//	-EKEYREJECTED  the peer was refused: ratls_reason and ratls_peer say why
+//	-EACCES        the peer refused this side
+//	-ECONNRESET    the connection was cut: what came before is whole, and something may be missing
+//	-EPROTO        the peer does not speak TLS 1.3, or broke the protocol
+//	-EPIPE         this side has ended the connection already
+#ifndef COFFER_RATLS_RATLS_H
+#define COFFER_RATLS_RATLS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct ratls_context;
+struct ratls_connection;
+
+struct ratls_error {
+	char text[1024];
+};
+
+// Proof that is made in the connection, over the session's keys and a nonce of the verifier, after the handshake and again from time to time. Beside it, a
+// certificate alone says that its key was in an enclave once.
+enum ratls_session {
+	RATLS_SESSION_REQUIRED,	// a peer that cannot is refused: others than Coffer's
+	RATLS_SESSION_WANTED,	// where the peer can as well
+	RATLS_SESSION_OFF,	// certificates alone: what other implementations of RA-TLS have
+};
+
+// What a collector gives.
+struct ratls_evidence {
+	unsigned char *bytes;	// malloc'ed; a report or quote as the hardware makes it
+	size_t len;
+	char *certificates;	// malloc'ed PEM that belongs to it; NULL: none
+};
+
+// Texts and files are read by ratls_context_new and not needed afterwards, unless it says otherwise. NULL or 0: not given, or the default.
+struct ratls_options {
+	// ---- what this side shows ----
+	bool attest;		// evidence of what this runs on (a confidential machine, an enclave), about a key that is made for it
+	// Asks the hardware for evidence over these data; 0 or a negative errno. NULL: as the machine's kernel offers it. Calls come one at a time.
+	int (*collect)(void *ctx, const uint8_t report_data[64], struct ratls_evidence *out);
+	void *collect_ctx;
+	bool endorse;		// sends collateral of collateral_dir along, for verifiers that have none (SGX, TDX)
+	const char *token_file;	// instead of evidence of its own: a broker's token (EAR) about the key of key_file. Read anew whenever it is needed
+	const char *key_file;	// PEM, not readable by others; NULL: a new P-256 key that never leaves memory
+	const char *certificate_file;	// an ordinary certificate (PEM, with its chain) of that key, of a side that does not attest
+	const char *subject;	// the made certificate's name; NULL: "coffer"
+	unsigned int certificate_seconds;	// how long a made certificate is good; 86400. It is made anew when half of it has passed
+
+	// ---- what it asks of the peer ----
+	bool verify;		// evidence, or a token
+	const char *policy_file;	// YAML (docs/attestation.md)
+	const char *const *measurements;	// hex, up to NULL: one of these, beside what the policy file says
+	bool any_measurement;	// whatever runs there: without it the policy must name measurements
+	const char *collateral_dir;	// a folder of `coffer collateral`; looked at anew at each verification
+	const char *tpm_roots_file;	// certificates of makers of TPMs (PEM)
+	const char *token_keys_file;	// the broker's keys (JWKS): tokens that they signed will do instead of evidence
+	const char *peer_token_file;	// a token about the peer's key that came another way; read when it is needed
+	const char *insecure_simulated_root;	// PEM: evidence under this root counts as "simulated". The policy must accept that as well, and does so without a file
+	bool insecure_accept_debug;	// enclaves that their host can look into
+	const char *ca_file;	// instead of attestation: ordinary certificates under these (PEM), with the name given to ratls_connect
+	bool insecure_any_server;	// for clients: encrypts to whoever answers
+	int64_t at;		// judges as at this time (seconds since 1970) instead of now
+
+	// ---- how ----
+	enum ratls_session session;
+	unsigned int renew_seconds;	// how long one proof is good; 300. Then the peer proves itself anew, or is cut off
+	unsigned int answer_seconds;	// how long it may take for that; 30
+	unsigned int cache_seconds;	// how long the verdict about one certificate's exact bytes is kept; 60. Good ones only
+	bool no_cache;
+	bool resume;		// TLS sessions may be resumed; the peer's certificate is judged again all the same
+};
+
+// *out: ratls_context_free, after its connections. -EINVAL and what is wrong.
+int ratls_context_new(struct ratls_context **out, const struct ratls_options *o, struct ratls_error *e);
+void ratls_context_free(struct ratls_context *ctx);
+
+// A connection over a connected stream socket, which is taken over in every case; nothing is sent yet. `name`: for the server's choice of a certificate
+// (SNI) and, with ca_file, what the server's certificate must be for; NULL: none. Makes this side's certificate anew when it is due.
+int ratls_accept(struct ratls_connection **out, struct ratls_context *ctx, int fd, struct ratls_error *e);
+int ratls_connect(struct ratls_connection **out, struct ratls_context *ctx, int fd, const char *name, struct ratls_error *e);
+
+// Whatever follows takes the longest time that it may wait: -1 for ever, 0 not at all (the socket should be non-blocking then).
+// The TLS handshake with all proofs. Until it has returned 0 nothing of the program's is sent, and nothing is received.
+int ratls_handshake(struct ratls_connection *c, int timeout_ms);
+// At least one byte; 0: the peer has ended its side. Answers the peer's challenges and sends ours meanwhile.
+ssize_t ratls_read(struct ratls_connection *c, void *buf, size_t size, int timeout_ms);
+// How much was taken; all of it unless time ran out. Does what ratls_read does besides, but for delivering.
+ssize_t ratls_write(struct ratls_connection *c, const void *buf, size_t len, int timeout_ms);
+// No more will be written: the peer's ratls_read returns 0. Reading goes on.
+int ratls_end(struct ratls_connection *c, int timeout_ms);
+// Says goodbye, closes the descriptor and frees. NULL is fine. 0: the peer got all.
+int ratls_close(struct ratls_connection *c, int timeout_ms);
+
+// For event loops: what poll(2) should wait for (POLLIN, POLLOUT), and in how many milliseconds something is due at the latest (-1: nothing is). Then
+// ratls_handshake or ratls_read is to be called, also when nothing came: it keeps the time of proofs. *ready: ratls_read would not wait.
+short ratls_wants(const struct ratls_connection *c, int *timeout_ms, bool *ready);
+int ratls_fd(const struct ratls_connection *c);
+
+// Asks the peer for a proof now, without waiting for it: later calls do, and cut it off when none comes.
+int ratls_attest_again(struct ratls_connection *c);
+
+// What is known of the peer, as JSON: verdict (accepted, refused, not asked), model (background-check, passport, x509, none), session (whether it is proved
+// and how often), claims, checks, tls. Valid until the next call of any function with this connection.
+const char *ratls_peer(struct ratls_connection *c);
+// Why the last function failed, in words. "" when none did.
+const char *ratls_reason(const struct ratls_connection *c);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside ratls/: what a side shows of itself: its key, its certificate with evidence or a token, and proofs for one session. Threads may share one: a mutex
+// guards the certificate, another the hardware, which is asked by one at a time and never with the first one held.
+#ifndef COFFER_RATLS_SELF_H
+#define COFFER_RATLS_SELF_H
+
+#include <openssl/ssl.h>
+
+#include "lib/fault.h"
+#include "ratls/ratls.h"
+
+struct self;
+
+int self_open(struct self **out, const struct ratls_options *o, struct fault *f);
+void self_close(struct self *s);
+
+// It has something that a peer could verify.
+bool self_attests(const struct self *s);
+
+// Gives a new connection the certificate, made anew when it is due. A client that has nothing to show shows nothing.
+int self_show(struct self *s, SSL *ssl, bool server, struct fault *f);
+
+// The content of an evidence extension for this session and nonce. *content: free.
+int self_prove(struct self *s, const uint8_t nonce[32], const uint8_t exporter[32], uint8_t **content, size_t *len, struct fault *f);
+
+#endif

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+# One program a file; world.c is what they share.
+RATLS_TESTS = $(patsubst tests/ratls/%.c,$(B)/test/ratls-%,$(filter-out tests/ratls/world.c,$(wildcard tests/ratls/*.c)))
+UNIT_TESTS += $(RATLS_TESTS)
+TEST_BINS += $(RATLS_TESTS)
+
+$(B)/test/ratls-%: $(B)/obj/tests/ratls/%.o $(B)/obj/tests/ratls/world.o $(B)/lib/libcoffer.a
+	@mkdir -p $(@D)
+	@echo "  LD   $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(COFFER_LIBS)
+.SECONDARY: $(RATLS_TESTS:$(B)/test/ratls-%=$(B)/obj/tests/ratls/%.o) $(B)/obj/tests/ratls/world.o
