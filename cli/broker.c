@@ -162,6 +162,7 @@ const struct command command_broker = {
 	"       coffer broker prepare [--dir DIR]                         makes its keys; prints the certificate's file\n"
 	"       coffer broker status [--json]                             asks a running broker\n"
 	"       coffer broker rekey-master ...                            keeps its master key under another passphrase, TPM or token\n"
+	"       coffer broker rekey-master --new-key ...                  exchanges it, and encrypts all that it knows anew\n"
 	"       coffer broker rotate-token-key [--ring token|svid-jwt|svid-x509]   signs with a new key from now on; prints its name\n"
 	"       coffer broker backup FILE ..., restore FILE ...           all that it knows, encrypted, in one file\n"
 	"       coffer broker simulated-root                              the root certificate of this machine's simulated TEE\n\n"

@@ -58,6 +58,8 @@ _coffer() {
 		*" serve "*) words="--dir --listen --insecure-accept-simulated --insecure-accept-debug --require-anchor --collateral --policy --references --tpm-roots" ;;
 		*" prepare "*) words="--dir" ;;
 		*" status "*) words="--json $owner" ;;
+		*" rekey-master "*) words="--new-key --master-key --add --dir --config --passphrase-fd --new-passphrase-fd --pin-fd --new-pin-fd" ;;
+		*" restore "*) words="--dir --audit --database --master-key --backup-passphrase-fd" ;;
 		*) words="serve prepare status rekey-master backup restore simulated-root" ;;
 		esac
 		files=0
