@@ -338,6 +338,34 @@ int cert_crl_check(X509_CRL *crl, X509 *issuer, X509 *cert, time_t now, struct f
 	return 0;
 }
 
+// Of the lists of this issuer, one that is current will do; that it names the certificate is believed of any.
+static int link_revoked(const struct cert_revocation *r, X509 *issuer, X509 *cert, time_t now, struct fault *f)
+{
+	char name[128];
+	int result = fault_set(f, -ENOENT, "there is no revocation list of '%s'", cert_subject(issuer, name, sizeof name));
+	for (unsigned int i = 0; i < r->lists.count && result; i++) {
+		X509_CRL *crl = r->lists.crls[i];
+		const ASN1_TIME *next = X509_CRL_get0_nextUpdate(crl);
+		time_t end = next ? cert_time(next) : -1;
+		if (X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_get_subject_name(issuer)))
+			continue;
+		result = cert_crl_check(crl, issuer, cert, end > 0 && now >= end ? end - 1 : now, f);
+		if (result == -EKEYREVOKED)
+			return result;
+		if (!result && !r->accept_expired)
+			result = cert_crl_dates(crl, issuer, now, f);
+	}
+	return result;
+}
+
+int cert_chain_revoked(const struct cert_revocation *r, X509 *const *chain, unsigned int count, time_t now, struct fault *f)
+{
+	int err = 0;
+	for (unsigned int i = 0; r && r->lists.count && i + 1 < count && !err; i++)
+		err = link_revoked(r, chain[i + 1], chain[i], now, f);
+	return err;
+}
+
 bool cert_digest(X509 *cert, char hex[65])
 {
 	uint8_t digest[32];

@@ -31,7 +31,7 @@ void cert_list_leaf_first(struct cert_list *l);
 void cert_list_free(struct cert_list *l);
 
 // Revocation lists of several issuers.
-#define CERT_CRLS_MAX 8
+#define CERT_CRLS_MAX 32
 struct cert_crls {
 	X509_CRL *crls[CERT_CRLS_MAX];
 	unsigned int count;
@@ -69,6 +69,14 @@ bool cert_has_usage(X509 *cert, const char *oid);
 // 0 when `crl` is `issuer`'s, signed by it, current at `now` and does not name `cert`. -EBADMSG (not the issuer's), -ESTALE, or
 // -EKEYREVOKED.
 int cert_crl_check(X509_CRL *crl, X509 *issuer, X509 *cert, time_t now, struct fault *f);
+
+// What an operator says about the revocation of certificates under his roots.
+struct cert_revocation {
+	struct cert_crls lists;		// none: nothing is checked
+	bool accept_expired;		// a list that has ended counts as it was
+};
+// Each of the chain (leaf first, a root last) but the root is looked up in its issuer's list, which must be there. -EKEYREVOKED, -ESTALE, -ENOENT.
+int cert_chain_revoked(const struct cert_revocation *r, X509 *const *chain, unsigned int count, time_t now, struct fault *f);
 
 // Only the dates of that list; -ESTALE.
 int cert_crl_dates(X509_CRL *crl, X509 *issuer, time_t now, struct fault *f);

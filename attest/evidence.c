@@ -254,7 +254,8 @@ static void fill_tpm(struct parts *p, const uint8_t *quote, size_t len)
 {
 	const struct evidence_input *in = p->in;
 	p->tpm = (struct tpm_input){.attest = quote, .attest_len = len, .nonce = in->nonce, .nonce_len = in->nonce_len, .pcrs = p->pcrs, .now = in->now,
-				    .roots = in->tpm_roots, .root_count = in->tpm_root_count, .allowed = in->tpm_keys};
+				    .roots = in->tpm_roots, .root_count = in->tpm_root_count, .revocation = in->tpm_revocation,
+				    .allowed = in->tpm_keys};
 	p->tpm.signature = bundle_bytes(in->bundle, "tpm_signature", &p->tpm.signature_len);
 	// An RSA signature alone has the key's size; a TPMT_SIGNATURE is longer and begins with its scheme.
 	p->tpm.bare_signature = p->tpm.signature && (p->tpm.signature_len == 256 || p->tpm.signature_len == 384 || p->tpm.signature_len == 512);

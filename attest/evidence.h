@@ -28,6 +28,7 @@ struct evidence_input {
 	const uint8_t *simulated_hrk;	// 832 bytes, or NULL
 	X509 *const *tpm_roots;		// of makers of TPMs
 	unsigned int tpm_root_count;
+	const struct cert_revocation *tpm_revocation;	// of certificates under them; NULL: not checked
 	X509 *const *gpu_roots;		// of makers of GPUs, beside NVIDIA's own
 	unsigned int gpu_root_count;
 	const uint8_t *gpu_nonce;	// 32 bytes, of GPUs beside other evidence; NULL: not checked (of GPUs alone: nonce)

@@ -83,7 +83,7 @@ static int certified(const struct tpm_input *in, struct fault *f)
 		return fault_set(f, -EBADMSG, "a certificate under a root that is not known");
 	for (unsigned int i = 0; !err && i < count; i++)
 		err = cert_dates(chain[i], in->now, f);
-	return err;
+	return err ? err : cert_chain_revoked(in->revocation, chain, count, in->now, f);
 }
 
 static void check_key(const struct tpm_input *in, json_t *tpm, struct attest_result *out)

@@ -72,6 +72,7 @@ struct tpm_input {
 	const struct cert_list *certificates;	// TPM_TRUST_CERTIFICATE: the AK's first
 	X509 *const *roots;
 	unsigned int root_count;
+	const struct cert_revocation *revocation;	// of these certificates; NULL: not checked
 	const uint8_t *nonce;		// NULL: not checked (and said so)
 	size_t nonce_len;
 	const uint8_t *const *pcrs;	// values by number, of the bank that was selected; NULL entries: not given

@@ -68,7 +68,8 @@ int tpm_public_attests(const struct tpm_public *p, struct fault *f)
 	return p->attributes & DECRYPT ? fault_set(f, -EBADMSG, "a key that decrypts as well") : 0;
 }
 
-int tpm_ek_certified(const struct cert_list *certificates, X509 *const *roots, unsigned int root_count, time_t now, EVP_PKEY **ek, struct fault *f)
+int tpm_ek_certified(const struct cert_list *certificates, X509 *const *roots, unsigned int root_count, const struct cert_revocation *revocation, time_t now,
+		     EVP_PKEY **ek, struct fault *f)
 {
 	X509 *chain[5];
 	unsigned int count;
@@ -83,7 +84,7 @@ int tpm_ek_certified(const struct cert_list *certificates, X509 *const *roots, u
 	for (unsigned int i = 0; !err && i < count; i++)
 		err = cert_dates(chain[i], now, f);
 	*ek = X509_get0_pubkey(chain[0]);
-	return err;
+	return err ? err : cert_chain_revoked(revocation, chain, count, now, f);
 }
 
 // What TCG's profile of endorsement keys fixes by the kind of key.

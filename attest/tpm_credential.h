@@ -32,7 +32,8 @@ int tpm_public_attests(const struct tpm_public *p, struct fault *f);
 
 // The EK of a certificate chain (the EK's first) under one of the roots, valid now and made for EKs (tcg-kp-EKCertificate). Borrowed from the
 // list. -EBADMSG, -ESTALE.
-int tpm_ek_certified(const struct cert_list *certificates, X509 *const *roots, unsigned int root_count, time_t now, EVP_PKEY **ek, struct fault *f);
+int tpm_ek_certified(const struct cert_list *certificates, X509 *const *roots, unsigned int root_count, const struct cert_revocation *revocation, time_t now,
+		     EVP_PKEY **ek, struct fault *f);
 
 struct tpm_challenge {
 	uint8_t blob[256], secret[600];	// TPM2B_ID_OBJECT, TPM2B_ENCRYPTED_SECRET

@@ -41,7 +41,6 @@ struct broker {
 	char approval_name[17];		// of this broker, and all that share its master key, in what approvers sign
 	X509 *certificate;		// the server's own: what it is called
 	char authority[1024];		// `authority`: further names, "," between
-	X509_STORE *client_ca;		// `client_ca`; NULL: none
 	const struct broker_settings *settings;	// as the broker was started
 	pthread_mutex_t follow_lock;	// held while the verifier is made anew: an older one never comes after a newer. Taken before verifier_lock
 	_Atomic long long policy_failed;	// a version that could not be used: said once; -1: none

@@ -220,6 +220,8 @@ out:
 	return err;
 }
 
+#define MAX_CHAIN 16
+
 static bool is_valid_now(X509 *cert, struct fault *f)
 {
 	if (X509_cmp_current_time(X509_get0_notBefore(cert)) < 0 && X509_cmp_current_time(X509_get0_notAfter(cert)) > 0)
@@ -228,26 +230,42 @@ static bool is_valid_now(X509 *cert, struct fault *f)
 	return false;
 }
 
+static int not_revoked(const struct verifier *v, STACK_OF(X509) *certs, struct fault *f)
+{
+	X509 *chain[MAX_CHAIN];
+	struct fault why = {""};
+	int count = sk_X509_num(certs);
+	if (count > MAX_CHAIN)
+		return fault_set(f, -EACCES, "the client's certificate: a chain of more than %d", MAX_CHAIN);
+	for (int i = 0; i < count; i++)
+		chain[i] = sk_X509_value(certs, i);
+	if (!cert_chain_revoked(&v->client_revocation, chain, (unsigned int)count, time(NULL), &why))
+		return 0;
+	return fault_set(f, -EACCES, "the client's certificate: %s (client_ca_crl)", why.text);
+}
+
 // The certificate itself is listed, or it is issued under `client_ca` and one of its names is.
 static int check_certificate(struct broker *b, X509 *cert, struct identity *who, struct fault *f)
 {
+	const struct verifier *v = &b->verifier;	// which a reload exchanges between requests
 	char keyid[IDENTITY_KEYID];
 	int err = certificate_keyid(cert, keyid) ? -EINVAL : identities_find(b->identities, keyid, who, f);
 	if (!err)
 		return is_valid_now(cert, f) ? 0 : -EACCES;
-	if (err != -ENOENT || !b->client_ca)
+	if (err != -ENOENT || !v->client_ca)
 		return err;
 	X509_STORE_CTX *c = X509_STORE_CTX_new();
-	bool chains = c && X509_STORE_CTX_init(c, b->client_ca, cert, NULL) == 1 && X509_STORE_CTX_set_purpose(c, X509_PURPOSE_SSL_CLIENT) == 1 &&
+	bool chains = c && X509_STORE_CTX_init(c, v->client_ca, cert, NULL) == 1 && X509_STORE_CTX_set_purpose(c, X509_PURPOSE_SSL_CLIENT) == 1 &&
 		      X509_verify_cert(c) == 1;
 	int why = c ? X509_STORE_CTX_get_error(c) : X509_V_ERR_OUT_OF_MEM;
+	err = chains ? not_revoked(v, X509_STORE_CTX_get0_chain(c), f) : 0;
 	X509_STORE_CTX_free(c);
 	ERR_clear_error();
 	// Enclaves show certificates of their own, which no authority issued: those are nobody here.
 	if (!chains)
 		return why == X509_V_ERR_CERT_HAS_EXPIRED || why == X509_V_ERR_CERT_NOT_YET_VALID ?
 			fault_set(f, -EACCES, "the client's certificate: %s", X509_verify_cert_error_string(why)) : -ENOENT;
-	return certificate_find(b->identities, cert, who, f);
+	return err ? err : certificate_find(b->identities, cert, who, f);
 }
 
 // A browser sends a certificate along whoever made it ask: only pages of the broker's own may.
@@ -321,31 +339,6 @@ bool broker_permits(struct http_response *r, enum permission p, const char *reso
 	return false;
 }
 
-static int open_ca(X509_STORE **out, const char *path, struct fault *f)
-{
-	X509_STORE *store = X509_STORE_new();
-	char *pem = NULL;
-	size_t len;
-	unsigned int count = 0;
-	X509 *cert;
-	int err = store ? file_read(path, 1 << 20, &pem, &len, f) : fault_set(f, -ENOMEM, "out of memory");
-	BIO *bio = err ? NULL : BIO_new_mem_buf(pem, (int)len);
-	while (bio && (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
-		count += X509_STORE_add_cert(store, cert) == 1;
-		X509_free(cert);
-	}
-	ERR_clear_error();
-	if (!err && !count)
-		err = fault_set(f, -EINVAL, "client_ca: %s holds no certificate (PEM)", path);
-	if (err)
-		X509_STORE_free(store);
-	else
-		*out = store;
-	BIO_free(bio);
-	free(pem);
-	return err;
-}
-
 int identity_open(struct broker *b, const struct broker_settings *s, SSL_CTX *tls, struct fault *f)
 {
 	int err = identities_open(&b->identities, b->db, b->guard, b->store, f);
@@ -357,8 +350,6 @@ int identity_open(struct broker *b, const struct broker_settings *s, SSL_CTX *tl
 	b->certificate = SSL_CTX_get0_certificate(tls);
 	if (b->certificate)
 		X509_up_ref(b->certificate);
-	if (!err && *s->client_ca)
-		err = open_ca(&b->client_ca, s->client_ca, f);
 	if (err || !b->no_admin_token)
 		return err;
 	int admins = identities_admins(b->identities, f);
@@ -370,5 +361,4 @@ void identity_close(struct broker *b)
 {
 	identities_close(b->identities);
 	X509_free(b->certificate);
-	X509_STORE_free(b->client_ca);
 }

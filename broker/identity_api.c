@@ -141,7 +141,7 @@ static int read_proof(const struct broker *b, const json_t *o, struct identity *
 		return read_key(key, i, f);
 	if (cert)
 		return read_certificate(cert, i, f);
-	if (!b->client_ca)
+	if (!b->verifier.client_ca)
 		return fault_set(f, -EINVAL, "certificate_name: this broker has no `client_ca` (broker.yaml) whose certificates it could be in");
 	if (!*name || strlen(name) + 6 > sizeof i->keyid || !text_is_printable(name))
 		return fault_set(f, -EINVAL, "certificate_name: empty, too long, or with control characters in it");

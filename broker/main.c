@@ -133,6 +133,8 @@ static int serve(const struct broker_settings *s, struct fault *f)
 		log_alarm("INSECURE: this broker accepts debug enclaves, which show their host what they do. For "
 			  "development only.");
 
+	if (s->accept_expired_crl)
+		log_alarm("INSECURE: this broker goes by revocation lists that have ended (insecure_accept_expired_crl): what was revoked since passes.");
 	warn_restored(s->dir);
 
 	mallopt(M_ARENA_MAX, 2);	// threads that come and go with the load would keep an arena each

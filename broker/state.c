@@ -52,6 +52,9 @@ static const struct yamlcfg_key setting_keys[] = {
 	{.name = "approvals", .type = {.kind = YAMLCFG_MAP, .item = &approval_type}},
 	{.name = "admin_token", .type = {.kind = YAMLCFG_BOOL}},
 	{.name = "client_ca", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "client_ca_crl", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "tpm_crl", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "insecure_accept_expired_crl", .type = {.kind = YAMLCFG_BOOL}},
 	{.name = "authority", .type = {.kind = YAMLCFG_LIST, .item = &(const struct yamlcfg_type){.kind = YAMLCFG_TEXT}}},
 	{.name = "audit_witnesses", .type = {.kind = YAMLCFG_LIST, .item = &(const struct yamlcfg_type){.kind = YAMLCFG_TEXT}}},
 	{.name = "master_key", .type = {.kind = YAMLCFG_TEXT}},
@@ -130,7 +133,8 @@ static int read_yaml(struct broker_settings *s, const char *config, struct fault
 	const struct { const char *name; char *out; size_t size; } texts[] = {
 		{"listen", s->listen, sizeof s->listen}, {"insecure_accept_simulated", s->simulated_root, sizeof s->simulated_root},
 		{"database", s->database, sizeof s->database}, {"collateral", s->collateral, sizeof s->collateral}, {"policy", s->policy, sizeof s->policy},
-		{"client_ca", s->client_ca, sizeof s->client_ca},
+		{"client_ca", s->client_ca, sizeof s->client_ca}, {"client_ca_crl", s->client_crl, sizeof s->client_crl},
+		{"tpm_crl", s->tpm_crl, sizeof s->tpm_crl},
 		{"tpm_roots", s->tpm_roots, sizeof s->tpm_roots}, {"references", s->references, sizeof s->references},
 		{"issuer", s->issuer, sizeof s->issuer}, {"spiffe_trust_domain", s->spiffe_domain, sizeof s->spiffe_domain},
 		{"metrics_listen", s->metrics_listen, sizeof s->metrics_listen},
@@ -156,6 +160,7 @@ static int read_yaml(struct broker_settings *s, const char *config, struct fault
 			err = master_setting(&s->master, master_setting_names[i], text, f);
 	}
 	s->accept_debug = json_is_true(json_object_get(o, "insecure_accept_debug"));
+	s->accept_expired_crl = json_is_true(json_object_get(o, "insecure_accept_expired_crl"));
 	const char *anchor = json_string_value(json_object_get(o, "require_anchor"));
 	if (!err && anchor)
 		err = set_anchor(s, anchor, f);
@@ -444,6 +449,8 @@ static int open_verifier_with(struct verifier *out, const struct broker_settings
 	char seen[PATH_MAX + 32];
 	exists(s->dir, "references.seen", seen);
 	const struct verifier_settings v = {.collateral = s->collateral, .policy = s->policy, .tpm_roots = s->tpm_roots,
+					    .tpm_crl = s->tpm_crl, .client_ca = s->client_ca, .client_crl = s->client_crl,
+					    .accept_expired_crl = s->accept_expired_crl,
 					    .simulated = s->simulated_root, .references = s->references, .references_seen = seen,
 					    .policy_text = p->text, .policy_len = p->len, .policy_version = p->version,
 					    .accept_debug = s->accept_debug};

@@ -33,6 +33,9 @@ struct broker_settings {
 	json_t *approvals;		// `approvals`: {operation: {k, of}}; NULL: none. json_decref when the broker has ended
 	bool no_admin_token;		// `admin_token: false`
 	char client_ca[PATH_MAX];	// `client_ca`, a file; "" for none
+	char client_crl[PATH_MAX];	// `client_ca_crl`, a file; "" for none
+	char tpm_crl[PATH_MAX];		// `tpm_crl`
+	bool accept_expired_crl;	// `insecure_accept_expired_crl`
 	char authority[1024];		// `authority`: names beside those of the certificate, "," between
 	struct note_key witnesses[AUDIT_MAX_WITNESSES];	// `audit_witnesses`
 	unsigned int witness_count;

@@ -53,7 +53,7 @@ static int endorsement(const struct verifier *v, const json_t *ask, time_t now, 
 			      ? fault_set(f, -EINVAL, "extra-params: tpm: ek_certificates must be certificates in PEM") : 0;
 		if (!err && list[0]) {
 			key = X509_get0_pubkey(certs.certs[0]);
-		} else if (!err && tpm_ek_certified(&certs, v->tpm_roots.certs, v->tpm_roots.count, now, &key, f)) {
+		} else if (!err && tpm_ek_certified(&certs, v->tpm_roots.certs, v->tpm_roots.count, &v->tpm_revocation, now, &key, f)) {
 			err = -EACCES;
 		}
 		if (!err && key && EVP_PKEY_up_ref(key) == 1)

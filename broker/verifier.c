@@ -33,6 +33,37 @@ static int read_roots(const char *path, const char *setting, struct cert_list *o
 	return err;
 }
 
+static int read_crls(const char *path, const char *setting, struct cert_crls *out, struct fault *f)
+{
+	struct fault why = {""};
+	char *bytes;
+	size_t len;
+	if (!*path)
+		return 0;
+	int err = file_read(path, 16 << 20, &bytes, &len, f);
+	if (err)
+		return err;
+	err = cert_crls_add(out, bytes, len, &why);
+	if (err)
+		fault_set(f, err, "%s: %s holds no revocation lists (PEM or DER): %s", setting, path, why.text);
+	free(bytes);
+	return err;
+}
+
+static int read_client_ca(const char *path, X509_STORE **out, struct fault *f)
+{
+	struct cert_list roots = {.count = 0};
+	if (!*path)
+		return 0;
+	int err = read_roots(path, "client_ca", &roots, f);
+	if (!err && !(*out = X509_STORE_new()))
+		err = fault_set(f, -ENOMEM, "out of memory");
+	for (unsigned int i = 0; i < roots.count && !err; i++)
+		err = X509_STORE_add_cert(*out, roots.certs[i]) == 1 ? 0 : fault_set(f, -EINVAL, "client_ca: %s: OpenSSL does not take a certificate", path);
+	cert_list_free(&roots);
+	return err;
+}
+
 // Beside ROOT.pem may lie ROOT.pem.hrk, a test root in Hygon's own format, which PEM cannot hold.
 static int read_hrk(const char *simulated, uint8_t **out, struct fault *f)
 {
@@ -138,6 +169,16 @@ int verifier_open(struct verifier *v, const struct verifier_settings *s, struct 
 	if (!err)
 		err = read_roots(s->tpm_roots, "tpm_roots", &v->tpm_roots, f);
 	if (!err)
+		err = read_crls(s->tpm_crl, "tpm_crl", &v->tpm_revocation.lists, f);
+	if (!err)
+		err = read_client_ca(s->client_ca, &v->client_ca, f);
+	if (!err)
+		err = read_crls(s->client_crl, "client_ca_crl", &v->client_revocation.lists, f);
+	if (!err && ((*s->tpm_crl && !*s->tpm_roots) || (*s->client_crl && !*s->client_ca)))
+		err = fault_set(f, -EINVAL, "%s, without %s", *s->tpm_crl && !*s->tpm_roots ? "tpm_crl" : "client_ca_crl", *s->tpm_crl && !*s->tpm_roots ?
+				"tpm_roots: the lists are of what stands under these roots" : "client_ca: the lists are of what stands under it");
+	v->tpm_revocation.accept_expired = v->client_revocation.accept_expired = s->accept_expired_crl;
+	if (!err)
 		err = read_roots(s->simulated, "insecure_accept_simulated", &v->simulated_roots, f);
 	if (!err)
 		err = read_hrk(s->simulated, &v->simulated_hrk, f);
@@ -160,6 +201,9 @@ void verifier_close(struct verifier *v)
 		policy_file_free(v->policy);
 	free(v->policy);
 	cert_list_free(&v->tpm_roots);
+	cert_crls_free(&v->tpm_revocation.lists);
+	cert_crls_free(&v->client_revocation.lists);
+	X509_STORE_free(v->client_ca);
 	cert_list_free(&v->simulated_roots);
 	free(v->simulated_hrk);
 	if (v->references)
@@ -273,7 +317,7 @@ void verifier_verify(const struct verifier *v, const struct coco_tee *tee, struc
 		.bundle = b, .now = now,
 		.report_data = tee->by_nonce ? NULL : report_data, .nonce = tee->by_nonce ? report_data : NULL, .nonce_len = coco_nonce_len(b),
 		.simulated_roots = v->simulated_roots.certs, .simulated_root_count = v->simulated_roots.count, .simulated_hrk = v->simulated_hrk,
-		.tpm_roots = v->tpm_roots.certs, .tpm_root_count = v->tpm_roots.count,
+		.tpm_roots = v->tpm_roots.certs, .tpm_root_count = v->tpm_roots.count, .tpm_revocation = &v->tpm_revocation,
 		.tpm_keys = p->tpm_keys[0] ? p->tpm_keys : NULL, .cca_keys = p->cca_keys,
 		.gpu_nonce = device_nonce, .tpm_activated = json_string_value(json_object_get(b->json, "tpm_activated")),
 		.tpm_endorsement = json_string_value(json_object_get(json_object_get(b->json, "tpm_activation"), "ek_digest")),

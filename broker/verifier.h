@@ -19,6 +19,9 @@ struct verifier_settings {
 	const char *references;		// a folder of signed reference values and of keys that may have signed them; "" for none
 	const char *references_seen;	// a file that remembers the newest version of each of these documents: an older one is refused
 	const char *tpm_roots;		// PEM; "" for none
+	const char *tpm_crl;		// lists of authorities under them (PEM, DER); "" for none
+	const char *client_ca, *client_crl;	// likewise, of clients' certificates
+	bool accept_expired_crl;
 	const char *simulated;		// test roots: PEM, and CSV's as a file of 832 bytes beside it (.hrk); ""
 	bool accept_debug;
 };
@@ -28,6 +31,8 @@ struct verifier {
 	long long policy_version;	// in the database; 0: it is none of those
 	char digest[65];		// SHA-256 of the policy as it was read, for logs; "" without a file
 	struct cert_list tpm_roots, simulated_roots;
+	struct cert_revocation tpm_revocation, client_revocation;
+	X509_STORE *client_ca;		// of those who administer by certificate (identity.c); NULL: none
 	uint8_t *simulated_hrk;		// 832 bytes, or NULL
 	struct collateral_store *store;	// NULL: none
 	struct refval_set *references;	// NULL: none

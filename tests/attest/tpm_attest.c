@@ -10,6 +10,7 @@
 #include "attest/evidence.h"
 #include "attest/tpm.h"
 #include "attest/tpm_collect.h"
+#include "tests/attest/make/pki.h"
 #include "tests/attest/make/swtpm.h"
 #include "tests/attest/ok.h"
 #include "tests/attest/vectors.h"
@@ -78,6 +79,45 @@ static void test_verdict(struct tpm_attester *a, const struct tpm_public *ak)
 	bundle_free(&b);
 }
 
+// Lists of the maker's root and of its intermediate, about a chain that is good.
+static void test_revoked(const struct cert_list *chain, const struct cert_list *roots)
+{
+	struct pki root = {roots->certs[0], swtpm_key("swtpm-localca-rootca-privkey.pem")}, issuer = {chain->certs[1], swtpm_key("signkey.pem")};
+	struct cert_revocation r = {.accept_expired = false};
+	struct fault f = {""};
+	time_t now = time(NULL);
+	EVP_PKEY *ek;
+	if (!ok("the maker's keys", root.key && issuer.key, "no"))
+		return;
+#define CERTIFIED tpm_ek_certified(chain, roots->certs, roots->count, &r, now, &ek, &f)
+	r.lists.crls[r.lists.count++] = pki_crl(&issuer, NULL, now - 100, now + 100);
+	ok("the root has no list", CERTIFIED == -ENOENT && strstr(f.text, "no revocation list of"), "%s", f.text);
+	r.lists.crls[r.lists.count++] = pki_crl(&root, NULL, now - 100, now + 100);
+	ok("lists that name neither", CERTIFIED == 0, "%s", f.text);
+	X509_CRL_free(r.lists.crls[0]);
+	r.lists.crls[0] = pki_crl(&issuer, chain->certs[0], now - 100, now + 100);
+	ok("a TPM that was revoked", CERTIFIED == -EKEYREVOKED && strstr(f.text, "is revoked"), "%s", f.text);
+	X509_CRL_free(r.lists.crls[0]);
+	r.lists.crls[0] = pki_crl(&issuer, NULL, now - 100, now - 10);
+	ok("a list that has ended", CERTIFIED == -ESTALE, "%s", f.text);
+	r.accept_expired = true;
+	ok("which may be accepted", CERTIFIED == 0, "%s", f.text);
+	X509_CRL_free(r.lists.crls[0]);
+	r.lists.crls[0] = pki_crl(&issuer, chain->certs[0], now - 100, now - 10);
+	ok("and still revokes", CERTIFIED == -EKEYREVOKED, "%s", f.text);
+	X509_CRL_free(r.lists.crls[0]);
+	r.lists.crls[0] = pki_crl(&issuer, NULL, now - 100, now + 100);
+	X509_CRL_free(r.lists.crls[1]);
+	r.lists.crls[1] = pki_crl(&root, chain->certs[1], now - 100, now + 100);
+	ok("an authority that was revoked", CERTIFIED == -EKEYREVOKED, "%s", f.text);
+	X509_CRL_free(r.lists.crls[1]);
+	r.lists.crls[1] = pki_crl(&(struct pki){root.cert, issuer.key}, NULL, now - 100, now + 100);
+	ok("a list in the root's name that it did not sign", CERTIFIED == -EBADMSG, "%s", f.text);
+	cert_crls_free(&r.lists);
+	EVP_PKEY_free(root.key);
+	EVP_PKEY_free(issuer.key);
+}
+
 static void test_made(void)
 {
 	struct tpm_attester a;
@@ -101,17 +141,18 @@ static void test_made(void)
 	ok("its endorsement certificate", !err && !cert_list_add_der(&chain, der, len, &f), "%d %s", err, f.text);
 	free(err ? NULL : der);
 	read_certs("swtpm-localca-rootca-cert.pem", &roots);
-	err = tpm_ek_certified(&chain, roots.certs, roots.count, time(NULL), &ek, &f);
+	err = tpm_ek_certified(&chain, roots.certs, roots.count, NULL, time(NULL), &ek, &f);
 	ok("its maker's intermediate is missing", err == -EBADMSG && strstr(f.text, "no certificate that signed"), "%d %s", err, f.text);
 	read_certs("issuercert.pem", &chain);
-	err = tpm_ek_certified(&chain, roots.certs, roots.count, time(NULL), &ek, &f);
+	err = tpm_ek_certified(&chain, roots.certs, roots.count, NULL, time(NULL), &ek, &f);
 	ok("a chain to its maker's root", !err && ek, "%d %s", err, f.text);
-	ok("nobody's root", tpm_ek_certified(&chain, nobody.certs, 0, time(NULL), &ek, &f) == -EBADMSG, "%s", f.text);
-	ok("before it was made", tpm_ek_certified(&chain, roots.certs, roots.count, 1000000000, &ek, &f) == -ESTALE, "%s", f.text);
+	ok("nobody's root", tpm_ek_certified(&chain, nobody.certs, 0, NULL, time(NULL), &ek, &f) == -EBADMSG, "%s", f.text);
+	ok("before it was made", tpm_ek_certified(&chain, roots.certs, roots.count, NULL, 1000000000, &ek, &f) == -ESTALE, "%s", f.text);
+	test_revoked(&chain, &roots);
 	X509 *leaf = chain.certs[0];
 	chain.certs[0] = chain.certs[1];
 	chain.certs[1] = leaf;
-	ok("an authority's certificate is no endorsement key's", tpm_ek_certified(&chain, roots.certs, roots.count, time(NULL), &ek, &f) == -EBADMSG, "%s",
+	ok("an authority's certificate is no endorsement key's", tpm_ek_certified(&chain, roots.certs, roots.count, NULL, time(NULL), &ek, &f) == -EBADMSG, "%s",
 	   f.text);
 	EVP_PKEY *own = tpm_key_read(a.ek_public, a.ek_len, &f);
 	ok("the certificate is about the TPM's own key", own && EVP_PKEY_eq(own, X509_get0_pubkey(leaf)) == 1, "%s", f.text);

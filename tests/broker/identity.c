@@ -7,6 +7,7 @@
 #include <openssl/rand.h>
 #include <openssl/x509.h>
 #include <sqlite3.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -490,6 +491,8 @@ static void test_changes(void)
 
 // ---- certificates ----
 
+static char told[800];	// the last answer
+
 static int with_certificate(const struct pki *p, const char *headers, const char *method, const char *path, const char *body)
 {
 	struct http_client *c;
@@ -501,6 +504,7 @@ static int with_certificate(const struct pki *p, const char *headers, const char
 		return err;
 	err = http_client_request(c, method, path, headers, body, body ? strlen(body) : 0, &r, &f);
 	int status = err ? err : r.status;
+	snprintf(told, sizeof told, "%s", err ? f.text : r.body);
 	if (!err)
 		http_reply_free(&r);
 	http_client_close(c);
@@ -623,6 +627,62 @@ static void test_no_token(const char *config, const char *ca_path)
 	ok("and the token, when it is back", !run_stop(&b) && run_start(&b, "--config", config) && ask("GET", WHOAMI, admin_header(&b), NULL) == 200, "no");
 }
 
+static void write_list(const char *path, X509 *revoked, time_t to)
+{
+	size_t len;
+	X509_CRL *crl = pki_crl(&ca, revoked, time(NULL) - 1000, to);
+	uint8_t *der = pki_crl_der(crl, &len);
+	file_write(path, der, len, 0644, false, NULL);
+	free(der);
+	X509_CRL_free(crl);
+}
+
+static bool reload(const char *says)
+{
+	size_t from = run_log_size(&b);
+	kill(b.pid, SIGHUP);
+	return run_said(&b, from, says);
+}
+
+// `issued` ("carol") under a list of the authority.
+static void test_revoked(const char *config, const char *ca_path)
+{
+	char text[400], list[128];
+	time_t now = time(NULL);
+	snprintf(list, sizeof list, "%s/ca.crl", world);
+	snprintf(text, sizeof text, "client_ca: %s\nclient_ca_crl: %s\n" MANY, ca_path, list);
+	write_config(config, text);
+	write_list(list, NULL, now + 10000);
+	ok("a broker with a revocation list", !run_stop(&b) && run_start(&b, "--config", config), "no");
+	ok("which does not name the certificate", with_certificate(&issued, "", "GET", WHOAMI, NULL) == 200, "%s", told);
+	write_list(list, issued.cert, now + 10000);
+	ok("it is read anew", reload("were read anew"), "no");
+	ok("and names it: it is refused", with_certificate(&issued, "", "GET", WHOAMI, NULL) == 401 && strstr(told, "'carol' is revoked"), "%s", told);
+	ok("others are not", as(&alice, "GET", WHOAMI, NULL) == 200, "no");
+	write_list(list, NULL, now - 10);
+	ok("a list that has ended is read", reload("were read anew"), "no");
+	ok("and nobody comes in by it", with_certificate(&issued, "", "GET", WHOAMI, NULL) == 401 && strstr(told, "client_ca_crl"), "%s", told);
+	write_config(list, "no list\n");
+	ok("what is none is not read", reload("holds no revocation lists"), "no");
+	ok("and what was stays", with_certificate(&issued, "", "GET", WHOAMI, NULL) == 401 && as(&alice, "GET", WHOAMI, NULL) == 200, "%s", told);
+	write_list(list, NULL, now - 10);
+	size_t n = strlen(text);
+	snprintf(text + n, sizeof text - n, "insecure_accept_expired_crl: true\n");
+	write_config(config, text);
+	size_t from = run_log_size(&b);
+	ok("a broker that takes ended lists says so", !run_stop(&b) && run_start(&b, "--config", config) && run_said(&b, from, "INSECURE"), "no");
+	ok("and goes by them", with_certificate(&issued, "", "GET", WHOAMI, NULL) == 200, "%s", told);
+	write_list(list, issued.cert, now - 10);
+	ok("also where they name it", reload("were read anew") && with_certificate(&issued, "", "GET", WHOAMI, NULL) == 401, "%s", told);
+	snprintf(text, sizeof text, "client_ca_crl: %s\n" MANY, list);
+	write_config(config, text);
+	ok("a list without its authority is a mistake", !run_stop(&b) && !run_start(&b, "--config", config), "it is not");
+	run_stop(&b);
+	snprintf(text, sizeof text, "client_ca: %s\n" MANY, ca_path);
+	write_config(config, text);
+	ok("the broker as it was", run_start(&b, "--config", config), "no");
+}
+
 int main(void)
 {
 	struct person *const people[] = {&alice, &team, &operator, &auditor, &approver, &mallory};
@@ -647,6 +707,7 @@ int main(void)
 		test_own_view();
 		test_changes();
 		test_certificates();
+		test_revoked(config, ca_path);
 		test_no_token(config, ca_path);
 		test_edited(config);
 		ok("the broker ends well", !run_stop(&b), "no");

@@ -2,6 +2,7 @@
 // A machine with a TPM (swtpm) attests to a broker in two steps: its endorsement key's certificate buys a challenge, which only that TPM opens, for its
 // own attestation key, in that session.
 #include <openssl/pem.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@
 #include "lib/encode.h"
 #include "lib/file.h"
 #include "lib/jwe.h"
+#include "tests/attest/make/pki.h"
 #include "tests/attest/make/swtpm.h"
 #include "tests/broker/harness.h"
 
@@ -190,6 +192,51 @@ static void test_listed(const char *policy)
 	}
 }
 
+// The maker's lists: of its root, which names nothing, and of its intermediate.
+static void write_lists(const char *path, X509 *revoked)
+{
+	char *root = swtpm_certificate("swtpm-localca-rootca-cert.pem"), *issuer = swtpm_certificate("issuercert.pem");
+	struct cert_list certs = {.count = 0};
+	cert_list_add_pem(&certs, root, strlen(root), NULL);
+	cert_list_add_pem(&certs, issuer, strlen(issuer), NULL);
+	struct pki of_root = {certs.certs[0], swtpm_key("swtpm-localca-rootca-privkey.pem")}, of_issuer = {certs.certs[1], swtpm_key("signkey.pem")};
+	time_t now = time(NULL);
+	X509_CRL *lists[] = {pki_crl(&of_root, NULL, now - 100, now + 10000), pki_crl(&of_issuer, revoked, now - 100, now + 10000)};
+	FILE *f = fopen(path, "w");
+	for (int i = 0; i < 2; i++) {
+		PEM_write_X509_CRL(f, lists[i]);
+		X509_CRL_free(lists[i]);
+	}
+	fclose(f);
+	EVP_PKEY_free(of_root.key);
+	EVP_PKEY_free(of_issuer.key);
+	cert_list_free(&certs);
+	free(root);
+	free(issuer);
+}
+
+// The maker says that this TPM's certificate is not to be believed any more, while the broker runs.
+static void test_revoked(const char *roots, X509 *leaf)
+{
+	char path[160], list[160], text[200];
+	snprintf(path, sizeof path, "%s/broker.yaml", b.dir);
+	snprintf(list, sizeof list, "%s/tpm.crl", world);
+	int n = snprintf(text, sizeof text, "tpm_crl: %s\n", list);
+	file_write(path, text, (size_t)n, 0600, false, NULL);
+	write_lists(list, NULL);
+	ok("a broker with the maker's lists", run_start(&b, "--tpm-roots", roots), "no");
+	json_decref(auth(honest_ask()));
+	ok("which do not name this TPM", status == 200, "%d %s", status, answer);
+	write_lists(list, leaf);
+	size_t from = run_log_size(&b);
+	kill(b.pid, SIGHUP);
+	ok("they are read anew", run_said(&b, from, "were read anew"), "no");
+	json_decref(auth(honest_ask()));
+	ok("and name it", status == 403 && strstr(answer, "EndorsementRefused") && strstr(answer, "is revoked"), "%d %s", status, answer);
+	run_stop(&b);
+	unlink(path);
+}
+
 int main(void)
 {
 	char roots[160], policy[160], *pem;
@@ -222,14 +269,15 @@ int main(void)
 		long n = BIO_get_mem_data(bio, &text);
 		chain = strndup(text, (size_t)n);
 		BIO_free(bio);
-		X509_free(leaf);
 		free(issuer);
 		if (run_prepare(&b, "state") && ok("the broker starts", run_start(&b, "--tpm-roots", roots), "no")) {
 			test_honest();
 			test_refused();
 			test_listed(policy);
 			run_stop(&b);
+			test_revoked(roots, leaf);
 		}
+		X509_free(leaf);
 		tpm_attester_close(&tpm);
 	}
 	free(der);

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <ftw.h>
+#include <openssl/pem.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -123,4 +124,14 @@ void swtpm_end(void)
 	swtpm_stop();
 	if (*dir)
 		nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+EVP_PKEY *swtpm_key(const char *name)
+{
+	char *pem = swtpm_certificate(name);
+	BIO *in = pem ? BIO_new_mem_buf(pem, -1) : NULL;
+	EVP_PKEY *key = in ? PEM_read_bio_PrivateKey(in, NULL, NULL, NULL) : NULL;
+	BIO_free(in);
+	free(pem);
+	return key;
 }

@@ -4,6 +4,7 @@
 #ifndef COFFER_TESTS_ATTEST_MAKE_SWTPM_H
 #define COFFER_TESTS_ATTEST_MAKE_SWTPM_H
 
+#include <openssl/evp.h>
 #include <stdbool.h>
 
 extern char swtpm_where[100];	// as tpm_open takes it
@@ -16,5 +17,7 @@ void swtpm_end(void);
 
 // A file of the maker's authority: "swtpm-localca-rootca-cert.pem", "issuercert.pem"; free() by the caller. NULL: none.
 char *swtpm_certificate(const char *name);
+// Likewise a key: "swtpm-localca-rootca-privkey.pem", "signkey.pem"; EVP_PKEY_free.
+EVP_PKEY *swtpm_key(const char *name);
 
 #endif
