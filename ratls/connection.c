@@ -18,6 +18,7 @@
 #include "lib/tls.h"
 
 #define RECORD 16384
+#define FRAME_DATA_MAX (8 * RECORD - FRAME_HEAD)	// of one that we send: eight full records
 #define OUT_MAX (1u << 20)	// of frames that the peer does not take
 #define LATE_DATA (64u << 20)	// behind a challenge: more than any buffers on the way hold
 
@@ -289,6 +290,12 @@ static int cut_off(struct ratls_connection *c, const char *why)
 	return lose(c, fault_set(&c->reason, -EKEYREJECTED, "the peer is refused: %s", why));
 }
 
+static void schedule(struct ratls_connection *c, int64_t now)
+{
+	long long rest_s = (long long)(c->verdict->until - judge_now(c->ctx->judge));
+	c->renew_at_ms = now + 1000 * (rest_s < 1 ? 1 : rest_s < c->ctx->renew_s ? rest_s : c->ctx->renew_s);
+}
+
 // Without proofs in the session the same certificate is judged again: its collateral may have become another, or the policy's measure of it.
 static int judge_again(struct ratls_connection *c, int64_t now)
 {
@@ -300,8 +307,7 @@ static int judge_again(struct ratls_connection *c, int64_t now)
 	c->verdict = v;
 	if (!v->accepted)
 		return cut_off(c, v->reason);
-	long long rest_s = (long long)(v->until - judge_now(c->ctx->judge));
-	c->renew_at_ms = now + 1000 * (rest_s < 1 ? 1 : rest_s < c->ctx->renew_s ? rest_s : c->ctx->renew_s);
+	schedule(c, now);
 	return 0;
 }
 
@@ -318,6 +324,8 @@ static int tick(struct ratls_connection *c, bool *overdue)
 		return now >= c->renew_at_ms ? judge_again(c, now) : 0;
 	if (!c->x.asked && c->x.renew_at_ms && now >= c->x.renew_at_ms) {
 		c->since_challenge = 0;
+		if (!c->out_len && !c->want_write)	// new traffic keys as well, of both directions
+			SSL_key_update(c->ssl, SSL_KEY_UPDATE_REQUESTED);
 		int err = exchange_challenge(&c->x, now, &c->reason);
 		return err ? lose(c, err) : 0;
 	}
@@ -366,8 +374,8 @@ static int begin_proofs(struct ratls_connection *c)
 	if (ctx->judge && !c->framed && ctx->session == RATLS_SESSION_REQUIRED)
 		return cut_off(c, "its certificate will do, but it cannot prove itself in this session, as only Coffer's can: evidence of another time would be all "
 			       "there is. To accept that: RATLS_SESSION_WANTED (--session wanted)");
-	if (ctx->judge && !c->framed)
-		return judge_again(c, clock_ms());
+	if (ctx->judge)
+		schedule(c, clock_ms());
 	if (!c->framed)
 		return 0;
 	c->x = (struct exchange_state){.judge = ctx->judge, .self = ctx->self, .peer = peer, .peer_verifies = c->peer_verifies, .send = send_frame, .ctx = c,
@@ -506,24 +514,38 @@ static int look_around(struct ratls_connection *c)
 	}
 }
 
-// One record of the program's bytes: how many.
+// Hands bytes to OpenSSL, or to the queue when it takes no more: it has begun with them then, and wants the same again.
+static int put_bytes(struct ratls_connection *c, const uint8_t *bytes, size_t len)
+{
+	while (len) {
+		ERR_clear_error();
+		int k = SSL_write(c->ssl, bytes, len > RECORD ? RECORD : (int)len);
+		if (k <= 0) {
+			int err = trouble(c, k);
+			return err == -EAGAIN ? keep(c, bytes, len) : err ? err : lose(c, fault_set(&c->reason, -ECONNRESET, "the connection was cut"));
+		}
+		bytes += k;
+		len -= (size_t)k;
+	}
+	return 0;
+}
+
+// A frame, or a record, of the program's bytes: how many. Only what shares a record with the head is copied.
 static ssize_t put(struct ratls_connection *c, const uint8_t *bytes, size_t len)
 {
-	uint8_t record[RECORD];
-	size_t head = c->framed ? FRAME_HEAD : 0, n = len < RECORD - head ? len : RECORD - head;
-	if (c->framed) {
-		frame_write(record, FRAME_DATA, n);
-		memcpy(record + head, bytes, n);
+	uint8_t first[RECORD];
+	size_t n = len < FRAME_DATA_MAX ? len : FRAME_DATA_MAX, k = n < RECORD - FRAME_HEAD ? n : RECORD - FRAME_HEAD;
+	int err;
+	if (!c->framed) {
+		err = put_bytes(c, bytes, n);
+		return err ? err : (ssize_t)n;
 	}
-	const uint8_t *from = c->framed ? record : bytes;
-	ERR_clear_error();
-	int k = SSL_write(c->ssl, from, (int)(n + head));
-	if (k > 0)
-		return (size_t)k == n + head || !c->framed ? k - (ssize_t)head : lose(c, fault_set(&c->reason, -EIO, "TLS took half a record"));
-	int err = trouble(c, k);
-	if (err == -EAGAIN)	// OpenSSL has begun with these bytes and wants the same again
-		return keep(c, from, n + head) ? c->failed : (ssize_t)n;
-	return err ? err : lose(c, fault_set(&c->reason, -ECONNRESET, "the connection was cut"));
+	frame_write(first, FRAME_DATA, n);
+	memcpy(first + FRAME_HEAD, bytes, k);
+	err = put_bytes(c, first, FRAME_HEAD + k);
+	if (!err && n > k)
+		err = c->out_len ? keep(c, bytes + k, n - k) : put_bytes(c, bytes + k, n - k);
+	return err ? err : (ssize_t)n;
 }
 
 ssize_t ratls_write(struct ratls_connection *c, const void *buf, size_t len, int timeout_ms)

@@ -79,7 +79,7 @@ struct ratls_options {
 	const char *tpm_roots_file;	// certificates of makers of TPMs (PEM)
 	const char *token_keys_file;	// the broker's keys (JWKS): tokens that they signed will do instead of evidence
 	const char *peer_token_file;	// a token about the peer's key that came another way; read when it is needed
-	const char *insecure_simulated_root;	// PEM: evidence under this root counts as "simulated". The policy must accept that as well, and does so without a file
+	const char *insecure_simulated_root;	// PEM: evidence under this root is accepted, as "simulated"
 	bool insecure_accept_debug;	// enclaves that their host can look into
 	const char *ca_file;	// instead of attestation: ordinary certificates under these (PEM), with the name given to ratls_connect
 	bool insecure_any_server;	// for clients: encrypts to whoever answers
@@ -108,7 +108,7 @@ int ratls_connect(struct ratls_connection **out, struct ratls_context *ctx, int 
 int ratls_handshake(struct ratls_connection *c, int timeout_ms);
 // At least one byte; 0: the peer has ended its side. Answers the peer's challenges and sends ours meanwhile.
 ssize_t ratls_read(struct ratls_connection *c, void *buf, size_t size, int timeout_ms);
-// How much was taken; all of it unless time ran out. Does what ratls_read does besides, but for delivering.
+// How much was taken; all of it unless time ran out. Does what ratls_read does besides, but for delivering. Large writes (64 KiB and more) cost least.
 ssize_t ratls_write(struct ratls_connection *c, const void *buf, size_t len, int timeout_ms);
 // No more will be written: the peer's ratls_read returns 0. Reading goes on.
 int ratls_end(struct ratls_connection *c, int timeout_ms);
