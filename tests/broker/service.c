@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The broker as systemd's service: what it tells, and when; and the unit's file, by systemd's own check.
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -47,10 +48,44 @@ static void test_notify(bool abstract)
 	kill(b.pid, SIGHUP);
 	ok("it says that it reloads", told("RELOADING=1\nMONOTONIC_USEC="), "no");
 	ok("and that it has", told("READY=1"), "no");
+	ok("and that it lives", told("WATCHDOG=1"), "no");
+	char cert[160], away[160];
+	snprintf(cert, sizeof cert, "%s/cert.pem", b.dir);
+	snprintf(away, sizeof away, "%s/cert.away", b.dir);
+	ok("a file is missing", !rename(cert, away), "no");
+	kill(b.pid, SIGHUP);
+	ok("a reload that fails shows in its status", told("the last reload FAILED: "), "no");
+	ok("the file is back", !rename(away, cert), "no");
+	kill(b.pid, SIGHUP);
+	ok("and the next one is told as well", told("READY=1\nSTATUS=https://127.0.0.1:"), "no");
 	ok("it ends well", !run_stop(&b), "no");
 	ok("and says that it goes", told("STOPPING=1"), "no");
 	unsetenv("NOTIFY_SOCKET");
 	close(hears);
+}
+
+// Its exit status; says what it printed when that is not 0.
+static int analyze(char **argv)
+{
+	char name[120], *text;
+	size_t len;
+	int status = -1;
+	snprintf(name, sizeof name, "%s/analyzed", world);
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0) {
+		int out = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+		dup2(out, 1);
+		dup2(out, 2);
+		execv("/usr/bin/systemd-analyze", argv);
+		_exit(127);
+	}
+	waitpid(pid, &status, 0);
+	if (status && !file_read(name, 1 << 16, &text, &len, NULL)) {
+		printf("# %s\n", text);
+		free(text);
+	}
+	return status;
 }
 
 static void test_unit(void)
@@ -76,15 +111,10 @@ static void test_unit(void)
 	}
 	free(text);
 	file_write(program, "#!/bin/sh\n", 10, 0755, false, NULL);
-	fflush(stdout);
-	pid_t pid = fork();
-	if (pid == 0) {
-		dup2(1, 2);
-		execl("/usr/bin/systemd-analyze", "systemd-analyze", "verify", "--man=no", "--recursive-errors=no", path, (char *)NULL);
-		_exit(127);
-	}
-	waitpid(pid, &status, 0);
+	status = analyze((char *[]){"systemd-analyze", "verify", "--man=no", "--recursive-errors=no", path, NULL});
 	ok("systemd takes it", status == 0, "%d", status);
+	status = analyze((char *[]){"systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", path, NULL});
+	ok("and finds it exposed to little", status == 0, "%d", status);
 }
 
 int main(void)
