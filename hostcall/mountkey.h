@@ -46,6 +46,7 @@ _Static_assert(sizeof(struct coffer_mount_key) == 136, "ABI");
 
 enum coffer_anchor_what {
 	COFFER_ANCHOR_SERVE,	// write: the caller is the anchor's helper from now on; programs neither see nor reach it
+	COFFER_ANCHOR_HIDE,	// write: the caller is a helper that has nothing to do with volumes; likewise
 	COFFER_ANCHOR_STATE,	// write: the next read gives volume `index` as it is. read: tell the anchor
 	COFFER_ANCHOR_CLAIMED,	// write: the anchor let this mount commit, under state.epoch
 	COFFER_ANCHOR_KNOWS,	// write: the anchor knows state.generation

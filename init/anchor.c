@@ -147,6 +147,11 @@ int anchor_hide(const struct exchange *x)
 	return x->ops->anchor_write(&(struct coffer_anchor_record){.what = COFFER_ANCHOR_SERVE});
 }
 
+int helper_hide(const struct exchange *x)
+{
+	return x->ops->anchor_write(&(struct coffer_anchor_record){.what = COFFER_ANCHOR_HIDE});
+}
+
 void anchor_serve(struct exchange *x)
 {
 	struct coffer_anchor_record r;

@@ -289,6 +289,14 @@ static bool wants_broker(const struct settings *s)
 	return wanted;
 }
 
+int exchange_open(struct exchange *x, struct fault *f)
+{
+	const struct settings *s = x->s;
+	struct http_client_options o = {.url = s->broker_url, .ca_pem = s->broker_ca, .name = s->broker_name,
+					.resolve = http_resolve_static, .timeout_ms = REQUEST_MS};
+	return http_client_open(&x->http, &o, f);
+}
+
 static int meet_broker(struct exchange *x, struct fault *f)
 {
 	const struct settings *s = x->s;
@@ -299,9 +307,7 @@ static int meet_broker(struct exchange *x, struct fault *f)
 	if (!s->broker_ca[0])
 		return fault_set(f, -EINVAL,
 				 "this enclave trusts no broker: coffer.yaml must name its certificate (broker: ca:)");
-	struct http_client_options o = {.url = s->broker_url, .ca_pem = s->broker_ca, .name = s->broker_name,
-					.resolve = http_resolve_static, .timeout_ms = REQUEST_MS};
-	int err = http_client_open(&x->http, &o, f);
+	int err = exchange_open(x, f);
 	if (err)
 		return err;
 	x->key = jwk_new_key("P-256");
@@ -317,9 +323,18 @@ static int meet_broker(struct exchange *x, struct fault *f)
 	return err;
 }
 
+bool anchor_wanted(const struct settings *s)
+{
+	for (unsigned int i = 0; i < s->volume_count; i++) {
+		if (s->anchor && !s->volumes[i].read_only && !s->volumes[i].sealing)
+			return true;
+	}
+	return false;
+}
+
 int attest_run(const struct settings *s, const struct attest_ops *ops, struct exchange **helper, struct fault *f)
 {
-	bool keep = false;
+	bool keep = helper && (anchor_wanted(s) || identity_wanted(s));
 	struct exchange *x = calloc(1, sizeof *x);
 	if (!x)
 		return fault_set(f, -ENOMEM, "out of memory");
@@ -328,15 +343,13 @@ int attest_run(const struct settings *s, const struct attest_ops *ops, struct ex
 	int err = wants_broker(s) ? meet_broker(x, f) : 0;
 	if (!err && s->image.present)
 		err = enter_image(x, f);
-	for (unsigned int i = 0; i < s->volume_count && !err; i++) {
+	for (unsigned int i = 0; i < s->volume_count && !err; i++)
 		err = s->volumes[i].sealing ? sealing_mount(x, i, f) : mount_volume(x, i, f);
-		keep = keep || (s->anchor && !s->volumes[i].read_only && !s->volumes[i].sealing);
-	}
 	for (unsigned int i = 0; i < s->secret_count && !err; i++)
 		err = secret_fetch(x, &s->secrets[i], f);
 	if (helper)
 		*helper = !err && keep ? x : NULL;
-	if (err || !keep || !helper)
+	if (err || !keep)
 		exchange_free(x);
 	return err;
 }

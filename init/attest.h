@@ -38,15 +38,23 @@ struct attest_ops {
 // reached, for s->broker_timeout_s. -errno; f->text says what failed and, for a refusal, each claim with the value
 // expected and the value found (a line each).
 //
-// *helper (may be NULL: nobody will serve): the open exchange when a volume has to be anchored while it is used, for anchor_serve.
+// *helper (may be NULL: nobody will serve): the open exchange when a volume has to be anchored while it is used, for anchor_serve (anchor_wanted),
+// or identities to be renewed, for identity_serve (identity_wanted).
 struct exchange;
 int attest_run(const struct settings *s, const struct attest_ops *ops, struct exchange **helper, struct fault *f);
 void exchange_free(struct exchange *x);
+
+bool anchor_wanted(const struct settings *s);
 
 // anchor.c: tells the broker of each root that the kernel names, until the enclave ends. Proves the enclave again when the session has
 // expired, and goes on when the broker comes back.
 int anchor_hide(const struct exchange *x); // this process becomes the helper: out of the programs' sight
 void anchor_serve(struct exchange *x);
+
+// identity.c: has the identities of this enclave made anew at half their life, until the enclave ends.
+int helper_hide(const struct exchange *x); // this process goes out of the programs' sight, and reaches the broker still
+bool identity_wanted(const struct settings *s);
+void identity_serve(struct exchange *x);
 
 // The real ones (enclave.c).
 extern const struct attest_ops enclave_ops;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // /.coffer/init-attest (static, with OpenSSL): init runs it when volumes or secrets are asked for. Exit status 0: all are mounted,
 // or there; 1: not, and one message on stderr says why. Where
-// volumes are anchored, a helper stays behind that tells the broker of their new states until the enclave ends.
+// volumes are anchored, a helper stays behind that tells the broker of their new states until the enclave ends; where there are identities,
+// another that renews them.
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -9,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "init/attest.h"
+#include "init/exchange.h"
 
 // Nothing of the helper's meets the program: not its terminal, its folder, or its output.
 static int leave_helper(struct exchange *x)
@@ -39,6 +40,36 @@ static int leave_helper(struct exchange *x)
 	_exit(0);
 }
 
+// The same for identities; what is the anchor's, and the connection, this one gives up.
+static int leave_renewer(struct exchange *x)
+{
+	struct fault f = {""};
+	int ready[2];
+	char hidden;
+	if (pipe2(ready, O_CLOEXEC))
+		return -errno;
+	pid_t pid = fork();
+	if (pid < 0)
+		return -errno;
+	if (pid > 0) {
+		close(ready[1]);
+		ssize_t n = read(ready[0], &hidden, 1);
+		close(ready[0]);
+		return n == 1 ? 0 : -EIO;
+	}
+	explicit_bzero(x->tpm, sizeof x->tpm);
+	if (helper_hide(x) || write(ready[1], "", 1) != 1)
+		_exit(1);
+	close_range(0, ~0u, 0);
+	for (int fd = 0; fd < 3; fd++)
+		open("/dev/null", O_RDWR);
+	setsid();
+	x->http = NULL;
+	if (!exchange_open(x, &f))
+		identity_serve(x);
+	_exit(1);
+}
+
 int main(void)
 {
 	struct settings s;
@@ -48,7 +79,12 @@ int main(void)
 	int err = settings_load(&s, &f);
 	if (!err)
 		err = attest_run(&s, &enclave_ops, &helper, &f);
-	if (!err && helper) {
+	if (!err && helper && identity_wanted(&s)) {
+		err = leave_renewer(helper);
+		if (err)
+			fault_set(&f, err, "cannot start what renews identities: %s", strerror(-err));
+	}
+	if (!err && helper && anchor_wanted(&s)) {
 		err = leave_helper(helper);
 		if (err)
 			fault_set(&f, err, "cannot start the anchor's helper: %s", strerror(-err));

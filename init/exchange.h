@@ -17,10 +17,14 @@ struct exchange {
 	json_t *jwk;
 	char nonce[64];
 	char cookie[300];	// a whole header line
+	int64_t identity_life_s;	// of the shortest-lived identity, in seconds from when it was fetched; 0: none was
+	bool renewing;			// files of identities are there: they are exchanged
 	char statement[64];	// what this enclave states of itself, in its evidence; "": the broker would not understand
 	struct tpm_place tpm[SETTINGS_MAX_VOLUMES];	// where volumes are anchored in a TPM
 };
 
+// The connection to the broker; a process that was forked off has its own.
+int exchange_open(struct exchange *x, struct fault *f);
 // A new session with a nonce, and the proof with it.
 int exchange_begin(struct exchange *x, struct fault *f);
 int exchange_prove(struct exchange *x, struct fault *f);

@@ -1,29 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 // A SPIFFE identity from the broker (`secrets: /run/spiffe: spiffe/svid/web`): the certificate, the key that it is for, which is the one that this
-// enclave's evidence binds, and the trust bundle become files before the program starts. What holds the key is wiped.
+// enclave's evidence binds, and the trust bundle become files before the program starts. What holds the key is wiped. While the program runs, a
+// process of its own (identity_serve) has them made anew at half their life: for the same key, so that each file fits the others at any moment.
 #include <errno.h>
 #include <openssl/pem.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "init/exchange.h"
 #include "lib/file.h"
 #include "lib/jwe.h"
 
 #define MAX_ANSWER (64u << 10)
+#define LIFE_MIN 20
+#define LIFE_MAX (7 * 86400ll)
 
-// A file in the folder that the setting names.
+// A file in the folder that the setting names; once it is there, another takes its place as a whole.
 static int put(struct exchange *x, const struct settings_secret *s, const char *name, unsigned int mode, const void *bytes, size_t len, struct fault *f)
 {
-	char path[300];
+	char path[300], fresh[310];
 	struct settings_secret file = *s;
 	snprintf(path, sizeof path, "%s/%s", s->path, name);
-	if (strlen(path) > 255)
+	if (strlen(path) > 250)
 		return fault_set(f, -ENAMETOOLONG, "%s is too long for the folder of an identity", s->path);
-	file.path = path;
+	snprintf(fresh, sizeof fresh, "%s.new", path);
+	file.path = x->renewing ? fresh : path;
 	file.mode = mode;
-	return x->ops->deliver(&file, bytes, len, f);
+	if (x->renewing)
+		unlink(fresh);	// of a renewal that was cut short
+	int err = x->ops->deliver(&file, bytes, len, f);
+	if (!err && x->renewing && rename(fresh, path))
+		err = fault_errno(f, errno, "cannot rename %s", fresh);
+	return err;
 }
 
 static int put_key(struct exchange *x, const struct settings_secret *s, struct fault *f)
@@ -36,15 +47,34 @@ static int put_key(struct exchange *x, const struct settings_secret *s, struct f
 	return err;
 }
 
+// How long the shortest-lived of this enclave's identities is good from now on.
+static void note_life(struct exchange *x, const char *pem)
+{
+	BIO *bio = BIO_new_mem_buf(pem, -1);
+	X509 *cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+	int days = 0, seconds = 0;
+	if (cert && ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(cert)) == 1) {
+		int64_t life = days * 86400ll + seconds;
+		life = life < LIFE_MIN ? LIFE_MIN : life > LIFE_MAX ? LIFE_MAX : life;	// whatever the clock says
+		if (!x->identity_life_s || life < x->identity_life_s)
+			x->identity_life_s = life;
+	}
+	X509_free(cert);
+	BIO_free(bio);
+}
+
 static int put_all(struct exchange *x, const struct settings_secret *s, const json_t *answer, struct fault *f)
 {
 	const char *svid = json_string_value(json_object_get(answer, "x509_svid")), *bundle = json_string_value(json_object_get(answer, "bundle"));
 	if (!svid || !bundle)
 		return fault_set(f, -EPROTO, "%s does not answer like an authority of identities", x->s->broker_url);
-	int err = put(x, s, "svid.pem", 0444, svid, strlen(svid), f);
+	// Whom to believe first: a peer's new certificate may be under an authority that is new as well.
+	int err = put(x, s, "bundle.pem", 0444, bundle, strlen(bundle), f);
 	if (!err)
-		err = put(x, s, "bundle.pem", 0444, bundle, strlen(bundle), f);
-	return err ? err : put_key(x, s, f);
+		err = put(x, s, "svid.pem", 0444, svid, strlen(svid), f);
+	if (!err)
+		note_life(x, svid);
+	return err || x->renewing ? err : put_key(x, s, f);
 }
 
 int identity_fetch(struct exchange *x, const struct settings_secret *s, struct fault *f)
@@ -78,4 +108,49 @@ out:
 	json_decref(jwe);
 	http_reply_free(&reply);
 	return err;
+}
+
+static bool is_identity(const struct settings_secret *s)
+{
+	return !strncmp(s->resource, IDENTITY_PREFIX, strlen(IDENTITY_PREFIX));
+}
+
+bool identity_wanted(const struct settings *s)
+{
+	for (unsigned int i = 0; i < s->secret_count; i++) {
+		if (is_identity(&s->secrets[i]))
+			return true;
+	}
+	return false;
+}
+
+// All of them, in a session of its own.
+static int renew(struct exchange *x, struct fault *f)
+{
+	int err = exchange_begin(x, f);
+	if (err)	// the broker has closed a connection that was idle: once more
+		err = exchange_begin(x, f);
+	if (!err)
+		err = exchange_prove(x, f);
+	for (unsigned int i = 0; i < x->s->secret_count && !err; i++)
+		err = is_identity(&x->s->secrets[i]) ? identity_fetch(x, &x->s->secrets[i], f) : 0;
+	return err;
+}
+
+// Of what is left, half is slept; after a failure an eighth of the life, so that there are some more tries until the end, and beyond it.
+void identity_serve(struct exchange *x)
+{
+	int64_t life = x->identity_life_s;
+	struct timespec wait = {.tv_sec = life / 2};
+	x->renewing = true;
+	for (;;) {
+		struct fault f = {""};
+		while (clock_nanosleep(CLOCK_MONOTONIC, 0, &wait, &wait) == EINTR)
+			;
+		x->identity_life_s = 0;
+		int err = renew(x, &f);
+		if (!err)
+			life = x->identity_life_s;
+		wait = (struct timespec){.tv_sec = err ? life / 8 + 1 : life / 2};
+	}
 }

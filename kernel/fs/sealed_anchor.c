@@ -319,8 +319,9 @@ static ssize_t anchor_write(struct file *f, struct iter *it, u64 *pos)
 	}
 	if (rec.what == COFFER_ANCHOR_CLOSE) {
 		r = close_all();
-	} else if (rec.what == COFFER_ANCHOR_SERVE) {
-		f->priv = f; // its release is the helper's end
+	} else if (rec.what == COFFER_ANCHOR_SERVE || rec.what == COFFER_ANCHOR_HIDE) {
+		if (rec.what == COFFER_ANCHOR_SERVE)
+			f->priv = f; // its release is the helper's end
 		proc_hide(curproc);
 	} else {
 		mutex_lock(&anchor_lock);

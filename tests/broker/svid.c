@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPIFFE identities: given by policy to the attested key alone, and taken for what they are by openssl and by whoever has the trust bundle.
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "attest/cert.h"
+#include "init/exchange.h"
 #include "lib/encode.h"
 #include "lib/file.h"
 #include "lib/jwe.h"
@@ -179,6 +186,87 @@ static void test_rotation(struct guest *g, const json_t *before)
 	json_decref(o);
 }
 
+// ---- renewal ----
+
+static int evidence_here(const uint8_t report_data[64], struct evidence *out, struct fault *f)
+{
+	return machine_evidence(&machine, report_data, out, f);
+}
+
+// As the enclave does: never over a file that is there.
+static int deliver_here(const struct settings_secret *s, const void *bytes, size_t len, struct fault *f)
+{
+	int fd = open(s->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, s->mode);
+	ssize_t n = fd < 0 ? -1 : write(fd, bytes, len);
+	if (fd >= 0)
+		close(fd);
+	return n == (ssize_t)len ? 0 : fault_errno(f, errno, "cannot write %s", s->path);
+}
+
+static void say_nothing(const char *line)
+{
+	(void)line;
+}
+
+static char *read_in(const char *dir, const char *name)
+{
+	char path[200], *text;
+	size_t len;
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	return file_read(path, 1 << 16, &text, &len, NULL) ? strdup("") : text;
+}
+
+// The broker is away when the time comes, and comes back. The life is the test's, which has no half hour.
+static void test_renewal(void)
+{
+	static const struct attest_ops ops = {evidence_here, NULL, NULL, NULL, say_nothing, NULL, NULL, deliver_here};
+	char dir[160], *before, *key, *after;
+	struct settings_secret secret = {.path = dir, .resource = (char *)"spiffe/svid/web", .mode = 0400};
+	struct settings s = {.broker_url = b.url, .broker_ca = b.ca, .broker_timeout_s = 60, .secret_count = 1, .secrets = &secret};
+	struct exchange *x = NULL;
+	struct fault f = {""};
+	snprintf(dir, sizeof dir, "%s/identity", world);
+	mkdir(dir, 0700);
+	int err = attest_run(&s, &ops, &x, &f);
+	if (!ok("svid: an enclave has its identity in files", !err && x && x->identity_life_s > 3000, "%d %s", err, f.text))
+		return;
+	before = read_in(dir, "svid.pem");
+	key = read_in(dir, "key.pem");
+	snprintf(b.listen, sizeof b.listen, "%.60s", b.url + strlen("https://"));	// it comes back where it was
+	ok("svid: the broker goes", !run_stop(&b), "no");
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0) {
+		x->http = NULL;
+		x->identity_life_s = 2;
+		if (!exchange_open(x, &f))
+			identity_serve(x);
+		_exit(1);
+	}
+	sleep(2);
+	after = read_in(dir, "svid.pem");
+	ok("svid: nothing is lost meanwhile", !strcmp(before, after), "%s", after);
+	ok("svid: it comes back", run_start(&b, "--insecure-accept-simulated", machine.root_pem), "no");
+	for (int i = 0; i < 300 && !strcmp(before, after); i++) {
+		usleep(100000);
+		free(after);
+		after = read_in(dir, "svid.pem");
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	X509 *cert = read_cert(after);
+	ok("svid: the certificate is renewed", strcmp(before, after) && cert, "%s", after);
+	ok("svid: for the key that is there", cert && EVP_PKEY_eq(X509_get0_pubkey(cert), x->key) == 1, "no");
+	free(after);
+	after = read_in(dir, "key.pem");
+	ok("svid: which stays", *key && !strcmp(key, after), "no");
+	X509_free(cert);
+	free(before);
+	free(after);
+	free(key);
+	exchange_free(x);
+}
+
 int main(void)
 {
 	struct guest g = {.key = NULL};
@@ -207,6 +295,7 @@ int main(void)
 		test_rotation(&g, o);
 	}
 	json_decref(o);
+	test_renewal();
 	ok("svid: it ends well", !run_stop(&b), "no");
 	guest_free(&g);
 	run_free(&b);

@@ -53,3 +53,9 @@ $(E2E_DIR)/sandbox: tests/e2e/src/sandbox.c
 
 .PHONY: e2e-programs
 e2e-programs: $(E2E_PROGRAMS)
+
+# An identity that is renewed while its program runs: half a minute at the least.
+.PHONY: soak-identity
+soak: soak-identity
+soak-identity: bins
+	$(Q)COFFER_TEST_RENEWAL=1 tests/e2e/run identity
