@@ -203,7 +203,7 @@ static int client(struct request *q, struct ratls_context *ctx)
 	if (!err && !q->json)
 		err = tls_relay(c, STDIN_FILENO, STDOUT_FILENO, false);
 	int code = err ? failed(err, err == -EIO ? "standard output is closed" : ratls_reason(c)) : EXIT_OK;
-	ratls_close(c, err ? 0 : q->timeout_ms);
+	ratls_close(c, err ? 2000 : q->timeout_ms);
 	return code;
 }
 
@@ -253,7 +253,7 @@ static int serve_one(const struct request *q, struct ratls_context *ctx, int fd)
 	if (!err)
 		err = q->command ? run_command(q, c) : tls_relay(c, STDIN_FILENO, STDOUT_FILENO, false);
 	int code = err ? failed(err, err == -EIO ? "standard output is closed" : ratls_reason(c)) : EXIT_OK;
-	ratls_close(c, err ? 0 : q->timeout_ms);
+	ratls_close(c, err ? 2000 : q->timeout_ms);
 	return code;
 }
 

@@ -61,7 +61,7 @@ static int open_connection(struct ratls_connection **out, struct ratls_context *
 		close(fd);
 		return fault_set(f, -ENOMEM, "out of memory");
 	}
-	*c = (struct ratls_connection){.ctx = ctx, .fd = fd, .server = server, .ssl = SSL_new(server ? ctx->server : ctx->client)};
+	*c = (struct ratls_connection){.ctx = context_ref(ctx), .fd = fd, .server = server, .ssl = SSL_new(server ? ctx->server : ctx->client)};
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		err = fault_errno(f, errno, "the descriptor %d cannot be used", fd);
 	else if (!c->ssl || SSL_set_fd(c->ssl, fd) != 1 || SSL_set_app_data(c->ssl, c) != 1 || (name && !set_name(c, name)))
@@ -117,8 +117,26 @@ static bool is_refusal(int alert)
 	}
 }
 
+static int advance(struct ratls_connection *c);
+static int trouble(struct ratls_connection *c, int ret, bool writing);
+
+// A peer that has gone may have said why before: an alert, or a verdict, that nobody has read yet. True: the connection is lost by that.
+static bool has_last_words(struct ratls_connection *c)
+{
+	char byte;
+	if (c->framed && c->phase != RATLS_TLS) {
+		advance(c);
+	} else {
+		ERR_clear_error();
+		int n = SSL_peek(c->ssl, &byte, 1);
+		if (n <= 0)
+			trouble(c, n, false);
+	}
+	return c->failed;
+}
+
 // After a call that did not succeed: -EAGAIN, 0 the peer's goodbye, or what the connection was lost by.
-static int trouble(struct ratls_connection *c, int ret)
+static int trouble(struct ratls_connection *c, int ret, bool writing)
 {
 	char why[256];
 	int kind = SSL_get_error(c->ssl, ret), saved = errno;
@@ -134,6 +152,8 @@ static int trouble(struct ratls_connection *c, int ret)
 	ERR_clear_error();
 	if (c->phase == RATLS_TLS && c->verdict && !c->verdict->accepted)
 		return lose(c, fault_set(&c->reason, -EKEYREJECTED, "the peer is refused: %s", c->verdict->reason));
+	if (kind == SSL_ERROR_SYSCALL && writing && has_last_words(c))
+		return c->failed;
 	if (kind == SSL_ERROR_SYSCALL || ERR_GET_REASON(e) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
 		return lose(c, fault_set(&c->reason, -ECONNRESET, "the connection was cut%s%s", kind == SSL_ERROR_SYSCALL && saved ? ": " : "",
 					 kind == SSL_ERROR_SYSCALL && saved ? strerror(saved) : ""));
@@ -174,7 +194,7 @@ static int flush(struct ratls_connection *c)
 		ERR_clear_error();
 		int k = SSL_write(c->ssl, c->out + c->out_pos, n > RECORD ? RECORD : (int)n);
 		if (k <= 0) {
-			int err = trouble(c, k);
+			int err = trouble(c, k, true);
 			return err ? err : lose(c, fault_set(&c->reason, -ECONNRESET, "the connection was cut"));
 		}
 		c->out_pos += (size_t)k;
@@ -206,7 +226,7 @@ static int input(struct ratls_connection *c, void *buf, size_t size)
 	int n = SSL_read(c->ssl, buf, size > 1 << 20 ? 1 << 20 : (int)size);
 	if (n > 0)
 		return n;
-	n = trouble(c, n);
+	n = trouble(c, n, false);
 	if (n == -EAGAIN)
 		c->drained_ms = clock_ms();
 	return n;
@@ -395,7 +415,7 @@ static int do_tls(struct ratls_connection *c)
 	ERR_clear_error();
 	int n = SSL_do_handshake(c->ssl);
 	if (n != 1) {
-		int err = trouble(c, n);
+		int err = trouble(c, n, false);
 		return err ? err : lose(c, fault_set(&c->reason, -ECONNRESET, "the peer ended the connection in the handshake"));
 	}
 	c->phase = RATLS_PROOF;
@@ -521,7 +541,7 @@ static int put_bytes(struct ratls_connection *c, const uint8_t *bytes, size_t le
 		ERR_clear_error();
 		int k = SSL_write(c->ssl, bytes, len > RECORD ? RECORD : (int)len);
 		if (k <= 0) {
-			int err = trouble(c, k);
+			int err = trouble(c, k, true);
 			return err == -EAGAIN ? keep(c, bytes, len) : err ? err : lose(c, fault_set(&c->reason, -ECONNRESET, "the connection was cut"));
 		}
 		bytes += k;
@@ -634,6 +654,8 @@ int ratls_close(struct ratls_connection *c, int timeout_ms)
 	}
 	if (!err && timeout_ms && c->phase == RATLS_OPEN)
 		err = linger(c, deadline);
+	else if (err == -EKEYREJECTED && timeout_ms)
+		linger(c, deadline);	// until it knows why
 	exchange_close(&c->x);
 	verdict_release(c->verdict);
 	SSL_free(c->ssl);
@@ -644,6 +666,7 @@ int ratls_close(struct ratls_connection *c, int timeout_ms)
 	free(c->stash);
 	free(c->out);
 	free(c->peer_json);
+	ratls_context_free(c->ctx);
 	free(c);
 	return err;
 }

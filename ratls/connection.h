@@ -12,6 +12,7 @@
 #define RATLS_SESSIONS 16
 
 struct ratls_context {
+	unsigned int refs;		// its owner's, and each connection's
 	struct self *self;
 	struct judge *judge;		// NULL: no evidence is asked for
 	SSL_CTX *server, *client;
@@ -61,6 +62,8 @@ struct ratls_connection {
 	char *peer_json;
 	struct fault reason;
 };
+
+struct ratls_context *context_ref(struct ratls_context *ctx);
 
 // What is known of the peer (peer.c); malloc'ed, NULL without memory.
 char *peer_describe(const struct ratls_connection *c);

@@ -149,6 +149,7 @@ int ratls_context_new(struct ratls_context **out, const struct ratls_options *o,
 	if (!ctx)
 		return fault_set(f, -ENOMEM, "out of memory");
 	pthread_mutex_init(&ctx->lock, NULL);
+	ctx->refs = 1;
 	ctx->session = o->session;
 	ctx->renew_s = o->renew_seconds ? o->renew_seconds : 300;
 	ctx->answer_s = o->answer_seconds ? o->answer_seconds : 30;
@@ -175,9 +176,15 @@ int ratls_context_new(struct ratls_context **out, const struct ratls_options *o,
 	return 0;
 }
 
+struct ratls_context *context_ref(struct ratls_context *ctx)
+{
+	__atomic_add_fetch(&ctx->refs, 1, __ATOMIC_RELAXED);
+	return ctx;
+}
+
 void ratls_context_free(struct ratls_context *ctx)
 {
-	if (!ctx)
+	if (!ctx || __atomic_sub_fetch(&ctx->refs, 1, __ATOMIC_ACQ_REL))
 		return;
 	for (unsigned int i = 0; i < RATLS_SESSIONS; i++) {
 		free(ctx->sessions[i].name);

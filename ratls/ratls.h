@@ -94,7 +94,7 @@ struct ratls_options {
 	bool resume;		// TLS sessions may be resumed; the peer's certificate is judged again all the same
 };
 
-// *out: ratls_context_free, after its connections. -EINVAL and what is wrong.
+// *out: ratls_context_free. Its connections may live on. -EINVAL and what is wrong.
 int ratls_context_new(struct ratls_context **out, const struct ratls_options *o, struct ratls_error *e);
 void ratls_context_free(struct ratls_context *ctx);
 
@@ -112,7 +112,7 @@ ssize_t ratls_read(struct ratls_connection *c, void *buf, size_t size, int timeo
 ssize_t ratls_write(struct ratls_connection *c, const void *buf, size_t len, int timeout_ms);
 // No more will be written: the peer's ratls_read returns 0. Reading goes on.
 int ratls_end(struct ratls_connection *c, int timeout_ms);
-// Says goodbye, closes the descriptor and frees. NULL is fine. 0: the peer got all.
+// Says goodbye, closes the descriptor and frees. NULL is fine. 0: the peer got all. Of a peer that was refused: waits until it has gone, or it might not learn why.
 int ratls_close(struct ratls_connection *c, int timeout_ms);
 
 // For event loops: what poll(2) should wait for (POLLIN, POLLOUT), and in how many milliseconds something is due at the latest (-1: nothing is). Then

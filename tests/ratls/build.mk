@@ -4,8 +4,9 @@ RATLS_TESTS = $(patsubst tests/ratls/%.c,$(B)/test/ratls-%,$(filter-out tests/ra
 UNIT_TESTS += $(RATLS_TESTS)
 TEST_BINS += $(RATLS_TESTS)
 
+$(B)/test/ratls-certificate: $(B)/obj/tests/attest/make/cca.o $(B)/obj/tests/attest/make/pki.o
 $(B)/test/ratls-%: $(B)/obj/tests/ratls/%.o $(B)/obj/tests/ratls/world.o $(B)/lib/libcoffer.a
 	@mkdir -p $(@D)
 	@echo "  LD   $@"
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(COFFER_LIBS)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(COFFER_LIBS)
 .SECONDARY: $(RATLS_TESTS:$(B)/test/ratls-%=$(B)/obj/tests/ratls/%.o) $(B)/obj/tests/ratls/world.o

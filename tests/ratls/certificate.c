@@ -12,6 +12,7 @@
 #include "attest/cert.h"
 #include "attest/simtee.h"
 #include "lib/jwe.h"
+#include "tests/attest/make/cca.h"
 #include "tests/attest/ok.h"
 #include "tests/attest/vectors.h"
 
@@ -262,6 +263,61 @@ static void test_endorsements(void)
 	}
 }
 
+// Collateral that is sent along comes out as it went in.
+static void test_endorsed(EVP_PKEY *key)
+{
+	struct ratls_cert_request q = {.key = key, .subject = "enclave", .now = time(NULL), .seconds = 300, .evidence = ask_simulated};
+	struct bundle in, out;
+	struct ratls_cert r;
+	struct fault f = {""};
+	X509 *cert = NULL;
+	size_t tcb_len = 0, crl_len = 0, n;
+	if (bundle_init(&in) || bundle_init(&out) || bundle_put_text(&in, "tcb_info", "{\"a\":1}", 7) || bundle_put_bytes(&in, "pck_crl", "\x30\x00\x01", 3))
+		abort();
+	q.endorsements = &in;
+	bool made = !ratls_cert_make(&q, &cert, &f) && !ratls_cert_read(cert, &r, &f) && r.endorsements && !ratls_cert_bundle(&r, &out, &f);
+	const char *tcb = bundle_text(&out, "tcb_info", &tcb_len);
+	const uint8_t *crl = bundle_bytes(&out, "pck_crl", &crl_len);
+	ok("ratls: endorsements are sent along", made && tcb && tcb_len == 7 && !memcmp(tcb, "{\"a\":1}", 7) && crl && crl_len == 3 && !memcmp(crl, "\x30\x00\x01", 3) &&
+	   !bundle_text(&out, "qe_identity", &n), "%s", f.text);
+	X509_free(cert);
+	bundle_free(&in);
+	bundle_free(&out);
+}
+
+static int ask_cca(void *ctx, const uint8_t report_data[64], struct bundle *out, struct fault *f)
+{
+	static const struct cca_spec spec = {.lifecycle = 0x3003, .challenge_len = 64, .rak_hash = "sha-256"};
+	uint8_t token[4096];
+	(void)f;
+	return bundle_put_bytes(out, "evidence", token, cca_make(&spec, ctx, report_data, token));
+}
+
+// Hardware that has no tag of its own: as a bundle, bound all the same.
+static void test_bundled(EVP_PKEY *key)
+{
+	struct cca_keys keys = {EVP_EC_gen("P-384"), EVP_EC_gen("P-384"), EVP_EC_gen("P-256"), EVP_EC_gen("P-384")};
+	struct ratls_cert_request q = {.key = key, .subject = "realm", .now = time(NULL), .seconds = 300, .evidence = ask_cca, .ctx = &keys};
+	struct attest_result r;
+	struct fault f = {""};
+	X509 *cert = NULL;
+	if (ratls_cert_make(&q, &cert, &f)) {
+		printf("%s\n", f.text);
+		abort();
+	}
+	judge(cert, time(NULL), NULL, 0, &r);
+	const struct attest_check *bound = attest_find(&r, "report-data"), *of_key = attest_find(&r, "certificate-key");
+	// Nobody endorses these keys: that, and nothing else, is wrong.
+	ok("ratls: hardware without a tag", bound && bound->outcome == ATTEST_PASSED && of_key && of_key->outcome == ATTEST_PASSED &&
+	   attest_find(&r, "certificate-evidence")->outcome == ATTEST_PASSED && !strcmp(failed_ids(&r), "platform-signature "), "%s", failed_ids(&r));
+	attest_result_free(&r);
+	X509_free(cert);
+	EVP_PKEY_free(keys.cpak);
+	EVP_PKEY_free(keys.rak);
+	EVP_PKEY_free(keys.rak256);
+	EVP_PKEY_free(keys.other);
+}
+
 int main(void)
 {
 	char path[128], *pem;
@@ -282,6 +338,8 @@ int main(void)
 	test_cheating(key, other);
 	test_legacy();
 	test_endorsements();
+	test_endorsed(key);
+	test_bundled(key);
 	EVP_PKEY_free(key);
 	EVP_PKEY_free(other);
 	EVP_PKEY_free(rsa);
