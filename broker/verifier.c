@@ -46,6 +46,11 @@ static int read_crls(const char *path, const char *setting, struct cert_crls *ou
 	err = cert_crls_add(out, bytes, len, &why);
 	if (err)
 		fault_set(f, err, "%s: %s holds no revocation lists (PEM or DER): %s", setting, path, why.text);
+	for (unsigned int i = 0; i < out->count && !err; i++) {
+		const ASN1_TIME *next = X509_CRL_get0_nextUpdate(out->crls[i]);
+		if (next && cert_time(next) <= time(NULL))
+			log_warning("broker: %s: a list in %s has ended: put a newer one there, and reload", setting, path);
+	}
 	free(bytes);
 	return err;
 }

@@ -660,7 +660,7 @@ static void test_revoked(const char *config, const char *ca_path)
 	ok("and names it: it is refused", with_certificate(&issued, "", "GET", WHOAMI, NULL) == 401 && strstr(told, "'carol' is revoked"), "%s", told);
 	ok("others are not", as(&alice, "GET", WHOAMI, NULL) == 200, "no");
 	write_list(list, NULL, now - 10);
-	ok("a list that has ended is read", reload("were read anew"), "no");
+	ok("a list that has ended is read, and told", reload("a list in ") && reload("were read anew"), "no");
 	ok("and nobody comes in by it", with_certificate(&issued, "", "GET", WHOAMI, NULL) == 401 && strstr(told, "client_ca_crl"), "%s", told);
 	write_config(list, "no list\n");
 	ok("what is none is not read", reload("holds no revocation lists"), "no");
