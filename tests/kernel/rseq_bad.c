@@ -2,6 +2,7 @@
 // rseq(2) with an area that goes bad: that ends the program by SIGSEGV, and nothing else. Inside, the image says
 // restartable_sequences: true.
 #include "tests/kernel/t.h"
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -92,6 +93,8 @@ TEST(unmapped) { bad_area(UNMAPPED); }
 TEST(read_only) { bad_area(READ_ONLY); }
 
 static struct rseq *volatile shown;
+static volatile int sleeper, spinners;
+
 static void *victim(void *arg)
 {
 	(void)arg;
@@ -101,17 +104,52 @@ static void *victim(void *arg)
 	return NULL;
 }
 
-// Other threads of the program go with it, those that sleep, too; its parent lives.
+static void *sleeps(void *arg)
+{
+	sleeper = gettid();
+	pause();
+	return arg;
+}
+
+static void *spins(void *arg)
+{
+	__atomic_add_fetch(&spinners, 1, __ATOMIC_SEQ_CST);
+	while (spinners)
+		;
+	return arg;
+}
+
+static char state_of(int tid)
+{
+	char path[64], text[256] = "";
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	int fd = OK(open(path, O_RDONLY));
+	OK(read(fd, text, sizeof(text) - 1));
+	close(fd);
+	char *at = strrchr(text, ')');
+	return at && at[1] ? at[2] : 0;
+}
+
+// Other threads of the program go with it, those that sleep, too; its parent lives. Nobody may be on the way through the kernel when
+// the host looks (docs/kernel.md), so all that are awake are busy in the program, and more than there are CPUs: the host has to look.
 TEST(of_another_thread)
 {
 	pid_t p = fork();
 	if (!p) {
+		int n = (int)sysconf(_SC_NPROCESSORS_ONLN);
+		struct timespec long_asleep = { .tv_nsec = 500000000 };
 		pthread_t t;
+		OK(pthread_create(&t, NULL, sleeps, NULL));
 		OK(pthread_create(&t, NULL, victim, NULL));
-		while (!shown)
+		for (int i = 0; i < n; i++)
+			OK(pthread_create(&t, NULL, spins, NULL));
+		while (!shown || !sleeper || spinners < n || state_of(sleeper) != 'S')
 			sched_yield();
+		nanosleep(&long_asleep, NULL);
+		alarm(60);
 		shown->rseq_cs = 4096;
-		pause();
+		for (;;)
+			;
 	}
 	EQ(t_wait(p), 128 + SIGSEGV);
 }
