@@ -19,6 +19,7 @@
 #include "tests/attest/make/snp.h"
 #include "tests/attest/ok.h"
 #include "tests/attest/vectors.h"
+#include "tests/folder.h"
 
 static char folder[64];
 
@@ -396,9 +397,7 @@ static void test_damage(void)
 
 int main(void)
 {
-	char command[96];
-	strcpy(folder, "/tmp/coffer-collateral.XXXXXX");
-	if (!mkdtemp(folder))
+	if (!test_folder(folder, "collateral"))
 		return 1;
 	test_keys();
 	test_intel(true);
@@ -410,8 +409,5 @@ int main(void)
 	test_amd("Genoa with certificates", &snp_genoa, "Genoa", true);
 	test_hidden_chip();
 	test_damage();
-	snprintf(command, sizeof command, "rm -rf %s", folder);
-	if (system(command))
-		return 1;
 	return ok_failed != 0;
 }

@@ -13,6 +13,7 @@
 #include "tests/attest/make/gpu.h"
 #include "tests/attest/ok.h"
 #include "tests/attest/vectors.h"
+#include "tests/folder.h"
 
 static uint8_t nonce[32];
 
@@ -280,13 +281,15 @@ static const char *output(const char *line)
 // As a person sees it.
 static void test_command(const char *self)
 {
-	char coffer[512], folder[] = "/tmp/coffer-gpu-XXXXXX", list[64], root[64], line[1200];
+	char coffer[512], folder[64], list[96], root[96], line[1200];
 	struct gpu_made m;
 	snprintf(coffer, sizeof coffer, "%.*s/../bin/coffer", (int)(strrchr(self, '/') - self), self);
-	if (access(coffer, X_OK) || !mkdtemp(folder)) {
-		skip("coffer verify", "the command is not built");
+	if (access(coffer, X_OK)) {
+		ok("coffer verify", false, "the command is not built");
 		return;
 	}
+	if (!test_folder(folder, "gpu"))
+		return;
 	gpu_make(&gpu_good, &m);
 	char *json = gpu_made_json((const struct gpu_made *const[]){&m}, 1), *pem = pki_pem(gpu_made_root(), NULL);
 	snprintf(list, sizeof list, "%s/gpu.json", folder);
@@ -303,9 +306,6 @@ static void test_command(const char *self)
 	snprintf(line, sizeof line, "'%s' evidence show %s 2>&1", coffer, list);
 	out = output(line);
 	ok("coffer evidence show", strstr(out, "an NVIDIA GPU's measurements") && strstr(out, "\"driver_version\": \"580.95.05\""), "%s", out);
-	unlink(list);
-	unlink(root);
-	rmdir(folder);
 	free(json);
 	free(pem);
 	gpu_made_free(&m);

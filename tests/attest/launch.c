@@ -15,6 +15,7 @@
 #include "lib/encode.h"
 #include "tests/attest/ok.h"
 #include "tests/attest/vectors.h"
+#include "tests/folder.h"
 
 #define DEBIAN_OVMF "/usr/share/ovmf/OVMF.fd"
 #define DEBIAN_PE "/usr/libexec/fwupd/efi/fwupdx64.efi.signed"
@@ -278,8 +279,8 @@ static void expect(const char *name, const char *commands, int code, const char 
 static void test_debian(void)
 {
 	char path[128];
-	if (access(DEBIAN_OVMF, R_OK) || access(coffer, X_OK)) {
-		skip("coffer reference launch", "the package ovmf is not installed, or the command is not built");
+	if (access(DEBIAN_OVMF, R_OK)) {
+		skip("coffer reference launch", "the package ovmf is not installed");
 		return;
 	}
 	snprintf(path, sizeof path, "%s/oracle.py", folder);
@@ -359,14 +360,13 @@ static void test_registers(void)
 
 int main(int argc, char **argv)
 {
-	char line[128], *slash = strrchr(argv[0], '/'), here[256];
+	char *slash = strrchr(argv[0], '/'), here[256];
 	(void)argc;
 	if (!getcwd(here, sizeof here))
 		return 1;
 	bool absolute = argv[0][0] == '/';
 	snprintf(coffer, sizeof coffer, "%s%s%.*s../bin/coffer", absolute ? "" : here, absolute ? "" : "/", slash ? (int)(slash + 1 - argv[0]) : 0, argv[0]);
-	strcpy(folder, "/tmp/coffer-launch-XXXXXX");
-	if (!mkdtemp(folder))
+	if (!test_folder(folder, "launch"))
 		return 1;
 	test_published();
 	test_processors();
@@ -374,6 +374,5 @@ int main(int argc, char **argv)
 	test_debian();
 	test_programs();
 	test_registers();
-	snprintf(line, sizeof line, "rm -rf %s", folder);
-	return system(line) != 0 || ok_failed != 0;
+	return ok_failed != 0;
 }

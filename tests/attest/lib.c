@@ -14,6 +14,7 @@
 #include "lib/jwe.h"
 #include "lib/yamlcfg.h"
 #include "tests/attest/ok.h"
+#include "tests/folder.h"
 
 static void test_encode(void)
 {
@@ -66,12 +67,12 @@ static void test_printable(void)
 // Whoever waits gets the lock only when the other lets go.
 static void test_lock(void)
 {
-	char path[] = "/tmp/coffer-lock-XXXXXX", lock[64], got = 0;
-	int fd = mkstemp(path), held = -1, second = -1, ends[2];
+	char dir[64], path[80], got = 0;
+	int held = -1, second = -1, ends[2];
 	struct fault f;
-	snprintf(lock, sizeof lock, "%s.lock", path);
-	if (fd < 0 || pipe(ends))
+	if (!test_folder(dir, "lock") || pipe(ends))
 		abort();
+	snprintf(path, sizeof path, "%s/file", dir);
 	int err = file_lock(path, &held, &f);
 	pid_t pid = fork();
 	if (pid == 0) {
@@ -85,11 +86,8 @@ static void test_lock(void)
 	bool late = read(ends[0], &got, 1) == 1 && got == 1;
 	waitpid(pid, NULL, 0);
 	ok("two who change a file take turns", !err && !early && late, "%d %d %d", err, early, late);
-	close(fd);
 	close(ends[0]);
 	close(ends[1]);
-	unlink(path);
-	unlink(lock);
 }
 
 static const struct yamlcfg_type text_type = {.kind = YAMLCFG_TEXT};
@@ -196,11 +194,11 @@ static void test_http(void)
 
 static void test_files(void)
 {
-	char dir[] = "/tmp/coffer-lib-XXXXXX", path[64], *text = NULL;
+	char dir[64], path[80], *text = NULL;
 	size_t len;
 	struct fault f;
-	if (!mkdtemp(dir))
-		return;
+	if (!test_folder(dir, "lib"))
+		abort();
 	snprintf(path, sizeof path, "%s/secret", dir);
 	ok("a private file is written and read", !file_write(path, "abc", 3, 0600, true, &f) &&
 	   !file_read_private(path, 10, &text, &len, &f) && len == 3 && !strcmp(text, "abc"), "%s", f.text);
@@ -210,8 +208,6 @@ static void test_files(void)
 	chmod(path, 0644);
 	ok("a secret that others may read is refused", file_read_private(path, 10, &text, &len, &f) == -EPERM &&
 	   strstr(f.text, "chmod 600"), "%s", f.text);
-	unlink(path);
-	rmdir(dir);
 }
 
 static void test_jwe(void)
@@ -265,11 +261,11 @@ static void test_jose(void)
 		skip("jwe against jose", "the tool jose is not installed");
 		return;
 	}
-	char dir[] = "/tmp/coffer-jose-XXXXXX", command[512], path[64], *text = NULL;
+	char dir[64], command[512], path[80], *text = NULL;
 	struct fault f = {""};
 	size_t len, n = 0;
-	if (!mkdtemp(dir))
-		return;
+	if (!test_folder(dir, "jose"))
+		abort();
 	snprintf(command, sizeof command, "cd %s && jose jwk gen -i '{\"kty\":\"EC\",\"crv\":\"P-256\"}' -o key.jwk",
 		 dir);
 	int rc = system(command);
@@ -309,9 +305,6 @@ static void test_jose(void)
 	json_decref(jwe);
 	json_decref(jwk);
 	EVP_PKEY_free(key);
-	snprintf(command, sizeof command, "rm -rf %s", dir);
-	if (system(command))
-		printf("# %s is left over\n", dir);
 }
 
 int main(void)

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <unistd.h>
 
 __attribute__((weak)) int ok_failed;	// one for all files of a program
 
@@ -29,6 +30,16 @@ __attribute__((format(printf, 3, 4))) static inline bool ok(const char *name, bo
 static inline void skip(const char *name, const char *why)
 {
 	printf("skip %s: %s\n", name, why);
+	fflush(stdout);
+}
+
+// What a test needs did not work: it is left out where that program is not installed, and fails where it is.
+static inline void lacks(const char *name, const char *program, const char *why)
+{
+	if (access(program, X_OK))
+		printf("skip %s: %s is not installed\n", name, program);
+	else
+		ok(name, false, "%s", why);
 	fflush(stdout);
 }
 

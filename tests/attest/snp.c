@@ -13,6 +13,7 @@
 #include "lib/encode.h"
 #include "lib/file.h"
 #include "tests/attest/ok.h"
+#include "tests/folder.h"
 
 #define VECTORS "../shared/vectors/snp/"
 
@@ -336,31 +337,14 @@ static void test_sealing_key(void)
 	ok("another for each measurement, debugging, machine", differ, "it is not");
 }
 
-static void remove_folder(const char *folder)
-{
-	static const char *const files[] = {"vcek.key", "chain.pem", "root.pem", "lock"};
-	char path[128];
-	for (size_t i = 0; i < 4; i++) {
-		snprintf(path, sizeof path, "%s/%s", folder, files[i]);
-		unlink(path);
-	}
-	rmdir(folder);
-}
-
 int main(void)
 {
-	strcpy(dir, "/tmp/coffer-simtee-XXXXXX");
-	strcpy(other, "/tmp/coffer-simtee-XXXXXX");
-	if (!mkdtemp(dir) || !mkdtemp(other)) {
-		printf("not ok snp: no temporary folder\n");
+	if (!test_folder(dir, "simtee") || !test_folder(other, "simtee"))
 		return 1;
-	}
 	test_vectors();
 	test_simulated();
 	test_sealing_key();
 	snp_chain_free(&chain);
 	X509_free(root);
-	remove_folder(dir);
-	remove_folder(other);
 	return ok_failed != 0;
 }

@@ -12,6 +12,7 @@
 #include "tests/attest/make/tpm.h"
 #include "tests/attest/ok.h"
 #include "tests/attest/vectors.h"
+#include "tests/folder.h"
 
 #define NOW 1767225600
 
@@ -243,14 +244,14 @@ static const char swtpm_script[] =
 
 static void test_swtpm(const char *kind)
 {
-	char folder[64] = "/tmp/coffer-tpm-XXXXXX", line[sizeof swtpm_script + 256], path[128], label[96];
+	char folder[64], line[sizeof swtpm_script + 256], path[128], label[96];
 	static const char *const names[] = {"q.msg", "q.sig", "k.pub"};
 	static const uint8_t zeros[32];
 	const uint8_t *pcrs[TPM_PCRS] = {[0] = zeros, [7] = zeros};
 	char *bytes[3] = {NULL, NULL, NULL};
 	size_t len[3] = {0, 0, 0};
 	snprintf(label, sizeof label, "tpm: a real TPM's quote, %s", kind);
-	if (!mkdtemp(folder))
+	if (!test_folder(folder, "tpm"))
 		return;
 	snprintf(path, sizeof path, "%s/script", folder);
 	bool ready = !file_write(path, swtpm_script, sizeof swtpm_script - 1, 0600, false, NULL);
@@ -280,9 +281,6 @@ static void test_swtpm(const char *kind)
 	}
 	for (int i = 0; i < 3; i++)
 		free(bytes[i]);
-	snprintf(line, sizeof line, "rm -rf %s", folder);
-	if (system(line))
-		return;
 }
 
 int main(void)

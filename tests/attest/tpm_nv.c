@@ -3,7 +3,6 @@
 // back commands and answers, use the TPM itself, and delete the index.
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 #include "host/tpm_relay.h"
 #include "lib/tpm_anchor.h"
 #include "tests/attest/ok.h"
+#include "tests/folder.h"
 
 static char dir[64], where[100];
 static pid_t swtpm;
@@ -59,12 +59,6 @@ static void stop(void)
 		waitpid(swtpm, NULL, 0);
 	}
 	swtpm = 0;
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	return remove(path);
 }
 
 static struct tpm_place place(uint8_t n)
@@ -453,11 +447,10 @@ int main(void)
 		wrong += tpm_where_valid(bad[k]);
 	ok("ways to a TPM", !wrong && tpm_where_valid("tcp:127.0.0.1:2321") && tpm_where_valid("tcp:[::1]:2321") && tpm_where_valid("unix:/x") &&
 	   tpm_where_valid("device:/dev/tpmrm0"), "%u", wrong);
-	strcpy(dir, "/tmp/coffer-tpm-XXXXXX");
-	if (!mkdtemp(dir))
+	if (!test_folder(dir, "tpm"))
 		return 1;
 	if (!start()) {
-		skip("tpm", "no swtpm here");
+		lacks("tpm", "/usr/bin/swtpm", "it does not start");
 	} else {
 		test_rules();
 		test_wire();
@@ -468,6 +461,5 @@ int main(void)
 		test_replaced();
 	}
 	stop();
-	nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 	return ok_failed != 0;
 }

@@ -21,6 +21,7 @@
 #include "lib/encode.h"
 #include "lib/file.h"
 #include "tests/attest/ok.h"
+#include "tests/folder.h"
 
 static char work[64];
 static EVP_PKEY *key, *witness_key, *other_key;
@@ -783,11 +784,8 @@ static void test_proof(void)
 int main(void)
 {
 	// What is tested are kills, not power cuts: no disk is needed for that.
-	strcpy(work, access("/dev/shm", W_OK) ? "/tmp/coffer-audit-XXXXXX" : "/dev/shm/coffer-audit-XXXXXX");
-	if (!mkdtemp(work)) {
-		printf("not ok audit: no temporary folder\n");
+	if (!(access("/dev/shm", W_OK) ? test_folder(work, "audit") : test_folder_in(work, "/dev/shm", "audit")))
 		return 1;
-	}
 	key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
 	witness_key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
 	other_key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
@@ -803,6 +801,5 @@ int main(void)
 	EVP_PKEY_free(key);
 	EVP_PKEY_free(witness_key);
 	EVP_PKEY_free(other_key);
-	nftw(work, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	return ok_failed != 0;
 }

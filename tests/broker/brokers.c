@@ -423,7 +423,7 @@ int main(void)
 	if (pg_make(&pg))
 		test_postgres();
 	else
-		skip("postgres", "no server could be started");
+		lacks("postgres", "/usr/lib/postgresql/15/bin/initdb", "no server could be started");
 	pg_remove(&pg);
 	test_full();
 	return world_end();

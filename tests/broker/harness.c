@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <openssl/rand.h>
 #include <poll.h>
 #include <signal.h>
@@ -20,6 +19,7 @@
 #include "lib/encode.h"
 #include "lib/file.h"
 #include "lib/jwe.h"
+#include "tests/folder.h"
 
 #define MAX_OPTIONS 32
 
@@ -39,26 +39,14 @@ void world_begin(const char *name)
 {
 	setenv("NO_COLOR", "1", 1);
 	signal(SIGPIPE, SIG_IGN);
-	snprintf(world, sizeof world, "/tmp/coffer-%s-XXXXXX", name);
-	if (!mkdtemp(world)) {
-		printf("not ok %s: no temporary folder\n", name);
+	if (!test_folder(world, name))
 		exit(1);
-	}
 	setenv("XDG_CONFIG_HOME", world, 1);	// whoever runs this may have an identity of his own
 	machine_make(&machine, "machine");
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 int world_end(void)
 {
-	nftw(world, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	return ok_failed != 0;
 }
 

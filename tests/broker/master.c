@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,17 +16,12 @@
 #include "lib/file.h"
 #include "lib/tpm.h"
 #include "tests/attest/ok.h"
+#include "tests/folder.h"
 
 static char work[64];
 static const uint8_t key1[32] = "the thirty-two bytes of a key 1", key2[32] = "the thirty-two bytes of a key 2";
 static const uint8_t *right; // the one that the "database" was made with
 static unsigned int asked;
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	return remove(path);
-}
 
 static char *folder(const char *name)
 {
@@ -297,7 +291,7 @@ static void test_tpm(void)
 	uint8_t k[32];
 	struct fault f;
 	if (!start_tpm("tpm1")) {
-		skip("the TPM's tests", "there is no swtpm");
+		lacks("the TPM's tests", "/usr/bin/swtpm", "it does not start");
 		return;
 	}
 	right = key1;
@@ -395,7 +389,7 @@ static void test_pkcs11(void)
 	file_write(conf, text, (size_t)n, 0600, false, NULL);
 	setenv("SOFTHSM2_CONF", conf, 1);
 	if (!module || tool(init)) {
-		skip("the token's tests", "there is no softhsm2");
+		lacks("the token's tests", "/usr/bin/softhsm2-util", "no token can be made");
 		return;
 	}
 	int err = softhsm_make_keys(module, "broker", "1234");
@@ -455,8 +449,7 @@ static void test_pkcs11(void)
 
 int main(void)
 {
-	strcpy(work, "/tmp/coffer-master-XXXXXX");
-	if (!mkdtemp(work))
+	if (!test_folder(work, "master"))
 		return 1;
 	signal(SIGPIPE, SIG_IGN);
 	test_file();
@@ -464,6 +457,5 @@ int main(void)
 	test_change();
 	test_tpm();
 	test_pkcs11();
-	nftw(work, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	return ok_failed ? 1 : 0;
 }

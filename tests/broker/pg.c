@@ -15,6 +15,7 @@
 
 #include "broker/db.h"
 #include "lib/file.h"
+#include "tests/folder.h"
 
 #define BIN "/usr/lib/postgresql/15/bin/"
 #define PASSWORD "the test's own password"
@@ -59,8 +60,7 @@ bool pg_make(struct pg *s)
 		printf("# PostgreSQL is not installed (apt-get install postgresql-15): not tested with it\n");
 		return false;
 	}
-	strcpy(s->dir, "/tmp/coffer-pg-XXXXXX");
-	if (!mkdtemp(s->dir))
+	if (!test_folder(s->dir, "pg"))
 		return false;
 	snprintf(data, sizeof data, "%s/data", s->dir);
 	snprintf(pass, sizeof pass, "%s/pass", s->dir);

@@ -10,6 +10,7 @@
 
 #include "image/build.h"
 #include "tests/image/unit.h"
+#include "tests/folder.h"
 
 static char top[64];
 
@@ -228,14 +229,13 @@ static void verification(const char *project)
 
 int main(void)
 {
-	char *project, *lib, *command;
+	char *project, *lib;
 
 	if (access("/usr/bin/mkfs.erofs", X_OK) < 0 && access("/usr/sbin/mkfs.erofs", X_OK) < 0 && access("/sbin/mkfs.erofs", X_OK) < 0) {
 		printf("skip build: mkfs.erofs (erofs-utils) is not installed\n");
 		return 0;
 	}
-	snprintf(top, sizeof(top), "/tmp/coffer-build-XXXXXX");
-	if (!mkdtemp(top))
+	if (!test_folder(top, "build"))
 		return 1;
 	lib = folder(top, "lib");
 	put(lib, "kernel.elf", "kernel.elf", 0644);
@@ -246,10 +246,6 @@ int main(void)
 	changes(project);
 	refusals(project);
 	verification(project);
-	command = xasprintf("rm -rf '%s'", top);
-	if (system(command) != 0)
-		printf("# cannot remove %s\n", top);
-	free(command);
 	free(project);
 	free(lib);
 	return unit_failed;

@@ -3,7 +3,6 @@
 #include "tests/attest/make/swtpm.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <openssl/pem.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -17,6 +16,7 @@
 
 #include "lib/file.h"
 #include "lib/tpm.h"
+#include "tests/folder.h"
 
 char swtpm_where[100];
 static char dir[64];
@@ -109,21 +109,12 @@ char *swtpm_certificate(const char *name)
 
 bool swtpm_begin(void)
 {
-	snprintf(dir, sizeof dir, "/tmp/coffer-tpm-XXXXXX");
-	return mkdtemp(dir) && manufacture();
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	return remove(path);
+	return test_folder(dir, "tpm") && manufacture();
 }
 
 void swtpm_end(void)
 {
 	swtpm_stop();
-	if (*dir)
-		nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 EVP_PKEY *swtpm_key(const char *name)
