@@ -70,7 +70,7 @@ static void test_answers(void)
 	expect("without its slash it is sent on", &b, "GET", "/ui", "", NULL, 308, "/ui/");
 }
 
-static void test_browser(void)
+__attribute__((unused)) static void test_browser(void)
 {
 	int status = -1;
 	if (access("/usr/bin/chromium", X_OK) || access("/usr/bin/chromedriver", X_OK) || access("/usr/bin/python3", X_OK)) {
@@ -97,7 +97,9 @@ int main(void)
 		add_identity("oscar", "operator", NULL, EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"));
 		add_identity("olga", "owner", "default/key/", EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"));
 		test_answers();
+#ifndef __SANITIZE_ADDRESS__	// it tests the page, for half a minute; what it asks of the broker others ask, too
 		test_browser();
+#endif
 		ok("it ends well", !run_stop(&b), "no");
 	}
 	run_free(&b);
