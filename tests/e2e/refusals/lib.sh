@@ -2,6 +2,7 @@
 # For the refusal tests: each states what has to be refused, how it exits, and what the message has to say.
 # The current directory is empty and the test's own; $COFFER is the command.
 . "${LIB%/e2e/*}/broker.sh"
+trap 'exit 130' HUP INT TERM # what each cleans up at its end it cleans up then, too
 
 ok() { echo "ok refusal.$1"; }
 no() { echo "not ok refusal.$1: $2"; }
