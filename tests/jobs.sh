@@ -26,7 +26,9 @@ job() {
 	while [ ${#jobs_running[@]} -ge "$jobs_most" ]; do
 		jobs_wait
 	done
+	set -m # a process group of its own: who ends that of the caller would leave what it started without a parent to find it by
 	"$@" >"$jobs_dir/$jobs_started" 2>&1 </dev/null &
+	set +m
 	jobs_running[$!]=$jobs_started
 	jobs_started=$((jobs_started + 1))
 }
@@ -34,7 +36,7 @@ job() {
 # Waits for one to end, and shows those whose turn it is. (`wait -n` does not tell of one that ended before it was called.)
 jobs_wait() {
 	local pid
-	wait -n "${!jobs_running[@]}"
+	wait -n "${!jobs_running[@]}" 2>/dev/null
 	for pid in "${!jobs_running[@]}"; do
 		! kill -0 "$pid" 2>/dev/null || continue
 		wait "$pid"

@@ -376,10 +376,14 @@ TEST(freezing)
 	clockid_t clock;
 	struct timespec t1, t2;
 	ZERO(clock_getcpuclockid(p, &clock));
-	OK(clock_gettime(clock, &t1));
-	t_sleep_ms(50);
-	OK(clock_gettime(clock, &t2));
-	CHECK(t1.tv_sec == t2.tv_sec && t1.tv_nsec == t2.tv_nsec);
+	bool stands = false;
+	for (int i = 0; i < 20 && !stands; i++) { // where the CPUs are wanted it may not be off them yet when it counts as frozen
+		OK(clock_gettime(clock, &t1));
+		t_sleep_ms(50);
+		OK(clock_gettime(clock, &t2));
+		stands = t1.tv_sec == t2.tv_sec && t1.tv_nsec == t2.tv_nsec;
+	}
+	CHECK(stands);
 	kill(h, SIGTERM); // waits until the group goes on
 	t_sleep_ms(20);
 	EQ(waitpid(h, NULL, WNOHANG), 0);
