@@ -203,6 +203,7 @@ static void verification(const char *project)
 	put(lib, "kernel.elf", "kernel.elf", 0644);
 	text_read_file(&text, manifest, 65536, &f);
 	unit_check(!manifest_parse(&parsed, text.data, text.len, &f), "manifest_reads_back", f.text);
+	bool one_spelling = true;
 	for (size_t i = 0; i < text.len; i++) {
 		struct text again = {0};
 		char old = text.data[i];
@@ -211,13 +212,12 @@ static void verification(const char *project)
 		// Another value is another manifest; what is no manifest must be refused, never misread.
 		if (!manifest_parse(&parsed, text.data, text.len, &f)) {
 			manifest_write(&parsed, &again);
-			if (again.len != text.len || memcmp(again.data, text.data, text.len) != 0)
-				unit_check(false, "manifest_has_one_spelling", again.data);
+			one_spelling &= again.len == text.len && !memcmp(again.data, text.data, text.len);
 		}
 		text_free(&again);
 		text.data[i] = old;
 	}
-	unit_check(true, "manifest_changed_bytes", "");
+	unit_check(one_spelling, "manifest_changed_bytes", "a changed manifest is read as another one");
 	unit_check(manifest_parse(&parsed, text.data, text.len - 1, &f) < 0, "manifest_cut", f.text);
 	text_puts(&text, "more: 1\n");
 	unit_check(manifest_parse(&parsed, text.data, text.len, &f) < 0, "manifest_with_more", f.text);
