@@ -530,7 +530,7 @@ static void test_shared(void)
 	struct guard *guard2 = NULL;
 	struct store *policies2 = NULL;
 	struct secrets *other = NULL;
-	if (pg_make(&pg) && pg_start(&pg)) {
+	if (pg_make(&pg)) {
 		bool good = open_all(pg.url, &f) && !db_open(&db2, pg.url, &f) && !guard_open(&guard2, db2, master, NULL, false, &f) &&
 			    !store_open(&policies2, db2, guard2, master, &f) && !secrets_open(&other, db2, guard2, master, &f);
 		if (ok("two over one database", good, "%s", f.text))
@@ -540,7 +540,6 @@ static void test_shared(void)
 		guard_close(guard2);
 		db_close(db2);
 		close_all();
-		pg_stop(&pg, SIGINT);
 	}
 	pg_remove(&pg);
 }
