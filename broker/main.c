@@ -15,6 +15,7 @@
 #include "broker/metrics.h"
 #include "broker/ops.h"
 #include "broker/state.h"
+#include "lib/blocks.h"
 #include "lib/file.h"
 #include "lib/log.h"
 
@@ -184,18 +185,11 @@ out:
 	return err;
 }
 
-// Requests and answers pass through JSON, and some hold keys: what it gives back is wiped.
-static void wipe_and_free(void *p)
-{
-	if (p)
-		explicit_bzero(p, malloc_usable_size(p));
-	free(p);
-}
-
 void broker_leave_no_traces(void)
 {
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-	json_set_alloc_funcs(malloc, wipe_and_free);
+	// Requests and answers pass through JSON, and some hold keys: what it gives back is wiped.
+	json_set_alloc_funcs(block_take, block_give);
 }
 
 int broker_main(int argc, char **argv)
