@@ -104,16 +104,6 @@ static int sqlite_script(struct db_conn *base, const char *sql, struct fault *f)
 	return sqlite3_exec(of(base)->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : fail(of(base), f);
 }
 
-static int sqlite_begin(struct db_conn *base, enum db_mode mode, struct fault *f)
-{
-	return sqlite_script(base, mode == DB_READ ? "BEGIN" : "BEGIN IMMEDIATE", f);
-}
-
-static int sqlite_commit(struct db_conn *base, struct fault *f)
-{
-	return sqlite_script(base, "COMMIT", f);
-}
-
 // Some failures have ended the transaction already.
 static void sqlite_rollback(struct db_conn *base)
 {
@@ -158,6 +148,32 @@ static void done_with(sqlite3_stmt *st, struct kept *k)
 	sqlite3_reset(st);
 	sqlite3_clear_bindings(st);
 	k->used = false;
+}
+
+// A statement without parameters or rows that is asked for all the time.
+static int again_and_again(struct connection *c, const char *sql, struct fault *f)
+{
+	struct kept *k;
+	sqlite3_stmt *st;
+	int err = prepare(c, sql, &st, &k, f);
+	if (err)
+		return err;
+	if (sqlite3_step(st) != SQLITE_DONE)
+		err = fail(c, f);
+	done_with(st, k);
+	return err;
+}
+
+static int sqlite_begin(struct db_conn *base, enum db_mode mode, struct fault *f)
+{
+	static const char read[] = "BEGIN", write[] = "BEGIN IMMEDIATE";
+	return again_and_again(of(base), mode == DB_READ ? read : write, f);
+}
+
+static int sqlite_commit(struct db_conn *base, struct fault *f)
+{
+	static const char commit[] = "COMMIT";
+	return again_and_again(of(base), commit, f);
 }
 
 static int bind(sqlite3_stmt *st, const struct db_value *v, int count)
