@@ -25,6 +25,16 @@ static size_t put_part(uint8_t *p, const void *bytes, size_t len)
 	return 4 + len;
 }
 
+// The curves that keys are on here have a cofactor of 1: a point of the curve, which is not that at infinity, has the curve's order. That is not
+// multiplied out again, which takes longer than the agreement.
+static bool is_on_curve(EVP_PKEY *key)
+{
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL);
+	bool yes = ctx && EVP_PKEY_public_check_quick(ctx) == 1;
+	EVP_PKEY_CTX_free(ctx);
+	return yes;
+}
+
 // Z by ECDH, then one block of the Concat KDF with SHA-256: 32 bytes are enough for every algorithm here.
 int jwa_agree(EVP_PKEY *mine, EVP_PKEY *theirs, const struct jwa_info *i, uint8_t *key, size_t len)
 {
@@ -34,7 +44,8 @@ int jwa_agree(EVP_PKEY *mine, EVP_PKEY *theirs, const struct jwa_info *i, uint8_
 	if (len > sizeof block || alg > 32 || i->apu_len > JWA_MAX_INFO || i->apv_len > JWA_MAX_INFO)
 		return -EINVAL;
 	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, mine, NULL);
-	if (ctx && EVP_PKEY_derive_init(ctx) == 1 && EVP_PKEY_derive_set_peer_ex(ctx, theirs, 1) == 1 && EVP_PKEY_derive(ctx, z, &zlen) == 1) {
+	if (ctx && is_on_curve(theirs) && EVP_PKEY_derive_init(ctx) == 1 && EVP_PKEY_derive_set_peer_ex(ctx, theirs, 0) == 1 &&
+	    EVP_PKEY_derive(ctx, z, &zlen) == 1) {
 		n = put_be32(text, 1);
 		memcpy(text + n, z, zlen);
 		n += zlen;

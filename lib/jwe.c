@@ -7,6 +7,8 @@
 #include <openssl/crypto.h>
 #include <openssl/ec.h>
 #include <openssl/rand.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,10 +52,54 @@ static const struct curve *curve_of(EVP_PKEY *key)
 	return curve_by_name(group);
 }
 
+// A curve's parameters, kept from the first time on: making them out of its name takes as long as what is done with a key of it.
+static EVP_PKEY *parameters_of(const struct curve *c)
+{
+	static _Atomic(EVP_PKEY *) all[sizeof curves / sizeof *curves];
+	EVP_PKEY *key = all[c - curves], *other = NULL;
+	if (key)
+		return key;
+	OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, (char *)c->openssl, 0), OSSL_PARAM_construct_end()};
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
+	if (ctx && EVP_PKEY_fromdata_init(ctx) == 1)
+		EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_KEY_PARAMETERS, params);
+	EVP_PKEY_CTX_free(ctx);
+	if (key && !atomic_compare_exchange_strong(&all[c - curves], &other, key)) {	// another thread was faster
+		EVP_PKEY_free(key);
+		key = other;
+	}
+	return key;
+}
+
+static EVP_PKEY *new_key(const struct curve *c)
+{
+	EVP_PKEY *parameters = parameters_of(c), *key = NULL;
+	EVP_PKEY_CTX *ctx = parameters ? EVP_PKEY_CTX_new_from_pkey(NULL, parameters, NULL) : NULL;
+	if (ctx && EVP_PKEY_keygen_init(ctx) == 1)
+		EVP_PKEY_generate(ctx, &key);
+	EVP_PKEY_CTX_free(ctx);
+	return key;
+}
+
+// The public key of an uncompressed point; NULL: it is no point of the curve.
+static EVP_PKEY *key_of_point(const struct curve *c, const uint8_t *point)
+{
+	EVP_PKEY *parameters = parameters_of(c), *key = EVP_PKEY_new();
+	EVP_PKEY_CTX *check = NULL;
+	bool good = parameters && key && EVP_PKEY_copy_parameters(key, parameters) == 1 &&
+		    EVP_PKEY_set1_encoded_public_key(key, point, 1 + 2 * c->field) == 1 &&
+		    (check = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL)) && EVP_PKEY_public_check_quick(check) == 1;
+	EVP_PKEY_CTX_free(check);
+	if (good)
+		return key;
+	EVP_PKEY_free(key);
+	return NULL;
+}
+
 EVP_PKEY *jwk_new_key(const char *curve)
 {
 	const struct curve *c = curve_by_name(curve);
-	return c ? EVP_EC_gen(c->openssl) : NULL;
+	return c ? new_key(c) : NULL;
 }
 
 json_t *jwk_from_key(EVP_PKEY *key)
@@ -107,25 +153,11 @@ int jwk_to_key(const json_t *jwk, EVP_PKEY **out, struct fault *f)
 	if (coordinate(jwk, "x", point + 1, c->field) || coordinate(jwk, "y", point + 1 + c->field, c->field))
 		return fault_set(f, -EINVAL, "tee-pubkey: x and y must be base64url coordinates of %s", crv);
 
-	OSSL_PARAM params[] = {
-		OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, (char *)c->openssl, 0),
-		OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, point, 1 + 2 * c->field),
-		OSSL_PARAM_construct_end(),
-	};
-	EVP_PKEY *key = NULL;
-	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL), *check = NULL;
-	int err = 0;
-	if (!ctx || EVP_PKEY_fromdata_init(ctx) != 1 ||
-	    EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params) != 1 ||
-	    !(check = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL)) || EVP_PKEY_public_check_quick(check) != 1)
-		err = fault_set(f, -EINVAL, "tee-pubkey: not a point of %s", crv);
-	EVP_PKEY_CTX_free(check);
-	EVP_PKEY_CTX_free(ctx);
-	if (err)
-		EVP_PKEY_free(key);
-	else
-		*out = key;
-	return err;
+	EVP_PKEY *key = key_of_point(c, point);
+	if (!key)
+		return fault_set(f, -EINVAL, "tee-pubkey: not a point of %s", crv);
+	*out = key;
+	return 0;
 }
 
 // The key that wraps the content's, with empty apu and apv.
@@ -155,7 +187,7 @@ static int wrap_for(EVP_PKEY *to, const uint8_t cek[KEY_BYTES], uint8_t wrapped[
 {
 	const struct curve *c = curve_of(to);
 	uint8_t kek[KEY_BYTES];
-	EVP_PKEY *ephemeral = c ? EVP_EC_gen(c->openssl) : NULL;
+	EVP_PKEY *ephemeral = c ? new_key(c) : NULL;
 	int err = -EIO;
 	if (!c) {
 		err = jwe_rsa_wrap(to, cek, KEY_BYTES, wrapped, len);
