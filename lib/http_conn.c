@@ -191,7 +191,8 @@ static int write_answer(struct http_conn *c)
 	if (!deadline_in(c, c->in_len ? c->server->o.io_timeout_ms : c->server->o.idle_timeout_ms))
 		return CLOSE;
 	// Who sends many requests at once queues up behind others after each: such a wait ends at once.
-	return c->in_len || (c->ssl && SSL_has_pending(c->ssl)) ? EPOLLOUT : GO_ON;
+	// From others nothing has come yet, as they only now see the answer.
+	return c->in_len || (c->ssl && SSL_has_pending(c->ssl)) ? EPOLLOUT : EPOLLIN;
 }
 
 static int linger(struct http_conn *c)

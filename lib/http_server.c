@@ -25,7 +25,6 @@
 
 #define KEEPER_MS 250
 #define OTHER_FILES 256		// that this process may have open besides connections
-#define ACCEPTS 32		// at a time
 
 union address {
 	struct sockaddr sa;
@@ -105,12 +104,13 @@ static void name_peer(struct http_conn *c, const union address *from, socklen_t 
 		memcpy(c->group, IN6_IS_ADDR_V4MAPPED(six) ? six->s6_addr + 12 : six->s6_addr, IN6_IS_ADDR_V4MAPPED(six) ? 4 : 8);
 }
 
-static void start_connection(struct http_server *s, int fd, const union address *from, socklen_t len)
+// The connection, in this thread's hands and in the list; NULL: it was not let in.
+static struct http_conn *start_connection(struct http_server *s, int fd, const union address *from, socklen_t len)
 {
 	struct http_conn *c = calloc(1, sizeof *c);
 	if (!c) {
 		close(fd);
-		return;
+		return NULL;
 	}
 	c->server = s;
 	c->fd = fd;
@@ -131,34 +131,27 @@ static void start_connection(struct http_server *s, int fd, const union address 
 			eventfd_write(s->wake_keeper, 1);
 	}
 	pthread_mutex_unlock(&s->lock);
-	if (!in) {
-		close(fd);
-		free(c);
-	} else {
-		atomic_fetch_add(&c->turns, 1);
-		if (arm(s, EPOLL_CTL_ADD, fd, c, EPOLLIN))
-			leave(c);
-	}
+	if (in)
+		return c;
+	close(fd);
+	free(c);
+	return NULL;
 }
 
-static void accept_some(struct http_server *s)
+// One, so that what it sends first, which has often come by now, is read in the same turn; the next one is another worker's meanwhile.
+static struct http_conn *accept_one(struct http_server *s)
 {
-	for (int i = 0; i < ACCEPTS; i++) {
-		union address from;
-		socklen_t len = sizeof from;
-		int fd = accept4(s->listener, &from.sa, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
-		if (fd >= 0) {
-			start_connection(s, fd, &from, len);
-		} else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-			s->accept_later = true;	// the keeper arms it: not to spin until a connection ends
-			eventfd_write(s->wake_keeper, 1);
-			return;
-		} else if (errno == EAGAIN) {
-			break;
-		}
+	union address from;
+	socklen_t len = sizeof from;
+	int fd = accept4(s->listener, &from.sa, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
+		s->accept_later = true;	// the keeper arms it: not to spin until a connection ends
+		eventfd_write(s->wake_keeper, 1);
+		return NULL;
 	}
 	if (!s->stopping)
 		arm(s, EPOLL_CTL_MOD, s->listener, s, EPOLLIN);
+	return fd >= 0 ? start_connection(s, fd, &from, len) : NULL;
 }
 
 static void *worker_thread(void *arg)
@@ -174,16 +167,15 @@ static void *worker_thread(void *arg)
 			continue;
 		if (!e.data.ptr)	// quit_workers
 			break;
-		if (e.data.ptr == s) {
-			accept_some(s);
+		bool new = e.data.ptr == s;
+		struct http_conn *c = new ? accept_one(s) : e.data.ptr;
+		if (!c)
 			continue;
-		}
-		struct http_conn *c = e.data.ptr;
 		atomic_load(&c->turns);
 		uint32_t events = conn_run(c, head);
 		int fd = c->fd;
 		atomic_fetch_add(&c->turns, 1);	// from here on it may be another's
-		if (!events || arm(s, EPOLL_CTL_MOD, fd, c, events))
+		if (!events || arm(s, new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, c, events))
 			leave(c);
 	}
 	free(head);
