@@ -45,7 +45,9 @@ struct broker {
 	pthread_mutex_t follow_lock;	// held while the verifier is made anew: an older one never comes after a newer. Taken before verifier_lock
 	_Atomic long long policy_failed;	// a version that could not be used: said once; -1: none
 	_Atomic int64_t policy_again_ms;	// when it is tried again
-	pthread_rwlock_t verifier_lock;	// held for reading while a request is served; taken before any lock but follow_lock
+	_Atomic int64_t policy_blind_ms;	// when the log says again that the database does not answer
+	atomic_ulong policy_changes, policy_followed;	// this broker's changes of it; those after which it was looked at
+	pthread_rwlock_t verifier_lock;	// held for reading while a request (but /healthz) is served; taken before any lock but follow_lock
 	struct verifier verifier;
 	char spiffe_domain[256];	// `spiffe_trust_domain`; "": no identities are given
 	unsigned int spiffe_seconds;	// `spiffe_svid_seconds`: how long their certificates live

@@ -15,6 +15,7 @@
 #include "lib/sha.h"
 #include "lib/tls.h"
 
+#define BLIND_MS 60000
 #define AGAIN_MS 2000	// a version that could not be used may have been met by a moment's lack of something
 
 static const struct db_migration tables[] = {
@@ -230,30 +231,45 @@ int policies_put(struct broker *b, struct policy_version *v, struct fault *f)
 	if (v->text)
 		policies_digest(v);
 	int err = db_write(b->db, put_work, &w, f);
+	atomic_fetch_add(&b->policy_changes, 1);	// also after an error: it may not be known whether it took effect
 	return err < 0 ? err : 0;
 }
 
+// The database does not answer: said once a minute, however many requests there are.
+static void say_blind(struct broker *b, const struct fault *f)
+{
+	int64_t now = clock_ms(), again = atomic_load(&b->policy_blind_ms);
+	if (now >= again && atomic_compare_exchange_strong(&b->policy_blind_ms, &again, now + BLIND_MS))
+		log_alarm("broker: the policy cannot be looked at, the one before stays: %s", f->text);
+}
+
+enum look { SAME, BEHIND, UNKNOWN };
+
 // Is another version used than the one that holds? One that could not be used is tried again only now and then.
-static bool behind(struct broker *b, long long *active)
+static enum look look(struct broker *b, long long *active)
 {
 	struct fault f = {""};
 	int err = policies_active(b, active, &f);
+	if (err) {
+		say_blind(b, &f);
+		return UNKNOWN;
+	}
 	pthread_rwlock_rdlock(&b->verifier_lock);
 	bool same = b->verifier.policy_version == *active;
 	pthread_rwlock_unlock(&b->verifier_lock);
-	if (err)
-		log_alarm("broker: the policy cannot be looked at: %s", f.text);
-	return !err && !same && (atomic_load(&b->policy_failed) != *active || clock_ms() >= atomic_load(&b->policy_again_ms));
+	return same ? SAME : atomic_load(&b->policy_failed) != *active || clock_ms() >= atomic_load(&b->policy_again_ms) ? BEHIND : UNKNOWN;
 }
 
-void policies_follow(struct broker *b)
+static enum look follow(struct broker *b)
 {
 	struct fault f = {""};
 	long long active;
-	if (b->settings->policy[0] || !behind(b, &active))	// a file decides, or nothing is new
-		return;
+	enum look found = look(b, &active);
+	if (found != BEHIND)
+		return found;
 	pthread_mutex_lock(&b->follow_lock);
-	if (!behind(b, &active)) {	// another request was faster
+	found = look(b, &active);
+	if (found != BEHIND) {	// another request was faster
 	} else if (broker_state_follow(b, &f)) {
 		if (atomic_exchange(&b->policy_failed, active) != active)
 			log_alarm("broker: version %lld of the policy cannot be used here, the one before stays: %s", active, f.text);
@@ -264,6 +280,20 @@ void policies_follow(struct broker *b)
 			log_info("broker: version %lld of the policy holds now", active);
 		else
 			log_info("broker: no policy is put any longer");
+		found = SAME;
 	}
 	pthread_mutex_unlock(&b->follow_lock);
+	return found;
+}
+
+void policies_follow(struct broker *b)
+{
+	unsigned long changes = atomic_load(&b->policy_changes);
+	if (b->settings->policy[0])	// a file decides
+		return;
+	// A database that is this broker's alone holds what it put there: asked is after each change, until that was followed.
+	if (!db_shared(b->db) && atomic_load(&b->policy_followed) == changes)
+		return;
+	if (follow(b) == SAME)
+		atomic_store(&b->policy_followed, changes);
 }

@@ -566,6 +566,7 @@ int broker_state_open(struct broker *b, SSL_CTX **tls, const struct broker_setti
 	b->started = time(NULL);
 	b->settings = s;
 	atomic_store(&b->policy_failed, -1);
+	atomic_store(&b->policy_changes, 1);
 	if (!err && ((!b->sessions && !(b->sessions = session_table_new(4096, SESSION_SECONDS))) || !(b->limits = limits_new(&s->limits, path))))
 		err = fault_set(f, -ENOMEM, "out of memory");
 	return err;
