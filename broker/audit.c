@@ -18,6 +18,7 @@
 
 // Records that share a write. Whoever waits for one holds a reference.
 struct batch {
+	pthread_cond_t moved;	// it is done, or nobody else is writing and one of those who wait here is to do that
 	unsigned int refs;
 	bool done;
 	int err;
@@ -30,7 +31,7 @@ struct batch {
 
 struct audit {
 	pthread_mutex_t lock;
-	pthread_cond_t moved;
+	pthread_cond_t room;	// the batch that waited is being written: another one may begin
 	struct audit_files files;
 	struct note_key name;
 	EVP_PKEY *key;
@@ -57,7 +58,7 @@ int audit_open(struct audit **out, const char *dir, const char *name, EVP_PKEY *
 	if (!a)
 		return fault_set(f, -ENOMEM, "out of memory");
 	pthread_mutex_init(&a->lock, NULL);
-	pthread_cond_init(&a->moved, NULL);
+	pthread_cond_init(&a->room, NULL);
 	EVP_PKEY_up_ref(key);
 	a->key = key;
 	err = note_key_of(&a->name, name, NOTE_LOG, key) ? fault_set(f, -EINVAL, "the audit log needs an Ed25519 key and a plain name") : 0;
@@ -88,7 +89,7 @@ void audit_close(struct audit *a)
 		audit_mark(&a->files, &ignored); // without it, the next start reads a little more
 	audit_files_close(&a->files);
 	EVP_PKEY_free(a->key);
-	pthread_cond_destroy(&a->moved);
+	pthread_cond_destroy(&a->room);
 	pthread_mutex_destroy(&a->lock);
 	free(a);
 }
@@ -109,10 +110,19 @@ static int add(struct batch *b, const void *bytes, size_t len, uint32_t kind)
 	return 0;
 }
 
+static struct batch *new_batch(void)
+{
+	struct batch *b = calloc(1, sizeof *b);
+	if (b)
+		pthread_cond_init(&b->moved, NULL);
+	return b;
+}
+
 static void release(struct batch *b)
 {
-	if (--b->refs)
+	if (b->refs && --b->refs)
 		return;
+	pthread_cond_destroy(&b->moved);
 	free(b->bytes);
 	free(b);
 }
@@ -187,6 +197,7 @@ static void write_waiting(struct audit *a)
 	a->waiting = NULL;
 	a->busy = true;
 	b->refs++;
+	pthread_cond_broadcast(&a->room);
 	pthread_mutex_unlock(&a->lock);
 	int err = a->broken ? fault_set(&b->why, -EIO, "the audit log could not be made durable earlier: start the broker again") :
 			      commit(a, b, &head);
@@ -196,8 +207,10 @@ static void write_waiting(struct audit *a)
 	if (!err)
 		a->head = head;
 	a->busy = false;
+	pthread_cond_broadcast(&b->moved);
 	release(b);
-	pthread_cond_broadcast(&a->moved);
+	if (a->waiting)
+		pthread_cond_signal(&a->waiting->moved);
 }
 
 static void now_text(char out[40])
@@ -215,14 +228,13 @@ static void now_text(char out[40])
 static int join(struct audit *a, const char *text, size_t len, struct batch **out, uint32_t *place)
 {
 	while (a->waiting && a->waiting->len >= AUDIT_BATCH)
-		pthread_cond_wait(&a->moved, &a->lock);
+		pthread_cond_wait(&a->room, &a->lock);
 	if (!a->waiting)
-		a->waiting = calloc(1, sizeof *a->waiting);
+		a->waiting = new_batch();
 	struct batch *b = a->waiting;
 	if (!b || add(b, text, len, AUDIT_ENTRY)) {
 		if (b && !b->count) {
-			free(b->bytes);
-			free(b);
+			release(b);
 			a->waiting = NULL;
 		}
 		return -ENOMEM;
@@ -257,7 +269,7 @@ int audit_append(struct audit *a, json_t *record, uint64_t *index, struct fault 
 		if (!a->busy && a->waiting)
 			write_waiting(a);
 		else
-			pthread_cond_wait(&a->moved, &a->lock);
+			pthread_cond_wait(&b->moved, &a->lock);
 	}
 	if (!err) {
 		err = b->err;
