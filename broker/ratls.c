@@ -105,8 +105,10 @@ int ratls_ask(struct broker *b, const char *session, const struct http_request *
 	err = verify(b, nonce, tee, q, r, claims);
 	if (err)
 		return err;
+	json_t *kept = json_deep_copy(*claims);	// the others are added to here
 	EVP_PKEY_up_ref(own);
-	err = session_attested(b->sessions, session, *claims, own, &f);
+	err = kept ? session_attested(b->sessions, session, kept, own, &f) : -ENOMEM;
+	json_decref(kept);
 	if (err) {
 		EVP_PKEY_free(own);
 		json_decref(*claims);

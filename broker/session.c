@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // See session.h. `lock` guards the table; nothing else is taken under it. A session is in a chain by its id, and in a queue: those that wait for
-// their attestation, oldest first, or those that have it. Claims are kept as text: a tree of them takes five times the memory.
+// their attestation, oldest first, or those that have it. Claims are kept as text: a tree of them takes five times the memory. Of the newest the
+// tree is kept too, for the first who asks: most enclaves ask for a key at once.
 #include "broker/session.h"
 
 #include <errno.h>
@@ -15,6 +16,8 @@
 #include "lib/encode.h"
 #include "lib/tls.h"
 
+#define TREES 64
+
 enum { WAITING, ATTESTED, QUEUES };
 
 struct session {
@@ -25,6 +28,7 @@ struct session {
 	char nonce[SESSION_NONCE_TEXT];
 	int64_t begun_ms;
 	char *claims;		// NULL until attested
+	json_t *tree;		// of the same, or NULL
 	EVP_PKEY *key;
 };
 
@@ -39,6 +43,8 @@ struct session_table {
 		unsigned int count;
 	} queues[QUEUES];
 	struct session *free;
+	struct session *with_tree[TREES];	// the newest, or such as have none any more
+	unsigned int next_tree;
 	struct session sessions[];
 };
 
@@ -99,6 +105,7 @@ static struct session **chain(struct session_table *t, const char *id)
 static void wipe(struct session *s)
 {
 	free(s->claims);
+	json_decref(s->tree);
 	EVP_PKEY_free(s->key);
 	explicit_bzero(s, sizeof *s);
 }
@@ -216,7 +223,19 @@ int session_take_nonce(struct session_table *t, const char *id, char nonce[SESSI
 	return err;
 }
 
-int session_attested(struct session_table *t, const char *id, const json_t *claims, EVP_PKEY *key, struct fault *f)
+// With the lock held. The one that leaves the newest is left to the caller to free.
+static json_t *keep_tree(struct session_table *t, struct session *s, json_t *tree)
+{
+	struct session **place = &t->with_tree[t->next_tree++ % TREES];
+	json_t *old = *place ? (*place)->tree : NULL;
+	if (*place)
+		(*place)->tree = NULL;
+	*place = s;
+	s->tree = json_incref(tree);
+	return old;
+}
+
+int session_attested(struct session_table *t, const char *id, json_t *claims, EVP_PKEY *key, struct fault *f)
 {
 	if (t->shared) {
 		int result = session_db_attested(t->shared, id, claims, key, f);
@@ -225,6 +244,7 @@ int session_attested(struct session_table *t, const char *id, const json_t *clai
 		return result;
 	}
 	char *text = json_dumps(claims, JSON_COMPACT);
+	json_t *old = NULL;
 	if (!text)
 		return -ENOMEM;
 	pthread_mutex_lock(&t->lock);
@@ -236,8 +256,10 @@ int session_attested(struct session_table *t, const char *id, const json_t *clai
 		s->key = key;
 		put(t, s, ATTESTED);
 		text = NULL;
+		old = keep_tree(t, s, claims);
 	}
 	pthread_mutex_unlock(&t->lock);
+	json_decref(old);
 	free(text);
 	return err;
 }
@@ -249,19 +271,21 @@ int session_get(struct session_table *t, const char *id, json_t **claims, EVP_PK
 	int err = 0;
 	pthread_mutex_lock(&t->lock);
 	struct session *s = find(t, id);
-	char *text = s && s->claims ? strdup(s->claims) : NULL;
+	char *text = s && s->claims && !s->tree ? strdup(s->claims) : NULL;
 	if (!s) {
 		err = -ENOENT;
 	} else if (!s->claims) {
 		err = -EACCES;
-	} else if (!text) {
+	} else if (!text && !s->tree) {
 		err = -ENOMEM;
 	} else {
+		*claims = s->tree;
+		s->tree = NULL;
 		*key = s->key;
 		EVP_PKEY_up_ref(s->key);
 	}
 	pthread_mutex_unlock(&t->lock);
-	if (!err && !(*claims = json_loads(text, 0, NULL))) {
+	if (!err && !*claims && !(*claims = json_loads(text, 0, NULL))) {
 		EVP_PKEY_free(*key);
 		*key = NULL;
 		err = -ENOMEM;
