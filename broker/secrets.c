@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// See secrets.h. Takes no lock: the database orders what happens at the same time.
+// See secrets.h. The database orders what happens at the same time; heads.lock guards what is remembered of rows, with nothing taken under it.
 //
 // secret_head    what it is, encrypted, bound to the name
 // secret_value   one value, encrypted, bound to name, id, version and kind; never changed, only destroyed
@@ -10,6 +10,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,24 @@
 #define MAX_AAD 512
 #define WHO BASE64_SIZE(32)
 
+// Heads that were opened, by their name, each with the very bytes that it was opened from: where the row has the same ones again, and the guard says
+// that they are right, it is not opened again.
+#define HEADS 32
+
+struct head {
+	char *name;
+	struct secret what;
+	size_t len;
+	uint8_t sealed[];
+};
+
+struct heads {
+	pthread_mutex_t lock;
+	struct head *all[HEADS];
+};
+
 struct secrets {
+	struct heads *heads;
 	struct db *db;
 	struct guard *guard;	// of each row of secret_head: what else there is hangs on these
 	uint8_t head_key[32], value_key[32], release_key[32];
@@ -119,6 +137,48 @@ static int open_head(const struct secrets *s, const char *name, const void *seal
 	return err == -EBADMSG ? damaged(f, name) : err ? fault_set(f, err, "out of memory") : 0;
 }
 
+static struct head **head_place(struct heads *heads, const char *name)
+{
+	unsigned int n = 0;
+	for (; *name; name++)
+		n = 31 * n + (unsigned char)*name;
+	return &heads->all[n % HEADS];
+}
+
+static bool head_known(struct heads *heads, const char *name, const void *sealed, size_t len, struct secret *out)
+{
+	pthread_mutex_lock(&heads->lock);
+	const struct head *k = *head_place(heads, name);
+	bool known = k && k->len == len && !memcmp(k->sealed, sealed, len) && !strcmp(k->name, name);
+	if (known)
+		*out = k->what;
+	pthread_mutex_unlock(&heads->lock);
+	return known;
+}
+
+static void head_free(struct head *k)
+{
+	if (k)
+		free(k->name);
+	free(k);
+}
+
+static void head_remember(struct heads *heads, const char *name, const void *sealed, size_t len, const struct secret *what)
+{
+	struct head *k = malloc(sizeof *k + len), *old = k;
+	if (k && (k->name = strdup(name))) {
+		k->what = *what;
+		k->len = len;
+		memcpy(k->sealed, sealed, len);
+		pthread_mutex_lock(&heads->lock);
+		struct head **place = head_place(heads, name);
+		old = *place;
+		*place = k;
+		pthread_mutex_unlock(&heads->lock);
+	}
+	head_free(old);
+}
+
 static int read_head(const struct secrets *s, struct db_tx *t, const char *name, struct secret *h, struct fault *f)
 {
 	struct db_rows *r = NULL;
@@ -129,8 +189,13 @@ static int read_head(const struct secrets *s, struct db_tx *t, const char *name,
 	if (err >= 0) {
 		const void *sealed = err ? db_blob(r, 0, &len) : NULL;
 		err = guard_read(s->guard, t, "secret_head", name, sealed, len, f);
-		if (!err)
-			err = sealed ? open_head(s, name, sealed, len, h, f) : fault_set(f, -ENOENT, "there is no secret %s", name);
+		if (!err && !sealed)
+			err = fault_set(f, -ENOENT, "there is no secret %s", name);
+		if (!err && !head_known(s->heads, name, sealed, len, h)) {
+			err = open_head(s, name, sealed, len, h, f);
+			if (!err)
+				head_remember(s->heads, name, sealed, len, h);
+		}
 	}
 	db_rows_end(r);
 	return err;
@@ -301,6 +366,12 @@ int secrets_open(struct secrets **out, struct db *db, struct guard *guard, const
 		return fault_set(f, -ENOMEM, "out of memory");
 	s->db = db;
 	s->guard = guard;
+	s->heads = calloc(1, sizeof *s->heads);
+	if (!s->heads) {
+		secrets_close(s);
+		return fault_set(f, -ENOMEM, "out of memory");
+	}
+	pthread_mutex_init(&s->heads->lock, NULL);
 	int err = derive(s, master, f);
 	if (!err)
 		err = secrets_tables(db, f);
@@ -317,6 +388,12 @@ int secrets_open(struct secrets **out, struct db *db, struct guard *guard, const
 
 void secrets_close(struct secrets *s)
 {
+	struct heads *heads = s ? s->heads : NULL;
+	for (unsigned int i = 0; heads && i < HEADS; i++)
+		head_free(heads->all[i]);
+	if (heads)
+		pthread_mutex_destroy(&heads->lock);
+	free(heads);
 	free_wiped(s, s ? sizeof *s : 0);
 }
 
