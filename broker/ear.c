@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // See ear.h. Trustworthiness claims are those of AR4SI (draft-ietf-rats-ar4si): 2 affirms, 97 contraindicates, 0 says
-// nothing. What runs (executables) is appraised for each resource, so that the token says nothing about it.
+// nothing. What runs (executables) is appraised for each resource, so that the token says nothing about it. One lock, for the header that is kept.
 #include "broker/ear.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,14 +87,30 @@ static json_t *body(const struct attest_result *r, const json_t *tee_pubkey, tim
 			 "coffer-broker", "tee-pubkey", tee_pubkey, "submods", submods);
 }
 
-static json_t *header(const struct signer *signer)
+static char *make_header(const struct signer *signer)
 {
 	json_t *jwk = jwk_from_key(signer->key);
 	if (!jwk)
 		return NULL;
 	json_object_set_new(jwk, "alg", json_string("ES256"));
 	json_object_set_new(jwk, "kid", json_string(signer->kid));
-	return json_pack("{s:s, s:s, s:o}", "typ", "JWT", "kid", signer->kid, "jwk", jwk);
+	return jws_part(json_pack("{s:s, s:s, s:s, s:o}", "typ", "JWT", "alg", "ES256", "kid", signer->kid, "jwk", jwk));
+}
+
+// Of all tokens that a key signs it is the same, and kept for the key that signed last; malloc'ed.
+static char *header(const struct signer *signer)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static char kid[JWK_THUMBPRINT], *kept;
+	pthread_mutex_lock(&lock);
+	if (!kept || strcmp(kid, signer->kid)) {
+		free(kept);
+		kept = make_header(signer);
+		memcpy(kid, signer->kid, sizeof kid);
+	}
+	char *copy = kept ? strdup(kept) : NULL;
+	pthread_mutex_unlock(&lock);
+	return copy;
 }
 
 char *ear_token(const struct signer *signer, const char *issuer, const struct attest_result *result, const json_t *tee_pubkey, time_t now)
@@ -101,5 +118,7 @@ char *ear_token(const struct signer *signer, const char *issuer, const struct at
 	json_t *o = body(result, tee_pubkey, now);
 	if (o && *issuer)
 		json_object_set_new(o, "iss", json_string(issuer));
-	return jws_sign(signer->key, header(signer), o);
+	char *h = header(signer), *token = jws_sign_part(signer->key, h, o);
+	free(h);
+	return token;
 }

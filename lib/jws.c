@@ -15,9 +15,9 @@
 
 #define ES256_BYTES 64
 
-static char *base64url_json(json_t *o)
+char *jws_part(json_t *o)
 {
-	char *text = o ? json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS) : NULL, *out = text ? malloc(BASE64_SIZE(strlen(text))) : NULL;
+	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL, *out = text ? malloc(BASE64_SIZE(strlen(text))) : NULL;
 	if (out)
 		base64_encode(out, text, strlen(text), BASE64_URL);
 	free(text);
@@ -42,14 +42,12 @@ static bool sign(EVP_PKEY *key, const char *text, uint8_t out[ES256_BYTES])
 	return ok;
 }
 
-char *jws_sign(EVP_PKEY *key, json_t *header, json_t *body)
+char *jws_sign_part(EVP_PKEY *key, const char *header, json_t *body)
 {
-	if (header)
-		json_object_set_new(header, "alg", json_string("ES256"));
-	char *h = base64url_json(header), *b = base64url_json(body), *signed_part = NULL, *token = NULL;
+	char *b = jws_part(body), *signed_part = NULL, *token = NULL;
 	uint8_t signature[ES256_BYTES];
 	char signature64[BASE64_SIZE(ES256_BYTES)];
-	if (h && b && asprintf(&signed_part, "%s.%s", h, b) < 0)
+	if (header && b && asprintf(&signed_part, "%s.%s", header, b) < 0)
 		signed_part = NULL;
 	if (signed_part && sign(key, signed_part, signature)) {
 		base64_encode(signature64, signature, sizeof signature, BASE64_URL);
@@ -57,8 +55,16 @@ char *jws_sign(EVP_PKEY *key, json_t *header, json_t *body)
 			token = NULL;
 	}
 	free(signed_part);
-	free(h);
 	free(b);
+	return token;
+}
+
+char *jws_sign(EVP_PKEY *key, json_t *header, json_t *body)
+{
+	if (header)
+		json_object_set_new(header, "alg", json_string("ES256"));
+	char *h = jws_part(header), *token = jws_sign_part(key, h, body);
+	free(h);
 	return token;
 }
 
