@@ -2,7 +2,7 @@
 BROKER_TESTS = $(B)/test/broker-broker $(B)/test/broker-settings $(B)/test/broker-tees $(B)/test/broker-audit
 BROKER_TESTS += $(B)/test/broker-ratls
 BROKER_TESTS += $(B)/test/broker-master
-BROKER_TESTS += $(B)/test/broker-load $(B)/test/broker-operations
+BROKER_TESTS += $(B)/test/broker-load $(B)/test/broker-operations $(B)/test/broker-round
 BROKER_TESTS += $(B)/test/broker-backup $(B)/test/broker-ui $(B)/test/broker-service
 BROKER_TESTS += $(B)/test/broker-tpm
 BROKER_TESTS += $(B)/test/broker-token $(B)/test/broker-svid $(B)/test/broker-devices
