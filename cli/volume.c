@@ -36,11 +36,12 @@ static const struct sub {
 	 "usage: coffer volume cat FILE.vol PATH\n\n"
 	 "One file to standard output; of a snapshot: .snapshots/NAME/PATH.\n\n" KEY_HELP},
 	{"fsck", volume_fsck, 1, 1,
-	 "usage: coffer volume fsck [--repair] [--json] FILE.vol\n\n"
+	 "usage: coffer volume fsck [--repair [--size SIZE]] [--json] FILE.vol\n\n"
 	 "Reads and authenticates every block, and compares free space, reference and link counts and directories. Without --repair it\n"
 	 "changes nothing. Exit codes as of fsck(8): 0 whole, 1 mended, 4 findings are left, 8 it could not be checked, 32 stopped.\n\n"
 	 "      --repair             mend: what authenticates is kept; contents that do not cannot be read until they are written again\n"
 	 "                           (which bytes of which file is told); files without a name go to lost+found\n"
+	 "      --size SIZE          grow to this limit as well: for a full volume, where a repair has no room\n"
 	 "      --json               one JSON object a line: findings, repairs, and the result\n" KEY_HELP},
 	{"scrub", volume_scrub, 1, 1,
 	 "usage: coffer volume scrub [--json] FILE.vol\n\n"

@@ -185,11 +185,15 @@ int volume_fsck(struct request *r)
 	u8 key[SEAL_KEY_BYTES];
 	s64 left;
 
+	if (r->size && !r->repair) {
+		cli_usage(&command_volume, "--size belongs to --repair");
+		return FAILED;
+	}
 	if (volume_key(r, key))
 		return FAILED;
 	cli_catch_stop();
 	progress_begin(&f.bar, "Checking", r->json);
-	left = seal_tool_fsck(r->words[0], key, r->repair, &how, &s, &e);
+	left = seal_tool_fsck(r->words[0], key, r->repair, r->size, &how, &s, &e);
 	progress_end(&f.bar);
 	explicit_bzero(key, sizeof(key));
 	if (left < 0) {

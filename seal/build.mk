@@ -5,7 +5,7 @@ SEAL_TOOL_SRC = seal/hostio.c seal/tool.c seal/tool_flags.c seal/tool_anchor.c s
 COFFER_OBJS += $(patsubst %.c,$(B)/obj/%.o,$(SEAL_LIB_SRC) $(SEAL_TOOL_SRC))
 COFFER_LIBS += $(IPSEC_MB)
 
-SEAL_TESTS = crypt share model tamper crash space tool anchor adversary repair log batch shared many flags piece
+SEAL_TESTS = crypt share model tamper crash space tool anchor adversary repair log batch shared many flags piece mend
 SEAL_TEST_BINS = $(SEAL_TESTS:%=$(B)/test/seal-%)
 TEST_BINS += $(SEAL_TEST_BINS)
 UNIT_TESTS += $(SEAL_TEST_BINS)

@@ -27,6 +27,7 @@ struct check {
 	struct memo counted; // shared pointer blocks whose blocks were counted, for mending
 	u64 places; // in inode tables and files where something is damaged: shared blocks count for each that names them
 	bool more;  // there is more damage than is noted
+	bool differ; // two pointers to one block differ: which session it counts for shows when one of them is gone
 	u64 seen_bytes, marked;
 	u32 **extra; // by block: references beyond the first; pages of REFS_PER_BLOCK, made as needed
 	u64 extra_pages, shared;
@@ -38,6 +39,7 @@ struct check {
 	u64 *own_live; // of them in `own`
 	u64 live_max;
 	u64 reserved, inodes;
+	u64 last_ino; // the highest that the live inode table has in use
 	u8 *page;
 	struct damage *damage;
 	u32 ndamage, cap_damage;

@@ -243,6 +243,7 @@ static int contents_met(struct check *c, struct tree *t, u32 level, u64 index, c
 {
 	bool bad = c->bad && check_bit(c->bad, ptr_addr(p)), differs = print_differs(c, p, level);
 	if (differs) {
+		c->differ = true;
 		int r = sv_block_read(c->v, t, level, index, p, c->page);
 		if (r == -ENOMEM)
 			return r;
@@ -259,18 +260,21 @@ static int walk_met(struct check *c, struct tree *t, u32 level, u64 index, const
 {
 	s->met = true;
 	if (c->live_dir) {
+		c->differ = true; // it may
 		check_finding(c, "block %lu belongs to two owners, one of them directory %lu", ptr_addr(p), t->inode->ino);
 		return damage_add(c, t, level, index, p, true);
 	}
 	if (last)
 		return contents_met(c, t, level, index, p, s);
 	if (c->bad && check_bit(c->bad, ptr_addr(p))) {
+		c->differ = true; // it may
 		s->blocks++;
 		sum_bad(s, 1);
 		return 0;
 	}
 	const struct memo_entry *e = walked(c, t, level, index, p);
 	if (!e) { // two pointers to one block that differ, or two places for the same inodes
+		c->differ = true;
 		vol_fault(c->v, SEAL_ECORRUPT, SEAL_FAULT_POINTER, t, level, index, ptr_addr(p));
 		sum_bad(s, 1);
 		return damaged(c, t, level, index, p);
@@ -392,6 +396,7 @@ static int walk_inodes(struct check *c, struct tree *t, u64 leaf, const u8 *data
 		if (t->view)
 			i->ino |= (u64)t->view->id << VIEW_SHIFT;
 		if (sv_inode_valid(d)) {
+			c->last_ino = t->view ? c->last_ino : SEAL_MAX(c->last_ino, i->ino);
 			r = walk_inode(c, i, d, s);
 			continue;
 		}
@@ -574,6 +579,8 @@ static int check_names(struct check *c)
 	int r = 0;
 	if (c->v->next_ino >= c->names_max)
 		check_finding(c, "the root counts inodes up to %lu, more than the volume has room for", c->v->next_ino);
+	if (c->last_ino >= c->v->next_ino)
+		check_finding(c, "the root counts inodes up to %lu, but %lu is in use", c->v->next_ino, c->last_ino);
 	for (u64 ino = SEAL_ROOT_INO; ino < c->names_max && !r; ino++)
 		r = check_inode(c, ino);
 	return r ? r : check_links(c);
@@ -669,7 +676,9 @@ int check_all(struct check *c)
 		check_finding(c, "the volume file is cut short");
 	else if (top > v->end)
 		check_finding(c, "the root says that the file has %lu blocks, but block %lu is in use", v->end, top - 1);
-	if (v->fell_back)
+	if (v->root_unread)
+		check_finding(c, "one of the two roots cannot be read by the host: what was synced last is lost if it was the newest");
+	else if (v->fell_back)
 		check_finding(c, "one of the two roots does not authenticate: an interrupted commit, or tampering");
 	return r;
 }

@@ -87,7 +87,7 @@ static void make_sessions(struct check *c)
 	for (u32 k = 0; k < v->nsessions; k++) {
 		struct session *s = &v->sessions[k];
 		s->live = c->live[k] - c->own_live[k];
-		if (s->used && !s->live && k != v->cur) {
+		if (s->used && !s->live && k != v->cur && !c->differ) {
 			explicit_bzero(s, sizeof *s);
 			sv_session_forget_keys(v);
 		}
@@ -248,6 +248,46 @@ static int mend_damage(struct check *c)
 	return r;
 }
 
+// The live inode table ends before the block `first`. What the inodes behind it held shows as unused in the next pass.
+static int cut_table(struct seal_vol *v, u64 first)
+{
+	struct tree *t = &v->itab;
+	int r = 0;
+	for (u32 level = t->height; !r; level--) {
+		struct node *holder;
+		struct d_ptr *slot;
+		u64 unit = 1ul << (7 * level), at = first / unit, end = level == t->height ? NROOT : (at / FANOUT + 1) * FANOUT;
+		for (u64 k = at + (first % unit != 0); k < end && !r; k++) {
+			const struct damage d = {.cls = CLASS_ITAB, .level = level, .index = k, .counted = true};
+			sv_tree_drop_under(v, t, level, k);
+			r = drop_in(v, t, &d, 0);
+		}
+		if (r || first % unit == 0 || at >= end)
+			break;
+		r = sv_tree_slot(v, t, level, at, NODE_READ, &slot, &holder);
+		bool there = !r && slot && ptr_addr(slot);
+		sv_node_put(v, holder);
+		if (!there)
+			break;
+	}
+	return r;
+}
+
+// More inodes than the volume has room for were made by nobody; those that the root does not count are looked at in the next pass.
+static int mend_numbers(struct check *c)
+{
+	struct seal_vol *v = c->v;
+	u64 most = v->hiwater * INODES_PER_BLOCK;
+	int r = 0;
+	if (c->last_ino >= most) {
+		r = cut_table(v, v->hiwater);
+		if (!r)
+			check_repaired(c, "inodes from %lu on are more than the volume has room for: they are dropped", most);
+	}
+	v->next_ino = SEAL_MAX(v->next_ino, SEAL_MIN(c->last_ino + 1, most));
+	return r;
+}
+
 // Snapshots whose place in the table is gone.
 static int mend_snapshots(struct check *c)
 {
@@ -348,12 +388,14 @@ static int mend(struct check *c)
 		check_repaired(c, "damaged blocks are named in more than %u places: the rest waits for the next pass", DAMAGE_MAX);
 	else if (!r)
 		r = repair_names(c);
+	if (!r && !c->more)
+		r = mend_numbers(c);
 	v->moving = false;
 	if (!r)
 		r = vol_commit(v, true);
 	if (r)
 		return r;
-	v->fell_back = v->cut_short = false;
+	v->fell_back = v->root_unread = v->cut_short = false;
 	if (map)
 		check_repaired(c, "the free space map was made anew");
 	if (second)

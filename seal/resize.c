@@ -6,14 +6,32 @@
 #define MIN_BLOCKS  256ul
 #define PUNCH_LEAST 16ul // at a commit, runs of free blocks below this stay as they are: each costs a host call
 
+// For a repair that has no room: what it commits first has the new limit.
+static int grow_unmended(struct seal_vol *v, u64 blocks)
+{
+	int r = v->failed ? v->failed : v->read_only ? -EROFS : blocks < v->max_blocks ? -EINVAL : 0;
+	if (!r && v->unclaimed)
+		r = -EBUSY;
+	if (!r)
+		r = sv_tree_grow(v, &v->bmap, (blocks - 1) / BITS_PER_BLOCK);
+	if (r)
+		return r;
+	v->max_blocks = blocks;
+	v->shrink_to = 0;
+	v->longest = ~0ul;
+	sv_space_set_reserve(v);
+	vol_changed(v);
+	return 0;
+}
+
 int seal_resize(struct seal_vol *v, u64 bytes)
 {
 	u64 blocks = bytes / SEAL_BLOCK;
 	if (blocks < MIN_BLOCKS || blocks > MAX_BLOCKS)
 		return -EINVAL;
 	vol_lock(v);
-	int r = sv_op_begin(v, 16, true);
-	if (r)
+	int r = v->repairing ? grow_unmended(v, blocks) : sv_op_begin(v, 16, true);
+	if (r || v->repairing)
 		goto out;
 	if (blocks >= v->max_blocks) {
 		r = sv_tree_grow(v, &v->bmap, (blocks - 1) / BITS_PER_BLOCK);
@@ -28,7 +46,7 @@ int seal_resize(struct seal_vol *v, u64 bytes)
 	}
 	r = vol_commit(v, false); // what was freed counts
 	u64 kept = sv_space_kept(v) + v->reserved;
-	if (!r && v->used + kept > blocks)
+	if (!r && (v->used + kept > blocks || v->next_ino > blocks * INODES_PER_BLOCK)) // the table of a repaired volume may have holes
 		r = -ENOSPC;
 	if (!r)
 		r = sv_op_begin(v, 16, true);

@@ -224,7 +224,7 @@ int seal_work(struct seal_vol *v, u64 blocks, struct seal_work *w);
 
 // --- size (seal/resize.c)
 // The limit of the volume. It grows at once; to shrink, seal_work moves what lies beyond and then truncates the file.
-// -ENOSPC: what it holds does not fit.
+// -ENOSPC: what it holds does not fit. Mounted with SEAL_REPAIR it can grow only, and does so with the first commit of the repair.
 int seal_resize(struct seal_vol *v, u64 bytes);
 // Linux's FITRIM: free runs of at least minlen bytes in that range of the file are punched out of it. *trimmed: bytes.
 // -EOPNOTSUPP: the io cannot.
@@ -345,5 +345,6 @@ s64 seal_fsck_watched(struct seal_vol *v, const struct seal_checker *how, struct
 // Mends what a check finds, on a volume mounted with SEAL_REPAIR (seal/repair.c), in commits of its own: free space and
 // counts are made anew, references to what does not authenticate are dropped (contents: they stay unreadable until they
 // are overwritten), files without a name go to /lost+found. Nothing that authenticates is lost. Checks again until there
-// is nothing to mend. Returns the number of findings that are left, st->findings of the first check; or -errno.
+// is nothing to mend. Returns the number of findings that are left, st->findings of the first check; or -errno. -ENOSPC: the volume is
+// as it was (or as far as the last commit of the repair); seal_resize before the next one gives it room.
 s64 seal_repair(struct seal_vol *v, const struct seal_checker *how, struct seal_fsck_stats *st);

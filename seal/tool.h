@@ -99,8 +99,8 @@ int seal_tool_list(const char *path, const u8 key[SEAL_KEY_BYTES],
 // Without a key: id and version. With it: everything.
 int seal_tool_id(const char *path, u8 id[SEAL_ID_BYTES], u32 *version, struct seal_tool_err *err);
 int seal_tool_info(const char *path, const u8 key[SEAL_KEY_BYTES], struct seal_info *info, struct seal_tool_err *err);
-// Reads and checks everything, and with `repair` mends what is found. How many findings are left, or negative errno.
-s64 seal_tool_fsck(const char *path, const u8 key[SEAL_KEY_BYTES], bool repair, const struct seal_checker *how,
+// Reads and checks everything, and with `repair` mends what is found; its limit becomes `grow` bytes before that (0: stays). How many findings are left, or negative errno.
+s64 seal_tool_fsck(const char *path, const u8 key[SEAL_KEY_BYTES], bool repair, u64 grow, const struct seal_checker *how,
 		   struct seal_fsck_stats *st, struct seal_tool_err *err);
 
 // What differs between two trees: fn gets 'A' only in b, 'D' only in a, 'T' another type, 'M' other contents or link

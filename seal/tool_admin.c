@@ -186,19 +186,31 @@ s64 seal_tool_scrub(const char *path, const u8 key[SEAL_KEY_BYTES], void (*fn)(v
 	return r ? r : (s64)st->damaged;
 }
 
-s64 seal_tool_fsck(const char *path, const u8 key[SEAL_KEY_BYTES], bool repair, const struct seal_checker *how,
+s64 seal_tool_fsck(const char *path, const u8 key[SEAL_KEY_BYTES], bool repair, u64 grow, const struct seal_checker *how,
 		   struct seal_fsck_stats *st, struct seal_tool_err *err)
 {
+	struct seal_info was, now;
 	struct tool_vol t;
 	memset(st, 0, sizeof *st);
 	int r = tool_mount(&t, path, key, SEAL_REPAIR | (repair ? 0 : SEAL_RDONLY), err);
 	if (r)
 		return r;
+	seal_get_info(t.vol, &was);
+	if (repair && grow)
+		r = seal_resize(t.vol, grow);
+	if (r) {
+		r = r == -EINVAL ? tool_err(err, r, "%s: its limit is %lu bytes, and a repair can only make it larger", path, was.size_blocks * SEAL_BLOCK) :
+				   tool_vol_err(err, &t, r, "giving it more room");
+		return tool_unmount(&t, r, err);
+	}
 	s64 left = repair ? seal_repair(t.vol, how, st) : seal_fsck_watched(t.vol, how, st);
+	seal_get_info(t.vol, &now);
+	bool kept = now.generation != was.generation;
 	if (left == -EINTR)
-		r = tool_err(err, -EINTR, "%s: stopped%s", path, repair ? ": what was mended so far is kept" : "");
+		r = tool_err(err, -EINTR, "%s: stopped: %s", path, kept ? "what was mended so far is kept" : "nothing was changed");
 	else if (left == -ENOSPC)
-		r = tool_err(err, -ENOSPC, "%s: there is no room to repair it: `coffer volume grow`, or more room on this disk", path);
+		r = tool_err(err, -ENOSPC, "%s: there is no room to repair it, and %s: `coffer volume fsck --repair --size SIZE` with a SIZE of more than %lu MiB, "
+			     "or more room on this disk", path, kept ? "only a part of it is done (nothing is lost by that)" : "it is as it was", was.size_blocks >> 8);
 	else if (left < 0)
 		r = tool_vol_err(err, &t, (int)left, repair ? "repairing" : "checking");
 	r = tool_unmount(&t, r, err);

@@ -145,6 +145,7 @@ struct seal_vol {
 	struct seal_env env;
 	bool read_only, fell_back, discard;
 	bool repairing;  // what cannot be read is passed over, and nothing is expected to be there
+	bool root_unread; // one root slot could not be read by the host, not even for a repair
 	bool patient;	 // for a repair: what the host cannot read it is asked for again
 	bool cut_short;  // the file is shorter than the root says
 	struct log_lost *log_lost; // of a volume that is repaired; NULL: all of the log is there

@@ -209,19 +209,27 @@ static void look_aside(struct seal_vol *v)
 	v->clean = v->clean && !v->fell_back && !memcmp(v->wrap, v->other_wrap, sizeof v->wrap);
 }
 
+#define ROOT_TRIES 3 // to read a root, for a repair
+
 // Picks the newest root that authenticates and loads it.
 static int mount_root(struct seal_vol *v, const u8 *key, const u8 *expect_id, bool repair, struct d_slot *a, struct d_slot *b)
 {
 	enum slot_state st[2];
 	bool seen[4] = {false};
-	st[0] = slot_read(v, 0, key, a);
-	st[1] = slot_read(v, 1, key, b);
-	for (int k = 0; k < 2; k++) {
-		if (st[k] == SLOT_IO)
-			return refuse(v, -EIO, SEAL_FAULT_IO, "the host could not read the volume's root");
+	for (u32 k = 0; k < 2; k++) {
+		int tries = 0;
+		do
+			st[k] = slot_read(v, k, key, k ? b : a);
+		while (st[k] == SLOT_IO && repair && ++tries < ROOT_TRIES);
 		if (st[k] < 4)
 			seen[st[k]] = true;
 	}
+	bool unread = st[0] == SLOT_IO || st[1] == SLOT_IO, one = st[0] == SLOT_OK || st[1] == SLOT_OK;
+	if (unread && !one)
+		return refuse(v, -EIO, SEAL_FAULT_IO, "the host could not read the volume's root");
+	if (unread && !repair) // it may be the newest, and readable the next time
+		return refuse(v, -EIO, SEAL_FAULT_IO,
+			      "the host could not read one of the volume's two roots, perhaps the newest (a repair takes the other one)");
 	if (st[0] != SLOT_OK && st[1] != SLOT_OK) {
 		if (seen[SLOT_KEY])
 			return refuse(v, SEAL_EKEY, SEAL_FAULT_KEY,
@@ -240,6 +248,7 @@ static int mount_root(struct seal_vol *v, const u8 *key, const u8 *expect_id, bo
 		return refuse(v, SEAL_EIDENTITY, SEAL_FAULT_NONE, "this is another volume than the one asked for");
 	struct d_slot *other = st[0] != SLOT_OK || st[1] != SLOT_OK ? NULL : s == a ? b : a;
 	v->fell_back = !other;
+	v->root_unread = unread;
 	v->patient = repair;
 	int r = root_try(v, key, s);
 	// A commit that was interrupted: its root has landed, but not all that belongs to it. The one before is whole.

@@ -56,7 +56,7 @@ static void round_trip(void)
 		 0);
 	CHECK_EQ(sh("test $(du -k out/sparse | cut -f1) -lt 1000 && test $(du -k v.vol | cut -f1) -lt 8000"), 0);
 	struct seal_fsck_stats f;
-	CHECK_EQ(seal_tool_fsck(in("v.vol"), test_key, false, &(struct seal_checker){0}, &f, &err), 0);
+	CHECK_EQ(seal_tool_fsck(in("v.vol"), test_key, false, 0, &(struct seal_checker){0}, &f, &err), 0);
 	CHECK_EQ(f.files, 504 + 3);
 }
 
@@ -206,7 +206,7 @@ static void resumed_sealing(void)
 	CHECK(st.kept >= 5);
 	CHECK(access(in("r.vol.partial"), F_OK));
 	struct seal_fsck_stats f;
-	CHECK_EQ(seal_tool_fsck(in("r.vol"), test_key, false, &(struct seal_checker){0}, &f, &err), 0);
+	CHECK_EQ(seal_tool_fsck(in("r.vol"), test_key, false, 0, &(struct seal_checker){0}, &f, &err), 0);
 	CHECK_EQ(seal_tool_open(in("r.vol"), test_key, in("r.out"), &plain, &st, &err), 0);
 	CHECK_EQ(sh("diff -r --no-dereference r r.out && test r.out/d/1 -ef r.out/d/one && test $(du -k r.out/z-large | cut -f1) -lt 4000"),
 		 0);
