@@ -19,8 +19,10 @@ static int mount_words(struct seal_mount_options *m, char *words)
 			m->read_only = false;
 		else if (!strcmp(w, "allow_other"))
 			m->allow_other = true;
+		else if (!strcmp(w, "discard"))
+			m->discard = true;
 		else
-			return cli_usage(&command_mount, "-o knows ro, rw and allow_other, not '%s'", w);
+			return cli_usage(&command_mount, "-o knows ro, rw, allow_other and discard, not '%s'", w);
 	}
 	return 0;
 }
@@ -63,12 +65,13 @@ static int mount_volume(int argc, char **argv)
 
 const struct command command_mount = {
 	"mount", "use a sealed volume as a folder of this machine",
-	"usage: coffer mount [-f] [-o ro|rw|allow_other[,...]] [OPTION...] FILE.vol DIR\n\n"
+	"usage: coffer mount [-f] [-o ro|rw|allow_other|discard[,...]] [OPTION...] FILE.vol DIR\n\n"
 	"Mounts a volume at the folder DIR (through FUSE), to read and to write. Everything that reaches the disk is encrypted;\n"
 	"fsync makes it durable, and so do five seconds of waiting. `fusermount3 -u DIR` or SIGTERM ends it with a commit.\n"
 	"Damage is an input/output error for the program, and a sentence on standard error or in the syslog.\n\n"
 	"  -o ro                read only; several may mount one volume at the same time\n"
 	"  -o allow_other       other users may enter too\n"
+	"  -o discard           what is deleted goes back to this machine's disk at each commit (else: with fstrim)\n"
 	"  -f, --foreground     stay in the foreground\n"
 	"      --keep-owner     show owners as the volume has them (else root's files are yours, and yours become root's)\n"
 	"      --key-file FILE      the key is in this file\n" OWNER_HELP,

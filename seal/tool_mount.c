@@ -183,7 +183,7 @@ int seal_tool_mount(const char *path, u8 key[SEAL_KEY_BYTES], const char *dir, c
 	if (r)
 		goto out;
 	prctl(PR_SET_DUMPABLE, 0); // keys stay in memory as long as the mount: no core files
-	r = tool_mount(&m.t, full, key, o->read_only ? SEAL_RDONLY : 0, err);
+	r = tool_mount(&m.t, full, key, o->read_only ? SEAL_RDONLY : o->discard ? SEAL_DISCARD : 0, err);
 	explicit_bzero(key, SEAL_KEY_BYTES);
 	if (r)
 		goto out;

@@ -24,6 +24,14 @@ int mount_may_open(struct mount *m, struct seal_inode *i, int how)
 	return mount_may(m, i, how & O_APPEND ? SEAL_FLAG_IMMUTABLE : STRICT);
 }
 
+// O_APPEND cannot be taken off such a file; the host's kernel lets fcntl do it, and takes RWF_NOAPPEND, so the place counts.
+int mount_may_write(struct mount *m, struct seal_inode *i, bool append, u64 off)
+{
+	struct seal_attr a;
+	seal_getattr(m->t.vol, i, &a);
+	return a.flags & SEAL_FLAG_IMMUTABLE || (append && a.flags & SEAL_FLAG_APPEND && off < a.size) ? -EPERM : 0;
+}
+
 int mount_may_remove(struct mount *m, struct seal_inode *dir, const char *name, u32 len)
 {
 	struct seal_inode *i;
@@ -76,12 +84,17 @@ static u32 translate(u32 flags, u32 from)
 	return flags & ~known ? ~0u : to; // ~0: more than there is
 }
 
-static int set(struct mount *m, struct seal_inode *i, u32 flags)
+// Before 5.13 the kernel leaves it to the server who may do this: the owner and root, and what forbids something only root.
+static int set(struct mount *m, struct seal_inode *i, u32 caller, u32 flags)
 {
+	struct seal_attr a;
+	seal_getattr(m->t.vol, i, &a);
+	if (m->unchecked && caller && (mount_swap_id(caller, m->uid) != a.uid || (a.flags ^ flags) & STRICT))
+		return -EPERM;
 	return seal_setattr(m->t.vol, i, SEAL_SET_FLAGS, &(struct seal_attr){.flags = flags});
 }
 
-int mount_ioctl_flags(struct mount *m, struct seal_inode *i, unsigned cmd, const void *in, size_t in_size, void *out, size_t out_size)
+int mount_ioctl_flags(struct mount *m, struct seal_inode *i, u32 caller, unsigned cmd, const void *in, size_t in_size, void *out, size_t out_size)
 {
 	struct fsxattr x = {0};
 	u32 flags;
@@ -102,12 +115,12 @@ int mount_ioctl_flags(struct mount *m, struct seal_inode *i, unsigned cmd, const
 		if (in_size < sizeof flags)
 			break;
 		memcpy(&flags, in, sizeof flags);
-		return set(m, i, flags);
+		return set(m, i, caller, flags);
 	case (unsigned)FS_IOC_FSSETXATTR:
 		if (in_size < sizeof x)
 			break;
 		memcpy(&x, in, sizeof x);
-		return x.fsx_extsize || x.fsx_cowextsize || x.fsx_projid ? -EOPNOTSUPP : set(m, i, translate(x.fsx_xflags, 1));
+		return x.fsx_extsize || x.fsx_cowextsize || x.fsx_projid ? -EOPNOTSUPP : set(m, i, caller, translate(x.fsx_xflags, 1));
 	}
 	return -ENOTTY;
 }

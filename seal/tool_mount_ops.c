@@ -132,17 +132,14 @@ static s64 to_ns(const struct timespec *t)
 	return ns;
 }
 
-// Root's number and the user's change places, in both directions.
-static u32 swap_id(u32 id, u32 own) { return !own ? id : id == 0 ? own : id == own ? 0 : id; }
-
 static void fill_stat(const struct mount *m, const struct seal_attr *a, struct stat *st)
 {
 	*st = (struct stat){
 		.st_ino = a->ino,
 		.st_mode = a->mode,
 		.st_nlink = a->nlink,
-		.st_uid = swap_id(a->uid, m->uid),
-		.st_gid = swap_id(a->gid, m->gid),
+		.st_uid = mount_swap_id(a->uid, m->uid),
+		.st_gid = mount_swap_id(a->gid, m->gid),
 		.st_rdev = a->rdev,
 		.st_size = (off_t)a->size,
 		.st_blksize = SEAL_BLOCK,
@@ -203,8 +200,8 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int set,
 	if (!i)
 		return;
 	struct seal_attr a = {.mode = st->st_mode & 07777,
-			      .uid = swap_id(st->st_uid, m->uid),
-			      .gid = swap_id(st->st_gid, m->gid),
+			      .uid = mount_swap_id(st->st_uid, m->uid),
+			      .gid = mount_swap_id(st->st_gid, m->gid),
 			      .size = (u64)st->st_size,
 			      .atime_ns = set & FUSE_SET_ATTR_ATIME_NOW ? now : to_ns(&st->st_atim),
 			      .mtime_ns = set & FUSE_SET_ATTR_MTIME_NOW ? now : to_ns(&st->st_mtim)};
@@ -277,8 +274,8 @@ static void new_owner(fuse_req_t req, struct seal_inode *dir, u32 *mode, u32 *ui
 	const struct fuse_ctx *c = fuse_req_ctx(req);
 	struct seal_attr a;
 	seal_getattr(m->t.vol, dir, &a);
-	*uid = swap_id(c->uid, m->uid);
-	*gid = swap_id(c->gid, m->gid);
+	*uid = mount_swap_id(c->uid, m->uid);
+	*gid = mount_swap_id(c->gid, m->gid);
 	if (a.mode & S_ISGID) {
 		*gid = a.gid;
 		if (S_ISDIR(*mode))
@@ -315,6 +312,7 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
 	fi->keep_cache = 1;
+	fi->fh = (fi->flags & O_APPEND) != 0;
 	make(req, parent, name, S_IFREG | (mode & 07777), 0, fi);
 }
 
@@ -510,6 +508,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct seal_inode *i = inode_of(req, ino);
 	int r = i ? mount_may_open(mount_of(req), i, fi->flags) : 0;
 	fi->keep_cache = 1;
+	fi->fh = (fi->flags & O_APPEND) != 0; // for mount_may_write
 	if (i && r)
 		reply(req, r);
 	else if (i)
@@ -535,7 +534,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	struct seal_inode *i = inode_of(req, ino);
 	if (!i)
 		return;
-	s64 n = fi->writepage ? 0 : mount_may(mount_of(req), i, SEAL_FLAG_IMMUTABLE); // of a page in the cache the program has long heard that it is written
+	s64 n = fi->writepage ? 0 : mount_may_write(mount_of(req), i, fi->fh, (u64)off); // of a page in the cache the program has long heard that it is written
 	if (!n)
 		n = seal_write(mount_of(req)->t.vol, i, (u64)off, buf, size);
 	if (n < 0)
@@ -604,10 +603,10 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t at, struct
 			       struct fuse_file_info *fi_to, size_t len, int flags)
 {
 	struct seal_inode *i = inode_of(req, from), *o = i ? inode_of(req, to) : NULL;
-	(void)fi, (void)fi_to;
+	(void)fi;
 	if (!o)
 		return;
-	s64 n = flags || at < 0 || off < 0 ? -EINVAL : mount_may(mount_of(req), o, SEAL_FLAG_IMMUTABLE);
+	s64 n = flags || at < 0 || off < 0 ? -EINVAL : mount_may_write(mount_of(req), o, fi_to->fh, (u64)off);
 	if (!n)
 		n = copy_range(mount_of(req), i, (u64)at, o, (u64)off, len);
 	if (n < 0)
@@ -616,7 +615,7 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t at, struct
 		fuse_reply_write(req, (size_t)n);
 }
 
-// FITRIM: what the volume does not use goes back to this machine's file system. And flags of files, whose caller the kernel has checked.
+// FITRIM: what the volume does not use goes back to this machine's file system. And flags of files.
 static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg, struct fuse_file_info *fi, unsigned int flags,
 		     const void *in, size_t in_size, size_t out_size)
 {
@@ -628,7 +627,7 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg
 	(void)arg, (void)fi;
 	if (!i)
 		return;
-	int r = mount_ioctl_flags(m, i, cmd, in, in_size, out, SEAL_MIN(out_size, sizeof out));
+	int r = mount_ioctl_flags(m, i, fuse_req_ctx(req)->uid, cmd, in, in_size, out, SEAL_MIN(out_size, sizeof out));
 	if (r >= 0) {
 		fuse_reply_ioctl(req, 0, out, (size_t)r);
 		return;
@@ -699,7 +698,8 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
-	(void)userdata;
+	struct mount *m = userdata;
+	m->unchecked = conn->proto_minor < 34; // Linux 5.13 looks at who changes flags, and it is the last with 33
 	// The kernel clears set-user-ID bits and truncates at open by itself, and pages are never changed behind its back.
 	conn->want &= ~(FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_AUTO_INVAL_DATA);
 	conn->want |= conn->capable & (FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPLICIT_INVAL_DATA);

@@ -2,7 +2,9 @@
 // Flags of files (immutable, append only, no dump): kept through commits and snapshots, inherited, checked and mended; and what
 // attributes cost: those that are as they should be cost no write.
 #include "seal/vol.h"
+#include "seal/tool_mount.h"
 #include "tests/seal/mem.h"
+#include <linux/fs.h>
 
 static struct mem mem;
 
@@ -168,10 +170,52 @@ static void unchanged_costs_nothing(void)
 	mem_free(&mem);
 }
 
+static int asked(struct mount *m, struct seal_inode *i, u32 caller, u32 flags)
+{
+	u8 out[MOUNT_FLAGS_BYTES];
+	int r = mount_ioctl_flags(m, i, caller, (unsigned)FS_IOC_SETFLAGS, &flags, sizeof flags, out, sizeof out);
+	if (!r && get(m->t.vol, i) != flags)
+		return -EIO;
+	struct fsxattr x = {.fsx_xflags = flags & SEAL_FLAG_NODUMP ? FS_XFLAG_NODUMP : 0};
+	int other = flags & ~SEAL_FLAG_NODUMP ? r : mount_ioctl_flags(m, i, caller, (unsigned)FS_IOC_FSSETXATTR, &x, sizeof x, out, sizeof out);
+	return r == other ? r : -EIO;
+}
+
+// On a mounted volume, where the host's kernel does not look at who asks: the owner may, and what forbids something only root.
+static void who_may_change(void)
+{
+	const u32 strict[] = {SEAL_FLAG_IMMUTABLE, SEAL_FLAG_APPEND};
+	struct seal_vol *v;
+	CHECK_EQ(new_volume(&mem, 16u << 20, &v), 0);
+	struct seal_inode *root = root_of(v), *f = make(v, root, "f", 0100644);
+	struct mount m = {.t.vol = v, .uid = 1000, .unchecked = true}; // mounted by 1000, whom the volume has as 0
+	CHECK(f);
+	CHECK_EQ(seal_setattr(v, f, SEAL_SET_UID, &(struct seal_attr){.uid = 7}), 0);
+	CHECK_EQ(asked(&m, f, 8, SEAL_FLAG_NODUMP), -EPERM);
+	CHECK_EQ(asked(&m, f, 1000, SEAL_FLAG_NODUMP), -EPERM);
+	CHECK_EQ(asked(&m, f, 7, SEAL_FLAG_NODUMP), 0);
+	CHECK_EQ(asked(&m, f, 0, 0), 0);
+	for (u32 k = 0; k < 2; k++) {
+		CHECK_EQ(asked(&m, f, 7, strict[k]), -EPERM);
+		CHECK_EQ(asked(&m, f, 0, strict[k]), 0);
+		CHECK_EQ(asked(&m, f, 7, 0), -EPERM);
+		CHECK_EQ(asked(&m, f, 0, 0), 0);
+	}
+	CHECK_EQ(seal_setattr(v, f, SEAL_SET_UID, &(struct seal_attr){.uid = 0}), 0);
+	CHECK_EQ(asked(&m, f, 1000, SEAL_FLAG_NODUMP), 0);
+	m.unchecked = false; // it has looked
+	CHECK_EQ(asked(&m, f, 8, SEAL_FLAG_IMMUTABLE), 0);
+	seal_iput(v, f);
+	seal_iput(v, root);
+	CHECK_EQ(seal_unmount(v), 0);
+	mem_free(&mem);
+}
+
 int main(void)
 {
 	RUN(kept);
 	RUN(checked);
 	RUN(unchanged_costs_nothing);
+	RUN(who_may_change);
 	return test_end();
 }
