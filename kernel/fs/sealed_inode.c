@@ -548,6 +548,13 @@ static ssize_t write(struct file *f, struct iter *it, u64 *pos)
 	if (!it->left)
 		return 0;
 	mutex_lock(&i->lock);
+	if (i->pc->ndirty > DIRTY_MAX) { // before this round takes anything: what fails has not been written
+		r = sealed_store_pages(i);
+		if (r) {
+			mutex_unlock(&i->lock);
+			return r;
+		}
+	}
 	u64 want = min(it->left, (size_t)(DIRTY_MAX / 2 * PAGE_SIZE)), limit = RLIMIT(RLIMIT_FSIZE);
 	bool room = make_room(i, (want >> PAGE_SHIFT) + 2), too_big = false;
 	u64 at = f->flags & O_APPEND ? i->size : *pos;
@@ -585,11 +592,7 @@ static ssize_t write(struct file *f, struct iter *it, u64 *pos)
 		if (unlikely(i->mode & (S_ISUID | S_ISGID)) && !inode_capable(i, CAP_FSETID))
 			i->mode &= ~(u32)(S_ISUID | (i->mode & S_IXGRP ? S_ISGID : 0));
 		sealed_mark_dirty(i);
-		if (i->pc->ndirty > DIRTY_MAX) {
-			int e = sealed_store_pages(i);
-			if (e)
-				r = e;
-		} else if (i->pc->ndirty > DIRTY_KICK && !__atomic_exchange_n(&n->behind, true, __ATOMIC_SEQ_CST) &&
+		if (i->pc->ndirty > DIRTY_KICK && !__atomic_exchange_n(&n->behind, true, __ATOMIC_SEQ_CST) &&
 			   !sealed_write_behind(i)) {
 			__atomic_store_n(&n->behind, false, __ATOMIC_SEQ_CST);
 		}
@@ -668,8 +671,10 @@ static int fallocate(struct file *f, int mode, u64 off, u64 len)
 		mutex_lock(&snode_of(i)->store_lock);
 		seal_getattr(vol_of(i), snode_of(i)->si, &was);
 		r = sealed_err(seal_punch(vol_of(i), snode_of(i)->si, off, len));
-		if ((!r || sealed_half_done(i, &was, &now)) && off < i->size)
+		if (!r && off < i->size)
 			pc_punch(i->pc, off, min(end, PAGE_ALIGN(i->size)));
+		else if (r && sealed_half_done(i, &was, &now)) // from its end on, as far as that went
+			pc_drop_clean(i->pc, off, end);
 		mutex_unlock(&snode_of(i)->store_lock);
 	}
 	if (!r && !(mode & FALLOC_PUNCH_HOLE)) { // sets blocks aside

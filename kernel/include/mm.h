@@ -161,6 +161,8 @@ u64 pc_resident(struct pagecache *pc, u64 first, u64 end);	// pages [first, end)
 bool pc_on_its_way(struct pagecache *pc, u64 index);			// being read or written just now
 void pc_truncate(struct pagecache *pc, u64 newsize, u64 oldsize);	// drops pages beyond, zeroes the tail of the last
 void pc_punch(struct pagecache *pc, u64 start, u64 end);		// byte range becomes zeroes
+// Storage may have other contents there now: what is in it goes. What is not stored yet stays, and so do the pages of mappings.
+void pc_drop_clean(struct pagecache *pc, u64 start, u64 end);
 void pc_drop(struct pagecache *pc, u64 start, u64 end);		// storage has other contents there now; start: of a page. mm_cut then
 int pc_sync(struct pagecache *pc);					// writes dirty pages
 // The same in the background: only pages before `limit`, and none of a file that mappings may have changed.

@@ -869,14 +869,15 @@ u64 pc_next_hole(struct pagecache *pc, u64 pos)
 	return max(pos, i << PAGE_SHIFT);
 }
 
-// Drops clean pages that nobody maps. Called under another cache's lock, so it only tries.
-static u64 shrink_locked(struct pagecache *pc, u64 want)
+// Drops up to `want` clean pages from..to-1, if nobody maps them.
+static u64 drop_clean(struct pagecache *pc, u64 from, u64 to, u64 want)
 {
 	u64 n = 0;
 
 	if (pc->mapcount)
 		return 0;
-	for (u64 i = 0; i < end_index(pc) && n < want; i++) {
+	to = min(to, end_index(pc));
+	for (u64 i = from; i < to && n < want; i++) {
 		u32 *e = entry(pc, i);
 		if (!e) {
 			i |= LEAF - 1;
@@ -890,6 +891,18 @@ static u64 shrink_locked(struct pagecache *pc, u64 want)
 		}
 	}
 	return n;
+}
+
+// Called under another cache's lock, so it only tries.
+static u64 shrink_locked(struct pagecache *pc, u64 want) { return drop_clean(pc, 0, U64_MAX, want); }
+
+void pc_drop_clean(struct pagecache *pc, u64 start, u64 end)
+{
+	pc_lock(pc);
+	pc->cut_gen++;
+	changed(pc);
+	drop_clean(pc, start >> PAGE_SHIFT, DIV_ROUND_UP(end, PAGE_SIZE), U64_MAX);
+	mutex_unlock(&pc->lock);
 }
 
 u64 pc_shrink(struct pagecache *pc, u64 want)
