@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Published test vectors for the primitives: SHA-256 (FIPS 180-4), HMAC (RFC 4231), HKDF (RFC 5869), AES-256-GCM (the
-// GCM submission's test cases 13-16).
-#include "seal/gcm.h"
+// GCM submission's test cases 13-16). And that no key is left in memory when a volume has been closed.
 #include "seal/sha256.h"
+#include "seal/vol.h"
 #include "tests/seal/mem.h"
 
 static void unhex(const char *s, u8 *out)
@@ -97,11 +97,95 @@ static void gcm_vectors(void)
 	CHECK_EQ(gcm_decrypt(&k, &c, back, out, 60, iv, aad, 20, tag), -EBADMSG);
 }
 
+// What was freed, kept to be looked at.
+static struct freed {
+	struct freed *next;
+	size_t n;
+	void *p;
+} *freed;
+
+static void keep_freed(void *ctx, void *p, size_t n)
+{
+	struct freed *f = malloc(sizeof *f);
+	(void)ctx;
+	test_allocs_left--;
+	if (!f)
+		abort();
+	*f = (struct freed){freed, n, p};
+	freed = f;
+}
+
+static bool left(const void *what, size_t n)
+{
+	for (struct freed *f = freed; f; f = f->next)
+		if (f->n >= n && memmem(f->p, f->n, what, n))
+			return true;
+	return false;
+}
+
+// A volume that was closed has left no key in memory; nor does one that could not be opened.
+static void keys_are_wiped(void)
+{
+	static const u8 other[SEAL_KEY_BYTES] = "another example of such a key..";
+	struct seal_env env = test_env;
+	struct seal_vol *v;
+	struct mem m;
+	u8 prk[2][32], session[64][32];
+	u32 n = 0;
+	env.free = keep_freed;
+	mem_init(&m);
+	CHECK_EQ(seal_format(&m.io, &env, test_key, NULL, 16u << 20), 0);
+	for (int k = 0; k < 3; k++) {
+		struct seal_fsck_stats st;
+		struct seal_inode *root, *i;
+		char name[16];
+		CHECK_EQ(seal_mount(&m.io, &env, k ? other : test_key, NULL, 0, &v, NULL), 0);
+		root = root_of(v);
+		CHECK_EQ(seal_create(v, root, name, (u32)sprintf(name, "f%d", k), 0100644, 0, 0, 0, &i), 0);
+		for (u64 at = 0; at < 100; at++)
+			CHECK_EQ(seal_write(v, i, at * 5000, "some text", 9), 9);
+		CHECK_EQ(seal_fsync(v, i), 0);
+		seal_iput(v, i);
+		seal_iput(v, root);
+		CHECK_EQ(seal_fsck(v, NULL, NULL, &st), 0);
+		memcpy(prk[k > 1], v->prk, 32);
+		if (k == 1)
+			CHECK_EQ(seal_reencrypt(v, other, other), 0);
+		if (!k)
+			CHECK_EQ(seal_rekey(v, test_key, other), 0);
+		while (seal_work(v, 1000, NULL) > 0)
+			;
+		for (u32 s = 0; s < v->nsessions && n < 64; s++)
+			if (v->sessions[s].used)
+				seal_hkdf_expand(v->prk, "coffer session key", v->sessions[s].salt, 32, session[n++], 32);
+		CHECK_EQ(seal_unmount(v), 0);
+	}
+	CHECK_EQ(seal_mount(&m.io, &env, test_key, NULL, 0, &v, NULL), SEAL_EKEY);
+	m.data[4096 * 3 + 9] ^= 1; // and the second root is not whole either
+	m.data[4096 * 16 + 2000] ^= 1;
+	m.data[2000] ^= 1;
+	CHECK(seal_mount(&m.io, &env, other, NULL, 0, &v, NULL) < 0);
+	CHECK(freed && n >= 3 && memcmp(prk[0], prk[1], 32));
+	CHECK(!left(test_key, 16) && !left(other, 16));
+	for (u32 k = 0; k < 2; k++)
+		CHECK(!left(prk[k], 16) && !left(prk[k] + 16, 16));
+	for (u32 k = 0; k < n; k++) // an expanded key begins with the key
+		CHECK(!left(session[k], 16) && !left(session[k] + 16, 16));
+	for (struct freed *f = freed, *next; f; f = next) {
+		next = f->next;
+		free(f->p);
+		free(f);
+	}
+	freed = NULL;
+	mem_free(&m);
+}
+
 int main(void)
 {
 	RUN(sha256_vectors);
 	RUN(hmac_vectors);
 	RUN(hkdf_extract_vector);
 	RUN(gcm_vectors);
-	return test_failures != 0;
+	RUN(keys_are_wiped);
+	return test_end();
 }
