@@ -53,6 +53,7 @@ help:
 	@echo "make            build everything into $(B)/"
 	@echo "make check      unit tests (SAN=1 B=build/san: with sanitizers)"
 	@echo "make lint       static checks (sparse, formatting)"
+	@echo "make soak-storage  sealed volumes at full size: hours (PARTS=\"crash fuzz\": only these)"
 	@echo "make soak       stress and robustness, for as long as it takes"
 	@echo "make test-pku   kernel tests on an emulated CPU with protection keys (soak-pku: all of them)"
 	@echo "make test-systemd  the broker as a service of a systemd that boots in a folder"

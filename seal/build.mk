@@ -28,18 +28,10 @@ $(SEAL_FUZZERS): $(B)/fuzz/%: fuzz/%.c fuzz/seal/plain_gcm.c fuzz/seal/use.c tes
 fuzz-seal: $(SEAL_FUZZERS)
 	$(Q)for t in $(SEAL_FUZZERS); do \
 		mkdir -p $(B)/fuzz/corpus/$${t##*/} && echo "$${t##*/} for $(FUZZ_SECONDS) s" && \
-		$$t -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -timeout=20 -rss_limit_mb=2048 -verbosity=0 -artifact_prefix=$(B)/fuzz/ \
+		$$t -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -timeout=20 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 -artifact_prefix=$(B)/fuzz/ \
 			$(B)/fuzz/corpus/$${t##*/} || exit 1; \
 	done
 .PHONY: fuzz-seal
-soak-seal: fuzz-seal
-
-.PHONY: soak-seal
-soak: soak-seal
-soak-seal: $(B)/test/seal-crash $(B)/test/seal-adversary $(B)/test/seal-repair
-	$(B)/test/seal-crash -n 160 -t 64 -j 2
-	$(B)/test/seal-adversary -n 40000
-	$(B)/test/seal-repair -n 4000
 
 # Run natively and in an enclave: random file system calls (tests/e2e/refusals/fsops), many names (tests/e2e/refusals/storage).
 $(B)/test/manyfiles: tests/seal/manyfiles.c
@@ -53,9 +45,9 @@ $(B)/test/seal-fsops: tests/seal/fsops.c
 	$(Q)$(CC) -std=gnu17 -O1 -g $(WARN) -D_GNU_SOURCE -o $@ $<
 TEST_BINS += $(B)/test/seal-fsops
 
+# All of this at its full size; PARTS="crash powercut": only these (tests/seal/soak -l lists them).
 .PHONY: soak-storage
 soak: soak-storage
-soak-storage: all $(B)/test/manyfiles $(B)/test/seal-many $(B)/test/seal-piece
-	$(B)/test/seal-many -n 1000000
-	$(B)/test/seal-piece -m 4096
-	STORAGE="512 1000000" tests/e2e/run storage
+soak-storage: all test-bins $(SEAL_FUZZERS)
+	$(Q)B=$(B) FUZZ_SECONDS=$(FUZZ_SECONDS_STORAGE) tests/seal/soak $(PARTS)
+FUZZ_SECONDS_STORAGE ?= 600

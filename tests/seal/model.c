@@ -563,11 +563,28 @@ static void random_operations_more(void)
 		run(s, 1000, s << 18);
 }
 
-int main(void)
+//	seal-model [-n SEEDS]	more of them (make soak-storage)
+static u64 more;
+static void random_operations_many(void)
 {
+	for (u64 s = 0; s < more && !test_failures; s++) {
+		run(100 + s, 2000, (1 + s % 16) << 18);
+		if (s % 10 == 9) {
+			printf("ok seal model: %lu of %lu seeds\n", s + 1, more);
+			fflush(stdout);
+		}
+	}
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 3 && !strcmp(argv[1], "-n"))
+		more = strtoul(argv[2], NULL, 0);
 	RUN(random_operations);
 	RUN(random_operations_small_cache);
 	RUN(random_operations_more);
+	if (more)
+		RUN(random_operations_many);
 	for (int k = 0; k < FILES; k++)
 		free(files[k].data);
 	return test_failures != 0;
