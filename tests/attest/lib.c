@@ -53,6 +53,29 @@ static void test_encode(void)
 		   base64_decode(out, 8, "_---", 4, BASE64_STD) == -EINVAL &&
 		   base64_decode(out, 2, "Zm9v", 4, BASE64_STD) == -ENOSPC,
 	   "it is not");
+	uint8_t bytes[64], again[64];
+	char text[BASE64_SIZE(64)];
+	bool same = true, refused = true;
+	for (size_t n = 0; n <= sizeof bytes; n++) {
+		for (size_t i = 0; i < n; i++)
+			bytes[i] = (uint8_t)(97 * i + 31 * n);
+		for (int url = 0; url < 2; url++) {
+			size_t len = base64_encode(text, bytes, n, url ? BASE64_URL : BASE64_STD);
+			same &= base64_decode(again, n, text, len, url ? BASE64_URL : BASE64_STD) == (ssize_t)n && !memcmp(again, bytes, n);
+		}
+	}
+	ok("base64 of any length", same, "differs");
+	for (int c = 0; c < 256; c++) {
+		static const char std[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+		static const char url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+		for (size_t at = 0; at < 6; at++) {	// of a whole group and of the rest
+			char changed[] = "QUFBQUE";
+			changed[at] = (char)c;
+			refused &= (base64_decode(again, sizeof again, changed, 7, BASE64_STD) >= 0) == (c && strchr(std, c)) &&
+				   (base64_decode(again, sizeof again, changed, 7, BASE64_URL) >= 0) == (c && strchr(url, c));
+		}
+	}
+	ok("base64 takes no other character", refused, "it does");
 	ok("hex is strict", !hex_decode(out, 2, "aBcD") && hex_decode(out, 2, "aBc") == -EINVAL &&
 	   hex_decode(out, 2, "aBcg") == -EINVAL && hex_decode(out, 2, "aBcDe") == -EINVAL, "it is not");
 }
