@@ -124,6 +124,8 @@ void hcl_verify(const struct hcl_input *in, struct attest_result *out)
 		return;
 	struct tpm_input tpm = *in->tpm;
 	tpm.ak = hcl_attestation_key(&h, &why);
+	tpm.prepared = NULL;
+	tpm.ak_digest = NULL;
 	tpm.trust = attest_passed(out) ? TPM_TRUST_TEE : TPM_TRUST_NONE;	// a TEE that is not proved vouches for nothing
 	tpm_verify(&tpm, out);
 	EVP_PKEY_free(tpm.ak);

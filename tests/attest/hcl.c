@@ -48,6 +48,13 @@ static void test_snp(void)
 	ok("hcl vector Azure SNP", attest_passed(&r) && !strcmp(claim_of(&r, "tee"), "snp") && !strcmp(claim_of(&r, "tpm.ak_trust"), "tee") &&
 	   !strcmp(claim_of(&r, "azure.vm-configuration.vmUniqueId"), "911B0EF8-9DBA-48B0-B275-4E4DF2D39252"), "%s", failures(&r));
 	attest_result_free(&r);
+	tpm.ak_digest = "another key's";	// of the key that a bundle brings, which is not the one that signed
+	attest_result_init(&r);
+	hcl_verify(&in, &r);
+	ok("hcl vector Azure SNP: the claim is about the key that the report names", attest_passed(&r) && strlen(claim_of(&r, "tpm.ak_digest")) == 64, "%s",
+	   claim_of(&r, "tpm.ak_digest"));
+	attest_result_free(&r);
+	tpm.ak_digest = NULL;
 	uint8_t *json = (uint8_t *)strstr(blob + 0x4d4, "secure-boot\":true");
 	json[13] = 'f';
 	expect("hcl vector Azure SNP: runtime data changed", &in, "hcl-binding tpm-key tpm-signature ");
