@@ -84,7 +84,9 @@ int cert_crl_dates(X509_CRL *crl, X509 *issuer, time_t now, struct fault *f);
 // The content of the extension whose OID has these content bytes (DER, without tag and length); NULL when there is none.
 const ASN1_OCTET_STRING *cert_extension(X509 *cert, const uint8_t *oid, size_t len);
 
-// Seconds since 1970, or -1.
+// Seconds since 1970, which may be before it. False for another form than certificates must have.
+bool cert_time_read(const ASN1_TIME *t, time_t *out);
+// The same, or -1.
 time_t cert_time(const ASN1_TIME *t);
 
 // SHA-256 over the DER of the certificate, or of its public key, as hex.

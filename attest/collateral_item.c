@@ -14,6 +14,7 @@
 #include "attest/collateral.h"
 #include "attest/csv.h"
 #include "attest/dcap.h"
+#include "attest/pck_chain.h"
 #include "attest/slice.h"
 #include "attest/snp_chain.h"
 #include "lib/encode.h"

@@ -14,14 +14,8 @@
 #include "attest/digest.h"
 #include "attest/ecdsa.h"
 #include "attest/json.h"
-#include "attest/shared_cache.h"
+#include "attest/pck_chain.h"
 #include "lib/encode.h"
-
-// SHA-256 of the public key (DER) of the "Intel SGX Root CA".
-static const char intel_root_key[] = "a0af031289f5d5d4132f9186068a7fc13628633ba235777472e29b6b6c67a49e";
-
-// 1.2.840.113741.1.13.1
-static const uint8_t pck_extension[] = {0x2a, 0x86, 0x48, 0x86, 0xf8, 0x4d, 0x01, 0x0d, 0x01};
 
 enum root_kind { ROOT_UNKNOWN, ROOT_INTEL, ROOT_SIMULATED };
 
@@ -29,90 +23,50 @@ struct state {
 	const struct dcap_input *in;
 	const struct dcap_collateral *col;	// may be NULL
 	struct dcap_quote q;
-	struct cert_list certs;
-	X509 *chain[3];			// PCK certificate, its authority, root
+	struct shared_entry *own;	// the quote's chain; NULL: it has none
+	const struct pck_chain *pck;	// that, or the collateral's; NULL: none
+	X509 *const *chain;		// PCK certificate, its authority, root
 	bool chained;
-	struct pck_platform pck;
-	bool pck_read;
 	struct attest_result *out;
 };
 
-bool dcap_root_is_intel(X509 *root)
+static enum root_kind root_of(const struct dcap_input *in, const struct pck_chain *c)
 {
-	char hex[65];
-	return cert_key_digest(root, hex) && !strcmp(hex, intel_root_key);
-}
-
-static enum root_kind root_of(const struct dcap_input *in, X509 *root)
-{
-	if (dcap_root_is_intel(root))
+	if (c->intel_root)
 		return ROOT_INTEL;
 	for (unsigned int i = 0; i < in->simulated_root_count; i++) {
-		if (!X509_cmp(root, in->simulated_roots[i]))
+		if (!X509_cmp(c->chain[2], in->simulated_roots[i]))
 			return ROOT_SIMULATED;
 	}
 	return ROOT_UNKNOWN;
 }
 
-// The chain of a list: its links checked. The authority and the root are the collateral's almost always; their signatures were
-// checked when it was opened.
-static int order_chain(struct state *s, const struct cert_list *list, struct fault *f)
-{
-	const struct dcap_collateral *col = s->col;
-	unsigned int count;
-	if (list->count == 3 && col && col->pck_crl_issuer && !X509_cmp(list->certs[1], col->pck_crl_issuer) &&
-	    !X509_cmp(list->certs[2], col->pck_root) && cert_is_authority(list->certs[1])) {
-		memcpy(s->chain, list->certs, sizeof s->chain);
-		return cert_signed_by(s->chain[0], s->chain[1])
-			       ? 0 : fault_set(f, -EBADMSG, "the PCK certificate is not signed by the authority beside it");
-	}
-	int err = cert_order(list, s->chain, 3, &count, f);
-	if (!err && count != 3)
-		err = fault_set(f, -EBADMSG, "a chain of %u certificates, not 3", count);
-	return err;
-}
-
-// The chain that the quote carries, which may be one met before.
-static int own_chain(struct state *s, struct fault *f)
-{
-	uint8_t digest[32];
-	size_t len = s->q.cert_len;
-	while (len && !s->q.cert_data[len - 1])
-		len--;
-	bool hashed = s->col && EVP_Digest(s->q.cert_data, len, digest, NULL, digest_of(TPM_SHA256), NULL) == 1;
-	if (hashed && pck_cache_get(s->col->cache, digest, s->chain)) {
-		memcpy(s->certs.certs, s->chain, sizeof s->chain);
-		s->certs.count = 3;
-		return 0;
-	}
-	int err = cert_list_add(&s->certs, s->q.cert_data, len, f);
-	if (err)
-		return err;
-	cert_list_leaf_first(&s->certs);
-	err = order_chain(s, &s->certs, f);
-	// Only chains under a known root: others would push those out.
-	if (!err && hashed && root_of(s->in, s->chain[2]) != ROOT_UNKNOWN)
-		pck_cache_put(s->col->cache, digest, s->chain);
-	return err;
-}
-
 // The PCK certificate and what is above it, from the quote or, for quotes that only name their platform, from the collateral.
 static int find_chain(struct state *s, struct fault *f)
 {
-	if (s->q.cert_type == DCAP_CERT_PCK_CHAIN)
-		return own_chain(s, f);
-	if (s->q.cert_type < DCAP_CERT_PPID || s->q.cert_type > DCAP_CERT_PPID_RSA3072)
+	if (s->q.cert_type == DCAP_CERT_PCK_CHAIN) {
+		s->own = pck_chain_of(s->q.cert_data, s->q.cert_len);
+		if (!s->own)
+			return fault_set(f, -ENOMEM, "memory is short");
+		s->pck = shared_object(s->own);
+	} else if (s->q.cert_type < DCAP_CERT_PPID || s->q.cert_type > DCAP_CERT_PPID_RSA3072) {
 		return fault_set(f, -EBADMSG, "certification data of type %u", s->q.cert_type);
-	if (s->col && s->col->pck_certs.count)
-		return order_chain(s, &s->col->pck_certs, f);
-	return fault_set(f, -EBADMSG, "the quote names its platform (certification data %u) but carries no PCK certificate, and the "
-			 "collateral has none", s->q.cert_type);
+	} else if (s->col && s->col->pck) {
+		s->pck = shared_object(s->col->pck);
+	} else {
+		return fault_set(f, -EBADMSG, "the quote names its platform (certification data %u) but carries no PCK certificate, and the "
+				 "collateral has none", s->q.cert_type);
+	}
+	s->chain = s->pck->chain;
+	return s->pck->err ? fault_set(f, s->pck->err, "%s", s->pck->why.text) : 0;
 }
 
 static void check_root(struct state *s)
 {
 	char name[128];
-	enum root_kind kind = root_of(s->in, s->chain[2]);
+	enum root_kind kind = root_of(s->in, s->pck);
+	if (s->own && kind != ROOT_UNKNOWN)
+		shared_prove(s->own);
 	struct attest_check *c = attest_check_add(s->out, "root", kind != ROOT_UNKNOWN);
 	attest_expected(c, s->in->simulated_root_count ? "Intel's SGX root or a simulated root that is accepted here" : "Intel's SGX root");
 	attest_found(c, "'%s'%s", cert_subject(s->chain[2], name, sizeof name),
@@ -196,28 +150,24 @@ static void check_statement(struct state *s, const char *id, const char *dates_i
 static void check_platform(struct state *s)
 {
 	const struct dcap_collateral *col = s->col;
-	struct fault why = {""};
+	const struct pck_platform *p = s->pck->platform_read ? &s->pck->platform : NULL;
 	char a[16], b[16], x[8], y[8];
-	const ASN1_OCTET_STRING *e = cert_extension(s->chain[0], pck_extension, sizeof pck_extension);
-	int err = e ? pck_platform_read(ASN1_STRING_get0_data(e), (size_t)ASN1_STRING_length(e), &s->pck, &why)
-		    : fault_set(&why, -EINVAL, "the PCK certificate does not describe its platform");
-	s->pck_read = !err;
-	bool match = !err && col && col->tcb_signed.good && !memcmp(col->tcb.fmspc, s->pck.fmspc, 6) && !memcmp(col->tcb.pce_id, s->pck.pce_id, 2);
+	bool match = p && col && col->tcb_signed.good && !memcmp(col->tcb.fmspc, p->fmspc, 6) && !memcmp(col->tcb.pce_id, p->pce_id, 2);
 	struct attest_check *c = attest_check_add(s->out, "platform", match);
 	if (col && col->tcb_signed.good)
 		attest_expected(c, "fmspc %s, pceid %s", hex_encode(a, col->tcb.fmspc, 6), hex_encode(x, col->tcb.pce_id, 2));
 	else
 		attest_expected(c, "TCB info about this platform");
-	if (err)
-		attest_found(c, "%s", why.text);
+	if (p)
+		attest_found(c, "fmspc %s, pceid %s", hex_encode(b, p->fmspc, 6), hex_encode(y, p->pce_id, 2));
 	else
-		attest_found(c, "fmspc %s, pceid %s", hex_encode(b, s->pck.fmspc, 6), hex_encode(y, s->pck.pce_id, 2));
+		attest_found(c, "%s", s->pck->platform_why.text);
 }
 
 static void check_qe_report(struct state *s)
 {
 	uint8_t bound[64] = {0};
-	bool ok = s->chained && ecdsa_ok(X509_get0_pubkey(s->chain[0]), s->q.qe_signature, 32, s->q.qe_report_bytes, SGX_REPORT_BYTES);
+	bool ok = s->chained && s->pck->key && verify_key_ecdsa(s->pck->key, s->q.qe_signature, 32, s->q.qe_report_bytes, SGX_REPORT_BYTES);
 	struct attest_check *c = attest_check_add(s->out, "qe-report", ok);
 	attest_expected(c, "the quoting enclave's report, signed by the platform (ECDSA P-256 by its PCK certificate)");
 	attest_found(c, ok ? "valid" : s->chained ? "a signature that does not match" : "no chain to check it with");
@@ -270,7 +220,7 @@ static void check_qe(struct state *s)
 
 static void key_free(void *key)
 {
-	EVP_PKEY_free(key);
+	verify_key_free(key);
 }
 
 // The attestation key, which a platform keeps for long: to make one of its bytes costs a sixth of a verification.
@@ -279,18 +229,20 @@ static struct shared_entry *attestation_key(const uint8_t *xy)
 	static struct shared_cache keys = SHARED_CACHE_INIT;
 	const struct shared_part part = {xy, 64};
 	struct shared_entry *e = shared_get(&keys, &part, 1);
-	EVP_PKEY *key = e ? NULL : ecdsa_key(xy, 32);
+	EVP_PKEY *public = e ? NULL : ecdsa_key(xy, 32);
+	struct verify_key *key = public ? verify_key_new(public) : NULL;
+	EVP_PKEY_free(public);
 	if (key)
 		e = shared_put(&keys, &part, 1, key, key_free);
 	if (key && !e)
-		EVP_PKEY_free(key);
+		verify_key_free(key);
 	return e;
 }
 
 static void check_signature(struct state *s)
 {
 	struct shared_entry *key = attestation_key(s->q.ak);
-	bool ok = key && ecdsa_ok(shared_object(key), s->q.signature, 32, s->q.signed_bytes, s->q.signed_len);
+	bool ok = key && verify_key_ecdsa(shared_object(key), s->q.signature, 32, s->q.signed_bytes, s->q.signed_len);
 	struct attest_check *c = attest_check_add(s->out, "signature", ok);
 	attest_expected(c, "ECDSA P-256 with SHA-256 by the quote's attestation key");
 	attest_found(c, ok ? "valid" : !key ? "an attestation key that is no point of the curve"
@@ -335,7 +287,7 @@ static void check_tcb(struct state *s)
 {
 	struct tcb_result r;
 	json_t *claims = s->out->claims, *advisories = json_array();
-	tcb_evaluate(&s->col->tcb, &s->col->qe, &s->pck, s->q.is_tdx ? &s->q.td : NULL, s->q.qe.isv_svn, &r);
+	tcb_evaluate(&s->col->tcb, &s->col->qe, &s->pck->platform, s->q.is_tdx ? &s->q.td : NULL, s->q.qe.isv_svn, &r);
 	struct attest_check *c = attest_check_add(s->out, "tcb", r.status != TCB_UNSUPPORTED && r.status != TCB_REVOKED);
 	attest_expected(c, "security versions that Intel knows and has not revoked");
 	if (r.status == TCB_UNSUPPORTED)
@@ -362,7 +314,7 @@ static void check_tcb(struct state *s)
 static void platform_claims(const struct state *s)
 {
 	json_t *o = set_object(s->out->claims, "platform");
-	const struct pck_platform *p = &s->pck;
+	const struct pck_platform *p = &s->pck->platform;
 	set_hex(o, "fmspc", p->fmspc, 6);
 	set_hex(o, "pce_id", p->pce_id, 2);
 	set_hex(o, "ppid", p->ppid, 16);
@@ -433,11 +385,12 @@ void dcap_verify(const struct dcap_input *in, struct attest_result *out)
 	check_signature(&s);
 	if (s.q.is_tdx && s.col && s.col->tcb_signed.good && s.col->tcb.is_tdx)
 		check_module(&s);
-	if (s.pck_read && s.col && s.col->tcb_signed.good && s.col->qe_signed.good && s.col->tcb.is_tdx == s.q.is_tdx)
+	bool platform = s.chained && s.pck->platform_read;
+	if (platform && s.col && s.col->tcb_signed.good && s.col->qe_signed.good && s.col->tcb.is_tdx == s.q.is_tdx)
 		check_tcb(&s);
 	attest_check_report_data(out, in->report_data, s.q.report_data);
 	dcap_claims(&s.q, out->claims);
-	if (s.pck_read)
+	if (platform)
 		platform_claims(&s);
-	cert_list_free(&s.certs);
+	shared_release(s.own);
 }

@@ -26,9 +26,6 @@ struct dcap_input {
 // platform is stands in the claim tcb_status, for policy to judge (policy.h). `out` is initialised by the caller.
 void dcap_verify(const struct dcap_input *in, struct attest_result *out);
 
-// Intel's own SGX root, known by its key.
-bool dcap_root_is_intel(X509 *root);
-
 // The claims of a quote alone, as untrusted as the quote itself.
 void dcap_claims(const struct dcap_quote *q, json_t *out);
 

@@ -84,12 +84,6 @@ int dcap_collateral_open(const struct dcap_collateral_parts *p, struct dcap_coll
 	struct collateral_text body;
 	if (!c)
 		return -ENOMEM;
-	c->cache = malloc(sizeof *c->cache);
-	if (!c->cache) {
-		free(c);
-		return -ENOMEM;
-	}
-	pck_cache_init(c->cache);
 	struct collateral_signed *t = &c->tcb_signed, *q = &c->qe_signed;
 	t->given = p->tcb_info.bytes != NULL;
 	if (t->given && !check_signed(t, &p->tcb_info, &p->tcb_info_signature, &p->tcb_info_chain, "tcbInfo", &body))
@@ -99,8 +93,7 @@ int dcap_collateral_open(const struct dcap_collateral_parts *p, struct dcap_coll
 		q->good = qe_identity_read(body.bytes, body.len, &c->qe, &q->why) == 0;
 	open_crls(c, p);
 	if (p->pck_chain.bytes)
-		cert_list_add(&c->pck_certs, p->pck_chain.bytes, p->pck_chain.len, NULL);
-	cert_list_leaf_first(&c->pck_certs);
+		c->pck = pck_chain_of(p->pck_chain.bytes, p->pck_chain.len);
 	*out = c;
 	return 0;
 }
@@ -114,11 +107,9 @@ void dcap_collateral_free(struct dcap_collateral *c)
 	cert_list_free(&c->tcb_signed.certs);
 	cert_list_free(&c->qe_signed.certs);
 	cert_list_free(&c->crl_certs);
-	cert_list_free(&c->pck_certs);
+	shared_release(c->pck);
 	X509_CRL_free(c->root_crl);
 	X509_CRL_free(c->pck_crl);
-	pck_cache_free(c->cache);
-	free(c->cache);
 	free(c);
 }
 

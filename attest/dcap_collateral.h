@@ -8,7 +8,7 @@
 
 #include "attest/cert.h"
 #include "attest/dcap_tcb.h"
-#include "attest/pck_cache.h"
+#include "attest/pck_chain.h"
 
 struct collateral_text {
 	const char *bytes;	// NULL: not given
@@ -41,8 +41,7 @@ struct dcap_collateral {
 	X509 *root_crl_issuer;		// whose signature on root_crl was checked; NULL: nobody's
 	X509 *pck_crl_issuer, *pck_root;	// the same of pck_crl, and the root above it (its signature checked)
 	struct cert_list crl_certs;
-	struct cert_list pck_certs;
-	struct pck_cache *cache;
+	struct shared_entry *pck;	// of pck_chain.h; NULL: none was given
 };
 
 // Never fails for what the parts hold: what is missing or wrong shows in the checks of each verification. -ENOMEM.

@@ -20,6 +20,7 @@
 #include "attest/snp.h"
 #include "attest/spdm.h"
 #include "attest/tpm.h"
+#include "attest/verify_key.h"
 #include "lib/encode.h"
 
 static const char *const kind_names[] = {
@@ -211,6 +212,7 @@ static void fill_pcrs(struct parts *p)
 // A TPM's key and its certificates.
 struct tpm_parts {
 	EVP_PKEY *key;
+	struct verify_key *prepared;
 	char digest[65];
 	struct cert_list certs;
 };
@@ -218,6 +220,7 @@ struct tpm_parts {
 static void tpm_parts_free(void *p)
 {
 	struct tpm_parts *t = p;
+	verify_key_free(t->prepared);
 	EVP_PKEY_free(t->key);
 	cert_list_free(&t->certs);
 	free(t);
@@ -243,7 +246,8 @@ static struct shared_entry *read_tpm_keys(const struct evidence_input *in)
 		if (t->key)
 			EVP_PKEY_up_ref(t->key);
 	}
-	tpm_key_digest(t->key, t->digest);
+	if (tpm_key_digest(t->key, t->digest))
+		t->prepared = verify_key_new(t->key);
 	e = shared_put(&tpm_keys, key, count, t, tpm_parts_free);
 	if (!e)
 		tpm_parts_free(t);
@@ -268,6 +272,7 @@ static void fill_tpm(struct parts *p, const uint8_t *quote, size_t len)
 	}
 	if (t && *t->digest) {
 		p->tpm.ak = t->key;
+		p->tpm.prepared = t->prepared;
 		p->tpm.ak_digest = t->digest;
 	}
 	if (p->tpm.ak && in->tpm_activated && !strcmp(t->digest, in->tpm_activated))

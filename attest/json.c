@@ -10,24 +10,24 @@ void set_hex(json_t *o, const char *name, const void *bytes, size_t len)
 {
 	char small[2 * 64 + 1], *hex = len <= 64 ? small : malloc(2 * len + 1);
 	if (hex)
-		json_object_set_new(o, name, json_stringn_nocheck(hex_encode(hex, bytes, len), 2 * len));
+		json_object_set_new_nocheck(o, name, json_stringn_nocheck(hex_encode(hex, bytes, len), 2 * len));
 	if (hex != small)
 		free(hex);
 }
 
 void set_text(json_t *o, const char *name, const char *text)
 {
-	json_object_set_new(o, name, json_string(text));
+	json_object_set_new_nocheck(o, name, json_string(text));
 }
 
 void set_number(json_t *o, const char *name, json_int_t n)
 {
-	json_object_set_new(o, name, json_integer(n));
+	json_object_set_new_nocheck(o, name, json_integer(n));
 }
 
 void set_bool(json_t *o, const char *name, bool b)
 {
-	json_object_set_new(o, name, json_boolean(b));
+	json_object_set_new_nocheck(o, name, json_boolean(b));
 }
 
 char *time_text(char out[32], time_t t)
@@ -47,6 +47,6 @@ void set_time(json_t *o, const char *name, time_t t)
 json_t *set_object(json_t *o, const char *name)
 {
 	json_t *child = json_object();
-	json_object_set_new(o, name, child);
+	json_object_set_new_nocheck(o, name, child);
 	return child;
 }

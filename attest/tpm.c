@@ -4,34 +4,22 @@
 
 #include <errno.h>
 #include <openssl/crypto.h>
-#include <openssl/err.h>
-#include <openssl/rsa.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "attest/digest.h"
-#include "attest/ecdsa.h"
 #include "attest/json.h"
+#include "attest/verify_key.h"
 #include "lib/encode.h"
 
 enum { SCHEME_RSASSA = 0x14, SCHEME_RSAPSS = 0x16 };
 
-static bool rsa_ok(EVP_PKEY *key, const struct tpm_signature *s, const uint8_t *message, size_t len)
+static bool signature_ok(struct verify_key *key, const struct tpm_signature *s, const uint8_t *message, size_t len)
 {
-	uint8_t digest[DIGEST_MAX];
-	unsigned int n = 0;
-	const EVP_MD *hash = s->hash == TPM_SHA1 ? NULL : digest_of(s->hash);	// SHA-1 signs nothing any more
-	bool usable = hash && EVP_PKEY_is_a(key, "RSA") && EVP_PKEY_get_bits(key) >= 2048;
-	EVP_PKEY_CTX *ctx = usable ? EVP_PKEY_CTX_new(key, NULL) : NULL;
-	bool ok = ctx && EVP_Digest(message, len, digest, &n, hash, NULL) == 1 && EVP_PKEY_verify_init(ctx) == 1 &&
-		  EVP_PKEY_CTX_set_rsa_padding(ctx, s->scheme == SCHEME_RSAPSS ? RSA_PKCS1_PSS_PADDING : RSA_PKCS1_PADDING) == 1 &&
-		  EVP_PKEY_CTX_set_signature_md(ctx, hash) == 1 &&
-		  (s->scheme != SCHEME_RSAPSS || EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, RSA_PSS_SALTLEN_AUTO) == 1) &&
-		  EVP_PKEY_verify(ctx, s->rsa, s->rsa_len, digest, n) == 1;
-	EVP_PKEY_CTX_free(ctx);
-	ERR_clear_error();
-	return ok;
+	if (s->rsa)	// SHA-1 signs nothing any more
+		return verify_key_rsa(key, s->scheme == SCHEME_RSAPSS, s->hash, s->rsa, s->rsa_len, message, len);
+	return s->hash == (s->rs_half == 32 ? TPM_SHA256 : TPM_SHA384) && verify_key_ecdsa(key, s->rs, s->rs_half, message, len);
 }
 
 static void check_signature(const struct tpm_input *in, struct attest_result *out)
@@ -39,9 +27,11 @@ static void check_signature(const struct tpm_input *in, struct attest_result *ou
 	struct tpm_signature s = {.scheme = SCHEME_RSASSA, .hash = TPM_SHA256, .rsa = in->signature, .rsa_len = in->signature_len};
 	struct fault why = {""};
 	int err = in->bare_signature ? 0 : tpm_signature_parse(in->signature, in->signature_len, &s, &why);
-	bool ok = !err && in->ak &&
-		  (s.rsa ? rsa_ok(in->ak, &s, in->attest, in->attest_len)
-			 : s.hash == (s.rs_half == 32 ? TPM_SHA256 : TPM_SHA384) && ecdsa_ok(in->ak, s.rs, s.rs_half, in->attest, in->attest_len));
+	bool kept = in->prepared && verify_key_public(in->prepared) == in->ak;
+	struct verify_key *key = kept ? in->prepared : verify_key_new(in->ak);
+	bool ok = !err && key && signature_ok(key, &s, in->attest, in->attest_len);
+	if (!kept)
+		verify_key_free(key);
 	struct attest_check *c = attest_check_add(out, "tpm-signature", ok);
 	attest_expected(c, "the attestation key's signature over the quote");
 	attest_found(c, "%s", ok ? "valid" : err ? why.text : !in->ak ? "no attestation key" : "a signature that does not match");

@@ -66,6 +66,7 @@ struct tpm_input {
 	size_t attest_len, signature_len;
 	bool bare_signature;		// only the RSASSA/SHA-256 signature itself, without its TPMT_SIGNATURE
 	EVP_PKEY *ak;
+	struct verify_key *prepared;	// the same key, of callers that keep keys; NULL: made here
 	const char *ak_digest;		// as tpm_key_digest gives it, for callers that keep keys; NULL: computed here, which costs more than RSA
 	enum tpm_trust trust;
 	const char *const *allowed;	// TPM_TRUST_ALLOWED: SHA-256 of acceptable AKs (DER), hex, up to NULL

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attest/dcap.h"
 #include "attest/evidence.h"
 #include "attest/shared_cache.h"
 #include "tests/attest/make/dcap.h"
@@ -52,8 +53,33 @@ static void test_table(void)
 		large[0] = i;
 		shared_release(shared_put(&c, &p, 1, thing(i), gone));
 	}
-	ok("no more bytes than that", c.bytes <= SHARED_CACHE_BYTES && alive <= 8 + SHARED_CACHE_SIZE, "%zu bytes, %d things", c.bytes, alive);
+	ok("no more bytes than there may be", c.bytes <= SHARED_CACHE_BYTES && alive <= 8 + SHARED_CACHE_SIZE, "%zu bytes, %d things", c.bytes, alive);
 	free(large);
+}
+
+static void test_proved(void)
+{
+	static struct shared_cache c = SHARED_CACHE_INIT;
+	const struct shared_part good = {"good", 4};
+	struct shared_entry *e = shared_put(&c, &good, 1, thing(7), gone);
+	shared_prove(e);
+	shared_release(e);
+	for (int i = 0; i < 3 * SHARED_CACHE_SIZE; i++) {
+		const struct shared_part p = {&i, sizeof i};
+		shared_release(shared_put(&c, &p, 1, thing(i), gone));
+	}
+	e = shared_get(&c, &good, 1);
+	ok("what was proved stays when rubbish comes", e != NULL, "it went");
+	shared_release(e);
+	for (int i = 0; i < 2 * SHARED_CACHE_SIZE; i++) {
+		const struct shared_part p = {&i, sizeof i};
+		e = shared_put(&c, &p, 1, thing(i), gone);
+		shared_prove(e);
+		shared_release(e);
+	}
+	e = shared_get(&c, &good, 1);
+	ok("and gives way to what was proved later", e == NULL, "it is there");
+	shared_release(e);
 }
 
 static struct shared_cache crowd = SHARED_CACHE_INIT;
@@ -107,12 +133,40 @@ static void put(struct bundle *b, const char *name, const struct collateral_text
 	bundle_put_text(b, name, t->bytes, t->len);
 }
 
+// A known platform and a known attestation key make no signature good.
+static void test_changed(struct bundle *b, struct evidence_input *in, struct made *m)
+{
+	struct dcap_quote q;
+	dcap_quote_parse(m->quote, m->quote_len, &q, NULL);
+	const struct {
+		const char *name;
+		const uint8_t *at;
+		const char *failed;
+	} changes[] = {
+		{"the same platform, another measurement", q.signed_bytes + 48 + 136, "signature "},
+		{"the same platform, another signature", q.signature + 40, "signature "},
+		{"the same platform, another signature of the quoting enclave", q.qe_signature + 40, "qe-report "},
+		{"the same platform, another attestation key", q.ak + 3, "attestation-key signature "},
+		{"the same platform, a certificate that was changed", q.cert_data + 400, "certificate-chain qe-report "},
+	};
+	for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+		uint8_t *at = m->quote + (changes[i].at - m->quote), was = *at;
+		*at = was == 'A' ? 'B' : 'A';
+		bundle_replace_bytes(b, "evidence", m->quote, m->quote_len);
+		judge(changes[i].name, b, in, changes[i].failed);
+		*at = was;
+	}
+	bundle_replace_bytes(b, "evidence", m->quote, m->quote_len);
+	judge("the same platform as it was", b, in, "");
+}
+
 static void test_verdicts(void)
 {
 	struct made m, revoked;
 	struct bundle b;
 	X509 *root = made_root();
 	struct dcap_spec s = made_tdx;
+	s.pck_to = MADE_NOW + 40 * MADE_DAY;
 	made_make(&s, &m);
 	bundle_init(&b);
 	bundle_put_bytes(&b, "evidence", m.quote, m.quote_len);
@@ -132,6 +186,14 @@ static void test_verdicts(void)
 	in.simulated_root_count = 0;
 	judge("the same under a root that is not accepted", &b, &in, "root ");
 	in.simulated_root_count = 1;
+	in.now = s.pck_to;
+	judge("the same platform when its certificate has ended", &b, &in, "certificate-dates revocation tcb-info-dates qe-identity-dates ");
+	in.now = MADE_NOW;
+	bundle_put_bytes(&b, "pck_crl", m.revoking, m.revoking_len);
+	judge("the same platform when its authority has revoked it", &b, &in, "revocation ");
+	bundle_put_bytes(&b, "pck_crl", m.parts.pck_crl.bytes, m.parts.pck_crl.len);
+	judge("the same platform under the list before", &b, &in, "");
+	test_changed(&b, &in, &m);
 	s.revoke = 1;
 	made_make(&s, &revoked);
 	json_object_del(b.json, "evidence");
@@ -144,7 +206,6 @@ static void test_verdicts(void)
 	put(&b, "qe_identity", &revoked.parts.qe_identity);
 	put(&b, "qe_identity_issuer_chain", &revoked.parts.qe_identity_chain);
 	judge("a new list that revokes", &b, &in, "revocation ");
-	in.now = MADE_NOW;
 	bundle_free(&b);
 	made_free(&m);
 	made_free(&revoked);
@@ -185,6 +246,7 @@ static void test_snp(void)
 int main(void)
 {
 	test_table();
+	test_proved();
 	test_threads();
 	test_verdicts();
 	test_snp();

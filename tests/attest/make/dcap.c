@@ -297,6 +297,7 @@ void made_make(const struct dcap_spec *s, struct made *m)
 	m->parts.root_crl.len = crl_len;
 	m->parts.pck_crl.bytes = (char *)(m->pck_crl = pki_crl_der(pki_crl(&ca, s->revoke == 1 ? pck.cert : NULL, s->crl_from, s->crl_to), &crl_len));
 	m->parts.pck_crl.len = crl_len;
+	m->revoking = pki_crl_der(pki_crl(&ca, pck.cert, s->crl_from, s->crl_to), &m->revoking_len);
 	m->parts.tcb_info = text_of(m->tcb);
 	m->parts.qe_identity = text_of(m->qe);
 	m->parts.tcb_info_chain = m->parts.qe_identity_chain = text_of(m->tcb_chain);
@@ -318,4 +319,5 @@ void made_free(struct made *m)
 	free(m->crl_chain);
 	free(m->root_crl);
 	free(m->pck_crl);
+	free(m->revoking);
 }

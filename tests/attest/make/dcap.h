@@ -48,7 +48,8 @@ struct made {
 	uint8_t quote[16 << 10];
 	size_t quote_len;
 	char *tcb, *qe, *tcb_chain, *crl_chain;
-	uint8_t *root_crl, *pck_crl;
+	uint8_t *root_crl, *pck_crl, *revoking;
+	size_t revoking_len;	// a later list of the same authority, which names the platform
 	struct dcap_collateral_parts parts;
 	struct dcap_collateral *collateral;
 };
