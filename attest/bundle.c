@@ -116,6 +116,12 @@ static void forget(struct bundle *b, const char *name)
 	}
 }
 
+int bundle_put_shared(struct bundle *b, const char *name, json_t *text)
+{
+	forget(b, name);
+	return json_object_set(b->json, name, text) ? -ENOMEM : 0;
+}
+
 int bundle_put_text(struct bundle *b, const char *name, const char *text, size_t len)
 {
 	forget(b, name);

@@ -50,6 +50,8 @@ void bundle_prefer(struct bundle *b, const struct bundle *other);
 int bundle_put_bytes(struct bundle *b, const char *name, const void *bytes, size_t len);
 // The same for a member that may have been decoded already: what bundle_bytes gave for it is gone.
 int bundle_replace_bytes(struct bundle *b, const char *name, const void *bytes, size_t len);
+// A text that others may have as well; the reference stays the caller's.
+int bundle_put_shared(struct bundle *b, const char *name, json_t *text);
 int bundle_put_text(struct bundle *b, const char *name, const char *text, size_t len);
 
 // A member as text or decoded; NULL when it is missing or malformed. Valid until bundle_free, or the member is put anew.

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,10 +30,10 @@
 
 struct collateral_store {
 	char dir[PATH_MAX - 256];
-	pthread_mutex_t lock;	// guards what is below; held for copying one item at most
+	pthread_mutex_t lock;	// guards what is below; held for comparing names
 	struct {
 		struct stat st;
-		struct collateral_item item;	// body NULL: empty
+		struct collateral_kept *kept;	// NULL: empty
 	} cache[CACHE_ITEMS];
 	unsigned int next;	// to be replaced
 };
@@ -85,7 +86,7 @@ void collateral_close(struct collateral_store *s)
 	if (!s)
 		return;
 	for (unsigned int i = 0; i < CACHE_ITEMS; i++)
-		collateral_item_free(&s->cache[i].item);
+		collateral_release(s->cache[i].kept);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 }
@@ -122,61 +123,110 @@ static bool same_file(const struct stat *a, const struct stat *b)
 	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec && a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
-static bool cache_get(struct collateral_store *s, const char *name, const struct stat *st, struct collateral_item *i)
+void collateral_release(struct collateral_kept *k)
 {
-	bool found = false;
+	if (!k || atomic_fetch_sub(&k->refs, 1) != 1)
+		return;
+	json_decref(k->body);
+	json_decref(k->chain);
+	collateral_item_free(&k->item);
+	free(k);
+}
+
+// Takes the item over, also when there is no memory.
+static struct collateral_kept *keep(struct collateral_item *i)
+{
+	struct collateral_kept *k = calloc(1, sizeof *k);
+	if (!k) {
+		collateral_item_free(i);
+		return NULL;
+	}
+	atomic_init(&k->refs, 1);
+	k->item = *i;
+	k->body = collateral_body_text(i);
+	k->chain = i->chain ? json_stringn(i->chain, i->chain_len) : NULL;
+	if (k->body && (k->chain || !i->chain))
+		return k;
+	collateral_release(k);
+	return NULL;
+}
+
+static struct collateral_kept *cache_get(struct collateral_store *s, const char *name, const struct stat *st)
+{
+	struct collateral_kept *found = NULL;
 	pthread_mutex_lock(&s->lock);
 	for (unsigned int n = 0; n < CACHE_ITEMS && !found; n++) {
-		if (s->cache[n].item.body && same_file(&s->cache[n].st, st) && !strcmp(s->cache[n].item.key.name, name))
-			found = !copy_item(i, &s->cache[n].item);
+		if (s->cache[n].kept && same_file(&s->cache[n].st, st) && !strcmp(s->cache[n].kept->item.key.name, name))
+			found = s->cache[n].kept;
 	}
+	if (found)
+		atomic_fetch_add(&found->refs, 1);
 	pthread_mutex_unlock(&s->lock);
 	return found;
 }
 
-static void cache_put(struct collateral_store *s, const struct stat *st, const struct collateral_item *i)
+static void cache_put(struct collateral_store *s, const struct stat *st, struct collateral_kept *k)
 {
-	struct collateral_item own;
-	if (i->body_len > CACHE_MAX_BODY || copy_item(&own, i))
+	if (k->item.body_len > CACHE_MAX_BODY)
 		return;
+	atomic_fetch_add(&k->refs, 1);
 	pthread_mutex_lock(&s->lock);
 	unsigned int at = s->next;
 	for (unsigned int n = 0; n < CACHE_ITEMS; n++) {	// an older state of the same item first
-		if (s->cache[n].item.body && !strcmp(s->cache[n].item.key.name, own.key.name))
+		if (s->cache[n].kept && !strcmp(s->cache[n].kept->item.key.name, k->item.key.name))
 			at = n;
 	}
 	if (at == s->next)
 		s->next = (s->next + 1) % CACHE_ITEMS;
-	collateral_item_free(&s->cache[at].item);
-	s->cache[at].item = own;
+	struct collateral_kept *old = s->cache[at].kept;
+	s->cache[at].kept = k;
 	s->cache[at].st = *st;
 	pthread_mutex_unlock(&s->lock);
+	collateral_release(old);
 }
 
-int collateral_get(struct collateral_store *s, const struct collateral_key *k, struct collateral_item *i, struct fault *f)
+int collateral_borrow(struct collateral_store *s, const struct collateral_key *k, struct collateral_kept **out, struct fault *f)
 {
 	char path[PATH_MAX], *text;
+	struct collateral_item i = {.body = NULL};
 	struct fault why = {""};
 	struct stat st;
 	size_t len;
-	memset(i, 0, sizeof *i);
 	// Looked at before it is read: a change in between shows the next time.
 	if (stat(file_of(s, k->name, path), &st) < 0)
 		return fault_errno(f, errno, "cannot open %s", path);
-	if (cache_get(s, k->name, &st, i))
+	*out = cache_get(s, k->name, &st);
+	if (*out)
 		return 0;
 	int err = file_read(path, MAX_FILE, &text, &len, f);
 	if (err)
 		return err;
-	err = collateral_item_read(i, text, len, &why);
+	err = collateral_item_read(&i, text, len, &why);
 	free(text);
-	if (!err && strcmp(i->key.name, k->name)) {
-		collateral_item_free(i);
-		err = fault_set(&why, -EINVAL, "it holds another item (%s)", i->key.name);
+	if (!err && strcmp(i.key.name, k->name)) {
+		collateral_item_free(&i);
+		err = fault_set(&why, -EINVAL, "it holds another item (%s)", i.key.name);
 	}
-	if (!err)
-		cache_put(s, &st, i);
-	return err ? fault_set(f, err, "%s is damaged: %s", path, why.text) : 0;
+	if (err)
+		return fault_set(f, err, "%s is damaged: %s", path, why.text);
+	*out = keep(&i);
+	if (!*out)
+		return fault_set(f, -ENOMEM, "out of memory");
+	cache_put(s, &st, *out);
+	return 0;
+}
+
+int collateral_get(struct collateral_store *s, const struct collateral_key *k, struct collateral_item *i, struct fault *f)
+{
+	struct collateral_kept *kept;
+	memset(i, 0, sizeof *i);
+	int err = collateral_borrow(s, k, &kept, f);
+	if (err)
+		return err;
+	if (copy_item(i, &kept->item))
+		err = fault_set(f, -ENOMEM, "out of memory");
+	collateral_release(kept);
+	return err;
 }
 
 // A file's text; free() by the caller.

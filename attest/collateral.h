@@ -82,6 +82,14 @@ const char *collateral_dir(const struct collateral_store *s);
 
 // One item; collateral_item_free by the caller. -ENOENT when it is not there (no message), -EINVAL when the file is damaged.
 int collateral_get(struct collateral_store *s, const struct collateral_key *k, struct collateral_item *i, struct fault *f);
+// The same, shared with all who ask for it while the file is the same: as members of a bundle are written. collateral_release by the caller.
+struct collateral_kept {
+	_Atomic unsigned int refs;
+	struct collateral_item item;
+	json_t *body, *chain;	// texts; chain NULL: none
+};
+int collateral_borrow(struct collateral_store *s, const struct collateral_key *k, struct collateral_kept **out, struct fault *f);
+void collateral_release(struct collateral_kept *k);
 // Keeps an item. 0; -ESTALE (and why) when a newer one is there already, which then stays; -ENOSPC...: the old one stays.
 int collateral_put(struct collateral_store *s, const struct collateral_item *i, struct fault *f);
 int collateral_remove(struct collateral_store *s, const struct collateral_key *k, struct fault *f);
@@ -128,5 +136,7 @@ int collateral_needs(struct bundle *b, const char *product, struct collateral_ne
 int collateral_fill(struct collateral_store *s, struct bundle *b, time_t now, struct collateral_needs *n, struct fault *f);
 // Puts one item's members into a bundle: for `b` NULL-evidence bundles too. Chips' certificates go before their authorities.
 int collateral_to_bundle(const struct collateral_item *i, struct bundle *b, struct fault *f);
+// Its body as a bundle writes it, a new reference; NULL: memory is short.
+json_t *collateral_body_text(const struct collateral_item *i);
 
 #endif

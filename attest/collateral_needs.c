@@ -16,12 +16,9 @@
 #include "attest/dcap.h"
 #include "attest/evidence.h"
 #include "attest/hcl.h"
-#include "attest/shared_cache.h"
+#include "attest/pck_chain.h"
 #include "attest/snp_chain.h"
 #include "lib/encode.h"
-
-// 1.2.840.113741.1.13.1
-static const uint8_t pck_extension[] = {0x2a, 0x86, 0x48, 0x86, 0xf8, 0x4d, 0x01, 0x0d, 0x01};
 
 __attribute__((format(printf, 2, 3))) static void need(struct collateral_needs *n, const char *format, ...)
 {
@@ -39,32 +36,22 @@ __attribute__((format(printf, 2, 3))) static void need(struct collateral_needs *
 // The platform's certificate: in the quote, or beside it.
 static void needs_of_pck(struct bundle *b, const struct dcap_quote *q, struct collateral_needs *n, const char *tee)
 {
-	struct cert_list l = {.count = 0};	// borrowed
-	struct shared_entry *shared = NULL;	// a platform sends the same chain each time
-	struct pck_platform pck;
-	char issuer[128] = "", fmspc[13];
+	char fmspc[13];
 	size_t len = q->cert_len;
 	const char *pem = (const char *)q->cert_data;
 	if (q->cert_type != DCAP_CERT_PCK_CHAIN)
 		pem = bundle_text(b, "pck_certificate_chain", &len);
-	while (pem && len && !pem[len - 1])	// quotes end it so
-		len--;
-	if (pem)
-		shared = cert_list_shared(pem, len);
-	if (shared)
-		l = *(const struct cert_list *)shared_object(shared);
-	cert_list_leaf_first(&l);
-	const ASN1_OCTET_STRING *e = l.count ? cert_extension(l.certs[0], pck_extension, sizeof pck_extension) : NULL;
-	if (!e || pck_platform_read(ASN1_STRING_get0_data(e), (size_t)ASN1_STRING_length(e), &pck, NULL)) {
+	struct shared_entry *e = pem ? pck_chain_of(pem, len) : NULL;
+	const struct pck_chain *c = e ? shared_object(e) : NULL;
+	if (!c || !c->platform_read) {
 		snprintf(n->note, sizeof n->note, "the quote %s: give the chain of its PCK certificate (pck_certificate_chain in a bundle), which "
 			 "says what kind of platform it is",
 			 q->cert_type == DCAP_CERT_PCK_CHAIN ? "carries a PCK certificate that cannot be read" : "only names its platform");
 	} else {
-		X509_NAME_get_text_by_NID(X509_get_issuer_name(l.certs[0]), NID_commonName, issuer, sizeof issuer);
-		need(n, "/%s/certification/v4/tcb?fmspc=%s", tee, hex_encode(fmspc, pck.fmspc, 6));
-		need(n, "/sgx/certification/v4/pckcrl?ca=%s", strcasestr(issuer, "processor") ? "processor" : "platform");
+		need(n, "/%s/certification/v4/tcb?fmspc=%s", tee, hex_encode(fmspc, c->platform.fmspc, 6));
+		need(n, "/sgx/certification/v4/pckcrl?ca=%s", c->processor ? "processor" : "platform");
 	}
-	shared_release(shared);
+	shared_release(e);
 }
 
 static int needs_of_quote(struct bundle *b, const uint8_t *bytes, size_t len, struct collateral_needs *n, struct fault *f)
@@ -267,34 +254,56 @@ static int add_amd_chain(const struct collateral_item *i, struct bundle *b)
 	return err;
 }
 
+static bool is_statement(const struct collateral_key *k)
+{
+	return k->kind == COLLATERAL_TCB_INFO || k->kind == COLLATERAL_QE_IDENTITY;
+}
+
+json_t *collateral_body_text(const struct collateral_item *i)
+{
+	if (is_statement(&i->key))
+		return json_stringn(i->body, i->body_len);
+	char *text = malloc(BASE64_SIZE(i->body_len));
+	json_t *j = text ? json_stringn_nocheck(text, base64_encode(text, i->body, i->body_len, BASE64_STD)) : NULL;
+	free(text);
+	return j;
+}
+
+// What is not only put there, but into what is there.
+static int add_certificates(const struct collateral_item *i, struct bundle *b)
+{
+	return i->key.kind == COLLATERAL_VCEK ? add_vcek(i, b) : add_amd_chain(i, b);
+}
+
+static int put_item(const struct collateral_key *k, json_t *body, json_t *chain, struct bundle *b)
+{
+	static const char *const chains[] = {
+		[COLLATERAL_TCB_INFO] = "tcb_info_issuer_chain", [COLLATERAL_QE_IDENTITY] = "qe_identity_issuer_chain",
+		[COLLATERAL_PCK_CRL] = "pck_crl_issuer_chain",
+	};
+	if (is_statement(k))
+		json_object_del(b->json, k->kind == COLLATERAL_TCB_INFO ? "tcb_info_signature" : "qe_identity_signature");
+	int err = body ? bundle_put_shared(b, member_of(k), body) : -ENOMEM;
+	if (!err && chain && k->kind <= COLLATERAL_PCK_CRL)
+		err = bundle_put_shared(b, chains[k->kind], chain);
+	return err;
+}
+
+static bool is_certificate(const struct collateral_key *k)
+{
+	return k->kind == COLLATERAL_VCEK || k->kind == COLLATERAL_AMD_CHAIN;
+}
+
 int collateral_to_bundle(const struct collateral_item *i, struct bundle *b, struct fault *f)
 {
-	const char *member = member_of(&i->key);
-	int err = 0;
-	switch (i->key.kind) {
-	case COLLATERAL_TCB_INFO:
-	case COLLATERAL_QE_IDENTITY: {
-		bool tcb = i->key.kind == COLLATERAL_TCB_INFO;
-		json_object_del(b->json, tcb ? "tcb_info_signature" : "qe_identity_signature");
-		err = bundle_put_text(b, member, i->body, i->body_len);
-		if (!err && i->chain)
-			err = bundle_put_text(b, tcb ? "tcb_info_issuer_chain" : "qe_identity_issuer_chain", i->chain, i->chain_len);
-		break;
-	}
-	case COLLATERAL_PCK_CRL:
-		err = bundle_put_bytes(b, member, i->body, i->body_len);
-		if (!err && i->chain)
-			err = bundle_put_text(b, "pck_crl_issuer_chain", i->chain, i->chain_len);
-		break;
-	case COLLATERAL_VCEK:
-		err = add_vcek(i, b);
-		break;
-	case COLLATERAL_AMD_CHAIN:
-		err = add_amd_chain(i, b);
-		break;
-	default:
-		err = bundle_put_bytes(b, member, i->body, i->body_len);
-		break;
+	int err;
+	if (is_certificate(&i->key)) {
+		err = add_certificates(i, b);
+	} else {
+		json_t *body = collateral_body_text(i), *chain = i->chain ? json_stringn(i->chain, i->chain_len) : NULL;
+		err = put_item(&i->key, body, chain, b);
+		json_decref(body);
+		json_decref(chain);
 	}
 	return err ? fault_set(f, -ENOMEM, "out of memory") : 0;
 }
@@ -307,23 +316,23 @@ static bool early_counts(const struct collateral_item *early, const struct colla
 }
 
 // One of the wanted items.
-static int find(struct collateral_store *s, struct collateral_key *k, time_t now, struct collateral_item *item)
+static int find(struct collateral_store *s, struct collateral_key *k, time_t now, struct collateral_kept **item)
 {
 	struct collateral_key early_key;
-	struct collateral_item early;
+	struct collateral_kept *early;
 	char path[COLLATERAL_MAX_PATH + 16];
-	int err = collateral_get(s, k, item, NULL);
-	if (k->kind != COLLATERAL_TCB_INFO && k->kind != COLLATERAL_QE_IDENTITY)
+	int err = collateral_borrow(s, k, item, NULL);
+	if (!is_statement(k))
 		return err;
 	snprintf(path, sizeof path, "%s%cupdate=early", k->path, strchr(k->path, '?') ? '&' : '?');
-	if (collateral_key_read(path, &early_key, NULL) || collateral_get(s, &early_key, &early, NULL))
+	if (collateral_key_read(path, &early_key, NULL) || collateral_borrow(s, &early_key, &early, NULL))
 		return err;
-	if (!err && !early_counts(&early, item, now)) {
-		collateral_item_free(&early);
+	if (!err && !early_counts(&early->item, &(*item)->item, now)) {
+		collateral_release(early);
 		return 0;
 	}
 	if (!err)
-		collateral_item_free(item);
+		collateral_release(*item);
 	*item = early;
 	*k = early_key;
 	return 0;
@@ -334,20 +343,21 @@ static int fill(struct collateral_store *s, struct bundle *b, time_t now, struct
 	int err = 0;
 	for (unsigned int i = 0; i < n->count && !err; i++) {
 		struct collateral_key *k = &n->need[i].key;
-		struct collateral_item item;
+		struct collateral_kept *kept;
 		// A chip's certificate and its chain are listed only where the evidence lacks them.
-		bool certificate = k->kind == COLLATERAL_VCEK || k->kind == COLLATERAL_AMD_CHAIN;
-		n->need[i].in_bundle = !certificate && json_object_get(b->json, member_of(k));
-		if (find(s, k, now, &item)) {
+		n->need[i].in_bundle = !is_certificate(k) && json_object_get(b->json, member_of(k));
+		if (find(s, k, now, &kept)) {
 			n->need[i].state = n->need[i].in_bundle ? COLLATERAL_THERE : COLLATERAL_MISSING;
 			continue;
 		}
-		bool expired = item.expires >= 0 && item.expires < now;
-		n->need[i].expires = item.expires;
+		bool expired = kept->item.expires >= 0 && kept->item.expires < now;
+		n->need[i].expires = kept->item.expires;
 		n->need[i].state = expired && !n->need[i].in_bundle ? COLLATERAL_EXPIRED : COLLATERAL_THERE;
 		if (!expired || !n->need[i].in_bundle)
-			err = collateral_to_bundle(&item, b, f);
-		collateral_item_free(&item);
+			err = is_certificate(k) ? add_certificates(&kept->item, b) : put_item(k, kept->body, kept->chain, b);
+		if (err)
+			fault_set(f, err, "out of memory");
+		collateral_release(kept);
 	}
 	return err;
 }
