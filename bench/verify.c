@@ -3,7 +3,9 @@
 // a store, everything checked, claims made. Beside it, in the same rounds, OpenSSL's signature checks alone with the same keys: the share is what of the
 // whole they are. Rounds take turns, and the median of each counts. Every verdict is looked at.
 //
-//	verify [-q]     name, per second, signature checks per second (of one verification's worth), share in percent, one line each
+//	verify [-q] [NAME]...            name, per second, signature checks per second (of one verification's worth), share in percent, what these
+//	                                 checks are; one line each
+//	verify -n COUNT whole|raw NAME   so many of one of both, for counting instructions
 #include <openssl/rsa.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +30,7 @@ struct raw {
 	uint8_t *signature, message[4096];
 	size_t signature_len, message_len;
 	unsigned int count;
+	const char *kind;
 };
 
 struct job {
@@ -87,9 +90,10 @@ static void raw_one(struct raw *r)
 	}
 }
 
-static void raw_make(struct raw *r, EVP_PKEY *key, const EVP_MD *hash, size_t message, unsigned int count)
+static void raw_make(struct raw *r, const char *kind, EVP_PKEY *key, const EVP_MD *hash, size_t message, unsigned int count)
 {
 	EVP_MD_CTX *md = EVP_MD_CTX_new();
+	r->kind = kind;
 	r->key = key;
 	r->hash = hash;
 	r->count = count;
@@ -126,7 +130,7 @@ static void measure(struct job *j, unsigned int rounds, double seconds)
 	qsort(whole, rounds, sizeof *whole, compare);
 	qsort(raw, rounds, sizeof *raw, compare);
 	double a = whole[rounds / 2], b = raw[rounds / 2];
-	printf("%-8s %9.0f %9.0f %5.0f\n", j->name, a, b, 100 * a / b);
+	printf("%-8s %9.0f %9.0f %5.0f  %u x %s\n", j->name, a, b, 100 * a / b, j->raw.count, j->raw.kind);
 	fflush(stdout);
 }
 
@@ -199,7 +203,7 @@ static struct job dcap_job(const char *name, const struct dcap_spec *spec)
 	keep(j.store, path, p->qe_identity.bytes, p->qe_identity.len, &p->qe_identity_chain);
 	keep(j.store, "/sgx/certification/v4/pckcrl?ca=platform", p->pck_crl.bytes, p->pck_crl.len, &p->pck_crl_chain);
 	keep(j.store, "/IntelSGXRootCA.der", p->root_crl.bytes, p->root_crl.len, NULL);
-	raw_make(&j.raw, EVP_EC_gen("P-256"), EVP_sha256(), 600, 2);
+	raw_make(&j.raw, "ECDSA P-256 with SHA-256", EVP_EC_gen("P-256"), EVP_sha256(), 600, 2);
 	made_free(&m);
 	return j;
 }
@@ -220,7 +224,7 @@ static struct job snp_job(void)
 	size_t len;
 	uint8_t *der = pki_crl_der(m.crl, &len);
 	keep(j.store, "/vcek/v1/Milan/crl", der, len, &(struct collateral_text){pem, strlen(pem)});
-	raw_make(&j.raw, EVP_EC_gen("P-384"), EVP_sha384(), 672, 1);
+	raw_make(&j.raw, "ECDSA P-384 with SHA-384", EVP_EC_gen("P-384"), EVP_sha384(), 672, 1);
 	free(der);
 	free(pem);
 	snp_made_free(&m);
@@ -253,7 +257,7 @@ static struct job tpm_job(const char *name, bool rsa)
 		json_object_set_new(pcrs, number, json_string(hex));
 	}
 	json_object_set_new(j.request, "tpm_pcrs", pcrs);
-	raw_make(&j.raw, key, EVP_sha256(), m.attest_len, 1);
+	raw_make(&j.raw, rsa ? "RSA-2048 PKCS #1 v1.5 with SHA-256" : "ECDSA P-256 with SHA-256", key, EVP_sha256(), m.attest_len, 1);
 	OPENSSL_free(der);
 	return j;
 }
@@ -270,18 +274,43 @@ static struct job gpu_job(void)
 	struct job j = {.name = "gpu", .request = object_with("evidence", m.report, m.len),
 			.in = {.nonce = nonce, .nonce_len = 32, .simulated_roots = root, .simulated_root_count = 1, .now = GPU_MADE_NOW}};
 	json_object_set_new(j.request, "certificates", json_string(m.pem));
-	raw_make(&j.raw, EVP_EC_gen("P-384"), EVP_sha384(), 4000, 1);
+	raw_make(&j.raw, "ECDSA P-384 with SHA-384", EVP_EC_gen("P-384"), EVP_sha384(), 4000, 1);
 	gpu_made_free(&m);
 	return j;
 }
 
+static bool wanted(const struct job *j, char **names)
+{
+	bool listed = !*names;
+	for (; *names; names++)
+		listed |= !strcmp(j->name, *names);
+	return listed;
+}
+
+static void repeat(struct job *j, unsigned int count, bool raw)
+{
+	while (count--) {
+		if (raw)
+			raw_one(&j->raw);
+		else
+			one(j);
+	}
+}
+
 int main(int argc, char **argv)
 {
-	bool quick = argc > 1 && !strcmp(argv[1], "-q");
+	bool quick = argc > 1 && !strcmp(argv[1], "-q"), counted = argc == 5 && !strcmp(argv[1], "-n");
+	char **names = argv + (counted ? 4 : quick ? 2 : 1);
 	struct job jobs[] = {dcap_job("tdx", &made_tdx), dcap_job("sgx", &made_sgx), snp_job(), tpm_job("tpm-rsa", true), tpm_job("tpm-ecc", false),
 			     gpu_job()};
-	for (size_t i = 0; i < sizeof jobs / sizeof *jobs; i++)
-		measure(&jobs[i], quick ? 3 : ROUNDS_MAX, quick ? 0.1 : 0.4);
+	for (size_t i = 0; i < sizeof jobs / sizeof *jobs; i++) {
+		if (!wanted(&jobs[i], names))
+			continue;
+		if (counted)
+			repeat(&jobs[i], (unsigned int)atoi(argv[2]), !strcmp(argv[3], "raw"));
+		else
+			measure(&jobs[i], quick ? 3 : ROUNDS_MAX, quick ? 0.1 : 0.4);
+	}
 	for (size_t i = 0; i < sizeof jobs / sizeof *jobs; i++)
 		collateral_close(jobs[i].store);
 	return 0;
