@@ -27,7 +27,7 @@
 static const char usage[] =
 	"usage: %s [--dir DIR] [--listen ADDRESS:PORT] [--config FILE]\n"
 	"                    [--insecure-accept-simulated ROOT.pem] [--insecure-accept-debug]\n"
-	"                    [--require-anchor any|broker|tpm] [--collateral DIR] [--policy FILE] [--tpm-roots FILE]\n"
+	"                    [--require-anchor any|broker|tpm] [--collateral DIR] [--policy FILE] [--tpm-roots FILE] [--gpu-roots FILE]\n"
 	"                    [--database PATH|URL] [--accept-restored-database] [--references DIR]\n"
 	"                    [--master-key file|passphrase|tpm|pkcs11]\n"
 	"\n"
@@ -46,6 +46,7 @@ static const char usage[] =
 	"  --policy FILE          which hardware will do, and rules about resources (docs/policy.md); SIGHUP reads it anew\n"
 	"  --references DIR       signed reference values (*.json) and the keys that may have signed them (*.pem)\n"
 	"  --tpm-roots FILE       certificates of makers of TPMs (PEM)\n"
+	"  --gpu-roots FILE       the same of GPUs, beside NVIDIA's, which is known\n"
 	"  --insecure-accept-simulated ROOT.pem\n"
 	"                         also accept evidence of simulated hardware under this root; proves nothing\n"
 	"  --insecure-accept-debug\n"

@@ -37,6 +37,7 @@ static const struct yamlcfg_key setting_keys[] = {
 	{.name = "collateral", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "policy", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "tpm_roots", .type = {.kind = YAMLCFG_TEXT}},
+	{.name = "gpu_roots", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "references", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "issuer", .type = {.kind = YAMLCFG_TEXT}},
 	{.name = "spiffe_trust_domain", .type = {.kind = YAMLCFG_TEXT}},
@@ -135,7 +136,7 @@ static int read_yaml(struct broker_settings *s, const char *config, struct fault
 		{"database", s->database, sizeof s->database}, {"collateral", s->collateral, sizeof s->collateral}, {"policy", s->policy, sizeof s->policy},
 		{"client_ca", s->client_ca, sizeof s->client_ca}, {"client_ca_crl", s->client_crl, sizeof s->client_crl},
 		{"tpm_crl", s->tpm_crl, sizeof s->tpm_crl},
-		{"tpm_roots", s->tpm_roots, sizeof s->tpm_roots}, {"references", s->references, sizeof s->references},
+		{"tpm_roots", s->tpm_roots, sizeof s->tpm_roots}, {"gpu_roots", s->gpu_roots, sizeof s->gpu_roots}, {"references", s->references, sizeof s->references},
 		{"issuer", s->issuer, sizeof s->issuer}, {"spiffe_trust_domain", s->spiffe_domain, sizeof s->spiffe_domain},
 		{"metrics_listen", s->metrics_listen, sizeof s->metrics_listen},
 	};
@@ -184,7 +185,7 @@ static int read_yaml(struct broker_settings *s, const char *config, struct fault
 int broker_settings_read(struct broker_settings *s, int argc, char **argv, struct fault *f)
 {
 	static const char *const names[] = {"--dir", "--listen", "--config", "--insecure-accept-simulated", "--require-anchor",
-					    "--collateral", "--policy", "--tpm-roots", "--references", "--database"};
+					    "--collateral", "--policy", "--tpm-roots", "--references", "--database", "--gpu-roots"};
 	enum { OPTIONS = sizeof names / sizeof *names };
 	const char *values[OPTIONS] = {NULL};
 	bool accept_debug = false;
@@ -258,6 +259,8 @@ int broker_settings_read(struct broker_settings *s, int argc, char **argv, struc
 		err = set(s->references, sizeof s->references, values[8], "--references", f);
 	if (!err && values[9])
 		err = set(s->database, sizeof s->database, values[9], "--database", f);
+	if (!err && values[10])
+		err = set(s->gpu_roots, sizeof s->gpu_roots, values[10], "--gpu-roots", f);
 	return err;
 }
 
@@ -448,7 +451,7 @@ static int open_verifier_with(struct verifier *out, const struct broker_settings
 {
 	char seen[PATH_MAX + 32];
 	exists(s->dir, "references.seen", seen);
-	const struct verifier_settings v = {.collateral = s->collateral, .policy = s->policy, .tpm_roots = s->tpm_roots,
+	const struct verifier_settings v = {.collateral = s->collateral, .policy = s->policy, .tpm_roots = s->tpm_roots, .gpu_roots = s->gpu_roots,
 					    .tpm_crl = s->tpm_crl, .client_ca = s->client_ca, .client_crl = s->client_crl,
 					    .accept_expired_crl = s->accept_expired_crl,
 					    .simulated = s->simulated_root, .references = s->references, .references_seen = seen,

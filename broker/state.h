@@ -23,6 +23,7 @@ struct broker_settings {
 	char policy[PATH_MAX];	// `policy`, a file; "" for none
 	char references[PATH_MAX];	// `references`, a folder; "" for none
 	char tpm_roots[PATH_MAX];	// `tpm_roots`, a file; "" for none
+	char gpu_roots[PATH_MAX];	// `gpu_roots`, a file; "" for none but NVIDIA's own, which is known
 	char issuer[256];		// `issuer`, the URL by which others know this broker; "": the one that it listens on
 	char spiffe_domain[256];	// `spiffe_trust_domain`
 	unsigned int spiffe_seconds;	// `spiffe_svid_seconds`

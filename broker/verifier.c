@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "attest/csv.h"
+#include "attest/digest.h"
 #include "attest/evidence.h"
 #include "attest/json.h"
 #include "lib/encode.h"
@@ -184,6 +185,8 @@ int verifier_open(struct verifier *v, const struct verifier_settings *s, struct 
 				"tpm_roots: the lists are of what stands under these roots" : "client_ca: the lists are of what stands under it");
 	v->tpm_revocation.accept_expired = v->client_revocation.accept_expired = s->accept_expired_crl;
 	if (!err)
+		err = read_roots(s->gpu_roots, "gpu_roots", &v->gpu_roots, f);
+	if (!err)
 		err = read_roots(s->simulated, "insecure_accept_simulated", &v->simulated_roots, f);
 	if (!err)
 		err = read_hrk(s->simulated, &v->simulated_hrk, f);
@@ -206,6 +209,7 @@ void verifier_close(struct verifier *v)
 		policy_file_free(v->policy);
 	free(v->policy);
 	cert_list_free(&v->tpm_roots);
+	cert_list_free(&v->gpu_roots);
 	cert_crls_free(&v->tpm_revocation.lists);
 	cert_crls_free(&v->client_revocation.lists);
 	X509_STORE_free(v->client_ca);
@@ -309,7 +313,7 @@ static void note_evidence(struct bundle *b, struct attest_result *out)
 	uint8_t digest[32];
 	size_t len;
 	const uint8_t *bytes = bundle_bytes(b, "evidence", &len);
-	if (bytes && EVP_Digest(bytes, len, digest, NULL, EVP_sha256(), NULL) == 1)
+	if (bytes && EVP_Digest(bytes, len, digest, NULL, digest_of(TPM_SHA256), NULL) == 1)
 		set_hex(out->claims, "evidence_digest", digest, sizeof digest);
 }
 
@@ -323,6 +327,7 @@ void verifier_verify(const struct verifier *v, const struct coco_tee *tee, struc
 		.report_data = tee->by_nonce ? NULL : report_data, .nonce = tee->by_nonce ? report_data : NULL, .nonce_len = coco_nonce_len(b),
 		.simulated_roots = v->simulated_roots.certs, .simulated_root_count = v->simulated_roots.count, .simulated_hrk = v->simulated_hrk,
 		.tpm_roots = v->tpm_roots.certs, .tpm_root_count = v->tpm_roots.count, .tpm_revocation = &v->tpm_revocation,
+		.gpu_roots = v->gpu_roots.certs, .gpu_root_count = v->gpu_roots.count,
 		.tpm_keys = p->tpm_keys[0] ? p->tpm_keys : NULL, .cca_keys = p->cca_keys,
 		.gpu_nonce = device_nonce, .tpm_activated = json_string_value(json_object_get(b->json, "tpm_activated")),
 		.tpm_endorsement = json_string_value(json_object_get(json_object_get(b->json, "tpm_activation"), "ek_digest")),

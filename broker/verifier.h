@@ -22,6 +22,7 @@ struct verifier_settings {
 	const char *tpm_crl;		// lists of authorities under them (PEM, DER); "" for none
 	const char *client_ca, *client_crl;	// likewise, of clients' certificates
 	bool accept_expired_crl;
+	const char *gpu_roots;		// the same, beside NVIDIA's own
 	const char *simulated;		// test roots: PEM, and CSV's as a file of 832 bytes beside it (.hrk); ""
 	bool accept_debug;
 };
@@ -30,7 +31,7 @@ struct verifier {
 	struct policy_file *policy;
 	long long policy_version;	// in the database; 0: it is none of those
 	char digest[65];		// SHA-256 of the policy as it was read, for logs; "" without a file
-	struct cert_list tpm_roots, simulated_roots;
+	struct cert_list tpm_roots, gpu_roots, simulated_roots;
 	struct cert_revocation tpm_revocation, client_revocation;
 	X509_STORE *client_ca;		// of those who administer by certificate (identity.c); NULL: none
 	uint8_t *simulated_hrk;		// 832 bytes, or NULL

@@ -3,6 +3,7 @@
 // where rules ask for them.
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "attest/binding.h"
@@ -121,6 +122,23 @@ static void one(const char *name, const char *format, bool wrong, bool unbound, 
 	guest_free(&g);
 }
 
+// Without a root that the GPU's certificates end in, and with one that the operator named as its maker's.
+static void test_roots(const char *gpu_pem)
+{
+	char file[160];
+	snprintf(file, sizeof file, "%s/gpu.pem", world);
+	if (file_write(file, gpu_pem, strlen(gpu_pem), 0600, false, NULL))
+		abort();
+	ok("devices: the broker starts without a test root of GPUs", run_start(&b, "--insecure-accept-simulated", machine.root_pem, "--policy", policy), "no");
+	one("devices: a GPU under an unknown root", "{\"nvidia\":[\"gpu\",%s]}", false, false, 403, "gpu-root");
+	ok("devices: it ends well", !run_stop(&b), "no");
+	ok("devices: it starts with gpu_roots", run_start(&b, "--insecure-accept-simulated", machine.root_pem, "--policy", policy, "--gpu-roots", file), "no");
+	one("devices: a GPU under a root of gpu_roots", "{\"nvidia\":[\"gpu\",%s]}", false, false, 200, "token");
+	ok("devices: it ends well", !run_stop(&b), "no");
+	ok("devices: it starts with no file of roots", !run_start(&b, "--insecure-accept-simulated", machine.root_pem, "--gpu-roots", policy), "it does");
+	waitpid(b.pid, NULL, 0);
+}
+
 int main(void)
 {
 	struct guest g = {.key = NULL};
@@ -148,6 +166,7 @@ int main(void)
 	get("devices: it is refused what needs one", &g, NULL, 403);
 	guest_free(&g);
 	ok("devices: it ends well", !run_stop(&b), "no");
+	test_roots(gpu_pem);
 	run_free(&b);
 	free(pem);
 	free(both);
