@@ -129,13 +129,29 @@ static int any_certificate(X509_STORE_CTX *store, void *unused)
 	return 1;
 }
 
+// The server's own certificate, and those behind it in the file, in the order in which clients get them: between its own and one that they trust.
+static bool use_chain(SSL_CTX *ctx, BIO *pem)
+{
+	X509 *cert = PEM_read_bio_X509(pem, NULL, NULL, NULL);
+	bool good = cert && SSL_CTX_use_certificate(ctx, cert) == 1;
+	X509_free(cert);
+	while (good && (cert = PEM_read_bio_X509(pem, NULL, NULL, NULL))) {
+		good = SSL_CTX_add0_chain_cert(ctx, cert) == 1;
+		if (!good)
+			X509_free(cert);
+	}
+	good = good && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;	// the end of the file
+	if (good)
+		ERR_clear_error();
+	return good;
+}
+
 SSL_CTX *tls_server_context(const char *cert_pem, const char *key_pem, struct fault *f)
 {
 	SSL_CTX *ctx = new_context(TLS_server_method());
 	BIO *c = BIO_new_mem_buf(cert_pem, -1), *k = BIO_new_mem_buf(key_pem, -1);
-	X509 *cert = c ? PEM_read_bio_X509(c, NULL, NULL, NULL) : NULL;
 	EVP_PKEY *key = k ? PEM_read_bio_PrivateKey(k, NULL, NULL, NULL) : NULL;
-	if (!ctx || !cert || !key || SSL_CTX_use_certificate(ctx, cert) != 1 || SSL_CTX_use_PrivateKey(ctx, key) != 1 ||
+	if (!ctx || !c || !key || !use_chain(ctx, c) || SSL_CTX_use_PrivateKey(ctx, key) != 1 ||
 	    SSL_CTX_check_private_key(ctx) != 1) {
 		tls_fault(f, "the server's certificate and key cannot be used");
 		SSL_CTX_free(ctx);
@@ -149,7 +165,6 @@ SSL_CTX *tls_server_context(const char *cert_pem, const char *key_pem, struct fa
 		SSL_CTX_set_cert_verify_callback(ctx, any_certificate, NULL);
 	}
 	EVP_PKEY_free(key);
-	X509_free(cert);
 	BIO_free(c);
 	BIO_free(k);
 	return ctx;

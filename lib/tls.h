@@ -15,7 +15,7 @@
 // for `names`: "," between DNS names and addresses. Both PEM texts are malloc'ed; wipe and free the key.
 int tls_make_certificate(const char *common_name, const char *names, char **cert_pem, char **key_pem, struct fault *f);
 
-// Asks clients for a certificate and takes any or none: who looks at SSL_get0_peer_certificate knows only that the client has its key.
+// cert_pem: the server's certificate, then the intermediate ones, if it is issued by others. Asks clients for a certificate and takes any or none: who looks at SSL_get0_peer_certificate knows only that the client has its key.
 SSL_CTX *tls_server_context(const char *cert_pem, const char *key_pem, struct fault *f);
 // Trusts the certificates in `ca_pem` and nothing else. -EINVAL when there is none in it.
 SSL_CTX *tls_client_context(const char *ca_pem, struct fault *f);

@@ -631,6 +631,63 @@ static void test_certificate(void)
 	ok("it ends well", !run_stop(&b), "no");
 }
 
+// A certificate that a root issued through an intermediate one: clients that know the root alone must be given what is between.
+static void test_chain(void)
+{
+	static const char make[] =
+		"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout root.key -out root.pem -days 30 -subj /CN=root "
+		"-addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign &&"
+		"openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout middle.key -out middle.csr -subj /CN=middle &&"
+		"printf 'basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=critical,keyCertSign\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n' >middle.ext &&"
+		"openssl x509 -req -in middle.csr -CA root.pem -CAkey root.key -out middle.pem -days 30 -extfile middle.ext &&"
+		"openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout leaf.key -out leaf.csr -subj /CN=leaf &&"
+		"printf 'basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth\nsubjectAltName=DNS:localhost\n"
+		"subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n' >leaf.ext &&"
+		"openssl x509 -req -in leaf.csr -CA middle.pem -CAkey middle.key -out leaf.pem -days 30 -extfile leaf.ext &&"
+		"cat leaf.pem middle.pem";
+	static const char show[] = "openssl s_client -connect %s -CAfile %s/root.pem -verify_return_error -showcerts -servername localhost -verify_hostname localhost "
+				   "</dev/null 2>&1";
+	char text[4200], *root = NULL;
+	struct http_client *c = NULL;
+	struct http_reply r;
+	struct fault f = {""};
+	size_t len;
+	snprintf(text, sizeof text, "cd %s && cp %s/cert.pem own.pem && cp %s/tls.key own.key && (%s) >%s/cert.pem 2>openssl.log && cat leaf.key >%s/tls.key",
+		 world, b.dir, b.dir, make, b.dir, b.dir);
+	int err = system(text);
+	snprintf(text, sizeof text, "%s/root.pem", world);
+	if (!ok("a chain is made", !err && !file_read(text, 1 << 16, &root, &len, NULL), "%d", err) || !ok("a broker starts with it", start(""), "no"))
+		goto out;
+	struct http_client_options o = {.url = b.url, .ca_pem = root, .name = "localhost", .resolve = http_resolve_static, .timeout_ms = 20000};
+	err = http_client_open(&c, &o, &f);
+	if (!err)
+		err = http_client_request(c, "GET", "/healthz", "", NULL, 0, &r, &f);
+	ok("who knows its root alone is served", !err && r.status == 200, "%d %s", err, f.text);
+	if (!err)
+		http_reply_free(&r);
+	http_client_close(c);
+	unsigned int certificates = 0;
+	bool verified = false;
+	snprintf(text, sizeof text, show, b.url + strlen("https://"), world);
+	FILE *p = popen(text, "r");
+	while (p && fgets(text, sizeof text, p)) {
+		certificates += !strncmp(text, "-----BEGIN CERTIFICATE", 22);
+		verified |= strstr(text, "Verification: OK") != NULL;
+	}
+	if (p)
+		pclose(p);
+	ok("openssl s_client sees both, and verifies them", certificates == 2 && verified, "%u certificates, %s", certificates, verified ? "verified" : "not verified");
+	ok("it ends well", !run_stop(&b), "no");
+	snprintf(text, sizeof text, "echo '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----' >>%s/cert.pem", b.dir);
+	ok("a chain that is damaged", !system(text) && !start(""), "is taken");
+	waitpid(b.pid, NULL, 0);
+	b.pid = 0;
+out:
+	free(root);
+	snprintf(text, sizeof text, "cd %s && cat own.pem >%s/cert.pem && cat own.key >%s/tls.key", world, b.dir, b.dir);
+	ok("its own comes back", !system(text), "no");
+}
+
 struct put_ctx {
 	pthread_t thread;
 	int id;
@@ -767,6 +824,7 @@ int main(void)
 	test_json();
 	test_reload();
 	test_certificate();
+	test_chain();
 	test_stop();
 	test_kill();
 	run_free(&b);
