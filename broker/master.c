@@ -169,7 +169,7 @@ static int open_way(const struct master_settings *s, struct master_secrets *know
 	if (err)
 		goto out;
 	err = crypt_way(way, json_string_value(json_object_get(file, "id")), false, kek, iv, sealed, key, sealed + MASTER_KEY_BYTES);
-	if (err && p == &master_passphrase) {
+	if (err && p == &master_passphrase) {	// it stays known: it may be that of the next file
 		err = fault_set(f, -EACCES, "the passphrase of the broker's master key is wrong (or master.wrapped was changed)");
 	} else if (err) {
 		fault_set(f, err, "master.wrapped was changed: the master key does not open");

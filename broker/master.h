@@ -48,6 +48,7 @@ int master_option(struct master_settings *s, const char *arg, const char *next, 
 struct master_secrets {
 	bool have_passphrase, have_pin;
 	char passphrase[MASTER_SECRET_MAX], pin[MASTER_SECRET_MAX];
+	char pin_refused_by[64];	// a token: it locks itself after a few wrong ones, so that it is not given the same again
 };
 void master_secrets_wipe(struct master_secrets *s);
 

@@ -38,8 +38,18 @@ static int read_fd(int fd, const char *what, bool line, char out[MASTER_SECRET_M
 		n--;
 	out[n] = '\0';
 	if (!n || strlen(out) != n)
-		return fault_set(f, -EINVAL, "the %s is empty, or has a NUL in it", what);
+		return fault_set(f, -EINVAL, "the %s is empty, or has a NUL in it%s", what, line ? "" : " (a descriptor gives one secret, once)");
 	return 0;
+}
+
+// A descriptor gives one secret. Who asks it again finds nothing, rather than whatever was opened under its number since.
+static void spend(int fd)
+{
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (null < 0 || dup3(null, fd, O_CLOEXEC) < 0)
+		close(fd);
+	if (null >= 0)
+		close(null);
 }
 
 static int read_terminal(const char *prompt, const char *what, char out[MASTER_SECRET_MAX], struct fault *f)
@@ -97,7 +107,7 @@ int master_ask(const char *what, int fd, const char *credential, const char *fil
 	int err;
 	if (fd) {
 		err = read_fd(fd - 1, what, false, out, f);
-		close(fd - 1);
+		spend(fd - 1);
 	} else if ((err = read_credential(credential, what, out, f)) != -ENOENT) {
 		return err;
 	} else if (*file) {

@@ -225,10 +225,12 @@ static int pkcs11_open(const struct master_settings *s, struct master_secrets *k
 		err = master_get_bytes(o, "wrapped", w.bytes, sizeof w.bytes, &w.len, f);
 	if (!err)
 		err = get_pin(s, known, f);
+	if (!err && !strcmp(known->pin_refused_by, token))
+		return fault_set(f, -EACCES, "the PIN of the token '%.64s' is wrong: it was tried once, and not again, since wrong ones lock the token", token);
 	if (!err)
 		err = pkcs11_unwrap(&place, known->pin, &w, kek, f);
 	if (err == -EACCES)
-		master_secrets_wipe(known);
+		snprintf(known->pin_refused_by, sizeof known->pin_refused_by, "%s", token);
 	return err;
 }
 

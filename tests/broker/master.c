@@ -217,6 +217,28 @@ static void test_change(void)
 	err = err ? err : find(dir, &s, false, k, &f);
 	ok("cut short between the two files: the one that fits stays", !err && !memcmp(k, key1, 32) && have(dir, "master.key") && !have(dir, "master.wrapped"),
 	   "%d %s", err, f.text);
+	// from one passphrase to another, which is what the descriptor gives
+	strcpy(dir, folder("change2"));
+	s = passphrase("correct horse battery");
+	put_key(dir, &s, false, key1, true, &f);
+	s = passphrase("another horse battery");
+	put_key(dir, &s, false, key2, false, &f);
+	right = key2;
+	s = with("");
+	s.passphrase_fd = giving("another horse battery");
+	err = find(dir, &s, false, k, &f);
+	ok("a passphrase that is wrong for one file is tried with the next", !err && !memcmp(k, key2, 32), "%d %s", err, f.text);
+	s = passphrase("a third horse battery");
+	put_key(dir, &s, false, key1, false, &f);
+	s = with("");
+	s.passphrase_fd = giving("a wrong horse battery");
+	int number = s.passphrase_fd - 1;
+	err = find(dir, &s, false, k, &f);
+	ok("wrong for all: it is said", err == -EACCES && strstr(f.text, "is wrong"), "%d %s", err, f.text);
+	err = find(dir, &s, false, k, &f);
+	ok("a descriptor gives one secret, and stays taken", err == -EINVAL && strstr(f.text, "once") && fcntl(number, F_GETFD) >= 0, "%d %s", err, f.text);
+	strcpy(dir, folder("change"));
+	s = with("");
 	right = key2;
 	err = find(dir, &s, false, k, &f);
 	ok("no key that fits is said, and nothing is removed", err == -EKEYREJECTED && have(dir, "master.key"), "%d %s", err, f.text);
@@ -423,6 +445,20 @@ static void test_pkcs11(void)
 	s = token("broker", "gcm", "9999");
 	err = find(dir, &s, false, k, &f);
 	ok("a wrong PIN is told", err == -EACCES && strstr(f.text, "PIN") && strstr(f.text, "wrong"), "%d %s", err, f.text);
+	// what is wrapped twice, as while the key is changed, is tried once
+	struct master_secrets known = {.have_pin = false};
+	s = token("broker", "gcm", "1234");
+	put_key(dir, &s, false, key1, false, &f);
+	s = token("broker", "gcm", "9999");
+	err = master_read(dir, MASTER_WRAPPED, &s, &known, k, &f);
+	int again = master_read(dir, MASTER_WRAPPED_NEXT, &s, &known, k, &f);
+	master_secrets_wipe(&known);
+	ok("a wrong PIN is not tried again, which would lock the token", err == -EACCES && again == -EACCES && strstr(f.text, "tried once"), "%d %d %s", err, again, f.text);
+	s = token("broker", "gcm", "9999");
+	err = find(dir, &s, false, k, &f);
+	ok("nor at a start", err == -EACCES && strstr(f.text, "PIN") && have(dir, "master.wrapped.next"), "%d %s", err, f.text);
+	snprintf(path, sizeof path, "%s/master.wrapped.next", dir);
+	unlink(path);
 	s = token("brokers", "gcm", "1234");
 	err = put_key(folder("t2"), &s, false, key1, true, &f);
 	ok("a missing token is told, with those that are there", err == -ENODEV && strstr(f.text, "'brokers'") && strstr(f.text, "'broker'"), "%d %s", err, f.text);
