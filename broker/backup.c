@@ -74,6 +74,8 @@ static int put_file(struct backup_writer *w, const char *dir, const char *name, 
 	struct stat st;
 	snprintf(path, sizeof path, "%s/%s", dir, name);
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 && errno == ENOENT)	// one that the broker had while it wrote another, and has renamed since
+		return 0;
 	if (fd < 0 || fstat(fd, &st) < 0) {
 		int err = fault_errno(f, errno, "cannot read %s", path);
 		if (fd >= 0)
@@ -239,8 +241,10 @@ static int backup(const struct broker_settings *s, const char *file, int passphr
 	if (!access(file, F_OK))
 		return fault_set(f, -EEXIST, "%s is there already", file);
 	err = backup_passphrase(passphrase_fd, true, passphrase, f);
-	if (!err && (to = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) < 0)
-		err = fault_errno(f, errno, "cannot make %s", part);
+	// Nobody else's file, and no link to one.
+	if (!err && (to = open(part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)) < 0)
+		err = errno == EEXIST ? fault_set(f, -EEXIST, "%s is there: another backup is being made, or one was cut short; remove it if none is", part)
+				      : fault_errno(f, errno, "cannot make %s", part);
 	if (err)
 		goto out;
 	err = db_open(&db, *s->database ? s->database : path, f);

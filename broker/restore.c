@@ -2,6 +2,7 @@
 // `coffer broker restore`: a folder of a broker out of a backup (backup.c). All is made in a folder beside it, which takes its place when
 // the last byte of the backup was authentic: nothing of a damaged one is ever served. What was changed after the backup is lost; with the
 // audit log of the broker that was lost, each such change is named.
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -345,6 +346,22 @@ static int put_setting(const char *dir, const char *url, struct fault *f)
 	return err;
 }
 
+// Nothing is there, or an empty folder, which stays as it is until all of the backup was found good.
+static int may_replace(const char *target, struct fault *f)
+{
+	DIR *d = opendir(target);
+	struct dirent *e;
+	int err = 0;
+	if (!d)
+		return errno == ENOENT ? 0 : fault_errno(f, errno, "cannot put a folder in the place of %s", target);
+	while (!err && (e = readdir(d))) {
+		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+			err = fault_set(f, -EEXIST, "%s is there and not empty: move it away first, or restore into another folder (--dir)", target);
+	}
+	closedir(d);
+	return err;
+}
+
 static int restore(const struct backup_request *q, struct fault *f)
 {
 	char dir[PATH_MAX + 16], target[PATH_MAX], passphrase[MASTER_SECRET_MAX];
@@ -364,10 +381,7 @@ static int restore(const struct backup_request *q, struct fault *f)
 		close(fd);
 		return fault_set(f, -EINVAL, "--database takes a URL, postgresql://...; a database of SQLite is restored into the folder");
 	}
-	if (rmdir(target) && errno != ENOENT && errno != ENOTEMPTY && errno != EEXIST)
-		err = fault_errno(f, errno, "cannot put a folder in the place of %s", target);
-	else if (!access(target, F_OK))
-		err = fault_set(f, -EEXIST, "%s is there and not empty: move it away first, or restore into another folder (--dir)", target);
+	err = may_replace(target, f);
 	if (!err)
 		err = backup_passphrase(q->passphrase_fd, false, passphrase, f);
 	if (!err)
@@ -392,8 +406,8 @@ static int restore(const struct backup_request *q, struct fault *f)
 		err = put_setting(dir, *q->settings.database ? q->settings.database : NULL, f);
 	if (!err && *q->settings.database)	// the last thing that may fail: it is not undone
 		err = put_on_server(dir, q->settings.database, f);
-	if (!err && rename(dir, target))
-		err = fault_errno(f, errno, "cannot rename %s", dir);
+	if (!err && rename(dir, target))	// which takes the place of an empty folder, too
+		err = fault_errno(f, errno, "cannot put the restored folder in the place of %s", target);
 	made = made && err;
 	if (!err)
 		err = file_sync_folder(target, f);

@@ -3,6 +3,7 @@
 // not be taken: another passphrase, changed, cut, not whole. And the master key changed under a broker that has keys.
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -125,9 +126,60 @@ static void test_backup(void)
 	free(second.ca);
 
 	snprintf(dir, sizeof dir, "%s/plain/", world);
-	mkdir(dir, 0700);
+	mkdir(dir, 0750);
+	rc = command(broker_restore_main, file, "--dir", dir, "--backup-passphrase-fd", "%another passphrase");
+	ok("an empty folder stays as it is until the backup was found good", rc == 1 && !stat(dir, &st) && (st.st_mode & 0777) == 0750, "%d %s", rc, said);
 	rc = command(broker_restore_main, file, "--dir", dir, "--backup-passphrase-fd", "%the backup's passphrase");
 	ok("without the old log, it says that it will be found cut", rc == 0 && strstr(said, "find it cut"), "%d %s", rc, said);
+}
+
+// A folder in which files come and go while it is read, as a broker's and its owner's tools do when they write one.
+static void test_coming_and_going(void)
+{
+	char one[160], two[160], part[160], elsewhere[160];
+	unsigned int good = 0;
+	struct stat st;
+	snprintf(one, sizeof one, "%s/broker.yaml.AbCdEf", b.dir);
+	snprintf(two, sizeof two, "%s/came-and-went", b.dir);
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0) {
+		for (;;) {
+			for (int i = 0; i < 200; i++) {
+				snprintf(part, sizeof part, "%.150s.%d", one, i);
+				close(open(part, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+			}
+			for (int i = 0; i < 200; i++) {
+				snprintf(part, sizeof part, "%.150s.%d", one, i);
+				rename(part, two);
+			}
+			unlink(two);
+		}
+	}
+	for (int i = 0; i < 4; i++) {
+		snprintf(part, sizeof part, "%s/coming-%d", world, i);
+		int rc = command(broker_backup_main, part, "--dir", b.dir, "--backup-passphrase-fd", "%the backup's passphrase");
+		good += rc == 0;
+		unlink(part);
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	for (int i = 0; i < 200; i++) {
+		snprintf(part, sizeof part, "%.150s.%d", one, i);
+		unlink(part);
+	}
+	unlink(two);
+	ok("files that go while they are looked at do not end a backup", good == 4, "%u of 4: %s", good, said);
+
+	snprintf(elsewhere, sizeof elsewhere, "%s/elsewhere", world);
+	file_write(elsewhere, "mine\n", 5, 0600, false, NULL);
+	snprintf(one, sizeof one, "%s/planted", world);
+	snprintf(part, sizeof part, "%.140s.partial", one);
+	ok("a link is planted", !symlink(elsewhere, part), "%s", part);
+	int rc = command(broker_backup_main, one, "--dir", b.dir, "--backup-passphrase-fd", "%the backup's passphrase");
+	ok("a backup follows no link that lies in its way, and removes nothing", rc == 1 && strstr(said, "planted.partial is there") && access(one, F_OK) &&
+	   !stat(elsewhere, &st) && st.st_size == 5 && !lstat(part, &st) && S_ISLNK(st.st_mode), "%d %s", rc, said);
+	unlink(part);
 }
 
 // What is not as it was written is not taken, wherever it is.
@@ -326,6 +378,7 @@ int main(void)
 	snprintf(file, sizeof file, "%s/backup", world);
 	if (run_prepare(&b, "state") && ok("the broker starts", run_start(&b, "--insecure-accept-simulated", machine.root_pem), "no")) {
 		test_core();
+		test_coming_and_going();
 		test_backup();
 		test_damage();
 		test_names();
