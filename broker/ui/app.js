@@ -199,7 +199,7 @@ const views = {overview, resources, policies: policyView, workloads, audit};
 async function go() {
 	if (!inside)
 		return;
-	const mine = ++turn, name = location.hash.slice(1) in views ? location.hash.slice(1) : "overview";
+	const mine = ++turn, name = Object.hasOwn(views, location.hash.slice(1)) ? location.hash.slice(1) : "overview";
 	for (const a of $("nav").children) {
 		if (a.hash === `#${name}`)
 			a.setAttribute("aria-current", "page");

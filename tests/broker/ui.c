@@ -94,6 +94,7 @@ int main(void)
 		fill();
 		add_identity("alice", "admin", NULL, EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"));
 		add_identity("edith", "auditor", NULL, EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"));
+		add_identity("anna", "approver", NULL, EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"));
 		add_identity("oscar", "operator", NULL, EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"));
 		add_identity("olga", "owner", "default/key/", EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"));
 		test_answers();

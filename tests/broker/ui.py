@@ -5,6 +5,7 @@
 import json, os, re, subprocess, sys, time, urllib.request
 
 url, state, work, measurement = sys.argv[1:5]
+VIEWS = {"overview": "Overview", "resources": "Resources", "policies": "Policies", "workloads": "Attested workloads", "audit": "Audit log"}
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 failed = False
 
@@ -106,6 +107,13 @@ def lists(b):
     ok("attested workloads are listed, with what they got", measurement in text and "default/key/one" in text, text)
 
 
+def elsewhere(b):
+    for name in ("constructor", "toString", "__proto__", "hasOwnProperty", "nowhere", "%00", "<img src=x onerror=window.hacked=3>"):
+        b.run("document.getElementById('view').replaceChildren(); location.hash = arguments[0]", name)
+        shown = b.until("return !document.getElementById('view').hasAttribute('aria-busy') && document.querySelector('#view h2')?.innerText === 'Overview'")
+        ok(f"#{name} is no view", shown and not b.text("#problem") and b.run("return window.hacked === undefined"), b.text("#problem") or b.text("#view"))
+
+
 def audit(b):
     text = b.view("audit")
     ok("the audit log is listed", "attest" in text and "default/key/one" in text, text)
@@ -178,7 +186,7 @@ def by_key(b):
     b.type("#key", state + "/broker.yaml" if os.path.exists(state + "/broker.yaml") else state + "/cert.pem")
     b.click("#enter")
     ok("a file without a key is told", b.until("return document.getElementById('problem').innerText.includes('no private key')"), b.text("#problem"))
-    for name in ("alice", "edith", "olga", "oscar"):
+    for name in ("alice", "edith", "olga", "oscar", "anna"):
         b.call("/url", {"url": url + "/ui/"})
         b.run("location.reload()")
         b.until("return document.readyState === 'complete' && document.getElementById('login') && !document.getElementById('login').hidden")
@@ -186,10 +194,16 @@ def by_key(b):
         b.click("#enter")
         ok(f"{name}'s private key opens it: each request is signed", b.until("return !document.getElementById('view').hidden && document.querySelector('#view dl')"), b.text("#problem"))
         ok("by the name that the broker knows", name in b.text("#who"), b.text("#who"))
-        if name == "oscar":
-            b.run("location.hash = 'policies'")
-            ok("who may not see something is told so", b.until("return /NotPermitted: oscar may not/.test(document.getElementById('problem').innerText)"), b.text("#problem"))
-        else:
+        sees, told = [], []
+        for view in VIEWS:
+            b.run("document.getElementById('problem').textContent = ''; document.getElementById('view').replaceChildren(); location.hash = ''; location.hash = arguments[0]", view)
+            b.until("const problem = document.getElementById('problem').innerText; return !document.getElementById('view').hasAttribute('aria-busy') && "
+                    "(document.querySelector('#view h2')?.innerText === arguments[0] || problem)", VIEWS[view])
+            (told if f"NotPermitted: {name} may not" in b.text("#problem") else sees if b.text("#view h2") == VIEWS[view] else []).append(view)
+        few = name in ("oscar", "anna")
+        ok(f"each view is shown to {name}, or it is said who may not see it", (sees, told) == (list(VIEWS)[:1 if few else 5], list(VIEWS)[1:] if few else []),
+           f"sees {sees}, is told of {told}: {b.text('#problem')}")
+        if not few:
             text = b.view("audit")
             ok("requests with a query are, too", "default/key/one" in text, b.text("#problem"))
             ok("an owner sees the records of its own resources", ("default/other/two" in text) == (name != "olga"), text)
@@ -208,6 +222,7 @@ browser = Browser()
 try:
     login(browser)
     lists(browser)
+    elsewhere(browser)
     audit(browser)
     looks(browser)
     by_key(browser)
