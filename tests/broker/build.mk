@@ -8,7 +8,7 @@ BROKER_TESTS += $(B)/test/broker-tpm
 BROKER_TESTS += $(B)/test/broker-token $(B)/test/broker-svid $(B)/test/broker-devices
 BROKER_TESTS += $(B)/test/broker-db $(B)/test/broker-brokers
 BROKER_TESTS += $(B)/test/broker-identity $(B)/test/broker-approval
-BROKER_TESTS += $(B)/test/broker-secrets $(B)/test/broker-rekey
+BROKER_TESTS += $(B)/test/broker-secrets $(B)/test/broker-rekey $(B)/test/broker-algorithms
 UNIT_TESTS += $(BROKER_TESTS)
 TEST_BINS += $(BROKER_TESTS)
 
@@ -16,6 +16,7 @@ $(B)/test/broker-master: $(B)/obj/tests/broker/softhsm.o
 $(B)/obj/tests/broker/softhsm.o: CFLAGS += -isystem /usr/include/p11-kit-1
 $(B)/test/broker-db $(B)/test/broker-brokers $(B)/test/broker-secrets $(B)/test/broker-rekey $(B)/test/broker-backup: $(B)/obj/tests/broker/pg.o
 $(B)/test/broker-backup $(B)/test/broker-rekey: $(B)/obj/tests/broker/command.o
+$(B)/test/broker-secrets $(B)/test/broker-algorithms: $(B)/obj/tests/broker/keys.o
 $(B)/test/broker-tees $(B)/test/broker-tpm $(B)/test/broker-identity $(B)/test/broker-devices: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/attest/make/*.c))
 $(B)/test/broker-%: $(B)/obj/tests/broker/%.o $(B)/obj/tests/broker/harness.o $(B)/lib/libcoffer.a
 	@mkdir -p $(@D)
