@@ -45,7 +45,7 @@ int anchor_get(struct exchange *x, const char *id, struct coffer_anchor_state *o
 	struct http_reply reply;
 	char path[128];
 	path_of(id, path);
-	int err = http_client_request(x->http, "GET", path, x->cookie, NULL, 0, &reply, f);
+	int err = exchange_ask(x, &(struct exchange_request){"GET", path, NULL, false}, &reply, f);
 	if (err)
 		return err;
 	if (reply.status == 200) {
@@ -72,15 +72,15 @@ static json_t *state_json(const struct coffer_anchor_state *s)
 	return json_pack("{s:I, s:I, s:s}", "epoch", (json_int_t)s->epoch, "generation", (json_int_t)s->generation, "digest", digest);
 }
 
-// Takes `o` over.
-static int post(struct exchange *x, unsigned int index, json_t *o, struct http_reply *reply, struct fault *f)
+// Takes `o` over. `once`: see exchange.h.
+static int post(struct exchange *x, unsigned int index, json_t *o, bool once, struct http_reply *reply, struct fault *f)
 {
 	char path[128], *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 	json_decref(o);
 	if (!text)
 		return fault_set(f, -ENOMEM, "out of memory");
 	path_of(x->s->volumes[index].id, path);
-	int err = http_client_request(x->http, "POST", path, x->cookie, text, strlen(text), reply, f);
+	int err = exchange_ask(x, &(struct exchange_request){"POST", path, text, once}, reply, f);
 	free(text);
 	return err;
 }
@@ -88,10 +88,19 @@ static int post(struct exchange *x, unsigned int index, json_t *o, struct http_r
 static int claim_at_broker(struct exchange *x, unsigned int index, const struct coffer_anchor_state *from, struct coffer_anchor_state *to,
 			   struct fault *f)
 {
-	struct coffer_anchor_state granted;
+	struct coffer_anchor_state granted, now;
 	struct http_reply reply;
-	int err = post(x, index, json_pack("{s:s, s:o, s:o}", "action", "claim", "from", from ? state_json(from) : json_null(), "to", state_json(to)),
-		       &reply, f);
+	unsigned long before = from ? from->epoch : 0;
+	int err;
+	while ((err = post(x, index, json_pack("{s:s, s:o, s:o}", "action", "claim", "from", from ? state_json(from) : json_null(), "to", state_json(to)),
+			   true, &reply, f)) == -EINPROGRESS) {
+		// The answer was lost. Where what is remembered is this very claim, the next is made from there; anything else the broker judges.
+		err = anchor_get(x, x->s->volumes[index].id, &now, f);
+		if (err && err != -ENOENT)
+			return err;
+		if (!err && now.epoch == before + 1 && now.generation == to->generation && !memcmp(now.digest, to->digest, sizeof now.digest))
+			from = &now;
+	}
 	if (err)
 		return err;
 	if (reply.status != 200)
@@ -121,25 +130,18 @@ int anchor_claim(struct exchange *x, unsigned int index, const struct coffer_anc
 	return err ? fault_set(f, err, "the kernel does not take the claim of the volume %.200s", x->s->volumes[index].name) : 0;
 }
 
-// One root to the broker: what came of it.
+// One root to the broker: what came of it. The same told twice is no error there.
 static enum coffer_anchor_what tell(struct exchange *x, const struct coffer_anchor_record *r)
 {
 	struct fault f = {""};
-	for (int attempt = 0; attempt < 2; attempt++) {
-		struct http_reply reply;
-		json_t *o = state_json(&r->state);
-		json_object_set_new(o, "action", json_string("advance"));
-		if (post(x, r->index, o, &reply, &f)) // the broker may have closed a connection that was idle: once more
-			continue;
-		int status = reply.status;
-		bool fenced = status == 409 && (titled(&reply, "AnchorFenced") || titled(&reply, "AnchorRollback"));
-		http_reply_free(&reply);
-		if (status == 200 || fenced)
-			return fenced ? COFFER_ANCHOR_FENCED : COFFER_ANCHOR_KNOWS;
-		if (status != 401 || exchange_begin(x, &f) || exchange_prove(x, &f))
-			break;
-	}
-	return COFFER_ANCHOR_SILENT;
+	struct http_reply reply;
+	json_t *o = state_json(&r->state);
+	json_object_set_new(o, "action", json_string("advance"));
+	if (post(x, r->index, o, false, &reply, &f))
+		return COFFER_ANCHOR_SILENT;
+	bool known = reply.status == 200, fenced = reply.status == 409 && (titled(&reply, "AnchorFenced") || titled(&reply, "AnchorRollback"));
+	http_reply_free(&reply);
+	return fenced ? COFFER_ANCHOR_FENCED : known ? COFFER_ANCHOR_KNOWS : COFFER_ANCHOR_SILENT;
 }
 
 int anchor_hide(const struct exchange *x)
@@ -155,6 +157,7 @@ int helper_hide(const struct exchange *x)
 void anchor_serve(struct exchange *x)
 {
 	struct coffer_anchor_record r;
+	x->patience_ms = 0;	// the kernel asks again, and knows how long it may
 	while (!x->ops->anchor_read(&r) && r.what == COFFER_ANCHOR_STATE && r.index < x->s->volume_count) {
 		r.what = x->s->anchor_tpm ? anchor_tpm_tell(x, &r) : tell(x, &r);
 		int err = x->ops->anchor_write(&r);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside init/: one enclave's talk with its broker, shared by attest.c and anchor.c.
+// Inside init/: one enclave's talk with its broker (exchange.c), shared by all that asks it for something.
 #ifndef COFFER_INIT_EXCHANGE_H
 #define COFFER_INIT_EXCHANGE_H
 
@@ -20,16 +20,27 @@ struct exchange {
 	int64_t identity_life_s;	// of the shortest-lived identity, in seconds from when it was fetched; 0: none was
 	bool renewing;			// files of identities are there: they are exchanged
 	char statement[64];	// what this enclave states of itself, in its evidence; "": the broker would not understand
+	bool proven;		// in the session of the cookie
+	int64_t patience_ms;	// what is left of the time that a start may wait for brokers, in all
+	bool said;		// that it waits
+	unsigned int retry_after_s;	// what the last answer wanted; 0: nothing
 	struct tpm_place tpm[SETTINGS_MAX_VOLUMES];	// where volumes are anchored in a TPM
 };
 
 // The connection to the broker; a process that was forked off has its own.
 int exchange_open(struct exchange *x, struct fault *f);
-// A new session with a nonce, and the proof with it.
-int exchange_begin(struct exchange *x, struct fault *f);
-int exchange_prove(struct exchange *x, struct fault *f);
-// The broker could not be reached, or went away meanwhile: it may come back.
-bool exchange_try_again(int err);
+
+struct exchange_request {
+	const char *method, *path;
+	const char *body;	// JSON; NULL: none
+	bool once;		// it must not be made again by itself when it may have been carried out
+};
+
+// One request, of an enclave that is proven (it is proved first, again when the session is over; only that with `q` NULL). While no broker can be
+// reached, or all answer 503 or 429, it waits as long as it is asked to (Retry-After) or a little, says so once, and makes the request again, while
+// x->patience_ms lasts. 0: there is an answer with another status. -EINPROGRESS (q->once): it may have been carried out; after a wait, ask what
+// became of it. -errno: as it was at the end.
+int exchange_ask(struct exchange *x, const struct exchange_request *q, struct http_reply *reply, struct fault *f);
 // What the broker says about a refusal: each claim on a line of its own. -EACCES.
 int exchange_refused(const struct exchange *x, const char *what, const struct http_reply *reply, struct fault *f);
 

@@ -84,7 +84,7 @@ int identity_fetch(struct exchange *x, const struct settings_secret *s, struct f
 	json_t *jwe = NULL, *answer = NULL;
 	size_t len = 0;
 	snprintf(body, sizeof body, "{\"name\":\"%.64s\"}", s->resource + strlen(IDENTITY_PREFIX));
-	int err = http_client_request(x->http, "POST", "/kbs/v0/svid", x->cookie, body, strlen(body), &reply, f);
+	int err = exchange_ask(x, &(struct exchange_request){"POST", "/kbs/v0/svid", body, false}, &reply, f);	// twice: another certificate
 	if (err)
 		return err;
 	if (reply.status != 200) {
@@ -127,11 +127,9 @@ bool identity_wanted(const struct settings *s)
 // All of them, in a session of its own.
 static int renew(struct exchange *x, struct fault *f)
 {
-	int err = exchange_begin(x, f);
-	if (err)	// the broker has closed a connection that was idle: once more
-		err = exchange_begin(x, f);
-	if (!err)
-		err = exchange_prove(x, f);
+	int err = 0;
+	x->proven = false;
+	x->patience_ms = x->s->broker_timeout_s * 1000ll;
 	for (unsigned int i = 0; i < x->s->secret_count && !err; i++)
 		err = is_identity(&x->s->secrets[i]) ? identity_fetch(x, &x->s->secrets[i], f) : 0;
 	return err;

@@ -4,41 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "init/exchange.h"
 #include "lib/file.h"
 #include "lib/jwe.h"
-#include "lib/tls.h"
-
-static bool comes_back(int err)
-{
-	return exchange_try_again(err) || err == -EPROTO;	// a connection that was cut within TLS
-}
-
-// What may be given only once is counted for this enclave's key before it is answered: an answer that is lost is asked for again, by the same key, in
-// a new session if the broker has begun anew.
-static int ask(struct exchange *x, const char *path, struct http_reply *reply, struct fault *f)
-{
-	int64_t deadline = clock_ms() + x->s->broker_timeout_s * 1000ll;
-	for (;;) {
-		int err = http_client_request(x->http, "GET", path, x->cookie, NULL, 0, reply, f);
-		if (!err && (reply->status != 401 || clock_ms() >= deadline))
-			return 0;
-		if (!err)
-			http_reply_free(reply);
-		while (!err || (comes_back(err) && clock_ms() < deadline)) {
-			nanosleep(&(struct timespec){0, 200 * 1000000l}, NULL);
-			err = exchange_begin(x, f);
-			if (!err)
-				err = exchange_prove(x, f);
-			if (!err)
-				break;
-		}
-		if (err)
-			return err;
-	}
-}
 
 int secret_fetch(struct exchange *x, const struct settings_secret *s, struct fault *f)
 {
@@ -51,7 +20,8 @@ int secret_fetch(struct exchange *x, const struct settings_secret *s, struct fau
 	int n = snprintf(path, sizeof path, "/kbs/v0/resource/%s", s->resource);
 	if (s->version)
 		snprintf(path + n, sizeof path - (size_t)n, "?version=%u", s->version);
-	int err = ask(x, path, &reply, f);
+	// What may be given only once is counted for this enclave's key before it is answered: an answer that is lost is asked for again, by the same key.
+	int err = exchange_ask(x, &(struct exchange_request){"GET", path, NULL, false}, &reply, f);
 	if (err)
 		return err;
 	if (reply.status != 200) {

@@ -98,6 +98,20 @@ static int content_length(struct http_head *h, const char *v, size_t len)
 	return 0;
 }
 
+#define WEEK_S (7 * 86400u)
+
+// A date asks for nothing that a machine without a trusted clock could do.
+static unsigned int seconds(const char *v, size_t len)
+{
+	unsigned int n = 0;
+	for (size_t i = 0; i < len; i++) {
+		if (!isdigit((unsigned char)v[i]))
+			return 0;
+		n = n < WEEK_S ? n * 10 + (unsigned int)(v[i] - '0') : n;
+	}
+	return n < WEEK_S ? n : WEEK_S;
+}
+
 // "close" among the words of "keep-alive, close".
 static bool has_word(const char *v, size_t len, const char *word)
 {
@@ -141,6 +155,10 @@ static int header(struct http_head *h, const char *s, size_t len, bool reply)
 	if (is_name(s, name, "Connection")) {
 		if (has_word(v, n, "close"))
 			h->keep_alive = false;
+		return 0;
+	}
+	if (reply && is_name(s, name, "Retry-After")) {
+		h->retry_after_s = seconds(v, n);
 		return 0;
 	}
 	if (!reply && is_name(s, name, "Host")) {

@@ -22,6 +22,7 @@ struct http_head {
 	bool has_length;
 	bool has_host, version_1_1;	// request
 	bool keep_alive;
+	unsigned int retry_after_s;	// reply: Retry-After in seconds, a week at most; 0: none, or a date
 	bool expects_continue;		// "Expect: 100-continue"
 	char authorization[HTTP_MAX_VALUE];
 	char cookie[HTTP_MAX_VALUE];	// request: Cookie; reply: the first Set-Cookie

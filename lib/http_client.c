@@ -162,17 +162,17 @@ static int connect_within(const union http_address *a, int64_t deadline)
 	}
 }
 
+// To the first address of the name at which it answers; each has its share of the time.
 static int connect_to(struct http_client *c, const struct http_url *url, int64_t deadline, struct fault *f)
 {
 	union http_address addresses[MAX_ADDRESSES];
-	int n = c->resolve(url->host, url->port, addresses, MAX_ADDRESSES, f), fd = -EHOSTUNREACH;
-	if (n < 0)
-		return n;
-	for (int i = 0; i < n && fd < 0; i++)
-		fd = connect_within(&addresses[i], deadline);
-	if (fd < 0)
-		return fault_errno(f, -fd, "cannot reach %s port %s", url->host, url->port);
-	return tls_connect(&c->stream, c->tls, fd, c->name, deadline, f);
+	int n = c->resolve(url->host, url->port, addresses, MAX_ADDRESSES, f), err = n < 0 ? n : -EHOSTUNREACH;
+	for (int i = 0; i < n && err; i++) {
+		int64_t now = clock_ms(), until = now + (deadline - now) / (n - i);
+		int fd = connect_within(&addresses[i], until);
+		err = fd < 0 ? fault_errno(f, -fd, "cannot reach %s port %s", url->host, url->port) : tls_connect(&c->stream, c->tls, fd, c->name, until, f);
+	}
+	return err;
 }
 
 // To the one that was used last, or the next that answers: each has its share of the time.
@@ -213,6 +213,7 @@ static int read_reply(struct http_client *c, struct http_reply *reply, int64_t d
 		goto out;
 	reply->status = head->status;
 	reply->body_len = head->content_length;
+	reply->retry_after_s = head->retry_after_s;
 	size_t got = have - len;
 	memcpy(reply->body, buf + len, got);
 	while (!err && got < reply->body_len) {
@@ -260,9 +261,7 @@ static int ask(struct http_client *c, const char *method, const char *path, cons
 	explicit_bzero(head, sizeof head);
 	if (err) {
 		http_reply_free(reply);
-		tls_close(&c->stream);
-		c->connected = false;
-		c->at = (c->at + 1) % c->count;
+		http_client_next(c);
 		return fault_errno(f, -err, "no proper answer from %s port %s", url->host, url->port);
 	}
 	return 0;
@@ -276,6 +275,19 @@ int http_client_request(struct http_client *c, const char *method, const char *p
 	if ((err == -ECONNRESET || err == -EPIPE) && c->count > 1 && !strcmp(method, "GET"))
 		err = ask(c, method, path, headers, body, body_len, reply, deadline, f);
 	return err;
+}
+
+unsigned int http_client_servers(const struct http_client *c)
+{
+	return c->count;
+}
+
+void http_client_next(struct http_client *c)
+{
+	if (c->connected)
+		tls_close(&c->stream);
+	c->connected = false;
+	c->at = (c->at + 1) % c->count;
 }
 
 void http_reply_free(struct http_reply *r)

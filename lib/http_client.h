@@ -42,6 +42,7 @@ struct http_reply {
 	char *body;		// malloc, a NUL behind it; http_reply_free wipes it
 	size_t body_len;
 	char cookie[512];	// the first Set-Cookie, or ""
+	unsigned int retry_after_s;	// of Retry-After in seconds; 0: none
 };
 
 struct http_client;
@@ -55,6 +56,9 @@ int http_client_open(struct http_client **out, const struct http_client_options 
 int http_client_request(struct http_client *c, const char *method, const char *path, const char *headers,
 			const char *body, size_t body_len, struct http_reply *reply, struct fault *f);
 void http_reply_free(struct http_reply *r);
+// Of several servers: how many, and that the next request goes to the next of them.
+unsigned int http_client_servers(const struct http_client *c);
+void http_client_next(struct http_client *c);
 void http_client_close(struct http_client *c);
 
 #endif

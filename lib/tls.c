@@ -309,6 +309,8 @@ int tls_connect(struct tls_stream *s, SSL_CTX *ctx, int fd, const char *name, in
 	else if (err && verdict != X509_V_OK)
 		err = fault_set(f, -EKEYREJECTED, "the broker's certificate is not trusted: %s",
 				X509_verify_cert_error_string(verdict));
+	else if (err == -ECONNRESET || err == -EPIPE)
+		fault_set(f, err, "the connection was closed in the TLS handshake (does the broker speak TLS 1.3 at this address?)");
 	else if (err)
 		err = fault_set(f, -EPROTO,
 				"the TLS handshake failed (does the broker speak TLS 1.3 at this address?)");
