@@ -5,20 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "attest/evidence.h"
 #include "attest/json.h"
-#include "attest/policy_file.h"
 #include "attest/rules.h"
 #include "attest/slice.h"
 #include "cli/cli.h"
-#include "cli/evidence.h"
+#include "cli/judge.h"
 #include "cli/policy_check.h"
-#include "cli/reference.h"
 
 struct request {
-	struct evidence_files files;
-	struct reference_files reference;
-	const char *policy, *resource, *at, *simulated_root, *tpm_root, *owner;
+	struct judge_files files;
+	const char *resource, *owner;
 	json_t *caller, *approvals;
 	bool json;
 };
@@ -84,8 +80,8 @@ static void print_page(const struct request *q, enum evidence_kind kind, const s
 {
 	char stamp[32];
 	printf("%s%s%s: %s for %s, %s.\n", allowed ? cli_green(stdout) : cli_red(stdout), allowed ? "ALLOWED" : "REFUSED", cli_plain(stdout), q->resource,
-	       q->files.evidence, evidence_kind_name(kind));
-	printf("Judged for %s by %s", time_text(stamp, now), q->policy);
+	       q->files.evidence.evidence, evidence_kind_name(kind));
+	printf("Judged for %s by %s", time_text(stamp, now), q->files.policy);
 	if (rules_allowed(decision))
 		printf("; rule '%s' allows it%s", slice_text(decision, "rule"), allowed ? "" : ", but the evidence does not hold");
 	else if (*slice_text(decision, "rule"))
@@ -114,74 +110,34 @@ static void print_json(enum evidence_kind kind, const struct attest_result *r, j
 	json_decref(o);
 }
 
-static int decide(const struct request *q, const struct policy_file *p, struct evidence_input *in, const struct refval_set *references,
-		  struct attest_result *r, struct fault *f)
-{
-	const struct rules_input rules = {
-		.claims = r->claims, .resource = q->resource, .caller = q->caller, .owner_known = q->owner != NULL, .approvals = q->approvals,
-		.owner_allows = q->owner && !strcmp(q->owner, "yes"), .references = q->reference.file_count ? references : NULL, .now = in->now,
-	};
-	enum evidence_kind kind = evidence_verify(in, r);
-	policy_file_appraise(p, r);
-	json_t *decision = rules_decide(p->json, &rules);
-	if (!decision)
-		return fault_set(f, -ENOMEM, "out of memory");
-	bool allowed = attest_passed(r) && rules_allowed(decision);
-	if (q->json)
-		print_json(kind, r, decision, allowed, in->now);
-	else
-		print_page(q, kind, r, decision, allowed, in->now);
-	json_decref(decision);
-	return allowed ? 0 : 1;
-}
-
 // 0 allowed, 1 refused, or a negative errno.
 static int check(const struct request *q, struct fault *f)
 {
-	struct policy_file *p = calloc(1, sizeof *p);
-	struct refval_set *references = calloc(1, sizeof *references);
-	struct attest_result *r = calloc(1, sizeof *r);
-	struct cert_list simulated = {.count = 0}, tpm = {.count = 0};
-	struct bundle b = {.json = NULL};
-	struct evidence_input in = {.bundle = &b};
-	struct collateral_needs needs;
-	int err = !p || !references || !r || attest_result_init(r) ? fault_set(f, -ENOMEM, "out of memory") : 0;
-	if (!err)
-		err = policy_file_read(q->policy, p, f);
-	if (!err)
-		err = evidence_load(&q->files, &b, f);
-	if (!err)
-		err = evidence_time(q->at, &b, &in.now, f);
-	if (!err)
-		err = evidence_add_store(&q->files, &b, in.now, &needs, f);
-	if (!err)
-		err = evidence_roots(q->simulated_root, &simulated, f);
-	if (!err)
-		err = evidence_roots(q->tpm_root, &tpm, f);
-	if (!err)
-		err = reference_load(&q->reference, in.now, references, f);
-	if (!err) {
-		in.simulated_roots = simulated.certs;
-		in.simulated_root_count = simulated.count;
-		in.tpm_roots = tpm.certs;
-		in.tpm_root_count = tpm.count;
-		in.tpm_keys = p->tpm_keys[0] ? p->tpm_keys : NULL;
-		in.cca_keys = p->cca_keys;
-		err = decide(q, p, &in, references, r, f);
-		evidence_missing(&q->files, &needs);
+	struct judge j;
+	int err = judge_begin(&j, &q->files, f);
+	if (err)
+		goto out;
+	enum evidence_kind kind = judge_evidence(&j);
+	const struct rules_input rules = {
+		.claims = j.result->claims, .resource = q->resource, .caller = q->caller, .owner_known = q->owner != NULL, .approvals = q->approvals,
+		.owner_allows = q->owner && !strcmp(q->owner, "yes"), .references = q->files.reference.file_count ? j.references : NULL, .now = j.in.now,
+	};
+	json_t *decision = rules_decide(j.policy->json, &rules);
+	if (!decision) {
+		err = fault_set(f, -ENOMEM, "out of memory");
+		goto out;
 	}
-	if (r)
-		attest_result_free(r);
-	if (references)
-		refval_set_free(references);
-	if (p)
-		policy_file_free(p);
-	free(r);
-	free(references);
-	free(p);
-	bundle_free(&b);
-	cert_list_free(&simulated);
-	cert_list_free(&tpm);
+	bool allowed = attest_passed(j.result) && rules_allowed(decision);
+	if (q->json)
+		print_json(kind, j.result, decision, allowed, j.in.now);
+	else
+		print_page(q, kind, j.result, decision, allowed, j.in.now);
+	json_decref(decision);
+	err = allowed ? 0 : 1;
+	fflush(stdout);
+	evidence_missing(&q->files.evidence, &j.needs);
+out:
+	judge_end(&j);
 	return err;
 }
 
@@ -198,45 +154,28 @@ static bool add_caller(json_t *caller, const char *text)
 int policy_check(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"resource", required_argument, NULL, 'R'}, {"collateral", required_argument, NULL, 'c'}, {"event-log", required_argument, NULL, 'e'},
-		{"at", required_argument, NULL, 't'}, {"caller", required_argument, NULL, 'C'}, {"owner-allows", required_argument, NULL, 'o'},
-		{"reference", required_argument, NULL, 'f'}, {"reference-key", required_argument, NULL, 'k'}, {"tpm-root", required_argument, NULL, 'm'},
-		{"insecure-simulated-root", required_argument, NULL, 'r'}, {"json", no_argument, NULL, 'j'},
-		{"approved-by", required_argument, NULL, 'A'}, {0},
+		JUDGE_OPTIONS, {"resource", required_argument, NULL, 'R'}, {"caller", required_argument, NULL, 'C'}, {"owner-allows", required_argument, NULL, 'o'},
+		{"json", no_argument, NULL, 'j'}, {"approved-by", required_argument, NULL, 'A'}, {0},
 	};
-	struct request q = {.at = "now", .caller = json_object(), .approvals = json_array()};
+	struct request q = {.files.at = "now", .caller = json_object(), .approvals = json_array()};
 	struct fault f = {""};
+	const char *why;
 	int option, err = 0;
 
 	optind = 1;
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
 		case 'R': q.resource = optarg; break;
-		case 'c': q.files.collateral = optarg; break;
-		case 'e': q.files.event_log = optarg; break;
-		case 't': q.at = optarg; break;
 		case 'o': q.owner = optarg; break;
-		case 'm': q.tpm_root = optarg; break;
-		case 'r': q.simulated_root = optarg; break;
 		case 'j': q.json = true; break;
 		case 'A': json_array_append_new(q.approvals, json_string(optarg)); break;
 		case 'C':
 			if (!add_caller(q.caller, optarg))
 				err = cli_usage(&command_policy, "--caller takes NAME=VALUE, such as address=10.0.0.7");
 			break;
-		case 'f':
-			if (q.reference.file_count == REFERENCE_MAX_FILES)
-				err = cli_usage(&command_policy, "more than %d documents of reference values", REFERENCE_MAX_FILES);
-			else
-				q.reference.files[q.reference.file_count++] = optarg;
-			break;
-		case 'k':
-			if (q.reference.key_count == REFERENCE_MAX_FILES)
-				err = cli_usage(&command_policy, "more than %d keys of reference values", REFERENCE_MAX_FILES);
-			else
-				q.reference.keys[q.reference.key_count++] = optarg;
-			break;
-		default: err = cli_usage(&command_policy, "wrong option"); break;
+		default:
+			if (!judge_option(&q.files, option, optarg, &why))
+				err = cli_usage(&command_policy, "%s", why);
 		}
 	}
 	if (!err && argc - optind != 2)
@@ -245,15 +184,15 @@ int policy_check(int argc, char **argv)
 		err = cli_usage(&command_policy, "which resource? --resource default/volume/ID");
 	if (!err && q.owner && strcmp(q.owner, "yes") && strcmp(q.owner, "no"))
 		err = cli_usage(&command_policy, "--owner-allows takes yes or no");
-	if (!err && q.reference.file_count && !q.reference.key_count)
-		err = cli_usage(&command_policy, "who may have signed the reference values? --reference-key FILE");
+	if (!err && (why = judge_options_wrong(&q.files)))
+		err = cli_usage(&command_policy, "%s", why);
 	if (err) {
 		json_decref(q.caller);
 		json_decref(q.approvals);
 		return err;
 	}
-	q.policy = argv[optind];
-	q.files.evidence = argv[optind + 1];
+	q.files.policy = argv[optind];
+	q.files.evidence.evidence = argv[optind + 1];
 	err = check(&q, &f);
 	json_decref(q.caller);
 	json_decref(q.approvals);

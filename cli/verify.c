@@ -6,13 +6,10 @@
 #include <string.h>
 
 #include "attest/cert.h"
-#include "attest/evidence.h"
 #include "attest/json.h"
-#include "attest/policy_file.h"
 #include "attest/rules.h"
 #include "cli/cli.h"
-#include "cli/evidence.h"
-#include "cli/reference.h"
+#include "cli/judge.h"
 #include "lib/encode.h"
 #include "lib/file.h"
 #include "ratls/certificate.h"
@@ -20,10 +17,15 @@
 #define SHOWN_OF_A_ROLE 3
 
 struct request {
-	struct evidence_files files;
-	struct reference_files reference;
-	const char *policy, *at, *report_data, *nonce, *gpu_nonce, *simulated_root, *tpm_root, *gpu_root;
+	struct judge_files files;
+	const char *report_data, *nonce, *gpu_nonce;
 	bool json, strict;
+};
+
+// What the evidence must be about.
+struct bindings {
+	uint8_t data[64], nonce[64], gpu_nonce[32];
+	size_t data_len, nonce_len, gpu_nonce_len;
 };
 
 static const char *text_claim(const json_t *o, const char *name)
@@ -163,14 +165,14 @@ static void print_page(const struct request *q, const char *what, const struct a
 	}
 	bool good = attest_passed(r), simulated = !strcmp(text_claim(r->claims, "tee"), "simulated");
 	printf("%s%s%s: %s is %s.\n", good ? simulated ? cli_yellow(stdout) : cli_green(stdout) : cli_red(stdout), good ? "ACCEPTED" : "REFUSED",
-	       cli_plain(stdout), q->files.evidence, what);
+	       cli_plain(stdout), q->files.evidence.evidence, what);
 	if (good)
 		printf("All %u checks hold%s%s.\n", r->count - skipped, skipped ? "; not made, for want of what to compare with: see `skipped`" : "",
 		       simulated ? ", but the hardware is simulated and proves nothing" : "");
 	else
 		printf("%u of %u checks failed; the first is `%s`.\n", failed, r->count, first);
-	printf("Judged for %s%s, %s.\n", time_text(stamp, now), !strcmp(q->at, "recorded") ? " (the bundle's own word for the time)" : "",
-	       q->policy ? q->policy : q->reference.file_count ? "without a policy" : "without a policy: any measurement will do");
+	printf("Judged for %s%s, %s.\n", time_text(stamp, now), !strcmp(q->files.at, "recorded") ? " (the bundle's own word for the time)" : "",
+	       q->files.policy ? q->files.policy : q->files.reference.file_count ? "without a policy" : "without a policy: any measurement will do");
 	print_claims(r->claims);
 	print_checks(r);
 	if (!good)
@@ -215,144 +217,92 @@ static int begin_certificate(const struct request *q, X509 *cert, const uint8_t 
 	return 0;
 }
 
+static int read_bindings(const struct request *q, struct bindings *b, struct fault *f)
+{
+	int err = q->report_data ? hex_option("report-data", q->report_data, b->data, sizeof b->data, &b->data_len, f) : 0;
+	if (!err && q->nonce)
+		err = hex_option("nonce", q->nonce, b->nonce, sizeof b->nonce, &b->nonce_len, f);
+	if (!err && q->gpu_nonce)
+		err = hex_option("gpu-nonce", q->gpu_nonce, b->gpu_nonce, sizeof b->gpu_nonce, &b->gpu_nonce_len, f);
+	if (!err && q->gpu_nonce && b->gpu_nonce_len != sizeof b->gpu_nonce)
+		err = fault_set(f, -EINVAL, "--gpu-nonce takes 32 bytes in hex");
+	return err;
+}
+
 // 0 accepted, 1 refused, or a negative errno.
 static int judge(const struct request *q, struct fault *f)
 {
-	struct policy_file *policy = calloc(1, sizeof *policy);
-	struct refval_set *references = calloc(1, sizeof *references);
-	struct bundle b = {.json = NULL};
-	struct cert_list simulated = {.count = 0}, tpm = {.count = 0}, gpu = {.count = 0};
-	struct attest_result *r = calloc(1, sizeof *r);
-	uint8_t data[64] = {0}, nonce[64], device_nonce[32];
-	size_t data_len = 0, nonce_len = 0, device_nonce_len = 0;
+	struct bindings to = {.data_len = 0};
 	X509 *cert = NULL;
+	struct judge j;
 	char what[96];
-	struct evidence_input in = {.bundle = &b, .strict = q->strict};
-	struct collateral_needs needs;
-	int err = !policy || !references || !r || attest_result_init(r) ? fault_set(f, -ENOMEM, "out of memory") : 0;
+	int err = judge_begin(&j, &q->files, f);
+	if (!err && rules_any(j.policy->json))
+		err = fault_set(f, -EINVAL, "%s has rules, which are about resources: coffer policy check %s %s --resource ...", q->files.policy, q->files.policy,
+				q->files.evidence.evidence);
 	if (!err)
-		err = policy_file_read(q->policy, policy, f);
-	if (!err && rules_any(policy->json))
-		err = fault_set(f, -EINVAL, "%s has rules, which are about resources: coffer policy check %s %s --resource ...", q->policy, q->policy,
-				q->files.evidence);
+		err = read_bindings(q, &to, f);
 	if (!err)
-		err = evidence_load(&q->files, &b, f);
-	if (!err)
-		err = evidence_time(q->at, &b, &in.now, f);
-	if (!err)
-		err = evidence_add_store(&q->files, &b, in.now, &needs, f);
-	if (!err && q->report_data)
-		err = hex_option("report-data", q->report_data, data, sizeof data, &data_len, f);
-	if (!err && q->nonce)
-		err = hex_option("nonce", q->nonce, nonce, sizeof nonce, &nonce_len, f);
-	if (!err && q->gpu_nonce)
-		err = hex_option("gpu-nonce", q->gpu_nonce, device_nonce, sizeof device_nonce, &device_nonce_len, f);
-	if (!err && q->gpu_nonce && device_nonce_len != sizeof device_nonce)
-		err = fault_set(f, -EINVAL, "--gpu-nonce takes 32 bytes in hex");
-	if (!err)
-		err = evidence_roots(q->simulated_root, &simulated, f);
-	if (!err)
-		err = evidence_roots(q->tpm_root, &tpm, f);
-	if (!err)
-		err = evidence_roots(q->gpu_root, &gpu, f);
-	if (!err)
-		err = reference_load(&q->reference, in.now, references, f);
-	if (!err)
-		err = evidence_certificate(q->files.evidence, &cert, f);
-	in.report_data = q->report_data ? data : NULL;	// shorter ones are followed by zeros
-	in.nonce = q->nonce && !cert ? nonce : NULL;
+		err = evidence_certificate(q->files.evidence.evidence, &cert, f);
+	j.in.strict = q->strict;
+	j.in.report_data = q->report_data ? to.data : NULL;	// shorter ones are followed by zeros
+	j.in.nonce = q->nonce && !cert ? to.nonce : NULL;
+	j.in.nonce_len = to.nonce_len;
+	j.in.gpu_nonce = q->gpu_nonce ? to.gpu_nonce : NULL;
 	if (!err && cert)
-		err = begin_certificate(q, cert, nonce, nonce_len, &in, data, r, f);
+		err = begin_certificate(q, cert, to.nonce, to.nonce_len, &j.in, to.data, j.result, f);
 	if (err)
 		goto out;
-	in.nonce_len = nonce_len;
-	in.simulated_roots = simulated.certs;
-	in.simulated_root_count = simulated.count;
-	in.tpm_roots = tpm.certs;
-	in.tpm_root_count = tpm.count;
-	in.gpu_roots = gpu.certs;
-	in.gpu_root_count = gpu.count;
-	in.gpu_nonce = q->gpu_nonce ? device_nonce : NULL;
-	in.tpm_keys = policy->tpm_keys[0] ? policy->tpm_keys : NULL;
-	in.cca_keys = policy->cca_keys;
-	enum evidence_kind kind = evidence_verify(&in, r);
-	policy_file_appraise(policy, r);
-	if (q->reference.file_count)
-		refval_appraise(references, in.now, r);
+	enum evidence_kind kind = judge_evidence(&j);
+	if (q->files.reference.file_count)
+		refval_appraise(j.references, j.in.now, j.result);
 	snprintf(what, sizeof what, "%s%s", cert ? "a certificate with " : "", evidence_kind_name(kind));
 	if (q->json)
-		print_json(what, r, in.now);
+		print_json(what, j.result, j.in.now);
 	else
-		print_page(q, what, r, in.now);
-	err = attest_passed(r) ? 0 : 1;
+		print_page(q, what, j.result, j.in.now);
+	err = attest_passed(j.result) ? 0 : 1;
 	fflush(stdout);
-	evidence_missing(&q->files, &needs);
+	evidence_missing(&q->files.evidence, &j.needs);
 out:
-	if (r)
-		attest_result_free(r);
-	free(r);
-	if (references)
-		refval_set_free(references);
-	free(references);
-	bundle_free(&b);
 	X509_free(cert);
-	cert_list_free(&simulated);
-	cert_list_free(&tpm);
-	cert_list_free(&gpu);
-	if (policy)
-		policy_file_free(policy);
-	free(policy);
+	judge_end(&j);
 	return err;
 }
 
 static int verify(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"collateral", required_argument, NULL, 'c'}, {"event-log", required_argument, NULL, 'e'}, {"policy", required_argument, NULL, 'p'},
-		{"at", required_argument, NULL, 't'}, {"report-data", required_argument, NULL, 'd'}, {"nonce", required_argument, NULL, 'n'},
-		{"insecure-simulated-root", required_argument, NULL, 'r'}, {"tpm-root", required_argument, NULL, 'm'}, {"gpu-root", required_argument, NULL, 'g'},
-		{"gpu-nonce", required_argument, NULL, 'G'}, {"strict", no_argument, NULL, 's'},
-		{"reference", required_argument, NULL, 'R'}, {"reference-key", required_argument, NULL, 'K'}, {"reference-seen", required_argument, NULL, 'S'},
-		{"json", no_argument, NULL, 'j'}, {0},
+		JUDGE_OPTIONS, {"policy", required_argument, NULL, 'p'}, {"report-data", required_argument, NULL, 'd'}, {"nonce", required_argument, NULL, 'n'},
+		{"gpu-root", required_argument, NULL, 'g'}, {"gpu-nonce", required_argument, NULL, 'G'}, {"strict", no_argument, NULL, 's'},
+		{"reference-seen", required_argument, NULL, 'S'}, {"json", no_argument, NULL, 'j'}, {0},
 	};
-	struct request q = {.at = "now"};
+	struct request q = {.files.at = "now"};
 	struct fault f = {""};
+	const char *why;
 	int option;
 
 	optind = 1;
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
-		case 'c': q.files.collateral = optarg; break;
-		case 'e': q.files.event_log = optarg; break;
-		case 'p': q.policy = optarg; break;
-		case 't': q.at = optarg; break;
+		case 'p': q.files.policy = optarg; break;
 		case 'd': q.report_data = optarg; break;
 		case 'n': q.nonce = optarg; break;
-		case 'r': q.simulated_root = optarg; break;
-		case 'm': q.tpm_root = optarg; break;
-		case 'g': q.gpu_root = optarg; break;
+		case 'g': q.files.gpu_root = optarg; break;
 		case 'G': q.gpu_nonce = optarg; break;
 		case 's': q.strict = true; break;
-		case 'S': q.reference.seen = optarg; break;
-		case 'R':
-			if (q.reference.file_count == REFERENCE_MAX_FILES)
-				return cli_usage(&command_verify, "more than %d documents of reference values", REFERENCE_MAX_FILES);
-			q.reference.files[q.reference.file_count++] = optarg;
-			break;
-		case 'K':
-			if (q.reference.key_count == REFERENCE_MAX_FILES)
-				return cli_usage(&command_verify, "more than %d keys of reference values", REFERENCE_MAX_FILES);
-			q.reference.keys[q.reference.key_count++] = optarg;
-			break;
+		case 'S': q.files.reference.seen = optarg; break;
 		case 'j': q.json = true; break;
-		default: return cli_usage(&command_verify, "wrong option");
+		default:
+			if (!judge_option(&q.files, option, optarg, &why))
+				return cli_usage(&command_verify, "%s", why);
 		}
 	}
 	if (argc - optind != 1)
 		return cli_usage(&command_verify, "name one file: raw evidence, or a bundle");
-	if (q.reference.file_count && !q.reference.key_count)
-		return cli_usage(&command_verify, "who may have signed the reference values? --reference-key FILE");
-	q.files.evidence = argv[optind];
+	if ((why = judge_options_wrong(&q.files)))
+		return cli_usage(&command_verify, "%s", why);
+	q.files.evidence.evidence = argv[optind];
 	int err = judge(&q, &f);
 	return err < 0 ? cli_fail(&f) : err ? EXIT_REFUSED : EXIT_OK;
 }
