@@ -122,6 +122,16 @@ static int rotate(int argc, char **argv)
 	return EXIT_OK;
 }
 
+bool broker_explains(int argc, char **argv)
+{
+	static const char *const own[] = {"serve", "rekey-master", "backup", "restore"};
+
+	for (size_t i = 0; argc > 1 && i < sizeof(own) / sizeof(*own); i++)
+		if (!strcmp(argv[1], own[i]))
+			return true;
+	return false;
+}
+
 static int broker(int argc, char **argv)
 {
 	char name[] = "coffer broker serve", rekey_name[] = "coffer broker rekey-master", backup_name[] = "coffer broker backup",
@@ -170,7 +180,8 @@ const struct command command_broker = {
 	"policy allows. Run it where the owner trusts the machine. Its certificate belongs into coffer.yaml (broker: ca:).\n\n"
 	"      --dir DIR                              state folder (COFFER_BROKER_DIR or ~/.local/share/coffer/broker)\n"
 	"      --listen ADDRESS:PORT                  default " BROKER_DEFAULT_LISTEN "\n"
-	"      --insecure-accept-simulated ROOT.pem   believe the simulated TEE that this root certifies: protects nothing\n\n"
-	"status:\n" OWNER_HELP,
+	"      --insecure-accept-simulated ROOT.pem   believe the simulated TEE that this root certifies: protects nothing\n"
+	"`coffer broker serve --help` has all options; rekey-master, backup and restore explain themselves, too.\n\n"
+	"status, rotate-token-key:\n" OWNER_HELP,
 	broker,
 };

@@ -32,6 +32,8 @@ extern const struct command *const commands[];
 
 // --help of one of `coffer volume`'s own subcommands; NULL when none is named.
 const char *volume_help(int argc, char **argv);
+// Is it a subcommand of `coffer broker` that answers --help itself?
+bool broker_explains(int argc, char **argv);
 
 // The folder given by `coffer -C`, or ".".
 extern const char *cli_project;

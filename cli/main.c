@@ -102,7 +102,7 @@ int main(int argc, char **argv)
 	c = find_command(argv[at]);
 	if (!c)
 		return argv[at][0] == '-' ? cli_usage(NULL, "unknown option '%s'", argv[at]) : unknown_command(argv[at]);
-	if (cli_asks_for_help(argc - at, argv + at)) {
+	if (cli_asks_for_help(argc - at, argv + at) && (c != &command_broker || !broker_explains(argc - at, argv + at))) {
 		const char *own = c == &command_volume ? volume_help(argc - at, argv + at) : NULL;
 
 		fputs(own ? own : c->usage, stdout);
