@@ -28,6 +28,7 @@
 int (*broker_client_passphrase)(char *out, int size, int writing, void *path);
 
 struct broker_client {
+	bool own;		// the one that its folder on this machine names
 	struct http_client *http;
 	char url[600];
 	char headers[128];	// the bearer token
@@ -65,6 +66,7 @@ static int read_url(struct broker_client *c, const char *dir, const char *given,
 				why.text);
 		text[strcspn(text, "\r\n")] = '\0';
 		given = text;
+		c->own = true;
 	}
 	int err = strlen(given) < sizeof c->url ? 0 : fault_set(f, -EINVAL, "the broker's URL is too long");
 	if (!err)
@@ -232,6 +234,9 @@ static int send_request(struct broker_client *c, const char *method, const char 
 	if (!err)
 		err = http_client_request(c->http, method, path, c->key ? headers : c->headers, body, len, reply, f);
 	free(headers);
+	if (err == -ECONNREFUSED && c->own)
+		fault_set(f, err, "this user's broker, which was at %s, does not run: `coffer broker serve` starts it; or name another by its URL (--broker)",
+			  c->url);
 	return err;
 }
 
