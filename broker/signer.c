@@ -19,6 +19,7 @@
 #define TAG 16
 #define ROW_MAX 512
 #define FRESH_S 5	// how old the copy may be where another broker may rotate
+#define KNOWN_S (FRESH_S + 2)	// by then all brokers tell of a new key: until then they sign with the one before
 
 const char *const signer_ring_names[SIGNER_RINGS] = {"token", "svid-jwt", "svid-x509"};
 // How long a key verifies after its last signature: what it signed lives that long, and a broker may not have heard of the rotation.
@@ -226,6 +227,20 @@ static int derive(struct signers *s, const uint8_t master_key[32])
 	return HMAC(EVP_sha256(), master_key, 32, (const uint8_t *)purpose, sizeof purpose - 1, s->key, &n) ? 0 : -EIO;
 }
 
+// The one that signs now.
+static struct entry *signing(struct signers *s, enum signer_ring ring)
+{
+	struct entry *newest = current(s, ring);
+	time_t now = time(NULL);
+	if (!newest || !db_shared(s->db) || now >= newest->signer.created + KNOWN_S)
+		return newest;
+	for (unsigned int i = 0; i < s->count; i++) {
+		if (s->entries[i].ring == ring && s->entries[i].retired == newest->signer.created)
+			return &s->entries[i];
+	}
+	return newest;
+}
+
 int signers_tables(struct db *db, struct fault *f)
 {
 	static const struct db_migration tables[] = {
@@ -378,7 +393,7 @@ int signers_current(struct signers *s, enum signer_ring ring, struct signer *out
 		EVP_PKEY_free(key);
 	}
 	if (!err)
-		hand_out(current(s, ring), out);
+		hand_out(signing(s, ring), out);
 	pthread_mutex_unlock(&s->lock);
 	return err;
 }
