@@ -53,15 +53,20 @@ void broker_problem(struct http_response *r, int status, const char *name, const
 			      text ? text : json_string("(the reason is not valid text)"));
 	if (refusals)
 		json_object_set_new(o, "refusals", refusals);
+	if (status == 503 && !r->headers)
+		r->headers = strdup("Retry-After: 2\r\n");
 	broker_reply(r, status, o);
 }
 
 void broker_fault(struct http_response *r, int err, const struct fault *f)
 {
 	log_warning("broker: %s", f->text);
+	if (err == -EUCLEAN) {
+		broker_problem(r, 503, "OutcomeUnknown", "this was done, or may have been, though the broker could not end it as it should: look how it is before "
+			       "you repeat it. Its own log says why", NULL);
+		return;
+	}
 	if (db_worth_retrying(err)) {
-		free(r->headers);
-		r->headers = strdup("Retry-After: 2\r\n");
 		broker_problem(r, 503, "Unavailable", "the broker cannot reach or write what it stores; ask again a little later. Its own log "
 			       "says why", NULL);
 		return;
@@ -412,7 +417,7 @@ static json_t *ask_rules(struct broker *b, const struct broker_wish *wish, const
 	const struct rules_input in = {.claims = claims, .resource = wish->resource, .caller = caller, .owner_known = true, .owner_allows = listed,
 				       .approvals = approvals, .approval_id = id, .references = b->verifier.references, .now = time(NULL)};
 	json_t *decision = rules_decide(b->verifier.policy->json, &in);
-	if (approvals && rules_wait_for_approval(decision) && approvals_ask(b, &a, "an enclave", &f))
+	if (approvals && rules_wait_for_approval(decision) && approvals_ask(b, &a, APPROVAL_BY_ENCLAVE, &f))
 		log_alarm("broker: approvals: %s", f.text);
 	json_decref(approvals);
 	json_decref(caller);

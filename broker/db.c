@@ -11,7 +11,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "lib/tls.h"
+
 #define ATTEMPTS 40		// of a transaction that meets others; about ten seconds
+#define PATIENCE_MS 10000	// in all, with those attempts and with the wait for a connection
+#define MIGRATE_MS 600000	// another broker changes the tables meanwhile
+#define SILENT_MS 2000		// who was told so late that there is no answer has met a server that hangs
 
 struct db {
 	const struct db_backend *backend;
@@ -21,17 +26,20 @@ struct db {
 	pthread_cond_t freed;
 	struct db_conn *conn[DB_MAX_CONNECTIONS];
 	bool taken[DB_MAX_CONNECTIONS];
+	bool silent, probing;	// the server hangs: one transaction at a time tries it, the others are told at once
 };
 
 struct db_tx {
 	struct db_conn *c;
 	unsigned int lane, attempt;
+	int64_t began_ms;
+	bool probe;
 	void *data;
 };
 
 bool db_worth_retrying(int err)
 {
-	return err == -ENOTCONN || err == -EBUSY || err == -ETIMEDOUT || err == -ENOSPC || err == -EROFS;
+	return err == -ENOTCONN || err == -EUCLEAN || err == -EBUSY || err == -ETIMEDOUT || err == -ENOSPC || err == -EROFS;
 }
 
 bool db_is_url(const char *where)
@@ -64,13 +72,20 @@ unsigned int db_attempt(const struct db_tx *t)
 	return t->attempt;
 }
 
-// A connection of the pool, made if need be, for this thread alone.
-static int take(struct db *d, unsigned int *slot, struct fault *f)
+// A connection of the pool, made if need be, for this thread alone. When there is none in time, t->lane is none either.
+static int take(struct db *d, struct db_tx *t, int64_t until_ms, struct fault *f)
 {
+	const struct timespec until = {until_ms / 1000, until_ms % 1000 * 1000000};
 	unsigned int i;
+	int late = 0;
+	t->lane = DB_MAX_CONNECTIONS;
 	pthread_mutex_lock(&d->lock);
 	for (;;) {
 		unsigned int empty = d->backend->connections;
+		if (d->silent && d->probing) {
+			pthread_mutex_unlock(&d->lock);
+			return fault_set(f, -ENOTCONN, "the broker's database does not answer");
+		}
 		for (i = 0; i < d->backend->connections; i++) {
 			if (!d->taken[i] && d->conn[i])
 				break;
@@ -81,41 +96,67 @@ static int take(struct db *d, unsigned int *slot, struct fault *f)
 			i = empty;
 		if (i < d->backend->connections)
 			break;
-		pthread_cond_wait(&d->freed, &d->lock);
+		if (late) {
+			pthread_mutex_unlock(&d->lock);
+			return fault_set(f, -EBUSY, "the broker's database is busy: others have had all connections to it for too long");
+		}
+		late = pthread_cond_timedwait(&d->freed, &d->lock, &until);
 	}
 	d->taken[i] = true;
+	t->probe = d->silent;
+	d->probing |= t->probe;
 	pthread_mutex_unlock(&d->lock);
-	*slot = i;
+	t->lane = i;
+	t->began_ms = clock_ms();
 	return d->conn[i] ? 0 : d->backend->connect(&d->conn[i], d->where, f);
 }
 
-static void give_back(struct db *d, unsigned int i)
+static bool waited_for_nothing(const struct db_tx *t, int err)
 {
+	return err == -ENOTCONN && clock_ms() - t->began_ms >= SILENT_MS;
+}
+
+// `err`: how it ended.
+static void give_back(struct db *d, const struct db_tx *t, int err)
+{
+	unsigned int i = t->lane;
+	if (i == DB_MAX_CONNECTIONS)
+		return;
 	if (d->conn[i] && !d->backend->alive(d->conn[i])) {
 		d->backend->disconnect(d->conn[i]);
 		d->conn[i] = NULL;
 	}
 	pthread_mutex_lock(&d->lock);
 	d->taken[i] = false;
-	pthread_cond_signal(&d->freed);
+	if (t->probe)
+		d->probing = false;
+	if (waited_for_nothing(t, err))
+		d->silent = true;
+	else if (err != -ENOTCONN)
+		d->silent = false;
+	pthread_cond_broadcast(&d->freed);
 	pthread_mutex_unlock(&d->lock);
 }
 
 int db_open(struct db **out, const char *where, struct fault *f)
 {
 	struct db *d = calloc(1, sizeof *d);
-	unsigned int slot;
+	struct db_tx t = {.c = NULL, .lane = DB_MAX_CONNECTIONS};
+	pthread_condattr_t monotonic;
 	if (!d)
 		return fault_set(f, -ENOMEM, "out of memory");
 	pthread_mutex_init(&d->lock, NULL);
-	pthread_cond_init(&d->freed, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&d->freed, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	d->backend = db_is_url(where) ? &db_postgres : &db_sqlite;
 	d->where = strdup(where);
-	int err = d->where ? take(d, &slot, f) : fault_set(f, -ENOMEM, "out of memory");
+	int err = d->where ? take(d, &t, clock_ms() + PATIENCE_MS, f) : fault_set(f, -ENOMEM, "out of memory");
 	if (err)
 		db_close(d);
 	else {
-		give_back(d, slot);
+		give_back(d, &t, 0);
 		*out = d;
 	}
 	return err;
@@ -189,19 +230,21 @@ static int reconnect(struct db *d, unsigned int slot, struct fault *f)
 static int transact(struct db *d, enum db_mode mode, db_work *work, void *ctx, struct fault *f)
 {
 	struct db_tx t = {.c = NULL};
-	bool told = false, again = true;
-	int err = take(d, &t.lane, f);
+	bool told = false, again = true, unknown = false;
+	int64_t until_ms = clock_ms() + (mode == DB_MIGRATE ? MIGRATE_MS : PATIENCE_MS);
+	int err = take(d, &t, until_ms, f);
 	while (!err) {
 		t.c = d->conn[t.lane];
 		err = once(d, &t, mode, work, ctx, &told, f);
 		if (err == -ENOTCONN && told) {
+			unknown = true;
 			fault_set(f, err, "the connection to the broker's database broke at the end of a change: whether it took effect is not "
 				  "known. Look before you repeat it");
 			break;
 		}
-		if (err == -EAGAIN && t.attempt == ATTEMPTS)
+		if (err == -EAGAIN && ((t.attempt >= ATTEMPTS && mode != DB_MIGRATE) || clock_ms() >= until_ms))
 			err = fault_set(f, -EBUSY, "the broker's database is busy: others were in the way each time");
-		if (err != -EAGAIN && (err != -ENOTCONN || !again))
+		if (err != -EAGAIN && (err != -ENOTCONN || !again || waited_for_nothing(&t, err)))
 			break;
 		settle(d, &t, err, NULL);
 		if (err == -ENOTCONN) { // the server was restarted since it was last used
@@ -212,8 +255,8 @@ static int transact(struct db *d, enum db_mode mode, db_work *work, void *ctx, s
 			err = 0;
 		}
 	}
-	give_back(d, t.lane);
-	return settle(d, &t, err, f);
+	give_back(d, &t, err);
+	return settle(d, &t, unknown ? -EUCLEAN : err, f);
 }
 
 int db_write(struct db *d, db_work *work, void *ctx, struct fault *f)
@@ -228,26 +271,26 @@ int db_read(struct db *d, db_work *work, void *ctx, struct fault *f)
 
 int db_others(struct db *d, long long *count, struct fault *f)
 {
-	unsigned int slot;
+	struct db_tx t = {.c = NULL};
 	*count = 0;
 	if (!d->backend->others)
 		return 0;
-	int err = take(d, &slot, f);
+	int err = take(d, &t, clock_ms() + PATIENCE_MS, f);
 	if (!err)
-		err = d->backend->others(d->conn[slot], count, f);
-	give_back(d, slot);
+		err = d->backend->others(d->conn[t.lane], count, f);
+	give_back(d, &t, err);
 	return err;
 }
 
 int db_snapshot(struct db *d, const char *path, struct fault *f)
 {
-	unsigned int slot;
+	struct db_tx t = {.c = NULL};
 	if (!d->backend->snapshot)
 		return fault_set(f, -EOPNOTSUPP, "the database is on a server: it has no file that could be copied");
-	int err = take(d, &slot, f);
+	int err = take(d, &t, clock_ms() + PATIENCE_MS, f);
 	if (!err)
-		err = d->backend->snapshot(d->conn[slot], path, f);
-	give_back(d, slot);
+		err = d->backend->snapshot(d->conn[t.lane], path, f);
+	give_back(d, &t, err);
 	return err;
 }
 

@@ -31,14 +31,14 @@ struct db_tx;
 struct db_rows;
 
 // What calls return beside -ENOMEM and -EIO:
-//	-ENOTCONN	the server is not reachable now. When that was at the end of a writing transaction, it is not known whether it
-//			took effect; the message says so
+//	-ENOTCONN	the server is not reachable now
+//	-EUCLEAN	at the end of a writing transaction: it took effect, or may have; the message says why that is not as it should be
 //	-EBUSY		others were in the way too often
 //	-ETIMEDOUT	it took too long
 //	-ENOSPC, -EROFS	nothing can be written now
 //	-EEXIST		a key is taken
 //	-EPERM		a trigger refused it
-// True of the first five: it is worth to ask again later (503).
+// True of the first six: it is worth to ask again later (503).
 bool db_worth_retrying(int err);
 
 // `where`: a path (made when missing, 0600), or postgresql://...

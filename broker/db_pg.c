@@ -7,21 +7,27 @@
 #include <dlfcn.h>
 #include <endian.h>
 #include <errno.h>
+#include <poll.h>
 #include <postgresql/libpq-fe.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/tls.h"
+
 #define KEPT 128		// prepared statements
 #define NAME "coffer-broker"	// by which the server knows our connections
+#define CONNECT_S 5		// `connect_timeout`, unless the URL says another
+#define MIGRATE_MS 600000	// a statement that changes a large table
 
 enum { OID_BYTEA = 17, OID_INT8 = 20, OID_INT4 = 23, OID_TEXT = 25 };
 
 struct connection {
 	struct db_conn base;
 	PGconn *pg;
-	bool broken;
+	bool broken, silent;
+	int silence_ms, wait_ms;	// that is waited for a server that says nothing: of this connection, and now
 	const char *kept[KEPT];	// statement N is named "sN"
 	unsigned int kept_count;
 };
@@ -33,7 +39,8 @@ struct rows {
 };
 
 #define LIBPQ(X) X(connectdbParams) X(finish) X(status) X(errorMessage) X(setNoticeProcessor) X(conninfoParse) X(conninfoFree) X(freemem) \
-	X(exec) X(prepare) X(execPrepared) X(resultStatus) X(resultErrorField) X(clear) X(cmdStatus) X(cmdTuples) X(ntuples) X(nfields) \
+	X(setnonblocking) X(socket) X(flush) X(consumeInput) X(isBusy) X(getResult) \
+	X(sendQuery) X(sendPrepare) X(sendQueryPrepared) X(resultStatus) X(resultErrorField) X(clear) X(cmdStatus) X(cmdTuples) X(ntuples) X(nfields) \
 	X(getisnull) X(ftype) X(getvalue) X(getlength) X(host) X(hostaddr) X(sslInUse) X(conninfo) X(transactionStatus) X(parameterStatus)
 
 static struct {
@@ -88,10 +95,55 @@ static int say(struct fault *f, int err, const char *what, const char *why)
 	return fault_set(f, err, "%s: %s", what, text);
 }
 
+// Until there is something to read, or room to write: a server that hangs, or is stopped, keeps its connections alive and answers nothing.
+static bool wait_for(struct connection *c, short events)
+{
+	struct pollfd p = {.fd = pq.socket(c->pg), .events = events};
+	int64_t until = clock_ms() + c->wait_ms, left;
+	int n = -1;
+	while (n < 0 && (left = until - clock_ms()) > 0) {
+		n = poll(&p, 1, (int)left);
+		if (n < 0 && errno != EINTR)
+			break;
+	}
+	c->silent |= n == 0 || (n < 0 && errno == EINTR);
+	return n > 0;
+}
+
+// What came of what was sent: of several statements the last one's, or what failed. NULL: the connection is of no more use.
+static PGresult *answer(struct connection *c, int sent)
+{
+	PGresult *last = NULL, *r;
+	int more = sent ? pq.flush(c->pg) : -1;
+	while (more > 0) {	// the server may have to get rid of something first
+		more = wait_for(c, POLLIN | POLLOUT) && pq.consumeInput(c->pg) ? pq.flush(c->pg) : -1;
+	}
+	while (!more) {
+		while (!more && pq.isBusy(c->pg))
+			more = wait_for(c, POLLIN) && pq.consumeInput(c->pg) ? 0 : -1;
+		if (more || !(r = pq.getResult(c->pg)))
+			break;
+		if (last && pq.resultStatus(last) == PGRES_FATAL_ERROR) {
+			pq.clear(r);
+		} else {
+			pq.clear(last);
+			last = r;
+		}
+	}
+	c->broken |= more != 0;
+	if (more) {
+		pq.clear(last);
+		last = NULL;
+	}
+	return last;
+}
+
 // Consumes a result. 0 when it is what a statement without rows, or a query, gives.
 static int check(struct connection *c, PGresult *r, struct fault *f)
 {
 	ExecStatusType s = r ? pq.resultStatus(r) : PGRES_FATAL_ERROR;
+	if (c->silent)
+		return fault_set(f, -ENOTCONN, "the broker's database does not answer: it has said nothing for %d s", c->wait_ms / 1000);
 	if (s == PGRES_COMMAND_OK || s == PGRES_TUPLES_OK)
 		return 0;
 	const char *detail = r ? pq.resultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) : NULL;
@@ -105,8 +157,9 @@ static int check(struct connection *c, PGresult *r, struct fault *f)
 
 static int pg_script(struct db_conn *base, const char *sql, struct fault *f)
 {
-	PGresult *r = pq.exec(of(base)->pg, sql);
-	int err = check(of(base), r, f);
+	struct connection *c = of(base);
+	PGresult *r = answer(c, pq.sendQuery(c->pg, sql));
+	int err = check(c, r, f);
 	pq.clear(r);
 	return err;
 }
@@ -181,6 +234,19 @@ static int refuse_plain(struct connection *c, struct fault *f)
 	return sure ? 0 : other_machine(f);
 }
 
+// Twice as long as connecting may take, and longer than the server's own limit for a statement.
+static int silence_of(struct connection *c)
+{
+	PQconninfoOption *o = pq.conninfo(c->pg);
+	int seconds = 0;
+	for (PQconninfoOption *p = o; p && p->keyword; p++)
+		seconds = strcmp(p->keyword, "connect_timeout") || !p->val ? seconds : atoi(p->val);
+	if (o)
+		pq.conninfoFree(o);
+	seconds = seconds < 1 || seconds > 300 ? CONNECT_S : seconds;
+	return (2 * seconds + 2) * 1000;
+}
+
 static int pg_connect(struct db_conn **out, const char *where, struct fault *f)
 {
 	// A machine that is gone between a statement and its answer is missed by what keeps connections alive, after some ten seconds.
@@ -203,7 +269,8 @@ static int pg_connect(struct db_conn **out, const char *where, struct fault *f)
 		goto out;
 	}
 	pq.setNoticeProcessor(c->pg, say_nothing, NULL);
-	err = refuse_plain(c, f);
+	c->wait_ms = c->silence_ms = silence_of(c);
+	err = pq.setnonblocking(c->pg, 1) ? say(f, -ENOTCONN, "the broker's database", pq.errorMessage(c->pg)) : refuse_plain(c, f);
 	const char *encoding = pq.parameterStatus(c->pg, "server_encoding");
 	if (!err && (!encoding || strcmp(encoding, "UTF8") != 0))
 		err = fault_set(f, -EINVAL, "the broker's database must have the encoding UTF8 (CREATE DATABASE ... ENCODING 'UTF8'), not %.40s",
@@ -223,15 +290,16 @@ out:
 
 static int pg_begin(struct db_conn *base, enum db_mode mode, struct fault *f)
 {
+	of(base)->wait_ms = mode == DB_MIGRATE ? MIGRATE_MS : of(base)->silence_ms;
 	return pg_script(base, mode == DB_READ ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" :
 			 mode == DB_WRITE ? "BEGIN ISOLATION LEVEL SERIALIZABLE" :
-			 "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(4851706420771201)", f);
+			 "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 600000; SELECT pg_advisory_xact_lock(4851706420771201)", f);
 }
 
 static int pg_commit(struct db_conn *base, struct fault *f)
 {
 	struct connection *c = of(base);
-	PGresult *r = pq.exec(c->pg, "COMMIT");
+	PGresult *r = answer(c, pq.sendQuery(c->pg, "COMMIT"));
 	int err = check(c, r, f);
 	if (!err && strcmp(pq.cmdStatus(r), "COMMIT") != 0)
 		err = fault_set(f, -EIO, "the broker's database did not commit");
@@ -241,7 +309,7 @@ static int pg_commit(struct db_conn *base, struct fault *f)
 
 static void pg_rollback(struct db_conn *base)
 {
-	if (pq.status(of(base)->pg) == CONNECTION_OK && pq.transactionStatus(of(base)->pg) != PQTRANS_IDLE)
+	if (!of(base)->broken && pq.status(of(base)->pg) == CONNECTION_OK && pq.transactionStatus(of(base)->pg) != PQTRANS_IDLE)
 		pg_script(base, "ROLLBACK", NULL);
 }
 
@@ -288,7 +356,7 @@ static int prepare(struct connection *c, const char *sql, const struct db_value 
 	char *text = numbered(sql);
 	if (!text)
 		return fault_set(f, -ENOMEM, "out of memory");
-	PGresult *r = pq.prepare(c->pg, name, text, count, types);
+	PGresult *r = answer(c, pq.sendPrepare(c->pg, name, text, count, types));
 	int err = check(c, r, f);
 	pq.clear(r);
 	free(text);
@@ -313,7 +381,7 @@ static int pg_run(struct db_conn *base, const char *sql, const struct db_value *
 		len[i] = v[i].type == 'i' ? 8 : (int)v[i].len;
 		format[i] = v[i].type != 't';
 	}
-	PGresult *result = pq.execPrepared(c->pg, name, count, p, len, format, 1);
+	PGresult *result = answer(c, pq.sendQueryPrepared(c->pg, name, count, p, len, format, 1));
 	err = check(c, result, f);
 	if (err || !rows) {
 		err = err ? err : atoi(pq.cmdTuples(result));
@@ -371,8 +439,8 @@ static void pg_value(struct db_rows *base, int column, struct db_value *out)
 static int pg_others(struct db_conn *base, long long *count, struct fault *f)
 {
 	struct connection *c = of(base);
-	PGresult *r = pq.exec(c->pg, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = '" NAME "'"
-			      " AND pid <> pg_backend_pid()");
+	PGresult *r = answer(c, pq.sendQuery(c->pg, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = '" NAME
+					     "' AND pid <> pg_backend_pid()"));
 	int err = check(c, r, f);
 	if (!err)
 		*count = pq.ntuples(r) == 1 ? strtoll(pq.getvalue(r, 0, 0), NULL, 10) : 0;

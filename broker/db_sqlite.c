@@ -12,6 +12,7 @@
 #include "lib/file.h"
 
 #define KEPT 64			// prepared statements
+#define BUSY_MS 1000		// of waiting for a lock at a time: db.c asks again, and knows when it is enough
 
 struct kept {
 	const char *sql;
@@ -85,12 +86,13 @@ static int sqlite_connect(struct db_conn **out, const char *where, struct fault 
 	}
 	close(fd);
 	if (sqlite3_open_v2(where, &c->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK ||
-	    sqlite3_busy_timeout(c->db, 5000) != SQLITE_OK ||
+	    sqlite3_busy_timeout(c->db, 5000) != SQLITE_OK ||	// for what follows
 	    sqlite3_exec(c->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;"
 			 "PRAGMA trusted_schema = OFF;", NULL, NULL, NULL) != SQLITE_OK) {
 		err = fail(c, f);
 		err = err == -EAGAIN ? -EBUSY : err;
 	}
+	sqlite3_busy_timeout(c->db, BUSY_MS);
 out:
 	if (err)
 		sqlite_disconnect(&c->base);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "attest/binding.h"
+#include "lib/encode.h"
 #include "lib/file.h"
 #include "lib/jwe.h"
 #include "tests/broker/harness.h"
@@ -324,6 +325,94 @@ static void test_outage(void)
 	guest_free(&g);
 }
 
+// Which key signed it; "" when it is none.
+static void kid_of(const char *token, char kid[128])
+{
+	char text[512];
+	size_t n = token ? strcspn(token, ".") : 0;
+	ssize_t len = base64_decode((uint8_t *)text, sizeof text, token ? token : "", n, BASE64_URL);
+	json_t *o = len > 0 ? json_loadb(text, (size_t)len, 0, NULL) : NULL;
+	snprintf(kid, 128, "%s", json_string_value(json_object_get(o, "kid")) ?: "");
+	json_decref(o);
+}
+
+// Whoever verifies a token with the keys that the other broker publishes finds the one that signed it.
+static void test_rotation(void)
+{
+	char kid[128], first[128];
+	struct http_reply r;
+	struct run *const at[] = {&a, &b};
+	unsigned int missing = 0, asked = 0;
+	bool changed = false;
+	struct guest g = {.key = NULL};
+	char *token = NULL;
+	guest_attest(&a, &machine, &g, &token);
+	kid_of(token, first);
+	free(token);
+	expect("the signing key is exchanged at one", &a, "POST", "/coffer/v0/signing-key", admin_header(&a), "{\"ring\":\"token\"}", 200, "kid");
+	for (int i = 0; i < 300 && !changed; i++) {
+		token = NULL;
+		int status = guest_attest(at[i % 2], &machine, &g, &token);
+		kid_of(token, kid);
+		int err = request(at[1 - i % 2], "GET", "/.well-known/jwks.json", "", NULL, &r);
+		asked += status == 200 && !err && *kid;
+		missing += !err && !strstr(r.body, kid);
+		changed = *kid && strcmp(kid, first);
+		if (!err)
+			http_reply_free(&r);
+		free(token);
+		usleep(100000);
+	}
+	ok("the other publishes it before anything is signed with it", asked && missing == 0, "%u of %u not", missing, asked);
+	ok("and then it signs", changed, "it does not");
+	guest_free(&g);
+}
+
+// It hangs: its connections stay, and nothing answers on them.
+static void test_hang(void)
+{
+	struct one list[MANY];
+	struct guest g = {.key = NULL};
+	struct run hasty = {.pid = 0};
+	char url[sizeof pg.url + 24], out[64], path[160];
+	size_t len;
+	unsigned int told = 0;
+	run_prepare(&hasty, "hasty");
+	snprintf(path, sizeof path, "%s/master.key", hasty.dir);
+	unlink(path);
+	struct run was = b;
+	b = hasty;
+	copy("master.key");
+	b = was;
+	snprintf(url, sizeof url, "%s&connect_timeout=2", pg.url);
+	if (!ok("a broker that waits not so long starts", run_start(&hasty, "--insecure-accept-simulated", machine.root_pem, "--database", url), "no"))
+		return;
+	int status = guest_attest(&hasty, &machine, &g, NULL);
+	ok("a client attests there", status == 200, "%d", status);
+	pg_hang(&pg, true);
+	for (int i = 0; i < MANY; i++)
+		list[i] = (struct one){.at = &hasty, .guest = &g};
+	at_once(list, get_once);
+	for (int i = 0; i < MANY; i++)
+		told += list[i].status == 503;
+	ok("with a database that hangs all are told", told == MANY, "%u", told);
+	expect("and what to do", &hasty, "GET", "/kbs/v0/resource/" RESOURCE, g.cookie, NULL, 503, "a little later");
+	expect("what needs no database is served", &hasty, "GET", "/healthz", "", NULL, 200, "ok");
+	expect("the broker says that it is not ready", &hasty, "GET", "/readyz", "", NULL, 503, "\"database\":\"failed\"");
+	pg_hang(&pg, false);
+	status = 0;
+	for (int i = 0; i < 300 && status != 200; i++) {
+		status = guest_get(&hasty, &g, RESOURCE, out, sizeof out, &len);
+		if (status != 200)
+			usleep(100000);
+	}
+	ok("when it goes on, so does the session", status == 200, "%d", status);
+	put_secret(&hasty, "default/file/hang", "text");
+	guest_free(&g);
+	ok("it ends well", !run_stop(&hasty), "no");
+	run_free(&hasty);
+}
+
 static void test_postgres(void)
 {
 	run_prepare(&a, "a");
@@ -333,6 +422,8 @@ static void test_postgres(void)
 	test_once();
 	test_killed();
 	test_outage();
+	test_rotation();
+	test_hang();
 	ok("both end well", !run_stop(&a) && !run_stop(&b), "no");
 	run_free(&a);
 	run_free(&b);

@@ -109,6 +109,19 @@ void pg_stop(struct pg *s, int sig)
 	s->pid = 0;
 }
 
+void pg_hang(const struct pg *s, bool hang)
+{
+	char path[64];
+	int pid;
+	kill(s->pid, hang ? SIGSTOP : SIGCONT);	// first: it makes no more of them
+	snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)s->pid, (int)s->pid);
+	FILE *f = fopen(path, "r");
+	while (f && fscanf(f, "%d", &pid) == 1)
+		kill(pid, hang ? SIGSTOP : SIGCONT);
+	if (f)
+		fclose(f);
+}
+
 void pg_remove(struct pg *s)
 {
 	pg_stop(s, SIGINT);

@@ -18,6 +18,8 @@ bool pg_make(struct pg *s);
 bool pg_start(struct pg *s);
 // At once, as after a power cut; or SIGINT: its transactions end, then it.
 void pg_stop(struct pg *s, int sig);
+// All its processes hang, with their connections open, until they go on.
+void pg_hang(const struct pg *s, bool hang);
 void pg_remove(struct pg *s);
 
 #endif
