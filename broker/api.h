@@ -54,6 +54,7 @@ struct broker {
 	unsigned int ratls_max_age_s;	// how old a certificate without a nonce may be; 0: none will do
 	struct limits *limits;		// what refusals may cost
 	struct http_server *_Atomic server;	// NULL until it listens
+	atomic_bool stopping;		// no new connection is taken any more
 	time_t started;
 	const char *const *anchors;	// `require_anchor`: which will do, up to NULL; NULL: not asked for
 };

@@ -11,8 +11,10 @@
 #include "broker/audit.h"
 #include "broker/guard_inner.h"
 #include "lib/file.h"
+#include "lib/tls.h"
 
 #define STALE_ATTEMPTS 10	// a transaction may have begun before what is remembered took effect; not ten times
+#define LOOKS_APART_MS 60000	// a transaction does not take so long
 #define FORGOTTEN (-1ll)	// a stamp: another broker took the row away, it is not known when
 
 static const struct db_migration tables[] = {
@@ -78,22 +80,39 @@ static long long stamp_of(struct guard_stamp *stamps, size_t room, uint64_t row)
 	return stamp == FORGOTTEN ? 0 : stamp;
 }
 
+// Rows that are gone are remembered only where what is not remembered may be there: names that come and go do not add up.
+static bool needed(const struct guard *g, const struct guard_stamp *s)
+{
+	return s->stamp > 0 || (g->shared && s->stamp && s->stamp != FORGOTTEN && -s->stamp > g->floor);
+}
+
+// With the lock held.
+static int make_room(struct guard *g)
+{
+	size_t room = 256, live = 0;
+	for (size_t i = 0; i < g->room; i++)
+		live += needed(g, &g->stamps[i]);
+	while (live * 4 >= room)
+		room *= 2;
+	struct guard_stamp *more = calloc(room, sizeof *more);
+	if (!more)
+		return -ENOMEM;
+	for (size_t i = 0; i < g->room; i++) {
+		if (needed(g, &g->stamps[i]))
+			*place(more, room, g->stamps[i].row) = g->stamps[i];
+	}
+	free(g->stamps);
+	g->stamps = more;
+	g->room = room;
+	g->used = live;
+	return 0;
+}
+
 // With the lock held. A newer one stays.
 static int remember(struct guard *g, const struct guard_stamp *s)
 {
-	if (g->used * 2 >= g->room) {
-		size_t room = g->room ? 2 * g->room : 256;
-		struct guard_stamp *more = calloc(room, sizeof *more);
-		if (!more)
-			return -ENOMEM;
-		for (size_t i = 0; i < g->room; i++) {
-			if (g->stamps[i].stamp)
-				*place(more, room, g->stamps[i].row) = g->stamps[i];
-		}
-		free(g->stamps);
-		g->stamps = more;
-		g->room = room;
-	}
+	if (g->used * 2 >= g->room && make_room(g))
+		return -ENOMEM;
 	struct guard_stamp *p = place(g->stamps, g->room, s->row);
 	g->used += !p->stamp;
 	if (llabs(s->stamp) >= llabs(p->stamp))
@@ -101,11 +120,12 @@ static int remember(struct guard *g, const struct guard_stamp *s)
 	return 0;
 }
 
-static long long remembered(struct guard *g, uint64_t row, bool *damaged)
+static long long remembered(struct guard *g, uint64_t row, long long *floor, bool *damaged)
 {
 	pthread_mutex_lock(&g->lock);
 	long long stamp = stamp_of(g->stamps, g->room, row);
 	*damaged = g->damaged;
+	*floor = g->floor;
 	pthread_mutex_unlock(&g->lock);
 	return stamp;
 }
@@ -234,13 +254,13 @@ static int check_stamp(struct guard *g, struct db_tx *t, const char *table, cons
 	if (p)
 		return stamp == (p->stamp > 0 ? p->stamp : 0) ? 0 : put_back(g, t, table, name, f);
 	bool damaged;
-	long long known = remembered(g, row, &damaged);
+	long long floor, known = remembered(g, row, &floor, &damaged);
 	if (damaged)
 		return fault_set(f, -EBADMSG, "the broker's database was changed outside the broker, as was found earlier: put its newest copy back and "
 				 "start the brokers again");
 	if (!g->shared)
 		return stamp == (known > 0 ? known : 0) ? 0 : put_back(g, t, table, name, f);
-	if (stamp && (known > 0 ? stamp < known : stamp <= -known))
+	if (stamp && (known > 0 ? stamp < known : stamp <= -known || stamp <= floor))
 		return put_back(g, t, table, name, f);
 	if (!stamp && known > 0)
 		return check_missing(g, t, row, known, f);
@@ -356,10 +376,11 @@ static int settled(void *ctx, void *data, bool committed, struct fault *f)
 {
 	struct guard *g = ctx;
 	struct guard_tx *x = data;
-	int err = committed && x->change && !x->later ? guard_log_tell(g, x->change, f) : 0;
+	struct fault why = {""};
+	int err = committed && x->change && !x->later ? guard_log_tell(g, x->change, &why) : 0;
 	free(x->rows);
 	free(x);
-	return err;
+	return err ? fault_set(f, -EUCLEAN, "a change took effect, and the audit log could not be told of it: %s", why.text) : 0;
 }
 
 // ---- all of it ----
@@ -470,13 +491,23 @@ int guard_check(struct guard *g, struct fault *f)
 	int err = begin_look(g, &l, true, f);
 	if (!err)
 		err = db_read(g->db, look_at_all, &l, f);
+	long long high = 0;
 	pthread_mutex_lock(&g->lock);
+	g->damaged |= err == -EBADMSG;
 	for (unsigned int i = 0; !err && i < l.lane_count; i++)
 		err = guard_lane_known(g, &l.lanes[i]);
 	for (size_t i = 0; !err && i < l.count; i++) {
 		err = remember(g, &l.found[i]);
 		if (l.found[i].stamp > g->clock)
 			g->clock = l.found[i].stamp;
+		if (l.found[i].stamp > high)
+			high = l.found[i].stamp;
+	}
+	// Whatever began before the look before has ended, or is among those found now.
+	if (!err && (!g->looked_ms || clock_ms() - g->looked_ms >= LOOKS_APART_MS)) {
+		g->floor = g->high;
+		g->high = high;
+		g->looked_ms = clock_ms();
 	}
 	if (!l.before)
 		g->fresh = !l.lane_count && !l.count;
@@ -585,6 +616,14 @@ void guard_close(struct guard *g)
 	guard_log_stop(g);
 	db_observe(g->db, &(struct db_observer){NULL, NULL, NULL, NULL});
 	guard_free(g);
+}
+
+bool guard_sound(struct guard *g)
+{
+	pthread_mutex_lock(&g->lock);
+	bool sound = !g->damaged;
+	pthread_mutex_unlock(&g->lock);
+	return sound;
 }
 
 bool guard_new(const struct guard *g)

@@ -47,6 +47,8 @@ int guard_tell(struct guard *g, struct fault *f);
 
 // Compares all rows with all shares. -EBADMSG.
 int guard_check(struct guard *g, struct fault *f);
+// False when a look at all rows has found that somebody else changed them: nothing guarded is given out any more.
+bool guard_sound(struct guard *g);
 
 // ---- Another master key (rekey_data.c): in one transaction, on a database that nobody else uses ----
 struct guard_rekey;

@@ -38,6 +38,8 @@ struct guard {
 	struct guard_lane *lanes;
 	unsigned int lane_count;
 	bool damaged;		// found by a look at all rows: nothing is given out any more
+	long long floor, high;	// shared: a row that is not remembered is newer than `floor`; newest stamp at the last look
+	int64_t looked_ms;	// when `high` was that
 	long long clock;	// not shared: newest stamp and version
 
 	struct audit *audit;

@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -128,10 +129,10 @@ void ops_ready(struct broker *b, const char *rest, const struct http_request *q,
 	pthread_mutex_unlock(&lock);
 	bool log = audit_works(b->audit);
 	limits_disk(b->limits, &low);
-	bool ready = database && log && !low;
-	broker_reply(r, ready ? 200 : 503, json_pack("{s:s, s:{s:s, s:s, s:s, s:s}}", "status", ready ? "ready" : "not ready", "checks", "database",
-						     database ? "ok" : "failed", "audit_log", log ? "ok" : "failed", "disk_reserve",
-						     low ? "used" : "ok", "collateral", collateral));
+	bool sound = guard_sound(b->guard), stopping = atomic_load(&b->stopping), ready = database && sound && log && !low && !stopping;
+	broker_reply(r, ready ? 200 : 503, json_pack("{s:s, s:{s:s, s:s, s:s, s:s}}", "status", ready ? "ready" : stopping ? "stopping" : "not ready",
+						     "checks", "database", !database ? "failed" : sound ? "ok" : "changed-outside", "audit_log",
+						     log ? "ok" : "failed", "disk_reserve", low ? "used" : "ok", "collateral", collateral));
 }
 
 static double resident_bytes(void)
@@ -189,6 +190,7 @@ static void write_all(FILE *out, struct broker *b)
 	metrics_one(out, "coffer_disk_free_bytes", "gauge", "Room where the audit log lies.", (double)limits_disk(b->limits, &low));
 	metrics_one(out, "coffer_disk_reserve_used", "gauge", "1: there is less room than is kept for grants.", low);
 	metrics_one(out, "coffer_database_up", "gauge", "1: the database answers.", database_answers(b));
+	metrics_one(out, "coffer_database_sound", "gauge", "0: rows were changed outside the broker, which gives nothing out any more.", guard_sound(b->guard));
 	pthread_mutex_lock(&lock);
 	look_at_collateral(b);
 	write_collateral(out);
@@ -215,6 +217,21 @@ void ops_metrics(struct broker *b, const char *rest, const struct http_request *
 	fclose(out);
 	r->status = 200;
 	r->content_type = "text/plain; version=0.0.4; charset=utf-8";
+}
+
+// The thread that waits for signals does it, when the requests in hand have ended, this one too: how it went is in the log and the metrics.
+void ops_reload(struct broker *b, const char *rest, const struct http_request *q, struct http_response *r)
+{
+	(void)rest;
+	(void)q;
+	struct fault f = {""};
+	int err = audit_log(b, r, json_pack("{s:s, s:s}", "event", "reload", "outcome", "asked"), &f);
+	if (err) {
+		broker_fault(r, err, &f);
+		return;
+	}
+	kill(getpid(), SIGHUP);
+	broker_reply(r, 202, json_pack("{s:s, s:s}", "status", "asked", "see", "the broker's log, coffer_reloads_total and coffer_failed_reloads_total"));
 }
 
 static void handle(void *ctx, const struct http_request *q, struct http_response *r)

@@ -8,6 +8,7 @@
 BROKER_HANDLER(ops_live);	// GET /healthz
 BROKER_HANDLER(ops_ready);	// GET /readyz
 BROKER_HANDLER(ops_metrics);	// GET /metrics
+BROKER_HANDLER(ops_reload);	// POST /coffer/v0/reload
 
 // -EINVAL unless it is a loopback address.
 int ops_listen(struct http_server **out, struct broker *b, const char *listen, struct fault *f);

@@ -3,10 +3,12 @@
 #include "broker/db.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,9 +18,10 @@
 #include <unistd.h>
 
 #include "broker/audit.h"
-#include "broker/guard.h"
+#include "broker/guard_inner.h"
 #include "broker/secrets.h"
 #include "broker/store.h"
+#include "lib/tls.h"
 #include "tests/attest/ok.h"
 #include "tests/broker/pg.h"
 #include "tests/folder.h"
@@ -449,6 +452,65 @@ static void test_eras(struct world *w)
 	}
 }
 
+// Names that come and go do not add up in memory.
+static void test_growth(struct world *w)
+{
+	struct fault f = {""};
+	char name[64];
+	int err = open_world(w, true, &f);
+	size_t room = err ? 0 : w->guard->room;
+	for (int i = 0; i < 600 && !err; i++) {
+		snprintf(name, sizeof name, "a/b/passing-%d", i);
+		err = put(w, name, "x", &f);
+		if (!err)
+			err = secrets_delete(w->secrets, name, &f);
+	}
+	ok("sqlite: many names come and go", !err, "%d %s", err, f.text);
+	ok("sqlite: and are not remembered", !err && w->guard->room <= room, "%zu, was %zu", err ? 0 : w->guard->room, room);
+	GIVES("the last is known to be gone", w, "a/b/passing-599", "(none)");
+	OK("the broker says that its rows are sound", !err && guard_sound(w->guard), "no");
+	as_host(w, "UPDATE guard SET stamp = 1 WHERE name = 'a/b/two'");
+	OK("a look at all rows finds one that was changed", guard_check(w->guard, &f) == -EBADMSG, "no");
+	OK("and it does not say so any more", !guard_sound(w->guard), "it does");
+	put_back(w);
+	close_world(w);
+}
+
+// By which descriptor this process has a file open.
+static int descriptor(const char *path)
+{
+	char link[64], to[200];
+	for (int fd = 3; fd < 256; fd++) {
+		snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+		ssize_t n = readlink(link, to, sizeof to - 1);
+		to[n > 0 ? n : 0] = '\0';
+		if (!strcmp(to, path))
+			return fd;
+	}
+	return -1;
+}
+
+// A change that is done, and cannot be recorded, is not called one that may be repeated.
+static void test_untold(struct world *w)
+{
+	struct fault f = {""};
+	char path[160];
+	int err = open_world(w, true, &f);
+	snprintf(path, sizeof path, "%s/audit-%s-%s/index", work, on, w->name);
+	int fd = descriptor(path), saved = dup(fd), full = open("/dev/full", O_RDWR);
+	OK("a log that will be full", !err && fd >= 0 && full >= 0, "%d %s", err, f.text);
+	if (err || fd < 0)
+		return;
+	dup2(full, fd);
+	err = put(w, "a/b/untold", "done", &f);
+	dup2(saved, fd);
+	close(saved);
+	close(full);
+	OK("a change that took effect and is not on record", err == -EUCLEAN && db_worth_retrying(err) && strstr(f.text, "took effect"), "%d %s", err, f.text);
+	GIVES("did take effect", w, "a/b/untold", "done");
+	close_world(w);
+}
+
 // Two brokers on one database.
 static void test_two(const char *where)
 {
@@ -503,6 +565,54 @@ static void *hold_lock(void *ctx)
 	struct fault f;
 	db_write(ctx, hold, NULL, &f);
 	return NULL;
+}
+
+// Somebody else has the file locked, and keeps it so: told in time, by all who ask at once.
+struct locked {
+	char path[96];
+	pthread_t thread[3];
+	struct db *db;
+	int err[3];
+	int64_t ms[3];
+};
+
+static struct locked locked;
+
+static void *ask_locked(void *ctx)
+{
+	struct fault f;
+	int i = (int)(intptr_t)ctx;
+	int64_t began = clock_ms();
+	locked.err[i] = db_do(locked.db, &f, "UPDATE thing SET n = 1 WHERE name = 'x'", "");
+	locked.ms[i] = clock_ms() - began;
+	return NULL;
+}
+
+static void begin_locked(sqlite3 **other)
+{
+	struct fault f;
+	snprintf(locked.path, sizeof locked.path, "%s/locked.db", work);
+	int err = db_open(&locked.db, locked.path, &f);
+	if (!err)
+		err = db_migrate(locked.db, "test", versions, 2, &f);
+	bool held = !err && sqlite3_open(locked.path, other) == SQLITE_OK && sqlite3_exec(*other, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK;
+	ok("sqlite: a file is locked", held, "%d", err);
+	for (intptr_t i = 0; i < 3; i++)
+		pthread_create(&locked.thread[i], NULL, ask_locked, (void *)i);
+}
+
+static void end_locked(sqlite3 *other)
+{
+	struct fault f;
+	for (int i = 0; i < 3; i++) {
+		pthread_join(locked.thread[i], NULL);
+		ok("sqlite: who waits for a lock in vain is told", locked.err[i] == -EBUSY && locked.ms[i] < 60000, "%d after %lld ms", locked.err[i],
+		   (long long)locked.ms[i]);
+	}
+	sqlite3_exec(other, "ROLLBACK", NULL, NULL, NULL);
+	sqlite3_close(other);
+	ok("sqlite: and goes on when it is gone", db_do(locked.db, &f, "UPDATE thing SET n = 1 WHERE name = 'x'", "") == 0, "%s", f.text);
+	db_close(locked.db);
 }
 
 static void test_migrations_meet(const char *where)
@@ -567,6 +677,9 @@ static void test_guard(const char *where)
 		test_restored(&w);
 		test_anchor(&w);
 		test_eras(&w);
+		test_untold(&w);
+		if (!db_is_url(where))
+			test_growth(&w);
 		test_key(&w);
 	}
 	close_world(&w);
@@ -587,6 +700,8 @@ int main(void)
 	test_layer(path);
 	ok("sqlite: only its owner reads it", !stat(path, &st) && (st.st_mode & 0777) == 0600, "%o", st.st_mode);
 	test_guard(path);
+	sqlite3 *other = NULL;
+	begin_locked(&other);
 	on = "postgres";
 	if (pg_make(&pg)) {
 		test_layer(pg.url);
@@ -598,5 +713,6 @@ int main(void)
 		lacks("postgres", "/usr/lib/postgresql/15/bin/initdb", "no server could be started");
 	}
 	pg_remove(&pg);
+	end_locked(other);
 	return ok_failed != 0;
 }
