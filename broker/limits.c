@@ -102,13 +102,15 @@ static uint64_t key_of(const char *peer)
 	uint8_t six[16] = {0}, four[4];
 	char host[64];
 	uint64_t key = 0;
+	uint8_t bytes[8] = {0xff, 0xff, 0xff, 0xff};	// no /64 of anybody's begins so: a group's address is no source
 	const char *from = peer + (*peer == '[');
 	snprintf(host, sizeof host, "%.*s", (int)strcspn(from, *peer == '[' ? "]" : ":"), from);
 	const char *v4 = strncmp(host, "::ffff:", 7) ? host : host + 7;
 	if (inet_pton(AF_INET, v4, four) == 1)
-		memcpy(&key, four, 4);
+		memcpy(bytes + 4, four, 4);
 	else if (inet_pton(AF_INET6, host, six) == 1)
-		memcpy(&key, six, 8);
+		memcpy(bytes, six, 8);
+	memcpy(&key, bytes, 8);
 	return key;
 }
 

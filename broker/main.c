@@ -174,12 +174,17 @@ static int serve(const struct broker_settings *s, struct fault *f)
 		notify_stopping();
 		log_info("broker: stopping");
 	}
-	if (metrics)	// first: it tells of the other
+	atomic_store(&b.stopping, true);
+	if (server)
+		http_server_drain(server);
+	if (metrics)	// until here it tells of the other, and probes that this one stops
 		http_server_stop(metrics);
 	if (server)
 		http_server_stop(server);
 out:
 	broker_state_close(&b, tls);
+	while (sigtimedwait(&signals, NULL, &(struct timespec){0, 0}) > 0)	// who asked twice is not to kill what has ended well
+		;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (lock >= 0)
 		close(lock);

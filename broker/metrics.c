@@ -10,6 +10,7 @@
 
 #define MAX_ROUTES 128
 #define MAX_SERIES 128
+#define OTHERS 2	// the last of them are kept for "other": one for each word that label_b has
 
 static const int statuses[] = {200, 201, 204, 400, 401, 403, 404, 405, 409, 410, 413, 429, 500, 502, 503};
 enum { STATUSES = sizeof statuses / sizeof *statuses + 1 };	// the last: others
@@ -86,7 +87,7 @@ static void add(struct family *f, const char *a, const char *b)
 	if (!s) {
 		pthread_mutex_lock(&lock);
 		s = find(f, a, b);
-		if (!s && f->count == MAX_SERIES - 2)
+		if (!s && f->count >= MAX_SERIES - OTHERS)
 			s = find(f, a = "other", b);
 		if (!s && f->count < MAX_SERIES) {
 			s = &f->series[f->count];

@@ -94,14 +94,17 @@ static void name_peer(struct http_conn *c, const union address *from, socklen_t 
 {
 	char host[48], port[8];
 	const struct in6_addr *six = &from->in6.sin6_addr;
+	static const uint8_t v4[4] = {0xff, 0xff, 0xff, 0xff};	// no /64 that a connection comes from begins so
 	if (getnameinfo(&from->sa, len, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV))
 		strcpy(c->peer, "unknown");
 	else
 		snprintf(c->peer, sizeof c->peer, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
 	if (from->sa.sa_family == AF_INET)
-		memcpy(c->group, &from->in.sin_addr, 4);
+		memcpy(mempcpy(c->group, v4, 4), &from->in.sin_addr, 4);
+	else if (IN6_IS_ADDR_V4MAPPED(six))
+		memcpy(mempcpy(c->group, v4, 4), six->s6_addr + 12, 4);
 	else
-		memcpy(c->group, IN6_IS_ADDR_V4MAPPED(six) ? six->s6_addr + 12 : six->s6_addr, IN6_IS_ADDR_V4MAPPED(six) ? 4 : 8);
+		memcpy(c->group, six->s6_addr, 8);
 }
 
 // The connection, in this thread's hands and in the list; NULL: it was not let in.
@@ -365,7 +368,7 @@ static void shut_all(struct http_server *s, bool hard)
 	}
 }
 
-void http_server_stop(struct http_server *s)
+void http_server_drain(struct http_server *s)
 {
 	struct timespec until;
 	pthread_mutex_lock(&s->lock);
@@ -383,6 +386,11 @@ void http_server_stop(struct http_server *s)
 		pthread_cond_timedwait(&s->freed, &s->lock, &until);
 	}
 	pthread_mutex_unlock(&s->lock);
+}
+
+void http_server_stop(struct http_server *s)
+{
+	http_server_drain(s);
 	eventfd_write(s->quit_workers, 1);
 	eventfd_write(s->wake_keeper, 1);
 	for (unsigned int i = 0; i < s->worker_count; i++)

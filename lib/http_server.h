@@ -66,5 +66,7 @@ void http_server_use_tls(struct http_server *s, SSL_CTX *tls);
 void http_server_counts(struct http_server *s, struct http_server_counts *out);
 // Takes no new connection, lets requests that have arrived end (for io_timeout_ms at most, besides what handlers take), then frees everything.
 void http_server_stop(struct http_server *s);
+// The first half of that: *s can still be counted and asked for its port, and is stopped later.
+void http_server_drain(struct http_server *s);
 
 #endif

@@ -15,6 +15,7 @@
 #include "attest/refval.h"
 #include "broker/audit_client.h"
 #include "broker/limits.h"
+#include "broker/metrics.h"
 #include "broker/session.h"
 #include "lib/file.h"
 #include "lib/tls.h"
@@ -207,6 +208,27 @@ static void test_metrics(void)
 	waitpid(b.pid, NULL, 0);
 }
 
+// More words than there is room for are counted together: none is lost.
+static void test_series(void)
+{
+	char *text = NULL, tee[32];
+	size_t len;
+	double all = 0;
+	for (int i = 0; i < 400; i++) {
+		snprintf(tee, sizeof tee, "tee-%d", i % 200);
+		metric_attestation(tee, i < 200 ? "accepted" : "refused");
+	}
+	FILE *out = open_memstream(&text, &len);
+	metrics_write(out);
+	fclose(out);
+	for (const char *p = text; (p = strstr(p, "\ncoffer_attestations_total{")); p++)
+		all += atof(strchr(p, '}') + 1);
+	ok("of 200 kinds with two outcomes all are counted", all == 400, "%.0f", all);
+	ok("those without a place of their own by outcome", value(text, "coffer_attestations_total{tee=\"other\",outcome=\"accepted\"}") > 0 &&
+	   value(text, "coffer_attestations_total{tee=\"other\",outcome=\"refused\"}") == 200, "%s", text);
+	free(text);
+}
+
 // ---- what the broker remembers of documents ----
 
 static void test_seen(void)
@@ -302,6 +324,61 @@ static void test_ready(void)
 	ok("it ends well", !run_stop(&b), "no");
 }
 
+static int put_status;
+
+static void *put_late(void *header)
+{
+	struct http_reply r;
+	int err = request(&b, "POST", "/kbs/v0/resource/default/late/one?replace=true", header, "late", &r);
+	put_status = err ? err : r.status;
+	if (!err)
+		http_reply_free(&r);
+	return NULL;
+}
+
+// While requests in hand end, who watches the broker is told that it stops.
+static void test_draining(void)
+{
+	char settings[100], path[160], header[160], *text = NULL;
+	unsigned int port = free_port();
+	sqlite3 *db;
+	pthread_t t;
+	snprintf(settings, sizeof settings, "metrics_listen: 127.0.0.1:%u\n", port);
+	if (!ok("a broker with metrics starts", start(settings), "no"))
+		return;
+	snprintf(header, sizeof header, "%s", admin_header(&b));
+	snprintf(path, sizeof path, "%s/broker.db", b.dir);
+	sqlite3_open(path, &db);
+	sqlite3_busy_timeout(db, 10000);
+	ok("its database is held", !sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), "%s", sqlite3_errmsg(db));
+	pthread_create(&t, NULL, put_late, header);
+	for (int i = 0; i < 600 && (!text || !strstr(text, "\ncoffer_connections 1\n")); i++) {	// until it is in a handler's hands
+		usleep(10000);
+		free(text);
+		text = plain_get(port, "/metrics");
+	}
+	usleep(100000);
+	kill(b.pid, SIGTERM);
+	for (int i = 0; i < 600 && !strstr(text, "\"stopping\""); i++) {
+		usleep(10000);
+		free(text);
+		text = plain_get(port, "/readyz");
+	}
+	ok("a broker that stops says so to those who watch it", strstr(text, " 503 ") && strstr(text, "\"stopping\""), "%s", text);
+	free(text);
+	text = plain_get(port, "/metrics");
+	ok("and its metrics go on", strstr(text, " 200 OK") && strstr(text, "\ncoffer_connections 1\n"), "%s", text);
+	free(text);
+	sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+	sqlite3_close(db);
+	pthread_join(t, NULL);
+	ok("the request in hand is served", put_status / 100 == 2, "%d", put_status);
+	int status = -1;	// it has been told already
+	for (int i = 0; i < 1200 && waitpid(b.pid, &status, WNOHANG) == 0; i++)
+		usleep(50000);
+	ok("it ends well", status == 0, "%x", status);
+}
+
 // ---- limits ----
 
 // Whose allowance is whose.
@@ -314,6 +391,7 @@ static void test_peers(void)
 		{"IPv4 through a socket of both is IPv4", "[::ffff:10.0.0.7]:1", "10.0.0.7:2", true},
 		{"a /64 is one peer", "[2001:db8::1]:1", "[2001:db8::ffff:2]:2", true},
 		{"another /64 is not", "[2001:db8::1]:1", "[2001:db8:0:1::1]:1", false},
+		{"nor is the IPv4 address that a /64 begins with", "[2001:db8::1]:1", "32.1.13.184:1", false},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct limits *l = limits_new(&few, world);
@@ -818,7 +896,9 @@ int main(void)
 	test_seen();
 	test_sessions();
 	test_metrics();
+	test_series();
 	test_ready();
+	test_draining();
 	test_peers();
 	test_limits();
 	test_json();
