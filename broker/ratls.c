@@ -58,8 +58,6 @@ static int verify(struct broker *b, const char *nonce, const struct coco_tee *sa
 	struct ratls_cert ratls;
 	uint8_t data[64], bytes[SESSION_NONCE_BYTES];
 	time_t now = time(NULL);
-	if (broker_told_to_wait(r, limits_ask(b->limits, r->peer)))
-		return -EAGAIN;
 	if (attest_result_init(&result) || bundle_init(&evidence)) {
 		attest_result_free(&result);
 		broker_problem(r, 503, "Internal", "out of memory", NULL);
@@ -92,6 +90,8 @@ int ratls_ask(struct broker *b, const char *session, const struct http_request *
 	const struct coco_tee *tee;
 	EVP_PKEY *own = X509_get0_pubkey(q->certificate);
 	struct fault f = {""};
+	if (broker_told_to_wait(r, limits_ask(b->limits, r->peer)))	// before the nonce is spent
+		return -EAGAIN;
 	int err = session_take_nonce(b->sessions, session, nonce, &tee, &f);
 	if (err && err != -EALREADY && err != -ENOENT) {
 		broker_fault(r, err, &f);
@@ -128,6 +128,8 @@ int ratls_ask_by_age(struct broker *b, const struct http_request *q, struct http
 			       "and send the cookie with it", NULL);
 		return -EACCES;
 	}
+	if (broker_told_to_wait(r, limits_ask(b->limits, r->peer)))
+		return -EAGAIN;
 	int err = verify(b, NULL, NULL, q, r, claims);
 	if (err)
 		return err;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "attest/simtee.h"
 #include "lib/encode.h"
@@ -73,6 +74,23 @@ static void get(const char *name, X509 *cert, EVP_PKEY *own, const char *cookie,
 	http_client_close(c);
 }
 
+static int ask_status(X509 *cert, EVP_PKEY *own, const char *cookie)
+{
+	struct http_client *c;
+	struct http_reply reply;
+	struct fault f = {""};
+	struct http_client_options o = {.url = b.url, .ca_pem = b.ca, .certificate = cert, .key = own, .resolve = http_resolve_static, .timeout_ms = 20000};
+	int err = http_client_open(&c, &o, &f);
+	if (err)
+		return err;
+	err = http_client_request(c, "GET", "/kbs/v0/resource/" RESOURCE, cookie, NULL, 0, &reply, &f);
+	int status = err ? err : reply.status;
+	if (!err)
+		http_reply_free(&reply);
+	http_client_close(c);
+	return status;
+}
+
 static void set_age(const char *text)
 {
 	char path[160];
@@ -125,6 +143,34 @@ static void test_strict(void)
 	X509_free(cert);
 }
 
+// Who must wait for its turn has its nonce still.
+static void test_limits(void)
+{
+	struct guest g = {.key = key};
+	if (!ok("ratls: with few refusals", run_start(&b, "--insecure-accept-simulated", machine.root_pem), "no"))
+		return;
+	guest_begin(&b, "snp", &g);
+	X509 *cert = certificate(key, g.nonce, 0), *old = certificate(key, NULL, 0);
+	struct guest bad[8] = {{.key = NULL}};
+	for (int i = 0; i < 8; i++) {
+		bad[i].key = key;
+		guest_begin(&b, "snp", &bad[i]);
+	}
+	int waits = 0;
+	for (int i = 0; i < 8 && !waits; i++)	// on a slow machine some of it comes back in between
+		waits = ask_status(old, key, bad[i].cookie) == 429;
+	int told = ask_status(cert, key, g.cookie), status = told;
+	ok("ratls: one that is refused again and again has to wait", waits, "no");
+	for (int i = 0; i < 100 && status == 429; i++) {
+		usleep(200000);
+		status = ask_status(cert, key, g.cookie);
+	}
+	ok("ratls: which spends no nonce", status == 200, "%d, then %d", told, status);
+	ok("ratls: it ends well after limits", !run_stop(&b), "no");
+	X509_free(cert);
+	X509_free(old);
+}
+
 static void test_by_age(void)
 {
 	X509 *fresh = certificate(key, NULL, 0), *old = certificate(key, NULL, 1000);
@@ -165,6 +211,8 @@ int main(void)
 	set_policy(&b, RESOURCE, true, machine.measurement_hex);
 	test_strict();
 	ok("ratls: it ends well", !run_stop(&b), "no");
+	set_age("refusals_per_peer: 3\n");
+	test_limits();
 	set_age("ratls_max_age: 600\n");
 	ok("ratls: with an age", run_start(&b, "--insecure-accept-simulated", machine.root_pem), "no");
 	test_by_age();
