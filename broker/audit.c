@@ -68,8 +68,9 @@ int audit_open(struct audit **out, const char *dir, const char *name, EVP_PKEY *
 		err = audit_recover(&a->files, &a->name, &a->head, dropped, f);
 	if (!err && !a->files.range.size && sign_head(a, &a->files.range, &a->head))
 		err = fault_set(f, -EIO, "cannot sign the audit log's head");
-	if (!err && a->files.range.size - a->files.marked > MARK_EVERY)
-		err = audit_mark(&a->files, f);
+	// Without a mark (the disk is full) the next start reads a little more; but what does not become durable must not be told.
+	if (!err && a->files.range.size - a->files.marked > MARK_EVERY && audit_mark(&a->files, f) == -EUCLEAN)
+		err = -EUCLEAN;
 	if (err) {
 		a->broken = true;	// its mark says more than was found here
 		audit_close(a);

@@ -21,6 +21,7 @@ struct audit_cosigned {
 	unsigned int count;
 	struct note_key witness[AUDIT_MAX_WITNESSES];
 	struct note candidate, best[AUDIT_MAX_WITNESSES];	// best[i]: i + 1 signatures or more; head.size 0: none
+	unsigned int candidate_has;				// signatures of witnesses
 	time_t since;
 };
 
@@ -73,8 +74,9 @@ void audit_candidate(struct audit_cosigned *c, struct audit *a, struct note *out
 	time_t now = time(NULL);
 
 	pthread_mutex_lock(&c->lock);
-	if (!c->candidate.head.size || signatures(c, &c->candidate) == c->count || now - c->since > CANDIDATE_SECONDS || now < c->since) {
+	if (!c->candidate.head.size || c->candidate_has == c->count || now - c->since > CANDIDATE_SECONDS || now < c->since) {
 		audit_head(a, &c->candidate);
+		c->candidate_has = 0;
 		c->since = now;
 	}
 	*out = c->candidate;
@@ -103,25 +105,44 @@ static unsigned int take(const struct audit_cosigned *c, struct note *to, const 
 	return taken;
 }
 
+// Whose signatures are waited for; NULL: none of these. With the lock held.
+static struct note *waiting_for(struct audit_cosigned *c, const struct tree_head *head)
+{
+	if (!memcmp(&c->candidate.head, head, sizeof *head))
+		return &c->candidate;
+	for (unsigned int i = 0; i < c->count; i++) {
+		if (!memcmp(&c->best[i].head, head, sizeof *head))
+			return &c->best[i];
+	}
+	return NULL;
+}
+
 int audit_cosign(struct audit_cosigned *c, struct audit *a, const struct note *n, struct fault *f)
 {
-	struct note *to = NULL, merged;
+	struct note *to, before, merged;
 	char path[sizeof c->dir + 32], text[NOTE_MAX];
+	unsigned int taken = 0, have = 0;
 	int err = 0;
 
 	if (!note_signed_by(n, audit_key(a), NULL) || !signatures(c, n))
 		return fault_set(f, -EACCES, "no witness that this broker knows (audit_witnesses) has signed this tree head");
+	memset(&before, 0, sizeof before);
 	pthread_mutex_lock(&c->lock);
-	if (!memcmp(&c->candidate.head, &n->head, sizeof n->head))
-		to = &c->candidate;
-	for (unsigned int i = 0; i < c->count && !to; i++)
-		to = memcmp(&c->best[i].head, &n->head, sizeof n->head) ? NULL : &c->best[i];
+	// Signatures are verified without the lock, which strangers wait for: again when another witness was faster.
+	while ((to = waiting_for(c, &n->head)) && memcmp(to, &before, sizeof before)) {
+		before = *to;
+		pthread_mutex_unlock(&c->lock);
+		merged = before;
+		taken = take(c, &merged, n);
+		have = signatures(c, &merged);
+		pthread_mutex_lock(&c->lock);
+	}
 	if (!to) {
 		err = fault_set(f, -ESTALE, "this is not the tree head that is to be signed now: fetch it again");
 	} else {
-		merged = *to;
-		unsigned int taken = take(c, &merged, n), have = signatures(c, &merged);
 		*to = merged;
+		if (to == &c->candidate)
+			c->candidate_has = have;
 		for (unsigned int i = 0; i < have && taken && !err; i++) {
 			if (c->best[i].head.size > merged.head.size)
 				continue;

@@ -611,6 +611,28 @@ static void test_full(void)
 	audit_close(a);
 }
 
+// A log without a mark, where none can be made: it is read from the beginning, and served.
+static void test_no_mark(void)
+{
+	const char *dir = fresh("no-mark");
+	char path[160];
+	struct fault f = {""};
+	struct note n = {.count = 0};
+	struct audit *a = reopen(dir, &f);
+	for (unsigned int i = 0; i < 5000; i++)
+		append(a, i % 10, NULL, &f);
+	audit_close(a);
+	snprintf(path, sizeof path, "%s/mark", dir);
+	ok("a mark is there", !unlink(path), "no");
+	mkdir(path, 0700);	// so that nothing takes its place, as on a full disk
+	a = reopen(dir, &f);
+	if (a)
+		audit_head(a, &n);
+	ok("without it, and room for one, the log opens", a && n.head.size == 5000, "%s", f.text);
+	ok("and takes records", a && !append(a, 1, NULL, &f), "%s", f.text);
+	audit_close(a);
+}
+
 // ---- exports and proofs ----
 
 static char *replaced(const char *text, const char *what, const char *by)
@@ -796,6 +818,7 @@ int main(void)
 	test_torn();
 	test_changed();
 	test_full();
+	test_no_mark();
 	test_export();
 	test_proof();
 	EVP_PKEY_free(key);
