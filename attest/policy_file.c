@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "attest/rules.h"
+#include "lib/file.h"
 #include "lib/yamlcfg.h"
 
 static const struct yamlcfg_type text = {.kind = YAMLCFG_TEXT};
@@ -136,21 +137,59 @@ static void begin(struct policy_file *p)
 	p->policy.cca_keys = p->cca_keys;
 }
 
+// The first (or last) line that is neither empty nor a comment is this one.
+static bool line_is(const char *text, size_t len, bool last, const char *word)
+{
+	bool is = false;
+	for (size_t at = 0, n; at < len; at += n + 1) {
+		const char *end = memchr(text + at, '\n', len - at);
+		n = end ? (size_t)(end - text) - at : len - at;
+		size_t words = n;
+		while (words && strchr(" \t\r", text[at + words - 1]))
+			words--;
+		if (!words || text[at] == '#')
+			continue;
+		is = words == strlen(word) && !memcmp(text + at, word, words);
+		if (!last)
+			break;
+	}
+	return is;
+}
+
+// A file that was cut off between two lines can be one that allows more: the last of a rule's conditions is gone. Whoever begins with the
+// line `---` says that the line `...` ends it.
+static int parse(const char *text, size_t len, const char *name, struct policy_file *p, struct fault *f)
+{
+	int err = yamlcfg_parse(text, len, name, &record, &p->json, f);
+	if (!err && line_is(text, len, false, "---") && !line_is(text, len, true, "..."))
+		err = fault_set(f, -EINVAL, "%s: begins with `---` and does not end with the line `...`: its end is missing", name);
+	if (!err)
+		err = fill(p, f);
+	if (err)
+		policy_file_free(p);
+	return err;
+}
+
 int policy_file_read(const char *path, struct policy_file *p, struct fault *f)
 {
+	char *bytes;
+	size_t len;
 	begin(p);
 	p->policy.tees = all_tees;
 	if (!path)
 		return 0;
-	int err = yamlcfg_load(path, &record, &p->json, f);
-	return err ? err : fill(p, f);
+	int err = file_read(path, YAMLCFG_MAX_BYTES, &bytes, &len, f);
+	if (err)
+		return err;
+	err = parse(bytes, len, path, p, f);
+	free(bytes);
+	return err;
 }
 
 int policy_file_parse(const char *text, size_t len, struct policy_file *p, struct fault *f)
 {
 	begin(p);
-	int err = yamlcfg_parse(text, len, "policy", &record, &p->json, f);
-	return err ? err : fill(p, f);
+	return parse(text, len, "policy", p, f);
 }
 
 void policy_file_free(struct policy_file *p)

@@ -167,6 +167,29 @@ static json_t *decide(const char *text, const char *resource, struct policy_file
 	return rules_decide(p->json, &in);
 }
 
+// Cut between two lines it is a policy still, of which one condition is gone.
+static void test_cut(void)
+{
+	static const struct { const char *name, *text; bool good; } cases[] = {
+		{"a policy with marks", "# ours\n---\nconditions:\n  c: {claim: tee, is: snp}\n" RULE "...\n# end\n", true},
+		{"its end is missing", "# ours\n---\nconditions:\n  c: {claim: tee, is: snp}\n" RULE, false},
+		{"and half of a rule", "---\nconditions:\n  c: {claim: tee, is: snp}\nrules:\n  - name: one\n    resources: [a/b/*]\n    allow_when:\n      - c\n", false},
+		{"one without marks", "conditions:\n  c: {claim: tee, is: snp}\n" RULE, true},
+		{"the mark as a text", "---\nconditions:\n  c: {claim: tee, is: '...'}\n" RULE, false},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct policy_file *p = calloc(1, sizeof *p);
+		struct fault f = {""};
+		char label[100];
+		snprintf(label, sizeof label, "rules: cut off: %s", cases[i].name);
+		int err = policy_file_parse(cases[i].text, strlen(cases[i].text), p, &f);
+		ok(label, cases[i].good ? !err : err == -EINVAL && strstr(f.text, "its end is missing"), "%d %s", err, f.text);
+		if (!err)
+			policy_file_free(p);
+		free(p);
+	}
+}
+
 static void test_decisions(void)
 {
 	static const char text[] =
@@ -317,6 +340,7 @@ int main(int argc, char **argv)
 	test_operators();
 	test_no_measurement();
 	test_bad();
+	test_cut();
 	test_decisions();
 	test_command(argv[0]);
 	json_decref(claims);
