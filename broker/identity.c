@@ -37,7 +37,6 @@ static const struct { const char *name; unsigned int roles; } permissions[PERMIS
 	[PERMIT_POLICY_READ] = {"policy-read", ROLE_OWNER | ROLE_OPERATOR | ROLE_AUDITOR | ROLE_APPROVER},
 	[PERMIT_POLICY_WRITE] = {"policy-write", 0},
 	[PERMIT_AUDIT] = {"audit", ROLE_OWNER | ROLE_AUDITOR},
-	[PERMIT_BACKUP] = {"backup", 0},
 	[PERMIT_SIGNER] = {"signer", 0},
 	[PERMIT_IDENTITY_LIST] = {"identity-list", ROLE_AUDITOR},
 	[PERMIT_IDENTITY_WRITE] = {"identity-write", 0},
@@ -103,8 +102,21 @@ static bool host_of(const char *authority, char *out, size_t size)
 	return true;
 }
 
-// Is the request meant for this broker? A signature made for another one must not be good here.
-static bool own_name(const struct broker *b, const char *authority)
+// What every machine calls itself.
+static bool names_any_machine(const char *host)
+{
+	return !strcasecmp(host, "localhost") || !strcmp(host, "::1") || (!strncmp(host, "127.", 4) && strspn(host, "0123456789.") == strlen(host));
+}
+
+// "127.0.0.1:4711", "[::1]:4711", "[::ffff:127.0.0.1]:4711"
+static bool from_this_machine(const char *peer)
+{
+	return peer && (!strncmp(peer, "127.", 4) || !strncmp(peer, "[::1]", 5) || !strncmp(peer, "[::ffff:127.", 12));
+}
+
+// Is the request meant for this broker? A signature made for another one must not be good here. That this machine is called localhost in the
+// broker's certificate says nothing to who comes from another one, whose own name that is.
+static bool own_name(const struct broker *b, const char *authority, const char *peer)
 {
 	char host[HTTP_MAX_HOST];
 	if (!host_of(authority, host, sizeof host))
@@ -115,6 +127,8 @@ static bool own_name(const struct broker *b, const char *authority)
 			return true;
 		p += n + (p[n] == ',');
 	}
+	if (names_any_machine(host) && !from_this_machine(peer))
+		return false;
 	return b->certificate && (X509_check_host(b->certificate, host, 0, 0, NULL) == 1 || X509_check_ip_asc(b->certificate, host, 0) == 1);
 }
 
@@ -179,7 +193,7 @@ static int check_time(const struct httpsig *s, time_t now, struct fault *f)
 	return 0;
 }
 
-static int check_signature(struct broker *b, const struct http_request *q, struct identity *who, struct fault *f)
+static int check_signature(struct broker *b, const struct http_request *q, const char *peer, struct identity *who, struct fault *f)
 {
 	struct message *m = malloc(sizeof *m);
 	struct httpsig s;
@@ -195,9 +209,9 @@ static int check_signature(struct broker *b, const struct http_request *q, struc
 	if (err)
 		goto out;
 	read_message(m, q->head);
-	if (!own_name(b, m->authority)) {
-		err = fault_set(f, -EINVAL, "the request is for %.200s, which is no name of this broker's certificate (broker.yaml's `authority` may "
-				"list more)", m->authority);
+	if (!own_name(b, m->authority, peer)) {
+		err = fault_set(f, -EINVAL, "the request is for %.200s, which is no name of this broker's certificate%s (broker.yaml's `authority` may "
+				"list more)", m->authority, names_any_machine(m->authority) ? " that counts from another machine" : "");
 		goto out;
 	}
 	err = strchr(s.keyid, ':') ? -ENOENT : identities_find(b->identities, s.keyid, who, f);
@@ -269,10 +283,10 @@ static int check_certificate(struct broker *b, X509 *cert, struct identity *who,
 }
 
 // A browser sends a certificate along whoever made it ask: only pages of the broker's own may.
-static bool own_page(struct broker *b, const struct http_request *q)
+static bool own_page(struct broker *b, const struct http_request *q, const char *peer)
 {
 	const char *origin = q->head->origin;
-	return own_name(b, q->head->host) && (!*origin || (!strncmp(origin, "https://", 8) && !strcasecmp(origin + 8, q->head->host)));
+	return own_name(b, q->head->host, peer) && (!*origin || (!strncmp(origin, "https://", 8) && !strcasecmp(origin + 8, q->head->host)));
 }
 
 static void refused(struct http_response *r, int err, const struct fault *f)
@@ -302,11 +316,11 @@ bool identify(struct broker *b, const struct http_request *q, struct http_respon
 		return true;
 	}
 	if (q->head->signature_input[0] || q->head->signature[0]) {
-		err = check_signature(b, q, &who, &f);
+		err = check_signature(b, q, r->peer, &who, &f);
 		c->kind = CALLER_KEY;
 	} else if (q->certificate) {
 		err = check_certificate(b, q->certificate, &who, &f);
-		if (!err && !own_page(b, q))
+		if (!err && !own_page(b, q, r->peer))
 			err = fault_set(&f, -EACCES, "this certificate was sent along by a page that is not the broker's");
 		c->kind = CALLER_CERTIFICATE;
 	} else {

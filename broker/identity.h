@@ -47,7 +47,6 @@ enum permission {
 	PERMIT_POLICY_READ,	// the policy of rules
 	PERMIT_POLICY_WRITE,
 	PERMIT_AUDIT,		// records; an owner's are those about its resources and of its own doing
-	PERMIT_BACKUP,
 	PERMIT_SIGNER,		// keys that sign tokens and certificates
 	PERMIT_IDENTITY_LIST,
 	PERMIT_IDENTITY_WRITE,

@@ -14,6 +14,7 @@ const struct route routes[] = {
 	{"GET", "/healthz", PERMIT_ANYBODY, false, ops_live},
 	{"GET", "/readyz", PERMIT_ANYBODY, false, ops_ready},
 	{"GET", "/metrics", PERMIT_METRICS, false, ops_metrics},
+	{"POST", "/coffer/v0/reload", PERMIT_RELOAD, false, ops_reload},
 	// The page; what it shows it asks for below
 	{"GET", "/ui/", PERMIT_ANYBODY, false, ui_handle},
 	{"GET", "/ui", PERMIT_ANYBODY, false, ui_redirect},

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who administers the broker: signatures over requests against published vectors, and against a broker that really runs: altered, late, early,
 // repeated, by others; certificates; what each role may do at every endpoint of the route table; identities that somebody edits in the database.
+#include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <ifaddrs.h>
 #include <openssl/ec.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
-#include <openssl/x509.h>
+#include <openssl/x509v3.h>
 #include <sqlite3.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -19,6 +22,7 @@
 #include "lib/httpsig.h"
 #include "lib/keyfile.h"
 #include "lib/signkey.h"
+#include "lib/tls.h"
 #include "tests/attest/make/pki.h"
 #include "tests/broker/harness.h"
 
@@ -374,7 +378,7 @@ static const struct { enum permission p; const char *who; } expected[] = {
 	{PERMIT_RELOAD, "operator"}, {PERMIT_SECRET_LIST, "owner auditor"}, {PERMIT_SECRET_WRITE, "owner"}, {PERMIT_SECRET_DESTROY, "owner"},
 	{PERMIT_SECRET_READ, "owner"}, {PERMIT_ALLOW, "owner"}, {PERMIT_ALLOW_LIST, "owner auditor"}, {PERMIT_ANCHOR_READ, "owner auditor"},
 	{PERMIT_ANCHOR_SET, "owner"}, {PERMIT_POLICY_READ, "owner operator auditor approver"}, {PERMIT_POLICY_WRITE, ""}, {PERMIT_AUDIT, "owner auditor"},
-	{PERMIT_BACKUP, ""}, {PERMIT_SIGNER, ""}, {PERMIT_IDENTITY_LIST, "auditor"}, {PERMIT_IDENTITY_WRITE, ""},
+	{PERMIT_SIGNER, ""}, {PERMIT_IDENTITY_LIST, "auditor"}, {PERMIT_IDENTITY_WRITE, ""},
 	{PERMIT_APPROVAL_LIST, "owner auditor approver"}, {PERMIT_APPROVE, "owner approver"},
 };
 
@@ -521,6 +525,11 @@ static int add_certificate(const char *name, const char *member, const char *val
 	return status;
 }
 
+static void write_config(const char *path, const char *text)
+{
+	file_write(path, text, strlen(text), 0644, false, NULL);
+}
+
 static struct pki ca, listed, old, issued, late, stranger, impostor;
 
 static void make_certificates(const char *ca_path)
@@ -538,6 +547,26 @@ static void make_certificates(const char *ca_path)
 	free(pem);
 }
 
+static bool reloads(const char *path, const char *pem)
+{
+	size_t before = run_log_size(&b);
+	write_config(path, pem);
+	return as(&operator, "POST", "/coffer/v0/reload", "{}") == 202 && run_said(&b, before, "were read anew");
+}
+
+// The authority is exchanged while the broker serves.
+static void test_new_authority(void)
+{
+	char path[128], *own = pki_pem(ca.cert, NULL), *other = pki_pem(impostor.cert, NULL);
+	snprintf(path, sizeof path, "%s/ca.pem", world);
+	ok("another authority is read", reloads(path, other), "no");
+	ok("what the one before issued is nobody's", with_certificate(&issued, "", "GET", WHOAMI, NULL) == 401, "it is not");
+	ok("it comes back", reloads(path, own) && with_certificate(&issued, "", "GET", WHOAMI, NULL) == 200, "no");
+	expect("who asked for it is on record", &b, "GET", "/coffer/v0/audit/records?from=0&to=400", admin_header(&b), NULL, 200, "\"by\":\"op\",\"event\":\"reload\"");
+	free(own);
+	free(other);
+}
+
 static void test_certificates(void)
 {
 	char *pem = pki_pem(listed.cert, NULL), *old_pem = pki_pem(old.cert, NULL);
@@ -553,10 +582,117 @@ static void test_certificates(void)
 	ok("its role is its", with_certificate(&listed, "", "GET", "/coffer/v0/identity", NULL) == 200 &&
 	   with_certificate(&listed, "", "POST", POLICY, DENY) == 403, "it is not");
 	ok("a page of another site does not borrow it", with_certificate(&listed, "Origin: https://evil.example\r\n", "GET", WHOAMI, NULL) == 401, "it does");
+	test_new_authority();
 	ask("POST", "/coffer/v0/identity", admin_header(&b), "{\"action\":\"remove\",\"name\":\"lister\"}");
 	ok("a certificate that was removed is nobody's", with_certificate(&listed, "", "GET", WHOAMI, NULL) == 401, "it is");
 	free(pem);
 	free(old_pem);
+}
+
+// An authority's word for a name of one type is no word for another.
+static struct pki with_names(const char *names)
+{
+	X509V3_CTX c;
+	struct pki p = pki_make(&(struct pki_spec){.name = "machine", .issuer = &ca, .kind = "P-256", .from = time(NULL) - 1000, .to = time(NULL) + 100000});
+	X509V3_set_ctx(&c, ca.cert, p.cert, NULL, NULL, 0);
+	X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, &c, NID_subject_alt_name, names);
+	if (!e || X509_add_ext(p.cert, e, -1) != 1 || !X509_sign(p.cert, ca.key, EVP_sha256()))
+		abort();
+	X509_EXTENSION_free(e);
+	return p;
+}
+
+static void test_name_types(void)
+{
+	static const struct { const char *names; int status; } cases[] = {
+		{"DNS:backup.bank.example", 200}, {"email:ops@bank.example", 200}, {"URI:spiffe://bank/backup", 200},
+		{"DNS:ops@bank.example", 401}, {"DNS:spiffe://bank/backup", 401}, {"URI:backup.bank.example", 401}, {"URI:ops@bank.example", 401},
+		{"email:backup.bank.example", 401}, {"email:spiffe://bank/backup", 401}, {"IP:10.0.0.1", 401},
+	};
+	ok("names of each type are listed", add_certificate("host", "certificate_name", "backup.bank.example") == 200 &&
+	   add_certificate("mail", "certificate_name", "ops@bank.example") == 200 && add_certificate("uri", "certificate_name", "spiffe://bank/backup") == 200, "no");
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct pki p = with_names(cases[i].names);
+		char label[100];
+		snprintf(label, sizeof label, "a certificate for %s", cases[i].names);
+		int status = with_certificate(&p, "", "GET", WHOAMI, NULL);
+		ok(label, status == cases[i].status, "%d", status);
+		pki_free(&p);
+	}
+}
+
+// An address of this machine that is not only its own. False: it has none.
+static bool own_address(char out[INET_ADDRSTRLEN])
+{
+	struct ifaddrs *all = NULL;
+	bool found = false;
+	if (getifaddrs(&all))
+		return false;
+	for (struct ifaddrs *i = all; i && !found; i = i->ifa_next) {
+		const struct sockaddr_in *a = (const struct sockaddr_in *)i->ifa_addr;
+		found = a && a->sin_family == AF_INET && ntohl(a->sin_addr.s_addr) >> 24 != 127 && inet_ntop(AF_INET, &a->sin_addr, out, INET_ADDRSTRLEN);
+	}
+	freeifaddrs(all);
+	return found;
+}
+
+// Over a connection to that address, for "localhost".
+static int whoami_at(const char *address, unsigned int port, const char *headers)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+	struct tls_stream s;
+	struct fault f = {""};
+	char line[4096], answer[4096] = "";
+	int64_t deadline = clock_ms() + 20000;
+	SSL_CTX *tls = tls_client_context(b.ca, &f);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	size_t n = 0;
+	ssize_t got;
+	inet_pton(AF_INET, address, &a.sin_addr);
+	if (!tls || connect(fd, (struct sockaddr *)&a, sizeof a) || fcntl(fd, F_SETFL, O_NONBLOCK) || tls_connect(&s, tls, fd, "localhost", deadline, &f))
+		return -1;
+	snprintf(line, sizeof line, "GET " WHOAMI " HTTP/1.1\r\nHost: localhost:%u\r\n%sConnection: close\r\n\r\n", port, headers);
+	tls_write(&s, line, strlen(line), deadline);
+	while (n < sizeof answer - 1 && (got = tls_read(&s, answer + n, sizeof answer - 1 - n, deadline)) > 0)
+		n += (size_t)got;
+	tls_close(&s);
+	SSL_CTX_free(tls);
+	return strncmp(answer, "HTTP/1.1 ", 9) ? -1 : atoi(answer + 9);
+}
+
+// What another machine calls localhost is not this broker: a request that was signed for the one is no good here.
+static void test_localhost(const char *config, const char *ca_path)
+{
+	char address[INET_ADDRSTRLEN], authority[64], text[300], before[sizeof b.listen];
+	if (!own_address(address)) {
+		skip("localhost of another machine", "this one has no address beside");
+		return;
+	}
+	strcpy(before, b.listen);
+	strcpy(b.listen, "0.0.0.0:0");
+	ok("a broker on all addresses", !run_stop(&b) && run_start(&b, "--config", config), "no");
+	unsigned int port = (unsigned int)atoi(strrchr(b.url, ':') + 1);
+	snprintf(authority, sizeof authority, "localhost:%u", port);
+	for (int i = 0; i < 3; i++) {
+		if (i == 2) {
+			snprintf(text, sizeof text, "client_ca: %s\nauthority: [localhost]\n" MANY, ca_path);
+			write_config(config, text);
+			ok("it is called localhost on purpose", !run_stop(&b) && run_start(&b, "--config", config), "no");
+			port = (unsigned int)atoi(strrchr(b.url, ':') + 1);
+			snprintf(authority, sizeof authority, "localhost:%u", port);
+		}
+		struct signing s = by(&alice, "GET", WHOAMI, NULL);
+		s.authority = authority;
+		char *headers = headers_of(&s);
+		int status = whoami_at(i ? address : "127.0.0.1", port, headers);
+		ok(i == 0 ? "localhost is this broker from its own machine" : i == 1 ? "and not from another one" : "where its settings say so it is",
+		   status == (i == 1 ? 401 : 200), "%d", status);
+		free(headers);
+	}
+	snprintf(text, sizeof text, "client_ca: %s\n" MANY, ca_path);
+	write_config(config, text);
+	strcpy(b.listen, before);
+	ok("the broker starts as before", !run_stop(&b) && run_start(&b, "--config", config), "no");
 }
 
 // ---- the database in other hands ----
@@ -602,11 +738,6 @@ static void test_edited(const char *ca_option)
 	   as(&operator, "GET", WHOAMI, NULL) == 500, "it is");
 	// Two changes at the head: its version goes up, its MAC stays.
 	ok("another head is noticed while running", edit("UPDATE identity_head SET version = version + 1") && as(&operator, "GET", WHOAMI, NULL) == 500, "it is not");
-}
-
-static void write_config(const char *path, const char *text)
-{
-	file_write(path, text, strlen(text), 0644, false, NULL);
 }
 
 static void test_no_token(const char *config, const char *ca_path)
@@ -708,6 +839,8 @@ int main(void)
 		test_changes();
 		test_certificates();
 		test_revoked(config, ca_path);
+		test_name_types();
+		test_localhost(config, ca_path);
 		test_no_token(config, ca_path);
 		test_edited(config);
 		ok("the broker ends well", !run_stop(&b), "no");
