@@ -45,6 +45,38 @@ static struct approval read_approval(const json_t *o)
 				 json_string_value(json_object_get(o, "detail"))};
 }
 
+static bool lists(const json_t *of, const char *name)
+{
+	size_t i;
+	json_t *v;
+	json_array_foreach((json_t *)of, i, v) {
+		if (!strcmp(json_string_value(v) ?: "", name))
+			return true;
+	}
+	return false;
+}
+
+// Is he one of those whose approval is asked for: by broker.yaml, or of releases by a condition of the policy?
+static bool is_asked(const struct broker *b, const char *action, const char *name)
+{
+	const json_t *conditions = b->verifier.policy ? json_object_get(b->verifier.policy->json, "conditions") : NULL;
+	const char *condition;
+	json_t *v;
+	if (strcmp(action, APPROVAL_RELEASE))
+		return lists(json_object_get(json_object_get(b->approvals, action), "of"), name);
+	json_object_foreach((json_t *)conditions, condition, v) {
+		if (lists(json_object_get(json_object_get(v, "approval"), "of"), name))
+			return true;
+	}
+	return false;
+}
+
+// Owners see what is about their own resources, what they asked for, and what waits for them.
+static bool may_see(const struct broker *b, const struct caller *c, const struct approval *a, const char *by)
+{
+	return caller_may(c, PERMIT_APPROVAL_LIST, a->subject) || !strcmp(by, c->name) || is_asked(b, a->action, c->name);
+}
+
 void approval_list(struct broker *b, const char *rest, const struct http_request *q, struct http_response *r)
 {
 	(void)rest;
@@ -53,6 +85,12 @@ void approval_list(struct broker *b, const char *rest, const struct http_request
 	json_t *list = json_array(), *row, *names;
 	size_t i;
 	int err = db_read(b->db, list_work, list, &f);
+	for (i = json_array_size(list); i-- > 0 && !err;) {
+		row = json_array_get(list, i);
+		const struct approval a = read_approval(row);
+		if (!may_see(b, r->caller, &a, json_string_value(json_object_get(row, "by"))))
+			json_array_remove(list, i);
+	}
 	json_array_foreach(list, i, row) {
 		const struct approval a = read_approval(row);
 		if (err || (err = approvals_valid(b, &a, &names, &f)))

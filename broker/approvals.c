@@ -16,6 +16,8 @@
 #include "lib/sha.h"
 
 #define MAX_WAITING 1000
+#define MAX_WAITING_EACH 50	// of one who asks
+#define CLEAR_AT_ONCE 64	// approvals whose time is over, with each new one
 #define WAIT_SECONDS (7 * 86400)
 
 static const struct db_migration tables[] = {
@@ -211,11 +213,51 @@ struct putting {
 	struct signed_one s;
 };
 
+struct over {
+	char id[APPROVAL_ID], keyid[IDENTITY_KEYID];
+};
+
+// Those whose time is over count for nothing; here they go.
+static int clear_over(struct broker *b, struct db_tx *t, struct fault *f)
+{
+	char now_text[32], name[APPROVAL_ID + IDENTITY_KEYID];
+	time_t now = time(NULL);
+	struct tm tm;
+	struct db_rows *r;
+	struct over *over = calloc(CLEAR_AT_ONCE, sizeof *over);
+	unsigned int count = 0;
+	if (!over)
+		return fault_set(f, -ENOMEM, "out of memory");
+	strftime(now_text, sizeof now_text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
+	int err = db_query(t, &r, f, "SELECT id, keyid FROM approval WHERE expires < ? ORDER BY expires LIMIT ?", "ti", now_text, (long long)CLEAR_AT_ONCE);
+	while (!err && (err = db_next(r, f)) == 1) {
+		const char *id = db_text(r, 0), *keyid = db_text(r, 1);
+		if (id && keyid && strlen(id) < sizeof over->id && strlen(keyid) < sizeof over->keyid && count < CLEAR_AT_ONCE) {
+			strcpy(over[count].id, id);
+			strcpy(over[count++].keyid, keyid);
+		}
+		err = 0;
+	}
+	db_rows_end(r);
+	for (unsigned int i = 0; i < count && !err; i++) {
+		struct signed_one s;
+		strcpy(s.keyid, over[i].keyid);
+		err = db_run(t, f, "DELETE FROM approval WHERE id = ? AND keyid = ?", "tt", over[i].id, over[i].keyid);
+		if (err >= 0)
+			err = guard_write(b->guard, t, "approval", row_name(over[i].id, &s, name), NULL, 0, f);
+	}
+	free(over);
+	return err;
+}
+
 static int put_work(struct db_tx *t, void *ctx, struct fault *f)
 {
 	const struct putting *p = ctx;
 	char name[APPROVAL_ID + IDENTITY_KEYID];
-	int err = db_run(t, f, "INSERT INTO approval(id, keyid, expires, signature) VALUES(?, ?, ?, ?) ON CONFLICT (id, keyid) DO UPDATE SET"
+	int err = clear_over(p->b, t, f);
+	if (err)
+		return err;
+	err = db_run(t, f, "INSERT INTO approval(id, keyid, expires, signature) VALUES(?, ?, ?, ?) ON CONFLICT (id, keyid) DO UPDATE SET"
 			 " expires = excluded.expires, signature = excluded.signature", "tttb", p->id, p->s.keyid, p->s.expires, p->s.signature,
 			 sizeof p->s.signature);
 	return err < 0 ? err : guard_write(p->b->guard, t, "approval", row_name(p->id, &p->s, name), &p->s, sizeof p->s, f);
@@ -276,16 +318,26 @@ static int ask_work(struct db_tx *t, void *ctx, struct fault *f)
 {
 	const struct waiting *w = ctx;
 	struct db_rows *r;
-	long long count = 0;
+	long long all = 0, own = 0, each = strcmp(w->by, APPROVAL_BY_ENCLAVE) ? MAX_WAITING_EACH : MAX_WAITING / 2;
 	int err = db_run(t, f, "DELETE FROM approval_request WHERE asked < ?", "i", w->now - WAIT_SECONDS);
 	if (err < 0)
 		return err;
-	err = db_query(t, &r, f, "SELECT count(*) FROM approval_request", "");
-	if (!err && (err = db_next(r, f)) == 1)
-		count = db_int(r, 0);
+	// Beside the one that is asked for again.
+	err = db_query(t, &r, f, "SELECT author FROM approval_request WHERE id <> ?", "t", w->id);
+	while (!err && (err = db_next(r, f)) == 1) {
+		const char *author = db_text(r, 0);
+		all++;
+		own += author && !strcmp(author, w->by);
+		err = 0;
+	}
 	db_rows_end(r);
-	if (err < 0 || count >= MAX_WAITING)
-		return err < 0 ? err : 0;
+	if (err < 0)
+		return err;
+	if (own >= each)
+		return fault_set(f, -EDQUOT, "%lld operations of %.64s wait for approvals already: have those approved first, or wait until they are forgotten, "
+				 "after %d days", each, w->by, WAIT_SECONDS / 86400);
+	if (all >= MAX_WAITING)
+		return fault_set(f, -EDQUOT, "%d operations wait for approvals, which is as many as may", MAX_WAITING);
 	err = db_run(t, f, "INSERT INTO approval_request(id, action, subject, detail, asked, author) VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE"
 		     " SET asked = excluded.asked", "ttttit", w->id, w->a->action, w->a->subject, w->a->detail, w->now, w->by);
 	return err < 0 ? err : 0;
@@ -356,6 +408,10 @@ bool broker_approved(struct broker *b, struct http_response *r, const char *oper
 		return true;
 	if (!err)
 		err = approvals_ask(b, &a, r->caller->name, &f);
+	if (err == -EDQUOT) {
+		broker_problem(r, 429, "TooManyWaiting", f.text, NULL);
+		return false;
+	}
 	if (err) {
 		log_alarm("broker: approvals: %s", f.text);
 		broker_problem(r, db_worth_retrying(err) ? 503 : 500, "Internal", "the approvals cannot be looked at now; the broker's own log says why", NULL);

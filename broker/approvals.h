@@ -17,6 +17,7 @@
 #define APPROVAL_STATEMENT 2048
 #define APPROVAL_DAYS 30	// at most so long
 #define APPROVAL_RELEASE "release"
+#define APPROVAL_BY_ENCLAVE "an enclave"	// who asked; no identity's name has a space
 
 struct broker;
 
@@ -47,7 +48,7 @@ int approvals_put(struct broker *b, const struct approval *a, const char *keyid,
 		  struct fault *f);
 // The names of those who approve it now, as a list; a new reference.
 int approvals_valid(struct broker *b, const struct approval *a, json_t **names, struct fault *f);
-// Somebody waits for it: shown to those who may approve.
+// Somebody waits for it: shown to those who may approve. -EDQUOT: too much waits already.
 int approvals_ask(struct broker *b, const struct approval *a, const char *by, struct fault *f);
 
 // For handlers, just before the change: has it been approved, where that is asked for? The approvals are used up. Otherwise it is answered.

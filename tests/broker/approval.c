@@ -221,6 +221,106 @@ static void test_operations(void)
 	}
 }
 
+static long long count(const char *sql)
+{
+	char path[128];
+	sqlite3 *db;
+	sqlite3_stmt *st = NULL;
+	long long n = -1;
+	snprintf(path, sizeof path, "%s/broker.db", b.dir);
+	if (sqlite3_open(path, &db) == SQLITE_OK && sqlite3_prepare_v2(db, sql, -1, &st, NULL) == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW)
+		n = sqlite3_column_int64(st, 0);
+	sqlite3_finalize(st);
+	sqlite3_close(db);
+	return n;
+}
+
+// What the list of waiting operations has for somebody.
+static bool sees(const struct person *p, const char *subject)
+{
+	struct broker_client *c = client_of(p);
+	struct fault f = {""};
+	json_t *o = NULL, *row;
+	size_t i;
+	bool there = false;
+	int err = broker_client_json(c, "GET", "/coffer/v0/approval", NULL, &o, &f);
+	ok("the list is given", !err, "%s: %s", p->name, f.text);
+	json_array_foreach(json_object_get(o, "requests"), i, row)
+		there |= !strcmp(json_string_value(json_object_get(row, "subject")), subject);
+	json_decref(o);
+	broker_client_close(c);
+	return there;
+}
+
+static void add_owner(struct person *p, const char *prefix)
+{
+	json_t *o;
+	p->key = EVP_EC_gen("P-256");
+	signkey_pem(p->key, p->pem);
+	snprintf(p->file, sizeof p->file, "%s/%s.key", world, p->name);
+	EVP_PKEY_up_ref(p->key);
+	keyfile_write(p->file, p->key, NULL);
+	o = json_pack("{s:s, s:s, s:[s], s:s, s:[s]}", "action", "add", "name", p->name, "roles", "owner", "key", p->pem, "resources", prefix);
+	ok("an owner is added", post("/coffer/v0/identity", o, NULL, 0) == 200, "%s", p->name);
+}
+
+// Asks for something that waits; what the broker says.
+static const char *wait_for(const struct person *p, const char *method, const char *path, json_t *body)
+{
+	static struct fault f;
+	struct broker_client *c = client_of(p);
+	json_t *o = NULL;
+	f.text[0] = '\0';
+	broker_client_json(c, method, path, body, &o, &f);
+	json_decref(o);
+	json_decref(body);
+	broker_client_close(c);
+	return f.text;
+}
+
+static void test_views(void)
+{
+	static struct person ola = {.name = "ola"}, oda = {.name = "oda"};
+	const char *said;
+	char path[64];
+	int waiting = 0;
+	add_owner(&ola, "team/");
+	add_owner(&oda, "other/");
+	json_t *o = json_pack("{s:s, s:s, s:s}", "action", "allow", "resource", "team/file/nine", "measurement", machine.measurement_hex);
+	said = wait_for(&ola, "POST", "/coffer/v0/policy", o);
+	ok("an owner's operation waits", strstr(said, "coffer approve "), "%s", said);
+	ok("who asked sees it", sees(&ola, "team/file/nine"), "no");
+	ok("so do approvers", sees(&ann, "team/file/nine"), "no");
+	ok("another owner does not", !sees(&oda, "team/file/nine"), "it does");
+	said = wait_for(&ola, "GET", "/coffer/v0/key/team/file/one", NULL);
+	ok("reading waits", strstr(said, "coffer approve "), "%s", said);
+	ok("and is seen by the other owner, who is to approve it", sees(&oda, "team/file/one"), "it is not");
+	const struct approval brief = {"destroy", "team/file/brief", "all"};
+	ok("an approval of a second", !approve(&ann, &brief, 2), "no");
+	for (int i = 0; i < 20 && count("SELECT count(*) FROM approval WHERE expires < strftime('%Y-%m-%dT%H:%M:%SZ', 'now')") == 0; i++)
+		nanosleep(&(struct timespec){.tv_nsec = 250000000}, NULL);
+	ok("is over", count("SELECT count(*) FROM approval WHERE expires < strftime('%Y-%m-%dT%H:%M:%SZ', 'now')") > 0, "it is not");
+	const struct approval later = {"destroy", "team/file/later", "all"};
+	ok("and is gone with the next one", !approve(&ann, &later, 600) &&
+	   count("SELECT count(*) FROM approval WHERE expires < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-1 second')") == 0, "it stays");
+	for (; waiting < 80; waiting++) {
+		snprintf(path, sizeof path, "team/file/many-%d", waiting);
+		o = json_pack("{s:s, s:s, s:s}", "action", "allow", "resource", path, "measurement", machine.measurement_hex);
+		said = wait_for(&ola, "POST", "/coffer/v0/policy", o);
+		if (!strstr(said, "coffer approve "))
+			break;
+	}
+	ok("one who asks and asks is told to stop", waiting > 20 && waiting < 60 && strstr(said, "wait for approvals already"), "after %d: %s", waiting, said);
+	o = json_pack("{s:s, s:s, s:s}", "action", "allow", "resource", "team/file/nine", "measurement", machine.measurement_hex);
+	said = wait_for(&ola, "POST", "/coffer/v0/policy", o);
+	ok("what waits may be asked for again", strstr(said, "coffer approve "), "%s", said);
+	o = json_pack("{s:s, s:s, s:s}", "action", "allow", "resource", "other/file/x", "measurement", machine.measurement_hex);
+	said = wait_for(&oda, "POST", "/coffer/v0/policy", o);
+	ok("and others ask still", strstr(said, "coffer approve "), "%s", said);
+	EVP_PKEY_free(ola.key);
+	EVP_PKEY_free(oda.key);
+}
+
 int main(void)
 {
 	struct guest g = {0};
@@ -241,10 +341,11 @@ int main(void)
 	ok("an enclave attests", guest_attest(&b, &machine, &g, NULL) == 200, "no");
 	test_policies(&g);
 	test_release(&g);
-	strcat(text, "approvals:\n  allow: {k: 2, of: [ann, ben, dan]}\n  destroy: {k: 1, of: [ann]}\n");
+	strcat(text, "approvals:\n  allow: {k: 2, of: [ann, ben, dan]}\n  destroy: {k: 1, of: [ann]}\n  read: {k: 1, of: [oda]}\n");
 	file_write(config, text, strlen(text), 0644, false, NULL);
 	ok("a broker whose operations need approvals", !run_stop(&b) && run_start(&b, "--config", config, "--insecure-accept-simulated", machine.root_pem), "no");
 	test_operations();
+	test_views();
 	put(OPEN, "for the next start", NULL, 0);
 	snprintf(text, sizeof text, "%s/rules.yaml", world);
 	file_write(text, OPEN, strlen(OPEN), 0644, false, NULL);
