@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 BROKER_TESTS = $(B)/test/broker-broker $(B)/test/broker-settings $(B)/test/broker-tees $(B)/test/broker-audit
 BROKER_TESTS += $(B)/test/broker-ratls $(B)/test/broker-retry
+BROKER_TESTS += $(B)/test/broker-malformed
 BROKER_TESTS += $(B)/test/broker-master
 BROKER_TESTS += $(B)/test/broker-load $(B)/test/broker-operations $(B)/test/broker-round
 BROKER_TESTS += $(B)/test/broker-backup $(B)/test/broker-ui $(B)/test/broker-service
