@@ -34,7 +34,7 @@
 struct flight {
 	char name[COLLATERAL_MAX_NAME];	// "": free
 	bool flying;
-	time_t until;			// !flying: it failed, and why
+	int64_t until_ms;		// !flying: it failed, and why. Of the clock that nobody sets back: a step would make the wait a day
 	int err;
 	char why[512];
 };
@@ -51,14 +51,14 @@ struct mirror {
 	unsigned int waiting;			// requests that fetch, or wait for one that does; under lock
 };
 
-static struct flight *flight_of(struct mirror *m, const char *name, time_t now)
+static struct flight *flight_of(struct mirror *m, const char *name, int64_t now_ms)
 {
 	struct flight *spare = NULL;
 	for (unsigned int i = 0; i < FLIGHTS; i++) {
 		struct flight *l = &m->flights[i];
 		if (l->name[0] && !strcmp(l->name, name))
 			return l;
-		if (!l->name[0] || (!l->flying && (l->until <= now || !spare)))
+		if (!l->name[0] || (!l->flying && (l->until_ms <= now_ms || !spare)))
 			spare = l;
 	}
 	if (spare) {
@@ -76,13 +76,13 @@ static int refresh(struct mirror *m, const struct collateral_key *k, struct faul
 	pthread_mutex_lock(&m->lock);
 	full = m->waiting >= MAX_WAITING;
 	m->waiting += !full;
-	while (!full && (l = flight_of(m, k->name, time(NULL))) && l->flying) {
+	while (!full && (l = flight_of(m, k->name, clock_ms())) && l->flying) {
 		pthread_cond_wait(&m->landed, &m->lock);
 		waited = true;
 	}
-	if (!l || l->until > time(NULL) || waited) {
-		int err = !l ? fault_set(f, -EAGAIN, "too much is being fetched already") : l->until ? fault_set(f, l->err, "%s", l->why) : 0;
-		if (l && !l->until)
+	if (!l || l->until_ms > clock_ms() || waited) {
+		int err = !l ? fault_set(f, -EAGAIN, "too much is being fetched already") : l->until_ms ? fault_set(f, l->err, "%s", l->why) : 0;
+		if (l && !l->until_ms)
 			l->name[0] = '\0';	// somebody else's fetch went well
 		m->waiting -= !full;
 		pthread_mutex_unlock(&m->lock);
@@ -95,7 +95,7 @@ static int refresh(struct mirror *m, const struct collateral_key *k, struct faul
 		err = 0;
 	pthread_mutex_lock(&m->lock);
 	l->flying = false;
-	l->until = err ? time(NULL) + PENANCE_S : 0;
+	l->until_ms = err ? clock_ms() + PENANCE_S * 1000 : 0;
 	l->err = err;
 	snprintf(l->why, sizeof l->why, "%s", f->text);
 	if (!err)
