@@ -46,6 +46,9 @@ static int fail(struct connection *c, struct fault *f)
 	case SQLITE_FULL:
 		err = -ENOSPC;
 		break;
+	case SQLITE_IOERR:	// some of its files it makes room for in other ways
+		err = sqlite3_system_errno(c->db) == ENOSPC || sqlite3_system_errno(c->db) == EDQUOT ? -ENOSPC : -EIO;
+		break;
 	case SQLITE_NOMEM:
 		err = -ENOMEM;
 		break;
