@@ -514,6 +514,13 @@ static void test_limits(void)
 	}
 	ok("who is refused again and again is told to wait", refused >= 12 && waits >= 1 && refused + waits == 40, "%u refused, %u waits", refused, waits);
 	int err = request(&b, "POST", "/kbs/v0/auth", "", "{\"version\":\"0.4.0\",\"tee\":\"snp\"}", &r);
+	for (int i = 0; i < 100 && !err && r.status == 200; i++) {	// on a slow machine an allowance has come back meanwhile
+		http_reply_free(&r);
+		int status = guest_attest(&b, &other, &g, NULL);
+		refused += status == 403;
+		waits += status == -EPROTO;
+		err = request(&b, "POST", "/kbs/v0/auth", "", "{\"version\":\"0.4.0\",\"tee\":\"snp\"}", &r);
+	}
 	ok("with 429", !err && r.status == 429 && strstr(r.body, "come again in"), "%d %d", err, err ? 0 : r.status);
 	if (!err)
 		http_reply_free(&r);
