@@ -45,7 +45,7 @@ define FUZZ_RULE
 $(B)/fuzz/$(1): fuzz/fuzz_$(1).c $(FUZZ_SRC_$(1))
 	@mkdir -p $$(@D)
 	@echo "  FUZZ $$@"
-	$$(Q)clang $$(FUZZ_CFLAGS) -o $$@ $$^ -lssl -lcrypto -ljansson -lyaml
+	$$(Q)clang $$(FUZZ_CFLAGS) -o $$@ $$^ -lssl -lcrypto -lhogweed -lnettle -lgmp -ljansson -lyaml
 endef
 $(foreach f,$(FUZZERS),$(eval $(call FUZZ_RULE,$(f))))
 
