@@ -303,7 +303,7 @@ static void test_simulated(void)
 	test_signed_change("a migration agent is refused", 0x0a, 0x07, "snp.policy_migrate_ma");
 	test_signed_change("another VMPL is refused", 0x30, 2, "snp.vmpl");
 	test_signed_change("another TCB is refused", 0x180, 2, "tcb");
-	test_signed_change("another chip id is refused", 0x1a0, 0, "chip-id");
+	test_signed_change("another chip id is refused", 0x1a0, report[0x1a0] ^ 1, "chip-id");
 	test_signed_change("another kind of key is refused", 0x48, 4, "signing-key");
 	test_signed_change("another signature algorithm is refused", 0x34, 2, "signature");
 
