@@ -272,7 +272,7 @@ int sv_block_read_run(struct seal_vol *v, const struct tree *t, u64 index, const
 		      void *const *out);
 // The same for pointers of one session, whose key it is, with a buffer of the caller's and without the volume's lock: the
 // blocks may be freed and written anew meanwhile, so an error means no more than to look again.
-#define FETCH_BLOCKS 16u
+#define FETCH_BLOCKS 64u
 struct fetch {
 	struct gcm_key key;
 	struct gcm_ctx ctx;
