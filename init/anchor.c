@@ -88,18 +88,22 @@ static int post(struct exchange *x, unsigned int index, json_t *o, bool once, st
 static int claim_at_broker(struct exchange *x, unsigned int index, const struct coffer_anchor_state *from, struct coffer_anchor_state *to,
 			   struct fault *f)
 {
-	struct coffer_anchor_state granted, now;
+	struct coffer_anchor_state granted, now, own;
 	struct http_reply reply;
 	unsigned long before = from ? from->epoch : 0;
 	int err;
 	while ((err = post(x, index, json_pack("{s:s, s:o, s:o}", "action", "claim", "from", from ? state_json(from) : json_null(), "to", state_json(to)),
 			   true, &reply, f)) == -EINPROGRESS) {
-		// The answer was lost. Where what is remembered is this very claim, the next is made from there; anything else the broker judges.
+		// The answer was lost. Where what is remembered is this very claim, the next is made from there; anything else the broker judges. Each
+		// leaves a record there, but exchange_ask has an end.
 		err = anchor_get(x, x->s->volumes[index].id, &now, f);
 		if (err && err != -ENOENT)
 			return err;
-		if (!err && now.epoch == before + 1 && now.generation == to->generation && !memcmp(now.digest, to->digest, sizeof now.digest))
-			from = &now;
+		if (!err && now.epoch == before + 1 && now.generation == to->generation && !memcmp(now.digest, to->digest, sizeof now.digest)) {
+			own = now;
+			from = &own;
+			before = own.epoch;
+		}
 	}
 	if (err)
 		return err;

@@ -184,6 +184,7 @@ static bool try_again(int err)
 struct patience {
 	int64_t since_ms;		// of the first attempt
 	unsigned int pause_ms, at_once, renewals;
+	bool waited;
 };
 
 static int give_up(struct exchange *x, int err, bool asked_longer, struct fault *f)
@@ -222,6 +223,7 @@ static int wait_a_little(struct exchange *x, struct patience *p, int err, struct
 	}
 	p->pause_ms = (unsigned int)(pause < LONGEST_PAUSE_MS / 2 ? 2 * pause : LONGEST_PAUSE_MS);
 	p->at_once = 0;
+	p->waited = true;
 	pause = asked > pause ? asked : pause < left ? pause : left;
 	nanosleep(&(struct timespec){pause / 1000, pause % 1000 * 1000000l}, NULL);
 	return 0;
@@ -252,20 +254,24 @@ static int attempt(struct exchange *x, const struct exchange_request *q, struct 
 
 int exchange_ask(struct exchange *x, const struct exchange_request *q, struct http_reply *reply, struct fault *f)
 {
-	struct patience p = {.since_ms = clock_ms()};
-	bool sent;
+	bool once = q && q->once, sent;
+	struct patience p = {.since_ms = clock_ms(), .pause_ms = once ? x->lost_pause_ms : 0, .at_once = once ? x->lost_at_once : 0};
 	int err;
 	do {
 		err = attempt(x, q, &p, &sent, reply, f);
 		if (!err)
 			break;
 		err = wait_a_little(x, &p, err, f);
-		if (!err && sent && q->once) {
+		if (!err && sent && once) {
 			err = -EINPROGRESS;
 			break;
 		}
 	} while (!err);
-	if (p.pause_ms)
+	if (p.waited)
 		x->patience_ms -= clock_ms() - p.since_ms;
+	if (once) {	// who asks again after that goes on waiting where it was
+		x->lost_pause_ms = err == -EINPROGRESS ? p.pause_ms : 0;
+		x->lost_at_once = err == -EINPROGRESS ? p.at_once : 0;
+	}
 	return err;
 }

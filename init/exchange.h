@@ -23,6 +23,7 @@ struct exchange {
 	bool proven;		// in the session of the cookie
 	int64_t patience_ms;	// what is left of the time that a start may wait for brokers, in all
 	bool said;		// that it waits
+	unsigned int lost_pause_ms, lost_at_once;	// how it has waited for a request that is not made again by itself, while its answer is lost
 	unsigned int retry_after_s;	// what the last answer wanted; 0: nothing
 	struct tpm_place tpm[SETTINGS_MAX_VOLUMES];	// where volumes are anchored in a TPM
 };

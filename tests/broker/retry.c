@@ -30,6 +30,7 @@ static struct between {
 	bool drop_session;	// the request goes on with a cookie that the broker does not know
 	unsigned int times;	// so many are tampered with
 	bool every_second;	// of them
+	bool cut;		// the broker gets the request, and the connection goes instead of its answer
 	unsigned int matched, tampered, auths;
 } one = {.lock = PTHREAD_MUTEX_INITIALIZER}, two = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -49,6 +50,8 @@ static void pass_on(const struct http_request *q, const char *cookie, struct htt
 	snprintf(r->set_cookie, sizeof r->set_cookie, "%.255s", reply.cookie);
 }
 
+static char too_long[4096];
+
 static void handle(void *ctx, const struct http_request *q, struct http_response *r)
 {
 	struct between *p = ctx;
@@ -60,10 +63,13 @@ static void handle(void *ctx, const struct http_request *q, struct http_response
 	int status = hit ? p->status : 0;
 	const char *wait = hit ? p->retry_after : NULL;
 	bool pass = !status || p->done;
+	bool cut = hit && p->cut;
 	const char *cookie = hit && p->drop_session ? "kbs-session-id=00" : q->head->cookie;
 	pthread_mutex_unlock(&p->lock);
 	if (pass)
 		pass_on(q, cookie, r);
+	if (cut)	// an answer whose head is too long is not sent
+		r->content_type = too_long;
 	if (!status)
 		return;
 	if (r->body)
@@ -159,7 +165,7 @@ static void tamper(struct between *p, const char *method, const char *at, int st
 	p->status = status;
 	p->times = times;
 	p->retry_after = NULL;
-	p->done = p->drop_session = p->every_second = false;
+	p->done = p->drop_session = p->every_second = p->cut = false;
 }
 
 static bool whole(int err)
@@ -241,6 +247,36 @@ static void test_claim(void)
 	one.at = NULL;
 }
 
+// Each claim leaves a record at the broker. Whose answers are lost does not go on claiming without an end, or without a pause.
+static void test_lost(void)
+{
+	struct fault f;
+	char urls[200];
+	tamper(&one, "POST", "/kbs/v0/anchor/", 0, 1);
+	one.cut = true;
+	int err = start(one.url, 0, &f);
+	ok("a claim after which the connection goes is made from there, at once", whole(err) && one.tampered == 1 && !lines, "%d %u %u: %s", err, one.tampered, lines,
+	   f.text);
+	tamper(&one, "POST", "/kbs/v0/anchor/", 0, 3);
+	one.cut = true;
+	err = start(one.url, 30, &f);
+	ok("it goes on after some such", whole(err) && one.tampered == 3 && lines == 1, "%d %u %u: %s", err, one.tampered, lines, f.text);
+	tamper(&one, "POST", "/kbs/v0/anchor/", 0, 200);
+	one.cut = true;
+	err = start(one.url, 1, &f);
+	ok("where each connection goes it ends with its time", err == -ECONNRESET && one.tampered < 30 && !claims && strstr(f.text, "within 1 s"), "%d %u: %s", err,
+	   one.tampered, f.text);
+	tamper(&one, "POST", "/kbs/v0/anchor/", 503, 200);
+	tamper(&two, "POST", "/kbs/v0/anchor/", 503, 200);
+	snprintf(urls, sizeof urls, "%s,%s", one.url, two.url);
+	err = start(urls, 1, &f);
+	ok("where none of two brokers can write, too", err == -EAGAIN && one.tampered + two.tampered < 30 && !claims && lines == 1, "%d %u %u: %s", err,
+	   one.tampered, two.tampered, f.text);
+	one.at = two.at = NULL;
+	err = start(one.url, 0, &f);
+	ok("and starts when that is over", whole(err), "%d: %s", err, f.text);
+}
+
 static void test_waits(void)
 {
 	struct fault f;
@@ -308,6 +344,7 @@ int main(void)
 {
 	char *cert = NULL, *key = NULL;
 	struct fault f = {""};
+	memset(too_long, 'x', sizeof too_long - 1);
 	world_begin("retry");
 	// The broker is a child of this process: it is made before there are threads, which the leak checker would look for in the child.
 	if (tls_make_certificate("in between", "127.0.0.1", &cert, &key, &f) || !run_prepare(&b, "state") ||
@@ -322,6 +359,7 @@ int main(void)
 	volume = (struct coffer_anchor_state){.generation = 3, .digest = {1, 2, 3}};
 	test_each();
 	test_claim();
+	test_lost();
 	test_waits();
 	test_others();
 	http_server_stop(one.server);
