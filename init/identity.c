@@ -53,12 +53,10 @@ static void note_life(struct exchange *x, const char *pem)
 	BIO *bio = BIO_new_mem_buf(pem, -1);
 	X509 *cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
 	int days = 0, seconds = 0;
-	if (cert && ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(cert)) == 1) {
-		int64_t life = days * 86400ll + seconds;
-		life = life < LIFE_MIN ? LIFE_MIN : life > LIFE_MAX ? LIFE_MAX : life;	// whatever the clock says
-		if (!x->identity_life_s || life < x->identity_life_s)
-			x->identity_life_s = life;
-	}
+	int64_t life = cert && ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(cert)) == 1 ? days * 86400ll + seconds : 0;
+	life = life < LIFE_MIN ? LIFE_MIN : life > LIFE_MAX ? LIFE_MAX : life;	// whatever the clock or the broker says
+	if (!x->identity_life_s || life < x->identity_life_s)
+		x->identity_life_s = life;
 	X509_free(cert);
 	BIO_free(bio);
 }
@@ -124,14 +122,16 @@ bool identity_wanted(const struct settings *s)
 	return false;
 }
 
-// All of them, in a session of its own.
+// All of them, in a session of its own: one that is refused does not keep the others from living on.
 static int renew(struct exchange *x, struct fault *f)
 {
 	int err = 0;
 	x->proven = false;
 	x->patience_ms = x->s->broker_timeout_s * 1000ll;
-	for (unsigned int i = 0; i < x->s->secret_count && !err; i++)
-		err = is_identity(&x->s->secrets[i]) ? identity_fetch(x, &x->s->secrets[i], f) : 0;
+	for (unsigned int i = 0; i < x->s->secret_count; i++) {
+		int e = is_identity(&x->s->secrets[i]) ? identity_fetch(x, &x->s->secrets[i], f) : 0;
+		err = err ? err : e;
+	}
 	return err;
 }
 

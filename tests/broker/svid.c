@@ -216,20 +216,26 @@ static char *read_in(const char *dir, const char *name)
 	return file_read(path, 1 << 16, &text, &len, NULL) ? strdup("") : text;
 }
 
-// The broker is away when the time comes, and comes back. The life is the test's, which has no half hour.
+// The broker is away when the time comes, and comes back; of one identity it does not want to know any more. The life is the test's, which has no half
+// hour.
 static void test_renewal(void)
 {
 	static const struct attest_ops ops = {evidence_here, NULL, NULL, NULL, say_nothing, NULL, NULL, deliver_here};
-	char dir[160], *before, *key, *after;
-	struct settings_secret secret = {.path = dir, .resource = (char *)"spiffe/svid/web", .mode = 0400};
-	struct settings s = {.broker_url = b.url, .broker_ca = b.ca, .broker_timeout_s = 60, .secret_count = 1, .secrets = &secret};
+	char dir[160], gone[160], *before, *key, *after;
+	struct settings_secret secrets[] = {{.path = gone, .resource = (char *)"spiffe/svid/gone", .mode = 0400},
+					    {.path = dir, .resource = (char *)"spiffe/svid/web", .mode = 0400}};
+	struct settings s = {.broker_url = b.url, .broker_ca = b.ca, .broker_timeout_s = 60, .secret_count = 2, .secrets = secrets};
 	struct exchange *x = NULL;
 	struct fault f = {""};
 	snprintf(dir, sizeof dir, "%s/identity", world);
+	snprintf(gone, sizeof gone, "%s/gone", world);
 	mkdir(dir, 0700);
+	mkdir(gone, 0700);
+	set_policy(&b, "spiffe/svid/gone", true, machine.measurement_hex);
 	int err = attest_run(&s, &ops, &x, &f);
 	if (!ok("svid: an enclave has its identity in files", !err && x && x->identity_life_s > 3000, "%d %s", err, f.text))
 		return;
+	set_policy(&b, "spiffe/svid/gone", false, machine.measurement_hex);
 	before = read_in(dir, "svid.pem");
 	key = read_in(dir, "key.pem");
 	snprintf(b.listen, sizeof b.listen, "%.60s", b.url + strlen("https://"));	// it comes back where it was
