@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "attest/json.h"
 #include "broker/api.h"
 #include "broker/approvals.h"
 #include "lib/encode.h"
@@ -28,11 +29,9 @@ static int list_work(struct db_tx *t, void *ctx, struct fault *f)
 	json_array_clear(list);
 	while (!err && (err = db_next(r, f)) == 1) {
 		char when[32];
-		struct tm tm;
-		time_t asked = (time_t)db_int(r, 4);
-		strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&asked, &tm));
 		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "id", db_text(r, 0) ?: "", "action", db_text(r, 1) ?: "", "subject",
-						      db_text(r, 2) ?: "", "detail", db_text(r, 3) ?: "", "asked", when, "by", db_text(r, 5) ?: ""));
+						      db_text(r, 2) ?: "", "detail", db_text(r, 3) ?: "", "asked",
+						      time_text(when, (time_t)db_int(r, 4)), "by", db_text(r, 5) ?: ""));
 		err = 0;
 	}
 	db_rows_end(r);

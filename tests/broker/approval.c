@@ -168,6 +168,9 @@ static void test_release(struct guest *g)
 	ok("without approvals nothing is given", release(g) == 403, "it is");
 	snprintf(path, sizeof path, "%s", "/coffer/v0/approval");
 	expect("it waits where approvers look", &b, "GET", path, admin_header(&b), NULL, 200, "\"subject\":\"" RESOURCE "\"");
+	ok("somebody gives it a time that there is not", edit("UPDATE approval_request SET asked = 9000000000000000000"), "no");
+	expect("which ends nothing", &b, "GET", path, admin_header(&b), NULL, 200, "\"subject\":\"" RESOURCE "\"");
+	ok("and the time is put right", edit("UPDATE approval_request SET asked = strftime('%s')"), "no");
 	ok("one approval", !approve(&ann, &one, 600) && release(g) == 403, "is enough, or not taken");
 	ok("the same one's again does not count twice", !approve(&ann, &one, 700) && release(g) == 403, "it does");
 	ok("somebody's who is not named does not count", !approve(&dan, &one, 600) && release(g) == 403, "it does");
