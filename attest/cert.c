@@ -144,8 +144,8 @@ int cert_crls_add(struct cert_crls *l, const void *bytes, size_t len, struct fau
 	X509_CRL *crl;
 	while (!err && len <= CERT_MAX_BYTES && (pem || p < end)) {
 		crl = bio ? PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL) : pem ? NULL : d2i_X509_CRL(NULL, &p, end - p);
-		if (!crl) {	// the end of PEM text; in DER something that is none
-			err = pem ? 0 : -EINVAL;
+		if (!crl) {	// the end of PEM text; else something that is none
+			err = pem && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE ? 0 : -EINVAL;
 			break;
 		}
 		if (l->count < CERT_CRLS_MAX) {
@@ -369,22 +369,58 @@ int cert_crl_check(X509_CRL *crl, X509 *issuer, X509 *cert, time_t now, struct f
 	return 0;
 }
 
-// Of the lists of this issuer, one that is current will do; that it names the certificate is believed of any.
+static bool names_point(X509 *cert, const DIST_POINT_NAME *point)
+{
+	CRL_DIST_POINTS *own = X509_get_ext_d2i(cert, NID_crl_distribution_points, NULL, NULL);
+	bool found = false;
+	for (int i = 0; own && i < sk_DIST_POINT_num(own) && !point->type; i++) {
+		const DIST_POINT_NAME *one = sk_DIST_POINT_value(own, i)->distpoint;
+		for (int k = 0; one && !one->type && k < sk_GENERAL_NAME_num(one->name.fullname); k++) {
+			for (int n = 0; n < sk_GENERAL_NAME_num(point->name.fullname); n++)
+				found |= !GENERAL_NAME_cmp(sk_GENERAL_NAME_value(one->name.fullname, k), sk_GENERAL_NAME_value(point->name.fullname, n));
+		}
+	}
+	CRL_DIST_POINTS_free(own);
+	return found;
+}
+
+// Would the list name the certificate? Some hold what changed since another list, or a part of what their issuer revokes (RFC 5280, 5.2).
+static bool is_about(X509_CRL *crl, X509 *cert)
+{
+	int critical = -1;
+	ISSUING_DIST_POINT *part = X509_CRL_get_ext_d2i(crl, NID_issuing_distribution_point, &critical, NULL);
+	bool about = X509_CRL_get_ext_by_NID(crl, NID_delta_crl, -1) < 0 && (part || critical == -1);
+	for (int at = -1; (at = X509_CRL_get_ext_by_critical(crl, 1, at)) >= 0;)
+		about &= OBJ_obj2nid(X509_EXTENSION_get_object(X509_CRL_get_ext(crl, at))) == NID_issuing_distribution_point;
+	if (part && about) {
+		bool authority = cert_is_authority(cert);
+		about = !part->onlyattr && !part->indirectCRL && !part->onlysomereasons && !(part->onlyuser && authority) && !(part->onlyCA && !authority) &&
+			(!part->distpoint || names_point(cert, part->distpoint));
+	}
+	ISSUING_DIST_POINT_free(part);
+	ERR_clear_error();
+	return about;
+}
+
+// That a list names the certificate is believed of each of this issuer's; beside that, one must be about it, and current.
 static int link_revoked(const struct cert_revocation *r, X509 *issuer, X509 *cert, time_t now, struct fault *f)
 {
 	char name[128];
+	struct fault why = {""};
 	int result = fault_set(f, -ENOENT, "there is no revocation list of '%s'", cert_subject(issuer, name, sizeof name));
-	for (unsigned int i = 0; i < r->lists.count && result; i++) {
+	for (unsigned int i = 0; i < r->lists.count && result != -EKEYREVOKED; i++) {
 		X509_CRL *crl = r->lists.crls[i];
 		const ASN1_TIME *next = X509_CRL_get0_nextUpdate(crl);
 		time_t end = next ? cert_time(next) : -1;
 		if (X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_get_subject_name(issuer)))
 			continue;
-		result = cert_crl_check(crl, issuer, cert, end > 0 && now >= end ? end - 1 : now, f);
-		if (result == -EKEYREVOKED)
-			return result;
-		if (!result && !r->accept_expired)
-			result = cert_crl_dates(crl, issuer, now, f);
+		int err = cert_crl_check(crl, issuer, cert, end > 0 && now >= end ? end - 1 : now, &why);
+		if (!err && !is_about(crl, cert))
+			err = fault_set(&why, -ENOENT, "the revocation list of '%s' is about others of its certificates", cert_subject(issuer, name, sizeof name));
+		if (!err && !r->accept_expired)
+			err = cert_crl_dates(crl, issuer, now, &why);
+		if (result || err == -EKEYREVOKED)
+			result = err ? fault_set(f, err, "%s", why.text) : 0;
 	}
 	return result;
 }

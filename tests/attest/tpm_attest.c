@@ -2,6 +2,8 @@
 // A TPM's evidence end to end, against swtpm (a real TPM's code) whose maker is swtpm_localca: endorsement certificate, activate-credential made
 // without a TPM and answered by one, quotes, registers; a TPM without a certificate; Azure's report in an NV index.
 #include <errno.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -79,6 +81,39 @@ static void test_verdict(struct tpm_attester *a, const struct tpm_public *ak)
 	bundle_free(&b);
 }
 
+// A list that names nobody and says so of a part only.
+static X509_CRL *list_of_part(const struct pki *issuer, int what, const char *value)
+{
+	X509_CRL *crl = pki_crl(issuer, NULL, time(NULL) - 100, time(NULL) + 100);
+	ASN1_INTEGER *one = ASN1_INTEGER_new();
+	bool delta = what == NID_delta_crl;
+	X509_EXTENSION *e = delta ? NULL : X509V3_EXT_nconf_nid(NULL, NULL, what, value);
+	bool made = delta ? ASN1_INTEGER_set(one, 1) && X509_CRL_add1_ext_i2d(crl, what, one, 1, 0) == 1 : e && X509_CRL_add_ext(crl, e, -1) == 1;
+	ok("a list of a part", made && X509_CRL_sign(crl, issuer->key, EVP_sha256()) > 0, "it cannot be made");
+	X509_EXTENSION_free(e);
+	ASN1_INTEGER_free(one);
+	return crl;
+}
+
+// A file with two lists, of which the second is cut or damaged, is not one with one.
+static void test_list_file(X509_CRL *first, X509_CRL *second)
+{
+	struct cert_crls l = {.count = 0};
+	BIO *bio = BIO_new(BIO_s_mem());
+	char *text = NULL;
+	if (!bio || !PEM_write_bio_X509_CRL(bio, first) || !PEM_write_bio_X509_CRL(bio, second))
+		abort();
+	size_t len = (size_t)BIO_get_mem_data(bio, &text), middle = len * 3 / 4;
+	ok("a file of two lists", cert_crls_add(&l, text, len, NULL) == 0 && l.count == 2, "%u", l.count);
+	cert_crls_free(&l);
+	ok("one that was cut", cert_crls_add(&l, text, middle, NULL) == -EINVAL, "it is read");
+	cert_crls_free(&l);
+	text[middle] = '*';
+	ok("one that was damaged", cert_crls_add(&l, text, len, NULL) == -EINVAL, "it is read");
+	cert_crls_free(&l);
+	BIO_free(bio);
+}
+
 // Lists of the maker's root and of its intermediate, about a chain that is good.
 static void test_revoked(const struct cert_list *chain, const struct cert_list *roots)
 {
@@ -94,6 +129,21 @@ static void test_revoked(const struct cert_list *chain, const struct cert_list *
 	ok("the root has no list", CERTIFIED == -ENOENT && strstr(f.text, "no revocation list of"), "%s", f.text);
 	r.lists.crls[r.lists.count++] = pki_crl(&root, NULL, now - 100, now + 100);
 	ok("lists that name neither", CERTIFIED == 0, "%s", f.text);
+	r.lists.crls[r.lists.count++] = pki_crl(&issuer, chain->certs[0], now - 50, now + 100);
+	ok("a newer one behind them that does", CERTIFIED == -EKEYREVOKED, "%s", f.text);
+	test_list_file(r.lists.crls[0], r.lists.crls[2]);
+	X509_CRL_free(r.lists.crls[--r.lists.count]);
+	static const struct { int what; const char *value; bool will_do; } parts[] = {
+		{NID_delta_crl, "of changes", false}, {NID_issuing_distribution_point, "critical,onlyuser:TRUE", true},
+		{NID_issuing_distribution_point, "critical,onlyCA:TRUE", false}, {NID_issuing_distribution_point, "critical,onlysomereasons:keyCompromise", false},
+		{NID_issuing_distribution_point, "critical,fullname:URI:http://another.example/", false}, {NID_inhibit_any_policy, "critical,1", false},
+		{NID_inhibit_any_policy, "1", true}};
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+		X509_CRL_free(r.lists.crls[0]);
+		r.lists.crls[0] = list_of_part(&issuer, parts[i].what, parts[i].value);
+		int err = CERTIFIED;
+		ok(parts[i].value, err == (parts[i].will_do ? 0 : -ENOENT), "%d %s", err, f.text);
+	}
 	X509_CRL_free(r.lists.crls[0]);
 	r.lists.crls[0] = pki_crl(&issuer, chain->certs[0], now - 100, now + 100);
 	ok("a TPM that was revoked", CERTIFIED == -EKEYREVOKED && strstr(f.text, "is revoked"), "%s", f.text);
