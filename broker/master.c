@@ -255,6 +255,42 @@ void master_describe(const char *dir, char *out, size_t size)
 	json_decref(o);
 }
 
+static void take_text(const json_t *way, const char *name, char *out, size_t size)
+{
+	const char *text = json_string_value(json_object_get(way, name));
+	if (text && !*out)
+		snprintf(out, size, "%s", text);
+}
+
+int master_same_way(const char *dir, struct master_settings *s, struct fault *f)
+{
+	char have[64];
+	const char *pcr;
+	json_t *o, *way, *value;
+	master_describe(dir, have, sizeof have);
+	if (strchr(have, ',') || strlen(have) >= sizeof s->with)
+		return fault_set(f, -EINVAL, "the master key is kept under %s: say which of them shall open the new one (--master-key), and add the others afterwards "
+				 "(--add)", have);
+	strcpy(s->with, have);
+	if (!master_there(dir, MASTER_WRAPPED))
+		return 0;
+	int err = load(dir, MASTER_WRAPPED, &o, f);
+	if (err)
+		return err;
+	way = json_array_get(json_object_get(o, "ways"), 0);
+	take_text(way, "token", s->token, sizeof s->token);
+	take_text(way, "label", s->label, sizeof s->label);
+	size_t n = 0;
+	if (!*s->pcrs) {
+		json_object_foreach(json_object_get(way, "pcrs"), pcr, value) {
+			if (n < sizeof s->pcrs)
+				n += (size_t)snprintf(s->pcrs + n, sizeof s->pcrs - n, "%s%s", n ? "," : "", pcr);
+		}
+	}
+	json_decref(o);
+	return n < sizeof s->pcrs ? 0 : fault_set(f, -EBADMSG, "the wrapped master key is damaged: its PCRs");
+}
+
 static int write_plain(const char *dir, const uint8_t key[MASTER_KEY_BYTES], struct fault *f)
 {
 	char path[PATH_MAX + 32], hex[66];

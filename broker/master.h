@@ -75,6 +75,9 @@ int master_find(const char *dir, const struct master_settings *s, struct master_
 // Which ways the file has, for people: "passphrase, tpm". "" when there is none.
 void master_describe(const char *dir, char *out, size_t size);
 
+// A new key is to be kept under what the one of now is: its way, and what of PCRs, token and label the settings do not say. -EINVAL: there are several.
+int master_same_way(const char *dir, struct master_settings *s, struct fault *f);
+
 // A file's content to its ways, checked but for its MAC: *out a new reference. -EBADMSG.
 int master_parse(const char *text, size_t len, json_t **out, struct fault *f);
 

@@ -112,18 +112,6 @@ static int fits(void *ctx, const uint8_t key[MASTER_KEY_BYTES], struct fault *f)
 	return err;
 }
 
-// What a new key is kept under when that is not said.
-static int same_way(struct request *q, struct fault *f)
-{
-	char ways[64];
-	master_describe(q->now.dir, ways, sizeof ways);
-	if (strchr(ways, ',') || strlen(ways) >= sizeof q->to.with)
-		return fault_set(f, -EINVAL, "the master key is kept under %s: say which of them shall open the new one (--master-key), and add the others afterwards "
-				 "(--add)", ways);
-	strcpy(q->to.with, ways);
-	return 0;
-}
-
 static int refuse_others(struct db *db, struct fault *f)
 {
 	long long others;
@@ -176,7 +164,7 @@ static int change(struct request *q, struct fault *f)
 		new.have_pin = true;
 	}
 	if (!*q->to.with)
-		err = same_way(q, f);
+		err = master_same_way(q->now.dir, &q->to, f);
 	if (!err)
 		err = q->fresh ? exchange(q, &new, &found, &file, f) : master_write_next(q->now.dir, &q->to, &new, q->add, found.key, &file, f);
 	if (!err)

@@ -309,7 +309,7 @@ static struct master_settings tpm(const char *pcrs)
 static void test_tpm(void)
 {
 	struct master_settings s;
-	char plain[100], bound[100];
+	char plain[100], bound[100], again[100];
 	uint8_t k[32];
 	struct fault f;
 	if (!start_tpm("tpm1")) {
@@ -330,7 +330,15 @@ static void test_tpm(void)
 	for (int i = 0; i < 20 && !err; i++) // nothing is left behind in it: sessions and keys would fill it up
 		err = find(bound, &s, false, k, &f);
 	ok("which gives it back as often as it is asked", !err && !memcmp(k, key1, 32), "%d %s", err, f.text);
+	strcpy(again, folder("tpm-again"));
+	struct master_settings same = tpm("");
+	err = master_same_way(bound, &same, &f);
+	ok("another key in the same way", !err && !strcmp(same.with, "tpm"), "%d %s %s", err, f.text, same.with);
+	err = put_key(again, &same, false, key1, true, &f);
+	ok("is kept", !err && !find(again, &s, false, k, &f), "%d %s", err, f.text);
 	extend(16);
+	err = find(again, &s, false, k, &f);
+	ok("and bound to the same PCRs", err == -EPERM && strstr(f.text, "PCR 16 "), "%d %s", err, f.text);
 	err = find(bound, &s, false, k, &f);
 	ok("a changed PCR is named, and what to do", err == -EPERM && strstr(f.text, "PCR 16 ") && strstr(f.text, "rekey-master"), "%d %s", err, f.text);
 	err = find(plain, &s, false, k, &f);
