@@ -6,6 +6,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -228,6 +230,29 @@ static bool edit(const char *sql)
 	return err >= 0;
 }
 
+// Taken away, with what guards it, while the command waits for a passphrase.
+static void test_edited_meanwhile(void)
+{
+	static const char passphrase[] = "a new passphrase";
+	int s[2], unread = 1;
+	char number[16];
+	if (!ok("a passphrase that comes late", !socketpair(AF_UNIX, SOCK_STREAM, 0, s) && write(s[1], passphrase, 1) == 1, "no"))
+		return;
+	snprintf(number, sizeof number, "%d", s[0]);
+	pid_t pid = command_begin(broker_rekey_main, "--new-key", "--dir", b.dir, "--master-key", "passphrase", "--new-passphrase-fd", number);
+	for (int i = 0; i < 6000 && unread; i++) {
+		usleep(10000);
+		ioctl(s[0], FIONREAD, &unread);
+	}
+	ok("it is waited for", !unread, "no");
+	ok("what guards the row that is gone goes too", edit("DELETE FROM guard WHERE area = 'anchor'"), "no");
+	ok("it comes", write(s[1], passphrase + 1, sizeof passphrase - 2) > 0 && !shutdown(s[1], SHUT_WR), "no");
+	int rc = command_end(pid);
+	ok("that is refused, too", rc == 1 && strstr(said, "changed outside"), "%d %s", rc, said);
+	close(s[0]);
+	close(s[1]);
+}
+
 // What somebody put there must not become the new key's.
 static void test_edited(void)
 {
@@ -249,6 +274,7 @@ static void test_edited(void)
 	ok("a guarded row is gone", edit("DELETE FROM anchor"), "no");
 	rc = rekey();
 	ok("that is refused", rc == 1 && strstr(said, "changed outside"), "%d %s", rc, said);
+	test_edited_meanwhile();
 }
 
 // Database and key file from before, put back together: the log knows better.
