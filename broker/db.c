@@ -17,6 +17,7 @@
 #define PATIENCE_MS 10000	// in all, with those attempts and with the wait for a connection
 #define MIGRATE_MS 600000	// another broker changes the tables meanwhile
 #define SILENT_MS 2000		// who was told so late that there is no answer has met a server that hangs
+#define AGAIN_MS 1000		// after one that met it: those who queued up behind him, for a lock, are told before another one tries
 
 struct db {
 	const struct db_backend *backend;
@@ -27,6 +28,7 @@ struct db {
 	struct db_conn *conn[DB_MAX_CONNECTIONS];
 	bool taken[DB_MAX_CONNECTIONS];
 	bool silent, probing;	// the server hangs: one transaction at a time tries it, the others are told at once
+	int64_t again_ms;	// not before this
 };
 
 struct db_tx {
@@ -82,7 +84,7 @@ static int take(struct db *d, struct db_tx *t, int64_t until_ms, struct fault *f
 	pthread_mutex_lock(&d->lock);
 	for (;;) {
 		unsigned int empty = d->backend->connections;
-		if (d->silent && d->probing) {
+		if (d->silent && (d->probing || clock_ms() < d->again_ms)) {
 			pthread_mutex_unlock(&d->lock);
 			return fault_set(f, -ENOTCONN, "the broker's database does not answer");
 		}
@@ -130,10 +132,12 @@ static void give_back(struct db *d, const struct db_tx *t, int err)
 	d->taken[i] = false;
 	if (t->probe)
 		d->probing = false;
-	if (waited_for_nothing(t, err))
+	if (waited_for_nothing(t, err)) {
 		d->silent = true;
-	else if (err != -ENOTCONN)
+		d->again_ms = clock_ms() + AGAIN_MS;
+	} else if (err != -ENOTCONN) {
 		d->silent = false;
+	}
 	pthread_cond_broadcast(&d->freed);
 	pthread_mutex_unlock(&d->lock);
 }

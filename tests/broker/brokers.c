@@ -368,6 +368,31 @@ static void test_rotation(void)
 	guest_free(&g);
 }
 
+#define CROWD 24	// more than the broker has threads
+
+static void *keys_once(void *ctx)
+{
+	struct one *o = ctx;
+	o->status = status_of(o->at, "GET", "/.well-known/jwks.json", "", NULL);
+	return NULL;
+}
+
+// What all of them want one has to look up, for the others: they are told when he was, not one after the other.
+static void test_crowd(const struct run *at)
+{
+	struct one list[CROWD];
+	unsigned int told = 0;
+	for (int i = 0; i < CROWD; i++) {
+		list[i] = (struct one){.at = at};
+		pthread_create(&list[i].thread, NULL, keys_once, &list[i]);
+	}
+	for (int i = 0; i < CROWD; i++) {
+		pthread_join(list[i].thread, NULL);
+		told += list[i].status == 503;
+	}
+	ok("a crowd that waits for the same is told", told == CROWD, "%u", told);
+}
+
 // It hangs: its connections stay, and nothing answers on them.
 static void test_hang(void)
 {
@@ -397,6 +422,7 @@ static void test_hang(void)
 		told += list[i].status == 503;
 	ok("with a database that hangs all are told", told == MANY, "%u", told);
 	expect("and what to do", &hasty, "GET", "/kbs/v0/resource/" RESOURCE, g.cookie, NULL, 503, "a little later");
+	test_crowd(&hasty);
 	expect("what needs no database is served", &hasty, "GET", "/healthz", "", NULL, 200, "ok");
 	expect("the broker says that it is not ready", &hasty, "GET", "/readyz", "", NULL, 503, "\"database\":\"failed\"");
 	pg_hang(&pg, false);
