@@ -2,6 +2,7 @@
 // See identity.h. The one table of what each role may do; and how a request proves whose it is.
 #include "broker/identity.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -105,7 +106,9 @@ static bool host_of(const char *authority, char *out, size_t size)
 // What every machine calls itself.
 static bool names_any_machine(const char *host)
 {
-	return !strcasecmp(host, "localhost") || !strcmp(host, "::1") || (!strncmp(host, "127.", 4) && strspn(host, "0123456789.") == strlen(host));
+	struct in6_addr six;
+	return !strcasecmp(host, "localhost") || (inet_pton(AF_INET6, host, &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six)) ||
+	       (!strncmp(host, "127.", 4) && strspn(host, "0123456789.") == strlen(host));
 }
 
 // "127.0.0.1:4711", "[::1]:4711", "[::ffff:127.0.0.1]:4711"
@@ -210,8 +213,10 @@ static int check_signature(struct broker *b, const struct http_request *q, const
 		goto out;
 	read_message(m, q->head);
 	if (!own_name(b, m->authority, peer)) {
+		char host[HTTP_MAX_HOST];
+		bool any = host_of(m->authority, host, sizeof host) && names_any_machine(host);
 		err = fault_set(f, -EINVAL, "the request is for %.200s, which is no name of this broker's certificate%s (broker.yaml's `authority` may "
-				"list more)", m->authority, names_any_machine(m->authority) ? " that counts from another machine" : "");
+				"list more)", m->authority, any ? " that counts from another machine" : "");
 		goto out;
 	}
 	err = strchr(s.keyid, ':') ? -ENOENT : identities_find(b->identities, s.keyid, who, f);
