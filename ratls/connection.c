@@ -438,7 +438,8 @@ static int prove(struct ratls_connection *c)
 	err = advance(c);
 	if (!err)
 		return lose(c, fault_set(&c->reason, -ECONNRESET, "the peer ended the connection before the proofs were made"));
-	return err == 1 ? 0 : err;
+	// What was waited for may have been in what just came: nothing more need come then.
+	return err == 1 || (err == -EAGAIN && exchange_done(&c->x)) ? 0 : err;
 }
 
 int ratls_handshake(struct ratls_connection *c, int timeout_ms)
