@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sealed volumes: mount type "sealed", source "volN", data a struct coffer_mount_key. The library in seal/ does the
 // work; this file gives it memory, time, randomness and the host's block calls, and keeps the list of what is dirty.
-// Locks: mounted_lock (mount and unmount only); inode->lock, then the library's lock (svol->io_lock), which is held
-// over block hostcalls, then flush_lock; svol->dirty_lock is a leaf. The flusher thread takes the same ones in the same order.
+// Locks: mounted_lock (mount and unmount only); svol->round_lock (storing all files); inode->lock, then the library's lock
+// (svol->io_lock), which is held over block hostcalls, then flush_lock; svol->dirty_lock is a leaf. The flusher thread takes the same
+// ones in the same order.
 #include "kernel/fs/sealed.h"
 #include "kernel/include/hostcall.h"
 #include "kernel/include/ktime.h"
@@ -175,9 +176,11 @@ static u64 dirty_count(struct svol *sv)
 	return n;
 }
 
+// One at a time: a sync that came while another has a file in hand would miss that one, and say that all is stored.
 int sealed_store(struct svol *sv, bool mapped)
 {
 	int r = 0;
+	mutex_lock(&sv->round_lock);
 	for (u64 n = dirty_count(sv); n; n--) {
 		struct inode *i = dirty_next(sv);
 		if (!i)
@@ -194,6 +197,7 @@ int sealed_store(struct svol *sv, bool mapped)
 		r = r ? r : e;
 		inode_put(i);
 	}
+	mutex_unlock(&sv->round_lock);
 	return r;
 }
 

@@ -27,6 +27,7 @@ struct svol { // a mounted volume: super->priv
 	struct mutex io_lock;	 // the library's one lock; leaf but for block hostcalls
 	struct mutex flush_lock; // leaf: one flush at a time
 	int flush_error;	 // of the first flush that failed
+	struct mutex round_lock; // before any inode's: who stores all that is dirty has some of it in hand, off the list
 	struct mutex dirty_lock; // leaf: the list below
 	struct list dirty;	 // inodes (each a reference) with contents or times that the volume does not have yet
 	u64 unflushed;		 // pages written to the cache since they were last stored; an upper bound

@@ -83,7 +83,15 @@ static u64 pages_size(struct pagecache *pc)
 	return i ? i->size : 0;
 }
 
-static const struct pc_ops sealed_pc = {.read = pages_read, .write = pages_write, .size = pages_size};
+// It stays on the list for as long as such a mapping is there (sealed_store), and is stored once more after that.
+static void pages_wmapped(struct pagecache *pc)
+{
+	struct inode *i = pc->owner;
+	if (i)
+		sealed_mark_dirty(i);
+}
+
+static const struct pc_ops sealed_pc = {.read = pages_read, .write = pages_write, .size = pages_size, .wmapped = pages_wmapped};
 
 // --- inodes
 void sealed_refresh(struct inode *i)
@@ -693,13 +701,6 @@ static int fallocate(struct file *f, int mode, u64 off, u64 len)
 	return r;
 }
 
-static int mmap(struct file *f, u64 pgoff, size_t len, int prot, int flags, struct pagecache **pc)
-{
-	if ((flags & MAP_SHARED) && (f->flags & O_ACCMODE) == O_RDWR)
-		sealed_mark_dirty(f->inode);
-	return generic_mmap(f, pgoff, len, prot, flags, pc);
-}
-
 static s64 llseek(struct file *f, s64 off, int whence)
 {
 	struct inode *i = f->inode;
@@ -758,5 +759,5 @@ static const struct file_ops file_fops = {
 	.dedupe = sealed_dedupe,
 	.writeback = writeback,
 	.ioctl = sealed_ioctl,
-	.mmap = mmap,
+	.mmap = generic_mmap,
 };

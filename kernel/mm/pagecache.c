@@ -226,6 +226,8 @@ void pc_mapped(struct pagecache *pc, int delta, bool writable)
 	if (!pc->mapcount)
 		drain_limbo(pc, 0, U64_MAX);
 	mutex_unlock(&pc->lock);
+	if (writable && delta > 0 && pc->ops && pc->ops->wmapped)
+		pc->ops->wmapped(pc);
 }
 
 // Signals can wait: what a page is busy with ends soon.
@@ -774,6 +776,20 @@ static u32 collect(struct pagecache *pc, u64 *i, u64 limit, bool all, u64 *index
 	return n;
 }
 
+// The mappings that changed pages without a trace are gone: from here on each page says itself that it is not stored, also where that fails.
+static void mark_written(struct pagecache *pc, u64 limit)
+{
+	for (u64 i = 0; i < limit; i++) {
+		u32 *e = entry(pc, i);
+
+		if (!e)
+			i |= LEAF - 1;
+		else if (*e && !(*e & PE_BUSY))
+			mark_dirty(pc, i, e);
+	}
+	pc->was_wmapped = false;
+}
+
 static int store(struct pagecache *pc, u64 limit, bool behind)
 {
 	u64 index[PC_BATCH], i;
@@ -789,9 +805,11 @@ static int store(struct pagecache *pc, u64 limit, bool behind)
 
 	if (all && behind)
 		goto out;
-	if (!pc->wmapcount)
-		pc->was_wmapped = false;
 	limit = min(limit, min(end_index(pc), data_pages(pc)));
+	if (all && !pc->wmapcount) {
+		mark_written(pc, limit);
+		all = false;
+	}
 	i = all ? 0 : pc->dirty_from;
 	pc->dirty_from = U64_MAX; // who makes a page dirty from now on says so
 	// behind a writer only what fills a batch: the rest will be followed by more, or stored with it
@@ -869,12 +887,12 @@ u64 pc_next_hole(struct pagecache *pc, u64 pos)
 	return max(pos, i << PAGE_SHIFT);
 }
 
-// Drops up to `want` clean pages from..to-1, if nobody maps them.
+// Drops up to `want` clean pages from..to-1, if nobody maps them, nor did with leave to write since all was stored.
 static u64 drop_clean(struct pagecache *pc, u64 from, u64 to, u64 want)
 {
 	u64 n = 0;
 
-	if (pc->mapcount)
+	if (pc->mapcount || pc->was_wmapped)
 		return 0;
 	to = min(to, end_index(pc));
 	for (u64 i = from; i < to && n < want; i++) {
