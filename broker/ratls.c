@@ -72,8 +72,13 @@ static int verify(struct broker *b, const char *nonce, const struct coco_tee *sa
 			check_age(q->certificate, b->ratls_max_age_s, now, &result);
 		}
 		check_key(q->certificate, &result);
-		if (tee)	// else a check has failed already
+		if (tee) {
 			verifier_verify(&b->verifier, tee, &evidence, data, NULL, now, &result);
+		} else {	// bundles and tokens, which say for themselves what they are: there is no session that said it before
+			struct attest_check *c = attest_check_add(&result, "evidence-kind", false);
+			attest_expected(c, "evidence of SGX, TDX, SNP or CSV, where no session has begun");
+			attest_found(c, "another kind");
+		}
 	}
 	json_object_del(json_object_get(result.claims, "event_log"), "events");
 	int err = broker_decide(b, &(struct broker_wish){.event = "attest"}, &result, r);

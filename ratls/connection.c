@@ -436,7 +436,7 @@ static int prove(struct ratls_connection *c)
 		return err;
 	}
 	err = advance(c);
-	if (!err)
+	if (!err && !exchange_done(&c->x))	// its last verdict and its end may come together
 		return lose(c, fault_set(&c->reason, -ECONNRESET, "the peer ended the connection before the proofs were made"));
 	// What was waited for may have been in what just came: nothing more need come then.
 	return err == 1 || (err == -EAGAIN && exchange_done(&c->x)) ? 0 : err;

@@ -33,6 +33,13 @@ static int ask_simulated(void *ctx, const uint8_t report_data[64], struct bundle
 	return 0;
 }
 
+// Bytes that no hardware made: they travel as a bundle.
+static int ask_nobody(void *ctx, const uint8_t report_data[64], struct bundle *out, struct fault *f)
+{
+	(void)ctx, (void)report_data, (void)f;
+	return bundle_put_bytes(out, "evidence", "no evidence", 11);
+}
+
 // For a nonce in base64 (NULL: none), made `age` seconds ago.
 static X509 *certificate(EVP_PKEY *of, const char *nonce, int age)
 {
@@ -179,6 +186,16 @@ static void test_by_age(void)
 	get("ratls: by age, an old one", old, key, NULL, 403, "certificate-age: expected at most 600 s");
 	X509_free(fresh);
 	X509_free(old);
+	// What is verified by no kind of hardware is not believed for that.
+	for (int token = 0; token < 2; token++) {
+		const struct ratls_cert_request q = {.key = key, .subject = "nobody", .now = time(NULL), .seconds = 3600, .evidence = ask_nobody,
+						     .token = token ? "a.b.c" : NULL};
+		X509 *none = NULL;
+		if (ratls_cert_make(&q, &none, NULL))
+			abort();
+		get(token ? "ratls: by age, a token of nobody" : "ratls: by age, a bundle of nothing", none, key, NULL, 403, "evidence-kind: expected");
+		X509_free(none);
+	}
 }
 
 // Rules tell such a certificate from a session, whose evidence is fresh.
