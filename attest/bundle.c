@@ -80,7 +80,7 @@ void bundle_merge(struct bundle *b, const struct bundle *other)
 static bool is_of_evidence(const char *name)
 {
 	static const char *const names[] = {"format", "time", "evidence", "quote", "event_log", "tpm_quote", "tpm_signature", "tpm_key", "tpm_pcrs",
-					    "device_evidence_list"};
+					    "device_evidence_list", "init_data", "init_data_format"};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
 		if (!strcmp(names[i], name))
 			return true;

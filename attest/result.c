@@ -40,7 +40,10 @@ struct attest_check *attest_check_add(struct attest_result *r, const char *id, b
 // Most are plain texts, and there are forty of them in a verification.
 static void write_text(char *out, size_t size, const char *format, va_list ap)
 {
-	const char *plain = !strchr(format, '%') ? format : !strcmp(format, "%s") ? va_arg(ap, const char *) : NULL;
+	bool one = !strcmp(format, "%s");
+	const char *plain = one ? va_arg(ap, const char *) : strchr(format, '%') ? NULL : format;
+	if (one && !plain)
+		plain = "(none)";
 	if (plain) {
 		size_t n = strnlen(plain, size - 1);
 		memcpy(out, plain, n);
