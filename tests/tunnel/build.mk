@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+# One program a file.
+TUNNEL_TESTS = $(patsubst tests/tunnel/%.c,$(B)/test/tunnel-%,$(wildcard tests/tunnel/*.c))
+UNIT_TESTS += $(TUNNEL_TESTS)
+TEST_BINS += $(TUNNEL_TESTS)
+
+$(B)/test/tunnel-%: $(B)/obj/tests/tunnel/%.o $(B)/lib/libcoffer.a
+	@mkdir -p $(@D)
+	@echo "  LD   $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(COFFER_LIBS)
+.SECONDARY: $(TUNNEL_TESTS:$(B)/test/tunnel-%=$(B)/obj/tests/tunnel/%.o)
