@@ -36,6 +36,11 @@ $(B)/bench/ratls: bench/ratls.c $(B)/obj/tests/ratls/world.o $(B)/obj/tests/atte
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_CFLAGS) -I. -o $@ $^ $(COFFER_LIBS)
 
+# The stream protocol between gateways alone.
+$(B)/bench/mux: bench/mux.c $(B)/lib/libcoffer.a
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_CFLAGS) -I. -o $@ $^ $(COFFER_LIBS)
+
 .PHONY: bench bench-quick bench-programs hot-order
 bench-programs: $(B)/bench/scale $(B)/bench/micro $(B)/bench/micro.static $(B)/bench/volume $(B)/bench/verify $(B)/bench/broker $(B)/bench/ratls
 
