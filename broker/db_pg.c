@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 #include <endian.h>
 #include <errno.h>
+#include <openssl/ssl.h>
 #include <poll.h>
 #include <postgresql/libpq-fe.h>
 #include <pthread.h>
@@ -41,7 +42,7 @@ struct rows {
 #define LIBPQ(X) X(connectdbParams) X(finish) X(status) X(errorMessage) X(setNoticeProcessor) X(conninfoParse) X(conninfoFree) X(freemem) \
 	X(setnonblocking) X(socket) X(flush) X(consumeInput) X(isBusy) X(getResult) \
 	X(sendQuery) X(sendPrepare) X(sendQueryPrepared) X(resultStatus) X(resultErrorField) X(clear) X(cmdStatus) X(cmdTuples) X(ntuples) X(nfields) \
-	X(getisnull) X(ftype) X(getvalue) X(getlength) X(host) X(hostaddr) X(sslInUse) X(conninfo) X(transactionStatus) X(parameterStatus)
+	X(getisnull) X(ftype) X(getvalue) X(getlength) X(host) X(hostaddr) X(sslInUse) X(conninfo) X(transactionStatus) X(parameterStatus) X(sslStruct)
 
 static struct {
 #define X(name) typeof(&PQ##name) name;
@@ -99,6 +100,9 @@ static int say(struct fault *f, int err, const char *what, const char *why)
 static bool wait_for(struct connection *c, short events)
 {
 	struct pollfd p = {.fd = pq.socket(c->pg), .events = events};
+	SSL *ssl = pq.sslStruct(c->pg, "OpenSSL");
+	if ((events & POLLIN) && ssl && SSL_pending(ssl) > 0)	// the rest of a record, which the socket has given already
+		return true;
 	int64_t until = clock_ms() + c->wait_ms, left;
 	int n = -1;
 	while (n < 0 && (left = until - clock_ms()) > 0) {

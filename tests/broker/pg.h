@@ -8,7 +8,8 @@
 
 struct pg {
 	char dir[64];
-	char url[256];	// with a password file
+	char url[384];	// with a password file
+	int port;	// 0: no TCP
 	pid_t pid;
 };
 
@@ -16,6 +17,8 @@ struct pg {
 bool pg_make(struct pg *s);
 // Returns when it takes connections.
 bool pg_start(struct pg *s);
+// From its next start on: over TLS on 127.0.0.1, with a certificate of its own.
+bool pg_use_tls(struct pg *s);
 // At once, as after a power cut; or SIGINT: its transactions end, then it.
 void pg_stop(struct pg *s, int sig);
 // All its processes hang, with their connections open, until they go on.
