@@ -132,6 +132,7 @@ static int io_flush(void *ctx)
 
 static const u8 volume_key[32] = "another key, just as well known";
 static struct hostio host;
+static size_t cache_bytes; // 0: the default
 
 static struct seal_vol *open_volume(const char *path, u64 size, bool fresh)
 {
@@ -144,6 +145,7 @@ static struct seal_vol *open_volume(const char *path, u64 size, bool fresh)
 	} else {
 		must(hostio_open(&host, path, HOSTIO_WRITE), path);
 	}
+	host.env.cache_bytes = cache_bytes;
 	below = host.io;
 	struct seal_io io = host.io;
 	io.read = io_read;
@@ -360,6 +362,7 @@ static void layer(const char *path)
 	on.buf = pages(PIECE);
 	on.out = pages(PIECE);
 	check(tags != NULL, "memory");
+	cache_bytes = SEAL_MAX((mib << 20) / 48, 16ul << 20); // the layer has all its tags in memory as well
 	on.v = open_volume(other, 4 * (mib << 20), true);
 	on.i = make(on.v, "file");
 
