@@ -29,6 +29,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/rseq.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -401,6 +402,17 @@ static void signals_setup(void)
 }
 
 // In the new host process: drop what glibc registered with the host and enter the kernel. Never returns.
+// Each connection of the enclave through the host is a descriptor here; the default limit is too low for a server.
+static void more_descriptors(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) || l.rlim_cur == l.rlim_max)
+		return;
+	l.rlim_cur = l.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &l);
+}
+
 static void child_enter(uint64_t entry)
 {
 	struct rseq *rs = (struct rseq *)((char *)__builtin_thread_pointer() + __rseq_offset);
@@ -467,6 +479,7 @@ int launch_run(const struct launch_options *o)
 	r = open_volumes(o);
 	if (r)
 		goto out;
+	more_descriptors();
 	ctl->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	ctl->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = UINT64_MAX };

@@ -2,7 +2,7 @@
 // Readiness of host handles. The host reports edges; each handle's state keeps them until an operation finds the handle
 // used up. A host that lies about readiness can only cause an operation that would block.
 // Locks: io_lock guards the table and all states; waitq locks below it. hostio_unwatch returns when no event of the
-// handle can touch its queue or state any more.
+// handle can touch its queue or state any more. A watch's cookie and its handle fall into the same row of the table.
 #include "kernel/net/hostio.h"
 #include "kernel/include/alloc.h"
 #include "kernel/include/count.h"
@@ -10,7 +10,7 @@
 #include "kernel/include/uapi.h"
 #include "kernel/include/wait.h"
 
-#define BUCKETS 256u
+#define BUCKETS 1024u // a power of two: the cookie's low bits are the handle's
 #define ALL_EVENTS (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP | EPOLLERR)
 
 struct watch {
@@ -23,15 +23,28 @@ struct watch {
 
 u32 hostio_active;
 static struct mutex io_lock;
-static struct list by_cookie[BUCKETS];
-static u32 last_cookie;
+static struct list table[BUCKETS];
+static u32 last_turn;
 
-static struct list *bucket(u32 cookie)
+static struct list *bucket(u32 key)
 {
-	struct list *b = &by_cookie[cookie % BUCKETS];
+	struct list *b = &table[key % BUCKETS];
 	if (!b->next)
 		list_init(b);
 	return b;
+}
+
+// A cookie that no watch has. io_lock held.
+static u32 new_cookie(int hfd)
+{
+	struct watch *w;
+	u32 c;
+again:
+	c = ++last_turn * BUCKETS | (u32)hfd % BUCKETS;
+	list_for_each(w, bucket(c), link)
+		if (unlikely(w->cookie == c))
+			goto again;
+	return c;
 }
 
 int hostio_watch_state(int hfd, struct waitq *q, struct hostio_state *st)
@@ -48,7 +61,7 @@ int hostio_watch_state(int hfd, struct waitq *q, struct hostio_state *st)
 		st->maybe = ALL_EVENTS;
 	}
 	mutex_lock(&io_lock);
-	w->cookie = ++last_cookie;
+	w->cookie = new_cookie(hfd);
 	list_add(&w->link, bucket(w->cookie));
 	mutex_unlock(&io_lock);
 	__atomic_fetch_add(&hostio_active, 1, __ATOMIC_SEQ_CST);
@@ -70,14 +83,11 @@ void hostio_unwatch(int hfd)
 {
 	struct watch *w = NULL, *i;
 	mutex_lock(&io_lock);
-	for (u32 b = 0; b < BUCKETS && !w; b++) {
-		struct list *head = bucket(b);
-		list_for_each(i, head, link)
-			if (i->hfd == hfd) {
-				w = i;
-				break;
-			}
-	}
+	list_for_each(i, bucket((u32)hfd), link)
+		if (i->hfd == hfd) {
+			w = i;
+			break;
+		}
 	if (w)
 		list_del(&w->link);
 	mutex_unlock(&io_lock);
