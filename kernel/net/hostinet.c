@@ -4,9 +4,13 @@
 // carries is as untrusted as any network. Host calls are made without locks.
 // Locks: i->host_lock (making the host socket of a datagram socket), sock lock (states).
 #include "kernel/net/inet.h"
+#include "kernel/net/netdev.h"
 #include "kernel/include/boot.h"
 #include "kernel/include/hostcall.h"
 #include "kernel/include/log.h"
+#include <asm/ioctls.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
 
 #define CHUNK (64u << 10) // bounce buffer of one transfer
 #define STACK_CHUNK 2048u
@@ -86,14 +90,29 @@ static int errno_of(struct inet_sock *i)
 	return err > 0 && err < 134 ? -err : err ? -EIO : 0;
 }
 
+static void tell_tcp(int opt, int v, int h) { (void)hc_setsockopt(h, IPPROTO_TCP, opt, &v, sizeof(v)); }
+
 // Options that were set before the host's socket existed.
 static void push_options(struct inet_sock *i, int h)
 {
-	int one = 1;
+	int one = 1, half;
 	if (i->s.keepalive)
 		(void)hc_setsockopt(h, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
-	if (i->opts && i->opts->tcp[1] > 1) // TCP_NODELAY
-		(void)hc_setsockopt(h, IPPROTO_TCP, 1, &one, sizeof(one));
+	half = (int)i->s.sndbuf / 2; // the host doubles what it is told, as we did
+	if (i->s.sndbuf_set)
+		(void)hc_setsockopt(h, SOL_SOCKET, SO_SNDBUF, &half, sizeof(half));
+	half = (int)i->s.rcvbuf / 2;
+	if (i->s.rcvbuf_set)
+		(void)hc_setsockopt(h, SOL_SOCKET, SO_RCVBUF, &half, sizeof(half));
+	inet_each_tcp_option(i, tell_tcp, h);
+}
+
+int host_available(struct inet_sock *i)
+{
+	char *buf = kmalloc(CHUNK);
+	long n = buf ? hc_recv(i->hfd, buf, CHUNK, MSG_PEEK | MSG_TRUNC, NULL, NULL) : 0;
+	kfree(buf);
+	return n > 0 ? (int)n : 0;
 }
 
 void host_setopt(struct inet_sock *i, int level, int opt, const void *val, u32 len)
@@ -392,6 +411,16 @@ static int host_getopt(struct sock *s, int level, int opt, void *val, u32 *len)
 	check_connected(s);
 	if (level == SOL_SOCKET && opt == SO_ERROR && !s->err && i->hfd >= 0)
 		return opt_put_int(-errno_of(i), val, len);
+	if (level == IPPROTO_TCP && (opt == TCP_INFO || opt == TCP_MAXSEG) && i->hfd >= 0) { // the host's word, as all that it carries
+		u8 info[256] = { 0 };
+		u32 n = min(*len, (u32)sizeof(info));
+		int r = hc_getsockopt(i->hfd, level, opt, info, &n);
+		if (r < 0)
+			return r;
+		*len = min(n, *len);
+		memcpy(val, info, *len);
+		return 0;
+	}
 	return inet_getopt(s, level, opt, val, len);
 }
 
@@ -408,6 +437,14 @@ static void host_changed(struct sock *s, int opt)
 	host_setopt(inet_of(s), SOL_SOCKET, opt, &v, sizeof(v));
 }
 
+static long host_tcp_ioctl(struct sock *s, u32 cmd, u64 arg)
+{
+	struct inet_sock *i = inet_of(s);
+	if (cmd != FIONREAD && cmd != TIOCOUTQ && cmd != SIOCOUTQNSD)
+		return -ENOTTY;
+	return put_user(cmd == FIONREAD && s->state == ST_CONNECTED ? host_available(i) : 0, U(arg));
+}
+
 const struct sock_ops host_tcp_ops = {
 	.connect = host_tcp_connect,
 	.getname = inet_getname,
@@ -418,6 +455,7 @@ const struct sock_ops host_tcp_ops = {
 	.getopt = host_getopt,
 	.setopt = inet_setopt,
 	.changed = host_changed,
+	.ioctl = host_tcp_ioctl,
 	.release = host_tcp_release,
 	.free = inet_free,
 };
@@ -440,6 +478,8 @@ int host_listen(struct inet_sock *i, int backlog)
 		return h;
 	i->hfd = h;
 	(void)hc_setsockopt(h, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (i->s.reuseport) // one listener a worker: the host spreads connections over them
+		(void)hc_setsockopt(h, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
 	if (family == AF_INET6)
 		(void)hc_setsockopt(h, IPPROTO_IPV6, 26 /* IPV6_V6ONLY */, i->v6only ? &one : &zero, sizeof(one));
 	push_options(i, h);
@@ -470,7 +510,8 @@ int host_accept(struct inet_sock *l, struct sock **out)
 	struct inet_sock *c = inet_new(l->s.family, SOCK_STREAM, &host_tcp_ops);
 	int r = c ? hostio_watch_state(h, &c->s.pollq, &c->host) : -ENOMEM;
 	if (r < 0) {
-		kfree(c);
+		if (c)
+			sock_put(&c->s);
 		hc_close(h);
 		return r;
 	}
@@ -480,15 +521,28 @@ int host_accept(struct inet_sock *l, struct sock **out)
 	parse_host_addr(a, len, &c->remote);
 	c->local = l->local;
 	learn_name(c, false, &c->local);
-	c->s.keepalive = l->s.keepalive;
-	if (l->opts && (c->opts = kmalloc(sizeof(*c->opts))))
-		memcpy(c->opts, l->opts, sizeof(*c->opts));
+	(void)inet_inherit(c, l); // without memory for them its options are the defaults
 	push_options(c, h);
 	*out = &c->s;
 	return 0;
 }
 
 // --- datagrams
+
+// One that reaches what the program's socket may reach: both versions of IP, unless it is of version 4 or says no.
+static int open_datagram(struct inet_sock *i, u16 *family)
+{
+	int both = i->v6only, h;
+	*family = i->s.family;
+	h = open_socket(i, *family, SOCK_DGRAM);
+	if (h == -EAFNOSUPPORT && *family == AF_INET6 && !i->v6only) { // a host without IPv6
+		*family = AF_INET;
+		return open_socket(i, *family, SOCK_DGRAM);
+	}
+	if (h >= 0 && *family == AF_INET6)
+		(void)hc_setsockopt(h, IPPROTO_IPV6, 26 /* IPV6_V6ONLY */, &both, sizeof(both));
+	return h;
+}
 
 int host_udp_open(struct inet_sock *i, bool bind)
 {
@@ -501,10 +555,14 @@ int host_udp_open(struct inet_sock *i, bool bind)
 	mutex_unlock(&i->host_lock);
 	if (have)
 		return 0;
-	u16 family = i->s.family == AF_INET6 && !ip_is_v4(i->remote.ip) && bind ? family_for(&i->local) : AF_INET;
-	int h = open_socket(i, family, SOCK_DGRAM);
+	u16 family;
+	int one = 1, h = open_datagram(i, &family);
 	if (h < 0)
 		return h;
+	if (bind && i->s.reuseport)
+		(void)hc_setsockopt(h, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
+	if (bind && i->s.reuseaddr)
+		(void)hc_setsockopt(h, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (bind)
 		r = hc_bind(h, a, inet_put_addr(family, &i->local, a));
 	mutex_lock(&i->host_lock);
@@ -526,8 +584,8 @@ int host_udp_connect(struct inet_sock *i, const struct iaddr *to, struct iaddr *
 	if (r)
 		return r;
 	if (i->hfd < 0) {
-		u16 family = family_for(to);
-		int h = open_socket(i, family, SOCK_DGRAM);
+		u16 family;
+		int h = open_datagram(i, &family);
 		if (h < 0)
 			return h;
 		i->hfd = h;
@@ -551,7 +609,8 @@ ssize_t host_udp_send(struct inet_sock *i, struct sock_msg *m, const struct iadd
 		return -ENETUNREACH;
 	long r = i->hfd >= 0 && host_may_listen(i->local.port) ? 0 : may_connect(); // a published port may answer
 	if (!r && i->hfd < 0) {
-		int h = open_socket(i, family_for(to), SOCK_DGRAM);
+		u16 family;
+		int h = open_datagram(i, &family);
 		if (h < 0)
 			return h;
 		i->hfd = h;
@@ -582,31 +641,39 @@ ssize_t host_udp_recv(struct inet_sock *i, struct sock_msg *m, int flags)
 	u8 a[ADDR_MAX];
 	__uninit char stack[STACK_CHUNK];
 	u32 alen = sizeof(struct sockaddr_in6), gen = i->host.gen;
-	size_t left = m->it->left, want = min(left + 1, (size_t)CHUNK), got = 0; // one more byte shows truncation
+	size_t left = m->it->left, want = min(left, (size_t)CHUNK), got = 0;
 	char *buf = bounce(stack, want);
 	if (!buf)
 		return -ENOBUFS;
-	long n = hc_recv(i->hfd, buf, want, flags & MSG_PEEK, a, &alen);
+	long full = hc_recv(i->hfd, buf, want, (flags & MSG_PEEK) | MSG_TRUNC, a, &alen), n = full;
 	if (n < 0) {
 		if (n == -EAGAIN)
 			hostio_used_up(&i->host, EPOLLIN, gen);
 		goto out;
 	}
 	hostio_unsure(&i->host, EPOLLIN);
-	if ((size_t)n > left) {
+	if ((size_t)full > want) {
 		m->flags |= MSG_TRUNC;
-		n = (long)left;
+		n = (long)want;
 	}
 	while ((got += iter_put(m->it, buf + got, (size_t)n - got)) < (size_t)n)
 		if (iter_fault_in(m->it, true)) {
 			n = -EFAULT;
 			goto out;
 		}
-	if (m->addr) {
-		struct iaddr from;
-		parse_host_addr(a, alen, &from);
+	struct iaddr from, at = i->local;
+	parse_host_addr(a, alen, &from);
+	if (m->addr)
 		m->alen = inet_put_addr(i->s.family, &from, m->addr);
-	}
+	if (ip_is_any(at.ip) && ip_is_v4(from.ip))
+		at.ip[10] = at.ip[11] = 0xff;
+	netdev_outer(m->dst, &at); // the host does not tell: the address that stands for us there
+	m->has_dst = true;
+	m->hops = 64;
+	m->tclass = 0;
+	m->stamp_ns = i->s.timestamp || i->s.timestampns ? ktime_real() : 0;
+	if (flags & MSG_TRUNC)
+		n = full;
 out:
 	bounce_free(buf, stack);
 	return n;

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Addresses and ports of TCP and UDP: parsing, the port table, binding, lookup.
+// A port's row has two lists: who bound it, and who was accepted from a listener there. Thousands of the latter cost a connect nothing.
 // Locks: inet_lock guards the table and bound addresses; sock locks are taken below it only to read a state.
 #include "kernel/net/inet.h"
 #include "kernel/include/platform.h"
 #include "kernel/net/netdev.h"
 #include "kernel/net/netns.h"
 
-#define BUCKETS 256u
+#define BUCKETS 1024u
 #define EPHEMERAL_LOW 32768u
 #define EPHEMERAL_HIGH 60999u // net.ipv4.ip_local_port_range
 
 static struct mutex inet_lock;
-static struct list ports[BUCKETS];
+static struct bucket {
+	struct list own, accepted;
+} ports[BUCKETS];
 static u32 next_ephemeral;
 
 static const u8 v4_prefix[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
@@ -27,11 +30,13 @@ bool ip_is_multicast(const u8 *ip) { return ip_is_v4(ip) ? (ip[12] & 0xf0) == 0x
 
 bool ip_is_local(const u8 *ip) { return ip_is_loopback(ip) || netdev_owns(ip); }
 
-static struct list *bucket(u16 port)
+static struct bucket *bucket(u16 port)
 {
-	struct list *b = &ports[port % BUCKETS];
-	if (!b->next)
-		list_init(b);
+	struct bucket *b = &ports[port % BUCKETS];
+	if (!b->own.next) {
+		list_init(&b->own);
+		list_init(&b->accepted);
+	}
 	return b;
 }
 
@@ -101,6 +106,10 @@ void inet_source_for(const struct iaddr *dst, struct iaddr *local)
 {
 	if (!ip_is_any(local->ip))
 		return;
+	if (netdev_owns(dst->ip)) {
+		memcpy(local->ip, dst->ip, 16);
+		return;
+	}
 	memset(local->ip, 0, 16);
 	if (ip_is_v4(dst->ip)) {
 		memcpy(local->ip, v4_prefix, 12);
@@ -126,7 +135,9 @@ struct inet_sock *inet_new(u16 family, u16 type, const struct sock_ops *ops)
 
 void inet_free(struct sock *s)
 {
-	kfree(inet_of(s)->opts);
+	kfree(inet_of(s)->tcp);
+	kfree(inet_of(s)->ip);
+	udp_extra_free(inet_of(s));
 	kfree(inet_of(s)->groups);
 	kfree(inet_of(s));
 }
@@ -171,13 +182,13 @@ static bool overlap(const struct inet_sock *a, const struct inet_sock *b)
 	return ip_is_any(a->local.ip) || ip_is_any(b->local.ip) || !memcmp(a->local.ip, b->local.ip, 16);
 }
 
-static bool conflict(const struct inet_sock *a, u16 port, bool listening)
+static bool conflict_in(const struct list *head, const struct inet_sock *a, u16 port, bool listening)
 {
 	struct inet_sock *b;
-	list_for_each(b, bucket(port), hash) {
+	list_for_each(b, head, hash) {
 		if (b == a || b->local.port != port || b->s.protocol != a->s.protocol || b->s.net != a->s.net || !overlap(a, b))
 			continue;
-		if (a->s.reuseport && b->s.reuseport)
+		if (a->s.reuseport && b->s.reuseport && a->s.uid == b->s.uid)
 			continue;
 		if (listening) {
 			if (b->s.state == ST_LISTEN)
@@ -191,10 +202,20 @@ static bool conflict(const struct inet_sock *a, u16 port, bool listening)
 	return false;
 }
 
+static bool conflict(const struct inet_sock *a, u16 port, bool listening)
+{
+	struct bucket *b = bucket(port);
+	return conflict_in(&b->own, a, port, listening) || conflict_in(&b->accepted, a, port, listening);
+}
+
 static bool in_use(const struct inet_sock *a, u16 port)
 {
+	struct bucket *row = bucket(port);
 	struct inet_sock *b;
-	list_for_each(b, bucket(port), hash)
+	list_for_each(b, &row->own, hash)
+		if (b->local.port == port && b->s.protocol == a->s.protocol && b->s.net == a->s.net)
+			return true;
+	list_for_each(b, &row->accepted, hash)
 		if (b->local.port == port && b->s.protocol == a->s.protocol && b->s.net == a->s.net)
 			return true;
 	return false;
@@ -230,13 +251,20 @@ static int take_port(struct inet_sock *i, u16 port)
 		i->local.port = port;
 	if (!r) {
 		i->bound = true;
-		list_add(&i->hash, bucket(i->local.port));
+		list_add(&i->hash, &bucket(i->local.port)->own);
 	}
 	mutex_unlock(&inet_lock);
 	return r;
 }
 
 bool inet_published(const struct inet_sock *i, u16 port) { return !i->s.net && host_may_listen(port); }
+
+// May it have an address that is not ours? Nothing will reach it there.
+static bool binds_freely(const struct inet_sock *i)
+{
+	return i->ip && (inet_opt(i, IPPROTO_IP, IP_FREEBIND) || inet_opt(i, IPPROTO_IPV6, IPV6_FREEBIND) ||
+			 inet_opt(i, IPPROTO_IP, IP_TRANSPARENT) || inet_opt(i, IPPROTO_IPV6, IPV6_TRANSPARENT));
+}
 
 int inet_bind(struct sock *s, const u8 *addr, u32 len)
 {
@@ -251,7 +279,7 @@ int inet_bind(struct sock *s, const u8 *addr, u32 len)
 		return -EINVAL;
 	if (ip_is_multicast(a.ip) && s->type == SOCK_DGRAM)
 		r = 0;
-	else if (!ip_is_any(a.ip) && !net_local(s->net, a.ip) && !inet_published(i, a.port))
+	else if (!ip_is_any(a.ip) && !net_local(s->net, a.ip) && !inet_published(i, a.port) && !binds_freely(i))
 		return -EADDRNOTAVAIL;
 	if (a.port && a.port < 1024 && !ns_capable(net_ns_owner(s->net), 10)) // CAP_NET_BIND_SERVICE
 		return -EACCES;
@@ -280,7 +308,7 @@ void inet_share_port(struct inet_sock *child, struct inet_sock *listener)
 {
 	mutex_lock(&inet_lock);
 	child->bound = child->shares_port = true;
-	list_add_tail(&child->hash, bucket(listener->local.port));
+	list_add_tail(&child->hash, &bucket(listener->local.port)->accepted);
 	mutex_unlock(&inet_lock);
 }
 
@@ -337,27 +365,56 @@ static int score(const struct inet_sock *i, const struct iaddr *dst, const struc
 	return n;
 }
 
+// Which of the n sockets that share a port (SO_REUSEPORT) gets what comes from src: a flow stays with its socket, as on Linux.
+static u32 pick(const struct iaddr *dst, const struct iaddr *src, u32 n)
+{
+	static u64 seed;
+	u64 w[4], h;
+
+	if (!seed)
+		pf_random(&seed, sizeof(seed));
+	memcpy(w, src->ip, 16);
+	memcpy(w + 2, dst->ip, 16);
+	h = seed ^ ((u64)src->port << 16 | dst->port);
+	for (u32 k = 0; k < ARRAY_SIZE(w); k++) {
+		h = (h ^ w[k]) * 0x9e3779b97f4a7c15ul;
+		h ^= h >> 29;
+	}
+	h *= 0xbf58476d1ce4e5b9ul;
+	return (u32)((h >> 32) * n >> 32);
+}
+
 struct inet_sock *inet_find(const struct net_ns *net, u16 protocol, const struct iaddr *dst, const struct iaddr *src)
 {
 	struct inet_sock *i, *best = NULL;
+	struct list *head;
+	u32 same = 0;
 	int top = 0;
 	mutex_lock(&inet_lock);
-	struct list *b = bucket(dst->port);
-	list_for_each(i, b, hash) {
+	head = &bucket(dst->port)->own;
+	list_for_each(i, head, hash) {
 		if (i->s.protocol != protocol || i->local.port != dst->port || i->s.net != net)
 			continue;
 		int n = score(i, dst, src);
 		if (n > top) {
 			top = n;
 			best = i;
+			same = 0;
+		}
+		same += n == top && i->s.reuseport;
+	}
+	if (same > 1 && best->s.reuseport) {
+		u32 nth = pick(dst, src, same);
+		list_for_each(i, head, hash) {
+			if (i->s.protocol != protocol || i->local.port != dst->port || i->s.net != net || !i->s.reuseport ||
+			    score(i, dst, src) != top || nth--)
+				continue;
+			best = i;
+			break;
 		}
 	}
 	if (best && !ref_get_unless_zero(&best->s.ref))
 		best = NULL;
-	if (best && best->s.reuseport) { // take turns
-		list_del(&best->hash);
-		list_add_tail(&best->hash, b);
-	}
 	mutex_unlock(&inet_lock);
 	return best;
 }
@@ -370,7 +427,7 @@ u32 inet_find_group(const struct net_ns *net, u16 protocol, const struct iaddr *
 	struct inet_sock *i;
 	u32 k = 0;
 	mutex_lock(&inet_lock);
-	list_for_each(i, bucket(dst->port), hash) {
+	list_for_each(i, &bucket(dst->port)->own, hash) {
 		if (k == n || i->s.protocol != protocol || i->local.port != dst->port || i->s.net != net || !score(i, dst, src))
 			continue;
 		if ((mcast_member(i, dst->ip) || inet_takes_all_groups(i)) && ref_get_unless_zero(&i->s.ref))
@@ -380,16 +437,24 @@ u32 inet_find_group(const struct net_ns *net, u16 protocol, const struct iaddr *
 	return k;
 }
 
+static int each_of(const struct list *head, const struct net_ns *net, int (*fn)(struct inet_sock *, void *), void *arg)
+{
+	struct inet_sock *i;
+	int r = 0;
+	list_for_each(i, head, hash)
+		if (i->s.net == net && (r = fn(i, arg)))
+			break;
+	return r;
+}
+
 int inet_for_each(const struct net_ns *net, int (*fn)(struct inet_sock *, void *), void *arg)
 {
 	int r = 0;
 	mutex_lock(&inet_lock);
 	for (u32 b = 0; b < BUCKETS && !r; b++) {
-		struct inet_sock *i;
-		struct list *head = bucket((u16)b);
-		list_for_each(i, head, hash)
-			if (i->s.net == net && (r = fn(i, arg)))
-				break;
+		r = each_of(&bucket((u16)b)->own, net, fn, arg);
+		if (!r)
+			r = each_of(&bucket((u16)b)->accepted, net, fn, arg);
 	}
 	mutex_unlock(&inet_lock);
 	return r;

@@ -12,8 +12,35 @@ struct iaddr { // IPv4 as ::ffff:a.b.c.d
 	u32 scope;
 };
 
-struct inet_opts { // values of integer options that were set, plus one (0: default); allocated when needed
-	int ip[64], ip6[96], tcp[48];
+// Values of integer options that were set, the default's bits flipped (so 0 is the default); allocated when needed. The rows are those of the
+// tables in inet_opt.c. Most connections set an option of TCP and none of IP.
+struct tcp_values {
+	int v[24];
+};
+struct ip_values {
+	int v[64];
+};
+
+#define UDP_CORK 1
+#define UDP_ENCAP 100
+#define UDP_NO_CHECK6_TX 101
+#define UDP_NO_CHECK6_RX 102
+#define UDP_SEGMENT 103
+#define UDP_GRO 104
+
+struct udp_extra { // what few datagram sockets have; allocated when needed
+	bool cork, gro, no_check_tx, no_check_rx;
+	u16 segment;
+	char *held;	    // UDP_CORK, MSG_MORE: what waits for the rest of its datagram. The sock's lock guards it, and what follows
+	u32 held_len;
+	struct iaddr held_to;
+	struct list errors; // packets that did not arrive (IP_RECVERR)
+	u32 nerrors;
+};
+
+struct in6_pktinfo_ {
+	u8 addr[16];
+	int ifindex;
 };
 
 struct inet_sock {
@@ -26,7 +53,10 @@ struct inet_sock {
 	bool told;	   // a non-blocking connect has succeeded and the next connect(2) says so
 	bool refused;	   // a non-blocking connect has failed and the next connect(2) says so
 	struct list hash;  // port table
-	struct inet_opts *opts;
+	struct tcp_values *tcp;
+	struct ip_values *ip;
+	bool reno;	   // TCP_CONGESTION
+	struct udp_extra *udp;
 	struct inet_groups *groups; // mcast.c; NULL: none ever joined
 	bool group_if;	   // IP_MULTICAST_IF named lo, by this address
 	u32 group_addr;
@@ -68,6 +98,11 @@ bool mcast_reached(const struct inet_sock *i, const u8 *ip);
 
 // inet_opt.c
 bool inet_takes_all_groups(const struct inet_sock *i);	// IP_MULTICAST_ALL
+struct tcp_info;
+void inet_tcp_info(struct sock *s, struct tcp_info *ti);
+int inet_opt(const struct inet_sock *i, int level, int opt);	// the value of an integer option; 0: there is none
+int inet_inherit(struct inet_sock *child, const struct inet_sock *listener);	// what accept(2) hands on: 0 or -ENOMEM
+void inet_each_tcp_option(const struct inet_sock *i, void (*fn)(int opt, int v, int hfd), int hfd);	// those that were set
 void inet_packet_fields(struct inet_sock *i, struct sock_msg *m, const struct iaddr *to, struct packet *p);
 int inet_getopt(struct sock *s, int level, int opt, void *val, u32 *len);
 int inet_setopt(struct sock *s, int level, int opt, const void *val, u32 len);
@@ -76,6 +111,10 @@ int inet_setopt(struct sock *s, int level, int opt, const void *val, u32 len);
 extern const struct sock_ops tcp_ops, udp_ops;
 int tcp_state(const struct sock *s);	// as in /proc/net/tcp and TCP_INFO
 
+int udp_setopt(struct inet_sock *i, int opt, const void *val, u32 len);
+int udp_getopt(struct inet_sock *i, int opt, void *val, u32 *len);
+void udp_extra_free(struct inet_sock *i);
+
 // hostinet.c
 extern const struct sock_ops host_tcp_ops;
 bool host_may_listen(u16 port);
@@ -83,6 +122,7 @@ int host_connect(struct sock *s, const struct iaddr *to, int flags);
 int host_listen(struct inet_sock *i, int backlog);
 int host_accept(struct inet_sock *l, struct sock **out);	// -EAGAIN
 void host_close(struct inet_sock *i);
+int host_available(struct inet_sock *i);	// FIONREAD: bytes that can be read, of the first datagram; at most 64 KiB
 bool host_acceptable(struct inet_sock *l);
 int host_udp_open(struct inet_sock *i, bool bind);
 int host_udp_connect(struct inet_sock *i, const struct iaddr *to, struct iaddr *local);

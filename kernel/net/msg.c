@@ -28,8 +28,9 @@ ssize_t sock_recv(struct sock *s, struct sock_msg *m, int flags)
 	m->scm = NULL;
 	m->stamp_ns = 0;
 	m->has_dst = false;
-	if (unlikely(flags & MSG_ERRQUEUE)) // nothing here queues extended errors
-		return -EAGAIN;
+	m->has_err = false;
+	if (unlikely(flags & MSG_ERRQUEUE))
+		return s->ops->errqueue ? s->ops->errqueue(s, m, flags) : -EAGAIN;
 	return s->ops->recv ? s->ops->recv(s, m, flags) : -EOPNOTSUPP;
 }
 

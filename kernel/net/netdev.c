@@ -14,10 +14,13 @@
 #define LOOPBACK_FLAG 0x8u
 #define POINTOPOINT_NOARP (0x10u | 0x80u)
 
-static const struct netdev lo_down = { "lo", 1, LOOPBACK_FLAG, 65536, ARPHRD_LOOPBACK, { 127, 0, 0, 1 }, 8, true }; // of a new namespace
+#define LO6 { [15] = 1 }
+#define OUTER6 { 0xfd, 0xc0, 0xff, 0xe0, 0, 0x64, [15] = 1 } // fdc0:ffe0:64::1
+
+static const struct netdev lo_down = { "lo", 1, LOOPBACK_FLAG, 65536, ARPHRD_LOOPBACK, { 127, 0, 0, 1 }, 8, LO6, 128 }; // of a new namespace
 static const struct netdev table[] = {
-	{ "lo", 1, UP_RUNNING | LOOPBACK_FLAG, 65536, ARPHRD_LOOPBACK, { 127, 0, 0, 1 }, 8, true },
-	{ "coffer0", 2, UP_RUNNING | POINTOPOINT_NOARP, 1500, ARPHRD_NONE, { 100, 64, 0, 1 }, 24, false },
+	{ "lo", 1, UP_RUNNING | LOOPBACK_FLAG, 65536, ARPHRD_LOOPBACK, { 127, 0, 0, 1 }, 8, LO6, 128 },
+	{ "coffer0", 2, UP_RUNNING | POINTOPOINT_NOARP, 1500, ARPHRD_NONE, { 100, 64, 0, 1 }, 24, OUTER6, 64 },
 };
 
 bool netdev_has_lo4(const struct net_ns *net) { return !net || net->addr4; }
@@ -47,7 +50,19 @@ const struct netdev *netdev_by_name(const struct net_ns *net, const char *name)
 bool netdev_owns(const u8 *ip)
 {
 	const struct netdev *d = netdev_row(NULL, 1);
-	return d && ip_is_v4(ip) && !memcmp(ip + 12, d->ip4, 4);
+	return d && (ip_is_v4(ip) ? !memcmp(ip + 12, d->ip4, 4) : !memcmp(ip, d->ip6, 16));
+}
+
+void netdev_outer(u8 ip[16], const struct iaddr *local)
+{
+	const struct netdev *d = netdev_row(NULL, 1);
+	memcpy(ip, local->ip, 16);
+	if (!d || !ip_is_any(local->ip))
+		return;
+	if (ip_is_v4(local->ip))
+		memcpy(ip + 12, d->ip4, 4);
+	else
+		memcpy(ip, d->ip6, 16);
 }
 
 struct ifreq_ {

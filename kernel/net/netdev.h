@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The network interfaces that programs see: lo, and coffer0 when the configuration lets connections out. coffer0 stands
-// for "the world through the host": it has an address of the shared range (RFC 6598), so that programs that ask whether
-// there is a network (AI_ADDRCONFIG) get the right answer.
+// for "the world through the host": it has an address of the shared range (RFC 6598) and a unique local one (RFC 4193), so that
+// programs that ask whether there is a network (AI_ADDRCONFIG) get the right answer.
 #pragma once
 #include "kernel/include/types.h"
 
@@ -12,7 +12,8 @@ struct netdev {
 	u32 mtu, hwtype;
 	u8 ip4[4];
 	u32 prefix4;
-	bool ip6_loopback; // has ::1/128
+	u8 ip6[16];
+	u32 prefix6;
 };
 // Row n, or NULL behind the last.
 struct net_ns; // NULL: the first one
@@ -21,3 +22,5 @@ const struct netdev *netdev_by_name(const struct net_ns *net, const char *name);
 const struct netdev *netdev_by_index(const struct net_ns *net, int index);
 bool netdev_has_lo4(const struct net_ns *net), netdev_has_lo6(const struct net_ns *net); // lo has its addresses
 bool netdev_owns(const u8 *ip); // an address of ours that is not loopback
+struct iaddr;
+void netdev_outer(u8 ip[16], const struct iaddr *local); // local's address, or where that is unspecified coffer0's

@@ -88,29 +88,81 @@ static void put_addrs(struct nl_reply *r, const struct nlmsghdr *q, const struct
 		put_lifetime(r);
 		nl_end(r);
 	}
-	if (d->ip6_loopback && netdev_has_lo6(n->s.net) && (family == AF_UNSPEC || family == AF_INET6)) {
-		u8 one[16] = { [15] = 1 };
-		struct ifaddrmsg m = { AF_INET6, 128, IFA_F_PERMANENT, RT_SCOPE_HOST, (u32)d->index };
+	if (netdev_has_lo6(n->s.net) && (family == AF_UNSPEC || family == AF_INET6)) {
+		struct ifaddrmsg m = { AF_INET6, (u8)d->prefix6, IFA_F_PERMANENT, d->index == 1 ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE, (u32)d->index };
 		nl_begin(r, q, RTM_NEWADDR, NLM_F_MULTI, n->port);
 		put(r, &m, sizeof(m));
-		nl_attr(r, IFA_ADDRESS, one, 16);
+		nl_attr(r, IFA_ADDRESS, d->ip6, 16);
 		put_lifetime(r);
 		nl_end(r);
 	}
 }
 
-static void put_route(struct nl_reply *r, const struct nlmsghdr *q, const struct netlink_sock *n, u8 family)
+struct route {
+	u8 family, bits, table, protocol, scope, type;
+	const u8 *dst, *src; // NULL: none
+	u32 metric;
+	const struct netdev *out;
+};
+
+static void put_one_route(struct nl_reply *r, const struct nlmsghdr *q, struct netlink_sock *n, const struct route *w)
 {
-	const struct netdev *d = netdev_row(n->s.net, 1);
-	if (!d || (family != AF_UNSPEC && family != AF_INET))
-		return;
-	struct rtmsg m = { .rtm_family = AF_INET, .rtm_table = RT_TABLE_MAIN, .rtm_protocol = RTPROT_BOOT, .rtm_scope = RT_SCOPE_LINK, .rtm_type = RTN_UNICAST };
-	u32 table = RT_TABLE_MAIN;
+	struct rtmsg m = { .rtm_family = w->family, .rtm_dst_len = w->bits, .rtm_table = w->table, .rtm_protocol = w->protocol,
+			   .rtm_scope = w->scope, .rtm_type = w->type };
+	u32 table = w->table, size = w->family == AF_INET6 ? 16 : 4;
+	u8 pref = 0;
+	if (r->len + 128 > NL_REPLY_MAX)
+		(void)nl_flush(n, r, true);
 	nl_begin(r, q, RTM_NEWROUTE, NLM_F_MULTI, n->port);
 	put(r, &m, sizeof(m));
 	nl_attr(r, RTA_TABLE, &table, sizeof(table));
-	nl_attr(r, RTA_OIF, &d->index, sizeof(d->index));
+	if (w->dst)
+		nl_attr(r, RTA_DST, w->dst, size);
+	if (w->src)
+		nl_attr(r, RTA_PREFSRC, w->src, size);
+	if (w->family == AF_INET6)
+		nl_attr(r, RTA_PRIORITY, &w->metric, sizeof(w->metric));
+	nl_attr(r, RTA_OIF, &w->out->index, sizeof(w->out->index));
+	if (w->family == AF_INET6)
+		nl_attr(r, RTA_PREF, &pref, sizeof(pref));
 	nl_end(r);
+}
+
+// What Linux's tables would hold for these interfaces. Nothing routes by them: inet.c knows what is inside.
+static void put_routes(struct nl_reply *r, const struct nlmsghdr *q, struct netlink_sock *n, u8 family)
+{
+	static const u8 lo4[4] = { 127, 0, 0, 0 }, lo4_end[4] = { 127, 255, 255, 255 };
+	const struct netdev *d, *lo = netdev_row(n->s.net, 0), *out = netdev_row(n->s.net, 1);
+	u8 net4[4], net6[16] = { 0 };
+	if (out) {
+		memcpy(net4, out->ip4, 4);
+		net4[3] = 0;
+		memcpy(net6, out->ip6, 8);
+	}
+	if (family == AF_UNSPEC || family == AF_INET) {
+		if (out) {
+			put_one_route(r, q, n, &(struct route){ AF_INET, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_LINK, RTN_UNICAST, .out = out });
+			put_one_route(r, q, n, &(struct route){ AF_INET, (u8)out->prefix4, RT_TABLE_MAIN, RTPROT_KERNEL, RT_SCOPE_LINK, RTN_UNICAST,
+								net4, out->ip4, .out = out });
+		}
+		if (netdev_has_lo4(n->s.net) && (lo->flags & 1)) {
+			put_one_route(r, q, n, &(struct route){ AF_INET, 8, RT_TABLE_LOCAL, RTPROT_KERNEL, RT_SCOPE_HOST, RTN_LOCAL, lo4, lo->ip4, .out = lo });
+			for (u32 k = 0; (d = netdev_row(n->s.net, k)); k++)
+				put_one_route(r, q, n, &(struct route){ AF_INET, 32, RT_TABLE_LOCAL, RTPROT_KERNEL, RT_SCOPE_HOST, RTN_LOCAL,
+									d->ip4, d->ip4, .out = d });
+			put_one_route(r, q, n, &(struct route){ AF_INET, 32, RT_TABLE_LOCAL, RTPROT_KERNEL, RT_SCOPE_LINK, RTN_BROADCAST,
+								lo4_end, lo->ip4, .out = lo });
+		}
+	}
+	if ((family == AF_UNSPEC || family == AF_INET6) && netdev_has_lo6(n->s.net) && (lo->flags & 1)) {
+		if (out) {
+			put_one_route(r, q, n, &(struct route){ AF_INET6, (u8)out->prefix6, RT_TABLE_MAIN, RTPROT_KERNEL, RT_SCOPE_UNIVERSE, RTN_UNICAST,
+								net6, NULL, 256, out });
+			put_one_route(r, q, n, &(struct route){ AF_INET6, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST, NULL, NULL, 1024, out });
+		}
+		for (u32 k = 0; (d = netdev_row(n->s.net, k)); k++)
+			put_one_route(r, q, n, &(struct route){ AF_INET6, 128, RT_TABLE_LOCAL, RTPROT_KERNEL, RT_SCOPE_UNIVERSE, RTN_LOCAL, d->ip6, NULL, 0, d });
+	}
 }
 
 // The three rules that every system begins with.
@@ -158,14 +210,14 @@ static int put_route_to(struct nl_reply *r, const struct nlmsghdr *q, const stru
 		return -EINVAL;
 	if (!net_local(s->s.net, ip)) {
 		d = netdev_row(s->s.net, 1);
-		if (!d || n == 16)
+		if (!d)
 			return -ENETUNREACH;
 		m.rtm_type = RTN_UNICAST;
 	}
 	m.rtm_family = ask.rtm_family == AF_INET6 ? AF_INET6 : AF_INET;
 	m.rtm_dst_len = (u8)(n * 8);
 	m.rtm_src_len = n == 16 ? 128 : 0;
-	m.rtm_table = n == 16 ? RT_TABLE_LOCAL : RT_TABLE_MAIN; // of IPv4 the table is told only to who asks for it
+	m.rtm_table = n == 16 && m.rtm_type == RTN_LOCAL ? RT_TABLE_LOCAL : RT_TABLE_MAIN; // of IPv4 the table is told only to who asks for it
 	m.rtm_protocol = n == 16 ? RTPROT_KERNEL : RTPROT_UNSPEC;
 	table = m.rtm_table;
 	m.rtm_flags = n == 4 ? RTM_F_CLONED | (m.rtm_type == RTN_LOCAL ? 0x80000000u : 0) : 0; // RTCF_LOCAL
@@ -174,7 +226,7 @@ static int put_route_to(struct nl_reply *r, const struct nlmsghdr *q, const stru
 	nl_attr(r, RTA_TABLE, &table, sizeof(table));
 	nl_attr(r, RTA_DST, ip + 16 - n, n);
 	nl_attr(r, RTA_OIF, &d->index, sizeof(d->index));
-	nl_attr(r, RTA_PREFSRC, m.rtm_type == RTN_LOCAL ? ip + 16 - n : d->ip4, n);
+	nl_attr(r, RTA_PREFSRC, m.rtm_type == RTN_LOCAL ? ip + 16 - n : n == 16 ? d->ip6 : d->ip4, n);
 	if (n == 4) {
 		nl_attr(r, RTA_UID, &(u32){uid_out(cred()->euid)}, sizeof(u32));
 	} else {
@@ -309,7 +361,7 @@ static int answer(struct netlink_sock *n, const struct nlmsghdr *q, const u8 *bo
 				put_addrs(r, q, n, d, family);
 		}
 		if (q->nlmsg_type == RTM_GETROUTE)
-			put_route(r, q, n, family);
+			put_routes(r, q, n, family);
 		if (q->nlmsg_type == RTM_GETRULE)
 			put_rules(r, q, n->port, family);
 		if ((err = nl_flush(n, r, false)))

@@ -4,10 +4,12 @@
 #pragma once
 #include "kernel/net/sock.h"
 
-#define RING_MIN (16u << 10)
+#define RING_MIN (4u << 10)
 #define RING_KEEP (64u << 10) // an empty ring that is larger gives its memory back
+#define RINGS_KEPT 512u	      // beyond so many, every empty ring does: ten thousand connections that wait hold no buffers
 
 void ring_free(struct ring *r);
+void ring_emptied(struct ring *r);	// the last byte was taken
 // Makes room for n more bytes if memory and cap allow; how many fit.
 u32 ring_room(struct ring *r, u64 n, u32 cap);
 

@@ -45,6 +45,7 @@ struct sockaddr_ {
 #define MSG_NOSIGNAL 0x4000
 #define MSG_MORE 0x8000
 #define MSG_WAITFORONE 0x10000
+#define MSG_FASTOPEN 0x20000000
 #define MSG_CMSG_CLOEXEC 0x40000000
 
 #define SHUT_RCV 1u // s->shut: no more comes in
@@ -96,6 +97,10 @@ struct sock_msg {
 	u64 stamp_ns;	 // recv: arrival, 0 = unknown
 	u8 dst[16];	 // recv: address it was sent to (IP_PKTINFO), as IPv6
 	bool has_dst;
+	bool has_err;	 // recv: from the queue of errors; dst is who told
+	bool has_src;	 // send: the source address that is wanted (IP_PKTINFO)
+	u8 src[16];
+	u16 segment;	 // send: UDP_SEGMENT, 0 = the socket's own
 	s16 hops, tclass; // datagrams: time to live and traffic class; send: -1 = the socket's own
 	bool wants_scm;	 // recv: control data is wanted
 };
@@ -109,6 +114,7 @@ struct sock_ops { // NULL: -EOPNOTSUPP. flags: MSG_*; MSG_DONTWAIT is set for no
 	int (*getname)(struct sock *s, bool peer, u8 *addr); // length
 	ssize_t (*send)(struct sock *s, struct sock_msg *m, int flags);
 	ssize_t (*recv)(struct sock *s, struct sock_msg *m, int flags);
+	ssize_t (*errqueue)(struct sock *s, struct sock_msg *m, int flags);	// recv with MSG_ERRQUEUE; NULL: it is empty
 	int (*shutdown)(struct sock *s, u32 bits);
 	u32 (*poll)(struct sock *s, struct poll_table *pt);
 	int (*getopt)(struct sock *s, int level, int opt, void *val, u32 *len); // *len: room in, length out
@@ -158,6 +164,9 @@ struct sock {
 	bool linger;
 	u32 linger_sec, rcvlowat, priority, mark;
 	u64 rcvtimeo, sndtimeo; // ns, 0 = for ever
+	u16 kept;		// switches that are only given back (sockopt.c)
+	u32 busy_poll, pacing, device; // pacing: inverted; device: index of the interface that it is bound to
+	s32 incoming_cpu;	// plus one
 	u32 inflight;		// gc.c: messages that carry it
 	s32 gc_left;
 	u8 gc;

@@ -6,9 +6,10 @@
 #include "kernel/net/unix.h"
 #include <linux/inet_diag.h>
 #include <linux/sock_diag.h>
+#include <linux/tcp.h>
 #include <linux/unix_diag.h>
 
-#define MESSAGE_ROOM 512u // the longest message
+#define MESSAGE_ROOM 640u // the longest message
 
 struct dump {
 	struct netlink_sock *n;
@@ -35,15 +36,41 @@ static void put_addr(__be32 to[4], u16 family, const struct iaddr *a)
 		memcpy(to, a->ip, 16);
 }
 
+// What ss(8) asks for with -i, -m, -e.
+static void put_extensions(struct dump *d, struct inet_sock *i)
+{
+	struct sock *s = &i->s;
+	u32 ext = d->ask.inet.idiag_ext;
+	u8 tos = (u8)inet_opt(i, IPPROTO_IP, IP_TOS), tclass = (u8)inet_opt(i, IPPROTO_IPV6, IPV6_TCLASS);
+	u32 rx = s->type == SOCK_STREAM ? s->rx.len : s->pkt_bytes;
+	if (ext & 1u << (INET_DIAG_SKMEMINFO - 1)) {
+		u32 mem[SK_MEMINFO_VARS] = { [SK_MEMINFO_RMEM_ALLOC] = rx, [SK_MEMINFO_RCVBUF] = s->rcvbuf, [SK_MEMINFO_SNDBUF] = s->sndbuf };
+		nl_attr(d->r, INET_DIAG_SKMEMINFO, mem, sizeof(mem));
+	}
+	if (ext & 1u << (INET_DIAG_TOS - 1))
+		nl_attr(d->r, INET_DIAG_TOS, &tos, 1);
+	if (s->family == AF_INET6 && ext & 1u << (INET_DIAG_TCLASS - 1))
+		nl_attr(d->r, INET_DIAG_TCLASS, &tclass, 1);
+	if (s->type != SOCK_STREAM)
+		return;
+	if (ext & 1u << (INET_DIAG_INFO - 1)) {
+		struct tcp_info ti;
+		inet_tcp_info(s, &ti);
+		nl_attr(d->r, INET_DIAG_INFO, &ti, sizeof(ti));
+	}
+	if (ext & 1u << (INET_DIAG_CONG - 1))
+		nl_attr(d->r, INET_DIAG_CONG, i->reno ? "reno" : "cubic", i->reno ? 5 : 6);
+}
+
 static int put_inet(struct inet_sock *i, void *arg)
 {
 	struct dump *d = arg;
 	struct sock *s = &i->s;
 	int st = s->type == SOCK_STREAM ? tcp_state(s) : s->state == ST_CONNECTED ? 1 : 7;
-	u16 type = d->ask.inet.sdiag_protocol == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM;
+	u16 type = s->type;
 	u8 v6only = i->v6only;
 
-	if (s->family != d->ask.inet.sdiag_family || s->type != type || !(d->ask.inet.idiag_states >> st & 1))
+	if (s->family != d->ask.inet.sdiag_family || s->protocol != d->ask.inet.sdiag_protocol || !(d->ask.inet.idiag_states >> st & 1))
 		return 0;
 	struct inet_diag_msg m = {
 		.idiag_family = (u8)s->family,
@@ -61,6 +88,8 @@ static int put_inet(struct inet_sock *i, void *arg)
 	nl_body(d->r, &m, sizeof(m));
 	if (s->family == AF_INET6)
 		nl_attr(d->r, INET_DIAG_SKV6ONLY, &v6only, 1);
+	nl_attr(d->r, INET_DIAG_SHUTDOWN, &s->shut, 1);
+	put_extensions(d, i);
 	nl_end(d->r);
 	return 0;
 }
@@ -111,7 +140,8 @@ int sock_diag(struct netlink_sock *n, struct nl_reply *r, const struct nlmsghdr 
 		if (len < sizeof(d.ask.inet))
 			return -EINVAL;
 		memcpy(&d.ask.inet, body, sizeof(d.ask.inet));
-		if (d.ask.inet.sdiag_protocol != IPPROTO_TCP && d.ask.inet.sdiag_protocol != IPPROTO_UDP)
+		if (d.ask.inet.sdiag_protocol != IPPROTO_TCP && d.ask.inet.sdiag_protocol != IPPROTO_UDP &&
+		    d.ask.inet.sdiag_protocol != IPPROTO_UDPLITE)
 			return -ENOENT;
 		return inet_for_each(n->s.net, put_inet, &d);
 	case AF_UNIX:

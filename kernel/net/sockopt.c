@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Options of level SOL_SOCKET; socket(7). Takes no locks: each option is one word.
 #include "kernel/net/families.h"
+#include "kernel/net/netdev.h"
 #include "kernel/net/netns.h"
 #include "kernel/include/log.h"
+#include <linux/sock_diag.h>
 
-#define BUF_MIN 2304u
+#define SNDBUF_MIN 4608u
+#define RCVBUF_MIN 2304u
 #define BUF_MAX 212992u // net.core.{r,w}mem_max; the value set is doubled, as Linux does
 
 int opt_int(const void *val, u32 len, int *out)
@@ -50,19 +53,47 @@ static int get_timeout(u64 ns, void *val, u32 *len)
 	return put_bytes(tv, sizeof(tv), val, len);
 }
 
-static u32 buffer(int v, u32 max_)
+static u32 buffer(int v, u32 min_, u32 max_)
 {
 	u32 n = v < 0 ? max_ : min((u32)v, max_);
-	return max(n * 2, BUF_MIN);
+	return max(n * 2, min_);
+}
+
+// Switches without an effect here: kept and given back. Each has a bit of s->kept.
+static const u8 switches[] = { SO_NO_CHECK, SO_RXQ_OVFL, SO_WIFI_STATUS, SO_NOFCS, SO_SELECT_ERR_QUEUE, SO_PREFER_BUSY_POLL, SO_RCVMARK };
+
+static u16 switch_bit(int opt)
+{
+	for (u32 k = 0; k < ARRAY_SIZE(switches); k++)
+		if (switches[k] == opt)
+			return (u16)(1u << k);
+	return 0;
+}
+
+static int bind_to_device(struct sock *s, const char *name, u32 len)
+{
+	char n[16] = "";
+	const struct netdev *d;
+	memcpy(n, name, min(len, 15u));
+	d = *n ? netdev_by_name(s->net, n) : NULL;
+	if (*n && !d)
+		return -ENODEV;
+	s->device = d ? (u32)d->index : 0;
+	return 0;
 }
 
 int sock_setopt(struct sock *s, int opt, const void *val, u32 len)
 {
 	int v = 0, r = 0;
-	if (opt == SO_BINDTODEVICE) // the one interface
-		return len && strncmp(val, "lo", len) ? -ENODEV : 0;
+	if (opt == SO_BINDTODEVICE)
+		return bind_to_device(s, val, len);
 	if ((r = opt_int(val, len, &v)))
 		return r;
+	u16 bit = switch_bit(opt);
+	if (bit) { // two at a time are the caller's race
+		s->kept = v ? s->kept | bit : s->kept & (u16)~bit;
+		return 0;
+	}
 	switch (opt) {
 	case SO_REUSEADDR: s->reuseaddr = v; break;
 	case SO_REUSEPORT: s->reuseport = v; break;
@@ -75,11 +106,28 @@ int sock_setopt(struct sock *s, int opt, const void *val, u32 len)
 	case SO_TIMESTAMP_NEW: s->timestamp = v; break;
 	case SO_TIMESTAMPNS_OLD:
 	case SO_TIMESTAMPNS_NEW: s->timestampns = v; break;
-	case SO_NO_CHECK:
-	case SO_INCOMING_CPU:
+	case SO_INCOMING_CPU: s->incoming_cpu = v + 1; break;
 	case SO_BUSY_POLL:
-	case SO_RXQ_OVFL: break;
-	case SO_PRIORITY: s->priority = (u32)v; break;
+		if (v < 0)
+			return -EINVAL;
+		s->busy_poll = (u32)v;
+		break;
+	case SO_MAX_PACING_RATE: s->pacing = ~(u32)v; break;
+	case SO_BINDTOIFINDEX:
+		if (v < 0)
+			return -EINVAL;
+		if (v && !netdev_by_index(s->net, v))
+			return -ENODEV;
+		s->device = (u32)v;
+		break;
+	case SO_ZEROCOPY: // sends always copy
+		return v < 0 || v > 1 ? -EINVAL : v ? -EOPNOTSUPP : 0;
+	case SO_DETACH_FILTER: return -ENOENT;
+	case SO_PRIORITY:
+		if ((v < 0 || v > 6) && !ns_capable(net_ns_owner(s->net), 12)) // CAP_NET_ADMIN
+			return -EPERM;
+		s->priority = (u32)v;
+		break;
 	case SO_MARK:
 		if (!ns_capable(net_ns_owner(s->net), 12)) // CAP_NET_ADMIN
 			return -EPERM;
@@ -87,13 +135,13 @@ int sock_setopt(struct sock *s, int opt, const void *val, u32 len)
 		break;
 	case SO_SNDBUF:
 	case SO_SNDBUFFORCE:
-		s->sndbuf = buffer(v, opt == SO_SNDBUF ? BUF_MAX : 1u << 24);
+		s->sndbuf = buffer(v, SNDBUF_MIN, opt == SO_SNDBUF ? BUF_MAX : 1u << 24);
 		s->sndbuf_set = true;
 		sock_wake(&s->wq);
 		break;
 	case SO_RCVBUF:
 	case SO_RCVBUFFORCE:
-		s->rcvbuf = buffer(v, opt == SO_RCVBUF ? BUF_MAX : 1u << 24);
+		s->rcvbuf = buffer(v, RCVBUF_MIN, opt == SO_RCVBUF ? BUF_MAX : 1u << 24);
 		s->rcvbuf_set = true;
 		sock_wake(&s->wq);
 		break;
@@ -127,6 +175,9 @@ int sock_setopt(struct sock *s, int opt, const void *val, u32 len)
 int sock_getopt(struct sock *s, int opt, void *val, u32 *len)
 {
 	int v;
+	u16 bit = switch_bit(opt);
+	if (bit)
+		return opt_put_int((s->kept & bit) != 0, val, len);
 	switch (opt) {
 	case SO_TYPE: v = s->type; break;
 	case SO_DOMAIN: v = s->family; break;
@@ -148,10 +199,12 @@ int sock_getopt(struct sock *s, int opt, void *val, u32 *len)
 	case SO_RCVBUF: v = (int)s->rcvbuf; break;
 	case SO_RCVLOWAT: v = (int)s->rcvlowat; break;
 	case SO_SNDLOWAT: v = 1; break;
-	case SO_INCOMING_CPU: v = -1; break;
-	case SO_NO_CHECK:
-	case SO_BUSY_POLL:
-	case SO_RXQ_OVFL:
+	case SO_INCOMING_CPU: v = s->incoming_cpu - 1; break;
+	case SO_BUSY_POLL: v = (int)s->busy_poll; break;
+	case SO_MAX_PACING_RATE: v = (int)~s->pacing; break;
+	case SO_BINDTOIFINDEX: v = (int)s->device; break;
+	case SO_ZEROCOPY:
+	case SO_INCOMING_NAPI_ID:
 	case SO_LOCK_FILTER: v = 0; break;
 	case SO_LINGER: {
 		int l[2] = { s->linger, (int)s->linger_sec };
@@ -161,10 +214,30 @@ int sock_getopt(struct sock *s, int opt, void *val, u32 *len)
 	case SO_RCVTIMEO_NEW: return get_timeout(s->rcvtimeo, val, len);
 	case SO_SNDTIMEO_OLD:
 	case SO_SNDTIMEO_NEW: return get_timeout(s->sndtimeo, val, len);
-	case SO_BINDTODEVICE: *len = 0; return 0;
+	case SO_BINDTODEVICE: {
+		const struct netdev *d = netdev_by_index(s->net, (int)s->device);
+		if (d && *len < 16)
+			return -EINVAL;
+		*len = d ? (u32)strlen(d->name) + 1 : 0;
+		memcpy(val, d ? d->name : "", *len);
+		return 0;
+	}
+	case SO_PEERNAME: {
+		u8 name[ADDR_MAX];
+		int n = s->ops->getname ? s->ops->getname(s, true, name) : -ENOTCONN;
+		if (n < 0)
+			return -ENOTCONN;
+		if ((u32)n < *len)
+			return -EINVAL;
+		return put_bytes(name, (u32)n, val, len);
+	}
+	case SO_MEMINFO: {
+		u32 mem[SK_MEMINFO_VARS] = { [SK_MEMINFO_RMEM_ALLOC] = s->type == SOCK_STREAM ? s->rx.len : s->pkt_bytes,
+					     [SK_MEMINFO_RCVBUF] = s->rcvbuf, [SK_MEMINFO_SNDBUF] = s->sndbuf };
+		return put_bytes(mem, sizeof(mem), val, len);
+	}
 	case SO_COOKIE: {
-		u64 cookie = (u64)s;
-		cookie = cookie * 0x9e3779b97f4a7c15ul >> 16; // unique, without showing where things are
+		u64 cookie = s->ino; // as in socket diagnosis
 		if (*len < sizeof(cookie))
 			return -EINVAL;
 		return put_bytes(&cookie, sizeof(cookie), val, len);

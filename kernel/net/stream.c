@@ -10,6 +10,12 @@
 // Room is announced when a quarter is free: not for each byte that a reader takes.
 static inline bool writable(const struct sock *p) { return p->rx.len + p->rx_cap / 4 <= p->rx_cap; }
 
+// SO_RCVLOWAT: TCP does not call fewer bytes readable, unless no more have room. AF_UNIX does, as on Linux.
+static inline bool readable(const struct sock *s)
+{
+	return s->rx.len && (likely(s->rcvlowat <= 1 || s->family == AF_UNIX) || s->rx.len >= min(s->rcvlowat, s->rx_cap / 2));
+}
+
 static void kick_readers(struct sock *p)
 {
 	sock_wake(&p->rq);
@@ -276,8 +282,8 @@ ssize_t stream_recv(struct sock *s, struct sock_msg *m, int flags)
 		if (r)
 			break;
 	}
-	if (unlikely(s->rx.size > RING_KEEP && !s->rx.len))
-		ring_free(&s->rx);
+	if (s->rx.size && !s->rx.len)
+		ring_emptied(&s->rx);
 	mutex_unlock(&s->lock);
 out:
 	if (freed)
@@ -345,13 +351,14 @@ void stream_close(struct sock *s)
 	bool abort = unread || (s->linger && !s->linger_sec && s->family != AF_UNIX && !finished);
 	mutex_lock(&p->lock);
 	if (!p->dead) {
+		bool knew = p->peer_done && p->family != AF_UNIX; // in CLOSE_WAIT: the reset is a broken pipe
 		p->shut |= SHUT_RCV;
 		p->peer_done = true;
 		p->reset |= abort;
 		if (abort || s->family == AF_UNIX)
 			p->shut |= SHUT_SND;
 		if (abort)
-			__atomic_store_n(&p->err, ECONNRESET, __ATOMIC_RELAXED);
+			__atomic_store_n(&p->err, knew ? EPIPE : ECONNRESET, __ATOMIC_RELAXED);
 	}
 	mutex_unlock(&p->lock);
 	sock_wake(&p->rq);
@@ -439,7 +446,7 @@ u32 stream_poll(struct sock *s, struct poll_table *pt)
 			ev |= EPOLLHUP;
 		if (s->shut & SHUT_RCV)
 			ev |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
-		if (s->rx.len)
+		if (readable(s))
 			ev |= EPOLLIN | EPOLLRDNORM;
 		if (s->urgent)
 			ev |= EPOLLPRI;
@@ -460,13 +467,16 @@ long stream_ioctl(struct sock *s, u32 cmd, u64 arg)
 		mutex_unlock(&s->lock);
 		return put_user(at_mark, U(arg));
 	}
-	if (cmd != FIONREAD && cmd != TIOCOUTQ)
+	if (cmd != FIONREAD && cmd != TIOCOUTQ && (cmd != SIOCOUTQNSD || s->family == AF_UNIX))
 		return -ENOTTY;
 	if (s->state == ST_LISTEN)
 		return -EINVAL;
 	if (of) {
 		mutex_lock(&of->lock);
 		n = of->rx.len;
+		// TCP: what the receiver's buffer holds is acknowledged, only the rest is still ours
+		if (cmd != FIONREAD && s->family != AF_UNIX)
+			n = n > of->rcvbuf ? n - of->rcvbuf : 0;
 		mutex_unlock(&of->lock);
 	}
 	return put_user((int)n, U(arg));

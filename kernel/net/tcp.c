@@ -63,29 +63,13 @@ static struct inet_sock *make_child(struct inet_sock *l, struct inet_sock *clien
 	struct inet_sock *c = inet_new(l->s.family, SOCK_STREAM, &tcp_ops);
 	if (!c)
 		return NULL;
-	if (l->opts) {
-		c->opts = kmalloc(sizeof(*c->opts));
-		if (!c->opts) {
-			kfree(c);
-			return NULL;
-		}
-		memcpy(c->opts, l->opts, sizeof(*c->opts));
+	if (inet_inherit(c, l)) {
+		sock_put(&c->s);
+		return NULL;
 	}
 	sock_into_ns(&c->s, l->s.net);
 	c->local = *to;
 	c->remote = client->local;
-	c->v6only = l->v6only;
-	c->s.reuseaddr = l->s.reuseaddr;
-	c->s.reuseport = l->s.reuseport;
-	c->s.keepalive = l->s.keepalive;
-	c->s.oobinline = l->s.oobinline;
-	c->s.linger = l->s.linger;
-	c->s.linger_sec = l->s.linger_sec;
-	c->s.sndbuf = l->s.sndbuf;
-	c->s.rcvbuf = l->s.rcvbuf;
-	c->s.sndbuf_set = l->s.sndbuf_set;
-	c->s.rcvbuf_set = l->s.rcvbuf_set;
-	c->s.rcvlowat = l->s.rcvlowat;
 	return c;
 }
 
@@ -196,6 +180,13 @@ static int tcp_connect(struct sock *s, const u8 *addr, u32 len, int flags)
 
 static ssize_t tcp_send(struct sock *s, struct sock_msg *m, int flags)
 {
+	if (unlikely(flags & MSG_FASTOPEN) && s->state == ST_IDLE) { // connects first; there is no packet for the data to travel in
+		int r = m->alen ? tcp_connect(s, m->addr, m->alen, flags & MSG_DONTWAIT) : -EINVAL;
+		if (r)
+			return r;
+		if (s->ops != &tcp_ops)
+			return s->ops->send(s, m, flags);
+	}
 	if (unlikely(flags & MSG_OOB))
 		return stream_send_urgent(s, m, flags);
 	return stream_send(s, m, flags);
@@ -227,7 +218,7 @@ static int tcp_shutdown(struct sock *s, u32 bits)
 		mutex_unlock(&s->lock);
 		return 0;
 	}
-	return stream_shutdown(s, bits);
+	return s->state == ST_LISTEN ? 0 : stream_shutdown(s, bits);
 }
 
 static void tcp_release(struct sock *s)

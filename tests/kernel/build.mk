@@ -30,3 +30,11 @@ $(B)/test/kernel/%.nopie: tests/kernel/%.c tests/kernel/t.h
 
 .PHONY: kernel-tests
 kernel-tests: $(KERNEL_TESTS)
+
+# The network outside an enclave: tests/net/run
+$(B)/test/net/through: tests/net/through.c tests/kernel/t.h
+	@mkdir -p $(@D)
+	$(CC) $(KT_CFLAGS) -o $@ $<
+
+.PHONY: net-tests
+net-tests: $(B)/test/net/through

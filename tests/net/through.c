@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a program sees of the network outside its enclave: run natively and inside, both against the same peer. tests/net/run makes a network
+// namespace with the addresses below and starts the peer (`through --helper peer`) in it.
+#include "tests/kernel/t.h"
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#define OUT4 "198.51.100.1"
+#define OUT6 "fd12:3456::1"
+// ECHO: until the end, then closes. RESET: reads four bytes and aborts. HOLD: accepts and does nothing. COMMAND: one line
+// "PORT N": makes N connections to PORT, sends a byte through each, reads one, answers with how many worked.
+enum { ECHO = 9001, RESET, HOLD, COMMAND, NOBODY, PUBLISHED = 7000, PUBLISHED_UDP, PUBLISHED_SHARED };
+#define ADDR(a) (struct sockaddr *)&(a), sizeof(a)
+
+static struct sockaddr_in in4(int port)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+	inet_pton(AF_INET, OUT4, &a.sin_addr);
+	return a;
+}
+
+static struct sockaddr_in6 in6(int port)
+{
+	struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
+	inet_pton(AF_INET6, OUT6, &a.sin6_addr);
+	return a;
+}
+
+// --- the peer
+
+static void *echo(void *arg)
+{
+	int s = (int)(long)arg;
+	char b[65536];
+	ssize_t n;
+	while ((n = read(s, b, sizeof(b))) > 0)
+		t_writen(s, b, (size_t)n);
+	close(s);
+	return NULL;
+}
+
+static int command(int s)
+{
+	char line[64] = "";
+	int port, n, good = 0;
+	if (read(s, line, sizeof(line) - 1) <= 0 || sscanf(line, "%d %d", &port, &n) != 2)
+		return -1;
+	for (int k = 0; k < n; k++) {
+		struct sockaddr_in a = in4(port);
+		int c = socket(AF_INET, SOCK_STREAM, 0);
+		char x = 'q';
+		good += c >= 0 && !connect(c, ADDR(a)) && write(c, &x, 1) == 1 && read(c, &x, 1) == 1 && x == 'r';
+		close(c);
+	}
+	return dprintf(s, "%d", good);
+}
+
+static void *serve(void *arg)
+{
+	int port = (int)(long)arg;
+	struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
+	int l = OK(socket(AF_INET6, SOCK_STREAM, 0));
+	OK(setsockopt(l, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)));
+	OK(bind(l, ADDR(any)));
+	OK(listen(l, 4096));
+	for (;;) {
+		int s = accept(l, NULL, NULL);
+		char b[4];
+		pthread_t t;
+		if (s < 0 || port == HOLD)
+			continue;
+		if (port == RESET) {
+			t_readn(s, b, 4);
+			setsockopt(s, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
+			close(s);
+		} else if (port == COMMAND) {
+			command(s);
+			close(s);
+		} else if (!pthread_create(&t, NULL, echo, (void *)(long)s)) {
+			pthread_detach(t);
+		}
+	}
+}
+
+HELPER(peer)
+{
+	struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_port = htons(ECHO)}, from;
+	static char b[65536];
+	struct rlimit l;
+	pthread_t t;
+	getrlimit(RLIMIT_NOFILE, &l);
+	l.rlim_cur = l.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &l);
+	for (int p = ECHO; p <= COMMAND; p++)
+		ZERO(pthread_create(&t, NULL, serve, (void *)(long)p));
+	int u = OK(socket(AF_INET6, SOCK_DGRAM, 0));
+	OK(bind(u, ADDR(any)));
+	for (;;) {
+		socklen_t n = sizeof(from);
+		ssize_t got = recvfrom(u, b, sizeof(b), 0, (void *)&from, &n);
+		if (got >= 0)
+			sendto(u, b, (size_t)got, 0, (void *)&from, n);
+	}
+}
+
+// --- the cases
+
+static int to4(int type, int port)
+{
+	struct sockaddr_in a = in4(port);
+	int s = OK(socket(AF_INET, type, 0));
+	OK(connect(s, ADDR(a)));
+	return s;
+}
+
+static void say_and_hear(int s)
+{
+	char b[8] = "";
+	EQ(write(s, "hello", 5), 5);
+	EQ(t_readn(s, b, 5), 5);
+	STREQ(b, "hello");
+}
+
+TEST(tcp4) { say_and_hear(to4(SOCK_STREAM, ECHO)); }
+
+TEST(tcp6)
+{
+	struct sockaddr_in6 a = in6(ECHO), b;
+	socklen_t n = sizeof(b);
+	int s = OK(socket(AF_INET6, SOCK_STREAM, 0));
+	OK(connect(s, ADDR(a)));
+	say_and_hear(s);
+	OK(getpeername(s, (void *)&b, &n));
+	CHECK(!memcmp(&a.sin6_addr, &b.sin6_addr, 16) && a.sin6_port == b.sin6_port);
+}
+
+TEST(tcp_mapped)
+{
+	struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_port = htons(ECHO)};
+	inet_pton(AF_INET6, "::ffff:" OUT4, &a.sin6_addr);
+	int s = OK(socket(AF_INET6, SOCK_STREAM, 0));
+	OK(connect(s, ADDR(a)));
+	say_and_hear(s);
+}
+
+TEST(refused)
+{
+	struct sockaddr_in a = in4(NOBODY);
+	struct sockaddr_in6 a6 = in6(NOBODY);
+	int s = OK(socket(AF_INET, SOCK_STREAM, 0)), e = 0;
+	socklen_t n = sizeof(e);
+	ERR(connect(s, ADDR(a)), ECONNREFUSED);
+	ERR(connect(OK(socket(AF_INET6, SOCK_STREAM, 0)), ADDR(a6)), ECONNREFUSED);
+	s = OK(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+	if (connect(s, ADDR(a)) && errno == EINPROGRESS) {
+		struct pollfd p = {s, POLLOUT, 0};
+		EQ(poll(&p, 1, -1), 1);
+		CHECK(p.revents & POLLERR);
+		OK(getsockopt(s, SOL_SOCKET, SO_ERROR, &e, &n));
+		EQ(e, ECONNREFUSED);
+	}
+	s = to4(SOCK_DGRAM, NOBODY);
+	EQ(send(s, "x", 1, 0), 1);
+	ERR(recv(s, &e, 1, 0), ECONNREFUSED);
+}
+
+TEST(reset)
+{
+	char c;
+	int s = to4(SOCK_STREAM, RESET);
+	EQ(write(s, "four", 4), 4);
+	ERR(read(s, &c, 1), ECONNRESET);
+	EQ(read(s, &c, 1), 0);
+	ERR(send(s, "x", 1, MSG_NOSIGNAL), EPIPE);
+}
+
+TEST(half_closed)
+{
+	static char b[200000];
+	int s = to4(SOCK_STREAM, ECHO);
+	pid_t p = OK(fork());
+	if (!p) {
+		t_writen(s, b, sizeof(b));
+		OK(shutdown(s, SHUT_WR));
+		_exit(0);
+	}
+	EQ(t_readn(s, b, sizeof(b)), sizeof(b));
+	EQ(read(s, b, 1), 0);
+	EQ(t_wait(p), 0);
+	ERR(send(s, "x", 1, MSG_NOSIGNAL), EPIPE);
+}
+
+TEST(bytes_that_wait)
+{
+	char b[8];
+	int s = to4(SOCK_STREAM, ECHO), n = 0;
+	EQ(write(s, "seven..", 7), 7);
+	while (n < 7)
+		OK(ioctl(s, FIONREAD, &n));
+	EQ(n, 7);
+	EQ(read(s, b, 8), 7);
+	OK(ioctl(s, FIONREAD, &n));
+	EQ(n, 0);
+	do
+		OK(ioctl(s, TIOCOUTQ, &n));
+	while (n);
+	int u = to4(SOCK_DGRAM, ECHO);
+	struct pollfd p = {u, POLLIN, 0};
+	EQ(send(u, "datagram", 8, 0), 8);
+	EQ(poll(&p, 1, -1), 1);
+	OK(ioctl(u, FIONREAD, &n));
+	EQ(n, 8);
+	EQ(recv(u, b, 3, MSG_PEEK | MSG_TRUNC), 8);
+	struct msghdr m = {.msg_iov = &(struct iovec){b, 3}, .msg_iovlen = 1};
+	EQ(recvmsg(u, &m, 0), 3);
+	EQ(m.msg_flags, MSG_TRUNC);
+}
+
+TEST(options)
+{
+	struct sockaddr_in a = in4(ECHO);
+	struct tcp_info ti = {0};
+	socklen_t n = sizeof(ti);
+	int s = OK(socket(AF_INET, SOCK_STREAM, 0)), v = 0;
+	OK(setsockopt(s, IPPROTO_TCP, TCP_KEEPIDLE, &(int){33}, sizeof(int)));
+	OK(setsockopt(s, IPPROTO_TCP, TCP_MAXSEG, &(int){700}, sizeof(int)));
+	OK(connect(s, ADDR(a)));
+	say_and_hear(s);
+	OK(getsockopt(s, IPPROTO_TCP, TCP_INFO, &ti, &n));
+	EQ(ti.tcpi_state, TCP_ESTABLISHED);
+	CHECK(ti.tcpi_snd_mss <= 700); // told before the connection was made
+	n = sizeof(v);
+	OK(getsockopt(s, IPPROTO_TCP, TCP_KEEPIDLE, &v, &n));
+	EQ(v, 33);
+}
+
+static void udp_both(int s, struct sockaddr *a, socklen_t n)
+{
+	char b[8] = "";
+	struct sockaddr_in6 from = {0};
+	socklen_t m = sizeof(from);
+	EQ(sendto(s, "ping", 4, 0, a, n), 4);
+	EQ(recvfrom(s, b, sizeof(b), 0, (void *)&from, &m), 4);
+	STREQ(b, "ping");
+	EQ(m, n);
+	CHECK(!memcmp(&from, a, n));
+}
+
+TEST(udp)
+{
+	struct sockaddr_in a = in4(ECHO);
+	struct sockaddr_in6 a6 = in6(ECHO), mapped = {.sin6_family = AF_INET6, .sin6_port = htons(ECHO)};
+	inet_pton(AF_INET6, "::ffff:" OUT4, &mapped.sin6_addr);
+	udp_both(OK(socket(AF_INET, SOCK_DGRAM, 0)), ADDR(a));
+	int s = OK(socket(AF_INET6, SOCK_DGRAM, 0)); // one socket, both versions, in both orders
+	udp_both(s, ADDR(mapped));
+	udp_both(s, ADDR(a6));
+	s = OK(socket(AF_INET6, SOCK_DGRAM, 0));
+	udp_both(s, ADDR(a6));
+	udp_both(s, ADDR(mapped));
+}
+
+TEST(where_it_was_sent)
+{
+	char b[8], ctl[128];
+	int s = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	struct sockaddr_in a = in4(ECHO);
+	OK(setsockopt(s, IPPROTO_IP, IP_PKTINFO, &(int){1}, sizeof(int)));
+	EQ(sendto(s, "x", 1, 0, ADDR(a)), 1);
+	struct msghdr m = {.msg_iov = &(struct iovec){b, sizeof(b)}, .msg_iovlen = 1, .msg_control = ctl, .msg_controllen = sizeof(ctl)};
+	EQ(recvmsg(s, &m, 0), 1);
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+	CHECK(c && c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO);
+	struct in_pktinfo pi;
+	memcpy(&pi, CMSG_DATA(c), sizeof(pi));
+	CHECK(pi.ipi_addr.s_addr);
+}
+
+static int published(int type, int port, bool share)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+	int l = OK(socket(AF_INET, type | SOCK_NONBLOCK, 0));
+	OK(setsockopt(l, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)));
+	if (share)
+		OK(setsockopt(l, SOL_SOCKET, SO_REUSEPORT, &(int){1}, sizeof(int)));
+	OK(bind(l, ADDR(a)));
+	if (type == SOCK_STREAM)
+		OK(listen(l, 128));
+	return l;
+}
+
+// The peer makes n connections; the listeners accept and answer them. How many worked is checked; got: how many came to each.
+static void served(int *l, int listeners, int port, int n, int *got)
+{
+	char b[16] = "";
+	int c = to4(SOCK_STREAM, COMMAND), done = 0;
+	struct pollfd p[5] = {{c, POLLIN, 0}};
+	dprintf(c, "%d %d", port, n);
+	for (int k = 0; k < listeners; k++)
+		p[k + 1] = (struct pollfd){l[k], POLLIN, 0};
+	while (!done) {
+		OK(poll(p, (nfds_t)listeners + 1, -1));
+		for (int k = 0; k < listeners; k++) {
+			int s = p[k + 1].revents ? accept(l[k], NULL, NULL) : -1;
+			if (s < 0)
+				continue;
+			got[k]++;
+			EQ(t_readn(s, b, 1), 1);
+			EQ(write(s, "r", 1), 1);
+			close(s);
+		}
+		if (p[0].revents) {
+			memset(b, 0, sizeof(b));
+			CHECK(read(c, b, sizeof(b) - 1) > 0);
+			EQ(atoi(b), n);
+			done = 1;
+		}
+	}
+}
+
+TEST(listening)
+{
+	int l = published(SOCK_STREAM, PUBLISHED, false), got = 0;
+	served(&l, 1, PUBLISHED, 20, &got);
+	EQ(got, 20);
+}
+
+TEST(listening_with_reuseport)
+{
+	int l[4], got[4] = {0};
+	for (int k = 0; k < 4; k++)
+		l[k] = published(SOCK_STREAM, PUBLISHED_SHARED, true);
+	served(l, 4, PUBLISHED_SHARED, 100, got);
+	for (int k = 0; k < 4; k++)
+		CHECK(got[k] > 0);
+}
+
+TEST(published_datagrams)
+{
+	char b[8] = "";
+	struct sockaddr_in a = in4(ECHO);
+	int s = published(SOCK_DGRAM, PUBLISHED_UDP, false);
+	EQ(sendto(s, "abc", 3, 0, ADDR(a)), 3); // comes back to the port
+	struct pollfd p = {s, POLLIN, 0};
+	EQ(poll(&p, 1, -1), 1);
+	EQ(recv(s, b, sizeof(b), 0), 3);
+	STREQ(b, "abc");
+}
+
+TEST(many_idle_connections)
+{
+	enum { N = 3000 };
+	static int s[N];
+	struct rlimit l = {N + 100, N + 100}, old;
+	OK(getrlimit(RLIMIT_NOFILE, &old));
+	if (old.rlim_max < l.rlim_max)
+		SKIP("too few descriptors here");
+	l.rlim_max = old.rlim_max;
+	OK(setrlimit(RLIMIT_NOFILE, &l));
+	for (int k = 0; k < N; k++)
+		s[k] = to4(SOCK_STREAM, k % 100 ? HOLD : ECHO);
+	for (int k = 0; k < N; k += 100)
+		say_and_hear(s[k]);
+	for (int k = 0; k < N; k++)
+		OK(close(s[k]));
+	say_and_hear(to4(SOCK_STREAM, ECHO));
+}
