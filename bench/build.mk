@@ -12,6 +12,10 @@ $(B)/bench/scale: bench/scale.c
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_CFLAGS) -o $@ $<
 
+$(B)/bench/idle: bench/idle.c
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_CFLAGS) -o $@ $<
+
 # Links the library of the tools, with the cipher.
 $(B)/bench/volume: bench/volume.c $(B)/lib/libcoffer.a
 	@mkdir -p $(@D)
