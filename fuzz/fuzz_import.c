@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fuzzes the import of TNG's configurations (tunnel/import.c): whatever the JSON says, what is written is YAML, and lines of its comments stay comments.
+// Fuzzes the import of TNG's configurations (tunnel/import.c): whatever the JSON says, what is written is YAML, and lines of its comments stay
+// comments.
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
