@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fuzzes the import of TNG's configurations (tunnel/import.c): whatever the JSON says, what is written is YAML, and lines of its comments stay
 // comments.
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -36,7 +36,7 @@ __attribute__((format(printf, 4, 5))) static void note(struct import *m, const c
 
 static const char *field_name(char out[FIELD_TEXT], const char *where, const char *key)
 {
-	snprintf(out, FIELD_TEXT, "%s%s%s", where, *where ? "." : "", key);
+	snprintf(out, FIELD_TEXT, "%.160s%s%.90s", where, *where ? "." : "", key);
 	return out;
 }
 // A field's name; as long as the block that it stands in.
@@ -254,13 +254,13 @@ static const char *filter(struct import *m, const json_t *o, const char *where, 
 
 static void filters(struct import *m, const json_t *list, const char *where)
 {
-	char text[512], at[300];
+	char text[512], at[FIELD_TEXT];
 	size_t i, n = json_is_object(list) ? 1 : json_array_size(list), written = 0;
 	if (!n)
 		return;
 	fputs("      destinations: [", m->out);
 	for (i = 0; i < n; i++) {
-		snprintf(at, sizeof at, "%s[%zu]", where, i);
+		snprintf(at, sizeof at, "%.200s[%zu]", where, i);
 		const char *rule = filter(m, json_is_object(list) ? list : json_array_get(list, i), at, text);
 		if (!rule)
 			continue;
