@@ -16,7 +16,7 @@ struct relay {
 	bool peer_ended, end_sent;
 };
 
-// To the peer, as much as it takes. With nothing to send, what is due is done.
+// To the peer, as much as it takes. With nothing to send, what is due is done: challenges are answered, and what else comes is kept.
 static int send_up(struct relay *r)
 {
 	ssize_t n = ratls_write(r->c, r->up + r->up_pos, r->up_len - r->up_pos, 0);
@@ -72,9 +72,8 @@ static int turn(struct relay *r)
 	};
 	if (r->up_len)
 		p[2].events |= POLLOUT;
-	if (r->down_len || r->peer_ended)
-		p[2].events &= (short)~POLLIN;	// the reader behind us is not done with what it has
-	else if (ready)
+	// While the reader behind us is not done with what it has, the peer is listened to all the same (send_up): it may ask for a proof.
+	if (ready && !r->down_len && !r->peer_ended)
 		timeout = 0;
 	if (!p[2].events)
 		p[2].fd = -1;
@@ -84,13 +83,14 @@ static int turn(struct relay *r)
 		err = read_in(r);
 	if (!err && p[1].revents)
 		err = write_out(r);
-	if (!err && !r->end_sent)
+	if (!err)
 		err = send_up(r);
 	if (!err && !r->down_len && !r->peer_ended)
 		err = take_down(r);
 	if (!err && r->in < 0 && !r->up_len && !r->end_sent) {
-		err = ratls_end(r->c, -1);
+		err = ratls_end(r->c, 0);
 		r->end_sent = true;
+		err = err == -EAGAIN ? 0 : err;	// what is left goes out in later turns
 	}
 	if (!err && r->owns_out && r->peer_ended && !r->down_len && r->out >= 0) {
 		close(r->out);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fuzzes what a peer sends in a session with proofs: heads of frames, challenges, proofs, verdicts, in any order, to a side that both verifies and attests.
 // Nothing may be believed.
+#include <errno.h>
 #include <openssl/x509.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@ static X509 *peer;
 static int no_hardware(void *ctx, const uint8_t report_data[64], struct ratls_evidence *out)
 {
 	(void)ctx, (void)report_data, (void)out;
-	return -5;
+	return -EAGAIN;
 }
 
 static void open_all(void)
@@ -59,7 +60,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 		if (f.len)
 			memcpy(message, data, f.len);
-		err = f.type == FRAME_DATA || f.type == FRAME_END ? 0 : exchange_take(&x, f.type, message, f.len, now++, NULL);
+		struct ratls_work *w = NULL;
+		struct fault why;
+		err = f.type == FRAME_DATA || f.type == FRAME_END ? 0 : exchange_take(&x, f.type, message, f.len, now++, &w, &why);
+		if (!err && w) {
+			work_do(w);
+			err = exchange_finish(&x, w, now++, &why);
+		}
+		if (err == -EAGAIN)
+			abort();	// nobody waits for this
+		work_release(w);
 		free(message);
 		data += f.len;
 		size -= f.len;

@@ -3,7 +3,7 @@
 # its own functions as it likes.
 RATLS_OBJS = $(patsubst %.c,$(B)/obj/%.o,$(wildcard ratls/*.c))
 RATLS_LIBS = -lssl -lcrypto -lhogweed -lnettle -lgmp -ljansson -lyaml -lpthread
-RATLS_API = $(addprefix ratls_,context_new context_free accept connect handshake read write end close wants fd attest_again peer reason)
+RATLS_API = $(addprefix ratls_,context_new context_free accept connect handshake read write end close wants fd work_take work_run alpn attest_again peer reason)
 COFFER_OBJS += $(RATLS_OBJS)
 
 $(B)/lib/libcoffer-ratls.a: $(RATLS_OBJS) $(B)/lib/libcoffer.a

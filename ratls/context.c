@@ -12,6 +12,7 @@
 
 #define EXTENSION 0xffc0	// of those for private use
 #define EXTENSION_VERSION 1
+#define ALPN_MAX 4096		// bytes of all names
 #define VERIFIES 1		// a flag in it: this side will ask for proofs
 
 static_assert(sizeof(struct ratls_error) == sizeof(struct fault), "the public form of a message");
@@ -62,6 +63,23 @@ static int look_ordinary(struct ratls_connection *c, X509_STORE_CTX *store)
 	return ok == 1 && c->verdict;
 }
 
+int context_check_ordinary(struct ratls_connection *c)
+{
+	X509 *cert = SSL_get0_peer_certificate(c->ssl);
+	SSL_CTX *tls = c->server ? c->ctx->server : c->ctx->client;
+	X509_STORE_CTX *store = X509_STORE_CTX_new();
+	int err = -ENOMEM;
+	if (store && X509_STORE_CTX_init(store, SSL_CTX_get_cert_store(tls), cert, SSL_get_peer_cert_chain(c->ssl)) == 1 &&
+	    X509_STORE_CTX_set_default(store, c->server ? "ssl_client" : "ssl_server") == 1 &&
+	    X509_VERIFY_PARAM_set1(X509_STORE_CTX_get0_param(store), SSL_get0_param(c->ssl)) == 1) {
+		look_ordinary(c, store);
+		err = c->verdict ? 0 : -ENOMEM;
+	}
+	X509_STORE_CTX_free(store);
+	ERR_clear_error();
+	return err ? connection_lose(c, fault_set(&c->reason, err, "out of memory")) : 0;
+}
+
 // The peer has shown its certificate; that it has the key is TLS's to find out, in this handshake as well.
 static int look(X509_STORE_CTX *store, void *unused)
 {
@@ -71,7 +89,10 @@ static int look(X509_STORE_CTX *store, void *unused)
 	verdict_release(c->verdict);
 	c->verdict = NULL;
 	if (c->ctx->judge) {
-		c->verdict = judge_certificate(c->ctx->judge, X509_STORE_CTX_get0_cert(store));
+		X509 *cert = X509_STORE_CTX_get0_cert(store);
+		c->verdict = c->ctx->defer ? judge_kept(c->ctx->judge, cert) : judge_certificate(c->ctx->judge, cert);
+		if (c->ctx->defer && !c->verdict)
+			return 1;	// looked at behind the handshake, before anything else passes
 		if (c->verdict && c->verdict->accepted)
 			return 1;
 		X509_STORE_CTX_set_error(store, c->verdict ? X509_V_ERR_CERT_REJECTED : X509_V_ERR_OUT_OF_MEM);
@@ -101,6 +122,44 @@ static int remember_session(SSL *ssl, SSL_SESSION *session)
 	return 1;
 }
 
+// A server's choice of what a client offers. Without one in common the two go on without a name, as with a peer that offers none.
+static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *len, const unsigned char *offered, unsigned int offered_len, void *ctx)
+{
+	const struct ratls_context *x = ctx;
+	unsigned char *chosen;
+	(void)ssl;
+	if (SSL_select_next_proto(&chosen, len, x->alpn_wire, x->alpn_len, offered, offered_len) != OPENSSL_NPN_NEGOTIATED)
+		return SSL_TLSEXT_ERR_NOACK;
+	*out = chosen;
+	return SSL_TLSEXT_ERR_OK;
+}
+
+static int read_alpn(struct ratls_context *ctx, const char *const *names, struct fault *f)
+{
+	size_t count = 0, bytes = 0;
+	for (; names && names[count]; count++) {
+		size_t len = strlen(names[count]);
+		if (!len || len > 255)
+			return fault_set(f, -EINVAL, "'%.260s' is no protocol's name: it has 1 to 255 bytes", names[count]);
+		bytes += 1 + len;
+	}
+	if (!count)
+		return 0;
+	if (bytes > ALPN_MAX)
+		return fault_set(f, -EINVAL, "more names of protocols than fit in a handshake");
+	if (!(ctx->alpn = calloc(count + 1, sizeof *ctx->alpn)) || !(ctx->alpn_wire = malloc(bytes)))
+		return fault_set(f, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < count; i++) {
+		size_t len = strlen(names[i]);
+		if (!(ctx->alpn[i] = strdup(names[i])))
+			return fault_set(f, -ENOMEM, "out of memory");
+		ctx->alpn_wire[ctx->alpn_len++] = (unsigned char)len;
+		memcpy(ctx->alpn_wire + ctx->alpn_len, names[i], len);
+		ctx->alpn_len += (unsigned int)len;
+	}
+	return 0;
+}
+
 static SSL_CTX *new_tls(struct ratls_context *ctx, const struct ratls_options *o, bool server, struct fault *f)
 {
 	// The machine's openssl.cnf must not change what is accepted here.
@@ -112,6 +171,12 @@ static SSL_CTX *new_tls(struct ratls_context *ctx, const struct ratls_options *o
 		goto fail;
 	}
 	SSL_CTX_set_mode(t, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+	if (ctx->alpn_len && server)
+		SSL_CTX_set_alpn_select_cb(t, choose_alpn, ctx);
+	else if (ctx->alpn_len && SSL_CTX_set_alpn_protos(t, ctx->alpn_wire, ctx->alpn_len)) {
+		tls_fault(f, "cannot set up TLS");
+		goto fail;
+	}
 	SSL_CTX_set_max_cert_list(t, 256 << 10);	// evidence and collateral are larger than names
 	SSL_CTX_set_cert_verify_callback(t, look, NULL);
 	int mode = !server ? SSL_VERIFY_PEER : ctx->judge || ctx->ordinary ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : SSL_VERIFY_NONE;
@@ -140,10 +205,38 @@ fail:
 	return NULL;
 }
 
+// What would do nothing is a mistake: what the caller meant is not what would happen.
+static const char *without_effect(const struct ratls_options *o)
+{
+	if (!o->verify) {
+		if (o->policy_file || o->measurements || o->any_measurement || o->insecure_simulated_root || o->insecure_accept_debug || o->token_keys_file ||
+		    o->peer_token_file || o->tpm_roots_file)
+			return "there is a policy for peers, but nothing is asked of them (verify)";
+		if (o->renew_seconds || o->answer_seconds || o->cache_seconds || o->no_cache || o->at)
+			return "renew_seconds, answer_seconds, cache_seconds, no_cache and at are about asking for evidence (verify)";
+		if (o->collateral_dir && !o->endorse)
+			return "collateral_dir is for judging evidence (verify), or for sending along (endorse)";
+	}
+	if (!o->attest && (o->collect || o->collect_ctx || o->endorse))
+		return "collect and endorse are about evidence of one's own (attest)";
+	if (o->certificate_file && (o->subject || o->certificate_seconds))
+		return "subject and certificate_seconds are of a made certificate, not of certificate_file's";
+	if (o->insecure_any_server && (o->verify || o->ca_file))
+		return "insecure_any_server and verify or ca_file: a server is asked for something, or for nothing";
+	if (o->no_cache && o->cache_seconds)
+		return "cache_seconds and no_cache: either";
+	if (o->session == RATLS_SESSION_OFF && o->answer_seconds)
+		return "answer_seconds is about proofs in the session, which is off";
+	if (o->session == RATLS_SESSION_REQUIRED && o->peer_token_file)
+		return "a peer whose token is handed over has nothing to prove itself with in the session: peer_token_file needs RATLS_SESSION_OFF";
+	return NULL;
+}
+
 int ratls_context_new(struct ratls_context **out, const struct ratls_options *o, struct ratls_error *e)
 {
 	struct fault *f = (struct fault *)e;
 	struct ratls_context *ctx = calloc(1, sizeof *ctx);
+	const char *wrong = without_effect(o);
 	int err = 0;
 	*out = NULL;
 	if (!ctx)
@@ -156,12 +249,15 @@ int ratls_context_new(struct ratls_context **out, const struct ratls_options *o,
 	ctx->ordinary = o->ca_file;
 	ctx->any_server = o->insecure_any_server;
 	ctx->resume = o->resume;
+	ctx->defer = o->defer;
 	if (o->session > RATLS_SESSION_OFF)
 		err = fault_set(f, -EINVAL, "session is none of the three");
 	else if (o->verify && o->ca_file)
 		err = fault_set(f, -EINVAL, "the peer is recognised by its evidence or by an ordinary certificate, not both");
-	else if (!o->verify && (o->policy_file || o->measurements || o->insecure_simulated_root || o->token_keys_file || o->peer_token_file))
-		err = fault_set(f, -EINVAL, "there is a policy for peers, but nothing is asked of them (verify)");
+	else if (wrong)
+		err = fault_set(f, -EINVAL, "%s", wrong);
+	if (!err)
+		err = read_alpn(ctx, o->alpn, f);
 	if (!err)
 		err = self_open(&ctx->self, o, f);
 	if (!err && o->verify)
@@ -190,6 +286,10 @@ void ratls_context_free(struct ratls_context *ctx)
 		free(ctx->sessions[i].name);
 		SSL_SESSION_free(ctx->sessions[i].session);
 	}
+	for (char **name = ctx->alpn; name && *name; name++)
+		free(*name);
+	free(ctx->alpn);
+	free(ctx->alpn_wire);
 	SSL_CTX_free(ctx->server);
 	SSL_CTX_free(ctx->client);
 	judge_close(ctx->judge);

@@ -10,13 +10,13 @@
 
 #include "lib/encode.h"
 
-// Asking the hardware costs: a verifier may ask so often at once, and then once in two seconds.
-#define FREE_ANSWERS 8
-#define ANSWER_EVERY_MS 2000
+// Asking the hardware costs: a verifier may ask so often at once, and then as often as one that renews each second.
+#define ANSWERS_AT_ONCE 9
+#define ANSWER_EVERY_MS 1000
 
 int exchange_challenge(struct exchange_state *x, int64_t now_ms, struct fault *f)
 {
-	if (x->asked)
+	if (x->asked || x->judging)
 		return 0;
 	if (RAND_bytes(x->nonce, sizeof x->nonce) != 1)
 		return fault_set(f, -EIO, "no random bytes");
@@ -25,26 +25,29 @@ int exchange_challenge(struct exchange_state *x, int64_t now_ms, struct fault *f
 	return x->send(x->ctx, FRAME_CHALLENGE, x->nonce, sizeof x->nonce);
 }
 
-static int answer(struct exchange_state *x, const uint8_t *nonce, int64_t now_ms, struct fault *f)
+static int take_challenge(struct exchange_state *x, const uint8_t *nonce, int64_t now_ms, struct ratls_work **work, struct fault *f)
 {
-	uint8_t *content = NULL;
-	size_t len = 0;
-	struct fault why = {""};
 	if (!x->peer_verifies)
 		return fault_set(f, -EPROTO, "the peer asks for a proof although it said that it would not");
-	if (!x->first_ms)
-		x->first_ms = now_ms;
-	if (x->answers > FREE_ANSWERS + (now_ms - x->first_ms) / ANSWER_EVERY_MS)
+	x->answered_until_ms = (x->answered_until_ms > now_ms ? x->answered_until_ms : now_ms) + ANSWER_EVERY_MS;
+	if (x->answered_until_ms > now_ms + ANSWERS_AT_ONCE * ANSWER_EVERY_MS)
 		return fault_set(f, -EPROTO, "the peer asks for proofs again and again");
+	if (!(*work = work_new(WORK_ANSWER, x->judge, x->self, NULL)))
+		return fault_set(f, -ENOMEM, "out of memory");
+	memcpy((*work)->nonce, nonce, sizeof x->nonce);
+	memcpy((*work)->exporter, x->own_exporter, sizeof x->own_exporter);
+	return 0;
+}
+
+static int finish_answer(struct exchange_state *x, struct ratls_work *w, struct fault *f)
+{
+	int err = w->err;
+	if (!err && w->len > FRAME_MAX_PROOF)
+		err = fault_set(&w->why, -E2BIG, "the evidence is too large");
 	x->answers++;
-	int err = self_prove(x->self, nonce, x->own_exporter, &content, &len, &why);
-	if (!err && len > FRAME_MAX_PROOF)
-		err = fault_set(&why, -E2BIG, "the evidence is too large");
-	int sent = x->send(x->ctx, FRAME_PROOF, content, err ? 0 : len);
-	free(content);
-	if (err)
-		return fault_set(f, err == -EACCES ? -EIO : err, "this side cannot prove itself: %s", why.text);
-	return sent;
+	int sent = x->send(x->ctx, FRAME_PROOF, w->content, err ? 0 : w->len);
+	// Never -EAGAIN, nor what says that a peer was refused: no reason of the hardware's is one of the connection's.
+	return err ? fault_set(f, err == -ENOMEM ? err : -EIO, "this side cannot prove itself: %s", w->why.text) : sent;
 }
 
 static int refuse(struct exchange_state *x, const char *to_peer, const char *text, struct fault *f)
@@ -55,18 +58,35 @@ static int refuse(struct exchange_state *x, const char *to_peer, const char *tex
 	return fault_set(f, -EKEYREJECTED, "the peer is refused: %s", text);
 }
 
-static int take_proof(struct exchange_state *x, const uint8_t *content, size_t len, int64_t now_ms, struct fault *f)
+static int take_proof(struct exchange_state *x, const uint8_t *content, size_t len, struct ratls_work **work, struct fault *f)
 {
 	if (!x->asked)
 		return fault_set(f, -EPROTO, "the peer sent a proof that nobody asked for");
 	x->asked = false;	// a nonce serves once
 	if (!len)
 		return refuse(x, "no proof", "it has no proof for this session", f);
-	struct verdict *v = judge_session(x->judge, x->peer, content, len, x->nonce, x->peer_exporter);
+	struct ratls_work *w = work_new(WORK_PROOF, x->judge, x->self, x->peer);
+	if (!w || !(w->content = malloc(len))) {
+		work_release(w);
+		return fault_set(f, -ENOMEM, "out of memory");
+	}
+	memcpy(w->content, content, len);
+	w->len = len;
+	memcpy(w->nonce, x->nonce, sizeof x->nonce);
+	memcpy(w->exporter, x->peer_exporter, sizeof x->peer_exporter);
+	x->judging = true;
+	*work = w;
+	return 0;
+}
+
+static int finish_proof(struct exchange_state *x, struct ratls_work *w, int64_t now_ms, struct fault *f)
+{
+	struct verdict *v = w->verdict;
+	x->judging = false;
 	if (!v)
 		return fault_set(f, -ENOMEM, "out of memory");
 	verdict_release(x->verdict);
-	x->verdict = v;
+	x->verdict = verdict_ref(v);
 	if (!v->accepted)
 		return refuse(x, v->short_reason, v->reason, f);
 	x->proofs++;
@@ -76,12 +96,13 @@ static int take_proof(struct exchange_state *x, const uint8_t *content, size_t l
 	return x->send(x->ctx, FRAME_VERDICT, NULL, 0);
 }
 
-int exchange_take(struct exchange_state *x, enum frame_type type, const uint8_t *bytes, size_t len, int64_t now_ms, struct fault *f)
+int exchange_take(struct exchange_state *x, enum frame_type type, const uint8_t *bytes, size_t len, int64_t now_ms, struct ratls_work **work, struct fault *f)
 {
 	char reason[FRAME_MAX_REASON + 1];
+	*work = NULL;
 	switch (type) {
-	case FRAME_CHALLENGE: return answer(x, bytes, now_ms, f);
-	case FRAME_PROOF: return take_proof(x, bytes, len, now_ms, f);
+	case FRAME_CHALLENGE: return take_challenge(x, bytes, now_ms, work, f);
+	case FRAME_PROOF: return take_proof(x, bytes, len, work, f);
 	case FRAME_VERDICT:
 		if (len) {
 			memcpy(reason, bytes, len);
@@ -96,6 +117,11 @@ int exchange_take(struct exchange_state *x, enum frame_type type, const uint8_t 
 	}
 }
 
+int exchange_finish(struct exchange_state *x, struct ratls_work *w, int64_t now_ms, struct fault *f)
+{
+	return w->kind == WORK_ANSWER ? finish_answer(x, w, f) : finish_proof(x, w, now_ms, f);
+}
+
 bool exchange_done(const struct exchange_state *x)
 {
 	return (!x->judge || x->proofs) && (!x->peer_verifies || x->verdicts);
@@ -103,7 +129,7 @@ bool exchange_done(const struct exchange_state *x)
 
 int64_t exchange_due_ms(const struct exchange_state *x)
 {
-	return !x->judge ? -1 : x->asked ? x->answer_by_ms : x->renew_at_ms ? x->renew_at_ms : -1;
+	return !x->judge || x->judging ? -1 : x->asked ? x->answer_by_ms : x->renew_at_ms ? x->renew_at_ms : -1;
 }
 
 void exchange_close(struct exchange_state *x)

@@ -16,7 +16,7 @@
 #define FRAME_MAX_REASON 512
 
 enum frame_type {
-	FRAME_DATA,		// the program's bytes
+	FRAME_DATA,		// the program's bytes; at least one, so that who sends much of nothing is found out
 	FRAME_CHALLENGE,	// a nonce: prove yourself
 	FRAME_PROOF,		// content of an evidence extension with that nonce and this session; empty: there is none, or none now
 	FRAME_VERDICT,		// empty: the proof is accepted; else why not, in words

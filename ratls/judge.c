@@ -314,6 +314,17 @@ static void check_handed_over(struct judge *j, X509 *cert, time_t now, time_t *u
 	policy_file_appraise(j->policy, out);
 }
 
+struct verdict *judge_kept(struct judge *j, X509 *cert)
+{
+	struct verdict *v = NULL;
+	uint8_t *der = NULL;
+	int len = j->cache ? i2d_X509(cert, &der) : 0;
+	if (len > 0)
+		v = verdict_cache_get(j->cache, der, (size_t)len, judge_now(j));
+	OPENSSL_free(der);
+	return v;
+}
+
 struct verdict *judge_certificate(struct judge *j, X509 *cert)
 {
 	time_t now = judge_now(j), until = now + VERDICT_SECONDS;

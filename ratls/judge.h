@@ -30,6 +30,8 @@ time_t judge_now(const struct judge *j);
 
 // A new reference; NULL without memory.
 struct verdict *judge_certificate(struct judge *j, X509 *cert);
+// The same, of a verdict that is kept; NULL: there is none, and it would take long.
+struct verdict *judge_kept(struct judge *j, X509 *cert);
 // The content of an evidence extension that came in the session whose exporter value this is, as the answer to this nonce.
 struct verdict *judge_session(struct judge *j, X509 *cert, const uint8_t *content, size_t len, const uint8_t nonce[32], const uint8_t exporter[32]);
 // Of ordinary certificates, which OpenSSL has looked at; reason "" when they will do.

@@ -17,6 +17,8 @@ static void add_tls(json_t *o, const struct ratls_connection *c)
 	set_text(tls, "cipher", SSL_get_cipher_name(c->ssl));
 	if (name)
 		set_text(tls, "group", name);
+	if (*ratls_alpn(c))
+		set_text(tls, "alpn", ratls_alpn(c));
 	set_bool(tls, "resumed", SSL_session_reused(c->ssl));
 }
 

@@ -54,8 +54,9 @@ static int ask(void *ctx, const uint8_t report_data[64], struct bundle *out, str
 	if (!s->collect)
 		return collect_machine(report_data, out, f);
 	int err = s->collect(s->collect_ctx, report_data, &e);
+	// Whatever its reason, to a caller it must not look like one of TLS's: to wait, to be refused.
 	if (err)
-		fault_set(f, err, "the hardware gives no evidence: %s", strerror(-err));
+		err = fault_set(f, -EIO, "the hardware gives no evidence: %s", strerror(err < 0 ? -err : EIO));
 	else if (!e.bytes || bundle_put_bytes(out, "evidence", e.bytes, e.len) ||
 		 (e.certificates && bundle_put_text(out, "certificates", e.certificates, strlen(e.certificates))))
 		err = fault_set(f, -EIO, "the hardware gives no evidence, or memory is short");
@@ -221,8 +222,7 @@ static bool due(const struct self *s, const char *token, time_t now)
 	return now < s->made || now >= s->made + (time_t)s->seconds / 2 || (token && strcmp(token, s->token));
 }
 
-// *out: a reference to the current certificate.
-static int current(struct self *s, X509 **out, struct fault *f)
+int self_current(struct self *s, bool may_make, X509 **out, struct fault *f)
 {
 	X509 *fresh = NULL;
 	char *token;
@@ -233,6 +233,10 @@ static int current(struct self *s, X509 **out, struct fault *f)
 	pthread_mutex_lock(&s->lock);
 	bool old = due(s, token, now), usable = s->cert && cert_dates(s->cert, now, NULL) == 0 && !token;
 	pthread_mutex_unlock(&s->lock);
+	if (old && !may_make) {
+		free(token);
+		return -EINPROGRESS;
+	}
 	// While one makes a new certificate, others go on with the old one as long as it is good.
 	if (old && (usable ? !pthread_mutex_trylock(&s->hardware) : !pthread_mutex_lock(&s->hardware))) {
 		pthread_mutex_lock(&s->lock);
@@ -263,20 +267,17 @@ static int current(struct self *s, X509 **out, struct fault *f)
 	return err;
 }
 
-int self_show(struct self *s, SSL *ssl, bool server, struct fault *f)
+bool self_shows(const struct self *s, bool server)
 {
-	X509 *cert;
-	if (!server && !s->attests && !s->chain)
+	return server || s->attests || s->chain;
+}
+
+int self_show(struct self *s, X509 *cert, SSL *ssl, struct fault *f)
+{
+	if (SSL_use_certificate(ssl, cert) == 1 && SSL_use_PrivateKey(ssl, s->key) == 1 && (!s->chain || SSL_set1_chain(ssl, s->chain) == 1))
 		return 0;
-	int err = current(s, &cert, f);
-	if (err)
-		return err;
-	if (SSL_use_certificate(ssl, cert) != 1 || SSL_use_PrivateKey(ssl, s->key) != 1 || (s->chain && SSL_set1_chain(ssl, s->chain) != 1)) {
-		ERR_clear_error();
-		err = fault_set(f, -EINVAL, "TLS cannot use this key or certificate");
-	}
-	X509_free(cert);
-	return err;
+	ERR_clear_error();
+	return fault_set(f, -EINVAL, "TLS cannot use this key or certificate");
 }
 
 int self_prove(struct self *s, const uint8_t nonce[32], const uint8_t exporter[32], uint8_t **content, size_t *len, struct fault *f)

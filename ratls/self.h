@@ -17,8 +17,12 @@ void self_close(struct self *s);
 // It has something that a peer could verify.
 bool self_attests(const struct self *s);
 
-// Gives a new connection the certificate, made anew when it is due. A client that has nothing to show shows nothing.
-int self_show(struct self *s, SSL *ssl, bool server, struct fault *f);
+// Whether a new connection is given a certificate: a client that has nothing to show shows none.
+bool self_shows(const struct self *s, bool server);
+// *out: a reference to the certificate, made anew when that is due. May it not be made, as that takes long, and has to be: -EINPROGRESS.
+int self_current(struct self *s, bool may_make, X509 **out, struct fault *f);
+// Gives it to a new connection.
+int self_show(struct self *s, X509 *cert, SSL *ssl, struct fault *f);
 
 // The content of an evidence extension for this session and nonce. *content: free.
 int self_prove(struct self *s, const uint8_t nonce[32], const uint8_t exporter[32], uint8_t **content, size_t *len, struct fault *f);

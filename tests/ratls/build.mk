@@ -5,6 +5,8 @@ UNIT_TESTS += $(RATLS_TESTS)
 TEST_BINS += $(RATLS_TESTS)
 
 $(B)/test/ratls-certificate: $(B)/obj/tests/attest/make/cca.o $(B)/obj/tests/attest/make/pki.o
+$(B)/test/ratls-outdated: $(B)/obj/tests/attest/make/dcap.o $(B)/obj/tests/attest/make/pki.o
+$(B)/test/ratls-duplex: $(B)/obj/cli/tls_relay.o
 $(B)/test/ratls-%: $(B)/obj/tests/ratls/%.o $(B)/obj/tests/ratls/world.o $(B)/lib/libcoffer.a
 	@mkdir -p $(@D)
 	@echo "  LD   $@"

@@ -223,6 +223,36 @@ static void test_cheating(EVP_PKEY *key, EVP_PKEY *thief)
 	X509_free(cert);
 }
 
+// A key that is the point at infinity: for some arithmetic any signature by it would do.
+static void test_infinity(EVP_PKEY *key)
+{
+	X509 *made = make(key, NULL, 0), *bad = X509_dup(made), *c;
+	uint8_t *point = OPENSSL_zalloc(1), *der = NULL;
+	struct ratls_cert r;
+	struct attest_result result;
+	struct fault f = {""};
+	if (!X509_PUBKEY_set0_param(X509_get_X509_PUBKEY(bad), OBJ_nid2obj(NID_X9_62_id_ecPublicKey), V_ASN1_OBJECT, OBJ_nid2obj(NID_X9_62_prime256v1), point, 1) ||
+	    i2d_re_X509_tbs(bad, &der) <= 0)
+		abort();
+	OPENSSL_free(der);
+	der = NULL;
+	int len = i2d_X509(bad, &der);
+	const uint8_t *p = der;
+	c = d2i_X509(NULL, &p, len);
+	int err = c ? ratls_cert_read(c, &r, &f) : -EBADMSG;
+	if (!err) {
+		judge(c, time(NULL), NULL, 0, &result);
+		ok("ratls: a key at infinity", strstr(failed_ids(&result), "certificate-signature certificate-key"), "%s", failed_ids(&result));
+		attest_result_free(&result);
+	} else {
+		ok("ratls: a key at infinity", err == -EBADMSG, "%d %s", err, f.text);
+	}
+	OPENSSL_free(der);
+	X509_free(made);
+	X509_free(bad);
+	X509_free(c);
+}
+
 // Gramine's certificate without the extension that all understand: the older one is read, and bound.
 static void test_legacy(void)
 {
@@ -337,6 +367,7 @@ int main(void)
 	test_made(ed, "Ed25519");
 	test_cheating(key, other);
 	test_legacy();
+	test_infinity(key);
 	test_endorsements();
 	test_endorsed(key);
 	test_bundled(key);

@@ -7,7 +7,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "lib/file.h"
 #include "lib/tls.h"
+#include "ratls/connection.h"
 #include "tests/ratls/world.h"
 
 static bool peer_is(struct ratls_connection *c, const char *verdict, const char *model, int proved)
@@ -108,6 +110,21 @@ static void test_options(void)
 		{"a measurement that is none", "no measurement", {.verify = true, .measurements = (const char *[]){"xyz", NULL}}},
 		{"evidence and ordinary certificates", "not both", {.verify = true, .any_measurement = true, .ca_file = "/dev/null"}},
 		{"a token without its key", "which?", {.token_file = "/dev/null"}},
+		{"any program, and nothing is asked", "nothing is asked", {.any_measurement = true}},
+		{"roots of TPMs, and nothing is asked", "nothing is asked", {.tpm_roots_file = "x.pem"}},
+		{"debug enclaves, and nothing is asked", "nothing is asked", {.insecure_accept_debug = true}},
+		{"renewal of what nobody asks for", "(verify)", {.renew_seconds = 1}},
+		{"time for an answer that nobody asks for", "(verify)", {.answer_seconds = 1}},
+		{"verdicts kept that nobody makes", "(verify)", {.cache_seconds = 1}},
+		{"a clock for nothing", "(verify)", {.at = 1}},
+		{"collateral for nothing", "collateral_dir", {.collateral_dir = "."}},
+		{"a collector for nothing", "(attest)", {.collect = machine_collect}},
+		{"endorsements of nothing", "(attest)", {.endorse = true, .collateral_dir = "."}},
+		{"a made certificate's name for one that is not made", "certificate_file", {.certificate_file = "c.pem", .key_file = "k.pem", .subject = "x"}},
+		{"any server, and a policy", "insecure_any_server", {.verify = true, .any_measurement = true, .insecure_any_server = true}},
+		{"kept for a while, and not kept", "no_cache", {.verify = true, .any_measurement = true, .no_cache = true, .cache_seconds = 5}},
+		{"a token handed over, and proofs in the session", "peer_token_file",
+		 {.verify = true, .any_measurement = true, .token_keys_file = "k", .peer_token_file = "t"}},
 		{"a missing policy", "nowhere.yaml", {.verify = true, .policy_file = "nowhere.yaml"}},
 	};
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
@@ -127,6 +144,41 @@ static void test_options(void)
 	ok("ratls: a client that asks nothing is not made", ratls_connect(&c, ctx, fds[0], "x", &e) == -EINVAL && strstr(e.text, "insecure_any_server"), "%s", e.text);
 	close(fds[1]);
 	ratls_context_free(ctx);
+}
+
+// An ordinary certificate is looked at anew when its session is resumed: one that has expired since does no longer.
+static void test_resumed_ordinary(void)
+{
+	char cert_path[128], key_path[128], buf[8], *cert, *key;
+	struct fault f = {""};
+	snprintf(cert_path, sizeof cert_path, "%s/server.pem", world);
+	snprintf(key_path, sizeof key_path, "%s/server.key", world);
+	if (tls_make_certificate("server", "server.test", &cert, &key, &f) || file_write(cert_path, cert, strlen(cert), 0644, false, &f) ||
+	    file_write(key_path, key, strlen(key), 0600, false, &f))
+		abort();
+	struct ratls_options client = {.ca_file = cert_path, .resume = true}, server = {.certificate_file = cert_path, .key_file = key_path, .resume = true};
+	struct ratls_context *c = context_of(&client), *s = context_of(&server);
+	for (int i = 0; i < 3; i++) {
+		struct pair p;
+		pair_open(&p, c, s);
+		if (i == 2)
+			X509_VERIFY_PARAM_set_time(SSL_get0_param(p.client->ssl), time(NULL) + 20ll * 365 * 86400);
+		pair_meet(&p, NULL, NULL);
+		bool resumed = strstr(ratls_peer(p.client), "\"resumed\":true");
+		if (i < 2)
+			ok("ratls: an ordinary certificate, resumed", !p.client_error && !p.server_error && resumed == i && peer_is(p.client, "accepted", "x509", false) &&
+			   says(p.server, p.client, "hello"), "%d %s %s", p.client_error, ratls_reason(p.client), ratls_peer(p.client));
+		else
+			ok("ratls: an ordinary certificate that has expired, resumed", p.client_error == -EKEYREJECTED && resumed && strstr(ratls_reason(p.client), "expired"),
+			   "%d %s %d", p.client_error, ratls_reason(p.client), resumed);
+		if (!p.client_error)
+			ratls_read(p.client, buf, sizeof buf, 0);
+		pair_close(&p);
+	}
+	ratls_context_free(c);
+	ratls_context_free(s);
+	free(cert);
+	free(key);
 }
 
 // What the peer is told to be, proofs, and one more on demand.
@@ -314,5 +366,6 @@ int main(void)
 	test_ends(false);
 	test_bulk();
 	test_cache_and_resumption();
+	test_resumed_ordinary();
 	return world_end();
 }
