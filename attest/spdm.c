@@ -57,20 +57,17 @@ static int read_blocks(struct cursor record, unsigned int count, struct spdm_mea
 	return record.left ? fault_set(f, -EINVAL, "%zu bytes behind the measurement blocks", record.left) : 0;
 }
 
-int spdm_parse(const uint8_t *bytes, size_t len, size_t signature, struct spdm_measurements *m, struct fault *f)
+int spdm_parse_answer(const uint8_t *bytes, size_t len, uint8_t version, size_t signature, struct spdm_measurements *m, struct fault *f)
 {
 	struct cursor c = cursor_of(bytes, len);
 	m->count = 0;
-	if (len > SPDM_MAX_BYTES)
-		return fault_set(f, -EINVAL, "%zu bytes are more than measurements may have", len);
-	int err = read_request(&c, m, f);
-	if (err)
-		return err;
 	const uint8_t *head = cursor_take(&c, 5), *size = cursor_take(&c, 3);
 	if (!size)
 		return fault_set(f, -EINVAL, "the answer is cut short");
-	if (head[0] != VERSION_1_1 || head[1] != MEASUREMENTS)
-		return fault_set(f, -EINVAL, "no MEASUREMENTS of SPDM 1.1");
+	if (head[0] != version || head[1] != MEASUREMENTS)
+		return fault_set(f, -EINVAL, "no MEASUREMENTS of SPDM %d.%d", version >> 4, version & 15);
+	m->param1 = head[2];
+	m->param2 = head[3];
 	struct cursor record = cursor_part(&c, size[0] | (size_t)size[1] << 8 | (size_t)size[2] << 16);
 	m->answer_nonce = cursor_take(&c, SPDM_NONCE_BYTES);
 	m->opaque_len = cursor_le16(&c);
@@ -81,4 +78,18 @@ int spdm_parse(const uint8_t *bytes, size_t len, size_t signature, struct spdm_m
 		return fault_set(f, -EINVAL, "the answer is cut short");
 	m->trailing = c.left;
 	return read_blocks(record, head[4], m, f);
+}
+
+int spdm_parse(const uint8_t *bytes, size_t len, size_t signature, struct spdm_measurements *m, struct fault *f)
+{
+	struct cursor c = cursor_of(bytes, len);
+	m->count = 0;
+	if (len > SPDM_MAX_BYTES)
+		return fault_set(f, -EINVAL, "%zu bytes are more than measurements may have", len);
+	int err = read_request(&c, m, f);
+	if (!err)
+		err = spdm_parse_answer(c.p, c.left, VERSION_1_1, signature, m, f);
+	if (!err)
+		m->signed_len += (size_t)(c.p - bytes);
+	return err;
 }
