@@ -280,6 +280,16 @@ int self_show(struct self *s, X509 *cert, SSL *ssl, struct fault *f)
 	return fault_set(f, -EINVAL, "TLS cannot use this key or certificate");
 }
 
+int self_certificate(struct self *s, X509 **cert, EVP_PKEY **key, struct fault *f)
+{
+	int err = current(s, cert, f);
+	if (err)
+		return err;
+	EVP_PKEY_up_ref(s->key);
+	*key = s->key;
+	return 0;
+}
+
 int self_prove(struct self *s, const uint8_t nonce[32], const uint8_t exporter[32], uint8_t **content, size_t *len, struct fault *f)
 {
 	struct ratls_cert_request q = {.key = s->key, .nonce = nonce, .nonce_len = 32, .exporter = exporter, .evidence = ask, .ctx = s};

@@ -24,6 +24,9 @@ int self_current(struct self *s, bool may_make, X509 **out, struct fault *f);
 // Gives it to a new connection.
 int self_show(struct self *s, X509 *cert, SSL *ssl, struct fault *f);
 
+// The current certificate and its key, for protocols other than TLS: X509_free, EVP_PKEY_free.
+int self_certificate(struct self *s, X509 **cert, EVP_PKEY **key, struct fault *f);
+
 // The content of an evidence extension for this session and nonce. *content: free.
 int self_prove(struct self *s, const uint8_t nonce[32], const uint8_t exporter[32], uint8_t **content, size_t *len, struct fault *f);
 
