@@ -282,7 +282,7 @@ int self_show(struct self *s, X509 *cert, SSL *ssl, struct fault *f)
 
 int self_certificate(struct self *s, X509 **cert, EVP_PKEY **key, struct fault *f)
 {
-	int err = current(s, cert, f);
+	int err = self_current(s, true, cert, f);
 	if (err)
 		return err;
 	EVP_PKEY_up_ref(s->key);
