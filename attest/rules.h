@@ -34,6 +34,7 @@ struct rules_input {
 	const json_t *caller;		// {"address", "key", "session"}: what the broker knows of who asks; NULL: nothing
 	bool owner_known, owner_allows;	// the owner's list of measurements for this resource has the evidence's; not known: unknown
 	const json_t *approvals;	// names of those who approve this release; NULL: not known
+	bool all_approve;		// as if everybody had approved
 	const char *approval_id;	// by what a further approver names it, for the words; NULL: none
 	const struct refval_set *references;	// NULL: none, so that no reference is met
 	time_t now;
@@ -46,8 +47,8 @@ json_t *rules_decide(const json_t *policy, const struct rules_input *in);
 bool rules_allowed(const json_t *decision);
 // Some condition asks for approvals.
 bool rules_ask_approvals(const json_t *policy);
-// A refusal in which approvals were asked for and are not enough: more of them might help.
-bool rules_wait_for_approval(const json_t *decision);
+// Refused, and would be allowed with all approvals that are asked for.
+bool rules_wait_for_approval(const json_t *policy, const struct rules_input *in);
 
 // Appends what stood in the way as checks, of which each names its condition; one check "rules" when it is allowed. Ids of checks live as
 // long as the decision.

@@ -417,7 +417,7 @@ static json_t *ask_rules(struct broker *b, const struct broker_wish *wish, const
 	const struct rules_input in = {.claims = claims, .resource = wish->resource, .caller = caller, .owner_known = true, .owner_allows = listed,
 				       .approvals = approvals, .approval_id = id, .references = b->verifier.references, .now = time(NULL)};
 	json_t *decision = rules_decide(b->verifier.policy->json, &in);
-	if (approvals && rules_wait_for_approval(decision) && approvals_ask(b, &a, APPROVAL_BY_ENCLAVE, &f))
+	if (approvals && rules_wait_for_approval(b->verifier.policy->json, &in) && approvals_ask(b, &a, APPROVAL_BY_ENCLAVE, &f))
 		log_alarm("broker: approvals: %s", f.text);
 	json_decref(approvals);
 	json_decref(caller);

@@ -120,6 +120,20 @@ static bool edit(const char *sql)
 	return done;
 }
 
+static long long count(const char *sql)
+{
+	char path[128];
+	sqlite3 *db;
+	sqlite3_stmt *st = NULL;
+	long long n = -1;
+	snprintf(path, sizeof path, "%s/broker.db", b.dir);
+	if (sqlite3_open(path, &db) == SQLITE_OK && sqlite3_prepare_v2(db, sql, -1, &st, NULL) == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW)
+		n = sqlite3_column_int64(st, 0);
+	sqlite3_finalize(st);
+	sqlite3_close(db);
+	return n;
+}
+
 static void test_policies(struct guest *g)
 {
 	char text[4096];
@@ -160,6 +174,9 @@ static void test_release(struct guest *g)
 	const struct approval one = {APPROVAL_RELEASE, RESOURCE, machine.measurement_hex}, other = {APPROVAL_RELEASE, "team/file/two", machine.measurement_hex};
 	struct http_reply r;
 	char path[200], text[2048];
+	ok("a policy that refuses for another reason too", put("conditions:\n  two: {approval: {k: 2, of: [ann, ben, cid]}}\n  never: {claim: tee, is: none}\n"
+	   "rules:\n  - {name: r, resources: ['team/file/*'], allow_when: [two, never]}\n", "", text, sizeof text) == 200, "%s", text);
+	ok("asks nobody for approvals that would not help", release(g) == 403 && count("SELECT count(*) FROM approval_request") == 0, "it does");
 	ok("a policy that asks for approvals", put(WITH_APPROVAL, "", text, sizeof text) == 200, "%s", text);
 	ok("one with more approvals than names is none", put("conditions:\n  two: {approval: {k: 3, of: [ann, ben]}}\nrules:\n  - {name: r, resources: ['*/*/*'], "
 	   "allow_when: [two]}\n", "", text, sizeof text) == 400, "%s", text);
@@ -222,20 +239,6 @@ static void test_operations(void)
 		char statement[APPROVAL_STATEMENT];
 		ok("nothing is signed that a terminal would obey", approval_statement("b", &tricky[i], "2026-01-01T00:00:00Z", statement) == -EINVAL, "%zu is", i);
 	}
-}
-
-static long long count(const char *sql)
-{
-	char path[128];
-	sqlite3 *db;
-	sqlite3_stmt *st = NULL;
-	long long n = -1;
-	snprintf(path, sizeof path, "%s/broker.db", b.dir);
-	if (sqlite3_open(path, &db) == SQLITE_OK && sqlite3_prepare_v2(db, sql, -1, &st, NULL) == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW)
-		n = sqlite3_column_int64(st, 0);
-	sqlite3_finalize(st);
-	sqlite3_close(db);
-	return n;
 }
 
 // What the list of waiting operations has for somebody.
