@@ -22,6 +22,7 @@
 #include "attest/snp.h"
 #include "attest/tpm.h"
 #include "attest/tpm_collect.h"
+#include "lib/encode.h"
 #include "lib/file.h"
 
 #define MAX_BLOB (1u << 20)

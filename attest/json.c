@@ -30,14 +30,6 @@ void set_bool(json_t *o, const char *name, bool b)
 	json_object_set_new_nocheck(o, name, json_boolean(b));
 }
 
-char *time_text(char out[32], time_t t)
-{
-	struct tm tm;
-	if (!gmtime_r(&t, &tm) || !strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm))
-		out[0] = '\0';
-	return out;
-}
-
 void set_time(json_t *o, const char *name, time_t t)
 {
 	char text[32];

@@ -19,7 +19,4 @@ void set_time(json_t *o, const char *name, time_t t);
 // A new object as a member; borrowed.
 json_t *set_object(json_t *o, const char *name);
 
-// The same text into a buffer; returns it.
-char *time_text(char out[32], time_t t);
-
 #endif

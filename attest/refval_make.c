@@ -9,6 +9,7 @@
 #include "attest/json.h"
 #include "attest/refval.h"
 #include "attest/slice.h"
+#include "lib/encode.h"
 
 json_t *refval_body(const char *name, time_t from, time_t until)
 {

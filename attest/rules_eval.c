@@ -7,6 +7,7 @@
 #include "attest/json.h"
 #include "attest/rules.h"
 #include "attest/slice.h"
+#include "lib/encode.h"
 
 enum truth { FALSE, TRUE, UNKNOWN };
 

@@ -221,14 +221,12 @@ struct over {
 static int clear_over(struct broker *b, struct db_tx *t, struct fault *f)
 {
 	char now_text[32], name[APPROVAL_ID + IDENTITY_KEYID];
-	time_t now = time(NULL);
-	struct tm tm;
 	struct db_rows *r;
 	struct over *over = calloc(CLEAR_AT_ONCE, sizeof *over);
 	unsigned int count = 0;
 	if (!over)
 		return fault_set(f, -ENOMEM, "out of memory");
-	strftime(now_text, sizeof now_text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
+	time_text(now_text, time(NULL));
 	int err = db_query(t, &r, f, "SELECT id, keyid FROM approval WHERE expires < ? ORDER BY expires LIMIT ?", "ti", now_text, (long long)CLEAR_AT_ONCE);
 	while (!err && (err = db_next(r, f)) == 1) {
 		const char *id = db_text(r, 0), *keyid = db_text(r, 1);

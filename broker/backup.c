@@ -157,9 +157,7 @@ static int fits(void *ctx, const uint8_t key[MASTER_KEY_BYTES], struct fault *f)
 static int put_info(struct backup_writer *w, const char *dir, const struct found *found, uint64_t size, const uint8_t root[MERKLE_HASH], struct fault *f)
 {
 	char ways[64], when[32], hex[65];
-	time_t now = time(NULL);
-	struct tm tm;
-	strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
+	time_text(when, time(NULL));
 	master_describe(dir, ways, sizeof ways);
 	json_t *o = json_pack("{s:s, s:s, s:I, s:I, s:I, s:s}", "made", when, "master_key", ways, "resources", (json_int_t)found->resources, "policies",
 			      (json_int_t)found->policies, "audit_size", (json_int_t)size, "audit_root", hex_encode(hex, root, MERKLE_HASH));

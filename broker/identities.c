@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // See identities.h. `lock` guards the copy in memory; it is not held while the database works.
 #include "broker/identities.h"
+#include "lib/encode.h"
 
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -298,9 +299,7 @@ int identities_list(struct identities *s, json_t **out, struct fault *f)
 		const struct identity *e = &s->now.all[i];
 		const char *kind = !strncmp(e->keyid, "x509:", 5) ? "certificate" : !strncmp(e->keyid, "name:", 5) ? "certificate-name" : "key";
 		char when[32];
-		struct tm tm;
-		time_t created = (time_t)e->created;
-		strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&created, &tm));
+		time_text(when, (time_t)e->created);
 		json_t *o = json_pack("{s:s, s:o, s:o, s:s, s:s, s:s, s:s}", "name", e->name, "roles", roles_json(e->roles), "resources",
 				      prefixes_json(e->prefixes), "kind", kind, "key", strchr(e->keyid, ':') ? strchr(e->keyid, ':') + 1 : e->keyid,
 				      "created", when, "by", e->by);

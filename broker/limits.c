@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "broker/api.h"
+#include "lib/encode.h"
 #include "lib/log.h"
 #include "lib/tls.h"
 
@@ -234,7 +235,6 @@ void limits_summarise(struct limits *l, struct broker *b, bool end)
 	for (int kind = 0; kind < REFUSALS; kind++) {
 		struct fault f = {""};
 		char since[32];
-		struct tm tm;
 		pthread_mutex_lock(&l->lock);
 		struct unlogged u = l->unlogged[kind];
 		if (low && !end && time(NULL) - u.since < LOW_SUMMARY_S)
@@ -244,7 +244,7 @@ void limits_summarise(struct limits *l, struct broker *b, bool end)
 		pthread_mutex_unlock(&l->lock);
 		if (!u.count)
 			continue;
-		strftime(since, sizeof since, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&u.since, &tm));
+		time_text(since, u.since);
 		json_t *o = json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:s}", "event", "refusals", "outcome", "refused", "kind", refusal_name((enum refusal)kind),
 				      "count", (json_int_t)u.count, "since", since, "first_from", u.first, "last_from", u.last);
 		log_warning("broker: %lu more refusals (%s) since %s, the last from %s", u.count, refusal_name((enum refusal)kind), since, u.last);

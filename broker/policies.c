@@ -141,8 +141,6 @@ static int list_work(struct db_tx *t, void *ctx, struct fault *f)
 	while (!err && (err = db_next(r, f)) == 1) {
 		struct policy_version v = {.version = db_int(r, 0), .created = db_int(r, 3)};
 		char when[32];
-		struct tm tm;
-		time_t created = (time_t)v.created;
 		snprintf(number, sizeof number, "%lld", v.version);
 		bool fits = take(v.name, sizeof v.name, db_text(r, 1)) && take(v.author, sizeof v.author, db_text(r, 2)) &&
 			    take(v.digest, sizeof v.digest, db_text(r, 4));
@@ -150,7 +148,7 @@ static int list_work(struct db_tx *t, void *ctx, struct fault *f)
 			fault_set(f, -EBADMSG, "version %lld of the policy was changed outside the broker", v.version);
 		if (err)
 			break;
-		strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&created, &tm));
+		time_text(when, (time_t)v.created);
 		json_array_append_new(w->list, json_pack("{s:I, s:s, s:s, s:s, s:s, s:b}", "version", (json_int_t)v.version, "name", v.name, "author", v.author,
 							 "digest", v.digest, "created", when, "active", v.version == w->version));
 	}

@@ -282,9 +282,7 @@ out:
 static int leave_note(const char *dir, const struct content *c, struct fault *f)
 {
 	char path[PATH_MAX + 200], text[200], when[32];
-	time_t now = time(NULL);
-	struct tm tm;
-	strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
+	time_text(when, time(NULL));
 	snprintf(path, sizeof path, "%s/restored", dir);
 	int n = snprintf(text, sizeof text, "restored at %s from a backup made at %.40s\n", when, text_of(c, "made"));
 	return file_write(path, text, (size_t)n, 0600, false, f);

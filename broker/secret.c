@@ -83,13 +83,6 @@ int secret_choose(struct secret *s, unsigned int number, time_t now, struct secr
 	return number ? fault_set(f, -ENOENT, "there is no version %u of it", number) : fault_set(f, -ENOENT, "no version of it is valid yet");
 }
 
-static void time_text(long long t, char out[32])
-{
-	time_t when = (time_t)t;
-	struct tm tm;
-	strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&when, &tm));
-}
-
 // An older version is kept for so many versions, and for so long after the next one was made.
 static int kept(struct secret *s, const struct secret_version *v, time_t now, struct fault *f)
 {
@@ -115,11 +108,11 @@ int secret_usable(struct secret *s, const struct secret_version *v, time_t now, 
 	if (v->state != SECRET_ENABLED)
 		return fault_set(f, -EKEYREVOKED, "version %u of it is %s", v->number, state_names[v->state]);
 	if (v->not_before > now) {
-		time_text(v->not_before, when);
+		time_text(when, (time_t)v->not_before);
 		return fault_set(f, -ETIME, "version %u of it is not valid before %s", v->number, when);
 	}
 	if (v->not_after && v->not_after < now) {
-		time_text(v->not_after, when);
+		time_text(when, (time_t)v->not_after);
 		return fault_set(f, -EKEYEXPIRED, "version %u of it has expired: it was valid until %s", v->number, when);
 	}
 	return kept(s, v, now, f);
@@ -353,7 +346,7 @@ static void add_time(json_t *o, const char *name, long long t)
 	char text[32];
 	if (!t)
 		return;
-	time_text(t, text);
+	time_text(text, (time_t)t);
 	json_object_set_new(o, name, json_string(text));
 }
 

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "lib/encode.h"
 #include "lib/file.h"
 
 struct store {
@@ -37,13 +38,6 @@ static const struct db_migration tables[] = {
 		     " OR new.epoch < old.epoch OR new.generation < old.generation"
 		     " OR (new.generation = old.generation AND new.digest <> old.digest)) EXECUTE FUNCTION anchor_never_back();"},
 };
-
-static void now_text(char out[32])
-{
-	time_t now = time(NULL);
-	struct tm tm;
-	strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
-}
 
 int store_derive(const uint8_t master[STORE_MASTER_KEY_BYTES], const char *info, uint8_t out[32])
 {
@@ -254,7 +248,7 @@ static int allow(struct db_tx *t, void *ctx, struct fault *f)
 	const struct work *w = ctx;
 	char now[32], name[POLICY_NAME];
 	uint8_t mac[32];
-	now_text(now);
+	time_text(now, time(NULL));
 	if (policy_mac(w->s, w->resource, w->measurement, w->note, now, mac))
 		return fault_set(f, -EINVAL, "the policy cannot be stored");
 	int err = db_run(t, f, "INSERT INTO allowed VALUES(?, ?, ?, ?, ?) ON CONFLICT (resource, measurement) DO UPDATE SET"
@@ -421,7 +415,7 @@ static int move_anchor(struct db_tx *t, void *ctx, struct fault *f)
 	const struct work *w = ctx;
 	struct store_anchor now;
 	char when[32];
-	now_text(when);
+	time_text(when, time(NULL));
 	int err = read_anchor(t, w, &now, f);
 	bool there = !err;
 	if (err && err != -ENOENT)

@@ -10,6 +10,7 @@
 
 #include "attest/json.h"
 #include "broker/svid.h"
+#include "lib/encode.h"
 #include "lib/file.h"
 #include "lib/jwe.h"
 

@@ -100,12 +100,10 @@ static int give(struct broker_client *client, const struct approval *a, const ch
 	char statement[APPROVAL_STATEMENT], text[BASE64_SIZE(SIGNKEY_SIGNATURE)];
 	uint8_t signature[SIGNKEY_SIGNATURE];
 	EVP_PKEY *key = broker_client_key(client);
-	time_t until = time(NULL) + seconds;
-	struct tm tm;
 
 	if (!key)
 		return fault_set(f, -EINVAL, "an approval is signed with your own key: coffer identity create, or --identity FILE");
-	strftime(expires, 32, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&until, &tm));
+	time_text(expires, time(NULL) + seconds);
 	int err = approval_statement(broker, a, expires, statement);
 	if (!err)
 		err = signkey_sign(key, statement, strlen(statement), signature);

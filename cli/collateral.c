@@ -15,6 +15,7 @@
 #include "attest/json.h"
 #include "cli/cli.h"
 #include "cli/evidence.h"
+#include "lib/encode.h"
 #include "lib/file.h"
 
 struct view {

@@ -11,6 +11,7 @@
 #include "cli/cli.h"
 #include "cli/collateral.h"
 #include "cli/evidence.h"
+#include "lib/encode.h"
 
 struct job {
 	struct collateral_store *store;

@@ -11,6 +11,7 @@
 #include "cli/cli.h"
 #include "cli/judge.h"
 #include "cli/policy_check.h"
+#include "lib/encode.h"
 
 struct request {
 	struct judge_files files;

@@ -12,6 +12,7 @@
 #include "attest/json.h"
 #include "attest/slice.h"
 #include "cli/cli.h"
+#include "lib/encode.h"
 #include "lib/file.h"
 #include "lib/jwe.h"
 

@@ -11,6 +11,7 @@
 #include "cli/cli.h"
 #include "cli/evidence.h"
 #include "cli/owner.h"
+#include "lib/encode.h"
 #include "lib/file.h"
 
 #define MAX_BYTES (256u << 10)

@@ -146,3 +146,11 @@ ssize_t base64_decode(void *out, size_t size, const char *text, size_t len, enum
 		*o = (uint8_t)(b << 4 | (c & 63) >> 2);
 	return (ssize_t)n;
 }
+
+char *time_text(char out[32], time_t t)
+{
+	struct tm tm;
+	if (!gmtime_r(&t, &tm) || !strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm))
+		out[0] = '\0';
+	return out;
+}

@@ -10,6 +10,7 @@
 
 #include "attest/json.h"
 #include "attest/policy_file.h"
+#include "lib/encode.h"
 #include "tests/attest/make/dcap.h"
 #include "tests/attest/make/snp.h"
 #include "tests/attest/ok.h"

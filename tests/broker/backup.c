@@ -306,7 +306,7 @@ static bool settings_say(const char *dir, const char *text)
 // From the server's into a file, from there into another place on the server; and an old state under a broker that knows a newer one.
 static void test_server(void)
 {
-	char two[400], three[400], path[200], yaml[500], dir[160], third[160], audit[200];
+	char two[500], three[500], path[200], yaml[500], dir[160], third[160], audit[200];
 	struct run on, off;
 	if (!ok("places on it", make_schema("CREATE SCHEMA two") && make_schema("CREATE SCHEMA three"), "no") || !run_prepare(&on, "server"))
 		return;
