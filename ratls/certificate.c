@@ -104,6 +104,10 @@ static int read_claims(struct ratls_cert *r, json_t *shown, struct fault *f)
 			if (v.len != RATLS_EXPORTER_BYTES)
 				err = fault_set(f, -EINVAL, "a TLS exporter value of %zu bytes", v.len);
 			r->exporter = v.bytes;
+		} else if (is(&names[i], "ohttp-keys")) {
+			if (v.len != RATLS_OHTTP_KEYS_BYTES)
+				err = fault_set(f, -EINVAL, "a digest of key configurations of %zu bytes", v.len);
+			r->ohttp_keys = v.bytes;
 		} else if (shown && names[i].len < sizeof name && v.len <= SHOWN_BYTES) {
 			memcpy(name, names[i].bytes, names[i].len);
 			name[names[i].len] = '\0';
@@ -320,6 +324,14 @@ void ratls_content_check_session(const struct ratls_cert *r, const uint8_t expor
 	attest_expected(c, "evidence that was made in this TLS session");
 	attest_found(c, "%s", !r->exporter ? "evidence of no session" : c->outcome == ATTEST_PASSED ? "evidence that was made in this TLS session"
 			 : "evidence of another session");
+}
+
+void ratls_content_check_ohttp(const struct ratls_cert *r, const uint8_t digest[RATLS_OHTTP_KEYS_BYTES], struct attest_result *out)
+{
+	char hex[2 * RATLS_OHTTP_KEYS_BYTES + 1];
+	struct attest_check *c = attest_check_add(out, "ohttp-keys", r->ohttp_keys && !memcmp(r->ohttp_keys, digest, RATLS_OHTTP_KEYS_BYTES));
+	attest_expected(c, "%s", hex_encode(hex, digest, RATLS_OHTTP_KEYS_BYTES));
+	attest_found(c, "%s", r->ohttp_keys ? hex_encode(hex, r->ohttp_keys, RATLS_OHTTP_KEYS_BYTES) : "evidence for something else");
 }
 
 void ratls_cert_check_nonce(const struct ratls_cert *r, const void *nonce, size_t len, struct attest_result *out)

@@ -21,6 +21,7 @@
 #define RATLS_MAX_NONCE 64
 #define RATLS_MAX_CLAIMS 32
 #define RATLS_EXPORTER_BYTES 32
+#define RATLS_OHTTP_KEYS_BYTES 32
 
 enum ratls_form {
 	RATLS_DICE,		// 2.23.133.5.4.9: evidence and a buffer of claims
@@ -42,6 +43,7 @@ struct ratls_cert {
 	const uint8_t *nonce;		// NULL: none
 	size_t nonce_len;
 	const uint8_t *exporter;	// RATLS_EXPORTER_BYTES: the TLS session that it was made in; NULL: none
+	const uint8_t *ohttp_keys;	// RATLS_OHTTP_KEYS_BYTES: SHA-256 of the key configurations that it vouches for; NULL: none
 	const uint8_t *endorsements;	// the second extension, CBOR; NULL: none
 	size_t endorsements_len;
 };
@@ -72,6 +74,9 @@ void ratls_content_check(X509 *cert, const struct ratls_cert *r, struct attest_r
 // The check "tls-session": the claim is this session's exporter value.
 void ratls_content_check_session(const struct ratls_cert *r, const uint8_t exporter[RATLS_EXPORTER_BYTES], struct attest_result *out);
 
+// The check "ohttp-keys": the claim is the digest of the key configurations that are looked at.
+void ratls_content_check_ohttp(const struct ratls_cert *r, const uint8_t digest[RATLS_OHTTP_KEYS_BYTES], struct attest_result *out);
+
 // The check "nonce" against the claim that came with the certificate. One without a nonce fails it.
 void ratls_cert_check_nonce(const struct ratls_cert *r, const void *nonce, size_t len, struct attest_result *out);
 
@@ -87,6 +92,7 @@ struct ratls_cert_request {
 	const void *nonce;		// what the verifier gave, at most RATLS_MAX_NONCE bytes; NULL: none
 	size_t nonce_len;
 	const uint8_t *exporter;	// RATLS_EXPORTER_BYTES of the session that it is for; NULL: none
+	const uint8_t *ohttp_keys;	// RATLS_OHTTP_KEYS_BYTES, of an OHTTP gateway; NULL: none
 	const char *token;		// a verifier's token, instead of evidence; NULL: none
 	struct bundle *endorsements;	// collateral to be sent along, of SGX and TDX; NULL: none
 	time_t now;

@@ -30,20 +30,20 @@ static uint8_t *put_bytes(uint8_t *p, unsigned int major, const void *bytes, siz
 	return mempcpy(put(p, major, len), bytes, len);
 }
 
-// {"pubkey-hash": h'[1, SHA-256 of the key]', "nonce": h'...', "tls-exporter": h'...'}
+// {"pubkey-hash": h'[1, SHA-256 of the key]', "nonce": h'...', "tls-exporter": h'...', "ohttp-keys": h'...'}
 static int make_claims(const struct ratls_cert_request *q, struct buffer *out)
 {
 	uint8_t hash[32], inner[40], *der = NULL, *p;
 	int len = i2d_PUBKEY(q->key, &der);
 	bool made = len > 0 && EVP_Digest(der, (size_t)len, hash, NULL, EVP_sha256(), NULL) == 1;
 	OPENSSL_free(der);
-	out->bytes = made ? malloc(192 + q->nonce_len) : NULL;
+	out->bytes = made ? malloc(256 + q->nonce_len) : NULL;
 	if (!out->bytes)
 		return -ENOMEM;
 	p = put(put(inner, 4, 2), 0, 1);
 	p = put_bytes(p, 2, hash, sizeof hash);
 	size_t inner_len = (size_t)(p - inner);
-	p = put(out->bytes, 5, 1u + !!q->nonce + !!q->exporter);
+	p = put(out->bytes, 5, 1u + !!q->nonce + !!q->exporter + !!q->ohttp_keys);
 	p = put_bytes(p, 3, "pubkey-hash", 11);
 	p = put_bytes(p, 2, inner, inner_len);
 	if (q->nonce) {
@@ -53,6 +53,10 @@ static int make_claims(const struct ratls_cert_request *q, struct buffer *out)
 	if (q->exporter) {
 		p = put_bytes(p, 3, "tls-exporter", 12);
 		p = put_bytes(p, 2, q->exporter, RATLS_EXPORTER_BYTES);
+	}
+	if (q->ohttp_keys) {
+		p = put_bytes(p, 3, "ohttp-keys", 10);
+		p = put_bytes(p, 2, q->ohttp_keys, RATLS_OHTTP_KEYS_BYTES);
 	}
 	out->len = (size_t)(p - out->bytes);
 	return 0;

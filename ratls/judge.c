@@ -232,7 +232,8 @@ static void check_token(struct judge *j, X509 *cert, const char *token, time_t n
 	int err = ear_open(jws_find_in_set, j->token_keys, token, now, &body, &claims, &key);
 	struct attest_check *c = attest_check_add(out, "token", !err);
 	attest_expected(c, "a token that one of the known keys signed, and that has not expired");
-	attest_found(c, "%s", !err ? "one" : err == -ESTALE ? "an expired one" : err == -ENOMEM ? "out of memory" : "one of somebody else, or none at all");
+	attest_found(c, "%s",
+		!err ? "one" : err == -ESTALE ? "an expired one" : err == -ENOMEM ? "out of memory" : "one of somebody else, or none at all");
 	if (!err) {
 		c = attest_check_add(out, "token-key", EVP_PKEY_eq(key, X509_get0_pubkey(cert)) == 1);
 		attest_expected(c, "a token about this connection's key");
@@ -265,7 +266,8 @@ static void check_evidence(struct judge *j, X509 *cert, const struct ratls_cert 
 		if (j->store && collateral_fill(j->store, &b, now, NULL, &why) == -ENOMEM)
 			fail(out, "collateral", "memory to look at it", "none");
 		const struct evidence_input in = {
-			.bundle = &b, .now = now, .report_data = by_nonce ? NULL : data, .nonce = by_nonce ? data : NULL, .nonce_len = 32, .gpu_nonce = data,
+			.bundle = &b, .now = now, .report_data = by_nonce ? NULL : data, .nonce = by_nonce ? data : NULL, .nonce_len = 32,
+				.gpu_nonce = data,
 			.simulated_roots = j->simulated_roots.certs, .simulated_root_count = j->simulated_roots.count,
 			.tpm_roots = j->tpm_roots.certs, .tpm_root_count = j->tpm_roots.count,
 			.tpm_keys = j->policy->tpm_keys[0] ? j->policy->tpm_keys : NULL, .cca_keys = j->policy->cca_keys,
@@ -282,7 +284,8 @@ static void check_evidence(struct judge *j, X509 *cert, const struct ratls_cert 
 	bundle_free(&b);
 }
 
-static void check_content(struct judge *j, X509 *cert, const struct ratls_cert *r, time_t now, time_t *until, const char **model, struct attest_result *out)
+static void check_content(struct judge *j, X509 *cert, const struct ratls_cert *r, time_t now, time_t *until, const char **model,
+	struct attest_result *out)
 {
 	if (r->form == RATLS_DICE && r->tag == RATLS_TAG_TOKEN) {
 		char *token = r->evidence_len <= MAX_TOKEN && j->token_keys ? strndup((const char *)r->evidence, r->evidence_len) : NULL;
@@ -383,6 +386,109 @@ struct verdict *judge_session(struct judge *j, X509 *cert, const uint8_t *conten
 		check_content(j, cert, &r, now, &until, &model, result);
 	}
 	v = conclude(model, result, now, until);
+	attest_result_free(result);
+	free(result);
+	return v;
+}
+
+// ---- key configurations ----
+
+struct signer {
+	EVP_PKEY *key;
+};
+
+static int find_signer(void *ctx, const json_t *header, EVP_PKEY **key)
+{
+	struct signer *s = ctx;
+	const char *type = json_string_value(json_object_get(header, "typ"));
+	if (!type || strcmp(type, OHTTP_PROOF_TYPE))	// the key signs other things too
+		return -ENOENT;
+	*key = s->key;
+	EVP_PKEY_up_ref(s->key);
+	return 0;
+}
+
+static void check_signed(struct attest_result *out, const char *id, const json_t *body, const char *name, const void *bytes, size_t len)
+{
+	char want[2 * RATLS_MAX_NONCE + 1];
+	const char *got = json_string_value(json_object_get(body, name));
+	struct attest_check *c = attest_check_add(out, id, got && !strcmp(got, hex_encode(want, bytes, len)));
+	attest_expected(c, "%s", hex_encode(want, bytes, len));
+	attest_found(c, "%.128s", got ? got : "none");
+}
+
+// A token says whose key it is, and that key what it vouches for.
+static void check_proof(struct judge *j, const struct judge_ohttp *q, time_t now, time_t *until, struct attest_result *out)
+{
+	json_t *body = NULL, *claims = NULL, *said = NULL;
+	struct signer s = {NULL};
+	int err = j->token_keys ? ear_open(jws_find_in_set, j->token_keys, q->token, now, &body, &claims, &s.key) : -ENOENT;
+	struct attest_check *c = attest_check_add(out, "token", !err);
+	attest_expected(c, j->token_keys ? "a token that one of the known keys signed, and that has not expired"
+					 : "evidence: nobody's tokens are believed here (token_keys_file)");
+	attest_found(c, "%s", !err ? "one" : err == -ESTALE ? "an expired one" : err == -ENOENT ? "a token" : "one of somebody else, or none at all");
+	if (!err) {
+		json_object_update(out->claims, claims);
+		sooner(until, (time_t)json_integer_value(json_object_get(body, "exp")));
+		err = jws_open(q->proof, find_signer, &s, &said);
+		c = attest_check_add(out, "token-key", !err);
+		attest_expected(c, "a statement about the key configurations, signed by the token's key");
+		attest_found(c, err ? "one of another key, or none" : "one");
+	}
+	if (!err) {
+		json_int_t end = json_integer_value(json_object_get(said, "exp"));
+		c = attest_check_add(out, "proof-validity", end > (json_int_t)now);
+		attest_expected(c, "a statement that has not expired");
+		attest_found(c, c->outcome == ATTEST_PASSED ? "one" : "an expired one");
+		sooner(until, (time_t)end);
+		check_signed(out, "ohttp-keys", said, "ohttp-keys", q->digest, 32);
+		if (q->nonce)
+			check_signed(out, "nonce", said, "nonce", q->nonce, q->nonce_len);
+	}
+	EVP_PKEY_free(s.key);
+	json_decref(said);
+	json_decref(body);
+	json_decref(claims);
+}
+
+static void check_vouched(struct judge *j, const struct judge_ohttp *q, time_t now, time_t *until, const char **model, struct attest_result *out)
+{
+	struct fault why = {""};
+	struct ratls_cert r;
+	X509 *holder = X509_new();	// the checks look at a certificate's key
+	if (!holder || X509_set_pubkey(holder, q->key) != 1) {
+		fail(out, "certificate-evidence", "memory to look at it", "none");
+	} else if (ratls_content_read(q->content, q->content_len, &r, &why)) {
+		fail(out, "certificate-evidence", "evidence about the key configurations", why.text);
+	} else if (r.tag == RATLS_TAG_TOKEN) {
+		fail(out, "certificate-evidence", "evidence about the key configurations", "a token that nothing binds to them");
+	} else {
+		ratls_content_check(holder, &r, out);
+		ratls_content_check_ohttp(&r, q->digest, out);
+		if (q->nonce)
+			ratls_cert_check_nonce(&r, q->nonce, q->nonce_len, out);
+		check_content(j, holder, &r, now, until, model, out);
+	}
+	X509_free(holder);
+}
+
+struct verdict *judge_ohttp(struct judge *j, const struct judge_ohttp *q)
+{
+	time_t now = judge_now(j), until = now + VERDICT_SECONDS;
+	const char *model = "background-check";
+	struct attest_result *result = calloc(1, sizeof *result);
+	if (!result || attest_result_init(result)) {
+		free(result);
+		return NULL;
+	}
+	if (q->content) {
+		check_vouched(j, q, now, &until, &model, result);
+	} else {
+		model = "passport";
+		check_proof(j, q, now, &until, result);
+		policy_file_appraise(j->policy, result);
+	}
+	struct verdict *v = conclude(model, result, now, until);
 	attest_result_free(result);
 	free(result);
 	return v;

@@ -12,7 +12,9 @@
 #include "attest/collateral.h"
 #include "attest/collect.h"
 #include "attest/cert.h"
+#include "lib/encode.h"
 #include "lib/file.h"
+#include "lib/jws.h"
 #include "ratls/certificate.h"
 
 #define CERTIFICATE_SECONDS 86400
@@ -191,7 +193,8 @@ static int find_endorsements(struct self *s, X509 *cert, struct bundle *b, struc
 
 static int make(struct self *s, const char *token, X509 **out, struct fault *f)
 {
-	struct ratls_cert_request q = {.key = s->key, .subject = s->subject, .now = time(NULL), .seconds = s->seconds, .token = token, .evidence = ask, .ctx = s};
+	struct ratls_cert_request q = {.key = s->key, .subject = s->subject, .now = time(NULL), .seconds = s->seconds, .token = token,
+		.evidence = ask, .ctx = s};
 	struct bundle b;
 	X509 *plain = NULL;
 	if (!s->attests)
@@ -304,5 +307,47 @@ int self_prove(struct self *s, const uint8_t nonce[32], const uint8_t exporter[3
 	err = ratls_content_make(&q, content, len, f);
 	pthread_mutex_unlock(&s->hardware);
 	free(token);
+	return err;
+}
+
+bool self_has_token(const struct self *s)
+{
+	return s->token_file != NULL;
+}
+
+// {"ohttp-keys": ..., "nonce": ..., "iat": ..., "exp": ...}, signed by the token's key.
+static int sign_keys(struct self *s, const uint8_t digest[32], const void *nonce, size_t nonce_len, char **proof, struct fault *f)
+{
+	char hex[65], nonce_hex[2 * RATLS_MAX_NONCE + 1];
+	char group[32] = "";
+	if (nonce_len > RATLS_MAX_NONCE)
+		return fault_set(f, -EINVAL, "a nonce has at most %d bytes", RATLS_MAX_NONCE);
+	if (EVP_PKEY_get_group_name(s->key, group, sizeof group, NULL) != 1 || strcmp(group, "prime256v1"))
+		return fault_set(f, -EINVAL, "the token's key signs for OHTTP's keys with ES256, and must be of P-256");
+	json_int_t now = (json_int_t)time(NULL);
+	json_t *body = json_pack("{s:s, s:I, s:I}", "ohttp-keys", hex_encode(hex, digest, 32), "iat", now, "exp", now + OHTTP_PROOF_SECONDS);
+	if (body && nonce)
+		json_object_set_new(body, "nonce", json_string(hex_encode(nonce_hex, nonce, nonce_len)));
+	*proof = jws_sign(s->key, json_pack("{s:s}", "typ", OHTTP_PROOF_TYPE), body);
+	return *proof ? 0 : fault_set(f, -EIO, "the key configurations cannot be signed");
+}
+
+int self_vouch(struct self *s, EVP_PKEY *key, const uint8_t digest[32], const void *nonce, size_t nonce_len, uint8_t **content, size_t *len,
+	char **token,
+	       char **proof, struct fault *f)
+{
+	const struct ratls_cert_request q = {.key = key, .nonce = nonce, .nonce_len = nonce_len, .ohttp_keys = digest, .evidence = ask, .ctx = s};
+	*content = NULL;
+	*len = 0;
+	*token = *proof = NULL;
+	if (!s->attests)
+		return fault_set(f, -EOPNOTSUPP, "this side has nothing to prove");
+	if (s->token_file) {
+		int err = read_token(s, token, f);
+		return err ? err : sign_keys(s, digest, nonce, nonce_len, proof, f);
+	}
+	pthread_mutex_lock(&s->hardware);
+	int err = ratls_content_make(&q, content, len, f);
+	pthread_mutex_unlock(&s->hardware);
 	return err;
 }
