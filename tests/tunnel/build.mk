@@ -4,6 +4,7 @@ TUNNEL_TESTS = $(patsubst tests/tunnel/%.c,$(B)/test/tunnel-%,$(wildcard tests/t
 UNIT_TESTS += $(TUNNEL_TESTS)
 TEST_BINS += $(TUNNEL_TESTS)
 
+$(B)/test/tunnel-ohttp_ends: $(B)/obj/tests/ratls/world.o
 $(B)/test/tunnel-%: $(B)/obj/tests/tunnel/%.o $(B)/lib/libcoffer.a
 	@mkdir -p $(@D)
 	@echo "  LD   $@"
