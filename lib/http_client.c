@@ -163,30 +163,44 @@ static int connect_within(const union http_address *a, int64_t deadline)
 }
 
 // To the first address of the name at which it answers; each has its share of the time.
+// Of several failures the one to be told: somebody answered who is not the broker. Otherwise the last.
+static int tell(int err, const struct fault *now, int told, struct fault *f)
+{
+	if (told == -EKEYREJECTED)
+		return told;
+	*f = *now;
+	return err;
+}
+
 static int connect_to(struct http_client *c, const struct http_url *url, int64_t deadline, struct fault *f)
 {
 	union http_address addresses[MAX_ADDRESSES];
-	int n = c->resolve(url->host, url->port, addresses, MAX_ADDRESSES, f), err = n < 0 ? n : -EHOSTUNREACH;
+	int n = c->resolve(url->host, url->port, addresses, MAX_ADDRESSES, f), err = n < 0 ? n : -EHOSTUNREACH, told = err;
 	for (int i = 0; i < n && err; i++) {
+		struct fault why = {""};
 		int64_t now = clock_ms(), until = now + (deadline - now) / (n - i);
 		int fd = connect_within(&addresses[i], until);
-		err = fd < 0 ? fault_errno(f, -fd, "cannot reach %s port %s", url->host, url->port) : tls_connect(&c->stream, c->tls, fd, c->name, until, f);
+		err = fd < 0 ? fault_errno(&why, -fd, "cannot reach %s port %s", url->host, url->port) : tls_connect(&c->stream, c->tls, fd, c->name, until, &why);
+		told = err ? tell(err, &why, told, f) : 0;
 	}
-	return err;
+	return told;
 }
 
 // To the one that was used last, or the next that answers: each has its share of the time.
 static int ensure_connected(struct http_client *c, int64_t deadline, struct fault *f)
 {
-	int err = 0;
+	int told = 0;
 	for (unsigned int left = c->count; left && !c->connected; left--) {
+		struct fault why = {""};
 		int64_t now = clock_ms();
-		err = connect_to(c, &c->urls[c->at], now + (deadline - now) / left, f);
+		int err = connect_to(c, &c->urls[c->at], now + (deadline - now) / left, &why);
 		c->connected = !err;
-		if (err)
+		if (err) {
+			told = tell(err, &why, told, f);
 			c->at = (c->at + 1) % c->count;
+		}
 	}
-	return c->connected ? 0 : err;
+	return c->connected ? 0 : told;
 }
 
 static int read_reply(struct http_client *c, struct http_reply *reply, int64_t deadline)

@@ -244,13 +244,13 @@ static void *writer(void *ctx)
 	return NULL;
 }
 
-static struct http_client *both_open(void)
+static struct http_client *both_open(const struct run *first, const struct run *second, const char *cas)
 {
 	struct http_client *c = NULL;
 	struct fault f = {""};
 	char url[300], *ca = NULL;
-	snprintf(url, sizeof url, "%s,%s", a.url, b.url);
-	if (asprintf(&ca, "%s%s", a.ca, b.ca) < 0)
+	snprintf(url, sizeof url, "%s,%s", first->url, second->url);
+	if (asprintf(&ca, "%s%s", a.ca, cas) < 0)
 		return NULL;
 	struct http_client_options o = {.url = url, .ca_pem = ca, .resolve = http_resolve_static, .timeout_ms = 20000};
 	if (http_client_open(&c, &o, &f))
@@ -267,7 +267,7 @@ static void test_killed(void)
 	pthread_create(&threads[3], NULL, writer, NULL);
 	while (atomic_load(&rounds) < 6 || atomic_load(&written) < 6)
 		usleep(10000);
-	struct http_client *both = both_open();
+	struct http_client *both = both_open(&a, &b, b.ca);
 	struct http_reply reply = {.status = 0};
 	struct fault f = {""};
 	int got = both ? http_client_request(both, "GET", "/kbs/v0/resource/" RESOURCE, "", NULL, 0, &reply, &f) : -1;
@@ -278,6 +278,10 @@ static void test_killed(void)
 	got = both ? http_client_request(both, "GET", "/kbs/v0/resource/" RESOURCE, "", NULL, 0, &reply, &f) : -1;
 	ok("and, when that is killed, the other", !got && reply.status == 401, "%d, %d: %s", got, reply.status, f.text);
 	http_reply_free(&reply);
+	http_client_close(both);
+	both = both_open(&b, &a, "");
+	got = both ? http_client_request(both, "GET", "/kbs/v0/resource/" RESOURCE, "", NULL, 0, &reply, &f) : -1;
+	ok("one who knows only the killed one's certificate is told of the other's", got == -EKEYREJECTED && strstr(f.text, "not trusted"), "%d: %s", got, f.text);
 	http_client_close(both);
 	unsigned int before = atomic_load(&rounds), wrote = atomic_load(&written);
 	for (int i = 0; i < 3000 && (atomic_load(&rounds) < before + 6 || (atomic_load(&written) < wrote + 6 && atomic_load(&written) < WRITES)); i++)
