@@ -144,7 +144,7 @@ static struct http_conn *start_connection(struct http_server *s, int fd, const u
 // One, so that what it sends first, which has often come by now, is read in the same turn; the next one is another worker's meanwhile.
 static struct http_conn *accept_one(struct http_server *s)
 {
-	union address from;
+	union address from = {.sa.sa_family = AF_UNSPEC};	// a Unix socket's peer has no address
 	socklen_t len = sizeof from;
 	int fd = accept4(s->listener, &from.sa, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
@@ -217,6 +217,10 @@ static int listen_on(struct http_server *s, struct fault *f)
 	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM}, *ai;
 	char port[16];
 	int one = 1, err = 0;
+	if (s->o.listener) {
+		s->listener = s->o.listener;
+		return 0;
+	}
 	snprintf(port, sizeof port, "%u", s->o.port);
 	if (getaddrinfo(s->o.address, port, &hints, &ai))
 		return fault_set(f, -EINVAL, "cannot listen on '%s': not a numeric address", s->o.address);

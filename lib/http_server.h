@@ -35,6 +35,7 @@ struct http_response {
 struct http_server_options {
 	const char *address;		// numeric IPv4 or IPv6 address
 	unsigned int port;		// 0: any free one
+	int listener;			// instead of both: a socket that listens already, non-blocking, which is taken over; 0: none
 	SSL_CTX *tls;			// the server keeps a reference; NULL: plain HTTP
 	unsigned int max_connections;	// [1024]
 	unsigned int max_per_peer;	// of one address (IPv6: of one /64) [256]

@@ -1,0 +1,494 @@
+// SPDX-License-Identifier: Apache-2.0
+// See flow.h.
+#include "tunnel/flow.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tunnel/accept.h"
+#include "tunnel/link.h"
+
+#define WATCHED (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+
+static void close_flow(struct flow *f, int err, const char *why);
+static void take_input(struct flow *f);
+
+// ---- the plain socket ----
+
+// What the acceptor still has to say to the client. 0, -EAGAIN, or the socket's error.
+static int say(struct flow *f)
+{
+	size_t n;
+	const uint8_t *bytes;
+	while (f->acceptor && (bytes = accept_output(f->acceptor, &n)) && n) {
+		ssize_t k = send(f->src.fd, bytes, n, MSG_NOSIGNAL);
+		if (k < 0)
+			return -errno;
+		accept_sent(f->acceptor, (size_t)k);
+	}
+	return 0;
+}
+
+static void drop_acceptor(struct flow *f)
+{
+	if (f->acceptor && f->state == FLOW_OPEN && !accept_filters(f->acceptor)) {
+		accept_free(f->acceptor);
+		f->acceptor = NULL;
+	}
+}
+
+static void on_event(struct source *s, uint32_t events)
+{
+	struct flow *f = list_entry(s, struct flow, src);
+	if (f->state == FLOW_DEAD)
+		return;
+	if (events & (EPOLLERR | EPOLLHUP)) {
+		int err = 0;
+		socklen_t len = sizeof err;
+		if (events & EPOLLERR && !getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &err, &len) && err) {
+			flow_cut(f, -err, "the plain side broke");
+			return;
+		}
+	}
+	f->hup |= events & (EPOLLRDHUP | EPOLLHUP);
+	if (events & EPOLLOUT) {
+		int err = say(f);
+		if (err && err != -EAGAIN) {
+			flow_cut(f, err, "the plain side broke");
+			return;
+		}
+		if (!err) {
+			drop_acceptor(f);
+			link_flow_resume(f);
+		}
+	}
+	if (!(events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)) || f->state == FLOW_DEAD)
+		return;
+	f->readable = true;
+	if (f->state == FLOW_ACCEPTING)
+		take_input(f);
+	else if (!f->plain_ended)
+		link_flow_ready(f);
+}
+
+static void on_timer(struct timer *t)
+{
+	struct flow *f = list_entry(t, struct flow, timer);
+	struct worker *w = f->lane->w;
+	unsigned int idle = w->e->settings.idle_ms;
+	if (f->state == FLOW_OPEN && (!idle || w->now_ms - f->active_ms < idle)) {
+		if (idle)
+			timer_set(&w->timers, t, f->active_ms + idle);
+		return;
+	}
+	flow_cut(f, -ETIMEDOUT, f->state == FLOW_OPEN ? "idle for too long" : f->state == FLOW_ACCEPTING ? "it did not say in time where it wants to go" :
+		 "the far side was not connected in time");
+}
+
+static struct flow *new_flow(struct lane *lane, int fd)
+{
+	struct flow *f = calloc(1, sizeof *f);
+	struct worker *w = lane->w;
+	if (!f)
+		return NULL;
+	*f = (struct flow){.lane = lane, .src = {.fd = fd, .event = on_event}, .timer = {.fire = on_timer}, .began_ms = w->now_ms, .active_ms = w->now_ms};
+	list_add_last(&lane->flows, &f->node);
+	lane_use(lane);
+	lane_count(lane, COUNT_ACCEPTED, 1);
+	lane_count(lane, COUNT_OPEN, 1);
+	return f;
+}
+
+void flow_free(struct flow *f)
+{
+	struct lane *lane = f->lane;
+	if (f->src.fd >= 0)
+		close(f->src.fd);
+	accept_free(f->acceptor);
+	free(f->early);
+	free(f);
+	lane_leave(lane);
+}
+
+// The plain side learns by a reset that something may be missing, unless all went in order.
+static void close_flow(struct flow *f, int err, const char *why)
+{
+	struct lane *lane = f->lane;
+	struct worker *w = lane->w;
+	char where[TARGET_TEXT];
+	const struct target *t = f->acceptor && f->state != FLOW_ACCEPTING ? accept_target(f->acceptor) : NULL;
+	if (f->state == FLOW_DEAD)
+		return;
+	if (f->state != FLOW_OPEN)
+		lane_count(lane, COUNT_REFUSED, 1);
+	tunnel_log(TUNNEL_LOG_DEBUG, err ? "connection cut" : "connection ended", LOG_TEXT("route", lane->r->c->name), LOG_TEXT("reason", why),
+		   LOG_TEXT("error", err ? strerrorname_np(-err) : NULL), LOG_TEXT("to", t && t->host != TARGET_NONE ? target_text(t, where) : NULL),
+		   LOG_NUMBER("in", f->in), LOG_NUMBER("out", f->out), LOG_NUMBER("ms", w->now_ms - f->began_ms));
+	f->state = FLOW_DEAD;
+	if (f->dial)
+		dial_cancel(f->dial);
+	f->dial = NULL;
+	if (f->src.fd >= 0) {
+		worker_unwatch(w, &f->src);
+		if (err)
+			setsockopt(f->src.fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
+		close(f->src.fd);
+		f->src.fd = -1;
+	}
+	timer_clear(&w->timers, &f->timer);
+	list_remove(&f->node);
+	list_remove(&f->wait);
+	list_add_last(&w->dead_flows, &f->dead);
+	lane_count(lane, COUNT_OPEN, -1);
+	atomic_fetch_sub(&w->e->connections, 1);
+	if (lane->r->c->kind == ROUTE_INGRESS)
+		atomic_fetch_sub(&w->load, 1);
+}
+
+void flow_cut(struct flow *f, int err, const char *why)
+{
+	if (f->state == FLOW_DEAD)
+		return;
+	link_drop(f, err);
+	close_flow(f, err, why);
+}
+
+// ---- ingress: who wants where ----
+
+// The far side could not be had: the client is told in its own protocol, if that has words for it.
+static void refuse(struct flow *f, int err, const char *why)
+{
+	size_t words = 0;
+	if (f->acceptor && f->state != FLOW_ACCEPTING && f->state != FLOW_OPEN) {
+		accept_connected(f->acceptor, err, NULL);
+		accept_output(f->acceptor, &words);
+		if (words && !say(f)) {	// then an end in order, or the reset would eat it
+			close_flow(f, 0, why);
+			return;
+		}
+	}
+	close_flow(f, err, why);
+}
+
+static void go_on(struct flow *f)
+{
+	struct worker *w = f->lane->w;
+	f->state = FLOW_WAITING;
+	timer_set(&w->timers, &f->timer, w->now_ms + w->e->settings.connect_ms + w->e->settings.handshake_ms);
+	int err = link_want(f->lane, f);
+	if (err)
+		refuse(f, err, f->lane->reason[0] ? f->lane->reason : "the far gateway cannot be reached");
+}
+
+static void step(struct flow *f, enum accept_step s)
+{
+	size_t words = 0;
+	if (f->acceptor)
+		accept_output(f->acceptor, &words);
+	int err = say(f);
+	if (err && err != -EAGAIN) {
+		close_flow(f, err, "the plain side broke");
+		return;
+	}
+	switch (s) {
+	case ACCEPT_MORE: break;
+	case ACCEPT_TARGET:
+	case ACCEPT_OPEN: go_on(f); break;
+	case ACCEPT_UDP: close_flow(f, -EOPNOTSUPP, "datagrams are not carried on this route"); break;
+	case ACCEPT_REFUSED: close_flow(f, words ? 0 : -ECONNABORTED, accept_reason(f->acceptor)); break;
+	}
+}
+
+// Reads until the destination is known; what follows it stays in f->early.
+static void take_input(struct flow *f)
+{
+	while (f->state == FLOW_ACCEPTING && f->readable) {
+		size_t used = 0;
+		if (!f->early && !(f->early = malloc(ACCEPT_MAX_INPUT))) {
+			close_flow(f, -ENOMEM, "out of memory");
+			return;
+		}
+		ssize_t n = recv(f->src.fd, f->early + f->early_len, ACCEPT_MAX_INPUT - f->early_len, 0);
+		if (n < 0 && errno == EAGAIN) {
+			f->readable = false;
+			return;
+		}
+		if (n <= 0) {
+			close_flow(f, n ? -errno : 0, n ? "the plain side broke" : "the client ended before it said where it wants to go");
+			return;
+		}
+		f->early_len += (size_t)n;
+		enum accept_step s = accept_input(f->acceptor, f->early, f->early_len, &used);
+		memmove(f->early, f->early + used, f->early_len - used);
+		f->early_len -= used;
+		if (s == ACCEPT_MORE && f->early_len == ACCEPT_MAX_INPUT) {
+			close_flow(f, -EPROTO, "too much before the destination");
+			return;
+		}
+		if (s != ACCEPT_MORE && !f->early_len) {
+			free(f->early);
+			f->early = NULL;
+		}
+		step(f, s);
+	}
+}
+
+void flow_accept(struct lane *lane, int fd)
+{
+	struct worker *w = lane->w;
+	struct flow *f = new_flow(lane, fd);
+	enum accept_step s = ACCEPT_TARGET;
+	if (!f) {
+		close(fd);
+		atomic_fetch_sub(&w->e->connections, 1);
+		atomic_fetch_sub(&w->load, 1);
+		return;
+	}
+	if (lane->r->c->accept.kind != ACCEPT_MAPPING) {
+		f->acceptor = accept_new(&lane->r->c->accept);
+		if (!f->acceptor) {
+			close_flow(f, -ENOMEM, "out of memory");
+			return;
+		}
+		s = accept_begin(f->acceptor, fd);
+	}
+	timer_set(&w->timers, &f->timer, w->now_ms + ACCEPT_MAX_MS);
+	int err = worker_watch(w, &f->src, WATCHED);
+	if (err)
+		close_flow(f, err, "no more descriptors can be waited for");
+	else
+		step(f, s);
+}
+
+// ---- egress: to the destination ----
+
+static void connected(struct flow *f, int fd)
+{
+	f->src.fd = fd;
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));	// a Unix socket has none
+	int err = worker_watch(f->lane->w, &f->src, WATCHED);
+	if (err) {
+		flow_cut(f, err, "no more descriptors can be waited for");
+		return;
+	}
+	f->accepted = true;
+	f->state = FLOW_OPEN;
+	f->active_ms = f->lane->w->now_ms;
+	timer_clear(&f->lane->w->timers, &f->timer);
+	if (f->lane->w->e->settings.idle_ms)
+		timer_set(&f->lane->w->timers, &f->timer, f->active_ms + f->lane->w->e->settings.idle_ms);
+	link_flow_accept(f);
+}
+
+static void dialed(void *ctx, int fd, const char *why)
+{
+	struct flow *f = ctx;
+	f->dial = NULL;
+	if (fd < 0)
+		flow_cut(f, fd, why);
+	else
+		connected(f, fd);
+}
+
+static int dial_unix(struct flow *f)
+{
+	const struct config_address *a = &f->lane->r->c->to_path;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)&a->sa, a->len)) {
+		int err = errno == EAGAIN ? -EBUSY : errno == ENOENT ? -ECONNREFUSED : -errno;
+		close(fd);
+		return err;
+	}
+	connected(f, fd);
+	return 0;
+}
+
+static int dial_target(struct flow *f, const struct target *t)
+{
+	struct lane *lane = f->lane;
+	const struct route_config *c = lane->r->c;
+	const struct dial_options o = {.rules = t ? c->allow : NULL, .mark = c->mark, .timeout_ms = (int)lane->w->e->settings.connect_ms};
+	struct fault why = {""};
+	if (!t && c->to_unix)
+		return dial_unix(f);
+	return dial_start(&f->dial, lane->w->inbox, t ? t : &c->to, &o, dialed, f, &why);
+}
+
+int flow_begin(struct link *l, struct mux_stream *s)
+{
+	struct lane *lane = l->lane;
+	struct engine *e = lane->w->e;
+	const struct target *t = s ? mux_target(s) : NULL;
+	struct flow *f;
+	if (t && t->host == TARGET_NONE)
+		t = NULL;
+	if (lane->r->c->kind != ROUTE_EGRESS || (s && mux_kind(s) != MUX_TCP))
+		return -EOPNOTSUPP;
+	if (t ? !rules_match(lane->r->c->allow, t) : !lane->r->c->has_to)
+		return -EACCES;
+	if (atomic_fetch_add(&e->connections, 1) >= e->settings.connections) {
+		atomic_fetch_sub(&e->connections, 1);
+		lane_count(lane, COUNT_OVER_LIMIT, 1);
+		return -EBUSY;
+	}
+	if (!(f = new_flow(lane, -1))) {
+		atomic_fetch_sub(&e->connections, 1);
+		return -ENOMEM;
+	}
+	f->link = l;
+	f->stream = s;
+	f->state = FLOW_DIALING;
+	if (s)
+		mux_set_user(s, f);
+	else
+		l->direct = f;
+	int err = dial_target(f, t);
+	if (err) {	// the link refuses the stream itself
+		f->link = NULL;
+		f->stream = NULL;
+		if (!s)
+			l->direct = NULL;
+		close_flow(f, err, "the destination cannot be reached");
+	}
+	return err;
+}
+
+// ---- the far side's words ----
+
+void flow_far_open(struct flow *f)
+{
+	struct worker *w = f->lane->w;
+	enum accept_step s = ACCEPT_OPEN;
+	if (f->state != FLOW_WAITING)
+		return;
+	f->accepted = true;
+	if (f->acceptor) {
+		s = accept_connected(f->acceptor, 0, NULL);
+		int err = say(f);
+		if (err && err != -EAGAIN) {
+			flow_cut(f, err, "the plain side broke");
+			return;
+		}
+		if (s != ACCEPT_OPEN) {
+			flow_cut(f, -EPROTO, accept_reason(f->acceptor));
+			return;
+		}
+	}
+	f->state = FLOW_OPEN;
+	f->active_ms = w->now_ms;
+	timer_clear(&w->timers, &f->timer);
+	if (w->e->settings.idle_ms)
+		timer_set(&w->timers, &f->timer, f->active_ms + w->e->settings.idle_ms);
+	size_t left = 0;
+	if (f->acceptor && (!accept_output(f->acceptor, &left) || !left))
+		drop_acceptor(f);
+	if (f->readable || f->early)
+		link_flow_ready(f);
+	link_flow_resume(f);
+}
+
+static ssize_t took(struct flow *f, ssize_t n)
+{
+	f->in += (uint64_t)n;
+	f->active_ms = f->lane->w->now_ms;
+	lane_count(f->lane, COUNT_BYTES_IN, n);
+	return n;
+}
+
+static ssize_t pull_early(struct flow *f, uint8_t *buf, size_t size)
+{
+	size_t n = f->early_len - f->early_pos;
+	n = n < size ? n : size;
+	memcpy(buf, f->early + f->early_pos, n);
+	f->early_pos += n;
+	if (f->early_pos == f->early_len) {
+		free(f->early);
+		f->early = NULL;
+		f->early_len = f->early_pos = 0;
+	}
+	return took(f, (ssize_t)n);
+}
+
+ssize_t flow_pull(struct flow *f, uint8_t *buf, size_t size)
+{
+	// What needs an answer first (SOCKS, HTTP) has nothing to send before that.
+	if (f->src.fd < 0 || f->state == FLOW_DEAD || (f->acceptor && f->state != FLOW_OPEN))
+		return -EAGAIN;
+	if (f->early)
+		return pull_early(f, buf, size);
+	ssize_t n = recv(f->src.fd, buf, size, 0);
+	if (n > 0) {
+		// Less than there was room for: all that had come. An end that came as well makes no new event.
+		if ((size_t)n < size && !f->hup) {
+			f->readable = false;
+			link_flow_drained(f);
+		}
+		return took(f, n);
+	}
+	if (n < 0) {
+		if (errno == EAGAIN || errno == EINTR)
+			f->readable = errno == EINTR;
+		return -errno;
+	}
+	f->readable = false;
+	f->plain_ended = true;
+	return 0;
+}
+
+ssize_t flow_data(struct flow *f, const uint8_t *bytes, size_t len)
+{
+	if (f->src.fd < 0 || f->state != FLOW_OPEN)
+		return -EAGAIN;
+	if (f->acceptor) {	// its last words come first
+		int err = say(f);
+		if (err)
+			return err;
+	}
+	ssize_t n = send(f->src.fd, bytes, len, MSG_NOSIGNAL);
+	if (n < 0)
+		return -errno;
+	f->out += (uint64_t)n;
+	f->active_ms = f->lane->w->now_ms;
+	lane_count(f->lane, COUNT_BYTES_OUT, n);
+	return n;
+}
+
+void flow_far_end(struct flow *f)
+{
+	f->far_ended = true;
+	if (f->src.fd >= 0)
+		shutdown(f->src.fd, SHUT_WR);	// fails when the client is gone, which another event tells
+}
+
+void flow_far_closed(struct flow *f, int err, const char *why)
+{
+	if (f->state == FLOW_WAITING && err)
+		refuse(f, err, why);
+	else
+		close_flow(f, err, why);
+}
+
+json_t *flow_describe(struct flow *f)
+{
+	static const char *const states[] = {"accepting", "waiting", "connecting", "open", "closed"};
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof sa;
+	char plain[CONFIG_ADDRESS_TEXT] = "", where[TARGET_TEXT] = "";
+	const struct target *t = f->stream ? mux_target(f->stream) : NULL;
+	int64_t now = f->lane->w->now_ms;
+	if (f->src.fd >= 0 && !getpeername(f->src.fd, (struct sockaddr *)&sa, &len))
+		config_address_text(plain, (struct sockaddr *)&sa, len);
+	if (t && t->host != TARGET_NONE)
+		target_text(t, where);
+	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "route", f->lane->r->c->name, "plain", plain, "to", where, "state", states[f->state],
+			 "bytes_in", (json_int_t)f->in, "bytes_out", (json_int_t)f->out, "age_seconds", (json_int_t)(now - f->began_ms) / 1000, "idle_seconds",
+			 (json_int_t)(now - f->active_ms) / 1000);
+}
