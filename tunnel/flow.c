@@ -12,8 +12,10 @@
 #include <unistd.h>
 
 #include "tunnel/accept.h"
+#include "tunnel/filter.h"
 #include "tunnel/link.h"
 
+#define FLUSH_MS 30000	// for a client to take the end of what it was sent
 #define WATCHED (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
 static void close_flow(struct flow *f, int err, const char *why);
@@ -59,6 +61,12 @@ static void on_event(struct source *s, uint32_t events)
 	f->hup |= events & (EPOLLRDHUP | EPOLLHUP);
 	if (events & EPOLLOUT) {
 		int err = say(f);
+		if (!err && f->filter)
+			err = filter_flush(f->filter, f->src.fd);
+		if (!err && f->state == FLOW_FLUSHING) {
+			close_flow(f, 0, NULL);
+			return;
+		}
 		if (err && err != -EAGAIN) {
 			flow_cut(f, err, "the plain side broke");
 			return;
@@ -73,7 +81,7 @@ static void on_event(struct source *s, uint32_t events)
 	f->readable = true;
 	if (f->state == FLOW_ACCEPTING)
 		take_input(f);
-	else if (!f->plain_ended)
+	else if (!f->plain_ended && f->state != FLOW_FLUSHING)
 		link_flow_ready(f);
 }
 
@@ -110,6 +118,7 @@ void flow_free(struct flow *f)
 	struct lane *lane = f->lane;
 	if (f->src.fd >= 0)
 		close(f->src.fd);
+	filter_free(f->filter);
 	accept_free(f->acceptor);
 	free(f->early);
 	free(f);
@@ -125,7 +134,7 @@ static void close_flow(struct flow *f, int err, const char *why)
 	const struct target *t = f->acceptor && f->state != FLOW_ACCEPTING ? accept_target(f->acceptor) : NULL;
 	if (f->state == FLOW_DEAD)
 		return;
-	if (f->state != FLOW_OPEN)
+	if (f->state != FLOW_OPEN && f->state != FLOW_FLUSHING)
 		lane_count(lane, COUNT_REFUSED, 1);
 	tunnel_log(TUNNEL_LOG_DEBUG, err ? "connection cut" : "connection ended", LOG_TEXT("route", lane->r->c->name), LOG_TEXT("reason", why),
 		   LOG_TEXT("error", err ? strerrorname_np(-err) : NULL), LOG_TEXT("to", t && t->host != TARGET_NONE ? target_text(t, where) : NULL),
@@ -382,6 +391,16 @@ void flow_far_open(struct flow *f)
 			return;
 		}
 	}
+	if (f->acceptor && accept_filters(f->acceptor)) {
+		if (!(f->filter = filter_new(f->acceptor))) {
+			flow_cut(f, -ENOMEM, "out of memory");
+			return;
+		}
+		if (f->early)
+			filter_early(f->filter, f->early, f->early_len);
+		free(f->early);
+		f->early = NULL;
+	}
 	f->state = FLOW_OPEN;
 	f->active_ms = w->now_ms;
 	timer_clear(&w->timers, &f->timer);
@@ -390,7 +409,7 @@ void flow_far_open(struct flow *f)
 	size_t left = 0;
 	if (f->acceptor && (!accept_output(f->acceptor, &left) || !left))
 		drop_acceptor(f);
-	if (f->readable || f->early)
+	if (f->readable || f->early || f->filter)
 		link_flow_ready(f);
 	link_flow_resume(f);
 }
@@ -424,6 +443,10 @@ ssize_t flow_pull(struct flow *f, uint8_t *buf, size_t size)
 		return -EAGAIN;
 	if (f->early)
 		return pull_early(f, buf, size);
+	if (f->filter) {
+		ssize_t k = filter_pull(f->filter, f->src.fd, buf, size);
+		return k > 0 ? took(f, k) : k;
+	}
 	ssize_t n = recv(f->src.fd, buf, size, 0);
 	if (n > 0) {
 		// Less than there was room for: all that had come. An end that came as well makes no new event.
@@ -452,9 +475,15 @@ ssize_t flow_data(struct flow *f, const uint8_t *bytes, size_t len)
 		if (err)
 			return err;
 	}
-	ssize_t n = send(f->src.fd, bytes, len, MSG_NOSIGNAL);
+	bool over = false;
+	ssize_t n = f->filter ? filter_push(f->filter, f->src.fd, bytes, len, &over) : send(f->src.fd, bytes, len, MSG_NOSIGNAL);
 	if (n < 0)
-		return -errno;
+		return f->filter ? n : -errno;
+	if (over) {	// the response is whole, and the proxy's connection ends with it
+		link_drop(f, 0);
+		flow_far_closed(f, 0, NULL);
+		return n;
+	}
 	f->out += (uint64_t)n;
 	f->active_ms = f->lane->w->now_ms;
 	lane_count(f->lane, COUNT_BYTES_OUT, n);
@@ -464,21 +493,29 @@ ssize_t flow_data(struct flow *f, const uint8_t *bytes, size_t len)
 void flow_far_end(struct flow *f)
 {
 	f->far_ended = true;
-	if (f->src.fd >= 0)
+	if (f->filter) {	// a response that had no other end; the far side is never told of the client's
+		link_drop(f, 0);
+		flow_far_closed(f, 0, NULL);
+	} else if (f->src.fd >= 0) {
 		shutdown(f->src.fd, SHUT_WR);	// fails when the client is gone, which another event tells
+	}
 }
 
 void flow_far_closed(struct flow *f, int err, const char *why)
 {
+	struct worker *w = f->lane->w;
 	if (f->state == FLOW_WAITING && err)
 		refuse(f, err, why);
+	else if (!err && f->state == FLOW_OPEN && f->filter && filter_flush(f->filter, f->src.fd) == -EAGAIN &&
+		 !timer_set(&w->timers, &f->timer, w->now_ms + FLUSH_MS))
+		f->state = FLOW_FLUSHING;
 	else
 		close_flow(f, err, why);
 }
 
 json_t *flow_describe(struct flow *f)
 {
-	static const char *const states[] = {"accepting", "waiting", "connecting", "open", "closed"};
+	static const char *const states[] = {"accepting", "waiting", "connecting", "open", "flushing", "closed"};
 	struct sockaddr_storage sa;
 	socklen_t len = sizeof sa;
 	char plain[CONFIG_ADDRESS_TEXT] = "", where[TARGET_TEXT] = "";

@@ -17,6 +17,7 @@ enum flow_state {
 	FLOW_WAITING,	// for a link, or for the far side to be connected
 	FLOW_DIALING,	// egress: the destination is being connected
 	FLOW_OPEN,
+	FLOW_FLUSHING,	// over, but for what the plain side has still to take
 	FLOW_DEAD,
 };
 
@@ -33,6 +34,7 @@ struct flow {
 	struct mux_stream *stream;	// in the link's mux; NULL: direct, or none yet
 	struct dial *dial;
 	struct acceptor *acceptor;	// NULL when it is not (or no longer) needed
+	struct filter *filter;		// of bytes that are rewritten; NULL: they pass as they are
 	uint8_t *early;			// what the client sent before its destination was known
 	size_t early_len, early_pos;
 	int64_t began_ms, active_ms;

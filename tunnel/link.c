@@ -582,7 +582,7 @@ static void keep_time(struct link *l)
 	int64_t at = INT64_MAX;
 	ratls_wants(l->c, &wait, &ready);
 	// While it wrote it may have read, which no event will tell.
-	if (ready && (l->mux || (l->direct && l->direct->accepted && !l->kept)))
+	if (ready && !l->ended && (l->mux || (l->direct && l->direct->accepted && !l->kept)))
 		l->readable = true;
 	if (wait >= 0)
 		at = w->now_ms + wait;
