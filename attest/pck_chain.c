@@ -61,6 +61,10 @@ struct shared_entry *pck_chain_of(const void *bytes, size_t len)
 		c->key = verify_key_new(X509_get0_pubkey(c->chain[0]));
 	}
 	read_platform(c);
+	if (c->err == -ENOMEM) {	// says nothing of the chain
+		destroy(c);
+		return NULL;
+	}
 	e = shared_put(&platforms, &key, 1, c, destroy);
 	if (!e)
 		destroy(c);
