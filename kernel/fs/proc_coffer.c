@@ -85,6 +85,7 @@ static int text_isolation(struct pout *o, struct pnode *n)
 
 const struct pent proc_coffer_table[] = {
 	{.name = "anchor", .mode = S_IFREG | 0600, .fops = &proc_anchor_fops},
+	{.name = "gateway", .mode = S_IFREG | 0200, .fops = &proc_gateway_fops},
 	{.name = "sealing_key", .mode = S_IFREG | 0400, .fops = &proc_sealing_fops},
 	TXT("volumes", 0444, proc_volumes),
 	TXT("host", 0400, text_host),

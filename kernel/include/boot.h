@@ -21,10 +21,12 @@ struct boot_info {
 	bool rseq;		// `rseq=1` among the measured options: kernel/task/rseq.c
 	bool strace;		// debug only
 	char strace_filter[256]; // unmeasured: names and classes of calls, comma-separated; empty: all
-	// network: `listen=80+443` and `connect=any|none` among the measured options
-	u16 listen_ports[BOOT_MAX_PORTS];
-	u32 nlisten;
+	// network: `listen=80+443`, `connect=any|none` among the measured options; `gateway=1`: there is one (kernel/net/shield.c), and
+	// `shield=6379`: ports of the host that only it may listen on
+	u16 listen_ports[BOOT_MAX_PORTS], shield_ports[BOOT_MAX_PORTS];
+	u32 nlisten, nshield;
 	bool allow_connect;
+	bool gateway;
 	// unmeasured
 	char host_json[BOOT_MAX_HOST_JSON];
 	u32 host_json_len;
@@ -34,9 +36,9 @@ extern struct boot_info boot_info;
 // Parses the manifest into the fields above; 0 or -EINVAL with a message (kernel/boot.c).
 int boot_parse(void);
 
-// Until the first program starts, only init and init-attest of the measured image have run. Their TCP connections go to
+// Until the first program starts, only init, init-attest and the gateway of the measured image have run. Their TCP connections go to
 // the host, 127.0.0.1 too and whatever network.connect says: the owner's broker, which they authenticate, may be anywhere.
 bool boot_before_program(void);
 bool boot_reaches_host(void); // that phase, or the helper that init-attest left behind (sealed_anchor.c)
-// Each successful exec says what it starts; any other name than those two ends this phase for good.
+// Each successful exec says what it starts; any other name than those three ends this phase for good.
 void boot_exec(const char *name);

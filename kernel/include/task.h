@@ -232,6 +232,7 @@ struct proc {
 	bool dumpable, child_subreaper;
 	struct user_ns *exec_ns; // where its program began, at or above cred.user_ns: who rules that may look at it though it is not dumpable
 	bool helper;			// of Coffer itself, out of the programs' sight (proc_hide)
+	bool gateway;			// the helper that speaks for programs to the world (net/shield.c)
 	u32 personality;
 #define PER_NO_RANDOMIZE 0x40000u	// ADDR_NO_RANDOMIZE
 #define PER_CLEAR_SETID 0x740000u	// what a set-user-id program does not inherit, as Linux: layout, READ_IMPLIES_EXEC, MMAP_PAGE_ZERO

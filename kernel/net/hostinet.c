@@ -27,7 +27,7 @@ static int may_connect(void)
 {
 	if (boot_info.allow_connect || boot_reaches_host())
 		return 0;
-	pr_once("a connection out of the enclave was refused: set network.connect to any in coffer.yaml to allow them\n");
+	shield_refused();
 	return -ENETUNREACH;
 }
 

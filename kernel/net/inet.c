@@ -28,7 +28,7 @@ bool ip_is_loopback(const u8 *ip)
 }
 bool ip_is_multicast(const u8 *ip) { return ip_is_v4(ip) ? (ip[12] & 0xf0) == 0xe0 : ip[0] == 0xff; }
 
-bool ip_is_local(const u8 *ip) { return ip_is_loopback(ip) || netdev_owns(ip); }
+bool ip_is_local(const u8 *ip) { return ip_is_loopback(ip) || netdev_owns(ip) || shield_owns(ip); }
 
 static struct bucket *bucket(u16 port)
 {
@@ -186,8 +186,12 @@ static bool conflict_in(const struct list *head, const struct inet_sock *a, u16 
 {
 	struct inet_sock *b;
 	list_for_each(b, head, hash) {
-		if (b == a || b->local.port != port || b->s.protocol != a->s.protocol || b->s.net != a->s.net || !overlap(a, b))
+		if (b == a || b->local.port != port || b->s.protocol != a->s.protocol || b->s.net != a->s.net || a->outside != b->outside || !overlap(a, b))
 			continue;
+		if (a->serves != b->serves && memcmp(a->local.ip, b->local.ip, 16))
+			continue; // who asks for the gateway's address finds the gateway
+		if (a->serves != b->serves)
+			return true;
 		if (a->s.reuseport && b->s.reuseport && a->s.uid == b->s.uid)
 			continue;
 		if (listening) {
@@ -257,7 +261,7 @@ static int take_port(struct inet_sock *i, u16 port)
 	return r;
 }
 
-bool inet_published(const struct inet_sock *i, u16 port) { return !i->s.net && host_may_listen(port); }
+bool inet_published(const struct inet_sock *i, u16 port) { return i->outside || (!i->s.net && host_may_listen(port)); }
 
 // May it have an address that is not ours? Nothing will reach it there.
 static bool binds_freely(const struct inet_sock *i)
@@ -277,9 +281,10 @@ int inet_bind(struct sock *s, const u8 *addr, u32 len)
 		return -EINVAL;
 	if (i->v6only && ip_is_v4(a.ip))
 		return -EINVAL;
+	shield_bind(i, &a);
 	if (ip_is_multicast(a.ip) && s->type == SOCK_DGRAM)
 		r = 0;
-	else if (!ip_is_any(a.ip) && !net_local(s->net, a.ip) && !inet_published(i, a.port) && !binds_freely(i))
+	else if (!ip_is_any(a.ip) && !net_local(s->net, a.ip) && !inet_published(i, a.port) && !i->serves && !binds_freely(i))
 		return -EADDRNOTAVAIL;
 	if (a.port && a.port < 1024 && !ns_capable(net_ns_owner(s->net), 10)) // CAP_NET_BIND_SERVICE
 		return -EACCES;
@@ -345,7 +350,7 @@ int inet_begin_listen(struct inet_sock *i, int backlog)
 static int score(const struct inet_sock *i, const struct iaddr *dst, const struct iaddr *src)
 {
 	int n = 1;
-	if (i->s.type == SOCK_STREAM && (i->s.state != ST_LISTEN || i->shares_port))
+	if (i->s.type == SOCK_STREAM && (i->s.state != ST_LISTEN || i->shares_port || i->outside))
 		return 0;
 	if (ip_is_any(i->local.ip)) {
 		bool v4 = ip_is_v4(dst->ip);
@@ -417,6 +422,18 @@ struct inet_sock *inet_find(const struct net_ns *net, u16 protocol, const struct
 		best = NULL;
 	mutex_unlock(&inet_lock);
 	return best;
+}
+
+bool inet_served(const struct iaddr *to)
+{
+	struct inet_sock *i;
+	bool found = false;
+	mutex_lock(&inet_lock);
+	list_for_each(i, &bucket(to->port)->own, hash)
+		if (i->serves && i->local.port == to->port && !memcmp(i->local.ip, to->ip, 16) && score(i, to, to))
+			found = true;
+	mutex_unlock(&inet_lock);
+	return found;
 }
 
 void inet_table_lock(void) { mutex_lock(&inet_lock); }

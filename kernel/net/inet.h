@@ -62,6 +62,8 @@ struct inet_sock {
 	u32 group_addr;
 	int hfd;	   // host's socket beside or instead of the inner one; -1: none
 	bool host_only;	   // TCP: the stream itself is the host's
+	bool outside;	   // the gateway's listener on a shielded port: nobody inside finds it, and the port inside is the program's
+	bool serves;	   // the gateway's, at an address of the world that programs reach here
 	struct hostio_state host;
 	struct mutex host_lock; // creation of hfd (UDP)
 };
@@ -106,6 +108,14 @@ void inet_each_tcp_option(const struct inet_sock *i, void (*fn)(int opt, int v, 
 void inet_packet_fields(struct inet_sock *i, struct sock_msg *m, const struct iaddr *to, struct packet *p);
 int inet_getopt(struct sock *s, int level, int opt, void *val, u32 *len);
 int inet_setopt(struct sock *s, int level, int opt, const void *val, u32 len);
+
+// shield.c
+bool shield_port(u16 port);		// the gateway alone may listen there
+bool shield_owns(const u8 *ip);		// stands for a destination that the gateway serves
+bool shield_takes(const struct sock *s, const struct iaddr *to);	// does this connection stay inside?
+void shield_bind(struct inet_sock *i, const struct iaddr *at);	// marks what the gateway binds
+bool inet_served(const struct iaddr *to);	// inet.c: the gateway listens at exactly this address
+void shield_refused(void);		// says why a connection out is refused
 
 // tcp.c, udp.c
 extern const struct sock_ops tcp_ops, udp_ops;

@@ -30,7 +30,7 @@ const struct netdev *netdev_row(const struct net_ns *net, u32 n)
 {
 	if (net)
 		return n ? NULL : __atomic_load_n(&net->up, __ATOMIC_RELAXED) ? &table[0] : &lo_down;
-	return n < (boot_info.allow_connect ? 2u : 1u) ? &table[n] : NULL;
+	return n < (boot_info.allow_connect || boot_info.gateway ? 2u : 1u) ? &table[n] : NULL;
 }
 
 const struct netdev *netdev_by_index(const struct net_ns *net, int index)

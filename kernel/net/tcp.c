@@ -23,7 +23,8 @@ static int tcp_listen(struct sock *s, int backlog)
 			mutex_unlock(&s->lock);
 		}
 	} else if (ip_is_any(i->local.ip) && !s->net) {
-		pr_info("port %u is listened to inside the enclave only; network.listen in coffer.yaml publishes it\n", i->local.port);
+		if (!shield_port(i->local.port))
+			pr_info("port %u is listened to inside the enclave only; network.listen in coffer.yaml publishes it\n", i->local.port);
 	}
 	return r;
 }
@@ -158,7 +159,7 @@ static int tcp_connect(struct sock *s, const u8 *addr, u32 len, int flags)
 		r = -ENETUNREACH;
 	} else if (s->net && !net_local(s->net, to.ip)) {
 		r = -ENETUNREACH;
-	} else if (!net_local(s->net, to.ip) || (!s->net && boot_reaches_host())) {
+	} else if (!shield_takes(s, &to)) {
 		return host_connect(s, &to, flags);
 	} else {
 		struct iaddr old = i->local;

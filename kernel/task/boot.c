@@ -46,15 +46,15 @@ static int number(const char *s, size_t len, u64 *v)
 
 static bool is(const char *s, size_t len, const char *word) { return len == strlen(word) && !memcmp(s, word, len); }
 
-static int ports(const char *s, size_t len)
+static int ports(const char *s, size_t len, u16 *out, u32 *n)
 {
 	while (len) {
 		const char *plus = memchr(s, '+', len);
 		size_t k = plus ? (size_t)(plus - s) : len;
 		u64 v;
-		if (number(s, k, &v) || !v || v > 65535 || boot_info.nlisten == BOOT_MAX_PORTS)
+		if (number(s, k, &v) || !v || v > 65535 || *n == BOOT_MAX_PORTS)
 			return -EINVAL;
-		boot_info.listen_ports[boot_info.nlisten++] = (u16)v;
+		out[(*n)++] = (u16)v;
 		len -= plus ? k + 1 : k;
 		s += plus ? k + 1 : k;
 	}
@@ -86,7 +86,13 @@ static int option(const char *s, size_t len)
 		return boot_info.rseq || is(v, vl, "0") ? 0 : -EINVAL;
 	}
 	if (is(s, kl, "listen"))
-		return ports(v, vl);
+		return ports(v, vl, boot_info.listen_ports, &boot_info.nlisten);
+	if (is(s, kl, "shield"))
+		return ports(v, vl, boot_info.shield_ports, &boot_info.nshield);
+	if (is(s, kl, "gateway")) {
+		boot_info.gateway = is(v, vl, "1");
+		return boot_info.gateway ? 0 : -EINVAL;
+	}
 	if (is(s, kl, "connect")) {
 		boot_info.allow_connect = is(v, vl, "any");
 		return boot_info.allow_connect || is(v, vl, "none") ? 0 : -EINVAL;
@@ -153,6 +159,6 @@ bool boot_reaches_host(void) { return boot_before_program() || curproc->helper; 
 
 void boot_exec(const char *name)
 {
-	if (strcmp(name, "/.coffer/init") && strcmp(name, "/.coffer/init-attest"))
+	if (strcmp(name, "/.coffer/init") && strcmp(name, "/.coffer/init-attest") && strcmp(name, "/.coffer/gateway"))
 		__atomic_store_n(&program_started, true, __ATOMIC_RELEASE);
 }

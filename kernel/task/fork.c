@@ -327,7 +327,8 @@ static long clone_thread(const struct clone_req *c)
 	} else if (!unlikely(p->cgroup) || !(r = cgroup_thread(p, t))) {
 		list_add_tail(&t->thread_link, &p->threads);
 		p->nthreads++;
-		task_publish(t);
+		if (likely(!p->helper)) // whose threads are as hidden as it is
+			task_publish(t);
 		seccomp_inherit(t);
 		traced = true;
 	}
