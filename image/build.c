@@ -18,7 +18,7 @@
 #include "image/hashtree.h"
 #include "image/tree.h"
 
-static const char *const coffer_files[] = {"init", "init-attest"};
+static const char *const coffer_files[] = {"init", "init-attest", "gateway"}; // the last one where there is something for it
 
 __attribute__((format(printf, 2, 3)))
 static void say(const struct build_options *o, const char *format, ...)
@@ -58,7 +58,7 @@ static int apply_copy(const struct config *c, const struct build_options *o, str
 	return err;
 }
 
-// /.coffer: exactly our three files.
+// /.coffer: exactly our files.
 static int add_coffer_files(const struct config *c, const struct build_options *o, struct tree *t, struct fault *p)
 {
 	char *folder = xasprintf("%s/.coffer", t->path);
@@ -68,7 +68,9 @@ static int add_coffer_files(const struct config *c, const struct build_options *
 	FTSENT *entry;
 	FTS *fts;
 
-	for (size_t i = 0; i < 2 && !err; i++) {
+	if (!err && !config_has_gateway(c))
+		err = tree_remove(t, "/.coffer/gateway", p);
+	for (size_t i = 0; i < 2u + config_has_gateway(c) && !err; i++) {
 		char *from = xasprintf("%s/%s", o->lib_dir, coffer_files[i]), *to = xasprintf("/.coffer/%s", coffer_files[i]);
 
 		if (access(from, R_OK) < 0)
@@ -87,7 +89,7 @@ static int add_coffer_files(const struct config *c, const struct build_options *
 		if (entry->fts_level < 1 || entry->fts_info == FTS_DP)
 			continue;
 		if (entry->fts_level > 1 || (strcmp(entry->fts_name, "init") != 0 && strcmp(entry->fts_name, "init-attest") != 0 &&
-					     strcmp(entry->fts_name, "config.json") != 0))
+					     strcmp(entry->fts_name, "gateway") != 0 && strcmp(entry->fts_name, "config.json") != 0))
 			err = fault_set(p, -EEXIST, "%s should not be there: /.coffer of an image is Coffer's own", entry->fts_path);
 	}
 	if (fts)
@@ -365,6 +367,10 @@ static void measured_options(const struct config *c, struct manifest *m)
 		    c->connect_any ? "any" : "none", c->restartable_sequences);
 	for (size_t i = 0; i < c->listen_count; i++)
 		text_printf(&options, "%s%u", i ? "+" : ",listen=", c->listen[i]);
+	if (config_has_gateway(c))
+		text_puts(&options, ",gateway=1");
+	for (size_t i = 0; i < c->shield_count; i++)
+		text_printf(&options, "%s%u", i ? "+" : ",shield=", c->shield[i].port);
 	snprintf(m->options, sizeof(m->options), "%s", options.data);
 	text_free(&options);
 }
@@ -414,6 +420,8 @@ static int prepare(const struct config *c, const struct build_options *o, const 
 		err = image_skeleton(c, &tree, p);
 	if (!err)
 		err = add_coffer_files(c, o, &tree, p);
+	if (!err)
+		err = image_names(c, &tree, p);
 	if (!err)
 		err = image_ldcache(&tree, p);
 	if (!err)

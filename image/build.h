@@ -40,6 +40,9 @@ int image_build(const struct config *c, const struct build_options *o, struct bu
 struct tree;
 int image_skeleton(const struct config *c, struct tree *t, struct fault *p);
 
+// names.c: what `network:` changes in /etc.
+int image_names(const struct config *c, struct tree *t, struct fault *p);
+
 // erofs.c: runs mkfs.erofs. The output is the same for the same tree (1.5 and later sort folders themselves).
 int image_mkfs(const char *root, const char *output, struct fault *p);
 

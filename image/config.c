@@ -159,60 +159,6 @@ static int read_volume_cache(struct config_reader *r, yaml_node_t *value, const 
 	return 0;
 }
 
-static int compare_ports(const void *a, const void *b)
-{
-	return *(const uint16_t *)a - *(const uint16_t *)b;
-}
-
-static int read_listen(struct config_reader *r, yaml_node_t *value, const char *key)
-{
-	struct config *c = r->config;
-	struct string_list ports = {0};
-	int err = config_read_list(r, value, key, &ports);
-
-	for (size_t i = 0; !err && i < ports.count; i++) {
-		char *end;
-		unsigned long port = strtoul(ports.items[i], &end, 10);
-
-		if (!isdigit((unsigned char)ports.items[i][0]) || *end || port < 1 || port > 65535)
-			err = config_bad(r, value, "'%s' in '%s' is not a port (1 to 65535)", ports.items[i], key);
-		else if (config_listens(c, (unsigned int)port))
-			err = config_bad(r, value, "port %lu is given twice", port);
-		else if (c->listen_count == CONFIG_MAX_PORTS)
-			err = config_bad(r, value, "'%s' takes at most %d ports", key, CONFIG_MAX_PORTS);
-		else
-			c->listen[c->listen_count++] = (uint16_t)port;
-	}
-	qsort(c->listen, c->listen_count, sizeof(*c->listen), compare_ports);
-	string_list_free(&ports);
-	return err;
-}
-
-static int read_connect(struct config_reader *r, yaml_node_t *value, const char *key)
-{
-	const char *s;
-	int err = config_read_scalar(r, value, key, &s);
-
-	if (err)
-		return err;
-	if (strcmp(s, "any") != 0 && strcmp(s, "none") != 0)
-		return config_bad(r, value, "'%s' is any or none, not '%s'", key, s);
-	r->config->connect_any = s[0] == 'a';
-	return 0;
-}
-
-static const struct config_key network_keys[] = {
-	{"listen", read_listen},
-	{"connect", read_connect},
-	{0},
-};
-
-static int read_network(struct config_reader *r, yaml_node_t *value, const char *key)
-{
-	(void)key;
-	return config_read_map(r, value, " of 'network'", network_keys);
-}
-
 static int read_broker_ca(struct config_reader *r, yaml_node_t *value, const char *key)
 {
 	struct fault why;
@@ -346,7 +292,7 @@ static const struct config_key top_keys[] = {
 	{"volume_cache", read_volume_cache},
 	{"copy", config_read_copy},
 	{"memory", read_memory},
-	{"network", read_network},
+	{"network", config_read_network},
 	{"anchor", read_anchor},
 	{"anchor_bound", read_anchor_bound},
 	{"anchor_every", read_anchor_every},
@@ -456,12 +402,4 @@ int config_load(struct config *c, const char *folder, struct fault *p)
 	free(path);
 	free(absolute);
 	return err;
-}
-
-bool config_listens(const struct config *c, unsigned int port)
-{
-	for (size_t i = 0; i < c->listen_count; i++)
-		if (c->listen[i] == port)
-			return true;
-	return false;
 }

@@ -5,7 +5,9 @@
 //   {"anchor":{"bound":60,"each_fsync":false,"every":1000,"in":"broker"},
 //    "broker":{"ca":"<PEM text or empty>","name":"<or empty>","timeout":10},"command":["/bin/echo"],
 //    "debug_enclave":false,"environment":{"K":"V"},"host_arguments":false,"host_environment":["TERM"],
-//    "memory":8589934592,"name":"hello","network":{"connect":"none","listen":[8080]},
+//    "memory":8589934592,"name":"hello","network":{"connect":"listed","destinations":[{"address":"100.64.1.1","attest":false,
+//    "host":"db.example","plain":false,"port":5432,"session":"required","verify":{"policy":"/etc/db.yaml"}}],"dns":[],"listen":[8080],
+//    "shield":[{"attest":true,"port":6379,"session":"required","verify":null}]},
 //    "restartable_sequences":false,"secrets":{"/run/key":{"group":0,"mode":256,"owner":0,"resource":"default/app/key","version":0}},
 //    "version":1,"volume_cache":67108864,"volumes":{"/data":{"mode":"ro","name":"<32 hex digits or empty>"}},"working_directory":"/app"}
 #ifndef COFFER_IMAGE_CONFIG_H
@@ -21,6 +23,7 @@
 #define CONFIG_DEFAULT_MEMORY (8ull << 30)
 #define CONFIG_MAX_PORTS 64
 #define CONFIG_MAX_SECRETS 64
+#define CONFIG_DNS_ADDRESS "100.64.0.53"	// the name server that programs see
 #define CONFIG_DEFAULT_BROKER_TIMEOUT 10
 #define CONFIG_DEFAULT_ANCHOR_EVERY 1000
 #define CONFIG_DEFAULT_TPM_EVERY 60000
@@ -64,6 +67,19 @@ struct config {
 	uint16_t listen[CONFIG_MAX_PORTS];	// ascending
 	size_t listen_count;
 	bool connect_any;
+	struct config_shield {			// what the gateway in the enclave carries
+		char *host;			// to where; NULL: from the world to a program that listens on `port`
+		uint16_t port;
+		bool numeric;			// `host` is an address
+		char *address;			// where programs reach it
+		bool plain;			// as it is; else attested TLS
+		bool attest;			// the far end is shown this enclave's evidence
+		char *session;			// required, wanted, off
+		char *verify;			// JSON: what the far end must prove; NULL: nothing
+	} *shield, *destinations, *dns;		// ports, ascending; destinations by name and port; at most one name server
+	size_t shield_count, destination_count, dns_count;
+	char *verify;				// of entries that have none of their own, until all is read
+	struct string_list shield_files;	// in the enclave, that the gateway reads
 	char *broker_ca;			// PEM text, "" when none
 	char *broker_name;			// that a broker certificate which is not in broker_ca itself must carry, or ""
 	char *anchor;				// what detects a rollback of volumes: "broker", "tpm" or "none"
@@ -90,6 +106,13 @@ void config_json(const struct config *c, struct text *out);
 
 // May the host publish this port?
 bool config_listens(const struct config *c, unsigned int port);
+
+// Is there anything that the gateway carries?
+bool config_has_gateway(const struct config *c);
+
+// The section `network`: its JSON, and its end.
+void config_network_json(const struct config *c, struct text *out);
+void config_network_free(struct config *c);
 
 // "8G", "512M", "64K" or plain bytes. -EINVAL, -ERANGE.
 int config_parse_size(const char *s, uint64_t *bytes);

@@ -31,6 +31,7 @@ void config_free(struct config *c)
 		free(c->copy[i].to);
 	}
 	free(c->copy);
+	config_network_free(c);
 	free(c->anchor);
 	free(c->broker_ca);
 	free(c->broker_name);
@@ -59,10 +60,9 @@ void config_json(const struct config *c, struct text *out)
 	text_json_list(out, &c->host_environment);
 	text_printf(out, ",\"memory\":%llu,\"name\":", (unsigned long long)c->memory_bytes);
 	text_json(out, c->name);
-	text_printf(out, ",\"network\":{\"connect\":\"%s\",\"listen\":[", c->connect_any ? "any" : "none");
-	for (size_t i = 0; i < c->listen_count; i++)
-		text_printf(out, "%s%u", i ? "," : "", c->listen[i]);
-	text_printf(out, "]},\"restartable_sequences\":%s,\"secrets\":{", c->restartable_sequences ? "true" : "false");
+	text_puts(out, ",\"network\":");
+	config_network_json(c, out);
+	text_printf(out, ",\"restartable_sequences\":%s,\"secrets\":{", c->restartable_sequences ? "true" : "false");
 	for (size_t i = 0; i < c->secret_count; i++) {
 		const struct config_secret *s = &c->secrets[i];
 

@@ -14,6 +14,8 @@ struct config_reader {
 	const char *folder;
 	struct config *config;
 	struct fault *problem;
+	struct config_shield *entry;	// config_network.c: whose settings are read
+	struct text *verify;		// and the values of its `verify`
 };
 
 struct config_key {
@@ -34,6 +36,8 @@ bool config_is_name(const char *s);
 bool config_is_environment_name(const char *s);
 // Absolute, without empty, "." or ".." parts and without a closing slash: one path has one spelling.
 bool config_is_clean_path(const char *s);
+
+int config_read_network(struct config_reader *r, yaml_node_t *value, const char *key); // config_network.c
 
 // The sections that put something into the enclave (config_mounts.c).
 int config_read_volumes(struct config_reader *r, yaml_node_t *value, const char *key);

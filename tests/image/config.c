@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // coffer.yaml: what is accepted, the canonical JSON, and each refusal with its line.
+#include <stdlib.h>
 #include <string.h>
 
 #include "image/config.h"
@@ -37,6 +38,98 @@ static void refuses(const char *name, const char *yaml, const char *says)
 	unit_check(good, name, f.text[0] ? f.text : "it was accepted");
 }
 
+static void accepts_network(const char *name, const char *section, const char *json)
+{
+	char yaml[512];
+	struct fault f = {0};
+	struct text out = {0};
+	struct config c;
+
+	snprintf(yaml, sizeof(yaml), "command: [a]\nnetwork:\n  %s\n", section);
+	if (config_parse(&c, "/tmp", "coffer.yaml", yaml, strlen(yaml), &f)) {
+		unit_check(false, name, f.text);
+		return;
+	}
+	config_network_json(&c, &out);
+	unit_check(!strcmp(out.data, json), name, out.data);
+	text_free(&out);
+	config_free(&c);
+}
+
+#define VERIFY "verify: {policy: /p.yaml}"
+
+// The network shield.
+static void network(void)
+{
+	static const char yaml[] =
+		"command: [a]\nnetwork:\n  verify: {measurements: [00112233445566778899aabbccddeeff]}\n"
+		"  listen: [8080, 6379: attested, 443: {session: wanted, verify: {policy: /p.yaml, collateral: /c}}]\n"
+		"  connect:\n    - Db.example:5432: attested\n    - db.example:22\n    - \"[2001:db8::1]:443\": {attest: true, verify: {ca: /ca.pem, name: x}}\n"
+		"    - 192.0.2.1:80\n    - a.example:80\n";
+	static const char want[] =
+		"{\"connect\":\"listed\",\"destinations\":["
+		"{\"address\":\"192.0.2.1\",\"attest\":false,\"host\":\"192.0.2.1\",\"plain\":true,\"port\":80,\"session\":\"off\",\"verify\":null},"
+		"{\"address\":\"2001:db8::1\",\"attest\":true,\"host\":\"2001:db8::1\",\"plain\":false,\"port\":443,\"session\":\"required\","
+		"\"verify\":{\"ca\":\"/ca.pem\",\"name\":\"x\"}},"
+		"{\"address\":\"100.64.1.1\",\"attest\":false,\"host\":\"a.example\",\"plain\":true,\"port\":80,\"session\":\"off\",\"verify\":null},"
+		"{\"address\":\"100.64.1.2\",\"attest\":false,\"host\":\"db.example\",\"plain\":true,\"port\":22,\"session\":\"off\",\"verify\":null},"
+		"{\"address\":\"100.64.1.2\",\"attest\":false,\"host\":\"db.example\",\"plain\":false,\"port\":5432,\"session\":\"required\","
+		"\"verify\":{\"measurements\":[\"00112233445566778899aabbccddeeff\"]}}],\"dns\":[],\"listen\":[8080],\"shield\":["
+		"{\"attest\":true,\"port\":443,\"session\":\"wanted\",\"verify\":{\"collateral\":\"/c\",\"policy\":\"/p.yaml\"}},"
+		"{\"attest\":true,\"port\":6379,\"session\":\"required\",\"verify\":null}]}";
+	static const struct {
+		const char *name, *text, *says;
+	} wrong[] = {
+		{"port_twice", "listen: [80, 80: attested]", "given twice"},
+		{"protection", "listen: [80: encrypted]", "'attested' or a map"},
+		{"port_zero", "listen: [0: attested]", "not a port"},
+		{"two_in_one", "listen: [{80: attested, 81: attested}]", "one line"},
+		{"proves_nothing", "listen: [80: {attest: false}]", "shown evidence"},
+		{"entry_key", "listen: [80: {verfy: {}}]", "did you mean 'verify'"},
+		{"nobody_meant", "connect: [a.b:1: attested]", "what the far end has to prove"},
+		{"nobody_meant_either", "connect: [a.b:1: {verify: {collateral: /c}}]", "which peers are meant"},
+		{"relative", "connect: [a.b:1: {verify: {policy: p.yaml}}]", "absolute path"},
+		{"digest", "connect: [a.b:1: {verify: {measurements: [xyz]}}]", "not a measurement"},
+		{"session", "connect: [a.b:1: {session: yes}]", "required, wanted or off"},
+		{"inside", "connect: [127.0.0.1:1]", "inside the enclave"},
+		{"inside_name", "connect: [localhost:1]", "inside the enclave"},
+		{"inside_mapped", "connect: [\"[::1]:1\"]", "inside the enclave"},
+		{"ours", "connect: [100.64.1.1:1]", "stand for destinations"},
+		{"no_port", "connect: [a.b]", "not a destination"},
+		{"bad_host", "connect: [\"a b:1\"]", "not a destination"},
+		{"bare_v6", "connect: [\"2001:db8::1:443\"]", "in brackets"},
+		{"twice", "connect: [a.b:1, A.B:1: {" VERIFY "}]", "given twice"},
+		{"dns_listed", "dns: {1.2.3.4:853: {" VERIFY "}}\n  connect: [a.b:1]", "may connect to any"},
+		{"dns_list", "dns: [1.2.3.4:853]", "a name server behind"},
+	};
+	char *many = xmalloc(1 << 16), name[64], text[256];
+	struct fault f = {0};
+	struct text out = {0};
+	struct config c;
+
+	unit_check(!config_parse(&c, "/tmp", "coffer.yaml", yaml, strlen(yaml), &f), "network_read", f.text);
+	config_network_json(&c, &out);
+	unit_check(out.data && !strcmp(out.data, want), "network_json", out.data ? out.data : "");
+	unit_check(config_has_gateway(&c) && config_listens(&c, 6379) && config_listens(&c, 8080) && !config_listens(&c, 22), "network_listens", "");
+	unit_check(c.shield_files.count == 3, "network_files", "the files that the gateway reads");
+	text_free(&out);
+	config_free(&c);
+	accepts_network("network_dns", "connect: any\n  dns: {1.2.3.4:853: {" VERIFY "}}",
+			"{\"connect\":\"any\",\"destinations\":[],\"dns\":[{\"address\":\"100.64.0.53\",\"attest\":false,\"host\":\"1.2.3.4\",\"plain\":false,"
+			"\"port\":853,\"session\":\"required\",\"verify\":{\"policy\":\"/p.yaml\"}}],\"listen\":[],\"shield\":[]}");
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+		snprintf(name, sizeof(name), "network_%s", wrong[i].name);
+		snprintf(text, sizeof(text), "command: [a]\nnetwork:\n  %s\n", wrong[i].text);
+		refuses(name, text, wrong[i].says);
+	}
+	strcpy(many, "command: [a]\nnetwork: {listen: [1");
+	for (int i = 2; i <= CONFIG_MAX_PORTS + 1; i++)
+		sprintf(many + strlen(many), ", %d: attested", i);
+	strcat(many, "]}\n");
+	refuses("network_many", many, "at most 64");
+	free(many);
+}
+
 int main(void)
 {
 	struct fault f = {0};
@@ -46,7 +139,7 @@ int main(void)
 	accepts("config_least", "command: [/bin/echo]\n",
 		ANCHOR "\"broker\":{\"ca\":\"\",\"name\":\"\",\"timeout\":10},\"command\":[\"/bin/echo\"],\"debug_enclave\":false,\"environment\":{},"
 		"\"host_arguments\":false,\"host_environment\":[],\"memory\":8589934592,\"name\":\"enclave\","
-		"\"network\":{\"connect\":\"none\",\"listen\":[]},\"restartable_sequences\":false,\"secrets\":{},\"version\":1,\"volume_cache\":67108864,\"volumes\":{},\"working_directory\":\"/\"}");
+		"\"network\":{\"connect\":\"none\",\"destinations\":[],\"dns\":[],\"listen\":[],\"shield\":[]},\"restartable_sequences\":false,\"secrets\":{},\"version\":1,\"volume_cache\":67108864,\"volumes\":{},\"working_directory\":\"/\"}");
 	accepts("config_all",
 		"name: scoring\ncommand: [python3, \"a b\\n.py\"]\nhost_arguments: true\nenvironment: {B: 'x\"y', A: 1}\n"
 		"host_environment: [TERM, LC_ALL]\nworking_directory: /app\nvolumes:\n  /out: {mode: rw}\n"
@@ -55,7 +148,7 @@ int main(void)
 		"secrets:\n  /run/s/b: {resource: a/b/c-1, mode: 0440, owner: 33, group: 34, version: 2}\n  /run/a: default/app/x\n",
 		ANCHOR "\"broker\":{\"ca\":\"\",\"name\":\"\",\"timeout\":10},\"command\":[\"python3\",\"a b\\n.py\"],\"debug_enclave\":true,\"environment\":{\"A\":\"1\","
 		"\"B\":\"x\\\"y\"},\"host_arguments\":true,\"host_environment\":[\"LC_ALL\",\"TERM\"],\"memory\":67108864,"
-		"\"name\":\"scoring\",\"network\":{\"connect\":\"any\",\"listen\":[80,443]},\"restartable_sequences\":true,\"secrets\":{\"/run/a\":{\"group\":0,\"mode\":256,"
+		"\"name\":\"scoring\",\"network\":{\"connect\":\"any\",\"destinations\":[],\"dns\":[],\"listen\":[80,443],\"shield\":[]},\"restartable_sequences\":true,\"secrets\":{\"/run/a\":{\"group\":0,\"mode\":256,"
 		"\"owner\":0,\"resource\":\"default/app/x\",\"version\":0},\"/run/s/b\":{\"group\":34,\"mode\":288,\"owner\":33,\"resource\":\"a/b/c-1\",\"version\":2}},"
 		"\"version\":1,\"volume_cache\":2097152,\"volumes\":{\"/data\":{"
 		"\"mode\":\"ro\",\"name\":\"00112233445566778899aabbccddeeff\"},\"/out\":{\"mode\":\"rw\",\"name\":\"\"},"
@@ -89,7 +182,8 @@ int main(void)
 	refuses("config_volume_id", "command: [a]\nvolumes: {/a: {name: xyz}}\n", "32 hex digits");
 	refuses("config_port", "command: [a]\nnetwork: {listen: [70000]}\n", "not a port");
 	refuses("config_port_twice", "command: [a]\nnetwork: {listen: [80, 80]}\n", "given twice");
-	refuses("config_connect", "command: [a]\nnetwork: {connect: some}\n", "any or none");
+	refuses("config_connect", "command: [a]\nnetwork: {connect: some}\n", "any, none or a list");
+	network();
 	refuses("config_environment_name", "command: [a]\nenvironment: {1A: x}\n", "cannot be the name");
 	refuses("config_environment_conflict", "command: [a]\nenvironment: {A: x}\nhost_environment: [A]\n", "fixed by 'environment'");
 	refuses("config_ca_missing", "command: [a]\nbroker: {ca: no-such-file.pem}\n", "coffer.yaml:2:|no-such-file.pem");
