@@ -2,7 +2,7 @@
 # The `coffer` command: a small static program that runs enclaves, and coffer-tools, which is all the rest (command.c).
 # -Wl,-w: glibc warns that name look-ups need shared libraries; the command makes none. Sanitizers want a dynamic program.
 CLI_OBJS = $(patsubst %.c,$(B)/obj/%.o,$(filter-out cli/command.c,$(wildcard cli/*.c)))
-COMMAND_OBJS = $(addprefix $(B)/obj/cli/,command.o cli.o run.o)
+COMMAND_OBJS = $(addprefix $(B)/obj/cli/,command.o cli.o run.o places.o)
 
 $(B)/bin/coffer: $(COMMAND_OBJS) $(B)/lib/libcoffer.a
 	@mkdir -p $(@D)
@@ -37,6 +37,7 @@ install: bins
 	install -D -m 644 $(B)/lib/coffer/kernel.elf $(DESTDIR)$(PREFIX)/lib/coffer/kernel.elf
 	install -D -m 755 $(B)/lib/coffer/init $(DESTDIR)$(PREFIX)/lib/coffer/init
 	install -D -m 755 $(B)/lib/coffer/init-attest $(DESTDIR)$(PREFIX)/lib/coffer/init-attest
+	install -D -m 755 $(B)/lib/coffer/gateway $(DESTDIR)$(PREFIX)/lib/coffer/gateway
 	install -D -m 644 $(B)/lib/libcoffer-ratls.a $(DESTDIR)$(PREFIX)/lib/libcoffer-ratls.a
 	install -D -m 644 ratls/ratls.h $(DESTDIR)$(PREFIX)/include/coffer/ratls.h
 	sed "s,/usr/local,$(PREFIX)," broker/coffer-broker.service >$(B)/coffer-broker.service

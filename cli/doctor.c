@@ -150,9 +150,9 @@ static enum verdict look_mkfs(char *detail, size_t size)
 
 static enum verdict look_pieces(char *detail, size_t size)
 {
-	static const char *const names[] = {"kernel.elf", "init", "init-attest"};
+	static const char *const names[] = {"kernel.elf", "init", "init-attest", "gateway"};
 
-	for (int i = 0; i < 3; i++) {
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		char *path = xasprintf("%s/%s", cli_lib_dir(), names[i]);
 		bool there = !access(path, R_OK);
 

@@ -12,6 +12,7 @@
 
 #include "broker/broker.h"
 #include "cli/cli.h"
+#include "cli/places.h"
 #include "host/launch.h"
 #include "host/tpm_relay.h"
 #include "image/build.h"
@@ -35,10 +36,11 @@ struct run {
 	const char *working_directory;
 	char *broker;
 	const char *tpm;	// way to the TPM that the enclave is given
+	struct string_list places;	// "HOST:PORT=ADDRESS:PORT,..."
 	struct launch_options launch;
 };
 
-enum { OPT_BROKER = 256, OPT_LOG, OPT_STRACE, OPT_RING, OPT_STOP, OPT_TPM };
+enum { OPT_BROKER = 256, OPT_LOG, OPT_STRACE, OPT_RING, OPT_STOP, OPT_TPM, OPT_CONNECT };
 
 // FILE:/path[:ro|:rw]
 static int add_volume(struct run *r, const char *text)
@@ -131,6 +133,16 @@ static int check_ports(struct run *r, const char *text)
 	return err;
 }
 
+static int add_place(struct run *r, const char *text)
+{
+	const char *wrong = places_check(text);
+
+	if (wrong)
+		return cli_usage(&command_run, "%s", wrong);
+	string_list_add(&r->places, text);
+	return 0;
+}
+
 static int set_stop_timeout(struct run *r, const char *text)
 {
 	char *end;
@@ -172,7 +184,8 @@ static int parse_options(struct run *r, int argc, char **argv)
 		{"interactive", no_argument, NULL, 'i'}, {"tty", no_argument, NULL, 't'},
 		{"broker", required_argument, NULL, OPT_BROKER}, {"debug-log", required_argument, NULL, OPT_LOG},
 		{"debug-strace", optional_argument, NULL, OPT_STRACE}, {"debug-ring", no_argument, NULL, OPT_RING},
-		{"stop-timeout", required_argument, NULL, OPT_STOP}, {"tpm", required_argument, NULL, OPT_TPM}, {0},
+		{"stop-timeout", required_argument, NULL, OPT_STOP}, {"tpm", required_argument, NULL, OPT_TPM},
+		{"connect", required_argument, NULL, OPT_CONNECT}, {0},
 	};
 	int option, err = 0;
 
@@ -199,6 +212,7 @@ static int parse_options(struct run *r, int argc, char **argv)
 			break;
 		case OPT_STOP: err = set_stop_timeout(r, optarg); break;
 		case OPT_TPM: r->tpm = optarg; break;
+		case OPT_CONNECT: err = add_place(r, optarg); break;
 		case OPT_RING: r->launch.hostcall_ring = true; break;
 		default: err = cli_usage(&command_run, "wrong option");
 		}
@@ -281,6 +295,10 @@ static void write_host_block(const struct run *r, const char *tpm, char *const *
 	if (r->tpm) {
 		text_puts(t, ",\"tpm\":");
 		text_json(t, tpm);
+	}
+	if (r->have_config && config_has_gateway(&r->config)) {
+		text_puts(t, ",\"addresses\":");
+		places_json(&r->config, &r->places, t);
 	}
 	text_puts(t, "}");
 }
@@ -377,6 +395,9 @@ static int run(int argc, char **argv)
 		if (!strcmp(r.config.host_environment.items[i], "TERM") && getenv("TERM") && isatty(0) &&
 		    !has_variable(&r.environment, "TERM"))
 			add_environment(&r, "TERM");
+	if (r.places.count && (!r.have_config || places_unknown(&r.config, &r.places)))
+		return cli_usage(&command_run, "--connect: %s is not among 'network: connect:' of coffer.yaml",
+				 r.have_config ? places_unknown(&r.config, &r.places) : r.places.items[0]);
 	find_broker(&r);
 	if (check_files(&r, image, manifest, &f)) {
 		cli_fail(&f);
@@ -421,6 +442,7 @@ const struct command command_run = {
 	"      --broker URL[,URL...]          the owner's broker (or COFFER_BROKER, or this user's own broker)\n"
 	"      --tpm WHERE                    the TPM in which volumes are anchored (anchor: tpm): device:/dev/tpmrm0, tcp:ADDRESS:PORT,\n"
 	"                                     unix:PATH\n"
+	"      --connect HOST:PORT=ADDRESS:PORT   where a destination of `network: connect:` is; else this machine's resolver says\n"
 	"      --stop-timeout SECONDS         after SIGTERM the program has this long; then the enclave is killed\n"
 	"      --debug-log 0..3               how much the kernel says: errors, warnings (1), information, all\n"
 	"      --debug-strace[=NAME,...]      system calls to standard error, or only those named: open,read, classes such as\n"

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "init/gateway.h"
 #include "init/settings.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -15,6 +16,22 @@ static const char strict[] =
 static const char lax[] = "{\"broker\":{\"ca\":\"PEM\"},\"command\":[],\"environment\":{},\"host_arguments\":true,"
 			  "\"host_environment\":[\"A\"],"
 			  "\"volumes\":{\"/data\":{\"mode\":\"ro\",\"name\":\"\"}},\"working_directory\":\"/\"}";
+
+static const char shielded[] = "{\"network\":{\"connect\":\"listed\",\"destinations\":[{\"address\":\"100.64.1.1\",\"attest\":false,\"host\":\"a.b\",\"plain\":true,"
+			       "\"port\":80,\"session\":\"off\",\"verify\":null}],\"dns\":[],\"listen\":[],\"shield\":[]}}";
+
+// It places what the configuration names, and nothing else.
+static void gateway(const uint8_t *data, size_t size)
+{
+	struct gateway g;
+	struct fault f;
+	if (!gateway_read(&g, shielded, sizeof shielded - 1, (const char *)data, size, &f) &&
+	    (g.count != 1 || strcmp(g.routes[0].host, "a.b") || g.routes[0].port != 80 || g.routes[0].place_count > GATEWAY_MAX_PLACES))
+		abort();
+	gateway_free(&g);
+	gateway_read(&g, (const char *)data, size, "{}", 2, &f);
+	gateway_free(&g);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -31,6 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		}
 	}
 	settings_free(&s);
+	gateway(data, size);
 	settings_read(&s, lax, sizeof lax - 1, (const char *)data, size, &f);
 	settings_free(&s);
 	return 0;

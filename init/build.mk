@@ -24,5 +24,18 @@ $(B)/lib/coffer/init-attest: $(INIT_ATTEST_OBJS)
 	@echo "  LD   $@"
 	$(Q)$(CC) $(ILDFLAGS) -o $@ $^ -lssl -lcrypto -ljansson
 
-BINS += $(B)/lib/coffer/init $(B)/lib/coffer/init-attest
-COFFER_OBJS += $(B)/obj/init/settings.o $(B)/obj/init/attest.o $(B)/obj/init/exchange.o $(B)/obj/init/anchor.o $(B)/obj/init/anchor_tpm.o $(B)/obj/init/sealing.o $(B)/obj/init/secrets.o $(B)/obj/init/identity.o
+# The gateway judges evidence of every kind of hardware, as the library does.
+GATEWAY_OBJS = $(addprefix $(B)/iobj/,init/gateway_main.o init/gateway_config.o init/gateway_relay.o)
+GATEWAY_PARTS = $(patsubst %.c,$(B)/iobj/%.o,$(filter-out attest/simtee_main.c lib/pkcs11%,$(wildcard ratls/*.c attest/*.c lib/*.c)))
+
+$(B)/iobj/libparts.a: $(GATEWAY_PARTS)
+	@echo "  AR   $@"
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(B)/lib/coffer/gateway: $(GATEWAY_OBJS) $(B)/iobj/libparts.a
+	@mkdir -p $(@D)
+	@echo "  LD   $@"
+	$(Q)$(CC) $(ILDFLAGS) -o $@ $^ $(RATLS_LIBS)
+
+BINS += $(B)/lib/coffer/init $(B)/lib/coffer/init-attest $(B)/lib/coffer/gateway
+COFFER_OBJS += $(B)/obj/init/gateway_config.o $(B)/obj/init/settings.o $(B)/obj/init/attest.o $(B)/obj/init/exchange.o $(B)/obj/init/anchor.o $(B)/obj/init/anchor_tpm.o $(B)/obj/init/sealing.o $(B)/obj/init/secrets.o $(B)/obj/init/identity.o

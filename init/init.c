@@ -20,6 +20,7 @@
 #include "init/settings.h"
 
 #define INIT_ATTEST "/.coffer/init-attest"
+#define GATEWAY "/.coffer/gateway"
 
 enum { EXIT_REFUSED = 125, EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
 
@@ -63,6 +64,33 @@ static int attest(void)
 	if (sig)
 		fprintf(stderr, "coffer: init-attest was killed by signal %d\n", sig);
 	return status == 0 ? 0 : EXIT_REFUSED;
+}
+
+// It listens and connects for the program from now on, and has said by itself what went wrong if it does not.
+static int start_gateway(void)
+{
+	char *argv[] = {GATEWAY, NULL}, *envp[] = {NULL}, byte;
+	int ready[2];
+	if (pipe(ready))
+		return refuse("cannot start the network gateway");
+	pid_t pid = fork();
+	if (pid == 0) {
+		close(ready[0]);
+		if (ready[1] != 3) { // where it looks for it; pipe() gave it, or a lower one
+			dup2(ready[1], 3);
+			close(ready[1]);
+		}
+		execve(GATEWAY, argv, envp);
+		fprintf(stderr, "coffer: cannot run %s: %s\n", GATEWAY, strerror(errno));
+		_exit(EXIT_REFUSED);
+	}
+	close(ready[1]);
+	ssize_t n;
+	do
+		n = read(ready[0], &byte, 1);
+	while (n < 0 && errno == EINTR);
+	close(ready[0]);
+	return pid > 0 && n == 1 ? 0 : EXIT_REFUSED;
 }
 
 static void forward(int sig)
@@ -138,6 +166,11 @@ int main(void)
 	clearenv();
 	if (s.volume_count > 0 || s.image.present || s.secret_count > 0) {
 		int code = attest();
+		if (code)
+			return code;
+	}
+	if (s.gateway) {
+		int code = start_gateway();
 		if (code)
 			return code;
 	}

@@ -355,9 +355,19 @@ static int read_cache(struct settings *s, const json_t *config, struct fault *f)
 	return 0;
 }
 
+static int read_network(struct settings *s, const json_t *config, const json_t *host, struct fault *f)
+{
+	const json_t *network = json_object_get(config, "network"), *addresses = json_object_get(host, "addresses");
+	if (addresses && !json_is_object(addresses))
+		return fault_set(f, -EPERM, "the host block's addresses is not a map");
+	s->gateway = json_array_size(json_object_get(network, "shield")) || json_array_size(json_object_get(network, "destinations")) ||
+		     json_array_size(json_object_get(network, "dns"));
+	return 0;
+}
+
 static int refuse_unknown(json_t *host, struct fault *f)
 {
-	static const char *const known[] = {"args", "env", "cwd", "volumes", "broker", "tpm"};
+	static const char *const known[] = {"args", "env", "cwd", "volumes", "broker", "tpm", "addresses"};
 	const char *key;
 	json_t *v;
 	json_object_foreach(host, key, v) {
@@ -401,6 +411,8 @@ int settings_read(struct settings *s, const char *config_text, size_t config_len
 		err = read_anchor(s, config, host, f);
 	if (!err)
 		err = read_cache(s, config, f);
+	if (!err)
+		err = read_network(s, config, host, f);
 out:
 	json_decref(config);
 	json_decref(host);

@@ -2,7 +2,8 @@
 // What to run and what to mount: the measured /.coffer/config.json (written by image/config.c) and the host block,
 // which is hostile and may only choose where config.json leaves a choice. Pure; fuzz_host_block drives it.
 //
-// Host block: {"args":[...],"env":{...},"cwd":"/","volumes":[{"name","path","mode","id"}],"broker":"https://...","tpm":"tcp:..."};
+// Host block: {"args":[...],"env":{...},"cwd":"/","volumes":[{"name","path","mode","id"}],"broker":"https://...","tpm":"tcp:...",
+// "addresses":{"HOST:PORT":["ADDRESS:PORT"]}} (the last is the gateway's to read: gateway.h);
 // every key may be missing, others are refused. `id` is the volume's id from its header, 32 hex digits: a false one
 // gets a key that does not open the volume.
 #ifndef COFFER_INIT_SETTINGS_H
@@ -58,6 +59,7 @@ struct settings {
 	bool anchor_fsync;	// each fsync waits for it
 	unsigned int anchor_every_ms, anchor_bound_ms;
 	unsigned int volume_cache_mib;	// measured; 0: the kernel's own
+	bool gateway;		// measured: connections are attested by it, for the program
 };
 
 // -EINVAL config.json is damaged, -EPERM the host asks for what config.json does not allow (f->text says what and how

@@ -117,6 +117,7 @@ int inet_inherit(struct inet_sock *c, const struct inet_sock *l)
 	c->ip = copy_of(l->ip, sizeof(*l->ip));
 	c->reno = l->reno;
 	c->v6only = l->v6only;
+	c->serves = l->serves;
 	c->s.reuseaddr = l->s.reuseaddr;
 	c->s.reuseport = l->s.reuseport;
 	c->s.keepalive = l->s.keepalive;
