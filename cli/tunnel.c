@@ -111,7 +111,8 @@ static void show_link(const json_t *l)
 {
 	const json_t *known = json_object_get(l, "attestation"), *claims = json_object_get(known, "claims");
 	bool failed = !strcmp(text(l, "state"), "failed");
-	printf("  %-16s %-24s %s%-10s%s", text(l, "route"), text(l, "peer"), failed ? cli_red(stdout) : "", text(l, "state"), failed ? cli_plain(stdout) : "");
+	printf("  %-16s %-24s %s%-10s%s", text(l, "route"), text(l, "peer"), failed ? cli_red(stdout) : "", text(l, "state"),
+	   failed ? cli_plain(stdout) : "");
 	if (failed)
 		printf(" %s; tried again in %lld ms\n", text(l, "reason"), (long long)number(l, "retry_ms"));
 	else
@@ -124,13 +125,16 @@ static void show(const json_t *o)
 {
 	const json_t *r;
 	size_t i;
-	printf("%s%s%s for %lld s, %lld workers, %lld connections, %lld reloads (%lld failed)\n\nroutes\n", cli_bold(stdout), text(o, "state"), cli_plain(stdout),
-	       (long long)number(o, "uptime_seconds"), (long long)number(o, "workers"), (long long)number(o, "connections"), (long long)number(o, "reloads"),
+	printf("%s%s%s for %lld s, %lld workers, %lld connections, %lld reloads (%lld failed)\n\nroutes\n", cli_bold(stdout), text(o, "state"),
+	   cli_plain(stdout),
+	       (long long)number(o, "uptime_seconds"), (long long)number(o, "workers"), (long long)number(o, "connections"), (long long)number(o,
+	   "reloads"),
 	       (long long)number(o, "failed_reloads"));
 	json_array_foreach(json_object_get(o, "routes"), i, r)
 		printf("  %-16s %-8s %s%s%s: %lld open, %lld in all, %lld refused, %lld bytes in, %lld out\n", text(r, "name"), text(r, "kind"),
 		       text(r, "listen"), *text(r, "connect") ? " -> " : "", text(r, "connect"), (long long)number(r, "connections_open"),
-		       (long long)number(r, "connections_total"), (long long)number(r, "connections_refused_total"), (long long)number(r, "bytes_in_total"),
+		       (long long)number(r, "connections_total"), (long long)number(r, "connections_refused_total"), (long long)number(r,
+		   "bytes_in_total"),
 		       (long long)number(r, "bytes_out_total"));
 	printf("\nattested connections\n");
 	json_array_foreach(json_object_get(o, "attested"), i, r)
@@ -167,7 +171,7 @@ static int status(int argc, char **argv)
 static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
-} subcommands[] = {{"run", run}, {"reload", reload}, {"status", status}};
+} subcommands[] = {{"run", run}, {"reload", reload}, {"status", status}, {"exec", tunnel_exec}, {"import", tunnel_import}};
 
 static int tunnel(int argc, char **argv)
 {
@@ -175,18 +179,25 @@ static int tunnel(int argc, char **argv)
 		if (!strcmp(argv[1], subcommands[i].name))
 			return subcommands[i].run(argc - 1, argv + 1);
 	}
-	return cli_usage(&command_tunnel, argc > 1 ? "there is no '%s': run, reload or status" : "say what: run, reload or status", argc > 1 ? argv[1] : "");
+	return cli_usage(&command_tunnel, argc > 1 ? "there is no '%s': run, reload, status, exec or import" :
+			 "say what: run, reload, status, exec or import", argc > 1 ? argv[1] : "");
 }
 
 const struct command command_tunnel = {
 	"tunnel", "the network gateway: connections of ordinary programs through attested TLS",
 	"usage: coffer tunnel run FILE [--check]\n"
 	"       coffer tunnel reload FILE | --admin ADDRESS\n"
-	"       coffer tunnel status FILE | --admin ADDRESS [--connections] [--json]\n\n"
+	"       coffer tunnel status FILE | --admin ADDRESS [--connections] [--json]\n"
+	"       coffer tunnel exec --route FILE [--name ROUTE] -- PROGRAM...\n"
+	"       coffer tunnel import FILE.json [--json]\n\n"
 	"run     carries the connections that FILE (YAML, docs/tunnel.md) describes, until SIGTERM; SIGHUP reads FILE again.\n"
 	"        With --check it reads FILE and all that it names, and ends\n"
 	"reload  makes a running gateway read its file again, and says what is wrong with it. A bad file changes nothing\n"
-	"status  routes and attested connections of a running gateway; --connections: clients' as well\n\n"
+	"status  routes and attested connections of a running gateway; --connections: clients' as well\n"
+	"exec    runs a program whose TCP connections go through FILE's ingress route, by name where it knows names, and nowhere else: no\n"
+	"        privileges, any program, also static ones. Its exit code is the program's\n"
+	"import  writes a configuration of TNG (JSON) as one of ours to standard output, and to standard error a line on each field that\n"
+	"        means something else here, or nothing. Exit code 3 when there is such a line\n\n"
 	"ADDRESS is what FILE has as `admin`: unix:PATH, or a loopback address and port.\n\n"
 	"Exit codes: 0, 1 it failed (a message says why), 2 wrong usage.\n",
 	tunnel,

@@ -7,4 +7,7 @@
 
 extern const struct command command_tunnel;
 
+int tunnel_exec(int argc, char **argv);
+int tunnel_import(int argc, char **argv);
+
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tunnel/acceptor.h"
+#include "tunnel/hook.h"
 #include "tunnel/transparent.h"
 
 struct acceptor *accept_new(const struct accept_options *o)
@@ -23,6 +24,8 @@ void accept_free(struct acceptor *a)
 {
 	if (!a)
 		return;
+	if (a->o->kind == ACCEPT_HOOK && a->step == ACCEPT_TARGET && !a->told)	// somebody waits for word
+		hook_tell(a->o->hook, a->ticket, -ECONNABORTED);
 	proxy_message_free(a->http);
 	free(a);
 }
@@ -49,6 +52,7 @@ enum accept_step accept_begin(struct acceptor *a, int fd)
 	switch (a->o->kind) {
 	case ACCEPT_SOCKS5:
 	case ACCEPT_HTTP:
+	case ACCEPT_HOOK:
 		return a->step = ACCEPT_MORE;
 	case ACCEPT_TRANSPARENT:
 		err = transparent_target(fd, a->o->listen_port, &a->target);
@@ -62,12 +66,26 @@ enum accept_step accept_begin(struct acceptor *a, int fd)
 	return a->step = ACCEPT_TARGET;
 }
 
+static enum accept_step hook_input(struct acceptor *a, const uint8_t *bytes, size_t n, size_t *used)
+{
+	if (n < HOOK_TICKET)
+		return ACCEPT_MORE;
+	if (!hook_redeem(a->o->hook, bytes, &a->target, &a->ticket))
+		return accept_refuse(a, "a connection of another program than the one that was started");
+	*used = HOOK_TICKET;
+	return ACCEPT_TARGET;
+}
+
 enum accept_step accept_input(struct acceptor *a, const uint8_t *bytes, size_t n, size_t *used)
 {
 	*used = 0;
 	if (a->step != ACCEPT_MORE)
 		return a->step;
-	return a->step = a->o->kind == ACCEPT_HTTP ? proxy_input(a, bytes, n, used) : socks_input(a, bytes, n, used);
+	switch (a->o->kind) {
+	case ACCEPT_HTTP: return a->step = proxy_input(a, bytes, n, used);
+	case ACCEPT_HOOK: return a->step = hook_input(a, bytes, n, used);
+	default: return a->step = socks_input(a, bytes, n, used);
+	}
 }
 
 const char *accept_reason(const struct acceptor *a)
@@ -91,6 +109,10 @@ enum accept_step accept_connected(struct acceptor *a, int error, const struct so
 		return a->step;
 	if (error)
 		a->reason = "the destination was not reached";
+	if (a->o->kind == ACCEPT_HOOK) {
+		hook_tell(a->o->hook, a->ticket, error);
+		a->told = true;
+	}
 	switch (a->o->kind) {
 	case ACCEPT_SOCKS5: return a->step = socks_connected(a, error, bound);
 	case ACCEPT_HTTP: return a->step = proxy_connected(a, error);

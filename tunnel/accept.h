@@ -34,6 +34,7 @@ enum accept_kind {
 	ACCEPT_SOCKS5,		// RFC 1928, 1929
 	ACCEPT_HTTP,		// CONNECT, and requests for http:// (RFC 9110, 9112)
 	ACCEPT_TRANSPARENT,	// connections that nftables redirected here (SO_ORIGINAL_DST), or TPROXY
+	ACCEPT_HOOK,		// of programs under `coffer tunnel exec`: a ticket of hook.h, and no answer
 };
 
 enum accept_step {
@@ -45,10 +46,12 @@ enum accept_step {
 };
 
 struct users;	// tunnel/users.h: names and passwords
+struct hook;	// tunnel/hook.h: tickets
 
 struct accept_options {
 	enum accept_kind kind;
 	const struct users *users;	// NULL: anyone. Of SOCKS5 (RFC 1929) and HTTP (Proxy-Authorization: Basic)
+	struct hook *hook;		// of ACCEPT_HOOK
 	bool udp;			// SOCKS5 may associate UDP
 	uint16_t listen_port;		// of ACCEPT_TRANSPARENT: where the gateway listens, to know its own connections
 };

@@ -21,6 +21,8 @@ struct acceptor {
 	uint8_t out[ACCEPT_OUT];	// [out_at, out_len) is to be sent
 	size_t out_at, out_len;
 	enum socks_stage socks;
+	uint64_t ticket;	// ACCEPT_HOOK: what the hook knows the connection by, once it is known
+	bool told;
 	size_t scanned;		// HTTP: how much of the input has no end of the head
 	bool head_request;	// HTTP: HEAD, whose answer has no content
 	struct proxy_message *http;	// NULL: bytes pass as they are
