@@ -13,7 +13,7 @@
 
 #include "tunnel/flow.h"
 
-#define TURN_READS 32		// of a link, before others have their turn
+#define TURN_READS 8		// of a link, each a buffer full, before others have their turn
 #define TURN_WRITES 16
 #define LINGER_MS 1000
 #define BACK_OFF_LEAST_MS 100
@@ -795,10 +795,29 @@ static void deliver_kept(struct link *l)
 	l->kept = NULL;
 }
 
+// Fills the worker's buffer: *have bytes, whatever is returned: 1 there may be more; 0 the peer's end; -EAGAIN; what the link was lost by.
+static ssize_t gather(struct link *l, size_t *have)
+{
+	struct worker *w = l->lane->w;
+	*have = 0;
+	if (l->ended)
+		return -EAGAIN;
+	while (*have < WORKER_BUFFER) {
+		ssize_t n = ratls_read(l->c, w->buffer + *have, WORKER_BUFFER - *have, 0);
+		if (n <= 0)
+			return n;
+		*have += (size_t)n;
+		l->heard_ms = w->now_ms;
+		l->pinged = false;
+	}
+	return 1;
+}
+
 // 1: there may be more; 0: all is read; a negative errno: the link was lost by that.
 static int receive(struct link *l)
 {
 	struct worker *w = l->lane->w;
+	size_t have;
 	int err = 0;
 	if (l->kept && l->direct)
 		deliver_kept(l);
@@ -808,25 +827,23 @@ static int receive(struct link *l)
 		ssize_t n = ratls_write(l->c, "", 0, 0);	// proofs are answered meanwhile
 		return n < 0 && n != -EAGAIN ? (int)n : 0;
 	}
+	// What has come is gathered first: the plain side is written to in larger pieces.
 	for (unsigned int turn = 0; turn < TURN_READS; turn++) {
-		ssize_t n = l->ended ? -EAGAIN : ratls_read(l->c, w->buffer, WORKER_BUFFER, 0);
-		if (n == -EAGAIN)
+		ssize_t n = gather(l, &have);
+		if (have && !(err = l->mux ? mux_input(l->mux, w->buffer, have) : deliver(l, w->buffer, have)) && l->state == LINK_DEAD)
+			return 0;
+		if (err)
+			return err;
+		if (n == -EAGAIN || (n > 0 && (l->kept || (!l->mux && !l->direct))))
 			return 0;
 		if (n < 0)
 			return (int)n;
-		l->heard_ms = w->now_ms;
-		l->pinged = false;
 		if (!n) {
 			l->ended = true;
 			if (l->direct)
 				flow_far_end(l->direct);
 			return 0;
 		}
-		err = l->mux ? mux_input(l->mux, w->buffer, (size_t)n) : deliver(l, w->buffer, (size_t)n);
-		if (err)
-			return err;
-		if (l->kept || (!l->mux && !l->direct))
-			return 0;
 	}
 	return 1;
 }
