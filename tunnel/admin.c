@@ -53,6 +53,14 @@ static const struct family {
 	{"attested_failed_total", "coffer_tunnel_attested_failed_total", "counter", "Attested connections that could not be established."},
 	{"attested_lost_total", "coffer_tunnel_attested_lost_total", "counter", "Attested connections that broke."},
 	{"peers_refused_total", "coffer_tunnel_peers_refused_total", "counter", "Peers that did not prove what this side asks."},
+	{"ohttp_requests_total", "coffer_tunnel_ohttp_requests_total", "counter",
+	"OHTTP requests: opened (egress), or taken from clients (ingress)."},
+	{"ohttp_refused_total", "coffer_tunnel_ohttp_refused_total", "counter",
+	"OHTTP requests: not opened (egress), or without an answer (ingress)."},
+	{"ohttp_replayed_total", "coffer_tunnel_ohttp_replayed_total", "counter", "OHTTP requests that came a second time."},
+	{"ohttp_keys_total", "coffer_tunnel_ohttp_keys_total", "counter", "Attested OHTTP keys: given out (egress), or fetched (ingress)."},
+	{"ohttp_failed_total", "coffer_tunnel_ohttp_failed_total", "counter",
+	"OHTTP: plain servers without an answer (egress), gateways refused (ingress)."},
 	{"refused_by_peer_total", "coffer_tunnel_refused_by_peer_total", "counter", "Times that a peer refused this side."},
 };
 

@@ -27,13 +27,23 @@
 
 static const struct yamlcfg_type text_type = TEXT;
 
+static const struct yamlcfg_key ohttp_in_keys[] = {
+	{"ca", TEXT, false}, {"authority", TEXT, false}, {"scheme", TEXT, false}, {"chunks", FLAG, false}, {"refresh_seconds", NUMBER(1, 86400),
+		false},
+	{"max_body_mib", NUMBER(1, 1024), false}, {"answer_seconds", NUMBER(1, 3600), false}, END,
+};
+static const struct yamlcfg_key ohttp_out_keys[] = {
+	{"path", TEXT, false}, {"origins", TEXTS, false}, {"rotate_seconds", NUMBER(60, 30 * 86400), false}, {"overlap_seconds", NUMBER(1, 86400),
+		false},
+	{"evidence_per_second", NUMBER(1, 1000), false}, {"max_body_mib", NUMBER(1, 1024), false}, {"answer_seconds", NUMBER(1, 3600), false}, END,
+};
 static const struct yamlcfg_key ingress_keys[] = {
 	{"listen", TEXT, true}, {"listen_mode", TEXT, false}, {"accept", TEXT, false}, {"users", TEXT, false}, {"udp", FLAG, false},
-	{"destinations", TEXTS, false}, {"mark", NUMBER(0, UINT32_MAX), false}, END,
+	{"destinations", TEXTS, false}, {"mark", NUMBER(0, UINT32_MAX), false}, {"ohttp", RECORD(ohttp_in_keys), false}, END,
 };
 static const struct yamlcfg_key egress_keys[] = {
 	{"listen", TEXT, true}, {"to", TEXT, false}, {"allow", TEXTS, false}, {"mark", NUMBER(0, UINT32_MAX), false},
-	{"transparent", FLAG, false}, END,
+	{"transparent", FLAG, false}, {"ohttp", RECORD(ohttp_out_keys), false}, END,
 };
 static const struct yamlcfg_key verify_keys[] = {
 	{"measurements", TEXTS, false}, {"any_measurement", FLAG, false}, {"policy", TEXT, false}, {"collateral", TEXT, false},
@@ -328,6 +338,85 @@ static int read_mode(struct reading *w, const json_t *o)
 	return 0;
 }
 
+// ---- OHTTP ----
+
+// What has no meaning for a route whose messages go over whatever relays there are.
+static int refuse_for_ohttp(struct reading *w, const json_t *route, const json_t *o, const char *const *names, const char *where)
+{
+	for (; *names; names++) {
+		if (json_object_get(o, *names))
+			return wrong(w, "%s%s: nothing that OHTTP has", where, *names);
+	}
+	return json_object_get(route, "session") ? wrong(w, "session: OHTTP has none: each request stands alone") : 0;
+}
+
+static void read_ohttp_numbers(struct config_ohttp *h, const json_t *o)
+{
+	h->on = true;
+	h->max_body_mib = number_of(o, "max_body_mib", 0);
+	h->answer_s = number_of(o, "answer_seconds", 0);
+	h->rotate_s = number_of(o, "rotate_seconds", 0);
+	h->overlap_s = number_of(o, "overlap_seconds", 0);
+	h->evidence_per_s = number_of(o, "evidence_per_second", 0);
+	h->refresh_s = number_of(o, "refresh_seconds", 0);
+}
+
+static int read_ohttp_ingress(struct reading *w, const json_t *route, const json_t *in)
+{
+	static const char *const others[] = {"users", "udp", "destinations", "mark", NULL};
+	const json_t *o = json_object_get(in, "ohttp");
+	struct config_ohttp *h = &w->r->ohttp;
+	int err = refuse_for_ohttp(w, route, in, others, "ingress: ");
+	if (err)
+		return err;
+	if (json_object_get(route, "mux"))
+		return wrong(w, "mux: nothing that OHTTP has");
+	read_ohttp_numbers(h, o);
+	h->url = text_of(route, "connect");
+	h->authority = text_of(o, "authority");
+	h->scheme = text_of(o, "scheme");
+	h->whole = json_is_false(json_object_get(o, "chunks"));
+	if (!h->url || (strncmp(h->url, "http://", 7) && strncmp(h->url, "https://", 8)))
+		return wrong(w, "an OHTTP ingress needs `connect`: the gateway's URL, http://HOST[:PORT][/PATH] or https");
+	if (h->scheme && strcmp(h->scheme, "http") && strcmp(h->scheme, "https"))
+		return wrong(w, "ohttp: scheme is http or https, not '%.40s'", h->scheme);
+	if (json_object_get(route, "attest") || json_object_get(route, "identity"))
+		return wrong(w, "OHTTP's clients show nothing of themselves: no attest, no identity");
+	if (!json_object_get(route, "verify"))
+		return wrong(w, "an ingress route needs `verify`: whom it trusts. Anybody: verify: {insecure_any_server: true}");
+	if (json_object_get(json_object_get(route, "verify"), "ca") || json_object_get(json_object_get(route, "verify"), "name"))
+		return wrong(w, "verify: an OHTTP gateway is known by evidence or a token, not by an ordinary certificate (ca, name)");
+	err = read_mode(w, in);
+	return err ? err : file_of(w, o, "ca", &h->ca_file);
+}
+
+static int read_ohttp_egress(struct reading *w, const json_t *route, const json_t *out)
+{
+	static const char *const others[] = {"allow", "transparent", "mark", NULL};
+	const json_t *o = json_object_get(out, "ohttp"), *origins = json_object_get(o, "origins"), *identity = json_object_get(route, "identity");
+	struct config_ohttp *h = &w->r->ohttp;
+	int err = refuse_for_ohttp(w, route, out, others, "egress: ");
+	if (err)
+		return err;
+	read_ohttp_numbers(h, o);
+	h->path = text_of(o, "path");
+	if (h->path && (*h->path != '/' || strpbrk(h->path, " ?#")))
+		return wrong(w, "ohttp: '%.200s' is no path", h->path);
+	if (json_array_size(origins) > CONFIG_MAX_ORIGINS)
+		return wrong(w, "ohttp: more than %d origins", CONFIG_MAX_ORIGINS);
+	for (size_t i = 0; i < json_array_size(origins); i++)
+		h->origins[i] = json_string_value(json_array_get(origins, i));
+	if (json_object_get(route, "verify"))
+		return wrong(w, "verify: OHTTP's clients show nothing of themselves");
+	if (!w->r->has_to)
+		return wrong(w, "an OHTTP egress needs `to`: the plain HTTP server");
+	if (json_object_get(identity, "certificate") || json_object_get(identity, "endorse"))
+		return wrong(w, "identity: no certificate is shown in OHTTP: evidence (attest), or a token with its key");
+	if (!flag_of(route, "attest") && !json_object_get(identity, "token") && !json_object_get(identity, "insecure_simulate"))
+		return wrong(w, "nothing vouches for this gateway's keys: attest, or identity: {token, key}");
+	return 0;
+}
+
 static int read_ingress(struct reading *w, const json_t *route, const json_t *o)
 {
 	static const char *const kinds[] = {[ACCEPT_MAPPING] = "mapping", [ACCEPT_SOCKS5] = "socks5", [ACCEPT_HTTP] = "http", [ACCEPT_TRANSPARENT] = "transparent"};
@@ -335,10 +424,14 @@ static int read_ingress(struct reading *w, const json_t *route, const json_t *o)
 	const char *accept = text_of(o, "accept"), *connect = text_of(route, "connect"), *users;
 	struct fault why = {""};
 	unsigned int kind = 0;
+	if (accept && !strcmp(accept, "ohttp"))
+		return read_ohttp_ingress(w, route, o);
+	if (json_object_get(o, "ohttp"))
+		return wrong(w, "ohttp: goes with `accept: ohttp`");
 	while (accept && kind < sizeof kinds / sizeof *kinds && strcmp(accept, kinds[kind]))
 		kind++;
 	if (kind == sizeof kinds / sizeof *kinds)
-		return wrong(w, "accept: mapping, socks5, http or transparent, not '%.40s'", accept);
+		return wrong(w, "accept: mapping, socks5, http, transparent or ohttp, not '%.40s'", accept);
 	r->accept.kind = kind;
 	r->accept.udp = flag_of(o, "udp");
 	r->mux = !json_is_false(json_object_get(route, "mux"));
@@ -381,6 +474,8 @@ static int read_egress(struct reading *w, const json_t *route, const json_t *o)
 	} else if (to && target_parse(&r->to, to, strlen(to), 0)) {
 		err = wrong(w, "to: '%.300s' is no HOST:PORT, nor unix:PATH", to);
 	}
+	if (!err && json_object_get(o, "ohttp"))
+		return read_ohttp_egress(w, route, o);
 	if (!err)
 		err = rules_of(w, json_object_get(o, "allow"), "allow", &r->allow);
 	r->transparent = flag_of(o, "transparent");

@@ -32,6 +32,17 @@ struct config_address {
 
 enum route_kind { ROUTE_INGRESS, ROUTE_EGRESS };
 
+#define CONFIG_MAX_ORIGINS 15
+
+// Of a route that speaks OHTTP (ohttp_gateway.h has what each means). NULL and 0: not said.
+struct config_ohttp {
+	bool on;
+	const char *url, *ca_file, *authority, *scheme;	// ingress
+	bool whole;
+	const char *path, *origins[CONFIG_MAX_ORIGINS + 1];	// egress
+	unsigned int rotate_s, overlap_s, evidence_per_s, refresh_s, max_body_mib, answer_s;
+};
+
 struct route_config {
 	const char *name;
 	enum route_kind kind;
@@ -52,6 +63,8 @@ struct route_config {
 	struct target to;			// what a stream without a destination goes to
 	struct config_address to_path;		// of to_unix
 	struct rules *allow;			// which destinations streams may name; NULL: none
+
+	struct config_ohttp ohttp;		// `accept: ohttp`, or an egress route with `ohttp`
 
 	uint32_t mark;				// SO_MARK of what this route connects to
 	bool transparent;			// connects with the client's own address (CAP_NET_ADMIN)

@@ -15,6 +15,7 @@
 #include "tunnel/flow.h"
 #include "tunnel/link.h"
 #include "tunnel/listen.h"
+#include "tunnel/ohttp_route.h"
 #include "tunnel/worker.h"
 
 #define LOOK_UPS 4
@@ -34,6 +35,7 @@ void route_release(struct route *r)
 		return;
 	if (r->listener >= 0)
 		close(r->listener);
+	ohttp_route_stop(r->ohttp, 0, true);
 	ratls_context_free(r->tls);
 	route_config_free(r->c);
 	free(r->counts);
@@ -84,6 +86,7 @@ static int route_new(struct route **out, struct route_config *c, unsigned int wo
 {
 	struct route *r = calloc(1, sizeof *r);
 	const struct route *from = NULL;
+	struct fault why = {""};
 	*out = NULL;
 	if (!r || !(r->counts = aligned_alloc(64, workers * sizeof *r->counts))) {
 		free(r);
@@ -98,9 +101,11 @@ static int route_new(struct route **out, struct route_config *c, unsigned int wo
 		    (strcmp(c->listen.text + strlen(c->listen.text) - 2, ":0") || !strcmp(old[i]->c->name, c->name)))
 			from = old[i];
 	}
-	int err = make_tls(c, &r->tls, f);
+	int err = c->ohttp.on ? 0 : make_tls(c, &r->tls, f);
 	if (!err)
 		err = from ? route_inherit(r, from, f) : route_listen(r, f);
+	if (!err && c->ohttp.on && (err = ohttp_route_start(&r->ohttp, c, r->listener, &why)))
+		fault_set(f, err, "route '%.64s': %.900s", c->name, why.text);
 	if (err) {
 		r->c = NULL;
 		route_release(r);
@@ -126,10 +131,13 @@ int engine_check(const struct config *c, struct fault *f)
 {
 	int err = 0;
 	for (unsigned int i = 0; !err && i < c->route_count; i++) {
-		struct ratls_context *tls;
-		err = make_tls(c->routes[i], &tls, f);
-		if (!err)
-			ratls_context_free(tls);
+		struct ratls_context *tls = NULL;
+		struct fault why = {""};
+		if (!c->routes[i]->ohttp.on)
+			err = make_tls(c->routes[i], &tls, f);
+		else if ((err = ohttp_route_check(c->routes[i], &why)))
+			fault_set(f, err, "route '%.64s': %.900s", c->routes[i]->name, why.text);
+		ratls_context_free(tls);
 	}
 	return err;
 }
@@ -328,8 +336,13 @@ int engine_reload(struct engine *e, struct config *c, struct fault *f)
 	e->route_count = count;
 	pthread_mutex_unlock(&e->lock);
 	set_routes(e, e->routes, count, false);
-	for (unsigned int i = 0; i < old_count; i++)
+	for (unsigned int i = 0; i < old_count; i++) {
+		if (atomic_load(&old[i]->refs) == 1) {	// it is in the new list no more
+			ohttp_route_stop(old[i]->ohttp, e->settings.drain_ms, false);
+			old[i]->ohttp = NULL;
+		}
 		route_release(old[i]);
+	}
 	e->reloads++;
 	tunnel_log(TUNNEL_LOG_INFO, "reloaded", LOG_NUMBER("routes", count), LOG_NUMBER("unchanged", same));
 	return 0;
@@ -377,6 +390,8 @@ void engine_free(struct engine *e)
 	if (e->dials)
 		dial_pool_free(e->dials);
 	for (unsigned int i = 0; i < e->route_count; i++) {
+		ohttp_route_stop(e->routes[i]->ohttp, e->settings.drain_ms, true);
+		e->routes[i]->ohttp = NULL;
 		listen_forget(&e->routes[i]->at);
 		route_release(e->routes[i]);
 	}
@@ -416,6 +431,8 @@ static json_t *describe_route(const struct engine *e, const struct route *r)
 	};
 	char gateway[TARGET_TEXT];
 	json_t *o = json_pack("{s:s, s:s, s:s}", "name", r->c->name, "kind", r->c->kind == ROUTE_INGRESS ? "ingress" : "egress", "listen", r->at.text);
+	if (o && r->c->ohttp.url)
+		json_object_set_new(o, "connect", json_string(r->c->ohttp.url));
 	if (o && r->c->gateway_count)
 		json_object_set_new(o, "connect", json_string(target_text(&r->c->gateways[0], gateway)));
 	for (unsigned int i = 0; o && i < COUNTS; i++) {
@@ -424,6 +441,8 @@ static json_t *describe_route(const struct engine *e, const struct route *r)
 			sum += atomic_load_explicit(&r->counts[k].n[i], memory_order_relaxed);
 		json_object_set_new(o, names[i], json_integer((json_int_t)sum));
 	}
+	if (o && r->ohttp)
+		ohttp_route_describe(r->ohttp, o);
 	return o;
 }
 

@@ -78,6 +78,7 @@ struct route {
 	int listener;
 	struct config_address at;	// as bound
 	bool no_accept;			// udp, tun: somebody else's descriptor
+	struct ohttp_route *ohttp;	// it serves itself; NULL: workers do
 	struct counts *counts;		// one for each worker
 };
 

@@ -8,10 +8,10 @@
 #include <unistd.h>
 
 #include "lib/encode.h"
-#include "lib/log.h"
 #include "ratls/certificate.h"
 #include "tunnel/bhttp.h"
 #include "tunnel/http1_server.h"
+#include "tunnel/log.h"
 #include "tunnel/ohttp_gateway.h"
 
 #define DIAL_MS 10000
@@ -99,7 +99,7 @@ static void give_document(struct ohttp_egress *e, struct http1_call *c, const ch
 	if (err) {
 		// What the hardware says is the operator's; strangers are told that there is nothing.
 		if (err != -EAGAIN && err != -EOPNOTSUPP)
-			log_warning("no evidence for OHTTP's keys: %s", why.text);
+			tunnel_log(TUNNEL_LOG_WARNING, "no evidence for OHTTP's keys", LOG_TEXT("reason", why.text));
 		problem(e, c, err == -EOPNOTSUPP ? 404 : 503, NULL, err == -EOPNOTSUPP || err == -EAGAIN ? why.text : "no evidence can be had now");
 		return;
 	}
@@ -294,7 +294,8 @@ static int ask_server(struct ohttp_egress *e, struct reply *r, const struct outb
 		err = w.s.fd >= 0 ? read_response_head(&w, e->answer_ms, to_head, &kept, h, &why) : err;
 	if (err) {
 		atomic_fetch_add(&e->failed, 1);
-		log_warning("the plain HTTP server at %s gives no answer: %s", e->to, *why.text ? why.text : strerror(-err));
+		tunnel_log(TUNNEL_LOG_WARNING, "the plain HTTP server gives no answer", LOG_TEXT("server", e->to),
+			   LOG_TEXT("reason", *why.text ? why.text : strerror(-err)));
 		err = say(r, err == -ETIMEDOUT ? 504 : 502, "the server behind this gateway gives no answer");
 	} else {
 		err = pass_answer(e, r, &w, h);

@@ -11,10 +11,10 @@
 
 #include "lib/encode.h"
 #include "lib/file.h"
-#include "lib/log.h"
 #include "ratls/judge.h"
 #include "tunnel/bhttp.h"
 #include "tunnel/http1_server.h"
+#include "tunnel/log.h"
 #include "tunnel/ohttp_gateway.h"
 
 #define DIAL_MS 10000
@@ -240,7 +240,8 @@ static int keys(struct ohttp_ingress *i, struct ohttp_config *out, struct fault 
 				for (char *nl = f->text; (nl = strchr(nl, '\n'));)
 					*nl = ';';
 				i->why = *f;
-				log_warning("OHTTP: %s", f->text);
+				tunnel_log(TUNNEL_LOG_WARNING, "no OHTTP keys that can be used", LOG_TEXT("gateway", i->where), LOG_TEXT("reason",
+					f->text));
 			}
 		}
 	}

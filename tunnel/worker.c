@@ -303,6 +303,8 @@ static void on_retry(struct timer *t)
 
 int lane_new(struct worker *w, struct route *r)
 {
+	if (r->ohttp)
+		return 0;	// it has threads of its own
 	struct lane *l = calloc(1, sizeof *l);
 	if (!l)
 		return -ENOMEM;
