@@ -25,11 +25,11 @@ static void gateway(const uint8_t *data, size_t size)
 {
 	struct gateway g;
 	struct fault f;
-	if (!gateway_read(&g, shielded, sizeof shielded - 1, (const char *)data, size, &f) &&
-	    (g.count != 1 || strcmp(g.routes[0].host, "a.b") || g.routes[0].port != 80 || g.routes[0].place_count > GATEWAY_MAX_PLACES))
+	if (!gateway_read(&g, shielded, sizeof shielded - 1, (const char *)data, size, false, &f) &&
+	    (g.plain_count != 1 || g.tunnel || strcmp(g.plain[0].host, "a.b") || g.plain[0].port != 80 || g.plain[0].place_count > GATEWAY_MAX_PLACES))
 		abort();
 	gateway_free(&g);
-	gateway_read(&g, (const char *)data, size, "{}", 2, &f);
+	gateway_read(&g, (const char *)data, size, "{}", 2, true, &f);
 	gateway_free(&g);
 }
 

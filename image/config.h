@@ -6,7 +6,7 @@
 //    "broker":{"ca":"<PEM text or empty>","name":"<or empty>","timeout":10},"command":["/bin/echo"],
 //    "debug_enclave":false,"environment":{"K":"V"},"host_arguments":false,"host_environment":["TERM"],
 //    "memory":8589934592,"name":"hello","network":{"connect":"listed","destinations":[{"address":"100.64.1.1","attest":false,
-//    "host":"db.example","plain":false,"port":5432,"session":"required","verify":{"policy":"/etc/db.yaml"}}],"dns":[],"listen":[8080],
+//    "host":"db.example","mux":true,"plain":false,"port":5432,"session":"required","verify":{"policy":"/etc/db.yaml"}}],"dns":[],"listen":[8080],
 //    "shield":[{"attest":true,"port":6379,"session":"required","verify":null}]},
 //    "restartable_sequences":false,"secrets":{"/run/key":{"group":0,"mode":256,"owner":0,"resource":"default/app/key","version":0}},
 //    "version":1,"volume_cache":67108864,"volumes":{"/data":{"mode":"ro","name":"<32 hex digits or empty>"}},"working_directory":"/app"}
@@ -75,6 +75,8 @@ struct config {
 		bool plain;			// as it is; else attested TLS
 		bool attest;			// the far end is shown this enclave's evidence
 		char *session;			// required, wanted, off
+		bool mux;			// many connections are streams of one; else the far end is no gateway of Coffer's
+		bool mux_given;
 		char *verify;			// JSON: what the far end must prove; NULL: nothing
 	} *shield, *destinations, *dns;		// ports, ascending; destinations by name and port; at most one name server
 	size_t shield_count, destination_count, dns_count;

@@ -147,8 +147,16 @@ static int read_entry_session(struct config_reader *r, yaml_node_t *value, const
 	return err;
 }
 
+static int read_entry_mux(struct config_reader *r, yaml_node_t *value, const char *key)
+{
+	if (!r->entry->host)
+		return config_bad(r, value, "'mux' is for destinations: clients choose by themselves");
+	r->entry->mux_given = true;
+	return config_read_bool(r, value, key, &r->entry->mux);
+}
+
 static const struct config_key entry_keys[] = {
-	{"attest", read_entry_attest}, {"session", read_entry_session}, {"verify", read_entry_verify}, {0},
+	{"attest", read_entry_attest}, {"mux", read_entry_mux}, {"session", read_entry_session}, {"verify", read_entry_verify}, {0},
 };
 
 // `attested`, or a map of settings.
@@ -332,12 +340,15 @@ static const struct config_key network_keys[] = {
 // Who is to be believed is said for each destination, or for all of them.
 static int settle(struct config_reader *r, yaml_node_t *node, struct config_shield *e)
 {
-	if (e->plain || e->verify)
+	if (e->plain)
 		return 0;
-	if (!r->config->verify)
+	if (!e->verify && !r->config->verify)
 		return config_bad(r, node, "%s:%u: an attested connection must say what the far end has to prove: "
 				  "`network: verify:`, or `verify:` of its own", e->host, e->port);
-	e->verify = xstrdup(r->config->verify);
+	if (!e->verify)
+		e->verify = xstrdup(r->config->verify);
+	if (!e->mux_given) // who has but an ordinary certificate is an ordinary server
+		e->mux = !strstr(e->verify, "\"ca\":");
 	return 0;
 }
 
@@ -386,7 +397,7 @@ static void entry_json(const struct config_shield *e, struct text *out)
 	if (e->host) {
 		text_puts(out, ",\"host\":");
 		text_json(out, e->host);
-		text_printf(out, ",\"plain\":%s", e->plain ? "true" : "false");
+		text_printf(out, ",\"mux\":%s,\"plain\":%s", e->mux ? "true" : "false", e->plain ? "true" : "false");
 	}
 	text_printf(out, ",\"port\":%u,\"session\":\"%s\",\"verify\":%s}", e->port, e->session ? e->session : "off", e->verify ? e->verify : "null");
 }

@@ -24,9 +24,9 @@ $(B)/lib/coffer/init-attest: $(INIT_ATTEST_OBJS)
 	@echo "  LD   $@"
 	$(Q)$(CC) $(ILDFLAGS) -o $@ $^ -lssl -lcrypto -ljansson
 
-# The gateway judges evidence of every kind of hardware, as the library does.
-GATEWAY_OBJS = $(addprefix $(B)/iobj/,init/gateway_main.o init/gateway_config.o init/gateway_relay.o)
-GATEWAY_PARTS = $(patsubst %.c,$(B)/iobj/%.o,$(filter-out attest/simtee_main.c lib/pkcs11%,$(wildcard ratls/*.c attest/*.c lib/*.c)))
+# The gateway is `coffer tunnel`'s engine, and judges evidence of every kind of hardware as that does.
+GATEWAY_OBJS = $(addprefix $(B)/iobj/,init/gateway_main.o init/gateway_config.o init/gateway_plain.o)
+GATEWAY_PARTS = $(patsubst %.c,$(B)/iobj/%.o,$(filter-out attest/simtee_main.c lib/pkcs11%,$(wildcard tunnel/*.c ratls/*.c attest/*.c lib/*.c)))
 
 $(B)/iobj/libparts.a: $(GATEWAY_PARTS)
 	@echo "  AR   $@"

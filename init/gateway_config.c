@@ -14,130 +14,195 @@ static int damaged(struct fault *f)
 	return fault_set(f, -EINVAL, "config.json's network section is damaged");
 }
 
-static int read_verify(struct gateway_route *r, json_t *verify, struct fault *f)
+static int no_memory(struct fault *f)
 {
-	static const struct {
-		const char *key;
-		size_t offset;
-	} texts[] = {
-		{"ca", offsetof(struct ratls_options, ca_file)}, {"collateral", offsetof(struct ratls_options, collateral_dir)},
-		{"insecure_simulated_root", offsetof(struct ratls_options, insecure_simulated_root)}, {"policy", offsetof(struct ratls_options, policy_file)},
-		{"token_keys", offsetof(struct ratls_options, token_keys_file)}, {"tpm_roots", offsetof(struct ratls_options, tpm_roots_file)},
-	};
-	json_t *list = json_object_get(verify, "measurements");
-	if (!json_is_object(verify) || json_array_size(list) > GATEWAY_MAX_MEASUREMENTS)
-		return damaged(f);
-	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-		*(const char **)((char *)&r->tls + texts[i].offset) = json_string_value(json_object_get(verify, texts[i].key));
-	for (size_t i = 0; i < json_array_size(list); i++) {
-		r->measurements[i] = json_string_value(json_array_get(list, i));
-		if (!r->measurements[i])
-			return damaged(f);
+	return fault_set(f, -ENOMEM, "out of memory");
+}
+
+static void format_place(char out[320], const char *host, unsigned int port)
+{
+	snprintf(out, 320, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
+}
+
+static int port_of(const json_t *o, unsigned int *port)
+{
+	json_int_t n = json_integer_value(json_object_get(o, "port"));
+	*port = (unsigned int)n;
+	return n < 1 || n > 65535 ? -EINVAL : 0;
+}
+
+// The places of a destination as tunnel/ takes them, with commas between; NULL: without memory, or what the host says is malformed.
+static char *join(const json_t *places)
+{
+	char *text = calloc(1, 128 * GATEWAY_MAX_PLACES);
+	for (size_t i = 0; text && i < json_array_size(places); i++) {
+		const char *s = json_string_value(json_array_get(places, i));
+		if (!s || strlen(s) > 100 || strchr(s, ',') || json_array_size(places) > GATEWAY_MAX_PLACES) {
+			free(text);
+			return NULL;
+		}
+		sprintf(text + strlen(text), "%s%s", i ? "," : "", s);
 	}
-	r->tls.measurements = list ? r->measurements : NULL;
-	r->tls.any_measurement = json_is_true(json_object_get(verify, "any_measurement"));
-	r->tls.insecure_accept_debug = json_is_true(json_object_get(verify, "insecure_accept_debug"));
-	r->tls.verify = !r->tls.ca_file;
-	if (json_object_get(verify, "name"))
-		r->name = json_string_value(json_object_get(verify, "name"));
-	return 0;
+	return text;
 }
 
-static int read_route(struct gateway *g, json_t *o, bool out, bool dns, struct fault *f)
+static int add_route(json_t *routes, json_t *route, const json_t *o, struct fault *f)
 {
-	const char *host = json_string_value(json_object_get(o, "host")), *address = json_string_value(json_object_get(o, "address"));
-	const char *session = json_string_value(json_object_get(o, "session"));
-	json_int_t port = json_integer_value(json_object_get(o, "port"));
 	json_t *verify = json_object_get(o, "verify");
-	if (g->count == GATEWAY_MAX_ROUTES || port < 1 || port > 65535 || !session || (out && (!host || !address)))
-		return damaged(f);
-	struct gateway_route *r = &g->routes[g->count++];
-	r->out = out;
-	r->plain = out && json_is_true(json_object_get(o, "plain"));
-	r->port = (unsigned int)port;
-	r->inner_port = dns ? 53 : r->port;
-	r->name = host;
-	r->tls.attest = json_is_true(json_object_get(o, "attest"));
-	r->tls.session = !strcmp(session, "off") ? RATLS_SESSION_OFF : !strcmp(session, "wanted") ? RATLS_SESSION_WANTED : RATLS_SESSION_REQUIRED;
-	if (out && (!(r->host = strdup(host)) || !(r->address = strdup(address))))
-		return fault_set(f, -ENOMEM, "out of memory");
-	if (json_is_object(verify))
-		return read_verify(r, verify, f);
-	return r->plain || !out ? 0 : damaged(f); // a destination that proves nothing
-}
-
-static int read_list(struct gateway *g, const json_t *network, const char *key, bool out, struct fault *f)
-{
-	const json_t *list = json_object_get(network, key);
-	int err = !list || json_is_array(list) ? 0 : damaged(f);
-	for (size_t i = 0; i < json_array_size(list) && !err; i++)
-		err = read_route(g, json_array_get(list, i), out, !strcmp(key, "dns"), f);
+	const char *session = json_string_value(json_object_get(o, "session")), *host = json_string_value(json_object_get(o, "host"));
+	int err = route ? 0 : -ENOMEM;
+	if (!err && json_is_object(verify)) {
+		verify = json_deep_copy(verify);
+		if (host && json_object_get(verify, "ca") && !json_object_get(verify, "name"))
+			err = json_object_set_new(verify, "name", json_string(host));
+		err = json_object_set_new(route, "verify", verify) || err ? -ENOMEM : 0;
+		if (!err && session && json_object_set_new(route, "session", json_pack("{s:s}", "mode", session)))
+			err = -ENOMEM;
+	}
+	if (!err && json_object_set_new(route, "attest", json_boolean(json_is_true(json_object_get(o, "attest")))))
+		err = -ENOMEM;
+	if (err || json_array_append(routes, route))
+		err = no_memory(f);
+	json_decref(route);
 	return err;
 }
 
-static struct gateway_route *find(struct gateway *g, const char *destination)
+// A port of the host, for the program that listens on the same one inside.
+static int add_port(json_t *routes, const json_t *o, const char *any, struct fault *f)
 {
-	char text[300];
-	for (unsigned int i = 0; i < g->count; i++) {
-		struct gateway_route *r = &g->routes[i];
-		if (!r->out)
-			continue;
-		snprintf(text, sizeof text, strchr(r->host, ':') ? "[%s]:%u" : "%s:%u", r->host, r->port);
-		if (!strcmp(text, destination))
-			return r;
-	}
-	return NULL;
+	char listen[32], to[32], name[64];
+	unsigned int port;
+	if (port_of(o, &port))
+		return damaged(f);
+	snprintf(listen, sizeof listen, "%s:%u", any, port);
+	snprintf(to, sizeof to, "127.0.0.1:%u", port);
+	snprintf(name, sizeof name, "port %u%s", port, *any == '[' ? " (IPv6)" : "");
+	return add_route(routes, json_pack("{s:s, s:{s:s, s:s}}", "name", name, "egress", "listen", listen, "to", to), o, f);
 }
 
-static int read_places(struct gateway *g, json_t *addresses, struct fault *f)
+static int add_plain(struct gateway *g, const json_t *o, const json_t *places, struct fault *f)
 {
+	if (g->plain_count == GATEWAY_MAX_PLAIN)
+		return damaged(f);
+	struct gateway_plain *p = &g->plain[g->plain_count++];
+	p->host = strdup(json_string_value(json_object_get(o, "host")));
+	p->address = strdup(json_string_value(json_object_get(o, "address")));
+	if (port_of(o, &p->port))
+		return damaged(f);
+	for (size_t i = 0; i < json_array_size(places) && i < GATEWAY_MAX_PLACES; i++) {
+		if (!(p->places[i] = strdup(json_string_value(json_array_get(places, i)))))
+			return no_memory(f);
+		p->place_count++;
+	}
+	return p->host && p->address ? 0 : no_memory(f);
+}
+
+static int add_destination(struct gateway *g, json_t *routes, const json_t *o, const json_t *addresses, bool dns, struct fault *f)
+{
+	const char *host = json_string_value(json_object_get(o, "host")), *address = json_string_value(json_object_get(o, "address"));
+	const char *name;
+	char place[320], listen[80], number[32];
+	json_t *places;
+	unsigned int port;
+	if (!host || !address || strlen(host) > 253 || strlen(address) > 64 || port_of(o, &port))
+		return damaged(f);
+	format_place(place, host, port);
+	places = json_object_get(addresses, place);
+	char *where = places ? join(places) : strdup(place);
+	if (!where)
+		return fault_set(f, -EPERM, "the host block's addresses are malformed");
+	snprintf(listen, sizeof listen, strchr(address, ':') ? "[%s]:%u" : "%s:%u", address, dns ? 53 : port);
+	snprintf(number, sizeof number, "destination %zu", json_array_size(routes));
+	name = strlen(place) < 60 ? place : number;
+	int err;
+	if (json_is_true(json_object_get(o, "plain")))
+		err = add_plain(g, o, places, f);
+	else if (!json_is_object(json_object_get(o, "verify"))) // who proves nothing
+		err = damaged(f);
+	else
+		err = add_route(routes, json_pack("{s:s, s:{s:s, s:s}, s:s, s:b}", "name", name, "ingress", "listen", listen, "accept", "mapping", "connect", where,
+						  "mux", json_is_true(json_object_get(o, "mux"))), o, f);
+	free(where);
+	return err;
+}
+
+// The host places destinations that there are.
+static int check_places(const json_t *network, json_t *addresses, struct fault *f)
+{
+	static const char *const lists[] = {"destinations", "dns"};
 	const char *destination;
-	json_t *list;
-	json_object_foreach(addresses, destination, list) {
-		struct gateway_route *r = find(g, destination);
-		if (!r)
-			return fault_set(f, -EPERM, "the host says where '%.100s' is, which coffer.yaml does not list (network: connect)", destination);
-		if (!json_is_array(list) || json_array_size(list) > GATEWAY_MAX_PLACES)
-			return fault_set(f, -EPERM, "the host block's addresses are malformed");
-		for (size_t i = 0; i < json_array_size(list); i++) {
-			const char *s = json_string_value(json_array_get(list, i));
-			if (!s || strlen(s) > 100)
-				return fault_set(f, -EPERM, "the host block's addresses are malformed");
-			if (!(r->places[r->place_count++] = strdup(s)))
-				return fault_set(f, -ENOMEM, "out of memory");
+	json_t *places;
+	char text[320];
+	json_object_foreach(addresses, destination, places) {
+		bool found = false;
+		for (int l = 0; l < 2; l++) {
+			const json_t *list = json_object_get(network, lists[l]);
+			for (size_t i = 0; i < json_array_size(list) && !found; i++) {
+				const char *host = json_string_value(json_object_get(json_array_get(list, i), "host"));
+				unsigned int port;
+				if (!host || strlen(host) > 253 || port_of(json_array_get(list, i), &port))
+					return damaged(f);
+				format_place(text, host, port);
+				found = !strcmp(text, destination);
+			}
 		}
+		if (!found)
+			return fault_set(f, -EPERM, "the host says where '%.100s' is, which coffer.yaml does not list (network: connect)", destination);
+		if (!json_array_size(places))
+			return fault_set(f, -EPERM, "the host block's addresses are malformed");
 	}
 	return 0;
 }
 
-int gateway_read(struct gateway *g, const char *config, size_t config_len, const char *host, size_t host_len, struct fault *f)
+static int read_network(struct gateway *g, const json_t *network, json_t *addresses, json_t *routes, bool ipv6, struct fault *f)
+{
+	const json_t *shield = json_object_get(network, "shield"), *destinations = json_object_get(network, "destinations"), *dns = json_object_get(network, "dns");
+	int err = json_is_object(network) ? check_places(network, addresses, f) : damaged(f);
+	for (size_t i = 0; i < json_array_size(shield) && !err; i++) {
+		err = add_port(routes, json_array_get(shield, i), "0.0.0.0", f);
+		if (!err && ipv6)
+			err = add_port(routes, json_array_get(shield, i), "[::]", f);
+	}
+	for (size_t i = 0; i < json_array_size(destinations) && !err; i++)
+		err = add_destination(g, routes, json_array_get(destinations, i), addresses, false, f);
+	for (size_t i = 0; i < json_array_size(dns) && !err; i++)
+		err = add_destination(g, routes, json_array_get(dns, i), addresses, true, f);
+	return err;
+}
+
+int gateway_read(struct gateway *g, const char *config, size_t config_len, const char *host, size_t host_len, bool ipv6, struct fault *f)
 {
 	memset(g, 0, sizeof *g);
 	json_t *o = json_loadb(config, config_len, JSON_REJECT_DUPLICATES, NULL), *h = json_loadb(host, host_len, JSON_REJECT_DUPLICATES, NULL);
-	const json_t *network = json_object_get(o, "network");
-	g->config = o;
-	int err = json_is_object(network) ? 0 : damaged(f);
-	if (!err)
-		err = read_list(g, network, "shield", false, f);
-	if (!err)
-		err = read_list(g, network, "destinations", true, f);
-	if (!err)
-		err = read_list(g, network, "dns", true, f);
-	if (!err)
-		err = json_is_object(h) ? read_places(g, json_object_get(h, "addresses"), f) : fault_set(f, -EPERM, "the host block is not JSON");
+	json_t *routes = json_array(), *all = NULL;
+	int err = 0;
+	if (!routes)
+		err = no_memory(f);
+	else if (!json_is_object(h))
+		err = fault_set(f, -EPERM, "the host block is not JSON");
+	else
+		err = read_network(g, json_object_get(o, "network"), json_object_get(h, "addresses"), routes, ipv6, f);
+	if (!err && json_array_size(routes)) {
+		all = json_pack("{s:{s:s}, s:{s:i}, s:O}", "log", "level", "warning", "limits", "memory_mib", 128, "routes", routes);
+		g->tunnel = all ? json_dumps(all, JSON_COMPACT) : NULL;
+		err = g->tunnel ? 0 : no_memory(f);
+	}
+	json_decref(all);
+	json_decref(routes);
+	json_decref(o);
 	json_decref(h);
 	return err;
 }
 
 void gateway_free(struct gateway *g)
 {
-	for (unsigned int i = 0; i < g->count; i++) {
-		struct gateway_route *r = &g->routes[i];
-		for (unsigned int k = 0; k < r->place_count; k++)
-			free(r->places[k]);
-		free(r->host);
-		free(r->address);
+	for (unsigned int i = 0; i < g->plain_count; i++) {
+		struct gateway_plain *p = &g->plain[i];
+		for (unsigned int k = 0; k < p->place_count; k++)
+			free(p->places[k]);
+		free(p->host);
+		free(p->address);
 	}
-	json_decref(g->config);
+	free(g->tunnel);
 	memset(g, 0, sizeof *g);
 }

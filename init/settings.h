@@ -12,13 +12,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "init/paths.h"
 #include "lib/fault.h"
-
-#define CONFIG_PATH "/.coffer/config.json"
-#define IMAGE_PATH "/.coffer/image.json"
-#define HOST_BLOCK_PATH "/proc/coffer/host"
-#define CONFIG_MAX_BYTES (1u << 20)
-#define HOST_BLOCK_MAX_BYTES (64u << 10)
 
 #define SETTINGS_MAX_ARGS 4096
 #define SETTINGS_MAX_ENV 4096

@@ -68,12 +68,12 @@ static void network(void)
 		"    - 192.0.2.1:80\n    - a.example:80\n";
 	static const char want[] =
 		"{\"connect\":\"listed\",\"destinations\":["
-		"{\"address\":\"192.0.2.1\",\"attest\":false,\"host\":\"192.0.2.1\",\"plain\":true,\"port\":80,\"session\":\"off\",\"verify\":null},"
-		"{\"address\":\"2001:db8::1\",\"attest\":true,\"host\":\"2001:db8::1\",\"plain\":false,\"port\":443,\"session\":\"required\","
+		"{\"address\":\"192.0.2.1\",\"attest\":false,\"host\":\"192.0.2.1\",\"mux\":false,\"plain\":true,\"port\":80,\"session\":\"off\",\"verify\":null},"
+		"{\"address\":\"2001:db8::1\",\"attest\":true,\"host\":\"2001:db8::1\",\"mux\":false,\"plain\":false,\"port\":443,\"session\":\"required\","
 		"\"verify\":{\"ca\":\"/ca.pem\",\"name\":\"x\"}},"
-		"{\"address\":\"100.64.1.1\",\"attest\":false,\"host\":\"a.example\",\"plain\":true,\"port\":80,\"session\":\"off\",\"verify\":null},"
-		"{\"address\":\"100.64.1.2\",\"attest\":false,\"host\":\"db.example\",\"plain\":true,\"port\":22,\"session\":\"off\",\"verify\":null},"
-		"{\"address\":\"100.64.1.2\",\"attest\":false,\"host\":\"db.example\",\"plain\":false,\"port\":5432,\"session\":\"required\","
+		"{\"address\":\"100.64.1.1\",\"attest\":false,\"host\":\"a.example\",\"mux\":false,\"plain\":true,\"port\":80,\"session\":\"off\",\"verify\":null},"
+		"{\"address\":\"100.64.1.2\",\"attest\":false,\"host\":\"db.example\",\"mux\":false,\"plain\":true,\"port\":22,\"session\":\"off\",\"verify\":null},"
+		"{\"address\":\"100.64.1.2\",\"attest\":false,\"host\":\"db.example\",\"mux\":true,\"plain\":false,\"port\":5432,\"session\":\"required\","
 		"\"verify\":{\"measurements\":[\"00112233445566778899aabbccddeeff\"]}}],\"dns\":[],\"listen\":[8080],\"shield\":["
 		"{\"attest\":true,\"port\":443,\"session\":\"wanted\",\"verify\":{\"collateral\":\"/c\",\"policy\":\"/p.yaml\"}},"
 		"{\"attest\":true,\"port\":6379,\"session\":\"required\",\"verify\":null}]}";
@@ -89,6 +89,7 @@ static void network(void)
 		{"nobody_meant", "connect: [a.b:1: attested]", "what the far end has to prove"},
 		{"nobody_meant_either", "connect: [a.b:1: {verify: {collateral: /c}}]", "which peers are meant"},
 		{"relative", "connect: [a.b:1: {verify: {policy: p.yaml}}]", "absolute path"},
+		{"mux", "listen: [80: {mux: true}]", "is for destinations"},
 		{"digest", "connect: [a.b:1: {verify: {measurements: [xyz]}}]", "not a measurement"},
 		{"session", "connect: [a.b:1: {session: yes}]", "required, wanted or off"},
 		{"inside", "connect: [127.0.0.1:1]", "inside the enclave"},
@@ -115,7 +116,7 @@ static void network(void)
 	text_free(&out);
 	config_free(&c);
 	accepts_network("network_dns", "connect: any\n  dns: {1.2.3.4:853: {" VERIFY "}}",
-			"{\"connect\":\"any\",\"destinations\":[],\"dns\":[{\"address\":\"100.64.0.53\",\"attest\":false,\"host\":\"1.2.3.4\",\"plain\":false,"
+			"{\"connect\":\"any\",\"destinations\":[],\"dns\":[{\"address\":\"100.64.0.53\",\"attest\":false,\"host\":\"1.2.3.4\",\"mux\":true,\"plain\":false,"
 			"\"port\":853,\"session\":\"required\",\"verify\":{\"policy\":\"/p.yaml\"}}],\"listen\":[],\"shield\":[]}");
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
 		snprintf(name, sizeof(name), "network_%s", wrong[i].name);
