@@ -11,6 +11,7 @@
 #include "kernel/include/kstring.h"
 #include "kernel/include/task.h"
 #include "kernel/include/vfs.h"
+#include "kernel/net/hostio.h"
 
 #define PRIVATE_BITS  (EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE)
 #define EXCLUSIVE_OK  (EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE)
@@ -509,7 +510,7 @@ static bool ready_any(struct epoll *ep)
 static long epoll_wait_on(struct epoll *ep, struct epoll_event __user *out, int max, u64 deadline)
 {
 	struct waiter w;
-	bool more = false;
+	bool more = false, asked = false;
 	int n, r = 0;
 
 	for (;;) {
@@ -524,8 +525,14 @@ static long epoll_wait_on(struct epoll *ep, struct epoll_event __user *out, int 
 				continue;
 			more = !list_empty(&ep->ready);
 		}
+		if (!asked && (n || !deadline)) {
+			asked = true;
+			if (hostio_look(!n) && !n)
+				continue;
+		}
 		if (n || r || !deadline)
 			break;
+		asked = true; // while asleep
 		if (signal_pending()) {
 			r = -EINTR;
 			break;

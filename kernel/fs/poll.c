@@ -4,6 +4,7 @@
 #include "kernel/include/kstring.h"
 #include "kernel/include/task.h"
 #include "kernel/include/vfs.h"
+#include "kernel/net/hostio.h"
 
 #define POLL_INLINE 12 // registrations on the stack
 #define FDS_INLINE  24 // struct pollfd on the stack
@@ -123,11 +124,13 @@ static int poll_scan(struct pollfd *fds, u32 n, struct registrar *rg, bool want)
 static int poll_wait_fds(struct pollfd *fds, u32 n, u64 deadline)
 {
 	struct registrar rg;
-	bool first = true;
+	bool first = true, slept = false;
 	int ready, r = 0;
 
-	if (!deadline)
-		return poll_scan(fds, n, NULL, false);
+	if (!deadline) {
+		ready = poll_scan(fds, n, NULL, false);
+		return hostio_look(!ready) && !ready ? poll_scan(fds, n, NULL, false) : ready;
+	}
 	registrar_init(&rg);
 	for (;;) {
 		u32 seq = task_seq();
@@ -140,9 +143,12 @@ static int poll_wait_fds(struct pollfd *fds, u32 n, u64 deadline)
 			r = -ENOMEM;
 			break;
 		}
+		slept = true;
 		r = task_sleep(seq, deadline);
 	}
 	registrar_done(&rg);
+	if (!slept)
+		hostio_look(false);
 	return ready ? ready : r == -ETIMEDOUT ? 0 : r;
 }
 
@@ -297,11 +303,13 @@ static int select_scan(struct fdsets *s, struct registrar *rg, bool want)
 static int select_wait(struct fdsets *s, u64 deadline)
 {
 	struct registrar rg;
-	bool first = true;
+	bool first = true, slept = false;
 	int ready, r = 0;
 
-	if (!deadline)
-		return select_scan(s, NULL, false);
+	if (!deadline) {
+		ready = select_scan(s, NULL, false);
+		return hostio_look(!ready) && !ready ? select_scan(s, NULL, false) : ready;
+	}
 	registrar_init(&rg);
 	for (;;) {
 		u32 seq = task_seq();
@@ -314,9 +322,12 @@ static int select_wait(struct fdsets *s, u64 deadline)
 			r = -ENOMEM;
 			break;
 		}
+		slept = true;
 		r = task_sleep(seq, deadline);
 	}
 	registrar_done(&rg);
+	if (!slept)
+		hostio_look(false);
 	return ready ? ready : r == -ETIMEDOUT ? 0 : r;
 }
 

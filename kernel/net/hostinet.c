@@ -307,6 +307,7 @@ static ssize_t host_tcp_recv(struct sock *s, struct sock_msg *m, int flags)
 	__uninit char stack[STACK_CHUNK];
 	u64 deadline = 0;
 	ssize_t done = 0;
+	bool emptied = false;
 	long r = not_connected(s, false);
 	m->alen = 0;
 	if (r)
@@ -332,7 +333,8 @@ static ssize_t host_tcp_recv(struct sock *s, struct sock_msg *m, int flags)
 			if (flags & MSG_TRUNC)
 				iter_advance(m->it, (size_t)k);
 			done += (ssize_t)put;
-			if ((size_t)k < want)
+			emptied = (size_t)k < want;
+			if (emptied)
 				hostio_used_up(&i->host, EPOLLIN, gen);
 			if ((size_t)done >= target || (flags & MSG_PEEK))
 				break;
@@ -349,8 +351,8 @@ static ssize_t host_tcp_recv(struct sock *s, struct sock_msg *m, int flags)
 			r = wait_host(i, EPOLLIN | EPOLLRDHUP, gen, s->rcvtimeo, &deadline);
 		}
 	}
-	if (done)
-		hostio_unsure(&i->host, i->host.events & EPOLLIN);
+	if (done) // an edge that says more may not have been collected yet
+		hostio_unsure(&i->host, emptied ? i->host.events & EPOLLIN : EPOLLIN);
 	bounce_free(buf, stack);
 	return done ? done : r;
 }
@@ -577,10 +579,17 @@ int host_udp_open(struct inet_sock *i, bool bind)
 	return r;
 }
 
-int host_udp_connect(struct inet_sock *i, const struct iaddr *to, struct iaddr *local)
+// Who talks to a published port from the host's own loopback has an alias inside (netdev.h), which only such a socket can answer to.
+static bool to_host_loopback(const struct inet_sock *i, struct iaddr *to)
+{
+	return i->hfd >= 0 && host_may_listen(i->local.port) && netdev_host_real(to->ip);
+}
+
+int host_udp_connect(struct inet_sock *i, const struct iaddr *dst, struct iaddr *local)
 {
 	u8 a[ADDR_MAX];
-	int r = i->s.protocol == IPPROTO_UDP ? may_connect() : -ENETUNREACH;
+	struct iaddr there = *dst, *to = &there;
+	int r = i->s.protocol != IPPROTO_UDP ? -ENETUNREACH : to_host_loopback(i, to) ? 0 : may_connect();
 	if (r)
 		return r;
 	if (i->hfd < 0) {
@@ -599,8 +608,9 @@ int host_udp_connect(struct inet_sock *i, const struct iaddr *to, struct iaddr *
 	return r;
 }
 
-ssize_t host_udp_send(struct inet_sock *i, struct sock_msg *m, const struct iaddr *to, int flags)
+ssize_t host_udp_send(struct inet_sock *i, struct sock_msg *m, const struct iaddr *dst, int flags)
 {
+	struct iaddr there = *dst, *to = &there;
 	u8 a[ADDR_MAX];
 	__uninit char stack[STACK_CHUNK];
 	size_t n = m->it->left, got = 0;
@@ -617,6 +627,7 @@ ssize_t host_udp_send(struct inet_sock *i, struct sock_msg *m, const struct iadd
 	}
 	if (r)
 		return r;
+	to_host_loopback(i, to);
 	char *buf = bounce(stack, n);
 	if (!buf)
 		return -ENOBUFS;
@@ -663,6 +674,8 @@ ssize_t host_udp_recv(struct inet_sock *i, struct sock_msg *m, int flags)
 		}
 	struct iaddr from, at = i->local;
 	parse_host_addr(a, alen, &from);
+	if (ip_is_loopback(from.ip)) // not our loopback
+		netdev_host_alias(from.ip);
 	if (m->addr)
 		m->alen = inet_put_addr(i->s.family, &from, m->addr);
 	if (ip_is_any(at.ip) && ip_is_v4(from.ip))

@@ -29,5 +29,13 @@ u32 hostio_events(int hfd);
 void hostio_event(u32 cookie, u32 events);
 // Events may have been lost: nothing is known any more, and whoever waits looks again.
 void hostio_lost(void);
-// Collects host events without sleeping (a non-blocking poll calls it first).
-void task_poll_host(void);
+// Collects host events without sleeping. Whoever polls and finds something ready, or does not wait, never gets to sleep.c, where they are collected
+// otherwise. must: now; else only when it was not done lately.
+void task_poll_host(bool must);
+static inline bool hostio_look(bool must)	// false: there is nothing to collect
+{
+	if (likely(!__atomic_load_n(&hostio_active, __ATOMIC_RELAXED)))
+		return false;
+	task_poll_host(must);
+	return true;
+}

@@ -65,6 +65,28 @@ void netdev_outer(u8 ip[16], const struct iaddr *local)
 		memcpy(ip, d->ip6, 16);
 }
 
+static void host_alias(u8 ip[16], bool v4)
+{
+	memcpy(ip, v4 ? (const u8[16]){ [10] = 0xff, [11] = 0xff } : table[1].ip6, 16);
+	if (v4)
+		memcpy(ip + 12, table[1].ip4, 4);
+	ip[15] = 2;
+}
+
+void netdev_host_alias(u8 ip[16]) { host_alias(ip, ip_is_v4(ip)); }
+
+bool netdev_host_real(u8 ip[16])
+{
+	bool v4 = ip_is_v4(ip);
+	u8 alias[16];
+	host_alias(alias, v4);
+	if (memcmp(ip, alias, 16))
+		return false;
+	memset(ip, 0, v4 ? 0 : 16);
+	memcpy(ip + 12, v4 ? (const u8[4]){ 127, 0, 0, 1 } : (const u8[4]){ 0, 0, 0, 1 }, 4);
+	return true;
+}
+
 struct ifreq_ {
 	char name[16];
 	union {

@@ -22,5 +22,8 @@ const struct netdev *netdev_by_name(const struct net_ns *net, const char *name);
 const struct netdev *netdev_by_index(const struct net_ns *net, int index);
 bool netdev_has_lo4(const struct net_ns *net), netdev_has_lo6(const struct net_ns *net); // lo has its addresses
 bool netdev_owns(const u8 *ip); // an address of ours that is not loopback
+// The host's loopback is not ours: a peer there is shown as 100.64.0.2 or fdc0:ffe0:64::2.
+void netdev_host_alias(u8 ip[16]);	// 127.0.0.1 or ::1 becomes it
+bool netdev_host_real(u8 ip[16]);	// and back; false: is not it
 struct iaddr;
 void netdev_outer(u8 ip[16], const struct iaddr *local); // local's address, or where that is unspecified coffer0's

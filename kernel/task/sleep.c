@@ -145,6 +145,8 @@ static bool never_polls(struct task *t)
 	}
 }
 
+#define HOST_POLL_NS 50000u
+
 static int deliver(u64 deadline)
 {
 	__uninit struct hc_event ev[32];
@@ -155,18 +157,6 @@ static int deliver(u64 deadline)
 	for (int i = 0; i < n; i++)
 		hostio_event(ev[i].cookie, ev[i].events);
 	return n;
-}
-
-void task_poll_host(void)
-{
-	struct task *none = NULL, *t = current;
-
-	if (!__atomic_load_n(&hostio_active, __ATOMIC_RELAXED))
-		return;
-	if (__atomic_compare_exchange_n(&poller, &none, t, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
-		deliver(0);
-		__atomic_store_n(&poller, NULL, __ATOMIC_SEQ_CST);
-	}
 }
 
 // The poller leaves: someone else who sleeps for I/O must take over.
@@ -180,6 +170,21 @@ static void pass_on(void)
 		task_wake(s->task);
 	}
 	mutex_unlock(&io_lock);
+}
+
+void task_poll_host(bool must)
+{
+	static u64 next; // not before, unless it must be: asking the host costs more than most calls
+	struct task *none = NULL, *t = current;
+
+	if (!must && ktime_mono() < __atomic_load_n(&next, __ATOMIC_RELAXED))
+		return;
+	if (__atomic_compare_exchange_n(&poller, &none, t, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+		deliver(0);
+		__atomic_store_n(&next, ktime_mono() + HOST_POLL_NS, __ATOMIC_RELAXED);
+		__atomic_store_n(&poller, NULL, __ATOMIC_SEQ_CST);
+		pass_on();
+	}
 }
 
 static int sleep(u32 seq, u64 deadline, bool interruptible)

@@ -15,7 +15,7 @@
 #define OUT4 "198.51.100.1"
 #define OUT6 "fd12:3456::1"
 // ECHO: until the end, then closes. RESET: reads four bytes and aborts. HOLD: accepts and does nothing. COMMAND: one line
-// "PORT N": makes N connections to PORT, sends a byte through each, reads one, answers with how many worked.
+// "PORT N": makes N connections (-1: sends one datagram from 127.0.0.1) to PORT, sends a byte through each, reads one, answers with how many worked.
 enum { ECHO = 9001, RESET, HOLD, COMMAND, NOBODY, PUBLISHED = 7000, PUBLISHED_UDP, PUBLISHED_SHARED };
 #define ADDR(a) (struct sockaddr *)&(a), sizeof(a)
 
@@ -52,6 +52,13 @@ static int command(int s)
 	int port, n, good = 0;
 	if (read(s, line, sizeof(line) - 1) <= 0 || sscanf(line, "%d %d", &port, &n) != 2)
 		return -1;
+	if (n < 0) { // one datagram, from 127.0.0.1
+		struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+		int c = socket(AF_INET, SOCK_DGRAM, 0);
+		char x = 'q';
+		good = !connect(c, ADDR(a)) && send(c, &x, 1, 0) == 1 && recv(c, &x, 1, 0) == 1 && x == 'r';
+		close(c);
+	}
 	for (int k = 0; k < n; k++) {
 		struct sockaddr_in a = in4(port);
 		int c = socket(AF_INET, SOCK_STREAM, 0);
@@ -352,6 +359,66 @@ TEST(published_datagrams)
 	EQ(poll(&p, 1, -1), 1);
 	EQ(recv(s, b, sizeof(b), 0), 3);
 	STREQ(b, "abc");
+}
+
+// Who finds something ready every time must still learn what comes from outside.
+TEST(never_asleep)
+{
+	int busy = to4(SOCK_STREAM, HOLD), s = to4(SOCK_STREAM, ECHO), e = OK(epoll_create1(0));
+	struct pollfd p[2] = {{busy, POLLOUT, 0}, {s, POLLIN, 0}};
+	struct epoll_event ev = {.events = EPOLLOUT, .data.fd = busy}, out[2];
+	char b[4];
+	EQ(write(s, "ab", 2), 2);
+	do
+		EQ(poll(p, 2, -1) >= 1, 1);
+	while (!p[1].revents);
+	EQ(read(s, b, 1), 1); // one of two: the rest needs no new event
+	while (poll(&p[1], 1, 0) == 0)
+		;
+	EQ(t_readn(s, b, 1), 1);
+	EQ(write(s, "c", 1), 1);
+	while (poll(&p[1], 1, 0) == 0)
+		;
+	EQ(read(s, b, 4), 1);
+	OK(epoll_ctl(e, EPOLL_CTL_ADD, busy, &ev));
+	ev = (struct epoll_event){.events = EPOLLIN, .data.fd = s};
+	OK(epoll_ctl(e, EPOLL_CTL_ADD, s, &ev));
+	EQ(write(s, "d", 1), 1);
+	for (bool seen = false; !seen;)
+		for (int n = OK(epoll_wait(e, out, 2, -1)); n-- > 0;)
+			seen |= out[n].data.fd == s;
+	EQ(read(s, b, 4), 1);
+	OK(epoll_ctl(e, EPOLL_CTL_DEL, busy, NULL));
+	EQ(write(s, "e", 1), 1);
+	while (epoll_wait(e, out, 2, 0) == 0)
+		;
+	EQ(read(s, b, 4), 1);
+	EQ(write(s, "f", 1), 1);
+	for (fd_set r;;) {
+		FD_ZERO(&r);
+		FD_SET(s, &r);
+		if (select(s + 1, &r, NULL, NULL, &(struct timeval){0, 0}) == 1)
+			break;
+	}
+	EQ(read(s, b, 4), 1);
+}
+
+// Asked from the host's loopback, a published port answers there; but the one who asks is not on the enclave's own loopback.
+TEST(datagrams_of_the_host_itself)
+{
+	char b[8] = "";
+	struct sockaddr_in from;
+	socklen_t n = sizeof(from);
+	int s = published(SOCK_DGRAM, PUBLISHED_UDP, false), c = to4(SOCK_STREAM, COMMAND);
+	struct pollfd p = {s, POLLIN, 0};
+	dprintf(c, "%d %d", PUBLISHED_UDP, -1);
+	EQ(poll(&p, 1, -1), 1);
+	EQ(recvfrom(s, b, sizeof(b), 0, (void *)&from, &n), 1);
+	bool local = ntohl(from.sin_addr.s_addr) == INADDR_LOOPBACK;
+	EQ(local, getenv("COFFER_INSIDE") == NULL);
+	EQ(sendto(s, "r", 1, 0, ADDR(from)), 1);
+	EQ(t_readn(c, b, 1), 1);
+	EQ(b[0], '1');
 }
 
 TEST(many_idle_connections)
