@@ -44,5 +44,7 @@ install: bins
 	install -D -m 644 $(B)/coffer-broker.service $(DESTDIR)$(PREFIX)/lib/systemd/system/coffer-broker.service
 	install -D -m 644 broker/coffer-broker.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/coffer-broker.conf
 	install -d $(DESTDIR)$(PREFIX)/share/doc/coffer
+	install -d $(DESTDIR)$(PREFIX)/share/coffer/ohttp
+	install -m 644 tunnel/web/* $(DESTDIR)$(PREFIX)/share/coffer/ohttp
 	install -m 644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/coffer
 	install -D -m 644 cli/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/coffer
