@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attested TLS beside TLS alone: mutual handshakes over P-256, and bytes, both ends in this thread over a socket pair. Rounds take turns and the median of each
-// counts; time is the thread's own.
+// counts; time is the thread's own. Last, what a connection costs in memory that rests after a first message, half of both its ends'.
 //
 //	ratls [-q]	name, unit, value, ratio to the plain one, one line each
 #include <openssl/pem.h>
@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <fcntl.h>
 #include <time.h>
@@ -112,10 +113,15 @@ static double plain_bulk(const struct plain *with)
 	plain_open(&p, with);
 	double from = now_s();
 	while (got < BULK) {
-		int n = sent < BULK ? SSL_write(p.client, data, PIECE) : 0;
-		sent += n > 0 ? (size_t)n : 0;
-		while ((n = SSL_read(p.server, data, PIECE)) > 0)
-			got += (size_t)n;
+		int n;
+		for (size_t end = sent + PIECE; sent < end && sent < BULK; sent += (size_t)n) {	// record by record: all of them before any is read
+			if ((n = SSL_write(p.client, data, (int)(end - sent))) <= 0)
+				die("plain TLS blocks");
+		}
+		for (size_t end = sent; got < end; got += (size_t)n) {
+			if ((n = SSL_read(p.server, data, PIECE)) <= 0)
+				die("plain TLS breaks");
+		}
 	}
 	double rate = BULK / (now_s() - from) / 1e6;
 	plain_close(&p);
@@ -151,14 +157,56 @@ static double attested_bulk(struct ratls_context *ctx)
 	attested_open(&p, ctx);
 	double from = now_s();
 	while (got < BULK) {
-		ssize_t n = sent < BULK ? ratls_write(p.client, data, PIECE, 0) : 0;
-		sent += n > 0 ? (size_t)n : 0;
-		while ((n = ratls_read(p.server, data, PIECE, 0)) > 0)
-			got += (size_t)n;
+		ssize_t n;
+		if (ratls_write(p.client, data, PIECE, 0) != PIECE)
+			die("attested TLS blocks");
+		for (sent += PIECE; got < sent; got += (size_t)n) {
+			if ((n = ratls_read(p.server, data, PIECE, 0)) <= 0)
+				die("attested TLS breaks");
+		}
 	}
 	double rate = BULK / (now_s() - from) / 1e6;
 	pair_close(&p);
 	return rate;
+}
+
+#define RESTING_MAX 4000
+
+static double resident_kib(void)
+{
+	long all, resident;
+	FILE *f = fopen("/proc/self/statm", "r");
+	if (!f || fscanf(f, "%ld %ld", &all, &resident) != 2)
+		die("no /proc/self/statm");
+	fclose(f);
+	return (double)resident * (double)sysconf(_SC_PAGESIZE) / 1024;
+}
+
+// How many pairs there may be.
+static unsigned int room(void)
+{
+	struct rlimit l;
+	if (getrlimit(RLIMIT_NOFILE, &l))
+		die("no limits");
+	l.rlim_cur = l.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &l);
+	return l.rlim_cur < 2 * RESTING_MAX + 64 ? (unsigned int)(l.rlim_cur - 64) / 2 : RESTING_MAX;
+}
+
+static void memory_attested(const char *name, struct ratls_context *ctx, unsigned int count)
+{
+	static struct pair p[RESTING_MAX];
+	double before = 0;
+	for (unsigned int i = 0; i < count; i++) {
+		attested_open(&p[i], ctx);
+		if (!says(p[i].client, p[i].server, "hello") || !says(p[i].server, p[i].client, "hello"))
+			die("attested TLS breaks");
+		if (i == 9)	// what is kept for all is there
+			before = resident_kib();
+	}
+	printf("%s KiB %.1f 1.00\n", name, (resident_kib() - before) / (2.0 * (count - 10)));
+	for (unsigned int i = 0; i < count; i++)
+		pair_close(&p[i]);
 }
 
 static int by_value(const void *a, const void *b)
@@ -209,6 +257,7 @@ int main(int argc, char **argv)
 	}
 	for (unsigned int k = 0; k < KINDS; k++)
 		printf("%s %s %.0f %.2f\n", kinds[k].name, kinds[k].unit, median(values[k], rounds), median(ratios[k], rounds));
+	memory_attested("memory_resting_session", proved, quick ? 200 : room());
 	ratls_context_free(proved);
 	ratls_context_free(cached);
 	ratls_context_free(uncached);

@@ -15,7 +15,9 @@
 #include <unistd.h>
 #include <fcntl.h>
 
+#include "attest/cert.h"
 #include "lib/tls.h"
+#include "ratls/shed.h"
 
 #define LATE_DATA (64u << 20)	// behind a challenge: more than any buffers on the way hold
 
@@ -49,6 +51,20 @@ static bool set_name(struct ratls_connection *c, const char *name)
 	return !c->ctx->ordinary || (ip ? X509_VERIFY_PARAM_set1_ip_asc(p, name) : X509_VERIFY_PARAM_set1_host(p, name, 0)) == 1;
 }
 
+static bool set_descriptor(struct ratls_connection *c)
+{
+	BIO *in = BIO_new_socket(c->fd, BIO_NOCLOSE);
+	c->wire = wire_new(c->fd);
+	if (!in || !c->wire) {
+		BIO_free(in);
+		BIO_free(c->wire);
+		return false;
+	}
+	SSL_set0_rbio(c->ssl, in);
+	SSL_set0_wbio(c->ssl, c->wire);
+	return true;
+}
+
 static int show(struct ratls_connection *c, struct fault *f)
 {
 	struct ratls_context *ctx = c->ctx;
@@ -80,7 +96,7 @@ static int open_connection(struct ratls_connection **out, struct ratls_context *
 					 .ssl = SSL_new(server ? ctx->server : ctx->client)};
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		err = fault_errno(f, errno, "the descriptor %d cannot be used", fd);
-	else if (!c->ssl || SSL_set_fd(c->ssl, fd) != 1 || SSL_set_app_data(c->ssl, c) != 1 || (name && !set_name(c, name)))
+	else if (!c->ssl || !set_descriptor(c) || SSL_set_app_data(c->ssl, c) != 1 || (name && !set_name(c, name)))
 		err = fault_set(f, -ENOMEM, "out of memory, or '%.200s' is no name", name ? name : "");
 	else if (!server && !ctx->judge && !ctx->ordinary && !ctx->any_server)
 		err = fault_set(f, -EINVAL, "a client must know whom it speaks to: verify (with a policy), ca_file, or insecure_any_server");
@@ -121,7 +137,7 @@ int connection_cut_off(struct ratls_connection *c, const char *to_peer, const ch
 	size_t len = strlen(to_peer);
 	if (c->framed && c->phase >= RATLS_CHECK)
 		connection_send_frame(c, FRAME_VERDICT, to_peer, len < FRAME_MAX_REASON ? len : FRAME_MAX_REASON - 1);
-	return connection_lose(c, fault_set(&c->reason, -EKEYREJECTED, "the peer is refused: %s", why));
+	return connection_lose(c, fault_set(connection_reason(c), -EKEYREJECTED, "the peer is refused: %s", why));
 }
 
 static void schedule(struct ratls_connection *c)
@@ -133,7 +149,7 @@ static void schedule(struct ratls_connection *c)
 static int take_verdict(struct ratls_connection *c, struct verdict *v)
 {
 	if (!v)
-		return connection_lose(c, fault_set(&c->reason, -ENOMEM, "out of memory"));
+		return connection_lose(c, fault_set(connection_reason(c), -ENOMEM, "out of memory"));
 	verdict_release(c->verdict);
 	c->verdict = verdict_ref(v);
 	if (!v->accepted)
@@ -146,21 +162,22 @@ static int take_verdict(struct ratls_connection *c, struct verdict *v)
 static int take_up_work(struct ratls_connection *c)
 {
 	struct ratls_work *w = c->work;
+	struct fault why = {""};
 	int err = 0;
 	if (!w || !work_is_done(w))
 		return 0;
 	c->work = NULL;
 	switch (w->kind) {
 	case WORK_SHOW:
-		err = w->err ? fault_set(&c->reason, w->err == -ENOMEM ? w->err : -EIO, "this side has no certificate: %s", w->why.text) :
-			self_show(c->ctx->self, w->cert, c->ssl, &c->reason);
+		err = w->err ? fault_set(&why, w->err == -ENOMEM ? w->err : -EIO, "this side has no certificate: %s", w->why.text) :
+			self_show(c->ctx->self, w->cert, c->ssl, &why);
 		c->phase = RATLS_TLS;
 		break;
 	case WORK_CERTIFICATE: err = take_verdict(c, w->verdict); break;
-	default: err = exchange_finish(&c->x, w, clock_ms(), &c->reason); break;
+	default: err = exchange_finish(&c->x, w, clock_ms(), &why); break;
 	}
 	work_release(w);
-	return err ? connection_lose(c, err) : 0;
+	return err ? connection_lose_by(c, err, &why) : 0;
 }
 
 static void let_go(void *ctx)
@@ -171,7 +188,7 @@ static void let_go(void *ctx)
 int connection_begin_work(struct ratls_connection *c, struct ratls_work *w)
 {
 	if (!w)
-		return connection_lose(c, fault_set(&c->reason, -ENOMEM, "out of memory"));
+		return connection_lose(c, fault_set(connection_reason(c), -ENOMEM, "out of memory"));
 	w->keeps = context_ref(c->ctx);
 	w->let_go = let_go;
 	c->work = w;
@@ -201,18 +218,22 @@ void ratls_work_run(struct ratls_work *w)
 // Without proofs in the session the same certificate is judged again: its collateral may have become another, or the policy's measure of it.
 static int judge_again(struct ratls_connection *c)
 {
-	X509 *cert = SSL_get0_peer_certificate(c->ssl);
-	if (!cert)
+	X509 *cert = c->peer_der ? shed_read(c->peer_der, (size_t)c->peer_der_len) : SSL_get1_peer_certificate(c->ssl);
+	if (!cert && !c->peer_der)
 		return connection_cut_off(c, "certificate", "it shows no certificate");
-	return connection_begin_work(c, work_new(WORK_CERTIFICATE, c->ctx->judge, c->ctx->self, cert));
+	struct ratls_work *w = cert ? work_new(WORK_CERTIFICATE, c->ctx->judge, c->ctx->self, cert) : NULL;
+	X509_free(cert);
+	return connection_begin_work(c, w);
 }
 
 static int challenge(struct ratls_connection *c, int64_t now)
 {
+	struct fault why = {"out of memory"};
 	if (c->x.asked || c->x.judging)
 		return 0;
 	c->since_challenge = 0;
-	return exchange_challenge(&c->x, now, &c->reason);
+	int err = exchange_challenge(&c->x, now, &why);
+	return err ? connection_lose_by(c, err, &why) : 0;
 }
 
 int connection_tick(struct ratls_connection *c, bool *overdue)
@@ -229,8 +250,7 @@ int connection_tick(struct ratls_connection *c, bool *overdue)
 	if (!c->x.asked && !c->x.judging && c->x.renew_at_ms && now >= c->x.renew_at_ms) {
 		if (!c->out_len && !c->want_write)	// new traffic keys as well, of both directions
 			SSL_key_update(c->ssl, SSL_KEY_UPDATE_REQUESTED);
-		err = challenge(c, now);
-		return err ? connection_lose(c, err) : 0;
+		return challenge(c, now);
 	}
 	*overdue = c->x.asked && now >= c->x.answer_by_ms;
 	// Its answer is behind what the program has not read; but not for ever.
@@ -267,7 +287,7 @@ int connection_wait(struct ratls_connection *c, short events, int64_t deadline)
 	if (now >= deadline)
 		return -EAGAIN;
 	int n = poll(&p, 1, until <= now ? 0 : until - now > 60000 ? 60000 : (int)(until - now));
-	return n < 0 && errno != EINTR ? connection_lose(c, fault_errno(&c->reason, errno, "poll")) : 0;
+	return n < 0 && errno != EINTR ? connection_lose(c, fault_errno(connection_reason(c), errno, "poll")) : 0;
 }
 
 // ---- the handshake ----
@@ -292,9 +312,8 @@ static int begin_proofs(struct ratls_connection *c)
 	const char *own = roles[c->server], *other = roles[!c->server];
 	if (SSL_export_keying_material(c->ssl, c->x.own_exporter, 32, EXCHANGE_LABEL, strlen(EXCHANGE_LABEL), (const uint8_t *)own, strlen(own), 1) != 1 ||
 	    SSL_export_keying_material(c->ssl, c->x.peer_exporter, 32, EXCHANGE_LABEL, strlen(EXCHANGE_LABEL), (const uint8_t *)other, strlen(other), 1) != 1)
-		return connection_lose(c, fault_set(&c->reason, -EIO, "TLS gives no exporter value"));
-	int err = ctx->judge ? challenge(c, clock_ms()) : 0;
-	return err ? connection_lose(c, err) : 0;
+		return connection_lose(c, fault_set(connection_reason(c), -EIO, "TLS gives no exporter value"));
+	return ctx->judge ? challenge(c, clock_ms()) : 0;
 }
 
 // The peer's certificate, where nobody has looked at it in the handshake: a resumed session's, or left for a helper.
@@ -319,15 +338,32 @@ static int do_tls(struct ratls_connection *c)
 	int n = SSL_do_handshake(c->ssl);
 	if (n != 1) {
 		int err = connection_trouble(c, n, false);
-		return err ? err : connection_lose(c, fault_set(&c->reason, -ECONNRESET, "the peer ended the connection in the handshake"));
+		return err ? err : connection_lose(c, fault_set(connection_reason(c), -ECONNRESET, "the peer ended the connection in the handshake"));
 	}
 	const unsigned char *chosen;
 	unsigned int len;
 	SSL_get0_alpn_selected(c->ssl, &chosen, &len);
 	if (len && !*ratls_alpn(c))
-		return connection_lose(c, fault_set(&c->reason, -EPROTO, "the peer chose a protocol that was not offered"));
+		return connection_lose(c, fault_set(connection_reason(c), -EPROTO, "the peer chose a protocol that was not offered"));
 	c->phase = RATLS_CHECK;
 	return check(c);
+}
+
+// The handshake is over: what it needed goes. (With resumption other connections have the same certificate.)
+static void rest(struct ratls_connection *c)
+{
+	X509 *cert = SSL_get0_peer_certificate(c->ssl);
+	if (!cert || c->ctx->resume || c->work || !cert_digest(cert, c->peer_digest))
+		return;
+	// Without proofs in the session the whole is judged again.
+	if (!c->framed && c->ctx->judge && (c->peer_der_len = i2d_X509(cert, &c->peer_der)) <= 0)
+		return;
+	exchange_rest(&c->x);
+	shed_certificate(cert);
+	if (c->x.verdict) {
+		verdict_release(c->verdict);
+		c->verdict = NULL;
+	}
 }
 
 // A step towards the end of the proofs, and with it of the handshake.
@@ -339,13 +375,15 @@ static int prove(struct ratls_connection *c)
 	if (!c->framed || exchange_done(&c->x)) {
 		if (!err) {
 			c->phase = RATLS_OPEN;
-			c->reason.text[0] = '\0';
+			free(c->reason);
+			c->reason = NULL;
+			rest(c);
 		}
 		return err;
 	}
 	err = connection_advance(c);
 	if (!err && !exchange_done(&c->x) && !c->work)	// its last verdict and its end may come together
-		return connection_lose(c, fault_set(&c->reason, -ECONNRESET, "the peer ended the connection before the proofs were made"));
+		return connection_lose(c, fault_set(connection_reason(c), -ECONNRESET, "the peer ended the connection before the proofs were made"));
 	// What was waited for may have been in what just came: nothing more need come then.
 	return err == 1 || (err == -EAGAIN && exchange_done(&c->x)) ? 0 : err ? err : -EAGAIN;
 }
@@ -374,9 +412,9 @@ int ratls_handshake(struct ratls_connection *c, int timeout_ms)
 		}
 		if (err == -EAGAIN && c->work)
 			return err;
-		if (err == -EAGAIN && (err = connection_wait(c, c->want_write || c->out_len ? POLLIN | POLLOUT : POLLIN, deadline))) {
+		if (err == -EAGAIN && (err = connection_wait(c, c->want_write || connection_has_to_send(c) ? POLLIN | POLLOUT : POLLIN, deadline))) {
 			if (err == -EAGAIN)
-				fault_set(&c->reason, err, "no end of the handshake in time");
+				fault_set(connection_reason(c), err, "no end of the handshake in time");
 			return err;
 		}
 	}
@@ -435,6 +473,8 @@ int ratls_close(struct ratls_connection *c, int timeout_ms)
 	free(c->stash);
 	free(c->out);
 	free(c->peer_json);
+	OPENSSL_free(c->peer_der);
+	free(c->reason);
 	ratls_context_free(c->ctx);
 	free(c);
 	return err;
@@ -476,7 +516,7 @@ int ratls_attest_again(struct ratls_connection *c)
 	if (c->failed || c->phase != RATLS_OPEN)
 		return c->failed ? c->failed : -EAGAIN;
 	if (!c->ctx->judge)
-		return fault_set(&c->reason, -EINVAL, "nothing is asked of the peer here");
+		return fault_set(connection_reason(c), -EINVAL, "nothing is asked of the peer here");
 	if (!c->framed)
 		return c->work ? 0 : judge_again(c);
 	int err = challenge(c, clock_ms());
@@ -494,5 +534,5 @@ const char *ratls_peer(struct ratls_connection *c)
 
 const char *ratls_reason(const struct ratls_connection *c)
 {
-	return c->reason.text;
+	return c->reason ? c->reason->text : "";
 }

@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "ratls/exchange.h"
+#include "ratls/wire.h"
 
 #define RATLS_STASH_MAX (256u << 10)	// data that came while the program only wrote
 #define RATLS_SESSIONS 16
@@ -42,6 +43,7 @@ enum ratls_phase {
 struct ratls_connection {
 	struct ratls_context *ctx;
 	SSL *ssl;
+	BIO *wire;			// the SSL's: where its records go
 	int fd;
 	enum ratls_phase phase;
 	char *name;
@@ -75,7 +77,10 @@ struct ratls_connection {
 
 	int failed;			// a negative errno, for good
 	char *peer_json;
-	struct fault reason;
+	char peer_digest[65];		// of its certificate, which OpenSSL has no longer; "": it has
+	uint8_t *peer_der;		// that, if it is needed again
+	int peer_der_len;
+	struct fault *reason;		// NULL: there is none
 };
 
 struct ratls_context *context_ref(struct ratls_context *ctx);
@@ -98,6 +103,9 @@ int64_t connection_deadline(int timeout_ms);
 
 // Remembers what the connection was lost by, the first time; returns err.
 int connection_lose(struct ratls_connection *c, int err);
+int connection_lose_by(struct ratls_connection *c, int err, const struct fault *why);
+// Where the words go; NULL without memory.
+struct fault *connection_reason(struct ratls_connection *c);
 // After a call of OpenSSL's that did not succeed: -EAGAIN, 0 the peer's goodbye, or what the connection was lost by.
 int connection_trouble(struct ratls_connection *c, int ret, bool writing);
 // For exchange.h: whole frames, behind each other; flushed by who called.

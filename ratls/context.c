@@ -77,7 +77,7 @@ int context_check_ordinary(struct ratls_connection *c)
 	}
 	X509_STORE_CTX_free(store);
 	ERR_clear_error();
-	return err ? connection_lose(c, fault_set(&c->reason, err, "out of memory")) : 0;
+	return err ? connection_lose(c, fault_set(connection_reason(c), err, "out of memory")) : 0;
 }
 
 // The peer has shown its certificate; that it has the key is TLS's to find out, in this handshake as well.
@@ -177,6 +177,8 @@ static SSL_CTX *new_tls(struct ratls_context *ctx, const struct ratls_options *o
 		tls_fault(f, "cannot set up TLS");
 		goto fail;
 	}
+	SSL_CTX_set_read_ahead(t, 1);
+	SSL_CTX_set_default_read_buffer_len(t, 65000);
 	SSL_CTX_set_max_cert_list(t, 256 << 10);	// evidence and collateral are larger than names
 	SSL_CTX_set_cert_verify_callback(t, look, NULL);
 	int mode = !server ? SSL_VERIFY_PEER : ctx->judge || ctx->ordinary ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : SSL_VERIFY_NONE;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "lib/encode.h"
+#include "ratls/shed.h"
 
 // Asking the hardware costs: a verifier may ask so often at once, and then as often as one that renews each second.
 #define ANSWERS_AT_ONCE 9
@@ -65,7 +66,10 @@ static int take_proof(struct exchange_state *x, const uint8_t *content, size_t l
 	x->asked = false;	// a nonce serves once
 	if (!len)
 		return refuse(x, "no proof", "it has no proof for this session", f);
-	struct ratls_work *w = work_new(WORK_PROOF, x->judge, x->self, x->peer);
+	X509 *peer = x->peer_small ? shed_read(x->peer_small, x->peer_small_len) : x->peer;
+	struct ratls_work *w = peer ? work_new(WORK_PROOF, x->judge, x->self, peer) : NULL;
+	if (peer != x->peer)
+		X509_free(peer);
 	if (!w || !(w->content = malloc(len))) {
 		work_release(w);
 		return fault_set(f, -ENOMEM, "out of memory");
@@ -132,10 +136,20 @@ int64_t exchange_due_ms(const struct exchange_state *x)
 	return !x->judge || x->judging ? -1 : x->asked ? x->answer_by_ms : x->renew_at_ms ? x->renew_at_ms : -1;
 }
 
+void exchange_rest(struct exchange_state *x)
+{
+	if (!x->peer || x->peer_small || !(x->peer_small = shed_extensions(x->peer, &x->peer_small_len)))
+		return;
+	X509_free(x->peer);
+	x->peer = NULL;
+}
+
 void exchange_close(struct exchange_state *x)
 {
 	verdict_release(x->verdict);
 	x->verdict = NULL;
 	X509_free(x->peer);
 	x->peer = NULL;
+	free(x->peer_small);
+	x->peer_small = NULL;
 }

@@ -16,7 +16,9 @@
 struct exchange_state {
 	struct judge *judge;		// NULL: this side verifies nothing
 	struct self *self;
-	X509 *peer;			// its certificate; exchange_close frees it
+	X509 *peer;			// its certificate; exchange_close frees it. NULL after exchange_rest, if it has one:
+	uint8_t *peer_small;		// without extensions
+	size_t peer_small_len;
 	bool peer_verifies;
 	uint8_t own_exporter[32], peer_exporter[32];
 	int (*send)(void *ctx, enum frame_type type, const void *bytes, size_t len);
@@ -47,6 +49,8 @@ bool exchange_done(const struct exchange_state *x);
 // When something is due next; -1: nothing.
 int64_t exchange_due_ms(const struct exchange_state *x);
 
+// Makes itself small, until there is another proof.
+void exchange_rest(struct exchange_state *x);
 void exchange_close(struct exchange_state *x);
 
 #endif

@@ -176,13 +176,29 @@ static bool say_failed(const struct attest_result *r, char **lines, char **names
 	return ok;
 }
 
+// Of a proof that passed each connection has a verdict of its own: what was expected and found alike is left out.
+static void shorten(json_t *checks)
+{
+	json_t *c;
+	size_t i;
+	json_array_foreach(checks, i, c) {
+		const char *outcome = json_string_value(json_object_get(c, "outcome"));
+		if (outcome && !strcmp(outcome, "passed")) {
+			json_object_del(c, "expected");
+			json_object_del(c, "found");
+		}
+	}
+}
+
 // Takes the result's insides.
-static struct verdict *conclude(const char *model, const struct attest_result *r, time_t now, time_t until)
+static struct verdict *conclude(const char *model, const struct attest_result *r, bool own, time_t now, time_t until)
 {
 	struct verdict *v = calloc(1, sizeof *v);
 	json_t *checks = attest_checks_json(r);
 	if (!v)
 		goto fail;
+	if (own && attest_passed(r))
+		shorten(checks);
 	*v = (struct verdict){.accepted = attest_passed(r), .model = model, .from = now, .until = until, .refs = 1,
 			      .claims = json_dumps(r->claims, JSON_COMPACT | JSON_SORT_KEYS), .checks = json_dumps(checks, JSON_COMPACT)};
 	json_decref(checks);
@@ -355,7 +371,7 @@ struct verdict *judge_certificate(struct judge *j, X509 *cert)
 		fail(result, "certificate-evidence", "evidence about the certificate's key", why.text);
 	}
 	sooner(&until, cert_time(X509_get0_notAfter(cert)));
-	v = conclude(model, result, now, until);
+	v = conclude(model, result, false, now, until);
 	attest_result_free(result);
 	if (v && v->accepted && j->cache)
 		verdict_cache_put(j->cache, der, (size_t)len, v, now + (time_t)j->cache_s);
@@ -385,7 +401,7 @@ struct verdict *judge_session(struct judge *j, X509 *cert, const uint8_t *conten
 		ratls_content_check_session(&r, exporter, result);
 		check_content(j, cert, &r, now, &until, &model, result);
 	}
-	v = conclude(model, result, now, until);
+	v = conclude(model, result, true, now, until);
 	attest_result_free(result);
 	free(result);
 	return v;
@@ -488,7 +504,7 @@ struct verdict *judge_ohttp(struct judge *j, const struct judge_ohttp *q)
 		check_proof(j, q, now, &until, result);
 		policy_file_appraise(j->policy, result);
 	}
-	struct verdict *v = conclude(model, result, now, until);
+	struct verdict *v = conclude(model, result, false, now, until);
 	attest_result_free(result);
 	free(result);
 	return v;

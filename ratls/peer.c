@@ -50,7 +50,7 @@ char *peer_describe(const struct ratls_connection *c)
 	set_text(o, "verdict", !asked ? "not asked" : v && v->accepted && proved && c->failed != -EKEYREJECTED ? "accepted" : "refused");
 	set_text(o, "model", v ? v->model : "none");
 	if (c->failed == -EKEYREJECTED)
-		set_text(o, "reason", c->reason.text);
+		set_text(o, "reason", ratls_reason(c));
 	if (v) {
 		json_t *checks = parsed(v->checks);
 		json_object_set_new(o, "claims", parsed(v->claims));
@@ -64,7 +64,9 @@ char *peer_describe(const struct ratls_connection *c)
 	set_number(session, "own_proofs", c->x.verdicts);
 	add_tls(o, c);
 	X509 *cert = SSL_get0_peer_certificate(c->ssl);
-	if (cert && cert_digest(cert, hex))
+	if (*c->peer_digest)
+		set_text(o, "certificate_digest", c->peer_digest);
+	else if (cert && cert_digest(cert, hex))
 		set_text(o, "certificate_digest", hex);
 	char *text = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
 	json_decref(o);

@@ -23,6 +23,27 @@ int connection_lose(struct ratls_connection *c, int err)
 	return err;
 }
 
+struct fault *connection_reason(struct ratls_connection *c)
+{
+	if (!c->reason)
+		c->reason = calloc(1, sizeof *c->reason);
+	return c->reason;
+}
+
+int connection_lose_by(struct ratls_connection *c, int err, const struct fault *why)
+{
+	if (!c->failed && connection_reason(c))
+		*c->reason = *why;
+	return connection_lose(c, err);
+}
+
+// SSL_get_error looks at the thread's queue, in which another's errors may be; to clear an empty one takes longer than to look.
+static void forget_errors(void)
+{
+	if (ERR_peek_error())
+		ERR_clear_error();
+}
+
 // Alerts by which a peer says that it does not like our certificate.
 static bool is_refusal(int alert)
 {
@@ -63,19 +84,19 @@ int connection_trouble(struct ratls_connection *c, int ret, bool writing)
 	ERR_error_string_n(e, why, sizeof why);
 	ERR_clear_error();
 	if (c->phase == RATLS_TLS && c->verdict && !c->verdict->accepted)
-		return connection_lose(c, fault_set(&c->reason, -EKEYREJECTED, "the peer is refused: %s", c->verdict->reason));
+		return connection_lose(c, fault_set(connection_reason(c), -EKEYREJECTED, "the peer is refused: %s", c->verdict->reason));
 	if (kind == SSL_ERROR_SYSCALL && writing && has_last_words(c))
 		return c->failed;
 	if (kind == SSL_ERROR_SYSCALL && !writing && c->ended && !c->head_len)	// all had come
 		return 0;
 	if (kind == SSL_ERROR_SYSCALL || ERR_GET_REASON(e) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
-		return connection_lose(c, fault_set(&c->reason, -ECONNRESET, "the connection was cut%s%s", kind == SSL_ERROR_SYSCALL && saved ? ": " : "",
+		return connection_lose(c, fault_set(connection_reason(c), -ECONNRESET, "the connection was cut%s%s", kind == SSL_ERROR_SYSCALL && saved ? ": " : "",
 						    kind == SSL_ERROR_SYSCALL && saved ? strerror(saved) : ""));
 	if (ERR_GET_LIB(e) == ERR_LIB_SSL && alert > 0 && is_refusal(alert))
-		return connection_lose(c, fault_set(&c->reason, -EACCES, "the peer refuses this side's certificate (%s)", SSL_alert_desc_string_long(alert)));
+		return connection_lose(c, fault_set(connection_reason(c), -EACCES, "the peer refuses this side's certificate (%s)", SSL_alert_desc_string_long(alert)));
 	if (ERR_GET_REASON(e) == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE)
-		return connection_lose(c, fault_set(&c->reason, -EKEYREJECTED, "the peer is refused: it shows no certificate"));
-	return connection_lose(c, fault_set(&c->reason, -EPROTO, "TLS 1.3 failed: %s", why));
+		return connection_lose(c, fault_set(connection_reason(c), -EKEYREJECTED, "the peer is refused: it shows no certificate"));
+	return connection_lose(c, fault_set(connection_reason(c), -EPROTO, "TLS 1.3 failed: %s", why));
 }
 
 // ---- sending ----
@@ -88,11 +109,11 @@ static int keep(struct ratls_connection *c, const void *bytes, size_t len)
 		c->out_pos = 0;
 	}
 	if (c->out_len + len > OUT_MAX)
-		return connection_lose(c, fault_set(&c->reason, -EPROTO, "the peer asks and does not take the answers"));
+		return connection_lose(c, fault_set(connection_reason(c), -EPROTO, "the peer asks and does not take the answers"));
 	if (c->out_len + len > c->out_size) {
 		uint8_t *more = realloc(c->out, c->out_len + len);
 		if (!more)
-			return connection_lose(c, fault_set(&c->reason, -ENOMEM, "out of memory"));
+			return connection_lose(c, fault_set(connection_reason(c), -ENOMEM, "out of memory"));
 		c->out = more;
 		c->out_size = c->out_len + len;
 	}
@@ -104,17 +125,17 @@ static int keep(struct ratls_connection *c, const void *bytes, size_t len)
 // How much of it OpenSSL took; -EAGAIN, or what the connection was lost by.
 static int put_record(struct ratls_connection *c, const uint8_t *bytes, size_t len)
 {
-	ERR_clear_error();
+	forget_errors();
 	int k = SSL_write(c->ssl, bytes, len > RECORD ? RECORD : (int)len);
 	if (k > 0)
 		return k;
 	k = connection_trouble(c, k, true);
-	return k ? k : connection_lose(c, fault_set(&c->reason, -ECONNRESET, "the connection was cut"));
+	return k ? k : connection_lose(c, fault_set(connection_reason(c), -ECONNRESET, "the connection was cut"));
 }
 
 bool connection_has_to_send(const struct ratls_connection *c)
 {
-	return c->out_len || (c->end_sent && !c->framed && !c->shut);
+	return c->out_len || wire_holds(c->wire) || (c->end_sent && !c->framed && !c->shut);
 }
 
 // Where there are no frames TLS says that no more will come, behind all that was written.
@@ -131,13 +152,26 @@ static int say_end(struct ratls_connection *c)
 	return 0;
 }
 
+// What OpenSSL has written leaves: 0, -EAGAIN when not all of it did, or what the connection was lost by.
+static int send_records(struct ratls_connection *c)
+{
+	int err = wire_send(c->wire);
+	if (!err || err == -EAGAIN || has_last_words(c))
+		return c->failed ? c->failed : err;
+	return connection_lose(c, fault_set(connection_reason(c), -ECONNRESET, "the connection was cut: %s", strerror(-err)));
+}
+
 int connection_flush(struct ratls_connection *c)
 {
-	while (c->out_pos < c->out_len) {
-		int k = put_record(c, c->out + c->out_pos, c->out_len - c->out_pos);
-		if (k < 0)
+	while (c->out_pos < c->out_len || wire_holds(c->wire)) {
+		int k = 0;
+		wire_gather(c->wire);
+		while (c->out_pos < c->out_len && (k = put_record(c, c->out + c->out_pos, c->out_len - c->out_pos)) > 0)
+			c->out_pos += (size_t)k;
+		if (k < 0 && k != -EAGAIN)
 			return k;
-		c->out_pos += (size_t)k;
+		if ((k = send_records(c)))
+			return k;
 	}
 	if (c->out) {
 		free(c->out);
@@ -163,7 +197,7 @@ int connection_send_frame(void *ctx, enum frame_type type, const void *bytes, si
 // Some bytes, -EAGAIN, 0 the peer's goodbye.
 static int input(struct ratls_connection *c, void *buf, size_t size)
 {
-	ERR_clear_error();
+	forget_errors();
 	int n = SSL_read(c->ssl, buf, size > 1 << 20 ? 1 << 20 : (int)size);
 	c->starved = n <= 0;
 	if (n > 0)
@@ -181,35 +215,37 @@ bool connection_is_blocked(const struct ratls_connection *c)
 
 static int take_head(struct ratls_connection *c)
 {
-	if (frame_read(c->head, &c->in, &c->reason))
-		return connection_lose(c, -EPROTO);
+	struct fault why;
+	if (frame_read(c->head, &c->in, &why))
+		return connection_lose_by(c, -EPROTO, &why);
 	c->left = c->in.len;
 	if (c->in.type == FRAME_DATA && c->phase != RATLS_OPEN && !exchange_done(&c->x))
-		return connection_lose(c, fault_set(&c->reason, -EPROTO, "the peer sends data before it has proved itself"));
+		return connection_lose(c, fault_set(connection_reason(c), -EPROTO, "the peer sends data before it has proved itself"));
 	if ((c->in.type == FRAME_DATA || c->in.type == FRAME_END) && c->ended)
-		return connection_lose(c, fault_set(&c->reason, -EPROTO, "the peer sends data behind their end"));
+		return connection_lose(c, fault_set(connection_reason(c), -EPROTO, "the peer sends data behind their end"));
 	if (c->in.type != FRAME_DATA && c->left && !(c->message = malloc(c->left)))
-		return connection_lose(c, fault_set(&c->reason, -ENOMEM, "out of memory"));
+		return connection_lose(c, fault_set(connection_reason(c), -ENOMEM, "out of memory"));
 	return 0;
 }
 
 static int take_message(struct ratls_connection *c)
 {
 	struct ratls_work *w;
-	int err = exchange_take(&c->x, c->in.type, c->message, c->in.len, clock_ms(), &w, &c->reason);
+	struct fault why;
+	int err = exchange_take(&c->x, c->in.type, c->message, c->in.len, clock_ms(), &w, &why);
 	free(c->message);
 	c->message = NULL;
 	c->head_len = 0;
-	return err ? connection_lose(c, err) : w ? connection_begin_work(c, w) : 0;
+	return err ? connection_lose_by(c, err, &why) : w ? connection_begin_work(c, w) : 0;
 }
 
 // The peer has said goodbye.
 static int take_goodbye(struct ratls_connection *c)
 {
 	if (c->head_len)
-		return connection_lose(c, fault_set(&c->reason, -ECONNRESET, "the connection was cut, within a frame"));
+		return connection_lose(c, fault_set(connection_reason(c), -ECONNRESET, "the connection was cut, within a frame"));
 	if (!c->ended)
-		return connection_lose(c, fault_set(&c->reason, -ECONNRESET, "the connection was cut, without an end of the data"));
+		return connection_lose(c, fault_set(connection_reason(c), -ECONNRESET, "the connection was cut, without an end of the data"));
 	c->gone = true;
 	return 0;
 }
@@ -263,7 +299,7 @@ static ssize_t take_data(struct ratls_connection *c, void *buf, size_t size)
 		c->left -= c->framed ? (uint32_t)n : 0;
 		c->since_challenge += (uint64_t)n;
 	} else if (!n && c->framed) {
-		return connection_lose(c, fault_set(&c->reason, -ECONNRESET, "the connection was cut, within a frame"));
+		return connection_lose(c, fault_set(connection_reason(c), -ECONNRESET, "the connection was cut, within a frame"));
 	} else if (!n) {
 		c->ended = true;
 	}
@@ -330,7 +366,7 @@ static int look_around(struct ratls_connection *c)
 		if (!connection_can_keep(c))
 			return 0;
 		if (!c->stash && !(c->stash = malloc(RATLS_STASH_MAX)))
-			return connection_lose(c, fault_set(&c->reason, -ENOMEM, "out of memory"));
+			return connection_lose(c, fault_set(connection_reason(c), -ENOMEM, "out of memory"));
 		memmove(c->stash, c->stash + c->stash_pos, c->stash_len - c->stash_pos);
 		c->stash_len -= c->stash_pos;
 		c->stash_pos = 0;
@@ -365,16 +401,19 @@ static ssize_t put(struct ratls_connection *c, const uint8_t *bytes, size_t len)
 	uint8_t first[RECORD];
 	size_t n = len < FRAME_DATA_MAX ? len : FRAME_DATA_MAX, k = n < RECORD - FRAME_HEAD ? n : RECORD - FRAME_HEAD;
 	int err;
+	wire_gather(c->wire);
 	if (!c->framed) {
 		err = put_bytes(c, bytes, n);
-		return err ? err : (ssize_t)n;
+	} else {
+		frame_write(first, FRAME_DATA, n);
+		memcpy(first + FRAME_HEAD, bytes, k);
+		err = put_bytes(c, first, FRAME_HEAD + k);
+		if (!err && n > k)
+			err = c->out_len ? keep(c, bytes + k, n - k) : put_bytes(c, bytes + k, n - k);
 	}
-	frame_write(first, FRAME_DATA, n);
-	memcpy(first + FRAME_HEAD, bytes, k);
-	err = put_bytes(c, first, FRAME_HEAD + k);
-	if (!err && n > k)
-		err = c->out_len ? keep(c, bytes + k, n - k) : put_bytes(c, bytes + k, n - k);
-	return err ? err : (ssize_t)n;
+	if (!err)
+		err = send_records(c);
+	return err && err != -EAGAIN ? err : (ssize_t)n;
 }
 
 // What a writer waits for: only what it would read.
@@ -390,7 +429,7 @@ ssize_t ratls_write(struct ratls_connection *c, const void *buf, size_t len, int
 	size_t done = 0;
 	bool overdue = false, look = !len || clock_ms() - c->looked_ms >= LOOK_EVERY_MS;
 	if (c->end_sent && len)
-		return fault_set(&c->reason, -EPIPE, "this side has ended the connection");
+		return fault_set(connection_reason(c), -EPIPE, "this side has ended the connection");
 	for (;;) {
 		int err = c->phase == RATLS_OPEN ? connection_tick(c, &overdue) : ratls_handshake(c, timeout_ms);
 		if (!err && c->framed && (look || overdue))
@@ -410,7 +449,7 @@ ssize_t ratls_write(struct ratls_connection *c, const void *buf, size_t len, int
 			if (n < 0)
 				return n;
 			done += (size_t)n;
-			if (done == len && !c->out_len)
+			if (done == len && !connection_has_to_send(c))
 				return (ssize_t)done;
 			continue;
 		}

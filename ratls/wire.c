@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// See wire.h.
+#include "ratls/wire.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define RECORD_ON_WIRE (5 + 16384 + 1 + 16)
+#define WIRE_MAX (5 * RECORD_ON_WIRE)	// what 64 KiB and their frame's head make, and a little more
+
+struct wire {
+	int fd;
+	bool gathers;
+	unsigned char *bytes;	// WIRE_MAX, while there are any
+	size_t len, pos;
+};
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static BIO_METHOD *method;
+
+bool wire_holds(BIO *b)
+{
+	const struct wire *w = BIO_get_data(b);
+	return w->len;
+}
+
+static void drop(struct wire *w)
+{
+	free(w->bytes);
+	w->bytes = NULL;
+	w->len = w->pos = 0;
+}
+
+static int empty(struct wire *w)
+{
+	while (w->pos < w->len) {
+		ssize_t n = write(w->fd, w->bytes + w->pos, w->len - w->pos);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+		w->pos += (size_t)n;
+	}
+	if (w->bytes)
+		drop(w);
+	return 0;
+}
+
+static int wire_write(BIO *b, const char *bytes, int len)
+{
+	struct wire *w = BIO_get_data(b);
+	BIO_clear_retry_flags(b);
+	if (len <= 0)
+		return 0;
+	int err = w->len && (!w->gathers || w->len + (size_t)len > WIRE_MAX) ? empty(w) : 0;
+	if (!err && w->gathers && (size_t)len <= WIRE_MAX) {
+		if (!w->bytes && !(w->bytes = malloc(WIRE_MAX)))
+			return -1;
+		memcpy(w->bytes + w->len, bytes, (size_t)len);
+		w->len += (size_t)len;
+		return len;
+	}
+	ssize_t n = err ? -1 : write(w->fd, bytes, (size_t)len);
+	if (err)
+		errno = -err;
+	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+		BIO_set_retry_write(b);
+	return (int)n;
+}
+
+static long wire_control(BIO *b, int command, long number, void *pointer)
+{
+	struct wire *w = BIO_get_data(b);
+	(void)number, (void)pointer;
+	if (command != BIO_CTRL_FLUSH)
+		return 0;
+	BIO_clear_retry_flags(b);
+	int err = w->gathers ? 0 : empty(w);
+	if (err == -EAGAIN)
+		BIO_set_retry_write(b);
+	return err ? -1 : 1;
+}
+
+static int wire_free(BIO *b)
+{
+	struct wire *w = BIO_get_data(b);
+	if (w)
+		drop(w);
+	free(w);
+	return 1;
+}
+
+static void make_method(void)
+{
+	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "attested TLS");
+	if (m && BIO_meth_set_write(m, wire_write) && BIO_meth_set_ctrl(m, wire_control) && BIO_meth_set_destroy(m, wire_free))
+		method = m;
+	else
+		BIO_meth_free(m);
+}
+
+BIO *wire_new(int fd)
+{
+	pthread_once(&once, make_method);
+	BIO *b = method ? BIO_new(method) : NULL;
+	struct wire *w = b ? calloc(1, sizeof *w) : NULL;
+	if (!w) {
+		BIO_free(b);
+		return NULL;
+	}
+	w->fd = fd;
+	BIO_set_data(b, w);
+	BIO_set_init(b, 1);
+	return b;
+}
+
+void wire_gather(BIO *b)
+{
+	struct wire *w = BIO_get_data(b);
+	w->gathers = true;
+}
+
+int wire_send(BIO *b)
+{
+	struct wire *w = BIO_get_data(b);
+	w->gathers = false;
+	return empty(w);
+}
