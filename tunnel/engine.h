@@ -132,6 +132,7 @@ struct worker {
 
 // May be called from the worker's own thread only, but for worker_post.
 int worker_watch(struct worker *w, struct source *s, uint32_t events);
+int worker_watch_for(struct worker *w, struct source *s, uint32_t events);	// other events from now on
 void worker_unwatch(struct worker *w, struct source *s);	// before its descriptor is closed
 bool worker_post(struct worker *w, struct message *m);		// false: its thread has ended
 int worker_help(struct worker *w, struct job *j);		// -ENOMEM, -EAGAIN: there are no threads

@@ -15,6 +15,7 @@
 
 #define TURN_READS 8		// of a link, each a buffer full, before others have their turn
 #define TURN_WRITES 16
+#define FEW_BYTES 8192
 #define LINGER_MS 1000
 #define BACK_OFF_LEAST_MS 100
 #define BACK_OFF_MOST_MS 10000
@@ -276,6 +277,7 @@ static void fail(struct link *l, int err, const char *why)
 		leave_handshake(l);
 		l->state = LINK_LINGERING;
 		if (!timer_set(&lane->w->timers, &l->timer, lane->w->now_ms + LINGER_MS)) {
+			worker_watch_for(lane->w, &l->src, EPOLLIN);
 			link_mark(l);
 			if (l->client)
 				lane_tend(lane);
@@ -340,7 +342,7 @@ void link_retire(struct link *l)
 static void on_event(struct source *s, uint32_t events)
 {
 	struct link *l = list_entry(s, struct link, src);
-	l->readable |= events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR);
+	l->readable |= events & (EPOLLIN | EPOLLHUP | EPOLLERR);
 	link_mark(l);
 }
 
@@ -376,7 +378,8 @@ static void begin_handshake(struct link *l)
 	l->state = LINK_HANDSHAKE;
 	l->deadline_ms = w->now_ms + w->e->settings.handshake_ms;
 	l->readable = true;
-	int err = worker_watch(w, &l->src, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+	l->watched = EPOLLIN;
+	int err = worker_watch(w, &l->src, l->watched);
 	if (err)
 		fail(l, err, "no more descriptors can be waited for");
 	else
@@ -574,21 +577,22 @@ void link_flow_accept(struct flow *f)
 
 // ---- turns ----
 
-static void keep_time(struct link *l)
+// What is waited for until the next turn: bytes, room, and the time.
+static void wait_for(struct link *l)
 {
 	struct worker *w = l->lane->w;
 	int wait;
-	bool ready;
-	int64_t at = INT64_MAX;
-	ratls_wants(l->c, &wait, &ready);
+	bool ready, takes = l->mux || l->state == LINK_HANDSHAKE || (l->direct && l->direct->accepted && !l->kept);
+	short wants = ratls_wants(l->c, &wait, &ready);
+	uint32_t events = (wants & POLLIN ? EPOLLIN : 0) | (wants & POLLOUT || l->rest ? EPOLLOUT : 0);
+	int64_t at = wait >= 0 ? w->now_ms + wait : INT64_MAX, silence = l->heard_ms + (l->pinged ? 2 : 1) * (int64_t)w->e->settings.keepalive_ms;
 	// While it wrote it may have read, which no event will tell.
-	if (ready && !l->ended && (l->mux || (l->direct && l->direct->accepted && !l->kept)))
+	if (ready && takes && !l->ended && l->state != LINK_HANDSHAKE)
 		l->readable = true;
-	if (wait >= 0)
-		at = w->now_ms + wait;
+	if (events != l->watched && !worker_watch_for(w, &l->src, events))
+		l->watched = events;
 	if (l->state == LINK_HANDSHAKE && l->deadline_ms < at)
 		at = l->deadline_ms;
-	int64_t silence = l->heard_ms + (l->pinged ? 2 : 1) * (int64_t)w->e->settings.keepalive_ms;
 	if (l->mux && silence < at)
 		at = silence;
 	// Each turn would move it a little: sooner than it must is soon enough.
@@ -669,7 +673,7 @@ static void shake_hands(struct link *l)
 	}
 	l->readable = false;
 	take_work(l);
-	keep_time(l);
+	wait_for(l);
 }
 
 // What TLS did not take. 0, -EAGAIN, or what the link was lost by.
@@ -803,12 +807,18 @@ static ssize_t gather(struct link *l, size_t *have)
 	if (l->ended)
 		return -EAGAIN;
 	while (*have < WORKER_BUFFER) {
+		int wait;
+		bool ready = true;
 		ssize_t n = ratls_read(l->c, w->buffer + *have, WORKER_BUFFER - *have, 0);
 		if (n <= 0)
 			return n;
 		*have += (size_t)n;
 		l->heard_ms = w->now_ms;
 		l->pinged = false;
+		if (*have < FEW_BYTES)	// most likely all: to ask in vain costs as much as this took
+			ratls_wants(l->c, &wait, &ready);
+		if (!ready)
+			return -EAGAIN;
 	}
 	return 1;
 }
@@ -906,7 +916,7 @@ static void pass_bytes(struct link *l)
 		finish(l);
 		return;
 	}
-	keep_time(l);
+	wait_for(l);
 	if (l->readable)
 		link_mark(l);
 }

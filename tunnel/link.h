@@ -26,6 +26,7 @@ struct link {
 	struct list_node dirty, dead;	// worker's
 	struct lane *lane;
 	struct source src;
+	uint32_t watched;		// events of its descriptor; level-triggered, unlike flows'
 	struct timer timer;
 	enum link_state state;
 	bool client, readable, counted;	// counted: among the handshakes under way

@@ -27,6 +27,12 @@ int worker_watch(struct worker *w, struct source *s, uint32_t events)
 	return epoll_ctl(w->epoll, EPOLL_CTL_ADD, s->fd, &e) ? -errno : 0;
 }
 
+int worker_watch_for(struct worker *w, struct source *s, uint32_t events)
+{
+	struct epoll_event e = {.events = events, .data.ptr = s};
+	return epoll_ctl(w->epoll, EPOLL_CTL_MOD, s->fd, &e) ? -errno : 0;
+}
+
 void worker_unwatch(struct worker *w, struct source *s)
 {
 	struct epoll_event none = {0};
