@@ -3,7 +3,7 @@
 
 _coffer() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command= i=1
-	local commands="init new copy build run measure seal open mount volume broker secret policy audit identity admin approve approvals verify evidence reference collateral token tls tunnel doctor syscalls version help"
+	local commands="init new copy build run measure seal open mount volume broker secret policy audit identity admin approve approvals verify evidence reference collateral token tls spdm tunnel doctor syscalls version help"
 	local owner="--anchor --tpm-key --broker --broker-ca --broker-token --broker-dir --identity --passphrase-file --client-cert --client-key"
 
 	while ((i < COMP_CWORD)); do
@@ -37,6 +37,7 @@ _coffer() {
 	open) words="--force --resume --keep-owner --key-file --quiet $owner" ;;
 	mount) words="--foreground --keep-owner --key-file -o $owner" ;;
 	volume) words="create info list cat fsck scrub diff snapshot rekey grow shrink finish anchor --other-key-file --new-key-file --reencrypt --repair --size --force --json --key-file $owner" ;;
+	spdm) words="responder requester --attest --endorse --key --heartbeat --measurement --policy --any-measurement --collateral --tpm-root --session --at --insecure-simulated-root --insecure-accept-debug --insecure-simulate --json --timeout --quiet" ;;
 	tls) words="client server certificate --attest --endorse --token --certificate --key --measurement --policy --any-measurement --collateral --tpm-root --token-keys --peer-token --session --renew --answer --at --ca --name --insecure-simulated-root --insecure-accept-debug --insecure-any-server --insecure-simulate --json --timeout --quiet --output --nonce --days --show" ;;
 	tunnel) words="run reload status --check --admin --connections --json" ;;
 	token) words="verify --jwks --at --json --broker --broker-ca --broker-dir" ;;

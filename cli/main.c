@@ -10,7 +10,7 @@
 const struct command *const commands[] = {
 	&command_init, &command_new, &command_copy, &command_build, &command_run, &command_measure,
 	&command_seal, &command_open, &command_mount, &command_volume, &command_broker, &command_secret, &command_policy, &command_audit, &command_identity, &command_admin, &command_approve, &command_approvals,
-	&command_verify, &command_evidence, &command_reference, &command_collateral, &command_token, &command_tls, &command_tunnel, &command_doctor, &command_syscalls, &command_version, &command_help, NULL,
+	&command_verify, &command_evidence, &command_reference, &command_collateral, &command_token, &command_tls, &command_spdm, &command_tunnel, &command_doctor, &command_syscalls, &command_version, &command_help, NULL,
 };
 
 static const struct command *find_command(const char *name)

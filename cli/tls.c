@@ -153,7 +153,7 @@ static int resolve(const char *where, bool server, struct addrinfo **out, char h
 	return err ? fault_set(f, -EHOSTUNREACH, "%s: %s", where, gai_strerror(err)) : 0;
 }
 
-static int dial(const char *where, char host[256], struct fault *f)
+int tls_dial(const char *where, char host[256], struct fault *f)
 {
 	struct addrinfo *all, *a;
 	int err = resolve(where, false, &all, host, f), fd = -1, why = 0;
@@ -169,6 +169,25 @@ static int dial(const char *where, char host[256], struct fault *f)
 	}
 	freeaddrinfo(all);
 	return fd >= 0 ? fd : fault_errno(f, why ? why : EAFNOSUPPORT, "cannot connect to %s", where);
+}
+
+int tls_listen(const char *where, struct fault *f)
+{
+	struct addrinfo *a;
+	char host[256];
+	int err = resolve(where, true, &a, host, f);
+	if (err)
+		return err;
+	int s = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (s >= 0)
+		setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
+	if (s < 0 || bind(s, a->ai_addr, a->ai_addrlen) || listen(s, 128)) {
+		err = fault_errno(f, errno, "cannot listen at %s", where);
+		if (s >= 0)
+			close(s);
+	}
+	freeaddrinfo(a);
+	return err ? err : s;
 }
 
 static void say_peer(const struct request *q, const char *who, struct ratls_connection *c)
@@ -189,7 +208,7 @@ static int client(struct request *q, struct ratls_context *ctx)
 	struct ratls_error e = {""};
 	struct fault f = {""};
 	char host[256];
-	int fd = dial(q->where, host, &f);
+	int fd = tls_dial(q->where, host, &f);
 	if (fd < 0)
 		return failed(fd, f.text);
 	int err = ratls_connect(&c, ctx, fd, q->name ? q->name : host, &e);
@@ -283,19 +302,9 @@ static void serve_all(const struct request *q, struct ratls_context *ctx, int s)
 static int server(struct request *q, struct ratls_context *ctx)
 {
 	struct fault f = {""};
-	struct addrinfo *a;
-	char host[256];
-	int err = resolve(q->where, true, &a, host, &f), code = EXIT_OK;
-	if (err)
-		return failed(err, f.text);
-	int s = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (s >= 0)
-		setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
-	if (s < 0 || bind(s, a->ai_addr, a->ai_addrlen) || listen(s, 128))
-		err = fault_errno(&f, errno, "cannot listen at %s", q->where);
-	freeaddrinfo(a);
-	if (err)
-		return failed(err, f.text);
+	int s = tls_listen(q->where, &f), code = EXIT_OK;
+	if (s < 0)
+		return failed(s, f.text);
 	if (!q->quiet)
 		fprintf(stderr, "coffer: listening at %s\n", q->where);
 	if (q->command) {

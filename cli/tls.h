@@ -13,6 +13,10 @@ int tls_relay(struct ratls_connection *c, int in, int out, bool owns_out);
 // Evidence of SIMULATED hardware for a measurement of 48 bytes (ctx): a collector for struct ratls_options.
 int tls_simulate(void *ctx, const uint8_t report_data[64], struct ratls_evidence *out);
 
+// A socket connected to HOST:PORT, whose host is written to `host`; one that listens at [ADDRESS:]PORT. A negative errno and why.
+int tls_dial(const char *where, char host[256], struct fault *f);
+int tls_listen(const char *where, struct fault *f);
+
 // `coffer tls certificate`.
 int tls_certificate(int argc, char **argv);
 

@@ -110,7 +110,7 @@ static bool ends_feed(struct ends *e, bool up, const uint8_t **data, size_t *siz
 		len = *size;
 	if (kind & 1 && s->state != SESSION_NONE) {
 		struct session other = {.state = s->state, .requester = up, .id = s->id, .keys = s->keys};
-		if (session_seal(&other, kind & 2 ? SPDM_DATA : SPDM_CLEAR, *data, len < SESSION_MAX_MESSAGE ? len : SESSION_MAX_MESSAGE, &frame))
+		if (secured_seal(&other, kind & 2 ? SPDM_DATA : SPDM_CLEAR, *data, len < SESSION_MAX_MESSAGE ? len : SESSION_MAX_MESSAGE, &frame))
 			abort();
 	} else {
 		spdm_frame_write(&frame, kind & 2 ? SPDM_SECURED : SPDM_CLEAR, *data, len < SPDM_FRAME_MAX ? len : SPDM_FRAME_MAX);

@@ -38,7 +38,7 @@ void requester_free(struct requester *r)
 {
 	if (!r)
 		return;
-	session_close(&r->session);
+	secured_close(&r->session);
 	transcript_free(&r->m);
 	buffer_free(&r->request);
 	buffer_free(&r->vca);
@@ -82,7 +82,7 @@ static int send_bytes(struct requester *r, const struct buffer *b, struct buffer
 	if (b->failed)
 		return -ENOMEM;
 	if (r->session.state != SESSION_NONE)
-		return session_seal(&r->session, SPDM_CLEAR, b->bytes, b->len, out);
+		return secured_seal(&r->session, SPDM_CLEAR, b->bytes, b->len, out);
 	spdm_frame_write(out, SPDM_CLEAR, b->bytes, b->len);
 	return out->failed ? -ENOMEM : 0;
 }
@@ -220,10 +220,15 @@ static int take_simple(struct requester *r, const struct response *a, struct buf
 	if (a->len != SPDM_HEAD)
 		return fault_set(f, -EPROTO, "bytes behind an answer");
 	if (a->head.code == SPDM_END_SESSION_ACK) {
-		session_close(&r->session);
+		secured_close(&r->session);
 		r->step = STEP_ENDED;
 	}
 	return 0;
+}
+
+bool requester_may_send(const struct requester *r)
+{
+	return requester_open(r) && (!r->waiting || r->request.bytes[1] == SPDM_HEARTBEAT);
 }
 
 int requester_send(struct requester *r, const void *bytes, size_t len, bool end, struct buffer *out)
@@ -232,9 +237,9 @@ int requester_send(struct requester *r, const void *bytes, size_t len, bool end,
 		return -ENOTCONN;
 	if (len > SPDM_DATA_MAX || (end && len))
 		return -EINVAL;
-	if (r->waiting && r->request.bytes[1] != SPDM_HEARTBEAT)
+	if (!requester_may_send(r))
 		return -EAGAIN;
-	return session_seal(&r->session, end ? SPDM_DATA_END : SPDM_DATA, bytes, len, out);
+	return secured_seal(&r->session, end ? SPDM_DATA_END : SPDM_DATA, bytes, len, out);
 }
 
 static bool update_due(const struct requester *r)
@@ -381,7 +386,7 @@ static int input_secured(struct requester *r, uint8_t *bytes, size_t len, struct
 	size_t text_len;
 	if (r->session.state == SESSION_NONE)
 		return fault_set(f, -EPROTO, "a record without a session");
-	int err = session_unseal(&r->session, bytes, len, &type, &text, &text_len, f);
+	int err = secured_unseal(&r->session, bytes, len, &type, &text, &text_len, f);
 	if (err)
 		return err;
 	if (type == SPDM_CLEAR)

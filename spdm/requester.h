@@ -49,6 +49,7 @@ bool requester_open(const struct requester *r);
 bool requester_ended(const struct requester *r);
 // As responder_send; -EAGAIN while keys change (requester_input goes on then), -ENOTCONN.
 int requester_send(struct requester *r, const void *bytes, size_t len, bool end, struct buffer *out);
+bool requester_may_send(const struct requester *r);
 // New keys for both directions; END_SESSION. -EAGAIN while another request is out.
 int requester_update(struct requester *r, struct buffer *out);
 int requester_end(struct requester *r, struct buffer *out);

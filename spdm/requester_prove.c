@@ -261,14 +261,14 @@ static int check_exchange(struct requester *r, const struct response *a, const s
 {
 	uint8_t wanted[SUITE_MAX_HASH];
 	struct session *s = &r->session;
-	bool ok = session_begin(s, &r->suite, &r->vca, r->chain_hash) && transcript_add(&s->th, r->request.bytes, r->request.len) &&
+	bool ok = secured_begin(s, &r->suite, &r->vca, r->chain_hash) && transcript_add(&s->th, r->request.bytes, r->request.len) &&
 		  transcript_add(&s->th, a->bytes, k->signed_len);
 	int err = requester_check(r, "key-exchange-signature", ok && signed_by_leaf(r, &s->th, CONTEXT_KEY_EXCHANGE, k->signature), f,
 				  "the certificate's key has not signed this key exchange");
 	if (err)
 		return err;
-	ok = transcript_add(&s->th, k->signature, r->suite.signature_len) && session_derive(s, &r->suite, r->dhe, k->exchange) &&
-	     session_verify_data(s, false, wanted) && !CRYPTO_memcmp(wanted, k->verify, r->suite.hash_len) &&
+	ok = transcript_add(&s->th, k->signature, r->suite.signature_len) && secured_derive(s, &r->suite, r->dhe, k->exchange) &&
+	     secured_verify_data(s, false, wanted) && !CRYPTO_memcmp(wanted, k->verify, r->suite.hash_len) &&
 	     transcript_add(&s->th, k->verify, r->suite.hash_len);
 	return requester_check(r, "key-exchange-verify", ok, f, "the responder has not the session's keys, or has seen another conversation");
 }
@@ -293,15 +293,15 @@ int take_key_exchange(struct requester *r, const struct response *a, struct buff
 	if (!err)
 		err = check_summary(r, "key-exchange-summary", k.summary, f);
 	if (err) {
-		session_close(s);
+		secured_close(s);
 		return err;
 	}
 	r->beat_s = k.heartbeat_s;
-	s->id = session_number(r->half, k.session_id);
+	s->id = secured_number(r->half, k.session_id);
 	s->state = SESSION_HANDSHAKE;
 	struct buffer *b = requester_request(r);
 	head_write(b, SPDM_1_2, SPDM_FINISH, 0, 0);
-	if (b->failed || !transcript_add(&s->th, b->bytes, b->len) || !session_verify_data(s, true, verify) || !transcript_add(&s->th, verify, r->suite.hash_len))
+	if (b->failed || !transcript_add(&s->th, b->bytes, b->len) || !secured_verify_data(s, true, verify) || !transcript_add(&s->th, verify, r->suite.hash_len))
 		return failed(f);
 	buffer_put(b, verify, r->suite.hash_len);
 	r->step = STEP_FINISH;
@@ -312,7 +312,7 @@ int take_finish(struct requester *r, const struct response *a, struct buffer *ou
 {
 	if (a->len != SPDM_HEAD)
 		return fault_set(f, -EPROTO, "bytes behind FINISH_RSP");
-	if (!transcript_add(&r->session.th, a->bytes, a->len) || !session_open(&r->session))
+	if (!transcript_add(&r->session.th, a->bytes, a->len) || !secured_open(&r->session))
 		return failed(f);
 	return ask_measurements(r, STEP_MEASUREMENTS, MEASUREMENTS_ALL, out);
 }

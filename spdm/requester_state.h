@@ -6,7 +6,7 @@
 #include "spdm/chain.h"
 #include "spdm/message.h"
 #include "spdm/requester.h"
-#include "spdm/session.h"
+#include "spdm/secured.h"
 
 #define REQUESTER_MAX_MESSAGE (128u << 10)	// put together from pieces
 #define REQUESTER_MAX_CHECKS 16

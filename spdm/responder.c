@@ -34,7 +34,7 @@ int responder_new(struct responder **out, const struct responder_options *o, str
 // Back to the beginning: GET_VERSION does that at any time.
 static void reset(struct responder *r)
 {
-	session_close(&r->session);
+	secured_close(&r->session);
 	buffer_clear(&r->vca);
 	buffer_clear(&r->chain);
 	buffer_clear(&r->large);
@@ -353,7 +353,7 @@ static void respond(struct responder *r, const struct request *q)
 	if (!err && r->stage >= STAGE_CAPABILITIES)
 		err = responder_fit(r, q, b);
 	if (err && !had_session)	// one that was made by an answer that does not go
-		session_close(&r->session);
+		secured_close(&r->session);
 	if (err)
 		transcript_free(&r->l);
 	if (err)
@@ -375,8 +375,8 @@ static int input_broken(struct responder *r, struct buffer *out, int err)
 {
 	responder_refuse(r, SPDM_DECRYPT_ERROR, "a record does not hold");
 	write_error(r, &r->answer);
-	session_seal(&r->session, SPDM_CLEAR, r->answer.bytes, r->answer.len, out);
-	session_close(&r->session);
+	secured_seal(&r->session, SPDM_CLEAR, r->answer.bytes, r->answer.len, out);
+	secured_close(&r->session);
 	return err;
 }
 
@@ -387,7 +387,7 @@ static int input_secured(struct responder *r, uint8_t *bytes, size_t len, struct
 	size_t text_len;
 	if (r->session.state == SESSION_NONE)
 		return fault_set(f, -EPROTO, "a record without a session");
-	int err = session_unseal(&r->session, bytes, len, &type, &text, &text_len, f);
+	int err = secured_unseal(&r->session, bytes, len, &type, &text, &text_len, f);
 	if (err)
 		return input_broken(r, out, err);
 	if (type != SPDM_CLEAR && (r->session.state != SESSION_OPEN || r->verify_due))
@@ -398,7 +398,7 @@ static int input_secured(struct responder *r, uint8_t *bytes, size_t len, struct
 	}
 	const struct request q = {.bytes = text, .len = text_len, .in_session = true};
 	respond(r, &q);
-	err = session_seal(&r->session, SPDM_CLEAR, r->answer.bytes, r->answer.len, out);
+	err = secured_seal(&r->session, SPDM_CLEAR, r->answer.bytes, r->answer.len, out);
 	return err ? fault_set(f, err, "no record can be made") : responder_after(r, f);
 }
 
@@ -432,7 +432,7 @@ int responder_send(struct responder *r, const void *bytes, size_t len, bool end,
 		return -ENOTCONN;
 	if (len > SPDM_DATA_MAX || (end && len))
 		return -EINVAL;
-	return session_seal(&r->session, end ? SPDM_DATA_END : SPDM_DATA, bytes, len, out);
+	return secured_seal(&r->session, end ? SPDM_DATA_END : SPDM_DATA, bytes, len, out);
 }
 
 bool responder_open(const struct responder *r)
@@ -456,7 +456,7 @@ bool responder_expired(struct responder *r, int64_t now_ms)
 	int64_t due = responder_due_ms(r);
 	if (due < 0 || now_ms < due)
 		return false;
-	session_close(&r->session);
+	secured_close(&r->session);
 	return true;
 }
 

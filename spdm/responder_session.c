@@ -20,7 +20,7 @@ static bool write_key_exchange(struct responder *r, const struct request *q, con
 	struct buffer opaque = {.bytes = NULL};
 	uint16_t half = 0;
 	EVP_PKEY *own = suite_dhe_make(&r->suite, point);
-	bool ok = own && session_begin(s, &r->suite, &r->vca, r->chain_hash) && transcript_add(&s->th, q->bytes, q->len) &&
+	bool ok = own && secured_begin(s, &r->suite, &r->vca, r->chain_hash) && transcript_add(&s->th, q->bytes, q->len) &&
 		  RAND_bytes(random, sizeof random) == 1 &&
 		  (!k->summary_type || measured_summary(&r->measured, &r->suite, r->measurement_hash, k->summary_type, summary));
 	while (ok && !half)
@@ -35,12 +35,12 @@ static bool write_key_exchange(struct responder *r, const struct request *q, con
 	uint8_t *signature = ok && signed_len ? buffer_room(b, r->suite.signature_len) : NULL;
 	ok = signature && transcript_add(&s->th, b->bytes, signed_len) && transcript_digest(&s->th, digest) &&
 	     suite_sign(&r->suite, r->key, CONTEXT_KEY_EXCHANGE, digest, signature) && transcript_add(&s->th, signature, r->suite.signature_len) &&
-	     session_derive(s, &r->suite, own, k->exchange);
+	     secured_derive(s, &r->suite, own, k->exchange);
 	uint8_t *verify = ok ? buffer_room(b, r->suite.hash_len) : NULL;
-	ok = verify && session_verify_data(s, false, digest) && transcript_add(&s->th, digest, r->suite.hash_len);
+	ok = verify && secured_verify_data(s, false, digest) && transcript_add(&s->th, digest, r->suite.hash_len);
 	if (ok) {
 		memcpy(verify, digest, r->suite.hash_len);
-		s->id = session_number(k->session_id, half);
+		s->id = secured_number(k->session_id, half);
 		s->state = SESSION_HANDSHAKE;
 	}
 	buffer_free(&opaque);
@@ -66,7 +66,7 @@ int responder_key_exchange(struct responder *r, const struct request *q, struct 
 	// A point that is not on the curve is the requester's mistake, but there is nothing more to say to who makes it.
 	if (write_key_exchange(r, q, &k, version, b))
 		return 0;
-	session_close(&r->session);
+	secured_close(&r->session);
 	return responder_refuse(r, SPDM_INVALID_REQUEST, "no key can be agreed on");
 }
 
@@ -80,7 +80,7 @@ int responder_finish(struct responder *r, const struct request *q, struct buffer
 		r->close_due = true;
 		return responder_refuse(r, SPDM_INVALID_REQUEST, f.text);
 	}
-	bool ok = transcript_add(&s->th, q->bytes, q->len - r->suite.hash_len) && session_verify_data(s, true, wanted);
+	bool ok = transcript_add(&s->th, q->bytes, q->len - r->suite.hash_len) && secured_verify_data(s, true, wanted);
 	if (!ok || CRYPTO_memcmp(wanted, verify, r->suite.hash_len)) {
 		r->close_due = true;
 		return ok ? responder_refuse(r, SPDM_DECRYPT_ERROR, "the requester has seen another conversation") : internal(r);
@@ -136,11 +136,11 @@ int responder_after(struct responder *r, struct fault *f)
 	bool open = r->open_due, close = r->close_due;
 	r->open_due = r->close_due = false;
 	if (close) {
-		session_close(&r->session);
+		secured_close(&r->session);
 		r->verify_due = false;
 		return 0;
 	}
-	return open && !session_open(&r->session) ? fault_set(f, -EIO, "OpenSSL fails") : 0;
+	return open && !secured_open(&r->session) ? fault_set(f, -EIO, "OpenSSL fails") : 0;
 }
 
 // ---- long answers ----

@@ -6,7 +6,7 @@
 #include "spdm/chain.h"
 #include "spdm/message.h"
 #include "spdm/responder.h"
-#include "spdm/session.h"
+#include "spdm/secured.h"
 
 // Contexts of signatures.
 #define CONTEXT_CHALLENGE "responder-challenge_auth signing"

@@ -180,11 +180,11 @@ static void sealed(const char *name, uint8_t type, const void *bytes, size_t len
 	talk_start(&t);
 	// The keys of the requester's side, as its own.
 	struct session s = {.state = SESSION_OPEN, .requester = true, .id = t.responder->session.id, .keys = t.responder->session.keys};
-	if (session_seal(&s, type, bytes, len, &frame) || spdm_frame_read(frame.bytes, &head, &f) || hex_decode(wanted, 4, begins))
+	if (secured_seal(&s, type, bytes, len, &frame) || spdm_frame_read(frame.bytes, &head, &f) || hex_decode(wanted, 4, begins))
 		abort();
 	int err = responder_input(t.responder, &head, frame.bytes + SPDM_FRAME_HEAD, 1, &out, &e, &f);
 	bool said = out.len > SPDM_FRAME_HEAD &&
-		    !session_unseal(&s, out.bytes + SPDM_FRAME_HEAD, out.len - SPDM_FRAME_HEAD, &got, &text, &text_len, &f) && text_len >= 4;
+		    !secured_unseal(&s, out.bytes + SPDM_FRAME_HEAD, out.len - SPDM_FRAME_HEAD, &got, &text, &text_len, &f) && text_len >= 4;
 	ok(name, said && !memcmp(text, wanted, 4), "%d, %zu bytes", err, out.len);
 	buffer_free(&frame);
 	buffer_free(&out);

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// See session.h.
-#include "spdm/session.h"
+// See secured.h.
+#include "spdm/secured.h"
 
 #include <openssl/crypto.h>
 
-bool session_begin(struct session *s, const struct suite *suite, const struct buffer *vca, const uint8_t *chain_hash)
+bool secured_begin(struct session *s, const struct suite *suite, const struct buffer *vca, const uint8_t *chain_hash)
 {
 	return transcript_begin(&s->th, suite, vca->bytes, vca->len) && transcript_add(&s->th, chain_hash, suite->hash_len);
 }
 
-bool session_derive(struct session *s, const struct suite *suite, EVP_PKEY *own, const uint8_t *point)
+bool secured_derive(struct session *s, const struct suite *suite, EVP_PKEY *own, const uint8_t *point)
 {
 	uint8_t secret[SUITE_MAX_POINT / 2], th1[SUITE_MAX_HASH];
 	bool ok = transcript_digest(&s->th, th1) && suite_dhe_secret(suite, own, point, secret) &&
@@ -18,7 +18,7 @@ bool session_derive(struct session *s, const struct suite *suite, EVP_PKEY *own,
 	return ok;
 }
 
-bool session_verify_data(const struct session *s, bool of_requester, uint8_t out[SUITE_MAX_HASH])
+bool secured_verify_data(const struct session *s, bool of_requester, uint8_t out[SUITE_MAX_HASH])
 {
 	const struct suite *suite = &s->keys.suite;
 	uint8_t digest[SUITE_MAX_HASH];
@@ -26,7 +26,7 @@ bool session_verify_data(const struct session *s, bool of_requester, uint8_t out
 	       suite_hmac(suite, of_requester ? s->keys.request_finished : s->keys.response_finished, digest, suite->hash_len, out);
 }
 
-bool session_open(struct session *s)
+bool secured_open(struct session *s)
 {
 	uint8_t th2[SUITE_MAX_HASH];
 	bool ok = transcript_digest(&s->th, th2) && keys_application(&s->keys, th2);
@@ -35,7 +35,7 @@ bool session_open(struct session *s)
 	return ok;
 }
 
-int session_seal(struct session *s, enum spdm_frame_type type, const void *bytes, size_t len, struct buffer *out)
+int secured_seal(struct session *s, enum spdm_frame_type type, const void *bytes, size_t len, struct buffer *out)
 {
 	struct direction *d = s->requester ? &s->keys.request : &s->keys.response;
 	struct buffer inner = {.bytes = NULL};
@@ -71,7 +71,7 @@ static int open_record(struct session *s, uint8_t *bytes, size_t len, uint8_t **
 	return 0;
 }
 
-int session_unseal(struct session *s, uint8_t *bytes, size_t len, enum spdm_frame_type *type, uint8_t **text, size_t *text_len, struct fault *f)
+int secured_unseal(struct session *s, uint8_t *bytes, size_t len, enum spdm_frame_type *type, uint8_t **text, size_t *text_len, struct fault *f)
 {
 	uint8_t *inner;
 	size_t inner_len;
@@ -88,7 +88,7 @@ int session_unseal(struct session *s, uint8_t *bytes, size_t len, enum spdm_fram
 	return 0;
 }
 
-void session_close(struct session *s)
+void secured_close(struct session *s)
 {
 	bool requester = s->requester;
 	transcript_free(&s->th);
