@@ -447,7 +447,7 @@ u32 inet_find_group(const struct net_ns *net, u16 protocol, const struct iaddr *
 	list_for_each(i, &bucket(dst->port)->own, hash) {
 		if (k == n || i->s.protocol != protocol || i->local.port != dst->port || i->s.net != net || !score(i, dst, src))
 			continue;
-		if ((mcast_member(i, dst->ip) || inet_takes_all_groups(i)) && ref_get_unless_zero(&i->s.ref))
+		if (mcast_takes(i, dst->ip, src->ip) && ref_get_unless_zero(&i->s.ref))
 			out[k++] = i;
 	}
 	mutex_unlock(&inet_lock);

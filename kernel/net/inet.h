@@ -94,12 +94,11 @@ int inet_for_each(const struct net_ns *net, int (*fn)(struct inet_sock *i, void 
 
 // mcast.c
 int mcast_setopt(struct inet_sock *i, int level, int opt, const void *val, u32 len);
-bool mcast_member(const struct inet_sock *i, const u8 *ip);	// inet_lock held
+bool mcast_takes(const struct inet_sock *i, const u8 *ip, const u8 *source);	// inet_lock held
 bool mcast_joined(const struct net_ns *net, const u8 *ip);	// by anybody
 bool mcast_reached(const struct inet_sock *i, const u8 *ip);
 
 // inet_opt.c
-bool inet_takes_all_groups(const struct inet_sock *i);	// IP_MULTICAST_ALL
 struct tcp_info;
 void inet_tcp_info(struct sock *s, struct tcp_info *ti);
 int inet_opt(const struct inet_sock *i, int level, int opt);	// the value of an integer option; 0: there is none

@@ -35,7 +35,7 @@ static const struct int_opt ip6_opts[] = {
 	{ IPV6_RECVHOPOPTS, BOOL, 0, ANY }, { IPV6_RECVRTHDR, BOOL, 0, ANY }, { IPV6_RECVDSTOPTS, BOOL, 0, ANY }, { IPV6_RECVPATHMTU, BOOL, 0, ANY },
 	{ IPV6_FLOWINFO, BOOL, 0, ANY }, { IPV6_FLOWINFO_SEND, BOOL, 0, ANY }, { IPV6_TCLASS, RESET, 0, 0, 255 }, { IPV6_RECVTCLASS, BOOL, 0, ANY },
 	{ IPV6_RECVERR, BOOL, 0, ANY }, { IPV6_RECVERR_RFC4884, 0, 0, 0, 1 }, { IPV6_MTU_DISCOVER, 0, 1, 0, 5 }, { IPV6_DONTFRAG, BOOL, 0, ANY },
-	{ IPV6_AUTOFLOWLABEL, BOOL, 1, ANY }, { IPV6_ADDR_PREFERENCES, 0, 0x500, 0, 0xffff }, { IPV6_MINHOPCOUNT, 0, 0, 0, 255 },
+	{ IPV6_AUTOFLOWLABEL, BOOL, 1, ANY }, { IPV6_ADDR_PREFERENCES, 0, 0x500, ANY }, { IPV6_MINHOPCOUNT, 0, 0, 0, 255 },
 	{ IPV6_RECVORIGDSTADDR, BOOL, 0, ANY }, { IPV6_RECVFRAGSIZE, BOOL, 0, ANY },
 };
 static const struct int_opt tcp_opts[] = {
@@ -138,8 +138,6 @@ int inet_inherit(struct inet_sock *c, const struct inet_sock *l)
 	c->s.mark = l->s.mark;
 	return (l->tcp && !c->tcp) || (l->ip && !c->ip) ? -ENOMEM : 0;
 }
-
-bool inet_takes_all_groups(const struct inet_sock *i) { return inet_opt(i, IPPROTO_IP, IP_MULTICAST_ALL); }
 
 static bool level_ok(struct sock *s, int level)
 {

@@ -5,11 +5,18 @@
 #include "kernel/net/netdev.h"
 #include "kernel/net/netns.h"
 
-#define GROUPS_MOST 20u // net.ipv4.igmp_max_memberships
+#define GROUPS_MOST 20u  // net.ipv4.igmp_max_memberships
+#define SOURCES_MOST 10u // net.ipv4.igmp_max_msf
 
+struct group {
+	u8 ip[16];
+	bool only;	// from the sources named and no others (RFC 4607); else from all but those
+	u32 nsources;
+	u8 source[SOURCES_MOST][16];
+};
 struct inet_groups {
 	u32 n;
-	u8 ip[GROUPS_MOST][16];
+	struct group g[GROUPS_MOST];
 };
 
 // Does lo have this number, or IPv4 address? 0: any interface, which is lo.
@@ -23,46 +30,90 @@ static bool is_lo(const struct net_ns *net, int index, u32 addr)
 	return net_local(net, ip);
 }
 
-static int change(struct inet_sock *i, const u8 *ip, bool join)
+// Joins a group, or leaves it; inet_lock held.
+static int change(struct inet_groups *g, const u8 *ip, bool join)
 {
-	struct inet_groups *g = NULL;
-	int r = 0;
-
-	if (!i->groups && join) {
-		g = knew(struct inet_groups);
-		if (!g)
-			return -ENOMEM;
-	}
-	inet_table_lock();
-	if (!i->groups && g) {
-		i->groups = g;
-		g = NULL;
-	}
-	u32 k = 0, n = i->groups ? i->groups->n : 0;
-	while (k < n && memcmp(i->groups->ip[k], ip, 16))
+	u32 k = 0;
+	while (k < g->n && memcmp(g->g[k].ip, ip, 16))
 		k++;
-	if (join && k < n)
-		r = -EADDRINUSE;
-	else if (join && n == GROUPS_MOST)
-		r = -ENOBUFS;
-	else if (!join && k == n)
-		r = -EADDRNOTAVAIL;
-	else if (join)
-		memcpy(i->groups->ip[i->groups->n++], ip, 16);
-	else
-		memcpy(i->groups->ip[k], i->groups->ip[--i->groups->n], 16);
-	inet_table_unlock();
-	kfree(g);
-	return r;
+	if (join) {
+		if (k < g->n)
+			return -EADDRINUSE;
+		if (k == GROUPS_MOST)
+			return -ENOBUFS;
+		memset(&g->g[k], 0, sizeof(g->g[k]));
+		memcpy(g->g[k].ip, ip, 16);
+		g->n++;
+		return 0;
+	}
+	if (k == g->n)
+		return -EADDRNOTAVAIL;
+	g->g[k] = g->g[--g->n];
+	return 0;
 }
 
-static int join_or_leave(struct inet_sock *i, const u8 *ip, int index, u32 addr, bool join)
+// One source more or less of a group; inet_lock held. only: of those that are wanted, else of those that are not.
+static int change_source(struct inet_groups *g, const u8 *ip, const u8 *source, bool only, bool add)
 {
+	struct group *m = NULL;
+	u32 k = 0;
+	for (u32 n = 0; n < g->n && !m; n++)
+		m = memcmp(g->g[n].ip, ip, 16) ? NULL : &g->g[n];
+	if (!m) {
+		if (!only)
+			return -EINVAL;
+		if (!add)
+			return -EADDRNOTAVAIL;
+		int r = change(g, ip, true);
+		if (r)
+			return r;
+		m = &g->g[g->n - 1];
+		m->only = true;
+	}
+	if (m->only != only) {
+		if (m->nsources)
+			return -EINVAL;
+		m->only = only; // an empty list may change its meaning
+	}
+	while (k < m->nsources && memcmp(m->source[k], source, 16))
+		k++;
+	if (!add) {
+		if (k == m->nsources)
+			return -EADDRNOTAVAIL;
+		memcpy(m->source[k], m->source[--m->nsources], 16);
+		return only && !m->nsources ? change(g, ip, false) : 0;
+	}
+	if (k < m->nsources)
+		return -EADDRNOTAVAIL;
+	if (k == SOURCES_MOST)
+		return -ENOBUFS;
+	memcpy(m->source[m->nsources++], source, 16);
+	return 0;
+}
+
+// What is asked of a group. SOURCE: of one source of it; ONLY: of the list of sources that are wanted.
+enum { ADD = 1, SOURCE = 2, ONLY = 4 };
+
+static int ask(struct inet_sock *i, const u8 *ip, const u8 *source, int index, u32 addr, u32 what)
+{
+	struct inet_groups *fresh = NULL;
+	int r;
+
 	if (!ip_is_multicast(ip))
 		return -EINVAL;
 	if (!is_lo(i->s.net, index, addr))
 		return -ENODEV;
-	return change(i, ip, join);
+	if (!i->groups && !(fresh = knew(struct inet_groups)))
+		return -ENOMEM;
+	inet_table_lock();
+	if (!i->groups) {
+		i->groups = fresh;
+		fresh = NULL;
+	}
+	r = what & SOURCE ? change_source(i->groups, ip, source, what & ONLY, what & ADD) : change(i->groups, ip, what & ADD);
+	inet_table_unlock();
+	kfree(fresh);
+	return r;
 }
 
 static void as_v6(u8 ip[16], const void *v4)
@@ -83,7 +134,7 @@ static int by_mreq(struct inet_sock *i, const void *val, u32 len, bool join)
 	if (len < sizeof(m))
 		m.imr_ifindex = 0;
 	as_v6(ip, &m.imr_multiaddr);
-	return join_or_leave(i, ip, m.imr_ifindex, m.imr_address.s_addr, join);
+	return ask(i, ip, NULL, m.imr_ifindex, m.imr_address.s_addr, join);
 }
 
 static int by_mreq6(struct inet_sock *i, const void *val, u32 len, bool join)
@@ -93,28 +144,57 @@ static int by_mreq6(struct inet_sock *i, const void *val, u32 len, bool join)
 	if (len < sizeof(m))
 		return -EINVAL;
 	memcpy(&m, val, sizeof(m));
-	return ip_is_v4((u8 *)&m.ipv6mr_multiaddr) ? -EINVAL : join_or_leave(i, (u8 *)&m.ipv6mr_multiaddr, m.ipv6mr_ifindex, 0, join);
+	if (i->s.type != SOCK_DGRAM)
+		return -EPROTO;
+	return ip_is_v4((u8 *)&m.ipv6mr_multiaddr) ? -EINVAL : ask(i, (u8 *)&m.ipv6mr_multiaddr, NULL, m.ipv6mr_ifindex, 0, join);
 }
 
-static int by_group(struct inet_sock *i, int level, const void *val, u32 len, bool join)
+static int by_source(struct inet_sock *i, const void *val, u32 len, u32 what)
 {
-	struct group_req g;
+	struct ip_mreq_source m;
+	u8 ip[16], source[16];
+
+	if (len != sizeof(m))
+		return -EINVAL;
+	memcpy(&m, val, sizeof(m));
+	as_v6(ip, &m.imr_multiaddr);
+	as_v6(source, &m.imr_sourceaddr);
+	return ask(i, ip, source, 0, m.imr_interface, what);
+}
+
+// An address in a sockaddr of the level's family.
+static int take_address(int level, const void *sockaddr, u8 ip[16])
+{
 	struct sockaddr_in a4;
 	struct sockaddr_in6 a6;
-	u8 ip[16];
 
-	if (len < sizeof(g))
-		return -EINVAL;
-	memcpy(&g, val, sizeof(g));
-	memcpy(&a4, &g.gr_group, sizeof(a4));
-	memcpy(&a6, &g.gr_group, sizeof(a6));
+	memcpy(&a4, sockaddr, sizeof(a4));
+	memcpy(&a6, sockaddr, sizeof(a6));
 	if (a4.sin_family != (level == IPPROTO_IP ? AF_INET : AF_INET6))
 		return level == IPPROTO_IP ? -EINVAL : -EADDRNOTAVAIL;
 	if (level == IPPROTO_IP)
 		as_v6(ip, &a4.sin_addr);
 	else
-		memcpy(ip, &a6.sin6_addr, sizeof(ip));
-	return join_or_leave(i, ip, (int)g.gr_interface, 0, join);
+		memcpy(ip, &a6.sin6_addr, 16);
+	return 0;
+}
+
+static int by_group(struct inet_sock *i, int level, const void *val, u32 len, u32 what)
+{
+	struct group_source_req g; // begins like struct group_req
+	u32 want = what & SOURCE ? sizeof(g) : sizeof(struct group_req);
+	u8 ip[16], source[16] = { 0 };
+	int r;
+
+	if (len < want)
+		return -EINVAL;
+	memcpy(&g, val, want);
+	r = take_address(level, &g.gsr_group, ip);
+	if (!r && what & SOURCE)
+		r = take_address(level, &g.gsr_source, source);
+	if (!r && i->s.type != SOCK_DGRAM)
+		r = -EPROTO;
+	return r ? r : ask(i, ip, source, (int)g.gsr_interface, 0, what);
 }
 
 static int set_interface(struct inet_sock *i, const void *val, u32 len)
@@ -138,27 +218,50 @@ static int set_interface(struct inet_sock *i, const void *val, u32 len)
 
 int mcast_setopt(struct inet_sock *i, int level, int opt, const void *val, u32 len)
 {
-	bool six = level == IPPROTO_IPV6;
-
-	if (!six && opt == IP_MULTICAST_IF)
-		return set_interface(i, val, len);
-	if (i->s.type != SOCK_DGRAM)
-		return -EPROTO;
-	if (opt == MCAST_JOIN_GROUP || opt == MCAST_LEAVE_GROUP)
-		return by_group(i, level, val, len, opt == MCAST_JOIN_GROUP);
-	return six ? by_mreq6(i, val, len, opt == IPV6_ADD_MEMBERSHIP) : by_mreq(i, val, len, opt == IP_ADD_MEMBERSHIP);
+	switch (opt) { // the same numbers on both levels
+	case MCAST_JOIN_GROUP: return by_group(i, level, val, len, ADD);
+	case MCAST_LEAVE_GROUP: return by_group(i, level, val, len, 0);
+	case MCAST_JOIN_SOURCE_GROUP: return by_group(i, level, val, len, SOURCE | ONLY | ADD);
+	case MCAST_LEAVE_SOURCE_GROUP: return by_group(i, level, val, len, SOURCE | ONLY);
+	case MCAST_BLOCK_SOURCE: return by_group(i, level, val, len, SOURCE | ADD);
+	case MCAST_UNBLOCK_SOURCE: return by_group(i, level, val, len, SOURCE);
+	}
+	if (level == IPPROTO_IPV6)
+		return by_mreq6(i, val, len, opt == IPV6_ADD_MEMBERSHIP);
+	switch (opt) {
+	case IP_MULTICAST_IF: return i->s.type == SOCK_DGRAM ? set_interface(i, val, len) : -EINVAL;
+	case IP_ADD_MEMBERSHIP:
+	case IP_DROP_MEMBERSHIP: return i->s.type == SOCK_DGRAM ? by_mreq(i, val, len, opt == IP_ADD_MEMBERSHIP) : -EPROTO;
+	case IP_ADD_SOURCE_MEMBERSHIP: return by_source(i, val, len, SOURCE | ONLY | ADD);
+	case IP_DROP_SOURCE_MEMBERSHIP: return by_source(i, val, len, SOURCE | ONLY);
+	case IP_BLOCK_SOURCE: return by_source(i, val, len, SOURCE | ADD);
+	case IP_UNBLOCK_SOURCE: return by_source(i, val, len, SOURCE);
+	}
+	return -ENOPROTOOPT;
 }
 
 // inet_lock held.
-bool mcast_member(const struct inet_sock *i, const u8 *ip)
+static const struct group *member(const struct inet_sock *i, const u8 *ip)
 {
 	for (u32 k = 0; i->groups && k < i->groups->n; k++)
-		if (!memcmp(i->groups->ip[k], ip, 16))
-			return true;
-	return false;
+		if (!memcmp(i->groups->g[k].ip, ip, 16))
+			return &i->groups->g[k];
+	return NULL;
 }
 
-static int joined(struct inet_sock *i, void *ip) { return mcast_member(i, ip); }
+bool mcast_takes(const struct inet_sock *i, const u8 *ip, const u8 *source)
+{
+	const struct group *g = member(i, ip);
+	bool named = false;
+
+	if (!g)
+		return inet_opt(i, ip_is_v4(ip) ? IPPROTO_IP : IPPROTO_IPV6, ip_is_v4(ip) ? IP_MULTICAST_ALL : IPV6_MULTICAST_ALL);
+	for (u32 k = 0; k < g->nsources && !named; k++)
+		named = !memcmp(g->source[k], source, 16);
+	return named == g->only;
+}
+
+static int joined(struct inet_sock *i, void *ip) { return member(i, ip) != NULL; }
 
 bool mcast_joined(const struct net_ns *net, const u8 *ip)
 {
@@ -173,5 +276,5 @@ bool mcast_reached(const struct inet_sock *i, const u8 *ip)
 {
 	static const u8 lo[16] = { [15] = 1 };
 
-	return net_local(i->s.net, lo) && (i->group_if || mcast_joined(i->s.net, ip));
+	return net_local(i->s.net, lo) && (i->group_if || inet_opt(i, IPPROTO_IPV6, IPV6_MULTICAST_IF) == 1 || mcast_joined(i->s.net, ip));
 }

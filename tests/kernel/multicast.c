@@ -196,3 +196,63 @@ TEST(delivered_of_version_six)
 		t_sleep_ms(10);
 	STREQ(buf, "six");
 }
+
+static int from_source(int s, const char *group, const char *source, int op)
+{
+	struct ip_mreq_source m = {.imr_multiaddr.s_addr = inet_addr(group), .imr_interface.s_addr = inet_addr("127.0.0.1"), .imr_sourceaddr.s_addr = inet_addr(source)};
+	return setsockopt(s, IPPROTO_IP, op, &m, sizeof(m));
+}
+
+static void hears_any(int s, const char *text)
+{
+	char buf[64] = "";
+	for (int i = 0; i < 500 && recv(s, buf, sizeof(buf) - 1, 0) < 0; i++)
+		t_sleep_ms(10);
+	STREQ(buf, text);
+}
+
+TEST(sources_of_a_group)
+{
+	apart();
+	int r = receiver(GROUP), one = sender(), two = sender();
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = inet_addr("127.0.0.2")};
+	OK(bind(two, (void *)&a, sizeof(a)));
+	OK(from_source(r, GROUP, "127.0.0.2", IP_ADD_SOURCE_MEMBERSHIP));
+	ERR(from_source(r, GROUP, "127.0.0.2", IP_ADD_SOURCE_MEMBERSHIP), EADDRNOTAVAIL);
+	ERR(from_source(r, GROUP, "127.0.0.1", IP_BLOCK_SOURCE), EINVAL); // the list says who is wanted
+	say(one, GROUP, "unwanted");
+	say(two, GROUP, "wanted");
+	hears_any(r, "wanted");
+	deaf(r);
+	OK(from_source(r, GROUP, "127.0.0.1", IP_ADD_SOURCE_MEMBERSHIP));
+	say(one, GROUP, "now");
+	hears_any(r, "now");
+	OK(from_source(r, GROUP, "127.0.0.1", IP_DROP_SOURCE_MEMBERSHIP));
+	ERR(from_source(r, GROUP, "127.0.0.1", IP_DROP_SOURCE_MEMBERSHIP), EADDRNOTAVAIL);
+	OK(from_source(r, GROUP, "127.0.0.2", IP_DROP_SOURCE_MEMBERSHIP)); // the last one: left
+	ERR(join(r, GROUP, "127.0.0.1", IP_DROP_MEMBERSHIP), EADDRNOTAVAIL);
+	ERR(from_source(r, GROUP, "127.0.0.1", IP_BLOCK_SOURCE), EINVAL);
+	OK(join(r, GROUP, "127.0.0.1", IP_ADD_MEMBERSHIP));
+	OK(from_source(r, GROUP, "127.0.0.1", IP_BLOCK_SOURCE));
+	ERR(from_source(r, GROUP, "127.0.0.2", IP_ADD_SOURCE_MEMBERSHIP), EINVAL);
+	say(one, GROUP, "blocked");
+	say(two, GROUP, "open");
+	hears_any(r, "open");
+	deaf(r);
+	OK(from_source(r, GROUP, "127.0.0.1", IP_UNBLOCK_SOURCE));
+	ERR(from_source(r, GROUP, "127.0.0.1", IP_UNBLOCK_SOURCE), EADDRNOTAVAIL);
+	say(one, GROUP, "again");
+	hears_any(r, "again");
+	OK(join(r, GROUP, "127.0.0.1", IP_DROP_MEMBERSHIP));
+	struct group_source_req g = {.gsr_interface = 1};
+	struct sockaddr_in group = at(GROUP);
+	memcpy(&g.gsr_group, &group, sizeof(group));
+	memcpy(&g.gsr_source, &a, sizeof(a));
+	OK(setsockopt(r, IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP, &g, sizeof(g)));
+	say(one, GROUP, "unwanted");
+	say(two, GROUP, "wanted");
+	hears_any(r, "wanted");
+	deaf(r);
+	OK(setsockopt(r, IPPROTO_IP, MCAST_LEAVE_SOURCE_GROUP, &g, sizeof(g)));
+	ERR(setsockopt(r, IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP, &g, 8), EINVAL);
+}
