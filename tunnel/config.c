@@ -33,7 +33,7 @@ static const struct yamlcfg_key ohttp_in_keys[] = {
 	{"max_body_mib", NUMBER(1, 1024), false}, {"answer_seconds", NUMBER(1, 3600), false}, END,
 };
 static const struct yamlcfg_key ohttp_out_keys[] = {
-	{"path", TEXT, false}, {"origins", TEXTS, false}, {"rotate_seconds", NUMBER(60, 30 * 86400), false}, {"overlap_seconds", NUMBER(1, 86400),
+	{"path", TEXT, false}, {"seed", TEXT, false}, {"origins", TEXTS, false}, {"rotate_seconds", NUMBER(60, 30 * 86400), false}, {"overlap_seconds", NUMBER(1, 86400),
 		false},
 	{"evidence_per_second", NUMBER(1, 1000), false}, {"max_body_mib", NUMBER(1, 1024), false}, {"answer_seconds", NUMBER(1, 3600), false}, END,
 };
@@ -414,7 +414,7 @@ static int read_ohttp_egress(struct reading *w, const json_t *route, const json_
 		return wrong(w, "identity: no certificate is shown in OHTTP: evidence (attest), or a token with its key");
 	if (!flag_of(route, "attest") && !json_object_get(identity, "token") && !json_object_get(identity, "insecure_simulate"))
 		return wrong(w, "nothing vouches for this gateway's keys: attest, or identity: {token, key}");
-	return 0;
+	return file_of(w, o, "seed", &h->seed_file);
 }
 
 static int read_ingress(struct reading *w, const json_t *route, const json_t *o)

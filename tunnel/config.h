@@ -39,7 +39,7 @@ struct config_ohttp {
 	bool on;
 	const char *url, *ca_file, *authority, *scheme;	// ingress
 	bool whole;
-	const char *path, *origins[CONFIG_MAX_ORIGINS + 1];	// egress
+	const char *path, *seed_file, *origins[CONFIG_MAX_ORIGINS + 1];	// egress
 	unsigned int rotate_s, overlap_s, evidence_per_s, refresh_s, max_body_mib, answer_s;
 };
 

@@ -174,6 +174,48 @@ static int labeled_expand(const struct hpke_suite *s, bool kem, const uint8_t pr
 	return err;
 }
 
+// ---- derived keys ----
+
+// The public point of a P-256 secret; false: 0, or not below the order.
+static bool p256_public(const uint8_t secret[32], uint8_t public[65])
+{
+	EC_GROUP *g = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);
+	EC_POINT *p = g ? EC_POINT_new(g) : NULL;
+	BIGNUM *n = BN_secure_new();
+	bool good = p && n && BN_bin2bn(secret, 32, n) && !BN_is_zero(n) && BN_cmp(n, EC_GROUP_get0_order(g)) < 0;
+	if (good) {
+		BN_set_flags(n, BN_FLG_CONSTTIME);
+		good = EC_POINT_mul(g, p, n, NULL, NULL, NULL) == 1 && EC_POINT_point2oct(g, p, POINT_CONVERSION_UNCOMPRESSED, public, 65,
+			NULL) == 65;
+	}
+	BN_clear_free(n);
+	EC_POINT_clear_free(p);
+	EC_GROUP_free(g);
+	ERR_clear_error();
+	return good;
+}
+
+EVP_PKEY *hpke_derive(uint16_t kem, const void *ikm, size_t len)
+{
+	const struct hpke_suite s = {.kem = kem};
+	uint8_t prk[HPKE_HASH], secret[32], public[65];
+	EVP_PKEY *key = NULL;
+	int err = hpke_public_bytes(kem) ? labeled_extract(&s, true, NULL, 0, "dkp_prk", ikm, len, prk) : -EINVAL;
+	if (!err && kem == HPKE_X25519) {
+		err = labeled_expand(&s, true, prk, "sk", NULL, 0, secret, sizeof secret);
+		key = err ? NULL : EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, secret, sizeof secret);
+	}
+	for (unsigned int i = 0; !err && kem == HPKE_P256 && !key && i < 256; i++) {
+		const uint8_t counter = (uint8_t)i;
+		err = labeled_expand(&s, true, prk, "candidate", &counter, 1, secret, sizeof secret);
+		if (!err && p256_public(secret, public))
+			key = p256(secret, public, sizeof public);
+	}
+	OPENSSL_cleanse(prk, sizeof prk);
+	OPENSSL_cleanse(secret, sizeof secret);
+	return key;
+}
+
 // ---- DHKEM ----
 
 // An all-zero X25519 result and a P-256 point at infinity are errors of OpenSSL's (section 7.1.4).

@@ -33,6 +33,8 @@ size_t hpke_key_bytes(uint16_t aead);
 
 // A new key; NULL when OpenSSL makes none.
 EVP_PKEY *hpke_generate(uint16_t kem);
+// DeriveKeyPair (section 7.1.3): the same key from the same secret bytes, which must have 32 bytes of entropy. NULL when OpenSSL refuses.
+EVP_PKEY *hpke_derive(uint16_t kem, const void *ikm, size_t len);
 // From its parts as the RFC writes them (private key: 32 bytes; the public one belongs to it). NULL: not a key.
 EVP_PKEY *hpke_private(uint16_t kem, const uint8_t secret[32], const uint8_t *public, size_t public_len);
 // SerializePublicKey: hpke_public_bytes of them. -EIO.

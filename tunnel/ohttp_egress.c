@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "lib/encode.h"
+#include "lib/file.h"
 #include "ratls/certificate.h"
 #include "tunnel/bhttp.h"
 #include "tunnel/http1_server.h"
@@ -440,6 +441,7 @@ static int set_up(struct ohttp_egress *e, const struct ohttp_egress_options *o, 
 {
 	struct ohttp_keys_options k = {.rotate_s = o->rotate_s, .overlap_s = o->overlap_s, .max_requests = o->max_requests,
 		.evidence_per_s = o->evidence_per_s};
+	char *seed = NULL;
 	int err = 0;
 	e->to = strdup(o->to);
 	e->path = strdup(o->path ? o->path : OHTTP_PATH);
@@ -458,7 +460,13 @@ static int set_up(struct ohttp_egress *e, const struct ohttp_egress_options *o, 
 	if (o->tls && (o->tls->attest || o->tls->token_file))
 		err = self_open(&e->self, o->tls, f);
 	k.self = e->self;
-	return err ? err : ohttp_keys_open(&e->keys, &k, f);
+	if (!err && o->seed_file)
+		err = file_read_private(o->seed_file, 4096, &seed, &k.seed_len, f);
+	k.seed = (const uint8_t *)seed;
+	if (!err)
+		err = ohttp_keys_open(&e->keys, &k, f);
+	free_wiped(seed, k.seed_len);
+	return err;
 }
 
 int ohttp_egress_start(struct ohttp_egress **out, const struct ohttp_egress_options *o, struct fault *f)

@@ -32,6 +32,7 @@ struct ohttp_egress_options {
 	const struct ratls_options *tls;	// what this side shows: attest, or a token with its key; NULL: nothing vouches for its keys
 	const char *const *origins;	// web pages that may use it ("https://app.example"), up to NULL; NULL: none. "*": any
 	unsigned int rotate_s, overlap_s, max_requests, evidence_per_s;	// ohttp_keys_options
+	const char *seed_file;		// a secret that several gateways share (ohttp_keys_options), its owner's alone; NULL: none
 	size_t max_body;		// of a request, and of a response that is not chunked [OHTTP_MAX_BODY]
 	unsigned int max_connections;	// [512]
 	unsigned int answer_ms;		// how long the plain server may take to begin its answer [60000]

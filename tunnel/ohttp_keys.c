@@ -17,6 +17,7 @@
 #define GENERATIONS 4
 #define SOONEST_MS 60000	// that a full memory brings new keys
 #define FIRST_SEEN 1024
+#define AHEAD_S 60
 #define DOCUMENT_MS 300000	// that one without a nonce is given out
 #define KEMS 2
 
@@ -31,6 +32,7 @@ struct seen {
 struct generation {
 	bool used;
 	uint8_t first_id;	// ids first_id and first_id + 1
+	int64_t period;		// of keys out of a seed
 	EVP_PKEY *key[KEMS];
 	int64_t made_ms, retired_ms;	// retired_ms: when newer ones took its place; INT64_MAX: not yet
 	struct outbuf list;		// application/ohttp-keys
@@ -46,7 +48,9 @@ struct ohttp_keys {
 	int64_t rotate_ms, overlap_ms;
 	uint32_t max_requests;
 	unsigned int evidence_per_s;
-	int64_t (*clock_ms)(void);
+	int64_t (*clock_ms)(void), (*clock_s)(void);
+	bool seeded;
+	uint8_t seed[HPKE_HASH];	// extracted
 	struct generation all[GENERATIONS];
 	struct generation *current;
 	uint8_t next_id;
@@ -108,14 +112,36 @@ static void generation_end(struct generation *g)
 	memset(g, 0, sizeof *g);
 }
 
-static int generation_make(struct generation *g, uint8_t first_id, int64_t now, struct fault *f)
+static int64_t machine_clock(void)
+{
+	return (int64_t)time(NULL);
+}
+
+// Of a period: the same wherever the same seed is.
+static EVP_PKEY *seeded_key(const uint8_t seed[HPKE_HASH], int64_t rotate_s, int64_t period, uint16_t kem)
+{
+	struct outbuf info = {.at = NULL};
+	uint8_t ikm[32];
+	outbuf_text(&info, "coffer ohttp key");
+	outbuf_number(&info, (uint64_t)rotate_s, 8);
+	outbuf_number(&info, (uint64_t)period, 8);
+	outbuf_number(&info, kem, 2);
+	bool made = !info.failed && !hpke_expand(seed, info.at, info.len, ikm, sizeof ikm);
+	EVP_PKEY *key = made ? hpke_derive(kem, ikm, sizeof ikm) : NULL;
+	OPENSSL_cleanse(ikm, sizeof ikm);
+	outbuf_free(&info);
+	return key;
+}
+
+// `k`: NULL for keys of its own, else they are of this period.
+static int generation_make(struct generation *g, const struct ohttp_keys *k, int64_t period, uint8_t first_id, int64_t now, struct fault *f)
 {
 	memset(g, 0, sizeof *g);
-	*g = (struct generation){.used = true, .first_id = first_id, .made_ms = now, .retired_ms = INT64_MAX};
+	*g = (struct generation){.used = true, .first_id = first_id, .period = period, .made_ms = now, .retired_ms = INT64_MAX};
 	int err = RAND_bytes(g->salt, sizeof g->salt) == 1 ? 0 : -EIO;
 	for (int i = 0; !err && i < KEMS; i++) {
 		struct ohttp_config c = {.id = (uint8_t)(first_id + i), .kem = kems[i]};
-		g->key[i] = hpke_generate(kems[i]);
+		g->key[i] = k ? seeded_key(k->seed, k->rotate_ms / 1000, period, kems[i]) : hpke_generate(kems[i]);
 		err = g->key[i] ? hpke_public_write(kems[i], g->key[i], c.public) : -EIO;
 		if (!err)
 			ohttp_config_put(&g->list, &c, true);
@@ -137,7 +163,7 @@ static int rotate(struct ohttp_keys *k, int64_t now, struct fault *f)
 			place = g;
 	}
 	struct generation fresh;
-	int err = generation_make(&fresh, k->next_id, now, f);
+	int err = generation_make(&fresh, NULL, 0, k->next_id, now, f);
 	if (err)
 		return err;
 	if (place->used)
@@ -150,10 +176,46 @@ static int rotate(struct ohttp_keys *k, int64_t now, struct fault *f)
 	return 0;
 }
 
+// With the lock: the keys of this period; of the one before, for overlap_s; and of the next, a minute before it begins, for other gateways' clocks
+// may be ahead.
+static int keep_seeded(struct ohttp_keys *k, int64_t now_ms, struct fault *f)
+{
+	int64_t rotate_s = k->rotate_ms / 1000, now = k->clock_s(), period = now / rotate_s, within = now % rotate_s;
+	int64_t from = within < k->overlap_ms / 1000 ? period - 1 : period, to = within >= rotate_s - AHEAD_S ? period + 1 : period;
+	struct generation *before = k->current;
+	int err = 0;
+	for (int i = 0; i < GENERATIONS; i++) {
+		struct generation *g = &k->all[i];
+		if (g->used && g != before && (g->period < from || g->period > to))
+			generation_end(g);
+	}
+	for (int64_t want = from; !err && want <= to; want++) {
+		struct generation *g = NULL, *place = NULL;
+		for (int i = 0; i < GENERATIONS; i++) {
+			if (!k->all[i].used)
+				place = &k->all[i];
+			else if (k->all[i].period == want)
+				g = &k->all[i];
+		}
+		if (!g && !(err = generation_make(place, k, want, (uint8_t)(want * KEMS), now_ms, f)))
+			g = place;
+		if (want == period && g)
+			k->current = g;
+	}
+	// Without memory for new ones the old ones go on.
+	if (before && before != k->current && (before->period < from || before->period > to))
+		generation_end(before);
+	return err;
+}
+
 // With the lock: what is due. When no new keys can be made the old ones go on until they can.
 static int64_t keep(struct ohttp_keys *k)
 {
 	int64_t now = k->clock_ms();
+	if (k->seeded) {
+		keep_seeded(k, now, NULL);
+		return now;
+	}
 	if (now - k->current->made_ms >= k->rotate_ms)
 		rotate(k, now, NULL);
 	for (int i = 0; i < GENERATIONS; i++) {
@@ -162,6 +224,12 @@ static int64_t keep(struct ohttp_keys *k)
 			generation_end(g);
 	}
 	return now;
+}
+
+// With the lock: until the current keys are replaced.
+static int64_t left_ms(const struct ohttp_keys *k, int64_t now)
+{
+	return k->seeded ? k->rotate_ms - k->clock_s() * 1000 % k->rotate_ms : k->rotate_ms - (now - k->current->made_ms);
 }
 
 static struct generation *find(struct ohttp_keys *k, uint8_t id, int *which)
@@ -186,9 +254,18 @@ int ohttp_keys_open(struct ohttp_keys **out, const struct ohttp_keys_options *o,
 	k->max_requests = o->max_requests ? o->max_requests : MAX_REQUESTS;
 	k->evidence_per_s = o->evidence_per_s ? o->evidence_per_s : EVIDENCE_PER_S;
 	k->clock_ms = o->clock_ms ? o->clock_ms : clock_ms;
+	k->clock_s = o->clock_s ? o->clock_s : machine_clock;
+	k->seeded = o->seed;
 	pthread_mutex_init(&k->lock, NULL);
 	// Numbers of a process before this one are mostly not those of now, so that a client with an old list is told so.
-	int err = RAND_bytes(&k->next_id, 1) == 1 ? rotate(k, k->clock_ms(), f) : fault_set(f, -EIO, "no random bytes");
+	int err;
+	if (k->seeded && o->seed_len < 32)
+		err = fault_set(f, -EINVAL, "a secret for keys has 32 bytes or more, not %zu", o->seed_len);
+	else if (k->seeded)
+		err = (err = hpke_extract("coffer ohttp keys", 17, o->seed, o->seed_len, k->seed)) ? fault_set(f, err,
+		"OpenSSL refuses") : keep_seeded(k, 0, f);
+	else
+		err = RAND_bytes(&k->next_id, 1) == 1 ? rotate(k, k->clock_ms(), f) : fault_set(f, -EIO, "no random bytes");
 	k->asked_ms = k->clock_ms() - 4000;
 	if (err)
 		ohttp_keys_close(k);
@@ -203,6 +280,7 @@ void ohttp_keys_close(struct ohttp_keys *k)
 		return;
 	for (int i = 0; i < GENERATIONS; i++)
 		generation_end(&k->all[i]);
+	OPENSSL_cleanse(k->seed, sizeof k->seed);
 	pthread_mutex_destroy(&k->lock);
 	free(k);
 }
@@ -210,7 +288,7 @@ void ohttp_keys_close(struct ohttp_keys *k)
 int ohttp_keys_rotate(struct ohttp_keys *k, struct fault *f)
 {
 	pthread_mutex_lock(&k->lock);
-	int err = rotate(k, k->clock_ms(), f);
+	int err = k->seeded ? fault_set(f, -EOPNOTSUPP, "keys out of a shared secret change with the time") : rotate(k, k->clock_ms(), f);
 	pthread_mutex_unlock(&k->lock);
 	return err;
 }
@@ -227,7 +305,7 @@ int ohttp_keys_list(struct ohttp_keys *k, struct outbuf *out, struct fault *f)
 unsigned int ohttp_keys_left_s(struct ohttp_keys *k)
 {
 	pthread_mutex_lock(&k->lock);
-	int64_t left = k->rotate_ms - (keep(k) - k->current->made_ms);
+	int64_t left = left_ms(k, keep(k));
 	pthread_mutex_unlock(&k->lock);
 	return left > 0 ? (unsigned int)(left / 1000) : 0;
 }
@@ -267,7 +345,7 @@ int ohttp_keys_once(struct ohttp_keys *k, uint8_t key_id, const struct ohttp_exc
 			k->max_requests)
 													      : -EIO;
 		int64_t now = k->clock_ms();
-		if (g == k->current && g->seen.count >= k->max_requests / 4 * 3 && now - g->made_ms >= SOONEST_MS)
+		if (!k->seeded && g == k->current && g->seen.count >= k->max_requests / 4 * 3 && now - g->made_ms >= SOONEST_MS)
 			rotate(k, now, NULL);
 	}
 	pthread_mutex_unlock(&k->lock);
@@ -326,7 +404,7 @@ int ohttp_keys_document(struct ohttp_keys *k, const void *nonce, size_t nonce_le
 	if (!k->self || !self_attests(k->self))
 		return fault_set(f, -EOPNOTSUPP, "nothing vouches for the keys of this gateway");
 	pthread_mutex_lock(&k->lock);
-	int64_t now = keep(k), left = k->rotate_ms - (now - k->current->made_ms);
+	int64_t now = keep(k), left = left_ms(k, now);
 	struct generation *g = k->current;
 	bool kept = !nonce && g->document && now < g->document_until_ms, may = kept || may_ask(k, now);
 	uint8_t id = g->first_id;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The keys of an OHTTP gateway: made here and never stored, replaced from time to time, each remembering every request that it opened for as long as
-// it serves, so that none is served twice (RFC 9458 section 6.5). And what vouches for them: evidence or a token over their digest (docs/ohttp.md).
-// Threads share one: a mutex guards the keys; it is not held while hardware is asked.
+// The keys of an OHTTP gateway: made here and never stored (or out of a secret that several gateways share), replaced from time to time, each
+// remembering every request that it opened for as long as it serves, so that none is served twice (RFC 9458 section 6.5). And what vouches for them:
+// evidence or a token over their digest (docs/ohttp.md). Threads share one: a mutex guards the keys; it is not held while hardware is asked.
 #ifndef COFFER_TUNNEL_OHTTP_KEYS_H
 #define COFFER_TUNNEL_OHTTP_KEYS_H
 
@@ -17,7 +17,13 @@ struct ohttp_keys_options {
 	unsigned int overlap_s;		// and serves so much longer [600]
 	unsigned int max_requests;	// that one key remembers; then it is replaced sooner [1048576]
 	unsigned int evidence_per_s;	// how often hardware is asked for a client's nonce; four times as many at once [5]
+	// Several gateways behind one load balancer that have the same secret (32 bytes or more) have the same keys at the same time: those of the
+	// hour that it is, or whatever rotate_s makes of it, by the machine's clock. What one of them remembers the others do not. NULL: keys of its
+	// own.
+	const uint8_t *seed;
+	size_t seed_len;
 	int64_t (*clock_ms)(void);	// NULL: lib/tls.h's
+	int64_t (*clock_s)(void);	// since 1970; NULL: the machine's
 };
 
 int ohttp_keys_open(struct ohttp_keys **out, const struct ohttp_keys_options *o, struct fault *f);

@@ -33,7 +33,7 @@ int ohttp_route_start(struct ohttp_route **out, const struct route_config *c, in
 		const struct ohttp_egress_options o = {
 			.listener = fd, .to = c->to_unix ? c->to_path.text : target_text(&c->to, to), .path = h->path, .tls = &c->tls,
 			.origins = h->origins, .rotate_s = h->rotate_s, .overlap_s = h->overlap_s, .evidence_per_s = h->evidence_per_s,
-			.max_body = (size_t)h->max_body_mib << 20, .answer_ms = h->answer_s * 1000,
+			.seed_file = h->seed_file, .max_body = (size_t)h->max_body_mib << 20, .answer_ms = h->answer_s * 1000,
 		};
 		err = ohttp_egress_start(&r->egress, &o, f);
 	} else {

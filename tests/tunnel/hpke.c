@@ -129,6 +129,27 @@ static void test_round_trip(uint16_t kem, uint16_t aead)
 	EVP_PKEY_free(key);
 }
 
+static void test_derived(void)
+{
+	static const struct { const char *name; uint16_t kem; const char *ikm, *public; } pairs[] = {
+		{"hpke: A.1.1's key from its secret", HPKE_X25519, "6db9df30aa07dd42ee5e8181afdb977e538f5e1fec8a06223f33f7013e525037",
+		 "3948cfe0ad1ddb695d780e59077195da6c56506b027329794ab02bca80815c4d"},
+		{"hpke: A.3.1's key from its secret", HPKE_P256, "668b37171f1072f3cf12ea8a236a45df23fc13b82af3609ad1e354f6ef817550",
+		 "04fe8c19ce0905191ebc298a9245792531f26f0cece2460639e8bc39cb7f706a82"
+		 "6a779b4cf969b8a0e539c7f62fb3d30ad6aa8f80e30f1d128aafd68a2ce72ea0"},
+		{"hpke: A.3.1's other key", HPKE_P256, "4270e54ffd08d79d5928020af4686d8f6b7d35dbe470265f1f5aa22816ce860e",
+		 "04a92719c6195d5085104f469a8b9814d5838ff72b60501e2c4466e5e67b325ac9"
+		 "8536d7b61a1af4b78e5b7f951c0900be863c403ce65c9bfcb9382657222d18c4"},
+	};
+	for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+		uint8_t ikm[32], want[65], got[65];
+		size_t n = unhex(want, pairs[i].public);
+		EVP_PKEY *key = hpke_derive(pairs[i].kem, ikm, unhex(ikm, pairs[i].ikm));
+		ok(pairs[i].name, key && !hpke_public_write(pairs[i].kem, key, got) && !memcmp(got, want, n), "another one");
+		EVP_PKEY_free(key);
+	}
+}
+
 static bool refuses(uint16_t kem, const char *hex)
 {
 	uint8_t bytes[128];
@@ -188,6 +209,7 @@ int main(void)
 		test_round_trip(HPKE_X25519, aead);
 		test_round_trip(HPKE_P256, aead);
 	}
+	test_derived();
 	test_refusals();
 	return ok_failed != 0;
 }

@@ -273,7 +273,7 @@ static void test_chunks(void)
 {
 	uint8_t swapped[1024];
 	const uint8_t *chunk;
-	size_t n, used, used2, nonce = 16;
+	size_t n, used, used2 = 0, nonce = 16;
 	bool last;
 	int err = exchange(HPKE_X25519, HPKE_AES_128_GCM, true);
 	if (!ok("ohttp: chunks to attack", !err && answer.len < sizeof swapped, "%d", err))

@@ -652,6 +652,69 @@ static void test_keys(void)
 	outbuf_free(&old);
 }
 
+static int64_t test_seconds;
+
+static int64_t test_clock_s(void)
+{
+	return test_seconds;
+}
+
+// Two gateways with one secret, and one with another.
+static void test_shared_keys(void)
+{
+	static const uint8_t secret[32] = "a secret that two gateways share", another[32] = "a secret that nobody else has...";
+	struct ohttp_keys_options o = {.rotate_s = 1000, .overlap_s = 100, .clock_ms = test_clock, .clock_s = test_clock_s, .seed = secret,
+		.seed_len = 32};
+	struct outbuf a = {.at = NULL}, b = {.at = NULL}, early = {.at = NULL};
+	struct ohttp_keys *k[3], *none;
+	struct fault f = {""};
+	test_seconds = 5000500;
+	for (int i = 0; i < 3; i++) {
+		o.seed = i == 2 ? another : secret;
+		if (ohttp_keys_open(&k[i], &o, &f))
+			abort();
+	}
+	make_request(k[0], &a);
+	int first = once(k[1], &a), second = once(k[1], &a);
+	ok("ohttp: a gateway opens what was sealed for another one with the same secret", !first && second == -EALREADY, "%d %d", first, second);
+	struct ohttp_exchange x;
+	struct outbuf opened = {.at = NULL};
+	size_t used = 0;
+	int err = ohttp_keys_begin(k[2], &x, false, a.at, a.len, &used);
+	err = err ? err : ohttp_server_open(&x, a.at + used, a.len - used, true, &opened);
+	ok("ohttp: and one with another does not", err == -EBADMSG, "%d", err);
+	ohttp_end(&x);
+	outbuf_free(&opened);
+	test_seconds = 5000990;
+	make_request(k[0], &b);
+	test_seconds = 5001001;	// one gateway's clock is ahead
+	make_request(k[0], &early);
+	test_seconds = 5000999;
+	first = once(k[1], &early);
+	ok("ohttp: the next keys serve a minute before their time", early.at[0] != b.at[0] && !first, "%d", first);
+	test_seconds = 5001099;
+	first = once(k[1], &b);
+	second = once(k[1], &a);
+	ok("ohttp: the last ones serve on, and have not forgotten", !first && second == -EALREADY, "%d %d", first, second);
+	test_seconds = 5001100;
+	first = once(k[1], &b);
+	second = once(k[1], &early);
+	ok("ohttp: for a while, by the machine's clock", first == -ENOENT && second == -EALREADY && ohttp_keys_left_s(k[1]) == 900, "%d %d, %u",
+	   first, second,
+	   ohttp_keys_left_s(k[1]));
+	test_seconds = 9000000;	// nobody asked for hours
+	make_request(k[0], &b);
+	ok("ohttp: after a long time", !once(k[1], &b), "refused");
+	for (int i = 0; i < 3; i++)
+		ohttp_keys_close(k[i]);
+	o.seed_len = 31;
+	err = ohttp_keys_open(&none, &o, &f);
+	ok("ohttp: a secret that is too short", err == -EINVAL && strstr(f.text, "32 bytes"), "%d %s", err, f.text);
+	outbuf_free(&a);
+	outbuf_free(&b);
+	outbuf_free(&early);
+}
+
 int main(void)
 {
 	struct fault f = {""};
@@ -672,6 +735,7 @@ int main(void)
 	test_tokens();
 	test_gateway();
 	test_keys();
+	test_shared_keys();
 	ohttp_ingress_stop(ingress, 1000);
 	ohttp_egress_stop(egress, 1000);
 	ohttp_egress_stop(other_egress, 1000);
