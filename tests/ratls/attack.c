@@ -394,6 +394,102 @@ static void test_frames(void)
 	EVP_PKEY_free(key);
 }
 
+// One whole frame by raw TLS, with both ends of its connection driven.
+static size_t raw_frame(SSL *ssl, struct ratls_connection *other, uint8_t *out, size_t size)
+{
+	size_t n = 0, need = FRAME_HEAD;
+	for (int i = 0; i < 200 && n < need; i++) {
+		int k = SSL_read(ssl, out + n, (int)(need - n));
+		if (k <= 0) {
+			char byte;
+			other->phase == RATLS_OPEN ? ratls_read(other, &byte, 1, 0) : ratls_handshake(other, 1);
+			continue;
+		}
+		n += (size_t)k;
+		if (n == FRAME_HEAD)
+			need = FRAME_HEAD + ((size_t)out[1] << 16 | (size_t)out[2] << 8 | out[3]);
+		if (need > size)
+			abort();
+	}
+	return n == need ? n : 0;
+}
+
+// A thief who has the key of a genuine enclave, outside of it, and hands the victim's challenge on to that very enclave, which proves itself to him as to
+// anybody: the proof is genuine, of now, for the victim's nonce and about the right key. It is of his session with the enclave.
+static void test_relayed(void)
+{
+	EVP_PKEY *key = EVP_EC_gen("P-256");
+	struct ratls_cert_request q = {.key = key, .subject = "enclave", .now = time(NULL), .seconds = 600, .evidence = ask, .ctx = &good};
+	char key_path[128], cert_path[128];
+	static uint8_t frame[FRAME_HEAD + FRAME_MAX_PROOF];
+	X509 *cert = NULL;
+	if (ratls_cert_make(&q, &cert, NULL))
+		abort();
+	write_pem("relayed.pem", cert_path, cert, NULL);
+	write_pem("relayed.key", key_path, NULL, key);
+	struct ratls_options thief = {.certificate_file = cert_path, .key_file = key_path}, enclave = options_of(&good, NULL);
+	enclave.key_file = key_path;
+	struct ratls_context *t = context_of(&thief), *e = context_of(&enclave);
+	struct pair victim, inner;
+	pair_open(&inner, verifier, e);
+	pair_meet(&inner, NULL, NULL);
+	pair_open(&victim, verifier, t);
+	SSL *ssl = victim.server->ssl;
+	for (int i = 0; i < 20 && !SSL_is_init_finished(ssl); i++) {
+		ratls_handshake(victim.client, 1);
+		SSL_do_handshake(ssl);
+	}
+	size_t n = raw_frame(ssl, victim.client, frame, sizeof frame);
+	bool asked = n == FRAME_HEAD + FRAME_NONCE && frame[0] == FRAME_CHALLENGE;
+	SSL_write(inner.client->ssl, frame, (int)n);
+	n = raw_frame(inner.client->ssl, inner.server, frame, sizeof frame);
+	bool proved = n > 1000 && frame[0] == FRAME_PROOF;
+	for (size_t at = 0; at < n;) {
+		int k = SSL_write(ssl, frame + at, (int)(n - at));
+		at += k > 0 ? (size_t)k : n;
+	}
+	int err = ratls_handshake(victim.client, 1000);
+	ok("ratls: the victim's challenge, answered by the genuine enclave", asked && proved && err == -EKEYREJECTED && strstr(ratls_reason(victim.client), "tls-session: ") &&
+	   !strstr(ratls_reason(victim.client), "nonce: ") && !strstr(ratls_reason(victim.client), "certificate-key: "), "%d %d %d %s", asked, proved, err,
+	   ratls_reason(victim.client));
+	pair_close(&victim);
+	pair_close(&inner);
+	ratls_context_free(t);
+	ratls_context_free(e);
+	X509_free(cert);
+	EVP_PKEY_free(key);
+}
+
+// A proof sent back to who made it: a client that both asks and proves is answered with its own.
+static void test_reflected(void)
+{
+	struct ratls_options both = options_of(&good, &good);
+	struct ratls_context *c = context_of(&both), *s = context_of(&both);
+	static uint8_t frame[FRAME_HEAD + FRAME_MAX_PROOF];
+	struct pair p;
+	pair_open(&p, c, s);
+	SSL *ssl = p.server->ssl;
+	for (int i = 0; i < 20 && !SSL_is_init_finished(ssl); i++) {
+		ratls_handshake(p.client, 1);
+		SSL_do_handshake(ssl);
+	}
+	size_t n = raw_frame(ssl, p.client, frame, sizeof frame);	// the client's challenge goes back as the server's
+	bool asked = n == FRAME_HEAD + FRAME_NONCE;
+	SSL_write(ssl, frame, (int)n);
+	n = raw_frame(ssl, p.client, frame, sizeof frame);
+	bool proved = n > 1000 && frame[0] == FRAME_PROOF;
+	for (size_t at = 0; at < n;) {
+		int k = SSL_write(ssl, frame + at, (int)(n - at));
+		at += k > 0 ? (size_t)k : n;
+	}
+	int err = ratls_handshake(p.client, 1000);
+	ok("ratls: a client's own proof sent back to it", asked && proved && err == -EKEYREJECTED && strstr(ratls_reason(p.client), "tls-session: "), "%d %d %d %s", asked,
+	   proved, err, ratls_reason(p.client));
+	pair_close(&p);
+	ratls_context_free(c);
+	ratls_context_free(s);
+}
+
 int main(void)
 {
 	if (!world_begin())
@@ -404,6 +500,8 @@ int main(void)
 	test_in_the_middle();
 	test_data();
 	test_stolen();
+	test_relayed();
+	test_reflected();
 	test_downgrade();
 	test_reset();
 	test_frames();
