@@ -174,7 +174,7 @@ static double attested_bulk(struct ratls_context *ctx)
 
 static double resident_kib(void)
 {
-	long all, resident;
+	long all = 0, resident = 0;
 	FILE *f = fopen("/proc/self/statm", "r");
 	if (!f || fscanf(f, "%ld %ld", &all, &resident) != 2)
 		die("no /proc/self/statm");
