@@ -39,11 +39,12 @@ static const struct yamlcfg_key ohttp_out_keys[] = {
 };
 static const struct yamlcfg_key ingress_keys[] = {
 	{"listen", TEXT, true}, {"listen_mode", TEXT, false}, {"accept", TEXT, false}, {"users", TEXT, false}, {"udp", FLAG, false},
-	{"destinations", TEXTS, false}, {"mark", NUMBER(0, UINT32_MAX), false}, {"ohttp", RECORD(ohttp_in_keys), false}, END,
+	{"destinations", TEXTS, false}, {"otherwise", TEXT, false}, {"mark", NUMBER(0, UINT32_MAX), false},
+	{"ohttp", RECORD(ohttp_in_keys), false}, END,
 };
 static const struct yamlcfg_key egress_keys[] = {
 	{"listen", TEXT, true}, {"to", TEXT, false}, {"allow", TEXTS, false}, {"mark", NUMBER(0, UINT32_MAX), false},
-	{"transparent", FLAG, false}, {"ohttp", RECORD(ohttp_out_keys), false}, END,
+	{"ohttp", RECORD(ohttp_out_keys), false}, END,
 };
 static const struct yamlcfg_key verify_keys[] = {
 	{"measurements", TEXTS, false}, {"any_measurement", FLAG, false}, {"policy", TEXT, false}, {"collateral", TEXT, false},
@@ -421,7 +422,7 @@ static int read_ingress(struct reading *w, const json_t *route, const json_t *o)
 {
 	static const char *const kinds[] = {[ACCEPT_MAPPING] = "mapping", [ACCEPT_SOCKS5] = "socks5", [ACCEPT_HTTP] = "http", [ACCEPT_TRANSPARENT] = "transparent"};
 	struct route_config *r = w->r;
-	const char *accept = text_of(o, "accept"), *connect = text_of(route, "connect"), *users;
+	const char *accept = text_of(o, "accept"), *connect = text_of(route, "connect"), *otherwise = text_of(o, "otherwise"), *users;
 	struct fault why = {""};
 	unsigned int kind = 0;
 	if (accept && !strcmp(accept, "ohttp"))
@@ -451,6 +452,9 @@ static int read_ingress(struct reading *w, const json_t *route, const json_t *o)
 	r->accept.users = r->users;
 	if (!err)
 		err = rules_of(w, json_object_get(o, "destinations"), "destinations", &r->through);
+	if (!err && otherwise && (!r->through || (strcmp(otherwise, "refuse") && strcmp(otherwise, "direct"))))
+		err = wrong(w, "otherwise: refuse or direct, what becomes of destinations that `destinations` does not name");
+	r->otherwise_direct = otherwise && !strcmp(otherwise, "direct");
 	if (!err && r->through && kind == ACCEPT_MAPPING)
 		err = wrong(w, "destinations: a mapping has one destination, the far gateway's");
 	if (!err && !json_object_get(route, "verify"))
@@ -466,19 +470,22 @@ static int read_egress(struct reading *w, const json_t *route, const json_t *o)
 	if (json_object_get(route, "connect") || json_object_get(route, "mux"))
 		return wrong(w, "`connect` and `mux` belong to ingress routes; an egress route has `to` and `allow`");
 	r->has_to = to;
-	if (to && !strncmp(to, "unix:", 5)) {
+	r->to_original = to && !strcmp(to, "original");
+	if (r->to_original) {
+		if (r->listen.sa.ss_family == AF_UNIX)
+			err = wrong(w, "to: original is of connections that were redirected to a port");
+	} else if (to && !strncmp(to, "unix:", 5)) {
 		struct fault why = {""};
 		r->to_unix = true;
 		if (config_address_parse(&r->to_path, to, &why))
 			err = wrong(w, "to: %s", why.text);
 	} else if (to && target_parse(&r->to, to, strlen(to), 0)) {
-		err = wrong(w, "to: '%.300s' is no HOST:PORT, nor unix:PATH", to);
+		err = wrong(w, "to: '%.300s' is no HOST:PORT, nor unix:PATH, nor original", to);
 	}
 	if (!err && json_object_get(o, "ohttp"))
 		return read_ohttp_egress(w, route, o);
 	if (!err)
 		err = rules_of(w, json_object_get(o, "allow"), "allow", &r->allow);
-	r->transparent = flag_of(o, "transparent");
 	if (!err && !to && !r->allow)
 		err = wrong(w, "an egress route needs `to` (what streams go to), `allow` (what they may name), or both");
 	return err;

@@ -55,11 +55,13 @@ struct route_config {
 	struct target gateways[CONFIG_MAX_GATEWAYS];	// the far gateway, or several that do the same: tried in turn
 	unsigned int gateway_count;
 	const char *gateway_name;		// that its certificate must be for (verify: ca)
-	struct rules *through;			// destinations that go through the tunnel; NULL: all. Others go directly
+	struct rules *through;			// destinations that go through the tunnel; NULL: all
+	bool otherwise_direct;			// the others go past it, as they are; else they are refused
 	bool mux;				// false: the far end is an ordinary RA-TLS server, each client has a connection of its own
 
 	// ---- egress: from attested clients to plain servers ----
 	bool has_to, to_unix;
+	bool to_original;			// `to: original`: where a redirected connection was meant to go
 	struct target to;			// what a stream without a destination goes to
 	struct config_address to_path;		// of to_unix
 	struct rules *allow;			// which destinations streams may name; NULL: none
@@ -67,7 +69,6 @@ struct route_config {
 	struct config_ohttp ohttp;		// `accept: ohttp`, or an egress route with `ohttp`
 
 	uint32_t mark;				// SO_MARK of what this route connects to
-	bool transparent;			// connects with the client's own address (CAP_NET_ADMIN)
 
 	struct ratls_options tls;
 	uint8_t simulated[48];			// identity: insecure_simulate

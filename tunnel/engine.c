@@ -56,7 +56,7 @@ static int make_tls(const struct route_config *c, struct ratls_context **out, st
 static int route_listen(struct route *r, struct fault *f)
 {
 	struct fault why = {""};
-	bool transparent = r->c->kind == ROUTE_INGRESS && r->c->accept.kind == ACCEPT_TRANSPARENT;
+	bool transparent = r->c->kind == ROUTE_INGRESS ? r->c->accept.kind == ACCEPT_TRANSPARENT : r->c->to_original;
 	int fd = listen_at(&r->c->listen, r->c->listen_mode, transparent, &r->at, &why);
 	if (fd < 0)
 		return fault_set(f, fd, "route '%.64s': %.900s", r->c->name, why.text);

@@ -12,8 +12,10 @@
 #include <unistd.h>
 
 #include "tunnel/accept.h"
+#include "tunnel/direct.h"
 #include "tunnel/filter.h"
 #include "tunnel/link.h"
+#include "tunnel/transparent.h"
 
 #define FLUSH_MS 30000	// for a client to take the end of what it was sent
 #define WATCHED (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
@@ -118,6 +120,7 @@ void flow_free(struct flow *f)
 	struct lane *lane = f->lane;
 	if (f->src.fd >= 0)
 		close(f->src.fd);
+	direct_free(f->passed);
 	filter_free(f->filter);
 	accept_free(f->acceptor);
 	free(f->early);
@@ -143,6 +146,7 @@ static void close_flow(struct flow *f, int err, const char *why)
 	if (f->dial)
 		dial_cancel(f->dial);
 	f->dial = NULL;
+	direct_drop(f, err);
 	if (f->src.fd >= 0) {
 		worker_unwatch(w, &f->src);
 		if (err)
@@ -185,12 +189,30 @@ static void refuse(struct flow *f, int err, const char *why)
 	close_flow(f, err, why);
 }
 
+// What `destinations` does not name: 1 it goes past the tunnel, -EACCES or why it cannot. 0: it goes through.
+static int past_tunnel(struct flow *f)
+{
+	const struct route_config *c = f->lane->r->c;
+	const struct target *t = f->acceptor ? accept_target(f->acceptor) : NULL;
+	if (!c->through || !t || rules_select(c->through, t))
+		return 0;
+	int err = c->otherwise_direct ? direct_begin(f, t) : -EACCES;
+	return err ? err : 1;
+}
+
 static void go_on(struct flow *f)
 {
 	struct worker *w = f->lane->w;
 	f->state = FLOW_WAITING;
 	timer_set(&w->timers, &f->timer, w->now_ms + w->e->settings.connect_ms + w->e->settings.handshake_ms);
-	int err = link_want(f->lane, f);
+	int err = past_tunnel(f);
+	if (err == 1)
+		return;
+	if (err) {
+		refuse(f, err, err == -EACCES ? "no rule of `destinations` names where it wants to go" : "the destination cannot be reached");
+		return;
+	}
+	err = link_want(f->lane, f);
 	if (err)
 		refuse(f, err, f->lane->reason[0] ? f->lane->reason : "the far gateway cannot be reached");
 }
@@ -325,9 +347,16 @@ static int dial_target(struct flow *f, const struct target *t)
 	struct lane *lane = f->lane;
 	const struct route_config *c = lane->r->c;
 	const struct dial_options o = {.rules = t ? c->allow : NULL, .mark = c->mark, .timeout_ms = (int)lane->w->e->settings.connect_ms};
+	struct target meant;
 	struct fault why = {""};
 	if (!t && c->to_unix)
 		return dial_unix(f);
+	if (!t && c->to_original) {
+		int err = transparent_target(f->link->src.fd, c->accept.listen_port, &meant);
+		if (err)
+			return err == -ELOOP ? -EACCES : err;
+		return dial_start(&f->dial, lane->w->inbox, &meant, &o, dialed, f, &why);
+	}
 	return dial_start(&f->dial, lane->w->inbox, t ? t : &c->to, &o, dialed, f, &why);
 }
 

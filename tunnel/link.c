@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tunnel/direct.h"
 #include "tunnel/flow.h"
 
 #define TURN_READS 8		// of a link, each a buffer full, before others have their turn
@@ -519,6 +520,7 @@ void link_drop(struct flow *f, int err)
 {
 	struct link *l = f->link;
 	struct mux_stream *s = f->stream;
+	direct_drop(f, err);
 	list_remove(&f->wait);
 	f->link = NULL;
 	f->stream = NULL;
@@ -534,6 +536,10 @@ void link_drop(struct flow *f, int err)
 
 void link_flow_ready(struct flow *f)
 {
+	if (f->past) {
+		direct_ready(f);
+		return;
+	}
 	if (f->stream)
 		mux_ready(f->stream);
 	else if (f->link)
@@ -552,6 +558,10 @@ void link_flow_drained(struct flow *f)
 
 void link_flow_resume(struct flow *f)
 {
+	if (f->past) {
+		direct_resume(f);
+		return;
+	}
 	if (f->stream && mux_kept(f->stream)) {
 		mux_resume(f->stream);
 	} else if (f->link && f->link->kept) {

@@ -3,7 +3,7 @@
 
 E2E_CFLAGS := -std=gnu17 -O2 -g -Wall -Wextra -Werror -D_GNU_SOURCE
 E2E_DIR = $(B)/test/e2e
-E2E_PROGRAMS = $(addprefix $(E2E_DIR)/,hello.dynamic hello.static hello.nopie hello.musl hello.go omp calls debuggee fsyncs sandbox sockets)
+E2E_PROGRAMS = $(addprefix $(E2E_DIR)/,hello.dynamic hello.static hello.nopie hello.musl hello.go fetch.go omp calls debuggee fsyncs sandbox sockets)
 
 $(E2E_DIR)/hello.dynamic: tests/e2e/src/hello.c
 	@mkdir -p $(@D)
@@ -25,6 +25,10 @@ $(E2E_DIR)/hello.musl: tests/e2e/src/hello.c
 $(E2E_DIR)/hello.go: tests/e2e/src/hello.go
 	@mkdir -p $(@D)
 	HOME=$${HOME:-/tmp} GOFLAGS=-mod=mod GO111MODULE=off go build -o $@ $<
+
+$(E2E_DIR)/fetch.go: tests/e2e/src/fetch.go
+	@mkdir -p $(@D)
+	HOME=$${HOME:-/tmp} CGO_ENABLED=0 GOFLAGS=-mod=mod GO111MODULE=off go build -o $@ $<
 
 $(E2E_DIR)/sockets: tests/e2e/src/sockets.c
 	@mkdir -p $(@D)
