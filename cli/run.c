@@ -224,7 +224,7 @@ static int parse_options(struct run *r, int argc, char **argv)
 static void find_broker(struct run *r)
 {
 	char *encrypted = xasprintf("%s/build/image.id", cli_project);	// its key comes from the broker too
-	bool wanted = r->volume_count || (r->have_config && r->config.secret_count) || !access(encrypted, F_OK);
+	bool wanted = r->volume_count || (r->have_config && (r->config.secret_count || r->config.time_broker)) || !access(encrypted, F_OK);
 	const char *given = getenv("COFFER_BROKER");
 	char dir[4096], *path;
 	struct text address = {0};
@@ -313,7 +313,7 @@ static bool sealed_to_enclave(const struct run *r, int i)
 
 static bool wants_broker(const struct run *r)
 {
-	bool wanted = r->have_config && r->config.secret_count;
+	bool wanted = r->have_config && (r->config.secret_count || r->config.time_broker);
 
 	for (int i = 0; i < r->volume_count; i++)
 		wanted = wanted || !sealed_to_enclave(r, i);
@@ -364,7 +364,7 @@ static int check_files(struct run *r, const char *image, const char *manifest_pa
 			return fault_set(f, err, "%s", e.text);
 	}
 	if (wants_broker(r) && !r->broker)
-		return fault_set(f, -EINVAL, "secrets and keys of volumes come from the owner's broker: say where it is with --broker "
+		return fault_set(f, -EINVAL, "secrets, keys of volumes and `time: broker` come from the owner's broker: say where it is with --broker "
 				 "https://HOST:PORT or COFFER_BROKER");
 	if (r->have_config) {
 		config_json(&r->config, &json);

@@ -275,6 +275,18 @@ static int read_restartable_sequences(struct config_reader *r, yaml_node_t *valu
 	return config_read_bool(r, value, key, &r->config->restartable_sequences);
 }
 
+static int read_time(struct config_reader *r, yaml_node_t *value, const char *key)
+{
+	const char *s;
+	int err = config_read_scalar(r, value, key, &s);
+
+	if (!err && strcmp(s, "broker") != 0 && strcmp(s, "host") != 0)
+		return config_bad(r, value, "'time' is host or broker, not '%s'", s);
+	if (!err)
+		r->config->time_broker = *s == 'b';
+	return err;
+}
+
 static int read_insecure_host_mounts(struct config_reader *r, yaml_node_t *value, const char *key)
 {
 	return config_bad(r, value, "'%s': this version cannot mount host folders; put the files into the image (copy:) or "
@@ -301,6 +313,7 @@ static const struct config_key top_keys[] = {
 	{"encrypt", read_encrypt},
 	{"restartable_sequences", read_restartable_sequences},
 	{"secrets", config_read_secrets},
+	{"time", read_time},
 	{"debug_enclave", read_debug_enclave},
 	{"insecure_host_mounts", read_insecure_host_mounts},
 	{0},

@@ -9,7 +9,7 @@
 //    "host":"db.example","mux":true,"plain":false,"port":5432,"session":"required","verify":{"policy":"/etc/db.yaml"}}],"dns":[],"listen":[8080],
 //    "shield":[{"attest":true,"port":6379,"session":"required","verify":null}]},
 //    "restartable_sequences":false,"secrets":{"/run/key":{"group":0,"mode":256,"owner":0,"resource":"default/app/key","version":0}},
-//    "version":1,"volume_cache":67108864,"volumes":{"/data":{"mode":"ro","name":"<32 hex digits or empty>"}},"working_directory":"/app"}
+//    "time":"host","version":1,"volume_cache":67108864,"volumes":{"/data":{"mode":"ro","name":"<32 hex digits or empty>"}},"working_directory":"/app"}
 #ifndef COFFER_IMAGE_CONFIG_H
 #define COFFER_IMAGE_CONFIG_H
 
@@ -89,6 +89,7 @@ struct config {
 	int anchor_every;			// else: milliseconds between two commits that it is told of
 	int anchor_bound;			// seconds that it may be silent before fsync fails
 	int broker_timeout;			// seconds to wait for a broker that does not answer
+	bool time_broker;			// the clock is set to the broker's before the program starts
 	bool restartable_sequences;		// rseq(2) is given to programs
 	bool encrypt;				// the image is ciphertext; not in the JSON: /.coffer/image.json tells init
 	bool debug_enclave;			// logs and traces may leave the enclave

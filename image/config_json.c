@@ -73,7 +73,7 @@ void config_json(const struct config *c, struct text *out)
 		text_json(out, s->resource);
 		text_printf(out, ",\"version\":%u}", s->version);
 	}
-	text_printf(out, "},\"version\":1,\"volume_cache\":%llu,\"volumes\":{", (unsigned long long)c->volume_cache_bytes);
+	text_printf(out, "},\"time\":\"%s\",\"version\":1,\"volume_cache\":%llu,\"volumes\":{", c->time_broker ? "broker" : "host", (unsigned long long)c->volume_cache_bytes);
 	for (size_t i = 0; i < c->volume_count; i++) {
 		if (i)
 			text_puts(out, ",");

@@ -10,6 +10,7 @@
 
 #include "lib/encode.h"
 #include "lib/jwe.h"
+#include "lib/tls.h"
 
 #define REQUEST_MS 5000
 
@@ -107,7 +108,7 @@ void exchange_free(struct exchange *x)
 // The broker is asked for the key of an image, for secrets, and for the key of each volume that is not sealed to the enclave.
 static bool wants_broker(const struct settings *s)
 {
-	bool wanted = s->image.present || s->secret_count;
+	bool wanted = s->image.present || s->secret_count || s->time_broker;
 	for (unsigned int i = 0; i < s->volume_count; i++)
 		wanted = wanted || !s->volumes[i].sealing;
 	return wanted;
@@ -127,7 +128,7 @@ static int meet_broker(struct exchange *x, struct fault *f)
 	if (!s->broker_url)
 		return fault_set(
 			f, -EINVAL,
-			"secrets, and keys of sealed volumes or of an encrypted image, come from a broker: give its address (coffer run --broker URL)");
+			"secrets, keys of sealed volumes or of an encrypted image, and the time (coffer.yaml: time: broker) come from a broker: give its address (coffer run --broker URL)");
 	if (!s->broker_ca[0])
 		return fault_set(f, -EINVAL,
 				 "this enclave trusts no broker: coffer.yaml must name its certificate (broker: ca:)");
@@ -140,6 +141,18 @@ static int meet_broker(struct exchange *x, struct fault *f)
 		return fault_set(f, -EIO, "cannot make a key");
 	x->patience_ms = s->broker_timeout_s * 1000ll;
 	return exchange_ask(x, NULL, NULL, f);
+}
+
+// The broker's answer came over its own connection, so it was made after that was asked for: its date is a time that has been, and the truth now is no
+// further from it than the time that has passed since then. The host can delay the answer, and so widen the range, but not move it.
+static int take_time(struct exchange *x, struct fault *f)
+{
+	int64_t now_ms = clock_ms();
+	if (x->date_s <= 0)
+		return fault_set(f, -EPROTO, "the broker %s does not say what time it is (coffer.yaml: time: broker)", x->s->broker_url);
+	uint64_t date_ns = (uint64_t)x->date_s * 1000000000u;
+	int err = x->ops->set_time(date_ns + (uint64_t)(now_ms - x->told_ms) * 1000000u, date_ns + 1000000000u + (uint64_t)(now_ms - x->asked_ms) * 1000000u);
+	return err ? fault_errno(f, -err, "cannot set the clock to the broker's") : 0;
 }
 
 bool anchor_wanted(const struct settings *s)
@@ -160,6 +173,8 @@ int attest_run(const struct settings *s, const struct attest_ops *ops, struct ex
 	x->s = s;
 	x->ops = ops;
 	int err = wants_broker(s) ? meet_broker(x, f) : 0;
+	if (!err && s->time_broker)
+		err = take_time(x, f);
 	if (!err && s->image.present)
 		err = enter_image(x, f);
 	for (unsigned int i = 0; i < s->volume_count && !err; i++)

@@ -32,6 +32,8 @@ struct attest_ops {
 	int (*anchor_read)(struct coffer_anchor_record *r);
 	// Makes the file of a secret, with its folders, in memory.
 	int (*deliver)(const struct settings_secret *s, const void *bytes, size_t len, struct fault *f);
+	// Now it is between these two times (ns since 1970): the enclave's clock is set if it says otherwise. 0 or -errno.
+	int (*set_time)(uint64_t least_ns, uint64_t most_ns);
 };
 
 // Proves the enclave to the broker, gets each volume's key and mounts it, and has each secret put where it belongs. Tries again while the broker cannot be

@@ -83,9 +83,12 @@ static int begin(struct exchange *x, struct fault *f)
 {
 	static const char body[] = "{\"version\":\"0.4.0\",\"tee\":\"snp\",\"extra-params\":{}}";
 	struct http_reply reply;
+	x->asked_ms = clock_ms();
 	int err = request(x, "POST", "/kbs/v0/auth", "", body, &reply, f);
 	if (err)
 		return err;
+	x->told_ms = clock_ms();
+	x->date_s = reply.date_s;
 	json_t *o = json_loadb(reply.body, reply.body_len, JSON_REJECT_DUPLICATES, NULL);
 	const char *nonce = json_string_value(json_object_get(o, "nonce"));
 	reply.cookie[strcspn(reply.cookie, ";")] = '\0';

@@ -20,6 +20,7 @@ struct exchange {
 	int64_t identity_life_s;	// of the shortest-lived identity, in seconds from when it was fetched; 0: none was
 	bool renewing;			// files of identities are there: they are exchanged
 	char statement[64];	// what this enclave states of itself, in its evidence; "": the broker would not understand
+	int64_t date_s, asked_ms, told_ms;	// the broker's time in its answer to auth; clock_ms before that request, and with its answer
 	bool proven;		// in the session of the cookie
 	int64_t patience_ms;	// what is left of the time that a start may wait for brokers, in all
 	bool said;		// that it waits

@@ -164,7 +164,7 @@ int main(void)
 	if (settings_load(&s, &f))
 		return refuse(f.text);
 	clearenv();
-	if (s.volume_count > 0 || s.image.present || s.secret_count > 0) {
+	if (s.volume_count > 0 || s.image.present || s.secret_count > 0 || s.time_broker) {
 		int code = attest();
 		if (code)
 			return code;

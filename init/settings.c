@@ -355,6 +355,16 @@ static int read_cache(struct settings *s, const json_t *config, struct fault *f)
 	return 0;
 }
 
+static int read_time(struct settings *s, const json_t *config, struct fault *f)
+{
+	const json_t *time = json_object_get(config, "time");
+	const char *text = json_string_value(time);
+	if (time && (!text || (strcmp(text, "host") && strcmp(text, "broker"))))
+		return fault_set(f, -EINVAL, "config.json's time is malformed");
+	s->time_broker = text && *text == 'b';
+	return 0;
+}
+
 static int read_network(struct settings *s, const json_t *config, const json_t *host, struct fault *f)
 {
 	const json_t *network = json_object_get(config, "network"), *addresses = json_object_get(host, "addresses");
@@ -413,6 +423,8 @@ int settings_read(struct settings *s, const char *config_text, size_t config_len
 		err = read_cache(s, config, f);
 	if (!err)
 		err = read_network(s, config, host, f);
+	if (!err)
+		err = read_time(s, config, f);
 out:
 	json_decref(config);
 	json_decref(host);

@@ -54,6 +54,7 @@ struct settings {
 	bool anchor_fsync;	// each fsync waits for it
 	unsigned int anchor_every_ms, anchor_bound_ms;
 	unsigned int volume_cache_mib;	// measured; 0: the kernel's own
+	bool time_broker;	// measured: the clock is set to the broker's before the program starts
 	bool gateway;		// measured: connections are attested by it, for the program
 };
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 size_t http_head_length(const char *bytes, size_t len)
 {
@@ -112,6 +113,31 @@ static unsigned int seconds(const char *v, size_t len)
 	return n < WEEK_S ? n : WEEK_S;
 }
 
+// IMF-fixdate (RFC 9110 section 5.6.7): "Sun, 06 Nov 1994 08:49:37 GMT". 0 for anything else.
+static int64_t date(const char *v, size_t len)
+{
+	static const char form[] = "aaa, 00 aaa 0000 00:00:00 GMT", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+	char text[sizeof form];
+	struct tm t = {0};
+	bool good = len == sizeof form - 1;
+	for (size_t i = 0; i < len && good; i++)
+		good = form[i] == '0' ? isdigit((unsigned char)v[i]) : form[i] == 'a' ? isalpha((unsigned char)v[i]) : v[i] == form[i];
+	if (!good)
+		return 0;
+	memcpy(text, v, len);
+	text[len] = text[11] = '\0';
+	const char *month = strstr(months, text + 8);
+	t.tm_mday = atoi(text + 5);
+	t.tm_mon = month ? (int)(month - months) / 3 : 0;
+	t.tm_year = atoi(text + 12) - 1900;
+	t.tm_hour = atoi(text + 17);
+	t.tm_min = atoi(text + 20);
+	t.tm_sec = atoi(text + 23);
+	if (!month || (month - months) % 3 || t.tm_year < 70 || t.tm_mday < 1 || t.tm_mday > 31 || t.tm_hour > 23 || t.tm_min > 59 || t.tm_sec > 60)
+		return 0;
+	return timegm(&t);
+}
+
 // "close" among the words of "keep-alive, close".
 static bool has_word(const char *v, size_t len, const char *word)
 {
@@ -159,6 +185,10 @@ static int header(struct http_head *h, const char *s, size_t len, bool reply)
 	}
 	if (reply && is_name(s, name, "Retry-After")) {
 		h->retry_after_s = seconds(v, n);
+		return 0;
+	}
+	if (reply && is_name(s, name, "Date")) {
+		h->date_s = date(v, n);
 		return 0;
 	}
 	if (!reply && is_name(s, name, "Host")) {

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define HTTP_MAX_HEAD (16u << 10)
 #define HTTP_MAX_TARGET 1024
@@ -23,6 +24,7 @@ struct http_head {
 	bool has_host, version_1_1;	// request
 	bool keep_alive;
 	unsigned int retry_after_s;	// reply: Retry-After in seconds, a week at most; 0: none, or a date
+	int64_t date_s;			// reply: Date, in seconds since 1970; 0: none that can be read
 	bool expects_continue;		// "Expect: 100-continue"
 	char authorization[HTTP_MAX_VALUE];
 	char cookie[HTTP_MAX_VALUE];	// request: Cookie; reply: the first Set-Cookie

@@ -228,6 +228,7 @@ static int read_reply(struct http_client *c, struct http_reply *reply, int64_t d
 	reply->status = head->status;
 	reply->body_len = head->content_length;
 	reply->retry_after_s = head->retry_after_s;
+	reply->date_s = head->date_s;
 	size_t got = have - len;
 	memcpy(reply->body, buf + len, got);
 	while (!err && got < reply->body_len) {

@@ -43,6 +43,7 @@ struct http_reply {
 	size_t body_len;
 	char cookie[512];	// the first Set-Cookie, or ""
 	unsigned int retry_after_s;	// of Retry-After in seconds; 0: none
+	int64_t date_s;		// of Date, in seconds since 1970; 0: none
 };
 
 struct http_client;

@@ -5,6 +5,9 @@
 #include "kernel/fs/procfs.h"
 #include "kernel/include/boot.h"
 #include "kernel/include/count.h"
+#include "kernel/include/ktime.h"
+#include "kernel/include/log.h"
+#include "kernel/include/usercopy.h"
 #include "kernel/include/platform.h"
 
 struct counts object_counts[SHARDS];
@@ -27,6 +30,50 @@ static int text_measurement(struct pout *o, struct pnode *n)
 {
 	(void)n;
 	pout(o, "%s\n", boot_info.measurement_hex);
+	return 0;
+}
+
+// The clock is set before the first program runs; no program ever sees it step back.
+static int set_time_open(struct inode *ino, struct file *f)
+{
+	(void)ino, (void)f;
+	return boot_before_program() ? 0 : -EPERM;
+}
+
+static ssize_t set_time_write(struct file *f, struct iter *it, u64 *pos)
+{
+	struct iter saved = *it;
+	u64 between[2];
+	s64 moved, seconds;
+
+	(void)f, (void)pos;
+	if (it->left != sizeof(between))
+		return -EINVAL;
+	while (iter_get(it, between, sizeof(between)) != sizeof(between)) {
+		if (iter_fault_in(it, false))
+			return -EFAULT;
+		iter_revert(it, &saved);
+	}
+	if (!boot_before_program() || !between[0] || between[1] < between[0] || between[1] > (u64)1 << 62)
+		return -EINVAL;
+	moved = clock_set_between(between[0], between[1]);
+	seconds = moved / (s64)NSEC_PER_SEC;
+	if (seconds > 1 || seconds < -1)
+		pr_warn("the host's clock is %ld s %s the broker's, which counts\n", seconds > 0 ? seconds : -seconds, seconds > 0 ? "behind" : "ahead of");
+	return sizeof(between);
+}
+
+static const struct file_ops proc_set_time_fops = {.open = set_time_open, .write = set_time_write, .llseek = no_llseek, .stream = true};
+
+static int text_time(struct pout *o, struct pnode *n)
+{
+	s64 moved;
+
+	(void)n;
+	if (clock_was_set(&moved))
+		pout(o, "source broker\nmoved_ms %ld\n", moved / (s64)(NSEC_PER_SEC / 1000));
+	else
+		pout(o, "source host\n");
 	return 0;
 }
 
@@ -87,6 +134,8 @@ const struct pent proc_coffer_table[] = {
 	{.name = "anchor", .mode = S_IFREG | 0600, .fops = &proc_anchor_fops},
 	{.name = "gateway", .mode = S_IFREG | 0200, .fops = &proc_gateway_fops},
 	{.name = "sealing_key", .mode = S_IFREG | 0400, .fops = &proc_sealing_fops},
+	{.name = "set_time", .mode = S_IFREG | 0200, .fops = &proc_set_time_fops},
+	TXT("time", 0444, text_time),
 	TXT("volumes", 0444, proc_volumes),
 	TXT("host", 0400, text_host),
 	TXT("manifest", 0444, text_manifest),

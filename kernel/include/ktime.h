@@ -8,6 +8,10 @@
 #define NSEC_PER_SEC 1000000000ul
 u64 ktime_mono(void);		// ns, CLOCK_MONOTONIC; cheap (TSC)
 u64 ktime_real(void);		// ns since 1970, CLOCK_REALTIME
+// CLOCK_REALTIME is between these two, and from now on runs with CLOCK_MONOTONIC, whatever the host's time of day; it is set backwards as well, so before programs run.
+// By how much it was moved, in ns.
+s64 clock_set_between(u64 least, u64 most);
+bool clock_was_set(s64 *moved);	// is it so?
 int ktime_clock(int clockid, u64 *ns);	// any clock id that clock_gettime(2) knows; -EINVAL
 void ktime_init(void);		// at boot, before any other
 void ktime_tick(void);		// re-synchronises with the host; called about once a second by the timer thread

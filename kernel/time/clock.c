@@ -20,6 +20,8 @@ static struct vdso_data boot_data;
 static struct vdso_data *vd = &boot_data; // the page shared with programs once vdso.c has made it
 
 static const int host_clock[VDSO_NCLOCKS] = { CLOCK_MONOTONIC, CLOCK_REALTIME };
+static s64 real_ahead;	// of CLOCK_MONOTONIC, once CLOCK_REALTIME was set by somebody who is trusted; 0: it follows the host's
+static s64 real_moved;	// by how much it was set
 static struct {
 	u64 tsc, host; // last good sample
 	u64 mult;      // rate between the last two
@@ -114,11 +116,16 @@ static void follow(int which)
 	track[which].host = host;
 }
 
-// Where the host's clock stands at `now`, close to the last sample.
+// Where the host's clock stands at `now`, close to the last sample. Once the time of day was set, the host's word on that counts no more.
 static u64 host_at(int which, u64 now)
 {
+	u64 ahead = 0;
+	if (which == VDSO_REAL && real_ahead) {
+		which = VDSO_MONO;
+		ahead = (u64)real_ahead;
+	}
 	u64 tsc = track[which].tsc, ns = track[which].host, mult = track[which].mult;
-	return now >= tsc ? ns + vdso_scale(now - tsc, mult) : ns - vdso_scale(tsc - now, mult);
+	return ahead + (now >= tsc ? ns + vdso_scale(now - tsc, mult) : ns - vdso_scale(tsc - now, mult));
 }
 
 void ktime_tick(void)
@@ -148,6 +155,38 @@ void ktime_tick(void)
 	}
 	write_end();
 	mutex_unlock(&clock_lock);
+}
+
+s64 clock_set_between(u64 least, u64 most)
+{
+	u64 ns[VDSO_NCLOCKS];
+	mutex_lock(&clock_lock);
+	u64 now = vdso_tsc();
+	for (int i = 0; i < VDSO_NCLOCKS; i++) {
+		ns[i] = vd->clock[i].ns;
+		if (now > vd->tsc_base)
+			ns[i] += vdso_scale(now - vd->tsc_base, vd->clock[i].mult);
+	}
+	u64 was = ns[VDSO_REAL];
+	ns[VDSO_REAL] = max(least, min(most, was));
+	real_moved = (s64)(ns[VDSO_REAL] - was);
+	real_ahead = (s64)(ns[VDSO_REAL] - host_at(VDSO_MONO, now));
+	write_begin();
+	vd->tsc_base = now;
+	for (int i = 0; i < VDSO_NCLOCKS; i++)
+		vd->clock[i].ns = ns[i];
+	write_end();
+	mutex_unlock(&clock_lock);
+	return real_moved;
+}
+
+bool clock_was_set(s64 *moved)
+{
+	mutex_lock(&clock_lock);
+	bool set = real_ahead;
+	*moved = real_moved;
+	mutex_unlock(&clock_lock);
+	return set;
 }
 
 void clock_offsets(int by)

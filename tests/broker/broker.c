@@ -130,8 +130,8 @@ static int next_root(struct coffer_anchor_record *r)
 	return 0;
 }
 
-static const struct attest_ops ops = {simulated_evidence, remember_mount, NULL, NULL, remember_line, anchor_write, anchor_read, NULL};
-static const struct attest_ops helper_ops = {simulated_evidence, remember_mount, NULL, NULL, remember_line, anchor_write, next_root, NULL};
+static const struct attest_ops ops = {simulated_evidence, remember_mount, NULL, NULL, remember_line, anchor_write, anchor_read, NULL, NULL};
+static const struct attest_ops helper_ops = {simulated_evidence, remember_mount, NULL, NULL, remember_line, anchor_write, next_root, NULL, NULL};
 
 // What init-attest does, for one volume.
 static int attest_as(const char *url, const char *trusted, const char *name, unsigned int timeout, struct fault *f)

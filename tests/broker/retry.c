@@ -142,7 +142,7 @@ static int deliver_here(const struct settings_secret *s, const void *bytes, size
 
 static int start(const char *urls, unsigned int timeout, struct fault *f)
 {
-	static const struct attest_ops ops = {evidence_here, mount_here, NULL, NULL, say_here, anchor_write, anchor_read, deliver_here};
+	static const struct attest_ops ops = {evidence_here, mount_here, NULL, NULL, say_here, anchor_write, anchor_read, deliver_here, NULL};
 	struct settings_secret secret = {.path = (char *)"/run/key", .resource = (char *)SECRET, .mode = 0400};
 	struct settings s = {.volume_count = 1, .broker_url = (char *)urls, .broker_ca = ca, .broker_timeout_s = timeout, .anchor = true,
 			     .secret_count = 1, .secrets = &secret};

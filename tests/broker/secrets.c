@@ -687,7 +687,7 @@ static void say_nothing(const char *line)
 
 static void *start_enclave(void *ctx)
 {
-	static const struct attest_ops ops = {evidence_here, NULL, NULL, NULL, say_nothing, NULL, NULL, deliver_here};
+	static const struct attest_ops ops = {evidence_here, NULL, NULL, NULL, say_nothing, NULL, NULL, deliver_here, NULL};
 	struct settings_secret secret = {.path = (char *)"/run/key", .resource = (char *)"app/start/once", .mode = 0400};
 	struct settings s = {.broker_url = b.url, .broker_ca = b.ca, .broker_timeout_s = 60, .secret_count = 1, .secrets = &secret};
 	struct fault f = {""};

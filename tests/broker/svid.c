@@ -220,7 +220,7 @@ static char *read_in(const char *dir, const char *name)
 // hour.
 static void test_renewal(void)
 {
-	static const struct attest_ops ops = {evidence_here, NULL, NULL, NULL, say_nothing, NULL, NULL, deliver_here};
+	static const struct attest_ops ops = {evidence_here, NULL, NULL, NULL, say_nothing, NULL, NULL, deliver_here, NULL};
 	char dir[160], gone[160], *before, *key, *after;
 	struct settings_secret secrets[] = {{.path = gone, .resource = (char *)"spiffe/svid/gone", .mode = 0400},
 					    {.path = dir, .resource = (char *)"spiffe/svid/web", .mode = 0400}};

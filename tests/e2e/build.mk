@@ -3,7 +3,7 @@
 
 E2E_CFLAGS := -std=gnu17 -O2 -g -Wall -Wextra -Werror -D_GNU_SOURCE
 E2E_DIR = $(B)/test/e2e
-E2E_PROGRAMS = $(addprefix $(E2E_DIR)/,hello.dynamic hello.static hello.nopie hello.musl hello.go fetch.go omp calls debuggee fsyncs sandbox sockets)
+E2E_PROGRAMS = $(addprefix $(E2E_DIR)/,hello.dynamic hello.static hello.nopie hello.musl hello.go fetch.go omp calls debuggee fsyncs sandbox sockets shiftclock.so)
 
 $(E2E_DIR)/hello.dynamic: tests/e2e/src/hello.c
 	@mkdir -p $(@D)
@@ -33,6 +33,10 @@ $(E2E_DIR)/fetch.go: tests/e2e/src/fetch.go
 $(E2E_DIR)/sockets: tests/e2e/src/sockets.c
 	@mkdir -p $(@D)
 	$(CC) $(E2E_CFLAGS) -o $@ $<
+
+$(E2E_DIR)/shiftclock.so: tests/e2e/src/shiftclock.c
+	@mkdir -p $(@D)
+	$(CC) $(E2E_CFLAGS) -shared -fPIC -o $@ $<
 
 $(E2E_DIR)/omp: tests/e2e/src/omp.c
 	@mkdir -p $(@D)
