@@ -18,6 +18,7 @@
 #define TURN_WRITES 16
 #define FEW_BYTES 8192
 #define LINGER_MS 1000
+#define LOOK_MS 500	// how often a peer is listened to whose data the plain side does not take
 #define BACK_OFF_LEAST_MS 100
 #define BACK_OFF_MOST_MS 10000
 #define BACK_OFF_REFUSED_MS 30000	// a peer that did not prove itself will hardly do so a moment later
@@ -594,7 +595,7 @@ static void wait_for(struct link *l)
 	int wait;
 	bool ready, takes = l->mux || l->state == LINK_HANDSHAKE || (l->direct && l->direct->accepted && !l->kept);
 	short wants = ratls_wants(l->c, &wait, &ready);
-	uint32_t events = (wants & POLLIN ? EPOLLIN : 0) | (wants & POLLOUT || l->rest ? EPOLLOUT : 0);
+	uint32_t events = (wants & POLLIN && takes ? EPOLLIN : 0) | (wants & POLLOUT || l->rest ? EPOLLOUT : 0);
 	int64_t at = wait >= 0 ? w->now_ms + wait : INT64_MAX, silence = l->heard_ms + (l->pinged ? 2 : 1) * (int64_t)w->e->settings.keepalive_ms;
 	// While it wrote it may have read, which no event will tell.
 	if (ready && takes && !l->ended && l->state != LINK_HANDSHAKE)
@@ -605,6 +606,8 @@ static void wait_for(struct link *l)
 		at = l->deadline_ms;
 	if (l->mux && silence < at)
 		at = silence;
+	if (!takes && w->now_ms + LOOK_MS < at)	// for challenges, and whether anybody is still there
+		at = w->now_ms + LOOK_MS;
 	// Each turn would move it a little: sooner than it must is soon enough.
 	if (at == INT64_MAX)
 		timer_clear(&w->timers, &l->timer);
