@@ -136,8 +136,9 @@ static void say_responder(const struct request *q, json_t *report)
 		fflush(stdout);
 		free(text);
 	} else if (!q->quiet && !strcmp(text_of(report, "verdict"), "accepted")) {
-		fprintf(stderr, "coffer: %s: accepted, hardware %s, measurement %s, %s, %s%s\n", q->where, text_of(claims, "tee"), text_of(claims, "measurement"),
-			text_of(spdm, "signature"), text_of(spdm, "hash"), json_is_true(json_object_get(spdm, "proved")) ? ", proved in this session" : "");
+		bool proved = json_is_true(json_object_get(spdm, "proved"));
+		fprintf(stderr, "coffer: %s: accepted, hardware %s, measurement %s, %s, %s%s\n", q->where, text_of(claims, "tee"),
+			text_of(claims, "measurement"), text_of(spdm, "signature"), text_of(spdm, "hash"), proved ? ", proved in this session" : "");
 	}
 }
 
@@ -309,7 +310,8 @@ static int spdm(int argc, char **argv)
 	if (optind < argc)
 		q.command = argv + optind;
 	if (!q.where || (q.command && (!serves || strcmp(argv[optind - 1], "--"))))
-		return cli_usage(&command_spdm, serves ? "responder takes one [ADDRESS:]PORT, and a command behind --" : "requester takes one HOST:PORT");
+		return cli_usage(&command_spdm,
+				 serves ? "responder takes one [ADDRESS:]PORT, and a command behind --" : "requester takes one HOST:PORT");
 	if (serves && !q.o.attest)
 		return cli_usage(&command_spdm, "a responder shows what it runs on: --attest");
 	signal(SIGPIPE, SIG_IGN);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fuzzes what a responder answers, from some point of a conversation on, also under the session's own keys. Nothing may be believed: the fuzzer does not have
-// the certificate's key.
+// Fuzzes what a responder answers, from some point of a conversation on, also under the session's own keys. Nothing may be believed: the fuzzer does
+// not have the certificate's key.
 #include <stdint.h>
 
 #include "fuzz/spdm_ends.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fuzzes what a requester sends, from some point of a conversation on, also under the session's own keys. No session may be opened so, and every frame of the
-// responder's must be one.
+// Fuzzes what a requester sends, from some point of a conversation on, also under the session's own keys. No session may be opened so, and every
+// frame of the responder's must be one.
 #include <stdint.h>
 
 #include "fuzz/spdm_ends.h"
@@ -26,7 +26,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	while (!err && ends_feed(&e, true, &data, &size, &err)) {
 		struct spdm_frame head;
 		for (size_t at = 0; at < e.down.len; at += SPDM_FRAME_HEAD + head.len) {
-			if (e.down.len - at < SPDM_FRAME_HEAD || spdm_frame_read(e.down.bytes + at, &head, NULL) || head.len > e.down.len - at - SPDM_FRAME_HEAD)
+			if (e.down.len - at < SPDM_FRAME_HEAD || spdm_frame_read(e.down.bytes + at, &head, NULL) ||
+			    head.len > e.down.len - at - SPDM_FRAME_HEAD)
 				abort();
 		}
 		buffer_clear(&e.down);

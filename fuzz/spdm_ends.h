@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the fuzz targets of SPDM share: two ends that can hold a whole conversation, over a certificate without evidence that their judge takes all the same.
+// What the fuzz targets of SPDM share: two ends that can hold a whole conversation, over a certificate without evidence that their judge takes all
+// the same.
 #ifndef COFFER_FUZZ_SPDM_ENDS_H
 #define COFFER_FUZZ_SPDM_ENDS_H
 
@@ -42,7 +43,8 @@ static void ends_open(struct ends *e, bool pieces)
 {
 	static X509 *cert;
 	static EVP_PKEY *key;
-	struct requester_options q = {.judge = takes_all, .judge_session = takes_new, .hash = HASH_SHA256, .dhe = DHE_P256, .transfer_size = pieces ? 64 : 0};
+	struct requester_options q = {.judge = takes_all, .judge_session = takes_new, .hash = HASH_SHA256, .dhe = DHE_P256,
+				      .transfer_size = pieces ? 64 : 0};
 	struct responder_options o = {.heartbeat_s = 5, .prove = proves};
 	struct measured m;
 	if (!cert) {
@@ -91,8 +93,8 @@ static bool ends_pass(struct ends *e, bool up)
 	return ok;
 }
 
-// One frame from the fuzzer: a first byte (odd: within the session, if there is one, as its other end would seal it; the other bits: what for), two bytes of
-// length and so many bytes, to one end. False: nothing is left.
+// One frame from the fuzzer: a first byte (odd: within the session, if there is one, as its other end would seal it; the other bits: what for), two
+// bytes of length and so many bytes, to one end. False: nothing is left.
 static bool ends_feed(struct ends *e, bool up, const uint8_t **data, size_t *size, int *err)
 {
 	struct session *s = up ? &e->responder->session : &e->requester->session;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside spdm/: certificate chains as a slot holds them (DSP0274 "Certificates and certificate chains"): length, two zeros, the root's digest, certificates in DER,
-// the root's or its first child's first, the leaf last. A CPU TEE's has one certificate, which is its own root and carries evidence (docs/ra-tls.md).
+// Inside spdm/: certificate chains as a slot holds them (DSP0274 "Certificates and certificate chains"): length, two zeros, the root's digest,
+// certificates in DER, the root's or its first child's first, the leaf last. A CPU TEE's has one certificate, which is its own root and carries
+// evidence (docs/ra-tls.md).
 #ifndef COFFER_SPDM_CHAIN_H
 #define COFFER_SPDM_CHAIN_H
 

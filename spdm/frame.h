@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside spdm/: how messages lie in a TCP stream (DMTF DSP0287): two bytes of length, which count what follows them, the binding's version, the message's type.
-// Messages within a session have the same head again inside their records, which tells them from the program's data. Pure; no locks.
+// Inside spdm/: how messages lie in a TCP stream (DMTF DSP0287): two bytes of length, which count what follows them, the binding's version, the
+// message's type. Messages within a session have the same head again inside their records, which tells them from the program's data. Pure; no locks.
 #ifndef COFFER_SPDM_FRAME_H
 #define COFFER_SPDM_FRAME_H
 

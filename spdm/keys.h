@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside spdm/: the keys of one session (DSP0274 section "Key schedule") and its records (DSP0277). Each direction has a key, a start value and a count;
-// a record opens once, in its place. Wiped by keys_free. No locks; one owner.
+// Inside spdm/: the keys of one session (DSP0274 section "Key schedule") and its records (DSP0277). Each direction has a key, a start value and a
+// count; a record opens once, in its place. Wiped by keys_free. No locks; one owner.
 #ifndef COFFER_SPDM_KEYS_H
 #define COFFER_SPDM_KEYS_H
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One end of SPDM on a TCP socket: frames are read and written as they come, with limits on time and memory, and data pass between the session and two
-// descriptors. Blocks in poll(2); belongs to one thread; no locks.
+// One end of SPDM on a TCP socket: frames are read and written as they come, with limits on time and memory, and data pass between the session and
+// two descriptors. Blocks in poll(2); belongs to one thread; no locks.
 #ifndef COFFER_SPDM_LINK_H
 #define COFFER_SPDM_LINK_H
 
@@ -9,8 +9,8 @@
 
 struct link;
 
-// Takes over the socket and the one end that is given, also when it fails. timeout_ms: for all up to the open session, and for each frame that has begun.
-// -ENOMEM, -EIO.
+// Takes over the socket and the one end that is given, also when it fails. timeout_ms: for all up to the open session, and for each frame that has
+// begun. -ENOMEM, -EIO.
 int link_open(struct link **out, int fd, struct requester *q, struct responder *r, int timeout_ms, struct fault *f);
 void link_close(struct link *l);
 

@@ -68,7 +68,8 @@ void measured_from(const json_t *claims, struct measured *m)
 
 const char *measure_type_name(uint8_t type)
 {
-	static const char *const names[] = {"immutable ROM", "mutable firmware", "hardware configuration", "firmware configuration", "manifest", "device mode",
+	static const char *const names[] = {"immutable ROM", "mutable firmware", "hardware configuration", "firmware configuration", "manifest",
+					    "device mode",
 					    "firmware version", "firmware security version"};
 	return type < sizeof names / sizeof *names ? names[type] : "another kind";
 }
@@ -205,7 +206,8 @@ static bool same(const struct spdm_block *b, const struct buffer *wanted)
 	       !CRYPTO_memcmp(b->value, wanted->bytes + 7, b->len);
 }
 
-static int compare_one(const struct measured *m, uint32_t hash, uint8_t index, const struct spdm_measurements *answer, const char *name, struct fault *f)
+static int compare_one(const struct measured *m, uint32_t hash, uint8_t index, const struct spdm_measurements *answer, const char *name,
+		       struct fault *f)
 {
 	const struct spdm_block *b = find(answer, index);
 	struct buffer wanted = {.bytes = NULL};

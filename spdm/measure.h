@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside spdm/: a CPU TEE's measurements as SPDM's measurement blocks: registers of its evidence, by fixed numbers (docs/spdm.md). The raw form of a block
-// is the register, the other one its digest. Both ends make the same list: the responder of its own evidence, the requester of what it has verified. Pure.
+// Inside spdm/: a CPU TEE's measurements as SPDM's measurement blocks: registers of its evidence, by fixed numbers (docs/spdm.md). The raw form of a
+// block is the register, the other one its digest. Both ends make the same list: the responder of its own evidence, the requester of what it has
+// verified. Pure.
 #ifndef COFFER_SPDM_MEASURE_H
 #define COFFER_SPDM_MEASURE_H
 

@@ -301,7 +301,8 @@ void get_measurements_write(struct buffer *b, const struct spdm_get_measurements
 	}
 }
 
-void measurements_write(struct buffer *b, uint8_t param1, uint8_t param2, unsigned int count, const struct buffer *record, const uint8_t nonce[SPDM_NONCE_BYTES])
+void measurements_write(struct buffer *b, uint8_t param1, uint8_t param2, unsigned int count, const struct buffer *record,
+			const uint8_t nonce[SPDM_NONCE_BYTES])
 {
 	head_write(b, SPDM_1_2, SPDM_MEASUREMENTS, param1, param2);
 	buffer_number(b, count, 1);

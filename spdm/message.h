@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside spdm/: the messages of SPDM 1.2 (DMTF DSP0274), requests and responses, between bytes and structures. Readers take untrusted bytes and are strict:
-// a message is as long as its fields say, reserved algorithms and counts are refused. Pointers go into the message. Pure; no locks.
+// Inside spdm/: the messages of SPDM 1.2 (DMTF DSP0274), requests and responses, between bytes and structures. Readers take untrusted bytes and are
+// strict: a message is as long as its fields say, reserved algorithms and counts are refused. Pointers go into the message. Pure; no locks.
 #ifndef COFFER_SPDM_MESSAGE_H
 #define COFFER_SPDM_MESSAGE_H
 
@@ -32,7 +32,8 @@ enum spdm_code {
 };
 
 enum spdm_error_code {
-	SPDM_INVALID_REQUEST = 0x01, SPDM_UNEXPECTED_REQUEST = 0x04, SPDM_UNSPECIFIED = 0x05, SPDM_DECRYPT_ERROR = 0x06, SPDM_UNSUPPORTED_REQUEST = 0x07,
+	SPDM_INVALID_REQUEST = 0x01, SPDM_UNEXPECTED_REQUEST = 0x04, SPDM_UNSPECIFIED = 0x05, SPDM_DECRYPT_ERROR = 0x06,
+	SPDM_UNSUPPORTED_REQUEST = 0x07,
 	SPDM_SESSION_LIMIT = 0x0a, SPDM_SESSION_REQUIRED = 0x0b, SPDM_RESPONSE_TOO_LARGE = 0x0d, SPDM_LARGE_RESPONSE = 0x0f,
 	SPDM_VERSION_MISMATCH = 0x41, SPDM_OPERATION_FAILED = 0x44,
 };
@@ -136,7 +137,8 @@ struct spdm_get_measurements {
 int get_measurements_read(const uint8_t *bytes, size_t len, struct spdm_get_measurements *g, struct fault *f);
 void get_measurements_write(struct buffer *b, const struct spdm_get_measurements *g);
 // MEASUREMENTS is read by attest/spdm.h (spdm_parse_answer). Written without its signature.
-void measurements_write(struct buffer *b, uint8_t param1, uint8_t param2, unsigned int count, const struct buffer *record, const uint8_t nonce[SPDM_NONCE_BYTES]);
+void measurements_write(struct buffer *b, uint8_t param1, uint8_t param2, unsigned int count, const struct buffer *record,
+			const uint8_t nonce[SPDM_NONCE_BYTES]);
 
 // KEY_EXCHANGE and KEY_EXCHANGE_RSP.
 struct spdm_key_exchange {
@@ -152,7 +154,8 @@ struct spdm_key_exchange {
 };
 int key_exchange_read(const uint8_t *bytes, size_t len, const struct suite *s, struct spdm_key_exchange *k, struct fault *f);
 void key_exchange_write(struct buffer *b, const struct suite *s, const struct spdm_key_exchange *k);
-int key_exchange_rsp_read(const uint8_t *bytes, size_t len, const struct suite *s, uint8_t summary_type, struct spdm_key_exchange *k, struct fault *f);
+int key_exchange_rsp_read(const uint8_t *bytes, size_t len, const struct suite *s, uint8_t summary_type, struct spdm_key_exchange *k,
+			  struct fault *f);
 // Without signature and verify data.
 void key_exchange_rsp_write(struct buffer *b, const struct suite *s, const struct spdm_key_exchange *k);
 

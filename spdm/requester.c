@@ -112,7 +112,8 @@ static int agree(struct requester *r, const struct response *a)
 
 static int take_version(struct requester *r, const struct response *a, struct buffer *out, struct fault *f)
 {
-	const struct spdm_capabilities own = {.flags = CAPABILITIES, .data_transfer_size = r->o.transfer_size, .max_message_size = REQUESTER_MAX_MESSAGE};
+	const struct spdm_capabilities own = {.flags = CAPABILITIES, .data_transfer_size = r->o.transfer_size,
+					      .max_message_size = REQUESTER_MAX_MESSAGE};
 	bool has;
 	int err = version_read(a->bytes, a->len, SPDM_1_2, &has, f);
 	if (err)
@@ -127,8 +128,8 @@ static int take_version(struct requester *r, const struct response *a, struct bu
 
 static int take_capabilities(struct requester *r, const struct response *a, struct buffer *out, struct fault *f)
 {
-	struct spdm_algorithms offer = {.measurement_spec = MEASUREMENT_DMTF, .opaque = OPAQUE_FORMAT_1, .asym = r->o.asym, .hash = r->o.hash, .dhe = r->o.dhe,
-					.aead = AEAD_AES256GCM, .key_schedule = KEY_SCHEDULE_SPDM, .tables = 1 | 2 | 8};
+	struct spdm_algorithms offer = {.measurement_spec = MEASUREMENT_DMTF, .opaque = OPAQUE_FORMAT_1, .asym = r->o.asym, .hash = r->o.hash,
+					.dhe = r->o.dhe, .aead = AEAD_AES256GCM, .key_schedule = KEY_SCHEDULE_SPDM, .tables = 1 | 2 | 8};
 	uint32_t needed = CAP_CERT | CAP_CHAL;
 	int err = capabilities_read(a->bytes, a->len, &r->peer, f);
 	if (err)
@@ -354,8 +355,8 @@ static int take_chunk(struct requester *r, const struct response *piece, struct 
 		return err;
 	if (!r->chunk)
 		r->large_total = c.total;
-	if (c.handle != r->handle || c.number != r->chunk || !c.len || r->large_total > REQUESTER_MAX_MESSAGE || c.len > r->large_total - r->large.len ||
-	    c.last != (r->large.len + c.len == r->large_total))
+	if (c.handle != r->handle || c.number != r->chunk || !c.len || r->large_total > REQUESTER_MAX_MESSAGE ||
+	    c.len > r->large_total - r->large.len || c.last != (r->large.len + c.len == r->large_total))
 		return fault_set(f, -EPROTO, "pieces of an answer that do not fit together");
 	buffer_put(&r->large, c.bytes, c.len);
 	if (r->large.failed)
@@ -397,7 +398,8 @@ static int input_secured(struct requester *r, uint8_t *bytes, size_t len, struct
 	return 0;
 }
 
-int requester_input(struct requester *r, const struct spdm_frame *head, uint8_t *bytes, int64_t now_ms, struct buffer *out, struct spdm_event *e, struct fault *f)
+int requester_input(struct requester *r, const struct spdm_frame *head, uint8_t *bytes, int64_t now_ms, struct buffer *out, struct spdm_event *e,
+		    struct fault *f)
 {
 	enum step before = r->step;
 	int err;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The requester's end of SPDM 1.2 over TCP: asks a responder what it is, believes nothing that is not proved, and keeps a secured session with it. A state
-// machine: frames go in, frames come out, each request follows from the answer before it. No I/O, no clock (times are given), no locks; one connection, one owner.
+// The requester's end of SPDM 1.2 over TCP: asks a responder what it is, believes nothing that is not proved, and keeps a secured session with it. A
+// state machine: frames go in, frames come out, each request follows from the answer before it. No I/O, no clock (times are given), no locks; one
+// connection, one owner.
 #ifndef COFFER_SPDM_REQUESTER_H
 #define COFFER_SPDM_REQUESTER_H
 
@@ -24,7 +25,8 @@ struct requester_options {
 	// Whether the evidence in this certificate is believed: 0 and its claims (a new reference), or -EKEYREJECTED and why.
 	int (*judge)(void *ctx, X509 *leaf, json_t **claims, struct fault *f);
 	// The same for new evidence that came in the session with this exporter value, as the answer to this nonce.
-	int (*judge_session)(void *ctx, X509 *leaf, const uint8_t *content, size_t len, const uint8_t nonce[32], const uint8_t exporter[32], struct fault *f);
+	int (*judge_session)(void *ctx, X509 *leaf, const uint8_t *content, size_t len, const uint8_t nonce[32], const uint8_t exporter[32],
+			     struct fault *f);
 	void *ctx;
 	enum requester_session session;
 	uint32_t transfer_size;		// as in struct responder_options
@@ -39,9 +41,10 @@ void requester_free(struct requester *r);
 
 // The first request.
 int requester_begin(struct requester *r, struct buffer *out);
-// A whole frame's content, which is overwritten; requests are appended to `out`. Any error ends the connection: -EKEYREJECTED: something that was to be proved
-// is not; -EBADMSG: a record that does not hold; -EPROTO: the responder breaks the protocol, or refuses; -ENOMEM; -EIO.
-int requester_input(struct requester *r, const struct spdm_frame *head, uint8_t *bytes, int64_t now_ms, struct buffer *out, struct spdm_event *e, struct fault *f);
+// A whole frame's content, which is overwritten; requests are appended to `out`. Any error ends the connection: -EKEYREJECTED: something that was to
+// be proved is not; -EBADMSG: a record that does not hold; -EPROTO: the responder breaks the protocol, or refuses; -ENOMEM; -EIO.
+int requester_input(struct requester *r, const struct spdm_frame *head, uint8_t *bytes, int64_t now_ms, struct buffer *out, struct spdm_event *e,
+		    struct fault *f);
 
 // All that was to be proved is; with a session: data may go.
 bool requester_open(const struct requester *r);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a responder must prove, in the order of the conversation: its certificate is whole, its key is there now, the evidence in the certificate is believed,
-// measurements and session are signed by the same key, and new evidence belongs to the session. See requester.c.
+// What a responder must prove, in the order of the conversation: its certificate is whole, its key is there now, the evidence in the certificate is
+// believed, measurements and session are signed by the same key, and new evidence belongs to the session. See requester.c.
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
@@ -82,7 +82,8 @@ int take_certificate(struct requester *r, const struct response *a, struct buffe
 		return ask_certificate(r, out);
 	if (!suite_digest(&r->suite, r->chain.bytes, r->chain.len, digest))
 		return failed(f);
-	err = requester_check(r, "certificate-digest", !CRYPTO_memcmp(digest, r->chain_hash, r->suite.hash_len), f, "the certificates are not those of DIGESTS");
+	err = requester_check(r, "certificate-digest", !CRYPTO_memcmp(digest, r->chain_hash, r->suite.hash_len), f,
+			      "the certificates are not those of DIGESTS");
 	if (err)
 		return err;
 	err = chain_read(r->chain.bytes, r->chain.len, &r->suite, &r->leaf, &why);
@@ -105,7 +106,8 @@ static int check_summary(struct requester *r, const char *name, const uint8_t *s
 	uint8_t wanted[SUITE_MAX_HASH];
 	if (!measured_summary(&r->measured, &r->suite, r->measurement_hash, SUMMARY_ALL, wanted))
 		return failed(f);
-	return requester_check(r, name, !CRYPTO_memcmp(wanted, summary, r->suite.hash_len), f, "the summary of measurements is not that of what the evidence says");
+	return requester_check(r, name, !CRYPTO_memcmp(wanted, summary, r->suite.hash_len), f,
+			       "the summary of measurements is not that of what the evidence says");
 }
 
 static int ask_measurements(struct requester *r, enum step step, uint8_t operation, struct buffer *out)
@@ -128,8 +130,8 @@ static int ask_key_exchange(struct requester *r, struct buffer *out)
 	while (ok && !r->half)
 		ok = RAND_bytes((uint8_t *)&r->half, sizeof r->half) == 1;
 	opaque_offer_write(&opaque);
-	const struct spdm_key_exchange k = {.summary_type = SUMMARY_ALL, .session_id = r->half, .random = random, .exchange = point, .opaque = opaque.bytes,
-					    .opaque_len = (uint16_t)opaque.len};
+	const struct spdm_key_exchange k = {.summary_type = SUMMARY_ALL, .session_id = r->half, .random = random, .exchange = point,
+					    .opaque = opaque.bytes, .opaque_len = (uint16_t)opaque.len};
 	if (ok && !opaque.failed)
 		key_exchange_write(requester_request(r), &r->suite, &k);
 	ok = ok && !opaque.failed;
@@ -191,8 +193,8 @@ static json_t *blocks_json(const struct spdm_measurements *m)
 		const struct spdm_block *b = &m->blocks[i];
 		const char *claim = measure_claim(b->index);
 		char *hex = malloc(2 * (size_t)b->len + 1);
-		json_t *o = json_pack("{s:i, s:s, s:s, s:s}", "index", b->index, "type", measure_type_name(b->type), "form", b->raw ? "raw" : "digest", "value",
-				      hex ? hex_encode(hex, b->value, b->len) : "");
+		json_t *o = json_pack("{s:i, s:s, s:s, s:s}", "index", b->index, "type", measure_type_name(b->type), "form",
+				      b->raw ? "raw" : "digest", "value", hex ? hex_encode(hex, b->value, b->len) : "");
 		if (claim)
 			json_object_set_new(o, "claim", json_string(claim));
 		free(hex);
@@ -301,7 +303,8 @@ int take_key_exchange(struct requester *r, const struct response *a, struct buff
 	s->state = SESSION_HANDSHAKE;
 	struct buffer *b = requester_request(r);
 	head_write(b, SPDM_1_2, SPDM_FINISH, 0, 0);
-	if (b->failed || !transcript_add(&s->th, b->bytes, b->len) || !secured_verify_data(s, true, verify) || !transcript_add(&s->th, verify, r->suite.hash_len))
+	if (b->failed || !transcript_add(&s->th, b->bytes, b->len) || !secured_verify_data(s, true, verify) ||
+	    !transcript_add(&s->th, verify, r->suite.hash_len))
 		return failed(f);
 	buffer_put(b, verify, r->suite.hash_len);
 	r->step = STEP_FINISH;
@@ -328,11 +331,14 @@ json_t *requester_report(const struct requester *r)
 		json_array_append_new(checks, json_pack("{s:s, s:s}", "check", r->checks[i], "outcome", "passed"));
 	if (r->failed)
 		json_array_append_new(checks, json_pack("{s:s, s:s}", "check", r->failed, "outcome", "failed"));
-	json_t *spdm = json_pack("{s:s, s:s, s:s}", "version", "1.2", "signature", suite_asym_name(r->suite.asym), "hash", suite_hash_name(r->suite.hash));
+	json_t *spdm = json_pack("{s:s, s:s, s:s}", "version", "1.2", "signature", suite_asym_name(r->suite.asym), "hash",
+				 suite_hash_name(r->suite.hash));
 	if (r->suite.dhe && r->secured_version) {
 		snprintf(version, sizeof version, "%d.%d", r->secured_version >> 12, r->secured_version >> 8 & 15);
-		json_object_update_new(spdm, json_pack("{s:s, s:s, s:s, s:b, s:i, s:i}", "key_exchange", suite_dhe_name(r->suite.dhe), "cipher", "AES-256-GCM",
-						       "secured_messages", version, "proved", r->proved, "heartbeat_seconds", r->beat_s, "key_updates", r->updates));
+		json_t *more = json_pack("{s:s, s:s, s:s, s:b, s:i, s:i}", "key_exchange", suite_dhe_name(r->suite.dhe), "cipher", "AES-256-GCM",
+					 "secured_messages", version, "proved", r->proved, "heartbeat_seconds", r->beat_s, "key_updates", r->updates);
+		json_object_update(spdm, more);
+		json_decref(more);
 	}
 	json_t *o = json_pack("{s:s, s:o, s:o}", "verdict", done ? "accepted" : r->failed ? "refused" : "failed", "spdm", spdm, "checks", checks);
 	if (o && r->claims)

@@ -61,7 +61,8 @@ struct requester {
 };
 
 // Notes a check. 0, or -EKEYREJECTED and why it failed, with its name before it.
-__attribute__((format(printf, 5, 6))) int requester_check(struct requester *r, const char *name, bool passed, struct fault *f, const char *format, ...);
+__attribute__((format(printf, 5, 6))) int requester_check(struct requester *r, const char *name, bool passed, struct fault *f, const char *format,
+							  ...);
 
 // Sends r->request, within the session if there is one.
 int requester_ask(struct requester *r, struct buffer *out);

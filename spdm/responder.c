@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// See responder.h. What arrives is looked at in one place (`requests`): whether it may come now, outside or within a session; each answer is one function.
-// An answer that fails is an ERROR and changes nothing, but for what its message begins anew.
+// See responder.h. What arrives is looked at in one place (`requests`): whether it may come now, outside or within a session; each answer is one
+// function. An answer that fails is an ERROR and changes nothing, but for what its message begins anew.
 #include "spdm/responder_state.h"
 
 #include <errno.h>
@@ -19,11 +19,13 @@ int responder_new(struct responder **out, const struct responder_options *o, str
 		return fault_set(f, -ENOMEM, "out of memory");
 	X509_up_ref(o->cert);
 	EVP_PKEY_up_ref(o->key);
-	*r = (struct responder){.cert = o->cert, .key = o->key, .measured = *o->measured, .prove = o->prove, .ctx = o->ctx, .heartbeat_s = (uint8_t)o->heartbeat_s,
+	*r = (struct responder){.cert = o->cert, .key = o->key, .measured = *o->measured, .prove = o->prove, .ctx = o->ctx,
+				.heartbeat_s = (uint8_t)o->heartbeat_s,
 				.transfer_size = o->transfer_size ? o->transfer_size : SESSION_MAX_MESSAGE};
 	int err = suite_asym_of(r->key) ? 0 : fault_set(f, -EINVAL, "SPDM signs with ECDSA on P-256 or P-384 here, and the key is another one");
 	if (!err && (o->heartbeat_s > UINT8_MAX || r->transfer_size < SPDM_MIN_TRANSFER || r->transfer_size > SESSION_MAX_MESSAGE))
-		err = fault_set(f, -EINVAL, "a heartbeat has at most 255 seconds, a message %d to %d bytes", SPDM_MIN_TRANSFER, (int)SESSION_MAX_MESSAGE);
+		err = fault_set(f, -EINVAL, "a heartbeat has at most 255 seconds, a message %d to %d bytes", SPDM_MIN_TRANSFER,
+				(int)SESSION_MAX_MESSAGE);
 	if (err)
 		responder_free(r);
 	else
@@ -114,12 +116,13 @@ static int negotiate_algorithms(struct responder *r, const struct request *q, st
 	if (algorithms_read(q->bytes, q->len, false, &offer, &f))
 		return responder_refuse(r, SPDM_INVALID_REQUEST, f.text);
 	a = (struct spdm_algorithms){.measurement_spec = offer.measurement_spec & MEASUREMENT_DMTF, .opaque = offer.opaque & OPAQUE_FORMAT_1,
-				     .asym = offer.asym & suite_asym_of(r->key), .hash = pick(offer.hash, HASH_SHA384, HASH_SHA256), .tables = offer.tables,
-				     .dhe = (uint16_t)pick(offer.dhe, DHE_P384, DHE_P256), .aead = offer.aead & AEAD_AES256GCM,
-				     .key_schedule = offer.key_schedule & KEY_SCHEDULE_SPDM};
+				     .asym = offer.asym & suite_asym_of(r->key), .hash = pick(offer.hash, HASH_SHA384, HASH_SHA256),
+				     .tables = offer.tables, .dhe = (uint16_t)pick(offer.dhe, DHE_P384, DHE_P256),
+				     .aead = offer.aead & AEAD_AES256GCM, .key_schedule = offer.key_schedule & KEY_SCHEDULE_SPDM};
 	a.measurement_hash = !a.measurement_spec ? 0 : a.hash == HASH_SHA384 ? MEASUREMENT_SHA384 : MEASUREMENT_SHA256;
 	// A session needs all of it; without, the rest can be had.
-	bool sessions = (r->peer.flags & CAP_KEY_EX) && (r->peer.flags & CAP_ENCRYPT) && (r->peer.flags & CAP_MAC) && a.dhe && a.aead && a.key_schedule && a.opaque;
+	const uint32_t needed = CAP_KEY_EX | CAP_ENCRYPT | CAP_MAC;
+	bool sessions = (r->peer.flags & needed) == needed && a.dhe && a.aead && a.key_schedule && a.opaque;
 	if (!sessions)
 		a.dhe = a.aead = a.key_schedule = 0;
 	if (suite_set(&r->suite, a.asym, a.hash, a.dhe, a.aead))
@@ -187,11 +190,12 @@ static int challenge(struct responder *r, const struct request *q, struct buffer
 	if (c.slot)
 		return responder_refuse(r, SPDM_INVALID_REQUEST, "no such slot");
 	struct spdm_challenge a = {.slot_mask = 1, .chain_hash = r->chain_hash, .nonce = nonce, .summary = c.summary_type ? summary : NULL};
-	if (RAND_bytes(nonce, sizeof nonce) != 1 || (a.summary && !measured_summary(&r->measured, &r->suite, r->measurement_hash, c.summary_type, summary)) ||
-	    (!r->m.ctx && !begin_m(r)))
+	bool ok = RAND_bytes(nonce, sizeof nonce) == 1 &&
+		  (!a.summary || measured_summary(&r->measured, &r->suite, r->measurement_hash, c.summary_type, summary)) && (r->m.ctx || begin_m(r));
+	if (!ok)
 		return internal(r);
 	challenge_auth_write(b, &r->suite, &a);
-	bool ok = note(r, q, b) && transcript_digest(&r->m, digest);
+	ok = note(r, q, b) && transcript_digest(&r->m, digest);
 	transcript_free(&r->m);
 	uint8_t *signature = ok ? buffer_room(b, r->suite.signature_len) : NULL;
 	return signature && suite_sign(&r->suite, r->key, CONTEXT_CHALLENGE, digest, signature) ? 0 : internal(r);
@@ -402,7 +406,8 @@ static int input_secured(struct responder *r, uint8_t *bytes, size_t len, struct
 	return err ? fault_set(f, err, "no record can be made") : responder_after(r, f);
 }
 
-int responder_input(struct responder *r, const struct spdm_frame *head, uint8_t *bytes, int64_t now_ms, struct buffer *out, struct spdm_event *e, struct fault *f)
+int responder_input(struct responder *r, const struct spdm_frame *head, uint8_t *bytes, int64_t now_ms, struct buffer *out, struct spdm_event *e,
+		    struct fault *f)
 {
 	int err;
 	*e = (struct spdm_event){.data = NULL};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The responder's end of SPDM 1.2 over TCP: a CPU TEE that answers who asks what it is, and keeps a secured session with him. A state machine: frames go in,
-// frames come out. No I/O, no clock (times are given), no locks; one connection, one owner.
+// The responder's end of SPDM 1.2 over TCP: a CPU TEE that answers who asks what it is, and keeps a secured session with him. A state machine: frames
+// go in, frames come out. No I/O, no clock (times are given), no locks; one connection, one owner.
 #ifndef COFFER_SPDM_RESPONDER_H
 #define COFFER_SPDM_RESPONDER_H
 
@@ -18,7 +18,8 @@ struct responder_options {
 	const struct measured *measured;	// of that evidence; copied
 	unsigned int heartbeat_s;	// at most 255; 0: sessions may be silent
 	uint32_t transfer_size;		// the longest message that is taken at once; 0: what a frame carries
-	// New evidence about this key, nonce and session: the content of a certificate's evidence extension. *content: free. NULL: cannot be asked for.
+	// New evidence about this key, nonce and session: the content of a certificate's evidence extension. *content: free. NULL: not
+	// to be asked for.
 	int (*prove)(void *ctx, const uint8_t nonce[32], const uint8_t exporter[32], uint8_t **content, size_t *len, struct fault *f);
 	void *ctx;
 };
@@ -34,9 +35,11 @@ struct spdm_event {
 	bool data_end;		// no more data will come
 };
 
-// A whole frame's content, which is overwritten. Answers are appended to `out`, also when it fails; then the connection is to be closed once they are sent.
-// -EPROTO: no SPDM; -EBADMSG: a record that does not hold; -ENOMEM; -EIO: this side fails. Refusals that leave the connection usable are no errors.
-int responder_input(struct responder *r, const struct spdm_frame *head, uint8_t *bytes, int64_t now_ms, struct buffer *out, struct spdm_event *e, struct fault *f);
+// A whole frame's content, which is overwritten. Answers are appended to `out`, also when it fails; then the connection is to be closed once they are
+// sent. -EPROTO: no SPDM; -EBADMSG: a record that does not hold; -ENOMEM; -EIO: this side fails. Refusals that leave the connection usable are no
+// errors.
+int responder_input(struct responder *r, const struct spdm_frame *head, uint8_t *bytes, int64_t now_ms, struct buffer *out, struct spdm_event *e,
+		    struct fault *f);
 // Data in the session, at most SPDM_DATA_MAX at once; none and `end`: no more will come. -ENOTCONN without a session.
 #define SPDM_DATA_MAX 32768
 int responder_send(struct responder *r, const void *bytes, size_t len, bool end, struct buffer *out);

@@ -76,9 +76,10 @@ int secured_unseal(struct session *s, uint8_t *bytes, size_t len, enum spdm_fram
 	uint8_t *inner;
 	size_t inner_len;
 	int err = open_record(s, bytes, len, &inner, &inner_len);
+	if (err == -EBADMSG)
+		return fault_set(f, err, "a record was altered, repeated or left out");
 	if (err)
-		return fault_set(f, err, err == -EBADMSG ? "a record was altered, repeated or left out" : err == -EOVERFLOW ? "too many records with one key" :
-				 "a record is malformed");
+		return fault_set(f, err, err == -EOVERFLOW ? "too many records with one key" : "a record is malformed");
 	if (inner_len < SPDM_FRAME_HEAD || inner[2] != SPDM_TCP_VERSION || (size_t)(inner[0] | inner[1] << 8) != inner_len - 2 ||
 	    (inner[3] != SPDM_CLEAR && inner[3] != SPDM_DATA && inner[3] != SPDM_DATA_END))
 		return fault_set(f, -EINVAL, "what is in a record is neither a message nor data");

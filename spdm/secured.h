@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside spdm/: a secured session as both ends have it: its number, its transcript, its keys, and messages and data in records and frames. One session a
-// connection. No I/O, no clock, no locks.
+// Inside spdm/: a secured session as both ends have it: its number, its transcript, its keys, and messages and data in records and frames. One
+// session a connection. No I/O, no clock, no locks.
 #ifndef COFFER_SPDM_SECURED_H
 #define COFFER_SPDM_SECURED_H
 

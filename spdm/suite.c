@@ -97,7 +97,8 @@ bool suite_digest(const struct suite *s, const void *bytes, size_t len, uint8_t 
 bool suite_hmac(const struct suite *s, const uint8_t *key, const void *bytes, size_t len, uint8_t out[SUITE_MAX_HASH])
 {
 	size_t n = 0;
-	bool ok = EVP_Q_mac(NULL, "HMAC", NULL, suite_hash_name(s->hash), NULL, key, s->hash_len, bytes, len, out, SUITE_MAX_HASH, &n) && n == s->hash_len;
+	bool ok = EVP_Q_mac(NULL, "HMAC", NULL, suite_hash_name(s->hash), NULL, key, s->hash_len, bytes, len, out, SUITE_MAX_HASH, &n) &&
+		  n == s->hash_len;
 	ERR_clear_error();
 	return ok;
 }

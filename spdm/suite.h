@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside spdm/: the algorithms that two ends have agreed on, and what SPDM 1.2 makes of them: transcripts, signatures with a context, key exchange, the steps
-// of the key schedule. All of it is OpenSSL's; signatures and points are bare numbers. No locks; no state but what the caller holds.
+// Inside spdm/: the algorithms that two ends have agreed on, and what SPDM 1.2 makes of them: transcripts, signatures with a context, key exchange,
+// the steps of the key schedule. All of it is OpenSSL's; signatures and points are bare numbers. No locks; no state but what the caller holds.
 #ifndef COFFER_SPDM_SUITE_H
 #define COFFER_SPDM_SUITE_H
 
@@ -67,7 +67,8 @@ EVP_PKEY *suite_dhe_make(const struct suite *s, uint8_t *point);
 // The shared secret, point_len / 2 bytes. A point that is not on the curve is refused.
 bool suite_dhe_secret(const struct suite *s, EVP_PKEY *own, const uint8_t *point, uint8_t *secret);
 
-// HKDF's two halves. `context` (hash_len bytes) may be NULL; `label` and the length asked for go into the information (DSP0274 section "Key schedule").
+// HKDF's two halves. `context` (hash_len bytes) may be NULL; `label` and the length asked for go into the information (DSP0274 section "Key
+// schedule").
 bool suite_extract(const struct suite *s, const uint8_t *salt, const uint8_t *secret, size_t len, uint8_t out[SUITE_MAX_HASH]);
 bool suite_expand(const struct suite *s, const uint8_t *secret, const char *label, const uint8_t *context, uint8_t *out, size_t len);
 

@@ -50,8 +50,8 @@ int trust_responder(struct responder **out, struct self *self, unsigned int hear
 	int err = self_certificate(self, &cert, &key, f);
 	if (!err)
 		err = trust_measured(cert, &measured, f);
-	const struct responder_options o = {.cert = cert, .key = key, .measured = &measured, .heartbeat_s = heartbeat_s, .transfer_size = transfer_size,
-					    .prove = prove, .ctx = self};
+	const struct responder_options o = {.cert = cert, .key = key, .measured = &measured, .heartbeat_s = heartbeat_s,
+					    .transfer_size = transfer_size, .prove = prove, .ctx = self};
 	if (!err)
 		err = responder_new(out, &o, f);
 	X509_free(cert);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside spdm/: what SPDM takes from attested TLS (ratls/): the certificate with evidence about its own key, new evidence for a session, and the judge of both.
-// Threads as in ratls/self.h and ratls/judge.h.
+// Inside spdm/: what SPDM takes from attested TLS (ratls/): the certificate with evidence about its own key, new evidence for a session, and the
+// judge of both. Threads as in ratls/self.h and ratls/judge.h.
 #ifndef COFFER_SPDM_TRUST_H
 #define COFFER_SPDM_TRUST_H
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// SPDM with somebody in between, who changes, swaps, repeats, drops and keeps what passes; and with a responder that lies. Nothing of it may end in a session.
+// SPDM with somebody in between, who changes, swaps, repeats, drops and keeps what passes; and with a responder that lies. Nothing of it may end in a
+// session.
 #include <errno.h>
 #include <openssl/err.h>
 #include <stdlib.h>
@@ -191,7 +192,8 @@ static int swap_both(struct talk *t, bool up, uint8_t *frame, size_t *len, void 
 	return 0;
 }
 
-static void meddled(const char *name, struct change x, int (*meddle)(struct talk *, bool, uint8_t *, size_t *, void *), enum requester_session session, int error,
+static void meddled(const char *name, struct change x, int (*meddle)(struct talk *, bool, uint8_t *, size_t *, void *),
+		    enum requester_session session, int error,
 		    const char *reason)
 {
 	struct talk t;
@@ -199,7 +201,8 @@ static void meddled(const char *name, struct change x, int (*meddle)(struct talk
 	t.meddle = meddle ? meddle : edit_message;
 	t.ctx = &x;
 	talk_start(&t);
-	ok(name, x.done && t.down_error == error && strstr(t.down_fault.text, reason) && !requester_open(t.requester) && !requester_ended(t.requester) &&
+	ok(name, x.done && t.down_error == error && strstr(t.down_fault.text, reason) && !requester_open(t.requester) &&
+	   !requester_ended(t.requester) &&
 	   !responder_open(t.responder), "%u %d %s", x.done, t.down_error, t.down_fault.text);
 	talk_close(&t);
 }
@@ -211,22 +214,126 @@ static void test_between(void)
 		abort();
 	EVP_PKEY_free(q.key);
 	meddled("an older version", (struct change){false, SPDM_VERSION, version_1_1, 0}, NULL, 0, -EPROTO, "1.2");
-	meddled("no sessions, says who is in between", (struct change){false, SPDM_CAPABILITIES, no_sessions, 0}, NULL, 0, -EPROTO, "cannot do what is needed");
-	meddled("no encryption, says who is in between", (struct change){true, SPDM_GET_CAPABILITIES, no_encryption, 0}, NULL, 0, -EPROTO, "algorithms");
-	meddled("weaker hashes offered", (struct change){true, SPDM_NEGOTIATE_ALGORITHMS, drop_sha384, 0}, NULL, 0, -EKEYREJECTED, "challenge-signature");
+	meddled("no sessions, says who is in between", (struct change){false, SPDM_CAPABILITIES, no_sessions, 0}, NULL, 0, -EPROTO,
+		"cannot do what is needed");
+	meddled("no encryption, says who is in between", (struct change){true, SPDM_GET_CAPABILITIES, no_encryption, 0}, NULL, 0, -EPROTO,
+		"algorithms");
+	meddled("weaker hashes offered", (struct change){true, SPDM_NEGOTIATE_ALGORITHMS, drop_sha384, 0}, NULL, 0, -EKEYREJECTED,
+		"challenge-signature");
 	meddled("a weaker hash chosen", (struct change){false, SPDM_ALGORITHMS, choose_sha256, 0}, NULL, 0, -EPROTO, "DIGESTS");
-	meddled("a weaker exchange offered", (struct change){true, SPDM_NEGOTIATE_ALGORITHMS, weaker_dhe, 0}, NULL, 0, -EKEYREJECTED, "challenge-signature");
+	meddled("a weaker exchange offered", (struct change){true, SPDM_NEGOTIATE_ALGORITHMS, weaker_dhe, 0}, NULL, 0, -EKEYREJECTED,
+		"challenge-signature");
 	meddled("another certificate", (struct change){false, SPDM_CERTIFICATE, swap_certificate, 0}, NULL, 0, -EKEYREJECTED, "certificate-digest");
 	meddled("another certificate with its digest", (struct change){.code = 0}, swap_both, 0, -EKEYREJECTED, "challenge-signature");
 	meddled("another nonce", (struct change){true, SPDM_CHALLENGE, wrong_nonce, 0}, NULL, 0, -EKEYREJECTED, "challenge-signature");
-	meddled("altered measurements", (struct change){false, SPDM_MEASUREMENTS, alter_record, 0}, NULL, REQUESTER_NO_SESSION, -EKEYREJECTED, "measurements-signature");
-	meddled("another nonce of measurements", (struct change){true, SPDM_GET_MEASUREMENTS, wrong_nonce, 0}, NULL, REQUESTER_NO_SESSION, -EKEYREJECTED,
+	meddled("altered measurements", (struct change){false, SPDM_MEASUREMENTS, alter_record, 0}, NULL, REQUESTER_NO_SESSION, -EKEYREJECTED,
+		"measurements-signature");
+	meddled("another nonce of measurements", (struct change){true, SPDM_GET_MEASUREMENTS, wrong_nonce, 0}, NULL, REQUESTER_NO_SESSION,
+		-EKEYREJECTED,
 		"measurements-signature");
 	meddled("a point of who is in between, to the responder", (struct change){true, SPDM_KEY_EXCHANGE, own_point, 0}, NULL, 0, -EKEYREJECTED,
 		"key-exchange-signature");
 	meddled("a point of who is in between, to the requester", (struct change){false, SPDM_KEY_EXCHANGE_RSP, own_point, 0}, NULL, 0, -EKEYREJECTED,
 		"key-exchange-signature");
 	meddled("no point at all", (struct change){true, SPDM_KEY_EXCHANGE, no_point, 0}, NULL, 0, -EPROTO, "InvalidRequest");
+}
+
+// ---- answers that are none ----
+
+static void busy(uint8_t *m, size_t *len)
+{
+	memcpy(m, "\x12\x7f\3", 4);
+	*len = 4;
+}
+
+static void other_code(uint8_t *m, size_t *len)
+{
+	(void)len;
+	m[1] = SPDM_CERTIFICATE;
+}
+
+static void mutual(uint8_t *m, size_t *len)
+{
+	(void)len;
+	m[6] = 1;
+}
+
+static void old_records(uint8_t *m, size_t *len)
+{
+	(void)len;
+	m[40 + 96 + 48 + 2 + 11] = 0x10;	// behind the point, the summary and the opaque data's heads
+}
+
+static void long_answer(uint8_t *m, size_t *len)
+{
+	memcpy(m, "\x12\x7f\x0f\0\x07", 5);
+	*len = 5;
+}
+
+static void number_on(uint8_t *m, size_t *len)
+{
+	(void)len;
+	m[4] = (uint8_t)(m[4] ? m[4] + 1 : 0);
+}
+
+static void other_handle(uint8_t *m, size_t *len)
+{
+	(void)len;
+	m[3]++;
+}
+
+static void endless(uint8_t *m, size_t *len)
+{
+	(void)len;
+	if (!m[4])
+		memset(m + 12, 0xff, 4);
+}
+
+static void last_too_soon(uint8_t *m, size_t *len)
+{
+	(void)len;
+	m[2] = 1;
+}
+
+static void empty_piece(uint8_t *m, size_t *len)
+{
+	memset(m + 8, 0, 4);
+	*len = m[4] ? 12 : 16;
+}
+
+static void answered(const char *name, uint8_t code, void (*edit)(uint8_t *message, size_t *len), const char *reason)
+{
+	struct change x = {.code = code, .edit = edit};
+	struct talk t;
+	talk_open(&t, &(struct talk_options){.requester = {.transfer_size = code == SPDM_CHUNK_RESPONSE ? 200 : 0}});
+	t.meddle = edit_message;
+	t.ctx = &x;
+	talk_start(&t);
+	ok(name, x.done && t.down_error == -EPROTO && strstr(t.down_fault.text, reason) && !requester_open(t.requester), "%u %d %s", x.done, t.down_error,
+	   t.down_fault.text);
+	talk_close(&t);
+}
+
+static void test_answers(void)
+{
+	struct talk t;
+	answered("an error", SPDM_DIGESTS, busy, "0x03");
+	answered("an answer to something else", SPDM_DIGESTS, other_code, "instead of");
+	answered("a certificate is asked for", SPDM_KEY_EXCHANGE_RSP, mutual, "not agreed on");
+	answered("records of a version that was not offered", SPDM_KEY_EXCHANGE_RSP, old_records, "not offered");
+	answered("a long answer that there is not", SPDM_DIGESTS, long_answer, "no piece");
+	answered("a long answer within a long answer", SPDM_CHUNK_RESPONSE, long_answer, "no piece");
+	answered("a piece left out", SPDM_CHUNK_RESPONSE, number_on, "do not fit");
+	answered("a piece of another answer", SPDM_CHUNK_RESPONSE, other_handle, "do not fit");
+	answered("an answer without end", SPDM_CHUNK_RESPONSE, endless, "do not fit");
+	answered("a last piece too soon", SPDM_CHUNK_RESPONSE, last_too_soon, "do not fit");
+	answered("a piece of nothing", SPDM_CHUNK_RESPONSE, empty_piece, "do not fit");
+	talk_open(&t, &(struct talk_options){.heartbeat_s = 0});
+	talk_start(&t);
+	spdm_frame_write(&t.down, SPDM_CLEAR, "\x12\x68\0\0", 4);
+	talk_run(&t);
+	ok("an answer that nobody asked for", t.down_error == -EPROTO, "%d", t.down_error);
+	talk_close(&t);
 }
 
 // The whole of one conversation's answers, played to another requester.
@@ -266,7 +373,8 @@ static void test_replay(void)
 	t.meddle = play;
 	t.ctx = &at;
 	talk_start(&t);
-	ok("a conversation played again", t.down_error == -EKEYREJECTED && strstr(t.down_fault.text, "challenge-signature"), "%d %s", t.down_error, t.down_fault.text);
+	ok("a conversation played again", t.down_error == -EKEYREJECTED && strstr(t.down_fault.text, "challenge-signature"), "%d %s", t.down_error,
+	   t.down_fault.text);
 	talk_close(&t);
 	buffer_free(&recorded);
 }
@@ -384,7 +492,8 @@ static void test_finish(void)
 	t.meddle = confuse;
 	t.ctx = &done;
 	talk_start(&t);
-	ok("FINISH of another conversation", done && t.down_error == -EPROTO && strstr(t.down_fault.text, "DecryptError") && !responder_open(t.responder) &&
+	ok("FINISH of another conversation", done && t.down_error == -EPROTO && strstr(t.down_fault.text, "DecryptError") &&
+	   !responder_open(t.responder) &&
 	   t.responder->session.state == SESSION_NONE, "%d %s", t.down_error, t.down_fault.text);
 	talk_close(&t);
 }
@@ -435,7 +544,8 @@ static void lied(const char *name, struct self *self, struct liar l, void (*edit
 	EVP_PKEY_free(key);
 	talk_start(&t);
 	if (*reason)
-		ok(name, t.down_error == -EKEYREJECTED && strstr(t.down_fault.text, reason) && !requester_open(t.requester), "%d %s", t.down_error, t.down_fault.text);
+		ok(name, t.down_error == -EKEYREJECTED && strstr(t.down_fault.text, reason) && !requester_open(t.requester), "%d %s", t.down_error,
+		   t.down_fault.text);
 	else
 		ok(name, requester_open(t.requester), "%d %s", t.down_error, t.down_fault.text);
 	talk_close(&t);
@@ -485,6 +595,7 @@ int main(void)
 	if (!talk_begin())
 		return 1;
 	test_between();
+	test_answers();
 	test_replay();
 	test_records();
 	test_early_data();

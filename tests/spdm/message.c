@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// SPDM's messages one by one: what a responder refuses and with which error, in which order it answers; every message cut short; keys and records against
-// values of others.
+// SPDM's messages one by one: what a responder refuses and with which error, in which order it answers; every message cut short; keys and records
+// against values of others.
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,7 +112,8 @@ static void test_wrong(void)
 	talk_close(&t);
 }
 
-static void exchange(struct talk *t, const char *name, uint8_t slot, uint8_t summary, const uint8_t *opaque, size_t opaque_len, bool point, const char *begins)
+static void exchange(struct talk *t, const char *name, uint8_t slot, uint8_t summary, const uint8_t *opaque, size_t opaque_len, bool point,
+		     const char *begins)
 {
 	struct suite s;
 	struct buffer b = {.bytes = NULL};
@@ -121,7 +122,8 @@ static void exchange(struct talk *t, const char *name, uint8_t slot, uint8_t sum
 	suite_set(&s, ASYM_P256, HASH_SHA384, DHE_P384, AEAD_AES256GCM);
 	EVP_PKEY_free(suite_dhe_make(&s, xy));
 	xy[0] ^= !point;
-	const struct spdm_key_exchange k = {.summary_type = summary, .slot = slot, .session_id = 7, .random = random, .exchange = xy, .opaque = opaque,
+	const struct spdm_key_exchange k = {.summary_type = summary, .slot = slot, .session_id = 7, .random = random, .exchange = xy,
+					    .opaque = opaque,
 					    .opaque_len = (uint16_t)opaque_len};
 	key_exchange_write(&b, &s, &k);
 	hex = malloc(2 * b.len + 1);
@@ -132,9 +134,12 @@ static void exchange(struct talk *t, const char *name, uint8_t slot, uint8_t sum
 
 static void test_exchange(void)
 {
-	static const uint8_t none[4], old[] = {1, 0, 0, 0, 0, 0, 5, 0, 1, 1, 1, 0, 0x10, 0, 0, 0}, twice[] = {2, 0, 0, 0, 0, 0, 5, 0, 1, 1, 1, 0, 0x11, 0, 0, 0,
-		0, 0, 5, 0, 1, 1, 1, 0, 0x12, 0, 0, 0}, cut[] = {1, 0, 0, 0, 0, 0, 9, 0, 1, 1, 1, 0, 0x11, 0, 0, 0}, more[] = {1, 0, 0, 0, 0, 0, 5, 0, 1, 1, 9, 0,
-		0x11, 0, 0, 0}, beside[] = {2, 0, 0, 0, 3, 2, 1, 2, 3, 0, 9, 9, 9, 0, 0, 0, 0, 0, 5, 0, 1, 1, 1, 0, 0x11, 0, 0, 0};
+	static const uint8_t none[4];
+	static const uint8_t old[] = {1, 0, 0, 0, 0, 0, 5, 0, 1, 1, 1, 0, 0x10, 0, 0, 0};
+	static const uint8_t twice[] = {2, 0, 0, 0, 0, 0, 5, 0, 1, 1, 1, 0, 0x11, 0, 0, 0, 0, 0, 5, 0, 1, 1, 1, 0, 0x12, 0, 0, 0};
+	static const uint8_t cut[] = {1, 0, 0, 0, 0, 0, 9, 0, 1, 1, 1, 0, 0x11, 0, 0, 0};
+	static const uint8_t more[] = {1, 0, 0, 0, 0, 0, 5, 0, 1, 1, 9, 0, 0x11, 0, 0, 0};
+	static const uint8_t beside[] = {2, 0, 0, 0, 3, 2, 1, 2, 3, 0, 9, 9, 9, 0, 0, 0, 0, 0, 5, 0, 1, 1, 1, 0, 0x11, 0, 0, 0};
 	struct buffer good_offer = {.bytes = NULL};
 	struct talk t;
 	opaque_offer_write(&good_offer);
@@ -246,7 +251,8 @@ static const struct {
 } readers[] = {
 	{SPDM_VERSION, "VERSION", r_version}, {SPDM_CAPABILITIES, "CAPABILITIES", r_capabilities}, {SPDM_ALGORITHMS, "ALGORITHMS", r_algorithms},
 	{SPDM_DIGESTS, "DIGESTS", r_digests}, {SPDM_CERTIFICATE, "CERTIFICATE", r_certificate}, {SPDM_CHALLENGE_AUTH, "CHALLENGE_AUTH", r_challenge},
-	{SPDM_MEASUREMENTS, "MEASUREMENTS", r_measurements}, {SPDM_KEY_EXCHANGE_RSP, "KEY_EXCHANGE_RSP", r_exchange}, {SPDM_FINISH, "FINISH", r_finish},
+	{SPDM_MEASUREMENTS, "MEASUREMENTS", r_measurements}, {SPDM_KEY_EXCHANGE_RSP, "KEY_EXCHANGE_RSP", r_exchange},
+	{SPDM_FINISH, "FINISH", r_finish},
 	{SPDM_CHUNK_RESPONSE, "CHUNK_RESPONSE", r_chunk}, {0, NULL, nothing},
 };
 
@@ -305,7 +311,8 @@ static void test_frames(void)
 		{"a frame", {6, 0, 1, 5}, 0, 4}, {"an empty one", {2, 0, 1, 5}, 0, 0}, {"the longest", {0xff, 0xff, 1, 6}, 0, 65533},
 		{"too short", {1, 0, 1, 5}, -EPROTO, 0}, {"none", {0, 0, 1, 5}, -EPROTO, 0}, {"another binding", {6, 0, 2, 5}, -EPROTO, 0},
 		{"another type", {6, 0, 1, 7}, -EPROTO, 0}, {"data outside of a record", {6, 0, 1, SPDM_DATA}, -EPROTO, 0},
-		{"an inquiry", {2, 0, 1, 0xbf}, 0, 0}, {"an inquiry that counts otherwise", {0, 0, 1, 0xbf}, 0, 0}, {"an inquiry with more", {6, 0, 1, 0xbf}, -EPROTO, 0},
+		{"an inquiry", {2, 0, 1, 0xbf}, 0, 0}, {"an inquiry that counts otherwise", {0, 0, 1, 0xbf}, 0, 0},
+		{"an inquiry with more", {6, 0, 1, 0xbf}, -EPROTO, 0},
 		{"TLS", {0x16, 3, 1, 2}, -EPROTO, 0},
 	};
 	struct spdm_frame f = {.len = 0};
@@ -335,7 +342,8 @@ static void test_schedule(void)
 		{HASH_SHA256, DHE_P256, 32, "ad99ef6143eff454fc155a2d60afb34a73dcf9f30642c353c27727bf4be31946",
 		 "8cc1680b34ee45ccbaa3744d82236a85d10dc6574bf932869c2eaf9a0cacdccd", "bfc157bd1793440980fd8fc0",
 		 "f72d711af085ddef6e9534505ead914ffe4885bded7a1a6c3df9b5ce60f56e3b", "f30d7d451d160b034ff45fc3",
-		 "0b5b0c97caaf85d1ba6ad46ba33d984404683db7a6cd80855f24a650cc584319", "da0e219473fea95c7d5f0128ab1eafc52b1aaa474ba6a253e315794c32745748"},
+		 "0b5b0c97caaf85d1ba6ad46ba33d984404683db7a6cd80855f24a650cc584319",
+		 "da0e219473fea95c7d5f0128ab1eafc52b1aaa474ba6a253e315794c32745748"},
 		{HASH_SHA384, DHE_P384, 48, "958798ca8d918ccaecf2dabd1eca7433a58987e86fa8b593ae23fdd6045cc1cf236a7f0c4d74aa6c51ab96c24b933a56",
 		 "b93acf2b5d93add3743e0f32f95e042523556cdccb8cc8e9c2613a5db5a075c9", "1909c70b077a464ba445f9a3",
 		 "47a3926ba745b89224cd3459539900902e82f9b2c0b7f272eb49f00823d99d43", "173676a1c0398a5cee4067f5",
@@ -386,7 +394,8 @@ static void test_record(void)
 	for (size_t i = 0; i < 2; i++) {
 		d.sequence = cases[i].sequence;
 		int err = record_seal(&d, 0x00112233, 8, text, 16, &b);
-		ok("a record of libspdm's", !err && b.len == 48 && is(b.bytes, 48, cases[i].record) && d.sequence == cases[i].sequence + 1, "%d %zu", err, b.len);
+		ok("a record of libspdm's", !err && b.len == 48 && is(b.bytes, 48, cases[i].record) && d.sequence == cases[i].sequence + 1, "%d %zu",
+		   err, b.len);
 		d.sequence = cases[i].sequence;
 		err = record_open(&d, 0x00112233, 8, b.bytes, b.len, &back, &len);
 		ok("and back", !err && len == 16 && !memcmp(back, text, 16) && d.sequence == cases[i].sequence + 1, "%d", err);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// SPDM between our two ends: the whole conversation with every choice of algorithms, data, heartbeats, new keys, the end; who is refused, and for what.
+// SPDM between our two ends: the whole conversation with every choice of algorithms, data, heartbeats, new keys, the end; who is refused, and for
+// what.
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,11 @@ static const char *text_of(json_t *o, const char *a, const char *b)
 	json_t *inner = b ? json_object_get(json_object_get(o, a), b) : json_object_get(o, a);
 	const char *s = json_string_value(inner);
 	return s ? s : "";
+}
+
+static bool proved(json_t *report)
+{
+	return json_is_true(json_object_get(json_object_get(report, "spdm"), "proved"));
 }
 
 // Data both ways; true when it is what comes.
@@ -33,7 +39,7 @@ static void whole(const char *name, const struct talk_options *o, const char *si
 	bool open = requester_open(t.requester) && responder_open(t.responder);
 	ok(name, open && !strcmp(text_of(report, "verdict", NULL), "accepted") && !strcmp(text_of(report, "claims", "measurement"), good.hex) &&
 	   !strcmp(text_of(report, "spdm", "signature"), signature) && !strcmp(text_of(report, "spdm", "hash"), hash) &&
-	   !strcmp(text_of(report, "spdm", "key_exchange"), exchange) && json_is_true(json_object_get(json_object_get(report, "spdm"), "proved")) &&
+	   !strcmp(text_of(report, "spdm", "key_exchange"), exchange) && proved(report) &&
 	   json_array_size(json_object_get(report, "measurements")) == 4,
 	   "%d %s %d %s", t.down_error, t.down_fault.text, t.up_error, responder_refusal(t.responder));
 	ok(name, open && data_flows(&t), "data");
@@ -46,10 +52,12 @@ static void test_whole(void)
 	whole("P-256", &(struct talk_options){.heartbeat_s = 0}, "ECDSA-P256", "SHA384", "P-384");
 	whole("P-384", &(struct talk_options){.key_file = p384_key}, "ECDSA-P384", "SHA384", "P-384");
 	whole("SHA-256", &(struct talk_options){.requester = {.hash = HASH_SHA256}}, "ECDSA-P256", "SHA256", "P-384");
-	whole("P-384 with SHA-256", &(struct talk_options){.key_file = p384_key, .requester = {.hash = HASH_SHA256}}, "ECDSA-P384", "SHA256", "P-384");
+	whole("P-384 with SHA-256", &(struct talk_options){.key_file = p384_key, .requester = {.hash = HASH_SHA256}}, "ECDSA-P384", "SHA256",
+	      "P-384");
 	whole("ECDHE on P-256", &(struct talk_options){.requester = {.dhe = DHE_P256}}, "ECDSA-P256", "SHA384", "P-256");
 	whole("short messages in pieces", &(struct talk_options){.requester = {.transfer_size = 64}}, "ECDSA-P256", "SHA384", "P-384");
-	whole("the shortest messages", &(struct talk_options){.requester = {.transfer_size = 42, .hash = HASH_SHA256}}, "ECDSA-P256", "SHA256", "P-384");
+	whole("the shortest messages", &(struct talk_options){.requester = {.transfer_size = 42, .hash = HASH_SHA256}}, "ECDSA-P256", "SHA256",
+	      "P-384");
 	whole("a responder of short messages", &(struct talk_options){.transfer_size = 256}, "ECDSA-P256", "SHA384", "P-384");
 }
 
@@ -59,7 +67,8 @@ static void test_no_session(void)
 	talk_open(&t, &(struct talk_options){.requester = {.session = REQUESTER_NO_SESSION}});
 	talk_start(&t);
 	json_t *report = requester_report(t.requester);
-	ok("asked without a session", requester_ended(t.requester) && !requester_open(t.requester) && !strcmp(text_of(report, "verdict", NULL), "accepted") &&
+	ok("asked without a session", requester_ended(t.requester) && !requester_open(t.requester) &&
+	   !strcmp(text_of(report, "verdict", NULL), "accepted") &&
 	   json_array_size(json_object_get(report, "measurements")) == 4, "%s", t.down_fault.text);
 	ok("no data without a session", requester_send(t.requester, "x", 1, false, &t.up) == -ENOTCONN, "sent");
 	json_decref(report);
@@ -91,7 +100,8 @@ static void test_refused(void)
 	debugged.debug = true;
 	talk_open(&t, &(struct talk_options){.shows = &debugged});
 	talk_start(&t);
-	ok("an enclave that can be looked into", t.down_error == -EKEYREJECTED && strstr(t.down_fault.text, "dbgstat"), "%d %s", t.down_error, t.down_fault.text);
+	ok("an enclave that can be looked into", t.down_error == -EKEYREJECTED && strstr(t.down_fault.text, "dbgstat"), "%d %s", t.down_error,
+	   t.down_fault.text);
 	talk_close(&t);
 }
 
@@ -104,12 +114,13 @@ static void test_no_new_evidence(void)
 	talk_open(&t, &(struct talk_options){.shows = &once});
 	once.fails = -EIO;
 	talk_start(&t);
-	ok("no new evidence", t.down_error == -EKEYREJECTED && strstr(t.down_fault.text, "session-evidence"), "%d %s", t.down_error, t.down_fault.text);
+	ok("no new evidence", t.down_error == -EKEYREJECTED && strstr(t.down_fault.text, "session-evidence"), "%d %s", t.down_error,
+	   t.down_fault.text);
 	talk_close(&t);
 	talk_open(&t, &(struct talk_options){.shows = &once, .requester = {.session = REQUESTER_EVIDENCE_WANTED}});
 	talk_start(&t);
 	json_t *report = requester_report(t.requester);
-	ok("new evidence where there is any", requester_open(t.requester) && json_is_false(json_object_get(json_object_get(report, "spdm"), "proved")), "%s",
+	ok("new evidence where there is any", requester_open(t.requester) && !proved(report), "%s",
 	   t.down_fault.text);
 	json_decref(report);
 	ok("and data", data_flows(&t), "none");
@@ -146,7 +157,8 @@ static void test_keys(void)
 		talk_run(&t);
 	}
 	report = requester_report(t.requester);
-	ok("new keys by themselves", flows && json_integer_value(json_object_get(json_object_get(report, "spdm"), "key_updates")) >= 4, "%s", t.down_fault.text);
+	ok("new keys by themselves", flows && json_integer_value(json_object_get(json_object_get(report, "spdm"), "key_updates")) >= 4, "%s",
+	   t.down_fault.text);
 	json_decref(report);
 	talk_close(&t);
 }
@@ -163,7 +175,8 @@ static void test_heartbeat(void)
 	bool sent = t.up.len;
 	ok("data beside a heartbeat", !requester_send(t.requester, "up", 2, false, &t.up), "refused");
 	talk_run(&t);
-	ok("a heartbeat", !err && sent && !t.up_error && !t.down_error && responder_due_ms(t.responder) == t.now_ms + 10000 && t.got_up_len == 2, "%d", err);
+	ok("a heartbeat", !err && sent && !t.up_error && !t.down_error && responder_due_ms(t.responder) == t.now_ms + 10000 && t.got_up_len == 2,
+	   "%d", err);
 	ok("before its time nothing ends", !responder_expired(t.responder, t.now_ms + 9999), "ended");
 	t.now_ms += 5000;
 	err = requester_tick(t.requester, t.now_ms, &t.up, &t.down_fault);
@@ -188,8 +201,10 @@ static void test_end(void)
 	ok("an end of data", sent && t.end_up && t.end_down && !t.got_up_len, "none");
 	int err = requester_end(t.requester, &t.up);
 	talk_run(&t);
-	ok("an end", !err && requester_ended(t.requester) && responder_ended(t.responder) && !responder_open(t.responder) && !requester_open(t.requester), "%d", err);
-	ok("nothing behind it", requester_send(t.requester, "x", 1, false, &t.up) == -ENOTCONN && responder_send(t.responder, "x", 1, false, &t.down) == -ENOTCONN,
+	ok("an end", !err && requester_ended(t.requester) && responder_ended(t.responder) && !responder_open(t.responder) &&
+	   !requester_open(t.requester), "%d", err);
+	ok("nothing behind it", requester_send(t.requester, "x", 1, false, &t.up) == -ENOTCONN &&
+	   responder_send(t.responder, "x", 1, false, &t.down) == -ENOTCONN,
 	   "sent");
 	talk_close(&t);
 }
