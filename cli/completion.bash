@@ -39,7 +39,7 @@ _coffer() {
 	volume) words="create info list cat fsck scrub diff snapshot rekey grow shrink finish anchor --other-key-file --new-key-file --reencrypt --repair --size --force --json --key-file $owner" ;;
 	spdm) words="responder requester --attest --endorse --key --heartbeat --measurement --policy --any-measurement --collateral --tpm-root --session --at --insecure-simulated-root --insecure-accept-debug --insecure-simulate --json --timeout --quiet" ;;
 	tls) words="client server certificate --attest --endorse --token --certificate --key --measurement --policy --any-measurement --collateral --tpm-root --token-keys --peer-token --session --renew --answer --at --ca --name --insecure-simulated-root --insecure-accept-debug --insecure-any-server --insecure-simulate --json --timeout --quiet --output --nonce --days --show" ;;
-	tunnel) words="run reload status --check --admin --connections --json" ;;
+	tunnel) words="run reload status exec import --route --name --check --admin --connections --json" ;;
 	token) words="verify --jwks --at --json --broker --broker-ca --broker-dir" ;;
 	verify) words="--collateral --event-log --policy --at --report-data --nonce --reference --reference-key --reference-seen --tpm-root --strict --json --insecure-simulated-root" ;;
 	evidence) words="show bundle collect --report-data --from --privlevel --collateral --event-log --at --json --output" ;;
