@@ -109,10 +109,12 @@ int wire_dial(struct wire *w, const char *where, SSL_CTX *tls, int64_t deadline_
 	if (fd < 0)
 		return fault_errno(f, -fd, "cannot reach %s", where);
 	wire_begin(w, fd);
-	int err = tls ? tls_connect(&w->s, tls, fd, host, deadline_ms, f) : 0;
-	if (err)
-		*w = (struct wire){.s.fd = -1};	// tls_connect has closed it
-	return err;
+	int err = tls ? tls_connect(&w->s, tls, fd, host, deadline_ms, NULL) : 0;
+	if (!err)
+		return 0;
+	*w = (struct wire){.s.fd = -1};	// tls_connect has closed it
+	return fault_set(f, err, err == -EKEYREJECTED ? "the certificate that %s shows is not trusted, or is not for %s" : "no TLS 1.3 with %s (%s)",
+	where, host);
 }
 
 bool wire_idle(struct wire *w)

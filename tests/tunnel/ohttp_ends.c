@@ -3,6 +3,7 @@
 // simulated.
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -652,6 +653,42 @@ static void test_keys(void)
 	outbuf_free(&old);
 }
 
+// Silent connections take no place from who has something to say; a stop does not wait for them.
+static void test_crowd(void)
+{
+	char at[32];
+	struct wire silent[80];
+	struct http1_server *s;
+	struct fault f = {""};
+	unsigned int answered = 0;
+	const struct http1_server_options o = {.listener = listener(at), .max_connections = 4, .handle = serve};
+	if (http1_server_start(&s, &o, &f))
+		abort();
+	for (int i = 0; i < 80; i++) {
+		if (wire_dial(&silent[i], at, NULL, clock_ms() + 5000, &f))
+			abort();
+		if (i % 20 == 19) {
+			// A place is free as soon as the one that was cut off has gone: until then the answer is 503.
+			for (int k = 0; k < 200; k++) {
+				struct got g = ask(at, GET("/crowd"));
+				bool good = !g.err && g.status == 201;
+				got_free(&g);
+				answered += good;
+				if (good)
+					break;
+				poll(NULL, 0, 10);
+			}
+		}
+	}
+	ok("ohttp: silent connections keep nobody out", answered == 4 && http1_server_open_count(s) <= 68, "%u, %u open", answered,
+	   http1_server_open_count(s));
+	int64_t begun = clock_ms();
+	http1_server_stop(s, 20000);
+	ok("ohttp: a stop waits for answers only", clock_ms() - begun < 15000, "it waited");
+	for (int i = 0; i < 80; i++)
+		wire_close(&silent[i]);
+}
+
 static int64_t test_seconds;
 
 static int64_t test_clock_s(void)
@@ -736,6 +773,7 @@ int main(void)
 	test_gateway();
 	test_keys();
 	test_shared_keys();
+	test_crowd();
 	ohttp_ingress_stop(ingress, 1000);
 	ohttp_egress_stop(egress, 1000);
 	ohttp_egress_stop(other_egress, 1000);
