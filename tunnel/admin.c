@@ -52,6 +52,7 @@ static const struct family {
 	{"attested_open", "coffer_tunnel_attested_open", "gauge", "Attested connections that are open now."},
 	{"attested_failed_total", "coffer_tunnel_attested_failed_total", "counter", "Attested connections that could not be established."},
 	{"attested_lost_total", "coffer_tunnel_attested_lost_total", "counter", "Attested connections that broke."},
+	{"datagrams_dropped_total", "coffer_tunnel_datagrams_dropped_total", "counter", "Datagrams and packets that found no room or may not pass."},
 	{"peers_refused_total", "coffer_tunnel_peers_refused_total", "counter", "Peers that did not prove what this side asks."},
 	{"ohttp_requests_total", "coffer_tunnel_ohttp_requests_total", "counter",
 	"OHTTP requests: opened (egress), or taken from clients (ingress)."},

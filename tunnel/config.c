@@ -27,6 +27,10 @@
 
 static const struct yamlcfg_type text_type = TEXT;
 
+static const struct yamlcfg_key tun_keys[] = {
+	{"device", TEXT, true}, {"addresses", TEXTS, false}, {"local", TEXTS, true}, {"remote", TEXTS, true}, {"mtu", NUMBER(1280, 65520), false},
+	{"routes", FLAG, false}, END,
+};
 static const struct yamlcfg_key ohttp_in_keys[] = {
 	{"ca", TEXT, false}, {"authority", TEXT, false}, {"scheme", TEXT, false}, {"chunks", FLAG, false}, {"refresh_seconds", NUMBER(1, 86400),
 		false},
@@ -38,13 +42,13 @@ static const struct yamlcfg_key ohttp_out_keys[] = {
 	{"evidence_per_second", NUMBER(1, 1000), false}, {"max_body_mib", NUMBER(1, 1024), false}, {"answer_seconds", NUMBER(1, 3600), false}, END,
 };
 static const struct yamlcfg_key ingress_keys[] = {
-	{"listen", TEXT, true}, {"listen_mode", TEXT, false}, {"accept", TEXT, false}, {"users", TEXT, false}, {"udp", FLAG, false},
+	{"listen", TEXT, false}, {"listen_mode", TEXT, false}, {"accept", TEXT, false}, {"users", TEXT, false}, {"udp", FLAG, false},
 	{"destinations", TEXTS, false}, {"otherwise", TEXT, false}, {"mark", NUMBER(0, UINT32_MAX), false},
-	{"ohttp", RECORD(ohttp_in_keys), false}, END,
+	{"ohttp", RECORD(ohttp_in_keys), false}, {"tun", RECORD(tun_keys), false}, END,
 };
 static const struct yamlcfg_key egress_keys[] = {
 	{"listen", TEXT, true}, {"to", TEXT, false}, {"allow", TEXTS, false}, {"mark", NUMBER(0, UINT32_MAX), false},
-	{"ohttp", RECORD(ohttp_out_keys), false}, END,
+	{"ohttp", RECORD(ohttp_out_keys), false}, {"udp", FLAG, false}, {"tun", RECORD(tun_keys), false}, END,
 };
 static const struct yamlcfg_key verify_keys[] = {
 	{"measurements", TEXTS, false}, {"any_measurement", FLAG, false}, {"policy", TEXT, false}, {"collateral", TEXT, false},
@@ -72,7 +76,8 @@ static const struct yamlcfg_key limit_keys[] = {
 };
 static const struct yamlcfg_key timeout_keys[] = {
 	{"connect_seconds", NUMBER(1, 600), false}, {"handshake_seconds", NUMBER(1, 600), false}, {"idle_seconds", NUMBER(0, 30 * 86400), false},
-	{"drain_seconds", NUMBER(0, 86400), false}, {"keepalive_seconds", NUMBER(1, 3600), false}, END,
+	{"drain_seconds", NUMBER(0, 86400), false}, {"keepalive_seconds", NUMBER(1, 3600), false},
+	{"udp_idle_seconds", NUMBER(1, 86400), false}, END,
 };
 static const struct yamlcfg_key file_keys[] = {
 	{"workers", NUMBER(0, CONFIG_MAX_WORKERS), false}, {"admin", TEXT, false}, {"log", RECORD(log_keys), false}, {"limits", RECORD(limit_keys), false},
@@ -364,7 +369,7 @@ static void read_ohttp_numbers(struct config_ohttp *h, const json_t *o)
 
 static int read_ohttp_ingress(struct reading *w, const json_t *route, const json_t *in)
 {
-	static const char *const others[] = {"users", "udp", "destinations", "mark", NULL};
+	static const char *const others[] = {"users", "udp", "tun", "destinations", "mark", NULL};
 	const json_t *o = json_object_get(in, "ohttp");
 	struct config_ohttp *h = &w->r->ohttp;
 	int err = refuse_for_ohttp(w, route, in, others, "ingress: ");
@@ -393,7 +398,7 @@ static int read_ohttp_ingress(struct reading *w, const json_t *route, const json
 
 static int read_ohttp_egress(struct reading *w, const json_t *route, const json_t *out)
 {
-	static const char *const others[] = {"allow", "transparent", "mark", NULL};
+	static const char *const others[] = {"allow", "transparent", "udp", "tun", "mark", NULL};
 	const json_t *o = json_object_get(out, "ohttp"), *origins = json_object_get(o, "origins"), *identity = json_object_get(route, "identity");
 	struct config_ohttp *h = &w->r->ohttp;
 	int err = refuse_for_ohttp(w, route, out, others, "egress: ");
@@ -418,6 +423,43 @@ static int read_ohttp_egress(struct reading *w, const json_t *route, const json_
 	return file_of(w, o, "seed", &h->seed_file);
 }
 
+// ---- datagrams and packets ----
+
+static int prefixes_of(struct reading *w, const json_t *o, const char *key, bool interface, struct prefixes *out)
+{
+	const json_t *list = json_object_get(o, key);
+	if (json_array_size(list) > PREFIXES_MAX)
+		return wrong(w, "tun: %s: more than %d", key, PREFIXES_MAX);
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const char *text = json_string_value(json_array_get(list, i));
+		if (prefix_parse(&out->list[out->count++], text, interface))
+			return wrong(w, "tun: %s: '%.60s' is no %s", key, text,
+				     interface ? "address with its network's bits, as 10.0.0.1/24 or fd00::1/64" : "network, as 10.0.0.0/24 or fd00::/64 (with zeros behind its bits)");
+	}
+	return 0;
+}
+
+static int read_tun(struct reading *w, const json_t *o)
+{
+	struct tun_config *t = &w->r->tun;
+	const char *device = text_of(o, "device");
+	if (!o)
+		return 0;
+	if (!*device || strlen(device) >= sizeof t->device || device[strspn(device, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")])
+		return wrong(w, "tun: device has 1 to 15 letters, digits, '-', '_', '.'");
+	memcpy(t->device, device, strlen(device));
+	t->mtu = number_of(o, "mtu", 1500);
+	t->routes = !json_is_false(json_object_get(o, "routes"));
+	int err = prefixes_of(w, o, "addresses", true, &t->addresses);
+	if (!err)
+		err = prefixes_of(w, o, "local", false, &t->local);
+	if (!err)
+		err = prefixes_of(w, o, "remote", false, &t->remote);
+	if (!err && (!t->local.count || !t->remote.count))
+		err = wrong(w, "tun: `local` and `remote` name the networks of this side and of the far side: nothing else passes");
+	return err;
+}
+
 static int read_ingress(struct reading *w, const json_t *route, const json_t *o)
 {
 	static const char *const kinds[] = {[ACCEPT_MAPPING] = "mapping", [ACCEPT_SOCKS5] = "socks5", [ACCEPT_HTTP] = "http", [ACCEPT_TRANSPARENT] = "transparent"};
@@ -425,22 +467,35 @@ static int read_ingress(struct reading *w, const json_t *route, const json_t *o)
 	const char *accept = text_of(o, "accept"), *connect = text_of(route, "connect"), *otherwise = text_of(o, "otherwise"), *users;
 	struct fault why = {""};
 	unsigned int kind = 0;
+	const bool tun = accept && !strcmp(accept, "tun");
+	if (tun != !json_object_get(o, "listen"))
+		return wrong(w, "%s", tun ? "a TUN device does not `listen`" : "`listen` is missing: where clients connect to");
 	if (accept && !strcmp(accept, "ohttp"))
 		return read_ohttp_ingress(w, route, o);
 	if (json_object_get(o, "ohttp"))
 		return wrong(w, "ohttp: goes with `accept: ohttp`");
+	if (tun || (accept && !strcmp(accept, "udp"))) {
+		r->carry = tun ? CARRY_TUN : CARRY_UDP;
+		accept = NULL;
+	}
+	if ((r->carry == CARRY_TUN) != !!json_object_get(o, "tun"))
+		return wrong(w, "`tun` (the device) belongs to accept: tun");
 	while (accept && kind < sizeof kinds / sizeof *kinds && strcmp(accept, kinds[kind]))
 		kind++;
 	if (kind == sizeof kinds / sizeof *kinds)
-		return wrong(w, "accept: mapping, socks5, http, transparent or ohttp, not '%.40s'", accept);
+		return wrong(w, "accept: mapping, socks5, http, transparent, udp, tun or ohttp, not '%.40s'", accept);
 	r->accept.kind = kind;
 	r->accept.udp = flag_of(o, "udp");
 	r->mux = !json_is_false(json_object_get(route, "mux"));
+	if (!r->mux && r->carry != CARRY_STREAMS)
+		return wrong(w, "accept: udp and tun go to another gateway only: mux cannot be false");
 	if (!connect)
 		return wrong(w, "an ingress route needs `connect`: where the far gateway is");
 	if (!r->mux && kind != ACCEPT_MAPPING)
 		return wrong(w, "accept: %s names destinations, which only another gateway can be told: mux cannot be false", accept);
 	int err = read_gateways(w, connect);
+	if (!err)
+		err = read_tun(w, json_object_get(o, "tun"));
 	if (!err)
 		err = read_mode(w, o);
 	if (!err)
@@ -486,8 +541,13 @@ static int read_egress(struct reading *w, const json_t *route, const json_t *o)
 		return read_ohttp_egress(w, route, o);
 	if (!err)
 		err = rules_of(w, json_object_get(o, "allow"), "allow", &r->allow);
-	if (!err && !to && !r->allow)
-		err = wrong(w, "an egress route needs `to` (what streams go to), `allow` (what they may name), or both");
+	r->udp = flag_of(o, "udp");
+	if (!err)
+		err = read_tun(w, json_object_get(o, "tun"));
+	if (!err && !to && !r->allow && !*r->tun.device)
+		err = wrong(w, "an egress route needs `to` (what streams go to), `allow` (what they may name), `tun` (a network), or several of them");
+	if (!err && r->udp && !to && !r->allow)
+		err = wrong(w, "udp: datagrams go where streams do: `to` or `allow` is missing");
 	return err;
 }
 
@@ -522,7 +582,8 @@ static int read_route(struct config *c, const json_t *o, const char *folder, str
 		err = wrong(&w, "a route has either `ingress` or `egress`");
 	r->tls.attest = flag_of(o, "attest");
 	r->mark = number_of(in ? in : out, "mark", 0);
-	if (!err && config_address_parse(&r->listen, text_of(in ? in : out, "listen"), &why))
+	const char *listen = text_of(in ? in : out, "listen");
+	if (!err && listen && config_address_parse(&r->listen, listen, &why))
 		err = wrong(&w, "listen: %s", why.text);
 	if (!err)
 		err = in ? read_ingress(&w, o, in) : read_egress(&w, o, out);
@@ -569,6 +630,7 @@ static int read_settings(struct settings *s, const json_t *o, struct fault *f)
 	s->idle_ms = 1000 * number_of(times, "idle_seconds", 0);
 	s->drain_ms = 1000 * number_of(times, "drain_seconds", 30);
 	s->keepalive_ms = 1000 * number_of(times, "keepalive_seconds", 15);
+	s->udp_idle_ms = 1000 * number_of(times, "udp_idle_seconds", 120);
 	return 0;
 }
 
@@ -579,7 +641,13 @@ static int check_listens(const struct config *c, struct fault *f)
 		for (unsigned int k = 0; k < i; k++) {
 			const struct config_address *a = &c->routes[i]->listen, *b = &c->routes[k]->listen;
 			size_t n = strlen(a->text);
-			if (!strcmp(a->text, b->text) && strcmp(a->text + n - 2, ":0"))
+			if (*c->routes[i]->tun.device && !strcmp(c->routes[i]->tun.device, c->routes[k]->tun.device))
+				return fault_set(f, -EINVAL, "routes '%s' and '%s' both have the TUN device %s", c->routes[k]->name, c->routes[i]->name,
+						 c->routes[i]->tun.device);
+			if (!n)
+				continue;
+			// TCP and UDP have each their own.
+			if ((c->routes[i]->carry == CARRY_UDP) == (c->routes[k]->carry == CARRY_UDP) && !strcmp(a->text, b->text) && strcmp(a->text + n - 2, ":0"))
 				return fault_set(f, -EINVAL, "routes '%s' and '%s' both listen at %s", c->routes[k]->name, c->routes[i]->name, a->text);
 		}
 	}

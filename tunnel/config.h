@@ -13,6 +13,7 @@
 #include "ratls/ratls.h"
 #include "tunnel/accept.h"
 #include "tunnel/log.h"
+#include "tunnel/prefix.h"
 #include "tunnel/rules.h"
 #include "tunnel/target.h"
 #include "tunnel/users.h"
@@ -43,6 +44,22 @@ struct config_ohttp {
 	unsigned int rotate_s, overlap_s, evidence_per_s, refresh_s, max_body_mib, answer_s;
 };
 
+// What an ingress route takes from its clients.
+enum route_carry {
+	CARRY_STREAMS,	// connections
+	CARRY_UDP,	// datagrams
+	CARRY_TUN,	// IP packets of a device
+};
+
+// A TUN device (tundev.h). device "": none.
+struct tun_config {
+	char device[16];
+	struct prefixes addresses;		// the device's own
+	struct prefixes local, remote;		// networks of this side and of the far side: nothing else passes
+	unsigned int mtu;
+	bool routes;				// to `remote`, through the device
+};
+
 struct route_config {
 	const char *name;
 	enum route_kind kind;
@@ -50,6 +67,7 @@ struct route_config {
 	unsigned int listen_mode;		// of a Unix socket
 
 	// ---- ingress: from plain clients to the far gateway ----
+	enum route_carry carry;
 	struct accept_options accept;		// how a client says where it wants to go
 	struct users *users;
 	struct target gateways[CONFIG_MAX_GATEWAYS];	// the far gateway, or several that do the same: tried in turn
@@ -65,9 +83,11 @@ struct route_config {
 	struct target to;			// what a stream without a destination goes to
 	struct config_address to_path;		// of to_unix
 	struct rules *allow;			// which destinations streams may name; NULL: none
+	bool udp;				// also for datagrams
 
 	struct config_ohttp ohttp;		// `accept: ohttp`, or an egress route with `ohttp`
 
+	struct tun_config tun;
 	uint32_t mark;				// SO_MARK of what this route connects to
 
 	struct ratls_options tls;
@@ -90,7 +110,7 @@ struct settings {
 	unsigned int handshakes;		// that may be under way at once
 	uint64_t memory_bytes;			// kept for slow readers
 	unsigned int window_bytes;		// of a stream, at most
-	unsigned int connect_ms, handshake_ms, idle_ms, drain_ms, keepalive_ms;	// idle_ms 0: never
+	unsigned int connect_ms, handshake_ms, idle_ms, drain_ms, keepalive_ms, udp_idle_ms;	// idle_ms 0: never
 };
 
 struct config {

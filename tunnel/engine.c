@@ -16,6 +16,8 @@
 #include "tunnel/link.h"
 #include "tunnel/listen.h"
 #include "tunnel/ohttp_route.h"
+#include "tunnel/tundev.h"
+#include "tunnel/udp.h"
 #include "tunnel/worker.h"
 
 #define LOOK_UPS 4
@@ -36,6 +38,11 @@ void route_release(struct route *r)
 	if (r->listener >= 0)
 		close(r->listener);
 	ohttp_route_stop(r->ohttp, 0, true);
+	for (unsigned int i = 0; i < r->fd_count; i++) {
+		if (r->fds[i] >= 0)
+			close(r->fds[i]);
+	}
+	free(r->fds);
 	ratls_context_free(r->tls);
 	route_config_free(r->c);
 	free(r->counts);
@@ -53,10 +60,21 @@ static int make_tls(const struct route_config *c, struct ratls_context **out, st
 	return err ? fault_set(f, err, "route '%.64s': %.900s", c->name, why.text) : 0;
 }
 
-static int route_listen(struct route *r, struct fault *f)
+static int route_listen(struct route *r, unsigned int workers, struct fault *f)
 {
 	struct fault why = {""};
+	if (r->c->carry == CARRY_UDP)
+		return udp_listen(r, workers, f);
+	if (*r->c->tun.device) {
+		int err = tun_open(r, workers, f);
+		if (err || r->c->carry == CARRY_TUN) {
+			snprintf(r->at.text, sizeof r->at.text, "%s", r->c->tun.device);
+			return err;
+		}
+	}
 	bool transparent = r->c->kind == ROUTE_INGRESS ? r->c->accept.kind == ACCEPT_TRANSPARENT : r->c->to_original;
+	if (r->listener >= 0)	// inherited
+		return 0;
 	int fd = listen_at(&r->c->listen, r->c->listen_mode, transparent, &r->at, &why);
 	if (fd < 0)
 		return fault_set(f, fd, "route '%.64s': %.900s", r->c->name, why.text);
@@ -97,13 +115,15 @@ static int route_new(struct route **out, struct route_config *c, unsigned int wo
 	r->listener = -1;
 	r->c = c;
 	for (unsigned int i = 0; i < old_count && !from; i++) {
-		if (old[i]->listener >= 0 && !strcmp(old[i]->c->listen.text, c->listen.text) && old[i]->c->accept.kind == c->accept.kind &&
+		if (old[i]->listener >= 0 && !strcmp(old[i]->c->listen.text, c->listen.text) && old[i]->c->accept.kind == c->accept.kind && c->carry == CARRY_STREAMS &&
 		    (strcmp(c->listen.text + strlen(c->listen.text) - 2, ":0") || !strcmp(old[i]->c->name, c->name)))
 			from = old[i];
 	}
 	int err = c->ohttp.on ? 0 : make_tls(c, &r->tls, f);
 	if (!err)
-		err = from ? route_inherit(r, from, f) : route_listen(r, f);
+		err = from ? route_inherit(r, from, f) : 0;
+	if (!err)
+		err = route_listen(r, workers, f);
 	if (!err && c->ohttp.on && (err = ohttp_route_start(&r->ohttp, c, r->listener, &why)))
 		fault_set(f, err, "route '%.64s': %.900s", c->name, why.text);
 	if (err) {
@@ -428,6 +448,7 @@ static json_t *describe_route(const struct engine *e, const struct route *r)
 		[COUNT_OPEN] = "connections_open", [COUNT_BYTES_IN] = "bytes_in_total", [COUNT_BYTES_OUT] = "bytes_out_total",
 		[COUNT_LINKS] = "attested_total", [COUNT_LINKS_OPEN] = "attested_open", [COUNT_LINKS_FAILED] = "attested_failed_total",
 		[COUNT_PEERS_REFUSED] = "peers_refused_total", [COUNT_REFUSED_BY_PEER] = "refused_by_peer_total", [COUNT_LINKS_LOST] = "attested_lost_total",
+		[COUNT_DROPPED] = "datagrams_dropped_total",
 	};
 	char gateway[TARGET_TEXT];
 	json_t *o = json_pack("{s:s, s:s, s:s}", "name", r->c->name, "kind", r->c->kind == ROUTE_INGRESS ? "ingress" : "egress", "listen", r->at.text);

@@ -64,6 +64,7 @@ enum count {
 	COUNT_PEERS_REFUSED,	// whose far end did not prove what this side asks
 	COUNT_REFUSED_BY_PEER,	// whose far end refused this side
 	COUNT_LINKS_LOST,	// that were established and broke
+	COUNT_DROPPED,		// datagrams and packets that found no room, or may not pass
 	COUNTS,
 };
 
@@ -77,8 +78,9 @@ struct route {
 	struct ratls_context *tls;
 	int listener;
 	struct config_address at;	// as bound
-	bool no_accept;			// udp, tun: somebody else's descriptor
 	struct ohttp_route *ohttp;	// it serves itself; NULL: workers do
+	int *fds;			// of datagrams, packets: one for each worker, which may close its own; -1 then
+	unsigned int fd_count;
 	struct counts *counts;		// one for each worker
 };
 
@@ -95,6 +97,8 @@ struct lane {
 	bool accepting;
 	struct list_node links;		// all of this route's in this worker
 	struct list_node flows;
+	struct udp_lane *udp;		// NULL: streams of bytes
+	struct tun_lane *tun;		// NULL: no packets
 	struct list_node waiting;	// flows, for the next try to reach the far gateway
 	unsigned int users;		// links and flows
 	bool gone;			// its route is no longer in the file: freed when the last user has gone
@@ -122,7 +126,7 @@ struct worker {
 	struct dial_inbox *inbox;
 	struct list_node lanes;
 	struct list_node dirty;		// links with something to do before the next wait
-	struct list_node dead_links, dead_flows, dead_lanes;	// freed at the end of the turn
+	struct list_node dead_links, dead_flows, dead_carriers, dead_lanes;	// freed at the end of the turn
 	atomic_uint load;		// connections here; other workers read it to give theirs away
 	uint8_t *buffer;		// WORKER_BUFFER bytes for whoever runs: what came
 	uint8_t *out_buffer;		// WORKER_BUFFER bytes: what goes

@@ -11,8 +11,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tunnel/carrier.h"
 #include "tunnel/direct.h"
 #include "tunnel/flow.h"
+#include "tunnel/tundev.h"
+#include "tunnel/udp.h"
 
 #define TURN_READS 8		// of a link, each a buffer full, before others have their turn
 #define TURN_WRITES 16
@@ -101,27 +104,38 @@ static int take_work(struct link *l)
 
 // ---- what the mux asks for ----
 
+// The user of a stream of bytes is a flow, of one of datagrams or packets a carrier.
 static int op_opened(void *ctx, struct mux_stream *s)
 {
-	return flow_begin(ctx, s);
+	switch (mux_kind(s)) {
+	case MUX_TCP: return flow_begin(ctx, s);
+	case MUX_UDP: return udp_begin(ctx, s);
+	default: return tun_begin(ctx, s);
+	}
 }
 
 static void op_accepted(void *ctx, struct mux_stream *s)
 {
+	struct carrier *c = mux_user(s);
 	(void)ctx;
-	flow_far_open(mux_user(s));
+	if (mux_kind(s) == MUX_TCP)
+		flow_far_open(mux_user(s));
+	else if (c->ops->open)
+		c->ops->open(c);
 }
 
 static ssize_t op_pull(void *ctx, struct mux_stream *s, uint8_t *buf, size_t size)
 {
+	struct carrier *c = mux_user(s);
 	(void)ctx;
-	return flow_pull(mux_user(s), buf, size);
+	return mux_kind(s) == MUX_TCP ? flow_pull(mux_user(s), buf, size) : c->ops->pull(c, buf, size);
 }
 
 static ssize_t op_data(void *ctx, struct mux_stream *s, const uint8_t *bytes, size_t len)
 {
+	struct carrier *c = mux_user(s);
 	(void)ctx;
-	return flow_data(mux_user(s), bytes, len);
+	return mux_kind(s) == MUX_TCP ? flow_data(mux_user(s), bytes, len) : c->ops->data(c, bytes, len);
 }
 
 static void op_end(void *ctx, struct mux_stream *s)
@@ -132,11 +146,20 @@ static void op_end(void *ctx, struct mux_stream *s)
 
 static void op_closed(void *ctx, struct mux_stream *s, enum mux_error why)
 {
+	const int err = why == MUX_LOST ? -ECONNRESET : mux_errno_of(why);
+	const char *text = why ? mux_error_text(why) : NULL;
 	struct flow *f = mux_user(s);
+	struct carrier *c = mux_user(s);
 	(void)ctx;
-	f->link = NULL;
-	f->stream = NULL;
-	flow_far_closed(f, why == MUX_LOST ? -ECONNRESET : mux_errno_of(why), why ? mux_error_text(why) : NULL);
+	if (mux_kind(s) == MUX_TCP) {
+		f->link = NULL;
+		f->stream = NULL;
+		flow_far_closed(f, err, text);
+	} else {
+		c->link = NULL;
+		c->stream = NULL;
+		c->ops->closed(c, err, text);
+	}
 }
 
 static void op_pong(void *ctx)
@@ -663,6 +686,10 @@ static void established(struct link *l)
 		err = open_stream(l, f);
 		if (err)	// before anything of it was sent
 			flow_far_closed(f, err, "the far gateway takes no more streams");
+	}
+	if (l->client && l->mux) {
+		udp_lane_link_open(lane);
+		tun_lane_link_open(lane);
 	}
 	if (lane->gone)
 		link_retire(l);

@@ -12,8 +12,11 @@
 #include <unistd.h>
 
 #include "lib/tls.h"
+#include "tunnel/carrier.h"
 #include "tunnel/flow.h"
 #include "tunnel/link.h"
+#include "tunnel/tundev.h"
+#include "tunnel/udp.h"
 
 #define EVENTS 256
 #define TURN_ACCEPTS 64
@@ -277,6 +280,8 @@ static void free_lane(struct lane *l)
 {
 	list_remove(&l->node);
 	timer_clear(&l->w->timers, &l->retry);
+	udp_lane_free(l);
+	tun_lane_free(l);
 	route_release(l->r);
 	free(l);
 }
@@ -321,6 +326,10 @@ int lane_new(struct worker *w, struct route *r)
 	list_add_last(&w->lanes, &l->node);
 	l->accepting = r->listener >= 0;
 	int err = l->accepting ? worker_watch(w, &l->accept, EPOLLIN | EPOLLEXCLUSIVE) : 0;
+	if (!err && r->c->carry == CARRY_UDP)
+		err = udp_lane_new(l);
+	if (!err && *r->c->tun.device)
+		err = tun_lane_new(l);
 	if (err) {
 		l->accepting = false;
 		free_lane(l);
@@ -340,6 +349,8 @@ void lane_retire(struct lane *l)
 	l->accepting = false;
 	l->gone = true;
 	lane_use(l);
+	udp_lane_retire(l);
+	tun_lane_retire(l);
 	list_each_safe(n, &l->links)
 		link_retire(list_entry(n, struct link, node));
 	// Who waits for a link that will not be made, and who has not yet said where he wants to go.
@@ -360,6 +371,11 @@ static void bury_the_dead(struct worker *w)
 		struct flow *f = list_entry(w->dead_flows.next, struct flow, dead);
 		list_remove(&f->dead);
 		flow_free(f);
+	}
+	while (!list_empty(&w->dead_carriers)) {
+		struct carrier *c = list_entry(w->dead_carriers.next, struct carrier, dead);
+		list_remove(&c->dead);
+		c->ops->free(c);
 	}
 	while (!list_empty(&w->dead_links)) {
 		struct link *l = list_entry(w->dead_links.next, struct link, dead);
@@ -434,6 +450,7 @@ int worker_init(struct worker *w, struct engine *e, unsigned int index)
 	list_head(&w->dead_links);
 	list_head(&w->dead_lanes);
 	list_head(&w->dead_flows);
+	list_head(&w->dead_carriers);
 	w->buffer = malloc(WORKER_BUFFER);
 	w->out_buffer = malloc(WORKER_BUFFER);
 	if (w->epoll < 0 || w->wake.fd < 0 || w->spare < 0)
