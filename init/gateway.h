@@ -11,6 +11,7 @@
 #include "lib/fault.h"
 
 #define GATEWAY_FILE "/proc/coffer/gateway"
+#define GATEWAY_END_MS 3000	// what is under way when the program ends has this long
 #define GATEWAY_MAX_PLACES 8
 #define GATEWAY_MAX_PLAIN 64
 
@@ -32,5 +33,6 @@ void gateway_free(struct gateway *g);
 
 // Listens for programs that want to go there; threads of its own do the rest, while `p` lasts.
 int gateway_plain_start(const struct gateway_plain *p, struct fault *f);
+bool gateway_plain_busy(void);
 
 #endif

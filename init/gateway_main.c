@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // /.coffer/gateway (static, with the engine of `coffer tunnel`): listens for the enclave where coffer.yaml says `attested`, and connects for it. init
-// starts it before the program, with a pipe as descriptor 3, to which it writes a byte when all its ports are open. What goes wrong later stands on
+// starts it before the program, with a socket as descriptor 3, to which it writes a byte when all its ports are open, and which ends with the program. What goes wrong later stands on
 // the enclave's stderr. No locks of its own.
 #include <arpa/inet.h>
 #include <errno.h>
@@ -18,12 +18,14 @@
 #include "lib/file.h"
 #include "tunnel/engine.h"
 
-enum { READY_FD = 3 };
+enum { INIT_FD = 3, TURN_MS = 10 };
+
+static int gateway_fd;
 
 // From here on programs neither see nor reach this process, and the kernel lets it speak for them.
 static int become_gateway(struct fault *f)
 {
-	int fd = open(GATEWAY_FILE, O_WRONLY | O_CLOEXEC), oom = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	int fd = gateway_fd = open(GATEWAY_FILE, O_WRONLY | O_CLOEXEC), oom = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 	if (oom >= 0) {
 		if (write(oom, "-1000", 5) < 0)
 			fprintf(stderr, "coffer: gateway: it may be killed when memory is short\n");
@@ -47,10 +49,10 @@ static bool host_has_ipv6(void)
 	return has;
 }
 
-static int start_tunnel(const char *text, struct fault *f)
+static int start_tunnel(const char *text, struct engine **out, struct fault *f)
 {
 	struct config *c;
-	struct engine *e;
+	struct engine *e = NULL;
 	struct fault why = {""};
 	int err = tunnel_config_parse(&c, text, strlen(text), "/.coffer/config.json", &why);
 	if (!err) {
@@ -60,15 +62,33 @@ static int start_tunnel(const char *text, struct fault *f)
 	}
 	if (!err)
 		err = engine_start(e, &why);
+	*out = e;
 	return err ? fault_set(f, err, "coffer.yaml, network: %.900s", why.text) : 0;
+}
+
+// The program has ended, and with it its ends of all connections: what they carried last goes out.
+_Noreturn static void end(struct engine *e)
+{
+	int left = GATEWAY_END_MS;
+	if (e)
+		engine_stop(e, GATEWAY_END_MS);
+	while (left > 0 && ((e && !engine_wait(e, TURN_MS)) || gateway_plain_busy())) {
+		usleep(1000);
+		left -= TURN_MS;
+	}
+	if (write(gateway_fd, "0", 1) != 1) // this end is in order
+		fprintf(stderr, "coffer: gateway: the kernel does not hear of its end\n");
+	_exit(0);
 }
 
 int main(void)
 {
 	static struct gateway g; // plain destinations stay in use
+	struct engine *engine = NULL;
 	char *config = NULL, *host = NULL;
 	size_t config_len, host_len;
 	struct fault f = {""};
+	char byte;
 	signal(SIGPIPE, SIG_IGN);
 	int err = file_read(CONFIG_PATH, CONFIG_MAX_BYTES, &config, &config_len, &f);
 	if (!err)
@@ -80,7 +100,7 @@ int main(void)
 	free(config);
 	free(host);
 	if (!err && g.tunnel)
-		err = start_tunnel(g.tunnel, &f);
+		err = start_tunnel(g.tunnel, &engine, &f);
 	for (unsigned int i = 0; i < g.plain_count && !err; i++)
 		err = gateway_plain_start(&g.plain[i], &f);
 	if (!err) {
@@ -88,14 +108,14 @@ int main(void)
 		dup2(null, STDIN_FILENO);
 		dup2(null, STDOUT_FILENO);
 		setsid();
-		if (write(READY_FD, "", 1) != 1)
+		if (write(INIT_FD, "", 1) != 1)
 			err = fault_errno(&f, errno, "the gateway is not awaited");
-		close(READY_FD);
 	}
 	if (err) {
 		fprintf(stderr, "coffer: %s\n", f.text);
 		_exit(1);
 	}
-	for (;;)
-		pause();
+	while (read(INIT_FD, &byte, 1) < 0 && errno == EINTR)
+		;
+	end(engine);
 }

@@ -20,8 +20,8 @@ enum { CONNECTIONS = 4096, CONNECT_MS = 10000, STACK = 128 << 10, BUFFER = 64 <<
 static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t less;
-	unsigned int count;
-} busy = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
+	unsigned int count, listeners;	// each listener counts for the connection that it waits for
+} busy = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0};
 
 struct job {
 	const struct gateway_plain *to;
@@ -208,6 +208,14 @@ static void *accept_all(void *arg)
 	return NULL;
 }
 
+bool gateway_plain_busy(void)
+{
+	pthread_mutex_lock(&busy.lock);
+	bool any = busy.count > busy.listeners;
+	pthread_mutex_unlock(&busy.lock);
+	return any;
+}
+
 int gateway_plain_start(const struct gateway_plain *p, struct fault *f)
 {
 	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)p->port)};
@@ -221,6 +229,7 @@ int gateway_plain_start(const struct gateway_plain *p, struct fault *f)
 		err = fault_errno(f, j ? errno : ENOMEM, "the gateway cannot listen at %s port %u", p->address, p->port);
 	} else {
 		*j = (struct job){p, fd};
+		busy.listeners++;	// by the first thread, before there is work
 		err = start_thread(accept_all, j);
 		if (err)
 			fault_errno(f, -err, "the gateway cannot start a thread");

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,6 +26,7 @@
 enum { EXIT_REFUSED = 125, EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
 
 static volatile sig_atomic_t program;	// its pid, for the signal handler
+static int gateway = -1;		// the way to it; programs do not inherit it
 
 static int refuse(const char *text)
 {
@@ -70,27 +72,36 @@ static int attest(void)
 static int start_gateway(void)
 {
 	char *argv[] = {GATEWAY, NULL}, *envp[] = {NULL}, byte;
-	int ready[2];
-	if (pipe(ready))
+	int way[2];
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, way))
 		return refuse("cannot start the network gateway");
 	pid_t pid = fork();
 	if (pid == 0) {
-		close(ready[0]);
-		if (ready[1] != 3) { // where it looks for it; pipe() gave it, or a lower one
-			dup2(ready[1], 3);
-			close(ready[1]);
-		}
+		if (way[1] == 3)
+			fcntl(3, F_SETFD, 0);
+		else
+			dup2(way[1], 3); // where it looks for it
 		execve(GATEWAY, argv, envp);
 		fprintf(stderr, "coffer: cannot run %s: %s\n", GATEWAY, strerror(errno));
 		_exit(EXIT_REFUSED);
 	}
-	close(ready[1]);
+	close(way[1]);
 	ssize_t n;
 	do
-		n = read(ready[0], &byte, 1);
+		n = read(way[0], &byte, 1);
 	while (n < 0 && errno == EINTR);
-	close(ready[0]);
+	gateway = way[0];
 	return pid > 0 && n == 1 ? 0 : EXIT_REFUSED;
+}
+
+// The program has ended; what it sent last is still on its way. The gateway takes no longer than GATEWAY_END_MS for that.
+static void end_gateway(void)
+{
+	char byte;
+	if (gateway < 0 || shutdown(gateway, SHUT_WR))
+		return;
+	while (read(gateway, &byte, 1) < 0 && errno == EINTR)
+		;
 }
 
 static void forward(int sig)
@@ -151,6 +162,7 @@ static int run(const struct settings *s)
 	set_signals(forward);
 	int status = wait_for(pid);
 	program = 0;
+	end_gateway();
 	close_volumes(anchor);
 	if (status < 0)
 		return refuse("lost the program");

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The network shield: the gateway is one process of the measured image that init starts before the program. It alone speaks with the host on
 // ports and to destinations for which coffer.yaml asks for attested connections; programs speak plaintext with it, inside. It becomes the gateway
-// by writing to /proc/coffer/gateway, which nobody can open once a program has run, and is out of programs' sight from then on.
+// by writing to /proc/coffer/gateway, which nobody can open once a program has run, and is out of programs' sight from then on. It writes there again
+// when it ends because the program has.
 //
 //	it listens on a port of `shield=`     the host's port, and nothing inside: the program listens on the same one
 //	it listens anywhere else              inside, also at addresses of the world, which programs then reach there
@@ -63,9 +64,12 @@ static ssize_t gateway_write(struct file *f, struct iter *it, u64 *pos)
 	size_t n = it->left;
 
 	(void)pos;
+	if (f->priv) { // an end in order
+		f->priv = NULL;
+		return (ssize_t)n;
+	}
 	if (!n || !boot_before_program())
 		return -EINVAL;
-	iter_advance(it, n);
 	f->priv = f; // its release is the gateway's end
 	curproc->gateway = true;
 	proc_hide(curproc);
