@@ -116,8 +116,7 @@ static int take_request(struct cut *c, struct bhttp_head *h, struct fault *f)
 		return err;
 	bool asterisk = http_text_is(&h->method, "OPTIONS") && h->path.len == 1 && *h->path.at == '*';
 	if (!http_is_token(h->method.at, h->method.len) || (!http_text_is(&h->scheme, "http") && !http_text_is(&h->scheme, "https")) ||
-	    !http_is_visible(h->authority.at, h->authority.len) || memchr(h->authority.at, '/', h->authority.len) || memchr(h->authority.at, '@',
-	    h->authority.len) ||
+	    !http_is_authority(h->authority.at, h->authority.len) ||
 	    !http_is_visible(h->path.at, h->path.len) || (!asterisk && (!h->path.len || *h->path.at != '/')) || memchr(h->path.at, '#', h->path.len))
 		return fault_set(f, -EINVAL, "a request without a proper method, scheme (http, https), authority or path");
 	return 0;

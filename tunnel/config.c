@@ -392,6 +392,8 @@ static int read_ohttp_ingress(struct reading *w, const json_t *route, const json
 		return wrong(w, "an ingress route needs `verify`: whom it trusts. Anybody: verify: {insecure_any_server: true}");
 	if (json_object_get(json_object_get(route, "verify"), "ca") || json_object_get(json_object_get(route, "verify"), "name"))
 		return wrong(w, "verify: an OHTTP gateway is known by evidence or a token, not by an ordinary certificate (ca, name)");
+	if (json_object_get(json_object_get(route, "verify"), "peer_token"))
+		return wrong(w, "verify: peer_token: an OHTTP gateway brings its token itself");
 	err = read_mode(w, in);
 	return err ? err : file_of(w, o, "ca", &h->ca_file);
 }

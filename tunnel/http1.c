@@ -25,12 +25,6 @@ static bool starts(const struct http_text *t, const char *with)
 	return t->len >= n && !strncasecmp(t->at, with, n);
 }
 
-// "host:port" and the like: no path, no user.
-static bool is_authority(const struct http_text *t)
-{
-	return http_is_visible(t->at, t->len) && !memchr(t->at, '/', t->len) && !memchr(t->at, '@', t->len) && !memchr(t->at, '\\', t->len);
-}
-
 // Forms of section 3.2: /path, http://authority/path, * (of OPTIONS).
 static int read_target(struct http1_head *h, struct http_text t, struct fault *f)
 {
@@ -49,7 +43,7 @@ static int read_target(struct http1_head *h, struct http_text t, struct fault *f
 	h->scheme = part(t.at, t.at + scheme);
 	h->authority = part(host, slash ? slash : end);
 	h->path = slash ? part(slash, end) : (struct http_text){"/", 1};
-	return h->authority.len && is_authority(&h->authority) ? 0 : fault_set(f, -EINVAL, "a URL without a host");
+	return h->authority.len && http_is_authority(h->authority.at, h->authority.len) ? 0 : fault_set(f, -EINVAL, "a URL without a host");
 }
 
 static int read_request_line(struct http1_head *h, struct http_text line, struct fault *f)
@@ -149,7 +143,7 @@ static int read_framing(struct http1_head *h, bool response, struct fault *f)
 			h->keep_alive = false;
 		else if (http_text_is(name, "expect"))
 			h->expects_continue = http_text_is(v, "100-continue");
-		else if (!response && http_text_is(name, "host") && (hosts++ || !is_authority(v)))
+		else if (!response && http_text_is(name, "host") && (hosts++ || !http_is_authority(v->at, v->len)))
 			err = fault_set(f, -EINVAL, "a malformed Host, or two");
 		else if (!response && http_text_is(name, "host") && !h->authority.len)
 			h->authority = *v;

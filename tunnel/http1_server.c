@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -18,6 +19,7 @@
 #define IDLE_MS 60000
 #define WRITE_MS 30000
 #define LINGER_MS 1000
+#define MAX_LARGE (128u << 20)
 #define STACK_BYTES (256u << 10)
 
 struct connection {
@@ -30,6 +32,7 @@ struct connection {
 	struct http1_call call;
 	uint64_t left;				// of an answer's length
 	bool chunked;
+	size_t large;				// of server.large, this request's
 };
 
 struct http1_server {
@@ -38,6 +41,7 @@ struct http1_server {
 	pthread_cond_t freed;
 	struct connection *all;
 	unsigned int open;
+	atomic_size_t large;
 	bool stopping;
 	int wake;
 	pthread_t thread;
@@ -160,6 +164,21 @@ int http1_answer_end(struct http1_call *c)
 	return 0;
 }
 
+// Room for a body of that size so far. Small ones are not counted, so that nobody keeps those out with large ones.
+static bool may_have(struct connection *k, size_t size)
+{
+	struct http1_server *s = k->server;
+	size_t large = size > HTTP1_SMALL ? size - HTTP1_SMALL : 0, more = large > k->large ? large - k->large : 0;
+	if (!more)
+		return true;
+	if (atomic_fetch_add(&s->large, more) + more > s->o.max_large_bytes) {
+		atomic_fetch_sub(&s->large, more);
+		return false;
+	}
+	k->large += more;
+	return true;
+}
+
 int http1_call_body(struct http1_call *c, size_t max, struct outbuf *out)
 {
 	if (c->body.framing == HTTP1_LENGTH && c->body.left > max)
@@ -171,7 +190,20 @@ int http1_call_body(struct http1_call *c, size_t max, struct outbuf *out)
 	}
 	c->continued = true;
 	wire_body_begin(c->w);
-	return wire_body_all(c->w, &c->body, max, out);
+	for (;;) {
+		const char *piece = NULL;
+		size_t n = 0;
+		int got = wire_body(c->w, &c->body, &piece, &n);
+		if (got != HTTP1_PIECE)
+			return got == HTTP1_END ? 0 : got;
+		if (n > max - out->len)
+			return -EFBIG;
+		if (!may_have(of(c), out->len + n))
+			return -ENOBUFS;
+		outbuf_put(out, piece, n);
+		if (out->failed)
+			return -ENOMEM;
+	}
 }
 
 // ---- connections ----
@@ -220,6 +252,8 @@ static bool serve_one(struct connection *k)
 	c->continued = !c->head.expects_continue;
 	http1_content_begin(&c->body, &c->head);
 	k->server->o.handle(k->server->o.ctx, c);
+	atomic_fetch_sub(&k->server->large, k->large);
+	k->large = 0;
 	return c->keep && c->answered && c->body.state == HTTP1_AT_END;
 }
 
@@ -340,6 +374,7 @@ int http1_server_start(struct http1_server **out, const struct http1_server_opti
 	}
 	s->o = *o;
 	s->o.max_connections = o->max_connections ? o->max_connections : MAX_CONNECTIONS;
+	s->o.max_large_bytes = o->max_large_bytes ? o->max_large_bytes : MAX_LARGE;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

@@ -7,6 +7,8 @@
 
 #include "tunnel/wire.h"
 
+#define HTTP1_SMALL (64u << 10)
+
 struct http1_server;
 
 // One request.
@@ -22,6 +24,7 @@ struct http1_call {
 struct http1_server_options {
 	int listener;			// listening and non-blocking; taken over
 	unsigned int max_connections;	// 0: 512
+	size_t max_large_bytes;		// of all requests being served, what is beyond HTTP1_SMALL of each; 0: 128 MiB
 	void (*handle)(void *ctx, struct http1_call *c);
 	void *ctx;
 };
@@ -33,7 +36,7 @@ unsigned int http1_server_open_count(struct http1_server *s);
 
 // ---- for handlers ----
 
-// The request's body. -EFBIG...
+// The request's body. -EFBIG; -ENOBUFS: too much is being sent at a time by all...
 int http1_call_body(struct http1_call *c, size_t max, struct outbuf *out);
 // A whole answer: `fields` are further lines, each with its end; NULL for none.
 int http1_answer(struct http1_call *c, unsigned int status, const char *type, const char *fields, const void *body, size_t len);

@@ -77,6 +77,13 @@ static inline bool http_is_visible(const char *s, size_t len)
 	return true;
 }
 
+// "host:port" and the like: no path, no user.
+static inline bool http_is_authority(const char *s, size_t len)
+{
+	return http_is_visible(s, len) && !memchr(s, '/', len) && !memchr(s, '@', len) && !memchr(s, '\\', len) && !memchr(s, '?', len) &&
+	       !memchr(s, '#', len);
+}
+
 // A comma-separated list of words has this one.
 static inline bool http_has_word(const struct http_text *list, const char *word)
 {

@@ -194,7 +194,7 @@ static void common(struct import *m, const json_t *o, const char *where, bool in
 		note(m, CHANGED, under(where, "rats_tls.multiplex"),
 		   "streams between two gateways always share attested connections, a few for each CPU");
 	if (json_object_get(o, "ohttp"))
-		note(m, NOT, under(where, "ohttp"), "the route is carried over as one of attested TLS; docs/tunnel.md says what there is for OHTTP");
+		note(m, NOT, under(where, "ohttp"), "the route is carried over as one of attested TLS; docs/ohttp.md says how one of OHTTP is written");
 	if (json_object_get(o, "direct_forward"))
 		note(m, NOT, under(where, "direct_forward"), "paths of HTTP are not looked at: what is to go in the clear needs a port of its own");
 }

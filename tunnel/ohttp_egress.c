@@ -195,7 +195,7 @@ static int read_inner(struct inner *in, const struct outbuf *opened, struct outb
 {
 	const uint8_t *piece = NULL;
 	size_t n = 0;
-	int event = bhttp_reader_add(&in->reader, opened->at, opened->len);
+	int event = bhttp_reader_add(&in->reader, opened->at, opened->len);	// a copy
 	bhttp_reader_end(&in->reader);
 	while (!event || event == BHTTP_HEAD || event == BHTTP_CONTENT) {
 		event = bhttp_reader_next(&in->reader, &piece, &n, f);
@@ -203,7 +203,7 @@ static int read_inner(struct inner *in, const struct outbuf *opened, struct outb
 		if (event == BHTTP_HEAD) {
 			const struct http_text *host = http_field_find(&h->fields, "host");
 			const struct http_text *to = h->authority.len ? &h->authority : host;
-			if (!to || !to->len || http_text_is(&h->method, "CONNECT"))
+			if (!to || !to->len || !http_is_authority(to->at, to->len) || http_text_is(&h->method, "CONNECT"))
 				return fault_set(f, -EINVAL, "a request without an authority, or CONNECT");
 			*to_head = http_text_is(&h->method, "HEAD");
 			outbuf_put(request, h->method.at, h->method.len);
@@ -361,8 +361,8 @@ static void serve_request(struct ohttp_egress *e, struct http1_call *c, bool chu
 	bool to_head = false;
 	int err = http1_call_body(c, e->max_body + (64u << 10), &sealed);
 	if (err) {
-		if (err == -EFBIG)
-			problem(e, c, 413, NULL, "the request is too large");
+		if (err == -EFBIG || err == -ENOBUFS)
+			problem(e, c, err == -EFBIG ? 413 : 503, NULL, err == -EFBIG ? "the request is too large" : "too much is being sent at a time");
 		c->keep = false;
 		goto out;
 	}
@@ -371,12 +371,14 @@ static void serve_request(struct ohttp_egress *e, struct http1_call *c, bool chu
 		refuse(e, c, err);
 		goto out;
 	}
+	outbuf_free(&sealed);
 	atomic_fetch_add(&e->requests, 1);
 	struct reply r = {.e = e, .c = c, .x = &x};
 	in = calloc(1, sizeof *in);
 	if (in)
 		bhttp_reader_begin(&in->reader, false);
 	err = in ? read_inner(in, &opened, &request, &to_head, &why) : -ENOMEM;
+	outbuf_free(&opened);
 	if (err)
 		err = say(&r, err == -ENOMEM ? 503 : 400, *why.text ? why.text : "out of memory");
 	else

@@ -290,7 +290,7 @@ static int read_client(struct ohttp_ingress *i, struct http1_call *c, struct out
 		bhttp_put_end(plain);
 		err = plain->failed ? -ENOMEM : 0;
 	}
-	*why = err == -EFBIG ? "the request is too large" : "the request broke off";
+	*why = err == -EFBIG ? "the request is too large" : err == -ENOBUFS ? "too much is being sent at a time" : "the request broke off";
 	outbuf_free(&body);
 	return err;
 }
@@ -508,7 +508,7 @@ static void handle(void *ctx, struct http1_call *c)
 	int err = read_client(i, c, &plain, &what);
 	if (err) {
 		if (err != -ECONNRESET && err != -EPIPE)
-			http1_problem(c, err == -EFBIG ? 413 : err == -ETIMEDOUT ? 408 : 400, NULL, what, NULL);
+			http1_problem(c, err == -EFBIG ? 413 : err == -ETIMEDOUT ? 408 : err == -ENOBUFS ? 503 : 400, NULL, what, NULL);
 		c->keep = false;
 		outbuf_free(&plain);
 		return;

@@ -661,7 +661,7 @@ static void test_crowd(void)
 	struct http1_server *s;
 	struct fault f = {""};
 	unsigned int answered = 0;
-	const struct http1_server_options o = {.listener = listener(at), .max_connections = 4, .handle = serve};
+	const struct http1_server_options o = {.listener = listener(at), .max_connections = 4, .max_large_bytes = 1000, .handle = serve};
 	if (http1_server_start(&s, &o, &f))
 		abort();
 	for (int i = 0; i < 80; i++) {
@@ -682,6 +682,23 @@ static void test_crowd(void)
 	}
 	ok("ohttp: silent connections keep nobody out", answered == 4 && http1_server_open_count(s) <= 68, "%u, %u open", answered,
 	   http1_server_open_count(s));
+	// Large requests have so much room together; small ones always have theirs.
+	struct got g = {.err = 0};
+	for (int k = 0; k < 200 && g.status != 201; k++) {
+		got_free(&g);
+		poll(NULL, 0, k ? 10 : 0);
+		g = ask(at, "POST /s HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nsmall");
+	}
+	ok("ohttp: a small request where there is no room for large ones", g.status == 201, "%d %u", g.err, g.status);
+	got_free(&g);
+	char *large = malloc(200000);
+	int n = snprintf(large, 200, "POST /s HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 150000\r\n\r\n");
+	memset(large + n, 'l', 150000);
+	large[n + 150000] = '\0';
+	g = ask(at, large);
+	ok("ohttp: a large one", g.status != 201, "%d %u", g.err, g.status);
+	got_free(&g);
+	free(large);
 	int64_t begun = clock_ms();
 	http1_server_stop(s, 20000);
 	ok("ohttp: a stop waits for answers only", clock_ms() - begun < 15000, "it waited");
