@@ -165,7 +165,8 @@ int connection_flush(struct ratls_connection *c)
 {
 	while (c->out_pos < c->out_len || wire_holds(c->wire)) {
 		int k = 0;
-		wire_gather(c->wire);
+		if (c->out_len - c->out_pos > RECORD)
+			wire_gather(c->wire);
 		while (c->out_pos < c->out_len && (k = put_record(c, c->out + c->out_pos, c->out_len - c->out_pos)) > 0)
 			c->out_pos += (size_t)k;
 		if (k < 0 && k != -EAGAIN)
@@ -401,7 +402,8 @@ static ssize_t put(struct ratls_connection *c, const uint8_t *bytes, size_t len)
 	uint8_t first[RECORD];
 	size_t n = len < FRAME_DATA_MAX ? len : FRAME_DATA_MAX, k = n < RECORD - FRAME_HEAD ? n : RECORD - FRAME_HEAD;
 	int err;
-	wire_gather(c->wire);
+	if (n > k)
+		wire_gather(c->wire);
 	if (!c->framed) {
 		err = put_bytes(c, bytes, n);
 	} else {
