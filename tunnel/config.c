@@ -488,6 +488,8 @@ static int read_ingress(struct reading *w, const json_t *route, const json_t *o)
 		return wrong(w, "accept: mapping, socks5, http, transparent, udp, tun or ohttp, not '%.40s'", accept);
 	r->accept.kind = kind;
 	r->accept.udp = flag_of(o, "udp");
+	if (r->accept.udp && kind != ACCEPT_SOCKS5)
+		return wrong(w, "udp: only clients of socks5 associate UDP; ports of UDP are `accept: udp`");
 	r->mux = !json_is_false(json_object_get(route, "mux"));
 	if (!r->mux && r->carry != CARRY_STREAMS)
 		return wrong(w, "accept: udp and tun go to another gateway only: mux cannot be false");
@@ -544,6 +546,8 @@ static int read_egress(struct reading *w, const json_t *route, const json_t *o)
 	if (!err)
 		err = rules_of(w, json_object_get(o, "allow"), "allow", &r->allow);
 	r->udp = flag_of(o, "udp");
+	if (!err && r->udp && r->to_original)
+		err = wrong(w, "to: original is of TCP connections: datagrams cannot go there");
 	if (!err)
 		err = read_tun(w, json_object_get(o, "tun"));
 	if (!err && !to && !r->allow && !*r->tun.device)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "tunnel/accept.h"
+#include "tunnel/associate.h"
 #include "tunnel/direct.h"
 #include "tunnel/filter.h"
 #include "tunnel/link.h"
@@ -22,6 +23,7 @@
 
 static void close_flow(struct flow *f, int err, const char *why);
 static void take_input(struct flow *f);
+static void watch_end(struct flow *f);
 
 // ---- the plain socket ----
 
@@ -81,7 +83,9 @@ static void on_event(struct source *s, uint32_t events)
 	if (!(events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)) || f->state == FLOW_DEAD)
 		return;
 	f->readable = true;
-	if (f->state == FLOW_ACCEPTING)
+	if (f->association)
+		watch_end(f);
+	else if (f->state == FLOW_ACCEPTING)
 		take_input(f);
 	else if (!f->plain_ended && f->state != FLOW_FLUSHING)
 		link_flow_ready(f);
@@ -121,6 +125,7 @@ void flow_free(struct flow *f)
 	if (f->src.fd >= 0)
 		close(f->src.fd);
 	direct_free(f->passed);
+	associate_free(f->association);
 	filter_free(f->filter);
 	accept_free(f->acceptor);
 	free(f->early);
@@ -147,6 +152,7 @@ static void close_flow(struct flow *f, int err, const char *why)
 		dial_cancel(f->dial);
 	f->dial = NULL;
 	direct_drop(f, err);
+	associate_end(f);
 	if (f->src.fd >= 0) {
 		worker_unwatch(w, &f->src);
 		if (err)
@@ -217,6 +223,37 @@ static void go_on(struct flow *f)
 		refuse(f, err, f->lane->reason[0] ? f->lane->reason : "the far gateway cannot be reached");
 }
 
+// A connection beside which there are datagrams: its end is all that it has to say.
+static void watch_end(struct flow *f)
+{
+	char nobody[256];
+	ssize_t n;
+	while ((n = recv(f->src.fd, nobody, sizeof nobody, 0)) > 0)
+		;
+	if (!n || (errno != EAGAIN && errno != EINTR))
+		close_flow(f, 0, NULL);
+}
+
+static void associate(struct flow *f)
+{
+	struct worker *w = f->lane->w;
+	int err = associate_begin(f);
+	f->state = err ? FLOW_WAITING : FLOW_OPEN;
+	if (err) {
+		refuse(f, err, "there is no socket for datagrams");
+		return;
+	}
+	f->active_ms = w->now_ms;
+	timer_clear(&w->timers, &f->timer);
+	if (w->e->settings.idle_ms)
+		timer_set(&w->timers, &f->timer, f->active_ms + w->e->settings.idle_ms);
+	err = say(f);
+	if (err && err != -EAGAIN)
+		close_flow(f, err, "the plain side broke");
+	else
+		watch_end(f);
+}
+
 static void step(struct flow *f, enum accept_step s)
 {
 	size_t words = 0;
@@ -231,7 +268,7 @@ static void step(struct flow *f, enum accept_step s)
 	case ACCEPT_MORE: break;
 	case ACCEPT_TARGET:
 	case ACCEPT_OPEN: go_on(f); break;
-	case ACCEPT_UDP: close_flow(f, -EOPNOTSUPP, "datagrams are not carried on this route"); break;
+	case ACCEPT_UDP: associate(f); break;
 	case ACCEPT_REFUSED: close_flow(f, words ? 0 : -ECONNABORTED, accept_reason(f->acceptor)); break;
 	}
 }

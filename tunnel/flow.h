@@ -12,6 +12,7 @@
 
 struct link;
 struct direct;
+struct association;
 
 enum flow_state {
 	FLOW_ACCEPTING,	// ingress: the client says where it wants to go
@@ -34,6 +35,7 @@ struct flow {
 	struct link *link;		// the far side; NULL: none (yet)
 	struct mux_stream *stream;	// in the link's mux; NULL: direct, or none yet
 	struct direct *past, *passed;	// the far side when no link is: a plain connection (direct.h); one that is over, until the flow is freed
+	struct association *association;	// of SOCKS: datagrams beside the connection (associate.h)
 	struct dial *dial;
 	struct acceptor *acceptor;	// NULL when it is not (or no longer) needed
 	struct filter *filter;		// of bytes that are rewritten; NULL: they pass as they are

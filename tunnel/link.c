@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "tunnel/carrier.h"
+#include "tunnel/associate.h"
 #include "tunnel/direct.h"
 #include "tunnel/flow.h"
 #include "tunnel/tundev.h"
@@ -689,6 +690,7 @@ static void established(struct link *l)
 	}
 	if (l->client && l->mux) {
 		udp_lane_link_open(lane);
+		associate_link_open(lane);
 		tun_lane_link_open(lane);
 	}
 	if (lane->gone)
