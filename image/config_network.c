@@ -46,7 +46,7 @@ static int read_digests(struct config_reader *r, yaml_node_t *value, const char 
 	for (size_t i = 0; i < list.count && !err; i++) {
 		size_t n = strlen(list.items[i]);
 
-		if (n < 32 || n > 128 || n % 2 || strspn(list.items[i], "0123456789abcdef") != n)
+		if ((n != 64 && n != 96) || strspn(list.items[i], "0123456789abcdef") != n)
 			err = config_bad(r, value, "'%s' in '%s' is not a measurement: `coffer measure` prints one", list.items[i], key);
 	}
 	if (!err && (!list.count || list.count > MAX_MEASUREMENTS))

@@ -2,6 +2,7 @@
 // The hosted helpers: encodings, strict YAML, HTTP heads, URLs, JWE against a published vector and the `jose` tool.
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -178,6 +179,19 @@ static void test_http(void)
 	ok("http: cookies",
 	   http_cookie(h.cookie, "sid", v, sizeof v) && !strcmp(v, "xyz") && !http_cookie(h.cookie, "id", v, sizeof v),
 	   "no");
+	static const struct {
+		const char *date;
+		int64_t seconds;
+	} dates[] = { // RFC 9110 section 5.6.7
+		{"Sun, 06 Nov 1994 08:49:37 GMT", 784111777}, {"Thu, 29 Feb 2024 23:59:59 GMT", 1709251199}, {"Sun, 06 Nov 1994 08:49:37 UTC", 0},
+		{"Sunday, 06-Nov-94 08:49:37 GMT", 0}, {"Sun, 06 Xyz 1994 08:49:37 GMT", 0}, {"Sun, 06 anF 1994 08:49:37 GMT", 0}, {"Sun, 00 Nov 1994 08:49:37 GMT", 0},
+		{"Sun, 06 Nov 1994 24:00:00 GMT", 0}, {"Sun, 06 Nov 1969 08:49:37 GMT", 0}, {"Sun, 06 Nov 1994 08:49:37 GMTx", 0}, {"", 0},
+	};
+	for (size_t i = 0; i < sizeof dates / sizeof *dates; i++) {
+		char text[128];
+		snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nDate: %s\r\n\r\n", dates[i].date);
+		ok("http: a date", !http_parse_head(&h, text, strlen(text), true) && h.date_s == dates[i].seconds, dates[i].date);
+	}
 	static const char *const bad[] = {
 		"GET /\r\n\r\n",
 		"GET / HTTP/2.0\r\n\r\n",

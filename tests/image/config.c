@@ -62,7 +62,7 @@ static void accepts_network(const char *name, const char *section, const char *j
 static void network(void)
 {
 	static const char yaml[] =
-		"command: [a]\nnetwork:\n  verify: {measurements: [00112233445566778899aabbccddeeff]}\n"
+		"command: [a]\nnetwork:\n  verify: {measurements: [00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff]}\n"
 		"  listen: [8080, 6379: attested, 443: {session: wanted, verify: {policy: /p.yaml, collateral: /c}}]\n"
 		"  connect:\n    - Db.example:5432: attested\n    - db.example:22\n    - \"[2001:db8::1]:443\": {attest: true, verify: {ca: /ca.pem, name: x}}\n"
 		"    - 192.0.2.1:80\n    - a.example:80\n";
@@ -74,7 +74,7 @@ static void network(void)
 		"{\"address\":\"100.64.1.1\",\"attest\":false,\"host\":\"a.example\",\"mux\":false,\"plain\":true,\"port\":80,\"session\":\"off\",\"verify\":null},"
 		"{\"address\":\"100.64.1.2\",\"attest\":false,\"host\":\"db.example\",\"mux\":false,\"plain\":true,\"port\":22,\"session\":\"off\",\"verify\":null},"
 		"{\"address\":\"100.64.1.2\",\"attest\":false,\"host\":\"db.example\",\"mux\":true,\"plain\":false,\"port\":5432,\"session\":\"required\","
-		"\"verify\":{\"measurements\":[\"00112233445566778899aabbccddeeff\"]}}],\"dns\":[],\"listen\":[8080],\"shield\":["
+		"\"verify\":{\"measurements\":[\"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"]}}],\"dns\":[],\"listen\":[8080],\"shield\":["
 		"{\"attest\":true,\"port\":443,\"session\":\"wanted\",\"verify\":{\"collateral\":\"/c\",\"policy\":\"/p.yaml\"}},"
 		"{\"attest\":true,\"port\":6379,\"session\":\"required\",\"verify\":null}]}";
 	static const struct {
