@@ -68,7 +68,8 @@ static const struct family {
 static char *metrics(struct engine *e)
 {
 	static const struct { const char *key, *name, *type, *help; } own[] = {
-		{"connections", "coffer_tunnel_sockets", "gauge", "Client connections and peers of all routes, which `limits: connections` is about."},
+		{"connections", "coffer_tunnel_sockets", "gauge",
+			"Client connections and peers of all routes, which `limits: connections` is about."},
 		{"reloads", "coffer_tunnel_reloads_total", "counter", "Times that the configuration was read anew."},
 		{"failed_reloads", "coffer_tunnel_failed_reloads_total", "counter", "Times that it could not be, and the one before stayed."},
 		{"uptime_seconds", "coffer_tunnel_uptime_seconds", "gauge", "Seconds since the gateway was started."},
@@ -93,7 +94,8 @@ static char *metrics(struct engine *e)
 		}
 	}
 	for (unsigned int i = 0; i < sizeof own / sizeof *own; i++)
-		fprintf(f, "# HELP %s %s\n# TYPE %s %s\n%s %" JSON_INTEGER_FORMAT "\n", own[i].name, own[i].help, own[i].name, own[i].type, own[i].name,
+		fprintf(f, "# HELP %s %s\n# TYPE %s %s\n%s %" JSON_INTEGER_FORMAT "\n", own[i].name, own[i].help, own[i].name, own[i].type,
+			own[i].name,
 			json_integer_value(json_object_get(s, own[i].key)));
 	json_decref(s);
 	if (fclose(f)) {
@@ -193,7 +195,8 @@ static int exchange(int fd, const char *method, const char *path, char **reply, 
 	char request[256], *more;
 	size_t size = 0;
 	ssize_t k;
-	int n = snprintf(request, sizeof request, "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", method, path);
+	int n = snprintf(request, sizeof request, "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", method,
+		path);
 	if (send(fd, request, (size_t)n, MSG_NOSIGNAL) != n)
 		return fault_errno(f, errno, "the gateway does not listen");
 	*len = 0;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the gateway tells and takes over HTTP at `admin`, a Unix socket or a loopback address: GET /healthz, /metrics (Prometheus), /status, /connections;
+// What the gateway tells and takes over HTTP at `admin`, a Unix socket or a loopback address: GET /healthz, /metrics (Prometheus), /status,
+// /connections;
 // POST /reload. And the command's side of it. Threads: the HTTP server's; reload is whoever gave the function's to guard.
 #ifndef COFFER_TUNNEL_ADMIN_H
 #define COFFER_TUNNEL_ADMIN_H

@@ -37,7 +37,8 @@ static const struct yamlcfg_key ohttp_in_keys[] = {
 	{"max_body_mib", NUMBER(1, 1024), false}, {"answer_seconds", NUMBER(1, 3600), false}, END,
 };
 static const struct yamlcfg_key ohttp_out_keys[] = {
-	{"path", TEXT, false}, {"seed", TEXT, false}, {"origins", TEXTS, false}, {"rotate_seconds", NUMBER(60, 30 * 86400), false}, {"overlap_seconds", NUMBER(1, 86400),
+	{"path", TEXT, false}, {"seed", TEXT, false}, {"origins", TEXTS, false}, {"rotate_seconds", NUMBER(60, 30 * 86400), false},
+		{"overlap_seconds", NUMBER(1, 86400),
 		false},
 	{"evidence_per_second", NUMBER(1, 1000), false}, {"max_body_mib", NUMBER(1, 1024), false}, {"answer_seconds", NUMBER(1, 3600), false}, END,
 };
@@ -80,7 +81,8 @@ static const struct yamlcfg_key timeout_keys[] = {
 	{"udp_idle_seconds", NUMBER(1, 86400), false}, END,
 };
 static const struct yamlcfg_key file_keys[] = {
-	{"workers", NUMBER(0, CONFIG_MAX_WORKERS), false}, {"admin", TEXT, false}, {"log", RECORD(log_keys), false}, {"limits", RECORD(limit_keys), false},
+	{"workers", NUMBER(0, CONFIG_MAX_WORKERS), false}, {"admin", TEXT, false}, {"log", RECORD(log_keys), false}, {"limits", RECORD(limit_keys),
+		false},
 	{"timeouts", RECORD(timeout_keys), false}, {"routes", {.kind = YAMLCFG_LIST, .item = &route_type}, true}, END,
 };
 static const struct yamlcfg_type file_type = RECORD(file_keys);
@@ -124,7 +126,8 @@ void config_address_text(char out[CONFIG_ADDRESS_TEXT], const struct sockaddr *s
 	const size_t head = offsetof(struct sockaddr_un, sun_path);
 	if (sa->sa_family == AF_INET && inet_ntop(AF_INET, &in->sin_addr, host, sizeof host))
 		snprintf(out, CONFIG_ADDRESS_TEXT, "%s:%u", host, ntohs(in->sin_port));
-	else if (sa->sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr) && inet_ntop(AF_INET, in6->sin6_addr.s6_addr + 12, host, sizeof host))
+	else if (sa->sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr) && inet_ntop(AF_INET, in6->sin6_addr.s6_addr + 12, host,
+		sizeof host))
 		snprintf(out, CONFIG_ADDRESS_TEXT, "%s:%u", host, ntohs(in6->sin6_port));
 	else if (sa->sa_family == AF_INET6 && inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host))
 		snprintf(out, CONFIG_ADDRESS_TEXT, "[%s]:%u", host, ntohs(in6->sin6_port));
@@ -447,7 +450,8 @@ static int read_tun(struct reading *w, const json_t *o)
 	const char *device = text_of(o, "device");
 	if (!o)
 		return 0;
-	if (!*device || strlen(device) >= sizeof t->device || device[strspn(device, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")])
+	if (!*device || strlen(device) >= sizeof t->device || device[strspn(device,
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")])
 		return wrong(w, "tun: device has 1 to 15 letters, digits, '-', '_', '.'");
 	memcpy(t->device, device, strlen(device));
 	t->mtu = number_of(o, "mtu", 1500);
@@ -464,7 +468,8 @@ static int read_tun(struct reading *w, const json_t *o)
 
 static int read_ingress(struct reading *w, const json_t *route, const json_t *o)
 {
-	static const char *const kinds[] = {[ACCEPT_MAPPING] = "mapping", [ACCEPT_SOCKS5] = "socks5", [ACCEPT_HTTP] = "http", [ACCEPT_TRANSPARENT] = "transparent"};
+	static const char *const kinds[] = {[ACCEPT_MAPPING] = "mapping", [ACCEPT_SOCKS5] = "socks5", [ACCEPT_HTTP] = "http",
+		[ACCEPT_TRANSPARENT] = "transparent"};
 	struct route_config *r = w->r;
 	const char *accept = text_of(o, "accept"), *connect = text_of(route, "connect"), *otherwise = text_of(o, "otherwise"), *users;
 	struct fault why = {""};
@@ -648,13 +653,16 @@ static int check_listens(const struct config *c, struct fault *f)
 			const struct config_address *a = &c->routes[i]->listen, *b = &c->routes[k]->listen;
 			size_t n = strlen(a->text);
 			if (*c->routes[i]->tun.device && !strcmp(c->routes[i]->tun.device, c->routes[k]->tun.device))
-				return fault_set(f, -EINVAL, "routes '%s' and '%s' both have the TUN device %s", c->routes[k]->name, c->routes[i]->name,
+				return fault_set(f, -EINVAL, "routes '%s' and '%s' both have the TUN device %s", c->routes[k]->name,
+					c->routes[i]->name,
 						 c->routes[i]->tun.device);
 			if (!n)
 				continue;
 			// TCP and UDP have each their own.
-			if ((c->routes[i]->carry == CARRY_UDP) == (c->routes[k]->carry == CARRY_UDP) && !strcmp(a->text, b->text) && strcmp(a->text + n - 2, ":0"))
-				return fault_set(f, -EINVAL, "routes '%s' and '%s' both listen at %s", c->routes[k]->name, c->routes[i]->name, a->text);
+			if ((c->routes[i]->carry == CARRY_UDP) == (c->routes[k]->carry == CARRY_UDP) && !strcmp(a->text, b->text) &&
+				strcmp(a->text + n - 2, ":0"))
+				return fault_set(f, -EINVAL, "routes '%s' and '%s' both listen at %s", c->routes[k]->name, c->routes[i]->name,
+					a->text);
 		}
 	}
 	return 0;

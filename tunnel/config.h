@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The gateway's configuration: a strict YAML file (docs/tunnel.md) into settings and routes. Reads files, opens no socket, asks no hardware; no locks.
+// The gateway's configuration: a strict YAML file (docs/tunnel.md) into settings and routes. Reads files, opens no socket, asks no hardware; no
+// locks.
 // Routes are immutable once read. Two routes with the same digest are the same: their text is, and so is what the files hold that they name.
 #ifndef COFFER_TUNNEL_CONFIG_H
 #define COFFER_TUNNEL_CONFIG_H

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// See engine.h. Routes and their listening sockets, workers' beginning and end, and what changes while they run. engine.lock is held for lists and counts only.
+// See engine.h. Routes and their listening sockets, workers' beginning and end, and what changes while they run. engine.lock is held for lists and
+// counts only.
 #include "tunnel/engine.h"
 
 #include <errno.h>
@@ -100,7 +101,8 @@ static void note_port(struct route *r)
 }
 
 // Takes c over when it succeeds. `old`: routes whose sockets may be inherited.
-static int route_new(struct route **out, struct route_config *c, unsigned int workers, struct route *const *old, unsigned int old_count, struct fault *f)
+static int route_new(struct route **out, struct route_config *c, unsigned int workers, struct route *const *old, unsigned int old_count,
+	struct fault *f)
 {
 	struct route *r = calloc(1, sizeof *r);
 	const struct route *from = NULL;
@@ -115,7 +117,8 @@ static int route_new(struct route **out, struct route_config *c, unsigned int wo
 	r->listener = -1;
 	r->c = c;
 	for (unsigned int i = 0; i < old_count && !from; i++) {
-		if (old[i]->listener >= 0 && !strcmp(old[i]->c->listen.text, c->listen.text) && old[i]->c->accept.kind == c->accept.kind && c->carry == CARRY_STREAMS &&
+		if (old[i]->listener >= 0 && !strcmp(old[i]->c->listen.text, c->listen.text) && old[i]->c->accept.kind == c->accept.kind &&
+			c->carry == CARRY_STREAMS &&
 		    (strcmp(c->listen.text + strlen(c->listen.text) - 2, ":0") || !strcmp(old[i]->c->name, c->name)))
 			from = old[i];
 	}
@@ -142,7 +145,8 @@ static void say_route(const struct route *r)
 	tunnel_log(TUNNEL_LOG_INFO, "listening", LOG_TEXT("route", r->c->name), LOG_TEXT("kind", r->c->kind == ROUTE_INGRESS ? "ingress" : "egress"),
 		   LOG_TEXT("address", r->at.text), LOG_TEXT("connect", r->c->gateway_count ? target_text(&r->c->gateways[0], gateway) : NULL));
 	if (r->c->tls.insecure_any_server || r->c->tls.insecure_accept_debug || r->c->tls.insecure_simulated_root)
-		tunnel_log(TUNNEL_LOG_WARNING, "this route is INSECURE: it takes peers that prove nothing, or nothing real", LOG_TEXT("route", r->c->name));
+		tunnel_log(TUNNEL_LOG_WARNING, "this route is INSECURE: it takes peers that prove nothing, or nothing real", LOG_TEXT("route",
+			r->c->name));
 	if (r->c->tls.collect)
 		tunnel_log(TUNNEL_LOG_WARNING, "this route is INSECURE: it attests by simulated hardware", LOG_TEXT("route", r->c->name));
 }
@@ -444,14 +448,17 @@ static void describe(struct worker *w, struct message *m)
 static json_t *describe_route(const struct engine *e, const struct route *r)
 {
 	static const char *const names[] = {
-		[COUNT_ACCEPTED] = "connections_total", [COUNT_REFUSED] = "connections_refused_total", [COUNT_OVER_LIMIT] = "connections_over_limit_total",
+		[COUNT_ACCEPTED] = "connections_total", [COUNT_REFUSED] = "connections_refused_total",
+			[COUNT_OVER_LIMIT] = "connections_over_limit_total",
 		[COUNT_OPEN] = "connections_open", [COUNT_BYTES_IN] = "bytes_in_total", [COUNT_BYTES_OUT] = "bytes_out_total",
 		[COUNT_LINKS] = "attested_total", [COUNT_LINKS_OPEN] = "attested_open", [COUNT_LINKS_FAILED] = "attested_failed_total",
-		[COUNT_PEERS_REFUSED] = "peers_refused_total", [COUNT_REFUSED_BY_PEER] = "refused_by_peer_total", [COUNT_LINKS_LOST] = "attested_lost_total",
+		[COUNT_PEERS_REFUSED] = "peers_refused_total", [COUNT_REFUSED_BY_PEER] = "refused_by_peer_total",
+			[COUNT_LINKS_LOST] = "attested_lost_total",
 		[COUNT_DROPPED] = "datagrams_dropped_total",
 	};
 	char gateway[TARGET_TEXT];
-	json_t *o = json_pack("{s:s, s:s, s:s}", "name", r->c->name, "kind", r->c->kind == ROUTE_INGRESS ? "ingress" : "egress", "listen", r->at.text);
+	json_t *o = json_pack("{s:s, s:s, s:s}", "name", r->c->name, "kind", r->c->kind == ROUTE_INGRESS ? "ingress" : "egress", "listen",
+		r->at.text);
 	if (o && r->c->ohttp.url)
 		json_object_set_new(o, "connect", json_string(r->c->ohttp.url));
 	if (o && r->c->gateway_count)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The gateway's engine: worker threads, each with an epoll set, timers and objects of its own. A connection lives in one worker from its beginning to its end,
-// so that what belongs to it needs no lock. Others speak to a worker by messages (worker_post). What blocks goes to helper threads and comes back as a message.
+// The gateway's engine: worker threads, each with an epoll set, timers and objects of its own. A connection lives in one worker from its beginning to
+// its end,
+// so that what belongs to it needs no lock. Others speak to a worker by messages (worker_post). What blocks goes to helper threads and comes back as
+// a message.
 //
 //	engine ── route (shared, immutable, counted)         one for each route of the file
 //	   └── worker ── lane                                a route in a worker: its listener's registration, its attested connections, its back-off
@@ -177,7 +179,8 @@ struct engine {
 // Reads nothing: `c` (whose routes are taken over when this succeeds) says it all. Listens; no thread yet. -EADDRINUSE, -EACCES, -EINVAL...
 int engine_new(struct engine **out, struct config *c, struct fault *f);
 int engine_start(struct engine *e, struct fault *f);
-// Routes that are the same go on as they are, with their connections; those that are not end as engine_stop would end them. Either all or nothing is taken over.
+// Routes that are the same go on as they are, with their connections; those that are not end as engine_stop would end them. Either all or nothing is
+// taken over.
 int engine_reload(struct engine *e, struct config *c, struct fault *f);
 // Takes no new connections; ends when the last is over, after drain_ms at the latest.
 void engine_stop(struct engine *e, unsigned int drain_ms);

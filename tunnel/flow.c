@@ -101,7 +101,8 @@ static void on_timer(struct timer *t)
 			timer_set(&w->timers, t, f->active_ms + idle);
 		return;
 	}
-	flow_cut(f, -ETIMEDOUT, f->state == FLOW_OPEN ? "idle for too long" : f->state == FLOW_ACCEPTING ? "it did not say in time where it wants to go" :
+	flow_cut(f, -ETIMEDOUT,
+		f->state == FLOW_OPEN ? "idle for too long" : f->state == FLOW_ACCEPTING ? "it did not say in time where it wants to go" :
 		 "the far side was not connected in time");
 }
 
@@ -111,7 +112,8 @@ static struct flow *new_flow(struct lane *lane, int fd)
 	struct worker *w = lane->w;
 	if (!f)
 		return NULL;
-	*f = (struct flow){.lane = lane, .src = {.fd = fd, .event = on_event}, .timer = {.fire = on_timer}, .began_ms = w->now_ms, .active_ms = w->now_ms};
+	*f = (struct flow){.lane = lane, .src = {.fd = fd, .event = on_event}, .timer = {.fire = on_timer}, .began_ms = w->now_ms,
+		.active_ms = w->now_ms};
 	list_add_last(&lane->flows, &f->node);
 	lane_use(lane);
 	lane_count(lane, COUNT_ACCEPTED, 1);
@@ -591,7 +593,9 @@ json_t *flow_describe(struct flow *f)
 		config_address_text(plain, (struct sockaddr *)&sa, len);
 	if (t && t->host != TARGET_NONE)
 		target_text(t, where);
-	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "route", f->lane->r->c->name, "plain", plain, "to", where, "state", states[f->state],
-			 "bytes_in", (json_int_t)f->in, "bytes_out", (json_int_t)f->out, "age_seconds", (json_int_t)(now - f->began_ms) / 1000, "idle_seconds",
+	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "route", f->lane->r->c->name, "plain", plain, "to", where, "state",
+		states[f->state],
+			 "bytes_in", (json_int_t)f->in, "bytes_out", (json_int_t)f->out, "age_seconds", (json_int_t)(now - f->began_ms) / 1000,
+				"idle_seconds",
 			 (json_int_t)(now - f->active_ms) / 1000);
 }

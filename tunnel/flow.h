@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// One client connection: a plain socket on this side, a stream of a link (or a link of its own) on the other. On an ingress route the plain socket is a client's
-// that was accepted; on an egress route it is one that is connected to the destination. Bytes are read when the far side has room and written as they come:
+// One client connection: a plain socket on this side, a stream of a link (or a link of its own) on the other. On an ingress route the plain socket is
+// a client's
+// that was accepted; on an egress route it is one that is connected to the destination. Bytes are read when the far side has room and written as they
+// come:
 // nothing is stored here but what a client sends before its destination is known. Belongs to its worker's thread; no locks.
 #ifndef COFFER_TUNNEL_FLOW_H
 #define COFFER_TUNNEL_FLOW_H

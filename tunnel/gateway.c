@@ -84,7 +84,8 @@ static void end(struct gateway *g, const sigset_t *signals)
 	for (unsigned int waited = 0; !engine_wait(g->engine, 100) && waited < drain_ms + LAST_WAIT_MS; waited += 100) {
 		int n = sigtimedwait(signals, NULL, &now);
 		if (n == SIGTERM || n == SIGINT) {
-			tunnel_log(TUNNEL_LOG_WARNING, "stopped at once: connections are cut off", LOG_NUMBER("connections", atomic_load(&g->engine->connections)));
+			tunnel_log(TUNNEL_LOG_WARNING, "stopped at once: connections are cut off", LOG_NUMBER("connections",
+				atomic_load(&g->engine->connections)));
 			return;
 		}
 	}

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// An attested connection of a worker, from the dial or the accept to its end, with what passes in it: many streams (mux.h), or, with a peer that does not
-// speak that, one flow alone. Reads and writes its socket in link_turn only; whoever gave it something to do marks it (link_mark), so that what many flows
+// An attested connection of a worker, from the dial or the accept to its end, with what passes in it: many streams (mux.h), or, with a peer that does
+// not
+// speak that, one flow alone. Reads and writes its socket in link_turn only; whoever gave it something to do marks it (link_mark), so that what many
+// flows
 // have goes out together. Belongs to its worker's thread; no locks.
 #ifndef COFFER_TUNNEL_LINK_H
 #define COFFER_TUNNEL_LINK_H
@@ -46,7 +48,8 @@ struct link {
 	bool pinged;
 };
 
-// For a flow of an ingress route that knows its destination: a stream in the lane's link, now or when that is open; flow_far_closed when it fails. 0, or a
+// For a flow of an ingress route that knows its destination: a stream in the lane's link, now or when that is open; flow_far_closed when it fails. 0,
+// or a
 // negative errno when it is known at once that none can be had.
 int link_want(struct lane *l, struct flow *f);
 // The flow no longer waits, or wants its stream no more: err is what the far side is told (0: in order).

@@ -99,7 +99,8 @@ static void put_field(struct line *l, bool json, const struct log_field *f)
 	put(l, quoted ? "\"" : "");
 }
 
-size_t tunnel_log_format(char *out, size_t size, bool json, int64_t unix_ms, enum tunnel_log_level level, const char *message, const struct log_field *fields)
+size_t tunnel_log_format(char *out, size_t size, bool json, int64_t unix_ms, enum tunnel_log_level level, const char *message,
+	const struct log_field *fields)
 {
 	struct line l = {.out = out, .size = size - 4};
 	time_t s = (time_t)(unix_ms / 1000);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The gateway's log: one event a line on standard error, as text or as JSON, with named fields. Text from the network cannot forge a line or move a cursor.
-// What peers can cause is written at most LOG_PER_SECOND times a second; how much was left out is said. Thread-safe: one write a line; a mutex guards the
+// The gateway's log: one event a line on standard error, as text or as JSON, with named fields. Text from the network cannot forge a line or move a
+// cursor.
+// What peers can cause is written at most LOG_PER_SECOND times a second; how much was left out is said. Thread-safe: one write a line; a mutex guards
+// the
 // counting of lines, and is held for nothing else.
 #ifndef COFFER_TUNNEL_LOG_H
 #define COFFER_TUNNEL_LOG_H
@@ -33,7 +35,8 @@ int tunnel_log_level_read(const char *word, enum tunnel_log_level *out);
 void tunnel_log_fields(enum tunnel_log_level level, const char *message, const struct log_field *fields);
 
 // One line into `out`, with its newline and a NUL: for tests, and for tunnel_log_fields. The length.
-size_t tunnel_log_format(char *out, size_t size, bool json, int64_t unix_ms, enum tunnel_log_level level, const char *message, const struct log_field *fields);
+size_t tunnel_log_format(char *out, size_t size, bool json, int64_t unix_ms, enum tunnel_log_level level, const char *message,
+	const struct log_field *fields);
 
 // tunnel_log(TUNNEL_LOG_INFO, "connected", LOG_TEXT("peer", name), LOG_NUMBER("port", 80));
 #define tunnel_log(level_, ...) \

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Timers of one thread: a binary heap of the times at which something is due. Setting one again is cheap, so that whoever is often active need not: a timer that
+// Timers of one thread: a binary heap of the times at which something is due. Setting one again is cheap, so that whoever is often active need not: a
+// timer that
 // fires early looks and sets itself anew. No clock of its own; no locks.
 #ifndef COFFER_TUNNEL_TIMER_H
 #define COFFER_TUNNEL_TIMER_H

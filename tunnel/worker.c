@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A worker's thread: one turn after the other of waiting, taking events, and giving links their turn; and lanes, which are routes in it. Locks: worker.lock for
+// A worker's thread: one turn after the other of waiting, taking events, and giving links their turn; and lanes, which are routes in it. Locks:
+// worker.lock for
 // its messages, engine.lock for what helper threads wait for; neither is held while anything else is called.
 #include "tunnel/worker.h"
 
@@ -441,7 +442,8 @@ static void *worker_thread(void *arg)
 
 int worker_init(struct worker *w, struct engine *e, unsigned int index)
 {
-	*w = (struct worker){.e = e, .index = index, .epoll = epoll_create1(EPOLL_CLOEXEC), .now_ms = clock_ms(), .spare = open("/dev/null", O_RDONLY | O_CLOEXEC)};
+	*w = (struct worker){.e = e, .index = index, .epoll = epoll_create1(EPOLL_CLOEXEC), .now_ms = clock_ms(), .spare = open("/dev/null",
+		O_RDONLY | O_CLOEXEC)};
 	w->wake = (struct source){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .event = on_wake};
 	w->last = &w->first;
 	pthread_mutex_init(&w->lock, NULL);

@@ -57,11 +57,14 @@ static void test_whole(void)
 	if (!ok("tunnel config: all of it", !parse(&c, text, &f), "%s", f.text))
 		return;
 	const struct settings *s = &c->settings;
-	ok("tunnel config: settings", s->workers == 3 && s->admin.sa.ss_family == AF_UNIX && s->log_json && s->log_level == TUNNEL_LOG_DEBUG && s->connections == 10 &&
-	   s->handshakes == 5 && s->memory_bytes == 7 << 20 && s->window_bytes == 64 << 10 && s->connect_ms == 1000 && s->handshake_ms == 2000 && s->idle_ms == 3000 &&
+	ok("tunnel config: settings", s->workers == 3 && s->admin.sa.ss_family == AF_UNIX && s->log_json && s->log_level == TUNNEL_LOG_DEBUG &&
+		s->connections == 10 &&
+	   s->handshakes == 5 && s->memory_bytes == 7 << 20 && s->window_bytes == 64 << 10 && s->connect_ms == 1000 && s->handshake_ms == 2000 &&
+		s->idle_ms == 3000 &&
 	   s->drain_ms == 0 && s->keepalive_ms == 4000, "another value");
 	const struct route_config *in = c->routes[0], *out = c->routes[1];
-	ok("tunnel config: ingress", in->kind == ROUTE_INGRESS && in->accept.kind == ACCEPT_SOCKS5 && in->gateway_count == 2 && in->gateways[0].port == 1 &&
+	ok("tunnel config: ingress", in->kind == ROUTE_INGRESS && in->accept.kind == ACCEPT_SOCKS5 && in->gateway_count == 2 &&
+		in->gateways[0].port == 1 &&
 	   in->gateways[1].host == TARGET_IPV6 && in->gateways[1].port == 2 && in->mux && in->through && in->mark == 9, "another value");
 	ok("tunnel config: verify", in->tls.verify && !strcmp(in->tls.measurements[0], HEX48) && !in->tls.measurements[1] && in->tls.no_cache &&
 	   in->tls.session == RATLS_SESSION_WANTED && in->tls.renew_seconds == 5 && !in->tls.attest, "another value");
@@ -86,12 +89,15 @@ static void test_refused(void)
 	bad("a gateway without a port", "routes:\n  - name: a\n    ingress: {listen: \"127.0.0.1:1\"}\n    connect: far\n" ANY, "no HOST:PORT");
 	bad("a name to listen at", "routes:\n  - name: a\n    egress: {listen: \"localhost:1\", to: \"near:2\"}\n", "no numeric ADDRESS:PORT");
 	bad("a port too large", "routes:\n  - name: a\n    egress: {listen: \"127.0.0.1:65536\", to: \"near:2\"}\n", "no numeric ADDRESS:PORT");
-	bad("a path too long", "routes:\n  - name: a\n    egress: {listen: \"unix:/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	bad("a path too long",
+		"routes:\n  - name: a\n    egress: {listen: \"unix:/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 	    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\", to: \"near:2\"}\n", "a path of 1 to");
 	bad("nowhere to go", "routes:\n  - name: a\n    egress: {listen: \"127.0.0.1:1\"}\n", "needs `to`");
 	bad("a policy that is not there", IN "    verify: {policy: nope.yaml}\n", "nope.yaml");
-	bad("a way in that nobody knows", "routes:\n  - name: a\n    ingress: {listen: \"127.0.0.1:1\", accept: ftp}\n    connect: far:2\n" ANY, "'ftp'");
-	bad("destinations without streams", "routes:\n  - name: a\n    ingress: {listen: \"127.0.0.1:1\", accept: socks5}\n    connect: far:2\n    mux: false\n" ANY,
+	bad("a way in that nobody knows", "routes:\n  - name: a\n    ingress: {listen: \"127.0.0.1:1\", accept: ftp}\n    connect: far:2\n" ANY,
+		"'ftp'");
+	bad("destinations without streams",
+		"routes:\n  - name: a\n    ingress: {listen: \"127.0.0.1:1\", accept: socks5}\n    connect: far:2\n    mux: false\n" ANY,
 	    "mux cannot be false");
 	bad("a verify that asks nothing", IN "    verify: {collateral: c}\n", "which enclaves are meant");
 	bad("anybody, and yet not", IN "    verify: {insecure_any_server: true, any_measurement: true}\n", "which?");
@@ -125,7 +131,8 @@ static void test_same(void)
 	struct config *before = NULL, *after = NULL;
 	struct fault f = {""};
 	ok("tunnel config: the same text is the same route", same(OUT, OUT), "it is not");
-	ok("tunnel config: the order of keys does not matter", same(OUT "    attest: true\n", "routes:\n  - attest: true\n    egress: {to: \"near:2\", listen: \"127.0.0.1:1\"}\n"
+	ok("tunnel config: the order of keys does not matter", same(OUT "    attest: true\n",
+		"routes:\n  - attest: true\n    egress: {to: \"near:2\", listen: \"127.0.0.1:1\"}\n"
 	   "    name: a\n"), "it does");
 	ok("tunnel config: another text is another route", !same(OUT, OUT "    attest: true\n"), "it is not");
 	put("p.yaml", "measurements: [\"" HEX48 "\"]\n");

@@ -14,9 +14,11 @@
 static void test_text(void)
 {
 	char line[512];
-	const struct log_field fields[] = {LOG_TEXT("route", "db"), LOG_TEXT("reason", "a \"b\"\n\x1b[31m\xc2\x9b"), LOG_NUMBER("n", -5), LOG_TEXT("none", NULL), {0}};
+	const struct log_field fields[] = {LOG_TEXT("route", "db"), LOG_TEXT("reason", "a \"b\"\n\x1b[31m\xc2\x9b"), LOG_NUMBER("n", -5),
+		LOG_TEXT("none", NULL), {0}};
 	tunnel_log_format(line, sizeof line, false, AT, TUNNEL_LOG_WARNING, "it broke", fields);
-	ok("tunnel log: text", !strcmp(line, "2023-11-14T22:13:20.123Z warning it broke route=db reason=\"a \\\"b\\\"\\n\\u001b[31m\\u009b\" n=-5\n"), "%s", line);
+	ok("tunnel log: text", !strcmp(line,
+		"2023-11-14T22:13:20.123Z warning it broke route=db reason=\"a \\\"b\\\"\\n\\u001b[31m\\u009b\" n=-5\n"), "%s", line);
 	json_t *o = NULL;
 	size_t n = tunnel_log_format(line, sizeof line, true, AT, TUNNEL_LOG_INFO, "it \"works\"", fields);
 	o = json_loads(line, 0, NULL);
