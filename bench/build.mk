@@ -46,7 +46,7 @@ $(B)/bench/mux: bench/mux.c $(B)/lib/libcoffer.a
 	$(CC) $(BENCH_CFLAGS) -I. -o $@ $^ $(COFFER_LIBS)
 
 .PHONY: bench bench-quick bench-programs hot-order
-bench-programs: $(B)/bench/scale $(B)/bench/micro $(B)/bench/micro.static $(B)/bench/volume $(B)/bench/verify $(B)/bench/broker $(B)/bench/ratls
+bench-programs: $(B)/bench/scale $(B)/bench/idle $(B)/bench/micro $(B)/bench/micro.static $(B)/bench/volume $(B)/bench/verify $(B)/bench/broker $(B)/bench/ratls
 
 bench: bins bench-programs
 	bench/run -o bench/RESULTS.md

@@ -6,7 +6,6 @@
 //
 // One line a result, as micro.c prints them: connect (time of one), memory (objects of the kernel, for each connection with both ends where they
 // are in it), poll (epoll_wait with N idle ones and one that is ready), close.
-#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>

@@ -354,6 +354,28 @@ static void tcp_connect(long n)
 	}
 }
 
+static void udp_pair(int s[2])
+{
+	struct sockaddr_in a[2];
+	for (int i = 0; i < 2; i++) {
+		socklen_t len = sizeof(a[i]);
+		a[i] = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+		s[i] = socket(AF_INET, SOCK_DGRAM, 0);
+		if (s[i] < 0 || bind(s[i], (struct sockaddr *)&a[i], len) || getsockname(s[i], (struct sockaddr *)&a[i], &len))
+			die("udp");
+	}
+	for (int i = 0; i < 2; i++)
+		if (connect(s[i], (struct sockaddr *)&a[!i], sizeof(a[0])))
+			die("udp");
+}
+
+static void datagram(long n)
+{
+	for (long i = 0; i < n; i++)
+		if (send(to, buf, 1024, 0) != 1024 || recv(from, buf, 1024, 0) != 1024)
+			die("datagram");
+}
+
 static void b_sockets(void)
 {
 	int s[2];
@@ -382,6 +404,16 @@ static void b_sockets(void)
 		die("listen");
 	in_ns("tcp_connect_close", tcp_connect);
 	close(fd);
+	udp_pair(s);
+	p = answer(s[1], s[1]);
+	to = from = s[0];
+	in_ns("udp_ping_pong", ping_pong);
+	stop(p);
+	to = s[0];
+	from = s[1];
+	in_ns("udp_send_receive_1k", datagram);
+	close(s[0]);
+	close(s[1]);
 }
 
 static int epfd;
