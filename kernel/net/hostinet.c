@@ -521,6 +521,8 @@ int host_accept(struct inet_sock *l, struct sock **out)
 	c->host_only = true;
 	c->s.state = ST_CONNECTED;
 	parse_host_addr(a, len, &c->remote);
+	if (ip_is_local(c->remote.ip)) // programs trust their own loopback; this is another
+		netdev_host_alias(c->remote.ip);
 	c->local = l->local;
 	learn_name(c, false, &c->local);
 	(void)inet_inherit(c, l); // without memory for them its options are the defaults
@@ -674,7 +676,7 @@ ssize_t host_udp_recv(struct inet_sock *i, struct sock_msg *m, int flags)
 		}
 	struct iaddr from, at = i->local;
 	parse_host_addr(a, alen, &from);
-	if (ip_is_loopback(from.ip)) // not our loopback
+	if (ip_is_local(from.ip)) // not our loopback
 		netdev_host_alias(from.ip);
 	if (m->addr)
 		m->alen = inet_put_addr(i->s.family, &from, m->addr);

@@ -15,7 +15,7 @@
 #define OUT4 "198.51.100.1"
 #define OUT6 "fd12:3456::1"
 // ECHO: until the end, then closes. RESET: reads four bytes and aborts. HOLD: accepts and does nothing. COMMAND: one line
-// "PORT N": makes N connections (-1: sends one datagram from 127.0.0.1) to PORT, sends a byte through each, reads one, answers with how many worked.
+// "PORT N": makes N connections (-1: sends one datagram from 127.0.0.1; -2: one connection from there) to PORT, sends a byte through each, reads one, answers with how many worked.
 enum { ECHO = 9001, RESET, HOLD, COMMAND, NOBODY, PUBLISHED = 7000, PUBLISHED_UDP, PUBLISHED_SHARED };
 #define ADDR(a) (struct sockaddr *)&(a), sizeof(a)
 
@@ -52,9 +52,9 @@ static int command(int s)
 	int port, n, good = 0;
 	if (read(s, line, sizeof(line) - 1) <= 0 || sscanf(line, "%d %d", &port, &n) != 2)
 		return -1;
-	if (n < 0) { // one datagram, from 127.0.0.1
+	if (n < 0) { // from 127.0.0.1: one connection, or one datagram
 		struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-		int c = socket(AF_INET, SOCK_DGRAM, 0);
+		int c = socket(AF_INET, n == -2 ? SOCK_STREAM : SOCK_DGRAM, 0);
 		char x = 'q';
 		good = !connect(c, ADDR(a)) && send(c, &x, 1, 0) == 1 && recv(c, &x, 1, 0) == 1 && x == 'r';
 		close(c);
@@ -417,6 +417,24 @@ TEST(datagrams_of_the_host_itself)
 	bool local = ntohl(from.sin_addr.s_addr) == INADDR_LOOPBACK;
 	EQ(local, getenv("COFFER_INSIDE") == NULL);
 	EQ(sendto(s, "r", 1, 0, ADDR(from)), 1);
+	EQ(t_readn(c, b, 1), 1);
+	EQ(b[0], '1');
+}
+
+TEST(connections_of_the_host_itself)
+{
+	char b[8] = "";
+	struct sockaddr_in from;
+	socklen_t n = sizeof(from);
+	int l = published(SOCK_STREAM, PUBLISHED, false), c = to4(SOCK_STREAM, COMMAND);
+	struct pollfd p = {l, POLLIN, 0};
+	dprintf(c, "%d %d", PUBLISHED, -2);
+	EQ(poll(&p, 1, -1), 1);
+	int s = OK(accept(l, (void *)&from, &n));
+	bool local = ntohl(from.sin_addr.s_addr) == INADDR_LOOPBACK;
+	EQ(local, getenv("COFFER_INSIDE") == NULL);
+	EQ(t_readn(s, b, 1), 1);
+	EQ(write(s, "r", 1), 1);
 	EQ(t_readn(c, b, 1), 1);
 	EQ(b[0], '1');
 }
