@@ -189,7 +189,7 @@ int http1_call_body(struct http1_call *c, size_t max, struct outbuf *out)
 			return err;
 	}
 	c->continued = true;
-	wire_body_begin(c->w);
+	wire_body_begin(c->w, WIRE_BODY_MS);
 	for (;;) {
 		const char *piece = NULL;
 		size_t n = 0;

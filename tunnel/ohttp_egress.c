@@ -258,7 +258,7 @@ static int pass_answer(struct ohttp_egress *e, struct reply *r, struct wire *w, 
 	size_t n = 0;
 	int got;
 	http1_content_begin(&content, h);
-	wire_body_begin(w);
+	wire_body_begin(w, e->answer_ms);
 	if (!r->x->chunked) {
 		got = wire_body_all(w, &content, e->max_body, &whole);
 		if (got) {
@@ -277,7 +277,7 @@ static int pass_answer(struct ohttp_egress *e, struct reply *r, struct wire *w, 
 		int err = flush(r, false);
 		if (err)
 			return err;
-		wire_body_begin(w);	// a long answer may pause
+		wire_body_begin(w, e->answer_ms);	// a long answer may pause
 	}
 	return got == HTTP1_END ? finish(r) : got;
 }

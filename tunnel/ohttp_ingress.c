@@ -129,7 +129,7 @@ static int ask_once(struct ohttp_ingress *i, struct answer *a, const struct outb
 		return *f->text ? err : fault_errno(f, -err, "no answer from %s", i->where);
 	}
 	http1_content_begin(&a->content, &a->head);
-	wire_body_begin(a->w);
+	wire_body_begin(a->w, i->answer_ms);
 	return 0;
 }
 
@@ -428,7 +428,7 @@ static int pass_answer(struct ohttp_ingress *i, struct http1_call *c, struct oht
 			got = open_more(p, ended, f);
 		if (!got && ended)
 			got = -EBADMSG;	// no last chunk
-		wire_body_begin(a->w);	// a long answer may pause
+		wire_body_begin(a->w, i->answer_ms);	// a long answer may pause
 	}
 	// What follows the last chunk in the relay's framing is part of it: the content must end there as well.
 	if (p) {

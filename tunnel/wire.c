@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #define READ_BYTES (32u << 10)
-#define BODY_MS 30000
 #define BODY_BYTES_PER_S (16u << 10)
 
 void wire_begin(struct wire *w, int fd)
@@ -194,9 +193,9 @@ int wire_head(struct wire *w, int64_t first_ms, int64_t deadline_ms, const char 
 	}
 }
 
-void wire_body_begin(struct wire *w)
+void wire_body_begin(struct wire *w, unsigned int ms)
 {
-	w->body_deadline_ms = clock_ms() + BODY_MS;
+	w->body_deadline_ms = clock_ms() + ms;
 }
 
 int wire_body(struct wire *w, struct http1_content *c, const char **piece, size_t *n)

@@ -30,9 +30,10 @@ int wire_write(struct wire *w, const void *bytes, size_t len, int64_t deadline_m
 // -ETIMEDOUT; -E2BIG. `first_ms`: until when its first byte must have come.
 int wire_head(struct wire *w, int64_t first_ms, int64_t deadline_ms, const char **head, size_t *len);
 
-// Content, piece by piece: HTTP1_PIECE (valid until the next call), HTTP1_END, or an error. It may take half a minute, and a second more for each 16
-// KiB.
-void wire_body_begin(struct wire *w);
+// Content, piece by piece: HTTP1_PIECE (valid until the next call), HTTP1_END, or an error. From wire_body_begin on it may take that long, and
+// a second more for each 16 KiB.
+#define WIRE_BODY_MS 30000
+void wire_body_begin(struct wire *w, unsigned int ms);
 int wire_body(struct wire *w, struct http1_content *c, const char **piece, size_t *n);
 // All of it. -EFBIG: more than `max`.
 int wire_body_all(struct wire *w, struct http1_content *c, size_t max, struct outbuf *out);

@@ -139,7 +139,7 @@ static unsigned int forward(struct http1_call *c, const char *to, const struct o
 			snprintf(type, 64, "%.*s", (int)t->len, t->at);
 		status = h.status;
 		http1_content_begin(&content, &h);
-		wire_body_begin(&w);
+		wire_body_begin(&w, WIRE_BODY_MS);
 		wire_body_all(&w, &content, 1 << 22, out);
 	}
 	wire_close(&w);
@@ -245,7 +245,7 @@ static struct got ask(const char *where, const char *request)
 		g.status = h.status;
 		snprintf(g.type, sizeof g.type, "%.*s", t ? (int)t->len : 0, t ? t->at : "");
 		http1_content_begin(&content, &h);
-		wire_body_begin(&w);
+		wire_body_begin(&w, WIRE_BODY_MS);
 		g.err = wire_body_all(&w, &content, 1 << 22, &g.body);
 	}
 	outbuf_put(&g.body, "", 1);
