@@ -53,15 +53,9 @@ static bool set_name(struct ratls_connection *c, const char *name)
 
 static bool set_descriptor(struct ratls_connection *c)
 {
-	BIO *in = BIO_new_socket(c->fd, BIO_NOCLOSE);
-	c->wire = wire_new(c->fd);
-	if (!in || !c->wire) {
-		BIO_free(in);
-		BIO_free(c->wire);
+	if (!(c->wire = wire_new(c->fd)))
 		return false;
-	}
-	SSL_set0_rbio(c->ssl, in);
-	SSL_set0_wbio(c->ssl, c->wire);
+	SSL_set_bio(c->ssl, c->wire, c->wire);
 	return true;
 }
 

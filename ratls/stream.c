@@ -85,6 +85,8 @@ int connection_trouble(struct ratls_connection *c, int ret, bool writing)
 	ERR_clear_error();
 	if (c->phase == RATLS_TLS && c->verdict && !c->verdict->accepted)
 		return connection_lose(c, fault_set(connection_reason(c), -EKEYREJECTED, "the peer is refused: %s", c->verdict->reason));
+	if (kind == SSL_ERROR_SYSCALL && !writing && saved == EPROTO)	// wire.h
+		return connection_lose(c, fault_set(connection_reason(c), -EPROTO, "the peer sends records without end, and no data"));
 	if (kind == SSL_ERROR_SYSCALL && writing && has_last_words(c))
 		return c->failed;
 	if (kind == SSL_ERROR_SYSCALL && !writing && c->ended && !c->head_len)	// all had come
@@ -201,8 +203,10 @@ static int input(struct ratls_connection *c, void *buf, size_t size)
 	forget_errors();
 	int n = SSL_read(c->ssl, buf, size > 1 << 20 ? 1 << 20 : (int)size);
 	c->starved = n <= 0;
-	if (n > 0)
+	if (n > 0) {
+		wire_heard(c->wire);
 		return n;
+	}
 	n = connection_trouble(c, n, false);
 	if (n == -EAGAIN)
 		c->drained_ms = clock_ms();

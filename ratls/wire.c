@@ -16,6 +16,7 @@ struct wire {
 	bool gathers;
 	unsigned char *bytes;	// WIRE_MAX, while there are any
 	size_t len, pos;
+	size_t idle;		// bytes read since the last that were somebody's data
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -71,10 +72,32 @@ static int wire_write(BIO *b, const char *bytes, int len)
 	return (int)n;
 }
 
+static int wire_read(BIO *b, char *bytes, int size)
+{
+	struct wire *w = BIO_get_data(b);
+	BIO_clear_retry_flags(b);
+	if (size <= 0)
+		return 0;
+	if (w->idle > WIRE_IDLE_MAX) {
+		errno = EPROTO;
+		return -1;
+	}
+	ssize_t n = read(w->fd, bytes, (size_t)size);
+	if (n > 0)
+		w->idle += (size_t)n;
+	else if (n == 0)
+		BIO_set_flags(b, BIO_FLAGS_IN_EOF);
+	else if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)
+		BIO_set_retry_read(b);
+	return (int)n;
+}
+
 static long wire_control(BIO *b, int command, long number, void *pointer)
 {
 	struct wire *w = BIO_get_data(b);
 	(void)number, (void)pointer;
+	if (command == BIO_CTRL_EOF)
+		return BIO_test_flags(b, BIO_FLAGS_IN_EOF) != 0;
 	if (command != BIO_CTRL_FLUSH)
 		return 0;
 	BIO_clear_retry_flags(b);
@@ -96,7 +119,7 @@ static int wire_free(BIO *b)
 static void make_method(void)
 {
 	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "attested TLS");
-	if (m && BIO_meth_set_write(m, wire_write) && BIO_meth_set_ctrl(m, wire_control) && BIO_meth_set_destroy(m, wire_free))
+	if (m && BIO_meth_set_write(m, wire_write) && BIO_meth_set_read(m, wire_read) && BIO_meth_set_ctrl(m, wire_control) && BIO_meth_set_destroy(m, wire_free))
 		method = m;
 	else
 		BIO_meth_free(m);
@@ -115,6 +138,12 @@ BIO *wire_new(int fd)
 	BIO_set_data(b, w);
 	BIO_set_init(b, 1);
 	return b;
+}
+
+void wire_heard(BIO *b)
+{
+	struct wire *w = BIO_get_data(b);
+	w->idle = 0;
 }
 
 void wire_gather(BIO *b)

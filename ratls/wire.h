@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside ratls/: where OpenSSL writes its records. They are gathered, while that is on, so that several leave in one call of the kernel's; what the socket does
-// not take stays. A connection's own; no locks.
+// Inside ratls/: where OpenSSL writes and reads its records. Those written are gathered, while that is on, so that several leave in one call of the kernel's;
+// what the socket does not take stays. Those read are counted: OpenSSL goes on for as long as more comes that is nobody's data (new traffic keys, without end),
+// and would never come back. A connection's own; no locks.
 #ifndef COFFER_RATLS_WIRE_H
 #define COFFER_RATLS_WIRE_H
 
 #include <openssl/bio.h>
 #include <stdbool.h>
+
+#define WIRE_IDLE_MAX (512u << 10)	// a handshake with the largest certificate fits
 
 // Over this descriptor, which stays the caller's. NULL without memory.
 BIO *wire_new(int fd);
@@ -15,5 +18,7 @@ void wire_gather(BIO *b);
 int wire_send(BIO *b);
 // Something is left.
 bool wire_holds(BIO *b);
+// Data have come: bytes that bring none are counted anew. Behind WIRE_IDLE_MAX of them there is nothing more to be read (EPROTO).
+void wire_heard(BIO *b);
 
 #endif

@@ -199,6 +199,27 @@ static void test_frames(void)
 	}
 }
 
+// A peer that changes its traffic keys without end keeps nobody busy for ever; one that does so with data between may.
+static void test_keys(void)
+{
+	for (int data = 0; data < 2; data++) {
+		struct pair p;
+		char buf[16];
+		ssize_t n = -EAGAIN;
+		meet(&p, verifier, prover);
+		for (int i = 0; i < 30000 && (n == -EAGAIN || n > 0); i++) {
+			if (SSL_key_update(p.server->ssl, SSL_KEY_UPDATE_NOT_REQUESTED) != 1 || SSL_do_handshake(p.server->ssl) != 1)
+				abort();
+			if (data && i % 1000 == 0)
+				ratls_write(p.server, "x", 1, 0);
+			if (i % 100 == 0)
+				n = ratls_read(p.client, buf, sizeof buf, 0);
+		}
+		ok(data ? "ratls: new keys, and data" : "ratls: new keys without end", data ? n == -EAGAIN || n > 0 : n == -EPROTO, "%zd %s", n, ratls_reason(p.client));
+		pair_close(&p);
+	}
+}
+
 static int count(void *ctx, enum frame_type type, const void *bytes, size_t len)
 {
 	(void)type, (void)bytes, (void)len;
@@ -321,6 +342,7 @@ int main(void)
 	test_no_spin();
 	test_silent();
 	test_frames();
+	test_keys();
 	test_rate();
 	test_hardware();
 	test_relay();
