@@ -9,6 +9,7 @@ BROKER_TESTS += $(B)/test/broker-tpm
 BROKER_TESTS += $(B)/test/broker-token $(B)/test/broker-svid $(B)/test/broker-devices
 BROKER_TESTS += $(B)/test/broker-db $(B)/test/broker-brokers
 BROKER_TESTS += $(B)/test/broker-identity $(B)/test/broker-approval
+BROKER_TESTS += $(B)/test/broker-ohttp
 BROKER_TESTS += $(B)/test/broker-secrets $(B)/test/broker-rekey $(B)/test/broker-algorithms
 UNIT_TESTS += $(BROKER_TESTS)
 TEST_BINS += $(BROKER_TESTS)
