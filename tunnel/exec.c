@@ -30,6 +30,7 @@
 
 #define HOLD_MS 1000	// so long a non-blocking connect waits for word of the far side; then it counts as made, and a failure comes as a reset
 #define LOOPBACK_MS 5000
+#define ANEW_MS 2000	// within which a call that a signal interrupted comes anew
 
 // A connect(2) whose caller waits for its result.
 struct waiting {
@@ -39,6 +40,7 @@ struct waiting {
 	int fd;			// the program's socket
 	ino_t inode;		// to know it again: a call that a signal interrupted comes anew
 	int64_t until_ms;	// INT64_MAX: blocking
+	bool made;		// connected, and a signal took the caller away before it was told: its call comes anew
 };
 
 struct told {
@@ -224,14 +226,15 @@ static int receive_listener(struct exec *e, struct fault *f)
 
 // ---- answers ----
 
-static void answer(struct exec *e, uint64_t call, int64_t result, uint32_t flags)
+// False: the caller is gone, or a signal has taken it away.
+static bool answer(struct exec *e, uint64_t call, int64_t result, uint32_t flags)
 {
 	memset(e->answer, 0, e->answer_size);
 	e->answer->id = call;
 	e->answer->val = result < 0 ? 0 : result;
 	e->answer->error = result < 0 ? (int32_t)result : 0;
 	e->answer->flags = flags;
-	ioctl(e->listener, SECCOMP_IOCTL_NOTIF_SEND, e->answer);	// fails when the caller is gone
+	return !ioctl(e->listener, SECCOMP_IOCTL_NOTIF_SEND, e->answer);
 }
 
 static void go_ahead(struct exec *e)
@@ -255,18 +258,27 @@ static int connect_errno(int error)
 	}
 }
 
-// Takes it out of the list, and gives its caller the result.
-static void end_waiting(struct exec *e, struct waiting *w, int result)
+static void forget(struct exec *e, struct waiting *w)
 {
 	struct waiting **p = &e->waiting;
 	while (*p != w)
 		p = &(*p)->next;
 	*p = w->next;
-	if (result)	// unconnected again, as after a connect that failed
-		connect(w->fd, &(struct sockaddr){.sa_family = AF_UNSPEC}, sizeof(struct sockaddr));
-	answer(e, w->call, result, 0);
 	close(w->fd);
 	free(w);
+}
+
+// Gives its caller the result.
+static void end_waiting(struct exec *e, struct waiting *w, int result)
+{
+	if (result)	// unconnected again, as after a connect that failed
+		connect(w->fd, &(struct sockaddr){.sa_family = AF_UNSPEC}, sizeof(struct sockaddr));
+	if (answer(e, w->call, result, 0) || result) {
+		forget(e, w);
+		return;
+	}
+	w->made = true;
+	w->until_ms = now_ms() + ANEW_MS;
 }
 
 static void take_told(struct exec *e)
@@ -280,7 +292,7 @@ static void take_told(struct exec *e)
 	while (t) {
 		struct told *next = t->next;
 		struct waiting *w = e->waiting;
-		while (w && w->id != t->id)
+		while (w && (w->id != t->id || w->made))
 			w = w->next;
 		if (w)
 			end_waiting(e, w, t->error ? connect_errno(t->error) : 0);
@@ -378,6 +390,11 @@ static bool connect_stream(struct exec *e, int fd, int family, struct target *t,
 	for (w = e->waiting; w; w = w->next) {
 		if (w->inode != st.st_ino)
 			continue;
+		if (w->made) {
+			*result = 0;
+			forget(e, w);
+			return false;
+		}
 		if (flags & O_NONBLOCK) {
 			*result = -EALREADY;
 			return false;
@@ -578,7 +595,9 @@ static void end_due(struct exec *e)
 	int64_t now = now_ms();
 	for (struct waiting *w = e->waiting, *next; w; w = next) {
 		next = w->next;
-		if (w->until_ms <= now)
+		if (w->until_ms <= now && w->made)
+			forget(e, w);
+		else if (w->until_ms <= now)
 			end_waiting(e, w, 0);
 	}
 }
