@@ -132,6 +132,7 @@ struct worker {
 	atomic_uint load;		// connections here; other workers read it to give theirs away
 	uint8_t *buffer;		// WORKER_BUFFER bytes for whoever runs: what came
 	uint8_t *out_buffer;		// WORKER_BUFFER bytes: what goes
+	size_t kept;			// bytes for slow readers, of all links
 	int spare;			// a descriptor kept for when there is no other
 	bool stopping;
 };

@@ -151,6 +151,8 @@ void link_bury(struct link *l)
 	list_remove(&l->dirty);
 	list_remove(&l->node);
 	l->state = LINK_DEAD;
+	w->kept -= l->accounted;
+	l->accounted = 0;
 	list_add_last(&w->dead_links, &l->dead);
 	if (!l->client) {
 		atomic_fetch_sub(&w->e->connections, 1);

@@ -44,6 +44,7 @@ struct link {
 	size_t rest_len, rest_pos;
 	uint8_t *kept;			// of direct: came, and not taken by the plain side
 	size_t kept_len, kept_pos;
+	size_t accounted;		// of worker.kept
 	int64_t began_ms, heard_ms, deadline_ms;
 	bool pinged;
 };

@@ -93,7 +93,7 @@ static int make_mux(struct link *l)
 	const struct settings *s = &l->lane->w->e->settings;
 	const struct mux_options o = {.client = l->client, .streams = s->connections < 1 << 20 ? s->connections : 1 << 20,
 		.window_max = s->window_bytes,
-				      .memory = s->memory_bytes / l->lane->w->e->worker_count};
+				      .memory = s->memory_bytes / l->lane->w->e->worker_count / 4 * 3};
 	l->mux = mux_new(&o, &link_mux_ops, l);
 	return l->mux ? 0 : -ENOMEM;
 }
@@ -380,6 +380,16 @@ static int look_alive(struct link *l)
 	return 0;
 }
 
+// What is kept for slow readers counts for the whole worker, however many links it has. False: this one has made it too much.
+static bool account(struct link *l)
+{
+	struct worker *w = l->lane->w;
+	size_t now = l->mux ? mux_memory(l->mux) : l->kept ? l->kept_len : 0, before = l->accounted;
+	w->kept += now - before;
+	l->accounted = now;
+	return now <= before || w->kept <= w->e->settings.memory_bytes / w->e->worker_count;
+}
+
 static void pass_bytes(struct link *l)
 {
 	int more = 0, err;
@@ -389,6 +399,10 @@ static void pass_bytes(struct link *l)
 	}
 	if (l->state == LINK_DEAD)
 		return;
+	if (!account(l)) {
+		link_fail(l, -ENOBUFS, "limits: memory_mib: too much is kept for slow readers");
+		return;
+	}
 	err = more < 0 ? more : look_alive(l);
 	if (err == -ETIMEDOUT && more >= 0) {
 		link_fail(l, err, "no sign of life of the far end");
