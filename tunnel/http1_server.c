@@ -20,7 +20,7 @@
 #define WRITE_MS 30000
 #define LINGER_MS 1000
 #define MAX_LARGE (128u << 20)
-#define STACK_BYTES (256u << 10)
+#define STACK_BYTES (1u << 20)	// evidence is judged on it
 
 struct connection {
 	struct connection *next, **link;	// server.lock
