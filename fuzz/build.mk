@@ -48,10 +48,11 @@ FUZZ_SRC_httpsig = lib/httpsig.c lib/signkey.c lib/encode.c lib/sha.c lib/fault.
 FUZZ_SRC_scan = image/scan.c image/elf.c image/libpath.c image/text.c lib/fault.c lib/file.c
 # Evidence of the other kinds of hardware, each for two fifths of the time; what they share is compiled once.
 FUZZ_SHORT = rules dcap dcap_json eventlog tpm hcl csv cca bundle collateral
-FUZZ_SHORT += refval launch corim gpu ratls initdata
+FUZZ_SHORT += dns refval launch corim gpu ratls initdata
 FUZZERS += $(FUZZ_SHORT)
 FUZZ_ATTEST = $(patsubst %.c,$(B)/fuzz/obj/%.o,$(filter-out attest/simtee_main.c,$(wildcard attest/*.c ratls/certificate*.c)) lib/certext.c lib/encode.c lib/fault.c lib/file.c lib/sha.c lib/yamlcfg.c)
 $(foreach f,$(FUZZ_SHORT),$(eval FUZZ_SRC_$(f) = $(B)/fuzz/attest.a))
+FUZZ_SRC_dns = init/gateway_dns.c lib/fault.c
 $(B)/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(Q)clang $(FUZZ_CFLAGS:-fsanitize=fuzzer,%=-fsanitize=fuzzer-no-link,%) -MMD -MP -c $< -o $@

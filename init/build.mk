@@ -25,7 +25,7 @@ $(B)/lib/coffer/init-attest: $(INIT_ATTEST_OBJS)
 	$(Q)$(CC) $(ILDFLAGS) -o $@ $^ -lssl -lcrypto -ljansson
 
 # The gateway is `coffer tunnel`'s engine, and judges evidence of every kind of hardware as that does.
-GATEWAY_OBJS = $(addprefix $(B)/iobj/,init/gateway_main.o init/gateway_config.o init/gateway_plain.o)
+GATEWAY_OBJS = $(addprefix $(B)/iobj/,init/gateway_main.o init/gateway_config.o init/gateway_plain.o init/gateway_dns.o)
 GATEWAY_PARTS = $(patsubst %.c,$(B)/iobj/%.o,$(filter-out attest/simtee_main.c lib/pkcs11%,$(wildcard tunnel/*.c ratls/*.c attest/*.c lib/*.c)))
 
 $(B)/iobj/libparts.a: $(GATEWAY_PARTS)
@@ -38,4 +38,4 @@ $(B)/lib/coffer/gateway: $(GATEWAY_OBJS) $(B)/iobj/libparts.a
 	$(Q)$(CC) $(ILDFLAGS) -o $@ $^ $(RATLS_LIBS)
 
 BINS += $(B)/lib/coffer/init $(B)/lib/coffer/init-attest $(B)/lib/coffer/gateway
-COFFER_OBJS += $(B)/obj/init/gateway_config.o $(B)/obj/init/settings.o $(B)/obj/init/attest.o $(B)/obj/init/exchange.o $(B)/obj/init/anchor.o $(B)/obj/init/anchor_tpm.o $(B)/obj/init/sealing.o $(B)/obj/init/secrets.o $(B)/obj/init/identity.o
+COFFER_OBJS += $(B)/obj/init/gateway_config.o $(B)/obj/init/gateway_dns.o $(B)/obj/init/settings.o $(B)/obj/init/attest.o $(B)/obj/init/exchange.o $(B)/obj/init/anchor.o $(B)/obj/init/anchor_tpm.o $(B)/obj/init/sealing.o $(B)/obj/init/secrets.o $(B)/obj/init/identity.o

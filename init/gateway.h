@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "lib/fault.h"
 
@@ -24,6 +25,7 @@ struct gateway {
 		unsigned int place_count;
 	} plain[GATEWAY_MAX_PLAIN];
 	unsigned int plain_count;
+	char *dns;		// where programs find the name server, whose TCP side is a route; NULL: none
 };
 
 // From config.json and the host block. `ipv6`: the host can listen there as well. -EINVAL the one is damaged, -EPERM the other asks for what it may not,
@@ -34,5 +36,10 @@ void gateway_free(struct gateway *g);
 // Listens for programs that want to go there; threads of its own do the rest, while `p` lasts.
 int gateway_plain_start(const struct gateway_plain *p, struct fault *f);
 bool gateway_plain_busy(void);
+
+// The name server's UDP side, once its TCP side is there.
+int gateway_dns_start(const char *address, struct fault *f);
+// What goes back as a datagram: the answer (len bytes with room for len, which may be changed), or "ask by TCP". 0: nothing. Pure.
+size_t gateway_dns_short(const uint8_t *query, size_t query_len, uint8_t *answer, size_t len);
 
 #endif

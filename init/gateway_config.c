@@ -167,6 +167,9 @@ static int read_network(struct gateway *g, const json_t *network, json_t *addres
 		err = add_destination(g, routes, json_array_get(destinations, i), addresses, false, f);
 	for (size_t i = 0; i < json_array_size(dns) && !err; i++)
 		err = add_destination(g, routes, json_array_get(dns, i), addresses, true, f);
+	const char *address = json_string_value(json_object_get(json_array_get(dns, 0), "address"));
+	if (!err && address && !(g->dns = strdup(address)))
+		err = no_memory(f);
 	return err;
 }
 
@@ -204,5 +207,6 @@ void gateway_free(struct gateway *g)
 		free(p->address);
 	}
 	free(g->tunnel);
+	free(g->dns);
 	memset(g, 0, sizeof *g);
 }

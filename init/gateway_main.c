@@ -103,6 +103,8 @@ int main(void)
 		err = start_tunnel(g.tunnel, &engine, &f);
 	for (unsigned int i = 0; i < g.plain_count && !err; i++)
 		err = gateway_plain_start(&g.plain[i], &f);
+	if (!err && g.dns)
+		err = gateway_dns_start(g.dns, &f);
 	if (!err) {
 		int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 		dup2(null, STDIN_FILENO);

@@ -53,6 +53,29 @@ static void host_says(const char *name, const char *host, int want)
 	gateway_free(&g);
 }
 
+// A question for one.example, and what comes back of an answer of so many bytes.
+static void datagrams(void)
+{
+	static const uint8_t query[] = "\0\7\1\0\0\1\0\0\0\0\0\0\3one\7example\0\0\1\0\1";
+	uint8_t edns[64] = {0}, *answer = calloc(1, 65535);
+	size_t n = sizeof(query) - 1;
+
+	memcpy(edns, query, n);
+	edns[11] = 1;	// the record behind it is not looked at
+	unit_check(gateway_dns_short(query, n, answer, 512) == 512 && !answer[2], "dns_fits", "512 bytes");
+	unit_check(gateway_dns_short(query, n, answer, 513) == n && answer[2] == 2 && answer[5] == 1 && !memcmp(answer + 12, query + 12, n - 12), "dns_too_long",
+		   "513 bytes");
+	unit_check(gateway_dns_short(edns, n + 11, answer, 1232) == 1232, "dns_edns_fits", "1232 bytes");
+	unit_check(gateway_dns_short(edns, n + 11, answer, 1233) == n, "dns_edns_too_long", "1233 bytes");
+	unit_check(!gateway_dns_short(query, n - 1, answer, 513), "dns_cut_query", "a question that is cut");
+	unit_check(!gateway_dns_short(query, 11, answer, 100) && !gateway_dns_short(query, n, answer, 11), "dns_cut_header", "a header that is cut");
+	edns[12] = 0xc0;
+	unit_check(!gateway_dns_short(edns, n, answer, 1233), "dns_pointer", "a question with a pointer");
+	edns[5] = 2;
+	unit_check(!gateway_dns_short(edns, n, answer, 1233), "dns_two_questions", "two questions");
+	free(answer);
+}
+
 int main(void)
 {
 	static const char *const parts[] = {
@@ -94,5 +117,6 @@ int main(void)
 	gateway_free(&g);
 	config_free(&c);
 	text_free(&config);
+	datagrams();
 	return unit_failed;
 }
