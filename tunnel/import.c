@@ -290,13 +290,23 @@ static void proxy(struct import *m, const json_t *o, const char *where, const ch
 	unknown_gateway(m, where);
 }
 
-static void mapping(struct import *m, const json_t *o, const char *where, bool ingress)
+// TNG's far ends speak QUIC to each other when they carry datagrams, on a UDP port; ours the same as ever, on a TCP port.
+static void mapping(struct import *m, const json_t *o, const char *where, bool ingress, bool udp)
 {
+	static const struct known keys[] = {
+		{"in", NULL}, {"out", NULL}, {"idle_timeout_secs", "it is one for all routes: timeouts: {udp_idle_seconds: 120}"},
+		{"quic", "datagrams pass in streams of TLS"}, {0},
+	};
+	static const struct known plain_keys[] = {{"in", NULL}, {"out", NULL}, {0}};
 	char in[TARGET_TEXT] = "127.0.0.1:0", out[TARGET_TEXT] = "gateway.invalid:443";
-	account(m, o, where, (const struct known[]){{"in", NULL}, {"out", NULL}, {0}});
+	account(m, o, where, udp ? keys : plain_keys);
+	if (udp)
+		note(m, CHANGED, where, "between the gateways datagrams pass in attested TLS over TCP: open that port");
 	endpoint(m, json_object_get(o, "in"), under(where, "in"), "0.0.0.0", in);
 	endpoint(m, json_object_get(o, "out"), under(where, "out"), NULL, out);
-	fprintf(m->out, ingress ? "    ingress:\n      accept: mapping\n" : "    egress:\n");
+	fprintf(m->out, "    %s:\n%s", ingress ? "ingress" : "egress", ingress || !udp ? "" : "      udp: true\n");
+	if (ingress)
+		fprintf(m->out, "      accept: %s\n", udp ? "udp" : "mapping");
 	line(m, "      listen: ", in);
 	line(m, ingress ? "    connect: " : "      to: ", out);
 }
@@ -363,8 +373,6 @@ static bool no_like(struct import *m, const json_t *o, const char *where, bool i
 	if (json_object_get(o, "hook"))
 		note(m, NOT, under(where, "hook"), ingress ? "coffer tunnel exec starts a program whose connections go through the tunnel" :
 		     "let the server listen on another port of the loopback, and an egress route on its own");
-	else if (json_object_get(o, "mapping_udp"))
-		note(m, NOT, under(where, "mapping_udp"), "docs/tunnel.md says how datagrams are carried; TNG carries them in QUIC");
 	else
 		return false;
 	return true;
@@ -376,13 +384,15 @@ static void route(struct import *m, const json_t *o, const char *where, bool ing
 	account(m, o, where, route_keys);
 	if (no_like(m, o, where, ingress))
 		return;
-	if (!map && !nf && !(ingress && (json_object_get(o, "http_proxy") || json_object_get(o, "socks5")))) {
+	if (!map && !nf && !json_object_get(o, "mapping_udp") && !(ingress && (json_object_get(o, "http_proxy") || json_object_get(o, "socks5")))) {
 		note(m, NOT, where, "it does not say how traffic comes in");
 		return;
 	}
 	head(m, ingress ? "ingress" : "egress", i);
 	if (map)
-		mapping(m, map, under(where, "mapping"), ingress);
+		mapping(m, map, under(where, "mapping"), ingress, false);
+	else if (json_object_get(o, "mapping_udp"))
+		mapping(m, json_object_get(o, "mapping_udp"), under(where, "mapping_udp"), ingress, true);
 	else if (nf)
 		netfilter(m, nf, under(where, "netfilter"), ingress);
 	else if (json_object_get(o, "http_proxy"))
