@@ -99,7 +99,9 @@ static void op_closed(void *ctx, struct mux_stream *s, enum mux_error why)
 	if (mux_kind(s) == MUX_TCP) {
 		f->link = NULL;
 		f->stream = NULL;
-		flow_far_closed(f, err, text);
+		// The far gateway went before it had begun with the stream, of which nothing was sent: another connection will do.
+		if (why != MUX_GOING || f->state != FLOW_WAITING || f->in || link_want(f->lane, f))
+			flow_far_closed(f, err, text);
 	} else {
 		c->link = NULL;
 		c->stream = NULL;
@@ -226,6 +228,20 @@ static void count_failure(struct link *l, int err)
 		lane_count(l->lane, COUNT_LINKS_FAILED, 1);
 }
 
+// A far gateway that is being started anew, or the next one of several, is worth a moment's wait.
+static void keep_waiting(struct link *l)
+{
+	struct lane *lane = l->lane;
+	if (!l->client || !lane->r->c->mux || lane->gone || lane->retry_at_ms > lane->w->now_ms + WAIT_FOR_RETRY_MS)
+		return;
+	while (!list_empty(&l->waiting)) {
+		struct flow *f = list_entry(l->waiting.next, struct flow, wait);
+		list_remove(&f->wait);
+		list_add_last(&lane->waiting, &f->wait);
+		f->link = NULL;
+	}
+}
+
 void link_fail(struct link *l, int err, const char *why)
 {
 	static const char *const words[] = {"the peer was refused", "the peer refuses this side", "the attested connection was lost",
@@ -245,6 +261,8 @@ void link_fail(struct link *l, int err, const char *why)
 	back_off(l, err, reason);
 	if (lane->link == l)
 		lane->link = NULL;
+	if (!open && !refused && !by_peer)
+		keep_waiting(l);
 	drop_flows(l, open && !refused && !by_peer ? -ECONNRESET : err, reason);
 	if (refused && l->c && l->src.fd >= 0 && !shutdown(l->src.fd, SHUT_WR)) {
 		// Who closes a socket with unread data makes the peer lose what it was told last.
