@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-# The other end of SPDM 1.2 over TCP, written from the specifications (DSP0274, DSP0277, DSP0287) apart from spdm/, in another language: transcripts are kept whole
-# and hashed where the specification says so. Fixed to SHA-384, ECDHE on P-384, AES-256-GCM.
+# The other end of SPDM 1.2 over TCP, written from the specifications (DSP0274, DSP0277, DSP0287) apart from spdm/, in another language: transcripts
+# are kept whole and hashed where the specification says so. Fixed to SHA-384, ECDHE on P-384, AES-256-GCM.
 #
 #	spdm_peer.py requester PORT             asks, checks signatures, speaks in a session, changes keys, ends it; prints the raw measurement 1
 #	spdm_peer.py responder PORT CERT KEY MEASUREMENT HOST_DATA    serves one requester: sends back what it sends, in capitals
@@ -132,8 +132,9 @@ class Requester(Peer):
 
 	def run(self):
 		vca = b""
+		tables = bytes.fromhex("022010000320020005200100")
 		for message, code in ((b"\x10\x84\0\0", 4), (b"\x12\xe1\0\0" + struct.pack("<IIII", 0, 0x62c0, 65000, 65000), 0x61),
-				      (b"\x12\xe3\3\0" + struct.pack("<HBBII16x", 44, 1, 2, P256 | P384, 2) + bytes.fromhex("022010000320020005200100"), 0x63)):
+				      (b"\x12\xe3\3\0" + struct.pack("<HBBII16x", 44, 1, 2, P256 | P384, 2) + tables, 0x63)):
 			vca += message + (answer := self.ask(message, code))
 		chosen, = struct.unpack_from("<I", answer, 12)
 		size = {P256: 64, P384: 96}[chosen]
@@ -153,7 +154,8 @@ class Requester(Peer):
 		assert a[4:52] == digest(chain)
 		verify(key, b"responder-challenge_auth signing", m + q + a[:-size], a[-size:])
 		own, point = dhe()
-		q = b"\x12\xe4\0\0" + struct.pack("<HH", 0x1234, 0) + os.urandom(32) + point + bytes.fromhex("1000" "01000000" "0000" "0500" "0101010012" "000000")
+		offer = bytes.fromhex("1000" "01000000" "0000" "0500" "0101010012" "000000")
+		q = b"\x12\xe4\0\0" + struct.pack("<HH", 0x1234, 0) + os.urandom(32) + point + offer
 		a = self.ask(q, 0x64)
 		th = vca + digest(chain) + q + a[:-48 - size]
 		verify(key, b"responder-key_exchange_rsp signing", th, a[-48 - size:-48])
@@ -225,7 +227,8 @@ class Responder(Peer):
 		self.send(a + sign(key, b"responder-challenge_auth signing", m + q + a))
 		q = self.next(0xe4)
 		own, point = dhe()
-		a = b"\x12\x64\0\0" + struct.pack("<HH", 0x4321, 0) + os.urandom(32) + point + summary + bytes.fromhex("0c00" "01000000" "0000" "0400" "01000012")
+		choice = bytes.fromhex("0c00" "01000000" "0000" "0400" "01000012")
+		a = b"\x12\x64\0\0" + struct.pack("<HH", 0x4321, 0) + os.urandom(32) + point + summary + choice
 		th = vca + digest(chain) + q + a
 		a += (signature := sign(key, b"responder-key_exchange_rsp signing", th))
 		th += signature
