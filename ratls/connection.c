@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Connections: their beginning and end, the handshake, proofs from time to time, and the work that these need. Every call does what is due first: a peer whose
-// proof is overdue gets nothing. One thread at a time; no locks.
+// Connections: their beginning and end, the handshake, proofs from time to time, and the work that these need. Every call does what is due first: a
+// peer whose proof is overdue gets nothing. One thread at a time; no locks.
 #include "ratls/connection.h"
 
 #include <arpa/inet.h>
@@ -267,7 +267,8 @@ static int64_t due_ms(const struct ratls_connection *c)
 	return c->framed ? exchange_due_ms(&c->x) : c->renew_at_ms;
 }
 
-// When connection_tick must be called; -1: it need not. What is overdue waits for the answer, which may lie behind other bytes, unless all was read since.
+// When connection_tick must be called; -1: it need not. What is overdue waits for the answer, which may lie behind other bytes, unless all was read
+// since.
 static int64_t wake_ms(const struct ratls_connection *c, int64_t now)
 {
 	int64_t due = due_ms(c);
@@ -292,14 +293,21 @@ static int begin_proofs(struct ratls_connection *c)
 	static const char *const roles[] = {"client", "server"};
 	X509 *peer = SSL_get0_peer_certificate(c->ssl);	// the session's, which a new ticket replaces
 	if (ctx->judge && !c->framed && ctx->session == RATLS_SESSION_REQUIRED)
-		return connection_cut_off(c, "no proof", "its certificate will do, but it cannot prove itself in this session, as only Coffer's can: evidence of "
+		return connection_cut_off(c, "no proof",
+					  "its certificate will do, but it cannot prove itself in this session, as only Coffer's can: evidence of "
 					  "another time would be all there is. To accept that: RATLS_SESSION_WANTED (--session wanted)");
 	if (ctx->judge)
 		schedule(c);
 	if (!c->framed)
 		return 0;
-	c->x = (struct exchange_state){.judge = ctx->judge, .self = ctx->self, .peer = peer, .peer_verifies = c->peer_verifies, .send = connection_send_frame,
-				       .ctx = c, .renew_s = ctx->renew_s, .answer_s = ctx->answer_s};
+	c->x = (struct exchange_state){.judge = ctx->judge,
+				       .self = ctx->self,
+				       .peer = peer,
+				       .peer_verifies = c->peer_verifies,
+				       .send = connection_send_frame,
+				       .ctx = c,
+				       .renew_s = ctx->renew_s,
+				       .answer_s = ctx->answer_s};
 	if (peer)
 		X509_up_ref(peer);
 	SSL_set_options(c->ssl, SSL_OP_IGNORE_UNEXPECTED_EOF);	// frames tell an end from a cut, and what was cut may be half of it only
@@ -353,6 +361,8 @@ static void rest(struct ratls_connection *c)
 	if (!c->framed && c->ctx->judge && (c->peer_der_len = i2d_X509(cert, &c->peer_der)) <= 0)
 		return;
 	exchange_rest(&c->x);
+	if (c->x.peer)	// there was no memory to make it small
+		return;
 	shed_certificate(cert);
 	if (c->x.verdict) {
 		verdict_release(c->verdict);

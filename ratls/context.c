@@ -211,8 +211,8 @@ fail:
 static const char *without_effect(const struct ratls_options *o)
 {
 	if (!o->verify) {
-		if (o->policy_file || o->measurements || o->any_measurement || o->insecure_simulated_root || o->insecure_accept_debug || o->token_keys_file ||
-		    o->peer_token_file || o->tpm_roots_file)
+		if (o->policy_file || o->measurements || o->any_measurement || o->insecure_simulated_root || o->insecure_accept_debug ||
+		    o->token_keys_file || o->peer_token_file || o->tpm_roots_file)
 			return "there is a policy for peers, but nothing is asked of them (verify)";
 		if (o->renew_seconds || o->answer_seconds || o->cache_seconds || o->no_cache || o->at)
 			return "renew_seconds, answer_seconds, cache_seconds, no_cache and at are about asking for evidence (verify)";

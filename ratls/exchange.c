@@ -100,7 +100,8 @@ static int finish_proof(struct exchange_state *x, struct ratls_work *w, int64_t 
 	return x->send(x->ctx, FRAME_VERDICT, NULL, 0);
 }
 
-int exchange_take(struct exchange_state *x, enum frame_type type, const uint8_t *bytes, size_t len, int64_t now_ms, struct ratls_work **work, struct fault *f)
+int exchange_take(struct exchange_state *x, enum frame_type type, const uint8_t *bytes, size_t len, int64_t now_ms, struct ratls_work **work,
+		  struct fault *f)
 {
 	char reason[FRAME_MAX_REASON + 1];
 	*work = NULL;

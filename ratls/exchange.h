@@ -38,9 +38,10 @@ struct exchange_state {
 // Challenges the peer, unless it is challenged already, or its answer is being judged.
 int exchange_challenge(struct exchange_state *x, int64_t now_ms, struct fault *f);
 
-// A whole frame other than data and end. *work: what is to be done about it, for exchange_finish; NULL: nothing. One at a time: no challenge and no proof may
-// be handed in while there is some. -EKEYREJECTED: the peer is refused; -EACCES: it refuses us; -EPROTO.
-int exchange_take(struct exchange_state *x, enum frame_type type, const uint8_t *bytes, size_t len, int64_t now_ms, struct ratls_work **work, struct fault *f);
+// A whole frame other than data and end. *work: what is to be done about it, for exchange_finish; NULL: nothing. One at a time: no challenge and no
+// proof may be handed in while there is some. -EKEYREJECTED: the peer is refused; -EACCES: it refuses us; -EPROTO.
+int exchange_take(struct exchange_state *x, enum frame_type type, const uint8_t *bytes, size_t len, int64_t now_ms, struct ratls_work **work,
+		  struct fault *f);
 // With work that is done; it stays the caller's. Errors as above, and -EIO: this side cannot prove itself.
 int exchange_finish(struct exchange_state *x, struct ratls_work *w, int64_t now_ms, struct fault *f);
 

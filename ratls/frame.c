@@ -8,8 +8,11 @@ static const struct {
 	const char *name;
 	uint32_t least, most;
 } types[FRAME_TYPES] = {
-	[FRAME_DATA] = {"data", 1, 0xffffff}, [FRAME_CHALLENGE] = {"a challenge", FRAME_NONCE, FRAME_NONCE}, [FRAME_PROOF] = {"a proof", 0, FRAME_MAX_PROOF},
-	[FRAME_VERDICT] = {"a verdict", 0, FRAME_MAX_REASON}, [FRAME_END] = {"an end", 0, 0},
+	[FRAME_DATA] = {"data", 1, 0xffffff},
+	[FRAME_CHALLENGE] = {"a challenge", FRAME_NONCE, FRAME_NONCE},
+	[FRAME_PROOF] = {"a proof", 0, FRAME_MAX_PROOF},
+	[FRAME_VERDICT] = {"a verdict", 0, FRAME_MAX_REASON},
+	[FRAME_END] = {"an end", 0, 0},
 };
 
 int frame_read(const uint8_t head[FRAME_HEAD], struct frame *out, struct fault *f)

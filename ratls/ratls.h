@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attested TLS: TLS 1.3 connections whose far end has proved which enclave it is (docs/ra-tls.md). The public header of libcoffer-ratls; needs no other
-// header of Coffer's. Link with -lcoffer-ratls -lssl -lcrypto -lhogweed -lnettle -lgmp -ljansson -lyaml -lpthread.
+// Attested TLS: TLS 1.3 connections whose far end has proved which enclave it is (docs/ra-tls.md). The public header of libcoffer-ratls; needs no
+// other header of Coffer's. Link with -lcoffer-ratls -lssl -lcrypto -lhogweed -lnettle -lgmp -ljansson -lyaml -lpthread.
 //
-// Each side may prove itself (attest), ask for proof (verify), both, or neither. A zeroed struct ratls_options proves nothing and asks nothing: no client is
-// made with it (it must know whom it means), and a server with it is one for whoever comes, and for clients that ask for no proof.
+// Each side may prove itself (attest), ask for proof (verify), both, or neither. A zeroed struct ratls_options proves nothing and asks nothing: no
+// client is made with it (it must know whom it means), and a server with it is one for whoever comes, and for clients that ask for no proof.
 //
 //	struct ratls_options o = {.verify = true, .policy_file = "policy.yaml", .collateral_dir = "collateral"};
 //	struct ratls_error e;
@@ -16,8 +16,9 @@
 //
 // A context may be shared by threads. A connection belongs to one thread at a time. Ignore SIGPIPE in the process that uses this.
 //
-// A verifier cuts off who does not answer its challenges, and they are answered within ratls_read and ratls_write (ratls_handshake, ratls_end): a program that
-// calls none of them for the peer's answer_seconds is cut off, and so is one that leaves more unread than is kept for it (256 KiB) for so long.
+// A verifier cuts off who does not answer its challenges, and they are answered within ratls_read and ratls_write (ratls_handshake, ratls_end): a
+// program that calls none of them for the peer's answer_seconds is cut off, and so is one that leaves more unread than is kept for it (256 KiB) for
+// so long.
 //
 // Functions return 0 (or a count) or a negative errno:
 //	-EAGAIN        would wait longer than it may: see ratls_wants; with `defer`, or there is work to be done: see ratls_work_take
@@ -96,8 +97,9 @@ struct ratls_options {
 	unsigned int cache_seconds;	// how long the verdict about one certificate's exact bytes is kept; 60. Good ones only
 	bool no_cache;
 	bool resume;		// TLS sessions may be resumed; the peer's certificate is judged again all the same
-	// Names of protocols (RFC 7301), the dearest first, up to NULL: a client offers them, a server takes the first of its own that is offered. Who
-	// offers or chooses none of them is served all the same: ratls_alpn says what was agreed, and a program that needs it ends the connection.
+	// Names of protocols (RFC 7301), the dearest first, up to NULL: a client offers them, a server takes the first of its own that is offered.
+	// Who offers or chooses none of them is served all the same: ratls_alpn says what was agreed, and a program that needs it ends the
+	// connection.
 	const char *const *alpn;
 	// For event loops: no call blocks on collecting evidence or on judging it: see ratls_work_take.
 	bool defer;
@@ -119,22 +121,24 @@ int ratls_handshake(struct ratls_connection *c, int timeout_ms);
 ssize_t ratls_read(struct ratls_connection *c, void *buf, size_t size, int timeout_ms);
 // How much was taken; all of it unless time ran out. Does what ratls_read does besides, but for delivering. Large writes (64 KiB and more) cost least.
 ssize_t ratls_write(struct ratls_connection *c, const void *buf, size_t len, int timeout_ms);
-// No more will be written: the peer's ratls_read returns 0. Reading goes on. -EAGAIN: what is left to be sent goes out in later calls, of any function.
+// No more will be written: the peer's ratls_read returns 0. Reading goes on. -EAGAIN: what is left to be sent goes out in later calls, of any
+// function.
 int ratls_end(struct ratls_connection *c, int timeout_ms);
 // Says goodbye, closes the descriptor and frees. NULL is fine. 0: the peer got all. Of a peer that was refused: waits until it has gone, or it might not learn why.
 int ratls_close(struct ratls_connection *c, int timeout_ms);
 
-// For event loops: what poll(2) should wait for (POLLIN, POLLOUT; 0: neither), and in how many milliseconds something is due at the latest (-1: nothing is).
-// Then ratls_handshake or ratls_read is to be called, also when nothing came: it keeps the time of proofs. Who has no room for data calls ratls_write with no
-// bytes instead: challenges are answered, and data are kept for later (POLLIN is not wanted when no more can be). POLLOUT is about what the library has left to
-// send: who waits with bytes of its own adds it. *ready: ratls_read would not wait, whatever poll says. Ask anew after each call.
+// For event loops: what poll(2) should wait for (POLLIN, POLLOUT; 0: neither, and not for its end), and in how many milliseconds something is due at
+// the latest (-1: nothing is). Then ratls_handshake or ratls_read is to be called, also when nothing came: it keeps the time of proofs. Who has no
+// room for data calls ratls_write with no bytes instead: challenges are answered, and data are kept for later (POLLIN is not wanted when no more can
+// be). POLLOUT is about what the library has left to send: who waits with bytes of its own adds it. *ready: ratls_read would not wait, whatever poll
+// says. Ask anew after each call.
 short ratls_wants(const struct ratls_connection *c, int *timeout_ms, bool *ready);
 int ratls_fd(const struct ratls_connection *c);
 
 // ---- deferred work: contexts with `defer` ----
 //
-// Hardware may take tens of milliseconds for evidence, and verification a few. With `defer` the calls above never do either: where they cannot go on without,
-// they return -EAGAIN (whatever time they were given), and the work waits to be taken. Data go on passing while a proof is renewed.
+// Hardware may take tens of milliseconds for evidence, and verification a few. With `defer` the calls above never do either: where they cannot go on
+// without, they return -EAGAIN (whatever time they were given), and the work waits to be taken. Data go on passing while a proof is renewed.
 //
 //	n = ratls_read(c, buf, size, 0);			// or ratls_handshake, ratls_write, ratls_end, ratls_attest_again
 //	if ((w = ratls_work_take(c)))
@@ -142,14 +146,17 @@ int ratls_fd(const struct ratls_connection *c);
 //								// which calls ratls_handshake or ratls_read again
 //
 // Who may do what, when:
-// - ratls_work_take is the owner's, like all that takes a connection. To be called after each call that may have made work: all but ratls_wants, ratls_fd,
-//   ratls_alpn, ratls_peer, ratls_reason. A connection has one piece of work at a time: no more is given before that one is run and the owner has called again.
-// - ratls_work_run is for any thread, without a lock, exactly once for each piece. It touches nothing of the connection: the owner may use it meanwhile, and
-//   may close it (the result is dropped then). It keeps the context alive. Afterwards `w` is gone.
-// - When it has returned, the owner must hear of it and call ratls_handshake (until that has returned 0) or ratls_read; nothing shows at the descriptor.
+// - ratls_work_take is the owner's, like all that takes a connection. To be called after each call that may have made work: all but ratls_wants,
+//   ratls_fd, ratls_alpn, ratls_peer, ratls_reason. A connection has one piece of work at a time: no more is given before that one is run and the
+//   owner has called again.
+// - ratls_work_run is for any thread, without a lock, exactly once for each piece. It touches nothing of the connection: the owner may use it
+//   meanwhile, and may close it (the result is dropped then). It keeps the context alive. Afterwards `w` is gone.
+// - When it has returned, the owner must hear of it and call ratls_handshake (until that has returned 0) or ratls_read; nothing shows at the
+//   descriptor.
 // - Work that waits for longer than answer_seconds costs the connection, as the peer's silence would: -EKEYREJECTED, "not judged in time".
-// What stays in line: the TLS handshake's own signatures, reading of a token_file, ordinary certificates (ca_file), verdicts that are kept (cache_seconds).
-// With `defer` a peer whose certificate is refused learns so by a verdict in the session, or, if it speaks none, by a cut, not by TLS's alert.
+// What stays in line: the TLS handshake's own signatures, reading of a token_file, ordinary certificates (ca_file), verdicts that are kept
+// (cache_seconds). With `defer` a peer whose certificate is refused learns so by a verdict in the session, or, if it speaks none, by a cut, not by
+// TLS's alert.
 struct ratls_work;
 // NULL: there is none.
 struct ratls_work *ratls_work_take(struct ratls_connection *c);
@@ -162,7 +169,7 @@ const char *ratls_alpn(const struct ratls_connection *c);
 int ratls_attest_again(struct ratls_connection *c);
 
 // What is known of the peer, as JSON: verdict (accepted, refused, not asked), model (background-check, passport, x509, none), session (whether it is proved
-// and how often), claims, checks, tls. Valid until the next call of any function with this connection.
+// and how often), claims, checks (of a proof in the session that passed: which), tls. Valid until the next call of any function with this connection.
 const char *ratls_peer(struct ratls_connection *c);
 // Why the last function failed, in words. "" when none did.
 const char *ratls_reason(const struct ratls_connection *c);

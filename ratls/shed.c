@@ -45,8 +45,9 @@ static void make_nothing(void)
 {
 	EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
 	X509 *cert = X509_new();
-	if (key && cert && X509_set_version(cert, X509_VERSION_3) && ASN1_INTEGER_set(X509_get_serialNumber(cert), 1) && X509_gmtime_adj(X509_getm_notBefore(cert), 0) &&
-	    X509_gmtime_adj(X509_getm_notAfter(cert), 0) && X509_set_pubkey(cert, key) && X509_sign(cert, key, NULL))
+	if (key && cert && X509_set_version(cert, X509_VERSION_3) && ASN1_INTEGER_set(X509_get_serialNumber(cert), 1) &&
+	    X509_gmtime_adj(X509_getm_notBefore(cert), 0) && X509_gmtime_adj(X509_getm_notAfter(cert), 0) && X509_set_pubkey(cert, key) &&
+	    X509_sign(cert, key, NULL))
 		nothing_len = i2d_X509(cert, &nothing);
 	X509_free(cert);
 	EVP_PKEY_free(key);

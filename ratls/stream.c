@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bytes of a connection: records of OpenSSL's, frames in them, the program's bytes in these, and what is kept for later. One thread at a time; no locks.
+// The bytes of a connection: records of OpenSSL's, frames in them, the program's bytes in these, and what is kept for later. One thread at a time; no
+// locks.
 #include <errno.h>
 #include <openssl/err.h>
 #include <poll.h>
@@ -92,10 +93,12 @@ int connection_trouble(struct ratls_connection *c, int ret, bool writing)
 	if (kind == SSL_ERROR_SYSCALL && !writing && c->ended && !c->head_len)	// all had come
 		return 0;
 	if (kind == SSL_ERROR_SYSCALL || ERR_GET_REASON(e) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
-		return connection_lose(c, fault_set(connection_reason(c), -ECONNRESET, "the connection was cut%s%s", kind == SSL_ERROR_SYSCALL && saved ? ": " : "",
+		return connection_lose(c, fault_set(connection_reason(c), -ECONNRESET, "the connection was cut%s%s",
+						    kind == SSL_ERROR_SYSCALL && saved ? ": " : "",
 						    kind == SSL_ERROR_SYSCALL && saved ? strerror(saved) : ""));
 	if (ERR_GET_LIB(e) == ERR_LIB_SSL && alert > 0 && is_refusal(alert))
-		return connection_lose(c, fault_set(connection_reason(c), -EACCES, "the peer refuses this side's certificate (%s)", SSL_alert_desc_string_long(alert)));
+		return connection_lose(c, fault_set(connection_reason(c), -EACCES, "the peer refuses this side's certificate (%s)",
+						    SSL_alert_desc_string_long(alert)));
 	if (ERR_GET_REASON(e) == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE)
 		return connection_lose(c, fault_set(connection_reason(c), -EKEYREJECTED, "the peer is refused: it shows no certificate"));
 	return connection_lose(c, fault_set(connection_reason(c), -EPROTO, "TLS 1.3 failed: %s", why));

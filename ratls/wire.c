@@ -119,7 +119,8 @@ static int wire_free(BIO *b)
 static void make_method(void)
 {
 	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "attested TLS");
-	if (m && BIO_meth_set_write(m, wire_write) && BIO_meth_set_read(m, wire_read) && BIO_meth_set_ctrl(m, wire_control) && BIO_meth_set_destroy(m, wire_free))
+	if (m && BIO_meth_set_write(m, wire_write) && BIO_meth_set_read(m, wire_read) && BIO_meth_set_ctrl(m, wire_control) &&
+	    BIO_meth_set_destroy(m, wire_free))
 		method = m;
 	else
 		BIO_meth_free(m);

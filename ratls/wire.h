@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside ratls/: where OpenSSL writes and reads its records. Those written are gathered, while that is on, so that several leave in one call of the kernel's;
-// what the socket does not take stays. Those read are counted: OpenSSL goes on for as long as more comes that is nobody's data (new traffic keys, without end),
-// and would never come back. A connection's own; no locks.
+// Inside ratls/: where OpenSSL writes and reads its records. Those written are gathered, while that is on, so that several leave in one call of the
+// kernel's; what the socket does not take stays. Those read are counted: OpenSSL goes on for as long as more comes that is nobody's data (new traffic
+// keys, without end), and would never come back. A connection's own; no locks.
 #ifndef COFFER_RATLS_WIRE_H
 #define COFFER_RATLS_WIRE_H
 

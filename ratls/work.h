@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside ratls/: what takes long, apart from the connection that needs it: making this side's certificate, judging the peer's, making a proof, judging one.
-// A piece of work has all that it reads, so that another thread may do it; it is shared by its connection and by who does it, and the last one frees it.
-// Only `done` is written while both look: by who does it, last of all.
+// Inside ratls/: what takes long, apart from the connection that needs it: making this side's certificate, judging the peer's, making a proof,
+// judging one. A piece of work has all that it reads, so that another thread may do it; it is shared by its connection and by who does it, and the
+// last one frees it. Only `done` is written while both look: by who does it, last of all.
 #ifndef COFFER_RATLS_WORK_H
 #define COFFER_RATLS_WORK_H
 

@@ -414,8 +414,8 @@ static size_t raw_frame(SSL *ssl, struct ratls_connection *other, uint8_t *out, 
 	return n == need ? n : 0;
 }
 
-// A thief who has the key of a genuine enclave, outside of it, and hands the victim's challenge on to that very enclave, which proves itself to him as to
-// anybody: the proof is genuine, of now, for the victim's nonce and about the right key. It is of his session with the enclave.
+// A thief who has the key of a genuine enclave, outside of it, and hands the victim's challenge on to that very enclave, which proves itself to him
+// as to anybody: the proof is genuine, of now, for the victim's nonce and about the right key. It is of his session with the enclave.
 static void test_relayed(void)
 {
 	EVP_PKEY *key = EVP_EC_gen("P-256");
@@ -449,9 +449,10 @@ static void test_relayed(void)
 		at += k > 0 ? (size_t)k : n;
 	}
 	int err = ratls_handshake(victim.client, 1000);
-	ok("ratls: the victim's challenge, answered by the genuine enclave", asked && proved && err == -EKEYREJECTED && strstr(ratls_reason(victim.client), "tls-session: ") &&
-	   !strstr(ratls_reason(victim.client), "nonce: ") && !strstr(ratls_reason(victim.client), "certificate-key: "), "%d %d %d %s", asked, proved, err,
-	   ratls_reason(victim.client));
+	ok("ratls: the victim's challenge, answered by the genuine enclave",
+	   asked && proved && err == -EKEYREJECTED && strstr(ratls_reason(victim.client), "tls-session: ") &&
+		   !strstr(ratls_reason(victim.client), "nonce: ") && !strstr(ratls_reason(victim.client), "certificate-key: "),
+	   "%d %d %d %s", asked, proved, err, ratls_reason(victim.client));
 	pair_close(&victim);
 	pair_close(&inner);
 	ratls_context_free(t);
@@ -483,8 +484,8 @@ static void test_reflected(void)
 		at += k > 0 ? (size_t)k : n;
 	}
 	int err = ratls_handshake(p.client, 1000);
-	ok("ratls: a client's own proof sent back to it", asked && proved && err == -EKEYREJECTED && strstr(ratls_reason(p.client), "tls-session: "), "%d %d %d %s", asked,
-	   proved, err, ratls_reason(p.client));
+	ok("ratls: a client's own proof sent back to it", asked && proved && err == -EKEYREJECTED && strstr(ratls_reason(p.client), "tls-session: "),
+	   "%d %d %d %s", asked, proved, err, ratls_reason(p.client));
 	pair_close(&p);
 	ratls_context_free(c);
 	ratls_context_free(s);

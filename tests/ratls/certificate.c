@@ -231,7 +231,8 @@ static void test_infinity(EVP_PKEY *key)
 	struct ratls_cert r;
 	struct attest_result result;
 	struct fault f = {""};
-	if (!X509_PUBKEY_set0_param(X509_get_X509_PUBKEY(bad), OBJ_nid2obj(NID_X9_62_id_ecPublicKey), V_ASN1_OBJECT, OBJ_nid2obj(NID_X9_62_prime256v1), point, 1) ||
+	if (!X509_PUBKEY_set0_param(X509_get_X509_PUBKEY(bad), OBJ_nid2obj(NID_X9_62_id_ecPublicKey), V_ASN1_OBJECT,
+				    OBJ_nid2obj(NID_X9_62_prime256v1), point, 1) ||
 	    i2d_re_X509_tbs(bad, &der) <= 0)
 		abort();
 	OPENSSL_free(der);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Deferred work: nothing that takes long is done by who drives a connection, data pass meanwhile, and connections may go away under it. And protocols' names.
+// Deferred work: nothing that takes long is done by who drives a connection, data pass meanwhile, and connections may go away under it. And
+// protocols' names.
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -100,8 +101,11 @@ static void test_handshakes(void)
 			in_line = 0;
 			unsigned int work = meet(&p, c, s), due = again ? all[i].second : all[i].first;
 			snprintf(label, sizeof label, "ratls: deferred: %s%s", all[i].name, again ? ", again" : "");
-			ok(label, !p.client_error && !p.server_error && work == due && says(p.client, p.server, "question") && says(p.server, p.client, "answer"),
-			   "client %d '%s', server %d '%s', %u pieces of %u", p.client_error, ratls_reason(p.client), p.server_error, ratls_reason(p.server), work, due);
+			ok(label,
+			   !p.client_error && !p.server_error && work == due && says(p.client, p.server, "question") &&
+				   says(p.server, p.client, "answer"),
+			   "client %d '%s', server %d '%s', %u pieces of %u", p.client_error, ratls_reason(p.client), p.server_error,
+			   ratls_reason(p.server), work, due);
 			if (client.defer && server.defer)
 				ok(label, !in_line, "the hardware was asked in line %u times", in_line);
 			pair_close(&p);
@@ -160,7 +164,8 @@ static void test_renewal(void)
 	ssize_t n = ratls_read(p.server, buf, sizeof buf, 0);
 	struct ratls_work *answer = ratls_work_take(p.server);
 	ok("ratls: deferred: a proof is asked for", !err && n == -EAGAIN && answer, "%d %zd", err, n);
-	ok("ratls: deferred: data pass while it is made", says(p.client, p.server, "question") && says(p.server, p.client, "answer"), "%s", ratls_reason(p.client));
+	ok("ratls: deferred: data pass while it is made", says(p.client, p.server, "question") && says(p.server, p.client, "answer"), "%s",
+	   ratls_reason(p.client));
 	// The server asks as well: its challenge is answered, and what it is answered waits behind its own work.
 	err = ratls_attest_again(p.server);
 	n = ratls_read(p.client, buf, sizeof buf, 0);
@@ -168,7 +173,8 @@ static void test_renewal(void)
 	ratls_read(p.client, buf, sizeof buf, 0);
 	ssize_t m = ratls_read(p.server, buf, sizeof buf, 0);
 	short wants = ratls_wants(p.server, &timeout, &ready);
-	ok("ratls: deferred: a proof waits behind other work, and nobody spins", !err && served == 1 && m == -EAGAIN && !(wants & POLLIN) && !ready, "%zd %zd %d %d", n, m, wants, ready);
+	ok("ratls: deferred: a proof waits behind other work, and nobody spins", !err && served == 1 && m == -EAGAIN && !(wants & POLLIN) && !ready,
+	   "%zd %zd %d %d", n, m, wants, ready);
 	ratls_work_run(answer);
 	for (int i = 0; i < 20; i++) {
 		ratls_read(p.server, buf, sizeof buf, 0);
@@ -176,9 +182,10 @@ static void test_renewal(void)
 		serve(p.server);
 		serve(p.client);
 	}
-	ok("ratls: deferred: and both are proved", strstr(ratls_peer(p.client), "\"proofs\":2") && strstr(ratls_peer(p.server), "\"proofs\":2"), "%s, %s", ratls_peer(p.client),
-	   ratls_peer(p.server));
-	ok("ratls: deferred: data behind it", says(p.client, p.server, "question") && says(p.server, p.client, "answer"), "%s", ratls_reason(p.client));
+	ok("ratls: deferred: and both are proved", strstr(ratls_peer(p.client), "\"proofs\":2") && strstr(ratls_peer(p.server), "\"proofs\":2"),
+	   "%s, %s", ratls_peer(p.client), ratls_peer(p.server));
+	ok("ratls: deferred: data behind it", says(p.client, p.server, "question") && says(p.server, p.client, "answer"), "%s",
+	   ratls_reason(p.client));
 	// A connection that is closed under its work.
 	ratls_attest_again(p.client);
 	ratls_read(p.server, buf, sizeof buf, 0);
@@ -204,8 +211,8 @@ static void test_renewal(void)
 		poll(NULL, 0, timeout < 0 ? 1000 : timeout);
 		n = ratls_read(p.client, buf, sizeof buf, 0);
 	}
-	ok("ratls: deferred: a proof that nobody judges", !judged && n == -EKEYREJECTED && strstr(ratls_reason(p.client), "not judged in time"), "%d %zd %s", judged, n,
-	   ratls_reason(p.client));
+	ok("ratls: deferred: a proof that nobody judges", !judged && n == -EKEYREJECTED && strstr(ratls_reason(p.client), "not judged in time"),
+	   "%d %zd %s", judged, n, ratls_reason(p.client));
 	pair_close(&p);
 	ratls_context_free(c);
 	ratls_context_free(s);
@@ -213,15 +220,17 @@ static void test_renewal(void)
 
 static void test_alpn(void)
 {
-	static const char *const mux[] = {"coffer-mux/1", NULL}, *const both[] = {"x/2", "coffer-mux/1", NULL}, *const turned[] = {"coffer-mux/1", "x/2", NULL};
+	static const char *const mux[] = {"coffer-mux/1", NULL}, *const both[] = {"x/2", "coffer-mux/1", NULL},
+				 *const turned[] = {"coffer-mux/1", "x/2", NULL};
 	static const char *const others[] = {"h2", "http/1.1", NULL};
 	static const struct {
 		const char *name;
 		const char *const *client, *const *server;
 		const char *agreed;
 	} all[] = {
-		{"one name", mux, mux, "coffer-mux/1"}, {"the server's order counts", both, turned, "coffer-mux/1"}, {"a client that offers none", NULL, mux, ""},
-		{"a server that knows none", mux, NULL, ""}, {"none in common", others, mux, ""}, {"one of several", both, mux, "coffer-mux/1"},
+		{"one name", mux, mux, "coffer-mux/1"},	      {"the server's order counts", both, turned, "coffer-mux/1"},
+		{"a client that offers none", NULL, mux, ""}, {"a server that knows none", mux, NULL, ""},
+		{"none in common", others, mux, ""},	      {"one of several", both, mux, "coffer-mux/1"},
 	};
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
 		struct ratls_options client = options_of(NULL, &good), server = options_of(&good, NULL);
@@ -235,8 +244,10 @@ static void test_alpn(void)
 		ratls_context_free(s);
 		pair_meet(&p, NULL, NULL);
 		snprintf(label, sizeof label, "ratls: protocols: %s", all[i].name);
-		ok(label, !p.client_error && !p.server_error && !strcmp(ratls_alpn(p.client), all[i].agreed) && !strcmp(ratls_alpn(p.server), all[i].agreed) &&
-		   says(p.client, p.server, "question"), "%d '%s' '%s'", p.client_error, ratls_alpn(p.client), ratls_alpn(p.server));
+		ok(label,
+		   !p.client_error && !p.server_error && !strcmp(ratls_alpn(p.client), all[i].agreed) &&
+			   !strcmp(ratls_alpn(p.server), all[i].agreed) && says(p.client, p.server, "question"),
+		   "%d '%s' '%s'", p.client_error, ratls_alpn(p.client), ratls_alpn(p.server));
 		pair_close(&p);
 	}
 	char longest[300];

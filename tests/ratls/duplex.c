@@ -46,9 +46,10 @@ static void test_half_closed(void)
 			ratls_wants(open, &timeout, &ready);
 			spins |= ready;
 		}
-		snprintf(label, sizeof label, "ratls: a proof over half a connection, asked for by who has %s", asks == ended ? "ended" : "not ended");
-		ok(label, !err && !eof && told && !spins && strstr(ratls_peer(asks), "\"proofs\":2") && says(open, ended, "still here"), "%d %zd %d %s %s", err, eof, spins,
-		   ratls_reason(p.client), ratls_reason(p.server));
+		snprintf(label, sizeof label, "ratls: a proof over half a connection, asked for by who has %s",
+			 asks == ended ? "ended" : "not ended");
+		ok(label, !err && !eof && told && !spins && strstr(ratls_peer(asks), "\"proofs\":2") && says(open, ended, "still here"),
+		   "%d %zd %d %s %s", err, eof, spins, ratls_reason(p.client), ratls_reason(p.server));
 		// And the rest ends as ever.
 		ok(label, !ratls_end(open, 1000) && !ratls_read(ended, buf, sizeof buf, 1000), "%s", ratls_reason(ended));
 		pair_close(&p);
@@ -63,7 +64,8 @@ static void test_half_closed(void)
 	shutdown(ratls_fd(p.server), SHUT_WR);
 	ssize_t n = ratls_read(p.client, buf, sizeof buf, 1000), m = ratls_read(p.client, buf, sizeof buf, 0);
 	short wants = ratls_wants(p.client, &timeout, &ready);
-	ok("ratls: a peer that ended and left", !n && !m && !(wants & POLLIN) && !ready && says(p.client, p.server, "yes"), "%zd %zd %d %d %s", n, m, wants, ready, ratls_reason(p.client));
+	ok("ratls: a peer that ended and left", !n && !m && !(wants & POLLIN) && !ready && says(p.client, p.server, "yes"), "%zd %zd %d %d %s", n, m,
+	   wants, ready, ratls_reason(p.client));
 	pair_close(&p);
 }
 
@@ -175,7 +177,8 @@ static void test_silent(void)
 	p.client->since_challenge = 1000;
 	int64_t by = p.client->x.answer_by_ms;
 	ratls_attest_again(p.client);
-	ok("ratls: asking twice does not put it off", p.client->since_challenge == 1000 && p.client->x.answer_by_ms == by, "%d", (int)p.client->since_challenge);
+	ok("ratls: asking twice does not put it off", p.client->since_challenge == 1000 && p.client->x.answer_by_ms == by, "%d",
+	   (int)p.client->since_challenge);
 	pair_close(&p);
 }
 
@@ -215,7 +218,8 @@ static void test_keys(void)
 			if (i % 100 == 0)
 				n = ratls_read(p.client, buf, sizeof buf, 0);
 		}
-		ok(data ? "ratls: new keys, and data" : "ratls: new keys without end", data ? n == -EAGAIN || n > 0 : n == -EPROTO, "%zd %s", n, ratls_reason(p.client));
+		ok(data ? "ratls: new keys, and data" : "ratls: new keys without end", data ? n == -EAGAIN || n > 0 : n == -EPROTO, "%zd %s", n,
+		   ratls_reason(p.client));
 		pair_close(&p);
 	}
 }
@@ -265,7 +269,8 @@ static void test_hardware(void)
 		pair_open(&p, verifier, ctx);	// the certificate is made
 		broken.fails = all[i];
 		pair_meet(&p, NULL, NULL);
-		ok("ratls: hardware that fails in the session", p.server_error == -EIO && p.client_error == -EKEYREJECTED, "%d: %d %d", all[i], p.server_error, p.client_error);
+		ok("ratls: hardware that fails in the session", p.server_error == -EIO && p.client_error == -EKEYREJECTED, "%d: %d %d", all[i],
+		   p.server_error, p.client_error);
 		pair_close(&p);
 		ratls_context_free(ctx);
 		ctx = context_of(&o);
@@ -314,7 +319,8 @@ static void test_relay(void)
 	ratls_attest_again(p.client);
 	for (int i = 0; i < 50 && !strstr(ratls_peer(p.client), "\"proofs\":2"); i++)
 		ratls_read(p.client, buf, 1, 100);
-	ok("ratls: a relay whose reader is slow", sent == sizeof data && strstr(ratls_peer(p.client), "\"proofs\":2"), "%zd %s", sent, ratls_reason(p.client));
+	ok("ratls: a relay whose reader is slow", sent == sizeof data && strstr(ratls_peer(p.client), "\"proofs\":2"), "%zd %s", sent,
+	   ratls_reason(p.client));
 	ratls_end(p.client, 1000);
 	close(in[1]);
 	size_t got = 0;
@@ -332,7 +338,8 @@ int main(void)
 {
 	if (!world_begin())
 		return 1;
-	struct ratls_options v = options_of(NULL, &good), a = options_of(&good, NULL), m = options_of(&good, &good), b = {.insecure_any_server = true, .session = RATLS_SESSION_OFF};
+	struct ratls_options v = options_of(NULL, &good), a = options_of(&good, NULL), m = options_of(&good, &good),
+			     b = {.insecure_any_server = true, .session = RATLS_SESSION_OFF};
 	verifier = context_of(&v);
 	prover = context_of(&a);
 	both = context_of(&m);

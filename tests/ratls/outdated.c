@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What becomes known about hardware while an enclave on it is connected: its firmware has fallen behind (TCB info), its certificate is revoked. It goes at the
-// next check, whether proofs are made in the session or its certificate is judged again. TDX quotes under a test root.
+// What becomes known about hardware while an enclave on it is connected: its firmware has fallen behind (TCB info), its certificate is revoked. It
+// goes at the next check, whether proofs are made in the session or its certificate is judged again. TDX quotes under a test root.
 #include <errno.h>
 #include <openssl/pem.h>
 #include <stdlib.h>
@@ -17,7 +17,8 @@ static void put(const char *path, const void *body, size_t len, const char *chai
 {
 	struct collateral_item i = {.fetched = time(NULL), .source = "a test"};
 	struct fault f = {""};
-	if (collateral_key_read(path, &i.key, &f) || collateral_item_set(&i, body, len, chain, chain ? strlen(chain) : 0, &f) || collateral_put(store, &i, &f)) {
+	if (collateral_key_read(path, &i.key, &f) || collateral_item_set(&i, body, len, chain, chain ? strlen(chain) : 0, &f) ||
+	    collateral_put(store, &i, &f)) {
 		printf("%s: %s\n", path, f.text);
 		abort();
 	}
@@ -41,7 +42,8 @@ static int quote(void *ctx, const uint8_t report_data[64], struct ratls_evidence
 	s.has_bound = true;
 	memcpy(s.bound, report_data, 64);
 	made_make(&s, &m);
-	put("/sgx/certification/v4/pckcrl?ca=platform", revoked ? m.revoking : m.pck_crl, revoked ? m.revoking_len : m.parts.pck_crl.len, m.crl_chain);
+	put("/sgx/certification/v4/pckcrl?ca=platform", revoked ? m.revoking : m.pck_crl, revoked ? m.revoking_len : m.parts.pck_crl.len,
+	    m.crl_chain);
 	out->bytes = malloc(m.quote_len);
 	out->len = m.quote_len;
 	if (!out->bytes)
@@ -106,14 +108,19 @@ int main(void)
 			abort();
 		revoked = false;
 		publish("UpToDate", 0);
-		struct ratls_options server = {.attest = true, .collect = quote, .defer = all[i].defer}, client = {.verify = true, .any_measurement = true,
-			.collateral_dir = dir, .insecure_simulated_root = root, .no_cache = true, .defer = all[i].defer};
+		struct ratls_options server = {.attest = true, .collect = quote, .defer = all[i].defer}, client = {.verify = true,
+														   .any_measurement = true,
+														   .collateral_dir = dir,
+														   .insecure_simulated_root = root,
+														   .no_cache = true,
+														   .defer = all[i].defer};
 		server.session = client.session = all[i].session ? RATLS_SESSION_REQUIRED : RATLS_SESSION_OFF;
 		struct ratls_context *c = context_of(&client), *s = context_of(&server);
 		pair_open(&p, c, s);
 		pair_meet(&p, help_both, &p);
 		snprintf(label, sizeof label, "ratls: while connected: %s", all[i].name);
-		ok(label, !p.client_error && !p.server_error && says(p.client, p.server, "question"), "before: %d %s", p.client_error, ratls_reason(p.client));
+		ok(label, !p.client_error && !p.server_error && says(p.client, p.server, "question"), "before: %d %s", p.client_error,
+		   ratls_reason(p.client));
 		// Checked again without news: nothing changes.
 		ssize_t n = -EAGAIN;
 		for (int again = 0; again < 2; again++) {
@@ -131,8 +138,8 @@ int main(void)
 			if (!revoked)
 				publish("OutOfDate", 3600);
 		}
-		ok(label, n == -EKEYREJECTED && strstr(ratls_reason(p.client), all[i].why) && ratls_write(p.client, "x", 1, 0) == -EKEYREJECTED, "after: %zd %s", n,
-		   ratls_reason(p.client));
+		ok(label, n == -EKEYREJECTED && strstr(ratls_reason(p.client), all[i].why) && ratls_write(p.client, "x", 1, 0) == -EKEYREJECTED,
+		   "after: %zd %s", n, ratls_reason(p.client));
 		pair_close(&p);
 		ratls_context_free(c);
 		ratls_context_free(s);

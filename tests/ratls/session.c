@@ -120,10 +120,13 @@ static void test_options(void)
 		{"collateral for nothing", "collateral_dir", {.collateral_dir = "."}},
 		{"a collector for nothing", "(attest)", {.collect = machine_collect}},
 		{"endorsements of nothing", "(attest)", {.endorse = true, .collateral_dir = "."}},
-		{"a made certificate's name for one that is not made", "certificate_file", {.certificate_file = "c.pem", .key_file = "k.pem", .subject = "x"}},
+		{"a made certificate's name for one that is not made",
+		 "certificate_file",
+		 {.certificate_file = "c.pem", .key_file = "k.pem", .subject = "x"}},
 		{"any server, and a policy", "insecure_any_server", {.verify = true, .any_measurement = true, .insecure_any_server = true}},
 		{"kept for a while, and not kept", "no_cache", {.verify = true, .any_measurement = true, .no_cache = true, .cache_seconds = 5}},
-		{"a token handed over, and proofs in the session", "peer_token_file",
+		{"a token handed over, and proofs in the session",
+		 "peer_token_file",
 		 {.verify = true, .any_measurement = true, .token_keys_file = "k", .peer_token_file = "t"}},
 		{"a missing policy", "nowhere.yaml", {.verify = true, .policy_file = "nowhere.yaml"}},
 	};
@@ -156,7 +159,8 @@ static void test_resumed_ordinary(void)
 	if (tls_make_certificate("server", "server.test", &cert, &key, &f) || file_write(cert_path, cert, strlen(cert), 0644, false, &f) ||
 	    file_write(key_path, key, strlen(key), 0600, false, &f))
 		abort();
-	struct ratls_options client = {.ca_file = cert_path, .resume = true}, server = {.certificate_file = cert_path, .key_file = key_path, .resume = true};
+	struct ratls_options client = {.ca_file = cert_path, .resume = true},
+			     server = {.certificate_file = cert_path, .key_file = key_path, .resume = true};
 	struct ratls_context *c = context_of(&client), *s = context_of(&server);
 	for (int i = 0; i < 3; i++) {
 		struct pair p;
@@ -166,11 +170,14 @@ static void test_resumed_ordinary(void)
 		pair_meet(&p, NULL, NULL);
 		bool resumed = strstr(ratls_peer(p.client), "\"resumed\":true");
 		if (i < 2)
-			ok("ratls: an ordinary certificate, resumed", !p.client_error && !p.server_error && resumed == i && peer_is(p.client, "accepted", "x509", false) &&
-			   says(p.server, p.client, "hello"), "%d %s %s", p.client_error, ratls_reason(p.client), ratls_peer(p.client));
+			ok("ratls: an ordinary certificate, resumed",
+			   !p.client_error && !p.server_error && resumed == i && peer_is(p.client, "accepted", "x509", false) &&
+				   says(p.server, p.client, "hello"),
+			   "%d %s %s", p.client_error, ratls_reason(p.client), ratls_peer(p.client));
 		else
-			ok("ratls: an ordinary certificate that has expired, resumed", p.client_error == -EKEYREJECTED && resumed && strstr(ratls_reason(p.client), "expired"),
-			   "%d %s %d", p.client_error, ratls_reason(p.client), resumed);
+			ok("ratls: an ordinary certificate that has expired, resumed",
+			   p.client_error == -EKEYREJECTED && resumed && strstr(ratls_reason(p.client), "expired"), "%d %s %d", p.client_error,
+			   ratls_reason(p.client), resumed);
 		if (!p.client_error)
 			ratls_read(p.client, buf, sizeof buf, 0);
 		pair_close(&p);
