@@ -32,7 +32,7 @@ _coffer() {
 	measure) words="--json --explain" files=0 ;;
 	doctor | version) words="--json" files=0 ;;
 	syscalls) words="--check --state --class --json --markdown" ;;
-	run) words="--volume --env --publish --workdir --interactive --tty --broker --tpm --debug-log --debug-strace --debug-ring" ;;
+	run) words="--volume --env --publish --workdir --interactive --tty --broker --connect --stop-timeout --tpm --debug-log --debug-strace --debug-ring" ;;
 	seal) words="--force --resume --keep-owner --key-file --quiet $owner" ;;
 	open) words="--force --resume --keep-owner --key-file --quiet $owner" ;;
 	mount) words="--foreground --keep-owner --key-file -o $owner" ;;

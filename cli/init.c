@@ -72,6 +72,7 @@ static void write_yaml(struct text *t, const char *name, char *const *program, i
 		"#broker:\n"
 		"#  ca: broker.pem\n\n"
 		"# Ports on which the program may be reached from outside, and whether it may connect to the outside.\n"
+		"# (`6379: attested` instead of a port: only through attested TLS, which the program need not know of.)\n"
 		"#network:\n"
 		"#  listen: [8080]\n"
 		"#  connect: none\n\n"
