@@ -39,6 +39,11 @@ int hc_accept(int hfd, void *addr, u32 *len);
 int hc_connect(int hfd, const void *addr, u32 len);	// -EINPROGRESS
 long hc_send(int hfd, const void *buf, size_t n, int flags, const void *addr, u32 alen);
 long hc_recv(int hfd, void *buf, size_t n, int flags, void *addr, u32 *alen);
+// The same straight from and to a program's memory, on connected sockets. hc_send_iter: 0 = nothing could be read, a fault; it is advanced by what was
+// sent. hc_recv_iter: *put bytes of the result reached `it`; after a fault the others are in *rest, which the caller frees.
+struct iter;
+long hc_send_iter(int hfd, struct iter *it, size_t n, int flags);
+long hc_recv_iter(int hfd, struct iter *it, size_t n, int flags, size_t *put, char **rest);
 int hc_shutdown(int hfd, int how);
 int hc_getsockopt(int hfd, int level, int opt, void *val, u32 *len);
 int hc_setsockopt(int hfd, int level, int opt, const void *val, u32 len);

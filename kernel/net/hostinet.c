@@ -255,7 +255,6 @@ static int not_connected(struct sock *s, bool sending)
 static ssize_t host_tcp_send(struct sock *s, struct sock_msg *m, int flags)
 {
 	struct inet_sock *i = inet_of(s);
-	__uninit char stack[STACK_CHUNK];
 	u64 deadline = 0;
 	ssize_t done = 0;
 	long r = not_connected(s, true);
@@ -263,42 +262,46 @@ static ssize_t host_tcp_send(struct sock *s, struct sock_msg *m, int flags)
 		return r;
 	if (s->shut & SHUT_SND)
 		return -EPIPE;
-	size_t size = min(m->it->left, (size_t)CHUNK);
-	char *buf = bounce(stack, size);
-	if (!buf)
-		return -ENOBUFS;
 	while (m->it->left && !r) {
-		struct iter saved = *m->it;
-		size_t n = iter_get(m->it, buf, min(size, m->it->left)), sent = 0;
-		if (!n) {
+		u32 gen = i->host.gen;
+		size_t n = min(m->it->left, (size_t)CHUNK);
+		long k = hc_send_iter(i->hfd, m->it, n, MSG_NOSIGNAL | (flags & (MSG_MORE | MSG_OOB)));
+		if (k > 0) {
+			done += k;
+		} else if (k == 0) {
 			r = iter_fault_in(m->it, false);
-			continue;
-		}
-		while (sent < n && !r) {
-			u32 gen = i->host.gen;
-			long k = hc_send(i->hfd, buf + sent, n - sent, MSG_NOSIGNAL | (flags & (MSG_MORE | MSG_OOB)), NULL, 0);
-			if (k > 0) {
-				sent += (size_t)k;
-				if (sent < n)
-					hostio_used_up(&i->host, EPOLLOUT, gen);
-			} else if (k != -EAGAIN) {
-				r = k ? k : -EPIPE;
-			} else if (flags & MSG_DONTWAIT) {
-				hostio_used_up(&i->host, EPOLLOUT, gen);
-				r = -EAGAIN;
-			} else {
-				r = wait_host(i, EPOLLOUT, gen, s->sndtimeo, &deadline);
-			}
-		}
-		done += (ssize_t)sent;
-		if (sent < n) {
-			iter_revert(m->it, &saved);
-			iter_advance(m->it, sent);
+		} else if (k != -EAGAIN) {
+			r = k;
+		} else if (flags & MSG_DONTWAIT) {
+			hostio_used_up(&i->host, EPOLLOUT, gen);
+			r = -EAGAIN;
+		} else {
+			r = wait_host(i, EPOLLOUT, gen, s->sndtimeo, &deadline);
 		}
 	}
-	hostio_unsure(&i->host, EPOLLOUT);
-	bounce_free(buf, stack);
+	if (r != -EAGAIN && !(i->host.events & EPOLLOUT)) // else it most likely still is writable: not worth asking
+		hostio_unsure(&i->host, EPOLLOUT);
 	return done ? done : r;
+}
+
+// Receives into the message, or into `drop` (MSG_TRUNC: thrown away). What k bytes of the result could not be put is in *r.
+static long recv_some(struct inet_sock *i, struct sock_msg *m, size_t want, int flags, char *drop, long *r)
+{
+	char *rest = NULL;
+	size_t put = 0, more = 0;
+	long k;
+	if (drop) {
+		k = hc_recv(i->hfd, drop, want, flags, NULL, NULL);
+		if (k > 0)
+			iter_advance(m->it, (size_t)k);
+		return k;
+	}
+	k = hc_recv_iter(i->hfd, m->it, want, flags, &put, &rest);
+	while (k > 0 && put + more < (size_t)k && !*r)
+		if (!(*r = iter_fault_in(m->it, true)))
+			more += iter_put(m->it, rest + more, (size_t)k - put - more);
+	kfree(rest);
+	return k > 0 ? (long)(put + more) : k;
 }
 
 static ssize_t host_tcp_recv(struct sock *s, struct sock_msg *m, int flags)
@@ -315,24 +318,15 @@ static ssize_t host_tcp_recv(struct sock *s, struct sock_msg *m, int flags)
 	if (s->shut & SHUT_RCV)
 		return 0;
 	size_t target = flags & MSG_WAITALL ? m->it->left : min((size_t)s->rcvlowat, m->it->left);
-	size_t size = max(min(m->it->left, (size_t)CHUNK), (size_t)1);
-	char *buf = bounce(stack, size);
-	if (!buf)
+	char *drop = flags & MSG_TRUNC ? bounce(stack, min(m->it->left, (size_t)CHUNK)) : NULL;
+	if ((flags & MSG_TRUNC) && !drop)
 		return -ENOBUFS;
 	while (m->it->left && !r) {
 		u32 gen = i->host.gen;
-		size_t want = min(size, m->it->left);
-		long k = hc_recv(i->hfd, buf, want, flags & (MSG_PEEK | MSG_OOB), NULL, NULL);
+		size_t want = min(m->it->left, (size_t)CHUNK);
+		long k = recv_some(i, m, want, flags & (MSG_PEEK | MSG_OOB), drop, &r);
 		if (k > 0) {
-			size_t put = 0;
-			while (put < (size_t)k && !r) {
-				put += flags & MSG_TRUNC ? (size_t)k : iter_put(m->it, buf + put, (size_t)k - put);
-				if (put < (size_t)k)
-					r = iter_fault_in(m->it, true);
-			}
-			if (flags & MSG_TRUNC)
-				iter_advance(m->it, (size_t)k);
-			done += (ssize_t)put;
+			done += k;
 			emptied = (size_t)k < want;
 			if (emptied)
 				hostio_used_up(&i->host, EPOLLIN, gen);
@@ -353,7 +347,8 @@ static ssize_t host_tcp_recv(struct sock *s, struct sock_msg *m, int flags)
 	}
 	if (done) // an edge that says more may not have been collected yet
 		hostio_unsure(&i->host, emptied ? i->host.events & EPOLLIN : EPOLLIN);
-	bounce_free(buf, stack);
+	if (drop)
+		bounce_free(drop, stack);
 	return done ? done : r;
 }
 

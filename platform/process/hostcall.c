@@ -10,6 +10,7 @@
 #include "kernel/include/log.h"
 #include "kernel/include/boot.h"
 #include "kernel/include/uapi.h"
+#include "kernel/include/usercopy.h"
 #include "platform/process/window.h"
 
 // errno values that a host may answer; anything else is a host that lies: -EIO
@@ -278,6 +279,48 @@ long hc_recv(int hfd, void *buf, size_t n, int flags, void *addr, u32 *alen)
 	}
 	if (r >= 0 && addr)
 		take_addr(addr, alen, d.a[5]);
+	return r;
+}
+
+long hc_send_iter(int hfd, struct iter *it, size_t n, int flags)
+{
+	struct iter begin = *it;
+	u64 got = iter_get(it, win_pool(win_self()), min(n, (size_t)HC_MAX_IO));
+	struct hc_desc d = { .op = HC_SEND, .a = { (u64)hfd, 0, got, (u64)flags, HC_POOL_ADDR, 0 } };
+	s64 r;
+
+	if (!got)
+		return 0;
+	r = call(&d);
+	if (r > 0 && (u64)r > got)
+		lie("more bytes sent than given");
+	if (r != (s64)got) {
+		iter_revert(it, &begin);
+		if (r > 0)
+			iter_advance(it, (size_t)r);
+	}
+	return r ? r : -EPIPE;
+}
+
+long hc_recv_iter(int hfd, struct iter *it, size_t n, int flags, size_t *put, char **rest)
+{
+	struct hc_desc d = { .op = HC_RECV, .a = { (u64)hfd, 0, min(n, (size_t)HC_MAX_IO), (u64)flags } };
+	u64 asked = d.a[2];
+	s64 r = call(&d);
+
+	*put = 0;
+	*rest = NULL;
+	if (r <= 0)
+		return r;
+	if ((u64)r > asked)
+		lie("more bytes received than asked for");
+	*put = iter_put(it, win_pool(win_self()), (size_t)r);
+	if (unlikely(*put < (size_t)r)) { // what makes the page present may need the pool
+		*rest = kmalloc((size_t)r - *put);
+		if (!*rest)
+			return -ENOMEM;
+		memcpy(*rest, win_pool(win_self()) + *put, (size_t)r - *put);
+	}
 	return r;
 }
 

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
@@ -202,6 +203,52 @@ TEST(half_closed)
 	EQ(read(s, b, 1), 0);
 	EQ(t_wait(p), 0);
 	ERR(send(s, "x", 1, MSG_NOSIGNAL), EPIPE);
+}
+
+// Data that goes to and comes from memory that was never touched, in pieces that end in the middle of pages.
+TEST(untouched_memory)
+{
+	enum { N = 3 << 20 };
+	int s = to4(SOCK_STREAM, ECHO);
+	char *in = mmap(NULL, N, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *hole = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(in != MAP_FAILED && hole != MAP_FAILED);
+	OK(munmap(hole + 4096, 4096));
+	pid_t p = OK(fork());
+	if (!p) {
+		unsigned char *out = malloc(N);
+		for (int k = 0; k < N; k++)
+			out[k] = (unsigned char)((unsigned)k * 2654435761u >> 24);
+		for (int k = 0; k < N; k += 100001)
+			t_writen(s, out + k, (size_t)(N - k < 100001 ? N - k : 100001));
+		_exit(0);
+	}
+	for (size_t got = 0; got < N;) {
+		size_t want = N - got < 77777 ? N - got : 77777;
+		EQ(t_readn(s, in + got, want), want);
+		got += want;
+	}
+	for (int k = 0; k < N; k++)
+		CHECK((unsigned char)in[k] == (unsigned char)((unsigned)k * 2654435761u >> 24));
+	EQ(t_wait(p), 0);
+	ERR(write(s, hole + 4096, 10), EFAULT);
+	EQ(write(s, "abcd", 4), 4);
+	struct pollfd q = {s, POLLIN, 0};
+	EQ(poll(&q, 1, -1), 1);
+	ERR(read(s, hole + 4096, 4), EFAULT);
+}
+
+TEST(full_send_buffer)
+{
+	static char b[65536];
+	int s = to4(SOCK_STREAM, HOLD);
+	struct pollfd p = {s, POLLOUT, 0};
+	OK(fcntl(s, F_SETFL, O_NONBLOCK));
+	do // the last of it may still move on to the other side
+		while (write(s, b, sizeof(b)) > 0)
+			;
+	while (poll(&p, 1, 200));
+	ERR(write(s, b, 1), EAGAIN);
 }
 
 TEST(bytes_that_wait)
