@@ -321,3 +321,11 @@ void bhttp_put_end(struct outbuf *b)
 	outbuf_varint(b, 0);	// of the content
 	outbuf_varint(b, 0);	// no trailers
 }
+
+void bhttp_put_padding(struct outbuf *b, size_t before, size_t multiple)
+{
+	size_t over = (before + b->len) % multiple;
+	uint8_t *p = over ? outbuf_add(b, multiple - over) : NULL;
+	if (p)
+		memset(p, 0, multiple - over);
+}

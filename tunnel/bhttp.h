@@ -53,5 +53,7 @@ void bhttp_put_response(struct outbuf *b, bool known, unsigned int status, const
 // After it: of known length the whole content once, with its end; else pieces (an empty one is nothing), and the end.
 void bhttp_put_content(struct outbuf *b, const void *bytes, size_t len);
 void bhttp_put_end(struct outbuf *b);
+// Zeros behind the end (section 3.8), up to a multiple of that many bytes; `before`: what of the message is in the buffer no more.
+void bhttp_put_padding(struct outbuf *b, size_t before, size_t multiple);
 
 #endif

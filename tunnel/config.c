@@ -34,13 +34,15 @@ static const struct yamlcfg_key tun_keys[] = {
 static const struct yamlcfg_key ohttp_in_keys[] = {
 	{"ca", TEXT, false}, {"authority", TEXT, false}, {"scheme", TEXT, false}, {"chunks", FLAG, false}, {"refresh_seconds", NUMBER(1, 86400),
 		false},
-	{"max_body_mib", NUMBER(1, 1024), false}, {"answer_seconds", NUMBER(1, 3600), false}, END,
+	{"max_body_mib", NUMBER(1, 1024), false}, {"answer_seconds", NUMBER(1, 3600), false},
+	{"pad_bytes", NUMBER(1, 16384), false}, END,
 };
 static const struct yamlcfg_key ohttp_out_keys[] = {
 	{"path", TEXT, false}, {"seed", TEXT, false}, {"origins", TEXTS, false}, {"rotate_seconds", NUMBER(60, 30 * 86400), false},
 		{"overlap_seconds", NUMBER(1, 86400),
 		false},
-	{"evidence_per_second", NUMBER(1, 1000), false}, {"max_body_mib", NUMBER(1, 1024), false}, {"answer_seconds", NUMBER(1, 3600), false}, END,
+	{"evidence_per_second", NUMBER(1, 1000), false}, {"max_body_mib", NUMBER(1, 1024), false}, {"answer_seconds", NUMBER(1, 3600), false},
+	{"pad_bytes", NUMBER(1, 16384), false}, END,
 };
 static const struct yamlcfg_key ingress_keys[] = {
 	{"listen", TEXT, false}, {"listen_mode", TEXT, false}, {"accept", TEXT, false}, {"users", TEXT, false}, {"udp", FLAG, false},
@@ -364,6 +366,7 @@ static void read_ohttp_numbers(struct config_ohttp *h, const json_t *o)
 	h->on = true;
 	h->max_body_mib = number_of(o, "max_body_mib", 0);
 	h->answer_s = number_of(o, "answer_seconds", 0);
+	h->pad_bytes = number_of(o, "pad_bytes", 0);
 	h->rotate_s = number_of(o, "rotate_seconds", 0);
 	h->overlap_s = number_of(o, "overlap_seconds", 0);
 	h->evidence_per_s = number_of(o, "evidence_per_second", 0);

@@ -42,7 +42,7 @@ struct config_ohttp {
 	const char *url, *ca_file, *authority, *scheme;	// ingress
 	bool whole;
 	const char *path, *seed_file, *origins[CONFIG_MAX_ORIGINS + 1];	// egress
-	unsigned int rotate_s, overlap_s, evidence_per_s, refresh_s, max_body_mib, answer_s;
+	unsigned int rotate_s, overlap_s, evidence_per_s, refresh_s, max_body_mib, answer_s, pad_bytes;
 };
 
 // What an ingress route takes from its clients.

@@ -24,7 +24,7 @@ struct ohttp_egress {
 	struct self *self;
 	char *to, *path;
 	char *origins[OHTTP_MAX_ORIGINS];
-	size_t max_body;
+	size_t max_body, pad;
 	unsigned int answer_ms;
 	atomic_ullong requests, refused, replayed, documents, failed;
 };
@@ -117,6 +117,7 @@ struct reply {
 	struct http1_call *c;
 	struct ohttp_exchange *x;
 	struct outbuf plain, sealed;	// plain: binary HTTP that is not sealed yet
+	size_t sent;			// of it, bytes that are
 	bool begun;
 };
 
@@ -159,6 +160,7 @@ static int flush(struct reply *r, bool last)
 	else if (!err)
 		answer(r->e, r->c, 200, OHTTP_RES_TYPE, r->sealed.at, r->sealed.len);
 	OPENSSL_cleanse(r->plain.at, r->plain.len);
+	r->sent += r->plain.len;
 	r->plain.len = 0;
 	r->sealed.len = 0;
 	return err;
@@ -167,6 +169,7 @@ static int flush(struct reply *r, bool last)
 static int finish(struct reply *r)
 {
 	bhttp_put_end(&r->plain);
+	bhttp_put_padding(&r->plain, r->sent, r->e->pad);
 	int err = flush(r, true);
 	return err || !r->x->chunked ? err : http1_answer_end(r->c);
 }
@@ -362,7 +365,8 @@ static void serve_request(struct ohttp_egress *e, struct http1_call *c, bool chu
 	int err = http1_call_body(c, e->max_body + (64u << 10), &sealed);
 	if (err) {
 		if (err == -EFBIG || err == -ENOBUFS)
-			problem(e, c, err == -EFBIG ? 413 : 503, NULL, err == -EFBIG ? "the request is too large" : "too much is being sent at a time");
+			problem(e, c, err == -EFBIG ? 413 : 503, NULL,
+			err == -EFBIG ? "the request is too large" : "too much is being sent at a time");
 		c->keep = false;
 		goto out;
 	}
@@ -449,6 +453,7 @@ static int set_up(struct ohttp_egress *e, const struct ohttp_egress_options *o, 
 	e->path = strdup(o->path ? o->path : OHTTP_PATH);
 	e->max_body = o->max_body ? o->max_body : OHTTP_MAX_BODY;
 	e->answer_ms = o->answer_ms ? o->answer_ms : 60000;
+	e->pad = o->pad_bytes ? o->pad_bytes : OHTTP_PAD;
 	for (size_t i = 0; o->origins && o->origins[i]; i++) {
 		if (i == OHTTP_MAX_ORIGINS - 1)
 			return fault_set(f, -E2BIG, "more than %d origins", OHTTP_MAX_ORIGINS - 1);

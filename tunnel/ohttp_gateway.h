@@ -10,6 +10,7 @@
 #define OHTTP_PATH "/.well-known/ohttp-gateway"	// RFC 9540
 #define OHTTP_MAX_BODY (16u << 20)
 #define OHTTP_MAX_ORIGINS 16
+#define OHTTP_PAD 256
 
 struct ohttp_counts {
 	unsigned long long requests;	// that were opened (egress), or taken from clients (ingress)
@@ -34,6 +35,7 @@ struct ohttp_egress_options {
 	unsigned int rotate_s, overlap_s, max_requests, evidence_per_s;	// ohttp_keys_options
 	const char *seed_file;		// a secret that several gateways share (ohttp_keys_options), its owner's alone; NULL: none
 	size_t max_body;		// of a request, and of a response that is not chunked [OHTTP_MAX_BODY]
+	unsigned int pad_bytes;		// messages are filled up to a multiple of so many [OHTTP_PAD]; 1: not at all; 16384 at most
 	unsigned int max_connections;	// [512]
 	unsigned int answer_ms;		// how long the plain server may take to begin its answer [60000]
 };
@@ -56,6 +58,7 @@ struct ohttp_ingress_options {
 	bool whole;			// requests and responses in one piece: for gateways that know nothing of chunks
 	unsigned int refresh_s;		// how long fetched keys are used [300]
 	size_t max_body;		// of a request, and of a response in one piece [OHTTP_MAX_BODY]
+	unsigned int pad_bytes;		// messages are filled up to a multiple of so many [OHTTP_PAD]; 1: not at all; 16384 at most
 	unsigned int max_connections;	// [512]
 	unsigned int answer_ms;		// [60000]
 };

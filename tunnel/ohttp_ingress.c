@@ -33,7 +33,7 @@ struct ohttp_ingress {
 	char *path, *authority, *scheme;
 	bool whole;
 	unsigned int refresh_s, answer_ms;
-	size_t max_body;
+	size_t max_body, pad;
 
 	pthread_mutex_t lock;
 	struct ohttp_config config;
@@ -288,6 +288,7 @@ static int read_client(struct ohttp_ingress *i, struct http1_call *c, struct out
 		bhttp_put_request(plain, true, &h->method, &scheme, &authority, &h->path, &fields);
 		bhttp_put_content(plain, body.at, body.len);
 		bhttp_put_end(plain);
+		bhttp_put_padding(plain, 0, i->pad);
 		err = plain->failed ? -ENOMEM : 0;
 	}
 	*why = err == -EFBIG ? "the request is too large" : err == -ENOBUFS ? "too much is being sent at a time" : "the request broke off";
@@ -557,6 +558,7 @@ static int set_up(struct ohttp_ingress *i, const struct ohttp_ingress_options *o
 	i->whole = o->whole;
 	i->refresh_s = o->refresh_s ? o->refresh_s : REFRESH_S;
 	i->answer_ms = o->answer_ms ? o->answer_ms : 60000;
+	i->pad = o->pad_bytes ? o->pad_bytes : OHTTP_PAD;
 	i->max_body = o->max_body ? o->max_body : OHTTP_MAX_BODY;
 	i->scheme = strdup(o->scheme ? o->scheme : "http");
 	i->authority = o->authority ? strdup(o->authority) : NULL;

@@ -34,12 +34,14 @@ int ohttp_route_start(struct ohttp_route **out, const struct route_config *c, in
 			.listener = fd, .to = c->to_unix ? c->to_path.text : target_text(&c->to, to), .path = h->path, .tls = &c->tls,
 			.origins = h->origins, .rotate_s = h->rotate_s, .overlap_s = h->overlap_s, .evidence_per_s = h->evidence_per_s,
 			.seed_file = h->seed_file, .max_body = (size_t)h->max_body_mib << 20, .answer_ms = h->answer_s * 1000,
+			.pad_bytes = h->pad_bytes,
 		};
 		err = ohttp_egress_start(&r->egress, &o, f);
 	} else {
 		const struct ohttp_ingress_options o = {
 			.listener = fd, .url = h->url, .ca_file = h->ca_file, .tls = &c->tls, .authority = h->authority, .scheme = h->scheme,
 			.whole = h->whole, .refresh_s = h->refresh_s, .max_body = (size_t)h->max_body_mib << 20, .answer_ms = h->answer_s * 1000,
+			.pad_bytes = h->pad_bytes,
 		};
 		err = ohttp_ingress_start(&r->ingress, &o, f);
 	}

@@ -8,7 +8,7 @@
 
 const utf8 = new TextEncoder();
 const P256 = 0x0010, HKDF_SHA256 = 1, AEADS = {1: 16, 2: 32};	// AES-128-GCM, AES-256-GCM: how long their keys are
-const NONCE = 12, TAG = 16, CHUNK = 16384, MAX_HEAD = 65536, MAX_DOCUMENT = 1 << 20;
+const NONCE = 12, TAG = 16, CHUNK = 16384, PAD = 256, MAX_HEAD = 65536, MAX_DOCUMENT = 1 << 20;
 const KEY_PROBLEM = "https://iana.org/assignments/http-problem-types#ohttp-key";
 
 export class Refused extends Error {}
@@ -230,7 +230,8 @@ export function writeRequest(method, url, headers, body) {
 	const fields = [...headers].map(([name, value]) => join(text(name.toLowerCase()), text(value)));
 	const section = join(...fields);
 	const control = [text(method), text(u.protocol.slice(0, -1)), text(u.host), text(u.pathname + u.search)];
-	return join(number(0), ...control, number(section.length), section, number(body.length), body, number(0));
+	const plain = join(number(0), ...control, number(section.length), section, number(body.length), body, number(0));
+	return join(plain, new Uint8Array((PAD - plain.length % PAD) % PAD));	// zeros behind the end hide small differences in length
 }
 
 // The head of a response at the front of these bytes, or undefined: more is needed.
