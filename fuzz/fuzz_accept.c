@@ -78,6 +78,8 @@ static void play(const struct accept_options *o, const uint8_t *in, size_t n, si
 			p->up = pass(accept_up, a, in + at, up, piece, p->up_bytes, &p->up_len);
 			if (mark)
 				p->down = pass(accept_down, a, mark + 1, n - at - up - 1, piece, p->down_bytes, &p->down_len);
+			if (p->down_len + ACCEPT_LAST_WORDS <= ROOM)
+				p->down_len += accept_down_end(a, p->down_bytes + p->down_len);
 		}
 	}
 	accept_free(a);

@@ -141,6 +141,11 @@ int accept_up(struct acceptor *a, const uint8_t *in, size_t n, size_t *used, uin
 	return proxy_up(a->http, in, n, used, out, size, made);
 }
 
+size_t accept_down_end(struct acceptor *a, uint8_t *out)
+{
+	return proxy_down_end(a->http, out);
+}
+
 int accept_down(struct acceptor *a, const uint8_t *in, size_t n, size_t *used, uint8_t *out, size_t size, size_t *made)
 {
 	return proxy_down(a->http, in, n, used, out, size, made);

@@ -29,6 +29,8 @@
 #define ACCEPT_MAX_MS 10000	// from the connection to its destination, else it is closed: who sends a byte a minute keeps no slot
 #define ACCEPT_MAX_INPUT 16384	// no way in needs more than this at a time before the destination is known; a larger buffer is never wanted
 
+#define ACCEPT_LAST_WORDS 512
+
 enum accept_kind {
 	ACCEPT_MAPPING,		// whatever the route maps to
 	ACCEPT_SOCKS5,		// RFC 1928, 1929
@@ -97,5 +99,8 @@ bool accept_filters(const struct acceptor *a);
 // `up` the target must not be told of the end (it would take it for the client's leave); -EPROTO: malformed: cut both, nothing of it was passed on.
 int accept_up(struct acceptor *a, const uint8_t *in, size_t n, size_t *used, uint8_t *out, size_t size, size_t *made);
 int accept_down(struct acceptor *a, const uint8_t *in, size_t n, size_t *used, uint8_t *out, size_t size, size_t *made);
+// The target has ended: what is still to be said to the client (an error, when there was no answer) goes to `out`, of at least ACCEPT_LAST_WORDS
+// bytes.
+size_t accept_down_end(struct acceptor *a, uint8_t *out);
 
 #endif

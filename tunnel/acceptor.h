@@ -5,7 +5,7 @@
 
 #include "tunnel/accept.h"
 
-#define ACCEPT_OUT 512		// the longest answer to a client that is not a message of the far side
+#define ACCEPT_OUT ACCEPT_LAST_WORDS		// the longest answer to a client that is not a message of the far side
 #define ACCEPT_USER 256
 
 enum socks_stage { SOCKS_GREETING, SOCKS_PASSWORD, SOCKS_REQUEST };
@@ -39,6 +39,7 @@ enum accept_step proxy_input(struct acceptor *a, const uint8_t *bytes, size_t n,
 enum accept_step proxy_connected(struct acceptor *a, int error);
 int proxy_up(struct proxy_message *m, const uint8_t *in, size_t n, size_t *used, uint8_t *out, size_t size, size_t *made);
 int proxy_down(struct proxy_message *m, const uint8_t *in, size_t n, size_t *used, uint8_t *out, size_t size, size_t *made);
+size_t proxy_down_end(struct proxy_message *m, uint8_t *out);
 void proxy_message_free(struct proxy_message *m);
 
 #endif

@@ -74,6 +74,14 @@ ssize_t filter_pull(struct filter *x, int fd, uint8_t *buf, size_t size)
 	}
 }
 
+void filter_end(struct filter *x)
+{
+	if (x->down_over || x->down_pos < x->down_len)
+		return;
+	x->down_pos = 0;
+	x->down_len = accept_down_end(x->a, x->down);
+}
+
 int filter_flush(struct filter *x, int fd)
 {
 	while (x->down_pos < x->down_len) {

@@ -21,6 +21,8 @@ void filter_early(struct filter *x, const uint8_t *bytes, size_t len);	// at mos
 ssize_t filter_pull(struct filter *x, int fd, uint8_t *buf, size_t size);
 // As write(2) of the response: how much was taken, which may be on its way still. *over: the response is whole.
 ssize_t filter_push(struct filter *x, int fd, const uint8_t *bytes, size_t len, bool *over);
+// The far side has ended: the client is told when it was too early.
+void filter_end(struct filter *x);
 // What is on its way: 0 nothing any more, -EAGAIN, the socket's error.
 int filter_flush(struct filter *x, int fd);
 

@@ -562,6 +562,7 @@ void flow_far_end(struct flow *f)
 {
 	f->far_ended = true;
 	if (f->filter) {	// a response that had no other end; the far side is never told of the client's
+		filter_end(f->filter);
 		link_drop(f, 0);
 		flow_far_closed(f, 0, NULL);
 	} else if (f->src.fd >= 0) {

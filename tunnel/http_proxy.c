@@ -530,6 +530,14 @@ int proxy_down(struct proxy_message *m, const uint8_t *in, size_t n, size_t *use
 	}
 }
 
+size_t proxy_down_end(struct proxy_message *m, uint8_t *out)
+{
+	size_t made = 0;
+	if (m->down == DOWN_HEAD && !m->down_emit.len && !bad_answer(m, "The destination closed the connection without an answer."))
+		flush(&m->down_emit, out, ACCEPT_LAST_WORDS, &made);
+	return made;
+}
+
 void proxy_message_free(struct proxy_message *m)
 {
 	if (!m)

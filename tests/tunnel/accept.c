@@ -470,6 +470,24 @@ static void test_forward(void)
 		snprintf(name, sizeof name, "forward.bad_chunks_%zu", i);
 		ok(name, right, "taken: %s", bad_chunks[i]);
 	}
+	// An answer that never comes, or half: the client is told. One that has begun ends as it does.
+	static const struct { const char *name, *answer; bool told; } ends[] = {
+		{"forward.no_answer", "", true}, {"forward.half_answer", "HTTP/1.1 200 OK\r\nX:", true}, {"forward.whole_answer", ANSWER, false},
+		{"forward.informational_only", "HTTP/1.1 103 Early\r\n\r\n", true},
+	};
+	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+		struct result e;
+		char said[ACCEPT_LAST_WORDS + 1], down[2048];
+		size_t n;
+		struct acceptor *b = accept_new(&o);
+		play(b, GET(""), strlen(GET("")), 1000, &e);
+		accept_connected(b, 0, NULL);
+		filter(accept_down, b, ends[i].answer, strlen(ends[i].answer), 1000, 1024, down, &n);
+		n = accept_down_end(b, (uint8_t *)said);
+		said[n] = '\0';
+		ok(ends[i].name, ends[i].told ? !strncmp(said, "HTTP/1.1 502", 12) : !n, "%s", said);
+		accept_free(b);
+	}
 	// A request that comes round is known by the name in Via.
 	struct result r;
 	struct acceptor *a = accept_new(&o);
