@@ -13,7 +13,7 @@
 #include "cli/evidence.h"
 #include "cli/tls.h"
 #include "lib/encode.h"
-#include "spdm/link.h"
+#include "spdm/tcp.h"
 #include "spdm/trust.h"
 
 #define MAX_MEASUREMENTS 64
@@ -147,7 +147,7 @@ static int requester(struct request *q)
 	struct requester_options o = {.session = q->session};
 	struct requester *r = NULL;
 	struct judge *judge;
-	struct link *l = NULL;
+	struct spdm_tcp *l = NULL;
 	struct fault f = {""};
 	char host[256];
 	int err = judge_open(&judge, &q->o, &f);
@@ -159,25 +159,25 @@ static int requester(struct request *q)
 	if (err && fd >= 0)
 		close(fd);
 	if (!err)
-		err = link_open(&l, fd, r, NULL, q->timeout_ms, &f);
+		err = spdm_tcp_open(&l, fd, r, NULL, q->timeout_ms, &f);
 	if (!err) {
-		err = link_prove(l, &f);
+		err = spdm_tcp_prove(l, &f);
 		json_t *report = requester_report(r);
 		say_responder(q, report);
 		json_decref(report);
 	}
 	if (!err && !q->json && requester_open(r))
-		err = link_relay(l, STDIN_FILENO, STDOUT_FILENO, false, &f);
+		err = spdm_tcp_relay(l, STDIN_FILENO, STDOUT_FILENO, false, &f);
 	if (!err && requester_open(r))
-		err = link_end(l, &f);
-	link_close(l);
+		err = spdm_tcp_end(l, &f);
+	spdm_tcp_close(l);
 	judge_close(judge);
 	return err ? failed(err, &f) : EXIT_OK;
 }
 
 // ---- responder ----
 
-static int run_command(const struct request *q, struct link *l, int fd, struct fault *f)
+static int run_command(const struct request *q, struct spdm_tcp *l, int fd, struct fault *f)
 {
 	int in[2], out[2];
 	if (pipe(in))
@@ -203,7 +203,7 @@ static int run_command(const struct request *q, struct link *l, int fd, struct f
 	}
 	close(in[0]);
 	close(out[1]);
-	int err = pid < 0 ? fault_errno(f, errno, "fork") : link_relay(l, out[0], in[1], true, f);
+	int err = pid < 0 ? fault_errno(f, errno, "fork") : spdm_tcp_relay(l, out[0], in[1], true, f);
 	if (pid < 0)
 		close(in[1]);
 	close(out[0]);
@@ -215,21 +215,21 @@ static int run_command(const struct request *q, struct link *l, int fd, struct f
 static int serve_one(const struct request *q, struct self *self, int fd)
 {
 	struct responder *r;
-	struct link *l = NULL;
+	struct spdm_tcp *l = NULL;
 	struct fault f = {""};
 	bool open = false;
 	int err = trust_responder(&r, self, q->heartbeat_s, 0, &f);
 	if (err)
 		close(fd);
 	else
-		err = link_open(&l, fd, NULL, r, q->timeout_ms, &f);
+		err = spdm_tcp_open(&l, fd, NULL, r, q->timeout_ms, &f);
 	if (!err)
-		err = link_answer(l, &open, &f);
+		err = spdm_tcp_answer(l, &open, &f);
 	if (!err && open && !q->quiet)
 		fprintf(stderr, "coffer: a requester has a session\n");
 	if (!err && open)
-		err = q->command ? run_command(q, l, fd, &f) : link_relay(l, STDIN_FILENO, STDOUT_FILENO, false, &f);
-	link_close(l);
+		err = q->command ? run_command(q, l, fd, &f) : spdm_tcp_relay(l, STDIN_FILENO, STDOUT_FILENO, false, &f);
+	spdm_tcp_close(l);
 	return err ? failed(err, &f) : EXIT_OK;
 }
 

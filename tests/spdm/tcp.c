@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "spdm/link.h"
+#include "spdm/tcp.h"
 #include "tests/spdm/talk.h"
 
 #define MUCH (3u << 20)
@@ -23,17 +23,17 @@ static pid_t responder_process(int fd, int other, int timeout_ms)
 	if (pid)
 		return pid;
 	struct responder *r;
-	struct link *l;
+	struct spdm_tcp *l;
 	struct fault f = {""};
 	bool open = false;
 	int echo[2];
 	close(other);
-	if (pipe(echo) || trust_responder(&r, self, 5, 0, &f) || link_open(&l, fd, NULL, r, timeout_ms, &f))
+	if (pipe(echo) || trust_responder(&r, self, 5, 0, &f) || spdm_tcp_open(&l, fd, NULL, r, timeout_ms, &f))
 		_exit(99);
-	int err = link_answer(l, &open, &f);
+	int err = spdm_tcp_answer(l, &open, &f);
 	if (!err && open)
-		err = link_relay(l, echo[0], echo[1], true, &f);
-	link_close(l);
+		err = spdm_tcp_relay(l, echo[0], echo[1], true, &f);
+	spdm_tcp_close(l);
 	_exit(err ? err == -ETIMEDOUT ? 2 : err == -EPROTO ? 3 : err == -ECONNRESET ? 4 : 1 : open ? 0 : 5);
 }
 
@@ -68,7 +68,7 @@ static void test_much(const char *name, uint64_t records_per_key)
 	static char block[4096];
 	struct judge *judge;
 	struct requester *r;
-	struct link *l;
+	struct spdm_tcp *l;
 	struct fault f = {""};
 	int fds[2];
 	snprintf(from, sizeof from, "%s/from", world);
@@ -84,17 +84,17 @@ static void test_much(const char *name, uint64_t records_per_key)
 	pid_t pid = responder_process(fds[1], fds[0], 10000);
 	close(fds[1]);
 	trust_requester(&o, judge);
-	if (requester_new(&r, &o, &f) || link_open(&l, fds[0], r, NULL, 10000, &f))
+	if (requester_new(&r, &o, &f) || spdm_tcp_open(&l, fds[0], r, NULL, 10000, &f))
 		abort();
-	int in = open(from, O_RDONLY), out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600), err = link_prove(l, &f);
+	int in = open(from, O_RDONLY), out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600), err = spdm_tcp_prove(l, &f);
 	if (!err)
-		err = link_relay(l, in, out, false, &f);
+		err = spdm_tcp_relay(l, in, out, false, &f);
 	json_t *report = requester_report(r);
 	json_int_t updates = json_integer_value(json_object_get(json_object_get(report, "spdm"), "key_updates"));
 	json_decref(report);
 	if (!err)
-		err = link_end(l, &f);
-	link_close(l);
+		err = spdm_tcp_end(l, &f);
+	spdm_tcp_close(l);
 	close(in);
 	close(out);
 	int code = ended(pid);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// See link.h.
-#include "spdm/link.h"
+// See tcp.h.
+#include "spdm/tcp.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@
 #define MAX_DOWN (256u << 10)	// waiting for the descriptor
 #define DRAIN_MS 2000		// for an error's last words
 
-struct link {
+struct spdm_tcp {
 	int fd, timeout_ms;
 	struct requester *q;
 	struct responder *r;
@@ -31,11 +31,11 @@ struct link {
 	bool peer_gone, data_end;	// the connection has ended; the other side's data have
 };
 
-int link_open(struct link **out, int fd, struct requester *q, struct responder *r, int timeout_ms, struct fault *f)
+int spdm_tcp_open(struct spdm_tcp **out, int fd, struct requester *q, struct responder *r, int timeout_ms, struct fault *f)
 {
-	struct link *l = calloc(1, sizeof *l);
+	struct spdm_tcp *l = calloc(1, sizeof *l);
 	if (l)
-		*l = (struct link){.fd = fd, .timeout_ms = timeout_ms, .q = q, .r = r, .content = malloc(SPDM_FRAME_MAX)};
+		*l = (struct spdm_tcp){.fd = fd, .timeout_ms = timeout_ms, .q = q, .r = r, .content = malloc(SPDM_FRAME_MAX)};
 	int flags = fcntl(fd, F_GETFL);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));	// requests and answers are short
 	if (l && l->content && flags >= 0 && !fcntl(fd, F_SETFL, flags | O_NONBLOCK)) {
@@ -43,7 +43,7 @@ int link_open(struct link **out, int fd, struct requester *q, struct responder *
 		return 0;
 	}
 	if (l) {
-		link_close(l);
+		spdm_tcp_close(l);
 	} else {
 		close(fd);
 		requester_free(q);
@@ -52,7 +52,7 @@ int link_open(struct link **out, int fd, struct requester *q, struct responder *
 	return fault_set(f, -ENOMEM, "out of memory");
 }
 
-void link_close(struct link *l)
+void spdm_tcp_close(struct spdm_tcp *l)
 {
 	if (!l)
 		return;
@@ -65,19 +65,19 @@ void link_close(struct link *l)
 	free(l);
 }
 
-static bool is_open(const struct link *l)
+static bool is_open(const struct spdm_tcp *l)
 {
 	return l->q ? requester_open(l->q) : responder_open(l->r);
 }
 
-static bool is_ended(const struct link *l)
+static bool is_ended(const struct spdm_tcp *l)
 {
 	return l->q ? requester_ended(l->q) : responder_ended(l->r);
 }
 
 // ---- bytes ----
 
-static int flush(struct link *l, struct fault *f)
+static int flush(struct spdm_tcp *l, struct fault *f)
 {
 	while (l->out_at < l->out.len) {
 		ssize_t n = send(l->fd, l->out.bytes + l->out_at, l->out.len - l->out_at, MSG_NOSIGNAL);
@@ -92,7 +92,7 @@ static int flush(struct link *l, struct fault *f)
 	return 0;
 }
 
-static int take_frame(struct link *l, struct fault *f)
+static int take_frame(struct spdm_tcp *l, struct fault *f)
 {
 	struct spdm_event e;
 	l->have = 0;
@@ -106,13 +106,13 @@ static int take_frame(struct link *l, struct fault *f)
 	return l->down.failed || l->out.failed ? fault_set(f, -ENOMEM, "out of memory") : 0;
 }
 
-static bool may_read(const struct link *l)
+static bool may_read(const struct spdm_tcp *l)
 {
 	return !l->peer_gone && !is_ended(l) && l->out.len < MAX_ANSWERS && l->down.len < MAX_DOWN;
 }
 
 // Reads until there is nothing more to read, or enough to do.
-static int pull(struct link *l, struct fault *f)
+static int pull(struct spdm_tcp *l, struct fault *f)
 {
 	int err = 0;
 	while (!err && may_read(l)) {
@@ -143,7 +143,7 @@ static int64_t earlier(int64_t a, int64_t b)
 }
 
 // What time brings: heartbeats, their absence, frames that do not end.
-static int on_time(struct link *l, int64_t by_ms, struct fault *f)
+static int on_time(struct spdm_tcp *l, int64_t by_ms, struct fault *f)
 {
 	int64_t now = clock_ms();
 	if (by_ms >= 0 && now >= by_ms)
@@ -158,7 +158,7 @@ static int on_time(struct link *l, int64_t by_ms, struct fault *f)
 }
 
 // One turn: waits for the socket (and `more`), receives, sends. What to wait for must not change between its choice and poll. by_ms: -1 for ever.
-static int turn(struct link *l, int64_t by_ms, struct pollfd *more, nfds_t count, struct fault *f)
+static int turn(struct spdm_tcp *l, int64_t by_ms, struct pollfd *more, nfds_t count, struct fault *f)
 {
 	struct pollfd p[3] = {{.fd = l->fd}};
 	if (l->out_at < l->out.len)
@@ -184,7 +184,7 @@ static int turn(struct link *l, int64_t by_ms, struct pollfd *more, nfds_t count
 }
 
 // What is left to be sent goes, if it goes in time.
-static void drain(struct link *l, int64_t by_ms)
+static void drain(struct spdm_tcp *l, int64_t by_ms)
 {
 	struct fault f;
 	while (l->out_at < l->out.len && clock_ms() < by_ms && !flush(l, &f) && l->out_at < l->out.len) {
@@ -194,7 +194,7 @@ static void drain(struct link *l, int64_t by_ms)
 }
 
 // The same for what this side has to say of an error, which is given time to arrive.
-static void say_last(struct link *l)
+static void say_last(struct spdm_tcp *l)
 {
 	int64_t by = clock_ms() + DRAIN_MS;
 	uint8_t drop[512];
@@ -209,7 +209,7 @@ static void say_last(struct link *l)
 
 // ---- the conversation ----
 
-int link_prove(struct link *l, struct fault *f)
+int spdm_tcp_prove(struct spdm_tcp *l, struct fault *f)
 {
 	int64_t by = clock_ms() + l->timeout_ms;
 	int err = requester_begin(l->q, &l->out);
@@ -221,7 +221,7 @@ int link_prove(struct link *l, struct fault *f)
 	return err;
 }
 
-int link_answer(struct link *l, bool *open, struct fault *f)
+int spdm_tcp_answer(struct spdm_tcp *l, bool *open, struct fault *f)
 {
 	int64_t by = clock_ms() + l->timeout_ms;
 	int err = 0;
@@ -238,14 +238,14 @@ int link_answer(struct link *l, bool *open, struct fault *f)
 // ---- data ----
 
 struct relay {
-	struct link *l;
+	struct spdm_tcp *l;
 	int in, out;		// -1: ended
 	bool owns_out, end_sent, out_closed;
 };
 
 static int send_in(struct relay *r, struct fault *f)
 {
-	struct link *l = r->l;
+	struct spdm_tcp *l = r->l;
 	uint8_t buf[SPDM_DATA_MAX];
 	ssize_t n = read(r->in, buf, sizeof buf);
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
@@ -261,7 +261,7 @@ static int send_in(struct relay *r, struct fault *f)
 
 static int write_out(struct relay *r, struct fault *f)
 {
-	struct link *l = r->l;
+	struct spdm_tcp *l = r->l;
 	size_t left = l->down.len - l->down_at;
 	// A program's input does not block; of others, what poll says can be written goes to a pipe whole.
 	ssize_t n = write(r->out, l->down.bytes + l->down_at, r->owns_out || left < PIPE_BUF ? left : PIPE_BUF);
@@ -278,14 +278,14 @@ static int write_out(struct relay *r, struct fault *f)
 }
 
 // Whether data may go now: not while keys change.
-static bool may_send(const struct link *l)
+static bool may_send(const struct spdm_tcp *l)
 {
 	return is_open(l) && l->out.len < MAX_OUT && (!l->q || requester_may_send(l->q));
 }
 
 static int send_end(struct relay *r, struct fault *f)
 {
-	struct link *l = r->l;
+	struct spdm_tcp *l = r->l;
 	int err = l->q ? requester_send(l->q, NULL, 0, true, &l->out) : responder_send(l->r, NULL, 0, true, &l->out);
 	r->end_sent = !err;
 	return err ? fault_set(f, err, "the end cannot be sent") : 0;
@@ -293,7 +293,7 @@ static int send_end(struct relay *r, struct fault *f)
 
 static int relay_turn(struct relay *r, struct fault *f)
 {
-	struct link *l = r->l;
+	struct spdm_tcp *l = r->l;
 	struct pollfd p[2] = {{.fd = may_send(l) ? r->in : -1, .events = POLLIN}, {.fd = l->down.len ? r->out : -1, .events = POLLOUT}};
 	int err = turn(l, -1, p, 2, f);
 	if (!err && p[0].revents && may_send(l))
@@ -317,7 +317,7 @@ static int relay_turn(struct relay *r, struct fault *f)
 	return err;
 }
 
-int link_relay(struct link *l, int in, int out, bool owns_out, struct fault *f)
+int spdm_tcp_relay(struct spdm_tcp *l, int in, int out, bool owns_out, struct fault *f)
 {
 	struct relay r = {.l = l, .in = in, .out = out, .owns_out = owns_out};
 	int flags = owns_out ? fcntl(out, F_GETFL) : 0;
@@ -344,7 +344,7 @@ int link_relay(struct link *l, int in, int out, bool owns_out, struct fault *f)
 	return err;
 }
 
-int link_end(struct link *l, struct fault *f)
+int spdm_tcp_end(struct spdm_tcp *l, struct fault *f)
 {
 	int64_t by = clock_ms() + l->timeout_ms;
 	int err = 0;
