@@ -31,11 +31,6 @@ FUZZERS += master
 FUZZ_SRC_master = broker/master.c broker/master_wrap.c broker/backup_file.c broker/master_ask.c $(B)/lib/libcoffer.a
 FUZZERS += ratls_exchange
 FUZZ_SRC_ratls_exchange = ratls/frame.c ratls/exchange.c ratls/judge.c ratls/cache.c ratls/self.c ratls/work.c ratls/shed.c ratls/certificate.c ratls/certificate_make.c $(B)/lib/libcoffer.a
-FUZZERS += accept destinations import exec_names
-FUZZ_SRC_accept = $(addprefix tunnel/,accept.c socks.c http_head.c http_proxy.c transparent.c hook.c target.c users.c) lib/file.c lib/fault.c
-FUZZ_SRC_import = tunnel/import.c tunnel/target.c lib/fault.c
-FUZZ_SRC_exec_names = tunnel/exec_names.c tunnel/target.c
-FUZZ_SRC_destinations = tunnel/target.c tunnel/rules.c lib/fault.c
 FUZZERS += mux
 FUZZ_SRC_mux = tunnel/mux.c tunnel/mux_input.c tunnel/mux_frame.c tunnel/target.c
 FUZZERS += packet
@@ -48,11 +43,15 @@ FUZZ_SRC_httpsig = lib/httpsig.c lib/signkey.c lib/encode.c lib/sha.c lib/fault.
 FUZZ_SRC_scan = image/scan.c image/elf.c image/libpath.c image/text.c lib/fault.c lib/file.c
 # Evidence of the other kinds of hardware, each for two fifths of the time; what they share is compiled once.
 FUZZ_SHORT = rules dcap dcap_json eventlog tpm hcl csv cca bundle collateral
-FUZZ_SHORT += dns refval launch corim gpu ratls initdata
+FUZZ_SHORT += dns refval launch corim gpu ratls initdata accept destinations import exec_names
 FUZZERS += $(FUZZ_SHORT)
 FUZZ_ATTEST = $(patsubst %.c,$(B)/fuzz/obj/%.o,$(filter-out attest/simtee_main.c,$(wildcard attest/*.c ratls/certificate*.c)) lib/certext.c lib/encode.c lib/fault.c lib/file.c lib/sha.c lib/yamlcfg.c)
 $(foreach f,$(FUZZ_SHORT),$(eval FUZZ_SRC_$(f) = $(B)/fuzz/attest.a))
 FUZZ_SRC_dns = init/gateway_dns.c lib/fault.c
+FUZZ_SRC_accept = $(addprefix tunnel/,accept.c socks.c http_head.c http_proxy.c transparent.c hook.c target.c users.c) lib/file.c lib/fault.c
+FUZZ_SRC_import = tunnel/import.c tunnel/target.c lib/fault.c
+FUZZ_SRC_exec_names = tunnel/exec_names.c tunnel/target.c
+FUZZ_SRC_destinations = tunnel/target.c tunnel/rules.c lib/fault.c
 $(B)/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(Q)clang $(FUZZ_CFLAGS:-fsanitize=fuzzer,%=-fsanitize=fuzzer-no-link,%) -MMD -MP -c $< -o $@
