@@ -28,7 +28,7 @@ static pid_t responder_process(int fd, int other, int timeout_ms)
 	bool open = false;
 	int echo[2];
 	close(other);
-	if (pipe(echo) || trust_responder(&r, self, 5, 0, &f) || spdm_tcp_open(&l, fd, NULL, r, timeout_ms, &f))
+	if (pipe(echo) || trust_responder(&r, self, 60, 0, &f) || spdm_tcp_open(&l, fd, NULL, r, timeout_ms, &f))
 		_exit(99);
 	int err = spdm_tcp_answer(l, &open, &f);
 	if (!err && open)
@@ -81,10 +81,10 @@ static void test_much(const char *name, uint64_t records_per_key)
 	}
 	if (!file || fclose(file) || socketpair(AF_UNIX, SOCK_STREAM, 0, fds) || judge_open(&judge, &q, &f))
 		abort();
-	pid_t pid = responder_process(fds[1], fds[0], 10000);
+	pid_t pid = responder_process(fds[1], fds[0], 60000);
 	close(fds[1]);
 	trust_requester(&o, judge);
-	if (requester_new(&r, &o, &f) || spdm_tcp_open(&l, fds[0], r, NULL, 10000, &f))
+	if (requester_new(&r, &o, &f) || spdm_tcp_open(&l, fds[0], r, NULL, 60000, &f))
 		abort();
 	int in = open(from, O_RDONLY), out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600), err = spdm_tcp_prove(l, &f);
 	if (!err)
@@ -110,7 +110,7 @@ static void test_stranger(const char *name, const void *bytes, size_t len, bool 
 	char answer[64];
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds))
 		abort();
-	pid_t pid = responder_process(fds[1], fds[0], goes ? 10000 : 300);
+	pid_t pid = responder_process(fds[1], fds[0], goes ? 60000 : 300);
 	close(fds[1]);
 	bool sent = write(fds[0], bytes, len) == (ssize_t)len;
 	if (goes)
