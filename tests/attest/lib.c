@@ -190,7 +190,7 @@ static void test_http(void)
 	for (size_t i = 0; i < sizeof dates / sizeof *dates; i++) {
 		char text[128];
 		snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nDate: %s\r\n\r\n", dates[i].date);
-		ok("http: a date", !http_parse_head(&h, text, strlen(text), true) && h.date_s == dates[i].seconds, dates[i].date);
+		ok("http: a date", !http_parse_head(&h, text, strlen(text), true) && h.date_s == dates[i].seconds, "%s", dates[i].date);
 	}
 	static const char *const bad[] = {
 		"GET /\r\n\r\n",
