@@ -44,6 +44,7 @@ void route_release(struct route *r)
 			close(r->fds[i]);
 	}
 	free(r->fds);
+	tun_close(r);
 	ratls_context_free(r->tls);
 	route_config_free(r->c);
 	free(r->counts);

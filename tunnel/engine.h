@@ -83,6 +83,7 @@ struct route {
 	struct ohttp_route *ohttp;	// it serves itself; NULL: workers do
 	int *fds;			// of datagrams, packets: one for each worker, which may close its own; -1 then
 	unsigned int fd_count;
+	struct tun_shared *tun;		// of an egress route with a TUN device
 	struct counts *counts;		// one for each worker
 };
 

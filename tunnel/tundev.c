@@ -21,6 +21,7 @@
 
 #define TURN_PACKETS 256	// of a queue, before others have their turn
 #define HEARD 4096u		// addresses whose far gateway is known, where there are several
+#define HANDED_MAX 4096u	// packets on their way to other workers
 #define RETRY_MS 5000		// after the far gateway refused the stream
 
 // A far gateway, by one of its connections.
@@ -33,7 +34,16 @@ struct peer {
 
 struct heard {
 	uint8_t version, address[16];
-	struct peer *peer;
+	unsigned int worker;
+	struct peer *peer;		// that worker's
+};
+
+// Of an egress route, for all workers: who has heard of an address. A worker looks here for those that it has not heard of itself.
+struct tun_shared {
+	pthread_mutex_t lock;		// of `heard`
+	struct heard heard[HEARD];
+	uint64_t seed;
+	atomic_uint handed;		// packets on their way to another worker
 };
 
 struct tun_lane {
@@ -91,6 +101,13 @@ int tun_open(struct route *r, unsigned int workers, struct fault *f)
 	r->fds = calloc(workers, sizeof *r->fds);
 	if (!r->fds)
 		return fault_set(f, -ENOMEM, "out of memory");
+	if (r->c->kind == ROUTE_EGRESS) {
+		if (!(r->tun = calloc(1, sizeof *r->tun)))
+			return fault_set(f, -ENOMEM, "out of memory");
+		pthread_mutex_init(&r->tun->lock, NULL);
+		if (getrandom(&r->tun->seed, sizeof r->tun->seed, 0) != sizeof r->tun->seed)
+			r->tun->seed = (uintptr_t)r;
+	}
 	for (unsigned int i = 0; i < workers; i++) {
 		int fd = open_queue(r, f);
 		if (fd < 0)
@@ -98,6 +115,13 @@ int tun_open(struct route *r, unsigned int workers, struct fault *f)
 		r->fds[r->fd_count++] = fd;
 	}
 	return configure(r, f);
+}
+
+void tun_close(struct route *r)
+{
+	if (r->tun)
+		pthread_mutex_destroy(&r->tun->lock);
+	free(r->tun);
 }
 
 // ---- queues ----
@@ -133,42 +157,118 @@ static struct peer *newest(const struct tun_lane *t)
 	return list_entry(t->peers.prev, struct peer, node);
 }
 
-static struct heard *place_of(struct tun_lane *t, unsigned int version, const uint8_t *address)
+static bool same_address(const struct heard *h, unsigned int version, const uint8_t *address)
 {
-	uint64_t x = t->seed ^ version;
+	return h->peer && h->version == version && !memcmp(h->address, address, version == 4 ? 4 : 16);
+}
+
+static struct heard *place_of(struct heard *table, uint64_t seed, unsigned int version, const uint8_t *address)
+{
+	uint64_t x = seed ^ version;
 	for (unsigned int i = 0; i < (version == 4 ? 4u : 16u); i++)
 		x = (x ^ address[i]) * 0x100000001b3u;
-	return &t->heard[(x ^ x >> 29) % HEARD];
+	return &table[(x ^ x >> 29) % HEARD];
+}
+
+static void note(struct heard *h, struct peer *p, unsigned int version, const uint8_t *address)
+{
+	h->peer = p;
+	h->worker = p->carrier.lane->w->index;
+	h->version = (uint8_t)version;
+	memcpy(h->address, address, version == 4 ? 4 : 16);
 }
 
 // Only where several far gateways can be: on an egress route.
 static void hear(struct tun_lane *t, struct peer *p, const uint8_t *packet, size_t len)
 {
+	struct tun_shared *all = t->lane->r->tun;
 	const uint8_t *source, *destination;
 	unsigned int version;
 	if (!t->heard || packet_addresses(packet, len, &version, &source, &destination))
 		return;
-	struct heard *h = place_of(t, version, source);
-	if (h->peer == p && h->version == version && !memcmp(h->address, source, version == 4 ? 4 : 16))
+	struct heard *h = place_of(t->heard, t->seed, version, source);
+	if (h->peer == p && same_address(h, version, source))
 		return;
-	h->peer = p;
-	h->version = (uint8_t)version;
-	memcpy(h->address, source, version == 4 ? 4 : 16);
+	note(h, p, version, source);
+	pthread_mutex_lock(&all->lock);
+	note(place_of(all->heard, all->seed, version, source), p, version, source);
+	pthread_mutex_unlock(&all->lock);
 }
 
-static struct peer *peer_for(struct tun_lane *t, const uint8_t *packet, size_t len)
+// ---- packets for a far gateway whose connection is another worker's ----
+
+struct handover {
+	struct message message;
+	struct route *r;
+	size_t len;
+	uint8_t bytes[];
+};
+
+static void take_over(struct worker *w, struct message *m)
 {
+	struct handover *o = list_entry(m, struct handover, message);
 	const uint8_t *source, *destination;
 	unsigned int version;
+	list_each(n, &w->lanes) {
+		struct tun_lane *t = list_entry(n, struct lane, node)->tun;
+		if (!t || t->lane->r != o->r || list_empty(&t->peers) || packet_addresses(o->bytes, o->len, &version, &source, &destination))
+			continue;
+		struct heard *h = place_of(t->heard, t->seed, version, destination);
+		struct peer *p = same_address(h, version, destination) ? h->peer : newest(t);
+		lane_count(t->lane, COUNT_DROPPED, queue_put(&p->queue, o->bytes, o->len));
+		carrier_ready(&p->carrier);
+	}
+	atomic_fetch_sub(&o->r->tun->handed, 1);
+	route_release(o->r);
+	free(o);
+}
+
+static bool hand_over(struct tun_lane *t, unsigned int worker, const uint8_t *packet, size_t len)
+{
+	struct tun_shared *all = t->lane->r->tun;
+	struct handover *o = NULL;
+	if (atomic_fetch_add(&all->handed, 1) < HANDED_MAX)
+		o = malloc(sizeof *o + len);
+	if (!o) {
+		atomic_fetch_sub(&all->handed, 1);
+		return false;
+	}
+	*o = (struct handover){.message = {.run = take_over}, .r = route_ref(t->lane->r), .len = len};
+	memcpy(o->bytes, packet, len);
+	if (worker_post(&t->lane->w->e->workers[worker], &o->message))
+		return true;
+	atomic_fetch_sub(&all->handed, 1);
+	route_release(o->r);
+	free(o);
+	return false;
+}
+
+// Which of this worker's far gateways a packet is for; NULL: it is another worker's now, or lost.
+static struct peer *peer_for(struct tun_lane *t, const uint8_t *packet, size_t len)
+{
+	struct tun_shared *all = t->lane->r->tun;
+	const uint8_t *source, *destination;
+	unsigned int version, worker = t->lane->w->index;
 	if (!t->heard || packet_addresses(packet, len, &version, &source, &destination))
 		return newest(t);
-	struct heard *h = place_of(t, version, destination);
-	return h->peer && h->version == version && !memcmp(h->address, destination, version == 4 ? 4 : 16) ? h->peer : newest(t);
+	struct heard *h = place_of(t->heard, t->seed, version, destination);
+	if (same_address(h, version, destination))
+		return h->peer;
+	pthread_mutex_lock(&all->lock);
+	h = place_of(all->heard, all->seed, version, destination);
+	if (same_address(h, version, destination))
+		worker = h->worker;
+	pthread_mutex_unlock(&all->lock);
+	if (worker == t->lane->w->index)
+		return newest(t);
+	if (!hand_over(t, worker, packet, len))
+		lane_count(t->lane, COUNT_DROPPED, 1);
+	return NULL;
 }
 
 // The next packet of the device that may pass. -EAGAIN: none now. `budget`: how many may be looked at; then the queue is asked again in the next
 // turn.
-static ssize_t read_packet(struct tun_lane *t, uint8_t *buf, size_t size, unsigned int *budget)
+static ssize_t read_packet(struct tun_lane *t, uint8_t *buf, size_t size, unsigned int *budget, struct peer **to)
 {
 	const struct tun_config *c = &t->lane->r->c->tun;
 	while (t->attached && (*budget)--) {
@@ -176,9 +276,10 @@ static ssize_t read_packet(struct tun_lane *t, uint8_t *buf, size_t size, unsign
 		if (n < 0)
 			return -EAGAIN;
 		lane_count(t->lane, COUNT_BYTES_IN, n);
-		if (packet_may_pass(buf, (size_t)n, &c->local, &c->remote))
+		if (!packet_may_pass(buf, (size_t)n, &c->local, &c->remote))
+			lane_count(t->lane, COUNT_DROPPED, 1);
+		else if ((*to = peer_for(t, buf, (size_t)n)))
 			return n;
-		lane_count(t->lane, COUNT_DROPPED, 1);
 	}
 	if (t->attached)	// an edge anew
 		epoll_ctl(t->lane->w->epoll, EPOLL_CTL_MOD, t->src.fd, &(struct epoll_event){.events = EPOLLIN | EPOLLET, .data.ptr = &t->src});
@@ -189,6 +290,7 @@ static void on_packets(struct source *s, uint32_t events)
 {
 	struct tun_lane *t = list_entry(s, struct tun_lane, src);
 	unsigned int budget = TURN_PACKETS;
+	struct peer *p;
 	ssize_t n;
 	(void)events;
 	if (list_empty(&t->peers))
@@ -197,8 +299,7 @@ static void on_packets(struct source *s, uint32_t events)
 		carrier_ready(&newest(t)->carrier);
 		return;
 	}
-	while ((n = read_packet(t, t->lane->w->buffer, WORKER_BUFFER, &budget)) >= 0) {
-		struct peer *p = peer_for(t, t->lane->w->buffer, (size_t)n);
+	while ((n = read_packet(t, t->lane->w->buffer, WORKER_BUFFER, &budget, &p)) >= 0) {
 		lane_count(t->lane, COUNT_DROPPED, queue_put(&p->queue, t->lane->w->buffer, (size_t)n));
 		carrier_ready(&p->carrier);
 	}
@@ -228,6 +329,15 @@ static void leave(struct peer *p, int err)
 		if (t->heard[i].peer == p)
 			t->heard[i].peer = NULL;
 	}
+	if (t->heard) {
+		struct tun_shared *all = l->r->tun;
+		pthread_mutex_lock(&all->lock);
+		for (unsigned int i = 0; i < HEARD; i++) {
+			if (all->heard[i].peer == p)
+				all->heard[i].peer = NULL;
+		}
+		pthread_mutex_unlock(&all->lock);
+	}
 	list_remove(&p->node);
 	queue_clear(&p->queue);
 	tend_queue(t);
@@ -251,7 +361,7 @@ static ssize_t peer_pull(struct carrier *c, uint8_t *buf, size_t size)
 	unsigned int budget = TURN_PACKETS;
 	ssize_t n = queue_get(&p->queue, buf, size);
 	if (n == -EAGAIN && p->open && alone(t))
-		n = read_packet(t, buf, size, &budget);
+		n = read_packet(t, buf, size, &budget, &p);
 	return n;
 }
 

@@ -13,6 +13,8 @@ struct link;
 // Makes the route's device with a queue for each worker, its addresses and the routes to the far networks. None of them is used yet.
 int tun_open(struct route *r, unsigned int workers, struct fault *f);
 
+void tun_close(struct route *r);	// what belongs to all workers
+
 int tun_lane_new(struct lane *l);
 void tun_lane_link_open(struct lane *l);	// ingress: the lane has a link
 void tun_lane_retire(struct lane *l);
