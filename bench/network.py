@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# The network part of bench/run: real programs over the loopback inside an enclave, and through the host, against the same programs natively. All of it
-# happens in a network namespace of its own, so that no port of the machine is touched; without the right to make one the section says so.
+# The network part of bench/run: real programs over the loopback inside an enclave, and through the host, against the same programs natively. All of
+# it happens in a network namespace of its own, so that no port of the machine is touched; without the right to make one the section says so.
 #
 #	python3 bench/network.py [-q]
 import json
@@ -144,8 +144,9 @@ def measure(quick):
 	rounds, seconds, n = (1, 1, 20000) if quick else (5, 3, 200000)
 	folder = tempfile.mkdtemp(prefix="coffer-bench-net.")
 	out = ["## The network: real programs inside and through the host, against the same natively", "",
-	       "iperf3 over TCP (IPv4), redis-benchmark with 50 clients. *Within*: both ends in one world. *Through the host*: the server natively or inside, the",
-	       "client native both times. Idle connections: 10,000 inside, both ends; the same number natively, or 2,000 where the machine allows no more.", "",
+	       "iperf3 over TCP (IPv4), redis-benchmark with 50 clients. *Within*: both ends in one world. *Through the host*: the server natively or inside,",
+	       "the client native both times. Idle connections: 10,000 inside, both ends; the same number natively, or 2,000 where the machine allows",
+	       "no more.", "",
 	       "| | native | coffer | ratio | target |", "|---|---:|---:|---:|---|"]
 	try:
 		w = Worlds(folder)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Netlink, as far as it answers questions: links, addresses, routes (rtnetlink(7)), sockets (sockdiag.c). glibc's getifaddrs and
-// getaddrinfo ask so. Only lo of a network namespace can be changed; no device ever comes or goes, so an uevent socket stays silent. Locks: the socket's lock, inside packet.c.
+// getaddrinfo ask so. Only lo of a network namespace can be changed; no device ever comes or goes, so an uevent socket stays
+// silent. Locks: the socket's lock, inside packet.c.
 #include "kernel/net/families.h"
 #include "kernel/net/netdev.h"
 #include "kernel/net/netlink.h"

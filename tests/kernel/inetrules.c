@@ -300,7 +300,8 @@ static void read_error(int s, const char *text, int port)
 	char data[16] = "", ctl[256];
 	struct sockaddr_in name;
 	struct iovec v = {data, sizeof(data)};
-	struct msghdr m = {.msg_name = &name, .msg_namelen = sizeof(name), .msg_iov = &v, .msg_iovlen = 1, .msg_control = ctl, .msg_controllen = sizeof(ctl)};
+	struct msghdr m = {.msg_name = &name, .msg_namelen = sizeof(name), .msg_iov = &v, .msg_iovlen = 1, .msg_control = ctl,
+			   .msg_controllen = sizeof(ctl)};
 	EQ(recvmsg(s, &m, MSG_ERRQUEUE), strlen(text));
 	STREQ(data, text);
 	CHECK(m.msg_flags & MSG_ERRQUEUE);
@@ -430,7 +431,8 @@ TEST(source_address_of_a_message)
 		}
 	}
 	EQ(seen, 2);
-	m = (struct msghdr){.msg_name = &from, .msg_namelen = sizeof(from), .msg_iov = &v, .msg_iovlen = 1, .msg_control = ctl, .msg_controllen = sizeof(ctl)};
+	m = (struct msghdr){.msg_name = &from, .msg_namelen = sizeof(from), .msg_iov = &v, .msg_iovlen = 1, .msg_control = ctl,
+			    .msg_controllen = sizeof(ctl)};
 	pi.ipi_ifindex = 0;
 	memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)), &pi, sizeof(pi));
 	EQ(sendmsg(r, &m, 0), 1);

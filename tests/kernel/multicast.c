@@ -199,7 +199,8 @@ TEST(delivered_of_version_six)
 
 static int from_source(int s, const char *group, const char *source, int op)
 {
-	struct ip_mreq_source m = {.imr_multiaddr.s_addr = inet_addr(group), .imr_interface.s_addr = inet_addr("127.0.0.1"), .imr_sourceaddr.s_addr = inet_addr(source)};
+	struct ip_mreq_source m = {.imr_multiaddr.s_addr = inet_addr(group), .imr_interface.s_addr = inet_addr("127.0.0.1"),
+				   .imr_sourceaddr.s_addr = inet_addr(source)};
 	return setsockopt(s, IPPROTO_IP, op, &m, sizeof(m));
 }
 

@@ -16,7 +16,8 @@
 #define OUT4 "198.51.100.1"
 #define OUT6 "fd12:3456::1"
 // ECHO: until the end, then closes. RESET: reads four bytes and aborts. HOLD: accepts and does nothing. COMMAND: one line
-// "PORT N": makes N connections (-1: sends one datagram from 127.0.0.1; -2: one connection from there) to PORT, sends a byte through each, reads one, answers with how many worked.
+// "PORT N": makes N connections (-1: sends one datagram from 127.0.0.1; -2: one connection from there) to PORT, sends a
+// byte through each, reads one, answers with how many worked.
 enum { ECHO = 9001, RESET, HOLD, COMMAND, NOBODY, PUBLISHED = 7000, PUBLISHED_UDP, PUBLISHED_SHARED };
 #define ADDR(a) (struct sockaddr *)&(a), sizeof(a)
 
