@@ -364,7 +364,7 @@ static void measured_options(const struct config *c, struct manifest *m)
 	struct text options = {0};
 
 	text_printf(&options, "memory=%" PRIu64 ",debug=%d,connect=%s,rseq=%d", c->memory_bytes, c->debug_enclave,
-		    c->connect_any ? "any" : "none", c->restartable_sequences);
+		    c->connect_any ? "any" : c->destination_count ? "listed" : "none", c->restartable_sequences);
 	for (size_t i = 0; i < c->listen_count; i++)
 		text_printf(&options, "%s%u", i ? "+" : ",listen=", c->listen[i]);
 	if (config_has_gateway(c))

@@ -21,7 +21,7 @@ struct boot_info {
 	bool rseq;		// `rseq=1` among the measured options: kernel/task/rseq.c
 	bool strace;		// debug only
 	char strace_filter[256]; // unmeasured: names and classes of calls, comma-separated; empty: all
-	// network: `listen=80+443`, `connect=any|none` among the measured options; `gateway=1`: there is one (kernel/net/shield.c), and
+	// network: `listen=80+443`, `connect=any|none|listed` among the measured options; `gateway=1`: there is one (kernel/net/shield.c), and
 	// `shield=6379`: ports of the host that only it may listen on
 	u16 listen_ports[BOOT_MAX_PORTS], shield_ports[BOOT_MAX_PORTS];
 	u32 nlisten, nshield;

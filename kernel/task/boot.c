@@ -95,7 +95,7 @@ static int option(const char *s, size_t len)
 	}
 	if (is(s, kl, "connect")) {
 		boot_info.allow_connect = is(v, vl, "any");
-		return boot_info.allow_connect || is(v, vl, "none") ? 0 : -EINVAL;
+		return boot_info.allow_connect || is(v, vl, "none") || is(v, vl, "listed") ? 0 : -EINVAL; // what is listed the gateway reaches
 	}
 	return -EINVAL;
 }
