@@ -135,6 +135,12 @@ void flow_free(struct flow *f)
 	lane_leave(lane);
 }
 
+// How closing it ends the connection: with a reset, also when this process dies, or in order, with all that was sent.
+static void set_abrupt(int fd, bool abrupt)
+{
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = abrupt}, sizeof(struct linger));
+}
+
 // The plain side learns by a reset that something may be missing, unless all went in order.
 static void close_flow(struct flow *f, int err, const char *why)
 {
@@ -157,8 +163,8 @@ static void close_flow(struct flow *f, int err, const char *why)
 	associate_end(f);
 	if (f->src.fd >= 0) {
 		worker_unwatch(w, &f->src);
-		if (err)
-			setsockopt(f->src.fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
+		if (!err)
+			set_abrupt(f->src.fd, false);
 		close(f->src.fd);
 		f->src.fd = -1;
 	}
@@ -320,6 +326,7 @@ void flow_accept(struct lane *lane, int fd)
 		atomic_fetch_sub(&w->load, 1);
 		return;
 	}
+	set_abrupt(fd, true);
 	if (lane->r->c->accept.kind != ACCEPT_MAPPING) {
 		f->acceptor = accept_new(&lane->r->c->accept);
 		if (!f->acceptor) {
@@ -341,6 +348,7 @@ void flow_accept(struct lane *lane, int fd)
 static void connected(struct flow *f, int fd)
 {
 	f->src.fd = fd;
+	set_abrupt(fd, true);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));	// a Unix socket has none
 	int err = worker_watch(f->lane->w, &f->src, WATCHED);
 	if (err) {

@@ -10,3 +10,9 @@ $(B)/test/tunnel-%: $(B)/obj/tests/tunnel/%.o $(B)/lib/libcoffer.a
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(COFFER_LIBS)
 .SECONDARY: $(TUNNEL_TESTS:$(B)/test/tunnel-%=$(B)/obj/tests/tunnel/%.o)
+
+# Gateways that die, stop, hang and read their files again, at random, under load. With sanitizers: SAN=1 B=build/san.
+.PHONY: soak-tunnel
+soak: soak-tunnel
+soak-tunnel: bins
+	$(Q)B=$(B) tests/tunnel/soak.py
