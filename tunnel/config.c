@@ -442,7 +442,8 @@ static int prefixes_of(struct reading *w, const json_t *o, const char *key, bool
 		const char *text = json_string_value(json_array_get(list, i));
 		if (prefix_parse(&out->list[out->count++], text, interface))
 			return wrong(w, "tun: %s: '%.60s' is no %s", key, text,
-				     interface ? "address with its network's bits, as 10.0.0.1/24 or fd00::1/64" : "network, as 10.0.0.0/24 or fd00::/64 (with zeros behind its bits)");
+				     interface ? "address with its network's bits, as 10.0.0.1/24 or fd00::1/64" :
+				     "network, as 10.0.0.0/24 or fd00::/64 (with zeros behind its bits)");
 	}
 	return 0;
 }

@@ -59,16 +59,17 @@ struct mux_ops {
 	int (*opened)(void *ctx, struct mux_stream *s);
 	// The peer accepted a stream of ours: the destination is connected.
 	void (*accepted)(void *ctx, struct mux_stream *s);
-	// As read(2): what to send next; size > 0. 0: no more will come (the end is sent; of datagrams: an empty one). -EAGAIN: nothing now, mux_ready will
-	// be called. Others: the stream is reset for this reason. One datagram at a time, and there is always room for MUX_MAX_DATA then.
+	// As read(2): what to send next; size > 0. 0: no more will come (the end is sent; of datagrams: an empty one). -EAGAIN: nothing now,
+	// mux_ready will be called. Others: the stream is reset for this reason. One datagram at a time, and there is always room for MUX_MAX_DATA
+	// then.
 	ssize_t (*pull)(void *ctx, struct mux_stream *s, uint8_t *buf, size_t size);
 	// As write(2): how much was taken. Less than all, or -EAGAIN: mux_resume will be called. Other errors: the stream is reset for this reason. A
 	// datagram is whole, and gone whatever this returns.
 	ssize_t (*data)(void *ctx, struct mux_stream *s, const uint8_t *bytes, size_t len);
 	// The peer has ended its side; all its data was taken.
 	void (*end)(void *ctx, struct mux_stream *s);
-	// The stream is gone; the last call for it. Once for each stream, whatever ended it (also mux_free), but for those that mux_reset was called for and
-	// those that `opened` refused.
+	// The stream is gone; the last call for it. Once for each stream, whatever ended it (also mux_free), but for those that mux_reset was
+	// called for and those that `opened` refused.
 	void (*closed)(void *ctx, struct mux_stream *s, enum mux_error why);
 	// The peer answered mux_ping. May be NULL.
 	void (*pong)(void *ctx);
@@ -99,8 +100,8 @@ bool mux_pending(const struct mux *m);
 const char *mux_reason(const struct mux *m);	// "" when nothing failed
 
 // Opens a stream to `target` as the far gateway sees it; NULL or TARGET_NONE: what its route maps to (always so for MUX_IP). Data may be sent at
-// once (mux_ready), or after `accepted`. -EAGAIN: the peer lets no more be open at once; -ESHUTDOWN: the peer, or this side, goes away, or the numbers
-// are used up: it needs another connection; -EINVAL: the target; -ENOMEM.
+// once (mux_ready), or after `accepted`. -EAGAIN: the peer lets no more be open at once; -ESHUTDOWN: the peer, or this side, goes away, or the
+// numbers are used up: it needs another connection; -EINVAL: the target; -ENOMEM.
 int mux_open(struct mux_stream **out, struct mux *m, enum mux_kind kind, const struct target *target, void *user);
 void mux_accept(struct mux_stream *s);
 // Ends the stream both ways; s is gone for the caller and no op is called for it any more.

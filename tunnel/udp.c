@@ -57,9 +57,17 @@ struct outlet {
 
 // ---- sockets ----
 
+// With CAP_NET_ADMIN beyond the system's limit (net.core.rmem_max).
+static void large_buffer(int fd)
+{
+	const int size = RECEIVE_BUFFER;
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size))
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+}
+
 static int udp_socket(const struct config_address *at, uint32_t mark)
 {
-	const int family = at->sa.ss_family, one = 1, size = RECEIVE_BUFFER;
+	const int family = at->sa.ss_family, one = 1;
 	int err, fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
@@ -72,7 +80,7 @@ static int udp_socket(const struct config_address *at, uint32_t mark)
 		close(fd);
 		return err;
 	}
-	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+	large_buffer(fd);
 	return fd;
 }
 
@@ -509,7 +517,6 @@ static void dialed(void *ctx, int fd, const char *why)
 {
 	struct outlet *o = ctx;
 	struct worker *w = o->carrier.lane->w;
-	const int size = RECEIVE_BUFFER;
 	struct datagram *d;
 	o->dial = NULL;
 	if (fd < 0) {
@@ -519,7 +526,7 @@ static void dialed(void *ctx, int fd, const char *why)
 		return;
 	}
 	o->src.fd = fd;
-	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+	large_buffer(fd);
 	int err = worker_watch(w, &o->src, EPOLLIN | EPOLLET);
 	if (err) {
 		close_outlet(o, err);
