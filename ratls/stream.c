@@ -170,13 +170,14 @@ int connection_flush(struct ratls_connection *c)
 {
 	while (c->out_pos < c->out_len || wire_holds(c->wire)) {
 		int k = 0;
-		if (c->out_len - c->out_pos > RECORD)
+		bool gathers = c->out_len - c->out_pos > RECORD;
+		if (gathers)
 			wire_gather(c->wire);
 		while (c->out_pos < c->out_len && (k = put_record(c, c->out + c->out_pos, c->out_len - c->out_pos)) > 0)
 			c->out_pos += (size_t)k;
-		if (k < 0 && k != -EAGAIN)
+		if (k < 0 && (k != -EAGAIN || !gathers))
 			return k;
-		if ((k = send_records(c)))
+		if ((k = send_records(c)))	// else there is room again
 			return k;
 	}
 	if (c->out) {

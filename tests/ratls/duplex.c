@@ -156,6 +156,30 @@ static void test_no_spin(void)
 	}
 }
 
+// A few bytes at a time into a socket that takes no more: none waits longer than it may.
+static void test_trickle(void)
+{
+	for (int session = 0; session < 2; session++) {
+		struct pair p;
+		char buf[64];
+		meet(&p, session ? verifier : bare, session ? prover : bare);
+		size_t sent = 0, got = 0;
+		ssize_t n = 0;
+		for (int i = 0; i < 100000 && n >= 0; i++) {
+			n = ratls_write(p.client, "x", 1, 0);
+			sent += n > 0 ? (size_t)n : 0;
+		}
+		bool full = n == -EAGAIN;
+		for (int i = 0; i < 1000 && (n > 0 || n == -EAGAIN) && got < sent; i++) {
+			while ((n = ratls_read(p.server, buf, sizeof buf, 0)) > 0)
+				got += (size_t)n;
+			ratls_write(p.client, NULL, 0, 0);
+		}
+		ok("ratls: byte by byte into a full socket", full && got == sent, "%d, %zu of %zu", full, got, sent);
+		pair_close(&p);
+	}
+}
+
 // Cut off when it is due, not when somebody happens to look.
 static void test_silent(void)
 {
@@ -347,6 +371,7 @@ int main(void)
 	test_half_closed();
 	test_full();
 	test_no_spin();
+	test_trickle();
 	test_silent();
 	test_frames();
 	test_keys();
