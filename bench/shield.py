@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+# The shield part of bench/run: redis and nginx, unchanged, natively without any protection, in an enclave on published ports, and in an enclave behind the
+# network shield with `coffer tunnel` on the clients' side. Everything is on this machine: the shield's row carries both ends of TLS as well.
+#
+#	python3 bench/shield.py [-q]
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+COFFER = os.path.join(ROOT, os.environ.get("B", "build"), "bin/coffer")
+TARGET = 0.7
+CASES = ("redis GET", "redis GET -P 16", "redis SET -P 16", "nginx 1 KiB", "nginx 100 KiB")
+NGINX = """daemon off; worker_processes 2; error_log /dev/null; pid {dir}/pid; {user}
+events {{ worker_connections 1000; }}
+http {{ access_log off; client_body_temp_path {dir}/b; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;
+	sendfile on; keepalive_requests 1000000; server {{ listen 0.0.0.0:{port} reuseport; root {www}; }} }}
+"""
+
+
+def sh(*argv, **kw):
+	return subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, **kw)
+
+
+def must(*argv, **kw):
+	r = sh(*argv, **kw)
+	if r.returncode:
+		raise RuntimeError(" ".join(argv) + ": " + (r.stdout + r.stderr).strip()[-300:])
+	return r.stdout
+
+
+def free_ports(n):
+	all_of_them = [socket.create_server(("127.0.0.1", 0)) for _ in range(n)]
+	ports = [s.getsockname()[1] for s in all_of_them]
+	for s in all_of_them:
+		s.close()
+	return ports
+
+
+def redis(port):
+	return ["/usr/bin/redis-server", "--port", str(port), "--save", "", "--bind", "0.0.0.0", "--protected-mode", "no", "--loglevel", "warning"]
+
+
+class World:
+	"""redis and nginx, at ports of this machine; `ports` is where clients go."""
+
+	def __init__(self, name, folder):
+		self.name, self.folder, self.processes = name, folder, []
+		self.env = {**os.environ, "COFFER_BROKER_DIR": folder + "/broker", "COFFER_SIMTEE_DIR": folder + "/simtee"}
+		inside, ports = name != "native", free_ports(2)
+		self.ports = ports
+		dir = "/tmp" if inside else folder + "/run"
+		www = "/www" if inside else folder + "/project/www"
+		os.makedirs(folder + "/project/www")
+		os.makedirs(folder + "/run")
+		for file, size in (("1k", 1 << 10), ("100k", 100 << 10)):
+			with open(f"{folder}/project/www/{file}", "wb") as f:
+				f.write(b"x" * size)
+		conf = folder + "/project/www/nginx.conf"
+		with open(conf, "w") as f:
+			f.write(NGINX.format(dir=dir, www=www, port=ports[1], user="user root root;" if inside or os.geteuid() == 0 else ""))
+		if not inside:
+			self.start(*redis(ports[0]))
+			self.start("/usr/sbin/nginx", "-p", dir, "-c", conf)
+		else:
+			self.enclave(ports, name == "shield")
+		for port in self.ports:
+			self.wait_for(port)
+
+	def enclave(self, ports, shield):
+		project, kind = self.folder + "/project", ": attested" if shield else ""
+		with open(project + "/coffer.yaml", "w") as f:
+			f.write("name: bench-shield\ncommand: [/bin/sh]\nhost_arguments: true\nworking_directory: /\nmemory: 2G\n"
+				f"network:\n  listen:\n    - {ports[0]}{kind}\n    - {ports[1]}{kind}\n"
+				"copy:\n  - www\n  - /bin/sh\n  - /usr/bin/redis-server\n  - /usr/sbin/nginx\n  - /etc/passwd\n  - /etc/group\n")
+		root = next(w for w in must(COFFER, "broker", "simulated-root", env=self.env).split() if w.endswith(".pem"))
+		must(COFFER, "build", "-q", env=self.env, cwd=project)
+		self.start(COFFER, "run", "--", "/bin/sh", "-c", " ".join(redis(ports[0])).replace("--save ", "--save ''") +
+			   " & exec /usr/sbin/nginx -p /tmp -c /www/nginx.conf", cwd=project)
+		if not shield:
+			return
+		self.ports = free_ports(2)
+		measurement = must(COFFER, "measure", env=self.env, cwd=project).strip()
+		with open(self.folder + "/tunnel.yaml", "w") as f:
+			f.write("routes:\n" + "".join(
+				f"  - name: r{k}\n    ingress: {{listen: 127.0.0.1:{self.ports[k]}}}\n    connect: 127.0.0.1:{ports[k]}\n"
+				f"    verify: {{measurements: [\"{measurement}\"], insecure_simulated_root: {root}}}\n" for k in range(2)))
+		self.start(COFFER, "tunnel", "run", self.folder + "/tunnel.yaml")
+
+	def start(self, *argv, cwd=None):
+		self.processes.append(subprocess.Popen(argv, env=self.env, cwd=cwd or self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+						       stderr=subprocess.DEVNULL, start_new_session=True))
+
+	def wait_for(self, port):
+		"""Until an answer comes: a listening gateway is not its server yet."""
+		for _ in range(300):
+			try:
+				with socket.create_connection(("127.0.0.1", port), 2) as s:
+					s.sendall(b"PING\r\n\r\n")
+					if s.recv(100):
+						return
+			except OSError:
+				pass
+			time.sleep(0.1)
+		raise RuntimeError(f"{self.name}: nobody answers at port {port}")
+
+	def close(self):
+		for p in reversed(self.processes):
+			try:
+				os.killpg(p.pid, signal.SIGTERM)
+				p.wait(20)
+			except (ProcessLookupError, subprocess.TimeoutExpired):
+				p.kill()
+				p.wait()
+		shutil.rmtree(self.folder, ignore_errors=True)
+
+	def measure(self, case, quick):
+		if case.startswith("redis"):
+			_, what, *options = case.split()
+			out = must("redis-benchmark", "-p", str(self.ports[0]), "--csv", "-c", "50", "-n", str((100000 if options else 20000) * (1 if quick else 4)),
+				   "-t", what.lower(), *options)
+			return float(next(line for line in out.splitlines() if line.startswith(f'"{what}"')).split('","')[1])
+		out = must("wrk", "-t", "1", "-c", "50", "-d", "1" if quick else "4", f"http://127.0.0.1:{self.ports[1]}/{case.split()[1]}k")
+		if "Non-2xx" in out:
+			raise RuntimeError(f"{self.name}: nginx's answers are errors")
+		return float(next(line for line in out.splitlines() if line.startswith("Requests/sec")).split()[1])
+
+
+def report(rounds, quick):
+	"""The section of RESULTS.md."""
+	for tool in ("redis-benchmark", "redis-server", "wrk", "/usr/sbin/nginx"):
+		if not shutil.which(tool):
+			return [f"shield: left out, {tool} is missing", ""]
+	worlds, values = [], {}
+	try:
+		for name in ("native", "published", "shield"):
+			worlds.append(World(name, tempfile.mkdtemp(prefix="coffer-shield.")))
+		for _ in range(rounds):
+			for case in CASES:
+				for w in worlds:
+					values.setdefault((case, w.name), []).append(w.measure(case, quick))
+	except (RuntimeError, StopIteration) as e:
+		return [f"shield: did not run ({e})", ""]
+	finally:
+		for w in worlds:
+			w.close()
+	out = ["## Unchanged servers behind the network shield", "",
+	       "redis and nginx answer 50 clients on the same machine: natively without protection; in an enclave on published ports, in plaintext; in an enclave",
+	       "behind the shield, the clients going through `coffer tunnel`. Requests a second, medians; the ratio is the shield's to the native one's.", "",
+	       "| | native | enclave, published | enclave, shield | ratio | target |", "|---|---:|---:|---:|---:|---|"]
+	for case in CASES:
+		n, p, s = (values[case, w] for w in ("native", "published", "shield"))
+		ratio = statistics.median(x / y for x, y in zip(s, n))
+		target = ("≥ 0.7 reached" if ratio >= TARGET / 1.05 else "≥ 0.7 **missed**") if case != "redis GET" else ""
+		out.append(f"| {case} | {statistics.median(n):,.0f} | {statistics.median(p):,.0f} | {statistics.median(s):,.0f} | {ratio:.2f} | {target} |")
+	return out + [""]
+
+
+if __name__ == "__main__":
+	print("\n".join(report(1 if "-q" in sys.argv[1:] else 3, "-q" in sys.argv[1:])))
