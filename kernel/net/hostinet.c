@@ -2,7 +2,7 @@
 // Sockets of the host behind our own: connections to the world, and listeners on published ports. The measured
 // configuration decides what is let through (boot_info.listen_ports, boot_info.allow_connect); what the host's network
 // carries is as untrusted as any network. Host calls are made without locks.
-// Locks: i->host_lock (making the host socket of a datagram socket), sock lock (states).
+// Locks: sock lock (states).
 #include "kernel/net/inet.h"
 #include "kernel/net/netdev.h"
 #include "kernel/include/boot.h"
@@ -54,6 +54,17 @@ void host_close(struct inet_sock *i)
 		return;
 	hostio_unwatch(h);
 	hc_close(h);
+}
+
+// Makes h the socket's; another thread may have been first: -EEXIST. Nothing must go on watching for a socket that does not close it.
+static int adopt(struct inet_sock *i, int h)
+{
+	int none = -1;
+	if (__atomic_compare_exchange_n(&i->hfd, &none, h, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		return 0;
+	hostio_unwatch(h);
+	hc_close(h);
+	return -EEXIST;
 }
 
 // An address as the host reports it; nonsense becomes 0.0.0.0:0.
@@ -473,7 +484,8 @@ int host_listen(struct inet_sock *i, int backlog)
 	}
 	if (h < 0)
 		return h;
-	i->hfd = h;
+	if (adopt(i, h))
+		return 0; // another thread listens with it at this moment
 	(void)hc_setsockopt(h, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (i->s.reuseport) // one listener a worker: the host spreads connections over them
 		(void)hc_setsockopt(h, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
@@ -549,11 +561,6 @@ int host_udp_open(struct inet_sock *i, bool bind)
 	int r = 0;
 	if (i->hfd >= 0)
 		return 0;
-	mutex_lock(&i->host_lock);
-	bool have = i->hfd >= 0;
-	mutex_unlock(&i->host_lock);
-	if (have)
-		return 0;
 	u16 family;
 	int one = 1, h = open_datagram(i, &family);
 	if (h < 0)
@@ -564,15 +571,12 @@ int host_udp_open(struct inet_sock *i, bool bind)
 		(void)hc_setsockopt(h, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (bind)
 		r = hc_bind(h, a, inet_put_addr(family, &i->local, a));
-	mutex_lock(&i->host_lock);
-	have = i->hfd >= 0;
-	if (!r && !have)
-		i->hfd = h;
-	mutex_unlock(&i->host_lock);
-	if (r || have) {
-		hostio_unwatch(h);
-		hc_close(h);
+	if (!r) {
+		(void)adopt(i, h);
+		return 0;
 	}
+	hostio_unwatch(h);
+	hc_close(h);
 	return r;
 }
 
@@ -594,7 +598,7 @@ int host_udp_connect(struct inet_sock *i, const struct iaddr *dst, struct iaddr 
 		int h = open_datagram(i, &family);
 		if (h < 0)
 			return h;
-		i->hfd = h;
+		(void)adopt(i, h);
 	}
 	r = hc_connect(i->hfd, a, inet_put_addr(family_for(to), to, a));
 	if (!r) {
@@ -620,7 +624,7 @@ ssize_t host_udp_send(struct inet_sock *i, struct sock_msg *m, const struct iadd
 		int h = open_datagram(i, &family);
 		if (h < 0)
 			return h;
-		i->hfd = h;
+		(void)adopt(i, h);
 	}
 	if (r)
 		return r;

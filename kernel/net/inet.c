@@ -261,7 +261,7 @@ static int take_port(struct inet_sock *i, u16 port)
 	return r;
 }
 
-bool inet_published(const struct inet_sock *i, u16 port) { return i->outside || (!i->s.net && host_may_listen(port)); }
+bool inet_published(const struct inet_sock *i, u16 port) { return i->outside || (!i->serves && !i->s.net && host_may_listen(port)); }
 
 // May it have an address that is not ours? Nothing will reach it there.
 static bool binds_freely(const struct inet_sock *i)
@@ -352,6 +352,8 @@ static int score(const struct inet_sock *i, const struct iaddr *dst, const struc
 	int n = 1;
 	if (i->s.type == SOCK_STREAM && (i->s.state != ST_LISTEN || i->shares_port || i->outside))
 		return 0;
+	if (shield_hides(i, dst->ip))
+		return 0;
 	if (ip_is_any(i->local.ip)) {
 		bool v4 = ip_is_v4(dst->ip);
 		if (ip_is_v4(i->local.ip) ? !v4 : v4 && i->v6only)
@@ -430,7 +432,7 @@ bool inet_served(const struct iaddr *to)
 	bool found = false;
 	mutex_lock(&inet_lock);
 	list_for_each(i, &bucket(to->port)->own, hash)
-		if (i->serves && i->local.port == to->port && !memcmp(i->local.ip, to->ip, 16) && score(i, to, to))
+		if (i->serves && i->s.type == SOCK_STREAM && i->local.port == to->port && !memcmp(i->local.ip, to->ip, 16) && score(i, to, to))
 			found = true;
 	mutex_unlock(&inet_lock);
 	return found;

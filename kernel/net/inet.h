@@ -65,7 +65,6 @@ struct inet_sock {
 	bool outside;	   // the gateway's listener on a shielded port: nobody inside finds it, and the port inside is the program's
 	bool serves;	   // the gateway's, at an address of the world that programs reach here
 	struct hostio_state host;
-	struct mutex host_lock; // creation of hfd (UDP)
 };
 static inline struct inet_sock *inet_of(struct sock *s) { return container_of(s, struct inet_sock, s); }
 
@@ -112,6 +111,7 @@ int inet_setopt(struct sock *s, int level, int opt, const void *val, u32 len);
 bool shield_port(u16 port);		// the gateway alone may listen there
 bool shield_owns(const u8 *ip);		// stands for a destination that the gateway serves
 bool shield_takes(const struct sock *s, const struct iaddr *to);	// does this connection stay inside?
+bool shield_hides(const struct inet_sock *i, const u8 *ip);	// such a destination is the gateway's alone, also when it is gone
 void shield_bind(struct inet_sock *i, const struct iaddr *at);	// marks what the gateway binds
 bool inet_served(const struct iaddr *to);	// inet.c: the gateway listens at exactly this address
 void shield_refused(void);		// says why a connection out is refused

@@ -4,8 +4,9 @@
 // by writing to /proc/coffer/gateway, which nobody can open once a program has run, and is out of programs' sight from then on. It writes there again
 // when it ends because the program has.
 //
-//	it listens on a port of `shield=`     the host's port, and nothing inside: the program listens on the same one
-//	it listens anywhere else              inside, also at addresses of the world, which programs then reach there
+//	it listens on a port of `shield=`, at any address    the host's port, and nothing inside: the program listens on the same one
+//	it listens anywhere else              inside alone, also at addresses of the world, which programs then reach there, and on ports that are
+//	                                      published: who comes from outside must never be taken for a program
 //	it connects to such a port on lo      to the program
 //	it connects to 100.64.0.0/16          inside
 //	it connects to anything else          through the host, the host's own 127.0.0.1 too
@@ -15,6 +16,7 @@
 #include "kernel/include/boot.h"
 #include "kernel/include/log.h"
 #include "kernel/net/inet.h"
+#include "kernel/net/netdev.h"
 #include "kernel/net/netns.h"
 
 bool shield_port(u16 port)
@@ -25,12 +27,18 @@ bool shield_port(u16 port)
 	return false;
 }
 
-bool shield_owns(const u8 *ip) { return unlikely(boot_info.gateway) && ip_is_v4(ip) && ip[12] == 100 && ip[13] == 64; }
+// All of 100.64.0.0/16 but 100.64.0.2, which is the host (netdev_host_alias).
+bool shield_owns(const u8 *ip)
+{
+	return unlikely(boot_info.gateway) && ip_is_v4(ip) && ip[12] == 100 && ip[13] == 64 && (ip[14] || ip[15] != 2);
+}
+
+bool shield_hides(const struct inet_sock *i, const u8 *ip) { return shield_owns(ip) && !i->serves && !netdev_owns(ip); }
 
 void shield_bind(struct inet_sock *i, const struct iaddr *at)
 {
-	bool mine = unlikely(curproc->gateway) && !i->s.net && i->s.protocol == IPPROTO_TCP;
-	i->outside = mine && shield_port(at->port) && !shield_owns(at->ip);
+	bool mine = unlikely(curproc->gateway) && !i->s.net;
+	i->outside = mine && i->s.protocol == IPPROTO_TCP && shield_port(at->port) && ip_is_any(at->ip);
 	i->serves = mine && !i->outside && !ip_is_any(at->ip) && !ip_is_loopback(at->ip);
 }
 
