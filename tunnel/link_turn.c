@@ -290,6 +290,8 @@ static void deliver_kept(struct link *l)
 		return;
 	free(l->kept);
 	l->kept = NULL;
+	if (l->ended && l->direct)
+		flow_far_end(l->direct);
 }
 
 // Fills the worker's buffer: *have bytes, whatever is returned: 1 there may be more; 0 the peer's end; -EAGAIN; what the link was lost by.
@@ -343,7 +345,7 @@ static int receive(struct link *l)
 			return (int)n;
 		if (!n) {
 			l->ended = true;
-			if (l->direct)
+			if (l->direct && !l->kept)	// else when that is delivered
 				flow_far_end(l->direct);
 			return 0;
 		}
@@ -353,7 +355,10 @@ static int receive(struct link *l)
 
 static bool is_over(const struct link *l)
 {
-	if (l->rest || l->kept)
+	int wait;
+	bool ready;
+	// What TLS has taken and the socket has not would be lost with the connection.
+	if (l->rest || l->kept || ratls_wants(l->c, &wait, &ready) & POLLOUT)
 		return false;
 	if (l->mux)
 		return (l->ended || l->state == LINK_GOING) && !mux_streams(l->mux) && !mux_pending(l->mux);
