@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "lib/fault.h"
 
@@ -32,6 +33,10 @@ struct gateway {
 // -ENOMEM. gateway_free in any case. Pure.
 int gateway_read(struct gateway *g, const char *config, size_t config_len, const char *host, size_t host_len, bool ipv6, struct fault *f);
 void gateway_free(struct gateway *g);
+
+// Whose an address is in the kernel's eyes when the gateway connects to it: nobody outside may send it there. Loopback: a program's on an attested
+// port, else the host's. Pure.
+enum gateway_inside { INSIDE_NOT, INSIDE_LOOPBACK, INSIDE_GATEWAY } gateway_inside(const struct sockaddr *sa);
 
 // Listens for programs that want to go there; threads of its own do the rest, while `p` lasts.
 int gateway_plain_start(const struct gateway_plain *p, struct fault *f);

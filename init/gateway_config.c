@@ -3,6 +3,7 @@
 // {"db.example:5432": ["192.0.2.7:8443"]}, which is hostile: it may only place what the configuration names. No I/O, no locks.
 #include "init/gateway.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -24,11 +25,45 @@ static void format_place(char out[320], const char *host, unsigned int port)
 	snprintf(out, 320, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
 }
 
+enum gateway_inside gateway_inside(const struct sockaddr *sa)
+{
+	static const struct in6_addr mapped = {{{[10] = 0xff, [11] = 0xff}}};
+	const struct in6_addr *six = &((const struct sockaddr_in6 *)sa)->sin6_addr;
+	const uint8_t *v4 = (const uint8_t *)&((const struct sockaddr_in *)sa)->sin_addr;
+	if (sa->sa_family == AF_INET6 && !memcmp(six, &mapped, 12))
+		v4 = six->s6_addr + 12;
+	else if (sa->sa_family == AF_INET6)
+		return IN6_IS_ADDR_LOOPBACK(six) || IN6_IS_ADDR_UNSPECIFIED(six) ? INSIDE_LOOPBACK : INSIDE_NOT;
+	return v4[0] == 127 || !v4[0] ? INSIDE_LOOPBACK : v4[0] == 100 && v4[1] == 64 ? INSIDE_GATEWAY : INSIDE_NOT;
+}
+
 static int port_of(const json_t *o, unsigned int *port)
 {
 	json_int_t n = json_integer_value(json_object_get(o, "port"));
 	*port = (unsigned int)n;
 	return n < 1 || n > 65535 ? -EINVAL : 0;
+}
+
+// Would the kernel take the gateway to a program of this enclave, or to the gateway (kernel/net/shield.c), where the host says that the world is?
+static bool leads_inside(const char *place, const json_t *shield)
+{
+	struct sockaddr_in v4 = {.sin_family = AF_INET};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+	const char *colon = strrchr(place, ':');
+	size_t n = colon ? (size_t)(colon - place) : 0, bracket = n > 2 && *place == '[' && colon[-1] == ']';
+	char host[104];
+	if (!n || n >= sizeof host)
+		return false;
+	snprintf(host, sizeof host, "%.*s", (int)(n - 2 * bracket), place + bracket);
+	bool four = inet_pton(AF_INET, host, &v4.sin_addr) == 1;
+	if (!four && inet_pton(AF_INET6, host, &v6.sin6_addr) != 1)
+		return false;
+	enum gateway_inside where = gateway_inside(four ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6);
+	for (size_t i = 0; i < json_array_size(shield) && where == INSIDE_LOOPBACK; i++) {
+		if (json_integer_value(json_object_get(json_array_get(shield, i), "port")) == strtol(colon + 1, NULL, 10))
+			return true;
+	}
+	return where == INSIDE_GATEWAY;
 }
 
 // The places of a destination as tunnel/ takes them, with commas between; NULL: without memory, or what the host says is malformed.
@@ -150,6 +185,11 @@ static int check_places(const json_t *network, json_t *addresses, struct fault *
 			return fault_set(f, -EPERM, "the host says where '%.100s' is, which coffer.yaml does not list (network: connect)", destination);
 		if (!json_array_size(places))
 			return fault_set(f, -EPERM, "the host block's addresses are malformed");
+		for (size_t i = 0; i < json_array_size(places); i++) {
+			const char *place = json_string_value(json_array_get(places, i));
+			if (place && leads_inside(place, json_object_get(network, "shield")))
+				return fault_set(f, -EPERM, "the host says that '%.100s' is at %.100s, which is in the enclave", destination, place);
+		}
 	}
 	return 0;
 }

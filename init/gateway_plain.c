@@ -118,8 +118,10 @@ static int connect_place(const char *host, const char *port, bool numeric)
 	int fd = -EHOSTUNREACH;
 	if (getaddrinfo(host, port, &hints, &list))
 		return fd;
-	for (const struct addrinfo *a = list; a && fd < 0; a = a->ai_next)
-		fd = connect_to(a->ai_addr, a->ai_addrlen);
+	for (const struct addrinfo *a = list; a && fd < 0; a = a->ai_next) {
+		if (numeric || !gateway_inside(a->ai_addr))	// what names lead to is anybody's word; places were looked at when they were read
+			fd = connect_to(a->ai_addr, a->ai_addrlen);
+	}
 	freeaddrinfo(list);
 	return fd;
 }

@@ -112,6 +112,13 @@ int main(void)
 	host_says("gateway_plain_no_text", "{\"addresses\":{\"plain.example:80\":[7]}}", -EPERM);
 	host_says("gateway_two_in_one", "{\"addresses\":{\"db.example:5432\":[\"192.0.2.7:1,192.0.2.8:1\"]}}", -EPERM);
 	host_says("gateway_many", "{\"addresses\":{\"db.example:5432\":[\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\"]}}", -EPERM);
+	// Whoever says where the world is does not lead the gateway back to the enclave's programs.
+	host_says("gateway_into_program", "{\"addresses\":{\"plain.example:80\":[\"127.0.0.1:6379\"]}}", -EPERM);
+	host_says("gateway_into_program_any", "{\"addresses\":{\"plain.example:80\":[\"192.0.2.7:80\",\"0.0.0.0:443\"]}}", -EPERM);
+	host_says("gateway_into_program_ipv6", "{\"addresses\":{\"plain.example:80\":[\"[::1]:6379\"]}}", -EPERM);
+	host_says("gateway_into_program_mapped", "{\"addresses\":{\"db.example:5432\":[\"[::ffff:7f00:9]:6379\"]}}", -EPERM);
+	host_says("gateway_into_itself", "{\"addresses\":{\"plain.example:80\":[\"100.64.1.1:5432\"]}}", -EPERM);
+	host_says("gateway_hosts_loopback", "{\"addresses\":{\"plain.example:80\":[\"127.0.0.1:6380\"],\"db.example:5432\":[\"[::1]:8080\"]}}", 0);
 	host_says("gateway_no_json", "{", -EPERM);
 	unit_check(gateway_read(&g, "{}", 2, "{}", 2, false, &f) == -EINVAL, "gateway_no_config", "accepted");
 	gateway_free(&g);
