@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,7 @@
 
 #define HOLD_MS 1000	// so long a non-blocking connect waits for word of the far side; then it counts as made, and a failure comes as a reset
 #define LOOPBACK_MS 5000
+#define IPV6_SHORTEST offsetof(struct sockaddr_in6, sin6_scope_id)	// which the kernel takes as well (RFC 2133)
 #define ANEW_MS 2000	// within which a call that a signal interrupted comes anew
 
 // A connect(2) whose caller waits for its result.
@@ -472,7 +474,7 @@ static void handle_connect(struct exec *e)
 		answer(e, e->call->id, -ENOENT, 0);
 		return;
 	}
-	if ((sa.ss_family != AF_INET || len < sizeof(struct sockaddr_in)) && (sa.ss_family != AF_INET6 || len < sizeof(struct sockaddr_in6))) {
+	if ((sa.ss_family != AF_INET || len < sizeof(struct sockaddr_in)) && (sa.ss_family != AF_INET6 || len < IPV6_SHORTEST)) {
 		go_ahead(e);
 		return;
 	}

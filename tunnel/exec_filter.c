@@ -6,6 +6,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -32,17 +33,26 @@ int exec_filter(void)
 		FAIL(ENOSYS),
 		IF(SYS_connect, 0, 1),
 		RETURN(SECCOMP_RET_USER_NOTIF),
-		IF(SYS_socket, 0, 10),
+		IF(SYS_socket, 0, 19),
 		LOAD(LOW(0)),
-		IF(AF_PACKET, 6, 0),
+		IF(AF_PACKET, 15, 0),
+		IF(AF_UNIX, 13, 0),
+		IF(AF_NETLINK, 12, 0),	// resolvers ask it for this machine's addresses
+		IF(AF_ALG, 11, 0),
 		IF(AF_INET, 1, 0),
-		IF(AF_INET6, 0, 5),
+		IF(AF_INET6, 0, 11),	// others reach the world by ways of their own, some (AF_SMC) by TCP
 		LOAD(LOW(1)),
 		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0xf),
-		IF(SOCK_STREAM, 2, 0),
+		IF(SOCK_STREAM, 1, 0),
 		RETURN(SECCOMP_RET_USER_NOTIF),	// datagrams: the socket is made for it
-		FAIL(EPERM),
+		LOAD(LOW(2)),
+		IF(0, 3, 0),
+		IF(IPPROTO_TCP, 2, 0),
+		IF(IPPROTO_MPTCP, 1, 0),
+		FAIL(EPROTONOSUPPORT),	// SCTP connects while it sends
 		RETURN(SECCOMP_RET_ALLOW),
+		FAIL(EPERM),
+		FAIL(EAFNOSUPPORT),
 		// what would connect while it sends
 		IF(SYS_sendto, 0, 2),
 		LOAD(LOW(3)),
