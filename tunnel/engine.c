@@ -316,6 +316,20 @@ static void set_routes(struct engine *e, struct route *const *routes, unsigned i
 	ask_all(e, asks, apply_routes);
 }
 
+// Of a route whose lanes are retired: who connects while its last connections end is refused at once, and the address is free for another.
+static void close_listener(const struct engine *e, struct route *r)
+{
+	bool goes_on = false;
+	if (r->listener < 0 || r->ohttp)
+		return;
+	for (unsigned int i = 0; i < e->route_count; i++)	// an heir has a descriptor of its own of the same socket
+		goes_on |= e->routes[i] != r && !strcmp(e->routes[i]->at.text, r->at.text);
+	if (!goes_on)
+		listen_forget(&r->at);
+	close(r->listener);
+	r->listener = -1;
+}
+
 int engine_reload(struct engine *e, struct config *c, struct fault *f)
 {
 	struct route *new[CONFIG_MAX_ROUTES], *old[CONFIG_MAX_ROUTES];
@@ -362,6 +376,11 @@ int engine_reload(struct engine *e, struct config *c, struct fault *f)
 	pthread_mutex_unlock(&e->lock);
 	set_routes(e, e->routes, count, false);
 	for (unsigned int i = 0; i < old_count; i++) {
+		bool stays = false;
+		for (unsigned int k = 0; k < count; k++)
+			stays |= e->routes[k] == old[i];
+		if (!stays)
+			close_listener(e, old[i]);
 		if (atomic_load(&old[i]->refs) == 1) {	// it is in the new list no more
 			ohttp_route_stop(old[i]->ohttp, e->settings.drain_ms, false);
 			old[i]->ohttp = NULL;
@@ -379,6 +398,8 @@ void engine_stop(struct engine *e, unsigned int drain_ms)
 	e->settings.drain_ms = drain_ms;
 	tunnel_log(TUNNEL_LOG_INFO, "stopping", LOG_NUMBER("connections", atomic_load(&e->connections)), LOG_NUMBER("drain_ms", drain_ms));
 	set_routes(e, NULL, 0, true);
+	for (unsigned int i = 0; i < e->route_count; i++)
+		close_listener(e, e->routes[i]);
 }
 
 bool engine_wait(struct engine *e, int timeout_ms)
@@ -417,7 +438,8 @@ void engine_free(struct engine *e)
 	for (unsigned int i = 0; i < e->route_count; i++) {
 		ohttp_route_stop(e->routes[i]->ohttp, e->settings.drain_ms, true);
 		e->routes[i]->ohttp = NULL;
-		listen_forget(&e->routes[i]->at);
+		if (e->routes[i]->listener >= 0)	// else it may be another's by now
+			listen_forget(&e->routes[i]->at);
 		route_release(e->routes[i]);
 	}
 	free(e->workers);
