@@ -21,7 +21,7 @@ int carrier_open(struct carrier *c, enum mux_kind kind, const struct target *tar
 		}
 		if (err != -EAGAIN && err != -ESHUTDOWN)
 			return err;
-		c->lane->link = NULL;	// it is full: what is open in it goes on
+		link_retire(l);	// it is full: what is open in it goes on
 	}
 	lane_tend(c->lane);
 	return -EAGAIN;

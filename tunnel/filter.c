@@ -7,11 +7,12 @@
 #include <string.h>
 
 #define ROOM 16384	// of ready bytes, each way
+#define MAX_JUNK (1u << 20)	// read behind the end of a request; what more comes stays with its sender
 
 struct filter {
 	struct acceptor *a;
 	uint8_t in[ACCEPT_MAX_INPUT], up[ROOM], down[ROOM];
-	size_t in_len, up_len, up_pos, down_len, down_pos;
+	size_t in_len, up_len, up_pos, down_len, down_pos, junk;
 	bool up_over, down_over;
 };
 
@@ -65,12 +66,15 @@ ssize_t filter_pull(struct filter *x, int fd, uint8_t *buf, size_t size)
 			return some;
 		if (some)
 			continue;
+		if (x->junk > MAX_JUNK)
+			return -EAGAIN;
 		ssize_t k = x->in_len < sizeof x->in ? recv(fd, x->in + x->in_len, sizeof x->in - x->in_len, 0) : -1;
 		if (k < 0)
 			return x->in_len < sizeof x->in ? -errno : -EPROTO;	// a full buffer that says nothing
-		if (!k)
-			return -EAGAIN;
+		if (!k)	// with a part of a request nobody can do anything
+			return x->up_over ? -EAGAIN : -ECONNRESET;
 		x->in_len += (size_t)k;
+		x->junk += x->up_over ? (size_t)k : 0;
 	}
 }
 

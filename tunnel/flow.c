@@ -19,6 +19,7 @@
 #include "tunnel/transparent.h"
 
 #define FLUSH_MS 30000	// for a client to take the end of what it was sent
+#define TURN_NOBODY 64	// reads of what nobody wants
 #define WATCHED (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
 static void close_flow(struct flow *f, int err, const char *why);
@@ -234,11 +235,13 @@ static void go_on(struct flow *f)
 // A connection beside which there are datagrams: its end is all that it has to say.
 static void watch_end(struct flow *f)
 {
-	char nobody[256];
-	ssize_t n;
-	while ((n = recv(f->src.fd, nobody, sizeof nobody, 0)) > 0)
-		;
-	if (!n || (errno != EAGAIN && errno != EINTR))
+	char nobody[4096];
+	ssize_t n = 1;
+	for (unsigned int i = 0; n > 0 && i < TURN_NOBODY; i++)
+		n = recv(f->src.fd, nobody, sizeof nobody, 0);
+	if (n > 0)	// who never stops would keep all others waiting
+		close_flow(f, -EPROTO, "it talks where it has nothing to say");
+	else if (!n || (errno != EAGAIN && errno != EINTR))
 		close_flow(f, 0, NULL);
 }
 

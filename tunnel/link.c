@@ -18,6 +18,7 @@
 #include "tunnel/udp.h"
 
 #define LINGER_MS 1000
+#define TURN_LINGER 64
 #define BACK_OFF_LEAST_MS 100
 #define BACK_OFF_MOST_MS 10000
 #define BACK_OFF_REFUSED_MS 30000	// a peer that did not prove itself will hardly do so a moment later
@@ -287,11 +288,10 @@ void link_fail(struct link *l, int err, const char *why)
 void link_linger(struct link *l)
 {
 	char sink[4096];
-	ssize_t n;
-	do {
+	ssize_t n = 1;
+	for (unsigned int i = 0; n > 0 && i < TURN_LINGER; i++)	// the rest has another turn: others wait
 		n = read(l->src.fd, sink, sizeof sink);
-	} while (n > 0);
-	if (!n || (errno != EAGAIN && errno != EINTR))
+	if (!n || (n < 0 && errno != EAGAIN && errno != EINTR))
 		link_bury(l);
 }
 
@@ -493,8 +493,7 @@ int link_want(struct lane *lane, struct flow *f)
 		err = link_open_stream(l, f);
 		if (err != -EAGAIN && err != -ESHUTDOWN)
 			return err;
-		if (lane->link == l)	// it is full: what is open in it goes on
-			lane->link = NULL;
+		link_retire(l);	// it is full: what is open in it goes on, and it ends with that
 		l = NULL;
 	}
 	if (!l && lane->retry_at_ms > lane->w->now_ms + WAIT_FOR_RETRY_MS)
