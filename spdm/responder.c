@@ -10,6 +10,9 @@
 
 #define CERTIFICATE_HEAD 8
 #define CT_EXPONENT 20			// a second: evidence may take that long
+// Asking the hardware costs, and anybody may ask: so often at once in a connection, and then as often as one who asks each second.
+#define EVIDENCE_AT_ONCE 9
+#define EVIDENCE_EVERY_MS 1000
 #define CAPABILITIES (CAP_CERT | CAP_CHAL | CAP_MEAS_SIG | CAP_ENCRYPT | CAP_MAC | CAP_KEY_EX | CAP_HBEAT | CAP_KEY_UPD | CAP_CHUNK)
 
 int responder_new(struct responder **out, const struct responder_options *o, struct fault *f)
@@ -210,6 +213,10 @@ static int new_evidence(struct responder *r, const struct spdm_get_measurements 
 	struct fault f = {""};
 	if (!r->prove || r->session.state != SESSION_OPEN || !g->nonce)
 		return responder_refuse(r, SPDM_INVALID_REQUEST, "new evidence is about a session and a nonce: it needs both");
+	int64_t until = (r->evidence_until_ms > r->now_ms ? r->evidence_until_ms : r->now_ms) + EVIDENCE_EVERY_MS;
+	if (until > r->now_ms + EVIDENCE_AT_ONCE * EVIDENCE_EVERY_MS)
+		return responder_refuse(r, SPDM_OPERATION_FAILED, "new evidence is asked for again and again");
+	r->evidence_until_ms = until;
 	int err = keys_exporter(&r->session.keys, SESSION_LABEL, exporter) ? r->prove(r->ctx, g->nonce, exporter, &content, &len, &f) : -ENOMEM;
 	OPENSSL_cleanse(exporter, sizeof exporter);
 	if (err)
@@ -412,6 +419,7 @@ int responder_input(struct responder *r, const struct spdm_frame *head, uint8_t 
 	int err;
 	*e = (struct spdm_event){.data = NULL};
 	r->refusal.text[0] = '\0';
+	r->now_ms = now_ms;
 	switch (head->type) {
 	case SPDM_CLEAR:
 		err = input_clear(r, bytes, head->len, out);

@@ -472,6 +472,34 @@ static void test_early_data(void)
 	talk_close(&t);
 }
 
+static bool gives_evidence(struct talk *t)
+{
+	const struct spdm_get_measurements g = {.attributes = ATTRIBUTE_SIGNATURE | ATTRIBUTE_RAW, .operation = INDEX_EVIDENCE,
+						.nonce = t->requester->nonce};
+	t->requester->step = STEP_EVIDENCE;
+	t->requester->proved = false;
+	get_measurements_write(requester_request(t->requester), &g);
+	requester_ask(t->requester, &t->up);
+	talk_run(t);
+	return t->requester->proved;
+}
+
+// Anybody may make a session; hardware that is asked without end serves nobody else.
+static void test_evidence_without_end(void)
+{
+	unsigned int given = 0;
+	struct talk t;
+	talk_open(&t, &(struct talk_options){.requester = {.session = REQUESTER_EVIDENCE_WANTED}});
+	talk_start(&t);
+	bool first = t.requester->proved;
+	for (int i = 0; i < 20; i++)
+		given += gives_evidence(&t);
+	ok("evidence without end", first && given == 8 && strstr(responder_refusal(t.responder), "again and again"), "%u", given);
+	t.now_ms += 1000;
+	ok("evidence a second later", gives_evidence(&t) && !gives_evidence(&t), "%s", t.down_fault.text);
+	talk_close(&t);
+}
+
 // Another transcript at the responder's: its requester's FINISH does not fit.
 static int confuse(struct talk *t, bool up, uint8_t *frame, size_t *len, void *ctx)
 {
@@ -600,6 +628,7 @@ int main(void)
 	test_records();
 	test_early_data();
 	test_finish();
+	test_evidence_without_end();
 	test_liars();
 	test_every_bit();
 	X509_free(other_cert);
