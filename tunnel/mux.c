@@ -285,8 +285,7 @@ static void put_connection(struct mux *m, struct out *o)
 		m->ping_due = false;
 	}
 	if (m->go_due && room(o, 4)) {
-		// The last that was taken: 0 when there was none.
-		mux_put32(p, m->peer_next_id > 2 ? m->peer_next_id - 2 : 0);
+		mux_put32(p, m->go_last);
 		put(o, MUX_F_GO, 0, p, 4);
 		m->go_due = false;
 	}
@@ -541,6 +540,7 @@ void mux_go(struct mux *m)
 	if (m->going)
 		return;
 	m->going = m->go_due = true;
+	m->go_last = m->peer_next_id > 2 ? m->peer_next_id - 2 : 0;
 }
 
 size_t mux_streams(const struct mux *m)

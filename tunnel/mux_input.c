@@ -131,7 +131,7 @@ static int take_open(struct mux *m, uint32_t id, const uint8_t *p, size_t len)
 	if (mux_own_id(m, id) || id != m->peer_next_id)
 		return mux_broken(m, "the peer opened stream %u; its next is %u", id, m->peer_next_id);
 	m->peer_next_id += 2;
-	if (m->going && !m->go_due)
+	if (m->going)
 		return 0;	// it did not know yet; what more comes for it is passed over
 	if (m->peer_open >= m->o.streams)
 		return mux_broken(m, "the peer has more than %u streams open", m->o.streams);

@@ -60,6 +60,7 @@ struct mux {
 	size_t memory, grown;		// of `kept`; sum of what windows have grown
 	unsigned int depth;		// within ops and mux_input: nothing is freed
 	uint32_t next_id, peer_next_id;	// of the next stream of each side
+	uint32_t go_last;		// the peer's last stream that was taken before mux_go; 0: none was
 	uint32_t peer_window, peer_streams;	// its hello
 	bool hello_due, hello_taken, going, go_due, peer_going, pong_due, ping_due, ping_out, broken, closing;
 	uint64_t ping, pong;

@@ -724,6 +724,15 @@ static void test_connection(void)
 	settle();
 	check(a.apps[0].closed && b.apps[0].got == 50 && !mux_streams(a.m) && !mux_streams(b.m), "what was open goes on");
 	passed("going");
+	// Nothing is taken any more from mux_go on, though b has not said so yet.
+	world_new(6, (struct mux_options){.window = WINDOW});
+	settle();
+	open_app(&a, 0, MUX_TCP);
+	produce(&a, MUX_OUTPUT_MIN);
+	mux_go(b.m);
+	settle();
+	check(!b.opened && a.apps[0].closed && a.apps[0].why == MUX_GOING, "a stream that came before the word was out");
+	passed("going at once");
 
 	world_new(3, (struct mux_options){.window = WINDOW});
 	open_app(&a, 0, MUX_TCP);
