@@ -395,6 +395,20 @@ static bool account(struct link *l)
 	return now <= before || w->kept <= w->e->settings.memory_bytes / w->e->worker_count;
 }
 
+// Who keeps most pays for it, and not who happened to be the last to need some.
+static struct link *greediest(struct worker *w)
+{
+	struct link *most = NULL;
+	list_each(n, &w->lanes) {
+		list_each(k, &list_entry(n, struct lane, node)->links) {
+			struct link *l = list_entry(k, struct link, node);
+			if (!most || l->accounted > most->accounted)
+				most = l;
+		}
+	}
+	return most;
+}
+
 static void pass_bytes(struct link *l)
 {
 	int more = 0, err;
@@ -405,8 +419,9 @@ static void pass_bytes(struct link *l)
 	if (l->state == LINK_DEAD)
 		return;
 	if (!account(l)) {
-		link_fail(l, -ENOBUFS, "limits: memory_mib: too much is kept for slow readers");
-		return;
+		link_fail(greediest(l->lane->w), -ENOBUFS, "limits: memory_mib: too much is kept for slow readers");
+		if (l->state == LINK_DEAD)
+			return;
 	}
 	err = more < 0 ? more : look_alive(l);
 	if (err == -ETIMEDOUT && more >= 0) {
