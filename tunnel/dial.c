@@ -23,6 +23,7 @@
 #define DEFAULT_TIMEOUT_MS 10000
 #define EVENTS_A_TURN 256	// then the event loop has its turn again
 #define STACK_BYTES (512u << 10)
+#define LOOKS_A_SECOND 100
 
 // A name that somebody wants to know. Its dial may be gone before the answer is there.
 struct lookup {
@@ -52,7 +53,7 @@ struct dial_inbox {
 	struct lookup *found;	// lock
 	int epoll, event, timer;
 	int64_t timer_ms;	// what the timer is set to; INT64_MAX: nothing
-	struct dial *dials;
+	struct dial *dials, *next;	// next: of a walk that `done` may change
 };
 
 struct attempt {
@@ -335,6 +336,8 @@ void dial_cancel(struct dial *d)
 	*d->link = d->next;
 	if (d->next)
 		d->next->link = d->link;
+	if (d->inbox->next == d)
+		d->inbox->next = d->next;
 	free(d);
 }
 
@@ -537,35 +540,37 @@ static void turn_event(struct dial_inbox *i)
 		;
 }
 
-// One dial for which something is due. `done` may change the list, so that it is gone through anew after each.
-static bool turn_due(struct dial_inbox *i, int64_t now)
+// What is due. `done` may end others and begin new ones, which are not due yet.
+static void turn_due(struct dial_inbox *i, int64_t now)
 {
-	for (struct dial *d = i->dials; d; d = d->next) {
+	struct dial *d;
+	for (i->next = i->dials; (d = i->next);) {
+		i->next = d->next;
 		if (d->deadline_ms <= now) {
 			say(d, d->lookup ? "looking up %.100s took too long" : "%.100s did not answer in time",
 			    d->asked.host == TARGET_NAME ? d->asked.name : "the address");
 			finish(d, -ETIMEDOUT);
-			return true;
-		}
-		if (d->next_ms <= now && !go_on(d)) {
+		} else if (d->next_ms <= now && !go_on(d)) {
 			finish(d, d->error);
-			return true;
 		}
 	}
-	return false;
 }
 
+// However many there are, they are gone through LOOKS_A_SECOND times a second at the most.
 static void turn_timer(struct dial_inbox *i)
 {
 	uint64_t n;
-	int64_t now = now_ms();
+	int64_t now = now_ms(), next = INT64_MAX;
 	if (read(i->timer, &n, sizeof n) < 0)
 		return;
 	i->timer_ms = INT64_MAX;
-	while (turn_due(i, now))
-		;
-	for (struct dial *d = i->dials; d; d = d->next)
-		wake_at(i, d->next_ms < d->deadline_ms ? d->next_ms : d->deadline_ms);
+	turn_due(i, now);
+	for (struct dial *d = i->dials; d; d = d->next) {
+		int64_t at = d->next_ms < d->deadline_ms ? d->next_ms : d->deadline_ms;
+		next = at < next ? at : next;
+	}
+	if (next < INT64_MAX)
+		wake_at(i, next < now + 1000 / LOOKS_A_SECOND ? now + 1000 / LOOKS_A_SECOND : next);
 }
 
 void dial_inbox_run(struct dial_inbox *i)
