@@ -327,14 +327,13 @@ static int take_fd(const struct exec *e, int fd)
 }
 
 // The sockaddr of the call. 0, or what connect(2) says of such.
-static int take_address(const struct exec *e, struct sockaddr_storage *sa, size_t *len)
+static int take_address(const struct exec *e, __u64 at, __u64 size, struct sockaddr_storage *sa, size_t *len)
 {
-	const __u64 *args = e->call->data.args;
-	*len = args[2] & 0xffffffffu;
+	*len = size & 0xffffffffu;
 	if (*len > sizeof *sa || *len < sizeof sa->ss_family)
 		return -EINVAL;
 	memset(sa, 0, sizeof *sa);
-	struct iovec here = {.iov_base = sa, .iov_len = *len}, there = {.iov_base = (void *)(uintptr_t)args[1], .iov_len = *len};
+	struct iovec here = {.iov_base = sa, .iov_len = *len}, there = {.iov_base = (void *)(uintptr_t)at, .iov_len = *len};
 	ssize_t n = process_vm_readv((pid_t)e->call->pid, &here, 1, &there, 1, 0);
 	return n == (ssize_t)*len ? 0 : n < 0 && errno == EPERM ? -EACCES : -EFAULT;
 }
@@ -458,12 +457,17 @@ static bool is_name_cache(const struct sockaddr_storage *sa)
 	return !strcmp(path, "/var/run/nscd/socket") || !strcmp(path, "/run/nscd/socket") || !strcmp(path, "/run/systemd/resolve/io.systemd.Resolve");
 }
 
+static bool is_internet(const struct sockaddr_storage *sa, size_t len)
+{
+	return (sa->ss_family == AF_INET && len >= sizeof(struct sockaddr_in)) || (sa->ss_family == AF_INET6 && len >= IPV6_SHORTEST);
+}
+
 static void handle_connect(struct exec *e)
 {
 	struct sockaddr_storage sa;
 	size_t len;
 	struct target t;
-	int err = take_address(e, &sa, &len), fd, family, type;
+	int err = take_address(e, e->call->data.args[1], e->call->data.args[2], &sa, &len), fd, family, type;
 	if (!still_there(e))
 		return;		// what was read may be another process's
 	if (err) {
@@ -474,7 +478,7 @@ static void handle_connect(struct exec *e)
 		answer(e, e->call->id, -ENOENT, 0);
 		return;
 	}
-	if ((sa.ss_family != AF_INET || len < sizeof(struct sockaddr_in)) && (sa.ss_family != AF_INET6 || len < IPV6_SHORTEST)) {
+	if (!is_internet(&sa, len)) {
 		go_ahead(e);
 		return;
 	}
@@ -505,6 +509,21 @@ static void handle_connect(struct exec *e)
 	}
 	close(fd);
 	answer(e, e->call->id, err, 0);
+}
+
+// A datagram to an address reaches the loopback only (handle_socket). A name server there would ask outside, and not through the gateway.
+static void handle_sendto(struct exec *e)
+{
+	struct sockaddr_storage sa;
+	size_t len;
+	struct target t;
+	bool read = !take_address(e, e->call->data.args[4], e->call->data.args[5], &sa, &len);
+	if (!still_there(e))
+		return;
+	if (read && is_internet(&sa, len) && !target_set_address(&t, (struct sockaddr *)&sa) && t.port == 53 && is_loopback(&t))
+		answer(e, e->call->id, -ENETUNREACH, 0);
+	else
+		go_ahead(e);
 }
 
 // ---- socket ----
@@ -543,6 +562,8 @@ static void take_call(struct exec *e)
 		return;		// interrupted before it was looked at
 	if (e->call->data.nr == SYS_socket)
 		handle_socket(e);
+	else if (e->call->data.nr == SYS_sendto)
+		handle_sendto(e);
 	else
 		handle_connect(e);
 }

@@ -54,9 +54,16 @@ int exec_filter(void)
 		FAIL(EPERM),
 		FAIL(EAFNOSUPPORT),
 		// what would connect while it sends
-		IF(SYS_sendto, 0, 2),
+		IF(SYS_sendto, 0, 9),
 		LOAD(LOW(3)),
-		IF_BITS(MSG_FASTOPEN, 6, 7),
+		IF_BITS(MSG_FASTOPEN, 0, 1),
+		FAIL(EOPNOTSUPP),
+		LOAD(LOW(4)),
+		IF(0, 0, 3),
+		LOAD(LOW(4) + 4),
+		IF(0, 0, 1),
+		RETURN(SECCOMP_RET_ALLOW),
+		RETURN(SECCOMP_RET_USER_NOTIF),	// to an address: this machine's name server may be there
 		IF(SYS_sendmsg, 0, 2),
 		LOAD(LOW(2)),
 		IF_BITS(MSG_FASTOPEN, 3, 4),
