@@ -32,6 +32,7 @@ static const struct network special[] = {
 	{{0}, 8, false}, {{10}, 8, false}, {{100, 64}, 10, false}, {{127}, 8, false}, {{169, 254}, 16, false}, {{172, 16}, 12, false},
 	{{192, 0, 0}, 24, false}, {{192, 168}, 16, false}, {{198, 18}, 15, false}, {{224}, 3, false},	// multicast, reserved, broadcast
 	{{0}, 96, true},	// unspecified, loopback, IPv4-compatible
+	{{[8] = 0xff, [9] = 0xff}, 96, true},	// IPv4-translated (RFC 2765): a translator on the way makes any IPv4 address of it
 	{{0, 0x64, 0xff, 0x9b, 0, 1}, 48, true}, {{0x01}, 64, true}, {{0xfc}, 7, true}, {{0xfe, 0x80}, 10, true}, {{0xfe, 0xc0}, 10, true},
 	{{0xff}, 8, true},
 };
