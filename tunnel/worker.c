@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -167,6 +168,17 @@ static struct lane *lane_of(struct worker *w, const struct route *r)
 	return NULL;
 }
 
+// The lane of the route that listens where this one's did; NULL: none does.
+static struct lane *heir_of(const struct lane *gone)
+{
+	list_each(n, &gone->w->lanes) {
+		struct lane *l = list_entry(n, struct lane, node);
+		if (!l->gone && !strcmp(l->r->at.text, gone->r->at.text))
+			return l;
+	}
+	return NULL;
+}
+
 static void begin(struct lane *l, int fd)
 {
 	if (l->r->c->kind == ROUTE_INGRESS)
@@ -192,6 +204,8 @@ static void take_gift(struct worker *w, struct message *m)
 	struct lane *l = lane_of(w, g->r);
 	if (!l && !atomic_load(&w->e->draining) && is_coming(w->e, g->r) && worker_post(w, m))
 		return;
+	if (l && l->gone)	// by the rules of a route that is gone nothing begins
+		l = heir_of(l);
 	if (l) {
 		begin(l, g->fd);
 	} else {
