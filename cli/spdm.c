@@ -17,7 +17,6 @@
 #include "spdm/trust.h"
 
 #define MAX_MEASUREMENTS 64
-#define MAX_CHILDREN 256
 #define HEARTBEAT_S 30
 
 struct request {
@@ -233,27 +232,15 @@ static int serve_one(const struct request *q, struct self *self, int fd)
 	return err ? failed(err, &f) : EXIT_OK;
 }
 
-// A process for each connection, so that none waits for another.
-static void serve_all(const struct request *q, struct self *self, int s)
+struct serving {
+	const struct request *q;
+	struct self *self;
+};
+
+static int serve_child(void *ctx, int fd)
 {
-	unsigned int children = 0;
-	for (;;) {
-		while (children && waitpid(-1, NULL, children < MAX_CHILDREN ? WNOHANG : 0) > 0)
-			children--;
-		int fd = accept(s, NULL, NULL);
-		if (fd < 0) {
-			if (errno != EINTR && errno != ECONNABORTED)
-				sleep(1);	// out of descriptors or memory: it passes
-			continue;
-		}
-		pid_t pid = fork();
-		if (!pid) {
-			close(s);
-			_exit(serve_one(q, self, fd));
-		}
-		children += pid > 0;
-		close(fd);
-	}
+	const struct serving *s = ctx;
+	return serve_one(s->q, s->self, fd);
 }
 
 static int responder(struct request *q)
@@ -276,7 +263,7 @@ static int responder(struct request *q)
 	if (!q->quiet)
 		fprintf(stderr, "coffer: listening at %s\n", q->where);
 	if (q->command) {
-		serve_all(q, self, s);
+		tls_serve(s, serve_child, &(struct serving){q, self});
 	} else {
 		int fd = accept(s, NULL, NULL);
 		close(s);

@@ -276,8 +276,7 @@ static int serve_one(const struct request *q, struct ratls_context *ctx, int fd)
 	return code;
 }
 
-// A process for each connection, so that none waits for another.
-static void serve_all(const struct request *q, struct ratls_context *ctx, int s)
+void tls_serve(int s, int (*one)(void *ctx, int fd), void *ctx)
 {
 	unsigned int children = 0;
 	for (;;) {
@@ -292,11 +291,22 @@ static void serve_all(const struct request *q, struct ratls_context *ctx, int s)
 		pid_t pid = fork();
 		if (!pid) {
 			close(s);
-			_exit(serve_one(q, ctx, fd));
+			_exit(one(ctx, fd));
 		}
 		children += pid > 0;
 		close(fd);
 	}
+}
+
+struct serving {
+	const struct request *q;
+	struct ratls_context *ctx;
+};
+
+static int serve_child(void *ctx, int fd)
+{
+	const struct serving *s = ctx;
+	return serve_one(s->q, s->ctx, fd);
 }
 
 static int server(struct request *q, struct ratls_context *ctx)
@@ -308,7 +318,7 @@ static int server(struct request *q, struct ratls_context *ctx)
 	if (!q->quiet)
 		fprintf(stderr, "coffer: listening at %s\n", q->where);
 	if (q->command) {
-		serve_all(q, ctx, s);
+		tls_serve(s, serve_child, &(struct serving){q, ctx});
 	} else {
 		int fd = accept(s, NULL, NULL);
 		close(s);

@@ -17,6 +17,9 @@ int tls_simulate(void *ctx, const uint8_t report_data[64], struct ratls_evidence
 int tls_dial(const char *where, char host[256], struct fault *f);
 int tls_listen(const char *where, struct fault *f);
 
+// Takes connections for ever, each in a process of its own, so that none waits for another; what `one` returns is its exit code.
+void tls_serve(int s, int (*one)(void *ctx, int fd), void *ctx);
+
 // `coffer tls certificate`.
 int tls_certificate(int argc, char **argv);
 
