@@ -71,6 +71,21 @@ static void write_begin(void)
 }
 static void write_end(void) { __atomic_store_n(&vd->seq, vd->seq + 1, __ATOMIC_RELEASE); }
 
+// The clocks stood at `ns` at `now`, and run at `mult` from here on. Until readers see that, they go on at the old rate: as far as that is, however long
+// this thread was kept from the processor since, the clocks have gone.
+static void publish(u64 now, const u64 ns[], const u64 mult[])
+{
+	write_begin();
+	__atomic_thread_fence(__ATOMIC_SEQ_CST); // the counter is read behind the word that stops readers
+	u64 here = vdso_tsc();
+	for (int i = 0; i < VDSO_NCLOCKS; i++) {
+		vd->clock[i].ns = ns[i] + (here > now ? vdso_scale(here - now, vd->clock[i].mult) : 0);
+		vd->clock[i].mult = mult[i];
+	}
+	vd->tsc_base = here > now ? here : now;
+	write_end();
+}
+
 void ktime_init(void)
 {
 	u64 t0, h0, t1 = 0, h1 = 0, tr, hr;
@@ -147,23 +162,18 @@ void ktime_tick(void)
 		else // make up for it within a second, at most 5 % slower
 			mult[i] = (u64)(m + (((m >> 20) * max(err, -STEP_NS)) / (s64)NSEC_PER_SEC << 20));
 	}
-	write_begin();
-	vd->tsc_base = now;
-	for (int i = 0; i < VDSO_NCLOCKS; i++) {
-		vd->clock[i].ns = ns[i];
-		vd->clock[i].mult = mult[i];
-	}
-	write_end();
+	publish(now, ns, mult);
 	mutex_unlock(&clock_lock);
 }
 
 s64 clock_set_between(u64 least, u64 most)
 {
-	u64 ns[VDSO_NCLOCKS];
+	u64 ns[VDSO_NCLOCKS], mult[VDSO_NCLOCKS];
 	mutex_lock(&clock_lock);
 	u64 now = vdso_tsc();
 	for (int i = 0; i < VDSO_NCLOCKS; i++) {
 		ns[i] = vd->clock[i].ns;
+		mult[i] = vd->clock[i].mult;
 		if (now > vd->tsc_base)
 			ns[i] += vdso_scale(now - vd->tsc_base, vd->clock[i].mult);
 	}
@@ -171,11 +181,7 @@ s64 clock_set_between(u64 least, u64 most)
 	ns[VDSO_REAL] = max(least, min(most, was));
 	real_moved = (s64)(ns[VDSO_REAL] - was);
 	real_ahead = (s64)(ns[VDSO_REAL] - host_at(VDSO_MONO, now));
-	write_begin();
-	vd->tsc_base = now;
-	for (int i = 0; i < VDSO_NCLOCKS; i++)
-		vd->clock[i].ns = ns[i];
-	write_end();
+	publish(now, ns, mult);
 	mutex_unlock(&clock_lock);
 	return real_moved;
 }
