@@ -480,10 +480,14 @@ int launch_run(const struct launch_options *o)
 	if (r)
 		goto out;
 	more_descriptors();
-	ctl->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	ctl->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = UINT64_MAX };
-	if (ctl->wake_fd < 0 || ctl->epoll_fd < 0 || epoll_ctl((int)ctl->epoll_fd, EPOLL_CTL_ADD, (int)ctl->wake_fd, &ev)) {
+	// Set 0 and the one of tasks without a set of their own; the others are made when they are needed (hostcall/serve.c).
+	ctl->epoll_fd[0] = epoll_create1(EPOLL_CLOEXEC);
+	ctl->epoll_fd[1] = epoll_create1(EPOLL_CLOEXEC);
+	ctl->wake_fd[1] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	struct epoll_event wake = { .events = EPOLLIN, .data.u64 = HC_EVENT_WAKE }, all = { .events = EPOLLIN, .data.u64 = HC_EVENT_ALL };
+	if (ctl->wake_fd[1] < 0 || ctl->epoll_fd[0] < 0 || ctl->epoll_fd[1] < 0 ||
+	    epoll_ctl((int)ctl->epoll_fd[1], EPOLL_CTL_ADD, (int)ctl->wake_fd[1], &wake) ||
+	    epoll_ctl((int)ctl->epoll_fd[1], EPOLL_CTL_ADD, (int)ctl->epoll_fd[0], &all)) {
 		r = fail(errno, "cannot make event descriptors");
 		goto out;
 	}

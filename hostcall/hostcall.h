@@ -44,8 +44,8 @@ enum hc_op {
 	HC_SETSOCKOPT,
 	HC_GETNAME,	// a0, a1 pool offset, a3 peer; a2 = length in return
 	HC_CLOSE,
-	HC_WATCH,	// a0 handle, a1 cookie
-	HC_UNWATCH,
+	HC_WATCH,	// a0 handle, a1 cookie, a2 set: made when it is first named
+	HC_UNWATCH,	// a0 handle, a2 set
 	HC_POLL,	// a0: events ready now
 	HC_EVIDENCE,	// a1 pool offset: in 64 bytes report data + 48 measurement; out report[1184] then chain; a2 = chain length
 	HC_SEALING_KEY,	// a1 pool offset: out 32 bytes; SIMULATED, since on hardware no host takes part in it
@@ -78,6 +78,9 @@ struct hc_epoll_event {	// what the host reports of readiness
 	u32 cookie, events;
 };
 
+#define HC_SETS 64u		// of watched handles, each with an epoll of its own
+#define HC_EVENT_WAKE (~(u64)0)	// what its epoll says of a set's eventfd,
+#define HC_EVENT_ALL (~(u64)1) // and of set 0
 #define HC_EVIDENCE_REPORT 1184u
 #define HC_EVIDENCE_CHAIN (24u << 10)
 #define HC_POOL_SIZE (288u << 10)	// per thread: one transfer + addresses

@@ -13,6 +13,40 @@
 
 static bool in_pool(u64 off, u64 len) { return off <= HC_POOL_SIZE && len <= HC_POOL_SIZE - off; }
 
+enum { EPOLL_ADD = 1, EPOLL_DEL, EPOLL_MOD };
+struct event {
+	u32 ev;
+	u64 data;
+} __attribute__((packed));
+
+// The epoll of a set, made if there is none. Two threads never make the same one.
+static s64 pollset(struct control *c, u64 set)
+{
+	struct event wake = { 1 /* EPOLLIN */, HC_EVENT_WAKE }, all = { 1, HC_EVENT_ALL };
+	s64 ep, ev, r;
+
+	if (set >= HC_SETS)
+		return -EINVAL;
+	if (c->epoll_fd[set])
+		return c->epoll_fd[set];
+	ep = S1(__NR_epoll_create1, 0x80000 /* EPOLL_CLOEXEC */);
+	if (ep < 0)
+		return ep;
+	ev = S2(__NR_eventfd2, 0, 0x80800 /* EFD_CLOEXEC | EFD_NONBLOCK */);
+	r = ev < 0 ? ev : S4(__NR_epoll_ctl, ep, EPOLL_ADD, ev, &wake);
+	if (r >= 0)
+		r = S4(__NR_epoll_ctl, ep, EPOLL_ADD, c->epoll_fd[0], &all);
+	if (r < 0) {
+		if (ev >= 0)
+			S1(__NR_close, ev);
+		S1(__NR_close, ep);
+		return r;
+	}
+	c->wake_fd[set] = ev;
+	c->epoll_fd[set] = ep;
+	return ep;
+}
+
 static s64 vol_fd(const struct control *c, u64 vol)
 {
 	if ((s64)vol == -1)
@@ -194,15 +228,16 @@ void hc_serve(struct control *c, struct hc_desc *d, u8 *pool)
 		d->ret = S1(__NR_close, fd);
 		break;
 	case HC_WATCH: {
-		struct {
-			u32 ev;
-			u64 data;
-		} __attribute__((packed)) e = { EFD_EV, a[1] };
-		d->ret = S4(__NR_epoll_ctl, c->epoll_fd, 1, fd, &e);
+		struct event e = { EFD_EV, a[1] };
+		s64 set = pollset(c, a[2]);
+		d->ret = set < 0 ? set : S4(__NR_epoll_ctl, set, EPOLL_ADD, fd, &e);
+		if (d->ret == -EEXIST)
+			d->ret = S4(__NR_epoll_ctl, set, EPOLL_MOD, fd, &e);
 		break;
 	}
 	case HC_UNWATCH:
-		d->ret = S4(__NR_epoll_ctl, c->epoll_fd, 2, fd, 0);
+		if (a[2] < HC_SETS)
+			d->ret = S4(__NR_epoll_ctl, c->epoll_fd[a[2]], EPOLL_DEL, fd, 0);
 		break;
 	case HC_POLL: {
 		struct {

@@ -48,7 +48,9 @@ struct epoll {
 	struct epitem **bucket;
 	u32 nbuckets, nitems;
 	struct file *file;
+	struct task *waiter; // the only task that ever waited here, or SEVERAL
 };
+#define SEVERAL ((struct task *)1)
 
 static struct mutex lifetime;
 static const struct file_ops epoll_fops;
@@ -163,6 +165,13 @@ static void item_wake(struct waiter *w, u32 events)
 	ep_wake(i->ep);
 }
 
+static struct task *only_waiter(struct epoll *ep)
+{
+	struct task *t = __atomic_load_n(&ep->waiter, __ATOMIC_RELAXED);
+
+	return t == SEVERAL ? NULL : t;
+}
+
 struct registrar {
 	struct poll_table pt;
 	struct epitem *item;
@@ -186,6 +195,7 @@ static void item_register(struct poll_table *pt, struct waitq *q)
 	waiter_init(&e->w);
 	e->w.task = NULL;
 	e->w.fn = item_wake;
+	e->w.who = only_waiter(rg->item->ep);
 	e->item = rg->item;
 	e->q = q;
 	waitq_add(q, &e->w);
@@ -223,6 +233,22 @@ static void item_remove(struct epoll *ep, struct epitem *i)
 	mutex_unlock(&i->file->epoll_lock);
 	COUNT(epoll_items, -1);
 	kfree(i);
+}
+
+// Somebody waits: the current task in epoll_wait, or anybody in another way. Whom the items wake is known as long as it is one task in epoll_wait.
+static void waits_here(struct epoll *ep, bool epoll_wait)
+{
+	mutex_lock(&ep->lock);
+	if (ep->waiter == SEVERAL || (epoll_wait && ep->waiter == current))
+		goto out;
+	__atomic_store_n(&ep->waiter, ep->waiter || !epoll_wait ? SEVERAL : current, __ATOMIC_RELAXED);
+	for (u32 b = 0; b < ep->nbuckets; b++)
+		for (struct epitem *i = ep->bucket[b]; i; i = i->next)
+			for (struct epwait *e = &i->wait; e; e = e->more)
+				if (e->q)
+					waitq_set_who(e->q, &e->w, only_waiter(ep));
+out:
+	mutex_unlock(&ep->lock);
 }
 
 // What an item has to tell now. ERR and HUP are always wanted.
@@ -513,6 +539,9 @@ static long epoll_wait_on(struct epoll *ep, struct epoll_event __user *out, int 
 	bool more = false, asked = false;
 	int n, r = 0;
 
+	if (unlikely(ep->waiter != current) && ep->waiter != SEVERAL)
+		waits_here(ep, true);
+
 	for (;;) {
 		u32 seq;
 
@@ -614,6 +643,8 @@ static u32 epoll_poll(struct file *f, struct poll_table *pt)
 	u32 ev = 0;
 
 	poll_wait(pt, &ep->pollq);
+	if (ep->waiter != SEVERAL)
+		waits_here(ep, false);
 	if (!ready_any(ep))
 		return 0;
 	mutex_lock(&ep->lock);

@@ -15,8 +15,8 @@
 
 static struct mutex anchor_lock;
 static struct svol *anchored[SEALED_MAX]; // mounted volumes with an anchor
-static struct waitq helper_q = {MUTEX_INIT, LIST_INIT(helper_q.waiters)}; // the helper sleeps here
-static struct waitq told_q = {MUTEX_INIT, LIST_INIT(told_q.waiters)};	  // and here who waits for the anchor
+static struct waitq helper_q = {.lock = MUTEX_INIT, .waiters = LIST_INIT(helper_q.waiters)}; // the helper sleeps here
+static struct waitq told_q = {.lock = MUTEX_INIT, .waiters = LIST_INIT(told_q.waiters)};	  // and here who waits for the anchor
 static bool gone, closing; // the helper has ended; the enclave is about to end
 
 static bool behind(const struct sanchor *a) { return a->claimed && !a->fenced && a->state.generation > a->known; }

@@ -50,17 +50,18 @@ int hc_setsockopt(int hfd, int level, int opt, const void *val, u32 len);
 int hc_getname(int hfd, bool peer, void *addr, u32 *len);
 int hc_close(int hfd);
 
-// Readiness. hc_watch registers an hfd (edge-triggered EPOLLIN|EPOLLOUT|EPOLLRDHUP) with a cookie; events come to
-// hostio_event(cookie, events) (kernel/net/hostio.c) on whichever thread polls. hc_poll: events ready now, without waiting.
-int hc_watch(int hfd, u32 cookie);
-int hc_unwatch(int hfd);
+// Readiness. hc_watch registers an hfd (edge-triggered EPOLLIN|EPOLLOUT|EPOLLRDHUP) with a cookie in one of HC_SETS sets; a handle may be in several.
+// hc_poll_now: events ready now, without waiting.
+int hc_watch(int hfd, u32 cookie, u32 set);
+int hc_unwatch(int hfd, u32 set);
 u32 hc_poll_now(int hfd);
-// Waits for host events or until woken (pf-internal wake word) or deadline; delivers up to n events. Used by task_sleep only.
-// -ESTALE: events may have been lost.
+// Waits for events of a set or of set 0, until hc_wait_interrupt(set) or the deadline; delivers up to n. Set 0 has no interrupt: it is only asked, not
+// waited for. Used by kernel/task/sleep.c only. -ESTALE: events may have been lost.
 struct hc_event {
 	u32 cookie, events;
 };
-int hc_wait_events(struct hc_event *ev, u32 n, u64 deadline_ns);
+int hc_wait_events(u32 set, struct hc_event *ev, u32 n, u64 deadline_ns);
+void hc_wait_interrupt(u32 set);
 
 // Evidence of the platform: report over 64 bytes of report data; chain is PEM text.
 int hc_evidence(const u8 report_data[64], u8 *report, u32 *report_len, char *chain, u32 *chain_len);

@@ -105,7 +105,8 @@ struct task {
 	u32 __user *pi_lock;		// the PI futex that it waits for (kernel/task/futex_pi.c)
 	u64 nvcsw;
 	u32 pdeathsig;
-	void *poller;			// net/host event loop state while sleeping there
+	u32 pollset;			// its own among the host's epolls, 0: none (kernel/net/hostio.c)
+	u32 asleep_in;			// the one of them that it sleeps in, 0: none
 	u64 trap_fault_addr, trap_err, trap_no;	// of the last fault, for signal frames
 	u64 cpu_mask;		// CPUs that it may use; U64_MAX: all
 	u64 cpu_wish;		// sched_setaffinity, of which its control group may leave less

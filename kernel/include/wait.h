@@ -22,17 +22,22 @@ struct waiter {
 	// Called under the waitq's lock instead of waking `task` (epoll). Must not sleep or take the same waitq's lock.
 	void (*fn)(struct waiter *w, u32 events);
 	u32 events;		// interest (EPOLL* bits); 0 = all
+	struct task *who;	// with fn: the one task that this wakes in the end; NULL: not known, or several. Only compared
 };
 
+struct watch;
 struct waitq {
 	struct mutex lock;
 	struct list waiters;
+	struct watch *home;	// of a host handle whose events only one task collects (kernel/net/hostio.c); NULL: any
 };
 
 void waitq_init(struct waitq *q);
 void waiter_init(struct waiter *w);			// current task, all events
 void waitq_add(struct waitq *q, struct waiter *w);
 void waitq_del(struct waitq *q, struct waiter *w);	// also when it is no longer queued
+void waitq_set_who(struct waitq *q, struct waiter *w, struct task *who);	// of a waiter with fn, which may be queued
+struct task *waitq_who(struct waitq *q);		// the one task that all waiters wake; NULL: there is none such. q->lock held
 void waitq_wake(struct waitq *q, u32 events);		// wakes/calls all waiters interested in events (0 = all)
 void waitq_wake_one(struct waitq *q, u32 events);	// wakes the first task-waiter (and calls every fn-waiter before it)
 

@@ -18,7 +18,7 @@
 #define FILL 64ul		// pages read ahead in one piece: who wants one of them waits for all
 #define PATIENCE 1000		// spins: as long as copying 128 KiB takes
 
-static struct waitq busy_wq = { MUTEX_INIT, LIST_INIT(busy_wq.waiters) };
+static struct waitq busy_wq = { .lock = MUTEX_INIT, .waiters = LIST_INIT(busy_wq.waiters) };
 static struct mutex caches_lock;
 static struct list caches = LIST_INIT(caches);	// those that storage can refill
 

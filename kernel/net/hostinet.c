@@ -159,9 +159,14 @@ static void check_connected(struct sock *s)
 	struct inet_sock *i = inet_of(s);
 	if (s->state != ST_CONNECTING)
 		return;
-	u32 ev = hostio_ready(i->hfd, &i->host);
-	if (!(ev & (EPOLLOUT | EPOLLERR | EPOLLHUP)))
+	u32 gen = __atomic_load_n(&i->host.gen, __ATOMIC_ACQUIRE);
+	if (!(hostio_ready(i->hfd, &i->host) & (EPOLLOUT | EPOLLERR | EPOLLHUP)))
 		return;
+	u32 ev = hostio_events(i->hfd); // what another task collected may be from before the connect, when there was nothing to wait for
+	if (!(ev & (EPOLLOUT | EPOLLERR | EPOLLHUP))) {
+		hostio_used_up(&i->host, ~0u, gen);
+		return;
+	}
 	int r = errno_of(i);
 	if (!r && (ev & EPOLLHUP) && !(ev & EPOLLIN))
 		r = -ECONNREFUSED;

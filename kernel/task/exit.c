@@ -14,6 +14,7 @@
 #include "kernel/include/uring.h"
 #include "kernel/include/vfs.h"
 #include "kernel/mm/oom.h"
+#include "kernel/net/hostio.h"
 #include "kernel/task/pidns.h"
 #include "kernel/task/ptrace.h"
 
@@ -282,6 +283,7 @@ static void __noreturn leave(struct task *t)
 	if (!t->in_vfork_child && pf_cpu_times(t, &utime, &stime)) // what a vfork child used counts as its parent's
 		utime = stime = 0;
 	task_files_set(t, NULL); // before the process can count as ended: then its files are closed
+	hostio_task_exit(t);
 	mutex_lock(&tasklist);
 	ptrace_tracer_exit(t); // here: a child that wants to be traced now sees `exiting`, one that did before is in the list
 	p->utime_ns += utime;

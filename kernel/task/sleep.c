@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Wait queues and sleeping. A sleeping task either waits on its own sequence word or, if host sockets are watched, is the
-// one task that sleeps in the host's epoll (the poller) and hands events out. When the poller leaves, it wakes another
-// candidate, which becomes the poller. Locks: waitq->lock (leaf), io_lock (leaf).
+// Wait queues and sleeping. A sleeping task waits on its own sequence word, or in an epoll of the host's if host sockets are watched: in its own when it
+// has handles to itself (kernel/net/hostio.c), else one task (the poller) sleeps for all others in the host's epoll of everybody's handles and hands events
+// out. When the poller leaves, it wakes another candidate, which becomes the poller. Locks: waitq->lock (leaf), io_lock (leaf).
+#include "hostcall/hostcall.h"
 #include "kernel/include/hostcall.h"
 #include "kernel/include/log.h"
 #include "kernel/include/platform.h"
@@ -11,9 +12,9 @@
 #include "kernel/include/uring.h"
 #include "kernel/net/hostio.h"
 
-void hc_wait_interrupt(void);
+#define EVERYBODYS 1u			// the set that the poller sleeps in
 
-static struct task *poller;		// sleeps in the host's epoll
+static struct task *poller;		// sleeps in the host's epoll of everybody's handles
 static struct mutex io_lock;		// guards io_sleepers
 static struct list io_sleepers = LIST_INIT(io_sleepers);
 
@@ -26,6 +27,7 @@ void waitq_init(struct waitq *q)
 {
 	mutex_init(&q->lock);
 	list_init(&q->waiters);
+	q->home = NULL;
 }
 
 void waiter_init(struct waiter *w)
@@ -34,13 +36,48 @@ void waiter_init(struct waiter *w)
 	w->task = current;
 	w->fn = NULL;
 	w->events = 0;
+	w->who = NULL;
+}
+
+static struct task *woken_by(const struct waiter *w) { return w->fn ? w->who : w->task; }
+
+struct task *waitq_who(struct waitq *q)
+{
+	struct task *who = NULL;
+	struct waiter *w;
+
+	list_for_each(w, &q->waiters, link) {
+		if (who && woken_by(w) != who)
+			return NULL;
+		who = woken_by(w);
+		if (!who)
+			return NULL;
+	}
+	return who;
 }
 
 void waitq_add(struct waitq *q, struct waiter *w)
 {
+	bool stranger;
+
 	mutex_lock(&q->lock);
 	list_add_tail(&w->link, &q->waiters);
+	stranger = unlikely(q->home) && hostio_home(q->home) != woken_by(w);
 	mutex_unlock(&q->lock);
+	if (unlikely(stranger))
+		hostio_unhome(q);
+}
+
+void waitq_set_who(struct waitq *q, struct waiter *w, struct task *who)
+{
+	bool stranger;
+
+	mutex_lock(&q->lock);
+	w->who = who;
+	stranger = q->home && hostio_home(q->home) != who;
+	mutex_unlock(&q->lock);
+	if (stranger)
+		hostio_unhome(q);
 }
 
 void waitq_del(struct waitq *q, struct waiter *w)
@@ -54,22 +91,33 @@ void waitq_del(struct waitq *q, struct waiter *w)
 // Sleepers whose host thread is still to be woken: done after the queue's lock was dropped, because a woken thread that
 // gets the CPU at once would run into it. Their words stay readable even if the task has gone: it is kernel memory.
 struct late_wakes {
-	u32 *word[8];
+	struct {
+		u32 *word;
+		u32 set; // which it sleeps in, 0: on its word
+	} whom[8];
 	u32 n;
-	bool host;
 };
+
+static void wake_sleeper(u32 *word, u32 set)
+{
+	if (set)
+		hc_wait_interrupt(set);
+	else
+		pf_wake(word, 1);
+}
 
 static void note_wake(struct late_wakes *k, struct task *t)
 {
 	__atomic_fetch_add(&t->wake_seq, 1, __ATOMIC_SEQ_CST);
 	if (!__atomic_load_n(&t->sleeping, __ATOMIC_SEQ_CST))
 		return;
-	if (__atomic_load_n(&poller, __ATOMIC_SEQ_CST) == t)
-		k->host = true;
-	else if (k->n < ARRAY_SIZE(k->word))
-		k->word[k->n++] = &t->wake_seq;
-	else
-		pf_wake(&t->wake_seq, 1);
+	u32 set = __atomic_load_n(&t->asleep_in, __ATOMIC_SEQ_CST);
+	if (k->n < ARRAY_SIZE(k->whom)) {
+		k->whom[k->n].word = &t->wake_seq;
+		k->whom[k->n++].set = set;
+	} else {
+		wake_sleeper(&t->wake_seq, set);
+	}
 }
 
 static void wake(struct waitq *q, u32 events, bool one)
@@ -78,7 +126,6 @@ static void wake(struct waitq *q, u32 events, bool one)
 	struct waiter *w, *tmp;
 
 	late.n = 0;
-	late.host = false;
 	// The caller changed the condition before; a waiter enqueues before it tests. Order the two.
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&q->waiters.next, __ATOMIC_RELAXED) == &q->waiters)
@@ -100,9 +147,7 @@ static void wake(struct waitq *q, u32 events, bool one)
 	}
 	mutex_unlock(&q->lock);
 	for (u32 i = 0; i < late.n; i++)
-		pf_wake(late.word[i], 1);
-	if (late.host)
-		hc_wait_interrupt();
+		wake_sleeper(late.whom[i].word, late.whom[i].set);
 }
 
 void waitq_wake(struct waitq *q, u32 events) { wake(q, events, false); }
@@ -120,10 +165,7 @@ void task_wake(struct task *t)
 	__atomic_fetch_add(&t->wake_seq, 1, __ATOMIC_SEQ_CST);
 	if (!__atomic_load_n(&t->sleeping, __ATOMIC_SEQ_CST))
 		return;
-	if (__atomic_load_n(&poller, __ATOMIC_SEQ_CST) == t)
-		hc_wait_interrupt();
-	else
-		pf_wake(&t->wake_seq, 1);
+	wake_sleeper(&t->wake_seq, __atomic_load_n(&t->asleep_in, __ATOMIC_SEQ_CST));
 }
 
 bool signal_pending(void)
@@ -147,10 +189,10 @@ static bool never_polls(struct task *t)
 
 #define HOST_POLL_NS 50000u
 
-static int deliver(u64 deadline)
+static int deliver(u32 set, u64 deadline)
 {
 	__uninit struct hc_event ev[32];
-	int n = hc_wait_events(ev, ARRAY_SIZE(ev), deadline);
+	int n = hc_wait_events(set, ev, ARRAY_SIZE(ev), deadline);
 
 	if (unlikely(n == -ESTALE))
 		hostio_lost();
@@ -174,17 +216,29 @@ static void pass_on(void)
 
 void task_poll_host(bool must)
 {
-	static u64 next; // not before, unless it must be: asking the host costs more than most calls
-	struct task *none = NULL, *t = current;
+	static u64 next[HC_SETS]; // not before, unless it must be: asking the host costs more than most calls
+	u32 set = current->pollset;
 
-	if (!must && ktime_mono() < __atomic_load_n(&next, __ATOMIC_RELAXED))
+	if (!must && ktime_mono() < __atomic_load_n(&next[set], __ATOMIC_RELAXED))
 		return;
-	if (__atomic_compare_exchange_n(&poller, &none, t, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
-		deliver(0);
-		__atomic_store_n(&next, ktime_mono() + HOST_POLL_NS, __ATOMIC_RELAXED);
-		__atomic_store_n(&poller, NULL, __ATOMIC_SEQ_CST);
-		pass_on();
+	deliver(set, 0);
+	__atomic_store_n(&next[set], ktime_mono() + HOST_POLL_NS, __ATOMIC_RELAXED);
+}
+
+// Sleeps in a set until it is woken; a waker that came before it slept there only bumped the word. The last result of deliver.
+static int sleep_in(u32 set, u32 seq, u64 deadline, bool interruptible)
+{
+	struct task *t = current;
+	int n = 0;
+
+	__atomic_store_n(&t->asleep_in, set, __ATOMIC_SEQ_CST);
+	while (__atomic_load_n(&t->wake_seq, __ATOMIC_SEQ_CST) == seq && !(interruptible && signal_pending())) {
+		n = deliver(set, deadline);
+		if (deadline != NO_DEADLINE && ktime_mono() >= deadline)
+			break;
 	}
+	__atomic_store_n(&t->asleep_in, 0, __ATOMIC_SEQ_CST);
+	return n;
 }
 
 static int sleep(u32 seq, u64 deadline, bool interruptible)
@@ -192,6 +246,8 @@ static int sleep(u32 seq, u64 deadline, bool interruptible)
 	struct task *t = current;
 	int r = 0;
 
+	if (unlikely(__atomic_load_n(&hostio_wanted, __ATOMIC_RELAXED)))
+		hostio_take();
 	__atomic_store_n(&t->sleeping, true, __ATOMIC_SEQ_CST);
 	while (__atomic_load_n(&t->wake_seq, __ATOMIC_SEQ_CST) == seq) {
 		struct task *none = NULL;
@@ -212,16 +268,13 @@ static int sleep(u32 seq, u64 deadline, bool interruptible)
 			break;
 		}
 		if (__atomic_load_n(&hostio_active, __ATOMIC_RELAXED) && !never_polls(t)) {
-			if (__atomic_compare_exchange_n(&poller, &none, t, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
-				int n = 0;
-				// a waker that came before we were the poller only bumped the word
-				while (__atomic_load_n(&t->wake_seq, __ATOMIC_SEQ_CST) == seq && !(interruptible && signal_pending())) {
-					n = deliver(deadline);
-					if (deadline != NO_DEADLINE && ktime_mono() >= deadline)
-						break;
+			bool own = t->pollset;
+			if (own || __atomic_compare_exchange_n(&poller, &none, t, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+				int n = sleep_in(own ? t->pollset : EVERYBODYS, seq, deadline, interruptible);
+				if (!own) {
+					__atomic_store_n(&poller, NULL, __ATOMIC_SEQ_CST);
+					pass_on();
 				}
-				__atomic_store_n(&poller, NULL, __ATOMIC_SEQ_CST);
-				pass_on();
 				if (n <= 0 && deadline != NO_DEADLINE && ktime_mono() >= deadline &&
 				    __atomic_load_n(&t->wake_seq, __ATOMIC_SEQ_CST) == seq) {
 					r = -ETIMEDOUT;

@@ -19,7 +19,9 @@ struct control {
 	u32 kernel_pid;		// the kernel's own host process
 	u32 desc_offset;	// of struct hc_desc within a window; the kernel sets it at boot
 	u64 memory_bytes;	// end of the memfd
-	s64 memfd, image_fd, wake_fd, epoll_fd;
+	s64 memfd, image_fd;
+	// Of each set an epoll and an eventfd that ends a sleep in it; set 0, without eventfd, is inside each other. 0: not made yet.
+	s64 epoll_fd[HC_SETS], wake_fd[HC_SETS];
 	s64 vol_fd[CTL_MAX_VOL];
 	u32 nvol;
 	u32 ring_mode;		// 1: every hostcall goes through the ring

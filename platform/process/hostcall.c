@@ -375,15 +375,15 @@ int hc_close(int hfd)
 	return (int)call(&d);
 }
 
-int hc_watch(int hfd, u32 cookie)
+int hc_watch(int hfd, u32 cookie, u32 set)
 {
-	struct hc_desc d = { .op = HC_WATCH, .a = { (u64)hfd, cookie } };
+	struct hc_desc d = { .op = HC_WATCH, .a = { (u64)hfd, cookie, set } };
 	return (int)call(&d);
 }
 
-int hc_unwatch(int hfd)
+int hc_unwatch(int hfd, u32 set)
 {
-	struct hc_desc d = { .op = HC_UNWATCH, .a = { (u64)hfd } };
+	struct hc_desc d = { .op = HC_UNWATCH, .a = { (u64)hfd, 0, set } };
 	return (int)call(&d);
 }
 
@@ -394,19 +394,39 @@ u32 hc_poll_now(int hfd)
 	return r < 0 ? 0 : (u32)r & 0x203f;
 }
 
-// Readiness is a platform primitive like pf_wait: the thread sleeps in the host's epoll itself.
-int hc_wait_events(struct hc_event *ev, u32 n, u64 deadline_ns)
+struct host_event {
+	u32 ev;
+	u64 data;
+} __packed;
+
+// What the host's epoll says: handles' events go to ev[k..], as many as there is room for.
+static u32 take_events(u32 set, const struct host_event *he, long got, struct hc_event *ev, u32 k, u32 n, bool *all)
 {
-	struct {
-		u32 ev;
-		u64 data;
-	} __packed he[32];
-	s64 ts[2] = { 0, 0 };
-	long r;
 	u64 one;
 
-	if (n > ARRAY_SIZE(he))
-		n = ARRAY_SIZE(he);
+	for (long i = 0; i < got && k < n; i++) {
+		if (he[i].data == HC_EVENT_WAKE) {
+			S3(__NR_read, CTL->wake_fd[set], &one, 8);
+		} else if (he[i].data == HC_EVENT_ALL) {
+			*all = true;
+		} else {
+			ev[k].cookie = (u32)he[i].data;
+			ev[k].events = he[i].ev & 0x203f;
+			k++;
+		}
+	}
+	return k;
+}
+
+// Readiness is a platform primitive like pf_wait: the thread sleeps in the host's epoll itself.
+int hc_wait_events(u32 set, struct hc_event *ev, u32 n, u64 deadline_ns)
+{
+	struct host_event he[32];
+	s64 ts[2] = { 0, 0 };
+	bool all = false;
+	long r;
+
+	n = min(n, (u32)ARRAY_SIZE(he));
 	if (deadline_ns != NO_DEADLINE && deadline_ns) {
 		u64 now = ktime_mono(), d = deadline_ns > now ? deadline_ns - now : 0;
 		ts[0] = (s64)(d / NSEC_PER_SEC);
@@ -416,20 +436,17 @@ int hc_wait_events(struct hc_event *ev, u32 n, u64 deadline_ns)
 	u32 pid = h->host_pid;
 
 	h->wait_word = NULL;
-	r = host_sleep(__NR_epoll_pwait2, CTL->epoll_fd, (long)he, n, deadline_ns == NO_DEADLINE ? 0 : (long)ts, 0, 8);
+	r = host_sleep(__NR_epoll_pwait2, CTL->epoll_fd[set], (long)he, n, deadline_ns == NO_DEADLINE ? 0 : (long)ts, 0, 8);
 	if (h->host_pid != pid)
 		return -ESTALE; // the host killed the thread that slept, perhaps when it had fetched events
 	if (r < 0)
 		return (int)r;
-	u32 k = 0;
-	for (long i = 0; i < r && i < (long)n; i++) {
-		if (he[i].data == U64_MAX) {
-			S3(__NR_read, CTL->wake_fd, &one, 8);
-			continue;
-		}
-		ev[k].cookie = (u32)he[i].data;
-		ev[k].events = he[i].ev & 0x203f;
-		k++;
+	u32 k = take_events(set, he, min(r, (long)n), ev, 0, n, &all);
+	if (all && k < n) { // else the host says so again
+		ts[0] = ts[1] = 0;
+		r = S6(__NR_epoll_pwait2, CTL->epoll_fd[0], he, n - k, ts, 0, 8);
+		if (r > 0)
+			k = take_events(0, he, min(r, (long)(n - k)), ev, k, n, &all);
 	}
 	return (int)k;
 }
@@ -447,10 +464,10 @@ int hc_wait_stream(int hfd, u32 events)
 }
 
 // Ends another thread's hc_wait_events.
-void hc_wait_interrupt(void)
+void hc_wait_interrupt(u32 set)
 {
 	u64 one = 1;
-	S3(__NR_write, CTL->wake_fd, &one, 8);
+	S3(__NR_write, CTL->wake_fd[set], &one, 8);
 }
 
 int hc_evidence(const u8 report_data[64], u8 *report, u32 *report_len, char *chain, u32 *chain_len)

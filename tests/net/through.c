@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -504,4 +505,181 @@ TEST(many_idle_connections)
 	for (int k = 0; k < N; k++)
 		OK(close(s[k]));
 	say_and_hear(to4(SOCK_STREAM, ECHO));
+}
+
+// --- who collects events: a connection that wakes the same thread again and again is that thread's, until somebody else waits for it
+
+static int in_epoll(int s)
+{
+	int e = OK(epoll_create1(EPOLL_CLOEXEC));
+	struct epoll_event ev = {.events = EPOLLIN, .data.fd = s};
+	OK(epoll_ctl(e, EPOLL_CTL_ADD, s, &ev));
+	return e;
+}
+
+static void wait_and_hear(int e, int s, int times)
+{
+	struct epoll_event ev;
+	char b;
+	for (int k = 0; k < times; k++) {
+		EQ(write(s, "x", 1), 1);
+		EQ(epoll_wait(e, &ev, 1, -1), 1);
+		EQ(read(s, &b, 1), 1);
+	}
+}
+
+enum way { RECV, POLL, POLL_AGAIN, SELECT, EPOLL, SAME_EPOLL, POLL_EPOLL, EPOLL_IN_EPOLL, WAYS };
+static struct {
+	int s, e;
+	enum way way;
+	atomic_int done;
+} stranger;
+
+// Waits for connection s, each in its way; its thread does not sleep meanwhile.
+static void strange(void)
+{
+	struct pollfd p = {stranger.s, POLLIN, 0};
+	struct epoll_event ev;
+	char b;
+	EQ(write(stranger.s, "y", 1), 1);
+	switch (stranger.way) {
+	case RECV: break;
+	case POLL: EQ(poll(&p, 1, -1), 1); break;
+	case POLL_AGAIN:
+		while (!poll(&p, 1, 0))
+			;
+		break;
+	case SELECT: {
+		fd_set r;
+		FD_ZERO(&r);
+		FD_SET(stranger.s, &r);
+		EQ(select(stranger.s + 1, &r, NULL, NULL, NULL), 1);
+		break;
+	}
+	case EPOLL: {
+		int e = in_epoll(stranger.s);
+		EQ(epoll_wait(e, &ev, 1, -1), 1);
+		close(e);
+		break;
+	}
+	case SAME_EPOLL: EQ(epoll_wait(stranger.e, &ev, 1, -1), 1); break;
+	case POLL_EPOLL:
+		p.fd = stranger.e;
+		EQ(poll(&p, 1, -1), 1);
+		break;
+	default: {
+		int e = in_epoll(stranger.e);
+		EQ(epoll_wait(e, &ev, 1, -1), 1);
+		close(e);
+	}
+	}
+	EQ(read(stranger.s, &b, 1), 1);
+}
+
+static void *stranger_thread(void *arg)
+{
+	(void)arg;
+	strange();
+	atomic_store(&stranger.done, 1);
+	return NULL;
+}
+
+// Sleeps in poll for a connection that says nothing: somebody must, so that events come by way of another thread.
+static void *idle(void *arg)
+{
+	struct pollfd p = {(int)(long)arg, POLLIN, 0};
+	poll(&p, 1, -1);
+	return NULL;
+}
+
+static void heat(void)
+{
+	stranger.s = to4(SOCK_STREAM, ECHO);
+	stranger.e = in_epoll(stranger.s);
+	wait_and_hear(stranger.e, stranger.s, 20);
+}
+
+TEST(a_connection_of_one_thread_for_another)
+{
+	pthread_t t, i[3];
+	int quiet[3];
+	for (int k = 0; k < 3; k++) {
+		quiet[k] = to4(SOCK_STREAM, ECHO);
+		ZERO(pthread_create(&i[k], NULL, idle, (void *)(long)quiet[k]));
+	}
+	for (int w = 0; w < WAYS; w++) {
+		heat();
+		stranger.way = (enum way)w;
+		atomic_store(&stranger.done, 0);
+		ZERO(pthread_create(&t, NULL, stranger_thread, NULL));
+		while (!atomic_load(&stranger.done))
+			; // not asleep: what comes for the connection is not collected by this thread
+		ZERO(pthread_join(t, NULL));
+		wait_and_hear(stranger.e, stranger.s, 20);
+		close(stranger.e);
+		close(stranger.s);
+	}
+	for (int k = 0; k < 3; k++) {
+		EQ(write(quiet[k], "z", 1), 1);
+		ZERO(pthread_join(i[k], NULL));
+		close(quiet[k]);
+	}
+}
+
+TEST(a_connection_of_one_process_for_another)
+{
+	static const enum way ways[] = {RECV, POLL, SAME_EPOLL, EPOLL};
+	int quiet = to4(SOCK_STREAM, ECHO), end[2];
+	pthread_t i;
+	ZERO(pthread_create(&i, NULL, idle, (void *)(long)quiet));
+	for (size_t w = 0; w < sizeof(ways) / sizeof(*ways); w++) {
+		char b;
+		heat();
+		stranger.way = ways[w];
+		OK(pipe2(end, O_NONBLOCK));
+		pid_t p = OK(fork());
+		if (!p) {
+			strange();
+			_exit(0);
+		}
+		close(end[1]);
+		while (read(end[0], &b, 1) != 0)
+			; // the end of the child, waited for without sleeping
+		ZERO(t_wait(p));
+		wait_and_hear(stranger.e, stranger.s, 20);
+		close(end[0]);
+		close(stranger.e);
+		close(stranger.s);
+	}
+	EQ(write(quiet, "z", 1), 1);
+	ZERO(pthread_join(i, NULL));
+}
+
+static void *own_connection(void *arg)
+{
+	int s = to4(SOCK_STREAM, ECHO), e = in_epoll(s);
+	wait_and_hear(e, s, 20);
+	*(int *)arg = s;
+	close(e);
+	return NULL;
+}
+
+// More threads than there can be epolls of their own, twice; what the dead ones had goes on with others.
+TEST(connections_of_many_threads)
+{
+	enum { N = 100 };
+	static int s[N];
+	pthread_t t[N];
+	for (int round = 0; round < 2; round++) {
+		for (int k = 0; k < N; k++)
+			ZERO(pthread_create(&t[k], NULL, own_connection, &s[k]));
+		for (int k = 0; k < N; k++)
+			ZERO(pthread_join(t[k], NULL));
+		for (int k = 0; k < N; k++) {
+			int e = in_epoll(s[k]);
+			wait_and_hear(e, s[k], 3);
+			close(e);
+			close(s[k]);
+		}
+	}
 }
