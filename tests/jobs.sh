@@ -15,7 +15,7 @@ jobs_code=() jobs_started=0 jobs_shown=0 jobs_most=${JOBS:-$(nproc 2>/dev/null |
 crowd() {
 	local load rest
 	read -r load rest </proc/loadavg
-	awk -v load="$load" -v cpus="$(nproc)" 'BEGIN { n = load / cpus; print(n > 1 ? int(n + 0.99) : 1) }'
+	awk -v busy="$load" -v cpus="$(nproc)" 'BEGIN { n = busy / cpus; print(n > 1 ? int(n + 0.99) : 1) }'
 }
 
 jobs_begin() {
