@@ -346,7 +346,8 @@ def report(rounds, quick, rows=None):
 					for w in worlds:
 						values.setdefault((r, w.name), []).append(w.row(r, quick))
 		if outside:
-			servers = [Server("native", folder, ports), Server("coffer", folder, ports)]
+			servers.append(Server("native", folder, ports))
+			servers.append(Server("coffer", folder, ports))
 		for k in range(rounds):
 			for r in outside:
 				print(f"round {k + 1}/{rounds}: {r}", file=sys.stderr)

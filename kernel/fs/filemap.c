@@ -9,11 +9,18 @@ ssize_t generic_file_read(struct file *f, struct iter *it, u64 *pos)
 	if (r <= 0)
 		return r;
 	*pos += (u64)r;
-	// relatime, without its daily refresh: the first read after a change counts
+	generic_file_accessed(f);
+	return r;
+}
+
+// relatime, without its daily refresh: the first read after a change counts
+void generic_file_accessed(struct file *f)
+{
+	struct inode *ino = f->inode;
+
 	if (unlikely(ino->atime.sec <= ino->mtime.sec || ino->atime.sec <= ino->ctime.sec) && !(f->flags & O_NOATIME) &&
 	    !(ino->flags & FILE_NOATIME) && !ino->sb->read_only)
 		inode_touch(ino, ATTR_ATIME);
-	return r;
 }
 
 s64 no_llseek(struct file *f, s64 off, int whence)

@@ -57,6 +57,27 @@ static ssize_t copy(struct file *in, u64 *ipos, struct file *out, u64 *opos, siz
 	return done ? (ssize_t)done : r;
 }
 
+// A file in the page cache to a host socket: its bytes are copied once, to where the host takes them.
+static ssize_t send_pages(struct file *in, u64 *ipos, struct file *out, size_t n)
+{
+	u64 size = in->inode->size, begin = *ipos, no_pos = 0;
+	struct iter it;
+	ssize_t r = 0;
+
+	if (begin >= size)
+		return 0;
+	n = min(n, size - begin);
+	iter_pagecache(&it, in->inode->pc, begin, n);
+	while (it.left) {
+		r = out->ops->write(out, &it, &no_pos);
+		if (r <= 0 || signal_pending())
+			break;
+	}
+	*ipos = begin + (n - it.left);
+	generic_file_accessed(in);
+	return *ipos > begin ? (ssize_t)(*ipos - begin) : r;
+}
+
 long sys_sendfile(int ofd, int ifd, s64 __user *uoff, size_t n)
 {
 	struct file *in = fd_get(ifd), *out = fd_get(ofd);
@@ -79,7 +100,11 @@ long sys_sendfile(int ofd, int ifd, s64 __user *uoff, size_t n)
 	if (off < 0)
 		goto out;
 	u64 ipos = uoff ? (u64)off : in->pos, opos = out->pos;
-	r = copy(in, &ipos, out, out->ops->stream ? NULL : &opos, min(n, 0x7ffff000ul));
+	n = min(n, 0x7ffff000ul);
+	if (in->ops->read == generic_file_read && sock_takes_pages(out))
+		r = send_pages(in, &ipos, out, n);
+	else
+		r = copy(in, &ipos, out, out->ops->stream ? NULL : &opos, n);
 	if (r > 0) {
 		if (!out->ops->stream)
 			out->pos = opos;

@@ -149,6 +149,9 @@ void pc_put(struct pagecache *pc);
 // Copies between the cache and it. Reading stops at `size`. Missing pages are read from storage or zero.
 // pc_write makes pages and marks them dirty; the caller sets the inode's size. Bytes done or -errno.
 ssize_t pc_read(struct pagecache *pc, struct iter *it, u64 pos, u64 size);
+// Copies what is in memory from byte `pos` on: less than n where a page is missing, which pc_bring reads then (0 or -errno).
+size_t pc_peek(struct pagecache *pc, void *to, size_t n, u64 pos);
+int pc_bring(struct pagecache *pc, u64 pos);
 ssize_t pc_write(struct pagecache *pc, struct iter *it, u64 pos, u64 size);
 // A run of up to max present contiguous pages from index (created/read when missing if `create`): *pfn, *n.
 // 0 with *pfn == PFN_NONE: a hole (create false).

@@ -27,10 +27,12 @@ int fault_in(const void __user *p, size_t n, bool write);
 #define put_user(val, uptr) ({ __typeof__(val) _v = (val); copy_to_user((uptr), &_v, sizeof(_v)); })
 #define U(x) ((void __user *)(x))
 
-// A position in a scatter list of user memory (iovec) or in one kernel buffer. read/write of
-// every file type take one. Advances as it copies.
+struct pagecache;
+// A position in a scatter list of user memory (iovec), in one kernel buffer or in a file's page cache. read/write of
+// every file type take one (of a page cache only host sockets do). Advances as it copies.
 struct iter {
 	bool kernel;		     // kbuf instead of iov
+	struct pagecache *pc;	     // instead of either; `off` is the place in it. A page that is not in memory is a fault
 	const struct iovec *iov;     // already copied into kernel memory and checked
 	u32 niov;
 	size_t off;		     // within iov[0] / kbuf
@@ -39,6 +41,7 @@ struct iter {
 };
 void iter_kernel(struct iter *it, void *buf, size_t n);
 void iter_user(struct iter *it, struct iovec *one, void __user *buf, size_t n); // fills *one
+void iter_pagecache(struct iter *it, struct pagecache *pc, u64 pos, size_t n); // to iter_get from; the caller keeps pc
 // Copies an iovec array in (at most UIO_MAXIOV, lengths checked): *iov is `fast` or kmalloc'ed (iter_free).
 int iter_iovec(struct iter *it, const void __user *uiov, u64 n, struct iovec *fast, u32 nfast, struct iovec **iov);
 void iter_free(struct iovec *iov, struct iovec *fast);

@@ -321,6 +321,7 @@ void dcache_invalidate(struct inode *dir, const char *name, u32 len);
 
 // --- regular files in the page cache (fs/filemap.c): ready-made file_ops members
 ssize_t generic_file_read(struct file *f, struct iter *it, u64 *pos);
+void generic_file_accessed(struct file *f);	// it was read: its access time, where that is kept
 s64 generic_llseek(struct file *f, s64 off, int whence);
 int generic_mmap(struct file *f, u64 pgoff, size_t len, int prot, int flags, struct pagecache **pc);
 
@@ -362,6 +363,7 @@ long epoll_target(struct file *f, int fd, u32 nth, const struct file **target); 
 void epoll_file_closing(struct file *f);	// called by file_put at the end: leaves all epolls
 
 // --- who else
+bool sock_takes_pages(struct file *f);	// a socket whose write takes an iter of a page cache
 void dnotify_close(struct file *f, struct fdtable *t);		// close: F_NOTIFY ends with the descriptor
 void locks_release_proc(struct file *f, struct fdtable *t);	// close: POSIX record locks of the process
 void locks_release_file(struct file *f);			// last close: flock, OFD locks

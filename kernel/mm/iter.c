@@ -3,6 +3,7 @@
 // iter_iovec and iter_fault_in.
 #include "kernel/include/alloc.h"
 #include "kernel/include/kstring.h"
+#include "kernel/include/mm.h"
 #include "kernel/include/platform.h"
 #include "kernel/include/uapi.h"
 #include "kernel/include/usercopy.h"
@@ -13,6 +14,11 @@ size_t raw_clear(void *d, size_t n);
 void iter_kernel(struct iter *it, void *buf, size_t n)
 {
 	*it = (struct iter){ .kernel = true, .kbuf = buf, .left = n };
+}
+
+void iter_pagecache(struct iter *it, struct pagecache *pc, u64 pos, size_t n)
+{
+	*it = (struct iter){ .pc = pc, .off = pos, .left = n };
 }
 
 void iter_user(struct iter *it, struct iovec *one, void __user *buf, size_t n)
@@ -70,6 +76,8 @@ void iter_advance(struct iter *it, size_t n)
 		return;
 	}
 	it->off += n;
+	if (it->pc)
+		return;
 	while (it->niov && it->off >= it->iov->iov_len) {
 		it->off -= it->iov->iov_len;
 		it->iov++;
@@ -94,6 +102,11 @@ static size_t iter_move(struct iter *it, enum iter_op op, void *k, size_t n)
 			memcpy(k, it->kbuf, n);
 		else
 			memset(it->kbuf, 0, n);
+		iter_advance(it, n);
+		return n;
+	}
+	if (it->pc) {
+		n = op == ITER_GET ? pc_peek(it->pc, k, n, it->off) : 0;
 		iter_advance(it, n);
 		return n;
 	}
@@ -131,6 +144,8 @@ int iter_fault_in(struct iter *it, bool write_to_user)
 {
 	if (it->kernel || !it->left)
 		return 0;
+	if (it->pc)
+		return pc_bring(it->pc, it->off);
 	const struct iovec *v = it->iov;
 	size_t off = it->off;
 	u32 n = it->niov;

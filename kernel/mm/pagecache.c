@@ -596,6 +596,39 @@ ssize_t pc_read(struct pagecache *pc, struct iter *it, u64 pos, u64 size)
 	return done ? (ssize_t)done : r;
 }
 
+size_t pc_peek(struct pagecache *pc, void *to, size_t n, u64 pos)
+{
+	bool in_crowd = reader_in(pc);
+	size_t done = 0;
+
+	while (done < n) {
+		u32 off = (u32)(pos & (PAGE_SIZE - 1)), run;
+		pfn_t pfn;
+		size_t k;
+
+		if (!present(pc, pos >> PAGE_SHIFT, DIV_ROUND_UP(off + n - done, PAGE_SIZE), &pfn, &run))
+			break;
+		k = min(n - done, (size_t)run * PAGE_SIZE - off);
+		if (pfn)
+			memcpy((u8 *)to + done, (u8 *)page_addr(pfn) + off, k);
+		else
+			memset((u8 *)to + done, 0, k);
+		pos += k;
+		done += k;
+	}
+	reader_out(pc, in_crowd);
+	return done;
+}
+
+int pc_bring(struct pagecache *pc, u64 pos)
+{
+	struct iter it;
+	char byte;
+
+	iter_kernel(&it, &byte, 1);
+	return (int)min(pc_read(pc, &it, pos, pos + 1), (ssize_t)0);
+}
+
 // Pages that were made and not filled. Lock held since.
 static void give_back(struct pagecache *pc, u64 index, u32 n)
 {

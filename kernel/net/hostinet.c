@@ -13,6 +13,7 @@
 #include <linux/tcp.h>
 
 #define CHUNK (64u << 10) // bounce buffer of one transfer
+#define MOST (128u << 10) // to send at once: what a socket has no room for was copied in vain
 #define STACK_CHUNK 2048u
 
 bool host_may_listen(u16 port)
@@ -280,8 +281,7 @@ static ssize_t host_tcp_send(struct sock *s, struct sock_msg *m, int flags)
 		return -EPIPE;
 	while (m->it->left && !r) {
 		u32 gen = i->host.gen;
-		size_t n = min(m->it->left, (size_t)CHUNK);
-		long k = hc_send_iter(i->hfd, m->it, n, MSG_NOSIGNAL | (flags & (MSG_MORE | MSG_OOB)));
+		long k = hc_send_iter(i->hfd, m->it, min(m->it->left, (size_t)MOST), MSG_NOSIGNAL | (flags & (MSG_MORE | MSG_OOB)));
 		if (k > 0) {
 			done += k;
 		} else if (k == 0) {
@@ -506,6 +506,12 @@ int host_listen(struct inet_sock *i, int backlog)
 		host_close(i);
 	}
 	return r;
+}
+
+bool sock_takes_pages(struct file *f)
+{
+	struct sock *s = file_sock(f);
+	return s && __atomic_load_n(&s->ops, __ATOMIC_ACQUIRE) == &host_tcp_ops;
 }
 
 bool host_acceptable(struct inet_sock *l) { return hostio_ready(l->hfd, &l->host) & EPOLLIN; }

@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 
 #define OUT4 "198.51.100.1"
@@ -505,6 +506,49 @@ TEST(many_idle_connections)
 	for (int k = 0; k < N; k++)
 		OK(close(s[k]));
 	say_and_hear(to4(SOCK_STREAM, ECHO));
+}
+
+static void *send_file(void *arg)
+{
+	off_t at = 3000;
+	int *fd = arg;
+	for (ssize_t n; at < (1 << 20) - 5;)
+		if ((n = sendfile(fd[0], fd[1], &at, (size_t)((1 << 20) - 5 - at))) < 0) {
+			EQ(errno, EAGAIN);
+			poll(&(struct pollfd){fd[0], POLLOUT, 0}, 1, -1);
+		}
+	OK(shutdown(fd[0], SHUT_WR));
+	return NULL;
+}
+
+// A file with a hole, from an odd place on, through a socket that takes a little at a time.
+TEST(files_sent)
+{
+	static char b[1 << 20], back[1 << 20];
+	for (int nonblocking = 0; nonblocking < 2; nonblocking++) {
+		int fd[2] = {to4(SOCK_STREAM, ECHO), OK(memfd_create("file", 0))};
+		pthread_t t;
+		for (size_t k = 0; k < sizeof(b); k++)
+			b[k] = k >= 300000 && k < 400000 ? 0 : (char)(k * 7 / 3);
+		EQ(pwrite(fd[1], b, 300000, 0), 300000);
+		EQ(pwrite(fd[1], b + 400000, sizeof(b) - 400000, 400000), sizeof(b) - 400000);
+		EQ(setsockopt(fd[0], SOL_SOCKET, SO_SNDBUF, &(int){20000}, sizeof(int)), 0);
+		if (nonblocking)
+			OK(fcntl(fd[0], F_SETFL, O_NONBLOCK));
+		ZERO(pthread_create(&t, NULL, send_file, fd));
+		size_t got = 0;
+		for (ssize_t n; (n = read(fd[0], back + got, sizeof(back) - got)) != 0;) {
+			if (n > 0)
+				got += (size_t)n;
+			else
+				poll(&(struct pollfd){fd[0], POLLIN, 0}, 1, -1);
+		}
+		ZERO(pthread_join(t, NULL));
+		EQ(got, sizeof(b) - 3005);
+		CHECK(!memcmp(back, b + 3000, got));
+		close(fd[0]);
+		close(fd[1]);
+	}
 }
 
 // --- who collects events: a connection that wakes the same thread again and again is that thread's, until somebody else waits for it
