@@ -7,6 +7,53 @@ trap 'exit 130' HUP INT TERM # what each cleans up at its end it cleans up then,
 ok() { echo "ok refusal.$1"; }
 no() { echo "not ok refusal.$1: $2"; }
 
+# until_true COMMAND...: asked again and again, for two minutes and more: nothing that works takes that long, however busy the machine.
+until_true() {
+	for u_try in $(seq 1200); do
+		"$@" >/dev/null 2>&1 && return
+		sleep 0.1
+	done
+	return 1
+}
+
+# free_port: a port that nobody has. It is none of those that the system gives to whoever asks for any, so none of them gets it before it is used.
+free_port() {
+	/usr/bin/python3 - <<'P'
+import random, socket
+first, last = map(int, open("/proc/sys/net/ipv4/ip_local_port_range").read().split())
+ports = [p for p in range(11000, 65536) if not first <= p <= last]
+while True:
+    port = random.choice(ports if len(ports) > 2000 else range(11000, 65536))
+    try:
+        for kind in socket.SOCK_STREAM, socket.SOCK_DGRAM:
+            with socket.socket(type=kind) as s:
+                s.bind(("", port))
+    except OSError:
+        continue
+    print(port)
+    break
+P
+}
+
+# listening PORT: waits until somebody does, on the loopback.
+listening() {
+	until_true /usr/bin/python3 -c "import socket, sys; s = socket.socket(); sys.exit(s.connect_ex(('127.0.0.1', $1)))"
+}
+
+# gone PID...: none of them runs any more.
+gone() {
+	for g_pid; do
+		[ ! -d "/proc/$g_pid" ] || grep -q '^State:.Z' "/proc/$g_pid/status" 2>/dev/null || return 1
+	done
+}
+
+# stopped PID...: ends them, and waits until they are gone, with what they listened at.
+stopped() {
+	kill "$@" 2>/dev/null
+	wait "$@" 2>/dev/null
+	return 0
+}
+
 # refused NAME REGEX COMMAND...: ends within two minutes with a code that is not 0 and not a crash, and its message matches.
 refused() {
 	r_name=$1 r_want=$2
