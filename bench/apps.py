@@ -217,7 +217,7 @@ cat >conf <<'EOF'
 printf 'host all all 0.0.0.0/0 trust\\n' >>pg/pg_hba.conf
 redis-server --port {ports[0]} --save '' --bind 0.0.0.0 --protected-mode no --loglevel warning &
 nginx -p {self.tmp} -c {self.tmp}/conf &
-exec {as_} postgres -D pg -c listen_addresses=0.0.0.0 -c port={ports[2]} -c unix_socket_directories=$PWD/pg
+exec {as_} postgres -D pg -c listen_addresses=0.0.0.0 -c port={ports[2]} -c unix_socket_directories=$PWD/pg -c max_wal_size=64MB -c min_wal_size=32MB
 """
 		self.process = subprocess.Popen(self.argv(["/bin/bash", "-c", script]), cwd=folder, env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
 						stderr=subprocess.DEVNULL, start_new_session=True)

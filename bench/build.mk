@@ -69,3 +69,9 @@ $(B)/bench/audit: bench/audit.c $(B)/lib/libcoffer.a
 audit-bench: $(B)/bench/audit
 	@rm -rf $(B)/audit-bench
 	$(B)/bench/audit $(B)/audit-bench $(AUDIT_BENCH_RECORDS); status=$$?; rm -rf $(B)/audit-bench; exit $$status
+
+# An hour of servers at work, natively and inside: neither throughput nor memory may drift.
+.PHONY: soak-sag
+soak: soak-sag
+soak-sag: bins
+	$(Q)/usr/bin/python3 bench/sag.py
