@@ -2,7 +2,7 @@
 # The `coffer` command: a small static program that runs enclaves, and coffer-tools, which is all the rest (command.c).
 # -Wl,-w: glibc warns that name look-ups need shared libraries; the command makes none. Sanitizers want a dynamic program.
 CLI_OBJS = $(patsubst %.c,$(B)/obj/%.o,$(filter-out cli/command.c,$(wildcard cli/*.c)))
-COMMAND_OBJS = $(addprefix $(B)/obj/cli/,command.o cli.o run.o places.o)
+COMMAND_OBJS = $(addprefix $(B)/obj/cli/,command.o cli.o run.o start.o places.o)
 
 $(B)/bin/coffer: $(COMMAND_OBJS) $(B)/lib/libcoffer.a
 	@mkdir -p $(@D)

@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 # bash completion of `coffer`; installed as share/bash-completion/completions/coffer, or: . cli/completion.bash
 
+# The enclaves in the background.
+_coffer_names() {
+	local dir=${COFFER_RUN_DIR:-${XDG_RUNTIME_DIR:+$XDG_RUNTIME_DIR/coffer}}
+
+	(cd "${dir:-$HOME/.local/share/coffer/run}" 2>/dev/null && printf '%s ' *)
+}
+
 _coffer() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command= i=1
-	local commands="init new copy build run measure seal open mount volume broker secret policy audit identity admin approve approvals verify evidence reference collateral token tls spdm tunnel doctor syscalls version help"
+	local commands="init new copy build run start ps logs stop kill restart rm measure seal open mount volume broker secret policy audit identity admin approve approvals verify evidence reference collateral token tls spdm tunnel doctor syscalls version help"
 	local owner="--anchor --tpm-key --broker --broker-ca --broker-token --broker-dir --identity --passphrase-file --client-cert --client-key"
 
 	while ((i < COMP_CWORD)); do
@@ -18,6 +25,8 @@ _coffer() {
 	case $previous in
 	-C | --broker-dir | --dir | --store) mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
 	--key-file | --broker-ca | --broker-token | --insecure-accept-simulated) mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+	--restart) mapfile -t COMPREPLY < <(compgen -W "no on-failure always" -- "$current"); return ;;
+	--stream) mapfile -t COMPREPLY < <(compgen -W "program stdout stderr enclave" -- "$current"); return ;;
 	--debug-log) mapfile -t COMPREPLY < <(compgen -W "0 1 2 3" -- "$current"); return ;;
 	--host-arguments) mapfile -t COMPREPLY < <(compgen -W "true false" -- "$current"); return ;;
 	--measurement) mapfile -t COMPREPLY < <(compgen -W "$(coffer measure 2>/dev/null)" -- "$current"); return ;;
@@ -32,6 +41,10 @@ _coffer() {
 	measure) words="--json --explain" files=0 ;;
 	doctor | version) words="--json" files=0 ;;
 	syscalls) words="--check --state --class --json --markdown" ;;
+	start) words="--name --restart --log-size --log-files --volume --env --publish --workdir --broker --connect --stop-timeout --tpm --debug-log --debug-strace --debug-ring" ;;
+	ps) words="--all --json" files=0 ;;
+	logs) words="--follow --last --since --stream --json --plain $(_coffer_names)" files=0 ;;
+	stop | restart | kill | rm) words="--time --signal --force $(_coffer_names)" files=0 ;;
 	run) words="--volume --env --publish --workdir --interactive --tty --broker --connect --stop-timeout --tpm --debug-log --debug-strace --debug-ring" ;;
 	seal) words="--force --resume --keep-owner --key-file --quiet $owner" ;;
 	open) words="--force --resume --keep-owner --key-file --quiet $owner" ;;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `coffer run`: starts the enclave of a project. What it checks early is for clear messages; what protects the owner is
+// `coffer run`: starts the enclave of a project; and what `coffer start` shares with it (run.h). What it checks early is for clear messages; what protects the owner is
 // checked inside the enclave, which trusts nothing that is said here.
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +13,7 @@
 #include "broker/broker.h"
 #include "cli/cli.h"
 #include "cli/places.h"
+#include "cli/run.h"
 #include "host/launch.h"
 #include "host/tpm_relay.h"
 #include "image/build.h"
@@ -38,9 +39,15 @@ struct run {
 	const char *tpm;	// way to the TPM that the enclave is given
 	struct string_list places;	// "HOST:PORT=ADDRESS:PORT,..."
 	struct launch_options launch;
+	char *image, *manifest;	// files
+	char **args;		// the program and its arguments as asked for
+	int arg_count;
 };
 
-enum { OPT_BROKER = 256, OPT_LOG, OPT_STRACE, OPT_RING, OPT_STOP, OPT_TPM, OPT_CONNECT };
+static struct run the_run = {.launch = {.log_level = 1}};
+static const struct command *called = &command_run;	// for messages
+
+enum { OPT_BROKER = 256, OPT_LOG, OPT_STRACE, OPT_RING, OPT_STOP, OPT_TPM, OPT_CONNECT, OPT_NAME, OPT_RESTART, OPT_LOG_SIZE, OPT_LOG_FILES };
 
 // FILE:/path[:ro|:rw]
 static int add_volume(struct run *r, const char *text)
@@ -56,9 +63,9 @@ static int add_volume(struct run *r, const char *text)
 	}
 	colon = last;
 	if (!colon || colon == copy || colon[1] != '/' || !colon[2])
-		return cli_usage(&command_run, "-v takes FILE:/path, FILE:/path:ro or FILE:/path:rw, not '%s'", text);
+		return cli_usage(called, "-v takes FILE:/path, FILE:/path:ro or FILE:/path:rw, not '%s'", text);
 	if (r->volume_count == MOST_VOLUMES)
-		return cli_usage(&command_run, "at most %d volumes", MOST_VOLUMES);
+		return cli_usage(called, "at most %d volumes", MOST_VOLUMES);
 	*last = '\0';
 	v->file = copy;
 	v->path = last + 1;
@@ -101,13 +108,13 @@ static int add_environment(struct run *r, const char *text)
 	char *pair;
 
 	if (text[0] == '=' || !text[0])
-		return cli_usage(&command_run, "-e takes NAME=value, or NAME for this shell's value");
+		return cli_usage(called, "-e takes NAME=value, or NAME for this shell's value");
 	if (strchr(text, '=')) {
 		set_variable(&r->environment, text);
 		return 0;
 	}
 	if (!value)
-		return cli_usage(&command_run, "the variable %s is not set here", text);
+		return cli_usage(called, "the variable %s is not set here", text);
 	pair = xasprintf("%s=%s", text, value);
 	set_variable(&r->environment, pair);
 	free(pair);
@@ -124,9 +131,9 @@ static int check_ports(struct run *r, const char *text)
 		unsigned long port = strtoul(part, &end, 10);
 
 		if (*end || port < 1 || port > 65535)
-			err = cli_usage(&command_run, "-p takes ports such as 8080 or 80,443 (the same inside and outside), not '%s'", part);
+			err = cli_usage(called, "-p takes ports such as 8080 or 80,443 (the same inside and outside), not '%s'", part);
 		else if (r->have_config && !config_listens(&r->config, (unsigned int)port))
-			err = cli_usage(&command_run, "port %lu is not among 'network: listen:' of coffer.yaml, so the enclave will not open "
+			err = cli_usage(called, "port %lu is not among 'network: listen:' of coffer.yaml, so the enclave will not open "
 					"it", port);
 	}
 	free(copy);
@@ -138,7 +145,7 @@ static int add_place(struct run *r, const char *text)
 	const char *wrong = places_check(text);
 
 	if (wrong)
-		return cli_usage(&command_run, "%s", wrong);
+		return cli_usage(called, "%s", wrong);
 	string_list_add(&r->places, text);
 	return 0;
 }
@@ -149,7 +156,7 @@ static int set_stop_timeout(struct run *r, const char *text)
 	unsigned long seconds = strtoul(text, &end, 10);
 
 	if (*end || text[0] < '0' || text[0] > '9' || seconds > 86400)
-		return cli_usage(&command_run, "--stop-timeout takes seconds, at most 86400, not '%s'", text);
+		return cli_usage(called, "--stop-timeout takes seconds, at most 86400, not '%s'", text);
 	r->launch.stop_timeout = (unsigned int)seconds;
 	return 0;
 }
@@ -163,20 +170,59 @@ static int check_filter(const char *words)
 #include "kernel/syscall/table.h"
 #undef SYS
 	};
-	int err = strlen(words) > 255 ? cli_usage(&command_run, "--debug-strace takes at most 255 characters") : 0;
+	int err = strlen(words) > 255 ? cli_usage(called, "--debug-strace takes at most 255 characters") : 0;
 
 	while (!err && *words) {
 		size_t n = strcspn(words, ","), i = 0;
 		while (i < sizeof(known) / sizeof(*known) && (strlen(known[i]) != n || memcmp(known[i], words, n)))
 			i++;
 		if (i == sizeof(known) / sizeof(*known))
-			err = cli_usage(&command_run, "--debug-strace: there is no system call or class '%.*s'", (int)n, words);
+			err = cli_usage(called, "--debug-strace: there is no system call or class '%.*s'", (int)n, words);
 		words += n + (words[n] == ',');
 	}
 	return err;
 }
 
-static int parse_options(struct run *r, int argc, char **argv)
+static int set_log(struct start_options *start, bool size, const char *text)
+{
+	unsigned long files;
+	char *end;
+
+	if (size) {
+		if (config_parse_size(text, &start->log_size) || start->log_size < LOG_SIZE_MIN || start->log_size > 1ull << 40)
+			return cli_usage(called, "--log-size takes bytes of a file, 4K to 1T: 10M, 512K; not '%s'", text);
+		return 0;
+	}
+	files = strtoul(text, &end, 10);
+	if (*end || files < 1 || files > LOG_FILES_MAX || text[0] < '0' || text[0] > '9')
+		return cli_usage(called, "--log-files takes 1 to %u, not '%s'", LOG_FILES_MAX, text);
+	start->log_files = (unsigned int)files;
+	return 0;
+}
+
+static int parse_start_option(struct start_options *start, int option)
+{
+	enum restart_policy policy;
+	unsigned int most;
+
+	if (!start)
+		return cli_usage(called, "wrong option: --name, --restart, --log-size and --log-files are for `coffer start`");
+	switch (option) {
+	case OPT_NAME:
+		start->name = optarg;
+		if (!instance_name_valid(optarg))
+			return cli_usage(called, "--name takes letters, digits, '.', '_' and '-', at most %d, not '%s'", INSTANCE_NAME_MAX, optarg);
+		return 0;
+	case OPT_RESTART:
+		start->restart = optarg;
+		if (!supervise_policy(optarg, &policy, &most))
+			return cli_usage(called, "--restart takes no, on-failure, on-failure:N or always, not '%s'", optarg);
+		return 0;
+	default: return set_log(start, option == OPT_LOG_SIZE, optarg);
+	}
+}
+
+static int parse_options(struct run *r, int argc, char **argv, struct start_options *start)
 {
 	static const struct option options[] = {
 		{"volume", required_argument, NULL, 'v'}, {"env", required_argument, NULL, 'e'},
@@ -185,7 +231,9 @@ static int parse_options(struct run *r, int argc, char **argv)
 		{"broker", required_argument, NULL, OPT_BROKER}, {"debug-log", required_argument, NULL, OPT_LOG},
 		{"debug-strace", optional_argument, NULL, OPT_STRACE}, {"debug-ring", no_argument, NULL, OPT_RING},
 		{"stop-timeout", required_argument, NULL, OPT_STOP}, {"tpm", required_argument, NULL, OPT_TPM},
-		{"connect", required_argument, NULL, OPT_CONNECT}, {0},
+		{"connect", required_argument, NULL, OPT_CONNECT},
+		{"name", required_argument, NULL, OPT_NAME}, {"restart", required_argument, NULL, OPT_RESTART},
+		{"log-size", required_argument, NULL, OPT_LOG_SIZE}, {"log-files", required_argument, NULL, OPT_LOG_FILES}, {0},
 	};
 	int option, err = 0;
 
@@ -201,7 +249,7 @@ static int parse_options(struct run *r, int argc, char **argv)
 		case OPT_BROKER: r->broker = xstrdup(optarg); break;
 		case OPT_LOG:
 			if (strlen(optarg) != 1 || !strchr("0123", *optarg))
-				err = cli_usage(&command_run, "--debug-log takes 0 (errors), 1 (warnings), 2 (information) or 3 (all)");
+				err = cli_usage(called, "--debug-log takes 0 (errors), 1 (warnings), 2 (information) or 3 (all)");
 			r->launch.log_level = *optarg - '0';
 			break;
 		case OPT_STRACE:
@@ -214,7 +262,11 @@ static int parse_options(struct run *r, int argc, char **argv)
 		case OPT_TPM: r->tpm = optarg; break;
 		case OPT_CONNECT: err = add_place(r, optarg); break;
 		case OPT_RING: r->launch.hostcall_ring = true; break;
-		default: err = cli_usage(&command_run, "wrong option");
+		case OPT_NAME:
+		case OPT_RESTART:
+		case OPT_LOG_SIZE:
+		case OPT_LOG_FILES: err = parse_start_option(start, option); break;
+		default: err = cli_usage(called, "wrong option");
 		}
 	}
 	return err;
@@ -377,55 +429,127 @@ static int check_files(struct run *r, const char *image, const char *manifest_pa
 	return 0;
 }
 
-static int run(int argc, char **argv)
+int run_prepare(const struct command *c, int argc, char **argv, struct start_options *start)
 {
-	char *image = xasprintf("%s/build/enclave.img", cli_project), *manifest = xasprintf("%s/build/enclave.manifest", cli_project);
+	struct run *r = &the_run;
+	struct fault f = {0};
+	int status;
+
+	called = c;
+	r->image = xasprintf("%s/build/enclave.img", cli_project);
+	r->manifest = xasprintf("%s/build/enclave.manifest", cli_project);
+	r->have_config = !config_load(&r->config, cli_project, &f);
+	if (start)
+		r->launch.stop_timeout = start->stop_timeout;
+	status = parse_options(r, argc, argv, start);
+	if (status)
+		return status;
+	r->args = argv + optind;
+	r->arg_count = argc - optind;
+	if (start)
+		start->stop_timeout = r->launch.stop_timeout;
+	for (size_t i = 0; r->have_config && i < r->config.host_environment.count; i++)
+		if (!strcmp(r->config.host_environment.items[i], "TERM") && getenv("TERM") && isatty(0) && !start &&
+		    !has_variable(&r->environment, "TERM"))
+			add_environment(r, "TERM");
+	if (r->places.count && (!r->have_config || places_unknown(&r->config, &r->places)))
+		return cli_usage(called, "--connect: %s is not among 'network: connect:' of coffer.yaml",
+				 r->have_config ? places_unknown(&r->config, &r->places) : r->places.items[0]);
+	find_broker(r);
+	if (access(r->image, F_OK) && !r->have_config) { // the reason is in coffer.yaml
+		cli_fail(&f);
+		return EXIT_CANNOT_RUN;
+	}
+	return 0;
+}
+
+int run_describe(struct instance *i, struct fault *f)
+{
+	const struct run *r = &the_run;
+	struct text words = {0};
+	struct manifest m;
+	const char *memory;
+	int err = image_manifest(r->manifest, &m, i->measurement, f);
+
+	if (err)
+		return err;
+	memory = strstr(m.options, "memory=");
+	i->memory_bytes = memory ? strtoull(memory + 7, NULL, 10) : 0;
+	i->project = realpath(cli_project, NULL);
+	for (int k = 0; k < r->arg_count; k++)
+		text_printf(&words, "%s%s", k ? " " : "", r->args[k]);
+	for (size_t k = 0; !r->arg_count && r->have_config && k < r->config.command.count; k++)
+		text_printf(&words, "%s%s", k ? " " : "", r->config.command.items[k]);
+	i->program = words.len ? words.data : xstrdup("");
+	if (words.len > 500)
+		i->program[500] = '\0';
+	if (*i->name)
+		return 0;
+	// The project's own name, as far as it can be one.
+	snprintf(i->name, sizeof(i->name), "%s", r->have_config ? r->config.name : "enclave");
+	for (char *c = i->name; *c; c++) {
+		char one[2] = {*c, '\0'};
+
+		if (!instance_name_valid(one) && (c == i->name || !strchr("._-", *c)))
+			*c = c == i->name ? 'e' : '-';
+	}
+	return 0;
+}
+
+const struct string_list *run_environment(void) { return &the_run.environment; }
+
+int run_enclave(const struct supervised *s)
+{
 	struct launch_volume volumes[MOST_VOLUMES];
-	struct run r = {.launch = {.log_level = 1}};
+	struct run *r = &the_run;
 	struct text block = {0};
 	struct fault f = {0};
 	char tpm[200] = "";
 	int status;
 
-	r.have_config = !config_load(&r.config, cli_project, &f);
-	status = parse_options(&r, argc, argv);
-	if (status)
-		return status;
-	for (size_t i = 0; r.have_config && i < r.config.host_environment.count; i++)
-		if (!strcmp(r.config.host_environment.items[i], "TERM") && getenv("TERM") && isatty(0) &&
-		    !has_variable(&r.environment, "TERM"))
-			add_environment(&r, "TERM");
-	if (r.places.count && (!r.have_config || places_unknown(&r.config, &r.places)))
-		return cli_usage(&command_run, "--connect: %s is not among 'network: connect:' of coffer.yaml",
-				 r.have_config ? places_unknown(&r.config, &r.places) : r.places.items[0]);
-	find_broker(&r);
-	if (check_files(&r, image, manifest, &f)) {
+	if (check_files(r, r->image, r->manifest, &f)) {
 		cli_fail(&f);
 		return EXIT_CANNOT_RUN;
 	}
-	if (r.tpm && tpm_relay(r.tpm, tpm, sizeof(tpm), &f)) {
+	if (r->tpm && tpm_relay(r->tpm, tpm, sizeof(tpm), &f)) {
 		cli_fail(&f);
 		return EXIT_CANNOT_RUN;
 	}
-	write_host_block(&r, tpm, argv + optind, argc - optind, &block);
+	write_host_block(r, tpm, r->args, r->arg_count, &block);
 	if (block.len > HOST_BLOCK_MAX - 1) {
 		fault_set(&f, -E2BIG, "arguments and environment are larger than %d bytes", HOST_BLOCK_MAX);
 		cli_fail(&f);
 		return EXIT_CANNOT_RUN;
 	}
-	for (int i = 0; i < r.volume_count; i++)
-		volumes[i] = (struct launch_volume){r.volumes[i].file, r.volumes[i].read_only};
-	r.launch.lib_dir = cli_lib_dir();
-	r.launch.image = image;
-	r.launch.manifest_path = manifest;
-	r.launch.host_json = block.data;
-	r.launch.host_json_len = block.len;
-	r.launch.volumes = volumes;
-	r.launch.nvolumes = r.volume_count;
-	status = launch_run(&r.launch);
+	for (int i = 0; i < r->volume_count; i++)
+		volumes[i] = (struct launch_volume){r->volumes[i].file, r->volumes[i].read_only};
+	r->launch.lib_dir = cli_lib_dir();
+	r->launch.image = r->image;
+	r->launch.manifest_path = r->manifest;
+	r->launch.host_json = block.data;
+	r->launch.host_json_len = block.len;
+	r->launch.volumes = volumes;
+	r->launch.nvolumes = r->volume_count;
+	if (s) {
+		r->launch.message_fd = s->message_fd;
+		r->launch.started_fd = s->started_fd;
+		r->launch.supervisor = s->supervisor;
+		r->launch.stop_timeout += !r->launch.stop_timeout; // should the supervisor be killed
+		fflush(stderr);
+		dup2(s->stderr_fd, 2);
+		close(s->stderr_fd);
+	}
+	status = launch_run(&r->launch);
 	if (status < 0)
 		return EXIT_CANNOT_RUN;
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static int run(int argc, char **argv)
+{
+	int status = run_prepare(&command_run, argc, argv, NULL);
+
+	return status ? status : run_enclave(NULL);
 }
 
 const struct command command_run = {

@@ -44,20 +44,20 @@ static struct termios saved_tty;
 static int saved_tty_fd = -1;
 static pid_t launcher_pid;
 static const char *lib_dir;
+static int message_fd = 2, started_fd;
+static pid_t supervisor;
 static unsigned int stop_timeout;	// seconds from SIGTERM to the end; 0: as long as the program likes
 
 static int fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static int fail(int err, const char *fmt, ...)
 {
+	char text[2048];
 	va_list ap;
 
-	fputs("coffer: ", stderr);
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	if (err)
-		fprintf(stderr, ": %s", strerror(err));
-	fputc('\n', stderr);
+	dprintf(message_fd, "coffer: %s%s%s\n", text, err ? ": " : "", err ? strerror(err) : "");
 	return -(err ? err : EINVAL);
 }
 
@@ -81,7 +81,7 @@ static void end_now(const char *why, size_t len)
 {
 	if (__atomic_load_n(&ctl->stop_requested, __ATOMIC_SEQ_CST))
 		return;
-	if (write(2, why, len) < 0)
+	if (write(message_fd, why, len) < 0)
 		errno = 0; // nobody listens
 	__atomic_store_n(&ctl->stop_status, SIGKILL, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&ctl->stop_requested, 1, __ATOMIC_SEQ_CST);
@@ -108,7 +108,7 @@ static void ask_to_end(void)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	if (!first.tv_sec) {
 		first = now;
-		if (stop_timeout)
+		if (stop_timeout && getppid() != supervisor)
 			alarm(stop_timeout);
 	} else if ((now.tv_sec - first.tv_sec) * 1000000000L + now.tv_nsec - first.tv_nsec >= 1000000000L) {
 		END_NOW("coffer: second SIGTERM: the enclave is killed\n");
@@ -292,6 +292,16 @@ static void *stop_thread(void *unused)
 	return NULL;
 }
 
+static void *started_thread(void *unused)
+{
+	(void)unused;
+	while (!__atomic_load_n(&ctl->program_started, __ATOMIC_SEQ_CST))
+		futex_wait(&ctl->program_started, 0);
+	if (write(started_fd, "s", 1) < 0)
+		errno = 0; // nobody waits for it
+	return NULL;
+}
+
 // Host processes of the enclave are our children (CLONE_PARENT). Clean exits are theirs; anything else is reported.
 static void reaped(pid_t pid, int st)
 {
@@ -441,6 +451,9 @@ int launch_run(const struct launch_options *o)
 	pid_t pid;
 
 	lib_dir = o->lib_dir;
+	message_fd = o->message_fd ? o->message_fd : 2;
+	started_fd = o->started_fd;
+	supervisor = o->supervisor;
 	if (!manifest)
 		return fail(errno, "cannot read %s (run `coffer build` first)", o->manifest_path);
 	mem = manifest_memory(manifest) & ~4095ull;
@@ -499,6 +512,7 @@ int launch_run(const struct launch_options *o)
 	ctl->host_json_len = (u32)o->host_json_len;
 	ctl->ring_mode = o->hostcall_ring;
 	ctl->log_level = (u32)o->log_level;
+	ctl->message_fd = (u32)message_fd;
 	ctl->debug_strace = o->debug_strace;
 	snprintf(ctl->strace_filter, sizeof(ctl->strace_filter), "%s", o->strace_filter ? o->strace_filter : "");
 	ctl->magic = CTL_MAGIC;
@@ -514,7 +528,8 @@ int launch_run(const struct launch_options *o)
 		goto out;
 	}
 	ctl->kernel_pid = (u32)pid;
-	if (pthread_create(&t, NULL, ring_thread, NULL) || pthread_create(&t, NULL, stop_thread, NULL)) {
+	if (pthread_create(&t, NULL, ring_thread, NULL) || pthread_create(&t, NULL, stop_thread, NULL) ||
+	    (started_fd && pthread_create(&t, NULL, started_thread, NULL))) {
 		r = fail(errno, "cannot start threads");
 		kill(pid, SIGKILL);
 		goto out;

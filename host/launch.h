@@ -23,6 +23,10 @@ struct launch_options {
 	unsigned int stop_timeout;	// seconds after SIGTERM until the enclave is killed; 0: only a second SIGTERM does
 	bool debug_strace;		// system calls to stderr; only honoured by an enclave measured with debug=1
 	const char *strace_filter;	// names and classes of calls, comma-separated; NULL: all
+	// Below a supervisor (host/supervise.h); 0: none of it.
+	int message_fd;			// where kernel, init and launcher speak; 0: standard error, as the program
+	int started_fd;			// a byte is written to it when the program has been started
+	int supervisor;			// its pid: while it lives it sees to stop_timeout
 };
 
 // Returns the wait(2) status of the enclave's init, or a negative errno after a message on stderr.

@@ -72,8 +72,10 @@ static s64 block_io(bool write, s64 fd, u8 *p, u64 len, u64 off)
 	return 0;
 }
 
-// Streams 0-2 belong to whoever started us and stay in blocking mode, so ask first. 1 ready, -EAGAIN, -errno.
-static long console_ready(s64 fd, u16 ev)
+static bool is_console(const struct control *c, s64 fd) { return fd <= 2 || fd == c->message_fd; }
+
+// These streams belong to whoever started us and stay in blocking mode, so ask first. 1 ready, -EAGAIN, -errno.
+static long console_ready(const struct control *c, s64 fd, u16 ev)
 {
 	struct {
 		s32 fd;
@@ -81,7 +83,7 @@ static long console_ready(s64 fd, u16 ev)
 	} pf = { (s32)fd, ev, 0 };
 	long r;
 
-	if (fd > 2)
+	if (!is_console(c, fd))
 		return 1;
 	r = S3(__NR_poll, &pf, 1, 0);
 	return r < 0 ? r : r == 0 ? -EAGAIN : 1;
@@ -98,17 +100,17 @@ void hc_serve(struct control *c, struct hc_desc *d, u8 *pool)
 	case HC_READ:
 		if (!in_pool(a[1], a[2]))
 			break;
-		d->ret = console_ready(fd, 1);
+		d->ret = console_ready(c, fd, 1);
 		if (d->ret > 0)
 			d->ret = S3(__NR_read, fd, p, a[2]);
 		break;
 	case HC_WRITE:
 		if (!in_pool(a[1], a[2]))
 			break;
-		d->ret = console_ready(fd, 4);
+		d->ret = console_ready(c, fd, 4);
 		// a ready pipe takes PIPE_BUF bytes without blocking, not more
 		if (d->ret > 0)
-			d->ret = S3(__NR_write, fd, p, fd <= 2 && a[2] > 4096 ? 4096 : a[2]);
+			d->ret = S3(__NR_write, fd, p, is_console(c, fd) && a[2] > 4096 ? 4096 : a[2]);
 		break;
 	case HC_CONSOLE_INFO: {
 		struct hc_console_info *i = (struct hc_console_info *)p;

@@ -117,6 +117,40 @@ void text_json(struct text *t, const char *s)
 	text_puts(t, "\"");
 }
 
+// The length of the character that begins here; 0: it is not UTF-8 (RFC 3629: shortest form, no surrogates, at most U+10FFFF).
+static size_t utf8_length(const unsigned char *s, size_t n)
+{
+	size_t k = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
+
+	if (!k || k > n)
+		return 0;
+	for (size_t i = 1; i < k; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] >= 0x90))
+		return 0;
+	return k;
+}
+
+void text_json_bytes(struct text *t, const char *s, size_t n)
+{
+	text_puts(t, "\"");
+	for (size_t at = 0, k; at < n; at += k ? k : 1) {
+		unsigned char c = (unsigned char)s[at];
+
+		k = utf8_length((const unsigned char *)s + at, n - at);
+		if (!k)
+			text_puts(t, "\xef\xbf\xbd");
+		else if (c == '"' || c == '\\')
+			text_printf(t, "\\%c", c);
+		else if (c < 0x20 || c == 0x7f)
+			text_printf(t, "\\u%04x", c);
+		else
+			text_add(t, s + at, k);
+	}
+	text_puts(t, "\"");
+}
+
 void text_free(struct text *t)
 {
 	free(t->data);

@@ -21,6 +21,8 @@ __attribute__((format(printf, 2, 3))) void text_printf(struct text *t, const cha
 // Adds `s` as a JSON string with its quotes. Only ", \ and control characters are escaped, so that the same value
 // always gives the same bytes.
 void text_json(struct text *t, const char *s);
+// The same for bytes of which nobody knows whether they are text: what is not UTF-8 becomes U+FFFD.
+void text_json_bytes(struct text *t, const char *s, size_t n);
 void text_free(struct text *t);
 
 struct string_list {

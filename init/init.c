@@ -27,6 +27,7 @@ enum { EXIT_REFUSED = 125, EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
 
 static volatile sig_atomic_t program;	// its pid, for the signal handler
 static int gateway = -1;		// the way to it; programs do not inherit it
+static int program_stderr = -1;		// where ours is another stream than the program's
 
 static int refuse(const char *text)
 {
@@ -133,9 +134,12 @@ _Noreturn static void become(const struct settings *s)
 		ioctl(STDIN_FILENO, TIOCSCTTY, 0);
 	for (char **e = s->envp; *e; e++)
 		putenv(*e);
+	int ours = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10);
+	if (program_stderr >= 0)
+		dup2(program_stderr, STDERR_FILENO);
 	execvp(s->argv[0], s->argv);
 	int err = errno;
-	fprintf(stderr, "coffer: cannot run '%s': %s\n", s->argv[0],
+	dprintf(ours, "coffer: cannot run '%s': %s\n", s->argv[0],
 		err == ENOENT ? "not found in the image (add it with `coffer copy`)" : strerror(err));
 	_exit(err == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE);
 }
@@ -146,6 +150,16 @@ static void close_volumes(int anchor)
 	struct coffer_anchor_record r = {.what = COFFER_ANCHOR_CLOSE};
 	if (anchor < 0 || write(anchor, &r, sizeof r) != (ssize_t)sizeof r)
 		sync(); // the kernel has said what went wrong
+}
+
+// The kernel gives us a fourth stream where the host keeps what Coffer says apart from the program's standard error.
+static void take_messages(void)
+{
+	if (fcntl(3, F_GETFD) < 0)
+		return;
+	program_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10);
+	dup2(3, STDERR_FILENO);
+	close(3);
 }
 
 static int run(const struct settings *s)
@@ -173,6 +187,7 @@ int main(void)
 {
 	struct settings s;
 	struct fault f = {""};
+	take_messages();
 	if (settings_load(&s, &f))
 		return refuse(f.text);
 	clearenv();

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The host's streams 0, 1, 2 as files. When input and output are the host's terminal, they are one tty with our
+// The host's streams 0, 1, 2 as files, and a fourth for what init says, where the host keeps that apart. When input and output are the host's terminal, they are one tty with our
 // own line discipline and the host's terminal is put into raw mode; otherwise a stream is a plain byte stream.
 // One kernel thread brings terminal input in, so that Ctrl-C works while every program computes; another sends output
 // that the terminal did not take at once. Locks: see tty.h. No lock is held over a hostcall; `flushing` keeps one
 // sender at the output ring.
 #include "kernel/fs/tty.h"
+#include "kernel/include/boot.h"
 #include "kernel/include/hostcall.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
@@ -24,7 +25,7 @@ struct stream {
 
 static struct hc_console info;
 static struct super *sb;
-static struct stream streams[3];
+static struct stream streams[4];
 static struct tty *tty; // NULL: no terminal
 static int tty_out_hfd;
 static bool raw;      // the host's terminal is ours to edit on
@@ -367,8 +368,8 @@ static int console_init(void)
 		sb = r ? NULL : super_new("hostio", NULL, PIPEFS_MAGIC);
 		if (!r && !sb)
 			r = -ENOMEM;
-		for (int i = 0; i < 3; i++) {
-			streams[i].hfd = i;
+		for (int i = 0; i < 4; i++) {
+			streams[i].hfd = i < 3 ? i : boot_info.message_fd;
 			waitq_init(&streams[i].q);
 		}
 		if (!r && (info.tty[0] || info.tty[1] || info.tty[2]))
@@ -387,11 +388,13 @@ struct file *console_open(int n)
 
 	if (r)
 		return ERR_PTR(r);
-	if (n < 0 || n > 2)
+	if (n < 0 || n > 3)
 		return ERR_PTR(-EINVAL);
-	if (!info.open[n])
+	if (n == 3 && boot_info.message_fd <= 2)
+		return ERR_PTR(-ENODEV);
+	if (n < 3 && !info.open[n])
 		return file_open(AT_FDCWD, "/dev/null", O_RDWR, 0);
-	if (info.tty[n])
+	if (n < 3 && info.tty[n])
 		return file_open(AT_FDCWD, "/dev/console", O_RDWR | O_NOCTTY, 0);
 	ino = inode_new(sb, S_IFIFO | 0600);
 	if (!ino)

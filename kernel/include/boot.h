@@ -30,6 +30,7 @@ struct boot_info {
 	// unmeasured
 	char host_json[BOOT_MAX_HOST_JSON];
 	u32 host_json_len;
+	int message_fd;		// the host's stream for what kernel and init say; 2: the program's standard error
 	u32 nvolumes;
 };
 extern struct boot_info boot_info;

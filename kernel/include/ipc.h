@@ -33,7 +33,8 @@ ssize_t splice_files(struct file *in, s64 *ioff, struct file *out, s64 *ooff, si
 bool file_is_eventfd(struct file *f);
 void eventfd_signal(struct file *f);	// adds one; never blocks
 
-// --- console (fs/console.c): host stream n (0, 1, 2) as a file with its own reference, or ERR_PTR.
+// --- console (fs/console.c): host stream n (0, 1, 2) as a file with its own reference, or ERR_PTR. 3: the stream
+// for what init says; -ENODEV: that is standard error.
 struct file *console_open(int n);
 void console_winch(void);	// the host's terminal has another size
 

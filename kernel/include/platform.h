@@ -115,6 +115,7 @@ u64 pf_tsc(void);
 void pf_random(void *buf, size_t n);	// RDRAND/RDSEED based, host entropy only mixed in
 void pf_log(const char *s, size_t n);
 void pf_stop(int wait_status) __noreturn;	// stops the whole enclave
+void pf_program_started(void);	// tells whoever waits for it outside
 u32 pf_ncpus(void);	// CPU numbers are 0 to this less one
 void pf_set_cpus(struct task *t);	// task->cpu_mask has changed; a hint to who schedules
 // What the host says of a process (task NULL) or of one of its threads. It may lie: figures only. Not under locks. -ENOENT: not known.

@@ -3,6 +3,7 @@
 #include "kernel/include/boot.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
+#include "kernel/include/platform.h"
 #include "kernel/include/task.h"
 #include "kernel/include/uapi.h"
 #include "kernel/lib/sha2.h"
@@ -159,6 +160,8 @@ bool boot_reaches_host(void) { return boot_before_program() || curproc->helper; 
 
 void boot_exec(const char *name)
 {
-	if (strcmp(name, "/.coffer/init") && strcmp(name, "/.coffer/init-attest") && strcmp(name, "/.coffer/gateway"))
+	if (boot_before_program() && strcmp(name, "/.coffer/init") && strcmp(name, "/.coffer/init-attest") && strcmp(name, "/.coffer/gateway")) {
 		__atomic_store_n(&program_started, true, __ATOMIC_RELEASE);
+		pf_program_started();
+	}
 }

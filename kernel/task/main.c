@@ -28,8 +28,10 @@ static void init_start(void)
 	static char *argv[] = { INIT_PATH, NULL }, *envp[] = { "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL };
 	int r;
 
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 4; i++) {
 		struct file *f = console_open(i);
+		if (i == 3 && IS_ERR(f))
+			break;
 		if (IS_ERR(f))
 			panic("console stream %d cannot be opened: error %ld", i, -PTR_ERR(f));
 		r = fd_alloc(f, 0, false);

@@ -26,6 +26,7 @@ struct control {
 	u32 nvol;
 	u32 ring_mode;		// 1: every hostcall goes through the ring
 	u32 log_level, debug_strace;
+	u32 message_fd;		// where the kernel and init speak: 2, or a stream of their own
 	char strace_filter[256];
 	u32 console_tty[3];
 	u64 xstate_size, xstate_mask;
@@ -47,6 +48,7 @@ struct control {
 	// enclave -> host
 	u32 stop_requested __attribute__((aligned(64)));	// futex
 	u32 stop_status;
+	u32 program_started;	// futex: init has started the program
 	u32 ring_seq __attribute__((aligned(64)));	// futex: bumped after ring[] changes
 	u32 ring_head, ring_tail;
 	u32 ring[CTL_RING];	// window numbers whose descriptor is asked

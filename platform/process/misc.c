@@ -67,6 +67,7 @@ static bool rdrand64(u64 *v)
 
 u32 host_seed[16];	// copied in at boot, as is this:
 int host_memfd;
+int host_message_fd = 2;	// where the kernel speaks
 
 // RDRAND is the source; the host's seed is only mixed in. Without a working RDRAND there is no safe entropy: stop.
 void pf_random(void *buf, size_t n)
@@ -191,7 +192,7 @@ void pf_text_sync(void) { S2(__NR_membarrier, 2 /* GLOBAL_EXPEDITED */, 0); }
 void pf_log(const char *s, size_t n)
 {
 	while (n) {
-		long r = S3(__NR_write, 2, s, n);
+		long r = S3(__NR_write, host_message_fd, s, n);
 		if (r <= 0)
 			return;
 		s += r;
@@ -209,6 +210,12 @@ void pf_stop(int status)
 	pf_wake(&CTL->stop_requested, 64);
 	for (;;)
 		S2(__NR_nanosleep, ((s64[2]){ 3600, 0 }), 0);
+}
+
+void pf_program_started(void)
+{
+	__atomic_store_n(&CTL->program_started, 1, __ATOMIC_SEQ_CST);
+	pf_wake(&CTL->program_started, 64);
 }
 
 static u64 less(u64 all, u64 before) { return all > before ? all - before : 0; }

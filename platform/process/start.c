@@ -50,6 +50,7 @@ void kernel_start(struct window *w0)
 		panic("boot block too large");
 	memcpy(host_seed, c->seed, sizeof(host_seed));
 	host_memfd = c->memfd;
+	host_message_fd = boot_info.message_fd = (int)(c->message_fd & 0xffff);
 	memcpy(boot_info.manifest, c->manifest, ml);
 	boot_info.manifest_len = ml;
 	memcpy(boot_info.host_json, c->host_json, hl);

@@ -81,7 +81,7 @@ void park(struct hproc *hp, struct window *w, u8 *used); // the current thread s
 bool park_leave(struct hproc *hp);		// one thread fewer. True: the last; the sleepers end as well
 void park_forget(struct hproc *hp);		// the host has killed them
 extern u32 host_seed[16];
-extern int host_memfd;
+extern int host_memfd, host_message_fd;
 void cpus_init(void);			// boot
 bool cpus_dense(void);
 void cpus_follow(struct window *w);	// w carries a task that may want other CPUs than the one before it
