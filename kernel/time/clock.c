@@ -71,18 +71,25 @@ static void write_begin(void)
 }
 static void write_end(void) { __atomic_store_n(&vd->seq, vd->seq + 1, __ATOMIC_RELEASE); }
 
-// The clocks stood at `ns` at `now`, and run at `mult` from here on. Until readers see that, they go on at the old rate: as far as that is, however long
-// this thread was kept from the processor since, the clocks have gone.
-static void publish(u64 now, const u64 ns[], const u64 mult[])
+// Where readers see a clock at `now`.
+static u64 stands(int which, u64 now)
+{
+	u64 ns = vd->clock[which].ns;
+	return now > vd->tsc_base ? ns + vdso_scale(now - vd->tsc_base, vd->clock[which].mult) : ns;
+}
+
+// The clocks are set by so much and run at `mult` from here on. Until readers see that, they go on at the old rate: as far as that is, however long
+// this thread was kept from the processor, and rounded as they round it, the clocks have gone.
+static void publish(const s64 by[], const u64 mult[])
 {
 	write_begin();
 	__atomic_thread_fence(__ATOMIC_SEQ_CST); // the counter is read behind the word that stops readers
 	u64 here = vdso_tsc();
 	for (int i = 0; i < VDSO_NCLOCKS; i++) {
-		vd->clock[i].ns = ns[i] + (here > now ? vdso_scale(here - now, vd->clock[i].mult) : 0);
+		vd->clock[i].ns = stands(i, here) + (u64)by[i];
 		vd->clock[i].mult = mult[i];
 	}
-	vd->tsc_base = here > now ? here : now;
+	vd->tsc_base = max(here, vd->tsc_base);
 	write_end();
 }
 
@@ -146,42 +153,29 @@ static u64 host_at(int which, u64 now)
 void ktime_tick(void)
 {
 	mutex_lock(&clock_lock);
-	u64 ns[VDSO_NCLOCKS], mult[VDSO_NCLOCKS];
+	s64 by[VDSO_NCLOCKS];
+	u64 mult[VDSO_NCLOCKS];
 	for (int i = 0; i < VDSO_NCLOCKS; i++)
 		follow(i);
 	u64 now = vdso_tsc();
 	for (int i = 0; i < VDSO_NCLOCKS; i++) {
-		u64 is = vd->clock[i].ns, want = host_at(i, now);
-		if (now > vd->tsc_base)
-			is += vdso_scale(now - vd->tsc_base, vd->clock[i].mult);
-		s64 err = (s64)(want - is), m = (s64)track[i].mult;
-		ns[i] = is;
+		s64 err = (s64)(host_at(i, now) - stands(i, now)), m = (s64)track[i].mult;
+		by[i] = err > STEP_NS ? err : 0;
 		mult[i] = track[i].mult;
-		if (err > STEP_NS)
-			ns[i] = want;
-		else // make up for it within a second, at most 5 % slower
+		if (!by[i]) // make up for it within a second, at most 5 % slower
 			mult[i] = (u64)(m + (((m >> 20) * max(err, -STEP_NS)) / (s64)NSEC_PER_SEC << 20));
 	}
-	publish(now, ns, mult);
+	publish(by, mult);
 	mutex_unlock(&clock_lock);
 }
 
 s64 clock_set_between(u64 least, u64 most)
 {
-	u64 ns[VDSO_NCLOCKS], mult[VDSO_NCLOCKS];
 	mutex_lock(&clock_lock);
-	u64 now = vdso_tsc();
-	for (int i = 0; i < VDSO_NCLOCKS; i++) {
-		ns[i] = vd->clock[i].ns;
-		mult[i] = vd->clock[i].mult;
-		if (now > vd->tsc_base)
-			ns[i] += vdso_scale(now - vd->tsc_base, vd->clock[i].mult);
-	}
-	u64 was = ns[VDSO_REAL];
-	ns[VDSO_REAL] = max(least, min(most, was));
-	real_moved = (s64)(ns[VDSO_REAL] - was);
-	real_ahead = (s64)(ns[VDSO_REAL] - host_at(VDSO_MONO, now));
-	publish(now, ns, mult);
+	u64 now = vdso_tsc(), was = stands(VDSO_REAL, now), is = max(least, min(most, was));
+	real_moved = (s64)(is - was);
+	real_ahead = (s64)(is - host_at(VDSO_MONO, now));
+	publish((const s64[]){ [VDSO_REAL] = real_moved }, (const u64[]){ vd->clock[VDSO_MONO].mult, vd->clock[VDSO_REAL].mult });
 	mutex_unlock(&clock_lock);
 	return real_moved;
 }

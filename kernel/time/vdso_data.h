@@ -33,8 +33,9 @@ static inline u64 vdso_scale(u64 ticks, u64 mult)
 	return (u64)((unsigned __int128)ticks * mult >> VDSO_SHIFT);
 }
 
-// The clock now. CPUs' counters may differ by a few ticks: one that lags reads as the base.
-static inline u64 vdso_read(const struct vdso_data *vd, int which)
+// The clock now. CPUs' counters may differ by a few ticks: one that lags reads as the base. volatile: of a constant the compiler would keep the base
+// that it read once, before it looks at the sequence count.
+static inline u64 vdso_read(const volatile struct vdso_data *vd, int which)
 {
 	for (;;) {
 		u32 seq = __atomic_load_n(&vd->seq, __ATOMIC_ACQUIRE);

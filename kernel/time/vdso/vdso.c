@@ -5,7 +5,7 @@
 #include "kernel/include/uapi.h"
 #include "kernel/time/vdso_data.h"
 
-extern const struct vdso_data vvar __attribute__((visibility("hidden")));
+extern const volatile struct vdso_data vvar __attribute__((visibility("hidden")));
 
 #define NSEC_PER_SEC 1000000000ul
 #define EXPORT __attribute__((visibility("default")))
