@@ -10,7 +10,7 @@ _coffer_names() {
 
 _coffer() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command= i=1
-	local commands="init new copy build run start ps logs stop kill restart rm measure seal open mount volume broker secret policy audit identity admin approve approvals verify evidence reference collateral token tls spdm tunnel doctor syscalls version help"
+	local commands="init new copy import build run start ps logs stop kill restart rm measure seal open mount volume broker secret policy audit identity admin approve approvals verify evidence reference collateral token tls spdm tunnel doctor syscalls version help"
 	local owner="--anchor --tpm-key --broker --broker-ca --broker-token --broker-dir --identity --passphrase-file --client-cert --client-key"
 
 	while ((i < COMP_CWORD)); do
@@ -36,7 +36,8 @@ _coffer() {
 	'') words="$commands -C --help --version" files=0 ;;
 	help) words=$commands files=0 ;;
 	init | new) words="--host-arguments" ;;
-	copy) words="--to --verbose --quiet" ;;
+	copy) words="--to --from-package --with-recommends --verbose --quiet" ;;
+	import) words="--platform --tag --force --max-size --max-files --quiet" ;;
 	build) words="--verbose --quiet --force --json --encrypt --reference --reference-key --key-file $owner" ;;
 	measure) words="--json --explain" files=0 ;;
 	doctor | version) words="--json" files=0 ;;

@@ -39,6 +39,8 @@ int image_build(const struct config *c, const struct build_options *o, struct bu
 // skeleton.c: what each root file system has. Never overwrites what is there.
 struct tree;
 int image_skeleton(const struct config *c, struct tree *t, struct fault *p);
+// What it would write to `path`; "" when that is none of its files.
+const char *image_skeleton_file(const char *path);
 
 // names.c: what `network:` changes in /etc.
 int image_names(const struct config *c, struct tree *t, struct fault *p);

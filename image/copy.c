@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "image/elf.h"
+#include "image/loads.h"
 
 enum { MOST_LINKS = 40 };
 
@@ -94,6 +95,59 @@ static char *folder_of(const char *path)
 	return slash == path ? xstrdup("/") : xstrndup(path, (size_t)(slash - path));
 }
 
+bool copy_host(const struct copier *c, const char *path, char *out, struct stat *st)
+{
+	struct stat unused;
+
+	if (!st)
+		st = &unused;
+	if (c->unpacked && path[0] == '/') {
+		char *inside = xasprintf("%s%s", c->unpacked, path);
+		bool found = !lstat(inside, st);
+
+		if (found && out)
+			snprintf(out, PATH_MAX, "%s", inside);
+		free(inside);
+		if (found)
+			return true;
+	}
+	if (out)
+		snprintf(out, PATH_MAX, "%s", path);
+	return !lstat(path, st);
+}
+
+int copy_unpacked(struct copier *c, struct fault *p)
+{
+	if (c->unpacked)
+		return 0;
+	c->unpacked = xasprintf("%s/build/packages/root", c->config->project);
+	c->libpath.unpacked = c->unpacked;
+	return access(c->unpacked, R_OK) < 0 ? fault_errno(p, errno, "cannot read %s", c->unpacked) : 0;
+}
+
+static int walk(struct copier *c, const char *path, bool make, char canonical[PATH_MAX], struct fault *p);
+
+// Is there a file by that path, links followed, among the unpacked packages or on this machine?
+static bool exists(struct copier *c, const char *path)
+{
+	char canonical[PATH_MAX];
+	struct fault ignored;
+
+	return !c->unpacked ? !access(path, R_OK) : !walk(c, path, false, canonical, &ignored);
+}
+
+static char *find_program(struct copier *c, const char *name)
+{
+	for (int i = 0; c->unpacked && program_path[i]; i++) {
+		char *path = xasprintf("%s/%s", program_path[i], name);
+
+		if (exists(c, path))
+			return path;
+		free(path);
+	}
+	return copy_find_program(name);
+}
+
 static void queue_library(struct copier *c, const struct copy_work *w, const struct elf_file *e, const char *origin,
 			  const char *host, const char *image, const char *rpath, bool musl, const char *name)
 {
@@ -132,6 +186,30 @@ static void queue_library(struct copier *c, const struct copy_work *w, const str
 	free(to);
 }
 
+// Libraries that it may load by name, where they are.
+static void queue_loaded(struct copier *c, const struct copy_work *w, const struct elf_file *e, const void *bytes, size_t len, const char *image,
+			 bool musl)
+{
+	struct library_search search = {.elf = e, .origin = "/", .musl = musl};
+	struct string_list names = {0};
+
+	elf_loaded_names(bytes, len, &e->needed, &names);
+	for (size_t i = 0; i < names.count; i++) {
+		char *path, *passed_over;
+
+		if (libpath_find(&c->libpath, &search, names.items[i], &path, &passed_over) == LIBRARY_DEFAULT)
+			copy_queue(c, path, NULL, (w->flags & (COPY_RUNTIME | COPY_QUIET)) | COPY_OPTIONAL, "named in %s: may be loaded (heuristic)", image);
+		free(path);
+		free(passed_over);
+	}
+	string_list_free(&names);
+}
+
+static bool is_unpacked(const struct copier *c, const char *host)
+{
+	return c->unpacked && starts_with(host, c->unpacked);
+}
+
 static int look_at_elf(struct copier *c, const struct copy_work *w, const char *host, const char *image,
 		       const void *bytes, size_t len, struct fault *p)
 {
@@ -150,7 +228,7 @@ static int look_at_elf(struct copier *c, const struct copy_work *w, const char *
 	}
 	musl = w->musl || (e.interpreter && strstr(e.interpreter, "ld-musl"));
 	if (e.interpreter) {
-		if (access(e.interpreter, R_OK) < 0 && !(w->flags & COPY_OPTIONAL)) {
+		if (!exists(c, e.interpreter) && !(w->flags & COPY_OPTIONAL)) {
 			err = fault_set(p, -ENOENT, "%s wants the dynamic linker %s, which is not on this machine%s", host,
 					  e.interpreter, musl ? ": apt-get install musl" : "");
 			goto out;
@@ -160,12 +238,13 @@ static int look_at_elf(struct copier *c, const struct copy_work *w, const char *
 			c->glibc_seen = true;
 	}
 	// $ORIGIN of a program is where it really lies; that of a library, where the linker found it, links and all.
-	origin = folder_of(w->to || e.interpreter ? host : w->from);
+	origin = folder_of(is_unpacked(c, host) ? image : w->to || e.interpreter ? host : w->from);
 	own_rpath = e.rpath && !e.runpath ? libpath_expand(e.rpath, origin) : NULL;
 	for (size_t i = 0; i < e.needed.count; i++)
 		queue_library(c, w, &e, origin, host, image, own_rpath ? own_rpath : w->rpath, musl, e.needed.items[i]);
 	free(own_rpath);
 	free(origin);
+	queue_loaded(c, w, &e, bytes, len, image, musl);
 out:
 	elf_free(&e);
 	return err;
@@ -196,7 +275,7 @@ static int look_at_script(struct copier *c, const struct copy_work *w, const cha
 	word = strtok_r(line, " \t\r", &save);
 	if (!word || word[0] != '/')
 		goto out;
-	if (access(word, X_OK) < 0) {
+	if (!exists(c, word)) {
 		if (!flags)
 			err = fault_set(p, -ENOENT, "%s is a script for %s, which is not on this machine", host, word);
 		else
@@ -208,7 +287,7 @@ static int look_at_script(struct copier *c, const struct copy_work *w, const cha
 	while (by_env && (word = strtok_r(NULL, " \t\r", &save))) {
 		if (word[0] == '-' || strchr(word, '='))
 			continue;
-		path = copy_find_program(word);
+		path = find_program(c, word);
 		if (path)
 			copy_queue(c, path, NULL, flags, "runs the script %s", image);
 		else if (!flags)
@@ -228,6 +307,23 @@ static bool is_python_script(const char *host, const char *bytes, size_t len)
 	if (ends_with(host, ".py"))
 		return true;
 	return len > 2 && bytes[0] == '#' && bytes[1] == '!' && end && memmem(bytes, (size_t)(end - bytes), "python", 6);
+}
+
+static void queue_node_modules(struct copier *c, const char *host, const char *image)
+{
+	static const char *const names[] = {"node_modules", "package.json"};
+	char *from_folder = folder_of(host), *to_folder = folder_of(image);
+
+	for (int i = 0; i < 2; i++) {
+		char *from = xasprintf("%s/%s", from_folder, names[i]), *to = xasprintf("%s/%s", strcmp(to_folder, "/") ? to_folder : "", names[i]);
+
+		if (!access(from, R_OK))
+			copy_queue(c, from, to, COPY_OPTIONAL, "modules of %s (heuristic)", image);
+		free(from);
+		free(to);
+	}
+	free(from_folder);
+	free(to_folder);
 }
 
 static int look_at(struct copier *c, const struct copy_work *w, const char *host, const char *image, struct fault *p)
@@ -254,6 +350,9 @@ static int look_at(struct copier *c, const struct copy_work *w, const char *host
 	} else if (!(w->flags & COPY_RUNTIME)) {
 		if (bytes[0] == '#' && bytes[1] == '!' && st.st_mode & 0111)
 			err = look_at_script(c, w, host, image, bytes, (size_t)st.st_size, p);
+		// As node finds them: modules lie beside the program.
+		if (!err && w->to && (ends_with(host, ".js") || ends_with(host, ".mjs") || ends_with(host, ".cjs")))
+			queue_node_modules(c, host, image);
 		if (!err && is_python_script(host, bytes, (size_t)st.st_size))
 			err = copy_python_file(c, host, image, true, p);
 	}
@@ -302,6 +401,15 @@ static int place_link(struct copier *c, const struct copy_work *w, const char *h
 	err = tree_symlink(&c->tree, image, target, p);
 	if (err)
 		return err;
+	if (is_unpacked(c, host)) { // what it leads to is in the same package, or in one that it depends on
+		char *folder = folder_of(image);
+
+		inner = target[0] == '/' ? xstrdup(target) : xasprintf("%s/%s", folder, target);
+		copy_queue(c, inner, NULL, w->flags | COPY_OPTIONAL | COPY_QUIET | COPY_LINKS, "target of the link %s", image);
+		free(folder);
+		free(inner);
+		return 0;
+	}
 	// A runtime's link to a folder stays a link: what it needs of other folders is named by its pack.
 	if (stat(host, &st) < 0 || (S_ISDIR(st.st_mode) && w->flags & COPY_RUNTIME))
 		return 0;
@@ -375,9 +483,9 @@ static int place_folder(struct copier *c, const struct copy_work *w, const char 
 	return err;
 }
 
-// Walks an absolute path part by part; each link on the way is made in the image too, and followed. What remains in
+// Walks an absolute path part by part; each link on the way is followed, and with `make` made in the image too. What remains in
 // `canonical` has no links.
-static int walk_links(struct copier *c, const char *path, char canonical[PATH_MAX], struct fault *p)
+static int walk(struct copier *c, const char *path, bool make, char canonical[PATH_MAX], struct fault *p)
 {
 	char *rest = xstrdup(path), *next;
 	int links = 0, err = 0;
@@ -386,7 +494,7 @@ static int walk_links(struct copier *c, const char *path, char canonical[PATH_MA
 	canonical[0] = '\0';
 	while (*rest && !err) {
 		size_t skip = strspn(rest, "/"), n = strcspn(rest + skip, "/"), have = strlen(canonical);
-		char target[PATH_MAX];
+		char target[PATH_MAX], host[PATH_MAX];
 		ssize_t len;
 
 		if (!n)
@@ -411,19 +519,19 @@ static int walk_links(struct copier *c, const char *path, char canonical[PATH_MA
 		memcpy(canonical + have + 1, rest + skip, n);
 		canonical[have + 1 + n] = '\0';
 		memmove(rest, rest + skip + n, strlen(rest + skip + n) + 1);
-		if (lstat(canonical, &st) < 0) {
+		if (!copy_host(c, canonical, host, &st)) {
 			err = fault_errno(p, errno, "%s", path);
 			break;
 		}
 		if (!S_ISLNK(st.st_mode))
 			continue;
-		len = readlink(canonical, target, sizeof(target) - 1);
+		len = readlink(host, target, sizeof(target) - 1);
 		if (len < 0 || ++links > MOST_LINKS) {
 			err = fault_set(p, -ELOOP, "%s has too many links on its way", path);
 			break;
 		}
 		target[len] = '\0';
-		if (string_set_add(&c->done, canonical, NULL)) {
+		if (make && string_set_add(&c->done, canonical, NULL)) {
 			err = tree_symlink(&c->tree, canonical, target, p);
 			string_set_add(&c->base_names, strrchr(canonical, '/') + 1, NULL);
 		}
@@ -440,7 +548,7 @@ static int walk_links(struct copier *c, const char *path, char canonical[PATH_MA
 
 static int place(struct copier *c, const struct copy_work *w, struct fault *p)
 {
-	char canonical[PATH_MAX], extra[64], size[32];
+	char canonical[PATH_MAX], host[PATH_MAX], extra[64], size[32];
 	uint64_t files = c->files, bytes = c->bytes;
 	const char *image;
 	struct stat st;
@@ -450,7 +558,7 @@ static int place(struct copier *c, const struct copy_work *w, struct fault *p)
 		if (!realpath(w->from, canonical))
 			err = fault_errno(p, errno, "%s", w->from);
 	} else {
-		err = walk_links(c, w->from, canonical, p);
+		err = walk(c, w->from, true, canonical, p);
 	}
 	if ((err == -ENOENT || err == -EACCES || err == -ENOTDIR) && w->flags & COPY_OPTIONAL) {
 		copy_note(c, "%s (%s)", p->text, w->reason);
@@ -459,25 +567,31 @@ static int place(struct copier *c, const struct copy_work *w, struct fault *p)
 	if (err)
 		return err;
 	image = w->to ? w->to : canonical;
-	if (stat(canonical, &st) < 0)
+	if (w->to)
+		strcpy(host, canonical);
+	if (w->to ? stat(host, &st) < 0 : !copy_host(c, canonical, host, &st))
 		return fault_errno(p, errno, "%s", canonical);
 	if (string_set_has(&c->done, image)) {
 		char *again = xasprintf("by the name of %s", w->from);
 
 		// Here already; but by another name a library may find others.
 		if (S_ISREG(st.st_mode) && !w->to && strcmp(w->from, canonical) != 0 && string_set_add(&c->done, again, NULL))
-			err = look_at(c, w, canonical, image, p);
+			err = look_at(c, w, host, image, p);
 		free(again);
 		return err;
 	}
 	if (S_ISREG(st.st_mode)) {
 		report(c, w, w->to ? w->to : w->from, "");
-		err = place_file(c, w, canonical, image, p);
+		err = place_file(c, w, host, image, p);
+	} else if (S_ISDIR(st.st_mode) && w->flags & COPY_FOLDER) {
+		err = tree_mkdirs(&c->tree, image, p);
 	} else if (S_ISDIR(st.st_mode) && w->flags & COPY_LINKS) {
 		return 0;
 	} else if (S_ISDIR(st.st_mode)) {
 		string_set_add(&c->done, image, NULL);
-		err = place_folder(c, w, canonical, image, "", p);
+		err = place_folder(c, w, host, image, "", p);
+		if (!err && is_unpacked(c, host) && !stat(canonical, &st) && S_ISDIR(st.st_mode)) // packages of both kinds have files there
+			err = place_folder(c, w, canonical, image, "", p);
 		snprintf(extra, sizeof(extra), " (%llu files, %s)", (unsigned long long)(c->files - files),
 			 human_size(size, c->bytes - bytes));
 		if (!err && c->files > files)
@@ -511,7 +625,13 @@ int copy_item(struct copier *c, const char *from, const char *to, struct fault *
 	int err = 0;
 
 	if (starts_with(from, "debian:"))
-		return copy_debian_package(c, from + 7, 0, "you asked for it", p);
+		return copy_debian_package(c, from + 7, p);
+	if (starts_with(from, "debian-files:"))
+		return copy_debian_files(c, from + 13, 0, "you asked for it", p);
+	if (starts_with(from, "locale:"))
+		return copy_locale(c, from + 7, p);
+	if (starts_with(from, "timezone:"))
+		return copy_timezone(c, from + 9, p);
 	if (starts_with(from, "python:")) {
 		if (!c->python_version) {
 			copy_queue(c, "/usr/bin/python3", NULL, 0, "runs the module %s", from + 7);
@@ -525,7 +645,7 @@ int copy_item(struct copier *c, const char *from, const char *to, struct fault *
 		return err;
 	}
 	if (from[0] == '/') {
-		if (access(from, F_OK) < 0)
+		if (!exists(c, from) && access(from, F_OK) < 0)
 			return fault_errno(p, errno, "cannot copy %s", from);
 		copy_queue(c, from, to, 0, "you asked for it");
 		return 0;
@@ -606,6 +726,8 @@ int copy_finish(struct copier *c, struct fault *p)
 		free(w.reason);
 		free(w.rpath);
 	}
+	if (!err)
+		err = copy_users(c, p);
 	return err ? err : check_missing(c, p);
 }
 
@@ -629,6 +751,12 @@ void copy_end(struct copier *c)
 	string_set_free(&c->base_names);
 	string_set_free(&c->python_seen);
 	string_set_free(&c->packs_done);
+	if (c->debian)
+		debian_free(c->debian);
+	free(c->debian);
+	free(c->unpacked);
+	debian_script_free(&c->accounts);
+	string_list_free(&c->undone);
 	libpath_free(&c->libpath);
 	tree_close(&c->tree);
 }

@@ -6,7 +6,10 @@
 //   /usr/bin/prog     an absolute path keeps its place, and so does every link on the way to it
 //   score.py, data/   a path in the project (or beside it) goes to the working directory of coffer.yaml
 //   python3           a bare name that is no file of the project is looked up in /usr/local/bin:/usr/bin:/bin:...
-//   debian:NAME       the files of an installed Debian package, without its documentation
+//   debian:NAME       the files of a Debian package and of those that it needs, without documentation (package.c)
+//   debian-files:NAME the files of one installed Debian package
+//   locale:NAME       a locale, such as de_DE.UTF-8 (items.c)
+//   timezone:NAME     a time zone, which becomes the image's own
 //   python:NAME       a Python module of this machine's /usr/lib/python3/dist-packages, with what it imports
 #ifndef COFFER_IMAGE_COPY_H
 #define COFFER_IMAGE_COPY_H
@@ -15,6 +18,7 @@
 #include <stdio.h>
 
 #include "image/config.h"
+#include "image/debian.h"
 #include "image/libpath.h"
 #include "image/tree.h"
 
@@ -23,6 +27,7 @@ enum copy_flags {
 	COPY_RUNTIME = 2,	// part of a runtime: scripts in it do not bring their interpreters
 	COPY_QUIET = 4,		// not a line of its own in the report
 	COPY_LINKS = 8,		// a link to a folder is made, without what the folder holds
+	COPY_FOLDER = 16,	// of a folder nothing but the folder
 };
 
 struct copy_work {
@@ -59,6 +64,11 @@ struct copier {
 	bool glibc_seen;
 	uint64_t files, bytes;
 	uint64_t notes;				// optional things left out
+	struct debian *debian;			// what dpkg says, once it was asked
+	char *unpacked;				// the folder of unpacked packages: its files come before this machine's; NULL: none
+	struct debian_script accounts;		// users and groups that packages make
+	bool base_users;			// the users that each Debian has
+	struct string_list undone;		// what maintainer scripts would have done
 };
 
 int copy_begin(struct copier *c, const struct config *config, FILE *report, struct fault *p);
@@ -80,7 +90,24 @@ bool copy_left_out(const char *relative, const char *base, int flags);
 
 // packs.c: called once for each regular file that was copied; queues the data of the runtime that it belongs to.
 int copy_pack(struct copier *c, const char *image_path, struct fault *p);
-int copy_debian_package(struct copier *c, const char *package, int flags, const char *reason, struct fault *p);
+
+// package.c: "NAME", "NAME=VERSION", each with "+recommends": a Debian package with what it needs.
+int copy_debian_package(struct copier *c, const char *item, struct fault *p);
+// The files of one installed package alone.
+int copy_debian_files(struct copier *c, const char *package, int flags, const char *reason, struct fault *p);
+
+// items.c
+int copy_locale(struct copier *c, const char *name, struct fault *p);
+int copy_timezone(struct copier *c, const char *name, struct fault *p);
+
+// users.c: the users of packages, into the image's /etc.
+int copy_users(struct copier *c, struct fault *p);
+
+// Where a path of the image comes from: the unpacked packages, or this machine. `out` (PATH_MAX, or NULL) gets that file, *st (or NULL)
+// what it is (lstat). False when neither has it.
+bool copy_host(const struct copier *c, const char *path, char *out, struct stat *st);
+// From now on unpacked packages count.
+int copy_unpacked(struct copier *c, struct fault *p);
 
 // python.c: what a Python file or module imports.
 int copy_python_file(struct copier *c, const char *host, const char *image, bool whole, struct fault *p);

@@ -106,11 +106,16 @@ char *libpath_expand(const char *path, const char *origin)
 }
 
 // Is it an x86-64 ELF file? A linker passes over others in silence; so do we, but remember one for the message.
-static bool usable(const char *path, char **passed_over)
+static bool usable(const struct libpath *l, const char *path, char **passed_over)
 {
+	char *inside = l->unpacked ? xasprintf("%s%s", l->unpacked, path) : NULL;
+	int fd = inside ? open(inside, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
 	unsigned char h[20];
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	ssize_t n;
+
+	free(inside);
+	if (fd < 0)
+		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
 	if (fd < 0)
 		return false;
@@ -123,11 +128,11 @@ static bool usable(const char *path, char **passed_over)
 	return false;
 }
 
-static bool try_folder(const char *folder, const char *name, char **path, char **passed_over)
+static bool try_folder(const struct libpath *l, const char *folder, const char *name, char **path, char **passed_over)
 {
 	char *candidate = xasprintf("%s/%s", folder, name);
 
-	if (usable(candidate, passed_over)) {
+	if (usable(l, candidate, passed_over)) {
 		*path = candidate;
 		return true;
 	}
@@ -136,23 +141,23 @@ static bool try_folder(const char *folder, const char *name, char **path, char *
 }
 
 // One colon-separated path; an empty part would mean the current folder, which is nobody's.
-static bool try_path(const char *folders, const char *name, char **path, char **passed_over)
+static bool try_path(const struct libpath *l, const char *folders, const char *name, char **path, char **passed_over)
 {
 	char *copy = xstrdup(folders), *save = NULL;
 	bool found = false;
 
 	for (char *part = strtok_r(copy, ":", &save); part && !found; part = strtok_r(NULL, ":", &save))
 		if (part[0] == '/')
-			found = try_folder(part, name, path, passed_over);
+			found = try_folder(l, part, name, path, passed_over);
 	free(copy);
 	return found;
 }
 
-static enum library_place by_own_path(const char *own, const struct library_search *s, const char *name, char **path,
-				      char **passed_over)
+static enum library_place by_own_path(const struct libpath *l, const char *own, const struct library_search *s, const char *name,
+				      char **path, char **passed_over)
 {
 	char *expanded = libpath_expand(own, s->origin);
-	bool found = try_path(expanded, name, path, passed_over);
+	bool found = try_path(l, expanded, name, path, passed_over);
 
 	free(expanded);
 	if (!found)
@@ -171,7 +176,7 @@ enum library_place libpath_find(const struct libpath *l, const struct library_se
 	if (strchr(name, '/')) {
 		char *expanded = libpath_expand(name, s->origin);
 
-		if (expanded[0] == '/' && usable(expanded, passed_over)) {
+		if (expanded[0] == '/' && usable(l, expanded, passed_over)) {
 			*path = expanded;
 			return strstr(name, "ORIGIN") ? LIBRARY_BY_ORIGIN : LIBRARY_BY_RUNPATH;
 		}
@@ -179,27 +184,27 @@ enum library_place libpath_find(const struct libpath *l, const struct library_se
 		return LIBRARY_MISSING;
 	}
 	if (own) {
-		place = by_own_path(own, s, name, path, passed_over);
+		place = by_own_path(l, own, s, name, path, passed_over);
 		if (place != LIBRARY_MISSING)
 			return place;
 	}
-	if (!s->elf->runpath && s->inherited_rpath && try_path(s->inherited_rpath, name, path, passed_over))
+	if (!s->elf->runpath && s->inherited_rpath && try_path(l, s->inherited_rpath, name, path, passed_over))
 		return LIBRARY_BY_RUNPATH;
 	if (s->musl) {
 		for (size_t i = 0; i < l->musl.count; i++)
-			if (try_folder(l->musl.items[i], name, path, passed_over))
+			if (try_folder(l, l->musl.items[i], name, path, passed_over))
 				return LIBRARY_DEFAULT;
 		return LIBRARY_MISSING;
 	}
 	for (int i = 0; libpath_defaults[i]; i++)
 		if (string_list_has(&l->configured, libpath_defaults[i]) &&
-		    try_folder(libpath_defaults[i], name, path, passed_over))
+		    try_folder(l, libpath_defaults[i], name, path, passed_over))
 			return LIBRARY_DEFAULT;
 	for (size_t i = 0; i < l->configured.count; i++)
-		if (try_folder(l->configured.items[i], name, path, passed_over))
+		if (try_folder(l, l->configured.items[i], name, path, passed_over))
 			return LIBRARY_CONFIGURED;
 	for (int i = 0; libpath_defaults[i]; i++)
-		if (try_folder(libpath_defaults[i], name, path, passed_over))
+		if (try_folder(l, libpath_defaults[i], name, path, passed_over))
 			return LIBRARY_DEFAULT;
 	return LIBRARY_MISSING;
 }

@@ -9,6 +9,7 @@
 struct libpath {
 	struct string_list configured;	// /etc/ld.so.conf with its includes
 	struct string_list musl;	// /etc/ld-musl-x86_64.path or musl's default
+	const char *unpacked;		// a folder whose files are looked at before those of the machine; NULL: none
 };
 
 // Reads the two linkers' configuration under `root` ("" for this machine).

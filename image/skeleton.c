@@ -25,6 +25,14 @@ static const char *const files[][2] = {
 	{"/etc/hostname", "coffer\n"},
 };
 
+const char *image_skeleton_file(const char *path)
+{
+	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++)
+		if (!strcmp(files[i][0], path))
+			return files[i][1];
+	return "";
+}
+
 int image_skeleton(const struct config *c, struct tree *t, struct fault *p)
 {
 	struct stat st;

@@ -2,6 +2,7 @@
 // The image/ folder being assembled (see tree.h). No locks: one process works on a project at a time.
 #include "image/tree.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -11,7 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { MOST_LINKS = 40 };
+enum { MOST_LINKS = 40, MOST_DEPTH = 2048 };
 
 static int open_in(int root, const char *path, int flags)
 {
@@ -342,6 +343,57 @@ int tree_remove(struct tree *t, const char *path, struct fault *p)
 			err = fault_errno(p, errno, "cannot remove %s%s", t->path, path);
 	close(parent);
 	return err;
+}
+
+static int remove_below(int parent, const char *name, int depth)
+{
+	struct dirent *entry;
+	int fd, err = 0;
+	DIR *d;
+
+	if (!unlinkat(parent, name, 0) || errno == ENOENT)
+		return 0;
+	if (errno != EISDIR && errno != EPERM)
+		return -errno;
+	if (depth > MOST_DEPTH)
+		return -ELOOP;
+	fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	d = fd < 0 ? NULL : fdopendir(fd);
+	if (!d) {
+		err = -errno;
+		if (fd >= 0)
+			close(fd);
+		return err;
+	}
+	while (!err && (entry = readdir(d)))
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			err = remove_below(fd, entry->d_name, depth + 1);
+	closedir(d);
+	if (!err && unlinkat(parent, name, AT_REMOVEDIR) < 0)
+		err = -errno;
+	return err;
+}
+
+int tree_remove_all(struct tree *t, const char *path, struct fault *p)
+{
+	const char *name;
+	int parent = open_parent(t, path, &name, p), err;
+
+	if (parent == -ENOENT || parent == -ENOTDIR)
+		return 0;
+	if (parent < 0)
+		return parent;
+	err = remove_below(parent, name, 0);
+	close(parent);
+	string_set_free(&t->folders);
+	return err ? fault_errno(p, -err, "cannot remove %s%s", t->path, path) : 0;
+}
+
+int tree_parent(struct tree *t, const char *path, const char **name, struct fault *p)
+{
+	int err = make_parents(t, path, p);
+
+	return err ? err : open_parent(t, path, name, p);
 }
 
 bool tree_stat(struct tree *t, const char *path, struct stat *st)

@@ -37,6 +37,11 @@ int tree_write_file(struct tree *t, const char *path, const void *bytes, size_t 
 int tree_remove(struct tree *t, const char *path, struct fault *p);
 // lstat in the image. False when there is no such thing.
 bool tree_stat(struct tree *t, const char *path, struct stat *st);
+// Removes whatever is there, folders with all that they hold; a link itself, not what it leads to. No error when there is none.
+int tree_remove_all(struct tree *t, const char *path, struct fault *p);
+// The folder that holds `path` (links on the way followed inside the image; made where missing), as a descriptor to be closed; *name is the
+// last part of `path`. Or -errno with a message.
+int tree_parent(struct tree *t, const char *path, const char **name, struct fault *p);
 // Opens for reading, following links inside the image. Returns a descriptor or -errno (no message).
 int tree_open_file(struct tree *t, const char *path);
 

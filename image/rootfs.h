@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// `coffer import`: a whole root file system becomes a project's image/ folder. It comes as a folder, a tar file (plain, gzip, xz, zstd, bzip2),
+// an OCI image layout (a folder or a tar of one) or what `docker save` writes. All of it is untrusted: nothing is written outside the folder,
+// whatever names and links it has, and sizes and numbers are limited. Compressed or not, tar files are read in one pass with constant memory.
+//
+// What an image cannot keep (image.md) is counted: owners, set-id bits, capabilities and other extended attributes, devices.
+#ifndef COFFER_IMAGE_ROOTFS_H
+#define COFFER_IMAGE_ROOTFS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "image/text.h"
+#include "image/tree.h"
+#include "lib/fault.h"
+
+struct rootfs_limits {
+	uint64_t bytes, files;
+};
+
+#define ROOTFS_MAX_BYTES (64ull << 30)
+#define ROOTFS_MAX_FILES 4000000ull
+
+struct rootfs_options {
+	struct rootfs_limits limits;
+	const char *platform;		// of an OCI index: "linux/amd64"
+	const char *tag;		// the image of that name; NULL: the only one there is
+	const char *work;		// a folder that can be made and removed, on the file system of image/
+};
+
+struct rootfs_result {
+	uint64_t files, bytes;
+	uint64_t owners, set_id, attributes, devices;	// entries that had what an image does not keep
+	uint64_t replaced;				// entries that came twice in one tar: the last one counts
+	unsigned int layers;				// 0: no container image
+	char digest[80];				// of a container image's manifest, or of its configuration (docker save)
+	// of a container image's configuration
+	struct string_list entrypoint, command, environment, ports, volumes;
+	char *working_directory, *user;
+};
+
+// Fills the empty folder `t` from the file or folder `from`. Errors: -errno with a message; `t` is then in an unknown state.
+// -EINVAL, -EBADMSG: hostile or corrupt; -E2BIG: beyond the limits; -ENOENT: no image for the platform or of the name.
+int rootfs_import(struct tree *t, const char *from, const struct rootfs_options *o, struct rootfs_result *r, struct fault *p);
+void rootfs_result_free(struct rootfs_result *r);
+
+// ---- parts, for each other and for tests ----
+
+enum rootfs_kind { ROOTFS_FILE, ROOTFS_FOLDER, ROOTFS_SYMLINK, ROOTFS_HARDLINK, ROOTFS_OTHER };
+
+struct rootfs_entry {
+	const char *path;		// "/usr/bin/x": clean, without empty, "." and ".." parts; "/" is the root itself
+	enum rootfs_kind kind;
+	const char *target;		// of a link; of a hard link as clean as `path`
+	unsigned int mode;
+	uint64_t size;
+	bool owned;			// by somebody else than root
+	bool attributes;		// has extended attributes
+	int64_t mtime;
+};
+
+struct rootfs_data;			// the content of the entry under the reader
+// The next piece of content. 1: there is one, 0: the end, -errno with a message.
+int rootfs_data_next(struct rootfs_data *d, const void **bytes, size_t *len, int64_t *offset, struct fault *p);
+
+typedef int rootfs_visit(void *ctx, const struct rootfs_entry *e, struct rootfs_data *d, struct fault *p);
+
+// rootfs_tar.c: calls `visit` for each entry of a tar file, from its descriptor or from memory. -ENOPKG: libarchive is not on this machine.
+int rootfs_tar_walk(int fd, const char *name, rootfs_visit *visit, void *ctx, struct fault *p);
+int rootfs_tar_walk_memory(const void *bytes, size_t len, rootfs_visit *visit, void *ctx, struct fault *p);
+// Makes "/a/b" of "./a//b/", in place of `out` (of PATH_MAX bytes). -EINVAL: it has ".." parts; -ENAMETOOLONG.
+int rootfs_clean_path(const char *name, char *out, struct fault *p);
+
+// rootfs_write.c: an entry into the tree. `ctx` is a struct rootfs_writer.
+struct rootfs_writer {
+	struct tree *tree;
+	struct rootfs_limits limits;
+	struct rootfs_result *result;
+	bool layer;			// names beginning with .wh. are whiteouts, and are not written
+};
+int rootfs_write(void *ctx, const struct rootfs_entry *e, struct rootfs_data *d, struct fault *p);
+// Removes what a layer's whiteout names; other entries are passed over. Called for all of a layer before its files are written.
+int rootfs_whiteout(void *ctx, const struct rootfs_entry *e, struct rootfs_data *d, struct fault *p);
+
+// rootfs_oci.c: an OCI layout or an unpacked `docker save`, in a folder.
+bool rootfs_is_container(const char *folder);
+int rootfs_import_container(struct tree *t, const char *folder, const struct rootfs_options *o, struct rootfs_result *r, struct fault *p);
+
+#endif

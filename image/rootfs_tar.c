@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tar files, read with libarchive (see rootfs.h). The library is loaded when it is wanted: it brings many others, and most commands never ask.
+#include <archive.h>
+#include <archive_entry.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
+#include <locale.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "image/rootfs.h"
+
+enum { BLOCK_BYTES = 1 << 17 };
+
+static struct {
+	bool loaded;
+#define CALL(name) typeof(&archive_##name) name
+	CALL(read_new);
+	CALL(read_free);
+	CALL(read_support_filter_gzip);
+	CALL(read_support_filter_xz);
+	CALL(read_support_filter_zstd);
+	CALL(read_support_filter_bzip2);
+	CALL(read_support_format_tar);
+	CALL(read_open_fd);
+	CALL(read_open_memory);
+	CALL(read_next_header);
+	CALL(read_data_block);
+	CALL(error_string);
+	CALL(entry_pathname);
+	CALL(entry_hardlink);
+	CALL(entry_symlink);
+	CALL(entry_filetype);
+	CALL(entry_perm);
+	CALL(entry_size);
+	CALL(entry_uid);
+	CALL(entry_gid);
+	CALL(entry_mtime);
+	CALL(entry_xattr_count);
+#undef CALL
+} ar;
+
+static bool load(void)
+{
+	void *lib;
+
+	if (ar.loaded)
+		return true;
+	lib = dlopen("libarchive.so.13", RTLD_NOW | RTLD_LOCAL);
+	if (!lib)
+		return false;
+#define GET(name) (ar.name = (typeof(ar.name))dlsym(lib, "archive_" #name))
+	ar.loaded = GET(read_new) && GET(read_free) && GET(read_support_filter_gzip) && GET(read_support_filter_xz) && GET(read_support_filter_zstd) &&
+		    GET(read_support_filter_bzip2) && GET(read_support_format_tar) && GET(read_open_fd) && GET(read_open_memory) &&
+		    GET(read_next_header) && GET(read_data_block) && GET(error_string) && GET(entry_pathname) && GET(entry_hardlink) &&
+		    GET(entry_symlink) && GET(entry_filetype) && GET(entry_perm) && GET(entry_size) && GET(entry_uid) && GET(entry_gid) &&
+		    GET(entry_mtime) && GET(entry_xattr_count);
+#undef GET
+	return ar.loaded;
+}
+
+struct rootfs_data {
+	struct archive *a;
+	const char *path;
+};
+
+int rootfs_data_next(struct rootfs_data *d, const void **bytes, size_t *len, int64_t *offset, struct fault *p)
+{
+	int r = ar.read_data_block(d->a, bytes, len, offset);
+
+	if (r == ARCHIVE_EOF)
+		return 0;
+	if (r != ARCHIVE_OK)
+		return fault_set(p, -EBADMSG, "the content of %s is damaged: %s", d->path, ar.error_string(d->a));
+	return 1;
+}
+
+int rootfs_clean_path(const char *name, char *out, struct fault *p)
+{
+	size_t used = 0;
+
+	while (*name) {
+		size_t n = strcspn(name, "/");
+
+		if (n == 2 && name[0] == '.' && name[1] == '.')
+			return fault_set(p, -EINVAL, "a name with '..' in it: %.200s", name);
+		if (n && !(n == 1 && name[0] == '.')) {
+			if (n > NAME_MAX || used + n + 2 > PATH_MAX)
+				return fault_set(p, -ENAMETOOLONG, "a name that is too long: %.100s...", name);
+			out[used++] = '/';
+			memcpy(out + used, name, n);
+			used += n;
+		}
+		name += n + (name[n] == '/');
+	}
+	if (!used)
+		out[used++] = '/';
+	out[used] = '\0';
+	return 0;
+}
+
+static int visit_entry(struct archive *a, struct archive_entry *entry, rootfs_visit *visit, void *ctx, struct fault *p)
+{
+	const char *name = ar.entry_pathname(entry), *hard = ar.entry_hardlink(entry), *target = NULL;
+	char path[PATH_MAX], hard_path[PATH_MAX];
+	struct rootfs_data data = {a, path};
+	struct rootfs_entry e = {.path = path};
+	int err;
+
+	if (!name || !*name)
+		return fault_set(p, -EINVAL, "an entry whose name is empty or cannot be read");
+	err = rootfs_clean_path(name, path, p);
+	if (err)
+		return err;
+	if (hard) {
+		err = rootfs_clean_path(hard, hard_path, p);
+		if (err)
+			return err;
+		e.kind = ROOTFS_HARDLINK;
+		e.target = hard_path;
+	} else {
+		switch (ar.entry_filetype(entry)) {
+		case AE_IFREG: e.kind = ROOTFS_FILE; break;
+		case AE_IFDIR: e.kind = ROOTFS_FOLDER; break;
+		case AE_IFLNK:
+			e.kind = ROOTFS_SYMLINK;
+			target = ar.entry_symlink(entry);
+			if (!target || !*target || strlen(target) >= PATH_MAX)
+				return fault_set(p, -EINVAL, "the link %s leads nowhere", path);
+			e.target = target;
+			break;
+		default: e.kind = ROOTFS_OTHER;
+		}
+	}
+	if (ar.entry_size(entry) < 0)
+		return fault_set(p, -EINVAL, "%s has a negative size", path);
+	e.mode = ar.entry_perm(entry);
+	e.size = e.kind == ROOTFS_FILE ? (uint64_t)ar.entry_size(entry) : 0;
+	e.owned = ar.entry_uid(entry) != 0 || ar.entry_gid(entry) != 0;
+	e.attributes = ar.entry_xattr_count(entry) > 0;
+	e.mtime = ar.entry_mtime(entry);
+	return visit(ctx, &e, &data, p);
+}
+
+static int walk(struct archive *a, const char *name, rootfs_visit *visit, void *ctx, struct fault *p)
+{
+	struct archive_entry *entry;
+	int err = 0, r;
+
+	while (!err && (r = ar.read_next_header(a, &entry)) != ARCHIVE_EOF) {
+		if (r != ARCHIVE_OK && r != ARCHIVE_WARN)
+			return fault_set(p, -EBADMSG, "%s is not a tar file, or damaged: %s", name, ar.error_string(a) ? ar.error_string(a) : "no reason given");
+		err = visit_entry(a, entry, visit, ctx, p);
+	}
+	return err;
+}
+
+static struct archive *begin(struct fault *p)
+{
+	struct archive *a;
+
+	if (!load()) {
+		fault_set(p, -ENOPKG, "tar files are read with libarchive, which is not on this machine: apt-get install libarchive13");
+		return NULL;
+	}
+	a = ar.read_new();
+	if (!a) {
+		fault_set(p, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	ar.read_support_filter_gzip(a);
+	ar.read_support_filter_xz(a);
+	ar.read_support_filter_zstd(a);
+	ar.read_support_filter_bzip2(a);
+	ar.read_support_format_tar(a);
+	return a;
+}
+
+int rootfs_tar_walk(int fd, const char *name, rootfs_visit *visit, void *ctx, struct fault *p)
+{
+	// Names are UTF-8 in newer archives, which libarchive gives in the locale's characters.
+	locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0), old = utf8 ? uselocale(utf8) : (locale_t)0;
+	struct archive *a = begin(p);
+	int err = a ? 0 : -ENOPKG;
+
+	if (a && ar.read_open_fd(a, fd, BLOCK_BYTES) != ARCHIVE_OK)
+		err = fault_set(p, -EBADMSG, "%s is not a tar file, or damaged: %s", name, ar.error_string(a));
+	if (!err)
+		err = walk(a, name, visit, ctx, p);
+	if (a)
+		ar.read_free(a);
+	if (utf8) {
+		uselocale(old);
+		freelocale(utf8);
+	}
+	return err;
+}
+
+int rootfs_tar_walk_memory(const void *bytes, size_t len, rootfs_visit *visit, void *ctx, struct fault *p)
+{
+	struct archive *a = begin(p);
+	int err = a ? 0 : -ENOPKG;
+
+	if (a && ar.read_open_memory(a, bytes, len) != ARCHIVE_OK)
+		err = fault_set(p, -EBADMSG, "%s", ar.error_string(a));
+	if (!err)
+		err = walk(a, "the text", visit, ctx, p);
+	if (a)
+		ar.read_free(a);
+	return err;
+}
