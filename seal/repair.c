@@ -53,7 +53,9 @@ static int make_map(struct check *c)
 	tree_reset(v, &v->bmap);
 	v->used = 0;
 	v->longest = ~0ul;
-	r = sv_tree_grow(v, &v->bmap, (v->max_blocks - 1) / BITS_PER_BLOCK);
+	r = sv_grow_unmended(v);
+	if (!r)
+		r = sv_tree_grow(v, &v->bmap, (v->max_blocks - 1) / BITS_PER_BLOCK);
 	for (u64 leaf = 0; leaf * BITS_PER_BLOCK < v->hiwater && !r; leaf++)
 		r = map_leaf(c, leaf);
 	return r;
@@ -428,6 +430,11 @@ s64 seal_repair(struct seal_vol *v, const struct seal_checker *how, struct seal_
 		repairs = now.repairs;
 		if (!pass)
 			*st = now;
+	}
+	if (!r && !left && v->grow_to) { // there was nothing to mend
+		r = sv_grow_unmended(v);
+		if (!r)
+			r = vol_commit(v, true);
 	}
 	st->repairs = repairs;
 	if (r && r != -EINTR)

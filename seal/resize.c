@@ -6,21 +6,31 @@
 #define MIN_BLOCKS  256ul
 #define PUNCH_LEAST 16ul // at a commit, runs of free blocks below this stay as they are: each costs a host call
 
-// For a repair that has no room: what it commits first has the new limit.
-static int grow_unmended(struct seal_vol *v, u64 blocks)
+int sv_grow_unmended(struct seal_vol *v)
 {
-	int r = v->failed ? v->failed : v->read_only ? -EROFS : blocks < v->max_blocks ? -EINVAL : 0;
-	if (!r && v->unclaimed)
-		r = -EBUSY;
-	if (!r)
-		r = sv_tree_grow(v, &v->bmap, (blocks - 1) / BITS_PER_BLOCK);
-	if (r)
+	u64 blocks = v->grow_to;
+	int r = blocks ? sv_tree_grow(v, &v->bmap, (blocks - 1) / BITS_PER_BLOCK) : 0;
+	if (r || !blocks)
 		return r;
 	v->max_blocks = blocks;
-	v->shrink_to = 0;
+	v->shrink_to = v->grow_to = 0;
 	v->longest = ~0ul;
 	sv_space_set_reserve(v);
 	vol_changed(v);
+	return 0;
+}
+
+// For a repair that has no room: it takes the new limit when it has looked at everything, as a map that gained a level is not the one
+// that is on disk any more.
+static int grow_later(struct seal_vol *v, u64 blocks)
+{
+	if (v->failed || v->read_only)
+		return v->failed ? v->failed : -EROFS;
+	if (v->unclaimed)
+		return -EBUSY;
+	if (blocks < v->max_blocks)
+		return -EINVAL;
+	v->grow_to = blocks;
 	return 0;
 }
 
@@ -30,7 +40,7 @@ int seal_resize(struct seal_vol *v, u64 bytes)
 	if (blocks < MIN_BLOCKS || blocks > MAX_BLOCKS)
 		return -EINVAL;
 	vol_lock(v);
-	int r = v->repairing ? grow_unmended(v, blocks) : sv_op_begin(v, 16, true);
+	int r = v->repairing ? grow_later(v, blocks) : sv_op_begin(v, 16, true);
 	if (r || v->repairing)
 		goto out;
 	if (blocks >= v->max_blocks) {

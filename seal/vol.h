@@ -177,6 +177,7 @@ struct seal_vol {
 	u64 nshared;  // blocks with extra references: while 0, nothing is looked up
 	u64 reserved; // blocks set aside by fallocate
 	u64 shrink_to;
+	u64 grow_to; // the limit that a repair is to give the volume; 0: as it is
 	u32 nsnaps, next_view;
 	bool views_loaded;
 	struct list views;
@@ -511,6 +512,8 @@ int sv_log_salvage(struct seal_vol *v);
 
 // --- repair.c: the free space map, reference counts and session counts become what the trees refer to
 int sv_repair_counts(struct seal_vol *v);
+// resize.c: the limit that a repair was asked for, if any, once the map of free space is as it will be written. No commit.
+int sv_grow_unmended(struct seal_vol *v);
 
 // --- overlay.c: what is written from now on stays in memory
 int sv_overlay_begin(struct seal_vol *v);

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Repairs of what is rare: a root that the host cannot read beside one that is torn, two pointers to one block that differ, inodes that the
-// root does not count or the volume has no room for, and a volume so full that the names have no room to be mended in.
+// root does not count or the volume has no room for, a volume so full that the names have no room to be mended in, and repairs that make a
+// volume so large that its map of free space gets more levels.
+#include "seal/hostio.h"
 #include "seal/root.h"
 #include "tests/seal/mem.h"
+#include <unistd.h>
 
 #define SLOT(k) ((k) * SLOT_BLOCKS)
 
@@ -270,7 +273,7 @@ static void shrink_keeps_numbers(void)
 }
 
 // A block of a large directory is lost in a full volume: what is left of it has to be written beside it, and there is no room.
-static void no_room(void)
+static void no_room_up_to(u64 limit)
 {
 	struct seal_inode *root;
 	struct seal_info was, now;
@@ -311,16 +314,163 @@ static void no_room(void)
 	CHECK_EQ(now.inodes, was.inodes); // as it was, or a step further
 	CHECK(now.generation <= was.generation + 1);
 	CHECK_EQ(repair(&m, 5u << 20), -EINVAL);
-	CHECK_EQ(repair(&m, 16u << 20), 0);
+	CHECK_EQ(repair(&m, limit), 0);
 	CHECK_EQ(check(&m, 0), 0);
 	CHECK_EQ(seal_mount(&m.io, &test_env, test_key, NULL, 0, &v, NULL), 0);
 	seal_get_info(v, &now);
-	CHECK_EQ(now.size_blocks, 4096);
+	CHECK_EQ(now.size_blocks, limit / SEAL_BLOCK);
 	CHECK_EQ(now.inodes, was.inodes + 1); // with lost+found
 	CHECK_EQ(put(v, "new", 7, 100), 0);
 	CHECK_EQ(seal_unmount(v), 0);
 	mem_free(&start);
 	mem_free(&m);
+}
+
+static void no_room(void)
+{
+	no_room_up_to(16u << 20);
+	no_room_up_to(2ul << 30); // the map of free space gets a level more
+}
+
+// --- volumes in a sparse file
+static char big_path[64];
+static struct hostio big_host;
+
+static int big_open(u32 flags, struct seal_vol **v)
+{
+	int r = hostio_open(&big_host, big_path, HOSTIO_WRITE);
+	if (r)
+		return r;
+	r = seal_mount(&big_host.io, &big_host.env, test_key, NULL, flags, v, NULL);
+	if (r)
+		hostio_close(&big_host);
+	return r;
+}
+
+static int big_close(struct seal_vol *v)
+{
+	int r = seal_unmount(v), e = hostio_close(&big_host);
+	return r ? r : e;
+}
+
+static bool stop(void *ctx, u64 done, u64 total)
+{
+	(void)done, (void)total;
+	return *(bool *)ctx;
+}
+
+// Repairs, checks, and says what the limit is then, in bytes.
+static s64 big_repair(u64 grow, bool stopped, u64 *limit)
+{
+	const struct seal_checker how = {.finding = told, .repair = told, .progress = stop, .ctx = &stopped};
+	struct seal_fsck_stats st;
+	struct seal_info i;
+	struct seal_vol *v;
+	said[0] = 0;
+	int r = big_open(SEAL_REPAIR, &v);
+	if (r)
+		return r;
+	s64 left = seal_resize(v, grow);
+	if (!left)
+		left = seal_repair(v, &how, &st);
+	r = big_close(v);
+	if (!r)
+		r = big_open(stopped ? SEAL_RDONLY : 0, &v);
+	if (r)
+		return r;
+	seal_get_info(v, &i);
+	*limit = i.size_blocks * SEAL_BLOCK;
+	if (!stopped && !left)
+		left = fsck_quiet(v);
+	r = big_close(v);
+	return left ? left : r;
+}
+
+// A volume whose limit is `bytes`, with blocks in use about `at`.
+static int big_make(u64 bytes, u64 at)
+{
+	struct seal_vol *v;
+	const char *tmp = getenv("TMPDIR");
+	snprintf(big_path, sizeof big_path, "%s/seal-mend.XXXXXX", tmp && strlen(tmp) < 40 ? tmp : "/tmp");
+	int fd = mkstemp(big_path);
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	int r = hostio_open(&big_host, big_path, HOSTIO_WRITE);
+	if (r)
+		return r;
+	r = seal_format(&big_host.io, &big_host.env, test_key, NULL, bytes);
+	hostio_close(&big_host);
+	if (!r)
+		r = big_open(0, &v);
+	if (r)
+		return r;
+	r = put(v, "f", 1, 300);
+	if (!r && at) {
+		v->hiwater = v->end = at / SEAL_BLOCK;
+		v->cursor = v->run_cursor = v->end - 100;
+		r = truncate(big_path, (off_t)at) ? -errno : put(v, "g", 2, 80);
+	}
+	int e = big_close(v);
+	return r ? r : e;
+}
+
+static int big_ruin(u64 block)
+{
+	u8 c = 0;
+	int r = hostio_open(&big_host, big_path, HOSTIO_WRITE);
+	if (r)
+		return r;
+	r = big_host.io.read(big_host.io.ctx, block * SEAL_BLOCK + 77, &c, 1);
+	c ^= 1;
+	if (!r)
+		r = big_host.io.write(big_host.io.ctx, block * SEAL_BLOCK + 77, &c, 1);
+	hostio_close(&big_host);
+	return r;
+}
+
+// Where the map of free space lies: its block of that level for a place in the volume.
+static u64 map_block(u32 level, u64 at)
+{
+	struct seal_vol *v;
+	struct node *holder;
+	struct d_ptr *slot;
+	if (big_open(0, &v))
+		return 0;
+	int r = sv_tree_slot(v, &v->bmap, level, (at / SEAL_BLOCK / BITS_PER_BLOCK) >> (7 * level), NODE_READ, &slot, &holder);
+	u64 addr = !r && slot ? ptr_addr(slot) : 0;
+	sv_node_put(v, holder);
+	return big_close(v) ? 0 : addr;
+}
+
+// Below and beyond 11 * 128 MiB, and 128 times that: whole volumes, damaged maps, and a repair that is stopped.
+static void grown_far(void)
+{
+	const u64 g = 1ul << 30;
+	u64 limit, block;
+	CHECK_EQ(big_make(g, 0), 0);
+	CHECK_EQ(big_repair(4 * g, true, &limit), -EINTR);
+	CHECK_EQ(limit, g);
+	CHECK_EQ(big_repair(4 * g, false, &limit), 0);
+	CHECK(!said[0]);
+	CHECK_EQ(limit, 4 * g);
+	CHECK_EQ(big_repair(2 * g, false, &limit), -EINVAL);
+	CHECK_EQ(limit, 4 * g);
+	CHECK(block = map_block(0, 0));
+	CHECK_EQ(big_ruin(block), 0);
+	CHECK_EQ(big_repair(1024 * g, false, &limit), 0);
+	CHECK(said[0]);
+	CHECK_EQ(limit, 1024 * g);
+	unlink(big_path);
+
+	CHECK_EQ(big_make(8 * g, 5 * g), 0); // blocks in use in the 40th block of the map
+	CHECK(block = map_block(1, 0));
+	CHECK_EQ(big_ruin(block), 0);
+	CHECK_EQ(big_repair(1024 * g, true, &limit), -EINTR);
+	CHECK_EQ(limit, 8 * g);
+	CHECK_EQ(big_repair(1024 * g, false, &limit), 0);
+	CHECK_EQ(limit, 1024 * g);
+	unlink(big_path);
 }
 
 int main(void)
@@ -331,5 +481,8 @@ int main(void)
 	RUN(numbers);
 	RUN(shrink_keeps_numbers);
 	RUN(no_room);
+	RUN(grown_far);
+	if (big_path[0])
+		unlink(big_path);
 	return test_end();
 }
