@@ -61,7 +61,7 @@ const uint8_t *event_digest(const struct event *e, uint16_t alg);
 const char *event_type_name(uint32_t type);
 // What the event is about, in words: a file's path, a variable, a text. Returns out, printable ASCII.
 char *event_words(const struct event *e, char *out, size_t size);
-// What it measures: "kernel", "initrd", "cmdline", "uki-section", "grub", "shim", "secure-boot"...; "" when it is none of these.
+// What it measures: "kernel", "initrd", "cmdline", "uki-section", "grub", "shim", "secure-boot", "application"...; "" when it is none of these.
 const char *event_role(const struct event *e);
 // The digest is that of the event's own data or text, so the words are proved with it. *text gets where that text begins.
 bool event_proved(const struct event *e, uint16_t alg, const uint8_t **text, size_t *len);

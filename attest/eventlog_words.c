@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "attest/eventlog.h"
@@ -131,6 +132,32 @@ char *event_words(const struct event *e, char *out, size_t size)
 	return out;
 }
 
+#define TAG_AAEL 0x4141454c	// "AAEL": what applications of a confidential guest measure after the boot, by way of its attestation agent
+
+// A whole tagged event of that kind: its text, "domain operation content"; NULL for others.
+static const uint8_t *application_text(const struct event *e, size_t *len)
+{
+	if (e->type != EV_EVENT_TAG || e->len < 8 || load_le32(e->data) != TAG_AAEL || load_le32(e->data + 4) != e->len - 8)
+		return NULL;
+	*len = e->len - 8;
+	return e->data + 8;
+}
+
+// The three parts, where they are plain text.
+static void application_parts(const uint8_t *p, size_t len, json_t *o)
+{
+	static const char *const names[] = {"domain", "operation", "content"};
+	char *text = strndup((const char *)p, len), *part[3], *rest = text;
+	if (text && strlen(text) == len && text_is_printable(text)) {
+		part[0] = strsep(&rest, " ");
+		part[1] = strsep(&rest, " ");
+		part[2] = rest;
+		for (int i = 0; i < 3 && part[1] && part[2]; i++)
+			set_text(o, names[i], part[i]);
+	}
+	free(text);
+}
+
 static bool begins(const char *s, const char *with)
 {
 	return !strncmp(s, with, strlen(with));
@@ -166,6 +193,9 @@ const char *event_role(const struct event *e)
 	}
 	if (e->type != EV_IPL && e->type != EV_EVENT_TAG)
 		return "";
+	size_t len;
+	if (application_text(e, &len))	// whatever it says
+		return "application";
 	for (size_t i = 0; i < sizeof loaders / sizeof *loaders; i++) {
 		if (begins(text, loaders[i].begin))
 			return loaders[i].role;
@@ -235,6 +265,9 @@ static void event_claims(const struct event *e, uint16_t alg, json_t *events, js
 	free(text);
 	if (*role)
 		set_text(o, "role", role);
+	const uint8_t *application = application_text(e, &proved_len);
+	if (application)
+		application_parts(application, proved_len, o);
 	if (e->type != EV_NO_ACTION)
 		set_bool(o, "digest_matches_event", event_proved(e, alg, &proved_text, &proved_len));
 	json_array_append_new(events, o);

@@ -265,6 +265,29 @@ static void test_made(void)
 	ok("eventlog: 4 billion algorithms", eventlog_replay(made, at, TPM_SHA384, &r, &f) < 0, "accepted");
 }
 
+// What an attestation agent writes for applications: a tagged event whose digest is that of all of it.
+static void test_application(void)
+{
+	static const struct { const char *text, *operation, *content; } rows[] = {
+		{"github.com/example PullImage {\"image\":\"a b\"}", "PullImage", "{\"image\":\"a b\"}"}, {"kernel_cmdline: ro", "none", "none"},
+		{"a b \033[2J", "none", "none"}, {"a b ", "b", ""}};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		uint8_t event[128] = {'L', 'E', 'A', 'A', (uint8_t)strlen(rows[i].text)};
+		size_t len = 8 + strlen(rows[i].text), at = put_header();
+		memcpy(event + 8, rows[i].text, len - 8);
+		at = put_event(at, 4, EV_EVENT_TAG, event, len, event, len);
+		json_t *claims = eventlog_claims(made, at, TPM_SHA384, NULL), *measured = json_object_get(claims, "measured");
+		const json_t *e = json_array_get(json_object_get(measured, "application"), 0);
+		const char *operation = json_string_value(json_object_get(e, "operation")) ?: "none";
+		const char *content = json_string_value(json_object_get(e, "content")) ?: "none";
+		ok("eventlog: an application's event", json_object_size(measured) == 1 && json_is_true(json_object_get(e, "digest_matches_event")) &&
+		   !strcmp(operation, rows[i].operation) && !strcmp(content, rows[i].content), "%s: %s, %s", rows[i].text, operation, content);
+		json_decref(claims);
+		event[4]++;	// a length that is not its own
+		ok("eventlog: an event that is not one", strcmp(role_of(event, len, EV_EVENT_TAG), "application") != 0, "%zu", i);
+	}
+}
+
 static void test_roles(void)
 {
 	static const struct { const char *text, *role; uint32_t type; } rows[] = {
@@ -294,6 +317,7 @@ int main(void)
 	for (size_t i = 0; i < sizeof logs / sizeof *logs; i++)
 		test_tool(logs[i]);
 	test_made();
+	test_application();
 	test_roles();
 	return ok_failed != 0;
 }
