@@ -3,12 +3,16 @@
 #include "attest/cert.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "attest/digest.h"
 #include "attest/link_cache.h"
@@ -16,6 +20,14 @@
 #include "lib/encode.h"
 
 #define CERT_MAX_BYTES (1 << 20)
+
+// The next byte, which stays; -1 at the end.
+static int ahead(BIO *bio)
+{
+	uint8_t c;
+	int at = BIO_tell(bio);
+	return BIO_read(bio, &c, 1) == 1 && BIO_seek(bio, at) >= 0 ? c : -1;
+}
 
 static int add(struct cert_list *l, X509 *cert, struct fault *f)
 {
@@ -113,6 +125,40 @@ void cert_list_free(struct cert_list *l)
 	l->count = 0;
 }
 
+int cert_roots_add_file(struct cert_roots *r, const char *path, struct fault *f)
+{
+	BIO *bio = BIO_new_file(path, "r");
+	unsigned int before = r->count;
+	int err = bio ? 0 : fault_errno(f, errno, "cannot open %s", path);
+	bool pem = bio && ahead(bio) != 0x30;
+	X509 *cert;
+	while (!err && (cert = pem ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : ahead(bio) >= 0 ? d2i_X509_bio(bio, NULL) : NULL)) {
+		bool full = r->count == CERT_ROOTS_MAX;
+		X509 **more = full ? NULL : realloc(r->certs, (r->count + 1) * sizeof *more);
+		if (!more) {
+			err = full ? fault_set(f, -E2BIG, "more than %d certificates", CERT_ROOTS_MAX) : fault_set(f, -ENOMEM, "out of memory");
+			X509_free(cert);
+			break;
+		}
+		r->certs = more;
+		r->certs[r->count++] = cert;
+	}
+	// What cannot be read is not passed over: a root would be missing.
+	if (!err && (r->count == before || (pem ? ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE : ahead(bio) >= 0)))
+		err = fault_set(f, -EINVAL, "%s", r->count == before ? "no certificate in PEM or DER" : "one of the certificates cannot be read");
+	BIO_free(bio);
+	ERR_clear_error();
+	return err;
+}
+
+void cert_roots_free(struct cert_roots *r)
+{
+	while (r->count)
+		X509_free(r->certs[--r->count]);
+	free(r->certs);
+	r->certs = NULL;
+}
+
 X509_CRL *cert_crl_read(const void *bytes, size_t len)
 {
 	const uint8_t *p = bytes;
@@ -134,32 +180,62 @@ X509_CRL *cert_crl_read(const void *bytes, size_t len)
 	return crl;
 }
 
-int cert_crls_add(struct cert_crls *l, const void *bytes, size_t len, struct fault *f)
+// PEM or DER, by its first byte.
+static int crls_read(struct cert_crls *l, BIO *bio, struct fault *f)
 {
-	const uint8_t *p = bytes, *end = p + len;
-	bool pem = len > 10 && !memcmp(bytes, "-----BEGIN", 10);
-	BIO *bio = pem && len <= CERT_MAX_BYTES ? BIO_new_mem_buf(bytes, (int)len) : NULL;
 	unsigned int before = l->count;
+	bool pem = ahead(bio) != 0x30;
 	int err = 0;
-	X509_CRL *crl;
-	while (!err && len <= CERT_MAX_BYTES && (pem || p < end)) {
-		crl = bio ? PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL) : pem ? NULL : d2i_X509_CRL(NULL, &p, end - p);
+	while (!err && (pem || ahead(bio) >= 0)) {
+		X509_CRL *crl = pem ? PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL) : d2i_X509_CRL_bio(bio, NULL);
 		if (!crl) {	// the end of PEM text; else something that is none
 			err = pem && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE ? 0 : -EINVAL;
 			break;
 		}
-		if (l->count < CERT_CRLS_MAX) {
-			l->crls[l->count++] = crl;
-		} else {
-			X509_CRL_free(crl);
+		if (l->count == CERT_CRLS_MAX)
 			err = -E2BIG;
-		}
+		else if (X509_CRL_digest(crl, digest_of(TPM_SHA256), l->digest[l->count], NULL) != 1)
+			err = -ENOMEM;
+		if (err)
+			X509_CRL_free(crl);
+		else
+			l->crls[l->count++] = crl;
 	}
-	BIO_free(bio);
 	ERR_clear_error();
 	if (err || l->count == before)
 		return fault_set(f, err ? err : -EINVAL, err == -E2BIG ? "too many revocation lists" : "not a revocation list");
 	return 0;
+}
+
+int cert_crls_add(struct cert_crls *l, const void *bytes, size_t len, struct fault *f)
+{
+	BIO *bio = len && len <= CERT_CRLS_BYTES ? BIO_new_mem_buf(bytes, (int)len) : NULL;
+	int err = bio ? crls_read(l, bio, f) : fault_set(f, -EINVAL, "not a revocation list");
+	BIO_free(bio);
+	return err;
+}
+
+int cert_crls_add_file(struct cert_crls *l, const char *path, struct fault *f)
+{
+	struct stat st = {.st_size = 0};
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0)
+		return fault_errno(f, errno, "cannot open %s", path);
+	FILE *file = fstat(fd, &st) ? NULL : fdopen(fd, "r");
+	BIO *bio = file && S_ISREG(st.st_mode) && st.st_size <= (off_t)CERT_CRLS_BYTES ? BIO_new_fp(file, BIO_NOCLOSE) : NULL;
+	int err;
+	if (bio)
+		err = crls_read(l, bio, f);
+	else if (file && S_ISREG(st.st_mode) && st.st_size > (off_t)CERT_CRLS_BYTES)
+		err = fault_set(f, -EFBIG, "%s is larger than %u MiB", path, CERT_CRLS_BYTES >> 20);
+	else
+		err = fault_set(f, -EINVAL, "%s is no file that can be read", path);
+	BIO_free(bio);
+	if (file)
+		fclose(file);
+	else
+		close(fd);
+	return err;
 }
 
 void cert_crls_free(struct cert_crls *l)
@@ -339,12 +415,14 @@ const ASN1_OCTET_STRING *cert_extension(X509 *cert, const uint8_t *oid, size_t l
 	return NULL;
 }
 
-// As cert_signed_by, for a list.
-static bool crl_signed_by(X509_CRL *crl, X509 *issuer)
+// As cert_signed_by, for a list, whose digest may be known (not zero): of a large one it takes longer than the signature.
+static bool crl_signed_by(X509_CRL *crl, const uint8_t digest[32], X509 *issuer)
 {
+	static const uint8_t unknown[32];
 	uint8_t both[64], link[32];
-	bool known = X509_CRL_digest(crl, digest_of(TPM_SHA256), both, NULL) == 1 && X509_digest(issuer, digest_of(TPM_SHA256), both + 32, NULL) == 1 &&
-		     EVP_Digest(both, sizeof both, link, NULL, digest_of(TPM_SHA256), NULL) == 1;
+	bool known = memcmp(memcpy(both, digest, 32), unknown, 32) || X509_CRL_digest(crl, digest_of(TPM_SHA256), both, NULL) == 1;
+	known = known && X509_digest(issuer, digest_of(TPM_SHA256), both + 32, NULL) == 1 &&
+		EVP_Digest(both, sizeof both, link, NULL, digest_of(TPM_SHA256), NULL) == 1;
 	if (known && link_cache_has(link))
 		return true;
 	bool ok = X509_CRL_verify(crl, X509_get0_pubkey(issuer)) == 1;
@@ -353,11 +431,11 @@ static bool crl_signed_by(X509_CRL *crl, X509 *issuer)
 	return ok;
 }
 
-int cert_crl_check(X509_CRL *crl, X509 *issuer, X509 *cert, time_t now, struct fault *f)
+static int crl_check(X509_CRL *crl, const uint8_t digest[32], X509 *issuer, X509 *cert, time_t now, struct fault *f)
 {
 	char name[128];
 	X509_REVOKED *entry = NULL;
-	bool ours = X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_get_subject_name(issuer)) == 0 && crl_signed_by(crl, issuer);
+	bool ours = X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_get_subject_name(issuer)) == 0 && crl_signed_by(crl, digest, issuer);
 	ERR_clear_error();
 	if (!ours)
 		return fault_set(f, -EBADMSG, "a revocation list that '%s' did not sign", cert_subject(issuer, name, sizeof name));
@@ -367,6 +445,12 @@ int cert_crl_check(X509_CRL *crl, X509 *issuer, X509 *cert, time_t now, struct f
 	if (cert && X509_CRL_get0_by_cert(crl, &entry, cert) != 0)
 		return fault_set(f, -EKEYREVOKED, "'%s' is revoked", cert_subject(cert, name, sizeof name));
 	return 0;
+}
+
+int cert_crl_check(X509_CRL *crl, X509 *issuer, X509 *cert, time_t now, struct fault *f)
+{
+	static const uint8_t unknown[32];
+	return crl_check(crl, unknown, issuer, cert, now, f);
 }
 
 static bool names_point(X509 *cert, const DIST_POINT_NAME *point)
@@ -414,7 +498,7 @@ static int link_revoked(const struct cert_revocation *r, X509 *issuer, X509 *cer
 		time_t end = next ? cert_time(next) : -1;
 		if (X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_get_subject_name(issuer)))
 			continue;
-		int err = cert_crl_check(crl, issuer, cert, end > 0 && now >= end ? end - 1 : now, &why);
+		int err = crl_check(crl, r->lists.digest[i], issuer, cert, end > 0 && now >= end ? end - 1 : now, &why);
 		if (!err && !is_about(crl, cert))
 			err = fault_set(&why, -ENOENT, "the revocation list of '%s' is about others of its certificates", cert_subject(issuer, name, sizeof name));
 		if (!err && !r->accept_expired)

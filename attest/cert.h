@@ -30,15 +30,29 @@ struct shared_entry *cert_list_shared(const void *bytes, size_t len);
 void cert_list_leaf_first(struct cert_list *l);
 void cert_list_free(struct cert_list *l);
 
+// Certificates that an operator names as roots: as many as there are makers.
+#define CERT_ROOTS_MAX 512
+struct cert_roots {
+	X509 **certs;
+	unsigned int count;
+};
+// Appends what a file holds (PEM or DER; at least one, and all of them readable). -ENOENT..., -EINVAL, -E2BIG.
+int cert_roots_add_file(struct cert_roots *r, const char *path, struct fault *f);
+void cert_roots_free(struct cert_roots *r);
+
 // Revocation lists of several issuers.
 #define CERT_CRLS_MAX 32
+#define CERT_CRLS_BYTES (64u << 20)	// an authority that certifies people for decades has lists of some ten megabytes
 struct cert_crls {
 	X509_CRL *crls[CERT_CRLS_MAX];
+	uint8_t digest[CERT_CRLS_MAX][32];	// SHA-256 of each; zeros: not known
 	unsigned int count;
 };
 
 // Appends the lists that PEM text or DER holds, one after the other; at least one. -EINVAL, -E2BIG.
 int cert_crls_add(struct cert_crls *l, const void *bytes, size_t len, struct fault *f);
+// The same from a file, of which no more than one list is in memory beside what it becomes. -ENOENT..., -EFBIG beyond CERT_CRLS_BYTES.
+int cert_crls_add_file(struct cert_crls *l, const char *path, struct fault *f);
 void cert_crls_free(struct cert_crls *l);
 
 // One revocation list, PEM or DER; NULL when it is neither.

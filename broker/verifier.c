@@ -34,39 +34,40 @@ static int read_roots(const char *path, const char *setting, struct cert_list *o
 	return err;
 }
 
+static int read_many_roots(const char *path, const char *setting, struct cert_roots *out, struct fault *f)
+{
+	struct fault why = {""};
+	int err = *path ? cert_roots_add_file(out, path, &why) : 0;
+	return err ? fault_set(f, err, "%s: %s holds no certificates (PEM): %s", setting, path, why.text) : 0;
+}
+
 static int read_crls(const char *path, const char *setting, struct cert_crls *out, struct fault *f)
 {
 	struct fault why = {""};
-	char *bytes;
-	size_t len;
 	if (!*path)
 		return 0;
-	int err = file_read(path, 16 << 20, &bytes, &len, f);
+	int err = cert_crls_add_file(out, path, &why);
 	if (err)
-		return err;
-	err = cert_crls_add(out, bytes, len, &why);
-	if (err)
-		fault_set(f, err, "%s: %s holds no revocation lists (PEM or DER): %s", setting, path, why.text);
-	for (unsigned int i = 0; i < out->count && !err; i++) {
+		return fault_set(f, err, "%s: %s holds no revocation lists (PEM or DER): %s", setting, path, why.text);
+	for (unsigned int i = 0; i < out->count; i++) {
 		const ASN1_TIME *next = X509_CRL_get0_nextUpdate(out->crls[i]);
 		if (next && cert_time(next) <= time(NULL))
 			log_warning("broker: %s: a list in %s has ended: put a newer one there, and reload", setting, path);
 	}
-	free(bytes);
-	return err;
+	return 0;
 }
 
 static int read_client_ca(const char *path, X509_STORE **out, struct fault *f)
 {
-	struct cert_list roots = {.count = 0};
+	struct cert_roots roots = {.count = 0};
 	if (!*path)
 		return 0;
-	int err = read_roots(path, "client_ca", &roots, f);
+	int err = read_many_roots(path, "client_ca", &roots, f);
 	if (!err && !(*out = X509_STORE_new()))
 		err = fault_set(f, -ENOMEM, "out of memory");
 	for (unsigned int i = 0; i < roots.count && !err; i++)
 		err = X509_STORE_add_cert(*out, roots.certs[i]) == 1 ? 0 : fault_set(f, -EINVAL, "client_ca: %s: OpenSSL does not take a certificate", path);
-	cert_list_free(&roots);
+	cert_roots_free(&roots);
 	return err;
 }
 
@@ -173,7 +174,7 @@ int verifier_open(struct verifier *v, const struct verifier_settings *s, struct 
 	if (!err)
 		err = digest_policy(v, f);
 	if (!err)
-		err = read_roots(s->tpm_roots, "tpm_roots", &v->tpm_roots, f);
+		err = read_many_roots(s->tpm_roots, "tpm_roots", &v->tpm_roots, f);
 	if (!err)
 		err = read_crls(s->tpm_crl, "tpm_crl", &v->tpm_revocation.lists, f);
 	if (!err)
@@ -208,7 +209,7 @@ void verifier_close(struct verifier *v)
 	if (v->policy)
 		policy_file_free(v->policy);
 	free(v->policy);
-	cert_list_free(&v->tpm_roots);
+	cert_roots_free(&v->tpm_roots);
 	cert_list_free(&v->gpu_roots);
 	cert_crls_free(&v->tpm_revocation.lists);
 	cert_crls_free(&v->client_revocation.lists);

@@ -31,7 +31,8 @@ struct verifier {
 	struct policy_file *policy;
 	long long policy_version;	// in the database; 0: it is none of those
 	char digest[65];		// SHA-256 of the policy as it was read, for logs; "" without a file
-	struct cert_list tpm_roots, gpu_roots, simulated_roots;
+	struct cert_roots tpm_roots;
+	struct cert_list gpu_roots, simulated_roots;
 	struct cert_revocation tpm_revocation, client_revocation;
 	X509_STORE *client_ca;		// of those who administer by certificate (identity.c); NULL: none
 	uint8_t *simulated_hrk;		// 832 bytes, or NULL

@@ -55,7 +55,7 @@ _coffer() {
 	tls) words="client server certificate --attest --endorse --token --certificate --key --measurement --policy --any-measurement --collateral --tpm-root --token-keys --peer-token --session --renew --answer --at --ca --name --insecure-simulated-root --insecure-accept-debug --insecure-any-server --insecure-simulate --json --timeout --quiet --output --nonce --days --show" ;;
 	tunnel) words="run reload status exec import --route --name --check --admin --connections --json" ;;
 	token) words="verify --jwks --at --json --broker --broker-ca --broker-dir" ;;
-	verify) words="--collateral --event-log --policy --at --report-data --nonce --reference --reference-key --reference-seen --tpm-root --strict --json --insecure-simulated-root" ;;
+	verify) words="--collateral --event-log --policy --at --report-data --nonce --reference --reference-key --reference-seen --tpm-root --tpm-crl --strict --json --insecure-simulated-root" ;;
 	evidence) words="show bundle collect --report-data --from --privlevel --collateral --event-log --at --json --output" ;;
 	reference) words="keygen create add revoke renew show verify import launch --corim-key --insecure-partial --firmware --vcpus --vcpu-type --features --vmm --kernel --initrd --cmdline --event-log --two-pass --add --key --from-key --name --tee --note --reason --not-before --not-after --days --at --seen --json" ;;
 	collateral)

@@ -23,7 +23,9 @@ int judge_begin(struct judge *j, const struct judge_files *files, struct fault *
 	if (!err)
 		err = evidence_roots(files->simulated_root, &j->simulated, f);
 	if (!err)
-		err = evidence_roots(files->tpm_root, &j->tpm, f);
+		err = files->tpm_root ? cert_roots_add_file(&j->tpm, files->tpm_root, f) : 0;
+	if (!err && files->tpm_crl)
+		err = cert_crls_add_file(&j->tpm_revocation.lists, files->tpm_crl, f);
 	if (!err)
 		err = evidence_roots(files->gpu_root, &j->gpu, f);
 	if (!err)
@@ -35,6 +37,7 @@ int judge_begin(struct judge *j, const struct judge_files *files, struct fault *
 	j->in.simulated_root_count = j->simulated.count;
 	j->in.tpm_roots = j->tpm.certs;
 	j->in.tpm_root_count = j->tpm.count;
+	j->in.tpm_revocation = &j->tpm_revocation;
 	j->in.gpu_roots = j->gpu.certs;
 	j->in.gpu_root_count = j->gpu.count;
 	j->in.tpm_keys = j->policy->tpm_keys[0] ? j->policy->tpm_keys : NULL;
@@ -62,7 +65,8 @@ void judge_end(struct judge *j)
 	free(j->policy);
 	bundle_free(&j->bundle);
 	cert_list_free(&j->simulated);
-	cert_list_free(&j->tpm);
+	cert_roots_free(&j->tpm);
+	cert_crls_free(&j->tpm_revocation.lists);
 	cert_list_free(&j->gpu);
 }
 
@@ -89,11 +93,14 @@ bool judge_option(struct judge_files *files, int option, const char *value, cons
 			return false;
 		r->keys[r->key_count++] = value;
 		return true;
+	case 775: files->tpm_crl = value; return true;
 	default: return false;
 	}
 }
 
 const char *judge_options_wrong(const struct judge_files *files)
 {
+	if (files->tpm_crl && !files->tpm_root)
+		return "--tpm-crl: the lists are of what stands under --tpm-root FILE";
 	return files->reference.file_count && !files->reference.key_count ? "who may have signed the reference values? --reference-key FILE" : NULL;
 }

@@ -14,7 +14,7 @@ struct judge_files {
 	struct evidence_files evidence;
 	struct reference_files reference;
 	const char *policy;	// NULL: none
-	const char *at, *simulated_root, *tpm_root, *gpu_root;
+	const char *at, *simulated_root, *tpm_root, *tpm_crl, *gpu_root;
 };
 
 struct judge {
@@ -23,7 +23,9 @@ struct judge {
 	struct refval_set *references;
 	struct attest_result *result;
 	struct bundle bundle;
-	struct cert_list simulated, tpm, gpu;
+	struct cert_list simulated, gpu;
+	struct cert_roots tpm;
+	struct cert_revocation tpm_revocation;
 	struct collateral_needs needs;
 	struct evidence_input in;	// what is asked of the evidence beside that is added by the caller
 };
@@ -34,12 +36,13 @@ int judge_begin(struct judge *j, const struct judge_files *files, struct fault *
 enum evidence_kind judge_evidence(struct judge *j);
 void judge_end(struct judge *j);
 
-// --collateral, --event-log, --at, --tpm-root, --insecure-simulated-root, --reference, --reference-key.
+// --collateral, --event-log, --at, --tpm-root, --tpm-crl, --insecure-simulated-root, --reference, --reference-key.
 #define JUDGE_OPTIONS											\
 	{"collateral", required_argument, NULL, 768}, {"event-log", required_argument, NULL, 769},	\
 	{"at", required_argument, NULL, 770}, {"tpm-root", required_argument, NULL, 771},		\
 	{"insecure-simulated-root", required_argument, NULL, 772},					\
-	{"reference", required_argument, NULL, 773}, {"reference-key", required_argument, NULL, 774}
+	{"reference", required_argument, NULL, 773}, {"reference-key", required_argument, NULL, 774},	\
+	{"tpm-crl", required_argument, NULL, 775}
 // Takes one of them. False: it is none, or one too many; *why says what.
 bool judge_option(struct judge_files *files, int option, const char *value, const char **why);
 // What is wrong with them together, or NULL.

@@ -334,6 +334,55 @@ static void test_command(void)
 	expect("coffer verify: no arguments", "verify", 2, "name one file");
 }
 
+// A certificate of an attestation key that its maker has revoked: what the command says of it with the maker's lists, in a file of both.
+static void test_tpm_lists(void)
+{
+	uint8_t quote[41] = {0xff, 'T', 'C', 'G', 0x80, 0x18};
+	struct pki root = pki_make(&(struct pki_spec){"TEST TPM maker", NULL, true, "P-384", MADE_NOW - MADE_DAY, MADE_NOW + MADE_DAY, NULL});
+	struct pki issuer = pki_make(&(struct pki_spec){"TEST TPM line", &root, true, "P-256", MADE_NOW - MADE_DAY, MADE_NOW + MADE_DAY, NULL});
+	struct pki ak = pki_make(&(struct pki_spec){"TEST AK", &issuer, false, "P-256", MADE_NOW - MADE_DAY, MADE_NOW + MADE_DAY, pki_ak_usage});
+	char *chain = pki_pem(ak.cert, issuer.cert, root.cert, NULL), *top = pki_pem(root.cert, NULL), *text, line[1024], stamp[32];
+	static const struct { const char *name, *text; bool named; } rows[] = {
+		{"coffer verify: a TPM's key that its maker does not list", "by certificate", false},
+		{"coffer verify: one that it has revoked", "'TEST AK' is revoked", true},
+	};
+	struct bundle b;
+	bundle_init(&b);
+	bundle_put_text(&b, "format", BUNDLE_FORMAT, strlen(BUNDLE_FORMAT));
+	bundle_put_bytes(&b, "tpm_quote", quote, sizeof quote);
+	bundle_put_text(&b, "tpm_certificates", chain, strlen(chain));
+	text = json_dumps(b.json, 0);
+	write_text("tpm.json", text);
+	write_text("tpm.pem", top);
+	time_text(stamp, MADE_NOW);
+	for (size_t i = 0; i < 2; i++) {
+		X509_CRL *lists[] = {pki_crl(&root, NULL, MADE_NOW - 100, MADE_NOW + 100),
+				     pki_crl(&issuer, rows[i].named ? ak.cert : NULL, MADE_NOW - 100, MADE_NOW + 100)};
+		FILE *f = fopen(path("tpm.crl"), "w");
+		for (int k = 0; k < 2; k++) {	// DER, one behind the other
+			size_t len;
+			uint8_t *der = pki_crl_der(lists[k], &len);
+			fwrite(der, 1, len, f);
+			free(der);
+			X509_CRL_free(lists[k]);
+		}
+		fclose(f);
+		snprintf(line, sizeof line, "verify %s --at %s --tpm-root %s --tpm-crl %s", path("tpm.json"), stamp, path("tpm.pem"), path("tpm.crl"));
+		expect(rows[i].name, line, 3, rows[i].text);
+	}
+	snprintf(line, sizeof line, "verify %s --at %s --tpm-crl %s", path("tpm.json"), stamp, path("tpm.crl"));
+	expect("coffer verify: lists without roots", line, 2, "--tpm-root");
+	snprintf(line, sizeof line, "verify %s --at %s --tpm-root %s --tpm-crl %s", path("tpm.json"), stamp, path("tpm.pem"), path("tpm.pem"));
+	expect("coffer verify: lists that are none", line, 1, "revocation list");
+	free(text);
+	free(chain);
+	free(top);
+	bundle_free(&b);
+	pki_free(&ak);
+	pki_free(&issuer);
+	pki_free(&root);
+}
+
 int main(int argc, char **argv)
 {
 	char *slash = strrchr(argv[0], '/');
@@ -349,5 +398,6 @@ int main(int argc, char **argv)
 	test_kinds();
 	test_policies();
 	test_command();
+	test_tpm_lists();
 	return ok_failed != 0;
 }

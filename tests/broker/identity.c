@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "attest/cert.h"
 #include "broker/routes.h"
 #include "lib/encode.h"
 #include "lib/file.h"
@@ -532,6 +533,22 @@ static void write_config(const char *path, const char *text)
 
 static struct pki ca, listed, old, issued, late, stranger, impostor;
 
+// The authority behind others that count as well.
+static void write_authorities(const char *path, int others)
+{
+	time_t now = time(NULL);
+	FILE *f = fopen(path, "w");
+	for (int i = 0; i < others; i++) {
+		char name[32];
+		snprintf(name, sizeof name, "Owners %d", i);
+		struct pki one = pki_make(&(struct pki_spec){.name = name, .ca = true, .kind = "P-256", .from = now - 1000, .to = now + 100000});
+		PEM_write_X509(f, one.cert);
+		pki_free(&one);
+	}
+	PEM_write_X509(f, ca.cert);
+	fclose(f);
+}
+
 static void make_certificates(const char *ca_path)
 {
 	time_t now = time(NULL);
@@ -542,9 +559,7 @@ static void make_certificates(const char *ca_path)
 	late = pki_make(&(struct pki_spec){.name = "carol", .issuer = &ca, .kind = "P-256", .from = now - 1000, .to = now - 10});
 	stranger = pki_make(&(struct pki_spec){.name = "dave", .issuer = &ca, .kind = "P-256", .from = now - 1000, .to = now + 100000});
 	impostor = pki_make(&(struct pki_spec){.name = "carol", .kind = "P-256", .from = now - 1000, .to = now + 100000});
-	char *pem = pki_pem(ca.cert, NULL);
-	file_write(ca_path, pem, strlen(pem), 0644, false, NULL);
-	free(pem);
+	write_authorities(ca_path, 20);
 }
 
 static bool reloads(const char *path, const char *pem)
@@ -776,6 +791,29 @@ static void write_list(const char *path, X509 *revoked, time_t to)
 	X509_CRL_free(crl);
 }
 
+// One of some megabytes, which names many and last of all `revoked`.
+static void write_long_list(const char *path, X509 *revoked, time_t to)
+{
+	size_t len;
+	X509_CRL *crl = pki_crl(&ca, revoked, time(NULL) - 1000, to);
+	for (uint64_t i = 0; i < 60000; i++) {
+		X509_REVOKED *one = X509_REVOKED_new();
+		ASN1_INTEGER *serial = ASN1_INTEGER_new();
+		ASN1_INTEGER_set_uint64(serial, 1ull << 62 | i);
+		X509_REVOKED_set_serialNumber(one, serial);
+		X509_REVOKED_set_revocationDate(one, (ASN1_TIME *)X509_CRL_get0_lastUpdate(crl));
+		X509_CRL_add0_revoked(crl, one);
+		ASN1_INTEGER_free(serial);
+	}
+	X509_CRL_sort(crl);
+	X509_CRL_sign(crl, ca.key, EVP_sha256());
+	uint8_t *der = pki_crl_der(crl, &len);
+	ok("a list of more than a megabyte", len > 1 << 20, "%zu", len);
+	file_write(path, der, len, 0644, false, NULL);
+	free(der);
+	X509_CRL_free(crl);
+}
+
 static bool reload(const char *says)
 {
 	size_t from = run_log_size(&b);
@@ -798,6 +836,10 @@ static void test_revoked(const char *config, const char *ca_path)
 	ok("it is read anew", reload("were read anew"), "no");
 	ok("and names it: it is refused", with_certificate(&issued, "", "GET", WHOAMI, NULL) == 401 && strstr(told, "'carol' is revoked"), "%s", told);
 	ok("others are not", as(&alice, "GET", WHOAMI, NULL) == 200, "no");
+	write_long_list(list, issued.cert, now + 10000);
+	ok("a long list is read", reload("were read anew"), "no");
+	ok("and names it, too", with_certificate(&issued, "", "GET", WHOAMI, NULL) == 401 && strstr(told, "'carol' is revoked"), "%s", told);
+	ok("one that is too long is not", !truncate(list, (off_t)CERT_CRLS_BYTES + 1) && reload("larger than 64 MiB"), "it is");
 	write_list(list, NULL, now - 10);
 	ok("a list that has ended is read, and told", reload("a list in ") && reload("were read anew"), "no");
 	ok("and nobody comes in by it", with_certificate(&issued, "", "GET", WHOAMI, NULL) == 401 && strstr(told, "client_ca_crl"), "%s", told);
