@@ -241,13 +241,14 @@ int refval_add(struct refval_set *s, const char *text, size_t len, const struct 
 	}
 	s->values += d->count;
 	s->count++;
-	return 0;
+	return refval_index(s) ? fault_set(f, -ENOMEM, "out of memory") : 0;
 }
 
 void refval_set_free(struct refval_set *s)
 {
 	for (unsigned int i = 0; i < s->count; i++)
 		refval_close(&s->docs[i]);
-	s->count = 0;
-	s->values = 0;
+	free(s->names);
+	free(s->buckets);
+	memset(s, 0, sizeof *s);
 }

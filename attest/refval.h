@@ -37,6 +37,11 @@ struct refval {
 	const char *note;	// "" without
 	time_t revoked;		// -1: it is not
 	const char *reason;
+	// In a set:
+	const struct refval_doc *doc;
+	const struct refval *next;	// the next value of this name, in the set's order
+	unsigned int id;		// of the name
+	signed char family, hardware;	// which hardware's name it begins with, and `tee`: refval_match.c's numbers; -1: none
 };
 
 struct refval_doc {
@@ -53,6 +58,15 @@ struct refval_doc {
 struct refval_set {
 	struct refval_doc docs[REFVAL_MAX_DOCS];
 	unsigned int count, values;
+	struct refval_name *names;	// each once
+	unsigned int name_count, bucket_count;
+	unsigned int *buckets;		// by hash of the name: its number and 1
+};
+
+struct refval_name {
+	const char *name;
+	const struct refval *first;
+	struct refval *last;
 };
 
 // Opens a document that one of the keys signed. -EINVAL malformed, -EBADMSG unsigned or signed by others. refval_close by the caller.
@@ -74,6 +88,8 @@ int refval_seen_write(const char *path, const json_t *seen, struct fault *f);
 // document that is in the set (the same once more is fine).
 int refval_add(struct refval_set *s, const char *text, size_t len, const struct dsse_key *keys, unsigned int count, time_t now, struct fault *f);
 void refval_set_free(struct refval_set *s);
+// refval_match.c: finds values by name from now on; refval_add sees to it. -ENOMEM.
+int refval_index(struct refval_set *s);
 
 enum refval_verdict {
 	REFVAL_UNKNOWN,		// no document has a value of that name for this hardware

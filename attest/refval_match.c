@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Claims against reference values; see refval.h. Pure.
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "attest/json.h"
@@ -13,16 +15,74 @@
 
 static const char *const families[] = {"snp", "tdx", "sgx", "csv", "cca", "psa", "tpm", "gpu", NULL};
 
-// The kind of hardware that a path begins with; NULL: any.
-static const char *family_of(const char *name)
+// The kind of hardware that a path begins with, or is: its number; -1: any.
+static signed char family_of(const char *name)
 {
-	for (const char *const *t = families; *t; t++) {
-		size_t n = strlen(*t);
-		if (!strncmp(name, *t, n) && name[n] == '.')
-			return *t;
+	for (signed char i = 0; families[i]; i++) {
+		size_t n = strlen(families[i]);
+		if (!strncmp(name, families[i], n) && (name[n] == '.' || !name[n]))
+			return i;
 	}
-	return NULL;
+	return -1;
 }
+
+// ---- values by name ----
+
+static unsigned int bucket_of(const struct refval_set *s, const char *name)
+{
+	unsigned int h = 2166136261u;
+	for (const char *p = name; *p; p++)
+		h = (h ^ (unsigned char)*p) * 16777619u;
+	h &= s->bucket_count - 1;
+	while (s->buckets[h] && strcmp(s->names[s->buckets[h] - 1].name, name))
+		h = (h + 1) & (s->bucket_count - 1);
+	return h;
+}
+
+static const struct refval *first_named(const struct refval_set *s, const char *name)
+{
+	unsigned int at = s->bucket_count ? s->buckets[bucket_of(s, name)] : 0;
+	return at ? s->names[at - 1].first : NULL;
+}
+
+int refval_index(struct refval_set *s)
+{
+	free(s->names);
+	free(s->buckets);
+	s->name_count = s->bucket_count = 0;
+	unsigned int room = 16;
+	while (room < 2 * s->values)
+		room *= 2;
+	s->names = calloc(s->values + 1, sizeof *s->names);
+	s->buckets = calloc(room, sizeof *s->buckets);
+	if (!s->names || !s->buckets)
+		return -ENOMEM;
+	s->bucket_count = room;
+	for (unsigned int i = 0; i < s->count; i++) {
+		for (unsigned int k = 0; k < s->docs[i].count; k++) {
+			struct refval *v = &s->docs[i].values[k];
+			unsigned int at = bucket_of(s, v->name);
+			if (!s->buckets[at]) {
+				s->names[s->name_count].name = v->name;
+				s->buckets[at] = ++s->name_count;
+			}
+			struct refval_name *n = &s->names[s->buckets[at] - 1];
+			v->id = s->buckets[at] - 1;
+			v->doc = &s->docs[i];
+			v->next = NULL;
+			v->family = strchr(v->name, '.') ? family_of(v->name) : -1;
+			v->hardware = v->tee ? family_of(v->tee) : -1;
+			if (n->last)
+				n->last->next = v;
+			else
+				n->first = v;
+			n->last = v;
+		}
+	}
+	return 0;
+}
+
+// ---- a claim ----
 
 bool refval_is_tee(const char *name)
 {
@@ -127,8 +187,8 @@ static bool is(const struct refval *v, const json_t *found)
 }
 
 struct matching {
-	const struct refval_set *set;
-	const char *name, *tee;
+	const struct refval *first;	// of the name
+	const char *tee;
 	time_t now;
 	struct refval_answer *a;
 	size_t shown, wanted;	// characters, and values, in a->expected
@@ -136,7 +196,7 @@ struct matching {
 
 static bool wanted(const struct matching *m, const struct refval *v)
 {
-	return !strcmp(v->name, m->name) && (!v->tee || !m->tee || !strcmp(v->tee, m->tee));
+	return !v->tee || !m->tee || !strcmp(v->tee, m->tee);
 }
 
 // A set is used for as long as a broker runs: its documents' time may end meanwhile.
@@ -166,19 +226,14 @@ static void expect(struct matching *m)
 {
 	char text[200];
 	const struct refval *least = NULL;
-	for (unsigned int i = 0; i < m->set->count; i++) {
-		const struct refval_doc *d = &m->set->docs[i];
-		for (unsigned int k = 0; k < d->count; k++) {
-			const struct refval *v = &d->values[k];
-			if (!wanted(m, v) || v->revoked >= 0 || !holds(d, v, m->now))
-				continue;
-			if (v->kind == REFVAL_MINIMUM) {
-				if (!least || json_integer_value(v->value) > json_integer_value(least->value))
-					least = v;
-			} else if (m->wanted++ < 2) {
-				tell(m, "%s%s%s%s", m->wanted > 1 ? " or " : "", say(v->value, text, sizeof text), v->mask ? "/" : "",
-				     v->mask ? v->mask : "");
-			}
+	for (const struct refval *v = m->first; v; v = v->next) {
+		if (!wanted(m, v) || v->revoked >= 0 || !holds(v->doc, v, m->now))
+			continue;
+		if (v->kind == REFVAL_MINIMUM) {
+			if (!least || json_integer_value(v->value) > json_integer_value(least->value))
+				least = v;
+		} else if (m->wanted++ < 2) {
+			tell(m, "%s%s%s%s", m->wanted > 1 ? " or " : "", say(v->value, text, sizeof text), v->mask ? "/" : "", v->mask ? v->mask : "");
 		}
 	}
 	if (m->wanted > 2)
@@ -196,42 +251,39 @@ static enum refval_verdict one(struct matching *m, const json_t *found)
 	const struct refval_doc *good = NULL;
 	bool below = false, values = false, minima = false, expired = false;
 	char stamp[32], text[120];
-	for (unsigned int i = 0; i < m->set->count; i++) {
-		const struct refval_doc *d = &m->set->docs[i];
-		for (unsigned int k = 0; k < d->count; k++) {
-			const struct refval *v = &d->values[k];
-			if (!wanted(m, v))
-				continue;
-			if (verdict == REFVAL_UNKNOWN)
-				verdict = REFVAL_DIFFERS;
-			bool same = found && is(v, found);
-			if (v->revoked >= 0 && v->kind == REFVAL_MINIMUM)
-				continue;	// a minimum that was taken back
-			if (v->revoked >= 0 && same) {
-				m->a->doc = d;
-				snprintf(m->a->found, sizeof m->a->found, "%.140s, revoked %s%s%.60s", say(found, text, sizeof text), time_text(stamp, v->revoked),
-					 *v->reason ? ": " : "", v->reason);
-				return REFVAL_REVOKED;
-			}
-			if (v->revoked >= 0)
-				continue;
-			if (!holds(d, v, m->now)) {
-				expired |= same && v->kind != REFVAL_MINIMUM;
-				// A document that is out of date allows nothing more, and what it demanded is still demanded.
-				below |= !same && v->kind == REFVAL_MINIMUM && !current(d, m->now);
-				continue;
-			}
-			if (v->kind == REFVAL_MINIMUM) {
-				minima = true;
-				below |= !same;
-			} else {
-				values = true;
-			}
-			if (same)
-				good = d;
-			if (same && v->kind != REFVAL_MINIMUM)
-				verdict = REFVAL_GOOD;
+	for (const struct refval *v = m->first; v; v = v->next) {
+		const struct refval_doc *d = v->doc;
+		if (!wanted(m, v))
+			continue;
+		if (verdict == REFVAL_UNKNOWN)
+			verdict = REFVAL_DIFFERS;
+		bool same = found && is(v, found);
+		if (v->revoked >= 0 && v->kind == REFVAL_MINIMUM)
+			continue;	// a minimum that was taken back
+		if (v->revoked >= 0 && same) {
+			m->a->doc = d;
+			snprintf(m->a->found, sizeof m->a->found, "%.140s, revoked %s%s%.60s", say(found, text, sizeof text), time_text(stamp, v->revoked),
+				 *v->reason ? ": " : "", v->reason);
+			return REFVAL_REVOKED;
 		}
+		if (v->revoked >= 0)
+			continue;
+		if (!holds(d, v, m->now)) {
+			expired |= same && v->kind != REFVAL_MINIMUM;
+			// A document that is out of date allows nothing more, and what it demanded is still demanded.
+			below |= !same && v->kind == REFVAL_MINIMUM && !current(d, m->now);
+			continue;
+		}
+		if (v->kind == REFVAL_MINIMUM) {
+			minima = true;
+			below |= !same;
+		} else {
+			values = true;
+		}
+		if (same)
+			good = d;
+		if (same && v->kind != REFVAL_MINIMUM)
+			verdict = REFVAL_GOOD;
 	}
 	if (verdict == REFVAL_DIFFERS && minima && !values && !expired)
 		verdict = REFVAL_GOOD;
@@ -249,7 +301,7 @@ static enum refval_verdict one(struct matching *m, const json_t *found)
 enum refval_verdict refval_lookup(const struct refval_set *s, const char *name, const char *tee, const json_t *found, time_t now,
 				  struct refval_answer *a)
 {
-	struct matching m = {.set = s, .name = name, .tee = tee, .now = now, .a = a};
+	struct matching m = {.first = first_named(s, name), .tee = tee, .now = now, .a = a};
 	const json_t *member;
 	size_t i;
 	memset(a, 0, sizeof *a);
@@ -268,38 +320,30 @@ enum refval_verdict refval_lookup(const struct refval_set *s, const char *name, 
 	return a->verdict;
 }
 
-// The kind of hardware, also of simulated one: under whose name it has claims. Azure's have two.
-static bool applies(const json_t *claims, const struct refval *v)
+// The kinds of hardware, also of simulated one, under whose names there are claims: bits by number. Azure's have two.
+static unsigned int families_in(const json_t *claims)
 {
-	const char *tee = family_of(v->name);
-	return (!tee || json_object_get(claims, tee)) && (!v->tee || json_object_get(claims, v->tee));
+	unsigned int there = 0;
+	for (unsigned int i = 0; families[i]; i++)
+		there |= (unsigned int)(json_object_get(claims, families[i]) != NULL) << i;
+	return there;
 }
 
-static bool seen_before(const struct refval_set *s, const json_t *claims, unsigned int doc, unsigned int value)
+static bool applies(unsigned int there, const struct refval *v)
 {
-	const char *name = s->docs[doc].values[value].name;
-	for (unsigned int i = 0; i <= doc; i++) {
-		for (unsigned int k = 0; k < (i == doc ? value : s->docs[i].count); k++) {
-			if (!strcmp(s->docs[i].values[k].name, name) && applies(claims, &s->docs[i].values[k]))
-				return true;
-		}
-	}
-	return false;
+	return (v->family < 0 || there >> v->family & 1) && (v->hardware < 0 || there >> v->hardware & 1);
 }
 
 // The first kind of hardware that both the claims and the values of that name speak of.
-static const char *tee_for(const struct refval_set *s, const char *name, const json_t *claims)
+static const char *tee_for(const struct refval *first, unsigned int there)
 {
-	for (unsigned int i = 0; i < s->count; i++) {
-		for (unsigned int k = 0; k < s->docs[i].count; k++) {
-			const struct refval *v = &s->docs[i].values[k];
-			if (v->tee && !strcmp(v->name, name) && json_object_get(claims, v->tee))
-				return v->tee;
-		}
+	for (const struct refval *v = first; v; v = v->next) {
+		if (v->hardware >= 0 && there >> v->hardware & 1)
+			return v->tee;
 	}
-	for (const char *const *t = families; *t; t++) {
-		if (json_object_get(claims, *t))
-			return *t;
+	for (unsigned int i = 0; families[i]; i++) {
+		if (there >> i & 1)
+			return families[i];
 	}
 	return "none";
 }
@@ -309,15 +353,18 @@ void refval_appraise(const struct refval_set *s, time_t now, struct attest_resul
 	struct attest_check *c, *rest = NULL;
 	struct refval_answer a;
 	unsigned int names = 0, others = 0, room = ATTEST_MAX_CHECKS - r->count;
+	uint8_t done[REFVAL_MAX_VALUES / 8 + 1] = {0};	// by name
+	unsigned int there = families_in(r->claims);
 	size_t n = 0;
 	room = room < 2 ? 0 : room - 2 < CHECKS_MAX ? room - 2 : CHECKS_MAX;	// two more follow
 	for (unsigned int i = 0; i < s->count; i++) {
 		for (unsigned int k = 0; k < s->docs[i].count; k++) {
 			const struct refval *v = &s->docs[i].values[k];
-			if (!applies(r->claims, v) || seen_before(s, r->claims, i, k))
+			if (!applies(there, v) || done[v->id / 8] >> (v->id % 8) & 1)
 				continue;
+			done[v->id / 8] |= (uint8_t)(1u << (v->id % 8));
 			json_t *found = refval_claim(r->claims, v->name);
-			bool good = refval_lookup(s, v->name, tee_for(s, v->name, r->claims), found, now, &a) == REFVAL_GOOD;
+			bool good = refval_lookup(s, v->name, tee_for(s->names[v->id].first, there), found, now, &a) == REFVAL_GOOD;
 			json_decref(found);
 			if (names++ < room) {
 				c = attest_check_add(r, v->name, good);

@@ -16,7 +16,8 @@ static void ask(const struct refval_doc *d)
 	char text[64];
 	s.docs[0] = *d;
 	s.count = 1;
-	if (attest_result_init(&r))
+	s.values = d->count;
+	if (refval_index(&s) || attest_result_init(&r))
 		abort();
 	json_object_set_new(r.claims, "measurement", json_string("aa"));
 	json_object_set_new(r.claims, "snp", json_pack("{s:[{s:s, s:s}], s:i}", "c", "type", "t", "value", "bb", "n", 3));
