@@ -263,3 +263,20 @@ bool rules_ask_approvals(const json_t *policy)
 	}
 	return false;
 }
+
+json_t *rules_approvers(const json_t *policy, const json_t *approvals)
+{
+	json_t *list = json_array(), *who, *c, *one;
+	const char *name;
+	size_t i, k;
+	json_array_foreach((json_t *)approvals, i, who) {
+		bool asked = false;
+		json_object_foreach(json_object_get(policy, "conditions"), name, c) {
+			json_array_foreach(json_object_get(json_object_get(c, "approval"), "of"), k, one)
+				asked |= json_equal(one, who);
+		}
+		if (asked)
+			json_array_append(list, who);
+	}
+	return list;
+}

@@ -47,6 +47,8 @@ json_t *rules_decide(const json_t *policy, const struct rules_input *in);
 bool rules_allowed(const json_t *decision);
 // Some condition asks for approvals.
 bool rules_ask_approvals(const json_t *policy);
+// Of those who approve, the ones that some condition asks for; a new list.
+json_t *rules_approvers(const json_t *policy, const json_t *approvals);
 // Refused, and would be allowed with all approvals that are asked for.
 bool rules_wait_for_approval(const json_t *policy, const struct rules_input *in);
 

@@ -124,7 +124,7 @@ static void change(struct broker *b, const char *resource, bool owner, json_t *c
 	json_t *o = json_loadb(q->body, q->body_len, JSON_REJECT_DUPLICATES, &e);
 	const char *action = json_string_value(json_object_get(o, "action"));
 	bool is_claim = action && !strcmp(action, "claim");
-	if (!owner && broker_appraise(b, &(struct broker_wish){is_claim ? "anchor" : NULL, resource, "anchor", 0}, claims, q, r))
+	if (!owner && broker_appraise(b, &(struct broker_wish){is_claim ? "anchor" : NULL, resource, "anchor", 0, NULL}, claims, q, r))
 		goto out;
 	if (is_claim)
 		claim(b, resource, o, now, r);
@@ -151,7 +151,7 @@ void anchor_handle(struct broker *b, const char *resource, const struct http_req
 		return;
 	if (!get && !owner && !broker_token_will_do(q, r))
 		goto out;
-	if (get && !owner && broker_appraise(b, &(struct broker_wish){NULL, resource, "anchor", 0}, claims, q, r))
+	if (get && !owner && broker_appraise(b, &(struct broker_wish){NULL, resource, "anchor", 0, NULL}, claims, q, r))
 		goto out;
 	int err = store_get_anchor(b->store, resource, &now, &f);
 	if (err && err != -ENOENT) {

@@ -53,7 +53,7 @@ void broker_problem(struct http_response *r, int status, const char *name, const
 			      text ? text : json_string("(the reason is not valid text)"));
 	if (refusals)
 		json_object_set_new(o, "refusals", refusals);
-	if (status == 503 && !r->headers)
+	if (status == 503 && !r->headers && strcmp(name, "OutcomeUnknown"))	// what may have been done is not to be repeated unseen
 		r->headers = strdup("Retry-After: 2\r\n");
 	broker_reply(r, status, o);
 }
@@ -117,6 +117,8 @@ static json_t *decision(const struct broker_wish *wish, const struct attest_resu
 		json_object_set_new(o, "operation", json_string(wish->operation));
 	if (wish->version)
 		json_object_set_new(o, "version", json_integer(wish->version));
+	if (json_array_size(wish->approved_by))
+		json_object_set(o, "approved_by", wish->approved_by);
 	return o;
 }
 
@@ -394,9 +396,10 @@ bool broker_token_will_do(const struct http_request *q, struct http_response *r)
 	return false;
 }
 
-// What the rules say, where there are some: they alone decide, and may ask what the owner allows.
+// What the rules say, where there are some: they alone decide, and may ask what the owner allows. *approved_by: whose approvals counted, where some
+// are asked for; NULL or the caller's.
 static json_t *ask_rules(struct broker *b, const struct broker_wish *wish, const json_t *claims, const struct attest_policy *owner,
-			 const struct http_request *q, const char *peer)
+			 const struct http_request *q, const char *peer, json_t **approved_by)
 {
 	const char *measurement = json_string_value(json_object_get(claims, "measurement"));
 	bool listed = false;
@@ -407,7 +410,7 @@ static json_t *ask_rules(struct broker *b, const struct broker_wish *wish, const
 				   wish->operation);
 	const struct approval a = {APPROVAL_RELEASE, wish->resource, measurement ? measurement : ""};
 	struct fault f = {""};
-	char id[APPROVAL_ID];
+	char id[APPROVAL_ID], by[APPROVAL_BY];
 	json_t *approvals = NULL;
 	approval_id(&a, id);
 	if (measurement && rules_ask_approvals(b->verifier.policy->json) && approvals_valid(b, &a, &approvals, &f)) {
@@ -417,8 +420,15 @@ static json_t *ask_rules(struct broker *b, const struct broker_wish *wish, const
 	const struct rules_input in = {.claims = claims, .resource = wish->resource, .caller = caller, .owner_known = true, .owner_allows = listed,
 				       .approvals = approvals, .approval_id = id, .references = b->verifier.references, .now = time(NULL)};
 	json_t *decision = rules_decide(b->verifier.policy->json, &in);
-	if (approvals && rules_wait_for_approval(b->verifier.policy->json, &in) && approvals_ask(b, &a, APPROVAL_BY_ENCLAVE, &f))
+	int err = 0;
+	if (approvals && rules_wait_for_approval(b->verifier.policy->json, &in))
+		err = approvals_ask(b, &a, approval_by_enclave(address, by), &f);
+	if (err == -EDQUOT)	// which who asks brings about
+		log_warning("broker: approvals: %s", f.text);
+	else if (err)
 		log_alarm("broker: approvals: %s", f.text);
+	if (approvals && rules_allowed(decision))
+		*approved_by = rules_approvers(b->verifier.policy->json, approvals);
 	json_decref(approvals);
 	json_decref(caller);
 	return decision;
@@ -432,7 +442,7 @@ int broker_appraise(struct broker *b, const struct broker_wish *wish, json_t *cl
 	struct attest_result result = {.claims = claims};
 	char(*list)[ATTEST_MEASUREMENT_HEX];
 	struct attest_policy policy = {.anchors = b->anchors};
-	json_t *rules = NULL;
+	json_t *rules = NULL, *approved_by = NULL;
 	int err = store_allowed(b->store, wish->resource, &list, &policy.measurement_count, &f);
 	if (err) {
 		broker_fault(r, err, &f);
@@ -443,7 +453,7 @@ int broker_appraise(struct broker *b, const struct broker_wish *wish, json_t *cl
 	if (!verifier_has_rules(&b->verifier)) {
 		attest_appraise_measurement(&policy, &result);
 	} else {
-		rules = ask_rules(b, wish, claims, &policy, q, r->peer);
+		rules = ask_rules(b, wish, claims, &policy, q, r->peer, &approved_by);
 		if (!rules)
 			err = fault_set(&f, -ENOMEM, "out of memory");
 		else
@@ -456,7 +466,8 @@ int broker_appraise(struct broker *b, const struct broker_wish *wish, json_t *cl
 	if (err)
 		broker_fault(r, err, &f);
 	else
-		err = broker_decide(b, wish, &result, r);
+		err = broker_decide(b, &(struct broker_wish){wish->event, wish->resource, wish->operation, wish->version, approved_by}, &result, r);
+	json_decref(approved_by);
 	json_decref(rules);	// its names are those of checks
 	return err;
 }
@@ -546,6 +557,7 @@ static void handle(struct broker *b, const struct route *t, bool other, const st
 		refused_caller(b, r);
 	else if (r->status == 401)
 		limits_unknown(b->limits, r->peer);
+	json_decref(caller.approved_by);
 	r->caller = NULL;
 }
 

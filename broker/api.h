@@ -110,6 +110,7 @@ struct broker_wish {
 	const char *resource;
 	const char *operation;	// "read", "sign", "decrypt", "unwrap", "wrap", "public", "anchor": rules may ask (caller: operation)
 	unsigned int version;	// 0: it has none
+	json_t *approved_by;	// names, for the record; NULL: no approvals took part
 };
 // Logs the decision; a refusal is answered here. 0 when the request may go on: nothing is granted that is not logged.
 int broker_decide(struct broker *b, const struct broker_wish *wish, const struct attest_result *result, struct http_response *r);

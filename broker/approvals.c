@@ -2,6 +2,7 @@
 // See approvals.h.
 #include "broker/approvals.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -312,29 +313,89 @@ struct waiting {
 	long long now;
 };
 
-static int ask_work(struct db_tx *t, void *ctx, struct fault *f)
+const char *approval_by_enclave(const char *address, char out[APPROVAL_BY])
 {
-	const struct waiting *w = ctx;
+	uint8_t six[16];
+	char net[INET6_ADDRSTRLEN];
+	if (inet_pton(AF_INET6, address, six) == 1) {	// who has one address of a /64 has all
+		memset(six + 8, 0, 8);
+		if (inet_ntop(AF_INET6, six, net, sizeof net))
+			address = net;
+	}
+	snprintf(out, APPROVAL_BY, APPROVAL_BY_ENCLAVE " at %.46s", address);
+	return out;
+}
+
+static bool is_enclave(const char *by)
+{
+	return !strncmp(by, APPROVAL_BY_ENCLAVE, sizeof APPROVAL_BY_ENCLAVE - 1);
+}
+
+// What waits beside the one that is asked for (again): how much in all, of enclaves, of who asks, and about the same measurement.
+struct places {
+	long long all, enclaves, own, same;
+};
+
+static int count_places(struct db_tx *t, const struct waiting *w, struct places *n, struct fault *f)
+{
 	struct db_rows *r;
-	long long all = 0, own = 0, each = strcmp(w->by, APPROVAL_BY_ENCLAVE) ? MAX_WAITING_EACH : MAX_WAITING / 2;
-	int err = db_run(t, f, "DELETE FROM approval_request WHERE asked < ?", "i", w->now - WAIT_SECONDS);
-	if (err < 0)
-		return err;
-	// Beside the one that is asked for again.
-	err = db_query(t, &r, f, "SELECT author FROM approval_request WHERE id <> ?", "t", w->id);
+	memset(n, 0, sizeof *n);
+	int err = db_query(t, &r, f, "SELECT author, detail FROM approval_request WHERE id <> ?", "t", w->id);
 	while (!err && (err = db_next(r, f)) == 1) {
-		const char *author = db_text(r, 0);
-		all++;
-		own += author && !strcmp(author, w->by);
+		const char *author = db_text(r, 0) ?: "", *detail = db_text(r, 1) ?: "";
+		n->all++;
+		n->enclaves += is_enclave(author);
+		n->own += !strcmp(author, w->by);
+		n->same += is_enclave(author) && !strcmp(detail, w->a->detail);
 		err = 0;
 	}
 	db_rows_end(r);
+	return err < 0 ? err : 0;
+}
+
+// All places of enclaves are taken: of those who have most, the oldest that nobody has approved yet goes, if they have more than who asks would.
+static int take_place(struct db_tx *t, const struct places *n, struct fault *f)
+{
+	char author[APPROVAL_BY] = "";
+	struct db_rows *r;
+	long long most = 0;
+	int err = db_query(t, &r, f, "SELECT author, count(*) AS n FROM approval_request WHERE author LIKE '" APPROVAL_BY_ENCLAVE "%' GROUP BY author"
+			   " ORDER BY n DESC, author LIMIT 1", "");
+	if (!err && (err = db_next(r, f)) == 1) {
+		snprintf(author, sizeof author, "%s", db_text(r, 0) ?: "");
+		most = db_int(r, 1);
+	}
+	db_rows_end(r);
+	if (err < 0 || most <= n->own + 1)
+		return err < 0 ? err : 0;
+	return db_run(t, f, "DELETE FROM approval_request WHERE id IN (SELECT id FROM approval_request WHERE author = ?"
+		      " AND id NOT IN (SELECT id FROM approval) ORDER BY asked, id LIMIT 1)", "t", author);
+}
+
+static int ask_work(struct db_tx *t, void *ctx, struct fault *f)
+{
+	const struct waiting *w = ctx;
+	bool enclave = is_enclave(w->by);
+	struct places n;
+	int err = db_run(t, f, "DELETE FROM approval_request WHERE asked < ?", "i", w->now - WAIT_SECONDS);
+	if (err >= 0)
+		err = count_places(t, w, &n, f);
 	if (err < 0)
 		return err;
-	if (own >= each)
-		return fault_set(f, -EDQUOT, "%lld operations of %.64s wait for approvals already: have those approved first, or wait until they are forgotten, "
-				 "after %d days", each, w->by, WAIT_SECONDS / 86400);
-	if (all >= MAX_WAITING)
+	if (enclave && n.same >= MAX_WAITING_EACH)
+		return fault_set(f, -EDQUOT, "%d releases to this measurement wait for approvals already", MAX_WAITING_EACH);
+	if (!enclave && n.own >= MAX_WAITING_EACH)
+		return fault_set(f, -EDQUOT, "%d operations of %.64s wait for approvals already: have those approved first, or wait until they are "
+				 "forgotten, after %d days", MAX_WAITING_EACH, w->by, WAIT_SECONDS / 86400);
+	if (enclave && n.enclaves >= MAX_WAITING / 2) {
+		err = take_place(t, &n, f);
+		if (!err)
+			err = fault_set(f, -EDQUOT, "%d releases to enclaves wait for approvals, which is as many as may", MAX_WAITING / 2);
+		if (err < 0)
+			return err;
+		n.all--;
+	}
+	if (n.all >= MAX_WAITING)
 		return fault_set(f, -EDQUOT, "%d operations wait for approvals, which is as many as may", MAX_WAITING);
 	err = db_run(t, f, "INSERT INTO approval_request(id, action, subject, detail, asked, author) VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE"
 		     " SET asked = excluded.asked", "ttttit", w->id, w->a->action, w->a->subject, w->a->detail, w->now, w->by);
@@ -369,17 +430,20 @@ out:
 	return err < 0 ? err : used;
 }
 
-static size_t count_of(const json_t *names, const json_t *of)
+// Those that were asked for.
+static json_t *names_in(const json_t *names, const json_t *of)
 {
-	size_t i, j, n = 0;
-	json_t *want, *have;
+	json_t *list = json_array(), *want, *have;
+	size_t i, j;
 	json_array_foreach((json_t *)of, i, want) {
-		bool there = false;
-		json_array_foreach((json_t *)names, j, have)
-			there |= json_equal(want, have);
-		n += there;
+		json_array_foreach((json_t *)names, j, have) {
+			if (json_equal(want, have)) {
+				json_array_append(list, want);
+				break;
+			}
+		}
 	}
-	return n;
+	return list;
 }
 
 bool broker_approved(struct broker *b, struct http_response *r, const char *operation, const char *subject, const char *detail)
@@ -389,21 +453,26 @@ bool broker_approved(struct broker *b, struct http_response *r, const char *oper
 	struct fault f = {""};
 	char id[APPROVAL_ID], text[600];
 	struct reading g = {.b = b, .id = id};
-	json_t *names = NULL;
+	json_t *names = NULL, *counted;
 	if (!rule)
 		return true;
 	approval_id(&a, id);
 	int err = judge(&a, &g, &names, &f);
-	size_t have = err ? 0 : count_of(names, of), need = (size_t)json_integer_value(json_object_get(rule, "k"));
+	counted = names_in(names, of);
 	json_decref(names);
+	size_t have = json_array_size(counted), need = (size_t)json_integer_value(json_object_get(rule, "k"));
 	if (!err && have >= need) {
 		err = db_write(b->db, use_work, &g, &f);
 		have = err > 0 ? have : 0;
 		err = err < 0 ? err : 0;
 	}
 	free(g.all);
-	if (!err && have >= need)
+	if (!err && have >= need) {
+		json_decref(r->caller->approved_by);
+		r->caller->approved_by = counted;
 		return true;
+	}
+	json_decref(counted);
 	if (!err)
 		err = approvals_ask(b, &a, r->caller->name, &f);
 	if (err == -EDQUOT) {

@@ -17,7 +17,8 @@
 #define APPROVAL_STATEMENT 2048
 #define APPROVAL_DAYS 30	// at most so long
 #define APPROVAL_RELEASE "release"
-#define APPROVAL_BY_ENCLAVE "an enclave"	// who asked; no identity's name has a space
+#define APPROVAL_BY_ENCLAVE "an enclave"	// who asked begins so; no identity's name has a space
+#define APPROVAL_BY 96
 
 struct broker;
 
@@ -48,10 +49,14 @@ int approvals_put(struct broker *b, const struct approval *a, const char *keyid,
 		  struct fault *f);
 // The names of those who approve it now, as a list; a new reference.
 int approvals_valid(struct broker *b, const struct approval *a, json_t **names, struct fault *f);
-// Somebody waits for it: shown to those who may approve. -EDQUOT: too much waits already.
+// Somebody waits for it: shown to those who may approve. Each identity, each measurement and each network of enclaves has its share of the
+// places; when all are taken, who has fewest takes one of who has most. -EDQUOT: too much waits already.
 int approvals_ask(struct broker *b, const struct approval *a, const char *by, struct fault *f);
+// "an enclave at 10.0.0.7": an address, or the /64 of one.
+const char *approval_by_enclave(const char *address, char out[APPROVAL_BY]);
 
-// For handlers, just before the change: has it been approved, where that is asked for? The approvals are used up. Otherwise it is answered.
+// For handlers, just before the change: has it been approved, where that is asked for? The approvals are used up, and records of this request
+// name who gave them. Otherwise it is answered.
 bool broker_approved(struct broker *b, struct http_response *r, const char *operation, const char *subject, const char *detail);
 
 #endif

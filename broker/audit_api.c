@@ -86,6 +86,8 @@ int audit_log(struct broker *b, const struct http_response *r, json_t *record, s
 		json_object_set_new(record, "from", json_string(r->peer));
 	if (r && r->caller && r->caller->name[0])
 		json_object_set_new(record, "by", json_string(r->caller->name));
+	if (r && r->caller && r->caller->approved_by)
+		json_object_set(record, "approved_by", r->caller->approved_by);
 	return audit_append(b->audit, record, NULL, f);
 }
 

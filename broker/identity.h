@@ -67,6 +67,7 @@ struct caller {
 	unsigned int roles;
 	char name[IDENTITY_NAME];	// as logs have it; "" for nobody
 	char prefixes[IDENTITY_PREFIXES];	// an owner's: "," between; each ends with '/' or is a whole resource
+	json_t *approved_by;		// whose approvals what it asks for has used up; NULL: none
 };
 
 // resource NULL: on any resource at all. Whoever lists things asks for each.

@@ -22,7 +22,7 @@ struct http_request {
 
 struct http_response {
 	const char *peer;		// whom it goes to: a numeric address; set by the server
-	const struct caller *caller;	// the handler's own: who that is
+	struct caller *caller;		// the handler's own: who that is
 	int status;			// 200 unless set
 	const char *content_type;	// "application/json" unless set
 	char *body;			// malloc; the server wipes and frees it

@@ -169,6 +169,54 @@ static void test_policies(struct guest *g)
 	ok("and back", post(DOCUMENT, json_pack("{s:s}", "action", "withdraw"), NULL, 0) == 200 && release(g) == 200, "no");
 }
 
+// Is there a record of that event whose approvals are these?
+static bool on_record(const char *event, const char *one, const char *two)
+{
+	struct http_reply r;
+	bool found = false;
+	char *save = NULL, kind[64], first[64], second[64];
+	snprintf(kind, sizeof kind, "\"event\":\"%s\"", event);
+	snprintf(first, sizeof first, "\"approved_by\":[\"%s\",\"%s\"]", one, two);
+	snprintf(second, sizeof second, "\"approved_by\":[\"%s\",\"%s\"]", two, one);
+	for (unsigned int from = 0; !found; from += 100) {
+		char path[96];
+		snprintf(path, sizeof path, "/coffer/v0/audit/records?from=%u&to=%u", from, from + 100);
+		if (request(&b, "GET", path, admin_header(&b), NULL, &r))
+			break;
+		bool more = r.status == 200 && r.body_len;
+		for (char *line = more ? strtok_r(r.body, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save))
+			found |= strstr(line, kind) && (strstr(line, first) || strstr(line, second));
+		http_reply_free(&r);
+		if (!more)
+			break;
+	}
+	return found;
+}
+
+// Enclaves of one network have taken all places for what waits: another's still gets one, and each measurement has its share.
+static void test_flood(struct guest *g)
+{
+	edit("DELETE FROM approval_request");
+	ok("a crowd of one network waits", edit("INSERT INTO approval_request WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 500) "
+	   "SELECT printf('%016d', n), 'release', 'x/y/' || n, printf('%096d', n), CAST(strftime('%s') AS INTEGER), 'an enclave at 10.9.9.9' FROM c"), "no");
+	ok("another's enclave gets a place", release(g) == 403 && count("SELECT count(*) FROM approval_request WHERE author = 'an enclave at 127.0.0.1'") == 1 &&
+	   count("SELECT count(*) FROM approval_request") == 500, "no");
+	ok("that nobody takes again", count("SELECT count(*) FROM approval_request WHERE author = 'an enclave at 10.9.9.9'") == 499, "no");
+	ok("places of many networks", edit("UPDATE approval_request SET author = 'an enclave at 10.9.' || id WHERE author LIKE '%10.9.9.9'; "
+	   "DELETE FROM approval_request WHERE author = 'an enclave at 127.0.0.1'; INSERT INTO approval_request SELECT 'more', action, 'x/y/z', detail, asked, "
+	   "'an enclave at 10.9.8.8' FROM approval_request LIMIT 1"), "no");
+	ok("none of whom has more than another: they stay", release(g) == 403 && count("SELECT count(*) FROM approval_request WHERE author LIKE '%10.9.%'") == 500, "no");
+	char sql[400];
+	snprintf(sql, sizeof sql, "DELETE FROM approval_request WHERE asked > 0; INSERT INTO approval_request WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 "
+		 "FROM c WHERE n < 50) SELECT 'm' || n, 'release', 'x/y/' || n, '%s', CAST(strftime('%%s') AS INTEGER), 'an enclave at 10.9.9.9' FROM c",
+		 machine.measurement_hex);
+	ok("one measurement waits for much", edit(sql), "no");
+	ok("and has its share", release(g) == 403 && count("SELECT count(*) FROM approval_request") == 50, "more");
+	ok("until it is forgotten", edit("DELETE FROM approval_request WHERE id IN ('m1', 'm2')") && release(g) == 403 &&
+	   count("SELECT count(*) FROM approval_request WHERE subject = '" RESOURCE "'") == 1, "no");
+	edit("DELETE FROM approval_request WHERE id LIKE 'm%'");
+}
+
 static void test_release(struct guest *g)
 {
 	const struct approval one = {APPROVAL_RELEASE, RESOURCE, machine.measurement_hex}, other = {APPROVAL_RELEASE, "team/file/two", machine.measurement_hex};
@@ -182,6 +230,7 @@ static void test_release(struct guest *g)
 	   "allow_when: [two]}\n", "", text, sizeof text) == 400, "%s", text);
 	ok("nor one that names somebody twice", put("conditions:\n  two: {approval: {k: 2, of: [ann, ann]}}\nrules:\n  - {name: r, resources: ['*/*/*'], "
 	   "allow_when: [two]}\n", "", text, sizeof text) == 400, "%s", text);
+	test_flood(g);
 	ok("without approvals nothing is given", release(g) == 403, "it is");
 	snprintf(path, sizeof path, "%s", "/coffer/v0/approval");
 	expect("it waits where approvers look", &b, "GET", path, admin_header(&b), NULL, 200, "\"subject\":\"" RESOURCE "\"");
@@ -201,6 +250,7 @@ static void test_release(struct guest *g)
 		nanosleep(&(struct timespec){.tv_nsec = 250000000}, NULL);
 	ok("counts until it is over", release(g) == 403, "and longer");
 	ok("a longer one of it", !approve(&ben, &one, 600) && release(g) == 200 && release(g) == 200, "does not count");
+	ok("the release's record names both", on_record("resource", "ann", "ben"), "no");
 	ok("what somebody signs into the database himself is nothing", edit("DELETE FROM approval WHERE keyid IN (SELECT keyid FROM identity WHERE name = 'ben');"
 	   "INSERT INTO approval SELECT id, 'x' || substr(keyid, 2), expires, signature FROM approval WHERE keyid IN (SELECT keyid FROM identity WHERE name = 'ann')") &&
 	   release(g) == 403, "it is");
@@ -226,6 +276,7 @@ static void test_operations(void)
 	ok("not something else", post("/coffer/v0/policy", other, text, sizeof text) == 403, "%s", text);
 	edit("CREATE TABLE spare AS SELECT * FROM approval");
 	ok("then it is done", post("/coffer/v0/policy", json_incref(o), text, sizeof text) == 200, "%s", text);
+	ok("and its record names both", on_record("allow", "ann", "ben"), "no");
 	ok("once", post("/coffer/v0/policy", json_incref(o), text, sizeof text) == 403, "%s", text);
 	ok("also when the host puts them back", edit("INSERT OR IGNORE INTO approval SELECT * FROM spare") && post("/coffer/v0/policy", json_incref(o), text, sizeof text) == 403,
 	   "%s", text);

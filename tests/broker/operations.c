@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "attest/refval.h"
+#include "broker/api.h"
 #include "broker/audit_client.h"
 #include "broker/limits.h"
 #include "broker/metrics.h"
@@ -585,6 +586,21 @@ static void test_limits(void)
 
 // ---- JSON that is meant to hurt ----
 
+// What may have been done is not to be asked for again unseen; what was not, is.
+static void test_unknown_outcome(void)
+{
+	struct fault f = {"a test"};
+	struct http_response unknown = {.status = 0}, busy = {.status = 0};
+	broker_fault(&unknown, -EUCLEAN, &f);
+	broker_fault(&busy, -EBUSY, &f);
+	ok("an outcome that is not known", unknown.status == 503 && strstr(unknown.body, "OutcomeUnknown") && !unknown.headers, "%d %s",
+	   unknown.status, unknown.body);
+	ok("a database that is busy", busy.status == 503 && busy.headers && strstr(busy.headers, "Retry-After"), "%d %s", busy.status, busy.body);
+	free(unknown.body);
+	free(busy.body);
+	free(busy.headers);
+}
+
 static void test_json(void)
 {
 	size_t n = 1 << 19;
@@ -907,6 +923,7 @@ int main(void)
 	if (!run_prepare(&b, "state"))
 		return 1;
 	test_seen();
+	test_unknown_outcome();
 	test_sessions();
 	test_metrics();
 	test_series();
