@@ -280,6 +280,9 @@ static const struct coco_tee tees[] = {
 
 const struct coco_tee *coco_tee_find(const char *name)
 {
+	// As the first clients of protocol 0.4.0 wrote them.
+	if (!strcmp(name, "azsnpvtpm") || !strcmp(name, "aztdxvtpm"))
+		name = name[2] == 's' ? "az-snp-vtpm" : "az-tdx-vtpm";
 	for (size_t i = 0; i < sizeof tees / sizeof *tees; i++) {
 		if (!strcmp(tees[i].name, name))
 			return &tees[i];

@@ -79,6 +79,10 @@ def by_fields(r):
     }
 
 
+def in_order(o):
+    return {k: in_order(o[k]) for k in sorted(o)} if isinstance(o, dict) else o
+
+
 def shuffled(o):
     if isinstance(o, dict):
         items = list(o.items())
@@ -122,7 +126,13 @@ def handshake(k, public, form="fields", data="numbers", extra=None, nonce=True, 
 def opened(key, answer):
     o = jwe.JWE()
     o.deserialize(json.dumps(answer), key)
-    return o.payload.decode(), json.loads(base64.urlsafe_b64decode(answer["protected"] + "=="))
+    header = json.loads(base64.urlsafe_b64decode(answer["protected"] + "=="))
+    # Guest components read the header into a struct and authenticate what they write from that: "alg", "enc", then the others in order.
+    again = json.dumps({"alg": header["alg"], "enc": header["enc"], **{k: in_order(header[k]) for k in sorted(header)}}, separators=(",", ":"))
+    assert base64.urlsafe_b64encode(again.encode()).decode().rstrip("=") == answer["protected"], "a header that cannot be written again: " + again
+    # Base64url without padding, all of it, and no member that would be part of what is authenticated.
+    assert all("=" not in answer[m] for m in ("protected", "encrypted_key", "iv", "ciphertext", "tag")) and "aad" not in answer, answer
+    return o.payload.decode(), header
 
 
 def get(k, key, headers=None):
@@ -186,6 +196,9 @@ if answer:
 for version, good in (("0.4.0", True), ("0.4.1", True), ("0.1.1", False), ("0.3.0", False), ("1.0.0", False)):
     status, answer = Kbs().ask("POST", "/kbs/v0/auth", {"version": version, "tee": "snp", "extra-params": ""})
     say(f"version_{version}", status == 200 if good else status == 400 and "0.4" in answer["detail"], f"{status} {answer}")
+for tee, good in (("az-snp-vtpm", True), ("azsnpvtpm", True), ("aztdxvtpm", True), ("tpm", True), ("se", False), ("sample", False)):
+    status, answer = Kbs().ask("POST", "/kbs/v0/auth", {"version": "0.4.0", "tee": tee, "extra-params": {}})
+    say(f"named_{tee}", status == 200 if good else status == 400 and tee in answer["detail"], f"{status} {answer}")
 weak = jwk.JWK.generate(kty="RSA", size=1024).export_public(as_dict=True)
 (status, answer), _ = handshake(Kbs(), {"kty": "RSA", "n": weak["n"], "e": weak["e"], "alg": "RSA-OAEP-256"})
 say("weak_rsa", status == 400 and "2048" in answer["detail"], f"{status} {answer}")
