@@ -7,6 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+// gcc and clang say differently that AddressSanitizer is at work, which is to see every block come and go.
+#ifdef __SANITIZE_ADDRESS__
+#define EVERY_BLOCK_SEEN 1
+#elif defined __has_feature
+#if __has_feature(address_sanitizer)
+#define EVERY_BLOCK_SEEN 1
+#endif
+#endif
+
 #define STEP 16			// malloc's sizes: STEP * n + HEAD
 #define HEAD 8
 #define CLASSES 16
@@ -28,7 +37,7 @@ static _Thread_local struct store *mine;
 
 void blocks_begin(void)
 {
-#ifndef __SANITIZE_ADDRESS__	// which is to see every block come and go
+#ifndef EVERY_BLOCK_SEEN
 	pthread_mutex_lock(&lock);
 	struct store *s = idle;
 	if (s)
