@@ -30,8 +30,13 @@ static void tell(const char *text)
 
 void notify_ready(const char *status)
 {
-	char text[400];
-	snprintf(text, sizeof text, "READY=1\nSTATUS=%.300s\n", status);
+	char text[400], line[301];
+	snprintf(line, sizeof line, "%s", status);
+	for (char *p = line; *p; p++) {	// a line of it would be an assignment of its own
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = ' ';
+	}
+	snprintf(text, sizeof text, "READY=1\nSTATUS=%s\n", line);
 	tell(text);
 }
 

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "broker/notify.h"
 #include "lib/file.h"
 #include "tests/broker/harness.h"
 
@@ -60,6 +61,8 @@ static void test_notify(bool abstract)
 	ok("and the next one is told as well", told("READY=1\nSTATUS=https://127.0.0.1:"), "no");
 	ok("it ends well", !run_stop(&b), "no");
 	ok("and says that it goes", told("STOPPING=1"), "no");
+	notify_ready("one line\nMAINPID=1");
+	ok("a status is one line", told("READY=1\nSTATUS=one line MAINPID=1\n"), "no");
 	unsetenv("NOTIFY_SOCKET");
 	close(hears);
 }
