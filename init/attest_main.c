@@ -40,6 +40,8 @@ static int leave_helper(struct exchange *x)
 	_exit(0);
 }
 
+#define TELL 3	// the descriptor of the word that it is ready
+
 // The same for identities; what is the anchor's, and the connection, this one gives up.
 static int leave_renewer(struct exchange *x)
 {
@@ -58,15 +60,19 @@ static int leave_renewer(struct exchange *x)
 		return n == 1 ? 0 : -EIO;
 	}
 	explicit_bzero(x->tpm, sizeof x->tpm);
-	if (helper_hide(x) || write(ready[1], "", 1) != 1)
+	if (helper_hide(x) || dup2(ready[1], TELL) != TELL)
 		_exit(1);
-	close_range(0, ~0u, 0);
-	for (int fd = 0; fd < 3; fd++)
+	close_range(0, TELL - 1, 0);
+	close_range(TELL + 1, ~0u, 0);
+	for (int fd = 0; fd < TELL; fd++)
 		open("/dev/null", O_RDWR);
 	setsid();
 	x->http = NULL;
-	if (!exchange_open(x, &f))
-		identity_serve(x);
+	// Before the program starts: that it will renew nothing is said now, or never.
+	if (exchange_open(x, &f) || write(TELL, "", 1) != 1)
+		_exit(1);
+	close(TELL);
+	identity_serve(x);
 	_exit(1);
 }
 
