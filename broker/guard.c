@@ -451,6 +451,27 @@ static int look_at_all(struct db_tx *t, void *ctx, struct fault *f)
 	return err;
 }
 
+static int by_row(const void *a, const void *b)
+{
+	const struct guard_stamp *x = a, *y = b;
+	return x->row < y->row ? -1 : x->row > y->row;
+}
+
+// With the lock held: rows that were there before the look and are not any more, and that this broker did not take away: another one did, as all fits
+// together. From now on they are remembered as gone, for as long as that is of use.
+static void forget_missing(struct guard *g, struct look *l)
+{
+	qsort(l->found, l->count, sizeof *l->found, by_row);
+	for (size_t i = 0; i < l->before_room; i++) {
+		const struct guard_stamp *was = &l->before[i];
+		if (was->stamp <= 0 || (l->count && bsearch(was, l->found, l->count, sizeof *l->found, by_row)))
+			continue;
+		struct guard_stamp *now = place(g->stamps, g->room, was->row);
+		if (now->stamp == was->stamp)
+			now->stamp = -was->stamp;
+	}
+}
+
 // Copies what is known now.
 static int begin_look(struct guard *g, struct look *l, bool rows, struct fault *f)
 {
@@ -503,6 +524,8 @@ int guard_check(struct guard *g, struct fault *f)
 		if (l.found[i].stamp > high)
 			high = l.found[i].stamp;
 	}
+	if (!err && g->shared)
+		forget_missing(g, &l);
 	// Whatever began before the look before has ended, or is among those found now.
 	if (!err && (!g->looked_ms || clock_ms() - g->looked_ms >= LOOKS_APART_MS)) {
 		g->floor = g->high;

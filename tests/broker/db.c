@@ -557,6 +557,46 @@ static void test_untold(struct world *w)
 	close_world(w);
 }
 
+static size_t live(const struct guard *g)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < g->room; i++)
+		n += g->stamps[i].stamp > 0;
+	return n;
+}
+
+// Names that one broker made and took away again do not stay with the other, which nobody asks for them. One that the host puts back is refused
+// for all that.
+static void test_passing(struct world *one, struct world *two)
+{
+	struct fault f = {""};
+	char name[64];
+	int err = guard_check(two->guard, &f);
+	size_t before = live(two->guard);
+	for (int i = 0; i < 40 && !err; i++) {
+		snprintf(name, sizeof name, "a/b/passing-%d", i);
+		err = put(one, name, "x", &f);
+	}
+	err = err ? err : guard_check(two->guard, &f);
+	OK("one's many names are known to the other", !err && live(two->guard) >= before + 40, "%d %s", err, f.text);
+	as_host(two, "CREATE TABLE passed_head AS SELECT * FROM secret_head WHERE resource = 'a/b/passing-7'");
+	as_host(two, "CREATE TABLE passed_guard AS SELECT * FROM guard WHERE name = 'a/b/passing-7'");
+	for (int i = 0; i < 40 && !err; i++) {
+		snprintf(name, sizeof name, "a/b/passing-%d", i);
+		err = secrets_delete(one->secrets, name, &f);
+	}
+	err = err ? err : guard_check(two->guard, &f);
+	OK("when they are gone they are forgotten", !err && live(two->guard) <= before, "%d %s: %zu, was %zu", err, f.text, live(two->guard), before);
+	as_host(two, "INSERT INTO secret_head SELECT * FROM passed_head");
+	as_host(two, "INSERT INTO guard SELECT * FROM passed_guard");
+	GIVES("one that is put back is noticed", two, "a/b/passing-7", "(changed)");
+	as_host(two, "DELETE FROM secret_head WHERE resource = 'a/b/passing-7'");
+	as_host(two, "DELETE FROM guard WHERE name = 'a/b/passing-7'");
+	err = put(one, "a/b/passing-7", "anew", &f);
+	OK("it is made anew", !err, "%d %s", err, f.text);
+	GIVES("which the other has", two, "a/b/passing-7", "anew");
+}
+
 // Two brokers on one database.
 static void test_two(const char *where)
 {
@@ -581,6 +621,7 @@ static void test_two(const char *where)
 		GIVES("which the other has", &two, "a/b/pair", "anew");
 		err = guard_check(two.guard, &f);
 		OK("all fits", !err, "%d %s", err, f.text);
+		test_passing(&one, &two);
 		as_host(&two, "DELETE FROM secret_head WHERE resource = 'a/b/pair'");
 		as_host(&two, "DELETE FROM guard WHERE name = 'a/b/pair'");
 		GIVES("when the host takes it away the other notices", &two, "a/b/pair", "(changed)");
