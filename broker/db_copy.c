@@ -18,14 +18,14 @@
 
 // Columns of the key come first.
 struct table {
-	const char *count, *first, *next, *insert;
+	const char *count, *first, *next, *insert, *empty;
 	int keys, columns;
 };
 #define TABLE(name, key, rest, marks, all, keys, columns) { \
 	"SELECT count(*) FROM " name, \
 	"SELECT " key rest " FROM " name " ORDER BY " key " LIMIT 64", \
 	"SELECT " key rest " FROM " name " WHERE (" key ") > (" marks ") ORDER BY " key " LIMIT 64", \
-	"INSERT INTO " name "(" key rest ") VALUES(" all ")", keys, columns}
+	"INSERT INTO " name "(" key rest ") VALUES(" all ")", "DELETE FROM " name, keys, columns}
 
 static const struct table tables[] = {
 	TABLE("meta", "name", ", value", "?", "?, ?", 1, 2),
@@ -201,4 +201,18 @@ int db_copy(struct db *from, struct db *to, struct fault *f)
 	struct work w = {.to = to};
 	int err = make_tables(to, f);
 	return err ? err : db_read(from, read_all, &w, f);
+}
+
+static int empty_all(struct db_tx *t, void *ctx, struct fault *f)
+{
+	int err = 0;
+	(void)ctx;
+	for (size_t i = 0; i < TABLES && err >= 0; i++)
+		err = db_run(t, f, tables[i].empty, "");
+	return err < 0 ? err : 0;
+}
+
+int db_copy_undo(struct db *to, struct fault *f)
+{
+	return db_write(to, empty_all, NULL, f);
 }

@@ -9,5 +9,7 @@
 // *to has no tables, or empty ones: -EEXIST. All rows as they are at one moment, while brokers work on *from; one transaction in *to. Sessions,
 // which live for minutes, are left out. -EPROTO: *from was made by another version of Coffer.
 int db_copy(struct db *from, struct db *to, struct fault *f);
+// Takes all rows out again: for who copied them a moment ago into what was empty, and cannot use them.
+int db_copy_undo(struct db *to, struct fault *f);
 
 #endif

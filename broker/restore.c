@@ -288,8 +288,8 @@ static int leave_note(const char *dir, const struct content *c, struct fault *f)
 	return file_write(path, text, (size_t)n, 0600, false, f);
 }
 
-// The restored database on a server.
-static int put_on_server(const char *dir, const char *url, struct fault *f)
+// The restored database on a server. *filled: it is there, also after an error.
+static int put_on_server(const char *dir, const char *url, bool *filled, struct fault *f)
 {
 	static const char *const files[] = {"broker.db", "broker.db-wal", "broker.db-shm"};
 	char path[PATH_MAX + 200];
@@ -300,6 +300,7 @@ static int put_on_server(const char *dir, const char *url, struct fault *f)
 		err = db_open(&to, url, f);
 	if (!err)
 		err = db_copy(from, to, f);
+	*filled = !err;
 	db_close(from);
 	db_close(to);
 	for (size_t i = 0; i < 3 && !err; i++) {
@@ -308,6 +309,20 @@ static int put_on_server(const char *dir, const char *url, struct fault *f)
 			err = fault_errno(f, errno, "cannot remove %s", path);
 	}
 	return err;
+}
+
+// A restore that failed after that leaves the server's database as empty as it found it.
+static void take_from_server(const char *url, struct fault *f)
+{
+	struct fault first = *f, why = {""};
+	struct db *to = NULL;
+	int err = db_open(&to, url, &why);
+	if (!err)
+		err = db_copy_undo(to, &why);
+	db_close(to);
+	if (err)
+		fault_set(f, err, "%.700s. The server's database holds what was restored, and could not be emptied (%.300s): drop it before the "
+			  "next attempt", first.text, why.text);
 }
 
 // broker.yaml of the backup says where the database was then. That line stays as a comment; url NULL: it is in the folder now.
@@ -373,7 +388,7 @@ static int restore(const struct backup_request *q, struct fault *f)
 	int fd = open(q->file, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return fault_errno(f, errno, "cannot read %s", q->file);
-	bool made = false;
+	bool made = false, filled = false;
 	int err = 0;
 	if (*q->settings.database && !db_is_url(q->settings.database)) {
 		close(fd);
@@ -402,11 +417,13 @@ static int restore(const struct backup_request *q, struct fault *f)
 		err = leave_note(dir, &c, f);
 	if (!err)
 		err = put_setting(dir, *q->settings.database ? q->settings.database : NULL, f);
-	if (!err && *q->settings.database)	// the last thing that may fail: it is not undone
-		err = put_on_server(dir, q->settings.database, f);
+	if (!err && *q->settings.database)
+		err = put_on_server(dir, q->settings.database, &filled, f);
 	if (!err && rename(dir, target))	// which takes the place of an empty folder, too
 		err = fault_errno(f, errno, "cannot put the restored folder in the place of %s", target);
 	made = made && err;
+	if (err && filled)
+		take_from_server(q->settings.database, f);
 	if (!err)
 		err = file_sync_folder(target, f);
 	if (!err) {

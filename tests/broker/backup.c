@@ -303,6 +303,47 @@ static bool settings_say(const char *dir, const char *text)
 	return has;
 }
 
+// The folder's place is taken while the restore goes on, which it finds at its last step: the server's database is empty again.
+static void test_last_step(const char *audit)
+{
+	char dir[160], fifo[200], from[240], path[240], four[500], *log;
+	size_t len;
+	if (!ok("one more place", make_schema("CREATE SCHEMA four"), "no"))
+		return;
+	snprintf(four, sizeof four, "%s&options=-csearch_path%%3Dfour", pg.url);
+	snprintf(dir, sizeof dir, "%s/taken", world);
+	snprintf(fifo, sizeof fifo, "%s/slow", world);
+	snprintf(path, sizeof path, "%s/entries", fifo);
+	snprintf(from, sizeof from, "%s/entries", audit);
+	if (!ok("a log that comes slowly", !mkdir(fifo, 0700) && !mkfifo(path, 0600) && !file_read(from, 64 << 20, &log, &len, NULL), "no"))
+		return;
+	const char *const words[] = {file, "--dir", dir, "--audit", fifo, "--backup-passphrase-fd", "%the backup's passphrase", "--database", four, NULL};
+	pid_t pid = command_begin_with(broker_restore_main, words);
+	int fd = -1;
+	while ((fd = open(path, O_WRONLY | O_NONBLOCK)) < 0 && !kill(pid, 0) && !waitpid(pid, NULL, WNOHANG))	// until it reads
+		nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+	snprintf(path, sizeof path, "%s/mine", dir);
+	bool taken = !mkdir(dir, 0700) && !file_write(path, "x", 1, 0600, false, NULL);
+	if (fd >= 0) {
+		fcntl(fd, F_SETFL, 0);
+		for (size_t at = 0; at < len;) {
+			ssize_t n = write(fd, log + at, len - at);
+			if (n <= 0)
+				break;
+			at += (size_t)n;
+		}
+		close(fd);
+	}
+	free(log);
+	int rc = fd < 0 ? -1 : command_end(pid);
+	ok("a folder whose place is taken meanwhile", taken && rc == 1 && strstr(said, "in the place of") && !strstr(said, "drop it"), "%d %s", rc, said);
+	snprintf(from, sizeof from, "%s.partial", dir);
+	ok("leaves nothing", access(from, F_OK) && !access(path, F_OK), "it does");
+	unlink(path);
+	rc = command(broker_restore_main, file, "--dir", dir, "--audit", audit, "--backup-passphrase-fd", "%the backup's passphrase", "--database", four);
+	ok("nor on the server: the next attempt works", rc == 0, "%d %s", rc, said);
+}
+
 // From the server's into a file, from there into another place on the server; and an old state under a broker that knows a newer one.
 static void test_server(void)
 {
@@ -362,6 +403,7 @@ static void test_server(void)
 	snprintf(dir, sizeof dir, "%s/fourth", world);
 	rc = command(broker_restore_main, file, "--dir", dir, "--backup-passphrase-fd", "%the backup's passphrase", "--database", three);
 	ok("the backup once more, elsewhere", rc == 0, "%d %s", rc, said);
+	test_last_step(audit);
 	size_t from = run_log_size(&off);
 	ok("under the broker that knows more", !run_start(&off, "--insecure-accept-simulated", machine.root_pem, "--database", three), "it starts");
 	if (off.pid > 0)
