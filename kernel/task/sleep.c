@@ -109,7 +109,7 @@ static void wake_sleeper(u32 *word, u32 set)
 static void note_wake(struct late_wakes *k, struct task *t)
 {
 	__atomic_fetch_add(&t->wake_seq, 1, __ATOMIC_SEQ_CST);
-	if (!__atomic_load_n(&t->sleeping, __ATOMIC_SEQ_CST))
+	if (!__atomic_load_n(&t->sleeping, __ATOMIC_SEQ_CST) || t == current) // who hands events out to itself does not sleep
 		return;
 	u32 set = __atomic_load_n(&t->asleep_in, __ATOMIC_SEQ_CST);
 	if (k->n < ARRAY_SIZE(k->whom)) {
@@ -163,7 +163,7 @@ u32 task_seq(void)
 void task_wake(struct task *t)
 {
 	__atomic_fetch_add(&t->wake_seq, 1, __ATOMIC_SEQ_CST);
-	if (!__atomic_load_n(&t->sleeping, __ATOMIC_SEQ_CST))
+	if (!__atomic_load_n(&t->sleeping, __ATOMIC_SEQ_CST) || t == current) // who hands events out to itself does not sleep
 		return;
 	wake_sleeper(&t->wake_seq, __atomic_load_n(&t->asleep_in, __ATOMIC_SEQ_CST));
 }
