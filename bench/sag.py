@@ -49,7 +49,7 @@ def main():
 			if log:
 				print(json.dumps(s), file=log, flush=True)
 			if sys.stderr.isatty():
-				print(f"\r{s['minute']:.0f} of {minutes:.0f} minutes, {s["mib"]:.0f} MiB ", end="", file=sys.stderr)
+				print(f"\r{s['minute']:.0f} of {minutes:.0f} minutes, {s['mib']:.0f} MiB ", end="", file=sys.stderr)
 			time.sleep(max(0.0, 20 - (time.monotonic() - begin) % 20))
 	finally:
 		for s in servers:
