@@ -3,14 +3,16 @@
 #include "tunnel/log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-#define LINE 4096
+#define LINE 4096	// a pipe that can be written to takes so much at once, or nothing (pipe(7))
 
 static atomic_int least = TUNNEL_LOG_INFO;
 static atomic_bool as_json;
@@ -129,42 +131,45 @@ size_t tunnel_log_format(char *out, size_t size, bool json, int64_t unix_ms, enu
 	return l.len;
 }
 
-static void write_line(enum tunnel_log_level level, const char *message, const struct log_field *fields)
+// The line, or none of it: who reads the log, or does not, never stops the gateway. With the lock, so that two do not meet in the last room of a pipe.
+static bool put_out(const char *line, size_t len)
+{
+	struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+	ssize_t n = send(STDERR_FILENO, line, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (n >= 0 || errno != ENOTSOCK)
+		return n >= 0;
+	return poll(&p, 1, 0) == 1 && p.revents & POLLOUT && write(STDERR_FILENO, line, len) >= 0;
+}
+
+static bool write_line(enum tunnel_log_level level, const char *message, const struct log_field *fields)
 {
 	char line[LINE];
 	struct timespec now;
 	clock_gettime(CLOCK_REALTIME, &now);
 	size_t len = tunnel_log_format(line, sizeof line, as_json, now.tv_sec * 1000LL + now.tv_nsec / 1000000, level, message, fields);
-	// Nothing can be done about a message that cannot be written.
-	ssize_t ignored = write(STDERR_FILENO, line, len);
-	(void)ignored;
+	return put_out(line, len);
 }
 
-// A flood of refused peers must fill neither the disk nor the time.
-static bool may_write(uint64_t *skipped)
+// A flood of refused peers must fill neither the disk nor the time. With the lock.
+static bool may_write(void)
 {
 	time_t now = time(NULL);
-	*skipped = 0;
-	pthread_mutex_lock(&lock);
 	if (now != second) {
 		second = now;
 		in_second = 0;
-		*skipped = left_out;
-		left_out = 0;
 	}
-	bool may = in_second < LOG_PER_SECOND;
-	in_second += may;
-	left_out += !may;
-	pthread_mutex_unlock(&lock);
-	return may;
+	if (in_second >= LOG_PER_SECOND)
+		return false;
+	in_second++;
+	return true;
 }
 
 void tunnel_log_fields(enum tunnel_log_level level, const char *message, const struct log_field *fields)
 {
-	uint64_t skipped;
-	bool may = may_write(&skipped);
-	if (skipped)
-		write_line(TUNNEL_LOG_WARNING, "lines were left out", (const struct log_field[]){LOG_NUMBER("lines", skipped), {0}});
-	if (may || level == TUNNEL_LOG_ERROR)
-		write_line(level, message, fields);
+	pthread_mutex_lock(&lock);
+	bool may = may_write() || level == TUNNEL_LOG_ERROR;
+	if (may && left_out && write_line(TUNNEL_LOG_WARNING, "lines were left out", (const struct log_field[]){LOG_NUMBER("lines", left_out), {0}}))
+		left_out = 0;
+	left_out += !may || !write_line(level, message, fields);
+	pthread_mutex_unlock(&lock);
 }

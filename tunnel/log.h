@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The gateway's log: one event a line on standard error, as text or as JSON, with named fields. Text from the network cannot forge a line or move a
 // cursor.
-// What peers can cause is written at most LOG_PER_SECOND times a second; how much was left out is said. Thread-safe: one write a line; a mutex guards
-// the
-// counting of lines, and is held for nothing else.
+// What peers can cause is written at most LOG_PER_SECOND times a second; and what reads the log never holds up who writes: a line that finds no room is
+// dropped. How many were left out is said as soon as one can be written. Thread-safe: one write a line, under a mutex.
 #ifndef COFFER_TUNNEL_LOG_H
 #define COFFER_TUNNEL_LOG_H
 

@@ -2,9 +2,11 @@
 // The gateway's log lines and timers.
 #include "tunnel/log.h"
 
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/attest/ok.h"
 #include "tunnel/timer.h"
@@ -43,6 +45,32 @@ static void test_long(void)
 		json_decref(o);
 	}
 	ok("tunnel log: too long a field leaves JSON", good, "%s", line);
+}
+
+// Nobody reads the pipe: whoever writes to the log goes on, and what was left out is said when somebody does.
+static void test_full(void)
+{
+	static char all[1 << 20];
+	int pipes[2], before = dup(STDERR_FILENO);
+	size_t len = 0;
+	if (before < 0 || pipe(pipes))
+		return;
+	fcntl(pipes[0], F_SETFL, O_NONBLOCK);
+	dup2(pipes[1], STDERR_FILENO);
+	tunnel_log_set(TUNNEL_LOG_INFO, false);
+	for (int i = 0; i < 5000; i++)
+		tunnel_log(TUNNEL_LOG_ERROR, "full", LOG_NUMBER("n", i));	// errors, which no limit of time holds back
+	for (ssize_t n; (n = read(pipes[0], all + len, sizeof all - 1 - len)) > 0;)
+		len += (size_t)n;
+	bool whole = len && all[len - 1] == '\n';
+	tunnel_log(TUNNEL_LOG_ERROR, "again");
+	ssize_t n = read(pipes[0], all, sizeof all - 1);
+	dup2(before, STDERR_FILENO);
+	close(before);
+	close(pipes[0]);
+	close(pipes[1]);
+	all[n > 0 ? n : 0] = '\0';
+	ok("tunnel log: a pipe that nobody reads", whole && strstr(all, "lines were left out lines=") && strstr(all, "again"), "%zu: %.200s", len, all);
 }
 
 struct due {
@@ -104,6 +132,7 @@ int main(void)
 {
 	test_text();
 	test_long();
+	test_full();
 	test_timers();
 	return ok_failed != 0;
 }
