@@ -41,12 +41,11 @@ struct association {
 
 static void close_path(struct path *p, int err)
 {
-	struct engine *e = p->carrier.lane->w->e;
 	list_remove(&p->node);
 	p->a->count--;
 	queue_clear(&p->queue);
 	carrier_drop(&p->carrier, err);
-	atomic_fetch_sub(&e->connections, 1);
+	carrier_leave(p->carrier.lane->w);
 	carrier_bury(&p->carrier);
 }
 
@@ -100,13 +99,15 @@ static const struct carrier_ops path_ops = {NULL, path_pull, path_data, path_clo
 static struct path *new_path(struct association *a, const struct target *t)
 {
 	struct lane *l = a->f->lane;
-	struct engine *e = l->w->e;
 	struct path *p;
 	if (a->count == MAX_PATHS)
 		close_path(list_entry(a->paths.next, struct path, node), 0);
-	if (atomic_fetch_add(&e->connections, 1) >= e->settings.connections || !(p = calloc(1, sizeof *p))) {
-		atomic_fetch_sub(&e->connections, 1);
+	if (!carrier_admit(l->w)) {
 		lane_count(l, COUNT_OVER_LIMIT, 1);
+		return NULL;
+	}
+	if (!(p = calloc(1, sizeof *p))) {
+		carrier_leave(l->w);
 		return NULL;
 	}
 	*p = (struct path){.carrier = {.ops = &path_ops, .lane = l}, .a = a, .target = *t};
@@ -190,7 +191,7 @@ static void on_timer(struct timer *t)
 	struct worker *w = a->f->lane->w;
 	list_each_safe(n, &a->paths) {
 		struct path *p = list_entry(n, struct path, node);
-		if (p->active_ms + w->e->settings.udp_idle_ms <= w->now_ms)
+		if (p->active_ms + w->settings.udp_idle_ms <= w->now_ms)
 			close_path(p, 0);
 	}
 	timer_set(&w->timers, t, w->now_ms + LOOK_MS);

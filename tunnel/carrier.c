@@ -67,6 +67,25 @@ void carrier_bury(struct carrier *c)
 	list_add_last(&c->lane->w->dead_carriers, &c->dead);
 }
 
+bool carrier_admit(struct worker *w)
+{
+	struct engine *e = w->e;
+	unsigned int most = w->settings.connections, share = most > 1 ? most / 2 : 1;
+	if (atomic_fetch_add(&e->datagrams, 1) < share) {
+		if (atomic_fetch_add(&e->connections, 1) < most)
+			return true;
+		atomic_fetch_sub(&e->connections, 1);
+	}
+	atomic_fetch_sub(&e->datagrams, 1);
+	return false;
+}
+
+void carrier_leave(struct worker *w)
+{
+	atomic_fetch_sub(&w->e->datagrams, 1);
+	atomic_fetch_sub(&w->e->connections, 1);
+}
+
 // ---- queues ----
 
 void queue_init(struct datagram_queue *q)

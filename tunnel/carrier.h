@@ -41,6 +41,11 @@ void carrier_ready(struct carrier *c);	// pull has something
 void carrier_drop(struct carrier *c, int err);
 void carrier_bury(struct carrier *c);
 
+// One more client or destination of datagrams; false: there are too many. They may have half of `limits: connections`, so that who forges senders'
+// addresses keeps no connection out.
+bool carrier_admit(struct worker *w);
+void carrier_leave(struct worker *w);	// one less
+
 // ---- queues ----
 
 struct datagram {

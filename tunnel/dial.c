@@ -32,6 +32,7 @@ struct lookup {
 	struct dial *dial;	// lock
 	struct target asked;
 	bool datagram;
+	uint64_t share;
 	struct target found[MAX_ADDRESSES];
 	size_t n;
 	int error;		// EAI_...
@@ -41,6 +42,7 @@ struct dial_pool {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	struct lookup *first, **last;
+	struct lookup *running;	// those of the threads
 	unsigned int threads, max_threads, idle, waiting, max_waiting;
 	unsigned int refs;	// itself and its threads: one may be stuck in a look-up when the pool goes
 	bool stop;
@@ -121,27 +123,59 @@ static void inbox_release(struct dial_inbox *i)	// with the lock
 		free(i);
 }
 
+static unsigned int count_share(const struct lookup *l, uint64_t share)
+{
+	unsigned int n = 0;
+	for (; l; l = l->next)
+		n += l->share == share;
+	return n;
+}
+
+// With the lock: the first one in the queue whose peer does not keep half of the threads busy already. Slow names of one do not stop another's.
+static struct lookup *take_first(struct dial_pool *p)
+{
+	struct lookup **at = &p->first, *l;
+	while ((l = *at) && l->dial && l->share && count_share(p->running, l->share) >= (p->max_threads + 1) / 2)
+		at = &l->next;
+	if (!l)
+		return NULL;
+	if (!(*at = l->next))
+		p->last = at;
+	p->waiting--;
+	l->next = p->running;
+	p->running = l;
+	return l;
+}
+
+// With the lock: its peer's next may have been passed over.
+static void leave_running(struct dial_pool *p, const struct lookup *l)
+{
+	struct lookup **at = &p->running;
+	while (*at != l)
+		at = &(*at)->next;
+	*at = l->next;
+	if (p->first)
+		pthread_cond_signal(&p->wake);
+}
+
 static void *resolver(void *ctx)
 {
 	struct dial_pool *p = ctx;
 	pthread_mutex_lock(&p->lock);
 	while (!p->stop) {
-		struct lookup *l = p->first;
+		struct lookup *l = take_first(p);
 		if (!l) {
 			p->idle++;
 			pthread_cond_wait(&p->wake, &p->lock);
 			p->idle--;
 			continue;
 		}
-		p->first = l->next;
-		if (!p->first)
-			p->last = &p->first;
-		p->waiting--;
 		if (l->dial) {
 			pthread_mutex_unlock(&p->lock);
 			resolve(l);
 			pthread_mutex_lock(&p->lock);
 		}
+		leave_running(p, l);
 		if (l->inbox->closed || !l->dial) {
 			inbox_release(l->inbox);
 			free(l);
@@ -184,9 +218,9 @@ static int look_up(struct dial *d)
 	int err = 0;
 	if (!l)
 		return -ENOMEM;
-	*l = (struct lookup){.inbox = d->inbox, .dial = d, .asked = d->asked, .datagram = d->o.datagram};
+	*l = (struct lookup){.inbox = d->inbox, .dial = d, .asked = d->asked, .datagram = d->o.datagram, .share = d->o.share};
 	pthread_mutex_lock(&p->lock);
-	if (p->waiting >= p->max_waiting)
+	if (p->waiting >= p->max_waiting || (l->share && count_share(p->first, l->share) >= (p->max_waiting + 1) / 2))
 		err = -EBUSY;
 	else if (!have_thread(p))
 		err = -ENOMEM;

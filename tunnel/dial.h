@@ -30,6 +30,7 @@ struct dial_options {
 	uint32_t mark;			// SO_MARK of the socket, 0: none. Keeps what the gateway sends out of its own redirect rules
 	int timeout_ms;			// for all of it; 10000 when 0
 	bool datagram;			// a connected UDP socket
+	uint64_t share;			// for whom (shares.h): nobody may have more than half of the look-ups; 0: no matter
 };
 
 // fd: connected and non-blocking, the callee's; or a negative errno as accept_connected takes it, and why in words. Not called from within

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "tunnel/dial.h"
+#include "tunnel/shares.h"
 #include "tunnel/worker.h"
 
 #define TURN_BUFFERS 16	// then others have their turn
@@ -200,7 +201,8 @@ static void dialed(void *ctx, int fd, const char *why)
 int direct_begin(struct flow *f, const struct target *t)
 {
 	struct worker *w = f->lane->w;
-	const struct dial_options o = {.mark = f->lane->r->c->mark, .timeout_ms = (int)w->e->settings.connect_ms};
+	const struct dial_options o = {.mark = f->lane->r->c->mark, .timeout_ms = (int)w->settings.connect_ms,
+				       .share = share_of_peer(f->src.fd)};
 	struct direct *d = calloc(1, sizeof *d);
 	struct fault why = {""};
 	if (!d)

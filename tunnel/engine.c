@@ -17,11 +17,13 @@
 #include "tunnel/link.h"
 #include "tunnel/listen.h"
 #include "tunnel/ohttp_route.h"
+#include "tunnel/shares.h"
 #include "tunnel/tundev.h"
 #include "tunnel/udp.h"
 #include "tunnel/worker.h"
 
 #define LOOK_UPS 4
+#define WALK_FLOWS 256u	// that are described before others have their turn
 #define LOOK_UPS_WAITING 1024
 
 // ---- routes ----
@@ -208,6 +210,8 @@ int engine_new(struct engine **out, struct config *c, struct fault *f)
 	}
 	if (!err && !(e->workers = calloc(e->worker_count, sizeof *e->workers)))
 		err = fault_set(f, -ENOMEM, "out of memory");
+	if (!err && (err = shares_new(&e->shares)))
+		fault_set(f, err, "out of memory");
 	if (!err && (err = dial_pool_new(&e->dials, LOOK_UPS, LOOK_UPS_WAITING)))
 		fault_set(f, err, "cannot start threads that look names up");
 	for (unsigned int i = 0; !err && i < e->worker_count; i++) {
@@ -257,9 +261,11 @@ struct ask {
 	unsigned int *left;
 	struct route *const *routes;	// the whole list from now on
 	unsigned int route_count;
+	const struct settings *settings;	// as well
+	unsigned int changes;
 	bool stop;
 	json_t *links, *flows;		// status
-	bool connections;
+	bool connections, walks;
 };
 
 static void answered(struct ask *a)
@@ -274,6 +280,8 @@ static void apply_routes(struct worker *w, struct message *m)
 {
 	struct ask *a = list_entry(m, struct ask, message);
 	bool has[CONFIG_MAX_ROUTES] = {false};
+	w->settings = *a->settings;
+	w->changes = a->changes;
 	list_each_safe(n, &w->lanes) {
 		struct lane *l = list_entry(n, struct lane, node);
 		bool stays = false;
@@ -311,8 +319,9 @@ static void ask_all(struct engine *e, struct ask *asks, void (*run)(struct worke
 static void set_routes(struct engine *e, struct route *const *routes, unsigned int count, bool stop)
 {
 	struct ask asks[CONFIG_MAX_WORKERS];
+	unsigned int changes = atomic_fetch_add(&e->changes, 1) + 1;
 	for (unsigned int i = 0; i < e->worker_count; i++)
-		asks[i] = (struct ask){.routes = routes, .route_count = count, .stop = stop};
+		asks[i] = (struct ask){.routes = routes, .route_count = count, .settings = &e->settings, .changes = changes, .stop = stop};
 	ask_all(e, asks, apply_routes);
 }
 
@@ -442,6 +451,7 @@ void engine_free(struct engine *e)
 			listen_forget(&e->routes[i]->at);
 		route_release(e->routes[i]);
 	}
+	shares_free(e->shares);
 	free(e->workers);
 	pthread_cond_destroy(&e->changed);
 	pthread_cond_destroy(&e->jobs_come);
@@ -451,6 +461,45 @@ void engine_free(struct engine *e)
 
 // ---- status ----
 
+// The next piece of all flows: a worker has others to serve meanwhile. One look at a time.
+static void describe_flows(struct worker *w, struct message *m)
+{
+	struct ask *a = list_entry(m, struct ask, message);
+	unsigned int n = 0;
+	if (!a->walks && w->walk_lane) {
+		if (!worker_post(w, m))
+			answered(a);
+		return;
+	}
+	struct list_node *lane = a->walks ? NULL : w->lanes.next;
+	a->walks = true;
+	for (;;) {
+		if (!w->walk_lane) {
+			if (lane == &w->lanes)
+				break;
+			w->walk_lane = list_entry(lane, struct lane, node);
+			lane_use(w->walk_lane);	// which keeps it in the list
+			w->walk = w->walk_lane->flows.next;
+		}
+		struct lane *l = w->walk_lane;
+		for (; w->walk != &l->flows && n < WALK_FLOWS; w->walk = w->walk->next, n++)
+			json_array_append_new(a->flows, flow_describe(list_entry(w->walk, struct flow, node)));
+		if (w->walk != &l->flows)
+			break;
+		lane = l->node.next;
+		w->walk_lane = NULL;
+		w->walk = NULL;
+		lane_leave(l);
+	}
+	if (w->walk_lane && worker_post(w, m))
+		return;
+	if (w->walk_lane)
+		lane_leave(w->walk_lane);
+	w->walk_lane = NULL;
+	w->walk = NULL;
+	answered(a);
+}
+
 static void describe(struct worker *w, struct message *m)
 {
 	struct ask *a = list_entry(m, struct ask, message);
@@ -458,14 +507,17 @@ static void describe(struct worker *w, struct message *m)
 		struct lane *l = list_entry(n, struct lane, node);
 		list_each(k, &l->links)
 			json_array_append_new(a->links, link_describe(list_entry(k, struct link, node)));
-		for (struct list_node *k = l->flows.next; a->connections && k != &l->flows; k = k->next)
-			json_array_append_new(a->flows, flow_describe(list_entry(k, struct flow, node)));
 		if (l->r->c->kind == ROUTE_INGRESS && !l->link && l->error && !l->gone)
 			json_array_append_new(a->links, json_pack("{s:s, s:s, s:s, s:s, s:I}", "route", l->r->c->name, "state", "failed", "error",
 				strerrorname_np(-l->error), "reason", l->reason, "retry_ms",
 				(json_int_t)(l->retry_at_ms > w->now_ms ? l->retry_at_ms - w->now_ms : 0)));
 	}
-	answered(a);
+	if (!a->connections) {
+		answered(a);
+		return;
+	}
+	a->message.run = describe_flows;
+	describe_flows(w, m);
 }
 
 static json_t *describe_route(const struct engine *e, const struct route *r)

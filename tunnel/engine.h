@@ -25,6 +25,7 @@
 #define WORKER_BUFFER (8 * 16384 - 4)	// what ratls makes one frame of, and eight full records
 
 struct engine;
+struct shares;
 struct worker;
 struct lane;
 
@@ -117,6 +118,8 @@ struct lane {
 
 struct worker {
 	struct engine *e;
+	struct settings settings;	// as of the last reload that it has heard of
+	unsigned int changes;		// engine.changes, of that one
 	unsigned int index;
 	pthread_t thread;
 	int epoll;
@@ -128,6 +131,8 @@ struct worker {
 	int64_t now_ms;			// of this turn
 	struct dial_inbox *inbox;
 	struct list_node lanes;
+	struct lane *walk_lane;		// of a look at all flows (engine_status), in pieces: where it is; NULL: none is under way
+	struct list_node *walk;		// the next flow of that lane
 	struct list_node dirty;		// links with something to do before the next wait
 	struct list_node dead_links, dead_flows, dead_carriers, dead_lanes;	// freed at the end of the turn
 	atomic_uint load;		// connections here; other workers read it to give theirs away
@@ -157,7 +162,7 @@ void lane_leave(struct lane *l);	// may free it at the end of the turn
 // ---- the engine ----
 
 struct engine {
-	struct settings settings;	// read by workers without a lock: whole words that change seldom
+	struct settings settings;	// of the thread that starts, reloads and stops it; workers have their own
 	unsigned int worker_count;
 	struct worker *workers;
 	struct dial_pool *dials;
@@ -170,6 +175,9 @@ struct engine {
 	pthread_t helper_threads[16];
 	bool no_more_jobs;
 	atomic_uint connections;	// clients and peers, of all workers
+	atomic_uint datagrams;		// of these: clients and destinations of datagrams
+	struct shares *shares;		// of `handshakes`, by peers' addresses
+	atomic_uint changes;		// how often the routes were changed
 	atomic_uint handshakes;		// under way
 	atomic_bool draining;
 	unsigned int made, started;	// workers that were set up; whose threads were started

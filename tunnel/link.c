@@ -14,6 +14,7 @@
 #include "tunnel/carrier.h"
 #include "tunnel/direct.h"
 #include "tunnel/flow.h"
+#include "tunnel/shares.h"
 #include "tunnel/tundev.h"
 #include "tunnel/udp.h"
 
@@ -130,8 +131,10 @@ const struct mux_ops link_mux_ops = {
 
 void link_leave_handshake(struct link *l)
 {
-	if (l->counted)
+	if (l->counted) {
 		atomic_fetch_sub(&l->lane->w->e->handshakes, 1);
+		shares_give(l->lane->w->e->shares, l->share);
+	}
 	l->counted = false;
 }
 
@@ -371,7 +374,7 @@ static void begin_handshake(struct link *l)
 	struct worker *w = l->lane->w;
 	l->src.fd = ratls_fd(l->c);
 	l->state = LINK_HANDSHAKE;
-	l->deadline_ms = w->now_ms + w->e->settings.handshake_ms;
+	l->deadline_ms = w->now_ms + w->settings.handshake_ms;
 	l->readable = true;
 	l->watched = EPOLLIN;
 	int err = worker_watch(w, &l->src, l->watched);
@@ -403,7 +406,7 @@ static void dialed(void *ctx, int fd, const char *why)
 static int dial_gateway(struct link *l)
 {
 	struct lane *lane = l->lane;
-	const struct dial_options o = {.mark = lane->r->c->mark, .timeout_ms = (int)lane->w->e->settings.connect_ms};
+	const struct dial_options o = {.mark = lane->r->c->mark, .timeout_ms = (int)lane->w->settings.connect_ms};
 	struct fault why = {""};
 	l->state = LINK_DIALING;
 	int err = dial_start(&l->dial, lane->w->inbox, &lane->r->c->gateways[l->gateway], &o, dialed, l, &why);
@@ -441,9 +444,13 @@ void link_accept(struct lane *lane, int fd)
 	struct engine *e = lane->w->e;
 	struct ratls_error why = {""};
 	struct link *l = NULL;
-	bool room = atomic_fetch_add(&e->handshakes, 1) < e->settings.handshakes;
+	// One peer may have half of them: another one finds room.
+	unsigned int most = lane->w->settings.handshakes, half = (most + 1) / 2;
+	uint64_t share = share_of_peer(fd);
+	bool room = atomic_fetch_add(&e->handshakes, 1) < most && shares_take(e->shares, share, half);
 	if (room && (l = new_link(lane, false))) {
 		l->counted = true;
+		l->share = share;
 		if (!ratls_accept(&l->c, lane->r->tls, fd, &why)) {	// the descriptor is its own now
 			begin_handshake(l);
 			return;
@@ -451,6 +458,8 @@ void link_accept(struct lane *lane, int fd)
 		link_fail(l, -EIO, why.text);
 		return;
 	}
+	if (room)
+		shares_give(e->shares, share);
 	atomic_fetch_sub(&e->handshakes, 1);
 	atomic_fetch_sub(&e->connections, 1);
 	atomic_fetch_sub(&lane->w->load, 1);

@@ -46,6 +46,7 @@ struct link {
 	size_t kept_len, kept_pos;
 	size_t accounted;		// of worker.kept
 	int64_t began_ms, heard_ms, deadline_ms;
+	uint64_t share;			// of an accepted one: shares.h
 	bool pinged;
 };
 

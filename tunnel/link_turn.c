@@ -69,7 +69,7 @@ static void wait_for(struct link *l)
 	bool ready, takes = l->mux || l->state == LINK_HANDSHAKE || (l->direct && l->direct->accepted && !l->kept);
 	short wants = ratls_wants(l->c, &wait, &ready);
 	uint32_t events = (wants & POLLIN && takes ? EPOLLIN : 0) | (wants & POLLOUT || l->rest ? EPOLLOUT : 0);
-	int64_t at = wait >= 0 ? w->now_ms + wait : INT64_MAX, silence = l->heard_ms + (l->pinged ? 2 : 1) * (int64_t)w->e->settings.keepalive_ms;
+	int64_t at = wait >= 0 ? w->now_ms + wait : INT64_MAX, silence = l->heard_ms + (l->pinged ? 2 : 1) * (int64_t)w->settings.keepalive_ms;
 	// While it wrote it may have read, which no event will tell.
 	if (ready && takes && !l->ended && l->state != LINK_HANDSHAKE)
 		l->readable = true;
@@ -90,7 +90,7 @@ static void wait_for(struct link *l)
 
 static int make_mux(struct link *l)
 {
-	const struct settings *s = &l->lane->w->e->settings;
+	const struct settings *s = &l->lane->w->settings;
 	const struct mux_options o = {.client = l->client, .streams = s->connections < 1 << 20 ? s->connections : 1 << 20,
 		.window_max = s->window_bytes,
 				      .memory = s->memory_bytes / l->lane->w->e->worker_count / 4 * 3};
@@ -375,7 +375,7 @@ static const char *reason_of(const struct link *l)
 static int look_alive(struct link *l)
 {
 	struct worker *w = l->lane->w;
-	int64_t silent = w->now_ms - l->heard_ms, patience = w->e->settings.keepalive_ms;
+	int64_t silent = w->now_ms - l->heard_ms, patience = w->settings.keepalive_ms;
 	if (!l->mux || silent < patience)
 		return 0;
 	if (l->pinged && silent >= 2 * patience)
@@ -392,7 +392,7 @@ static bool account(struct link *l)
 	size_t now = l->mux ? mux_memory(l->mux) : l->kept ? l->kept_len : 0, before = l->accounted;
 	w->kept += now - before;
 	l->accounted = now;
-	return now <= before || w->kept <= w->e->settings.memory_bytes / w->e->worker_count;
+	return now <= before || w->kept <= w->settings.memory_bytes / w->e->worker_count;
 }
 
 // Who keeps most pays for it, and not who happened to be the last to need some.

@@ -154,14 +154,14 @@ static void end_session(struct session *s, int err)
 	queue_clear(&s->queue);
 	carrier_drop(&s->carrier, err);
 	lane_count(u->lane, COUNT_OPEN, -1);
-	atomic_fetch_sub(&u->lane->w->e->connections, 1);
+	carrier_leave(u->lane->w);
 	atomic_fetch_sub(&u->lane->w->load, 1);
 	carrier_bury(&s->carrier);
 }
 
 static unsigned int brief_ms(const struct udp_lane *u)
 {
-	unsigned int idle = u->lane->w->e->settings.udp_idle_ms;
+	unsigned int idle = u->lane->w->settings.udp_idle_ms;
 	return idle < BRIEF_MS ? idle : BRIEF_MS;
 }
 
@@ -180,7 +180,7 @@ static int64_t expire(struct udp_lane *u, struct list_node *list, unsigned int i
 static void on_timer(struct timer *t)
 {
 	struct udp_lane *u = list_entry(t, struct udp_lane, timer);
-	int64_t a = expire(u, &u->brief, brief_ms(u)), b = expire(u, &u->steady, u->lane->w->e->settings.udp_idle_ms);
+	int64_t a = expire(u, &u->brief, brief_ms(u)), b = expire(u, &u->steady, u->lane->w->settings.udp_idle_ms);
 	if ((a = a < b ? a : b) != INT64_MAX)
 		timer_set(&u->lane->w->timers, t, a);
 }
@@ -270,17 +270,16 @@ static const struct carrier_ops session_ops = {session_open, session_pull, sessi
 
 static struct session *new_session(struct udp_lane *u, const struct sockaddr_storage *peer, const struct in6_pktinfo *local)
 {
-	struct engine *e = u->lane->w->e;
-	struct session **at = bucket_of(u, peer), *s;
-	while (atomic_fetch_add(&e->connections, 1) >= e->settings.connections) {
-		atomic_fetch_sub(&e->connections, 1);
+	struct session **at, *s;
+	while (!carrier_admit(u->lane->w)) {
 		if (!make_room(u))
 			return NULL;
 	}
 	if (!(s = calloc(1, sizeof *s))) {
-		atomic_fetch_sub(&e->connections, 1);
+		carrier_leave(u->lane->w);
 		return NULL;
 	}
+	at = bucket_of(u, peer);
 	s->carrier = (struct carrier){.ops = &session_ops, .lane = u->lane};
 	s->peer = *peer;
 	s->local = *local;
@@ -438,7 +437,7 @@ static void close_outlet(struct outlet *o, int err)
 	timer_clear(&l->w->timers, &o->timer);
 	queue_clear(&o->early);
 	lane_count(l, COUNT_OPEN, -1);
-	atomic_fetch_sub(&l->w->e->connections, 1);
+	carrier_leave(l->w);
 	carrier_bury(&o->carrier);
 }
 
@@ -455,7 +454,7 @@ static void on_outlet_timer(struct timer *t)
 {
 	struct outlet *o = list_entry(t, struct outlet, timer);
 	struct worker *w = o->carrier.lane->w;
-	int64_t until = o->active_ms + w->e->settings.udp_idle_ms;
+	int64_t until = o->active_ms + w->settings.udp_idle_ms;
 	if (until > w->now_ms)
 		timer_set(&w->timers, t, until);
 	else
@@ -542,20 +541,23 @@ int udp_begin(struct link *l, struct mux_stream *s)
 {
 	struct lane *lane = l->lane;
 	struct worker *w = lane->w;
-	struct engine *e = w->e;
 	const struct route_config *c = lane->r->c;
 	const struct target *t = mux_target(s)->host == TARGET_NONE ? NULL : mux_target(s);
-	const struct dial_options how = {.rules = t ? c->allow : NULL, .mark = c->mark, .timeout_ms = (int)e->settings.connect_ms, .datagram = true};
+	const struct dial_options how = {.rules = t ? c->allow : NULL, .mark = c->mark, .timeout_ms = (int)w->settings.connect_ms, .datagram = true,
+					 .share = l->share};
 	struct fault why = {""};
 	struct outlet *o;
 	if (c->kind != ROUTE_EGRESS || !c->udp)
 		return -EOPNOTSUPP;
 	if (t ? !rules_match(c->allow, t) : !c->has_to || c->to_unix || c->to_original)
 		return -EACCES;
-	if (atomic_fetch_add(&e->connections, 1) >= e->settings.connections || !(o = calloc(1, sizeof *o))) {
-		atomic_fetch_sub(&e->connections, 1);
+	if (!carrier_admit(w)) {
 		lane_count(lane, COUNT_OVER_LIMIT, 1);
 		return -EBUSY;
+	}
+	if (!(o = calloc(1, sizeof *o))) {
+		carrier_leave(w);
+		return -ENOMEM;
 	}
 	*o = (struct outlet){.carrier = {.ops = &outlet_ops, .lane = lane}, .src = {.fd = -1, .event = on_answer}, .timer = {.fire = on_outlet_timer},
 			     .active_ms = w->now_ms};
@@ -564,7 +566,7 @@ int udp_begin(struct link *l, struct mux_stream *s)
 	lane_use(lane);
 	lane_count(lane, COUNT_ACCEPTED, 1);
 	lane_count(lane, COUNT_OPEN, 1);
-	int err = timer_set(&w->timers, &o->timer, w->now_ms + e->settings.udp_idle_ms);
+	int err = timer_set(&w->timers, &o->timer, w->now_ms + w->settings.udp_idle_ms);
 	if (!err)
 		err = dial_start(&o->dial, w->inbox, t ? t : &c->to, &how, dialed, o, &why);
 	if (err) {	// the link refuses the stream itself

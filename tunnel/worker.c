@@ -187,22 +187,12 @@ static void begin(struct lane *l, int fd)
 		link_accept(l, fd);
 }
 
-// Another worker may have begun with a new route before this one has heard of it.
-static bool is_coming(struct engine *e, const struct route *r)
-{
-	bool found = false;
-	pthread_mutex_lock(&e->lock);
-	for (unsigned int i = 0; i < e->route_count; i++)
-		found |= e->routes[i] == r;
-	pthread_mutex_unlock(&e->lock);
-	return found;
-}
-
 static void take_gift(struct worker *w, struct message *m)
 {
 	struct gift *g = list_entry(m, struct gift, message);
 	struct lane *l = lane_of(w, g->r);
-	if (!l && !atomic_load(&w->e->draining) && is_coming(w->e, g->r) && worker_post(w, m))
+	// Another worker may have begun with a new route before this one has heard of it.
+	if (!l && !atomic_load(&w->e->draining) && w->changes != atomic_load(&w->e->changes) && worker_post(w, m))
 		return;
 	if (l && l->gone)	// by the rules of a route that is gone nothing begins
 		l = heir_of(l);
@@ -272,7 +262,7 @@ static void on_accept(struct source *s, uint32_t events)
 				turn_away(l);
 			return;
 		}
-		if (atomic_fetch_add(&e->connections, 1) >= e->settings.connections) {
+		if (atomic_fetch_add(&e->connections, 1) >= l->w->settings.connections) {
 			atomic_fetch_sub(&e->connections, 1);
 			lane_count(l, COUNT_OVER_LIMIT, 1);
 			tunnel_log(TUNNEL_LOG_WARNING, "a connection was turned away: limits: connections", LOG_TEXT("route", l->r->c->name));
@@ -374,7 +364,7 @@ void lane_retire(struct lane *l)
 		if (f->state == FLOW_ACCEPTING || (f->state == FLOW_WAITING && !f->link))
 			flow_cut(f, -ESHUTDOWN, "the route is gone");
 	}
-	timer_set(&w->timers, &l->retry, w->now_ms + w->e->settings.drain_ms);
+	timer_set(&w->timers, &l->retry, w->now_ms + w->settings.drain_ms);
 	lane_leave(l);
 }
 
@@ -456,7 +446,7 @@ static void *worker_thread(void *arg)
 
 int worker_init(struct worker *w, struct engine *e, unsigned int index)
 {
-	*w = (struct worker){.e = e, .index = index, .epoll = epoll_create1(EPOLL_CLOEXEC), .now_ms = clock_ms(), .spare = open("/dev/null",
+	*w = (struct worker){.e = e, .settings = e->settings, .index = index, .epoll = epoll_create1(EPOLL_CLOEXEC), .now_ms = clock_ms(), .spare = open("/dev/null",
 		O_RDONLY | O_CLOEXEC)};
 	w->wake = (struct source){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .event = on_wake};
 	w->last = &w->first;

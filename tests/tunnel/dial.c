@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Connecting to destinations: rules on what a name resolves to, refusals, cancelling at every moment, many at once.
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <netdb.h>
 #include <poll.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -158,6 +160,70 @@ static void test_addresses(uint16_t port)
 	close(full);
 }
 
+// Names that take for ever, until they are let go: getaddrinfo of this program.
+static pthread_mutex_t slow_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t slow_change = PTHREAD_COND_INITIALIZER;
+static unsigned int slow_asked;
+static bool slow_over;
+
+int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **out)
+{
+	static int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+	if (!strncmp(name, "slow", 4)) {
+		pthread_mutex_lock(&slow_lock);
+		slow_asked++;
+		pthread_cond_broadcast(&slow_change);
+		while (!slow_over)
+			pthread_cond_wait(&slow_change, &slow_lock);
+		pthread_mutex_unlock(&slow_lock);
+		return EAI_FAIL;
+	}
+	void *found = dlsym(RTLD_NEXT, "getaddrinfo");
+	memcpy(&real, &found, sizeof real);
+	return real(name, service, hints, out);
+}
+
+static struct dial *begin_slow(uint64_t share, struct outcome *o, int *err)
+{
+	struct target t = {.port = 9};
+	struct dial *d = NULL;
+	target_set_host(&t, "slow.example", 12);
+	*err = dial_start(&d, inbox, &t, &(struct dial_options){.share = share}, done, o, NULL);
+	return d;
+}
+
+// One peer whose names take for ever, and another.
+static void test_shares(uint16_t port)
+{
+	struct outcome of_one[60] = {0}, other = {.fd = -1};
+	unsigned int begun = 0;
+	struct target t = {.port = port};
+	struct dial *d;
+	int err = 0;
+	for (int i = 0; i < 60; i++) {
+		begin_slow(1, &of_one[i], &err);
+		begun += !err;
+	}
+	ok("dial.share_waiting", err == -EBUSY && begun >= 50 && begun <= 51, "%u begun, %d", begun, err);
+	target_set_host(&t, "localhost", 9);
+	err = dial_start(&d, inbox, &t, &(struct dial_options){.share = 2}, done, &other, NULL);
+	if (!err)
+		run_until(&other.calls, 1);
+	ok("dial.share", !err && other.calls == 1 && slow_asked == 1, "%d, %u called, %u slow ones begun", err, other.calls, slow_asked);
+	if (other.fd >= 0)
+		close(other.fd);
+	pthread_mutex_lock(&slow_lock);
+	slow_over = true;
+	pthread_cond_broadcast(&slow_change);
+	pthread_mutex_unlock(&slow_lock);
+	unsigned int called = 0;
+	for (unsigned int i = 0; i < begun; i++) {
+		run_until(&of_one[i].calls, 1);
+		called += of_one[i].calls;
+	}
+	ok("dial.share_goes_on", called == begun, "%u of %u", called, begun);
+}
+
 int main(void)
 {
 	uint16_t port;
@@ -167,6 +233,7 @@ int main(void)
 		return 1;
 	}
 	test_addresses(port);
+	test_shares(port);
 	test_names(port);
 	dial_inbox_free(inbox);
 	dial_pool_free(pool);
