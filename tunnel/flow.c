@@ -96,7 +96,7 @@ static void on_timer(struct timer *t)
 {
 	struct flow *f = list_entry(t, struct flow, timer);
 	struct worker *w = f->lane->w;
-	unsigned int idle = w->e->settings.idle_ms;
+	unsigned int idle = w->settings.idle_ms;
 	if (f->state == FLOW_OPEN && (!idle || w->now_ms - f->active_ms < idle)) {
 		if (idle)
 			timer_set(&w->timers, t, f->active_ms + idle);
@@ -170,6 +170,8 @@ static void close_flow(struct flow *f, int err, const char *why)
 		f->src.fd = -1;
 	}
 	timer_clear(&w->timers, &f->timer);
+	if (w->walk == &f->node)
+		w->walk = f->node.next;
 	list_remove(&f->node);
 	list_remove(&f->wait);
 	list_add_last(&w->dead_flows, &f->dead);
@@ -219,7 +221,7 @@ static void go_on(struct flow *f)
 {
 	struct worker *w = f->lane->w;
 	f->state = FLOW_WAITING;
-	timer_set(&w->timers, &f->timer, w->now_ms + w->e->settings.connect_ms + w->e->settings.handshake_ms);
+	timer_set(&w->timers, &f->timer, w->now_ms + w->settings.connect_ms + w->settings.handshake_ms);
 	int err = past_tunnel(f);
 	if (err == 1)
 		return;
@@ -256,8 +258,8 @@ static void associate(struct flow *f)
 	}
 	f->active_ms = w->now_ms;
 	timer_clear(&w->timers, &f->timer);
-	if (w->e->settings.idle_ms)
-		timer_set(&w->timers, &f->timer, f->active_ms + w->e->settings.idle_ms);
+	if (w->settings.idle_ms)
+		timer_set(&w->timers, &f->timer, f->active_ms + w->settings.idle_ms);
 	err = say(f);
 	if (err && err != -EAGAIN)
 		close_flow(f, err, "the plain side broke");
@@ -362,8 +364,8 @@ static void connected(struct flow *f, int fd)
 	f->state = FLOW_OPEN;
 	f->active_ms = f->lane->w->now_ms;
 	timer_clear(&f->lane->w->timers, &f->timer);
-	if (f->lane->w->e->settings.idle_ms)
-		timer_set(&f->lane->w->timers, &f->timer, f->active_ms + f->lane->w->e->settings.idle_ms);
+	if (f->lane->w->settings.idle_ms)
+		timer_set(&f->lane->w->timers, &f->timer, f->active_ms + f->lane->w->settings.idle_ms);
 	link_flow_accept(f);
 }
 
@@ -396,7 +398,8 @@ static int dial_target(struct flow *f, const struct target *t)
 {
 	struct lane *lane = f->lane;
 	const struct route_config *c = lane->r->c;
-	const struct dial_options o = {.rules = t ? c->allow : NULL, .mark = c->mark, .timeout_ms = (int)lane->w->e->settings.connect_ms};
+	const struct dial_options o = {.rules = t ? c->allow : NULL, .mark = c->mark, .timeout_ms = (int)lane->w->settings.connect_ms,
+				       .share = f->link->share};
 	struct target meant;
 	struct fault why = {""};
 	if (!t && c->to_unix)
@@ -422,7 +425,7 @@ int flow_begin(struct link *l, struct mux_stream *s)
 		return -EOPNOTSUPP;
 	if (t ? !rules_match(lane->r->c->allow, t) : !lane->r->c->has_to)
 		return -EACCES;
-	if (atomic_fetch_add(&e->connections, 1) >= e->settings.connections) {
+	if (atomic_fetch_add(&e->connections, 1) >= lane->w->settings.connections) {
 		atomic_fetch_sub(&e->connections, 1);
 		lane_count(lane, COUNT_OVER_LIMIT, 1);
 		return -EBUSY;
@@ -483,8 +486,8 @@ void flow_far_open(struct flow *f)
 	f->state = FLOW_OPEN;
 	f->active_ms = w->now_ms;
 	timer_clear(&w->timers, &f->timer);
-	if (w->e->settings.idle_ms)
-		timer_set(&w->timers, &f->timer, f->active_ms + w->e->settings.idle_ms);
+	if (w->settings.idle_ms)
+		timer_set(&w->timers, &f->timer, f->active_ms + w->settings.idle_ms);
 	size_t left = 0;
 	if (f->acceptor && (!accept_output(f->acceptor, &left) || !left))
 		drop_acceptor(f);
@@ -555,7 +558,8 @@ ssize_t flow_data(struct flow *f, const uint8_t *bytes, size_t len)
 			return err;
 	}
 	bool over = false;
-	ssize_t n = f->filter ? filter_push(f->filter, f->src.fd, bytes, len, &over) : send(f->src.fd, bytes, len, MSG_NOSIGNAL);
+	ssize_t n = f->filter ? filter_push(f->filter, f->src.fd, bytes, len, &over) :
+				send(f->src.fd, bytes, len, MSG_NOSIGNAL | (f->stream && mux_more(f->stream) ? MSG_MORE : 0));
 	if (n < 0)
 		return f->filter ? n : -errno;
 	if (over) {	// the response is whole, and the proxy's connection ends with it

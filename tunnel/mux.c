@@ -521,6 +521,11 @@ const struct target *mux_target(const struct mux_stream *s)
 	return &s->target;
 }
 
+bool mux_more(const struct mux_stream *s)
+{
+	return s->m->more;
+}
+
 size_t mux_kept(const struct mux_stream *s)
 {
 	return s->kept.len;

@@ -116,6 +116,8 @@ void mux_set_user(struct mux_stream *s, void *user);
 struct mux *mux_of(const struct mux_stream *s);
 enum mux_kind mux_kind(const struct mux_stream *s);
 const struct target *mux_target(const struct mux_stream *s);	// of both sides' streams
+// Within mux_ops.data: it is called again for this stream at once, so that these bytes need not leave before (MSG_MORE), unless it takes less than all.
+bool mux_more(const struct mux_stream *s);
 size_t mux_kept(const struct mux_stream *s);	// bytes that wait for mux_resume
 
 // Asks for a sign of life: `pong` is called. Nothing when one is under way already (-EALREADY).

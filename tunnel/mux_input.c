@@ -316,6 +316,14 @@ static ssize_t frame_more(struct mux *m, const uint8_t *bytes, size_t len)
 	return err ? err : (ssize_t)n;
 }
 
+// The frame that begins here has more bytes of the stream whose frame is being taken.
+static bool goes_on(const struct mux *m, const uint8_t *bytes, size_t len)
+{
+	struct mux_frame next;
+	return m->frame.type == MUX_F_DATA && len > MUX_HEAD && !mux_head_read(bytes, &next) && next.type == MUX_F_DATA && next.id == m->frame.id &&
+	       next.len;
+}
+
 int mux_input(struct mux *m, const uint8_t *bytes, size_t len)
 {
 	int err = 0;
@@ -335,7 +343,9 @@ int mux_input(struct mux *m, const uint8_t *bytes, size_t len)
 			if (err || (m->left && !len))
 				continue;
 		}
+		m->more = len > m->left && goes_on(m, bytes + m->left, len - m->left);
 		ssize_t n = frame_more(m, bytes, len);
+		m->more = false;
 		if (n < 0) {
 			err = (int)n;
 		} else {

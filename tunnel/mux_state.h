@@ -68,7 +68,7 @@ struct mux {
 	size_t head_len;
 	struct mux_frame frame;		// the one that is being received
 	uint32_t left;			// bytes of it that did not come yet
-	bool in_frame;
+	bool in_frame, more;	// more: mux_more
 	uint8_t *gathered;		// of frames that are needed whole
 	size_t gathered_len, gathered_size;
 	char reason[160];

@@ -134,9 +134,16 @@ static ssize_t on_pull(void *ctx, struct mux_stream *s, uint8_t *buf, size_t siz
 	return (ssize_t)n;
 }
 
+static const struct mux_stream *promised;	// mux_more
+static unsigned int promises;
+
 static ssize_t on_data(void *ctx, struct mux_stream *s, const uint8_t *bytes, size_t len)
 {
 	struct app *p = mux_user(s);
+	const bool more = mux_more(s);
+	const size_t all = len;
+	check(!promised || promised == s, "data: others between those of a stream that was to go on");
+	promised = NULL;
 	check(p->end == ctx && !p->told_end && !p->closed, "data: another stream, or after its end");
 	if (p->reset_in_data) {
 		mux_reset(s, MUX_REFUSED);
@@ -161,6 +168,8 @@ static ssize_t on_data(void *ctx, struct mux_stream *s, const uint8_t *bytes, si
 		check(bytes[i] == pattern(p->peer->seed, p->got + i), "other bytes, or in another order");
 	p->got += len;
 	p->take -= p->take == ALL ? 0 : len;
+	promised = more && len == all ? s : NULL;
+	promises += more;
 	return (ssize_t)len;
 }
 
@@ -269,6 +278,7 @@ static int carry(struct end *e, size_t n)
 	e->len -= n;
 	int err = mux_input(to->m, piece, n);
 	free(piece);
+	check(!promised, "data: a stream that was to go on did not");
 	check(!err, mux_reason(to->m));
 	return err;
 }
@@ -393,7 +403,7 @@ static void test_random(void)
 		right = random_world(seed);
 		world_free();
 	}
-	ok("random-interleavings", right, "%s", wrong ? wrong : "");
+	ok("random-interleavings", right && promises, "%s, %u promises", wrong ? wrong : "", promises);
 }
 
 static void test_half_close(void)
