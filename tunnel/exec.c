@@ -4,6 +4,7 @@
 #include "tunnel/exec.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/seccomp.h>
@@ -32,6 +33,7 @@
 #define HOLD_MS 1000	// so long a non-blocking connect waits for word of the far side; then it counts as made, and a failure comes as a reset
 #define LOOPBACK_MS 5000
 #define IPV6_SHORTEST offsetof(struct sockaddr_in6, sin6_scope_id)	// which the kernel takes as well (RFC 2133)
+#define PIDFD_OF_THREAD O_EXCL	// PIDFD_THREAD
 #define ANEW_MS 2000	// within which a call that a signal interrupted comes anew
 
 // A connect(2) whose caller waits for its result.
@@ -125,6 +127,37 @@ static int probe(struct exec *e, struct fault *f)
 	return e->call && e->answer ? 0 : fault_set(f, -ENOMEM, "no memory");
 }
 
+// A socket that was opened before the filter was there, and would send past it: the program does not get it. Streams are no such: they have to connect.
+static bool goes_past(int fd)
+{
+	int domain, type, protocol;
+	socklen_t len = sizeof domain;
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) || domain == AF_UNIX || domain == AF_NETLINK)
+		return false;
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) || getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len))
+		return true;
+	return !((domain == AF_INET || domain == AF_INET6) && type == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP));
+}
+
+static int leave_sockets(struct fault *f)
+{
+	DIR *all = opendir("/proc/self/fd");
+	int err = 0;
+	if (!all)
+		return fault_errno(f, errno, "/proc/self/fd");
+	for (struct dirent *d; !err && (d = readdir(all));) {
+		int fd = *d->d_name == '.' ? -1 : atoi(d->d_name);
+		if (fd < 0 || !goes_past(fd))
+			continue;
+		if (fd <= STDERR_FILENO)
+			err = fault_set(f, -EPERM, "descriptor %d is a socket by which the program could send past the gateway", fd);
+		else if (fcntl(fd, F_SETFD, FD_CLOEXEC))
+			err = fault_errno(f, errno, "descriptor %d", fd);
+	}
+	closedir(all);
+	return err;
+}
+
 int exec_new(struct exec **out, char *const *argv, struct fault *f)
 {
 	struct exec *e = calloc(1, sizeof *e);
@@ -148,6 +181,8 @@ int exec_new(struct exec **out, char *const *argv, struct fault *f)
 	e->dns[1] = open_dns(AF_INET6);	// -1 where there is no IPv6
 	e->names = exec_names_new();
 	err = probe(e, f);
+	if (!err)
+		err = leave_sockets(f);
 	if (!err && (e->event < 0 || e->signals < 0 || e->dns[0] < 0 || !e->names || hook_new(&e->hook, tell, e) ||
 		     socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)))
 		err = fault_errno(f, errno ? errno : ENOMEM, "cannot make what exec needs");
@@ -305,24 +340,50 @@ static void take_told(struct exec *e)
 
 // ---- connect ----
 
-// The caller's descriptor, as one of ours.
-static int take_fd(const struct exec *e, int fd)
+// The process of a thread; 0: it is gone.
+static pid_t process_of(pid_t thread)
 {
 	char path[64], text[4096], *at;
-	snprintf(path, sizeof path, "/proc/%u/status", e->call->pid);	// of a thread; pidfd_open wants its process
+	snprintf(path, sizeof path, "/proc/%d/status", thread);
 	int status = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n = status < 0 ? -1 : read(status, text, sizeof text - 1);
 	if (status >= 0)
 		close(status);
-	if (n <= 0)
-		return -ESRCH;
-	text[n] = '\0';
+	text[n > 0 ? n : 0] = '\0';
 	at = strstr(text, "\nTgid:");
-	int pidfd = at ? (int)syscall(SYS_pidfd_open, atoi(at + 6), 0) : -1;
+	return at ? atoi(at + 6) : 0;
+}
+
+// Is the copy what the thread itself has under that number? It may have descriptors of its own (unshare(2), close_range(2)), and its process others.
+static bool is_threads(pid_t thread, int fd, int copy)
+{
+	char path[64], text[64], mine[64];
+	struct stat st;
+	snprintf(path, sizeof path, "/proc/%d/fd/%d", thread, fd);
+	ssize_t n = readlink(path, text, sizeof text - 1);
+	if (n < 0 || fstat(copy, &st))
+		return false;
+	text[n] = '\0';
+	snprintf(mine, sizeof mine, "socket:[%lu]", (unsigned long)st.st_ino);
+	return !strcmp(text, mine);
+}
+
+// The caller's descriptor, as one of ours.
+static int take_fd(const struct exec *e, int fd)
+{
+	const pid_t thread = (pid_t)e->call->pid;
+	pid_t process = process_of(thread);
+	int pidfd = (int)syscall(SYS_pidfd_open, thread, PIDFD_OF_THREAD);
+	if (pidfd < 0 && process)	// Linux before 6.9 knows processes only
+		pidfd = (int)syscall(SYS_pidfd_open, process, 0);
 	if (pidfd < 0)
 		return -ESRCH;
 	int copy = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0), err = copy < 0 ? -errno : copy;
 	close(pidfd);
+	if (copy >= 0 && thread != process && !is_threads(thread, fd, copy)) {
+		close(copy);
+		err = -EACCES;
+	}
 	return err;
 }
 
