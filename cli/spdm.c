@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -211,6 +212,8 @@ static int run_command(const struct request *q, struct spdm_tcp *l, int fd, stru
 	return err;
 }
 
+static _Atomic int64_t *evidence;	// of all connections, each of which is a process
+
 static int serve_one(const struct request *q, struct self *self, int fd)
 {
 	struct responder *r;
@@ -218,6 +221,8 @@ static int serve_one(const struct request *q, struct self *self, int fd)
 	struct fault f = {""};
 	bool open = false;
 	int err = trust_responder(&r, self, q->heartbeat_s, 0, &f);
+	if (!err)
+		responder_share_evidence(r, evidence);
 	if (err)
 		close(fd);
 	else
@@ -251,6 +256,11 @@ static int responder(struct request *q)
 	int code = EXIT_OK, err = self_open(&self, &q->o, &f);
 	if (err)
 		return failed(-EINVAL, &f);
+	evidence = mmap(NULL, sizeof *evidence, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (evidence == MAP_FAILED) {
+		self_close(self);
+		return failed(-ENOMEM, &f);
+	}
 	// Evidence is asked for before anybody waits for it, and so that what cannot be shows at once.
 	err = trust_responder(&first, self, q->heartbeat_s, 0, &f);
 	int s = err ? -1 : tls_listen(q->where, &f);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/rand.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #define CERTIFICATE_HEAD 8
@@ -13,6 +14,9 @@
 // Asking the hardware costs, and anybody may ask: so often at once in a connection, and then as often as one who asks each second.
 #define EVIDENCE_AT_ONCE 9
 #define EVIDENCE_EVERY_MS 1000
+// And in all connections together: who makes one after the other gains nothing.
+#define ALL_AT_ONCE 40
+#define ALL_EVERY_MS 125
 #define CAPABILITIES (CAP_CERT | CAP_CHAL | CAP_MEAS_SIG | CAP_ENCRYPT | CAP_MAC | CAP_KEY_EX | CAP_HBEAT | CAP_KEY_UPD | CAP_CHUNK)
 
 int responder_new(struct responder **out, const struct responder_options *o, struct fault *f)
@@ -206,6 +210,23 @@ static int challenge(struct responder *r, const struct request *q, struct buffer
 
 // ---- measurements ----
 
+// Of all connections.
+static bool may_ask_hardware(_Atomic int64_t *until_ms, int64_t now_ms)
+{
+	int64_t was = atomic_load(until_ms), next;
+	do {
+		next = (was > now_ms ? was : now_ms) + ALL_EVERY_MS;
+		if (next > now_ms + ALL_AT_ONCE * ALL_EVERY_MS)
+			return false;
+	} while (!atomic_compare_exchange_weak(until_ms, &was, next));
+	return true;
+}
+
+void responder_share_evidence(struct responder *r, _Atomic int64_t *until_ms)
+{
+	r->all_evidence = until_ms;
+}
+
 static int new_evidence(struct responder *r, const struct spdm_get_measurements *g, struct buffer *record)
 {
 	uint8_t exporter[32], *content = NULL;
@@ -216,6 +237,8 @@ static int new_evidence(struct responder *r, const struct spdm_get_measurements 
 	int64_t until = (r->evidence_until_ms > r->now_ms ? r->evidence_until_ms : r->now_ms) + EVIDENCE_EVERY_MS;
 	if (until > r->now_ms + EVIDENCE_AT_ONCE * EVIDENCE_EVERY_MS)
 		return responder_refuse(r, SPDM_OPERATION_FAILED, "new evidence is asked for again and again");
+	if (r->all_evidence && !may_ask_hardware(r->all_evidence, r->now_ms))
+		return responder_refuse(r, SPDM_OPERATION_FAILED, "new evidence is asked for by too many at once");
 	r->evidence_until_ms = until;
 	int err = keys_exporter(&r->session.keys, SESSION_LABEL, exporter) ? r->prove(r->ctx, g->nonce, exporter, &content, &len, &f) : -ENOMEM;
 	OPENSSL_cleanse(exporter, sizeof exporter);

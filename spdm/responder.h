@@ -27,6 +27,8 @@ struct responder_options {
 // -EINVAL: a key that does not sign here; -E2BIG: a certificate that is too long; -ENOMEM.
 int responder_new(struct responder **out, const struct responder_options *o, struct fault *f);
 void responder_free(struct responder *r);
+// How often all responders that share it, in whichever processes, ask for new evidence is bounded as well. It begins as 0, and outlives them.
+void responder_share_evidence(struct responder *r, _Atomic int64_t *until_ms);
 
 // What came of a frame: where a program's data are, until the next call.
 struct spdm_event {

@@ -43,6 +43,7 @@ struct responder {
 	uint8_t beat_s;			// what was said in KEY_EXCHANGE_RSP
 	int64_t heard_ms;		// when a record came last
 	int64_t now_ms;			// of this frame
+	_Atomic int64_t *all_evidence;	// the same of all connections; NULL: they are not counted
 	int64_t evidence_until_ms;	// what new evidence was asked for counts until then
 	bool open_due, close_due;	// once the answer is sealed
 	bool verify_due;		// the requester must show its new key

@@ -500,6 +500,29 @@ static void test_evidence_without_end(void)
 	talk_close(&t);
 }
 
+// Nor is anything gained by one connection after the other.
+static void test_evidence_of_all(void)
+{
+	_Atomic int64_t all = 0;
+	unsigned int given = 0;
+	struct talk t;
+	for (int i = 0; i < 6; i++) {
+		talk_open(&t, &(struct talk_options){.requester = {.session = REQUESTER_EVIDENCE_WANTED}});
+		responder_share_evidence(t.responder, &all);
+		talk_start(&t);
+		given += t.requester->proved;
+		for (int k = 0; k < 8; k++)
+			given += gives_evidence(&t);
+		if (i < 5)
+			talk_close(&t);
+	}
+	ok("evidence in many connections", given == 40 && strstr(responder_refusal(t.responder), "too many at once"), "%u %s", given,
+	   responder_refusal(t.responder));
+	t.now_ms += 1000;
+	ok("evidence for others, a second later", gives_evidence(&t), "%s", t.down_fault.text);
+	talk_close(&t);
+}
+
 // Another transcript at the responder's: its requester's FINISH does not fit.
 static int confuse(struct talk *t, bool up, uint8_t *frame, size_t *len, void *ctx)
 {
@@ -629,6 +652,7 @@ int main(void)
 	test_early_data();
 	test_finish();
 	test_evidence_without_end();
+	test_evidence_of_all();
 	test_liars();
 	test_every_bit();
 	X509_free(other_cert);
