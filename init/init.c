@@ -4,11 +4,12 @@
 // program's exit status. Single-threaded.
 //
 // Exit codes: the program's own; 128 + N when signal N killed it; 125 when Coffer refused or failed before it could
-// start; 126 when the program cannot be executed; 127 when it was not found. Every refusal is one line on stderr that
+// start, or its network gateway ended; 126 when the program cannot be executed; 127 when it was not found. Every refusal is one line on stderr that
 // begins with "coffer: ".
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,16 +24,41 @@
 #define INIT_ATTEST "/.coffer/init-attest"
 #define GATEWAY "/.coffer/gateway"
 
+enum { GATEWAY_LOST_S = 10 };	// for the program to end in order
 enum { EXIT_REFUSED = 125, EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
 
 static volatile sig_atomic_t program;	// its pid, for the signal handler
+static bool gateway_lost;
 static int gateway = -1;		// the way to it; programs do not inherit it
 static int program_stderr = -1;		// where ours is another stream than the program's
+static pid_t gateway_pid;		// 0: there is none, or it may end now
 
 static int refuse(const char *text)
 {
 	fprintf(stderr, "coffer: %s\n", text);
 	return EXIT_REFUSED;
+}
+
+static void cut_program(int sig)
+{
+	(void)sig;
+	if (program > 0)
+		kill(program, SIGKILL);
+}
+
+// An enclave that nobody reaches any more, and that reaches nobody, is not left standing: the program ends in order if it can, and who watches over the
+// enclave starts it anew.
+static void lose_gateway(void)
+{
+	gateway_pid = 0;
+	gateway_lost = true;
+	fprintf(stderr, "coffer: the network gateway has ended by itself: the enclave ends, as nothing that is attested can be reached any more\n");
+	if (program <= 0)
+		return;
+	kill(program, SIGTERM);
+	kill(program, SIGCONT);
+	signal(SIGALRM, cut_program);
+	alarm(GATEWAY_LOST_S);
 }
 
 // Waits for one child and reaps every other that ends meanwhile. Its wait status, or -1.
@@ -43,6 +69,8 @@ static int wait_for(pid_t pid)
 		pid_t got = waitpid(-1, &status, 0);
 		if (got == pid)
 			return status;
+		if (got > 0 && got == gateway_pid)
+			lose_gateway();
 		if (got < 0 && errno != EINTR)
 			return -1;
 	}
@@ -92,6 +120,7 @@ static int start_gateway(void)
 		n = read(way[0], &byte, 1);
 	while (n < 0 && errno == EINTR);
 	gateway = way[0];
+	gateway_pid = pid;
 	return pid > 0 && n == 1 ? 0 : EXIT_REFUSED;
 }
 
@@ -176,8 +205,11 @@ static int run(const struct settings *s)
 	set_signals(forward);
 	int status = wait_for(pid);
 	program = 0;
+	gateway_pid = 0;
 	end_gateway();
 	close_volumes(anchor);
+	if (gateway_lost)
+		return EXIT_REFUSED;
 	if (status < 0)
 		return refuse("lost the program");
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);

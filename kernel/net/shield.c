@@ -88,7 +88,7 @@ static void gateway_release(struct file *f)
 {
 	if (!f->priv)
 		return;
-	pr_err("the network gateway has ended: attested ports are closed and attested destinations out of reach until the enclave is started anew\n");
+	pr_err("the network gateway has ended: attested ports are closed and attested destinations out of reach\n");
 }
 
 const struct file_ops proc_gateway_fops = {.open = gateway_open, .write = gateway_write, .llseek = no_llseek, .release = gateway_release, .stream = true};
