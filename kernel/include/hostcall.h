@@ -40,7 +40,8 @@ int hc_connect(int hfd, const void *addr, u32 len);	// -EINPROGRESS
 long hc_send(int hfd, const void *buf, size_t n, int flags, const void *addr, u32 alen);
 long hc_recv(int hfd, void *buf, size_t n, int flags, void *addr, u32 *alen);
 // The same straight from and to a program's memory, on connected sockets. hc_send_iter: 0 = nothing could be read, a fault; it is advanced by what was
-// sent. hc_recv_iter: *put bytes of the result reached `it`; after a fault the others are in *rest, which the caller frees.
+// sent. hc_recv_iter: *put bytes of the result reached `it`; after a fault the others are in *rest, which the caller frees: NULL then
+// when there was no memory for them, and they are lost.
 struct iter;
 long hc_send_iter(int hfd, struct iter *it, size_t n, int flags);
 long hc_recv_iter(int hfd, struct iter *it, size_t n, int flags, size_t *put, char **rest);

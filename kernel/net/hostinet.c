@@ -13,7 +13,7 @@
 #include <linux/tcp.h>
 
 #define CHUNK (64u << 10) // bounce buffer of one transfer
-#define MOST (128u << 10) // to send at once: what a socket has no room for was copied in vain
+#define MOST (128u << 10) // to send or receive at once: what a socket has no room for was copied in vain
 #define STACK_CHUNK 2048u
 
 bool host_may_listen(u16 port)
@@ -113,6 +113,9 @@ static void push_options(struct inet_sock *i, int h)
 	half = (int)i->s.sndbuf / 2; // the host doubles what it is told, as we did
 	if (i->s.sndbuf_set)
 		(void)hc_setsockopt(h, SOL_SOCKET, SO_SNDBUF, &half, sizeof(half));
+	int peek = i->s.peek_off - 1;
+	if (i->s.peek_off)
+		(void)hc_setsockopt(h, SOL_SOCKET, SO_PEEK_OFF, &peek, sizeof(peek));
 	half = (int)i->s.rcvbuf / 2;
 	if (i->s.rcvbuf_set)
 		(void)hc_setsockopt(h, SOL_SOCKET, SO_RCVBUF, &half, sizeof(half));
@@ -281,7 +284,9 @@ static ssize_t host_tcp_send(struct sock *s, struct sock_msg *m, int flags)
 		return -EPIPE;
 	while (m->it->left && !r) {
 		u32 gen = i->host.gen;
-		long k = hc_send_iter(i->hfd, m->it, min(m->it->left, (size_t)MOST), MSG_NOSIGNAL | (flags & (MSG_MORE | MSG_OOB)));
+		size_t n = min(m->it->left, (size_t)MOST);
+		int more = m->it->left > n ? MSG_MORE : 0; // no short packet between two pieces
+		long k = hc_send_iter(i->hfd, m->it, n, MSG_NOSIGNAL | more | (flags & (MSG_MORE | MSG_OOB)));
 		if (k > 0) {
 			done += k;
 		} else if (k == 0) {
@@ -313,9 +318,16 @@ static long recv_some(struct inet_sock *i, struct sock_msg *m, size_t want, int 
 		return k;
 	}
 	k = hc_recv_iter(i->hfd, m->it, want, flags, &put, &rest);
-	while (k > 0 && put + more < (size_t)k && !*r)
+	while (k > 0 && rest && put + more < (size_t)k && !*r)
 		if (!(*r = iter_fault_in(m->it, true)))
 			more += iter_put(m->it, rest + more, (size_t)k - put - more);
+	if (unlikely(k > 0 && put < (size_t)k && !rest)) { // no memory
+		if (!(flags & MSG_PEEK)) { // they are lost: nothing may follow them
+			(void)hc_shutdown(i->hfd, 2);
+			sock_set_err(&i->s, ECONNRESET, SHUT_RCV | SHUT_SND);
+		}
+		return put ? (long)put : -ENOMEM;
+	}
 	kfree(rest);
 	return k > 0 ? (long)(put + more) : k;
 }
@@ -339,7 +351,7 @@ static ssize_t host_tcp_recv(struct sock *s, struct sock_msg *m, int flags)
 		return -ENOBUFS;
 	while (m->it->left && !r) {
 		u32 gen = i->host.gen;
-		size_t want = min(m->it->left, (size_t)CHUNK);
+		size_t want = min(m->it->left, (size_t)(drop ? CHUNK : MOST));
 		long k = recv_some(i, m, want, flags & (MSG_PEEK | MSG_OOB), drop, &r);
 		if (k > 0) {
 			done += k;
@@ -443,6 +455,7 @@ static void host_changed(struct sock *s, int opt)
 	int v;
 	switch (opt) {
 	case SO_KEEPALIVE: v = s->keepalive; break;
+	case SO_PEEK_OFF: v = s->peek_off - 1; break;
 	case SO_SNDBUF: v = (int)s->sndbuf / 2; break; // it doubles what it is told, as we did
 	case SO_RCVBUF: v = (int)s->rcvbuf / 2; break;
 	default: return;
@@ -618,6 +631,14 @@ int host_udp_connect(struct inet_sock *i, const struct iaddr *dst, struct iaddr 
 		local->port = port;
 	}
 	return r;
+}
+
+// The host's socket stays: another thread may be in the middle of a call with it.
+void host_udp_disconnect(struct inet_sock *i)
+{
+	const struct sockaddr_in none = { .sin_family = AF_UNSPEC };
+	if (i->hfd >= 0)
+		(void)hc_connect(i->hfd, &none, sizeof(none));
 }
 
 ssize_t host_udp_send(struct inet_sock *i, struct sock_msg *m, const struct iaddr *dst, int flags)

@@ -135,6 +135,7 @@ int host_available(struct inet_sock *i);	// FIONREAD: bytes that can be read, of
 bool host_acceptable(struct inet_sock *l);
 int host_udp_open(struct inet_sock *i, bool bind);
 int host_udp_connect(struct inet_sock *i, const struct iaddr *to, struct iaddr *local);
+void host_udp_disconnect(struct inet_sock *i);
 ssize_t host_udp_send(struct inet_sock *i, struct sock_msg *m, const struct iaddr *to, int flags);
 ssize_t host_udp_recv(struct inet_sock *i, struct sock_msg *m, int flags);	// -EAGAIN
 void host_setopt(struct inet_sock *i, int level, int opt, const void *val, u32 len); // told to the host's socket, too

@@ -58,11 +58,25 @@ bool packet_put(struct sock *to, struct packet *p, bool force)
 	return ok;
 }
 
-// Waits for the first packet; s->lock held.
+// The next packet to be read, or to be looked at: behind those that were, and *off bytes behind its beginning. NULL: none. s->lock held.
+static struct packet *next_packet(const struct sock *s, int flags, u32 *off)
+{
+	struct packet *p;
+	*off = sock_peek_at(s, flags);
+	list_for_each(p, &s->pkts, link) {
+		if (likely(!*off || *off < p->len))
+			return p;
+		*off -= p->len;
+	}
+	return NULL;
+}
+
+// Waits for such a one; s->lock held.
 static int wait_packet(struct sock *s, int flags)
 {
 	u64 deadline = 0;
-	while (list_empty(&s->pkts)) {
+	u32 off;
+	while (!next_packet(s, flags, &off)) {
 		int r = sock_take_err(s);
 		if (r)
 			return r;
@@ -93,17 +107,19 @@ again:
 			waitq_wake_one(&s->rq, 0);
 		return r < 0 ? r : 0;
 	}
-	struct packet *p = list_first(&s->pkts, struct packet, link);
-	size_t n = min((size_t)p->len, m->it->left);
+	u32 off;
+	struct packet *p = next_packet(s, flags, &off);
+	size_t n = min((size_t)p->len - off, m->it->left);
 	if (!(flags & MSG_PEEK)) { // off the queue: it is ours, the copy needs no lock
 		list_del(&p->link);
 		s->pkt_bytes -= p->len + PKT_OVERHEAD;
+		sock_peeked(s, flags, p->len);
 		bool more = !list_empty(&s->pkts);
 		mutex_unlock(&s->lock);
 		if (more && !list_empty(&s->rq.waiters)) // several packets may have woken the same receiver
 			waitq_wake_one(&s->rq, 0);
 	}
-	size_t got = iter_put(m->it, p->data, n);
+	size_t got = iter_put(m->it, p->data + off, n);
 	if (unlikely(got < n && (flags & MSG_PEEK))) { // a fault under the lock: make the page present and look again
 		mutex_unlock(&s->lock);
 		if (iter_fault_in(m->it, true))
@@ -127,10 +143,11 @@ again:
 	m->hops = p->hops;
 	m->tclass = p->tclass;
 	m->has_dst = true;
-	if (p->len > n)
+	if (p->len - off > n)
 		m->flags |= MSG_TRUNC;
-	size_t full = p->len;
+	size_t full = p->len - off;
 	if (flags & MSG_PEEK) {
+		sock_peeked(s, flags, n);
 		m->scm = p->scm && m->wants_scm ? scm_dup(p->scm) : NULL;
 		mutex_unlock(&s->lock);
 	} else {

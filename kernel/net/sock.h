@@ -167,6 +167,7 @@ struct sock {
 	u16 kept;		// switches that are only given back (sockopt.c)
 	u32 busy_poll, pacing, device; // pacing: inverted; device: index of the interface that it is bound to
 	s32 incoming_cpu;	// plus one
+	s32 peek_off;		// (L) SO_PEEK_OFF, plus one: where the next MSG_PEEK begins
 	u32 inflight;		// gc.c: messages that carry it
 	s32 gc_left;
 	u8 gc;
@@ -220,6 +221,21 @@ static inline void sock_wake_poll(struct sock *s, u32 events)
 }
 int sock_take_err(struct sock *s);		// 0 or -errno, cleared
 void sock_set_err(struct sock *s, int err, u32 shut_bits);	// positive errno; tells sleepers and pollers
+
+// SO_PEEK_OFF: each peek begins behind the one before, and reading takes from the front. The lock is held.
+static inline u32 sock_peek_at(const struct sock *s, int flags)
+{
+	return unlikely(s->peek_off > 0) && (flags & MSG_PEEK) ? (u32)s->peek_off - 1 : 0;
+}
+static inline void sock_peeked(struct sock *s, int flags, u64 n)
+{
+	if (likely(s->peek_off <= 0))
+		return;
+	if (flags & MSG_PEEK)
+		s->peek_off = (s32)min((u64)s->peek_off + n, (u64)0x7fffffff);
+	else
+		s->peek_off = (u64)s->peek_off > n ? s->peek_off - (s32)n : 1;
+}
 
 // accept.c: the queue of a listener
 #define ACCEPT_FORCE (-1)

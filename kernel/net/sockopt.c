@@ -107,6 +107,11 @@ int sock_setopt(struct sock *s, int opt, const void *val, u32 len)
 	case SO_TIMESTAMPNS_OLD:
 	case SO_TIMESTAMPNS_NEW: s->timestampns = v; break;
 	case SO_INCOMING_CPU: s->incoming_cpu = v + 1; break;
+	case SO_PEEK_OFF:
+		if (s->family == AF_NETLINK)
+			return -EOPNOTSUPP;
+		s->peek_off = v == 0x7fffffff ? v : v + 1;
+		break;
 	case SO_BUSY_POLL:
 		if (v < 0)
 			return -EINVAL;
@@ -200,6 +205,11 @@ int sock_getopt(struct sock *s, int opt, void *val, u32 *len)
 	case SO_RCVLOWAT: v = (int)s->rcvlowat; break;
 	case SO_SNDLOWAT: v = 1; break;
 	case SO_INCOMING_CPU: v = s->incoming_cpu - 1; break;
+	case SO_PEEK_OFF:
+		if (s->family == AF_NETLINK)
+			return -EOPNOTSUPP;
+		v = s->peek_off - 1;
+		break;
 	case SO_BUSY_POLL: v = (int)s->busy_poll; break;
 	case SO_MAX_PACING_RATE: v = (int)~s->pacing; break;
 	case SO_BINDTOIFINDEX: v = (int)s->device; break;

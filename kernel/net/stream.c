@@ -155,16 +155,23 @@ out:
 	return done ? done : r;
 }
 
-// How far a read may go from here, and the scm that belongs to it. s->lock held. *stop: end there. Descriptors come with
+// How far a read may go from `at` of the stream, and the scm that belongs to it. s->lock held. *stop: end there. Descriptors come with
 // the first byte of their message and end the read with its last; ids only keep messages of different senders apart.
-static u32 until_mark(struct sock *s, struct sock_msg *m, u32 want, ssize_t done, int flags, bool *stop)
+static u32 until_mark(struct sock *s, struct sock_msg *m, u64 at, u32 want, ssize_t done, int flags, bool *stop)
 {
+	struct mark *mk = NULL, *i;
 	if (likely(list_empty(&s->marks)))
 		return want;
-	struct mark *mk = list_first(&s->marks, struct mark, link);
-	if (mk->start > s->rx_out)
-		return (u32)min((u64)want, mk->start - s->rx_out);
-	want = (u32)min((u64)want, mk->end - s->rx_out);
+	list_for_each(i, &s->marks, link)
+		if (i->end > at) {
+			mk = i;
+			break;
+		}
+	if (!mk)
+		return want;
+	if (mk->start > at)
+		return (u32)min((u64)want, mk->start - at);
+	want = (u32)min((u64)want, mk->end - at);
 	struct scm *c = mk->scm;
 	if (c && !c->nfiles) {
 		if (!m->wants_scm)
@@ -221,9 +228,10 @@ ssize_t stream_recv(struct sock *s, struct sock_msg *m, int flags)
 	list_init(&gone);
 	mutex_lock(&s->lock);
 	for (;;) {
-		if (likely(s->rx.len && it->left)) {
-			u32 want = (u32)min((u64)s->rx.len, it->left);
-			want = until_mark(s, m, want, done, flags, &stop);
+		u32 skip = sock_peek_at(s, flags);
+		if (likely(s->rx.len > skip && it->left)) {
+			u32 want = (u32)min((u64)s->rx.len - skip, it->left);
+			want = until_mark(s, m, s->rx_out + skip, want, done, flags, &stop);
 			if (unlikely(stop && !want))
 				break;
 			bool was_full = !writable(s);
@@ -231,8 +239,9 @@ ssize_t stream_recv(struct sock *s, struct sock_msg *m, int flags)
 			if (unlikely((flags & MSG_TRUNC) && s->family != AF_UNIX))
 				iter_advance(it, want); // TCP: throw away
 			else
-				got = ring_peek(&s->rx, it, 0, want);
+				got = ring_peek(&s->rx, it, skip, want);
 			done += got;
+			sock_peeked(s, flags, got);
 			if (likely(!(flags & MSG_PEEK))) {
 				ring_skip(&s->rx, got);
 				s->rx_out += got;

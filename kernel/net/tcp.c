@@ -9,6 +9,17 @@
 
 #define QUEUE_HARD_MAX 8192u
 
+// Connections that nobody accepted are reset; the socket can be used anew.
+static void stop_listening(struct sock *s)
+{
+	accept_drop(s);
+	host_close(inet_of(s));
+	mutex_lock(&s->lock);
+	s->state = ST_IDLE;
+	s->dead = false;
+	mutex_unlock(&s->lock);
+}
+
 static int tcp_listen(struct sock *s, int backlog)
 {
 	struct inet_sock *i = inet_of(s);
@@ -17,11 +28,8 @@ static int tcp_listen(struct sock *s, int backlog)
 		return r;
 	if (inet_published(i, i->local.port)) {
 		r = host_listen(i, backlog);
-		if (r) {
-			mutex_lock(&s->lock);
-			s->state = ST_IDLE;
-			mutex_unlock(&s->lock);
-		}
+		if (r) // somebody inside may have connected meanwhile
+			stop_listening(s);
 	} else if (ip_is_any(i->local.ip) && !s->net) {
 		if (!shield_port(i->local.port))
 			pr_info("port %u is listened to inside the enclave only; network.listen in coffer.yaml publishes it\n", i->local.port);
@@ -145,8 +153,11 @@ static int tcp_connect(struct sock *s, const u8 *addr, u32 len, int flags)
 	struct iaddr to;
 	u16 family;
 	memcpy(&family, addr, sizeof(family));
-	if (family == AF_UNSPEC)
+	if (family == AF_UNSPEC) {
+		if (s->state == ST_LISTEN)
+			stop_listening(s);
 		return s->state == ST_IDLE ? 0 : -EISCONN;
+	}
 	int r = inet_parse(s, addr, len, &to);
 	if (!r)
 		r = begin_connect(i);
@@ -210,13 +221,8 @@ static u32 tcp_poll(struct sock *s, struct poll_table *pt)
 
 static int tcp_shutdown(struct sock *s, u32 bits)
 {
-	if (s->state == ST_LISTEN && (bits & SHUT_RCV)) { // stops listening; the socket can be used anew
-		accept_drop(s);
-		host_close(inet_of(s));
-		mutex_lock(&s->lock);
-		s->state = ST_IDLE;
-		s->dead = false;
-		mutex_unlock(&s->lock);
+	if (s->state == ST_LISTEN && (bits & SHUT_RCV)) {
+		stop_listening(s);
 		return 0;
 	}
 	return s->state == ST_LISTEN ? 0 : stream_shutdown(s, bits);

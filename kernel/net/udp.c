@@ -26,7 +26,7 @@ static int udp_connect(struct sock *s, const u8 *addr, u32 len, int flags)
 				i->local.ip[10] = i->local.ip[11] = 0xff;
 		}
 		mutex_unlock(&s->lock);
-		host_close(i); // the host's socket goes; the next one is made when it is needed
+		host_udp_disconnect(i);
 		return 0;
 	}
 	int r = inet_parse(s, addr, len, &to);

@@ -317,9 +317,8 @@ long hc_recv_iter(int hfd, struct iter *it, size_t n, int flags, size_t *put, ch
 	*put = iter_put(it, win_pool(win_self()), (size_t)r);
 	if (unlikely(*put < (size_t)r)) { // what makes the page present may need the pool
 		*rest = kmalloc((size_t)r - *put);
-		if (!*rest)
-			return -ENOMEM;
-		memcpy(*rest, win_pool(win_self()) + *put, (size_t)r - *put);
+		if (*rest)
+			memcpy(*rest, win_pool(win_self()) + *put, (size_t)r - *put);
 	}
 	return r;
 }

@@ -291,3 +291,93 @@ TEST(udp_options)
 		{101, 1, 1}, {200, 1, BAD - ENOPROTOOPT},
 	});
 }
+
+// One look after the other from s: the bytes, or the errno, in brackets.
+static char *looks(int s, int size, int times, char *out)
+{
+	char b[64], *at = out;
+	for (int i = 0; i < times; i++) {
+		ssize_t n = recv(s, b, (size_t)size, MSG_PEEK | MSG_DONTWAIT);
+		at += n < 0 ? sprintf(at, "(%d)", errno) : sprintf(at, "(%.*s)", (int)n, b);
+	}
+	return out;
+}
+#define LOOKS(s, size, times, want)                                                                                                                            \
+	do {                                                                                                                                                   \
+		char l_[512];                                                                                                                                  \
+		if (strcmp(looks(s, size, times, l_), want))                                                                                                   \
+			t_fail(__LINE__, "looks: %s, not %s", l_, want);                                                                                       \
+	} while (0)
+
+static void set_peek(int s, int v) { OK(setsockopt(s, SOL_SOCKET, SO_PEEK_OFF, &v, sizeof(v))); }
+
+static void peek_stream(int from, int s)
+{
+	char b[8];
+	EQ(get(s, SOL_SOCKET, SO_PEEK_OFF), -1);
+	EQ(write(from, "0123456789", 10), 10);
+	LOOKS(s, 4, 2, "(0123)(0123)");
+	set_peek(s, 0);
+	LOOKS(s, 4, 4, "(0123)(4567)(89)(11)");
+	EQ(get(s, SOL_SOCKET, SO_PEEK_OFF), 10);
+	EQ(read(s, b, 3), 3);		// what is read goes from the front
+	EQ(get(s, SOL_SOCKET, SO_PEEK_OFF), 7);
+	EQ(write(from, "ab", 2), 2);
+	LOOKS(s, 8, 2, "(ab)(11)");
+	set_peek(s, 2);
+	LOOKS(s, 3, 2, "(567)(89a)");
+	EQ(read(s, b, 8), 8);
+	EQ(memcmp(b, "3456789a", 8), 0);
+	EQ(get(s, SOL_SOCKET, SO_PEEK_OFF), 0);
+	LOOKS(s, 8, 2, "(b)(11)");
+	set_peek(s, -1);
+	LOOKS(s, 8, 2, "(b)(b)");
+	set_peek(s, 1);
+	OK(shutdown(from, SHUT_WR));
+	LOOKS(s, 8, 1, "()");		// behind the last byte is the end
+}
+
+TEST(peek_off_streams)
+{
+	int s[2];
+	OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+	peek_stream(s[0], s[1]);
+	pair(s);
+	if (!setsockopt(s[1], SOL_SOCKET, SO_PEEK_OFF, &(int){-1}, sizeof(int)))	// Linux 6.9
+		peek_stream(s[0], s[1]);
+}
+
+static void peek_packets(int from, int s)
+{
+	char b[8];
+	EQ(send(from, "0123", 4, 0), 4);
+	EQ(send(from, "45", 2, 0), 2);
+	set_peek(s, 0);
+	LOOKS(s, 8, 3, "(0123)(45)(11)");
+	EQ(recv(s, b, 8, 0), 4);
+	EQ(get(s, SOL_SOCKET, SO_PEEK_OFF), 2);
+	EQ(send(from, "678", 3, 0), 3);
+	LOOKS(s, 8, 2, "(678)(11)");
+	set_peek(s, 1);
+	LOOKS(s, 8, 2, "(5)(678)");
+	set_peek(s, 0);
+	LOOKS(s, 1, 4, "(4)(5)(6)(7)");
+}
+
+TEST(peek_off_packets)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t n = sizeof(a);
+	int s[2];
+	OK(socketpair(AF_UNIX, SOCK_DGRAM, 0, s));
+	peek_packets(s[0], s[1]);
+	OK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, s));
+	peek_packets(s[0], s[1]);
+	s[0] = make(AF_INET, SOCK_DGRAM);
+	s[1] = make(AF_INET, SOCK_DGRAM);
+	OK(bind(s[1], (void *)&a, sizeof(a)));
+	OK(getsockname(s[1], (void *)&a, &n));
+	OK(connect(s[0], (void *)&a, sizeof(a)));
+	peek_packets(s[0], s[1]);
+	ERR(setsockopt(OK(socket(AF_NETLINK, SOCK_RAW, 0)), SOL_SOCKET, SO_PEEK_OFF, &(int){0}, sizeof(int)), EOPNOTSUPP);
+}
