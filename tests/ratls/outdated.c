@@ -2,69 +2,10 @@
 // What becomes known about hardware while an enclave on it is connected: its firmware has fallen behind (TCB info), its certificate is revoked. It
 // goes at the next check, whether proofs are made in the session or its certificate is judged again. TDX quotes under a test root.
 #include <errno.h>
-#include <openssl/pem.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "attest/collateral.h"
-#include "tests/attest/make/dcap.h"
-#include "tests/ratls/world.h"
-
-static struct collateral_store *store;
-static bool revoked;
-
-static void put(const char *path, const void *body, size_t len, const char *chain)
-{
-	struct collateral_item i = {.fetched = time(NULL), .source = "a test"};
-	struct fault f = {""};
-	if (collateral_key_read(path, &i.key, &f) || collateral_item_set(&i, body, len, chain, chain ? strlen(chain) : 0, &f) ||
-	    collateral_put(store, &i, &f)) {
-		printf("%s: %s\n", path, f.text);
-		abort();
-	}
-	collateral_item_free(&i);
-}
-
-static struct dcap_spec of_today(void)
-{
-	struct dcap_spec s = made_tdx;
-	s.tcb_issued = s.qe_issued = s.crl_from = time(NULL) - MADE_DAY;
-	s.tcb_next = s.qe_next = s.crl_to = time(NULL) + 29 * MADE_DAY;
-	return s;
-}
-
-// The enclave's hardware. Each quote comes from a platform of its own, whose maker keeps its list of revoked ones up to date.
-static int quote(void *ctx, const uint8_t report_data[64], struct ratls_evidence *out)
-{
-	struct dcap_spec s = of_today();
-	struct made m;
-	(void)ctx;
-	s.has_bound = true;
-	memcpy(s.bound, report_data, 64);
-	made_make(&s, &m);
-	put("/sgx/certification/v4/pckcrl?ca=platform", revoked ? m.revoking : m.pck_crl, revoked ? m.revoking_len : m.parts.pck_crl.len,
-	    m.crl_chain);
-	out->bytes = malloc(m.quote_len);
-	out->len = m.quote_len;
-	if (!out->bytes)
-		abort();
-	memcpy(out->bytes, m.quote, m.quote_len);
-	made_free(&m);
-	return 0;
-}
-
-static void publish(const char *status, time_t later)
-{
-	struct dcap_spec s = of_today();
-	struct made m;
-	s.levels[0].status = status;
-	s.tcb_issued += later;
-	made_make(&s, &m);
-	put("/tdx/certification/v4/tcb?fmspc=00806F050000", m.tcb, strlen(m.tcb), m.tcb_chain);
-	put("/tdx/certification/v4/qe/identity", m.qe, strlen(m.qe), m.tcb_chain);
-	put("/IntelSGXRootCA.der", m.root_crl, m.parts.root_crl.len, NULL);
-	made_free(&m);
-}
+#include "tests/ratls/standing.h"
 
 static void help(struct ratls_connection *c)
 {
@@ -96,19 +37,13 @@ int main(void)
 	if (!world_begin())
 		return 1;
 	snprintf(root, sizeof root, "%s/intel.pem", world);
-	FILE *f = fopen(root, "w");
-	if (!f || !PEM_write_X509(f, made_root()) || fclose(f))
-		abort();
+	standing_write_root(root);
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-		struct fault why = {""};
 		char label[128], buf[8];
 		struct pair p;
 		snprintf(dir, sizeof dir, "%s/collateral%zu", world, i);
-		if (collateral_open(&store, dir, true, &why))
-			abort();
-		revoked = false;
-		publish("UpToDate", 0);
-		struct ratls_options server = {.attest = true, .collect = quote, .defer = all[i].defer}, client = {.verify = true,
+		standing_begin(dir);
+		struct ratls_options server = {.attest = true, .collect = standing_quote, .defer = all[i].defer}, client = {.verify = true,
 														   .any_measurement = true,
 														   .collateral_dir = dir,
 														   .insecure_simulated_root = root,
@@ -134,16 +69,14 @@ int main(void)
 			if (again)
 				break;
 			ok(label, n == -EAGAIN && says(p.server, p.client, "answer"), "unchanged: %zd %s", n, ratls_reason(p.client));
-			revoked = all[i].revoke;
-			if (!revoked)
-				publish("OutOfDate", 3600);
+			standing_change(all[i].revoke);
 		}
 		ok(label, n == -EKEYREJECTED && strstr(ratls_reason(p.client), all[i].why) && ratls_write(p.client, "x", 1, 0) == -EKEYREJECTED,
 		   "after: %zd %s", n, ratls_reason(p.client));
 		pair_close(&p);
 		ratls_context_free(c);
 		ratls_context_free(s);
-		collateral_close(store);
+		standing_end();
 	}
 	return world_end();
 }

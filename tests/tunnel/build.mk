@@ -5,6 +5,7 @@ UNIT_TESTS += $(TUNNEL_TESTS)
 TEST_BINS += $(TUNNEL_TESTS)
 
 $(B)/test/tunnel-ohttp_ends: $(B)/obj/tests/ratls/world.o
+$(B)/test/tunnel-standing: $(addprefix $(B)/obj/tests/,ratls/world.o ratls/standing.o attest/make/dcap.o attest/make/pki.o)
 $(B)/test/tunnel-%: $(B)/obj/tests/tunnel/%.o $(B)/lib/libcoffer.a
 	@mkdir -p $(@D)
 	@echo "  LD   $@"
