@@ -74,8 +74,8 @@ static int slot_in(struct seal_vol *v, struct seal_inode *i, u64 idx, u32 mode, 
 {
 	if (!g->slots || g->number != idx / FANOUT) {
 		int r = slot_of(v, i, idx, mode, slot);
-		if (r)
-			return r;
+		if (r || !*slot)
+			return r ? r : SEAL_ECORRUPT;
 		*g = (struct group){idx / FANOUT, *slot - idx % FANOUT};
 	}
 	*slot = g->slots + idx % FANOUT;
@@ -181,12 +181,13 @@ static int batch_store(struct seal_vol *v, struct seal_inode *i, const u64 *inde
 
 int sv_file_adopt(struct seal_vol *v, struct seal_inode *i, const u64 *index, u32 n)
 {
-	int r = 0;
+	u64 last = 0;
+	for (u32 k = 0; k < n; k++)
+		last = SEAL_MAX(last, index[k]);
+	int r = sv_tree_grow(v, &i->tree, last); // first: a tree with nothing in it grows without a block for the places it had
 	for (u32 k = 0; k < n && !r; k++) {
 		struct d_ptr *slot;
-		r = sv_tree_grow(v, &i->tree, index[k]);
-		if (!r)
-			r = slot_of(v, i, index[k], NODE_WRITE, &slot);
+		r = slot_of(v, i, index[k], NODE_WRITE, &slot);
 	}
 	return r ? r : batch_store(v, i, index, n);
 }

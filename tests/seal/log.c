@@ -104,6 +104,40 @@ static void what_a_record_cannot_tell(void)
 	end();
 }
 
+// Pages far apart, in a file that had none when its root was written: one record has them all.
+static void pages_far_apart_in_an_empty_file(void)
+{
+	static const u64 far[] = {3, 5, 2394, 200000};
+	struct seal_inode *root, *i;
+	struct seal_vol *again;
+	struct mem crashed;
+	u8 got[4096];
+	CHECK_EQ(new_volume(&m, 64u << 20, &v), 0);
+	root = root_of(v);
+	CHECK_EQ(seal_create(v, root, "file", 4, 0100600, 0, 0, 0, &file), 0);
+	CHECK_EQ(seal_truncate(v, file, 200001ul * 4096), 0);
+	CHECK_EQ(seal_sync(v), 0);
+	for (u32 k = 0; k < 4; k++)
+		CHECK_EQ(page_write(far[k], (u8)(k + 1)), 0);
+	CHECK_EQ(seal_sync(v), 0);
+	CHECK_EQ(records(v), 1);
+	mem_copy(&crashed, &m);
+	CHECK_EQ(seal_mount(&crashed.io, &test_env, test_key, NULL, 0, &again, NULL), 0);
+	struct seal_inode *there = root_of(again);
+	CHECK_EQ(seal_lookup(again, there, "file", 4, &i), 0);
+	for (u32 k = 0; k < 4; k++) {
+		CHECK_EQ(seal_read(again, i, far[k] * 4096, got, 4096), 4096);
+		CHECK_EQ(got[77], k + 1);
+	}
+	seal_iput(again, i);
+	seal_iput(again, there);
+	CHECK_EQ(fsck_quiet(again), 0);
+	CHECK_EQ(seal_unmount(again), 0);
+	mem_free(&crashed);
+	seal_iput(v, root);
+	end();
+}
+
 // A root follows in time, and blocks of a small volume do not run out.
 static void the_log_ends(void)
 {
@@ -535,6 +569,7 @@ int main(void)
 	rnd_seed(9);
 	RUN(an_fsync_is_one_block_more);
 	RUN(what_a_record_cannot_tell);
+	RUN(pages_far_apart_in_an_empty_file);
 	RUN(the_log_ends);
 	RUN(each_record_is_there);
 	RUN(a_log_that_outgrows_the_cache);
