@@ -3,6 +3,8 @@
 // process and supervises. One thread waits for children (this one), one serves the request ring, one waits for the
 // enclave's wish to stop. Nothing here is trusted by the enclave.
 #include "host/launch.h"
+#include "host/console.h"
+#include "host/cpus.h"
 #include "host/evidence.h"
 #include "host/trim.h"
 #include "host/usage.h"
@@ -434,7 +436,8 @@ static void child_enter(uint64_t entry)
 	__builtin_unreachable();
 }
 
-static uint64_t manifest_memory(const char *m)
+// The number of a measured option, "memory="; 0 when it is not there.
+static uint64_t manifest_number(const char *m, const char *option)
 {
 	const char *o = strstr(m, "\noptions: "), *k = o ? strstr(o, "memory=") : NULL;
 
@@ -456,7 +459,7 @@ int launch_run(const struct launch_options *o)
 	supervisor = o->supervisor;
 	if (!manifest)
 		return fail(errno, "cannot read %s (run `coffer build` first)", o->manifest_path);
-	mem = manifest_memory(manifest) & ~4095ull;
+	mem = manifest_number(manifest, "memory=") & ~4095ull;
 	if (o->nvolumes > CTL_MAX_VOL || o->host_json_len >= sizeof(ctl->host_json)) {
 		r = fail(0, "too many volumes or too much environment");
 		goto out;
@@ -521,7 +524,8 @@ int launch_run(const struct launch_options *o)
 	signals_setup();
 	fflush(NULL);
 	pid = (pid_t)syscall(SYS_clone, CLONE_FILES | CLONE_FS | SIGCHLD, NULL, NULL, NULL, 0);
-	if (pid == 0)
+	if (pid == 0) {
+		cpus_choose((unsigned int)manifest_number(ctl->manifest, ",cpus="), (unsigned int)launcher_pid);
 		child_enter(ctl->entry);
 	if (pid < 0) {
 		r = fail(errno, "cannot start the enclave's first process");

@@ -365,6 +365,14 @@ static void measured_options(const struct config *c, struct manifest *m)
 
 	text_printf(&options, "memory=%" PRIu64 ",debug=%d,connect=%s,rseq=%d", c->memory_bytes, c->debug_enclave,
 		    c->connect_any ? "any" : c->destination_count ? "listed" : "none", c->restartable_sequences);
+	if (c->limit_cpus)
+		text_printf(&options, ",cpus=%d", c->limit_cpus);
+	if (c->limit_processes)
+		text_printf(&options, ",processes=%d", c->limit_processes);
+	if (c->limit_descriptors)
+		text_printf(&options, ",descriptors=%d", c->limit_descriptors);
+	if (c->limit_files)
+		text_printf(&options, ",files=%d", c->limit_files);
 	for (size_t i = 0; i < c->listen_count; i++)
 		text_printf(&options, "%s%u", i ? "+" : ",listen=", c->listen[i]);
 	if (config_has_gateway(c))

@@ -293,6 +293,63 @@ static int read_insecure_host_mounts(struct config_reader *r, yaml_node_t *value
 		   "seal them into a volume (coffer seal)", key);
 }
 
+// --- limits: which the kernel keeps (kernel/task/limit.c)
+static int read_limit(struct config_reader *r, yaml_node_t *value, const char *key, const char *what, int least, int most, int *out)
+{
+	const char *s;
+	int err = config_read_scalar(r, value, key, &s);
+
+	if (err)
+		return err;
+	size_t digits = strspn(s, "0123456789");
+	long n = digits && !s[digits] && digits < 10 ? strtol(s, NULL, 10) : -1;
+	if (n < least || n > most)
+		return config_bad(r, value, "limits: %s: is a number of %s, from %d to %d, not '%s'", key, what, least, most, s);
+	*out = (int)n;
+	return 0;
+}
+
+static int read_limit_cpus(struct config_reader *r, yaml_node_t *value, const char *key)
+{
+	return read_limit(r, value, key, "CPUs", 1, 64, &r->config->limit_cpus);
+}
+
+static int read_limit_processes(struct config_reader *r, yaml_node_t *value, const char *key)
+{
+	return read_limit(r, value, key, "processes and threads", 8, 16384, &r->config->limit_processes);
+}
+
+static int read_limit_descriptors(struct config_reader *r, yaml_node_t *value, const char *key)
+{
+	return read_limit(r, value, key, "descriptors of a process", 16, 1048576, &r->config->limit_descriptors);
+}
+
+static int read_limit_files(struct config_reader *r, yaml_node_t *value, const char *key)
+{
+	return read_limit(r, value, key, "open files of all processes together", 64, 100000000, &r->config->limit_files);
+}
+
+static int read_limit_memory(struct config_reader *r, yaml_node_t *value, const char *key)
+{
+	(void)key;
+	return config_bad(r, value, "the limit on memory is a key of its own: write `memory: 512M` outside 'limits'");
+}
+
+static const struct config_key limit_keys[] = {
+	{"cpus", read_limit_cpus},
+	{"processes", read_limit_processes},
+	{"descriptors", read_limit_descriptors},
+	{"files", read_limit_files},
+	{"memory", read_limit_memory},
+	{0},
+};
+
+static int read_limits(struct config_reader *r, yaml_node_t *value, const char *key)
+{
+	(void)key;
+	return config_read_map(r, value, " of 'limits'", limit_keys);
+}
+
 static const struct config_key top_keys[] = {
 	{"name", read_name},
 	{"command", read_command},
@@ -304,6 +361,7 @@ static const struct config_key top_keys[] = {
 	{"volume_cache", read_volume_cache},
 	{"copy", config_read_copy},
 	{"memory", read_memory},
+	{"limits", read_limits},
 	{"network", config_read_network},
 	{"anchor", read_anchor},
 	{"anchor_bound", read_anchor_bound},

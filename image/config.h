@@ -5,7 +5,7 @@
 //   {"anchor":{"bound":60,"each_fsync":false,"every":1000,"in":"broker"},
 //    "broker":{"ca":"<PEM text or empty>","name":"<or empty>","timeout":10},"command":["/bin/echo"],
 //    "debug_enclave":false,"environment":{"K":"V"},"host_arguments":false,"host_environment":["TERM"],
-//    "memory":8589934592,"name":"hello","network":{"connect":"listed","destinations":[{"address":"100.64.1.1","attest":false,
+//    "limits":{"cpus":0,"descriptors":0,"files":0,"processes":0},"memory":8589934592,"name":"hello","network":{"connect":"listed","destinations":[{"address":"100.64.1.1","attest":false,
 //    "host":"db.example","mux":true,"plain":false,"port":5432,"session":"required","verify":{"policy":"/etc/db.yaml"}}],"dns":[],"listen":[8080],
 //    "shield":[{"attest":true,"port":6379,"session":"required","verify":null}]},
 //    "restartable_sequences":false,"secrets":{"/run/key":{"group":0,"mode":256,"owner":0,"resource":"default/app/key","version":0}},
@@ -63,6 +63,7 @@ struct config {
 	} *copy;
 	size_t copy_count;
 	uint64_t memory_bytes;
+	int limit_cpus, limit_processes, limit_descriptors, limit_files; // 0: none but the kernel's own
 	uint64_t volume_cache_bytes;		// most memory that a mounted volume takes for its structure
 	uint16_t listen[CONFIG_MAX_PORTS];	// ascending
 	size_t listen_count;

@@ -58,6 +58,8 @@ void config_json(const struct config *c, struct text *out)
 	}
 	text_printf(out, "},\"host_arguments\":%s,\"host_environment\":", c->host_arguments ? "true" : "false");
 	text_json_list(out, &c->host_environment);
+	text_printf(out, ",\"limits\":{\"cpus\":%d,\"descriptors\":%d,\"files\":%d,\"processes\":%d}", c->limit_cpus, c->limit_descriptors, c->limit_files,
+		    c->limit_processes);
 	text_printf(out, ",\"memory\":%llu,\"name\":", (unsigned long long)c->memory_bytes);
 	text_json(out, c->name);
 	text_puts(out, ",\"network\":");

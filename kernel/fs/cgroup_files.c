@@ -6,6 +6,7 @@
 #include "kernel/include/count.h"
 #include "kernel/include/platform.h"
 #include "kernel/mm/oom.h"
+#include "kernel/task/limit.h"
 
 static const struct {
 	const char *name;
@@ -275,7 +276,7 @@ static ssize_t pids_max_write(struct cgroup *g, char *buf, size_t len)
 
 static int pids_current(struct pout *o, struct cgroup *g)
 {
-	pout(o, "%ld\n", cgroup_is_root(g) ? object_count(N_tasks) : (s64)g->tasks);
+	pout(o, "%ld\n", cgroup_is_root(g) ? (s64)task_count : (s64)g->tasks);
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 #include "kernel/fs/sigio.h"
 #include "kernel/include/count.h"
 #include "kernel/mm/page.h"
+#include "kernel/task/limit.h"
 
 #define CHUNK 64u	// files made at a time,
 #define FIRST 512u	// these many; then blocks of pages
@@ -190,7 +191,7 @@ void files_trim(void)
 
 struct file *file_new(u32 flags)
 {
-	struct file *f = pool_take();
+	struct file *f = unlikely(limit_files_reached()) ? NULL : pool_take();
 	if (unlikely(!f))
 		return NULL;
 	COUNT(files, 1);
@@ -216,7 +217,7 @@ struct file *file_alloc(const struct file_ops *ops, struct inode *ino, u32 flags
 {
 	struct file *f = file_new(flags);
 	if (!f)
-		return ERR_PTR(-ENOMEM);
+		return ERR_PTR(limit_files_reached() ? -ENFILE : -ENOMEM);
 	f->ops = ops;
 	f->inode = ino;
 	f->owns_inode = true;

@@ -7,6 +7,7 @@
 #include "kernel/include/count.h"
 #include "kernel/include/mm.h"
 #include "kernel/include/platform.h"
+#include "kernel/task/limit.h"
 #include <linux/capability.h>
 
 #define TXT(n, f) \
@@ -119,7 +120,7 @@ static ssize_t aslr_write(struct pnode *n, char *buf, size_t len)
 static int threads_max(struct pout *o, struct pnode *n)
 {
 	(void)n;
-	pout(o, "%d\n", 32768);
+	pout(o, "%u\n", limit_tasks());
 	return 0;
 }
 
@@ -128,7 +129,21 @@ static s64 counted(enum counted kind) { return max(object_count(kind), 0l); }
 static int file_nr(struct pout *o, struct pnode *n)
 {
 	(void)n;
-	pout(o, "%ld\t0\t9223372036854775807\n", counted(N_files));
+	pout(o, "%ld\t0\t%lu\n", counted(N_files), min(limit_files(), (u64)S64_MAX));
+	return 0;
+}
+
+static int file_max(struct pout *o, struct pnode *n)
+{
+	(void)n;
+	pout(o, "%lu\n", min(limit_files(), (u64)S64_MAX));
+	return 0;
+}
+
+static int nr_open(struct pout *o, struct pnode *n)
+{
+	(void)n;
+	pout(o, "%u\n", limit_descriptors());
 	return 0;
 }
 
@@ -315,9 +330,9 @@ static const struct pent fs_table[] = {
 	FIX("pipe-user-pages-hard", "0"),
 	FIX("protected_fifos", "0"),
 	FIX("protected_regular", "0"),
-	FIX("file-max", "9223372036854775807"),
+	TXT("file-max", file_max),
 	TXT("file-nr", file_nr),
-	FIX("nr_open", "1048576"),
+	TXT("nr_open", nr_open),
 	FIX("pipe-max-size", "1048576"),
 	FIX("pipe-user-pages-soft", "0"),
 	FIX("protected_symlinks", "0"),

@@ -19,6 +19,7 @@ struct boot_info {
 	u64 memory_bytes;	// the enclave's limit
 	bool debug;		// `debug=1` among the measured options
 	bool rseq;		// `rseq=1` among the measured options: kernel/task/rseq.c
+	u32 cpus, processes, descriptors, files; // `cpus=2`...: limits, 0: none (kernel/task/limit.c)
 	bool strace;		// debug only
 	char strace_filter[256]; // unmeasured: names and classes of calls, comma-separated; empty: all
 	// network: `listen=80+443`, `connect=any|none|listed` among the measured options; `gateway=1`: there is one (kernel/net/shield.c), and

@@ -122,6 +122,7 @@ void pf_set_cpus(struct task *t);	// task->cpu_mask has changed; a hint to who s
 struct pf_usage {
 	u64 utime_ns, stime_ns, minflt, majflt, nvcsw, nivcsw;
 	u64 anon, shared, peak;	// resident pages: private, others (the kernel's too), the most at any time
+void pf_limit_cpus(u32 most); // boot: CPUs beyond are not there
 };
 int pf_usage(struct proc *p, struct task *t, struct pf_usage *u);
 int pf_resident(struct proc *p, u64 (*range)[2], u32 n);	// {start, end} becomes pages {private, shared}

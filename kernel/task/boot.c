@@ -62,6 +62,17 @@ static int ports(const char *s, size_t len, u16 *out, u32 *n)
 	return 0;
 }
 
+// A limit that the owner set.
+static int limit(const char *s, size_t len, u32 *out)
+{
+	u64 n;
+
+	if (number(s, len, &n) || !n || n > U32_MAX)
+		return -EINVAL;
+	*out = (u32)n;
+	return 0;
+}
+
 // One measured platform option, key=value.
 static int option(const char *s, size_t len)
 {
@@ -86,6 +97,14 @@ static int option(const char *s, size_t len)
 		boot_info.rseq = is(v, vl, "1");
 		return boot_info.rseq || is(v, vl, "0") ? 0 : -EINVAL;
 	}
+	if (is(s, kl, "cpus"))
+		return limit(v, vl, &boot_info.cpus);
+	if (is(s, kl, "processes"))
+		return limit(v, vl, &boot_info.processes);
+	if (is(s, kl, "descriptors"))
+		return limit(v, vl, &boot_info.descriptors);
+	if (is(s, kl, "files"))
+		return limit(v, vl, &boot_info.files);
 	if (is(s, kl, "listen"))
 		return ports(v, vl, boot_info.listen_ports, &boot_info.nlisten);
 	if (is(s, kl, "shield"))

@@ -17,6 +17,7 @@
 #include "kernel/net/hostio.h"
 #include "kernel/task/pidns.h"
 #include "kernel/task/ptrace.h"
+#include "kernel/task/limit.h"
 
 // What a parent hears of a child that ended, stopped or went on. tasklist held.
 static void child_info(siginfo_t *info, struct proc *p, int code)
@@ -250,6 +251,8 @@ static void leave_threads(struct proc *p, struct task *t)
 		signal_retarget(p);
 	tell = signal_stop_complete(p);
 	mutex_unlock(&p->sig_lock);
+	if (t != p->leader)
+		task_count--;
 	if (unlikely(p->cgroup) && t != p->leader)
 		cgroup_thread_left(p);
 	if (t != p->leader && !ptrace_left(t)) { // the leader's number and name live as long as the process
@@ -398,6 +401,7 @@ int exec_kill_siblings(void)
 		ref_get(&me->ref);
 		ptrace_unlink(old);
 		p->leader = me;
+		task_count--;
 		if (unlikely(p->cgroup))
 			cgroup_thread_left(p);
 		task_publish(me);

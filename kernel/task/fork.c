@@ -8,6 +8,7 @@
 // A child is prepared completely and made visible before it runs; until then any failure undoes all.
 // Locks: tasklist and sig_lock while a child is linked in.
 #include "kernel/include/alloc.h"
+#include "kernel/include/boot.h"
 #include "kernel/include/cgroup.h"
 #include "kernel/include/keys.h"
 #include "kernel/include/kstring.h"
@@ -16,6 +17,7 @@
 #include "kernel/include/platform.h"
 #include "kernel/include/remote.h"
 #include "kernel/include/vfs.h"
+#include "kernel/task/limit.h"
 #include "kernel/task/pidns.h"
 #include "kernel/task/ptrace.h"
 #include "kernel/task/seccomp.h"
@@ -201,6 +203,8 @@ static int link_proc(struct proc *p, struct task *t, struct proc *from, const st
 	else
 		seccomp_inherit(t);
 	mutex_unlock(&from->sig_lock);
+	if (!r)
+		r = limit_task();
 	if (!r && unlikely(from->cgroup || c->cgroup))
 		r = cgroup_fork(p, t, c->cgroup ? c->cgroup : cgroup_of(from));
 	if (!r) {
@@ -324,9 +328,10 @@ static long clone_thread(const struct clone_req *c)
 	mutex_lock(&p->sig_lock);
 	if (must_wait(me) || p->group_exit || p->exec_task) {
 		r = -ERESTARTNOINTR;
-	} else if (!unlikely(p->cgroup) || !(r = cgroup_thread(p, t))) {
+	} else if (!(r = limit_task()) && (!unlikely(p->cgroup) || !(r = cgroup_thread(p, t)))) {
 		list_add_tail(&t->thread_link, &p->threads);
 		p->nthreads++;
+		task_count++;
 		if (likely(!p->helper)) // whose threads are as hidden as it is
 			task_publish(t);
 		seccomp_inherit(t);
@@ -357,6 +362,7 @@ static long clone_thread(const struct clone_req *c)
 	p->nthreads--;
 	signal_retarget(p);
 	mutex_unlock(&p->sig_lock);
+	task_count--;
 	if (unlikely(p->cgroup))
 		cgroup_thread_left(p);
 	task_unpublish(t);
@@ -591,7 +597,11 @@ static long do_clone(const struct clone_req *c)
 		return -EPERM;
 	if (too_many() || !sched_fork(NULL, NULL, current, true))
 		return -EAGAIN;
-	return c->flags & CLONE_THREAD ? clone_thread(c) : clone_proc(c);
+	long pid = c->flags & CLONE_THREAD ? clone_thread(c) : clone_proc(c);
+	if (unlikely(pid == -EAGAIN) && boot_info.processes && task_count >= boot_info.processes)
+		pr_once("there are %u processes and threads, the most that `limits: processes:` of coffer.yaml allows: fork and clone fail with EAGAIN\n",
+			boot_info.processes);
+	return pid;
 }
 
 long sys_fork(void) { return do_clone(&(struct clone_req){.exit_signal = SIGCHLD}); }

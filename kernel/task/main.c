@@ -10,6 +10,7 @@
 #include "kernel/include/task.h"
 #include "kernel/include/vfs.h"
 #include "kernel/mm/oom.h"
+#include "kernel/task/limit.h"
 
 #define INIT_PATH "/.coffer/init"
 
@@ -50,6 +51,8 @@ void kernel_main(void)
 	brlock_init(pf_ncpus());
 	if (boot_parse())
 		panic("the manifest is not one that this kernel understands");
+	limits_init();
+	brlock_init(pf_ncpus());
 	syscall_init();
 	ktime_init();
 	t = task_create_init();

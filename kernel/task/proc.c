@@ -13,6 +13,7 @@
 #include "kernel/task/load.h"
 #include "kernel/task/ptrace.h"
 #include "kernel/task/seccomp.h"
+#include "kernel/task/limit.h"
 #include <linux/signal.h>
 
 struct proc *proc_new(int pid)
@@ -106,6 +107,7 @@ void proc_link(struct proc *p, struct task *leader, struct proc *parent)
 	p->leader = leader;
 	task_publish(leader);
 	proc_publish(p);
+	task_count++;
 	if (p->pid >= PID_MAX)
 		pid_ns_born(p);
 }
@@ -116,6 +118,7 @@ void proc_unlink(struct proc *p)
 
 	ptrace_unlink(leader);
 	load_add_gone(p);
+	task_count--;
 	if (unlikely(p->cgroup))
 		cgroup_reaped(p);
 	proc_unpublish(p);
@@ -180,6 +183,7 @@ struct task *task_create_init(void)
 		return NULL;
 	for (u32 i = 0; i < RLIM_NLIMITS; i++)
 		p->rlim[i] = unlimited & 1u << i ? limits[RLIM_NLIMITS - 1] : limits[i];
+	limits_first(p);
 	cred_init_root(&p->cred);
 	p->ipc_ns = &init_ipc_ns;
 	p->uts_ns = &init_uts_ns;

@@ -4,6 +4,7 @@
 #include "kernel/task/internal.h"
 #include "kernel/task/load.h"
 #include "kernel/time/clock.h"
+#include "kernel/task/limit.h"
 #include <linux/capability.h>
 
 static int do_prlimit(struct proc *p, u32 res, const struct __kernel_rlimit *new, struct __kernel_rlimit *old)
@@ -12,7 +13,7 @@ static int do_prlimit(struct proc *p, u32 res, const struct __kernel_rlimit *new
 
 	if (res >= RLIM_NLIMITS)
 		return -EINVAL;
-	if (new && (new->cur > new->max || (res == RLIMIT_NOFILE && new->max > 1048576)))
+	if (new && (new->cur > new->max || (res == RLIMIT_NOFILE && new->max > limit_descriptors())))
 		return new->cur > new->max ? -EINVAL : -EPERM;
 	mutex_lock(&p->sig_lock);
 	if (old)

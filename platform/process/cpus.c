@@ -9,18 +9,40 @@ static u64 host_cpus[HOST_CPUS / 64] __sealed;
 static u32 ncpus __sealed;
 static bool dense __sealed; // the host's numbers are ours
 
+static void set_dense(void)
+{
+	dense = true;
+	for (u32 i = 0; i < HOST_CPUS; i++)
+		dense &= (host_cpus[i / 64] >> (i % 64) & 1) == (i < ncpus);
+}
+
 void cpus_init(void)
 {
 	long r = S3(__NR_sched_getaffinity, 0, sizeof(host_cpus), host_cpus);
 
 	for (u32 i = 0; r > 0 && i < HOST_CPUS; i++)
 		ncpus += host_cpus[i / 64] >> (i % 64) & 1;
-	dense = true;
-	for (u32 i = 0; i < HOST_CPUS; i++)
-		dense &= (host_cpus[i / 64] >> (i % 64) & 1) == (i < ncpus);
+	set_dense();
 	if (!ncpus) // the host does not say
 		ncpus = 1;
 	win_self()->cpus = U64_MAX;
+}
+
+static void tell_host(struct window *w, u64 cpus);
+
+// The first of those that the host gave: which these are is its choice.
+void pf_limit_cpus(u32 most)
+{
+	u32 n = 0;
+
+	if (ncpus <= most)
+		return;
+	for (u32 i = 0; i < HOST_CPUS; i++)
+		if (host_cpus[i / 64] >> (i % 64) & 1 && n++ >= most)
+			host_cpus[i / 64] &= ~(1ul << (i % 64));
+	ncpus = most;
+	set_dense();
+	tell_host(win_self(), U64_MAX); // the host's tasks that follow inherit it
 }
 
 u32 pf_ncpus(void) { return ncpus; }

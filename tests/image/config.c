@@ -139,21 +139,30 @@ int main(void)
 
 	accepts("config_least", "command: [/bin/echo]\n",
 		ANCHOR "\"broker\":{\"ca\":\"\",\"name\":\"\",\"timeout\":10},\"command\":[\"/bin/echo\"],\"debug_enclave\":false,\"environment\":{},"
-		"\"host_arguments\":false,\"host_environment\":[],\"memory\":8589934592,\"name\":\"enclave\","
+		"\"host_arguments\":false,\"host_environment\":[],\"limits\":{\"cpus\":0,\"descriptors\":0,\"files\":0,\"processes\":0},\"memory\":8589934592,\"name\":\"enclave\","
 		"\"network\":{\"connect\":\"none\",\"destinations\":[],\"dns\":[],\"listen\":[],\"shield\":[]},\"restartable_sequences\":false,\"secrets\":{},\"time\":\"host\",\"version\":1,\"volume_cache\":67108864,\"volumes\":{},\"working_directory\":\"/\"}");
 	accepts("config_all",
 		"name: scoring\ncommand: [python3, \"a b\\n.py\"]\nhost_arguments: true\nenvironment: {B: 'x\"y', A: 1}\n"
 		"host_environment: [TERM, LC_ALL]\nworking_directory: /app\nvolumes:\n  /out: {mode: rw}\n"
 		"  /data: {mode: ro, name: 00112233445566778899aabbccddeeff}\n  /x:\ncopy: [a, {from: b, to: /c}]\nmemory: 64M\nvolume_cache: 2M\n"
+		"limits: {processes: 100, cpus: 2, descriptors: 512, files: 4096}\n"
 		"network: {listen: [443, 80], connect: any}\nbroker:\ndebug_enclave: true\nrestartable_sequences: true\ntime: broker\n"
 		"secrets:\n  /run/s/b: {resource: a/b/c-1, mode: 0440, owner: 33, group: 34, version: 2}\n  /run/a: default/app/x\n",
 		ANCHOR "\"broker\":{\"ca\":\"\",\"name\":\"\",\"timeout\":10},\"command\":[\"python3\",\"a b\\n.py\"],\"debug_enclave\":true,\"environment\":{\"A\":\"1\","
-		"\"B\":\"x\\\"y\"},\"host_arguments\":true,\"host_environment\":[\"LC_ALL\",\"TERM\"],\"memory\":67108864,"
+		"\"B\":\"x\\\"y\"},\"host_arguments\":true,\"host_environment\":[\"LC_ALL\",\"TERM\"],\"limits\":{\"cpus\":2,\"descriptors\":512,\"files\":4096,\"processes\":100},\"memory\":67108864,"
 		"\"name\":\"scoring\",\"network\":{\"connect\":\"any\",\"destinations\":[],\"dns\":[],\"listen\":[80,443],\"shield\":[]},\"restartable_sequences\":true,\"secrets\":{\"/run/a\":{\"group\":0,\"mode\":256,"
 		"\"owner\":0,\"resource\":\"default/app/x\",\"version\":0},\"/run/s/b\":{\"group\":34,\"mode\":288,\"owner\":33,\"resource\":\"a/b/c-1\",\"version\":2}},"
 		"\"time\":\"broker\",\"version\":1,\"volume_cache\":2097152,\"volumes\":{\"/data\":{"
 		"\"mode\":\"ro\",\"name\":\"00112233445566778899aabbccddeeff\"},\"/out\":{\"mode\":\"rw\",\"name\":\"\"},"
 		"\"/x\":{\"mode\":\"ro\",\"name\":\"\"}},\"working_directory\":\"/app\"}");
+	refuses("config_limit_name", "command: [a]\nlimits: {cpu: 1}\n", "coffer.yaml:2:|of 'limits'|did you mean 'cpus'");
+	refuses("config_limit_range", "command: [a]\nlimits: {cpus: 65}\n", "coffer.yaml:2:|from 1 to 64");
+	refuses("config_limit_none", "command: [a]\nlimits: {processes: 0}\n", "from 8 to 16384");
+	refuses("config_limit_sign", "command: [a]\nlimits: {descriptors: -1}\n", "from 16 to 1048576");
+	refuses("config_limit_text", "command: [a]\nlimits: {files: 1000x}\n", "not '1000x'");
+	refuses("config_limit_long", "command: [a]\nlimits: {files: 99999999999999999999999}\n", "from 64 to");
+	refuses("config_limit_memory", "command: [a]\nlimits: {memory: 1G}\n", "key of its own");
+	refuses("config_limit_twice", "command: [a]\nlimits: {cpus: 1, cpus: 2}\n", "twice");
 	refuses("config_broker_timeout", "command: [a]\nbroker: {timeout: soon}\n", "coffer.yaml:2:|number of seconds");
 	refuses("config_broker_name", "command: [a]\nbroker: {name: 'a b'}\n", "coffer.yaml:2:|name or address");
 	refuses("config_unknown_key_named", "command: [a]\n\nmemroy: 1G\n", "coffer.yaml:3:|unknown key 'memroy'|did you mean 'memory'");
