@@ -35,6 +35,7 @@ struct run {
 	} volumes[MOST_VOLUMES];
 	int volume_count;
 	const char *working_directory;
+	bool want_tty;		// -t: only with a terminal
 	char *broker;
 	const char *tpm;	// way to the TPM that the enclave is given
 	struct string_list places;	// "HOST:PORT=ADDRESS:PORT,..."
@@ -244,8 +245,8 @@ static int parse_options(struct run *r, int argc, char **argv, struct start_opti
 		case 'e': err = add_environment(r, optarg); break;
 		case 'p': err = check_ports(r, optarg); break;
 		case 'w': r->working_directory = optarg; break;
-		case 'i':
-		case 't': break;	// the console is interactive when it is a terminal
+		case 'i': break;	// standard input is the program's in any case
+		case 't': r->want_tty = true; break;
 		case OPT_BROKER: r->broker = xstrdup(optarg); break;
 		case OPT_LOG:
 			if (strlen(optarg) != 1 || !strchr("0123", *optarg))
@@ -511,6 +512,12 @@ int run_enclave(const struct supervised *s)
 		cli_fail(&f);
 		return EXIT_CANNOT_RUN;
 	}
+	if (r->want_tty && (!isatty(0) || !isatty(1))) {
+		fault_set(&f, -ENOTTY, "-t: standard %s is not a terminal. Leave -t away, or give the command one: `script -qec 'coffer run -t ...' /dev/null`",
+			  isatty(0) ? "output" : "input");
+		cli_fail(&f);
+		return EXIT_CANNOT_RUN;
+	}
 	if (r->tpm && tpm_relay(r->tpm, tpm, sizeof(tpm), &f)) {
 		cli_fail(&f);
 		return EXIT_CANNOT_RUN;
@@ -562,7 +569,9 @@ const struct command command_run = {
 	"  -e, --env NAME=value | NAME        a variable, where host_environment of coffer.yaml lets it in\n"
 	"  -p, --publish PORT[,PORT...]       says that the program serves these ports; they must be in `network: listen:`\n"
 	"  -w, --workdir DIR                  the folder in which the program starts\n"
-	"  -i, -t                             nothing: the console is interactive when it is a terminal\n"
+	"  -i, --interactive                  nothing: standard input is the program's in any case\n"
+	"  -t, --tty                          only on a terminal: without one the enclave is not started. Where standard input and output\n"
+	"                                     are terminals the program has a real one, with or without -t\n"
 	"      --broker URL[,URL...]          the owner's broker (or COFFER_BROKER, or this user's own broker)\n"
 	"      --tpm WHERE                    the TPM in which volumes are anchored (anchor: tpm): device:/dev/tpmrm0, tcp:ADDRESS:PORT,\n"
 	"                                     unix:PATH\n"

@@ -123,12 +123,25 @@ static void dump_tasks(void)
 	futex_wake(&ctl->dump_seq);
 }
 
-// SIGWINCH and the signals that a person or a service manager sends: handed to the enclave.
+static bool no_dump_said;
+
+// What tasks do may not leave an enclave that is not for debugging; the signal is the program's.
+static void say_no_dump(void)
+{
+	static const char why[] = "coffer: SIGQUIT goes to the program; the tasks are listed only in an enclave built with `debug_enclave: true`\n";
+
+	no_dump_said = true;
+	if (write(2, why, sizeof(why) - 1) < 0)
+		errno = 0; // nobody listens
+}
+
+// SIGWINCH, SIGCONT (the window may have another size since the launcher was stopped) and the signals that a person or a
+// service manager sends: handed to the enclave.
 static void on_signal(int sig)
 {
 	int e = errno;
 
-	if (sig == SIGWINCH)
+	if (sig == SIGWINCH || sig == SIGCONT)
 		__atomic_store_n(&ctl->winch, 1, __ATOMIC_SEQ_CST);
 	else if (sig == SIGQUIT && debug_enclave)
 		dump_tasks();
@@ -404,7 +417,7 @@ static void console_setup(void)
 
 static void signals_setup(void)
 {
-	static const int sigs[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH };
+	static const int sigs[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT };
 	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
 
 	for (size_t i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++)
@@ -459,6 +472,7 @@ int launch_run(const struct launch_options *o)
 	supervisor = o->supervisor;
 	if (!manifest)
 		return fail(errno, "cannot read %s (run `coffer build` first)", o->manifest_path);
+	console_guard();
 	mem = manifest_number(manifest, "memory=") & ~4095ull;
 	if (o->nvolumes > CTL_MAX_VOL || o->host_json_len >= sizeof(ctl->host_json)) {
 		r = fail(0, "too many volumes or too much environment");

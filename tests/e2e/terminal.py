@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Drives an interactive program on a pseudo-terminal as a person would: line editing, Ctrl-C, Ctrl-D, window size.
 #
-#	terminal.py bash|python native          the program itself
-#	terminal.py bash|python COMMAND...      COMMAND in front of it, such as `coffer run --`
+#	terminal.py bash|python|screen native   the program itself
+#	terminal.py bash|...|killed COMMAND...  COMMAND in front of it, such as `coffer run --`
 #
 # Exit code 0 when each step went as expected; else the last line says which did not.
 import fcntl
@@ -26,6 +26,7 @@ class Terminal:
 		if self.pid == 0:
 			os.environ["TERM"] = "xterm"
 			os.environ["PS1"] = "ready> "
+			os.environ["HTOPRC"] = "/dev/null"
 			os.execvp(argv[0], argv)
 		fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 101, 0, 0))
 
@@ -47,6 +48,17 @@ class Terminal:
 				self.fail(step + " (terminal closed)", pattern)
 			self.seen += data.decode(errors="replace")
 			self.all += data.decode(errors="replace")
+
+	def size(self, rows, cols):
+		fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+
+	def wait_raw(self, raw, step):
+		"""Until the terminal's modes are the enclave's, or a shell's again."""
+		end = time.monotonic() + LIMIT_S
+		while bool(termios.tcgetattr(self.fd)[3] & termios.ICANON) == raw:
+			if time.monotonic() > end:
+				self.fail(step, "raw" if raw else "cooked")
+			time.sleep(0.05)
 
 	def type(self, text):
 		os.write(self.fd, text.encode())
@@ -112,6 +124,30 @@ def bash(prefix):
 	t.type("bg; jobs; kill %1; wait; echo job-$?\r")
 	t.expect("job-[0-9]+\r\n", "job control")
 	t.expect("ready> $", "prompt")
+	t.type("sleep 1000\r")
+	t.expect("sleep 1000\r\n", "echo of a command")
+	time.sleep(0.3)
+	t.type("\x1c")
+	t.expect("Quit", "Ctrl-\\\\")
+	t.expect("ready> $", "prompt")
+	t.type("echo code-$?\r")
+	t.expect("code-131\r\n", "status after Ctrl-\\\\")
+	t.expect("ready> $", "prompt")
+	t.type("cat >/dev/null\r")
+	t.expect("/dev/null\r\n", "echo of a command")
+	time.sleep(0.3)
+	t.type("\x1a")
+	t.expect("Stopped", "Ctrl-Z in cat")
+	t.expect("ready> $", "prompt")
+	t.type("fg\r")
+	t.expect("cat > ?/dev/null\r\n", "fg")
+	t.type("\x04")
+	t.expect("ready> $", "Ctrl-D after fg")
+	t.type("bash -c 'sleep 1000 & trap \"echo resized-\\$(stty size); kill $!\" WINCH; echo set-$((2 + 3)); wait'\r")
+	t.expect("set-5\r\n", "trap of SIGWINCH")
+	t.size(44, 121)
+	t.expect("resized-44 121\r\n", "SIGWINCH")
+	t.expect("ready> $", "prompt")
 	t.type("echo begin; cat\r")
 	t.expect("\nbegin\r\n", "cat")
 	t.type("one line\r")
@@ -159,6 +195,38 @@ def python(prefix):
 	t.end(0)
 
 
+def screen(prefix):
+	"""Full-screen programs draw anew when the window has another size."""
+	t = Terminal(prefix + ["/usr/bin/htop", "-d", "5"])
+	t.expect("\x1b\\[33[;d]", "htop's last line")
+	t.size(51, 131)
+	t.expect("\x1b\\[51[;d]", "htop's last line after the window grew")
+	t.size(22, 90)
+	t.expect("\x1b\\[22[;d]", "htop's last line after it shrank")
+	t.type("q")
+	t.wait_raw(False, "modes after htop")
+	t.end(0)
+
+
+def killed(prefix):
+	"""The terminal is as it was after the launcher was killed. The shell around it does not care for modes."""
+	t = Terminal(["/bin/sh", "-c", 'echo begin; read -r x; "$@"; echo over-$?; read -r x; echo read-$x', "sh"] + prefix + ["/bin/bash", "--norc", "--noprofile", "-i"])
+	t.expect("begin\r\n", "the shell around it")
+	before = termios.tcgetattr(t.fd)
+	t.type("\r")
+	t.expect("[$#>] $", "prompt")
+	t.wait_raw(True, "the enclave's modes")
+	with open(f"/proc/{t.pid}/task/{t.pid}/children") as f:
+		os.kill(int(f.read().split()[0]), 9)
+	t.expect("over-137", "end of the launcher")
+	t.wait_raw(False, "modes after the kill")
+	if termios.tcgetattr(t.fd) != before:
+		t.fail("modes after the kill", "the same as before")
+	t.type("line\r")
+	t.expect("read-line", "a line read with the terminal's own editing")
+	t.end(0)
+
+
 if __name__ == "__main__":
 	prefix = [] if sys.argv[2] == "native" else sys.argv[2:]
-	{"bash": bash, "python": python}[sys.argv[1]](prefix)
+	{"bash": bash, "python": python, "screen": screen, "killed": killed}[sys.argv[1]](prefix)
