@@ -42,11 +42,11 @@ _coffer() {
 	measure) words="--json --explain" files=0 ;;
 	doctor | version) words="--json" files=0 ;;
 	syscalls) words="--check --state --class --json --markdown" ;;
-	start) words="--name --restart --log-size --log-files --volume --env --publish --workdir --broker --connect --stop-timeout --tpm --debug-log --debug-strace --debug-ring" ;;
+	start) words="--name --restart --log-size --log-files --volume --env --publish --workdir --broker --connect --stop-timeout --tpm --debug-log --debug-strace --strace --trace --debug-ring" ;;
 	ps) words="--all --json" files=0 ;;
 	logs) words="--follow --last --since --stream --json --plain $(_coffer_names)" files=0 ;;
 	stop | restart | kill | rm) words="--time --signal --force $(_coffer_names)" files=0 ;;
-	run) words="--volume --env --publish --workdir --interactive --tty --broker --connect --stop-timeout --tpm --debug-log --debug-strace --debug-ring" ;;
+	run) words="--volume --env --publish --workdir --interactive --tty --broker --connect --stop-timeout --tpm --debug-log --debug-strace --strace --trace --debug-ring" ;;
 	seal) words="--force --resume --keep-owner --key-file --quiet $owner" ;;
 	open) words="--force --resume --keep-owner --key-file --quiet $owner" ;;
 	mount) words="--foreground --keep-owner --key-file -o $owner" ;;

@@ -48,7 +48,7 @@ struct run {
 static struct run the_run = {.launch = {.log_level = 1}};
 static const struct command *called = &command_run;	// for messages
 
-enum { OPT_BROKER = 256, OPT_LOG, OPT_STRACE, OPT_RING, OPT_STOP, OPT_TPM, OPT_CONNECT, OPT_NAME, OPT_RESTART, OPT_LOG_SIZE, OPT_LOG_FILES };
+enum { OPT_BROKER = 256, OPT_LOG, OPT_STRACE, OPT_RING, OPT_STOP, OPT_TPM, OPT_CONNECT, OPT_NAME, OPT_RESTART, OPT_LOG_SIZE, OPT_LOG_FILES, OPT_TRACE };
 
 // FILE:/path[:ro|:rw]
 static int add_volume(struct run *r, const char *text)
@@ -171,14 +171,14 @@ static int check_filter(const char *words)
 #include "kernel/syscall/table.h"
 #undef SYS
 	};
-	int err = strlen(words) > 255 ? cli_usage(called, "--debug-strace takes at most 255 characters") : 0;
+	int err = strlen(words) > 255 ? cli_usage(called, "--strace takes at most 255 characters") : 0;
 
 	while (!err && *words) {
 		size_t n = strcspn(words, ","), i = 0;
 		while (i < sizeof(known) / sizeof(*known) && (strlen(known[i]) != n || memcmp(known[i], words, n)))
 			i++;
 		if (i == sizeof(known) / sizeof(*known))
-			err = cli_usage(called, "--debug-strace: there is no system call or class '%.*s'", (int)n, words);
+			err = cli_usage(called, "--strace: there is no system call or class '%.*s'", (int)n, words);
 		words += n + (words[n] == ',');
 	}
 	return err;
@@ -230,7 +230,8 @@ static int parse_options(struct run *r, int argc, char **argv, struct start_opti
 		{"publish", required_argument, NULL, 'p'}, {"workdir", required_argument, NULL, 'w'},
 		{"interactive", no_argument, NULL, 'i'}, {"tty", no_argument, NULL, 't'},
 		{"broker", required_argument, NULL, OPT_BROKER}, {"debug-log", required_argument, NULL, OPT_LOG},
-		{"debug-strace", optional_argument, NULL, OPT_STRACE}, {"debug-ring", no_argument, NULL, OPT_RING},
+		{"debug-strace", optional_argument, NULL, OPT_STRACE}, {"strace", optional_argument, NULL, OPT_STRACE},
+		{"trace", required_argument, NULL, OPT_TRACE}, {"debug-ring", no_argument, NULL, OPT_RING},
 		{"stop-timeout", required_argument, NULL, OPT_STOP}, {"tpm", required_argument, NULL, OPT_TPM},
 		{"connect", required_argument, NULL, OPT_CONNECT},
 		{"name", required_argument, NULL, OPT_NAME}, {"restart", required_argument, NULL, OPT_RESTART},
@@ -254,6 +255,7 @@ static int parse_options(struct run *r, int argc, char **argv, struct start_opti
 			r->launch.log_level = *optarg - '0';
 			break;
 		case OPT_STRACE:
+		case OPT_TRACE:
 			r->launch.debug_strace = true;
 			r->launch.strace_filter = optarg;
 			if (optarg)
@@ -393,6 +395,9 @@ static int check_files(struct run *r, const char *image, const char *manifest_pa
 		return err;
 	if (stat(image, &st) < 0)
 		return fault_errno(f, errno, "cannot look at %s", image);
+	if (r->launch.debug_strace && !strstr(m.options, "debug=1"))
+		return fault_set(f, -EPERM, "this enclave's system calls cannot be traced: what they carry may not leave it. Set `debug_enclave: true` in coffer.yaml and "
+				 "build it anew; that shows in its evidence");
 	if ((uint64_t)st.st_size < (m.image_blocks + hashtree_blocks(m.image_blocks)) * HASHTREE_BLOCK)
 		return fault_set(f, -EBADMSG, "the image %s is cut short: it has %llu bytes, the manifest says %llu", image,
 				 (unsigned long long)st.st_size,
@@ -579,7 +584,7 @@ const struct command command_run = {
 	"      --stop-timeout SECONDS         after SIGTERM the program has this long; then the enclave is killed\n"
 	"      --debug-log 0..3               how much the kernel says: errors, warnings (1), information, all\n"
 	"      --debug-strace[=NAME,...]      system calls to standard error, or only those named: open,read, classes such as\n"
-	"                                     file,network; only with debug_enclave: true\n"
+	"                                     file,network; only with debug_enclave: true. Short: --strace, --trace=NAME,...\n"
 	"      --debug-ring                   answer each call to the host from a thread of its own\n",
 	run,
 };

@@ -147,6 +147,8 @@ static void on_signal(int sig)
 		dump_tasks();
 	else
 		__atomic_fetch_or(&ctl->host_signals, 1u << sig, __ATOMIC_SEQ_CST);
+	if (sig == SIGQUIT && !debug_enclave && !no_dump_said)
+		say_no_dump();
 	if (sig == SIGTERM)
 		ask_to_end();
 	enclave_event();
@@ -452,9 +454,9 @@ static void child_enter(uint64_t entry)
 // The number of a measured option, "memory="; 0 when it is not there.
 static uint64_t manifest_number(const char *m, const char *option)
 {
-	const char *o = strstr(m, "\noptions: "), *k = o ? strstr(o, "memory=") : NULL;
+	const char *o = strstr(m, "\noptions: "), *k = o ? strstr(o, option) : NULL;
 
-	return k ? strtoull(k + 7, NULL, 10) : 0;
+	return k ? strtoull(k + strlen(option), NULL, 10) : 0;
 }
 
 int launch_run(const struct launch_options *o)
@@ -470,9 +472,9 @@ int launch_run(const struct launch_options *o)
 	message_fd = o->message_fd ? o->message_fd : 2;
 	started_fd = o->started_fd;
 	supervisor = o->supervisor;
+	console_guard();
 	if (!manifest)
 		return fail(errno, "cannot read %s (run `coffer build` first)", o->manifest_path);
-	console_guard();
 	mem = manifest_number(manifest, "memory=") & ~4095ull;
 	if (o->nvolumes > CTL_MAX_VOL || o->host_json_len >= sizeof(ctl->host_json)) {
 		r = fail(0, "too many volumes or too much environment");
@@ -541,6 +543,7 @@ int launch_run(const struct launch_options *o)
 	if (pid == 0) {
 		cpus_choose((unsigned int)manifest_number(ctl->manifest, ",cpus="), (unsigned int)launcher_pid);
 		child_enter(ctl->entry);
+	}
 	if (pid < 0) {
 		r = fail(errno, "cannot start the enclave's first process");
 		goto out;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // /proc/coffer: what describes the enclave itself. `objects` counts what the kernel holds, so that a leak can be seen;
-// `isolation` says which protections hold in this run (docs/isolation.md); `volumes` what guards sealed volumes against rollback.
+// `isolation` says which protections hold in this run (docs/isolation.md); `volumes` what guards sealed volumes against rollback; `debug_trigger`
+// makes the kernel fail, in enclaves for debugging.
 // Locks: none.
 #include "kernel/fs/procfs.h"
 #include "kernel/include/boot.h"
@@ -130,7 +131,52 @@ static int text_isolation(struct pout *o, struct pnode *n)
 		.name = n, .mode = S_IFREG | m, .text = f \
 	}
 
+// --- faults on purpose, to test what the enclave reports of them; only in one whose owner lets it be looked at
+__attribute__((noinline)) static void trigger_fault(void)
+{
+	volatile uptr nowhere = 8;
+
+	*(volatile u32 *)nowhere = 1;
+}
+
+__attribute__((noinline)) static void trigger_spin(void)
+{
+	for (;;)
+		pf_relax();
+}
+
+// The first who comes keeps the lock for ever, others wait for it.
+static void trigger_lock(void)
+{
+	static struct mutex held;
+	static u32 never;
+
+	mutex_lock(&held);
+	pf_wait(&never, 0, NO_DEADLINE);
+}
+
+static ssize_t debug_trigger(struct pnode *n, char *buf, size_t len)
+{
+	(void)n;
+	if (!boot_info.debug)
+		return -EPERM;
+	if (len && buf[len - 1] == '\n')
+		buf[len - 1] = 0;
+	if (!strcmp(buf, "panic"))
+		panic("debug_trigger: asked for");
+	else if (!strcmp(buf, "fault"))
+		trigger_fault();
+	else if (!strcmp(buf, "spin"))
+		trigger_spin();
+	else if (!strcmp(buf, "lock"))
+		trigger_lock();
+	else
+		return -EINVAL;
+	return (ssize_t)len;
+}
+
 const struct pent proc_coffer_table[] = {
+	{.name = "debug_trigger", .mode = S_IFREG | 0200, .write = debug_trigger},
 	{.name = "anchor", .mode = S_IFREG | 0600, .fops = &proc_anchor_fops},
 	{.name = "gateway", .mode = S_IFREG | 0200, .fops = &proc_gateway_fops},
 	{.name = "sealing_key", .mode = S_IFREG | 0400, .fops = &proc_sealing_fops},

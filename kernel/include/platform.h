@@ -35,6 +35,8 @@ struct hthread {
 	u64 no_rseq;		// always 0
 	u32 ready;		// its host signal stack is its own: it may be kicked
 	u32 shard;		// shard.h
+	u32 hostcall;		// HC_*: the host is at it now; 0: none
+	u64 seen_rip, seen_rbp;	// where the last kick found it inside the kernel (task/dump.c)
 };
 static inline struct hthread *hthread_self(void)
 {
@@ -88,6 +90,10 @@ void pf_proc_exit(void) __noreturn;				// so are all others of the process, now 
 void pf_switch_identity(struct task *to);
 // Hands task t (vfork child past exec's point of no return) to a blank host process, which calls exec_commit_on_blank(t).
 int pf_blank_handoff(struct task *t);
+// task/dump.c: for the platform, which knows all windows
+void task_dump_window(u32 index, const struct hthread *h);
+void task_dump_end(void);
+const char *pf_hostcall_name(u32 op);
 void pf_kick(struct task *t);		// make it look at task->work soon if it is in user mode
 bool pf_on_cpu(struct task *t);
 int pf_kthread(void (*fn)(void *), void *arg, const char *name);
@@ -116,13 +122,13 @@ void pf_random(void *buf, size_t n);	// RDRAND/RDSEED based, host entropy only m
 void pf_log(const char *s, size_t n);
 void pf_stop(int wait_status) __noreturn;	// stops the whole enclave
 void pf_program_started(void);	// tells whoever waits for it outside
+void pf_limit_cpus(u32 most); // boot: CPUs beyond are not there
 u32 pf_ncpus(void);	// CPU numbers are 0 to this less one
 void pf_set_cpus(struct task *t);	// task->cpu_mask has changed; a hint to who schedules
 // What the host says of a process (task NULL) or of one of its threads. It may lie: figures only. Not under locks. -ENOENT: not known.
 struct pf_usage {
 	u64 utime_ns, stime_ns, minflt, majflt, nvcsw, nivcsw;
 	u64 anon, shared, peak;	// resident pages: private, others (the kernel's too), the most at any time
-void pf_limit_cpus(u32 most); // boot: CPUs beyond are not there
 };
 int pf_usage(struct proc *p, struct task *t, struct pf_usage *u);
 int pf_resident(struct proc *p, u64 (*range)[2], u32 n);	// {start, end} becomes pages {private, shared}

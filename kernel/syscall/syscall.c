@@ -35,6 +35,8 @@ static long sys_ni(u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 	return -ENOSYS;
 }
 
+const char *syscall_name(u32 nr) { return nr < NR_TABLE && names[nr] ? names[nr] : "?"; }
+
 syscall_fn syscall_handler(u32 nr) { return handlers[nr] ? handlers[nr] : sys_ni; }
 
 void syscall_init(void)

@@ -28,6 +28,21 @@ static bool errno_allowed(s64 e)
 	}
 }
 
+const char *pf_hostcall_name(u32 op)
+{
+	static const char *const names[HC_NOPS] = {
+		[HC_READ] = "read", [HC_WRITE] = "write", [HC_CONSOLE_INFO] = "console_info", [HC_CONSOLE_RAW] = "console_raw",
+		[HC_BLOCK_READ] = "block_read", [HC_BLOCK_WRITE] = "block_write", [HC_BLOCK_FLUSH] = "block_flush", [HC_BLOCK_SIZE] = "block_size",
+		[HC_BLOCK_RESIZE] = "block_resize", [HC_BLOCK_PUNCH] = "block_punch", [HC_SOCKET] = "socket", [HC_BIND] = "bind",
+		[HC_LISTEN] = "listen", [HC_ACCEPT] = "accept", [HC_CONNECT] = "connect", [HC_SEND] = "send", [HC_RECV] = "recv",
+		[HC_SHUTDOWN] = "shutdown", [HC_GETSOCKOPT] = "getsockopt", [HC_SETSOCKOPT] = "setsockopt", [HC_GETNAME] = "getname",
+		[HC_CLOSE] = "close", [HC_WATCH] = "watch", [HC_UNWATCH] = "unwatch", [HC_POLL] = "poll", [HC_EVIDENCE] = "evidence",
+		[HC_SEALING_KEY] = "sealing_key", [HC_USAGE] = "usage", [HC_RESIDENT] = "resident", [HC_PRIVATE] = "private",
+	};
+
+	return op < HC_NOPS && names[op] ? names[op] : "?";
+}
+
 static void ring_ask(struct window *w, struct hc_desc *slot)
 {
 	struct control *c = CTL;
@@ -72,6 +87,7 @@ static s64 call(struct hc_desc *d)
 		return -EIO;
 	}
 	return d->ret;
+	__atomic_store_n(&w->h.hostcall, d->op, __ATOMIC_RELAXED);
 }
 
 static void lie(const char *what)
@@ -85,6 +101,8 @@ static s64 handle_result(s64 r)
 		lie("handle out of range");
 	return r;
 }
+	__atomic_store_n(&w->h.hostcall, 0, __ATOMIC_RELAXED);
+	count(w->index, d, asked);
 
 long hc_read(int hfd, void *buf, size_t n)
 {

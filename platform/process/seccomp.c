@@ -13,6 +13,7 @@ static const u16 allowed[] = {
 	__NR_getsockopt, __NR_setsockopt, __NR_getsockname, __NR_getpeername, __NR_close, __NR_ioctl, __NR_clock_gettime,
 	__NR_getrusage, __NR_nanosleep, __NR_sched_getaffinity, __NR_sched_setaffinity, __NR_sched_yield, __NR_fsync, __NR_lseek,
 	__NR_rt_sigaction, __NR_membarrier, __NR_rseq, __NR_mincore,
+	__NR_restart_syscall, // which the host makes of a sleep that SIGSTOP and SIGCONT, or a debugger, went through
 };
 
 int seccomp_init(void)

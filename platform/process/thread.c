@@ -125,7 +125,23 @@ struct hproc *hproc_of_pid(u32 pid)
 	return NULL;
 }
 
-void task_dump_window(u32 index, const struct hthread *h);
+// Those that compute, in a program or in the kernel, are interrupted, so that it is known where they are. Who sleeps has left its place, and
+// who waits for the host shall not be disturbed.
+static void find_places(void)
+{
+	static u32 word;
+
+	for (u32 i = 0; i < win_high; i++) {
+		struct hthread *h = &WIN(i)->h;
+
+		if (!win_used[i] || h == hthread_self())
+			continue;
+		h->seen_rip = 0;
+		if (h->cur && !h->wait_frame && !h->hostcall && __atomic_load_n(&h->ready, __ATOMIC_SEQ_CST) && h->host_pid && h->host_tid)
+			S3(__NR_tgkill, h->host_pid, h->host_tid, KICK_SIGNAL);
+	}
+	pf_wait(&word, 0, ktime_deadline(30000000)); // they have CPUs to share
+}
 
 void dump_thread(void *unused)
 {
@@ -137,9 +153,11 @@ void dump_thread(void *unused)
 			continue;
 		}
 		seq = now;
+		find_places();
 		for (u32 i = 0; i < win_high; i++)
 			if (win_used[i] && WIN(i) != win_self())
 				task_dump_window(i, &WIN(i)->h);
+		task_dump_end();
 	}
 }
 
@@ -167,6 +185,7 @@ void win_setup(struct window *w, struct task *t, struct hproc *hp)
 	w->h.in_kernel = 0;
 	w->h.wait_frame = NULL;
 	w->h.host_tid = 0;
+	w->h.hostcall = 0;
 	w->h.ready = 0;
 	w->h.rseq_area = 0;
 	list_init(&w->h.rseq_link);

@@ -3,6 +3,7 @@
 // handlers do no kernel work: they move the interrupted registers into struct regs on the (empty)
 // kernel stack and point the host frame at ktrap, so that the kernel runs in ordinary thread context, with the
 // program's vector state live. Takes no locks.
+#include "kernel/include/boot.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
 #include "kernel/include/mm.h"
@@ -91,22 +92,33 @@ static bool program_state(int sig, bool gs_lost, struct sigcontext *c, struct wi
 	return true;
 }
 
-static void kernel_died(int sig, const siginfo_t *info, const struct sigcontext *c)
+// Registers hold what programs compute with: for enclaves whose owner lets them be looked at.
+static void registers(const struct sigcontext *c)
 {
-	struct task *t = current;
+	klog(LOG_LAST, "  rip %lx rsp %lx rbp %lx flags %lx error %lx trap %lu\n", (u64)c->rip, (u64)c->rsp, (u64)c->rbp, (u64)c->eflags, (u64)c->err, (u64)c->trapno);
+	klog(LOG_LAST, "  rax %lx rbx %lx rcx %lx rdx %lx rsi %lx rdi %lx\n", (u64)c->rax, (u64)c->rbx, (u64)c->rcx, (u64)c->rdx, (u64)c->rsi, (u64)c->rdi);
+	klog(LOG_LAST, "  r8 %lx r9 %lx r10 %lx r11 %lx r12 %lx r13 %lx r14 %lx r15 %lx\n", (u64)c->r8, (u64)c->r9, (u64)c->r10, (u64)c->r11, (u64)c->r12, (u64)c->r13,
+	     (u64)c->r14, (u64)c->r15);
+}
 
-	if (((u64)info->si_addr & ~(PAGE_SIZE - 1)) == (u64)win_self() + WIN_GUARD)
-		klog(LOG_ERR, "kernel stack overflow\n");
-	klog(LOG_ERR, "kernel fault: signal %d at %lx, address %lx, rsp %lx, rax %lx rdi %lx rsi %lx, task %d (%s), call %ld\n", sig,
-	     (u64)c->rip, (u64)info->si_addr, (u64)c->rsp, (u64)c->rax, (u64)c->rdi, (u64)c->rsi, t ? t->tid : -1, t ? t->comm : "-",
-	     t && t->regs ? (s64)t->regs->orig_rax : -1);
-	// frame pointers: the kernel is built with them
-	u64 *bp = (u64 *)c->rbp;
-	for (int i = 0; i < 16 && (u64)bp > K_BASE && (u64)bp < K_END - 16 && !((u64)bp & 7); i++) {
-		klog(LOG_ERR, "  called from %lx\n", bp[1]);
-		bp = (u64 *)bp[0];
+static const char *region(u64 at)
+{
+	if (at < PAGE_SIZE)
+		return "a null pointer";
+	return at < USER_MAX ? at - K_BASE < K_END - K_BASE ? "the kernel's memory" : "a program's memory" : "no address";
+}
+
+static void __noreturn kernel_died(int sig, const siginfo_t *info, const struct sigcontext *c)
+{
+	u64 at = (u64)info->si_addr;
+
+	if ((at & ~(PAGE_SIZE - 1)) == (u64)win_self() + WIN_GUARD)
+		klog(LOG_LAST, "kernel stack overflow\n");
+	if (boot_info.debug) {
+		registers(c);
+		panic_at(c->rip, c->rbp, "kernel fault: signal %d at %lx, address %lx", sig, (u64)c->rip, at);
 	}
-	panic("fault inside the kernel");
+	panic_at(c->rip, c->rbp, "kernel fault: signal %d at %lx, address in %s", sig, (u64)c->rip, region(at));
 }
 
 // Hosts up to Linux 6.18 have done it, and aborted the critical section that the program was in. Memory that is gone ends the
@@ -132,6 +144,8 @@ static void handle(int sig, siginfo_t *info, void *ctx, struct window *w, bool g
 	}
 	if (sig == KICK_SIGNAL) {
 		if (in_kernel) {
+			w->h.seen_rip = ip;
+			w->h.seen_rbp = c->rbp;
 			if (ip >= (u64)gate->kexit && ip < (u64)gate->kexit_end) {
 				c->rip = (u64)gate->again;
 				c->rsp = (u64)r;
