@@ -10,7 +10,7 @@ _coffer_names() {
 
 _coffer() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command= i=1
-	local commands="init new copy import build run start ps logs stop kill restart rm measure seal open mount volume broker secret policy audit identity admin approve approvals verify evidence reference collateral token tls spdm tunnel doctor syscalls version help"
+	local commands="init new copy import build run start ps logs stop kill restart rm top measure seal open mount cp volume broker secret policy audit identity admin approve approvals verify evidence reference collateral token tls spdm tunnel doctor syscalls version help"
 	local owner="--anchor --tpm-key --broker --broker-ca --broker-token --broker-dir --identity --passphrase-file --client-cert --client-key"
 
 	while ((i < COMP_CWORD)); do
@@ -47,6 +47,8 @@ _coffer() {
 	logs) words="--follow --last --since --stream --json --plain $(_coffer_names)" files=0 ;;
 	stop | restart | kill | rm) words="--time --signal --force $(_coffer_names)" files=0 ;;
 	run) words="--volume --env --publish --workdir --interactive --tty --broker --connect --stop-timeout --tpm --debug-log --debug-strace --strace --trace --debug-ring" ;;
+	top) words="--batch --json --delay --rounds $(_coffer_names)" files=0 ;;
+	cp) words="--recursive --keep-owner --key-file --quiet $owner" ;;
 	seal) words="--force --resume --keep-owner --key-file --quiet $owner" ;;
 	open) words="--force --resume --keep-owner --key-file --quiet $owner" ;;
 	mount) words="--foreground --keep-owner --key-file -o $owner" ;;

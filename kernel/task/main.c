@@ -19,6 +19,7 @@ void blank_main(void *);
 int net_init(void);
 void host_events_thread(void *);
 void dump_thread(void *);
+void task_list_thread(void *);
 struct task *task_create_init(void);
 int pf_start_process(struct task *t, void (*fn)(void));
 void syscall_init(void);
@@ -48,7 +49,6 @@ void kernel_main(void)
 	struct task *t;
 	int r;
 
-	brlock_init(pf_ncpus());
 	if (boot_parse())
 		panic("the manifest is not one that this kernel understands");
 	limits_init();
@@ -67,7 +67,7 @@ void kernel_main(void)
 	pf_seal();
 	if (pf_kthread(ktimer_thread, NULL, "timer") || pf_kthread(memory_thread, NULL, "memory") || pf_kthread(host_events_thread, NULL, "host-events"))
 		panic("kernel threads cannot be started");
-	if (boot_info.debug && pf_kthread(dump_thread, NULL, "dump"))
+	if (boot_info.debug && (pf_kthread(dump_thread, NULL, "dump") || pf_kthread(task_list_thread, NULL, "task-list")))
 		panic("kernel threads cannot be started");
 	r = pf_start_process(t, init_start);
 	if (r)

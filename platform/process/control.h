@@ -12,6 +12,25 @@
 #define CTL_MAX_VOL 16
 #define CTL_RING WIN_MAX	// a request a window at most: it never runs over
 #define CTL_DEAD 256
+#define CTL_COUNTS 16	// shards of the counters
+#define CTL_TASKS 512	// most that are listed
+
+// One task of the enclave, as one that is for debugging shows it to the host.
+struct ctl_task {
+	s32 pid, ppid, tid;
+	u32 state;		// 'R', 'S', 'T', 'Z': as in ps(1)
+	s32 call;		// number of the system call that it is in; -1: none
+	u32 threads;		// of its process
+	u64 cpu_ns;		// of its process
+	u64 private_pages;	// of its process
+	char name[16];
+};
+
+// What the host does for the enclave anyway, and so knows.
+struct ctl_counts {
+	u64 calls, disk_read, disk_written, in, out; // hostcalls; bytes of image and volumes; of streams and connections
+	u64 unused[3];
+};
 
 struct control {
 	u64 magic;
@@ -54,4 +73,11 @@ struct control {
 	u32 ring[CTL_RING];	// window numbers whose descriptor is asked
 	u32 ring_lock;
 	u32 live_windows;
+	struct ctl_counts counts[CTL_COUNTS] __attribute__((aligned(64)));
+
+	// the list of tasks: asked by the host, answered by enclaves for debugging only (tasks.c)
+	u32 tasks_asked __attribute__((aligned(64)));	// futex: a number that changes
+	u32 tasks_told;		// futex: the number that was asked when the list below was made
+	u32 tasks_count;
+	struct ctl_task tasks[CTL_TASKS];
 };

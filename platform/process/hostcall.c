@@ -62,13 +62,32 @@ static void ring_ask(struct window *w, struct hc_desc *slot)
 		pf_wait(&slot->state, 1, NO_DEADLINE);
 }
 
+static void count(u32 shard, const struct hc_desc *d, u64 asked)
+{
+	struct ctl_counts *n = &CTL->counts[shard % CTL_COUNTS];
+
+	__atomic_fetch_add(&n->calls, 1, __ATOMIC_RELAXED);
+	if (d->ret < 0)
+		return;
+	switch (d->op) {
+	case HC_BLOCK_READ: __atomic_fetch_add(&n->disk_read, asked, __ATOMIC_RELAXED); break;
+	case HC_BLOCK_WRITE: __atomic_fetch_add(&n->disk_written, asked, __ATOMIC_RELAXED); break;
+	case HC_READ:
+	case HC_RECV: __atomic_fetch_add(&n->in, (u64)d->ret, __ATOMIC_RELAXED); break;
+	case HC_WRITE:
+	case HC_SEND: __atomic_fetch_add(&n->out, (u64)d->ret, __ATOMIC_RELAXED); break;
+	}
+}
+
 // Performs d (kernel-private memory) and replaces it by the host's answer, fetched once.
 static s64 call(struct hc_desc *d)
 {
 	struct window *w = win_self();
 	bool ring = CTL->ring_mode || d->op >= HC_EVIDENCE;
+	u64 asked = d->a[2];
 
 	d->gen = ++w->gen;
+	__atomic_store_n(&w->h.hostcall, d->op, __ATOMIC_RELAXED);
 	if (ring) {
 		struct hc_desc *slot = &w->desc, ans;
 		*slot = *d;
@@ -82,12 +101,13 @@ static s64 call(struct hc_desc *d)
 	} else {
 		hc_serve(CTL, d, win_pool(w));
 	}
+	__atomic_store_n(&w->h.hostcall, 0, __ATOMIC_RELAXED);
+	count(w->index, d, asked);
 	if (d->ret < 0 && !errno_allowed(d->ret)) {
 		pr_debug("hostcall %u: host error %ld is not allowed, EIO instead\n", d->op, d->ret);
 		return -EIO;
 	}
 	return d->ret;
-	__atomic_store_n(&w->h.hostcall, d->op, __ATOMIC_RELAXED);
 }
 
 static void lie(const char *what)
@@ -101,8 +121,6 @@ static s64 handle_result(s64 r)
 		lie("handle out of range");
 	return r;
 }
-	__atomic_store_n(&w->h.hostcall, 0, __ATOMIC_RELAXED);
-	count(w->index, d, asked);
 
 long hc_read(int hfd, void *buf, size_t n)
 {
