@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # The sealed volume: hosted objects for tools and tests, the sources are listed in kernel.mk.
-SEAL_TOOL_SRC = seal/hostio.c seal/tool.c seal/tool_flags.c seal/tool_anchor.c seal/tool_seal.c seal/tool_seal_file.c seal/tool_open.c seal/tool_diff.c seal/tool_admin.c seal/tool_mount.c seal/tool_mount_ops.c seal/tool_mount_flags.c
+SEAL_TOOL_SRC = seal/hostio.c seal/tool.c seal/tool_flags.c seal/tool_anchor.c seal/tool_seal.c seal/tool_seal_file.c seal/tool_open.c seal/tool_cp.c seal/tool_diff.c seal/tool_admin.c seal/tool_mount.c seal/tool_mount_ops.c seal/tool_mount_flags.c
 
 COFFER_OBJS += $(patsubst %.c,$(B)/obj/%.o,$(SEAL_LIB_SRC) $(SEAL_TOOL_SRC))
 COFFER_LIBS += $(IPSEC_MB)

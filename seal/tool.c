@@ -347,7 +347,7 @@ int seal_tool_list(const char *path, const u8 key[SEAL_KEY_BYTES],
 	return tool_unmount(&t, r, err);
 }
 
-static int walk_to(struct seal_vol *v, const char *inner, struct seal_inode **out)
+int tool_walk(struct seal_vol *v, const char *inner, struct seal_inode **out)
 {
 	struct seal_inode *d, *i;
 	int r = seal_iget(v, SEAL_ROOT_INO, &d);
@@ -372,7 +372,7 @@ int seal_tool_cat(const char *path, const u8 key[SEAL_KEY_BYTES], const char *in
 	if (r)
 		return r;
 	u8 *buf = malloc(TOOL_CHUNK);
-	r = buf ? walk_to(t.vol, inner, &i) : -ENOMEM;
+	r = buf ? tool_walk(t.vol, inner, &i) : -ENOMEM;
 	if (r)
 		r = tool_vol_err(err, &t, r, inner);
 	s64 n = 0;

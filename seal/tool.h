@@ -92,6 +92,20 @@ int seal_tool_open(const char *path, const u8 key[SEAL_KEY_BYTES], const char *d
 		   struct seal_tool_stats *st, struct seal_tool_err *err);
 // One regular file of the volume ("a/b.csv") to descriptor fd.
 int seal_tool_cat(const char *path, const u8 key[SEAL_KEY_BYTES], const char *inner, int fd, struct seal_tool_err *err);
+// `coffer cp`: files of this machine into the volume, or out of it. Each file is there whole or not at all: it gets its name, which another may have
+// had, when it has its contents, mode and times. `to`: a folder that is there (each gets its own name in it), or the new name of the only one.
+// In a volume, paths are from its root; symbolic links on the way are not followed. -EISDIR: a folder, and not `recursive`. -ENOSPC: the volume
+// is full; what had the name before is unchanged. Files that were done before an error stay.
+struct seal_tool_cp {
+	const char *const *from;
+	int count;
+	const char *to;
+	bool recursive;
+};
+int seal_tool_put(const char *path, const u8 key[SEAL_KEY_BYTES], const struct seal_tool_cp *c, const struct seal_tool_options *o,
+		  struct seal_tool_stats *st, struct seal_tool_err *err); // from: "-" is standard input
+int seal_tool_get(const char *path, const u8 key[SEAL_KEY_BYTES], const struct seal_tool_cp *c, const struct seal_tool_options *o,
+		  struct seal_tool_stats *st, struct seal_tool_err *err);
 // Lists the volume: fn is called for each path, depth first, sorted by name.
 int seal_tool_list(const char *path, const u8 key[SEAL_KEY_BYTES],
 		   void (*fn)(void *ctx, const char *path, const struct seal_attr *a), void *ctx,

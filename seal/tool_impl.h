@@ -28,6 +28,8 @@ u32 tool_flags_kept(u32 flags, bool keep_owner);
 bool tool_flags_known(int fd);
 u32 tool_flags_get(int fd);
 int tool_flags_set(int fd, u32 flags);
+// The inode of a path from the root ("a/b"), with a reference; *out may be NULL after an error. Symbolic links are not followed.
+int tool_walk(struct seal_vol *v, const char *inner, struct seal_inode **out);
 int tool_sync_parent(const char *path);					// makes a new name durable
 
 // Hard links met so far: (a, b) -> value and path. A hash table.

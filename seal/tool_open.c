@@ -2,27 +2,13 @@
 // Decrypting a volume into a folder. What lands on the host is made with openat and mkdirat relative to folders that
 // were opened without following symlinks, so nothing in the volume can lead outside. A file has another name until it is
 // whole: .coffer-partial.INODE.TIME, by which an interrupted run finds it again. Hosted only.
-#include "seal/tool_impl.h"
+#include "seal/tool_open.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
-
-struct opening {
-	struct tool_vol t;
-	const struct seal_tool_options *o;
-	struct seal_tool_stats *st;
-	struct seal_tool_err *err;
-	int rootfd;
-	u64 total; // bytes expected, for progress
-	struct links links;
-	bool trusted, marked; // what earlier runs named is whole: the machine has not been down since; RUN_MARK is there
-	u8 *buf; // twice TOOL_CHUNK
-	u64 shown;
-	char path[8192]; // in hand, relative to the target folder
-};
 
 static void show(struct opening *o, bool now)
 {
@@ -33,13 +19,13 @@ static void show(struct opening *o, bool now)
 	}
 }
 
-static int host_err(struct opening *o, int e)
+int opening_host_err(struct opening *o, int e)
 {
 	return tool_err(o->err, e, "%s: %s", o->path,
 			e == -EEXIST ? "exists already; it is not overwritten unless forced" : strerror(-e));
 }
 
-static int vol_err(struct opening *o, int e) { return tool_vol_err(o->err, &o->t, e, o->path); }
+int opening_vol_err(struct opening *o, int e) { return tool_vol_err(o->err, &o->t, e, o->path); }
 
 static struct timespec to_ts(s64 ns)
 {
@@ -136,18 +122,18 @@ static int copy_contents(struct opening *o, struct seal_inode *i, const struct s
 		if (data == -ENXIO)
 			break; // only a hole is left
 		if (data < 0)
-			return vol_err(o, (int)data);
+			return opening_vol_err(o, (int)data);
 		o->st->bytes += (u64)data - off;
 		off = (u64)data;
 		s64 hole = seal_seek(o->t.vol, i, off, true);
 		if (hole < 0)
-			return vol_err(o, (int)hole);
+			return opening_vol_err(o, (int)hole);
 		s64 n = seal_read(o->t.vol, i, off, o->buf, SEAL_MIN(TOOL_CHUNK - off % SEAL_BLOCK, (u64)hole - off));
 		if (n <= 0)
-			return n ? vol_err(o, (int)n) : 0;
+			return n ? opening_vol_err(o, (int)n) : 0;
 		int r = write_all(fd, o->buf, (size_t)n, off);
 		if (r)
-			return host_err(o, r);
+			return opening_host_err(o, r);
 		off += (u64)n;
 		o->st->bytes += (u64)n;
 		show(o, false);
@@ -155,7 +141,7 @@ static int copy_contents(struct opening *o, struct seal_inode *i, const struct s
 			return tool_err(o->err, -EINTR, "stopped");
 	}
 	o->st->bytes += a->size - off;
-	return ftruncate(fd, (off_t)a->size) ? host_err(o, -errno) : 0;
+	return ftruncate(fd, (off_t)a->size) ? opening_host_err(o, -errno) : 0;
 }
 
 static int restore_xattrs(struct opening *o, struct seal_inode *i, int fd)
@@ -163,14 +149,14 @@ static int restore_xattrs(struct opening *o, struct seal_inode *i, int fd)
 	char list[SEAL_BLOCK], value[SEAL_BLOCK];
 	s64 n = seal_listxattr(o->t.vol, i, list, sizeof list);
 	if (n < 0)
-		return vol_err(o, (int)n);
+		return opening_vol_err(o, (int)n);
 	for (s64 at = 0; at < n; at += (s64)strlen(list + at) + 1) {
 		const char *name = list + at;
 		if (strncmp(name, "user.", 5) && !o->o->keep_owner)
 			continue; // capabilities and the like mean what the owner of the machine says
 		s64 m = seal_getxattr(o->t.vol, i, name, (u32)strlen(name), value, sizeof value);
 		if (m < 0)
-			return vol_err(o, (int)m);
+			return opening_vol_err(o, (int)m);
 		if (fsetxattr(fd, name, value, (size_t)m, 0))
 			return tool_err(o->err, -errno, "%s: its extended attribute %s cannot be kept here: %s", o->path, name,
 					strerror(errno));
@@ -179,20 +165,20 @@ static int restore_xattrs(struct opening *o, struct seal_inode *i, int fd)
 }
 
 // Owner first: changing it takes set-user-ID bits and capabilities away.
-static int restore_attr(struct opening *o, struct seal_inode *i, const struct seal_attr *a, int fd)
+int opening_attr(struct opening *o, struct seal_inode *i, const struct seal_attr *a, int fd)
 {
 	struct timespec ts[2] = {to_ts(a->atime_ns), to_ts(a->mtime_ns)};
 	tool_flags_set(fd, 0); // an earlier run's would be in the way
 	if (o->o->keep_owner && fchown(fd, a->uid, a->gid))
-		return host_err(o, -errno);
+		return opening_host_err(o, -errno);
 	int r = restore_xattrs(o, i, fd);
 	if (!r && (fchmod(fd, a->mode & (o->o->keep_owner ? 07777 : 0777)) || futimens(fd, ts)))
-		r = host_err(o, -errno);
+		r = opening_host_err(o, -errno);
 	return r;
 }
 
 // Last of all: some flags forbid any further change, another name too.
-static int restore_flags(struct opening *o, const struct seal_attr *a, int fd)
+int opening_flags(struct opening *o, const struct seal_attr *a, int fd)
 {
 	int r = tool_flags_set(fd, tool_flags_kept(a->flags, o->o->keep_owner));
 	return r ? tool_err(o->err, r, "%s: its flags (immutable, append only) cannot be kept here: %s", o->path, strerror(-r)) : 0;
@@ -203,7 +189,7 @@ static int restore_named_flags(struct opening *o, const struct seal_attr *a, int
 	if (!tool_flags_kept(a->flags, o->o->keep_owner))
 		return 0;
 	int fd = openat(dfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	int r = fd < 0 ? host_err(o, -errno) : restore_flags(o, a, fd);
+	int r = fd < 0 ? opening_host_err(o, -errno) : opening_flags(o, a, fd);
 	if (fd >= 0)
 		close(fd);
 	return r;
@@ -214,11 +200,11 @@ static int same_contents(struct opening *o, struct seal_inode *i, const struct s
 {
 	int fd = openat(dfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), same = 1;
 	if (fd < 0)
-		return host_err(o, -errno);
+		return opening_host_err(o, -errno);
 	for (u64 off = 0; off < a->size && same > 0;) {
 		s64 n = seal_read(o->t.vol, i, off, o->buf, TOOL_CHUNK);
 		if (n <= 0) {
-			same = n ? vol_err(o, (int)n) : 0;
+			same = n ? opening_vol_err(o, (int)n) : 0;
 			break;
 		}
 		for (s64 at = 0, k; at < n && same > 0; at += k) {
@@ -229,7 +215,7 @@ static int same_contents(struct opening *o, struct seal_inode *i, const struct s
 		if (seal_tool_stop && same > 0)
 			same = tool_err(o->err, -EINTR, "stopped");
 	}
-	int r = same > 0 ? restore_attr(o, i, a, fd) : 0;
+	int r = same > 0 ? opening_attr(o, i, a, fd) : 0;
 	close(fd);
 	return r ? r : same;
 }
@@ -258,21 +244,21 @@ static int open_partial(struct opening *o, const struct seal_attr *a, int dfd, c
 	return fd < 0 ? -errno : fd;
 }
 
-static int write_file(struct opening *o, struct seal_inode *i, const struct seal_attr *a, int dfd, const char *name)
+int opening_file(struct opening *o, struct seal_inode *i, const struct seal_attr *a, int dfd, const char *name)
 {
 	char tmp[80];
 	u64 from;
 	int fd = open_partial(o, a, dfd, tmp, &from);
 	if (fd < 0)
-		return host_err(o, fd);
+		return opening_host_err(o, fd);
 	o->st->bytes += from;
 	int r = copy_contents(o, i, a, fd, from);
 	if (!r)
-		r = restore_attr(o, i, a, fd);
+		r = opening_attr(o, i, a, fd);
 	if (close(fd) && !r)
-		r = host_err(o, -errno);
+		r = opening_host_err(o, -errno);
 	if (!r && renameat2(dfd, tmp, dfd, name, o->o->force ? 0 : RENAME_NOREPLACE))
-		r = host_err(o, -errno);
+		r = opening_host_err(o, -errno);
 	if (r && r != -EINTR && !o->o->resume)
 		unlinkat(dfd, tmp, 0);
 	return r;
@@ -287,7 +273,7 @@ static int open_regular(struct opening *o, struct seal_inode *i, const struct se
 		if (whole < 0)
 			return whole;
 		if (!whole && unlinkat(dfd, name, 0))
-			return host_err(o, -errno);
+			return opening_host_err(o, -errno);
 	}
 	if (whole) {
 		o->st->bytes += a->size;
@@ -295,14 +281,14 @@ static int open_regular(struct opening *o, struct seal_inode *i, const struct se
 	} else {
 		r = clear_name(o, dfd, name);
 		if (r)
-			return host_err(o, r);
+			return opening_host_err(o, r);
 		if (l && linkat(o->rootfd, l->path, dfd, name, 0))
-			return host_err(o, -errno);
+			return opening_host_err(o, -errno);
 		if (!l)
-			r = write_file(o, i, a, dfd, name);
+			r = opening_file(o, i, a, dfd, name);
 	}
 	if (!r && a->nlink > 1 && !l && (r = links_add(&o->links, a->ino, 0, 1, o->path)))
-		r = host_err(o, r);
+		r = opening_host_err(o, r);
 	if (!r && (l ? ++l->value : 1) == a->nlink) // its last name
 		r = restore_named_flags(o, a, dfd, name);
 	if (!r && (!l || whole))
@@ -310,12 +296,12 @@ static int open_regular(struct opening *o, struct seal_inode *i, const struct se
 	return r;
 }
 
-static int open_symlink(struct opening *o, struct seal_inode *i, const struct seal_attr *a, int dfd, const char *name)
+int opening_symlink(struct opening *o, struct seal_inode *i, const struct seal_attr *a, int dfd, const char *name)
 {
 	char target[SEAL_SYMLINK_MAX + 1];
 	int n = seal_readlink(o->t.vol, i, target, SEAL_SYMLINK_MAX);
 	if (n < 0)
-		return vol_err(o, n);
+		return opening_vol_err(o, n);
 	target[n] = 0;
 	if (finished(o, a, dfd, name))
 		return o->st->symlinks++, 0;
@@ -328,7 +314,7 @@ static int open_symlink(struct opening *o, struct seal_inode *i, const struct se
 	if (!r && utimensat(dfd, name, ts, AT_SYMLINK_NOFOLLOW))
 		r = -errno;
 	o->st->symlinks++;
-	return r ? host_err(o, r) : 0;
+	return r ? opening_host_err(o, r) : 0;
 }
 
 static int open_dir(struct opening *o, struct seal_inode *dir, int fd, size_t at, int depth);
@@ -337,21 +323,21 @@ static int open_subdir(struct opening *o, struct seal_inode *i, const struct sea
 		       size_t at, int depth)
 {
 	if (mkdirat(dfd, name, 0700) && !(errno == EEXIST && (o->o->force || o->o->resume)))
-		return host_err(o, -errno);
+		return opening_host_err(o, -errno);
 	int fd = openat(dfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
-		return host_err(o, -errno);
+		return opening_host_err(o, -errno);
 	tool_flags_set(fd, 0);
-	int r = fchmod(fd, 0700) ? host_err(o, -errno) : open_dir(o, i, fd, at, depth + 1); // a finished one may be read-only
+	int r = fchmod(fd, 0700) ? opening_host_err(o, -errno) : open_dir(o, i, fd, at, depth + 1); // a finished one may be read-only
 	if (!r)
-		r = restore_attr(o, i, a, fd);
+		r = opening_attr(o, i, a, fd);
 	if (!r)
-		r = restore_flags(o, a, fd);
+		r = opening_flags(o, a, fd);
 	close(fd);
 	return r;
 }
 
-static int open_fifo(struct opening *o, const struct seal_attr *a, int dfd, const char *name)
+int opening_fifo(struct opening *o, const struct seal_attr *a, int dfd, const char *name)
 {
 	struct timespec ts[2] = {to_ts(a->atime_ns), to_ts(a->mtime_ns)};
 	if (finished(o, a, dfd, name))
@@ -359,7 +345,7 @@ static int open_fifo(struct opening *o, const struct seal_attr *a, int dfd, cons
 	int r = clear_name(o, dfd, name);
 	if (!r && (mkfifoat(dfd, name, a->mode & 0777) || utimensat(dfd, name, ts, AT_SYMLINK_NOFOLLOW)))
 		r = -errno;
-	return r ? host_err(o, r) : 0;
+	return r ? opening_host_err(o, r) : 0;
 }
 
 static bool listed(const struct names *names, const char *name)
@@ -387,7 +373,7 @@ static int sweep(struct opening *o, int fd, const struct names *names)
 	if (!d) {
 		if (copy >= 0)
 			close(copy);
-		return host_err(o, -errno);
+		return opening_host_err(o, -errno);
 	}
 	while ((e = readdir(d)))
 		if (!strncmp(e->d_name, ".coffer-partial.", 16) && strcmp(e->d_name, RUN_MARK) && !listed(names, e->d_name))
@@ -404,7 +390,7 @@ static int open_one(struct opening *o, struct seal_inode *dir, int dfd, const ch
 		return tool_err(o->err, -EINTR, "stopped");
 	int r = seal_lookup(o->t.vol, dir, name, (u32)strlen(name), &i);
 	if (r)
-		return vol_err(o, r);
+		return opening_vol_err(o, r);
 	show(o, true);
 	seal_getattr(o->t.vol, i, &a);
 	if (S_ISREG(a.mode))
@@ -412,9 +398,9 @@ static int open_one(struct opening *o, struct seal_inode *dir, int dfd, const ch
 	else if (S_ISDIR(a.mode))
 		r = open_subdir(o, i, &a, dfd, name, at, depth);
 	else if (S_ISLNK(a.mode))
-		r = open_symlink(o, i, &a, dfd, name);
+		r = opening_symlink(o, i, &a, dfd, name);
 	else if (S_ISFIFO(a.mode))
-		r = open_fifo(o, &a, dfd, name);
+		r = opening_fifo(o, &a, dfd, name);
 	else
 		o->st->others_skipped++;
 	seal_iput(o->t.vol, i);
@@ -426,11 +412,11 @@ static int open_dir(struct opening *o, struct seal_inode *dir, int fd, size_t at
 	struct names names = {0};
 	int r = depth > TOOL_DEPTH ? -ELOOP : tool_list_dir(o->t.vol, dir, &names);
 	if (r)
-		r = vol_err(o, r);
+		r = opening_vol_err(o, r);
 	o->st->dirs++;
 	for (size_t k = 0; k < names.n && !r; k++) {
 		int n = snprintf(o->path + at, sizeof o->path - at, "%s%s", at ? "/" : "", names.v[k]);
-		r = (size_t)n >= sizeof o->path - at ? host_err(o, -ENAMETOOLONG)
+		r = (size_t)n >= sizeof o->path - at ? opening_host_err(o, -ENAMETOOLONG)
 						     : open_one(o, dir, fd, names.v[k], at + (size_t)n, depth);
 	}
 	if (!r && (o->o->resume || o->o->force))
@@ -503,9 +489,9 @@ int seal_tool_open(const char *path, const u8 key[SEAL_KEY_BYTES], const char *d
 		if (!r && (made || options->resume)) { // a folder that was there stays as it is
 			struct seal_attr a;
 			seal_getattr(o.t.vol, root, &a);
-			r = restore_attr(&o, root, &a, o.rootfd);
+			r = opening_attr(&o, root, &a, o.rootfd);
 			if (!r)
-				r = restore_flags(&o, &a, o.rootfd);
+				r = opening_flags(&o, &a, o.rootfd);
 		}
 		if (!r && syncfs(o.rootfd))
 			r = tool_err(err, -errno, "%s: %s", dir, strerror(errno));

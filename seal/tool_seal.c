@@ -217,8 +217,7 @@ static int fill_file(struct sealing *s, struct seal_inode *root, const char *pat
 	return r;
 }
 
-// How much there is, for progress only.
-static u64 measure(const char *dir)
+u64 sealing_measure(const char *dir)
 {
 	char *paths[] = {(char *)dir, NULL};
 	FTS *fts = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
@@ -241,7 +240,7 @@ static int fill(struct sealing *s, const char *dir)
 	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
 		return tool_err(s->err, -EINVAL, "%s is neither a folder nor a file", dir);
 	if (s->o->progress)
-		s->total = measure(dir);
+		s->total = sealing_measure(dir);
 	int r = seal_iget(s->t.vol, SEAL_ROOT_INO, &root);
 	if (r)
 		return sealing_vol_err(s, r);

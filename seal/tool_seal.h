@@ -26,6 +26,12 @@ int sealing_host_err(struct sealing *s, int e);
 int sealing_vol_err(struct sealing *s, int e);
 // A regular file under its name in dir.
 int sealing_regular(struct sealing *s, struct seal_inode *dir, int dfd, const char *name, const struct stat *st);
+// The contents and attributes of a host's file into an inode that has nothing yet (or, going on, a part).
+int sealing_fill(struct sealing *s, struct seal_inode *i, int dfd, const char *name, const struct stat *st);
+// n bytes of s->buf at off, leaving holes where a whole page is zero.
+int sealing_store(struct sealing *s, struct seal_inode *i, u64 off, size_t n);
+// How many bytes there are in a folder or file, for progress only.
+u64 sealing_measure(const char *dir);
 // Extended attributes of fd; mode, owner and times as stat says.
 int sealing_xattrs(struct sealing *s, struct seal_inode *i, int fd);
 int sealing_attr(struct sealing *s, struct seal_inode *i, const struct stat *st);

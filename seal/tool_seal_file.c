@@ -33,8 +33,7 @@ static int checkpoint(struct sealing *s)
 
 static bool all_zero(const u8 *p, size_t n) { return !n || (!p[0] && !memcmp(p, p + 1, n - 1)); }
 
-// n bytes of s->buf at off, leaving holes where a whole page is zero.
-static int store(struct sealing *s, struct seal_inode *i, u64 off, size_t n)
+int sealing_store(struct sealing *s, struct seal_inode *i, u64 off, size_t n)
 {
 	for (size_t at = 0, m; at < n; at += m) {
 		bool hole = all_zero(s->buf + at, SEAL_MIN((size_t)SEAL_BLOCK, n - at));
@@ -83,7 +82,7 @@ static int copy_contents(struct sealing *s, struct seal_inode *i, int fd, u64 fr
 			return sealing_host_err(s, (int)n);
 		if (!n)
 			break;
-		int r = store(s, i, off, (size_t)n);
+		int r = sealing_store(s, i, off, (size_t)n);
 		off += (u64)n;
 		s->st->bytes += (u64)n;
 		sealing_show(s, false);
@@ -194,7 +193,7 @@ static int earlier(struct sealing *s, struct seal_inode *dir, const char *name, 
 
 // --- files
 
-static int fill(struct sealing *s, struct seal_inode *i, int dfd, const char *name, const struct stat *st)
+int sealing_fill(struct sealing *s, struct seal_inode *i, int dfd, const char *name, const struct stat *st)
 {
 	int fd = openat(dfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0)
@@ -270,7 +269,7 @@ int sealing_regular(struct sealing *s, struct seal_inode *dir, int dfd, const ch
 		s->st->bytes += (u64)st->st_size;
 		s->st->kept++;
 	} else {
-		r = fill(s, i, dfd, name, st);
+		r = sealing_fill(s, i, dfd, name, st);
 		s->uncommitted++;
 	}
 	if (!r && st->st_nlink > 1) {
