@@ -131,6 +131,7 @@ struct pf_usage {
 	u64 anon, shared, peak;	// resident pages: private, others (the kernel's too), the most at any time
 };
 int pf_usage(struct proc *p, struct task *t, struct pf_usage *u);
+void pf_usage_self(struct pf_usage *u);	// of the caller's process, but for CPU time, anon and shared; peak with the kernel's pages
 int pf_resident(struct proc *p, u64 (*range)[2], u32 n);	// {start, end} becomes pages {private, shared}
 long pf_private_pages(bool exact);				// of all processes; exact: what a fork shares counts once, and it takes long
 long pf_private_pages_of(struct proc *const *p, u32 n, bool exact);	// of these

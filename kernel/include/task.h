@@ -221,6 +221,9 @@ struct proc {
 	u64 start_ns;			// CLOCK_BOOTTIME
 	u64 utime_ns, stime_ns;		// of exited threads
 	u64 cutime_ns, cstime_ns;	// of waited-for children
+	struct usage_counts {		// the host's figures, for rusage
+		u64 minflt, majflt, nvcsw, nivcsw, peak_kib;
+	} used, cused;			// of this process when it ended, and of waited-for children
 	struct ktimer itimer_real;
 	u64 itimer_interval;
 	struct cpu_itimers *cpu_itimers; // ITIMER_VIRTUAL and _PROF, NULL until used (time/itimer.c)

@@ -267,6 +267,7 @@ static void __noreturn leave(struct task *t)
 {
 	struct proc *p = t->proc, *parent = NULL;
 	u64 utime = 0, stime = 0;
+	struct usage_counts used = {0};
 	bool last, ends = p->group_exit;
 
 	ptrace_exit(p->group_exit ? p->exit_code : t->exit_code);
@@ -285,12 +286,16 @@ static void __noreturn leave(struct task *t)
 	futex_exit(t);
 	if (!t->in_vfork_child && pf_cpu_times(t, &utime, &stime)) // what a vfork child used counts as its parent's
 		utime = stime = 0;
+	if (!t->in_vfork_child && (ends || p->nthreads == 1)) // where it is not known who will be the last, each asks
+		usage_self(p, &used);
 	task_files_set(t, NULL); // before the process can count as ended: then its files are closed
 	hostio_task_exit(t);
 	mutex_lock(&tasklist);
 	ptrace_tracer_exit(t); // here: a child that wants to be traced now sees `exiting`, one that did before is in the list
 	p->utime_ns += utime;
 	p->stime_ns += stime;
+	if (used.minflt >= p->used.minflt)
+		p->used = used;
 	mutex_lock(&p->sig_lock);
 	last = --p->nthreads == 0;
 	if (t == p->leader && !p->group_exit)

@@ -78,4 +78,6 @@ void exe_put(struct file *f);
 
 // --- usage.c
 struct rusage;
-void rusage_of(struct rusage *ru, u64 utime_ns, u64 stime_ns);
+void rusage_of(struct rusage *ru, u64 utime_ns, u64 stime_ns, const struct usage_counts *c);
+void usage_self(struct proc *p, struct usage_counts *c);	// p: the caller's
+void usage_add(struct usage_counts *sum, const struct usage_counts *c);

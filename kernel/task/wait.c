@@ -16,6 +16,7 @@ struct wait_req {
 	// what was found
 	int pid, uid, status, code;
 	u64 utime_ns, stime_ns;
+	struct usage_counts used;
 };
 
 struct proc *pidfd_proc(struct file *f); // pidfd.c: no reference
@@ -39,6 +40,8 @@ static void found(struct wait_req *w, const struct proc *c, int status, int code
 	w->code = code;
 	w->utime_ns = c->utime_ns + c->cutime_ns;
 	w->stime_ns = c->stime_ns + c->cstime_ns;
+	w->used = c->used;
+	usage_add(&w->used, &c->cused);
 }
 
 // Looks at one child; true when it has news. tasklist held.
@@ -53,6 +56,7 @@ static bool consume(struct wait_req *w, struct proc *me, struct proc *c)
 		if (!keep) {
 			me->cutime_ns += w->utime_ns;
 			me->cstime_ns += w->stime_ns;
+			usage_add(&me->cused, &w->used);
 			proc_reap(c);
 		}
 		return true;
@@ -191,7 +195,7 @@ static int put_rusage(const struct wait_req *w, void __user *uru)
 
 	if (!uru)
 		return 0;
-	rusage_of(&ru, w->utime_ns, w->stime_ns);
+	rusage_of(&ru, w->utime_ns, w->stime_ns, &w->used);
 	return copy_to_user(uru, &ru, sizeof(ru));
 }
 

@@ -415,6 +415,59 @@ TEST_DIR(file_size_limit)
 	EQ(t_wait(p), 128 + SIGXFSZ);
 }
 
+// What was touched, in KiB, not what was mapped; of a child when it has ended.
+static void touch(size_t mapped, size_t touched)
+{
+	char *m = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	CHECK(m != MAP_FAILED);
+	(void)madvise(m, mapped, MADV_NOHUGEPAGE);
+	for (size_t i = 0; i < touched; i += 4096)
+		m[i] = 1;
+	OK(munmap(m, mapped));
+}
+
+TEST(rusage_memory)
+{
+	struct rusage a, b, w;
+	int st;
+	OK(getrusage(RUSAGE_SELF, &a));
+	CHECK(a.ru_maxrss > 100 && a.ru_maxrss < 200 << 10);
+	touch(1ul << 30, 4096);
+	OK(getrusage(RUSAGE_SELF, &b));
+	CHECK(b.ru_maxrss < 200 << 10);
+	touch(32 << 20, 32 << 20);
+	OK(getrusage(RUSAGE_SELF, &b));
+	CHECK(b.ru_maxrss >= 32 << 10 && b.ru_maxrss < 300 << 10);
+	CHECK(b.ru_minflt - a.ru_minflt >= (32 << 20) / 4096);
+	OK(getrusage(RUSAGE_CHILDREN, &a));
+	EQ(a.ru_maxrss, 0);
+	pid_t p = OK(fork());
+	if (!p) {
+		touch(100 << 20, 100 << 20);
+		_exit(0);
+	}
+	EQ(wait4(p, &st, 0, &w), p);
+	EQ(st, 0);
+	CHECK(w.ru_maxrss >= 100 << 10 && w.ru_maxrss < 400 << 10);
+	CHECK(w.ru_minflt >= (100 << 20) / 4096);
+	p = OK(fork());
+	if (!p) { // its own child's counts are its own, when it has waited for it
+		pid_t q = fork();
+		if (!q) {
+			touch(150 << 20, 150 << 20);
+			_exit(0);
+		}
+		waitpid(q, NULL, 0);
+		_exit(0);
+	}
+	EQ(wait4(p, &st, 0, &w), p);
+	CHECK(w.ru_maxrss >= 150 << 10);
+	OK(getrusage(RUSAGE_CHILDREN, &b));
+	CHECK(b.ru_maxrss >= 150 << 10 && b.ru_minflt >= (250 << 20) / 4096);
+	OK(getrusage(RUSAGE_THREAD, &b));
+	CHECK(b.ru_maxrss >= 32 << 10);
+}
+
 TEST(rusage_counts)
 {
 	struct rusage a, b;
