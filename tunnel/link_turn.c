@@ -380,8 +380,9 @@ static int look_alive(struct link *l)
 		return 0;
 	if (l->pinged && silent >= 2 * patience)
 		return -ETIMEDOUT;
-	if (!l->pinged && !mux_ping(l->mux))
-		l->pinged = true;
+	// One that is on its way already, from before the last sign of life, asks as well: it may never have arrived, and no other one can be sent.
+	int err = l->pinged ? 0 : mux_ping(l->mux);
+	l->pinged |= !err || err == -EALREADY;
 	return 0;
 }
 
