@@ -3,7 +3,7 @@
 
 E2E_CFLAGS := -std=gnu17 -O2 -g -Wall -Wextra -Werror -D_GNU_SOURCE
 E2E_DIR = $(B)/test/e2e
-E2E_PROGRAMS = $(addprefix $(E2E_DIR)/,hello.dynamic hello.static hello.nopie hello.musl hello.go fetch.go omp calls debuggee fsyncs sandbox sockets shiftclock.so)
+E2E_PROGRAMS = $(addprefix $(E2E_DIR)/,hello.dynamic hello.static hello.nopie hello.musl hello.go crowd.go fetch.go coffer.tar omp calls debuggee fsyncs sandbox sockets shiftclock.so)
 
 $(E2E_DIR)/hello.dynamic: tests/e2e/src/hello.c
 	@mkdir -p $(@D)
@@ -25,6 +25,10 @@ $(E2E_DIR)/hello.musl: tests/e2e/src/hello.c
 $(E2E_DIR)/hello.go: tests/e2e/src/hello.go
 	@mkdir -p $(@D)
 	HOME=$${HOME:-/tmp} GOFLAGS=-mod=mod GO111MODULE=off go build -o $@ $<
+
+$(E2E_DIR)/crowd.go: tests/e2e/src/crowd.go
+	@mkdir -p $(@D)
+	HOME=$${HOME:-/tmp} CGO_ENABLED=0 GOFLAGS=-mod=mod GO111MODULE=off go build -o $@ $<
 
 $(E2E_DIR)/fetch.go: tests/e2e/src/fetch.go
 	@mkdir -p $(@D)
@@ -59,6 +63,11 @@ $(E2E_DIR)/sandbox: tests/e2e/src/sandbox.c
 	@mkdir -p $(@D)
 	gcc $(E2E_CFLAGS) -o $@ $< -lseccomp
 
+# Coffer's own sources, to be compiled inside.
+$(E2E_DIR)/coffer.tar: $(wildcard Makefile *.mk */*.mk */*.[chS] */*/*.[chS] */*/*/*.[chS])
+	@mkdir -p $(@D)
+	tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --exclude=./build --exclude=./.git --exclude=./fuzz/corpus -cf $@ .
+
 .PHONY: e2e-programs
 e2e-programs: $(E2E_PROGRAMS)
 
@@ -67,3 +76,10 @@ e2e-programs: $(E2E_PROGRAMS)
 soak: soak-identity
 soak-identity: bins
 	$(Q)COFFER_TEST_RENEWAL=1 tests/e2e/run identity
+
+# Servers and other programs of Debian with SCALE times the work of ./test, and those that are too large for it (./setup soak installs them). PROGRAMS: only these.
+SCALE ?= 10
+.PHONY: soak-programs
+soak: soak-programs
+soak-programs: bins
+	$(Q)SCALE=$(SCALE) tests/e2e/run $(or $(PROGRAMS),$(shell tests/e2e/run -l))
