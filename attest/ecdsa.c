@@ -70,10 +70,10 @@ size_t ecdsa_der(uint8_t out[ECDSA_DER_MAX], const uint8_t *rs, size_t n)
 bool ecdsa_digest_ok(EVP_PKEY *key, const uint8_t *rs, size_t n, const uint8_t *digest)
 {
 	uint8_t der[ECDSA_DER_MAX];
-	if (ecdsa_size(key) != n || !n)
-		return false;
 	if (n == P384_BYTES)
 		return p384_verify(key, rs, digest);
+	if (ecdsa_size(key) != n || !n)
+		return false;
 	size_t len = ecdsa_der(der, rs, n);
 	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(key, NULL);
 	bool ok = ctx && EVP_PKEY_verify_init(ctx) == 1 && EVP_PKEY_verify(ctx, der, len, digest, n) == 1;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Inside attest/: ECDSA signatures on P-384 checked with Nettle, which takes half the time of OpenSSL 3.0: that has no code of its own for this
-// curve. Nothing secret is computed with. No locks, no state.
+// curve. Nothing secret is computed with. From any thread: the point of a key is kept with the key, under a lock of this file.
 #ifndef COFFER_ATTEST_P384_H
 #define COFFER_ATTEST_P384_H
 

@@ -102,20 +102,23 @@ EVP_PKEY *jwk_new_key(const char *curve)
 	return c ? new_key(c) : NULL;
 }
 
-json_t *jwk_from_key(EVP_PKEY *key)
+static json_t *jwk_on(EVP_PKEY *key, const struct curve *c)
 {
-	const struct curve *c = curve_of(key);
 	uint8_t point[1 + 2 * MAX_FIELD];
 	char x[BASE64_SIZE(MAX_FIELD)], y[BASE64_SIZE(MAX_FIELD)];
 	size_t len;
-	if (!c)
-		return jwe_rsa_jwk(key);
 	if (!EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof point, &len) ||
 	    len != 1 + 2 * c->field || point[0] != POINT_CONVERSION_UNCOMPRESSED)
 		return NULL;
 	base64_encode(x, point + 1, c->field, BASE64_URL);
 	base64_encode(y, point + 1 + c->field, c->field, BASE64_URL);
 	return json_pack("{s:s, s:s, s:s, s:s, s:s}", "alg", ALG, "crv", c->jose, "kty", "EC", "x", x, "y", y);
+}
+
+json_t *jwk_from_key(EVP_PKEY *key)
+{
+	const struct curve *c = curve_of(key);
+	return c ? jwk_on(key, c) : jwe_rsa_jwk(key);
 }
 
 // A coordinate; some clients drop leading zeros or pad, so that shorter ones are accepted.
@@ -166,10 +169,10 @@ static int agree(EVP_PKEY *mine, EVP_PKEY *theirs, uint8_t kek[KEY_BYTES])
 	return jwa_agree(mine, theirs, &(struct jwa_info){.alg = ALG}, kek, KEY_BYTES);
 }
 
-// The protected header's base64url text, for the ephemeral key (RSA: NULL); malloc.
-static char *protected_header(EVP_PKEY *ephemeral)
+// The protected header's base64url text, for the ephemeral key on that curve (RSA: NULL); malloc.
+static char *protected_header(EVP_PKEY *ephemeral, const struct curve *c)
 {
-	json_t *epk = ephemeral ? jwk_from_key(ephemeral) : NULL;
+	json_t *epk = ephemeral ? jwk_on(ephemeral, c) : NULL;
 	if (ephemeral && !epk)
 		return NULL;
 	json_object_del(epk, "alg");
@@ -183,9 +186,8 @@ static char *protected_header(EVP_PKEY *ephemeral)
 }
 
 // The content's key for whoever has `to`; the header that says how. -EIO, -ENOMEM.
-static int wrap_for(EVP_PKEY *to, const uint8_t cek[KEY_BYTES], uint8_t wrapped[JWE_RSA_MAX], size_t *len, char **header)
+static int wrap_for(EVP_PKEY *to, const struct curve *c, const uint8_t cek[KEY_BYTES], uint8_t wrapped[JWE_RSA_MAX], size_t *len, char **header)
 {
-	const struct curve *c = curve_of(to);
 	uint8_t kek[KEY_BYTES];
 	EVP_PKEY *ephemeral = c ? new_key(c) : NULL;
 	int err = -EIO;
@@ -195,7 +197,7 @@ static int wrap_for(EVP_PKEY *to, const uint8_t cek[KEY_BYTES], uint8_t wrapped[
 		*len = WRAPPED_BYTES;
 		err = 0;
 	}
-	*header = err ? NULL : protected_header(ephemeral);
+	*header = err ? NULL : protected_header(ephemeral, c);
 	explicit_bzero(kek, sizeof kek);
 	EVP_PKEY_free(ephemeral);
 	return err ? err : *header ? 0 : -ENOMEM;
@@ -210,13 +212,14 @@ int jwe_encrypt(EVP_PKEY *to, const void *plain, size_t len, json_t **out, struc
 	uint8_t *sealed = NULL;
 	int err = -ENOMEM;
 
-	if ((!curve_of(to) && !EVP_PKEY_is_a(to, "RSA")) || len > JWE_MAX_PLAINTEXT)
+	const struct curve *c = curve_of(to);
+	if ((!c && !EVP_PKEY_is_a(to, "RSA")) || len > JWE_MAX_PLAINTEXT)
 		return fault_set(f, -EINVAL, "the secret cannot be encrypted: unknown kind of key or too long");
 	sealed = malloc(len + 1);
 	text64 = malloc(BASE64_SIZE(len));
 	if (!sealed || !text64)
 		goto out;
-	err = RAND_priv_bytes(cek, sizeof cek) == 1 && RAND_bytes(iv, sizeof iv) == 1 ? wrap_for(to, cek, wrapped, &wrapped_len, &header) : -EIO;
+	err = RAND_priv_bytes(cek, sizeof cek) == 1 && RAND_bytes(iv, sizeof iv) == 1 ? wrap_for(to, c, cek, wrapped, &wrapped_len, &header) : -EIO;
 	if (!err && jwa_gcm(true, cek, sizeof cek, iv, header, strlen(header), plain, len, sealed, tag))
 		err = -EIO;
 	if (err)

@@ -6,6 +6,7 @@
 #include <openssl/err.h>
 #include <openssl/obj_mac.h>
 #include <openssl/param_build.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "attest/ecdsa.h"
@@ -98,6 +99,45 @@ static EVP_PKEY *other_generator(bool twice)
 	return key;
 }
 
+struct used {
+	EVP_PKEY *key;
+	const uint8_t *rs;
+	bool ok;
+};
+
+static void *use(void *p)
+{
+	struct used *u = p;
+	u->ok = true;
+	for (int i = 0; i < 16; i++)
+		u->ok &= good(u->key, u->rs);
+	return NULL;
+}
+
+// What is kept with a key is made once however many ask at once, is the copy's own, and outlives neither of them.
+static void test_kept(void)
+{
+	EVP_PKEY *key = EVP_EC_gen("P-384");
+	struct used u[4];
+	pthread_t thread[4];
+	uint8_t rs[96];
+	bool all = true;
+	pki_sign(key, 48, (const uint8_t *)message, sizeof message, rs);
+	for (int i = 0; i < 4; i++) {
+		u[i] = (struct used){.key = key, .rs = rs};
+		pthread_create(&thread[i], NULL, use, &u[i]);
+	}
+	for (int i = 0; i < 4; i++) {
+		pthread_join(thread[i], NULL);
+		all &= u[i].ok;
+	}
+	ok("p384: many at once with one key", all, "a good signature is refused");
+	EVP_PKEY *copy = EVP_PKEY_dup(key);
+	EVP_PKEY_free(key);
+	ok("p384: a copy of a key that is gone", copy && good(copy, rs) && good(copy, rs), "it is refused");
+	EVP_PKEY_free(copy);
+}
+
 int main(void)
 {
 	uint8_t rs[96], xy[96] = {0};
@@ -107,6 +147,7 @@ int main(void)
 	ok("p384: another key", !good(other, rs), "it is taken");
 	ok("p384: a key of another curve", !good(small, rs), "it is taken");
 	ok("p384: no point", !ecdsa_key(xy, 48), "it is one");
+	test_kept();
 	EVP_PKEY *told = other_generator(false), *odd = other_generator(true);
 	ok("p384: a key with another generator is none of P-384", odd && ecdsa_size(odd) == 0 && !good(odd, rs), "%zu", odd ? ecdsa_size(odd) : 1);
 	ok("p384: with the curve's own it is", told && ecdsa_size(told) == 48 && !good(told, rs), "%zu", told ? ecdsa_size(told) : 0);
