@@ -566,6 +566,7 @@ void broker_handle(void *ctx, const struct http_request *q, struct http_response
 	struct broker *b = ctx;
 	struct timespec begun, ended;
 	bool other;
+	metric_begun();
 	clock_gettime(CLOCK_MONOTONIC, &begun);
 	const struct route *t = route_find(q->head->method, q->head->path, &other);
 	if (t && (t->permission == PERMIT_ATTESTED || t->permission == PERMIT_POLICY_READ))

@@ -29,6 +29,7 @@ static const struct { const char *name, *help; } simple[METRICS] = {
 	[METRIC_BAD_RELOADS] = {"coffer_failed_reloads_total", "Times that they could not be, and those before stayed."},
 };
 static atomic_ulong counters[METRICS];
+static atomic_long in_hand;
 
 struct series {
 	char a[32], b[16];
@@ -51,6 +52,11 @@ void metric_add(enum metric m)
 	counters[m]++;
 }
 
+void metric_begun(void)
+{
+	in_hand++;
+}
+
 void metric_request(int route, int status, int64_t microseconds)
 {
 	struct route_counts *c = &by_route[route >= 0 && route < MAX_ROUTES ? route : MAX_ROUTES];
@@ -62,6 +68,7 @@ void metric_request(int route, int status, int64_t microseconds)
 	c->by_status[s]++;
 	c->by_time[t]++;
 	c->microseconds += (unsigned long)microseconds;
+	in_hand--;
 	if (status == 429)
 		metric_add(METRIC_LIMITED);
 	if (status >= 500)
@@ -167,6 +174,7 @@ void metrics_write(FILE *out)
 		count++;
 	for (int m = 0; m < METRICS; m++)
 		metrics_one(out, simple[m].name, "counter", simple[m].help, (double)counters[m]);
+	metrics_one(out, "coffer_requests_in_hand", "gauge", "Requests that are being answered.", (double)in_hand);
 	write_family(out, &attestations);
 	write_family(out, &refusals);
 	head(out, "coffer_requests_total", "counter", "Requests by route and status.");

@@ -10,6 +10,8 @@
 enum metric { METRIC_SECRETS, METRIC_LIMITED, METRIC_FAULTS, METRIC_RELOADS, METRIC_BAD_RELOADS, METRICS };
 
 void metric_add(enum metric m);
+// A request came in; metric_request tells its end.
+void metric_begun(void);
 // A request is answered. `route` is its row in routes.c, -1: none.
 void metric_request(int route, int status, int64_t microseconds);
 // An attestation: the hardware that it claims to be, and its outcome.

@@ -19,7 +19,7 @@ broker_serve() {
 	b_listen=${url#https://}
 	"$COFFER" broker serve --listen "${b_listen:-127.0.0.1:0}" "$@" >broker.log 2>&1 </dev/null &
 	broker=$!
-	for _ in $(seq 300); do
+	for _ in $(seq 1200); do
 		if "$COFFER" broker status >/dev/null 2>&1; then
 			url=$(cat "$COFFER_BROKER_DIR/address")
 			return 0

@@ -39,7 +39,7 @@ static bool start(void)
 		       (char *)NULL);
 		_exit(127);
 	}
-	for (int k = 0; k < 300; k++) {
+	for (int k = 0; k < 6000; k++) {
 		if (!tpm_open(&t, where, &f)) {
 			tpm_close(&t);
 			return true;

@@ -48,7 +48,7 @@ static void test_core(void)
 		exit(broker_backup_main(6, argv));
 	}
 	snprintf(path, sizeof path, "/proc/%d/limits", (int)pid);
-	for (int i = 0; i < 100 && !none; i++) {
+	for (int i = 0; i < 2400 && !none; i++) {
 		if (file_read(path, 1 << 16, &text, &len, NULL))
 			break;
 		const char *at = strstr(text, "Max core file size");

@@ -54,6 +54,8 @@ struct run {
 
 // Its state folder (world/NAME) with keys and certificate. Reports a failure.
 bool run_prepare(struct run *b, const char *name);
+// Where it starts from now on is a place that nobody takes while it is not there.
+void run_stays(struct run *b);
 // Starts it with further options, up to NULL; false when it does not come up (then waitpid(b->pid) has its status).
 bool run_start_with(struct run *b, const char *const *options);
 #define run_start(b, ...) run_start_with(b, (const char *const[]){__VA_ARGS__, NULL})

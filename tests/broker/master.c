@@ -264,7 +264,7 @@ static bool start_tpm(const char *state)
 		execlp("swtpm", "swtpm", "socket", "--tpm2", "--tpmstate", dir, "--server", server, "--flags", "not-need-init,startup-clear", (char *)NULL);
 		_exit(127);
 	}
-	for (int k = 0; k < 500; k++) {
+	for (int k = 0; k < 6000; k++) {
 		if (!tpm_open(&t, where, NULL)) {
 			tpm_close(&t);
 			return true;

@@ -21,6 +21,7 @@
 #include "lib/file.h"
 #include "lib/tls.h"
 #include "tests/broker/harness.h"
+#include "tests/port.h"
 
 #define RESOURCE "default/secret/one"
 
@@ -37,7 +38,7 @@ static bool start(const char *settings)
 
 // ---- health and metrics ----
 
-// The second line that a broker with metrics_listen prints is lost in the harness: tests give it a fixed port.
+// The second line that a broker with metrics_listen prints is lost in the harness: tests say the port.
 static char *plain_get(unsigned int port, const char *path)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -52,16 +53,6 @@ static char *plain_get(unsigned int port, const char *path)
 	}
 	close(fd);
 	return text;
-}
-
-static unsigned int free_port(void)
-{
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t len = sizeof a;
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	unsigned int port = !bind(fd, (struct sockaddr *)&a, sizeof a) && !getsockname(fd, (struct sockaddr *)&a, &len) ? ntohs(a.sin_port) : 0;
-	close(fd);
-	return port;
 }
 
 // The value of a series, -1 when it is not there.
@@ -292,7 +283,7 @@ static void test_sessions(void)
 
 static bool readiness_becomes(int status)
 {
-	for (int i = 0; i < 300; i++) {
+	for (int i = 0; i < 1200; i++) {
 		struct http_reply r;
 		bool reached = !request(&b, "GET", "/readyz", "", NULL, &r) && r.status == status;
 		http_reply_free(&r);
@@ -353,14 +344,13 @@ static void test_draining(void)
 	sqlite3_busy_timeout(db, 10000);
 	ok("its database is held", !sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), "%s", sqlite3_errmsg(db));
 	pthread_create(&t, NULL, put_late, header);
-	for (int i = 0; i < 600 && (!text || !strstr(text, "\ncoffer_connections 1\n")); i++) {	// until it is in a handler's hands
+	for (int i = 0; i < 12000 && (!text || !strstr(text, "\ncoffer_requests_in_hand 1\n")); i++) {
 		usleep(10000);
 		free(text);
 		text = plain_get(port, "/metrics");
 	}
-	usleep(100000);
 	kill(b.pid, SIGTERM);
-	for (int i = 0; i < 600 && !strstr(text, "\"stopping\""); i++) {
+	for (int i = 0; i < 12000 && !strstr(text, "\"stopping\""); i++) {
 		usleep(10000);
 		free(text);
 		text = plain_get(port, "/readyz");
@@ -508,12 +498,15 @@ static void test_limits(void)
 	if (!ok("a broker with small limits starts", start("refusals_per_peer: 12\nrefusals_logged: 5\n"), "no"))
 		return;
 	records(count_refusals, &before);
-	for (int i = 0; i < 40; i++) {
+	unsigned int asked = 0;
+	while (asked < 40 || (!waits && asked < 1000)) {	// on a slow machine allowances come back meanwhile
 		int status = guest_attest(&b, &other, &g, NULL);
+		asked++;
 		refused += status == 403;
 		waits += status == -EPROTO;	// 429 for /auth
 	}
-	ok("who is refused again and again is told to wait", refused >= 12 && waits >= 1 && refused + waits == 40, "%u refused, %u waits", refused, waits);
+	ok("who is refused again and again is told to wait", refused >= 12 && waits >= 1 && refused + waits == asked, "%u refused, %u waits of %u", refused, waits,
+	   asked);
 	int err = request(&b, "POST", "/kbs/v0/auth", "", "{\"version\":\"0.4.0\",\"tee\":\"snp\"}", &r);
 	for (int i = 0; i < 100 && !err && r.status == 200; i++) {	// on a slow machine an allowance has come back meanwhile
 		http_reply_free(&r);
@@ -527,14 +520,14 @@ static void test_limits(void)
 		http_reply_free(&r);
 	expect("who may is not kept out by that", &b, "GET", "/coffer/v0/status", admin_header(&b), NULL, 200, "version");
 	unsigned int told = 0, wrong = 0;
-	for (int i = 0; i < 20; i++) {
+	for (asked = 0; asked < 20 || (!told && asked < 1000); asked++) {
 		if (request(&b, "GET", "/coffer/v0/status", "Authorization: Bearer 00\r\n", NULL, &r))
 			continue;
 		told += r.status == 429;
 		wrong += r.status == 401;
 		http_reply_free(&r);
 	}
-	ok("who guesses tokens is told to wait as well", told && told + wrong == 20, "%u, %u", told, wrong);
+	ok("who guesses tokens is told to wait as well", told && told + wrong == asked, "%u, %u", told, wrong);
 	unsigned int strangers = 0;
 	static const char *const nobody[] = {"", "Authorization: Bearer x.y.z\r\n", "Cookie: kbs-session-id=01234567-89ab-4cde-8f01-23456789abcd\r\n"};
 	for (int i = 0; i < 30; i++) {
@@ -870,9 +863,9 @@ static void test_kill(void)
 				snprintf(why, sizeof why, "no answer (%d)", err);
 				continue;
 			}
-			// One more may have been stored whose answer was lost.
-			unsigned long stored = strtoul(r.body, NULL, 10), told = c[i].acknowledged;
-			if (r.status == 200 && (stored == told || stored == told + 1))
+			// One more may have been stored whose answer was lost; or none yet, where the machine was busy with the others'.
+			unsigned long stored = r.status == 200 ? strtoul(r.body, NULL, 10) : 0, told = c[i].acknowledged;
+			if ((r.status == 200 || (r.status == 404 && !told)) && (stored == told || stored == told + 1))
 				good++;
 			else
 				snprintf(why, sizeof why, "after kill %d n%d is %lu and was acknowledged up to %lu (%d)", k, i, stored, told, r.status);

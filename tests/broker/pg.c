@@ -4,13 +4,11 @@
 
 #include <fcntl.h>
 #include <grp.h>
-#include <netinet/in.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +16,7 @@
 #include "broker/db.h"
 #include "lib/file.h"
 #include "tests/folder.h"
+#include "tests/port.h"
 
 #define BIN "/usr/lib/postgresql/15/bin/"
 #define PASSWORD "the test's own password"
@@ -90,7 +89,7 @@ bool pg_start(struct pg *s)
 	snprintf(key, sizeof key, "ssl_key_file=%s/server.key", s->dir);
 	s->pid = run(s, (char *[]){BIN "postgres", "-D", data, "-k", s->dir, "-h", s->port ? "127.0.0.1" : "", "-p", port, "-c", certificate, "-c", key,
 				   "-c", s->port ? "ssl=on" : "ssl=off", "-c", "shared_buffers=16MB", "-c", "max_connections=40", NULL});
-	for (int i = 0; i < 600; i++) {
+	for (int i = 0; i < 3000; i++) {
 		struct db *d;
 		struct fault f;
 		if (!db_open(&d, s->url, &f)) {
@@ -108,20 +107,15 @@ bool pg_start(struct pg *s)
 bool pg_use_tls(struct pg *s)
 {
 	char pass[96], key[96], certificate[96];
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t len = sizeof a;
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool found = fd >= 0 && !bind(fd, (struct sockaddr *)&a, len) && !getsockname(fd, (struct sockaddr *)&a, &len);
-	if (fd >= 0)
-		close(fd);
+	int port = (int)free_port();
 	snprintf(pass, sizeof pass, "%s/pass", s->dir);
 	snprintf(key, sizeof key, "%s/server.key", s->dir);
 	snprintf(certificate, sizeof certificate, "%s/server.pem", s->dir);
-	if (!found || !wait_for(run(s, (char *[]){"/usr/bin/openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+	if (!port || !wait_for(run(s, (char *[]){"/usr/bin/openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
 						  "-subj", "/CN=a test's database", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-keyout",
 						  key, "-out", certificate, NULL})))
 		return false;
-	s->port = ntohs(a.sin_port);
+	s->port = port;
 	snprintf(s->url, sizeof s->url, "postgresql://coffer@localhost:%d/postgres?sslmode=verify-full&sslrootcert=%s&passfile=%s", s->port, certificate,
 		 pass);
 	return true;

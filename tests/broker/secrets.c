@@ -702,7 +702,6 @@ static void test_starts(void)
 	unsigned int rounds = amount("COFFER_TEST_KILLS", 6), lost = 0, had = 0, again = 0;
 	set_policy(&b, "app/start/once", true, machine.measurement_hex);
 	owner_post("app/start/once", "{\"action\":\"generate\",\"encoding\":\"hex\",\"uses\":1}", NULL);
-	snprintf(b.listen, sizeof b.listen, "%.60s", b.url + strlen("https://"));
 	for (unsigned int round = 0; round < rounds; round++) {
 		pthread_t thread;
 		struct http_reply r;
@@ -749,7 +748,9 @@ int main(void)
 		close_all();
 	}
 	test_shared();
-	if (run_prepare(&b, "state") && ok("a broker starts", run_start(&b, "--insecure-accept-simulated", machine.root_pem), "no")) {
+	bool prepared = run_prepare(&b, "state");
+	run_stays(&b);
+	if (prepared && ok("a broker starts", run_start(&b, "--insecure-accept-simulated", machine.root_pem), "no")) {
 		ok("a guest attests", guest_attest(&b, &machine, &g, NULL) == 200 && guest_begin(&b, "snp", &stranger), "no");
 		test_keys_over_http(&g, &stranger);
 		test_once_over_http(&g);

@@ -637,9 +637,9 @@ static void test_azure(void)
 static const char swtpm_script[] =
 	"cd \"$0\" || exit 9; exec 2>/dev/null >/dev/null\n"
 	"for t in swtpm tpm2_createprimary tpm2_quote; do command -v $t || exit 9; done\n"
-	"timeout 60 swtpm socket --tpm2 --tpmstate dir=\"$0\" --server type=unixio,path=\"$0/s\" --ctrl type=unixio,path=\"$0/s.ctrl\" "
+	"timeout 600 swtpm socket --tpm2 --tpmstate dir=\"$0\" --server type=unixio,path=\"$0/s\" --ctrl type=unixio,path=\"$0/s.ctrl\" "
 	"--flags not-need-init,startup-clear & p=$!; trap 'kill $p; wait' EXIT\n"
-	"for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do [ -S s.ctrl ] && [ -S s ] && break; sleep 0.5; done\n"
+	"for i in $(seq 600); do [ -S s.ctrl ] && [ -S s ] && break; sleep 0.2; done\n"
 	"export TPM2TOOLS_TCTI=\"swtpm:path=$0/s\"\n"
 	"tpm2_createprimary -C o -g sha256 -G rsa2048:rsassa-sha256:null -a 'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|sign' "
 	"-c k.ctx && tpm2_flushcontext -t && tpm2_readpublic -c k.ctx -o k.pub -f tss && tpm2_readpublic -c k.ctx -o k.der -f der && "

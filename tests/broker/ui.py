@@ -1,78 +1,23 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-# The broker's web page in headless Chromium, driven over WebDriver with the standard library alone. Prints lines as the other tests do.
+# The broker's web page in headless Chromium, driven over WebDriver. Prints lines as the other tests do.
 # ui.py URL STATE-FOLDER WORK-FOLDER MEASUREMENT: tests/broker/ui.c has made what is to be seen, and keys in WORK-FOLDER/NAME.key.
-import json, os, re, subprocess, sys, time, urllib.request
+import os, re, sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import webdriver
+from webdriver import ok
 
 url, state, work, measurement = sys.argv[1:5]
 VIEWS = {"overview": "Overview", "resources": "Resources", "policies": "Policies", "workloads": "Attested workloads", "audit": "Audit log"}
-ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
-failed = False
 
 
-def ok(name, passed, why=""):
-    global failed
-    print(f"ok {name}" if passed else f"not ok {name}: {why}", flush=True)
-    failed |= not passed
-
-
-class Browser:
-    def __init__(self):
-        self.driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                                       env={**os.environ, "HOME": work, "TMPDIR": work})
-        for line in self.driver.stdout:
-            m = re.search(r"on port (\d+)", line)
-            if m and int(m[1]):
-                break
-        self.base = f"http://127.0.0.1:{m[1]}/session"
-        options = {"args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
-                            f"--user-data-dir={work}/chromium"]}
-        self.base += "/" + self.call("", {"capabilities": {"alwaysMatch": {
-            "acceptInsecureCerts": True, "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}}})["sessionId"]
-
-    def call(self, path, body=None, method=None):
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.base + path, data, {"Content-Type": "application/json"}, method=method)
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=120) as reply:
-            return json.load(reply)["value"]
-
-    def run(self, script, *args):
-        return self.call("/execute/sync", {"script": script, "args": list(args)})
-
-    def until(self, script, *args):
-        for _ in range(300):
-            value = self.run(script, *args)
-            if value:
-                return value
-            time.sleep(0.1)
-        return None
-
-    def find(self, css):
-        return self.call("/element", {"using": "css selector", "value": css})[ELEMENT]
-
-    def type(self, css, text):
-        self.call(f"/element/{self.find(css)}/value", {"text": text})
-
-    def click(self, css):
-        self.call(f"/element/{self.find(css)}/click", {})
-
-    def press(self, *keys):
-        self.call("/actions", {"actions": [{"type": "key", "id": "k", "actions": [a for k in keys for a in ({"type": "keyDown", "value": k}, {"type": "keyUp", "value": k})]}]})
-
+class Browser(webdriver.Browser):
     def view(self, name):
         self.run("location.hash = arguments[0]", name)
         self.until("return document.querySelector(`#nav a[href='#${arguments[0]}'][aria-current]`) && !document.getElementById('view').hasAttribute('aria-busy') && document.querySelector('#view h2')", name)
         return self.text("#view")
-
-    def text(self, css):
-        return self.run("return document.querySelector(arguments[0])?.innerText ?? ''", css)
-
-    def end(self):
-        try:
-            self.call("", method="DELETE")
-        finally:
-            self.driver.terminate()
-            self.driver.wait()
 
 
 def login(b):
@@ -218,7 +163,7 @@ def by_key(b):
     ok("a key under a passphrase is told", b.until("return document.getElementById('problem').innerText.includes('encrypted with a passphrase')"), b.text("#problem"))
 
 
-browser = Browser()
+browser = Browser(work, acceptInsecureCerts=True, **{"goog:loggingPrefs": {"browser": "ALL"}})
 try:
     login(browser)
     lists(browser)
@@ -232,4 +177,4 @@ try:
     walls(browser)
 finally:
     browser.end()
-sys.exit(failed)
+sys.exit(webdriver.failed)

@@ -126,7 +126,7 @@ static unsigned int forward(struct http1_call *c, const char *to, const struct o
 	outbuf_text(&q, "\r\n");
 	outbuf_put(&q, body->at, body->len);
 	*type = '\0';
-	int64_t deadline = clock_ms() + 10000;
+	int64_t deadline = clock_ms() + 60000;
 	unsigned int status = 0;
 	int err = wire_dial(&w, to, NULL, deadline, &f);
 	if (!err)
@@ -237,7 +237,7 @@ static struct got ask(const char *where, const char *request)
 	struct fault f;
 	const char *head;
 	size_t len;
-	int64_t deadline = clock_ms() + 15000;
+	int64_t deadline = clock_ms() + 60000;
 	g.err = wire_dial(&w, where, NULL, deadline, &f);
 	if (!g.err)
 		g.err = wire_write(&w, request, strlen(request), deadline);
@@ -671,7 +671,7 @@ static void test_crowd(void)
 	if (http1_server_start(&s, &o, &f))
 		abort();
 	for (int i = 0; i < 80; i++) {
-		if (wire_dial(&silent[i], at, NULL, clock_ms() + 5000, &f))
+		if (wire_dial(&silent[i], at, NULL, clock_ms() + 60000, &f))
 			abort();
 		if (i % 20 == 19) {
 			// A place is free as soon as the one that was cut off has gone: until then the answer is 503.

@@ -1,9 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-# tunnel/web's page in headless Chromium, driven over WebDriver with the standard library alone: served from one origin, with a relay at another one that passes
+# tunnel/web's page in headless Chromium, driven over WebDriver: served from one origin, with a relay at another one that passes
 # everything on to the gateway, or changes it. Prints lines as the other tests do.
 # ohttp_page.py GATEWAY-HOST:PORT TRUST-FILE OTHER-KEYS-FILE WORK-FOLDER
-import http.client, http.server, json, os, re, subprocess, sys, threading, time, urllib.request
+import http.client, http.server, json, os, sys, threading
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import webdriver
+from webdriver import ok
 
 gateway, trust_file, other_keys, work = sys.argv[1:5]
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tunnel/web")
@@ -12,13 +17,6 @@ trust = json.load(open(trust_file))
 settings = {}
 trick = {"name": "pass"}
 seen = {"bodies": b"", "preflights": 0}
-failed = False
-
-
-def ok(name, passed, why=""):
-    global failed
-    print(f"ok {name}" if passed else f"not ok {name}: {why}", flush=True)
-    failed |= not passed
 
 
 class Quiet(http.server.BaseHTTPRequestHandler):
@@ -54,7 +52,7 @@ class Relay(Quiet):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         seen["bodies"] += body
         seen["preflights"] += self.command == "OPTIONS"
-        c = http.client.HTTPConnection(gateway, timeout=20)
+        c = http.client.HTTPConnection(gateway, timeout=120)
         c.request(self.command, self.path, body, {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection")})
         r = c.getresponse()
         answer = r.read() if self.command != "POST" or trick["name"] != "pass" else None
@@ -96,47 +94,6 @@ def serve(handler):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"http://127.0.0.1:{server.server_address[1]}"
-
-
-class Browser:
-    def __init__(self):
-        self.driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                                       env={**os.environ, "HOME": work, "TMPDIR": work})
-        for line in self.driver.stdout:
-            m = re.search(r"on port (\d+)", line)
-            if m and int(m[1]):
-                break
-        self.base = f"http://127.0.0.1:{m[1]}/session"
-        options = {"args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
-                            f"--user-data-dir={work}/chromium"]}
-        self.base += "/" + self.call("", {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}})["sessionId"]
-
-    def call(self, path, body=None, method=None):
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.base + path, data, {"Content-Type": "application/json"}, method=method)
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=120) as reply:
-            return json.load(reply)["value"]
-
-    def run(self, script, *args):
-        return self.call("/execute/sync", {"script": script, "args": list(args)})
-
-    def until(self, script, *args):
-        for _ in range(300):
-            value = self.run(script, *args)
-            if value:
-                return value
-            time.sleep(0.05)
-        return None
-
-    def text(self, css):
-        return self.run("return document.querySelector(arguments[0])?.innerText ?? ''", css)
-
-    def end(self):
-        try:
-            self.call("", method="DELETE")
-        finally:
-            self.driver.terminate()
-            self.driver.wait()
 
 
 # The page anew, until it has looked for the gateway; the problem that it shows, or "".
@@ -190,7 +147,7 @@ def vector(b):
 
 page, relay = serve(Page), serve(Relay)
 settings.update(gateway=relay + PATH, target="http://service.test/", **trust)
-b = Browser()
+b = webdriver.Browser(work)
 try:
     shown = look(b, page)
     ok("page: it finds the gateway and believes it", not shown and trust["measurements"][0] in b.text("#state"), shown)
@@ -226,4 +183,4 @@ try:
     refused(b, page, "nobody to believe", "whom to believe")
 finally:
     b.end()
-sys.exit(failed)
+sys.exit(webdriver.failed)

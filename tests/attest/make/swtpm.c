@@ -77,7 +77,7 @@ bool swtpm_start(const char *state_name)
 	snprintf(server, sizeof server, "type=unixio,path=%s/socket", dir);
 	command((const char *const[]){"swtpm", "socket", "--tpm2", "--tpmstate", state, "--server", server, "--flags", "not-need-init,startup-clear", NULL},
 		false, &swtpm);
-	for (int k = 0; k < 500; k++) {
+	for (int k = 0; k < 6000; k++) {
 		if (!tpm_open(&t, swtpm_where, NULL)) {
 			tpm_close(&t);
 			return true;
