@@ -15,7 +15,7 @@ import sys
 import termios
 import time
 
-LIMIT_S = 30
+LIMIT_S = 120
 
 
 class Terminal:
