@@ -157,6 +157,13 @@ static inline void lane_count(struct lane *l, enum count which, long long by)
 }
 
 void lane_use(struct lane *l);
+// A connection of the route's begins: the lane is used, and it is counted.
+static inline void lane_enter(struct lane *l)
+{
+	lane_use(l);
+	lane_count(l, COUNT_ACCEPTED, 1);
+	lane_count(l, COUNT_OPEN, 1);
+}
 void lane_leave(struct lane *l);	// may free it at the end of the turn
 
 // ---- the engine ----

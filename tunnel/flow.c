@@ -116,9 +116,7 @@ static struct flow *new_flow(struct lane *lane, int fd)
 	*f = (struct flow){.lane = lane, .src = {.fd = fd, .event = on_event}, .timer = {.fire = on_timer}, .began_ms = w->now_ms,
 		.active_ms = w->now_ms};
 	list_add_last(&lane->flows, &f->node);
-	lane_use(lane);
-	lane_count(lane, COUNT_ACCEPTED, 1);
-	lane_count(lane, COUNT_OPEN, 1);
+	lane_enter(lane);
 	return f;
 }
 

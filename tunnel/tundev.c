@@ -412,9 +412,7 @@ static struct peer *new_peer(struct lane *l)
 		return NULL;
 	p->carrier = (struct carrier){.ops = &peer_ops, .lane = l};
 	queue_init(&p->queue);
-	lane_use(l);
-	lane_count(l, COUNT_ACCEPTED, 1);
-	lane_count(l, COUNT_OPEN, 1);
+	lane_enter(l);
 	return p;
 }
 

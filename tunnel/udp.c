@@ -286,9 +286,7 @@ static struct session *new_session(struct udp_lane *u, const struct sockaddr_sto
 	queue_init(&s->queue);
 	s->next = *at;
 	*at = s;
-	lane_use(u->lane);
-	lane_count(u->lane, COUNT_ACCEPTED, 1);
-	lane_count(u->lane, COUNT_OPEN, 1);
+	lane_enter(u->lane);
 	atomic_fetch_add(&u->lane->w->load, 1);
 	return s;
 }
@@ -563,9 +561,7 @@ int udp_begin(struct link *l, struct mux_stream *s)
 			     .active_ms = w->now_ms};
 	queue_init(&o->early);
 	carrier_take(&o->carrier, l, s);
-	lane_use(lane);
-	lane_count(lane, COUNT_ACCEPTED, 1);
-	lane_count(lane, COUNT_OPEN, 1);
+	lane_enter(lane);
 	int err = timer_set(&w->timers, &o->timer, w->now_ms + w->settings.udp_idle_ms);
 	if (!err)
 		err = dial_start(&o->dial, w->inbox, t ? t : &c->to, &how, dialed, o, &why);
