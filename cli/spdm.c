@@ -10,25 +10,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "attest/bundle.h"
-#include "cli/evidence.h"
 #include "cli/tls.h"
-#include "lib/encode.h"
 #include "spdm/tcp.h"
 #include "spdm/trust.h"
 
-#define MAX_MEASUREMENTS 64
 #define HEARTBEAT_S 30
 
 struct request {
-	struct ratls_options o;
-	const char *measurements[MAX_MEASUREMENTS + 1];
-	uint8_t simulated[48];
+	struct tls_sides sides;
 	enum requester_session session;
 	const char *where;
-	bool json, quiet;
 	unsigned int heartbeat_s;
-	int timeout_ms;
 	char **command;		// NULL: standard input and output
 };
 
@@ -41,76 +33,22 @@ static const struct option options[] = {
 	{"timeout", required_argument, NULL, 'w'}, {"json", no_argument, NULL, 'j'}, {"quiet", no_argument, NULL, 'q'}, {0},
 };
 
-static bool number(const char *text, unsigned int least, unsigned int most, unsigned int *out)
-{
-	char *end;
-	unsigned long n = strtoul(text, &end, 10);
-	*out = (unsigned int)n;
-	return *text >= '0' && *text <= '9' && !*end && n >= least && n <= most;
-}
-
-static bool session_mode(const char *text, enum requester_session *out)
-{
-	static const char *const modes[] = {[REQUESTER_EVIDENCE] = "required", [REQUESTER_EVIDENCE_WANTED] = "wanted", [REQUESTER_SESSION] = "off",
-					    [REQUESTER_NO_SESSION] = "none"};
-	for (unsigned int i = 0; i < sizeof modes / sizeof *modes; i++) {
-		if (!strcmp(text, modes[i])) {
-			*out = i;
-			return true;
-		}
-	}
-	return false;
-}
-
 // What is wrong with one option, or NULL.
 static const char *take_option(struct request *q, int option, struct fault *f)
 {
-	struct ratls_options *o = &q->o;
-	const struct bundle none = {.json = NULL};
-	unsigned int n = 0;
-	time_t at;
+	static const char *const modes[] = {[REQUESTER_EVIDENCE] = "required", [REQUESTER_EVIDENCE_WANTED] = "wanted", [REQUESTER_SESSION] = "off",
+					    [REQUESTER_NO_SESSION] = "none"};
+	int mode;
 	switch (option) {
-	case 'a': o->attest = true; break;
-	case 's':
-		if (strlen(optarg) != 96 || hex_decode(q->simulated, 48, optarg))
-			return "--insecure-simulate takes a measurement: 96 hexadecimal digits";
-		o->attest = true;
-		o->collect = tls_simulate;
-		o->collect_ctx = q->simulated;
-		break;
-	case 'e': o->endorse = true; break;
-	case 'k': o->key_file = optarg; break;
-	case 'h': return number(optarg, 0, 255, &q->heartbeat_s) ? NULL : "--heartbeat takes 0 to 255 seconds";
-	case 'p': o->policy_file = optarg; break;
-	case 'm':
-		while (q->measurements[n])
-			n++;
-		if (n == MAX_MEASUREMENTS)
-			return "too many measurements";
-		q->measurements[n] = optarg;
-		o->measurements = q->measurements;
-		break;
-	case 'M': o->any_measurement = true; break;
-	case 'C': o->collateral_dir = optarg; break;
-	case 'T': o->tpm_roots_file = optarg; break;
-	case 'r': o->insecure_simulated_root = optarg; break;
-	case 'd': o->insecure_accept_debug = true; break;
-	case 'S': return session_mode(optarg, &q->session) ? NULL : "--session takes required, wanted, off or none";
-	case 'n':
-		if (evidence_time(optarg, &none, &at, f))
-			return f->text;
-		o->at = strcmp(optarg, "now") ? at : 0;
-		break;
-	case 'w':
-		if (!number(optarg, 1, 86400, &n))
-			return "--timeout takes seconds";
-		q->timeout_ms = (int)n * 1000;
-		break;
-	case 'j': q->json = true; break;
-	case 'q': q->quiet = true; break;
-	default: return "wrong option";
+	case 'h': return tls_number(optarg, 0, 255, &q->heartbeat_s) ? NULL : "--heartbeat takes 0 to 255 seconds";
+	case 'S':
+		mode = tls_word(optarg, modes, sizeof modes / sizeof *modes);
+		if (mode < 0)
+			return "--session takes required, wanted, off or none";
+		q->session = (enum requester_session)mode;
+		return NULL;
+	default: return tls_option(&q->sides, option, f);
 	}
-	return NULL;
 }
 
 static int failed(int err, const struct fault *f)
@@ -130,12 +68,12 @@ static const char *text_of(json_t *o, const char *name)
 static void say_responder(const struct request *q, json_t *report)
 {
 	json_t *spdm = json_object_get(report, "spdm"), *claims = json_object_get(report, "claims");
-	if (q->json) {
+	if (q->sides.json) {
 		char *text = json_dumps(report, JSON_COMPACT | JSON_SORT_KEYS);
 		printf("%s\n", text ? text : "{}");
 		fflush(stdout);
 		free(text);
-	} else if (!q->quiet && !strcmp(text_of(report, "verdict"), "accepted")) {
+	} else if (!q->sides.quiet && !strcmp(text_of(report, "verdict"), "accepted")) {
 		bool proved = json_is_true(json_object_get(spdm, "proved"));
 		fprintf(stderr, "coffer: %s: accepted, hardware %s, measurement %s, %s, %s%s\n", q->where, text_of(claims, "tee"),
 			text_of(claims, "measurement"), text_of(spdm, "signature"), text_of(spdm, "hash"), proved ? ", proved in this session" : "");
@@ -150,7 +88,7 @@ static int requester(struct request *q)
 	struct spdm_tcp *l = NULL;
 	struct fault f = {""};
 	char host[256];
-	int err = judge_open(&judge, &q->o, &f);
+	int err = judge_open(&judge, &q->sides.o, &f);
 	if (err)
 		return failed(-EINVAL, &f);
 	trust_requester(&o, judge);
@@ -159,14 +97,14 @@ static int requester(struct request *q)
 	if (err && fd >= 0)
 		close(fd);
 	if (!err)
-		err = spdm_tcp_open(&l, fd, r, NULL, q->timeout_ms, &f);
+		err = spdm_tcp_open(&l, fd, r, NULL, q->sides.timeout_ms, &f);
 	if (!err) {
 		err = spdm_tcp_prove(l, &f);
 		json_t *report = requester_report(r);
 		say_responder(q, report);
 		json_decref(report);
 	}
-	if (!err && !q->json && requester_open(r))
+	if (!err && !q->sides.json && requester_open(r))
 		err = spdm_tcp_relay(l, STDIN_FILENO, STDOUT_FILENO, false, &f);
 	if (!err && requester_open(r))
 		err = spdm_tcp_end(l, &f);
@@ -177,38 +115,15 @@ static int requester(struct request *q)
 
 // ---- responder ----
 
-static int run_command(const struct request *q, struct spdm_tcp *l, int fd, struct fault *f)
+static int run_command(const struct request *q, struct spdm_tcp *l, struct fault *f)
 {
-	int in[2], out[2];
-	if (pipe(in))
-		return fault_errno(f, errno, "pipe");
-	if (pipe(out)) {
-		close(in[0]);
-		close(in[1]);
-		return fault_errno(f, errno, "pipe");
-	}
-	pid_t pid = fork();
-	if (!pid) {
-		dup2(in[0], STDIN_FILENO);
-		dup2(out[1], STDOUT_FILENO);
-		for (int i = 0; i < 2; i++) {
-			close(in[i]);
-			close(out[i]);
-		}
-		close(fd);
-		signal(SIGPIPE, SIG_DFL);
-		execvp(q->command[0], q->command);
-		fprintf(stderr, "coffer: cannot start %s: %s\n", q->command[0], strerror(errno));
-		_exit(127);
-	}
-	close(in[0]);
-	close(out[1]);
-	int err = pid < 0 ? fault_errno(f, errno, "fork") : spdm_tcp_relay(l, out[0], in[1], true, f);
+	int from, to;
+	pid_t pid = tls_command(q->command, NULL, &from, &to);
 	if (pid < 0)
-		close(in[1]);
-	close(out[0]);
-	if (pid > 0)
-		waitpid(pid, NULL, 0);
+		return fault_errno(f, -pid, "cannot start a process");
+	int err = spdm_tcp_relay(l, from, to, true, f);
+	close(from);
+	waitpid(pid, NULL, 0);
 	return err;
 }
 
@@ -226,13 +141,13 @@ static int serve_one(const struct request *q, struct self *self, int fd)
 	if (err)
 		close(fd);
 	else
-		err = spdm_tcp_open(&l, fd, NULL, r, q->timeout_ms, &f);
+		err = spdm_tcp_open(&l, fd, NULL, r, q->sides.timeout_ms, &f);
 	if (!err)
 		err = spdm_tcp_answer(l, &open, &f);
-	if (!err && open && !q->quiet)
+	if (!err && open && !q->sides.quiet)
 		fprintf(stderr, "coffer: a requester has a session\n");
 	if (!err && open)
-		err = q->command ? run_command(q, l, fd, &f) : spdm_tcp_relay(l, STDIN_FILENO, STDOUT_FILENO, false, &f);
+		err = q->command ? run_command(q, l, &f) : spdm_tcp_relay(l, STDIN_FILENO, STDOUT_FILENO, false, &f);
 	spdm_tcp_close(l);
 	return err ? failed(err, &f) : EXIT_OK;
 }
@@ -253,7 +168,7 @@ static int responder(struct request *q)
 	struct self *self;
 	struct fault f = {""};
 	struct responder *first;
-	int code = EXIT_OK, err = self_open(&self, &q->o, &f);
+	int code = EXIT_OK, err = self_open(&self, &q->sides.o, &f);
 	if (err)
 		return failed(-EINVAL, &f);
 	evidence = mmap(NULL, sizeof *evidence, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -270,12 +185,12 @@ static int responder(struct request *q)
 		self_close(self);
 		return failed(err ? err : s, &f);
 	}
-	if (!q->quiet)
+	if (!q->sides.quiet)
 		fprintf(stderr, "coffer: listening at %s\n", q->where);
 	if (q->command) {
 		tls_serve(s, serve_child, &(struct serving){q, self});
 	} else {
-		int fd = accept(s, NULL, NULL);
+		int fd = accept4(s, NULL, NULL, SOCK_CLOEXEC);
 		close(s);
 		err = fd < 0 ? fault_errno(&f, errno, "accept") : 0;
 		code = err ? failed(err, &f) : serve_one(q, self, fd);
@@ -286,7 +201,7 @@ static int responder(struct request *q)
 
 static int spdm(int argc, char **argv)
 {
-	static struct request q = {.timeout_ms = 20000, .heartbeat_s = HEARTBEAT_S};
+	static struct request q = {.sides.timeout_ms = 20000, .heartbeat_s = HEARTBEAT_S};
 	struct fault f = {""};
 	int option;
 	bool serves = argc > 1 && !strcmp(argv[1], "responder");
@@ -309,7 +224,7 @@ static int spdm(int argc, char **argv)
 	if (!q.where || (q.command && (!serves || strcmp(argv[optind - 1], "--"))))
 		return cli_usage(&command_spdm,
 				 serves ? "responder takes one [ADDRESS:]PORT, and a command behind --" : "requester takes one HOST:PORT");
-	if (serves && !q.o.attest)
+	if (serves && !q.sides.o.attest)
 		return cli_usage(&command_spdm, "a responder shows what it runs on: --attest");
 	signal(SIGPIPE, SIG_IGN);
 	return serves ? responder(&q) : requester(&q);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <jansson.h>
 #include <netdb.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -12,30 +13,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "attest/bundle.h"
-#include "attest/simtee.h"
-#include "cli/evidence.h"
-#include "lib/encode.h"
-
-#define MAX_MEASUREMENTS 64
 #define MAX_CHILDREN 256
 
 struct request {
-	struct ratls_options o;
-	const char *measurements[MAX_MEASUREMENTS + 1];
-	uint8_t simulated[48];
+	struct tls_sides sides;
 	const char *name, *where;
-	bool json, quiet;
-	int timeout_ms;
 	char **command;		// NULL: standard input and output
 };
-
-int tls_simulate(void *ctx, const uint8_t report_data[64], struct ratls_evidence *out)
-{
-	out->bytes = malloc(SIMTEE_REPORT_BYTES);
-	out->len = SIMTEE_REPORT_BYTES;
-	return out->bytes ? simtee_report(NULL, ctx, report_data, false, out->bytes, &out->certificates) : -ENOMEM;
-}
 
 static const struct option options[] = {
 	{"attest", no_argument, NULL, 'a'}, {"insecure-simulate", required_argument, NULL, 's'}, {"endorse", no_argument, NULL, 'e'},
@@ -49,82 +33,29 @@ static const struct option options[] = {
 	{"json", no_argument, NULL, 'j'}, {"quiet", no_argument, NULL, 'q'}, {0},
 };
 
-static bool number(const char *text, unsigned int *out)
-{
-	char *end;
-	unsigned long n = strtoul(text, &end, 10);
-	*out = (unsigned int)n;
-	return *text >= '0' && *text <= '9' && !*end && n && n <= 86400;
-}
-
-static bool session_mode(const char *text, enum ratls_session *out)
-{
-	static const char *const modes[] = {[RATLS_SESSION_REQUIRED] = "required", [RATLS_SESSION_WANTED] = "wanted", [RATLS_SESSION_OFF] = "off"};
-	for (unsigned int i = 0; i < 3; i++) {
-		if (!strcmp(text, modes[i])) {
-			*out = i;
-			return true;
-		}
-	}
-	return false;
-}
-
 // What is wrong with one option, or NULL.
 static const char *take_option(struct request *q, int option, struct fault *f)
 {
-	struct ratls_options *o = &q->o;
-	const struct bundle none = {.json = NULL};
-	unsigned int n, count = 0;
-	time_t at;
+	static const char *const modes[] = {[RATLS_SESSION_REQUIRED] = "required", [RATLS_SESSION_WANTED] = "wanted", [RATLS_SESSION_OFF] = "off"};
+	struct ratls_options *o = &q->sides.o;
+	int mode;
 	switch (option) {
-	case 'a': o->attest = true; break;
-	case 's':
-		if (strlen(optarg) != 96 || hex_decode(q->simulated, 48, optarg))
-			return "--insecure-simulate takes a measurement: 96 hexadecimal digits";
-		o->attest = true;
-		o->collect = tls_simulate;
-		o->collect_ctx = q->simulated;
-		break;
-	case 'e': o->endorse = true; break;
 	case 't': o->token_file = optarg; break;
-	case 'k': o->key_file = optarg; break;
 	case 'c': o->certificate_file = optarg; break;
-	case 'p': o->policy_file = optarg; o->verify = true; break;
-	case 'm':
-		while (q->measurements[count])
-			count++;
-		if (count == MAX_MEASUREMENTS)
-			return "too many measurements";
-		q->measurements[count] = optarg;
-		o->measurements = q->measurements;
-		o->verify = true;
-		break;
-	case 'M': o->any_measurement = o->verify = true; break;
-	case 'C': o->collateral_dir = optarg; break;
-	case 'T': o->tpm_roots_file = optarg; break;
 	case 'K': o->token_keys_file = optarg; break;
 	case 'P': o->peer_token_file = optarg; break;
-	case 'r': o->insecure_simulated_root = optarg; break;
-	case 'd': o->insecure_accept_debug = true; break;
 	case 'A': o->ca_file = optarg; break;
 	case 'i': o->insecure_any_server = true; break;
-	case 'S': return session_mode(optarg, &o->session) ? NULL : "--session takes required, wanted or off";
-	case 'R': return number(optarg, &o->renew_seconds) ? NULL : "--renew takes seconds";
-	case 'W': return number(optarg, &o->answer_seconds) ? NULL : "--answer takes seconds";
-	case 'w':
-		if (!number(optarg, &n))
-			return "--timeout takes seconds";
-		q->timeout_ms = (int)n * 1000;
+	case 'S':
+		mode = tls_word(optarg, modes, sizeof modes / sizeof *modes);
+		if (mode < 0)
+			return "--session takes required, wanted or off";
+		o->session = (enum ratls_session)mode;
 		break;
-	case 'n':
-		if (evidence_time(optarg, &none, &at, f))
-			return f->text;
-		o->at = strcmp(optarg, "now") ? at : 0;
-		break;
+	case 'R': return tls_number(optarg, 1, 86400, &o->renew_seconds) ? NULL : "--renew takes seconds";
+	case 'W': return tls_number(optarg, 1, 86400, &o->answer_seconds) ? NULL : "--answer takes seconds";
 	case 'N': q->name = optarg; break;
-	case 'j': q->json = true; break;
-	case 'q': q->quiet = true; break;
-	default: return "wrong option";
+	default: return tls_option(&q->sides, option, f);
 	}
 	return NULL;
 }
@@ -196,7 +127,7 @@ static void say_peer(const struct request *q, const char *who, struct ratls_conn
 	const char *verdict = json_string_value(json_object_get(o, "verdict")), *model = json_string_value(json_object_get(o, "model"));
 	const char *tee = json_string_value(json_object_get(claims, "tee")), *measurement = json_string_value(json_object_get(claims, "measurement"));
 	bool proved = json_is_true(json_object_get(json_object_get(o, "session"), "proved"));
-	if (!q->quiet)
+	if (!q->sides.quiet)
 		fprintf(stderr, "coffer: %s: %s%s%s%s%s%s%s%s\n", who, verdict ? verdict : "?", model && strcmp(model, "none") ? ", " : "", model && strcmp(model, "none") ? model : "",
 			tee ? ", hardware " : "", tee ? tee : "", measurement ? ", measurement " : "", measurement ? measurement : "", proved ? ", proved in this session" : "");
 	json_decref(o);
@@ -214,46 +145,28 @@ static int client(struct request *q, struct ratls_context *ctx)
 	int err = ratls_connect(&c, ctx, fd, q->name ? q->name : host, &e);
 	if (err)
 		return failed(err, e.text);
-	err = ratls_handshake(c, q->timeout_ms);
-	if (q->json)
+	err = ratls_handshake(c, q->sides.timeout_ms);
+	if (q->sides.json)
 		printf("%s\n", ratls_peer(c));
 	else if (!err)
 		say_peer(q, q->where, c);
-	if (!err && !q->json)
+	if (!err && !q->sides.json)
 		err = tls_relay(c, STDIN_FILENO, STDOUT_FILENO, false);
 	int code = err ? failed(err, err == -EIO ? "standard output is closed" : ratls_reason(c)) : EXIT_OK;
-	ratls_close(c, err ? 2000 : q->timeout_ms);
+	ratls_close(c, err ? 2000 : q->sides.timeout_ms);
 	return code;
 }
 
-// CMD with the connection's bytes as its input and output. The peer is in COFFER_TLS_PEER.
+// COMMAND with the connection's bytes as its input and output. The peer is in COFFER_TLS_PEER.
 static int run_command(const struct request *q, struct ratls_connection *c)
 {
-	int in[2], out[2], status = 0;
-	if (pipe(in) || pipe(out))
-		return -errno;
-	pid_t pid = fork();
+	int from, to;
+	pid_t pid = tls_command(q->command, ratls_peer(c), &from, &to);
 	if (pid < 0)
-		return -errno;
-	if (!pid) {
-		dup2(in[0], STDIN_FILENO);
-		dup2(out[1], STDOUT_FILENO);
-		for (int i = 0; i < 2; i++) {
-			close(in[i]);
-			close(out[i]);
-		}
-		close(ratls_fd(c));
-		setenv("COFFER_TLS_PEER", ratls_peer(c), 1);
-		signal(SIGPIPE, SIG_DFL);
-		execvp(q->command[0], q->command);
-		fprintf(stderr, "coffer: cannot start %s: %s\n", q->command[0], strerror(errno));
-		_exit(127);
-	}
-	close(in[0]);
-	close(out[1]);
-	int err = tls_relay(c, out[0], in[1], true);
-	close(out[0]);
-	waitpid(pid, &status, 0);
+		return pid;
+	int err = tls_relay(c, from, to, true);
+	close(from);
+	waitpid(pid, NULL, 0);
 	return err;
 }
 
@@ -264,15 +177,15 @@ static int serve_one(const struct request *q, struct ratls_context *ctx, int fd)
 	int err = ratls_accept(&c, ctx, fd, &e);
 	if (err)
 		return failed(err, e.text);
-	err = ratls_handshake(c, q->timeout_ms);
-	if (q->json)
+	err = ratls_handshake(c, q->sides.timeout_ms);
+	if (q->sides.json)
 		fprintf(stderr, "%s\n", ratls_peer(c));
 	else if (!err)
 		say_peer(q, "a client", c);
 	if (!err)
 		err = q->command ? run_command(q, c) : tls_relay(c, STDIN_FILENO, STDOUT_FILENO, false);
 	int code = err ? failed(err, err == -EIO ? "standard output is closed" : ratls_reason(c)) : EXIT_OK;
-	ratls_close(c, err ? 2000 : q->timeout_ms);
+	ratls_close(c, err ? 2000 : q->sides.timeout_ms);
 	return code;
 }
 
@@ -282,7 +195,7 @@ void tls_serve(int s, int (*one)(void *ctx, int fd), void *ctx)
 	for (;;) {
 		while (children && waitpid(-1, NULL, children < MAX_CHILDREN ? WNOHANG : 0) > 0)
 			children--;
-		int fd = accept(s, NULL, NULL);
+		int fd = accept4(s, NULL, NULL, SOCK_CLOEXEC);
 		if (fd < 0) {
 			if (errno != EINTR && errno != ECONNABORTED)
 				sleep(1);	// out of descriptors or memory: it passes
@@ -315,12 +228,12 @@ static int server(struct request *q, struct ratls_context *ctx)
 	int s = tls_listen(q->where, &f), code = EXIT_OK;
 	if (s < 0)
 		return failed(s, f.text);
-	if (!q->quiet)
+	if (!q->sides.quiet)
 		fprintf(stderr, "coffer: listening at %s\n", q->where);
 	if (q->command) {
 		tls_serve(s, serve_child, &(struct serving){q, ctx});
 	} else {
-		int fd = accept(s, NULL, NULL);
+		int fd = accept4(s, NULL, NULL, SOCK_CLOEXEC);
 		close(s);
 		code = fd < 0 ? failed(-errno, strerror(errno)) : serve_one(q, ctx, fd);
 	}
@@ -329,7 +242,7 @@ static int server(struct request *q, struct ratls_context *ctx)
 
 static int tls(int argc, char **argv)
 {
-	static struct request q = {.timeout_ms = 20000};
+	static struct request q = {.sides.timeout_ms = 20000};
 	struct ratls_context *ctx;
 	struct ratls_error e = {""};
 	struct fault f = {""};
@@ -341,26 +254,22 @@ static int tls(int argc, char **argv)
 		return cli_usage(&command_tls, "say what: client, server or certificate");
 	argc--, argv++;
 	optind = 1;
-	while ((option = getopt_long(argc, argv, "+", options, NULL)) != -1) {
-		const char *wrong = take_option(&q, option, &f);
-		if (wrong)
-			return cli_usage(&command_tls, "%s", wrong);
-	}
-	// Options may stand behind the address, up to a --.
-	if (optind < argc && strcmp(argv[optind - 1], "--")) {
-		q.where = argv[optind++];
+	// Options may stand before and behind the address, up to a --.
+	for (int round = 0; round < 2; round++) {
 		while ((option = getopt_long(argc, argv, "+", options, NULL)) != -1) {
 			const char *wrong = take_option(&q, option, &f);
 			if (wrong)
 				return cli_usage(&command_tls, "%s", wrong);
 		}
+		if (!round && optind < argc && strcmp(argv[optind - 1], "--"))
+			q.where = argv[optind++];
 	}
 	if (optind < argc)
 		q.command = argv + optind;
 	if (!q.where || (q.command && (!serves || strcmp(argv[optind - 1], "--"))))
 		return cli_usage(&command_tls, serves ? "server takes one [ADDRESS:]PORT, and a command behind --" : "client takes one HOST:PORT");
 	signal(SIGPIPE, SIG_IGN);
-	int err = ratls_context_new(&ctx, &q.o, &e);
+	int err = ratls_context_new(&ctx, &q.sides.o, &e);
 	if (err)
 		return failed(-EINVAL, e.text);
 	int code = serves ? server(&q, ctx) : client(&q, ctx);

@@ -3,6 +3,8 @@
 #ifndef COFFER_CLI_TLS_H
 #define COFFER_CLI_TLS_H
 
+#include <sys/types.h>
+
 #include "cli/cli.h"
 #include "ratls/ratls.h"
 
@@ -12,6 +14,28 @@ int tls_relay(struct ratls_connection *c, int in, int out, bool owns_out);
 
 // Evidence of SIMULATED hardware for a measurement of 48 bytes (ctx): a collector for struct ratls_options.
 int tls_simulate(void *ctx, const uint8_t report_data[64], struct ratls_evidence *out);
+
+#define TLS_MEASUREMENTS 64
+
+// What a side shows, what the other one must be, and how that is told.
+struct tls_sides {
+	struct ratls_options o;	// points into the rest
+	const char *measurements[TLS_MEASUREMENTS + 1];
+	uint8_t simulated[48];	// evidence of SIMULATED hardware is of this measurement
+	bool json, quiet;
+	int timeout_ms;
+};
+
+// Options a s e k p m M C T r d n w j q, as getopt_long left them. What is wrong with one (a text that lives as long as *f), or NULL.
+const char *tls_option(struct tls_sides *q, int option, struct fault *f);
+
+// A whole number within limits; a word's place in a list, -1: it is not there.
+bool tls_number(const char *text, unsigned int least, unsigned int most, unsigned int *out);
+int tls_word(const char *text, const char *const words[], unsigned int count);
+
+// Starts a command whose output is read from *from and whose input is *to; the caller closes both and waits for it. `peer` (NULL: none) is its
+// COFFER_TLS_PEER. Its process id, or a negative errno.
+pid_t tls_command(char *const argv[], const char *peer, int *from, int *to);
 
 // A socket connected to HOST:PORT, whose host is written to `host`; one that listens at [ADDRESS:]PORT. A negative errno and why.
 int tls_dial(const char *where, char host[256], struct fault *f);

@@ -78,24 +78,6 @@ static int whom(int argc, char **argv, struct asking *q, int *code)
 	return err;
 }
 
-static int reload(int argc, char **argv)
-{
-	struct asking q = {.json = false};
-	struct fault f = {""};
-	char *body = NULL;
-	int status = 0, code = EXIT_ERROR;
-	if (whom(argc, argv, &q, &code))
-		return code;
-	int err = admin_ask(&q.at, "POST", "/reload", &status, &body, &f);
-	json_t *o = err ? NULL : json_loads(body, 0, NULL);
-	if (!err && status != 200)
-		err = fault_set(&f, -EINVAL, "not reloaded, the configuration of before stays in force: %.900s",
-				o ? json_string_value(json_object_get(o, "error")) : body);
-	json_decref(o);
-	free(body);
-	return err ? cli_fail(&f) : EXIT_OK;
-}
-
 static json_int_t number(const json_t *o, const char *key)
 {
 	return json_integer_value(json_object_get(o, key));
@@ -147,21 +129,26 @@ static void show(const json_t *o)
 		       (long long)number(r, "age_seconds"), (long long)number(r, "idle_seconds"));
 }
 
-static int status(int argc, char **argv)
+// reload and status.
+static int running(int argc, char **argv)
 {
 	struct asking q = {.json = false};
 	struct fault f = {""};
 	char *body = NULL;
 	int status = 0, code = EXIT_ERROR;
+	bool reload = !strcmp(argv[0], "reload");
 	if (whom(argc, argv, &q, &code))
 		return code;
-	int err = admin_ask(&q.at, "GET", q.connections ? "/connections" : "/status", &status, &body, &f);
+	int err = admin_ask(&q.at, reload ? "POST" : "GET", reload ? "/reload" : q.connections ? "/connections" : "/status", &status, &body, &f);
 	json_t *o = err ? NULL : json_loads(body, 0, NULL);
-	if (!err && (status != 200 || !o))
+	if (!err && reload && status != 200)
+		err = fault_set(&f, -EINVAL, "not reloaded, the configuration of before stays in force: %.900s",
+				o ? json_string_value(json_object_get(o, "error")) : body);
+	else if (!err && !reload && (status != 200 || !o))
 		err = fault_set(&f, -EPROTO, "the gateway answers with status %d", status);
-	if (!err && q.json)
+	if (!err && !reload && q.json)
 		printf("%s\n", body);
-	else if (!err)
+	else if (!err && !reload)
 		show(o);
 	json_decref(o);
 	free(body);
@@ -171,7 +158,7 @@ static int status(int argc, char **argv)
 static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
-} subcommands[] = {{"run", run}, {"reload", reload}, {"status", status}, {"exec", tunnel_exec}, {"import", tunnel_import}};
+} subcommands[] = {{"run", run}, {"reload", running}, {"status", running}, {"exec", tunnel_exec}, {"import", tunnel_import}};
 
 static int tunnel(int argc, char **argv)
 {

@@ -10,17 +10,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct ends e;
+	bool all;
 	int err = 0;
-	if (!size)
+	if (!ends_begin(&e, &data, &size, &all))
 		return 0;
-	unsigned int turns = *data & 15;	// 15 and more: all of it
-	ends_open(&e, *data & 16);
-	data++;
-	size--;
-	for (unsigned int i = 0; i < (turns == 15 ? 200 : turns) && ends_pass(&e, true) && ends_pass(&e, false); i++)
-		;
 	bool open = responder_open(e.responder);
-	if (turns == 15 && !open)
+	if (all && !open)
 		abort();
 	buffer_clear(&e.down);
 	while (!err && ends_feed(&e, true, &data, &size, &err)) {

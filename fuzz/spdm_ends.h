@@ -132,4 +132,19 @@ static bool ends_feed(struct ends *e, bool up, const uint8_t **data, size_t *siz
 	return true;
 }
 
+// A conversation as far as the input's first byte says, *all: to its end. False: there is no such byte.
+static bool ends_begin(struct ends *e, const uint8_t **data, size_t *size, bool *all)
+{
+	if (!*size)
+		return false;
+	unsigned int turns = **data & 15;
+	ends_open(e, **data & 16);
+	++*data;
+	--*size;
+	*all = turns == 15;
+	for (unsigned int i = 0; i < (*all ? 200 : turns) && ends_pass(e, true) && ends_pass(e, false); i++)
+		;
+	return true;
+}
+
 #endif
