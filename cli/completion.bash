@@ -10,7 +10,7 @@ _coffer_names() {
 
 _coffer() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command= i=1
-	local commands="init new copy import build run start ps logs stop kill restart rm top measure seal open mount cp volume broker secret policy audit identity admin approve approvals verify evidence reference collateral token tls spdm tunnel doctor syscalls version help"
+	local commands="init new copy import build run start exec ps logs stop kill restart rm top measure seal open mount cp volume broker secret policy audit identity admin approve approvals verify evidence reference collateral token tls spdm tunnel doctor syscalls version help"
 	local owner="--anchor --tpm-key --broker --broker-ca --broker-token --broker-dir --identity --passphrase-file --client-cert --client-key"
 
 	while ((i < COMP_CWORD)); do
@@ -43,6 +43,7 @@ _coffer() {
 	doctor | version) words="--json" files=0 ;;
 	syscalls) words="--check --state --class --json --markdown" ;;
 	start) words="--name --restart --log-size --log-files --volume --env --publish --workdir --broker --connect --stop-timeout --tpm --debug-log --debug-strace --strace --trace --debug-ring" ;;
+	exec) words="--interactive --tty --env --workdir $(_coffer_names)" files=0 ;;
 	ps) words="--all --json" files=0 ;;
 	logs) words="--follow --last --since --stream --json --plain $(_coffer_names)" files=0 ;;
 	stop | restart | kill | rm) words="--time --signal --force $(_coffer_names)" files=0 ;;

@@ -8,7 +8,7 @@
 #include "image/text.h"
 
 const struct command *const commands[] = {
-	&command_init, &command_new, &command_copy, &command_import, &command_build, &command_run, &command_start, &command_ps, &command_logs, &command_stop, &command_kill, &command_restart, &command_rm, &command_top, &command_measure,
+	&command_init, &command_new, &command_copy, &command_import, &command_build, &command_run, &command_start, &command_exec, &command_ps, &command_logs, &command_stop, &command_kill, &command_restart, &command_rm, &command_top, &command_measure,
 	&command_seal, &command_open, &command_mount, &command_cp, &command_volume, &command_broker, &command_secret, &command_policy, &command_audit, &command_identity, &command_admin, &command_approve, &command_approvals,
 	&command_verify, &command_evidence, &command_reference, &command_collateral, &command_token, &command_tls, &command_spdm, &command_tunnel, &command_doctor, &command_syscalls, &command_version, &command_help, NULL,
 };

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // `coffer ps`: the enclaves that `coffer start` keeps, and how they are.
+#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "cli/cli.h"
+#include "cli/exec.h"
+#include "cli/printable.h"
 #include "host/instances.h"
 #include "image/text.h"
 
@@ -105,6 +109,46 @@ static void print_line(const struct instance *i)
 	putchar('\n');
 }
 
+static json_int_t number(const json_t *o, const char *name) { return json_integer_value(json_object_get(o, name)); }
+
+static const char *word(const json_t *o, const char *name)
+{
+	const char *s = json_string_value(json_object_get(o, name));
+
+	return s ? s : "";
+}
+
+// `coffer ps NAME`: what runs inside, as the enclave tells it.
+static int tasks(const char *name, bool json)
+{
+	struct fault f = {0};
+	char *text, memory[32];
+	json_t *list, *o;
+	size_t k;
+
+	if (exec_tasks(name, &text, &f))
+		return cli_fail(&f);
+	list = printable(json_loads(text, JSON_REJECT_DUPLICATES, NULL));
+	free(text);
+	if (!json_is_array(list)) {
+		json_decref(list);
+		fault_set(&f, -EPROTO, "%s does not tell its tasks as it should", name);
+		return cli_fail(&f);
+	}
+	if (json) {
+		json_dumpf(list, stdout, JSON_INDENT(1));
+		putchar('\n');
+	} else {
+		printf("%s%7s %7s %-5s %7s %10s %10s  %s%s\n", cli_bold(stdout), "PID", "PPID", "STATE", "THREADS", "CPU", "MEMORY", "COMMAND", cli_plain(stdout));
+		json_array_foreach(list, k, o)
+			printf("%7" JSON_INTEGER_FORMAT " %7" JSON_INTEGER_FORMAT " %-5.1s %7" JSON_INTEGER_FORMAT " %8.2f s %10s  %s\n", number(o, "pid"), number(o, "ppid"),
+			       word(o, "state"), number(o, "threads"), (double)number(o, "cpu_ms") / 1000, human_size(memory, (uint64_t)number(o, "memory_bytes")),
+			       *word(o, "command") ? word(o, "command") : word(o, "name"));
+	}
+	json_decref(list);
+	return EXIT_OK;
+}
+
 static int ps(int argc, char **argv)
 {
 	static const struct option options[] = {{"all", no_argument, NULL, 'a'}, {"json", no_argument, NULL, 'j'}, {0}};
@@ -122,8 +166,10 @@ static int ps(int argc, char **argv)
 		default: return cli_usage(&command_ps, "wrong option");
 		}
 	}
+	if (optind + 1 < argc)
+		return cli_usage(&command_ps, "one name at a time");
 	if (optind < argc)
-		return cli_usage(&command_ps, "unknown argument '%s'", argv[optind]);
+		return tasks(argv[optind], json);
 	if (instances_list(&list, &count, &f))
 		return cli_fail(&f);
 	for (size_t k = 0; k < count; k++) {
@@ -151,10 +197,10 @@ static int ps(int argc, char **argv)
 
 const struct command command_ps = {
 	"ps", "the enclaves in the background",
-	"usage: coffer ps [--all] [--json]\n\n"
+	"usage: coffer ps [--all] [--json]\n       coffer ps [--json] NAME\n\n"
 	"Lists this user's enclaves that `coffer start` has started: name, state, since when, pid of the launcher, memory that is taken\n"
 	"now, exit code of the last end, restarts, program. States: starting, running, waiting (for the next start), stopping, ended,\n"
-	"lost (the supervisor was killed).\n\n"
+	"lost (the supervisor was killed). With NAME: the processes in that enclave, if its configuration has host_exec or debug_enclave.\n\n"
 	"  -a, --all    those that have ended, too; `coffer rm` forgets them\n"
 	"      --json   a list of objects\n",
 	ps,

@@ -481,6 +481,7 @@ int run_describe(struct instance *i, struct fault *f)
 		return err;
 	memory = strstr(m.options, "memory=");
 	i->memory_bytes = memory ? strtoull(memory + 7, NULL, 10) : 0;
+	i->taking_programs = strstr(m.options, ",exec=1") || strstr(m.options, "debug=1");
 	i->project = realpath(cli_project, NULL);
 	for (int k = 0; k < r->arg_count; k++)
 		text_printf(&words, "%s%s", k ? " " : "", r->args[k]);
@@ -546,6 +547,7 @@ int run_enclave(const struct supervised *s)
 		r->launch.message_fd = s->message_fd;
 		r->launch.started_fd = s->started_fd;
 		r->launch.supervisor = s->supervisor;
+		r->launch.control_dir = s->dir;
 		r->launch.stop_timeout += !r->launch.stop_timeout; // should the supervisor be killed
 		fflush(stderr);
 		dup2(s->stderr_fd, 2);

@@ -33,8 +33,10 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/rseq.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -406,6 +408,22 @@ static int open_volumes(const struct launch_options *o)
 	return 0;
 }
 
+// The socket behind `coffer exec`. Its path may be longer than such an address: it is made through the folder.
+static int open_control(const char *dir)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int at = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC), fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), r = 0;
+
+	unlinkat(at, "control", 0);
+	snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d/control", at);
+	if (at < 0 || fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) || listen(fd, 64))
+		r = fail(errno, "cannot listen at %s/control", dir);
+	if (at >= 0)
+		close(at);
+	ctl->control_fd = r ? 0 : (u32)fd;
+	return r;
+}
+
 static void console_setup(void)
 {
 	for (int i = 0; i < 3; i++) {
@@ -511,6 +529,11 @@ int launch_run(const struct launch_options *o)
 	r = open_volumes(o);
 	if (r)
 		goto out;
+	if (o->control_dir && options && (strstr(options, ",exec=1") || debug_enclave)) {
+		r = open_control(o->control_dir);
+		if (r)
+			goto out;
+	}
 	more_descriptors();
 	// Set 0 and the one of tasks without a set of their own; the others are made when they are needed (hostcall/serve.c).
 	ctl->epoll_fd[0] = epoll_create1(EPOLL_CLOEXEC);

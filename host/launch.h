@@ -26,6 +26,7 @@ struct launch_options {
 	// Below a supervisor (host/supervise.h); 0: none of it.
 	int message_fd;			// where kernel, init and launcher speak; 0: standard error, as the program
 	int started_fd;			// a byte is written to it when the program has been started
+	const char *control_dir;	// a socket `control` is made there, if the enclave takes requests; NULL: no
 	int supervisor;			// its pid: while it lives it sees to stop_timeout
 };
 

@@ -89,7 +89,7 @@ static void report(struct supervisor *s, char what)
 
 _Noreturn static void be_launcher(struct supervisor *s, int out[2], int err[2], int messages[2], int started[2], pid_t parent)
 {
-	struct supervised to = {.supervisor = parent};
+	struct supervised to = {.supervisor = parent, .dir = s->log.dir};
 	sigset_t none;
 
 	// An end of the supervisor that it could not order: the program is asked to end all the same.
@@ -220,6 +220,7 @@ static void came_up(struct supervisor *s)
 	if (read(s->started, &c, 1) == 1 && !s->up) {
 		s->up = s->was_up = true;
 		s->up_ms = now_ms();
+		s->what.taking_programs = s->o->what.taking_programs;
 		report(s, 'u');
 		if (!s->stopping)
 			set_state(s, INSTANCE_RUNNING, "");

@@ -16,10 +16,11 @@ enum restart_policy { RESTART_NO, RESTART_ON_FAILURE, RESTART_ALWAYS };
 struct supervised {	// what an enclave's process is given
 	int stderr_fd;		// of the program; standard error itself is for messages until the enclave begins
 	int message_fd, started_fd, supervisor; // struct launch_options
+	const char *dir;	// of the instance
 };
 
 struct supervise_options {
-	struct instance what;	// name, restart, memory_bytes, measurement, project, program
+	struct instance what;	// name, restart, memory_bytes, measurement, project, program, taking_programs
 	bool fresh;		// the folder is new: it goes when the enclave does not come up
 	int lock;
 	enum restart_policy restart;

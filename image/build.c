@@ -377,6 +377,8 @@ static void measured_options(const struct config *c, struct manifest *m)
 		text_printf(&options, "%s%u", i ? "+" : ",listen=", c->listen[i]);
 	if (config_has_gateway(c))
 		text_puts(&options, ",gateway=1");
+	if (c->host_exec_any || c->host_exec.count)
+		text_puts(&options, ",exec=1");
 	for (size_t i = 0; i < c->shield_count; i++)
 		text_printf(&options, "%s%u", i ? "+" : ",shield=", c->shield[i].port);
 	snprintf(m->options, sizeof(m->options), "%s", options.data);

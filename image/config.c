@@ -86,6 +86,28 @@ static int read_host_environment(struct config_reader *r, yaml_node_t *value, co
 	return 0;
 }
 
+// Programs that the host may start in the running enclave: `any`, or a list.
+static int read_host_exec(struct config_reader *r, yaml_node_t *value, const char *key)
+{
+	struct string_list *list = &r->config->host_exec;
+	const char *s;
+	int err;
+
+	if (value->type == YAML_SCALAR_NODE && !config_is_empty(value)) {
+		err = config_read_scalar(r, value, key, &s);
+		if (!err && strcmp(s, "any") != 0 && strcmp(s, "none") != 0)
+			err = config_bad(r, value, "'%s' is a list of programs (absolute paths in the enclave), any, or none, not '%s'", key, s);
+		r->config->host_exec_any = !err && *s == 'a';
+		return err;
+	}
+	err = config_read_list(r, value, key, list);
+	for (size_t i = 0; i < list->count && !err; i++)
+		if (!config_is_clean_path(list->items[i]))
+			err = config_bad(r, value, "'%s' in '%s' is not the absolute path of a program in the enclave", list->items[i], key);
+	string_list_sort(list);
+	return err;
+}
+
 static int read_working_directory(struct config_reader *r, yaml_node_t *value, const char *key)
 {
 	const char *s;
@@ -356,6 +378,7 @@ static const struct config_key top_keys[] = {
 	{"host_arguments", read_host_arguments},
 	{"environment", read_environment},
 	{"host_environment", read_host_environment},
+	{"host_exec", read_host_exec},
 	{"working_directory", read_working_directory},
 	{"volumes", config_read_volumes},
 	{"volume_cache", read_volume_cache},

@@ -4,7 +4,7 @@
 // The JSON always has every key, sorted, without white space:
 //   {"anchor":{"bound":60,"each_fsync":false,"every":1000,"in":"broker"},
 //    "broker":{"ca":"<PEM text or empty>","name":"<or empty>","timeout":10},"command":["/bin/echo"],
-//    "debug_enclave":false,"environment":{"K":"V"},"host_arguments":false,"host_environment":["TERM"],
+//    "debug_enclave":false,"environment":{"K":"V"},"host_arguments":false,"host_environment":["TERM"],"host_exec":["/bin/sh"],
 //    "limits":{"cpus":0,"descriptors":0,"files":0,"processes":0},"memory":8589934592,"name":"hello","network":{"connect":"listed","destinations":[{"address":"100.64.1.1","attest":false,
 //    "host":"db.example","mux":true,"plain":false,"port":5432,"session":"required","verify":{"policy":"/etc/db.yaml"}}],"dns":[],"listen":[8080],
 //    "shield":[{"attest":true,"port":6379,"session":"required","verify":null}]},
@@ -42,6 +42,8 @@ struct config {
 	} *environment;				// fixed and measured, sorted by name
 	size_t environment_count;
 	struct string_list host_environment;	// names that the host may set
+	struct string_list host_exec;		// programs that it may start besides, absolute
+	bool host_exec_any;			// or any
 	char *working_directory;		// absolute; "/" when not given
 	struct config_volume {
 		char *path;			// mount point in the enclave

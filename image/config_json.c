@@ -15,6 +15,7 @@ void config_free(struct config *c)
 	}
 	free(c->environment);
 	string_list_free(&c->host_environment);
+	string_list_free(&c->host_exec);
 	free(c->working_directory);
 	for (size_t i = 0; i < c->volume_count; i++) {
 		free(c->volumes[i].path);
@@ -58,6 +59,11 @@ void config_json(const struct config *c, struct text *out)
 	}
 	text_printf(out, "},\"host_arguments\":%s,\"host_environment\":", c->host_arguments ? "true" : "false");
 	text_json_list(out, &c->host_environment);
+	text_puts(out, ",\"host_exec\":");
+	if (c->host_exec_any)
+		text_puts(out, "\"any\"");
+	else
+		text_json_list(out, &c->host_exec);
 	text_printf(out, ",\"limits\":{\"cpus\":%d,\"descriptors\":%d,\"files\":%d,\"processes\":%d}", c->limit_cpus, c->limit_descriptors, c->limit_files,
 		    c->limit_processes);
 	text_printf(out, ",\"memory\":%llu,\"name\":", (unsigned long long)c->memory_bytes);

@@ -18,7 +18,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "hostcall/controlcall.h"
 #include "hostcall/mountkey.h"
+#include "init/control.h"
 #include "init/settings.h"
 
 #define INIT_ATTEST "/.coffer/init-attest"
@@ -193,6 +195,7 @@ static void take_messages(void)
 
 static int run(const struct settings *s)
 {
+	int control = open(COFFER_CONTROL_FILE, O_RDWR | O_CLOEXEC); // not there in most enclaves
 	int anchor = s->volume_count ? open(COFFER_ANCHOR_FILE, O_RDWR | O_CLOEXEC) : -1; // once a program has run nobody can
 	pid_t pid = fork();
 	if (pid == 0)
@@ -203,6 +206,11 @@ static int run(const struct settings *s)
 	}
 	program = pid;
 	set_signals(forward);
+	if (control >= 0) {
+		if (!fork())
+			control_serve(control, &s->exec);
+		close(control);
+	}
 	int status = wait_for(pid);
 	program = 0;
 	gateway_pid = 0;

@@ -375,6 +375,27 @@ static int read_network(struct settings *s, const json_t *config, const json_t *
 	return 0;
 }
 
+// Programs that the host may start while the enclave runs. Older configurations do not have the key.
+static int read_exec(struct settings *s, const json_t *config, struct fault *f)
+{
+	const json_t *list = json_object_get(config, "host_exec"), *names = json_object_get(config, "host_environment");
+	const char *text = json_string_value(list);
+	int err = 0;
+	if ((list && !text && !json_is_array(list)) || (text && strcmp(text, "any")))
+		return fault_set(f, -EINVAL, "config.json's host_exec is malformed");
+	s->exec.any = text;
+	if (json_array_size(list))
+		err = copy_list(list, SETTINGS_MAX_ARGS, &s->exec.programs, "host_exec", f);
+	for (char **p = s->exec.programs; !err && p && *p; p++)
+		if (**p != '/')
+			err = fault_set(f, -EINVAL, "config.json's host_exec is malformed");
+	if (!err && json_array_size(names))
+		err = copy_list(names, SETTINGS_MAX_ENV, &s->exec.variables, "host_environment", f);
+	s->exec.envp = s->envp;
+	s->exec.cwd = s->cwd;
+	return err;
+}
+
 static int refuse_unknown(json_t *host, struct fault *f)
 {
 	static const char *const known[] = {"args", "env", "cwd", "volumes", "broker", "tpm", "addresses"};
@@ -425,6 +446,8 @@ int settings_read(struct settings *s, const char *config_text, size_t config_len
 		err = read_network(s, config, host, f);
 	if (!err)
 		err = read_time(s, config, f);
+	if (!err)
+		err = read_exec(s, config, f);
 out:
 	json_decref(config);
 	json_decref(host);
@@ -490,6 +513,8 @@ void settings_free(struct settings *s)
 {
 	free_list(s->argv);
 	free_list(s->envp);
+	free_list(s->exec.programs);
+	free_list(s->exec.variables);
 	free(s->cwd);
 	for (unsigned int i = 0; i < s->volume_count; i++) {
 		free(s->volumes[i].name);

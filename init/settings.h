@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "init/exec_request.h"
 #include "init/paths.h"
 #include "lib/fault.h"
 
@@ -55,6 +56,7 @@ struct settings {
 	unsigned int anchor_every_ms, anchor_bound_ms;
 	unsigned int volume_cache_mib;	// measured; 0: the kernel's own
 	bool time_broker;	// measured: the clock is set to the broker's before the program starts
+	struct exec_rules exec;	// measured: what the host may start besides; envp and cwd are those above
 	bool gateway;		// measured: connections are attested by it, for the program
 };
 

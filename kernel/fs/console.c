@@ -4,6 +4,7 @@
 // One kernel thread brings terminal input in, so that Ctrl-C works while every program computes; another sends output
 // that the terminal did not take at once. Locks: see tty.h. No lock is held over a hostcall; `flushing` keeps one
 // sender at the output ring.
+#include "kernel/fs/stream.h"
 #include "kernel/fs/tty.h"
 #include "kernel/include/boot.h"
 #include "kernel/include/hostcall.h"
@@ -17,12 +18,6 @@
 #define STREAM_CHUNK (64u << 10)
 #define INPUT_CHUNK  256u
 
-struct stream {
-	int hfd;
-	bool watched, always_ready; // set once, under watch_lock
-	struct waitq q;
-};
-
 static struct hc_console info;
 static struct super *sb;
 static struct stream streams[4];
@@ -34,7 +29,7 @@ static struct mutex init_lock, watch_lock;
 static u32 input_word, output_word; // the console's threads sleep on them
 static bool input_ended;
 
-static int stream_watch(struct stream *s)
+int hstream_watch(struct stream *s)
 {
 	int r = 0;
 
@@ -58,6 +53,8 @@ static int stream_watch(struct stream *s)
 
 static long stream_try(struct stream *s, void *buf, size_t n, bool write)
 {
+	if (s->socket)
+		return write ? hc_send(s->hfd, buf, n, 0, NULL, 0) : hc_recv(s->hfd, buf, n, 0, NULL, NULL);
 	return write ? hc_write(s->hfd, buf, n) : hc_read(s->hfd, buf, n);
 }
 
@@ -70,7 +67,7 @@ static long stream_io(struct stream *s, void *buf, size_t n, bool write, bool no
 
 	if (r != -EAGAIN || nonblock)
 		return r;
-	e = stream_watch(s);
+	e = hstream_watch(s);
 	if (e)
 		return e;
 	waiter_init(&w);
@@ -92,7 +89,7 @@ static long stream_io(struct stream *s, void *buf, size_t n, bool write, bool no
 	return r;
 }
 
-static ssize_t stream_read(struct file *f, struct iter *it, u64 *pos)
+ssize_t hstream_read(struct file *f, struct iter *it, u64 *pos)
 {
 	struct stream *s = f->priv;
 	size_t n = min(it->left, (size_t)STREAM_CHUNK);
@@ -118,7 +115,7 @@ static ssize_t stream_read(struct file *f, struct iter *it, u64 *pos)
 	return got;
 }
 
-static ssize_t stream_write(struct file *f, struct iter *it, u64 *pos)
+ssize_t hstream_write(struct file *f, struct iter *it, u64 *pos)
 {
 	struct stream *s = f->priv;
 	__uninit char small[512], *buf = small;
@@ -157,11 +154,11 @@ static ssize_t stream_write(struct file *f, struct iter *it, u64 *pos)
 	return done ? done : r;
 }
 
-static u32 stream_poll(struct file *f, struct poll_table *pt)
+u32 hstream_poll(struct file *f, struct poll_table *pt)
 {
 	struct stream *s = f->priv;
 
-	if (stream_watch(s))
+	if (hstream_watch(s))
 		return EPOLLERR;
 	if (s->always_ready)
 		return EPOLLIN | EPOLLOUT | EPOLLRDNORM | EPOLLWRNORM;
@@ -169,7 +166,7 @@ static u32 stream_poll(struct file *f, struct poll_table *pt)
 	return hostio_events(s->hfd);
 }
 
-static long stream_ioctl(struct file *f, u32 cmd, u64 arg)
+long hstream_ioctl(struct file *f, u32 cmd, u64 arg)
 {
 	(void)f;
 	(void)cmd;
@@ -185,11 +182,11 @@ static int stream_open(struct inode *ino, struct file *f)
 
 static const struct file_ops stream_fops = {
 	.open = stream_open,
-	.read = stream_read,
-	.write = stream_write,
+	.read = hstream_read,
+	.write = hstream_write,
 	.llseek = no_llseek,
-	.poll = stream_poll,
-	.ioctl = stream_ioctl,
+	.poll = hstream_poll,
+	.ioctl = hstream_ioctl,
 	.stream = true,
 };
 
@@ -379,6 +376,8 @@ static int console_init(void)
 	mutex_unlock(&init_lock);
 	return r;
 }
+
+struct super *hstream_super(void) { return console_init() ? NULL : sb; }
 
 struct file *console_open(int n)
 {

@@ -178,6 +178,7 @@ static ssize_t debug_trigger(struct pnode *n, char *buf, size_t len)
 const struct pent proc_coffer_table[] = {
 	{.name = "debug_trigger", .mode = S_IFREG | 0200, .write = debug_trigger},
 	{.name = "anchor", .mode = S_IFREG | 0600, .fops = &proc_anchor_fops},
+	{.name = "control", .mode = S_IFREG | 0600, .fops = &proc_control_fops},
 	{.name = "gateway", .mode = S_IFREG | 0200, .fops = &proc_gateway_fops},
 	{.name = "sealing_key", .mode = S_IFREG | 0400, .fops = &proc_sealing_fops},
 	{.name = "set_time", .mode = S_IFREG | 0200, .fops = &proc_set_time_fops},

@@ -77,6 +77,7 @@ extern const struct pent proc_coffer_table[];
 extern const struct file_ops proc_anchor_fops;
 extern const struct file_ops proc_sealing_fops; // sealing.c
 extern const struct file_ops proc_gateway_fops; // net/shield.c
+extern const struct file_ops proc_control_fops; // control.c
 int proc_volumes(struct pout *o, struct pnode *n);
 // ipc/proc.c
 extern const struct pent proc_sysvipc_table[];

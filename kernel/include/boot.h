@@ -28,9 +28,11 @@ struct boot_info {
 	u32 nlisten, nshield;
 	bool allow_connect;
 	bool gateway;
+	bool exec;		// `exec=1`: the host may ask for programs to be started (kernel/fs/control.c)
 	// unmeasured
 	char host_json[BOOT_MAX_HOST_JSON];
 	u32 host_json_len;
+	int control_fd;		// where its requests arrive; 0: nowhere
 	int message_fd;		// the host's stream for what kernel and init say; 2: the program's standard error
 	u32 nvolumes;
 };

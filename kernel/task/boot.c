@@ -105,6 +105,10 @@ static int option(const char *s, size_t len)
 		return limit(v, vl, &boot_info.descriptors);
 	if (is(s, kl, "files"))
 		return limit(v, vl, &boot_info.files);
+	if (is(s, kl, "exec")) {
+		boot_info.exec = is(v, vl, "1");
+		return boot_info.exec ? 0 : -EINVAL;
+	}
 	if (is(s, kl, "listen"))
 		return ports(v, vl, boot_info.listen_ports, &boot_info.nlisten);
 	if (is(s, kl, "shield"))

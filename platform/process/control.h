@@ -46,6 +46,7 @@ struct control {
 	u32 ring_mode;		// 1: every hostcall goes through the ring
 	u32 log_level, debug_strace;
 	u32 message_fd;		// where the kernel and init speak: 2, or a stream of their own
+	u32 control_fd;		// a listening socket for `coffer exec`; 0: none
 	char strace_filter[256];
 	u32 console_tty[3];
 	u64 xstate_size, xstate_mask;

@@ -50,6 +50,7 @@ void kernel_start(struct window *w0)
 		panic("boot block too large");
 	memcpy(host_seed, c->seed, sizeof(host_seed));
 	host_memfd = c->memfd;
+	boot_info.control_fd = (int)(c->control_fd & 0xffff);
 	host_message_fd = boot_info.message_fd = (int)(c->message_fd & 0xffff);
 	memcpy(boot_info.manifest, c->manifest, ml);
 	boot_info.manifest_len = ml;

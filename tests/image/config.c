@@ -139,17 +139,17 @@ int main(void)
 
 	accepts("config_least", "command: [/bin/echo]\n",
 		ANCHOR "\"broker\":{\"ca\":\"\",\"name\":\"\",\"timeout\":10},\"command\":[\"/bin/echo\"],\"debug_enclave\":false,\"environment\":{},"
-		"\"host_arguments\":false,\"host_environment\":[],\"limits\":{\"cpus\":0,\"descriptors\":0,\"files\":0,\"processes\":0},\"memory\":8589934592,\"name\":\"enclave\","
+		"\"host_arguments\":false,\"host_environment\":[],\"host_exec\":[],\"limits\":{\"cpus\":0,\"descriptors\":0,\"files\":0,\"processes\":0},\"memory\":8589934592,\"name\":\"enclave\","
 		"\"network\":{\"connect\":\"none\",\"destinations\":[],\"dns\":[],\"listen\":[],\"shield\":[]},\"restartable_sequences\":false,\"secrets\":{},\"time\":\"host\",\"version\":1,\"volume_cache\":67108864,\"volumes\":{},\"working_directory\":\"/\"}");
 	accepts("config_all",
 		"name: scoring\ncommand: [python3, \"a b\\n.py\"]\nhost_arguments: true\nenvironment: {B: 'x\"y', A: 1}\n"
-		"host_environment: [TERM, LC_ALL]\nworking_directory: /app\nvolumes:\n  /out: {mode: rw}\n"
+		"host_environment: [TERM, LC_ALL]\nhost_exec: [/x, /bin/sh]\nworking_directory: /app\nvolumes:\n  /out: {mode: rw}\n"
 		"  /data: {mode: ro, name: 00112233445566778899aabbccddeeff}\n  /x:\ncopy: [a, {from: b, to: /c}]\nmemory: 64M\nvolume_cache: 2M\n"
 		"limits: {processes: 100, cpus: 2, descriptors: 512, files: 4096}\n"
 		"network: {listen: [443, 80], connect: any}\nbroker:\ndebug_enclave: true\nrestartable_sequences: true\ntime: broker\n"
 		"secrets:\n  /run/s/b: {resource: a/b/c-1, mode: 0440, owner: 33, group: 34, version: 2}\n  /run/a: default/app/x\n",
 		ANCHOR "\"broker\":{\"ca\":\"\",\"name\":\"\",\"timeout\":10},\"command\":[\"python3\",\"a b\\n.py\"],\"debug_enclave\":true,\"environment\":{\"A\":\"1\","
-		"\"B\":\"x\\\"y\"},\"host_arguments\":true,\"host_environment\":[\"LC_ALL\",\"TERM\"],\"limits\":{\"cpus\":2,\"descriptors\":512,\"files\":4096,\"processes\":100},\"memory\":67108864,"
+		"\"B\":\"x\\\"y\"},\"host_arguments\":true,\"host_environment\":[\"LC_ALL\",\"TERM\"],\"host_exec\":[\"/bin/sh\",\"/x\"],\"limits\":{\"cpus\":2,\"descriptors\":512,\"files\":4096,\"processes\":100},\"memory\":67108864,"
 		"\"name\":\"scoring\",\"network\":{\"connect\":\"any\",\"destinations\":[],\"dns\":[],\"listen\":[80,443],\"shield\":[]},\"restartable_sequences\":true,\"secrets\":{\"/run/a\":{\"group\":0,\"mode\":256,"
 		"\"owner\":0,\"resource\":\"default/app/x\",\"version\":0},\"/run/s/b\":{\"group\":34,\"mode\":288,\"owner\":33,\"resource\":\"a/b/c-1\",\"version\":2}},"
 		"\"time\":\"broker\",\"version\":1,\"volume_cache\":2097152,\"volumes\":{\"/data\":{"
@@ -196,6 +196,9 @@ int main(void)
 	refuses("config_time", "command: [a]\ntime: ntp\n", "host or broker");
 	network();
 	refuses("config_environment_name", "command: [a]\nenvironment: {1A: x}\n", "cannot be the name");
+	refuses("config_exec_relative", "command: [a]\nhost_exec: [sh]\n", ":2:|absolute path");
+	refuses("config_exec_unclean", "command: [a]\nhost_exec: [/bin/../sh]\n", ":2:|absolute path");
+	refuses("config_exec_word", "command: [a]\nhost_exec: all\n", ":2:|any, or none");
 	refuses("config_environment_conflict", "command: [a]\nenvironment: {A: x}\nhost_environment: [A]\n", "fixed by 'environment'");
 	refuses("config_ca_missing", "command: [a]\nbroker: {ca: no-such-file.pem}\n", "coffer.yaml:2:|no-such-file.pem");
 	refuses("config_host_mounts", "command: [a]\ninsecure_host_mounts: [/x]\n", "coffer.yaml:2:|cannot mount host folders");

@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: Apache-2.0
+// See control.h. All that comes is the host's: frames are checked by lib/control.c, requests by exec_request.c against the measured configuration,
+// and what passes back is as visible to it as the program's own standard streams. A process for each connection, single-threaded; what
+// the program cannot take yet stays in its window, so that signals never wait behind data.
+#include "init/control.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "hostcall/controlcall.h"
+#include "lib/control.h"
+
+enum { FIRST_FRAME_MS = 30000, EXIT_REFUSED = 125, EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
+
+struct session {
+	int host;		// the connection
+	struct control_input in;
+	bool host_gone;
+	pid_t child;
+	int child_fd;		// pidfd
+	int to;			// the child's standard input, or the terminal; -1: closed
+	int from[2];		// its output and error, or the terminal and -1
+	bool tty;
+	uint8_t pending[CONTROL_WINDOW];	// stdin that it has not taken yet
+	size_t have;
+	bool end_of_input;
+};
+
+static void refuse(int host, int code, const char *text)
+{
+	char frame[1200];
+	int n = snprintf(frame, sizeof frame, "%c%s", code, text);
+	control_send(host, CONTROL_REFUSED, frame, n < (int)sizeof frame ? (size_t)n : sizeof frame - 1);
+}
+
+static int set_flag(int fd, int flag)
+{
+	int flags = fcntl(fd, F_GETFL);
+	return flags < 0 || fcntl(fd, F_SETFL, flags | flag) ? -errno : 0;
+}
+
+// More of what the host says. False: it has nothing more to say.
+static bool fill(struct session *s)
+{
+	size_t room = control_room(&s->in);
+	ssize_t n = room ? read(s->host, s->in.data + s->in.have, room) : 0;
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return true;
+	if (n <= 0)
+		return false;
+	s->in.have += (size_t)n;
+	return true;
+}
+
+// The frame that says what is wanted.
+static int first_frame(struct session *s, struct control_frame *f)
+{
+	struct pollfd p = {s->host, POLLIN, 0};
+	int got;
+	while (!(got = control_next(&s->in, f)))
+		if (poll(&p, 1, FIRST_FRAME_MS) <= 0 || !fill(s))
+			return -ETIMEDOUT;
+	return got < 0 ? got : 0;
+}
+
+// ---- the program
+
+struct ends {
+	int child[3], ours[3];	// -1: none
+	int terminal;		// the child's; -1: none
+};
+
+static int open_terminal(struct ends *e, const struct exec_request *r)
+{
+	struct winsize size = {.ws_row = r->rows, .ws_col = r->cols};
+	int master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC), zero = 0, err;
+	if (master < 0)
+		return -errno;
+	if (ioctl(master, TIOCSPTLCK, &zero) || ioctl(master, TIOCSWINSZ, &size) ||
+	    (e->terminal = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC)) < 0) {
+		err = -errno;
+		close(master);
+		return err;
+	}
+	e->ours[0] = e->ours[1] = master;
+	e->child[0] = e->child[1] = e->child[2] = e->terminal;
+	return 0;
+}
+
+static int open_pipes(struct ends *e)
+{
+	for (int i = 0; i < 3; i++) {
+		int way[2];
+		if (pipe2(way, O_CLOEXEC))
+			return -errno;
+		e->child[i] = way[i ? 1 : 0];
+		e->ours[i] = way[i ? 0 : 1];
+	}
+	return 0;
+}
+
+_Noreturn static void become(const struct exec_request *r, const struct ends *e, int failed)
+{
+	struct sigaction dfl = {.sa_handler = SIG_DFL};
+	int oom = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	for (int sig = 1; sig < NSIG; sig++)
+		sigaction(sig, &dfl, NULL);
+	if (oom >= 0) {
+		if (write(oom, "0", 1) < 0)
+			errno = 0; // then it lives longer than others
+		close(oom);
+	}
+	setsid();
+	if (e->terminal >= 0)
+		ioctl(e->terminal, TIOCSCTTY, 0);
+	for (int i = 0; i < 3; i++)
+		dup2(e->child[i], i);
+	clearenv();
+	for (char **p = r->envp; p && *p; p++)
+		putenv(*p);
+	if (!chdir(r->cwd))
+		execvp(r->argv[0], r->argv);
+	int err = errno;
+	if (write(failed, &err, sizeof err) < 0)
+		_exit(EXIT_REFUSED);
+	_exit(err == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE);
+}
+
+// 0: it runs. Else the host has been told why not.
+static int start(struct session *s, const struct exec_request *r)
+{
+	struct ends e = {{-1, -1, -1}, {-1, -1, -1}, -1};
+	int failed[2], why = 0, err = r->tty ? open_terminal(&e, r) : open_pipes(&e);
+	char text[400];
+	if (err || pipe2(failed, O_CLOEXEC)) {
+		refuse(s->host, EXIT_REFUSED, r->tty ? "the enclave has no terminal left" : "the enclave has no pipe left");
+		return -1;
+	}
+	s->child = fork();
+	if (!s->child)
+		become(r, &e, failed[1]);
+	close(failed[1]);
+	for (int i = 0; i < 3; i++)
+		if (e.child[i] != e.terminal)
+			close(e.child[i]);
+	if (e.terminal >= 0)
+		close(e.terminal);
+	ssize_t n = s->child < 0 ? -1 : read(failed[0], &why, sizeof why);
+	close(failed[0]);
+	if (n) {
+		int code = s->child < 0 ? EXIT_REFUSED : why == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
+		snprintf(text, sizeof text, "cannot run '%.200s': %s", r->argv[0], why == ENOENT ? "not found in the image" : strerror(why ? why : EAGAIN));
+		refuse(s->host, code, text);
+		return -1;
+	}
+	s->tty = r->tty;
+	s->to = e.ours[0];
+	s->from[0] = e.ours[1];
+	s->from[1] = e.ours[2];
+	for (int i = 0; i < 3; i++)
+		if (e.ours[i] >= 0)
+			set_flag(e.ours[i], O_NONBLOCK);
+	s->child_fd = (int)syscall(SYS_pidfd_open, s->child, 0);
+	return s->child_fd < 0 ? -1 : 0;
+}
+
+// ---- while it runs
+
+static void send_signal(struct session *s, int sig)
+{
+	// What a terminal would send goes to all that belongs to it, as there.
+	if (sig == SIGINT || sig == SIGQUIT || sig == SIGHUP)
+		kill(-s->child, sig);
+	else if (sig == SIGTERM || sig == SIGUSR1 || sig == SIGUSR2 || sig == SIGKILL || sig == SIGCONT || sig == SIGTSTP)
+		kill(s->child, sig);
+}
+
+// False: the host does not keep to what was agreed.
+static bool obey(struct session *s, const struct control_frame *f)
+{
+	switch (f->type) {
+	case CONTROL_STDIN:
+		if (s->end_of_input || f->len > sizeof s->pending - s->have)
+			return false;
+		if (s->to >= 0) {
+			memcpy(s->pending + s->have, f->data, f->len);
+			s->have += f->len;
+		}
+		s->end_of_input = !f->len;
+		return true;
+	case CONTROL_SIGNAL:
+		if (f->len != 1)
+			return false;
+		send_signal(s, f->data[0]);
+		return true;
+	case CONTROL_SIZE:
+		if (f->len != 4)
+			return false;
+		struct winsize size = {.ws_row = (unsigned short)(f->data[0] << 8 | f->data[1]), .ws_col = (unsigned short)(f->data[2] << 8 | f->data[3])};
+		if (s->tty && s->from[0] >= 0)
+			ioctl(s->from[0], TIOCSWINSZ, &size);
+		return true;
+	default: return false;
+	}
+}
+
+static void close_input(struct session *s)
+{
+	if (s->to >= 0 && s->to != s->from[0])
+		close(s->to);
+	s->to = -1;
+}
+
+// Hands on what it takes.
+static void feed(struct session *s)
+{
+	uint8_t credit[4];
+	ssize_t n = s->have && s->to >= 0 ? write(s->to, s->pending, s->have) : 0;
+	if (n < 0 && errno != EAGAIN && errno != EINTR) { // it reads no more: what comes goes nowhere
+		close_input(s);
+		n = (ssize_t)s->have;
+	}
+	if (n > 0) {
+		memmove(s->pending, s->pending + n, s->have - (size_t)n);
+		s->have -= (size_t)n;
+		credit[0] = (uint8_t)(n >> 24), credit[1] = (uint8_t)(n >> 16), credit[2] = (uint8_t)(n >> 8), credit[3] = (uint8_t)n;
+		if (!s->host_gone && control_send(s->host, CONTROL_CREDIT, credit, sizeof credit))
+			s->host_gone = true;
+	}
+	if (!s->have && s->end_of_input && !s->tty)
+		close_input(s);
+}
+
+// False: nothing comes any more.
+static bool pass(struct session *s, int which)
+{
+	static uint8_t buf[32768];
+	ssize_t n = read(s->from[which], buf, sizeof buf);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return true;
+	if (n <= 0) // EIO: a terminal that nobody has open
+		return false;
+	if (!s->host_gone && control_send(s->host, which ? CONTROL_STDERR : CONTROL_STDOUT, buf, (size_t)n))
+		s->host_gone = true;
+	return true;
+}
+
+static void close_output(struct session *s, int which)
+{
+	if (s->to == s->from[which])
+		s->to = -1;
+	close(s->from[which]);
+	s->from[which] = -1;
+}
+
+// What has come of the host's wishes.
+static bool hear(struct session *s)
+{
+	struct control_frame f;
+	int got;
+	while ((got = control_next(&s->in, &f)) > 0)
+		if (!obey(s, &f))
+			return false;
+	return !got;
+}
+
+static void relay(struct session *s)
+{
+	bool over = false, heard = hear(s); // what came with the request
+	while (!over) {
+		feed(s); // before sleeping: the end of its input may have come with the request
+		struct pollfd p[5] = {{s->host_gone ? -1 : s->host, POLLIN, 0}, {s->from[0], POLLIN, 0}, {s->from[1], POLLIN, 0}, {s->child_fd, POLLIN, 0},
+				      {s->have ? s->to : -1, POLLOUT, 0}};
+		if (poll(p, 5, -1) < 0 && errno != EINTR)
+			return;
+		over = p[3].revents;
+		if (!s->host_gone && p[0].revents)
+			heard = fill(s) && hear(s);
+		if (!s->host_gone && !heard) {
+			s->host_gone = true;
+			kill(-s->child, SIGHUP); // as when a terminal's line drops
+			close_input(s);
+		}
+		for (int i = 0; i < 2; i++)
+			if (s->from[i] >= 0 && p[1 + i].revents && !pass(s, i))
+				close_output(s, i);
+	}
+	// It has ended. What it left in the pipes goes out; processes that it left behind may keep them open.
+	for (int i = 0; i < 2; i++) {
+		struct pollfd p = {s->from[i], POLLIN, 0};
+		while (s->from[i] >= 0 && poll(&p, 1, 0) > 0)
+			if (!pass(s, i))
+				close_output(s, i);
+	}
+}
+
+static void serve_exec(struct session *s, const struct exec_rules *rules, const struct control_frame *f)
+{
+	struct exec_request r;
+	struct fault why = {""};
+	uint8_t code;
+	int status;
+	if (exec_request_read(&r, rules, (const char *)f->data, f->len, &why)) {
+		refuse(s->host, EXIT_REFUSED, why.text);
+		return;
+	}
+	if (start(s, &r))
+		return;
+	exec_request_free(&r);
+	if (control_send(s->host, CONTROL_STARTED, NULL, 0))
+		s->host_gone = true;
+	relay(s);
+	while (waitpid(s->child, &status, 0) < 0)
+		if (errno != EINTR)
+			return;
+	code = (uint8_t)(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
+	if (!s->host_gone)
+		control_send(s->host, CONTROL_EXIT, &code, 1);
+}
+
+_Noreturn static void serve(int host, const struct exec_rules *rules)
+{
+	static struct session s; // large
+	struct sigaction dfl = {.sa_handler = SIG_DFL};
+	struct control_frame f;
+	sigaction(SIGCHLD, &dfl, NULL);
+	s.host = host;
+	s.to = s.from[0] = s.from[1] = -1;
+	set_flag(host, O_NONBLOCK);
+	if (!first_frame(&s, &f)) {
+		if (f.type == CONTROL_EXEC)
+			serve_exec(&s, rules, &f);
+		else if (f.type == CONTROL_TASKS)
+			control_tasks(host);
+		else
+			refuse(host, EXIT_REFUSED, "this is no request");
+	}
+	_exit(0);
+}
+
+void control_serve(int control, const struct exec_rules *rules)
+{
+	struct sigaction ignore = {.sa_handler = SIG_IGN}, reap = {.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDWAIT};
+	static const int ignored[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGPIPE, SIGTTOU, SIGTTIN};
+	int oom = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC), null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
+		sigaction(ignored[i], &ignore, NULL);
+	sigaction(SIGCHLD, &reap, NULL);
+	prctl(PR_SET_NAME, "coffer-exec");
+	setsid();
+	dup2(null, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	if (oom >= 0) {
+		if (write(oom, "-1000", 5) < 0)
+			errno = 0; // it may be killed when memory is short: then the host's requests are refused
+		close(oom);
+	}
+	for (;;) {
+		int host = ioctl(control, COFFER_CONTROL_ACCEPT, 0);
+		if (host < 0 && (errno == EINTR || errno == EMFILE || errno == ENFILE || errno == ENOMEM))
+			continue;
+		if (host < 0) {
+			fprintf(stderr, "coffer: no more programs are started for the host: %s\n", strerror(errno));
+			_exit(1);
+		}
+		if (!fork()) {
+			close(control);
+			serve(host, rules);
+		}
+		close(host);
+	}
+}
