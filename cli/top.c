@@ -14,6 +14,7 @@
 
 #include "cli/cli.h"
 #include "host/enclaves.h"
+#include "host/instances.h"
 #include "image/text.h"
 
 #define MOST_SHOWN 256u
@@ -97,12 +98,17 @@ static void free_shown(struct top *t)
 	t->count = 0;
 }
 
-// What it is called: the last part of its project's folder.
-static void name_it(struct shown *s)
+// What it is called: the name that `coffer start` gave it, or the last part of its project's folder.
+static void name_it(struct shown *s, const struct instance *started, size_t count)
 {
 	char project[4096];
 	const char *slash;
 
+	for (size_t i = 0; i < count; i++)
+		if (started[i].launcher.pid == s->launcher && instance_alive(started[i].state)) {
+			snprintf(s->name, sizeof(s->name), "%s", started[i].name);
+			return;
+		}
 	enclave_project(s->launcher, project, sizeof(project));
 	slash = strrchr(project, '/');
 	snprintf(s->name, sizeof(s->name), "%.63s", slash ? slash + 1 : *project ? project : "?");
@@ -113,14 +119,17 @@ static void name_it(struct shown *s)
 
 static int look(struct top *t, struct fault *f)
 {
+	struct instance *started = NULL;
 	struct shown *all;
 	struct timespec now;
-	size_t n, count = 0;
+	size_t n, nstarted = 0, count = 0;
 	pid_t *launchers;
 	int err = enclave_launchers(&launchers, &n);
+	struct fault ignored;
 
 	if (err)
 		return fault_errno(f, -err, "cannot look for enclaves in /proc");
+	instances_list(&started, &nstarted, &ignored); // names only
 	if (n > MOST_SHOWN)
 		n = MOST_SHOWN;
 	all = memset(xrealloc(NULL, (n + 1) * sizeof(*all)), 0, (n + 1) * sizeof(*all));
@@ -129,7 +138,7 @@ static int look(struct top *t, struct fault *f)
 		struct shown *s = &all[count];
 
 		s->launcher = launchers[i];
-		name_it(s);
+		name_it(s, started, nstarted);
 		if (!wanted(t, s) || enclave_usage(s->launcher, &s->now))
 			continue;
 		for (size_t k = 0; k < t->count; k++)
@@ -144,6 +153,9 @@ static int look(struct top *t, struct fault *f)
 		count++;
 	}
 	free(launchers);
+	for (size_t i = 0; i < nstarted; i++)
+		instance_free(&started[i]);
+	free(started);
 	free_shown(t);
 	t->all = all;
 	t->count = count;
@@ -353,8 +365,8 @@ static int top(int argc, char **argv)
 const struct command command_top = {
 	"top", "what running enclaves take: CPU, memory, hostcalls, I/O",
 	"usage: coffer top [OPTION...] [NAME...]\n\n"
-	"Shows the enclaves that this user runs, or those named (by the last part of the project's folder, or by the launcher's process number), and what\n"
-	"each takes of this machine. With NAME also the processes inside, of enclaves built with debug_enclave: true. q ends it.\n\n"
+	"Shows the enclaves that this user runs, or those named, and what each takes of this machine. NAME is what `coffer start` called it,\n"
+	"of `coffer run` the last part of the project's folder; or the launcher's process number. With NAME also the processes inside, of enclaves built with debug_enclave: true. q ends it.\n\n"
 	"  -b, --batch           once, as text, when a first -d seconds have passed; also when standard output is no terminal\n"
 	"      --json            the same as JSON: one array a round; counters are since the start\n"
 	"  -d, --delay SECONDS   between two looks (2)\n"

@@ -9,9 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "host/enclaves.h"
 #include "lib/file.h"
 
 static const char *const states[] = INSTANCE_STATES;
@@ -163,60 +163,15 @@ int instance_read(const char *name, struct instance *i, struct fault *f)
 	return 0;
 }
 
-// The enclave's own memory is one file without a name, which the launcher has open.
-static uint64_t kernel_memory(pid_t launcher)
-{
-	char path[64], link[64];
-	struct dirent *e;
-	uint64_t bytes = 0;
-	struct stat st;
-	DIR *d;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", launcher);
-	d = opendir(path);
-	while (d && !bytes && (e = readdir(d))) {
-		ssize_t n = readlinkat(dirfd(d), e->d_name, link, sizeof(link) - 1);
-
-		link[n > 0 ? n : 0] = '\0';
-		if (!strncmp(link, "/memfd:enclave", 14) && !fstatat(dirfd(d), e->d_name, &st, 0))
-			bytes = (uint64_t)st.st_blocks * 512;
-	}
-	if (d)
-		closedir(d);
-	return bytes;
-}
-
-static uint64_t private_memory(const char *pid)
-{
-	unsigned long resident = 0, shared = 0;
-	char path[64];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%.20s/statm", pid);
-	f = fopen(path, "re");
-	if (f && fscanf(f, "%*u %lu %lu", &resident, &shared) != 2)
-		resident = 0;
-	if (f)
-		fclose(f);
-	return resident > shared ? (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
-}
-
 uint64_t instance_memory(const struct instance *i)
 {
-	char path[64], pid[24];
-	int held = process_open(&i->launcher);
+	int held = process_open(&i->launcher); // its number stays its own meanwhile
+	struct enclave_usage u;
 	uint64_t bytes;
-	FILE *f;
 
 	if (held < 0)
 		return 0;
-	bytes = kernel_memory(i->launcher.pid);
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", i->launcher.pid, i->launcher.pid);
-	f = fopen(path, "re");
-	while (f && fscanf(f, "%23s", pid) == 1)
-		bytes += private_memory(pid);
-	if (f)
-		fclose(f);
+	bytes = enclave_usage(i->launcher.pid, &u) ? 0 : u.private_bytes + u.kernel_bytes;
 	close(held);
 	return bytes;
 }
