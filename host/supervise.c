@@ -221,9 +221,9 @@ static void came_up(struct supervisor *s)
 		s->up = s->was_up = true;
 		s->up_ms = now_ms();
 		s->what.taking_programs = s->o->what.taking_programs;
-		report(s, 'u');
 		if (!s->stopping)
 			set_state(s, INSTANCE_RUNNING, "");
+		report(s, 'u'); // whoever waited for that may look at the state
 	}
 	close(s->started);
 	s->started = -1;
