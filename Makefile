@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The one build file; each folder adds its own build.mk. `make help` lists the targets.
-# B: output folder. CC: gcc or clang. SAN=1: AddressSanitizer + UBSan for everything hosted.
+# B: output folder. CC: gcc or clang. OPT: optimisation of everything hosted. SAN=1: AddressSanitizer + UBSan for everything hosted. KB: where the
+# kernel is built, which has neither; that of another build by the same compiler will do.
 
 B ?= build
 # One name for a folder: dependency files know their objects by name, and under another one they would be taken for up to date.
@@ -8,10 +9,12 @@ override B := $(patsubst $(CURDIR)/%,%,$(B))
 $(CURDIR)/$(B)/%: $(B)/% ;
 CC = gcc
 SAN ?=
+OPT ?= -O2
+KB ?= $(B)
 Q = @
 
 WARN = -Wall -Wextra -Werror
-CFLAGS = -std=gnu17 -ffile-prefix-map=$(CURDIR)=. -O2 -g $(WARN) -D_GNU_SOURCE -fstack-protector-strong -fPIE -I. -MMD -MP
+CFLAGS = -std=gnu17 -ffile-prefix-map=$(CURDIR)=. $(OPT) -g $(WARN) -D_GNU_SOURCE -fstack-protector-strong -fPIE -I. -MMD -MP
 LDFLAGS = -pie -Wl,-z,relro,-z,now
 ifneq ($(SAN),)
 CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -64,7 +67,7 @@ help:
 
 .PHONY: all bins test-bins check clean help lint bench install
 .DELETE_ON_ERROR:
--include $(shell find $(B) -type f -name '*.d' 2>/dev/null)
+-include $(shell find $(B) $(if $(filter-out $(B),$(KB)),$(KB)/kobj) -type f -name '*.d' 2>/dev/null)
 
 lint:
 	$(Q)tests/lint

@@ -17,7 +17,7 @@ $(B)/lib/coffer/coffer-tools: $(CLI_OBJS) $(B)/lib/libcoffer.a
 BINS += $(B)/bin/coffer $(B)/lib/coffer/coffer-tools
 
 # What `coffer syscalls` knows is taken from the linked kernel.
-$(B)/gen/syscalls.inc: $(B)/kernel.debug
+$(B)/gen/syscalls.inc: $(KB)/kernel.debug
 	@mkdir -p $(@D)
 	$(Q)nm $< | sed -n 's/^[0-9a-f]* [TtDdRr] sys_\([a-z0-9_]*\)$$/"\1",/p' >$@
 $(B)/obj/cli/syscalls.o: $(B)/gen/syscalls.inc

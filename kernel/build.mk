@@ -34,22 +34,22 @@ endif
 include seal/kernel.mk
 KSRC = $(wildcard kernel/*.c kernel/*/*.c platform/process/*.c hostcall/*.c) $(KSEAL)
 KASM = $(wildcard platform/process/*.S kernel/*/*.S)
-KOBJS = $(KSRC:%.c=$(B)/kobj/%.o) $(KASM:%.S=$(B)/kobj/%.S.o)
+KOBJS = $(KSRC:%.c=$(KB)/kobj/%.o) $(KASM:%.S=$(KB)/kobj/%.S.o)
 
-$(B)/kobj/%.o: %.c kernel/build.mk
+$(KB)/kobj/%.o: %.c kernel/build.mk
 	@mkdir -p $(@D)
 	@echo "  KCC  $<"
 	$(Q)$(CC) $(KCFLAGS) -c $< -o $@
 
-$(B)/kobj/%.S.o: %.S kernel/build.mk
+$(KB)/kobj/%.S.o: %.S kernel/build.mk
 	@mkdir -p $(@D)
 	@echo "  KAS  $<"
 	$(Q)$(CC) $(KCFLAGS) -c $< -o $@
 
 # The one file with vector instructions of its own (see its head).
-$(B)/kobj/kernel/lib/sha256_ni.o: KCFLAGS := $(filter-out -mgeneral-regs-only,$(KCFLAGS)) -msha -msse4.1 -mno-avx -mstackrealign
+$(KB)/kobj/kernel/lib/sha256_ni.o: KCFLAGS := $(filter-out -mgeneral-regs-only,$(KCFLAGS)) -msha -msse4.1 -mno-avx -mstackrealign
 
-$(B)/kernel.debug: $(KOBJS) platform/process/kernel.lds platform/process/hot.lds kernel/syscall/check
+$(KB)/kernel.debug: $(KOBJS) platform/process/kernel.lds platform/process/hot.lds kernel/syscall/check
 	@mkdir -p $(@D)
 	@echo "  LD   $@"
 	$(Q)$(CC) -static -nostdlib -no-pie -Wl,--build-id=none -Wl,-T,platform/process/kernel.lds -Wl,-z,max-page-size=4096 \
@@ -57,7 +57,7 @@ $(B)/kernel.debug: $(KOBJS) platform/process/kernel.lds platform/process/hot.lds
 	$(Q)kernel/syscall/check $@
 
 # What is measured and loaded has no symbols: it is hashed whole at each start. kernel.debug is for addr2line, gdb and perf.
-$(B)/lib/coffer/kernel.elf: $(B)/kernel.debug
+$(B)/lib/coffer/kernel.elf: $(KB)/kernel.debug
 	@mkdir -p $(@D)
 	@echo "  STRIP $@"
 	$(Q)objcopy --strip-all $< $@
