@@ -42,12 +42,12 @@ _coffer() {
 	measure) words="--json --explain" files=0 ;;
 	doctor | version) words="--json" files=0 ;;
 	syscalls) words="--check --state --class --json --markdown" ;;
-	start) words="--name --restart --log-size --log-files --volume --env --publish --workdir --broker --connect --stop-timeout --tpm --debug-log --debug-strace --strace --trace --debug-ring" ;;
+	start) words="--name --restart --log-size --log-files --volume --env --publish --workdir --broker --connect --stop-timeout --tpm --debug-log --debug-missing --debug-strace --strace --trace --debug-ring" ;;
 	exec) words="--interactive --tty --env --workdir $(_coffer_names)" files=0 ;;
 	ps) words="--all --json" files=0 ;;
 	logs) words="--follow --last --since --stream --json --plain $(_coffer_names)" files=0 ;;
 	stop | restart | kill | rm) words="--time --signal --force $(_coffer_names)" files=0 ;;
-	run) words="--volume --env --publish --workdir --interactive --tty --broker --connect --stop-timeout --tpm --debug-log --debug-strace --strace --trace --debug-ring" ;;
+	run) words="--volume --env --publish --workdir --interactive --tty --broker --connect --stop-timeout --tpm --debug-log --debug-missing --debug-strace --strace --trace --debug-ring" ;;
 	top) words="--batch --json --delay --rounds $(_coffer_names)" files=0 ;;
 	cp) words="--recursive --keep-owner --key-file --quiet $owner" ;;
 	seal) words="--force --resume --keep-owner --key-file --quiet $owner" ;;

@@ -18,6 +18,7 @@
 #include "host/tpm_relay.h"
 #include "image/build.h"
 #include "image/hashtree.h"
+#include "image/missing.h"
 #include "seal/tool.h"
 
 enum { MOST_VOLUMES = 16, HOST_BLOCK_MAX = 65536 };
@@ -40,6 +41,7 @@ struct run {
 	const char *tpm;	// way to the TPM that the enclave is given
 	struct string_list places;	// "HOST:PORT=ADDRESS:PORT,..."
 	struct launch_options launch;
+	struct launch_words words;	// what it left behind
 	char *image, *manifest;	// files
 	char **args;		// the program and its arguments as asked for
 	int arg_count;
@@ -48,7 +50,7 @@ struct run {
 static struct run the_run = {.launch = {.log_level = 1}};
 static const struct command *called = &command_run;	// for messages
 
-enum { OPT_BROKER = 256, OPT_LOG, OPT_STRACE, OPT_RING, OPT_STOP, OPT_TPM, OPT_CONNECT, OPT_NAME, OPT_RESTART, OPT_LOG_SIZE, OPT_LOG_FILES, OPT_TRACE };
+enum { OPT_BROKER = 256, OPT_LOG, OPT_STRACE, OPT_RING, OPT_STOP, OPT_TPM, OPT_CONNECT, OPT_MISSING, OPT_NAME, OPT_RESTART, OPT_LOG_SIZE, OPT_LOG_FILES, OPT_TRACE };
 
 // FILE:/path[:ro|:rw]
 static int add_volume(struct run *r, const char *text)
@@ -230,6 +232,7 @@ static int parse_options(struct run *r, int argc, char **argv, struct start_opti
 		{"publish", required_argument, NULL, 'p'}, {"workdir", required_argument, NULL, 'w'},
 		{"interactive", no_argument, NULL, 'i'}, {"tty", no_argument, NULL, 't'},
 		{"broker", required_argument, NULL, OPT_BROKER}, {"debug-log", required_argument, NULL, OPT_LOG},
+		{"debug-missing", no_argument, NULL, OPT_MISSING},
 		{"debug-strace", optional_argument, NULL, OPT_STRACE}, {"strace", optional_argument, NULL, OPT_STRACE},
 		{"trace", required_argument, NULL, OPT_TRACE}, {"debug-ring", no_argument, NULL, OPT_RING},
 		{"stop-timeout", required_argument, NULL, OPT_STOP}, {"tpm", required_argument, NULL, OPT_TPM},
@@ -261,6 +264,7 @@ static int parse_options(struct run *r, int argc, char **argv, struct start_opti
 			if (optarg)
 				err = check_filter(optarg);
 			break;
+		case OPT_MISSING: r->words.want_missing = true; break;
 		case OPT_STOP: err = set_stop_timeout(r, optarg); break;
 		case OPT_TPM: r->tpm = optarg; break;
 		case OPT_CONNECT: err = add_place(r, optarg); break;
@@ -393,6 +397,10 @@ static int check_files(struct run *r, const char *image, const char *manifest_pa
 	err = image_manifest(manifest_path, &m, measurement, f);
 	if (err)
 		return err;
+	if (r->words.want_missing && (r->launch.debug_strace || !strstr(m.options, "debug=1")))
+		return fault_set(f, -EINVAL, r->launch.debug_strace ? "--debug-missing and --debug-strace do not go together" :
+				 "the names of files that a program opens tell something about it: --debug-missing is for an enclave built with "
+				 "`debug_enclave: true`");
 	if (stat(image, &st) < 0)
 		return fault_errno(f, errno, "cannot look at %s", image);
 	if (r->launch.debug_strace && !strstr(m.options, "debug=1"))
@@ -505,6 +513,33 @@ int run_describe(struct instance *i, struct fault *f)
 
 const struct string_list *run_environment(void) { return &the_run.environment; }
 
+// The program has failed. Was it because of something that the image lacks and this machine has? Its own words may say so; with
+// --debug-missing the kernel has kept a list.
+static void say_missing(struct run *r, int code, int fd)
+{
+	char *image = xasprintf("%s/image", cli_project);
+	struct string_list names = {0};
+	FILE *out = fdopen(dup(fd), "w");
+	bool complains = false;
+	int found = 0;
+
+	if (!out || code == EXIT_CANNOT_RUN)
+		goto out;
+	missing_names(r->words.said, r->words.said_len, &names, &complains);
+	missing_list(r->words.missing, r->words.missing_len, &names);
+	found = missing_report(image, &names, r->words.want_missing ? MISSING_MOST : 3,
+			       "coffer: the program looked for what the image does not have, and this machine does:\n", out);
+	if (!found && r->words.want_missing)
+		fprintf(out, "coffer: of what the program looked for in vain, this machine has nothing that the image lacks\n");
+	else if (!found && complains && (code == 126 || code == 127) && !access(image, F_OK))
+		fprintf(out, "coffer: `coffer run --debug-missing` (an enclave built with `debug_enclave: true`) tells which files were looked for\n");
+out:
+	if (out)
+		fclose(out);
+	string_list_free(&names);
+	free(image);
+}
+
 int run_enclave(const struct supervised *s)
 {
 	struct launch_volume volumes[MOST_VOLUMES];
@@ -553,9 +588,12 @@ int run_enclave(const struct supervised *s)
 		dup2(s->stderr_fd, 2);
 		close(s->stderr_fd);
 	}
+	r->launch.words = &r->words;
 	status = launch_run(&r->launch);
 	if (status < 0)
 		return EXIT_CANNOT_RUN;
+	if (status)
+		say_missing(r, WIFEXITED(status) ? WEXITSTATUS(status) : 0, s ? s->message_fd : 2);
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
@@ -585,6 +623,8 @@ const struct command command_run = {
 	"      --connect HOST:PORT=ADDRESS:PORT   where a destination of `network: connect:` is; else this machine's resolver says\n"
 	"      --stop-timeout SECONDS         after SIGTERM the program has this long; then the enclave is killed\n"
 	"      --debug-log 0..3               how much the kernel says: errors, warnings (1), information, all\n"
+	"      --debug-missing                when the program fails: files that it looked for, which the image lacks and this machine has;\n"
+	"                                     only with debug_enclave: true\n"
 	"      --debug-strace[=NAME,...]      system calls to standard error, or only those named: open,read, classes such as\n"
 	"                                     file,network; only with debug_enclave: true. Short: --strace, --trace=NAME,...\n"
 	"      --debug-ring                   answer each call to the host from a thread of its own\n",

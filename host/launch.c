@@ -41,6 +41,8 @@
 #include <termios.h>
 #include <unistd.h>
 
+enum { MISSING_MAX = 4 << 20 };
+
 static struct control *ctl;
 static uint8_t measurement[48];
 static bool debug_enclave;	// the measured options say so, and so does the evidence
@@ -477,6 +479,23 @@ static uint64_t manifest_number(const char *m, const char *option)
 	return k ? strtoull(k + strlen(option), NULL, 10) : 0;
 }
 
+// The enclave has ended: nobody writes any more.
+static void take_words(struct launch_words *w)
+{
+	uint32_t end = ctl->said_bytes, len = end < CTL_SAID ? end : CTL_SAID;
+	off_t size = ctl->missing_fd < 0 ? 0 : lseek(ctl->missing_fd, 0, SEEK_END);
+	ssize_t n;
+
+	w->said = malloc(len + 1u);
+	for (uint32_t i = 0; w->said && i < len; i++)
+		w->said[i] = (char)ctl->said[(end - len + i) % CTL_SAID];
+	w->said_len = w->said ? len : 0;
+	size = size < 0 ? 0 : size > MISSING_MAX ? MISSING_MAX : size;
+	w->missing = malloc((size_t)size + 1);
+	n = w->missing && size ? pread(ctl->missing_fd, w->missing, (size_t)size, 0) : 0;
+	w->missing_len = n > 0 ? (size_t)n : 0;
+}
+
 int launch_run(const struct launch_options *o)
 {
 	size_t ml = 0;
@@ -556,7 +575,12 @@ int launch_run(const struct launch_options *o)
 	ctl->log_level = (u32)o->log_level;
 	ctl->message_fd = (u32)message_fd;
 	ctl->debug_strace = o->debug_strace;
-	snprintf(ctl->strace_filter, sizeof(ctl->strace_filter), "%s", o->strace_filter ? o->strace_filter : "");
+	ctl->missing_fd = -1;
+	if (o->words && o->words->want_missing) {
+		ctl->missing_fd = memfd_create("missing", MFD_CLOEXEC);
+		ctl->debug_strace = 1;
+	}
+	snprintf(ctl->strace_filter, sizeof(ctl->strace_filter), "%s", o->words && o->words->want_missing ? "missing" : o->strace_filter ? o->strace_filter : "");
 	ctl->magic = CTL_MAGIC;
 	stop_timeout = o->stop_timeout;
 	console_setup();
@@ -580,6 +604,8 @@ int launch_run(const struct launch_options *o)
 	}
 	r = supervise();
 	restore_tty();
+	if (o->words)
+		take_words(o->words);
 out:
 	free(manifest);
 	return r;

@@ -10,6 +10,15 @@ struct launch_volume {
 	bool read_only;
 };
 
+// What a failed program leaves to look at; to be freed.
+struct launch_words {
+	bool want_missing;		// asks for `missing`; only honoured by an enclave measured with debug=1
+	char *said;			// the end of what it wrote to standard error
+	size_t said_len;
+	char *missing;			// absolute names that were looked for and not there, a line each
+	size_t missing_len;
+};
+
 struct launch_options {
 	const char *lib_dir;		// holds kernel.elf and simulated-tee
 	const char *image;		// enclave.img
@@ -23,6 +32,7 @@ struct launch_options {
 	unsigned int stop_timeout;	// seconds after SIGTERM until the enclave is killed; 0: only a second SIGTERM does
 	bool debug_strace;		// system calls to stderr; only honoured by an enclave measured with debug=1
 	const char *strace_filter;	// names and classes of calls, comma-separated; NULL: all
+	struct launch_words *words;	// gets what the enclave left behind; NULL: nobody asks
 	// Below a supervisor (host/supervise.h); 0: none of it.
 	int message_fd;			// where kernel, init and launcher speak; 0: standard error, as the program
 	int started_fd;			// a byte is written to it when the program has been started

@@ -74,6 +74,25 @@ static s64 block_io(bool write, s64 fd, u8 *p, u64 len, u64 off)
 
 static bool is_console(const struct control *c, s64 fd) { return fd <= 2 || fd == c->message_fd; }
 
+// The program's last words, for the launcher to look at when it has failed: standard error, and a terminal, which both streams may be.
+static void keep_said(struct control *c, s64 fd, const u8 *p, u64 n)
+{
+	u64 at, part;
+
+	if (fd > 2 || (fd < 2 && !c->console_tty[fd]))
+		return;
+	at = __atomic_fetch_add(&c->said_bytes, (u32)n, __ATOMIC_RELAXED);
+	if (n > CTL_SAID) {
+		at += n - CTL_SAID;
+		p += n - CTL_SAID;
+		n = CTL_SAID;
+	}
+	at %= CTL_SAID;
+	part = n < CTL_SAID - at ? n : CTL_SAID - at;
+	__builtin_memcpy(c->said + at, p, part);
+	__builtin_memcpy(c->said, p + part, n - part);
+}
+
 // These streams belong to whoever started us and stay in blocking mode, so ask first. 1 ready, -EAGAIN, -errno.
 static long console_ready(const struct control *c, s64 fd, u16 ev)
 {
@@ -111,6 +130,8 @@ void hc_serve(struct control *c, struct hc_desc *d, u8 *pool)
 		// a ready pipe takes PIPE_BUF bytes without blocking, not more
 		if (d->ret > 0)
 			d->ret = S3(__NR_write, fd, p, is_console(c, fd) && a[2] > 4096 ? 4096 : a[2]);
+		if (d->ret > 0 && is_console(c, fd))
+			keep_said(c, fd, p, (u64)d->ret);
 		break;
 	case HC_CONSOLE_INFO: {
 		struct hc_console_info *i = (struct hc_console_info *)p;

@@ -120,6 +120,7 @@ void pf_text_sync(void);
 u64 pf_tsc(void);
 void pf_random(void *buf, size_t n);	// RDRAND/RDSEED based, host entropy only mixed in
 void pf_log(const char *s, size_t n);
+void pf_missing(const char *s, size_t n);	// one line for the host's list of names that are not there; debug enclaves only
 void pf_stop(int wait_status) __noreturn;	// stops the whole enclave
 void pf_program_started(void);	// tells whoever waits for it outside
 void pf_limit_cpus(u32 most); // boot: CPUs beyond are not there

@@ -12,6 +12,7 @@
 #define CTL_MAX_VOL 16
 #define CTL_RING WIN_MAX	// a request a window at most: it never runs over
 #define CTL_DEAD 256
+#define CTL_SAID 4096
 #define CTL_COUNTS 16	// shards of the counters
 #define CTL_TASKS 512	// most that are listed
 
@@ -47,6 +48,7 @@ struct control {
 	u32 log_level, debug_strace;
 	u32 message_fd;		// where the kernel and init speak: 2, or a stream of their own
 	u32 control_fd;		// a listening socket for `coffer exec`; 0: none
+	s32 missing_fd;		// where the kernel of a debug enclave lists names that are not there; -1: nowhere
 	char strace_filter[256];
 	u32 console_tty[3];
 	u64 xstate_size, xstate_mask;
@@ -74,6 +76,8 @@ struct control {
 	u32 ring[CTL_RING];	// window numbers whose descriptor is asked
 	u32 ring_lock;
 	u32 live_windows;
+	u32 said_bytes;		// of error output so far, the last of which are in said[] (byte n at n % CTL_SAID)
+	u8 said[CTL_SAID];
 	struct ctl_counts counts[CTL_COUNTS] __attribute__((aligned(64)));
 
 	// the list of tasks: asked by the host, answered by enclaves for debugging only (tasks.c)

@@ -200,6 +200,12 @@ void pf_log(const char *s, size_t n)
 	}
 }
 
+void pf_missing(const char *s, size_t n)
+{
+	if (CTL->missing_fd >= 0)
+		S3(__NR_write, CTL->missing_fd, s, n);
+}
+
 void pf_stop(int status)
 {
 	u64 all = ~0ul;
