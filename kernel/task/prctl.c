@@ -174,6 +174,7 @@ long sys_prctl(int op, u64 a2, u64 a3, u64 a4, u64 a5)
 		return 0; // huge pages are the host's choice
 	case PR_SET_PTRACER: return -EINVAL; // Yama's, which is not there
 	case PR_GET_SPECULATION_CTRL: return -ENODEV;
+	case PR_SET_VMA: return -EINVAL; // names of memory, as by a Linux that keeps none: programs ask at each start and do without
 	default: pr_once("prctl %d is not supported (task %s): EINVAL\n", op, t->comm); return -EINVAL;
 	}
 }
