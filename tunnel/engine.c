@@ -137,6 +137,9 @@ static int route_new(struct route **out, struct route_config *c, unsigned int wo
 		route_release(r);
 		return err;
 	}
+	// Clients inherit it: one that was accepted and nobody has looked at yet is reset as well when this process dies (flow.c has the rest).
+	if (r->listener >= 0 && c->kind == ROUTE_INGRESS && !c->ohttp.on)
+		setsockopt(r->listener, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
 	note_port(r);
 	*out = r;
 	return 0;
