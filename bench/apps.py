@@ -9,12 +9,13 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+
+from shield import NGINX, free_ports, must, nginx_rate, redis_rate, sh, wait_for
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 COFFER = os.path.join(ROOT, os.environ.get("B", "build"), "bin/coffer")
@@ -133,30 +134,15 @@ else:
 print(int((time.perf_counter() - t) * 1e6), 1)
 """
 
-NGINX = """daemon off; worker_processes 2; error_log /dev/null; pid {dir}/pid; {user}
-events {{ worker_connections 1000; }}
-http {{ access_log off; client_body_temp_path {dir}/b; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;
-	sendfile on; keepalive_requests 1000000; server {{ listen 0.0.0.0:{port} reuseport; root {www}; }} }}
-"""
-
-
-def sh(*argv, **kw):
-	return subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, **kw)
-
-
-def must(*argv, **kw):
-	r = sh(*argv, **kw)
-	if r.returncode:
-		raise RuntimeError(" ".join(argv)[:200] + ": " + (r.stdout + r.stderr).strip()[-400:])
-	return r.stdout
-
-
-def free_ports(n):
-	all_of_them = [socket.create_server(("127.0.0.1", 0)) for _ in range(n)]
-	ports = [s.getsockname()[1] for s in all_of_them]
-	for s in all_of_them:
-		s.close()
-	return ports
+def stop(p):
+	"""A process and its group."""
+	for s in (signal.SIGTERM, signal.SIGKILL):
+		try:
+			os.killpg(p.pid, s)
+			p.wait(20)
+			break
+		except (ProcessLookupError, subprocess.TimeoutExpired):
+			pass
 
 
 def prepare(folder, ports):
@@ -250,7 +236,7 @@ exec {as_} postgres -D pg -c listen_addresses=0.0.0.0 -c port={ports[2]} -c unix
 						stderr=subprocess.DEVNULL, start_new_session=True)
 		try:
 			for port, hello in zip(ports[:2], (b"PING\r\n", b"GET /1k HTTP/1.0\r\n\r\n")):
-				self.wait_for(port, hello)
+				wait_for(self.name, port, hello)
 			for _ in range(300):
 				if sh(PG + "/pg_isready", "-h", "127.0.0.1", "-p", str(ports[2])).returncode == 0:
 					break
@@ -263,40 +249,17 @@ exec {as_} postgres -D pg -c listen_addresses=0.0.0.0 -c port={ports[2]} -c unix
 	def pg(self, *argv):
 		return must(PG + "/" + argv[0], *argv[1:], env={**self.env, "PGHOST": "127.0.0.1", "PGPORT": str(self.ports[2]), "PGUSER": "bench", "PGDATABASE": "postgres"})
 
-	def wait_for(self, port, hello):
-		for _ in range(300):
-			try:
-				with socket.create_connection(("127.0.0.1", port), 2) as s:
-					s.sendall(hello)
-					if s.recv(100):
-						return
-			except OSError:
-				pass
-			time.sleep(0.1)
-		raise RuntimeError(f"{self.name}: nobody answers at port {port}")
-
 	def row(self, name, quick):
 		if name.startswith("redis"):
 			_, p, what = name.split("_")
-			out = must("redis-benchmark", "-p", str(self.ports[0]), "--csv", "-c", "50", "-P", p[1:], "-t", what.lower(),
-				   "-n", str((400000 if p == "P16" else 50000) * (1 if quick else 4)))
-			return float(next(line for line in out.splitlines() if line.startswith(f'"{what}"')).split('","')[1])
+			return redis_rate(self.ports[0], what, (400000 if p == "P16" else 50000) * (1 if quick else 4), "-P", p[1:])
 		if name.startswith("nginx"):
-			out = must("wrk", "-t", "1", "-c", "50", "-d", "1" if quick else "4", f"http://127.0.0.1:{self.ports[1]}/{name[6:]}")
-			if "Non-2xx" in out:
-				raise RuntimeError(f"{self.name}: nginx's answers are errors")
-			return float(next(line for line in out.splitlines() if line.startswith("Requests/sec")).split()[1])
+			return nginx_rate(self.name, self.ports[1], name[6:], 1 if quick else 4)
 		out = self.pg("pgbench", "-n", *(["-S"] if "_S_" in name else []), "-c", "4", "-j", "2", "-T", "2" if quick else "5")
 		return float(next(line for line in out.splitlines() if line.startswith("tps")).split()[2])
 
 	def close(self):
-		for s in (signal.SIGTERM, signal.SIGKILL):
-			try:
-				os.killpg(self.process.pid, s)
-				self.process.wait(20)
-				break
-			except (ProcessLookupError, subprocess.TimeoutExpired):
-				pass
+		stop(self.process)
 		if not self.inside:
 			shutil.rmtree(self.tmp, ignore_errors=True)
 
@@ -332,13 +295,7 @@ exec {as_} postgres -D pg -c listen_addresses= -c unix_socket_directories=$PWD/p
 		folder = 0 if world.inside else int(must("du", "-sk", tmp).split()[0]) / 1024
 		return session_pss(p.pid) + folder if p.poll() is None else None
 	finally:
-		for s in (signal.SIGTERM, signal.SIGKILL):
-			try:
-				os.killpg(p.pid, s)
-				p.wait(20)
-				break
-			except (ProcessLookupError, subprocess.TimeoutExpired):
-				pass
+		stop(p)
 		if not world.inside:
 			shutil.rmtree(tmp, ignore_errors=True)
 

@@ -47,6 +47,32 @@ def redis(port):
 	return ["/usr/bin/redis-server", "--port", str(port), "--save", "", "--bind", "0.0.0.0", "--protected-mode", "no", "--loglevel", "warning"]
 
 
+def wait_for(name, port, hello=b"PING\r\n\r\n"):
+	"""Until an answer comes: a listening gateway is not its server yet."""
+	for _ in range(300):
+		try:
+			with socket.create_connection(("127.0.0.1", port), 2) as s:
+				s.sendall(hello)
+				if s.recv(100):
+					return
+		except OSError:
+			pass
+		time.sleep(0.1)
+	raise RuntimeError(f"{name}: nobody answers at port {port}")
+
+
+def redis_rate(port, what, requests, *options):
+	out = must("redis-benchmark", "-p", str(port), "--csv", "-c", "50", "-n", str(requests), "-t", what.lower(), *options)
+	return float(next(line for line in out.splitlines() if line.startswith(f'"{what}"')).split('","')[1])
+
+
+def nginx_rate(name, port, path, seconds):
+	out = must("wrk", "-t", "1", "-c", "50", "-d", str(seconds), f"http://127.0.0.1:{port}/{path}")
+	if "Non-2xx" in out:
+		raise RuntimeError(f"{name}: nginx's answers are errors")
+	return float(next(line for line in out.splitlines() if line.startswith("Requests/sec")).split()[1])
+
+
 class World:
 	"""redis and nginx, at ports of this machine; `ports` is where clients go."""
 
@@ -71,7 +97,7 @@ class World:
 		else:
 			self.enclave(ports, name == "shield")
 		for port in self.ports:
-			self.wait_for(port)
+			wait_for(self.name, port)
 
 	def enclave(self, ports, shield):
 		project, kind = self.folder + "/project", ": attested" if shield else ""
@@ -97,19 +123,6 @@ class World:
 		self.processes.append(subprocess.Popen(argv, env=self.env, cwd=cwd or self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
 						       stderr=subprocess.DEVNULL, start_new_session=True))
 
-	def wait_for(self, port):
-		"""Until an answer comes: a listening gateway is not its server yet."""
-		for _ in range(300):
-			try:
-				with socket.create_connection(("127.0.0.1", port), 2) as s:
-					s.sendall(b"PING\r\n\r\n")
-					if s.recv(100):
-						return
-			except OSError:
-				pass
-			time.sleep(0.1)
-		raise RuntimeError(f"{self.name}: nobody answers at port {port}")
-
 	def close(self):
 		for p in reversed(self.processes):
 			try:
@@ -123,13 +136,8 @@ class World:
 	def measure(self, case, quick):
 		if case.startswith("redis"):
 			_, what, *options = case.split()
-			out = must("redis-benchmark", "-p", str(self.ports[0]), "--csv", "-c", "50", "-n", str((100000 if options else 20000) * (1 if quick else 4)),
-				   "-t", what.lower(), *options)
-			return float(next(line for line in out.splitlines() if line.startswith(f'"{what}"')).split('","')[1])
-		out = must("wrk", "-t", "1", "-c", "50", "-d", "1" if quick else "4", f"http://127.0.0.1:{self.ports[1]}/{case.split()[1]}k")
-		if "Non-2xx" in out:
-			raise RuntimeError(f"{self.name}: nginx's answers are errors")
-		return float(next(line for line in out.splitlines() if line.startswith("Requests/sec")).split()[1])
+			return redis_rate(self.ports[0], what, (100000 if options else 20000) * (1 if quick else 4), *options)
+		return nginx_rate(self.name, self.ports[1], case.split()[1] + "k", 1 if quick else 4)
 
 
 def report(rounds, quick):
