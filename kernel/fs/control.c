@@ -49,7 +49,9 @@ static int connection_fd(int hfd)
 		f = file_alloc(&connection_fops, ino, O_RDWR, s);
 		inode_put(ino);
 	}
-	if (f) { // it owns stream and handle from now on
+	if (IS_ERR(f)) {
+		r = (int)PTR_ERR(f);
+	} else if (f) { // it owns stream and handle from now on
 		r = fd_alloc(f, 0, true);
 		if (r < 0)
 			file_put(f);
