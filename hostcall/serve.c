@@ -130,7 +130,7 @@ void hc_serve(struct control *c, struct hc_desc *d, u8 *pool)
 		// a ready pipe takes PIPE_BUF bytes without blocking, not more
 		if (d->ret > 0)
 			d->ret = S3(__NR_write, fd, p, is_console(c, fd) && a[2] > 4096 ? 4096 : a[2]);
-		if (d->ret > 0 && is_console(c, fd))
+		if (d->ret > 0 && (u64)d->ret <= a[2] && is_console(c, fd)) // the caller refuses more
 			keep_said(c, fd, p, (u64)d->ret);
 		break;
 	case HC_CONSOLE_INFO: {
