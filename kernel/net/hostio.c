@@ -4,8 +4,9 @@
 // Who collects the host's events: a handle is in set 0, which any sleeping task collects, until several events on end have woken the same task and nobody
 // else. Then it moves into that task's own set (its home), so that the task sleeps in the host's epoll itself and no other thread is woken for it. That
 // holds as long as nobody else waits for the handle: the first waiter of another task (waitq_add) brings it back to set 0.
-// Locks: io_lock guards the table, the sets and all states; waitq locks below it. hostio_unwatch returns when no event of the
-// handle can touch its queue or state any more. A watch's cookie and its handle fall into the same row of the table.
+// Locks: `moves` is held while the host is told of a handle's move from one set to another, and the handle's watch stays until that is over: else a
+// move back might overtake it, or its number be another socket's meanwhile. io_lock guards the table, the sets and all states, below `moves`; waitq locks
+// below it. hostio_unwatch returns when no event of the handle can touch its queue or state any more. A watch's cookie and its handle fall into the same row of the table.
 #include "kernel/net/hostio.h"
 #include "kernel/include/alloc.h"
 #include "kernel/include/count.h"
@@ -32,12 +33,13 @@ struct watch {
 	struct list set_link;	// of a task's own set
 	struct task *hot;	// woken by the last `events` events, and nobody else. Only compared: it may be gone
 	u32 events, strangers;
+	bool moving;		// the host is being told of another set; only the holder of `moves` sets and clears it
 	struct list want_link;	// it is to move to `hot`
 	u32 looks;
 };
 
 u32 hostio_active;
-static struct mutex io_lock;
+static struct mutex moves, io_lock;
 static struct list table[BUCKETS];
 static u32 last_turn;
 static struct {
@@ -131,20 +133,31 @@ static void bring_back(int hfd, u32 cookie, u32 set)
 	(void)hc_unwatch(hfd, set);
 }
 
+static void moved(struct watch *w)
+{
+	mutex_lock(&io_lock);
+	w->moving = false;
+	mutex_unlock(&io_lock);
+}
+
 void hostio_unhome(struct waitq *q)
 {
-	u32 set = 0, cookie = 0;
-	int hfd = -1;
+	struct watch *w;
+	u32 set = 0;
 
+	mutex_lock(&moves);
 	mutex_lock(&io_lock);
-	if (q->home) {
-		hfd = q->home->hfd;
-		cookie = q->home->cookie;
-		set = leave_home(q->home);
+	w = q->home;
+	if (w) {
+		set = leave_home(w);
+		w->moving = true;
 	}
 	mutex_unlock(&io_lock);
-	if (set)
-		bring_back(hfd, cookie, set);
+	if (w) {
+		bring_back(w->hfd, w->cookie, set);
+		moved(w);
+	}
+	mutex_unlock(&moves);
 }
 
 // The current task's own set; 0: there are none left. io_lock held.
@@ -161,15 +174,28 @@ static u32 own_set(void)
 	return t->pollset;
 }
 
+// The host hears that w is in a set of its own from now on. `moves` held.
+static void tell_taken(struct watch *w, u32 set)
+{
+	if (hc_watch(w->hfd, w->cookie, set) < 0) {
+		mutex_lock(&io_lock);
+		leave_home(w);
+		mutex_unlock(&io_lock);
+		bring_back(w->hfd, w->cookie, set);
+	} else {
+		(void)hc_unwatch(w->hfd, 0);
+	}
+	moved(w);
+}
+
 void hostio_take(void)
 {
 	struct watch *w, *next, *mine;
-	struct waitq *q;
-	u32 cookie, set;
-	int hfd;
+	u32 set;
 
 	do {
 		mine = NULL;
+		mutex_lock(&moves);
 		mutex_lock(&io_lock);
 		list_for_each_safe(w, next, &wanted, want_link) {
 			if (w->hot == current)
@@ -186,42 +212,59 @@ void hostio_take(void)
 			mine->strangers = STRANGERS; // too many tasks have some
 		if (set && !settle(mine, set))
 			set = 0;
-		if (set) {
-			hfd = mine->hfd;
-			cookie = mine->cookie;
-			q = mine->q;
-		}
+		if (set)
+			mine->moving = true;
 		mutex_unlock(&io_lock);
-		if (!set)
-			continue;
-		if (hc_watch(hfd, cookie, set) < 0) // its socket is alive: we wait for it
-			hostio_unhome(q);
-		else
-			(void)hc_unwatch(hfd, 0);
+		if (set)
+			tell_taken(mine, set);
+		mutex_unlock(&moves);
 	} while (mine);
 }
 
 void hostio_task_exit(struct task *t)
 {
-	u32 set = t->pollset, cookie;
+	u32 set = t->pollset;
 	struct watch *w;
-	int hfd;
 
 	if (!set)
 		return;
+	mutex_lock(&moves);
 	mutex_lock(&io_lock);
 	while (!list_empty(&sets[set].watches)) {
 		w = list_first(&sets[set].watches, struct watch, set_link);
-		hfd = w->hfd;
-		cookie = w->cookie;
 		leave_home(w);
+		w->moving = true;
 		mutex_unlock(&io_lock);
-		bring_back(hfd, cookie, set);
+		bring_back(w->hfd, w->cookie, set);
 		mutex_lock(&io_lock);
+		w->moving = false;
 	}
 	sets[set].owner = NULL;
 	t->pollset = 0;
 	mutex_unlock(&io_lock);
+	mutex_unlock(&moves);
+}
+
+// Until the host is no longer being told about it. io_lock held, and again; only the watch's owner ends it, so it stays.
+static void wait_move(const struct watch *w)
+{
+	while (unlikely(w->moving)) {
+		mutex_unlock(&io_lock);
+		mutex_lock(&moves);
+		mutex_unlock(&moves);
+		mutex_lock(&io_lock);
+	}
+}
+
+// The watch of a handle; NULL: none. io_lock held.
+static struct watch *watch_of(int hfd)
+{
+	struct watch *w;
+
+	list_for_each(w, bucket((u32)hfd), link)
+		if (w->hfd == hfd)
+			return w;
+	return NULL;
 }
 
 int hostio_watch_state(int hfd, struct waitq *q, struct hostio_state *st)
@@ -240,6 +283,12 @@ int hostio_watch_state(int hfd, struct waitq *q, struct hostio_state *st)
 		st->home = NULL;
 	}
 	mutex_lock(&io_lock);
+	if (unlikely(watch_of(hfd))) { // a host that gives the same handle twice: the end of one would leave the other's queue behind
+		mutex_unlock(&io_lock);
+		COUNT(host_watches, -1);
+		kfree(w);
+		return -EIO;
+	}
 	w->cookie = new_cookie(hfd);
 	list_add(&w->link, bucket(w->cookie));
 	if (st && current->pollset) // most likely it is for whoever makes it
@@ -250,6 +299,7 @@ int hostio_watch_state(int hfd, struct waitq *q, struct hostio_state *st)
 	int r = hc_watch(hfd, cookie, set);
 	if (r < 0) {
 		mutex_lock(&io_lock);
+		wait_move(w);
 		leave_home(w);
 		list_del(&w->link);
 		mutex_unlock(&io_lock);
@@ -264,15 +314,12 @@ int hostio_watch(int hfd, struct waitq *q) { return hostio_watch_state(hfd, q, N
 
 void hostio_unwatch(int hfd)
 {
-	struct watch *w = NULL, *i;
+	struct watch *w;
 	u32 set = 0;
 	mutex_lock(&io_lock);
-	list_for_each(i, bucket((u32)hfd), link)
-		if (i->hfd == hfd) {
-			w = i;
-			break;
-		}
+	w = watch_of(hfd);
 	if (w) {
+		wait_move(w);
 		list_del(&w->link);
 		unwant(w);
 		set = leave_home(w);

@@ -246,7 +246,7 @@ static int sleep(u32 seq, u64 deadline, bool interruptible)
 	struct task *t = current;
 	int r = 0;
 
-	if (unlikely(__atomic_load_n(&hostio_wanted, __ATOMIC_RELAXED)))
+	if (unlikely(__atomic_load_n(&hostio_wanted, __ATOMIC_RELAXED)) && !t->exiting) // whose handles nobody would bring back
 		hostio_take();
 	__atomic_store_n(&t->sleeping, true, __ATOMIC_SEQ_CST);
 	while (__atomic_load_n(&t->wake_seq, __ATOMIC_SEQ_CST) == seq) {
