@@ -342,7 +342,7 @@ _Noreturn static void serve(int host, const struct exec_rules *rules)
 		if (f.type == CONTROL_EXEC)
 			serve_exec(&s, rules, &f);
 		else if (f.type == CONTROL_TASKS)
-			control_tasks(host);
+			control_tasks(host, rules->any || !rules->programs); // no programs at all: only a debug enclave comes here
 		else
 			refuse(host, EXIT_REFUSED, "this is no request");
 	}

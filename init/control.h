@@ -8,7 +8,8 @@
 // Serves the host's requests, which come through `control` (COFFER_CONTROL_FILE), each in a process of its own. Never returns.
 _Noreturn void control_serve(int control, const struct exec_rules *rules);
 
-// The tasks of the enclave as JSON, in frames to `fd` (lib/control.h). 0 or -errno.
-int control_tasks(int fd);
+// The tasks of the enclave as JSON, in frames to `fd` (lib/control.h). 0 or -errno. arguments: with those of programs, which may be secret;
+// else their paths alone.
+int control_tasks(int fd, bool arguments);
 
 #endif

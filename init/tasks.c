@@ -38,7 +38,7 @@ static char *slurp(const char *pid, const char *name, size_t most, size_t *len)
 	return text;
 }
 
-static json_t *one(const char *pid)
+static json_t *one(const char *pid, bool arguments)
 {
 	unsigned long utime, stime, resident = 0;
 	long threads;
@@ -63,6 +63,8 @@ static json_t *one(const char *pid)
 		json_object_set_new(o, "memory_bytes", json_integer((json_int_t)(resident * 4096)));
 		json_object_set_new(o, "name", plain(open + 1, (size_t)(close - open - 1)));
 		char *words = slurp(pid, "cmdline", MOST_WORDS, &n);
+		if (!arguments && words)
+			n = strnlen(words, n);
 		while (n && !words[n - 1])
 			n--;
 		json_object_set_new(o, "command", words ? plain(words, n) : json_string(""));
@@ -73,7 +75,7 @@ static json_t *one(const char *pid)
 	return o;
 }
 
-int control_tasks(int fd)
+int control_tasks(int fd, bool arguments)
 {
 	json_t *list = json_array();
 	DIR *d = opendir("/proc");
@@ -82,7 +84,7 @@ int control_tasks(int fd)
 	int err = 0;
 	while (d && (e = readdir(d)) && json_array_size(list) < MOST_TASKS)
 		if (isdigit((unsigned char)*e->d_name) && atoi(e->d_name) != getpid()) {
-			json_t *o = one(e->d_name);
+			json_t *o = one(e->d_name, arguments);
 			if (o)
 				json_array_append_new(list, o);
 		}
