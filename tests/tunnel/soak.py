@@ -18,9 +18,16 @@ CLIENTS = 24
 
 
 def free_port():
-	with socket.socket() as s:
-		s.bind(("127.0.0.1", 0))
-		return s.getsockname()[1]
+	"""None that the system gives to a client meanwhile."""
+	with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
+		low = int(f.read().split()[0])
+	while True:
+		with socket.socket() as s:
+			try:
+				s.bind(("127.0.0.1", random.randrange(10000, max(low, 10100))))
+				return s.getsockname()[1]
+			except OSError:
+				pass
 
 
 def serve(listener):
@@ -87,7 +94,8 @@ class World:
 			self.running[name].send_signal(signal.SIGHUP)
 		for n, p in self.running.items():
 			if p.poll() is not None:
-				self.bad.append(f"{n} died with {p.returncode} after {what}")
+				with open(n + ".log", errors="replace") as f:
+					self.bad.append(f"{n} died with {p.returncode} after {what}: {f.read().strip()[-200:]}")
 				self.start(n)
 
 	def count(self, what):
