@@ -461,7 +461,8 @@ static int by_row(const void *a, const void *b)
 // together. From now on they are remembered as gone, for as long as that is of use.
 static void forget_missing(struct guard *g, struct look *l)
 {
-	qsort(l->found, l->count, sizeof *l->found, by_row);
+	if (l->count) // of none there is no array to sort
+		qsort(l->found, l->count, sizeof *l->found, by_row);
 	for (size_t i = 0; i < l->before_room; i++) {
 		const struct guard_stamp *was = &l->before[i];
 		if (was->stamp <= 0 || (l->count && bsearch(was, l->found, l->count, sizeof *l->found, by_row)))
