@@ -356,7 +356,7 @@ def report(rounds, quick, rows=None):
 	out = ["## Applications", "",
 	       "Debian's programs, unchanged, natively and inside, in turn; medians of the rounds, the ratio is the median of the rounds' ratios. `pinned`: the whole world on",
 	       "one CPU. Rows from `redis` on: the server inside, its clients outside on the same machine, 50 connections (PostgreSQL: 4). Files on tmpfs.",
-	       "`make_coffer`: all of Coffer by `make -j2`, once. The last column: times slower than native under gVisor",
+	       f"`make_coffer`: {'the kernel' if quick else 'all of Coffer'} by `make -j2`, once. The last column: times slower than native under gVisor",
 	       "(systrap, host network) and Gramine (direct), both measured on another machine.", "",
 	       "| | native | coffer | ratio | target | | gVisor, Gramine |", "|---|---:|---:|---:|---|---|---|"]
 	for r in rows:
