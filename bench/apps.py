@@ -265,13 +265,22 @@ exec {as_} postgres -D pg -c listen_addresses=0.0.0.0 -c port={ports[2]} -c unix
 
 
 def session_pss(leader):
-	"""MiB of all processes of a session."""
-	total = 0
+	"""MiB of all processes of a session and of what descends from them: PostgreSQL's processes have sessions of their own."""
+	total, mine, stat = 0, {leader}, {}
 	for d in filter(str.isdigit, os.listdir("/proc")):
 		try:
 			with open(f"/proc/{d}/stat") as f:
-				if int(f.read().rsplit(")", 1)[1].split()[3]) != leader and int(d) != leader:
-					continue
+				fields = f.read().rsplit(")", 1)[1].split()
+			stat[int(d)] = (int(fields[1]), int(fields[3]))  # parent, session
+		except OSError:
+			pass
+	grew = True
+	while grew:
+		more = {d for d, (parent, session) in stat.items() if session == leader or parent in mine} - mine
+		mine |= more
+		grew = bool(more)
+	for d in mine:
+		try:
 			with open(f"/proc/{d}/smaps_rollup") as f:
 				total += sum(int(line.split()[1]) for line in f if line.startswith("Pss:"))
 		except OSError:
