@@ -45,8 +45,14 @@ $(B)/bench/mux: bench/mux.c $(B)/lib/libcoffer.a
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_CFLAGS) -I. -o $@ $^ $(COFFER_LIBS)
 
+# What stands on the path of a connection beside the gateways.
+$(B)/bench/relay: bench/relay.c
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_CFLAGS) -o $@ $< -lcrypto
+
 .PHONY: bench bench-quick bench-programs hot-order
-bench-programs: $(B)/bench/scale $(B)/bench/idle $(B)/bench/micro $(B)/bench/micro.static $(B)/bench/volume $(B)/bench/verify $(B)/bench/broker $(B)/bench/ratls
+bench-programs: $(B)/bench/scale $(B)/bench/idle $(B)/bench/micro $(B)/bench/micro.static $(B)/bench/volume $(B)/bench/verify $(B)/bench/broker $(B)/bench/ratls \
+	$(B)/bench/relay
 
 bench: bins bench-programs
 	bench/run -o bench/RESULTS.md

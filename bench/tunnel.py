@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The network gateway beside other ways to carry plain connections in TLS 1.3: two ends of each on this machine, with iperf3 and redis behind them. In turn in
 # each round, so that what else the machine does meets all alike. Whoever is not installed is left out.
+import argparse
 import json
 import os
 import resource
@@ -13,7 +14,10 @@ import time
 
 TARGETS = {"bulk": 1.5, "aes": 0.9, "latency_us": 40, "handshakes": 0.85, "connections_mib": 200}
 CONNECTIONS = 10000
-NAMES = {"plain": "no tunnel", "coffer": "Coffer, streams", "single": "Coffer, `mux: false`", "stunnel": "stunnel", "haproxy": "haproxy", "hops": "haproxy, no TLS"}
+NAMES = {"plain": "no tunnel", "coffer": "Coffer, streams", "single": "Coffer, `mux: false`", "stunnel": "stunnel", "haproxy": "haproxy", "hops": "haproxy, no TLS",
+	 "sealed": "bare relays, AES-GCM", "bare": "bare relays"}
+
+MEASURES = ("bulk", "latency", "many", "new", "crowd")
 
 
 def free_port():
@@ -104,6 +108,15 @@ class World:
 		pids = [self.start(["haproxy", "-f", self.write(name + "-server.cfg", server)]), self.start(["haproxy", "-f", self.write(name + "-client.cfg", client)])]
 		self.ready(name, near, pids)
 
+	# bench/relay.c: what anything that stands on the path needs at the least.
+	def add_relays(self, name, program, near_what, far_what):
+		far, near = {k: free_port() for k in self.backends}, {k: free_port() for k in self.backends}
+		pids = [self.start([program, what, str(at[k]), str(to[k])]) for what, at, to in ((far_what, far, self.backends), (near_what, near, far))
+			for k in self.backends]
+		for port in far.values():
+			wait_for(port)
+		self.ready(name, near, pids)
+
 	def all_pids(self):
 		return [p.pid for p in self.processes]
 
@@ -182,45 +195,59 @@ def aes_gcm():
 	return float(r.stdout.split()[-1].rstrip("k")) / 1e3
 
 
-def measure(world, rounds, quick):
-	out = {k: {} for k in ("bulk", "cpu", "latency", "many", "new")}
+def measure(world, rounds, quick, measures):
+	out = {}
+
 	def add(what, name, value):
-		out[what].setdefault(name, []).append(value)
+		out.setdefault(what, {}).setdefault(name, []).append(value)
 	for _ in range(rounds):
-		for name in world.ports:
+		for name in world.ports if "bulk" in measures else ():
 			rate, cost = bulk(world, name, 1 if quick else 3)
 			add("bulk", name, rate)
 			add("cpu", name, cost)
-		cpus = os.sched_getaffinity(0)
-		pin(world, {0})
+		if "latency" in measures:
+			cpus = os.sched_getaffinity(0)
+			pin(world, {0})
+			for name in world.ports:
+				add("latency", name, 1e6 / redis(world, name, 2000 if quick else 20000, "-c", "1", pinned=True))
+			pin(world, cpus)
 		for name in world.ports:
-			add("latency", name, 1e6 / redis(world, name, 2000 if quick else 20000, "-c", "1", pinned=True))
-		pin(world, cpus)
-		for name in world.ports:
-			add("many", name, redis(world, name, 5000 if quick else 50000, "-c", "50"))
-			add("new", name, redis(world, name, 200 if quick else 2000, "-c", "4", "-k", "0"))
+			if "many" in measures:
+				add("many", name, redis(world, name, 5000 if quick else 50000, "-c", "50"))
+			if "new" in measures:
+				add("new", name, redis(world, name, 200 if quick else 2000, "-c", "4", "-k", "0"))
 	return {k: {n: statistics.median(v) for n, v in by.items()} for k, by in out.items()}
 
 
-def run(coffer, rounds, quick=False):
+def run(coffer, rounds, quick=False, peers=None, measures=MEASURES):
 	lacks = [p for p in ("iperf3", "redis-server", "redis-benchmark", "openssl") if not shutil.which(p)]
 	if lacks:
 		return ["## Network gateway", "", "Not measured: " + ", ".join(lacks) + " not installed.", ""]
+	relay = os.path.join(os.path.dirname(os.path.dirname(coffer)), "bench/relay")
 	with tempfile.TemporaryDirectory() as folder:
 		world = World(coffer, folder)
+
+		def wanted(name, there=True):
+			return there and (not peers or name in peers)
 		try:
 			for port in world.backends.values():
 				wait_for(port)
 			world.add_coffer("coffer", True)
-			world.add_coffer("single", False)
-			if shutil.which("stunnel4"):
+			if wanted("single"):
+				world.add_coffer("single", False)
+			if wanted("stunnel", shutil.which("stunnel4")):
 				world.add_stunnel()
-			if shutil.which("haproxy"):
+			if wanted("haproxy", shutil.which("haproxy")):
 				world.add_haproxy("haproxy", True)
+			if wanted("hops", shutil.which("haproxy")):
 				world.add_haproxy("hops", False)
-			m = measure(world, 1 if quick else rounds, quick)
-			count, mib = crowd(world, "coffer", 500 if quick else CONNECTIONS)
-			return report(world, m, count, mib, aes_gcm())
+			if wanted("sealed", os.path.exists(relay)):
+				world.add_relays("sealed", relay, "seal", "open")
+			if wanted("bare", os.path.exists(relay)):
+				world.add_relays("bare", relay, "copy", "copy")
+			m = measure(world, rounds, quick, measures)
+			crowded = crowd(world, "coffer", 500 if quick else CONNECTIONS) if "crowd" in measures else None
+			return report(world, m, crowded, aes_gcm())
 		finally:
 			world.stop()
 
@@ -229,29 +256,55 @@ def verdict(ok):
 	return "reached" if ok else "**missed**"
 
 
-def report(world, m, count, mib, gcm):
-	plain = m["latency"]["plain"]
+def report(world, m, crowded, gcm):
+	columns = (("bulk", "bulk MB/s", ".0f"), ("cpu", "CPU s/GB", ".2f"), ("latency", "latency added µs", ".0f"), ("many", "many, requests/s", ".0f"),
+		   ("new", "new, requests/s", ".0f"))
+	columns = [c for c in columns if c[0] in m]
+	if "latency" in m:
+		m["latency"] = {n: v - m["latency"]["plain"] for n, v in m["latency"].items()}
 	lines = ["## Network gateway", "",
 		"Two gateways (or two of the others) on this machine, one after the other in each round; medians. Bulk: one iperf3 stream. CPU: of both gateways. Latency: "
 		"what one redis GET takes longer than without a tunnel, everything on one CPU. Many: 50 clients. New: a connection for each request, 4 at a time (Coffer "
 		"with `mux: false`: an attested handshake for each, both sides verified; verdicts kept).", "",
-		"| | bulk MB/s | CPU s/GB | latency added µs | many, requests/s | new, requests/s |", "|---|" + "---:|" * 5]
+		"| | " + " | ".join(c[1] for c in columns) + " |", "|---|" + "---:|" * len(columns)]
 	for n in world.ports:
-		lines.append(f"| {NAMES[n]} | {m['bulk'][n]:.0f} | {m['cpu'][n]:.2f} | {m['latency'][n] - plain:.0f} | {m['many'][n]:.0f} | {m['new'][n]:.0f} |")
-	lines += ["", f"AES-256-GCM of OpenSSL on one core, 16 KiB pieces: {gcm:.0f} MB/s. {count} connections through streams: {mib:.0f} MiB (the larger of the two gateways)."]
-	share = m["bulk"]["coffer"] / gcm
-	goals = [f"bulk ≥ {TARGETS['aes']} × AES-GCM {verdict(share >= TARGETS['aes'])} ({share:.2f})",
-		 f"memory ≤ {TARGETS['connections_mib']} MiB {verdict(mib <= TARGETS['connections_mib'])}",
-		 f"latency ≤ {TARGETS['latency_us']} µs {verdict(m['latency']['coffer'] - plain <= TARGETS['latency_us'])}"]
-	if "stunnel" in world.ports:
-		goals += [f"bulk ≥ {TARGETS['bulk']} × stunnel {verdict(m['bulk']['coffer'] >= TARGETS['bulk'] * m['bulk']['stunnel'])} "
-			  f"({m['bulk']['coffer'] / m['bulk']['stunnel']:.2f})",
-			  f"new connections ≥ {TARGETS['handshakes']} × stunnel's {verdict(m['new']['single'] >= TARGETS['handshakes'] * m['new']['stunnel'])} "
-			  f"({m['new']['single'] / m['new']['stunnel']:.2f})"]
-	return lines + ["", "Targets: " + "; ".join(goals) + ".", ""]
+		lines.append(f"| {NAMES[n]} | " + " | ".join(format(m[k][n], form) for k, _, form in columns) + " |")
+	lines += ["", f"AES-256-GCM of OpenSSL on one core, 16 KiB pieces: {gcm:.0f} MB/s."]
+	if "sealed" in world.ports:
+		lines += ["Bare relays (`bench/relay.c`): the least that can stand in the gateways' places: receive, seal or open by AES-256-GCM in pieces of 16 KiB "
+			"(or neither), send; blocking, a thread for each direction of a connection."]
+	if crowded:
+		lines += [f"{crowded[0]} connections through streams: {crowded[1]:.0f} MiB (the larger of the two gateways)."]
+	return lines + ["", "Targets: " + "; ".join(goals(world, m, crowded, gcm)) + ".", ""]
+
+
+def goals(world, m, crowded, gcm):
+	out = []
+
+	def ratio(what, of, peer, target, words):
+		if what in m and peer in world.ports and of in world.ports:
+			r = m[what][of] / m[what][peer]
+			out.append(f"{words.format(target)} {verdict(r >= target)} ({r:.2f})")
+	ratio("bulk", "coffer", "sealed", TARGETS["aes"], "bulk ≥ {} × AES-GCM on the path, the bare relays with it,")
+	if "bulk" in m and "sealed" in world.ports:
+		out[-1] += f" (of AES-GCM alone, on one core without any network: {m['bulk']['coffer'] / gcm:.2f}, the bare relays {m['bulk']['sealed'] / gcm:.2f})"
+	ratio("bulk", "coffer", "stunnel", TARGETS["bulk"], "bulk ≥ {} × stunnel")
+	if "latency" in m:
+		least = f", the bare relays without encryption {m['latency']['bare']:.0f}" if "bare" in world.ports else ""
+		own = m["latency"]["coffer"]
+		out.append(f"latency ≤ {TARGETS['latency_us']} µs {verdict(own <= TARGETS['latency_us'])} ({own:.0f}{least})")
+	ratio("new", "single", "stunnel", TARGETS["handshakes"], "new connections ≥ {} × stunnel's")
+	if crowded:
+		out.append(f"memory ≤ {TARGETS['connections_mib']} MiB {verdict(crowded[1] <= TARGETS['connections_mib'])}")
+	return out
 
 
 if __name__ == "__main__":
-	import sys
+	ap = argparse.ArgumentParser()
+	ap.add_argument("-q", "--quick", action="store_true", help="short measurements")
+	ap.add_argument("-r", "--rounds", type=int, default=1)
+	ap.add_argument("-p", "--peers", type=lambda t: t.split(","), help="only these beside Coffer's streams, of " + ", ".join(NAMES))
+	ap.add_argument("-m", "--measures", type=lambda t: t.split(","), default=MEASURES, help="only these, of " + ", ".join(MEASURES))
+	a = ap.parse_args()
 	root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-	print("\n".join(run(os.path.join(root, os.environ.get("B", "build"), "bin/coffer"), 1, "-q" in sys.argv)))
+	print("\n".join(run(os.path.join(root, os.environ.get("B", "build"), "bin/coffer"), a.rounds, a.quick, a.peers, a.measures)))
