@@ -16,12 +16,16 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "hostcall/controlcall.h"
 #include "lib/control.h"
 
-enum { FIRST_FRAME_MS = 30000, EXIT_REFUSED = 125, EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
+// Requests served at a time, each a process of the enclave's that its limits count; how long one may take to be said; and the pause when nothing
+// can be accepted.
+enum { MOST_CONNECTIONS = 64, FIRST_FRAME_MS = 30000, RETRY_MS = 100 };
+enum { EXIT_REFUSED = 125, EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
 
 struct session {
 	int host;		// the connection
@@ -63,14 +67,24 @@ static bool fill(struct session *s)
 	return true;
 }
 
-// The frame that says what is wanted.
+static int64_t now_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+// The frame that says what is wanted: all of it within the time, however slowly its bytes come.
 static int first_frame(struct session *s, struct control_frame *f)
 {
 	struct pollfd p = {s->host, POLLIN, 0};
+	int64_t end = now_ms() + FIRST_FRAME_MS, left;
 	int got;
-	while (!(got = control_next(&s->in, f)))
-		if (poll(&p, 1, FIRST_FRAME_MS) <= 0 || !fill(s))
+	while (!(got = control_next(&s->in, f))) {
+		left = end - now_ms();
+		if (left <= 0 || poll(&p, 1, (int)left) <= 0 || !fill(s))
 			return -ETIMEDOUT;
+	}
 	return got < 0 ? got : 0;
 }
 
@@ -113,14 +127,8 @@ static int open_pipes(struct ends *e)
 _Noreturn static void become(const struct exec_request *r, const struct ends *e, int failed)
 {
 	struct sigaction dfl = {.sa_handler = SIG_DFL};
-	int oom = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 	for (int sig = 1; sig < NSIG; sig++)
 		sigaction(sig, &dfl, NULL);
-	if (oom >= 0) {
-		if (write(oom, "0", 1) < 0)
-			errno = 0; // then it lives longer than others
-		close(oom);
-	}
 	setsid();
 	if (e->terminal >= 0)
 		ioctl(e->terminal, TIOCSCTTY, 0);
@@ -242,18 +250,18 @@ static void feed(struct session *s)
 		close_input(s);
 }
 
-// False: nothing comes any more.
-static bool pass(struct session *s, int which)
+// Bytes that were passed on; -1: nothing comes any more.
+static ssize_t pass(struct session *s, int which)
 {
 	static uint8_t buf[32768];
 	ssize_t n = read(s->from[which], buf, sizeof buf);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return true;
+		return 0;
 	if (n <= 0) // EIO: a terminal that nobody has open
-		return false;
+		return -1;
 	if (!s->host_gone && control_send(s->host, which ? CONTROL_STDERR : CONTROL_STDOUT, buf, (size_t)n))
 		s->host_gone = true;
-	return true;
+	return n;
 }
 
 static void close_output(struct session *s, int which)
@@ -275,6 +283,18 @@ static bool hear(struct session *s)
 	return !got;
 }
 
+// It has ended. What it left in the pipes goes out, as much as one can hold: processes that it left behind may keep them open, and write for ever.
+static void drain(struct session *s, int which)
+{
+	struct pollfd p = {s->from[which], POLLIN, 0};
+	int size = s->from[which] < 0 ? 0 : fcntl(s->from[which], F_GETPIPE_SZ);
+	ssize_t left = size < 0 ? (ssize_t)CONTROL_WINDOW : size, n = 0; // < 0: a terminal
+	for (; left > 0 && poll(&p, 1, 0) > 0 && (n = pass(s, which)) >= 0; left -= n)
+		;
+	if (n < 0)
+		close_output(s, which);
+}
+
 static void relay(struct session *s)
 {
 	bool over = false, heard = hear(s); // what came with the request
@@ -293,16 +313,11 @@ static void relay(struct session *s)
 			close_input(s);
 		}
 		for (int i = 0; i < 2; i++)
-			if (s->from[i] >= 0 && p[1 + i].revents && !pass(s, i))
+			if (s->from[i] >= 0 && p[1 + i].revents && pass(s, i) < 0)
 				close_output(s, i);
 	}
-	// It has ended. What it left in the pipes goes out; processes that it left behind may keep them open.
-	for (int i = 0; i < 2; i++) {
-		struct pollfd p = {s->from[i], POLLIN, 0};
-		while (s->from[i] >= 0 && poll(&p, 1, 0) > 0)
-			if (!pass(s, i))
-				close_output(s, i);
-	}
+	for (int i = 0; i < 2; i++)
+		drain(s, i);
 }
 
 static void serve_exec(struct session *s, const struct exec_rules *rules, const struct control_frame *f)
@@ -349,35 +364,90 @@ _Noreturn static void serve(int host, const struct exec_rules *rules)
 	_exit(0);
 }
 
-void control_serve(int control, const struct exec_rules *rules)
+// ---- the helper
+
+static volatile sig_atomic_t serving; // changed with SIGCHLD blocked, or by its handler
+
+static void reap(int sig)
 {
-	struct sigaction ignore = {.sa_handler = SIG_IGN}, reap = {.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDWAIT};
-	static const int ignored[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGPIPE, SIGTTOU, SIGTTIN};
-	int oom = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC), null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
-		sigaction(ignored[i], &ignore, NULL);
-	sigaction(SIGCHLD, &reap, NULL);
-	prctl(PR_SET_NAME, "coffer-exec");
-	setsid();
+	int e = errno;
+	(void)sig;
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		serving = serving - 1;
+	errno = e;
+}
+
+// How willingly this process is killed when memory runs out, from -1000 (never) on. If that cannot be set the default stays.
+static void set_oom_score(const char *score)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	if (fd >= 0 && write(fd, score, strlen(score)) < 0)
+		errno = 0;
+	if (fd >= 0)
+		close(fd);
+}
+
+static void serve_in_a_process(int control, int host, const struct exec_rules *rules)
+{
+	sigset_t child, old;
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &child, &old);
+	pid_t pid = fork();
+	serving = serving + (pid > 0);
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	if (pid)
+		return;
+	close(control);
+	set_oom_score("0"); // it serves the host, not the enclave
+	serve(host, rules);
+}
+
+// One frame into an empty socket, which never waits.
+static void turn_away(int host)
+{
+	set_flag(host, O_NONBLOCK);
+	refuse(host, EXIT_REFUSED, "the enclave serves as many requests of the host as it does at a time: try again when some have ended");
+}
+
+// Init's files are not this process's business: all but the control file and standard error are let go.
+static int keep_only(int control)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
-	if (oom >= 0) {
-		if (write(oom, "-1000", 5) < 0)
-			errno = 0; // it may be killed when memory is short: then the host's requests are refused
-		close(oom);
-	}
+	if (control != 3)
+		control = dup3(control, 3, O_CLOEXEC);
+	close_range(4, ~0u, 0);
+	return control;
+}
+
+void control_serve(int control, const struct exec_rules *rules)
+{
+	struct sigaction ignore = {.sa_handler = SIG_IGN}, child = {.sa_handler = reap, .sa_flags = SA_RESTART | SA_NOCLDSTOP};
+	const struct timespec pause = {.tv_nsec = RETRY_MS * 1000000};
+	static const int ignored[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGPIPE, SIGTTOU, SIGTTIN};
+	for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
+		sigaction(ignored[i], &ignore, NULL);
+	sigaction(SIGCHLD, &child, NULL);
+	prctl(PR_SET_NAME, "coffer-exec");
+	setsid();
+	control = keep_only(control);
+	set_oom_score("-1000"); // else the host's requests are refused from then on
 	for (;;) {
 		int host = ioctl(control, COFFER_CONTROL_ACCEPT, 0);
-		if (host < 0 && (errno == EINTR || errno == EMFILE || errno == ENFILE || errno == ENOMEM))
-			continue;
-		if (host < 0) {
+		if (host < 0 && (errno == EBADF || errno == EINVAL || errno == ENOTTY || errno == ENOTSOCK || errno == EOPNOTSUPP)) {
 			fprintf(stderr, "coffer: no more programs are started for the host: %s\n", strerror(errno));
 			_exit(1);
 		}
-		if (!fork()) {
-			close(control);
-			serve(host, rules);
-		}
+		if (host < 0 && errno != EINTR && errno != ECONNABORTED)
+			nanosleep(&pause, NULL); // out of files or memory, in the enclave or its launcher: the connection may still be there
+		if (host < 0)
+			continue;
+		if (serving >= MOST_CONNECTIONS)
+			turn_away(host);
+		else
+			serve_in_a_process(control, host, rules);
 		close(host);
 	}
 }

@@ -77,7 +77,7 @@ static long control_ioctl(struct file *f, u32 cmd, u64 arg)
 		u32 seq = task_seq();
 
 		r = hc_accept(listener.hfd, NULL, NULL);
-		if (r != -EAGAIN && r != -ECONNABORTED)
+		if (r != -EAGAIN)
 			break;
 		e = task_sleep(seq, NO_DEADLINE);
 		if (e) {
