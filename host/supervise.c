@@ -25,7 +25,7 @@ struct supervisor {
 	struct log_writer log;
 	int signals;
 	int stream[LOG_STREAMS], started;	// -1: closed
-	int report, relay;			// to `coffer start`, until the enclave is up or has failed; -1: not any more
+	int report, relay;			// pipes to `coffer start`, until the enclave is up or has failed; -1: not any more
 	pid_t launcher;				// 0: none
 	bool up, was_up, stopping, asked_to_die;
 	int64_t up_ms, restart_ms, kill_ms;	// monotonic; 0: not
@@ -172,7 +172,8 @@ static bool take(struct supervisor *s, enum log_stream which)
 	if (!n)
 		return false;
 	log_bytes(&s->log, which, buf, (size_t)n);
-	// Why it does not come up is said where it was started. Standard output is not: nothing but the program writes there.
+	// Why it does not come up is said where it was started. Standard output is not: nothing but the program writes there. What finds no room,
+	// because the terminal there was stopped, is in the log.
 	if (s->relay >= 0 && which != LOG_STDOUT && write(s->relay, buf, (size_t)n) < 0)
 		errno = 0;
 	return true;
@@ -364,7 +365,7 @@ static void serve(struct supervisor *s)
 }
 
 // In the new process.
-_Noreturn static void be_supervisor(const struct supervise_options *o, int report_fd)
+_Noreturn static void be_supervisor(const struct supervise_options *o, int report_fd, int relay_fd)
 {
 	static struct supervisor s; // large
 	char dir[4096];
@@ -372,8 +373,8 @@ _Noreturn static void be_supervisor(const struct supervise_options *o, int repor
 	int null;
 
 	setsid();
-	s = (struct supervisor){.o = o, .what = o->what, .stream = {-1, -1, -1}, .started = -1, .report = report_fd};
-	s.relay = fcntl(2, F_DUPFD_CLOEXEC, 3);
+	s = (struct supervisor){.o = o, .what = o->what, .stream = {-1, -1, -1}, .started = -1, .report = report_fd, .relay = relay_fd};
+	fcntl(relay_fd, F_SETFL, O_NONBLOCK);
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	for (int i = 0; i < 3; i++)
 		dup2(null, i);
@@ -417,27 +418,57 @@ static void on_interrupt(int sig)
 	kill(made, SIGTERM);
 }
 
+// What the enclave says until it is up goes to standard error from here: the supervisor must not wait for a terminal.
+static void say_words(int from)
+{
+	char buf[4096];
+	ssize_t n;
+
+	while ((n = read(from, buf, sizeof(buf))) > 0 || (n < 0 && errno == EINTR))
+		for (ssize_t at = 0, k = 0; at < n; at += k) {
+			k = write(2, buf + at, (size_t)(n - at));
+			if (k < 0 && errno != EINTR)
+				break; // nobody listens
+			k = k < 0 ? 0 : k;
+		}
+}
+
 int supervise_start(const struct supervise_options *o, struct fault *f)
 {
 	struct sigaction sa = {.sa_handler = on_interrupt, .sa_flags = SA_RESTART};
+	int way[2], words[2], err;
 	char what = 'f';
-	int way[2];
 	ssize_t n;
 
 	if (pipe2(way, O_CLOEXEC))
 		return fault_errno(f, errno, "cannot make a pipe");
+	if (pipe2(words, O_CLOEXEC)) {
+		err = fault_errno(f, errno, "cannot make a pipe");
+		close(way[0]);
+		close(way[1]);
+		return err;
+	}
 	fflush(NULL);
 	made = fork();
-	if (made < 0)
-		return fault_errno(f, errno, "cannot start a process");
 	if (!made) {
 		close(way[0]);
-		be_supervisor(o, way[1]);
+		close(words[0]);
+		be_supervisor(o, way[1], words[1]);
+	}
+	err = made < 0 ? fault_errno(f, errno, "cannot start a process") : 0;
+	close(way[1]);
+	close(words[1]);
+	if (err) {
+		close(way[0]);
+		close(words[0]);
+		return err;
 	}
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
-	close(way[1]);
+	signal(SIGPIPE, SIG_IGN); // whoever listened to standard error may be gone
 	close(o->lock); // the supervisor's now
+	say_words(words[0]); // to their end: until it is up, or has failed
+	close(words[0]);
 	do
 		n = read(way[0], &what, 1);
 	while (n < 0 && errno == EINTR);
