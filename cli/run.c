@@ -559,7 +559,7 @@ int run_enclave(const struct supervised *s)
 		cli_fail(&f);
 		return EXIT_CANNOT_RUN;
 	}
-	if (r->tpm && tpm_relay(r->tpm, tpm, sizeof(tpm), &f)) {
+	if (r->tpm && tpm_relay(r->tpm, s ? s->message_fd : 2, tpm, sizeof(tpm), &f)) {
 		cli_fail(&f);
 		return EXIT_CANNOT_RUN;
 	}

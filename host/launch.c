@@ -135,7 +135,7 @@ static void say_no_dump(void)
 	static const char why[] = "coffer: SIGQUIT goes to the program; the tasks are listed only in an enclave built with `debug_enclave: true`\n";
 
 	no_dump_said = true;
-	if (write(2, why, sizeof(why) - 1) < 0)
+	if (write(message_fd, why, sizeof(why) - 1) < 0)
 		errno = 0; // nobody listens
 }
 

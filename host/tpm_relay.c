@@ -24,6 +24,7 @@
 static char device[200];
 static int listener = -1;
 static uint16_t port; // the listener's
+static int messages;
 static atomic_int connections;
 static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
 
@@ -77,7 +78,7 @@ static void serve(int fd)
 		return;
 	pthread_mutex_lock(&turn);
 	if (tpm_open(&t, device, &f)) {
-		fprintf(stderr, "coffer: %s\n", f.text);
+		dprintf(messages, "coffer: %s\n", f.text);
 		goto out;
 	}
 	while (!t.transmit(&t, command, n, answer, &len, &f) && write_all(fd, answer, len) && read_command(fd, command, &n))
@@ -122,7 +123,7 @@ static void *relay(void *arg)
 	return NULL;
 }
 
-int tpm_relay(const char *where, char *out, size_t n, struct fault *f)
+int tpm_relay(const char *where, int message_fd, char *out, size_t n, struct fault *f)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof a;
@@ -133,6 +134,7 @@ int tpm_relay(const char *where, char *out, size_t n, struct fault *f)
 	if (!strncmp(where, "tcp:", 4))
 		return 0;
 	snprintf(device, sizeof device, "%s", where);
+	messages = message_fd;
 	listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (listener < 0 || bind(listener, (struct sockaddr *)&a, sizeof a) || listen(listener, CONNECTIONS) ||
 	    getsockname(listener, (struct sockaddr *)&a, &len))

@@ -7,5 +7,5 @@
 #include "lib/fault.h"
 
 // Begins to serve `where` (lib/tpm.h) in a thread, for this process's life. out: "tcp:127.0.0.1:PORT"; the same as `where` when that is a TCP
-// address itself. 0 or -errno.
-int tpm_relay(const char *where, char *out, size_t n, struct fault *f);
+// address itself. What goes wrong later is said at message_fd. 0 or -errno.
+int tpm_relay(const char *where, int message_fd, char *out, size_t n, struct fault *f);
