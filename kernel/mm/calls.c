@@ -23,10 +23,8 @@ long sys_mmap(u64 addr, u64 len, u64 prot, u64 flags, int fd, u64 off)
 		return -EINVAL;
 	if (type != MAP_PRIVATE && type != MAP_SHARED && type != MAP_SHARED_VALIDATE)
 		return -EINVAL;
-	if (flags & MAP_HUGETLB) {
-		pr_once("mmap: MAP_HUGETLB is not supported; use transparent huge pages (madvise)\n");
+	if (flags & MAP_HUGETLB) // as on a Linux that has none reserved; programs ask, and take others without a word
 		return -ENOMEM;
-	}
 	if (!(flags & MAP_ANONYMOUS)) {
 		f = fd_get(fd);
 		if (!f)
