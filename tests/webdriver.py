@@ -15,16 +15,24 @@ def ok(name, passed, why=""):
 class Browser:
     # work: a folder for what it writes. capabilities: further ones.
     def __init__(self, work, **capabilities):
-        self.driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                                       env={**os.environ, "HOME": work, "TMPDIR": work})
-        for line in self.driver.stdout:
-            m = re.search(r"on port (\d+)", line)
-            if m and int(m[1]):
-                break
-        self.base = f"http://127.0.0.1:{m[1]}/session"
+        self.base = f"http://127.0.0.1:{self.start(work)}/session"
         options = {"args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
                             f"--user-data-dir={work}/chromium"]}
         self.base += "/" + self.call("", {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options, **capabilities}}})["sessionId"]
+
+    # Its port. It takes a free one of IPv4, and ends if it cannot have the same of IPv6: then once more.
+    def start(self, work):
+        said = ""
+        for _ in range(10):
+            self.driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                                           env={**os.environ, "HOME": work, "TMPDIR": work})
+            for line in self.driver.stdout:
+                said += line
+                m = re.search(r"on port (\d+)", line)
+                if m and int(m[1]):
+                    return m[1]
+            self.driver.wait()
+        raise RuntimeError("chromedriver does not start: " + said)
 
     def call(self, path, body=None, method=None):
         data = None if body is None else json.dumps(body).encode()
