@@ -21,6 +21,7 @@
 #define WRITE_MS 30000
 #define REFRESH_S 300
 #define IDLE_WIRES 16
+#define FRESH_MS 2000		// a kept connection that was used since will hardly be closed just now
 #define NONCE_BYTES 32
 #define SYSTEM_AUTHORITIES "/etc/ssl/certs/ca-certificates.crt"
 #define ATTEMPTS_MS 1000	// after a fetch that failed, the next one is not made sooner
@@ -43,6 +44,7 @@ struct ohttp_ingress {
 
 	pthread_mutex_t idle_lock;
 	struct wire *idle[IDLE_WIRES];
+	int64_t idle_since_ms[IDLE_WIRES];
 	unsigned int idle_count;
 
 	atomic_ullong requests, refused, documents, failures;
@@ -50,11 +52,13 @@ struct ohttp_ingress {
 
 // ---- connections to the relay ----
 
-static struct wire *take_idle(struct ohttp_ingress *i)
+// `fresh`: one that was used a moment ago. The last one that was given back is the freshest.
+static struct wire *take_idle(struct ohttp_ingress *i, bool fresh)
 {
 	for (;;) {
 		pthread_mutex_lock(&i->idle_lock);
-		struct wire *w = i->idle_count ? i->idle[--i->idle_count] : NULL;
+		bool has = i->idle_count && (!fresh || clock_ms() - i->idle_since_ms[i->idle_count - 1] < FRESH_MS);
+		struct wire *w = has ? i->idle[--i->idle_count] : NULL;
 		pthread_mutex_unlock(&i->idle_lock);
 		if (!w || wire_idle(w))
 			return w;
@@ -70,6 +74,7 @@ static void give_back(struct ohttp_ingress *i, struct wire *w, bool usable)
 	if (usable && wire_idle(w)) {
 		pthread_mutex_lock(&i->idle_lock);
 		if (i->idle_count < IDLE_WIRES) {
+			i->idle_since_ms[i->idle_count] = clock_ms();
 			i->idle[i->idle_count++] = w;
 			w = NULL;
 		}
@@ -95,16 +100,19 @@ static void answer_end(struct ohttp_ingress *i, struct answer *a, bool usable)
 	a->w = NULL;
 }
 
-static int ask_once(struct ohttp_ingress *i, struct answer *a, const struct outbuf *request, bool *used_before, struct fault *f)
+// *sent: all of it left, so that it may have arrived.
+static int ask_once(struct ohttp_ingress *i, struct answer *a, const struct outbuf *request, bool once, bool *used_before, bool *sent, struct fault *f)
 {
 	int64_t deadline = clock_ms() + i->answer_ms;
-	a->w = take_idle(i);
+	*sent = false;
+	a->w = take_idle(i, once);
 	*used_before = a->w;
 	if (!a->w && !(a->w = calloc(1, sizeof *a->w)))
 		return fault_set(f, -ENOMEM, "out of memory");
 	int err = *used_before ? 0 : wire_dial(a->w, i->where, i->tls, clock_ms() + DIAL_MS, f);
 	if (!err)
 		err = wire_write(a->w, request->at, request->len, clock_ms() + WRITE_MS);
+	*sent = !err;
 	if (!err || err == -EPIPE || err == -ECONNRESET) {
 		for (int n = 0; n < 16; n++) {
 			const char *head;
@@ -133,18 +141,20 @@ static int ask_once(struct ohttp_ingress *i, struct answer *a, const struct outb
 	return 0;
 }
 
-// A kept connection may have ended meanwhile: then the same bytes go over a new one. A gateway that had them already refuses them, so that nothing is
-// done twice.
-static int ask(struct ohttp_ingress *i, struct answer *a, const struct outbuf *request, struct fault *f)
+// A kept connection may have ended meanwhile: then the same bytes go over a new one, unless they may have arrived and must not twice (`once`): another
+// gateway with the same keys would not know them. -ESTALE: they may have been served, and nothing came back.
+static int ask(struct ohttp_ingress *i, struct answer *a, const struct outbuf *request, bool once, struct fault *f)
 {
-	bool used_before = true;
+	bool used_before = true, sent = false;
 	int err = request->failed ? fault_set(f, -ENOMEM, "out of memory") : -EAGAIN;
 	for (int n = 0; !request->failed && used_before && err && n <= IDLE_WIRES; n++) {
 		memset(a, 0, sizeof *a);
 		*f->text = '\0';
-		err = ask_once(i, a, request, &used_before, f);
+		err = ask_once(i, a, request, once, &used_before, &sent, f);
 		if (err == -ETIMEDOUT || err == -ENOMEM)
 			break;
+		if (err && sent && once && used_before)
+			return fault_set(f, -ESTALE, "%s ended the connection without an answer: whether it was served is not known", i->where);
 	}
 	return err;
 }
@@ -191,7 +201,7 @@ static int fetch(struct ohttp_ingress *i, struct fault *f)
 	if (!err)
 		put_request(&request, i, "GET", suffix, accept, NULL);
 	if (!err)
-		err = ask(i, a, &request, f);
+		err = ask(i, a, &request, false, f);
 	bool asked = !err;
 	if (!err && (err = wire_body_all(a->w, &a->content, OHTTP_MAX_DOCUMENT, &body)))
 		fault_errno(f, -err, "the gateway's keys broke off");
@@ -455,12 +465,14 @@ static bool is_key_problem(struct answer *a)
 	return is;
 }
 
-static bool is_safe(const struct http_text *method)
+// RFC 9110 section 9.2.2: who stands between must not repeat other requests.
+static bool is_idempotent(const struct http_text *method)
 {
-	return http_text_is(method, "GET") || http_text_is(method, "HEAD") || http_text_is(method, "OPTIONS");
+	return http_text_is(method, "GET") || http_text_is(method, "HEAD") || http_text_is(method, "OPTIONS") || http_text_is(method, "PUT") ||
+	       http_text_is(method, "DELETE");
 }
 
-// One try. -ENOKEY: the gateway says (or the relay, in its place) that it does not know the key.
+// One try. -ENOKEY: the gateway says (or the relay, in its place) that it does not know the key; -ESTALE: see ask.
 static int try_once(struct ohttp_ingress *i, struct http1_call *c, const struct outbuf *plain, bool *begun, struct fault *f)
 {
 	static const char whole[] = "Content-Type: " OHTTP_REQ_TYPE "\r\nAccept: " OHTTP_RES_TYPE "\r\n";
@@ -475,7 +487,7 @@ static int try_once(struct ohttp_ingress *i, struct http1_call *c, const struct 
 		err = encapsulate(i, &x, &config, plain, &sealed);
 	if (!err) {
 		put_request(&request, i, "POST", "", i->whole ? whole : chunked, &sealed);
-		err = ask(i, a, &request, f);
+		err = ask(i, a, &request, true, f);
 		asked = !err;
 	}
 	if (asked) {
@@ -516,8 +528,9 @@ static void handle(void *ctx, struct http1_call *c)
 	}
 	atomic_fetch_add(&i->requests, 1);
 	err = try_once(i, c, &plain, &begun, &why);
-	// Whether the request was not opened is the relay's word: only what may be done twice is tried twice.
-	if (err == -ENOKEY && is_safe(&c->head.method))
+	// Whether the request was not opened is the relay's word: only what may be done twice is tried twice, encapsulated anew, as the gateway
+	// refuses what it has seen.
+	if ((err == -ENOKEY || err == -ESTALE) && is_idempotent(&c->head.method))
 		err = try_once(i, c, &plain, &begun, &why);
 	if (err) {
 		atomic_fetch_add(&i->refused, 1);

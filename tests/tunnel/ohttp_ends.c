@@ -80,7 +80,7 @@ static void serve(void *ctx, struct http1_call *c)
 
 // ---- the relay ----
 
-enum trick { PASS, FLIP_REQUEST, FLIP_ANSWER, CUT_ANSWER, REPLAY, SWAP_KEYS, OLD_DOCUMENT, FLIP_DOCUMENT, SAY_ITSELF, DROP_LAST_CHUNK, KEY_PROBLEM };
+enum trick { PASS, FLIP_REQUEST, FLIP_ANSWER, CUT_ANSWER, REPLAY, SWAP_KEYS, OLD_DOCUMENT, FLIP_DOCUMENT, SAY_ITSELF, DROP_LAST_CHUNK, KEY_PROBLEM, LOSE_ANSWER };
 
 static struct {
 	struct http1_server *server;
@@ -206,6 +206,8 @@ static void pass_on(void *ctx, struct http1_call *c)
 		http1_answer(c, 200, "text/plain", NULL, "trust me", 8);
 	else if (post && trick == KEY_PROBLEM)
 		http1_problem(c, 400, OHTTP_KEY_PROBLEM, "the key is not known", NULL);
+	else if (post && trick == LOSE_ANSWER && atomic_exchange(&relay.trick, PASS) == LOSE_ANSWER)
+		c->keep = false;	// ends the connection, once
 	else
 		http1_answer(c, status ? status : 502, type, NULL, out.at, out.len);
 	pthread_mutex_unlock(&relay.lock);
@@ -387,6 +389,35 @@ static void test_attacks(void)
 	g = ask(ingress_at, GET("/again"));
 	ok("ohttp: and a GET twice", !g.err && g.status == 503 && atomic_load(&relay.posts) == before + 3, "%d %u", g.err, g.status);
 	got_free(&g);
+	atomic_store(&relay.trick, PASS);
+}
+
+// A connection that was kept ends when the request is served, and before the answer came. What must not be done twice is not sent again: the gateway would
+// know it, but another one with the same keys would not.
+static void test_lost(void)
+{
+	static const char *const twice[] = {"GET", "PUT", "DELETE"};
+	struct ratls_options tls = options_of(NULL, &good);
+	char request[128], name[128], body[32];
+	start_ingress(&tls, false);
+	expect("ohttp: a connection that is kept", GET("/kept"), 201, "GET /kept");
+	unsigned int posts = atomic_load(&relay.posts), calls = atomic_load(&origin_calls);
+	atomic_store(&relay.trick, LOSE_ANSWER);
+	struct got g = ask(ingress_at, "POST /once HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nContent-Length: 4\r\n\r\npaid");
+	ok("ohttp: a POST whose answer is lost is sent and served once",
+	   !g.err && g.status == 502 && atomic_load(&relay.posts) == posts + 1 && atomic_load(&origin_calls) == calls + 1, "%d, status %u, %u, %u", g.err,
+	   g.status, atomic_load(&relay.posts) - posts, atomic_load(&origin_calls) - calls);
+	got_free(&g);
+	for (size_t k = 0; k < sizeof twice / sizeof *twice; k++) {
+		expect("ohttp: another connection that is kept", GET("/kept"), 201, "GET /kept");
+		posts = atomic_load(&relay.posts);
+		atomic_store(&relay.trick, LOSE_ANSWER);
+		snprintf(request, sizeof request, "%s /lost HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", twice[k]);
+		snprintf(name, sizeof name, "ohttp: a %s whose answer is lost is asked again", twice[k]);
+		snprintf(body, sizeof body, "%s /lost", twice[k]);
+		expect(name, request, 201, body);
+		ok("ohttp: and as another request", atomic_load(&relay.posts) == posts + 2, "%u times", atomic_load(&relay.posts) - posts);
+	}
 	atomic_store(&relay.trick, PASS);
 }
 
@@ -790,6 +821,7 @@ int main(void)
 	test_exchange(false);
 	test_exchange(true);
 	test_attacks();
+	test_lost();
 	test_verification();
 	test_restart();
 	test_tokens();
