@@ -2,7 +2,7 @@
 # For scenarios with servers: sourced first, natively and inside. Makes a folder of its own and goes there; ends what was started.
 #	as            before a command of a server that refuses to be root: runs it as nobody
 #	n COUNT       COUNT times SCALE
-#	port          prints a TCP port where nobody listens
+#	port          prints a TCP port where nobody listens, another one each time
 #	await CMD...  until the command succeeds
 #	ended PID     waits for a child and prints how it ended
 #	many N URL    asks for it N times SCALE times, forty at once, and prints how often which answer came
@@ -22,9 +22,9 @@ n() { echo $(($1 * SCALE)); }
 port() {
 	while :; do
 		p_port=$((10000 + $(od -An -N2 -tu2 /dev/urandom) % 20000))
-		grep -qi ":$(printf %04X $p_port) " /proc/net/tcp /proc/net/tcp6 /proc/net/udp 2>/dev/null || break
+		grep -qsx $p_port "$home/.ports" || grep -qi ":$(printf %04X $p_port) " /proc/net/tcp /proc/net/tcp6 /proc/net/udp 2>/dev/null || break
 	done
-	echo $p_port
+	echo $p_port | tee -a "$home/.ports"
 }
 await() {
 	a_left=1200
