@@ -9,21 +9,17 @@
 
 enum { MOST_MANIFESTS = 4096, MOST_STRINGS = 4096 };
 
-static json_t *parse(const char *json, size_t len, const char *what, bool array, struct fault *p)
+static int parse(const char *json, size_t len, const char *what, bool array, json_t **root, struct fault *p)
 {
 	json_error_t e;
-	json_t *root = len > OCI_MAX_JSON ? NULL : json_loadb(json, len, JSON_REJECT_DUPLICATES, &e);
 
+	*root = NULL;
 	if (len > OCI_MAX_JSON)
-		fault_set(p, -EFBIG, "%s is too large", what);
-	else if (!root)
-		fault_set(p, -EINVAL, "%s is not valid JSON: %s", what, e.text);
-	else if (array ? !json_is_array(root) : !json_is_object(root)) {
-		fault_set(p, -EINVAL, "%s is not a JSON %s", what, array ? "array" : "object");
-		json_decref(root);
-		root = NULL;
-	}
-	return root;
+		return fault_set(p, -EFBIG, "%s is too large", what);
+	*root = json_loadb(json, len, JSON_REJECT_DUPLICATES, &e);
+	if (!*root)
+		return fault_set(p, -EINVAL, "%s is not valid JSON: %s", what, e.text);
+	return (array ? json_is_array(*root) : json_is_object(*root)) ? 0 : fault_set(p, -EINVAL, "%s is not a JSON %s", what, array ? "array" : "object");
 }
 
 static bool is_digest(const char *s)
@@ -97,15 +93,16 @@ static void describe(json_t *d, struct text *out)
 
 int oci_read_index(const char *json, size_t len, const char *tag, const char *platform, struct oci_blob *manifest, bool *is_index, struct fault *p)
 {
-	json_t *root = parse(json, len, "the index", false, p), *list = json_object_get(root, "manifests"), *d, *found = NULL;
+	json_t *root, *list, *d, *found = NULL;
 	struct text there = {0};
 	size_t i, matches = 0;
+	int err = parse(json, len, "the index", false, &root, p);
 	const char *type;
-	int err = 0;
 
-	if (!root)
-		return len > OCI_MAX_JSON ? -EFBIG : -EINVAL;
 	text_puts(&there, "");
+	if (err)
+		goto out;
+	list = json_object_get(root, "manifests");
 	if (!json_is_array(list) || json_array_size(list) > MOST_MANIFESTS) {
 		err = fault_set(p, -EINVAL, "the index has no list of manifests");
 		goto out;
@@ -141,14 +138,13 @@ out:
 
 int oci_read_manifest(const char *json, size_t len, struct oci_manifest *m, struct fault *p)
 {
-	json_t *root = parse(json, len, "the manifest", false, p), *layers = json_object_get(root, "layers"), *d;
-	int err = 0;
+	json_t *root, *layers, *d;
+	int err = parse(json, len, "the manifest", false, &root, p);
 	size_t i;
 
 	*m = (struct oci_manifest){0};
-	if (!root)
-		return len > OCI_MAX_JSON ? -EFBIG : -EINVAL;
-	if (!json_is_array(layers) || json_array_size(layers) > OCI_MAX_LAYERS)
+	layers = json_object_get(root, "layers");
+	if (!err && (!json_is_array(layers) || json_array_size(layers) > OCI_MAX_LAYERS))
 		err = fault_set(p, -EINVAL, "the manifest has no list of layers, or one of more than %d", OCI_MAX_LAYERS);
 	if (!err)
 		err = read_blob(json_object_get(root, "config"), "the manifest's configuration", &m->config, p);
@@ -217,17 +213,17 @@ static char *read_string(json_t *from, const char *key)
 
 int oci_read_config(const char *json, size_t len, struct oci_config *c, struct fault *p)
 {
-	json_t *root = parse(json, len, "the image's configuration", false, p), *inner = json_object_get(root, "config");
-	int err;
+	json_t *root, *inner;
+	int err = parse(json, len, "the image's configuration", false, &root, p);
 
 	*c = (struct oci_config){0};
-	if (!root)
-		return len > OCI_MAX_JSON ? -EFBIG : -EINVAL;
+	inner = json_object_get(root, "config");
 	c->architecture = read_string(root, "architecture");
 	c->os = read_string(root, "os");
 	c->working_directory = read_string(inner, "WorkingDir");
 	c->user = read_string(inner, "User");
-	err = read_strings(json_object_get(inner, "Entrypoint"), "Entrypoint", &c->entrypoint, p);
+	if (!err)
+		err = read_strings(json_object_get(inner, "Entrypoint"), "Entrypoint", &c->entrypoint, p);
 	if (!err)
 		err = read_strings(json_object_get(inner, "Cmd"), "Cmd", &c->command, p);
 	if (!err)
@@ -275,13 +271,11 @@ static bool is_inner_path(const char *s)
 
 int oci_read_saved(const char *json, size_t len, const char *tag, struct oci_saved *s, struct fault *p)
 {
-	json_t *root = parse(json, len, "manifest.json", true, p), *item, *found = NULL, *name;
+	json_t *root, *item, *found = NULL, *name;
+	int err = parse(json, len, "manifest.json", true, &root, p);
 	size_t i, k;
-	int err = 0;
 
 	*s = (struct oci_saved){0};
-	if (!root)
-		return len > OCI_MAX_JSON ? -EFBIG : -EINVAL;
 	json_array_foreach(root, i, item)
 		json_array_foreach(json_object_get(item, "RepoTags"), k, name) {
 			const char *have = json_string_value(name);
@@ -292,7 +286,7 @@ int oci_read_saved(const char *json, size_t len, const char *tag, struct oci_sav
 		}
 	if (!tag && json_array_size(root) == 1)
 		found = json_array_get(root, 0);
-	if (!found)
+	if (!err && !found)
 		err = tag ? fault_set(p, -ENOENT, "no image of that name in the archive")
 			  : fault_set(p, -ENOENT, "%zu images in the archive: name one with --tag", json_array_size(root));
 	if (!err)

@@ -7,6 +7,7 @@
 #ifndef COFFER_IMAGE_ROOTFS_H
 #define COFFER_IMAGE_ROOTFS_H
 
+#include <openssl/types.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -69,6 +70,8 @@ typedef int rootfs_visit(void *ctx, const struct rootfs_entry *e, struct rootfs_
 // rootfs_tar.c: calls `visit` for each entry of a tar file, from its descriptor or from memory. -ENOPKG: libarchive is not on this machine.
 int rootfs_tar_walk(int fd, const char *name, rootfs_visit *visit, void *ctx, struct fault *p);
 int rootfs_tar_walk_memory(const void *bytes, size_t len, rootfs_visit *visit, void *ctx, struct fault *p);
+// The digest of a layer's tar file as it was before it was compressed. `out`: as long as `kind`'s digests. -E2BIG: longer than the limits can need.
+int rootfs_tar_digest(int fd, const char *name, const EVP_MD *kind, const struct rootfs_limits *limits, unsigned char *out, struct fault *p);
 // Makes "/a/b" of "./a//b/", in place of `out` (of PATH_MAX bytes). -EINVAL: it has ".." parts; -ENAMETOOLONG.
 int rootfs_clean_path(const char *name, char *out, struct fault *p);
 

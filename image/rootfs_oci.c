@@ -94,6 +94,21 @@ static int check_digest(const char *want, int fd, const void *bytes, size_t len,
 	return fd >= 0 && lseek(fd, 0, SEEK_SET) < 0 ? fault_errno(p, errno, "cannot read %s again", what) : 0;
 }
 
+// A layer is what the image's configuration names by the digest of its tar file, however that is compressed: the one that holds is this.
+static int check_layer(const char *diff_id, int fd, const char *name, const struct rootfs_options *o, struct fault *p)
+{
+	const EVP_MD *kind = starts_with(diff_id, "sha512:") ? EVP_sha512() : EVP_sha256();
+	unsigned char sum[EVP_MAX_MD_SIZE];
+	char hex[2 * EVP_MAX_MD_SIZE + 1];
+	int err = rootfs_tar_digest(fd, name, kind, &o->limits, sum, p);
+
+	if (!err && strcmp(hex_text(hex, sum, (size_t)EVP_MD_get_size(kind)), diff_id + 7))
+		err = fault_set(p, -EBADMSG, "%s is not the layer %.80s that the image's configuration names", name, diff_id);
+	if (!err && lseek(fd, 0, SEEK_SET) < 0)
+		err = fault_errno(p, errno, "cannot read %s again", name);
+	return err;
+}
+
 static char *blob_path(const struct oci_blob *b) { return xasprintf("blobs/%.6s/%s", b->digest, b->digest + 7); }
 
 // A blob that is JSON, checked.
@@ -181,7 +196,7 @@ static int import_oci(struct tree *t, const struct container *c, const struct ro
 		err = read_blob(c, &manifest.config, &json, p);
 	if (!err)
 		err = take_config(&json, o->platform, &config, r, p);
-	if (!err && config.diff_ids.count && config.diff_ids.count != manifest.layer_count)
+	if (!err && config.diff_ids.count != manifest.layer_count)
 		err = fault_set(p, -EBADMSG, "the manifest has %zu layers, the image's configuration %zu", manifest.layer_count, config.diff_ids.count);
 	for (size_t i = 0; i < manifest.layer_count && !err; i++) {
 		char *path = blob_path(&manifest.layers[i]);
@@ -194,6 +209,8 @@ static int import_oci(struct tree *t, const struct container *c, const struct ro
 					(unsigned long long)manifest.layers[i].size);
 		if (!err)
 			err = check_digest(manifest.layers[i].digest, fd, NULL, 0, path, p);
+		if (!err)
+			err = check_layer(config.diff_ids.items[i], fd, path, o, p);
 		if (!err)
 			err = apply_layer(t, fd, path, o, r, p);
 		if (fd >= 0)
@@ -238,7 +255,7 @@ static int import_saved(struct tree *t, const struct container *c, const struct 
 		struct stat st;
 		int fd = open_inner(c, saved.layers.items[i], &st, p);
 
-		err = fd < 0 ? fd : check_digest(config.diff_ids.items[i], fd, NULL, 0, saved.layers.items[i], p);
+		err = fd < 0 ? fd : check_layer(config.diff_ids.items[i], fd, saved.layers.items[i], o, p);
 		if (!err)
 			err = apply_layer(t, fd, saved.layers.items[i], o, r, p);
 		if (fd >= 0)

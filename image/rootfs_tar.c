@@ -6,12 +6,13 @@
 #include <errno.h>
 #include <limits.h>
 #include <locale.h>
+#include <openssl/evp.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "image/rootfs.h"
 
-enum { BLOCK_BYTES = 1 << 17 };
+enum { BLOCK_BYTES = 1 << 17, HEADERS_BYTES = 1 << 14 };
 
 static struct {
 	bool loaded;
@@ -23,6 +24,7 @@ static struct {
 	CALL(read_support_filter_zstd);
 	CALL(read_support_filter_bzip2);
 	CALL(read_support_format_tar);
+	CALL(read_support_format_raw);
 	CALL(read_open_fd);
 	CALL(read_open_memory);
 	CALL(read_next_header);
@@ -52,7 +54,7 @@ static bool load(void)
 		return false;
 #define GET(name) (ar.name = (typeof(ar.name))dlsym(lib, "archive_" #name))
 	ar.loaded = GET(read_new) && GET(read_free) && GET(read_support_filter_gzip) && GET(read_support_filter_xz) && GET(read_support_filter_zstd) &&
-		    GET(read_support_filter_bzip2) && GET(read_support_format_tar) && GET(read_open_fd) && GET(read_open_memory) &&
+		    GET(read_support_filter_bzip2) && GET(read_support_format_tar) && GET(read_support_format_raw) && GET(read_open_fd) && GET(read_open_memory) &&
 		    GET(read_next_header) && GET(read_data_block) && GET(error_string) && GET(entry_pathname) && GET(entry_hardlink) &&
 		    GET(entry_symlink) && GET(entry_filetype) && GET(entry_perm) && GET(entry_size) && GET(entry_uid) && GET(entry_gid) &&
 		    GET(entry_mtime) && GET(entry_xattr_count);
@@ -156,7 +158,8 @@ static int walk(struct archive *a, const char *name, rootfs_visit *visit, void *
 	return err;
 }
 
-static struct archive *begin(struct fault *p)
+// format: of what is in the compressed file.
+static struct archive *begin(int (*const *format)(struct archive *), struct fault *p)
 {
 	struct archive *a;
 
@@ -173,7 +176,7 @@ static struct archive *begin(struct fault *p)
 	ar.read_support_filter_xz(a);
 	ar.read_support_filter_zstd(a);
 	ar.read_support_filter_bzip2(a);
-	ar.read_support_format_tar(a);
+	(*format)(a);
 	return a;
 }
 
@@ -181,7 +184,7 @@ int rootfs_tar_walk(int fd, const char *name, rootfs_visit *visit, void *ctx, st
 {
 	// Names are UTF-8 in newer archives, which libarchive gives in the locale's characters.
 	locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0), old = utf8 ? uselocale(utf8) : (locale_t)0;
-	struct archive *a = begin(p);
+	struct archive *a = begin(&ar.read_support_format_tar, p);
 	int err = a ? 0 : -ENOPKG;
 
 	if (a && ar.read_open_fd(a, fd, BLOCK_BYTES) != ARCHIVE_OK)
@@ -197,9 +200,43 @@ int rootfs_tar_walk(int fd, const char *name, rootfs_visit *visit, void *ctx, st
 	return err;
 }
 
+int rootfs_tar_digest(int fd, const char *name, const EVP_MD *kind, const struct rootfs_limits *limits, unsigned char *out, struct fault *p)
+{
+	struct archive *a = begin(&ar.read_support_format_raw, p);
+	EVP_MD_CTX *digest = EVP_MD_CTX_new();
+	bool good = digest && EVP_DigestInit_ex(digest, kind, NULL);
+	struct archive_entry *entry;
+	int err = a ? 0 : -ENOPKG, r;
+	const void *bytes;
+	uint64_t most;
+	int64_t offset;
+	size_t len;
+
+	// Beside their content files take room for their headers: names, attributes, padding.
+	if (__builtin_mul_overflow(limits->files, (uint64_t)HEADERS_BYTES, &most) || __builtin_add_overflow(most, limits->bytes, &most))
+		most = UINT64_MAX;
+	if (!err && (ar.read_open_fd(a, fd, BLOCK_BYTES) != ARCHIVE_OK || ar.read_next_header(a, &entry) != ARCHIVE_OK))
+		err = fault_set(p, -EBADMSG, "%s cannot be read: %s", name, ar.error_string(a));
+	while (!err && good && (r = ar.read_data_block(a, &bytes, &len, &offset)) != ARCHIVE_EOF) {
+		if (r != ARCHIVE_OK)
+			err = fault_set(p, -EBADMSG, "%s is damaged: %s", name, ar.error_string(a));
+		else if (len > most)
+			err = fault_set(p, -E2BIG, "%s holds more than --max-size and --max-files let in", name);
+		else
+			good = EVP_DigestUpdate(digest, bytes, len);
+		most -= err ? 0 : len;
+	}
+	if (!err && !(good && EVP_DigestFinal_ex(digest, out, NULL)))
+		err = fault_set(p, -EIO, "cannot compute the digest of %s", name);
+	EVP_MD_CTX_free(digest);
+	if (a)
+		ar.read_free(a);
+	return err;
+}
+
 int rootfs_tar_walk_memory(const void *bytes, size_t len, rootfs_visit *visit, void *ctx, struct fault *p)
 {
-	struct archive *a = begin(p);
+	struct archive *a = begin(&ar.read_support_format_tar, p);
 	int err = a ? 0 : -ENOPKG;
 
 	if (a && ar.read_open_memory(a, bytes, len) != ARCHIVE_OK)

@@ -302,18 +302,36 @@ static void layers(struct text out[3])
 	finish_tar(&out[2]);
 }
 
-enum damage { NONE, LAYER_BYTE, CONFIG_BYTE, SIZE, ARCHITECTURE, LAYER_COUNT, DAMAGES };
+enum damage { NONE, COMPRESSED, LAYER_BYTE, CONFIG_BYTE, SIZE, ARCHITECTURE, LAYER_COUNT, ANOTHER_LAYER, DAMAGES };
+
+// The blob that holds `tar` compressed.
+static size_t compressed_blob(const struct text *tar, char digest[72])
+{
+	char *command = xasprintf("gzip -nc %s/plain >%s/packed", layout, layout), *packed = xasprintf("%s/packed", layout);
+	struct text bytes = {0};
+	struct fault f;
+	size_t n = 0;
+
+	put("plain", tar->data, tar->len);
+	if (!system(command) && !text_read_file(&bytes, packed, 1 << 20, &f))
+		n = blob(bytes.data, bytes.len, digest);
+	text_free(&bytes);
+	free(packed);
+	free(command);
+	return n;
+}
 
 static void make_layout(enum damage damage)
 {
-	char layer_digest[3][72], config_digest[72], manifest_digest[72];
+	char layer_digest[3][72], diff_id[3][72], config_digest[72], manifest_digest[72];
 	struct text tar[3], config = {0}, manifest = {0}, index = {0};
 	size_t size[3], config_size, manifest_size;
 
 	begin_layout();
 	layers(tar);
 	for (int i = 0; i < 3; i++) {
-		size[i] = blob(tar[i].data, tar[i].len, layer_digest[i]);
+		digest_of(tar[i].data, tar[i].len, diff_id[i]);
+		size[i] = damage == COMPRESSED ? compressed_blob(&tar[i], layer_digest[i]) : blob(tar[i].data, tar[i].len, layer_digest[i]);
 		if (damage == LAYER_BYTE && i == 1) {
 			char *name = xasprintf("blobs/sha256/%s", layer_digest[i] + 7);
 
@@ -326,7 +344,7 @@ static void make_layout(enum damage damage)
 	text_printf(&config, "{\"architecture\":\"%s\",\"os\":\"linux\",\"config\":{\"Entrypoint\":[\"/usr/bin/app\"],\"Cmd\":[\"--serve\",\"a \\\"b\\\"\"],"
 		    "\"Env\":[\"PATH=/usr/bin:/bin\",\"LANG=C\"],\"WorkingDir\":\"/srv\",\"User\":\"app\",\"ExposedPorts\":{\"80/tcp\":{},\"53/udp\":{}},"
 		    "\"Volumes\":{\"/data\":{}}},\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"%s\",\"%s\"%s%s%s]}}", damage == ARCHITECTURE ? "arm64" : "amd64",
-		    layer_digest[0], layer_digest[1], damage == LAYER_COUNT ? "" : ",\"", damage == LAYER_COUNT ? "" : layer_digest[2],
+		    diff_id[0], diff_id[damage == ANOTHER_LAYER ? 0 : 1], damage == LAYER_COUNT ? "" : ",\"", damage == LAYER_COUNT ? "" : diff_id[2],
 		    damage == LAYER_COUNT ? "" : "\"");
 	config_size = blob(config.data, config.len, config_digest);
 	if (damage == CONFIG_BYTE) {
@@ -371,8 +389,8 @@ static void check_image(const char *name, const struct rootfs_result *r)
 
 static void containers(void)
 {
-	static const char *const names[DAMAGES] = {"", "oci_layer_byte", "oci_config_byte", "oci_size", "oci_architecture", "oci_layer_count"};
-	static const char *const words[DAMAGES] = {"", "has not the digest", "has not the digest", "bytes, not the", "arm64", "layers"};
+	static const char *const names[DAMAGES] = {"", "", "oci_layer_byte", "oci_config_byte", "oci_size", "oci_architecture", "oci_layer_count", "oci_another_layer"};
+	static const char *const words[DAMAGES] = {"", "", "has not the digest", "has not the digest", "bytes, not the", "arm64", "layers", "is not the layer"};
 	struct rootfs_options other = {.limits = {1 << 20, 1000}, .platform = "linux/riscv64"}, tagged = {.limits = {1 << 20, 1000}, .platform = "linux/amd64", .tag = "1.0"};
 	struct rootfs_result r = {0};
 	struct fault f = {0};
@@ -404,6 +422,9 @@ static void containers(void)
 		free(command);
 		free(tar);
 	}
+	make_layout(COMPRESSED);
+	unit_check(!import_with(layout, NULL, &r, &f) && holds("/usr/bin/app", "app 2") && r.layers == 3, "oci_compressed", f.text);
+	rootfs_result_free(&r);
 	for (enum damage d = LAYER_BYTE; d < DAMAGES; d++) {
 		make_layout(d);
 		unit_check(import_with(layout, NULL, &r, &f) < 0 && strstr(f.text, words[d]), names[d], f.text);
