@@ -15,7 +15,7 @@ struct node { // inode->priv
 
 static struct super *sb;
 static struct mutex inodes_lock; // pointers to inodes in groups: leaf
-static const struct inode_ops dir_iops, file_iops;
+static const struct inode_ops dir_iops;
 static const struct file_ops dir_fops, file_fops;
 
 static struct cgroup *group_of(const struct inode *i) { return ((const struct node *)i->priv)->g; }
@@ -33,7 +33,7 @@ static struct inode *make(struct cgroup *g, const struct cfile *f, u32 mode)
 	cgroup_get(g);
 	i->priv = n;
 	i->ino = g->id + (f ? 1 + (u64)(f - cgroup_files) : 0);
-	i->iops = f ? &file_iops : &dir_iops;
+	i->iops = f ? &plain_iops : &dir_iops;
 	i->fops = f ? &file_fops : &dir_fops;
 	if (!f)
 		i->nlink = 2;
@@ -195,14 +195,7 @@ static int readdir(struct file *f, struct dir_ctx *c)
 	return 0;
 }
 
-static int setattr(struct inode *i, const struct iattr *a)
-{
-	setattr_copy(i, a);
-	return 0;
-}
-
-static const struct inode_ops dir_iops = {.lookup = lookup, .mkdir = mkdir, .rmdir = rmdir, .setattr = setattr};
-static const struct inode_ops file_iops = {.setattr = setattr};
+static const struct inode_ops dir_iops = {.lookup = lookup, .mkdir = mkdir, .rmdir = rmdir, .setattr = setattr_plain};
 static const struct file_ops dir_fops = {.readdir = readdir};
 
 static struct inode *inode_at(struct inode **at)

@@ -5,6 +5,7 @@
 // left); pollers share `pollq`. A waker looks at a queue without locking it: a sleeper enqueues under pipe->lock
 // after it saw that it must wait, and the waker changed the state under the same lock.
 // Locks: inode->lock (FIFO open and release) -> pipe->lock -> waitq.
+#include "kernel/fs/fs.h"
 #include "kernel/fs/pipe.h"
 #include "kernel/include/count.h"
 #include <asm/ioctls.h>
@@ -439,6 +440,7 @@ long sys_pipe2(int __user *fds, int flags)
 		goto out;
 	}
 	ino->ipc = p;
+	ino->iops = &plain_iops;
 	ino->fops = &fifo_fops; // opened again through /proc/self/fd
 	p->packets = flags & O_DIRECT;
 	p->readers = p->writers = 1;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sockets as files, and the calls that make, name and connect them. Messages: msg.c. Options: sockopt.c.
 // Locks: none of its own; the families' operations take theirs.
+#include "kernel/fs/fs.h"
 #include "kernel/net/families.h"
 #include "kernel/net/netns.h"
 #include "kernel/include/count.h"
@@ -117,6 +118,7 @@ static struct file *sock_file(struct sock *s, int flags)
 	struct inode *ino = inode_new(sock_sb, S_IFSOCK | 0777);
 	if (IS_ERR_OR_NULL(ino))
 		return ERR_PTR(ino ? PTR_ERR(ino) : -ENOMEM);
+	ino->iops = &plain_iops;
 	u32 oflags = O_RDWR | (flags & SOCK_NONBLOCK ? O_NONBLOCK : 0);
 	struct file *f = file_alloc(&sock_fops, ino, oflags, s);
 	inode_put(ino);

@@ -2,6 +2,7 @@
 // Pipes and FIFOs: data, ends, capacity, atomic writes, SIGPIPE.
 #include <limits.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #include "tests/kernel/t.h"
 
@@ -16,6 +17,23 @@ TEST(data_in_order)
 	STREQ(buf, "abcd");
 	EQ(read(p[0], buf, 10), 2);
 	CHECK(!memcmp(buf, "ef", 2));
+}
+
+// As sudo, su and container runtimes do, for whom they start.
+TEST(mode_and_owner)
+{
+	struct stat st;
+	int p[2], s = OK(socket(AF_UNIX, SOCK_STREAM, 0));
+	OK(pipe(p));
+	OK(fchmod(p[1], 0644));
+	OK(fchmod(s, 0600));
+	OK(fchown(p[1], geteuid(), getegid()));
+	OK(fstat(p[0], &st));
+	EQ(st.st_mode, S_IFIFO | 0644u);
+	EQ(st.st_uid, geteuid());
+	OK(fstat(s, &st));
+	EQ(st.st_mode, S_IFSOCK | 0600u);
+	ERR(ftruncate(p[1], 0), EINVAL);
 }
 
 TEST(wrong_end)
