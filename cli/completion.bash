@@ -43,7 +43,7 @@ _coffer() {
 	doctor | version) words="--json" files=0 ;;
 	syscalls) words="--check --state --class --json --markdown" ;;
 	start) words="--name --restart --log-size --log-files --volume --env --publish --workdir --broker --connect --stop-timeout --tpm --debug-log --debug-missing --debug-strace --strace --trace --debug-ring" ;;
-	exec) words="--interactive --tty --env --workdir $(_coffer_names)" files=0 ;;
+	exec) words="--interactive --tty --env --workdir --user $(_coffer_names)" files=0 ;;
 	ps) words="--all --json" files=0 ;;
 	logs) words="--follow --last --since --stream --json --plain $(_coffer_names)" files=0 ;;
 	stop | restart | kill | rm) words="--time --signal --force $(_coffer_names)" files=0 ;;

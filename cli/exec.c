@@ -233,6 +233,11 @@ static int add_variable(json_t *env, const char *text)
 	return err;
 }
 
+static int add_text(json_t *request, const char *key, const char *text)
+{
+	return json_object_set_new(request, key, json_string(text)) ? cli_usage(&command_exec, "'%s' is no UTF-8 text", text) : 0;
+}
+
 static json_t *terminal(void)
 {
 	const char *term = getenv("TERM");
@@ -252,19 +257,20 @@ static int parse(int argc, char **argv, struct client *c, json_t *request, const
 {
 	static const struct option options[] = {
 		{"interactive", no_argument, NULL, 'i'}, {"tty", no_argument, NULL, 't'}, {"env", required_argument, NULL, 'e'},
-		{"workdir", required_argument, NULL, 'w'}, {0},
+		{"workdir", required_argument, NULL, 'w'}, {"user", required_argument, NULL, 'u'}, {0},
 	};
 	json_t *env = json_object(), *args = json_array();
 	int option, err = 0;
 
 	json_object_set_new(request, "env", env);
 	json_object_set_new(request, "args", args);
-	while (!err && (option = getopt_long(argc, argv, "+ite:w:", options, NULL)) != -1) {
+	while (!err && (option = getopt_long(argc, argv, "+ite:w:u:", options, NULL)) != -1) {
 		switch (option) {
 		case 'i': c->input = true; break;
 		case 't': c->tty = c->input = true; break;
 		case 'e': err = add_variable(env, optarg); break;
-		case 'w': json_object_set_new(request, "cwd", json_string(optarg)); break;
+		case 'w': err = add_text(request, "cwd", optarg); break;
+		case 'u': err = add_text(request, "user", optarg); break;
 		default: err = cli_usage(&command_exec, "wrong option");
 		}
 	}
@@ -387,13 +393,14 @@ int exec_tasks(const char *name, char **json, struct fault *f)
 
 const struct command command_exec = {
 	"exec", "another program in a running enclave",
-	"usage: coffer exec [-i] [-t] [-e NAME[=value]]... [-w DIR] NAME [--] PROGRAM [ARGUMENT...]\n\n"
+	"usage: coffer exec [-i] [-t] [-e NAME[=value]]... [-w DIR] [-u USER] NAME [--] PROGRAM [ARGUMENT...]\n\n"
 	"Starts PROGRAM in the enclave NAME that `coffer start` has started, if its coffer.yaml lists it in `host_exec`. Output, exit code and\n"
 	"signals are passed through; 125 when the enclave refuses, 126 and 127 when the program cannot be executed or is not there, 137 when\n"
 	"the enclave ends meanwhile.\n\n"
 	"  -i, --interactive            standard input is the program's; else it has none\n"
 	"  -t, --tty                    a terminal in the enclave, with -i; this one is raw meanwhile\n"
 	"  -e, --env NAME=value | NAME  a variable, where host_environment of coffer.yaml lets it in\n"
-	"  -w, --workdir DIR            the folder in which it starts; only with `host_exec: any`\n",
+	"  -w, --workdir DIR            the folder in which it starts; only with `host_exec: any`\n"
+	"  -u, --user NAME|UID[:GROUP|:GID]   as whom, by the enclave's /etc/passwd and /etc/group; else root. Only with `host_exec: any`\n",
 	exec,
 };

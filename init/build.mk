@@ -9,7 +9,7 @@ $(B)/iobj/%.o: %.c
 	@echo "  ICC  $<"
 	$(Q)$(CC) $(ICFLAGS) -c $< -o $@
 
-INIT_OBJS = $(addprefix $(B)/iobj/,init/init.o init/settings.o init/exec_request.o init/control.o init/tasks.o lib/control.o lib/fault.o lib/file.o)
+INIT_OBJS = $(addprefix $(B)/iobj/,init/init.o init/settings.o init/exec_request.o init/exec_user.o init/control.o init/tasks.o lib/control.o lib/fault.o lib/file.o)
 INIT_ATTEST_OBJS = $(addprefix $(B)/iobj/,init/attest_main.o init/attest.o init/exchange.o init/anchor.o init/anchor_tpm.o init/sealing.o init/secrets.o init/identity.o init/enclave.o init/settings.o \
 	attest/binding.o attest/coco_snp.o attest/snp_chain.o attest/cert.o attest/link_cache.o lib/fault.o lib/file.o lib/encode.o lib/jwa.o lib/jwe.o lib/jwe_rsa.o lib/tls.o lib/certext.o lib/http.o \
 	lib/http_client.o lib/tpm.o lib/tpm_command.o lib/tpm_wire.o lib/tpm_anchor.o)
@@ -38,4 +38,4 @@ $(B)/lib/coffer/gateway: $(GATEWAY_OBJS) $(B)/iobj/libparts.a
 	$(Q)$(CC) $(ILDFLAGS) -o $@ $^ $(RATLS_LIBS)
 
 BINS += $(B)/lib/coffer/init $(B)/lib/coffer/init-attest $(B)/lib/coffer/gateway
-COFFER_OBJS += $(B)/obj/init/gateway_config.o $(B)/obj/init/gateway_dns.o $(B)/obj/init/settings.o $(B)/obj/init/exec_request.o $(B)/obj/init/attest.o $(B)/obj/init/exchange.o $(B)/obj/init/anchor.o $(B)/obj/init/anchor_tpm.o $(B)/obj/init/sealing.o $(B)/obj/init/secrets.o $(B)/obj/init/identity.o
+COFFER_OBJS += $(B)/obj/init/gateway_config.o $(B)/obj/init/gateway_dns.o $(B)/obj/init/settings.o $(B)/obj/init/exec_request.o $(B)/obj/init/exec_user.o $(B)/obj/init/attest.o $(B)/obj/init/exchange.o $(B)/obj/init/anchor.o $(B)/obj/init/anchor_tpm.o $(B)/obj/init/sealing.o $(B)/obj/init/secrets.o $(B)/obj/init/identity.o

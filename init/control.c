@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "hostcall/controlcall.h"
+#include "init/exec_user.h"
 #include "lib/control.h"
 
 // Requests served at a time, each a process of the enclave's that its limits count; how long one may take to be said; and the pause when nothing
@@ -124,7 +125,8 @@ static int open_pipes(struct ends *e)
 	return 0;
 }
 
-_Noreturn static void become(const struct exec_request *r, const struct ends *e, int failed)
+// u: NULL: root, as this process.
+_Noreturn static void become(const struct exec_request *r, const struct exec_user *u, const struct ends *e, int failed)
 {
 	struct sigaction dfl = {.sa_handler = SIG_DFL};
 	for (int sig = 1; sig < NSIG; sig++)
@@ -132,21 +134,27 @@ _Noreturn static void become(const struct exec_request *r, const struct ends *e,
 	setsid();
 	if (e->terminal >= 0)
 		ioctl(e->terminal, TIOCSCTTY, 0);
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 3; i++) {
 		dup2(e->child[i], i);
+		if (u && fchown(i, u->uid, (gid_t)-1)) // so that it can open /dev/stdout, or its terminal
+			errno = 0;
+	}
 	clearenv();
 	for (char **p = r->envp; p && *p; p++)
 		putenv(*p);
-	if (!chdir(r->cwd))
+	if (u && u->home && !r->sets_home)
+		setenv("HOME", u->home, 1);
+	int err = u ? -exec_user_become(u) : 0;
+	if (!err && !chdir(r->cwd))
 		execvp(r->argv[0], r->argv);
-	int err = errno;
+	err = err ? err : errno;
 	if (write(failed, &err, sizeof err) < 0)
 		_exit(EXIT_REFUSED);
 	_exit(err == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE);
 }
 
 // 0: it runs. Else the host has been told why not.
-static int start(struct session *s, const struct exec_request *r)
+static int start(struct session *s, const struct exec_request *r, const struct exec_user *u)
 {
 	struct ends e = {{-1, -1, -1}, {-1, -1, -1}, -1};
 	int failed[2], why = 0, err = r->tty ? open_terminal(&e, r) : open_pipes(&e);
@@ -157,7 +165,7 @@ static int start(struct session *s, const struct exec_request *r)
 	}
 	s->child = fork();
 	if (!s->child)
-		become(r, &e, failed[1]);
+		become(r, u, &e, failed[1]);
 	close(failed[1]);
 	for (int i = 0; i < 3; i++)
 		if (e.child[i] != e.terminal)
@@ -323,16 +331,19 @@ static void relay(struct session *s)
 static void serve_exec(struct session *s, const struct exec_rules *rules, const struct control_frame *f)
 {
 	struct exec_request r;
+	struct exec_user u = {0};
 	struct fault why = {""};
 	uint8_t code;
 	int status;
-	if (exec_request_read(&r, rules, (const char *)f->data, f->len, &why)) {
+	if (exec_request_read(&r, rules, (const char *)f->data, f->len, &why) ||
+	    (r.user && exec_user_find(&u, r.user, "/etc/passwd", "/etc/group", &why) < 0)) {
 		refuse(s->host, EXIT_REFUSED, why.text);
 		return;
 	}
-	if (start(s, &r))
+	if (start(s, &r, r.user ? &u : NULL))
 		return;
 	exec_request_free(&r);
+	exec_user_free(&u);
 	if (control_send(s->host, CONTROL_STARTED, NULL, 0))
 		s->host_gone = true;
 	relay(s);

@@ -128,11 +128,11 @@ static int refuse_unknown(json_t *o, const char *const *known, struct fault *f)
 
 int exec_request_read(struct exec_request *r, const struct exec_rules *rules, const char *text, size_t len, struct fault *f)
 {
-	static const char *const keys[] = {"args", "env", "cwd", "tty", NULL}, *const tty_keys[] = {"rows", "cols", "term", NULL};
+	static const char *const keys[] = {"args", "env", "cwd", "user", "tty", NULL}, *const tty_keys[] = {"rows", "cols", "term", NULL};
 	json_error_t e;
 	json_t *o = json_loadb(text, len, JSON_REJECT_DUPLICATES, &e), *tty = json_object_get(o, "tty");
-	const json_t *where = json_object_get(o, "cwd");
-	const char *cwd = json_string_value(where), *term = json_string_value(json_object_get(tty, "term"));
+	const json_t *where = json_object_get(o, "cwd"), *whom = json_object_get(o, "user");
+	const char *cwd = json_string_value(where), *user = json_string_value(whom), *term = json_string_value(json_object_get(tty, "term"));
 	int err = 0;
 	memset(r, 0, sizeof *r);
 	if (!json_is_object(o))
@@ -149,6 +149,13 @@ int exec_request_read(struct exec_request *r, const struct exec_rules *rules, co
 		err = fault_set(f, -EINVAL, "the working directory must be an absolute path");
 	if (!err && cwd && !rules->any && strcmp(cwd, rules->cwd))
 		err = fault_set(f, -EPERM, "the host asks for the working directory '%.200s'; only host_exec: any leaves that to it", cwd);
+	if (!err && whom && (!user || !*user || strlen(user) != json_string_length(whom)))
+		err = fault_set(f, -EINVAL, "the user must be a text");
+	if (!err && user && !rules->any)
+		err = fault_set(f, -EPERM, "the host asks for the user '%.100s'; only host_exec: any leaves that to it", user);
+	if (!err && user && !(r->user = strdup(user)))
+		err = no_memory(f);
+	r->sets_home = json_object_get(json_object_get(o, "env"), "HOME");
 	if (!err && !(r->cwd = strdup(cwd ? cwd : rules->cwd)))
 		err = no_memory(f);
 	r->tty = tty;
@@ -174,5 +181,6 @@ void exec_request_free(struct exec_request *r)
 	free_list(r->argv);
 	free_list(r->envp);
 	free(r->cwd);
+	free(r->user);
 	memset(r, 0, sizeof *r);
 }

@@ -21,6 +21,8 @@ struct exec_request {
 	char **argv;		// argv[0] is the program, absolute unless `any`
 	char **envp;
 	char *cwd;
+	char *user;		// NULL: root (exec_user.h)
+	bool sets_home;		// HOME is the host's choice
 	bool tty;
 	unsigned short rows, cols;
 };

@@ -2,7 +2,7 @@
 // What `coffer exec` and the helper in the enclave (init/control.c) say to each other, over a stream that belongs to the host: frames of
 // a type, a length of three bytes (big-endian, at most CONTROL_MOST) and so many bytes. One connection is one request. No locks.
 //
-//	exec           {"args":[...],"env":{...},"cwd":"/x","tty":{"rows":24,"cols":80,"term":"xterm"}}; all but args may be missing
+//	exec           {"args":[...],"env":{...},"cwd":"/x","user":"u:g","tty":{"rows":24,"cols":80,"term":"xterm"}}; all but args may be missing
 //	tasks          nothing; the answer is data on stdout (JSON), then exit 0
 //	stdin          bytes, at most as many as credit has granted and not more; none: the end
 //	signal         one byte: its number

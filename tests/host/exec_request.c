@@ -7,7 +7,10 @@
 #include <unistd.h>
 
 #include "init/exec_request.h"
+#include "init/exec_user.h"
 #include "lib/control.h"
+#include "lib/file.h"
+#include "tests/folder.h"
 
 static char *programs[] = {"/bin/sh", "/usr/bin/redis-cli", NULL}, *variables[] = {"TERM", "A", NULL}, *envp[] = {"PATH=/bin", "A=1", "B=2", NULL};
 static const struct exec_rules none = {.envp = envp, .cwd = "/app"}, any = {.any = true, .variables = variables, .envp = envp, .cwd = "/app"},
@@ -70,6 +73,47 @@ static void environment(void)
 	exec_request_free(&r);
 }
 
+static void is(const char *spec, const char *passwd, const char *group, int want, unsigned int uid, unsigned int gid, size_t groups)
+{
+	struct exec_user u;
+	struct fault f = {""};
+	int err = exec_user_find(&u, spec, passwd, group, &f);
+	bool good = err == want || (!want && err > 0);
+
+	if (good && !want)
+		good = u.uid == uid && u.gid == gid && u.group_count == groups && u.groups[0] == gid;
+	printf("%s exec_request.user '%s'%s%s\n", good ? "ok" : "not ok", spec, good ? "" : ": not so: ", good ? "" : f.text);
+	exec_user_free(&u);
+}
+
+static void users(void)
+{
+	static const char users[] = "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n# none\nbad line\nbob:x:1001:50::/:/bin/sh\n";
+	static const char groups[] = "root:x:0:\nann:x:1000:ann\nstaff:x:50:ann,bob\ndisk:x:6:ann\n";
+	char dir[64], passwd[80], group[80];
+
+	if (!test_folder(dir, "users"))
+		return;
+	snprintf(passwd, sizeof(passwd), "%s/passwd", dir);
+	snprintf(group, sizeof(group), "%s/group", dir);
+	check(!file_write(passwd, users, strlen(users), 0600, false, NULL) && !file_write(group, groups, strlen(groups), 0600, false, NULL), "lists");
+	is("ann", passwd, group, 0, 1000, 1000, 3);
+	is("1000", passwd, group, 0, 1000, 1000, 3);
+	is("bob", passwd, group, 0, 1001, 50, 1);
+	is("4711", passwd, group, 0, 4711, 0, 1);
+	is("ann:disk", passwd, group, 0, 1000, 6, 1);
+	is("1:2", passwd, group, 0, 1, 2, 1);
+	is("1:2", "/nonexistent", "/nonexistent", 0, 1, 2, 1);
+	is("nobody", passwd, group, -ENOENT, 0, 0, 0);
+	is("ann:none", passwd, group, -ENOENT, 0, 0, 0);
+	is("ann:", passwd, group, -EINVAL, 0, 0, 0);
+	is(":disk", passwd, group, -EINVAL, 0, 0, 0);
+	is("4294967295", passwd, group, -EINVAL, 0, 0, 0);
+	is("0:4294967295", passwd, group, -EINVAL, 0, 0, 0);
+	is("99999999999999999999", passwd, group, -EINVAL, 0, 0, 0);
+	is("-1", passwd, group, -ENOENT, 0, 0, 0);
+}
+
 int main(void)
 {
 	gives("listed", &listed, "{\"args\":[\"/bin/sh\"]}", 0, "/bin/sh", "");
@@ -93,7 +137,12 @@ int main(void)
 	gives("tty_size", &listed, "{\"args\":[\"sh\"],\"tty\":{\"rows\":99999,\"cols\":1}}", -EINVAL, NULL, "rows");
 	gives("twice", &listed, "{\"args\":[\"sh\"],\"args\":[\"sh\"]}", -EINVAL, NULL, "JSON");
 	gives("relative_folder", &any, "{\"args\":[\"sh\"],\"cwd\":\"x\"}", -EINVAL, NULL, "absolute");
+	gives("user", &any, "{\"args\":[\"sh\"],\"user\":\"a:b\"}", 0, "sh", "");
+	gives("user_of_listed", &listed, "{\"args\":[\"sh\"],\"user\":\"root\"}", -EPERM, NULL, "host_exec: any");
+	gives("user_type", &any, "{\"args\":[\"sh\"],\"user\":0}", -EINVAL, NULL, "user must be a text");
+	gives("user_nobody", &any, "{\"args\":[\"sh\"],\"user\":\"\"}", -EINVAL, NULL, "user must be a text");
 	environment();
 	frames();
+	users();
 	return 0;
 }
