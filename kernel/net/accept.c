@@ -96,9 +96,11 @@ void accept_drop(struct sock *l)
 		c->ops->release(c);
 		if (peer) {
 			mutex_lock(&peer->lock);
-			__atomic_store_n(&peer->err, ECONNRESET, __ATOMIC_RELAXED);
-			peer->shut = SHUT_RCV | SHUT_SND;
-			peer->reset = true;
+			if (peer->peer == c) {
+				__atomic_store_n(&peer->err, ECONNRESET, __ATOMIC_RELAXED);
+				peer->shut = SHUT_RCV | SHUT_SND;
+				peer->reset = true;
+			}
 			mutex_unlock(&peer->lock);
 			sock_wake(&peer->rq);
 			sock_wake_poll(peer, 0);

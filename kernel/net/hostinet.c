@@ -57,6 +57,23 @@ void host_close(struct inet_sock *i)
 	hc_close(h);
 }
 
+void host_disconnect(struct inet_sock *i, int *former)
+{
+	const struct sockaddr_in none = { .sin_family = AF_UNSPEC };
+	*former = __atomic_exchange_n(&i->hfd, -1, __ATOMIC_ACQ_REL);
+	if (*former < 0)
+		return;
+	hostio_unwatch(*former);
+	(void)hc_connect(*former, &none, sizeof(none));
+	memset(&i->host, 0, sizeof(i->host));
+}
+
+void host_close_former(int hfd)
+{
+	if (hfd >= 0)
+		hc_close(hfd);
+}
+
 // Makes h the socket's; another thread may have been first: -EEXIST. Nothing must go on watching for a socket that does not close it.
 static int adopt(struct inet_sock *i, int h)
 {
@@ -188,8 +205,8 @@ static void check_connected(struct sock *s)
 static int host_tcp_connect(struct sock *s, const u8 *addr, u32 len, int flags)
 {
 	struct inet_sock *i = inet_of(s);
-	(void)addr;
-	(void)len;
+	if (addr && len >= sizeof(u16) && !memcmp(addr, "\0\0", 2)) // AF_UNSPEC
+		return tcp_disconnect(s);
 	bool was = s->state == ST_CONNECTING;
 	u64 deadline = 0;
 	for (;;) {
@@ -428,6 +445,7 @@ static void host_tcp_release(struct sock *s)
 	}
 	host_close(i);
 	inet_unbind(i);
+	tcp_forget_former(i);
 }
 
 static int host_getopt(struct sock *s, int level, int opt, void *val, u32 *len)

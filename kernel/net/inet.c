@@ -295,7 +295,7 @@ int inet_bind(struct sock *s, const u8 *addr, u32 len)
 	if (r)
 		i->local = old;
 	else
-		i->own_address = !ip_is_any(a.ip);
+		i->own_address = !ip_is_any(a.ip), i->named_port = a.port;
 	return r;
 }
 

@@ -49,6 +49,7 @@ struct inet_sock {
 	bool bound;	   // local.port is ours: in the port table
 	bool shares_port;  // accepted from a listener
 	bool own_address;  // bind(2) named the local address, so it outlives a disconnect
+	bool named_port;   // and the port
 	bool v6only;
 	bool told;	   // a non-blocking connect has succeeded and the next connect(2) says so
 	bool refused;	   // a non-blocking connect has failed and the next connect(2) says so
@@ -65,6 +66,9 @@ struct inet_sock {
 	bool outside;	   // the gateway's listener on a shielded port: nobody inside finds it, and the port inside is the program's
 	bool serves;	   // the gateway's, at an address of the world that programs reach here
 	struct hostio_state host;
+	struct former *former; // disconnect.c: connections that it had
+	u32 nformer;
+	bool parting;
 };
 static inline struct inet_sock *inet_of(struct sock *s) { return container_of(s, struct inet_sock, s); }
 
@@ -120,6 +124,10 @@ void shield_refused(void);		// says why a connection out is refused
 extern const struct sock_ops tcp_ops, udp_ops;
 int tcp_state(const struct sock *s);	// as in /proc/net/tcp and TCP_INFO
 
+// disconnect.c
+int tcp_disconnect(struct sock *s);
+void tcp_forget_former(struct inet_sock *i);
+
 int udp_setopt(struct inet_sock *i, int opt, const void *val, u32 len);
 int udp_getopt(struct inet_sock *i, int opt, void *val, u32 *len);
 void udp_extra_free(struct inet_sock *i);
@@ -131,6 +139,8 @@ int host_connect(struct sock *s, const struct iaddr *to, int flags);
 int host_listen(struct inet_sock *i, int backlog);
 int host_accept(struct inet_sock *l, struct sock **out);	// -EAGAIN
 void host_close(struct inet_sock *i);
+void host_disconnect(struct inet_sock *i, int *former);	// the host's stream is reset; *former: its handle, which nobody uses any more but who is in a call
+void host_close_former(int hfd);
 int host_available(struct inet_sock *i);	// FIONREAD: bytes that can be read, of the first datagram; at most 64 KiB
 bool host_acceptable(struct inet_sock *l);
 int host_udp_open(struct inet_sock *i, bool bind);

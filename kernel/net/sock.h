@@ -3,8 +3,8 @@
 // queue of packets for the rest) and the peer. Families embed it: struct unix_sock (unix.c), struct inet_sock (inet.h).
 //
 // Sending puts bytes or packets straight into the peer's receive side. A connected pair holds references on each other:
-// s->peer is set once, before the socket is visible as connected, and dropped when the last descriptor of s closes, so
-// it is stable inside any call on s.
+// s->peer is set before the socket is visible as connected, and dropped when the last descriptor of s closes, so what a call on s
+// has read there is good until it returns. (TCP can leave its peer before: disconnect.c keeps the reference.)
 //
 // Locks: s->lock guards what is marked (L). Two socks' locks are never held together. Above it: the family's table
 // locks (unix_lock, inet_lock). Wake-ups happen after it was released; a sleeper enqueues itself under it, so a waker
@@ -132,7 +132,7 @@ struct sock {
 	struct ref ref;
 	struct mutex lock;
 	u16 family, type, protocol;
-	u8 state;		// (L) enum sock_state; ST_CONNECTED never changes back but to ST_CLOSED
+	u8 state;		// (L) enum sock_state; ST_CONNECTED never changes back but to ST_CLOSED, and TCP's to ST_IDLE (disconnect.c)
 	u8 shut;		// (L) SHUT_RCV | SHUT_SND; senders read it without
 	bool peer_done;		// (L) the peer has closed or shut down its sending side
 	bool reset;		// (L) the connection was aborted
@@ -251,6 +251,7 @@ bool stream_over(const struct sock *s);	// both directions have ended: TCP's CLO
 ssize_t stream_send_urgent(struct sock *s, struct sock_msg *m, int flags);
 ssize_t stream_recv_urgent(struct sock *s, struct sock_msg *m, int flags);
 void stream_close(struct sock *s);	// tells the peer; frees the ring
+void stream_end(struct sock *s, bool reset);
 void stream_drop_rx(struct sock *s);
 u32 stream_poll(struct sock *s, struct poll_table *pt);
 void sock_pair(struct sock *a, struct sock *b);

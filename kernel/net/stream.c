@@ -78,7 +78,7 @@ ssize_t stream_send(struct sock *s, struct sock_msg *m, int flags)
 		return -ENOMEM;
 	mutex_lock(&p->lock);
 	for (;;) {
-		if (unlikely(s->shut & SHUT_SND || (s->err && s->family != AF_UNIX))) {
+		if (unlikely(s->shut & SHUT_SND || s->peer != p || (s->err && s->family != AF_UNIX))) {
 			mutex_unlock(&p->lock);
 			r = done ? 0 : send_error(s);
 			goto out;
@@ -214,6 +214,12 @@ static void free_marks(struct list *gone)
 	}
 }
 
+// TCP: the other side's FIN had come before the reset. What was sent is whole, so a reader sees the end; SO_ERROR and writers learn the rest.
+static bool ended_before_reset(const struct sock *s)
+{
+	return unlikely(__atomic_load_n(&s->err, __ATOMIC_RELAXED) == EPIPE) && s->peer_done && s->family != AF_UNIX;
+}
+
 ssize_t stream_recv(struct sock *s, struct sock_msg *m, int flags)
 {
 	struct iter *it = m->it;
@@ -264,7 +270,7 @@ ssize_t stream_recv(struct sock *s, struct sock_msg *m, int flags)
 		}
 		if (done >= (ssize_t)target && (done || !it->left))
 			break;
-		if ((r = sock_take_err(s)))
+		if (!ended_before_reset(s) && (r = sock_take_err(s)))
 			break;
 		if (s->shut & SHUT_RCV)
 			break;
@@ -343,7 +349,10 @@ void stream_drop_rx(struct sock *s)
 	free_marks(&gone);
 }
 
-void stream_close(struct sock *s)
+void stream_close(struct sock *s) { stream_end(s, false); }
+
+// reset: whatever is left, the other side is told that it was not an end in order.
+void stream_end(struct sock *s, bool reset)
 {
 	struct sock *p = s->peer;
 	mutex_lock(&s->lock);
@@ -357,9 +366,9 @@ void stream_close(struct sock *s)
 	sock_wake(&s->wq);
 	if (!p || !was)
 		return;
-	bool abort = unread || (s->linger && !s->linger_sec && s->family != AF_UNIX && !finished);
+	bool abort = reset || unread || (s->linger && !s->linger_sec && s->family != AF_UNIX && !finished);
 	mutex_lock(&p->lock);
-	if (!p->dead) {
+	if (!p->dead && p->peer == s) { // it may have another peer by now
 		bool knew = p->peer_done && p->family != AF_UNIX; // in CLOSE_WAIT: the reset is a broken pipe
 		p->shut |= SHUT_RCV;
 		p->peer_done = true;

@@ -126,6 +126,7 @@ static int begin_connect(struct inet_sock *i)
 		r = s->state == ST_LISTEN ? -EISCONN : -EINVAL;
 	} else {
 		s->state = ST_CONNECTING;
+		__atomic_store_n(&s->err, 0, __ATOMIC_RELAXED); // of a connection before this one
 	}
 	mutex_unlock(&s->lock);
 	return r;
@@ -156,7 +157,7 @@ static int tcp_connect(struct sock *s, const u8 *addr, u32 len, int flags)
 	if (family == AF_UNSPEC) {
 		if (s->state == ST_LISTEN)
 			stop_listening(s);
-		return s->state == ST_IDLE ? 0 : -EISCONN;
+		return tcp_disconnect(s);
 	}
 	int r = inet_parse(s, addr, len, &to);
 	if (!r)
@@ -237,6 +238,7 @@ static void tcp_release(struct sock *s)
 		stream_close(s);
 	inet_unbind(i);
 	host_close(i);
+	tcp_forget_former(i);
 	struct sock *p = s->peer;
 	s->peer = NULL;
 	if (p)

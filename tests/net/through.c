@@ -310,6 +310,77 @@ static void udp_both(int s, struct sockaddr *a, socklen_t n)
 	CHECK(!memcmp(&from, a, n));
 }
 
+// connect(AF_UNSPEC): the far side is told, and the socket can go elsewhere, within the machine and out of it again.
+TEST(disconnected)
+{
+	const struct sockaddr none = {.sa_family = AF_UNSPEC};
+	struct sockaddr_in a = in4(ECHO), hold = in4(HOLD), near = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int s = OK(socket(AF_INET, SOCK_STREAM, 0)), e = 0, l = OK(socket(AF_INET, SOCK_STREAM, 0));
+	socklen_t n = sizeof(e), near_len = sizeof(near);
+	char b[8];
+	OK(bind(l, ADDR(near)));
+	OK(listen(l, 4));
+	OK(getsockname(l, (void *)&near, &near_len));
+	for (int k = 0; k < 3; k++) {
+		OK(connect(s, ADDR(a)));
+		OK(getsockopt(s, SOL_SOCKET, SO_ERROR, &e, &n));
+		EQ(e, 0);
+		t_writen(s, "hello", 5);
+		EQ(recv(s, b, 5, MSG_WAITALL), 5);
+		EQ(memcmp(b, "hello", 5), 0);
+		OK(connect(s, &none, sizeof(none)));
+		if (k != 1) {
+			OK(getsockopt(s, SOL_SOCKET, SO_ERROR, &e, &n));
+			EQ(e, ECONNRESET);
+			ERR(read(s, b, 1), ENOTCONN);
+		}
+		OK(connect(s, ADDR(near)));
+		int c = OK(accept(l, NULL, NULL));
+		t_writen(s, "near", 4);
+		EQ(recv(c, b, 4, MSG_WAITALL), 4);
+		OK(connect(s, &none, sizeof(none)));
+		close(c);
+		OK(connect(s, ADDR(hold)));
+		OK(connect(s, &none, sizeof(none)));
+	}
+	ERR(send(s, "x", 1, MSG_NOSIGNAL), ECONNRESET);
+	ERR(send(s, "x", 1, MSG_NOSIGNAL), EPIPE);
+}
+
+static unsigned int not_sent(int s)
+{
+	unsigned int info[64] = {0};
+	socklen_t n = sizeof(info);
+	OK(getsockopt(s, IPPROTO_TCP, TCP_INFO, info, &n));
+	CHECK(n >= 148);
+	return info[36]; // tcpi_notsent_bytes, which the C library's structure does not have
+}
+
+// TCP_CORK and MSG_MORE keep bytes back, for 200 ms at most: so it is tried until a look comes in time.
+TEST(corked)
+{
+	struct sockaddr_in a = in4(ECHO);
+	int s = OK(socket(AF_INET, SOCK_STREAM, 0)), one = 1, zero = 0;
+	char b[8];
+	OK(connect(s, ADDR(a)));
+	for (int more = 0; more < 2; more++)
+		for (bool seen = false; !seen;) {
+			if (!more)
+				OK(setsockopt(s, IPPROTO_TCP, TCP_CORK, &one, sizeof(one)));
+			EQ(send(s, "abc", 3, more ? MSG_MORE : 0), 3);
+			seen = not_sent(s) == 3;
+			EQ(send(s, "def", 3, more ? MSG_MORE : 0), 3);
+			if (more)
+				OK(setsockopt(s, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)));
+			else
+				OK(setsockopt(s, IPPROTO_TCP, TCP_CORK, &zero, sizeof(zero)));
+			EQ(recv(s, b, 6, MSG_WAITALL), 6);
+			EQ(memcmp(b, "abcdef", 6), 0);
+			EQ(not_sent(s), 0);
+			OK(setsockopt(s, IPPROTO_TCP, TCP_NODELAY, &zero, sizeof(zero)));
+		}
+}
+
 TEST(udp)
 {
 	struct sockaddr_in a = in4(ECHO);
