@@ -64,8 +64,9 @@ static int memfd_setattr(struct inode *i, const struct iattr *a)
 			return -EPERM;
 		if (a->size > i->size && (seals(i) & F_SEAL_GROW))
 			return -EPERM;
-		pc_truncate(i->pc, a->size, i->size);
+		u64 old = i->size;
 		i->size = a->size;
+		pc_truncate(i->pc, a->size, old);
 	}
 	if (a->valid & ATTR_MODE)
 		i->mode = (i->mode & S_IFMT) | (a->mode & 07777);

@@ -57,7 +57,7 @@ static ssize_t copy(struct file *in, u64 *ipos, struct file *out, u64 *opos, siz
 	return done ? (ssize_t)done : r;
 }
 
-// A file in the page cache to a host socket: its bytes are copied once, to where the host takes them.
+// A file in the page cache to a host socket: its bytes are copied once, to where the host takes them, or the host has them already (net/sendcache.c).
 static ssize_t send_pages(struct file *in, u64 *ipos, struct file *out, size_t n)
 {
 	u64 size = in->inode->size, begin = *ipos, no_pos = 0;
@@ -67,13 +67,13 @@ static ssize_t send_pages(struct file *in, u64 *ipos, struct file *out, size_t n
 	if (begin >= size)
 		return 0;
 	n = min(n, size - begin);
-	iter_pagecache(&it, in->inode->pc, begin, n);
+	iter_pagecache(&it, in->inode->pc, begin, n, &in->inode->size);
 	while (it.left) {
 		r = out->ops->write(out, &it, &no_pos);
 		if (r <= 0 || signal_pending())
 			break;
 	}
-	*ipos = begin + (n - it.left);
+	*ipos = it.off;
 	generic_file_accessed(in);
 	return *ipos > begin ? (ssize_t)(*ipos - begin) : r;
 }

@@ -150,7 +150,8 @@ void pc_put(struct pagecache *pc);
 // pc_write makes pages and marks them dirty; the caller sets the inode's size. Bytes done or -errno.
 ssize_t pc_read(struct pagecache *pc, struct iter *it, u64 pos, u64 size);
 // Copies what is in memory from byte `pos` on: less than n where a page is missing, which pc_bring reads then (0 or -errno).
-size_t pc_peek(struct pagecache *pc, void *to, size_t n, u64 pos);
+// *size: of the file, whatever is cut off it meanwhile.
+size_t pc_peek(struct pagecache *pc, void *to, size_t n, u64 pos, const u64 *size);
 int pc_bring(struct pagecache *pc, u64 pos);
 ssize_t pc_write(struct pagecache *pc, struct iter *it, u64 pos, u64 size);
 // A run of up to max present contiguous pages from index (created/read when missing if `create`): *pfn, *n.

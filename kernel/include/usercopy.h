@@ -33,6 +33,7 @@ struct pagecache;
 struct iter {
 	bool kernel;		     // kbuf instead of iov
 	struct pagecache *pc;	     // instead of either; `off` is the place in it. A page that is not in memory is a fault
+	const u64 *size;	     // with pc: of the file now; `left` ends there
 	const struct iovec *iov;     // already copied into kernel memory and checked
 	u32 niov;
 	size_t off;		     // within iov[0] / kbuf
@@ -41,7 +42,7 @@ struct iter {
 };
 void iter_kernel(struct iter *it, void *buf, size_t n);
 void iter_user(struct iter *it, struct iovec *one, void __user *buf, size_t n); // fills *one
-void iter_pagecache(struct iter *it, struct pagecache *pc, u64 pos, size_t n); // to iter_get from; the caller keeps pc
+void iter_pagecache(struct iter *it, struct pagecache *pc, u64 pos, size_t n, const u64 *size); // to iter_get from; the caller keeps pc
 // Copies an iovec array in (at most UIO_MAXIOV, lengths checked): *iov is `fast` or kmalloc'ed (iter_free).
 int iter_iovec(struct iter *it, const void __user *uiov, u64 n, struct iovec *fast, u32 nfast, struct iovec **iov);
 void iter_free(struct iovec *iov, struct iovec *fast);

@@ -16,9 +16,9 @@ void iter_kernel(struct iter *it, void *buf, size_t n)
 	*it = (struct iter){ .kernel = true, .kbuf = buf, .left = n };
 }
 
-void iter_pagecache(struct iter *it, struct pagecache *pc, u64 pos, size_t n)
+void iter_pagecache(struct iter *it, struct pagecache *pc, u64 pos, size_t n, const u64 *size)
 {
-	*it = (struct iter){ .pc = pc, .off = pos, .left = n };
+	*it = (struct iter){ .pc = pc, .size = size, .off = pos, .left = n };
 }
 
 void iter_user(struct iter *it, struct iovec *one, void __user *buf, size_t n)
@@ -106,8 +106,10 @@ static size_t iter_move(struct iter *it, enum iter_op op, void *k, size_t n)
 		return n;
 	}
 	if (it->pc) {
-		n = op == ITER_GET ? pc_peek(it->pc, k, n, it->off) : 0;
+		n = op == ITER_GET ? pc_peek(it->pc, k, n, it->off, it->size) : 0;
 		iter_advance(it, n);
+		u64 end = __atomic_load_n(it->size, __ATOMIC_RELAXED);
+		it->left = min(it->left, end > it->off ? end - it->off : 0);
 		return n;
 	}
 	while (done < n) {

@@ -596,10 +596,11 @@ ssize_t pc_read(struct pagecache *pc, struct iter *it, u64 pos, u64 size)
 	return done ? (ssize_t)done : r;
 }
 
-size_t pc_peek(struct pagecache *pc, void *to, size_t n, u64 pos)
+size_t pc_peek(struct pagecache *pc, void *to, size_t n, u64 pos, const u64 *size)
 {
 	bool in_crowd = reader_in(pc);
 	size_t done = 0;
+	u64 begin = pos, end;
 
 	while (done < n) {
 		u32 off = (u32)(pos & (PAGE_SIZE - 1)), run;
@@ -616,8 +617,9 @@ size_t pc_peek(struct pagecache *pc, void *to, size_t n, u64 pos)
 		pos += k;
 		done += k;
 	}
+	end = __atomic_load_n(size, __ATOMIC_RELAXED); // it shrinks before pages go: what is here was no hole that a cut made
 	reader_out(pc, in_crowd);
-	return done;
+	return min(done, end > begin ? end - begin : 0);
 }
 
 int pc_bring(struct pagecache *pc, u64 pos)
