@@ -247,8 +247,12 @@ static void *ring_thread(void *unused)
 	const struct timespec quiet = { .tv_nsec = 300000000 };
 	bool trimmed = false;
 	uint32_t tail = 0;
+	sigset_t pipe;
 
 	(void)unused;
+	sigemptyset(&pipe);
+	sigaddset(&pipe, SIGPIPE); // a peer that is gone is the enclave's matter
+	pthread_sigmask(SIG_BLOCK, &pipe, NULL);
 	for (;;) {
 		uint32_t s = __atomic_load_n(&ctl->ring_seq, __ATOMIC_SEQ_CST);
 		while (tail != __atomic_load_n(&ctl->ring_head, __ATOMIC_ACQUIRE)) {
@@ -554,6 +558,7 @@ int launch_run(const struct launch_options *o)
 			goto out;
 	}
 	more_descriptors();
+	ctl->cache_fd = memfd_create("send-cache", MFD_CLOEXEC); // without it the enclave copies
 	// Set 0 and the one of tasks without a set of their own; the others are made when they are needed (hostcall/serve.c).
 	ctl->epoll_fd[0] = epoll_create1(EPOLL_CLOEXEC);
 	ctl->epoll_fd[1] = epoll_create1(EPOLL_CLOEXEC);

@@ -47,6 +47,10 @@ enum hc_op {
 	HC_WATCH,	// a0 handle, a1 cookie, a2 set: made when it is first named
 	HC_UNWATCH,	// a0 handle, a2 set
 	HC_POLL,	// a0: events ready now
+	// the send cache: memory of the host's own, c->cache_fd
+	HC_CACHE_PUT,	// a1 pool offset, a2 length, a3 offset in it
+	HC_CACHE_DROP,	// a2 length, a3 offset: pages that packets in flight lie in stay theirs, others come in their place
+	HC_CACHE_SEND,	// a0 handle, a2 length, a3 offset
 	HC_EVIDENCE,	// a1 pool offset: in 64 bytes report data + 48 measurement; out report[1184] then chain; a2 = chain length
 	HC_SEALING_KEY,	// a1 pool offset: out 32 bytes; SIMULATED, since on hardware no host takes part in it
 	// answered by the launcher, also without the ring: what the host knows of the enclave's own host processes

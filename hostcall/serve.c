@@ -272,6 +272,16 @@ void hc_serve(struct control *c, struct hc_desc *d, u8 *pool)
 			d->ret = pf.rev;
 		break;
 	}
+	case HC_CACHE_PUT:
+		if (in_pool(a[1], a[2]))
+			d->ret = block_io(true, c->cache_fd, p, a[2], a[3]);
+		break;
+	case HC_CACHE_DROP:
+		d->ret = S4(__NR_fallocate, c->cache_fd, 3 /* PUNCH_HOLE | KEEP_SIZE */, a[3], a[2]);
+		break;
+	case HC_CACHE_SEND: // a connection that is gone means SIGPIPE here, which all threads that come here have blocked
+		d->ret = S4(__NR_sendfile, fd, c->cache_fd, &a[3], a[2]);
+		break;
 	default:
 		d->ret = -ENOSYS;
 	}

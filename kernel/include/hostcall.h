@@ -45,6 +45,11 @@ long hc_recv(int hfd, void *buf, size_t n, int flags, void *addr, u32 *alen);
 struct iter;
 long hc_send_iter(int hfd, struct iter *it, size_t n, int flags);
 long hc_recv_iter(int hfd, struct iter *it, size_t n, int flags, size_t *put, char **rest);
+// The send cache (kernel/net/sendcache.c), memory of the host's at offsets of the caller's choice. hc_cache_put: n bytes of it, at most HC_MAX_IO, all of which must
+// be there to be read, else -EAGAIN. hc_cache_send: from there to a connected socket; 0: the host has nothing there.
+int hc_cache_put(struct iter *it, size_t n, u64 off);
+int hc_cache_drop(u64 off, u64 n);
+long hc_cache_send(int hfd, u64 off, size_t n);
 int hc_shutdown(int hfd, int how);
 int hc_getsockopt(int hfd, int level, int opt, void *val, u32 *len);
 int hc_setsockopt(int hfd, int level, int opt, const void *val, u32 len);

@@ -133,9 +133,10 @@ struct pagecache {
 	u32 mapcount;		// mappings; truncated pages wait in `limbo` until nobody maps them
 	u32 wmapcount;		// shared writable mappings
 	struct list limbo;
-	u64 map_gen, cut_gen, data_gen;	// mappings that ever came; truncations; writes
+	u64 map_gen, cut_gen, data_gen;	// mappings that ever came; truncations; changes: bumped with the lock held that it is made under
 	bool anon, was_wmapped;
 	bool crowded;		// readers met: they count themselves instead of taking the lock (crowd.h)
+	u64 sent_as;		// the number by which the send cache knows it (net/sendcache.c); 0: never sent
 	u64 ndirty, dirty_from;	// no page before dirty_from is dirty
 	u64 bare, bare_end;	// pages that were allocated and perhaps never touched: the host has not given their memory
 	u32 leaf0_cap;		// entries of leaf[0], which starts small

@@ -14,6 +14,7 @@
 #include "kernel/include/vfs.h"
 #include "kernel/mm/oom.h"
 #include "kernel/mm/page.h"
+#include "kernel/net/sendcache.h"
 
 #define PAGES_PER_MS 1024	// how fast two CPUs can touch fresh memory, about
 #define SHORTEST_MS 10ul
@@ -227,6 +228,7 @@ void memory_thread(void *unused)
 		sample();
 		files_trim();
 		kmalloc_trim();
+		sendcache_trim();
 		if (tight(4 * page_reserve)) {
 			pc_reclaim(8 * page_reserve);
 			if (tight(page_reserve)) {

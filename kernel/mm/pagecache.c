@@ -276,6 +276,7 @@ static void drop_range(struct pagecache *pc, u64 from, u64 to)
 		*e = 0;
 		if (!pe)
 			continue;
+		pc->data_gen++; // as in pc_write
 		if (pc->mapcount) {
 			release_page(pc, i, pe);
 			continue;
@@ -699,6 +700,7 @@ ssize_t pc_write(struct pagecache *pc, struct iter *it, u64 pos, u64 size)
 		k = min(it->left, (size_t)n * PAGE_SIZE - off);
 		c = iter_get(it, (u8 *)page_addr(pfn) + off, k);
 	copied:
+		pc->data_gen++; // the lock was perhaps let go since it was bumped
 		if (pc->ops && pc->ops->write)
 			for (u64 i = index; i <= (pos + max(c, (size_t)1) - 1) >> PAGE_SHIFT; i++)
 				mark_dirty(pc, i, entry(pc, i));
@@ -727,6 +729,7 @@ static void zero_part(struct pagecache *pc, u64 start, u64 end)
 	if (!e || !*e)
 		return;
 	memset((u8 *)page_addr(*e & PE_PFN) + (start & (PAGE_SIZE - 1)), 0, end - start);
+	pc->data_gen++;
 	if (pc->ops && pc->ops->write)
 		mark_dirty(pc, start >> PAGE_SHIFT, e);
 }

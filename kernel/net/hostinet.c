@@ -5,6 +5,7 @@
 // Locks: sock lock (states).
 #include "kernel/net/inet.h"
 #include "kernel/net/netdev.h"
+#include "kernel/net/sendcache.h"
 #include "kernel/include/boot.h"
 #include "kernel/include/hostcall.h"
 #include "kernel/include/log.h"
@@ -303,7 +304,9 @@ static ssize_t host_tcp_send(struct sock *s, struct sock_msg *m, int flags)
 		u32 gen = i->host.gen;
 		size_t n = min(m->it->left, (size_t)MOST);
 		int more = m->it->left > n ? MSG_MORE : 0; // no short packet between two pieces
-		long k = hc_send_iter(i->hfd, m->it, n, MSG_NOSIGNAL | more | (flags & (MSG_MORE | MSG_OOB)));
+		long k = m->it->pc ? sendcache_send(i->hfd, m->it, n) : 0;
+		if (!k)
+			k = hc_send_iter(i->hfd, m->it, n, MSG_NOSIGNAL | more | (flags & (MSG_MORE | MSG_OOB)));
 		if (k > 0) {
 			done += k;
 		} else if (k == 0) {

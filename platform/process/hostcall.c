@@ -36,7 +36,8 @@ const char *pf_hostcall_name(u32 op)
 		[HC_BLOCK_RESIZE] = "block_resize", [HC_BLOCK_PUNCH] = "block_punch", [HC_SOCKET] = "socket", [HC_BIND] = "bind",
 		[HC_LISTEN] = "listen", [HC_ACCEPT] = "accept", [HC_CONNECT] = "connect", [HC_SEND] = "send", [HC_RECV] = "recv",
 		[HC_SHUTDOWN] = "shutdown", [HC_GETSOCKOPT] = "getsockopt", [HC_SETSOCKOPT] = "setsockopt", [HC_GETNAME] = "getname",
-		[HC_CLOSE] = "close", [HC_WATCH] = "watch", [HC_UNWATCH] = "unwatch", [HC_POLL] = "poll", [HC_EVIDENCE] = "evidence",
+		[HC_CLOSE] = "close", [HC_WATCH] = "watch", [HC_UNWATCH] = "unwatch", [HC_POLL] = "poll", [HC_CACHE_PUT] = "cache_put",
+		[HC_CACHE_DROP] = "cache_drop", [HC_CACHE_SEND] = "cache_send", [HC_EVIDENCE] = "evidence",
 		[HC_SEALING_KEY] = "sealing_key", [HC_USAGE] = "usage", [HC_RESIDENT] = "resident", [HC_PRIVATE] = "private",
 	};
 
@@ -75,6 +76,7 @@ static void count(u32 shard, const struct hc_desc *d, u64 asked)
 	case HC_READ:
 	case HC_RECV: __atomic_fetch_add(&n->in, (u64)d->ret, __ATOMIC_RELAXED); break;
 	case HC_WRITE:
+	case HC_CACHE_SEND:
 	case HC_SEND: __atomic_fetch_add(&n->out, (u64)d->ret, __ATOMIC_RELAXED); break;
 	}
 }
@@ -336,6 +338,31 @@ long hc_send_iter(int hfd, struct iter *it, size_t n, int flags)
 			iter_advance(it, (size_t)r);
 	}
 	return r ? r : -EPIPE;
+}
+
+int hc_cache_put(struct iter *it, size_t n, u64 off)
+{
+	struct hc_desc d = { .op = HC_CACHE_PUT, .a = { 0, 0, n, off } };
+
+	if (n > HC_MAX_IO || iter_get(it, win_pool(win_self()), n) < n)
+		return -EAGAIN;
+	return (int)call(&d);
+}
+
+int hc_cache_drop(u64 off, u64 n)
+{
+	struct hc_desc d = { .op = HC_CACHE_DROP, .a = { 0, 0, n, off } };
+	return (int)call(&d);
+}
+
+long hc_cache_send(int hfd, u64 off, size_t n)
+{
+	struct hc_desc d = { .op = HC_CACHE_SEND, .a = { (u64)hfd, 0, n, off } };
+	s64 r = call(&d);
+
+	if (r > 0 && (u64)r > n)
+		lie("more bytes sent than given");
+	return r;
 }
 
 long hc_recv_iter(int hfd, struct iter *it, size_t n, int flags, size_t *put, char **rest)

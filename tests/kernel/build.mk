@@ -32,9 +32,10 @@ $(B)/test/kernel/%.nopie: tests/kernel/%.c tests/kernel/t.h
 kernel-tests: $(KERNEL_TESTS)
 
 # The network outside an enclave: tests/net/run
-$(B)/test/net/through: tests/net/through.c tests/kernel/t.h
+NET_TESTS = $(B)/test/net/through $(B)/test/net/sending
+$(NET_TESTS): $(B)/test/net/%: tests/net/%.c tests/kernel/t.h
 	@mkdir -p $(@D)
 	$(CC) $(KT_CFLAGS) -o $@ $<
 
 .PHONY: net-tests
-net-tests: $(B)/test/net/through
+net-tests: $(NET_TESTS)
