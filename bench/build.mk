@@ -54,7 +54,12 @@ $(B)/bench/relay: bench/relay.c
 bench-programs: $(B)/bench/scale $(B)/bench/idle $(B)/bench/micro $(B)/bench/micro.static $(B)/bench/volume $(B)/bench/verify $(B)/bench/broker $(B)/bench/ratls \
 	$(B)/bench/relay
 
-bench: bins bench-programs
+# An enclave to compare sealed volumes with.
+.PHONY: bench-layer
+bench-layer:
+	$(MAKE) INSECURE_ENCRYPT_ONLY=1 B=$(B)/encrypt-only bins
+
+bench: bins bench-programs bench-layer
 	bench/run -o bench/RESULTS.md
 
 bench-quick: bins bench-programs

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The storage part of bench/run: the same workloads (storage_work.py) natively on plain ext4, natively on encrypted file systems of
-# Debian, and in an enclave on a sealed volume; and build/bench/volume, which measures the volume's own code beside an encrypt-only layer.
+# Debian, and in an enclave on a sealed volume; in an enclave whose kernel (build/encrypt-only, bench/encrypt_only.c) only encrypts in place;
+# and build/bench/volume, which measures the volume's own code beside an encrypt-only layer, natively.
 #
 #	python3 bench/storage.py [-q] [-r ROUNDS] [-s MIB] [--only WORLD,...] [--in DIR] [--keep DIR] [WORKLOAD...]
 #
@@ -20,6 +21,7 @@ import storage_work
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 B = os.path.join(ROOT, os.environ.get("B", "build"))
 COFFER = os.path.join(B, "bin/coffer")
+LAYER_COFFER = os.path.join(B, "encrypt-only/bin/coffer")  # make INSECURE_ENCRYPT_ONLY=1 B=build/encrypt-only bins
 WORK = os.path.join(ROOT, "bench/storage_work.py")
 VOLUME = os.path.join(B, "bench/volume")
 PACKAGES = ["/usr/bin/fio", "/usr/bin/python3", "/bin/tar", "/bin/rm", "/bin/sync", "/bin/sh", "/etc/passwd", "/etc/group",
@@ -32,11 +34,13 @@ TARGETS = {
 	"rm_r_50000_files": 1.0, "postgres_tpcb_1_clients": 0.8, "postgres_tpcb_8_clients": 0.8,
 }
 ABSOLUTE = {"seq_read_128k_cold": 3000, "seq_write_128k": 2000}  # MB/s in the enclave, whatever the disk does
-LAYER = {"seq_read_128k_cold": ("encrypt_only_seq_read", 0.94), "seq_write_128k_flush": ("encrypt_only_seq_write_flush", 0.94),
-	 "rand_read_4k_cold": ("encrypt_only_rand_read", 0.85), "rand_write_4k_flush": ("encrypt_only_rand_write_through", 5.0)}
+NATIVE = {"seq_read_128k_cold": "encrypt_only_seq_read", "seq_write_128k_flush": "encrypt_only_seq_write_flush",
+	  "rand_read_4k_cold": "encrypt_only_rand_read", "rand_write_4k_flush": "encrypt_only_rand_write_through"}
+INSIDE = {"seq_write_128k": 0.94, "seq_write_128k_flush": 0.94, "seq_read_128k_cold": 0.94, "rand_read_4k_cold": 0.85}  # of the layer in an enclave
 LIKE = {"seq_write": 0.94, "seq_write_flush": 0.94, "seq_read": 0.94, "rand_read": 0.85, "rand_write_through": 5.0}  # the volume natively against the layer, call by call
 PEERS = ("gocryptfs", "securefs")
 PEER_WORK = ("seq_write", "seq_write_flush", "seq_read", "rand_read", "rand_write", "write_fsync", "sqlite")
+LAYER_WORK = ("seq_write", "seq_write_flush", "seq_read_cold", "rand_read_cold", "rand_write")
 
 
 def sh(*argv, **kw):
@@ -126,12 +130,13 @@ class Peer(Plain):
 
 
 class Sealed:
-	name = "sealed"
-
-	def __init__(self, work, size, cache):
+	def __init__(self, work, size, cache, name="sealed", command=COFFER):
+		self.name, self.binary = name, command
+		os.makedirs(work, exist_ok=True)
 		self.work, self.project, self.volume = work, work + "/project", work + "/bench.vol"
 		self.env = {**os.environ, "COFFER_BROKER_DIR": work + "/broker", "COFFER_SIMTEE_DIR": work + "/simtee"}
-		self.url = f"https://127.0.0.1:{20000 + os.getpid() % 20000}"
+		port = 20000 + (2 * os.getpid() + (command == COFFER)) % 20000
+		self.url = f"https://127.0.0.1:{port}"
 		os.makedirs(self.project + "/bench", exist_ok=True)
 		shutil.copy(WORK, self.project + "/bench/storage_work.py")
 		ca = next(w for w in self.coffer("broker", "prepare").split() if w.endswith(".pem"))
@@ -142,10 +147,10 @@ class Sealed:
 				"copy:\n  - bench\n" + "".join(f"  - {p}\n" for p in PACKAGES) +
 				f"volume_cache: {cache}M\nvolumes:\n  /vol: {{mode: rw}}\nbroker: {{ca: ca.pem}}\n")
 		self.coffer("build", "-q")
-		self.broker = subprocess.Popen([COFFER, "broker", "serve", "--listen", self.url[8:], "--insecure-accept-simulated", root],
+		self.broker = subprocess.Popen([self.binary, "broker", "serve", "--listen", self.url[8:], "--insecure-accept-simulated", root],
 					       env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 		for _ in range(100):
-			if sh(COFFER, "broker", "status", env=self.env).returncode == 0:
+			if sh(self.binary, "broker", "status", env=self.env).returncode == 0:
 				break
 			time.sleep(0.1)
 		if not os.path.exists(self.volume):
@@ -153,10 +158,10 @@ class Sealed:
 		self.coffer("policy", "allow", self.volume, "--measurement", self.coffer("measure").strip())
 
 	def coffer(self, *args, **kw):
-		return must(COFFER, *args, env=self.env, cwd=self.project, **kw)
+		return must(self.binary, *args, env=self.env, cwd=self.project, **kw)
 
 	def command(self, *argv):
-		return [COFFER, "run", "--broker", self.url, "-v", self.volume + ":/vol:rw", "--", *argv]
+		return [self.binary, "run", "--broker", self.url, "-v", self.volume + ":/vol:rw", "--", *argv]
 
 	def run(self, flags, works, timeout=3000):
 		r = sh(*self.command("/usr/bin/python3", "/bench/storage_work.py", *flags, "--drop", "-t", "/tmp", "/vol", *works),
@@ -199,11 +204,14 @@ def measure(work, rounds, quick, size, only, works):
 				worlds.append(Peer(p, work))
 		if "sealed" in only:
 			# The cache holds the pointers to all blocks of such a file (1 %) and a map of them; the layer has all its tags in memory as well.
-			worlds.append(Sealed(work, f"{max(4, size * 4 // 1024)}G", max(64, size // 48)))
+			args = f"{max(4, size * 4 // 1024)}G", max(64, size // 48)
+			worlds.append(Sealed(work, *args))
+			if "layer" in only and os.path.exists(LAYER_COFFER):
+				worlds.append(Sealed(work + "/layer", *args, "encrypt-only", LAYER_COFFER))
 		def one(r, w, world):
 			if size > 1024:
 				warm_memory(work)
-			if world.name in PEERS and w.removesuffix("_cold") not in PEER_WORK:
+			if world.name in PEERS and w.removesuffix("_cold") not in PEER_WORK or world.name == "encrypt-only" and w not in LAYER_WORK:
 				return
 			print(f"round {r + 1}/{rounds}: {w}, {world.name}", file=sys.stderr)
 			try:
@@ -273,14 +281,22 @@ def table(results):
 			target.append(verdict(r <= t * 1.05 if better == "lower" else r >= t / 1.05, ("≤ " if better == "lower" else "≥ ") + f"{t:g}"))
 		if name in ABSOLUTE and v:
 			target.append(verdict(v >= ABSOLUTE[name], f"≥ {ABSOLUTE[name] / 1000:g} GB/s"))
-		if name in LAYER and v:
-			base, t = LAYER[name]
-			key = next((k for k in results if k[0] == base), None)
-			rr = ratio(mine, results[key].get("layer")) if key else None
-			if rr:
-				target.append(f"{rr:.2f} × encrypt-only, " + verdict(rr >= t, f"≥ {t:g}"))
+		key = next((k for k in results if k[0] == NATIVE.get(name)), None)
+		rr = ratio(mine, results[key].get("layer")) if key and v else None
+		if rr:
+			target.append(f"{rr:.2f} × encrypt-only natively")
 		yield (f"| {name} | {show(median(plain), unit)} | {show(v, unit)} | {'-' if r is None else f'{r:.2f}'} | {'; '.join(target)} | " +
 		       " | ".join(show(median(by.get(p)), unit) for p in PEERS) + " |")
+	inside = {k: by for k, by in results.items() if "encrypt-only" in by}
+	if inside:
+		yield ""
+		yield "| the same program inside an enclave | encrypt-only | sealed | ratio | target |"
+		yield "|---|---:|---:|---:|---|"
+	for (name, unit, _), by in inside.items():
+		base, mine = by["encrypt-only"], by.get("sealed")
+		r = ratio(mine, base)
+		target = verdict(r >= INSIDE[name], f"≥ {INSIDE[name]:g}") if r and name in INSIDE else ""
+		yield f"| {name} | {show(median(base), unit)} | {show(median(mine), unit)} | {'-' if r is None else f'{r:.2f}'} | {target} |"
 	layer = {name: (by["layer"], unit) for (name, unit, _), by in results.items() if "layer" in by}
 	if layer:
 		yield ""
@@ -312,9 +328,10 @@ def report(rounds, quick, large):
 	       "`bench/storage.py`: the same workloads (`bench/storage_work.py`; fio, SQLite, tar, PostgreSQL) natively on ext4, inside an enclave on a",
 	       "sealed volume, and natively on gocryptfs and securefs, in turn; medians. Warm: from the page cache. Cold: the page cache of the enclave",
 	       "(or FUSE) is dropped, the host's is not, so ext4's rows say cold and are warm. `_flush`: with an fsync at the end. Memory and room on the",
-	       "disk were used before, in all worlds. `encrypt_only` is the same cipher over a file, natively, in place, in pieces of 256 KiB, with its tags",
-	       "in memory: no tree, no names, no page cache, no crash consistency. The rows that compare the sealed volume in the enclave with it therefore",
-	       "hold more against the volume than its own work; the last table holds the volume's own calls, natively, against those of the layer.",
+	       "disk were used before, in all worlds. `encrypt-only` inside: a kernel (`bench/encrypt_only.c`) that encrypts pages of files in place with the",
+	       "same cipher, their tags in memory: no tree, no freshness, no crash consistency; the same program, page cache, threads and host calls as the",
+	       "sealed volume has. `encrypt-only` natively: the same layer as a loop over a file, in pieces of 256 KiB, without program and page cache; beside",
+	       "it stand the volume's own calls in the same pieces.",
 	       "`through`: each write of the layer goes to the disk (O_DIRECT), as below a file system; beside it stands the volume's `flush`. MB/s and",
 	       "op/s: higher is better.", ""]
 	parts = [(256, "/var/tmp", list(storage_work.WORK)), (256, "/dev/shm", MEMORY)] + ([(8192, "/var/tmp", NEAR)] if large else [])

@@ -34,6 +34,11 @@ endif
 include seal/kernel.mk
 KSRC = $(wildcard kernel/*.c kernel/*/*.c platform/process/*.c hostcall/*.c) $(KSEAL)
 KASM = $(wildcard platform/process/*.S kernel/*/*.S)
+# INSECURE_ENCRYPT_ONLY=1: a kernel to compare with in benchmarks (bench/encrypt_only.c).
+ifneq ($(INSECURE_ENCRYPT_ONLY),)
+KSRC += bench/encrypt_only.c
+KWRAP = -Wl,--wrap=seal_read_pages,--wrap=seal_write_pages
+endif
 KOBJS = $(KSRC:%.c=$(KB)/kobj/%.o) $(KASM:%.S=$(KB)/kobj/%.S.o)
 
 $(KB)/kobj/%.o: %.c kernel/build.mk
@@ -53,7 +58,7 @@ $(KB)/kernel.debug: $(KOBJS) platform/process/kernel.lds platform/process/hot.ld
 	@mkdir -p $(@D)
 	@echo "  LD   $@"
 	$(Q)$(CC) -static -nostdlib -no-pie -Wl,--build-id=none -Wl,-T,platform/process/kernel.lds -Wl,-z,max-page-size=4096 \
-		-Wl,--no-warn-rwx-segments -Wl,--no-relax -o $@ $(KOBJS) $(KLIBS)
+		-Wl,--no-warn-rwx-segments -Wl,--no-relax $(KWRAP) -o $@ $(KOBJS) $(KLIBS)
 	$(Q)kernel/syscall/check $@
 
 # What is measured and loaded has no symbols: it is hashed whole at each start. kernel.debug is for addr2line, gdb and perf.
