@@ -191,6 +191,14 @@ static bool room_for(u32 n, u64 spare)
 	return free_less_outside() >= n + (spare ? spare : page_reserve + page_reserve / 2);
 }
 
+// What other processes have used is in memory, and yet a fault for this one. A fault by reading maps what lies around as well (64 KiB), one by
+// writing only its page.
+static void meet(u32 pfn, u32 n)
+{
+	for (u32 k = 0; k < n; k++)
+		(void)*(volatile u8 *)page_addr(pfn + k);
+}
+
 // `spare` pages must be left; 0: for the kernel itself.
 static pfn_t alloc_pages(u32 n, enum page_content want, u64 spare)
 {
@@ -226,6 +234,8 @@ static pfn_t alloc_pages(u32 n, enum page_content want, u64 spare)
 		return pfn; // zero, and there
 	if (pfn && z && n >= POPULATE_PAGES && want != PAGES_ZERO_LATER)
 		pf_populate((uptr)page_addr(pfn), (u64)n << PAGE_SHIFT, true);
+	else if (pfn && !z && want != PAGES_ZERO_LATER)
+		meet(pfn, n);
 	if (pfn && want != PAGES_ANY && !z)
 		memset(page_addr(pfn), 0, (u64)n << PAGE_SHIFT);
 	return pfn;
@@ -284,6 +294,7 @@ static pfn_t alloc_or_reclaim(u32 n, enum page_content want, u64 spare)
 	pfn_t p = n == 1 && room_for(1, spare) ? near_take() : PFN_NONE;
 
 	if (p) {
+		meet(p, 1);
 		if (want != PAGES_ANY)
 			memset(page_addr(p), 0, PAGE_SIZE);
 		return p;
