@@ -155,7 +155,8 @@ static int make_link(struct rootfs_writer *w, const struct rootfs_entry *e, stru
 	return err;
 }
 
-static int make_symlink(struct rootfs_writer *w, const struct rootfs_entry *e, struct fault *p)
+// A symbolic link, or a folder that may be there already.
+static int make_name(struct rootfs_writer *w, const struct rootfs_entry *e, bool folder, struct fault *p)
 {
 	const char *name;
 	int parent, err;
@@ -164,28 +165,12 @@ static int make_symlink(struct rootfs_writer *w, const struct rootfs_entry *e, s
 	err = count(w, 0, p);
 	if (err)
 		return err;
-	parent = open_place(w, e->path, false, &name, &there, p);
+	parent = open_place(w, e->path, folder, &name, &there, p);
 	if (parent < 0)
 		return parent;
-	if (symlinkat(e->target, parent, name) < 0)
+	if (!folder && symlinkat(e->target, parent, name) < 0)
 		err = fault_errno(p, errno, "cannot make the link %s%s", w->tree->path, e->path);
-	close(parent);
-	return err;
-}
-
-static int make_folder(struct rootfs_writer *w, const struct rootfs_entry *e, struct fault *p)
-{
-	const char *name;
-	int parent, err;
-	bool there;
-
-	err = count(w, 0, p);
-	if (err)
-		return err;
-	parent = open_place(w, e->path, true, &name, &there, p);
-	if (parent < 0)
-		return parent;
-	if (!there && (mkdirat(parent, name, 0755) < 0 || fchmodat(parent, name, 0755, 0) < 0))
+	else if (folder && !there && (mkdirat(parent, name, 0755) < 0 || fchmodat(parent, name, 0755, 0) < 0))
 		err = fault_errno(p, errno, "cannot make the folder %s%s", w->tree->path, e->path);
 	close(parent);
 	return err;
@@ -206,8 +191,8 @@ int rootfs_write(void *ctx, const struct rootfs_entry *e, struct rootfs_data *d,
 	w->result->set_id += e->kind == ROOTFS_FILE && e->mode & 06000;
 	switch (e->kind) {
 	case ROOTFS_FILE: return write_file(w, e, d, p);
-	case ROOTFS_FOLDER: return make_folder(w, e, p);
-	case ROOTFS_SYMLINK: return make_symlink(w, e, p);
+	case ROOTFS_FOLDER: return make_name(w, e, true, p);
+	case ROOTFS_SYMLINK: return make_name(w, e, false, p);
 	case ROOTFS_HARDLINK: return make_link(w, e, p);
 	case ROOTFS_OTHER: break;
 	}

@@ -151,7 +151,7 @@ void links_free(struct links *l)
 	free(l->table);
 }
 
-int names_add(struct names *l, const char *name, size_t len)
+static int names_add(struct names *l, const char *name, size_t len)
 {
 	if (l->n == l->cap) {
 		size_t cap = l->cap ? l->cap * 2 : 64;
@@ -167,10 +167,23 @@ int names_add(struct names *l, const char *name, size_t len)
 
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-void names_sort(struct names *l)
+static void names_sort(struct names *l)
 {
 	if (l->n)
 		qsort(l->v, l->n, sizeof *l->v, by_name);
+}
+
+int tool_list_host_dir(DIR *d, struct names *out)
+{
+	struct dirent *e;
+	int r = 0;
+	for (errno = 0; !r && (e = readdir(d)); errno = 0)
+		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+			r = names_add(out, e->d_name, strlen(e->d_name));
+	if (!r)
+		r = -errno;
+	names_sort(out);
+	return r;
 }
 
 void names_free(struct names *l)

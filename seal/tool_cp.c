@@ -173,7 +173,6 @@ static int put_dir(struct putting *p, struct seal_inode *dir, const char *name, 
 	struct seal_vol *v = p->s.t.vol;
 	struct seal_inode *i = NULL;
 	struct names names = {0};
-	struct dirent *e;
 	bool made = false;
 	int fd = openat(dfd, source, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW), r;
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -196,14 +195,9 @@ static int put_dir(struct putting *p, struct seal_inode *dir, const char *name, 
 		r = tool_err(p->s.err, -ENOTDIR, "%s: what has that name in the volume is not a folder", p->s.path);
 		goto out;
 	}
-	for (errno = 0; !r && (e = readdir(d)); errno = 0)
-		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
-			r = names_add(&names, e->d_name, strlen(e->d_name));
-	if (!r && errno)
-		r = -errno;
+	r = tool_list_host_dir(d, &names);
 	if (r)
 		r = sealing_host_err(&p->s, r);
-	names_sort(&names);
 	for (size_t k = 0; k < names.n && !r; k++) {
 		int n = snprintf(p->s.path + at, sizeof p->s.path - at, "/%s", names.v[k]);
 		r = (size_t)n >= sizeof p->s.path - at ? sealing_host_err(&p->s, -ENAMETOOLONG)

@@ -81,8 +81,7 @@ static int node_child(const struct node *dir, const char *name, struct node *out
 
 static int node_list(const struct node *dir, struct names *out)
 {
-	struct dirent *e;
-	int r = 0;
+	int r;
 	if (dir->t)
 		return tool_list_dir(dir->t->vol, dir->i, out);
 	int fd = openat(dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -93,13 +92,8 @@ static int node_list(const struct node *dir, struct names *out)
 			close(fd);
 		return r;
 	}
-	for (errno = 0; !r && (e = readdir(d)); errno = 0)
-		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
-			r = names_add(out, e->d_name, strlen(e->d_name));
-	if (!r)
-		r = -errno;
+	r = tool_list_host_dir(d, out);
 	closedir(d);
-	names_sort(out);
 	return r;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 #include "seal/hostio.h"
 #include "seal/tool.h"
+#include <dirent.h>
 
 struct tool_vol {
 	struct hostio host;
@@ -47,14 +48,12 @@ struct link *links_find(struct links *l, u64 a, u64 b);
 int links_add(struct links *l, u64 a, u64 b, u64 value, const char *path);
 void links_free(struct links *l);
 
-struct names;
-int tool_list_dir(struct seal_vol *v, struct seal_inode *d, struct names *out); // sorted
-struct names {									// directory entries, sorted
+struct names {	// directory entries, sorted
 	char **v;
 	size_t n, cap;
 };
-int names_add(struct names *l, const char *name, size_t len);
-void names_sort(struct names *l);
+int tool_list_dir(struct seal_vol *v, struct seal_inode *d, struct names *out);
+int tool_list_host_dir(DIR *d, struct names *out);
 void names_free(struct names *l);
 
 #define TOOL_CHUNK (1u << 20)

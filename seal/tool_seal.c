@@ -174,7 +174,6 @@ static int prune(struct sealing *s, struct seal_inode *dir, const struct names *
 static int seal_dir(struct sealing *s, struct seal_inode *dir, int fd, size_t at, int depth)
 {
 	struct names names = {0};
-	struct dirent *e;
 	int r = depth > TOOL_DEPTH ? -ELOOP : 0;
 	DIR *d = fdopendir(fd);
 	if (!d) {
@@ -182,14 +181,10 @@ static int seal_dir(struct sealing *s, struct seal_inode *dir, int fd, size_t at
 		return sealing_host_err(s, -errno);
 	}
 	s->st->dirs++;
-	for (errno = 0; !r && (e = readdir(d)); errno = 0)
-		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
-			r = names_add(&names, e->d_name, strlen(e->d_name));
-	if (!r && errno)
-		r = -errno;
+	if (!r)
+		r = tool_list_host_dir(d, &names);
 	if (r)
 		r = sealing_host_err(s, r);
-	names_sort(&names);
 	if (!r && s->resumed)
 		r = prune(s, dir, &names);
 	for (size_t k = 0; k < names.n && !r; k++) {
