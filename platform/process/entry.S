@@ -14,13 +14,22 @@ kresume:
 // stack, so that another host thread can go on in its place when the host has killed it (death.c).
 	.globl host_sleep
 host_sleep:
+	.cfi_startproc
 	push %rbp
+	.cfi_def_cfa_offset 16
+	.cfi_offset %rbp, -16
 	mov %rsp, %rbp
+	.cfi_def_cfa_register %rbp
 	push %rbx
 	push %r12
 	push %r13
 	push %r14
 	push %r15
+	.cfi_offset %rbx, -24
+	.cfi_offset %r12, -32
+	.cfi_offset %r13, -40
+	.cfi_offset %r14, -48
+	.cfi_offset %r15, -56
 	mov %rdi, %rax
 	mov %rsi, %rdi
 	mov %rdx, %rsi
@@ -38,7 +47,9 @@ host_slept:
 	pop %r12
 	pop %rbx
 	pop %rbp
+	.cfi_def_cfa %rsp, 8
 	ret
+	.cfi_endproc
 
 // On a new host thread of that window: the sleep ends with -EINTR
 	.globl host_resume_sleep

@@ -44,6 +44,17 @@
 // rax = call number, rcx = where to return, other registers = the program's; r11 is dead after a system call.
 // The program's rseq_cs is 0 before the kernel begins (kernel/task/rseq.c), but not before its flags are saved.
 	.globl G(kentry)
+	// For debuggers, true wherever C is called from here: RSP is struct regs, which has the program's RSP (the CFA), RIP and what C keeps.
+	.cfi_sections .debug_frame
+	.cfi_startproc simple
+	.cfi_escape 0x0f, 4, 0x77, 0x98, 0x01, 0x06	// CFA: what lies at RSP + R_RSP
+	.cfi_escape 0x10, 16, 3, 0x77, 0x80, 0x01	// return address: at RSP + R_RIP
+	.cfi_escape 0x10, 3, 2, 0x77, R_RBX
+	.cfi_escape 0x10, 6, 2, 0x77, R_RBP
+	.cfi_escape 0x10, 12, 2, 0x77, R_R12
+	.cfi_escape 0x10, 13, 2, 0x77, R_R13
+	.cfi_escape 0x10, 14, 2, 0x77, R_R14
+	.cfi_escape 0x10, 15, 2, 0x77, R_R15
 G(kentry):
 #ifdef PKU
 	// No memory for registers here yet, and flags stay: RDX goes to R11, the number and the halves of RCX to upper halves, which WRPKRU ignores.
@@ -237,6 +248,7 @@ G(ktrap):
 	xor %ebp, %ebp
 	call kernel_trap
 	jmp G(kexit)
+	.cfi_endproc
 
 #ifdef PKU
 // trap.c begins the way back anew here: rsp = struct regs

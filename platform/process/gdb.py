@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-# For gdb on this machine, attached to a host process of an enclave (docs/debugging.md): the kernel's symbols, its signals, and two commands.
+# For gdb on this machine, attached to a host process of an enclave (docs/debugging.md): the kernel's symbols, its signals, and three commands.
 #
 #	gdb -iex 'set exec-file-mismatch off' build/kernel.debug -p PID -x platform/process/gdb.py
 #
 # kernel.debug is of the same build as the enclave's kernel, which lies at a fixed address. (Without it gdb would take the launcher for the program,
 # which is in this process's memory no more.)
+import os
+import struct
+
 import gdb
 
 K_LIN = 0x600000000000 + 0x10000000  # as in layout.h, like the next ones
@@ -100,8 +103,69 @@ class Chain(gdb.Command):
 			print(f"#{n:<3}{address:#x} {place(address)}")
 
 
+def own_task():
+	"""The task that the selected host thread carries."""
+	thread = gdb.selected_thread()
+	for i in in_use():
+		w = window(i)
+		if thread and number(w["h"]["host_tid"]) == (thread.ptid[1] or thread.ptid[0]) and number(w["h"]["cur"]):
+			return w["h"]["cur"].dereference()
+	raise gdb.GdbError("this host thread carries no task: coffer-tasks says which one does")
+
+
+def path_of(dentry):
+	parts = []
+	while number(dentry["parent"]) != number(dentry.address):
+		parts.append(dentry["name"].string(errors="replace"))
+		dentry = dentry["parent"].dereference()
+	return "/".join(reversed(parts))
+
+
+def files_of(task):
+	"""Path and address of the first byte of each file that is mapped, of each the first mapping."""
+	mm, seen = task["proc"]["mm"], {}
+	for i in range(number(mm["n"])):
+		area = mm["vmas"][i]
+		if number(area["file"]) and number(area["file"]["path"]["dentry"]):
+			path = path_of(area["file"]["path"]["dentry"].dereference())
+			seen.setdefault(path, number(area["start"]) - (number(area["pgoff"]) << 12))
+	return seen
+
+
+def bias(path, address):
+	"""What is added to a file's own addresses where its first byte lies at `address`; None: it is no program."""
+	with open(path, "rb") as f:
+		head = f.read(64)
+		if len(head) < 64 or head[:5] != b"\x7fELF\x02":
+			return None
+		at, size, count = struct.unpack_from("<Q", head, 32)[0], *struct.unpack_from("<HH", head, 54)
+		f.seek(at)
+		table = f.read(size * count)
+	for k in range(count):
+		kind, _, offset, start = struct.unpack_from("<IIQQ", table, k * size)
+		if kind == 1:  # PT_LOAD
+			return address - (start - offset)
+	return None
+
+
+class Symbols(gdb.Command):
+	"""coffer-symbols FOLDER: the symbols of the program, and of its libraries, that the selected host thread runs. FOLDER: the project's image/."""
+
+	def __init__(self):
+		super().__init__("coffer-symbols", gdb.COMMAND_FILES, gdb.COMPLETE_FILENAME)
+
+	def invoke(self, argument, from_tty):
+		for path, address in files_of(own_task()).items():
+			file = os.path.join(argument, path)
+			add = bias(file, address) if os.path.isfile(file) else None
+			if add is not None:
+				gdb.execute(f"add-symbol-file {file} -o {add:#x}", to_string=True)
+				print(f"{address:#x} /{path}")
+
+
 settings()
 if not gdb.lookup_global_symbol("kernel_main"):
 	raise gdb.GdbError("these are not the symbols of an enclave kernel: gdb ... build/kernel.debug -p PID -x platform/process/gdb.py")
 Tasks()
 Chain()
+Symbols()
