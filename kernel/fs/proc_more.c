@@ -188,6 +188,60 @@ ssize_t proc_slack_write(struct pnode *n, char *buf, size_t len)
 	return r;
 }
 
+// Who logged in to what became this thread, and the number of that login: kept and inherited for whoever asks (PAM's pam_loginuid insists); there is no
+// audit. Ids are the kernel's; without line ends, as Linux.
+int proc_loginuid(struct pout *o, struct pnode *n)
+{
+	struct task *t = task_of(n);
+	u32 uid;
+
+	if (!t)
+		return -ESRCH;
+	uid = ~t->login_uid;
+	pout(o, "%u", uid != U32_MAX && id_mapped(cred()->user_ns, false, uid) ? uid_out(uid) : U32_MAX);
+	task_put(t);
+	return 0;
+}
+
+int proc_sessionid(struct pout *o, struct pnode *n)
+{
+	struct task *t = task_of(n);
+
+	if (!t)
+		return -ESRCH;
+	pout(o, "%u", ~t->login_session);
+	task_put(t);
+	return 0;
+}
+
+// A thread sets its own: once, then with CAP_AUDIT_CONTROL only.
+ssize_t proc_loginuid_write(struct pnode *n, char *buf, size_t len)
+{
+	static u32 sessions;
+	struct task *t = task_of(n);
+	bool own = t == current;
+	u32 uid = U32_MAX;
+	u64 v;
+	ssize_t r = len > 20 ? -EINVAL : number(buf, len, 10, &v);
+
+	if (!t)
+		return -ESRCH;
+	task_put(t);
+	if (!own)
+		return -EPERM;
+	if (r < 0)
+		return r;
+	if (v > U32_MAX)
+		return -ERANGE;
+	if (v != U32_MAX && (uid = uid_in((u32)v)) == U32_MAX)
+		return -EINVAL;
+	if (current->login_uid && !capable(CAP_AUDIT_CONTROL))
+		return -EPERM;
+	current->login_uid = ~uid;
+	current->login_session = uid == U32_MAX ? 0 : ~(__atomic_add_fetch(&sessions, 1, __ATOMIC_RELAXED) & 0x7fffffff);
+	return r;
+}
+
 // Children are kept by process: they show at its first thread.
 int proc_children(struct pout *o, struct pnode *n)
 {

@@ -536,8 +536,7 @@ LINK(root, LINK_ROOT);
 		{.name = "fdinfo", .mode = S_IFDIR | 0555, .iops = &proc_fdinfo_iops, .fops = &proc_fdinfo_fops}, \
 		{.name = "net", .mode = S_IFDIR | 0555, .iops = &proc_net_iops, .fops = &proc_net_fops}, \
 		{.name = "oom_score_adj", .mode = S_IFREG | 0644, .text = oom_adj, .write = oom_adj_write}, \
-		PROC_MORE, FIX("loginuid", 0444, "4294967295"), \
-		FIX("sessionid", 0444, "4294967295"), TXT("cgroup", 0444, pid_cgroup), \
+		PROC_MORE, TXT("cgroup", 0444, pid_cgroup), \
 		TXT("personality", 0400, proc_personality), TXT("wchan", 0444, pid_wchan), TXT("syscall", 0400, pid_syscall), \
 		{.name = "uid_map", .mode = S_IFREG | 0644, .text = ns_uid_map, .write = ns_uid_map_write, .opener = true}, \
 		{.name = "gid_map", .mode = S_IFREG | 0644, .text = ns_gid_map, .write = ns_gid_map_write, .opener = true}, \

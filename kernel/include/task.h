@@ -114,6 +114,7 @@ struct task {
 	u32 rt_prio;		// 1 to 99 for SCHED_FIFO and SCHED_RR, else 0
 	u64 dl[3];		// SCHED_DEADLINE: runtime, deadline, period
 	u64 timer_slack_ns;
+	u32 login_uid, login_session; // /proc/PID/loginuid and sessionid, inverted: 0 is unset
 	struct strace_line *strace; // the call that --debug-strace is printing
 	struct utask *uring;	// kernel/uring/, NULL until it uses a ring
 	bool nowait;		// sleeps for an event end at once with -EINTR

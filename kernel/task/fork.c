@@ -73,6 +73,8 @@ static void inherit_task(struct task *t, const struct task *from, const struct c
 	if (unlikely(from->policy))
 		sched_fork(t, NULL, from, false);
 	t->mempolicy = from->mempolicy;
+	t->login_uid = from->login_uid;
+	t->login_session = from->login_session;
 	t->mce_policy = from->mce_policy;
 	t->mempolicy_nodes = from->mempolicy_nodes;
 	t->fs_base = c->flags & CLONE_SETTLS ? c->tls : pf_get_fs();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What monitors and runtimes read of /proc and /sys: the figures move with what a process does.
 #include "t.h"
+#include <linux/capability.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/epoll.h>
@@ -10,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <sys/timerfd.h>
 
@@ -158,6 +160,51 @@ TEST(scores)
 	int fd = OK(open("/proc/self/oom_score_adj", O_WRONLY));
 	ERR(write(fd, "2000", 4), EINVAL);
 	ERR(write(fd, "x", 1), EINVAL);
+}
+
+static void *login_of_another(void *fd)
+{
+	ERR(write(*(int *)fd, "7", 1), EPERM); // only a thread's own
+	t_put("/proc/thread-self/loginuid", "8");
+	return NULL;
+}
+
+// What PAM's pam_loginuid does for cron, login and sshd.
+TEST(login)
+{
+	int fd = open("/proc/self/loginuid", O_RDWR);
+
+	if (fd < 0 && errno == ENOENT)
+		SKIP("a kernel without audit");
+	OK(fd);
+	ERR(write(fd, "x", 1), EINVAL);
+	ERR(write(fd, "-1", 2), EINVAL);
+	ERR(write(fd, "4294967296", 10), ERANGE);
+	if (strcmp(t_get("/proc/self/loginuid"), "4294967295") && write(fd, "4294967295", 10) < 0)
+		SKIP("somebody logged in, and may not be forgotten");
+	OK(close(fd));
+	fd = OK(open("/proc/self/loginuid", O_RDWR));
+	EQ(write(fd, "1000", 4), 4);
+	STREQ(t_get("/proc/self/loginuid"), "1000");
+	unsigned long session = strtoul(t_get("/proc/self/sessionid"), NULL, 10);
+	CHECK(session > 0 && session < 0xffffffff);
+	pid_t p = OK(fork());
+	if (!p) {
+		STREQ(t_get("/proc/self/loginuid"), "1000");
+		EQ(strtoul(t_get("/proc/self/sessionid"), NULL, 10), session);
+		int own = OK(open("/proc/self/loginuid", O_RDWR));
+		ERR(write(fd, "1001", 4), EPERM); // the parent's
+		struct { __u32 version; int pid; } h = {_LINUX_CAPABILITY_VERSION_3, 0};
+		struct { __u32 effective, permitted, inheritable; } none[2] = {0};
+		ZERO(syscall(SYS_capset, &h, none));
+		ERR(write(own, "1001", 4), EPERM); // it is set
+		_exit(0);
+	}
+	EQ(t_wait(p), 0);
+	pthread_t t;
+	ZERO(pthread_create(&t, NULL, login_of_another, &fd));
+	ZERO(pthread_join(t, NULL));
+	STREQ(t_get("/proc/self/loginuid"), "1000");
 }
 
 TEST(small_files)
