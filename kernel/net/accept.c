@@ -28,6 +28,13 @@ static int push_locked(struct sock *l, struct sock *child, struct sock *client, 
 	return 0;
 }
 
+void accept_kick(struct sock *l)
+{
+	if (!list_empty(&l->rq.waiters))
+		waitq_wake_one(&l->rq, 0);
+	sock_wake_poll(l, EPOLLIN | EPOLLRDNORM);
+}
+
 // Waits for room, connects client with child and queues child, whose reference the queue takes over.
 // ACCEPT_FORCE as flags: without regard to the backlog. -EAGAIN (no room), -ECONNREFUSED (nobody listens any more), -ERESTARTSYS.
 int accept_push(struct sock *l, struct sock *child, struct sock *client, int flags, u64 deadline)
@@ -35,11 +42,8 @@ int accept_push(struct sock *l, struct sock *child, struct sock *client, int fla
 	mutex_lock(&l->lock);
 	int r = push_locked(l, child, client, flags, deadline);
 	mutex_unlock(&l->lock);
-	if (r == 0) {
-		if (!list_empty(&l->rq.waiters))
-			waitq_wake_one(&l->rq, 0);
-		sock_wake_poll(l, EPOLLIN | EPOLLRDNORM);
-	}
+	if (r == 0)
+		accept_kick(l);
 	return r;
 }
 

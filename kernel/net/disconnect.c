@@ -76,8 +76,10 @@ int tcp_disconnect(struct sock *s)
 	i->nformer++;
 	mutex_unlock(&s->lock);
 	__atomic_store_n(&i->parting, false, __ATOMIC_RELEASE);
-	if (old->peer)
+	if (old->peer) {
+		defer_end(inet_of(old->peer));
 		sock_wake(&old->peer->wq);
+	}
 	sock_wake(&s->rq);
 	sock_wake_poll(s, 0);
 	return 0;

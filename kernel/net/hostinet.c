@@ -448,6 +448,7 @@ static void host_tcp_release(struct sock *s)
 	}
 	host_close(i);
 	inet_unbind(i);
+	cork_free(i); // of a connection inside before this one
 	tcp_forget_former(i);
 }
 

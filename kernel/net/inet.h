@@ -66,6 +66,11 @@ struct inet_sock {
 	bool outside;	   // the gateway's listener on a shielded port: nobody inside finds it, and the port inside is the program's
 	bool serves;	   // the gateway's, at an address of the world that programs reach here
 	struct hostio_state host;
+	struct cork *cork;	// cork.c: the timer of what it holds back
+	struct defer *defer;	// defer.c: its listener has not been shown it yet
+	bool deferred;		// and it is in the listener's list. The listener's lock guards it, and
+	struct list deferrals;	// this list
+	u32 defer_s;		// a listener: TCP_DEFER_ACCEPT
 	struct former *former; // disconnect.c: connections that it had
 	u32 nformer;
 	bool parting;
@@ -123,6 +128,16 @@ void shield_refused(void);		// says why a connection out is refused
 // tcp.c, udp.c
 extern const struct sock_ops tcp_ops, udp_ops;
 int tcp_state(const struct sock *s);	// as in /proc/net/tcp and TCP_INFO
+
+// cork.c
+void cork_hold(struct inet_sock *i, struct sock *p, bool first);	// a timer for bytes in p that wait
+void cork_push(struct inet_sock *i);	// they wait no longer
+void cork_free(struct inet_sock *i);	// nobody is in a call on it any more
+
+// defer.c
+int defer_push(struct inet_sock *l, struct inet_sock *c, struct inet_sock *client);
+void defer_end(struct inet_sock *c);
+void defer_drop(struct inet_sock *l);
 
 // disconnect.c
 int tcp_disconnect(struct sock *s);

@@ -121,6 +121,7 @@ int inet_inherit(struct inet_sock *c, const struct inet_sock *l)
 	c->s.reuseaddr = l->s.reuseaddr;
 	c->s.reuseport = l->s.reuseport;
 	c->s.keepalive = l->s.keepalive;
+	c->s.corked = l->s.corked;
 	c->s.broadcast = l->s.broadcast;
 	c->s.dontroute = l->s.dontroute;
 	c->s.oobinline = l->s.oobinline;
@@ -265,9 +266,16 @@ int inet_setopt(struct sock *s, int level, int opt, const void *val, u32 len)
 	r = adjust(i, level, opt, &v);
 	if (!r)
 		r = keep(i, level, row, t, v);
-	if (!r && level == IPPROTO_TCP)
-		host_setopt(i, level, opt, val, len);
-	return r;
+	if (r || level != IPPROTO_TCP)
+		return r;
+	if (opt == TCP_CORK)
+		s->corked = v;
+	if (opt == TCP_DEFER_ACCEPT)
+		i->defer_s = (u32)v;
+	if ((opt == TCP_CORK && !v) || (opt == TCP_NODELAY && v)) // tcp(7): either lets out what waits
+		cork_push(i);
+	host_setopt(i, level, opt, val, len);
+	return 0;
 }
 
 #define LO_MSS 32741 // what Linux begins with on lo
@@ -406,7 +414,7 @@ void inet_cmsg(struct sock *s, struct sock_msg *m, struct cmsg_out *c)
 {
 	struct inet_sock *i = inet_of(s);
 	if (unlikely(i->tcp) && inet_opt(i, IPPROTO_TCP, TCP_INQ))
-		(void)cmsg_put(c, IPPROTO_TCP, TCP_CM_INQ, &(int){ (int)s->rx.len }, sizeof(int));
+		(void)cmsg_put(c, IPPROTO_TCP, TCP_CM_INQ, &(int){ (int)(s->rx.len - s->held) }, sizeof(int));
 	if (likely(!i->ip) || s->type != SOCK_DGRAM)
 		return;
 	if (m->has_err)

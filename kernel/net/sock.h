@@ -149,6 +149,7 @@ struct sock {
 	struct list pkts;	// (L) the rest
 	u32 pkt_bytes;		// (L)
 	u32 rx_cap;		// (L) bytes that rx may hold
+	u32 held;		// (L) TCP: of rx, the last ones, which wait for more and are not to be seen yet (cork.c)
 
 	struct list accept_q;	// (L) listener: children that wait
 	u32 accept_n, backlog;	// (L)
@@ -160,7 +161,7 @@ struct sock {
 
 	u32 sndbuf, rcvbuf;
 	bool sndbuf_set, rcvbuf_set;
-	bool reuseaddr, reuseport, keepalive, broadcast, passcred, oobinline, timestamp, timestampns, dontroute;
+	bool reuseaddr, reuseport, keepalive, broadcast, passcred, oobinline, corked, timestamp, timestampns, dontroute;
 	bool linger;
 	u32 linger_sec, rcvlowat, priority, mark;
 	u64 rcvtimeo, sndtimeo; // ns, 0 = for ever
@@ -241,6 +242,7 @@ static inline void sock_peeked(struct sock *s, int flags, u64 n)
 #define ACCEPT_FORCE (-1)
 int accept_push(struct sock *listener, struct sock *child, struct sock *client, int flags, u64 deadline);
 int accept_pop(struct sock *listener, struct sock **out, int flags);
+void accept_kick(struct sock *listener);	// something is in its queue
 void accept_drop(struct sock *listener);	// the listener goes: its children are released
 
 // stream.c
@@ -252,6 +254,8 @@ ssize_t stream_send_urgent(struct sock *s, struct sock_msg *m, int flags);
 ssize_t stream_recv_urgent(struct sock *s, struct sock_msg *m, int flags);
 void stream_close(struct sock *s);	// tells the peer; frees the ring
 void stream_end(struct sock *s, bool reset);
+void stream_kick_readers(struct sock *p);
+#define STREAM_HOLD_MOST 32768u	// as much of TCP does not wait for more: a segment of the loopback
 void stream_drop_rx(struct sock *s);
 u32 stream_poll(struct sock *s, struct poll_table *pt);
 void sock_pair(struct sock *a, struct sock *b);

@@ -13,7 +13,7 @@ static inline bool writable(const struct sock *p) { return p->rx.len + p->rx_cap
 // SO_RCVLOWAT: TCP does not call fewer bytes readable, unless no more have room. AF_UNIX does, as on Linux.
 static inline bool readable(const struct sock *s)
 {
-	return s->rx.len && (likely(s->rcvlowat <= 1 || s->family == AF_UNIX) || s->rx.len >= min(s->rcvlowat, s->rx_cap / 2));
+	return s->rx.len > s->held && (likely(s->rcvlowat <= 1 || s->family == AF_UNIX) || s->rx.len - s->held >= min(s->rcvlowat, s->rx_cap / 2));
 }
 
 static void kick_readers(struct sock *p)
@@ -21,6 +21,8 @@ static void kick_readers(struct sock *p)
 	sock_wake(&p->rq);
 	sock_wake_poll(p, EPOLLIN | EPOLLRDNORM);
 }
+
+void stream_kick_readers(struct sock *p) { kick_readers(p); }
 
 // The peer's senders sleep on s->wq; its pollers on the peer's own queue.
 static void kick_writers(struct sock *s)
@@ -69,6 +71,7 @@ ssize_t stream_send(struct sock *s, struct sock_msg *m, int flags)
 	u64 deadline = 0;
 	ssize_t done = 0;
 	int r = 0;
+	bool hold = unlikely(flags & MSG_MORE) && s->family != AF_UNIX;
 
 	if (unlikely(s->state != ST_CONNECTED || !p)) {
 		r = sock_take_err(s);
@@ -104,6 +107,10 @@ ssize_t stream_send(struct sock *s, struct sock_msg *m, int flags)
 			u32 got = ring_in(&p->rx, it, want);
 			p->rx_in += got;
 			done += got;
+			if (unlikely(hold))
+				p->held = p->held + got < STREAM_HOLD_MOST ? p->held + got : 0;
+			else
+				p->held = 0;
 			if (unlikely(mk) && got) {
 				add_mark(p, mk, m, start);
 				mk = NULL;
@@ -122,6 +129,7 @@ ssize_t stream_send(struct sock *s, struct sock_msg *m, int flags)
 			}
 			continue;
 		}
+		p->held = 0; // what waits must not keep others from coming
 		if (flags & MSG_DONTWAIT) {
 			r = p->rx.size ? -EAGAIN : -ENOBUFS;
 			break;
@@ -146,8 +154,9 @@ ssize_t stream_send(struct sock *s, struct sock_msg *m, int flags)
 			break;
 		}
 	}
+	bool quiet = p->held;
 	mutex_unlock(&p->lock);
-	if (likely(done))
+	if (likely(done && !quiet))
 		kick_readers(p);
 out:
 	if (unlikely(mk))
@@ -235,8 +244,9 @@ ssize_t stream_recv(struct sock *s, struct sock_msg *m, int flags)
 	mutex_lock(&s->lock);
 	for (;;) {
 		u32 skip = sock_peek_at(s, flags);
-		if (likely(s->rx.len > skip && it->left)) {
-			u32 want = (u32)min((u64)s->rx.len - skip, it->left);
+		u32 there = s->rx.len - s->held;
+		if (likely(there > skip && it->left)) {
+			u32 want = (u32)min((u64)there - skip, it->left);
 			want = until_mark(s, m, s->rx_out + skip, want, done, flags, &stop);
 			if (unlikely(stop && !want))
 				break;
@@ -326,6 +336,8 @@ int stream_shutdown(struct sock *s, u32 bits)
 		other |= SHUT_SND;
 	mutex_lock(&p->lock);
 	p->shut |= other;
+	if (other)
+		p->held = 0;
 	p->peer_done |= (bits & SHUT_SND) != 0;
 	mutex_unlock(&p->lock);
 	sock_wake(&s->rq);
@@ -344,6 +356,7 @@ void stream_drop_rx(struct sock *s)
 	mutex_lock(&s->lock);
 	list_splice_tail(&s->marks, &gone);
 	s->rx_out = s->rx_in;
+	s->held = 0;
 	ring_free(&s->rx);
 	mutex_unlock(&s->lock);
 	free_marks(&gone);
@@ -371,6 +384,7 @@ void stream_end(struct sock *s, bool reset)
 	if (!p->dead && p->peer == s) { // it may have another peer by now
 		bool knew = p->peer_done && p->family != AF_UNIX; // in CLOSE_WAIT: the reset is a broken pipe
 		p->shut |= SHUT_RCV;
+		p->held = 0;
 		p->peer_done = true;
 		p->reset |= abort;
 		if (abort || s->family == AF_UNIX)
@@ -492,9 +506,11 @@ long stream_ioctl(struct sock *s, u32 cmd, u64 arg)
 	if (of) {
 		mutex_lock(&of->lock);
 		n = of->rx.len;
-		// TCP: what the receiver's buffer holds is acknowledged, only the rest is still ours
-		if (cmd != FIONREAD && s->family != AF_UNIX)
-			n = n > of->rcvbuf ? n - of->rcvbuf : 0;
+		// TCP: what the receiver's buffer holds is acknowledged, only the rest is still ours, and what waits for more
+		if (cmd == FIONREAD)
+			n -= of->held;
+		else if (s->family != AF_UNIX)
+			n = max(n > of->rcvbuf ? n - of->rcvbuf : 0, of->held);
 		mutex_unlock(&of->lock);
 	}
 	return put_user((int)n, U(arg));

@@ -13,6 +13,7 @@
 static void stop_listening(struct sock *s)
 {
 	accept_drop(s);
+	defer_drop(inet_of(s));
 	host_close(inet_of(s));
 	mutex_lock(&s->lock);
 	s->state = ST_IDLE;
@@ -93,11 +94,16 @@ static int connect_inner(struct inet_sock *i, const struct iaddr *to, int flags)
 		goto out;
 	inet_share_port(c, l);
 	i->remote = *to;
+	if (unlikely(l->defer_s)) {
+		r = defer_push(l, c, i);
+		goto pushed;
+	}
 	// Linux repeats the first packet until there is room; who does not wait is queued beyond the backlog.
 	if ((flags & MSG_DONTWAIT) && l->s.accept_n > l->s.backlog && l->s.accept_n < QUEUE_HARD_MAX)
 		r = accept_push(&l->s, &c->s, &i->s, ACCEPT_FORCE, 0);
 	else
 		r = accept_push(&l->s, &c->s, &i->s, flags, sock_deadline(i->s.sndtimeo));
+pushed:
 	if (r) {
 		c->s.ops->release(&c->s);
 		sock_put(&c->s);
@@ -201,8 +207,19 @@ static ssize_t tcp_send(struct sock *s, struct sock_msg *m, int flags)
 			return s->ops->send(s, m, flags);
 	}
 	if (unlikely(flags & MSG_OOB))
-		return stream_send_urgent(s, m, flags);
-	return stream_send(s, m, flags);
+		return stream_send_urgent(s, m, flags & ~MSG_MORE);
+	if (unlikely(s->corked))
+		flags |= MSG_MORE;
+	struct sock *p = s->peer;
+	ssize_t r = stream_send(s, m, flags);
+	if (r > 0 && p) {
+		u32 held = __atomic_load_n(&p->held, __ATOMIC_RELAXED);
+		if (unlikely(held))
+			cork_hold(inet_of(s), p, held <= r);
+		if (unlikely(inet_of(p)->defer))
+			defer_end(inet_of(p));
+	}
+	return r;
 }
 
 static ssize_t tcp_recv(struct sock *s, struct sock_msg *m, int flags)
@@ -226,20 +243,31 @@ static int tcp_shutdown(struct sock *s, u32 bits)
 		stop_listening(s);
 		return 0;
 	}
-	return s->state == ST_LISTEN ? 0 : stream_shutdown(s, bits);
+	if (s->state == ST_LISTEN)
+		return 0;
+	struct sock *p = s->peer;
+	int r = stream_shutdown(s, bits);
+	if (p && (bits & SHUT_SND))
+		defer_end(inet_of(p));
+	return r;
 }
 
 static void tcp_release(struct sock *s)
 {
 	struct inet_sock *i = inet_of(s);
-	if (s->state == ST_LISTEN)
+	struct sock *p = s->peer;
+	if (s->state == ST_LISTEN) {
 		accept_drop(s);
-	else
+		defer_drop(i);
+	} else {
 		stream_close(s);
+		if (p)
+			defer_end(inet_of(p));
+	}
 	inet_unbind(i);
 	host_close(i);
+	cork_free(i);
 	tcp_forget_former(i);
-	struct sock *p = s->peer;
 	s->peer = NULL;
 	if (p)
 		sock_put(p);

@@ -209,7 +209,7 @@ int op_recv_prep(struct ureq *q)
 
 static u32 more_there(struct sock *s)
 {
-	return s->family != AF_UNIX && (s->type == SOCK_STREAM ? s->rx.len : !list_empty(&s->pkts)) ? IORING_CQE_F_SOCK_NONEMPTY : 0;
+	return s->family != AF_UNIX && (s->type == SOCK_STREAM ? s->rx.len > s->held : !list_empty(&s->pkts)) ? IORING_CQE_F_SOCK_NONEMPTY : 0;
 }
 
 // What a try means for the request. MSG_TRUNC counts as failed where everything was wanted.

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <linux/sockios.h>
 #include <sys/socket.h>
 
 #define ADDR(a) (struct sockaddr *)&(a), sizeof(a)
@@ -235,4 +236,229 @@ TEST(disconnect_under_traffic)
 	EQ(write(c, "clean", 5), 5);
 	EQ(read(peer, b, sizeof(b)), 5);
 	EQ(memcmp(b, "clean", 5), 0);
+}
+
+// Bytes that wait, wait 200 ms at most: a look that comes later than that is taken again.
+static void tcp_pair(int s[2])
+{
+	struct sockaddr_in a;
+	int l = listener(&a);
+	s[0] = OK(socket(AF_INET, SOCK_STREAM, 0));
+	OK(connect(s[0], ADDR(a)));
+	s[1] = OK(accept(l, NULL, NULL));
+	close(l);
+}
+
+static void cork(int s, int on)
+{
+	OK(setsockopt(s, IPPROTO_TCP, TCP_CORK, &on, sizeof(on)));
+}
+
+static bool unseen(int s)
+{
+	char b[16];
+	int n = -1;
+	OK(ioctl(s, FIONREAD, &n));
+	return !n && !(events(s) & POLLIN) && recv(s, b, sizeof(b), MSG_DONTWAIT | MSG_PEEK) < 0 && errno == EAGAIN;
+}
+
+static void gets(int s, const char *want)
+{
+	char b[16];
+	until_readable(s);
+	EQ(recv(s, b, sizeof(b), MSG_DONTWAIT), (ssize_t)strlen(want));
+	EQ(memcmp(b, want, strlen(want)), 0);
+}
+
+static void drain(int s, size_t n)
+{
+	char b[16];
+	EQ(recv(s, b, n, MSG_WAITALL), (ssize_t)n);
+}
+
+TEST(cork_keeps_bytes_back)
+{
+	int s[2], n = 0;
+	tcp_pair(s);
+	for (bool seen = false; !seen;) {
+		cork(s[0], 1);
+		EQ(write(s[0], "ab", 2), 2);
+		EQ(write(s[0], "c", 1), 1);
+		seen = unseen(s[1]);
+		if (seen) {
+			OK(ioctl(s[0], SIOCOUTQ, &n));
+			seen = n >= 3;
+		}
+		cork(s[0], 0);
+		if (seen)
+			gets(s[1], "abc");
+		else
+			drain(s[1], 3);
+	}
+	cork(s[0], 1);	// and lets them go after a while
+	EQ(write(s[0], "later", 5), 5);
+	gets(s[1], "later");
+	EQ(write(s[0], "again", 5), 5);
+	gets(s[1], "again");
+}
+
+TEST(more_keeps_bytes_back)
+{
+	int s[2], one = 1, zero = 0;
+	char b[16];
+	tcp_pair(s);
+	for (bool seen = false; !seen;) {
+		EQ(send(s[0], "abc", 3, MSG_MORE), 3);
+		seen = unseen(s[1]);
+		EQ(send(s[0], "def", 3, 0), 3);
+		if (seen)
+			gets(s[1], "abcdef");
+		else
+			drain(s[1], 6);
+	}
+	for (bool seen = false; !seen;) { // TCP_NODELAY lets out what waits
+		EQ(send(s[0], "abc", 3, MSG_MORE), 3);
+		seen = unseen(s[1]);
+		OK(setsockopt(s[0], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)));
+		gets(s[1], "abc");
+		OK(setsockopt(s[0], IPPROTO_TCP, TCP_NODELAY, &zero, sizeof(zero)));
+	}
+	EQ(send(s[0], "last", 4, MSG_MORE), 4);
+	OK(shutdown(s[0], SHUT_WR));
+	EQ(recv(s[1], b, sizeof(b), MSG_WAITALL), 4);
+	EQ(read(s[1], b, sizeof(b)), 0);
+	tcp_pair(s);
+	EQ(send(s[0], "last", 4, MSG_MORE), 4);
+	close(s[0]);
+	EQ(recv(s[1], b, sizeof(b), MSG_WAITALL), 4);
+}
+
+// Nobody waits for more where there is no room for it, or where a segment is full.
+TEST(cork_moves_on)
+{
+	static char out[30000], in[30000];
+	int s[2], small = 4096;
+	tcp_pair(s);
+	for (size_t k = 0; k < sizeof(out); k++)
+		out[k] = (char)(k * 7 + k / 251);
+	OK(setsockopt(s[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)));
+	OK(setsockopt(s[1], SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)));
+	cork(s[0], 1);
+	size_t sent = 0, got = 0;
+	while (got < sizeof(in)) {
+		ssize_t n = sent < sizeof(out) ? send(s[0], out + sent, sizeof(out) - sent < 999 ? sizeof(out) - sent : 999, MSG_DONTWAIT | MSG_MORE) : -1;
+		if (n > 0) {
+			sent += (size_t)n;
+			continue;
+		}
+		until_readable(s[1]);
+		got += (size_t)OK(recv(s[1], in + got, sizeof(in) - got, MSG_DONTWAIT));
+	}
+	EQ(memcmp(in, out, sizeof(in)), 0);
+}
+
+static void defer(int l, int seconds)
+{
+	OK(setsockopt(l, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof(seconds)));
+	OK(fcntl(l, F_SETFL, O_NONBLOCK));
+}
+
+TEST(defer_until_something_comes)
+{
+	struct sockaddr_in a;
+	char b[8];
+	int l = listener(&a), c[3], s;
+	defer(l, 600);
+	for (int k = 0; k < 3; k++) {
+		c[k] = OK(socket(AF_INET, SOCK_STREAM, 0));
+		OK(connect(c[k], ADDR(a)));
+	}
+	ERR(accept(l, NULL, NULL), EAGAIN);
+	EQ(events(l), 0);
+	EQ(write(c[1], "one", 3), 3);	// bytes
+	until_readable(l);
+	s = OK(accept(l, NULL, NULL));
+	EQ(read(s, b, sizeof(b)), 3);
+	EQ(write(s, "back", 4), 4);
+	EQ(read(c[1], b, sizeof(b)), 4);
+	ERR(accept(l, NULL, NULL), EAGAIN);
+	OK(shutdown(c[2], SHUT_WR));	// an end
+	until_readable(l);
+	s = OK(accept(l, NULL, NULL));
+	EQ(read(s, b, sizeof(b)), 0);
+	close(c[0]);
+	until_readable(l);
+	s = OK(accept(l, NULL, NULL));
+	EQ(read(s, b, sizeof(b)), 0);
+	ERR(accept(l, NULL, NULL), EAGAIN);
+}
+
+TEST(defer_not_for_ever)
+{
+	struct sockaddr_in a;
+	int l = listener(&a), c = OK(socket(AF_INET, SOCK_STREAM, 0));
+	defer(l, 1);
+	OK(connect(c, ADDR(a)));
+	until_readable(l);
+	OK(accept(l, NULL, NULL));
+}
+
+TEST(defer_and_a_listener_that_ends)
+{
+	struct sockaddr_in a;
+	struct pollfd p = {.events = POLLIN};
+	int l = listener(&a), c = OK(socket(AF_INET, SOCK_STREAM, 0));
+	defer(l, 600);
+	OK(connect(c, ADDR(a)));
+	close(l);
+	(void)!send(c, "x", 1, MSG_NOSIGNAL);
+	p.fd = c;
+	EQ(OK(poll(&p, 1, 20000)), 1);
+	CHECK(p.revents & POLLHUP);
+	ERR(connect(OK(socket(AF_INET, SOCK_STREAM, 0)), ADDR(a)), ECONNREFUSED);
+}
+
+// Clients that send while their listener shows, accepts and ends.
+static volatile int port;
+
+static void *client(void *arg)
+{
+	(void)arg;
+	while (!stop) {
+		struct sockaddr_in a = at(port);
+		int c = socket(AF_INET, SOCK_STREAM, 0);
+		if (!connect(c, ADDR(a)))
+			send(c, "x", 1, MSG_NOSIGNAL | (c & 1 ? MSG_MORE : 0));
+		close(c);
+	}
+	return NULL;
+}
+
+TEST(defer_under_traffic)
+{
+	struct sockaddr_in a;
+	pthread_t t[2];
+	char b[4];
+	int l = listener(&a), next;
+	stop = 0;
+	port = ntohs(a.sin_port);
+	for (int k = 0; k < 2; k++)
+		EQ(pthread_create(&t[k], NULL, client, NULL), 0);
+	for (int round = 0; round < 10; round++) {
+		defer(l, 600);
+		for (int k = 0; k < 20; k++) {
+			until_readable(l);
+			int s = OK(accept(l, NULL, NULL));
+			ssize_t n = read(s, b, sizeof(b));
+			CHECK(n == 1 || n == 0 || errno == ECONNRESET);
+			close(s);
+		}
+		next = listener(&a);
+		port = ntohs(a.sin_port);
+		close(l);
+		l = next;
+	}
+	stop = 1;
+	for (int k = 0; k < 2; k++)
+		EQ(pthread_join(t[k], NULL), 0);
 }
