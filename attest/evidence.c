@@ -131,6 +131,7 @@ static struct shared_entry *read_chain(struct parts *p)
 		snp_chain_add_pem(&s->chain, key[0].bytes, key[0].len, NULL);
 	else if (table)
 		snp_chain_add_table(&s->chain, key[2].bytes, key[2].len, NULL);
+	snp_chain_keep_links(&s->chain);
 	const uint8_t *crl = bundle_bytes(in->bundle, "crl", &n);
 	s->crl = crl ? cert_crl_read(crl, n) : NULL;
 	e = shared_put(&chains, key, count, s, snp_parts_free);

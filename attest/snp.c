@@ -213,7 +213,7 @@ static void check_leaf(const struct snp_report *r, const struct snp_leaf *leaf, 
 	attest_found(c, "%s", hex_encode(hex, r->chip_id, sizeof r->chip_id));
 }
 
-static void check_revocation(const struct snp_input *in, X509 *const ordered[3], struct attest_result *out)
+static void check_revocation(const struct snp_input *in, X509 *const *ordered, struct attest_result *out)
 {
 	struct fault why = {""};
 	struct attest_check *c;
@@ -239,15 +239,20 @@ static void check_revocation(const struct snp_input *in, X509 *const ordered[3],
 // The chain's checks. Fills *leaf when the certificate can be read; true then.
 static bool check_chain(const struct snp_input *in, struct attest_result *out, struct snp_leaf *leaf)
 {
-	X509 *ordered[3];
+	struct snp_links own;
+	const struct snp_links *links = in->chain->links;
 	struct fault why = {""};
 	const char *product = "", *tee = "unknown";
 	char name[128];
-	int err = snp_chain_order(in->chain, ordered, &why);
-	struct attest_check *c = attest_check_add(out, "certificate-chain", !err);
+	if (!links) {
+		snp_chain_links(in->chain, &own);
+		links = &own;
+	}
+	X509 *const *ordered = links->ordered;
+	struct attest_check *c = attest_check_add(out, "certificate-chain", !links->err);
 	attest_expected(c, "three certificates: one that signs reports, its issuer, a root");
-	attest_found(c, "%s", err ? why.text : "complete and signed");
-	if (!err) {
+	attest_found(c, "%s", links->err ? links->why.text : "complete and signed");
+	if (!links->err) {
 		enum snp_root root = snp_root_of(ordered[2], in->simulated_roots, in->simulated_root_count, &product);
 		tee = root == SNP_ROOT_AMD ? "snp" : root == SNP_ROOT_SIMULATED ? "simulated" : "unknown";
 		c = attest_check_add(out, "root", root != SNP_ROOT_UNKNOWN);
@@ -259,7 +264,7 @@ static bool check_chain(const struct snp_input *in, struct attest_result *out, s
 		bool simulated = root == SNP_ROOT_UNKNOWN && !strcmp(name, SIMTEE_ROOT_NAME);
 		attest_found(c, "'%s'%s", name, simulated ? ", simulated hardware that is not accepted here" : "");
 
-		err = snp_chain_dates(ordered, in->now, &why);
+		int err = snp_chain_dates(ordered, in->now, &why);
 		c = attest_check_add(out, "certificate-dates", !err);
 		attest_expected(c, "valid now");
 		attest_found(c, "%s", err ? why.text : "valid");
@@ -269,13 +274,13 @@ static bool check_chain(const struct snp_input *in, struct attest_result *out, s
 	json_object_set_new(out->claims, "tee", json_string(tee));
 	if (!in->chain->count)
 		return false;
-	err = snp_leaf_read(in->chain->certs[0], leaf, &why);
-	if (err) {
+	if (links->leaf_err) {
 		c = attest_check_add(out, "tcb", false);
 		attest_expected(c, "a certificate that states its TCB");
-		attest_found(c, "%s", why.text);
+		attest_found(c, "%s", links->leaf_why.text);
 		return false;
 	}
+	*leaf = links->leaf;
 	// A root vouches for its own product only.
 	if (*product) {
 		c = attest_check_add(out, "product",

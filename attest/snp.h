@@ -60,15 +60,20 @@ const char *snp_product(const struct snp_report *r);
 
 // Untrusted certificates that come with the evidence; the first is the one that signs reports.
 #define SNP_MAX_CERTS 6
+struct snp_links;
 struct snp_chain {
 	X509 *certs[SNP_MAX_CERTS];
 	unsigned int count;
+	struct snp_links *links;	// where they are kept (snp_chain_keep_links), else NULL
 };
 
 // Append certificates: PEM text with one or more, or one in DER. -EINVAL, -E2BIG.
 int snp_chain_add_pem(struct snp_chain *c, const char *pem, size_t len, struct fault *f);
 int snp_chain_add_der(struct snp_chain *c, const uint8_t *der, size_t len, struct fault *f);
 void snp_chain_free(struct snp_chain *c);
+// For a chain that is looked at again and again, and not changed any more: who signed what is found out here, once. What is not good
+// is not kept.
+void snp_chain_keep_links(struct snp_chain *c);
 
 // Appends the certificates of an extended report's table (GUID, offset, length; ended by zeros): the signing one first. A table without
 // VCEK and VLEK, or whose entries do not lie in it, is -EINVAL.

@@ -8,6 +8,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "attest/cert.h"
@@ -64,6 +65,8 @@ void snp_chain_free(struct snp_chain *c)
 	for (unsigned int i = 0; i < c->count; i++)
 		X509_free(c->certs[i]);
 	c->count = 0;
+	free(c->links);
+	c->links = NULL;
 }
 
 int snp_chain_order(const struct snp_chain *c, X509 *ordered[3], struct fault *f)
@@ -181,4 +184,22 @@ int snp_leaf_read(X509 *leaf, struct snp_leaf *out, struct fault *f)
 		out->has_hwid = true;
 	}
 	return 0;
+}
+
+void snp_chain_links(const struct snp_chain *c, struct snp_links *out)
+{
+	out->why.text[0] = out->leaf_why.text[0] = '\0';
+	out->err = snp_chain_order(c, out->ordered, &out->why);
+	out->leaf_err = c->count ? snp_leaf_read(c->certs[0], &out->leaf, &out->leaf_why) : -ENOENT;
+}
+
+void snp_chain_keep_links(struct snp_chain *c)
+{
+	c->links = malloc(sizeof *c->links);
+	if (c->links)
+		snp_chain_links(c, c->links);
+	if (c->links && (c->links->err || c->links->leaf_err)) {	// a lack of memory looks like a bad signature
+		free(c->links);
+		c->links = NULL;
+	}
 }

@@ -31,4 +31,14 @@ struct snp_leaf {
 // -EINVAL when an extension is malformed.
 int snp_leaf_read(X509 *leaf, struct snp_leaf *out, struct fault *f);
 
+// What follows from the certificates alone, whatever the time and whoever is trusted.
+struct snp_links {
+	X509 *ordered[3];
+	struct snp_leaf leaf;		// of the first one
+	int err, leaf_err;		// of snp_chain_order and snp_leaf_read
+	struct fault why, leaf_why;
+};
+
+void snp_chain_links(const struct snp_chain *c, struct snp_links *out);
+
 #endif

@@ -285,7 +285,7 @@ void api_attest(struct broker *b, const char *rest, const struct http_request *q
 {
 	(void)rest;
 	struct fault f = {""};
-	char id[SESSION_ID_TEXT], nonce[SESSION_NONCE_TEXT], *token = NULL;
+	char id[SESSION_ID_TEXT], nonce[SESSION_NONCE_TEXT], *token = NULL, *claims = NULL;
 	const struct coco_tee *tee;
 	struct kbs_attest a;
 	struct attest_result result;
@@ -323,11 +323,11 @@ void api_attest(struct broker *b, const char *rest, const struct http_request *q
 	if (broker_decide(b, &(struct broker_wish){.event = "attest"}, &result, r))
 		goto out;
 	struct signer signer;
-	if (!signers_current(b->signers, SIGNER_TOKEN, &signer, &f)) {
-		token = ear_token(&signer, b->issuer, &result, a.tee_pubkey, time(NULL));
+	if ((claims = json_dumps(result.claims, JSON_COMPACT)) && !signers_current(b->signers, SIGNER_TOKEN, &signer, &f)) {
+		token = ear_token(&signer, b->issuer, &result, claims, a.tee_pubkey, time(NULL));
 		EVP_PKEY_free(signer.key);
 	}
-	err = token ? session_attested(b->sessions, id, result.claims, a.key, &f) : -ENOMEM;
+	err = token ? session_attested(b->sessions, id, result.claims, claims, a.key, &f) : -ENOMEM;
 	if (err && err != -ENOMEM && err != -ENOENT) {
 		broker_fault(r, err, &f);
 		goto out;
@@ -340,6 +340,7 @@ void api_attest(struct broker *b, const char *rest, const struct http_request *q
 	reply_token(r, token);
 out:
 	free(token);
+	free(claims);
 	attest_result_free(&result);
 	kbs_attest_free(&a);
 }

@@ -13,7 +13,9 @@
 
 #define EAR_SECONDS 300
 
-// The token for a verified result and the TEE's public key (JWK); issuer "" for none. malloc'ed text, NULL on failure.
-char *ear_token(const struct signer *signer, const char *issuer, const struct attest_result *result, const json_t *tee_pubkey, time_t now);
+// The token for a verified result and the TEE's public key (JWK); issuer "" for none. `claims`: result->claims as text of JSON, where the caller has
+// it, else NULL. malloc'ed text, NULL on failure.
+char *ear_token(const struct signer *signer, const char *issuer, const struct attest_result *result, const char *claims, const json_t *tee_pubkey,
+		time_t now);
 
 #endif

@@ -112,7 +112,7 @@ int ratls_ask(struct broker *b, const char *session, const struct http_request *
 		return err;
 	json_t *kept = json_deep_copy(*claims);	// the others are added to here
 	EVP_PKEY_up_ref(own);
-	err = kept ? session_attested(b->sessions, session, kept, own, &f) : -ENOMEM;
+	err = kept ? session_attested(b->sessions, session, kept, NULL, own, &f) : -ENOMEM;
 	json_decref(kept);
 	if (err) {
 		EVP_PKEY_free(own);

@@ -235,7 +235,7 @@ static json_t *keep_tree(struct session_table *t, struct session *s, json_t *tre
 	return old;
 }
 
-int session_attested(struct session_table *t, const char *id, json_t *claims, EVP_PKEY *key, struct fault *f)
+int session_attested(struct session_table *t, const char *id, json_t *claims, const char *given, EVP_PKEY *key, struct fault *f)
 {
 	if (t->shared) {
 		int result = session_db_attested(t->shared, id, claims, key, f);
@@ -243,7 +243,7 @@ int session_attested(struct session_table *t, const char *id, json_t *claims, EV
 			EVP_PKEY_free(key);
 		return result;
 	}
-	char *text = json_dumps(claims, JSON_COMPACT);
+	char *text = given ? strdup(given) : json_dumps(claims, JSON_COMPACT);
 	json_t *old = NULL;
 	if (!text)
 		return -ENOMEM;

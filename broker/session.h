@@ -34,8 +34,8 @@ int session_begin(struct session_table *t, const struct coco_tee *tee, char id[S
 int session_take_nonce(struct session_table *t, const char *id, char nonce[SESSION_NONCE_TEXT], const struct coco_tee **tee, struct fault *f);
 
 // The attestation succeeded: stores the claims, of which it may keep a reference, so that nobody changes them any more, and the key (taken over on
-// success).
-int session_attested(struct session_table *t, const char *id, json_t *claims, EVP_PKEY *key, struct fault *f);
+// success). `text`: the same as text of JSON, where the caller has it, else NULL.
+int session_attested(struct session_table *t, const char *id, json_t *claims, const char *text, EVP_PKEY *key, struct fault *f);
 
 // Of an attested session: the claims, for the caller alone, and a reference to the key. -ENOENT, -EACCES not attested.
 int session_get(struct session_table *t, const char *id, json_t **claims, EVP_PKEY **key, struct fault *f);

@@ -26,13 +26,13 @@ char *jws_part(json_t *o)
 }
 
 // r | s, 32 bytes each, as RFC 7518 section 3.4 wants.
-static bool sign(EVP_PKEY *key, const char *text, uint8_t out[ES256_BYTES])
+static bool sign(EVP_PKEY *key, const char *text, size_t text_len, uint8_t out[ES256_BYTES])
 {
 	uint8_t der[128];
 	size_t len = sizeof der;
 	EVP_MD_CTX *md = EVP_MD_CTX_new();
 	ECDSA_SIG *sig = NULL;
-	if (md && EVP_DigestSignInit(md, NULL, EVP_sha256(), NULL, key) == 1 && EVP_DigestSign(md, der, &len, (const uint8_t *)text, strlen(text)) == 1) {
+	if (md && EVP_DigestSignInit(md, NULL, EVP_sha256(), NULL, key) == 1 && EVP_DigestSign(md, der, &len, (const uint8_t *)text, text_len) == 1) {
 		const uint8_t *p = der;
 		sig = d2i_ECDSA_SIG(NULL, &p, (long)len);
 	}
@@ -42,20 +42,22 @@ static bool sign(EVP_PKEY *key, const char *text, uint8_t out[ES256_BYTES])
 	return ok;
 }
 
-char *jws_sign_part(EVP_PKEY *key, const char *header, json_t *body)
+char *jws_sign_part(EVP_PKEY *key, const char *header, const char *body)
 {
-	char *b = jws_part(body), *signed_part = NULL, *token = NULL;
+	size_t head = header ? strlen(header) : 0, len = body ? strlen(body) : 0;
+	char *token = header && body ? malloc(head + 1 + BASE64_SIZE(len) + 1 + BASE64_SIZE(ES256_BYTES)) : NULL;
 	uint8_t signature[ES256_BYTES];
-	char signature64[BASE64_SIZE(ES256_BYTES)];
-	if (header && b && asprintf(&signed_part, "%s.%s", header, b) < 0)
-		signed_part = NULL;
-	if (signed_part && sign(key, signed_part, signature)) {
-		base64_encode(signature64, signature, sizeof signature, BASE64_URL);
-		if (asprintf(&token, "%s.%s", signed_part, signature64) < 0)
-			token = NULL;
+	if (!token)
+		return NULL;
+	memcpy(token, header, head);
+	token[head] = '.';
+	size_t n = head + 1 + base64_encode(token + head + 1, body, len, BASE64_URL);
+	if (!sign(key, token, n, signature)) {
+		free(token);
+		return NULL;
 	}
-	free(signed_part);
-	free(b);
+	token[n] = '.';
+	base64_encode(token + n + 1, signature, sizeof signature, BASE64_URL);
 	return token;
 }
 
@@ -63,7 +65,9 @@ char *jws_sign(EVP_PKEY *key, json_t *header, json_t *body)
 {
 	if (header)
 		json_object_set_new(header, "alg", json_string("ES256"));
-	char *h = jws_part(header), *token = jws_sign_part(key, h, body);
+	char *h = jws_part(header), *text = body ? json_dumps(body, JSON_COMPACT) : NULL, *token = jws_sign_part(key, h, text);
+	json_decref(body);
+	free(text);
 	free(h);
 	return token;
 }

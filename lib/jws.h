@@ -11,9 +11,9 @@
 // `header` gets "alg"; both are taken over. malloc'ed text, NULL on failure.
 char *jws_sign(EVP_PKEY *p256, json_t *header, json_t *body);
 // The same in two steps, where many tokens have one header: a part as base64url text (malloc'ed; takes *o over), and a token with such a header,
-// which must have "alg": "ES256". NULL on failure, and for NULL.
+// which must have "alg": "ES256", of a body that is text of JSON. NULL on failure, and for NULL.
 char *jws_part(json_t *o);
-char *jws_sign_part(EVP_PKEY *p256, const char *header, json_t *body);
+char *jws_sign_part(EVP_PKEY *p256, const char *header, const char *body);
 
 // Which key may have signed a token with that header (untrusted): 0 and a new reference, or -errno.
 typedef int jws_find(void *ctx, const json_t *header, EVP_PKEY **key);

@@ -246,7 +246,7 @@ static void test_sessions(void)
 	const struct coco_tee *tee;
 	for (int i = 0; i < 6; i++) {
 		session_begin(t, NULL, id[i], nonce, NULL);
-		session_attested(t, id[i], claims, EVP_EC_gen("P-256"), NULL);
+		session_attested(t, id[i], claims, NULL, EVP_EC_gen("P-256"), NULL);
 	}
 	for (int i = 6; i < 20; i++)
 		session_begin(t, NULL, id[i], nonce, NULL);
@@ -263,8 +263,8 @@ static void test_sessions(void)
 	ok("whoever only begins sessions ends none that has attested", there == 6, "%u", there);
 	ok("of those that wait the oldest went", session_take_nonce(t, id[19], nonce, &tee, NULL) == 0 && session_take_nonce(t, id[18], nonce, &tee, NULL) == 0 &&
 	   session_take_nonce(t, id[17], nonce, &tee, NULL) == -ENOENT, "no");
-	session_attested(t, id[18], claims, EVP_EC_gen("P-256"), NULL);
-	session_attested(t, id[19], claims, EVP_EC_gen("P-256"), NULL);
+	session_attested(t, id[18], claims, NULL, EVP_EC_gen("P-256"), NULL);
+	session_attested(t, id[19], claims, NULL, EVP_EC_gen("P-256"), NULL);
 	session_begin(t, NULL, id[6], nonce, NULL);
 	session_begin(t, NULL, id[7], nonce, NULL);
 	ok("where all have attested, two that come at once both can", session_take_nonce(t, id[6], nonce, &tee, NULL) == 0 &&

@@ -24,7 +24,7 @@ static void test_claims(void)
 	for (int i = 0; i < MANY; i++) {	// more than are kept as trees
 		json_t *claims = json_pack("{s:i, s:{s:s}}", "number", i, "of", "tee", "x");
 		session_begin(t, NULL, id[i], nonce, NULL);
-		session_attested(t, id[i], claims, EVP_EC_gen("P-256"), NULL);
+		session_attested(t, id[i], claims, NULL, EVP_EC_gen("P-256"), NULL);
 		json_decref(claims);
 	}
 	unsigned int right = 0, alone = 0;

@@ -50,7 +50,7 @@ static void write_token(const struct signer *by, EVP_PKEY *key, const char *meas
 	json_object_set_new(r.claims, "tcb_status", json_string("UpToDate"));
 	json_object_set_new(r.claims, "measurement", json_string(measurement));
 	json_object_set_new(r.claims, "snp", json_pack("{s:i, s:b}", "vmpl", 0, "policy_migrate_ma", 0));
-	char *token = ear_token(by, "a broker", &r, jwk, at);
+	char *token = ear_token(by, "a broker", &r, NULL, jwk, at);
 	write_text(token_path, token);
 	free(token);
 	json_decref(jwk);

@@ -470,7 +470,7 @@ static void write_token(EVP_PKEY *key, const char *measurement, time_t at)
 	json_object_set_new(r.claims, "tcb_status", json_string("UpToDate"));
 	json_object_set_new(r.claims, "measurement", json_string(measurement));
 	json_object_set_new(r.claims, "snp", json_pack("{s:i, s:b}", "vmpl", 0, "policy_migrate_ma", 0));
-	char *token = ear_token(&signer, "a broker", &r, jwk, at);
+	char *token = ear_token(&signer, "a broker", &r, NULL, jwk, at);
 	if (!token || file_write(token_path, token, strlen(token), 0600, false, NULL))
 		abort();
 	free(token);
