@@ -192,7 +192,7 @@ static int leaf_get(struct seal_vol *v, struct seal_inode *d, u64 key, u32 mode,
 }
 
 // Looks for the name among the entries of its hash. -ENOENT: *free_key is a key that it could get (0: none left).
-static int name_find(struct seal_vol *v, struct seal_inode *d, const char *name, u32 len, struct dirent *out,
+static int name_find(struct seal_vol *v, struct seal_inode *d, const char *name, u32 len, struct seal_dirent *out,
 		     u64 *free_key)
 {
 	u64 hash = name_hash(v, name, len), at = hash, want = hash, bound;
@@ -209,7 +209,7 @@ static int name_find(struct seal_vol *v, struct seal_inode *d, const char *name,
 				break;
 			}
 			if (s->len == len && !memcmp(n->data + s->off, name, len)) {
-				*out = (struct dirent){s->key, s->ino | sv_ino_view(d->ino), s->type};
+				*out = (struct seal_dirent){s->key, s->ino | sv_ino_view(d->ino), s->type};
 				sv_node_put(v, n);
 				return 0;
 			}
@@ -225,7 +225,7 @@ static int name_find(struct seal_vol *v, struct seal_inode *d, const char *name,
 	return -ENOENT;
 }
 
-int sv_dir_find(struct seal_vol *v, struct seal_inode *d, const char *name, u32 len, struct dirent *out)
+int sv_dir_find(struct seal_vol *v, struct seal_inode *d, const char *name, u32 len, struct seal_dirent *out)
 {
 	u64 key;
 	return name_find(v, d, name, len, out, &key);
@@ -365,7 +365,7 @@ static int leaf_for_insert(struct seal_vol *v, struct seal_inode *d, u64 key, u3
 
 int sv_dir_insert(struct seal_vol *v, struct seal_inode *d, const char *name, u32 len, u64 ino, u32 type)
 {
-	struct dirent e;
+	struct seal_dirent e;
 	struct node *n;
 	u64 key;
 	int r = name_find(v, d, name, len, &e, &key);

@@ -301,7 +301,7 @@ static u32 orphan_name(u64 ino, char name[20]) { return (u32)snprintf(name, 20, 
 static int orphan_unstore(struct seal_vol *v, struct seal_inode *i)
 {
 	struct seal_inode *dir;
-	struct dirent e;
+	struct seal_dirent e;
 	char name[20];
 	if (!i->orphan_stored)
 		return 0;

@@ -33,7 +33,7 @@ static int change_begin(struct seal_vol *v, struct seal_inode *dir, const char *
 
 int seal_lookup(struct seal_vol *v, struct seal_inode *dir, const char *name, u32 len, struct seal_inode **out)
 {
-	struct dirent e;
+	struct seal_dirent e;
 	*out = NULL;
 	vol_lock(v);
 	int r = name_check(dir, name, len);
@@ -93,7 +93,7 @@ int seal_create(struct seal_vol *v, struct seal_inode *dir, const char *name, u3
 		u64 rdev, struct seal_inode **out)
 {
 	struct seal_inode *i;
-	struct dirent e;
+	struct seal_dirent e;
 	u32 type = mode & 0170000;
 	if (type != T_REG && type != T_DIR && type != T_CHR && type != T_BLK && type != T_FIFO && type != T_SOCK)
 		return -EINVAL;
@@ -131,7 +131,7 @@ int seal_symlink(struct seal_vol *v, struct seal_inode *dir, const char *name, u
 		 u32 uid, u32 gid, struct seal_inode **out)
 {
 	struct seal_inode *i;
-	struct dirent e;
+	struct seal_dirent e;
 	if (!tlen)
 		return -ENOENT;
 	if (tlen > SEAL_SYMLINK_MAX)
@@ -206,7 +206,7 @@ static void unlinked(struct seal_vol *v, struct seal_inode *i, u32 links)
 
 static int remove_name(struct seal_vol *v, struct seal_inode *dir, const char *name, u32 len, bool is_dir)
 {
-	struct dirent e;
+	struct seal_dirent e;
 	struct seal_inode *i = NULL;
 	vol_lock(v);
 	int r = change_begin(v, dir, name, len, true);
@@ -271,7 +271,7 @@ static int is_below(struct seal_vol *v, struct seal_inode *dir, u64 top)
 
 struct renaming {
 	struct seal_inode *od, *nd, *src, *dst;
-	struct dirent se, de;
+	struct seal_dirent se, de;
 	const char *nname;
 	u32 nlen, flags;
 };

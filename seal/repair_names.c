@@ -167,7 +167,7 @@ static int lost_found(struct check *c, struct seal_inode *root, struct seal_inod
 	struct seal_vol *v = c->v;
 	char name[32];
 	for (u32 k = 0; k < 100; k++) {
-		struct dirent e;
+		struct seal_dirent e;
 		u32 len = (u32)snprintf(name, sizeof name, k ? LOST_FOUND ".%u" : LOST_FOUND, k);
 		int r = sv_dir_find(v, root, name, len, &e);
 		if (!r && e.type != T_DIR)

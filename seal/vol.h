@@ -465,11 +465,11 @@ void sv_space_set_reserve(struct seal_vol *v);
 static inline u64 sv_space_top(const struct seal_vol *v) { return v->shrink_to ? v->shrink_to : v->max_blocks; }
 
 // --- dir.c
-struct dirent {
+struct seal_dirent {
 	u64 key, ino;
 	u32 type;
 };
-int sv_dir_find(struct seal_vol *v, struct seal_inode *d, const char *name, u32 len, struct dirent *out);
+int sv_dir_find(struct seal_vol *v, struct seal_inode *d, const char *name, u32 len, struct seal_dirent *out);
 int sv_dir_insert(struct seal_vol *v, struct seal_inode *d, const char *name, u32 len, u64 ino, u32 type);
 int sv_dir_remove(struct seal_vol *v, struct seal_inode *d, u64 key);
 int sv_dir_replace(struct seal_vol *v, struct seal_inode *d, u64 key, u64 ino, u32 type);

@@ -410,7 +410,7 @@ static void test_relay(void)
 	struct tpm_anchor direct, now;
 	struct fault f = {""};
 	int idle[8], err = tpm_anchor_get(&p, &direct, &f), status;
-	if (tpm_relay(where, way, sizeof way, &f) || !(colon = strrchr(way, ':')))
+	if (tpm_relay(where, 2, way, sizeof way, &f) || !(colon = strrchr(way, ':')))
 		return (void)ok("relay", false, "%s", f.text);
 	unsigned int port = (unsigned int)atoi(colon + 1);
 	p.where = way;

@@ -401,7 +401,7 @@ static void wrong_counts(void)
 		struct mem m;
 		struct seal_vol *v;
 		struct seal_inode *root, *i, *d;
-		struct dirent e;
+		struct seal_dirent e;
 		struct node *b;
 		mem_copy(&m, &image);
 		CHECK_EQ(seal_mount(&m.io, &test_env, test_key, NULL, 0, &v, NULL), 0);
