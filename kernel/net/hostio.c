@@ -297,6 +297,13 @@ int hostio_watch_state(int hfd, struct waitq *q, struct hostio_state *st)
 	mutex_unlock(&io_lock);
 	__atomic_fetch_add(&hostio_active, 1, __ATOMIC_SEQ_CST);
 	int r = hc_watch(hfd, cookie, set);
+	if (r >= 0 && set) { // whoever waited for it already may have brought it back before the host heard of this set
+		mutex_lock(&io_lock);
+		bool left = w->set != set; // only its owner, the current task, can have it come here again
+		mutex_unlock(&io_lock);
+		if (left)
+			(void)hc_unwatch(hfd, set);
+	}
 	if (r < 0) {
 		mutex_lock(&io_lock);
 		wait_move(w);
