@@ -120,7 +120,7 @@ static u64 file_size(struct pagecache *pc)
 }
 
 static const struct pc_ops file_pc_ops = {.read = file_pages, .size = file_size};
-static const struct file_ops file_fops = {.read = generic_file_read, .mmap = generic_mmap};
+static const struct file_ops file_fops = {.read = generic_file_read, .paged = true, .mmap = generic_mmap};
 
 // --- directories
 struct block {			// one directory block, checked

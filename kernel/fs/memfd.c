@@ -126,6 +126,7 @@ static int memfd_fsync(struct file *f, bool data_only)
 static const struct inode_ops memfd_iops = {.setattr = memfd_setattr, .getattr = memfd_getattr};
 const struct file_ops memfd_fops = {
 	.read = generic_file_read,
+	.paged = true,
 	.write = memfd_write,
 	.llseek = generic_llseek,
 	.fsync = memfd_fsync,

@@ -751,6 +751,7 @@ static const struct file_ops dir_fops = {.readdir = readdir, .fsync = fsync, .io
 static const struct file_ops file_fops = {
 	.open = open,
 	.read = read,
+	.paged = true,
 	.write = write_all,
 	.llseek = llseek,
 	.fsync = fsync,

@@ -6,6 +6,7 @@
 #include <linux/fs.h>
 
 #define CHUNK 65536u
+#define SEND_PIECE (1u << 20)
 #define VECS 8u
 
 static ssize_t read_at(struct file *f, void *buf, size_t n, u64 *pos)
@@ -78,6 +79,27 @@ static ssize_t send_pages(struct file *in, u64 *ipos, struct file *out, size_t n
 	return *ipos > begin ? (ssize_t)(*ipos - begin) : r;
 }
 
+// What is not in memory is read by the file's own read, which knows how to read ahead; the rest goes as it lies.
+static ssize_t send_file(struct file *in, u64 *ipos, struct file *out, size_t n)
+{
+	size_t done = 0;
+	ssize_t r = 0;
+
+	while (done < n) {
+		size_t k = min(n - done, (size_t)SEND_PIECE);
+		u64 first = *ipos >> PAGE_SHIFT, end = DIV_ROUND_UP(min(*ipos + k, in->inode->size), PAGE_SIZE);
+
+		if (end > first && pc_resident(in->inode->pc, first, end) == end - first)
+			r = send_pages(in, ipos, out, k);
+		else
+			r = copy(in, ipos, out, NULL, min(k, (size_t)CHUNK));
+		done += (size_t)max(r, (ssize_t)0);
+		if (r <= 0 || signal_pending())
+			break;
+	}
+	return done ? (ssize_t)done : r;
+}
+
 long sys_sendfile(int ofd, int ifd, s64 __user *uoff, size_t n)
 {
 	struct file *in = fd_get(ifd), *out = fd_get(ofd);
@@ -101,8 +123,8 @@ long sys_sendfile(int ofd, int ifd, s64 __user *uoff, size_t n)
 		goto out;
 	u64 ipos = uoff ? (u64)off : in->pos, opos = out->pos;
 	n = min(n, 0x7ffff000ul);
-	if (in->ops->read == generic_file_read && sock_takes_pages(out))
-		r = send_pages(in, &ipos, out, n);
+	if (in->ops->paged && sock_takes_pages(out))
+		r = in->ops->read == generic_file_read ? send_pages(in, &ipos, out, n) : send_file(in, &ipos, out, n);
 	else
 		r = copy(in, &ipos, out, out->ops->stream ? NULL : &opos, n);
 	if (r > 0) {

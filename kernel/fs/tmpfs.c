@@ -636,6 +636,7 @@ const struct inode_ops memlink_iops = {.setattr = setattr,
 const struct file_ops memdir_fops = {.readdir = readdir};
 const struct file_ops memfile_fops = {.open = file_opened,
 				      .read = generic_file_read,
+				      .paged = true,
 				      .write = file_write,
 				      .fallocate = file_fallocate,
 				      .mmap = generic_mmap};

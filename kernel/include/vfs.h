@@ -100,6 +100,7 @@ struct file_ops {		// NULL read/write = -EINVAL; poll NULL = always ready; see m
 	void (*release)(struct file *f);			// last reference
 	int (*set_flags)(struct file *f, u32 flags);		// fcntl(F_SETFL) notification; NULL ok
 	bool stream;						// no file position: pread/pwrite/lseek give ESPIPE
+	bool paged;						// read gives what inode->pc has, or brings there
 };
 s64 no_llseek(struct file *f, s64 off, int whence);
 

@@ -83,6 +83,7 @@ enum change { WRITE, WRITE_IN_PIECES, APPEND, TRUNCATE, CUT, GROW, STORE, STORE_
 static void change(enum change how, int *file, const char *name, unsigned char *b, size_t *n, unsigned v)
 {
 	static unsigned char *mapped;
+	char other[310];
 	unsigned char *p;
 	switch (how) {
 	case WRITE:
@@ -140,10 +141,11 @@ static void change(enum change how, int *file, const char *name, unsigned char *
 		OK(fallocate(*file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 5000, 150000));
 		break;
 	case RENAME: {
-		int f = OK(open("new", O_RDWR | O_CREAT | O_TRUNC, 0600));
+		snprintf(other, sizeof(other), "%s.new", name);
+		int f = OK(open(other, O_RDWR | O_CREAT | O_TRUNC, 0600));
 		contents(b, v, *n);
 		EQ(write(f, b, *n), *n);
-		OK(rename("new", name));
+		OK(rename(other, name));
 		close(*file);
 		*file = f;
 		break;
@@ -179,6 +181,10 @@ static void changed_between(const char *folder)
 			for (int k = 0; k < 4; k++) {
 				s.at = k == 3 ? 30000 : 0; // the last time not all of it
 				s.n = n - (size_t)s.at * 2;
+				if (k == 2 && folder) { // read from storage anew, where there is one
+					OK(fsync(s.file));
+					ZERO(posix_fadvise(s.file, 0, 0, POSIX_FADV_DONTNEED));
+				}
 				arrives(s, b + s.at);
 			}
 			change(how, &s.file, name, b, &n, v * 100);
@@ -191,6 +197,7 @@ static void changed_between(const char *folder)
 }
 
 TEST_DIR(changed_between) { changed_between("."); }
+TEST_DIR(changed_between_on_a_volume) { changed_between(getenv("COFFER_INSIDE") ? "/data" : "."); }
 TEST(changed_between_in_memory) { changed_between(NULL); }
 
 // In pieces of all kinds, which overlap: what is kept of a piece grows, and is replaced.
