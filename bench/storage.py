@@ -206,7 +206,7 @@ def measure(work, rounds, quick, size, only, works):
 			# The cache holds the pointers to all blocks of such a file (1 %) and a map of them; the layer has all its tags in memory as well.
 			args = f"{max(4, size * 4 // 1024)}G", max(64, size // 48)
 			worlds.append(Sealed(work, *args))
-			if "layer" in only and os.path.exists(LAYER_COFFER):
+			if "encrypt-only" in only and os.path.exists(LAYER_COFFER):
 				worlds.append(Sealed(work + "/layer", *args, "encrypt-only", LAYER_COFFER))
 		def one(r, w, world):
 			if size > 1024:
@@ -339,7 +339,7 @@ def report(rounds, quick, large):
 		disk = where == "/var/tmp"
 		work = tempfile.mkdtemp(prefix="coffer-storage.", dir=where)
 		try:
-			results = measure(work, rounds if size == 256 else 1, quick, size, ("ext4", *(PEERS if disk else ()), "sealed", "layer"), works)
+			results = measure(work, rounds if size == 256 else 1, quick, size, ("ext4", *(PEERS if disk else ()), "sealed", "encrypt-only", "layer"), works)
 			if not disk:
 				results = {k: v for k, v in results.items() if not k[0].endswith("_through")}
 			out += [f"### fio: {size} MiB" + ("" if disk else ", all files in memory (tmpfs instead of ext4): without a disk to wait for"), "",
@@ -359,7 +359,7 @@ def main():
 	ap.add_argument("-q", "--quick", action="store_true")
 	ap.add_argument("-r", "--rounds", type=int, default=1)
 	ap.add_argument("-s", "--size", type=int, default=256)
-	ap.add_argument("--only", default="ext4,gocryptfs,securefs,sealed,layer")
+	ap.add_argument("--only", default="ext4,gocryptfs,securefs,sealed,encrypt-only,layer")
 	ap.add_argument("--in", dest="where", default="/var/tmp")
 	ap.add_argument("--keep")
 	ap.add_argument("work", nargs="*")
