@@ -107,9 +107,9 @@ int __wrap_seal_read_pages(struct seal_vol *v, struct seal_inode *i, u64 first, 
 	for (u32 k = 0, m; k < n && !r; k += m) {
 		struct tag *t = tag_of(first + k);
 		m = 1;
-		if (!t || !t->ctr) {
-			memset(pages[k], 0, SEAL_BLOCK);
-			continue;
+		if (!t || !t->ctr) { // of an earlier enclave, or a hole: nothing that is measured reads there
+			r = -EIO;
+			break;
 		}
 		while (k + m < n && m < IO_BLOCKS && (t = tag_of(first + k + m)) && t->ctr)
 			m++;

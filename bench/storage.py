@@ -131,7 +131,7 @@ class Peer(Plain):
 
 class Sealed:
 	def __init__(self, work, size, cache, name="sealed", command=COFFER):
-		self.name, self.binary = name, command
+		self.name, self.binary, self.flags = name, command, ["--drop"] + (["--forgets"] if name == "encrypt-only" else [])
 		os.makedirs(work, exist_ok=True)
 		self.work, self.project, self.volume = work, work + "/project", work + "/bench.vol"
 		self.env = {**os.environ, "COFFER_BROKER_DIR": work + "/broker", "COFFER_SIMTEE_DIR": work + "/simtee"}
@@ -164,7 +164,7 @@ class Sealed:
 		return [self.binary, "run", "--broker", self.url, "-v", self.volume + ":/vol:rw", "--", *argv]
 
 	def run(self, flags, works, timeout=3000):
-		r = sh(*self.command("/usr/bin/python3", "/bench/storage_work.py", *flags, "--drop", "-t", "/tmp", "/vol", *works),
+		r = sh(*self.command("/usr/bin/python3", "/bench/storage_work.py", *flags, *self.flags, "-t", "/tmp", "/vol", *works),
 		       env=self.env, cwd=self.project, timeout=timeout)
 		sys.stderr.write(r.stderr)
 		return r.stdout
