@@ -114,7 +114,7 @@ def rand_read_cold(a):
 
 
 def rand_write(a):
-	have_file(a)
+	warm(a)
 	settle(a)
 	say("rand_write_4k_flush", fio(a, "rand_write", "randwrite", "4k", "--end_fsync=1")[1], "op/s", "higher")
 
