@@ -100,6 +100,16 @@ static unsigned int evict(struct shared_cache *c, struct shared_entry **out)
 	return at;
 }
 
+static size_t unproved(const struct shared_cache *c)
+{
+	size_t bytes = 0;
+	for (unsigned int i = 0; i < SHARED_CACHE_SIZE; i++) {
+		if (c->entries[i] && !atomic_load_explicit(&c->entries[i]->proved, memory_order_relaxed))
+			bytes += c->entries[i]->total;
+	}
+	return bytes;
+}
+
 struct shared_entry *shared_put(struct shared_cache *c, const struct shared_part *parts, unsigned int count, void *object, void (*destroy)(void *))
 {
 	size_t total = 0;
@@ -121,6 +131,9 @@ struct shared_entry *shared_put(struct shared_cache *c, const struct shared_part
 	if (total > SHARED_CACHE_BYTES / 4)
 		return e;	// the caller's alone
 	pthread_mutex_lock(&c->lock);
+	// Evicted first is what was not proved: this ends with none of it.
+	for (size_t rest; (rest = unproved(c)) && rest + total > SHARED_CACHE_UNPROVED;)
+		evict(c, &old[gone++]);
 	while (c->bytes + total > SHARED_CACHE_BYTES)
 		evict(c, &old[gone++]);
 	while (place < SHARED_CACHE_SIZE && c->entries[place])

@@ -12,7 +12,9 @@
 
 #define SHARED_CACHE_SIZE 128
 #define SHARED_CACHE_PARTS 10
-#define SHARED_CACHE_BYTES (16u << 20)	// of a table's keys; larger ones are not kept
+#define SHARED_CACHE_BYTES (16u << 20)	// of a table's keys; one that is larger than a quarter of it is not kept
+// Of those that were not proved, or one that is larger: anybody may have made them, and so that what is read of them takes twenty times as much.
+#define SHARED_CACHE_UNPROVED (2u << 20)
 
 struct shared_part {
 	const void *bytes;	// NULL: not given, which is another key than an empty part

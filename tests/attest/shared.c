@@ -82,6 +82,39 @@ static void test_proved(void)
 	shared_release(e);
 }
 
+// Of what nobody vouches for no more is kept than that, and what was proved is not pushed out by its size.
+static void test_unproved(void)
+{
+	static struct shared_cache c = SHARED_CACHE_INIT;
+	const size_t piece = SHARED_CACHE_UNPROVED / 4;
+	char *large = calloc(1, SHARED_CACHE_UNPROVED + 1);
+	struct shared_part p = {large, piece};
+	struct shared_entry *e;
+	int before = alive, there = 0;
+	for (char i = 0; i < 20; i++) {
+		large[0] = i;
+		e = shared_put(&c, &p, 1, thing(i), gone);
+		if (i < 6)
+			shared_prove(e);
+		shared_release(e);
+	}
+	ok("a part of the table is for what was not proved", c.bytes == 6 * piece + SHARED_CACHE_UNPROVED && alive == before + 10,
+	   "%zu bytes, %d things", c.bytes, alive - before);
+	p.len = SHARED_CACHE_UNPROVED + 1;
+	shared_release(shared_put(&c, &p, 1, thing(99), gone));
+	ok("one that is larger than that stands alone", c.bytes == 6 * piece + SHARED_CACHE_UNPROVED + 1 && alive == before + 7,
+	   "%zu bytes, %d things", c.bytes, alive - before);
+	p.len = piece;
+	for (char i = 0; i < 6; i++) {
+		large[0] = i;
+		e = shared_get(&c, &p, 1);
+		there += e != NULL;
+		shared_release(e);
+	}
+	ok("and what was proved stays", there == 6, "%d of 6", there);
+	free(large);
+}
+
 static struct shared_cache crowd = SHARED_CACHE_INIT;
 
 static void *worker(void *arg)
@@ -230,7 +263,13 @@ static void test_snp(void)
 		judge(i ? "SNP with its list once more" : "SNP with its list", &b, &in, "");
 	in.now = snp_milan.crl_to + 1;
 	judge("the list has expired", &b, &in, "revocation ");
+	in.now = SNP_MADE_NOW + 100ll * 365 * 86400;
+	judge("the same chain when it has ended", &b, &in, "certificate-dates revocation ");
 	in.now = SNP_MADE_NOW;
+	in.simulated_root_count = 0;
+	judge("the same chain under a root that is not accepted", &b, &in, "root ");
+	in.simulated_root_count = 1;
+	judge("the same chain as it was", &b, &in, "");
 	bundle_put_bytes(&b, "crl", der, len - 1);
 	judge("half a list", &b, &in, "revocation ");
 	m.report[0x90] ^= 1;
@@ -247,6 +286,7 @@ int main(void)
 {
 	test_table();
 	test_proved();
+	test_unproved();
 	test_threads();
 	test_verdicts();
 	test_snp();
