@@ -68,9 +68,9 @@ static int put_devices(FILE *to, const json_t *list)
 	size_t i;
 	json_array_foreach(list, i, device) {
 		bool simulated = json_is_true(json_object_get(device, "simulated"));
-		json_t *o = json_pack("{s:s, s:{s:i}, s:s, s:o}", "ear.status", simulated ? "contraindicated" : "affirming", "ear.trustworthiness-vector",
-				      "hardware", simulated ? 97 : 2, "ear.appraisal-policy-id", "coffer-platform-1",
-				      "ear.veraison.annotated-evidence", short_claims(device));
+		json_t *o = json_pack("{s:s, s:{s:i}, s:s, s:o}", "ear.status", simulated ? "contraindicated" : "affirming",
+				      "ear.trustworthiness-vector", "hardware", simulated ? 97 : 2,
+				      "ear.appraisal-policy-id", "coffer-platform-1", "ear.veraison.annotated-evidence", short_claims(device));
 		fprintf(to, ",\"gpu%zu\":", i);
 		err |= o ? put_json(to, o) : -ENOMEM;
 		json_decref(o);
@@ -106,15 +106,16 @@ static char *body(const char *issuer, const struct attest_result *r, const char 
 		return NULL;
 
 	fprintf(to, "{\"eat_profile\":\"tag:github.com,2023:veraison/ear\",\"iat\":%lld,\"exp\":%lld,"
-		"\"ear.verifier-id\":{\"developer\":\"Coffer\",\"build\":\"coffer-broker\"},\"tee-pubkey\":", (long long)now, (long long)now + EAR_SECONDS);
+		"\"ear.verifier-id\":{\"developer\":\"Coffer\",\"build\":\"coffer-broker\"},\"tee-pubkey\":", (long long)now,
+		(long long)now + EAR_SECONDS);
 	int err = put_json(to, tee_pubkey);
 	if (*issuer) {
 		fputs(",\"iss\":", to);
 		err |= put_text(to, issuer);
 	}
-	fprintf(to, ",\"submods\":{\"cpu0\":{\"ear.status\":\"%s\",\"ear.trustworthiness-vector\":{\"configuration\":%d,\"executables\":0,\"hardware\":%d},"
-		"\"ear.appraisal-policy-id\":\"coffer-platform-1\",\"ear.veraison.annotated-evidence\":", good ? "affirming" : "contraindicated", configuration,
-		hardware);
+	fprintf(to, ",\"submods\":{\"cpu0\":{\"ear.status\":\"%s\",\"ear.trustworthiness-vector\":"
+		"{\"configuration\":%d,\"executables\":0,\"hardware\":%d},\"ear.appraisal-policy-id\":\"coffer-platform-1\","
+		"\"ear.veraison.annotated-evidence\":", good ? "affirming" : "contraindicated", configuration, hardware);
 	err |= put_claims(to, r->claims, claims);
 	fputs(",\"coffer.checks\":[", to);
 	err |= put_checks(to, r);

@@ -140,6 +140,52 @@ static void test_tokens(void)
 	free(later);
 }
 
+static json_t *body_of(const char *token)
+{
+	char text[8192];
+	const char *dot = token ? strchr(token, '.') : NULL, *end = dot ? strchr(dot + 1, '.') : NULL;
+	ssize_t n = end ? base64_decode(text, sizeof text, dot + 1, (size_t)(end - dot - 1), BASE64_URL) : -1;
+	return n > 0 ? json_loadb(text, (size_t)n, JSON_REJECT_DUPLICATES, NULL) : NULL;
+}
+
+// Its text is written piece by piece. Names of checks may be an owner's, and claims those of an enclave.
+static void test_text(void)
+{
+	static const char odd[] = "\"},{\"claim\":\"é\n";
+	struct attest_result r;
+	struct signer s = {.key = jwk_new_key("P-256"), .kid = "key"};
+	json_t *key = json_pack("{s:s, s:s}", "kty", odd, "x", "1");
+	if (attest_result_init(&r) || !s.key || !key)
+		abort();
+	json_object_set_new(r.claims, "tee", json_string("snp"));
+	json_object_set_new(r.claims, "dbgstat", json_string("disabled-since-boot"));
+	json_object_set_new(r.claims, "odd", json_string(odd));
+	attest_check_add(&r, odd, true);
+	attest_check_add(&r, "plain", true)->outcome = ATTEST_SKIPPED;
+	char *claims = json_dumps(r.claims, JSON_COMPACT), *given = ear_token(&s, odd, &r, claims, key, 1000), *made = ear_token(&s, odd, &r, NULL, key, 1000);
+	json_t *one = body_of(given), *two = body_of(made), *cpu = json_object_get(json_object_get(one, "submods"), "cpu0");
+	json_t *checks = json_object_get(cpu, "coffer.checks"), *first = json_array_get(checks, 0);
+	ok("token: claims that are text already give the same", one && json_equal(one, two), "%s, %s", given ? given : "none", made ? made : "none");
+	ok("token: odd texts are texts", json_equal(json_object_get(cpu, "ear.veraison.annotated-evidence"), r.claims) && json_array_size(checks) == 2 &&
+	   !strcmp(json_string_value(json_object_get(first, "claim")), odd) && json_equal(json_object_get(one, "tee-pubkey"), key) &&
+	   !strcmp(json_string_value(json_object_get(one, "iss")), odd), "%s", given ? given : "none");
+	ok("token: it says how each check went", !strcmp(json_string_value(json_object_get(json_array_get(checks, 1), "outcome")), "skipped") &&
+	   !strcmp(json_string_value(json_object_get(cpu, "ear.status")), "affirming") && json_integer_value(json_object_get(one, "exp")) == 1000 + EAR_SECONDS,
+	   "%s", given ? given : "none");
+	attest_check_add(&r, "\xff", true);
+	char *none = ear_token(&s, "", &r, claims, key, 1000);
+	ok("token: what is no text gives none", !none, "%s", none);
+	free(none);
+	json_decref(one);
+	json_decref(two);
+	json_decref(key);
+	free(claims);
+	free(given);
+	free(made);
+	attest_result_free(&r);
+	EVP_PKEY_free(s.key);
+}
+
 // A broker from before had its key in a file.
 static void test_adopted(void)
 {
@@ -174,6 +220,7 @@ int main(void)
 	put_secret(&b, RESOURCE, "secret");
 	set_policy(&b, RESOURCE, true, machine.measurement_hex);
 	test_tokens();
+	test_text();
 	test_adopted();
 	ok("token: it ends well", !run_stop(&b), "no");
 	run_free(&b);
