@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The one build file; each folder adds its own build.mk. `make help` lists the targets.
-# B: output folder. CC: gcc or clang. OPT: optimisation of everything hosted. SAN=1: AddressSanitizer + UBSan for everything hosted. KB: where the
-# kernel is built, which has neither; that of another build by the same compiler will do.
+# B: output folder. CC: gcc or clang. OPT: optimisation of all but the kernel. SAN=1: AddressSanitizer + UBSan for everything hosted. KB: where
+# the kernel and the enclave's first programs are built, which have no sanitizers; that of another build by the same compiler will do.
 
 B ?= build
 # One name for a folder: dependency files know their objects by name, and under another one they would be taken for up to date.
@@ -67,7 +67,7 @@ help:
 
 .PHONY: all bins test-bins check clean help lint bench install
 .DELETE_ON_ERROR:
--include $(shell find $(B) $(if $(filter-out $(B),$(KB)),$(KB)/kobj) -type f -name '*.d' 2>/dev/null)
+-include $(shell find $(B) $(if $(filter-out $(B),$(KB)),$(KB)/kobj $(KB)/iobj) -type f -name '*.d' 2>/dev/null)
 
 lint:
 	$(Q)tests/lint
