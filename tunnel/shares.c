@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // See shares.h.
 #include "tunnel/shares.h"
+#include "tunnel/mix.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -31,15 +32,6 @@ static void make_seed(void)
 		seed = (uintptr_t)&seed;
 }
 
-static uint64_t mix(uint64_t x)
-{
-	x ^= x >> 32;
-	x *= 0xd6e8feb86659fd93u;
-	x ^= x >> 32;
-	x *= 0xd6e8feb86659fd93u;
-	return x ^ x >> 32;
-}
-
 uint64_t share_of(const struct sockaddr *sa)
 {
 	const struct sockaddr_in *in = (const void *)sa;
@@ -55,7 +47,7 @@ uint64_t share_of(const struct sockaddr *sa)
 		return 0;
 	}
 	pthread_once(&seeded, make_seed);
-	network = mix(mix(network ^ seed) + seed);
+	network = mix_bits(mix_bits(network ^ seed) + seed);
 	return network ? network : 1;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // See udp.h. A client's session ends when nothing came or went for timeouts: udp_idle_seconds; one that had no more than a question and its answers,
 // sooner. When there are too many the one that was silent longest makes room. A client that is silent and comes back is a new session.
+#include "tunnel/mix.h"
 #include "tunnel/udp.h"
 
 #include <errno.h>
@@ -107,15 +108,6 @@ int udp_listen(struct route *r, unsigned int workers, struct fault *f)
 
 // ---- ingress: sessions ----
 
-static uint64_t mix(uint64_t x)
-{
-	x ^= x >> 32;
-	x *= 0xd6e8feb86659fd93u;
-	x ^= x >> 32;
-	x *= 0xd6e8feb86659fd93u;
-	return x ^ x >> 32;
-}
-
 static bool same_peer(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
 {
 	const struct sockaddr_in *a4 = (const void *)a, *b4 = (const void *)b;
@@ -133,10 +125,10 @@ static struct session **bucket_of(struct udp_lane *u, const struct sockaddr_stor
 	const struct sockaddr_in6 *in6 = (const void *)peer;
 	uint64_t x = u->seed, half[2];
 	if (peer->ss_family == AF_INET) {
-		x = mix(x ^ ((uint64_t)in->sin_addr.s_addr << 16 | in->sin_port));
+		x = mix_bits(x ^ ((uint64_t)in->sin_addr.s_addr << 16 | in->sin_port));
 	} else {
 		memcpy(half, &in6->sin6_addr, 16);
-		x = mix(mix(mix(x ^ half[0]) ^ half[1]) ^ in6->sin6_port);
+		x = mix_bits(mix_bits(mix_bits(x ^ half[0]) ^ half[1]) ^ in6->sin6_port);
 	}
 	return &u->table[x % BUCKETS];
 }
