@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The send cache: files that are sent by sendfile(2) again and again through sockets of the host. Natively such a call copies nothing, because the network
-// takes the pages of the page cache themselves. The enclave's pages are not for the host; but bytes that a program has already sent in plaintext are the host's
-// anyway, and of those it keeps a copy in memory of its own (a memfd), from the second time on that they are sent. Later calls are one sendfile of the host's.
+// The send cache: files that are sent by sendfile(2) again and again through sockets of the host. Natively such a call copies nothing, because the
+// network takes the pages of the page cache themselves. The enclave's pages are not for the host; but bytes that a program has already sent in
+// plaintext are the host's anyway, and of those it keeps a copy in memory of its own (a memfd), from the second time on that they are sent. Later
+// calls are one sendfile of the host's.
 // - Only bytes that a program hands to a plaintext socket at that moment are copied there: never the rest of their page or file.
 // - A copy counts for one generation of the file's data (pc->data_gen, which every change bumps) and while nobody maps the file to write.
-// - Packets in flight may still lie in a slot's pages: a slot that gets other contents has its pages punched out first, which leaves them to the packets.
+// - Packets in flight may still lie in a slot's pages: a slot that gets other contents has its pages punched out first, which leaves them to those.
 // The host can change what it sends from here, as it can on the wire.
 // Locks: `lock` (leaf) guards all slots; host calls are made without it, by whoever has counted itself in s->users.
 #include "kernel/net/sendcache.h"
@@ -171,6 +172,8 @@ long sendcache_send(int hfd, struct iter *it, size_t n)
 		r = 0;
 	}
 	mutex_unlock(&lock);
+	if (unlikely(r == -EINTR)) // a kick, which may mean nothing to the program: the host's sendfile minds it though it does not sleep, a send does not
+		return 0;
 	if (r > 0)
 		iter_advance(it, (size_t)r);
 	return r;
@@ -196,10 +199,10 @@ void sendcache_trim(void)
 		s->file = 0;
 		s->users = 1;
 		mutex_unlock(&lock);
-		(void)hc_cache_drop(place(s), SLOT);
+		bool kept = hc_cache_drop(place(s), SLOT);
 		mutex_lock(&lock);
 		s->users = 0;
-		s->pages = false;
+		s->pages = kept;
 	}
 	mutex_unlock(&lock);
 }

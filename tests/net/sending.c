@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files that are sent out of the enclave by sendfile(2), again and again, while they change: run natively and inside (tests/net/run). Both ends of each
-// connection are here, and the host is between them: a receiver gets what was in the file when it was sent, whatever the sender has kept of it.
+// Files that are sent out of the enclave by sendfile(2), again and again, while they change: run natively and inside (tests/net/run). Both ends of
+// each connection are here, and the host is between them: a receiver gets what was in the file when it was sent, whatever the sender keeps of it.
 #include "tests/kernel/t.h"
 #include <arpa/inet.h>
 #include <linux/falloc.h>
@@ -203,7 +203,8 @@ TEST(changed_between_in_memory) { changed_between(NULL); }
 // In pieces of all kinds, which overlap: what is kept of a piece grows, and is replaced.
 TEST(pieces)
 {
-	static const size_t piece[][2] = {{0, 40000}, {40000, 40000}, {80000, 60000}, {140000, 60000}, {20000, 30000}, {100000, 9000}, {131072, 8192}, {131000, 20000}, {8192, 100000}, {0, 200000}};
+	static const size_t piece[][2] = {{0, 40000}, {40000, 40000}, {80000, 60000}, {140000, 60000}, {20000, 30000},
+		{100000, 9000}, {131072, 8192}, {131000, 20000}, {8192, 100000}, {0, 200000}};
 	static unsigned char b[N];
 	struct sending s = {.file = OK(memfd_create("file", 0))};
 	join(&s.out, &s.in, 0);
