@@ -60,6 +60,13 @@ static void until_readable(int s)
 	EQ(OK(poll(&p, 1, 20000)), 1);
 }
 
+// The reset has arrived: data and an end may be there before it.
+static void until_reset(int s)
+{
+	struct pollfd p = {s, 0, 0};
+	EQ(OK(poll(&p, 1, 20000)), 1);
+}
+
 TEST(disconnect_resets_and_connects_again)
 {
 	struct sockaddr_in a, was;
@@ -80,7 +87,7 @@ TEST(disconnect_resets_and_connects_again)
 	EQ(events(c), POLLOUT | POLLHUP);
 	ERR(read(c, b, sizeof(b)), ENOTCONN);
 	ERR(send(c, "x", 1, MSG_NOSIGNAL), EPIPE);
-	until_readable(s);
+	until_reset(s);
 	EQ(error_of(s), ECONNRESET);
 	EQ(read(s, b, sizeof(b)), 3);
 	EQ(read(s, b, sizeof(b)), 0);
@@ -110,6 +117,7 @@ TEST(disconnect_after_half_close)
 	OK(shutdown(c, SHUT_WR));
 	OK(connect(c, &none, sizeof(none)));
 	EQ(error_of(c), ECONNRESET);
+	until_reset(s);
 	EQ(read(s, b, 4), 0);
 	EQ(error_of(s), EPIPE);
 	close(s);
