@@ -68,10 +68,10 @@ class World:
 		far, near = {k: free_port() for k in self.backends}, {k: free_port() for k in self.backends}
 		session = "    session: {mode: off}\n" if not mux else ""
 		ask = f"insecure_simulated_root: {root}"
-		egress = "workers: %d\nroutes:\n" % self.workers() + "".join(
+		egress = "routes:\n" + "".join(
 			f"  - name: {k}\n    egress: {{listen: '127.0.0.1:{far[k]}', to: '127.0.0.1:{self.backends[k]}'}}\n    identity: {{insecure_simulate: '{seven}'}}\n"
 			f"    verify: {{measurements: ['{eight}'], {ask}}}\n{session}" for k in far)
-		ingress = "workers: %d\nroutes:\n" % self.workers() + "".join(
+		ingress = "routes:\n" + "".join(
 			f"  - name: {k}\n    ingress: {{listen: '127.0.0.1:{near[k]}'}}\n    connect: 127.0.0.1:{far[k]}\n    mux: {'true' if mux else 'false'}\n"
 			f"    identity: {{insecure_simulate: '{eight}'}}\n    verify: {{measurements: ['{seven}'], {ask}}}\n{session}" for k in far)
 		pids = [self.start([self.coffer, "tunnel", "run", self.write(name + "-egress.yaml", egress)])]

@@ -184,10 +184,11 @@ static void raise_file_limit(void)
 	}
 }
 
-static unsigned int cpus(void)
+// One for two CPUs: the programs on whose behalf it works need the others, and streams of fewer workers share more records, writes and wake-ups.
+static unsigned int default_workers(void)
 {
 	cpu_set_t set;
-	int n = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+	int n = sched_getaffinity(0, sizeof set, &set) ? 1 : (CPU_COUNT(&set) + 1) / 2;
 	return n < 1 ? 1 : n > CONFIG_MAX_WORKERS ? CONFIG_MAX_WORKERS : (unsigned int)n;
 }
 
@@ -199,7 +200,7 @@ int engine_new(struct engine **out, struct config *c, struct fault *f)
 	if (!e)
 		return fault_set(f, -ENOMEM, "out of memory");
 	e->settings = c->settings;
-	e->worker_count = c->settings.workers ? c->settings.workers : cpus();
+	e->worker_count = c->settings.workers ? c->settings.workers : default_workers();
 	e->last_job = &e->jobs;
 	e->started_ms = clock_ms();
 	pthread_mutex_init(&e->lock, NULL);
