@@ -127,6 +127,7 @@ void shield_refused(void);		// says why a connection out is refused
 
 // tcp.c, udp.c
 extern const struct sock_ops tcp_ops, udp_ops;
+#define TCP_CLOSED_STATE 7		// such sockets are in no list: Linux takes them out of its tables
 int tcp_state(const struct sock *s);	// as in /proc/net/tcp and TCP_INFO
 
 // cork.c

@@ -51,6 +51,8 @@ static int inet_line(struct inet_sock *i, void *arg)
 	if (s->family != w->family || s->protocol != w->protocol)
 		return 0;
 	int st = s->type == SOCK_STREAM ? tcp_state(s) : s->state == ST_CONNECTED ? 1 : 7;
+	if (s->type == SOCK_STREAM && st == TCP_CLOSED_STATE)
+		return 0;
 	size_t begin = w->t.at;
 	add(&w->t, "%4u: ", w->n++);
 	add_addr(&w->t, w->family, &i->local);

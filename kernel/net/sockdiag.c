@@ -72,6 +72,8 @@ static int put_inet(struct inet_sock *i, void *arg)
 
 	if (s->family != d->ask.inet.sdiag_family || s->protocol != d->ask.inet.sdiag_protocol || !(d->ask.inet.idiag_states >> st & 1))
 		return 0;
+	if (s->type == SOCK_STREAM && st == TCP_CLOSED_STATE)
+		return 0;
 	struct inet_diag_msg m = {
 		.idiag_family = (u8)s->family,
 		.idiag_state = (u8)st,

@@ -85,6 +85,42 @@ TEST(tcp_sockets)
 	EQ(k.states[TCP_ESTABLISHED], 0);
 }
 
+// Sockets that are bound only, or whose connection was reset, are in no list.
+TEST(tcp_sockets_that_are_closed)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct linger reset = {1, 0};
+	socklen_t len = sizeof(a);
+	char line[256], want[16], byte;
+	int bound = OK(socket(AF_INET, SOCK_STREAM, 0)), l = OK(socket(AF_INET, SOCK_STREAM, 0)), c = OK(socket(AF_INET, SOCK_STREAM, 0)), s;
+	OK(bind(l, (void *)&a, sizeof(a)));
+	OK(bind(bound, (void *)&a, sizeof(a)));
+	OK(listen(l, 8));
+	OK(getsockname(l, (void *)&a, &len));
+	OK(connect(c, (void *)&a, sizeof(a)));
+	s = OK(accept(l, NULL, NULL));
+	OK(setsockopt(c, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)));
+	OK(close(c));
+	ERR(read(s, &byte, 1), ECONNRESET);
+	struct look k = {.port = ntohs(a.sin_port)};
+	struct inet_diag_req_v2 q = {.sdiag_family = AF_INET, .sdiag_protocol = IPPROTO_TCP, .idiag_states = 0xfff};
+	CHECK(ask(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &q, sizeof(q), on_inet, &k) >= 1);
+	EQ(k.states[TCP_LISTEN], 1);
+	EQ(k.states[TCP_CLOSE], 0);
+	OK(getsockname(bound, (void *)&a, &len));
+	FILE *f = fopen("/proc/net/tcp", "r");
+	CHECK(f);
+	for (int i = 0; i < 2; i++) {
+		snprintf(want, sizeof(want), ":%04X ", i ? ntohs(a.sin_port) : k.port);
+		rewind(f);
+		int lines = 0;
+		while (fgets(line, sizeof(line), f))
+			lines += strstr(line, want) && strstr(line, " 07 ");
+		EQ(lines, 0);
+	}
+	fclose(f);
+}
+
 static void on_unix(struct nlmsghdr *h, void *arg)
 {
 	struct unix_diag_msg *m = NLMSG_DATA(h);
