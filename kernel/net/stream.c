@@ -71,7 +71,7 @@ ssize_t stream_send(struct sock *s, struct sock_msg *m, int flags)
 	u64 deadline = 0;
 	ssize_t done = 0;
 	int r = 0;
-	bool hold = unlikely(flags & MSG_MORE) && s->family != AF_UNIX;
+	bool hold = unlikely(flags & MSG_MORE) && s->family != AF_UNIX, shown = false;
 
 	if (unlikely(s->state != ST_CONNECTED || !p)) {
 		r = sock_take_err(s);
@@ -109,7 +109,7 @@ ssize_t stream_send(struct sock *s, struct sock_msg *m, int flags)
 			done += got;
 			if (unlikely(hold))
 				p->held = p->held + got < STREAM_HOLD_MOST ? p->held + got : 0;
-			else
+			else if (likely(got))
 				p->held = 0;
 			if (unlikely(mk) && got) {
 				add_mark(p, mk, m, start);
@@ -129,7 +129,8 @@ ssize_t stream_send(struct sock *s, struct sock_msg *m, int flags)
 			}
 			continue;
 		}
-		p->held = 0; // what waits must not keep others from coming
+		shown = p->held; // what waits must not keep others from coming
+		p->held = 0;
 		if (flags & MSG_DONTWAIT) {
 			r = p->rx.size ? -EAGAIN : -ENOBUFS;
 			break;
@@ -156,7 +157,7 @@ ssize_t stream_send(struct sock *s, struct sock_msg *m, int flags)
 	}
 	bool quiet = p->held;
 	mutex_unlock(&p->lock);
-	if (likely(done && !quiet))
+	if (likely(done && !quiet) || unlikely(shown))
 		kick_readers(p);
 out:
 	if (unlikely(mk))

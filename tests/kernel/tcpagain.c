@@ -365,6 +365,22 @@ TEST(cork_moves_on)
 	EQ(memcmp(in, out, sizeof(in)), 0);
 }
 
+// Without room for more, what waited is shown, and who waits for it hears so.
+TEST(more_in_a_full_buffer_is_shown)
+{
+	struct epoll_event e = {.events = EPOLLIN | EPOLLET};
+	int s[2], ep = OK(epoll_create1(0));
+	tcp_pair(s);
+	OK(setsockopt(s[0], SOL_SOCKET, SO_SNDBUF, &(int){4608}, sizeof(int)));
+	OK(setsockopt(s[1], SOL_SOCKET, SO_RCVBUF, &(int){2304}, sizeof(int)));
+	OK(epoll_ctl(ep, EPOLL_CTL_ADD, s[1], &e));
+	EQ(epoll_wait(ep, &e, 1, 0), 0);
+	while (send(s[0], "x", 1, MSG_MORE | MSG_DONTWAIT) == 1)
+		;
+	EQ(errno, EAGAIN);
+	EQ(epoll_wait(ep, &e, 1, -1), 1);
+}
+
 static void defer(int l, int seconds)
 {
 	OK(setsockopt(l, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof(seconds)));
