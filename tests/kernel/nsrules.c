@@ -250,7 +250,6 @@ TEST_DIR(all_namespaces_or_none)
 	struct pair w, v;
 	own_mounts();
 	pair_new(&w);
-	pair_new(&v);
 	pid_t p = OK(fork()), q;
 	if (!p) {
 		OK(unshare(CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWCGROUP));
@@ -259,6 +258,7 @@ TEST_DIR(all_namespaces_or_none)
 		_exit(0);
 	}
 	hear(w.up);
+	pair_new(&v); // not p's: who waits for q must see its end
 	q = OK(fork());
 	if (!q) {
 		OK(unshare(CLONE_NEWUTS));
