@@ -80,9 +80,8 @@ long sys_brk(u64 addr)
 		}
 		vma_merge(mm, (u32)i);
 	} else if (new < old) {
-		if (vma_sealed(mm, new, old) || (r = vma_remove(mm, new, old)))
+		if (vma_sealed(mm, new, old) || (r = vma_unmap(mm, new, old)))
 			goto out;
-		pf_unmap(new, old - new);
 	}
 	mm->brk = addr;
 out:
@@ -196,9 +195,7 @@ static long place(struct mm *mm, uptr to, size_t len, bool fixed)
 		return (long)to;
 	if (!fixed)
 		return (to = vma_find_free(mm, len, PAGE_SIZE)) ? (long)to : -ENOMEM;
-	r = vma_remove(mm, to, to + len);
-	if (!r)
-		r = pf_unmap(to, len);
+	r = vma_unmap(mm, to, to + len);
 	return r ? r : (long)to;
 }
 
@@ -239,9 +236,7 @@ static long remap(struct mm *mm, uptr old, size_t len, size_t newlen, int flags,
 	if (!len && !(v->flags & VMA_SHARED && v->pc))
 		return -EINVAL;
 	if (len && newlen <= len && !fixed && !empty) {
-		r = newlen < len ? vma_remove(mm, old + newlen, old + len) : 0;
-		if (!r && newlen < len)
-			r = pf_unmap(old + newlen, len - newlen);
+		r = newlen < len ? vma_unmap(mm, old + newlen, old + len) : 0;
 		return r ? r : (long)old;
 	}
 	if (old + len > v->end)
@@ -263,9 +258,7 @@ static long remap(struct mm *mm, uptr old, size_t len, size_t newlen, int flags,
 	if (!(flags & MREMAP_MAYMOVE))
 		return -ENOMEM;
 	if (fixed && newlen < len) { // the tail goes first
-		r = vma_remove(mm, old + newlen, old + len);
-		if (!r)
-			r = pf_unmap(old + newlen, len - newlen);
+		r = vma_unmap(mm, old + newlen, old + len);
 		if (r)
 			return r;
 		len = newlen;

@@ -256,6 +256,14 @@ static u64 covered(struct mm *mm, uptr start, uptr end)
 	return n;
 }
 
+static bool any_shared(struct mm *mm, uptr start, uptr end)
+{
+	for (u32 i = vma_above(mm, start); i < mm->n && mm->vmas[i].start < end; i++)
+		if (mm->vmas[i].flags & VMA_SHARED)
+			return true;
+	return false;
+}
+
 long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct file *f, u64 pgoff, u32 vma_flags)
 {
 	struct vma v = { 0 };
@@ -347,7 +355,10 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 			r = -EEXIST;
 			goto unlock;
 		}
-		r = vma_sealed(mm, addr, addr + len) ? -EPERM : vma_remove(mm, addr, addr + len);
+		if (vma_sealed(mm, addr, addr + len))
+			r = -EPERM;
+		else // what is private the host replaces in one step
+			r = any_shared(mm, addr, addr + len) ? vma_unmap(mm, addr, addr + len) : vma_remove(mm, addr, addr + len);
 		if (r)
 			goto unlock;
 	} else {
@@ -465,9 +476,7 @@ int mm_unmap(struct mm *mm, uptr addr, size_t len)
 		mutex_unlock(&mm->lock);
 		return 0;
 	}
-	r = vma_sealed(mm, addr, end) ? -EPERM : vma_remove(mm, addr, end);
-	if (!r)
-		r = pf_unmap(addr, end - addr);
+	r = vma_sealed(mm, addr, end) ? -EPERM : vma_unmap(mm, addr, end);
 	mutex_unlock(&mm->lock);
 	return r;
 }

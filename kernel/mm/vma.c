@@ -195,19 +195,21 @@ int vma_split(struct mm *mm, uptr addr)
 	return 0;
 }
 
-// Forgets all mappings within [start, end). The caller unmaps them.
-int vma_remove(struct mm *mm, uptr start, uptr end)
+static int cut_out(struct mm *mm, uptr start, uptr end)
 {
-	u32 i, k;
 	int r = rseq_memory_goes(mm, start, end);
 
 	if (!r)
 		r = vma_split(mm, start);
 	if (!r)
 		r = vma_split(mm, end);
-	if (r)
-		return r;
-	i = vma_above(mm, start);
+	return r;
+}
+
+static void forget(struct mm *mm, uptr start, uptr end)
+{
+	u32 i = vma_above(mm, start), k;
+
 	for (k = i; k < mm->n && mm->vmas[k].start < end; k++) {
 		vma_account(mm, &mm->vmas[k], -1);
 		vma_put(&mm->vmas[k]);
@@ -217,7 +219,28 @@ int vma_remove(struct mm *mm, uptr start, uptr end)
 		if (mm->hint < end)
 			mm->hint = min(end, mm->mmap_base);
 	}
-	return 0;
+}
+
+// Forgets all mappings within [start, end). The caller maps something else there.
+int vma_remove(struct mm *mm, uptr start, uptr end)
+{
+	int r = cut_out(mm, start, end);
+
+	if (!r)
+		forget(mm, start, end);
+	return r;
+}
+
+// Forgets them when the host has let go of them: pages that nobody else holds belong to others at once.
+int vma_unmap(struct mm *mm, uptr start, uptr end)
+{
+	int r = cut_out(mm, start, end);
+
+	if (!r)
+		r = pf_unmap(start, end - start);
+	if (!r)
+		forget(mm, start, end);
+	return r;
 }
 
 bool range_ok(uptr addr, size_t len)

@@ -11,6 +11,7 @@ void vma_merge_range(struct mm *mm, uptr start, uptr end);	// all that meet in o
 int vma_insert(struct mm *mm, const struct vma *v);
 int vma_split(struct mm *mm, uptr addr);
 int vma_remove(struct mm *mm, uptr start, uptr end);
+int vma_unmap(struct mm *mm, uptr start, uptr end);
 // A mapping's pages join (1) or leave (-1) the sums in mm; around every change of its flags or protection, too.
 void vma_account(struct mm *mm, const struct vma *v, int sign);
 bool range_ok(uptr addr, size_t len);
