@@ -11,17 +11,24 @@ void sock_pair(struct sock *a, struct sock *b)
 	__atomic_store_n(&b->state, ST_CONNECTED, __ATOMIC_RELEASE);
 }
 
-static int push_locked(struct sock *l, struct sock *child, struct sock *client, int flags, u64 deadline)
+// Waits until l, which is locked, has room for another connection.
+int accept_room(struct sock *l, int flags, u64 deadline)
 {
-	while (l->state == ST_LISTEN && l->accept_n > l->backlog && flags != ACCEPT_FORCE) {
+	while (l->state == ST_LISTEN && l->accept_n + l->defer_n > l->backlog && flags != ACCEPT_FORCE) {
 		if (flags & MSG_DONTWAIT)
 			return -EAGAIN;
 		int r = sock_sleep(&l->lock, &l->wq, deadline);
 		if (r)
 			return r;
 	}
-	if (l->state != ST_LISTEN)
-		return -ECONNREFUSED;
+	return l->state == ST_LISTEN ? 0 : -ECONNREFUSED;
+}
+
+static int push_locked(struct sock *l, struct sock *child, struct sock *client, int flags, u64 deadline)
+{
+	int r = accept_room(l, flags, deadline);
+	if (r)
+		return r;
 	sock_pair(client, child);
 	list_add_tail(&child->accept_link, &l->accept_q);
 	l->accept_n++;

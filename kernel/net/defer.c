@@ -17,6 +17,7 @@ static void show(struct inet_sock *l, struct inet_sock *c)
 		return;
 	c->deferred = false;
 	list_del(&c->s.accept_link);
+	l->s.defer_n--;
 	list_add_tail(&c->s.accept_link, &l->s.accept_q);
 	l->s.accept_n++;
 }
@@ -45,28 +46,28 @@ static void over(struct ktimer *t)
 		finish(d);
 }
 
-// Connects client and c, a child of l, as accept_push does. 0, -ENOMEM, -ECONNREFUSED: nobody listens any more.
-int defer_push(struct inet_sock *l, struct inet_sock *c, struct inet_sock *client)
+// Connects client and c, a child of l, as accept_push does, with its errors and -ENOMEM.
+int defer_push(struct inet_sock *l, struct inet_sock *c, struct inet_sock *client, int flags, u64 deadline)
 {
 	struct defer *d = knew(struct defer);
-	int r = 0;
+	int r;
 	if (!d)
 		return -ENOMEM;
 	mutex_lock(&l->s.lock);
-	if (l->s.state != ST_LISTEN) {
-		r = -ECONNREFUSED;
-	} else {
+	r = accept_room(&l->s, flags, deadline);
+	if (!r) {
 		d->listener = l;
 		d->child = c;
 		sock_get(&l->s);
 		sock_get(&c->s);
 		if (!l->deferrals.next)
 			list_init(&l->deferrals);
-		sock_pair(&client->s, &c->s);
 		list_add_tail(&c->s.accept_link, &l->deferrals);
+		l->s.defer_n++;
 		c->deferred = true;
-		__atomic_store_n(&c->defer, d, __ATOMIC_RELEASE);
 		ktimer_start(&d->timer, ktime_deadline(l->defer_s * NSEC_PER_SEC), over);
+		__atomic_store_n(&c->defer, d, __ATOMIC_RELEASE);
+		sock_pair(&client->s, &c->s); // last: from here on another thread may send, which ends the wait
 	}
 	mutex_unlock(&l->s.lock);
 	if (r)

@@ -136,7 +136,7 @@ void cork_push(struct inet_sock *i);	// they wait no longer
 void cork_free(struct inet_sock *i);	// nobody is in a call on it any more
 
 // defer.c
-int defer_push(struct inet_sock *l, struct inet_sock *c, struct inet_sock *client);
+int defer_push(struct inet_sock *l, struct inet_sock *c, struct inet_sock *client, int flags, u64 deadline);
 void defer_end(struct inet_sock *c);
 void defer_drop(struct inet_sock *l);
 

@@ -152,7 +152,7 @@ struct sock {
 	u32 held;		// (L) TCP: of rx, the last ones, which wait for more and are not to be seen yet (cork.c)
 
 	struct list accept_q;	// (L) listener: children that wait
-	u32 accept_n, backlog;	// (L)
+	u32 accept_n, defer_n, backlog;	// (L) queued, waiting to be shown (defer.c), and how many of both may be there
 	struct list accept_link; // in its listener's accept_q
 
 	struct waitq rq;	// blocked receivers and accepters
@@ -240,6 +240,7 @@ static inline void sock_peeked(struct sock *s, int flags, u64 n)
 
 // accept.c: the queue of a listener
 #define ACCEPT_FORCE (-1)
+int accept_room(struct sock *listener, int flags, u64 deadline);
 int accept_push(struct sock *listener, struct sock *child, struct sock *client, int flags, u64 deadline);
 int accept_pop(struct sock *listener, struct sock **out, int flags);
 void accept_kick(struct sock *listener);	// something is in its queue

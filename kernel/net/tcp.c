@@ -94,16 +94,14 @@ static int connect_inner(struct inet_sock *i, const struct iaddr *to, int flags)
 		goto out;
 	inet_share_port(c, l);
 	i->remote = *to;
-	if (unlikely(l->defer_s)) {
-		r = defer_push(l, c, i);
-		goto pushed;
-	}
 	// Linux repeats the first packet until there is room; who does not wait is queued beyond the backlog.
-	if ((flags & MSG_DONTWAIT) && l->s.accept_n > l->s.backlog && l->s.accept_n < QUEUE_HARD_MAX)
-		r = accept_push(&l->s, &c->s, &i->s, ACCEPT_FORCE, 0);
+	u32 there = l->s.accept_n + l->s.defer_n;
+	int how = (flags & MSG_DONTWAIT) && there > l->s.backlog && there < QUEUE_HARD_MAX ? ACCEPT_FORCE : flags;
+	u64 deadline = sock_deadline(i->s.sndtimeo);
+	if (unlikely(l->defer_s))
+		r = defer_push(l, c, i, how, deadline);
 	else
-		r = accept_push(&l->s, &c->s, &i->s, flags, sock_deadline(i->s.sndtimeo));
-pushed:
+		r = accept_push(&l->s, &c->s, &i->s, how, deadline);
 	if (r) {
 		c->s.ops->release(&c->s);
 		sock_put(&c->s);
