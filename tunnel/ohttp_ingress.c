@@ -142,7 +142,7 @@ static int ask_once(struct ohttp_ingress *i, struct answer *a, const struct outb
 }
 
 // A kept connection may have ended meanwhile: then the same bytes go over a new one, unless they may have arrived and must not twice (`once`): another
-// gateway with the same keys would not know them. -ESTALE: they may have been served, and nothing came back.
+// gateway with the same keys would not know them. -ESTALE: they may have been served, and the connection, new or kept, ended without an answer.
 static int ask(struct ohttp_ingress *i, struct answer *a, const struct outbuf *request, bool once, struct fault *f)
 {
 	bool used_before = true, sent = false;
@@ -153,7 +153,8 @@ static int ask(struct ohttp_ingress *i, struct answer *a, const struct outbuf *r
 		err = ask_once(i, a, request, once, &used_before, &sent, f);
 		if (err == -ETIMEDOUT || err == -ENOMEM)
 			break;
-		if (err && sent && once && used_before)
+		bool ended = err == -ENODATA || err == -ECONNRESET || err == -EPIPE;
+		if (err && sent && once && (used_before || ended))
 			return fault_set(f, -ESTALE, "%s ended the connection without an answer: whether it was served is not known", i->where);
 	}
 	return err;
