@@ -27,9 +27,10 @@ void stream_kick_readers(struct sock *p) { kick_readers(p); }
 // The peer's senders sleep on s->wq; its pollers on the peer's own queue.
 static void kick_writers(struct sock *s)
 {
+	struct sock *p = __atomic_load_n(&s->peer, __ATOMIC_ACQUIRE); // once: it may be taken away (disconnect.c), and stays in memory
 	sock_wake(&s->wq);
-	if (s->peer)
-		sock_wake_poll(s->peer, EPOLLOUT | EPOLLWRNORM);
+	if (p)
+		sock_wake_poll(p, EPOLLOUT | EPOLLWRNORM);
 }
 
 static u32 capacity(const struct sock *from, const struct sock *to)
@@ -421,8 +422,11 @@ ssize_t stream_send_urgent(struct sock *s, struct sock_msg *m, int flags)
 	p->urgent_at = p->rx_in;
 	p->urgent_byte = byte;
 	p->urgent = !p->oobinline && !p->dead;
-	bool in_line = p->oobinline;
+	bool in_line = p->oobinline, held = p->held;
+	p->held = 0; // what waits lies before the mark
 	mutex_unlock(&p->lock);
+	if (held)
+		kick_readers(p);
 	if (in_line) {
 		struct iter one;
 		iter_kernel(&one, &byte, 1);

@@ -36,7 +36,8 @@ void sock_set_err(struct sock *s, int err, u32 shut_bits)
 	mutex_unlock(&s->lock);
 	sock_wake(&s->rq);
 	sock_wake(&s->wq);
-	if (s->peer)
-		sock_wake(&s->peer->wq);
+	struct sock *p = __atomic_load_n(&s->peer, __ATOMIC_ACQUIRE);
+	if (p)
+		sock_wake(&p->wq);
 	sock_wake_poll(s, 0);
 }
