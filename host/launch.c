@@ -558,6 +558,7 @@ int launch_run(const struct launch_options *o)
 			goto out;
 	}
 	more_descriptors();
+	ctl->launcher_pid = (u32)getpid();
 	ctl->cache_fd = memfd_create("send-cache", MFD_CLOEXEC); // without it the enclave copies
 	// Set 0 and the one of tasks without a set of their own; the others are made when they are needed (hostcall/serve.c).
 	ctl->epoll_fd[0] = epoll_create1(EPOLL_CLOEXEC);

@@ -43,6 +43,7 @@ struct control {
 	// Of each set an epoll and an eventfd that ends a sleep in it; set 0, without eventfd, is inside each other. 0: not made yet.
 	s64 epoll_fd[HC_SETS], wake_fd[HC_SETS];
 	s64 vol_fd[CTL_MAX_VOL];
+	u32 launcher_pid;	// as the enclave's host processes see it: their parent
 	s64 cache_fd;		// a memfd of the host's for the send cache (kernel/net/sendcache.c); -1: none
 	u32 nvol;
 	u32 ring_mode;		// 1: every hostcall goes through the ring

@@ -28,7 +28,7 @@ void kernel_start(struct window *w0)
 	win_setup(w, NULL, hp);
 	log_level = (int)c->log_level;
 	trap_init();
-	S2(__NR_prctl, 1, 9);
+	end_with_launcher();
 	pf_reset_address_space(); // the launcher's leftovers
 	image_alias_drop();
 	u64 mem = c->memory_bytes;

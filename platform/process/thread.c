@@ -222,11 +222,19 @@ void host_thread_init(void)
 	__atomic_exchange_n(&w->h.ready, 1, __ATOMIC_SEQ_CST);
 }
 
+// A launcher that has gone before the host was told tells nobody: what it left would keep its volumes open for ever.
+void end_with_launcher(void)
+{
+	S2(__NR_prctl, 1 /* PR_SET_PDEATHSIG */, 9);
+	if (S0(__NR_getppid) != (long)CTL->launcher_pid)
+		S1(__NR_exit_group, 0);
+}
+
 static void host_process_init(void)
 {
 	struct window *w = win_self();
 
-	S2(__NR_prctl, 1 /* PR_SET_PDEATHSIG */, 9);
+	end_with_launcher();
 	w->h.host_pid = w->h.host_tid = w->hproc->pid; // which the host wrote before this task ran
 	host_thread_init();
 }

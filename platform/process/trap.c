@@ -129,6 +129,20 @@ static void rseq_word_clear(struct window *w)
 		__atomic_store_n(w->h.rseq_word, 0, __ATOMIC_RELAXED);
 }
 
+// Whether the host found the program's area spoilt on the way in, where its word is not cleared yet: at each instruction the thread may have lost the CPU.
+static bool spoilt_on_the_way_in(int sig, int code, u64 ip, const struct window *w)
+{
+	return sig == SIGSEGV && code == SI_KERNEL_ && w->h.rseq_area &&
+	       ((ip >= (u64)gate->kentry && ip < (u64)gate->kexit) || ip == (u64)gate->kexit_end);
+}
+
+// Ends the host process as by a fault of the program: with SIGSEGV blocked as it is, the host does (death.c).
+static void die_of_the_program(struct window *w)
+{
+	w->h.in_kernel = 0;
+	*(volatile u8 *)(1ul << 62) = 0; // no address
+}
+
 // All three kinds; on the window's host signal stack, further host signals blocked.
 static void handle(int sig, siginfo_t *info, void *ctx, struct window *w, bool gs_lost)
 {
@@ -174,6 +188,8 @@ static void handle(int sig, siginfo_t *info, void *ctx, struct window *w, bool g
 				c->rip = e[1];
 				return;
 			}
+		if (!gs_lost && spoilt_on_the_way_in(sig, info->si_code, ip, w))
+			die_of_the_program(w);
 		if (program_state(sig, gs_lost, c, w))
 			return;
 		kernel_died(sig, info, c);

@@ -121,6 +121,7 @@ extern bool pku_on;
 void pku_init(u64 memory_end);	// boot; the handlers of host signals must be there
 struct pf_protection pku_report(void);
 static inline u8 *win_slot(struct window *w) { return (u8 *)K_PUB + (u64)w->index * PUB_STRIDE; }
+void end_with_launcher(void);	// a host process of its own dies when the launcher does
 void kresume(struct regs *regs) __noreturn;	// rsp = regs, leave through the exit path
 void win_park(u64 *threads, struct park *p);	// puts itself on the list and sleeps there; returns when it is the last thread
 void win_exit_thread(u8 *used, u32 *hproc_used) __noreturn; // marks window (and process slot, or NULL) free, then the host's exit: touches no stack
