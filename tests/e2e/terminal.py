@@ -53,11 +53,13 @@ class Terminal:
 			self.all += data.decode(errors="replace")
 
 	def press(self, key, pattern, step):
-		"""A key that becomes a signal, again and again: the program that it is for may not be there yet, and the shell does not care."""
+		"""A key that becomes a signal. Not at once: bash that is just starting a program may take it for itself, and end. And once more, much later,
+		if the program that it is for was not there even then."""
 		end = time.monotonic() + LIMIT_S
 		while time.monotonic() < end:
+			time.sleep(0.3)
 			self.type(key)
-			if self.expect(pattern, step, 3):
+			if self.expect(pattern, step, 20):
 				return
 		self.fail(step, pattern)
 
