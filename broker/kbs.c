@@ -32,6 +32,7 @@ int kbs_parse_auth(const char *body, size_t len, const struct coco_tee **tee, st
 	const char *name = json_string_value(json_object_get(o, "tee"));
 	const json_t *extra = json_object_get(o, "extra-params");
 	const json_t *primary = json_object_get(json_object_get(json_object_get(extra, "tee-metadata"), "primary_tee"), "tee");
+	const json_t *selector = json_object_get(extra, "attestation-policy-selector");	// null: none, as of any optional member of theirs
 	int err = 0;
 	*tee = name ? coco_tee_find(name) : NULL;
 	if (!version || !name)
@@ -39,7 +40,7 @@ int kbs_parse_auth(const char *body, size_t len, const struct coco_tee **tee, st
 	else if (strncmp(version, "0.4.", 4))
 		err = fault_set(f, -EPROTONOSUPPORT,
 				"KBS protocol version '%.16s' is not spoken here; supported: 0.4.x", version);
-	else if (json_object_get(extra, "attestation-policy-selector"))
+	else if (selector && !json_is_null(selector))
 		err = fault_set(f, -EPROTONOSUPPORT, "policies are not selected by clients here: leave attestation-policy-selector out");
 	else if (primary && (!json_is_string(primary) || strcmp(json_string_value(primary), name)))
 		err = fault_set(f, -EINVAL, "extra-params: the primary_tee is not the \"tee\" of the request");

@@ -330,6 +330,7 @@ static void test_extra_params(void)
 		{"auth: extra-params that say the same", "{\"tee-metadata\":{\"primary_tee\":{\"tee\":\"snp\"},\"additional_tees\":[]},\"supported-hash-algorithms\":[\"sha384\"]}", 200},
 		{"auth: extra-params of another TEE", "{\"tee-metadata\":{\"primary_tee\":{\"tee\":\"tdx\"}}}", 400},
 		{"auth: a policy of the client's choice", "{\"attestation-policy-selector\":\"mine\"}", 400},
+		{"auth: no policy of the client's choice", "{\"attestation-policy-selector\":null}", 200},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct http_reply r;
