@@ -51,9 +51,32 @@ static int read_into(struct bundle *b, const char *path, const char *member, str
 	return err;
 }
 
+static const char head[] = "-----BEGIN CERTIFICATE-----";
+
+// Collateral as a person has it: certificates in PEM (a device's or a chip's, and its makers'), or JSON.
+static int read_collateral(struct bundle *b, const char *path, struct fault *f)
+{
+	struct bundle other;
+	char *bytes;
+	size_t len;
+	int err = file_read(path, BUNDLE_MAX_BYTES, &bytes, &len, f);
+	if (err)
+		return err;
+	bool pem = len > sizeof head && !memcmp(bytes, head, sizeof head - 1);
+	if (!pem) {
+		err = read_into(b, path, NULL, f);
+	} else if (!(err = bundle_init(&other))) {
+		err = bundle_put_text(&other, "certificates", bytes, len);
+		if (!err)
+			bundle_prefer(b, &other);
+		bundle_free(&other);
+	}
+	free(bytes);
+	return err && pem ? fault_set(f, err, "%s: certificates that cannot be taken", path) : err;
+}
+
 int evidence_certificate(const char *path, X509 **cert, struct fault *f)
 {
-	static const char head[] = "-----BEGIN CERTIFICATE-----";
 	struct cert_list l = {.count = 0};
 	char *bytes;
 	size_t len;
@@ -103,7 +126,7 @@ int evidence_load(const struct evidence_files *files, struct bundle *b, struct f
 	if (!err && files->event_log)
 		err = read_into(b, files->event_log, "event_log", f);
 	if (!err && files->collateral && !is_folder(files->collateral))
-		err = read_into(b, files->collateral, NULL, f);
+		err = read_collateral(b, files->collateral, f);
 	if (err)
 		bundle_free(b);
 	return err;
@@ -374,7 +397,8 @@ const struct command command_evidence = {
 	"         quote whose nonce is the first 32 bytes; on Azure with the report that its vTPM keeps). With its certificates and event log where\n"
 	"         the machine has them. --output - is standard output. --tsm, --csv-device, --libos, --ccel, --tpm (device:PATH, unix:PATH,\n"
 	"         tcp:ADDRESS:PORT) and --tpm-log name other places\n\n"
-	"--collateral is a bundle, a JSON file as tools for Intel's PCCS write it, or a folder that `coffer collateral` keeps.\n"
+	"--collateral is a bundle, a JSON file as tools for Intel's PCCS write it, certificates in PEM (of SEV-SNP's chip or a GPU, and above), or a\n"
+	"folder that `coffer collateral` keeps.\n"
 	"docs/attestation.md has the format.\n",
 	evidence,
 };

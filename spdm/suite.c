@@ -132,8 +132,22 @@ bool suite_sign(const struct suite *s, EVP_PKEY *key, const char *context, const
 	return ok;
 }
 
+// Without a context: as the versions before 1.2 sign, the hash as it is.
+static bool verify_hash(const struct suite *s, EVP_PKEY *key, const uint8_t *digest, const uint8_t *signature)
+{
+	uint8_t der[ECDSA_DER_MAX];
+	EVP_PKEY_CTX *ctx = suite_asym_of(key) == s->asym ? EVP_PKEY_CTX_new(key, NULL) : NULL;
+	bool ok = ctx && EVP_PKEY_verify_init(ctx) == 1 && EVP_PKEY_CTX_set_signature_md(ctx, md_of(s)) == 1 &&
+		  EVP_PKEY_verify(ctx, der, ecdsa_der(der, signature, s->signature_len / 2), digest, s->hash_len) == 1;
+	EVP_PKEY_CTX_free(ctx);
+	ERR_clear_error();
+	return ok;
+}
+
 bool suite_verify(const struct suite *s, EVP_PKEY *key, const char *context, const uint8_t *digest, const uint8_t *signature)
 {
+	if (!context)
+		return verify_hash(s, key, digest, signature);
 	uint8_t message[SIGNED_BYTES + SUITE_MAX_HASH], der[ECDSA_DER_MAX];
 	size_t len = signed_bytes(s, context, digest, message);
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();

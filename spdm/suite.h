@@ -58,7 +58,8 @@ void transcript_free(struct transcript *t);
 bool suite_digest(const struct suite *s, const void *bytes, size_t len, uint8_t out[SUITE_MAX_HASH]);
 bool suite_hmac(const struct suite *s, const uint8_t *key, const void *bytes, size_t len, uint8_t out[SUITE_MAX_HASH]);
 
-// Over a transcript's hash with a context ("responder-challenge_auth signing"), as version 1.2 has it (DSP0274 section 15).
+// Over a transcript's hash with a context ("responder-challenge_auth signing"), as version 1.2 has it (DSP0274 section 15). To verify, a context of
+// NULL means the hash alone, which versions before it sign.
 bool suite_sign(const struct suite *s, EVP_PKEY *key, const char *context, const uint8_t *digest, uint8_t *signature);
 bool suite_verify(const struct suite *s, EVP_PKEY *key, const char *context, const uint8_t *digest, const uint8_t *signature);
 

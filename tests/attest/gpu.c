@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// NVIDIA GPUs: measurements made under a test root, whole and damaged; several devices; a real GPU's where the vectors have one.
+// NVIDIA GPUs: measurements made under a test root, whole and damaged; several devices. Real ones': gpu_recorded.c.
 #include <string.h>
 #include <unistd.h>
 
@@ -237,35 +237,6 @@ static void test_binding(void)
 	json_decref(key);
 }
 
-static void test_real(void)
-{
-	size_t len, pem_len;
-	char *hex = vector_read("gpu/trustee/hopper_coco_report1.txt", &len), *pem = vector_read("gpu/trustee/hopper_coco_certs1.txt", &pem_len);
-	static const char bound[] = "87d8e24ab336adafe228d49e83d745f6dba4ae505372b6a5704820856b343fec";
-	uint8_t report[8192], wanted[32];
-	struct cert_list certs = {.count = 0};
-	struct attest_result out;
-	if (!hex || !pem) {
-		skip("a real H100", "the vectors have none");
-		free(hex);
-		free(pem);
-		return;
-	}
-	hex[strcspn(hex, "\r\n")] = '\0';
-	len = strlen(hex) / 2;
-	int err = len > sizeof report ? -1 : hex_decode(report, len, hex) | hex_decode(wanted, 32, bound) | cert_list_add_pem(&certs, pem, pem_len, NULL);
-	struct gpu_trust t = {.nonce = wanted, .now = GPU_MADE_NOW};
-	attest_result_init(&out);
-	if (!err)
-		gpu_verify(&t, &(struct gpu_device){report, len, &certs, ""}, 1, &out);
-	const json_t *gpu = json_array_get(json_object_get(out.claims, "gpu"), 0);
-	ok("a real H100", attest_passed(&out) && json_is_false(json_object_get(gpu, "simulated")), "%d %s", err, failures(&out));
-	attest_result_free(&out);
-	cert_list_free(&certs);
-	free(hex);
-	free(pem);
-}
-
 // What the command prints of that line, or "".
 static const char *output(const char *line)
 {
@@ -320,7 +291,6 @@ int main(int argc, char **argv)
 	test_several();
 	test_bundle();
 	test_binding();
-	test_real();
 	test_command(argv[0]);
 	return ok_failed != 0;
 }
