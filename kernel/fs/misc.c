@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Calls about the system as a whole: names, sizes, randomness, memory locking, I/O priorities.
+// Calls about the system as a whole: names, sizes, randomness, memory locking.
 // Locks: uts_lock (leaf).
 #include "kernel/fs/procfs.h"
 #include "kernel/include/ns.h"
 #include "kernel/include/platform.h"
 #include "kernel/task/load.h"
 #include <linux/capability.h>
-#include <linux/ioprio.h>
 #include <linux/random.h>
 #include <linux/sysinfo.h>
 
@@ -152,22 +151,4 @@ long sys_syslog(int type, void __user *buf, int len)
 	(void)buf;
 	(void)len;
 	return -EPERM;
-}
-
-// --- I/O priorities: the host orders I/O; everything has the default priority.
-
-long sys_ioprio_get(int which, int who)
-{
-	(void)who;
-	if (which < IOPRIO_WHO_PROCESS || which > IOPRIO_WHO_USER)
-		return -EINVAL;
-	return IOPRIO_PRIO_VALUE(IOPRIO_CLASS_NONE, 0);
-}
-
-long sys_ioprio_set(int which, int who, int prio)
-{
-	(void)who;
-	if (which < IOPRIO_WHO_PROCESS || which > IOPRIO_WHO_USER || IOPRIO_PRIO_CLASS(prio) > IOPRIO_CLASS_IDLE)
-		return -EINVAL;
-	return IOPRIO_PRIO_CLASS(prio) == IOPRIO_CLASS_RT && !capable(CAP_SYS_ADMIN) ? -EPERM : 0;
 }

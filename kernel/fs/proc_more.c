@@ -164,12 +164,16 @@ ssize_t proc_clear_refs(struct pnode *n, char *buf, size_t len)
 int proc_slack(struct pout *o, struct pnode *n)
 {
 	struct task *t = task_of(n);
+	int r = 0;
 
 	if (!t)
 		return -ESRCH;
-	pout(o, "%lu\n", t->timer_slack_ns ? t->timer_slack_ns : 50000ul);
+	if (t != current && !capable(CAP_SYS_NICE))
+		r = -EPERM;
+	else
+		pout(o, "%lu\n", t->timer_slack_ns ? t->timer_slack_ns : 50000ul);
 	task_put(t);
-	return 0;
+	return r;
 }
 
 ssize_t proc_slack_write(struct pnode *n, char *buf, size_t len)
@@ -183,7 +187,7 @@ ssize_t proc_slack_write(struct pnode *n, char *buf, size_t len)
 	if (t != current && !capable(CAP_SYS_NICE))
 		r = -EPERM;
 	if (r > 0)
-		t->timer_slack_ns = v;
+		t->timer_slack_ns = v ? v : t->timer_slack_first;
 	task_put(t);
 	return r;
 }

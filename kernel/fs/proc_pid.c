@@ -60,6 +60,7 @@ static char state_of(struct pnode *n)
 struct sizes { // pages
 	u64 total, peak, locked, text, data, stack, lib;
 	uptr start_code, end_code, start_data, end_data, brk_start, stack_top;
+	bool thp_off;
 };
 
 static void sizes_of(struct proc *p, struct sizes *s)
@@ -92,6 +93,7 @@ static void sizes_of(struct proc *p, struct sizes *s)
 	s->total = mm->total_pages;
 	s->data = mm->data_pages;
 	s->peak = mm->peak_pages;
+	s->thp_off = mm->thp_off;
 	s->locked = mm->locked_pages;
 	mutex_unlock(&mm->lock);
 	mm_put(mm);
@@ -256,8 +258,8 @@ static int pid_status(struct pout *o, struct pnode *n)
 		     (u.anon + u.shared) * 4, u.anon * 4, u.shared * 4, 0);
 		pout(o,
 		     "VmData:\t%8lu kB\nVmStk:\t%8lu kB\nVmExe:\t%8lu kB\nVmLib:\t%8lu kB\n"
-		     "VmPTE:\t%8d kB\nVmSwap:\t%8d kB\nHugetlbPages:\t%8d kB\nCoreDumping:\t0\nTHP_enabled:\t1\n",
-		     s.data * 4, s.stack * 4, s.text * 4, s.lib * 4, 0, 0, 0);
+		     "VmPTE:\t%8d kB\nVmSwap:\t%8d kB\nHugetlbPages:\t%8d kB\nCoreDumping:\t0\nTHP_enabled:\t%d\n",
+		     s.data * 4, s.stack * 4, s.text * 4, s.lib * 4, 0, 0, 0, !s.thp_off);
 	}
 	mutex_lock(&p->sig_lock);
 	queued = signal_queued(p);

@@ -54,6 +54,7 @@ struct mm {
 	u64 peak_pages;		// most of total_pages
 	struct list rseq;	// host threads with an area of rseq(2) here (kernel/task/rseq.c)
 	u32 mdwe;		// PR_SET_MDWE: PR_MDWE_*
+	bool thp_off;		// PR_SET_THP_DISABLE, for those who ask: huge pages are the host's choice
 	u32 lock_future;	// mlockall(MCL_FUTURE): VMA_LOCKED, perhaps VMA_LOCKONFAULT
 	struct proc *owner;
 	u32 others;		// processes that live here beyond the first (CLONE_VM); vfork children do not count. tasklist
@@ -80,7 +81,12 @@ u64 mm_random(u64 bits);		// for the next program of the current process; 0 when
 void aio_drop(struct mm *mm);
 struct mm *mm_new(void);
 u64 mm_program_new(void);
-static inline void mm_inherit_mdwe(struct mm *to, const struct mm *from) { to->mdwe = from->mdwe & 2 ? 0 : from->mdwe; } // PR_MDWE_NO_INHERIT
+// What prctl said of the memory before it, for that of a child or a new program.
+static inline void mm_inherit_prctl(struct mm *to, const struct mm *from)
+{
+	to->mdwe = from->mdwe & 2 ? 0 : from->mdwe; // PR_MDWE_NO_INHERIT
+	to->thp_off = from->thp_off;
+}
 // Copies the mappings (the platform copies the memory). On success from->lock stays held, so that nobody changes them until
 // the memory has been copied too; then call mm_fork_end. -ENOMEM.
 int mm_fork_begin(struct mm *from, struct mm **out);

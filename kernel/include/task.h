@@ -113,7 +113,8 @@ struct task {
 	int policy;		// SCHED_*, as set, with SCHED_RESET_ON_FORK
 	u32 rt_prio;		// 1 to 99 for SCHED_FIFO and SCHED_RR, else 0
 	u64 dl[3];		// SCHED_DEADLINE: runtime, deadline, period
-	u64 timer_slack_ns;
+	u16 io_prio;		// IOPRIO_*, as set (task/ioprio.c)
+	u64 timer_slack_ns, timer_slack_first; // now, and what 0 goes back to: its maker's of then; 0: 50000
 	u32 login_uid, login_session; // /proc/PID/loginuid and sessionid, inverted: 0 is unset
 	struct strace_line *strace; // the call that --debug-strace is printing
 	struct utask *uring;	// kernel/uring/, NULL until it uses a ring

@@ -73,7 +73,7 @@ int mm_fork_begin(struct mm *from, struct mm **out)
 	list_init(&mm->remote);
 	list_init(&mm->aio);
 	list_init(&mm->rseq);
-	mm_inherit_mdwe(mm, from);
+	mm_inherit_prctl(mm, from);
 	mm->cap = from->n + 16;
 	mm->vmas = kmalloc(mm->cap * sizeof(struct vma));
 	if (!mm->vmas) {
@@ -150,7 +150,7 @@ void mm_clear(struct mm *mm)
 	pf_reset_address_space();
 	drop_all(mm);
 	mm->brk_start = mm->brk = 0;
-	mm_inherit_mdwe(mm, mm);
+	mm_inherit_prctl(mm, mm);
 	set_base(mm);
 	mutex_unlock(&mm->lock);
 }

@@ -200,7 +200,7 @@ static struct mm *fresh_mm(const struct mm *old)
 	struct mm *mm = mm_new();
 
 	if (mm)
-		mm_inherit_mdwe(mm, old);
+		mm_inherit_prctl(mm, old);
 	return mm;
 }
 

@@ -73,6 +73,8 @@ static void inherit_task(struct task *t, const struct task *from, const struct c
 	if (unlikely(from->policy))
 		sched_fork(t, NULL, from, false);
 	t->mempolicy = from->mempolicy;
+	t->timer_slack_ns = t->timer_slack_first = from->timer_slack_ns;
+	t->io_prio = from->io_prio;
 	t->login_uid = from->login_uid;
 	t->login_session = from->login_session;
 	t->mce_policy = from->mce_policy;

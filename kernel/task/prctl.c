@@ -151,7 +151,7 @@ long sys_prctl(int op, u64 a2, u64 a3, u64 a4, u64 a5)
 	case PR_SET_CHILD_SUBREAPER: p->child_subreaper = a2; return 0;
 	case PR_GET_CHILD_SUBREAPER: return put_user((int)p->child_subreaper, (int __user *)U(a2));
 	case PR_SET_TIMERSLACK: // timers here are as exact as the host's; the value is only remembered
-		t->timer_slack_ns = a2;
+		t->timer_slack_ns = a2 ? a2 : t->timer_slack_first;
 		return 0;
 	case PR_GET_TIMERSLACK: return (long)(t->timer_slack_ns ? t->timer_slack_ns : 50000);
 	case PR_CAPBSET_READ:
@@ -169,9 +169,12 @@ long sys_prctl(int op, u64 a2, u64 a3, u64 a4, u64 a5)
 	case PR_SET_MDWE: return a3 || a4 || a5 ? -EINVAL : mdwe_set(p->mm, a2);
 	case PR_GET_MDWE: return a2 || a3 || a4 || a5 ? -EINVAL : (long)p->mm->mdwe;
 	case PR_GET_TID_ADDRESS: return put_user(t->clear_child_tid, (int __user *__user *)U(a2));
-	case PR_SET_THP_DISABLE:
-	case PR_GET_THP_DISABLE:
-		return 0; // huge pages are the host's choice
+	case PR_SET_THP_DISABLE: // huge pages are the host's choice; the wish is only remembered
+		if (a3 || a4 || a5)
+			return -EINVAL;
+		p->mm->thp_off = a2;
+		return 0;
+	case PR_GET_THP_DISABLE: return a2 || a3 || a4 || a5 ? -EINVAL : p->mm->thp_off;
 	case PR_SET_PTRACER: return -EINVAL; // Yama's, which is not there
 	case PR_GET_SPECULATION_CTRL: return -ENODEV;
 	case PR_SET_VMA: return -EINVAL; // names of memory, as by a Linux that keeps none: programs ask at each start and do without

@@ -296,3 +296,150 @@ TEST(within_the_limit)
 	need_rt();
 	as_nobody(with_a_limit);
 }
+
+// What a child or a new program shows: the slack, what 0 sets it back to, huge pages, I/O priority.
+HELPER(inherited)
+{
+	long slack = prctl(PR_GET_TIMERSLACK);
+	OK(prctl(PR_SET_TIMERSLACK, 0));
+	printf("%ld %ld %d %lx", slack, (long)prctl(PR_GET_TIMERSLACK), prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0), syscall(SYS_ioprio_get, 1, 0));
+	return fflush(stdout) ? 1 : 0;
+}
+
+static char *run_inherited(void)
+{
+	static char out[64];
+	int p[2];
+	OK(pipe(p));
+	pid_t child = OK(fork());
+	if (!child) {
+		OK(dup2(p[1], 1));
+		execl(t_self, t_self, "--helper", "inherited", NULL);
+		_exit(1);
+	}
+	EQ(t_wait(child), 0);
+	out[OK(read(p[0], out, sizeof(out) - 1))] = 0;
+	close(p[0]);
+	close(p[1]);
+	return out;
+}
+
+static void *slack_of_thread(void *to)
+{
+	*(long *)to = prctl(PR_GET_TIMERSLACK);
+	OK(prctl(PR_SET_TIMERSLACK, 300));
+	return NULL;
+}
+
+TEST(timer_slack_is_inherited)
+{
+	long first = OK(prctl(PR_GET_TIMERSLACK)), seen;
+	char want[64];
+	OK(prctl(PR_SET_TIMERSLACK, 123456));
+	EQ(prctl(PR_GET_TIMERSLACK), 123456);
+	pthread_t t;
+	ZERO(pthread_create(&t, NULL, slack_of_thread, &seen));
+	ZERO(pthread_join(t, NULL));
+	EQ(seen, 123456);
+	EQ(prctl(PR_GET_TIMERSLACK), 123456); // a thread's own
+	snprintf(want, sizeof(want), "123456 123456 %d %lx", prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0), OK(syscall(SYS_ioprio_get, 1, 0)));
+	STREQ(run_inherited(), want);
+	OK(prctl(PR_SET_TIMERSLACK, 0));
+	EQ(prctl(PR_GET_TIMERSLACK), first);
+	t_put("/proc/self/timerslack_ns", "77");
+	EQ(prctl(PR_GET_TIMERSLACK), 77);
+	t_put("/proc/self/timerslack_ns", "0");
+	EQ(prctl(PR_GET_TIMERSLACK), first);
+}
+
+static void slack_of_others(void)
+{
+	char path[64], b[32];
+	snprintf(path, sizeof(path), "/proc/%d/timerslack_ns", getppid());
+	int fd = OK(open(path, O_RDWR));
+	nobody();
+	ERR(read(fd, b, sizeof(b)), EPERM);
+	ERR(write(fd, "5", 1), EPERM);
+}
+
+TEST(timer_slack_of_others_wants_a_capability) { as_nobody(slack_of_others); }
+
+TEST(huge_pages_refused_stay_so)
+{
+	if (prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0))
+		SKIP("refused already");
+	ERR(prctl(PR_GET_THP_DISABLE, 1, 0, 0, 0), EINVAL);
+	ERR(prctl(PR_SET_THP_DISABLE, 1, 0, 1, 0), EINVAL);
+	CHECK(strstr(t_get("/proc/self/status"), "THP_enabled:\t1\n"));
+	OK(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0));
+	EQ(prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0), 1);
+	CHECK(strstr(t_get("/proc/self/status"), "THP_enabled:\t0\n"));
+	CHECK(strstr(run_inherited(), " 1 ")); // by the child, and by its program
+	OK(prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0));
+	EQ(prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0), 0);
+	CHECK(strstr(run_inherited(), " 0 "));
+}
+
+#define IO_PRIO(class, level) ((class) << 13 | (level))
+enum { IO_NONE, IO_RT, IO_BE, IO_IDLE };
+enum { IO_PROCESS = 1, IO_PGRP, IO_USER };
+static long io_get(int which, int who) { return syscall(SYS_ioprio_get, which, who); }
+static long io_set(int which, int who, int prio) { return syscall(SYS_ioprio_set, which, who, prio); }
+
+static void *io_of_thread(void *main)
+{
+	EQ(io_get(IO_PROCESS, 0), IO_PRIO(IO_BE, 3));
+	OK(io_set(IO_PROCESS, 0, IO_PRIO(IO_BE, 6)));
+	EQ(io_get(IO_PROCESS, *(pid_t *)main), IO_PRIO(IO_BE, 3));
+	OK(io_set(IO_PROCESS, *(pid_t *)main, IO_PRIO(IO_BE, 5)));
+	EQ(io_get(IO_PROCESS, 0), IO_PRIO(IO_BE, 6));
+	return NULL;
+}
+
+TEST(io_priorities_are_remembered)
+{
+	OK(io_set(IO_PROCESS, 0, IO_PRIO(IO_BE, 3)));
+	EQ(io_get(IO_PROCESS, 0), IO_PRIO(IO_BE, 3));
+	EQ(io_get(IO_PROCESS, getpid()), IO_PRIO(IO_BE, 3));
+	CHECK(strstr(run_inherited(), " 4003"));
+	pthread_t t;
+	pid_t me = getpid();
+	ZERO(pthread_create(&t, NULL, io_of_thread, &me));
+	ZERO(pthread_join(t, NULL));
+	EQ(io_get(IO_PROCESS, 0), IO_PRIO(IO_BE, 5));
+	OK(setpgid(0, 0));
+	pid_t child = OK(fork());
+	if (!child) {
+		pause();
+		_exit(0);
+	}
+	EQ(io_get(IO_PROCESS, child), IO_PRIO(IO_BE, 5));
+	OK(io_set(IO_PROCESS, child, IO_PRIO(IO_BE, 2)));
+	EQ(io_get(IO_PGRP, 0), IO_PRIO(IO_BE, 2)); // the best of them
+	EQ(io_get(IO_PGRP, getpid()), IO_PRIO(IO_BE, 2));
+	OK(io_set(IO_PGRP, 0, IO_PRIO(IO_IDLE, 0)));
+	EQ(io_get(IO_PROCESS, child), IO_PRIO(IO_IDLE, 0));
+	EQ(io_get(IO_PROCESS, 0), IO_PRIO(IO_IDLE, 0));
+	CHECK(io_get(IO_USER, 0) >= 0);
+	OK(kill(child, SIGKILL));
+	OK(waitpid(child, NULL, 0));
+	ERR(io_get(IO_PROCESS, child), ESRCH);
+	ERR(io_set(IO_PROCESS, child, IO_PRIO(IO_BE, 2)), ESRCH);
+	ERR(io_get(0, 0), EINVAL);
+	ERR(io_set(4, 0, 0), EINVAL);
+	ERR(io_set(IO_PROCESS, 0, IO_PRIO(4, 0)), EINVAL);
+	ERR(io_set(IO_PROCESS, 0, IO_PRIO(IO_NONE, 4)), EINVAL);
+	OK(io_set(IO_PROCESS, 0, IO_PRIO(IO_NONE, 0)));
+	EQ(io_get(IO_PROCESS, 0), 0);
+}
+
+static void io_of_nobody(void)
+{
+	nobody();
+	ERR(io_set(IO_PROCESS, 0, IO_PRIO(IO_RT, 4)), EPERM);
+	ERR(io_set(IO_PROCESS, getppid(), IO_PRIO(IO_BE, 7)), EPERM);
+	CHECK(io_get(IO_PROCESS, getppid()) >= 0);
+	OK(io_set(IO_PROCESS, 0, IO_PRIO(IO_IDLE, 0)));
+}
+
+TEST(io_priorities_of_others_want_a_capability) { as_nobody(io_of_nobody); }
