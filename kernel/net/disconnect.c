@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // connect(2) with AF_UNSPEC on a TCP socket: the connection is reset, and the socket can be used anew. Whoever is inside a call on it, or asks for its readiness
-// (epoll holds no reference on files), may still look at the peer and at the host's socket that it had: they are kept until the last descriptor closes.
+// (epoll holds no reference on files), may still look at the peer and at the host's socket that it had: they are kept until nobody can, which is at once for a
+// socket that one descriptor stands for and no epoll watches, or else until the last descriptor closes.
 // Locks: sock locks, one at a time; inet_lock while the peer is taken away, for who walks through the port table.
 #include "kernel/net/inet.h"
+#include "kernel/include/vfs.h"
 
 #define FORMER_MAX 4096u // each is a socket's memory, or a descriptor of the host's
 
@@ -90,9 +92,20 @@ void tcp_forget_former(struct inet_sock *i)
 	while (i->former) {
 		struct former *old = i->former;
 		i->former = old->next;
+		i->nformer--;
 		if (old->peer)
 			sock_put(old->peer);
 		host_close_former(old->hfd);
 		kfree(old);
 	}
+}
+
+// The caller holds one reference on the file and the table of descriptors another. Who comes now gets a third, and finds what the socket has become.
+void inet_disconnected(struct sock *s, struct file *f)
+{
+	if ((s->family != AF_INET && s->family != AF_INET6) || s->type != SOCK_STREAM)
+		return;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&f->ref.n, __ATOMIC_SEQ_CST) == 2 && list_empty(&f->epoll_links))
+		tcp_forget_former(inet_of(s));
 }

@@ -111,11 +111,11 @@ static void learn_name(struct inet_sock *i, bool peer, struct iaddr *out)
 	*out = got;
 }
 
-static int errno_of(struct inet_sock *i)
+static int errno_of(int h)
 {
 	int err = 0;
 	u32 len = sizeof(err);
-	if (hc_getsockopt(i->hfd, SOL_SOCKET, SO_ERROR, &err, &len) < 0 || len != sizeof(err))
+	if (hc_getsockopt(h, SOL_SOCKET, SO_ERROR, &err, &len) < 0 || len != sizeof(err))
 		return -EIO;
 	return err > 0 && err < 134 ? -err : err ? -EIO : 0;
 }
@@ -179,21 +179,23 @@ static int wait_host(struct inet_sock *i, u32 bits, u32 gen, u64 timeo, u64 *dea
 static void check_connected(struct sock *s)
 {
 	struct inet_sock *i = inet_of(s);
-	if (s->state != ST_CONNECTING)
+	// Another thread may disconnect it meanwhile and connect it anew. The former handle stays until this call has ended, so that the new one is another.
+	int h = __atomic_load_n(&i->hfd, __ATOMIC_ACQUIRE);
+	if (s->state != ST_CONNECTING || h < 0)
 		return;
 	u32 gen = __atomic_load_n(&i->host.gen, __ATOMIC_ACQUIRE);
-	if (!(hostio_ready(i->hfd, &i->host) & (EPOLLOUT | EPOLLERR | EPOLLHUP)))
+	if (!(hostio_ready(h, &i->host) & (EPOLLOUT | EPOLLERR | EPOLLHUP)))
 		return;
-	u32 ev = hostio_events(i->hfd); // what another task collected may be from before the connect, when there was nothing to wait for
+	u32 ev = hostio_events(h); // what another task collected may be from before the connect, when there was nothing to wait for
 	if (!(ev & (EPOLLOUT | EPOLLERR | EPOLLHUP))) {
 		hostio_used_up(&i->host, ~0u, gen);
 		return;
 	}
-	int r = errno_of(i);
+	int r = errno_of(h);
 	if (!r && (ev & EPOLLHUP) && !(ev & EPOLLIN))
 		r = -ECONNREFUSED;
 	mutex_lock(&s->lock);
-	bool mine = s->state == ST_CONNECTING;
+	bool mine = s->state == ST_CONNECTING && i->hfd == h;
 	if (mine)
 		s->state = r ? ST_CLOSED : ST_CONNECTED;
 	if (mine && r)
@@ -457,7 +459,7 @@ static int host_getopt(struct sock *s, int level, int opt, void *val, u32 *len)
 	struct inet_sock *i = inet_of(s);
 	check_connected(s);
 	if (level == SOL_SOCKET && opt == SO_ERROR && !s->err && i->hfd >= 0)
-		return opt_put_int(-errno_of(i), val, len);
+		return opt_put_int(-errno_of(i->hfd), val, len);
 	if (level == IPPROTO_TCP && (opt == TCP_INFO || opt == TCP_MAXSEG) && i->hfd >= 0) { // the host's word, as all that it carries
 		u8 info[256] = { 0 };
 		u32 n = min(*len, (u32)sizeof(info));

@@ -348,6 +348,8 @@ long sys_connect(int fd, const void __user *addr, int len)
 		r = -EINVAL;
 	if (!r)
 		r = s->ops->connect ? s->ops->connect(s, a, (u32)len, f->flags & O_NONBLOCK ? MSG_DONTWAIT : 0) : -EOPNOTSUPP;
+	if (!r && !memcmp(a, "\0\0", 2)) // AF_UNSPEC
+		inet_disconnected(s, f);
 	file_put(f);
 	return r;
 }

@@ -246,6 +246,18 @@ TEST(disconnect_under_traffic)
 	EQ(memcmp(b, "clean", 5), 0);
 }
 
+// A socket that is used again and again keeps nothing of the connections that it had.
+TEST(disconnect_without_end)
+{
+	struct sockaddr_in a;
+	int l = listener(&a), c = OK(socket(AF_INET, SOCK_STREAM, 0));
+	for (int k = 0; k < 5000; k++) {
+		OK(connect(c, ADDR(a)));
+		close(OK(accept(l, NULL, NULL)));
+		OK(connect(c, &none, sizeof(none)));
+	}
+}
+
 // Bytes that wait, wait 200 ms at most: a look that comes later than that is taken again.
 static void tcp_pair(int s[2])
 {

@@ -310,6 +310,21 @@ static void udp_both(int s, struct sockaddr *a, socklen_t n)
 	CHECK(!memcmp(&from, a, n));
 }
 
+// A socket that is connected anew all the time costs the host no descriptor for each connection that it had.
+TEST(disconnected_without_end)
+{
+	const struct sockaddr none = {.sa_family = AF_UNSPEC};
+	struct sockaddr_in a = in4(ECHO);
+	int s = OK(socket(AF_INET, SOCK_STREAM, 0)), u = OK(socket(AF_INET, SOCK_DGRAM, 0));
+	for (int k = 0; k < 5000; k++) {
+		OK(connect(s, ADDR(a)));
+		OK(connect(s, &none, sizeof(none)));
+		OK(connect(u, ADDR(a)));
+		OK(connect(u, &none, sizeof(none)));
+	}
+	ERR(send(u, "", 0, 0), EDESTADDRREQ);
+}
+
 // connect(AF_UNSPEC): the far side is told, and the socket can go elsewhere, within the machine and out of it again.
 TEST(disconnected)
 {
