@@ -16,30 +16,6 @@ until_true() {
 	return 1
 }
 
-# free_port: a port that nobody has. It is none of those that the system gives to whoever asks for any, so none of them gets it before it is used; and
-# never one that it has said before.
-free_port() {
-	/usr/bin/python3 - <<'P'
-import os, random, socket
-said = set(open(".ports").read().split()) if os.path.exists(".ports") else ()
-first, last = map(int, open("/proc/sys/net/ipv4/ip_local_port_range").read().split())
-ports = [p for p in range(11000, 65536) if not first <= p <= last]
-while True:
-    port = random.choice(ports if len(ports) > 2000 else range(11000, 65536))
-    if str(port) in said:
-        continue
-    try:
-        for kind in socket.SOCK_STREAM, socket.SOCK_DGRAM:
-            with socket.socket(type=kind) as s:
-                s.bind(("", port))
-    except OSError:
-        continue
-    open(".ports", "a").write("%d\n" % port)
-    print(port)
-    break
-P
-}
-
 # listening PORT: waits until somebody does, on the loopback.
 listening() {
 	until_true /usr/bin/python3 -c "import socket, sys; s = socket.socket(); sys.exit(s.connect_ex(('127.0.0.1', $1)))"
