@@ -79,16 +79,20 @@ static void propose(const struct rootfs_result *r, struct text *t)
 	string_list_free(&ports);
 }
 
-static void print_notes(const struct rootfs_result *r)
+static void print_notes(const struct rootfs_result *r, bool all_root)
 {
 	static const char *const texts[] = {
-		"belong to others than root: all files of an image are root's", "have set-id bits, which an image has not",
-		"have extended attributes (such as capabilities), which an image has not", "are devices, pipes or sockets: left out",
+		"belonged to others than root: now root's (--all-root)", "had set-id bits: taken off (--all-root)",
+		"had extended attributes (such as capabilities): left out (--all-root)",
+		"had ACLs, or attributes of their machine (such as SELinux labels), which an image has not", "were devices, pipes or sockets: left out",
 		"came more than once: the last one counts",
 	};
-	const uint64_t counts[] = {r->owners, r->set_id, r->attributes, r->devices, r->replaced};
+	const uint64_t counts[] = {r->owners, r->set_id, r->attributes, r->lost, r->devices, r->replaced};
 
-	for (int i = 0; i < 5; i++)
+	if (!all_root && (r->owners || r->set_id || r->attributes))
+		printf("  kept: %" PRIu64 " owners that are not root, %" PRIu64 " set-id bits, extended attributes of %" PRIu64 " (image/.coffer/attributes)\n",
+		       r->owners, r->set_id, r->attributes);
+	for (int i = all_root ? 0 : 3; i < 6; i++)
 		if (counts[i])
 			printf("  note: %" PRIu64 " %s\n", counts[i], texts[i]);
 }
@@ -144,7 +148,8 @@ static int import(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"platform", required_argument, NULL, 'p'}, {"tag", required_argument, NULL, 't'}, {"force", no_argument, NULL, 'f'},
-		{"max-size", required_argument, NULL, 's'}, {"max-files", required_argument, NULL, 'n'}, {"quiet", no_argument, NULL, 'q'}, {0},
+		{"max-size", required_argument, NULL, 's'}, {"max-files", required_argument, NULL, 'n'}, {"quiet", no_argument, NULL, 'q'},
+		{"all-root", no_argument, NULL, 'r'}, {0},
 	};
 	struct rootfs_options o = {.limits = {ROOTFS_MAX_BYTES, ROOTFS_MAX_FILES}, .platform = "linux/amd64"};
 	bool force = false, quiet = false, made = false;
@@ -163,6 +168,7 @@ static int import(int argc, char **argv)
 		case 't': o.tag = optarg; break;
 		case 'f': force = true; break;
 		case 'q': quiet = true; break;
+		case 'r': o.all_root = true; break;
 		case 's': err = number(optarg, &o.limits.bytes); break;
 		case 'n': err = number(optarg, &o.limits.files); break;
 		default: return cli_usage(&command_import, "wrong option");
@@ -207,7 +213,7 @@ static int import(int argc, char **argv)
 		if (r.layers)
 			printf(" (%u layers of %s)", r.layers, r.digest);
 		printf("\n");
-		print_notes(&r);
+		print_notes(&r, o.all_root);
 		if (made)
 			printf("Made %s; look at it, then: coffer build\n", CONFIG_FILE);
 		else if (proposal.data)
@@ -224,16 +230,18 @@ static int import(int argc, char **argv)
 
 const struct command command_import = {
 	"import", "make image/ from a root file system or a container image",
-	"usage: coffer import [--platform OS/ARCH] [--tag NAME] [--force] [-q] DIR|TAR|OCI-LAYOUT|-\n\n"
+	"usage: coffer import [--platform OS/ARCH] [--tag NAME] [--all-root] [--force] [-q] DIR|TAR|OCI-LAYOUT|-\n\n"
 	"Makes the project's image/ from a whole root file system:\n"
 	"  DIR          a folder that holds one\n"
 	"  TAR          a tar file of one (plain, gzip, xz, zstd or bzip2); - reads it from standard input\n"
 	"  OCI-LAYOUT   a container image: an OCI image layout (a folder, or a tar of it), or what `docker save` writes\n"
 	"The digest of every part of a container image is checked. What its configuration says (entrypoint, command, environment, working\n"
 	"directory, ports) becomes coffer.yaml where there is none, and is printed otherwise. Names and links in it never lead outside image/.\n"
-	"All files become root's, without set-id bits and extended attributes; devices are left out: docs/image.md.\n\n"
+	"Owners, modes, set-id bits and extended attributes are kept, beside the files, in image/.coffer/attributes, and become part of the image.\n"
+	"In a folder that a user unpacked, that user's files are root's. Devices, ACLs and SELinux labels are left out: docs/image.md.\n\n"
 	"  --platform OS/ARCH   of an image for several platforms (linux/amd64)\n"
 	"  --tag NAME           where there are several images\n"
+	"  --all-root           all files are root's, without set-id bits and extended attributes, of the modes 0755 and 0644\n"
 	"  -f, --force          replaces what is in image/\n"
 	"  --max-size SIZE, --max-files NUMBER\n"
 	"                       refuse more than that: 64G and 4000000\n"

@@ -45,12 +45,13 @@ FUZZ_SRC_httpsig = lib/httpsig.c lib/signkey.c lib/encode.c lib/sha.c lib/fault.
 FUZZ_SRC_scan = image/scan.c image/elf.c image/libpath.c image/text.c lib/fault.c lib/file.c
 # Evidence of the other kinds of hardware, each for two fifths of the time; what they share is compiled once.
 FUZZ_SHORT = rules dcap dcap_json eventlog tpm hcl csv cca bundle collateral
-FUZZ_SHORT += rootfs oci missing
+FUZZ_SHORT += rootfs attributes oci missing
 FUZZ_SHORT += dns refval launch corim gpu ratls initdata accept destinations import exec_names
 FUZZERS += $(FUZZ_SHORT)
 FUZZ_ATTEST = $(patsubst %.c,$(B)/fuzz/obj/%.o,$(filter-out attest/simtee_main.c,$(wildcard attest/*.c ratls/certificate*.c)) lib/certext.c lib/encode.c lib/fault.c lib/file.c lib/sha.c lib/yamlcfg.c)
 $(foreach f,$(FUZZ_SHORT),$(eval FUZZ_SRC_$(f) = $(B)/fuzz/attest.a))
-FUZZ_SRC_rootfs = image/rootfs_tar.c image/text.c lib/fault.c
+FUZZ_SRC_rootfs = image/rootfs_tar.c image/attributes.c image/tree.c image/text.c lib/encode.c lib/fault.c
+FUZZ_SRC_attributes = image/attributes.c image/tree.c image/text.c lib/encode.c lib/fault.c
 FUZZ_SRC_oci = image/oci.c image/text.c lib/fault.c
 FUZZ_SRC_missing = image/missing_names.c image/text.c lib/fault.c
 FUZZ_SRC_dns = init/gateway_dns.c lib/fault.c

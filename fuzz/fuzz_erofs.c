@@ -139,8 +139,23 @@ static bool each(struct dir_ctx *c, const char *name, u32 len, u64 ino, u32 dtyp
 	return true;
 }
 
+static void xattrs(struct inode *i)
+{
+	char names[4096];
+	u8 value[512];
+	ssize_t n = listxattr(i, names, sizeof(names));
+	if (n > (ssize_t)sizeof(names) || (n > 0 && names[n - 1]))
+		abort();
+	for (const char *name = names; n > 0 && name < names + n; name += strlen(name) + 1) {
+		ssize_t got = getxattr(i, name, value, sizeof(value));
+		if (got == -ENODATA || got > (ssize_t)sizeof(value))
+			abort();
+	}
+}
+
 static void visit(struct inode *i, int depth)
 {
+	xattrs(i);
 	if (is_dir(i) && depth < 6) {
 		struct file f = {.inode = i};
 		struct seen s = {.ctx = {.pos = 2, .emit = each}, .dir = i, .depth = depth};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fuzzes the reader of tar files behind `coffer import`: whatever libarchive makes of the bytes, paths that reach a writer are clean.
+// Fuzzes the reader of tar files behind `coffer import`: whatever libarchive makes of the bytes, paths that reach a writer are clean, and owners,
+// modes and extended attributes within their bounds.
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,13 @@ static int visit(void *ctx, const struct rootfs_entry *e, struct rootfs_data *d,
 	int err = 0;
 
 	check(e->path);
+	if (e->uid == UINT32_MAX || e->gid == UINT32_MAX || e->mode > 07777)
+		abort();
+	if (e->attributes && (!e->attributes->xattr_count || e->attributes->xattr_bytes > ATTRIBUTES_MAX_XATTRS))
+		abort();
+	for (size_t i = 0; e->attributes && i < e->attributes->xattr_count; i++) // sorted, of kinds that an image keeps
+		if (!strchr(e->attributes->xattrs[i].name, '.') || (i && strcmp(e->attributes->xattrs[i - 1].name, e->attributes->xattrs[i].name) >= 0))
+			abort();
 	if (e->kind == ROOTFS_HARDLINK)
 		check(e->target);
 	while (e->kind == ROOTFS_FILE && (err = rootfs_data_next(d, &bytes, &len, &offset, p)) > 0)

@@ -89,7 +89,8 @@ static int add_coffer_files(const struct config *c, const struct build_options *
 		if (entry->fts_level < 1 || entry->fts_info == FTS_DP)
 			continue;
 		if (entry->fts_level > 1 || (strcmp(entry->fts_name, "init") != 0 && strcmp(entry->fts_name, "init-attest") != 0 &&
-					     strcmp(entry->fts_name, "gateway") != 0 && strcmp(entry->fts_name, "config.json") != 0))
+					     strcmp(entry->fts_name, "gateway") != 0 && strcmp(entry->fts_name, "config.json") != 0 &&
+					     strcmp(entry->fts_name, "attributes") != 0))
 			err = fault_set(p, -EEXIST, "%s should not be there: /.coffer of an image is Coffer's own", entry->fts_path);
 	}
 	if (fts)
@@ -213,16 +214,25 @@ struct places {
 	char *boot, *cipher, *id;	// of an encrypted image: the plain image's folder, the ciphertext while it is made, its id
 };
 
+static void say_attributes(const struct build_options *o, const struct image_attributes *a)
+{
+	if (a->set)
+		say(o, "  owners  %" PRIu64 " files with owners, modes or attributes of their own\n", a->set);
+	if (a->stale)
+		say(o, "  note    %" PRIu64 " lines of image/.coffer/attributes are for files that are not there, or are now something else\n", a->stale);
+}
+
 // The image of `root` under a temporary name, with its hash tree; what `behind` names (may be NULL) follows it.
 static int make_image(const char *root, const struct places *at, const char *behind, const struct build_options *o,
 		      struct manifest *m, struct build_result *r, struct fault *p)
 {
 	char *temporary = xasprintf("%s.tmp", at->image), size[32];
+	struct image_attributes attributes;
 	struct stat st = {0};
 	int fd = -1, err;
 
 	unlink(temporary);
-	err = image_mkfs(root, temporary, p);
+	err = image_mkfs(root, temporary, &attributes, p);
 	if (err)
 		goto out;
 	fd = open(temporary, O_RDWR | O_CLOEXEC);
@@ -242,6 +252,8 @@ static int make_image(const char *root, const struct places *at, const char *beh
 	r->image_bytes = (uint64_t)st.st_size;
 	if (!err)
 		say(o, "  image   %" PRIu64 " files, %s with its hash tree\n", r->files, human_size(size, r->image_bytes));
+	if (!err)
+		say_attributes(o, &attributes);
 out:
 	if (fd >= 0)
 		close(fd);
@@ -284,6 +296,7 @@ static int fill_boot(const struct config *c, const struct build_options *o, cons
 static int make_encrypted(const struct config *c, const struct places *at, const struct build_options *o, struct manifest *m,
 			  struct build_result *r, struct fault *p)
 {
+	struct image_attributes attributes;
 	struct image_secret s = {0};
 	uint64_t blocks;
 	int fd = -1, err;
@@ -291,7 +304,9 @@ static int make_encrypted(const struct config *c, const struct places *at, const
 	if (!o->keep_key)
 		return fault_set(p, -EINVAL, "an encrypted image needs a place for its key");
 	unlink(at->cipher);
-	err = image_mkfs(at->root, at->cipher, p);
+	err = image_mkfs(at->root, at->cipher, &attributes, p);
+	if (!err)
+		say_attributes(o, &attributes);
 	if (!err && (fd = open(at->cipher, O_RDWR | O_CLOEXEC)) < 0)
 		err = fault_errno(p, errno, "cannot open %s", at->cipher);
 	if (!err)

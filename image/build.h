@@ -45,8 +45,13 @@ const char *image_skeleton_file(const char *path);
 // names.c: what `network:` changes in /etc.
 int image_names(const struct config *c, struct tree *t, struct fault *p);
 
-// erofs.c: runs mkfs.erofs. The output is the same for the same tree (1.5 and later sort folders themselves).
-int image_mkfs(const char *root, const char *output, struct fault *p);
+// Files whose owner, mode or extended attributes image/.coffer/attributes (attributes.h) gave, and lines of it that name nothing that is there.
+struct image_attributes {
+	uint64_t set, stale;
+};
+
+// erofs.c: runs mkfs.erofs and sets owners and attributes. The output is the same for the same tree (1.5 and later sort folders themselves).
+int image_mkfs(const char *root, const char *output, struct image_attributes *said, struct fault *p);
 
 // ldcache.c: writes /etc/ld.so.cache for the libraries of the image (glibc 2.2+ format), so that they are found where
 // /etc/ld.so.conf puts them, and in one step.

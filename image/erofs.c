@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs mkfs.erofs (Debian's erofs-utils) so that its output depends on nothing but the tree.
+// Runs mkfs.erofs (Debian's erofs-utils) so that its output depends on nothing but the tree, and then sets owners and attributes.
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "image/attributes.h"
 #include "image/build.h"
 #include "image/tree.h"
 
@@ -23,7 +24,8 @@ static const char *find_mkfs(void)
 	return NULL;
 }
 
-int image_mkfs(const char *root, const char *output, struct fault *p)
+// wide: inodes with room for owners beyond 65535
+static int run_mkfs(const char *root, const char *output, bool wide, struct fault *p)
 {
 	static char *environment[] = {"PATH=/usr/bin:/bin", "LC_ALL=C", "TZ=UTC", NULL};
 	const char *program = find_mkfs();
@@ -38,11 +40,12 @@ int image_mkfs(const char *root, const char *output, struct fault *p)
 		return fault_set(p, -ENOENT, "mkfs.erofs is not on this machine: apt-get install erofs-utils");
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
 		return fault_errno(p, errno, "cannot make a pipe");
-	// No times, no owners, no extended attributes, no UUID of its own: none of them may reach the digest.
+	// No times, no owners, no extended attributes, no UUID of its own: none of them may reach the digest unless the image's own file names them.
 	char time[16];
 	snprintf(time, sizeof(time), "-T%u", IMAGE_TIME);
 	char *arguments[] = {(char *)program, "--quiet", time, "--all-root", "-x-1", "-U", "00000000-0000-0000-0000-000000000000",
-			     (char *)output, (char *)root, NULL};
+			     "--exclude-path=.coffer/attributes", wide ? "-Eforce-inode-extended" : (char *)output, (char *)(wide ? output : root),
+			     (char *)(wide ? root : NULL), NULL};
 
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
@@ -71,4 +74,20 @@ int image_mkfs(const char *root, const char *output, struct fault *p)
 	if (!WIFEXITED(status) || WEXITSTATUS(status))
 		return fault_set(p, -EIO, "mkfs.erofs failed (is the disk full?): %s", said);
 	return 0;
+}
+
+int image_mkfs(const char *root, const char *output, struct image_attributes *said, struct fault *p)
+{
+	struct attributes_list l;
+	int err = attributes_read(&l, root, p);
+
+	*said = (struct image_attributes){0};
+	if (!err)
+		err = run_mkfs(root, output, attributes_wide(&l), p);
+	if (!err)
+		err = erofs_set_attributes(output, &l, p);
+	for (size_t i = 0; i < l.count && !err; i++)
+		++*(l.rows[i].used ? &said->set : &said->stale);
+	attributes_list_free(&l);
+	return err;
 }

@@ -3,7 +3,7 @@
 // an OCI image layout (a folder or a tar of one) or what `docker save` writes. All of it is untrusted: nothing is written outside the folder,
 // whatever names and links it has, and sizes and numbers are limited. Compressed or not, tar files are read in one pass with constant memory.
 //
-// What an image cannot keep (image.md) is counted: owners, set-id bits, capabilities and other extended attributes, devices.
+// Owners, modes and extended attributes go into the tree's list (attributes.h). What an image cannot keep (image.md) is counted.
 #ifndef COFFER_IMAGE_ROOTFS_H
 #define COFFER_IMAGE_ROOTFS_H
 
@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "image/attributes.h"
 #include "image/text.h"
 #include "image/tree.h"
 #include "lib/fault.h"
@@ -27,12 +28,14 @@ struct rootfs_options {
 	struct rootfs_limits limits;
 	const char *platform;		// of an OCI index: "linux/amd64"
 	const char *tag;		// the image of that name; NULL: the only one there is
+	bool all_root;			// all files root's, of the modes 0755 and 0644, without extended attributes
 	const char *work;		// a folder that can be made and removed, on the file system of image/
 };
 
 struct rootfs_result {
 	uint64_t files, bytes;
-	uint64_t owners, set_id, attributes, devices;	// entries that had what an image does not keep
+	uint64_t owners, set_id, attributes;		// entries that belong to others than root, have set-id bits, extended attributes that are kept
+	uint64_t lost, devices;				// entries that had extended attributes, or were something, that an image does not keep
 	uint64_t replaced;				// entries that came twice in one tar: the last one counts
 	unsigned int layers;				// 0: no container image
 	char digest[80];				// of a container image's manifest, or of its configuration (docker save)
@@ -56,8 +59,9 @@ struct rootfs_entry {
 	const char *target;		// of a link; of a hard link as clean as `path`
 	unsigned int mode;
 	uint64_t size;
-	bool owned;			// by somebody else than root
-	bool attributes;		// has extended attributes
+	uint32_t uid, gid;
+	struct file_attributes *attributes; // its extended attributes; whoever is called may take them over. NULL: none
+	bool lost;			// has some that an image does not keep
 	int64_t mtime;
 };
 
@@ -74,6 +78,9 @@ int rootfs_tar_walk_memory(const void *bytes, size_t len, rootfs_visit *visit, v
 int rootfs_tar_digest(int fd, const char *name, const EVP_MD *kind, const struct rootfs_limits *limits, unsigned char *out, struct fault *p);
 // Makes "/a/b" of "./a//b/", in place of `out` (of PATH_MAX bytes). -EINVAL: it has ".." parts; -ENAMETOOLONG.
 int rootfs_clean_path(const char *name, char *out, struct fault *p);
+
+// rootfs.c: the owner, mode and extended attributes of what an entry made, into the tree's list. `inode`: its number there.
+void rootfs_keep_attributes(struct tree *t, const struct rootfs_entry *e, uint64_t inode, struct rootfs_result *r);
 
 // rootfs_write.c: an entry into the tree. `ctx` is a struct rootfs_writer.
 struct rootfs_writer {

@@ -39,7 +39,9 @@ static struct {
 	CALL(entry_uid);
 	CALL(entry_gid);
 	CALL(entry_mtime);
-	CALL(entry_xattr_count);
+	CALL(entry_xattr_reset);
+	CALL(entry_xattr_next);
+	CALL(entry_acl_types);
 #undef CALL
 } ar;
 
@@ -57,7 +59,7 @@ static bool load(void)
 		    GET(read_support_filter_bzip2) && GET(read_support_format_tar) && GET(read_support_format_raw) && GET(read_open_fd) && GET(read_open_memory) &&
 		    GET(read_next_header) && GET(read_data_block) && GET(error_string) && GET(entry_pathname) && GET(entry_hardlink) &&
 		    GET(entry_symlink) && GET(entry_filetype) && GET(entry_perm) && GET(entry_size) && GET(entry_uid) && GET(entry_gid) &&
-		    GET(entry_mtime) && GET(entry_xattr_count);
+		    GET(entry_mtime) && GET(entry_xattr_reset) && GET(entry_xattr_next) && GET(entry_acl_types);
 #undef GET
 	return ar.loaded;
 }
@@ -102,12 +104,43 @@ int rootfs_clean_path(const char *name, char *out, struct fault *p)
 	return 0;
 }
 
+// A number that is an owner's: 32 bits, of which the last means nobody.
+static int get_owner(int64_t v, const char *path, uint32_t *out, struct fault *p)
+{
+	if (v < 0 || v >= UINT32_MAX)
+		return fault_set(p, -EINVAL, "%s belongs to the user or group %lld, which no system has", path, (long long)v);
+	*out = (uint32_t)v;
+	return 0;
+}
+
+static int get_attributes(struct archive_entry *entry, struct rootfs_entry *e, struct file_attributes *a, struct fault *p)
+{
+	const char *name;
+	const void *value;
+	size_t len;
+	int kept = 0;
+
+	e->lost = ar.entry_acl_types(entry) & (ARCHIVE_ENTRY_ACL_TYPE_POSIX1E | ARCHIVE_ENTRY_ACL_TYPE_NFS4);
+	ar.entry_xattr_reset(entry);
+	while (kept >= 0 && ar.entry_xattr_next(entry, &name, &value, &len) == ARCHIVE_OK) {
+		struct fault why;
+
+		kept = name ? file_attributes_add(a, name, value, len, &why) : 0;
+		e->lost |= !kept;
+		if (kept < 0)
+			fault_set(p, kept, "%s: %s", e->path, why.text);
+	}
+	e->attributes = a->xattr_count ? a : NULL;
+	return kept < 0 ? kept : 0;
+}
+
 static int visit_entry(struct archive *a, struct archive_entry *entry, rootfs_visit *visit, void *ctx, struct fault *p)
 {
 	const char *name = ar.entry_pathname(entry), *hard = ar.entry_hardlink(entry), *target = NULL;
 	char path[PATH_MAX], hard_path[PATH_MAX];
 	struct rootfs_data data = {a, path};
 	struct rootfs_entry e = {.path = path};
+	struct file_attributes attributes = {0};
 	int err;
 
 	if (!name || !*name)
@@ -139,10 +172,16 @@ static int visit_entry(struct archive *a, struct archive_entry *entry, rootfs_vi
 		return fault_set(p, -EINVAL, "%s has a negative size", path);
 	e.mode = ar.entry_perm(entry);
 	e.size = e.kind == ROOTFS_FILE ? (uint64_t)ar.entry_size(entry) : 0;
-	e.owned = ar.entry_uid(entry) != 0 || ar.entry_gid(entry) != 0;
-	e.attributes = ar.entry_xattr_count(entry) > 0;
 	e.mtime = ar.entry_mtime(entry);
-	return visit(ctx, &e, &data, p);
+	err = get_owner(ar.entry_uid(entry), path, &e.uid, p);
+	if (!err)
+		err = get_owner(ar.entry_gid(entry), path, &e.gid, p);
+	if (!err)
+		err = get_attributes(entry, &e, &attributes, p);
+	if (!err)
+		err = visit(ctx, &e, &data, p);
+	file_attributes_free(&attributes);
+	return err;
 }
 
 static int walk(struct archive *a, const char *name, rootfs_visit *visit, void *ctx, struct fault *p)

@@ -47,12 +47,25 @@ static int open_place(struct rootfs_writer *w, const char *path, bool folder, co
 			err = fault_errno(p, errno, "cannot replace %s%s", w->tree->path, path);
 			close(parent);
 			return err;
+		} else if (w->tree->attributes && st.st_nlink == 1) {
+			attributes_drop(w->tree->attributes, st.st_ino);
 		}
 		if (S_ISLNK(st.st_mode)) { // what was below it is there no more
 			string_set_free(&w->tree->folders);
 		}
 	}
 	return parent;
+}
+
+// Notes the attributes of what is now there.
+static int keep(struct rootfs_writer *w, const struct rootfs_entry *e, int parent, const char *name, struct fault *p)
+{
+	struct stat st;
+
+	if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return fault_errno(p, errno, "cannot look at %s%s", w->tree->path, e->path);
+	rootfs_keep_attributes(w->tree, e, st.st_ino, w->result);
+	return 0;
 }
 
 static int count(struct rootfs_writer *w, uint64_t bytes, struct fault *p)
@@ -93,7 +106,7 @@ static int write_file(struct rootfs_writer *w, const struct rootfs_entry *e, str
 	int parent, fd = -1, err;
 
 	// Before the first byte: what a header promises is enough to refuse.
-	err = count(w, e->size, p);
+	err = count(w, e->size + (e->attributes ? e->attributes->xattr_bytes : 0), p);
 	if (err)
 		return err;
 	parent = open_place(w, e->path, false, &name, &there, p);
@@ -120,6 +133,8 @@ static int write_file(struct rootfs_writer *w, const struct rootfs_entry *e, str
 	if (ftruncate(fd, (off_t)e->size) < 0 || fchmod(fd, mode) < 0 ||
 	    futimens(fd, (struct timespec[]){{.tv_nsec = UTIME_OMIT}, {.tv_sec = e->mtime}}) < 0)
 		err = fault_errno(p, errno, "cannot write %s%s", w->tree->path, e->path);
+	if (!err)
+		err = keep(w, e, parent, name, p);
 out:
 	if (fd >= 0)
 		close(fd);
@@ -162,7 +177,7 @@ static int make_name(struct rootfs_writer *w, const struct rootfs_entry *e, bool
 	int parent, err;
 	bool there;
 
-	err = count(w, 0, p);
+	err = count(w, e->attributes ? e->attributes->xattr_bytes : 0, p);
 	if (err)
 		return err;
 	parent = open_place(w, e->path, folder, &name, &there, p);
@@ -172,8 +187,26 @@ static int make_name(struct rootfs_writer *w, const struct rootfs_entry *e, bool
 		err = fault_errno(p, errno, "cannot make the link %s%s", w->tree->path, e->path);
 	else if (folder && !there && (mkdirat(parent, name, 0755) < 0 || fchmodat(parent, name, 0755, 0) < 0))
 		err = fault_errno(p, errno, "cannot make the folder %s%s", w->tree->path, e->path);
+	else
+		err = keep(w, e, parent, name, p);
 	close(parent);
 	return err;
+}
+
+// The folder in which all others are: its number in an image has no room for extended attributes.
+static int write_root(struct rootfs_writer *w, const struct rootfs_entry *e, struct fault *p)
+{
+	struct rootfs_entry plain = *e;
+	struct stat st;
+
+	if (e->kind != ROOTFS_FOLDER)
+		return 0;
+	if (fstat(w->tree->fd, &st) < 0)
+		return fault_errno(p, errno, "cannot look at %s", w->tree->path);
+	plain.lost |= !!e->attributes;
+	plain.attributes = NULL;
+	rootfs_keep_attributes(w->tree, &plain, st.st_ino, w->result);
+	return 0;
 }
 
 static bool is_whiteout(const char *path) { return starts_with(strrchr(path, '/') + 1, ".wh."); }
@@ -182,13 +215,12 @@ int rootfs_write(void *ctx, const struct rootfs_entry *e, struct rootfs_data *d,
 {
 	struct rootfs_writer *w = ctx;
 
-	if (!strcmp(e->path, "/") || is_mounted_over(e->path) || (w->layer && is_whiteout(e->path)))
+	if (!strcmp(e->path, "/"))
+		return write_root(w, e, p);
+	if (is_mounted_over(e->path) || (w->layer && is_whiteout(e->path)))
 		return 0;
 	if (starts_with(e->path, "/.coffer") && (!e->path[8] || e->path[8] == '/'))
 		return fault_set(p, -EEXIST, "%s: /.coffer of an image is Coffer's own", e->path);
-	w->result->owners += e->owned;
-	w->result->attributes += e->attributes;
-	w->result->set_id += e->kind == ROOTFS_FILE && e->mode & 06000;
 	switch (e->kind) {
 	case ROOTFS_FILE: return write_file(w, e, d, p);
 	case ROOTFS_FOLDER: return make_name(w, e, true, p);

@@ -12,6 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "image/attributes.h"
+
 enum { MOST_LINKS = 40, MOST_DEPTH = 2048 };
 
 static int open_in(int root, const char *path, int flags)
@@ -345,12 +347,16 @@ int tree_remove(struct tree *t, const char *path, struct fault *p)
 	return err;
 }
 
-static int remove_below(int parent, const char *name, int depth)
+static int remove_below(struct tree *t, int parent, const char *name, int depth)
 {
 	struct dirent *entry;
 	int fd, err = 0;
+	struct stat st;
 	DIR *d;
 
+	// Its number may soon be another file's.
+	if (t->attributes && !fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) && (S_ISDIR(st.st_mode) || st.st_nlink == 1))
+		attributes_drop(t->attributes, st.st_ino);
 	if (!unlinkat(parent, name, 0) || errno == ENOENT)
 		return 0;
 	if (errno != EISDIR && errno != EPERM)
@@ -367,7 +373,7 @@ static int remove_below(int parent, const char *name, int depth)
 	}
 	while (!err && (entry = readdir(d)))
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			err = remove_below(fd, entry->d_name, depth + 1);
+			err = remove_below(t, fd, entry->d_name, depth + 1);
 	closedir(d);
 	if (!err && unlinkat(parent, name, AT_REMOVEDIR) < 0)
 		err = -errno;
@@ -383,7 +389,7 @@ int tree_remove_all(struct tree *t, const char *path, struct fault *p)
 		return 0;
 	if (parent < 0)
 		return parent;
-	err = remove_below(parent, name, 0);
+	err = remove_below(t, parent, name, 0);
 	close(parent);
 	string_set_free(&t->folders);
 	return err ? fault_errno(p, -err, "cannot remove %s%s", t->path, path) : 0;

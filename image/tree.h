@@ -15,10 +15,13 @@
 // The time of every file in an image: 2 January 1980, because zip archives know none before 1980, in any time zone.
 #define IMAGE_TIME 315619200u
 
+struct attributes_map;
+
 struct tree {
 	int fd;
 	char *path;			// of the image/ folder on this machine
 	struct string_set folders;	// known to be there
+	struct attributes_map *attributes; // of its files, while a root file system is imported; what is removed is forgotten there. NULL: none
 };
 
 // Opens the folder, making it when it is missing.

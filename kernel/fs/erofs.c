@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // EROFS, read-only and uncompressed, as mkfs.erofs writes the image's root (Linux fs/erofs/erofs_fs.h): compact and
-// extended inodes, flat data with or without an inline tail. Every byte has passed the hash tree (verity.c); positions
+// extended inodes, flat data with or without an inline tail, extended attributes beside the inode. Every byte has passed the hash tree (verity.c); positions
 // and lengths are checked all the same. Locks: none; what it reads goes through page caches.
 #include "kernel/fs/verity.h"
 
@@ -37,6 +37,16 @@ struct disk_extended {
 	u8 reserved2[16];
 } __packed;
 
+struct disk_xattrs {		// before the extended attributes of an inode
+	u32 filter;
+	u8 shared_count, reserved[7];
+} __packed;
+
+struct disk_xattr {		// then the name without its prefix, the value, and up to 3 bytes
+	u8 name_len, prefix;
+	u16 value_size;
+} __packed;
+
 struct disk_dirent {
 	u64 nid;
 	u16 nameoff;
@@ -54,6 +64,8 @@ struct node {			// inode->priv
 	u64 data;		// byte offset of the whole blocks
 	u64 tail;		// byte offset of the inline tail; 0: none
 	u64 tail_from;		// file offset from which data is in the tail
+	u64 xattrs;		// byte offset of the extended attributes
+	u32 xattrs_len;		// 0: none
 };
 
 static int meta_read(struct pagecache *pc, u64 index, u32 n, void *kaddr)
@@ -253,9 +265,106 @@ static int readlink(struct inode *i, char *buf, u32 n)
 	return r ? r : (int)len;
 }
 
-static const struct inode_ops dir_iops = {.lookup = lookup};
-static const struct inode_ops link_iops = {.readlink = readlink};
-static const struct inode_ops file_iops = {0};
+// --- extended attributes: the kernel above copies them when it first meets the inode (overlay.c)
+#define XATTRS_MAX (1u << 17)	// of one inode; coffer build makes half of it
+
+static const char *const prefixes[] = {[1] = "user.", [4] = "trusted.", [6] = "security."};
+
+struct xattr_walk {
+	u8 *all;
+	u32 at, len;
+	char name[256];		// of the one found
+	const u8 *value;
+	u32 value_len;
+};
+
+static int xattr_begin(struct inode *i, struct xattr_walk *w)
+{
+	struct node *nd = i->priv;
+	int r;
+	w->len = nd->xattrs_len;
+	w->at = sizeof(struct disk_xattrs);
+	w->all = kmalloc(w->len);
+	r = !w->all ? -ENOMEM : read_at(i->sb->priv, nd->xattrs, w->all, w->len);
+	if (r)
+		kfree(w->all);
+	return r;
+}
+
+// The next one of a kind that we know: 1; 0: the end; -EIO: damaged.
+static int xattr_next(struct xattr_walk *w)
+{
+	while (w->len - w->at >= sizeof(struct disk_xattr)) {
+		struct disk_xattr d;
+		memcpy(&d, w->all + w->at, sizeof(d));
+		u32 name = w->at + (u32)sizeof(d), value = name + d.name_len;
+		const char *prefix = d.prefix < ARRAY_SIZE(prefixes) ? prefixes[d.prefix] : NULL;
+		size_t n = prefix ? strlen(prefix) : 0;
+		if (value + d.value_size > w->len || !d.name_len || memchr(w->all + name, 0, d.name_len))
+			return -EIO;
+		w->at = min(ALIGN_UP(value + d.value_size, 4u), w->len);
+		if (!prefix || n + d.name_len >= sizeof(w->name))
+			continue;
+		memcpy(w->name, prefix, n);
+		memcpy(w->name + n, w->all + name, d.name_len);
+		w->name[n + d.name_len] = 0;
+		w->value = w->all + value;
+		w->value_len = d.value_size;
+		return 1;
+	}
+	return 0;
+}
+
+static ssize_t getxattr(struct inode *i, const char *name, void *buf, size_t n)
+{
+	struct xattr_walk w;
+	if (!((struct node *)i->priv)->xattrs_len)
+		return -ENODATA;
+	ssize_t r = xattr_begin(i, &w);
+	if (r)
+		return r;
+	while ((r = xattr_next(&w)) > 0 && strcmp(w.name, name))
+		;
+	if (r > 0) {
+		r = w.value_len;
+		if (n && w.value_len > n)
+			r = -ERANGE;
+		else if (n)
+			memcpy(buf, w.value, w.value_len);
+	} else if (!r) {
+		r = -ENODATA;
+	}
+	kfree(w.all);
+	return r;
+}
+
+static ssize_t listxattr(struct inode *i, char *buf, size_t n)
+{
+	struct xattr_walk w;
+	size_t total = 0;
+	if (!((struct node *)i->priv)->xattrs_len)
+		return 0;
+	ssize_t r = xattr_begin(i, &w);
+	if (r)
+		return r;
+	while ((r = xattr_next(&w)) > 0) {
+		size_t len = strlen(w.name) + 1;
+		if (n && total + len > n) {
+			r = -ERANGE;
+			break;
+		}
+		if (n)
+			memcpy(buf + total, w.name, len);
+		total += len;
+	}
+	kfree(w.all);
+	return r < 0 ? r : (ssize_t)total;
+}
+
+#define XATTRS .getxattr = getxattr, .listxattr = listxattr
+static const struct inode_ops dir_iops = {.lookup = lookup, XATTRS};
+static const struct inode_ops link_iops = {.readlink = readlink, XATTRS};
+static const struct inode_ops file_iops = {XATTRS};
 static const struct file_ops dir_fops = {.readdir = readdir};
 
 // --- inodes
@@ -299,6 +408,15 @@ static int fill(struct inode *i, struct node *nd)
 	i->atime = i->ctime = i->btime = i->mtime;
 	if (!i->nlink)
 		i->nlink = 1;
+	if (xattrs) { // those that several inodes share are not made by coffer build
+		struct disk_xattrs h;
+		if (at + head + xattrs > limit || xattrs > XATTRS_MAX || (r = read_at(e, at + head, &h, sizeof(h))))
+			return r ? r : -EIO;
+		if (h.shared_count)
+			return -EOPNOTSUPP;
+		nd->xattrs = at + head;
+		nd->xattrs_len = xattrs;
+	}
 	if (layout != FLAT_PLAIN && layout != FLAT_INLINE)
 		return -EOPNOTSUPP;
 	u32 type = i->mode & S_IFMT;

@@ -63,6 +63,7 @@ extern const struct file_ops memfile_fops, memdir_fops;
 extern const struct super_ops memfs_sops;
 struct inode *mem_inode(struct super *sb, u32 mode);	// with its memnode and operations; pc for regular files
 struct pagecache *mem_pc(struct inode *i);		// page cache of a regular file in memory
+int mem_add_xattr(struct inode *i, const char *name, const void *buf, size_t n);	// one of a name that it has not: -ENOSPC
 
 // overlay.c; all are nops on inodes without a lower object
 int overlay_lookup(struct inode *dir, const char *name, u32 len, struct inode **out);

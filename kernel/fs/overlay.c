@@ -8,7 +8,32 @@
 
 #define OVERLAYFS_MAGIC 0x794c7630u
 #define COPY_BYTES (128u << 10)
+#define XATTR_BYTES 65536u
 
+// The few files that have extended attributes have them in memory while they are known.
+static int copy_xattrs(struct inode *i, struct inode *lower)
+{
+	ssize_t all = lower->iops && lower->iops->listxattr ? lower->iops->listxattr(lower, NULL, 0) : 0, n;
+	char *names, *value;
+	int r = 0;
+	if (all <= 0)
+		return (int)all;
+	names = kmalloc((size_t)all);
+	value = kmalloc(XATTR_BYTES);
+	if (!names || !value)
+		r = -ENOMEM;
+	else if (lower->iops->listxattr(lower, names, (size_t)all) != all)
+		r = -EIO;
+	for (const char *name = names; !r && name < names + all; name += strlen(name) + 1) {
+		n = lower->iops->getxattr(lower, name, value, XATTR_BYTES);
+		r = n < 0 ? (int)n : mem_add_xattr(i, name, value, (size_t)n);
+	}
+	kfree(names);
+	kfree(value);
+	return r;
+}
+
+// ERR_PTR.
 static struct inode *wrap(struct super *sb, struct inode *lower)
 {
 	struct inode *i = inode_find(sb, lower->ino);
@@ -19,10 +44,15 @@ static struct inode *wrap(struct super *sb, struct inode *lower)
 	i = mem_inode(sb, lower->mode);
 	if (!i) {
 		inode_put(lower);
-		return NULL;
+		return ERR_PTR(-ENOMEM);
 	}
 	struct memnode *n = node_of(i);
 	n->lower = lower;
+	int r = copy_xattrs(i, lower);
+	if (r) {
+		inode_put(i);
+		return ERR_PTR(r);
+	}
 	i->ino = lower->ino;
 	i->uid = lower->uid;
 	i->gid = lower->gid;
@@ -51,8 +81,11 @@ int overlay_lookup(struct inode *dir, const char *name, u32 len, struct inode **
 	int r = lower->iops->lookup(lower, name, len, &found);
 	if (r)
 		return r;
-	*out = wrap(dir->sb, found);
-	return *out ? 0 : -ENOMEM;
+	found = wrap(dir->sb, found);
+	if (IS_ERR(found))
+		return (int)PTR_ERR(found);
+	*out = found;
+	return 0;
 }
 
 bool overlay_hides(struct inode *dir, const char *name, u32 len)
@@ -176,11 +209,12 @@ int overlay_mount(struct super *lower, struct super **out)
 	super_get(lower);
 	sb->next_ino = lower->next_ino; // new numbers lie above all of those below
 	inode_get(lower->root);
-	sb->root = wrap(sb, lower->root);
-	if (!sb->root) {
+	struct inode *root = wrap(sb, lower->root);
+	if (IS_ERR(root)) {
 		super_put(sb);
-		return -ENOMEM;
+		return (int)PTR_ERR(root);
 	}
+	sb->root = root;
 	*out = sb;
 	return 0;
 }

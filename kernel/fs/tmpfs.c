@@ -430,13 +430,8 @@ static void xattr_free(struct xattr *x)
 	kfree(x);
 }
 
-static int setxattr(struct inode *i, const char *name, const void *buf, size_t n, int flags)
+int mem_add_xattr(struct inode *i, const char *name, const void *buf, size_t n)
 {
-	struct xattr *old = xattr_find(i, name);
-	if (old && (flags & 1))
-		return -EEXIST;
-	if (!old && (flags & 2))
-		return -ENODATA;
 	struct xattr *x = kmalloc(sizeof(*x) + n);
 	char *nm = kstrdup(name);
 	if (!x || !nm) {
@@ -447,9 +442,22 @@ static int setxattr(struct inode *i, const char *name, const void *buf, size_t n
 	x->len = (u32)n;
 	x->name = nm;
 	memcpy(x->value, buf, n);
+	list_add_tail(&x->link, &node_of(i)->xattrs);
+	return 0;
+}
+
+static int setxattr(struct inode *i, const char *name, const void *buf, size_t n, int flags)
+{
+	struct xattr *old = xattr_find(i, name);
+	if (old && (flags & 1))
+		return -EEXIST;
+	if (!old && (flags & 2))
+		return -ENODATA;
+	int r = mem_add_xattr(i, name, buf, n);
+	if (r)
+		return r;
 	if (old)
 		xattr_free(old);
-	list_add_tail(&x->link, &node_of(i)->xattrs);
 	overlay_dirty(i);
 	i->ctime = fstime_now();
 	return 0;

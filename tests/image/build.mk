@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Unit tests of the image library.
-IMAGE_TESTS = config gateway elf pyimports hashtree build debian rootfs missing
+IMAGE_TESTS = config gateway elf pyimports hashtree build debian rootfs attributes missing
 IMAGE_TEST_BINS = $(IMAGE_TESTS:%=$(B)/test/image-%)
 TEST_BINS += $(IMAGE_TEST_BINS)
 UNIT_TESTS += $(IMAGE_TEST_BINS)
