@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The enclave's first programs. They run inside the enclave, so they are static and never built with sanitizers.
 # Stripped, so that the build folder is not part of the measurement. -Wl,-w: glibc and OpenSSL warn that name look-ups need shared libraries; none is made.
-ICFLAGS = -std=gnu17 $(if $(filter $(B),$(KB)),$(OPT),-O2) -g $(WARN) -D_GNU_SOURCE -fstack-protector-strong -fPIE -ffunction-sections -I. -MMD -MP
+ICFLAGS = -std=gnu17 -ffile-prefix-map=$(CURDIR)=. $(if $(filter $(B),$(KB)),$(OPT),-O2) -g $(WARN) -D_GNU_SOURCE -fstack-protector-strong -fPIE -ffunction-sections -I. -MMD -MP
 ILDFLAGS = -static-pie -s -Wl,--build-id=none -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-w
 
 $(KB)/iobj/%.o: %.c
