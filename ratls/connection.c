@@ -242,7 +242,10 @@ int connection_tick(struct ratls_connection *c, bool *overdue)
 	if (!c->framed)
 		return now >= c->renew_at_ms && !c->work ? judge_again(c) : 0;
 	if (!c->x.asked && !c->x.judging && c->x.renew_at_ms && now >= c->x.renew_at_ms) {
-		if (!c->out_len && !c->want_write)	// new traffic keys as well, of both directions
+		// New traffic keys as well, of both directions.
+		if (c->layer)
+			layer_new_keys(c->layer);	// an error is found again when the challenge goes
+		else if (!c->out_len && !c->want_write)
 			SSL_key_update(c->ssl, SSL_KEY_UPDATE_REQUESTED);
 		return challenge(c, now);
 	}
@@ -334,6 +337,19 @@ static int check(struct ratls_connection *c)
 	return begin_proofs(c);
 }
 
+// The record layer becomes ours, where it can.
+static void take_records(struct ratls_connection *c)
+{
+	const struct secrets *s = c->secrets;
+	if (s && s->client_len == s->server_len && !c->ctx->openssl_records)
+		c->layer = layer_new(c->ssl, c->wire, s->of_client, s->of_server, s->client_len);
+	context_forget_secrets(c);
+	if (!c->layer) {
+		SSL_set_default_read_buffer_len(c->ssl, 65000);
+		SSL_set_read_ahead(c->ssl, 1);
+	}
+}
+
 static int do_tls(struct ratls_connection *c)
 {
 	ERR_clear_error();
@@ -347,6 +363,7 @@ static int do_tls(struct ratls_connection *c)
 	SSL_get0_alpn_selected(c->ssl, &chosen, &len);
 	if (len && !*ratls_alpn(c))
 		return connection_lose(c, fault_set(connection_reason(c), -EPROTO, "the peer chose a protocol that was not offered"));
+	take_records(c);
 	c->phase = RATLS_CHECK;
 	return check(c);
 }
@@ -458,7 +475,7 @@ int ratls_close(struct ratls_connection *c, int timeout_ms)
 		err = ratls_end(c, timeout_ms);
 	if (!err && c->phase == RATLS_OPEN && !c->shut) {	// else the peer must not take it for the end of the data
 		ERR_clear_error();
-		SSL_shutdown(c->ssl);
+		c->layer ? layer_goodbye(c->layer) : SSL_shutdown(c->ssl);
 	}
 	if (!err && timeout_ms && c->phase == RATLS_OPEN)
 		err = linger(c, deadline);
@@ -469,6 +486,8 @@ int ratls_close(struct ratls_connection *c, int timeout_ms)
 	work_release(c->work);
 	exchange_close(&c->x);
 	verdict_release(c->verdict);
+	context_forget_secrets(c);
+	layer_free(c->layer);
 	SSL_free(c->ssl);
 	ERR_clear_error();
 	close(c->fd);
@@ -494,7 +513,7 @@ short ratls_wants(const struct ratls_connection *c, int *timeout_ms, bool *ready
 	if (c->phase == RATLS_BEGIN || c->phase == RATLS_CHECK)
 		return 0;
 	bool reads = !c->gone && (c->framed || !c->ended) && !connection_is_blocked(c), full = c->stash && !connection_can_keep(c);
-	*ready |= reads && SSL_has_pending(c->ssl) && !c->starved;
+	*ready |= reads && (c->layer ? layer_has_more(c->layer) : (SSL_has_pending(c->ssl) || wire_has_more(c->wire)) && !c->starved);
 	return (short)((reads && !full ? POLLIN : 0) | (connection_has_to_send(c) || (c->phase == RATLS_TLS && c->want_write) ? POLLOUT : 0));
 }
 

@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "ratls/exchange.h"
+#include "ratls/layer.h"
 #include "ratls/wire.h"
 
 #define RATLS_STASH_MAX (256u << 10)	// data that came while the program only wrote
@@ -21,6 +22,7 @@ struct ratls_context {
 	unsigned int renew_s, answer_s;
 	bool ordinary, any_server;	// ca_file; insecure_any_server
 	bool resume, defer;
+	bool openssl_records;		// by tests: OpenSSL keeps the record layer, as where sessions may be resumed
 	char **alpn;			// up to NULL; and as TLS has them, each behind its length
 	unsigned char *alpn_wire;
 	unsigned int alpn_len;
@@ -30,6 +32,12 @@ struct ratls_context {
 		SSL_SESSION *session;
 	} sessions[RATLS_SESSIONS];	// of a client, for resumption
 	unsigned int next;
+};
+
+// As OpenSSL tells them.
+struct secrets {
+	uint8_t of_client[RECORD_SECRET_MAX], of_server[RECORD_SECRET_MAX];
+	size_t client_len, server_len;
 };
 
 enum ratls_phase {
@@ -43,7 +51,9 @@ enum ratls_phase {
 struct ratls_connection {
 	struct ratls_context *ctx;
 	SSL *ssl;
-	BIO *wire;			// the SSL's: where its records go
+	BIO *wire;			// where records go: the SSL's, then the layer's
+	struct layer *layer;		// behind the handshake; NULL: records are OpenSSL's
+	struct secrets *secrets;	// of the application's traffic, from the handshake until the layer has them
 	int fd;
 	enum ratls_phase phase;
 	char *name;
@@ -84,6 +94,8 @@ struct ratls_connection {
 };
 
 struct ratls_context *context_ref(struct ratls_context *ctx);
+// Wipes them.
+void context_forget_secrets(struct ratls_connection *c);
 // Looks at the peer's certificate, an ordinary one, of a resumed session.
 int context_check_ordinary(struct ratls_connection *c);
 

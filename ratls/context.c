@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/encode.h"
 #include "ratls/connection.h"
 
 #define EXTENSION 0xffc0	// of those for private use
@@ -160,6 +161,29 @@ static int read_alpn(struct ratls_context *ctx, const char *const *names, struct
 	return 0;
 }
 
+void context_forget_secrets(struct ratls_connection *c)
+{
+	if (c->secrets)
+		OPENSSL_cleanse(c->secrets, sizeof *c->secrets);
+	free(c->secrets);
+	c->secrets = NULL;
+}
+
+// "LABEL client_random secret", of which the layer needs two; OpenSSL wipes the line. What cannot be kept leaves OpenSSL in charge.
+static void take_secret(const SSL *ssl, const char *line)
+{
+	static const char of_client[] = "CLIENT_TRAFFIC_SECRET_0 ", of_server[] = "SERVER_TRAFFIC_SECRET_0 ";
+	struct ratls_connection *c = SSL_get_app_data(ssl);
+	const char *hex = strrchr(line, ' ');
+	bool client = !strncmp(line, of_client, sizeof of_client - 1), server = !strncmp(line, of_server, sizeof of_server - 1);
+	size_t len = hex ? strlen(hex + 1) / 2 : 0;
+	if ((!client && !server) || len > RECORD_SECRET_MAX || (!c->secrets && !(c->secrets = calloc(1, sizeof *c->secrets))))
+		return;
+	if (hex_decode(client ? c->secrets->of_client : c->secrets->of_server, len, hex + 1))
+		return;
+	*(client ? &c->secrets->client_len : &c->secrets->server_len) = len;
+}
+
 static SSL_CTX *new_tls(struct ratls_context *ctx, const struct ratls_options *o, bool server, struct fault *f)
 {
 	// The machine's openssl.cnf must not change what is accepted here.
@@ -177,8 +201,13 @@ static SSL_CTX *new_tls(struct ratls_context *ctx, const struct ratls_options *o
 		tls_fault(f, "cannot set up TLS");
 		goto fail;
 	}
-	SSL_CTX_set_read_ahead(t, 1);
-	SSL_CTX_set_default_read_buffer_len(t, 65000);
+	if (o->resume) {
+		// Tickets pass under the keys of the application's data: OpenSSL stays in charge of them.
+		SSL_CTX_set_read_ahead(t, 1);
+		SSL_CTX_set_default_read_buffer_len(t, 65000);
+	} else {
+		SSL_CTX_set_keylog_callback(t, take_secret);
+	}
 	SSL_CTX_set_max_cert_list(t, 256 << 10);	// evidence and collateral are larger than names
 	SSL_CTX_set_cert_verify_callback(t, look, NULL);
 	int mode = !server ? SSL_VERIFY_PEER : ctx->judge || ctx->ordinary ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : SSL_VERIFY_NONE;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bytes of a connection: records of OpenSSL's, frames in them, the program's bytes in these, and what is kept for later. One thread at a time; no
+// The bytes of a connection: records (the record layer's, or OpenSSL's where that stays in charge), frames in them, the program's bytes in these, and what is kept for later. One thread at a time; no
 // locks.
 #include <errno.h>
 #include <openssl/err.h>
@@ -55,12 +55,18 @@ static bool is_refusal(int alert)
 	}
 }
 
+static int layer_trouble(struct ratls_connection *c, int err);
+
 // A peer that has gone may have said why before: an alert, or a verdict, that nobody has read yet. True: the connection is lost by that.
 static bool has_last_words(struct ratls_connection *c)
 {
 	char byte;
 	if (c->framed && c->phase >= RATLS_PROOF) {
 		connection_advance(c);
+	} else if (c->layer) {
+		ssize_t n = layer_look(c->layer);
+		if (n <= 0)
+			layer_trouble(c, (int)n);
 	} else {
 		ERR_clear_error();
 		int n = SSL_peek(c->ssl, &byte, 1);
@@ -68,6 +74,26 @@ static bool has_last_words(struct ratls_connection *c)
 			connection_trouble(c, n, false);
 	}
 	return c->failed;
+}
+
+// After a call of the record layer's that brought no data: -EAGAIN, 0 the peer's goodbye, or what the connection was lost by.
+static int layer_trouble(struct ratls_connection *c, int err)
+{
+	int alert = c->layer->alert;
+	bool all_came = c->ended && !c->head_len;
+	switch (err) {
+	case 0: case -EAGAIN: return err;
+	case -ENOMEM: return connection_lose(c, fault_set(connection_reason(c), err, "out of memory"));
+	case -EPROTO:
+		if (alert >= 0 && is_refusal(alert))
+			return connection_lose(c, fault_set(connection_reason(c), -EACCES, "the peer refuses this side's certificate (%s)", c->layer->why));
+		return connection_lose(c, fault_set(connection_reason(c), err, "%s %s", alert >= 0 ? "the peer ends TLS with the alert" : "the peer sends",
+						    c->layer->why));
+	// Frames tell an end from a cut.
+	case -ENODATA: return c->framed ? 0 : connection_lose(c, fault_set(connection_reason(c), -ECONNRESET, "the connection was cut"));
+	default:
+		return all_came ? 0 : connection_lose(c, fault_set(connection_reason(c), -ECONNRESET, "the connection was cut: %s", strerror(-err)));
+	}
 }
 
 int connection_trouble(struct ratls_connection *c, int ret, bool writing)
@@ -127,9 +153,32 @@ static int keep(struct ratls_connection *c, const void *bytes, size_t len)
 	return 0;
 }
 
-// How much of it OpenSSL took; -EAGAIN, or what the connection was lost by.
+// The socket does not take it: the peer may have said why.
+static int lose_by_socket(struct ratls_connection *c, int err)
+{
+	if (has_last_words(c))
+		return c->failed;
+	return connection_lose(c, fault_set(connection_reason(c), -ECONNRESET, "the connection was cut: %s", strerror(-err)));
+}
+
+// Through the record layer: 0 all of it, -EAGAIN nothing, or what the connection was lost by.
+static int put_layer(struct ratls_connection *c, const uint8_t *head, size_t head_len, const uint8_t *bytes, size_t len)
+{
+	int err = layer_write(c->layer, head, head_len, bytes, len);
+	switch (err) {
+	case 0: case -EAGAIN: return err;
+	case -ENOMEM: case -EOVERFLOW: return connection_lose(c, fault_set(connection_reason(c), -ENOMEM, "out of memory"));
+	default: return lose_by_socket(c, err);
+	}
+}
+
+// How much of it was taken; -EAGAIN, or what the connection was lost by.
 static int put_record(struct ratls_connection *c, const uint8_t *bytes, size_t len)
 {
+	if (c->layer) {
+		int err = put_layer(c, NULL, 0, bytes, len < LAYER_WRITE_MAX ? len : LAYER_WRITE_MAX);
+		return err ? err : len < LAYER_WRITE_MAX ? (int)len : LAYER_WRITE_MAX;
+	}
 	forget_errors();
 	int k = SSL_write(c->ssl, bytes, len > RECORD ? RECORD : (int)len);
 	if (k > 0)
@@ -148,6 +197,11 @@ static int say_end(struct ratls_connection *c)
 {
 	if (!c->end_sent || c->framed || c->shut)
 		return 0;
+	if (c->layer) {
+		c->shut = true;
+		layer_goodbye(c->layer);	// what it needs of the socket is there, or the peer has gone
+		return wire_holds(c->wire) ? -EAGAIN : 0;
+	}
 	ERR_clear_error();
 	int k = SSL_shutdown(c->ssl);
 	if (k < 0 && SSL_get_error(c->ssl, k) == SSL_ERROR_WANT_WRITE)
@@ -161,16 +215,16 @@ static int say_end(struct ratls_connection *c)
 static int send_records(struct ratls_connection *c)
 {
 	int err = wire_send(c->wire);
-	if (!err || err == -EAGAIN || has_last_words(c))
-		return c->failed ? c->failed : err;
-	return connection_lose(c, fault_set(connection_reason(c), -ECONNRESET, "the connection was cut: %s", strerror(-err)));
+	return !err || err == -EAGAIN ? err : lose_by_socket(c, err);
 }
 
 int connection_flush(struct ratls_connection *c)
 {
 	while (c->out_pos < c->out_len || wire_holds(c->wire)) {
-		int k = 0;
-		bool gathers = c->out_len - c->out_pos > RECORD;
+		int k = c->layer ? send_records(c) : 0;	// which takes nothing before that
+		if (k)
+			return k;
+		bool gathers = !c->layer && c->out_len - c->out_pos > RECORD;
 		if (gathers)
 			wire_gather(c->wire);
 		while (c->out_pos < c->out_len && (k = put_record(c, c->out + c->out_pos, c->out_len - c->out_pos)) > 0)
@@ -204,6 +258,14 @@ int connection_send_frame(void *ctx, enum frame_type type, const void *bytes, si
 // Some bytes, -EAGAIN, 0 the peer's goodbye.
 static int input(struct ratls_connection *c, void *buf, size_t size)
 {
+	if (c->layer) {
+		int got = (int)layer_read(c->layer, buf, size > 1 << 20 ? 1 << 20 : size);
+		if (got > 0)
+			return got;
+		if (got == -EAGAIN)
+			c->drained_ms = clock_ms();
+		return layer_trouble(c, got);
+	}
 	forget_errors();
 	int n = SSL_read(c->ssl, buf, size > 1 << 20 ? 1 << 20 : (int)size);
 	c->starved = n <= 0;
@@ -410,6 +472,11 @@ static ssize_t put(struct ratls_connection *c, const uint8_t *bytes, size_t len)
 	uint8_t first[RECORD];
 	size_t n = len < FRAME_DATA_MAX ? len : FRAME_DATA_MAX, k = n < RECORD - FRAME_HEAD ? n : RECORD - FRAME_HEAD;
 	int err;
+	if (c->layer) {
+		frame_write(first, FRAME_DATA, n);
+		err = put_layer(c, first, c->framed ? FRAME_HEAD : 0, bytes, n);
+		return err == -EAGAIN ? 0 : err ? err : (ssize_t)n;
+	}
 	if (n > k)
 		wire_gather(c->wire);
 	if (!c->framed) {
