@@ -32,7 +32,7 @@ $(B)/test/kernel/%.nopie: tests/kernel/%.c tests/kernel/t.h
 kernel-tests: $(KERNEL_TESTS)
 
 # The network outside an enclave: tests/net/run
-NET_TESTS = $(B)/test/net/through $(B)/test/net/sending
+NET_TESTS = $(B)/test/net/through $(B)/test/net/sending $(B)/test/net/many
 $(NET_TESTS): $(B)/test/net/%: tests/net/%.c tests/kernel/t.h
 	@mkdir -p $(@D)
 	$(CC) $(KT_CFLAGS) -o $@ $<
