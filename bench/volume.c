@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -268,11 +269,28 @@ static void layer_write(struct times *t)
 	t->second = now() - from;
 }
 
+static void *sync_due(void *v)
+{
+	must(seal_sync(v), "sync");
+	return NULL;
+}
+
+// Commits that are due are another thread's, as in an enclave.
 static void volume_write(struct times *t)
 {
 	double from = now();
-	for (u64 b = 0; b < on.blocks; b += PIECE)
+	pthread_t other;
+	bool busy = false;
+	for (u64 b = 0; b < on.blocks; b += PIECE) {
 		store_run(on.v, on.i, b, PIECE, on.data);
+		bool due = seal_sync_due(on.v);
+		if (busy && !due)
+			busy = pthread_join(other, NULL) != 0;
+		else if (!busy && due)
+			busy = pthread_create(&other, NULL, sync_due, on.v) == 0;
+	}
+	if (busy)
+		pthread_join(other, NULL);
 	t->first = now() - from;
 	must(seal_sync(on.v), "sync");
 	t->second = now() - from;

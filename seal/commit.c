@@ -218,6 +218,11 @@ int seal_sync(struct seal_vol *v)
 	return r < 0 ? r : 0;
 }
 
+bool seal_sync_due(const struct seal_vol *v)
+{
+	return __atomic_load_n(&v->crowded, __ATOMIC_RELAXED) && __atomic_load_n(&v->replaced, __ATOMIC_RELAXED) >= v->due_blocks;
+}
+
 int seal_checkpoint(struct seal_vol *v)
 {
 	vol_lock(v);

@@ -169,6 +169,9 @@ int seal_anchor_check(const struct seal_anchor *found, const struct seal_anchor 
 int seal_unmount(struct seal_vol *v);
 // Makes everything done so far durable, atomically.
 int seal_sync(struct seal_vol *v);
+// Is it time for a seal_sync() though nobody asks? After 512 MiB that lay together were written anew or deleted, and the volume's file grows for want
+// of room: after a commit what comes next takes theirs, which the host has in its memory. A hint, without the lock.
+bool seal_sync_due(const struct seal_vol *v);
 // The same, and both root slots then hold this state: as safe as after seal_unmount. For shutting down.
 int seal_checkpoint(struct seal_vol *v);
 void seal_get_info(struct seal_vol *v, struct seal_info *out);

@@ -24,9 +24,10 @@ u64 sv_space_available(const struct seal_vol *v)
 
 static u64 leaf_taken(const u64 *bits, const u64 *pend, u64 w) { return (bits ? bits[w] : 0) | (pend ? pend[w] : 0); }
 
-// First run of at least `least` free bits in [from, to) of one bitmap block. Returns its length, at most want; 0: none.
+// First run of at least `least` free bits in [from, to) of one bitmap block. Returns how many of them are wanted; 0: there is none.
 static u64 leaf_scan(const u64 *bits, const u64 *pend, u64 from, u64 to, u64 least, u64 want, u64 *at)
 {
+	u64 most = SEAL_MAX(least, want); // a few blocks may want a long run to go on in
 	for (u64 b = from, n; b < to; b += n + 1) {
 		u64 free = ~leaf_taken(bits, pend, b / 64) >> (b % 64);
 		n = 0;
@@ -35,7 +36,7 @@ static u64 leaf_scan(const u64 *bits, const u64 *pend, u64 from, u64 to, u64 lea
 			continue;
 		}
 		b += (u64)__builtin_ctzl(free);
-		while (n < want && b + n < to) {
+		while (n < most && b + n < to) {
 			u64 w = (b + n) / 64, s = (b + n) % 64;
 			u64 taken = leaf_taken(bits, pend, w) >> s;
 			u64 run = taken ? (u64)__builtin_ctzl(taken) : 64 - s;
@@ -43,10 +44,10 @@ static u64 leaf_scan(const u64 *bits, const u64 *pend, u64 from, u64 to, u64 lea
 			if (run < 64 - s)
 				break;
 		}
-		n = b < to ? SEAL_MIN(SEAL_MIN(n, want), to - b) : 0;
+		n = b < to ? SEAL_MIN(n, to - b) : 0;
 		if (n && n >= least) {
 			*at = b;
-			return n;
+			return SEAL_MIN(n, want);
 		}
 	}
 	return 0;
@@ -186,7 +187,9 @@ int sv_space_alloc(struct seal_vol *v, u64 want, u64 *addr, u64 *got)
 		else if (r == -ENOSPC)
 			r = space_reuse(v, &v->cursor, 1, want, addr, got);
 	} else if (want >= RUN_SHORT) {
-		if (grow && holes < v->hiwater / 8 + 64)
+		bool crowded = grow && holes < v->hiwater / 8 + 64;
+		__atomic_store_n(&v->crowded, crowded, __ATOMIC_RELAXED);
+		if (crowded)
 			r = space_grow(v, want, addr, got);
 		if (r == -ENOSPC)
 			r = space_run(v, &v->run_cursor, SEAL_MIN(want, RUN_LONG), want, addr, got);
@@ -314,8 +317,10 @@ int sv_space_free_run(struct seal_vol *v, const struct d_ptr *first, u32 n)
 	if (r)
 		return vol_fault(v, r, SEAL_FAULT_POINTER, &v->bmap, 0, 0, ptr_addr(first));
 	r = space_clear(v, ptr_addr(first), n, true);
-	if (!r)
+	if (!r) {
 		sv_session_ref(v, first->session, -(s64)n);
+		__atomic_store_n(&v->replaced, v->replaced + n, __ATOMIC_RELAXED);
+	}
 	return r;
 }
 
@@ -341,6 +346,7 @@ void sv_space_committed(struct seal_vol *v)
 	}
 	v->freed += v->pending_count;
 	v->pending_count = 0;
+	__atomic_store_n(&v->replaced, 0, __ATOMIC_RELAXED);
 	if (v->freed > v->hiwater / 32 + RUN_LONG) { // worth looking for longer runs again
 		v->longest = ~0ul;
 		v->freed = 0;

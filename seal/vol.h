@@ -140,6 +140,8 @@ struct log_lost {
 	} of[LOG_LOST];
 };
 
+#define SYNC_DUE_BLOCKS (512ul << 20 >> 12)
+
 struct seal_vol {
 	struct seal_io io;
 	struct seal_env env;
@@ -217,6 +219,8 @@ struct seal_vol {
 	u64 npending_leaves, pending_count;
 	u64 cursor, run_cursor;	// where to look on, for a few blocks and for many
 	u64 longest, freed;	// no run was longer; blocks freed since
+	u64 replaced, due_blocks; // freed in runs since the last commit, which still has them; when there are so many, another is due (seal_sync_due)
+	bool crowded;		// what is written in runs would make the file grow
 	u64 reserve;	// blocks that keep a commit possible, whatever happens
 	bool placing;	// past the point where a commit can be tried again: no growing if it can be helped
 	bool host_full; // the host refused to grow the file: stay below hiwater

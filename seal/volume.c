@@ -18,6 +18,7 @@ static int vol_new(const struct seal_io *io, const struct seal_env *env, struct 
 	list_init(&v->views);
 	v->cursor = v->run_cursor = FIRST_BLOCK;
 	v->longest = ~0ul;
+	v->due_blocks = SYNC_DUE_BLOCKS;
 	v->max_nodes = SEAL_MAX((env->cache_bytes ? env->cache_bytes : 16u << 20) / SEAL_BLOCK, 64ul);
 	list_init(&v->lru);
 	list_init(&v->inode_lru);

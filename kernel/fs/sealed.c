@@ -218,25 +218,44 @@ struct svol *sealed_get(u32 k)
 	return sv;
 }
 
+void sealed_sync_due(struct svol *sv)
+{
+	if (seal_sync_due(sv->v) && !__atomic_exchange_n(&flusher_word, 1, __ATOMIC_ACQ_REL))
+		pf_wake(&flusher_word, 1);
+}
+
+// round: all that is dirty is stored; else only what is due.
+static void flush_volume(struct svol *sv, bool round)
+{
+	if (sv->sb->read_only || (!round && !seal_sync_due(sv->v)))
+		return;
+	if ((round && sealed_store(sv, false)) || seal_sync(sv->v))
+		pr_once("sealed volume %s: its data cannot be stored (see above)", sv->name);
+	// Room of deleted snapshots, re-encryption: a piece of what is left of it.
+	if (round)
+		seal_work(sv->v, WORK_BLOCKS, NULL);
+}
+
 static void flusher(void *arg)
 {
 	(void)arg;
-	for (;;) {
-		pf_wait(&flusher_word, 0, ktime_deadline(FLUSH_NS));
-		page_trim();
+	for (u64 next = ktime_deadline(FLUSH_NS);;) {
+		pf_wait(&flusher_word, 0, next);
+		__atomic_store_n(&flusher_word, 0, __ATOMIC_RELEASE);
+		bool round = ktime_mono() >= next;
+		if (round)
+			page_trim();
 		for (u32 k = 0; k < SEALED_MAX; k++) {
 			struct svol *sv = sealed_get(k);
 			if (!sv)
 				continue;
 			struct super *sb = sv->sb;
-			if (!sb->read_only && (sealed_store(sv, false) || seal_sync(sv->v)))
-				pr_once("sealed volume %s: its data cannot be stored (see above)", sv->name);
-			// Room of deleted snapshots, re-encryption: a piece of what is left of it.
-			if (!sb->read_only)
-				seal_work(sv->v, WORK_BLOCKS, NULL);
+			flush_volume(sv, round);
 			sealed_anchor_note(sv);
 			super_put(sb);
 		}
+		if (round)
+			next = ktime_deadline(FLUSH_NS);
 	}
 }
 

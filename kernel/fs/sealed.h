@@ -61,6 +61,7 @@ static inline int sealed_err(int r) { return r == -EBADMSG || r == -EUCLEAN ? -E
 struct inode *sealed_inode(struct super *sb, struct seal_inode *si);
 void sealed_refresh(struct inode *i); // links, times, size of directories: from the volume
 void sealed_mark_dirty(struct inode *i);
+void sealed_sync_due(struct svol *sv); // after writing: has the flusher commit, if much was written anew (seal_sync_due)
 // Did a call that came back with an error change the file? was: its attributes before. Of what is done in pieces the first may be done.
 bool sealed_half_done(struct inode *i, const struct seal_attr *was, struct seal_attr *now);
 void sealed_forget(struct inode *i); // evict

@@ -74,6 +74,7 @@ static int pages_write(struct pagecache *pc, const u64 *index, u32 n, const void
 	int r = seal_write_pages(vol_of(i), snode_of(i)->si, index, n, pages, min(i->size, end));
 	if (tail)
 		page_free(page_of(tail), 1);
+	sealed_sync_due(svol_of(i));
 	return sealed_err(r);
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Limits: full volumes and full hosts, many names, huge sparse files, many mounts, files without a name, attributes.
+#include "seal/vol.h"
 #include "tests/seal/mem.h"
 
 static u8 data[1 << 20];
@@ -466,8 +467,43 @@ static void removed_directories_that_are_open(void)
 	mem_free(&m);
 }
 
+// What is overwritten in runs, so that the file grows, asks for a commit; and then takes the room of what it replaced.
+static void overwritten_in_runs(void)
+{
+	struct mem m;
+	struct seal_vol *v;
+	struct seal_inode *i;
+	CHECK_EQ(new_volume(&m, 1u << 30, &v), 0);
+	CHECK_EQ(v->due_blocks, 512 * 256);
+	v->due_blocks = 256 * 256;
+	i = make(v, "file");
+	for (u64 mib = 0; mib < 272; mib++)
+		CHECK_EQ(seal_write(v, i, mib << 20, data, 1 << 20), 1 << 20);
+	CHECK(!seal_sync_due(v)); // nothing of that was committed before
+	CHECK_EQ(seal_sync(v), 0);
+	u64 end = m.size;
+	for (u64 mib = 0; mib < 256; mib++) {
+		CHECK(!seal_sync_due(v));
+		CHECK_EQ(seal_write(v, i, mib << 20, data, 1 << 20), 1 << 20);
+	}
+	CHECK(seal_sync_due(v));
+	CHECK_EQ(seal_sync(v), 0);
+	CHECK(!seal_sync_due(v));
+	u64 grown = m.size;
+	CHECK(grown > end + (250u << 20)); // the old blocks stayed until then
+	for (u64 mib = 0; mib < 180; mib++)
+		CHECK_EQ(seal_write(v, i, mib << 20, data, 1 << 20), 1 << 20);
+	CHECK(!seal_sync_due(v));
+	CHECK_EQ(seal_sync(v), 0);
+	CHECK(m.size < grown + (2u << 20));
+	seal_iput(v, i);
+	CHECK_EQ(seal_unmount(v), 0);
+	mem_free(&m);
+}
+
 int main(void)
 {
+	RUN(overwritten_in_runs);
 	RUN(removed_directories_that_are_open);
 	RUN(full_volume);
 	RUN(overwrite_when_full);
