@@ -8,6 +8,11 @@ ssize_t generic_file_read(struct file *f, struct iter *it, u64 *pos)
 	ssize_t r = pc_read(ino->pc, it, *pos, ino->size);
 	if (r <= 0)
 		return r;
+	u64 size = __atomic_load_n(&ino->size, __ATOMIC_RELAXED);
+	if (unlikely(*pos + (u64)r > size)) // it was cut meanwhile, and shrinks before pages go: behind its end may have been a hole already
+		r = size > *pos ? (ssize_t)(size - *pos) : 0;
+	if (unlikely(!r))
+		return 0;
 	*pos += (u64)r;
 	generic_file_accessed(f);
 	return r;

@@ -44,6 +44,7 @@ struct snode {		       // inode->priv
 	struct list dirty; // svol->dirty, guarded by dirty_lock
 	u64 unflushed;	   // its part of svol->unflushed; inode->lock
 	struct mutex store_lock; // after inode->lock: storing contents, and cutting them off
+	u64 cutting;		 // size before a cut that is under way, by which the volume still has contents; with store_lock
 	bool behind;		 // asked for in the background
 	u64 next;		 // page after the last one read; this and the next ones are hints, without a lock
 	u64 ahead, asked;	 // page up to which it is read ahead; up to which the other thread was asked to

@@ -45,9 +45,12 @@ static int share(struct file *from, u64 soff, struct file *to, u64 doff, u64 len
 	if (!dedupe && len)
 		changed = sealed_half_done(dst, &was, &now) || !r;
 	if (changed) {
+		u64 old = dst->size;
+		if (now.size < old) // it was cut off to make way for the clone
+			__atomic_store_n(&dst->size, now.size, __ATOMIC_RELAXED);
 		pc_drop(dst->pc, doff, doff + len);
-		if (now.size < dst->size) // it was cut off to make way for the clone
-			pc_truncate(dst->pc, now.size, dst->size);
+		if (now.size < old)
+			pc_truncate(dst->pc, now.size, old);
 		dst->size = now.size;
 	}
 	r = sealed_err(r);

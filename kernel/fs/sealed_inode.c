@@ -84,6 +84,13 @@ static u64 pages_size(struct pagecache *pc)
 	return i ? i->size : 0;
 }
 
+// A cut may fail yet: what is read meanwhile behind the end to be is what the volume has, and not a hole that would stay in the cache.
+static u64 pages_stored(struct pagecache *pc)
+{
+	struct inode *i = pc->owner;
+	return i ? max(__atomic_load_n(&i->size, __ATOMIC_RELAXED), __atomic_load_n(&snode_of(i)->cutting, __ATOMIC_RELAXED)) : 0;
+}
+
 // It stays on the list for as long as such a mapping is there (sealed_store), and is stored once more after that.
 static void pages_wmapped(struct pagecache *pc)
 {
@@ -92,7 +99,8 @@ static void pages_wmapped(struct pagecache *pc)
 		sealed_mark_dirty(i);
 }
 
-static const struct pc_ops sealed_pc = {.read = pages_read, .write = pages_write, .size = pages_size, .wmapped = pages_wmapped};
+static const struct pc_ops sealed_pc = {
+	.read = pages_read, .write = pages_write, .size = pages_size, .stored = pages_stored, .wmapped = pages_wmapped};
 
 // --- inodes
 void sealed_refresh(struct inode *i)
@@ -430,6 +438,35 @@ static int readlink(struct inode *i, char *buf, u32 n)
 }
 
 // --- attributes
+// Readers and faults find the new end before contents go: they never take for the file's what is a hole only because it is being cut off.
+// What fails gives the old end back, or as much of it as is left.
+static int set_size(struct inode *i, u32 which, const struct seal_attr *s)
+{
+	struct snode *n = snode_of(i);
+	struct seal_attr was, now;
+	u64 old = i->size, size = s->size;
+	if (n->frozen || !is_reg(i))
+		return seal_setattr(vol_of(i), n->si, which, s);
+	mutex_lock(&n->store_lock);
+	seal_getattr(vol_of(i), n->si, &was);
+	if (size < old) {
+		__atomic_store_n(&n->cutting, old, __ATOMIC_RELAXED);
+		__atomic_store_n(&i->size, size, __ATOMIC_RELEASE);
+	}
+	int r = seal_setattr(vol_of(i), n->si, which, s);
+	bool half = r && sealed_half_done(i, &was, &now) && now.size < was.size;
+	if (r)
+		size = half ? now.size : old;
+	__atomic_store_n(&i->size, size, __ATOMIC_RELAXED);
+	__atomic_store_n(&n->cutting, 0, __ATOMIC_RELAXED);
+	if (size < old)
+		pc_truncate(i->pc, size, old);
+	if (!r || half)
+		inode_touch(i, ATTR_MTIME);
+	mutex_unlock(&n->store_lock);
+	return r;
+}
+
 static int setattr(struct inode *i, const struct iattr *a)
 {
 	struct seal_attr s = {.mode = a->mode,
@@ -441,21 +478,7 @@ static int setattr(struct inode *i, const struct iattr *a)
 	u32 which = (a->valid & ATTR_MODE ? SEAL_SET_MODE : 0) | (a->valid & ATTR_UID ? SEAL_SET_UID : 0) |
 		    (a->valid & ATTR_GID ? SEAL_SET_GID : 0) | (a->valid & ATTR_SIZE ? SEAL_SET_SIZE : 0) |
 		    (a->valid & ATTR_ATIME ? SEAL_SET_ATIME : 0) | (a->valid & ATTR_MTIME ? SEAL_SET_MTIME : 0);
-	struct seal_attr was, now;
-	if (a->valid & ATTR_SIZE) {
-		mutex_lock(&snode_of(i)->store_lock);
-		seal_getattr(vol_of(i), snode_of(i)->si, &was);
-	}
-	int r = seal_setattr(vol_of(i), snode_of(i)->si, which, &s);
-	if (a->valid & ATTR_SIZE && (!r || (sealed_half_done(i, &was, &now) && now.size < was.size))) {
-		u64 old = i->size;
-		i->size = r ? now.size : a->size;
-		if (i->size < old)
-			pc_truncate(i->pc, i->size, old);
-		inode_touch(i, ATTR_MTIME);
-	}
-	if (a->valid & ATTR_SIZE)
-		mutex_unlock(&snode_of(i)->store_lock);
+	int r = a->valid & ATTR_SIZE ? set_size(i, which, &s) : seal_setattr(vol_of(i), snode_of(i)->si, which, &s);
 	if (r)
 		return sealed_err(r);
 	setattr_copy(i, a);

@@ -124,6 +124,7 @@ struct pc_ops {
 	// Writes n <= PC_BATCH dirty pages: page index[k] is at pages[k], index rises. NULL: memory is the storage (tmpfs).
 	int (*write)(struct pagecache *pc, const u64 *index, u32 n, const void **pages);
 	u64 (*size)(struct pagecache *pc);	// bytes of data now
+	u64 (*stored)(struct pagecache *pc);	// bytes that have to be read: more while the file is being cut. NULL: size
 	// A mapping by which programs may change pages without a trace came, or became one. May be NULL; no locks of the cache.
 	void (*wmapped)(struct pagecache *pc);
 };

@@ -332,7 +332,9 @@ static pfn_t alloc_run(struct pagecache *pc, u32 want, u32 *got, enum page_conte
 
 static u64 data_pages(struct pagecache *pc)
 {
-	return pc->ops && pc->ops->size ? DIV_ROUND_UP(pc->ops->size(pc), PAGE_SIZE) : U64_MAX;
+	if (!pc->ops || !pc->ops->size)
+		return U64_MAX;
+	return DIV_ROUND_UP((pc->ops->stored ? pc->ops->stored : pc->ops->size)(pc), PAGE_SIZE);
 }
 
 // Makes up to max consecutive missing pages from index present. PAGES_ANY: their content does not matter; else read or zero. Lock held on entry and

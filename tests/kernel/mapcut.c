@@ -3,7 +3,9 @@
 // grows there again is zero.
 #include "tests/kernel/mem.h"
 #include <linux/futex.h>
+#include <linux/fs.h>
 #include <pthread.h>
+#include <sys/ioctl.h>
 #include <sys/uio.h>
 
 #define BUS(p, write)                                                                              \
@@ -420,4 +422,41 @@ TEST_DIR(code_that_is_written_anew)
 		char *p = map(fd, 2 * PG, PROT_READ | PROT_EXEC, MAP_PRIVATE);
 		EQ(run_code(p), n);
 	}
+}
+
+static volatile bool cutting;
+
+static void *reads(void *arg)
+{
+	static char buf[64 * KB];
+	int fd = *(int *)arg;
+	for (unsigned k = 0; __atomic_load_n(&cutting, __ATOMIC_RELAXED); k++) {
+		ssize_t n = pread(fd, buf, sizeof(buf), (off_t)(k * 7 % 32 * 32 * KB));
+		for (ssize_t i = 0; i < n; i++)
+			if (buf[i] != 'x')
+				return (void *)"a byte that never was in the file";
+	}
+	return NULL;
+}
+
+// A file that somebody cuts off and fills again and again: who reads meanwhile gets what was in it, or its end; never the hole that is left of it.
+// Where the file system can clone, what was filled in is not in memory yet.
+TEST_DIR(who_reads_sees_data_or_the_end)
+{
+	static char data[MB];
+	int from = OK(open("from", O_RDWR | O_CREAT, 0600)), fd = file(0);
+	memset(data, 'x', MB);
+	EQ(write(from, data, MB), MB);
+	pthread_t t;
+	void *wrong;
+	cutting = true;
+	CHECK(!pthread_create(&t, NULL, reads, &fd));
+	for (int k = 0; k < 150; k++) {
+		if (k % 3 == 2 || ioctl(fd, FICLONE, from))
+			EQ(pwrite(fd, data, MB, 0), MB);
+		OK(ftruncate(fd, 0));
+	}
+	__atomic_store_n(&cutting, false, __ATOMIC_RELAXED);
+	CHECK(!pthread_join(t, &wrong));
+	CHECK(!wrong);
 }
