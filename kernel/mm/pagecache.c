@@ -509,22 +509,6 @@ void pc_adopt(struct pagecache *pc, u64 index, u32 n, pfn_t pfn)
 	mutex_unlock(&pc->lock);
 }
 
-u64 pc_resident(struct pagecache *pc, u64 first, u64 end)
-{
-	u64 n = 0;
-
-	pc_lock(pc);
-	for (end = min(end, end_index(pc)); first < end; first++) {
-		u32 *e = entry(pc, first);
-		if (!e)
-			first |= LEAF - 1;
-		else
-			n += *e != 0;
-	}
-	mutex_unlock(&pc->lock);
-	return n;
-}
-
 bool pc_on_its_way(struct pagecache *pc, u64 index)
 {
 	pc_lock(pc);
@@ -557,6 +541,22 @@ static void reader_out(struct pagecache *pc, bool in_crowd)
 		crowd_leave(pc);
 	else
 		mutex_unlock(&pc->lock);
+}
+
+u64 pc_resident(struct pagecache *pc, u64 first, u64 end)
+{
+	bool in_crowd = reader_in(pc);
+	u64 n = 0;
+
+	for (end = min(end, end_index(pc)); first < end; first++) {
+		u32 *e = entry(pc, first);
+		if (!e)
+			first |= LEAF - 1;
+		else
+			n += *e != 0;
+	}
+	reader_out(pc, in_crowd);
+	return n;
 }
 
 ssize_t pc_read(struct pagecache *pc, struct iter *it, u64 pos, u64 size)
