@@ -113,8 +113,8 @@ static int map_again(struct mm *mm, const struct vma *v, uptr old, size_t len, u
 	if (!r)
 		r = vma_insert(mm, &n);
 	if (r < 0) {
-		pf_unmap(to, len);
-		vma_put(&n);
+		if (!pf_unmap(to, len)) // else the program sees them for good, and nobody else gets them
+			vma_put(&n);
 		return r;
 	}
 	vma_merge(mm, (u32)r);

@@ -26,16 +26,21 @@ static u64 kept(const struct vma *v, u64 size)
 	return size <= off ? 0 : min(v->end - v->start, PAGE_ALIGN(size) - off);
 }
 
-static void cut_vma(struct vma *v, u64 keep)
+// False: the host does not let go of them (it has no room for one mapping more in the middle of another).
+static bool cut_vma(struct vma *v, u64 keep)
 {
-	u64 len = v->end - v->start;
+	u64 len = v->end - v->start, was = v->valid;
 
 	v->valid = keep;
 	if (v->view)
 		view_to_private(v); // a view has other pages; without memory its beginning stays a view
-	pf_unmap(v->start + keep, len - keep);
+	if (pf_unmap(v->start + keep, len - keep)) {
+		v->valid = was;
+		return false;
+	}
 	if (v->lazy)
 		lazy_cut(v, keep);
+	return true;
 }
 
 // The current address space. Returns how many mappings of pc it has.
@@ -49,9 +54,7 @@ static u64 cut_here(struct mm *mm, struct pagecache *pc, u64 size)
 
 		if (v->pc != pc)
 			continue;
-		n++;
-		if (kept(v, size) < v->valid)
-			cut_vma(v, kept(v, size));
+		n += kept(v, size) >= v->valid || cut_vma(v, kept(v, size)); // else the pages wait until it is gone
 	}
 	mutex_unlock(&mm->lock);
 	return n;

@@ -32,6 +32,26 @@ u64 vma_backed(const struct vma *v)
 
 static int host_prot(const struct vma *v) { return (int)(v->prot & (PROT_READ | PROT_WRITE | PROT_EXEC)); }
 
+static int map_runs(struct vma *v, u64 *from, u64 to)
+{
+	while (*from < to) {
+		u64 at = v->start + *from;
+		pfn_t pfn;
+		u32 n;
+		int r = pc_run(v->pc, v->pgoff + (*from >> PAGE_SHIFT), (to - *from) >> PAGE_SHIFT, true, &pfn, &n);
+		if (!r)
+			r = pf_map_pages(at, pfn, n, host_prot(v), v->flags & VMA_SHARED);
+		if (r)
+			return r;
+		*from += (u64)n << PAGE_SHIFT;
+		if (v->prot & PROT_EXEC)
+			pf_pages_mapped_often(pfn, n);
+		if (unlikely(v->flags & VMA_DONTFORK) && (r = vma_tell_host(v, at, v->start + *from)))
+			return r;
+	}
+	return 0;
+}
+
 // Maps page-cache pages of v from byte offset `from` to `to`.
 int vma_map_pages(struct vma *v, u64 from, u64 to)
 {
@@ -42,21 +62,7 @@ int vma_map_pages(struct vma *v, u64 from, u64 to)
 			r = pf_map_pages(v->start + from, v->view->pfn + (u32)first, (u32)n, host_prot(v), true);
 		return r || !(v->flags & VMA_DONTFORK) ? r : vma_tell_host(v, v->start + from, v->start + to);
 	}
-	while (from < to) {
-		pfn_t pfn;
-		u32 n;
-		int r = pc_run(v->pc, v->pgoff + (from >> PAGE_SHIFT), (to - from) >> PAGE_SHIFT, true, &pfn, &n);
-		if (!r)
-			r = pf_map_pages(v->start + from, pfn, n, host_prot(v), v->flags & VMA_SHARED);
-		if (!r && v->prot & PROT_EXEC)
-			pf_pages_mapped_often(pfn, n);
-		if (!r && unlikely(v->flags & VMA_DONTFORK))
-			r = vma_tell_host(v, v->start + from, v->start + from + ((u64)n << PAGE_SHIFT));
-		if (r)
-			return r;
-		from += (u64)n << PAGE_SHIFT;
-	}
-	return 0;
+	return map_runs(v, &from, to);
 }
 
 int vma_grow(struct vma *v, u64 now)
@@ -66,9 +72,7 @@ int vma_grow(struct vma *v, u64 now)
 	if (now <= v->valid)
 		return 0;
 	r = v->lazy ? lazy_grow(v, now) : vma_map_pages(v, v->valid, now);
-	if (r)
-		pf_unmap(v->start + v->valid, now - v->valid);
-	else
+	if (!r || pf_unmap(v->start + v->valid, now - v->valid)) // what the host does not let go of counts as mapped
 		v->valid = now;
 	return r;
 }
@@ -179,6 +183,8 @@ static bool map_view(struct mm *mm, struct vma *v, struct textview *tv)
 	    (tv->filled ? map_filled(v, tv) : pf_map_pages(v->start, tv->pfn, (u32)tv->npages, host_prot(v), true))) {
 		lazy_put(v->lazy);
 		v->lazy = NULL;
+		if (pf_unmap(t.start, TRAMP_BYTES)) // the program sees them for good, so they stay what they are
+			return false;
 		vma_remove(mm, t.start, t.end);
 		goto no;
 	}
@@ -256,19 +262,32 @@ static u64 covered(struct mm *mm, uptr start, uptr end)
 	return n;
 }
 
-static bool any_shared(struct mm *mm, uptr start, uptr end)
+// A mapping that failed. Before the host changed anything, all is as it was. After that the host lets go of what is there now; where it cannot
+// (it has no room for one mapping more in the middle of another), what was there before is there again as far as the kernel knows, and what
+// either of them holds is never given up.
+static void undo_map(struct mm *mm, struct vma *v, struct taken *old, bool touched)
 {
-	for (u32 i = vma_above(mm, start); i < mm->n && mm->vmas[i].start < end; i++)
-		if (mm->vmas[i].flags & VMA_SHARED)
-			return true;
-	return false;
+	if (touched && !pf_unmap(v->start, v->end - v->start)) {
+		vma_drop_taken(old);
+		return;
+	}
+	vma_give_back(mm, old);
+	if (!touched || !v->pc)
+		return;
+	pr_once("mmap failed, and the host cannot take back what was mapped: the pages stay in memory");
+	lazy_put(v->lazy);
+	v->lazy = NULL;
+	v->pc = NULL;
+	v->file = NULL;
 }
 
 long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct file *f, u64 pgoff, u32 vma_flags)
 {
 	struct vma v = { 0 };
+	struct taken old = { 0 };
 	struct textview *view = NULL;
-	bool shared = (flags & MAP_TYPE) != MAP_PRIVATE, fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE), guard = false, lazy, waits, image;
+	bool shared = (flags & MAP_TYPE) != MAP_PRIVATE, fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE);
+	bool guard = false, touched = false, lazy, waits, image;
 	size_t place_len, now;
 	int r, i;
 
@@ -355,10 +374,7 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 			r = -EEXIST;
 			goto unlock;
 		}
-		if (vma_sealed(mm, addr, addr + len))
-			r = -EPERM;
-		else // what is private the host replaces in one step
-			r = any_shared(mm, addr, addr + len) ? vma_unmap(mm, addr, addr + len) : vma_remove(mm, addr, addr + len);
+		r = vma_sealed(mm, addr, addr + len) ? -EPERM : vma_take(mm, addr, addr + len, &old);
 		if (r)
 			goto unlock;
 	} else {
@@ -386,9 +402,15 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 	}
 	v.start = addr;
 	v.end = addr + len;
+	r = vma_reserve(mm, view ? 2 : 1);
+	if (r) {
+		vma_give_back(mm, &old);
+		goto unlock;
+	}
 	if (v.pc) {
 		v.valid = vma_backed(&v);
-		u64 done = min(now, v.valid);
+		u64 done = min(now, v.valid), at = 0;
+		touched = view;
 		bool viewed = map_view(mm, &v, view);
 		view = NULL;
 		if (viewed)
@@ -396,22 +418,19 @@ long mm_map(struct mm *mm, uptr addr, size_t len, int prot, int flags, struct fi
 		else if (now < len && !(v.lazy = lazy && !image ? lazy_new(addr, addr + len) : lazy_new_image(addr, addr + len, now)))
 			r = -ENOMEM;
 		else
-			r = vma_map_pages(&v, 0, done);
+			r = map_runs(&v, &at, done);
+		touched |= at;
 		if (!r && fixed && done < len)
-			pf_unmap(addr + done, len - done); // what was there before
+			r = pf_unmap(addr + done, len - done); // what was there before
 	} else {
 		r = pf_map_anon(addr, len, host_prot(&v));
 	}
 	if (r) {
-		pf_unmap(addr, len);
+		undo_map(mm, &v, &old, touched);
 		goto unlock;
 	}
-	i = vma_insert(mm, &v);
-	if (i < 0) {
-		pf_unmap(addr, len);
-		r = i;
-		goto unlock;
-	}
+	vma_drop_taken(&old);
+	i = vma_insert(mm, &v); // there is room
 	vma_merge(mm, (u32)i);
 	if (guard) {
 		struct vma g = { .start = addr + len, .end = addr + len + GUARD_BYTES, .flags = VMA_GUARD };

@@ -2,6 +2,7 @@
 // The sorted array of mappings: find, split, merge, remove, free places. mm->lock is held throughout; only memory of the
 // kernel is touched here, the program's mappings are changed by mmap.c.
 #include "kernel/mm/vma.h"
+#include "kernel/include/alloc.h"
 #include "kernel/include/count.h"
 #include "kernel/include/kstring.h"
 #include "kernel/include/log.h"
@@ -83,7 +84,7 @@ void vma_put(struct vma *v)
 	v->lazy = NULL;
 }
 
-static int reserve(struct mm *mm, u32 more)
+int vma_reserve(struct mm *mm, u32 more)
 {
 	if (mm->n + more > MAX_MAPS)
 		return -ENOMEM;
@@ -150,7 +151,7 @@ int vma_insert(struct mm *mm, const struct vma *v)
 {
 	u32 i = vma_above(mm, v->start);
 
-	if (reserve(mm, 1))
+	if (vma_reserve(mm, 1))
 		return -ENOMEM;
 	memmove(&mm->vmas[i + 1], &mm->vmas[i], (mm->n - i) * sizeof(struct vma));
 	mm->vmas[i] = *v;
@@ -169,7 +170,7 @@ int vma_split(struct mm *mm, uptr addr)
 
 	if (i >= mm->n || mm->vmas[i].start >= addr)
 		return 0;
-	if (reserve(mm, 1))
+	if (vma_reserve(mm, 1))
 		return -ENOMEM;
 	a = &mm->vmas[i];
 	if (lazy_absent(a, addr) && !(own = lazy_copy(a->lazy)))
@@ -221,7 +222,54 @@ static void forget(struct mm *mm, uptr start, uptr end)
 	}
 }
 
-// Forgets all mappings within [start, end). The caller maps something else there.
+// Takes all mappings within [start, end) out, with what they hold, until the host has replaced them: no pages of theirs belong to others before that.
+int vma_take(struct mm *mm, uptr start, uptr end, struct taken *t)
+{
+	int r = cut_out(mm, start, end);
+	u32 i = vma_above(mm, start);
+
+	*t = (struct taken){ .v = &t->one };
+	if (r)
+		return r;
+	while (i + t->n < mm->n && mm->vmas[i + t->n].start < end)
+		t->n++;
+	if (t->n > 1 && !(t->v = kmalloc(t->n * sizeof(*t->v)))) {
+		t->n = 0;
+		return -ENOMEM;
+	}
+	if (!t->n)
+		return 0;
+	memcpy(t->v, &mm->vmas[i], t->n * sizeof(*t->v));
+	for (u32 k = 0; k < t->n; k++)
+		vma_account(mm, &t->v[k], -1);
+	remove_at(mm, i, t->n);
+	if (mm->hint < end)
+		mm->hint = min(end, mm->mmap_base);
+	return 0;
+}
+
+void vma_drop_taken(struct taken *t)
+{
+	for (u32 k = 0; k < t->n; k++)
+		vma_put(&t->v[k]);
+	if (t->n > 1)
+		kfree(t->v);
+	t->n = 0;
+}
+
+// They are there as before: the host could neither replace them nor let go of them.
+void vma_give_back(struct mm *mm, struct taken *t)
+{
+	for (u32 k = 0; k < t->n; k++) // there is room: it was theirs, and nobody had mm->lock since
+		vma_insert(mm, &t->v[k]);
+	if (t->n)
+		vma_merge_range(mm, t->v[0].start, t->v[t->n - 1].end);
+	if (t->n > 1)
+		kfree(t->v);
+	t->n = 0;
+}
+
+// Forgets all mappings within [start, end) that hold no pages of the cache. The caller maps something else there.
 int vma_remove(struct mm *mm, uptr start, uptr end)
 {
 	int r = cut_out(mm, start, end);

@@ -8,10 +8,18 @@ void vma_get(struct vma *v);
 void vma_put(struct vma *v);
 void vma_merge(struct mm *mm, u32 i);
 void vma_merge_range(struct mm *mm, uptr start, uptr end);	// all that meet in or at the borders of it
+int vma_reserve(struct mm *mm, u32 more);	// so many can be inserted then
 int vma_insert(struct mm *mm, const struct vma *v);
 int vma_split(struct mm *mm, uptr addr);
 int vma_remove(struct mm *mm, uptr start, uptr end);
 int vma_unmap(struct mm *mm, uptr start, uptr end);
+struct taken { // mappings that something else is about to replace
+	struct vma one, *v;
+	u32 n;
+};
+int vma_take(struct mm *mm, uptr start, uptr end, struct taken *t); // then one of the next two
+void vma_drop_taken(struct taken *t);
+void vma_give_back(struct mm *mm, struct taken *t);
 // A mapping's pages join (1) or leave (-1) the sums in mm; around every change of its flags or protection, too.
 void vma_account(struct mm *mm, const struct vma *v, int sign);
 bool range_ok(uptr addr, size_t len);

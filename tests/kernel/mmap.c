@@ -558,6 +558,71 @@ TEST(many_mappings)
 		m[i * P] = 1;
 }
 
+// With as many mappings as there may be, one more in the middle of another cannot be made: what was there stays, with what it held.
+TEST_DIR(fixed_that_cannot_be_made)
+{
+	const size_t pages = 70000;
+	int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+	OK(ftruncate(fd, 16 * 4096));
+	char *old = mmap(NULL, 16 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *shared = mmap(NULL, 16 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	char *many = mmap(NULL, pages * 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	CHECK(old != MAP_FAILED && shared != MAP_FAILED && many != MAP_FAILED);
+	memset(old, 'o', 16 * 4096);
+	memset(shared, 's', 16 * 4096);
+	size_t full = 0;
+	for (size_t i = 1; i < pages && full < 2; i += 2) // each makes two more, the last perhaps one
+		full += !!mprotect(many + i * 4096, 4096, PROT_READ | PROT_WRITE);
+	if (!full)
+		SKIP("only inside an enclave"); // this system has room for more mappings
+	CHECK(mprotect(many, 4096, PROT_NONE) || mprotect(many + 4096, 4096, PROT_NONE) || errno == ENOMEM);
+	char *places[] = {old, shared};
+	for (int k = 0; k < 2; k++) {
+		char *p = places[k], c = k ? 's' : 'o';
+		unsigned char in[16];
+		for (int i = 4; i < 12; i++) {
+			void *m = mmap(p + i * 4096, 4096, PROT_READ, MAP_FIXED | MAP_PRIVATE, fd, i % 2 ? 0 : 5 * 4096);
+			CHECK(m != MAP_FAILED || errno == ENOMEM);
+			EQ(mincore(p, 16 * 4096, in), 0); // all of it is mapped
+			if (m == MAP_FAILED)
+				EQ(p[i * 4096 + 77], c);
+		}
+		EQ(p[0], c);
+		EQ(p[15 * 4096], c);
+		EQ(pwrite(fd, p + 3 * 4096, 4096, 20 * 4096), 4096);
+	}
+	OK(munmap(many, pages * 4096));
+	CHECK(mmap(old + 4096, 4096, PROT_READ, MAP_FIXED | MAP_PRIVATE, fd, 0) == old + 4096);
+	EQ(old[4096], shared[0]);
+}
+
+// What a mapping of a file that is cut off keeps from being unmapped, for want of room for one mapping more, is nobody else's.
+TEST_DIR(cut_that_cannot_be_unmapped)
+{
+	const size_t pages = 70000;
+	int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+	OK(ftruncate(fd, 64 * 4096));
+	char *p = mmap(NULL, 64 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	char *many = mmap(NULL, pages * 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	CHECK(p != MAP_FAILED && many != MAP_FAILED);
+	memset(p, 's', 64 * 4096);
+	size_t full = 0;
+	for (size_t i = 1; i < pages && full < 2; i += 2)
+		full += !!mprotect(many + i * 4096, 4096, PROT_READ | PROT_WRITE);
+	if (!full)
+		SKIP("only inside an enclave"); // this system has room for more mappings
+	OK(ftruncate(fd, 4096));
+	EQ(p[77], 's');
+	OK(munmap(many, pages * 4096));
+	OK(ftruncate(fd, 64 * 4096));
+	EQ(pwrite(fd, "new", 3, 4096), 3);
+	OK(munmap(p, 64 * 4096));
+	p = mmap(NULL, 64 * 4096, PROT_READ, MAP_SHARED, fd, 0);
+	CHECK(p != MAP_FAILED);
+	EQ(memcmp(p + 4096, "new", 4), 0);
+	EQ(p[63 * 4096], 0);
+}
+
 TEST(posix_shared_memory)
 {
 	char name[32];
