@@ -120,7 +120,7 @@ int hostio_open(struct hostio *h, const char *path, enum hostio_mode mode)
 	static const int flags[] = {O_RDONLY, O_RDWR, O_RDWR | O_CREAT | O_EXCL, O_RDONLY};
 	struct stat st;
 	memset(h, 0, sizeof *h);
-	h->fd = open(path, flags[mode] | O_CLOEXEC | O_NOCTTY, 0600);
+	h->fd = open(path, flags[mode] | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600); // a pipe is refused below, not waited for
 	if (h->fd < 0)
 		return -errno;
 	int r = fstat(h->fd, &st) ? -errno : S_ISREG(st.st_mode) || S_ISBLK(st.st_mode) ? 0 : SEAL_ENOTVOLUME;
