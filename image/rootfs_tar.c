@@ -170,7 +170,7 @@ static int visit_entry(struct archive *a, struct archive_entry *entry, rootfs_vi
 	}
 	if (ar.entry_size(entry) < 0)
 		return fault_set(p, -EINVAL, "%s has a negative size", path);
-	e.mode = ar.entry_perm(entry);
+	e.mode = ar.entry_perm(entry) & 07777; // a header may say more
 	e.size = e.kind == ROOTFS_FILE ? (uint64_t)ar.entry_size(entry) : 0;
 	e.mtime = ar.entry_mtime(entry);
 	err = get_owner(ar.entry_uid(entry), path, &e.uid, p);
