@@ -349,6 +349,14 @@ bool layer_has_more(const struct layer *l)
 
 // ---- beginning and end ----
 
+// A peer that takes only short records (RFC 6066 section 4) is OpenSSL's, which keeps to that.
+static bool has_whole_records(SSL *ssl)
+{
+	const SSL_SESSION *session = SSL_get0_session(ssl);
+	uint8_t mode = session ? SSL_SESSION_get_max_fragment_length(session) : TLSEXT_max_fragment_length_DISABLED;
+	return mode == TLSEXT_max_fragment_length_DISABLED;
+}
+
 // Nothing but the handshake has passed under the application's keys, in either direction: their first record has the number 0.
 static bool is_fresh(SSL *ssl)
 {
@@ -361,7 +369,7 @@ struct layer *layer_new(SSL *ssl, BIO *wire, const uint8_t *client_secret, const
 {
 	bool server = SSL_is_server(ssl);
 	uint16_t suite = SSL_get_current_cipher(ssl) ? SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(ssl)) : 0;
-	struct layer *l = is_fresh(ssl) && !wire_holds(wire) ? calloc(1, sizeof *l) : NULL;
+	struct layer *l = is_fresh(ssl) && has_whole_records(ssl) && !wire_holds(wire) ? calloc(1, sizeof *l) : NULL;
 	if (!l)
 		return NULL;
 	l->server = server;

@@ -369,6 +369,28 @@ static void test_renewal(void)
 	pair_close(&p);
 }
 
+// A client with room for no more than 512 bytes of a record, which OpenSSL may be told of: no longer one reaches it.
+static void test_short_records(void)
+{
+	static uint8_t text[20000], got[sizeof text];
+	struct pair p;
+	size_t come = 0, sent = 0;
+	ssize_t n = 1;
+	memset(text, 's', sizeof text);
+	pair_open(&p, raw, layered);
+	if (SSL_set_tlsext_max_fragment_length(p.client->ssl, TLSEXT_max_fragment_length_512) != 1)
+		abort();
+	pair_meet(&p, NULL, NULL);
+	for (unsigned int turn = 0; turn < 10000 && come < sizeof text && (n > 0 || n == -EAGAIN); turn++) {
+		n = sent < sizeof text ? ratls_write(p.server, text + sent, sizeof text - sent, 0) : -EAGAIN;
+		sent += n > 0 ? (size_t)n : 0;
+		n = ratls_read(p.client, got + come, sizeof got - come, 0);
+		come += n > 0 ? (size_t)n : 0;
+	}
+	ok("record: a client that takes short ones", come == sizeof text && !memcmp(text, got, come), "%zu, %s", come, ratls_reason(p.client));
+	pair_close(&p);
+}
+
 int main(void)
 {
 	if (!world_begin())
@@ -387,6 +409,7 @@ int main(void)
 	test_unsealed();
 	test_messages();
 	test_renewal();
+	test_short_records();
 	ratls_context_free(layered);
 	ratls_context_free(raw);
 	return world_end();
