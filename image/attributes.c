@@ -203,6 +203,8 @@ int attributes_write(const struct attributes_map *m, struct tree *t, struct faul
 		err = fault_errno(p, errno, "cannot read %s", t->path);
 	if (fts)
 		fts_close(fts);
+	if (!err && out.len > MOST_TEXT) // else nobody could read it
+		err = fault_set(p, -E2BIG, "owners and attributes of so many files take more than %d MiB (--all-root leaves them out)", MOST_TEXT >> 20);
 	if (!err)
 		err = rows ? tree_write_file(t, ATTRIBUTES_FILE, out.data, out.len, false, p) : tree_remove(t, ATTRIBUTES_FILE, p);
 	text_free(&out);

@@ -14,6 +14,7 @@
 #define ATTRIBUTES_FILE "/.coffer/attributes"	// in image/; not part of the measured image, which has what it says
 
 enum { ATTRIBUTES_MAX_XATTRS = 1 << 16 };	// bytes of one file's extended attributes, as they lie in the image
+#define ATTRIBUTES_MAX_ALL (256u << 20)	// of all files of an archive
 
 struct file_xattr {
 	char *name;

@@ -19,6 +19,7 @@
 
 struct rootfs_limits {
 	uint64_t bytes, files;
+	uint64_t attributes;		// bytes of extended attributes; 0: ATTRIBUTES_MAX_ALL
 };
 
 #define ROOTFS_MAX_BYTES (64ull << 30)
@@ -34,6 +35,7 @@ struct rootfs_options {
 
 struct rootfs_result {
 	uint64_t files, bytes;
+	uint64_t attribute_bytes;			// of extended attributes, part of `bytes`
 	uint64_t owners, set_id, attributes;		// entries that belong to others than root, have set-id bits, extended attributes that are kept
 	uint64_t lost, devices;				// entries that had extended attributes, or were something, that an image does not keep
 	uint64_t replaced;				// entries that came twice in one tar: the last one counts

@@ -21,6 +21,20 @@ static bool is_mounted_over(const char *path)
 	return false;
 }
 
+// /.coffer by another way: through a link to the root that was placed earlier.
+static int check_own(struct rootfs_writer *w, int parent, const char *name, const char *path, struct fault *p)
+{
+	struct stat at, root;
+
+	if (strcmp(name, ".coffer") != 0)
+		return 0;
+	if (fstat(parent, &at) < 0 || fstat(w->tree->fd, &root) < 0)
+		return fault_errno(p, errno, "cannot look at %s", w->tree->path);
+	if (at.st_dev != root.st_dev || at.st_ino != root.st_ino)
+		return 0;
+	return fault_set(p, -EEXIST, "%s: /.coffer of an image is Coffer's own", path);
+}
+
 // Makes room for `path`: the folder that will hold it. *name: its last part. Something else of that name goes, except a folder where a
 // folder is wanted.
 static int open_place(struct rootfs_writer *w, const char *path, bool folder, const char **name, bool *there, struct fault *p)
@@ -31,6 +45,11 @@ static int open_place(struct rootfs_writer *w, const char *path, bool folder, co
 	*there = false;
 	if (parent < 0)
 		return parent;
+	err = check_own(w, parent, *name, path, p);
+	if (err) {
+		close(parent);
+		return err;
+	}
 	if (!fstatat(parent, *name, &st, AT_SYMLINK_NOFOLLOW)) {
 		if (S_ISDIR(st.st_mode) && folder) {
 			*there = true;
@@ -68,10 +87,18 @@ static int keep(struct rootfs_writer *w, const struct rootfs_entry *e, int paren
 	return 0;
 }
 
-static int count(struct rootfs_writer *w, uint64_t bytes, struct fault *p)
+static int count(struct rootfs_writer *w, const struct rootfs_entry *e, uint64_t bytes, struct fault *p)
 {
 	struct rootfs_result *r = w->result;
 
+	if (e->attributes && w->tree->attributes) { // all of them are in memory
+		uint64_t most = w->limits.attributes ? w->limits.attributes : ATTRIBUTES_MAX_ALL;
+
+		bytes += e->attributes->xattr_bytes;
+		r->attribute_bytes += e->attributes->xattr_bytes;
+		if (r->attribute_bytes > most)
+			return fault_set(p, -E2BIG, "more than %llu bytes of extended attributes (--all-root leaves them out)", (unsigned long long)most);
+	}
 	if (++r->files > w->limits.files)
 		return fault_set(p, -E2BIG, "more than %llu files (--max-files)", (unsigned long long)w->limits.files);
 	if (bytes > w->limits.bytes || r->bytes > w->limits.bytes - bytes)
@@ -106,7 +133,7 @@ static int write_file(struct rootfs_writer *w, const struct rootfs_entry *e, str
 	int parent, fd = -1, err;
 
 	// Before the first byte: what a header promises is enough to refuse.
-	err = count(w, e->size + (e->attributes ? e->attributes->xattr_bytes : 0), p);
+	err = count(w, e, e->size, p);
 	if (err)
 		return err;
 	parent = open_place(w, e->path, false, &name, &there, p);
@@ -149,7 +176,7 @@ static int make_link(struct rootfs_writer *w, const struct rootfs_entry *e, stru
 	struct stat st;
 	bool there;
 
-	err = count(w, 0, p);
+	err = count(w, e, 0, p);
 	if (err)
 		return err;
 	if (!tree_stat(w->tree, e->target, &st) || !S_ISREG(st.st_mode))
@@ -177,7 +204,7 @@ static int make_name(struct rootfs_writer *w, const struct rootfs_entry *e, bool
 	int parent, err;
 	bool there;
 
-	err = count(w, e->attributes ? e->attributes->xattr_bytes : 0, p);
+	err = count(w, e, 0, p);
 	if (err)
 		return err;
 	parent = open_place(w, e->path, folder, &name, &there, p);

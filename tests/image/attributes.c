@@ -97,7 +97,7 @@ static char *root;
 static int import(const char *from, bool all_root, struct rootfs_result *r, struct fault *f)
 {
 	char *work = xasprintf("%s/work%d", top, rounds);
-	struct rootfs_options o = {.limits = {1 << 22, 1000}, .platform = "linux/amd64", .all_root = all_root, .work = work};
+	struct rootfs_options o = {.limits = {1 << 22, 1000, 1 << 18}, .platform = "linux/amd64", .all_root = all_root, .work = work};
 	struct tree t;
 	int err;
 
@@ -196,6 +196,11 @@ static void refused(const char *name, const struct member *m, int want, const ch
 
 static void hostile(void)
 {
+	static const char *const names[] = {"a", "b", "c", "d", "e"};
+	struct rootfs_result r = {0};
+	struct fault f = {0};
+	struct text t = {0};
+	char *many;
 	char *large = xasprintf("SCHILY.xattr.user.a=%065000d\nSCHILY.xattr.user.b=%0600d\n", 1, 1), *huge = xasprintf("SCHILY.xattr.user.a=%065536d\n", 1);
 
 	refused("tar_negative_owner", &(struct member){'0', "x", .uid = "\xff\xff\xff\xff\xff\xff\xff\xfe"}, -EINVAL, "which no system has");
@@ -203,6 +208,16 @@ static void hostile(void)
 	refused("tar_wide_group", &(struct member){'0', "x", .pax = "gid=8589934592\n"}, -EINVAL, "which no system has");
 	refused("tar_two_values", &(struct member){'0', "x", .pax = "SCHILY.xattr.user.a=first\nLIBARCHIVE.xattr.user.a=eA\n"}, -EINVAL, "two values");
 	refused("tar_xattrs_too_large", &(struct member){'0', "x", .pax = large}, -E2BIG, "too large");
+	many = xasprintf("SCHILY.xattr.user.a=%060000d\n", 1);
+	for (int i = 0; i < 5; i++)
+		put(&t, &(struct member){'0', names[i], .pax = many});
+	unit_check(import_tar(&t, false, &r, &f) == -E2BIG && strstr(f.text, "--all-root"), "tar_xattrs_of_all", f.text);
+	rootfs_result_free(&r);
+	for (int i = 0; i < 5; i++)
+		put(&t, &(struct member){'0', names[i], .pax = many});
+	unit_check(!import_tar(&t, true, &r, &f), "tar_xattrs_left_out", f.text);
+	rootfs_result_free(&r);
+	free(many);
 	refused("tar_xattr_too_large", &(struct member){'0', "x", .pax = huge}, -E2BIG, "too large");
 	free(large);
 	free(huge);

@@ -186,6 +186,9 @@ static void hostile_tar(void)
 	refused("tar_many", &t, -E2BIG, "--max-files");
 	file(&t, ".coffer/init", "x");
 	refused("tar_coffer", &t, -EEXIST, "Coffer's own");
+	symlink_to(&t, "here", ".");
+	symlink_to(&t, "here/.coffer", "/etc");
+	refused("tar_coffer_through_a_link", &t, -EEXIST, "Coffer's own");
 	file(&t, "", "x");
 	refused("tar_no_name", &t, -EINVAL, "name");
 	text_puts(&t, "this is no tar file at all, however long it may be");
