@@ -101,11 +101,17 @@ void tcp_forget_former(struct inet_sock *i)
 }
 
 // The caller holds one reference on the file and the table of descriptors another. Who comes now gets a third, and finds what the socket has become.
-void inet_disconnected(struct sock *s, struct file *f)
+// If the descriptor is still there afterwards, it was there when they were counted: the second is not that of a call that began before a close.
+void inet_disconnected(struct sock *s, struct file *f, int fd)
 {
 	if ((s->family != AF_INET && s->family != AF_INET6) || s->type != SOCK_STREAM)
 		return;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&f->ref.n, __ATOMIC_SEQ_CST) == 2 && list_empty(&f->epoll_links))
+	if (__atomic_load_n(&f->ref.n, __ATOMIC_SEQ_CST) != 2 || !list_empty(&f->epoll_links))
+		return;
+	struct file *there = fd_get(fd);
+	if (there == f)
 		tcp_forget_former(inet_of(s));
+	if (there)
+		file_put(there);
 }

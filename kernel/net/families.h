@@ -17,7 +17,8 @@ struct sock *unix_create(int type, int protocol, int *err);
 struct sock *inet_create(int family, int type, int protocol, int *err);
 struct sock *netlink_create(int type, int protocol, int *err);
 int unix_pair(struct sock *a, struct sock *b);
-void inet_disconnected(struct sock *s, struct file *f);	// after connect with AF_UNSPEC: gives back what its connection had, when nobody else is in a call on it
+// After connect with AF_UNSPEC on fd, which is f: gives back what its connection had, when nobody else is in a call on it.
+void inet_disconnected(struct sock *s, struct file *f, int fd);
 
 // msg.c
 ssize_t sock_send(struct sock *s, struct sock_msg *m, int flags);	// raises SIGPIPE

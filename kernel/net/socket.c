@@ -349,7 +349,7 @@ long sys_connect(int fd, const void __user *addr, int len)
 	if (!r)
 		r = s->ops->connect ? s->ops->connect(s, a, (u32)len, f->flags & O_NONBLOCK ? MSG_DONTWAIT : 0) : -EOPNOTSUPP;
 	if (!r && !memcmp(a, "\0\0", 2)) // AF_UNSPEC
-		inet_disconnected(s, f);
+		inet_disconnected(s, f, fd);
 	file_put(f);
 	return r;
 }
