@@ -86,19 +86,40 @@ static long do_get(struct inode *ino, const void __user *uname, void __user *uva
 	return r;
 }
 
+// Takes the names out that only CAP_SYS_ADMIN may know. What is left.
+static size_t visible(char *names, size_t all)
+{
+	size_t left = 0;
+	if (capable(CAP_SYS_ADMIN))
+		return all;
+	for (size_t at = 0, len; at < all; at += len) {
+		len = min(strnlen(names + at, all - at) + 1, all - at); // a file system in user space may leave the last NUL out
+		if (len > 8 && !memcmp(names + at, "trusted.", 8))
+			continue;
+		memmove(names + left, names + at, len);
+		left += len;
+	}
+	return left;
+}
+
 static long do_list(struct inode *ino, void __user *ubuf, size_t n)
 {
 	char *buf = NULL;
 	if (!ino->iops || !ino->iops->listxattr)
 		return 0;
-	n = min(n, (size_t)XVALUE_MAX);
-	if (n && !(buf = kmalloc(n)))
-		return -ENOMEM;
 	inode_lock(ino);
-	ssize_t r = ino->iops->listxattr(ino, buf, n);
+	ssize_t r = ino->iops->listxattr(ino, NULL, 0);
+	if (r > XVALUE_MAX)
+		r = -E2BIG;
+	if (r > 0 && !(buf = kmalloc((size_t)r)))
+		r = -ENOMEM;
+	if (r > 0)
+		r = ino->iops->listxattr(ino, buf, (size_t)r);
 	inode_unlock(ino);
-	if (r > 0 && n && copy_to_user(ubuf, buf, (size_t)r))
-		r = -EFAULT;
+	if (r > 0)
+		r = (ssize_t)visible(buf, (size_t)r);
+	if (r > 0 && n)
+		r = (size_t)r > n ? -ERANGE : copy_to_user(ubuf, buf, (size_t)r) ? -EFAULT : r;
 	kfree(buf);
 	return r;
 }

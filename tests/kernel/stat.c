@@ -285,6 +285,27 @@ TEST_DIR(xattr_basic)
 	ERR(getxattr("f", "user.colour", buf, sizeof(buf)), ENODATA);
 }
 
+// Names of the administrator's own are not told to others.
+TEST_DIR(xattr_trusted_is_hidden)
+{
+	char buf[64];
+	int fd = OK(open("f", O_RDWR | O_CREAT, 0644));
+	if (geteuid() || fsetxattr(fd, "trusted.mark", "x", 1, 0) || fsetxattr(fd, "user.colour", "red", 3, 0))
+		SKIP("no trusted attributes here");
+	EQ(flistxattr(fd, buf, sizeof(buf)), 25);
+	EQ(flistxattr(fd, NULL, 0), 25);
+	ERR(flistxattr(fd, buf, 24), ERANGE);
+	pid_t p = OK(fork());
+	if (!p) {
+		OK(setuid(65534));
+		EQ(flistxattr(fd, buf, sizeof(buf)), 12);
+		STREQ(buf, "user.colour");
+		ERR(flistxattr(fd, buf, 11), ERANGE);
+		_exit(0);
+	}
+	EQ(t_wait(p), 0);
+}
+
 TEST_DIR(xattr_missing_is_clean_error)
 {
 	// ls, cp and tar ask for these on each file and must get one of two answers.
