@@ -9,7 +9,7 @@ void *realloc(void *p, size_t n);
 __attribute__((noreturn)) void abort(void);
 
 const uptr pf_user_min = 0x10000, pf_user_max = 0x7ffffffff000;
-const uptr pf_kernel_start = 0x600000000000, pf_kernel_end = 0x604010000000;
+const uptr pf_kernel_start = 0x680000000000, pf_kernel_end = 0x684010000000;
 
 static const u8 *image;
 static size_t image_len;

@@ -16,6 +16,6 @@ void kmalloc_init(u32 first, u32 end);	// [first, end): pages for slabs
 void kmalloc_trim(void);	// gives back slabs that nobody has needed since the last time; no locks held
 
 // Linear map and metadata array; set by the platform's layout.
-#define page_base 0x600010000000ul
+#define page_base 0x680010000000ul
 #define pmeta_base (page_base + 0x228000000ul)
 static inline struct pmeta *pmeta(u32 pfn) { return (struct pmeta *)pmeta_base + pfn; }

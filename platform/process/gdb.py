@@ -10,7 +10,7 @@ import struct
 
 import gdb
 
-K_LIN = 0x600000000000 + 0x10000000  # as in layout.h, like the next ones
+K_LIN = 0x680000000000 + 0x10000000  # as in layout.h, like the next ones
 WINDOWS = K_LIN + 0x8000000 + 0xD000
 WINDOW_STRIDE = 0x40000
 DEPTH = 24

@@ -4,7 +4,7 @@
 // map share one GiB, so that a process needs few page-table pages for the kernel.
 #pragma once
 
-#define K_BASE 0x600000000000	// kernel image (kernel.lds)
+#define K_BASE 0x680000000000	// kernel image (kernel.lds); above what AddressSanitizer's allocator takes (4 TiB from 0x600000000000 on)
 #define K_IMAGE_MAX 0x10000000	// 256 MiB of addresses for it
 #define K_LIN (K_BASE + K_IMAGE_MAX) // linear map of the memfd
 #define K_PUB (K_BASE + 0x8000000) // below it, with protection keys only (pku.c): a slot for each window that programs can reach

@@ -37,7 +37,7 @@ static void range(const char *name, unsigned long *from, unsigned long *to)
 	char line[256];
 	FILE *f = fopen("/proc/coffer/isolation", "re");
 
-	*from = 0x600000000000;
+	*from = 0x680000000000;
 	*to = *from + 0x10000;
 	if (!f)
 		return;

@@ -75,8 +75,8 @@ static void kernel_memory(unsigned long *from, unsigned long *to)
 	char line[256];
 	FILE *f = fopen("/proc/coffer/isolation", "re");
 
-	*from = 0x600010800000;
-	*to = 0x600020000000;
+	*from = 0x680010800000;
+	*to = 0x680020000000;
 	if (!f)
 		return;
 	*to = 0;
@@ -101,7 +101,7 @@ static void try_kernel_memory(void)
 	}
 	for (unsigned long p = from; p < from + 0x100000; p += 4096)
 		must_fault(p, true);
-	for (unsigned long p = 0x600000000000; p < 0x600000000000 + 64 * 4096; p += 4096)
+	for (unsigned long p = 0x680000000000; p < 0x680000000000 + 64 * 4096; p += 4096)
 		must_fault(p, false); // text
 }
 

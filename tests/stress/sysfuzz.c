@@ -109,7 +109,7 @@ u64 number(struct random *r)
 u64 bad_address(struct random *r)
 {
 	static const u64 odd[] = { 0, 1, 8, 4095, 0x7fffffffe000, 0x7fffffffefff, 0x7ffffffff000, 0x800000000000, 0xffff800000000000,
-		0xffffffffff600000, 0xfffffffffffffff8, 0x600000000000, 0x600000100000, 0x600010000000, 0x5ffffffff000, 0x600200000000 };
+		0xffffffffff600000, 0xfffffffffffffff8, 0x680000000000, 0x680000100000, 0x680010000000, 0x67fffffff000, 0x680200000000 };
 
 	return one_in(r, 3) ? (u64)arena + ARENA - below(r, 64) : odd[below(r, sizeof(odd) / sizeof(*odd))];
 }
