@@ -151,7 +151,7 @@ static int import(int argc, char **argv)
 		{"max-size", required_argument, NULL, 's'}, {"max-files", required_argument, NULL, 'n'}, {"quiet", no_argument, NULL, 'q'},
 		{"all-root", no_argument, NULL, 'r'}, {0},
 	};
-	struct rootfs_options o = {.limits = {ROOTFS_MAX_BYTES, ROOTFS_MAX_FILES}, .platform = "linux/amd64"};
+	struct rootfs_options o = {.limits = {ROOTFS_MAX_BYTES, ROOTFS_MAX_FILES, ATTRIBUTES_MAX_ALL}, .platform = "linux/amd64"};
 	bool force = false, quiet = false, made = false;
 	struct rootfs_result r = {0};
 	struct text proposal = {0};

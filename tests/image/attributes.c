@@ -279,7 +279,7 @@ static void layers(void)
 	err = tree_open(&tree, root, &f);
 	tree.attributes = &map;
 	for (int i = 0; i < 2 && !err; i++) {
-		struct rootfs_writer w = {.tree = &tree, .limits = {1 << 20, 1000}, .result = &r, .layer = true};
+		struct rootfs_writer w = {.tree = &tree, .limits = {1 << 20, 1000, 0}, .result = &r, .layer = true};
 
 		put_content(&t[i], (char[1024]){0}, 1024);
 		err = rootfs_tar_walk_memory(t[i].data, t[i].len, rootfs_whiteout, &w, &f);

@@ -86,7 +86,7 @@ static bool there(const char *name, struct stat *st)
 
 static int import_with(const char *from, const struct rootfs_options *given, struct rootfs_result *r, struct fault *f)
 {
-	struct rootfs_options o = given ? *given : (struct rootfs_options){.limits = {1 << 20, 1000}, .platform = "linux/amd64"};
+	struct rootfs_options o = given ? *given : (struct rootfs_options){.limits = {1 << 20, 1000, 0}, .platform = "linux/amd64"};
 	char *work = xasprintf("%s/work%d", top, rounds);
 	struct tree t;
 	int err;
@@ -394,7 +394,7 @@ static void containers(void)
 {
 	static const char *const names[DAMAGES] = {"", "", "oci_layer_byte", "oci_config_byte", "oci_size", "oci_architecture", "oci_layer_count", "oci_another_layer"};
 	static const char *const words[DAMAGES] = {"", "", "has not the digest", "has not the digest", "bytes, not the", "arm64", "layers", "is not the layer"};
-	struct rootfs_options other = {.limits = {1 << 20, 1000}, .platform = "linux/riscv64"}, tagged = {.limits = {1 << 20, 1000}, .platform = "linux/amd64", .tag = "1.0"};
+	struct rootfs_options other = {.limits = {1 << 20, 1000, 0}, .platform = "linux/riscv64"}, tagged = {.limits = {1 << 20, 1000, 0}, .platform = "linux/amd64", .tag = "1.0"};
 	struct rootfs_result r = {0};
 	struct fault f = {0};
 	char *tar, *command;
