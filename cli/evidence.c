@@ -17,6 +17,10 @@
 #include "lib/file.h"
 #include "ratls/certificate.h"
 
+static const char head[] = "-----BEGIN CERTIFICATE-----";
+
+static bool is_pem(const char *bytes, size_t len) { return len > sizeof head && !memcmp(bytes, head, sizeof head - 1); }
+
 static int read_into(struct bundle *b, const char *path, const char *member, struct fault *f)
 {
 	struct bundle other;
@@ -25,22 +29,19 @@ static int read_into(struct bundle *b, const char *path, const char *member, str
 	int err = file_read(path, BUNDLE_MAX_BYTES, &bytes, &len, f);
 	if (err)
 		return err;
-	if (!member || bundle_looks((uint8_t *)bytes, len)) {
+	if (bundle_looks((uint8_t *)bytes, len)) {
 		struct fault why = {""};
 		err = bundle_read(&other, (uint8_t *)bytes, len, &why);
 		if (err) {
 			fault_set(f, err, "%s: %s", path, why.text);
-		} else if (member && !json_object_get(other.json, member) && !json_object_get(other.json, "tpm_quote") &&
+		} else if (!json_object_get(other.json, member) && !json_object_get(other.json, "tpm_quote") &&
 			   !json_object_get(other.json, "device_evidence_list")) {
 			err = fault_set(f, -EINVAL, "%s has no %s: is it a file of collateral?", path, member);
 			bundle_free(&other);
 		} else {
 			const json_t *time = json_object_get(other.json, "time");
-			if (member)
-				bundle_merge(b, &other);
-			else
-				bundle_prefer(b, &other);
-			if (time && member)
+			bundle_merge(b, &other);
+			if (time)
 				json_object_set(b->json, "time", (json_t *)time);
 			bundle_free(&other);
 		}
@@ -51,28 +52,27 @@ static int read_into(struct bundle *b, const char *path, const char *member, str
 	return err;
 }
 
-static const char head[] = "-----BEGIN CERTIFICATE-----";
-
 // Collateral as a person has it: certificates in PEM (a device's or a chip's, and its makers'), or JSON.
 static int read_collateral(struct bundle *b, const char *path, struct fault *f)
 {
+	struct fault why = {""};
 	struct bundle other;
 	char *bytes;
 	size_t len;
 	int err = file_read(path, BUNDLE_MAX_BYTES, &bytes, &len, f);
 	if (err)
 		return err;
-	bool pem = len > sizeof head && !memcmp(bytes, head, sizeof head - 1);
-	if (!pem) {
-		err = read_into(b, path, NULL, f);
-	} else if (!(err = bundle_init(&other))) {
-		err = bundle_put_text(&other, "certificates", bytes, len);
+	bool pem = is_pem(bytes, len);
+	err = pem ? bundle_init(&other) : bundle_read(&other, (uint8_t *)bytes, len, &why);
+	if (!err) {
+		if (pem)
+			err = bundle_put_text(&other, "certificates", bytes, len);
 		if (!err)
 			bundle_prefer(b, &other);
 		bundle_free(&other);
 	}
 	free(bytes);
-	return err && pem ? fault_set(f, err, "%s: certificates that cannot be taken", path) : err;
+	return err ? fault_set(f, err, "%s: %s", path, pem ? "certificates that cannot be taken" : why.text) : 0;
 }
 
 int evidence_certificate(const char *path, X509 **cert, struct fault *f)
@@ -85,7 +85,7 @@ int evidence_certificate(const char *path, X509 **cert, struct fault *f)
 	if (err)
 		return err;
 	// Event logs and reports do not begin like DER's sequence of some kilobytes and end where it says.
-	bool pem = len > sizeof head && !memcmp(bytes, head, sizeof head - 1), der = len > 4 && !memcmp(bytes, "\x30\x82", 2);
+	bool pem = is_pem(bytes, len), der = len > 4 && !memcmp(bytes, "\x30\x82", 2);
 	if ((pem || der) && !cert_list_add(&l, bytes, len, NULL) && l.count == 1) {
 		*cert = l.certs[0];
 		l.count = 0;
