@@ -42,6 +42,20 @@ void setattr_cut(struct inode *ino, u64 size)
 	pc_put(pc);
 }
 
+u32 mode_written(const struct inode *ino)
+{
+	u32 bits = S_ISUID | (ino->mode & S_IXGRP ? S_ISGID : 0);
+
+	return unlikely(ino->mode & bits) && is_reg(ino) && !inode_capable(ino, CAP_FSETID) ? ino->mode & ~bits : ino->mode;
+}
+
+void setattr_written(const struct inode *ino, struct iattr *a)
+{
+	a->mode = mode_written(ino);
+	if (a->mode != ino->mode)
+		a->valid |= ATTR_MODE;
+}
+
 // at: how ino was reached; empty for objects without a name.
 static int set(struct inode *ino, const struct path *at, struct iattr *a)
 {
@@ -51,6 +65,8 @@ static int set(struct inode *ino, const struct path *at, struct iattr *a)
 	if (r)
 		return r;
 	inode_lock(ino);
+	if (a->valid & ATTR_SIZE)
+		setattr_written(ino, a);
 	r = setattr_checked(ino, a);
 	inode_unlock(ino);
 	if (a->valid & ATTR_SIZE) // what failed may have cut off a part
@@ -337,6 +353,13 @@ long sys_fallocate(int fd, int mode, s64 off, s64 len)
 		goto out;
 	}
 	r = f->ops->fallocate ? f->ops->fallocate(f, mode, (u64)off, (u64)len) : -EOPNOTSUPP;
+	if (!r && unlikely(mode_written(f->inode) != f->inode->mode)) {
+		struct iattr a = {0};
+		inode_lock(f->inode);
+		setattr_written(f->inode, &a);
+		r = setattr_checked(f->inode, &a);
+		inode_unlock(f->inode);
+	}
 	if (!r)
 		file_event(f, IN_MODIFY);
 out:

@@ -177,6 +177,8 @@ long fileattr_ioctl(struct file *f, u32 cmd, u64 arg);	// -ENOTTY: not one of th
 // --- checks shared by stat.c, dir.c, xattr.c
 int setattr_checked(struct inode *ino, struct iattr *a);	// asks the file system; inode lock held
 void setattr_copy(struct inode *i, const struct iattr *a);	// all but the size, and a new ctime; inode lock held
+u32 mode_written(const struct inode *ino);		// what is left of its mode when the caller changes contents: without CAP_FSETID no set-id bits
+void setattr_written(const struct inode *ino, struct iattr *a);	// takes them away with the change *a; inode lock held
 int setattr_plain(struct inode *i, const struct iattr *a);	// the same, for inodes that live in memory alone
 extern const struct inode_ops plain_iops;			// of those that have no size and no names: pipes, sockets
 void setattr_cut(struct inode *ino, u64 size);		// after it set a size: mappings lose what lies beyond; may sleep

@@ -189,9 +189,10 @@ static ssize_t write_some(struct inode *i, const struct fuse_file *ff, struct it
 // The mode bits that a write takes away.
 static void drop_suid(struct inode *i)
 {
-	struct iattr a = {.valid = ATTR_MODE, .mode = i->mode & ~(u32)(S_ISUID | (i->mode & S_IXGRP ? S_ISGID : 0))};
+	struct iattr a = {0};
 
-	if (unlikely(a.mode != i->mode) && !inode_capable(i, CAP_FSETID))
+	setattr_written(i, &a);
+	if (unlikely(a.valid))
 		fuse_setattr(i, &a);
 }
 

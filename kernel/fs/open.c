@@ -67,6 +67,7 @@ static int truncate_at_open(struct dentry *d)
 	struct inode *ino = d->inode;
 	struct iattr a = {.valid = ATTR_SIZE};
 	inode_lock(ino);
+	setattr_written(ino, &a);
 	// O_RDONLY | O_TRUNC writes, too
 	int r = __atomic_load_n(&ino->deny_write, __ATOMIC_SEQ_CST) ? -ETXTBSY : setattr_checked(ino, &a);
 	inode_unlock(ino);

@@ -532,8 +532,8 @@ static ssize_t file_write(struct file *f, struct iter *it, u64 *pos)
 		if (*pos > i->size)
 			i->size = *pos;
 		inode_touch(i, ATTR_MTIME);
-		if (unlikely(i->mode & (S_ISUID | S_ISGID)) && !inode_capable(i, CAP_FSETID))
-			i->mode &= ~(u32)(S_ISUID | (i->mode & S_IXGRP ? S_ISGID : 0));
+		if (unlikely(i->mode & (S_ISUID | S_ISGID)))
+			i->mode = mode_written(i);
 	}
 	charge(i);
 out:

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What files say about themselves: stat and its kin, times, modes, owners, access, statfs, attributes.
+#include <grp.h>
 #include <sys/statfs.h>
 #include <sys/time.h>
 #include <sys/xattr.h>
@@ -222,6 +223,71 @@ TEST_DIR(chown_as_root)
 	OK(lchown("l", 5, 5));
 	OK(stat("f", &st));
 	EQ(st.st_uid, 1000);
+}
+
+static mode_t after(mode_t mode, const char *how)
+{
+	struct stat st;
+	unlink("p");
+	int fd = OK(open("p", O_RDWR | O_CREAT, 0600));
+	EQ(write(fd, "12345678", 8), 8);
+	OK(fchmod(fd, mode));
+	if (*how == 'w')
+		EQ(pwrite(fd, "x", 1, 0), 1);
+	else if (*how == 't')
+		OK(truncate("p", how[1] == '=' ? 8 : 3));
+	else if (*how == 'f')
+		OK(ftruncate(fd, 5000));
+	else if (*how == 'o')
+		OK(close(OK(open("p", O_RDONLY | O_TRUNC))));
+	else if (*how == 'a')
+		OK(fallocate(fd, 0, 0, 5000));
+	OK(fstat(fd, &st));
+	OK(close(fd));
+	return st.st_mode & 07777;
+}
+
+// Who changes the contents of a program that gains rights takes these away from it, unless he has CAP_FSETID.
+TEST_DIR(setid_bits_go)
+{
+	static const char *const how[] = {"write", "truncate", "t=", "ftruncate", "open"};
+	OK(chmod(".", 0777));
+	mode_t root_keeps = after(06777, "write");
+	for (unsigned int k = 1; !geteuid() && k < 5; k++)
+		EQ(after(06777, how[k]), root_keeps);
+	unlink("p");
+	pid_t p = OK(fork());
+	if (!p) {
+		if (!geteuid()) {
+			OK(setgroups(0, NULL));
+			OK(setresgid(1234, 1234, 1234));
+			OK(setresuid(1234, 1234, 1234));
+		}
+		for (unsigned int k = 0; k < 5; k++) {
+			EQ(after(06777, how[k]), 0777);
+			EQ(after(06767, how[k]), 02767); // no group may execute it: a file of mandatory locks, once
+			EQ(after(04700, how[k]), 0700);
+			EQ(after(01755, how[k]), 01755);
+		}
+		_exit(0);
+	}
+	EQ(t_wait(p), 0);
+}
+
+// fallocate counts as a change of contents (since Linux 5.17; its tmpfs followed later).
+TEST_DIR(setid_bits_go_by_fallocate)
+{
+	if (access("/proc/coffer", F_OK))
+		SKIP("only inside an enclave");
+	OK(chmod(".", 0777));
+	pid_t p = OK(fork());
+	if (!p) {
+		OK(setresgid(1234, 1234, 1234));
+		OK(setresuid(1234, 1234, 1234));
+		EQ(after(06777, "allocate"), 0777);
+		_exit(0);
+	}
+	EQ(t_wait(p), 0);
 }
 
 TEST_DIR(access_modes)
