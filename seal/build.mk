@@ -39,10 +39,10 @@ $(B)/test/manyfiles: tests/seal/manyfiles.c
 	@echo "  CC   $@"
 	$(Q)$(CC) -std=gnu17 -O1 -g $(WARN) -D_GNU_SOURCE -o $@ $<
 TEST_BINS += $(B)/test/manyfiles
-$(B)/test/seal-fsops: tests/seal/fsops.c
+$(B)/test/seal-fsops: tests/seal/fsops.c tests/folder.h
 	@mkdir -p $(@D)
 	@echo "  CC   $@"
-	$(Q)$(CC) -std=gnu17 -O1 -g $(WARN) -D_GNU_SOURCE -o $@ $<
+	$(Q)$(CC) -std=gnu17 -O1 -g $(WARN) -D_GNU_SOURCE -I. -o $@ $<
 TEST_BINS += $(B)/test/seal-fsops
 
 # All of this at its full size; PARTS="crash powercut": only these (tests/seal/soak -l lists them).

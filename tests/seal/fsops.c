@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random file system calls in the current directory, one line each with what came of it: the same seed gives the same lines on every
+// Random file system calls in a folder, one line each with what came of it: the same seed gives the same lines on every
 // correct file system. tests/e2e/refusals/fsops compares a sealed volume in an enclave with the host's. What Linux leaves to the
 // file system (sizes of directories, places of holes, numbers) is not printed.
 //
-//	seal-fsops SEED STEPS
+//	seal-fsops SEED STEPS [DIR]	without DIR in a folder of its own, which goes afterwards
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
+
+#include "tests/folder.h"
 
 static unsigned long seed, step;
 static int fds[6] = {-1, -1, -1, -1, -1, -1};
@@ -214,6 +216,13 @@ static void tree(const char *path, int depth)
 int main(int argc, char **argv)
 {
 	unsigned long first = argc > 1 ? strtoul(argv[1], NULL, 0) : 1, steps = argc > 2 ? strtoul(argv[2], NULL, 0) : 1000;
+	char own[64];
+	if (argc < 4 && !test_folder(own, "fsops"))
+		return 1;
+	if (chdir(argc < 4 ? own : argv[3])) {
+		fprintf(stderr, "%s: %s\n", argv[3], strerror(errno));
+		return 1;
+	}
 	seed = first * 0x9e3779b97f4a7c15ul + 88172645463325252ul;
 	umask(0);
 	mkdir("d0", 0755), mkdir("d1", 0755), mkdir("d0/s", 0755);
