@@ -10,12 +10,9 @@
 
 #include "image/attributes.h"
 #include "image/build.h"
-#include "image/rootfs.h"
 #include "tests/folder.h"
+#include "tests/image/import.h"
 #include "tests/image/unit.h"
-
-static char top[64];
-static int rounds;
 
 // ---- tar files ----
 
@@ -92,29 +89,15 @@ static char *save(struct text *t, const char *name)
 	return path;
 }
 
-static char *root;
-
-static int import(const char *from, bool all_root, struct rootfs_result *r, struct fault *f)
+static int import_for(const char *from, bool all_root, struct rootfs_result *r, struct fault *f)
 {
-	char *work = xasprintf("%s/work%d", top, rounds);
-	struct rootfs_options o = {.limits = {1 << 22, 1000, 1 << 18}, .platform = "linux/amd64", .all_root = all_root, .work = work};
-	struct tree t;
-	int err;
-
-	free(root);
-	root = xasprintf("%s/root%d", top, rounds++);
-	err = tree_open(&t, root, f);
-	if (!err)
-		err = rootfs_import(&t, from, &o, r, f);
-	tree_close(&t);
-	free(work);
-	return err;
+	return import(from, (struct rootfs_options){.limits = {1 << 22, 1000, 1 << 18}, .platform = "linux/amd64", .all_root = all_root}, r, f);
 }
 
 static int import_tar(struct text *t, bool all_root, struct rootfs_result *r, struct fault *f)
 {
 	char *tar = save(t, "a.tar");
-	int err = import(tar, all_root, r, f);
+	int err = import_for(tar, all_root, r, f);
 
 	free(tar);
 	return err;
@@ -308,16 +291,16 @@ static void folders(void)
 	chmod(inner, 01777);
 	text_write_file(name, "text", 4, &f);
 	chmod(name, 04750);
-	unit_check(!import(from, false, &r, &f) && lists("./file type=file uid=0 gid=0 mode=4750\n./inner type=dir uid=0 gid=0 mode=1777\n"), "folder",
+	unit_check(!import_for(from, false, &r, &f) && lists("./file type=file uid=0 gid=0 mode=4750\n./inner type=dir uid=0 gid=0 mode=1777\n"), "folder",
 		   f.text);
 	rootfs_result_free(&r);
 	if (!geteuid() && !chown(name, 33, 44)) {
 		chmod(name, 0644);
-		unit_check(!import(from, false, &r, &f) && lists("./file type=file uid=33 gid=44 mode=0644\n./inner type=dir uid=0 gid=0 mode=1777\n"),
+		unit_check(!import_for(from, false, &r, &f) && lists("./file type=file uid=33 gid=44 mode=0644\n./inner type=dir uid=0 gid=0 mode=1777\n"),
 			   "folder_owners", f.text);
 		rootfs_result_free(&r);
 		chown(from, 33, 44);
-		unit_check(!import(from, false, &r, &f) && !r.owners && lists("./inner type=dir uid=0 gid=0 mode=1777\n"), "folder_of_a_user", f.text);
+		unit_check(!import_for(from, false, &r, &f) && !r.owners && lists("./inner type=dir uid=0 gid=0 mode=1777\n"), "folder_of_a_user", f.text);
 		rootfs_result_free(&r);
 	} else {
 		printf("skip folder_owners: not root\n");

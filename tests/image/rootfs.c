@@ -9,12 +9,9 @@
 #include <unistd.h>
 
 #include "image/oci.h"
-#include "image/rootfs.h"
 #include "tests/folder.h"
+#include "tests/image/import.h"
 #include "tests/image/unit.h"
-
-static char top[64];
-static int rounds;
 
 // ---- tar files, made by hand: what a well-behaved maker would not write ----
 
@@ -58,7 +55,7 @@ static void finish_tar(struct text *t)
 
 // ---- what came of it ----
 
-static char *root, *source;
+static char *source;
 
 static char *path_of(const char *name) { return xasprintf("%s%s", root, name); }
 
@@ -86,20 +83,7 @@ static bool there(const char *name, struct stat *st)
 
 static int import_with(const char *from, const struct rootfs_options *given, struct rootfs_result *r, struct fault *f)
 {
-	struct rootfs_options o = given ? *given : (struct rootfs_options){.limits = {1 << 20, 1000, 0}, .platform = "linux/amd64"};
-	char *work = xasprintf("%s/work%d", top, rounds);
-	struct tree t;
-	int err;
-
-	free(root);
-	root = xasprintf("%s/root%d", top, rounds++);
-	o.work = work;
-	err = tree_open(&t, root, f);
-	if (!err)
-		err = rootfs_import(&t, from, &o, r, f);
-	tree_close(&t);
-	free(work);
-	return err;
+	return import(from, given ? *given : (struct rootfs_options){.limits = {1 << 20, 1000, 0}, .platform = "linux/amd64"}, r, f);
 }
 
 static int import_text(struct text *t, struct rootfs_result *r, struct fault *f)
