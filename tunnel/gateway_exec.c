@@ -54,7 +54,8 @@ int gateway_exec(const char *path, const char *route, char *const *argv, int *st
 		err = choose(c, route, exec_hook(e), f);
 	if (!err) {
 		// The terminal is the program's: what is not wrong is not said.
-		tunnel_log_set(c->settings.log_level == TUNNEL_LOG_INFO ? TUNNEL_LOG_WARNING : c->settings.log_level, c->settings.log_json);
+		if (c->settings.log_level == TUNNEL_LOG_INFO)
+			c->settings.log_level = TUNNEL_LOG_WARNING;
 		err = engine_new(&engine, c, f);
 	}
 	tunnel_config_free(c);
