@@ -114,6 +114,8 @@ struct lane {
 	unsigned int back_off_ms, gateway;	// which gateway is tried next
 	int error;			// why the last try failed
 	char reason[256];
+
+	int64_t quiet_until_ms[2];	// of an egress route: when a server that cannot be reached, a client that was refused, is news again
 };
 
 struct worker {

@@ -20,6 +20,7 @@
 
 #define FLUSH_MS 30000	// for a client to take the end of what it was sent
 #define TURN_NOBODY 64	// reads of what nobody wants
+#define NEWS_AGAIN_MS 10000	// what does not work is said so often
 #define WATCHED (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
 static void close_flow(struct flow *f, int err, const char *why);
@@ -367,14 +368,37 @@ static void connected(struct flow *f, int fd)
 	link_flow_accept(f);
 }
 
+// Where a stream is meant to go: NULL, to what the route names.
+static const struct target *named(struct mux_stream *s)
+{
+	const struct target *t = s ? mux_target(s) : NULL;
+	return t && t->host == TARGET_NONE ? NULL : t;
+}
+
+// Whose gateway this is has to hear that its file and the world differ, and not once for each client.
+enum trouble { TROUBLE_SERVER, TROUBLE_CLIENT };
+static void say_trouble(struct lane *lane, enum trouble what, const struct target *t, int err, const char *why)
+{
+	static const char *const words[] = {"the server cannot be reached", "a client was refused"};
+	char where[TARGET_TEXT];
+	if (lane->w->now_ms < lane->quiet_until_ms[what])
+		return;
+	lane->quiet_until_ms[what] = lane->w->now_ms + NEWS_AGAIN_MS;
+	tunnel_log(TUNNEL_LOG_WARNING, words[what], LOG_TEXT("route", lane->r->c->name), LOG_TEXT("to", t ? target_text(t, where) : NULL),
+		   LOG_TEXT("reason", why), LOG_TEXT("error", strerrorname_np(-err)));
+}
+
 static void dialed(void *ctx, int fd, const char *why)
 {
 	struct flow *f = ctx;
 	f->dial = NULL;
-	if (fd < 0)
+	if (fd < 0) {
+		if (!named(f->stream))	// else it is the client's affair
+			say_trouble(f->lane, TROUBLE_SERVER, NULL, fd, why);
 		flow_cut(f, fd, why);
-	else
+	} else {
 		connected(f, fd);
+	}
 }
 
 static int dial_unix(struct flow *f)
@@ -415,14 +439,15 @@ int flow_begin(struct link *l, struct mux_stream *s)
 {
 	struct lane *lane = l->lane;
 	struct engine *e = lane->w->e;
-	const struct target *t = s ? mux_target(s) : NULL;
+	const struct target *t = named(s);
 	struct flow *f;
-	if (t && t->host == TARGET_NONE)
-		t = NULL;
 	if (lane->r->c->kind != ROUTE_EGRESS || (s && mux_kind(s) != MUX_TCP))
 		return -EOPNOTSUPP;
-	if (t ? !rules_match(lane->r->c->allow, t) : !lane->r->c->has_to)
+	if (t ? !rules_match(lane->r->c->allow, t) : !lane->r->c->has_to) {
+		say_trouble(lane, TROUBLE_CLIENT, t, -EACCES, t ? "`allow` has no rule for this destination" :
+			    "it names no destination, and the route has no `to`");
 		return -EACCES;
+	}
 	if (atomic_fetch_add(&e->connections, 1) >= lane->w->settings.connections) {
 		atomic_fetch_sub(&e->connections, 1);
 		lane_count(lane, COUNT_OVER_LIMIT, 1);
@@ -445,6 +470,8 @@ int flow_begin(struct link *l, struct mux_stream *s)
 		f->stream = NULL;
 		if (!s)
 			l->direct = NULL;
+		if (!t)
+			say_trouble(lane, TROUBLE_SERVER, NULL, err, strerror(-err));
 		close_flow(f, err, "the destination cannot be reached");
 	}
 	return err;

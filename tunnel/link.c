@@ -256,8 +256,8 @@ void link_fail(struct link *l, int err, const char *why)
 	size_t streams = l->mux ? mux_streams(l->mux) : l->direct != NULL;
 	snprintf(reason, sizeof reason, "%.*s", (int)sizeof reason - 1, why);	// it may be of what is freed here
 	count_failure(l, err);
-	// Scanners and health checks that never say a word are no news.
-	tunnel_log(!open && !l->client && !refused && !by_peer ? TUNNEL_LOG_DEBUG : TUNNEL_LOG_WARNING,
+	// Scanners and health checks that never say a word are no news. That this side has nothing to show (-EIO) is.
+	tunnel_log(!open && !l->client && !refused && !by_peer && err != -EIO ? TUNNEL_LOG_DEBUG : TUNNEL_LOG_WARNING,
 		words[refused ? 0 : by_peer ? 1 : open ? 2 : 3],
 		   LOG_TEXT("route", lane->r->c->name), LOG_TEXT("peer", link_peer_text(l, peer)), LOG_TEXT("reason", reason), LOG_TEXT("error",
 			strerrorname_np(-err)),
@@ -329,7 +329,8 @@ void link_retire(struct link *l)
 		if (l->mux)
 			mux_go(l->mux);
 		link_mark(l);
-	} else if (l->state == LINK_DIALING && list_empty(&l->waiting) && !l->direct) {
+	} else if ((l->state == LINK_DIALING || (l->state == LINK_HANDSHAKE && l->client)) && list_empty(&l->waiting) && !l->direct) {
+		link_break_off(l);	// nobody waits for it
 		link_bury(l);
 	}
 }
