@@ -262,7 +262,7 @@ static bool check_chain(const struct snp_input *in, struct attest_result *out, s
 					   : "AMD's root (Milan, Genoa, Turin)");
 		cert_subject(ordered[2], name, sizeof name);
 		bool simulated = root == SNP_ROOT_UNKNOWN && !strcmp(name, SIMTEE_ROOT_NAME);
-		attest_found(c, "'%s'%s", name, simulated ? ", simulated hardware that is not accepted here" : "");
+		attest_found(c, "'%s'%s", name, simulated ? ", simulated hardware: taken only where an insecure_... setting names this root" : "");
 
 		int err = snp_chain_dates(ordered, in->now, &why);
 		c = attest_check_add(out, "certificate-dates", !err);

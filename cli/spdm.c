@@ -226,6 +226,8 @@ static int spdm(int argc, char **argv)
 				 serves ? "responder takes one [ADDRESS:]PORT, and a command behind --" : "requester takes one HOST:PORT");
 	if (serves && !q.sides.o.attest)
 		return cli_usage(&command_spdm, "a responder shows what it runs on: --attest");
+	if (!serves && !q.sides.o.verify)
+		return cli_usage(&command_spdm, "which enclaves are meant? --measurement HEX (`coffer measure` prints it), --policy FILE or --any-measurement");
 	signal(SIGPIPE, SIG_IGN);
 	return serves ? responder(&q) : requester(&q);
 }

@@ -141,7 +141,7 @@ static int client(struct request *q, struct ratls_context *ctx)
 	char host[256];
 	int fd = tls_dial(q->where, host, &f);
 	if (fd < 0)
-		return failed(fd, f.text);
+		return cli_fail(&f);
 	int err = ratls_connect(&c, ctx, fd, q->name ? q->name : host, &e);
 	if (err)
 		return failed(err, e.text);
@@ -222,12 +222,29 @@ static int serve_child(void *ctx, int fd)
 	return serve_one(s->q, s->ctx, fd);
 }
 
+// By a connection that nobody speaks on.
+static int make_certificate(struct ratls_context *ctx, struct fault *f)
+{
+	struct ratls_connection *c;
+	struct ratls_error e = {""};
+	int pair[2], err;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+		return fault_errno(f, errno, "cannot make a socket");
+	close(pair[1]);
+	err = ratls_accept(&c, ctx, pair[0], &e);
+	if (err)
+		return fault_set(f, err, "%s", e.text);
+	ratls_close(c, 0);
+	return 0;
+}
+
 static int server(struct request *q, struct ratls_context *ctx)
 {
 	struct fault f = {""};
-	int s = tls_listen(q->where, &f), code = EXIT_OK;
+	// The certificate is made before anybody waits for it, once for all processes, and what cannot be shows at once.
+	int code = EXIT_OK, s = make_certificate(ctx, &f) ? -1 : tls_listen(q->where, &f);
 	if (s < 0)
-		return failed(s, f.text);
+		return cli_fail(&f);
 	if (!q->sides.quiet)
 		fprintf(stderr, "coffer: listening at %s\n", q->where);
 	if (q->command) {
@@ -268,6 +285,21 @@ static int tls(int argc, char **argv)
 		q.command = argv + optind;
 	if (!q.where || (q.command && (!serves || strcmp(argv[optind - 1], "--"))))
 		return cli_usage(&command_tls, serves ? "server takes one [ADDRESS:]PORT, and a command behind --" : "client takes one HOST:PORT");
+	const struct ratls_options *o = &q.sides.o;
+	const char *side = serves ? "client" : "server";
+	if ((o->token_keys_file || o->tpm_roots_file || o->insecure_simulated_root || o->insecure_accept_debug || (o->collateral_dir && !o->endorse)) && !o->verify)
+		return cli_usage(&command_tls, "which %ss are meant? --measurement HEX (`coffer measure` prints it), --policy FILE or --any-measurement", side);
+	if (!serves && !o->verify && !o->ca_file && !o->insecure_any_server)
+		return cli_usage(&command_tls, "say what the server must be: --measurement HEX (`coffer measure` prints it), --policy FILE, --any-measurement "
+				 "or --ca FILE; --insecure-any-server takes anybody");
+	if (o->token_file && !o->key_file)
+		return cli_usage(&command_tls, "a token is about a key: --key FILE");
+	if (o->certificate_file && !o->key_file)
+		return cli_usage(&command_tls, "--certificate needs the key of it: --key FILE");
+	if (o->endorse && !o->collateral_dir)
+		return cli_usage(&command_tls, "--endorse sends collateral along: from where? --collateral DIR");
+	if (o->peer_token_file && !o->token_keys_file)
+		return cli_usage(&command_tls, "--peer-token needs the keys of who may have signed it: --token-keys FILE");
 	signal(SIGPIPE, SIG_IGN);
 	int err = ratls_context_new(&ctx, &q.sides.o, &e);
 	if (err)

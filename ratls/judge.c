@@ -57,7 +57,7 @@ static int read_policy(struct judge *j, const struct ratls_options *o, struct fa
 	for (size_t i = 0; o->measurements && o->measurements[i]; i++) {
 		size_t len = strlen(o->measurements[i]);
 		if ((len != 64 && len != 96) || strspn(o->measurements[i], "0123456789abcdef") != len)
-			return fault_set(f, -EINVAL, "'%s' is no measurement in lower-case hex", o->measurements[i]);
+			return fault_set(f, -EINVAL, "'%s' is no measurement: 96 lower-case hexadecimal digits (64 for SGX), as `coffer measure` prints them", o->measurements[i]);
 		if (p->policy.measurement_count == POLICY_LIST_MAX)
 			return fault_set(f, -E2BIG, "more than %d measurements", POLICY_LIST_MAX);
 		strcpy(p->measurements[p->policy.measurement_count++], o->measurements[i]);
@@ -65,7 +65,7 @@ static int read_policy(struct judge *j, const struct ratls_options *o, struct fa
 		p->measured = true;
 	}
 	if (!p->measured && !o->any_measurement)
-		return fault_set(f, -EINVAL, "which enclaves are meant? The policy names no measurements, and any_measurement was not asked for");
+		return fault_set(f, -EINVAL, "which enclaves are meant? Name measurements, a policy that names some, or any_measurement");
 	p->policy.insecure_accept_simulated |= o->insecure_simulated_root != NULL;
 	p->policy.insecure_accept_debug |= o->insecure_accept_debug;
 	return 0;

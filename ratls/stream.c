@@ -55,6 +55,13 @@ static bool is_refusal(int alert)
 	}
 }
 
+static int lose_by_refusal(struct ratls_connection *c, int alert)
+{
+	if (alert == SSL_AD_CERTIFICATE_REQUIRED)	// OpenSSL 3.0 has no word for it
+		return connection_lose(c, fault_set(connection_reason(c), -EACCES, "the peer refuses this side: it asks for evidence or a certificate, and was shown none"));
+	return connection_lose(c, fault_set(connection_reason(c), -EACCES, "the peer refuses this side's certificate (%s)", SSL_alert_desc_string_long(alert)));
+}
+
 static int layer_trouble(struct ratls_connection *c, int err);
 
 // A peer that has gone may have said why before: an alert, or a verdict, that nobody has read yet. True: the connection is lost by that.
@@ -86,13 +93,26 @@ static int layer_trouble(struct ratls_connection *c, int err)
 	case -ENOMEM: return connection_lose(c, fault_set(connection_reason(c), err, "out of memory"));
 	case -EPROTO:
 		if (alert >= 0 && is_refusal(alert))
-			return connection_lose(c, fault_set(connection_reason(c), -EACCES, "the peer refuses this side's certificate (%s)", c->layer->why));
+			return lose_by_refusal(c, alert);
 		return connection_lose(c, fault_set(connection_reason(c), err, "%s %s", alert >= 0 ? "the peer ends TLS with the alert" : "the peer sends",
 						    c->layer->why));
 	// Frames tell an end from a cut.
 	case -ENODATA: return c->framed ? 0 : connection_lose(c, fault_set(connection_reason(c), -ECONNRESET, "the connection was cut"));
 	default:
 		return all_came ? 0 : connection_lose(c, fault_set(connection_reason(c), -ECONNRESET, "the connection was cut: %s", strerror(-err)));
+	}
+}
+
+// What people run into, in words of theirs; NULL: as OpenSSL says it.
+static const char *plain_words(unsigned long e)
+{
+	if (ERR_GET_LIB(e) != ERR_LIB_SSL)
+		return NULL;
+	switch (ERR_GET_REASON(e)) {
+	case SSL_R_HTTP_REQUEST: case SSL_R_HTTPS_PROXY_REQUEST: return "the peer does not speak TLS: it sends plain HTTP";
+	case SSL_R_WRONG_VERSION_NUMBER: return "the peer does not speak TLS: what it sends is something else";
+	case SSL_R_UNSUPPORTED_PROTOCOL: case SSL_R_TLSV1_ALERT_PROTOCOL_VERSION: return "the peer does not speak TLS 1.3, only older versions";
+	default: return NULL;
 	}
 }
 
@@ -108,6 +128,7 @@ int connection_trouble(struct ratls_connection *c, int ret, bool writing)
 	case SSL_ERROR_ZERO_RETURN: return 0;
 	default: break;
 	}
+	const char *said = plain_words(e);
 	ERR_error_string_n(e, why, sizeof why);
 	ERR_clear_error();
 	if (c->phase == RATLS_TLS && c->verdict && !c->verdict->accepted)
@@ -123,11 +144,10 @@ int connection_trouble(struct ratls_connection *c, int ret, bool writing)
 						    kind == SSL_ERROR_SYSCALL && saved ? ": " : "",
 						    kind == SSL_ERROR_SYSCALL && saved ? strerror(saved) : ""));
 	if (ERR_GET_LIB(e) == ERR_LIB_SSL && alert > 0 && is_refusal(alert))
-		return connection_lose(c, fault_set(connection_reason(c), -EACCES, "the peer refuses this side's certificate (%s)",
-						    SSL_alert_desc_string_long(alert)));
+		return lose_by_refusal(c, alert);
 	if (ERR_GET_REASON(e) == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE)
 		return connection_lose(c, fault_set(connection_reason(c), -EKEYREJECTED, "the peer is refused: it shows no certificate"));
-	return connection_lose(c, fault_set(connection_reason(c), -EPROTO, "TLS 1.3 failed: %s", why));
+	return connection_lose(c, fault_set(connection_reason(c), -EPROTO, "%s%s", said ? said : "TLS 1.3 failed: ", said ? "" : why));
 }
 
 // ---- sending ----

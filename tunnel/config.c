@@ -259,7 +259,7 @@ static int read_verify(struct reading *w, const json_t *o)
 	if (w->r->kind == ROUTE_EGRESS && t->insecure_any_server)
 		return wrong(w, "verify: insecure_any_server is about servers: an egress route that asks nothing of its clients has no `verify`");
 	if (!t->verify && !t->ca_file && !t->insecure_any_server)
-		return wrong(w, "verify: which enclaves are meant? Name measurements, a policy, any_measurement, token_keys or a ca");
+		return wrong(w, "verify: which enclaves are meant? Name measurements, a policy or any_measurement; or a ca for ordinary certificates");
 	if (w->r->gateway_name && !t->ca_file)
 		return wrong(w, "verify: name is what a certificate under `ca` must be for, and there is no ca");
 	return 0;
