@@ -192,6 +192,14 @@ static int convert(struct walk *w, yaml_node_t *n, const struct yamlcfg_type *t,
 	return err;
 }
 
+static int not_yaml(const yaml_parser_t *p, const char *text, size_t len, const char *name, struct fault *f)
+{
+	// libyaml's words for the commonest mistake name no cause.
+	bool tab = p->problem && strstr(p->problem, "start any token") && p->problem_mark.index < len && text[p->problem_mark.index] == '\t';
+	return fault_set(f, -EINVAL, "%s:%zu: %s", name, p->problem_mark.line + 1, tab ? "a tab: YAML is indented with spaces" :
+			 p->problem ? p->problem : "not YAML");
+}
+
 // libyaml resolves aliases by itself, which lets a small text stand for a huge tree: they are refused on the events,
 // before a document is built. Also refused there: anchors, explicit tags and a second document.
 static int refuse_indirection(const char *text, size_t len, const char *name, struct fault *f)
@@ -205,8 +213,7 @@ static int refuse_indirection(const char *text, size_t len, const char *name, st
 	yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
 	for (bool end = false; !end && !err;) {
 		if (!yaml_parser_parse(&parser, &e)) {
-			err = fault_set(f, -EINVAL, "%s:%zu: %s", name, parser.problem_mark.line + 1,
-					parser.problem ? parser.problem : "not YAML");
+			err = not_yaml(&parser, text, len, name, f);
 			break;
 		}
 		size_t line = e.start_mark.line + 1;
@@ -243,8 +250,7 @@ int yamlcfg_parse(const char *text, size_t len, const char *name, const struct y
 		return fault_set(f, -ENOMEM, "out of memory");
 	yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
 	if (!yaml_parser_load(&parser, &doc)) {
-		err = fault_set(f, -EINVAL, "%s:%zu: %s", name, parser.problem_mark.line + 1,
-				parser.problem ? parser.problem : "not YAML");
+		err = not_yaml(&parser, text, len, name, f);
 		goto out;
 	}
 	struct walk w = {.doc = &doc, .name = name, .fault = f};

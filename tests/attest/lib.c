@@ -148,6 +148,7 @@ static void test_yaml(void)
 	   "%s%s", f.text, text ? text : "");
 	free(text);
 	json_decref(o);
+	yaml_refused("a tab that indents", "command:\n\t- a\n", "x.yaml:2: a tab: YAML is indented with spaces");
 	yaml_refused("yaml: an unknown key names the nearest", "name: x\ncomand: [a]\n",
 		     "x.yaml:2: unknown key 'comand'; the "
 		     "nearest known key is 'command'");
