@@ -128,7 +128,7 @@ static const struct known verify_keys[] = {
 	 "evidence is checked here, by no service: `verify: {measurements, policy, collateral}`; or tokens of a service: `token_keys`"},
 	{"as_type", "evidence is checked here, by no service"}, {"as_addr", "evidence is checked here, by no service"},
 	{"as_is_grpc", "evidence is checked here, by no service"}, {"as_headers", "evidence is checked here, by no service"},
-	{"policy_ids", "policies are files here: `verify: {policy: FILE}` (coffer policy --help)"},
+	{"policy_ids", "policies are files here: `verify: {policy: FILE}` (docs/attestation.md)"},
 	{"trusted_certs_paths", "they check an attestation service's tokens; here `verify: {token_keys: FILE}` has such keys, as a JWKS"},
 	{"reference_values", "coffer reference import reads reference values; `verify: {measurements}` or a policy then names them"},
 	{"verify_signer_transparency", "no transparency log of signers is asked"},
@@ -418,7 +418,7 @@ static void top(struct import *m, const json_t *o)
 	if (!rest || !endpoint(m, rest, "control_interface.restful", "127.0.0.1", at))
 		return;
 	line(m, "admin: ", at);
-	note(m, CHANGED, "control_interface.restful", "its paths are /health, /metrics and /status; see docs/tunnel.md");
+	note(m, CHANGED, "control_interface.restful", "its paths are /healthz, /metrics and /status; see docs/tunnel.md");
 }
 
 static int routes(struct import *m, const json_t *o, const char *key, bool ingress, struct fault *f)
