@@ -51,19 +51,6 @@ static int in_child(int (*try)(void))
 	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -1;
 }
 
-static int try_dispatch(void)
-{
-	return prctl(59 /* PR_SET_SYSCALL_USER_DISPATCH */, 0 /* PR_SYS_DISPATCH_OFF */, 0, 0, 0);
-}
-
-static enum verdict look_dispatch(char *detail, size_t size)
-{
-	bool there = !in_child(try_dispatch);
-
-	SAY(there ? "system calls of programs are caught by Syscall User Dispatch" : "not in this kernel");
-	return there ? GOOD : MISSING;
-}
-
 static int try_seccomp(void)
 {
 	return prctl(PR_SET_SECCOMP, 2 /* SECCOMP_MODE_FILTER */, NULL, 0, 0) < 0 && errno == EFAULT ? 0 : -1;
@@ -73,7 +60,7 @@ static enum verdict look_seccomp(char *detail, size_t size)
 {
 	bool there = !in_child(try_seccomp);
 
-	SAY(there ? "host processes can be locked down" : "filters are not available here");
+	SAY(there ? "system calls of programs are caught, host processes locked down" : "filters are not available here");
 	return there ? GOOD : MISSING;
 }
 
@@ -168,8 +155,7 @@ static enum verdict look_pieces(char *detail, size_t size)
 
 static const struct finding needs[] = {
 	{"Linux", look_kernel, "Linux 5.11 or later on x86-64 is needed"},
-	{"syscall dispatch", look_dispatch, "a kernel with CONFIG_GENERIC_ENTRY (5.11 or later), and no sandbox around that hides it"},
-	{"seccomp", look_seccomp, "a kernel with CONFIG_SECCOMP_FILTER"},
+	{"seccomp", look_seccomp, "a kernel with CONFIG_SECCOMP_FILTER, and no sandbox around that hides it"},
 	{"fsgsbase", look_fsgsbase, "a CPU since 2012 and Linux 5.9 or later, booted without nofsgsbase"},
 	{"memory", look_memory, "raise the memory limit (ulimit -v, vm.overcommit_memory), or lower `memory:` in coffer.yaml"},
 	{"openat2", look_openat2, "Linux 5.6 or later; a container runtime may hide it"},

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Host threads between two tasks. Making and ending a thread of the host costs more than all else that a thread's life takes, so one whose
-// task has ended sleeps for the next task of its process, a few in each process. It keeps its window, signal stack and Syscall User
-// Dispatch; the new task's registers, vector state and figures are its own as if the thread were new.
+// task has ended sleeps for the next task of its process, a few in each process. It keeps its window and signal stack;
+// the new task's registers, vector state and figures are its own as if the thread were new.
 //
 // hproc->threads is one word, so that nobody is left asleep when the last thread leaves: how many threads there are, and which window
 // is the first on the list of those that sleep. Who leaves puts itself there in its last step, from which on it does not

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Raw host system calls. Only platform/process may include this; inlined into kernel text, the one
-// range that Syscall User Dispatch and the seccomp filter let through.
+// range that the seccomp filter lets through.
 #pragma once
 #include <asm/unistd_64.h>
 #include <asm/errno.h>

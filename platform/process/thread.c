@@ -214,9 +214,8 @@ void host_thread_init(void)
 
 	if (pku_on)
 		ss.sp = win_slot(w), ss.size = PUB_STRIDE - 2 * PUB_REGS;
-	if (S2(__NR_sigaltstack, &ss, 0) ||
-	    S5(__NR_prctl, 59 /* PR_SET_SYSCALL_USER_DISPATCH */, 1, kernel_text_start, kernel_text_end - kernel_text_start, 0))
-		panic("the host refuses Syscall User Dispatch");
+	if (S2(__NR_sigaltstack, &ss, 0))
+		panic("the host refuses a signal stack");
 	// Until now host signals would have run on the stack of the process that made this one. Who wanted to kick it before
 	// this has set task->work, which is looked at on the way out.
 	__atomic_exchange_n(&w->h.ready, 1, __ATOMIC_SEQ_CST);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Host signals: system calls that no trampoline caught (SIGSYS of Syscall User Dispatch), faults, and kicks. The
+// Host signals: system calls that no trampoline caught (SIGSYS of the seccomp filter), faults, and kicks. The
 // handlers do no kernel work: they move the interrupted registers into struct regs on the (empty)
 // kernel stack and point the host frame at ktrap, so that the kernel runs in ordinary thread context, with the
 // program's vector state live. Takes no locks.

@@ -90,7 +90,7 @@ void hot_touch(void);			// a new process
 void touch(const char *p, const char *end);
 bool hot_process_made(void);		// true: hot_collapse has work
 void hot_collapse(void);		// kernel thread
-void host_thread_init(void);		// altstack, Syscall User Dispatch: each new host task
+void host_thread_init(void);		// altstack: each new host task
 void window_guard(struct window *w);	// in the process that will stand on w's kernel stack
 void window_guards_drop(struct hproc *hp); // by a thread of hp
 void hproc_renew(struct hproc *hp);	// as if no thread had a guard page

@@ -453,3 +453,26 @@ TEST(vsyscall_free_time)
 	OK(gettimeofday(&tv, NULL));
 	CHECK(tv.tv_sec >= t && tv.tv_sec - t < 100);
 }
+
+// The page that old programs call for the time. A machine may do without it: then whoever calls it gets SIGSEGV.
+TEST(vsyscall_page)
+{
+	time_t t0 = time(NULL), t;
+	struct timeval tv = { 0 };
+	int st;
+	pid_t pid = fork();
+
+	OK(pid);
+	if (!pid) {
+		t = ((time_t(*)(time_t *))0xffffffffff600400)(NULL);
+		if (t < t0 || t - t0 > 100)
+			_exit(1);
+		if (((int (*)(struct timeval *, void *))0xffffffffff600000)(&tv, NULL))
+			_exit(2);
+		_exit(tv.tv_sec < t || tv.tv_sec - t > 100 ? 3 : 0);
+	}
+	OK(waitpid(pid, &st, 0));
+	if (WIFSIGNALED(st) && WTERMSIG(st) == SIGSEGV)
+		SKIP("no such page");
+	EQ(st, 0);
+}
