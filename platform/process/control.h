@@ -13,7 +13,7 @@
 #define CTL_RING WIN_MAX	// a request a window at most: it never runs over
 #define CTL_DEAD 256
 #define CTL_SAID 4096
-#define CTL_COUNTS 16	// shards of the counters
+#define CTL_COUNTS 64	// sets of counters (hostcall.c)
 #define CTL_TASKS 512	// most that are listed
 
 // One task of the enclave, as one that is for debugging shows it to the host.

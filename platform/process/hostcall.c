@@ -63,21 +63,31 @@ static void ring_ask(struct window *w, struct hc_desc *slot)
 		pf_wait(&slot->state, 1, NO_DEADLINE);
 }
 
-static void count(u32 shard, const struct hc_desc *d, u64 asked)
+static void add(u64 *n, u64 by, bool alone)
 {
-	struct ctl_counts *n = &CTL->counts[shard % CTL_COUNTS];
+	if (likely(alone))
+		__atomic_store_n(n, *n + by, __ATOMIC_RELAXED);
+	else
+		__atomic_fetch_add(n, by, __ATOMIC_RELAXED);
+}
 
-	__atomic_fetch_add(&n->calls, 1, __ATOMIC_RELAXED);
+// The first windows have counters of their own, the others share the last ones.
+static void count(u32 window, const struct hc_desc *d, u64 asked)
+{
+	bool alone = window < CTL_COUNTS - 1;
+	struct ctl_counts *n = &CTL->counts[alone ? window : CTL_COUNTS - 1];
+
+	add(&n->calls, 1, alone);
 	if (d->ret < 0)
 		return;
 	switch (d->op) {
-	case HC_BLOCK_READ: __atomic_fetch_add(&n->disk_read, asked, __ATOMIC_RELAXED); break;
-	case HC_BLOCK_WRITE: __atomic_fetch_add(&n->disk_written, asked, __ATOMIC_RELAXED); break;
+	case HC_BLOCK_READ: add(&n->disk_read, asked, alone); break;
+	case HC_BLOCK_WRITE: add(&n->disk_written, asked, alone); break;
 	case HC_READ:
-	case HC_RECV: __atomic_fetch_add(&n->in, (u64)d->ret, __ATOMIC_RELAXED); break;
+	case HC_RECV: add(&n->in, (u64)d->ret, alone); break;
 	case HC_WRITE:
 	case HC_CACHE_SEND:
-	case HC_SEND: __atomic_fetch_add(&n->out, (u64)d->ret, __ATOMIC_RELAXED); break;
+	case HC_SEND: add(&n->out, (u64)d->ret, alone); break;
 	}
 }
 
