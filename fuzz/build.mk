@@ -34,7 +34,7 @@ FUZZ_SRC_master = broker/master.c broker/master_wrap.c broker/backup_file.c brok
 FUZZERS += ratls_exchange
 FUZZ_SRC_ratls_exchange = ratls/frame.c ratls/exchange.c ratls/judge.c ratls/cache.c ratls/self.c ratls/work.c ratls/shed.c ratls/certificate.c ratls/certificate_make.c $(B)/lib/libcoffer.a
 FUZZERS += record
-FUZZ_SRC_record = ratls/layer.c ratls/record.c ratls/wire.c
+FUZZ_SRC_record = ratls/layer.c ratls/record.c ratls/gather.c ratls/wire.c seal/gcm.c
 FUZZERS += mux
 FUZZ_SRC_mux = tunnel/mux.c tunnel/mux_input.c tunnel/mux_frame.c tunnel/target.c
 FUZZERS += packet
@@ -72,7 +72,7 @@ define FUZZ_RULE
 $(B)/fuzz/$(1): fuzz/fuzz_$(1).c $(FUZZ_SRC_$(1))
 	@mkdir -p $$(@D)
 	@echo "  FUZZ $$@"
-	$$(Q)clang $$(FUZZ_CFLAGS) -o $$@ $$^ -lssl -lcrypto -lhogweed -lnettle -lgmp -ljansson -lyaml
+	$$(Q)clang $$(FUZZ_CFLAGS) -o $$@ $$^ $$(IPSEC_MB) -lssl -lcrypto -lhogweed -lnettle -lgmp -ljansson -lyaml
 endef
 $(foreach f,$(FUZZERS),$(eval $(call FUZZ_RULE,$(f))))
 

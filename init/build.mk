@@ -26,7 +26,7 @@ $(B)/lib/coffer/init-attest: $(INIT_ATTEST_OBJS)
 
 # The gateway is `coffer tunnel`'s engine, and judges evidence of every kind of hardware as that does.
 GATEWAY_OBJS = $(addprefix $(KB)/iobj/,init/gateway_main.o init/gateway_config.o init/gateway_plain.o init/gateway_dns.o)
-GATEWAY_PARTS = $(patsubst %.c,$(KB)/iobj/%.o,$(filter-out attest/simtee_main.c lib/pkcs11%,$(wildcard tunnel/*.c ratls/*.c attest/*.c lib/*.c)))
+GATEWAY_PARTS = $(patsubst %.c,$(KB)/iobj/%.o,seal/gcm.c $(filter-out attest/simtee_main.c lib/pkcs11%,$(wildcard tunnel/*.c ratls/*.c attest/*.c lib/*.c)))
 
 $(KB)/iobj/libparts.a: $(GATEWAY_PARTS)
 	@echo "  AR   $@"
@@ -35,7 +35,7 @@ $(KB)/iobj/libparts.a: $(GATEWAY_PARTS)
 $(B)/lib/coffer/gateway: $(GATEWAY_OBJS) $(KB)/iobj/libparts.a
 	@mkdir -p $(@D)
 	@echo "  LD   $@"
-	$(Q)$(CC) $(ILDFLAGS) -o $@ $^ $(RATLS_LIBS)
+	$(Q)$(CC) $(ILDFLAGS) -o $@ $^ $(IPSEC_MB) $(RATLS_LIBS)
 
 BINS += $(B)/lib/coffer/init $(B)/lib/coffer/init-attest $(B)/lib/coffer/gateway
 COFFER_OBJS += $(B)/obj/init/gateway_config.o $(B)/obj/init/gateway_dns.o $(B)/obj/init/settings.o $(B)/obj/init/exec_request.o $(B)/obj/init/exec_user.o $(B)/obj/init/attest.o $(B)/obj/init/exchange.o $(B)/obj/init/anchor.o $(B)/obj/init/anchor_tpm.o $(B)/obj/init/sealing.o $(B)/obj/init/secrets.o $(B)/obj/init/identity.o

@@ -9,7 +9,7 @@ COFFER_OBJS += $(RATLS_OBJS)
 $(B)/lib/libcoffer-ratls.a: $(RATLS_OBJS) $(B)/lib/libcoffer.a
 	@mkdir -p $(@D)
 	@echo "  AR   $@"
-	$(Q)ld -r -o $(B)/lib/ratls.o $(RATLS_OBJS) $(B)/lib/libcoffer.a
+	$(Q)ld -r -o $(B)/lib/ratls.o $(RATLS_OBJS) $(B)/lib/libcoffer.a $(IPSEC_MB)
 	$(Q)[ -n "$(SAN)" ] || objcopy $(RATLS_API:%=--keep-global-symbol=%) $(B)/lib/ratls.o
 	$(Q)rm -f $@ && ar rcs $@ $(B)/lib/ratls.o && rm -f $(B)/lib/ratls.o
 

@@ -9,7 +9,10 @@
 #include <openssl/kdf.h>
 #include <openssl/params.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "ratls/gather.h"
 
 #define COPIED_MAX 1024	// what is sealed in place: a copy costs less than another call
 
@@ -24,6 +27,7 @@ static const struct {
 };
 
 #define SUITES (sizeof suites / sizeof *suites)
+#define AES_256 1	// of these: what two of our ends agree on
 
 // Looked up once: that takes longer than what is done with them.
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -59,8 +63,11 @@ static bool expand(const struct tls13_keys *k, const char *label, uint8_t *out, 
 static bool set_keys(struct tls13_keys *k, int seals)
 {
 	uint8_t key[32];
-	bool ok = expand(k, "key", key, suites[k->suite].key_len) && expand(k, "iv", k->iv, sizeof k->iv) &&
-		  EVP_CipherInit_ex2(k->aead, ciphers[k->suite], key, NULL, seals, NULL) == 1;
+	bool ok = expand(k, "key", key, suites[k->suite].key_len) && expand(k, "iv", k->iv, sizeof k->iv);
+	if (ok && k->gcm)
+		gcm_key_set(k->gcm, key);
+	else if (ok)
+		ok = EVP_CipherInit_ex2(k->aead, ciphers[k->suite], key, NULL, seals, NULL) == 1;
 	OPENSSL_cleanse(key, sizeof key);
 	k->sequence = 0;
 	return ok;
@@ -74,9 +81,13 @@ int tls13_open_keys(struct tls13_keys *k, uint16_t suite, const uint8_t *secret,
 		i++;
 	if (i == SUITES || suites[i].secret_len != len || !ciphers[i] || !kdf)
 		return -ENOTSUP;
-	*k = (struct tls13_keys){.aead = EVP_CIPHER_CTX_new(), .suite = i};
+	*k = (struct tls13_keys){.suite = i};
+	if (i == AES_256 && gather_ready())
+		k->gcm = aligned_alloc(_Alignof(struct gcm_key), sizeof *k->gcm);
+	else
+		k->aead = EVP_CIPHER_CTX_new();
 	memcpy(k->secret, secret, len);
-	if (k->aead && set_keys(k, seals))
+	if ((k->gcm || k->aead) && set_keys(k, seals))
 		return 0;
 	tls13_close_keys(k);
 	ERR_clear_error();
@@ -86,11 +97,11 @@ int tls13_open_keys(struct tls13_keys *k, uint16_t suite, const uint8_t *secret,
 int tls13_update_keys(struct tls13_keys *k)
 {
 	uint8_t next[RECORD_SECRET_MAX];
-	int seals = EVP_CIPHER_CTX_is_encrypting(k->aead);
+	int seals = k->aead && EVP_CIPHER_CTX_is_encrypting(k->aead);
 	bool ok = expand(k, "traffic upd", next, suites[k->suite].secret_len);
 	if (ok) {
 		memcpy(k->secret, next, suites[k->suite].secret_len);
-		ok = EVP_CIPHER_CTX_reset(k->aead) == 1 && set_keys(k, seals);
+		ok = (!k->aead || EVP_CIPHER_CTX_reset(k->aead) == 1) && set_keys(k, seals);
 	}
 	OPENSSL_cleanse(next, sizeof next);
 	if (ok)
@@ -103,21 +114,31 @@ int tls13_update_keys(struct tls13_keys *k)
 void tls13_close_keys(struct tls13_keys *k)
 {
 	EVP_CIPHER_CTX_free(k->aead);	// wipes the key
+	if (k->gcm)
+		OPENSSL_cleanse(k->gcm, sizeof *k->gcm);
+	free(k->gcm);
 	OPENSSL_cleanse(k, sizeof *k);
 }
 
-// The AEAD for the next record (section 5.3), with its head as what is authenticated beside. The number is used up, whatever becomes of the record.
-static int begin(struct tls13_keys *k, const uint8_t head[RECORD_HEAD])
+// The nonce of the next record (section 5.3). The number is used up, whatever becomes of the record.
+static int take_number(struct tls13_keys *k, uint8_t nonce[sizeof k->iv])
 {
-	uint8_t nonce[sizeof k->iv];
-	int n;
-	if (!k->aead || k->sequence == UINT64_MAX)
+	if ((!k->aead && !k->gcm) || k->sequence == UINT64_MAX)
 		return -EOVERFLOW;
-	memcpy(nonce, k->iv, sizeof nonce);
+	memcpy(nonce, k->iv, sizeof k->iv);
 	for (unsigned int i = 0; i < 8; i++)
 		nonce[4 + i] ^= (uint8_t)(k->sequence >> (56 - 8 * i));
 	k->sequence++;
-	return EVP_CipherInit_ex2(k->aead, NULL, NULL, nonce, -1, NULL) == 1 && EVP_CipherUpdate(k->aead, NULL, &n, head, RECORD_HEAD) == 1 ? 0 : -ENOMEM;
+	return 0;
+}
+
+// ---- by OpenSSL ----
+
+// The next record, with its head, which is authenticated beside.
+static bool begin(struct tls13_keys *k, const uint8_t *nonce, const uint8_t head[RECORD_HEAD])
+{
+	int n;
+	return EVP_CipherInit_ex2(k->aead, NULL, NULL, nonce, -1, NULL) == 1 && EVP_CipherUpdate(k->aead, NULL, &n, head, RECORD_HEAD) == 1;
 }
 
 // One more piece of it, to *to, which moves on.
@@ -130,31 +151,58 @@ static bool pass(struct tls13_keys *k, uint8_t **to, const uint8_t *from, size_t
 	return true;
 }
 
+static bool seal_pieces(struct tls13_keys *k, const uint8_t *nonce, const uint8_t *record, uint8_t *to, const struct gather_piece *pieces,
+			unsigned int count)
+{
+	int n;
+	bool ok = begin(k, nonce, record);
+	for (unsigned int i = 0; ok && i < count; i++)
+		ok = pass(k, &to, pieces[i].bytes, pieces[i].len);
+	return ok && EVP_CipherFinal_ex(k->aead, to, &n) == 1 && EVP_CIPHER_CTX_ctrl(k->aead, EVP_CTRL_AEAD_GET_TAG, RECORD_TAG, to) == 1;
+}
+
+static bool open_body(struct tls13_keys *k, const uint8_t *nonce, const uint8_t *record, uint8_t *content, size_t len)
+{
+	uint8_t *to = content;
+	int n;
+	if (begin(k, nonce, record) && EVP_CIPHER_CTX_ctrl(k->aead, EVP_CTRL_AEAD_SET_TAG, RECORD_TAG, content + len) == 1 && pass(k, &to, content, len) &&
+	    EVP_CipherFinal_ex(k->aead, to, &n) == 1)
+		return true;
+	OPENSSL_cleanse(content, len);	// nobody may see what nobody vouches for
+	ERR_clear_error();
+	return false;
+}
+
+// ---- records ----
+
 ssize_t tls13_seal(struct tls13_keys *k, enum record_type type, const uint8_t *head, size_t head_len, const uint8_t *bytes, size_t len, uint8_t *out)
 {
 	size_t content = head_len + len, body = content + 1 + RECORD_TAG;
-	uint8_t *to = out + RECORD_HEAD, last = (uint8_t)type;
-	int n;
+	uint8_t *to = out + RECORD_HEAD, last = (uint8_t)type, nonce[sizeof k->iv];
+	const struct gather_piece apart[] = {{head, head_len}, {bytes, len}, {&last, 1}}, together = {to, content + 1};
+	bool copies = content <= COPIED_MAX, ok = true;
 	out[0] = RECORD_DATA;
 	out[1] = 3, out[2] = 3;
 	out[3] = (uint8_t)(body >> 8), out[4] = (uint8_t)body;
-	int err = begin(k, out);
+	int err = take_number(k, nonce);
 	if (err)
 		return err;
-	bool ok;
-	if (content <= COPIED_MAX) {
+	if (copies) {
 		if (head_len)
 			memcpy(to, head, head_len);
 		if (len)
 			memcpy(to + head_len, bytes, len);
 		to[content] = last;
-		ok = pass(k, &to, to, content + 1);
-	} else {
-		ok = pass(k, &to, head, head_len) && pass(k, &to, bytes, len) && pass(k, &to, &last, 1);
 	}
-	if (!ok || EVP_CipherFinal_ex(k->aead, to, &n) != 1 || EVP_CIPHER_CTX_ctrl(k->aead, EVP_CTRL_AEAD_GET_TAG, RECORD_TAG, to) != 1)
-		return -ENOMEM;
-	return (ssize_t)(RECORD_HEAD + body);
+	if (!k->gcm) {
+		ok = copies ? seal_pieces(k, nonce, out, to, &together, 1) : seal_pieces(k, nonce, out, to, apart, 3);
+	} else if (copies) {
+		struct gcm_ctx c;
+		gcm_encrypt(k->gcm, &c, to, to, content + 1, nonce, out, RECORD_HEAD, to + content + 1);
+	} else {
+		gather_seal(k->gcm, to, apart, 3, nonce, out, RECORD_HEAD);
+	}
+	return ok ? (ssize_t)(RECORD_HEAD + body) : -ENOMEM;
 }
 
 ssize_t tls13_length(const uint8_t *bytes, size_t len)
@@ -170,20 +218,16 @@ ssize_t tls13_length(const uint8_t *bytes, size_t len)
 
 ssize_t tls13_open(struct tls13_keys *k, uint8_t *bytes, size_t len, uint8_t *type)
 {
-	uint8_t *content = bytes + RECORD_HEAD, *to = content;
-	int n;
+	uint8_t *content = bytes + RECORD_HEAD, nonce[sizeof k->iv];
+	struct gcm_ctx c;
 	if (len < RECORD_HEAD + 1 + RECORD_TAG)	// not even a type
 		return -EBADMSG;
 	size_t inner = len - RECORD_HEAD - RECORD_TAG;
-	int err = begin(k, bytes);
+	int err = take_number(k, nonce);
 	if (err)
 		return err;
-	if (EVP_CIPHER_CTX_ctrl(k->aead, EVP_CTRL_AEAD_SET_TAG, RECORD_TAG, content + inner) != 1 || !pass(k, &to, content, inner) ||
-	    EVP_CipherFinal_ex(k->aead, to, &n) != 1) {
-		OPENSSL_cleanse(content, inner);	// nobody may see what nobody vouches for
-		ERR_clear_error();
+	if (k->gcm ? gcm_decrypt(k->gcm, &c, content, content, inner, nonce, bytes, RECORD_HEAD, content + inner) : !open_body(k, nonce, bytes, content, inner))
 		return -EBADMSG;
-	}
 	if (inner > RECORD_PLAIN_MAX + 1)
 		return -EMSGSIZE;
 	while (inner && !content[inner - 1])	// padding

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside ratls/: records of TLS 1.3 (RFC 8446 section 5), one direction of a connection: sealed and opened with the keys of its traffic secret. OpenSSL's
-// AEAD, key schedule and wiping; what is here puts them together. No I/O, no clock, no locks; belongs to one connection.
+// Inside ratls/: records of TLS 1.3 (RFC 8446 section 5), one direction of a connection: sealed and opened with the keys of its traffic secret.
+// OpenSSL's key schedule and AEADs, but for AES-256-GCM, which is libIPSec_MB's where the CPU has what that needs; what is here puts them together.
+// No I/O, no clock, no locks; belongs to one connection.
 #ifndef COFFER_RATLS_RECORD_H
 #define COFFER_RATLS_RECORD_H
 
@@ -24,8 +25,11 @@ enum record_type {
 	RECORD_DATA = 23,
 };
 
+struct gcm_key;
+
 struct tls13_keys {
-	EVP_CIPHER_CTX *aead;		// with the key set; NULL: closed
+	EVP_CIPHER_CTX *aead;		// with the key set; NULL: there is
+	struct gcm_key *gcm;		// this one instead; or they are closed
 	uint64_t sequence;		// of the next record
 	unsigned int suite;		// place in record.c's table
 	uint8_t iv[12];
