@@ -258,7 +258,7 @@ int connection_tick(struct ratls_connection *c, bool *overdue)
 
 int64_t connection_deadline(int timeout_ms)
 {
-	return timeout_ms < 0 ? INT64_MAX : clock_ms() + timeout_ms;
+	return timeout_ms < 0 ? INT64_MAX : timeout_ms ? clock_ms() + timeout_ms : 0;	// which is over
 }
 
 static int64_t due_ms(const struct ratls_connection *c)
@@ -507,8 +507,10 @@ int ratls_close(struct ratls_connection *c, int timeout_ms)
 
 short ratls_wants(const struct ratls_connection *c, int *timeout_ms, bool *ready)
 {
-	int64_t now = clock_ms(), wake = wake_ms(c, now);
-	*timeout_ms = wake < 0 ? -1 : wake <= now ? 0 : wake - now > 3600000 ? 3600000 : (int)(wake - now);
+	if (timeout_ms) {
+		int64_t now = clock_ms(), wake = wake_ms(c, now);
+		*timeout_ms = wake < 0 ? -1 : wake <= now ? 0 : wake - now > 3600000 ? 3600000 : (int)(wake - now);
+	}
 	*ready = c->stash || c->failed || (c->ended && !c->ended_told);
 	if (c->phase == RATLS_BEGIN || c->phase == RATLS_CHECK)
 		return 0;

@@ -128,10 +128,10 @@ int ratls_end(struct ratls_connection *c, int timeout_ms);
 int ratls_close(struct ratls_connection *c, int timeout_ms);
 
 // For event loops: what poll(2) should wait for (POLLIN, POLLOUT; 0: neither, and not for its end), and in how many milliseconds something is due at
-// the latest (-1: nothing is). Then ratls_handshake or ratls_read is to be called, also when nothing came: it keeps the time of proofs. Who has no
-// room for data calls ratls_write with no bytes instead: challenges are answered, and data are kept for later (POLLIN is not wanted when no more can
-// be). POLLOUT is about what the library has left to send: who waits with bytes of its own adds it. *ready: ratls_read would not wait, whatever poll
-// says. Ask anew after each call.
+// the latest (-1: nothing is; `timeout_ms` may be NULL). Then ratls_handshake or ratls_read is to be called, also when nothing came: it keeps the time of
+// proofs. Who has no room for data calls ratls_write with no bytes instead: challenges are answered, and data are kept for later (POLLIN is not wanted when
+// no more can be). POLLOUT is about what the library has left to send: who waits with bytes of its own adds it. *ready: ratls_read would not wait, whatever
+// poll says. Ask anew after each call.
 short ratls_wants(const struct ratls_connection *c, int *timeout_ms, bool *ready);
 int ratls_fd(const struct ratls_connection *c);
 

@@ -125,7 +125,8 @@ struct worker {
 	unsigned int index;
 	pthread_t thread;
 	int epoll;
-	struct source wake, inbox_source;
+	struct source wake, alarm, inbox_source;
+	int64_t alarm_ms;		// when `alarm` will be ready; INT64_MAX: it is not set
 	pthread_mutex_t lock;		// of the next
 	struct message *first, **last;
 	bool awake, ended;		// a message is on its way already; nobody reads them any more

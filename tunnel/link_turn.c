@@ -240,11 +240,10 @@ static ssize_t make_bytes(struct link *l, uint8_t *buf)
 
 static int flush(struct link *l)
 {
-	int wait;
 	bool ready;
 	int err = send_rest(l);
 	// What TLS holds back goes first: no more is read from anywhere until then.
-	if (!err && ratls_wants(l->c, &wait, &ready) & POLLOUT)
+	if (!err && ratls_wants(l->c, NULL, &ready) & POLLOUT)
 		err = (int)ratls_write(l->c, "", 0, 0);
 	for (unsigned int turn = 0; !err; turn++) {
 		if (turn == TURN_WRITES) {
@@ -302,7 +301,6 @@ static ssize_t gather(struct link *l, size_t *have)
 	if (l->ended)
 		return -EAGAIN;
 	while (*have < WORKER_BUFFER) {
-		int wait;
 		bool ready = true;
 		ssize_t n = ratls_read(l->c, w->buffer + *have, WORKER_BUFFER - *have, 0);
 		if (n <= 0)
@@ -311,7 +309,7 @@ static ssize_t gather(struct link *l, size_t *have)
 		l->heard_ms = w->now_ms;
 		l->pinged = false;
 		if (*have < FEW_BYTES)	// most likely all: to ask in vain costs as much as this took
-			ratls_wants(l->c, &wait, &ready);
+			ratls_wants(l->c, NULL, &ready);
 		if (!ready)
 			return -EAGAIN;
 	}
@@ -355,10 +353,9 @@ static int receive(struct link *l)
 
 static bool is_over(const struct link *l)
 {
-	int wait;
 	bool ready;
 	// What TLS has taken and the socket has not would be lost with the connection.
-	if (l->rest || l->kept || ratls_wants(l->c, &wait, &ready) & POLLOUT)
+	if (l->rest || l->kept || ratls_wants(l->c, NULL, &ready) & POLLOUT)
 		return false;
 	if (l->mux)
 		return (l->ended || l->state == LINK_GOING) && !mux_streams(l->mux) && !mux_pending(l->mux);

@@ -11,6 +11,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "lib/tls.h"
@@ -86,6 +87,15 @@ static void on_wake(struct source *s, uint32_t events)
 	(void)events;
 	eventfd_read(s->fd, &ignored);
 	take_messages(list_entry(s, struct worker, wake), false);
+}
+
+// The time that was waited for has come; timers_run looks what is due.
+static void on_alarm(struct source *s, uint32_t events)
+{
+	uint64_t ignored;
+	(void)events;
+	if (read(s->fd, &ignored, sizeof ignored) > 0)
+		list_entry(s, struct worker, alarm)->alarm_ms = INT64_MAX;
 }
 
 static void on_inbox(struct source *s, uint32_t events)
@@ -408,13 +418,21 @@ static void give_turns(struct worker *w)
 	}
 }
 
-static int patience(const struct worker *w)
+// For how long to wait for descriptors. Timers have one of their own, which is set only when one is due before all that it was set for: to wait with
+// a limit costs a timer of the kernel's each time.
+static int patience(struct worker *w)
 {
 	int64_t next = timers_next(&w->timers);
 	if (!list_empty(&w->dirty))
 		return 0;
-	if (next < 0)
+	if (next < 0 || next >= w->alarm_ms)
 		return -1;
+	// Zero would stop it.
+	const struct itimerspec at = {.it_value = {.tv_sec = next / 1000, .tv_nsec = next % 1000 * 1000000 + 1}};
+	if (!timerfd_settime(w->alarm.fd, TFD_TIMER_ABSTIME, &at, NULL)) {
+		w->alarm_ms = next;
+		return -1;
+	}
 	int64_t wait = next - clock_ms();
 	return wait < 0 ? 0 : wait > 60000 ? 60000 : (int)wait;
 }
@@ -449,6 +467,8 @@ int worker_init(struct worker *w, struct engine *e, unsigned int index)
 	*w = (struct worker){.e = e, .settings = e->settings, .index = index, .epoll = epoll_create1(EPOLL_CLOEXEC), .now_ms = clock_ms(), .spare = open("/dev/null",
 		O_RDONLY | O_CLOEXEC)};
 	w->wake = (struct source){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .event = on_wake};
+	w->alarm = (struct source){.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), .event = on_alarm};
+	w->alarm_ms = INT64_MAX;
 	w->last = &w->first;
 	pthread_mutex_init(&w->lock, NULL);
 	list_head(&w->lanes);
@@ -459,13 +479,15 @@ int worker_init(struct worker *w, struct engine *e, unsigned int index)
 	list_head(&w->dead_carriers);
 	w->buffer = malloc(WORKER_BUFFER);
 	w->out_buffer = malloc(WORKER_BUFFER);
-	if (w->epoll < 0 || w->wake.fd < 0 || w->spare < 0)
+	if (w->epoll < 0 || w->wake.fd < 0 || w->alarm.fd < 0 || w->spare < 0)
 		return -errno;
 	int err = w->buffer && w->out_buffer ? dial_inbox_new(&w->inbox, e->dials) : -ENOMEM;
 	if (err)
 		return err;
 	w->inbox_source = (struct source){.fd = dial_inbox_fd(w->inbox), .event = on_inbox};
 	err = worker_watch(w, &w->wake, EPOLLIN);
+	if (!err)
+		err = worker_watch(w, &w->alarm, EPOLLIN);
 	return err ? err : worker_watch(w, &w->inbox_source, EPOLLIN);
 }
 
@@ -485,6 +507,8 @@ void worker_end(struct worker *w)
 		close(w->epoll);
 	if (w->wake.fd >= 0)
 		close(w->wake.fd);
+	if (w->alarm.fd >= 0)
+		close(w->alarm.fd);
 	if (w->spare >= 0)
 		close(w->spare);
 	pthread_mutex_destroy(&w->lock);
