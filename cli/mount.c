@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `coffer mount`: a sealed volume as a folder of the owner's machine.
 #include <getopt.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -27,12 +28,23 @@ static int mount_words(struct seal_mount_options *m, char *words)
 	return 0;
 }
 
+static void say_rollback(void *ctx)
+{
+	const struct seal_mount_options *m = ctx;
+	struct seal_tool_anchored a;
+	char text[128];
+
+	seal_tool_last_anchored(&a);
+	if (!a.asked || (!a.known && m->read_only)) // who writes has made himself known to the anchor
+		fprintf(stderr, "coffer: rollback %s\n", owner_anchor_text(text, sizeof(text)));
+}
+
 static int mount_volume(int argc, char **argv)
 {
 	static const struct option options[] = {
 		OWNER_OPTIONS, {"foreground", no_argument, NULL, 'f'}, {"keep-owner", no_argument, NULL, 'k'}, {0},
 	};
-	struct seal_mount_options m = {0};
+	struct seal_mount_options m = {.mounted = say_rollback, .ctx = &m};
 	struct seal_tool_err e = {0};
 	struct owner o = {0};
 	struct fault f = {0};

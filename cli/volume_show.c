@@ -181,6 +181,7 @@ int volume_fsck(struct request *r)
 	struct fsck f = {.r = r};
 	const struct seal_checker how = {.finding = fsck_finding, .repair = fsck_repair, .progress = fsck_progress, .ctx = &f};
 	struct seal_fsck_stats s = {0};
+	struct seal_tool_anchored a;
 	struct seal_tool_err e = {0};
 	u8 key[SEAL_KEY_BYTES];
 	s64 left;
@@ -200,10 +201,11 @@ int volume_fsck(struct request *r)
 		volume_result((int)left, &e);
 		return cli_stopped() ? STOPPED : FAILED;
 	}
+	seal_tool_last_anchored(&a);
 	if (r->json)
 		printf("{\"whole\":%s,\"files\":%" PRIu64 ",\"folders\":%" PRIu64 ",\"blocks\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"findings\":%" PRIu64
-		       ",\"repairs\":%" PRIu64 ",\"left\":%" PRId64 "}\n", left ? "false" : "true", (uint64_t)s.files, (uint64_t)s.dirs,
-		       (uint64_t)s.blocks, (uint64_t)s.bytes, (uint64_t)s.findings, (uint64_t)s.repairs, (int64_t)left);
+		       ",\"repairs\":%" PRIu64 ",\"left\":%" PRId64 ",\"anchored\":%s}\n", left ? "false" : "true", (uint64_t)s.files, (uint64_t)s.dirs,
+		       (uint64_t)s.blocks, (uint64_t)s.bytes, (uint64_t)s.findings, (uint64_t)s.repairs, (int64_t)left, a.known ? "true" : "false");
 	else
 		fsck_words(r, &s, left);
 	return left ? LEFT : s.findings ? MENDED : WHOLE;

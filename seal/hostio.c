@@ -147,6 +147,16 @@ int hostio_open(struct hostio *h, const char *path, enum hostio_mode mode)
 	return 0;
 }
 
+int hostio_busy(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd < 0)
+		return 0;
+	int r = flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK ? -EBUSY : 0;
+	close(fd);
+	return r;
+}
+
 int hostio_close(struct hostio *h)
 {
 	if (!h->locked)

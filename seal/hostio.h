@@ -19,4 +19,5 @@ enum hostio_mode { HOSTIO_READ, HOSTIO_WRITE, HOSTIO_CREATE, HOSTIO_PROBE };
 // PROBE: to read the header, which never changes; without a lock.
 // h->io and h->env are ready to use until hostio_close.
 int hostio_open(struct hostio *h, const char *path, enum hostio_mode mode);
+int hostio_busy(const char *path); // -EBUSY: somebody has it open as above; 0: nobody, or there is no such file
 int hostio_close(struct hostio *h); // 0 or the error that close reported

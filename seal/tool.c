@@ -29,7 +29,7 @@ const char *tool_why(int e)
 	case SEAL_EIDENTITY: return "another volume than the one asked for";
 	case SEAL_EROLLBACK: return "an older state than the anchor remembers";
 	case SEAL_ECORRUPT: return "the volume is authentic but inconsistent";
-	case -EBUSY: return "in use by another process";
+	case -EBUSY: return "in use by another process (an enclave, a mount or a command has it open)";
 	default: return strerror(-e);
 	}
 }
@@ -215,7 +215,9 @@ int seal_tool_save_key(const char *path, const u8 key[SEAL_KEY_BYTES], struct se
 		sprintf(hex + 2 * k, "%02x", key[k]);
 	hex[2 * SEAL_KEY_BYTES] = '\n';
 	int r = 0, fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
+	if (fd < 0 && errno == EEXIST)
+		r = tool_err(err, -EEXIST, "key file %s exists, and a key in it may be the only one: name a new file", path);
+	else if (fd < 0)
 		r = tool_err(err, -errno, "key file %s: %s", path, strerror(errno));
 	else if (write(fd, hex, sizeof hex - 1) != (ssize_t)sizeof hex - 1 || fsync(fd)) {
 		r = tool_err(err, errno ? -errno : -EIO, "key file %s: %s; removed", path, strerror(errno));

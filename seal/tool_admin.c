@@ -146,13 +146,13 @@ int seal_tool_resize(const char *path, const u8 key[SEAL_KEY_BYTES], u64 bytes, 
 	if (bytes / SEAL_BLOCK == i.size_blocks && !i.shrinking)
 		goto out;
 	if (grow != (bytes / SEAL_BLOCK >= i.size_blocks)) {
-		r = tool_err(err, -EINVAL, "%s: its limit is %lu bytes: that would %s it", path, i.size_blocks * SEAL_BLOCK,
-			     grow ? "shrink" : "grow");
+		r = tool_err(err, -EINVAL, "%s: its limit is %lu bytes: that would %s it (coffer volume %s)", path,
+			     i.size_blocks * SEAL_BLOCK, grow ? "shrink" : "grow", grow ? "shrink" : "grow");
 		goto out;
 	}
 	r = seal_resize(t.vol, bytes);
 	if (r == -ENOSPC)
-		r = tool_err(err, r, "%s: what it holds (%lu bytes) does not fit", path, i.used_blocks * SEAL_BLOCK);
+		r = tool_err(err, r, "%s: what it holds (%lu bytes), and the room that it needs to work, does not fit", path, i.used_blocks * SEAL_BLOCK);
 	else if (r == -EINVAL)
 		r = tool_err(err, r, "%s: a volume has at least 1 MiB", path);
 	else if (r)

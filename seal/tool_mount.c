@@ -153,6 +153,8 @@ static int session_run(struct mount *m, const char *path, const char *dir, const
 		goto out;
 	}
 	mounted = true;
+	if (o->mounted)
+		o->mounted(o->ctx);
 	if (fuse_daemonize(o->foreground)) {
 		r = tool_err(err, -EAGAIN, "%s: cannot go to the background: %s", path, strerror(errno));
 		goto out;

@@ -12,6 +12,8 @@ struct seal_mount_options {
 	bool allow_other; // other users may enter, as far as modes let them
 	bool discard;	  // what a commit freed is given back to the file system that holds the volume
 	bool keep_owner;  // owners as the volume has them; else root and this user change places
+	void (*mounted)(void *ctx); // called when the mount stands, before the process goes to the background; may be NULL
+	void *ctx;
 };
 
 // Serves the volume `path` at `dir` until it is unmounted (fusermount3 -u, umount) or SIGTERM, SIGINT or SIGHUP comes;

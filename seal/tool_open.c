@@ -443,7 +443,7 @@ static int target_open(struct opening *o, const char *dir, struct seal_inode *ro
 		empty = empty && (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."));
 	closedir(d);
 	if (!empty && !o->o->force && !o->o->resume)
-		return tool_err(o->err, -ENOTEMPTY, "%s is not empty; nothing in it is touched unless forced", dir);
+		return tool_err(o->err, -ENOTEMPTY, "%s is not empty: --force replaces files of it, --resume goes on with what a run that was stopped has left", dir);
 	mark_begin(o, root, empty);
 	return 0;
 }

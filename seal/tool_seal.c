@@ -331,6 +331,11 @@ static int build(struct sealing *s, const char *path, const u8 *key, u64 size, c
 		free(tmp);
 		return tool_err(s->err, -EEXIST, "%s exists already; it is not overwritten unless forced", path);
 	}
+	r = s->o->force ? hostio_busy(path) : 0; // what it writes from now on would be lost
+	if (r) {
+		free(tmp);
+		return tool_err(s->err, r, "%s: %s", path, tool_why(r));
+	}
 	s->t.path = path;
 	s->t.host.fd = -1;
 	r = s->o->resume && !lstat(tmp, &st) ? begin_again(s, tmp, id_out) : begin_new(s, tmp, key, size, id_out);
@@ -338,13 +343,15 @@ static int build(struct sealing *s, const char *path, const u8 *key, u64 size, c
 	if (!r)
 		r = fill_volume(s, key, id_out, dir);
 	r = tool_unmount(&s->t, r, s->err);
+	if (!r && s->o->force && (r = hostio_busy(path))) // somebody opened the old one meanwhile
+		tool_err(s->err, r, "%s: %s", path, tool_why(r));
 	if (!r && (s->o->force ? rename(tmp, path) : renameat2(AT_FDCWD, tmp, AT_FDCWD, path, RENAME_NOREPLACE)))
 		r = tool_err(s->err, -errno, "%s: %s", path, strerror(errno));
 	if (!r)
 		tool_sync_parent(path); // the volume itself is durable already
 	else if (ours) {
 		size_t n = strlen(s->err->text);
-		bool keep = (r == -EINTR || s->o->resume) && dir;
+		bool keep = (r == -EINTR || r == -EBUSY || s->o->resume) && dir;
 		if (!keep)
 			unlink(tmp);
 		snprintf(s->err->text + n, sizeof s->err->text - n,
