@@ -48,9 +48,11 @@ static void resolve(const struct config_shield *e, struct text *t)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG}, *list = NULL;
 	char host[64];
-	int n = 0;
+	int n = 0, err = getaddrinfo(e->host, NULL, &hints, &list);
 
-	if (!getaddrinfo(e->host, NULL, &hints, &list))
+	if (err && !strchr(e->host, ':'))	// an address needs no resolver
+		fprintf(stderr, "coffer: %s cannot be found (%s): say where it is, --connect %s:%u=ADDRESS:PORT\n", e->host, gai_strerror(err), e->host, e->port);
+	if (!err)
 		for (const struct addrinfo *a = list; a && n < MOST; a = a->ai_next)
 			if (!getnameinfo(a->ai_addr, a->ai_addrlen, host, sizeof(host), NULL, 0, NI_NUMERICHOST) && !strchr(host, '%'))
 				text_printf(t, strchr(host, ':') ? "%s\"[%s]:%u\"" : "%s\"%s:%u\"", n++ ? "," : "", host, e->port);

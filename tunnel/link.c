@@ -3,6 +3,7 @@
 #include "tunnel/link_inner.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -385,6 +386,21 @@ static void begin_handshake(struct link *l)
 		link_mark(l);
 }
 
+// A gateway that speaks to itself waits for itself.
+static bool is_own(const struct config_address *own, int fd)
+{
+	struct sockaddr_storage peer;
+	socklen_t len = sizeof peer;
+	if (getpeername(fd, (struct sockaddr *)&peer, &len) || peer.ss_family != own->sa.ss_family)
+		return false;
+	if (peer.ss_family == AF_INET) {
+		const struct sockaddr_in *a = (const struct sockaddr_in *)&peer, *b = (const struct sockaddr_in *)&own->sa;
+		return a->sin_port == b->sin_port && a->sin_addr.s_addr == b->sin_addr.s_addr;
+	}
+	const struct sockaddr_in6 *a = (const struct sockaddr_in6 *)&peer, *b = (const struct sockaddr_in6 *)&own->sa;
+	return peer.ss_family == AF_INET6 && a->sin6_port == b->sin6_port && !memcmp(&a->sin6_addr, &b->sin6_addr, sizeof a->sin6_addr);
+}
+
 static void dialed(void *ctx, int fd, const char *why)
 {
 	struct link *l = ctx;
@@ -394,6 +410,11 @@ static void dialed(void *ctx, int fd, const char *why)
 	l->dial = NULL;
 	if (fd < 0) {
 		link_fail(l, fd, why);
+		return;
+	}
+	if (is_own(&lane->r->at, fd)) {
+		close(fd);
+		link_fail(l, -ELOOP, "that is where this route itself listens: it must be said where the far gateway is (`connect`, or `coffer run --connect`)");
 		return;
 	}
 	target_host_text(&lane->r->c->gateways[l->gateway], name);
