@@ -564,7 +564,7 @@ int launch_run(const struct launch_options *o)
 	ctl->epoll_fd[0] = epoll_create1(EPOLL_CLOEXEC);
 	ctl->epoll_fd[1] = epoll_create1(EPOLL_CLOEXEC);
 	ctl->wake_fd[1] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	struct epoll_event wake = { .events = EPOLLIN, .data.u64 = HC_EVENT_WAKE }, all = { .events = EPOLLIN, .data.u64 = HC_EVENT_ALL };
+	struct epoll_event wake = { .events = EPOLLIN | EPOLLET, .data.u64 = HC_EVENT_WAKE }, all = { .events = EPOLLIN, .data.u64 = HC_EVENT_ALL };
 	if (ctl->wake_fd[1] < 0 || ctl->epoll_fd[0] < 0 || ctl->epoll_fd[1] < 0 ||
 	    epoll_ctl((int)ctl->epoll_fd[1], EPOLL_CTL_ADD, (int)ctl->wake_fd[1], &wake) ||
 	    epoll_ctl((int)ctl->epoll_fd[1], EPOLL_CTL_ADD, (int)ctl->epoll_fd[0], &all)) {

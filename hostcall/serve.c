@@ -22,7 +22,8 @@ struct event {
 // The epoll of a set, made if there is none. Two threads never make the same one.
 static s64 pollset(struct control *c, u64 set)
 {
-	struct event wake = { 1 /* EPOLLIN */, HC_EVENT_WAKE }, all = { 1, HC_EVENT_ALL };
+	// Each write to it is an event of its own: nobody has to read it.
+	struct event wake = { 0x80000001u /* EPOLLET | EPOLLIN */, HC_EVENT_WAKE }, all = { 1, HC_EVENT_ALL };
 	s64 ep, ev, r;
 
 	if (set >= HC_SETS)

@@ -188,12 +188,14 @@ static bool never_polls(struct task *t)
 }
 
 #define HOST_POLL_NS 50000u
+static u64 next_look[HC_SETS]; // not before, unless it must be: asking the host costs more than most calls
 
 static int deliver(u32 set, u64 deadline)
 {
 	__uninit struct hc_event ev[32];
 	int n = hc_wait_events(set, ev, ARRAY_SIZE(ev), deadline);
 
+	__atomic_store_n(&next_look[set], ktime_mono() + HOST_POLL_NS, __ATOMIC_RELAXED);
 	if (unlikely(n == -ESTALE))
 		hostio_lost();
 	for (int i = 0; i < n; i++)
@@ -216,13 +218,10 @@ static void pass_on(void)
 
 void task_poll_host(bool must)
 {
-	static u64 next[HC_SETS]; // not before, unless it must be: asking the host costs more than most calls
 	u32 set = current->pollset;
 
-	if (!must && ktime_mono() < __atomic_load_n(&next[set], __ATOMIC_RELAXED))
-		return;
-	deliver(set, 0);
-	__atomic_store_n(&next[set], ktime_mono() + HOST_POLL_NS, __ATOMIC_RELAXED);
+	if (must || ktime_mono() >= __atomic_load_n(&next_look[set], __ATOMIC_RELAXED))
+		deliver(set, 0);
 }
 
 // Sleeps in a set until it is woken; a waker that came before it slept there only bumped the word. The last result of deliver.

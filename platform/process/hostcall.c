@@ -472,13 +472,11 @@ struct host_event {
 } __packed;
 
 // What the host's epoll says: handles' events go to ev[k..], as many as there is room for.
-static u32 take_events(u32 set, const struct host_event *he, long got, struct hc_event *ev, u32 k, u32 n, bool *all)
+static u32 take_events(const struct host_event *he, long got, struct hc_event *ev, u32 k, u32 n, bool *all)
 {
-	u64 one;
-
 	for (long i = 0; i < got && k < n; i++) {
 		if (he[i].data == HC_EVENT_WAKE) {
-			S3(__NR_read, CTL->wake_fd[set], &one, 8);
+			continue;
 		} else if (he[i].data == HC_EVENT_ALL) {
 			*all = true;
 		} else {
@@ -513,12 +511,12 @@ int hc_wait_events(u32 set, struct hc_event *ev, u32 n, u64 deadline_ns)
 		return -ESTALE; // the host killed the thread that slept, perhaps when it had fetched events
 	if (r < 0)
 		return (int)r;
-	u32 k = take_events(set, he, min(r, (long)n), ev, 0, n, &all);
+	u32 k = take_events(he, min(r, (long)n), ev, 0, n, &all);
 	if (all && k < n) { // else the host says so again
 		ts[0] = ts[1] = 0;
 		r = S6(__NR_epoll_pwait2, CTL->epoll_fd[0], he, n - k, ts, 0, 8);
 		if (r > 0)
-			k = take_events(0, he, min(r, (long)(n - k)), ev, k, n, &all);
+			k = take_events(he, min(r, (long)(n - k)), ev, k, n, &all);
 	}
 	return (int)k;
 }
