@@ -126,6 +126,7 @@ void pf_program_started(void);	// tells whoever waits for it outside
 void pf_limit_cpus(u32 most); // boot: CPUs beyond are not there
 u32 pf_ncpus(void);	// CPU numbers are 0 to this less one
 void pf_set_cpus(struct task *t);	// task->cpu_mask has changed; a hint to who schedules
+void pf_set_batch(bool batch);	// the current task's class is, or is no more, SCHED_BATCH; a hint as well
 // What the host says of a process (task NULL) or of one of its threads. It may lie: figures only. Not under locks. -ENOENT: not known.
 struct pf_usage {
 	u64 utime_ns, stime_ns, minflt, majflt, nvcsw, nivcsw;

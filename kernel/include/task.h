@@ -265,6 +265,7 @@ static inline struct fs_ctx *cur_fs(void) { return unlikely(current->own_fs) ? c
 // kernel/task/pid.c: both return a new reference or NULL
 struct proc *proc_find(int pid);
 struct task *task_find(int tid);
+bool sched_batch(const struct task *t);	// its class is SCHED_BATCH
 void proc_put(struct proc *p);
 void task_put(struct task *t);
 // Takes the process out of the tables: no program finds, signals, traces or waits for it. It may reach the host's network.

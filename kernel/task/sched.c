@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scheduling calls. The host schedules: affinities are passed on to it, policies and priorities are
+// Scheduling calls. The host schedules: affinities are passed on to it, and that a task is SCHED_BATCH; other policies and priorities are
 // remembered and reported, real-time ones too, as they are hints to most programs. No locks.
 #include "kernel/include/cgroup.h"
 #include "kernel/include/kstring.h"
@@ -89,7 +89,9 @@ long sys_sched_setaffinity(int pid, u32 len, const void __user *umask)
 	return r;
 }
 
-// --- classes. They are remembered, inherited and shown, with Linux's rules of who may ask for what; the host, who schedules, hears nothing of them.
+// --- classes. They are remembered, inherited and shown, with Linux's rules of who may ask for what. The host, who schedules, hears of none but SCHED_BATCH,
+// which only takes: such a thread does not interrupt another one when it wakes. A task tells it of itself: what another one sets counts from the next
+// thread on that carries it.
 
 #define PRIO_MOST 99
 #define DL_RUNTIME_LEAST 1024ul
@@ -101,6 +103,7 @@ static bool normal(int policy) { return policy == SCHED_NORMAL || policy == SCHE
 static bool real_time(int policy) { return policy == SCHED_FIFO || policy == SCHED_RR; }
 static bool known(int policy) { return normal(policy) || real_time(policy) || policy == SCHED_DEADLINE; }
 int sched_class(const struct task *t) { return t->policy & ~SCHED_RESET_ON_FORK; }
+bool sched_batch(const struct task *t) { return sched_class(t) == SCHED_BATCH; }
 
 int sched_prio(const struct task *t)
 {
@@ -159,7 +162,10 @@ static long change(struct task *t, int policy, const struct sched_attr *a)
 		t->policy = sched_class(t) | (reset ? SCHED_RESET_ON_FORK : 0);
 		return 0;
 	}
+	bool was = sched_batch(t);
 	t->policy = policy | (reset ? SCHED_RESET_ON_FORK : 0);
+	if (t == current && sched_batch(t) != was)
+		pf_set_batch(!was);
 	t->rt_prio = a->sched_priority;
 	if (normal(policy))
 		t->proc->nice = (u32)a->sched_nice;

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // CPUs as programs see them: 0 to n-1, in the order of those that the host lets the enclave use at boot. Which of them a task may use
-// is told to the host, who may ignore it: a hint, and nothing inside depends on it. No locks: the masks of two who set the
+// is told to the host, who may ignore it: a hint, and nothing inside depends on it. So is whether it is SCHED_BATCH. No locks: the masks of two who set the
 // same task's at once may end in either order, as may those of a task that is just changing its host thread.
 #include "platform/process/window.h"
+#include <linux/sched.h>
 
 #define HOST_CPUS 1024u
 static u64 host_cpus[HOST_CPUS / 64] __sealed;
 static u32 ncpus __sealed;
 static bool dense __sealed; // the host's numbers are ours
+static bool classes __sealed; // the host's own class for the enclave is SCHED_NORMAL: whoever chose another one meant all of it
 
 static void set_dense(void)
 {
@@ -25,6 +27,7 @@ void cpus_init(void)
 	set_dense();
 	if (!ncpus) // the host does not say
 		ncpus = 1;
+	classes = S1(__NR_sched_getscheduler, 0) == SCHED_NORMAL;
 	win_self()->cpus = U64_MAX;
 }
 
@@ -87,8 +90,20 @@ void pf_set_cpus(struct task *t)
 		tell_host((struct window *)h, t->cpu_mask);
 }
 
+void pf_set_batch(bool batch)
+{
+	struct window *w = win_self();
+	const int none = 0;
+
+	if (classes)
+		S3(__NR_sched_setscheduler, 0, batch ? SCHED_BATCH : SCHED_NORMAL, &none);
+	w->batch = batch;
+}
+
 void cpus_follow(struct window *w)
 {
 	if (unlikely(w->cpus != w->h.cur->cpu_mask))
 		tell_host(w, w->h.cur->cpu_mask);
+	if (unlikely(w->batch != sched_batch(w->h.cur)) && w == win_self()) // a thread that sleeps looks again when it begins
+		pf_set_batch(!w->batch);
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What enclave processes may ask of the host: an allow list, and only from kernel text. A system call from anywhere else is a program's: it becomes SIGSYS
-// (trap.c). Inherited by all.
+// (trap.c). Inherited by all. Of scheduling classes they may have those that everybody may have.
 #include "kernel/include/kstring.h"
 #include "platform/process/window.h"
 #include <linux/filter.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
 
 // The host goes through it in this order at each call: the most frequent ones first.
@@ -19,7 +20,7 @@ static const u16 allowed[] = {
 
 int seccomp_init(void)
 {
-	static struct sock_filter f[16 + ARRAY_SIZE(allowed) + 2];
+	static struct sock_filter f[16 + ARRAY_SIZE(allowed) + 8];
 	u64 lo = (u64)kernel_text_start, hi = (u64)kernel_text_end;
 	u16 n = 0;
 	u32 na = ARRAY_SIZE(allowed);
@@ -40,7 +41,13 @@ int seccomp_init(void)
 	STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
 	STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
 	for (u32 i = 0; i < na; i++)
-		JUMP(BPF_JMP | BPF_JEQ | BPF_K, allowed[i], (u8)(na - i), 0);
+		JUMP(BPF_JMP | BPF_JEQ | BPF_K, allowed[i], (u8)(na - i + 6), 0);
+	JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_sched_setscheduler, 0, 5); // of the caller itself: SCHED_NORMAL or SCHED_BATCH
+	STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0]));
+	JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 3);
+	STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1]));
+	JUMP(BPF_JMP | BPF_JEQ | BPF_K, SCHED_NORMAL, 2, 0);
+	JUMP(BPF_JMP | BPF_JEQ | BPF_K, SCHED_BATCH, 1, 0);
 	STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
 	STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	struct sock_fprog prog = { n, f };

@@ -194,6 +194,7 @@ void win_setup(struct window *w, struct task *t, struct hproc *hp)
 	w->h.pub = (u64 *)(win_slot(w) + PUB_STRIDE - PUB_REGS);
 	w->hproc = hp;
 	w->cpus = win_self()->cpus; // the host lets it inherit them
+	w->batch = win_self()->batch;
 	w->fpu_depth = 0;
 	w->blank_word = 0;
 	w->base = (struct spent){0};
@@ -326,11 +327,13 @@ int pf_thread_create(struct task *t, const struct regs *regs)
 {
 	struct window *me = win_self(), *parked = park_take(me->hproc), *w = parked ? parked : win_alloc();
 	u64 cpus;
+	bool batch;
 	long r;
 
 	if (!w)
 		return -EAGAIN;
 	cpus = w->cpus;
+	batch = w->batch;
 	win_setup(w, t, me->hproc);
 	if (!t->proc->mm_host) // a process that shares this one's memory
 		t->proc->mm_host = me->hproc;
@@ -339,6 +342,7 @@ int pf_thread_create(struct task *t, const struct regs *regs)
 	w->h.host_pid = me->h.host_pid;
 	if (parked) {
 		w->cpus = cpus;
+		w->batch = batch;
 		w->base = w->seen;
 		w->h.host_tid = w->park.tid;
 		cpus_follow(w); // while it sleeps: then it need not move

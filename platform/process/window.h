@@ -24,6 +24,7 @@ struct window {
 	struct hthread h;
 	struct hproc *hproc;
 	u64 cpus;		// task->cpu_mask that the host was told for this thread (cpus.c)
+	bool batch;		// and whether it is SCHED_BATCH
 	u32 index;
 	u32 used;		// allocation state
 	u32 next_free;
@@ -84,7 +85,7 @@ extern u32 host_seed[16];
 extern int host_memfd, host_message_fd;
 void cpus_init(void);			// boot
 bool cpus_dense(void);
-void cpus_follow(struct window *w);	// w carries a task that may want other CPUs than the one before it
+void cpus_follow(struct window *w);	// w carries a task that may want other CPUs, or another class, than the one before it
 void hot_block_init(void);		// boot
 void hot_touch(void);			// a new process
 void touch(const char *p, const char *end);
