@@ -18,6 +18,7 @@
 
 #include "ratls/ratls.h"
 #include "tunnel/config.h"
+#include "tunnel/crowd.h"
 #include "tunnel/dial.h"
 #include "tunnel/list.h"
 #include "tunnel/timer.h"
@@ -132,6 +133,7 @@ struct worker {
 	bool awake, ended;		// a message is on its way already; nobody reads them any more
 	struct timers timers;
 	int64_t now_ms;			// of this turn
+	struct crowd crowd;
 	struct dial_inbox *inbox;
 	struct list_node lanes;
 	struct lane *walk_lane;		// of a look at all flows (engine_status), in pieces: where it is; NULL: none is under way

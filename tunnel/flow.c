@@ -85,6 +85,7 @@ static void on_event(struct source *s, uint32_t events)
 	if (!(events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)) || f->state == FLOW_DEAD)
 		return;
 	f->readable = true;
+	crowd_event(&f->lane->w->crowd, f);
 	if (f->association)
 		watch_end(f);
 	else if (f->state == FLOW_ACCEPTING)

@@ -117,6 +117,7 @@ static void job_done(struct worker *w, struct message *m)
 static void *helper_thread(void *arg)
 {
 	struct engine *e = arg;
+	crowd_helper();
 	pthread_mutex_lock(&e->lock);
 	for (;;) {
 		e->idle_helpers++;
@@ -442,9 +443,11 @@ static void *worker_thread(void *arg)
 	struct worker *w = arg;
 	struct engine *e = w->e;
 	struct epoll_event events[EVENTS];
+	crowd_begin(&w->crowd, clock_ms());
 	while (!w->stopping || !list_empty(&w->lanes) || !list_empty(&w->dead_lanes)) {
 		int n = epoll_wait(w->epoll, events, EVENTS, patience(w));
 		w->now_ms = clock_ms();
+		crowd_turn(&w->crowd, w->now_ms);
 		for (int i = 0; i < n; i++) {
 			struct source *s = events[i].data.ptr;
 			s->event(s, events[i].events);
