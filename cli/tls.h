@@ -5,6 +5,9 @@
 
 #include <sys/types.h>
 
+#include <openssl/evp.h>
+
+#include "attest/bundle.h"
 #include "cli/cli.h"
 #include "ratls/ratls.h"
 
@@ -43,6 +46,11 @@ int tls_listen(const char *where, struct fault *f);
 
 // Takes connections for ever, each in a process of its own, so that none waits for another; what `one` returns is its exit code.
 void tls_serve(int s, int (*one)(void *ctx, int fd), void *ctx);
+
+// Evidence over these data, from what this runs on, or SIMULATED for a measurement of 48 bytes (`simulated`, NULL: not). An initialised bundle.
+int tls_evidence(void *simulated, const uint8_t report_data[64], struct bundle *out, struct fault *f);
+// The private key in the file, or a new P-256 one that is put there. EVP_PKEY_free.
+int tls_key_file(const char *path, EVP_PKEY **key, struct fault *f);
 
 // `coffer tls certificate`.
 int tls_certificate(int argc, char **argv);

@@ -17,7 +17,7 @@
 
 #define DAYS 365
 
-static int ask(void *simulated, const uint8_t report_data[64], struct bundle *out, struct fault *f)
+int tls_evidence(void *simulated, const uint8_t report_data[64], struct bundle *out, struct fault *f)
 {
 	struct ratls_evidence e = {.bytes = NULL};
 	char provider[64];
@@ -31,8 +31,7 @@ static int ask(void *simulated, const uint8_t report_data[64], struct bundle *ou
 	return err ? fault_set(f, err, "the simulated hardware gives no evidence: %s", strerror(-err)) : 0;
 }
 
-// The key in the file, or a new one that is put there.
-static int find_key(const char *path, EVP_PKEY **key, struct fault *f)
+int tls_key_file(const char *path, EVP_PKEY **key, struct fault *f)
 {
 	char *pem = NULL;
 	size_t len = 0;
@@ -72,7 +71,7 @@ int tls_certificate(int argc, char **argv)
 		{"insecure-simulate", required_argument, NULL, 's'}, {"token", required_argument, NULL, 't'}, {"nonce", required_argument, NULL, 'n'},
 		{"days", required_argument, NULL, 'd'}, {"show", required_argument, NULL, 'S'}, {0},
 	};
-	struct ratls_cert_request q = {.subject = "coffer", .now = time(NULL), .evidence = ask};
+	struct ratls_cert_request q = {.subject = "coffer", .now = time(NULL), .evidence = tls_evidence};
 	const char *key_file = NULL, *output = NULL, *token_file = NULL, *show = NULL;
 	uint8_t simulated[48], nonce[RATLS_MAX_NONCE];
 	struct fault f = {""};
@@ -117,7 +116,7 @@ int tls_certificate(int argc, char **argv)
 		token[strcspn(token, " \t\r\n")] = '\0';
 	q.token = token;
 	if (!err)
-		err = find_key(key_file, &q.key, &f);
+		err = tls_key_file(key_file, &q.key, &f);
 	if (!err)
 		err = ratls_cert_make(&q, &cert, &f);
 	if (!err)
