@@ -147,6 +147,9 @@ static int space_grow(struct seal_vol *v, u64 want, u64 *addr, u64 *got)
 	return space_search(v, v->hiwater, sv_space_top(v), 1, want, addr, got);
 }
 
+// Free blocks with room on the host's disk that there have to be for a change that takes so many, and for the commit after it.
+static u64 ballast_least(const struct seal_vol *v, u64 blocks) { return blocks + v->ndirty + v->norphans * 4 + v->ntables + 40; }
+
 // A run as long as may be between RUN_SHORT and most, or -ENOSPC.
 static int space_run(struct seal_vol *v, u64 *cursor, u64 most, u64 want, u64 *addr, u64 *got)
 {
@@ -162,7 +165,8 @@ static int space_run(struct seal_vol *v, u64 *cursor, u64 most, u64 want, u64 *a
 }
 
 // What is written together shall lie together, and so be one transfer of the host's disk. While the file is well filled
-// it grows rather than that a batch is torn to fit into holes; once a good part is free, holes have to do.
+// it grows rather than that a batch is torn to fit into holes; once a good part is free, holes have to do. A hole that takes it whole
+// does, but for the ballast: room that the host has given costs it less than new room, and what is overwritten again and again finds its own.
 // A few blocks go on where the last few ended: those of one commit are neighbours. They take room that the host has given
 // already, so that not every flush makes it extend the file.
 int sv_space_alloc(struct seal_vol *v, u64 want, u64 *addr, u64 *got)
@@ -188,8 +192,14 @@ int sv_space_alloc(struct seal_vol *v, u64 want, u64 *addr, u64 *got)
 			r = space_reuse(v, &v->cursor, 1, want, addr, got);
 	} else if (want >= RUN_SHORT) {
 		bool crowded = grow && holes < v->hiwater / 8 + 64;
-		__atomic_store_n(&v->crowded, crowded, __ATOMIC_RELAXED);
-		if (crowded)
+		__atomic_store_n(&v->crowded, grow && holes < v->hiwater / 4 + 64, __ATOMIC_RELAXED); // a commit takes time, and room meanwhile
+		u64 whole = SEAL_MIN(want, RUN_LONG);
+		if (crowded && v->longest >= whole && holes > ballast_least(v, 2 * want) + v->reserved + 8 * FILE_STEP) {
+			r = space_reuse(v, &v->run_cursor, whole, want, addr, got);
+			if (r == -ENOSPC)
+				v->longest = whole - 1;
+		}
+		if (crowded && r == -ENOSPC)
 			r = space_grow(v, want, addr, got);
 		if (r == -ENOSPC)
 			r = space_run(v, &v->run_cursor, SEAL_MIN(want, RUN_LONG), want, addr, got);
@@ -393,7 +403,7 @@ void vol_changed(struct seal_vol *v)
 // had.
 static int ballast(struct seal_vol *v, u64 blocks)
 {
-	u64 must = blocks + v->ndirty + v->norphans * 4 + v->ntables + 40, want = must + v->reserved;
+	u64 must = ballast_least(v, blocks), want = must + v->reserved;
 	u64 limit = sv_space_top(v), top = SEAL_MIN(SEAL_MIN(v->end, v->hiwater), limit);
 	u64 gone = v->used + v->pending_count;
 	u64 have = top > gone ? top - gone : 0;
