@@ -32,6 +32,7 @@ enum hc_op {
 	HC_BLOCK_SIZE,
 	HC_BLOCK_RESIZE, // a3 bytes
 	HC_BLOCK_PUNCH,	// a3 offset, a2 length
+	HC_BLOCK_OUT,	// a3 offset, a2 length
 	HC_SOCKET,	// a0 family, a1 type
 	HC_BIND,	// a0 handle, a1 pool offset of the address, a2 length
 	HC_LISTEN,	// a0, a1 backlog

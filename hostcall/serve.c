@@ -194,6 +194,9 @@ void hc_serve(struct control *c, struct hc_desc *d, u8 *pool)
 	case HC_BLOCK_PUNCH:
 		d->ret = S4(__NR_fallocate, vol_fd(c, a[0]), 3 /* PUNCH_HOLE | KEEP_SIZE */, a[3], a[2]);
 		break;
+	case HC_BLOCK_OUT:
+		d->ret = S4(__NR_sync_file_range, vol_fd(c, a[0]), a[3], a[2], 2 /* WRITE */);
+		break;
 	case HC_SOCKET:
 		d->ret = S3(__NR_socket, a[0], (u32)a[1] | 04000 | 02000000 /* NONBLOCK | CLOEXEC */, 0);
 		break;

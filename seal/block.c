@@ -373,6 +373,24 @@ static void put_pieces(void *arg)
 	}
 }
 
+// Where much is overwritten in a large volume, commits come one after the other. The host is told of what was written a piece at a time: its
+// disk works while we do, and their flushes, which others wait for, find little left. Elsewhere it may wait: what is written may be gone again soon.
+#define OUT_BLOCKS 1024u
+#define OUT_LEAST  16u // what lies scattered takes longer to tell than to flush
+
+static void write_out(struct seal_vol *v, const struct d_ptr *p, u32 n)
+{
+	for (u32 k = 0; k < n; k++) {
+		u64 addr = ptr_addr(&p[k]), len = v->out_to - v->out_from;
+		if (addr != v->out_to || len >= OUT_BLOCKS) {
+			if (len >= OUT_LEAST)
+				v->io.write_out(v->io.ctx, v->out_from * SEAL_BLOCK, len * SEAL_BLOCK);
+			v->out_from = addr;
+		}
+		v->out_to = addr + 1;
+	}
+}
+
 int sv_block_write(struct seal_vol *v, u32 cls, u32 level, struct d_ptr *p, const void *const *in, u32 n)
 {
 	int r = sv_session_begin(v);
@@ -395,5 +413,7 @@ int sv_block_write(struct seal_vol *v, u32 cls, u32 level, struct d_ptr *p, cons
 		v->end = SEAL_MAX(v->end, ptr_addr(&p[k]) + 1);
 	for (u32 k = 0; k < n && !v->recent_full; k++)
 		recent_add(v, &p[k], cls, level);
+	if (cls == CLASS_FILE && !level && v->io.write_out && v->hiwater >= v->due_blocks * 2 && v->replaced >= v->due_blocks / 32)
+		write_out(v, p, n);
 	return 0;
 }

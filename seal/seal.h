@@ -43,6 +43,8 @@ struct seal_io {
 	// Optional. The range holds nothing any more: its room on the host's disk can go; what it reads as is not relied on.
 	int (*punch)(void *ctx, u64 off, u64 len);
 	int (*truncate)(void *ctx, u64 size); // makes the file shorter
+	// Optional. The range was written, and a flush is coming: the host may begin to bring it to its disk. Nothing is promised, nothing waited for.
+	void (*write_out)(void *ctx, u64 off, u64 len);
 };
 
 // What the surroundings provide. One env may serve several volumes when lock/unlock are given per volume.
@@ -169,7 +171,7 @@ int seal_anchor_check(const struct seal_anchor *found, const struct seal_anchor 
 int seal_unmount(struct seal_vol *v);
 // Makes everything done so far durable, atomically.
 int seal_sync(struct seal_vol *v);
-// Is it time for a seal_sync() though nobody asks? After 512 MiB that lay together were written anew or deleted, and the volume's file grows for want
+// Is it time for a seal_sync() though nobody asks? After 512 MiB that lay together were written anew or deleted, and the volume's file is short
 // of room: after a commit what comes next takes theirs, which the host has in its memory. A hint, without the lock.
 bool seal_sync_due(const struct seal_vol *v);
 // The same, and both root slots then hold this state: as safe as after seal_unmount. For shutting down.

@@ -203,6 +203,7 @@ struct seal_vol {
 	bool recent_full; // more than fits
 	u64 flushed_end;  // `end` as of that flush
 	u64 unflushed;	  // blocks, most of them
+	u64 out_from, out_to; // of them, contents that lie together, the last ones: write_out has not been told yet
 
 	// cache
 	struct node **hash; // nhash chains, a power of two
@@ -220,7 +221,7 @@ struct seal_vol {
 	u64 cursor, run_cursor;	// where to look on, for a few blocks and for many
 	u64 longest, freed;	// no run was longer; blocks freed since
 	u64 replaced, due_blocks; // freed in runs since the last commit, which still has them; when there are so many, another is due (seal_sync_due)
-	bool crowded;		// what is written in runs would make the file grow
+	bool crowded;		// what is written in runs makes the file grow, or soon will
 	u64 reserve;	// blocks that keep a commit possible, whatever happens
 	bool placing;	// past the point where a commit can be tried again: no growing if it can be helped
 	bool host_full; // the host refused to grow the file: stay below hiwater

@@ -48,6 +48,7 @@ static int io_flush(void *ctx)
 
 static int io_punch(void *ctx, u64 off, u64 n) { return min(hc_block_punch(((struct svol *)ctx)->index, off, n), 0); }
 static int io_truncate(void *ctx, u64 size) { return min(hc_block_resize(((struct svol *)ctx)->index, size), 0); }
+static void io_write_out(void *ctx, u64 off, u64 n) { hc_block_out(((struct svol *)ctx)->index, off, n); }
 static s64 io_size(void *ctx) { return hc_block_size(((struct svol *)ctx)->index); }
 static void *env_alloc(void *ctx, size_t n)
 {
@@ -342,7 +343,7 @@ static int open_volume(struct svol *sv, const struct coffer_mount_key *key, u32 
 {
 	struct seal_fault fault;
 	const struct seal_io io = {.ctx = sv, .read = io_read, .write = io_write, .flush = io_flush, .size = io_size,
-				   .punch = io_punch, .truncate = io_truncate};
+				   .punch = io_punch, .truncate = io_truncate, .write_out = io_write_out};
 	const struct seal_env env = {
 		.ctx = sv,
 		.alloc = env_alloc,

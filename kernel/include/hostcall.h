@@ -30,6 +30,7 @@ int hc_block_flush(int vol);
 long hc_block_size(int vol);	// bytes
 int hc_block_resize(int vol, u64 bytes);
 int hc_block_punch(int vol, u64 off, u64 n);
+void hc_block_out(int vol, u64 off, u64 n); // was written: the host may begin to bring it to its disk
 
 // sockets: AF_INET/AF_INET6 SOCK_STREAM/SOCK_DGRAM only; addresses are struct sockaddr_in/in6 (16/28 bytes)
 int hc_socket(int family, int type);

@@ -33,7 +33,7 @@ const char *pf_hostcall_name(u32 op)
 	static const char *const names[HC_NOPS] = {
 		[HC_READ] = "read", [HC_WRITE] = "write", [HC_CONSOLE_INFO] = "console_info", [HC_CONSOLE_RAW] = "console_raw",
 		[HC_BLOCK_READ] = "block_read", [HC_BLOCK_WRITE] = "block_write", [HC_BLOCK_FLUSH] = "block_flush", [HC_BLOCK_SIZE] = "block_size",
-		[HC_BLOCK_RESIZE] = "block_resize", [HC_BLOCK_PUNCH] = "block_punch", [HC_SOCKET] = "socket", [HC_BIND] = "bind",
+		[HC_BLOCK_RESIZE] = "block_resize", [HC_BLOCK_PUNCH] = "block_punch", [HC_BLOCK_OUT] = "block_out", [HC_SOCKET] = "socket", [HC_BIND] = "bind",
 		[HC_LISTEN] = "listen", [HC_ACCEPT] = "accept", [HC_CONNECT] = "connect", [HC_SEND] = "send", [HC_RECV] = "recv",
 		[HC_SHUTDOWN] = "shutdown", [HC_GETSOCKOPT] = "getsockopt", [HC_SETSOCKOPT] = "setsockopt", [HC_GETNAME] = "getname",
 		[HC_CLOSE] = "close", [HC_WATCH] = "watch", [HC_UNWATCH] = "unwatch", [HC_POLL] = "poll", [HC_CACHE_PUT] = "cache_put",
@@ -242,6 +242,12 @@ int hc_block_punch(int vol, u64 off, u64 n)
 {
 	struct hc_desc d = { .op = HC_BLOCK_PUNCH, .a = { (u64)(s64)vol, 0, n, off } };
 	return (int)call(&d);
+}
+
+void hc_block_out(int vol, u64 off, u64 n)
+{
+	struct hc_desc d = { .op = HC_BLOCK_OUT, .a = { (u64)(s64)vol, 0, n, off } };
+	call(&d);
 }
 
 int hc_socket(int family, int type)

@@ -15,6 +15,7 @@ static const u16 allowed[] = {
 	__NR_socket, __NR_bind, __NR_listen, __NR_accept4, __NR_connect, __NR_shutdown, __NR_getsockopt, __NR_setsockopt, __NR_getsockname,
 	__NR_getpeername, __NR_close, __NR_ioctl, __NR_clock_gettime, __NR_getrusage, __NR_getppid, __NR_nanosleep, __NR_sched_getaffinity,
 	__NR_sched_setaffinity, __NR_sched_yield, __NR_fsync, __NR_lseek, __NR_rt_sigaction, __NR_membarrier, __NR_rseq, __NR_mincore,
+	__NR_sync_file_range,
 	__NR_restart_syscall, // which the host makes of a sleep that SIGSTOP and SIGCONT, or a debugger, went through
 };
 

@@ -467,6 +467,17 @@ static void removed_directories_that_are_open(void)
 	mem_free(&m);
 }
 
+static u64 told_bytes, told_most;
+static bool told_of_file = true; // and of whole blocks
+
+static void told(void *ctx, u64 off, u64 len)
+{
+	const struct mem *m = ctx;
+	told_bytes += len;
+	told_most = SEAL_MAX(told_most, len);
+	told_of_file = told_of_file && len && !(off % SEAL_BLOCK) && !(len % SEAL_BLOCK) && off + len <= m->size;
+}
+
 // What is overwritten in runs, so that the file grows, asks for a commit; and then takes the room of what it replaced.
 static void overwritten_in_runs(void)
 {
@@ -476,6 +487,7 @@ static void overwritten_in_runs(void)
 	CHECK_EQ(new_volume(&m, 1u << 30, &v), 0);
 	CHECK_EQ(v->due_blocks, 512 * 256);
 	v->due_blocks = 256 * 256;
+	v->io.write_out = told;
 	i = make(v, "file");
 	for (u64 mib = 0; mib < 272; mib++)
 		CHECK_EQ(seal_write(v, i, mib << 20, data, 1 << 20), 1 << 20);
@@ -487,6 +499,7 @@ static void overwritten_in_runs(void)
 		CHECK_EQ(seal_write(v, i, mib << 20, data, 1 << 20), 1 << 20);
 	}
 	CHECK(seal_sync_due(v));
+	CHECK(!told_bytes || m.size > 512u << 20); // a small volume's disk has time
 	CHECK_EQ(seal_sync(v), 0);
 	CHECK(!seal_sync_due(v));
 	u64 grown = m.size;
@@ -496,6 +509,14 @@ static void overwritten_in_runs(void)
 	CHECK(!seal_sync_due(v));
 	CHECK_EQ(seal_sync(v), 0);
 	CHECK(m.size < grown + (2u << 20));
+	told_bytes = 0;
+	for (u64 mib = 0; mib < 1800; mib++) { // the file stays as it is while there is room for what comes next
+		CHECK_EQ(seal_write(v, i, mib % 256 << 20, data, 1 << 20), 1 << 20);
+		if (seal_sync_due(v))
+			CHECK_EQ(seal_sync(v), 0);
+	}
+	CHECK(m.size < grown + (64u << 20));
+	CHECK(told_bytes > 1500ul << 20 && told_bytes < 1800ul << 20 && told_most >= 4u << 20 && told_of_file);
 	seal_iput(v, i);
 	CHECK_EQ(seal_unmount(v), 0);
 	mem_free(&m);
