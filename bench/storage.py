@@ -130,7 +130,7 @@ class Peer(Plain):
 
 
 class Sealed:
-	def __init__(self, work, size, cache, name="sealed", command=COFFER):
+	def __init__(self, work, size, cache, memory, name="sealed", command=COFFER):
 		self.name, self.binary, self.flags = name, command, ["--drop"] + (["--forgets"] if name == "encrypt-only" else [])
 		os.makedirs(work, exist_ok=True)
 		self.work, self.project, self.volume = work, work + "/project", work + "/bench.vol"
@@ -143,9 +143,9 @@ class Sealed:
 		root = next(w for w in self.coffer("broker", "simulated-root").split() if w.endswith(".pem"))
 		shutil.copy(ca, self.project + "/ca.pem")
 		with open(self.project + "/coffer.yaml", "w") as f:
-			f.write("name: bench-storage\ncommand: [/usr/bin/python3]\nhost_arguments: true\nworking_directory: /\nmemory: 12G\n"
+			f.write("name: bench-storage\ncommand: [/usr/bin/python3]\nhost_arguments: true\nworking_directory: /\n"
 				"copy:\n  - bench\n" + "".join(f"  - {p}\n" for p in PACKAGES) +
-				f"volume_cache: {cache}M\nvolumes:\n  /vol: {{mode: rw}}\nbroker: {{ca: ca.pem}}\n")
+				f"memory: {memory}\nvolume_cache: {cache}M\nvolumes:\n  /vol: {{mode: rw}}\nbroker: {{ca: ca.pem}}\n")
 		self.coffer("build", "-q")
 		self.broker = subprocess.Popen([self.binary, "broker", "serve", "--listen", self.url[8:], "--insecure-accept-simulated", root],
 					       env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -182,19 +182,23 @@ def free_memory():
 		return next(int(line.split()[1]) << 10 for line in f if line.startswith("MemFree:"))
 
 
-def warm_memory(work):
+def in_memory(work):
+	return work.startswith("/dev/shm/")
+
+
+def warm_memory(path):
 	"""A virtual machine may have given idle memory back, and waits 4 to 9 µs for each page that it touches again: that is not the file systems' time.
-	Clean pages of a sparse file fill the free memory; whoever needs some gets it from there."""
-	with open(work + "/warm.dat", "ab") as f:
+	Clean pages of a sparse file on the disk fill the free memory; whoever needs some gets it from there."""
+	with open(path, "ab") as f:
 		f.truncate(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-	with open(work + "/warm.dat", "rb", buffering=0) as f:
+	with open(path, "rb", buffering=0) as f:
 		while free_memory() > 1 << 30 and f.read(16 << 20):
 			pass
 
 
 def measure(work, rounds, quick, size, only, works):
 	"""{(name, unit, better): {world: [values]}}; the worlds take turns within each workload."""
-	flags, results, worlds = (["-q"] if quick else []) + ["-s", str(size)], {}, []
+	flags, results, worlds, warm = (["-q"] if quick else []) + ["-s", str(size)], {}, [], f"/var/tmp/{os.path.basename(work)}.warm"
 	os.chmod(work, 0o711)  # PostgreSQL runs as a user of its own
 	try:
 		if "ext4" in only:
@@ -204,13 +208,14 @@ def measure(work, rounds, quick, size, only, works):
 				worlds.append(Peer(p, work))
 		if "sealed" in only:
 			# The cache holds the pointers to all blocks of such a file (1 %) and a map of them; the layer has all its tags in memory as well.
-			args = f"{max(4, size * 4 // 1024)}G", max(64, size // 48)
+			# Where the volume's file takes memory as well, the enclave gets no more than the rest.
+			args = f"{max(4, size * 4 // 1024)}G", max(64, size // 48), "10G" if size > 1024 and in_memory(work) else "12G"
 			worlds.append(Sealed(work, *args))
 			if "encrypt-only" in only and os.path.exists(LAYER_COFFER):
 				worlds.append(Sealed(work + "/layer", *args, "encrypt-only", LAYER_COFFER))
 		def one(r, w, world):
 			if size > 1024:
-				warm_memory(work)
+				warm_memory(warm)
 			if world.name in PEERS and w.removesuffix("_cold") not in PEER_WORK or world.name == "encrypt-only" and w not in LAYER_WORK:
 				return
 			print(f"round {r + 1}/{rounds}: {w}, {world.name}", file=sys.stderr)
@@ -233,14 +238,14 @@ def measure(work, rounds, quick, size, only, works):
 		for r in range(rounds if "layer" in only and os.path.exists(VOLUME) else 0):
 			print(f"round {r + 1}/{rounds}: encrypt-only layer", file=sys.stderr)
 			if size > 1024:
-				warm_memory(work)
+				warm_memory(warm)
 			for key, value in lines(must(VOLUME, "-s", str(size), "layer", work + "/layer.dat")):
 				results.setdefault(key, {}).setdefault("layer", []).append(value)
 	finally:
 		for w in worlds:
 			w.close()
-		if os.path.exists(work + "/warm.dat"):
-			os.unlink(work + "/warm.dat")
+		if os.path.exists(warm):
+			os.unlink(warm)
 	return results
 
 
@@ -334,7 +339,7 @@ def report(rounds, quick, large):
 	       "it stand the volume's own calls in the same pieces.",
 	       "`through`: each write of the layer goes to the disk (O_DIRECT), as below a file system; beside it stands the volume's `flush`. MB/s and",
 	       "op/s: higher is better.", ""]
-	parts = [(256, "/var/tmp", list(storage_work.WORK)), (256, "/dev/shm", MEMORY)] + ([(8192, "/var/tmp", NEAR)] if large else [])
+	parts = [(256, "/var/tmp", list(storage_work.WORK)), (256, "/dev/shm", MEMORY)] + ([(8192, "/var/tmp", NEAR), (8192, "/dev/shm", MEMORY)] if large else [])
 	for size, where, works in parts:
 		disk = where == "/var/tmp"
 		work = tempfile.mkdtemp(prefix="coffer-storage.", dir=where)
