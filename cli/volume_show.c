@@ -17,10 +17,10 @@ static void info_json(const char *hex, unsigned int version, const struct stat *
 	printf("{\"id\":\"%s\",\"version\":%u,\"bytes\":%" PRId64, hex, version, (int64_t)st->st_size);
 	if (i)
 		printf(",\"generation\":%" PRIu64 ",\"limit_bytes\":%" PRIu64 ",\"used_bytes\":%" PRIu64 ",\"shared_bytes\":%" PRIu64
-		       ",\"reserved_bytes\":%" PRIu64 ",\"inodes\":%" PRIu64 ",\"snapshots\":%u,\"keys\":%u,\"reencrypting\":%s,\"work_left_bytes\":%" PRIu64
+		       ",\"reserved_bytes\":%" PRIu64 ",\"inodes\":%" PRIu64 ",\"snapshots\":%u,\"keys\":%u,\"reencrypting\":%s,\"shrinking\":%s,\"freeing\":%s"
 		       ",\"fell_back\":%s", (uint64_t)i->generation, (uint64_t)i->size_blocks * 4096, (uint64_t)i->used_blocks * 4096,
 		       (uint64_t)i->shared_blocks * 4096, (uint64_t)i->reserved_blocks * 4096, (uint64_t)i->inodes, i->snapshots, i->keys,
-		       i->reencrypting ? "true" : "false", (uint64_t)i->work_left * 4096, i->fell_back ? "true" : "false");
+		       i->reencrypting ? "true" : "false", i->shrinking ? "true" : "false", i->freeing ? "true" : "false", i->fell_back ? "true" : "false");
 	if (i)
 		printf(",\"anchored\":%s,\"anchor_generation\":%" PRIu64, a.known ? "true" : "false", (uint64_t)a.generation);
 	printf("}\n");
@@ -36,12 +36,11 @@ static void info_words(const struct seal_info *i)
 	if (i->reserved_blocks)
 		printf("  set aside   %s by fallocate\n", human_size(size, (uint64_t)i->reserved_blocks * 4096));
 	if (i->snapshots)
-		printf("  snapshots   %u, sharing %s\n", i->snapshots, human_size(size, (uint64_t)i->shared_blocks * 4096));
+		printf("  snapshots   %u\n", i->snapshots);
 	if (i->keys > 1)
 		printf("  keys        %u: a change of the key was not finished (coffer volume rekey)\n", i->keys);
-	if (i->work_left || i->reencrypting)
-		printf("  unfinished  %s to go through%s (coffer volume finish)\n", human_size(size, (uint64_t)i->work_left * 4096),
-		       i->reencrypting ? ", encrypting again" : "");
+	if (i->reencrypting || i->shrinking || i->freeing)
+		printf("  unfinished  %s (coffer volume finish)\n", i->reencrypting ? "encrypting again" : i->shrinking ? "shrinking" : "freeing a deleted snapshot");
 	if (i->fell_back)
 		printf("  %swarning%s     the newest commit did not authenticate: cut off in the middle, or changed by somebody\n",
 		       cli_yellow(stdout), cli_plain(stdout));
@@ -216,7 +215,11 @@ static void damaged(void *ctx, const struct seal_damage *d)
 	const struct request *r = ctx;
 
 	if (!r->json) {
-		printf("  block %" PRIu64 ": %s%s%s\n", (uint64_t)d->block, d->text, *d->path ? ": " : "", d->path);
+		if (strncmp(d->text, "block ", 6)) // else it says which one
+			printf("  block %" PRIu64 ": ", (uint64_t)d->block);
+		else
+			printf("  ");
+		printf("%s%s%s\n", d->text, *d->path ? ": " : "", d->path);
 		return;
 	}
 	printf("{\"block\":%" PRIu64 ",\"offset\":%" PRIu64 ",\"length\":%" PRIu64 ",\"snapshot\":%u,\"path\":", (uint64_t)d->block,

@@ -48,7 +48,8 @@ void seal_fence(struct seal_vol *v) { __atomic_store_n(&v->failed, -EIO, __ATOMI
 int seal_anchor_check(const struct seal_anchor *found, const struct seal_anchor *least, char *text, size_t n)
 {
 	if (found->generation < least->generation)
-		snprintf(text, n, "the volume was rolled back: this is commit %lu, the anchor remembers commit %lu",
+		snprintf(text, n, "the volume was rolled back: this is commit %lu, the anchor remembers commit %lu. "
+			 "If its owner put this copy back, he says so: coffer volume anchor set",
 			 found->generation, least->generation);
 	else if (found->generation == least->generation && memcmp(found->digest, least->digest, sizeof least->digest))
 		snprintf(text, n, "the volume was replaced: its commit %lu is not the one that the anchor remembers",

@@ -96,10 +96,9 @@ struct seal_info {
 	bool read_only, fell_back; // fell_back: one root slot did not authenticate (interrupted commit, or tampering)
 	u32 snapshots;
 	u32 keys; // master keys that open either root: 2 while the key is being changed, or when that was cut short
-	bool reencrypting, shrinking;
+	bool reencrypting, shrinking, freeing; // what seal_work has still to do; freeing: of deleted snapshots
 	u64 shared_blocks;   // with more than one reference
 	u64 reserved_blocks; // set aside by seal_fallocate
-	u64 work_left;	     // blocks that seal_work has still to go through; an estimate
 	u32 log_records;     // syncs since the newest root; each counts as a commit
 };
 

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,6 +46,10 @@ struct putting {
 
 static int put_err(struct putting *p, int e)
 {
+	struct statvfs host;
+	if (e == -ENOSPC && !fstatvfs(p->s.t.host.fd, &host) && (geteuid() ? host.f_bavail : host.f_bfree) * host.f_frsize < 1u << 20)
+		return tool_err(p->s.err, e, "the disk that holds %s is full: there is no room for %s. What had that name in the volume is unchanged",
+				p->s.t.path, p->s.path);
 	if (e == -ENOSPC)
 		return tool_err(p->s.err, e, "%s is full: there is no room for %s. What had that name in the volume is unchanged (`coffer volume grow` makes room)",
 				p->s.t.path, p->s.path);

@@ -476,6 +476,7 @@ void seal_get_info(struct seal_vol *v, struct seal_info *out)
 	out->keys = key_count(v);
 	out->reencrypting = root_has_old(v);
 	out->shrinking = v->shrink_to != 0;
+	out->freeing = dying != 0;
 	out->shared_blocks = v->nshared;
 	out->reserved_blocks = v->reserved;
 	out->log_records = v->log.records;
