@@ -6,6 +6,10 @@
 #	await CMD...  until the command succeeds
 #	ended PID     waits for a child and prints how it ended
 #	many N URL    asks for it N times SCALE times, forty at once, and prints how often which answer came
+#	data SEED N   N bytes, for each SEED others, always the same
+#	together N CMD...  CMD N times at once, in each with another $i from 1 on; prints how often which digest of output and exit code came
+#	meanwhile PID N CMD...  CMD N times, with $i from 1 on, and again until PID has ended
+#	children PID  prints them
 #	gone PID      until no such process runs any more, whoever's child it is (a zombie does not run)
 PATH=$PATH:/usr/sbin:/sbin
 LC_ALL=C
@@ -41,11 +45,28 @@ ended() {
 many() {
 	curl -s -Z --parallel-max 40 -o /dev/null -w '%{http_code}\n' "$2?[1-$(n "$1")]" | sort | uniq -c
 }
+data() { seq "$1" 1000000000 2>/dev/null | head -c "$2"; }
+together() (
+	t_n=$1 t_dir=$(mktemp -d "$home/.together.XXXXXX") && shift || exit 1
+	for i in $(seq "$t_n"); do { "$@"; echo "$?"; } | sha256sum >"$t_dir/$i" & done
+	wait
+	cat "$t_dir"/* | sort | uniq -c
+	rm -r "$t_dir"
+)
 running() { # natively a process number of nobody's may be anybody's child
 	case $(sed -n 's/^State:[[:space:]]*//p' "/proc/$1/status" 2>/dev/null) in '' | Z* | X*) return 1 ;; esac
 }
+children() { grep -ls "^PPid:[[:space:]]*$1\$" /proc/[0-9]*/status | tr -dc '0-9\n'; }
 gone() {
 	while running "$1"; do sleep 0.05; done
+}
+meanwhile() {
+	m_pid=$1 m_least=$2 i=1 && shift 2
+	while [ $i -le "$m_least" ] || running "$m_pid"; do
+		"$@"
+		i=$((i + 1))
+	done
+	wait "$m_pid"
 }
 # What is still there when the script ends: its jobs, and daemons that have this folder (below it) as theirs.
 finish() {
