@@ -199,6 +199,7 @@ static void handle(int sig, siginfo_t *info, void *ctx, struct window *w, bool g
 	if (sig == SIGSYS) {
 		w->trap_kind = info->si_arch == AUDIT_ARCH_X86_64_ ? TRAP_SYSCALL : TRAP_KICK;
 		r->orig_rax = w->trap_kind == TRAP_SYSCALL ? (u32)c->rax : U64_MAX;
+		w->trap_addr = (u64)info->si_call_addr;
 		if (w->trap_kind == TRAP_KICK)
 			r->rax = (u64)-ENOSYS; // int $0x80: there are no 32-bit calls
 	} else {
@@ -257,7 +258,8 @@ void kernel_trap(struct regs *r)
 
 	switch (w->trap_kind) {
 	case TRAP_SYSCALL:
-		text_trap(r);
+		if (w->trap_addr == r->rip) // else a call of the vsyscall page, which has returned: no `syscall` stands there
+			text_trap(r);
 		r->rcx = r->rip;
 		r->r11 = r->flags;
 		r->rax = (u64)syscall_dispatch(r);

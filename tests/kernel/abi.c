@@ -454,25 +454,55 @@ TEST(vsyscall_free_time)
 	CHECK(tv.tv_sec >= t && tv.tv_sec - t < 100);
 }
 
+#define VSYSCALL_GETTIMEOFDAY 0xffffffffff600000ul
+#define VSYSCALL_TIME 0xffffffffff600400ul
+
+// Two calls whose ends look like a system call that could be patched: before `cmp $imm32, %rax`, and with the opcode of a jump two bytes before it.
+static long vsyscall_time_cmp(void)
+{
+	long r = (long)VSYSCALL_TIME;
+	__asm__ volatile("sub $128, %%rsp\n\tcall *%%rax\n\tcmp $-4095, %%rax\n\tlea 128(%%rsp), %%rsp"
+			 : "+a"(r) : "D"(NULL) : "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "memory", "cc");
+	return r;
+}
+
+static long vsyscall_time_jump(void)
+{
+	static const unsigned long to = VSYSCALL_TIME;
+	long r;
+	__asm__ volatile("sub $128, %%rsp\n\tcall *0xe90000(%2)\n\tlea 128(%%rsp), %%rsp"
+			 : "=a"(r) : "D"(NULL), "b"((uintptr_t)&to - 0xe90000) : "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "memory", "cc");
+	return r;
+}
+
 // The page that old programs call for the time. A machine may do without it: then whoever calls it gets SIGSEGV.
 TEST(vsyscall_page)
 {
 	time_t t0 = time(NULL), t;
 	struct timeval tv = { 0 };
 	int st;
-	pid_t pid = fork();
+	pid_t pid = OK(fork());
 
-	OK(pid);
 	if (!pid) {
-		t = ((time_t(*)(time_t *))0xffffffffff600400)(NULL);
+		t = ((time_t(*)(time_t *))VSYSCALL_TIME)(NULL);
 		if (t < t0 || t - t0 > 100)
 			_exit(1);
-		if (((int (*)(struct timeval *, void *))0xffffffffff600000)(&tv, NULL))
+		if (((int (*)(struct timeval *, void *))VSYSCALL_GETTIMEOFDAY)(&tv, NULL))
 			_exit(2);
 		_exit(tv.tv_sec < t || tv.tv_sec - t > 100 ? 3 : 0);
 	}
 	OK(waitpid(pid, &st, 0));
 	if (WIFSIGNALED(st) && WTERMSIG(st) == SIGSEGV)
 		SKIP("no such page");
+	EQ(st, 0);
+	pid = OK(fork());
+	if (!pid) {
+		for (int i = 0; i < 3; i++) {
+			CHECK((unsigned long)(vsyscall_time_cmp() - t0) <= 100);
+			CHECK((unsigned long)(vsyscall_time_jump() - t0) <= 100);
+		}
+		_exit(0);
+	}
+	OK(waitpid(pid, &st, 0));
 	EQ(st, 0);
 }
