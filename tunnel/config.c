@@ -622,6 +622,15 @@ out:
 
 // ---- the whole ----
 
+// Anybody on the machine may read a loopback address; nobody else.
+static bool is_local(const struct config_address *a)
+{
+	const struct sockaddr_in *in = (const struct sockaddr_in *)&a->sa;
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&a->sa;
+	return a->sa.ss_family == AF_UNIX || (a->sa.ss_family == AF_INET && ntohl(in->sin_addr.s_addr) >> 24 == 127) ||
+	       (a->sa.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr));
+}
+
 static int read_settings(struct settings *s, const json_t *o, struct fault *f)
 {
 	const json_t *log = json_object_get(o, "log"), *limits = json_object_get(o, "limits"), *times = json_object_get(o, "timeouts");
@@ -636,6 +645,8 @@ static int read_settings(struct settings *s, const json_t *o, struct fault *f)
 		return fault_set(f, -EINVAL, "log: format is text or json, not '%.40s'", format);
 	if (admin && config_address_parse(&s->admin, admin, &why))
 		return fault_set(f, -EINVAL, "admin: %.900s", why.text);
+	if (admin && !is_local(&s->admin))
+		return fault_set(f, -EINVAL, "admin: '%s' is no loopback address nor a Unix socket, and whoever reaches it may reload", s->admin.text);
 	s->connections = number_of(limits, "connections", 65536);
 	s->handshakes = number_of(limits, "handshakes", 1024);
 	s->memory_bytes = (uint64_t)number_of(limits, "memory_mib", 512) << 20;

@@ -153,7 +153,11 @@ static void say_route(const struct route *r)
 	if (r->c->tls.insecure_any_server || r->c->tls.insecure_accept_debug || r->c->tls.insecure_simulated_root)
 		tunnel_log(TUNNEL_LOG_WARNING, "this route is INSECURE: it takes peers that prove nothing, or nothing real", LOG_TEXT("route",
 			r->c->name));
-	if (r->c->tls.collect)
+	const struct ratls_options *o = &r->c->tls;
+	if (r->c->kind == ROUTE_EGRESS && !o->attest && !o->token_file && !o->certificate_file)
+		tunnel_log(TUNNEL_LOG_WARNING, "this route proves nothing to its clients: it has neither `attest` nor an identity",
+			   LOG_TEXT("route", r->c->name));
+	if (o->collect)
 		tunnel_log(TUNNEL_LOG_WARNING, "this route is INSECURE: it attests by simulated hardware", LOG_TEXT("route", r->c->name));
 }
 

@@ -417,6 +417,11 @@ static void top(struct import *m, const json_t *o)
 	account(m, o, "", keys);
 	if (!rest || !endpoint(m, rest, "control_interface.restful", "127.0.0.1", at))
 		return;
+	const char *host = text_of(rest, "host");
+	if (host && strncmp(host, "127.", 4) && strcmp(host, "::1")) {
+		snprintf(at, sizeof at, "127.0.0.1:%u", (unsigned int)port_of(rest, "port"));
+		note(m, CHANGED, "control_interface.restful.host", "it answers on this machine alone: whoever reaches it may reload");
+	}
 	line(m, "admin: ", at);
 	note(m, CHANGED, "control_interface.restful", "its paths are /healthz, /metrics and /status; see docs/tunnel.md");
 }

@@ -108,6 +108,7 @@ static void test_refused(void)
 	bad("one address twice", OUT "  - name: b\n    egress: {listen: \"127.0.0.1:1\", to: \"near:2\"}\n", "both listen at 127.0.0.1:1");
 	bad("one name twice", OUT "  - name: a\n    egress: {listen: \"127.0.0.1:9\", to: \"near:2\"}\n", "two of this name");
 	bad("a log of another kind", "log: {format: xml}\n" OUT, "text or json");
+	bad("an admin that others reach", "admin: 0.0.0.0:1\n" OUT, "no loopback address");
 	bad("an admin by name", "admin: localhost:1\n" OUT, "no numeric ADDRESS:PORT");
 	bad("a negative number", "limits: {connections: -1}\n" OUT, "must be a number from 1");
 	bad("aliases", "routes: &x\n  - *x\n", "not accepted");

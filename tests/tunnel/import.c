@@ -60,7 +60,7 @@ static const struct expected cases[] = {
 	 {"add_ingress[0].netfilter.capture_dst.host: not carried over", "add_ingress[0].netfilter.capture_dst.ipset: not carried over",
 	  "add_ingress[0].netfilter.capture_cgroup: not carried over", "add_egress[0].netfilter.capture_local_traffic: not carried over"}},
 	{"others",
-	 "{\"control_interface\": {\"restful\": {\"host\": \"127.0.0.1\", \"port\": 50000}}, \"metric\": {\"exporters\": []}, \"colour\": \"blue\", "
+	 "{\"control_interface\": {\"restful\": {\"host\": \"0.0.0.0\", \"port\": 50000}}, \"metric\": {\"exporters\": []}, \"colour\": \"blue\", "
 	 "\"add_ingress\": [{\"hook\": {}, \"no_ra\": true}, {\"mapping_udp\": {\"in\": {\"port\": 5}, \"out\": {\"host\": \"a.example\", "
 	 "\"port\": 6}}}, {}, {\"mapping\": {\"in\": {\"port\": 1}, "
 	 "\"out\": {\"host\": \"a b\", "
@@ -68,7 +68,8 @@ static const struct expected cases[] = {
 	 {"admin: \"127.0.0.1:50000\"\n", "name: ingress-1\n", "accept: udp\n", "listen: \"0.0.0.0:5\"\n", "connect: \"a.example:6\"\n", "name: ingress-3\n"},
 	 {"metric: not carried over", "colour: unknown", "add_ingress[0].hook: not carried over", "add_ingress[1].mapping_udp: changed",
 	  "add_ingress[2]: not carried over", "add_ingress[3].mapping.out: not carried over", "add_ingress[3].ohttp: not carried over",
-	  "add_ingress[3].surprise: unknown", "control_interface.restful: changed"}},
+	  "add_ingress[3].surprise: unknown", "control_interface.restful: changed",
+	  "control_interface.restful.host: changed"}},
 };
 
 static bool noted(const json_t *notes, const char *what)
