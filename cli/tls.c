@@ -287,8 +287,11 @@ static int tls(int argc, char **argv)
 		return cli_usage(&command_tls, serves ? "server takes one [ADDRESS:]PORT, and a command behind --" : "client takes one HOST:PORT");
 	const struct ratls_options *o = &q.sides.o;
 	const char *side = serves ? "client" : "server";
-	if ((o->token_keys_file || o->tpm_roots_file || o->insecure_simulated_root || o->insecure_accept_debug || (o->collateral_dir && !o->endorse)) && !o->verify)
-		return cli_usage(&command_tls, "which %ss are meant? --measurement HEX (`coffer measure` prints it), --policy FILE or --any-measurement", side);
+	bool judges = o->token_keys_file || o->tpm_roots_file || o->insecure_simulated_root || o->insecure_accept_debug ||
+		      (o->collateral_dir && !o->endorse);
+	if (judges && !o->verify)
+		return cli_usage(&command_tls, "which %ss are meant? --measurement HEX (`coffer measure` prints it), --policy FILE or "
+				 "--any-measurement", side);
 	if (!serves && !o->verify && !o->ca_file && !o->insecure_any_server)
 		return cli_usage(&command_tls, "say what the server must be: --measurement HEX (`coffer measure` prints it), --policy FILE, --any-measurement "
 				 "or --ca FILE; --insecure-any-server takes anybody");

@@ -57,7 +57,8 @@ static int read_policy(struct judge *j, const struct ratls_options *o, struct fa
 	for (size_t i = 0; o->measurements && o->measurements[i]; i++) {
 		size_t len = strlen(o->measurements[i]);
 		if ((len != 64 && len != 96) || strspn(o->measurements[i], "0123456789abcdef") != len)
-			return fault_set(f, -EINVAL, "'%s' is no measurement: 96 lower-case hexadecimal digits (64 for SGX), as `coffer measure` prints them", o->measurements[i]);
+			return fault_set(f, -EINVAL,
+					 "'%s' is no measurement: 96 lower-case hexadecimal digits (64 for SGX), as `coffer measure` prints them", o->measurements[i]);
 		if (p->policy.measurement_count == POLICY_LIST_MAX)
 			return fault_set(f, -E2BIG, "more than %d measurements", POLICY_LIST_MAX);
 		strcpy(p->measurements[p->policy.measurement_count++], o->measurements[i]);

@@ -58,8 +58,10 @@ static bool is_refusal(int alert)
 static int lose_by_refusal(struct ratls_connection *c, int alert)
 {
 	if (alert == SSL_AD_CERTIFICATE_REQUIRED)	// OpenSSL 3.0 has no word for it
-		return connection_lose(c, fault_set(connection_reason(c), -EACCES, "the peer refuses this side: it asks for evidence or a certificate, and was shown none"));
-	return connection_lose(c, fault_set(connection_reason(c), -EACCES, "the peer refuses this side's certificate (%s)", SSL_alert_desc_string_long(alert)));
+		return connection_lose(c, fault_set(connection_reason(c), -EACCES,
+						    "the peer refuses this side: it asks for evidence or a certificate, and was shown none"));
+	return connection_lose(c, fault_set(connection_reason(c), -EACCES, "the peer refuses this side's certificate (%s)",
+					    SSL_alert_desc_string_long(alert)));
 }
 
 static int layer_trouble(struct ratls_connection *c, int err);
