@@ -405,8 +405,8 @@ static int prove(struct ratls_connection *c)
 	err = connection_advance(c);
 	if (!err && !exchange_done(&c->x) && !c->work)	// its last verdict and its end may come together
 		return connection_lose(c, fault_set(connection_reason(c), -ECONNRESET, "the peer ended the connection before the proofs were made"));
-	// What was waited for may have been in what just came: nothing more need come then.
-	return err == 1 || (err == -EAGAIN && exchange_done(&c->x)) ? 0 : err ? err : -EAGAIN;
+	// What was waited for may have been in what just came, and the end of its data behind it: nothing more need come then.
+	return err == 1 || ((!err || err == -EAGAIN) && exchange_done(&c->x)) ? 0 : err ? err : -EAGAIN;
 }
 
 static int step(struct ratls_connection *c)

@@ -360,6 +360,8 @@ static void connected(struct flow *f, int fd)
 		flow_cut(f, err, "no more descriptors can be waited for");
 		return;
 	}
+	if (f->far_ended)	// before this side was there, and without a byte, or that would still wait
+		shutdown(fd, SHUT_WR);
 	f->accepted = true;
 	f->state = FLOW_OPEN;
 	f->active_ms = f->lane->w->now_ms;

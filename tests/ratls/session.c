@@ -297,6 +297,39 @@ static void test_ends(bool session)
 }
 
 // More than any buffer holds, both ways at once, driven by one thread as an event loop would.
+static bool has_ended, met_at_once;
+
+// What the server has of the handshake by the next call is all: nothing more will wake it.
+static void end_at_once(void *pair)
+{
+	struct pair *p = pair;
+	if (p->client_error)
+		return;
+	if (!has_ended && ratls_end(p->client, 0))
+		p->client_error = -EIO;
+	else if (has_ended && p->server_error)
+		met_at_once = false;
+	has_ended = true;
+}
+
+// A client that has nothing to say: its last verdict and its end come in one piece.
+static void test_ends_at_once(void)
+{
+	struct ratls_options server = options_of(&good, NULL), client = options_of(NULL, &good);
+	struct ratls_context *c = context_of(&client), *s = context_of(&server);
+	struct pair p;
+	char buf[8];
+	met_at_once = true;
+	pair_open(&p, c, s);
+	pair_meet(&p, end_at_once, &p);
+	ok("ratls: a client that ends at once", has_ended && met_at_once && !p.client_error && !p.server_error && ratls_read(p.server, buf, sizeof buf, 0) == 0 &&
+	   ratls_write(p.server, "answer", 6, 0) == 6 && ratls_read(p.client, buf, sizeof buf, 0) == 6, "%d %d %s", p.client_error, p.server_error,
+	   ratls_reason(p.server));
+	pair_close(&p);
+	ratls_context_free(c);
+	ratls_context_free(s);
+}
+
 static void test_bulk(void)
 {
 	enum { TOTAL = 8 << 20, PIECE = 50000 };
@@ -371,6 +404,7 @@ int main(void)
 	test_timer();
 	test_ends(true);
 	test_ends(false);
+	test_ends_at_once();
 	test_bulk();
 	test_cache_and_resumption();
 	test_resumed_ordinary();
