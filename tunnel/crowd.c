@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #define PER_SECOND 5000u	// events of another client than the one before
+#define STILL_PER_SECOND 2500u	// once it is of SCHED_BATCH: one slow window is no reason to begin anew
 #define PAID_MS 100		// a time as SCHED_BATCH that was worth it
 #define HOLD_LEAST_MS 100u
 #define HOLD_MOST_MS 10000u
@@ -22,7 +23,7 @@ void crowd_begin(struct crowd *c, int64_t now_ms)
 
 void crowd_look(struct crowd *c, int64_t now_ms)
 {
-	bool many = (int64_t)c->turns * 1000 >= PER_SECOND * (now_ms - c->since_ms);
+	bool many = (int64_t)c->turns * 1000 >= (c->batch ? STILL_PER_SECOND : PER_SECOND) * (now_ms - c->since_ms);
 	c->turns = 0;
 	c->since_ms = now_ms;
 	if (!c->may || many == c->batch || (many && now_ms < c->not_before_ms))

@@ -39,7 +39,9 @@ static void *worker(void *ctx)
 	crowd_begin(&c, now);
 	ok("crowd: one client", !window(&c, 1, 5000), "batch");
 	ok("crowd: many who do little", !window(&c, 10, 20), "batch");
+	ok("crowd: many who do not yet do enough", !window(&c, 10, 40), "batch");
 	ok("crowd: many at work", window(&c, 10, 500) && window(&c, 2, 500), "not batch");
+	ok("crowd: a slow window", window(&c, 10, 40), "not batch");
 	ok("crowd: helpers are not", !pthread_create(&t, NULL, helper, NULL) && !pthread_join(t, &good) && good, "wrong");
 	ok("crowd: less than before", !window(&c, 10, 20), "batch");
 	ok("crowd: not again at once", !window(&c, 10, 500), "batch");
