@@ -296,7 +296,6 @@ static void test_ends(bool session)
 	ratls_context_free(s);
 }
 
-// More than any buffer holds, both ways at once, driven by one thread as an event loop would.
 static bool has_ended, met_at_once;
 
 // What the server has of the handshake by the next call is all: nothing more will wake it.
@@ -330,6 +329,7 @@ static void test_ends_at_once(void)
 	ratls_context_free(s);
 }
 
+// More than any buffer holds, both ways at once, driven by one thread as an event loop would.
 static void test_bulk(void)
 {
 	enum { TOTAL = 8 << 20, PIECE = 50000 };
