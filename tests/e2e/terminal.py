@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Drives an interactive program on a pseudo-terminal as a person would: line editing, Ctrl-C, Ctrl-D, window size.
 #
-#	terminal.py bash|python|screen native   the program itself
+#	terminal.py bash|python|screen|resized native   the program itself
 #	terminal.py bash|...|killed COMMAND...  COMMAND in front of it, such as `coffer run --`
 #
 # Exit code 0 when each step went as expected; else the last line says which did not.
@@ -62,6 +62,15 @@ class Terminal:
 			self.type("\x03")
 			if self.comes(pattern, step, 20):
 				return
+		self.fail(step, pattern)
+
+	def resize(self, rows, cols, key, pattern, step):
+		"""As with Ctrl-C, a program may notice with the next key only, here one that makes it draw anew."""
+		self.size(rows, cols)
+		for _ in range(LIMIT_S // 20):
+			if self.comes(pattern, step, 20):
+				return
+			self.type(key)
 		self.fail(step, pattern)
 
 	def program(self, program):
@@ -216,6 +225,42 @@ def screen(prefix):
 	t.end(0)
 
 
+def resized(prefix):
+	"""vim and less follow the window while they run, and draw what has come into it; so do programs that they start, and the shell afterwards."""
+	t = Terminal(prefix + ["/bin/bash", "--norc", "--noprofile", "-i"])
+	t.expect("[$#>] $", "prompt")
+	t.type("PS1='ready''> '; bind 'set enable-bracketed-paste off'\r")
+	t.expect("ready> $", "own prompt")
+	t.type("vim -u NONE -i NONE -n -N -c 'call setline(1, map(range(1, 100), \"\\\"line \\\" . v:val\"))'\r")
+	t.expect("line 32\\b", "vim's last line of text")
+	t.resize(51, 131, "\x0c", "line 50\\b", "more of it in a larger window")
+	t.type(":echo 'size' &lines 'by' &columns\r")
+	t.expect("size 51 by 131", "size as vim has it")
+	t.type(":!stty size\r")
+	t.expect("51 131\r\n", "stty in vim")
+	t.type("\r")
+	t.expect("line 50\\b", "vim again")
+	t.resize(22, 90, "\x0c", "line 21\\b", "vim in a smaller window")
+	t.type(":echo 'size' &lines 'by' &columns\r")
+	t.expect("size 22 by 90", "smaller size")
+	t.type(":q!\r")
+	t.expect("ready> $", "prompt after vim")
+	t.type("stty size; seq -f 'row %g' 100 | less\r")
+	t.expect("\n22 90\r\n", "size after vim")
+	t.expect("row 21\\b", "less, which has its keys from /dev/tty")
+	t.resize(40, 100, "r", "row 39\\b", "less in a larger window")
+	t.resize(30, 70, "r", "row 29\\b", "less in a smaller window")
+	t.type("G")
+	t.expect("row 100\\b", "its end")
+	t.type("q")
+	t.expect("ready> $", "prompt after less")
+	t.type("stty size; echo $LINES by $COLUMNS\r")
+	t.expect("\n30 70\r\n30 by 70\r\n", "size as the shell has it")
+	t.expect("ready> $", "prompt")
+	t.type("exit 5\r")
+	t.end(5)
+
+
 def killed(prefix):
 	"""The terminal is as it was after the launcher was killed. The shell around it does not care for modes."""
 	t = Terminal(["/bin/sh", "-c", 'echo begin; read -r x; "$@"; echo over-$?; read -r x; echo read-$x', "sh"] + prefix + ["/bin/bash", "--norc", "--noprofile", "-i"])
@@ -237,4 +282,4 @@ def killed(prefix):
 
 if __name__ == "__main__":
 	prefix = [] if sys.argv[2] == "native" else sys.argv[2:]
-	{"bash": bash, "python": python, "screen": screen, "killed": killed}[sys.argv[1]](prefix)
+	{"bash": bash, "python": python, "screen": screen, "resized": resized, "killed": killed}[sys.argv[1]](prefix)
