@@ -168,6 +168,8 @@ long sys_copy_file_range(int ifd, s64 __user *uioff, int ofd, s64 __user *uooff,
 	n = min(n, 0x7ffff000ul);
 	if ((s64)ipos < 0 || (s64)opos < 0 || (s64)(ipos + n) < 0 || (s64)(opos + n) < 0)
 		goto out;
+	u64 size = __atomic_load_n(&in->inode->size, __ATOMIC_RELAXED);
+	n = ipos < size ? min(n, (size_t)(size - ipos)) : 0; // as it is now: what is copied to the same file's end is not to be copied again
 	if (in->inode == out->inode && ipos < opos + n && opos < ipos + n)
 		goto out;
 	u64 shared = clone_for_copy(in, ipos, out, opos, n);

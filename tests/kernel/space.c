@@ -238,6 +238,34 @@ TEST_DIR(copy_file_range_copies)
 }
 
 // What the two files are is looked at before what they were opened for.
+// The source ends where it ended before: neither is what has been copied behind its end copied again, nor is that an overlap.
+TEST_DIR(copy_file_range_within_a_file)
+{
+	int fd = OK(open("within", O_RDWR | O_CREAT | O_TRUNC, 0600));
+	off_t from = 1000, to = 10000;
+	struct stat st;
+	char b[4];
+
+	EQ(write(fd, "abcd", 4), 4);
+	EQ(pwrite(fd, "wxyz", 4, 9996), 4);
+	ssize_t n = copy_file_range(fd, &from, fd, &to, 20000, 0);
+	if (n < 0 && (errno == ENOSYS || errno == EOPNOTSUPP || errno == EXDEV))
+		SKIP("no copy_file_range here");
+	EQ(n, 9000);
+	EQ(from, 10000);
+	EQ(to, 19000);
+	OK(fstat(fd, &st));
+	EQ(st.st_size, 19000);
+	EQ(pread(fd, b, 4, 18996), 4);
+	EQ(memcmp(b, "wxyz", 4), 0);
+	from = 19000;
+	EQ(copy_file_range(fd, &from, fd, &to, 1, 0), 0);
+	from = 0;
+	to = 18999;
+	ERR(copy_file_range(fd, &from, fd, &to, 30000, 0), EINVAL);
+	close(fd);
+}
+
 TEST_DIR(copy_file_range_refuses_in_order)
 {
 	t_put("f", "x");
