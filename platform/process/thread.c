@@ -402,6 +402,7 @@ void pf_switch_identity(struct task *to)
 static struct mutex blank_lock;
 static struct window *blank_pool[BLANKS];
 static u32 nblank;
+static u32 blank_refused; // how often the host gave none
 
 static void blank_start(void)
 {
@@ -449,8 +450,10 @@ void blank_refill(void)
 		if (__atomic_load_n(&nblank, __ATOMIC_SEQ_CST) >= 2)
 			return;
 		w = blank_make();
-		if (!w)
+		if (!w) {
+			__atomic_fetch_add(&blank_refused, 1, __ATOMIC_SEQ_CST);
 			return;
+		}
 		mutex_lock(&blank_lock);
 		bool dead = w->hproc->exiting;
 		if (!dead)
@@ -476,6 +479,7 @@ void blank_main(void *unused)
 int pf_blank_handoff(struct task *t)
 {
 	struct window *w = NULL;
+	u32 refused = __atomic_load_n(&blank_refused, __ATOMIC_SEQ_CST);
 
 	hot_process_made();
 	for (int tries = 0; !w; tries++) {
@@ -492,8 +496,9 @@ int pf_blank_handoff(struct task *t)
 		blank_kick();
 		if (w)
 			break;
-		if (tries == 50)
-			return -EAGAIN; // the host gives no more processes
+		// The host gives no more processes. Time alone says nothing: the enclave may have had no CPU.
+		if (tries >= 50 && __atomic_load_n(&blank_refused, __ATOMIC_SEQ_CST) - refused >= 50)
+			return -EAGAIN;
 		pf_wait(&nblank, 0, ktime_deadline(100000000));
 	}
 	__atomic_store_n(&w->blank_word, 1, __ATOMIC_RELEASE);
