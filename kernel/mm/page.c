@@ -12,6 +12,7 @@
 #include "kernel/mm/page.h"
 
 #define MAX_ORDER 9		// 2 MiB
+#define BARE_LIST (MAX_ORDER + 1) // whole blocks that no memory is behind: taken when there are no others
 #define POPULATE_PAGES 16	// fresh runs from here on are faulted in by one call, not page by page
 #define HUGE_FROM 8192ul	// pages held before fresh blocks are asked for whole: a small enclave touches little of its last one
 #define RECLAIM_PAGES 1024	// given back by file caches at a time
@@ -19,10 +20,9 @@
 #define KEEP_BLOCKS 16u		// free whole blocks kept instead of given back
 
 static struct mutex page_lock;
-static u32 free_head[MAX_ORDER + 1];	// pfn or 0
-static u32 free_count[MAX_ORDER + 1];	// entries of each list
-static u32 nfree_blocks;		// order-9 blocks on the list that hold memory
-static u32 keep_blocks = KEEP_BLOCKS;	// most of them
+static u32 free_head[BARE_LIST + 1];	// pfn or 0
+static u32 free_count[BARE_LIST + 1];	// entries of each list
+static u32 keep_blocks = KEEP_BLOCKS;	// most whole ones that hold memory
 static u32 idle_blocks;			// fewest there were since page_trim looked last
 static u32 first_pfn __sealed, limit_pfn __sealed, arena_pages __sealed; // of kmalloc's arena, elsewhere
 static u32 top_pfn;			// [top, limit) never used yet: reads as zero
@@ -73,44 +73,53 @@ static u64 free_less_outside(void)
 
 bool page_short(void) { return free_less_outside() < 2 * page_reserve; }
 u64 page_count_free(void) { return free_less_outside() + near_pages(); }
-u32 page_free_blocks(u32 order) { return order <= MAX_ORDER ? __atomic_load_n(&free_count[order], __ATOMIC_RELAXED) : 0; }
+u32 page_free_blocks(u32 order)
+{
+	u32 n = order <= MAX_ORDER ? __atomic_load_n(&free_count[order], __ATOMIC_RELAXED) : 0;
+
+	return order == MAX_ORDER ? n + __atomic_load_n(&free_count[BARE_LIST], __ATOMIC_RELAXED) : n;
+}
 u64 page_count_held(void) { return arena_pages - kmalloc_arena_free() + limit_pfn - first_pfn - __atomic_load_n(&free_pages, __ATOMIC_RELAXED) - near_pages(); }
 u64 page_count_outside(void) { return __atomic_load_n(&outside_pages, __ATOMIC_RELAXED); }
-void page_set_outside(u64 pages) { __atomic_store_n(&outside_pages, pages, __ATOMIC_RELAXED); }
 u64 page_count_total(void) { return arena_pages + limit_pfn - first_pfn; }
+
+static u32 list_of(u32 order, u8 zero) { return order == MAX_ORDER && zero ? BARE_LIST : order; }
 
 static void list_push(u32 pfn, u32 order, u8 zero)
 {
 	struct pmeta *m = pmeta(pfn);
+	u32 l = list_of(order, zero);
 
 	m->state = PM_FREE;
 	m->order = (u8)order;
 	m->zero = zero;
 	m->prev = 0;
-	m->next = free_head[order];
+	m->next = free_head[l];
 	if (m->next)
 		pmeta(m->next)->prev = pfn;
-	free_head[order] = pfn;
-	free_count[order]++;
-	if (order == MAX_ORDER && !zero)
-		nfree_blocks++;
+	free_head[l] = pfn;
+	free_count[l]++;
 }
 
 static void list_remove(u32 pfn, u32 order)
 {
 	struct pmeta *m = pmeta(pfn);
+	u32 l = list_of(order, m->zero);
 
 	if (m->prev)
 		pmeta(m->prev)->next = m->next;
 	else
-		free_head[order] = m->next;
+		free_head[l] = m->next;
 	if (m->next)
 		pmeta(m->next)->prev = m->prev;
 	m->state = PM_USED;
-	free_count[order]--;
-	if (order == MAX_ORDER && !m->zero)
-		idle_blocks = min(idle_blocks, --nfree_blocks);
+	free_count[l]--;
+	if (l == MAX_ORDER)
+		idle_blocks = min(idle_blocks, free_count[l]);
 }
+
+// What is kept, what is in use and programs' private memory are no more than the limit.
+static u32 most_kept(void) { return (u32)min((u64)keep_blocks, max((u64)KEEP_BLOCKS, free_less_outside() / 512)); }
 
 // Frees one aligned power-of-two run, merging with its buddies. Returns a block to give back to the host, or 0.
 static u32 free_order(u32 pfn, u32 order, u8 zero)
@@ -125,7 +134,7 @@ static u32 free_order(u32 pfn, u32 order, u8 zero)
 		pfn &= ~(1u << order);
 		order++;
 	}
-	if (order == MAX_ORDER && !zero && nfree_blocks >= keep_blocks)
+	if (order == MAX_ORDER && !zero && free_count[MAX_ORDER] >= most_kept())
 		return pfn;
 	list_push(pfn, order, zero);
 	return 0;
@@ -159,11 +168,12 @@ static u32 take(u32 order, u8 *zero, u32 *fresh)
 {
 	u32 o, pfn;
 
-	for (o = order; o <= MAX_ORDER; o++)
+	for (o = order; o <= BARE_LIST; o++)
 		if (free_head[o])
 			break;
-	if (o <= MAX_ORDER) {
+	if (o <= BARE_LIST) {
 		pfn = free_head[o];
+		o = min(o, (u32)MAX_ORDER);
 		list_remove(pfn, o);
 		*zero = pmeta(pfn)->zero;
 	} else {
@@ -333,12 +343,37 @@ void page_free(pfn_t pfn, u32 n)
 	mutex_unlock(&page_lock);
 }
 
-// A file cache comes and goes in large pieces, and memory from the host is dear: an eighth of all stays until nobody wanted it for the time
+// Gives back n of the whole blocks that hold memory, and leaves `least`. page_lock held, dropped meanwhile.
+static void give_back(u32 n, u32 least)
+{
+	for (; n && free_count[MAX_ORDER] > least; n--) {
+		u32 pfn = free_head[MAX_ORDER];
+
+		list_remove(pfn, MAX_ORDER);
+		mutex_unlock(&page_lock);
+		pf_pages_released(pfn, 1u << MAX_ORDER);
+		mutex_lock(&page_lock);
+		list_push(pfn, MAX_ORDER, 1);
+	}
+}
+
+// What programs take for themselves the host has to have beside what is kept here.
+void page_set_outside(u64 pages)
+{
+	__atomic_store_n(&outside_pages, pages, __ATOMIC_RELAXED);
+	if (__atomic_load_n(&free_count[MAX_ORDER], __ATOMIC_RELAXED) <= most_kept())
+		return;
+	mutex_lock(&page_lock);
+	give_back(U32_MAX, most_kept());
+	mutex_unlock(&page_lock);
+}
+
+// A file cache comes and goes in large pieces, and memory from the host is dear: what was freed stays until nobody wanted it for the time
 // between two calls of page_trim, which who calls this has to make.
 void page_keep(void)
 {
 	mutex_lock(&page_lock);
-	keep_blocks = max(KEEP_BLOCKS, (limit_pfn - first_pfn) / 8 / 512);
+	keep_blocks = U32_MAX;
 	idle_blocks = 0;
 	mutex_unlock(&page_lock);
 }
@@ -346,20 +381,9 @@ void page_keep(void)
 void page_trim(void)
 {
 	mutex_lock(&page_lock);
-	for (u32 n = idle_blocks > KEEP_BLOCKS ? idle_blocks - KEEP_BLOCKS : 0; n && nfree_blocks > KEEP_BLOCKS; n--) {
-		u32 pfn = free_head[MAX_ORDER];
-
-		while (pfn && pmeta(pfn)->zero)
-			pfn = pmeta(pfn)->next;
-		if (!pfn)
-			break;
-		list_remove(pfn, MAX_ORDER);
-		mutex_unlock(&page_lock);
-		pf_pages_released(pfn, 1u << MAX_ORDER);
-		mutex_lock(&page_lock);
-		list_push(pfn, MAX_ORDER, 1);
-	}
-	idle_blocks = nfree_blocks;
+	if (idle_blocks > KEEP_BLOCKS)
+		give_back(idle_blocks - KEEP_BLOCKS, KEEP_BLOCKS);
+	idle_blocks = free_count[MAX_ORDER];
 	mutex_unlock(&page_lock);
 }
 
