@@ -54,4 +54,5 @@ void gather_seal(const struct gcm_key *k, uint8_t *out, const struct gather_piec
 		out += pieces[i].len;
 	}
 	maker->finish(k->data, c.data, out, 16);
+	explicit_bzero(&c, sizeof c);	// the hash, from which its key can be computed
 }

@@ -199,6 +199,7 @@ ssize_t tls13_seal(struct tls13_keys *k, enum record_type type, const uint8_t *h
 	} else if (copies) {
 		struct gcm_ctx c;
 		gcm_encrypt(k->gcm, &c, to, to, content + 1, nonce, out, RECORD_HEAD, to + content + 1);
+		OPENSSL_cleanse(&c, sizeof c);	// as in gather.c
 	} else {
 		gather_seal(k->gcm, to, apart, 3, nonce, out, RECORD_HEAD);
 	}
@@ -216,17 +217,24 @@ ssize_t tls13_length(const uint8_t *bytes, size_t len)
 	return body > RECORD_BODY_MAX ? -EMSGSIZE : (ssize_t)(RECORD_HEAD + body);
 }
 
+static bool open_gcm(const struct gcm_key *k, const uint8_t *nonce, const uint8_t *record, uint8_t *content, size_t len)
+{
+	struct gcm_ctx c;
+	int err = gcm_decrypt(k, &c, content, content, len, nonce, record, RECORD_HEAD, content + len);
+	OPENSSL_cleanse(&c, sizeof c);
+	return !err;
+}
+
 ssize_t tls13_open(struct tls13_keys *k, uint8_t *bytes, size_t len, uint8_t *type)
 {
 	uint8_t *content = bytes + RECORD_HEAD, nonce[sizeof k->iv];
-	struct gcm_ctx c;
 	if (len < RECORD_HEAD + 1 + RECORD_TAG)	// not even a type
 		return -EBADMSG;
 	size_t inner = len - RECORD_HEAD - RECORD_TAG;
 	int err = take_number(k, nonce);
 	if (err)
 		return err;
-	if (k->gcm ? gcm_decrypt(k->gcm, &c, content, content, inner, nonce, bytes, RECORD_HEAD, content + inner) : !open_body(k, nonce, bytes, content, inner))
+	if (!(k->gcm ? open_gcm(k->gcm, nonce, bytes, content, inner) : open_body(k, nonce, bytes, content, inner)))
 		return -EBADMSG;
 	if (inner > RECORD_PLAIN_MAX + 1)
 		return -EMSGSIZE;
