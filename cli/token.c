@@ -86,9 +86,10 @@ static int fetch(const struct token_fetch *q, unsigned int every_s)
 {
 	struct fault f = {""};
 	for (;;) {
-		int err = token_fetch(q, &f);
+		bool no;
+		int err = token_fetch(q, &no, &f);
 		if (!every_s)
-			return !err ? EXIT_OK : (cli_fail(&f), err == -EACCES ? EXIT_REFUSED : EXIT_ERROR);
+			return !err ? EXIT_OK : (cli_fail(&f), no ? EXIT_REFUSED : EXIT_ERROR);
 		if (err)
 			cli_fail(&f);
 		sleep(every_s);

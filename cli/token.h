@@ -3,6 +3,7 @@
 #ifndef COFFER_CLI_TOKEN_H
 #define COFFER_CLI_TOKEN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "cli/owner.h"
@@ -14,7 +15,7 @@ struct token_fetch {
 	uint8_t *simulated;		// 48 bytes: SIMULATED evidence of this measurement; NULL: what this runs on gives it
 };
 
-// Attests once. -EACCES: the broker refuses the evidence, and why.
-int token_fetch(const struct token_fetch *q, struct fault *f);
+// Attests once. *no: the broker refuses the evidence (401, 403), and nothing else is wrong.
+int token_fetch(const struct token_fetch *q, bool *no, struct fault *f);
 
 #endif

@@ -85,8 +85,8 @@ static int find_tee(const struct token_fetch *q, const char **tee, struct fault 
 	return err;
 }
 
-// What the broker says about a refusal.
-static int refused(const char *url, const struct http_reply *r, struct fault *f)
+// What another answer than 200 means, in the broker's words where it has any. *no: it is about the evidence.
+static int not_given(const char *url, const struct http_reply *r, bool *no, struct fault *f)
 {
 	json_t *o = json_loadb(r->body, r->body_len, 0, NULL);
 	const json_t *c = json_array_get(json_object_get(o, "refusals"), 0);
@@ -100,10 +100,19 @@ static int refused(const char *url, const struct http_reply *r, struct fault *f)
 	json_decref(o);
 	for (char *p = text; *p; p++)
 		*p = (unsigned char)*p < ' ' || *p == 0x7f ? '?' : *p;
-	return fault_set(f, -EACCES, "the broker %.150s refuses this side's evidence: %s", url, text);
+	*no = r->status == 401 || r->status == 403;
+	if (*no)
+		return fault_set(f, -EACCES, "the broker %.150s refuses this side's evidence: %s", url, text);
+	if (r->status == 404)
+		return fault_set(f, -ENOENT, "there is no key broker at %.150s, but something else (HTTP 404): is the address right?", url);
+	if (r->status == 429 || r->status == 503)
+		return fault_set(f, -EAGAIN, "the broker %.150s has no time now and says nothing about the evidence: %s; try again later", url, text);
+	if (r->status >= 500)
+		return fault_set(f, -EIO, "the broker %.150s failed, and says nothing about the evidence: %s", url, text);
+	return fault_set(f, -EPROTO, "the broker %.150s does not take the request, which says nothing about the evidence: %s", url, text);
 }
 
-static int begin(struct http_client *http, const char *url, const char *tee, char nonce[128], char cookie[300], struct fault *f)
+static int begin(struct http_client *http, const char *url, const char *tee, char nonce[128], char cookie[300], bool *no, struct fault *f)
 {
 	struct http_reply r;
 	char body[128];
@@ -115,7 +124,7 @@ static int begin(struct http_client *http, const char *url, const char *tee, cha
 	const char *text = json_string_value(json_object_get(o, "nonce"));
 	r.cookie[strcspn(r.cookie, ";")] = '\0';
 	if (r.status != 200)
-		err = refused(url, &r, f);
+		err = not_given(url, &r, no, f);
 	else if (!text || strlen(text) >= 128 || !*r.cookie || strlen(r.cookie) > 256)
 		err = fault_set(f, -EPROTO, "%s does not answer like a key broker", url);
 	else {
@@ -127,13 +136,14 @@ static int begin(struct http_client *http, const char *url, const char *tee, cha
 	return err;
 }
 
-static int prove(const struct token_fetch *q, struct http_client *http, const char *url, const char *tee, json_t *jwk, char **token, struct fault *f)
+static int prove(const struct token_fetch *q, struct http_client *http, const char *url, const char *tee, json_t *jwk, char **token, bool *no,
+		 struct fault *f)
 {
 	char nonce[128], cookie[300];
 	uint8_t data[64];
 	struct http_reply r;
 	struct bundle b;
-	int err = begin(http, url, tee, nonce, cookie, f);
+	int err = begin(http, url, tee, nonce, cookie, no, f);
 	if (!err && attest_report_data(nonce, jwk, "", data))
 		err = fault_set(f, -EPROTO, "the broker's nonce is not plain text");
 	if (err)
@@ -154,7 +164,7 @@ static int prove(const struct token_fetch *q, struct http_client *http, const ch
 	o = json_loadb(r.body, r.body_len, JSON_REJECT_DUPLICATES, NULL);
 	const char *text = json_string_value(json_object_get(o, "token"));
 	if (r.status != 200)
-		err = refused(url, &r, f);
+		err = not_given(url, &r, no, f);
 	else if (!text || !(*token = strdup(text)))
 		err = fault_set(f, -EPROTO, "%s answers without a token", url);
 	json_decref(o);
@@ -173,7 +183,7 @@ static int read_ca(const struct owner *o, char **pem, struct fault *f)
 	return file_read(o->broker.ca_file ? o->broker.ca_file : path, 256 << 10, pem, &len, f);
 }
 
-int token_fetch(const struct token_fetch *q, struct fault *f)
+int token_fetch(const struct token_fetch *q, bool *no, struct fault *f)
 {
 	struct broker_client_options options = q->owner->broker;
 	struct broker_client *client = NULL;
@@ -182,6 +192,7 @@ int token_fetch(const struct token_fetch *q, struct fault *f)
 	json_t *jwk = NULL;
 	char *ca = NULL, *token = NULL;
 	const char *tee;
+	*no = false;
 	options.anonymous = true;
 	int err = broker_client_open(&client, &options, f);
 	if (!err)
@@ -198,7 +209,7 @@ int token_fetch(const struct token_fetch *q, struct fault *f)
 	const struct http_client_options o = {.url = url, .ca_pem = ca, .resolve = http_resolve_system, .timeout_ms = TIMEOUT_MS};
 	err = http_client_open(&http, &o, f);
 	if (!err)
-		err = prove(q, http, url, tee, jwk, &token, f);
+		err = prove(q, http, url, tee, jwk, &token, no, f);
 	if (!err)
 		err = file_write(q->output, token, strlen(token), 0600, false, f);
 out:
