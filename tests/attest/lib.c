@@ -149,6 +149,9 @@ static void test_yaml(void)
 	free(text);
 	json_decref(o);
 	yaml_refused("a tab that indents", "command:\n\t- a\n", "x.yaml:2: a tab: YAML is indented with spaces");
+	yaml_refused("a tab behind other letters", "# \xd0\xbf\xd1\x80\xd0\xbe \xe6\x97\xa5\ncommand:\n\t- a\n",
+		     "x.yaml:3: a tab: YAML is indented with spaces");
+	yaml_refused("a tab behind the mark of UTF-8", "\xef\xbb\xbf" "command:\n\t- a\n", "x.yaml:2: a tab: YAML is indented with spaces");
 	yaml_refused("yaml: an unknown key names the nearest", "name: x\ncomand: [a]\n",
 		     "x.yaml:2: unknown key 'comand'; the "
 		     "nearest known key is 'command'");
