@@ -174,6 +174,9 @@ static void handle(int sig, siginfo_t *info, void *ctx, struct window *w, bool g
 		redirect(c, w);
 		return;
 	}
+	// By kill(2) and the like, from the host: nothing that the program or the kernel did. Programs' own signals never become the host's.
+	if (info->si_code <= 0 || (sig == SIGSYS && info->si_code != SYS_SECCOMP))
+		return;
 	if (sig == SIGSEGV && ip == (u64)gate->ktrap && info->si_code == SI_KERNEL_) {
 		w->trap_kind = TRAP_RSEQ; // found when it delivered the signal before, which had this one blocked
 		return;
