@@ -250,7 +250,8 @@ static void console_winsize(struct tty *t)
 
 	if (hc_console_info(&c) || !c.rows || !c.cols || (c.rows == info.rows && c.cols == info.cols))
 		return;
-	info = c;
+	info.rows = c.rows; // and nothing else: what the streams are was settled when they were opened
+	info.cols = c.cols;
 	ws.ws_row = c.rows;
 	ws.ws_col = c.cols;
 	tty_resized(t, &ws);

@@ -326,8 +326,8 @@ long hc_recv(int hfd, void *buf, size_t n, int flags, void *addr, u32 *alen)
 	s64 r = call(&d);
 
 	if (r > 0) {
-		// MSG_TRUNC reports a datagram's real length
-		if ((u64)r > asked && !(flags & 0x20))
+		// MSG_TRUNC reports a datagram's real length, which has 16 bits
+		if ((u64)r > asked && (!(flags & 0x20) || r > 0xffff))
 			lie("more bytes received than asked for");
 		memcpy(buf, win_pool(win_self()), min((u64)r, asked));
 	}
