@@ -403,11 +403,14 @@ static int open_volumes(const struct launch_options *o)
 {
 	for (int i = 0; i < o->nvolumes; i++) {
 		const struct launch_volume *v = &o->volumes[i];
+		struct stat mine, now;
 		int fd = open(v->path, (v->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
 		if (fd < 0)
 			return fail(errno, "cannot open volume %s", v->path);
 		if (flock(fd, (v->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB))
 			return fail(EBUSY, "volume %s is in use by another enclave", v->path);
+		if (fstat(fd, &mine) || stat(v->path, &now) || mine.st_dev != now.st_dev || mine.st_ino != now.st_ino)
+			return fail(EBUSY, "volume %s was replaced by another at this moment; start again", v->path);
 		ctl->vol_fd[i] = fd;
 	}
 	ctl->nvol = (u32)o->nvolumes;

@@ -123,7 +123,7 @@ static void env_log(void *ctx, const char *text)
 int hostio_open(struct hostio *h, const char *path, enum hostio_mode mode)
 {
 	static const int flags[] = {O_RDONLY, O_RDWR, O_RDWR | O_CREAT | O_EXCL, O_RDONLY};
-	struct stat st;
+	struct stat st, now;
 	memset(h, 0, sizeof *h);
 	h->fd = open(path, flags[mode] | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600); // a pipe is refused below, not waited for
 	if (h->fd < 0)
@@ -131,6 +131,8 @@ int hostio_open(struct hostio *h, const char *path, enum hostio_mode mode)
 	int r = fstat(h->fd, &st) ? -errno : S_ISREG(st.st_mode) || S_ISBLK(st.st_mode) ? 0 : SEAL_ENOTVOLUME;
 	if (!r && mode != HOSTIO_PROBE && flock(h->fd, (mode == HOSTIO_READ ? LOCK_SH : LOCK_EX) | LOCK_NB))
 		r = errno == EWOULDBLOCK ? -EBUSY : -errno;
+	if (!r && mode != HOSTIO_PROBE && (stat(path, &now) || now.st_dev != st.st_dev || now.st_ino != st.st_ino))
+		r = -EBUSY; // somebody has put another in its place before it was locked
 	if (r) {
 		close(h->fd);
 		h->fd = -1;
@@ -152,13 +154,16 @@ int hostio_open(struct hostio *h, const char *path, enum hostio_mode mode)
 	return 0;
 }
 
-int hostio_busy(const char *path)
+int hostio_hold(const char *path, int *fd)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	if (fd < 0)
+	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (*fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!flock(*fd, LOCK_EX | LOCK_NB))
 		return 0;
-	int r = flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK ? -EBUSY : 0;
-	close(fd);
+	int r = errno == EWOULDBLOCK ? -EBUSY : -errno;
+	close(*fd);
+	*fd = -1;
 	return r;
 }
 

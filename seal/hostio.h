@@ -19,5 +19,7 @@ enum hostio_mode { HOSTIO_READ, HOSTIO_WRITE, HOSTIO_CREATE, HOSTIO_PROBE };
 // PROBE: to read the header, which never changes; without a lock.
 // h->io and h->env are ready to use until hostio_close.
 int hostio_open(struct hostio *h, const char *path, enum hostio_mode mode);
-int hostio_busy(const char *path); // -EBUSY: somebody has it open as above; 0: nobody, or there is no such file
+// Keeps others out of what is to be replaced, until *fd is closed. -EBUSY: somebody has it open as above; 0 with -1 in *fd: there is no such
+// file; any other error: nobody knows.
+int hostio_hold(const char *path, int *fd);
 int hostio_close(struct hostio *h); // 0 or the error that close reported

@@ -320,21 +320,38 @@ static int fill_volume(struct sealing *s, const u8 *key, const u8 *id, const cha
 	return r ? r : fill(s, dir);
 }
 
+// With force: what has the name now is kept from others until it is replaced, as what they wrote into it would be lost. *held: a descriptor, or -1.
+static int hold(struct sealing *s, const char *path, int *held)
+{
+	struct stat mine, now;
+	if (!s->o->force)
+		return 0;
+	if (*held >= 0 && !fstat(*held, &mine) && !stat(path, &now) && mine.st_dev == now.st_dev && mine.st_ino == now.st_ino)
+		return 0;
+	if (*held >= 0)
+		close(*held);
+	int r = hostio_hold(path, held);
+	if (r == -EBUSY)
+		return tool_err(s->err, r, "%s: %s", path, tool_why(r));
+	return r ? tool_err(s->err, r, "%s: cannot tell whether somebody has it open, and it is not replaced (%s): move it away first", path,
+			    tool_why(r)) : 0;
+}
+
 static int build(struct sealing *s, const char *path, const u8 *key, u64 size, const char *dir, u8 *id_out)
 {
 	char *tmp = seal_tool_partial(path);
 	struct stat st;
-	int r;
+	int r, held = -1;
 	if (!tmp)
 		return tool_err(s->err, -ENOMEM, "out of memory");
 	if (!s->o->force && !lstat(path, &st)) {
 		free(tmp);
 		return tool_err(s->err, -EEXIST, "%s exists already; it is not overwritten unless forced", path);
 	}
-	r = s->o->force ? hostio_busy(path) : 0; // what it writes from now on would be lost
+	r = hold(s, path, &held);
 	if (r) {
 		free(tmp);
-		return tool_err(s->err, r, "%s: %s", path, tool_why(r));
+		return r;
 	}
 	s->t.path = path;
 	s->t.host.fd = -1;
@@ -343,8 +360,8 @@ static int build(struct sealing *s, const char *path, const u8 *key, u64 size, c
 	if (!r)
 		r = fill_volume(s, key, id_out, dir);
 	r = tool_unmount(&s->t, r, s->err);
-	if (!r && s->o->force && (r = hostio_busy(path))) // somebody opened the old one meanwhile
-		tool_err(s->err, r, "%s: %s", path, tool_why(r));
+	if (!r)
+		r = hold(s, path, &held); // another file may have the name by now
 	if (!r && (s->o->force ? rename(tmp, path) : renameat2(AT_FDCWD, tmp, AT_FDCWD, path, RENAME_NOREPLACE)))
 		r = tool_err(s->err, -errno, "%s: %s", path, strerror(errno));
 	if (!r)
@@ -359,6 +376,8 @@ static int build(struct sealing *s, const char *path, const u8 *key, u64 size, c
 			      : " (the partial volume was removed)",
 			 tmp);
 	}
+	if (held >= 0)
+		close(held);
 	free(tmp);
 	return r;
 }

@@ -262,6 +262,48 @@ static void two_writers_are_refused(void)
 	hostio_close(&a);
 }
 
+static int somebody_opens(void *ctx, const u8 volume[SEAL_ID_BYTES], struct seal_tool_err *e)
+{
+	struct hostio b;
+	(void)volume, (void)e;
+	*(int *)ctx = hostio_open(&b, in("old.vol"), HOSTIO_READ);
+	return 0;
+}
+
+static struct hostio other;
+
+static int another_comes(void *ctx, const u8 volume[SEAL_ID_BYTES], struct seal_tool_err *e)
+{
+	(void)ctx, (void)volume, (void)e;
+	return sh("mv newer.vol old.vol") ? -EIO : hostio_open(&other, in("old.vol"), HOSTIO_READ);
+}
+
+// What has the name is kept from others while it is replaced; where that cannot be, it stays.
+static void what_is_replaced(void)
+{
+	int opened = 0, free_fd = dup(0);
+	struct rlimit was, few;
+	struct seal_tool_options o = {.force = true, .ready = somebody_opens, .ctx = &opened};
+	close(free_fd);
+	CHECK_EQ(sh("mkdir rep && echo x >rep/f && cp v.vol old.vol && cp v.vol newer.vol"), 0);
+	CHECK_EQ(seal_tool_seal(in("rep"), in("old.vol"), test_key, &o, &st, id, &err), 0);
+	CHECK_EQ(opened, -EBUSY);
+	CHECK(!sh("cmp old.vol v.vol; test $? = 1 && cp v.vol old.vol"));
+	o.ready = another_comes;
+	CHECK_EQ(seal_tool_seal(in("rep"), in("old.vol"), test_key, &o, &st, id, &err), -EBUSY);
+	CHECK(strstr(err.text, "in use"));
+	hostio_close(&other);
+	CHECK_EQ(sh("cmp old.vol v.vol && rm -f old.vol.partial"), 0);
+	CHECK(!getrlimit(RLIMIT_NOFILE, &was));
+	few = (struct rlimit){.rlim_cur = (rlim_t)free_fd, .rlim_max = was.rlim_max};
+	CHECK(!setrlimit(RLIMIT_NOFILE, &few));
+	int r = seal_tool_seal(in("rep"), in("old.vol"), test_key, &forced, &st, id, &err);
+	CHECK(!setrlimit(RLIMIT_NOFILE, &was));
+	CHECK_EQ(r, -EMFILE);
+	CHECK(strstr(err.text, "cannot tell whether somebody has it open"));
+	CHECK_EQ(sh("cmp old.vol v.vol && rm -r rep old.vol"), 0);
+}
+
 // A host tells of an error once; whoever flushes after that is told by us.
 static void a_flush_that_failed(void)
 {
@@ -339,6 +381,7 @@ int main(void)
 	RUN(resumed_opening);
 	RUN(extended_attributes);
 	RUN(two_writers_are_refused);
+	RUN(what_is_replaced);
 	RUN(a_flush_that_failed);
 	RUN(anchor_is_asked_about_what_opens);
 	RUN(unheard_new_key);
