@@ -163,8 +163,9 @@ static int volume(int argc, char **argv)
 		case NEW_KEY: r.new_key_file = optarg; break;
 		case OTHER_KEY: r.other_key_file = optarg; break;
 		case SIZE:
-			if (config_parse_size(optarg, &r.size))
-				return cli_usage(&command_volume, "--size takes a size such as 10G");
+			if (config_parse_size(optarg, &r.size) || !r.size)
+				return cli_usage(&command_volume, "--size takes a number with K, M, G or T, such as 10G, and at least 1M; not '%s'",
+						 optarg);
 			break;
 		default:
 			if (!owner_option(&r.owner, option, optarg))

@@ -154,7 +154,7 @@ int seal_tool_resize(const char *path, const u8 key[SEAL_KEY_BYTES], u64 bytes, 
 	if (r == -ENOSPC)
 		r = tool_err(err, r, "%s: what it holds (%lu bytes), and the room that it needs to work, does not fit", path, i.used_blocks * SEAL_BLOCK);
 	else if (r == -EINVAL)
-		r = tool_err(err, r, "%s: a volume has at least 1 MiB", path);
+		r = tool_err(err, r, "%s: " TOOL_SIZES, path);
 	else if (r)
 		r = tool_vol_err(err, &t, r, "giving it another size");
 	else

@@ -58,3 +58,4 @@ void names_free(struct names *l);
 
 #define TOOL_CHUNK (1u << 20)
 #define TOOL_DEPTH 256 // nesting of directories
+#define TOOL_SIZES "a volume has at least 1 MiB (--size 1M) and at most 4 PiB (--size 4096T)"

@@ -3,6 +3,7 @@
 // gets its own when it is whole and durable; a run that was interrupted can be gone on with. Memory: the names of the
 // folders on the way down, and a table of the files that have several names. Hosted only.
 #include "seal/tool_seal.h"
+#include "seal/disk.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <fts.h>
@@ -386,8 +387,8 @@ int seal_tool_create(const char *path, const u8 key[SEAL_KEY_BYTES], u64 size_by
 		     u8 id_out[SEAL_ID_BYTES], struct seal_tool_err *err)
 {
 	struct sealing s = {.err = err, .o = &(struct seal_tool_options){.force = force}};
-	if (size_bytes && size_bytes < 1u << 20)
-		return tool_err(err, -EINVAL, "%s: a volume has at least 1 MiB", path);
+	if (size_bytes && (size_bytes < 1u << 20 || size_bytes / SEAL_BLOCK > MAX_BLOCKS))
+		return tool_err(err, -EINVAL, "%s: " TOOL_SIZES, path);
 	return build(&s, path, key, size_bytes, NULL, id_out);
 }
 
