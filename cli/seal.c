@@ -62,6 +62,13 @@ static void show(void *ctx, u64 files, u64 bytes, u64 total)
 	progress_show(ctx, files, bytes, total);
 }
 
+static void damaged(void *ctx, const char *text)
+{
+	const struct progress *bar = ctx;
+
+	fprintf(stderr, "%s%s\n", bar->on ? "\r\033[K" : "", text);
+}
+
 static int open_volume(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -70,7 +77,7 @@ static int open_volume(int argc, char **argv)
 	};
 	struct progress bar;
 	struct seal_tool_progress on = {.fn = show, .ctx = &bar};
-	struct seal_tool_options how = {.progress = &on};
+	struct seal_tool_options how = {.progress = &on, .damaged = damaged, .ctx = &bar};
 	struct seal_tool_stats stats = {0};
 	struct seal_tool_err e = {0};
 	struct owner o = {0};
@@ -119,7 +126,8 @@ const struct command command_open = {
 	"open", "decrypt a sealed volume into a folder",
 	"usage: coffer open [OPTION...] FILE.vol DIR\n\n"
 	"Decrypts all files of a volume into the folder DIR, which must be empty or new. The key comes from the owner's broker\n"
-	"or from a file. Whatever does not authenticate is not written.\n\n"
+	"or from a file. Whatever does not authenticate is not written: files that are damaged are named and left out, the\n"
+	"others come out whole, and the exit code is 1.\n\n"
 	"  -f, --force              replace files of DIR\n"
 	"      --resume             go on with what a run that was stopped has left in DIR\n"
 	"      --keep-owner         restore user and group numbers, set-user-ID bits, capabilities and the like\n"

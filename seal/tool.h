@@ -24,6 +24,8 @@ struct seal_tool_options {
 	const struct seal_tool_progress *progress;
 	// seal: called once when the volume has its id, before anything is in it (not when resuming). An error ends it.
 	int (*ready)(void *ctx, const u8 id[SEAL_ID_BYTES], struct seal_tool_err *err);
+	// open: called for each file that is damaged; it is left out, and the others are opened all the same. NULL: nobody wants to hear which.
+	void (*damaged)(void *ctx, const char *text);
 	void *ctx;
 };
 
@@ -33,6 +35,7 @@ extern volatile sig_atomic_t seal_tool_stop;
 struct seal_tool_stats {
 	u64 files, dirs, symlinks, others_skipped, bytes;
 	u64 kept; // of files: those that an earlier run had finished
+	u64 damaged; // names that were left out
 };
 
 // Who remembers the newest state of volumes, so that older copies are refused (seal.h: anchors). Each call fills err on failure.

@@ -21,11 +21,16 @@ static void show(struct opening *o, bool now)
 
 int opening_host_err(struct opening *o, int e)
 {
+	o->damage = false;
 	return tool_err(o->err, e, "%s: %s", o->path,
 			e == -EEXIST ? "exists already; it is not overwritten unless forced" : strerror(-e));
 }
 
-int opening_vol_err(struct opening *o, int e) { return tool_vol_err(o->err, &o->t, e, o->path); }
+int opening_vol_err(struct opening *o, int e)
+{
+	o->damage = e == SEAL_ETAMPER || e == SEAL_ECORRUPT || e == -EIO;
+	return tool_vol_err(o->err, &o->t, e, o->path);
+}
 
 static struct timespec to_ts(s64 ns)
 {
@@ -37,14 +42,16 @@ static struct timespec to_ts(s64 ns)
 	return t;
 }
 
-// Makes room for a name: with force, what is there goes, unless it is a folder.
-static int clear_name(struct opening *o, int dfd, const char *name)
+// Makes room for a name: with force, what is there goes, unless it is a folder; or stays until it is replaced in one step.
+static int clear_name(struct opening *o, int dfd, const char *name, bool stays)
 {
 	struct stat st;
 	if (fstatat(dfd, name, &st, AT_SYMLINK_NOFOLLOW))
 		return errno == ENOENT ? 0 : -errno;
 	if (!o->o->force)
 		return -EEXIST;
+	if (stays)
+		return S_ISDIR(st.st_mode) ? -EISDIR : 0;
 	return unlinkat(dfd, name, 0) ? -errno : 0;
 }
 
@@ -279,7 +286,7 @@ static int open_regular(struct opening *o, struct seal_inode *i, const struct se
 		o->st->bytes += a->size;
 		o->st->kept++;
 	} else {
-		r = clear_name(o, dfd, name);
+		r = clear_name(o, dfd, name, !l);
 		if (r)
 			return opening_host_err(o, r);
 		if (l && linkat(o->rootfd, l->path, dfd, name, 0))
@@ -305,7 +312,7 @@ int opening_symlink(struct opening *o, struct seal_inode *i, const struct seal_a
 	target[n] = 0;
 	if (finished(o, a, dfd, name))
 		return o->st->symlinks++, 0;
-	int r = clear_name(o, dfd, name);
+	int r = clear_name(o, dfd, name, false);
 	if (!r && symlinkat(target, dfd, name))
 		r = -errno;
 	if (!r && o->o->keep_owner && fchownat(dfd, name, a->uid, a->gid, AT_SYMLINK_NOFOLLOW))
@@ -342,7 +349,7 @@ int opening_fifo(struct opening *o, const struct seal_attr *a, int dfd, const ch
 	struct timespec ts[2] = {to_ts(a->atime_ns), to_ts(a->mtime_ns)};
 	if (finished(o, a, dfd, name))
 		return 0;
-	int r = clear_name(o, dfd, name);
+	int r = clear_name(o, dfd, name, false);
 	if (!r && (mkfifoat(dfd, name, a->mode & 0777) || utimensat(dfd, name, ts, AT_SYMLINK_NOFOLLOW)))
 		r = -errno;
 	return r ? opening_host_err(o, r) : 0;
@@ -382,12 +389,10 @@ static int sweep(struct opening *o, int fd, const struct names *names)
 	return 0;
 }
 
-static int open_one(struct opening *o, struct seal_inode *dir, int dfd, const char *name, size_t at, int depth)
+static int open_inode(struct opening *o, struct seal_inode *dir, int dfd, const char *name, size_t at, int depth)
 {
 	struct seal_inode *i;
 	struct seal_attr a;
-	if (seal_tool_stop)
-		return tool_err(o->err, -EINTR, "stopped");
 	int r = seal_lookup(o->t.vol, dir, name, (u32)strlen(name), &i);
 	if (r)
 		return opening_vol_err(o, r);
@@ -405,6 +410,23 @@ static int open_one(struct opening *o, struct seal_inode *dir, int dfd, const ch
 		o->st->others_skipped++;
 	seal_iput(o->t.vol, i);
 	return r;
+}
+
+// What is damaged is told and left out; all else comes out whole.
+static int open_one(struct opening *o, struct seal_inode *dir, int dfd, const char *name, size_t at, int depth)
+{
+	if (seal_tool_stop)
+		return tool_err(o->err, -EINTR, "stopped");
+	o->damage = false;
+	int r = open_inode(o, dir, dfd, name, at, depth);
+	if (!r || !o->damage)
+		return r;
+	if (!o->st->damaged++)
+		o->first = *o->err;
+	if (o->o->damaged)
+		o->o->damaged(o->o->ctx, o->err->text);
+	o->err->text[0] = 0;
+	return 0;
 }
 
 static int open_dir(struct opening *o, struct seal_inode *dir, int fd, size_t at, int depth)
@@ -446,6 +468,13 @@ static int target_open(struct opening *o, const char *dir, struct seal_inode *ro
 		return tool_err(o->err, -ENOTEMPTY, "%s is not empty: --force replaces files of it, --resume goes on with what a run that was stopped has left", dir);
 	mark_begin(o, root, empty);
 	return 0;
+}
+
+static int tell_damage(struct opening *o, const char *path, const char *dir)
+{
+	return tool_err(o->err, SEAL_ETAMPER, "%.250s%s; %lu files are whole in %.100s, %lu are damaged and not there. `coffer volume fsck %.100s` "
+			"says what is wrong, `coffer mount` reads the rest of such files", o->first.text, o->st->damaged > 1 ? ", and others" : "",
+			o->st->files, dir, o->st->damaged, path);
 }
 
 // Why it ended, and what is left behind.
@@ -495,9 +524,10 @@ int seal_tool_open(const char *path, const u8 key[SEAL_KEY_BYTES], const char *d
 		}
 		if (!r && syncfs(o.rootfd))
 			r = tool_err(err, -errno, "%s: %s", dir, strerror(errno));
-		if (r && made && !o.st->files && !rmdir(dir))
-			made = false;
-		else if (r)
+		bool removed = (r || st->damaged) && made && !o.st->files && !rmdir(dir);
+		if (!r && st->damaged)
+			r = tell_damage(&o, path, dir);
+		else if (r && !removed)
 			explain(&o, r, dir);
 	}
 	if (!r)

@@ -14,6 +14,8 @@ struct opening {
 	bool trusted, marked; // what earlier runs named is whole: the machine has not been down since; RUN_MARK is there
 	u8 *buf; // twice TOOL_CHUNK
 	u64 shown;
+	bool damage; // what failed last is the volume's damage, not this machine's
+	struct seal_tool_err first; // of such
 	char path[8192]; // in hand, relative to the target folder
 };
 

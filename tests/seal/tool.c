@@ -113,6 +113,32 @@ static void tampered_volume_is_refused(void)
 	CHECK(strstr(err.text, "cut short"));
 }
 
+static char heard[600];
+static unsigned int hears;
+
+static void hear(void *ctx, const char *text)
+{
+	(void)ctx;
+	hears++;
+	snprintf(heard, sizeof heard, "%s", text);
+}
+
+// One file's block: all others come out whole, and what had its name before stays.
+static void one_damaged_file_among_others(void)
+{
+	static const struct seal_tool_options hearing = {.damaged = hear}, replacing = {.force = true};
+	CHECK_EQ(sh("mkdir -p dmg/a dmg/z && echo one >dmg/a/one && head -c 8M /dev/urandom >dmg/m && echo two >dmg/z/two"), 0);
+	CHECK_EQ(seal_tool_seal(in("dmg"), in("dmg.vol"), test_key, &plain, &st, id, &err), 0);
+	CHECK_EQ(sh("head -c 4096 /dev/zero | dd of=dmg.vol bs=4096 seek=$(($(stat -c %%s dmg.vol) / 8192)) conv=notrunc"), 0);
+	CHECK_EQ(seal_tool_open(in("dmg.vol"), test_key, in("dmg.out"), &hearing, &st, &err), SEAL_ETAMPER);
+	CHECK(strstr(err.text, "dmg.vol: m: ") && strstr(err.text, "1 are damaged") && strstr(err.text, "coffer volume fsck"));
+	CHECK(hears == 1 && strstr(heard, "dmg.vol: m: "));
+	CHECK(st.files == 2 && st.damaged == 1);
+	CHECK_EQ(sh("diff -r -x m dmg dmg.out && test ! -e dmg.out/m && test -z \"$(ls -A dmg.out | grep partial)\" && echo old >dmg.out/m"), 0);
+	CHECK_EQ(seal_tool_open(in("dmg.vol"), test_key, in("dmg.out"), &replacing, &st, &err), SEAL_ETAMPER);
+	CHECK_EQ(sh("test $(cat dmg.out/m) = old && diff -r -x m dmg dmg.out && rm -r dmg dmg.out dmg.vol"), 0);
+}
+
 static void symlinks_do_not_lead_out(void)
 {
 	CHECK_EQ(sh("mkdir -p trap outside src2/d && echo in >src2/d/f && echo in >src2/g"), 0);
@@ -373,6 +399,7 @@ int main(void)
 	RUN(single_file);
 	RUN(wrong_key_and_other_files);
 	RUN(tampered_volume_is_refused);
+	RUN(one_damaged_file_among_others);
 	RUN(symlinks_do_not_lead_out);
 	RUN(a_stranger_in_the_way);
 	RUN(key_files);
