@@ -153,8 +153,12 @@ class Sealed:
 			if sh(self.binary, "broker", "status", env=self.env).returncode == 0:
 				break
 			time.sleep(0.1)
+		self.size = size
+		self.create()
+
+	def create(self):
 		if not os.path.exists(self.volume):
-			self.coffer("volume", "create", "--size", size, self.volume)
+			self.coffer("volume", "create", "--size", self.size, self.volume)
 		self.coffer("policy", "allow", self.volume, "--measurement", self.coffer("measure").strip())
 
 	def coffer(self, *args, **kw):
@@ -164,6 +168,8 @@ class Sealed:
 		return [self.binary, "run", "--broker", self.url, "-v", self.volume + ":/vol:rw", "--", *argv]
 
 	def run(self, flags, works, timeout=3000):
+		if not os.path.exists(self.volume):
+			self.create()
 		r = sh(*self.command("/usr/bin/python3", "/bench/storage_work.py", *flags, *self.flags, "-t", "/tmp", "/vol", *works),
 		       env=self.env, cwd=self.project, timeout=timeout)
 		sys.stderr.write(r.stderr)
@@ -224,13 +230,14 @@ def measure(work, rounds, quick, size, only, works):
 			except subprocess.TimeoutExpired:
 				print(f"{world.name}: {w}: no end", file=sys.stderr)
 				return
-			for key, value in lines(out):
+			for key, value in lines(out) if not size > 1024 or world.name in PEERS or r else ():
 				results.setdefault((key[0].replace("_files_cold", "_files"), *key[1:]), {}).setdefault(world.name, []).append(value)
 
-		# Large files of two worlds do not fit into memory together: then one world after the other, and its file removed behind it.
-		turns = [(r, w, world) for r in range(rounds) for w in works for world in worlds]
+		# Large files of two worlds do not fit into memory together: then one world after the other in each round, and its file removed behind it.
+		# The next round begins with the world that this one ended with, and the first, that meets the machine's memory, does not count.
+		turns = [(r, w, world) for r in range(rounds + (size > 1024)) for w in works for world in worlds if r < rounds or world.name not in PEERS]
 		if size > 1024:
-			turns.sort(key=lambda t: worlds.index(t[2]))
+			turns.sort(key=lambda t: (t[0], worlds.index(t[2]) * (-1 if t[0] % 2 else 1)))
 		for k, (r, w, world) in enumerate(turns):
 			one(r, w, world)
 			if size > 1024 and (k + 1 == len(turns) or turns[k + 1][2] is not world):

@@ -244,7 +244,7 @@ static void store_run(struct seal_vol *v, struct seal_inode *i, u64 block, u32 n
 // turn. Files so large that they do not fit there beside each other are measured apart, the layer's first.
 #define PASSES 17
 #define FIRST  6      // passes before the first that counts: the volume, that overwrites nothing in place, has then used all the room that it will use
-#define APART  1024ul // MiB
+#define APART  1024ul // MiB; from here on fewer passes, and apart where memory does not hold both
 
 static struct {
 	int fd;
@@ -342,18 +342,21 @@ static struct times median(const struct times *t, u32 from, u32 to)
 	return (struct times){first[n / 2], second[n / 2]};
 }
 
+// The volume takes a fifth more than the layer, and what the machine needs itself is little.
+static bool both_too_large(void) { return mib > APART && mib * 9 / 4 > (u64)sysconf(_SC_PHYS_PAGES) * BLOCK >> 20; }
+
 // Of files too large to lie in memory together, the one that is not measured now.
 static void leave(int fd)
 {
-	if (mib > APART)
+	if (both_too_large())
 		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
 static void turns(void (*one)(struct times *), struct times *a, void (*other)(struct times *), struct times *b)
 {
 	struct times t[2][PASSES];
-	bool apart = mib > APART;
-	u32 from = apart ? 2 : FIRST, passes = apart ? from + 3 : PASSES;
+	bool apart = both_too_large();
+	u32 from = mib > APART ? 2 : FIRST, passes = mib > APART ? from + 5 : PASSES;
 	leave(host.fd);
 	for (u32 pass = 0; pass < passes; pass++) {
 		one(&t[0][pass]);
