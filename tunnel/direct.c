@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// See direct.h. Bytes are read when the other side has taken what came before: each way keeps one buffer's rest at the most.
+// See direct.h. Bytes are read when the other side has taken what came before: each way keeps one buffer's rest at the most, or what is in one pipe.
 #include "tunnel/direct.h"
 
 #include <errno.h>
@@ -13,9 +13,11 @@
 
 #include "tunnel/dial.h"
 #include "tunnel/shares.h"
+#include "tunnel/splice.h"
 #include "tunnel/worker.h"
 
 #define TURN_BUFFERS 16	// then others have their turn
+#define MUCH 16384	// came at once: what follows is spliced. Less is read and written, which costs less then
 
 // What one side gave and the other has not taken.
 struct rest {
@@ -29,6 +31,8 @@ struct direct {
 	struct flow *f;
 	struct dial *dial;
 	struct rest up, down;
+	struct splice up_pipe, down_pipe;	// one of them holds something only while the rest beside it is empty
+	bool splices, up_much, down_much;
 	bool ready, readable;		// the flow's side has something; ours has
 	bool up_ended, down_ended;
 };
@@ -63,6 +67,13 @@ static int send_up(struct direct *d, const uint8_t *bytes, size_t len)
 	return err ? err : -EAGAIN;
 }
 
+// What the pipe holds, to the destination: 0 all of it, -EAGAIN, or an error.
+static int give_up(struct direct *d)
+{
+	ssize_t n = splice_give(&d->up_pipe, &d->f->lane->w->pipe, d->src.fd);
+	return n < 0 ? (int)n : d->up_pipe.held ? -EAGAIN : 0;
+}
+
 static int send_kept(struct direct *d)
 {
 	while (d->up.bytes) {
@@ -73,7 +84,28 @@ static int send_kept(struct direct *d)
 		if (d->up.at == d->up.len)
 			forget(&d->up);
 	}
-	return 0;
+	return give_up(d);
+}
+
+// As splice_take and flow_pull, from the client, and on to the destination. *err as of give_up.
+static ssize_t splice_up(struct direct *d, int *err)
+{
+	ssize_t n = splice_take(&d->up_pipe, &d->f->lane->w->pipe, d->f->src.fd);
+	d->splices = n != -EOPNOTSUPP;
+	if (n >= 0 || n == -EAGAIN)
+		flow_took(d->f, n);
+	if (n > 0)
+		*err = give_up(d);
+	return n;
+}
+
+static ssize_t copy_up(struct direct *d, int *err)
+{
+	struct worker *w = d->f->lane->w;
+	ssize_t n = flow_pull(d->f, w->out_buffer, WORKER_BUFFER);
+	if (n > 0)
+		*err = send_up(d, w->out_buffer, (size_t)n);
+	return n;
 }
 
 static int pump_up(struct direct *d)
@@ -83,7 +115,10 @@ static int pump_up(struct direct *d)
 	for (int turn = 0; !err && d->ready && !d->up_ended; turn++) {
 		if (turn == TURN_BUFFERS)
 			return timer_set(&w->timers, &d->again, w->now_ms);
-		ssize_t n = flow_pull(d->f, w->out_buffer, WORKER_BUFFER);
+		ssize_t n = d->splices && d->up_much && flow_is_bare(d->f) ? splice_up(d, &err) : copy_up(d, &err);
+		if (n == -EOPNOTSUPP)
+			continue;	// by copies
+		d->up_much = n == -EAGAIN ? d->up_much : n >= MUCH;
 		if (n == -EAGAIN) {
 			d->ready = false;
 		} else if (n < 0) {
@@ -91,8 +126,6 @@ static int pump_up(struct direct *d)
 		} else if (!n) {
 			d->up_ended = true;
 			shutdown(d->src.fd, SHUT_WR);
-		} else {
-			err = send_up(d, w->out_buffer, (size_t)n);
 		}
 	}
 	return err == -EAGAIN ? 0 : err;
@@ -114,24 +147,57 @@ static int give_down(struct direct *d, const uint8_t *bytes, size_t len, bool *a
 	return 0;
 }
 
+static int give_down_pipe(struct direct *d, bool *all)
+{
+	if (!d->down_pipe.held)
+		return 0;
+	ssize_t n = splice_give(&d->down_pipe, &d->f->lane->w->pipe, d->f->src.fd);
+	if (n < 0)
+		return (int)n;
+	flow_gave(d->f, (size_t)n);
+	*all = !d->down_pipe.held;
+	return 0;
+}
+
+static ssize_t splice_down(struct direct *d, int *err, bool *all)
+{
+	ssize_t n = splice_take(&d->down_pipe, &d->f->lane->w->pipe, d->src.fd);
+	d->splices = n != -EOPNOTSUPP;
+	if (n > 0)
+		*err = give_down_pipe(d, all);
+	return n;
+}
+
+static ssize_t copy_down(struct direct *d, int *err, bool *all)
+{
+	struct worker *w = d->f->lane->w;
+	ssize_t n = recv(d->src.fd, w->buffer, WORKER_BUFFER, 0);
+	if (n > 0)
+		*err = give_down(d, w->buffer, (size_t)n, all);
+	return n < 0 ? -errno : n;
+}
+
 static int pump_down(struct direct *d)
 {
 	struct worker *w = d->f->lane->w;
 	bool all = true;
 	int err = d->down.bytes ? give_down(d, d->down.bytes + d->down.at, d->down.len - d->down.at, &all) : 0;
-	if (!err && all)
+	if (!err && all) {
 		forget(&d->down);
+		err = give_down_pipe(d, &all);
+	}
 	for (int turn = 0; !err && all && d->readable && !d->down_ended && d->f->past; turn++) {
 		if (turn == TURN_BUFFERS)
 			return timer_set(&w->timers, &d->again, w->now_ms);
-		ssize_t n = recv(d->src.fd, w->buffer, WORKER_BUFFER, 0);
-		if (n < 0 && errno == EAGAIN)
+		ssize_t n = d->splices && d->down_much && flow_is_bare(d->f) ? splice_down(d, &err, &all) : copy_down(d, &err, &all);
+		if (n == -EOPNOTSUPP)
+			continue;
+		d->down_much = n == -EAGAIN ? d->down_much : n >= MUCH;
+		if (n == -EAGAIN)
 			d->readable = false;
 		else if (n < 0)
-			return -errno;
-		else if (n)
-			err = give_down(d, w->buffer, (size_t)n, &all);
-		else
+			return (int)n;
+		else if (!n)
 			d->down_ended = true;
 	}
 	if (!err && d->down_ended && all && d->f->past && !d->f->far_ended)
@@ -151,7 +217,7 @@ static void pump(struct direct *d)
 		return;		// it ended meanwhile
 	if (err)
 		flow_cut(f, err, "the destination's connection broke");
-	else if (d->up_ended && d->down_ended && !d->up.bytes && !d->down.bytes) {
+	else if (d->up_ended && d->down_ended && !d->up.bytes && !d->down.bytes && !d->up_pipe.held && !d->down_pipe.held) {
 		direct_drop(f, false);
 		flow_far_closed(f, 0, NULL);
 	}
@@ -194,6 +260,7 @@ static void dialed(void *ctx, int fd, const char *why)
 		flow_far_closed(f, err, why);
 		return;
 	}
+	d->splices = splice_can(f->src.fd, fd);
 	flow_far_open(f);
 	direct_ready(f);
 }
@@ -256,5 +323,7 @@ void direct_free(struct direct *d)
 		return;
 	forget(&d->up);
 	forget(&d->down);
+	splice_drop(&d->up_pipe);
+	splice_drop(&d->down_pipe);
 	free(d);
 }

@@ -21,6 +21,7 @@
 #include "tunnel/crowd.h"
 #include "tunnel/dial.h"
 #include "tunnel/list.h"
+#include "tunnel/splice.h"
 #include "tunnel/timer.h"
 
 #define WORKER_BUFFER (8 * 16384 - 4)	// what ratls makes one frame of, and eight full records
@@ -145,6 +146,7 @@ struct worker {
 	uint8_t *out_buffer;		// WORKER_BUFFER bytes: what goes
 	size_t kept;			// bytes for slow readers, of all links
 	int spare;			// a descriptor kept for when there is no other
+	struct splice_spare pipe;
 	bool stopping;
 };
 

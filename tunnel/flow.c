@@ -524,6 +524,11 @@ void flow_far_open(struct flow *f)
 	link_flow_resume(f);
 }
 
+bool flow_is_bare(const struct flow *f)
+{
+	return f->src.fd >= 0 && f->state == FLOW_OPEN && !f->acceptor && !f->filter && !f->early;
+}
+
 static ssize_t took(struct flow *f, ssize_t n)
 {
 	f->in += (uint64_t)n;
@@ -544,6 +549,15 @@ static ssize_t pull_early(struct flow *f, uint8_t *buf, size_t size)
 		f->early_len = f->early_pos = 0;
 	}
 	return took(f, (ssize_t)n);
+}
+
+ssize_t flow_took(struct flow *f, ssize_t n)
+{
+	if (n > 0)
+		return took(f, n);
+	f->readable = false;
+	f->plain_ended |= !n;
+	return n;
 }
 
 ssize_t flow_pull(struct flow *f, uint8_t *buf, size_t size)
@@ -571,9 +585,14 @@ ssize_t flow_pull(struct flow *f, uint8_t *buf, size_t size)
 			f->readable = errno == EINTR;
 		return -errno;
 	}
-	f->readable = false;
-	f->plain_ended = true;
-	return 0;
+	return flow_took(f, 0);
+}
+
+void flow_gave(struct flow *f, size_t n)
+{
+	f->out += (uint64_t)n;
+	f->active_ms = f->lane->w->now_ms;
+	lane_count(f->lane, COUNT_BYTES_OUT, (long long)n);
 }
 
 ssize_t flow_data(struct flow *f, const uint8_t *bytes, size_t len)
@@ -595,9 +614,7 @@ ssize_t flow_data(struct flow *f, const uint8_t *bytes, size_t len)
 		flow_far_closed(f, 0, NULL);
 		return n;
 	}
-	f->out += (uint64_t)n;
-	f->active_ms = f->lane->w->now_ms;
-	lane_count(f->lane, COUNT_BYTES_OUT, n);
+	flow_gave(f, (size_t)n);
 	return n;
 }
 

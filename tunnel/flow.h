@@ -56,6 +56,9 @@ int flow_begin(struct link *l, struct mux_stream *s);
 void flow_far_open(struct flow *f);				// it is connected
 ssize_t flow_pull(struct flow *f, uint8_t *buf, size_t size);	// as mux_ops.pull
 ssize_t flow_data(struct flow *f, const uint8_t *bytes, size_t len);	// as mux_ops.data
+bool flow_is_bare(const struct flow *f);	// bytes pass as they are, and none are kept: they may pass by another way than the two above
+ssize_t flow_took(struct flow *f, ssize_t n);	// by another way: so many from the plain side; 0: its end; -EAGAIN. Returns n
+void flow_gave(struct flow *f, size_t n);	// so many to it
 void flow_far_end(struct flow *f);
 void flow_far_closed(struct flow *f, int err, const char *why);	// 0: in order. f->link and f->stream are gone already
 

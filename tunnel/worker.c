@@ -468,7 +468,7 @@ static void *worker_thread(void *arg)
 int worker_init(struct worker *w, struct engine *e, unsigned int index)
 {
 	*w = (struct worker){.e = e, .settings = e->settings, .index = index, .epoll = epoll_create1(EPOLL_CLOEXEC), .now_ms = clock_ms(), .spare = open("/dev/null",
-		O_RDONLY | O_CLOEXEC)};
+		O_RDONLY | O_CLOEXEC), .pipe = {{-1, -1}}};
 	w->wake = (struct source){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .event = on_wake};
 	w->alarm = (struct source){.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), .event = on_alarm};
 	w->alarm_ms = INT64_MAX;
@@ -514,5 +514,6 @@ void worker_end(struct worker *w)
 		close(w->alarm.fd);
 	if (w->spare >= 0)
 		close(w->spare);
+	splice_spare_close(&w->pipe);
 	pthread_mutex_destroy(&w->lock);
 }
