@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "tunnel/dial.h"
+#include "tunnel/near.h"
 #include "tunnel/shares.h"
 #include "tunnel/splice.h"
 #include "tunnel/worker.h"
@@ -253,6 +254,7 @@ static void dialed(void *ctx, int fd, const char *why)
 	if (fd >= 0) {
 		d->src.fd = fd;
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+		near_tune(fd);
 		err = worker_watch(f->lane->w, &d->src, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
 	}
 	if (err < 0) {

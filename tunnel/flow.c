@@ -16,6 +16,7 @@
 #include "tunnel/direct.h"
 #include "tunnel/filter.h"
 #include "tunnel/link.h"
+#include "tunnel/near.h"
 #include "tunnel/transparent.h"
 
 #define FLUSH_MS 30000	// for a client to take the end of what it was sent
@@ -332,6 +333,7 @@ void flow_accept(struct lane *lane, int fd)
 		return;
 	}
 	set_abrupt(fd, true);
+	near_tune(fd);
 	if (lane->r->c->accept.kind != ACCEPT_MAPPING) {
 		f->acceptor = accept_new(&lane->r->c->accept);
 		if (!f->acceptor) {
@@ -355,6 +357,7 @@ static void connected(struct flow *f, int fd)
 	f->src.fd = fd;
 	set_abrupt(fd, true);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));	// a Unix socket has none
+	near_tune(fd);
 	int err = worker_watch(f->lane->w, &f->src, WATCHED);
 	if (err) {
 		flow_cut(f, err, "no more descriptors can be waited for");

@@ -15,6 +15,7 @@
 #include "tunnel/carrier.h"
 #include "tunnel/direct.h"
 #include "tunnel/flow.h"
+#include "tunnel/near.h"
 #include "tunnel/shares.h"
 #include "tunnel/tundev.h"
 #include "tunnel/udp.h"
@@ -375,6 +376,7 @@ static void begin_handshake(struct link *l)
 {
 	struct worker *w = l->lane->w;
 	l->src.fd = ratls_fd(l->c);
+	near_tune(l->src.fd);
 	l->state = LINK_HANDSHAKE;
 	l->deadline_ms = w->now_ms + w->settings.handshake_ms;
 	l->readable = true;

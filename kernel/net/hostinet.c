@@ -137,6 +137,8 @@ static void push_options(struct inet_sock *i, int h)
 	half = (int)i->s.rcvbuf / 2;
 	if (i->s.rcvbuf_set)
 		(void)hc_setsockopt(h, SOL_SOCKET, SO_RCVBUF, &half, sizeof(half));
+	if (i->reno)
+		(void)hc_setsockopt(h, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
 	inet_each_tcp_option(i, tell_tcp, h);
 }
 

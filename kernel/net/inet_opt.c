@@ -161,6 +161,7 @@ static int set_special(struct inet_sock *i, int level, int opt, const void *val,
 		if (!reno && (len < 5 || strncmp(val, "cubic", 5)))
 			return len ? -ENOENT : -EINVAL;
 		i->reno = reno;
+		host_setopt(i, level, opt, reno ? "reno" : "cubic", reno ? 4 : 5);
 		return 0;
 	}
 	if (level == IPPROTO_TCP && opt == TCP_ULP)
