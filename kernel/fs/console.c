@@ -207,8 +207,8 @@ static void console_flush(struct tty *t)
 	}
 	flushing = true;
 	while (t->out_len && !t->stopped) {
-		u32 n = min(t->out_len, TTY_OUT - t->out_head);
-		u8 *from = t->out + t->out_head;
+		u32 head = t->out_head, n = min(t->out_len, TTY_OUT - head);
+		u8 *from = t->out + head;
 		bool writable;
 		long r;
 
@@ -221,8 +221,8 @@ static void console_flush(struct tty *t)
 		}
 		if (r <= 0) // the terminal is gone: output has nowhere to go
 			r = n;
-		// A flush of the queue (Ctrl-C, tcflush) may have emptied it meanwhile.
-		r = min((u32)r, t->out_len);
+		// A flush of the queue (Ctrl-C, tcflush) may have emptied it meanwhile: what it has now was not sent.
+		r = t->out_head == head ? min((u32)r, t->out_len) : 0;
 		t->out_head = (t->out_head + r) & (TTY_OUT - 1);
 		t->out_len -= r;
 		writable = !list_empty(&t->q.waiters);
