@@ -18,6 +18,7 @@ struct sanchor { // what the volume's anchor knows (sealed_anchor.c)
 	u64 behind_since;      // when the oldest commit was made that it does not know; 0: there is none
 	u64 told_at, tried_at; // its last answer; when the helper was last sent
 	bool claimed, fenced, silent, urgent, asked;
+	bool in_vain;	       // somebody has waited long enough for that; the next ones need not
 };
 
 struct svol { // a mounted volume: super->priv

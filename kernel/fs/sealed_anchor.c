@@ -69,9 +69,19 @@ void sealed_anchor_note(struct svol *sv)
 		waitq_wake(&helper_q, 0);
 }
 
+// At most; how much of it has passed.
+static u64 sleep_a_second(u32 seq, u64 at_most)
+{
+	u64 begun = ktime_mono(), second = min(at_most, NSEC_PER_SEC);
+
+	task_sleep_uninterruptible(seq, begun + second);
+	return min(ktime_mono() - begun, second);
+}
+
 // Waits until the anchor knows this generation: 0, -EIO (fenced, or no helper), -EINTR, -ETIMEDOUT. Only who is killed leaves before:
-// programs take an interrupted fsync for one that failed.
-static int wait_told(struct svol *sv, u64 generation, u64 deadline)
+// programs take an interrupted fsync for one that failed. An enclave that stood still with its machine or its container, for longer than
+// all of `patience`, has asked nobody meanwhile: of each second that is waited no more counts than that second.
+static int wait_told(struct svol *sv, u64 generation, u64 patience)
 {
 	struct sanchor *a = &sv->anchor;
 	struct waiter w;
@@ -94,8 +104,10 @@ static int wait_told(struct svol *sv, u64 generation, u64 deadline)
 			r = -EIO;
 		else if (signal_pending() && signal_fatal())
 			r = -EINTR;
+		else if (!patience)
+			r = -ETIMEDOUT;
 		else
-			r = task_sleep_uninterruptible(seq, deadline);
+			patience -= sleep_a_second(seq, patience);
 	}
 	waitq_del(&told_q, &w);
 	return known ? 0 : r;
@@ -106,6 +118,7 @@ int sealed_anchor_fsync(struct svol *sv)
 {
 	struct sanchor *a = &sv->anchor;
 	u64 generation, since;
+	bool in_vain;
 	int r;
 
 	if (!a->mode || sv->sb->read_only)
@@ -114,14 +127,20 @@ int sealed_anchor_fsync(struct svol *sv)
 	mutex_lock(&anchor_lock);
 	generation = a->state.generation;
 	since = behind(a) ? a->behind_since : 0;
+	in_vain = a->in_vain;
 	r = a->fenced ? -EIO : 0;
 	mutex_unlock(&anchor_lock);
 	if (r || !since)
 		return r;
 	if (a->each_fsync)
-		r = wait_told(sv, generation, ktime_deadline(a->bound_ns));
+		r = wait_told(sv, generation, a->bound_ns);
 	else if (ktime_mono() - since > a->bound_ns)
-		r = wait_told(sv, generation, since + a->bound_ns + PATIENCE_NS);
+		r = wait_told(sv, generation, in_vain ? 0 : PATIENCE_NS);
+	if (r == -ETIMEDOUT) {
+		mutex_lock(&anchor_lock);
+		a->in_vain |= a->known < generation; // else it has just answered
+		mutex_unlock(&anchor_lock);
+	}
 	return r == -EINTR ? -ERESTARTSYS : r ? -EIO : 0;
 }
 
@@ -133,7 +152,7 @@ static int settle(struct svol *sv)
 
 	sealed_anchor_note(sv);
 	if (a->claimed && !a->fenced && !gone && a->known < a->state.generation)
-		r = wait_told(sv, a->state.generation, ktime_deadline(PATIENCE_NS));
+		r = wait_told(sv, a->state.generation, PATIENCE_NS);
 	if (r)
 		pr_warn("sealed volume %s: its anchor was not told of commits %lu to %lu: the host may take them back\n", sv->name, a->known + 1,
 			a->state.generation);
@@ -258,6 +277,7 @@ static int answer(const struct coffer_anchor_record *rec)
 		say_silent(sv, false);
 		__atomic_store_n(&a->known, max(a->known, rec->state.generation), __ATOMIC_RELEASE);
 		a->told_at = ktime_mono();
+		a->in_vain = false;
 		a->behind_since = behind(a) ? a->tried_at : 0;
 		a->urgent = a->urgent && behind(a);
 		return 0;
