@@ -1,28 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 # The shield part of bench/run: redis and nginx, unchanged, natively without any protection, in an enclave on published ports, and in an enclave behind the
-# network shield with `coffer tunnel` on the clients' side. Everything is on this machine: the shield's row carries both ends of TLS as well.
+# network shield with `coffer tunnel` on the clients' side. Everything is on this machine: the shield's row carries both ends of TLS as well. What TLS costs
+# without any enclave is beside it: the same nginx by its own TLS, and behind the pairs of bench/tunnel.py.
 #
-#	python3 bench/shield.py [-q]
+#	python3 bench/shield.py [-q] [-r ROUNDS]
+import argparse
 import os
 import shutil
 import signal
 import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
+
+import tunnel
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 COFFER = os.path.join(ROOT, os.environ.get("B", "build"), "bin/coffer")
 TARGET = 0.7
 LATENCY_US = 40
+WAYS_CASES = ("nginx 1 KiB", "nginx 100 KiB")
 CASES = ("redis GET", "redis GET -P 16", "redis SET -P 16", "nginx 1 KiB", "nginx 100 KiB")
 NGINX = """daemon off; worker_processes 2; error_log /dev/null; pid {dir}/pid; {user}
 events {{ worker_connections 1000; }}
 http {{ access_log off; client_body_temp_path {dir}/b; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;
-	sendfile on; keepalive_requests 1000000; server {{ listen 0.0.0.0:{port} reuseport; root {www}; }} }}
+	sendfile on; keepalive_requests 1000000; server {{ listen 0.0.0.0:{port} reuseport; {tls} root {www}; }} }}
 """
+# Ways to the native nginx; `tls` is its own.
+WAYS = {"plain": "no TLS", "tls": "nginx's own TLS, `wrk` by https", "coffer": "two gateways, no enclave", "haproxy": "haproxy before and behind", "stunnel":
+	"stunnel before and behind", "sealed": "bare relays, AES-GCM"}
 
 
 def sh(*argv, **kw):
@@ -67,8 +74,8 @@ def redis_rate(port, what, requests, *options):
 	return float(next(line for line in out.splitlines() if line.startswith(f'"{what}"')).split('","')[1])
 
 
-def nginx_rate(name, port, path, seconds):
-	out = must("wrk", "-t", "1", "-c", "50", "-d", str(seconds), f"http://127.0.0.1:{port}/{path}")
+def nginx_rate(name, port, path, seconds, scheme="http"):
+	out = must("wrk", "-t", "1", "-c", "50", "-d", str(seconds), f"{scheme}://127.0.0.1:{port}/{path}")
 	if "Non-2xx" in out:
 		raise RuntimeError(f"{name}: nginx's answers are errors")
 	return float(next(line for line in out.splitlines() if line.startswith("Requests/sec")).split()[1])
@@ -79,6 +86,25 @@ def family(pid):
 	yield pid
 	for child in sh("ps", "-o", "pid=", "--ppid", str(pid)).stdout.split():
 		yield from family(int(child))
+
+
+class Ways(tunnel.World):
+	"""To nginx at a port of this machine."""
+
+	def __init__(self, folder, port):
+		self.coffer, self.folder, self.processes, self.pids = COFFER, folder, [], {}
+		self.backends = {"nginx": port}
+		self.ports = {"plain": self.backends, "tls": {"nginx": tunnel.free_port()}}
+
+	def add_all(self):
+		relay = os.path.join(os.path.dirname(os.path.dirname(COFFER)), "bench/relay")
+		self.add_coffer("coffer", True)
+		if shutil.which("haproxy"):
+			self.add_haproxy("haproxy", True)
+		if shutil.which("stunnel4"):
+			self.add_stunnel()
+		if os.path.exists(relay):
+			self.add_relays("sealed", relay, "seal", "open")
 
 
 class World:
@@ -98,7 +124,8 @@ class World:
 				f.write(b"x" * size)
 		conf = folder + "/project/www/nginx.conf"
 		with open(conf, "w") as f:
-			f.write(NGINX.format(dir=dir, www=www, port=ports[1], user="user root root;" if inside or os.geteuid() == 0 else ""))
+			f.write(NGINX.format(dir=dir, www=www, port=ports[1], user="user root root;" if inside or os.geteuid() == 0 else "",
+					     tls="" if inside else self.tls()))
 		if not inside:
 			self.start(*redis(ports[0]))
 			self.start("/usr/sbin/nginx", "-p", dir, "-c", conf)
@@ -106,6 +133,12 @@ class World:
 			self.enclave(ports, name == "shield")
 		for port in self.ports:
 			wait_for(self.name, port)
+
+	def tls(self):
+		self.ways = Ways(self.folder, self.ports[1])
+		pem = self.ways.certificate()
+		return (f"listen 127.0.0.1:{self.ways.ports['tls']['nginx']} ssl reuseport; ssl_protocols TLSv1.3; ssl_certificate {pem}.crt; "
+			f"ssl_certificate_key {pem};")
 
 	def enclave(self, ports, shield):
 		project, kind = self.folder + "/project", ": attested" if shield else ""
@@ -166,10 +199,12 @@ def report(rounds, quick):
 	for tool in ("redis-benchmark", "redis-server", "wrk", "/usr/sbin/nginx"):
 		if not shutil.which(tool):
 			return [f"shield: left out, {tool} is missing", ""]
-	worlds, values = [], {}
+	worlds, values, ways = [], {}, None
 	try:
 		for name in ("native", "published", "shield"):
 			worlds.append(World(name, tempfile.mkdtemp(prefix="coffer-shield.")))
+		ways = worlds[0].ways
+		ways.add_all()
 		for _ in range(rounds):
 			for case in CASES:
 				for w in worlds:
@@ -181,9 +216,15 @@ def report(rounds, quick):
 				values.setdefault(("latency", w.name), []).append(w.latency(quick))
 			for w in worlds:
 				w.pin(cpus)
+			for name, port in ways.ports.items():
+				for case in WAYS_CASES:
+					values.setdefault((case, "way", name), []).append(nginx_rate(name, port["nginx"], case.split()[1] + "k", 1 if quick else 4,
+												     "https" if name == "tls" else "http"))
 	except (RuntimeError, StopIteration) as e:
 		return [f"shield: did not run ({e})", ""]
 	finally:
+		if ways:
+			ways.stop()
 		for w in worlds:
 			w.close()
 	out = ["## Unchanged servers behind the network shield", "",
@@ -197,9 +238,18 @@ def report(rounds, quick):
 		out.append(f"| {case} | {statistics.median(n):,.0f} | {statistics.median(p):,.0f} | {statistics.median(s):,.0f} | {ratio:.2f} | {target} |")
 	n, p, s = (statistics.median(values["latency", w]) for w in ("native", "published", "shield"))
 	verdict = "reached" if s - n <= LATENCY_US else "**missed**"
+	out += ["", "The same nginx natively, with TLS 1.3 (AES-256-GCM) on the way, in the same run:", "",
+		"| | " + " | ".join(WAYS_CASES) + " |", "|---|---:|---:|"]
+	rows = [(WAYS[name], [values[case, "way", name] for case in WAYS_CASES]) for name in ways.ports]
+	for name, columns in rows + [("enclave, shield", [values[case, "shield"] for case in WAYS_CASES])]:
+		out.append(f"| {name} | " + " | ".join(f"{statistics.median(v):,.0f}" for v in columns) + " |")
 	return out + ["", f"One GET of one client, everything on one CPU: natively {n:.0f} µs, on a published port {p - n:+.0f} µs, behind the shield and through `coffer tunnel` "
 		      f"{s - n:+.0f} µs (≤ {LATENCY_US} µs added {verdict}).", ""]
 
 
 if __name__ == "__main__":
-	print("\n".join(report(1 if "-q" in sys.argv[1:] else 3, "-q" in sys.argv[1:])))
+	ap = argparse.ArgumentParser()
+	ap.add_argument("-q", "--quick", action="store_true", help="short measurements, one round")
+	ap.add_argument("-r", "--rounds", type=int)
+	a = ap.parse_args()
+	print("\n".join(report(a.rounds or (1 if a.quick else 3), a.quick)))

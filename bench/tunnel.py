@@ -169,7 +169,10 @@ def redis(world, name, requests, *options, pinned=False):
 def pin(world, cpus):
 	for pid in world.all_pids():
 		for task in os.listdir(f"/proc/{pid}/task"):
-			os.sched_setaffinity(int(task), cpus)
+			try:
+				os.sched_setaffinity(int(task), cpus)
+			except ProcessLookupError:	# a thread that has ended
+				pass
 
 
 # The gateways' memory with so many connections that have each asked and been answered. The larger of the two.
