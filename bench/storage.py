@@ -219,27 +219,30 @@ def measure(work, rounds, quick, size, only, works):
 			worlds.append(Sealed(work, *args))
 			if "encrypt-only" in only and os.path.exists(LAYER_COFFER):
 				worlds.append(Sealed(work + "/layer", *args, "encrypt-only", LAYER_COFFER))
-		def one(r, w, world):
+		def one(r, of, world):
+			of = [w for w in of if not (world.name in PEERS and w.removesuffix("_cold") not in PEER_WORK or
+						    world.name == "encrypt-only" and w not in LAYER_WORK)]
+			if not of:
+				return
 			if size > 1024:
 				warm_memory(warm)
-			if world.name in PEERS and w.removesuffix("_cold") not in PEER_WORK or world.name == "encrypt-only" and w not in LAYER_WORK:
-				return
-			print(f"round {r + 1}/{rounds}: {w}, {world.name}", file=sys.stderr)
+			print(f"round {r + 1}/{rounds}: {' '.join(of)}, {world.name}", file=sys.stderr)
 			try:
-				out = world.run(flags, [w])
+				out = world.run(flags, of)
 			except subprocess.TimeoutExpired:
-				print(f"{world.name}: {w}: no end", file=sys.stderr)
+				print(f"{world.name}: {' '.join(of)}: no end", file=sys.stderr)
 				return
 			for key, value in lines(out) if not size > 1024 or world.name in PEERS or r else ():
 				results.setdefault((key[0].replace("_files_cold", "_files"), *key[1:]), {}).setdefault(world.name, []).append(value)
 
 		# Large files of two worlds do not fit into memory together: then one world after the other in each round, and its file removed behind it.
 		# The next round begins with the world that this one ended with, and the first, that meets the machine's memory, does not count.
-		turns = [(r, w, world) for r in range(rounds + (size > 1024)) for w in works for world in worlds if r < rounds or world.name not in PEERS]
 		if size > 1024:
-			turns.sort(key=lambda t: (t[0], worlds.index(t[2]) * (-1 if t[0] % 2 else 1)))
-		for k, (r, w, world) in enumerate(turns):
-			one(r, w, world)
+			turns = [(r, works, world) for r in range(rounds + 1) for world in worlds[::-1 if r % 2 else 1] if r < rounds or world.name not in PEERS]
+		else:
+			turns = [(r, [w], world) for r in range(rounds) for w in works for world in worlds]
+		for k, (r, of, world) in enumerate(turns):
+			one(r, of, world)
 			if size > 1024 and (k + 1 == len(turns) or turns[k + 1][2] is not world):
 				world.empty()
 		for r in range(rounds if "layer" in only and os.path.exists(VOLUME) else 0):
