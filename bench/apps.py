@@ -221,7 +221,7 @@ class Server(World):
 			ports = free_ports(3)
 		self.ports = ports
 		bench = "/bench" if self.inside else self.env["BENCH"]
-		conf = NGINX.format(dir=self.tmp, www=bench + "/www", port=ports[1], user="user root root;" if self.inside or os.geteuid() == 0 else "")
+		conf = NGINX.format(dir=self.tmp, www=bench + "/www", port=ports[1], tls="", user="user root root;" if self.inside or os.geteuid() == 0 else "")
 		as_ = "setpriv --reuid=postgres --regid=postgres --clear-groups --" if self.inside or os.geteuid() == 0 else ""
 		script = f"""cd {self.tmp}; mkdir pg; {"chown postgres:postgres pg" if as_ else ":"}; chmod 700 pg; export LC_ALL=C PGDATA=$PWD/pg
 cat >conf <<'EOF'
