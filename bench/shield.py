@@ -178,12 +178,7 @@ class World:
 		shutil.rmtree(self.folder, ignore_errors=True)
 
 	def pin(self, cpus):
-		for pid in [q for p in self.processes for q in family(p.pid)]:
-			try:
-				for task in os.listdir(f"/proc/{pid}/task"):
-					os.sched_setaffinity(int(task), cpus)
-			except (FileNotFoundError, ProcessLookupError):	# it has ended
-				pass
+		tunnel.pin([q for p in self.processes for q in family(p.pid)], cpus)
 
 	def latency(self, quick):
 		"""Microseconds of a GET by one client, everything on one CPU."""

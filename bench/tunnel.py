@@ -166,12 +166,17 @@ def redis(world, name, requests, *options, pinned=False):
 	return float(r.stdout.splitlines()[-1].replace('"', "").split(",")[1])
 
 
-def pin(world, cpus):
-	for pid in world.all_pids():
-		for task in os.listdir(f"/proc/{pid}/task"):
+def pin(pids, cpus):
+	"""What ends meanwhile needs no CPU."""
+	for pid in pids:
+		try:
+			tasks = os.listdir(f"/proc/{pid}/task")
+		except FileNotFoundError:
+			continue
+		for task in tasks:
 			try:
 				os.sched_setaffinity(int(task), cpus)
-			except ProcessLookupError:	# a thread that has ended
+			except ProcessLookupError:
 				pass
 
 
@@ -210,10 +215,10 @@ def measure(world, rounds, quick, measures):
 			add("cpu", name, cost)
 		if "latency" in measures:
 			cpus = os.sched_getaffinity(0)
-			pin(world, {0})
+			pin(world.all_pids(), {0})
 			for name in world.ports:
 				add("latency", name, 1e6 / redis(world, name, 2000 if quick else 20000, "-c", "1", pinned=True))
-			pin(world, cpus)
+			pin(world.all_pids(), cpus)
 		for name in world.ports:
 			if "many" in measures:
 				add("many", name, redis(world, name, 5000 if quick else 50000, "-c", "50"))
