@@ -68,6 +68,13 @@ struct ksigaction {
 	sigset mask;
 };
 
+// One sleep of one task, by values that no other has.
+struct nap {
+	u64 start_ns;
+	int tid;
+	u32 seq;
+};
+
 struct task {
 	u32 work;		// offset 0: tested by the exit path
 	u32 wake_seq;		// offset 4: the word that it sleeps on
@@ -107,6 +114,8 @@ struct task {
 	u32 pdeathsig;
 	u32 pollset;			// its own among the host's epolls, 0: none (kernel/net/hostio.c)
 	u32 asleep_in;			// the one of them that it sleeps in, 0: none
+	u32 sleep_seq;			// while `sleeping`: the value of wake_seq that it sleeps on
+	struct nap roused[4];		// sleeps that it has ended by a call of the host's, by tid: it need not do so again (kernel/task/sleep.c)
 	u64 trap_fault_addr, trap_err, trap_no;	// of the last fault, for signal frames
 	u64 cpu_mask;		// CPUs that it may use; U64_MAX: all
 	u64 cpu_wish;		// sched_setaffinity, of which its control group may leave less

@@ -88,36 +88,64 @@ void waitq_del(struct waitq *q, struct waiter *w)
 	mutex_unlock(&q->lock);
 }
 
+// A wake-up: the word has moved, what is left is to ask the host for it.
+struct wake_up {
+	u32 *word;	// stays readable even if the task has gone: it is kernel memory
+	u32 set;	// which it sleeps in, 0: on its word
+	struct nap nap; // tid 0: to be forgotten
+};
+
 // Sleepers whose host thread is still to be woken: done after the queue's lock was dropped, because a woken thread that
-// gets the CPU at once would run into it. Their words stay readable even if the task has gone: it is kernel memory.
+// gets the CPU at once would run into it.
 struct late_wakes {
-	struct {
-		u32 *word;
-		u32 set; // which it sleeps in, 0: on its word
-	} whom[8];
+	struct wake_up whom[8];
 	u32 n;
 };
 
-static void wake_sleeper(u32 *word, u32 set)
+static struct nap *roused(int tid) { return &current->roused[(u32)tid % ARRAY_SIZE(current->roused)]; }
+
+// Whether the host has to be asked, and for what. Not for one that does not sleep, as it will look at its word first, nor for one that the current task
+// has woken before and that has not run since: whoever sends much to somebody who waits for a CPU would make a call of the host's for each piece. Only
+// our own calls count; another task may have moved the word and not have got to its call yet.
+static bool begin_wake(struct task *t, struct wake_up *w)
 {
-	if (set)
-		hc_wait_interrupt(set);
+	u32 before = __atomic_fetch_add(&t->wake_seq, 1, __ATOMIC_SEQ_CST);
+
+	if (!__atomic_load_n(&t->sleeping, __ATOMIC_SEQ_CST) || t == current) // who hands events out to itself does not sleep
+		return false;
+	w->nap = (struct nap){ t->start_ns, t->tid, __atomic_load_n(&t->sleep_seq, __ATOMIC_SEQ_CST) };
+	if (current) {
+		struct nap *last = roused(t->tid);
+		if (last->tid == w->nap.tid && last->seq == w->nap.seq && last->start_ns == w->nap.start_ns)
+			return false;
+	}
+	if ((s32)(before - w->nap.seq) < 0) // it fell asleep after we had moved the word, and sleeps on
+		w->nap.tid = 0;
+	w->word = &t->wake_seq;
+	w->set = __atomic_load_n(&t->asleep_in, __ATOMIC_SEQ_CST);
+	return true;
+}
+
+static void end_wake(const struct wake_up *w)
+{
+	if (w->set)
+		hc_wait_interrupt(w->set);
 	else
-		pf_wake(word, 1);
+		pf_wake(w->word, 1);
+	if (w->nap.tid && current)
+		*roused(w->nap.tid) = w->nap;
 }
 
 static void note_wake(struct late_wakes *k, struct task *t)
 {
-	__atomic_fetch_add(&t->wake_seq, 1, __ATOMIC_SEQ_CST);
-	if (!__atomic_load_n(&t->sleeping, __ATOMIC_SEQ_CST) || t == current) // who hands events out to itself does not sleep
+	struct wake_up w;
+
+	if (!begin_wake(t, &w))
 		return;
-	u32 set = __atomic_load_n(&t->asleep_in, __ATOMIC_SEQ_CST);
-	if (k->n < ARRAY_SIZE(k->whom)) {
-		k->whom[k->n].word = &t->wake_seq;
-		k->whom[k->n++].set = set;
-	} else {
-		wake_sleeper(&t->wake_seq, set);
-	}
+	if (k->n < ARRAY_SIZE(k->whom))
+		k->whom[k->n++] = w;
+	else
+		end_wake(&w);
 }
 
 static void wake(struct waitq *q, u32 events, bool one)
@@ -147,7 +175,7 @@ static void wake(struct waitq *q, u32 events, bool one)
 	}
 	mutex_unlock(&q->lock);
 	for (u32 i = 0; i < late.n; i++)
-		wake_sleeper(late.whom[i].word, late.whom[i].set);
+		end_wake(&late.whom[i]);
 }
 
 void waitq_wake(struct waitq *q, u32 events) { wake(q, events, false); }
@@ -162,10 +190,10 @@ u32 task_seq(void)
 
 void task_wake(struct task *t)
 {
-	__atomic_fetch_add(&t->wake_seq, 1, __ATOMIC_SEQ_CST);
-	if (!__atomic_load_n(&t->sleeping, __ATOMIC_SEQ_CST) || t == current) // who hands events out to itself does not sleep
-		return;
-	wake_sleeper(&t->wake_seq, __atomic_load_n(&t->asleep_in, __ATOMIC_SEQ_CST));
+	struct wake_up w;
+
+	if (begin_wake(t, &w))
+		end_wake(&w);
 }
 
 bool signal_pending(void)
@@ -247,6 +275,7 @@ static int sleep(u32 seq, u64 deadline, bool interruptible)
 
 	if (unlikely(__atomic_load_n(&hostio_wanted, __ATOMIC_RELAXED)) && !t->exiting) // whose handles nobody would bring back
 		hostio_take();
+	__atomic_store_n(&t->sleep_seq, seq, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&t->sleeping, true, __ATOMIC_SEQ_CST);
 	while (__atomic_load_n(&t->wake_seq, __ATOMIC_SEQ_CST) == seq) {
 		struct task *none = NULL;

@@ -10,6 +10,8 @@
 #include <setjmp.h>
 #include <spawn.h>
 #include <stdatomic.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/time.h>
 
 extern char **environ;
@@ -518,4 +520,61 @@ TEST(queued_signals_in_order)
 		EQ(si.si_code, SI_QUEUE);
 	}
 	ERR(sigtimedwait(&s, &si, &zero), EAGAIN);
+}
+
+// Bursts to a reader that sleeps, that has been woken and has not run yet, and that runs, from three processes at once: they wait for each other's answers,
+// so that one wake-up lost would leave all of them waiting.
+TEST(bursts_from_many_wakers)
+{
+	enum { WRITERS = 3, BURSTS = 2000 };
+	int ep = epoll_create1(0), pair[2], left = WRITERS;
+	pid_t pids[WRITERS];
+	CHECK(ep >= 0);
+	for (int k = 0; k < WRITERS; k++) {
+		OK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+		pids[k] = fork();
+		CHECK(pids[k] >= 0);
+		if (!pids[k]) {
+			close(pair[0]);
+			for (int i = 0; i < BURSTS; i++) {
+				char c[8];
+				int n = 1 + (i * 7 + k) % 5;
+				for (int j = 0; j < n; j++) {
+					if (write(pair[1], "x", 1) != 1)
+						_exit(1);
+					if ((i + j + k) % 11 == 0)
+						sched_yield();
+				}
+				for (ssize_t got; n > 0; n -= (int)got)
+					if ((got = read(pair[1], c, (size_t)n)) <= 0)
+						_exit(2);
+			}
+			_exit(0);
+		}
+		close(pair[1]);
+		OK(epoll_ctl(ep, EPOLL_CTL_ADD, pair[0], &(struct epoll_event){.events = EPOLLIN, .data.fd = pair[0]}));
+	}
+	while (left) {
+		struct epoll_event e[WRITERS];
+		char bytes[64];
+		int n = epoll_wait(ep, e, WRITERS, -1);
+		CHECK(n > 0);
+		for (int i = 0; i < n; i++) {
+			ssize_t got = read(e[i].data.fd, bytes, sizeof bytes);
+			CHECK(got >= 0);
+			if (got) {
+				EQ(write(e[i].data.fd, bytes, (size_t)got), got);
+				continue;
+			}
+			OK(epoll_ctl(ep, EPOLL_CTL_DEL, e[i].data.fd, NULL)); // later children hold it as well
+			close(e[i].data.fd);
+			left--;
+		}
+	}
+	close(ep);
+	for (int k = 0; k < WRITERS; k++) {
+		int st;
+		EQ(waitpid(pids[k], &st, 0), pids[k]);
+		EQ(st, 0);
+	}
 }
