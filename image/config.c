@@ -8,6 +8,8 @@
 #include <string.h>
 #include <yaml.h>
 
+#include "lib/yamlproblem.h"
+
 enum { CONFIG_MAX_BYTES = 1 << 20, CA_MAX_BYTES = 256 << 10 };
 
 static int read_name(struct config_reader *r, yaml_node_t *value, const char *key)
@@ -415,7 +417,7 @@ static int check_whole(struct config_reader *r, const yaml_node_t *root)
 	return 0;
 }
 
-static int parse_document(struct config_reader *r, yaml_parser_t *parser)
+static int parse_document(struct config_reader *r, yaml_parser_t *parser, const char *yaml, size_t len)
 {
 	yaml_document_t doc;
 	yaml_node_t *root;
@@ -423,7 +425,7 @@ static int parse_document(struct config_reader *r, yaml_parser_t *parser)
 
 	if (!yaml_parser_load(parser, &doc))
 		return fault_set(r->problem, -EINVAL, "%s:%zu: not valid YAML: %s", r->file, parser->problem_mark.line + 1,
-				   parser->problem ? parser->problem : "out of memory");
+				 yaml_problem(parser, yaml, len));
 	r->doc = &doc;
 	root = yaml_document_get_root_node(&doc);
 	if (!root)
@@ -458,7 +460,7 @@ int config_parse(struct config *c, const char *folder, const char *file, const c
 	if (!yaml_parser_initialize(&parser))
 		return fault_set(p, -ENOMEM, "out of memory");
 	yaml_parser_set_input_string(&parser, (const unsigned char *)yaml, len);
-	err = parse_document(&r, &parser);
+	err = parse_document(&r, &parser, yaml, len);
 	yaml_parser_delete(&parser);
 	for (size_t k = 0; !err && k < c->volume_count; k++)
 		if (c->volumes[k].sealing && strcmp(c->anchor, "none") != 0)

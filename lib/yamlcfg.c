@@ -10,6 +10,7 @@
 #include <yaml.h>
 
 #include "lib/file.h"
+#include "lib/yamlproblem.h"
 
 struct walk {
 	yaml_document_t *doc;
@@ -192,22 +193,9 @@ static int convert(struct walk *w, yaml_node_t *n, const struct yamlcfg_type *t,
 	return err;
 }
 
-// libyaml counts characters, without the mark that a text may begin with.
-static bool tab_at(const char *text, size_t len, size_t index)
-{
-	size_t at = len >= 3 && !memcmp(text, "\xef\xbb\xbf", 3) ? 3 : 0;
-	for (; index && at < len; index--)
-		for (at++; at < len && ((unsigned char)text[at] & 0xc0) == 0x80; at++)
-			;
-	return at < len && text[at] == '\t';
-}
-
 static int not_yaml(const yaml_parser_t *p, const char *text, size_t len, const char *name, struct fault *f)
 {
-	// libyaml's words for the commonest mistake name no cause.
-	bool tab = p->problem && strstr(p->problem, "start any token") && tab_at(text, len, p->problem_mark.index);
-	return fault_set(f, -EINVAL, "%s:%zu: %s", name, p->problem_mark.line + 1, tab ? "a tab: YAML is indented with spaces" :
-			 p->problem ? p->problem : "not YAML");
+	return fault_set(f, -EINVAL, "%s:%zu: %s", name, p->problem_mark.line + 1, yaml_problem(p, text, len));
 }
 
 // libyaml resolves aliases by itself, which lets a small text stand for a huge tree: they are refused on the events,

@@ -182,6 +182,7 @@ int main(void)
 	refuses("config_no_command", "name: a\n", "'command' is missing");
 	refuses("config_empty", "", "empty");
 	refuses("config_not_yaml", "command: [a\n", "not valid YAML");
+	refuses("config_tab", "name: a\ncommand:\n\t- a\n", ":3: not valid YAML: a tab: YAML is indented with spaces");
 	refuses("config_memory_word", "command: [a]\nmemory: lots\n", "coffer.yaml:2:|such as 512M");
 	refuses("config_volume_cache", "command: [a]\nvolume_cache: 100K\n", "coffer.yaml:2:|between");
 	refuses("config_memory_small", "command: [a]\nmemory: 1M\n", "coffer.yaml:2:|between");
