@@ -150,7 +150,7 @@ static void note_wake(struct late_wakes *k, struct task *t)
 
 static void wake(struct waitq *q, u32 events, bool one)
 {
-	struct late_wakes late;
+	__uninit struct late_wakes late; // of whom as many as n says
 	struct waiter *w, *tmp;
 
 	late.n = 0;
